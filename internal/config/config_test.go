@@ -1,0 +1,67 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/spillway-k8s/spillway/internal/run"
+)
+
+type settings struct {
+	Name  string `json:"name"`
+	Count int    `json:"count"`
+}
+
+func (s *settings) AddFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&s.Name, "name", s.Name, "a name")
+	flags.IntVar(&s.Count, "count", s.Count, "a count")
+}
+
+func (s *settings) Validate() error {
+	if s.Count < 0 {
+		return fmt.Errorf("count: invalid value %d: must not be negative", s.Count)
+	}
+	return nil
+}
+
+func TestLoad(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("name: file\ncount: 2\n"), 0o600))
+	unknown := filepath.Join(t.TempDir(), "unknown.yaml")
+	require.NoError(t, os.WriteFile(unknown, []byte("nmae: file\n"), 0o600))
+
+	cases := map[string]struct {
+		args    []string
+		want    settings
+		wantErr string
+	}{
+		"defaults hold where nothing is said":    {nil, settings{"default", 1}, ""},
+		"the file wins over defaults":            {[]string{"--config", file}, settings{"file", 2}, ""},
+		"flags win over the file":                {[]string{"--count", "3", "--config", file}, settings{"file", 3}, ""},
+		"an unknown field of the file is named":  {[]string{"--config", unknown}, settings{}, "nmae"},
+		"a missing file is named":                {[]string{"--config", "nowhere.yaml"}, settings{}, "nowhere.yaml"},
+		"an unknown flag is named":               {[]string{"--nmae=x"}, settings{}, "nmae"},
+		"a stray argument is named":              {[]string{"stray"}, settings{}, "stray"},
+		"a wrong value is refused with its name": {[]string{"--count=-1"}, settings{}, "count: invalid value -1"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := settings{"default", 1}
+			err := Load("program", tc.args, &got)
+			if tc.wantErr != "" {
+				require.ErrorContains(t, err, tc.wantErr)
+				assert.True(t, errors.Is(err, run.ErrUsage), "a fault of the user is a usage error")
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, tc.want, got)
+		})
+	}
+}

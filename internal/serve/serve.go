@@ -1,0 +1,92 @@
+// Package serve runs HTTP servers with time-outs, certificates that are read again when their files change, and a graceful end.
+package serve
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+)
+
+// shutdownTimeout is how long a server waits for requests under way when it is asked to end.
+const shutdownTimeout = 5 * time.Second
+
+// Server is one listener and what it serves.
+type Server struct {
+	// Address is host:port.
+	Address string
+	// Handler answers.
+	Handler http.Handler
+	// CertFile and KeyFile turn on TLS. Both are read again when they change.
+	CertFile, KeyFile string
+	// TLS is the base of the TLS configuration, nil for defaults (TLS 1.3). Certificates in it are replaced.
+	TLS *tls.Config
+	// Streaming lifts the write time-out, for handlers that follow logs.
+	Streaming bool
+}
+
+// Run listens and serves until ctx ends, then finishes the requests under way, for 5 s at most. It blocks.
+func (s Server) Run(ctx context.Context) error {
+	listener, err := net.Listen("tcp", s.Address)
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w", s.Address, err)
+	}
+	server := &http.Server{
+		Handler:           s.Handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       10 * time.Minute,
+		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	if s.Streaming {
+		server.ReadTimeout, server.WriteTimeout = 0, 0
+	}
+	if s.CertFile != "" {
+		if server.TLSConfig, err = s.tlsConfig(ctx); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		listener = tls.NewListener(listener, server.TLSConfig)
+	}
+	return serve(ctx, server, listener)
+}
+
+func serve(ctx context.Context, server *http.Server, listener net.Listener) error {
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(grace); err != nil {
+		// Streams do not end by themselves: they are cut.
+		return server.Close()
+	}
+	return nil
+}
+
+func (s Server) tlsConfig(ctx context.Context) (*tls.Config, error) {
+	watcher, err := certwatcher.New(s.CertFile, s.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading certificate %s and key %s: %w", s.CertFile, s.KeyFile, err)
+	}
+	go func() {
+		// It ends with ctx; a watch that cannot start is logged by the watcher, which goes on by polling.
+		_ = watcher.Start(ctx)
+	}()
+	config := &tls.Config{MinVersion: tls.VersionTLS13}
+	if s.TLS != nil {
+		config = s.TLS.Clone()
+	}
+	config.GetCertificate = watcher.GetCertificate
+	config.NextProtos = []string{"h2", "http/1.1"}
+	return config, nil
+}

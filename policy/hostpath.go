@@ -1,0 +1,143 @@
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// ReplacementPolicy is what becomes of a hostPath volume in the cloud.
+type ReplacementPolicy string
+
+const (
+	// ReplacementRemove drops the volume and every mount of it.
+	ReplacementRemove ReplacementPolicy = "remove"
+	// ReplacementEmptyDir puts an emptyDir in its place.
+	ReplacementEmptyDir ReplacementPolicy = "replaceByEmptyDir"
+)
+
+// anyVolume as the name of a Replacement stands for every hostPath volume without a replacement of its own name.
+const anyVolume = "*"
+
+// Replacement is one entry of the annotation HostPathReplacementAnnotation. Source: seed 2, "负载Hostpath配置方式".
+type Replacement struct {
+	// Name is a volume's name, or "*".
+	Name string `json:"name"`
+	// PolicyType says what becomes of the volume.
+	PolicyType ReplacementPolicy `json:"policyType"`
+	// EmptyDir is read with ReplacementEmptyDir only.
+	EmptyDir *ReplacementDir `json:"emptyDir,omitempty"`
+}
+
+// ReplacementDir is the emptyDir that takes a hostPath's place.
+type ReplacementDir struct {
+	// SizeLimit is a quantity such as 10Gi; nil for none. The rule ReasonEmptyDirSizeLimit holds for it.
+	SizeLimit *resource.Quantity `json:"sizeLimit,omitempty"`
+}
+
+// ParseReplacements reads the annotation HostPathReplacementAnnotation; without it there are none. All faults are reported
+// at once, each with its place in the list.
+func ParseReplacements(annotations map[string]string) ([]Replacement, error) {
+	value, ok := annotations[HostPathReplacementAnnotation]
+	if !ok {
+		return nil, nil
+	}
+	var list []Replacement
+	decoder := json.NewDecoder(bytes.NewReader([]byte(value)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&list); err != nil {
+		return nil, fmt.Errorf("%s: invalid value %q: must be a JSON list such as [{\"name\":\"VOLUME\",\"policyType\":\"remove\"}]: %w",
+			HostPathReplacementAnnotation, value, err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: invalid value %q: must end after the JSON list", HostPathReplacementAnnotation, value)
+	}
+	if err := checkReplacements(list); err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+func checkReplacements(list []Replacement) error {
+	var faults []error
+	seen := map[string]bool{}
+	for i, r := range list {
+		field := fmt.Sprintf("%s[%d]", HostPathReplacementAnnotation, i)
+		switch {
+		case r.Name == "":
+			faults = append(faults, fmt.Errorf("%s.name: must be the name of a volume or \"*\"", field))
+		case seen[r.Name]:
+			faults = append(faults, fmt.Errorf("%s.name: duplicate value %q: each volume has one replacement", field, r.Name))
+		}
+		seen[r.Name] = true
+		if r.PolicyType != ReplacementRemove && r.PolicyType != ReplacementEmptyDir {
+			faults = append(faults, fmt.Errorf("%s.policyType: invalid value %q: must be %s or %s", field, r.PolicyType, ReplacementRemove, ReplacementEmptyDir))
+		}
+		if r.EmptyDir != nil && r.EmptyDir.SizeLimit != nil && r.EmptyDir.SizeLimit.Sign() <= 0 {
+			faults = append(faults, fmt.Errorf("%s.emptyDir.sizeLimit: invalid value %q: must be above zero, such as 10Gi", field, r.EmptyDir.SizeLimit))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// ReplaceHostPaths applies the Pod's replacements and returns the resulting spec; the Pod is not changed. A volume's own
+// name wins over "*", and /etc/localtime is touched only by its own name. A removed volume takes its mounts along in
+// every container. hostPath volumes that no replacement covers stay. May be called twice: the second time changes nothing.
+func ReplaceHostPaths(pod *corev1.Pod) (*corev1.PodSpec, error) {
+	replacements, err := ParseReplacements(pod.Annotations)
+	if err != nil || len(replacements) == 0 {
+		return &pod.Spec, err
+	}
+	spec := pod.Spec.DeepCopy()
+	removed := map[string]bool{}
+	spec.Volumes = slices.DeleteFunc(spec.Volumes, func(v corev1.Volume) bool {
+		r, ok := replacementFor(v, replacements)
+		removed[v.Name] = ok && r.PolicyType == ReplacementRemove
+		return removed[v.Name]
+	})
+	for i, v := range spec.Volumes {
+		if r, ok := replacementFor(v, replacements); ok {
+			spec.Volumes[i].VolumeSource = corev1.VolumeSource{EmptyDir: emptyDirOf(r)}
+		}
+	}
+	dropMounts(spec, removed)
+	return spec, nil
+}
+
+// replacementFor finds what becomes of a volume; ok is false where it stays as it is.
+func replacementFor(v corev1.Volume, replacements []Replacement) (found Replacement, ok bool) {
+	if v.HostPath == nil {
+		return Replacement{}, false
+	}
+	for _, r := range replacements {
+		if r.Name == v.Name {
+			return r, true
+		}
+		if r.Name == anyVolume && v.HostPath.Path != LocaltimePath {
+			found, ok = r, true
+		}
+	}
+	return found, ok
+}
+
+func emptyDirOf(r Replacement) *corev1.EmptyDirVolumeSource {
+	if r.EmptyDir == nil || r.EmptyDir.SizeLimit == nil {
+		return &corev1.EmptyDirVolumeSource{}
+	}
+	limit := r.EmptyDir.SizeLimit.DeepCopy()
+	return &corev1.EmptyDirVolumeSource{SizeLimit: &limit}
+}
+
+func dropMounts(spec *corev1.PodSpec, removed map[string]bool) {
+	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range containers {
+			containers[i].VolumeMounts = slices.DeleteFunc(containers[i].VolumeMounts, func(m corev1.VolumeMount) bool { return removed[m.Name] })
+		}
+	}
+}

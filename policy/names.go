@@ -1,0 +1,100 @@
+package policy
+
+import corev1 "k8s.io/api/core/v1"
+
+// Keys that users write. They come from the documents of the systems that Spillway replaces and are used verbatim.
+const (
+	// SwitchKey turns bursting on and off: an annotation of the Pod template (local switch) and a key of the
+	// ConfigMap SwitchConfigMapName (global switch). Source: seed 0, "Workload resilience".
+	SwitchKey = "AUTO_SCALE_EKS"
+	// LocalReplicasAnnotation is the number of replicas of one revision that stay on local nodes. Source: seed 0.
+	LocalReplicasAnnotation = "LOCAL_REPLICAS"
+	// HostPathReplacementAnnotation says what becomes of hostPath volumes in the cloud. Source: seed 2.
+	HostPathReplacementAnnotation = "coordinator.cci.io/hostpath-replacement"
+	// BurstLabel chooses the burst mode on a Pod or on its workload. Source: seed 2.
+	BurstLabel = "virtual-kubelet.io/burst-to-cci"
+	// BurstLabelAlias is what CCI 2.0 calls BurstLabel. Source: CCI manual cci_01_0025.
+	BurstLabelAlias = "bursting.cci.io/burst-to-cci"
+	// NamespaceEnforceLabel with the value NamespaceEnforceValue sends every Pod of a namespace to the cloud. Source: seed 4.
+	NamespaceEnforceLabel = "virtual-node-affinity-injection"
+	// NamespaceEnforceValue is the only value of NamespaceEnforceLabel that means something.
+	NamespaceEnforceValue = "enabled"
+	// ResolvConfAnnotation on a virtual node replaces the resolv.conf of all its Pods. Source: seed 0.
+	ResolvConfAnnotation = "eks.tke.cloud.tencent.com/resolv-conf"
+	// FixedIPAnnotation marks a Pod that keeps its IP address, which the cloud cannot give it. Source: seed 0.
+	FixedIPAnnotation = "tke.cloud.tencent.com/vpc-ip-claim-delete-policy"
+)
+
+// Where the global switch is read. Source: seed 0.
+const (
+	SwitchConfigMapNamespace = "kube-system"
+	SwitchConfigMapName      = "eks-config"
+)
+
+// How a virtual node is told from a local one.
+const (
+	// NodeTypeLabel with the value NodeTypeVirtual marks a virtual node.
+	NodeTypeLabel   = "type"
+	NodeTypeVirtual = "virtual-kubelet"
+	// ProviderTaintKey, with the value ProviderTaintValue and the effect NoSchedule, keeps Pods that may not burst away.
+	ProviderTaintKey   = "virtual-kubelet.io/provider"
+	ProviderTaintValue = "huawei"
+)
+
+// Keys of our own, made only where the seeds have none.
+const (
+	// PlacementResource is requested by the Pods that the scheduler must ask the extender about (managedResources of its
+	// extender entry). The webhook adds it, the scheduler and the kubelet ignore it, vnode strips it.
+	PlacementResource corev1.ResourceName = "spillway.io/placement"
+	// ReservedAnnotation is written by the extender before it lets a Pod with a quota through to local nodes: a slot of
+	// the quota is this Pod's, also after a restart of the extender. Its only value is ReservedLocal.
+	ReservedAnnotation = "spillway.io/reserved"
+	ReservedLocal      = "local"
+	// WakeAnnotation is changed by the extender to make the scheduler look again at a Pod that it refused.
+	WakeAnnotation = "spillway.io/wake"
+	// DeletionCostAnnotation ranks Pods for scale-in. Spillway writes CloudDeletionCost on cloud Pods without a value.
+	DeletionCostAnnotation = "controller.kubernetes.io/pod-deletion-cost"
+	CloudDeletionCost      = "-100"
+	// LocaltimePath is the one hostPath that runs in the cloud: it stands for the node's time zone. Source: seed 2.
+	LocaltimePath = "/etc/localtime"
+)
+
+// ProviderToleration lets a Pod onto virtual nodes.
+func ProviderToleration() corev1.Toleration {
+	return corev1.Toleration{
+		Key: ProviderTaintKey, Operator: corev1.TolerationOpEqual, Value: ProviderTaintValue, Effect: corev1.TaintEffectNoSchedule,
+	}
+}
+
+// ProviderTaint is the taint of every virtual node.
+func ProviderTaint() corev1.Taint {
+	return corev1.Taint{Key: ProviderTaintKey, Value: ProviderTaintValue, Effect: corev1.TaintEffectNoSchedule}
+}
+
+// IsVirtualNode tells whether a node stands for the cloud, by its labels.
+func IsVirtualNode(labels map[string]string) bool { return labels[NodeTypeLabel] == NodeTypeVirtual }
+
+// NeedsPlacement tells whether the scheduler asks the extender about the Pod (PlacementResource).
+func NeedsPlacement(spec *corev1.PodSpec) bool {
+	for i := range spec.Containers {
+		if _, ok := spec.Containers[i].Resources.Requests[PlacementResource]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// ToleratesProvider tells whether the Pod may be placed on a virtual node as far as its tolerations go.
+func ToleratesProvider(spec *corev1.PodSpec) bool {
+	for _, t := range spec.Tolerations {
+		if t.Effect != "" && t.Effect != corev1.TaintEffectNoSchedule {
+			continue
+		}
+		exists := t.Operator == corev1.TolerationOpExists
+		equal := (t.Operator == corev1.TolerationOpEqual || t.Operator == "") && t.Value == ProviderTaintValue
+		if (t.Key == "" && exists) || (t.Key == ProviderTaintKey && (exists || equal)) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,53 @@
+package policy
+
+// Reason is a constant CamelCase word for why a Pod is placed as it is: the value of metrics labels, events and the switches
+// of single rules. Messages beside it say what would change it.
+type Reason string
+
+// Why a Pod may, must or must not burst.
+const (
+	// ReasonSwitchOn: the global or local switch allows bursting and no burst label says otherwise.
+	ReasonSwitchOn Reason = "SwitchOn"
+	// ReasonSwitchOff: the global switch is off and the local one is not on.
+	ReasonSwitchOff Reason = "SwitchOff"
+	// ReasonLabelOff, ReasonLabelEnforce, ReasonLabelLocalPrefer, ReasonLabelAuto: the burst label decides.
+	ReasonLabelOff         Reason = "LabelOff"
+	ReasonLabelEnforce     Reason = "LabelEnforce"
+	ReasonLabelLocalPrefer Reason = "LabelLocalPrefer"
+	ReasonLabelAuto        Reason = "LabelAuto"
+	// ReasonNamespaceEnforce: the namespace sends all its Pods to the cloud.
+	ReasonNamespaceEnforce Reason = "NamespaceEnforce"
+	// ReasonInvalid: a key of the Pod is malformed; it stays home until the key is right.
+	ReasonInvalid Reason = "InvalidPolicy"
+)
+
+// The restrictions: why a Pod can never run in the cloud. Each is a rule that a cluster may switch off by this name.
+const (
+	ReasonDaemonSet          Reason = "DaemonsetForbidden"
+	ReasonProtectedNamespace Reason = "ProtectedNamespace"
+	ReasonLocalPortRange     Reason = "LocalPortRange"
+	ReasonReservedPort       Reason = "ReservedPort"
+	ReasonProbePort          Reason = "ProbePort"
+	ReasonFixedIP            Reason = "FixedIP"
+	ReasonHostPath           Reason = "HostPath"
+	ReasonVolumeKind         Reason = "VolumeKind"
+	ReasonPersistentVolume   Reason = "PersistentVolumeKind"
+	ReasonEmptyDirSubPath    Reason = "EmptyDirSubPath"
+	ReasonEmptyDirSizeLimit  Reason = "EmptyDirSizeLimit"
+	ReasonHostNamespace      Reason = "HostNamespace"
+	ReasonPrivileged         Reason = "Privileged"
+	ReasonGRPCProbe          Reason = "GRPCProbe"
+	ReasonNoFlavor           Reason = "NoFlavor"
+	ReasonBlockDevice        Reason = "BlockDevice"
+	ReasonDynamicResource    Reason = "DynamicResource"
+)
+
+// Why the extender refuses a Pod for now.
+const (
+	// ReasonLocalQuota: the revision has its LOCAL_REPLICAS at home and no virtual node can take the Pod.
+	ReasonLocalQuota Reason = "LocalQuotaReached"
+	// ReasonCloudOnly: only virtual nodes may take the Pod, and none can.
+	ReasonCloudOnly Reason = "CloudOnly"
+	// ReasonLocalOnly: only local nodes may take the Pod, and none can.
+	ReasonLocalOnly Reason = "LocalOnly"
+)

@@ -1,0 +1,368 @@
+package policy
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// Rule is one restriction of the cloud.
+type Rule struct {
+	// Reason names the rule.
+	Reason Reason
+	// Text says what cannot run, for the documentation.
+	Text string
+	// Source is the document that the rule comes from.
+	Source string
+
+	// check returns a message for each violation: what is wrong and what would be right.
+	check func(subject) []string
+}
+
+// Violation is a rule that a Pod breaks.
+type Violation struct {
+	Reason  Reason
+	Message string
+}
+
+// subject is what rules look at.
+type subject struct {
+	pod *corev1.Pod
+	// spec is the Pod's spec as the cloud would see it: with hostPath volumes replaced.
+	spec *corev1.PodSpec
+	// replaceErr is why the replacements could not be applied.
+	replaceErr error
+	claims     map[string]string
+	config     Config
+}
+
+// The ports that the cloud keeps for itself. Source: seed 0.
+const (
+	reservedPortLow  = 61000
+	reservedPortHigh = 65534
+)
+
+const localPortRangeSysctl = "net.ipv4.ip_local_port_range"
+
+// rules is every restriction, in the order in which they are reported.
+var rules = []Rule{
+	{ReasonDaemonSet, "Pods of a DaemonSet", "seed 0 rule 7; CCI plug-in", checkDaemonSet},
+	{ReasonProtectedNamespace, "Pods of protected namespaces (configurable)", "seed 0 rule 7", checkNamespace},
+	{ReasonLocalPortRange, "sysctl net.ipv4.ip_local_port_range reaching into 61000-65534", "seed 0 rule 7", checkLocalPortRange},
+	{ReasonReservedPort, "a containerPort or hostPort in 61000-65534, of any container", "seed 0 rule 7", checkPorts},
+	{ReasonProbePort, "a probe port in 61000-65534, of any container", "seed 0 rule 7", checkProbePorts},
+	{ReasonFixedIP, "Pods with a fixed IP address", "seed 0 rule 7", checkFixedIP},
+	{ReasonHostPath, "hostPath volumes without a replacement, except /etc/localtime", "seed 2", checkHostPath},
+	{ReasonVolumeKind, "volumes other than configMap, secret, emptyDir, downwardAPI, projected, nfs and claims", "seed 2; CCI API", checkVolumeKinds},
+	{ReasonPersistentVolume, "PersistentVolumes of other kinds than the configured ones", "seeds 0 and 2", checkClaims},
+	{ReasonEmptyDirSubPath, "an emptyDir mounted with subPath", "seed 2", checkSubPath},
+	{ReasonEmptyDirSizeLimit, "an emptyDir with a sizeLimit that is no multiple of 1Gi or above 10Gi for each started CPU core", "seed 2", checkSizeLimit},
+	{ReasonHostNamespace, "hostNetwork, hostPID and hostIPC", "CCI manual cci_01_0156", checkHostNamespaces},
+	{ReasonPrivileged, "privileged containers", "CCI manual cci_01_0156", checkPrivileged},
+	{ReasonGRPCProbe, "gRPC probes", "CCI API, Probe", checkGRPCProbes},
+	{ReasonBlockDevice, "raw block volumes (volumeDevices)", "CCI API, Container", checkBlockDevices},
+	{ReasonDynamicResource, "dynamic resource claims", "CCI manual cci_01_0156", checkResourceClaims},
+	{ReasonNoFlavor, "a Pod larger than every CCI size", "CCI manual cci_01_0058", checkFlavor},
+}
+
+// Rules lists every restriction: the documentation's table is made from it.
+func Rules() []Rule { return slices.Clone(rules) }
+
+func joinRules() string {
+	words := make([]string, 0, len(rules))
+	for _, r := range rules {
+		words = append(words, string(r.Reason))
+	}
+	return strings.Join(words, ", ")
+}
+
+// Restrictions lists why the cloud cannot run the Pod, in the order of Rules; none means that it can.
+func (p *Policy) Restrictions(in Input) []Violation {
+	spec, err := ReplaceHostPaths(in.Pod)
+	s := subject{pod: in.Pod, spec: spec, replaceErr: err, claims: in.Claims, config: p.config}
+	var found []Violation
+	for _, rule := range p.rules {
+		for _, message := range rule.check(s) {
+			found = append(found, Violation{rule.Reason, message})
+		}
+	}
+	return found
+}
+
+func checkDaemonSet(s subject) []string {
+	if owner := metav1.GetControllerOf(s.pod); owner != nil && owner.Kind == "DaemonSet" {
+		return []string{"Pods of a DaemonSet run on local nodes only"}
+	}
+	return nil
+}
+
+func checkNamespace(s subject) []string {
+	if slices.Contains(s.config.ProtectedNamespaces, s.pod.Namespace) {
+		return []string{fmt.Sprintf("Pods of namespace %s run on local nodes only", s.pod.Namespace)}
+	}
+	return nil
+}
+
+func checkLocalPortRange(s subject) []string {
+	if s.spec.SecurityContext == nil {
+		return nil
+	}
+	for _, sysctl := range s.spec.SecurityContext.Sysctls {
+		if sysctl.Name == localPortRangeSysctl && reachesReserved(sysctl.Value) {
+			return []string{fmt.Sprintf("sysctl %s is %q: the cloud keeps ports %d-%d for itself; end the range below", localPortRangeSysctl, sysctl.Value, reservedPortLow, reservedPortHigh)}
+		}
+	}
+	return nil
+}
+
+// reachesReserved tells whether a "low high" range meets the reserved ports. What is no range counts as meeting them.
+func reachesReserved(value string) bool {
+	fields := strings.Fields(value)
+	if len(fields) != 2 {
+		return true
+	}
+	low, errLow := strconv.Atoi(fields[0])
+	high, errHigh := strconv.Atoi(fields[1])
+	return errLow != nil || errHigh != nil || (low <= reservedPortHigh && high >= reservedPortLow)
+}
+
+func isReserved(port int32) bool { return port >= reservedPortLow && port <= reservedPortHigh }
+
+func checkPorts(s subject) []string {
+	var found []string
+	for c := range containers(s.spec) {
+		for _, port := range c.Ports {
+			for _, field := range []struct {
+				name  string
+				value int32
+			}{{"containerPort", port.ContainerPort}, {"hostPort", port.HostPort}} {
+				if isReserved(field.value) {
+					found = append(found, fmt.Sprintf("container %s has %s %d: the cloud keeps ports %d-%d for itself", c.Name, field.name, field.value, reservedPortLow, reservedPortHigh))
+				}
+			}
+		}
+	}
+	return found
+}
+
+func checkProbePorts(s subject) []string {
+	var found []string
+	for c := range containers(s.spec) {
+		for name, probe := range probes(c) {
+			for _, port := range probePorts(c, probe) {
+				if isReserved(port) {
+					found = append(found, fmt.Sprintf("container %s has a %s on port %d: the cloud keeps ports %d-%d for itself", c.Name, name, port, reservedPortLow, reservedPortHigh))
+				}
+			}
+		}
+	}
+	return found
+}
+
+// probePorts are the ports that a probe dials; names are looked up in the container.
+func probePorts(c *corev1.Container, probe *corev1.Probe) []int32 {
+	var ports []int32
+	if probe.HTTPGet != nil {
+		ports = append(ports, resolvePort(c, probe.HTTPGet.Port)...)
+	}
+	if probe.TCPSocket != nil {
+		ports = append(ports, resolvePort(c, probe.TCPSocket.Port)...)
+	}
+	if probe.GRPC != nil {
+		ports = append(ports, probe.GRPC.Port)
+	}
+	return ports
+}
+
+func resolvePort(c *corev1.Container, port intstr.IntOrString) []int32 {
+	if port.Type == intstr.Int {
+		return []int32{port.IntVal}
+	}
+	for _, named := range c.Ports {
+		if named.Name == port.StrVal {
+			return []int32{named.ContainerPort}
+		}
+	}
+	return nil
+}
+
+func checkFixedIP(s subject) []string {
+	if _, ok := s.pod.Annotations[FixedIPAnnotation]; ok {
+		return []string{fmt.Sprintf("annotation %s asks for a fixed IP address, which the cloud cannot give: remove it", FixedIPAnnotation)}
+	}
+	return nil
+}
+
+func checkHostPath(s subject) []string {
+	var found []string
+	for _, v := range s.spec.Volumes {
+		if v.HostPath == nil || v.HostPath.Path == LocaltimePath {
+			continue
+		}
+		message := fmt.Sprintf("volume %s is a hostPath: say what becomes of it in the cloud with annotation %s", v.Name, HostPathReplacementAnnotation)
+		if s.replaceErr != nil {
+			message += fmt.Sprintf(" (the present one cannot be read: %v)", s.replaceErr)
+		}
+		found = append(found, message)
+	}
+	return found
+}
+
+func checkVolumeKinds(s subject) []string {
+	var found []string
+	for _, v := range s.spec.Volumes {
+		source := v.VolumeSource
+		// hostPath and claims have rules of their own; the rest of this list is what CCI mounts.
+		source.HostPath, source.PersistentVolumeClaim, source.Ephemeral = nil, nil, nil
+		source.ConfigMap, source.Secret, source.EmptyDir, source.DownwardAPI, source.Projected, source.NFS = nil, nil, nil, nil, nil, nil
+		if source != (corev1.VolumeSource{}) {
+			found = append(found, fmt.Sprintf("volume %s is of a kind that the cloud cannot mount: use configMap, secret, emptyDir, downwardAPI, projected, nfs or a claim", v.Name))
+		}
+	}
+	return found
+}
+
+func checkClaims(s subject) []string {
+	var found []string
+	for _, v := range s.spec.Volumes {
+		claim := claimName(s.pod, v)
+		if claim == "" {
+			continue
+		}
+		kind, known := s.claims[claim]
+		switch {
+		case !known:
+			found = append(found, fmt.Sprintf("the kind of volume behind claim %s is not known yet: it needs a bound PersistentVolume or a StorageClass", claim))
+		case !slices.Contains(s.config.VolumeKinds, kind):
+			found = append(found, fmt.Sprintf("claim %s is a volume of kind %s: the cloud can mount %s", claim, kind, strings.Join(s.config.VolumeKinds, ", ")))
+		}
+	}
+	return found
+}
+
+// claimName is the PersistentVolumeClaim behind a volume, empty where there is none.
+func claimName(pod *corev1.Pod, v corev1.Volume) string {
+	switch {
+	case v.PersistentVolumeClaim != nil:
+		return v.PersistentVolumeClaim.ClaimName
+	case v.Ephemeral != nil:
+		// Source: Kubernetes, generic ephemeral volumes, "PersistentVolumeClaim naming".
+		return pod.Name + "-" + v.Name
+	}
+	return ""
+}
+
+// ClaimNames lists the claims whose kinds a decision about the Pod needs (Input.Claims).
+func ClaimNames(pod *corev1.Pod) []string {
+	var names []string
+	for _, v := range pod.Spec.Volumes {
+		if name := claimName(pod, v); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func checkSubPath(s subject) []string {
+	emptyDirs := map[string]bool{}
+	for _, v := range s.spec.Volumes {
+		emptyDirs[v.Name] = v.EmptyDir != nil
+	}
+	var found []string
+	for c := range containers(s.spec) {
+		for _, m := range c.VolumeMounts {
+			if emptyDirs[m.Name] && (m.SubPath != "" || m.SubPathExpr != "") {
+				found = append(found, fmt.Sprintf("container %s mounts emptyDir %s with a subPath: mount the whole volume", c.Name, m.Name))
+			}
+		}
+	}
+	return found
+}
+
+func checkSizeLimit(s subject) []string {
+	most := 10 * gib * startedCores(s.pod.Annotations, s.spec)
+	var found []string
+	for _, v := range s.spec.Volumes {
+		if v.EmptyDir == nil || v.EmptyDir.SizeLimit == nil || v.EmptyDir.SizeLimit.IsZero() {
+			continue
+		}
+		if limit := v.EmptyDir.SizeLimit.Value(); limit%gib != 0 || limit > most {
+			found = append(found, fmt.Sprintf("emptyDir %s has sizeLimit %s: must be a multiple of 1Gi and at most %dGi (10 for each CPU core)", v.Name, v.EmptyDir.SizeLimit, most/gib))
+		}
+	}
+	return found
+}
+
+// startedCores is the Pod's CPU rounded up to whole cores: the manual's own example has 10Gi with 250m.
+func startedCores(annotations map[string]string, spec *corev1.PodSpec) int64 {
+	milli := milliCPUOf(Need(spec))
+	if flavor, err := FlavorFor(annotations, spec); err == nil {
+		milli = flavor.MilliCPU
+	}
+	return int64(math.Ceil(float64(milli) / 1000))
+}
+
+func checkHostNamespaces(s subject) []string {
+	var found []string
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{{"hostNetwork", s.spec.HostNetwork}, {"hostPID", s.spec.HostPID}, {"hostIPC", s.spec.HostIPC}} {
+		if field.set {
+			found = append(found, field.name+" needs a node of one's own: the cloud has none")
+		}
+	}
+	return found
+}
+
+func checkPrivileged(s subject) []string {
+	var found []string
+	for c := range containers(s.spec) {
+		if c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged {
+			found = append(found, fmt.Sprintf("container %s is privileged, which the cloud does not allow", c.Name))
+		}
+	}
+	return found
+}
+
+func checkGRPCProbes(s subject) []string {
+	var found []string
+	for c := range containers(s.spec) {
+		for name, probe := range probes(c) {
+			if probe.GRPC != nil {
+				found = append(found, fmt.Sprintf("container %s has a gRPC %s: the cloud knows exec, httpGet and tcpSocket", c.Name, name))
+			}
+		}
+	}
+	return found
+}
+
+func checkBlockDevices(s subject) []string {
+	var found []string
+	for c := range containers(s.spec) {
+		if len(c.VolumeDevices) > 0 {
+			found = append(found, fmt.Sprintf("container %s uses raw block volumes, which the cloud cannot attach", c.Name))
+		}
+	}
+	return found
+}
+
+func checkResourceClaims(s subject) []string {
+	if len(s.spec.ResourceClaims) > 0 {
+		return []string{"the Pod has dynamic resource claims, which the cloud does not know"}
+	}
+	return nil
+}
+
+func checkFlavor(s subject) []string {
+	if _, err := FlavorFor(s.pod.Annotations, s.spec); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
+}
