@@ -1,0 +1,190 @@
+package system
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/yaml"
+)
+
+// ProgramNamespace holds the ServiceAccounts of Spillway's programs, and their Leases.
+const ProgramNamespace = "spillway-system"
+
+// manifests are the rights of the programs, a file for each, and the webhook.
+//
+//go:embed manifests/*.yaml
+var manifests embed.FS
+
+// user is one that the API server knows by a token of its own, as it is with the parts of a control plane.
+type user struct{ name, group string }
+
+const adminUser = "admin"
+
+func users() []user {
+	return []user{
+		{adminUser, "system:masters"},
+		{"system:kube-controller-manager", ""},
+		{"system:kube-scheduler", ""},
+		{KWOK, ""},
+	}
+}
+
+// writeTokenFile writes the API server's list of users, in the form of its --token-auth-file.
+func (s *System) writeTokenFile() error {
+	var lines strings.Builder
+	for _, user := range users() {
+		fmt.Fprintf(&lines, "%s,%s,%s,%q\n", s.state.Tokens[user.name], user.name, user.name, user.group)
+	}
+	if err := os.WriteFile(s.data("tokens.csv"), []byte(lines.String()), 0o600); err != nil {
+		return fmt.Errorf("writing the users of the API server: %w", err)
+	}
+	return nil
+}
+
+// writeKubeconfigs writes a kubeconfig for each user that has a token of its own.
+func (s *System) writeKubeconfigs() error {
+	for _, user := range users() {
+		path := s.kubeconfig(user.name)
+		if user.name == adminUser {
+			path = s.Kubeconfig()
+		}
+		if err := s.writeKubeconfig(path, user.name, s.state.Tokens[user.name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kubeconfig is where the kubeconfig of a process or of a user of the control plane stands.
+func (s *System) kubeconfig(name string) string {
+	return s.data(strings.TrimPrefix(name, "system:") + ".kubeconfig")
+}
+
+func (s *System) writeKubeconfig(path, user, token string) error {
+	authority, err := os.ReadFile(s.pki.certFile("ca"))
+	if err != nil {
+		return fmt.Errorf("reading the certificate authority: %w", err)
+	}
+	const name = "trial"
+	config := clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: s.Endpoint(APIServer), CertificateAuthorityData: authority}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{user: {Token: token}},
+		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: user}},
+		CurrentContext: name,
+	}
+	if err := clientcmd.WriteToFile(config, path); err != nil {
+		return fmt.Errorf("writing the kubeconfig of %s: %w", user, err)
+	}
+	return nil
+}
+
+// grant gives the programs that are to run their rights and a kubeconfig with a fresh token of their ServiceAccount.
+func (s *System) grant(ctx context.Context) error {
+	if err := s.applyManifest(ctx, "access.yaml"); err != nil {
+		return err
+	}
+	for _, program := range []string{Extender, Admission, vnode} {
+		if err := s.applyManifest(ctx, program+".yaml"); err != nil {
+			return err
+		}
+		seconds := int64(lifetime / time.Second)
+		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
+		issued, err := s.client.CoreV1().ServiceAccounts(ProgramNamespace).CreateToken(ctx, program, request, metav1.CreateOptions{})
+		if err != nil {
+			return fmt.Errorf("requesting a token for %s: %w", program, err)
+		}
+		if err := s.writeKubeconfig(s.kubeconfig(program), program, issued.Status.Token); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// registerWebhook tells the API server where the admission program listens and which authority it is known by.
+func (s *System) registerWebhook(ctx context.Context) error {
+	authority, err := os.ReadFile(s.pki.certFile("ca"))
+	if err != nil {
+		return fmt.Errorf("reading the certificate authority: %w", err)
+	}
+	var configuration admissionregistrationv1.MutatingWebhookConfiguration
+	if err := decodeManifest("webhook.yaml", &configuration); err != nil {
+		return err
+	}
+	for i := range configuration.Webhooks {
+		config := &configuration.Webhooks[i].ClientConfig
+		if config.URL == nil {
+			return fmt.Errorf("registering webhook %s: its manifest has no clientConfig.url", configuration.Webhooks[i].Name)
+		}
+		target, err := url.Parse(*config.URL)
+		if err != nil {
+			return fmt.Errorf("registering webhook %s: %w", configuration.Webhooks[i].Name, err)
+		}
+		target.Host = s.address(Admission)
+		config.URL, config.CABundle = new(target.String()), authority
+	}
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&configuration)
+	if err != nil {
+		return fmt.Errorf("converting webhook configuration %s: %w", configuration.Name, err)
+	}
+	return s.apply(ctx, &unstructured.Unstructured{Object: object})
+}
+
+// applyManifest brings the objects of an embedded manifest into the cluster. It may be called again.
+func (s *System) applyManifest(ctx context.Context, file string) error {
+	content, err := readManifest(file)
+	if err != nil {
+		return err
+	}
+	for document := range strings.SplitSeq(content, "\n---\n") {
+		object := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(document), &object.Object); err != nil {
+			return fmt.Errorf("reading manifest %s: %w", file, err)
+		}
+		if err := s.apply(ctx, object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *System) apply(ctx context.Context, object *unstructured.Unstructured) error {
+	resource, _ := meta.UnsafeGuessKindToResource(object.GroupVersionKind())
+	client := s.dynamic.Resource(resource).Namespace(object.GetNamespace())
+	options := metav1.ApplyOptions{FieldManager: "trial", Force: true}
+	if _, err := client.Apply(ctx, object.GetName(), object, options); err != nil {
+		return fmt.Errorf("applying %s %s: %w", object.GetKind(), object.GetName(), err)
+	}
+	return nil
+}
+
+func readManifest(file string) (string, error) {
+	content, err := manifests.ReadFile("manifests/" + file)
+	if err != nil {
+		return "", fmt.Errorf("reading manifest %s: %w", file, err)
+	}
+	return string(content), nil
+}
+
+func decodeManifest(file string, into any) error {
+	content, err := readManifest(file)
+	if err != nil {
+		return err
+	}
+	if err := yaml.UnmarshalStrict([]byte(content), into); err != nil {
+		return fmt.Errorf("reading manifest %s: %w", file, err)
+	}
+	return nil
+}

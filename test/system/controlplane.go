@@ -1,0 +1,133 @@
+package system
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	configv1alpha1 "k8s.io/component-base/config/v1alpha1"
+	schedulerv1 "k8s.io/kube-scheduler/config/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// placementResource is what the webhook marks Pods with that the extender is to be asked about.
+const placementResource = "spillway.io/placement"
+
+func (s *System) etcdArgs() []string {
+	client, peer := "http://"+s.address(Etcd), "http://"+address(s.state.FirstPort+etcdPeerPort)
+	return []string{
+		"--name=trial", "--data-dir=" + s.data("etcd"), "--unsafe-no-fsync",
+		"--listen-client-urls=" + client, "--advertise-client-urls=" + client,
+		"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer, "--initial-cluster=trial=" + peer,
+		"--log-level=warn",
+	}
+}
+
+func (s *System) apiServerArgs() []string {
+	args := []string{
+		"--etcd-servers=http://" + s.address(Etcd),
+		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", s.port(APIServer)),
+		"--tls-cert-file=" + s.pki.certFile(APIServer), "--tls-private-key-file=" + s.pki.keyFile(APIServer),
+		// Nothing reaches the API server but over loopback, which cannot be advertised: an address for documentation it is.
+		"--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none",
+		"--authorization-mode=Node,RBAC", "--token-auth-file=" + s.data("tokens.csv"),
+		"--service-account-issuer=https://kubernetes.default.svc",
+		"--service-account-key-file=" + s.pki.keyFile("service-accounts"),
+		"--service-account-signing-key-file=" + s.pki.keyFile("service-accounts"),
+		"--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged=true",
+		"--kubelet-certificate-authority=" + s.pki.certFile("ca"),
+		"--kubelet-client-certificate=" + s.pki.certFile(kubeletClientUser), "--kubelet-client-key=" + s.pki.keyFile(kubeletClientUser),
+		"--kubelet-preferred-address-types=InternalIP",
+	}
+	if s.config.BareNodes { // Whose taint would stay: the controller that takes it off is off.
+		args = append(args, "--disable-admission-plugins=TaintNodesByCondition")
+	}
+	return args
+}
+
+func (s *System) controllerManagerArgs() []string {
+	args := []string{
+		"--kubeconfig=" + s.kubeconfig("system:kube-controller-manager"), "--leader-elect=false",
+		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", s.port(ControllerManager)),
+		"--tls-cert-file=" + s.pki.certFile(ControllerManager), "--tls-private-key-file=" + s.pki.keyFile(ControllerManager),
+		"--use-service-account-credentials=true", "--service-account-private-key-file=" + s.pki.keyFile("service-accounts"),
+		"--root-ca-file=" + s.pki.certFile("ca"),
+		// The defaults, 20 and 30, would have it make 60 replicas in seconds: a burst that is none.
+		"--kube-api-qps=500", "--kube-api-burst=1000",
+	}
+	if s.config.BareNodes {
+		args = append(args, "--controllers=*,-node-lifecycle-controller")
+	}
+	return args
+}
+
+func (s *System) schedulerArgs() []string {
+	return []string{
+		"--config=" + s.data("scheduler.yaml"),
+		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", s.port(Scheduler)),
+		"--tls-cert-file=" + s.pki.certFile(Scheduler), "--tls-private-key-file=" + s.pki.keyFile(Scheduler),
+		"--authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics",
+	}
+}
+
+func (s *System) kwokArgs() []string {
+	return []string{
+		"--kubeconfig=" + s.kubeconfig(KWOK), "--config=" + s.binary("kwok-stages.yaml"),
+		"--manage-nodes-with-annotation-selector=" + kwokAnnotation + "=" + kwokManaged,
+		"--node-lease-duration-seconds=40", "--cidr=10.244.0.0/16", "--node-ip=192.0.2.2",
+		"--server-address=" + s.address(KWOK),
+	}
+}
+
+// ConfigureScheduler writes the configuration that the scheduler reads when it is started next: the one of every trial system,
+// changed by edit unless that is nil.
+func (s *System) ConfigureScheduler(edit func(*schedulerv1.KubeSchedulerConfiguration)) error {
+	configuration := s.schedulerConfiguration()
+	if edit != nil {
+		edit(configuration)
+	}
+	content, err := yaml.Marshal(configuration)
+	if err != nil {
+		return fmt.Errorf("encoding the scheduler's configuration: %w", err)
+	}
+	if err := os.WriteFile(s.data("scheduler.yaml"), content, 0o600); err != nil {
+		return fmt.Errorf("writing the scheduler's configuration: %w", err)
+	}
+	return nil
+}
+
+func (s *System) schedulerConfiguration() *schedulerv1.KubeSchedulerConfiguration {
+	configuration := &schedulerv1.KubeSchedulerConfiguration{
+		TypeMeta:       metav1.TypeMeta{APIVersion: schedulerv1.SchemeGroupVersion.String(), Kind: "KubeSchedulerConfiguration"},
+		LeaderElection: configv1alpha1.LeaderElectionConfiguration{LeaderElect: new(false)},
+		ClientConnection: configv1alpha1.ClientConnectionConfiguration{
+			Kubeconfig: s.kubeconfig("system:kube-scheduler"), QPS: 500, Burst: 1000, // By default 50 and 100 cap binding.
+		},
+		Profiles: []schedulerv1.KubeSchedulerProfile{{
+			SchedulerName: new("default-scheduler"),
+			// With the default, from 100 nodes on, a virtual node is left out of many a sample.
+			PercentageOfNodesToScore: new(int32(100)),
+		}},
+	}
+	if s.config.has(Extender) {
+		configuration.Extenders = []schedulerv1.Extender{s.extender()}
+	}
+	return configuration
+}
+
+func (s *System) extender() schedulerv1.Extender {
+	extender := schedulerv1.Extender{
+		URLPrefix:        s.Endpoint(Extender) + "/v1",
+		FilterVerb:       "filter",
+		PrioritizeVerb:   "prioritize",
+		PreemptVerb:      "preempt",
+		Weight:           3,
+		NodeCacheCapable: true,
+		HTTPTimeout:      metav1.Duration{Duration: 2 * time.Second},
+	}
+	if !s.config.AskForEveryPod {
+		extender.ManagedResources = []schedulerv1.ExtenderManagedResource{{Name: placementResource, IgnoredByScheduler: true}}
+	}
+	return extender
+}

@@ -1,0 +1,114 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// KWOK manages the nodes with this annotation, and the Pods on them, and no others.
+const (
+	kwokAnnotation = "kwok.x-k8s.io/node"
+	kwokManaged    = "fake"
+)
+
+// createLocalNodes makes the local nodes that are not there yet.
+func (s *System) createLocalNodes(ctx context.Context) error {
+	group, groupContext := errgroup.WithContext(ctx)
+	group.SetLimit(16)
+	for i := range s.state.Shape.LocalNodes {
+		group.Go(func() error {
+			_, err := s.client.CoreV1().Nodes().Create(groupContext, s.localNode(LocalNode(i)), metav1.CreateOptions{})
+			if err != nil && !apierrors.IsAlreadyExists(err) {
+				return fmt.Errorf("creating node %s: %w", LocalNode(i), err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (s *System) localNode(name string) *corev1.Node {
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name,
+			Labels: map[string]string{
+				corev1.LabelHostname: name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
+			},
+		},
+	}
+	node.Status.Capacity = corev1.ResourceList{
+		corev1.ResourceCPU:    resource.MustParse(s.state.Shape.LocalCPU), // Parsed before, by Shape.Validate.
+		corev1.ResourceMemory: resource.MustParse(s.state.Shape.LocalMemory),
+		corev1.ResourcePods:   resource.MustParse("110"),
+	}
+	node.Status.Allocatable = node.Status.Capacity
+	if s.config.BareNodes {
+		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Bare"}}
+	} else {
+		node.Annotations = map[string]string{kwokAnnotation: kwokManaged}
+	}
+	return node
+}
+
+// awaitCluster returns when Pods can be made and all nodes take them.
+func (s *System) awaitCluster(ctx context.Context) error {
+	if s.config.has(ControllerManager) {
+		// Without it no Pod is admitted.
+		account := func(ctx context.Context) error {
+			_, err := s.client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
+			return err
+		}
+		if err := s.await(ctx, ControllerManager, account); err != nil {
+			return fmt.Errorf("waiting for the default ServiceAccount: %w", err)
+		}
+	}
+	if s.config.has(KWOK) && !s.config.BareNodes {
+		for i := range s.state.Shape.LocalNodes {
+			if err := s.awaitNode(ctx, KWOK, LocalNode(i)); err != nil {
+				return err
+			}
+		}
+		s.say("%d local nodes are Ready", s.state.Shape.LocalNodes)
+	}
+	if s.config.has(vnode) {
+		for i := range s.state.Shape.VirtualNodes {
+			if err := s.awaitNode(ctx, VNode(i), VirtualNode(i)); err != nil {
+				return err
+			}
+		}
+		s.say("%d virtual nodes are Ready", s.state.Shape.VirtualNodes)
+	}
+	return nil
+}
+
+// awaitNode returns when the node, which the process speaks for, is Ready and no controller keeps Pods off it.
+func (s *System) awaitNode(ctx context.Context, process, name string) error {
+	err := s.await(ctx, process, func(ctx context.Context) error {
+		node, err := s.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, taint := range node.Spec.Taints {
+			if taint.Key == corev1.TaintNodeNotReady || taint.Key == corev1.TaintNodeUnreachable {
+				return fmt.Errorf("it has the taint %s", taint.Key)
+			}
+		}
+		for _, condition := range node.Status.Conditions {
+			if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
+				return nil
+			}
+		}
+		return errors.New("it is not Ready")
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for node %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package system
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// patience is how long a part may take to become ready, on a machine that is busy with other things.
+const patience = 3 * time.Minute
+
+// Endpoint is the URL of the port that the process serves, without a path: for a vnode its kubelet port.
+func (s *System) Endpoint(name string) string {
+	switch family(name) {
+	case APIServer, ControllerManager, Scheduler, Admission, vnode:
+		return "https://" + s.address(name)
+	}
+	return "http://" + s.address(name)
+}
+
+// HealthEndpoint is the URL of the port where the process answers /readyz and, if it has any, /metrics.
+func (s *System) HealthEndpoint(name string) string {
+	if name == Admission {
+		return "http://" + address(s.state.FirstPort+admissionHealthPort)
+	}
+	if i, ok := vnodeIndex(name); ok {
+		return "http://" + address(s.vnodeHealthPort(i))
+	}
+	return s.Endpoint(name)
+}
+
+func (s *System) address(name string) string { return address(s.port(name)) }
+
+func (s *System) port(name string) int {
+	if i, ok := vnodeIndex(name); ok {
+		return s.state.FirstPort + firstVNodePort + 2*i
+	}
+	return s.state.FirstPort + map[string]int{
+		Etcd: etcdPort, APIServer: apiServerPort, ControllerManager: controllerManagerPort, Scheduler: schedulerPort, KWOK: kwokPort,
+		CCISim: ccisimPort, Extender: extenderPort, Admission: admissionPort,
+	}[name]
+}
+
+func (s *System) vnodeHealthPort(i int) int { return s.port(VNode(i)) + 1 }
+
+// args are the flags of the process, and false if the system has no process of that name.
+func (s *System) args(name string) ([]string, bool) {
+	if i, ok := vnodeIndex(name); ok {
+		return s.vnodeArgs(i), i < s.state.Shape.VirtualNodes
+	}
+	make, ok := map[string]func() []string{
+		Etcd: s.etcdArgs, APIServer: s.apiServerArgs, ControllerManager: s.controllerManagerArgs, Scheduler: s.schedulerArgs,
+		KWOK: s.kwokArgs, CCISim: s.ccisimArgs, Extender: s.extenderArgs, Admission: s.admissionArgs,
+	}[name]
+	if !ok {
+		return nil, false
+	}
+	return make(), true
+}
+
+// launch starts those of the processes that do not run.
+func (s *System) launch(names ...string) error {
+	for _, name := range names {
+		args, ok := s.args(name)
+		if !ok {
+			return fmt.Errorf("starting %s: this system has no such process", name)
+		}
+		if s.processes.find(name) != nil {
+			continue
+		}
+		args = slices.Concat(args, s.config.Args[family(name)], s.config.Args[name])
+		if err := s.processes.start(name, s.binary(family(name)), args); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitReady returns when all the processes say that they are ready.
+func (s *System) awaitReady(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		path := "/readyz"
+		if name == ControllerManager || name == KWOK { // Which have no other.
+			path = "/healthz"
+		}
+		if err := s.await(ctx, name, func(ctx context.Context) error { return s.probe(ctx, s.HealthEndpoint(name)+path) }); err != nil {
+			return err
+		}
+		s.say("%s is ready", name)
+	}
+	return nil
+}
+
+func (s *System) probe(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := s.http.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+		return fmt.Errorf("%s answers %s: %s", url, response.Status, body)
+	}
+	return nil
+}
+
+// await returns when the check finds nothing wrong. It gives up when the process, on which that depends, ends, or when
+// patience does, and says then what was wrong last and how the log of the process ends.
+func (s *System) await(ctx context.Context, name string, check func(context.Context) error) error {
+	var wrong error
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		if wrong = check(ctx); wrong == nil {
+			return true, nil
+		}
+		if s.processes.find(name) == nil {
+			return false, fmt.Errorf("it has ended")
+		}
+		return false, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for %s: %w; %w\nThe end of %s:\n%s", name, err, wrong, s.LogFile(name), s.processes.tail(name))
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package system
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// Ports are claimed in blocks below the range that the kernel takes ports for outgoing connections from, so a process that
+// was killed finds its port free when it comes back.
+const (
+	lowestPort = 20000
+	endOfPorts = 30000
+	blockSize  = 64
+)
+
+// ports are the places of the ports in a system's block. A vnode has two, from firstVNodePort on.
+const (
+	etcdPort = iota
+	etcdPeerPort
+	apiServerPort
+	controllerManagerPort
+	schedulerPort
+	kwokPort
+	ccisimPort
+	extenderPort
+	admissionPort
+	admissionHealthPort
+	firstVNodePort
+)
+
+// claimPorts chooses a block of ports for the system in dir. Systems that start at the same moment do not know of each other's
+// ports by trying them, so claims are written down where every system of this user sees them; one ends when its system's
+// state is gone.
+func claimPorts(dir string) (int, error) {
+	registry := filepath.Join(os.TempDir(), fmt.Sprintf("spillway-ports-%d.json", os.Getuid()))
+	release, err := lock(registry+".lock", true)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	claims, err := readClaims(registry)
+	if err != nil {
+		return 0, err
+	}
+	for first := lowestPort; first+blockSize <= endOfPorts; first += blockSize {
+		if holder, claimed := claims[first]; (claimed && holder != dir) || !allFree(first) {
+			continue
+		}
+		claims[first] = dir
+		content, err := json.MarshalIndent(claims, "", "  ")
+		if err != nil {
+			return 0, fmt.Errorf("encoding the claims on ports: %w", err)
+		}
+		if err := os.WriteFile(registry, content, 0o600); err != nil {
+			return 0, fmt.Errorf("claiming ports: %w", err)
+		}
+		return first, nil
+	}
+	return 0, fmt.Errorf("choosing ports: none of the blocks of %d ports between %d and %d is free", blockSize, lowestPort, endOfPorts)
+}
+
+// readClaims returns the directories of the systems that hold blocks, by first port, without those that are gone.
+func readClaims(registry string) (map[int]string, error) {
+	claims := map[int]string{}
+	content, err := os.ReadFile(registry)
+	if errors.Is(err, os.ErrNotExist) {
+		return claims, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the claims on ports: %w", err)
+	}
+	if err := json.Unmarshal(content, &claims); err != nil {
+		return nil, fmt.Errorf("reading the claims on ports in %s: %w", registry, err)
+	}
+	for first, dir := range claims {
+		// The directory is made before the claim, the state right after it: a system that is just starting has the former.
+		if _, err := os.Stat(filepath.Dir(statePath(dir))); errors.Is(err, os.ErrNotExist) {
+			delete(claims, first)
+		}
+	}
+	return claims, nil
+}
+
+func allFree(first int) bool {
+	for port := first; port < first+blockSize; port++ {
+		listener, err := net.Listen("tcp", address(port))
+		if err != nil {
+			return false
+		}
+		_ = listener.Close()
+	}
+	return true
+}
+
+// address is the port on loopback, where all processes of a system listen.
+func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

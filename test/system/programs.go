@@ -1,0 +1,94 @@
+package system
+
+import (
+	"fmt"
+	"os"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Where the virtual nodes put their Pods: places of the simulated cloud, which takes any.
+const (
+	cloudRegion        = "sim-1"
+	cloudProject       = "5b1c3f0e9a7d4c2f8e6b0a1d2c3e4f50"
+	cloudNamespace     = "spillway-trial"
+	cloudSubnet        = "0f6c8a52-5d1e-4b7a-9c3f-2e8d7b6a5140"
+	cloudSecurityGroup = "7a9e1d34-6c2b-4f85-b0d7-93e4c5a8f216"
+)
+
+// Cloud is how the simulated cloud is reached, with the keys and the place that the virtual nodes use.
+type Cloud struct {
+	// Endpoint is the URL of the API.
+	Endpoint string
+	// Region, ProjectID and Namespace are where the virtual nodes put their Pods.
+	Region, ProjectID, Namespace string
+	// AccessKey and SecretKey sign requests.
+	AccessKey, SecretKey string
+}
+
+// Cloud returns how the system's cloud is reached.
+func (s *System) Cloud() Cloud {
+	return Cloud{
+		Endpoint: s.Endpoint(CCISim), Region: cloudRegion, ProjectID: cloudProject, Namespace: cloudNamespace,
+		AccessKey: s.state.AccessKey, SecretKey: s.state.SecretKey,
+	}
+}
+
+// writeCloudCredentials writes the file that both sides of the cloud's signatures read.
+func (s *System) writeCloudCredentials() error {
+	content, err := yaml.Marshal(map[string]string{"accessKey": s.state.AccessKey, "secretKey": s.state.SecretKey})
+	if err != nil {
+		return fmt.Errorf("encoding the cloud credentials: %w", err)
+	}
+	if err := os.WriteFile(s.data("cloud-credentials.yaml"), content, 0o600); err != nil {
+		return fmt.Errorf("writing the cloud credentials: %w", err)
+	}
+	return nil
+}
+
+func (s *System) ccisimArgs() []string {
+	return []string{
+		"--listen", s.address(CCISim),
+		"--credentials-file", s.data("cloud-credentials.yaml"),
+		"--state-file", s.data("ccisim.json"),
+	}
+}
+
+func (s *System) extenderArgs() []string {
+	return []string{
+		"--kubeconfig", s.kubeconfig(Extender),
+		"--listen", s.address(Extender),
+	}
+}
+
+func (s *System) admissionArgs() []string {
+	return []string{
+		"--kubeconfig", s.kubeconfig(Admission),
+		"--listen", s.address(Admission),
+		"--tls-cert-file", s.pki.certFile(Admission),
+		"--tls-private-key-file", s.pki.keyFile(Admission),
+		"--health-listen", address(s.state.FirstPort + admissionHealthPort),
+		"--leader-election-namespace", ProgramNamespace,
+	}
+}
+
+func (s *System) vnodeArgs(i int) []string {
+	return []string{
+		"--kubeconfig", s.kubeconfig(vnode),
+		"--node-name", VirtualNode(i),
+		"--node-ip", "127.0.0.1",
+		"--listen", s.address(VNode(i)),
+		"--client-ca-file", s.pki.certFile("ca"),
+		"--tls-cert-file", s.pki.certFile(vnode),
+		"--tls-private-key-file", s.pki.keyFile(vnode),
+		"--health-listen", address(s.vnodeHealthPort(i)),
+		"--cluster-id", "trial",
+		"--cci-endpoint", s.Endpoint(CCISim),
+		"--cci-region", cloudRegion,
+		"--cci-project-id", cloudProject,
+		"--cci-credentials-file", s.data("cloud-credentials.yaml"),
+		"--cci-namespace", cloudNamespace,
+		"--cci-subnet-id", cloudSubnet,
+		"--cci-security-group-id", cloudSecurityGroup,
+	}
+}

@@ -1,0 +1,90 @@
+// Command trial runs a trial system in the background: a real Kubernetes cluster that overflows into a simulated cloud. It is
+// what `make up` and `make down` call; the binaries have to be built before.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/pflag"
+
+	"github.com/spillway-k8s/spillway/test/system"
+)
+
+const usage = `usage: trial up|down [flags]
+
+  up     start the trial system, or what has died of it, and leave it running
+  down   stop it and forget its state; its logs stay
+
+Flags:
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintf(os.Stderr, "trial: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	var dir, binDir string
+	var without []string
+	flags := pflag.NewFlagSet("trial", pflag.ContinueOnError)
+	flags.StringVar(&dir, "dir", ".run", "directory of the system: its state, logs and process ids")
+	flags.StringVar(&binDir, "bin-dir", "", "directory of the binaries (default bin in the directory of the system)")
+	flags.StringSliceVar(&without, "without", nil, "processes not to start, such as extender or vnode, to run one by hand")
+	shape := system.DefaultShape()
+	flags.IntVar(&shape.LocalNodes, "local-nodes", shape.LocalNodes, "number of local nodes of a new system")
+	flags.StringVar(&shape.LocalCPU, "local-cpu", shape.LocalCPU, "CPU of each local node")
+	flags.StringVar(&shape.LocalMemory, "local-memory", shape.LocalMemory, "memory of each local node")
+	flags.IntVar(&shape.VirtualNodes, "virtual-nodes", shape.VirtualNodes, "number of virtual nodes")
+	flags.SetOutput(out)
+	flags.Usage = func() { fmt.Fprint(out, usage+flags.FlagUsages()) }
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if binDir == "" {
+		binDir = filepath.Join(dir, "bin")
+	}
+	switch command := flags.Arg(0); {
+	case command == "up" && flags.NArg() == 1:
+		shape, err := keepShape(dir, shape, flags)
+		if err != nil {
+			return err
+		}
+		return up(ctx, system.Config{Dir: dir, BinDir: binDir, Shape: shape, Without: without, Progress: out})
+	case command == "down" && flags.NArg() == 1:
+		return down(ctx, dir, out)
+	default:
+		flags.Usage()
+		return fmt.Errorf("%q is not one command, up or down", flags.Args())
+	}
+}
+
+// keepShape returns the shape that the system was first started with, changed only by the flags that were given.
+func keepShape(dir string, wanted system.Shape, flags *pflag.FlagSet) (system.Shape, error) {
+	recorded, ok, err := system.Recorded(dir)
+	if err != nil || !ok {
+		return wanted, err
+	}
+	if flags.Changed("local-nodes") {
+		recorded.LocalNodes = wanted.LocalNodes
+	}
+	if flags.Changed("local-cpu") {
+		recorded.LocalCPU = wanted.LocalCPU
+	}
+	if flags.Changed("local-memory") {
+		recorded.LocalMemory = wanted.LocalMemory
+	}
+	if flags.Changed("virtual-nodes") {
+		recorded.VirtualNodes = wanted.VirtualNodes
+	}
+	return recorded, nil
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spillway-k8s/spillway/test/system"
+)
+
+const guide = `
+The trial system is up.
+
+  export KUBECONFIG=%[1]s PATH=%[2]s:$PATH
+  kubectl get nodes
+
+Four replicas, of which one stays on a local node:
+
+  kubectl apply -f - <<EOF
+  apiVersion: apps/v1
+  kind: Deployment
+  metadata: {name: nginx-deployment}
+  spec:
+    replicas: 4
+    selector: {matchLabels: {app: nginx}}
+    template:
+      metadata:
+        annotations: {AUTO_SCALE_EKS: "true", LOCAL_REPLICAS: "1"}
+        labels: {app: nginx}
+      spec:
+        containers: [{name: nginx, image: nginx}]
+  EOF
+  kubectl get pods -o wide --watch
+
+Turn the global switch off, and on again with "true":
+
+  kubectl create configmap eks-config -n kube-system --from-literal=AUTO_SCALE_EKS=false --dry-run=client -o yaml | kubectl apply -f -
+
+Logs are in %[3]s, process ids in %[4]s.
+After a process was killed, ` + "`make up`" + ` starts it again. ` + "`make down`" + ` stops the system and forgets its state.
+`
+
+func up(ctx context.Context, config system.Config) error {
+	fmt.Fprintf(config.Progress, "Starting the trial system in %s\n", config.Dir)
+	running, err := system.Start(ctx, config)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(running.Kubeconfig())
+	_, err = fmt.Fprintf(config.Progress, guide, running.Kubeconfig(), filepath.Join(dir, "bin"), filepath.Join(dir, "logs"), filepath.Join(dir, "pids"))
+	return err
+}
+
+func down(ctx context.Context, dir string, out io.Writer) error {
+	if err := system.Stop(ctx, dir); err != nil {
+		return err
+	}
+	if err := system.Remove(dir); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "The trial system is down. Its logs stay in %s.\n", filepath.Join(dir, "logs"))
+	return err
+}
