@@ -46,10 +46,10 @@ const (
 	// PlacementResource is requested by the Pods that the scheduler must ask the extender about (managedResources of its
 	// extender entry). The webhook adds it, the scheduler and the kubelet ignore it, vnode strips it.
 	PlacementResource corev1.ResourceName = "spillway.io/placement"
-	// ReservedAnnotation is written by the extender before it lets a Pod with a quota through to local nodes: a slot of
-	// the quota is this Pod's, also after a restart of the extender. Its only value is ReservedLocal.
-	ReservedAnnotation = "spillway.io/reserved"
-	ReservedLocal      = "local"
+	// LocalSlotAnnotation is written by the extender before it lets a Pod with a quota through to local nodes: a slot of the
+	// quota is this Pod's, also after a restart of the extender. Its value is the Pod's own UID, so that a copied manifest or
+	// a template never brings a slot along.
+	LocalSlotAnnotation = "spillway.io/local-slot"
 	// WakeAnnotation is changed by the extender to make the scheduler look again at a Pod that it refused.
 	WakeAnnotation = "spillway.io/wake"
 	// DeletionCostAnnotation ranks Pods for scale-in. Spillway writes CloudDeletionCost on cloud Pods without a value.

@@ -1,0 +1,208 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// The ledger is the store of its own Reflector: what a watch event changes is counted before the next event is read, with no
+// queue between.
+var _ cache.ReflectorStore = (*store)(nil)
+
+type store struct {
+	*Ledger
+	logger *slog.Logger
+}
+
+// Run lists and watches all Pods until ctx ends. It blocks.
+func (l *Ledger) Run(ctx context.Context, client kubernetes.Interface, logger *slog.Logger) {
+	pods := client.CoreV1().Pods(metav1.NamespaceAll)
+	source := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc:  func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return pods.List(ctx, o) },
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return pods.Watch(ctx, o) },
+	}, client)
+	reflector := cache.NewReflectorWithOptions(source, &corev1.Pod{}, &store{l, logger}, cache.ReflectorOptions{Name: "ledger"})
+	reflector.RunWithContext(ctx)
+}
+
+// RunWakes calls WakeWaiting every period until ctx ends. It blocks.
+func (l *Ledger) RunWakes(ctx context.Context, period time.Duration) {
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			l.WakeWaiting()
+		}
+	}
+}
+
+// Add is called by the Reflector.
+func (s *store) Add(obj any) error { return s.Update(obj) }
+
+// Update is called by the Reflector.
+func (s *store) Update(obj any) error {
+	pod, err := asPod(obj)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.observe(pod)
+	s.advance(pod.ResourceVersion)
+	return nil
+}
+
+// Delete is called by the Reflector.
+func (s *store) Delete(obj any) error {
+	pod, err := asPod(obj)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.pods[pod.UID]; ok {
+		s.forget(e)
+	}
+	s.advance(pod.ResourceVersion)
+	return nil
+}
+
+// Replace is called by the Reflector with a whole list: at the start, and when a watch could not be continued.
+func (s *store) Replace(list []any, resourceVersion string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	listed := make(map[types.UID]bool, len(list))
+	for _, obj := range list {
+		pod, err := asPod(obj)
+		if err != nil {
+			return err
+		}
+		listed[pod.UID] = true
+		s.observe(pod)
+	}
+	for uid, e := range s.pods {
+		if !listed[uid] {
+			s.forget(e)
+		}
+	}
+	s.synced = true
+	s.advance(resourceVersion)
+	s.logger.Info("the ledger has been filled", "pods", len(list), "resourceVersion", resourceVersion)
+	return nil
+}
+
+// Resync is called by the Reflector, and has nothing to do.
+func (s *store) Resync() error { return nil }
+
+func asPod(obj any) (*corev1.Pod, error) {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return nil, fmt.Errorf("reading a watch event: expected a Pod, got %T", obj)
+	}
+	return pod, nil
+}
+
+// observe brings the entry of a Pod up to date.
+func (l *Ledger) observe(pod *corev1.Pod) {
+	e, ok := l.pods[pod.UID]
+	if !ok {
+		e = &entry{ref: RefOf(pod), revision: RevisionOf(pod)}
+		l.pods[pod.UID] = e
+	}
+	l.setCounted(e, pod)
+	before, wasActive := e.node, e.active
+	l.change(e, func() {
+		e.node = pod.Spec.NodeName
+		e.active = pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+		e.reserved = e.node == "" && (e.reserved || hasSlot(pod))
+	})
+	l.shiftLoad(before, wasActive, -1)
+	l.shiftLoad(e.node, e.active, +1)
+	if e.node != "" || !e.active {
+		e.parked = false
+		l.leave(e)
+	}
+}
+
+// setCounted follows the annotation: a Pod is counted while it has a quota.
+func (l *Ledger) setCounted(e *entry, pod *corev1.Pod) {
+	_, counted := pod.Annotations[policy.LocalReplicasAnnotation]
+	if counted == e.counted {
+		return
+	}
+	if !counted {
+		l.uncount(e)
+		return
+	}
+	rev, ok := l.revisions[e.revision]
+	if !ok {
+		rev = &revision{}
+		l.revisions[e.revision] = rev
+	}
+	rev.pods++
+	l.change(e, func() { e.counted = true })
+}
+
+// uncount takes an entry out of its revision.
+func (l *Ledger) uncount(e *entry) {
+	if !e.counted {
+		return
+	}
+	l.leave(e)
+	l.change(e, func() { e.counted = false })
+	rev := l.revisions[e.revision]
+	if rev.pods--; rev.pods == 0 {
+		delete(l.revisions, e.revision)
+	}
+}
+
+// leave takes a Pod that will not ask again out of its queue; who is next gets the slot that it was woken for.
+func (l *Ledger) leave(e *entry) {
+	if e.waiting == nil {
+		return
+	}
+	l.leaveQueue(e)
+	l.wakeNext(l.revisions[e.revision])
+}
+
+func (l *Ledger) forget(e *entry) {
+	l.uncount(e)
+	l.shiftLoad(e.node, e.active, -1)
+	delete(l.pods, e.ref.UID)
+}
+
+func (l *Ledger) shiftLoad(node string, active bool, by int) {
+	if node == "" || !active {
+		return
+	}
+	if l.loads[node] += by; l.loads[node] == 0 {
+		delete(l.loads, node)
+	}
+}
+
+// advance notes the resource version that has been counted and lets go whoever waits for it.
+func (l *Ledger) advance(resourceVersion string) {
+	version, err := strconv.ParseUint(resourceVersion, 10, 64)
+	if err != nil || version < l.version {
+		version = l.version // A list may be older than an event; what has been seen stays seen.
+	}
+	l.version = version
+	close(l.advanced)
+	l.advanced = make(chan struct{})
+}

@@ -1,0 +1,70 @@
+package placement
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
+
+	"github.com/spillway-k8s/spillway/extender/ledger"
+	"github.com/spillway-k8s/spillway/extender/nodes"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// Victims are the Pods that the scheduler would evict, by node.
+type Victims map[string]*extenderv1.MetaVictims
+
+// Preempt keeps the nodes on which the Pod may run after the eviction; none means that nobody is evicted. Without it a Pod over
+// its quota evicts local Pods for nothing (facts/scheduler.md 1.5). A Pod below its quota gets its slot now, or it would lose
+// to another what others were evicted for.
+func (p *Placement) Preempt(ctx context.Context, pod *corev1.Pod, victims Victims) (Victims, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.patience)
+	defer cancel()
+	view, err := p.nodes.Await(ctx, slices.Collect(maps.Keys(victims)))
+	if err != nil {
+		return nil, err
+	}
+	class, err := p.evictionClass(ctx, pod, victims.has(view, nodes.Local), victims.has(view, nodes.Virtual))
+	if err != nil {
+		return nil, err
+	}
+	kept := maps.Clone(victims)
+	maps.DeleteFunc(kept, func(name string, _ *extenderv1.MetaVictims) bool {
+		return class != nodes.Unknown && view[name] != class
+	})
+	return kept, nil
+}
+
+// evictionClass is the class of nodes on which the Pod may evict others; nodes.Unknown stands for both.
+func (p *Placement) evictionClass(ctx context.Context, pod *corev1.Pod, local, virtual bool) (nodes.Class, error) {
+	d := p.decide(pod)
+	switch {
+	case d.Placement == policy.PlacementCloudOnly:
+		return nodes.Virtual, nil
+	case d.Placement == policy.PlacementByScore:
+		return nodes.Unknown, nil
+	case d.Quota == nil && d.MayBurst() && !local:
+		return nodes.Virtual, nil
+	case d.Quota == nil:
+		return nodes.Local, nil
+	}
+	answer, err := p.askLedger(ctx, pod, *d.Quota, local, virtual)
+	if err != nil {
+		return nodes.Unknown, err
+	}
+	if answer == ledger.Local {
+		return nodes.Local, nil
+	}
+	return nodes.Virtual, nil
+}
+
+func (v Victims) has(view nodes.View, class nodes.Class) bool {
+	for name := range v {
+		if view[name] == class {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,109 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/gin-gonic/gin"
+	corev1 "k8s.io/api/core/v1"
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
+)
+
+// maxBody is the largest request that is read, in bytes: a Pod of the API server's limit (1.5 MiB) and 50,000 long node names fit.
+const maxBody = 8 << 20
+
+// decode reads the one JSON value of a request. On a fault it answers 400 with words and returns false.
+func (s *server) decode(c *gin.Context, into any) bool {
+	decoder := json.NewDecoder(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
+	err := decoder.Decode(into)
+	if err == nil {
+		if _, err = decoder.Token(); errors.Is(err, io.EOF) {
+			return true
+		}
+		err = errors.New("there is more behind the JSON object")
+	}
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		err = fmt.Errorf("larger than %d bytes", tooLarge.Limit)
+	}
+	s.refuse(c, fmt.Errorf("the body must be one JSON object as kube-scheduler sends it: %w", err))
+	return false
+}
+
+// decodeArgs reads the arguments of filter and prioritize.
+func (s *server) decodeArgs(c *gin.Context) (*extenderv1.ExtenderArgs, []string, bool) {
+	var args extenderv1.ExtenderArgs
+	if !s.decode(c, &args) {
+		return nil, nil, false
+	}
+	if err := checkArgs(&args); err != nil {
+		s.refuse(c, err)
+		return nil, nil, false
+	}
+	return &args, *args.NodeNames, true
+}
+
+func checkArgs(args *extenderv1.ExtenderArgs) error {
+	err := checkPod(args.Pod)
+	switch {
+	case args.NodeNames == nil && args.Nodes != nil:
+		err = errors.Join(err, errors.New("NodeNames: missing: set nodeCacheCapable: true on the extender entry of the scheduler, so that names travel and not whole nodes"))
+	case args.NodeNames == nil || len(*args.NodeNames) == 0:
+		err = errors.Join(err, errors.New("NodeNames: missing: the request must name the nodes to choose from"))
+	}
+	return err
+}
+
+func checkPreemption(args *extenderv1.ExtenderPreemptionArgs) error {
+	err := checkPod(args.Pod)
+	if args.NodeNameToMetaVictims == nil {
+		err = errors.Join(err, errors.New("NodeNameToMetaVictims: missing: set nodeCacheCapable: true on the extender entry of the scheduler"))
+	}
+	for node, victims := range args.NodeNameToMetaVictims {
+		if victims == nil {
+			err = errors.Join(err, fmt.Errorf("NodeNameToMetaVictims[%q]: must not be null", node))
+		}
+	}
+	return err
+}
+
+func checkPod(pod *corev1.Pod) error {
+	if pod == nil {
+		return errors.New("Pod: missing: the request must carry the Pod that is being scheduled")
+	}
+	var err error
+	for _, field := range []struct{ name, value string }{
+		{"name", pod.Name}, {"namespace", pod.Namespace}, {"uid", string(pod.UID)},
+	} {
+		if field.value == "" {
+			err = errors.Join(err, fmt.Errorf("Pod.metadata.%s: missing", field.name))
+		}
+	}
+	if _, parseErr := strconv.ParseUint(pod.ResourceVersion, 10, 64); parseErr != nil {
+		err = errors.Join(err, fmt.Errorf("Pod.metadata.resourceVersion: invalid value %q: must be a number", pod.ResourceVersion))
+	}
+	return err
+}
+
+// refuse answers a request that nobody can answer.
+func (s *server) refuse(c *gin.Context, err error) {
+	s.logger.WarnContext(c, "a request is malformed", "path", c.Request.URL.Path, "err", err)
+	s.metrics.outcome(c, "malformed")
+	c.String(http.StatusBadRequest, "Spillway: %s\n", err)
+}
+
+// write encodes an answer with its length: one of unknown length is sent in chunks, which kube-scheduler does not read to the end, and
+// the connection is lost with every call (facts/scheduler.md, finding 10).
+func write(c *gin.Context, answer any) {
+	body, err := json.Marshal(answer)
+	if err != nil {
+		c.String(http.StatusInternalServerError, "Spillway: encoding the answer: %s\n", err)
+		return
+	}
+	c.Header("Content-Length", strconv.Itoa(len(body)))
+	c.Data(http.StatusOK, "application/json", body)
+}

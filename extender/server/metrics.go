@@ -1,0 +1,65 @@
+package server
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// Keys of the request's context.
+const (
+	verbKey    = "verb"
+	outcomeKey = "outcome"
+)
+
+type metrics struct {
+	requests  *prometheus.CounterVec
+	duration  *prometheus.HistogramVec
+	decisions *prometheus.CounterVec
+}
+
+func newMetrics(registry *prometheus.Registry) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "spillway_extender_requests_total",
+			Help: "Requests of the scheduler by verb and outcome (ok, refused, error, malformed).",
+		}, []string{"verb", "outcome"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "spillway_extender_request_duration_seconds",
+			Help:    "Time to answer, by verb.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1},
+		}, []string{"verb"}),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "spillway_extender_decisions_total",
+			Help: "Answers to filter by reason.",
+		}, []string{"reason"}),
+	}
+	for _, collector := range []prometheus.Collector{m.requests, m.duration, m.decisions} {
+		if err := registry.Register(collector); err != nil {
+			return nil, fmt.Errorf("registering metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// outcome notes how a request ended; without it a request is ok.
+func (m *metrics) outcome(c *gin.Context, outcome string) { c.Set(outcomeKey, outcome) }
+
+func (m *metrics) answered(c *gin.Context, verb string, took time.Duration) {
+	outcome := c.GetString(outcomeKey)
+	if outcome == "" {
+		outcome = "ok"
+	}
+	m.requests.WithLabelValues(verb, outcome).Inc()
+	m.duration.WithLabelValues(verb).Observe(took.Seconds())
+}
+
+func (m *metrics) decided(reason policy.Reason) {
+	if reason != "" {
+		m.decisions.WithLabelValues(string(reason)).Inc()
+	}
+}

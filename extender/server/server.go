@@ -1,0 +1,160 @@
+// Package server is the HTTP face of the extender: it decodes what the scheduler sends, asks package placement and encodes the
+// answer. It knows no port and no signal, and decides nothing.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	corev1 "k8s.io/api/core/v1"
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
+
+	"github.com/spillway-k8s/spillway/extender/nodes"
+	"github.com/spillway-k8s/spillway/extender/placement"
+)
+
+// Placement is what the server asks (package placement implements it).
+type Placement interface {
+	Ready() bool
+	Filter(ctx context.Context, pod *corev1.Pod, names []string) (placement.Verdict, error)
+	Prioritize(ctx context.Context, pod *corev1.Pod, names []string) extenderv1.HostPriorityList
+	Preempt(ctx context.Context, pod *corev1.Pod, victims placement.Victims) (placement.Victims, error)
+}
+
+type server struct {
+	placement Placement
+	metrics   *metrics
+	logger    *slog.Logger
+}
+
+// New returns the handler of the extender: POST /v1/filter, /v1/prioritize and /v1/preempt for the scheduler, GET /healthz, /readyz and
+// /metrics. Its metrics are registered with registry.
+func New(p Placement, registry *prometheus.Registry, logger *slog.Logger) (http.Handler, error) {
+	m, err := newMetrics(registry)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{p, m, logger}
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	engine.HandleMethodNotAllowed = true
+	engine.Use(s.recover)
+	engine.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
+	engine.GET("/readyz", s.readyz)
+	engine.GET("/metrics", gin.WrapH(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
+	engine.POST("/v1/filter", s.measure("filter"), s.filter)
+	engine.POST("/v1/prioritize", s.measure("prioritize"), s.prioritize)
+	engine.POST("/v1/preempt", s.measure("preempt"), s.preempt)
+	engine.NoRoute(func(c *gin.Context) {
+		c.String(http.StatusNotFound, "no such path %s: the verbs are /v1/filter, /v1/prioritize and /v1/preempt\n", c.Request.URL.Path)
+	})
+	engine.NoMethod(func(c *gin.Context) {
+		c.String(http.StatusMethodNotAllowed, "%s does not take %s\n", c.Request.URL.Path, c.Request.Method)
+	})
+	return engine, nil
+}
+
+func (s *server) readyz(c *gin.Context) {
+	if !s.placement.Ready() {
+		c.String(http.StatusServiceUnavailable, "not ready: the caches are not filled yet\n")
+		return
+	}
+	c.String(http.StatusOK, "ok\n")
+}
+
+// filter answers with the nodes that are left. Refused nodes are left out; where none is left, one of them carries the reason, as
+// "unresolvable": named among FailedNodes it would be tried for preemption, again and again (facts/scheduler.md 1.4, 1.5).
+func (s *server) filter(c *gin.Context) {
+	args, names, ok := s.decodeArgs(c)
+	if !ok {
+		return
+	}
+	result := extenderv1.ExtenderFilterResult{NodeNames: &[]string{}}
+	verdict, err := s.ask(c, args.Pod, names)
+	var unknown *nodes.UnknownNodeError
+	switch {
+	case errors.As(err, &unknown):
+		s.refuse(c, fmt.Errorf("NodeNames: %w", err))
+		return
+	case err != nil:
+		s.logger.WarnContext(c, "filter cannot be answered", "pod", args.Pod.Namespace+"/"+args.Pod.Name, "err", err)
+		s.metrics.outcome(c, "error")
+		result.Error = "Spillway: " + err.Error()
+	case verdict.Refusal != "":
+		s.metrics.outcome(c, "refused")
+		result.FailedAndUnresolvableNodes = extenderv1.FailedNodesMap{names[0]: verdict.Refusal}
+	default:
+		result.NodeNames = &verdict.Names
+	}
+	s.metrics.decided(verdict.Reason)
+	write(c, result)
+}
+
+func (s *server) ask(c *gin.Context, pod *corev1.Pod, names []string) (placement.Verdict, error) {
+	if !s.placement.Ready() {
+		return placement.Verdict{}, errNotReady
+	}
+	return s.placement.Filter(c.Request.Context(), pod, names)
+}
+
+var errNotReady = errors.New("the extender is starting: its caches are not filled yet")
+
+func (s *server) prioritize(c *gin.Context) {
+	args, names, ok := s.decodeArgs(c)
+	if !ok {
+		return
+	}
+	write(c, s.placement.Prioritize(c.Request.Context(), args.Pod, names))
+}
+
+func (s *server) preempt(c *gin.Context) {
+	var args extenderv1.ExtenderPreemptionArgs
+	if !s.decode(c, &args) {
+		return
+	}
+	if err := checkPreemption(&args); err != nil {
+		s.refuse(c, err)
+		return
+	}
+	kept, err := s.placement.Preempt(c.Request.Context(), args.Pod, args.NodeNameToMetaVictims)
+	var unknown *nodes.UnknownNodeError
+	switch {
+	case errors.As(err, &unknown):
+		s.refuse(c, fmt.Errorf("NodeNameToMetaVictims: %w", err))
+	case err != nil:
+		// The answer has no field for an error: a status stops this attempt, and nobody is evicted.
+		s.logger.WarnContext(c, "preempt cannot be answered", "pod", args.Pod.Namespace+"/"+args.Pod.Name, "err", err)
+		s.metrics.outcome(c, "error")
+		c.String(http.StatusServiceUnavailable, "Spillway: %s\n", err)
+	default:
+		write(c, extenderv1.ExtenderPreemptionResult{NodeNameToMetaVictims: kept})
+	}
+}
+
+// recover turns a panic into an answer: one Pod's trouble must not stop the scheduling of all.
+func (s *server) recover(c *gin.Context) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.logger.ErrorContext(c, "a handler panicked", "path", c.Request.URL.Path, "cause", cause)
+			c.String(http.StatusInternalServerError, "Spillway: internal error\n")
+			c.Abort()
+		}
+	}()
+	c.Next()
+}
+
+func (s *server) measure(verb string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		start := time.Now()
+		c.Set(verbKey, verb)
+		c.Next()
+		s.metrics.answered(c, verb, time.Since(start))
+	}
+}
