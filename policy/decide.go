@@ -46,6 +46,14 @@ func DefaultConfig() Config {
 // Validate reports every fault of the configuration at once.
 func (c Config) Validate() error {
 	var faults []error
+	for _, list := range []struct {
+		field string
+		names []string
+	}{{"protectedNamespaces", c.ProtectedNamespaces}, {"volumeKinds", c.VolumeKinds}} {
+		if i := slices.Index(list.names, ""); i >= 0 {
+			faults = append(faults, fmt.Errorf("%s[%d]: invalid value \"\": must be a name", list.field, i))
+		}
+	}
 	for _, name := range c.DisabledRules {
 		if !slices.ContainsFunc(rules, func(r Rule) bool { return r.Reason == name }) {
 			faults = append(faults, fmt.Errorf("disabledRules: unknown rule %q: must be one of %s", name, joinRules()))
@@ -76,7 +84,8 @@ func New(config Config) (*Policy, error) {
 
 // Input is all that a decision depends on. Nothing in it is changed.
 type Input struct {
-	// Pod is the Pod as it was created. Its status and node name do not matter.
+	// Pod is the Pod as it was created, never nil. Its namespace must be filled in (an admission request carries it beside the
+	// Pod); its status and node name do not matter.
 	Pod *corev1.Pod
 	// Global is the switch of the cluster.
 	Global Switch
@@ -124,9 +133,11 @@ func (p *Policy) Decide(in Input) Decision {
 	if found := p.Restrictions(in); len(found) > 0 {
 		return Decision{Placement: PlacementLocalOnly, Mode: decision.Mode, Reason: found[0].Reason, Message: joinMessages(found)}
 	}
-	quota, ok, err := ParseLocalReplicas(in.Pod.Annotations)
-	if err != nil {
-		return Decision{Placement: PlacementLocalOnly, Mode: decision.Mode, Reason: ReasonInvalid, Message: err.Error()}
+	quota, ok, quotaErr := ParseLocalReplicas(in.Pod.Annotations)
+	// Without a hostPath volume no rule looks at the replacements, and vnode would stumble over them later.
+	_, replaceErr := ParseReplacements(in.Pod.Annotations)
+	if err := errors.Join(quotaErr, replaceErr); err != nil {
+		return invalid(decision.Mode, err)
 	}
 	if ok && decision.Placement != PlacementCloudOnly {
 		decision.Quota = &quota
@@ -139,13 +150,16 @@ func (p *Policy) Decide(in Input) Decision {
 func (p *Policy) decideMode(in Input) Decision {
 	mode, err := ResolveMode(in.Pod.Labels, in.WorkloadLabels, in.NamespaceLabels)
 	if err != nil {
-		return Decision{Placement: PlacementLocalOnly, Mode: ModeOff, Reason: ReasonInvalid, Message: err.Error()}
+		return invalid(mode, err)
 	}
 	switch mode {
 	case ModeOff:
-		return Decision{PlacementLocalOnly, nil, mode, ReasonLabelOff, "the burst label says off: remove or change the label " + BurstLabel + " to allow bursting"}
+		return Decision{PlacementLocalOnly, nil, mode, ReasonLabelOff, "the burst label says off: remove or change the label " + BurstLabel + " (or " + BurstLabelAlias + ") of the Pod or its workload to allow bursting"}
 	case ModeEnforce:
-		return Decision{PlacementCloudOnly, nil, mode, ReasonLabelEnforce, "the burst label or the namespace says enforce: only virtual nodes"}
+		if label, _ := ResolveMode(in.Pod.Labels, in.WorkloadLabels, nil); label == ModeNone {
+			return Decision{PlacementCloudOnly, nil, mode, ReasonNamespaceEnforce, "the namespace has the label " + NamespaceEnforceLabel + "=" + NamespaceEnforceValue + ": only virtual nodes"}
+		}
+		return Decision{PlacementCloudOnly, nil, mode, ReasonLabelEnforce, "the burst label says enforce: only virtual nodes"}
 	case ModeLocalPrefer:
 		return Decision{PlacementLocalFirst, nil, mode, ReasonLabelLocalPrefer, "the burst label says localPrefer: virtual nodes when no local node fits"}
 	case ModeAuto:
@@ -153,7 +167,7 @@ func (p *Policy) decideMode(in Input) Decision {
 	}
 	local, err := ParseSwitch(in.Pod.Annotations)
 	if err != nil {
-		return Decision{Placement: PlacementLocalOnly, Reason: ReasonInvalid, Message: err.Error()}
+		return invalid(ModeNone, err)
 	}
 	if !MayBurst(in.Global, local) {
 		return Decision{Placement: PlacementLocalOnly, Reason: ReasonSwitchOff, Message: fmt.Sprintf(
@@ -162,6 +176,14 @@ func (p *Policy) decideMode(in Input) Decision {
 	}
 	return Decision{Placement: PlacementLocalFirst, Reason: ReasonSwitchOn, Message: SwitchKey + " allows bursting: virtual nodes when no local node fits"}
 }
+
+// invalid keeps a Pod home whose keys are malformed.
+func invalid(mode Mode, err error) Decision {
+	return Decision{Placement: PlacementLocalOnly, Mode: mode, Reason: ReasonInvalid, Message: oneLine(err)}
+}
+
+// oneLine is an error's text for conditions and events: joined errors have a line each.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func joinMessages(found []Violation) string {
 	words := make([]string, 0, len(found))

@@ -30,8 +30,15 @@ func (f Flavor) String() string {
 func (f Flavor) Resources() corev1.ResourceList {
 	return corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewMilliQuantity(f.MilliCPU, resource.DecimalSI),
-		corev1.ResourceMemory: *resource.NewQuantity(f.MilliGiB*gib/1000, resource.BinarySI),
+		corev1.ResourceMemory: *resource.NewQuantity(f.bytes(), resource.BinarySI),
 	}
+}
+
+func (f Flavor) bytes() int64 { return f.MilliGiB * gib / 1000 }
+
+// holds tells whether the flavor has at least that much of both.
+func (f Flavor) holds(milliCPU, bytes int64) bool {
+	return f.MilliCPU >= milliCPU && f.bytes() >= bytes
 }
 
 const gib = int64(1) << 30
@@ -72,73 +79,87 @@ func steps(lo, hi, by int64) []int64 {
 	return list
 }
 
-// Need is what a Pod asks of the cloud: per resource, the larger of what runs together (containers and sidecars) and what each
-// init container needs beside the sidecars started before it. A limit counts where it is set, else the request.
-// Source: CCI manual cci_01_0027; sidecars as in Kubernetes.
+// Need is the CPU and the memory that a Pod asks of the cloud: per resource, the largest of what runs together (containers and
+// sidecars), what each init container needs beside the sidecars started before it, and what the Pod as a whole asks for. A
+// limit counts where it is set, else the request. Source: CCI manual cci_01_0027; sidecars as in Kubernetes.
 func Need(spec *corev1.PodSpec) corev1.ResourceList {
-	need := corev1.ResourceList{}
-	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-		var sidecars, atInit resource.Quantity
-		for i := range spec.InitContainers {
-			c := &spec.InitContainers[i]
-			one := asked(c, name)
-			one.Add(sidecars)
-			if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-				sidecars = one
-			}
-			if one.Cmp(atInit) > 0 {
-				atInit = one
-			}
-		}
-		running := sidecars.DeepCopy()
-		for i := range spec.Containers {
-			running.Add(asked(&spec.Containers[i], name))
-		}
-		if atInit.Cmp(running) > 0 {
-			running = atInit
-		}
-		need[name] = running
+	return corev1.ResourceList{
+		corev1.ResourceCPU:    *resource.NewMilliQuantity(need(spec, corev1.ResourceCPU), resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(need(spec, corev1.ResourceMemory), resource.BinarySI),
 	}
-	return need
 }
 
-// asked is a container's limit, else its request, else zero: always a copy.
-func asked(c *corev1.Container, name corev1.ResourceName) resource.Quantity {
-	if q, ok := c.Resources.Limits[name]; ok {
-		return q.DeepCopy()
+// need is what Need says of one resource, in the unit of units.
+func need(spec *corev1.PodSpec, name corev1.ResourceName) int64 {
+	var sidecars, most int64
+	for i := range spec.InitContainers {
+		c := &spec.InitContainers[i]
+		beside := add(sidecars, asked(c.Resources, name))
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			sidecars = beside
+		}
+		most = max(most, beside)
 	}
-	return c.Resources.Requests[name].DeepCopy()
+	running := sidecars
+	for i := range spec.Containers {
+		running = add(running, asked(spec.Containers[i].Resources, name))
+	}
+	if spec.Resources != nil {
+		most = max(most, asked(*spec.Resources, name))
+	}
+	return max(most, running)
 }
+
+// asked is the limit, else the request, else zero.
+func asked(resources corev1.ResourceRequirements, name corev1.ResourceName) int64 {
+	if limit, ok := resources.Limits[name]; ok {
+		return units(limit, name)
+	}
+	return units(resources.Requests[name], name)
+}
+
+// units is a quantity in thousandths of a CPU or in bytes, rounded up, and tooMuch where it is beyond every size. Quantity's
+// own arithmetic is not safe there: 1e30 has the Value 0, and adding or comparing 1e1000000000 takes minutes.
+func units(q resource.Quantity, name corev1.ResourceName) int64 {
+	switch {
+	case q.IsZero(): // Also 0e1000000000, which the methods below count out.
+		return 0
+	case q.AsApproximateFloat64() > 1<<50:
+		return tooMuch
+	case name == corev1.ResourceCPU:
+		return q.MilliValue()
+	}
+	return q.Value()
+}
+
+// tooMuch is larger than every size, and two of it still fit into an int64.
+const tooMuch = math.MaxInt64 / 2
+
+func add(a, b int64) int64 { return min(a+b, tooMuch) }
 
 // FlavorFor is the size that the Pod gets: the one its annotation asks for, else the smallest that holds what the spec needs.
 // It is an error where none does, or where the annotation names no size or one too small.
 func FlavorFor(annotations map[string]string, spec *corev1.PodSpec) (Flavor, error) {
-	need := Need(spec)
-	milliCPU, milliGiB := milliCPUOf(need), milliGiBOf(need)
+	milliCPU, bytes := need(spec, corev1.ResourceCPU), need(spec, corev1.ResourceMemory)
 	if text, ok := annotations[FlavorAnnotation]; ok {
 		flavor, err := parseFlavor(text)
 		if err != nil {
 			return Flavor{}, err
 		}
-		if flavor.MilliCPU < milliCPU || flavor.MilliGiB < milliGiB {
-			return Flavor{}, fmt.Errorf("%s: %q holds less than the containers need (%s CPU, %s memory)",
-				FlavorAnnotation, text, need.Cpu(), need.Memory())
+		if !flavor.holds(milliCPU, bytes) {
+			needed := Need(spec)
+			return Flavor{}, fmt.Errorf("%s: %q holds less than the containers need (%s CPU, %s memory): ask for a larger size, or remove the annotation",
+				FlavorAnnotation, text, needed.Cpu(), needed.Memory())
 		}
 		return flavor, nil
 	}
 	for _, flavor := range Flavors() {
-		if flavor.MilliCPU >= milliCPU && flavor.MilliGiB >= milliGiB {
+		if flavor.holds(milliCPU, bytes) {
 			return flavor, nil
 		}
 	}
-	return Flavor{}, fmt.Errorf("no CCI size holds %s CPU and %s memory: the largest is 64 CPU with 512Gi", need.Cpu(), need.Memory())
-}
-
-func milliCPUOf(need corev1.ResourceList) int64 { return need.Cpu().MilliValue() }
-
-// milliGiBOf rounds up to a thousandth of a GiB: every size is a multiple of that, so no Pod is rounded past its size.
-func milliGiBOf(need corev1.ResourceList) int64 {
-	return int64(math.Ceil(float64(need.Memory().Value()) * 1000 / float64(gib)))
+	needed := Need(spec)
+	return Flavor{}, fmt.Errorf("no CCI size holds %s CPU and %s memory: the largest is 64 CPU with 512Gi", needed.Cpu(), needed.Memory())
 }
 
 func parseFlavor(text string) (Flavor, error) {
@@ -152,5 +173,5 @@ func parseFlavor(text string) (Flavor, error) {
 			}
 		}
 	}
-	return Flavor{}, fmt.Errorf("%s: invalid value %q: must be a size that CCI sells, such as \"2.00_4.0\" (vCPU_GiB)", FlavorAnnotation, text)
+	return Flavor{}, fmt.Errorf("%s: invalid value %.100q: must be a size that CCI sells, such as \"2.00_4.0\" (vCPU_GiB)", FlavorAnnotation, text)
 }

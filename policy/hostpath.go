@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -41,6 +43,31 @@ type ReplacementDir struct {
 	SizeLimit *resource.Quantity `json:"sizeLimit,omitempty"`
 }
 
+// quantityForm is what a sizeLimit looks like: Kubernetes' own form without exponents, for parsing 1e-100000000 takes a
+// minute. Quantities of a Pod's spec have passed the API server; an annotation is any text.
+var quantityForm = regexp.MustCompile(`^[0-9]{1,40}(\.[0-9]{1,40})?([numkMGTPE]|[KMGTPE]i)?$`)
+
+// UnmarshalJSON reads the emptyDir of a replacement; unknown fields are errors.
+func (d *ReplacementDir) UnmarshalJSON(data []byte) error {
+	var raw struct {
+		SizeLimit *json.RawMessage `json:"sizeLimit"`
+	}
+	if err := decodeStrictly(data, &raw); err != nil || raw.SizeLimit == nil {
+		*d = ReplacementDir{}
+		return err
+	}
+	text := strings.Trim(string(*raw.SizeLimit), `"`)
+	if !quantityForm.MatchString(text) {
+		return fmt.Errorf("sizeLimit: invalid value %.100q: must be a quantity such as 10Gi", text)
+	}
+	limit, err := resource.ParseQuantity(text)
+	if err != nil {
+		return fmt.Errorf("sizeLimit: invalid value %q: %w", text, err)
+	}
+	d.SizeLimit = &limit
+	return nil
+}
+
 // ParseReplacements reads the annotation HostPathReplacementAnnotation; without it there are none. All faults are reported
 // at once, each with its place in the list.
 func ParseReplacements(annotations map[string]string) ([]Replacement, error) {
@@ -49,19 +76,27 @@ func ParseReplacements(annotations map[string]string) ([]Replacement, error) {
 		return nil, nil
 	}
 	var list []Replacement
-	decoder := json.NewDecoder(bytes.NewReader([]byte(value)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&list); err != nil {
-		return nil, fmt.Errorf("%s: invalid value %q: must be a JSON list such as [{\"name\":\"VOLUME\",\"policyType\":\"remove\"}]: %w",
+	if err := decodeStrictly([]byte(value), &list); err != nil {
+		return nil, fmt.Errorf("%s: invalid value %.200q: must be a JSON list such as [{\"name\":\"VOLUME\",\"policyType\":\"remove\"}]: %w",
 			HostPathReplacementAnnotation, value, err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: invalid value %q: must end after the JSON list", HostPathReplacementAnnotation, value)
 	}
 	if err := checkReplacements(list); err != nil {
 		return nil, err
 	}
 	return list, nil
+}
+
+// decodeStrictly reads one JSON value; unknown fields and anything after the value are errors.
+func decodeStrictly(data []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is more text after the JSON value")
+	}
+	return nil
 }
 
 func checkReplacements(list []Replacement) error {
@@ -73,11 +108,11 @@ func checkReplacements(list []Replacement) error {
 		case r.Name == "":
 			faults = append(faults, fmt.Errorf("%s.name: must be the name of a volume or \"*\"", field))
 		case seen[r.Name]:
-			faults = append(faults, fmt.Errorf("%s.name: duplicate value %q: each volume has one replacement", field, r.Name))
+			faults = append(faults, fmt.Errorf("%s.name: duplicate value %.100q: each volume has one replacement", field, r.Name))
 		}
 		seen[r.Name] = true
 		if r.PolicyType != ReplacementRemove && r.PolicyType != ReplacementEmptyDir {
-			faults = append(faults, fmt.Errorf("%s.policyType: invalid value %q: must be %s or %s", field, r.PolicyType, ReplacementRemove, ReplacementEmptyDir))
+			faults = append(faults, fmt.Errorf("%s.policyType: invalid value %.100q: must be %s or %s", field, r.PolicyType, ReplacementRemove, ReplacementEmptyDir))
 		}
 		if r.EmptyDir != nil && r.EmptyDir.SizeLimit != nil && r.EmptyDir.SizeLimit.Sign() <= 0 {
 			faults = append(faults, fmt.Errorf("%s.emptyDir.sizeLimit: invalid value %q: must be above zero, such as 10Gi", field, r.EmptyDir.SizeLimit))
@@ -88,13 +123,14 @@ func checkReplacements(list []Replacement) error {
 
 // ReplaceHostPaths applies the Pod's replacements and returns the resulting spec; the Pod is not changed. A volume's own
 // name wins over "*", and /etc/localtime is touched only by its own name. A removed volume takes its mounts along in
-// every container. hostPath volumes that no replacement covers stay. May be called twice: the second time changes nothing.
+// every container. hostPath volumes that no replacement covers stay. The spec is always a copy, and the Pod's own where the
+// annotation is malformed. May be called twice: the second time changes nothing.
 func ReplaceHostPaths(pod *corev1.Pod) (*corev1.PodSpec, error) {
-	replacements, err := ParseReplacements(pod.Annotations)
-	if err != nil || len(replacements) == 0 {
-		return &pod.Spec, err
-	}
 	spec := pod.Spec.DeepCopy()
+	replacements, err := ParseReplacements(pod.Annotations)
+	if err != nil {
+		return spec, err
+	}
 	removed := map[string]bool{}
 	spec.Volumes = slices.DeleteFunc(spec.Volumes, func(v corev1.Volume) bool {
 		r, ok := replacementFor(v, replacements)

@@ -14,7 +14,7 @@ func ParseLocalReplicas(annotations map[string]string) (quota int, ok bool, err 
 	}
 	n, err := strconv.ParseUint(value, 10, 31)
 	if err != nil {
-		return 0, true, fmt.Errorf("%s: invalid value %q: must be a whole number from 0 to 2147483647, such as \"1\"",
+		return 0, true, fmt.Errorf("%s: invalid value %.100q: must be a whole number from 0 to 2147483647, such as \"1\"",
 			LocalReplicasAnnotation, value)
 	}
 	return int(n), true, nil

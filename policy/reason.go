@@ -40,6 +40,8 @@ const (
 	ReasonNoFlavor           Reason = "NoFlavor"
 	ReasonBlockDevice        Reason = "BlockDevice"
 	ReasonDynamicResource    Reason = "DynamicResource"
+	ReasonRestartRules       Reason = "RestartRules"
+	ReasonSupplementalGroups Reason = "SupplementalGroupsPolicy"
 )
 
 // Why the extender refuses a Pod for now.

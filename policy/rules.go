@@ -1,8 +1,8 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,6 +68,8 @@ var rules = []Rule{
 	{ReasonGRPCProbe, "gRPC probes", "CCI API, Probe", checkGRPCProbes},
 	{ReasonBlockDevice, "raw block volumes (volumeDevices)", "CCI API, Container", checkBlockDevices},
 	{ReasonDynamicResource, "dynamic resource claims", "CCI manual cci_01_0156", checkResourceClaims},
+	{ReasonRestartRules, "containers with restart rules (restartPolicyRules)", "CCI manual cci_01_0156", checkRestartRules},
+	{ReasonSupplementalGroups, "supplementalGroupsPolicy Strict", "CCI manual cci_01_0156", checkSupplementalGroups},
 	{ReasonNoFlavor, "a Pod larger than every CCI size", "CCI manual cci_01_0058", checkFlavor},
 }
 
@@ -114,7 +116,8 @@ func checkLocalPortRange(s subject) []string {
 		return nil
 	}
 	for _, sysctl := range s.spec.SecurityContext.Sysctls {
-		if sysctl.Name == localPortRangeSysctl && reachesReserved(sysctl.Value) {
+		// Kubernetes takes slashes for dots here, as sysctl(8) does.
+		if strings.ReplaceAll(sysctl.Name, "/", ".") == localPortRangeSysctl && reachesReserved(sysctl.Value) {
 			return []string{fmt.Sprintf("sysctl %s is %q: the cloud keeps ports %d-%d for itself; end the range below", localPortRangeSysctl, sysctl.Value, reservedPortLow, reservedPortHigh)}
 		}
 	}
@@ -207,7 +210,7 @@ func checkHostPath(s subject) []string {
 		}
 		message := fmt.Sprintf("volume %s is a hostPath: say what becomes of it in the cloud with annotation %s", v.Name, HostPathReplacementAnnotation)
 		if s.replaceErr != nil {
-			message += fmt.Sprintf(" (the present one cannot be read: %v)", s.replaceErr)
+			message += fmt.Sprintf(" (the present one cannot be read: %s)", oneLine(s.replaceErr))
 		}
 		found = append(found, message)
 	}
@@ -240,7 +243,7 @@ func checkClaims(s subject) []string {
 		case !known:
 			found = append(found, fmt.Sprintf("the kind of volume behind claim %s is not known yet: it needs a bound PersistentVolume or a StorageClass", claim))
 		case !slices.Contains(s.config.VolumeKinds, kind):
-			found = append(found, fmt.Sprintf("claim %s is a volume of kind %s: the cloud can mount %s", claim, kind, strings.Join(s.config.VolumeKinds, ", ")))
+			found = append(found, fmt.Sprintf("claim %s is a volume of kind %s: the cloud can mount %s", claim, kind, cmp.Or(strings.Join(s.config.VolumeKinds, ", "), "none")))
 		}
 	}
 	return found
@@ -286,14 +289,14 @@ func checkSubPath(s subject) []string {
 }
 
 func checkSizeLimit(s subject) []string {
-	most := 10 * gib * startedCores(s.pod.Annotations, s.spec)
+	most := 10 * startedCores(s.pod.Annotations, s.spec)
 	var found []string
 	for _, v := range s.spec.Volumes {
-		if v.EmptyDir == nil || v.EmptyDir.SizeLimit == nil || v.EmptyDir.SizeLimit.IsZero() {
+		if v.EmptyDir == nil || v.EmptyDir.SizeLimit == nil {
 			continue
 		}
-		if limit := v.EmptyDir.SizeLimit.Value(); limit%gib != 0 || limit > most {
-			found = append(found, fmt.Sprintf("emptyDir %s has sizeLimit %s: must be a multiple of 1Gi and at most %dGi (10 for each CPU core)", v.Name, v.EmptyDir.SizeLimit, most/gib))
+		if bytes := units(*v.EmptyDir.SizeLimit, corev1.ResourceMemory); bytes%gib != 0 || bytes/gib > most {
+			found = append(found, fmt.Sprintf("emptyDir %s has sizeLimit %s: must be a multiple of 1Gi and at most %dGi (10 for each CPU core)", v.Name, v.EmptyDir.SizeLimit, most))
 		}
 	}
 	return found
@@ -301,11 +304,11 @@ func checkSizeLimit(s subject) []string {
 
 // startedCores is the Pod's CPU rounded up to whole cores: the manual's own example has 10Gi with 250m.
 func startedCores(annotations map[string]string, spec *corev1.PodSpec) int64 {
-	milli := milliCPUOf(Need(spec))
+	milli := need(spec, corev1.ResourceCPU)
 	if flavor, err := FlavorFor(annotations, spec); err == nil {
 		milli = flavor.MilliCPU
 	}
-	return int64(math.Ceil(float64(milli) / 1000))
+	return (milli-1)/1000 + 1
 }
 
 func checkHostNamespaces(s subject) []string {
@@ -356,6 +359,23 @@ func checkBlockDevices(s subject) []string {
 func checkResourceClaims(s subject) []string {
 	if len(s.spec.ResourceClaims) > 0 {
 		return []string{"the Pod has dynamic resource claims, which the cloud does not know"}
+	}
+	return nil
+}
+
+func checkRestartRules(s subject) []string {
+	var found []string
+	for c := range containers(s.spec) {
+		if len(c.RestartPolicyRules) > 0 {
+			found = append(found, fmt.Sprintf("container %s has restartPolicyRules, which the cloud does not know: use the Pod's restartPolicy", c.Name))
+		}
+	}
+	return found
+}
+
+func checkSupplementalGroups(s subject) []string {
+	if sc := s.spec.SecurityContext; sc != nil && sc.SupplementalGroupsPolicy != nil && *sc.SupplementalGroupsPolicy != corev1.SupplementalGroupsPolicyMerge {
+		return []string{fmt.Sprintf("supplementalGroupsPolicy is %s: the cloud can only merge, remove it", *sc.SupplementalGroupsPolicy)}
 	}
 	return nil
 }

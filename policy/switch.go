@@ -31,7 +31,7 @@ func ParseSwitch(values map[string]string) (Switch, error) {
 	case "false":
 		return SwitchOff, nil
 	}
-	return SwitchOff, fmt.Errorf("%s: invalid value %q: must be \"true\" or \"false\"", SwitchKey, value)
+	return SwitchOff, fmt.Errorf("%s: invalid value %.100q: must be \"true\" or \"false\"", SwitchKey, value)
 }
 
 // MayBurst is the table of the seeds (seed 0, nine rows): bursting is off only where the global switch is off and the

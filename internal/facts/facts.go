@@ -3,6 +3,7 @@
 package facts
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -117,7 +118,11 @@ func (s *Source) Claims(pod *corev1.Pod) map[string]string {
 	return kinds
 }
 
-// claimKind is the kind of the bound volume, else the provisioner of the claim's class, else empty: not known yet.
+// driverParameter of a StorageClass names the driver where one provisioner serves many, as everest-csi-provisioner does on CCE.
+// Source: CCE manual, StorageClass.
+const driverParameter = "csi.storage.k8s.io/csi-driver-name"
+
+// claimKind is the kind of the bound volume, else the driver of the claim's class, else empty: not known yet.
 func (s *Source) claimKind(namespace, name string) string {
 	claim, err := s.claims.PersistentVolumeClaims(namespace).Get(name)
 	if err != nil { // A lister's only error is that it is not there.
@@ -130,7 +135,7 @@ func (s *Source) claimKind(namespace, name string) string {
 		return ""
 	}
 	if class, err := s.classes.Get(*claim.Spec.StorageClassName); err == nil {
-		return class.Provisioner
+		return cmp.Or(class.Parameters[driverParameter], class.Provisioner)
 	}
 	return ""
 }

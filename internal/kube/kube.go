@@ -2,6 +2,7 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/pflag"
@@ -30,20 +31,39 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&c.Burst, "kube-api-burst", c.Burst, "requests to the API server at once")
 }
 
-// Validate reports what is wrong.
+// Validate reports every fault at once.
 func (c Config) Validate() error {
-	if c.QPS <= 0 || c.Burst <= 0 {
-		return fmt.Errorf("kube-api-qps, kube-api-burst: invalid values %g and %d: must be above zero", c.QPS, c.Burst)
+	var faults []error
+	if !(c.QPS > 0) { // NaN is not above zero either.
+		faults = append(faults, fmt.Errorf("kube-api-qps: invalid value %g: must be above zero", c.QPS))
 	}
-	return nil
+	if c.Burst <= 0 {
+		faults = append(faults, fmt.Errorf("kube-api-burst: invalid value %d: must be above zero", c.Burst))
+	}
+	return errors.Join(faults...)
 }
 
 // REST is the client configuration. userAgent is the program's name. It reads files and does not connect.
 func (c Config) REST(userAgent string) (*rest.Config, error) {
+	config, err := c.connection()
+	if err != nil {
+		return nil, err
+	}
+	config.QPS, config.Burst, config.UserAgent = c.QPS, c.Burst, "spillway-"+userAgent
+	return config, nil
+}
+
+func (c Config) connection() (*rest.Config, error) {
+	if c.Kubeconfig == "" {
+		config, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("reading the service account of the Pod (outside a Pod set --kubeconfig): %w", err)
+		}
+		return config, nil
+	}
 	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("reading kubeconfig %q: %w", c.Kubeconfig, err)
 	}
-	config.QPS, config.Burst, config.UserAgent = c.QPS, c.Burst, "spillway-"+userAgent
 	return config, nil
 }

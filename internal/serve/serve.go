@@ -2,6 +2,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -22,9 +23,9 @@ type Server struct {
 	Address string
 	// Handler answers.
 	Handler http.Handler
-	// CertFile and KeyFile turn on TLS. Both are read again when they change.
+	// CertFile and KeyFile turn on TLS: both, or none for plain HTTP. They are read again when they change.
 	CertFile, KeyFile string
-	// TLS is the base of the TLS configuration, nil for defaults (TLS 1.3). Certificates in it are replaced.
+	// TLS is the base of the TLS configuration, nil for none. Without a MinVersion it is TLS 1.3; Certificates in it are replaced.
 	TLS *tls.Config
 	// Streaming lifts the write time-out, for handlers that follow logs.
 	Streaming bool
@@ -32,6 +33,9 @@ type Server struct {
 
 // Run listens and serves until ctx ends, then finishes the requests under way, for 5 s at most. It blocks.
 func (s Server) Run(ctx context.Context) error {
+	if (s.CertFile == "") != (s.KeyFile == "") {
+		return fmt.Errorf("serving on %s: certificate %q and key %q: must both be files, or both be empty for plain HTTP", s.Address, s.CertFile, s.KeyFile)
+	}
 	listener, err := net.Listen("tcp", s.Address)
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w", s.Address, err)
@@ -82,10 +86,13 @@ func (s Server) tlsConfig(ctx context.Context) (*tls.Config, error) {
 		// It ends with ctx; a watch that cannot start is logged by the watcher, which goes on by polling.
 		_ = watcher.Start(ctx)
 	}()
-	config := &tls.Config{MinVersion: tls.VersionTLS13}
+	config := &tls.Config{}
 	if s.TLS != nil {
 		config = s.TLS.Clone()
 	}
+	config.MinVersion = cmp.Or(config.MinVersion, tls.VersionTLS13)
+	// Go asks GetCertificate only where there are no Certificates, or where the client names a server.
+	config.Certificates = nil
 	config.GetCertificate = watcher.GetCertificate
 	config.NextProtos = []string{"h2", "http/1.1"}
 	return config, nil
