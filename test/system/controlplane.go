@@ -9,10 +9,9 @@ import (
 	configv1alpha1 "k8s.io/component-base/config/v1alpha1"
 	schedulerv1 "k8s.io/kube-scheduler/config/v1"
 	"sigs.k8s.io/yaml"
-)
 
-// placementResource is what the webhook marks Pods with that the extender is to be asked about.
-const placementResource = "spillway.io/placement"
+	"github.com/spillway-k8s/spillway/policy"
+)
 
 func (s *System) etcdArgs() []string {
 	client, peer := "http://"+s.address(Etcd), "http://"+address(s.state.FirstPort+etcdPeerPort)
@@ -75,7 +74,7 @@ func (s *System) kwokArgs() []string {
 	return []string{
 		"--kubeconfig=" + s.kubeconfig(KWOK), "--config=" + s.binary("kwok-stages.yaml"),
 		"--manage-nodes-with-annotation-selector=" + kwokAnnotation + "=" + kwokManaged,
-		"--node-lease-duration-seconds=40", "--cidr=10.244.0.0/16", "--node-ip=192.0.2.2",
+		"--node-lease-duration-seconds=0", "--cidr=10.244.0.0/16", "--node-ip=192.0.2.2",
 		"--server-address=" + s.address(KWOK),
 	}
 }
@@ -127,7 +126,7 @@ func (s *System) extender() schedulerv1.Extender {
 		HTTPTimeout:      metav1.Duration{Duration: 2 * time.Second},
 	}
 	if !s.config.AskForEveryPod {
-		extender.ManagedResources = []schedulerv1.ExtenderManagedResource{{Name: placementResource, IgnoredByScheduler: true}}
+		extender.ManagedResources = []schedulerv1.ExtenderManagedResource{{Name: string(policy.PlacementResource), IgnoredByScheduler: true}}
 	}
 	return extender
 }

@@ -14,6 +14,9 @@ import (
 // patience is how long a part may take to become ready, on a machine that is busy with other things.
 const patience = 3 * time.Minute
 
+// pollInterval is how often a condition is looked at that is waited for.
+const pollInterval = 50 * time.Millisecond
+
 // Endpoint is the URL of the port that the process serves, without a path: for a vnode its kubelet port.
 func (s *System) Endpoint(name string) string {
 	switch family(name) {
@@ -117,7 +120,7 @@ func (s *System) probe(ctx context.Context, url string) error {
 // patience does, and says then what was wrong last and how the log of the process ends.
 func (s *System) await(ctx context.Context, name string, check func(context.Context) error) error {
 	var wrong error
-	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, pollInterval, patience, true, func(ctx context.Context) (bool, error) {
 		if wrong = check(ctx); wrong == nil {
 			return true, nil
 		}

@@ -26,6 +26,9 @@ const (
 	envName = "SPILLWAY_TRIAL_PROCESS"
 )
 
+// stopGrace is how long a process may take to end by itself when it is asked to.
+const stopGrace = 15 * time.Second
+
 // processes starts and finds the processes of the system that lives in dir.
 type processes struct {
 	dir string
@@ -75,9 +78,21 @@ func (p *processes) start(name, binary string, args []string) error {
 	if err := p.run(cmd); err != nil {
 		return fmt.Errorf("starting %s: %w", name, err)
 	}
-	go func() { _ = cmd.Wait() }() // Takes the process off the kernel's table; how it ended is in its log.
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // Takes the process off the kernel's table; how it ended is in its log.
+	}()
 	if err := os.WriteFile(p.pidFile(name), []byte(strconv.Itoa(cmd.Process.Pid)+"\n"), 0o644); err != nil {
 		return errors.Join(fmt.Errorf("writing the process id of %s: %w", name, err), cmd.Process.Kill())
+	}
+	// The environment, by which it is known, becomes visible a moment after the start.
+	for p.find(name) == nil {
+		select {
+		case <-ended:
+			return nil // Whoever waits for it to be ready will see that.
+		case <-time.After(time.Millisecond):
+		}
 	}
 	return nil
 }
@@ -108,20 +123,26 @@ func (p *processes) find(name string) *os.Process {
 	return nil
 }
 
-// all returns every running process of the system by name, whether a file knows of it or not.
-func (p *processes) all() (map[string]*os.Process, error) {
+// namedProcess is a running process of the system.
+type namedProcess struct {
+	*os.Process
+	name string
+}
+
+// all returns every running process of the system, whether a file knows of it or not.
+func (p *processes) all() ([]namedProcess, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, fmt.Errorf("listing processes: %w", err)
 	}
-	running := map[string]*os.Process{}
+	var running []namedProcess
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil {
 			continue
 		}
 		if name, process := p.own(pid); process != nil {
-			running[name] = process
+			running = append(running, namedProcess{process, name})
 		}
 	}
 	return running, nil
@@ -175,19 +196,25 @@ func (p *processes) end(ctx context.Context, name string, process *os.Process, s
 	return nil
 }
 
-// endAll asks every process to end but those that stay, and waits for them all.
-func (p *processes) endAll(ctx context.Context, stays []string) error {
-	running, err := p.all()
-	if err != nil {
-		return err
-	}
-	var group errgroup.Group
-	for name, process := range running {
-		if !slices.Contains(stays, name) {
-			group.Go(func() error { return p.end(ctx, name, process, syscall.SIGTERM, stopGrace) })
+// endAll ends every process of the system. Clients end before what they talk to: an API server whose etcd went first hangs on
+// for minutes and keeps its port.
+func (p *processes) endAll(ctx context.Context) error {
+	for _, stays := range [][]string{{CCISim, APIServer, Etcd}, {APIServer, Etcd}, {Etcd}, {}} {
+		running, err := p.all()
+		if err != nil {
+			return err
+		}
+		var group errgroup.Group
+		for _, process := range running {
+			if !slices.Contains(stays, process.name) {
+				group.Go(func() error { return p.end(ctx, process.name, process.Process, syscall.SIGTERM, stopGrace) })
+			}
+		}
+		if err := group.Wait(); err != nil {
+			return err
 		}
 	}
-	return group.Wait()
+	return nil
 }
 
 // tail returns the last lines of the process's log, for error messages.

@@ -11,7 +11,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,9 +24,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/cert"
 )
-
-// stopGrace is how long a process may take to end by itself when it is asked to.
-const stopGrace = 15 * time.Second
 
 // System is a running trial system.
 type System struct {
@@ -70,7 +66,10 @@ func Start(ctx context.Context, config Config) (*System, error) {
 		processes: newProcesses(config.Dir, config.DieWithParent), started: time.Now(),
 	}
 	if err := s.bringUp(ctx); err != nil {
-		s.processes.close()
+		if config.DieWithParent {
+			err = errors.Join(err, s.processes.endAll(context.WithoutCancel(ctx)))
+			s.processes.close()
+		}
 		return nil, fmt.Errorf("starting the trial system in %s: %w", config.Dir, err)
 	}
 	return s, nil
@@ -188,12 +187,8 @@ func Stop(ctx context.Context, dir string) error {
 		return err
 	}
 	defer release()
-	processes := newProcesses(dir, false)
-	// Clients end before what they talk to. An API server whose etcd went first hangs on for minutes and keeps its port.
-	for _, stays := range [][]string{{CCISim, APIServer, Etcd}, {APIServer, Etcd}, {Etcd}, {}} {
-		if err := processes.endAll(ctx, stays); err != nil {
-			return fmt.Errorf("stopping the trial system in %s: %w", dir, err)
-		}
+	if err := newProcesses(dir, false).endAll(ctx); err != nil {
+		return fmt.Errorf("stopping the trial system in %s: %w", dir, err)
 	}
 	return nil
 }
@@ -213,7 +208,12 @@ func Remove(dir string) error {
 // Running returns the names of the processes that run, sorted.
 func (s *System) Running() ([]string, error) {
 	running, err := s.processes.all()
-	return slices.Sorted(maps.Keys(running)), err
+	var names []string
+	for _, process := range running {
+		names = append(names, process.name)
+	}
+	slices.Sort(names)
+	return names, err
 }
 
 // PID is the process id of the process, 0 if it does not run.

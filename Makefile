@@ -1,0 +1,56 @@
+# Everything is built with Go alone, into .run/bin. Versions stand in go.mod, test/cluster/go.mod, test/cluster/kwok/go.mod and
+# test/tools/go.mod.
+
+SHELL := /bin/bash -o pipefail
+BIN := .run/bin
+MODULES := . test/cluster test/cluster/kwok test/tools
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
+
+# What `make up` makes a new system of; a running one keeps its shape.
+SHAPE = $(if $(LOCAL_NODES),--local-nodes=$(LOCAL_NODES)) $(if $(LOCAL_CPU),--local-cpu=$(LOCAL_CPU)) \
+	$(if $(LOCAL_MEMORY),--local-memory=$(LOCAL_MEMORY)) $(if $(VIRTUAL_NODES),--virtual-nodes=$(VIRTUAL_NODES))
+
+.PHONY: help
+help: ## Say what the targets do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make up takes LOCAL_NODES (3), LOCAL_CPU (4), LOCAL_MEMORY (8Gi) and VIRTUAL_NODES (1)."
+
+.PHONY: build
+build: $(BIN)/.cluster ## Build the programs, and the control plane they are tried with (minutes, the first time)
+	@echo "Building Spillway"
+	@go build -o $(BIN)/ ./extender ./admission ./vnode ./test/ccisim/cmd/ccisim ./test/trial
+
+$(BIN)/.cluster: test/cluster/build.sh $(wildcard test/cluster/go.* test/cluster/kwok/go.*)
+	@test/cluster/build.sh $(BIN)
+	@touch $@
+
+.PHONY: up
+up: build ## Start a trial system in the background, or what has died of it
+	@$(BIN)/trial up $(SHAPE)
+
+.PHONY: down
+down: ## Stop the trial system and forget its state
+	@if [ -x $(BIN)/trial ]; then $(BIN)/trial down; else echo "Nothing was ever started."; fi
+
+.PHONY: demo
+demo: build ## Play the stories of Spillway on a system of their own
+	@$(BIN)/trial demo
+
+.PHONY: test
+test: build compiler ## Run every test, from unit to end-to-end
+	go test -race $$(go list ./... | grep -v -e /test/system -e /test/e2e)
+	go test -race -p 1 -timeout 30m ./test/system/... ./test/e2e/...
+
+# The race detector needs a C compiler.
+.PHONY: compiler
+compiler:
+	@command -v gcc >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends gcc libc6-dev; }
+
+.PHONY: lint
+lint: ## Check the form of the code, and that the module files are complete
+	@echo "gofmt"; files=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l) && [ -z "$$files" ] || { echo "not formatted: $$files"; exit 1; }
+	@echo "no test may skip"; ! git grep -nE '\b[tb]\.(Skip|SkipNow|Skipf)\(|testing\.Short\(' -- '*.go'
+	@for module in $(MODULES); do echo "go mod tidy: $$module"; (cd $$module && go mod tidy -diff) || exit 1; done
+	@echo "go vet"; go vet ./...
+	@echo "staticcheck"; go tool -modfile=test/tools/go.mod staticcheck ./...

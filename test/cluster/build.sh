@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Builds a Kubernetes control plane and KWOK from their Go modules, and says how far it is: cold, that takes minutes.
+# Usage: build.sh DIRECTORY. Which versions is said by go.mod and kwok/go.mod, beside this file, and nowhere else.
+set -euo pipefail
+
+mkdir -p "$1"
+bin=$(cd "$1" && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# build MODULE ARGUMENTS... builds the tools of the module.
+build() {
+  cd "$here/$1"
+  shift
+  local total start=$SECONDS
+  total=$(go list -deps tool | wc -l)
+  go build -v -trimpath -o "$bin/" "$@" tool 2>"$log" &
+  local job=$! said=$SECONDS
+  while kill -0 "$job" 2>/dev/null; do
+    sleep 1
+    if ((SECONDS - said >= 15)); then
+      said=$SECONDS
+      echo "  $((SECONDS - start)) s: compiled $(wc -l <"$log") of at most $total packages"
+    fi
+  done
+  wait "$job" || { tail -n 20 "$log"; return 1; }
+  echo "  done in $((SECONDS - start)) s"
+}
+
+version=$(cd "$here" && go list -m -f '{{.Version}}' k8s.io/kubernetes)
+IFS=. read -r major minor _ <<<"${version#v}"
+flags="-s -w"
+for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do # Without, kubectl cannot read the version.
+  flags+=" -X $package.gitVersion=$version -X $package.gitMajor=$major -X $package.gitMinor=$minor"
+done
+
+echo "Building Kubernetes $version and etcd: about 7 minutes on 2 cores the first time"
+build . -ldflags "$flags"
+mv "$bin/server" "$bin/etcd" # Named after its folder.
+
+echo "Building KWOK: about 2 minutes on 2 cores the first time"
+build kwok -ldflags "-s -w"
+
+# What KWOK makes of Nodes and Pods is data of its module. Nodes are kept Ready by their status, not by a Lease: a KWOK that was
+# killed would hold that for most of a minute against the one that is started after it.
+stages=$(go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage
+for stage in node/fast/node-initialize node/heartbeat/node-heartbeat \
+  pod/fast/pod-ready pod/fast/pod-complete pod/fast/pod-delete; do
+  echo "---"
+  cat "$stages/$stage.yaml"
+done >"$bin/kwok-stages.yaml"

@@ -1,0 +1,44 @@
+package system
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestConfigIsRefusedWithWords(t *testing.T) {
+	whole := Config{Dir: t.TempDir(), BinDir: t.TempDir(), Shape: DefaultShape()}
+	for name, test := range map[string]struct {
+		spoil func(*Config)
+		want  []string
+	}{
+		"every fault is named at once": {
+			spoil: func(c *Config) { *c = Config{Shape: Shape{LocalNodes: -1, VirtualNodes: 21, LocalCPU: "many"}} },
+			want: []string{
+				"the directory of the system is not set", "the directory of the binaries is not set", "local nodes: -1 is below 0",
+				"virtual nodes: 21 is not between 0 and 20", `local CPU: "many" is not a quantity`, `local memory: "" is not a quantity`,
+			},
+		},
+		"a process that cannot be left out": {
+			spoil: func(c *Config) { c.Without = []string{Etcd} },
+			want:  []string{`without: "etcd" is none of`},
+		},
+		"flags for a process that there is not": {
+			spoil: func(c *Config) { c.Args = map[string][]string{"vnode-1": {"--x"}} },
+			want:  []string{`args: "vnode-1" is none of`},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := whole
+			test.spoil(&config)
+			_, err := config.check()
+			require.Error(t, err)
+			for _, words := range test.want {
+				assert.ErrorContains(t, err, words)
+			}
+		})
+	}
+	_, err := whole.check()
+	assert.NoError(t, err)
+}
