@@ -54,6 +54,11 @@ func DefaultShape() Shape {
 	return Shape{LocalNodes: 3, LocalCPU: "4", LocalMemory: "8Gi", VirtualNodes: 1}
 }
 
+// String says the shape in words.
+func (s Shape) String() string {
+	return fmt.Sprintf("%d local nodes (%s CPU, %s) and %d virtual", s.LocalNodes, s.LocalCPU, s.LocalMemory, s.VirtualNodes)
+}
+
 // Validate reports every fault of the shape at once.
 func (s Shape) Validate() error {
 	var faults []error
@@ -138,6 +143,15 @@ func (c Config) check() (Config, error) {
 
 // has says whether Start starts the process.
 func (c Config) has(name string) bool { return !slices.Contains(c.Without, name) }
+
+// wanted returns the processes that Start starts beside etcd and the API server.
+func (c Config) wanted() []string {
+	names := []string{ControllerManager, Scheduler, KWOK, CCISim, Extender, Admission}
+	for i := range c.Shape.VirtualNodes {
+		names = append(names, VNode(i))
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return !c.has(family(name)) })
+}
 
 // FindBinDir returns the directory that make builds into, found from the working directory upwards.
 func FindBinDir() (string, error) {

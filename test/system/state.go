@@ -50,7 +50,7 @@ func readState(dir string) (state, error) {
 func loadState(dir string, shape Shape) (state, error) {
 	recorded, err := readState(dir)
 	if err == nil && recorded.Shape != shape {
-		return state{}, fmt.Errorf("the system in %s was started with %+v, not %+v: its shape stays until `make down`", dir, recorded.Shape, shape)
+		return state{}, fmt.Errorf("the system in %s has %s, not %s: that stays until `make down`", dir, recorded.Shape, shape)
 	}
 	if !errors.Is(err, os.ErrNotExist) {
 		return recorded, err

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -76,6 +77,9 @@ func Start(ctx context.Context, config Config) (*System, error) {
 }
 
 func (s *System) bringUp(ctx context.Context) error {
+	if err := s.checkBinaries(); err != nil {
+		return err
+	}
 	if err := s.prepare(); err != nil {
 		return err
 	}
@@ -91,14 +95,7 @@ func (s *System) bringUp(ctx context.Context) error {
 	if err := s.createLocalNodes(ctx); err != nil {
 		return err
 	}
-	names := slices.DeleteFunc([]string{ControllerManager, Scheduler, KWOK, CCISim, Extender, Admission}, func(name string) bool {
-		return !s.config.has(name)
-	})
-	if s.config.has(vnode) {
-		for i := range s.state.Shape.VirtualNodes {
-			names = append(names, VNode(i))
-		}
-	}
+	names := s.config.wanted()
 	if err := s.launch(names...); err != nil {
 		return err
 	}
@@ -111,6 +108,20 @@ func (s *System) bringUp(ctx context.Context) error {
 		}
 	}
 	return s.awaitCluster(ctx)
+}
+
+// checkBinaries names all binaries that are missing, before anything is started.
+func (s *System) checkBinaries() error {
+	var missing []string
+	for _, name := range append(s.config.wanted(), Etcd, APIServer) {
+		if _, err := os.Stat(s.binary(family(name))); err != nil {
+			missing = append(missing, family(name))
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("not built: %s are not in %s: `make build` makes them", strings.Join(missing, ", "), s.config.BinDir)
+	}
+	return nil
 }
 
 // prepare writes all files that the processes read, and makes the clients.

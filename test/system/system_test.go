@@ -109,7 +109,7 @@ func TestSystemKeepsItsStateWhateverDies(t *testing.T) {
 		other := config
 		other.Shape.LocalNodes = 5
 		_, err := Start(t.Context(), other)
-		assert.ErrorContains(t, err, "its shape stays until `make down`")
+		assert.ErrorContains(t, err, "has 2 local nodes (2 CPU, 4Gi) and 0 virtual, not 5 local nodes (2 CPU, 4Gi) and 0 virtual: that stays until `make down`")
 	})
 	t.Run("a stopped system leaves no process and goes on where it was", func(t *testing.T) {
 		require.NoError(t, s.Stop(t.Context()))
