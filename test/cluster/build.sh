@@ -7,7 +7,9 @@ mkdir -p "$1"
 bin=$(cd "$1" && pwd)
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+job=
+trap '[ -z "$job" ] || kill "$job" 2>/dev/null; rm -f "$log"' EXIT
+trap 'exit 1' INT TERM # A build in the background does not hear of them.
 
 # build MODULE ARGUMENTS... builds the tools of the module.
 build() {
@@ -16,7 +18,8 @@ build() {
   local total start=$SECONDS
   total=$(go list -deps tool | wc -l)
   go build -v -trimpath -o "$bin/" "$@" tool 2>"$log" &
-  local job=$! said=$SECONDS
+  job=$!
+  local said=$SECONDS
   while kill -0 "$job" 2>/dev/null; do
     sleep 1
     if ((SECONDS - said >= 15)); then
