@@ -3,14 +3,15 @@ package system
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"strings"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -18,12 +19,15 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-k8s/spillway/admission/webhook"
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // ProgramNamespace holds the ServiceAccounts of Spillway's programs, and their Leases.
 const ProgramNamespace = "spillway-system"
 
-// manifests are the rights of the programs, a file for each, and the webhook.
+// manifests are the rights of the programs, a file for each.
 //
 //go:embed manifests/*.yaml
 var manifests embed.FS
@@ -113,42 +117,46 @@ func (s *System) grant(ctx context.Context) error {
 	return nil
 }
 
-// registerWebhook tells the API server where the admission program listens and which authority it is known by.
+// registerWebhook tells the API server where the admission program listens and which authority it is known by, and returns
+// when it is called.
 func (s *System) registerWebhook(ctx context.Context) error {
 	authority, err := os.ReadFile(s.pki.certFile("ca"))
 	if err != nil {
 		return fmt.Errorf("reading the certificate authority: %w", err)
 	}
-	var configuration admissionregistrationv1.MutatingWebhookConfiguration
-	if err := decodeManifest("webhook.yaml", &configuration); err != nil {
+	target := s.Endpoint(Admission) + webhook.Path
+	registration := webhook.Registration(admissionregistrationv1.WebhookClientConfig{URL: &target, CABundle: authority}, metav1.NamespaceSystem, ProgramNamespace)
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(registration)
+	if err != nil {
+		return fmt.Errorf("converting the registration of the webhook: %w", err)
+	}
+	if err := s.apply(ctx, &unstructured.Unstructured{Object: object}); err != nil {
 		return err
 	}
-	for i := range configuration.Webhooks {
-		config := &configuration.Webhooks[i].ClientConfig
-		if config.URL == nil {
-			return fmt.Errorf("registering webhook %s: its manifest has no clientConfig.url", configuration.Webhooks[i].Name)
-		}
-		target, err := url.Parse(*config.URL)
+	// The API server learns of it a moment later. Pods that are made before would be told from others by nothing.
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "probe", Annotations: map[string]string{policy.LocalReplicasAnnotation: "1"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: "probe"}}},
+	}
+	return s.await(ctx, Admission, func(ctx context.Context) error {
+		answer, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err != nil {
-			return fmt.Errorf("registering webhook %s: %w", configuration.Webhooks[i].Name, err)
+			return err
 		}
-		target.Host = s.address(Admission)
-		config.URL, config.CABundle = new(target.String()), authority
-	}
-	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&configuration)
-	if err != nil {
-		return fmt.Errorf("converting webhook configuration %s: %w", configuration.Name, err)
-	}
-	return s.apply(ctx, &unstructured.Unstructured{Object: object})
+		if _, marked := answer.Spec.Containers[0].Resources.Requests[policy.PlacementResource]; !marked {
+			return errors.New("the API server does not call the webhook yet")
+		}
+		return nil
+	})
 }
 
 // applyManifest brings the objects of an embedded manifest into the cluster. It may be called again.
 func (s *System) applyManifest(ctx context.Context, file string) error {
-	content, err := readManifest(file)
+	content, err := manifests.ReadFile("manifests/" + file)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading manifest %s: %w", file, err)
 	}
-	for document := range strings.SplitSeq(content, "\n---\n") {
+	for document := range strings.SplitSeq(string(content), "\n---\n") {
 		object := &unstructured.Unstructured{}
 		if err := yaml.Unmarshal([]byte(document), &object.Object); err != nil {
 			return fmt.Errorf("reading manifest %s: %w", file, err)
@@ -166,25 +174,6 @@ func (s *System) apply(ctx context.Context, object *unstructured.Unstructured) e
 	options := metav1.ApplyOptions{FieldManager: "trial", Force: true}
 	if _, err := client.Apply(ctx, object.GetName(), object, options); err != nil {
 		return fmt.Errorf("applying %s %s: %w", object.GetKind(), object.GetName(), err)
-	}
-	return nil
-}
-
-func readManifest(file string) (string, error) {
-	content, err := manifests.ReadFile("manifests/" + file)
-	if err != nil {
-		return "", fmt.Errorf("reading manifest %s: %w", file, err)
-	}
-	return string(content), nil
-}
-
-func decodeManifest(file string, into any) error {
-	content, err := readManifest(file)
-	if err != nil {
-		return err
-	}
-	if err := yaml.UnmarshalStrict([]byte(content), into); err != nil {
-		return fmt.Errorf("reading manifest %s: %w", file, err)
 	}
 	return nil
 }

@@ -102,12 +102,13 @@ func (s *System) bringUp(ctx context.Context) error {
 	if err := s.awaitReady(ctx, names...); err != nil {
 		return err
 	}
-	if s.config.has(Admission) {
-		if err := s.registerWebhook(ctx); err != nil {
-			return err
-		}
+	if err := s.awaitCluster(ctx); err != nil {
+		return err
 	}
-	return s.awaitCluster(ctx)
+	if !s.config.has(Admission) {
+		return nil
+	}
+	return s.registerWebhook(ctx)
 }
 
 // checkBinaries names all binaries that are missing, before anything is started.
