@@ -208,11 +208,11 @@ func checkHostPath(s subject) []string {
 		if v.HostPath == nil || v.HostPath.Path == LocaltimePath {
 			continue
 		}
-		message := fmt.Sprintf("volume %s is a hostPath: say what becomes of it in the cloud with annotation %s", v.Name, HostPathReplacementAnnotation)
 		if s.replaceErr != nil {
-			message += fmt.Sprintf(" (the present one cannot be read: %s)", oneLine(s.replaceErr))
+			found = append(found, fmt.Sprintf("volume %s is a hostPath, and what becomes of it in the cloud cannot be read: %s", v.Name, oneLine(s.replaceErr)))
+			continue
 		}
-		found = append(found, message)
+		found = append(found, fmt.Sprintf("volume %s is a hostPath: say what becomes of it in the cloud with annotation %s", v.Name, HostPathReplacementAnnotation))
 	}
 	return found
 }
@@ -375,7 +375,7 @@ func checkRestartRules(s subject) []string {
 
 func checkSupplementalGroups(s subject) []string {
 	if sc := s.spec.SecurityContext; sc != nil && sc.SupplementalGroupsPolicy != nil && *sc.SupplementalGroupsPolicy != corev1.SupplementalGroupsPolicyMerge {
-		return []string{fmt.Sprintf("supplementalGroupsPolicy is %s: the cloud can only merge, remove it", *sc.SupplementalGroupsPolicy)}
+		return []string{fmt.Sprintf("supplementalGroupsPolicy is %s: the cloud knows Merge only, remove the field", *sc.SupplementalGroupsPolicy)}
 	}
 	return nil
 }

@@ -1,0 +1,231 @@
+package policy_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files from what the code does now")
+
+// caseInput is the form of testdata/*.input.yaml. A case gives either a Pod or the workload that makes it.
+type caseInput struct {
+	Pod        *corev1.Pod        `json:"pod,omitempty"`
+	Deployment *appsv1.Deployment `json:"deployment,omitempty"`
+	DaemonSet  *appsv1.DaemonSet  `json:"daemonSet,omitempty"`
+	Job        *batchv1.Job       `json:"job,omitempty"`
+	CronJob    *batchv1.CronJob   `json:"cronJob,omitempty"`
+	ConfigMap  map[string]string  `json:"configMap,omitempty"`
+	Namespace  map[string]string  `json:"namespaceLabels,omitempty"`
+	Claims     map[string]string  `json:"claims,omitempty"`
+	Config     *policy.Config     `json:"config,omitempty"`
+	Disabled   []policy.Reason    `json:"disabledRules,omitempty"`
+}
+
+// caseOutput is the form of testdata/*.output.yaml.
+type caseOutput struct {
+	Placement policy.Placement `json:"placement"`
+	Mode      policy.Mode      `json:"mode,omitempty"`
+	Quota     *int             `json:"quota,omitempty"`
+	Reason    policy.Reason    `json:"reason"`
+	Message   string           `json:"message"`
+	// Flavor is the size in the cloud of a Pod that may burst.
+	Flavor string `json:"flavor,omitempty"`
+	// Replaced is what the cloud sees instead of hostPath volumes, for Pods that have some.
+	Replaced *caseReplaced `json:"replaced,omitempty"`
+}
+
+type caseReplaced struct {
+	Volumes []corev1.Volume `json:"volumes"`
+	// Mounts are by container.
+	Mounts map[string][]corev1.VolumeMount `json:"mounts"`
+}
+
+// TestDecide decides every testdata/<case>.input.yaml. With -update it rewrites the outputs: read what changed before you commit it.
+func TestDecide(t *testing.T) {
+	rules, modes, placements := map[policy.Reason]bool{}, map[policy.Mode]bool{}, map[policy.Placement]bool{}
+	for _, file := range caseFiles(t) {
+		name := strings.TrimSuffix(filepath.Base(file), ".input.yaml")
+		t.Run(name, func(t *testing.T) {
+			output := decideCase(t, readCase(t, file))
+			golden(t, strings.Replace(file, ".input.", ".output.", 1), output)
+			rules[output.Reason], modes[output.Mode], placements[output.Placement] = true, true, true
+		})
+	}
+	if t.Failed() {
+		return
+	}
+	for _, rule := range policy.Rules() {
+		assert.True(t, rules[rule.Reason], "no case is refused by the rule %s", rule.Reason)
+	}
+	assert.Len(t, modes, 5, "every mode has a case")
+	assert.Len(t, placements, 4, "every placement has a case")
+}
+
+func caseFiles(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*.input.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	return files
+}
+
+func readCase(t *testing.T, file string) caseInput {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var in caseInput
+	require.NoError(t, yaml.UnmarshalStrict(data, &in), file)
+	return in
+}
+
+func decideCase(t *testing.T, in caseInput) caseOutput {
+	t.Helper()
+	config := policy.DefaultConfig()
+	if in.Config != nil {
+		config = *in.Config
+	}
+	config.DisabledRules = append(config.DisabledRules, in.Disabled...)
+	decider, err := policy.New(config)
+	require.NoError(t, err)
+	global, err := policy.ParseSwitch(in.ConfigMap)
+	require.NoError(t, err)
+	pod, labels := podOf(t, in)
+
+	decision := decider.Decide(policy.Input{Pod: pod, Global: global, WorkloadLabels: labels, NamespaceLabels: in.Namespace, Claims: in.Claims})
+	output := caseOutput{Placement: decision.Placement, Mode: decision.Mode, Quota: decision.Quota, Reason: decision.Reason, Message: decision.Message}
+	if flavor, err := policy.FlavorFor(pod.Annotations, &pod.Spec); err == nil && decision.MayBurst() {
+		output.Flavor = flavor.String()
+	}
+	if slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.HostPath != nil }) {
+		spec, err := policy.ReplaceHostPaths(pod)
+		if decision.MayBurst() {
+			require.NoError(t, err, "what may burst can be translated")
+		}
+		output.Replaced = replacedOf(spec)
+	}
+	return output
+}
+
+func replacedOf(spec *corev1.PodSpec) *caseReplaced {
+	replaced := &caseReplaced{Volumes: spec.Volumes, Mounts: map[string][]corev1.VolumeMount{}}
+	for _, c := range append(append([]corev1.Container{}, spec.InitContainers...), spec.Containers...) {
+		replaced.Mounts[c.Name] = c.VolumeMounts
+	}
+	return replaced
+}
+
+// podOf makes the Pod as the workload's controller does, with the labels of the workload that the user wrote.
+func podOf(t *testing.T, in caseInput) (pod *corev1.Pod, workloadLabels map[string]string) {
+	t.Helper()
+	from := func(workload metav1.ObjectMeta, kind string, template corev1.PodTemplateSpec) (*corev1.Pod, map[string]string) {
+		yes := true
+		pod := &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: template.Spec}
+		pod.Namespace, pod.Name = workload.Namespace, workload.Name+"-x7k2p"
+		pod.OwnerReferences = []metav1.OwnerReference{{Kind: kind, Name: workload.Name, Controller: &yes}}
+		return pod, workload.Labels
+	}
+	switch {
+	case in.Deployment != nil:
+		return from(in.Deployment.ObjectMeta, "ReplicaSet", in.Deployment.Spec.Template)
+	case in.DaemonSet != nil:
+		return from(in.DaemonSet.ObjectMeta, "DaemonSet", in.DaemonSet.Spec.Template)
+	case in.Job != nil:
+		return from(in.Job.ObjectMeta, "Job", in.Job.Spec.Template)
+	case in.CronJob != nil:
+		return from(in.CronJob.ObjectMeta, "Job", in.CronJob.Spec.JobTemplate.Spec.Template)
+	}
+	require.NotNil(t, in.Pod, "a case has a Pod or a workload")
+	return in.Pod, nil
+}
+
+func golden(t *testing.T, file string, got any) {
+	t.Helper()
+	data, err := yaml.Marshal(got)
+	require.NoError(t, err)
+	if *update {
+		require.NoError(t, os.WriteFile(file, data, 0o644))
+		return
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err, "run the test with -update to write it")
+	assert.Equal(t, string(want), string(data))
+}
+
+func TestDescribe(t *testing.T) {
+	quota := 2
+	cases := map[string]struct {
+		decision policy.Decision
+		want     string
+	}{
+		"placement, reason and message": {
+			policy.Decision{Placement: policy.PlacementLocalOnly, Reason: policy.ReasonSwitchOff, Message: "set it to true"},
+			"LocalOnly (SwitchOff): set it to true",
+		},
+		"and the quota where there is one": {
+			policy.Decision{Placement: policy.PlacementLocalFirst, Reason: policy.ReasonSwitchOn, Message: "allowed", Quota: &quota},
+			"LocalFirst (SwitchOn): allowed; LOCAL_REPLICAS=2",
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, tc.want, tc.decision.Describe()) })
+	}
+}
+
+func TestConfigValidateReportsEveryFault(t *testing.T) {
+	config := policy.Config{
+		ProtectedNamespaces: []string{"kube-system", ""},
+		VolumeKinds:         []string{""},
+		DisabledRules:       []policy.Reason{"HostPath", "hostpath", "Everything"},
+	}
+	_, err := policy.New(config)
+	require.Error(t, err)
+	assert.ErrorContains(t, err, `protectedNamespaces[1]: invalid value "": must be a name`)
+	assert.ErrorContains(t, err, `volumeKinds[0]: invalid value "": must be a name`)
+	assert.ErrorContains(t, err, `disabledRules: unknown rule "hostpath": must be one of DaemonsetForbidden, `)
+	assert.ErrorContains(t, err, `disabledRules: unknown rule "Everything"`)
+	assert.NotContains(t, err.Error(), `"HostPath"`, "a rule that there is, is no fault")
+
+	require.NoError(t, policy.DefaultConfig().Validate())
+}
+
+func TestEveryRuleCanBeSwitchedOff(t *testing.T) {
+	seen := map[policy.Reason]bool{}
+	for _, file := range caseFiles(t) {
+		in := readCase(t, file)
+		reason := decideCase(t, in).Reason
+		if !slices.ContainsFunc(policy.Rules(), func(r policy.Rule) bool { return r.Reason == reason }) {
+			continue
+		}
+		in.Disabled = append(in.Disabled, reason)
+		assert.NotEqual(t, reason, decideCase(t, in).Reason, "%s is switched off for %s", reason, file)
+		seen[reason] = true
+	}
+	assert.Len(t, seen, len(policy.Rules()))
+}
+
+func TestClaimNames(t *testing.T) {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "web-0"},
+		Spec: corev1.PodSpec{Volumes: []corev1.Volume{
+			{Name: "cache", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+			{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data-web-0"}}},
+			{Name: "scratch", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}},
+		}},
+	}
+	assert.Equal(t, []string{"data-web-0", "web-0-scratch"}, policy.ClaimNames(pod))
+	assert.Empty(t, policy.ClaimNames(&corev1.Pod{}))
+}

@@ -1,0 +1,46 @@
+package policy_test
+
+import (
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Decisions stay pure only as long as nothing that could read a clock, a cluster or a network can be reached from here.
+func TestPolicyImportsOnlyTheStandardLibraryAndTheAPI(t *testing.T) {
+	impure := []string{"context", "crypto/rand", "io/fs", "log", "math/rand", "net", "os", "sync", "syscall", "testing", "time", "unsafe"}
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	checked := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		require.NoError(t, err)
+		checked++
+		for _, spec := range parsed.Imports {
+			path, err := strconv.Unquote(spec.Path.Value)
+			require.NoError(t, err)
+			assert.True(t, isStandard(path) || within(path, "k8s.io/api") || within(path, "k8s.io/apimachinery"), "%s imports %s", file, path)
+			for _, tree := range impure {
+				assert.False(t, within(path, tree), "%s imports %s", file, path)
+			}
+		}
+	}
+	assert.Greater(t, checked, 5)
+}
+
+// isStandard tells the standard library by its first element: no domain name.
+func isStandard(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return !strings.Contains(first, ".")
+}
+
+func within(path, tree string) bool { return path == tree || strings.HasPrefix(path, tree+"/") }
