@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/internal/config"
+	"github.com/spillway-k8s/spillway/internal/kube"
+	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// Config is the configuration of the admission program.
+type Config struct {
+	Logging logging.Config `json:"logging"`
+	Kube    kube.Config    `json:"kube"`
+	// Listen is host:port of the webhook. Default ":8443".
+	Listen string `json:"listen"`
+	// TLSCertFile and TLSPrivateKeyFile are the webhook's certificate, PEM. They are read again when they change. No default.
+	TLSCertFile       string `json:"tlsCertFile"`
+	TLSPrivateKeyFile string `json:"tlsPrivateKeyFile"`
+	// HealthListen is host:port of /healthz, /readyz and /metrics, without TLS. Default ":8081".
+	HealthListen string `json:"healthListen"`
+	// LeaderElectionNamespace is where the Lease is that makes one process of several run the controllers. Default spillway-system.
+	LeaderElectionNamespace string `json:"leaderElectionNamespace"`
+	// LookupTimeout is how long a review may ask the API server for a Pod's owner that the watch has not brought yet. Default 500ms.
+	// With more, fewer Pods are left to the controllers while the API server is slow; the webhook's registration gives up after 2s.
+	LookupTimeout metav1.Duration `json:"lookupTimeout"`
+	// Resync is how often every waiting Pod and every cloud Pod is looked at again though nothing was seen to change. Default 1m.
+	// Less repairs sooner what was missed, and asks more of the API server while many Pods wait.
+	Resync metav1.Duration `json:"resync"`
+	// Policy is the rules of the cluster, the same for all of Spillway's programs.
+	Policy policy.Config `json:"policy"`
+}
+
+var _ config.Config = (*Config)(nil)
+
+// DefaultConfig returns the configuration before a file and flags.
+func DefaultConfig() Config {
+	return Config{
+		Logging:                 logging.Default(),
+		Kube:                    kube.Default(),
+		Listen:                  ":8443",
+		HealthListen:            ":8081",
+		LeaderElectionNamespace: "spillway-system",
+		LookupTimeout:           metav1.Duration{Duration: 500 * time.Millisecond},
+		Resync:                  metav1.Duration{Duration: time.Minute},
+		Policy:                  policy.DefaultConfig(),
+	}
+}
+
+// AddFlags binds the fields that have flags.
+func (c *Config) AddFlags(flags *pflag.FlagSet) {
+	c.Kube.AddFlags(flags)
+	flags.StringVar(&c.Listen, "listen", c.Listen, "`host:port` of the webhook")
+	flags.StringVar(&c.TLSCertFile, "tls-cert-file", c.TLSCertFile, "PEM `file` with the webhook's certificate; read again when it changes")
+	flags.StringVar(&c.TLSPrivateKeyFile, "tls-private-key-file", c.TLSPrivateKeyFile, "PEM `file` with the webhook's private key")
+	flags.StringVar(&c.HealthListen, "health-listen", c.HealthListen, "`host:port` of /healthz, /readyz and /metrics")
+	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", c.LeaderElectionNamespace, "namespace of the Lease of the controllers")
+	flags.DurationVar(&c.LookupTimeout.Duration, "lookup-timeout", c.LookupTimeout.Duration, "how long a review may ask the API server for a Pod's owner")
+	flags.DurationVar(&c.Resync.Duration, "resync", c.Resync.Duration, "how often Pods are looked at again though nothing was seen to change")
+}
+
+// maxLookup leaves the webhook's answer time to arrive: its registration gives up after 2 s.
+const maxLookup = 1500 * time.Millisecond
+
+// Validate reports every fault at once.
+func (c *Config) Validate() error {
+	faults := []error{c.Logging.Validate(), c.Kube.Validate(), address("listen", c.Listen), address("health-listen", c.HealthListen)}
+	if c.TLSCertFile == "" {
+		faults = append(faults, errors.New("tls-cert-file: must name a file: the API server calls webhooks over TLS only"))
+	}
+	if c.TLSPrivateKeyFile == "" {
+		faults = append(faults, errors.New("tls-private-key-file: must name a file: the API server calls webhooks over TLS only"))
+	}
+	if c.LeaderElectionNamespace == "" {
+		faults = append(faults, errors.New("leader-election-namespace: must not be empty"))
+	}
+	if c.LookupTimeout.Duration <= 0 || c.LookupTimeout.Duration > maxLookup {
+		faults = append(faults, fmt.Errorf("lookup-timeout: invalid value %s: must be above 0s and at most %s", c.LookupTimeout.Duration, maxLookup))
+	}
+	if c.Resync.Duration < time.Second {
+		faults = append(faults, fmt.Errorf("resync: invalid value %s: must be 1s or more", c.Resync.Duration))
+	}
+	if err := c.Policy.Validate(); err != nil {
+		faults = append(faults, fmt.Errorf("policy: %w", err))
+	}
+	return errors.Join(faults...)
+}
+
+func address(field, value string) error {
+	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
+		return fmt.Errorf("%s: invalid value %q: must be host:port, such as :8443", field, value)
+	}
+	return nil
+}

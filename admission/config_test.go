@@ -1,0 +1,89 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-k8s/spillway/internal/config"
+	"github.com/spillway-k8s/spillway/internal/run"
+)
+
+var update = flag.Bool("update", false, "rewrite the files in testdata")
+
+func TestDefaultsAreTheWrittenOnes(t *testing.T) {
+	got, err := yaml.Marshal(DefaultConfig())
+	require.NoError(t, err)
+	if *update {
+		require.NoError(t, os.WriteFile("testdata/defaults.yaml", got, 0o644))
+	}
+	want, err := os.ReadFile("testdata/defaults.yaml")
+	require.NoError(t, err)
+	assert.YAMLEq(t, string(want), string(got))
+}
+
+func TestAFileFillsEveryFieldAndFlagsWinOverIt(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "admission.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(`
+logging: {level: debug, format: json}
+kube: {kubeconfig: /etc/kubeconfig, qps: 10, burst: 20}
+listen: 127.0.0.1:9443
+tlsCertFile: /etc/tls.crt
+tlsPrivateKeyFile: /etc/tls.key
+healthListen: 127.0.0.1:9081
+leaderElectionNamespace: elsewhere
+lookupTimeout: 250ms
+resync: 30s
+policy: {protectedNamespaces: [infra], volumeKinds: [nfs], disabledRules: [GRPCProbe]}
+`), 0o600))
+	cfg := DefaultConfig()
+	require.NoError(t, config.Load("admission", []string{"--config", file, "--listen", ":7443", "--resync", "5s"}, &cfg))
+
+	got, err := yaml.Marshal(cfg)
+	require.NoError(t, err)
+	assert.YAMLEq(t, `
+logging: {level: debug, format: json}
+kube: {kubeconfig: /etc/kubeconfig, qps: 10, burst: 20}
+listen: :7443
+tlsCertFile: /etc/tls.crt
+tlsPrivateKeyFile: /etc/tls.key
+healthListen: 127.0.0.1:9081
+leaderElectionNamespace: elsewhere
+lookupTimeout: 250ms
+resync: 5s
+policy: {protectedNamespaces: [infra], volumeKinds: [nfs], disabledRules: [GRPCProbe]}
+`, string(got))
+}
+
+func TestValidateReportsEveryFaultAtOnce(t *testing.T) {
+	cfg := DefaultConfig()
+	err := config.Load("admission", []string{
+		"--listen", "8443", "--health-listen", "nowhere", "--leader-election-namespace", "", "--lookup-timeout", "3s", "--resync", "1ms",
+		"--kube-api-qps", "0",
+	}, &cfg)
+	require.ErrorIs(t, err, run.ErrUsage)
+	for _, words := range []string{
+		`listen: invalid value "8443": must be host:port`,
+		`health-listen: invalid value "nowhere": must be host:port`,
+		"tls-cert-file: must name a file",
+		"tls-private-key-file: must name a file",
+		"leader-election-namespace: must not be empty",
+		"lookup-timeout: invalid value 3s: must be above 0s and at most 1.5s",
+		"resync: invalid value 1ms: must be 1s or more",
+		"kube-api-qps",
+	} {
+		assert.ErrorContains(t, err, words)
+	}
+}
+
+func TestAnUnknownRuleIsAFaultOfThePolicy(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Policy.DisabledRules = append(cfg.Policy.DisabledRules, "NoSuchRule")
+	err := cfg.Validate()
+	assert.ErrorContains(t, err, `policy: disabledRules: unknown rule "NoSuchRule"`)
+}

@@ -1,0 +1,143 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+const (
+	// byWaiting indexes waiting Pods by namespace.
+	byWaiting = "waiting"
+	// byUnranked indexes by node the Pods that would be ranked if it is a virtual one.
+	byUnranked = "unranked"
+)
+
+// Pods watches all Pods, once for all controllers.
+type Pods struct {
+	factory  informers.SharedInformerFactory
+	informer cache.SharedIndexInformer
+}
+
+// NewPods makes the watch. It starts nothing.
+func NewPods(client kubernetes.Interface) (*Pods, error) {
+	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(slim))
+	informer := factory.Core().V1().Pods().Informer()
+	if err := informer.AddIndexers(cache.Indexers{byWaiting: indexWaiting, byUnranked: indexUnranked}); err != nil {
+		return nil, fmt.Errorf("indexing Pods: %w", err)
+	}
+	return &Pods{factory: factory, informer: informer}, nil
+}
+
+// Run watches until ctx ends. It blocks.
+func (p *Pods) Run(ctx context.Context) error {
+	p.factory.StartWithContext(ctx)
+	<-ctx.Done()
+	p.factory.Shutdown()
+	return nil
+}
+
+// Ready tells whether the cache is filled.
+func (p *Pods) Ready() bool { return p.informer.HasSynced() }
+
+// get returns the Pod, nil where there is none.
+func (p *Pods) get(name cache.ObjectName) *corev1.Pod {
+	object, ok, err := p.informer.GetStore().GetByKey(name.String())
+	if err != nil || !ok {
+		return nil
+	}
+	pod, _ := object.(*corev1.Pod)
+	return pod
+}
+
+// named lists the Pods that an index has under a value.
+func (p *Pods) named(index, value string) []cache.ObjectName {
+	objects, err := p.informer.GetIndexer().ByIndex(index, value)
+	if err != nil { // The index is made in NewPods: there is no other error.
+		return nil
+	}
+	names := make([]cache.ObjectName, 0, len(objects))
+	for _, object := range objects {
+		if pod, ok := object.(*corev1.Pod); ok {
+			names = append(names, cache.MetaObjectToName(pod))
+		}
+	}
+	return names
+}
+
+// all lists the Pods that an index has under any value.
+func (p *Pods) all(index string) []cache.ObjectName {
+	var names []cache.ObjectName
+	for _, value := range p.informer.GetIndexer().ListIndexFuncValues(index) {
+		names = append(names, p.named(index, value)...)
+	}
+	return names
+}
+
+// slim leaves of a Pod what the controllers read. Of one that has its node that is little, and most Pods have one.
+func slim(object any) (any, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return object, nil
+	}
+	pod.ManagedFields = nil
+	if pod.Spec.NodeName == "" {
+		return pod, nil
+	}
+	cost, ranked := pod.Annotations[policy.DeletionCostAnnotation]
+	pod.Annotations, pod.Labels = nil, nil
+	if ranked {
+		pod.Annotations = map[string]string{policy.DeletionCostAnnotation: cost}
+	}
+	pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
+	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
+	return pod, nil
+}
+
+// isWaiting tells whether no local node fits the Pod, as far as the scheduler has found. Not so while preemption makes room for
+// it, nor when the scheduler could not find out (reason SchedulerError). Pods of a DaemonSet wait for one certain node.
+func isWaiting(pod *corev1.Pod) bool {
+	if pod.Spec.NodeName != "" || pod.DeletionTimestamp != nil || len(pod.Spec.SchedulingGates) > 0 ||
+		pod.Status.Phase != corev1.PodPending || pod.Status.NominatedNodeName != "" || isControlledBy(pod, "DaemonSet") {
+		return false
+	}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodScheduled {
+			return condition.Status == corev1.ConditionFalse && condition.Reason == corev1.PodReasonUnschedulable
+		}
+	}
+	return false
+}
+
+// isUnranked tells whether the Pod is to be ranked for scale-in if its node is a virtual one: only ReplicaSets heed the rank.
+func isUnranked(pod *corev1.Pod) bool {
+	_, ranked := pod.Annotations[policy.DeletionCostAnnotation]
+	return pod.Spec.NodeName != "" && !ranked && isControlledBy(pod, "ReplicaSet") && pod.DeletionTimestamp == nil &&
+		pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+}
+
+func isControlledBy(pod *corev1.Pod, kind string) bool {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	return owner != nil && owner.Kind == kind
+}
+
+func indexWaiting(object any) ([]string, error) {
+	if pod, ok := object.(*corev1.Pod); ok && isWaiting(pod) {
+		return []string{pod.Namespace}, nil
+	}
+	return nil, nil
+}
+
+func indexUnranked(object any) ([]string, error) {
+	if pod, ok := object.(*corev1.Pod); ok && isUnranked(pod) {
+		return []string{pod.Spec.NodeName}, nil
+	}
+	return nil, nil
+}

@@ -1,0 +1,36 @@
+// Admission prepares Pods for bursting: a mutating webhook for Pods that are being created, and controllers for those that wait
+// and those that run in the cloud. It places no Pod and refuses none.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spillway-k8s/spillway/internal/config"
+	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/internal/run"
+)
+
+func main() { os.Exit(run.Main(admission)) }
+
+// admission reads the configuration and runs the program until ctx ends.
+func admission(ctx context.Context, args []string) error {
+	cfg := DefaultConfig()
+	if err := config.Load("admission", args, &cfg); err != nil {
+		return err
+	}
+	logger, err := logging.SetUp(cfg.Logging, os.Stderr)
+	if err != nil {
+		return err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("finding the name of this host: %w", err)
+	}
+	program, err := New(cfg, host, logger)
+	if err != nil {
+		return err
+	}
+	return program.Run(ctx)
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+
+	"github.com/spillway-k8s/spillway/admission/controllers"
+	"github.com/spillway-k8s/spillway/admission/verdict"
+	"github.com/spillway-k8s/spillway/admission/webhook"
+	"github.com/spillway-k8s/spillway/admission/workload"
+	"github.com/spillway-k8s/spillway/internal/facts"
+	"github.com/spillway-k8s/spillway/internal/serve"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// leaseName is the Lease of the controllers.
+const leaseName = "spillway-admission"
+
+// cached is a watch that fills a cache.
+type cached interface {
+	Run(context.Context) error
+	Ready() bool
+}
+
+// Program is the admission program.
+type Program struct {
+	caches   []cached
+	tolerate *controllers.Tolerate
+	rank     *controllers.Rank
+	leader   controllers.Leader
+	webhook  serve.Server
+	health   serve.Server
+	// serving: every cache has been filled, and the webhook is about to listen.
+	serving atomic.Bool
+	logger  *slog.Logger
+}
+
+// clients have a rate limit each: patches of a thousand Pods must not keep a review or the Lease waiting.
+type clients struct {
+	pods, lease kubernetes.Interface
+	owners      metadata.Interface
+}
+
+func newClients(config *rest.Config) (clients, error) {
+	pods, errPods := kubernetes.NewForConfig(config)
+	lease, errLease := kubernetes.NewForConfig(config)
+	owners, errOwners := metadata.NewForConfig(config)
+	if err := errors.Join(errPods, errLease, errOwners); err != nil {
+		return clients{}, fmt.Errorf("making the clients: %w", err)
+	}
+	return clients{pods: pods, lease: lease, owners: owners}, nil
+}
+
+// New wires the program. host is where it runs: it shows in the Lease. It reads files, connects to nothing and starts nothing.
+func New(cfg Config, host string, logger *slog.Logger) (*Program, error) {
+	rules, err := policy.New(cfg.Policy)
+	if err != nil {
+		return nil, err
+	}
+	config, err := cfg.Kube.REST("admission")
+	if err != nil {
+		return nil, err
+	}
+	clients, err := newClients(config)
+	if err != nil {
+		return nil, err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics, err := controllers.NewMetrics(registry)
+	if err != nil {
+		return nil, err
+	}
+	p := &Program{logger: logger}
+	known, err := facts.New(clients.pods, func() { p.tolerate.LookAgain() }, logger)
+	if err != nil {
+		return nil, err
+	}
+	pods, err := controllers.NewPods(clients.pods)
+	if err != nil {
+		return nil, err
+	}
+	owners, nodes := workload.New(clients.owners, cfg.LookupTimeout.Duration), controllers.NewVirtualNodes(clients.owners)
+	judge := verdict.New(rules, known, owners)
+	handler, err := webhook.New(judge, registry, logger)
+	if err != nil {
+		return nil, err
+	}
+	p.caches = []cached{known, owners, pods, nodes}
+	p.tolerate = controllers.NewTolerate(clients.pods, pods, judge, owners, cfg.Resync.Duration, time.Now, metrics, logger)
+	p.rank = controllers.NewRank(clients.pods, pods, nodes, cfg.Resync.Duration, metrics, logger)
+	p.leader = controllers.Leader{
+		Client: clients.lease, Namespace: cfg.LeaderElectionNamespace, Name: leaseName,
+		Identity: host + "_" + string(uuid.NewUUID()), Gauge: metrics.Leader, Logger: logger,
+	}
+	p.webhook = serve.Server{Address: cfg.Listen, Handler: handler, CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile}
+	p.health = serve.Server{Address: cfg.HealthListen, Handler: p.healthHandler(registry)}
+	return p, nil
+}
+
+// Run serves and works until ctx ends or a part fails. It blocks.
+func (p *Program) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, c := range p.caches {
+		group.Go(func() error { return c.Run(ctx) })
+	}
+	group.Go(func() error { return p.health.Run(ctx) })
+	group.Go(func() error {
+		if !p.awaitCaches(ctx) {
+			return nil
+		}
+		p.logger.Info("every cache is filled: serving")
+		p.serving.Store(true)
+		// Only now: a review that does not know the global switch would be worse than none.
+		group.Go(func() error { return p.webhook.Run(ctx) })
+		return p.leader.Run(ctx, p.lead)
+	})
+	return group.Wait()
+}
+
+// awaitCaches is false where ctx ends first.
+func (p *Program) awaitCaches(ctx context.Context) bool {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for !p.filled() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-ticker.C:
+		}
+	}
+	return true
+}
+
+func (p *Program) filled() bool {
+	for _, c := range p.caches {
+		if !c.Ready() {
+			return false
+		}
+	}
+	return true
+}
+
+// lead runs the controllers.
+func (p *Program) lead(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.tolerate.Run(ctx) })
+	group.Go(func() error { return p.rank.Run(ctx) })
+	return group.Wait()
+}
+
+func (p *Program) healthHandler(registry *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !p.serving.Load() {
+			http.Error(w, "not every cache is filled yet", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return mux
+}

@@ -1,0 +1,106 @@
+// Package verdict puts a Pod before the policy with everything that the policy needs to know: the switches, the labels of its
+// workload and namespace, the kinds of its volumes. It gathers and asks; it decides nothing and changes nothing.
+package verdict
+
+import (
+	"context"
+	"errors"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// Facts are what is known of the cluster (internal/facts).
+type Facts interface {
+	// Global is the global switch. It must not block.
+	Global() policy.Switch
+	// Claims are the kinds of the volumes behind the Pod's claims. It must not block.
+	Claims(*corev1.Pod) map[string]string
+}
+
+// Owners knows what a Pod belongs to (admission/workload). Both methods may ask the API server, for a bounded time.
+type Owners interface {
+	// Labels are the labels of the owner that says how the Pod bursts; nil where none does.
+	Labels(context.Context, *corev1.Pod) (map[string]string, error)
+	// Namespace are the labels of a namespace.
+	Namespace(ctx context.Context, name string) (map[string]string, error)
+}
+
+// Judge gives verdicts. It holds no state: many goroutines may use it at once.
+type Judge struct {
+	policy *policy.Policy
+	facts  Facts
+	owners Owners
+}
+
+// New makes a Judge.
+func New(p *policy.Policy, facts Facts, owners Owners) *Judge {
+	return &Judge{policy: p, facts: facts, owners: owners}
+}
+
+// Verdict is the policy's decision about a Pod and what admission has to know beside it.
+type Verdict struct {
+	policy.Decision
+	// Keyed: the Pod, its workload or its namespace has a say about bursting beyond the switches, so the extender places it.
+	Keyed bool
+	// Label is the burst mode that was found for the Pod, ModeNone where there is none or where it is malformed.
+	Label policy.Mode
+	// Faults are the malformed keys, each with its value and what would be right.
+	Faults []error
+	// Off: the Pod shall never burst for what is written on it. The label says so, or a key that matters to it is malformed.
+	Off bool
+}
+
+// Forbidden tells whether the Pod may not burst whatever the global switch says: it is Off, or the cloud cannot run it.
+func (v Verdict) Forbidden() bool {
+	return !v.MayBurst() && (v.Off || v.Reason != policy.ReasonSwitchOff)
+}
+
+// Decide gives the verdict about a Pod, whose namespace must be set. The Pod is not changed. An error means that its owners could
+// not be looked up.
+func (j *Judge) Decide(ctx context.Context, pod *corev1.Pod) (Verdict, error) {
+	in, err := j.gather(ctx, pod)
+	if err != nil {
+		return Verdict{}, err
+	}
+	mode, modeErr := policy.ResolveMode(pod.Labels, in.WorkloadLabels, in.NamespaceLabels)
+	_, hasQuota, quotaErr := policy.ParseLocalReplicas(pod.Annotations)
+	_, switchErr := policy.ParseSwitch(pod.Annotations)
+	_, replacementsErr := policy.ParseReplacements(pod.Annotations)
+	v := Verdict{
+		Decision: j.policy.Decide(in),
+		Keyed:    hasQuota || modeErr != nil || mode != policy.ModeNone,
+		Faults:   present(modeErr, quotaErr, switchErr, replacementsErr),
+		Off:      mode == policy.ModeOff || modeErr != nil || quotaErr != nil || replacementsErr != nil,
+	}
+	if mode == policy.ModeNone && switchErr != nil { // A burst label beats the switches, readable or not.
+		v.Off = true
+	}
+	if modeErr == nil {
+		v.Label = mode
+	}
+	return v, nil
+}
+
+// gather looks owners up only where the Pod itself says nothing: its own label wins.
+func (j *Judge) gather(ctx context.Context, pod *corev1.Pod) (policy.Input, error) {
+	in := policy.Input{Pod: pod, Global: j.facts.Global(), Claims: j.facts.Claims(pod)}
+	if mode, err := policy.ParseMode(pod.Labels); err != nil || mode != policy.ModeNone {
+		return in, nil
+	}
+	workload, workloadErr := j.owners.Labels(ctx, pod)
+	namespace, namespaceErr := j.owners.Namespace(ctx, pod.Namespace)
+	in.WorkloadLabels, in.NamespaceLabels = workload, namespace
+	return in, errors.Join(workloadErr, namespaceErr)
+}
+
+func present(errs ...error) []error {
+	var found []error
+	for _, err := range errs {
+		if err != nil {
+			found = append(found, err)
+		}
+	}
+	return found
+}

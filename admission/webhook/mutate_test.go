@@ -1,0 +1,160 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	evanphx "gopkg.in/evanphx/json-patch.v4"
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-k8s/spillway/admission/verdict"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+var update = flag.Bool("update", false, "rewrite the files in testdata")
+
+// world is what the webhook knows beside the Pod.
+type world struct {
+	// Switch is the value of the global switch, empty for none.
+	Switch string `json:"switch,omitempty"`
+	// ClaimKinds are the kinds of volumes behind claims.
+	ClaimKinds map[string]string `json:"claims,omitempty"`
+	// Workload and NamespaceLabels are the labels of what the Pod belongs to.
+	Workload        map[string]string `json:"workload,omitempty"`
+	NamespaceLabels map[string]string `json:"namespace,omitempty"`
+	// lookup is why owners cannot be looked up.
+	lookup error
+}
+
+func (w world) Global() policy.Switch {
+	if w.Switch == "" {
+		return policy.SwitchUnset
+	}
+	value, _ := policy.ParseSwitch(map[string]string{policy.SwitchKey: w.Switch})
+	return value
+}
+
+func (w world) Claims(*corev1.Pod) map[string]string { return w.ClaimKinds }
+
+func (w world) Labels(context.Context, *corev1.Pod) (map[string]string, error) {
+	return w.Workload, w.lookup
+}
+
+func (w world) Namespace(context.Context, string) (map[string]string, error) {
+	return w.NamespaceLabels, w.lookup
+}
+
+func (w world) judge(t testing.TB) *verdict.Judge {
+	p, err := policy.New(policy.DefaultConfig())
+	require.NoError(t, err)
+	return verdict.New(p, w, w)
+}
+
+// handlerFor is the webhook as it is served, in the given world.
+func handlerFor(t testing.TB, judge Judge) (http.Handler, *prometheus.Registry) {
+	registry := prometheus.NewRegistry()
+	h, err := New(judge, registry, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	require.NoError(t, err)
+	return h, registry
+}
+
+// reviewOf is the body with which the API server asks about the creation of an object.
+func reviewOf(t testing.TB, raw []byte) []byte {
+	body, err := json.Marshal(admissionv1.AdmissionReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
+		Request: &admissionv1.AdmissionRequest{
+			UID: "b1", Operation: admissionv1.Create, Namespace: "shop",
+			Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"},
+			Object:   runtime.RawExtension{Raw: raw},
+		},
+	})
+	require.NoError(t, err)
+	return body
+}
+
+func post(h http.Handler, body []byte) *httptest.ResponseRecorder {
+	recorder := httptest.NewRecorder()
+	h.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, Path, bytes.NewReader(body)))
+	return recorder
+}
+
+// ask sends the Pod through the handler and returns its answer and the patched Pod.
+func ask(t testing.TB, h http.Handler, raw []byte) (*admissionv1.AdmissionResponse, []byte) {
+	recorder := post(h, reviewOf(t, raw))
+	require.Equal(t, http.StatusOK, recorder.Code, recorder.Body.String())
+	var review admissionv1.AdmissionReview
+	require.NoError(t, json.Unmarshal(recorder.Body.Bytes(), &review))
+	require.NotNil(t, review.Response)
+	assert.Equal(t, "AdmissionReview", review.Kind)
+	assert.EqualValues(t, "b1", review.Response.UID)
+	assert.True(t, review.Response.Allowed, "no Pod is ever refused")
+	if review.Response.Patch == nil {
+		return review.Response, raw
+	}
+	assert.Equal(t, admissionv1.PatchTypeJSONPatch, *review.Response.PatchType)
+	patch, err := evanphx.DecodePatch(review.Response.Patch)
+	require.NoError(t, err)
+	out, err := patch.Apply(raw)
+	require.NoError(t, err)
+	return review.Response, out
+}
+
+// TestMutate asks about the Pod of each testdata/mutate/*.input.yaml and compares with .output.yaml; -update rewrites that.
+func TestMutate(t *testing.T) {
+	inputs, err := filepath.Glob("testdata/mutate/*.input.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, inputs)
+	for _, file := range inputs {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".input.yaml"), func(t *testing.T) {
+			var input struct {
+				world `json:",inline"`
+				Pod   corev1.Pod `json:"pod"`
+			}
+			content, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.NoError(t, yaml.UnmarshalStrict(content, &input))
+			raw, err := json.Marshal(input.Pod)
+			require.NoError(t, err)
+			h, _ := handlerFor(t, input.judge(t))
+
+			response, out := ask(t, h, raw)
+			compare(t, strings.Replace(file, ".input.", ".output.", 1), response.Warnings, out)
+
+			again, second := ask(t, h, out)
+			assert.Nil(t, again.Patch, "asked again, the webhook changes nothing")
+			assert.JSONEq(t, string(out), string(second))
+		})
+	}
+}
+
+func compare(t *testing.T, file string, warnings []string, pod []byte) {
+	var object map[string]any
+	require.NoError(t, json.Unmarshal(pod, &object))
+	delete(object, "status")
+	got, err := yaml.Marshal(map[string]any{"warnings": warnings, "pod": object})
+	require.NoError(t, err)
+	if *update {
+		require.NoError(t, os.WriteFile(file, got, 0o644))
+		return
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.YAMLEq(t, string(want), string(got))
+}

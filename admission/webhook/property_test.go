@@ -1,0 +1,155 @@
+package webhook
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// TestMutateHoldsForAnyPod asks about Pods of every mixture of what the webhook looks at.
+func TestMutateHoldsForAnyPod(t *testing.T) {
+	for seed := range uint64(2000) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 1))
+			w, pod := randomWorld(random), randomPod(random)
+			judge := w.judge(t)
+			v, err := judge.Decide(t.Context(), pod)
+			require.NoError(t, err)
+			h, _ := handlerFor(t, judge)
+			raw, err := json.Marshal(pod)
+			require.NoError(t, err)
+
+			_, once := ask(t, h, raw)
+			again, twice := ask(t, h, once)
+
+			assert.Nil(t, again.Patch, "the webhook changes nothing of its own work")
+			assert.JSONEq(t, string(once), string(twice))
+			var out corev1.Pod
+			require.NoError(t, json.Unmarshal(once, &out))
+			after, err := judge.Decide(t.Context(), &out)
+			require.NoError(t, err)
+			assert.Equal(t, v.Placement, after.Placement, "a Pod means the same as before")
+			if v.Off {
+				assert.False(t, v.MayBurst(), "what is malformed or off never bursts")
+			}
+			if !v.Keyed || !concerns(pod) {
+				assert.JSONEq(t, string(raw), string(once), "who gave no policy is left alone")
+				return
+			}
+			checkKeyed(t, pod, &out, v.Off, v.MayBurst())
+		})
+	}
+}
+
+func checkKeyed(t *testing.T, in, out *corev1.Pod, off, mayBurst bool) {
+	assert.Equal(t, !off, policy.NeedsPlacement(&out.Spec), "the extender is asked about every Pod that is not off")
+	assert.Equal(t, mayBurst || policy.ToleratesProvider(&in.Spec), policy.ToleratesProvider(&out.Spec))
+	require.GreaterOrEqual(t, len(out.Spec.Tolerations), len(in.Spec.Tolerations))
+	for i, toleration := range in.Spec.Tolerations {
+		assert.Equal(t, toleration, out.Spec.Tolerations[i], "the user's tolerations stay")
+	}
+	assert.Equal(t, in.Annotations, out.Annotations)
+	for key, value := range in.Labels {
+		assert.Equal(t, value, out.Labels[key], "the user's labels stay")
+	}
+	mounted := map[string]bool{}
+	for _, v := range out.Spec.Volumes {
+		mounted[v.Name] = true
+	}
+	for _, c := range out.Spec.Containers {
+		for _, m := range c.VolumeMounts {
+			assert.True(t, mounted[m.Name], "no mount is left without its volume")
+		}
+	}
+}
+
+func pick[T any](random *rand.Rand, of ...T) T { return of[random.IntN(len(of))] }
+
+// some is a map with each of the keys, or not, and one of its values.
+func some(random *rand.Rand, of map[string][]string) map[string]string {
+	var found map[string]string
+	for _, key := range []string{
+		policy.BurstLabel, policy.BurstLabelAlias, policy.NamespaceEnforceLabel, policy.LocalReplicasAnnotation, policy.SwitchKey,
+		policy.HostPathReplacementAnnotation, "app",
+	} {
+		if values := of[key]; len(values) > 0 && random.IntN(3) == 0 {
+			if found == nil {
+				found = map[string]string{}
+			}
+			found[key] = pick(random, values...)
+		}
+	}
+	return found
+}
+
+var modes = []string{"enforce", "localPrefer", "auto", "off", "always"}
+
+func randomWorld(random *rand.Rand) world {
+	return world{
+		Switch:          pick(random, "", "true", "false", "maybe"),
+		ClaimKinds:      pick(random, nil, map[string]string{"data": "nas.csi.everest.io"}, map[string]string{"data": "local"}),
+		Workload:        some(random, map[string][]string{policy.BurstLabel: modes, policy.BurstLabelAlias: modes, "app": {"web"}}),
+		NamespaceLabels: some(random, map[string][]string{policy.NamespaceEnforceLabel: {"enabled", "disabled"}}),
+	}
+}
+
+func randomPod(random *rand.Rand) *corev1.Pod {
+	pod := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{
+		Name: "web", Namespace: "shop",
+		Labels: some(random, map[string][]string{policy.BurstLabel: modes, policy.BurstLabelAlias: modes, "app": {"web"}}),
+		Annotations: some(random, map[string][]string{
+			policy.LocalReplicasAnnotation: {"0", "3", "many", ""},
+			policy.SwitchKey:               {"true", "false", "yes"},
+			policy.HostPathReplacementAnnotation: {
+				`[{"name":"*","policyType":"remove"}]`, `[{"name":"logs","policyType":"replaceByEmptyDir"}]`,
+				`[{"name":"logs","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"10Gi"}},{"name":"time","policyType":"remove"}]`, `[{}]`, `{`,
+			},
+		}),
+	}}
+	if kind := pick(random, "", "ReplicaSet", "DaemonSet"); kind != "" {
+		pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: kind, Name: "o", UID: "1", Controller: new(true)}}
+	}
+	pod.Spec.NodeName = pick(random, "", "", "", "local-1")
+	pod.Spec.HostNetwork = pick(random, false, false, false, true)
+	pod.Spec.Tolerations = pick(random, nil, []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+		[]corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpExists}}, []corev1.Toleration{policy.ProviderToleration()})
+	pod.Spec.Affinity = randomAffinity(random)
+	for _, name := range []string{"logs", "time", "data"} {
+		if random.IntN(3) > 0 {
+			continue
+		}
+		source := map[string]corev1.VolumeSource{
+			"logs": {HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}},
+			"time": {HostPath: &corev1.HostPathVolumeSource{Path: policy.LocaltimePath}},
+			"data": {PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}},
+		}[name]
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: source})
+	}
+	for i := range random.IntN(3) {
+		c := corev1.Container{Name: fmt.Sprint("c", i)}
+		for _, v := range pod.Spec.Volumes {
+			c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: v.Name, MountPath: "/" + v.Name})
+		}
+		pod.Spec.Containers = append(pod.Spec.Containers, c)
+	}
+	if len(pod.Spec.Containers) == 0 {
+		pod.Spec.Containers = []corev1.Container{{Name: "only"}}
+	}
+	return pod
+}
+
+func randomAffinity(random *rand.Rand) *corev1.Affinity {
+	term := corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "zone", Operator: corev1.NodeSelectorOpExists}}}
+	return pick(random, nil, nil, &corev1.Affinity{}, &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{}},
+		&corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{term, {}, *term.DeepCopy()},
+		}}})
+}
