@@ -27,6 +27,9 @@ type store struct {
 	logger *slog.Logger
 }
 
+// Store is where a Reflector of all Pods writes.
+func (l *Ledger) Store(logger *slog.Logger) cache.ReflectorStore { return &store{l, logger} }
+
 // Run lists and watches all Pods until ctx ends. It blocks.
 func (l *Ledger) Run(ctx context.Context, client kubernetes.Interface, logger *slog.Logger) {
 	pods := client.CoreV1().Pods(metav1.NamespaceAll)
@@ -34,7 +37,7 @@ func (l *Ledger) Run(ctx context.Context, client kubernetes.Interface, logger *s
 		ListWithContextFunc:  func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return pods.List(ctx, o) },
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return pods.Watch(ctx, o) },
 	}, client)
-	reflector := cache.NewReflectorWithOptions(source, &corev1.Pod{}, &store{l, logger}, cache.ReflectorOptions{Name: "ledger"})
+	reflector := cache.NewReflectorWithOptions(source, &corev1.Pod{}, l.Store(logger), cache.ReflectorOptions{Name: "ledger"})
 	reflector.RunWithContext(ctx)
 }
 

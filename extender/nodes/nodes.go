@@ -111,6 +111,9 @@ func (v View) Split(names []string) (local, virtual []string) {
 	return local, virtual
 }
 
+// Store is where a Reflector of the metadata of all nodes writes.
+func (n *Nodes) Store() cache.ReflectorStore { return &store{n} }
+
 // Run lists and watches the metadata of all nodes until ctx ends. It blocks.
 func (n *Nodes) Run(ctx context.Context, client metadata.Interface) {
 	resource := client.Resource(corev1.SchemeGroupVersion.WithResource("nodes"))
@@ -120,7 +123,7 @@ func (n *Nodes) Run(ctx context.Context, client metadata.Interface) {
 			return resource.Watch(ctx, o)
 		},
 	}
-	reflector := cache.NewReflectorWithOptions(source, &metav1.PartialObjectMetadata{}, &store{n}, cache.ReflectorOptions{Name: "nodes"})
+	reflector := cache.NewReflectorWithOptions(source, &metav1.PartialObjectMetadata{}, n.Store(), cache.ReflectorOptions{Name: "nodes"})
 	reflector.RunWithContext(ctx)
 }
 

@@ -1,0 +1,280 @@
+package placement_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
+
+	"github.com/spillway-k8s/spillway/extender/ledger"
+	"github.com/spillway-k8s/spillway/extender/nodes"
+	"github.com/spillway-k8s/spillway/extender/placement"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// desk is a Placement over real caches that the test fills, with a switch and a slot writer that it sets.
+type desk struct {
+	*placement.Placement
+	t        *testing.T
+	ledger   *ledger.Ledger
+	pods     cache.ReflectorStore
+	version  int
+	woken    []string
+	global   policy.Switch
+	written  []string
+	writeErr error
+	definite bool
+}
+
+func (d *desk) Global() policy.Switch                { return d.global }
+func (d *desk) Claims(*corev1.Pod) map[string]string { return nil }
+func (d *desk) Ready() bool                          { return true }
+
+func (d *desk) Write(_ context.Context, pod *corev1.Pod) (bool, error) {
+	if d.writeErr != nil {
+		return d.definite, d.writeErr
+	}
+	d.written = append(d.written, pod.Name)
+	return false, nil
+}
+
+func newDesk(t *testing.T) *desk {
+	t.Helper()
+	d := &desk{t: t}
+	decide, err := policy.New(policy.DefaultConfig())
+	require.NoError(t, err)
+	n := nodes.New(func() {})
+	list := []any{node("local-0", nil), node("local-1", nil)}
+	for _, name := range []string{"virtual-0", "virtual-1"} {
+		list = append(list, node(name, map[string]string{policy.NodeTypeLabel: policy.NodeTypeVirtual}))
+	}
+	require.NoError(t, n.Store().Replace(list, "1"))
+	d.ledger = ledger.New(n.IsVirtual, func(pod ledger.PodRef) { d.woken = append(d.woken, pod.Name) })
+	d.pods = d.ledger.Store(slog.New(slog.DiscardHandler))
+	require.NoError(t, d.pods.Replace(nil, "1"))
+	d.version = 1
+	d.Placement = placement.New(decide, d, d.ledger, n, d, 50*time.Millisecond, slog.New(slog.DiscardHandler))
+	return d
+}
+
+func node(name string, labels map[string]string) *metav1.PartialObjectMetadata {
+	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
+}
+
+type change func(*corev1.Pod)
+
+func quota(n int) change {
+	return func(p *corev1.Pod) { p.Annotations[policy.LocalReplicasAnnotation] = strconv.Itoa(n) }
+}
+func mode(m policy.Mode) change {
+	return func(p *corev1.Pod) { p.Labels = map[string]string{policy.BurstLabel: string(m)} }
+}
+func on(node string) change { return func(p *corev1.Pod) { p.Spec.NodeName = node } }
+
+// pod makes a Pod of one ReplicaSet and shows it to the ledger.
+func (d *desk) pod(name string, changes ...change) *corev1.Pod {
+	d.t.Helper()
+	d.version++
+	isController := true
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "default", Name: name, UID: types.UID("uid-" + name), ResourceVersion: strconv.Itoa(d.version), Annotations: map[string]string{},
+		OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", UID: "rs", Controller: &isController}},
+	}}
+	for _, apply := range changes {
+		apply(pod)
+	}
+	require.NoError(d.t, d.pods.Update(pod))
+	return pod
+}
+
+func (d *desk) filter(pod *corev1.Pod, names ...string) placement.Verdict {
+	d.t.Helper()
+	verdict, err := d.Filter(d.t.Context(), pod, names)
+	require.NoError(d.t, err)
+	return verdict
+}
+
+var (
+	everywhere = []string{"local-0", "virtual-0", "local-1", "virtual-1"}
+	home       = []string{"local-0", "local-1"}
+	cloud      = []string{"virtual-0", "virtual-1"}
+)
+
+func TestFilterReturnsOneClass(t *testing.T) {
+	cases := map[string]struct {
+		global  policy.Switch
+		changes []change
+		names   []string
+		want    []string
+		reason  policy.Reason
+	}{
+		"without a key a Pod goes home first":             {policy.SwitchUnset, nil, everywhere, home, policy.ReasonSwitchOn},
+		"without a key a Pod bursts where home is full":   {policy.SwitchUnset, nil, cloud, cloud, policy.ReasonSwitchOn},
+		"with the switch off it does not burst":           {policy.SwitchOff, nil, everywhere, home, policy.ReasonLocalOnly},
+		"with the switch off it waits where home is full": {policy.SwitchOff, nil, cloud, []string{}, policy.ReasonLocalOnly},
+		"enforce goes to the cloud":                       {policy.SwitchUnset, []change{mode(policy.ModeEnforce)}, everywhere, cloud, policy.ReasonCloudOnly},
+		"enforce does not go home":                        {policy.SwitchUnset, []change{mode(policy.ModeEnforce)}, home, []string{}, policy.ReasonCloudOnly},
+		"off stays home":                                  {policy.SwitchOn, []change{mode(policy.ModeOff)}, everywhere, home, policy.ReasonLocalOnly},
+		"localPrefer goes home first":                     {policy.SwitchOff, []change{mode(policy.ModeLocalPrefer)}, everywhere, home, policy.ReasonLabelLocalPrefer},
+		"localPrefer bursts where home is full":           {policy.SwitchOff, []change{mode(policy.ModeLocalPrefer)}, cloud, cloud, policy.ReasonLabelLocalPrefer},
+		"auto leaves both to the scores":                  {policy.SwitchUnset, []change{mode(policy.ModeAuto)}, everywhere, append(slices.Clone(home), cloud...), policy.ReasonLabelAuto},
+		"a quota that is free goes home":                  {policy.SwitchOn, []change{quota(1)}, everywhere, home, policy.ReasonSwitchOn},
+		"a quota of 0 goes to the cloud":                  {policy.SwitchOn, []change{quota(0)}, everywhere, cloud, policy.ReasonLocalQuota},
+		"a quota that is free bursts where home is full":  {policy.SwitchOn, []change{quota(1)}, cloud, cloud, policy.ReasonLocalQuota},
+		"a quota means nothing where the switch is off":   {policy.SwitchOff, []change{quota(0)}, everywhere, home, policy.ReasonLocalOnly},
+		"a quota of 0 waits where the cloud has no room":  {policy.SwitchOn, []change{quota(0)}, home, []string{}, policy.ReasonLocalQuota},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			d.global = tc.global
+			got := d.filter(d.pod("a", tc.changes...), tc.names...)
+			assert.Equal(t, tc.want, got.Names)
+			assert.Equal(t, tc.reason, got.Reason)
+			assert.Equal(t, len(tc.want) == 0, got.Refusal != "", "a Pod waits with a reason, and only then: %q", got.Refusal)
+		})
+	}
+}
+
+func TestAQuotaOfOneOfFour(t *testing.T) {
+	d := newDesk(t)
+	homes := 0
+	for i := range 4 {
+		if slices.Equal(d.filter(d.pod(fmt.Sprint(i), quota(1)), everywhere...).Names, home) {
+			homes++
+		}
+	}
+	assert.Equal(t, 1, homes)
+	assert.Equal(t, []string{"0"}, d.written, "the slot is written before it is answered, and only once")
+}
+
+func TestTheRefusalIsConstant(t *testing.T) {
+	d := newDesk(t)
+	d.pod("bound", quota(1), on("local-0"))
+	first := d.filter(d.pod("a", quota(1)), home...)
+	second := d.filter(d.pod("a", quota(1)), "local-1", "local-0")
+	assert.Equal(t, first.Refusal, second.Refusal)
+}
+
+func TestASlotThatCannotBeWritten(t *testing.T) {
+	t.Run("is not answered, and stays promised while the write may have landed", func(t *testing.T) {
+		d := newDesk(t)
+		a, b := d.pod("a", quota(1)), d.pod("b", quota(1))
+		d.writeErr = errors.New("timed out")
+		_, err := d.Filter(t.Context(), a, everywhere)
+		require.ErrorContains(t, err, "timed out")
+		d.writeErr = nil
+		assert.Equal(t, cloud, d.filter(b, everywhere...).Names)
+		assert.Equal(t, home, d.filter(a, everywhere...).Names)
+		assert.Equal(t, []string{"a"}, d.written)
+	})
+	t.Run("is free again where the API server refused it", func(t *testing.T) {
+		d := newDesk(t)
+		a, b := d.pod("a", quota(1)), d.pod("b", quota(1))
+		d.writeErr, d.definite = errors.New("forbidden"), true
+		_, err := d.Filter(t.Context(), a, everywhere)
+		require.Error(t, err)
+		d.writeErr = nil
+		assert.Equal(t, home, d.filter(b, everywhere...).Names)
+	})
+}
+
+func TestFilterWaitsForTheWatch(t *testing.T) {
+	d := newDesk(t)
+	ahead := d.pod("a", quota(1)).DeepCopy()
+	ahead.ResourceVersion = "99"
+	_, err := d.Filter(t.Context(), ahead, everywhere)
+	require.ErrorContains(t, err, "waiting to see resource version 99")
+}
+
+func TestUnknownNodesAreTheAskersFault(t *testing.T) {
+	d := newDesk(t)
+	_, err := d.Filter(t.Context(), d.pod("a"), []string{"local-0", "nowhere"})
+	var unknown *nodes.UnknownNodeError
+	require.ErrorAs(t, err, &unknown)
+	assert.Equal(t, "nowhere", unknown.Name)
+}
+
+func TestAPodRefusedByPolicyIsWokenWhenItChanges(t *testing.T) {
+	d := newDesk(t)
+	d.global = policy.SwitchOff
+	assert.Empty(t, d.filter(d.pod("a", quota(0)), cloud...).Names)
+	d.global = policy.SwitchOn
+	d.ledger.WakeParked()
+	assert.Equal(t, []string{"a"}, d.woken)
+}
+
+func TestPreemptKeepsNodesWhereThePodMayRun(t *testing.T) {
+	cases := map[string]struct {
+		changes []change
+		names   []string
+		want    []string
+	}{
+		"below its quota a Pod evicts at home":              {[]change{quota(1)}, home, home},
+		"over its quota a Pod evicts nobody at home":        {[]change{quota(0)}, home, nil},
+		"over its quota a Pod may evict in the cloud":       {[]change{quota(0)}, everywhere, cloud},
+		"enforce evicts nobody at home":                     {[]change{mode(policy.ModeEnforce)}, everywhere, cloud},
+		"off evicts nobody in the cloud":                    {[]change{mode(policy.ModeOff)}, everywhere, home},
+		"localPrefer evicts at home first":                  {[]change{mode(policy.ModeLocalPrefer)}, everywhere, home},
+		"localPrefer evicts in the cloud where it must":     {[]change{mode(policy.ModeLocalPrefer)}, cloud, cloud},
+		"auto evicts where the scheduler finds it cheapest": {[]change{mode(policy.ModeAuto)}, everywhere, everywhere},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			victims := placement.Victims{}
+			for _, n := range tc.names {
+				victims[n] = &extenderv1.MetaVictims{Pods: []*extenderv1.MetaPod{{UID: "victim"}}}
+			}
+			kept, err := d.Preempt(t.Context(), d.pod("a", tc.changes...), victims)
+			require.NoError(t, err)
+			assert.ElementsMatch(t, tc.want, slices.Collect(maps.Keys(kept)))
+		})
+	}
+}
+
+func TestPreemptKeepsTheSlotForWhomOthersAreEvicted(t *testing.T) {
+	d := newDesk(t)
+	victims := placement.Victims{"local-0": &extenderv1.MetaVictims{}}
+	_, err := d.Preempt(t.Context(), d.pod("a", quota(1)), victims)
+	require.NoError(t, err)
+	assert.Equal(t, cloud, d.filter(d.pod("b", quota(1)), everywhere...).Names)
+	assert.Equal(t, []string{"a"}, d.written)
+}
+
+func TestPrioritize(t *testing.T) {
+	score := func(d *desk, names ...string) map[string]int64 {
+		scores := map[string]int64{}
+		for _, s := range d.Prioritize(d.t.Context(), d.pod("asked"), names) {
+			scores[s.Host] = s.Score
+		}
+		return scores
+	}
+	t.Run("local nodes are the scheduler's to rank", func(t *testing.T) {
+		assert.Equal(t, map[string]int64{"local-0": 0, "local-1": 0}, score(newDesk(t), home...))
+	})
+	t.Run("local nodes lead before virtual ones", func(t *testing.T) {
+		got := score(newDesk(t), "local-0", "virtual-0")
+		assert.Equal(t, map[string]int64{"local-0": 10, "virtual-0": 3}, got)
+	})
+	t.Run("the emptiest virtual node leads", func(t *testing.T) {
+		d := newDesk(t)
+		d.pod("a", on("virtual-0"))
+		d.pod("b", on("virtual-0"))
+		d.pod("c", on("virtual-1"))
+		assert.Equal(t, map[string]int64{"virtual-0": 0, "virtual-1": 5}, score(d, cloud...))
+	})
+}
