@@ -1,0 +1,59 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/spillway-k8s/spillway/internal/config"
+	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/internal/serve"
+	"github.com/spillway-k8s/spillway/test/ccisim"
+)
+
+func program(ctx context.Context, args []string) error {
+	cfg := defaultConfig()
+	if err := config.Load("ccisim", args, cfg); err != nil {
+		return err
+	}
+	logger, err := logging.SetUp(cfg.Logging, os.Stderr)
+	if err != nil {
+		return err
+	}
+	sim, err := newSim(cfg, logger)
+	if err != nil {
+		return err
+	}
+	logger.Info("starting", "listen", cfg.Listen, "stateFile", cfg.StateFile)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return sim.Run(ctx) })
+	group.Go(func() error {
+		return serve.Server{
+			Address: cfg.Listen, Handler: sim.Handler(), CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile, Streaming: true,
+		}.Run(ctx)
+	})
+	return group.Wait()
+}
+
+func newSim(cfg *Config, logger *slog.Logger) (*ccisim.Sim, error) {
+	credentials, err := ccisim.LoadCredentials(cfg.CredentialsFile)
+	if err != nil {
+		return nil, err
+	}
+	for i := range credentials {
+		credentials[i].ProjectID = cmp.Or(credentials[i].ProjectID, cfg.ProjectID)
+		credentials[i].DomainID = cmp.Or(credentials[i].DomainID, cfg.DomainID)
+	}
+	return ccisim.New(ccisim.Config{
+		Credentials: credentials,
+		Logger:      logger,
+		StateFile:   cfg.StateFile,
+		SubnetCIDR:  cfg.SubnetCIDR,
+		StartDelay:  cfg.StartDelay.Duration,
+		RunTime:     cfg.RunTime.Duration,
+		Policies:    cfg.Policies,
+	})
+}

@@ -1,0 +1,39 @@
+// Package ccisim is a Huawei Cloud CCI 2.0 that behaves: an HTTP API with the vendor's signatures, schema, admission, statuses, delays and
+// errors, over objects that live as Pods do. It is what everything else here is tried against, so it is as strict as the real service is
+// known to be, and where that is not known it has a switch (Policies).
+//
+// It serves namespaces, networks (yangtse), pods with their logs, configmaps, secrets and events. It runs no container: what one would
+// do is said by annotations of the Pod (behaviour.go). It knows one account; it has no exec, services, volumes or deployments, and no
+// CCI 1.0. attach and port-forward are missing in the real service too.
+//
+// New makes it, Handler serves it, Run lets its time pass.
+//
+// # The simulator's own API
+//
+// Beside the CCI API, the same listener serves, without credentials:
+//
+//	GET    /healthz, /readyz
+//	GET    /_sim/requests                 how often what was answered: verb, resource, code
+//	DELETE /_sim/requests                 forget the counts and the dropped fields
+//	GET    /_sim/pods                     every Pod that ever was, with the times of its beginning and end
+//	GET    /_sim/dropped-fields           what requests held that the service does not list, and ignored
+//	GET    /_sim/faults                   the faults that are on
+//	POST   /_sim/faults                   switch one on; the body is a Fault
+//	DELETE /_sim/faults[/{id}]            switch off one, or all
+//	GET    /_sim/policies                 the answers to what is not documented
+//	PUT    /_sim/policies                 replace them; the body is Policies
+//	POST   /_sim/watches/cut[?abrupt=1]   end all watches; abrupt closes their connections
+//	POST   /_sim/history/compact          make every older resourceVersion and continue token too old (410)
+//	POST   /_sim/namespaces/{ns}/image-snapshot
+//	                                      add a cci-imagesnapshot-... Pod, as the service does by itself
+//	POST   /_sim/namespaces/{ns}/pods/{pod}/containers/{container}/log
+//	                                      append the body's lines to a running container's log
+//	POST   /_sim/namespaces/{ns}/pods/{pod}/containers/{container}/finish
+//	                                      end a container; the body is {"exitCode": n}
+//
+// For example, to have the cloud sold out, and to let only five Pods a second be created:
+//
+//	curl -d '{"kind":"soldOut"}' localhost:10243/_sim/faults
+//	curl -d '{"kind":"throttle","verb":"create","path":"/pods$","ratePerSecond":5,"retryAfterSeconds":2}' localhost:10243/_sim/faults
+//	curl -X DELETE localhost:10243/_sim/faults
+package ccisim

@@ -1,0 +1,44 @@
+package ccisim
+
+import (
+	"net/url"
+
+	fieldselector "k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// selector is which objects of a table a caller wants.
+type selector struct {
+	namespace string
+	labels    labels.Selector
+	fields    fieldselector.Selector
+}
+
+// parseSelector reads labelSelector and fieldSelector. Only metadata.name and metadata.namespace can be selected on.
+func parseSelector(namespace string, query url.Values) (*selector, *apiError) {
+	byLabel, err := labels.Parse(query.Get("labelSelector"))
+	if err != nil {
+		return nil, badRequest(codeBadBody, "unable to parse labelSelector %q: %v", query.Get("labelSelector"), err)
+	}
+	byField, err := fieldselector.ParseSelector(query.Get("fieldSelector"))
+	if err != nil {
+		return nil, badRequest(codeBadBody, "unable to parse fieldSelector %q: %v", query.Get("fieldSelector"), err)
+	}
+	for _, requirement := range byField.Requirements() {
+		if requirement.Field != "metadata.name" && requirement.Field != "metadata.namespace" {
+			return nil, badRequest(codeBadBody, "field label not supported: %s", requirement.Field)
+		}
+	}
+	return &selector{namespace: namespace, labels: byLabel, fields: byField}, nil
+}
+
+func (s *selector) matches(k key, set map[string]string) bool {
+	return s.matchesKey(k) && s.labels.Matches(labels.Set(set))
+}
+
+func (s *selector) matchesKey(k key) bool {
+	if s.namespace != "" && s.namespace != k.namespace {
+		return false
+	}
+	return s.fields.Empty() || s.fields.Matches(fieldselector.Set{"metadata.name": k.name, "metadata.namespace": k.namespace})
+}

@@ -1,0 +1,117 @@
+package ccisim
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
+)
+
+// Sim is one simulated CCI account. Its methods may be called from any goroutine.
+type Sim struct {
+	cfg         Config
+	byAccessKey map[string]*Credential
+
+	mu        sync.RWMutex
+	store     *store
+	life      *agenda
+	addresses *addressPool
+	logs      map[types.UID]podLogs
+	lists     *savedLists
+	// unplaced are the Pods that wait for a node because of something outside of them.
+	unplaced map[key]bool
+	// eventOrder are the events' keys, oldest first.
+	eventOrder []key
+	// cut is closed, and replaced, to end all watches; abrupt says how.
+	cut    chan struct{}
+	abrupt bool
+
+	strategies map[*resource]strategy
+	policies   atomic.Pointer[Policies]
+	faults     *faultTable
+	records    *records
+	journal    *journal
+
+	// wake tells Run that something is due earlier than it believes.
+	wake chan struct{}
+	// stopped is closed when Run ends, which ends all watches and log streams.
+	stopped  chan struct{}
+	stopOnce sync.Once
+}
+
+// New checks the configuration, loads the state file if there is one, and starts nothing: time passes in Run.
+func New(cfg Config) (*Sim, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("checking the simulator's configuration: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	subnet, err := parseSubnet(cfg.SubnetCIDR)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sim{
+		cfg:         cfg,
+		byAccessKey: map[string]*Credential{},
+		store:       newStore(cfg.HistoryLimit),
+		strategies:  strategies(),
+		life:        newAgenda(),
+		addresses:   newAddressPool(subnet),
+		logs:        map[types.UID]podLogs{},
+		lists:       newSavedLists(),
+		unplaced:    map[key]bool{},
+		cut:         make(chan struct{}),
+		faults:      newFaultTable(),
+		records:     newRecords(),
+		wake:        make(chan struct{}, 1),
+		stopped:     make(chan struct{}),
+	}
+	s.policies.Store(&cfg.Policies)
+	for i := range cfg.Credentials {
+		s.byAccessKey[cfg.Credentials[i].AccessKey] = &cfg.Credentials[i]
+	}
+	if err := s.openJournal(); err != nil {
+		return nil, err
+	}
+	s.store.record = s.recordChange
+	return s, nil
+}
+
+// Handler serves the CCI API, the simulator's own under /_sim/, and /healthz and /readyz for those who start it.
+func (s *Sim) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, path := range []string{"/healthz", "/readyz"} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	}
+	mux.Handle("/_sim/", s.adminHandler())
+	mux.Handle("/", http.HandlerFunc(s.serveAPI))
+	return mux
+}
+
+// Run lets time pass until ctx ends: Pods start, end and disappear only while it runs. It then ends all streams, closes the state file
+// and returns nil. It may be called once.
+func (s *Sim) Run(ctx context.Context) error {
+	defer s.stopOnce.Do(func() { close(s.stopped) })
+	for {
+		wait := s.advanceDue()
+		timer := s.cfg.Clock.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return s.closeJournal()
+		case <-s.wake:
+			timer.Stop()
+		case <-timer.C():
+		}
+	}
+}
+
+func (s *Sim) now() time.Time { return s.cfg.Clock.Now() }
+
+// newUID makes a random identity.
+func newUID() types.UID { return uuid.NewUUID() }
