@@ -130,13 +130,13 @@ func (p *Policy) Decide(in Input) Decision {
 	if !decision.MayBurst() {
 		return decision
 	}
-	if found := p.Restrictions(in); len(found) > 0 {
+	s := p.subject(in)
+	if found := p.violations(s); len(found) > 0 {
 		return Decision{Placement: PlacementLocalOnly, Mode: decision.Mode, Reason: found[0].Reason, Message: joinMessages(found)}
 	}
 	quota, ok, quotaErr := ParseLocalReplicas(in.Pod.Annotations)
 	// Without a hostPath volume no rule looks at the replacements, and vnode would stumble over them later.
-	_, replaceErr := ParseReplacements(in.Pod.Annotations)
-	if err := errors.Join(quotaErr, replaceErr); err != nil {
+	if err := errors.Join(quotaErr, s.replaceErr); err != nil {
 		return invalid(decision.Mode, err)
 	}
 	if ok && decision.Placement != PlacementCloudOnly {

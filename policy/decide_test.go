@@ -83,7 +83,7 @@ func caseFiles(t *testing.T) []string {
 	return files
 }
 
-func readCase(t *testing.T, file string) caseInput {
+func readCase(t testing.TB, file string) caseInput {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -129,7 +129,7 @@ func replacedOf(spec *corev1.PodSpec) *caseReplaced {
 }
 
 // podOf makes the Pod as the workload's controller does, with the labels of the workload that the user wrote.
-func podOf(t *testing.T, in caseInput) (pod *corev1.Pod, workloadLabels map[string]string) {
+func podOf(t testing.TB, in caseInput) (pod *corev1.Pod, workloadLabels map[string]string) {
 	t.Helper()
 	from := func(workload metav1.ObjectMeta, kind string, template corev1.PodTemplateSpec) (*corev1.Pod, map[string]string) {
 		yes := true

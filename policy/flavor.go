@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,14 +45,16 @@ func (f Flavor) holds(milliCPU, bytes int64) bool {
 const gib = int64(1) << 30
 
 // Flavors lists every size of CCI 2.0, smallest CPU first, then smallest memory. Source: CCI manual cci_03_1007, cci_01_0058.
-func Flavors() []Flavor {
-	var all []Flavor
+func Flavors() []Flavor { return slices.Collect(flavors) }
+
+func flavors(yield func(Flavor) bool) {
 	for _, row := range flavorTable {
 		for _, memory := range row.milliGiB {
-			all = append(all, Flavor{row.milliCPU, memory})
+			if !yield(Flavor{row.milliCPU, memory}) {
+				return
+			}
 		}
 	}
-	return all
 }
 
 var flavorTable = []struct {
@@ -153,7 +156,7 @@ func FlavorFor(annotations map[string]string, spec *corev1.PodSpec) (Flavor, err
 		}
 		return flavor, nil
 	}
-	for _, flavor := range Flavors() {
+	for flavor := range flavors {
 		if flavor.holds(milliCPU, bytes) {
 			return flavor, nil
 		}
@@ -167,7 +170,7 @@ func parseFlavor(text string) (Flavor, error) {
 	c, errCPU := strconv.ParseFloat(cpu, 64)
 	m, errMemory := strconv.ParseFloat(memory, 64)
 	if errCPU == nil && errMemory == nil {
-		for _, flavor := range Flavors() {
+		for flavor := range flavors {
 			if float64(flavor.MilliCPU) == c*1000 && float64(flavor.MilliGiB) == m*1000 {
 				return flavor, nil
 			}

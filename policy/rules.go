@@ -86,8 +86,15 @@ func joinRules() string {
 
 // Restrictions lists why the cloud cannot run the Pod, in the order of Rules; none means that it can.
 func (p *Policy) Restrictions(in Input) []Violation {
+	return p.violations(p.subject(in))
+}
+
+func (p *Policy) subject(in Input) subject {
 	spec, err := ReplaceHostPaths(in.Pod)
-	s := subject{pod: in.Pod, spec: spec, replaceErr: err, claims: in.Claims, config: p.config}
+	return subject{pod: in.Pod, spec: spec, replaceErr: err, claims: in.Claims, config: p.config}
+}
+
+func (p *Policy) violations(s subject) []Violation {
 	var found []Violation
 	for _, rule := range p.rules {
 		for _, message := range rule.check(s) {

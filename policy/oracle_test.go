@@ -1,0 +1,735 @@
+package policy_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+var oracleSeed = flag.Uint64("seed", 0, "decide only the random Pod with this seed, to look at a failure again")
+
+// story is a Pod in so few words that a reader can decide it by hand. pod() makes the real Pod of it, expect() decides it: written
+// from the seeds and the design page, line by line, with nothing of the package under test.
+type story struct {
+	namespace                    string
+	daemonSet                    bool
+	podLabel, podAlias           string // "" for no label
+	workloadLabel, workloadAlias string
+	namespaceLabel               string
+	global, local                string // "" for no key
+	quota                        string
+	replacement                  string
+	replacements                 []storyReplacement // what replacement says, where it is not malformed
+	flavor                       string
+	fixedIP                      bool
+	sysctl, portRange            string
+	containers                   []storyContainer
+	volumes                      []storyVolume
+	hostNetwork, hostPID         bool
+	hostIPC, dynamicClaims       bool
+	groups                       string
+	wholePod                     [2]int64 // milli CPU and Mi of the Pod as a whole; 0 for not said
+	claims                       map[string]string
+	disabled                     []string
+}
+
+type storyReplacement struct {
+	name, policy string
+	gib          string
+}
+
+type storyContainer struct {
+	name                         string
+	kind                         string // app, init, sidecar
+	containerPort, hostPort      int
+	portName                     string
+	probe                        string // "", httpGet, tcpSocket, grpc, exec
+	probeSlot                    int
+	probePort                    int
+	probeName                    string
+	milliRequest, milliLimit     int64 // 0 for not said
+	mibRequest, mibLimit         int64
+	privileged, device, restarts bool
+	mounts                       []storyMount
+}
+
+type storyMount struct{ volume, subPath, subPathExpr string }
+
+type storyVolume struct {
+	name, kind string // hostPath, emptyDir, configMap, secret, downwardAPI, projected, nfs, claim, ephemeral, csi, gitRepo, iscsi
+	path       string // of a hostPath
+	limit      string // of an emptyDir
+	claim      string
+}
+
+// verdict is what expect says.
+type verdict struct {
+	placement, mode, reason string
+	quota                   int // -1 for none
+	broken                  []string
+}
+
+func (s story) expect(sizes []size) verdict {
+	// 1. May it burst? The labels: the Pod's own, else its workload's, else its namespace's; the alias only where there is no label.
+	mode, byNamespace := "", false
+	for _, label := range []string{s.podLabel, s.podAlias, s.workloadLabel, s.workloadAlias} {
+		if mode == "" {
+			mode = label
+		}
+	}
+	if mode == "" && s.namespaceLabel == "enabled" {
+		mode, byNamespace = "enforce", true
+	}
+	v := verdict{mode: mode, quota: -1}
+	if mode == "enforce" {
+		v.placement, v.reason = "CloudOnly", "LabelEnforce"
+		if byNamespace {
+			v.reason = "NamespaceEnforce"
+		}
+	} else if mode == "localPrefer" {
+		v.placement, v.reason = "LocalFirst", "LabelLocalPrefer"
+	} else if mode == "auto" {
+		v.placement, v.reason = "ByScore", "LabelAuto"
+	} else if mode == "off" {
+		return verdict{placement: "LocalOnly", mode: "off", reason: "LabelOff", quota: -1}
+	} else if mode != "" {
+		return verdict{placement: "LocalOnly", mode: "off", reason: "InvalidPolicy", quota: -1}
+	} else if s.local != "" && s.local != "true" && s.local != "false" {
+		return verdict{placement: "LocalOnly", reason: "InvalidPolicy", quota: -1}
+	} else if s.global == "false" && s.local == "false" || s.global == "false" && s.local == "" {
+		return verdict{placement: "LocalOnly", reason: "SwitchOff", quota: -1}
+	} else {
+		v.placement, v.reason = "LocalFirst", "SwitchOn"
+	}
+
+	// 2. Can it run there at all?
+	for _, rule := range s.broken(sizes) {
+		if !slices.Contains(s.disabled, rule) {
+			v.broken = append(v.broken, rule)
+		}
+	}
+	if len(v.broken) > 0 {
+		v.placement, v.reason = "LocalOnly", v.broken[0]
+		return v
+	}
+	if s.replacement == "malformed" {
+		v.placement, v.reason = "LocalOnly", "InvalidPolicy"
+		return v
+	}
+
+	// 3. Where first?
+	if s.quota == "" {
+		return v
+	}
+	if s.quota != "0" && s.quota != "1" && s.quota != "25" {
+		v.placement, v.reason = "LocalOnly", "InvalidPolicy"
+		return v
+	}
+	if v.placement == "CloudOnly" {
+		return v
+	}
+	v.placement = "LocalFirst"
+	fmt.Sscan(s.quota, &v.quota)
+	return v
+}
+
+// broken lists the rules that the Pod breaks, in the order of the documentation.
+func (s story) broken(sizes []size) []string {
+	var broken []string
+	volumes, mounts := s.inTheCloud()
+	reserved := func(port int) bool { return port >= 61000 && port <= 65534 }
+
+	if s.daemonSet {
+		broken = append(broken, "DaemonsetForbidden")
+	}
+	if s.namespace == "kube-system" || s.namespace == "tke-eni-ip-webhook" {
+		broken = append(broken, "ProtectedNamespace")
+	}
+	if s.sysctl != "net.core.somaxconn" {
+		switch s.portRange {
+		case "", "1024 60999", "32768\t60999", "65535 65535", "1 2":
+		default:
+			broken = append(broken, "LocalPortRange")
+		}
+	}
+	for _, c := range s.containers {
+		if reserved(c.containerPort) || reserved(c.hostPort) {
+			broken = append(broken, "ReservedPort")
+			break
+		}
+	}
+	for _, c := range s.containers {
+		port := c.probePort
+		if c.probeName != "" && c.probe != "grpc" { // A gRPC probe has a number only.
+			port = 0
+			if c.probeName == c.portName {
+				port = c.containerPort
+			}
+		}
+		if c.probe != "" && c.probe != "exec" && reserved(port) {
+			broken = append(broken, "ProbePort")
+			break
+		}
+	}
+	if s.fixedIP {
+		broken = append(broken, "FixedIP")
+	}
+	for _, v := range volumes {
+		if v.kind == "hostPath" && v.path != "/etc/localtime" {
+			broken = append(broken, "HostPath")
+			break
+		}
+	}
+	for _, v := range volumes {
+		if v.kind == "csi" || v.kind == "gitRepo" || v.kind == "iscsi" {
+			broken = append(broken, "VolumeKind")
+			break
+		}
+	}
+	for _, v := range volumes {
+		claim := v.claim
+		if v.kind == "ephemeral" {
+			claim = "web-" + v.name
+		}
+		if v.kind != "claim" && v.kind != "ephemeral" {
+			continue
+		}
+		if s.claims[claim] != "nas.csi.everest.io" && s.claims[claim] != "sfsturbo.csi.everest.io" {
+			broken = append(broken, "PersistentVolumeKind")
+			break
+		}
+	}
+	for _, m := range mounts {
+		if (m.subPath != "" || m.subPathExpr != "") && slices.ContainsFunc(volumes, func(v storyVolume) bool { return v.name == m.volume && v.kind == "emptyDir" }) {
+			broken = append(broken, "EmptyDirSubPath")
+			break
+		}
+	}
+	bought, fits := s.size(sizes)
+	cores := float64(s.need(milliCPU)) / 1000
+	if fits {
+		cores = bought.vCPU
+	}
+	whole := int64(1)
+	for float64(whole) < cores {
+		whole++
+	}
+	for _, v := range volumes {
+		limits := map[string]int64{"": 0, "0": 0, "1Gi": 1, "10Gi": 10, "11Gi": 11, "40Gi": 40, "41Gi": 41, "2048Mi": 2} // 1500Mi, 1.5Gi: no Gi.
+		if gib, whole1 := limits[v.limit]; v.kind == "emptyDir" && (!whole1 || gib > 10*whole) {
+			broken = append(broken, "EmptyDirSizeLimit")
+			break
+		}
+	}
+	if s.hostNetwork || s.hostPID || s.hostIPC {
+		broken = append(broken, "HostNamespace")
+	}
+	for _, rule := range []struct {
+		name   string
+		breaks func(storyContainer) bool
+	}{
+		{"Privileged", func(c storyContainer) bool { return c.privileged }},
+		{"GRPCProbe", func(c storyContainer) bool { return c.probe == "grpc" }},
+		{"BlockDevice", func(c storyContainer) bool { return c.device }},
+	} {
+		if slices.ContainsFunc(s.containers, rule.breaks) {
+			broken = append(broken, rule.name)
+		}
+	}
+	if s.dynamicClaims {
+		broken = append(broken, "DynamicResource")
+	}
+	if slices.ContainsFunc(s.containers, func(c storyContainer) bool { return c.restarts }) {
+		broken = append(broken, "RestartRules")
+	}
+	if s.groups == "Strict" {
+		broken = append(broken, "SupplementalGroupsPolicy")
+	}
+	if !fits {
+		broken = append(broken, "NoFlavor")
+	}
+	return broken
+}
+
+// inTheCloud says which volumes and mounts are left once the hostPath volumes are replaced.
+func (s story) inTheCloud() ([]storyVolume, []storyMount) {
+	var volumes []storyVolume
+	removed := map[string]bool{}
+	for _, v := range s.volumes {
+		var rule *storyReplacement
+		if v.kind == "hostPath" && s.replacement != "malformed" {
+			for _, r := range s.replacements {
+				if r.name == "*" && v.path != "/etc/localtime" {
+					rule = &r
+				}
+			}
+			for _, r := range s.replacements {
+				if r.name == v.name {
+					rule = &r
+				}
+			}
+		}
+		if rule == nil {
+			volumes = append(volumes, v)
+		} else if rule.policy == "remove" {
+			removed[v.name] = true
+		} else {
+			volumes = append(volumes, storyVolume{name: v.name, kind: "emptyDir", limit: rule.gib})
+		}
+	}
+	var mounts []storyMount
+	for _, c := range s.containers {
+		for _, m := range c.mounts {
+			if !removed[m.volume] {
+				mounts = append(mounts, m)
+			}
+		}
+	}
+	return volumes, mounts
+}
+
+const milliCPU, mib = 0, 1
+
+// need adds up what the story asks of one resource.
+func (s story) need(resource int) int64 {
+	asked := func(c storyContainer) int64 {
+		request, limit := c.milliRequest, c.milliLimit
+		if resource == mib {
+			request, limit = c.mibRequest, c.mibLimit
+		}
+		if limit != 0 {
+			return limit
+		}
+		return request
+	}
+	var apps, allSidecars, most int64
+	for i, c := range s.containers {
+		switch c.kind {
+		case "app":
+			apps += asked(c)
+		case "sidecar":
+			allSidecars += asked(c)
+		}
+		if c.kind != "app" { // While it starts, the sidecars before it run too.
+			together := asked(c)
+			for _, earlier := range s.containers[:i] {
+				if earlier.kind == "sidecar" {
+					together += asked(earlier)
+				}
+			}
+			most = max(most, together)
+		}
+	}
+	return max(most, apps+allSidecars, s.wholePod[resource])
+}
+
+// size looks through all that is sold.
+func (s story) size(sizes []size) (best size, ok bool) {
+	needCPU, needMiB := float64(s.need(milliCPU))/1000, float64(s.need(mib))
+	for _, one := range sizes {
+		if one.vCPU < needCPU || one.gib*1024 < needMiB {
+			continue
+		}
+		if s.flavor != "" {
+			if fmt.Sprintf("%.2f_%.1f", one.vCPU, one.gib) == s.flavor {
+				return one, true
+			}
+			continue
+		}
+		if !ok || one.vCPU < best.vCPU || one.vCPU == best.vCPU && one.gib < best.gib {
+			best, ok = one, true
+		}
+	}
+	return best, ok
+}
+
+// input makes the real thing.
+func (s story) input() policy.Input {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: s.namespace}}
+	pod.Labels = present(map[string]string{burstLabel: s.podLabel, burstAlias: s.podAlias})
+	pod.Annotations = present(map[string]string{
+		"AUTO_SCALE_EKS": s.local, "LOCAL_REPLICAS": s.quota, flavorAnnotation: s.flavor,
+		"coordinator.cci.io/hostpath-replacement": s.replacementText(),
+	})
+	if s.fixedIP {
+		pod.Annotations["tke.cloud.tencent.com/vpc-ip-claim-delete-policy"] = "Never"
+	}
+	yes, kind := true, "ReplicaSet"
+	if s.daemonSet {
+		kind = "DaemonSet"
+	}
+	pod.OwnerReferences = []metav1.OwnerReference{{Kind: kind, Controller: &yes}}
+	pod.Spec = s.spec()
+	global, _ := policy.ParseSwitch(present(map[string]string{"AUTO_SCALE_EKS": s.global}))
+	return policy.Input{
+		Pod: pod, Global: global, Claims: s.claims,
+		WorkloadLabels:  present(map[string]string{burstLabel: s.workloadLabel, burstAlias: s.workloadAlias}),
+		NamespaceLabels: present(map[string]string{"virtual-node-affinity-injection": s.namespaceLabel}),
+	}
+}
+
+func present(values map[string]string) map[string]string {
+	for key, value := range values {
+		if value == "" {
+			delete(values, key)
+		}
+	}
+	return values
+}
+
+func (s story) replacementText() string {
+	if s.replacement == "malformed" {
+		return `[{"name":"v0","policyType":"remove"},]`
+	}
+	var entries []string
+	for _, r := range s.replacements {
+		entry := fmt.Sprintf(`{"name":%q,"policyType":%q}`, r.name, r.policy)
+		if r.gib != "" {
+			entry = fmt.Sprintf(`{"emptyDir":{"sizeLimit":%q},"name":%q,"policyType":%q}`, r.gib, r.name, r.policy)
+		}
+		entries = append(entries, entry)
+	}
+	if entries == nil {
+		return ""
+	}
+	return "[" + strings.Join(entries, ", ") + "]"
+}
+
+func (s story) spec() corev1.PodSpec {
+	spec := corev1.PodSpec{HostNetwork: s.hostNetwork, HostPID: s.hostPID, HostIPC: s.hostIPC}
+	if s.portRange != "" || s.groups != "" {
+		spec.SecurityContext = &corev1.PodSecurityContext{}
+	}
+	if s.portRange != "" {
+		spec.SecurityContext.Sysctls = []corev1.Sysctl{{Name: "kernel.shm_rmid_forced", Value: "0"}, {Name: s.sysctl, Value: s.portRange}}
+	}
+	if s.groups != "" {
+		groups := corev1.SupplementalGroupsPolicy(s.groups)
+		spec.SecurityContext.SupplementalGroupsPolicy = &groups
+	}
+	if s.dynamicClaims {
+		spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu"}}
+	}
+	if s.wholePod != [2]int64{} {
+		spec.Resources = &corev1.ResourceRequirements{Limits: quantities(s.wholePod[milliCPU], s.wholePod[mib])}
+	}
+	for _, c := range s.containers {
+		switch c.kind {
+		case "app":
+			spec.Containers = append(spec.Containers, c.container())
+		case "init":
+			spec.InitContainers = append(spec.InitContainers, c.container())
+		case "sidecar":
+			spec.InitContainers = append(spec.InitContainers, sidecar(c.container()))
+		}
+	}
+	for _, v := range s.volumes {
+		spec.Volumes = append(spec.Volumes, v.volume())
+	}
+	return spec
+}
+
+func quantities(milliCPU, mib int64) corev1.ResourceList {
+	resources := corev1.ResourceList{}
+	if milliCPU != 0 {
+		resources[corev1.ResourceCPU] = *resource.NewMilliQuantity(milliCPU, resource.DecimalSI)
+	}
+	if mib != 0 {
+		resources[corev1.ResourceMemory] = *resource.NewQuantity(mib<<20, resource.BinarySI)
+	}
+	return resources
+}
+
+func (c storyContainer) container() corev1.Container {
+	container := corev1.Container{
+		Name:            c.name,
+		Resources:       corev1.ResourceRequirements{Requests: quantities(c.milliRequest, c.mibRequest), Limits: quantities(c.milliLimit, c.mibLimit)},
+		SecurityContext: &corev1.SecurityContext{Privileged: &c.privileged},
+	}
+	if c.containerPort != 0 {
+		container.Ports = []corev1.ContainerPort{{Name: "other", ContainerPort: 80}, {Name: c.portName, ContainerPort: int32(c.containerPort), HostPort: int32(c.hostPort)}}
+	}
+	if c.probe != "" {
+		slots := []**corev1.Probe{&container.LivenessProbe, &container.ReadinessProbe, &container.StartupProbe}
+		*slots[c.probeSlot] = c.probeOf()
+	}
+	if c.device {
+		container.VolumeDevices = []corev1.VolumeDevice{{Name: "data", DevicePath: "/dev/xvda"}}
+	}
+	if c.restarts {
+		container.RestartPolicyRules = []corev1.ContainerRestartRule{{Action: corev1.ContainerRestartRuleActionRestart}}
+	}
+	for _, m := range c.mounts {
+		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: m.volume, MountPath: "/" + m.volume, SubPath: m.subPath, SubPathExpr: m.subPathExpr})
+	}
+	return container
+}
+
+func (c storyContainer) probeOf() *corev1.Probe {
+	port := intstr.FromInt(c.probePort)
+	if c.probeName != "" {
+		port = intstr.FromString(c.probeName)
+	}
+	switch c.probe {
+	case "httpGet":
+		return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: port}}}
+	case "tcpSocket":
+		return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: port}}}
+	case "grpc":
+		return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: int32(c.probePort)}}}
+	default:
+		return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{}}}
+	}
+}
+
+func (v storyVolume) volume() corev1.Volume {
+	volume := corev1.Volume{Name: v.name}
+	switch v.kind {
+	case "hostPath":
+		volume.HostPath = &corev1.HostPathVolumeSource{Path: v.path}
+	case "emptyDir":
+		volume.EmptyDir = &corev1.EmptyDirVolumeSource{}
+		if v.limit != "" {
+			limit := resource.MustParse(v.limit)
+			volume.EmptyDir.SizeLimit = &limit
+		}
+	case "configMap":
+		volume.ConfigMap = &corev1.ConfigMapVolumeSource{}
+	case "secret":
+		volume.Secret = &corev1.SecretVolumeSource{}
+	case "downwardAPI":
+		volume.DownwardAPI = &corev1.DownwardAPIVolumeSource{}
+	case "projected":
+		volume.Projected = &corev1.ProjectedVolumeSource{}
+	case "nfs":
+		volume.NFS = &corev1.NFSVolumeSource{}
+	case "claim":
+		volume.PersistentVolumeClaim = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: v.claim}
+	case "ephemeral":
+		volume.Ephemeral = &corev1.EphemeralVolumeSource{}
+	case "csi":
+		volume.CSI = &corev1.CSIVolumeSource{}
+	case "gitRepo":
+		volume.GitRepo = &corev1.GitRepoVolumeSource{}
+	case "iscsi":
+		volume.ISCSI = &corev1.ISCSIVolumeSource{}
+	}
+	return volume
+}
+
+// tellStory invents a Pod. Most of it is plain, or every Pod would break some rule and nothing else were tried.
+func tellStory(seed uint64) story {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	rarely := func() bool { return rng.IntN(30) == 0 }
+	pick := func(values ...string) string { return values[rng.IntN(len(values))] }
+	mode := func() string { return pick("", "", "", "enforce", "localPrefer", "auto", "off", "on") }
+	s := story{
+		namespace: "default", namespaceLabel: pick("", "", "enabled", "true"),
+		podLabel: mode(), workloadLabel: mode(),
+		global: pick("", "true", "false"), local: pick("", "true", "false"),
+		sysctl: pick("net.ipv4.ip_local_port_range", "net/ipv4/ip_local_port_range", "net.core.somaxconn"),
+		groups: pick("", "", "Merge"),
+		claims: map[string]string{"sfs": "nas.csi.everest.io", "turbo": "sfsturbo.csi.everest.io", "disk": "disk.csi.everest.io", "web-v0": "nas.csi.everest.io", "web-v1": "nfs"},
+	}
+	if rng.IntN(2) == 0 {
+		s.podAlias, s.workloadAlias = mode(), mode()
+	}
+	if rarely() {
+		s.local = pick("yes", "1", "on")
+	}
+	if rng.IntN(2) == 0 {
+		s.quota = pick("0", "1", "25", "25", "25", "-1", "1.5", "many", "25 ")
+	}
+	if rarely() {
+		s.namespace = pick("kube-system", "tke-eni-ip-webhook", "kube-public")
+	}
+	if rarely() {
+		s.portRange = pick("1024 60999", "32768\t60999", "65535 65535", "1 2", "32768 61000", "1024 65535", "61000-65534", "65534 65535", "x y", "1 2 3")
+	}
+	if rarely() {
+		s.flavor = pick("0.25_0.5", "2.00_4.0", "64.00_512.0", "3.00_4.0", "large")
+	}
+	if rarely() {
+		s.groups = "Strict"
+	}
+	if rarely() {
+		s.wholePod = [2]int64{rng.Int64N(8000), rng.Int64N(32 << 10)}
+	}
+	s.daemonSet, s.fixedIP, s.dynamicClaims = rarely(), rarely(), rarely()
+	s.hostNetwork, s.hostPID, s.hostIPC = rarely(), rarely(), rarely()
+	for i := range rng.IntN(4) {
+		s.volumes = append(s.volumes, tellVolume(rng, fmt.Sprintf("v%d", i), pick))
+	}
+	s.tellReplacements(rng, pick)
+	for i := range 1 + rng.IntN(3) {
+		s.containers = append(s.containers, tellContainer(rng, fmt.Sprintf("c%d", i), s.volumes, rarely, pick))
+	}
+	if rng.IntN(4) == 0 {
+		s.disabled = append(s.disabled, string(policy.Rules()[rng.IntN(len(policy.Rules()))].Reason))
+	}
+	return s
+}
+
+func tellVolume(rng *rand.Rand, name string, pick func(...string) string) storyVolume {
+	v := storyVolume{name: name, kind: pick("emptyDir", "configMap", "secret", "downwardAPI", "projected", "nfs", "emptyDir", "hostPath")}
+	if rng.IntN(15) == 0 {
+		v.kind = pick("claim", "ephemeral", "csi", "gitRepo", "iscsi", "claim", "claim")
+	}
+	switch v.kind {
+	case "hostPath":
+		v.path = pick("/var/log", "/data", "/etc/localtime")
+	case "emptyDir":
+		v.limit = pick("", "", "0", "1Gi", "10Gi", "2048Mi")
+		if rng.IntN(10) == 0 {
+			v.limit = pick("11Gi", "40Gi", "41Gi", "1500Mi", "1.5Gi")
+		}
+	case "claim":
+		v.claim = pick("sfs", "turbo", "disk", "unknown")
+	}
+	return v
+}
+
+func (s *story) tellReplacements(rng *rand.Rand, pick func(...string) string) {
+	if rng.IntN(20) == 0 {
+		s.replacement = "malformed"
+		return
+	}
+	if rng.IntN(2) == 0 {
+		return
+	}
+	names := []string{"*", "v0", "v1", "v2", "nowhere"}
+	rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	for _, name := range names[:1+rng.IntN(len(names))] {
+		r := storyReplacement{name: name, policy: pick("remove", "replaceByEmptyDir")}
+		if r.policy == "replaceByEmptyDir" {
+			r.gib = pick("", "10Gi", "2048Mi", "40Gi", "1500Mi")
+		}
+		s.replacements = append(s.replacements, r)
+	}
+}
+
+func tellContainer(rng *rand.Rand, name string, volumes []storyVolume, rarely func() bool, pick func(...string) string) storyContainer {
+	c := storyContainer{name: name, kind: pick("app", "app", "init", "sidecar"), portName: pick("http", "health")}
+	ports := []int{80, 8080, 60999, 65535}
+	if rarely() {
+		ports = []int{61000, 61001, 65534}
+	}
+	if rng.IntN(2) == 0 {
+		c.containerPort = ports[rng.IntN(len(ports))]
+		if rng.IntN(4) == 0 {
+			c.hostPort = ports[rng.IntN(len(ports))]
+		}
+	}
+	c.probe, c.probeSlot, c.probePort = pick("", "httpGet", "tcpSocket", "exec"), rng.IntN(3), ports[rng.IntN(len(ports))]
+	if rng.IntN(2) == 0 {
+		c.probeName = pick("http", "health")
+	}
+	if rarely() {
+		c.probe = "grpc"
+	}
+	if rng.IntN(2) == 0 {
+		c.milliRequest, c.mibRequest = 1+rng.Int64N(4000), 1+rng.Int64N(8<<10)
+	}
+	if rng.IntN(2) == 0 {
+		c.milliLimit = 1 + rng.Int64N(4000)
+	}
+	if rng.IntN(2) == 0 {
+		c.mibLimit = 1 + rng.Int64N(8<<10)
+	}
+	if rarely() {
+		c.milliLimit, c.mibLimit = rng.Int64N(80_000), rng.Int64N(600<<10)
+	}
+	c.privileged, c.device, c.restarts = rarely(), rarely(), rarely()
+	for _, v := range volumes {
+		if rng.IntN(3) == 0 {
+			continue
+		}
+		m := storyMount{volume: v.name}
+		if rng.IntN(10) == 0 {
+			m.subPath = "sub"
+		} else if rarely() {
+			m.subPathExpr = "$(POD_NAME)"
+		}
+		c.mounts = append(c.mounts, m)
+	}
+	return c
+}
+
+// TestDecideAgreesWithAnOracle decides random Pods twice, by the package and by hand.
+func TestDecideAgreesWithAnOracle(t *testing.T) {
+	all := sizes(t)
+	deciders := map[string]*policy.Policy{}
+	for _, disabled := range append(policy.Rules(), policy.Rule{}) {
+		config := policy.DefaultConfig()
+		if disabled.Reason != "" {
+			config.DisabledRules = []policy.Reason{disabled.Reason}
+		}
+		decider, err := policy.New(config)
+		require.NoError(t, err)
+		deciders[string(disabled.Reason)] = decider
+	}
+	check := func(t *testing.T, seed uint64) verdict {
+		s := tellStory(seed)
+		in := s.input()
+		decider := deciders[strings.Join(s.disabled, "")]
+		want, got := s.expect(all), verdictOf(decider, in)
+		require.Equal(t, want, got, "look again with -run TestDecideAgreesWithAnOracle -seed %d: %+v", seed, s)
+		return got
+	}
+	if *oracleSeed != 0 {
+		check(t, *oracleSeed)
+		return
+	}
+	const workers, each = 4, 25_000
+	reasons := make([]map[string]int, workers)
+	t.Run("all", func(t *testing.T) {
+		for worker := range workers {
+			base := rand.Uint64()
+			reasons[worker] = map[string]int{}
+			t.Run(fmt.Sprint(worker), func(t *testing.T) {
+				t.Parallel()
+				for i := range uint64(each) {
+					reasons[worker][check(t, base+i).reason]++
+				}
+			})
+		}
+	})
+	// What never came up was not tried.
+	for _, reason := range constants(t, "reason.go") {
+		if slices.Contains([]string{"LocalQuotaReached", "CloudOnly", "LocalOnly"}, reason) {
+			continue // The extender's.
+		}
+		var count int
+		for worker := range workers {
+			count += reasons[worker][reason]
+		}
+		assert.Greater(t, count, 50, "%s was hardly tried", reason)
+	}
+}
+
+func verdictOf(decider *policy.Policy, in policy.Input) verdict {
+	decision := decider.Decide(in)
+	v := verdict{placement: string(decision.Placement), mode: string(decision.Mode), reason: string(decision.Reason), quota: -1}
+	if decision.Quota != nil {
+		v.quota = *decision.Quota
+	}
+	if slices.ContainsFunc(policy.Rules(), func(r policy.Rule) bool { return r.Reason == decision.Reason }) {
+		for _, violation := range decider.Restrictions(in) {
+			v.broken = append(v.broken, string(violation.Reason))
+		}
+		v.broken = slices.Compact(v.broken)
+	}
+	return v
+}
