@@ -1,5 +1,5 @@
 // Command trial runs a trial system in the background: a real Kubernetes cluster that overflows into a simulated cloud. It is
-// what `make up` and `make down` call; the binaries have to be built before.
+// what `make up`, `make down` and `make demo` call; the binaries have to be built before.
 package main
 
 import (
@@ -16,10 +16,11 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-const usage = `usage: trial up|down [flags]
+const usage = `usage: trial up|down|demo [flags]
 
   up     start the trial system, or what has died of it, and leave it running
   down   stop it and forget its state; its logs stay
+  demo   play the stories of Spillway on a system of their own, and stop it
 
 Flags:
 `
@@ -62,9 +63,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return up(ctx, system.Config{Dir: dir, BinDir: binDir, Shape: shape, Without: without, Progress: out})
 	case command == "down" && flags.NArg() == 1:
 		return down(ctx, dir, out)
+	case command == "demo" && flags.NArg() == 1:
+		return demo(ctx, dir, binDir, out)
 	default:
 		flags.Usage()
-		return fmt.Errorf("%q is not one command, up or down", flags.Args())
+		return fmt.Errorf("%q is not one command: up, down or demo", flags.Args())
 	}
 }
 

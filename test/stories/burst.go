@@ -1,0 +1,163 @@
+package stories
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
+
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// Burst is many replicas at once under a quota.
+type Burst struct {
+	Replicas, Quota int
+	// Midway is called once when so many Pods are bound; nil for nothing.
+	MidwayAt int
+	Midway   func(ctx context.Context) error
+}
+
+// PlayBurst starts a Deployment with a quota, watches every change of its Pods, and holds that at no instant more than the quota
+// were active on local nodes, that exactly the quota are at the end, and that the cloud made each Pod once.
+func PlayBurst(ctx context.Context, w *World, b Burst) error {
+	watcher, err := w.watchLocal(ctx)
+	if err != nil {
+		return err
+	}
+	defer watcher.stop()
+	manifest := fmt.Sprintf(`{apiVersion: apps/v1, kind: Deployment, metadata: {name: burst}, spec: {replicas: %d, selector: {matchLabels: {app: burst}},
+  template: {metadata: {labels: {app: burst}, annotations: {AUTO_SCALE_EKS: "true", LOCAL_REPLICAS: "%d"}}, spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, image: nginx}]}}}}`,
+		b.Replicas, b.Quota)
+	if _, err := w.kubectl(ctx, manifest, "apply", "-f", "-"); err != nil {
+		return err
+	}
+	if b.Midway != nil {
+		if err := watcher.awaitBound(ctx, b.MidwayAt); err != nil {
+			return err
+		}
+		if err := b.Midway(ctx); err != nil {
+			return err
+		}
+	}
+	if err := w.awaitRunning(ctx, "burst", b.Quota, b.Replicas-b.Quota); err != nil {
+		return err
+	}
+	if most := watcher.most(); most > b.Quota {
+		return fmt.Errorf("%d replicas were local at one instant: want %d at most", most, b.Quota)
+	}
+	return w.noDuplicates(ctx)
+}
+
+// localWatcher counts, change by change, the active local Pods of a namespace.
+type localWatcher struct {
+	watch *watchtools.RetryWatcher
+
+	mu    sync.Mutex
+	local map[types.UID]bool
+	bound map[types.UID]bool
+	peak  int
+	seen  chan struct{} // closed and replaced at each change
+}
+
+func (w *World) watchLocal(ctx context.Context) (*localWatcher, error) {
+	pods := w.client.CoreV1().Pods(w.Namespace)
+	list, err := pods.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing pods: %w", err)
+	}
+	source := &cache.ListWatch{WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return pods.Watch(ctx, o) }}
+	retry, err := watchtools.NewRetryWatcherWithContext(ctx, list.ResourceVersion, source)
+	if err != nil {
+		return nil, fmt.Errorf("watching pods: %w", err)
+	}
+	l := &localWatcher{watch: retry, local: map[types.UID]bool{}, bound: map[types.UID]bool{}, seen: make(chan struct{})}
+	go func() {
+		for event := range retry.ResultChan() {
+			if pod, ok := event.Object.(*corev1.Pod); ok {
+				l.observe(pod, event.Type == watch.Deleted)
+			}
+		}
+	}()
+	return l, nil
+}
+
+func (l *localWatcher) stop() { l.watch.Stop() }
+
+func (l *localWatcher) observe(pod *corev1.Pod, deleted bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	finished := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	if !deleted && pod.DeletionTimestamp == nil && !finished && pod.Spec.NodeName != "" && !isVirtual(pod.Spec.NodeName) {
+		l.local[pod.UID] = true
+	} else {
+		delete(l.local, pod.UID)
+	}
+	if pod.Spec.NodeName != "" {
+		l.bound[pod.UID] = true
+	}
+	l.peak = max(l.peak, len(l.local))
+	close(l.seen)
+	l.seen = make(chan struct{})
+}
+
+func (l *localWatcher) most() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.peak
+}
+
+// awaitBound blocks until so many Pods have been bound.
+func (l *localWatcher) awaitBound(ctx context.Context, want int) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		l.mu.Lock()
+		bound, seen := len(l.bound), l.seen
+		l.mu.Unlock()
+		if bound >= want {
+			return nil
+		}
+		select {
+		case <-seen:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %d bound pods, %d are: %w", want, bound, ctx.Err())
+		}
+	}
+}
+
+// noDuplicates asks the simulator whether it ever made two cloud Pods for one Pod.
+func (w *World) noDuplicates(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.system.Cloud().Endpoint+"/_sim/pods", nil)
+	if err != nil {
+		return fmt.Errorf("making the request for all cloud pods ever made: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("asking for all cloud pods ever made: %w", err)
+	}
+	defer response.Body.Close()
+	var ever []struct {
+		Name        string            `json:"name"`
+		Annotations map[string]string `json:"annotations"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&ever); err != nil {
+		return fmt.Errorf("decoding all cloud pods ever made: %w", err)
+	}
+	made := map[string]string{}
+	for _, pod := range ever {
+		uid := pod.Annotations[translate.UIDAnnotation]
+		if first, twice := made[uid]; twice {
+			return fmt.Errorf("the cloud made %s and %s for the one Pod with UID %s", first, pod.Name, uid)
+		}
+		made[uid] = pod.Name
+	}
+	return nil
+}

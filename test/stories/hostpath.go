@@ -1,0 +1,50 @@
+package stories
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+func playHostPath(ctx context.Context, w *World) error {
+	if err := w.apply(ctx, "hostpath.yaml"); err != nil {
+		return err
+	}
+	if err := w.awaitRunning(ctx, "test", 0, 2); err != nil {
+		return err
+	}
+	pods, err := w.pods(ctx, "test")
+	if err != nil {
+		return err
+	}
+	clouds, err := w.cloudPods(ctx)
+	if err != nil {
+		return err
+	}
+	for _, pod := range pods {
+		if err := checkReplaced(clouds[pod.UID]); err != nil {
+			return err
+		}
+	}
+	w.tellPods(ctx)
+	w.tell("  each cloud Pod has one emptyDir of 10Gi at /tmp/log, and neither of the two volumes that were to be removed")
+	return nil
+}
+
+// checkReplaced holds that three hostPath volumes became one emptyDir of 10Gi with its mount.
+func checkReplaced(pod corev1.Pod) error {
+	if len(pod.Spec.Volumes) != 1 || len(pod.Spec.Containers) != 1 {
+		return fmt.Errorf("cloud pod %q has volumes %v: want one", pod.Name, pod.Spec.Volumes)
+	}
+	volume, mounts := pod.Spec.Volumes[0], pod.Spec.Containers[0].VolumeMounts
+	want := resource.MustParse("10Gi")
+	if volume.EmptyDir == nil || volume.EmptyDir.SizeLimit == nil || volume.EmptyDir.SizeLimit.Cmp(want) != 0 {
+		return fmt.Errorf("cloud pod %s has volume %v: want an emptyDir of 10Gi", pod.Name, volume)
+	}
+	if len(mounts) != 1 || mounts[0].Name != volume.Name || mounts[0].MountPath != "/tmp/log" {
+		return fmt.Errorf("cloud pod %s has mounts %v: want only /tmp/log", pod.Name, mounts)
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package stories
+
+import (
+	"context"
+	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+func playKinds(ctx context.Context, w *World) error {
+	for _, step := range []func(context.Context) error{w.jobBursts, w.statefulSetBursts, w.daemonSetStays, w.kubeSystemStays} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *World) jobBursts(ctx context.Context) error {
+	if err := w.apply(ctx, "job.yaml"); err != nil {
+		return err
+	}
+	err := w.await(ctx, "the Job to complete", func(ctx context.Context) (bool, string, error) {
+		job, err := w.client.BatchV1().Jobs(w.Namespace).Get(ctx, "pi-with-timeout", metav1.GetOptions{})
+		if err != nil {
+			return false, "", fmt.Errorf("getting the Job: %w", err)
+		}
+		return jobComplete(job), fmt.Sprintf("%d active, %d succeeded, %d failed", job.Status.Active, job.Status.Succeeded, job.Status.Failed), nil
+	})
+	if err != nil {
+		return err
+	}
+	pods, err := w.pods(ctx, "pi")
+	if err != nil {
+		return err
+	}
+	home, cloud := 0, 0
+	for _, pod := range pods {
+		if isVirtual(pod.Spec.NodeName) {
+			cloud++
+		} else {
+			home++
+		}
+	}
+	if home < 1 || cloud < 1 {
+		return fmt.Errorf("the Job's pods ran %d times at home and %d times in the cloud: want both", home, cloud)
+	}
+	w.tell("  the Job completed: %d Pods at home, %d in the cloud", home, cloud)
+	return nil
+}
+
+func jobComplete(job *batchv1.Job) bool {
+	for _, condition := range job.Status.Conditions {
+		if condition.Type == batchv1.JobComplete && condition.Status == corev1.ConditionTrue {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *World) statefulSetBursts(ctx context.Context) error {
+	if err := w.apply(ctx, "statefulset.yaml"); err != nil {
+		return err
+	}
+	return w.awaitRunning(ctx, "db", 1, 2)
+}
+
+// daemonSetStays runs a DaemonSet that asks to be sent to the cloud.
+func (w *World) daemonSetStays(ctx context.Context) error {
+	if err := w.apply(ctx, "daemonset.yaml"); err != nil {
+		return err
+	}
+	nodes, err := w.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: policy.NodeTypeLabel + "!=" + policy.NodeTypeVirtual})
+	if err != nil {
+		return fmt.Errorf("listing the local nodes: %w", err)
+	}
+	if err := w.awaitRunning(ctx, "agent", len(nodes.Items), 0); err != nil {
+		return err
+	}
+	set, err := w.client.AppsV1().DaemonSets(w.Namespace).Get(ctx, "agent", metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("getting the DaemonSet: %w", err)
+	}
+	if int(set.Status.DesiredNumberScheduled) != len(nodes.Items) {
+		return fmt.Errorf("the DaemonSet wants %d nodes, want the %d local ones", set.Status.DesiredNumberScheduled, len(nodes.Items))
+	}
+	return nil
+}
+
+// kubeSystemStays runs a Pod of kube-system that fits no local node and asks to burst.
+func (w *World) kubeSystemStays(ctx context.Context) error {
+	in := *w
+	in.Namespace = "kube-system"
+	if err := in.apply(ctx, "kube-system.yaml"); err != nil {
+		return err
+	}
+	if err := in.awaitWaiting(ctx, "never-bursts", 0, 1, policy.ReasonProtectedNamespace); err != nil {
+		return err
+	}
+	_, err := in.kubectl(ctx, "", "delete", "pod", "never-bursts", "--wait=false")
+	return err
+}

@@ -1,0 +1,124 @@
+package stories
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+func playQuota(ctx context.Context, w *World) error {
+	if err := w.startNginx(ctx); err != nil {
+		return err
+	}
+	w.tellPods(ctx)
+	return w.cloudIPs(ctx, "nginx")
+}
+
+// startNginx starts the Deployment of the seed: four replicas, one of them local.
+func (w *World) startNginx(ctx context.Context) error {
+	if err := w.apply(ctx, "nginx-deployment.yaml"); err != nil {
+		return err
+	}
+	return w.awaitRunning(ctx, "nginx", 1, 3)
+}
+
+// cloudIPs holds that every cloud Pod has the address of its own that the cloud gave it.
+func (w *World) cloudIPs(ctx context.Context, app string) error {
+	pods, err := w.pods(ctx, app)
+	if err != nil {
+		return err
+	}
+	clouds, err := w.cloudPods(ctx)
+	if err != nil {
+		return err
+	}
+	var addresses []string
+	for _, pod := range pods {
+		if !isVirtual(pod.Spec.NodeName) {
+			continue
+		}
+		cloud, ok := clouds[pod.UID]
+		if !ok || pod.Status.PodIP == "" || pod.Status.PodIP != cloud.Status.PodIP || slices.Contains(addresses, pod.Status.PodIP) {
+			return fmt.Errorf("pod %s has IP %q: want the one that the cloud gave it, %q, and no other's", pod.Name, pod.Status.PodIP, cloud.Status.PodIP)
+		}
+		addresses = append(addresses, pod.Status.PodIP)
+	}
+	w.tell("  cloud addresses: %s", strings.Join(addresses, " "))
+	return nil
+}
+
+func playScale(ctx context.Context, w *World) error {
+	if err := w.startNginx(ctx); err != nil {
+		return err
+	}
+	home, err := w.localPods(ctx, "nginx")
+	if err != nil {
+		return err
+	}
+	for _, replicas := range []int{3, 10, 1} {
+		if err := w.awaitRanked(ctx, "nginx"); err != nil {
+			return err
+		}
+		if err := w.run(ctx, "scale", "deployment", "nginx-deployment", fmt.Sprintf("--replicas=%d", replicas)); err != nil {
+			return err
+		}
+		if err := w.awaitRunning(ctx, "nginx", 1, replicas-1); err != nil {
+			return err
+		}
+	}
+	remaining, err := w.localPods(ctx, "nginx")
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(home, remaining) {
+		return fmt.Errorf("the local replica is now %v, want %v as at the beginning", remaining, home)
+	}
+	w.tell("  %s has stayed all the time", home[0])
+	return nil
+}
+
+// awaitRanked blocks until every cloud Pod is ranked for scale-in.
+func (w *World) awaitRanked(ctx context.Context, app string) error {
+	return w.await(ctx, "the cloud pods of "+app+" to be ranked for scale-in", func(ctx context.Context) (bool, string, error) {
+		pods, err := w.pods(ctx, app)
+		if err != nil {
+			return false, "", err
+		}
+		for _, pod := range pods {
+			cost, ranked := pod.Annotations[policy.DeletionCostAnnotation]
+			if isVirtual(pod.Spec.NodeName) != ranked {
+				return false, fmt.Sprintf("pod %s on %s has the cost %q", pod.Name, pod.Spec.NodeName, cost), nil
+			}
+		}
+		return true, "", nil
+	})
+}
+
+func playRollout(ctx context.Context, w *World) error {
+	if err := w.startNginx(ctx); err != nil {
+		return err
+	}
+	if err := w.run(ctx, "set", "image", "deployment/nginx-deployment", "nginx=nginx:1.29"); err != nil {
+		return err
+	}
+	if err := w.run(ctx, "rollout", "status", "deployment/nginx-deployment", "--timeout=90s"); err != nil {
+		return err
+	}
+	if err := w.awaitRunning(ctx, "nginx", 1, 3); err != nil {
+		return err
+	}
+	pods, err := w.pods(ctx, "nginx")
+	if err != nil {
+		return err
+	}
+	for _, pod := range pods {
+		if image := pod.Spec.Containers[0].Image; image != "nginx:1.29" {
+			return fmt.Errorf("pod %s still has image %s", pod.Name, image)
+		}
+	}
+	w.tellPods(ctx)
+	return nil
+}

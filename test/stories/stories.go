@@ -1,0 +1,139 @@
+// Package stories plays what Spillway promises on a running trial system, with kubectl as a user would: the demonstration prints them, and
+// the end-to-end tests run them. A story returns an error that says what was expected and what was there.
+package stories
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/spillway-k8s/spillway/test/system"
+)
+
+//go:embed manifests/*.yaml
+var manifests embed.FS
+
+// patience is how long a condition may take to hold: far more than it needs, on a machine that is busy.
+const patience = 90 * time.Second
+
+// Story is one promise, played from beginning to end. It leaves nothing behind.
+type Story struct {
+	// Name is a word for test names.
+	Name string
+	// Title is the promise.
+	Title string
+	// Play plays it in a world of its own namespace.
+	Play func(ctx context.Context, w *World) error
+}
+
+// All lists the stories in the order in which they are best told.
+func All() []Story {
+	return []Story{
+		{"quota", "LOCAL_REPLICAS: \"1\" on a Deployment of 4: one replica stays home, three run in the cloud", playQuota},
+		{"scale", "Scaling in takes cloud replicas first, and the local one remains", playScale},
+		{"rollout", "A rolling update ends with exactly one local replica again", playRollout},
+		{"hostpath", "A Deployment with hostPath volumes runs in the cloud, its volumes replaced", playHostPath},
+		{"overflow", "Local nodes are full: with the switch off Pods wait with a reason, with the switch on they burst", playOverflow},
+		{"switches", "The nine rows of the switch table, with a Pod that no local node can hold", playSwitches},
+		{"kinds", "A Job and a StatefulSet burst; a DaemonSet and a Pod of kube-system never do", playKinds},
+		{"logs", "kubectl logs shows what a cloud Pod prints, and only to those who may read it", playLogs},
+	}
+}
+
+// World is the trial system that stories are played on.
+type World struct {
+	system *system.System
+	client kubernetes.Interface
+	binDir string
+	out    io.Writer
+	// Namespace is the story's own; it is gone when the story ends.
+	Namespace string
+}
+
+// NewWorld makes a World on a running system, telling to out.
+func NewWorld(s *system.System, binDir string, out io.Writer) *World {
+	return &World{system: s, client: s.Client(), binDir: binDir, out: out, Namespace: "default"}
+}
+
+// Play plays one story in a namespace that is made for it and removed after it.
+func (w *World) Play(ctx context.Context, story Story) (err error) {
+	w.tell("\n=== %s", story.Title)
+	own := *w
+	own.Namespace = "story-" + story.Name
+	if _, err := own.kubectl(ctx, "", "create", "namespace", own.Namespace); err != nil {
+		return err
+	}
+	if err := own.await(ctx, "the default ServiceAccount of "+own.Namespace, own.hasServiceAccount); err != nil {
+		return err
+	}
+	if err := story.Play(ctx, &own); err != nil {
+		own.tellPods(ctx)
+		return fmt.Errorf("%s: %w", story.Name, err)
+	}
+	_, err = own.kubectl(ctx, "", "delete", "namespace", own.Namespace, "--wait=true", "--timeout=120s")
+	return err
+}
+
+func (w *World) tell(format string, values ...any) { _, _ = fmt.Fprintf(w.out, format+"\n", values...) }
+
+// run tells a kubectl command and runs it.
+func (w *World) run(ctx context.Context, args ...string) error {
+	w.tell("$ kubectl %s", strings.Join(args, " "))
+	_, err := w.kubectl(ctx, "", args...)
+	return err
+}
+
+// apply tells and applies one of the manifests, into the story's namespace unless the manifest names another.
+func (w *World) apply(ctx context.Context, name string) error {
+	content, err := manifests.ReadFile("manifests/" + name)
+	if err != nil {
+		return fmt.Errorf("reading manifest %s: %w", name, err)
+	}
+	w.tell("$ kubectl apply -f test/stories/manifests/%s", name)
+	_, err = w.kubectl(ctx, strings.Replace(string(content), "\n  namespace: default\n", "\n", 1), "apply", "-f", "-")
+	return err
+}
+
+// kubectl runs kubectl as the administrator.
+func (w *World) kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
+	args = append([]string{"--kubeconfig", w.system.Kubeconfig(), "--namespace", w.Namespace}, args...)
+	command := exec.CommandContext(ctx, filepath.Join(w.binDir, "kubectl"), args...)
+	var stdout, stderr bytes.Buffer
+	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	if err := command.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args[4:], " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.String(), nil
+}
+
+// await blocks until check holds. check says in words what it sees, which is told when the time is over.
+func (w *World) await(ctx context.Context, what string, check func(context.Context) (bool, string, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %s", patience))
+	defer cancel()
+	var seen string
+	for {
+		ok, now, err := check(ctx)
+		if ok {
+			return nil
+		}
+		if now != "" {
+			seen = now
+		}
+		if err != nil && ctx.Err() == nil {
+			seen = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w; last seen: %s", what, context.Cause(ctx), seen)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
