@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/policy"
@@ -17,8 +16,11 @@ import (
 
 // Config is the configuration of the admission program.
 type Config struct {
+	// Logging is how the program logs.
 	Logging logging.Config `json:"logging"`
-	Kube    kube.Config    `json:"kube"`
+	// Kube is the connection to the cluster. Its limits hold for each of three clients: what tends Pods, what looks up owners for
+	// reviews, and what holds the Lease.
+	Kube kube.Config `json:"kube"`
 	// Listen is host:port of the webhook. Default ":8443".
 	Listen string `json:"listen"`
 	// TLSCertFile and TLSPrivateKeyFile are the webhook's certificate, PEM. They are read again when they change. No default.
@@ -34,15 +36,12 @@ type Config struct {
 	// Resync is how often every waiting Pod and every cloud Pod is looked at again though nothing was seen to change. Default 1m.
 	// Less repairs sooner what was missed, and asks more of the API server while many Pods wait.
 	Resync metav1.Duration `json:"resync"`
-	// Policy is the rules of the cluster, the same for all of Spillway's programs.
+	// Policy is what the cluster changes about the rules. It must be the same for all three programs.
 	Policy policy.Config `json:"policy"`
 }
 
-var _ config.Config = (*Config)(nil)
-
-// DefaultConfig returns the configuration before a file and flags.
-func DefaultConfig() Config {
-	return Config{
+func defaultConfig() *Config {
+	return &Config{
 		Logging:                 logging.Default(),
 		Kube:                    kube.Default(),
 		Listen:                  ":8443",
@@ -63,6 +62,8 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.HealthListen, "health-listen", c.HealthListen, "`host:port` of /healthz, /readyz and /metrics")
 	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", c.LeaderElectionNamespace, "namespace of the Lease of the controllers")
 	flags.DurationVar(&c.LookupTimeout.Duration, "lookup-timeout", c.LookupTimeout.Duration, "how long a review may ask the API server for a Pod's owner")
+	flags.StringVar(&c.Logging.Level, "log-level", c.Logging.Level, "debug, info, warn or error")
+	flags.StringVar(&c.Logging.Format, "log-format", c.Logging.Format, "text or json")
 	flags.DurationVar(&c.Resync.Duration, "resync", c.Resync.Duration, "how often Pods are looked at again though nothing was seen to change")
 }
 

@@ -17,7 +17,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the files in testdata")
 
 func TestDefaultsAreTheWrittenOnes(t *testing.T) {
-	got, err := yaml.Marshal(DefaultConfig())
+	got, err := yaml.Marshal(defaultConfig())
 	require.NoError(t, err)
 	if *update {
 		require.NoError(t, os.WriteFile("testdata/defaults.yaml", got, 0o644))
@@ -41,8 +41,8 @@ lookupTimeout: 250ms
 resync: 30s
 policy: {protectedNamespaces: [infra], volumeKinds: [nfs], disabledRules: [GRPCProbe]}
 `), 0o600))
-	cfg := DefaultConfig()
-	require.NoError(t, config.Load("admission", []string{"--config", file, "--listen", ":7443", "--resync", "5s"}, &cfg))
+	cfg := defaultConfig()
+	require.NoError(t, config.Load("admission", []string{"--config", file, "--listen", ":7443", "--resync", "5s"}, cfg))
 
 	got, err := yaml.Marshal(cfg)
 	require.NoError(t, err)
@@ -61,11 +61,11 @@ policy: {protectedNamespaces: [infra], volumeKinds: [nfs], disabledRules: [GRPCP
 }
 
 func TestValidateReportsEveryFaultAtOnce(t *testing.T) {
-	cfg := DefaultConfig()
+	cfg := defaultConfig()
 	err := config.Load("admission", []string{
 		"--listen", "8443", "--health-listen", "nowhere", "--leader-election-namespace", "", "--lookup-timeout", "3s", "--resync", "1ms",
 		"--kube-api-qps", "0",
-	}, &cfg)
+	}, cfg)
 	require.ErrorIs(t, err, run.ErrUsage)
 	for _, words := range []string{
 		`listen: invalid value "8443": must be host:port`,
@@ -82,7 +82,7 @@ func TestValidateReportsEveryFaultAtOnce(t *testing.T) {
 }
 
 func TestAnUnknownRuleIsAFaultOfThePolicy(t *testing.T) {
-	cfg := DefaultConfig()
+	cfg := defaultConfig()
 	cfg.Policy.DisabledRules = append(cfg.Policy.DisabledRules, "NoSuchRule")
 	err := cfg.Validate()
 	assert.ErrorContains(t, err, `policy: disabledRules: unknown rule "NoSuchRule"`)

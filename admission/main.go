@@ -12,12 +12,12 @@ import (
 	"github.com/spillway-k8s/spillway/internal/run"
 )
 
-func main() { os.Exit(run.Main(admission)) }
+func main() { os.Exit(run.Main(program)) }
 
-// admission reads the configuration and runs the program until ctx ends.
-func admission(ctx context.Context, args []string) error {
-	cfg := DefaultConfig()
-	if err := config.Load("admission", args, &cfg); err != nil {
+// program reads the configuration and runs until ctx ends.
+func program(ctx context.Context, args []string) error {
+	cfg := defaultConfig()
+	if err := config.Load("admission", args, cfg); err != nil {
 		return err
 	}
 	logger, err := logging.SetUp(cfg.Logging, os.Stderr)
@@ -28,9 +28,9 @@ func admission(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("finding the name of this host: %w", err)
 	}
-	program, err := New(cfg, host, logger)
+	a, err := newAdmission(cfg, host, logger)
 	if err != nil {
 		return err
 	}
-	return program.Run(ctx)
+	return a.run(ctx)
 }

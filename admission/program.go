@@ -36,8 +36,8 @@ type cached interface {
 	Ready() bool
 }
 
-// Program is the admission program.
-type Program struct {
+// admission is the program, put together and not started.
+type admission struct {
 	caches   []cached
 	tolerate *controllers.Tolerate
 	rank     *controllers.Rank
@@ -65,8 +65,8 @@ func newClients(config *rest.Config) (clients, error) {
 	return clients{pods: pods, lease: lease, owners: owners}, nil
 }
 
-// New wires the program. host is where it runs: it shows in the Lease. It reads files, connects to nothing and starts nothing.
-func New(cfg Config, host string, logger *slog.Logger) (*Program, error) {
+// newAdmission puts the program together. host is where it runs: it shows in the Lease.
+func newAdmission(cfg *Config, host string, logger *slog.Logger) (*admission, error) {
 	rules, err := policy.New(cfg.Policy)
 	if err != nil {
 		return nil, err
@@ -85,8 +85,8 @@ func New(cfg Config, host string, logger *slog.Logger) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Program{logger: logger}
-	known, err := facts.New(clients.pods, func() { p.tolerate.LookAgain() }, logger)
+	a := &admission{logger: logger}
+	known, err := facts.New(clients.pods, func() { a.tolerate.LookAgain() }, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -100,43 +100,43 @@ func New(cfg Config, host string, logger *slog.Logger) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.caches = []cached{known, owners, pods, nodes}
-	p.tolerate = controllers.NewTolerate(clients.pods, pods, judge, owners, cfg.Resync.Duration, time.Now, metrics, logger)
-	p.rank = controllers.NewRank(clients.pods, pods, nodes, cfg.Resync.Duration, metrics, logger)
-	p.leader = controllers.Leader{
+	a.caches = []cached{known, owners, pods, nodes}
+	a.tolerate = controllers.NewTolerate(clients.pods, pods, judge, owners, cfg.Resync.Duration, time.Now, metrics, logger)
+	a.rank = controllers.NewRank(clients.pods, pods, nodes, cfg.Resync.Duration, metrics, logger)
+	a.leader = controllers.Leader{
 		Client: clients.lease, Namespace: cfg.LeaderElectionNamespace, Name: leaseName,
 		Identity: host + "_" + string(uuid.NewUUID()), Gauge: metrics.Leader, Logger: logger,
 	}
-	p.webhook = serve.Server{Address: cfg.Listen, Handler: handler, CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile}
-	p.health = serve.Server{Address: cfg.HealthListen, Handler: p.healthHandler(registry)}
-	return p, nil
+	a.webhook = serve.Server{Address: cfg.Listen, Handler: handler, CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile}
+	a.health = serve.Server{Address: cfg.HealthListen, Handler: a.healthHandler(registry)}
+	return a, nil
 }
 
-// Run serves and works until ctx ends or a part fails. It blocks.
-func (p *Program) Run(ctx context.Context) error {
+// run serves and works until ctx ends or a part fails. It blocks.
+func (a *admission) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, c := range p.caches {
+	for _, c := range a.caches {
 		group.Go(func() error { return c.Run(ctx) })
 	}
-	group.Go(func() error { return p.health.Run(ctx) })
+	group.Go(func() error { return a.health.Run(ctx) })
 	group.Go(func() error {
-		if !p.awaitCaches(ctx) {
+		if !a.awaitCaches(ctx) {
 			return nil
 		}
-		p.logger.Info("every cache is filled: serving")
-		p.serving.Store(true)
+		a.logger.Info("every cache is filled: serving")
+		a.serving.Store(true)
 		// Only now: a review that does not know the global switch would be worse than none.
-		group.Go(func() error { return p.webhook.Run(ctx) })
-		return p.leader.Run(ctx, p.lead)
+		group.Go(func() error { return a.webhook.Run(ctx) })
+		return a.leader.Run(ctx, a.lead)
 	})
 	return group.Wait()
 }
 
 // awaitCaches is false where ctx ends first.
-func (p *Program) awaitCaches(ctx context.Context) bool {
+func (a *admission) awaitCaches(ctx context.Context) bool {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	for !p.filled() {
+	for !a.filled() {
 		select {
 		case <-ctx.Done():
 			return false
@@ -146,8 +146,8 @@ func (p *Program) awaitCaches(ctx context.Context) bool {
 	return true
 }
 
-func (p *Program) filled() bool {
-	for _, c := range p.caches {
+func (a *admission) filled() bool {
+	for _, c := range a.caches {
 		if !c.Ready() {
 			return false
 		}
@@ -156,18 +156,18 @@ func (p *Program) filled() bool {
 }
 
 // lead runs the controllers.
-func (p *Program) lead(ctx context.Context) error {
+func (a *admission) lead(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.tolerate.Run(ctx) })
-	group.Go(func() error { return p.rank.Run(ctx) })
+	group.Go(func() error { return a.tolerate.Run(ctx) })
+	group.Go(func() error { return a.rank.Run(ctx) })
 	return group.Wait()
 }
 
-func (p *Program) healthHandler(registry *prometheus.Registry) http.Handler {
+func (a *admission) healthHandler(registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !p.serving.Load() {
+		if !a.serving.Load() {
 			http.Error(w, "not every cache is filled yet", http.StatusServiceUnavailable)
 			return
 		}

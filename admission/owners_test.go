@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+
+	"github.com/spillway-k8s/spillway/admission/workload"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// TestOwnersAreFoundWithAndWithoutTheWatch asks a Source whose caches are empty, as they are for owners that were made milliseconds ago,
+// and one whose caches are filled.
+func TestOwnersAreFoundWithAndWithoutTheWatch(t *testing.T) {
+	ns := namespace(t, map[string]string{"team": "shop"})
+	apply(t, ns, manifest("apps/v1", "Deployment", "auto", selectorAnd(template(""))))
+	pod := pods(t, ns, 1)[0]
+	client, err := metadata.NewForConfig(trial.RESTConfig())
+	require.NoError(t, err)
+	watching := workload.New(client, patience)
+	runPart(t, watching.Run)
+	eventually(t, func() error { return ready(watching.Ready()) })
+
+	for name, source := range map[string]*workload.Source{"empty caches": workload.New(client, patience), "filled caches": watching} {
+		t.Run(name, func(t *testing.T) {
+			labels, err := source.Labels(t.Context(), &pod)
+			require.NoError(t, err)
+			assert.Equal(t, "auto", labels[policy.BurstLabel])
+
+			labels, err = source.Namespace(t.Context(), ns)
+			require.NoError(t, err)
+			assert.Equal(t, "shop", labels["team"])
+
+			another := pod.DeepCopy()
+			another.OwnerReferences[0].UID = "of-an-earlier-one-with-the-same-name"
+			labels, err = source.Labels(t.Context(), another)
+			require.NoError(t, err)
+			assert.Nil(t, labels)
+
+			gone := pod.DeepCopy()
+			gone.OwnerReferences[0].Name = "gone"
+			labels, err = source.Labels(t.Context(), gone)
+			require.NoError(t, err)
+			assert.Nil(t, labels)
+
+			_, err = source.Namespace(t.Context(), "no-such-namespace")
+			require.ErrorContains(t, err, "looking up namespace no-such-namespace")
+		})
+	}
+}
+
+func TestOwnersThatPointAtEachOtherComeToAnEnd(t *testing.T) {
+	ns := namespace(t, nil)
+	apply(t, ns, manifest("batch/v1", "Job", "", "suspend: true, "+jobTemplate))
+	jobs := trial.Client().BatchV1().Jobs(ns)
+	job, err := jobs.Get(t.Context(), "x", metav1.GetOptions{})
+	require.NoError(t, err)
+	job.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: "x", UID: job.UID, Controller: new(true)}}
+	_, err = jobs.Update(t.Context(), job, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	client, err := metadata.NewForConfig(trial.RESTConfig())
+	require.NoError(t, err)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, OwnerReferences: job.OwnerReferences}}
+
+	labels, err := workload.New(client, patience).Labels(t.Context(), pod)
+
+	require.NoError(t, err)
+	assert.Nil(t, labels)
+}
+
+func TestALookupGivesUpInTime(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // It never answers.
+	require.NoError(t, err)
+	defer silent.Close()
+	client, err := metadata.NewForConfig(&rest.Config{Host: "http://" + silent.Addr().String()})
+	require.NoError(t, err)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", OwnerReferences: []metav1.OwnerReference{
+		{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "db", UID: types.UID("1"), Controller: new(true)},
+	}}}
+	started := time.Now()
+
+	_, err = workload.New(client, 100*time.Millisecond).Labels(t.Context(), pod)
+
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "looking up StatefulSet shop/db")
+	assert.Less(t, time.Since(started), patience/2)
+}

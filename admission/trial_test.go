@@ -1,0 +1,419 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	schedulerv1 "k8s.io/kube-scheduler/config/v1"
+
+	"github.com/spillway-k8s/spillway/admission/webhook"
+	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/system"
+)
+
+// Tests of this package run the admission program in their own process against a real control plane: etcd, API server,
+// controller manager and scheduler. Nodes are bare objects, so Pods are bound but never run. There is no extender: the
+// scheduler is told to overlook the mark of the Pods that it would ask about.
+var trial *system.System
+
+// patience is how long anything may take on a machine that is busy with other things.
+const patience = time.Minute
+
+const virtualNode = "virtual-node-cci-0"
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) (code int) {
+	// Once, for the libraries; each program logs to a buffer of its test.
+	if _, err := logging.SetUp(logging.Config{Level: "error", Format: "text"}, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	dir, err := os.MkdirTemp("", "admission")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	ctx := context.Background()
+	defer func() {
+		if err := errors.Join(system.Stop(ctx, dir), os.RemoveAll(dir)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}()
+	if err := startTrial(ctx, dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func startTrial(ctx context.Context, dir string) error {
+	bin, err := system.FindBinDir()
+	if err != nil {
+		return err
+	}
+	trial, err = system.Start(ctx, system.Config{
+		Dir: dir, BinDir: bin, DieWithParent: true, BareNodes: true,
+		Shape:   system.Shape{LocalNodes: 2, LocalCPU: "4", LocalMemory: "16Gi"},
+		Without: []string{system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode"},
+		Scheduler: func(c *schedulerv1.KubeSchedulerConfiguration) {
+			c.Extenders = []schedulerv1.Extender{{
+				URLPrefix:        "http://127.0.0.1:1", // It has no verbs and is never called.
+				ManagedResources: []schedulerv1.ExtenderManagedResource{{Name: string(policy.PlacementResource), IgnoredByScheduler: true}},
+			}}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	client := trial.Client()
+	if _, err := client.CoreV1().Nodes().Create(ctx, virtual(), metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	authority, err := os.ReadFile(pki("ca.crt"))
+	if err != nil {
+		return err
+	}
+	_, err = client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(ctx, webhook.Registration(
+		admissionregistrationv1.WebhookClientConfig{URL: new(trial.Endpoint(system.Admission) + webhook.Path), CABundle: authority},
+		metav1.NamespaceSystem, system.ProgramNamespace), metav1.CreateOptions{})
+	return err
+}
+
+// virtual is a virtual node as vnode makes it, with nobody behind.
+func virtual() *corev1.Node {
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: virtualNode, Labels: map[string]string{policy.NodeTypeLabel: policy.NodeTypeVirtual}},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{policy.ProviderTaint()}},
+		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}},
+	}
+	node.Status.Capacity = corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("1000"), corev1.ResourceMemory: resource.MustParse("4000Gi"), corev1.ResourcePods: resource.MustParse("1000"),
+	}
+	node.Status.Allocatable = node.Status.Capacity
+	return node
+}
+
+func trialFile(elements ...string) string {
+	return filepath.Join(append([]string{filepath.Dir(trial.Kubeconfig()), "data"}, elements...)...)
+}
+
+func pki(name string) string { return trialFile("pki", name) }
+
+// process is a running admission program.
+type process struct {
+	cancel context.CancelFunc
+	ended  chan error
+	health string
+	logs   *logBuffer
+}
+
+// start runs the program with the rights of its ServiceAccount until the test ends or stop is called, and returns when the
+// webhook is called for Pods that are created.
+func start(t *testing.T, change ...func(*Config)) *process {
+	t.Helper()
+	p := launch(t, func(c *Config) {
+		c.Listen = strings.TrimPrefix(trial.Endpoint(system.Admission), "https://")
+		c.HealthListen = strings.TrimPrefix(trial.HealthEndpoint(system.Admission), "http://")
+		for _, f := range change {
+			f(c)
+		}
+	})
+	eventually(t, func() error {
+		pod := small("probe")
+		pod.Annotations = map[string]string{policy.LocalReplicasAnnotation: "1"}
+		answer, err := trial.Client().CoreV1().Pods(metav1.NamespaceDefault).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil && !policy.NeedsPlacement(&answer.Spec) {
+			err = errors.New("the webhook is not called yet")
+		}
+		return err
+	})
+	return p
+}
+
+// launch runs the program on a port of its own choice for the webhook, where the API server does not look.
+func launch(t *testing.T, change func(*Config)) *process {
+	t.Helper()
+	cfg := defaultConfig()
+	cfg.Kube.Kubeconfig = trialFile("admission.kubeconfig")
+	cfg.Listen = "127.0.0.1:0"
+	cfg.TLSCertFile, cfg.TLSPrivateKeyFile = pki("admission.crt"), pki("admission.key")
+	change(cfg)
+	require.NoError(t, cfg.Validate())
+	p := &process{ended: make(chan error, 1), health: "http://" + cfg.HealthListen, logs: &logBuffer{}}
+	a, err := newAdmission(cfg, "host", slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	go func() { p.ended <- a.run(ctx) }()
+	t.Cleanup(func() {
+		p.stop(t)
+		if t.Failed() {
+			t.Log("The log of the program:\n" + p.logs.String())
+		}
+	})
+	eventually(t, func() error { return p.get("/readyz", nil) })
+	return p
+}
+
+// stop ends the program gracefully. It may be called again.
+func (p *process) stop(t *testing.T) {
+	p.cancel()
+	select {
+	case err := <-p.ended:
+		assert.NoError(t, err)
+		p.ended <- nil
+	case <-time.After(patience):
+		t.Error("the program does not end")
+	}
+	assert.NotContains(t, p.logs.String(), "forbidden", "the program lacks a right")
+}
+
+// get asks the health port.
+func (p *process) get(path string, body *bytes.Buffer) error {
+	response, err := http.Get(p.health + path)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if body != nil {
+		if _, err := body.ReadFrom(response.Body); err != nil {
+			return err
+		}
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", path, response.Status)
+	}
+	return nil
+}
+
+// metric is the value of a counter or gauge, the sum of those with the label values.
+func (p *process) metric(t *testing.T, name string, labels ...string) float64 {
+	t.Helper()
+	var body bytes.Buffer
+	require.NoError(t, p.get("/metrics", &body))
+	families, err := new(expfmt.NewTextParser(model.UTF8Validation)).TextToMetricFamilies(&body)
+	require.NoError(t, err)
+	var sum float64
+	for _, m := range families[name].GetMetric() {
+		found := 0
+		for _, label := range m.GetLabel() {
+			for _, want := range labels {
+				if label.GetValue() == want {
+					found++
+				}
+			}
+		}
+		if found == len(labels) {
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return sum
+}
+
+// logBuffer is what a logger of many goroutines writes to.
+type logBuffer struct {
+	lock sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(line []byte) (int, error) {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return b.text.Write(line)
+}
+
+func (b *logBuffer) String() string {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return b.text.String()
+}
+
+// eventually returns when the check finds nothing wrong, and fails the test with what is wrong when patience ends.
+func eventually(t *testing.T, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			require.NoError(t, err, "waited for %s in vain", patience)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// namespace makes a namespace for the test in which Pods can be created.
+func namespace(t *testing.T, labels map[string]string) string {
+	t.Helper()
+	client := trial.Client().CoreV1()
+	made, err := client.Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	eventually(t, func() error {
+		_, err := client.ServiceAccounts(made.Name).Get(t.Context(), "default", metav1.GetOptions{})
+		return err
+	})
+	return made.Name
+}
+
+// setSwitch sets the global switch for the test, and takes it away afterwards. Empty is unset.
+func setSwitch(t *testing.T, value string) {
+	t.Helper()
+	maps := trial.Client().CoreV1().ConfigMaps(policy.SwitchConfigMapNamespace)
+	write(t, maps, value)
+	t.Cleanup(func() {
+		assert.NoError(t, maps.Delete(context.Background(), policy.SwitchConfigMapName, metav1.DeleteOptions{}))
+	})
+}
+
+func write(t *testing.T, maps interface {
+	Create(context.Context, *corev1.ConfigMap, metav1.CreateOptions) (*corev1.ConfigMap, error)
+	Update(context.Context, *corev1.ConfigMap, metav1.UpdateOptions) (*corev1.ConfigMap, error)
+}, value string,
+) {
+	t.Helper()
+	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: policy.SwitchConfigMapName}, Data: map[string]string{policy.SwitchKey: value}}
+	_, err := maps.Create(t.Context(), object, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		_, err = maps.Update(t.Context(), object, metav1.UpdateOptions{})
+	}
+	require.NoError(t, err)
+}
+
+// small is a Pod that fits a local node, big one that fits a virtual node only.
+func small(name string) *corev1.Pod { return podOf(name, "10m") }
+func big(name string) *corev1.Pod   { return podOf(name, "8") }
+
+func podOf(name, cpu string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{
+			Name: "c", Image: "web", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)}},
+		}}},
+	}
+}
+
+func create(t *testing.T, namespace string, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	made, err := trial.Client().CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
+	require.NoError(t, err)
+	return made
+}
+
+func get(t *testing.T, namespace, name string) *corev1.Pod {
+	t.Helper()
+	pod, err := trial.Client().CoreV1().Pods(namespace).Get(t.Context(), name, metav1.GetOptions{})
+	require.NoError(t, err)
+	return pod
+}
+
+// pods waits for the namespace to have that many Pods, and returns them.
+func pods(t *testing.T, namespace string, count int) []corev1.Pod {
+	t.Helper()
+	var found []corev1.Pod
+	eventually(t, func() error {
+		list, err := trial.Client().CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		found = list.Items
+		if len(found) != count {
+			return fmt.Errorf("%d Pods instead of %d", len(found), count)
+		}
+		return nil
+	})
+	return found
+}
+
+// onNode waits for the Pod to be bound, and says where.
+func onNode(t *testing.T, namespace, name string) string {
+	t.Helper()
+	eventually(t, func() error {
+		if get(t, namespace, name).Spec.NodeName == "" {
+			return fmt.Errorf("Pod %s is not bound", name)
+		}
+		return nil
+	})
+	return get(t, namespace, name).Spec.NodeName
+}
+
+// unschedulable waits until the scheduler has found no node for the Pod.
+func unschedulable(t *testing.T, namespace, name string) {
+	t.Helper()
+	eventually(t, func() error {
+		for _, c := range get(t, namespace, name).Status.Conditions {
+			if c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonUnschedulable {
+				return nil
+			}
+		}
+		return fmt.Errorf("Pod %s is not yet unschedulable", name)
+	})
+}
+
+// ourEvents are what this program tells about the Pod.
+func ourEvents(t *testing.T, namespace, name string) []corev1.Event {
+	t.Helper()
+	list, err := trial.Client().CoreV1().Events(namespace).List(t.Context(), metav1.ListOptions{
+		FieldSelector: "involvedObject.name=" + name + ",source=spillway-admission",
+	})
+	require.NoError(t, err)
+	return list.Items
+}
+
+// told waits for an Event with the reason, and returns it.
+func told(t *testing.T, namespace, name, reason string) corev1.Event {
+	t.Helper()
+	var found corev1.Event
+	eventually(t, func() error {
+		for _, e := range ourEvents(t, namespace, name) {
+			if e.Reason == reason {
+				found = e
+				return nil
+			}
+		}
+		return fmt.Errorf("Pod %s has no event %s", name, reason)
+	})
+	return found
+}
+
+// runPart runs a part until the test ends.
+func runPart(t *testing.T, part func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- part(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		assert.NoError(t, <-ended)
+	})
+}
+
+func ready(is bool) error {
+	if !is {
+		return errors.New("it is not ready")
+	}
+	return nil
+}
