@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,13 +85,18 @@ func New(cfg Config) (*Sim, error) {
 
 // Handler serves the CCI API, the simulator's own under /_sim/, and /healthz and /readyz for those who start it.
 func (s *Sim) Handler() http.Handler {
-	mux := http.NewServeMux()
-	for _, path := range []string{"/healthz", "/readyz"} {
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
-	}
-	mux.Handle("/_sim/", s.adminHandler())
-	mux.Handle("/", http.HandlerFunc(s.serveAPI))
-	return mux
+	admin := s.adminHandler()
+	// A ServeMux would redirect odd paths, which the service does not.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/healthz", r.URL.Path == "/readyz":
+			_, _ = io.WriteString(w, "ok\n")
+		case strings.HasPrefix(r.URL.Path, "/_sim/"):
+			admin.ServeHTTP(w, r)
+		default:
+			s.serveAPI(w, r)
+		}
+	})
 }
 
 // Run lets time pass until ctx ends: Pods start, end and disappear only while it runs. It then ends all streams, closes the state file

@@ -1,0 +1,286 @@
+package ccisim_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/test/ccisim"
+)
+
+func TestPathsAndVerbs(t *testing.T) {
+	b := newNamespaceBench(t)
+	b.createPod("web")
+	cases := map[string]struct {
+		method, target string
+		body           any
+		want           int
+	}{
+		"pods have no deletecollection":       {"DELETE", podsPath, nil, 405},
+		"configmaps have none either":         {"DELETE", "/apis/cci/v2/namespaces/ns/configmaps", nil, 405},
+		"namespaces cannot be updated":        {"PUT", "/apis/cci/v2/namespaces/ns", namespaceBody("ns"), 405},
+		"namespaces cannot be patched":        {"PATCH", "/apis/cci/v2/namespaces/ns", object{}, 405},
+		"a Pod cannot be posted to its name":  {"POST", podsPath + "/web", podBody("web"), 405},
+		"a collection cannot be put":          {"PUT", podsPath, podBody("web"), 405},
+		"events cannot be created":            {"POST", "/apis/cci/v2/namespaces/ns/events", object{}, 405},
+		"events cannot be deleted":            {"DELETE", "/apis/cci/v2/namespaces/ns/events/x", nil, 405},
+		"events cannot be watched by default": {"GET", "/apis/cci/v2/namespaces/ns/events?watch=1", nil, 405},
+		"a log can only be read":              {"POST", podsPath + "/web/log", nil, 405},
+		"attach does not exist":               {"GET", podsPath + "/web/attach", nil, 404},
+		"portforward does not exist":          {"GET", podsPath + "/web/portforward", nil, 404},
+		"pods/status does not exist":          {"GET", podsPath + "/web/status", nil, 404},
+		"networks are not of the group cci":   {"GET", "/apis/cci/v2/namespaces/ns/networks", nil, 404},
+		"pods are not of the group yangtse":   {"GET", "/apis/yangtse/v2/namespaces/ns/pods", nil, 404},
+		"namespaces are not namespaced":       {"GET", "/apis/cci/v2/namespaces/ns/namespaces", nil, 404},
+		"CCI 1.0 is another store":            {"GET", "/api/v1/namespaces/ns/pods", nil, 404},
+		"another version":                     {"GET", "/apis/cci/v1/namespaces", nil, 404},
+		"an unknown group":                    {"GET", "/apis/apps/v1", nil, 404},
+		"an unknown resource":                 {"GET", "/apis/cci/v2/namespaces/ns/jobs", nil, 404},
+		"the root":                            {"GET", "/", nil, 404},
+		"an empty path element":               {"GET", "/apis/cci/v2/namespaces//pods", nil, 404},
+		"a path that is too long":             {"GET", podsPath + "/web/log/more", nil, 404},
+		"an object that is not there":         {"GET", podsPath + "/other", nil, 404},
+		"a namespace that is not there":       {"GET", "/apis/cci/v2/namespaces/other/pods", nil, 404},
+		"creating in it":                      {"POST", "/apis/cci/v2/namespaces/other/pods", podBody("web"), 404},
+		"watching in it":                      {"GET", "/apis/cci/v2/namespaces/other/pods?watch=1", nil, 404},
+		"all namespaces at once":              {"GET", "/apis/cci/v2/pods", nil, 400},
+		"watching all namespaces":             {"GET", "/apis/cci/v2/pods?watch=1", nil, 400},
+		"creating without a namespace":        {"POST", "/apis/cci/v2/pods", podBody("web"), 404},
+		"a trailing slash is no other path":   {"GET", podsPath + "/", nil, 200},
+		"the groups":                          {"GET", "/apis", nil, 200},
+		"the resources of cci":                {"GET", "/apis/cci/v2", nil, 200},
+		"the resources of yangtse":            {"GET", "/apis/yangtse/v2", nil, 200},
+		"discovery is read only":              {"POST", "/apis/cci/v2", nil, 405},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			a := b.do(tc.method, tc.target, tc.body)
+			require.NoError(t, a.err)
+			require.Equal(t, tc.want, a.status, "%s", a.body)
+			if tc.want < 400 {
+				return
+			}
+			status, code := a.statusBody(t)
+			assert.Equal(t, int32(tc.want), status.Code)
+			assert.NotEmpty(t, status.Message)
+			assert.NotEmpty(t, a.header.Get("X-Request-Id"))
+			if tc.want == http.StatusBadRequest {
+				assert.Equal(t, "CCI.01.400105", code)
+			}
+		})
+	}
+}
+
+func TestDiscovery(t *testing.T) {
+	b := newBench(t)
+	var list metav1.APIResourceList
+	require.Equal(t, http.StatusOK, b.get("/apis/cci/v2", &list))
+	verbs := map[string]metav1.Verbs{}
+	for _, res := range list.APIResources {
+		verbs[res.Name] = res.Verbs
+	}
+	all := metav1.Verbs{"create", "delete", "get", "list", "patch", "update", "watch"}
+	assert.Equal(t, map[string]metav1.Verbs{
+		"namespaces": {"create", "delete", "get", "list", "watch"}, "pods": all, "pods/log": {"get"}, "configmaps": all, "secrets": all,
+	}, verbs, "events are served though not listed")
+	var groups metav1.APIGroupList
+	require.Equal(t, http.StatusOK, b.get("/apis", &groups))
+	require.Len(t, groups.Groups, 2)
+	assert.Equal(t, "yangtse/v2", groups.Groups[1].PreferredVersion.GroupVersion)
+}
+
+func TestNamespaces(t *testing.T) {
+	b := newBench(t)
+	body := namespaceBody("team")
+	body["metadata"].(object)["labels"] = object{"owner": "spillway"}
+	body["metadata"].(object)["finalizers"] = []string{"mine/hold"}
+	var ns ccisim.Namespace
+	require.NoError(t, json.Unmarshal(b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces", body).body, &ns))
+	assert.Equal(t, corev1.NamespaceActive, ns.Status.Phase)
+	assert.Equal(t, map[string]string{"owner": "spillway"}, ns.Labels)
+	assert.Empty(t, ns.Finalizers)
+	assert.Equal(t, map[string]string{"tenant.kubernetes.io/project-id": "project-1", "tenant.kubernetes.io/domain-id": "domain-1"}, ns.Annotations)
+
+	status, _ := b.want(http.StatusConflict, "POST", "/apis/cci/v2/namespaces", body).statusBody(t)
+	assert.Equal(t, metav1.StatusReasonAlreadyExists, status.Reason)
+	b.want(http.StatusUnprocessableEntity, "POST", "/apis/cci/v2/namespaces", namespaceBody("a.b"))
+
+	var secret ccisim.Secret
+	require.Equal(t, http.StatusOK, b.get("/apis/cci/v2/namespaces/team/secrets/imagepull-secret", &secret), "the service makes the pull secret")
+	assert.Equal(t, corev1.SecretTypeDockerConfigJson, secret.Type)
+
+	var list struct{ Items []ccisim.Namespace }
+	b.get("/apis/cci/v2/namespaces?labelSelector=owner%3Dspillway", &list)
+	assert.Len(t, list.Items, 1)
+	b.get("/apis/cci/v2/namespaces?labelSelector=owner%3Dother", &list)
+	assert.Empty(t, list.Items)
+}
+
+func TestANamespaceTakesEverythingWithIt(t *testing.T) {
+	b := newNamespaceBench(t, func(c *ccisim.Config) { c.FinalizerDelay = 50e6 })
+	b.createPod("web")
+	b.createPod("waiting", withAnnotations("ccisim.spillway.io/image", "missing"))
+	b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces/ns/configmaps", object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "c"}})
+	b.untilPhase("web", "Running")
+	var ns ccisim.Namespace
+	require.NoError(t, json.Unmarshal(b.want(http.StatusOK, "DELETE", "/apis/cci/v2/namespaces/ns", nil).body, &ns))
+	assert.Equal(t, corev1.NamespaceTerminating, ns.Status.Phase)
+	assert.NotNil(t, ns.DeletionTimestamp)
+	status, _ := b.want(http.StatusForbidden, "POST", podsPath, podBody("late")).statusBody(t)
+	assert.Contains(t, status.Message, "because it is being terminated")
+	b.eventually(func() bool { return b.do("GET", "/apis/cci/v2/namespaces/ns", nil).status == http.StatusNotFound }, "the namespace is gone")
+	for _, record := range b.sim.PodsEver() {
+		assert.NotNil(t, record.Deleted, "pod %s", record.Name)
+	}
+	b.makeNamespace("ns")
+	b.want(http.StatusNotFound, "GET", podsPath+"/web", nil)
+	b.want(http.StatusNotFound, "GET", "/apis/cci/v2/namespaces/ns/configmaps/c", nil)
+	b.createPod("web")
+	b.untilPhase("web", "Running")
+}
+
+func TestNetworks(t *testing.T) {
+	const path = "/apis/yangtse/v2/namespaces/ns/networks"
+	with := func(name string, value any) object {
+		body := networkBody("second", "subnet-2")
+		body["spec"].(object)[name] = value
+		return body
+	}
+	cases := map[string]struct {
+		body  object
+		want  int
+		words string
+	}{
+		"another subnet":               {networkBody("second", "subnet-2"), 201, ""},
+		"the dash form":                {with("networkType", "underlay-neutron"), 403, `networkType "underlay-neutron" is not supported`},
+		"no type":                      {with("networkType", ""), 403, "is not supported"},
+		"no security group":            {with("securityGroups", []string{}), 400, "securitygroup can not be empty"},
+		"no subnet":                    {with("subnets", []object{}), 422, "spec.subnets"},
+		"a subnet without id":          {with("subnets", []object{{}}), 422, "spec.subnets[0].subnetID"},
+		"an unknown family":            {with("ipFamilies", []string{"IPX"}), 422, "spec.ipFamilies[0]"},
+		"a subnet that is taken":       {networkBody("second", "subnet-1"), 403, "subnetID subnet-1 is not allowed to be duplicated"},
+		"a name that is taken":         {networkBody("net", "subnet-3"), 409, "already exists"},
+		"CCI 1.0's apiVersion":         {object{"apiVersion": "networking.cci.io/v1beta1", "kind": "Network"}, 400, "yangtse/v2 and Network are right"},
+		"a name that breaks the rules": {networkBody("_", "subnet-4"), 422, "metadata.name"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			b := newNamespaceBench(t)
+			a := b.do("POST", path, tc.body)
+			require.NoError(t, a.err)
+			require.Equal(t, tc.want, a.status, "%s", a.body)
+			if tc.want == http.StatusCreated {
+				var network ccisim.Network
+				require.NoError(t, json.Unmarshal(a.body, &network))
+				assert.Equal(t, "Pending", network.Status.Status)
+				assert.Equal(t, []string{"yangtse.io/network-cleanup"}, network.Finalizers)
+				return
+			}
+			status, _ := a.statusBody(t)
+			assert.Contains(t, status.Message, tc.words)
+		})
+	}
+	t.Run("is Ready with what it found out", func(t *testing.T) {
+		b := newNamespaceBench(t)
+		var network ccisim.Network
+		b.get(path+"/net", &network)
+		assert.Equal(t, "Ready", network.Status.Status)
+		require.Len(t, network.Status.Conditions, 2)
+		assert.Equal(t, "NetworkSynced", network.Status.Conditions[0].Type)
+		assert.Equal(t, "NetworkExternalDependenciesSynced", network.Status.Conditions[1].Type)
+		require.Len(t, network.Status.SubnetAttrs, 1)
+		assert.Equal(t, "subnet-1", network.Status.SubnetAttrs[0].SubnetV4ID)
+	})
+	t.Run("security groups may change, subnets may not", func(t *testing.T) {
+		b := newNamespaceBench(t)
+		assert.Equal(t, http.StatusOK, b.doAs("PATCH", path+"/net", "application/merge-patch+json", `{"spec":{"securityGroups":["sg-2"]}}`).status)
+		assert.Equal(t, http.StatusUnprocessableEntity, b.doAs("PATCH", path+"/net", "application/merge-patch+json", `{"spec":{"subnets":[{"subnetID":"x"}]}}`).status)
+		var network ccisim.Network
+		b.get(path+"/net", &network)
+		assert.Equal(t, []string{"sg-2"}, network.Spec.SecurityGroups)
+		assert.Equal(t, "Ready", network.Status.Status)
+	})
+	t.Run("waits for its Pods before it goes", func(t *testing.T) {
+		b := newNamespaceBench(t)
+		b.createPod("web")
+		b.untilPhase("web", "Running")
+		b.want(http.StatusOK, "DELETE", path+"/net", nil)
+		var network ccisim.Network
+		require.Equal(t, http.StatusOK, b.get(path+"/net", &network))
+		assert.NotNil(t, network.DeletionTimestamp)
+		b.want(http.StatusOK, "DELETE", podsPath+"/web?gracePeriodSeconds=0", nil)
+		b.eventually(func() bool { return b.do("GET", path+"/net", nil).status == http.StatusNotFound }, "the network is gone")
+	})
+	t.Run("may have to name project and domain", func(t *testing.T) {
+		b := newNamespaceBench(t, func(c *ccisim.Config) { c.Policies.RequireNetworkAnnotations = false })
+		require.NoError(t, b.sim.SetPolicies(ccisim.Policies{RequireNetworkAnnotations: true}))
+		b.want(http.StatusUnprocessableEntity, "POST", path, networkBody("second", "subnet-2"))
+		named := networkBody("second", "subnet-2")
+		named["metadata"].(object)["annotations"] = object{"yangtse.io/project-id": "p", "yangtse.io/domain-id": "d"}
+		b.want(http.StatusCreated, "POST", path, named)
+	})
+}
+
+func TestConfigMapsAndSecrets(t *testing.T) {
+	const maps, hidden = "/apis/cci/v2/namespaces/ns/configmaps", "/apis/cci/v2/namespaces/ns/secrets"
+	b := newNamespaceBench(t)
+	b.want(http.StatusCreated, "POST", maps, object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "c"}, "data": object{"k": "v"}, "binaryData": object{"b": "AAE="}})
+	var config ccisim.ConfigMap
+	require.Equal(t, http.StatusOK, b.get(maps+"/c", &config))
+	assert.Equal(t, map[string]string{"k": "v"}, config.Data)
+	assert.Equal(t, map[string][]byte{"b": {0, 1}}, config.BinaryData)
+
+	replaced := object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "c", "resourceVersion": config.ResourceVersion}, "data": object{"k": "w"}, "immutable": true}
+	b.want(http.StatusOK, "PUT", maps+"/c", replaced)
+	status, code := b.want(http.StatusConflict, "PUT", maps+"/c", replaced).statusBody(t)
+	assert.Equal(t, metav1.StatusReasonConflict, status.Reason, "the version is old by now")
+	assert.Equal(t, "CCI.02.409101", code)
+	delete(replaced["metadata"].(object), "resourceVersion")
+	replaced["data"] = object{"k": "x"}
+	b.want(http.StatusUnprocessableEntity, "PUT", maps+"/c", replaced)
+	b.want(http.StatusUnprocessableEntity, "POST", maps, object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "bad"}, "data": object{"a/b": ""}})
+	b.want(http.StatusBadRequest, "PUT", maps+"/c", object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "d"}})
+	b.want(http.StatusNotFound, "PUT", maps+"/d", object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "d"}})
+
+	b.want(http.StatusCreated, "POST", hidden, object{"apiVersion": "cci/v2", "kind": "Secret", "metadata": object{"name": "s"}, "stringData": object{"k": "v"}, "data": object{"d": "eA=="}})
+	var secret ccisim.Secret
+	require.Equal(t, http.StatusOK, b.get(hidden+"/s", &secret))
+	assert.Equal(t, map[string][]byte{"k": []byte("v"), "d": []byte("x")}, secret.Data)
+	assert.Equal(t, corev1.SecretTypeOpaque, secret.Type)
+	assert.Equal(t, http.StatusOK, b.doAs("PATCH", hidden+"/s", "application/strategic-merge-patch+json", `{"data":{"d":null,"e":"eQ=="}}`).status)
+	secret = ccisim.Secret{}
+	b.get(hidden+"/s", &secret)
+	assert.Equal(t, map[string][]byte{"k": []byte("v"), "e": []byte("y")}, secret.Data)
+	b.want(http.StatusUnprocessableEntity, "POST", hidden, object{"apiVersion": "cci/v2", "kind": "Secret", "metadata": object{"name": "t"}, "type": "kubernetes.io/dockerconfigjson"})
+
+	gone, _ := b.want(http.StatusOK, "DELETE", hidden+"/s", nil).statusBody(t)
+	assert.Equal(t, metav1.StatusSuccess, gone.Status)
+	assert.Equal(t, secret.UID, gone.Details.UID)
+	b.want(http.StatusNotFound, "GET", hidden+"/s", nil)
+}
+
+func TestEventsPolicy(t *testing.T) {
+	const events = "/apis/cci/v2/namespaces/ns/events"
+	b := newNamespaceBench(t)
+	b.createPod("web")
+	b.eventually(func() bool { return len(b.eventReasons("web")) == 2 }, "the Pod has its events")
+	var list struct{ Items []corev1.Event }
+	b.get(events, &list)
+	event := list.Items[0]
+	assert.Equal(t, "cci/v2", event.InvolvedObject.APIVersion)
+	assert.Equal(t, b.pod("web").UID, event.InvolvedObject.UID)
+	assert.Equal(t, int32(1), event.Count)
+	assert.Equal(t, "project-1", event.Annotations["tenant.cci.io/tenant-id"])
+	assert.Equal(t, http.StatusOK, b.get(events+"/"+event.Name, &event))
+
+	require.NoError(t, b.sim.SetPolicies(ccisim.Policies{Events: ccisim.EventsAbsent}))
+	b.want(http.StatusNotFound, "GET", events, nil)
+	require.NoError(t, b.sim.SetPolicies(ccisim.Policies{Events: ccisim.EventsWatched}))
+	b.want(http.StatusOK, "GET", events+"?watch=1&timeoutSeconds=1", nil)
+	assert.Error(t, b.sim.SetPolicies(ccisim.Policies{Events: "some"}))
+}
