@@ -1,0 +1,102 @@
+package cci
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// API is what a virtual node needs of the service.
+//
+// Every call may block for the client's request time-out times its tries, and for as long as the client holds itself back;
+// it ends at once when ctx does, with the error of ctx. Answers belong to the caller. Arguments are not kept or changed.
+// All methods may be called by many goroutines at once. Reads and DeletePod are repeated on errors that may pass. Beside the
+// errors named below every call may return Throttled, Denied, Permanent and Passing; see Kind for what to do then.
+type API interface {
+	// GetNamespace returns NotFound where there is none. One that was made through the API of CCI 1.0 is not found either.
+	GetNamespace(ctx context.Context, name string) (*Namespace, error)
+	// CreateNamespace is not repeated; AlreadyExists where the name is taken. The namespace is Active some time later.
+	CreateNamespace(ctx context.Context, namespace *Namespace) (*Namespace, error)
+
+	// ListNetworks lists the networks of a namespace; NotFound where the namespace is missing.
+	ListNetworks(ctx context.Context, namespace string) ([]Network, error)
+	// GetNetwork returns NotFound where there is none.
+	GetNetwork(ctx context.Context, namespace, name string) (*Network, error)
+	// CreateNetwork is not repeated; AlreadyExists where the name is taken. The network is Ready some time later.
+	CreateNetwork(ctx context.Context, namespace string, network *Network) (*Network, error)
+
+	// CreatePod is not repeated: after Passing or Throttled the Pod may exist nevertheless. AlreadyExists (or Conflict) where the
+	// name is taken; Permanent where the service will never take this Pod. The Pod is Pending when the call returns.
+	CreatePod(ctx context.Context, namespace string, pod *Pod) (*Pod, error)
+	// GetPod returns NotFound where there is none: the only proof that a Pod is gone.
+	GetPod(ctx context.Context, namespace, name string) (*Pod, error)
+	// ListPods returns one page. Expired where Continue is too old: start again. The service may ignore Limit.
+	ListPods(ctx context.Context, namespace string, options ListOptions) (*PodList, error)
+	// WatchPods streams changes from ResourceVersion on until the caller closes the stream, ctx ends or the service ends it.
+	// Expired where ResourceVersion is too old: list again.
+	WatchPods(ctx context.Context, namespace string, options WatchOptions) (PodWatch, error)
+	// DeletePod asks for the end of a Pod and returns before it has come. NotFound where there is none; Conflict where the Pod
+	// of that name has another UID than options say. May be called again with a shorter grace.
+	DeletePod(ctx context.Context, namespace, name string, options DeleteOptions) error
+	// PodLog streams the log of one container. The caller closes it. Permanent (400) where the container has not started.
+	PodLog(ctx context.Context, namespace, name string, options LogOptions) (io.ReadCloser, error)
+}
+
+// PodWatch is a stream of changes. Not for several goroutines at once, except Close.
+type PodWatch interface {
+	// Next blocks until the next change. io.EOF when the service has ended the stream properly, Expired when the version
+	// is too old, Passing when the stream was cut.
+	Next() (PodEvent, error)
+	// Close ends the stream; Next then returns. May be called twice.
+	Close()
+}
+
+// PodEvent is one change. A Bookmark's Pod has nothing but a resourceVersion.
+type PodEvent struct {
+	Type watch.EventType
+	Pod  *Pod
+}
+
+// ListOptions choose Pods.
+type ListOptions struct {
+	// LabelSelector in the form of Kubernetes; empty for all.
+	LabelSelector string
+	// Limit is the most Pods in one page; 0 for no limit.
+	Limit int64
+	// Continue is PodList.Continue of the page before.
+	Continue string
+}
+
+// WatchOptions choose changes.
+type WatchOptions struct {
+	// LabelSelector as in ListOptions.
+	LabelSelector string
+	// ResourceVersion is that of the list or of the last event.
+	ResourceVersion string
+	// Timeout is after how long the service ends the stream. A dead connection is noticed by then at the latest.
+	Timeout time.Duration
+}
+
+// DeleteOptions say how a Pod ends.
+type DeleteOptions struct {
+	// UID is the cloud's UID of the Pod that is meant; empty for whichever has the name.
+	UID types.UID
+	// GraceSeconds is the time for a graceful end; nil for the Pod's own.
+	GraceSeconds *int64
+}
+
+// LogOptions are those of kubectl logs.
+type LogOptions struct {
+	Container string
+	// Follow goes on until the container ends.
+	Follow bool
+	// Previous is the container's run before the present one.
+	Previous bool
+	// Timestamps puts the time before each line.
+	Timestamps bool
+	// SinceSeconds, TailLines and LimitBytes cut the log; nil for no cut. TailLines 0 is "nothing of the past".
+	SinceSeconds, TailLines, LimitBytes *int64
+}

@@ -1,0 +1,195 @@
+package cci
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+const (
+	userAgent = "spillway-vnode"
+	// largestAnswer bounds what is read of one answer: a page of 500 Pods has about 5 MB.
+	largestAnswer = 64 << 20
+)
+
+// Config is how the service is reached.
+type Config struct {
+	// Endpoint is scheme and host, such as https://cci.cn-north-4.myhuaweicloud.com. A path in it would be lost.
+	Endpoint string
+	// ProjectID is the project of the region.
+	ProjectID string
+	// Credentials sign the requests.
+	Credentials Credentials
+	// QPS and Burst pace the requests: so many a second in the long run, so many at once. More is quicker until the
+	// service throttles; its own limits are not published.
+	QPS   float64
+	Burst int
+	// RequestTimeout is for one try of a request that is no stream.
+	RequestTimeout time.Duration
+	// Tries is how often a request that may be repeated is tried in all, RetryDelay the first time between two tries; it
+	// doubles, with jitter.
+	Tries      int
+	RetryDelay time.Duration
+	// Transport sends requests; nil for one that connects directly or by the environment's proxy.
+	Transport http.RoundTripper
+	// Observe is told of every try that ended: the operation, the HTTP status or "none", and how long it took; nil for nobody.
+	Observe func(operation, status string, elapsed time.Duration)
+	// Logger gets what goes wrong and is then repeated.
+	Logger *slog.Logger
+}
+
+// Validate reports every fault at once.
+func (c Config) Validate() error {
+	var faults []error
+	if u, err := url.Parse(c.Endpoint); err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || (u.Path != "" && u.Path != "/") {
+		faults = append(faults, fmt.Errorf("endpoint: invalid value %q: must be a scheme and a host, such as https://cci.cn-north-4.myhuaweicloud.com", c.Endpoint))
+	}
+	if c.ProjectID == "" {
+		faults = append(faults, errors.New("project id: must not be empty"))
+	}
+	if err := c.Credentials.Validate(); err != nil {
+		faults = append(faults, err)
+	}
+	if c.QPS <= 0 || c.Burst <= 0 {
+		faults = append(faults, fmt.Errorf("requests a second and at once: invalid values %g and %d: must be above zero", c.QPS, c.Burst))
+	}
+	if c.RequestTimeout <= 0 || c.RetryDelay <= 0 || c.Tries <= 0 {
+		faults = append(faults, fmt.Errorf("request time-out, delay and tries: invalid values %s, %s and %d: must be above zero", c.RequestTimeout, c.RetryDelay, c.Tries))
+	}
+	return errors.Join(faults...)
+}
+
+// Client is API over HTTP.
+type Client struct {
+	config Config
+	http   *http.Client
+	pace   *pace
+}
+
+var _ API = (*Client)(nil)
+
+// New checks the configuration. It does not connect.
+func New(config Config) (*Client, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("checking the configuration of the cloud client: %w", err)
+	}
+	if config.Transport == nil {
+		config.Transport = newTransport()
+	}
+	if config.Observe == nil {
+		config.Observe = func(string, string, time.Duration) {}
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Client{
+		config: config,
+		pace:   newPace(config.QPS, config.Burst),
+		http: &http.Client{
+			// No time-out: it would end watches. A redirect would go unsigned.
+			Transport:     config.Transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// newTransport is Go's own with room for as many connections to the one host as there are workers.
+func newTransport() http.RoundTripper {
+	standard, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return http.DefaultTransport
+	}
+	transport := standard.Clone()
+	transport.MaxIdleConnsPerHost = 64
+	return transport
+}
+
+// do sends a call and decodes its answer into result, unless that is nil. One try.
+func (c *Client) do(ctx context.Context, call call, result any) error {
+	if err := c.pace.wait(ctx); err != nil {
+		return err
+	}
+	tryCtx, cancel := context.WithTimeout(ctx, c.config.RequestTimeout)
+	defer cancel()
+	response, err := c.send(tryCtx, ctx, call)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, largestAnswer))
+	if err != nil {
+		return noAnswer(ctx, "reading the answer of the cloud", err)
+	}
+	if result == nil {
+		return nil
+	}
+	if err := json.Unmarshal(body, result); err != nil {
+		return noAnswer(ctx, "decoding the answer of the cloud", err)
+	}
+	return nil
+}
+
+// repeat sends a call that may be carried out twice, again after errors that may pass.
+func (c *Client) repeat(ctx context.Context, call call, result any) error {
+	backoff := wait.Backoff{Duration: c.config.RetryDelay, Factor: 2, Jitter: 0.5, Steps: c.config.Tries}
+	for try := 1; ; try++ {
+		err := c.do(ctx, call, result)
+		if err == nil || (!IsPassing(err) && !IsThrottled(err)) || try >= c.config.Tries {
+			return err
+		}
+		c.config.Logger.Debug("trying again", "operation", call.operation, "try", try, "err", err)
+		if sleepErr := sleep(ctx, max(backoff.Step(), RetryAfter(err))); sleepErr != nil {
+			return err
+		}
+	}
+}
+
+// send signs and sends a call and returns the answer if it is a success; its body is not read yet. requestCtx rules the
+// connection, callerCtx is asked whether the caller has gone.
+func (c *Client) send(requestCtx, callerCtx context.Context, call call) (*http.Response, error) {
+	request, err := c.sign(requestCtx, call)
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	response, err := c.http.Do(request)
+	if err != nil {
+		c.config.Observe(call.operation, "none", time.Since(start))
+		return nil, noAnswer(callerCtx, "asking the cloud", err)
+	}
+	c.config.Observe(call.operation, strconv.Itoa(response.StatusCode), time.Since(start))
+	if response.StatusCode >= 200 && response.StatusCode < 300 {
+		return response, nil
+	}
+	defer response.Body.Close()
+	// What can be read of the reason is enough.
+	body, _ := io.ReadAll(io.LimitReader(response.Body, largestAnswer))
+	fault := decodeFault(response.StatusCode, response.Header, body, time.Now())
+	if fault.Kind == Throttled {
+		c.pace.pause(fault.After)
+	}
+	c.config.Logger.Debug("the cloud refused", "operation", call.operation, "status", fault.Status, "code", fault.Code,
+		"message", fault.Message, "request", fault.RequestID)
+	return nil, fault
+}
+
+// encode makes the body of a call. Only this package's own types are encoded.
+func encode(object any) ([]byte, error) {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(object); err != nil {
+		return nil, fmt.Errorf("encoding the request: %w", err)
+	}
+	return buffer.Bytes(), nil
+}

@@ -1,0 +1,58 @@
+package cci
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Credentials sign requests. They never print themselves.
+type Credentials struct {
+	// AccessKey names the account.
+	AccessKey string `json:"accessKey"`
+	// SecretKey makes the signature. It is never sent.
+	SecretKey string `json:"secretKey"`
+	// SecurityToken goes with temporary keys; empty for permanent ones.
+	SecurityToken string `json:"securityToken,omitempty"`
+}
+
+// ReadCredentials reads a YAML file with accessKey, secretKey and, for temporary keys, securityToken.
+func ReadCredentials(file string) (Credentials, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return Credentials{}, fmt.Errorf("reading the cloud credentials: %w", err)
+	}
+	var c Credentials
+	if yaml.UnmarshalStrict(data, &c) != nil {
+		// The parser's own words may quote the file.
+		return Credentials{}, fmt.Errorf("reading the cloud credentials: %s is no YAML with accessKey, secretKey and securityToken alone", file)
+	}
+	if err := c.Validate(); err != nil {
+		return Credentials{}, fmt.Errorf("reading the cloud credentials from %s: %w", file, err)
+	}
+	return c, nil
+}
+
+// Validate reports every fault at once.
+func (c Credentials) Validate() error {
+	var faults []error
+	if c.AccessKey == "" {
+		faults = append(faults, errors.New("accessKey: must not be empty"))
+	}
+	if c.SecretKey == "" {
+		faults = append(faults, errors.New("secretKey: must not be empty"))
+	}
+	return errors.Join(faults...)
+}
+
+// String hides the secrets.
+func (c Credentials) String() string { return "credentials of " + c.AccessKey }
+
+// GoString hides the secrets.
+func (c Credentials) GoString() string { return c.String() }
+
+// LogValue hides the secrets.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }

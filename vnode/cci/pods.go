@@ -1,0 +1,112 @@
+package cci
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func podsPath(namespace string) string { return "/apis/cci/v2/namespaces/" + namespace + "/pods" }
+
+// CreatePod implements API.
+func (c *Client) CreatePod(ctx context.Context, namespace string, pod *Pod) (*Pod, error) {
+	sent := *pod
+	sent.APIVersion, sent.Kind = podAPIVersion, "Pod"
+	var created Pod
+	if err := c.create(ctx, "CreatePod", podsPath(namespace), &sent, &created); err != nil {
+		return nil, fmt.Errorf("creating cloud pod %s: %w", pod.Name, err)
+	}
+	return &created, nil
+}
+
+// GetPod implements API.
+func (c *Client) GetPod(ctx context.Context, namespace, name string) (*Pod, error) {
+	var found Pod
+	call := call{operation: "GetPod", method: http.MethodGet, path: podsPath(namespace) + "/" + name}
+	if err := c.repeat(ctx, call, &found); err != nil {
+		return nil, fmt.Errorf("getting cloud pod %s: %w", name, err)
+	}
+	return &found, nil
+}
+
+// ListPods implements API.
+func (c *Client) ListPods(ctx context.Context, namespace string, options ListOptions) (*PodList, error) {
+	query := url.Values{}
+	setText(query, "labelSelector", options.LabelSelector)
+	setText(query, "continue", options.Continue)
+	if options.Limit > 0 {
+		query.Set("limit", strconv.FormatInt(options.Limit, 10))
+	}
+	var list struct {
+		Metadata metav1.ListMeta `json:"metadata"`
+		Items    []Pod           `json:"items"`
+	}
+	call := call{operation: "ListPods", method: http.MethodGet, path: podsPath(namespace), query: query}
+	if err := c.repeat(ctx, call, &list); err != nil {
+		return nil, fmt.Errorf("listing cloud pods of %s: %w", namespace, err)
+	}
+	return &PodList{ResourceVersion: list.Metadata.ResourceVersion, Continue: list.Metadata.Continue, Items: list.Items}, nil
+}
+
+// DeletePod implements API.
+func (c *Client) DeletePod(ctx context.Context, namespace, name string, options DeleteOptions) error {
+	sent := metav1.DeleteOptions{
+		TypeMeta:           metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"},
+		GracePeriodSeconds: options.GraceSeconds,
+	}
+	if options.UID != "" {
+		sent.Preconditions = metav1.NewUIDPreconditions(string(options.UID))
+	}
+	body, err := encode(&sent)
+	if err != nil {
+		return fmt.Errorf("deleting cloud pod %s: %w", name, err)
+	}
+	call := call{operation: "DeletePod", method: http.MethodDelete, path: podsPath(namespace) + "/" + name, body: body}
+	if err := c.repeat(ctx, call, nil); err != nil {
+		return fmt.Errorf("deleting cloud pod %s: %w", name, err)
+	}
+	return nil
+}
+
+// PodLog implements API.
+func (c *Client) PodLog(ctx context.Context, namespace, name string, options LogOptions) (io.ReadCloser, error) {
+	query := url.Values{"container": {options.Container}}
+	setTrue(query, "follow", options.Follow)
+	setTrue(query, "previous", options.Previous)
+	setTrue(query, "timestamps", options.Timestamps)
+	setNumber(query, "sinceSeconds", options.SinceSeconds)
+	setNumber(query, "tailLines", options.TailLines)
+	setNumber(query, "limitBytes", options.LimitBytes)
+	call := call{operation: "PodLog", method: http.MethodGet, path: podsPath(namespace) + "/" + name + "/log", query: query}
+	if err := c.pace.wait(ctx); err != nil {
+		return nil, err
+	}
+	response, err := c.send(ctx, ctx, call)
+	if err != nil {
+		return nil, fmt.Errorf("reading the log of container %s of cloud pod %s: %w", options.Container, name, err)
+	}
+	return response.Body, nil
+}
+
+func setText(query url.Values, key, value string) {
+	if value != "" {
+		query.Set(key, value)
+	}
+}
+
+func setTrue(query url.Values, key string, value bool) {
+	if value {
+		query.Set(key, "true")
+	}
+}
+
+func setNumber(query url.Values, key string, value *int64) {
+	if value != nil {
+		query.Set(key, strconv.FormatInt(*value, 10))
+	}
+}

@@ -1,0 +1,137 @@
+package cci
+
+import (
+	corev1 "k8s.io/api/core/v1"
+)
+
+// PodSpec is all that CCI 2.0 takes of a Pod: its published schema and what the vendor's own providers send. What Kubernetes has
+// beyond it cannot be written down here. Types that are the same in both are Kubernetes' own.
+type PodSpec struct {
+	ActiveDeadlineSeconds *int64      `json:"activeDeadlineSeconds,omitempty"`
+	InitContainers        []Container `json:"initContainers,omitempty"`
+	Containers            []Container `json:"containers"`
+	// DNSPolicy is Default or None.
+	DNSPolicy                     corev1.DNSPolicy              `json:"dnsPolicy,omitempty"`
+	DNSConfig                     *corev1.PodDNSConfig          `json:"dnsConfig,omitempty"`
+	HostAliases                   []corev1.HostAlias            `json:"hostAliases,omitempty"`
+	Hostname                      string                        `json:"hostname,omitempty"`
+	ImagePullSecrets              []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
+	RestartPolicy                 corev1.RestartPolicy          `json:"restartPolicy,omitempty"`
+	SecurityContext               *PodSecurityContext           `json:"securityContext,omitempty"`
+	SetHostnameAsFQDN             *bool                         `json:"setHostnameAsFQDN,omitempty"`
+	ShareProcessNamespace         *bool                         `json:"shareProcessNamespace,omitempty"`
+	TerminationGracePeriodSeconds *int64                        `json:"terminationGracePeriodSeconds,omitempty"`
+	Volumes                       []Volume                      `json:"volumes,omitempty"`
+}
+
+// Container is a container or, with RestartPolicy, an init container that goes on beside the others.
+type Container struct {
+	Name                     string                          `json:"name"`
+	Image                    string                          `json:"image,omitempty"`
+	ImagePullPolicy          corev1.PullPolicy               `json:"imagePullPolicy,omitempty"`
+	Command                  []string                        `json:"command,omitempty"`
+	Args                     []string                        `json:"args,omitempty"`
+	WorkingDir               string                          `json:"workingDir,omitempty"`
+	Env                      []corev1.EnvVar                 `json:"env,omitempty"`
+	Ports                    []ContainerPort                 `json:"ports,omitempty"`
+	Resources                Resources                       `json:"resources,omitzero"`
+	VolumeMounts             []VolumeMount                   `json:"volumeMounts,omitempty"`
+	Lifecycle                *Lifecycle                      `json:"lifecycle,omitempty"`
+	LivenessProbe            *Probe                          `json:"livenessProbe,omitempty"`
+	ReadinessProbe           *Probe                          `json:"readinessProbe,omitempty"`
+	StartupProbe             *Probe                          `json:"startupProbe,omitempty"`
+	RestartPolicy            *corev1.ContainerRestartPolicy  `json:"restartPolicy,omitempty"`
+	SecurityContext          *SecurityContext                `json:"securityContext,omitempty"`
+	Stdin                    bool                            `json:"stdin,omitempty"`
+	StdinOnce                bool                            `json:"stdinOnce,omitempty"`
+	TTY                      bool                            `json:"tty,omitempty"`
+	TerminationMessagePath   string                          `json:"terminationMessagePath,omitempty"`
+	TerminationMessagePolicy corev1.TerminationMessagePolicy `json:"terminationMessagePolicy,omitempty"`
+}
+
+// ContainerPort has no hostPort: there is no host.
+type ContainerPort struct {
+	Name          string          `json:"name,omitempty"`
+	ContainerPort int32           `json:"containerPort"`
+	Protocol      corev1.Protocol `json:"protocol,omitempty"`
+}
+
+// Resources are CPU and memory only.
+type Resources struct {
+	Limits   corev1.ResourceList `json:"limits,omitempty"`
+	Requests corev1.ResourceList `json:"requests,omitempty"`
+}
+
+// VolumeMount mounts a volume of the Pod.
+type VolumeMount struct {
+	Name        string `json:"name"`
+	MountPath   string `json:"mountPath"`
+	ReadOnly    bool   `json:"readOnly,omitempty"`
+	SubPath     string `json:"subPath,omitempty"`
+	SubPathExpr string `json:"subPathExpr,omitempty"`
+}
+
+// Lifecycle holds a container's hooks.
+type Lifecycle struct {
+	PostStart *Handler `json:"postStart,omitempty"`
+	PreStop   *Handler `json:"preStop,omitempty"`
+}
+
+// Handler is a hook: one of both.
+type Handler struct {
+	Exec    *corev1.ExecAction    `json:"exec,omitempty"`
+	HTTPGet *corev1.HTTPGetAction `json:"httpGet,omitempty"`
+}
+
+// Probe is one of exec, httpGet and tcpSocket; there is no gRPC.
+type Probe struct {
+	Exec                *corev1.ExecAction      `json:"exec,omitempty"`
+	HTTPGet             *corev1.HTTPGetAction   `json:"httpGet,omitempty"`
+	TCPSocket           *corev1.TCPSocketAction `json:"tcpSocket,omitempty"`
+	InitialDelaySeconds int32                   `json:"initialDelaySeconds,omitempty"`
+	TimeoutSeconds      int32                   `json:"timeoutSeconds,omitempty"`
+	PeriodSeconds       int32                   `json:"periodSeconds,omitempty"`
+	SuccessThreshold    int32                   `json:"successThreshold,omitempty"`
+	FailureThreshold    int32                   `json:"failureThreshold,omitempty"`
+}
+
+// SecurityContext is what a container may choose; privileges are not among it.
+type SecurityContext struct {
+	Capabilities           *corev1.Capabilities  `json:"capabilities,omitempty"`
+	ProcMount              *corev1.ProcMountType `json:"procMount,omitempty"`
+	ReadOnlyRootFilesystem *bool                 `json:"readOnlyRootFilesystem,omitempty"`
+	RunAsGroup             *int64                `json:"runAsGroup,omitempty"`
+	RunAsNonRoot           *bool                 `json:"runAsNonRoot,omitempty"`
+	RunAsUser              *int64                `json:"runAsUser,omitempty"`
+}
+
+// PodSecurityContext is what holds for all containers.
+type PodSecurityContext struct {
+	FSGroup             *int64                         `json:"fsGroup,omitempty"`
+	FSGroupChangePolicy *corev1.PodFSGroupChangePolicy `json:"fsGroupChangePolicy,omitempty"`
+	RunAsGroup          *int64                         `json:"runAsGroup,omitempty"`
+	RunAsNonRoot        *bool                          `json:"runAsNonRoot,omitempty"`
+	RunAsUser           *int64                         `json:"runAsUser,omitempty"`
+	SupplementalGroups  []int64                        `json:"supplementalGroups,omitempty"`
+	Sysctls             []corev1.Sysctl                `json:"sysctls,omitempty"`
+}
+
+// Volume is one of the kinds below.
+type Volume struct {
+	Name        string                          `json:"name"`
+	EmptyDir    *corev1.EmptyDirVolumeSource    `json:"emptyDir,omitempty"`
+	NFS         *corev1.NFSVolumeSource         `json:"nfs,omitempty"`
+	DownwardAPI *corev1.DownwardAPIVolumeSource `json:"downwardAPI,omitempty"`
+	Projected   *ProjectedVolume                `json:"projected,omitempty"`
+}
+
+// ProjectedVolume puts several sources into one volume.
+type ProjectedVolume struct {
+	DefaultMode *int32       `json:"defaultMode,omitempty"`
+	Sources     []Projection `json:"sources,omitempty"`
+}
+
+// Projection is one source of a ProjectedVolume.
+type Projection struct {
+	DownwardAPI *corev1.DownwardAPIProjection `json:"downwardAPI,omitempty"`
+}

@@ -1,0 +1,87 @@
+package cci
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// watchSlack is how much later than the service we end a stream that the service should have ended.
+const watchSlack = 15 * time.Second
+
+// WatchPods implements API.
+func (c *Client) WatchPods(ctx context.Context, namespace string, options WatchOptions) (PodWatch, error) {
+	query := url.Values{
+		"watch":               {"true"},
+		"allowWatchBookmarks": {"true"},
+		"timeoutSeconds":      {strconv.Itoa(int(options.Timeout.Seconds()))},
+	}
+	setText(query, "labelSelector", options.LabelSelector)
+	setText(query, "resourceVersion", options.ResourceVersion)
+	if err := c.pace.wait(ctx); err != nil {
+		return nil, err
+	}
+	streamCtx, cancel := context.WithTimeout(ctx, options.Timeout+watchSlack)
+	call := call{operation: "WatchPods", method: http.MethodGet, path: podsPath(namespace), query: query}
+	response, err := c.send(streamCtx, ctx, call)
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("watching cloud pods of %s: %w", namespace, err)
+	}
+	return &podWatch{caller: ctx, cancel: cancel, body: response.Body, decoder: json.NewDecoder(response.Body)}, nil
+}
+
+// podWatch reads the stream of a watch: one JSON object after the other.
+type podWatch struct {
+	caller  context.Context
+	cancel  context.CancelFunc
+	body    io.ReadCloser
+	decoder *json.Decoder
+}
+
+// Next implements PodWatch.
+func (w *podWatch) Next() (PodEvent, error) {
+	var raw struct {
+		Type   watch.EventType `json:"type"`
+		Object json.RawMessage `json:"object"`
+	}
+	if err := w.decoder.Decode(&raw); err != nil {
+		if errors.Is(err, io.EOF) && w.caller.Err() == nil {
+			return PodEvent{}, io.EOF
+		}
+		return PodEvent{}, noAnswer(w.caller, "reading the watch of cloud pods", err)
+	}
+	if raw.Type == watch.Error {
+		return PodEvent{}, w.fault(raw.Object)
+	}
+	event := PodEvent{Type: raw.Type, Pod: &Pod{}}
+	if err := json.Unmarshal(raw.Object, event.Pod); err != nil {
+		return PodEvent{}, noAnswer(w.caller, "decoding an event of cloud pods", err)
+	}
+	return event, nil
+}
+
+// fault makes the error of an ERROR event, which has an HTTP status of its own inside a stream that began with 200.
+func (w *podWatch) fault(object []byte) error {
+	var status struct {
+		Code int `json:"code"`
+	}
+	if err := json.Unmarshal(object, &status); err != nil {
+		return noAnswer(w.caller, "decoding an error of the watch", err)
+	}
+	return decodeFault(status.Code, nil, object, time.Now())
+}
+
+// Close implements PodWatch.
+func (w *podWatch) Close() {
+	w.cancel()
+	_ = w.body.Close() // A stream that is cut has nothing to say about it.
+}

@@ -1,0 +1,177 @@
+// Package inventory keeps a copy of the cloud Pods of one virtual node: a list, then a watch from there on, again after every
+// cut. It polls nothing, changes nothing in the cloud and knows nothing of the cluster.
+//
+// The copy may be late, and a list of the cloud may miss a Pod that was just made: whoever acts on the absence of a Pod asks the
+// cloud first.
+package inventory
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// State is what is known of a cloud Pod's existence.
+type State int
+
+const (
+	// Present: it is there, or was a moment ago.
+	Present State = iota
+	// Missing: a list did not have it. That proves nothing: it may be too new.
+	Missing
+	// Gone: the cloud has said that it is deleted.
+	Gone
+)
+
+// Config is what an Inventory needs.
+type Config struct {
+	API       cci.API
+	Namespace string
+	Owner     translate.Owner
+	// WatchTimeout is how long one watch lasts. Shorter notices dead connections sooner and costs more requests.
+	WatchTimeout time.Duration
+	// RelistInterval is how often a list is made although the watch goes on: it finds what a watch may have lost.
+	RelistInterval time.Duration
+	// RetryDelay is the first time between two tries after an error. It doubles up to 30 s, with jitter.
+	RetryDelay time.Duration
+	// Changed is called after every change with the Pod as it is now, or was last. It must not block, and must not change the
+	// Pod. It may be called with the same Pod twice.
+	Changed func(key translate.Key, pod *cci.Pod, state State)
+	// Relisted counts the lists by their cause; nil for nobody.
+	Relisted func(cause string)
+	Logger   *slog.Logger
+}
+
+// Inventory is the copy. Pods in it are never changed: a change replaces them.
+type Inventory struct {
+	config Config
+	synced chan struct{}
+
+	mu   sync.RWMutex
+	pods map[translate.Key]*cci.Pod
+	err  error
+}
+
+// New makes an Inventory. It starts nothing.
+func New(config Config) (*Inventory, error) {
+	if config.API == nil || config.Changed == nil || config.Logger == nil || config.Namespace == "" {
+		return nil, errors.New("making the inventory: API, namespace, Changed and logger must be given")
+	}
+	if config.WatchTimeout <= 0 || config.RetryDelay <= 0 || config.RelistInterval <= 0 {
+		return nil, fmt.Errorf("making the inventory: watch time-out %s, relist interval %s and retry delay %s must be above zero",
+			config.WatchTimeout, config.RelistInterval, config.RetryDelay)
+	}
+	if config.Relisted == nil {
+		config.Relisted = func(string) {}
+	}
+	return &Inventory{config: config, synced: make(chan struct{}), pods: map[translate.Key]*cci.Pod{}}, nil
+}
+
+// Synced is closed once the first list is complete.
+func (i *Inventory) Synced() <-chan struct{} { return i.synced }
+
+// Err is what keeps the inventory from being up to date, nil where nothing does.
+func (i *Inventory) Err() error {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return i.err
+}
+
+// Get returns the cloud Pod of a Pod, nil where none is known. It must not be changed.
+func (i *Inventory) Get(key translate.Key) *cci.Pod {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return i.pods[key]
+}
+
+// All lists every known cloud Pod by its Pod. They must not be changed.
+func (i *Inventory) All() map[translate.Key]*cci.Pod {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return maps.Clone(i.pods)
+}
+
+// Put adds what a create or a get has answered, so that nobody has to wait until the watch brings it. A known one with the same UID stays:
+// it is as new, or newer.
+func (i *Inventory) Put(pod *cci.Pod) {
+	key, ok := i.config.Owner.Owns(pod)
+	if !ok {
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if known := i.pods[key]; known == nil || known.UID != pod.UID {
+		i.pods[key] = slim(pod)
+	}
+}
+
+// Drop forgets a cloud Pod that the cloud has said to be gone. One with another UID stays.
+func (i *Inventory) Drop(key translate.Key, gone *cci.Pod) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if known := i.pods[key]; known != nil && known.UID == gone.UID {
+		delete(i.pods, key)
+	}
+}
+
+// slim keeps what the inventory is asked for: thousands of Pods are kept.
+func slim(pod *cci.Pod) *cci.Pod {
+	kept := *pod
+	kept.Spec = cci.PodSpec{}
+	kept.Labels, kept.ManagedFields, kept.OwnerReferences = nil, nil, nil
+	return &kept
+}
+
+// replace takes a complete list as the truth.
+func (i *Inventory) replace(list []cci.Pod) {
+	fresh := make(map[translate.Key]*cci.Pod, len(list))
+	for n := range list {
+		if key, ok := i.config.Owner.Owns(&list[n]); ok {
+			fresh[key] = slim(&list[n])
+		}
+	}
+	i.mu.Lock()
+	old := i.pods
+	i.pods = fresh
+	i.mu.Unlock()
+	for key, pod := range fresh {
+		if known := old[key]; known == nil || known.UID != pod.UID || known.ResourceVersion != pod.ResourceVersion {
+			i.config.Changed(key, pod, Present)
+		}
+	}
+	for key, pod := range old {
+		if fresh[key] == nil {
+			i.config.Changed(key, pod, Missing)
+		}
+	}
+}
+
+// apply takes one change. What was said before may be said again.
+func (i *Inventory) apply(pod *cci.Pod, state State) {
+	key, ok := i.config.Owner.Owns(pod)
+	if !ok {
+		return
+	}
+	pod = slim(pod)
+	i.mu.Lock()
+	switch known := i.pods[key]; {
+	case state == Present:
+		i.pods[key] = pod
+	case known != nil && known.UID == pod.UID:
+		delete(i.pods, key)
+	}
+	i.mu.Unlock()
+	i.config.Changed(key, pod, state)
+}
+
+func (i *Inventory) setErr(err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.err = err
+}

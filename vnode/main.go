@@ -1,0 +1,31 @@
+// Vnode is a virtual node: a kubelet for the cloud. Pods that the scheduler places on it run in CCI, Huawei Cloud's serverless container
+// service. See docs/vnode.md.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/spillway-k8s/spillway/internal/config"
+	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/internal/run"
+)
+
+func main() { os.Exit(run.Main(program)) }
+
+// program reads the configuration and runs until ctx ends.
+func program(ctx context.Context, args []string) error {
+	cfg := defaultConfig()
+	if err := config.Load("vnode", args, cfg); err != nil {
+		return err
+	}
+	logger, err := logging.SetUp(cfg.Logging, os.Stderr)
+	if err != nil {
+		return err
+	}
+	v, err := newVNode(cfg, logger)
+	if err != nil {
+		return err
+	}
+	return v.run(ctx)
+}

@@ -1,0 +1,89 @@
+// Package node keeps the virtual node in the cluster: the Node object with its labels, taint and capacity, its status and its Lease. It is
+// the node alone: Pods are package provider's.
+package node
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// kubeletVersion is what the node shows as its version: the API level that it was built for.
+const kubeletVersion = "v1.36.3-spillway"
+
+// Config is what the node shows.
+type Config struct {
+	// Name is the Node's.
+	Name string
+	// IP and Port are where the API server reaches the kubelet port.
+	IP   string
+	Port int32
+	// Region is written as a topology label.
+	Region string
+	// Capacity is what the scheduler may place: nothing in the cloud is kept free for it.
+	Capacity corev1.ResourceList
+}
+
+// Capacity makes the resource list of a node.
+func Capacity(cpu, memory, storage resource.Quantity, pods int64) corev1.ResourceList {
+	return corev1.ResourceList{
+		corev1.ResourceCPU: cpu, corev1.ResourceMemory: memory, corev1.ResourceEphemeralStorage: storage,
+		corev1.ResourcePods: *resource.NewQuantity(pods, resource.DecimalSI),
+	}
+}
+
+// object is the Node as it is registered.
+func object(c Config) *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: c.Name, Labels: labels(c)},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{policy.ProviderTaint()}},
+		Status: corev1.NodeStatus{
+			Capacity:    c.Capacity,
+			Allocatable: c.Capacity,
+			Conditions:  conditions(),
+			Addresses: []corev1.NodeAddress{
+				{Type: corev1.NodeInternalIP, Address: c.IP}, {Type: corev1.NodeHostName, Address: c.Name},
+			},
+			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: c.Port}},
+			NodeInfo: corev1.NodeSystemInfo{
+				KubeletVersion: kubeletVersion, OperatingSystem: "linux", Architecture: "amd64",
+				OSImage: "Huawei Cloud CCI 2.0", ContainerRuntimeVersion: "cci://2.0",
+			},
+		},
+	}
+}
+
+func labels(c Config) map[string]string {
+	all := map[string]string{
+		policy.NodeTypeLabel:           policy.NodeTypeVirtual,
+		corev1.LabelHostname:           c.Name,
+		corev1.LabelOSStable:           "linux",
+		corev1.LabelArchStable:         "amd64",
+		"kubernetes.io/role":           "agent",
+		corev1.LabelInstanceTypeStable: "cci",
+		// Load balancers send nothing to a node that has no ports.
+		corev1.LabelNodeExcludeBalancers: "true",
+	}
+	if c.Region != "" {
+		all[corev1.LabelTopologyRegion] = c.Region
+	}
+	return all
+}
+
+func conditions() []corev1.NodeCondition {
+	now := metav1.Now()
+	condition := func(kind corev1.NodeConditionType, status corev1.ConditionStatus, reason, message string) corev1.NodeCondition {
+		return corev1.NodeCondition{
+			Type: kind, Status: status, Reason: reason, Message: message, LastHeartbeatTime: now, LastTransitionTime: now,
+		}
+	}
+	return []corev1.NodeCondition{
+		condition(corev1.NodeReady, corev1.ConditionTrue, "CloudReady", "the cloud takes Pods"),
+		condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, "NoHost", "the cloud has no node that could be short of memory"),
+		condition(corev1.NodeDiskPressure, corev1.ConditionFalse, "NoHost", "the cloud has no node that could be short of disk"),
+		condition(corev1.NodePIDPressure, corev1.ConditionFalse, "NoHost", "the cloud has no node that could be short of processes"),
+		condition(corev1.NodeNetworkUnavailable, corev1.ConditionFalse, "NetworkReady", "the network in the cloud is set up"),
+	}
+}

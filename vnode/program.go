@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	vknode "github.com/virtual-kubelet/virtual-kubelet/node"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/spillway-k8s/spillway/internal/serve"
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/inventory"
+	"github.com/spillway-k8s/spillway/vnode/kubelet"
+	"github.com/spillway-k8s/spillway/vnode/metrics"
+	"github.com/spillway-k8s/spillway/vnode/node"
+	"github.com/spillway-k8s/spillway/vnode/place"
+	"github.com/spillway-k8s/spillway/vnode/provider"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+const (
+	// firstRetry, placePoll and recheck need no tuning: they are the quickest that is not rude.
+	firstRetry = 500 * time.Millisecond
+	placePoll  = 500 * time.Millisecond
+	recheck    = 20 * time.Second
+	// requestTries and requestDelay are for requests that may be repeated.
+	requestTries = 4
+	requestDelay = 200 * time.Millisecond
+)
+
+// vnode is the whole program: its parts, made and not yet started.
+type vnode struct {
+	config    *Config
+	logger    *slog.Logger
+	cloud     cci.API
+	node      *node.Node
+	provider  *provider.Provider
+	pods      *vknode.PodController
+	factory   informers.SharedInformerFactory
+	auth      *kubelet.Auth
+	kubelet   http.Handler
+	metrics   *metrics.Metrics
+	recorders record.EventBroadcaster
+	events    *kubernetes.Clientset
+}
+
+// newVNode makes all parts, checks what can be checked without asking anybody, and starts nothing.
+func newVNode(config *Config, logger *slog.Logger) (*vnode, error) {
+	v := &vnode{config: config, logger: logger, metrics: metrics.New(), recorders: record.NewBroadcaster()}
+	if err := v.makeCloud(); err != nil {
+		return nil, err
+	}
+	tending, err := v.client()
+	if err != nil {
+		return nil, err
+	}
+	if err := v.makeNode(tending); err != nil {
+		return nil, err
+	}
+	if err := v.makePods(tending); err != nil {
+		return nil, err
+	}
+	if v.events, err = v.client(); err != nil {
+		return nil, err
+	}
+	v.metrics.CountPods(v.provider.CountPods)
+	return v, nil
+}
+
+// client makes a client of the cluster with a rate limit of its own.
+func (v *vnode) client() (*kubernetes.Clientset, error) {
+	rest, err := v.config.Kube.REST("vnode")
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(rest)
+	if err != nil {
+		return nil, fmt.Errorf("making the client of the cluster: %w", err)
+	}
+	return client, nil
+}
+
+func (v *vnode) makeCloud() error {
+	c := v.config.CCI
+	credentials, err := cci.ReadCredentials(c.CredentialsFile)
+	if err != nil {
+		return err
+	}
+	v.cloud, err = cci.New(cci.Config{
+		Endpoint: c.endpoint(), ProjectID: c.ProjectID, Credentials: credentials,
+		QPS: c.QPS, Burst: c.Burst, RequestTimeout: c.RequestTimeout.Duration, Tries: requestTries, RetryDelay: requestDelay,
+		Observe: v.metrics.CloudRequest, Logger: v.logger,
+	})
+	return err
+}
+
+// makeNode makes the Node and its kubelet port. The Node's client is its own: a burst of Pods must not delay its Lease.
+func (v *vnode) makeNode(tending kubernetes.Interface) error {
+	client, err := v.client()
+	if err != nil {
+		return err
+	}
+	port, err := v.config.port()
+	if err != nil {
+		return err
+	}
+	c := v.config.Node
+	v.node, err = node.New(node.Config{
+		Name: c.Name, IP: c.IP, Port: port, Region: v.config.CCI.Region,
+		Capacity: node.Capacity(c.CPU, c.Memory, c.EphemeralStorage, c.Pods),
+	}, client, v.logger)
+	if err != nil {
+		return err
+	}
+	v.auth, err = kubelet.NewAuth(tending, c.Name, v.config.ClientCAFile)
+	return err
+}
+
+// makePods makes what tends Pods: the provider, and virtual-kubelet's controller over it.
+func (v *vnode) makePods(client kubernetes.Interface) error {
+	v.factory = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(stripManagedFields),
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+			o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", v.config.Node.Name).String()
+		}))
+	var err error
+	if v.provider, err = v.newProvider(client); err != nil {
+		return err
+	}
+	if v.kubelet, err = kubelet.New(v.auth, v.provider.Logs, v.logger); err != nil {
+		return err
+	}
+	v.pods, err = newPodController(v.provider, v.factory, client)
+	return err
+}
+
+// stripManagedFields halves the memory of a cached Pod.
+func stripManagedFields(obj any) (any, error) {
+	if object, ok := obj.(metav1.Object); ok {
+		object.SetManagedFields(nil)
+	}
+	return obj, nil
+}
+
+func (v *vnode) newProvider(client kubernetes.Interface) (*provider.Provider, error) {
+	owner := translate.Owner{ClusterID: v.config.ClusterID, Node: v.config.Node.Name}
+	p := v.config.Pods
+	translator, err := translate.New(translate.Config{
+		Owner: owner, NodeIP: v.config.Node.IP, DefaultSize: p.DefaultSize, ClusterDNS: p.ClusterDNS, ClusterDomain: p.ClusterDomain,
+		TimeZone: p.TimeZone, PullSecret: p.PullSecret,
+	})
+	if err != nil {
+		return nil, err
+	}
+	rules, err := policy.New(v.config.Policy)
+	if err != nil {
+		return nil, err
+	}
+	return provider.New(provider.Config{
+		Inventory: inventory.Config{
+			API: v.cloud, Namespace: v.config.CCI.Namespace, Owner: owner, WatchTimeout: v.config.CCI.WatchTimeout.Duration,
+			RelistInterval: v.config.CCI.RelistInterval.Duration, RetryDelay: firstRetry, Relisted: v.metrics.Relisted, Logger: v.logger,
+		},
+		Translator: translator, Policy: rules, NodeIP: v.config.Node.IP, NodeDNS: v.node.DNS,
+		Pods: v.factory.Core().V1().Pods().Informer(), Client: client.CoreV1(),
+		Recorder: v.recorders.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "spillway-vnode", Host: v.config.Node.Name}),
+		Workers:  p.Workers, Retry: firstRetry, LongestRetry: p.LongestRetry.Duration, RefusalRetry: p.RefusalRetry.Duration,
+		Recheck: recheck, Now: time.Now, Observer: v.metrics.Observer(), Logger: v.logger,
+	})
+}
+
+// newPodController makes virtual-kubelet's controller with limits that do not limit: its own hold a node to ten Pods a second, and give up
+// after twenty failures.
+func newPodController(p *provider.Provider, pods informers.SharedInformerFactory, client kubernetes.Interface) (*vknode.PodController, error) {
+	// The controller wants listers for what it would resolve itself. They are never started: the cluster's Secrets are none of ours.
+	unstarted := informers.NewSharedInformerFactory(client, 0).Core().V1()
+	forever := func(context.Context, string, int, time.Time, error) (*time.Duration, error) { return nil, nil }
+	limiter := func() workqueue.TypedRateLimiter[any] {
+		return workqueue.NewTypedItemExponentialFailureRateLimiter[any](5*time.Millisecond, 30*time.Second)
+	}
+	controller, err := vknode.NewPodController(vknode.PodControllerConfig{
+		PodClient: p.Guard(), PodInformer: pods.Core().V1().Pods(), EventRecorder: provider.Silence(), Provider: p,
+		ConfigMapInformer: unstarted.ConfigMaps(), SecretInformer: unstarted.Secrets(), ServiceInformer: unstarted.Services(),
+		SkipDownwardAPIResolution:                true,
+		SyncPodsFromKubernetesRateLimiter:        limiter(),
+		SyncPodsFromKubernetesShouldRetryFunc:    forever,
+		DeletePodsFromKubernetesRateLimiter:      limiter(),
+		DeletePodsFromKubernetesShouldRetryFunc:  forever,
+		SyncPodStatusFromProviderRateLimiter:     limiter(),
+		SyncPodStatusFromProviderShouldRetryFunc: forever,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the pod controller: %w", err)
+	}
+	return controller, nil
+}
+
+// run works until ctx ends or a part fails. Cloud Pods and the Node are left as they are.
+func (v *vnode) run(ctx context.Context) error {
+	v.recorders.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: v.events.CoreV1().Events("")})
+	defer v.recorders.Shutdown()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return v.node.Watch(ctx) })
+	group.Go(func() error { return v.auth.Run(ctx) })
+	group.Go(func() error { return serve.Server{Address: v.config.HealthListen, Handler: v.health()}.Run(ctx) })
+	group.Go(func() error {
+		return serve.Server{
+			Address: v.config.Listen, Handler: v.kubelet, CertFile: v.config.TLSCertFile, KeyFile: v.config.TLSPrivateKeyFile,
+			TLS: &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert}, Streaming: true,
+		}.Run(ctx)
+	})
+	group.Go(func() error { return v.runNode(ctx, group) })
+	return group.Wait()
+}
+
+// runNode prepares the place in the cloud, then tends Pods. A Node that the cluster has already is kept alive meanwhile, lest its
+// Pods be taken for lost; a new one is registered when it can take Pods.
+func (v *vnode) runNode(ctx context.Context, group *errgroup.Group) error {
+	exists, err := v.node.Exists(ctx)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	keepNode := func() error { return v.node.Run(ctx) }
+	if exists {
+		group.Go(keepNode)
+	}
+	c := v.config.CCI
+	err = place.Ensure(ctx, v.cloud, place.Config{
+		Namespace: c.Namespace, Subnets: c.SubnetIDs, SecurityGroups: c.SecurityGroupIDs, ProjectID: c.ProjectID, DomainID: c.DomainID,
+		ClusterID: v.config.ClusterID, Poll: placePoll,
+	}, v.logger)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	v.factory.StartWithContext(ctx)
+	group.Go(func() error { return v.provider.Run(ctx) })
+	group.Go(func() error { return ended(ctx, v.pods.Run(ctx, v.config.Pods.Workers)) })
+	if !exists {
+		group.Go(keepNode)
+	}
+	return nil
+}
+
+// ended drops the error of a part that was told to end.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// health serves /healthz, /readyz and /metrics.
+func (v *vnode) health() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := v.ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("GET /metrics", v.metrics.Handler())
+	return mux
+}
+
+// ready says what is not there yet, nil when Pods are tended.
+func (v *vnode) ready() error {
+	for _, part := range []struct {
+		name  string
+		ready <-chan struct{}
+	}{{"the node is not registered", v.node.Ready()}, {"the cloud pods are not known", v.provider.Synced()}, {"the pods are not known", v.pods.Ready()}} {
+		select {
+		case <-part.ready:
+		default:
+			return errors.Join(errors.New(part.name), v.provider.Inventory().Err())
+		}
+	}
+	return nil
+}

@@ -1,0 +1,128 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// create makes the cloud Pod of a Pod, or says why it cannot be made.
+func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, error) {
+	key := translate.KeyOf(pod)
+	since := p.firstTry(key)
+	result, reason, message := p.translate(pod)
+	if reason != "" {
+		return p.refuse(pod, string(reason), message)
+	}
+	created, err := p.cloud.CreatePod(ctx, p.namespace, result.Pod)
+	if cci.IsTaken(err) {
+		return p.adopt(ctx, pod)
+	}
+	if err != nil {
+		return p.createFailed(pod, err)
+	}
+	p.inventory.Put(created)
+	if p.config.Observer.Created != nil {
+		p.config.Observer.Created(p.config.Now().Sub(since))
+	}
+	p.config.Recorder.Eventf(pod, corev1.EventTypeNormal, eventCreated, "Created cloud Pod %s of size %s", created.Name, result.Size)
+	if len(result.Warnings) > 0 {
+		p.config.Recorder.Event(pod, corev1.EventTypeWarning, eventChanged, "In the cloud "+strings.Join(result.Warnings, "; "))
+	}
+	p.report(pod, translate.Status(pod, created, p.config.NodeIP, p.now()))
+	return 0, nil
+}
+
+// translate makes the cloud Pod, or gives the reason why there can be none, and words.
+func (p *Provider) translate(pod *corev1.Pod) (result translate.Result, reason policy.Reason, message string) {
+	violations := p.config.Policy.Restrictions(policy.Input{Pod: pod})
+	// Translation judges claims itself: it knows which it can mount.
+	violations = slices.DeleteFunc(violations, func(v policy.Violation) bool { return v.Reason == policy.ReasonPersistentVolume })
+	if len(violations) > 0 {
+		return result, violations[0].Reason, joinMessages(violations)
+	}
+	result, err := p.config.Translator.Pod(pod, p.config.NodeDNS())
+	if refused, ok := errors.AsType[*translate.Refused](err); ok {
+		return result, refused.Reason, refused.Error()
+	}
+	if err != nil {
+		return result, translate.ReasonUnsupported, err.Error()
+	}
+	return result, "", ""
+}
+
+func joinMessages(violations []policy.Violation) string {
+	words := make([]string, 0, len(violations))
+	for _, v := range violations {
+		words = append(words, v.Message)
+	}
+	return strings.Join(words, "; ")
+}
+
+// adopt takes the cloud Pod that has the name already: an answer was lost, or this program was restarted.
+func (p *Provider) adopt(ctx context.Context, pod *corev1.Pod) (time.Duration, error) {
+	key := translate.KeyOf(pod)
+	cloud, err := p.look(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	if cloud == nil {
+		return 0, fmt.Errorf("cloud pod %s was there and is gone", translate.CloudName(key))
+	}
+	if p.config.Observer.Adopted != nil {
+		p.config.Observer.Adopted()
+	}
+	p.config.Recorder.Eventf(pod, corev1.EventTypeNormal, eventAdopted, "Found cloud Pod %s already made", cloud.Name)
+	p.report(pod, translate.Status(pod, cloud, p.config.NodeIP, p.now()))
+	return 0, nil
+}
+
+// createFailed decides by what can be done about the error.
+func (p *Provider) createFailed(pod *corev1.Pod, err error) (time.Duration, error) {
+	switch cci.KindOf(err) {
+	case cci.Permanent:
+		return p.refuse(pod, ReasonRefused, err.Error())
+	case cci.Throttled:
+		p.wait(pod, ReasonThrottled, err)
+	case cci.Denied:
+		p.wait(pod, ReasonDenied, err)
+	default:
+		p.wait(pod, ReasonUnavailable, err)
+	}
+	return 0, err
+}
+
+// wait reports what stands against a Pod that is tried again. The first failure is not worth a write.
+func (p *Provider) wait(pod *corev1.Pod, reason string, err error) {
+	if p.failures.NumRequeues(translate.KeyOf(pod)) == 0 {
+		return
+	}
+	p.report(pod, translate.Waiting(pod, reason, err.Error(), p.config.NodeIP, p.now()))
+}
+
+// refuse reports a Pod that cannot run in the cloud. With restartPolicy Always it stays Pending, its reason in sight: ReplicaSets,
+// StatefulSets and DaemonSets replace a failed Pod at once, and the next one would fail too, without end. Jobs count failures and give up:
+// their Pods fail.
+func (p *Provider) refuse(pod *corev1.Pod, reason, message string) (time.Duration, error) {
+	if p.noteRefusal(pod, reason) {
+		p.config.Recorder.Event(pod, corev1.EventTypeWarning, reason, message)
+		if p.config.Observer.Refused != nil {
+			p.config.Observer.Refused(reason)
+		}
+	}
+	if pod.Spec.RestartPolicy == corev1.RestartPolicyAlways || pod.Spec.RestartPolicy == "" {
+		p.report(pod, translate.Waiting(pod, reason, message, p.config.NodeIP, p.now()))
+		return p.config.RefusalRetry, nil
+	}
+	p.report(pod, translate.Failed(pod, nil, reason, message, p.config.NodeIP, p.now()))
+	return 0, nil
+}

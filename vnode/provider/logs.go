@@ -1,0 +1,39 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/virtual-kubelet/virtual-kubelet/errdefs"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// Logs streams the log of a container of a Pod of this node until it ends or ctx does. The caller closes it. An error of errdefs' NotFound
+// kind where the node has no such Pod or container, else the cloud's.
+func (p *Provider) Logs(ctx context.Context, namespace, name string, options cci.LogOptions) (io.ReadCloser, error) {
+	pod, err := p.pods.Pods(namespace).Get(name)
+	if err != nil {
+		return nil, errdefs.NotFoundf("pod %s/%s is not on this node", namespace, name)
+	}
+	if !hasContainer(pod, options.Container) {
+		return nil, errdefs.NotFoundf("pod %s/%s has no container %q", namespace, name, options.Container)
+	}
+	stream, err := p.cloud.PodLog(ctx, p.namespace, translate.CloudName(translate.KeyOf(pod)), options)
+	if cci.IsNotFound(err) {
+		return nil, errdefs.NotFoundf("pod %s/%s has no cloud pod", namespace, name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("getting the log of pod %s/%s: %w", namespace, name, err)
+	}
+	return stream, nil
+}
+
+func hasContainer(pod *corev1.Pod, name string) bool {
+	named := func(c corev1.Container) bool { return c.Name == name }
+	return slices.ContainsFunc(pod.Spec.InitContainers, named) || slices.ContainsFunc(pod.Spec.Containers, named)
+}

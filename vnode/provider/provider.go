@@ -1,0 +1,290 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/inventory"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// Config is what a Provider needs. All fields must be given unless their comment says otherwise.
+type Config struct {
+	// Inventory is how the cloud is reached and followed. Its Changed is set by the Provider.
+	Inventory inventory.Config
+	// Translator makes cloud Pods. Its owner must be the inventory's.
+	Translator *translate.Translator
+	// Policy is the last line of defence against Pods that the cloud cannot run.
+	Policy *policy.Policy
+	// NodeIP is the address of the node's kubelet port.
+	NodeIP string
+	// NodeDNS is the DNS that the node's annotation asks for, nil where it asks for none. It must not block.
+	NodeDNS func() *corev1.PodDNSConfig
+	// Pods holds the Pods of this node only.
+	Pods cache.SharedIndexInformer
+	// Client asks for a Pod before a cloud Pod is ended as an orphan, and ends Pods whose cloud Pods are gone.
+	Client corev1client.PodsGetter
+	// Recorder gets the events of Pods.
+	Recorder record.EventRecorder
+	// Workers is how many Pods are worked on at once.
+	Workers int
+	// Retry is how long until an error is tried again, the first time and at most.
+	Retry, LongestRetry time.Duration
+	// RefusalRetry is how long until a Pod is tried again that the cloud has refused: its quota may have grown.
+	RefusalRetry time.Duration
+	// Recheck is how often the cloud is asked for a Pod whose end is overdue.
+	Recheck time.Duration
+	// Now is the clock.
+	Now func() time.Time
+	// Observer counts; the zero value counts nothing.
+	Observer Observer
+	Logger   *slog.Logger
+}
+
+// Observer is told what happens, for metrics. Nil functions are not called.
+type Observer struct {
+	// Created is called for each cloud Pod made, with the time since it was first tried.
+	Created func(elapsed time.Duration)
+	// Adopted is called for each cloud Pod that was there already when it was to be made.
+	Adopted func()
+	// Refused is called for each Pod that cannot run in the cloud, with the reason.
+	Refused func(reason string)
+	// Collected is called for each cloud Pod that is ended because its Pod is gone.
+	Collected func()
+	// Lost is called for each cloud Pod that vanished while its Pod was there.
+	Lost func()
+}
+
+// Provider implements virtual-kubelet's PodLifecycleHandler and PodNotifier.
+type Provider struct {
+	config    Config
+	cloud     cci.API
+	namespace string
+	owner     translate.Owner
+	inventory *inventory.Inventory
+	pods      corelisters.PodLister
+	queue     workqueue.TypedDelayingInterface[translate.Key]
+	// failures paces what failed: per Pod, and no bucket for all of them, as the client of the cloud has one.
+	failures workqueue.TypedRateLimiter[translate.Key]
+
+	// notified is closed once virtual-kubelet has said where status goes.
+	notified chan struct{}
+	notify   func(*corev1.Pod)
+
+	mu       sync.Mutex
+	memories map[translate.Key]*memory
+}
+
+// memory is what helps with a Pod and may be lost in a restart.
+type memory struct {
+	// last is the cloud Pod as it was when it was gone: its exit codes.
+	last *cci.Pod
+	// gone tells that the cloud has said so.
+	gone bool
+	// since is when the Pod was first tried.
+	since time.Time
+	// refusal is why the Pod cannot run in the cloud, as it was last told.
+	refusal string
+}
+
+// New checks the configuration and starts nothing.
+func New(config Config) (*Provider, error) {
+	if err := config.validate(); err != nil {
+		return nil, fmt.Errorf("making the provider: %w", err)
+	}
+	p := &Provider{
+		config:    config,
+		cloud:     config.Inventory.API,
+		namespace: config.Inventory.Namespace,
+		owner:     config.Inventory.Owner,
+		pods:      corelisters.NewPodLister(config.Pods.GetIndexer()),
+		queue:     workqueue.NewTypedDelayingQueue[translate.Key](),
+		failures:  workqueue.NewTypedItemExponentialFailureRateLimiter[translate.Key](config.Retry, config.LongestRetry),
+		notified:  make(chan struct{}),
+		memories:  map[translate.Key]*memory{},
+	}
+	config.Inventory.Changed = p.cloudChanged
+	var err error
+	if p.inventory, err = inventory.New(config.Inventory); err != nil {
+		return nil, fmt.Errorf("making the provider: %w", err)
+	}
+	if _, err := config.Pods.AddEventHandler(p.podHandler()); err != nil {
+		return nil, fmt.Errorf("watching the pods of the node: %w", err)
+	}
+	return p, nil
+}
+
+func (c Config) validate() error {
+	var faults []error
+	for _, field := range []struct {
+		name  string
+		given bool
+	}{
+		{"Translator", c.Translator != nil}, {"Policy", c.Policy != nil}, {"NodeDNS", c.NodeDNS != nil}, {"Pods", c.Pods != nil},
+		{"Client", c.Client != nil}, {"Recorder", c.Recorder != nil}, {"Now", c.Now != nil}, {"Logger", c.Logger != nil},
+	} {
+		if !field.given {
+			faults = append(faults, fmt.Errorf("%s: must be given", field.name))
+		}
+	}
+	if c.Workers <= 0 || c.Retry <= 0 || c.LongestRetry < c.Retry || c.RefusalRetry <= 0 || c.Recheck <= 0 {
+		faults = append(faults, fmt.Errorf("workers %d, retry %s to %s, refusal retry %s and recheck %s: must be above zero, the longest retry no shorter than the first",
+			c.Workers, c.Retry, c.LongestRetry, c.RefusalRetry, c.Recheck))
+	}
+	return errors.Join(faults...)
+}
+
+// Run works until ctx ends. It blocks, and returns when no call is under way any more. Nothing is done before the cluster's and the
+// cloud's Pods are both known and virtual-kubelet has called NotifyPods.
+func (p *Provider) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.inventory.Run(ctx) })
+	group.Go(func() error {
+		<-ctx.Done()
+		p.queue.ShutDown()
+		return nil
+	})
+	if p.waitReady(ctx) {
+		for range p.config.Workers {
+			group.Go(func() error {
+				for p.work(ctx) {
+				}
+				return nil
+			})
+		}
+	}
+	return group.Wait()
+}
+
+func (p *Provider) waitReady(ctx context.Context) bool {
+	if !cache.WaitForCacheSync(ctx.Done(), p.config.Pods.HasSynced) {
+		return false
+	}
+	for _, ready := range []<-chan struct{}{p.inventory.Synced(), p.notified} {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-ready:
+		}
+	}
+	return true
+}
+
+// Synced is closed once the cloud Pods are known.
+func (p *Provider) Synced() <-chan struct{} { return p.inventory.Synced() }
+
+// Inventory is the copy of the cloud Pods, for metrics and logs.
+func (p *Provider) Inventory() *inventory.Inventory { return p.inventory }
+
+// work takes one Pod from the queue; false when the queue has ended.
+func (p *Provider) work(ctx context.Context) bool {
+	key, shutdown := p.queue.Get()
+	if shutdown {
+		return false
+	}
+	defer p.queue.Done(key)
+	again, err := p.reconcile(ctx, key)
+	switch {
+	case ctx.Err() != nil: // Whoever starts next sees the rest.
+	case err != nil:
+		p.config.Logger.Warn("a pod will be tried again", "pod", key.Namespace+"/"+key.Name, "uid", key.UID, "tries", p.failures.NumRequeues(key)+1, "err", err)
+		p.queue.AddAfter(key, max(p.failures.When(key), cci.RetryAfter(err)))
+	default:
+		p.failures.Forget(key)
+		if again > 0 {
+			p.queue.AddAfter(key, again)
+		}
+	}
+	return true
+}
+
+// cloudChanged hears of every change in the cloud.
+func (p *Provider) cloudChanged(key translate.Key, pod *cci.Pod, state inventory.State) {
+	p.mu.Lock()
+	switch m := p.memories[key]; {
+	case state == inventory.Gone:
+		p.rememberLocked(key).last = pod
+		p.rememberLocked(key).gone = true
+	case state == inventory.Missing:
+		p.rememberLocked(key).last = pod
+	case m != nil:
+		m.gone = false
+	}
+	p.mu.Unlock()
+	p.queue.Add(key)
+}
+
+// remember returns what is remembered of a Pod.
+func (p *Provider) remember(key translate.Key) memory {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m := p.memories[key]; m != nil {
+		return *m
+	}
+	return memory{}
+}
+
+func (p *Provider) rememberLocked(key translate.Key) *memory {
+	m := p.memories[key]
+	if m == nil {
+		m = &memory{}
+		p.memories[key] = m
+	}
+	return m
+}
+
+// firstTry notes when a Pod was first tried, and returns it.
+func (p *Provider) firstTry(key translate.Key) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.rememberLocked(key)
+	if m.since.IsZero() {
+		m.since = p.config.Now()
+	}
+	return m.since
+}
+
+// noteRefusal remembers why a Pod cannot run in the cloud, and tells whether that is news.
+func (p *Provider) noteRefusal(pod *corev1.Pod, reason string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.rememberLocked(translate.KeyOf(pod))
+	news := m.refusal != reason && pod.Status.Reason != reason
+	m.refusal = reason
+	return news
+}
+
+// noteGone remembers what a get or a delete has proven.
+func (p *Provider) noteGone(key translate.Key, last *cci.Pod) {
+	p.inventory.Drop(key, last)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.rememberLocked(key)
+	if m.last == nil || m.last.UID != last.UID {
+		m.last = last
+	}
+	m.gone = true
+}
+
+func (p *Provider) forget(key translate.Key) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.memories, key)
+}
+
+func (p *Provider) now() metav1.Time { return metav1.NewTime(p.config.Now()) }

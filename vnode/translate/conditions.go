@@ -1,0 +1,145 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Reasons of conditions. They are the kubelet's words.
+const (
+	reasonNotReady     = "ContainersNotReady"
+	reasonNotInit      = "ContainersNotInitialized"
+	reasonPodCompleted = "PodCompleted"
+	reasonPodFailed    = "PodFailed"
+	reasonGatesNotSet  = "ReadinessGatesNotReady"
+)
+
+// conditions are those of the kubelet, computed from the containers; all others of the Pod are kept as they are.
+func conditions(pod *corev1.Pod, status *corev1.PodStatus, now metav1.Time) []corev1.PodCondition {
+	list := append([]corev1.PodCondition(nil), pod.Status.Conditions...)
+	list = setCondition(list, initialized(pod, status), now)
+	containers := containersReady(status)
+	list = setCondition(list, containers, now)
+	return setCondition(list, ready(pod, list, containers), now)
+}
+
+func initialized(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodCondition {
+	condition := corev1.PodCondition{Type: corev1.PodInitialized, Status: corev1.ConditionTrue}
+	if status.Phase == corev1.PodSucceeded {
+		condition.Reason = reasonPodCompleted
+		return condition
+	}
+	var missing []string
+	for _, s := range status.InitContainerStatuses {
+		done := s.State.Terminated != nil && s.State.Terminated.ExitCode == 0
+		if isSidecar(pod.Spec.InitContainers, s.Name) {
+			done = s.Started != nil && *s.Started
+		}
+		if !done {
+			missing = append(missing, s.Name)
+		}
+	}
+	if len(missing) > 0 && !anyStarted(status.ContainerStatuses) {
+		condition.Status, condition.Reason = corev1.ConditionFalse, reasonNotInit
+		condition.Message = fmt.Sprintf("containers with incomplete status: %v", missing)
+	}
+	return condition
+}
+
+// anyStarted tells that init containers are over, whatever is known of them.
+func anyStarted(statuses []corev1.ContainerStatus) bool {
+	for _, s := range statuses {
+		if s.State.Running != nil || s.State.Terminated != nil || s.RestartCount > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func containersReady(status *corev1.PodStatus) corev1.PodCondition {
+	condition := corev1.PodCondition{Type: corev1.ContainersReady, Status: corev1.ConditionTrue}
+	var unready []string
+	for _, s := range status.ContainerStatuses {
+		if !s.Ready {
+			unready = append(unready, s.Name)
+		}
+	}
+	switch {
+	case status.Phase == corev1.PodSucceeded:
+		condition.Status, condition.Reason = corev1.ConditionFalse, reasonPodCompleted
+	case status.Phase == corev1.PodFailed:
+		condition.Status, condition.Reason = corev1.ConditionFalse, reasonPodFailed
+	case len(unready) > 0:
+		condition.Status, condition.Reason = corev1.ConditionFalse, reasonNotReady
+		condition.Message = fmt.Sprintf("containers with unready status: %v", unready)
+	}
+	return condition
+}
+
+// ready needs the Pod's readiness gates too: others set them, here, not in the cloud.
+func ready(pod *corev1.Pod, list []corev1.PodCondition, containers corev1.PodCondition) corev1.PodCondition {
+	condition := containers
+	condition.Type = corev1.PodReady
+	if condition.Status != corev1.ConditionTrue {
+		return condition
+	}
+	var unset []corev1.PodConditionType
+	for _, gate := range pod.Spec.ReadinessGates {
+		if found := findCondition(list, gate.ConditionType); found == nil || found.Status != corev1.ConditionTrue {
+			unset = append(unset, gate.ConditionType)
+		}
+	}
+	if len(unset) > 0 {
+		condition.Status, condition.Reason = corev1.ConditionFalse, reasonGatesNotSet
+		condition.Message = fmt.Sprintf("readiness gates that are not true: %v", unset)
+	}
+	return condition
+}
+
+func findCondition(list []corev1.PodCondition, kind corev1.PodConditionType) *corev1.PodCondition {
+	for i := range list {
+		if list[i].Type == kind {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// setCondition replaces or adds a condition; the time of the transition moves only with the status.
+func setCondition(list []corev1.PodCondition, condition corev1.PodCondition, now metav1.Time) []corev1.PodCondition {
+	old := findCondition(list, condition.Type)
+	if old == nil {
+		condition.LastTransitionTime = now
+		return append(list, condition)
+	}
+	condition.LastProbeTime, condition.LastTransitionTime = old.LastProbeTime, old.LastTransitionTime
+	if old.Status != condition.Status {
+		condition.LastTransitionTime = now
+	}
+	condition.ObservedGeneration = old.ObservedGeneration
+	*old = condition
+	return list
+}
+
+// owned are the conditions that a virtual node writes. All others belong to those who wrote them.
+var owned = []corev1.PodConditionType{corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady}
+
+// MergeConditions takes the virtual node's conditions from wanted and all others from current, which may have changed since wanted was
+// made.
+func MergeConditions(current, wanted []corev1.PodCondition) []corev1.PodCondition {
+	var merged []corev1.PodCondition
+	for _, c := range current {
+		if !slices.Contains(owned, c.Type) {
+			merged = append(merged, c)
+		}
+	}
+	for _, c := range wanted {
+		if slices.Contains(owned, c.Type) {
+			merged = append(merged, c)
+		}
+	}
+	return merged
+}

@@ -1,0 +1,106 @@
+package translate
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/vnode/cci"
+)
+
+// container copies what CCI knows, field by field.
+func (b *builder) container(c *corev1.Container) cci.Container {
+	return cci.Container{
+		Name:                     c.Name,
+		Image:                    c.Image,
+		ImagePullPolicy:          c.ImagePullPolicy,
+		Command:                  c.Command,
+		Args:                     c.Args,
+		WorkingDir:               c.WorkingDir,
+		Env:                      b.env(c),
+		Ports:                    b.ports(c),
+		Resources:                b.resources(c),
+		VolumeMounts:             b.mounts(c),
+		Lifecycle:                b.lifecycle(c),
+		LivenessProbe:            b.probe(c, "livenessProbe", c.LivenessProbe),
+		ReadinessProbe:           b.probe(c, "readinessProbe", c.ReadinessProbe),
+		StartupProbe:             b.probe(c, "startupProbe", c.StartupProbe),
+		RestartPolicy:            c.RestartPolicy,
+		SecurityContext:          b.security(c),
+		Stdin:                    c.Stdin,
+		StdinOnce:                c.StdinOnce,
+		TTY:                      c.TTY,
+		TerminationMessagePath:   c.TerminationMessagePath,
+		TerminationMessagePolicy: c.TerminationMessagePolicy,
+	}
+}
+
+func (b *builder) ports(c *corev1.Container) []cci.ContainerPort {
+	var ports []cci.ContainerPort
+	for _, p := range c.Ports {
+		if p.HostPort != 0 {
+			b.warn("hostPort %d of container %s is left out: there is no host", p.HostPort, c.Name)
+		}
+		ports = append(ports, cci.ContainerPort{Name: p.Name, ContainerPort: p.ContainerPort, Protocol: p.Protocol})
+	}
+	return ports
+}
+
+func (b *builder) mounts(c *corev1.Container) []cci.VolumeMount {
+	var mounts []cci.VolumeMount
+	for _, m := range c.VolumeMounts {
+		if b.dropped[m.Name] {
+			continue
+		}
+		if m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone {
+			b.warn("mountPropagation of volume %s in container %s is left out: there is no host", m.Name, c.Name)
+		}
+		mounts = append(mounts, cci.VolumeMount{
+			Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly, SubPath: m.SubPath, SubPathExpr: m.SubPathExpr,
+		})
+	}
+	return mounts
+}
+
+func (b *builder) lifecycle(c *corev1.Container) *cci.Lifecycle {
+	if c.Lifecycle == nil {
+		return nil
+	}
+	if c.Lifecycle.StopSignal != nil {
+		b.warn("lifecycle.stopSignal of container %s is left out: the cloud does not know it", c.Name)
+	}
+	hooks := cci.Lifecycle{
+		PostStart: b.handler(c, "postStart", c.Lifecycle.PostStart),
+		PreStop:   b.handler(c, "preStop", c.Lifecycle.PreStop),
+	}
+	if hooks == (cci.Lifecycle{}) {
+		return nil
+	}
+	return &hooks
+}
+
+func (b *builder) handler(c *corev1.Container, name string, h *corev1.LifecycleHandler) *cci.Handler {
+	switch {
+	case h == nil:
+		return nil
+	case h.Exec == nil && h.HTTPGet == nil:
+		b.warn("the %s hook of container %s is left out: the cloud knows exec and httpGet", name, c.Name)
+		return nil
+	}
+	return &cci.Handler{Exec: h.Exec, HTTPGet: h.HTTPGet}
+}
+
+func (b *builder) probe(c *corev1.Container, name string, p *corev1.Probe) *cci.Probe {
+	switch {
+	case p == nil:
+		return nil
+	case p.Exec == nil && p.HTTPGet == nil && p.TCPSocket == nil:
+		b.refuse("container %s has a %s that the cloud does not know: it knows exec, httpGet and tcpSocket", c.Name, name)
+		return nil
+	case p.TerminationGracePeriodSeconds != nil:
+		b.warn("terminationGracePeriodSeconds of the %s of container %s is left out: the Pod's holds", name, c.Name)
+	}
+	return &cci.Probe{
+		Exec: p.Exec, HTTPGet: p.HTTPGet, TCPSocket: p.TCPSocket,
+		InitialDelaySeconds: p.InitialDelaySeconds, TimeoutSeconds: p.TimeoutSeconds, PeriodSeconds: p.PeriodSeconds,
+		SuccessThreshold: p.SuccessThreshold, FailureThreshold: p.FailureThreshold,
+	}
+}

@@ -1,0 +1,125 @@
+package translate
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// What Kubernetes allows in a dnsConfig.
+const (
+	mostNameservers = 3
+	mostSearches    = 32
+)
+
+// dns is the policy and configuration of the cloud Pod: CCI knows Default and None only, so the DNS of the cluster is written out.
+func (b *builder) dns(nodeDNS *corev1.PodDNSConfig) (corev1.DNSPolicy, *corev1.PodDNSConfig) {
+	if nodeDNS != nil {
+		return corev1.DNSNone, nodeDNS.DeepCopy()
+	}
+	switch b.spec.DNSPolicy {
+	case corev1.DNSNone, corev1.DNSDefault:
+		return b.spec.DNSPolicy, b.spec.DNSConfig
+	}
+	servers := b.translator.config.ClusterDNS
+	if len(servers) == 0 {
+		return corev1.DNSDefault, b.spec.DNSConfig
+	}
+	return corev1.DNSNone, b.merge(&corev1.PodDNSConfig{
+		Nameservers: servers,
+		Searches:    b.clusterSearches(),
+		Options:     []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("5")}},
+	}, b.spec.DNSConfig)
+}
+
+func (b *builder) clusterSearches() []string {
+	domain := b.translator.config.ClusterDomain
+	if domain == "" {
+		return nil
+	}
+	return []string{b.pod.Namespace + ".svc." + domain, "svc." + domain, domain}
+}
+
+// merge adds the Pod's own dnsConfig as the kubelet does: servers and searches after the cluster's, options over them.
+func (b *builder) merge(base, own *corev1.PodDNSConfig) *corev1.PodDNSConfig {
+	merged := base.DeepCopy()
+	if own != nil {
+		merged.Nameservers = union(merged.Nameservers, own.Nameservers)
+		merged.Searches = union(merged.Searches, own.Searches)
+		for _, option := range own.Options {
+			merged.Options = slices.DeleteFunc(merged.Options, func(o corev1.PodDNSConfigOption) bool { return o.Name == option.Name })
+			merged.Options = append(merged.Options, option)
+		}
+	}
+	if len(merged.Nameservers) > mostNameservers {
+		b.warn("name servers after the third are left out: %s", strings.Join(merged.Nameservers[mostNameservers:], ", "))
+		merged.Nameservers = merged.Nameservers[:mostNameservers]
+	}
+	if len(merged.Searches) > mostSearches {
+		b.warn("search domains after number %d are left out", mostSearches)
+		merged.Searches = merged.Searches[:mostSearches]
+	}
+	return merged
+}
+
+func union(first, second []string) []string {
+	all := slices.Clone(first)
+	for _, s := range second {
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// ParseResolvConf reads the text of a resolv.conf, such as that of the node annotation policy.ResolvConfAnnotation. All faults are
+// reported at once; unknown lines are faults, as they would change nothing.
+func ParseResolvConf(text string) (*corev1.PodDNSConfig, error) {
+	config := &corev1.PodDNSConfig{}
+	var faults []error
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		fields := strings.Fields(line)
+		if len(fields) == 0 || strings.HasPrefix(fields[0], ";") {
+			continue
+		}
+		if err := readResolvLine(config, fields[0], fields[1:]); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if len(config.Nameservers) == 0 || len(config.Nameservers) > mostNameservers {
+		faults = append(faults, fmt.Errorf("%d lines \"nameserver ADDRESS\": there must be one to %d", len(config.Nameservers), mostNameservers))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, fmt.Errorf("reading the resolv.conf: %w", err)
+	}
+	return config, nil
+}
+
+func readResolvLine(config *corev1.PodDNSConfig, keyword string, values []string) error {
+	switch keyword {
+	case "nameserver":
+		if len(values) != 1 || net.ParseIP(values[0]) == nil {
+			return fmt.Errorf("nameserver: invalid value %q: must be one IP address", strings.Join(values, " "))
+		}
+		config.Nameservers = append(config.Nameservers, values[0])
+	case "search", "domain":
+		config.Searches = values
+	case "options":
+		for _, option := range values {
+			name, value, has := strings.Cut(option, ":")
+			o := corev1.PodDNSConfigOption{Name: name}
+			if has {
+				o.Value = &value
+			}
+			config.Options = append(config.Options, o)
+		}
+	default:
+		return fmt.Errorf("invalid line %q: must be nameserver, search or options", keyword)
+	}
+	return nil
+}

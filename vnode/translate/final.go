@@ -1,0 +1,118 @@
+package translate
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/vnode/cci"
+)
+
+// ReasonStatusUnknown: the container ended out of sight. It is the kubelet's word.
+const ReasonStatusUnknown = "ContainerStatusUnknown"
+
+// exitUnknown is the exit code of a container that ended out of sight: the kubelet's, that of SIGKILL.
+const exitUnknown = 137
+
+// IsTerminal tells whether a Pod has ended for good.
+func IsTerminal(phase corev1.PodPhase) bool {
+	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
+}
+
+// Final is the status of a Pod that is being deleted and whose cloud Pod is gone: every container that ran has ended. last is the cloud Pod
+// as it was last seen, nil where there never was one. Exit codes that were seen are kept.
+func Final(pod *corev1.Pod, last *cci.Pod, nodeIP string, now metav1.Time) corev1.PodStatus {
+	status := *pod.Status.DeepCopy()
+	if last != nil && !IsTerminal(status.Phase) {
+		status = Status(pod, last, nodeIP, now)
+	}
+	failed := end(status.InitContainerStatuses, pod.Spec.InitContainers, now)
+	failed = end(status.ContainerStatuses, nil, now) || failed
+	if !IsTerminal(status.Phase) {
+		status.Phase = corev1.PodSucceeded
+		if failed || len(status.ContainerStatuses) == 0 {
+			status.Phase = corev1.PodFailed
+		}
+	}
+	status.ObservedGeneration = pod.Generation
+	status.Conditions = conditions(pod, &status, now)
+	return status
+}
+
+// end marks what still ran as ended out of sight and tells whether any container failed, or never came to run.
+func end(statuses []corev1.ContainerStatus, sidecars []corev1.Container, now metav1.Time) (failed bool) {
+	for i := range statuses {
+		s := &statuses[i]
+		s.Ready, s.Started = false, new(false)
+		if s.State.Terminated == nil && (s.State.Running != nil || s.LastTerminationState.Terminated != nil) {
+			s.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+				ExitCode: exitUnknown, Reason: ReasonStatusUnknown, FinishedAt: now, ContainerID: s.ContainerID, StartedAt: startOf(s.State),
+				Message: "the container ended out of sight: the cloud Pod was gone before its exit code was seen",
+			}}
+		}
+		ended := s.State.Terminated
+		if !isSidecar(sidecars, s.Name) && (ended == nil || ended.ExitCode != 0) {
+			failed = true
+		}
+	}
+	return failed
+}
+
+func startOf(state corev1.ContainerState) metav1.Time {
+	if state.Running == nil {
+		return metav1.Time{}
+	}
+	return state.Running.StartedAt
+}
+
+// isSidecar tells init containers whose exit code does not count.
+func isSidecar(containers []corev1.Container, name string) bool {
+	for i := range containers {
+		policy := containers[i].RestartPolicy
+		if containers[i].Name == name {
+			return policy != nil && *policy == corev1.ContainerRestartPolicyAlways
+		}
+	}
+	return false
+}
+
+// IsFinal tells whether the status already says that everything has ended: whoever watches the Pod has been told.
+func IsFinal(status *corev1.PodStatus) bool {
+	if !IsTerminal(status.Phase) {
+		return false
+	}
+	for _, s := range status.ContainerStatuses {
+		if s.State.Running != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Waiting is the status of a Pod that has no cloud Pod yet: reason and message say what stands against it.
+func Waiting(pod *corev1.Pod, reason, message, nodeIP string, now metav1.Time) corev1.PodStatus {
+	status := *pod.Status.DeepCopy()
+	status.ObservedGeneration = pod.Generation
+	status.Phase, status.Reason, status.Message = corev1.PodPending, reason, message
+	status.HostIP, status.HostIPs = nodeIP, []corev1.HostIP{{IP: nodeIP}}
+	status.InitContainerStatuses = waitingStatuses(pod.Spec.InitContainers, reason, message)
+	status.ContainerStatuses = waitingStatuses(pod.Spec.Containers, reason, message)
+	status.Conditions = conditions(pod, &status, now)
+	return status
+}
+
+func waitingStatuses(containers []corev1.Container, reason, message string) []corev1.ContainerStatus {
+	statuses := containerStatuses(containers, nil, reason)
+	for i := range statuses {
+		statuses[i].State.Waiting.Message = message
+	}
+	return statuses
+}
+
+// Failed is the status of a Pod that ends without, or has lost, its cloud Pod. last is the cloud Pod as it was last seen, nil where there
+// never was one.
+func Failed(pod *corev1.Pod, last *cci.Pod, reason, message, nodeIP string, now metav1.Time) corev1.PodStatus {
+	status := Final(pod, last, nodeIP, now)
+	status.Phase, status.Reason, status.Message = corev1.PodFailed, reason, message
+	status.Conditions = conditions(pod, &status, now)
+	return status
+}

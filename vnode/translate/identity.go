@@ -1,0 +1,77 @@
+package translate
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-k8s/spillway/vnode/cci"
+)
+
+// Annotations of a cloud Pod that say which Pod of which cluster it is. They, and not its name or its labels, are its identity.
+const (
+	ClusterAnnotation   = "spillway.io/cluster-id"
+	NodeAnnotation      = "spillway.io/node"
+	NamespaceAnnotation = "spillway.io/pod-namespace"
+	NameAnnotation      = "spillway.io/pod-name"
+	UIDAnnotation       = "spillway.io/pod-uid"
+)
+
+// Labels of a cloud Pod.
+const (
+	// ClusterLabel is the cluster id, for people and for cleaning up after a cluster.
+	ClusterLabel = "spillway.io/cluster-id"
+	// OwnerLabel selects the cloud Pods of one virtual node: see Owner.Selector.
+	OwnerLabel = "spillway.io/owner"
+)
+
+// Owner is a virtual node of a cluster: it owns the cloud Pods that it made.
+type Owner struct {
+	ClusterID string
+	Node      string
+}
+
+// Selector is the label selector of the owner's cloud Pods. Whoever lists with it must check Owns nevertheless: a service that
+// ignores the selector must not make us delete other people's Pods.
+func (o Owner) Selector() string { return OwnerLabel + "=" + o.hash() }
+
+// hash is a label's value: node names may be too long for one.
+func (o Owner) hash() string { return hash(o.ClusterID, o.Node) }
+
+// Key is one Pod of the cluster for as long as it exists. A Pod that is made again under its old name has another Key.
+type Key struct {
+	Namespace string
+	Name      string
+	UID       types.UID
+}
+
+// String is for logs.
+func (k Key) String() string { return k.Namespace + "/" + k.Name + "/" + string(k.UID) }
+
+// Owns tells whether a cloud Pod is one of the owner's, and which Pod it stands for.
+func (o Owner) Owns(pod *cci.Pod) (Key, bool) {
+	a := pod.Annotations
+	key := Key{a[NamespaceAnnotation], a[NameAnnotation], types.UID(a[UIDAnnotation])}
+	known := key.Namespace != "" && key.Name != "" && key.UID != ""
+	return key, known && a[ClusterAnnotation] == o.ClusterID && a[NodeAnnotation] == o.Node
+}
+
+// longestName is what a DNS label may have: the strictest rule that a Pod's name may meet on its way.
+const longestName = 63
+
+// CloudName is the name of the cloud Pod of a Pod, always the same one: that is why a Pod is never made twice. It begins with the
+// words that people search for and ends with a hash of all that tells Pods apart.
+func CloudName(key Key) string {
+	suffix := "-" + hash(key.Namespace, key.Name, string(key.UID))
+	words := strings.ReplaceAll(key.Namespace+"-"+key.Name, ".", "-")
+	words = words[:min(len(words), longestName-len(suffix))]
+	return strings.TrimRight(words, "-") + suffix
+}
+
+// hash is 16 characters of all parts; a separator that no part can hold keeps a-b/c and a/b-c apart.
+func hash(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:8])
+}

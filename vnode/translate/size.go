@@ -1,0 +1,60 @@
+package translate
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+)
+
+// sized are the resources that make a cloud Pod's size. Everything else is a node's.
+var sized = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
+
+// chooseSize is the smallest that holds the Pod, or the configured one for a Pod that asks for nothing.
+func (b *builder) chooseSize() policy.Flavor {
+	need := policy.Need(b.spec)
+	if _, asked := b.pod.Annotations[policy.FlavorAnnotation]; !asked && need.Cpu().IsZero() && need.Memory().IsZero() {
+		return b.translator.defaultSize
+	}
+	size, err := policy.FlavorFor(b.pod.Annotations, b.spec)
+	if err != nil {
+		b.refuse("%v", err)
+	}
+	return size
+}
+
+// resources gives a container its limit, or else its request, as both: CCI has been seen to refuse requests that differ from
+// limits, and bills the Pod's size anyway.
+func (b *builder) resources(c *corev1.Container) cci.Resources {
+	b.checkResources(c)
+	list := corev1.ResourceList{}
+	for _, name := range sized {
+		if quantity, ok := c.Resources.Limits[name]; ok {
+			list[name] = quantity
+		} else if quantity, ok := c.Resources.Requests[name]; ok {
+			list[name] = quantity
+		}
+	}
+	if len(list) == 0 {
+		return cci.Resources{}
+	}
+	return cci.Resources{Limits: list, Requests: list}
+}
+
+// checkResources refuses devices: without its GPU a Pod would run and be wrong.
+func (b *builder) checkResources(c *corev1.Container) {
+	for name, quantity := range c.Resources.Requests {
+		switch {
+		case name == corev1.ResourceCPU, name == corev1.ResourceMemory, name == policy.PlacementResource, quantity.IsZero():
+		case name == corev1.ResourceEphemeralStorage:
+			if quantity.CmpInt64(freeStorage) > 0 {
+				b.warn("container %s requests %s of ephemeral storage: the cloud gives every Pod 30Gi", c.Name, quantity.String())
+			}
+		default:
+			b.refuse("container %s requests %s, which the cloud does not have", c.Name, name)
+		}
+	}
+}
+
+// freeStorage is the disk of every cloud Pod. Source: CCI manual, "Ephemeral storage".
+const freeStorage = int64(30) << 30

@@ -1,0 +1,242 @@
+package translate
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+)
+
+// ReasonUnsupported: the Pod has something that cannot be carried to the cloud.
+const ReasonUnsupported policy.Reason = "UnsupportedPod"
+
+// appliedAnnotation is kubectl's copy of the whole manifest: large, and nothing to the cloud.
+const appliedAnnotation = "kubectl.kubernetes.io/last-applied-configuration"
+
+// Config is what holds for all Pods of a virtual node.
+type Config struct {
+	// Owner is written onto every cloud Pod.
+	Owner Owner
+	// NodeIP is what containers get as the address of their host.
+	NodeIP string
+	// DefaultSize is what a Pod gets that asks for nothing, such as "0.50_1.0": CCI refuses a Pod without a size.
+	DefaultSize string
+	// ClusterDNS are the name servers of the cluster, reachable from the cloud's subnets; empty leaves Pods with the DNS of the
+	// cloud, which does not know the cluster's Services.
+	ClusterDNS []string
+	// ClusterDomain is the domain of the cluster's Services.
+	ClusterDomain string
+	// TimeZone, such as Asia/Shanghai, is what a container that mounts /etc/localtime gets as TZ; empty leaves UTC.
+	TimeZone string
+	// PullSecret is the secret of the cloud namespace that images are pulled with. CCI keeps one of the name imagepull-secret
+	// itself, for its own registry.
+	PullSecret string
+}
+
+// Validate reports every fault at once.
+func (c Config) Validate() error {
+	var faults []error
+	if _, err := sizeOf(c.DefaultSize); err != nil {
+		faults = append(faults, fmt.Errorf("default size: %w", err))
+	}
+	for _, server := range c.ClusterDNS {
+		if net.ParseIP(server) == nil {
+			faults = append(faults, fmt.Errorf("cluster dns: invalid value %q: must be an IP address", server))
+		}
+	}
+	if c.ClusterDomain != "" && len(validation.IsDNS1123Subdomain(c.ClusterDomain)) > 0 {
+		faults = append(faults, fmt.Errorf("cluster domain: invalid value %q: must be a domain, such as cluster.local", c.ClusterDomain))
+	}
+	if c.TimeZone != "" {
+		if _, err := time.LoadLocation(c.TimeZone); err != nil {
+			faults = append(faults, fmt.Errorf("time zone: invalid value %q: must be a name such as Asia/Shanghai", c.TimeZone))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func sizeOf(text string) (policy.Flavor, error) {
+	return policy.FlavorFor(map[string]string{policy.FlavorAnnotation: text}, &corev1.PodSpec{})
+}
+
+// Translator translates by one Config. Its methods may be called by many goroutines at once.
+type Translator struct {
+	config      Config
+	defaultSize policy.Flavor
+}
+
+// New checks the configuration.
+func New(config Config) (*Translator, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("checking the configuration of the translation: %w", err)
+	}
+	size, err := sizeOf(config.DefaultSize)
+	if err != nil {
+		return nil, fmt.Errorf("reading the default size: %w", err)
+	}
+	return &Translator{config: config, defaultSize: size}, nil
+}
+
+// Result is a translated Pod.
+type Result struct {
+	Pod *cci.Pod
+	// Size is what will be billed.
+	Size policy.Flavor
+	// Warnings say what was left out or changed that a user may miss, each as a sentence.
+	Warnings []string
+}
+
+// Refused is the error of a Pod that cannot be carried to the cloud, with all that stands against it.
+type Refused struct {
+	Reason   policy.Reason
+	Messages []string
+}
+
+// Error joins the messages.
+func (r *Refused) Error() string { return strings.Join(r.Messages, "; ") }
+
+// KeyOf is the Key of a Pod of the cluster.
+func KeyOf(pod *corev1.Pod) Key { return Key{pod.Namespace, pod.Name, pod.UID} }
+
+// Pod translates. nodeDNS replaces the DNS of every Pod where it is not nil. The Pod is not changed; the same Pod gives the same result.
+// The error is a *Refused.
+func (t *Translator) Pod(pod *corev1.Pod, nodeDNS *corev1.PodDNSConfig) (Result, error) {
+	spec, err := policy.ReplaceHostPaths(pod)
+	if err != nil {
+		return Result{}, &Refused{policy.ReasonHostPath, []string{err.Error()}}
+	}
+	b := &builder{translator: t, pod: pod, spec: spec, dropped: map[string]bool{}}
+	b.size = b.chooseSize()
+	cloud := &cci.Pod{ObjectMeta: t.meta(pod, b.size), Spec: b.podSpec(nodeDNS)}
+	if len(b.refusals) > 0 {
+		return Result{}, &Refused{ReasonUnsupported, b.refusals}
+	}
+	return Result{Pod: cloud, Size: b.size, Warnings: b.warnings}, nil
+}
+
+// meta names and marks the cloud Pod. Labels and annotations come along: the cloud shows them, some tell it what to do (instance
+// type, EIP), and the downward API reads them there.
+func (t *Translator) meta(pod *corev1.Pod, size policy.Flavor) metav1.ObjectMeta {
+	labels := maps.Clone(pod.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[ClusterLabel] = t.config.Owner.ClusterID
+	labels[OwnerLabel] = t.config.Owner.hash()
+	annotations := maps.Clone(pod.Annotations)
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	delete(annotations, appliedAnnotation)
+	annotations[policy.FlavorAnnotation] = size.String()
+	annotations[ClusterAnnotation] = t.config.Owner.ClusterID
+	annotations[NodeAnnotation] = t.config.Owner.Node
+	annotations[NamespaceAnnotation] = pod.Namespace
+	annotations[NameAnnotation] = pod.Name
+	annotations[UIDAnnotation] = string(pod.UID)
+	return metav1.ObjectMeta{Name: CloudName(KeyOf(pod)), Labels: labels, Annotations: annotations}
+}
+
+// builder carries what the parts of one translation share.
+type builder struct {
+	translator *Translator
+	pod        *corev1.Pod
+	// spec is the Pod's with hostPath volumes replaced. It is not changed.
+	spec *corev1.PodSpec
+	size policy.Flavor
+	// dropped are the volumes that are left out, and all mounts of them.
+	dropped map[string]bool
+	// localtime are volumes that stand for the node's time zone.
+	localtime map[string]bool
+
+	warnings []string
+	refusals []string
+}
+
+func (b *builder) warn(format string, args ...any) {
+	b.warnings = append(b.warnings, fmt.Sprintf(format, args...))
+}
+
+func (b *builder) refuse(format string, args ...any) {
+	b.refusals = append(b.refusals, fmt.Sprintf(format, args...))
+}
+
+// podSpec copies what CCI knows, field by field.
+func (b *builder) podSpec(nodeDNS *corev1.PodDNSConfig) cci.PodSpec {
+	b.warnAboutSpec()
+	spec := cci.PodSpec{
+		ActiveDeadlineSeconds:         b.spec.ActiveDeadlineSeconds,
+		HostAliases:                   b.spec.HostAliases,
+		Hostname:                      b.hostname(),
+		ImagePullSecrets:              b.pullSecrets(),
+		RestartPolicy:                 b.spec.RestartPolicy,
+		SecurityContext:               b.podSecurity(),
+		SetHostnameAsFQDN:             b.spec.SetHostnameAsFQDN,
+		ShareProcessNamespace:         b.spec.ShareProcessNamespace,
+		TerminationGracePeriodSeconds: b.spec.TerminationGracePeriodSeconds,
+		Volumes:                       b.volumes(), // Before the containers: they leave out mounts of dropped volumes.
+	}
+	spec.DNSPolicy, spec.DNSConfig = b.dns(nodeDNS)
+	for i := range b.spec.InitContainers {
+		spec.InitContainers = append(spec.InitContainers, b.container(&b.spec.InitContainers[i]))
+	}
+	for i := range b.spec.Containers {
+		spec.Containers = append(spec.Containers, b.container(&b.spec.Containers[i]))
+	}
+	return spec
+}
+
+// warnAboutSpec names what CCI's Pod has no field for and a user may miss.
+func (b *builder) warnAboutSpec() {
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{
+		{"subdomain", b.spec.Subdomain != ""},
+		{"runtimeClassName", b.spec.RuntimeClassName != nil},
+		{"hostUsers", b.spec.HostUsers != nil && !*b.spec.HostUsers},
+	} {
+		if field.set {
+			b.warn("%s is left out: the cloud does not know it", field.name)
+		}
+	}
+	if name := b.spec.ServiceAccountName; name != "" && name != "default" {
+		b.warn("the token of service account %s is not mounted in the cloud", name)
+	}
+	if b.spec.Resources != nil && b.pod.Annotations[policy.FlavorAnnotation] == "" {
+		b.refuse("spec.resources is unknown in the cloud: give the containers their resources, or annotate the Pod with %s, such as \"2.00_4.0\"", policy.FlavorAnnotation)
+	}
+}
+
+// hostname keeps the name that the Pod has on a local node; the cloud Pod's own name is another one.
+func (b *builder) hostname() string {
+	if b.spec.Hostname != "" {
+		return b.spec.Hostname
+	}
+	name := strings.TrimRight(b.pod.Name[:min(len(b.pod.Name), longestName)], "-.")
+	if len(validation.IsDNS1123Label(name)) > 0 {
+		return ""
+	}
+	return name
+}
+
+func (b *builder) pullSecrets() []corev1.LocalObjectReference {
+	for _, secret := range b.spec.ImagePullSecrets {
+		if secret.Name != b.translator.config.PullSecret {
+			b.warn("image pull secret %s is left out: the cloud pulls with its own", secret.Name)
+		}
+	}
+	if b.translator.config.PullSecret == "" {
+		return nil
+	}
+	return []corev1.LocalObjectReference{{Name: b.translator.config.PullSecret}}
+}
