@@ -3,13 +3,13 @@
 package logging
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 
 	"github.com/go-logr/logr"
 	vklog "github.com/virtual-kubelet/virtual-kubelet/log"
-	vkslog "github.com/virtual-kubelet/virtual-kubelet/log/slog"
 	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
@@ -25,7 +25,7 @@ type Config struct {
 // Default returns the default configuration.
 func Default() Config { return Config{Level: "info", Format: "text"} }
 
-// Validate reports what is wrong with the configuration.
+// Validate reports every fault at once.
 func (c Config) Validate() error {
 	_, err := c.handler(io.Discard)
 	return err
@@ -42,21 +42,25 @@ func SetUp(c Config, w io.Writer) (*slog.Logger, error) {
 	slog.SetDefault(logger)
 	klog.SetSlogLogger(logger)
 	ctrllog.SetLogger(logr.FromSlogHandler(handler))
-	vklog.L = vkslog.FromSlog(logger)
+	vklog.L = kubeletLogger{logger}
 	return logger, nil
 }
 
 func (c Config) handler(w io.Writer) (slog.Handler, error) {
 	var level slog.Level
+	var faults []error
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-		return nil, fmt.Errorf("logging.level: invalid value %q: must be debug, info, warn or error", c.Level)
+		faults = append(faults, fmt.Errorf("logging.level: invalid value %q: must be debug, info, warn or error", c.Level))
 	}
 	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler
 	switch c.Format {
 	case "text":
-		return slog.NewTextHandler(w, options), nil
+		handler = slog.NewTextHandler(w, options)
 	case "json":
-		return slog.NewJSONHandler(w, options), nil
+		handler = slog.NewJSONHandler(w, options)
+	default:
+		faults = append(faults, fmt.Errorf("logging.format: invalid value %q: must be text or json", c.Format))
 	}
-	return nil, fmt.Errorf("logging.format: invalid value %q: must be text or json", c.Format)
+	return handler, errors.Join(faults...)
 }

@@ -40,6 +40,11 @@ func (s Server) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w", s.Address, err)
 	}
+	return s.serve(ctx, listener)
+}
+
+// serve owns the listener.
+func (s Server) serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           s.Handler,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -51,41 +56,43 @@ func (s Server) Run(ctx context.Context) error {
 	if s.Streaming {
 		server.ReadTimeout, server.WriteTimeout = 0, 0
 	}
+	failed := make(chan error, 2)
 	if s.CertFile != "" {
-		if server.TLSConfig, err = s.tlsConfig(ctx); err != nil {
-			return errors.Join(err, listener.Close())
+		watcher, err := certwatcher.New(s.CertFile, s.KeyFile)
+		if err != nil {
+			return errors.Join(fmt.Errorf("reading certificate %s and key %s: %w", s.CertFile, s.KeyFile, err), listener.Close())
 		}
+		go func() {
+			// A server whose certificate is never renewed fails on the day that it runs out: better now.
+			if err := watcher.Start(ctx); err != nil {
+				failed <- fmt.Errorf("watching certificate %s and key %s: %w", s.CertFile, s.KeyFile, err)
+			}
+		}()
+		server.TLSConfig = s.tlsConfig(watcher)
 		listener = tls.NewListener(listener, server.TLSConfig)
 	}
-	return serve(ctx, server, listener)
-}
-
-func serve(ctx context.Context, server *http.Server, listener net.Listener) error {
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- fmt.Errorf("serving on %s: %w", listener.Addr(), server.Serve(listener)) }()
 	select {
 	case err := <-failed:
-		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
+		if ctx.Err() == nil {
+			return errors.Join(err, server.Close())
+		}
 	case <-ctx.Done():
 	}
+	return end(ctx, server)
+}
+
+// end finishes the requests under way and cuts what does not finish: streams do not end by themselves.
+func end(ctx context.Context, server *http.Server) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(grace); err != nil {
-		// Streams do not end by themselves: they are cut.
 		return server.Close()
 	}
 	return nil
 }
 
-func (s Server) tlsConfig(ctx context.Context) (*tls.Config, error) {
-	watcher, err := certwatcher.New(s.CertFile, s.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("reading certificate %s and key %s: %w", s.CertFile, s.KeyFile, err)
-	}
-	go func() {
-		// It ends with ctx; a watch that cannot start is logged by the watcher, which goes on by polling.
-		_ = watcher.Start(ctx)
-	}()
+func (s Server) tlsConfig(watcher *certwatcher.CertWatcher) *tls.Config {
 	config := &tls.Config{}
 	if s.TLS != nil {
 		config = s.TLS.Clone()
@@ -95,5 +102,5 @@ func (s Server) tlsConfig(ctx context.Context) (*tls.Config, error) {
 	config.Certificates = nil
 	config.GetCertificate = watcher.GetCertificate
 	config.NextProtos = []string{"h2", "http/1.1"}
-	return config, nil
+	return config
 }

@@ -1,0 +1,126 @@
+package logging
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	vklog "github.com/virtual-kubelet/virtual-kubelet/log"
+	"k8s.io/klog/v2"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+// lines is a writer that several loggers share.
+type lines struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(p)
+}
+
+// take returns what has been written, a map for each line of JSON, and forgets it.
+func (l *lines) take(t *testing.T) []map[string]any {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found []map[string]any
+	for line := range bytes.Lines(l.all.Bytes()) {
+		var one map[string]any
+		require.NoError(t, json.Unmarshal(line, &one), "%s", line)
+		delete(one, "time")
+		found = append(found, one)
+	}
+	l.all.Reset()
+	return found
+}
+
+func TestEveryLibraryLogsThroughTheOneLogger(t *testing.T) {
+	var written lines
+	logger, err := SetUp(Config{Level: "info", Format: "json"}, &written)
+	require.NoError(t, err)
+	boom := errors.New("boom")
+	ctx := context.Background()
+
+	cases := map[string]struct {
+		log  func()
+		want map[string]any
+	}{
+		"the logger itself":           {func() { logger.Info("started", "pods", 3) }, map[string]any{"level": "INFO", "msg": "started", "pods": 3.0}},
+		"slog's default":              {func() { slog.Error("ended", "err", boom) }, map[string]any{"level": "ERROR", "msg": "ended", "err": "boom"}},
+		"klog":                        {func() { klog.InfoS("listed", "kind", "Pod") }, map[string]any{"level": "INFO", "msg": "listed", "kind": "Pod"}},
+		"klog's errors":               {func() { klog.ErrorS(boom, "not listed") }, map[string]any{"level": "ERROR", "msg": "not listed", "err": "boom"}},
+		"controller-runtime":          {func() { ctrllog.Log.Info("reconciled", "name", "a") }, map[string]any{"level": "INFO", "msg": "reconciled", "name": "a"}},
+		"virtual-kubelet":             {func() { vklog.G(ctx).WithField("pod", "a").Info("created") }, map[string]any{"level": "INFO", "msg": "created", "pod": "a"}},
+		"with several fields":         {func() { vklog.G(ctx).WithFields(vklog.Fields{"a": 1, "b": 2}).Warn("late") }, map[string]any{"level": "WARN", "msg": "late", "a": 1.0, "b": 2.0}},
+		"with an error":               {func() { vklog.G(ctx).WithError(boom).Errorf("try %d", 2) }, map[string]any{"level": "ERROR", "msg": "try 2", "err": "boom"}},
+		"an error for a message":      {func() { vklog.G(ctx).Error(boom) }, map[string]any{"level": "ERROR", "msg": "boom"}},
+		"several arguments":           {func() { vklog.G(ctx).Warn("code ", 7, boom) }, map[string]any{"level": "WARN", "msg": "code 7 boom"}},
+		"no argument":                 {func() { vklog.G(ctx).Info() }, map[string]any{"level": "INFO", "msg": ""}},
+		"a formatted line":            {func() { vklog.G(ctx).Infof("%s has %d", "a", 1) }, map[string]any{"level": "INFO", "msg": "a has 1"}},
+		"a formatted warning":         {func() { vklog.G(ctx).Warnf("%d%%", 90) }, map[string]any{"level": "WARN", "msg": "90%"}},
+		"a fatal line, which goes on": {func() { vklog.G(ctx).Fatal(boom) }, map[string]any{"level": "ERROR", "msg": "boom"}},
+		"and a formatted one":         {func() { vklog.G(ctx).Fatalf("%v", boom) }, map[string]any{"level": "ERROR", "msg": "boom"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			written.take(t)
+			tc.log()
+			klog.Flush()
+			assert.Equal(t, []map[string]any{tc.want}, written.take(t))
+		})
+	}
+	logger.Debug("quiet")
+	vklog.G(ctx).Debug("quiet")
+	vklog.G(ctx).Debugf("quiet %d", 1)
+	assert.Empty(t, written.take(t), "debug is below info")
+
+	_, err = SetUp(Config{Level: "debug", Format: "json"}, &written)
+	require.NoError(t, err)
+	vklog.G(ctx).Debug("loud ", 1)
+	vklog.G(ctx).Debugf("loud %d", 2)
+	assert.Len(t, written.take(t), 2)
+}
+
+func TestTextFormat(t *testing.T) {
+	var written lines
+	logger, err := SetUp(Config{Level: "warn", Format: "text"}, &written)
+	require.NoError(t, err)
+	logger.Warn("late", "pod", "a b")
+	assert.Contains(t, written.all.String(), `level=WARN msg=late pod="a b"`)
+}
+
+func TestValidate(t *testing.T) {
+	cases := map[string]struct {
+		config  Config
+		wantErr string
+	}{
+		"the default":         {Default(), ""},
+		"debug as json":       {Config{Level: "debug", Format: "json"}, ""},
+		"an unknown level":    {Config{Level: "loud", Format: "text"}, `logging.level: invalid value "loud": must be debug, info, warn or error`},
+		"no level":            {Config{Format: "text"}, `logging.level: invalid value ""`},
+		"an unknown format":   {Config{Level: "info", Format: "yaml"}, `logging.format: invalid value "yaml": must be text or json`},
+		"every fault is told": {Config{Level: "loud", Format: "yaml"}, `logging.format: invalid value "yaml"`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			err := tc.config.Validate()
+			if tc.wantErr == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, tc.wantErr)
+			_, err = SetUp(tc.config, &lines{})
+			require.ErrorContains(t, err, tc.wantErr)
+		})
+	}
+}
