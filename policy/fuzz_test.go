@@ -214,6 +214,27 @@ func FuzzDecide(f *testing.F) {
 	})
 }
 
+// FuzzDecideKeys gives a Pod of the oracle texts that nobody wrote on purpose.
+func FuzzDecideKeys(f *testing.F) {
+	f.Add(uint64(1), "true", "1", `[{"name":"*","policyType":"remove"}]`, "2.00_4.0", "1024 60999", "auto")
+	f.Add(uint64(2), "", "", "", "", "", "")
+	f.Add(uint64(3), "yes", "-1", "{", "1_1", "1024\t65535 ", "off")
+	decider, err := policy.New(policy.DefaultConfig())
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, seed uint64, local, quota, replacement, flavor, portRange, label string) {
+		in := tellStory(seed).input()
+		in.Pod.Annotations = present(map[string]string{
+			"AUTO_SCALE_EKS": local, "LOCAL_REPLICAS": quota, replacementAnnotation: replacement, flavorAnnotation: flavor,
+		})
+		in.Pod.Labels = present(map[string]string{burstLabel: label})
+		in.Pod.Spec.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "net.ipv4.ip_local_port_range", Value: portRange}}}
+		before := in.Pod.DeepCopy()
+		decision := decider.Decide(in)
+		require.Equal(t, before, in.Pod, "the Pod is not changed")
+		checkDecision(t, decider, in, decision)
+	})
+}
+
 // checkDecision: what holds for every decision.
 func checkDecision(t *testing.T, decider *policy.Policy, in policy.Input, decision policy.Decision) {
 	t.Helper()

@@ -51,9 +51,9 @@ func checkArgs(args *extenderv1.ExtenderArgs) error {
 	err := checkPod(args.Pod)
 	switch {
 	case args.NodeNames == nil && args.Nodes != nil:
-		err = errors.Join(err, errors.New("NodeNames: missing: set nodeCacheCapable: true on the extender entry of the scheduler, so that names travel and not whole nodes"))
+		err = errors.Join(err, errors.New("field NodeNames: missing: set nodeCacheCapable: true on the extender entry of the scheduler, so that names travel and not whole nodes"))
 	case args.NodeNames == nil || len(*args.NodeNames) == 0:
-		err = errors.Join(err, errors.New("NodeNames: missing: the request must name the nodes to choose from"))
+		err = errors.Join(err, errors.New("field NodeNames: missing: the request must name the nodes to choose from"))
 	}
 	return err
 }
@@ -61,11 +61,11 @@ func checkArgs(args *extenderv1.ExtenderArgs) error {
 func checkPreemption(args *extenderv1.ExtenderPreemptionArgs) error {
 	err := checkPod(args.Pod)
 	if args.NodeNameToMetaVictims == nil {
-		err = errors.Join(err, errors.New("NodeNameToMetaVictims: missing: set nodeCacheCapable: true on the extender entry of the scheduler"))
+		err = errors.Join(err, errors.New("field NodeNameToMetaVictims: missing: set nodeCacheCapable: true on the extender entry of the scheduler"))
 	}
 	for node, victims := range args.NodeNameToMetaVictims {
 		if victims == nil {
-			err = errors.Join(err, fmt.Errorf("NodeNameToMetaVictims[%q]: must not be null", node))
+			err = errors.Join(err, fmt.Errorf("field NodeNameToMetaVictims[%q]: must not be null", node))
 		}
 	}
 	return err
@@ -73,18 +73,18 @@ func checkPreemption(args *extenderv1.ExtenderPreemptionArgs) error {
 
 func checkPod(pod *corev1.Pod) error {
 	if pod == nil {
-		return errors.New("Pod: missing: the request must carry the Pod that is being scheduled")
+		return errors.New("field Pod: missing: the request must carry the Pod that is being scheduled")
 	}
 	var err error
 	for _, field := range []struct{ name, value string }{
 		{"name", pod.Name}, {"namespace", pod.Namespace}, {"uid", string(pod.UID)},
 	} {
 		if field.value == "" {
-			err = errors.Join(err, fmt.Errorf("Pod.metadata.%s: missing", field.name))
+			err = errors.Join(err, fmt.Errorf("field Pod.metadata.%s: missing", field.name))
 		}
 	}
 	if _, parseErr := strconv.ParseUint(pod.ResourceVersion, 10, 64); parseErr != nil {
-		err = errors.Join(err, fmt.Errorf("Pod.metadata.resourceVersion: invalid value %q: must be a number", pod.ResourceVersion))
+		err = errors.Join(err, fmt.Errorf("field Pod.metadata.resourceVersion: invalid value %q: must be a number", pod.ResourceVersion))
 	}
 	return err
 }

@@ -81,7 +81,7 @@ func (s *server) filter(c *gin.Context) {
 	var unknown *nodes.UnknownNodeError
 	switch {
 	case errors.As(err, &unknown):
-		s.refuse(c, fmt.Errorf("NodeNames: %w", err))
+		s.refuse(c, fmt.Errorf("field NodeNames: %w", err))
 		return
 	case err != nil:
 		s.logger.WarnContext(c, "filter cannot be answered", "pod", args.Pod.Namespace+"/"+args.Pod.Name, "err", err)
@@ -127,7 +127,7 @@ func (s *server) preempt(c *gin.Context) {
 	var unknown *nodes.UnknownNodeError
 	switch {
 	case errors.As(err, &unknown):
-		s.refuse(c, fmt.Errorf("NodeNameToMetaVictims: %w", err))
+		s.refuse(c, fmt.Errorf("field NodeNameToMetaVictims: %w", err))
 	case err != nil:
 		// The answer has no field for an error: a status stops this attempt, and nobody is evicted.
 		s.logger.WarnContext(c, "preempt cannot be answered", "pod", args.Pod.Namespace+"/"+args.Pod.Name, "err", err)
