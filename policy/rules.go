@@ -18,7 +18,7 @@ type Rule struct {
 	Reason Reason
 	// Text says what cannot run, for the documentation.
 	Text string
-	// Source is the document that the rule comes from.
+	// Source is the document that the rule comes from: the chart or the plug-in that Spillway replaces, or the cloud's own.
 	Source string
 
 	// check returns a message for each violation: what is wrong and what would be right.
@@ -52,17 +52,17 @@ const localPortRangeSysctl = "net.ipv4.ip_local_port_range"
 
 // rules is every restriction, in the order in which they are reported.
 var rules = []Rule{
-	{ReasonDaemonSet, "Pods of a DaemonSet", "seed 0 rule 7; CCI plug-in", checkDaemonSet},
-	{ReasonProtectedNamespace, "Pods of protected namespaces (configurable)", "seed 0 rule 7", checkNamespace},
-	{ReasonLocalPortRange, "sysctl net.ipv4.ip_local_port_range reaching into 61000-65534", "seed 0 rule 7", checkLocalPortRange},
-	{ReasonReservedPort, "a containerPort or hostPort in 61000-65534, of any container", "seed 0 rule 7", checkPorts},
-	{ReasonProbePort, "a probe port in 61000-65534, of any container", "seed 0 rule 7", checkProbePorts},
-	{ReasonFixedIP, "Pods with a fixed IP address", "seed 0 rule 7", checkFixedIP},
-	{ReasonHostPath, "hostPath volumes without a replacement, except /etc/localtime", "seed 2", checkHostPath},
-	{ReasonVolumeKind, "volumes other than configMap, secret, emptyDir, downwardAPI, projected, nfs and claims", "seed 2; CCI API", checkVolumeKinds},
-	{ReasonPersistentVolume, "PersistentVolumes of other kinds than the configured ones", "seeds 0 and 2", checkClaims},
-	{ReasonEmptyDirSubPath, "an emptyDir mounted with subPath", "seed 2", checkSubPath},
-	{ReasonEmptyDirSizeLimit, "an emptyDir with a sizeLimit that is no multiple of 1Gi or above 10Gi for each started CPU core", "seed 2", checkSizeLimit},
+	{ReasonDaemonSet, "Pods of a DaemonSet", "TKE Resilience; CCE bursting plug-in", checkDaemonSet},
+	{ReasonProtectedNamespace, "Pods of protected namespaces (configurable)", "TKE Resilience", checkNamespace},
+	{ReasonLocalPortRange, "sysctl net.ipv4.ip_local_port_range reaching into 61000-65534, or no range at all", "TKE Resilience", checkLocalPortRange},
+	{ReasonReservedPort, "a containerPort or hostPort in 61000-65534, of any container", "TKE Resilience", checkPorts},
+	{ReasonProbePort, "a probe port in 61000-65534, of any container", "TKE Resilience", checkProbePorts},
+	{ReasonFixedIP, "Pods with a fixed IP address, by the annotation " + FixedIPAnnotation, "TKE Resilience", checkFixedIP},
+	{ReasonHostPath, "hostPath volumes that " + HostPathReplacementAnnotation + " does not replace, except " + LocaltimePath, "CCE bursting plug-in", checkHostPath},
+	{ReasonVolumeKind, "volumes other than configMap, secret, emptyDir, downwardAPI, projected, nfs and claims", "CCE bursting plug-in; CCI API", checkVolumeKinds},
+	{ReasonPersistentVolume, "PersistentVolumes of other kinds than the configured ones, or of a kind that is not known yet", "TKE Resilience; CCE bursting plug-in", checkClaims},
+	{ReasonEmptyDirSubPath, "an emptyDir mounted with subPath", "CCE bursting plug-in", checkSubPath},
+	{ReasonEmptyDirSizeLimit, "an emptyDir with a sizeLimit that is no multiple of 1Gi or above 10Gi for each started CPU core", "CCE bursting plug-in", checkSizeLimit},
 	{ReasonHostNamespace, "hostNetwork, hostPID and hostIPC", "CCI manual cci_01_0156", checkHostNamespaces},
 	{ReasonPrivileged, "privileged containers", "CCI manual cci_01_0156", checkPrivileged},
 	{ReasonGRPCProbe, "gRPC probes", "CCI API, Probe", checkGRPCProbes},
@@ -70,7 +70,7 @@ var rules = []Rule{
 	{ReasonDynamicResource, "dynamic resource claims", "CCI manual cci_01_0156", checkResourceClaims},
 	{ReasonRestartRules, "containers with restart rules (restartPolicyRules)", "CCI manual cci_01_0156", checkRestartRules},
 	{ReasonSupplementalGroups, "supplementalGroupsPolicy Strict", "CCI manual cci_01_0156", checkSupplementalGroups},
-	{ReasonNoFlavor, "a Pod larger than every CCI size", "CCI manual cci_01_0058", checkFlavor},
+	{ReasonNoFlavor, "a Pod that no CCI size holds, or a size asked for that is too small or not sold", "CCI manual cci_01_0058", checkFlavor},
 }
 
 // Rules lists every restriction: the documentation's table is made from it.
