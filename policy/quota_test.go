@@ -19,16 +19,18 @@ func TestParseLocalReplicas(t *testing.T) {
 			assert.Equal(t, want, got)
 		})
 	}
-	_, ok, err := policy.ParseLocalReplicas(map[string]string{"local_replicas": "1"})
+	got, ok, err := policy.ParseLocalReplicas(map[string]string{"local_replicas": "1"})
 	require.NoError(t, err)
+	assert.Zero(t, got)
 	assert.False(t, ok, "a missing annotation is no quota")
 }
 
 func TestParseLocalReplicasNamesKeyValueAndWhatIsRight(t *testing.T) {
 	for _, value := range []string{"", " ", "-1", "+1", "1.5", "1e3", "1_000", "0x10", "50%", " 1", "2147483648", "99999999999999999999", "一"} {
 		t.Run(value, func(t *testing.T) {
-			_, ok, err := policy.ParseLocalReplicas(map[string]string{"LOCAL_REPLICAS": value})
+			got, ok, err := policy.ParseLocalReplicas(map[string]string{"LOCAL_REPLICAS": value})
 			assert.True(t, ok, "the annotation is there")
+			assert.Zero(t, got)
 			assert.EqualError(t, err, fmt.Sprintf(`LOCAL_REPLICAS: invalid value %q: must be a whole number from 0 to 2147483647, such as "1"`, value))
 		})
 	}
