@@ -67,10 +67,6 @@ func newClients(config *rest.Config) (clients, error) {
 
 // newAdmission puts the program together. host is where it runs: it shows in the Lease.
 func newAdmission(cfg *Config, host string, logger *slog.Logger) (*admission, error) {
-	rules, err := policy.New(cfg.Policy)
-	if err != nil {
-		return nil, err
-	}
 	config, err := cfg.Kube.REST("admission")
 	if err != nil {
 		return nil, err
@@ -86,30 +82,39 @@ func newAdmission(cfg *Config, host string, logger *slog.Logger) (*admission, er
 		return nil, err
 	}
 	a := &admission{logger: logger}
-	known, err := facts.New(clients.pods, func() { a.tolerate.LookAgain() }, logger)
-	if err != nil {
-		return nil, err
-	}
-	pods, err := controllers.NewPods(clients.pods)
-	if err != nil {
-		return nil, err
-	}
-	owners, nodes := workload.New(clients.owners, cfg.LookupTimeout.Duration), controllers.NewVirtualNodes(clients.owners)
-	judge := verdict.New(rules, known, owners)
-	handler, err := webhook.New(judge, registry, logger)
-	if err != nil {
-		return nil, err
-	}
-	a.caches = []cached{known, owners, pods, nodes}
-	a.tolerate = controllers.NewTolerate(clients.pods, pods, judge, owners, cfg.Resync.Duration, time.Now, metrics, logger)
-	a.rank = controllers.NewRank(clients.pods, pods, nodes, cfg.Resync.Duration, metrics, logger)
 	a.leader = controllers.Leader{
 		Client: clients.lease, Namespace: cfg.LeaderElectionNamespace, Name: leaseName,
 		Identity: host + "_" + string(uuid.NewUUID()), Gauge: metrics.Leader, Logger: logger,
 	}
-	a.webhook = serve.Server{Address: cfg.Listen, Handler: handler, CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile}
 	a.health = serve.Server{Address: cfg.HealthListen, Handler: a.healthHandler(registry)}
-	return a, nil
+	return a, a.addParts(cfg, clients, registry, metrics)
+}
+
+// addParts puts the webhook and the controllers over one set of caches and one judge.
+func (a *admission) addParts(cfg *Config, clients clients, registry *prometheus.Registry, metrics controllers.Metrics) error {
+	rules, err := policy.New(cfg.Policy)
+	if err != nil {
+		return err
+	}
+	known, err := facts.New(clients.pods, func() { a.tolerate.LookAgain() }, a.logger)
+	if err != nil {
+		return err
+	}
+	pods, err := controllers.NewPods(clients.pods)
+	if err != nil {
+		return err
+	}
+	owners, nodes := workload.New(clients.owners, cfg.LookupTimeout.Duration), controllers.NewVirtualNodes(clients.owners)
+	a.caches = []cached{known, owners, pods, nodes}
+	judge := verdict.New(rules, known, owners)
+	a.tolerate = controllers.NewTolerate(clients.pods, pods, judge, owners, cfg.Resync.Duration, time.Now, metrics, a.logger)
+	a.rank = controllers.NewRank(clients.pods, pods, nodes, cfg.Resync.Duration, metrics, a.logger)
+	handler, err := webhook.New(judge, registry, a.logger)
+	if err != nil {
+		return err
+	}
+	a.webhook = serve.Server{Address: cfg.Listen, Handler: handler, CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile}
+	return nil
 }
 
 // run serves and works until ctx ends or a part fails. It blocks.

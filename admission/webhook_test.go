@@ -134,7 +134,7 @@ spec: {schedule: "0 0 1 1 *", jobTemplate: {spec: {template: {spec: {restartPoli
 	}
 }
 
-// Neither are the Pods of DaemonSets asked about, nor what is not called for a Pod of kube-system.
+// The API server does not call for Pods of DaemonSets, for those that have a node or no key, nor for kube-system.
 func TestWhomTheWebhookIsNotAskedAbout(t *testing.T) {
 	p := start(t)
 	ns := namespace(t, map[string]string{policy.NamespaceEnforceLabel: policy.NamespaceEnforceValue})
@@ -169,7 +169,10 @@ func TestTheUserIsWarnedOfMalformedKeys(t *testing.T) {
 	require.NoError(t, err)
 	pod := small("x")
 	pod.Labels = map[string]string{policy.BurstLabel: "enfroce"}
-	pod.Annotations = map[string]string{policy.LocalReplicasAnnotation: "many"}
+	pod.Annotations = map[string]string{
+		policy.LocalReplicasAnnotation:       "many",
+		policy.HostPathReplacementAnnotation: `[{"name":"a","policyType":"delete"},{"policyType":"remove"}]`,
+	}
 
 	made, err := client.CoreV1().Pods(ns).Create(t.Context(), pod, metav1.CreateOptions{})
 
@@ -178,6 +181,8 @@ func TestTheUserIsWarnedOfMalformedKeys(t *testing.T) {
 	assert.Equal(t, []string{
 		`virtual-kubelet.io/burst-to-cci: invalid value "enfroce": must be one of enforce, localPrefer, auto, off`,
 		`LOCAL_REPLICAS: invalid value "many": must be a whole number from 0 to 2147483647, such as "1"`,
+		`coordinator.cci.io/hostpath-replacement[0].policyType: invalid value "delete": must be remove or replaceByEmptyDir`,
+		`coordinator.cci.io/hostpath-replacement[1].name: must be the name of a volume or "*"`,
 	}, heard.texts)
 }
 

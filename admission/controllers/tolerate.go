@@ -125,8 +125,8 @@ func (t *Tolerate) reconcile(ctx context.Context, name cache.ObjectName) error {
 		return nil
 	case v.MayBurst():
 		return t.release(ctx, pod, v)
-	case tolerates && !policy.NeedsPlacement(&pod.Spec):
-		return nil // Neither taint nor extender keep it home: it waits for something else.
+	case tolerates && !v.Keyed:
+		return nil // Neither taint nor extender nor affinity keeps it home: it waits for something else.
 	default:
 		return t.explain(ctx, pod, v)
 	}

@@ -4,7 +4,6 @@ package verdict
 
 import (
 	"context"
-	"errors"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -21,7 +20,7 @@ type Facts interface {
 
 // Owners knows what a Pod belongs to (admission/workload). Both methods may ask the API server, for a bounded time.
 type Owners interface {
-	// Labels are the labels of the owner that says how the Pod bursts; nil where none does.
+	// Labels are the labels of the nearest owner that bears a burst label; nil where none does.
 	Labels(context.Context, *corev1.Pod) (map[string]string, error)
 	// Namespace are the labels of a namespace.
 	Namespace(ctx context.Context, name string) (map[string]string, error)
@@ -83,16 +82,17 @@ func (j *Judge) Decide(ctx context.Context, pod *corev1.Pod) (Verdict, error) {
 	return v, nil
 }
 
-// gather looks owners up only where the Pod itself says nothing: its own label wins.
-func (j *Judge) gather(ctx context.Context, pod *corev1.Pod) (policy.Input, error) {
-	in := policy.Input{Pod: pod, Global: j.facts.Global(), Claims: j.facts.Claims(pod)}
+// gather looks further only where nearer ones say nothing: the Pod's own label wins over its workload's, that over its namespace's.
+func (j *Judge) gather(ctx context.Context, pod *corev1.Pod) (in policy.Input, err error) {
+	in = policy.Input{Pod: pod, Global: j.facts.Global(), Claims: j.facts.Claims(pod)}
 	if mode, err := policy.ParseMode(pod.Labels); err != nil || mode != policy.ModeNone {
 		return in, nil
 	}
-	workload, workloadErr := j.owners.Labels(ctx, pod)
-	namespace, namespaceErr := j.owners.Namespace(ctx, pod.Namespace)
-	in.WorkloadLabels, in.NamespaceLabels = workload, namespace
-	return in, errors.Join(workloadErr, namespaceErr)
+	if in.WorkloadLabels, err = j.owners.Labels(ctx, pod); err != nil || in.WorkloadLabels != nil {
+		return in, err
+	}
+	in.NamespaceLabels, err = j.owners.Namespace(ctx, pod.Namespace)
+	return in, err
 }
 
 func present(errs ...error) []error {

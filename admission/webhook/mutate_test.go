@@ -54,6 +54,9 @@ func (w world) Global() policy.Switch {
 func (w world) Claims(*corev1.Pod) map[string]string { return w.ClaimKinds }
 
 func (w world) Labels(context.Context, *corev1.Pod) (map[string]string, error) {
+	if mode, err := policy.ParseMode(w.Workload); err == nil && mode == policy.ModeNone {
+		return nil, w.lookup
+	}
 	return w.Workload, w.lookup
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -116,7 +117,7 @@ func (h *handler) review(ctx context.Context, request *admissionv1.AdmissionRequ
 	}
 	if err != nil {
 		h.logger.Error("leaving a Pod as it is", "namespace", request.Namespace, "name", pod.Name, "generateName", pod.GenerateName, "err", err)
-		response.Warnings = append(response.Warnings, "spillway left the Pod as it is: "+err.Error())
+		response.Warnings = append(response.Warnings, lines("spillway left the Pod as it is: "+err.Error())...)
 		return response, outcomeFailed
 	}
 	h.logger.Debug("reviewed a Pod", "namespace", request.Namespace, "name", pod.Name, "generateName", pod.GenerateName,
@@ -132,10 +133,13 @@ func (h *handler) review(ctx context.Context, request *admissionv1.AdmissionRequ
 func warnings(v verdict.Verdict) []string {
 	var found []string
 	for _, fault := range v.Faults {
-		found = append(found, fault.Error())
+		found = append(found, lines(fault.Error())...)
 	}
 	if v.Keyed && v.Forbidden() && !v.Off {
 		found = append(found, fmt.Sprintf("%s: the Pod stays on local nodes: %s", v.Reason, v.Message))
 	}
 	return found
 }
+
+// lines makes a warning of each line: they travel as headers, and the API server drops what has a line break.
+func lines(text string) []string { return strings.Split(text, "\n") }
