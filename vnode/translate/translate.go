@@ -22,6 +22,12 @@ const ReasonUnsupported policy.Reason = "UnsupportedPod"
 // appliedAnnotation is kubectl's copy of the whole manifest: large, and nothing to the cloud.
 const appliedAnnotation = "kubectl.kubernetes.io/last-applied-configuration"
 
+// largeAnnotation lets a Pod have more than 32 vCPU. Source: CCI API, Pod annotations.
+const (
+	largeAnnotation = "resource.cci.io/resizing-large-size-instance-greater-than-32-cores"
+	largeMilliCPU   = 32000
+)
+
 // Config is what holds for all Pods of a virtual node.
 type Config struct {
 	// Owner is written onto every cloud Pod.
@@ -138,6 +144,9 @@ func (t *Translator) meta(pod *corev1.Pod, size policy.Flavor) metav1.ObjectMeta
 	}
 	delete(annotations, appliedAnnotation)
 	annotations[policy.FlavorAnnotation] = size.String()
+	if size.MilliCPU > largeMilliCPU {
+		annotations[largeAnnotation] = "true"
+	}
 	annotations[ClusterAnnotation] = t.config.Owner.ClusterID
 	annotations[NodeAnnotation] = t.config.Owner.Node
 	annotations[NamespaceAnnotation] = pod.Namespace

@@ -69,7 +69,7 @@ func (b *builder) reference(volume, kind, name string, optional *bool) *cci.Volu
 		b.refuse("volume %s needs %s %s: virtual nodes do not carry ConfigMaps and Secrets to the cloud", volume, kind, name)
 		return nil
 	}
-	b.warn("volume %s is empty: %s %s is not carried to the cloud", volume, kind, name)
+	b.warn("volume %s goes without %s %s: it is not carried to the cloud", volume, kind, name)
 	return emptyVolume(volume)
 }
 

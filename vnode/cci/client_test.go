@@ -1,0 +1,387 @@
+package cci_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+)
+
+func pod(name string) *cci.Pod {
+	return &cci.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Labels: map[string]string{"app": "web"},
+			Annotations: map[string]string{"resource.cci.io/pod-size-specs": "0.50_1.0", "words": "ümläut & <tag> \"quote\""},
+		},
+		Spec: cci.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, DNSPolicy: corev1.DNSDefault, Containers: []cci.Container{{Name: "c", Image: "nginx"}}},
+	}
+}
+
+func TestAPodIsMadeFoundAndEnded(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	ctx := t.Context()
+	created, err := cloud.Client.CreatePod(ctx, cloudtest.Namespace, pod("web"))
+	require.NoError(t, err)
+	assert.NotEmpty(t, created.UID)
+	assert.Equal(t, "ümläut & <tag> \"quote\"", created.Annotations["words"])
+
+	_, err = cloud.Client.CreatePod(ctx, cloudtest.Namespace, pod("web"))
+	assert.True(t, cci.IsTaken(err), "a second one of the name: %v", err)
+
+	require.Eventually(t, func() bool {
+		found, err := cloud.Client.GetPod(ctx, cloudtest.Namespace, "web")
+		return err == nil && found.Status.Phase == corev1.PodRunning && found.Status.PodIP != ""
+	}, cloudtest.Patience, cloudtest.Tick)
+
+	err = cloud.Client.DeletePod(ctx, cloudtest.Namespace, "web", cci.DeleteOptions{UID: "another"})
+	assert.True(t, cci.IsConflict(err), "another UID: %v", err)
+	require.NoError(t, cloud.Client.DeletePod(ctx, cloudtest.Namespace, "web", cci.DeleteOptions{UID: created.UID, GraceSeconds: new(int64(0))}))
+	require.Eventually(t, func() bool {
+		_, err := cloud.Client.GetPod(ctx, cloudtest.Namespace, "web")
+		return cci.IsNotFound(err)
+	}, cloudtest.Patience, cloudtest.Tick)
+	assert.True(t, cci.IsNotFound(cloud.Client.DeletePod(ctx, cloudtest.Namespace, "web", cci.DeleteOptions{})))
+	assert.Empty(t, cloud.DroppedFields(), "the service lists every field that is sent")
+}
+
+func TestNamespacesAndNetworksAreFoundOrNot(t *testing.T) {
+	cloud := cloudtest.New(t)
+	ctx := t.Context()
+	_, err := cloud.Client.GetNamespace(ctx, "nowhere")
+	assert.True(t, cci.IsNotFound(err), "%v", err)
+	_, err = cloud.Client.ListNetworks(ctx, "nowhere")
+	assert.True(t, cci.IsNotFound(err), "%v", err)
+	_, err = cloud.Client.CreateNamespace(ctx, &cci.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "here"}})
+	require.NoError(t, err)
+	_, err = cloud.Client.CreateNamespace(ctx, &cci.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "here"}})
+	assert.True(t, cci.IsTaken(err), "%v", err)
+	wrong := cloudtest.Network("net")
+	wrong.Spec.NetworkType = "underlay-neutron"
+	_, err = cloud.Client.CreateNetwork(ctx, "here", wrong)
+	assert.True(t, cci.IsPermanent(err), "%v", err)
+	_, err = cloud.Client.CreateNetwork(ctx, "here", cloudtest.Network("net"))
+	require.NoError(t, err)
+	networks, err := cloud.Client.ListNetworks(ctx, "here")
+	require.NoError(t, err)
+	assert.Len(t, networks, 1)
+}
+
+func TestFaultsAreToldApart(t *testing.T) {
+	cases := map[string]struct {
+		fault ccisim.Fault
+		want  cci.Kind
+		after time.Duration
+	}{
+		"arrears need an operator":                {ccisim.Fault{Kind: ccisim.Arrears}, cci.Denied, 0},
+		"a missing agency needs an operator":      {ccisim.Fault{Kind: ccisim.NoAgency}, cci.Denied, 0},
+		"throttling says for how long":            {ccisim.Fault{Kind: ccisim.Throttle, RetryAfterSeconds: 1}, cci.Throttled, time.Second},
+		"a server error may pass":                 {ccisim.Fault{Kind: ccisim.ServerError, Status: 503}, cci.Passing, 0},
+		"no capacity in the region may pass":      {ccisim.Fault{Kind: ccisim.ServerError, Status: 400, ErrorCode: "CCI.02.400116"}, cci.Passing, 0},
+		"an admission's refusal is for ever":      {ccisim.Fault{Kind: ccisim.ServerError, Status: 403}, cci.Permanent, 0},
+		"a missing permission needs an operator":  {ccisim.Fault{Kind: ccisim.ServerError, Status: 403, ErrorCode: "CCI.01.403107"}, cci.Denied, 0},
+		"a semantic refusal is for ever":          {ccisim.Fault{Kind: ccisim.ServerError, Status: 422}, cci.Permanent, 0},
+		"a lost answer may pass":                  {ccisim.Fault{Kind: ccisim.LoseAnswer}, cci.Passing, 0},
+		"half an answer may pass":                 {ccisim.Fault{Kind: ccisim.HalfBody}, cci.Passing, 0},
+		"an answer that comes too late may pass":  {ccisim.Fault{Kind: ccisim.Latency, Delay: metav1.Duration{Duration: time.Second}}, cci.Passing, 0},
+		"a continuation that is too old is known": {ccisim.Fault{Kind: ccisim.ServerError, Status: 410}, cci.Expired, 0},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cloud := cloudtest.NewWithNetwork(t)
+			config := cloud.Config()
+			config.RequestTimeout = 200 * time.Millisecond
+			client := cloudtest.NewClient(t, config)
+			cloud.Fault(t, tc.fault)
+			_, err := client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
+			require.Error(t, err)
+			assert.Equal(t, tc.want, cci.KindOf(err), "%v", err)
+			assert.Equal(t, tc.after, cci.RetryAfter(err))
+			assert.Contains(t, err.Error(), "creating cloud pod web")
+		})
+	}
+}
+
+func TestWrongCredentialsNeedAnOperator(t *testing.T) {
+	cloud := cloudtest.New(t)
+	config := cloud.Config()
+	config.Credentials.SecretKey = "wrong"
+	_, err := cloudtest.NewClient(t, config).GetNamespace(t.Context(), "any")
+	assert.True(t, cci.IsDenied(err), "%v", err)
+	assert.NotContains(t, err.Error(), "wrong")
+}
+
+func TestTemporaryCredentialsCarryTheirToken(t *testing.T) {
+	cloud := cloudtest.New(t, func(c *ccisim.Config) {
+		c.Credentials = append(c.Credentials, ccisim.Credential{AccessKey: "TMP", SecretKey: "secret", ProjectID: "project", SecurityToken: "token"})
+	})
+	config := cloud.Config()
+	config.Credentials = cci.Credentials{AccessKey: "TMP", SecretKey: "secret", SecurityToken: "token"}
+	_, err := cloudtest.NewClient(t, config).GetNamespace(t.Context(), "nowhere")
+	assert.True(t, cci.IsNotFound(err), "%v", err)
+}
+
+func TestReadsAreRepeatedAndCreatesAreNot(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Status: 503, Times: 2})
+	_, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
+	require.NoError(t, err, "the third try brings the list")
+
+	cloud.Fault(t, ccisim.Fault{Kind: ccisim.LoseAnswer, Verb: "create", Times: 1})
+	_, err = cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
+	require.True(t, cci.IsPassing(err), "%v", err)
+	assert.Len(t, cloud.PodsEver(), 1, "what was asked was done, once")
+	_, err = cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
+	assert.True(t, cci.IsTaken(err), "%v", err)
+}
+
+func TestThrottlingHoldsBackEveryRequest(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	cloud.Fault(t, ccisim.Fault{Kind: ccisim.Throttle, Verb: "create", Times: 1, RetryAfterSeconds: 1})
+	_, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
+	require.True(t, cci.IsThrottled(err), "%v", err)
+	start := time.Now()
+	_, err = cloud.Client.GetPod(t.Context(), cloudtest.Namespace, "web")
+	require.True(t, cci.IsNotFound(err), "%v", err)
+	assert.GreaterOrEqual(t, time.Since(start), 700*time.Millisecond, "it has waited for what Retry-After said")
+}
+
+func TestTheClientPacesItself(t *testing.T) {
+	cloud := cloudtest.New(t)
+	config := cloud.Config()
+	config.QPS, config.Burst = 20, 1
+	client := cloudtest.NewClient(t, config)
+	start := time.Now()
+	for range 5 {
+		_, err := client.GetNamespace(t.Context(), "nowhere")
+		require.True(t, cci.IsNotFound(err), "%v", err)
+	}
+	assert.GreaterOrEqual(t, time.Since(start), 190*time.Millisecond, "four of five requests waited for 50ms each")
+}
+
+func TestTheCallerCanLeaveAtAnyTime(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	cloud.Fault(t, ccisim.Fault{Kind: ccisim.Latency, Delay: metav1.Duration{Duration: time.Minute}})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	_, err := cloud.Client.GetPod(ctx, cloudtest.Namespace, "web")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.Empty(t, cci.KindOf(err), "that is no fault of the cloud")
+	assert.Less(t, time.Since(start), 3*time.Second)
+}
+
+func TestPagesAreReadToTheEnd(t *testing.T) {
+	for name, policies := range map[string]ccisim.Policies{
+		"by pages": {}, "by a service that ignores limits": {IgnoreLimit: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) { c.Policies = policies })
+			for i := range 7 {
+				_, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod(fmt.Sprintf("web-%d", i)))
+				require.NoError(t, err)
+			}
+			seen := map[string]bool{}
+			options := cci.ListOptions{LabelSelector: "app=web", Limit: 3}
+			for {
+				page, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, options)
+				require.NoError(t, err)
+				for _, p := range page.Items {
+					seen[p.Name] = true
+				}
+				require.NotEmpty(t, page.ResourceVersion)
+				if options.Continue = page.Continue; options.Continue == "" {
+					break
+				}
+			}
+			assert.Len(t, seen, 7)
+		})
+	}
+}
+
+func TestAWatchBringsEveryChange(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) { c.BookmarkInterval = 20 * time.Millisecond })
+	list, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
+	require.NoError(t, err)
+	stream, err := cloud.Client.WatchPods(t.Context(), cloudtest.Namespace, cci.WatchOptions{
+		LabelSelector: "app=web", ResourceVersion: list.ResourceVersion, Timeout: time.Minute,
+	})
+	require.NoError(t, err)
+	defer stream.Close()
+	_, err = cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
+	require.NoError(t, err)
+	kinds := map[watch.EventType]bool{}
+	running := false
+	for !running || !kinds[watch.Bookmark] {
+		event, err := stream.Next()
+		require.NoError(t, err)
+		kinds[event.Type] = true
+		running = running || event.Pod.Status.Phase == corev1.PodRunning
+	}
+	assert.True(t, kinds[watch.Added] && kinds[watch.Modified])
+
+	require.NoError(t, cloud.Client.DeletePod(t.Context(), cloudtest.Namespace, "web", cci.DeleteOptions{}))
+	for !kinds[watch.Deleted] {
+		event, err := stream.Next()
+		require.NoError(t, err)
+		kinds[event.Type] = true
+	}
+}
+
+func TestAWatchEndsInFourWays(t *testing.T) {
+	open := func(t *testing.T, cloud *cloudtest.Cloud, version string) (cci.PodWatch, error) {
+		return cloud.Client.WatchPods(t.Context(), cloudtest.Namespace, cci.WatchOptions{ResourceVersion: version, Timeout: time.Minute})
+	}
+	version := func(t *testing.T, cloud *cloudtest.Cloud) string {
+		list, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
+		require.NoError(t, err)
+		return list.ResourceVersion
+	}
+	t.Run("properly", func(t *testing.T) {
+		cloud := cloudtest.NewWithNetwork(t)
+		stream, err := open(t, cloud, version(t, cloud))
+		require.NoError(t, err)
+		cloud.CutWatches(false)
+		_, err = stream.Next()
+		assert.Equal(t, io.EOF, err)
+	})
+	t.Run("by a cut", func(t *testing.T) {
+		cloud := cloudtest.NewWithNetwork(t)
+		stream, err := open(t, cloud, version(t, cloud))
+		require.NoError(t, err)
+		cloud.CutWatches(true)
+		_, err = stream.Next()
+		assert.True(t, cci.IsPassing(err), "%v", err)
+	})
+	t.Run("by the caller", func(t *testing.T) {
+		cloud := cloudtest.NewWithNetwork(t)
+		stream, err := open(t, cloud, version(t, cloud))
+		require.NoError(t, err)
+		stream.Close()
+		stream.Close()
+		_, err = stream.Next()
+		assert.Error(t, err)
+	})
+	for name, asStatus := range map[string]bool{"too old, in the stream": false, "too old, as an answer": true} {
+		t.Run(name, func(t *testing.T) {
+			cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) { c.Policies.GoneAsStatus = asStatus })
+			old := version(t, cloud)
+			_, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
+			require.NoError(t, err)
+			cloud.Compact()
+			stream, err := open(t, cloud, old)
+			if err == nil {
+				_, err = stream.Next()
+			}
+			assert.True(t, cci.IsExpired(err), "%v", err)
+		})
+	}
+}
+
+func TestLogsAreStreamed(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	_, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		return cloud.AppendLog(cloudtest.Namespace, "web", "c", "one\ntwo\nthree\n") == nil
+	}, cloudtest.Patience, cloudtest.Tick)
+
+	read := func(options cci.LogOptions) string {
+		options.Container = "c"
+		stream, err := cloud.Client.PodLog(t.Context(), cloudtest.Namespace, "web", options)
+		require.NoError(t, err)
+		defer stream.Close()
+		text, err := io.ReadAll(stream)
+		require.NoError(t, err)
+		return string(text)
+	}
+	assert.Contains(t, read(cci.LogOptions{}), "one\ntwo\nthree\n")
+	assert.Equal(t, "three\n", read(cci.LogOptions{TailLines: new(int64(1))}))
+	assert.Empty(t, read(cci.LogOptions{TailLines: new(int64(0))}))
+	assert.Equal(t, "th", read(cci.LogOptions{TailLines: new(int64(1)), LimitBytes: new(int64(2))}))
+
+	stream, err := cloud.Client.PodLog(t.Context(), cloudtest.Namespace, "web", cci.LogOptions{Container: "c", Follow: true, TailLines: new(int64(0))})
+	require.NoError(t, err)
+	defer stream.Close()
+	require.NoError(t, cloud.AppendLog(cloudtest.Namespace, "web", "c", "four\n"))
+	line, err := bufio.NewReader(stream).ReadString('\n')
+	require.NoError(t, err)
+	assert.Equal(t, "four\n", line)
+
+	_, err = cloud.Client.PodLog(t.Context(), cloudtest.Namespace, "nowhere", cci.LogOptions{Container: "c"})
+	assert.True(t, cci.IsNotFound(err), "%v", err)
+}
+
+func TestEveryTryIsObserved(t *testing.T) {
+	cloud := cloudtest.New(t)
+	config := cloud.Config()
+	var mu sync.Mutex
+	var seen []string
+	config.Observe = func(operation, status string, _ time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, operation+" "+status)
+	}
+	client := cloudtest.NewClient(t, config)
+	cloud.Fault(t, ccisim.Fault{Kind: ccisim.LoseAnswer, Times: 1})
+	_, err := client.GetNamespace(t.Context(), "nowhere")
+	require.True(t, cci.IsNotFound(err), "%v", err)
+	assert.Equal(t, []string{"GetNamespace none", "GetNamespace 404"}, seen)
+}
+
+func TestARedirectIsNotFollowed(t *testing.T) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a signed request went elsewhere") }))
+	t.Cleanup(elsewhere.Close)
+	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusFound))
+	t.Cleanup(server.Close)
+	client := cloudtest.NewClient(t, cci.Config{
+		Endpoint: server.URL, ProjectID: "p", Credentials: cci.Credentials{AccessKey: "a", SecretKey: "s"},
+		QPS: 10, Burst: 10, RequestTimeout: time.Second, Tries: 1, RetryDelay: time.Millisecond,
+	})
+	_, err := client.GetNamespace(t.Context(), "any")
+	assert.True(t, cci.IsPermanent(err), "%v", err)
+}
+
+func TestConfigFaultsAreReportedAtOnce(t *testing.T) {
+	_, err := cci.New(cci.Config{Endpoint: "cci.example.com/path"})
+	require.Error(t, err)
+	for _, word := range []string{"endpoint", "cci.example.com/path", "project id", "accessKey", "secretKey", "above zero"} {
+		assert.ErrorContains(t, err, word)
+	}
+}
+
+func TestCredentialsNeverPrintThemselves(t *testing.T) {
+	credentials := cci.Credentials{AccessKey: "AKID", SecretKey: "very-secret", SecurityToken: "also-secret"}
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "credentials", credentials)
+	for _, text := range []string{fmt.Sprint(credentials), fmt.Sprintf("%+v", credentials), fmt.Sprintf("%#v", credentials), log.String()} {
+		assert.Contains(t, text, "AKID")
+		assert.NotContains(t, text, "secret")
+	}
+}
+
+func TestKindsAreFoundThroughWraps(t *testing.T) {
+	err := fmt.Errorf("more: %w", &cci.Error{Kind: cci.Throttled, Status: 429, After: time.Second})
+	assert.True(t, cci.IsThrottled(err))
+	assert.Equal(t, time.Second, cci.RetryAfter(err))
+	assert.Empty(t, cci.KindOf(errors.New("other")))
+	assert.Empty(t, cci.KindOf(nil))
+}

@@ -1,0 +1,114 @@
+// Package cloudtest gives the tests of the virtual node a simulated cloud behind a real listener, and a client of it. It judges nothing.
+package cloudtest
+
+import (
+	"context"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+)
+
+// Namespace is the CCI namespace of a Cloud.
+const Namespace = "cci-test"
+
+// Patience is how long a test waits for what must come, Tick how often it looks.
+const (
+	Patience = 20 * time.Second
+	Tick     = 10 * time.Millisecond
+)
+
+// Account is the simulated account.
+var Account = ccisim.Credential{AccessKey: "AK", SecretKey: "SK", ProjectID: "project", DomainID: "domain"}
+
+// Cloud is a simulated cloud that runs until the test ends.
+type Cloud struct {
+	*ccisim.Sim
+	// URL is the endpoint.
+	URL string
+	// Client is signed in.
+	Client *cci.Client
+}
+
+// New starts a cloud whose every delay is short, with nothing in it.
+func New(t testing.TB, changes ...func(*ccisim.Config)) *Cloud {
+	t.Helper()
+	config := ccisim.Config{
+		Credentials:  []ccisim.Credential{Account},
+		NetworkDelay: 5 * time.Millisecond, ScheduleDelay: 5 * time.Millisecond, StartDelay: 10 * time.Millisecond,
+		InitRunTime: 5 * time.Millisecond, RunTime: 30 * time.Millisecond, StopDelay: 5 * time.Millisecond,
+		FinalizerDelay: 5 * time.Millisecond, RestartBackoff: 20 * time.Millisecond,
+	}
+	for _, change := range changes {
+		change(&config)
+	}
+	sim, err := ccisim.New(config)
+	require.NoError(t, err)
+	server := httptest.NewServer(sim.Handler())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- sim.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		assert.NoError(t, <-done)
+		server.Close()
+	})
+	cloud := &Cloud{Sim: sim, URL: server.URL}
+	cloud.Client = NewClient(t, cloud.Config())
+	return cloud
+}
+
+// NewWithNetwork starts a cloud that takes Pods in Namespace.
+func NewWithNetwork(t testing.TB, changes ...func(*ccisim.Config)) *Cloud {
+	t.Helper()
+	c := New(t, changes...)
+	ctx := t.Context()
+	_, err := c.Client.CreateNamespace(ctx, &cci.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}})
+	require.NoError(t, err)
+	_, err = c.Client.CreateNetwork(ctx, Namespace, Network("net"))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		network, err := c.Client.GetNetwork(ctx, Namespace, "net")
+		return err == nil && network.Status.Status == cci.NetworkReady
+	}, Patience, Tick, "the network becomes Ready")
+	return c
+}
+
+// Network is one that the cloud takes.
+func Network(name string) *cci.Network {
+	return &cci.Network{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: cci.NetworkSpec{
+		NetworkType: cci.NetworkTypeNeutron, SecurityGroups: []string{"group"}, Subnets: []cci.Subnet{{SubnetID: "subnet"}},
+		IPFamilies: []string{"IPv4"}, DefaultNetwork: true,
+	}}
+}
+
+// Config is that of a client which loses no time.
+func (c *Cloud) Config() cci.Config {
+	return cci.Config{
+		Endpoint: c.URL, ProjectID: Account.ProjectID,
+		Credentials: cci.Credentials{AccessKey: Account.AccessKey, SecretKey: Account.SecretKey},
+		QPS:         5000, Burst: 5000, RequestTimeout: 5 * time.Second, Tries: 3, RetryDelay: time.Millisecond,
+	}
+}
+
+// NewClient makes a client whose connections end with the test.
+func NewClient(t testing.TB, config cci.Config) *cci.Client {
+	t.Helper()
+	client, err := cci.New(config)
+	require.NoError(t, err)
+	return client
+}
+
+// Fault switches a fault on and returns what switches it off.
+func (c *Cloud) Fault(t testing.TB, fault ccisim.Fault) (off func()) {
+	t.Helper()
+	added, err := c.AddFault(fault)
+	require.NoError(t, err)
+	return func() { c.RemoveFault(added.ID) }
+}

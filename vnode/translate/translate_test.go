@@ -1,0 +1,220 @@
+package translate_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+var update = flag.Bool("update", false, "write the goldens anew")
+
+var owner = translate.Owner{ClusterID: "prod-1", Node: "virtual-node-cci-0"}
+
+// input is what testdata/<case>.input.yaml holds: a Pod, and what differs from a node that is configured for nothing.
+type input struct {
+	ClusterDNS []string   `json:"clusterDNS,omitempty"`
+	TimeZone   string     `json:"timeZone,omitempty"`
+	ResolvConf string     `json:"resolvConf,omitempty"`
+	Pod        corev1.Pod `json:"pod"`
+}
+
+// output is what testdata/<case>.output.yaml holds.
+type output struct {
+	Refused  policy.Reason `json:"refused,omitempty"`
+	Because  []string      `json:"because,omitempty"`
+	Size     string        `json:"size,omitempty"`
+	Warnings []string      `json:"warnings,omitempty"`
+	Pod      *cci.Pod      `json:"pod,omitempty"`
+}
+
+func newTranslator(t testing.TB, in input) *translate.Translator {
+	t.Helper()
+	translator, err := translate.New(translate.Config{
+		Owner: owner, NodeIP: "10.0.0.9", DefaultSize: "0.50_1.0", ClusterDNS: in.ClusterDNS, ClusterDomain: "cluster.local",
+		TimeZone: in.TimeZone, PullSecret: "imagepull-secret",
+	})
+	require.NoError(t, err)
+	return translator
+}
+
+func read(t testing.TB, file string) input {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var in input
+	require.NoError(t, yaml.UnmarshalStrict(data, &in), file)
+	return in
+}
+
+func run(t testing.TB, in input) output {
+	t.Helper()
+	var nodeDNS *corev1.PodDNSConfig
+	if in.ResolvConf != "" {
+		var err error
+		nodeDNS, err = translate.ParseResolvConf(in.ResolvConf)
+		require.NoError(t, err)
+	}
+	before := in.Pod.DeepCopy()
+	result, err := newTranslator(t, in).Pod(&in.Pod, nodeDNS)
+	assert.Equal(t, before, &in.Pod, "the Pod is not changed")
+	if err != nil {
+		var refused *translate.Refused
+		require.ErrorAs(t, err, &refused)
+		return output{Refused: refused.Reason, Because: refused.Messages}
+	}
+	return output{Size: result.Size.String(), Warnings: result.Warnings, Pod: result.Pod}
+}
+
+func TestGoldens(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.input.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".input.yaml")
+		t.Run(name, func(t *testing.T) {
+			got, err := yaml.Marshal(run(t, read(t, file)))
+			require.NoError(t, err)
+			golden := filepath.Join("testdata", name+".output.yaml")
+			if *update {
+				require.NoError(t, os.WriteFile(golden, got, 0o644))
+			}
+			want, err := os.ReadFile(golden)
+			require.NoError(t, err)
+			assert.Equal(t, string(want), string(got))
+		})
+	}
+}
+
+// A cloud that refuses every field that its schema does not list, and requests that differ from limits, must take every Pod that the
+// translation lets through.
+func TestAStrictCloudTakesWhatIsTranslated(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) {
+		c.Policies = ccisim.Policies{Fields: ccisim.RefuseFields, EqualRequests: true}
+	})
+	files, err := filepath.Glob("testdata/*.input.yaml")
+	require.NoError(t, err)
+	taken := 0
+	for _, file := range files {
+		out := run(t, read(t, file))
+		if out.Refused != "" {
+			continue
+		}
+		created, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, out.Pod)
+		if assert.NoError(t, err, file) {
+			taken++
+			assert.Equal(t, out.Size, created.Annotations[cci.SizeAnnotation], "the size that was chosen is the size that is billed: %s", file)
+		}
+	}
+	assert.Positive(t, taken)
+}
+
+func TestIdentity(t *testing.T) {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0", UID: "uid-1"},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "nginx"}}},
+	}
+	result, err := newTranslator(t, input{}).Pod(pod, nil)
+	require.NoError(t, err)
+	key, ours := owner.Owns(result.Pod)
+	assert.True(t, ours)
+	assert.Equal(t, translate.KeyOf(pod), key)
+
+	for name, other := range map[string]translate.Owner{
+		"another cluster's node of the same name": {ClusterID: "prod-2", Node: owner.Node},
+		"another node of the cluster":             {ClusterID: owner.ClusterID, Node: "virtual-node-cci-1"},
+	} {
+		_, ours := other.Owns(result.Pod)
+		assert.False(t, ours, name)
+		assert.NotEqual(t, owner.Selector(), other.Selector(), name)
+	}
+	_, ours = owner.Owns(&cci.Pod{ObjectMeta: metav1.ObjectMeta{Name: "cci-imagesnapshot-1", Labels: result.Pod.Labels}})
+	assert.False(t, ours, "labels alone make no Pod ours")
+}
+
+func TestCloudNames(t *testing.T) {
+	long := strings.Repeat("long.name-", 30)
+	keys := []translate.Key{
+		{"default", "web-0", "uid-1"}, {"default", "web-0", "uid-2"}, {"a-b", "c", "uid-1"}, {"a", "b-c", "uid-1"},
+		{"default", "my.pod.example.com", "uid-1"}, {long[:63], long[:253], "uid-1"}, {long[:63], long[:253], "uid-2"}, {"n", "1", ""},
+	}
+	seen := map[string]translate.Key{}
+	for _, key := range keys {
+		name := translate.CloudName(key)
+		assert.Equal(t, name, translate.CloudName(key), "a name is a function of its key")
+		assert.Empty(t, validation.IsDNS1123Label(name), name)
+		assert.NotContains(t, seen, name, "%v and %v", key, seen[name])
+		seen[name] = key
+	}
+	// What runs is found by this name after an update of the program: the function must not change.
+	assert.Equal(t, "default-web-0-98aefe489a552d93", translate.CloudName(keys[0]))
+}
+
+func FuzzCloudName(f *testing.F) {
+	f.Add("default", "web", "1")
+	f.Fuzz(func(t *testing.T, namespace, name, uid string) {
+		if len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
+			return
+		}
+		assert.Empty(t, validation.IsDNS1123Label(translate.CloudName(translate.Key{Namespace: namespace, Name: name, UID: types.UID(uid)})))
+	})
+}
+
+func TestParseResolvConf(t *testing.T) {
+	cases := map[string]struct {
+		text    string
+		want    *corev1.PodDNSConfig
+		wantErr []string
+	}{
+		"the seed's example": {"nameserver 4.4.4.4\nnameserver 8.8.8.8\n", &corev1.PodDNSConfig{Nameservers: []string{"4.4.4.4", "8.8.8.8"}}, nil},
+		"everything": {"; words\n# words\nnameserver 4.4.4.4 # the first\nsearch a.example b.example\noptions ndots:2 rotate\n", &corev1.PodDNSConfig{
+			Nameservers: []string{"4.4.4.4"}, Searches: []string{"a.example", "b.example"},
+			Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("2")}, {Name: "rotate"}},
+		}, nil},
+		"all faults are named":  {"nameserver x\nnamesrver 1.1.1.1\n", nil, []string{`invalid value "x"`, `invalid line "namesrver"`, "0 lines"}},
+		"too many name servers": {strings.Repeat("nameserver 1.1.1.1\n", 4), nil, []string{"4 lines"}},
+		"nothing":               {"", nil, []string{"0 lines"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := translate.ParseResolvConf(tc.text)
+			for _, words := range tc.wantErr {
+				assert.ErrorContains(t, err, words)
+			}
+			if tc.wantErr == nil {
+				require.NoError(t, err)
+			}
+			assert.Equal(t, tc.want, got)
+		})
+	}
+}
+
+func FuzzParseResolvConf(f *testing.F) {
+	f.Add("nameserver 1.1.1.1\noptions a:b:c :")
+	f.Fuzz(func(t *testing.T, text string) {
+		config, err := translate.ParseResolvConf(text)
+		assert.True(t, (config == nil) != (err == nil))
+	})
+}
+
+func TestConfigFaultsAreReportedAtOnce(t *testing.T) {
+	_, err := translate.New(translate.Config{DefaultSize: "3_3", ClusterDNS: []string{"dns"}, ClusterDomain: "A", TimeZone: "Nowhere"})
+	for _, words := range []string{"3_3", `"dns"`, `"A"`, `"Nowhere"`} {
+		assert.ErrorContains(t, err, words)
+	}
+}
