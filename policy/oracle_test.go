@@ -556,7 +556,7 @@ func tellStory(seed uint64) story {
 		s.namespace = pick("kube-system", "tke-eni-ip-webhook", "kube-public")
 	}
 	if rarely() {
-		s.portRange = pick("1024 60999", "32768\t60999", "65535 65535", "1 2", "32768 61000", "1024 65535", "61000-65534", "65534 65535", "x y", "1 2 3")
+		s.portRange = pick("1024 60999", "32768\t60999", "65535 65535", "1 2", "32768 61000", "1024 65535", "61000-65534", "65534 65535", "x y", "x 80", "80 y", "1 2 3")
 	}
 	if rarely() {
 		s.flavor = pick("0.25_0.5", "2.00_4.0", "64.00_512.0", "3.00_4.0", "large")
