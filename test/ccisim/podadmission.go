@@ -76,7 +76,8 @@ func soldSize(_ Policies, pod *Pod) string {
 	return ""
 }
 
-// emptyDirSizes wants whole GiB, at most ten for each core that the Pod is billed. Source: the bursting plug-in's manual.
+// emptyDirSizes wants whole GiB, at most ten for each started core that the Pod is billed. Source: the bursting plug-in's manual, whose
+// own example has 10Gi with 250m.
 func emptyDirSizes(_ Policies, pod *Pod) string {
 	size, err := billedSize(pod)
 	if err != nil {
@@ -90,9 +91,9 @@ func emptyDirSizes(_ Policies, pod *Pod) string {
 		if limit <= 0 || limit%gibi != 0 {
 			return fmt.Sprintf("emptyDir %s: sizeLimit %s is not a multiple of 1Gi", volume.Name, volume.EmptyDir.SizeLimit)
 		}
-		if limit*1000 > 10*size.milliCPU*gibi {
-			return fmt.Sprintf("emptyDir %s: sizeLimit %s is more than 10 times the Pod's %g CPU cores, in GiB",
-				volume.Name, volume.EmptyDir.SizeLimit, float64(size.milliCPU)/1000)
+		if started := (size.milliCPU + 999) / 1000; limit > 10*started*gibi {
+			return fmt.Sprintf("emptyDir %s: sizeLimit %s is more than 10Gi for each of the Pod's %d started CPU cores",
+				volume.Name, volume.EmptyDir.SizeLimit, started)
 		}
 	}
 	return ""

@@ -48,7 +48,7 @@ func tellLogs(t *testing.T, s *system.System) {
 
 func TestStories(t *testing.T) {
 	world, _ := newWorld(t)
-	for _, story := range stories.All() {
+	for _, story := range append(stories.All(), stories.Further()...) {
 		t.Run(story.Name, func(t *testing.T) { require.NoError(t, world.Play(t.Context(), story)) })
 	}
 }
