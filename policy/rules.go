@@ -210,16 +210,16 @@ func checkFixedIP(s subject) []string {
 }
 
 func checkHostPath(s subject) []string {
-	var found []string
+	var names, found []string
 	for _, v := range s.spec.Volumes {
 		if v.HostPath == nil || v.HostPath.Path == LocaltimePath {
 			continue
 		}
-		if s.replaceErr != nil {
-			found = append(found, fmt.Sprintf("volume %s is a hostPath, and what becomes of it in the cloud cannot be read: %s", v.Name, oneLine(s.replaceErr)))
-			continue
-		}
+		names = append(names, v.Name)
 		found = append(found, fmt.Sprintf("volume %s is a hostPath: say what becomes of it in the cloud with annotation %s", v.Name, HostPathReplacementAnnotation))
+	}
+	if s.replaceErr != nil && len(names) > 0 {
+		return []string{fmt.Sprintf("hostPath volumes %s: what becomes of them in the cloud cannot be read: %s", strings.Join(names, ", "), oneLine(s.replaceErr))}
 	}
 	return found
 }
