@@ -181,18 +181,14 @@ func TestALabelOfAWorkloadOrNamespaceReleasesItsPods(t *testing.T) {
 func TestAPodForWhichPreemptionMakesRoomIsNotReleased(t *testing.T) {
 	p := start(t)
 	ns := namespace(t, nil)
-	for name, value := range map[string]int32{"placeholder": -10, "work": 10} {
-		class := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value}
-		_, err := trial.Client().SchedulingV1().PriorityClasses().Create(t.Context(), class, metav1.CreateOptions{})
-		require.NoError(t, err)
-	}
+	low, high := priorityClass(t, -10), priorityClass(t, 10)
 	placeholders := []string{"placeholder-0", "placeholder-1"}
 	for _, name := range placeholders {
-		create(t, ns, prioritised(name, "placeholder"))
+		create(t, ns, prioritised(name, low))
 		require.NotEqual(t, virtualNode, onNode(t, ns, name))
 	}
 
-	create(t, ns, prioritised("work", "work"))
+	create(t, ns, prioritised("work", high))
 	eventually(t, func() error {
 		if get(t, ns, "work").Status.NominatedNodeName == "" {
 			return fmt.Errorf("nothing gives way yet")
@@ -208,7 +204,14 @@ func TestAPodForWhichPreemptionMakesRoomIsNotReleased(t *testing.T) {
 		require.NoError(t, trial.Client().CoreV1().Pods(ns).Delete(t.Context(), name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}))
 	}
 	assert.NotEqual(t, virtualNode, onNode(t, ns, "work"))
-	require.NoError(t, trial.Client().CoreV1().Pods(ns).Delete(t.Context(), "work", metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}))
+}
+
+func priorityClass(t *testing.T, value int32) (name string) {
+	t.Helper()
+	class := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}, Value: value}
+	made, err := trial.Client().SchedulingV1().PriorityClasses().Create(t.Context(), class, metav1.CreateOptions{})
+	require.NoError(t, err)
+	return made.Name
 }
 
 // prioritised is a Pod of which one fits on a local node.
@@ -298,7 +301,7 @@ func TestAUsersRankStaysAndOnlyReplicaSetsAreRanked(t *testing.T) {
 func TestOneOfSeveralProcessesRunsTheControllers(t *testing.T) {
 	first := start(t)
 	eventually(t, func() error { return leads(t, first) })
-	second := launch(t, func(c *Config) { c.HealthListen = "127.0.0.1:18082" })
+	second := launch(t, func(c *Config) { c.HealthListen = freeAddress(t) })
 	require.Error(t, leads(t, second))
 
 	first.stop(t)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"testing"
 	"time"
@@ -64,8 +65,8 @@ func TestOwnersThatPointAtEachOtherComeToAnEnd(t *testing.T) {
 	jobs := trial.Client().BatchV1().Jobs(ns)
 	job, err := jobs.Get(t.Context(), "x", metav1.GetOptions{})
 	require.NoError(t, err)
-	job.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: "x", UID: job.UID, Controller: new(true)}}
-	_, err = jobs.Update(t.Context(), job, metav1.UpdateOptions{})
+	itself := fmt.Appendf(nil, `{"metadata":{"ownerReferences":[{"apiVersion":"batch/v1","kind":"Job","name":"x","uid":%q,"controller":true}]}}`, job.UID)
+	job, err = jobs.Patch(t.Context(), "x", types.MergePatchType, itself, metav1.PatchOptions{})
 	require.NoError(t, err)
 	client, err := metadata.NewForConfig(trial.RESTConfig())
 	require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -266,12 +267,18 @@ func eventually(t *testing.T, check func() error) {
 	}
 }
 
-// namespace makes a namespace for the test in which Pods can be created.
+// namespace makes a namespace in which Pods can be created; it and they are gone when the test has ended.
 func namespace(t *testing.T, labels map[string]string) string {
 	t.Helper()
 	client := trial.Client().CoreV1()
 	made, err := client.Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}, metav1.CreateOptions{})
 	require.NoError(t, err)
+	t.Cleanup(func() {
+		assert.NoError(t, client.Namespaces().Delete(context.Background(), made.Name, metav1.DeleteOptions{}))
+		// Nobody runs the Pods, so nobody ends them. In a namespace that is going none is made anew.
+		now := metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}
+		assert.NoError(t, client.Pods(made.Name).DeleteCollection(context.Background(), now, metav1.ListOptions{}))
+	})
 	eventually(t, func() error {
 		_, err := client.ServiceAccounts(made.Name).Get(t.Context(), "default", metav1.GetOptions{})
 		return err
@@ -416,4 +423,12 @@ func ready(is bool) error {
 		return errors.New("it is not ready")
 	}
 	return nil
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
 }

@@ -149,7 +149,8 @@ func TestWhomTheWebhookIsNotAskedAbout(t *testing.T) {
 	placed.Spec.NodeName = "local-0"
 	create(t, ns, placed)
 	create(t, namespace(t, nil), small("no-key"))
-	system := small("system-with-a-quota")
+	system := small("")
+	system.GenerateName = "system-with-a-quota-"
 	system.Annotations = map[string]string{policy.LocalReplicasAnnotation: "1"}
 	eventually(t, func() error {
 		_, err := trial.Client().CoreV1().ServiceAccounts("kube-system").Get(t.Context(), "default", metav1.GetOptions{})
