@@ -143,7 +143,7 @@ func TestGlobalFollowsTheConfigMap(t *testing.T) {
 	}
 	require.NoError(t, write(map[string]string{"AUTO_SCALE_EKS": "true"})())
 	require.Eventually(t, func() bool { return source.Global() == policy.SwitchOn }, patience, 5*time.Millisecond)
-	assert.Equal(t, int64(6), changes.Load(), "nothing else was told")
+	require.Eventually(t, func() bool { return changes.Load() == 6 }, patience, 5*time.Millisecond, "the switch is told, and nothing else was")
 }
 
 func TestGlobalIsKnownOnceReady(t *testing.T) {
