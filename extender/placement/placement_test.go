@@ -258,7 +258,9 @@ func TestPreemptKeepsTheSlotForWhomOthersAreEvicted(t *testing.T) {
 func TestPrioritize(t *testing.T) {
 	score := func(d *desk, names ...string) map[string]int64 {
 		scores := map[string]int64{}
-		for _, s := range d.Prioritize(d.t.Context(), d.pod("asked"), names) {
+		list, err := d.Prioritize(d.t.Context(), d.pod("asked"), names)
+		require.NoError(d.t, err)
+		for _, s := range list {
 			scores[s.Host] = s.Score
 		}
 		return scores

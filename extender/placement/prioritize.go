@@ -12,9 +12,15 @@ import (
 const virtualBesideLocal = 3
 
 // Prioritize scores nodes from 0 to 10. Among virtual nodes the one with the fewest Pods leads; local nodes lead before
-// virtual ones, and are equal among themselves: which of them it is, is the scheduler's to say.
-func (p *Placement) Prioritize(_ context.Context, _ *corev1.Pod, names []string) extenderv1.HostPriorityList {
-	view := p.nodes.View()
+// virtual ones, and are equal among themselves: which of them it is, is the scheduler's to say. An error is a
+// *nodes.UnknownNodeError, the asker's fault.
+func (p *Placement) Prioritize(ctx context.Context, _ *corev1.Pod, names []string) (extenderv1.HostPriorityList, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.patience)
+	defer cancel()
+	view, err := p.nodes.Await(ctx, names)
+	if err != nil {
+		return nil, err
+	}
 	local, virtual := view.Split(names)
 	scores := make(extenderv1.HostPriorityList, 0, len(names))
 	top := extenderv1.MaxExtenderPriority
@@ -37,7 +43,7 @@ func (p *Placement) Prioritize(_ context.Context, _ *corev1.Pod, names []string)
 	for i, name := range virtual {
 		scores = append(scores, extenderv1.HostPriority{Host: name, Score: spread(loads[i], most, top)})
 	}
-	return scores
+	return scores, nil
 }
 
 // spread is top for an empty node and 0 for the fullest of several.

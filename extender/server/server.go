@@ -24,7 +24,7 @@ import (
 type Placement interface {
 	Ready() bool
 	Filter(ctx context.Context, pod *corev1.Pod, names []string) (placement.Verdict, error)
-	Prioritize(ctx context.Context, pod *corev1.Pod, names []string) extenderv1.HostPriorityList
+	Prioritize(ctx context.Context, pod *corev1.Pod, names []string) (extenderv1.HostPriorityList, error)
 	Preempt(ctx context.Context, pod *corev1.Pod, victims placement.Victims) (placement.Victims, error)
 }
 
@@ -111,7 +111,12 @@ func (s *server) prioritize(c *gin.Context) {
 	if !ok {
 		return
 	}
-	write(c, s.placement.Prioritize(c.Request.Context(), args.Pod, names))
+	scores, err := s.placement.Prioritize(c.Request.Context(), args.Pod, names)
+	if err != nil {
+		s.refuse(c, fmt.Errorf("field NodeNames: %w", err))
+		return
+	}
+	write(c, scores)
 }
 
 func (s *server) preempt(c *gin.Context) {

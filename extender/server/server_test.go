@@ -45,12 +45,12 @@ func (a answers) Filter(context.Context, *corev1.Pod, []string) (placement.Verdi
 	return a.verdict, a.err
 }
 
-func (a answers) Prioritize(_ context.Context, _ *corev1.Pod, names []string) extenderv1.HostPriorityList {
+func (a answers) Prioritize(_ context.Context, _ *corev1.Pod, names []string) (extenderv1.HostPriorityList, error) {
 	list := extenderv1.HostPriorityList{}
 	for i, name := range names {
 		list = append(list, extenderv1.HostPriority{Host: name, Score: int64(i)})
 	}
-	return list
+	return list, a.err
 }
 
 func (a answers) Preempt(_ context.Context, _ *corev1.Pod, victims placement.Victims) (placement.Victims, error) {
@@ -138,8 +138,9 @@ func TestMalformedRequestsGetWords(t *testing.T) {
 func TestUnknownNodesGetWords(t *testing.T) {
 	unknown := &nodes.UnknownNodeError{Name: "nowhere"}
 	for path, body := range map[string]string{
-		"/v1/filter":  `{` + pod + `,"NodeNames":["nowhere"]}`,
-		"/v1/preempt": `{` + pod + `,"NodeNameToMetaVictims":{"nowhere":{}}}`,
+		"/v1/filter":     `{` + pod + `,"NodeNames":["nowhere"]}`,
+		"/v1/prioritize": `{` + pod + `,"NodeNames":["nowhere"]}`,
+		"/v1/preempt":    `{` + pod + `,"NodeNameToMetaVictims":{"nowhere":{}}}`,
 	} {
 		got := post(t, answers{err: unknown}, path, body)
 		assert.Equal(t, http.StatusBadRequest, got.Code)
