@@ -2,10 +2,12 @@ package main
 
 import (
 	"flag"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
@@ -86,4 +88,13 @@ func TestAnUnknownRuleIsAFaultOfThePolicy(t *testing.T) {
 	cfg.Policy.DisabledRules = append(cfg.Policy.DisabledRules, "NoSuchRule")
 	err := cfg.Validate()
 	assert.ErrorContains(t, err, `policy: disabledRules: unknown rule "NoSuchRule"`)
+}
+
+func TestTheProgramEndsWithWordsBeforeItStarts(t *testing.T) {
+	assert.ErrorIs(t, program(t.Context(), []string{"--help"}), pflag.ErrHelp)
+	assert.ErrorIs(t, program(t.Context(), []string{"--resync", "soon"}), run.ErrUsage)
+	cfg := defaultConfig()
+	cfg.Kube.Kubeconfig = "nowhere"
+	_, err := newAdmission(cfg, "host", slog.Default())
+	assert.ErrorContains(t, err, `reading kubeconfig "nowhere"`)
 }

@@ -135,6 +135,12 @@ func TestTheReleaseHoldsForTheJudgedPodOnly(t *testing.T) {
 	}
 }
 
+func TestTheRankHoldsForTheSeenPodOnly(t *testing.T) {
+	got, err := rankPatch(waitingPod())
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"metadata": {"uid": "u1", "resourceVersion": "7", "annotations": {"controller.kubernetes.io/pod-deletion-cost": "-100"}}}`, string(got))
+}
+
 func TestEventsHaveNamesThatTheAPIServerTakes(t *testing.T) {
 	seen := map[string]bool{}
 	for _, pod := range []string{"web", "web-0", strings.Repeat("a", 253), strings.Repeat("a.", 120) + "b"} {

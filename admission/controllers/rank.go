@@ -107,13 +107,9 @@ func (r *Rank) reconcile(ctx context.Context, name cache.ObjectName) error {
 	if pod == nil || !isUnranked(pod) || !r.nodes.has(pod.Spec.NodeName) {
 		return nil
 	}
-	// The version makes it a conflict if anyone, the user say, has written since.
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": pod.UID, "resourceVersion": pod.ResourceVersion,
-		"annotations": map[string]string{policy.DeletionCostAnnotation: policy.CloudDeletionCost},
-	}})
+	patch, err := rankPatch(pod)
 	if err != nil {
-		return fmt.Errorf("encoding a patch: %w", err)
+		return err
 	}
 	_, err = r.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: component})
 	if apierrors.IsNotFound(err) {
@@ -124,4 +120,16 @@ func (r *Rank) reconcile(ctx context.Context, name cache.ObjectName) error {
 	}
 	r.metrics.Ranks.Inc()
 	return nil
+}
+
+// rankPatch holds for the Pod as it was seen only: if anyone has written since, the user say, it is a conflict.
+func rankPatch(pod *corev1.Pod) ([]byte, error) {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid": pod.UID, "resourceVersion": pod.ResourceVersion,
+		"annotations": map[string]string{policy.DeletionCostAnnotation: policy.CloudDeletionCost},
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("encoding a patch: %w", err)
+	}
+	return patch, nil
 }
