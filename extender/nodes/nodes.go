@@ -41,7 +41,8 @@ type Nodes struct {
 	seen atomic.Pointer[chan struct{}]
 }
 
-// New makes an empty set. changed is called after a node has appeared or changed its class.
+// New makes an empty set. changed is called after a node has become virtual or ceased to be: a new local node changes nobody's
+// class, since unknown names count as local.
 func New(changed func()) *Nodes {
 	n := &Nodes{changed: changed}
 	n.classes.Store(&map[string]Class{})
@@ -173,13 +174,27 @@ func (s *store) Resync() error { return nil }
 // edit replaces the set by a changed copy: nodes come and go rarely, and are read for every Pod.
 func (n *Nodes) edit(change func(map[string]Class)) {
 	n.mu.Lock()
-	classes := maps.Clone(map[string]Class(n.View()))
+	before := n.View()
+	classes := maps.Clone(map[string]Class(before))
 	change(classes)
 	n.classes.Store(&classes)
 	seen := make(chan struct{})
 	close(*n.seen.Swap(&seen))
 	n.mu.Unlock()
-	n.changed()
+	if !maps.Equal(before.virtual(), View(classes).virtual()) {
+		n.changed()
+	}
+}
+
+// virtual are the names of the virtual nodes.
+func (v View) virtual() map[string]bool {
+	names := map[string]bool{}
+	for name, class := range v {
+		if class == Virtual {
+			names[name] = true
+		}
+	}
+	return names
 }
 
 func asNode(obj any) (*metav1.PartialObjectMetadata, error) {

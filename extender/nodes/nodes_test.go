@@ -33,10 +33,14 @@ func TestAChangeOfClassIsTold(t *testing.T) {
 	n := nodes.New(func() { changes++ })
 	store := n.Store()
 	require.NoError(t, store.Add(node("a", false)))
-	require.NoError(t, store.Update(node("a", false)))
-	assert.Equal(t, 1, changes, "a heartbeat is no change")
+	assert.Zero(t, changes, "an unknown name counted as local before")
 	require.NoError(t, store.Update(node("a", true)))
+	assert.Equal(t, 1, changes)
+	require.NoError(t, store.Update(node("a", true)))
+	assert.Equal(t, 1, changes, "a heartbeat is no change")
+	require.NoError(t, store.Update(node("a", false)))
 	assert.Equal(t, 2, changes)
+	require.NoError(t, store.Update(node("a", true)))
 	assert.True(t, n.IsVirtual("a"))
 }
 
