@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"strconv"
 
@@ -129,12 +130,20 @@ func (e *apiError) encode(requestID string) (int, []byte, http.Header) {
 		header.Set("Retry-After", strconv.Itoa(e.retryAfter))
 	}
 	body := e.body
-	if g, ok := body.(gatewayError); ok {
-		g.RequestID = requestID
-		body = g
+	header.Set("Content-Type", "application/json")
+	switch b := body.(type) {
+	case gatewayError:
+		b.RequestID = requestID
+		body = b
+	case htmlPage:
+		header.Set("Content-Type", "text/html")
+		return e.status, []byte("<html><body><h1>" + html.EscapeString(string(b)) + "</h1></body></html>\n"), header
 	}
 	return e.status, mustEncode(body), header
 }
+
+// htmlPage is a refusal in words for people.
+type htmlPage string
 
 // mustEncode encodes values of this package's own types, which cannot fail to encode.
 func mustEncode(value any) []byte {

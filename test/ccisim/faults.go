@@ -61,10 +61,11 @@ type Fault struct {
 	// Times is how often the fault strikes before it removes itself. 0 is for ever.
 	Times int `json:"times,omitempty"`
 
-	// Status, ErrorCode and Message shape a ServerError.
+	// Status, ErrorCode and Message shape a ServerError. HTML makes it a page for people, as a firewall before the gateway answers.
 	Status    int    `json:"status,omitempty"`
 	ErrorCode string `json:"errorCode,omitempty"`
 	Message   string `json:"message,omitempty"`
+	HTML      bool   `json:"html,omitempty"`
 	// RetryAfterSeconds is the header of a Throttle (default 1) or of a ServerError (default none).
 	RetryAfterSeconds int `json:"retryAfterSeconds,omitempty"`
 	// RatePerSecond, with Burst (default 1), makes a Throttle a rate limit.
@@ -161,6 +162,9 @@ func (f *activeFault) serverError() *apiError {
 	setDefault(&status, http.StatusInternalServerError)
 	setDefault(&message, "the service is not able to answer: "+http.StatusText(status))
 	err := codedError(status, f.ErrorCode, message)
+	if f.HTML {
+		err.body = htmlPage(message)
+	}
 	err.retryAfter = f.RetryAfterSeconds
 	return err
 }

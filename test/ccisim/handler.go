@@ -34,10 +34,7 @@ func (s *Sim) serveAPI(w http.ResponseWriter, r *http.Request) {
 	out, refusal := s.answer(c, routeErr, spoil)
 	if refusal != nil {
 		status, body, header := refusal.encode(requestID)
-		out = jsonReply(status, body)
-		for name, values := range header {
-			out.header[name] = values
-		}
+		out = &reply{status: status, header: header, body: body}
 	}
 	s.records.countRequest(c.verb, c.label(), out.status, spoil.loseAnswer)
 	s.cfg.Logger.Debug("Answered", "method", r.Method, "path", r.URL.Path, "status", out.status, "lost", spoil.loseAnswer)

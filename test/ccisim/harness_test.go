@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	patience = 20 * time.Second
+	patience = time.Minute
 	tick     = 5 * time.Millisecond
 )
 
@@ -68,6 +68,7 @@ func newBench(t testing.TB, change ...func(*ccisim.Config)) *bench {
 		cancel()
 		assert.NoError(t, <-done)
 		server.Close()
+		assert.NoError(t, sim.Close())
 	})
 	return &bench{client: &client{t: t, base: server.URL, credential: cfg.Credentials[0]}, sim: sim}
 }

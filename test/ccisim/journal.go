@@ -20,7 +20,7 @@ const (
 	// remembered cannot be told.
 	versionGap = 1000
 	// journalSlack is how many bytes the file may hold beyond twice its last snapshot before it is written anew.
-	journalSlack = 16 << 20
+	journalSlack = 4 << 20
 )
 
 // journalLine is one line of the state file, which is a snapshot followed by what has changed since. A line is written before the answer
@@ -69,8 +69,8 @@ func (s *Sim) openJournal() error {
 	return nil
 }
 
-// closeJournal closes the file, and tells what went wrong with it since it was opened.
-func (s *Sim) closeJournal() error {
+// Close closes the state file, and tells what went wrong with it since it was opened. It is called last, and may be called twice.
+func (s *Sim) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.journal == nil {
@@ -211,9 +211,16 @@ func (s *Sim) loadLine(raw []byte) error {
 	switch line.Op {
 	case opVersion:
 	case opPod:
+		if line.Pod == nil {
+			return errors.New("a line about a Pod has none")
+		}
 		s.records.podCreated(*line.Pod)
 	case opPolicies:
+		if line.Policies == nil {
+			return errors.New("a line about policies has none")
+		}
 		s.policies.Store(line.Policies)
+		return line.Policies.validate()
 	case opFaults:
 		return s.loadFaults(line.Faults)
 	case opPut, opDelete:
@@ -249,14 +256,14 @@ func (s *Sim) loadObject(line journalLine) error {
 		return err
 	}
 	if line.Op == opDelete {
-		delete(s.store.tables[res].items, keyOf(obj))
+		s.store.tables[res].unset(keyOf(obj))
 		s.records.podDeleted(obj.GetUID(), line.At)
 		return nil
 	}
 	if _, err := strconv.ParseUint(obj.GetResourceVersion(), 10, 64); err != nil {
 		return fmt.Errorf("object %s/%s: %w", obj.GetNamespace(), obj.GetName(), err)
 	}
-	s.store.tables[res].items[keyOf(obj)] = &entry{obj: obj, raw: line.Object}
+	s.store.tables[res].set(keyOf(obj), &entry{obj: obj, raw: line.Object})
 	if pod, ok := obj.(*Pod); ok {
 		s.records.podCreated(recordOf(pod))
 	}

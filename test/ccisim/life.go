@@ -82,8 +82,8 @@ func (s *Sim) remove(res *resource, obj object) {
 	if pod, ok := obj.(*Pod); ok {
 		s.forgetPod(pod)
 	}
-	// What may have waited for this object to go.
-	if res.namespaced {
+	// What may have waited for the last object of the kind to go.
+	if res.namespaced && s.store.tables[res].perNamespace[obj.GetNamespace()] == 0 {
 		s.poke(namespaces, key{name: obj.GetNamespace()})
 		if res == pods {
 			s.pokeNetworks(obj.GetNamespace())

@@ -141,7 +141,7 @@ func (s *Sim) advanceNetworkEnd(network *Network) step {
 	if gone := network.DeletionTimestamp.Add(s.cfg.FinalizerDelay); s.now().Before(gone) {
 		return step{at: gone}
 	}
-	if len(s.store.tables[pods].sorted(network.Namespace)) > 0 {
+	if s.store.tables[pods].perNamespace[network.Namespace] > 0 {
 		return step{}
 	}
 	next := network.copyObject().(*Network)

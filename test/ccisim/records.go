@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -148,4 +149,17 @@ func (s *Sim) ForgetRequests() {
 	defer s.records.mu.Unlock()
 	clear(s.records.requests)
 	s.records.dropped = nil
+}
+
+// CountPods returns how many Pods of a namespace are in a phase now.
+func (s *Sim) CountPods(namespace string, phase corev1.PodPhase) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n := 0
+	for k, e := range s.store.tables[pods].items {
+		if pod := e.obj.(*Pod); k.namespace == namespace && pod.Status.Phase == phase {
+			n++
+		}
+	}
+	return n
 }

@@ -99,8 +99,8 @@ func (s *Sim) Handler() http.Handler {
 	})
 }
 
-// Run lets time pass until ctx ends: Pods start, end and disappear only while it runs. It then ends all streams, closes the state file
-// and returns nil. It may be called once.
+// Run lets time pass until ctx ends: Pods start, end and disappear only while it runs. It then ends all streams and returns nil. It may
+// be called once. Requests are still answered, and kept in the state file, until Close.
 func (s *Sim) Run(ctx context.Context) error {
 	defer s.stopOnce.Do(func() { close(s.stopped) })
 	for {
@@ -109,7 +109,7 @@ func (s *Sim) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return s.closeJournal()
+			return nil
 		case <-s.wake:
 			timer.Stop()
 		case <-timer.C():

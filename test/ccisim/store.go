@@ -33,16 +33,18 @@ type change struct {
 // table holds the objects of one resource and what happened to them lately.
 // Invariant: history is in version order, and holds every change after compacted.
 type table struct {
-	res       *resource
-	items     map[key]*entry
-	history   []change
-	compacted uint64
+	res   *resource
+	items map[key]*entry
+	// perNamespace counts the items.
+	perNamespace map[string]int
+	history      []change
+	compacted    uint64
 	// changed is closed, and replaced, at every change.
 	changed chan struct{}
 }
 
 func newTable(res *resource) *table {
-	return &table{res: res, items: map[key]*entry{}, changed: make(chan struct{})}
+	return &table{res: res, items: map[key]*entry{}, perNamespace: map[string]int{}, changed: make(chan struct{})}
 }
 
 // store is all tables under one resourceVersion. It has no lock of its own: Sim.mu guards it.
@@ -82,7 +84,7 @@ func (st *store) put(res *resource, obj object) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.items[k] = e
+	t.set(k, e)
 	st.remember(t, kind, k, before, e)
 	return e, nil
 }
@@ -98,7 +100,7 @@ func (st *store) remove(res *resource, obj object) error {
 	if err != nil {
 		return err
 	}
-	delete(t.items, k)
+	t.unset(k)
 	st.remember(t, watch.Deleted, k, nonNil(obj.GetLabels()), e)
 	return nil
 }
@@ -125,6 +127,23 @@ func (st *store) remember(t *table, kind watch.EventType, k key, before map[stri
 	t.changed = make(chan struct{})
 	if st.record != nil {
 		st.record(t.res, kind, e)
+	}
+}
+
+func (t *table) set(k key, e *entry) {
+	if t.items[k] == nil {
+		t.perNamespace[k.namespace]++
+	}
+	t.items[k] = e
+}
+
+func (t *table) unset(k key) {
+	if t.items[k] == nil {
+		return
+	}
+	delete(t.items, k)
+	if t.perNamespace[k.namespace]--; t.perNamespace[k.namespace] == 0 {
+		delete(t.perNamespace, k.namespace)
 	}
 }
 

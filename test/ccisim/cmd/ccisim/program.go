@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 
@@ -35,7 +36,7 @@ func program(ctx context.Context, args []string) error {
 			Address: cfg.Listen, Handler: sim.Handler(), CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile, Streaming: true,
 		}.Run(ctx)
 	})
-	return group.Wait()
+	return errors.Join(group.Wait(), sim.Close())
 }
 
 func newSim(cfg *Config, logger *slog.Logger) (*ccisim.Sim, error) {

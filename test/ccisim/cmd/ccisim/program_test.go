@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/spillway-k8s/spillway/internal/run"
+)
+
+func TestFlagsAreChecked(t *testing.T) {
+	cases := map[string]struct {
+		args  []string
+		words string
+	}{
+		"nothing at all":         {nil, "credentialsFile"},
+		"no port":                {[]string{"--listen=here", "--credentials-file=x"}, `listen: invalid value "here"`},
+		"a certificate alone":    {[]string{"--tls-cert-file=c", "--credentials-file=x"}, "tlsCertFile"},
+		"no time to start":       {[]string{"--start-delay=0s", "--credentials-file=x"}, "startDelay"},
+		"an unknown level":       {[]string{"--log-level=loud", "--credentials-file=x"}, "logging.level"},
+		"a flag that is unknown": {[]string{"--speed=9"}, "speed"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			err := program(context.Background(), tc.args)
+			require.ErrorIs(t, err, run.ErrUsage)
+			assert.ErrorContains(t, err, tc.words)
+		})
+	}
+}
+
+func credentials(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "credentials.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("accessKey: a\nsecretKey: s\nauthToken: tok\n"), 0o600))
+	return file
+}
+
+func TestFaultsOfFilesEndTheProgram(t *testing.T) {
+	assert.ErrorContains(t, program(t.Context(), []string{"--credentials-file=nowhere.yaml"}), "nowhere.yaml")
+	assert.ErrorContains(t, program(t.Context(), []string{"--credentials-file", credentials(t), "--subnet-cidr=here"}), `"here"`)
+}
+
+// start runs the program on a free port until stop is called.
+func start(t *testing.T, args ...string) (base string, stop func() error) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- program(ctx, append(args, "--listen", address)) }()
+	base = "http://" + address
+	require.Eventually(t, func() bool {
+		response, err := http.Get(base + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	}, 20*time.Second, 5*time.Millisecond)
+	return base, func() error { cancel(); return <-done }
+}
+
+// open sends a request and leaves the answer's body to be read.
+func open(t *testing.T, method, url, body string) *http.Response {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	require.NoError(t, err)
+	request.Header.Set("X-Auth-Token", "tok")
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, response.Body.Close()) })
+	return response
+}
+
+// call sends a request, reads the answer and returns its status.
+func call(t *testing.T, method, url, body string) int {
+	t.Helper()
+	response := open(t, method, url, body)
+	_, err := io.Copy(io.Discard, response.Body)
+	require.NoError(t, err)
+	return response.StatusCode
+}
+
+func TestTheProgramEndsGracefullyAndKeepsItsState(t *testing.T) {
+	args := []string{"--credentials-file", credentials(t), "--state-file", filepath.Join(t.TempDir(), "state.json")}
+	base, stop := start(t, args...)
+	assert.Equal(t, http.StatusCreated, call(t, "POST", base+"/apis/cci/v2/namespaces", `{"apiVersion":"cci/v2","kind":"Namespace","metadata":{"name":"kept"}}`))
+	watch := open(t, "GET", base+"/apis/cci/v2/namespaces?watch=1", "")
+	begin := time.Now()
+	require.NoError(t, stop())
+	assert.Less(t, time.Since(begin), 4*time.Second, "a watch under way does not hold up the end")
+	seen, err := io.ReadAll(watch.Body)
+	require.NoError(t, err, "and is ended in good order")
+	assert.Contains(t, string(seen), `"name":"kept"`)
+
+	base, stop = start(t, args...)
+	assert.Equal(t, http.StatusOK, call(t, "GET", base+"/apis/cci/v2/namespaces/kept", ""))
+	require.NoError(t, stop())
+}
