@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 )
 
@@ -107,6 +108,9 @@ func RetryAfter(err error) time.Duration {
 func noAnswer(ctx context.Context, message string, cause error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", message, ctx.Err())
+	}
+	if request, ok := errors.AsType[*url.Error](cause); ok {
+		cause = request.Err // Without the method and the address, which the message says in other words.
 	}
 	return &Error{Kind: Passing, Message: message, cause: cause}
 }

@@ -23,6 +23,9 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 	if reason != "" {
 		return p.refuse(pod, string(reason), message)
 	}
+	if wait := p.mayTry(key, result.Pod); wait > 0 {
+		return wait, errNotYet
+	}
 	created, err := p.cloud.CreatePod(ctx, p.namespace, result.Pod)
 	if cci.IsTaken(err) {
 		return p.adopt(ctx, pod)
@@ -31,6 +34,7 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 		return p.createFailed(pod, err)
 	}
 	p.inventory.Put(created)
+	p.noteMade(key)
 	if p.config.Observer.Created != nil {
 		p.config.Observer.Created(p.config.Now().Sub(since))
 	}
@@ -78,6 +82,7 @@ func (p *Provider) adopt(ctx context.Context, pod *corev1.Pod) (time.Duration, e
 	if cloud == nil {
 		return 0, fmt.Errorf("cloud pod %s was there and is gone", translate.CloudName(key))
 	}
+	p.noteMade(key)
 	if p.config.Observer.Adopted != nil {
 		p.config.Observer.Adopted()
 	}
@@ -121,6 +126,7 @@ func (p *Provider) refuse(pod *corev1.Pod, reason, message string) (time.Duratio
 	}
 	if pod.Spec.RestartPolicy == corev1.RestartPolicyAlways || pod.Spec.RestartPolicy == "" {
 		p.report(pod, translate.Waiting(pod, reason, message, p.config.NodeIP, p.now()))
+		p.noteRetry(translate.KeyOf(pod), p.config.RefusalRetry)
 		return p.config.RefusalRetry, nil
 	}
 	p.report(pod, translate.Failed(pod, nil, reason, message, p.config.NodeIP, p.now()))

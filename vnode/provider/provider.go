@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -100,7 +101,13 @@ type memory struct {
 	since time.Time
 	// refusal is why the Pod cannot run in the cloud, as it was last told.
 	refusal string
+	// tried is what the cloud was last asked to make, in vain, and retry when it may be asked for the same again.
+	tried *cci.Pod
+	retry time.Time
 }
+
+// errNotYet is the result of a Pod whose cloud Pod was tried to be made a moment ago.
+var errNotYet = errors.New("too early to try again")
 
 // New checks the configuration and starts nothing.
 func New(config Config) (*Provider, error) {
@@ -201,9 +208,13 @@ func (p *Provider) work(ctx context.Context) bool {
 	again, err := p.reconcile(ctx, key)
 	switch {
 	case ctx.Err() != nil: // Whoever starts next sees the rest.
+	case errors.Is(err, errNotYet):
+		p.queue.AddAfter(key, again)
 	case err != nil:
 		p.config.Logger.Warn("a pod will be tried again", "pod", key.Namespace+"/"+key.Name, "uid", key.UID, "tries", p.failures.NumRequeues(key)+1, "err", err)
-		p.queue.AddAfter(key, max(p.failures.When(key), cci.RetryAfter(err)))
+		delay := max(p.failures.When(key), cci.RetryAfter(err))
+		p.noteRetry(key, delay)
+		p.queue.AddAfter(key, delay)
 	default:
 		p.failures.Forget(key)
 		if again > 0 {
@@ -259,6 +270,36 @@ func (p *Provider) firstTry(key translate.Key) time.Time {
 	return m.since
 }
 
+// mayTry tells how long to wait until the cloud may be asked for the same cloud Pod again: every change of the Pod, our own of its
+// status among them, brings it here. Otherwise it notes what it is asked for.
+func (p *Provider) mayTry(key translate.Key, pod *cci.Pod) (wait time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.rememberLocked(key)
+	if wait := m.retry.Sub(p.config.Now()); wait > 0 && m.tried != nil && equality.Semantic.DeepEqual(m.tried, pod) {
+		return wait
+	}
+	m.tried = pod
+	return 0
+}
+
+// noteRetry holds back what mayTry has noted.
+func (p *Provider) noteRetry(key translate.Key, delay time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m := p.memories[key]; m != nil {
+		m.retry = p.config.Now().Add(delay)
+	}
+}
+
+// noteMade forgets what is of no use once there is a cloud Pod.
+func (p *Provider) noteMade(key translate.Key) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.rememberLocked(key)
+	m.tried, m.gone, m.refusal = nil, false, ""
+}
+
 // noteRefusal remembers why a Pod cannot run in the cloud, and tells whether that is news.
 func (p *Provider) noteRefusal(pod *corev1.Pod, reason string) bool {
 	p.mu.Lock()
@@ -279,6 +320,13 @@ func (p *Provider) noteGone(key translate.Key, last *cci.Pod) {
 		m.last = last
 	}
 	m.gone = true
+}
+
+// noteAbsent remembers that the cloud has never had, or has no more, a Pod that the inventory does not know.
+func (p *Provider) noteAbsent(key translate.Key) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rememberLocked(key).gone = true
 }
 
 func (p *Provider) forget(key translate.Key) {

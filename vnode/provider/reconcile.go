@@ -96,6 +96,8 @@ func (p *Provider) look(ctx context.Context, key translate.Key) (*cci.Pod, error
 	if cci.IsNotFound(err) {
 		if known := p.inventory.Get(key); known != nil {
 			p.noteGone(key, known)
+		} else {
+			p.noteAbsent(key)
 		}
 		return nil, nil
 	}

@@ -1,0 +1,392 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/provider"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// cloudPod is the cloud Pod of a Pod.
+func cloudPod(t testing.TB, cloud *cloudtest.Cloud, pod *corev1.Pod) *cci.Pod {
+	t.Helper()
+	found, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, translate.CloudName(translate.KeyOf(pod)))
+	require.NoError(t, err)
+	return found
+}
+
+func TestAPodLivesInTheCloud(t *testing.T) {
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	v := start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	made := create(t, ns, podOn(node, "web"))
+	pod := await(t, ns, "web", isReady)
+	assert.Equal(t, corev1.PodRunning, pod.Status.Phase)
+	assert.Equal(t, "127.0.0.1", pod.Status.HostIP)
+	assert.Equal(t, cloudPod(t, cloud, made).Status.PodIP, pod.Status.PodIP)
+	require.Len(t, pod.Status.ContainerStatuses, 1)
+	assert.NotEmpty(t, pod.Status.ContainerStatuses[0].ContainerID)
+	assert.Equal(t, 1.0, v.metric(t, "spillway_vnode_pods", "Running"))
+	assert.Equal(t, 1.0, v.metric(t, "spillway_vnode_pod_creation_seconds"))
+	assert.Equal(t, 1.0, v.metric(t, "spillway_vnode_cloud_requests_total", "CreatePod", "201"))
+
+	remove(t, ns, "web")
+	awaitGone(t, ns, "web")
+	_, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, translate.CloudName(translate.KeyOf(made)))
+	assert.True(t, cci.IsNotFound(err), "%v", err)
+	assert.Empty(t, cloud.DroppedFields())
+	assert.Contains(t, events(t, ns, "web"), "CloudPodCreated")
+}
+
+// events are the reasons of all events of a Pod.
+func events(t testing.TB, namespace, name string) []string {
+	t.Helper()
+	var reasons []string
+	eventually(t, func() error {
+		list, err := trial.Client().CoreV1().Events(namespace).List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=" + name})
+		if err != nil {
+			return err
+		}
+		reasons = nil
+		for _, e := range list.Items {
+			if e.Source.Component == "spillway-vnode" {
+				reasons = append(reasons, e.Reason)
+			}
+		}
+		if len(reasons) == 0 {
+			return errors.New("there is no event")
+		}
+		return nil
+	})
+	return reasons
+}
+
+func TestAJobEndsWithTheExitCodesOfTheCloud(t *testing.T) {
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	template := corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"ccisim.spillway.io/run-seconds": "0.05"}},
+		Spec:       jobPodOn(node, "x").Spec,
+	}
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "pi"}, Spec: batchv1.JobSpec{Completions: new(int32(3)), Parallelism: new(int32(2)), Template: template}}
+	_, err := trial.Client().BatchV1().Jobs(ns).Create(t.Context(), job, metav1.CreateOptions{})
+	require.NoError(t, err)
+	failing := job.DeepCopy()
+	failing.Name = "fails"
+	failing.Spec.BackoffLimit, failing.Spec.Completions = new(int32(0)), new(int32(1))
+	failing.Spec.Template.Annotations["ccisim.spillway.io/exit-code"] = "3"
+	_, err = trial.Client().BatchV1().Jobs(ns).Create(t.Context(), failing, metav1.CreateOptions{})
+	require.NoError(t, err)
+	eventually(t, func() error {
+		pi, errPi := trial.Client().BatchV1().Jobs(ns).Get(t.Context(), "pi", metav1.GetOptions{})
+		fails, errFails := trial.Client().BatchV1().Jobs(ns).Get(t.Context(), "fails", metav1.GetOptions{})
+		if err := errors.Join(errPi, errFails); err != nil {
+			return err
+		}
+		if pi.Status.Succeeded != 3 || fails.Status.Failed != 1 {
+			return fmt.Errorf("%d of 3 succeeded, %d of 1 failed", pi.Status.Succeeded, fails.Status.Failed)
+		}
+		return nil
+	})
+	pods, err := trial.Client().CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{LabelSelector: "job-name=fails"})
+	require.NoError(t, err)
+	require.Len(t, pods.Items, 1)
+	assert.Equal(t, int32(3), pods.Items[0].Status.ContainerStatuses[0].State.Terminated.ExitCode)
+}
+
+func TestADeploymentIsScaledByTheScheduler(t *testing.T) {
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	spec := podOn("", "x").Spec
+	spec.Tolerations = []corev1.Toleration{policy.ProviderToleration()}
+	spec.NodeSelector = map[string]string{corev1.LabelHostname: node}
+	labels := map[string]string{"app": "web"}
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DeploymentSpec{
+		Replicas: new(int32(5)), Selector: &metav1.LabelSelector{MatchLabels: labels},
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: spec},
+	}}
+	_, err := trial.Client().AppsV1().Deployments(ns).Create(t.Context(), deployment, metav1.CreateOptions{})
+	require.NoError(t, err)
+	ready := func(want int32) {
+		eventually(t, func() error {
+			d, err := trial.Client().AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			if d.Status.ReadyReplicas != want || d.Status.Replicas != want {
+				return fmt.Errorf("%d of %d replicas are ready, %d wanted", d.Status.ReadyReplicas, d.Status.Replicas, want)
+			}
+			return nil
+		})
+	}
+	ready(5)
+	for _, replicas := range []int32{2, 0} {
+		_, err = trial.Client().AppsV1().Deployments(ns).Patch(t.Context(), "web", types.MergePatchType,
+			fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas), metav1.PatchOptions{})
+		require.NoError(t, err)
+		ready(replicas)
+	}
+	awaitCloudPods(t, cloud, 0)
+}
+
+// awaitCloudPods waits until the cloud has so many Pods.
+func awaitCloudPods(t testing.TB, cloud *cloudtest.Cloud, want int) {
+	t.Helper()
+	eventually(t, func() error {
+		list, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
+		if err != nil {
+			return err
+		}
+		if len(list.Items) != want {
+			return fmt.Errorf("the cloud has %d Pods, %d wanted", len(list.Items), want)
+		}
+		return nil
+	})
+}
+
+func TestAPodStaysInTheClusterUntilItIsGoneInTheCloud(t *testing.T) {
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	pod := podOn(node, "web")
+	pod.Annotations = map[string]string{"ccisim.spillway.io/stop-seconds": "0.2", "ccisim.spillway.io/stop-exit-code": "7"}
+	pod.Spec.TerminationGracePeriodSeconds = new(int64(1))
+	create(t, ns, pod)
+	await(t, ns, "web", isReady)
+
+	release := cloud.Fault(t, ccisim.Fault{Kind: ccisim.HoldFinalizer})
+	remove(t, ns, "web")
+	ended := await(t, ns, "web", func(pod *corev1.Pod) error {
+		if s := pod.Status.ContainerStatuses; len(s) != 1 || s[0].State.Terminated == nil {
+			return errors.New("its container should have ended")
+		}
+		return nil
+	})
+	assert.Equal(t, int32(7), ended.Status.ContainerStatuses[0].State.Terminated.ExitCode, "the exit code is the cloud's")
+	// virtual-kubelet takes a Pod away after its grace, at the latest: 1s and some more.
+	assert.Never(t, func() bool {
+		_, err := trial.Client().CoreV1().Pods(ns).Get(context.Background(), "web", metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	}, 2500*time.Millisecond, 100*time.Millisecond, "the cloud Pod is still there")
+	release()
+	awaitGone(t, ns, "web")
+	awaitCloudPods(t, cloud, 0)
+}
+
+func TestAPodThatNeverStartedIsTakenOutAtOnce(t *testing.T) {
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	pod := podOn(node, "web")
+	pod.Annotations = map[string]string{"ccisim.spillway.io/image": "missing"}
+	pod.Spec.TerminationGracePeriodSeconds = new(int64(600))
+	create(t, ns, pod)
+	await(t, ns, "web", func(pod *corev1.Pod) error {
+		if s := pod.Status.ContainerStatuses; len(s) != 1 || s[0].State.Waiting == nil || !strings.Contains(s[0].State.Waiting.Reason, "Image") {
+			return errors.New("it should say that its image cannot be pulled")
+		}
+		return nil
+	})
+	remove(t, ns, "web")
+	awaitGone(t, ns, "web")
+	awaitCloudPods(t, cloud, 0)
+}
+
+func TestPodsThatTheCloudCannotRunSayWhy(t *testing.T) {
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	v := start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	cases := map[string]struct {
+		change    func(*corev1.Pod)
+		wantPhase corev1.PodPhase
+		want      policy.Reason
+		words     string
+	}{
+		"a DaemonSet's Pod": {func(p *corev1.Pod) {
+			p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "DaemonSet", Name: "ds", UID: "1", Controller: new(true)}}
+		}, corev1.PodPending, policy.ReasonDaemonSet, "local nodes only"},
+		"a hostPath": {func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{Name: "log", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}}}}
+		}, corev1.PodPending, policy.ReasonHostPath, policy.HostPathReplacementAnnotation},
+		"a ConfigMap": {func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{Name: "c", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}}}}
+		}, corev1.PodPending, translate.ReasonUnsupported, "settings"},
+		"a claim": {func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
+		}, corev1.PodPending, translate.ReasonUnsupported, "data"},
+		"a Job's Pod with a Secret fails": {func(p *corev1.Pod) {
+			p.Spec.RestartPolicy = corev1.RestartPolicyNever
+			p.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "password"}}}}
+		}, corev1.PodFailed, translate.ReasonUnsupported, "password"},
+		"what only the cloud refuses": {func(p *corev1.Pod) {
+			p.Annotations = map[string]string{"resource.cci.io/instance-type": "nonsense"}
+		}, corev1.PodPending, provider.ReasonRefused, "nonsense"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			pod := podOn(node, fmt.Sprintf("p-%x", len(name)))
+			tc.change(pod)
+			created := create(t, ns, pod)
+			got := await(t, ns, created.Name, hasReason(string(tc.want)))
+			assert.Equal(t, tc.wantPhase, got.Status.Phase)
+			assert.Contains(t, got.Status.Message, tc.words)
+			assert.Contains(t, events(t, ns, created.Name), string(tc.want))
+			remove(t, ns, created.Name)
+			awaitGone(t, ns, created.Name)
+		})
+	}
+	assert.Empty(t, cloud.PodsEver(), "nothing was made of them")
+	assert.Positive(t, v.metric(t, "spillway_vnode_pods_refused_total", string(policy.ReasonDaemonSet)))
+}
+
+func TestARefusedPodIsTriedAgain(t *testing.T) {
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Path: "/pods", Status: 403, Message: "quota exceeded"})
+	create(t, ns, podOn(node, "web"))
+	await(t, ns, "web", hasReason(provider.ReasonRefused))
+	lift()
+	pod := await(t, ns, "web", isReady)
+	assert.Empty(t, pod.Status.Reason, "what stood against it is forgotten")
+}
+
+func TestTroubleOfTheCloudFailsNoPod(t *testing.T) {
+	cases := map[string]struct {
+		fault ccisim.Fault
+		want  string
+	}{
+		"throttling":     {ccisim.Fault{Kind: ccisim.Throttle, Verb: "create"}, provider.ReasonThrottled},
+		"server errors":  {ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Status: 503}, provider.ReasonUnavailable},
+		"arrears":        {ccisim.Fault{Kind: ccisim.Arrears, Verb: "create"}, provider.ReasonDenied},
+		"nothing at all": {ccisim.Fault{Kind: ccisim.ServerError, Status: 502}, provider.ReasonUnavailable},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cloud := cloudtest.New(t)
+			node := nodeName(t)
+			start(t, settings(t, cloud, node))
+			ns := namespace(t)
+			lift := cloud.Fault(t, tc.fault)
+			create(t, ns, jobPodOn(node, "job"))
+			create(t, ns, podOn(node, "web"))
+			for _, pod := range []string{"job", "web"} {
+				got := await(t, ns, pod, hasReason(tc.want))
+				assert.Equal(t, corev1.PodPending, got.Status.Phase)
+			}
+			lift()
+			await(t, ns, "job", hasPhase(corev1.PodSucceeded))
+			await(t, ns, "web", isReady)
+			assert.Len(t, cloud.PodsEver(), 2, "each was made once")
+		})
+	}
+}
+
+func TestALostPodFails(t *testing.T) {
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	v := start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	made := create(t, ns, podOn(node, "web"))
+	await(t, ns, "web", isReady)
+	require.NoError(t, cloud.Client.DeletePod(t.Context(), cloudtest.Namespace, cloudPod(t, cloud, made).Name, cci.DeleteOptions{}))
+	pod := await(t, ns, "web", hasReason(provider.ReasonLost))
+	assert.Equal(t, corev1.PodFailed, pod.Status.Phase)
+	assert.NotNil(t, pod.Status.ContainerStatuses[0].State.Terminated)
+	assert.Equal(t, 1.0, v.metric(t, "spillway_vnode_pods_lost_total"))
+	assert.Len(t, cloud.PodsEver(), 1, "it is not made again")
+}
+
+func TestANamesakeIsAnotherPod(t *testing.T) {
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	first := podOn(node, "web-0")
+	first.Annotations = map[string]string{"ccisim.spillway.io/stop-seconds": "1"}
+	old := create(t, ns, first)
+	await(t, ns, "web-0", isReady)
+	// By force: the cluster forgets the old one while it still runs.
+	require.NoError(t, trial.Client().CoreV1().Pods(ns).Delete(t.Context(), "web-0", *metav1.NewDeleteOptions(0)))
+	young := create(t, ns, podOn(node, "web-0"))
+	pod := await(t, ns, "web-0", isReady)
+	assert.Equal(t, young.UID, pod.UID)
+	assert.Equal(t, cloudPod(t, cloud, young).Status.PodIP, pod.Status.PodIP)
+	eventually(t, func() error {
+		_, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, translate.CloudName(translate.KeyOf(old)))
+		if cci.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(err, errors.New("the old one still runs"))
+	})
+	assert.NoError(t, isReady(get(t, ns, "web-0")), "the end of the old one is not the young one's")
+}
+
+func TestWhatEndsInTheClusterEndsInTheCloud(t *testing.T) {
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	create(t, ns, podOn(node, "web"))
+	pod := await(t, ns, "web", isReady)
+	// As the eviction of a Pod does.
+	pod.Status.Phase, pod.Status.Reason = corev1.PodFailed, "Evicted"
+	_, err := trial.Client().CoreV1().Pods(ns).UpdateStatus(t.Context(), pod, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	awaitCloudPods(t, cloud, 0)
+	assert.Equal(t, "Evicted", get(t, ns, "web").Status.Reason)
+}
+
+func TestAnnotationsOfOthersSurviveEveryStatus(t *testing.T) {
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	pod := podOn(node, "web")
+	pod.Annotations = map[string]string{"ccisim.spillway.io/crash-loop": "true"} // A status every few milliseconds.
+	create(t, ns, pod)
+	for i := range 50 {
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{fmt.Sprintf("example.com/a%d", i): "x"}}})
+		require.NoError(t, err)
+		_, err = trial.Client().CoreV1().Pods(ns).Patch(t.Context(), "web", types.MergePatchType, patch, metav1.PatchOptions{})
+		require.NoError(t, err)
+	}
+	got := await(t, ns, "web", func(pod *corev1.Pod) error {
+		if s := pod.Status.ContainerStatuses; len(s) != 1 || s[0].RestartCount < 2 {
+			return errors.New("it should have been restarted twice")
+		}
+		return nil
+	})
+	for i := range 50 {
+		assert.Contains(t, got.Annotations, fmt.Sprintf("example.com/a%d", i))
+	}
+}

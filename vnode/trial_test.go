@@ -1,0 +1,363 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/test/system"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+)
+
+// Tests of this package run virtual nodes in their own process, with the rights of their ServiceAccount, between a real control plane (etcd,
+// API server, controller manager, scheduler) and simulated clouds. There are no other nodes, and no extender.
+var trial *system.System
+
+// patience is how long anything may take on a machine that is busy with other things.
+const patience = time.Minute
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) (code int) {
+	// Once, for the libraries; each virtual node logs to a buffer of its test.
+	if _, err := logging.SetUp(logging.Config{Level: "error", Format: "text"}, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	dir, err := os.MkdirTemp("", "vnode")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	ctx := context.Background()
+	defer func() {
+		if err := errors.Join(system.Stop(ctx, dir), os.RemoveAll(dir)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}()
+	if err := startTrial(ctx, dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func startTrial(ctx context.Context, dir string) error {
+	bin, err := system.FindBinDir()
+	if err != nil {
+		return err
+	}
+	trial, err = system.Start(ctx, system.Config{
+		Dir: dir, BinDir: bin, DieWithParent: true, BareNodes: true,
+		Shape:   system.Shape{LocalNodes: 0, LocalCPU: "1", LocalMemory: "1Gi"},
+		Without: []string{system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode"},
+	})
+	return err
+}
+
+func trialFile(elements ...string) string {
+	return filepath.Join(append([]string{filepath.Dir(trial.Kubeconfig()), "data"}, elements...)...)
+}
+
+// running is a virtual node that runs.
+type running struct {
+	*vnode
+	cancel context.CancelFunc
+	ended  chan error
+	health string
+	logs   *logBuffer
+}
+
+// settings are those of a virtual node between the trial cluster and a cloud, in a hurry.
+func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
+	t.Helper()
+	c := defaultConfig()
+	c.Kube.Kubeconfig = trialFile("vnode.kubeconfig")
+	c.Kube.QPS, c.Kube.Burst = 2000, 4000
+	c.ClusterID = "trial"
+	c.Node.Name, c.Node.IP = name, "127.0.0.1"
+	c.Listen, c.HealthListen = freeAddress(t), freeAddress(t)
+	c.ClientCAFile, c.TLSCertFile, c.TLSPrivateKeyFile = trialFile("pki", "ca.crt"), trialFile("pki", "vnode.crt"), trialFile("pki", "vnode.key")
+	c.CCI.Endpoint, c.CCI.Region, c.CCI.ProjectID, c.CCI.DomainID = cloud.URL, "sim-1", cloudtest.Account.ProjectID, cloudtest.Account.DomainID
+	c.CCI.CredentialsFile = filepath.Join(t.TempDir(), "credentials.yaml")
+	require.NoError(t, os.WriteFile(c.CCI.CredentialsFile,
+		fmt.Appendf(nil, "accessKey: %s\nsecretKey: %s\n", cloudtest.Account.AccessKey, cloudtest.Account.SecretKey), 0o600))
+	c.CCI.Namespace, c.CCI.SubnetIDs, c.CCI.SecurityGroupIDs = cloudtest.Namespace, []string{"subnet"}, []string{"group"}
+	c.CCI.QPS, c.CCI.Burst = 1000, 1000
+	c.CCI.RequestTimeout.Duration = 2 * time.Second
+	c.Pods.LongestRetry.Duration = time.Second
+	c.Pods.RefusalRetry.Duration = time.Second
+	return c
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// launch starts a virtual node that runs until the test ends or stop is called. It does not wait for anything.
+func launch(t testing.TB, config *Config) *running {
+	t.Helper()
+	require.NoError(t, config.Validate())
+	r := &running{ended: make(chan error, 1), health: "http://" + config.HealthListen, logs: &logBuffer{}}
+	var err error
+	r.vnode, err = newVNode(config, slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
+	go func() { r.ended <- r.run(ctx) }()
+	t.Cleanup(func() {
+		r.stop(t)
+		if t.Failed() {
+			t.Log("The log of the virtual node:\n" + r.logs.tail())
+		}
+	})
+	return r
+}
+
+// start launches a virtual node and returns when it is ready.
+func start(t testing.TB, config *Config) *running {
+	t.Helper()
+	r := launch(t, config)
+	eventually(t, func() error { return r.get("/readyz", nil) })
+	return r
+}
+
+// stop ends the virtual node gracefully. It may be called again.
+func (r *running) stop(t testing.TB) {
+	r.cancel()
+	select {
+	case err := <-r.ended:
+		assert.NoError(t, err)
+		r.ended <- nil
+	case <-time.After(patience):
+		t.Error("the virtual node does not end")
+	}
+	assert.NotContains(t, r.logs.String(), "system:serviceaccount", "the virtual node lacks a right")
+}
+
+// get asks the health port.
+func (r *running) get(path string, body *bytes.Buffer) error {
+	response, err := http.Get(r.health + path)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	var text bytes.Buffer
+	if _, err := text.ReadFrom(response.Body); err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s: %s", path, response.Status, text.String())
+	}
+	if body != nil {
+		*body = text
+	}
+	return nil
+}
+
+// metric is the sum of those of a name that have the label values.
+func (r *running) metric(t testing.TB, name string, labels ...string) float64 {
+	t.Helper()
+	var body bytes.Buffer
+	require.NoError(t, r.get("/metrics", &body))
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(&body)
+	require.NoError(t, err)
+	var sum float64
+	for _, m := range families[name].GetMetric() {
+		found := 0
+		for _, label := range m.GetLabel() {
+			for _, want := range labels {
+				if label.GetValue() == want {
+					found++
+				}
+			}
+		}
+		if found == len(labels) {
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return sum
+}
+
+// logBuffer is what a logger of many goroutines writes to.
+type logBuffer struct {
+	lock sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(line []byte) (int, error) {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return b.text.Write(line)
+}
+
+func (b *logBuffer) String() string {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return b.text.String()
+}
+
+func (b *logBuffer) tail() string {
+	lines := strings.Split(b.String(), "\n")
+	return strings.Join(lines[max(0, len(lines)-80):], "\n")
+}
+
+// eventually returns when the check finds nothing wrong, and fails the test with what is wrong when patience ends.
+func eventually(t testing.TB, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			require.NoError(t, err, "waited for %s in vain", patience)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// nodeName is a name of a virtual node for this test alone.
+func nodeName(t testing.TB) string {
+	t.Helper()
+	sum := 0
+	for _, r := range t.Name() {
+		sum = sum*31 + int(r)
+	}
+	return fmt.Sprintf("virtual-%08x", uint32(sum))
+}
+
+// namespace makes a namespace for the test in which Pods can be created, and takes them away afterwards.
+func namespace(t testing.TB) string {
+	t.Helper()
+	client := trial.Client().CoreV1()
+	made, err := client.Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	eventually(t, func() error {
+		_, err := client.ServiceAccounts(made.Name).Get(t.Context(), "default", metav1.GetOptions{})
+		return err
+	})
+	t.Cleanup(func() {
+		now := metav1.NewDeleteOptions(0)
+		assert.NoError(t, client.Pods(made.Name).DeleteCollection(context.Background(), *now, metav1.ListOptions{}))
+	})
+	return made.Name
+}
+
+// podOn is a Pod that is bound to the node already.
+func podOn(node, name string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "web"}},
+		Spec: corev1.PodSpec{
+			NodeName: node, TerminationGracePeriodSeconds: new(int64(5)),
+			Containers: []corev1.Container{{Name: "c", Image: "nginx"}},
+		},
+	}
+}
+
+// jobPodOn is a Pod that ends by itself, as the simulated cloud makes it.
+func jobPodOn(node, name string) *corev1.Pod {
+	pod := podOn(node, name)
+	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+	return pod
+}
+
+func create(t testing.TB, namespace string, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	made, err := trial.Client().CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
+	require.NoError(t, err)
+	return made
+}
+
+func get(t testing.TB, namespace, name string) *corev1.Pod {
+	t.Helper()
+	pod, err := trial.Client().CoreV1().Pods(namespace).Get(t.Context(), name, metav1.GetOptions{})
+	require.NoError(t, err)
+	return pod
+}
+
+func remove(t testing.TB, namespace, name string) {
+	t.Helper()
+	require.NoError(t, trial.Client().CoreV1().Pods(namespace).Delete(t.Context(), name, metav1.DeleteOptions{}))
+}
+
+// await returns the Pod once it is as the check wants it.
+func await(t testing.TB, namespace, name string, check func(*corev1.Pod) error) *corev1.Pod {
+	t.Helper()
+	var pod *corev1.Pod
+	eventually(t, func() error {
+		var err error
+		if pod, err = trial.Client().CoreV1().Pods(namespace).Get(t.Context(), name, metav1.GetOptions{}); err != nil {
+			return err
+		}
+		if err := check(pod); err != nil {
+			return fmt.Errorf("pod %s is %s (%s: %s): %w", name, pod.Status.Phase, pod.Status.Reason, pod.Status.Message, err)
+		}
+		return nil
+	})
+	return pod
+}
+
+func isReady(pod *corev1.Pod) error {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
+			return nil
+		}
+	}
+	return errors.New("it is not Ready")
+}
+
+func hasPhase(phase corev1.PodPhase) func(*corev1.Pod) error {
+	return func(pod *corev1.Pod) error {
+		if pod.Status.Phase != phase {
+			return fmt.Errorf("it should be %s", phase)
+		}
+		return nil
+	}
+}
+
+func hasReason(reason string) func(*corev1.Pod) error {
+	return func(pod *corev1.Pod) error {
+		if pod.Status.Reason != reason {
+			return fmt.Errorf("its reason should be %s", reason)
+		}
+		return nil
+	}
+}
+
+func awaitGone(t testing.TB, namespace, name string) {
+	t.Helper()
+	eventually(t, func() error {
+		_, err := trial.Client().CoreV1().Pods(namespace).Get(t.Context(), name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(err, fmt.Errorf("pod %s is still there", name))
+	})
+}
