@@ -42,6 +42,11 @@ test: build compiler ## Run every test, from unit to end-to-end
 	go test -race $$(go list ./... | grep -v -e /test/system -e /test/e2e)
 	go test -race -p 1 -timeout 30m ./test/system/... ./test/e2e/...
 
+.PHONY: bench
+bench: build ## Measure what Spillway costs, and keep the figures in docs/benchmarks.md
+	@go build -o $(BIN)/bench ./test/bench
+	@$(BIN)/bench --document=docs/benchmarks.md
+
 # The race detector needs a C compiler.
 .PHONY: compiler
 compiler:

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	extenderv1 "k8s.io/kube-scheduler/extender/v1"
+)
+
+// asker asks an extender as kube-scheduler does: the same transport, the same encoding, and a body that is decoded but not read to its
+// end (pkg/scheduler/extender.go of v1.36, makeTransport and send).
+type asker struct {
+	url    string
+	client *http.Client
+	// asked counts questions, and connections the TCP connections that they took.
+	asked, connections atomic.Int64
+}
+
+func newAsker(url string) *asker {
+	a := &asker{url: url}
+	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	a.client = &http.Client{
+		Timeout: 5 * time.Second,
+		Transport: utilnet.SetTransportDefaults(&http.Transport{
+			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				a.connections.Add(1)
+				return dialer.DialContext(ctx, network, address)
+			},
+		}),
+	}
+	return a
+}
+
+// filter asks which of the nodes the Pod may go to. took is what the scheduler would wait: encoding, sending, waiting and decoding.
+func (a *asker) filter(ctx context.Context, pod *corev1.Pod, names []string) (left []string, took time.Duration, err error) {
+	a.asked.Add(1)
+	start := time.Now()
+	var result extenderv1.ExtenderFilterResult
+	if err := a.post(ctx, "/v1/filter", extenderv1.ExtenderArgs{Pod: pod, NodeNames: &names}, &result); err != nil {
+		return nil, 0, fmt.Errorf("asking %s about pod %s: %w", a.url, pod.Name, err)
+	}
+	took = time.Since(start)
+	if result.Error != "" {
+		return nil, 0, fmt.Errorf("asking %s about pod %s: it answered with the error %q", a.url, pod.Name, result.Error)
+	}
+	if result.NodeNames == nil {
+		return nil, 0, fmt.Errorf("asking %s about pod %s: it answered without NodeNames", a.url, pod.Name)
+	}
+	return *result.NodeNames, took, nil
+}
+
+func (a *asker) post(ctx context.Context, path string, args, result any) error {
+	body, err := json.Marshal(args)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := a.client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("it answered %s", response.Status)
+	}
+	return json.NewDecoder(response.Body).Decode(result)
+}

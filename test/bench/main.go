@@ -1,0 +1,83 @@
+// Command bench measures what Spillway costs a stock kube-scheduler: Pods bound per second, the time that filter takes to answer and what
+// it takes to write a slot down. Each figure stands beside a floor of the same run: no extender at all, and an extender that does
+// nothing. `make bench` runs it and keeps the figures in docs/benchmarks.md.
+//
+// It asserts what it measures (who was asked, what was answered, that quotas hold), but it is no test of speed: no figure fails it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spillway-k8s/spillway/internal/config"
+	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/internal/run"
+)
+
+func main() { os.Exit(run.Main(program)) }
+
+func program(ctx context.Context, args []string) error {
+	if len(args) == 1 && args[0] == noOpCommand {
+		return serveNoOp(ctx, os.Stdin, os.Stdout)
+	}
+	o := defaultOptions()
+	if err := config.Load("bench", args, o); err != nil {
+		return err
+	}
+	if _, err := logging.SetUp(logging.Config{Level: "warn", Format: "text"}, os.Stderr); err != nil {
+		return err
+	}
+	return bench(ctx, *o, os.Stdout)
+}
+
+// bench measures everything, prints it and keeps it in the document.
+func bench(ctx context.Context, o options, out io.Writer) error {
+	r, err := measure(ctx, o, out)
+	if err != nil {
+		return err
+	}
+	tables := r.tables()
+	for _, section := range sections {
+		fmt.Fprintf(out, "\n%s\n", tables[section])
+	}
+	if o.Document == "" {
+		return nil
+	}
+	return rewriteDocument(o.Document, tables)
+}
+
+// results are the figures of one run.
+type results struct {
+	options    options
+	machine    machine
+	throughput []bindingResult
+	answers    answerResults
+	writes     writeResult
+}
+
+// measure runs every part on a cluster of its own, which is gone afterwards but for its logs.
+func measure(ctx context.Context, o options, out io.Writer) (r results, err error) {
+	r.options = o
+	if r.machine, err = describeMachine(); err != nil {
+		return r, err
+	}
+	c, err := startCluster(ctx, o, out)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, c.stop()) }()
+	if r.machine.kubernetes, err = c.version(); err != nil {
+		return r, err
+	}
+	if r.throughput, err = measureThroughput(ctx, c, o, out); err != nil {
+		return r, fmt.Errorf("measuring throughput: %w", err)
+	}
+	if r.answers, r.writes, err = measureFilter(ctx, c, o, out); err != nil {
+		return r, fmt.Errorf("measuring filter: %w", err)
+	}
+	r.machine.loadAfter, err = loadAverage()
+	return r, err
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The no-op extender is this program, also where this program is the test.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == noOpCommand {
+		if err := serveNoOp(context.Background(), os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// tiny measures everything, once, in seconds.
+func tiny(t *testing.T) options {
+	t.Helper()
+	o := defaultOptions()
+	o.Dir, o.Rounds, o.Nodes, o.Pods, o.Revisions, o.Quota = t.TempDir(), 1, 20, 100, 5, 4
+	o.Names, o.Asks, o.Writes = []int{10, 40}, 5, 5
+	require.NoError(t, o.Validate())
+	return *o
+}
+
+// Whoever is asked, whatever is answered and every quota is checked by the bench itself: a fault there is an error here.
+func TestBenchMeasuresEveryCaseAndQuotasAreExact(t *testing.T) {
+	r, err := measure(t.Context(), tiny(t), t.Output())
+	require.NoError(t, err)
+
+	require.Len(t, r.throughput, len(throughputCases))
+	for _, row := range r.throughput {
+		require.Len(t, row.measurements, 1, row.key)
+		assert.Positive(t, row.measurements[0].rate, row.key)
+		switch row.asking {
+		case noOpForAll, oursForAll:
+			assert.GreaterOrEqual(t, row.measurements[0].asked, 100, row.key)
+		default:
+			assert.Zero(t, row.measurements[0].asked, row.key)
+		}
+	}
+	require.Len(t, r.answers.rows, 6, "three kinds of Pods, two numbers of names")
+	for _, row := range r.answers.rows {
+		assert.Len(t, row.noOp, 5)
+		assert.Len(t, row.ours, 5)
+		assert.Positive(t, quantile(row.ours, 0))
+	}
+	assert.EqualValues(t, 1, r.answers.noOpConnections)
+	assert.EqualValues(t, 1, r.answers.oursConnections, "an answer of unknown length costs a connection")
+	assert.Len(t, r.writes.patch, 5)
+	assert.Len(t, r.writes.first, 5)
+	assert.Len(t, r.writes.again, 5)
+
+	page := filepath.Join(t.TempDir(), "benchmarks.md")
+	content, err := os.ReadFile("../../docs/benchmarks.md")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(page, content, 0o644))
+	require.NoError(t, rewriteDocument(page, r.tables()))
+	rewritten, err := os.ReadFile(page)
+	require.NoError(t, err)
+	assert.Contains(t, string(rewritten), "100 Pods of 5 ReplicaSets, 20 local and 3 virtual nodes, 1 measurements of each case; the quota is 4 of 20 replicas.")
+	for _, tc := range throughputCases {
+		assert.Equal(t, 1, strings.Count(string(rewritten), "| "+tc.title+" |"), tc.key)
+	}
+}

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/spillway-k8s/spillway/internal/config"
+	"github.com/spillway-k8s/spillway/internal/run"
+)
+
+func TestOptionsReportEveryFaultAtOnce(t *testing.T) {
+	require.NoError(t, config.Load("bench", nil, defaultOptions()))
+	err := config.Load("bench", []string{
+		"--rounds=0", "--pods=3001", "--nodes=10", "--cases=quota,none", "--names=2", "--dir=", "--asks=-1",
+	}, defaultOptions())
+	require.ErrorIs(t, err, run.ErrUsage)
+	for _, want := range []string{
+		`--rounds: invalid value 0: must be 1 at least`,
+		`--pods: invalid value 3001: must be a multiple of the 30 revisions, with more Pods in each than the quota of 20`,
+		`--pods: invalid value 3001: must be 1100 at most, which fit on 10 local nodes`,
+		`--cases: invalid value none: must be one of default, all-nodes, no-op, plain, quota, every-pod`,
+		`--names: invalid value 2: must be above the number of virtual nodes, 3`,
+		`--dir: invalid value "": must be a directory`,
+		`--asks: invalid value -1: must be 1 at least`,
+	} {
+		assert.ErrorContains(t, err, want)
+	}
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden tables")
+
+// madeUp has figures that are easily checked by hand.
+func madeUp() results {
+	r := results{options: *defaultOptions(), machine: machine{
+		date: time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC), model: "A CPU", memory: "16 GiB", cpus: 4, goVersion: "go1.26.0",
+		kubernetes: "v1.36.3", loadBefore: "0.10, 0.20, 0.30", loadAfter: "3.10, 2.20, 1.30",
+	}}
+	for i, tc := range throughputCases {
+		row := bindingResult{throughputCase: tc}
+		for round := range 3 {
+			rate := float64(800 - 100*i - 10*round)
+			row.measurements = append(row.measurements, measurement{rate: rate, asked: 100 * i, others: 0.01 * float64(round)})
+		}
+		r.throughput = append(r.throughput, row)
+	}
+	times := func(unit time.Duration) (list []time.Duration) {
+		for i := range 100 {
+			list = append(list, time.Duration(i+1)*unit)
+		}
+		return list
+	}
+	for _, title := range []string{"without a key", "quota used up", "below the quota, has its slot"} {
+		r.answers.rows = append(r.answers.rows, &answerRow{
+			question: question{title: title}, names: 100, noOp: times(20 * time.Microsecond), ours: times(30 * time.Microsecond),
+		})
+	}
+	r.answers.noOpAsked, r.answers.noOpConnections, r.answers.oursAsked, r.answers.oursConnections = 309, 2, 310, 1
+	r.writes = writeResult{names: 100, patch: times(40 * time.Microsecond), first: times(70 * time.Microsecond), again: times(20 * time.Microsecond)}
+	return r
+}
+
+func TestTablesAreGolden(t *testing.T) {
+	r := madeUp()
+	tables := r.tables()
+	r.throughput = r.throughput[4:5] // Without the floors there is nothing to compare with.
+	got := tables["machine"] + "\n" + tables["throughput"] + "\n" + tables["filter"] + "\n" + tables["slot"] + "\n" + r.throughputTable()
+	if *update {
+		require.NoError(t, os.WriteFile("testdata/tables.md", []byte(got), 0o644))
+	}
+	want, err := os.ReadFile("testdata/tables.md")
+	require.NoError(t, err)
+	assert.Equal(t, strings.Split(string(want), "\n"), strings.Split(got, "\n"))
+}

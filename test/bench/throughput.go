@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	schedulerv1 "k8s.io/kube-scheduler/config/v1"
+
+	"github.com/spillway-k8s/spillway/test/system"
+)
+
+// bindingResult is what a case has come to, a measurement for each round.
+type bindingResult struct {
+	throughputCase
+	measurements []measurement
+}
+
+// measurement is one time that all Pods of a case were bound.
+type measurement struct {
+	// rate is Pods bound per second, from the first to the last.
+	rate float64
+	// asked is how often the extender answered filter.
+	asked int
+	// others is the share of the machine's CPUs that went to other work meanwhile.
+	others float64
+}
+
+// measureThroughput goes through the cases once in each round, beginning with another one each time: what slows the machine down for a
+// while hits all alike.
+func measureThroughput(ctx context.Context, c *cluster, o options, out io.Writer) ([]bindingResult, error) {
+	var results []bindingResult
+	for _, tc := range throughputCases {
+		if slices.Contains(o.Cases, tc.key) {
+			results = append(results, bindingResult{throughputCase: tc})
+		}
+	}
+	for round := range o.Rounds {
+		for i := range results {
+			r := &results[(round+i)%len(results)]
+			m, err := c.schedule(ctx, r.throughputCase, o)
+			if err != nil {
+				return nil, fmt.Errorf("%s, round %d: %w", r.title, round+1, err)
+			}
+			r.measurements = append(r.measurements, m)
+			fmt.Fprintf(out, "round %d of %d: %6.1f Pods/s, CPU for others %s  %s\n", round+1, o.Rounds, m.rate, percent(m.others), r.title)
+		}
+	}
+	return results, nil
+}
+
+// schedule has the Pods of a case bound, from a cluster without Pods to one without Pods, and checks where they are.
+func (c *cluster) schedule(ctx context.Context, tc throughputCase, o options) (m measurement, err error) {
+	if _, err := c.createPods(ctx, tc.pods(o)); err != nil {
+		return m, err
+	}
+	e, err := c.startExtender(ctx, tc.asking)
+	if err != nil {
+		return m, err
+	}
+	defer func() {
+		err = errors.Join(err, c.end(system.Scheduler), e.stop(), c.deletePods(context.WithoutCancel(ctx)))
+	}()
+	if err := c.ConfigureScheduler(func(s *schedulerv1.KubeSchedulerConfiguration) {
+		s.ClientConnection.QPS, s.ClientConnection.Burst = 5000, 10000 // It is the scheduler that is measured, not its own limit.
+		tc.scheduler(s, e.url)
+	}); err != nil {
+		return m, err
+	}
+	took, others, err := c.runScheduler(ctx, e, o.Pods)
+	if err != nil {
+		return m, err
+	}
+	m = measurement{rate: float64(o.Pods-1) / took.Seconds(), others: others}
+	if m.asked, err = e.asked(ctx); err != nil {
+		return m, err
+	}
+	pods, err := c.listPods(ctx)
+	if err != nil {
+		return m, err
+	}
+	return m, errors.Join(tc.check(o, pods), tc.checkAsked(o, m.asked))
+}
+
+// runScheduler starts the scheduler and returns when all Pods are bound, with the time from the first to the last binding and the share
+// of the CPUs that went to other work.
+func (c *cluster) runScheduler(ctx context.Context, e runningExtender, pods int) (took time.Duration, others float64, err error) {
+	seen, err := watchBindings(ctx, c.metadata)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { seen.stop() }()
+	before, err := measureUsage(c.pids(e))
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := c.Restart(ctx, system.Scheduler); err != nil {
+		return 0, 0, err
+	}
+	if took, err = seen.await(ctx, pods); err != nil {
+		return 0, 0, err
+	}
+	after, err := measureUsage(c.pids(e))
+	return took, after.othersSince(before), err
+}
+
+// pids are the processes whose work is measured, this one included.
+func (c *cluster) pids(e runningExtender) []int {
+	pids := []int{os.Getpid(), c.PID(system.Etcd), c.PID(system.APIServer)}
+	for _, pid := range []int{c.PID(system.Scheduler), e.pid} {
+		if pid != 0 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

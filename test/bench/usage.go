@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// usage is the time of the machine's CPUs since it has been started, in ticks.
+type usage struct {
+	// total is all of it, busy is what was used, also by other guests of the same host, and ours is what the measured processes used.
+	total, busy, ours int
+}
+
+// measureUsage reads the clock of the machine and those of the processes. One that has ended counts nothing.
+func measureUsage(pids []int) (usage, error) {
+	content, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return usage{}, fmt.Errorf("reading the CPU time of the machine: %w", err)
+	}
+	line, _, _ := strings.Cut(string(content), "\n")
+	u, err := parseUsage(line)
+	if err != nil {
+		return usage{}, err
+	}
+	for _, pid := range pids {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue
+		}
+		ticks, err := parseProcessTicks(string(stat))
+		if err != nil {
+			return usage{}, err
+		}
+		u.ours += ticks
+	}
+	return u, nil
+}
+
+// parseUsage reads "cpu user nice system idle iowait irq softirq steal guest guest_nice"; the last two are part of user and nice (proc(5)).
+func parseUsage(line string) (usage, error) {
+	fields := strings.Fields(line)
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return usage{}, fmt.Errorf("reading the CPU time of the machine: %q is no line of cpu and 8 numbers at least", line)
+	}
+	var u usage
+	for i, field := range fields[1:9] {
+		ticks, err := strconv.Atoi(field)
+		if err != nil {
+			return usage{}, fmt.Errorf("reading the CPU time of the machine: %w", err)
+		}
+		u.total += ticks
+		if i != 3 && i != 4 { // idle and iowait
+			u.busy += ticks
+		}
+	}
+	return u, nil
+}
+
+// parseProcessTicks adds utime and stime, the 14th and 15th field (proc(5)). The second, the name, may hold spaces and parentheses.
+func parseProcessTicks(stat string) (int, error) {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("reading the CPU time of a process: %q has too few fields", stat)
+	}
+	user, errUser := strconv.Atoi(fields[11])
+	system, errSystem := strconv.Atoi(fields[12])
+	if errUser != nil || errSystem != nil {
+		return 0, fmt.Errorf("reading the CPU time of a process: %q and %q are no numbers of ticks", fields[11], fields[12])
+	}
+	return user + system, nil
+}
+
+// othersSince is the share of the machine that went to other work: other processes, the kernel's own, other guests of the host.
+func (u usage) othersSince(before usage) float64 {
+	total := u.total - before.total
+	if total <= 0 {
+		return 0
+	}
+	return max(0, float64(u.busy-before.busy-(u.ours-before.ours))/float64(total))
+}
