@@ -7,29 +7,32 @@ import (
 	"time"
 )
 
-// Annotations by which a Pod tells the simulator how its containers behave. The real service knows none of them. A key with
-// ".<container>" behind it is for that container alone and wins; a key without it is for all containers but init containers.
-const (
-	behaviourPrefix = "ccisim.spillway.io/"
+// BehaviourPrefix begins the annotations by which a Pod tells the simulator how its containers behave. The real service knows none of
+// them. A key with ".<container>" behind it is for that container alone and wins; a key without it is for all containers but init
+// containers. A value that cannot be read is answered with 400, since it would make a test mean something else.
+const BehaviourPrefix = "ccisim.spillway.io/"
 
-	// behaviourRunSeconds is how long a container runs before it ends by itself: a decimal number. Without it a container runs for ever
-	// in a Pod with restartPolicy Always, and for Config.RunTime otherwise. "forever" is for ever.
-	behaviourRunSeconds = behaviourPrefix + "run-seconds"
-	// behaviourExitCode is what it ends with, 0 to 255. Default 0.
-	behaviourExitCode = behaviourPrefix + "exit-code"
-	// behaviourCrashLoop: "true" ends the container with 1 soon after each start.
-	behaviourCrashLoop = behaviourPrefix + "crash-loop"
-	// behaviourReadySeconds passes between a container's start and its readiness. Default: what its probes' initial delays make. "never"
-	// is never.
-	behaviourReadySeconds = behaviourPrefix + "ready-seconds"
-	// behaviourStopSeconds is how long a container takes to end after SIGTERM; the grace period cuts it short with exit code 137.
-	behaviourStopSeconds = behaviourPrefix + "stop-seconds"
-	// behaviourStopCode is what it ends with after SIGTERM. Default 0.
-	behaviourStopCode = behaviourPrefix + "stop-exit-code"
-	// behaviourLogLines is how many lines a container writes as it starts. Default 1.
-	behaviourLogLines = behaviourPrefix + "log-lines"
-	// behaviourImage: "missing" makes images impossible to pull, as an image with a path element "missing..." is in any case.
-	behaviourImage = behaviourPrefix + "image"
+const (
+	// BehaviourRunSeconds is how long a container runs before it ends by itself: a decimal number, or "forever". Without it a container runs
+	// for ever in a Pod with restartPolicy Always, and for Config.RunTime otherwise.
+	BehaviourRunSeconds = BehaviourPrefix + "run-seconds"
+	// BehaviourExitCode is what it ends with, 0 to 255. Default 0.
+	BehaviourExitCode = BehaviourPrefix + "exit-code"
+	// BehaviourCrashLoop: "true" ends the container with 1 soon after each start.
+	BehaviourCrashLoop = BehaviourPrefix + "crash-loop"
+	// BehaviourReadySeconds passes between a container's start and its readiness: a decimal number, or "never". Default: the initial delays
+	// of its startup and readiness probes.
+	BehaviourReadySeconds = BehaviourPrefix + "ready-seconds"
+	// BehaviourStopSeconds is how long a container takes to end after SIGTERM: a decimal number, or "never". The grace period cuts it short
+	// with exit code 137. Default Config.StopDelay.
+	BehaviourStopSeconds = BehaviourPrefix + "stop-seconds"
+	// BehaviourStopCode is what it ends with after SIGTERM. Default 0.
+	BehaviourStopCode = BehaviourPrefix + "stop-exit-code"
+	// BehaviourLogLines is how many lines a container writes as it starts, 0 to 10000. Default 1.
+	BehaviourLogLines = BehaviourPrefix + "log-lines"
+	// BehaviourImage: "missing" makes the image impossible to pull. So is, in any case, one of which a path element behind the first begins
+	// with "missing".
+	BehaviourImage = BehaviourPrefix + "image"
 )
 
 // never stands for a time that does not come.
@@ -58,7 +61,7 @@ func setting(annotations map[string]string, name, container string, init bool) s
 	return annotations[name]
 }
 
-// override reads seconds, or the word for never, into d when the annotation is set.
+// overrideSeconds reads seconds, or the word for never, into d when the annotation is set.
 func overrideSeconds(d *time.Duration, text, neverWord string) error {
 	if text == "" {
 		return nil
@@ -75,6 +78,7 @@ func overrideSeconds(d *time.Duration, text, neverWord string) error {
 	return nil
 }
 
+// overrideNumber reads a number from 0 to most into n when the annotation is set.
 func overrideNumber[T int | int32](n *T, text string, most int) error {
 	if text == "" {
 		return nil
@@ -90,20 +94,20 @@ func overrideNumber[T int | int32](n *T, text string, most int) error {
 // apply reads all annotations over what b holds, for one container.
 func (b *behaviour) apply(annotations map[string]string, container string, init bool, crashAfter time.Duration) error {
 	get := func(name string) string { return setting(annotations, name, container, init) }
-	if get(behaviourCrashLoop) == "true" {
+	if get(BehaviourCrashLoop) == "true" {
 		b.runFor, b.exitCode = crashAfter, 1
 	}
-	b.noImage = get(behaviourImage) == "missing"
+	b.noImage = get(BehaviourImage) == "missing"
 	for _, read := range []struct {
 		name string
 		err  error
 	}{
-		{behaviourRunSeconds, overrideSeconds(&b.runFor, get(behaviourRunSeconds), "forever")},
-		{behaviourReadySeconds, overrideSeconds(&b.readyIn, get(behaviourReadySeconds), "never")},
-		{behaviourStopSeconds, overrideSeconds(&b.stopIn, get(behaviourStopSeconds), "never")},
-		{behaviourExitCode, overrideNumber(&b.exitCode, get(behaviourExitCode), 255)},
-		{behaviourStopCode, overrideNumber(&b.stopCode, get(behaviourStopCode), 255)},
-		{behaviourLogLines, overrideNumber(&b.logLines, get(behaviourLogLines), maxLogLines)},
+		{BehaviourRunSeconds, overrideSeconds(&b.runFor, get(BehaviourRunSeconds), "forever")},
+		{BehaviourReadySeconds, overrideSeconds(&b.readyIn, get(BehaviourReadySeconds), "never")},
+		{BehaviourStopSeconds, overrideSeconds(&b.stopIn, get(BehaviourStopSeconds), "never")},
+		{BehaviourExitCode, overrideNumber(&b.exitCode, get(BehaviourExitCode), 255)},
+		{BehaviourStopCode, overrideNumber(&b.stopCode, get(BehaviourStopCode), 255)},
+		{BehaviourLogLines, overrideNumber(&b.logLines, get(BehaviourLogLines), maxLogLines)},
 	} {
 		if read.err != nil {
 			return fmt.Errorf("annotation %s: %w", read.name, read.err)

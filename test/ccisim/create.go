@@ -57,8 +57,16 @@ func (s *Sim) storeNew(c *call, obj object) (*reply, *apiError) {
 		return nil, statusError(err, "")
 	}
 	s.strategies[c.res].created(s, c.caller, obj)
-	s.poke(c.res, keyOf(obj))
+	s.stored(c.res, obj)
 	return jsonReply(http.StatusCreated, e.raw), nil
+}
+
+// stored has the object looked at that was just stored, and what may have waited for it. Holds mu.
+func (s *Sim) stored(res *resource, obj object) {
+	s.poke(res, keyOf(obj))
+	if res == configMaps || res == secrets {
+		s.pokeHeld()
+	}
 }
 
 // completeMeta sets what the server owns of a new object's metadata.

@@ -2,11 +2,25 @@
 // errors, over objects that live as Pods do. It is what everything else here is tried against, so it is as strict as the real service is
 // known to be, and where that is not known it has a switch (Policies).
 //
-// It serves namespaces, networks (yangtse), pods with their logs, configmaps, secrets and events. It runs no container: what one would
-// do is said by annotations of the Pod (behaviour.go). It knows one account; it has no exec, services, volumes or deployments, and no
-// CCI 1.0. attach and port-forward are missing in the real service too.
+// It serves namespaces, networks (yangtse), pods with their logs, configmaps, secrets and events. It knows one account; it has no exec,
+// services, volumes or deployments, and no CCI 1.0. attach and port-forward are missing in the real service too.
 //
-// New makes it, Handler serves it, Run lets its time pass.
+// New makes it, Handler serves it, Run lets its time pass, Close ends it. With a state file, all objects, the faults and the policies
+// survive a stop and a kill; the lines of logs do not.
+//
+// # What containers do
+//
+// It runs no container. What one would do is said by annotations of its Pod, under BehaviourPrefix:
+//
+//	ccisim.spillway.io/run-seconds: "2.5"      ends by itself after this time ("forever": never)
+//	ccisim.spillway.io/exit-code: "3"          and with this code
+//	ccisim.spillway.io/crash-loop: "true"      ends with 1 soon after each start
+//	ccisim.spillway.io/ready-seconds: "1"      is ready so long after its start ("never": never)
+//	ccisim.spillway.io/stop-seconds: "5"       needs so long after SIGTERM ("never": until SIGKILL)
+//	ccisim.spillway.io/stop-exit-code: "143"   and ends with this code
+//	ccisim.spillway.io/log-lines: "10"         writes so many lines at its start
+//	ccisim.spillway.io/image: "missing"        cannot be pulled
+//	ccisim.spillway.io/exit-code.init: "1"     the same for the container "init" alone
 //
 // # The simulator's own API
 //

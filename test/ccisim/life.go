@@ -107,9 +107,9 @@ func (s *Sim) lookAt(res *resource, k key, at time.Time) {
 	}
 }
 
-// pokeUnplaced has all Pods that wait for a node looked at. Holds mu.
-func (s *Sim) pokeUnplaced() {
-	for k := range s.unplaced {
+// pokeHeld has all Pods looked at that wait for something outside of them. Holds mu.
+func (s *Sim) pokeHeld() {
+	for k := range s.held {
 		s.poke(pods, k)
 	}
 }

@@ -84,7 +84,7 @@ func (s *Sim) serveList(c *call) (*reply, *apiError) {
 	if text := query.Get("continue"); text != "" {
 		return s.continueList(c.res, text, limit)
 	}
-	if refusal := s.checkListVersion(query.Get("resourceVersion")); refusal != nil {
+	if refusal := s.checkListVersion(query.Get("resourceVersion"), query.Get("resourceVersionMatch")); refusal != nil {
 		return nil, refusal
 	}
 	list := s.takeList(c.res, chosen)
@@ -142,13 +142,20 @@ func (s *Sim) page(res *resource, list *savedList, token continueToken, limit in
 	return jsonReply(http.StatusOK, out.Bytes())
 }
 
-// checkListVersion: the store answers with its newest state, which is right for every version but one from the future. Holds mu.
-func (s *Sim) checkListVersion(text string) *apiError {
+// checkListVersion: the store answers with its newest state, which is not older than any version but one from the future, and is exactly
+// one version. Holds mu.
+func (s *Sim) checkListVersion(text, match string) *apiError {
 	asked, refusal := versionParameter(text)
-	if refusal == nil && asked > s.store.version {
+	switch {
+	case refusal != nil:
+		return refusal
+	case asked > s.store.version:
 		return tooLargeResourceVersion(asked, s.store.version)
+	case match == string(metav1.ResourceVersionMatchExact) && asked != s.store.version:
+		return expired("The resourceVersion for the provided list is too old.")
+	default:
+		return nil
 	}
-	return refusal
 }
 
 func countParameter(text, name string) (int64, *apiError) {

@@ -131,7 +131,7 @@ func (networkStrategy) advance(s *Sim, obj object) step {
 	next := network.copyObject().(*Network)
 	next.Status = s.networkStatus(network, status)
 	if status == networkReady {
-		s.pokeUnplaced()
+		s.pokeHeld()
 	}
 	return step{next: next}
 }

@@ -14,6 +14,7 @@ const (
 	reasonCrashLoop   = "CrashLoopBackOff"
 	reasonPullFailed  = "ErrImagePull"
 	reasonPullBackOff = "ImagePullBackOff"
+	reasonConfigError = "CreateContainerConfigError"
 )
 
 // runContainers moves all containers on: init containers one after the other, then the others together.
@@ -113,6 +114,10 @@ func (l *podLife) tryStart(c *corev1.Container, status *corev1.ContainerStatus, 
 			return false
 		}
 	}
+	if words := l.s.missingVariable(l.pod.Namespace, c); words != "" {
+		l.failConfig(c, waiting, words)
+		return false
+	}
 	if b.noImage || missingImage(c.Image) || l.s.faults.applies(ImagePull, objectPath(pods, keyOf(l.pod))) {
 		l.failPull(c, waiting)
 		return false
@@ -122,6 +127,17 @@ func (l *podLife) tryStart(c *corev1.Container, status *corev1.ContainerStatus, 
 	}
 	l.start(c, status, b)
 	return true
+}
+
+// failConfig shows that a variable cannot be made, until the object that it comes from is there.
+func (l *podLife) failConfig(c *corev1.Container, waiting *corev1.ContainerStateWaiting, words string) {
+	l.s.held[keyOf(l.pod)] = true
+	if waiting.Reason == reasonConfigError && waiting.Message == words {
+		return
+	}
+	waiting.Reason, waiting.Message = reasonConfigError, words
+	l.changed = true
+	l.s.recordEvent(l.pod, corev1.EventTypeWarning, "Failed", "Error: container "+c.Name+": "+words)
 }
 
 // failPull shows that the image cannot be pulled: first the error, then for good the back-off, until an image or a fault changes.

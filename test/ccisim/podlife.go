@@ -31,6 +31,7 @@ func (podStrategy) advance(s *Sim, obj object) step {
 
 // advance reports whether the Pod is gone.
 func (l *podLife) advance() bool {
+	delete(l.s.held, keyOf(l.pod))
 	switch {
 	case l.pod.DeletionTimestamp != nil:
 		return l.end()
@@ -47,7 +48,7 @@ func (l *podLife) advance() bool {
 		l.wait(started)
 		return false
 	}
-	if l.giveAddress() {
+	if l.mountVolumes() && l.giveAddress() {
 		l.runContainers()
 		l.summarize()
 	}
@@ -92,11 +93,10 @@ func (l *podLife) place() {
 		return
 	}
 	k := keyOf(l.pod)
-	if reason := l.obstacle(); reason != "" {
-		l.s.unplaced[k] = true
+	if l.obstacle() {
+		l.s.held[k] = true
 		return
 	}
-	delete(l.s.unplaced, k)
 	l.pod.Spec.NodeName = fmt.Sprintf("compute-cell-%03d", 1+l.pod.UID[0]%3)
 	l.pod.Spec.SchedulerName = schedulerName
 	setLabel(&l.pod.ObjectMeta, labelVM, string(newUID()))
@@ -114,11 +114,11 @@ func (l *podLife) place() {
 	l.wait(l.now.Add(l.s.cfg.StartDelay))
 }
 
-// obstacle says what keeps the Pod from a node, and shows it as the service does.
-func (l *podLife) obstacle() string {
+// obstacle reports whether something keeps the Pod from a node, and shows it as the service does.
+func (l *podLife) obstacle() bool {
 	if _, reason := l.s.readyNetwork(l.pod.Namespace); reason != "" {
 		l.s.recordEvent(l.pod, corev1.EventTypeWarning, "NetworkNotReady", reason)
-		return reason
+		return true
 	}
 	if l.s.faults.applies(SoldOut, objectPath(pods, keyOf(l.pod))) {
 		const reason = "0/1 nodes are available: 1 insufficient resources, the flavor is sold out"
@@ -126,9 +126,9 @@ func (l *podLife) obstacle() string {
 			l.changed = true
 			l.s.recordEvent(l.pod, corev1.EventTypeWarning, "FailedScheduling", reason)
 		}
-		return reason
+		return true
 	}
-	return ""
+	return false
 }
 
 func waitingStatuses(containers []corev1.Container, init bool) []corev1.ContainerStatus {
@@ -154,12 +154,11 @@ func (l *podLife) giveAddress() bool {
 	}
 	addr, ok := l.s.addresses.take()
 	if !ok {
-		l.s.unplaced[keyOf(l.pod)] = true
+		l.s.held[keyOf(l.pod)] = true
 		l.s.recordEvent(l.pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "the subnet has no address left")
 		l.s.pokeNetworks(l.pod.Namespace)
 		return false
 	}
-	delete(l.s.unplaced, keyOf(l.pod))
 	if l.s.addresses.free() == 0 {
 		l.s.pokeNetworks(l.pod.Namespace)
 	}
@@ -187,12 +186,12 @@ func (l *podLife) fail(reason, message string) {
 
 // forgetPod frees what a Pod held that is gone. Holds mu.
 func (s *Sim) forgetPod(pod *Pod) {
-	delete(s.unplaced, keyOf(pod))
+	delete(s.held, keyOf(pod))
 	s.dropLogs(pod.UID)
 	if s.addresses.give(pod.Status.PodIP) {
 		for k := range s.store.tables[networks].items {
 			s.poke(networks, k)
 		}
-		s.pokeUnplaced()
+		s.pokeHeld()
 	}
 }

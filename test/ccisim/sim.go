@@ -25,8 +25,8 @@ type Sim struct {
 	addresses *addressPool
 	logs      map[types.UID]podLogs
 	lists     *savedLists
-	// unplaced are the Pods that wait for a node because of something outside of them.
-	unplaced map[key]bool
+	// held are the Pods that wait for something outside of them: a node, an address, a ConfigMap.
+	held map[key]bool
 	// eventOrder are the events' keys, oldest first.
 	eventOrder []key
 	// cut is closed, and replaced, to end all watches; abrupt says how.
@@ -65,7 +65,7 @@ func New(cfg Config) (*Sim, error) {
 		addresses:   newAddressPool(subnet),
 		logs:        map[types.UID]podLogs{},
 		lists:       newSavedLists(),
-		unplaced:    map[key]bool{},
+		held:        map[key]bool{},
 		cut:         make(chan struct{}),
 		faults:      newFaultTable(),
 		records:     newRecords(),

@@ -1,6 +1,7 @@
 package ccisim
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 
@@ -73,11 +74,15 @@ func (s *Sim) change(c *call, makeBody func(old *entry) ([]byte, *apiError)) (*r
 	if isDryRun(c) {
 		return jsonReply(http.StatusOK, mustEncode(next)), nil
 	}
+	if bytes.Equal(mustEncode(next), old.raw) {
+		// As in Kubernetes, a change that changes nothing is no change: no new version, no event.
+		return jsonReply(http.StatusOK, old.raw), nil
+	}
 	e, err := s.store.put(c.res, next)
 	if err != nil {
 		return nil, statusError(err, "")
 	}
-	s.poke(c.res, keyOf(next))
+	s.stored(c.res, next)
 	return jsonReply(http.StatusOK, e.raw), nil
 }
 
