@@ -1,0 +1,98 @@
+package main
+
+import (
+	"flag"
+	"log/slog"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-k8s/spillway/internal/config"
+	"github.com/spillway-k8s/spillway/internal/run"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+)
+
+var update = flag.Bool("update", false, "write the goldens anew")
+
+func newDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func TestDefaults(t *testing.T) {
+	const golden = "testdata/defaults.yaml"
+	got, err := yaml.Marshal(defaultConfig())
+	require.NoError(t, err)
+	if *update {
+		require.NoError(t, os.WriteFile(golden, got, 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), string(got), "a default has changed")
+}
+
+// required are the flags without a default, as the trial system gives them.
+func required() []string {
+	return []string{
+		"--cluster-id=prod", "--node-name=virtual-node-cci-0", "--node-ip=10.0.0.9", "--client-ca-file=ca", "--tls-cert-file=crt", "--tls-private-key-file=key",
+		"--cci-region=cn-north-4", "--cci-project-id=p", "--cci-credentials-file=c", "--cci-namespace=bursting-prod",
+		"--cci-subnet-id=a", "--cci-subnet-id=b", "--cci-security-group-id=g",
+	}
+}
+
+func TestFlags(t *testing.T) {
+	cfg := defaultConfig()
+	require.NoError(t, config.Load("vnode", append(required(), "--node-cpu=64", "--node-memory=256Gi", "--cluster-dns=10.1.2.3", "--cci-qps=5"), cfg))
+	assert.Equal(t, []string{"a", "b"}, cfg.CCI.SubnetIDs)
+	assert.Equal(t, "64", cfg.Node.CPU.String())
+	assert.Equal(t, "256Gi", cfg.Node.Memory.String())
+	assert.Equal(t, []string{"10.1.2.3"}, cfg.Pods.ClusterDNS)
+	assert.Equal(t, "https://cci.cn-north-4.myhuaweicloud.com", cfg.CCI.endpoint())
+	port, err := cfg.port()
+	require.NoError(t, err)
+	assert.Equal(t, int32(10250), port)
+}
+
+func TestAllFaultsAreReportedAtOnce(t *testing.T) {
+	err := config.Load("vnode", []string{
+		"--cluster-id=longer-than-sixteen-characters", "--node-name=UPPER", "--node-ip=here", "--listen=10250", "--health-listen=8082",
+		"--node-cpu=0", "--node-pods=-1", "--cci-namespace=UPPER", "--cci-qps=0", "--log-level=loud",
+	}, defaultConfig())
+	require.ErrorIs(t, err, run.ErrUsage)
+	for _, word := range []string{
+		"cluster-id", "longer-than-sixteen-characters", "node-name", "UPPER", "node-ip", "here", "listen", "health-listen", "node-cpu", "node-pods",
+		"cci-namespace", "cci-qps", "loud", "tls-cert-file", "tls-private-key-file", "client-ca-file", "cci-region", "cci-project-id",
+		"cci-credentials-file", "cci-subnet-id", "cci-security-group-id",
+	} {
+		assert.ErrorContains(t, err, word)
+	}
+	assert.ErrorContains(t, config.Load("vnode", []string{"--node-cpu=many"}, defaultConfig()), "must be a quantity")
+}
+
+func TestItDoesNotStartWithoutWhatMakesLogsSafe(t *testing.T) {
+	cases := map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"the authority of clients": {func(c *Config) { c.ClientCAFile = "nowhere.crt" }, "nowhere.crt"},
+		"the cloud's credentials":  {func(c *Config) { c.CCI.CredentialsFile = "nowhere.yaml" }, "nowhere.yaml"},
+		"the cluster":              {func(c *Config) { c.Kube.Kubeconfig = "nowhere.kubeconfig" }, "nowhere.kubeconfig"},
+		"a size that is sold":      {func(c *Config) { c.Pods.DefaultSize = "3_3" }, "3_3"},
+	}
+	cloud := cloudtest.New(t)
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			cfg := settings(t, cloud, "virtual-node")
+			tc.change(cfg)
+			_, err := newVNode(cfg, newDiscard())
+			assert.ErrorContains(t, err, tc.want)
+		})
+	}
+	t.Run("its certificate", func(t *testing.T) {
+		cfg := settings(t, cloud, nodeName(t))
+		cfg.TLSCertFile = "nowhere.crt"
+		v, err := newVNode(cfg, newDiscard())
+		require.NoError(t, err)
+		assert.ErrorContains(t, v.run(t.Context()), "nowhere.crt")
+	})
+}

@@ -1,0 +1,232 @@
+package inventory_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/inventory"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+var owner = translate.Owner{ClusterID: "prod", Node: "virtual-node-cci-0"}
+
+// seen is what an inventory has told.
+type seen struct {
+	*inventory.Inventory
+	mu       sync.Mutex
+	states   map[translate.Key][]inventory.State
+	relisted map[string]int
+}
+
+func run(t *testing.T, cloud *cloudtest.Cloud, change func(*inventory.Config)) *seen {
+	t.Helper()
+	s := &seen{states: map[translate.Key][]inventory.State{}, relisted: map[string]int{}}
+	config := inventory.Config{
+		API: cloud.Client, Namespace: cloudtest.Namespace, Owner: owner, WatchTimeout: time.Minute, RelistInterval: time.Hour, RetryDelay: 10 * time.Millisecond,
+		Changed: func(key translate.Key, _ *cci.Pod, state inventory.State) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.states[key] = append(s.states[key], state)
+		},
+		Relisted: func(cause string) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.relisted[cause]++
+		},
+		Logger: slog.New(slog.DiscardHandler),
+	}
+	if change != nil {
+		change(&config)
+	}
+	var err error
+	s.Inventory, err = inventory.New(config)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		assert.NoError(t, <-ended)
+	})
+	return s
+}
+
+func (s *seen) relists(cause string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.relisted[cause]
+}
+
+func (s *seen) last(key translate.Key) inventory.State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	states := s.states[key]
+	if len(states) == 0 {
+		return -1
+	}
+	return states[len(states)-1]
+}
+
+// make makes the cloud Pod of a Pod, as the owner does.
+func makePod(t *testing.T, cloud *cloudtest.Cloud, by translate.Owner, name string) translate.Key {
+	t.Helper()
+	translator, err := translate.New(translate.Config{Owner: by, DefaultSize: "0.50_1.0"})
+	require.NoError(t, err)
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID("uid-" + name)},
+		Spec:       corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{Name: "c", Image: "nginx"}}},
+	}
+	result, err := translator.Pod(pod, nil)
+	require.NoError(t, err)
+	_, err = cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, result.Pod)
+	require.NoError(t, err)
+	return translate.KeyOf(pod)
+}
+
+func end(t *testing.T, cloud *cloudtest.Cloud, key translate.Key) {
+	t.Helper()
+	require.NoError(t, cloud.Client.DeletePod(t.Context(), cloudtest.Namespace, translate.CloudName(key), cci.DeleteOptions{GraceSeconds: new(int64(0))}))
+}
+
+func eventually(t *testing.T, condition func() bool, words string) {
+	t.Helper()
+	require.Eventually(t, condition, cloudtest.Patience, cloudtest.Tick, words)
+}
+
+func TestTheInventoryFollowsItsOwnPods(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	before := makePod(t, cloud, owner, "before")
+	makePod(t, cloud, translate.Owner{ClusterID: "other", Node: owner.Node}, "others")
+	_, err := cloud.AddImageSnapshotPod(cloudtest.Namespace)
+	require.NoError(t, err)
+	s := run(t, cloud, nil)
+	<-s.Synced()
+	assert.NotNil(t, s.Get(before))
+	assert.Len(t, s.All(), 1, "others' Pods are none of ours")
+
+	after := makePod(t, cloud, owner, "after")
+	eventually(t, func() bool { p := s.Get(after); return p != nil && p.Status.Phase == corev1.PodRunning }, "a new one is seen, and its status")
+	end(t, cloud, after)
+	eventually(t, func() bool { return s.Get(after) == nil && s.last(after) == inventory.Gone }, "its end is seen")
+	assert.NoError(t, s.Err())
+	assert.Equal(t, 1, s.relists("start"))
+}
+
+func TestTheInventoryGoesOnAfterEveryCut(t *testing.T) {
+	cases := map[string]struct {
+		cut   func(*cloudtest.Cloud)
+		cause string
+	}{
+		"a proper end":              {func(c *cloudtest.Cloud) { c.CutWatches(false) }, ""},
+		"a cut connection":          {func(c *cloudtest.Cloud) { c.CutWatches(true) }, ""},
+		"a version that is too old": {func(c *cloudtest.Cloud) { c.Compact(); c.CutWatches(false) }, "expired"},
+	}
+	for name, tc := range cases {
+		for answer, asStatus := range map[string]bool{"": false, ", told as a status": true} {
+			t.Run(name+answer, func(t *testing.T) {
+				t.Parallel()
+				cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) { c.Policies.GoneAsStatus = asStatus })
+				s := run(t, cloud, nil)
+				<-s.Synced()
+				for i := range 3 {
+					tc.cut(cloud)
+					key := makePod(t, cloud, owner, fmt.Sprintf("p-%d", i))
+					eventually(t, func() bool { p := s.Get(key); return p != nil && p.Status.Phase == corev1.PodRunning }, "what came after the cut")
+				}
+				assert.Len(t, s.All(), 3)
+				if tc.cause != "" {
+					assert.Positive(t, s.relists(tc.cause))
+				}
+			})
+		}
+	}
+}
+
+func TestAWatchThatBringsNothingIsGivenUp(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	s := run(t, cloud, func(c *inventory.Config) { c.RetryDelay = time.Millisecond })
+	<-s.Synced()
+	off := cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Verb: "watch", Status: 500})
+	cloud.CutWatches(false)
+	eventually(t, func() bool { return s.relists("cut") > 0 }, "a list is made")
+	assert.Error(t, s.Err(), "what keeps it from being up to date is told")
+	key := makePod(t, cloud, owner, "p")
+	eventually(t, func() bool { return s.Get(key) != nil }, "lists bring what watches do not")
+	off()
+	eventually(t, func() bool { return s.Err() == nil }, "it recovers")
+}
+
+func TestListsFindWhatAWatchHasLost(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	s := run(t, cloud, func(c *inventory.Config) {
+		c.RelistInterval, c.WatchTimeout = 50*time.Millisecond, time.Second
+	})
+	<-s.Synced()
+	ghost := &cci.Pod{ObjectMeta: metav1.ObjectMeta{Name: "ghost", UID: "x", Annotations: map[string]string{
+		translate.ClusterAnnotation: owner.ClusterID, translate.NodeAnnotation: owner.Node,
+		translate.NamespaceAnnotation: "default", translate.NameAnnotation: "ghost", translate.UIDAnnotation: "u",
+	}}}
+	key, ours := owner.Owns(ghost)
+	require.True(t, ours)
+	s.Put(ghost)
+	assert.NotNil(t, s.Get(key))
+	eventually(t, func() bool { return s.Get(key) == nil && s.last(key) == inventory.Missing }, "a list does not have it: that is told as no proof")
+	assert.Positive(t, s.relists("interval"))
+}
+
+func TestAnIncompleteListChangesNothing(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	key := makePod(t, cloud, owner, "p")
+	s := run(t, cloud, nil)
+	<-s.Synced()
+	cloud.Fault(t, ccisim.Fault{Kind: ccisim.HalfBody, Verb: "list"})
+	cloud.Compact()
+	cloud.CutWatches(true)
+	eventually(t, func() bool { return s.Err() != nil }, "the list fails")
+	assert.NotNil(t, s.Get(key))
+	assert.NotEqual(t, inventory.Missing, s.last(key))
+}
+
+func TestPutAndDropNeverTakeTheWrongPod(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	key := makePod(t, cloud, owner, "p")
+	s := run(t, cloud, nil)
+	eventually(t, func() bool { p := s.Get(key); return p != nil && p.Status.Phase == corev1.PodRunning }, "it runs")
+	known := s.Get(key)
+	late := *known
+	late.Status = corev1.PodStatus{Phase: corev1.PodPending}
+	s.Put(&late)
+	assert.Equal(t, corev1.PodRunning, s.Get(key).Status.Phase, "the answer of a create is older than what the watch has brought")
+	other := *known
+	other.UID = "other"
+	s.Drop(key, &other)
+	assert.NotNil(t, s.Get(key), "another Pod is gone, not this one")
+	s.Drop(key, known)
+	assert.Nil(t, s.Get(key))
+	stranger := *known
+	stranger.Annotations = nil
+	s.Put(&stranger)
+	assert.Empty(t, s.All())
+}
+
+func TestConfigFaultsAreReported(t *testing.T) {
+	_, err := inventory.New(inventory.Config{})
+	assert.ErrorContains(t, err, "must be given")
+	_, err = inventory.New(inventory.Config{
+		API: &cci.Client{}, Namespace: "n", Logger: slog.Default(), Changed: func(translate.Key, *cci.Pod, inventory.State) {},
+	})
+	assert.ErrorContains(t, err, "above zero")
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// logs reads a log as kubectl does: from the API server, which asks the kubelet port.
+func logs(t testing.TB, namespace string, options corev1.PodLogOptions) string {
+	t.Helper()
+	options.Container = "c"
+	text, err := trial.Client().CoreV1().Pods(namespace).GetLogs("web", &options).DoRaw(t.Context())
+	require.NoError(t, err, string(text))
+	return string(text)
+}
+
+func TestLogsComeThroughTheAPIServer(t *testing.T) {
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	pod := create(t, ns, podOn(node, "web"))
+	await(t, ns, "web", isReady)
+	write := func(text string) {
+		require.NoError(t, cloud.AppendLog(cloudtest.Namespace, translate.CloudName(translate.KeyOf(pod)), "c", text))
+	}
+	write("one\ntwo\nthree\n")
+	assert.Contains(t, logs(t, ns, corev1.PodLogOptions{}), "one\ntwo\nthree\n")
+	assert.Equal(t, "three\n", logs(t, ns, corev1.PodLogOptions{TailLines: new(int64(1))}))
+	assert.Empty(t, logs(t, ns, corev1.PodLogOptions{TailLines: new(int64(0))}), "none is not all")
+	assert.Equal(t, "th", logs(t, ns, corev1.PodLogOptions{TailLines: new(int64(1)), LimitBytes: new(int64(2))}))
+	assert.Regexp(t, `^20\d\d-\d\d-\d\dT\S+ three\n$`, logs(t, ns, corev1.PodLogOptions{TailLines: new(int64(1)), Timestamps: true}))
+	assert.Contains(t, logs(t, ns, corev1.PodLogOptions{SinceSeconds: new(int64(3600))}), "one\n")
+	assert.Contains(t, logs(t, ns, corev1.PodLogOptions{SinceTime: new(metav1.NewTime(pod.CreationTimestamp.Time))}), "one\n")
+
+	stream, err := trial.Client().CoreV1().Pods(ns).GetLogs("web", &corev1.PodLogOptions{Container: "c", Follow: true, TailLines: new(int64(1))}).Stream(t.Context())
+	require.NoError(t, err)
+	lines := bufio.NewReader(stream)
+	for _, want := range []string{"three\n", "four\n", "five\n"} {
+		if want != "three\n" {
+			write(want)
+		}
+		line, err := lines.ReadString('\n')
+		require.NoError(t, err)
+		assert.Equal(t, want, line)
+	}
+	require.NoError(t, stream.Close())
+
+	answer, err := trial.Client().CoreV1().Pods(ns).GetLogs("web", &corev1.PodLogOptions{Container: "c", Previous: true}).DoRaw(t.Context())
+	assert.True(t, apierrors.IsBadRequest(err), "%v", err)
+	assert.Contains(t, string(answer), "previous terminated container", "the cloud's words arrive")
+}
+
+func TestLogsOfWhatHasNotStartedSayWhy(t *testing.T) {
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	pod := podOn(node, "web")
+	pod.Annotations = map[string]string{"ccisim.spillway.io/image": "missing"}
+	create(t, ns, pod)
+	await(t, ns, "web", func(pod *corev1.Pod) error {
+		if len(pod.Status.ContainerStatuses) == 0 {
+			return fmt.Errorf("it should have a status")
+		}
+		return nil
+	})
+	answer, err := trial.Client().CoreV1().Pods(ns).GetLogs("web", &corev1.PodLogOptions{}).DoRaw(t.Context())
+	assert.True(t, apierrors.IsBadRequest(err), "%v", err)
+	assert.Contains(t, string(answer), "waiting to start")
+}
+
+// token is that of a new ServiceAccount, with the rule bound to it cluster-wide if there is one.
+func token(t testing.TB, namespace, account string, rules ...rbacv1.PolicyRule) string {
+	t.Helper()
+	client := trial.Client()
+	ctx := t.Context()
+	_, err := client.CoreV1().ServiceAccounts(namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: account}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	if len(rules) > 0 {
+		name := namespace + "-" + account
+		_, err = client.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules}, metav1.CreateOptions{})
+		require.NoError(t, err)
+		_, err = client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account}},
+		}, metav1.CreateOptions{})
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			assert.NoError(t, client.RbacV1().ClusterRoleBindings().Delete(context.Background(), name, metav1.DeleteOptions{}))
+			assert.NoError(t, client.RbacV1().ClusterRoles().Delete(context.Background(), name, metav1.DeleteOptions{}))
+		})
+	}
+	issued, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	return issued.Status.Token
+}
+
+func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
+	cloud := cloudtest.New(t)
+	config := settings(t, cloud, nodeName(t))
+	start(t, config)
+	ns := namespace(t)
+	create(t, ns, podOn(config.Node.Name, "web"))
+	await(t, ns, "web", isReady)
+	stranger := token(t, ns, "stranger")
+	reader := token(t, ns, "reader", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get", "create"}})
+	logPath := "/containerLogs/" + ns + "/web/c"
+
+	cases := map[string]struct {
+		method, path, token string
+		want                int
+		words               string
+	}{
+		"nobody":                           {"GET", logPath, "", 401, "Unauthorized"},
+		"somebody with a made-up token":    {"GET", logPath, "nonsense", 401, "Unauthorized"},
+		"somebody without the right":       {"GET", logPath, stranger, 403, "Forbidden"},
+		"somebody with the right":          {"GET", logPath, reader, 200, ""},
+		"a Pod that is not there":          {"GET", "/containerLogs/" + ns + "/nobody/c", reader, 404, "nobody is not on this node"},
+		"a container that is not there":    {"GET", "/containerLogs/" + ns + "/web/d", reader, 404, `no container "d"`},
+		"wrong options, all of them":       {"GET", logPath + "?tailLines=-1&follow=perhaps&sinceTime=yesterday&stream=Stdout", reader, 400, "tailLines"},
+		"exec, which there is none of":     {"POST", "/exec/" + ns + "/web/c?command=sh", reader, 501, "cannot run commands"},
+		"attach, which there is none of":   {"POST", "/attach/" + ns + "/web/c", reader, 501, "use logs"},
+		"port-forward, which is none here": {"POST", "/portForward/" + ns + "/web", reader, 501, "cannot forward ports"},
+		"another path":                     {"GET", "/pods", reader, 404, "only"},
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // Its certificate is the API server's business.
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			request, err := http.NewRequestWithContext(t.Context(), tc.method, "https://"+config.Listen+tc.path, strings.NewReader(""))
+			require.NoError(t, err)
+			if tc.token != "" {
+				request.Header.Set("Authorization", "Bearer "+tc.token)
+			}
+			response, err := client.Do(request)
+			require.NoError(t, err)
+			defer response.Body.Close()
+			body, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			assert.Equal(t, tc.want, response.StatusCode, string(body))
+			assert.Contains(t, string(body), tc.words)
+		})
+	}
+	response, err := http.Get("http://" + config.Listen + logPath)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	assert.Equal(t, http.StatusBadRequest, response.StatusCode, "without TLS there is no log")
+}

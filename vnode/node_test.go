@@ -1,0 +1,201 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/place"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+func TestTheNodeIsAVirtualOne(t *testing.T) {
+	cloud := cloudtest.New(t)
+	config := settings(t, cloud, nodeName(t))
+	start(t, config)
+	nodes := trial.Client().CoreV1().Nodes()
+	node, err := nodes.Get(t.Context(), config.Node.Name, metav1.GetOptions{})
+	require.NoError(t, err)
+	assert.True(t, policy.IsVirtualNode(node.Labels))
+	assert.Equal(t, config.Node.Name, node.Labels[corev1.LabelHostname])
+	assert.Equal(t, "agent", node.Labels["kubernetes.io/role"])
+	assert.Contains(t, node.Spec.Taints, policy.ProviderTaint())
+	assert.Equal(t, "1k", node.Status.Allocatable.Cpu().String())
+	assert.Equal(t, "3k", node.Status.Allocatable.Pods().String())
+	port, err := config.port()
+	require.NoError(t, err)
+	assert.Equal(t, port, node.Status.DaemonEndpoints.KubeletEndpoint.Port)
+	for _, c := range node.Status.Conditions {
+		assert.Equal(t, c.Type == corev1.NodeReady, c.Status == corev1.ConditionTrue, "%s", c.Type)
+	}
+
+	// Somebody deletes it: it comes back, and so does its Lease.
+	require.NoError(t, nodes.Delete(t.Context(), config.Node.Name, metav1.DeleteOptions{}))
+	eventually(t, func() error {
+		again, err := nodes.Get(t.Context(), config.Node.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if again.UID == node.UID {
+			return errors.New("it is still the old one")
+		}
+		if len(again.Spec.Taints) != 1 || !policy.IsVirtualNode(again.Labels) {
+			return errors.New("it lacks its taint or its labels")
+		}
+		return nil
+	})
+}
+
+func TestTheNodesAnnotationRulesTheDNS(t *testing.T) {
+	cloud := cloudtest.New(t)
+	config := settings(t, cloud, nodeName(t))
+	config.Pods.ClusterDNS = []string{"10.1.2.3"}
+	start(t, config)
+	ns := namespace(t)
+	dnsOf := func(name string) *corev1.PodDNSConfig {
+		pod := create(t, ns, podOn(config.Node.Name, name))
+		await(t, ns, name, isReady)
+		found := cloudPod(t, cloud, pod)
+		assert.Equal(t, corev1.DNSNone, found.Spec.DNSPolicy)
+		return found.Spec.DNSConfig
+	}
+	assert.Equal(t, []string{"10.1.2.3"}, dnsOf("first").Nameservers)
+	annotate := func(value string) {
+		_, err := trial.Client().CoreV1().Nodes().Patch(t.Context(), config.Node.Name, types.MergePatchType,
+			fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, policy.ResolvConfAnnotation, value), metav1.PatchOptions{})
+		require.NoError(t, err)
+	}
+	annotate("nameserver 4.4.4.4\nnameserver 8.8.8.8\n")
+	eventually(t, func() error {
+		if got := dnsOf(fmt.Sprintf("p-%d", len(cloud.PodsEver()))); len(got.Nameservers) != 2 || got.Nameservers[0] != "4.4.4.4" {
+			return fmt.Errorf("the DNS is %v", got)
+		}
+		return nil
+	})
+}
+
+func TestThePlaceIsMadeOrTaken(t *testing.T) {
+	t.Run("a network of the console's is taken", func(t *testing.T) {
+		cloud := cloudtest.NewWithNetwork(t)
+		start(t, settings(t, cloud, nodeName(t)))
+		networks, err := cloud.Client.ListNetworks(t.Context(), cloudtest.Namespace)
+		require.NoError(t, err)
+		assert.Len(t, networks, 1)
+	})
+	t.Run("a missing one is made with all that the service may ask for", func(t *testing.T) {
+		cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Policies.RequireNetworkAnnotations = true })
+		start(t, settings(t, cloud, nodeName(t)))
+	})
+	t.Run("one without free addresses is set up nevertheless", func(t *testing.T) {
+		cloud := cloudtest.NewWithNetwork(t)
+		cloud.Fault(t, ccisim.Fault{Kind: ccisim.IPInsufficient})
+		start(t, settings(t, cloud, nodeName(t)))
+	})
+	t.Run("trouble that may pass is waited for", func(t *testing.T) {
+		cloud := cloudtest.New(t)
+		lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.Arrears})
+		v := launch(t, settings(t, cloud, nodeName(t)))
+		eventually(t, func() error {
+			if cloud.CountRequests("", "", 403) == 0 {
+				return errors.New("the cloud was not asked yet")
+			}
+			return nil
+		})
+		assert.ErrorContains(t, v.get("/readyz", nil), "not registered")
+		_, err := trial.Client().CoreV1().Nodes().Get(t.Context(), v.config.Node.Name, metav1.GetOptions{})
+		assert.True(t, apierrors.IsNotFound(err), "there is no node that would take Pods")
+		lift()
+		eventually(t, func() error { return v.get("/readyz", nil) })
+	})
+}
+
+func TestAPlaceThatCannotBeUsedEndsTheProgram(t *testing.T) {
+	cases := map[string]struct {
+		cloud func(testing.TB) *cloudtest.Cloud
+		words []string
+	}{
+		"a network in other subnets": {func(t testing.TB) *cloudtest.Cloud { return cloudtest.NewWithNetwork(t) }, []string{"net", "subnet", "elsewhere"}},
+		"security groups that the service refuses": {func(t testing.TB) *cloudtest.Cloud {
+			cloud := cloudtest.New(t)
+			cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Path: "/networks", Status: 400, ErrorCode: "CCI.01.400101", Message: "securitygroup can not be empty"})
+			return cloud
+		}, []string{"creating network spillway", "securitygroup can not be empty"}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			config := settings(t, tc.cloud(t), nodeName(t))
+			config.CCI.SubnetIDs = []string{"elsewhere"}
+			v, err := newVNode(config, newDiscard())
+			require.NoError(t, err)
+			err = v.run(t.Context())
+			require.ErrorIs(t, err, place.ErrUnusable)
+			for _, word := range tc.words {
+				assert.ErrorContains(t, err, word)
+			}
+		})
+	}
+}
+
+// A restart while the cloud is away must not make the node, and with it its Pods, look lost.
+func TestAKnownNodeIsKeptWhileTheCloudIsAway(t *testing.T) {
+	cloud := cloudtest.New(t)
+	config := settings(t, cloud, nodeName(t))
+	v := start(t, config)
+	ns := namespace(t)
+	create(t, ns, podOn(config.Node.Name, "web"))
+	await(t, ns, "web", isReady)
+	v.stop(t)
+	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Status: 503})
+	lease := func() *metav1.MicroTime {
+		lease, err := trial.Client().CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), config.Node.Name, metav1.GetOptions{})
+		require.NoError(t, err)
+		return lease.Spec.RenewTime
+	}
+	before := lease()
+	again := *config
+	again.Listen, again.HealthListen = freeAddress(t), freeAddress(t)
+	v = launch(t, &again)
+	eventually(t, func() error {
+		if !lease().After(before.Time) {
+			return errors.New("the Lease is not renewed")
+		}
+		return nil
+	})
+	assert.ErrorContains(t, v.get("/readyz", nil), "not known")
+	assert.NoError(t, isReady(get(t, ns, "web")))
+	lift()
+	eventually(t, func() error { return v.get("/readyz", nil) })
+	assert.NoError(t, isReady(get(t, ns, "web")))
+	assert.Len(t, cloud.PodsEver(), 1)
+}
+
+func TestSeveralNodesShareACloudNamespace(t *testing.T) {
+	cloud := cloudtest.New(t)
+	ns := namespace(t)
+	for i := range 2 {
+		name := fmt.Sprintf("%s-%d", nodeName(t), i)
+		start(t, settings(t, cloud, name))
+		create(t, ns, podOn(name, fmt.Sprintf("web-%d", i)))
+	}
+	for i := range 2 {
+		pod := await(t, ns, fmt.Sprintf("web-%d", i), isReady)
+		assert.Equal(t, pod.Spec.NodeName, cloudPod(t, cloud, pod).Annotations[translate.NodeAnnotation])
+	}
+	remove(t, ns, "web-0")
+	awaitGone(t, ns, "web-0")
+	assert.NoError(t, isReady(get(t, ns, "web-1")))
+	list, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
+	require.NoError(t, err)
+	assert.Len(t, list.Items, 1)
+}
