@@ -708,7 +708,7 @@ func TestDecideAgreesWithAnOracle(t *testing.T) {
 	})
 	// What never came up was not tried.
 	for _, reason := range constants(t, "reason.go") {
-		if slices.Contains([]string{"LocalQuotaReached", "CloudOnly", "LocalOnly"}, reason) {
+		if slices.Contains([]string{"LocalQuotaReached", "PreemptFirst", "CloudOnly", "LocalOnly"}, reason) {
 			continue // The extender's.
 		}
 		var count int

@@ -48,6 +48,8 @@ const (
 const (
 	// ReasonLocalQuota: the revision has its LOCAL_REPLICAS at home and no virtual node can take the Pod.
 	ReasonLocalQuota Reason = "LocalQuotaReached"
+	// ReasonPreemptFirst: no local node fits, and Pods of lower priority at home are evicted before the Pod bursts.
+	ReasonPreemptFirst Reason = "PreemptFirst"
 	// ReasonCloudOnly: only virtual nodes may take the Pod, and none can.
 	ReasonCloudOnly Reason = "CloudOnly"
 	// ReasonLocalOnly: only local nodes may take the Pod, and none can.

@@ -40,6 +40,7 @@ type Ledger struct {
 	pods      map[types.UID]*entry
 	revisions map[Revision]*revision
 	loads     map[string]int
+	local     map[int32]int // active Pods on local nodes, by priority
 	version   uint64
 	synced    bool
 	advanced  chan struct{} // closed and replaced when version grows
@@ -51,6 +52,7 @@ type entry struct {
 	counted  bool // carries a local quota
 	revision Revision
 	node     string // empty while unbound
+	priority int32
 	active   bool
 	reserved bool
 	parked   bool // refused by policy
@@ -80,6 +82,7 @@ func New(isVirtual func(node string) bool, wake func(PodRef)) *Ledger {
 		pods:      map[types.UID]*entry{},
 		revisions: map[Revision]*revision{},
 		loads:     map[string]int{},
+		local:     map[int32]int{},
 		advanced:  make(chan struct{}),
 	}
 }
@@ -90,8 +93,10 @@ type Answer string
 const (
 	// Local: a slot is this Pod's; it must go to a local node.
 	Local Answer = "local"
-	// Cloud: the quota is used up, or no local node fits; it must go to a virtual node.
+	// Cloud: the quota is used up; it must go to a virtual node.
 	Cloud Answer = "cloud"
+	// Overflow: a slot is free, but no local node fits; it may go to a virtual node.
+	Overflow Answer = "overflow"
 	// Wait: the quota is used up and no virtual node fits. The Pod is woken when a slot frees.
 	Wait Answer = "wait"
 	// Gone: the Pod is deleted, being deleted or finished.
@@ -133,7 +138,11 @@ func (l *Ledger) Ask(r Request) (answer Answer, fresh bool) {
 		l.change(e, func() { e.reserved = true })
 		return Local, true
 	case r.CloudFits:
-		l.wakeNext(l.revisions[e.revision]) // It may have been woken for a slot that it does not take.
+		rev := l.revisions[e.revision]
+		l.wakeNext(rev) // It may have been woken for a slot that it does not take.
+		if e.reserved || rev.used < r.Quota {
+			return Overflow, false
+		}
 		return Cloud, false
 	default:
 		l.enqueue(e, r.Quota)
@@ -167,6 +176,18 @@ func (l *Ledger) Load(node string) int {
 	return l.loads[node]
 }
 
+// HasLocalBelow tells whether an active Pod of a lower priority is on a local node: preemption may make room at home.
+func (l *Ledger) HasLocalBelow(priority int32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for other := range l.local {
+		if other < priority {
+			return true
+		}
+	}
+	return false
+}
+
 // Recount must be called after isVirtual has changed its mind about a node.
 func (l *Ledger) Recount() {
 	l.mu.Lock()
@@ -174,9 +195,13 @@ func (l *Ledger) Recount() {
 	for _, rev := range l.revisions {
 		rev.used = 0
 	}
+	clear(l.local)
 	for _, e := range l.pods {
 		if l.holds(e) {
 			l.revisions[e.revision].used++
+		}
+		if l.isLocal(e) {
+			l.local[e.priority]++
 		}
 	}
 	l.wakeAll(false)
@@ -267,11 +292,11 @@ func (l *Ledger) holds(e *entry) bool {
 	if !e.counted || !e.active {
 		return false
 	}
-	if e.node != "" {
-		return !l.isVirtual(e.node)
-	}
-	return e.reserved
+	return l.isLocal(e) || e.node == "" && e.reserved
 }
+
+// isLocal tells whether the Pod is active on a local node.
+func (l *Ledger) isLocal(e *entry) bool { return e.active && e.node != "" && !l.isVirtual(e.node) }
 
 // change applies a change to an entry and keeps the invariant.
 func (l *Ledger) change(e *entry, apply func()) {

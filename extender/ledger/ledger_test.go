@@ -164,14 +164,14 @@ func TestASlot(t *testing.T) {
 		"is not taken by a Pod for which no local node fits": func(c *cluster) {
 			c.pod("a")
 			c.pod("b")
-			assert.Equal(c.t, ledger.Cloud, c.ask("a", onlyCloud...))
+			assert.Equal(c.t, ledger.Overflow, c.ask("a", onlyCloud...))
 			assert.Equal(c.t, ledger.Local, c.ask("b"))
 		},
 		"promised to a Pod that then goes to the cloud is free only when it is seen there": func(c *cluster) {
 			c.pod("a")
 			c.pod("b")
 			assert.Equal(c.t, ledger.Local, c.ask("a"))
-			assert.Equal(c.t, ledger.Cloud, c.ask("a", onlyCloud...), "its binding failed, and home is full now")
+			assert.Equal(c.t, ledger.Overflow, c.ask("a", onlyCloud...), "its binding failed, and home is full now")
 			assert.Equal(c.t, ledger.Cloud, c.ask("b"), "the first binding may still land")
 			c.pod("a", bound("virtual-0"))
 			assert.Equal(c.t, ledger.Local, c.ask("b"))
@@ -274,7 +274,7 @@ func TestAWaitingPod(t *testing.T) {
 			c.ask("b", onlyLocal...)
 			c.ask("d", onlyLocal...)
 			c.pod("a", terminating)
-			assert.Equal(c.t, ledger.Cloud, c.ask("b", onlyCloud...))
+			assert.Equal(c.t, ledger.Overflow, c.ask("b", onlyCloud...))
 			assert.Equal(c.t, []string{"b", "d"}, c.woken)
 		},
 		"is woken when a node turns out to be virtual": func(c *cluster) {
@@ -332,6 +332,23 @@ func TestLoadCountsActivePodsOfANode(t *testing.T) {
 	c.delete("b")
 	c.delete("a")
 	assert.Equal(t, 0, c.Load("virtual-0"))
+}
+
+func TestHasLocalBelow(t *testing.T) {
+	priority := func(value int32) func(*corev1.Pod) { return func(p *corev1.Pod) { p.Spec.Priority = &value } }
+	c := newCluster(t)
+	c.pod("cloud", bound("virtual-0"), priority(-100))
+	c.pod("unbound", priority(-100))
+	c.pod("buffer", bound("local-0"), priority(-10))
+	assert.True(t, c.HasLocalBelow(0))
+	assert.False(t, c.HasLocalBelow(-10), "an equal priority gives way to nobody")
+	c.pod("buffer", terminating)
+	assert.False(t, c.HasLocalBelow(0), "a Pod that terminates makes room already")
+	c.pod("stranger", bound("virtual-1"), priority(-10))
+	assert.True(t, c.HasLocalBelow(0))
+	c.virtual["virtual-1"] = true
+	c.Recount()
+	assert.False(t, c.HasLocalBelow(0))
 }
 
 func TestWaitFor(t *testing.T) {

@@ -53,6 +53,8 @@ func (o *oracle) ask(c *cluster, pod *corev1.Pod, quota int, local, cloud bool) 
 	case local && (o.promised[pod.UID] || o.used(c, pod) < quota):
 		o.promised[pod.UID] = true
 		return ledger.Local
+	case cloud && (o.promised[pod.UID] || o.used(c, pod) < quota):
+		return ledger.Overflow
 	case cloud:
 		return ledger.Cloud
 	}

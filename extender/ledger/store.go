@@ -129,14 +129,14 @@ func (l *Ledger) observe(pod *corev1.Pod) {
 		l.pods[pod.UID] = e
 	}
 	l.setCounted(e, pod)
-	before, wasActive := e.node, e.active
+	l.countNode(e, -1)
 	l.change(e, func() {
 		e.node = pod.Spec.NodeName
 		e.active = pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 		e.reserved = e.node == "" && (e.reserved || hasSlot(pod))
 	})
-	l.shiftLoad(before, wasActive, -1)
-	l.shiftLoad(e.node, e.active, +1)
+	e.priority = PriorityOf(pod)
+	l.countNode(e, +1)
 	if e.node != "" || !e.active {
 		e.parked = false
 		l.leave(e)
@@ -186,17 +186,34 @@ func (l *Ledger) leave(e *entry) {
 
 func (l *Ledger) forget(e *entry) {
 	l.uncount(e)
-	l.shiftLoad(e.node, e.active, -1)
+	l.countNode(e, -1)
 	delete(l.pods, e.ref.UID)
 }
 
-func (l *Ledger) shiftLoad(node string, active bool, by int) {
-	if node == "" || !active {
+// countNode counts an active Pod on its node, or with by = -1 takes it off.
+func (l *Ledger) countNode(e *entry, by int) {
+	if !e.active || e.node == "" {
 		return
 	}
-	if l.loads[node] += by; l.loads[node] == 0 {
-		delete(l.loads, node)
+	shift(l.loads, e.node, by)
+	if l.isLocal(e) {
+		shift(l.local, e.priority, by)
 	}
+}
+
+// shift changes a count and forgets it at zero.
+func shift[K comparable](counts map[K]int, key K, by int) {
+	if counts[key] += by; counts[key] == 0 {
+		delete(counts, key)
+	}
+}
+
+// PriorityOf is the Pod's priority, 0 where it has none.
+func PriorityOf(pod *corev1.Pod) int32 {
+	if pod.Spec.Priority == nil {
+		return 0
+	}
+	return *pod.Spec.Priority
 }
 
 // advance notes the resource version that has been counted and lets go whoever waits for it.

@@ -76,6 +76,9 @@ func (p *Placement) Filter(ctx context.Context, pod *corev1.Pod, names []string)
 	if err != nil {
 		return Verdict{}, err
 	}
+	if mayDoBoth(decision) && reason != policy.ReasonLocalQuota && len(local) == 0 && p.preemptsFirst(pod, view) {
+		chosen, reason = nil, policy.ReasonPreemptFirst
+	}
 	p.logger.DebugContext(ctx, "filtered", "pod", ledger.RefOf(pod).NamespacedName, "decision", decision.Describe(), "reason", reason, "nodes", len(chosen))
 	if len(chosen) > 0 {
 		return Verdict{Names: chosen, Reason: reason}, nil
@@ -100,7 +103,7 @@ func (p *Placement) choose(ctx context.Context, pod *corev1.Pod, d policy.Decisi
 	case d.Placement == policy.PlacementByScore:
 		return append(local, virtual...), d.Reason, nil
 	case d.Quota != nil:
-		return p.chooseByQuota(ctx, pod, *d.Quota, local, virtual)
+		return p.chooseByQuota(ctx, pod, d, local, virtual)
 	case len(local) > 0:
 		return local, d.Reason, nil
 	default:
@@ -121,14 +124,16 @@ func (p *Placement) holdIfCounted(ctx context.Context, pod *corev1.Pod, local []
 	return nil
 }
 
-func (p *Placement) chooseByQuota(ctx context.Context, pod *corev1.Pod, quota int, local, virtual []string) ([]string, policy.Reason, error) {
-	answer, err := p.askLedger(ctx, pod, quota, len(local) > 0, len(virtual) > 0)
+func (p *Placement) chooseByQuota(ctx context.Context, pod *corev1.Pod, d policy.Decision, local, virtual []string) ([]string, policy.Reason, error) {
+	answer, err := p.askLedger(ctx, pod, *d.Quota, len(local) > 0, len(virtual) > 0)
 	if err != nil {
 		return nil, "", err
 	}
 	switch answer {
 	case ledger.Local:
-		return local, policy.ReasonSwitchOn, nil
+		return local, d.Reason, nil
+	case ledger.Overflow:
+		return virtual, d.Reason, nil
 	case ledger.Cloud:
 		return virtual, policy.ReasonLocalQuota, nil
 	case ledger.Wait:
@@ -161,6 +166,8 @@ func refusal(reason policy.Reason, d policy.Decision) string {
 	switch reason {
 	case policy.ReasonLocalQuota:
 		return "Spillway " + string(reason) + ": this revision has its " + policy.LocalReplicasAnnotation + " at home and no virtual node can take the Pod now; it is tried again when a local replica goes or a virtual node has room"
+	case policy.ReasonPreemptFirst:
+		return preemptFirst
 	case policy.ReasonCloudOnly:
 		return "Spillway " + string(reason) + ": " + d.Message + ", and none can take the Pod now"
 	case policy.ReasonLocalOnly:

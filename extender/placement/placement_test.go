@@ -133,7 +133,7 @@ func TestFilterReturnsOneClass(t *testing.T) {
 		"auto leaves both to the scores":                  {policy.SwitchUnset, []change{mode(policy.ModeAuto)}, everywhere, append(slices.Clone(home), cloud...), policy.ReasonLabelAuto},
 		"a quota that is free goes home":                  {policy.SwitchOn, []change{quota(1)}, everywhere, home, policy.ReasonSwitchOn},
 		"a quota of 0 goes to the cloud":                  {policy.SwitchOn, []change{quota(0)}, everywhere, cloud, policy.ReasonLocalQuota},
-		"a quota that is free bursts where home is full":  {policy.SwitchOn, []change{quota(1)}, cloud, cloud, policy.ReasonLocalQuota},
+		"a quota that is free bursts where home is full":  {policy.SwitchOn, []change{quota(1)}, cloud, cloud, policy.ReasonSwitchOn},
 		"a quota means nothing where the switch is off":   {policy.SwitchOff, []change{quota(0)}, everywhere, home, policy.ReasonLocalOnly},
 		"a quota of 0 waits where the cloud has no room":  {policy.SwitchOn, []change{quota(0)}, home, []string{}, policy.ReasonLocalQuota},
 	}
@@ -215,6 +215,48 @@ func TestAPodRefusedByPolicyIsWokenWhenItChanges(t *testing.T) {
 	d.global = policy.SwitchOn
 	d.ledger.WakeParked()
 	assert.Equal(t, []string{"a"}, d.woken)
+}
+
+func TestTheCloudComesLast(t *testing.T) {
+	priority := func(value int32) change { return func(p *corev1.Pod) { p.Spec.Priority = &value } }
+	never := func(p *corev1.Pod) { policy := corev1.PreemptNever; p.Spec.PreemptionPolicy = &policy }
+	refused := func(text string) change {
+		return func(p *corev1.Pod) {
+			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: text}}
+		}
+	}
+	nominated := func(node string) change { return func(p *corev1.Pod) { p.Status.NominatedNodeName = node } }
+	tried := refused("0/4 nodes are available: 1 Spillway PreemptFirst: no local node fits; Pods of lower priority at home are evicted before the Pod bursts.")
+
+	cases := map[string]struct {
+		changes []change
+		want    []string
+	}{
+		"home is full of equals: it bursts at once":                        {[]change{priority(-10)}, cloud},
+		"a buffer is at home: preemption comes first":                      {nil, []string{}},
+		"with a quota below it too":                                        {[]change{quota(1)}, []string{}},
+		"with localPrefer too":                                             {[]change{mode(policy.ModeLocalPrefer)}, []string{}},
+		"with auto too":                                                    {[]change{mode(policy.ModeAuto)}, []string{}},
+		"preemption was tried in vain: it bursts":                          {[]change{tried}, cloud},
+		"it was refused for another reason before: preemption comes first": {[]change{refused("3 Insufficient cpu")}, []string{}},
+		"preemption is under way: it waits":                                {[]change{tried, nominated("local-0")}, []string{}},
+		"it may not preempt: it bursts":                                    {[]change{never}, cloud},
+		"over its quota it bursts":                                         {[]change{quota(0)}, cloud},
+		"enforce bursts":                                                   {[]change{mode(policy.ModeEnforce)}, cloud},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			d.pod("buffer", on("local-0"), priority(-10))
+			got := d.filter(d.pod("a", tc.changes...), cloud...)
+			assert.Equal(t, tc.want, got.Names)
+		})
+	}
+	t.Run("where a local node fits it goes there", func(t *testing.T) {
+		d := newDesk(t)
+		d.pod("buffer", on("local-0"), priority(-10))
+		assert.Equal(t, home, d.filter(d.pod("a"), everywhere...).Names)
+	})
 }
 
 func TestPreemptKeepsNodesWhereThePodMayRun(t *testing.T) {

@@ -16,6 +16,7 @@ func Further() []Story {
 	return []Story{
 		{"waiting", "A Pod over its quota waits with a reason while the cloud is closed, takes a slot that frees, and bursts when the cloud opens", playWaiting},
 		{"preemption", "A Pod below its quota evicts one of lower priority; Pods over it evict nobody", playPreemption},
+		{"placeholder", "The cloud comes last: a buffer of low priority gives way before anything bursts", playPlaceholder},
 		{"labels", "Burst labels: off never bursts, localPrefer and auto start at home, a namespace can enforce", playLabels},
 	}
 }
