@@ -41,7 +41,7 @@ healthListen: 127.0.0.1:9081
 leaderElectionNamespace: elsewhere
 lookupTimeout: 250ms
 resync: 30s
-policy: {protectedNamespaces: [infra], volumeKinds: [nfs], disabledRules: [GRPCProbe]}
+policy: {protectedNamespaces: [infra], volumeKinds: [nfs], localFalseForbids: true, disabledRules: [GRPCProbe]}
 `), 0o600))
 	cfg := defaultConfig()
 	require.NoError(t, config.Load("admission", []string{"--config", file, "--listen", ":7443", "--resync", "5s"}, cfg))
@@ -58,7 +58,7 @@ healthListen: 127.0.0.1:9081
 leaderElectionNamespace: elsewhere
 lookupTimeout: 250ms
 resync: 5s
-policy: {protectedNamespaces: [infra], volumeKinds: [nfs], disabledRules: [GRPCProbe]}
+policy: {protectedNamespaces: [infra], volumeKinds: [nfs], localFalseForbids: true, disabledRules: [GRPCProbe]}
 `, string(got))
 }
 

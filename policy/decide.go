@@ -30,6 +30,9 @@ type Config struct {
 	// VolumeKinds are the kinds of PersistentVolume that the cloud can mount: a CSI driver's name, or the field of the
 	// volume source (nfs, cephfs, hostPath, …). Default: the drivers of SFS and SFS Turbo (seed 2).
 	VolumeKinds []string `json:"volumeKinds"`
+	// LocalFalseForbids gives the newer reading of the switch: AUTO_SCALE_EKS "false" on a Pod forbids bursting, whatever the global
+	// switch says. By default the table of the seeds holds, where it does so only under a global "false". Default: false.
+	LocalFalseForbids bool `json:"localFalseForbids"`
 	// DisabledRules are restrictions that do not hold here, by Reason. Whoever switches one off must know that the cloud
 	// accepts such Pods. Default: none.
 	DisabledRules []Reason `json:"disabledRules"`
@@ -168,6 +171,10 @@ func (p *Policy) decideMode(in Input) Decision {
 	local, err := ParseSwitch(in.Pod.Annotations)
 	if err != nil {
 		return invalid(ModeNone, err)
+	}
+	if p.config.LocalFalseForbids && local == SwitchOff {
+		return Decision{Placement: PlacementLocalOnly, Reason: ReasonSwitchOff, Message: fmt.Sprintf(
+			"%s is false on the Pod, which forbids bursting in this cluster (localFalseForbids): set it to \"true\" on the Pod template, or remove it", SwitchKey)}
 	}
 	if !MayBurst(in.Global, local) {
 		return Decision{Placement: PlacementLocalOnly, Reason: ReasonSwitchOff, Message: fmt.Sprintf(

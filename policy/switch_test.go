@@ -55,6 +55,33 @@ func TestSwitchTable(t *testing.T) {
 	}
 }
 
+// TestLocalFalseForbids: the newer table, where a Pod's own word is the last (peers: TKE's chart from v1.0.0 on).
+func TestLocalFalseForbids(t *testing.T) {
+	config := policy.DefaultConfig()
+	config.LocalFalseForbids = true
+	decider, err := policy.New(config)
+	require.NoError(t, err)
+	for _, row := range switchRows {
+		t.Run(row.global+" "+row.local, func(t *testing.T) {
+			global, err := policy.ParseSwitch(switchData(row.global))
+			require.NoError(t, err)
+			want := row.behaviour == "调度成功" && row.local != "AUTO_SCALE_EKS=false"
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: switchData(row.local)}}
+			got := decider.Decide(policy.Input{Pod: pod, Global: global})
+			assert.Equal(t, want, got.MayBurst())
+			if !want {
+				assert.Equal(t, policy.ReasonSwitchOff, got.Reason)
+			}
+		})
+	}
+	t.Run("a burst label beats it", func(t *testing.T) {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+			Annotations: map[string]string{policy.SwitchKey: "false"}, Labels: map[string]string{policy.BurstLabel: "localPrefer"},
+		}}
+		assert.True(t, decider.Decide(policy.Input{Pod: pod}).MayBurst())
+	})
+}
+
 func TestParseSwitch(t *testing.T) {
 	cases := map[string]struct {
 		values map[string]string
