@@ -17,6 +17,9 @@ func Further() []Story {
 		{"waiting", "A Pod over its quota waits with a reason while the cloud is closed, takes a slot that frees, and bursts when the cloud opens", playWaiting},
 		{"preemption", "A Pod below its quota evicts one of lower priority; Pods over it evict nobody", playPreemption},
 		{"placeholder", "The cloud comes last: a buffer of low priority gives way before anything bursts", playPlaceholder},
+		{"restrictions", "What the cloud cannot run waits for room at home, and says why", playRestrictions},
+		{"extender-down", "While the extender is down Pods without a key run, and keyed ones wait until it is back", playExtenderDown},
+		{"admission-down", "While admission is down Pods are created and stay home, and what waits is put right when it is back", playAdmissionDown},
 		{"labels", "Burst labels: off never bursts, localPrefer and auto start at home, a namespace can enforce", playLabels},
 	}
 }
