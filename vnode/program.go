@@ -248,7 +248,14 @@ func (v *vnode) runNode(ctx context.Context, group *errgroup.Group) error {
 	}
 	v.factory.StartWithContext(ctx)
 	group.Go(func() error { return v.provider.Run(ctx) })
-	group.Go(func() error { return ended(ctx, v.pods.Run(ctx, v.config.Pods.Workers)) })
+	group.Go(func() error {
+		select { // Its first question is for all Pods.
+		case <-ctx.Done():
+			return nil
+		case <-v.provider.Synced():
+			return ended(ctx, v.pods.Run(ctx, v.config.Pods.Workers))
+		}
+	})
 	if !exists {
 		group.Go(keepNode)
 	}

@@ -136,20 +136,33 @@ func (i *Inventory) replace(list []cci.Pod) {
 			fresh[key] = slim(&list[n])
 		}
 	}
+	// What is to be told is made up under the lock: from then on others change the map.
+	var changed, missing []change
 	i.mu.Lock()
-	old := i.pods
+	for key, pod := range fresh {
+		if known := i.pods[key]; known == nil || known.UID != pod.UID || known.ResourceVersion != pod.ResourceVersion {
+			changed = append(changed, change{key, pod})
+		}
+	}
+	for key, pod := range i.pods {
+		if fresh[key] == nil {
+			missing = append(missing, change{key, pod})
+		}
+	}
 	i.pods = fresh
 	i.mu.Unlock()
-	for key, pod := range fresh {
-		if known := old[key]; known == nil || known.UID != pod.UID || known.ResourceVersion != pod.ResourceVersion {
-			i.config.Changed(key, pod, Present)
-		}
+	for _, c := range changed {
+		i.config.Changed(c.key, c.pod, Present)
 	}
-	for key, pod := range old {
-		if fresh[key] == nil {
-			i.config.Changed(key, pod, Missing)
-		}
+	for _, c := range missing {
+		i.config.Changed(c.key, c.pod, Missing)
 	}
+}
+
+// change is a Pod that is to be told of.
+type change struct {
+	key translate.Key
+	pod *cci.Pod
 }
 
 // apply takes one change. What was said before may be said again.
