@@ -36,6 +36,7 @@ func TestUsageIsReadFromProc(t *testing.T) {
 
 	after := usage{total: 578, busy: 133, ours: 20}
 	assert.InDelta(t, 0.4, after.othersSince(before), 1e-9, "60 ticks of 100 were used, 20 of them by us")
+	assert.Equal(t, 200*time.Millisecond, after.oursSince(before))
 	assert.Zero(t, before.othersSince(before))
 
 	for _, line := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8", "cpu a 2 3 4 5 6 7 8"} {

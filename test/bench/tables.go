@@ -29,15 +29,15 @@ func (r *results) throughputTable() string {
 	o := r.options
 	fmt.Fprintf(&b, "%d Pods of %d ReplicaSets, %d local and %d virtual nodes, %d measurements of each case; the quota is %d of %d replicas.\n\n",
 		o.Pods, o.Revisions, o.Nodes, o.VirtualNodes, o.Rounds, o.Quota, o.Pods/o.Revisions)
-	b.WriteString("| Case | filter asked | Pods/s best | median | worst | ÷ a, best / median | ÷ b | ÷ c | CPU for others |\n" +
-		"|---|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| Case | filter asked | Pods/s best | median | worst | ÷ a, best / median | ÷ b | ÷ c | CPU ms per Pod | CPU for others |\n" +
+		"|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, row := range r.throughput {
 		rates := row.rates()
 		fmt.Fprintf(&b, "| %s | %d | %.0f | %.0f | %.0f |", row.title, row.measurements[0].asked, slices.Max(rates), median(rates), slices.Min(rates))
 		for _, floor := range floors {
 			fmt.Fprintf(&b, " %s |", row.ratios(r.floor(floor)))
 		}
-		fmt.Fprintf(&b, " %s |\n", percent(median(row.others())))
+		fmt.Fprintf(&b, " %s | %s |\n", millis(quantile(row.cpu(), 0.5)), percent(median(row.others())))
 	}
 	return b.String() + r.throughputWords()
 }
@@ -53,19 +53,23 @@ func (r *results) floor(key string) *bindingResult {
 }
 
 func (r bindingResult) rates() []float64 {
-	rates := make([]float64, len(r.measurements))
-	for i, m := range r.measurements {
-		rates[i] = m.rate
-	}
-	return rates
+	return each(r.measurements, func(m measurement) float64 { return m.rate })
 }
 
 func (r bindingResult) others() []float64 {
-	shares := make([]float64, len(r.measurements))
-	for i, m := range r.measurements {
-		shares[i] = m.others
+	return each(r.measurements, func(m measurement) float64 { return m.others })
+}
+
+func (r bindingResult) cpu() []time.Duration {
+	return each(r.measurements, func(m measurement) time.Duration { return m.cpu })
+}
+
+func each[T any](measurements []measurement, take func(measurement) T) []T {
+	values := make([]T, len(measurements))
+	for i, m := range measurements {
+		values[i] = take(m)
 	}
-	return shares
+	return values
 }
 
 // ratios are those of the best and of the median rates.

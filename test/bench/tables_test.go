@@ -23,7 +23,9 @@ func madeUp() results {
 		row := bindingResult{throughputCase: tc}
 		for round := range 3 {
 			rate := float64(800 - 100*i - 10*round)
-			row.measurements = append(row.measurements, measurement{rate: rate, asked: 100 * i, others: 0.01 * float64(round)})
+			row.measurements = append(row.measurements, measurement{
+				rate: rate, asked: 100 * i, cpu: time.Duration(i+round) * time.Millisecond, others: 0.01 * float64(round),
+			})
 		}
 		r.throughput = append(r.throughput, row)
 	}

@@ -26,6 +26,8 @@ type measurement struct {
 	rate float64
 	// asked is how often the extender answered filter.
 	asked int
+	// cpu is the CPU time per Pod of all measured processes, their start included.
+	cpu time.Duration
 	// others is the share of the machine's CPUs that went to other work meanwhile.
 	others float64
 }
@@ -47,7 +49,8 @@ func measureThroughput(ctx context.Context, c *cluster, o options, out io.Writer
 				return nil, fmt.Errorf("%s, round %d: %w", r.title, round+1, err)
 			}
 			r.measurements = append(r.measurements, m)
-			fmt.Fprintf(out, "round %d of %d: %6.1f Pods/s, CPU for others %s  %s\n", round+1, o.Rounds, m.rate, percent(m.others), r.title)
+			fmt.Fprintf(out, "round %d of %d: %6.1f Pods/s, %s ms of CPU for each, %s of the machine for others  %s\n",
+				round+1, o.Rounds, m.rate, millis(m.cpu), percent(m.others), r.title)
 		}
 	}
 	return results, nil
@@ -71,11 +74,9 @@ func (c *cluster) schedule(ctx context.Context, tc throughputCase, o options) (m
 	}); err != nil {
 		return m, err
 	}
-	took, others, err := c.runScheduler(ctx, e, o.Pods)
-	if err != nil {
+	if m, err = c.runScheduler(ctx, e, o.Pods); err != nil {
 		return m, err
 	}
-	m = measurement{rate: float64(o.Pods-1) / took.Seconds(), others: others}
 	if m.asked, err = e.asked(ctx); err != nil {
 		return m, err
 	}
@@ -86,26 +87,31 @@ func (c *cluster) schedule(ctx context.Context, tc throughputCase, o options) (m
 	return m, errors.Join(tc.check(o, pods), tc.checkAsked(o, m.asked))
 }
 
-// runScheduler starts the scheduler and returns when all Pods are bound, with the time from the first to the last binding and the share
-// of the CPUs that went to other work.
-func (c *cluster) runScheduler(ctx context.Context, e runningExtender, pods int) (took time.Duration, others float64, err error) {
+// runScheduler starts the scheduler, returns when all Pods are bound, and says how fast that was and what it took.
+func (c *cluster) runScheduler(ctx context.Context, e runningExtender, pods int) (m measurement, err error) {
 	seen, err := watchBindings(ctx, c.metadata)
 	if err != nil {
-		return 0, 0, err
+		return m, err
 	}
 	defer func() { seen.stop() }()
 	before, err := measureUsage(c.pids(e))
 	if err != nil {
-		return 0, 0, err
+		return m, err
 	}
 	if err := c.Restart(ctx, system.Scheduler); err != nil {
-		return 0, 0, err
+		return m, err
 	}
-	if took, err = seen.await(ctx, pods); err != nil {
-		return 0, 0, err
+	took, err := seen.await(ctx, pods)
+	if err != nil {
+		return m, err
 	}
 	after, err := measureUsage(c.pids(e))
-	return took, after.othersSince(before), err
+	if err != nil {
+		return m, err
+	}
+	m.rate = float64(pods-1) / took.Seconds()
+	m.cpu, m.others = after.oursSince(before)/time.Duration(pods), after.othersSince(before)
+	return m, nil
 }
 
 // pids are the processes whose work is measured, this one included.

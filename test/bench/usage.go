@@ -5,7 +5,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 )
+
+// tick is the unit of CPU times that Linux shows to processes: USER_HZ is 100 everywhere.
+const tick = 10 * time.Millisecond
 
 // usage is the time of the machine's CPUs since it has been started, in ticks.
 type usage struct {
@@ -80,3 +84,6 @@ func (u usage) othersSince(before usage) float64 {
 	}
 	return max(0, float64(u.busy-before.busy-(u.ours-before.ours))/float64(total))
 }
+
+// oursSince is the CPU time that the measured processes took.
+func (u usage) oursSince(before usage) time.Duration { return time.Duration(u.ours-before.ours) * tick }
