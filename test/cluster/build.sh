@@ -8,7 +8,7 @@ bin=$(cd "$1" && pwd)
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 log=$(mktemp)
 job=
-trap '[ -z "$job" ] || kill "$job" 2>/dev/null; rm -f "$log"' EXIT
+trap 'if [ -n "$job" ]; then kill "$job" 2>/dev/null || true; fi; rm -f "$log"' EXIT
 trap 'exit 1' INT TERM # A build in the background does not hear of them.
 
 # build MODULE ARGUMENTS... builds the tools of the module.
@@ -28,6 +28,7 @@ build() {
     fi
   done
   wait "$job" || { tail -n 20 "$log"; return 1; }
+  job=
   echo "  done in $((SECONDS - start)) s"
 }
 
