@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,6 +16,15 @@ import (
 func concerns(pod *corev1.Pod) bool {
 	owner := metav1.GetControllerOf(pod)
 	return pod.Spec.NodeName == "" && (owner == nil || owner.Kind != "DaemonSet")
+}
+
+// kubernetesControllers are the kinds whose controllers are Kubernetes' own. What they make is as their template says, and the
+// validation, which has seen that, is not asked about it again.
+var kubernetesControllers = []string{"ReplicaSet", "StatefulSet", "Job", "DaemonSet", "Deployment", "CronJob", "ReplicationController"}
+
+func isControlled(pod *corev1.Pod) bool {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	return owner != nil && slices.Contains(kubernetesControllers, owner.Kind)
 }
 
 // mutate returns the Pod as the verdict about it wants it; the Pod that was given is not changed. What it returns gets the same
