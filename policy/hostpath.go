@@ -131,7 +131,7 @@ const sizeLimitPath = ".emptyDir.sizeLimit"
 // ReasonEmptyDirSizeLimit, unless it is switched off).
 func (p *Policy) CheckReplacements(pod *corev1.Pod) ([]Replacement, error) {
 	list, err := ParseReplacements(pod.Annotations)
-	if err != nil || !p.has(ReasonEmptyDirSizeLimit) {
+	if err != nil || !p.Has(ReasonEmptyDirSizeLimit) {
 		return list, err
 	}
 	most := mostGi(pod.Annotations, &pod.Spec)

@@ -90,8 +90,8 @@ func (p *Policy) Restrictions(in Input) []Violation {
 	return p.violations(p.subject(in))
 }
 
-// has tells whether the rule holds in this cluster.
-func (p *Policy) has(rule Reason) bool {
+// Has tells whether the rule holds in this cluster: it is one of Rules, and not switched off.
+func (p *Policy) Has(rule Reason) bool {
 	return slices.ContainsFunc(p.rules, func(r Rule) bool { return r.Reason == rule })
 }
 

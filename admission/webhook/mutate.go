@@ -31,7 +31,7 @@ func isControlled(pod *corev1.Pod) bool {
 // verdict and comes out of it unchanged.
 func mutate(pod *corev1.Pod, v verdict.Verdict) *corev1.Pod {
 	if !v.Keyed {
-		return pod
+		return keepHome(pod, v)
 	}
 	out := pod.DeepCopy()
 	label(out, v)
@@ -50,6 +50,17 @@ func mutate(pod *corev1.Pod, v verdict.Verdict) *corev1.Pod {
 	if !v.Off {
 		mark(&out.Spec)
 	}
+	return out
+}
+
+// keepHome keeps a Pod that is not keyed off virtual nodes, where it tolerates them by itself and may not burst: neither taint nor
+// extender would. For good, also where the switch turns on later: such a Pod never asked for the cloud.
+func keepHome(pod *corev1.Pod, v verdict.Verdict) *corev1.Pod {
+	if v.MayBurst() || !policy.ToleratesProvider(&pod.Spec) {
+		return pod
+	}
+	out := pod.DeepCopy()
+	requireNodeType(&out.Spec, corev1.NodeSelectorOpNotIn)
 	return out
 }
 

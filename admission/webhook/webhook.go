@@ -41,6 +41,8 @@ type Parts struct {
 	Judge Judge
 	// Validator decides about workloads.
 	Validator Validator
+	// DaemonSetsBurst leaves DaemonSets that tolerate virtual nodes alone: the rule ReasonDaemonSet is switched off.
+	DaemonSetsBurst bool
 }
 
 // reviewer answers one kind of review.
@@ -62,6 +64,7 @@ func New(parts Parts, registerer prometheus.Registerer, logger *slog.Logger) (ht
 	mux := http.NewServeMux()
 	for path, r := range map[string]reviewer{
 		PodPath:        &podReviewer{judge: parts.Judge, metrics: m, logger: logger},
+		DaemonSetPath:  &daemonSetReviewer{off: parts.DaemonSetsBurst, logger: logger},
 		ValidationPath: &workloadReviewer{validator: parts.Validator, logger: logger},
 	} {
 		mux.Handle("POST "+path, &handler{name: strings.TrimPrefix(path, "/"), reviewer: r, metrics: m, logger: logger})
