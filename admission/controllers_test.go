@@ -69,35 +69,42 @@ func TestAPodKeptHomeIsToldWhyOnce(t *testing.T) {
 		reason string
 		kind   string
 		words  string
+		// past: the Pod got past the validation, which would have refused it.
+		past bool
 	}{
 		"off": {
 			func(p *corev1.Pod) { p.Labels = map[string]string{policy.BurstLabel: "off"} },
-			"LabelOff", corev1.EventTypeNormal, "remove or change the label",
+			"LabelOff", corev1.EventTypeNormal, "remove or change the label", false,
 		},
 		"a hostPath without a replacement": {
 			func(p *corev1.Pod) {
 				p.Spec.Volumes = []corev1.Volume{{Name: "logs", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}}}}
 			},
-			"HostPath", corev1.EventTypeNormal, "volume logs is a hostPath",
+			"HostPath", corev1.EventTypeNormal, "volume logs is a hostPath", false,
 		},
 		"a restriction against the Pod's own label": {
 			func(p *corev1.Pod) {
 				p.Labels = map[string]string{policy.BurstLabel: "enforce"}
 				p.Spec.HostNetwork = true
 			},
-			"HostNamespace", corev1.EventTypeWarning, "hostNetwork needs a node of one's own",
+			"HostNamespace", corev1.EventTypeWarning, "hostNetwork needs a node of one's own", false,
 		},
 		"a malformed key": {
 			func(p *corev1.Pod) { p.Annotations = map[string]string{policy.LocalReplicasAnnotation: "many"} },
-			"InvalidPolicy", corev1.EventTypeWarning, `LOCAL_REPLICAS: invalid value "many"`,
+			"InvalidPolicy", corev1.EventTypeWarning, `LOCAL_REPLICAS: invalid value "many"`, true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ns := namespace(t, nil)
-			p := start(t, func(c *Config) { c.Resync.Duration = time.Second })
 			pod := big("x")
 			test.change(pod)
-			create(t, ns, pod)
+			if test.past {
+				create(t, ns, pod)
+			}
+			p := start(t, func(c *Config) { c.Resync.Duration = time.Second })
+			if !test.past {
+				create(t, ns, pod)
+			}
 
 			event := told(t, ns, "x", test.reason)
 			assert.Equal(t, test.kind, event.Type)

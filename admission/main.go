@@ -1,5 +1,5 @@
-// Admission prepares Pods for bursting: a mutating webhook for Pods that are being created, and controllers for those that wait
-// and those that run in the cloud. It places no Pod and refuses none.
+// Admission prepares Pods for bursting: a mutating webhook for Pods that are being created, a validating one that refuses workloads
+// with malformed keys, and controllers for Pods that wait and those that run in the cloud. It places no Pod.
 package main
 
 import (

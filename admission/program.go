@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/spillway-k8s/spillway/admission/controllers"
+	"github.com/spillway-k8s/spillway/admission/validation"
 	"github.com/spillway-k8s/spillway/admission/verdict"
 	"github.com/spillway-k8s/spillway/admission/webhook"
 	"github.com/spillway-k8s/spillway/admission/workload"
@@ -109,7 +110,9 @@ func (a *admission) addParts(cfg *Config, clients clients, registry *prometheus.
 	judge := verdict.New(rules, known, owners)
 	a.tolerate = controllers.NewTolerate(clients.pods, pods, judge, owners, cfg.Resync.Duration, time.Now, metrics, a.logger)
 	a.rank = controllers.NewRank(clients.pods, pods, nodes, cfg.Resync.Duration, metrics, a.logger)
-	handler, err := webhook.New(judge, registry, a.logger)
+	handler, err := webhook.New(webhook.Parts{
+		Judge: judge, Validator: validation.New(rules, known), DaemonSetsBurst: !rules.Has(policy.ReasonDaemonSet),
+	}, registry, a.logger)
 	if err != nil {
 		return err
 	}

@@ -96,10 +96,12 @@ func startTrial(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	_, err = client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(ctx, webhook.Registration(
-		admissionregistrationv1.WebhookClientConfig{URL: new(trial.Endpoint(system.Admission) + webhook.Path), CABundle: authority},
-		metav1.NamespaceSystem, system.ProgramNamespace), metav1.CreateOptions{})
-	return err
+	listener := admissionregistrationv1.WebhookClientConfig{URL: new(trial.Endpoint(system.Admission)), CABundle: authority}
+	_, errMutating := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(ctx,
+		webhook.Registration(listener, metav1.NamespaceSystem, system.ProgramNamespace), metav1.CreateOptions{})
+	_, errValidating := client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(ctx,
+		webhook.ValidatingRegistration(listener, metav1.NamespaceSystem, system.ProgramNamespace), metav1.CreateOptions{})
+	return errors.Join(errMutating, errValidating)
 }
 
 // virtual is a virtual node as vnode makes it, with nobody behind.

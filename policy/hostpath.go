@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // ReplacementPolicy is what becomes of a hostPath volume in the cloud.
@@ -24,8 +25,8 @@ const (
 	ReplacementEmptyDir ReplacementPolicy = "replaceByEmptyDir"
 )
 
-// anyVolume as the name of a Replacement stands for every hostPath volume without a replacement of its own name.
-const anyVolume = "*"
+// AnyVolume as the name of a Replacement stands for every hostPath volume without a replacement of its own name.
+const AnyVolume = "*"
 
 // Replacement is one entry of the annotation HostPathReplacementAnnotation. Source: seed 2, "负载Hostpath配置方式".
 type Replacement struct {
@@ -77,8 +78,9 @@ func ParseReplacements(annotations map[string]string) ([]Replacement, error) {
 	}
 	var list []Replacement
 	if err := decodeStrictly([]byte(value), &list); err != nil {
-		return nil, fmt.Errorf("%s: invalid value %.200q: must be a JSON list such as [{\"name\":\"VOLUME\",\"policyType\":\"remove\"}]: %w",
-			HostPathReplacementAnnotation, value, err)
+		fault := invalidValue(HostPathReplacementAnnotation, "", value, "must be a JSON list such as [{\"name\":\"VOLUME\",\"policyType\":\"remove\"}]")
+		fault.Cause = err
+		return nil, fault
 	}
 	if err := checkReplacements(list); err != nil {
 		return nil, err
@@ -103,22 +105,43 @@ func checkReplacements(list []Replacement) error {
 	var faults []error
 	seen := map[string]bool{}
 	for i, r := range list {
-		field := fmt.Sprintf("%s[%d]", HostPathReplacementAnnotation, i)
+		key, path := HostPathReplacementAnnotation, fmt.Sprintf("[%d]", i)
 		switch {
 		case r.Name == "":
-			faults = append(faults, fmt.Errorf("%s.name: must be the name of a volume or \"*\"", field))
+			faults = append(faults, &Fault{Key: key, Path: path + ".name", Kind: field.ErrorTypeRequired, Right: "must be the name of a volume or \"*\""})
 		case seen[r.Name]:
-			faults = append(faults, fmt.Errorf("%s.name: duplicate value %.100q: each volume has one replacement", field, r.Name))
+			faults = append(faults, &Fault{Key: key, Path: path + ".name", Kind: field.ErrorTypeDuplicate, Value: r.Name, Right: "each volume has one replacement"})
 		}
 		seen[r.Name] = true
 		if r.PolicyType != ReplacementRemove && r.PolicyType != ReplacementEmptyDir {
-			faults = append(faults, fmt.Errorf("%s.policyType: invalid value %.100q: must be %s or %s", field, r.PolicyType, ReplacementRemove, ReplacementEmptyDir))
+			faults = append(faults, invalidValue(key, path+".policyType", string(r.PolicyType), fmt.Sprintf("must be %s or %s", ReplacementRemove, ReplacementEmptyDir)))
 		}
 		if r.EmptyDir != nil && r.EmptyDir.SizeLimit != nil && r.EmptyDir.SizeLimit.Sign() <= 0 {
-			faults = append(faults, fmt.Errorf("%s.emptyDir.sizeLimit: invalid value %q: must be above zero, such as 10Gi", field, r.EmptyDir.SizeLimit))
+			faults = append(faults, invalidValue(key, path+sizeLimitPath, r.EmptyDir.SizeLimit.String(), "must be above zero, such as 10Gi"))
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// sizeLimitPath leads from a replacement to its limit.
+const sizeLimitPath = ".emptyDir.sizeLimit"
+
+// CheckReplacements reads the replacements of a Pod, or of a Pod template, and reports every fault at once: those of
+// ParseReplacements, and limits of an emptyDir that the cloud cannot give to what the Pod's containers ask for (the rule
+// ReasonEmptyDirSizeLimit, unless it is switched off).
+func (p *Policy) CheckReplacements(pod *corev1.Pod) ([]Replacement, error) {
+	list, err := ParseReplacements(pod.Annotations)
+	if err != nil || !p.Has(ReasonEmptyDirSizeLimit) {
+		return list, err
+	}
+	most := mostGi(pod.Annotations, &pod.Spec)
+	var faults []error
+	for i, r := range list {
+		if r.PolicyType == ReplacementEmptyDir && r.EmptyDir != nil && r.EmptyDir.SizeLimit != nil && !limitFits(*r.EmptyDir.SizeLimit, most) {
+			faults = append(faults, invalidValue(HostPathReplacementAnnotation, fmt.Sprintf("[%d]%s", i, sizeLimitPath), r.EmptyDir.SizeLimit.String(), limitRight(most)))
+		}
+	}
+	return list, errors.Join(faults...)
 }
 
 // ReplaceHostPaths applies the Pod's replacements and returns the resulting spec; the Pod is not changed. A volume's own
@@ -155,7 +178,7 @@ func replacementFor(v corev1.Volume, replacements []Replacement) (found Replacem
 		if r.Name == v.Name {
 			return r, true
 		}
-		if r.Name == anyVolume && v.HostPath.Path != LocaltimePath {
+		if r.Name == AnyVolume && v.HostPath.Path != LocaltimePath {
 			found, ok = r, true
 		}
 	}

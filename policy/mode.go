@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -35,7 +34,7 @@ func ParseMode(labels map[string]string) (Mode, error) {
 		if mode := Mode(value); slices.Contains(modes, mode) {
 			return mode, nil
 		}
-		return ModeOff, fmt.Errorf("%s: invalid value %q: must be one of %s", key, value, joinModes())
+		return ModeOff, invalidValue(key, "", value, "must be one of "+joinModes())
 	}
 	return ModeNone, nil
 }

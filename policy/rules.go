@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -87,6 +88,11 @@ func joinRules() string {
 // Restrictions lists why the cloud cannot run the Pod, in the order of Rules; none means that it can.
 func (p *Policy) Restrictions(in Input) []Violation {
 	return p.violations(p.subject(in))
+}
+
+// Has tells whether the rule holds in this cluster: it is one of Rules, and not switched off.
+func (p *Policy) Has(rule Reason) bool {
+	return slices.ContainsFunc(p.rules, func(r Rule) bool { return r.Reason == rule })
 }
 
 func (p *Policy) subject(in Input) subject {
@@ -296,17 +302,31 @@ func checkSubPath(s subject) []string {
 }
 
 func checkSizeLimit(s subject) []string {
-	most := 10 * startedCores(s.pod.Annotations, s.spec)
+	most := mostGi(s.pod.Annotations, s.spec)
 	var found []string
 	for _, v := range s.spec.Volumes {
 		if v.EmptyDir == nil || v.EmptyDir.SizeLimit == nil {
 			continue
 		}
-		if bytes := units(*v.EmptyDir.SizeLimit, corev1.ResourceMemory); bytes%gib != 0 || bytes/gib > most {
-			found = append(found, fmt.Sprintf("emptyDir %s has sizeLimit %s: must be a multiple of 1Gi and at most %dGi (10 for each CPU core)", v.Name, v.EmptyDir.SizeLimit, most))
+		if !limitFits(*v.EmptyDir.SizeLimit, most) {
+			found = append(found, fmt.Sprintf("emptyDir %s has sizeLimit %s: %s", v.Name, v.EmptyDir.SizeLimit, limitRight(most)))
 		}
 	}
 	return found
+}
+
+// mostGi is the largest sizeLimit of an emptyDir.
+func mostGi(annotations map[string]string, spec *corev1.PodSpec) int64 {
+	return 10 * startedCores(annotations, spec)
+}
+
+func limitFits(limit resource.Quantity, most int64) bool {
+	bytes := units(limit, corev1.ResourceMemory)
+	return bytes%gib == 0 && bytes/gib <= most
+}
+
+func limitRight(most int64) string {
+	return fmt.Sprintf("must be a multiple of 1Gi and at most %dGi (10 for each CPU core)", most)
 }
 
 // startedCores is the Pod's CPU rounded up to whole cores: the manual's own example has 10Gi with 250m.

@@ -1,9 +1,6 @@
 package policy
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // Switch is the state of AUTO_SCALE_EKS, global or local.
 type Switch int
@@ -31,7 +28,7 @@ func ParseSwitch(values map[string]string) (Switch, error) {
 	case "false":
 		return SwitchOff, nil
 	}
-	return SwitchOff, fmt.Errorf("%s: invalid value %.100q: must be \"true\" or \"false\"", SwitchKey, value)
+	return SwitchOff, invalidValue(SwitchKey, "", value, "must be \"true\" or \"false\"")
 }
 
 // MayBurst is the table of the seeds (seed 0, nine rows): bursting is off only where the global switch is off and the

@@ -126,7 +126,7 @@ func (t *Tolerate) reconcile(ctx context.Context, name cache.ObjectName) error {
 	case v.MayBurst():
 		return t.release(ctx, pod, v)
 	case tolerates && !v.Keyed:
-		return nil // Neither taint nor extender nor affinity keeps it home: it waits for something else.
+		return nil // Neither taint nor extender keeps it home, and of node affinity the scheduler tells.
 	default:
 		return t.explain(ctx, pod, v)
 	}

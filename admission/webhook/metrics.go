@@ -14,19 +14,21 @@ import (
 type outcome string
 
 const (
-	// outcomeMutated: the Pod was changed.
+	// outcomeMutated: the object was changed.
 	outcomeMutated outcome = "mutated"
 	// outcomeUntouched: there was nothing to change.
 	outcomeUntouched outcome = "untouched"
 	// outcomeFailed: the verdict could not be found, so the Pod was allowed as it was.
 	outcomeFailed outcome = "failed"
-	// outcomeMalformed: the request was no review of a Pod's creation.
+	// outcomeRefused: the object has malformed keys.
+	outcomeRefused outcome = "refused"
+	// outcomeMalformed: the request was no review of what its path is for.
 	outcomeMalformed outcome = "malformed"
 )
 
 type metrics struct {
 	requests  *prometheus.CounterVec
-	duration  prometheus.Histogram
+	duration  *prometheus.HistogramVec
 	decisions *prometheus.CounterVec
 }
 
@@ -34,20 +36,17 @@ func newMetrics(registerer prometheus.Registerer) (metrics, error) {
 	m := metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_admission_webhook_requests_total",
-			Help: "Reviews of Pods by outcome: mutated, untouched, failed (allowed as they were), malformed (status 400).",
-		}, []string{"outcome"}),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Help: "Reviews by webhook and outcome: mutated, untouched, failed (allowed as they were), refused, malformed (status 400).",
+		}, []string{"webhook", "outcome"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "spillway_admission_webhook_duration_seconds",
-			Help:    "Time from the arrival of a review to its answer.",
+			Help:    "Time from the arrival of a review to its answer, by webhook.",
 			Buckets: []float64{.0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 2},
-		}),
+		}, []string{"webhook"}),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_admission_webhook_decisions_total",
 			Help: "Pods with a burst policy of their own, their workload or their namespace, by placement and reason.",
 		}, []string{"placement", "reason"}),
-	}
-	for _, o := range []outcome{outcomeMutated, outcomeUntouched, outcomeFailed, outcomeMalformed} {
-		m.requests.WithLabelValues(string(o))
 	}
 	err := errors.Join(registerer.Register(m.requests), registerer.Register(m.duration), registerer.Register(m.decisions))
 	if err != nil {
@@ -56,9 +55,9 @@ func newMetrics(registerer prometheus.Registerer) (metrics, error) {
 	return m, nil
 }
 
-func (m metrics) observe(o outcome, took time.Duration) {
-	m.requests.WithLabelValues(string(o)).Inc()
-	m.duration.Observe(took.Seconds())
+func (m metrics) observe(webhook string, o outcome, took time.Duration) {
+	m.requests.WithLabelValues(webhook, string(o)).Inc()
+	m.duration.WithLabelValues(webhook).Observe(took.Seconds())
 }
 
 func (m metrics) decided(v verdict.Verdict) {

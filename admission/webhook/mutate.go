@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,11 +18,20 @@ func concerns(pod *corev1.Pod) bool {
 	return pod.Spec.NodeName == "" && (owner == nil || owner.Kind != "DaemonSet")
 }
 
+// kubernetesControllers are the kinds whose controllers are Kubernetes' own. What they make is as their template says, and the
+// validation, which has seen that, is not asked about it again.
+var kubernetesControllers = []string{"ReplicaSet", "StatefulSet", "Job", "DaemonSet", "Deployment", "CronJob", "ReplicationController"}
+
+func isControlled(pod *corev1.Pod) bool {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	return owner != nil && slices.Contains(kubernetesControllers, owner.Kind)
+}
+
 // mutate returns the Pod as the verdict about it wants it; the Pod that was given is not changed. What it returns gets the same
 // verdict and comes out of it unchanged.
 func mutate(pod *corev1.Pod, v verdict.Verdict) *corev1.Pod {
 	if !v.Keyed {
-		return pod
+		return keepHome(pod, v)
 	}
 	out := pod.DeepCopy()
 	label(out, v)
@@ -39,6 +50,17 @@ func mutate(pod *corev1.Pod, v verdict.Verdict) *corev1.Pod {
 	if !v.Off {
 		mark(&out.Spec)
 	}
+	return out
+}
+
+// keepHome keeps a Pod that is not keyed off virtual nodes, where it tolerates them by itself and may not burst: neither taint nor
+// extender would. For good, also where the switch turns on later: such a Pod never asked for the cloud.
+func keepHome(pod *corev1.Pod, v verdict.Verdict) *corev1.Pod {
+	if v.MayBurst() || !policy.ToleratesProvider(&pod.Spec) {
+		return pod
+	}
+	out := pod.DeepCopy()
+	requireNodeType(&out.Spec, corev1.NodeSelectorOpNotIn)
 	return out
 }
 

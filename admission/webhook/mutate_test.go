@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
+	"github.com/spillway-k8s/spillway/admission/validation"
 	"github.com/spillway-k8s/spillway/admission/verdict"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -73,9 +74,16 @@ func (w world) judge(t testing.TB) *verdict.Judge {
 // handlerFor is the webhook as it is served, in the given world.
 func handlerFor(t testing.TB, judge Judge) (http.Handler, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
-	h, err := New(judge, registry, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	h, err := New(Parts{Judge: judge, Validator: validatorOf(t)}, registry, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	require.NoError(t, err)
 	return h, registry
+}
+
+// validatorOf is the validation by the default rules, in a cluster of which nothing is known.
+func validatorOf(t testing.TB) *validation.Validator {
+	p, err := policy.New(policy.DefaultConfig())
+	require.NoError(t, err)
+	return validation.New(p, world{})
 }
 
 // reviewOf is the body with which the API server asks about the creation of an object.
@@ -92,15 +100,15 @@ func reviewOf(t testing.TB, raw []byte) []byte {
 	return body
 }
 
-func post(h http.Handler, body []byte) *httptest.ResponseRecorder {
+func post(h http.Handler, path string, body []byte) *httptest.ResponseRecorder {
 	recorder := httptest.NewRecorder()
-	h.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, Path, bytes.NewReader(body)))
+	h.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body)))
 	return recorder
 }
 
 // ask sends the Pod through the handler and returns its answer and the patched Pod.
 func ask(t testing.TB, h http.Handler, raw []byte) (*admissionv1.AdmissionResponse, []byte) {
-	recorder := post(h, reviewOf(t, raw))
+	recorder := post(h, PodPath, reviewOf(t, raw))
 	require.Equal(t, http.StatusOK, recorder.Code, recorder.Body.String())
 	var review admissionv1.AdmissionReview
 	require.NoError(t, json.Unmarshal(recorder.Body.Bytes(), &review))

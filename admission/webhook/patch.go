@@ -6,31 +6,27 @@ import (
 
 	"gomodules.xyz/jsonpatch/v2"
 	evanphx "gopkg.in/evanphx/json-patch.v4"
-	corev1 "k8s.io/api/core/v1"
-
-	"github.com/spillway-k8s/spillway/admission/verdict"
 )
 
-// patchFor is the JSON patch that makes of the Pod, whose text is raw, what the verdict wants; nil where that changes nothing.
+// patchFor is the JSON patch that makes out of in, whose text is raw; nil where they are the same.
 //
-// The patch is made from what this program knows of Pods, so fields of a newer Kubernetes stay as they are. It is tried before
+// The patch is made from what this program knows of the object, so fields of a newer Kubernetes stay as they are. It is tried before
 // it is answered: the API server fails the creation for a patch that does not fit, whatever the failure policy says.
-func patchFor(raw []byte, pod *corev1.Pod, v verdict.Verdict) ([]byte, error) {
-	out := mutate(pod, v)
-	if out == pod {
+func patchFor[T any](raw []byte, in, out *T) ([]byte, error) {
+	if out == in {
 		return nil, nil
 	}
-	before, err := json.Marshal(pod)
+	before, err := json.Marshal(in)
 	if err != nil {
-		return nil, fmt.Errorf("encoding the Pod: %w", err)
+		return nil, fmt.Errorf("encoding the object: %w", err)
 	}
 	after, err := json.Marshal(out)
 	if err != nil {
-		return nil, fmt.Errorf("encoding the changed Pod: %w", err)
+		return nil, fmt.Errorf("encoding the changed object: %w", err)
 	}
 	operations, err := jsonpatch.CreatePatch(before, after)
 	if err != nil {
-		return nil, fmt.Errorf("comparing the Pod with the changed one: %w", err)
+		return nil, fmt.Errorf("comparing the object with the changed one: %w", err)
 	}
 	if len(operations) == 0 {
 		return nil, nil

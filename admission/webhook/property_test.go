@@ -40,8 +40,14 @@ func TestMutateHoldsForAnyPod(t *testing.T) {
 			if v.Off {
 				assert.False(t, v.MayBurst(), "what is malformed or off never bursts")
 			}
-			if !v.Keyed || !concerns(pod) {
+			if !concerns(pod) || (!v.Keyed && (v.MayBurst() || !policy.ToleratesProvider(&pod.Spec))) {
 				assert.JSONEq(t, string(raw), string(once), "who gave no policy is left alone")
+				return
+			}
+			if !v.Keyed {
+				kept := pod.DeepCopy()
+				requireNodeType(&kept.Spec, corev1.NodeSelectorOpNotIn)
+				assert.Equal(t, kept.Spec, out.Spec, "who gave no policy and tolerates virtual nodes is kept home where it may not burst")
 				return
 			}
 			checkKeyed(t, pod, &out, v.Off, v.MayBurst())

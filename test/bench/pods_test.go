@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/spillway-k8s/spillway/admission/validation"
 	"github.com/spillway-k8s/spillway/admission/verdict"
 	"github.com/spillway-k8s/spillway/admission/webhook"
 	"github.com/spillway-k8s/spillway/policy"
@@ -37,7 +38,9 @@ func patchOf(t *testing.T, pod *corev1.Pod) string {
 	t.Helper()
 	rules, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
-	handler, err := webhook.New(verdict.New(rules, quietCluster{}, quietCluster{}), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	handler, err := webhook.New(webhook.Parts{
+		Judge: verdict.New(rules, quietCluster{}, quietCluster{}), Validator: validation.New(rules, quietCluster{}),
+	}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	pod = pod.DeepCopy()
 	pod.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
@@ -52,7 +55,7 @@ func patchOf(t *testing.T, pod *corev1.Pod) string {
 	})
 	require.NoError(t, err)
 	recorder := httptest.NewRecorder()
-	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, webhook.Path, bytes.NewReader(review)))
+	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, webhook.PodPath, bytes.NewReader(review)))
 	require.Equal(t, http.StatusOK, recorder.Code, recorder.Body)
 	var answer admissionv1.AdmissionReview
 	require.NoError(t, json.Unmarshal(recorder.Body.Bytes(), &answer))

@@ -124,14 +124,18 @@ func (s *System) registerWebhook(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the certificate authority: %w", err)
 	}
-	target := s.Endpoint(Admission) + webhook.Path
-	registration := webhook.Registration(admissionregistrationv1.WebhookClientConfig{URL: &target, CABundle: authority}, metav1.NamespaceSystem, ProgramNamespace)
-	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(registration)
-	if err != nil {
-		return fmt.Errorf("converting the registration of the webhook: %w", err)
-	}
-	if err := s.apply(ctx, &unstructured.Unstructured{Object: object}); err != nil {
-		return err
+	listener := admissionregistrationv1.WebhookClientConfig{URL: new(s.Endpoint(Admission)), CABundle: authority}
+	for _, registration := range []any{
+		webhook.ValidatingRegistration(listener, metav1.NamespaceSystem, ProgramNamespace),
+		webhook.Registration(listener, metav1.NamespaceSystem, ProgramNamespace),
+	} {
+		object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(registration)
+		if err != nil {
+			return fmt.Errorf("converting a registration of the webhook: %w", err)
+		}
+		if err := s.apply(ctx, &unstructured.Unstructured{Object: object}); err != nil {
+			return err
+		}
 	}
 	// The API server learns of it a moment later. Pods that are made before would be told from others by nothing.
 	pod := &corev1.Pod{

@@ -1,0 +1,200 @@
+package validation_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-k8s/spillway/admission/validation"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+var update = flag.Bool("update", false, "rewrite the files in testdata")
+
+// claims are the kinds of volumes that are known.
+type claims map[string]string
+
+func (c claims) Claims(*corev1.Pod) map[string]string { return c }
+
+// input is what a review is asked with.
+type input struct {
+	// Policy is what the cluster changes about the rules, nothing for the default.
+	Policy *policy.Config `json:"policy,omitempty"`
+	// Claims are the kinds of volumes behind claims.
+	Claims claims `json:"claims,omitempty"`
+	// Old is what an update starts from, nothing for a creation.
+	Old json.RawMessage `json:"old,omitempty"`
+	// Object is what is reviewed.
+	Object json.RawMessage `json:"object"`
+}
+
+// output is the answer.
+type output struct {
+	Faults   []string `json:"faults"`
+	Warnings []string `json:"warnings"`
+}
+
+// TestReview asks about the object of each testdata/*.input.yaml and compares with .output.yaml; -update rewrites that.
+func TestReview(t *testing.T) {
+	inputs, err := filepath.Glob("testdata/*.input.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, inputs)
+	for _, file := range inputs {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".input.yaml"), func(t *testing.T) {
+			content, err := os.ReadFile(file)
+			require.NoError(t, err)
+			var in input
+			require.NoError(t, yaml.UnmarshalStrict(content, &in))
+			got, err := yaml.Marshal(review(t, in))
+			require.NoError(t, err)
+			golden := strings.Replace(file, ".input.", ".output.", 1)
+			if *update {
+				require.NoError(t, os.WriteFile(golden, got, 0o644))
+				return
+			}
+			want, err := os.ReadFile(golden)
+			require.NoError(t, err)
+			assert.YAMLEq(t, string(want), string(got))
+		})
+	}
+}
+
+func review(t *testing.T, in input) output {
+	t.Helper()
+	if in.Policy == nil {
+		in.Policy = new(policy.DefaultConfig())
+	}
+	rules, err := policy.New(*in.Policy)
+	require.NoError(t, err)
+	var old *validation.Subject
+	if in.Old != nil {
+		old = decode(t, in.Old)
+	}
+	faults, warnings := validation.New(rules, in.Claims).Review("shop", decode(t, in.Object), old)
+	out := output{Warnings: warnings}
+	for _, fault := range faults {
+		out.Faults = append(out.Faults, fault.Error())
+	}
+	return out
+}
+
+func decode(t *testing.T, raw []byte) *validation.Subject {
+	t.Helper()
+	var head struct{ Kind string }
+	require.NoError(t, json.Unmarshal(raw, &head))
+	subject, err := validation.Decode(head.Kind, raw)
+	require.NoError(t, err)
+	return subject
+}
+
+// TestEveryKindIsRefusedForEveryKey writes each malformed key to every place of every kind where it is read.
+func TestEveryKindIsRefusedForEveryKey(t *testing.T) {
+	type keys struct{ labels, annotations map[string]string }
+	malformed := map[string]keys{
+		policy.LocalReplicasAnnotation:       {annotations: map[string]string{policy.LocalReplicasAnnotation: "two"}},
+		policy.SwitchKey:                     {annotations: map[string]string{policy.SwitchKey: "yes"}},
+		policy.HostPathReplacementAnnotation: {annotations: map[string]string{policy.HostPathReplacementAnnotation: "remove"}},
+		policy.BurstLabel:                    {labels: map[string]string{policy.BurstLabel: "always"}},
+		policy.BurstLabelAlias:               {labels: map[string]string{policy.BurstLabelAlias: "always"}},
+	}
+	template := "spec.template.metadata"
+	for kind, places := range map[string]map[string]bool{ // The value tells whether annotations are read there.
+		"Pod":         {"metadata": true},
+		"ReplicaSet":  {"metadata": false, template: true},
+		"Deployment":  {"metadata": false, template: true},
+		"StatefulSet": {"metadata": false, template: true},
+		"Job":         {"metadata": false, template: true},
+		"CronJob":     {"metadata": false, "spec.jobTemplate.metadata": false, "spec.jobTemplate.spec.template.metadata": true},
+	} {
+		for place, read := range places {
+			for key, k := range malformed {
+				if k.annotations != nil && !read {
+					continue
+				}
+				t.Run(kind+" "+place+" "+key, func(t *testing.T) {
+					raw, err := json.Marshal(objectWith(kind, place, map[string]any{"labels": k.labels, "annotations": k.annotations}))
+					require.NoError(t, err)
+					field := place + ".annotations"
+					if k.labels != nil {
+						field = place + ".labels"
+					}
+
+					created := review(t, input{Object: raw})
+					require.Len(t, created.Faults, 1)
+					assert.Contains(t, created.Faults[0], field+"["+key+"]: Invalid value: ")
+					assert.Contains(t, created.Faults[0], ": must be ")
+
+					bare, err := json.Marshal(objectWith(kind, place, map[string]any{}))
+					require.NoError(t, err)
+					assert.Equal(t, created.Faults, review(t, input{Old: bare, Object: raw}).Faults, "an update that writes it")
+					assert.Empty(t, review(t, input{Old: raw, Object: bare}), "an update that takes it off")
+					assert.Empty(t, review(t, input{Old: raw, Object: raw}), "an update of something else")
+				})
+			}
+		}
+	}
+}
+
+// objectWith is an object with metadata at a place.
+func objectWith(kind, place string, meta map[string]any) map[string]any {
+	object := map[string]any{"kind": kind}
+	at := object
+	path := strings.Split(place, ".")
+	for _, field := range path[:len(path)-1] {
+		next := map[string]any{}
+		at[field] = next
+		at = next
+	}
+	at["metadata"] = meta
+	return object
+}
+
+func TestDecodeSaysWhatAnObjectIsNot(t *testing.T) {
+	_, err := validation.Decode("Node", []byte(`{}`))
+	require.ErrorContains(t, err, `kind "Node": must be one of [Pod ReplicaSet Deployment StatefulSet DaemonSet Job CronJob]`)
+	for _, kind := range []string{"Pod", "ReplicaSet", "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"} {
+		for _, raw := range []string{"", "[]", `{"spec":[]}`} {
+			_, err := validation.Decode(kind, []byte(raw))
+			require.ErrorContains(t, err, "decoding a "+kind)
+		}
+	}
+}
+
+// FuzzReview hunts panics in whatever an object may hold.
+func FuzzReview(f *testing.F) {
+	inputs, err := filepath.Glob("testdata/*.input.yaml")
+	require.NoError(f, err)
+	for _, file := range inputs {
+		content, err := os.ReadFile(file)
+		require.NoError(f, err)
+		var in input
+		require.NoError(f, yaml.Unmarshal(content, &in))
+		var head struct{ Kind string }
+		require.NoError(f, json.Unmarshal(in.Object, &head))
+		f.Add(head.Kind, []byte(in.Object), []byte(in.Old))
+	}
+	rules, err := policy.New(policy.DefaultConfig())
+	require.NoError(f, err)
+	v := validation.New(rules, claims{})
+	f.Fuzz(func(t *testing.T, kind string, object, old []byte) {
+		is, err := validation.Decode(kind, object)
+		if err != nil {
+			return
+		}
+		was, err := validation.Decode(kind, old)
+		if err != nil {
+			was = nil
+		}
+		v.Review("shop", is, was)
+		faults, _ := v.Review("shop", is, is)
+		assert.Empty(t, faults, "an update that changes nothing is never refused")
+	})
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/system"
+)
+
+// kubectl runs kubectl in a namespace and returns all that it prints.
+func kubectl(t *testing.T, ns, stdin string, args ...string) (printed string, err error) {
+	t.Helper()
+	bin, err := system.FindBinDir()
+	require.NoError(t, err)
+	command := exec.CommandContext(t.Context(), filepath.Join(bin, "kubectl"), append([]string{"--kubeconfig", trial.Kubeconfig(), "--namespace", ns}, args...)...)
+	command.Env = []string{"HOME=" + t.TempDir()}
+	command.Stdin = strings.NewReader(stdin)
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	err = command.Run()
+	return output.String(), err
+}
+
+// validated is what start does, and returns when the validation is called too.
+func validated(t *testing.T) *process {
+	t.Helper()
+	p := start(t)
+	eventually(t, func() error {
+		pod := small("probe")
+		pod.Annotations = map[string]string{policy.LocalReplicasAnnotation: "two"}
+		_, err := trial.Client().CoreV1().Pods(metav1.NamespaceDefault).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil {
+			return errors.New("the validation is not called yet")
+		}
+		return nil
+	})
+	return p
+}
+
+// What kubectl prints is what the user has: each fault with its path, its value and what would be right.
+func TestRefusalsAsKubectlPrintsThem(t *testing.T) {
+	validated(t)
+	ns := namespace(t, nil)
+	for name, test := range map[string]struct{ manifest, printed string }{
+		"a Deployment with a malformed quota": {
+			deployment("", `LOCAL_REPLICAS: "two"`),
+			`The Deployment "x" is invalid: spec.template.metadata.annotations[LOCAL_REPLICAS]: Invalid value: "two": must be a whole number from 0 to 2147483647, such as "1"` + "\n",
+		},
+		"a Job with everything malformed": {
+			manifest("batch/v1", "Job", "enfroce", strings.Replace(jobTemplate, "template: {", `template: {metadata: {annotations: {LOCAL_REPLICAS: "-1", AUTO_SCALE_EKS: "yes",`+
+				` coordinator.cci.io/hostpath-replacement: '[{"name":"a","policyType":"delete"}]'}}, `, 1)),
+			`The Job "x" is invalid: ` + "\n" +
+				`* metadata.labels[virtual-kubelet.io/burst-to-cci]: Invalid value: "enfroce": must be one of enforce, localPrefer, auto, off` + "\n" +
+				`* spec.template.metadata.annotations[LOCAL_REPLICAS]: Invalid value: "-1": must be a whole number from 0 to 2147483647, such as "1"` + "\n" +
+				`* spec.template.metadata.annotations[AUTO_SCALE_EKS]: Invalid value: "yes": must be "true" or "false"` + "\n" +
+				`* spec.template.metadata.annotations[coordinator.cci.io/hostpath-replacement][0].policyType: Invalid value: "delete": must be remove or replaceByEmptyDir` + "\n",
+		},
+		"a CronJob": {
+			"apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: x}\nspec: {schedule: 0 0 1 1 *, jobTemplate: {metadata: {labels: {bursting.cci.io/burst-to-cci: always}}, spec: {" + jobTemplate + "}}}",
+			`The CronJob "x" is invalid: spec.jobTemplate.metadata.labels[bursting.cci.io/burst-to-cci]: Invalid value: "always": must be one of enforce, localPrefer, auto, off` + "\n",
+		},
+		"a bare Pod": {
+			"apiVersion: v1\nkind: Pod\nmetadata: {name: x, annotations: {AUTO_SCALE_EKS: \"on\"}}\nspec: {containers: [{name: c, image: web}]}",
+			`The Pod "x" is invalid: metadata.annotations[AUTO_SCALE_EKS]: Invalid value: "on": must be "true" or "false"` + "\n",
+		},
+		"a replacement that is too large": {
+			manifest("apps/v1", "StatefulSet", "", selectorAnd(template(
+				`coordinator.cci.io/hostpath-replacement: '[{"name":"*","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"11Gi"}}]'`))),
+			"Warning: spec.template.metadata.annotations[coordinator.cci.io/hostpath-replacement][0].name: \"*\" is no hostPath volume of the Pod: the replacement means nothing\n" +
+				`The StatefulSet "x" is invalid: spec.template.metadata.annotations[coordinator.cci.io/hostpath-replacement][0].emptyDir.sizeLimit: Invalid value: "11Gi": must be a multiple of 1Gi and at most 10Gi (10 for each CPU core)` + "\n",
+		},
+		"a ReplicaSet": {
+			manifest("apps/v1", "ReplicaSet", `"on"`, selectorAnd(template(""))),
+			`The ReplicaSet "x" is invalid: metadata.labels[virtual-kubelet.io/burst-to-cci]: Invalid value: "on": must be one of enforce, localPrefer, auto, off` + "\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			printed, err := kubectl(t, ns, test.manifest, "apply", "--filename", "-")
+			require.Error(t, err)
+			assert.Equal(t, test.printed, printed)
+		})
+	}
+}
+
+func TestWarningsAsKubectlPrintsThem(t *testing.T) {
+	validated(t)
+	ns := namespace(t, nil)
+	for name, test := range map[string]struct{ manifest, printed string }{
+		"a quota on a DaemonSet": {
+			manifest("apps/v1", "DaemonSet", "", selectorAnd(template(`LOCAL_REPLICAS: "1"`))),
+			"Warning: spec.template.metadata.annotations[LOCAL_REPLICAS]: means nothing on a DaemonSet: its Pods run on local nodes only\ndaemonset.apps/x created\n",
+		},
+		"enforce with a volume that can never run there": {
+			manifest("apps/v1", "Deployment", "enforce", selectorAnd("template: {metadata: {labels: {app: x}}, spec: {containers: [{name: c, image: web}], volumes: [{name: logs, hostPath: {path: /var/log}}]}}")),
+			"Warning: spec.template.spec: the burst label says enforce, but the cloud cannot run this Pod, so it stays at home: HostPath: volume logs is a hostPath: " +
+				"say what becomes of it in the cloud with annotation coordinator.cci.io/hostpath-replacement\ndeployment.apps/x created\n",
+		},
+		"a bare Pod that enforces, whose volumes were replaced on the way": {
+			"apiVersion: v1\nkind: Pod\nmetadata: {name: x, labels: {virtual-kubelet.io/burst-to-cci: enforce}, annotations: {coordinator.cci.io/hostpath-replacement: '[{\"name\":\"logs\",\"policyType\":\"remove\"}]'}}\n" +
+				"spec: {containers: [{name: c, image: web}], volumes: [{name: logs, hostPath: {path: /var/log}}]}",
+			"pod/x created\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			printed, err := kubectl(t, ns, test.manifest, "apply", "--filename", "-")
+			require.NoError(t, err)
+			assert.Equal(t, test.printed, printed)
+		})
+	}
+}
+
+// A Deployment that was malformed before Spillway came: it makes Pods, scales, can be edited, and is refused for what is newly malformed.
+func TestWhatWasMalformedBeforeGoesOn(t *testing.T) {
+	ns := namespace(t, nil)
+	apply(t, ns, deployment("enfroce", `LOCAL_REPLICAS: "two"`)) // Nobody validates yet.
+	pods(t, ns, 1)
+	p := validated(t)
+	client := trial.Client().AppsV1().Deployments(ns)
+	patch := func(text string) error {
+		_, err := client.Patch(context.Background(), "x", types.StrategicMergePatchType, []byte(text), metav1.PatchOptions{})
+		return err
+	}
+
+	require.NoError(t, patch(`{"spec":{"replicas":2}}`), "scaled")
+	for _, pod := range pods(t, ns, 2) {
+		assert.Equal(t, untouched, outlineOf(&pod), "what is malformed keeps it home")
+	}
+	require.NoError(t, patch(`{"metadata":{"labels":{"team":"shop"}}}`), "labelled")
+	require.NoError(t, patch(`{"spec":{"template":{"spec":{"containers":[{"name":"c","image":"web:2"}]}}}}`), "updated")
+	eventually(t, func() error { // The new ReplicaSet and its Pods come of a malformed template.
+		list, err := trial.Client().CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, pod := range list.Items {
+			if pod.Spec.Containers[0].Image == "web:2" {
+				return nil
+			}
+		}
+		return errors.New("no Pod of the new template yet")
+	})
+	err := patch(`{"spec":{"template":{"metadata":{"annotations":{"LOCAL_REPLICAS":"three"}}}}}`)
+	require.True(t, apierrors.IsInvalid(err), "%v", err)
+	assert.ErrorContains(t, err, `spec.template.metadata.annotations[LOCAL_REPLICAS]: Invalid value: "three"`)
+	require.NoError(t, patch(`{"spec":{"template":{"metadata":{"annotations":{"LOCAL_REPLICAS":"1"}}}}}`), "put right")
+	require.NoError(t, client.Delete(t.Context(), "x", metav1.DeleteOptions{}))
+
+	assert.InDelta(t, 2, p.metric(t, "spillway_admission_webhook_requests_total", "refused"), 0, "one Pod before the test, and the one update")
+}
+
+// The API server asks about objects with a key only, wherever it is, and not about what Kubernetes makes of a template.
+func TestWhomTheValidationIsNotAskedAbout(t *testing.T) {
+	p := validated(t)
+	ns := namespace(t, nil)
+	asked := func() float64 {
+		return p.metric(t, "spillway_admission_webhook_requests_total", "validate-workloads")
+	}
+	before := asked()
+	apply(t, ns, deployment("", "note: none"))
+	pods(t, ns, 1)
+	assert.InDelta(t, before, asked(), 0, "a Deployment without a key, its ReplicaSet and its Pod")
+
+	another := namespace(t, nil)
+	apply(t, another, deployment("", `LOCAL_REPLICAS: "1"`))
+	pods(t, another, 1)
+	eventually(t, func() error { // The Deployment, and its revision that its controller writes on it.
+		if now := asked(); now < before+1 {
+			return fmt.Errorf("asked %g times instead of once at least", now-before)
+		}
+		return nil
+	})
+	assert.LessOrEqual(t, asked(), before+2, "not about the ReplicaSet and its Pod")
+
+	system := small("")
+	system.GenerateName, system.Annotations = "malformed-", map[string]string{policy.LocalReplicasAnnotation: "two"}
+	_, err := trial.Client().CoreV1().Pods(metav1.NamespaceSystem).Create(t.Context(), system, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	assert.NoError(t, err, "kube-system is left alone")
+}
+
+// With admission down nothing is refused: what is malformed stays at home.
+func TestWithoutTheValidationNothingIsRefused(t *testing.T) {
+	ns := namespace(t, nil)
+	pod := small("x")
+	pod.Labels = map[string]string{policy.BurstLabel: "always"}
+	made := create(t, ns, pod)
+	assert.Equal(t, outline{Label: "always"}, outlineOf(made))
+	assert.NotEqual(t, virtualNode, onNode(t, ns, "x"))
+	assert.Equal(t, corev1.PodPending, made.Status.Phase)
+}

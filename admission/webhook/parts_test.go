@@ -1,0 +1,20 @@
+package webhook
+
+import (
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
+)
+
+func TestNoPartMayBeMissing(t *testing.T) {
+	for name, parts := range map[string]Parts{
+		"no judge":     {Validator: validatorOf(t)},
+		"no validator": {Judge: world{}.judge(t)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := New(parts, prometheus.NewRegistry(), nil)
+			assert.ErrorContains(t, err, "needs a judge and a validator")
+		})
+	}
+}
