@@ -59,6 +59,7 @@ func TestTheGlobalSwitchReleasesThePodsThatWait(t *testing.T) {
 	for i := range 20 {
 		name := "x" + strconv.Itoa(i)
 		assert.Equal(t, virtualNode, onNode(t, ns, name))
+		told(t, ns, name, "BurstAllowed")
 		assert.Len(t, reasons(t, ns, name), 2, "each thing is said once")
 	}
 }
