@@ -156,6 +156,7 @@ func TestWhatWasMissedIsPutRightAfterAnOutage(t *testing.T) {
 	event := told(t, ns, "enforce", "WebhookMissed")
 	assert.Equal(t, corev1.EventTypeWarning, event.Type)
 	assert.Contains(t, event.Message, "delete it to have it made again")
+	told(t, ns, "no-key", "BurstAllowed")
 	assert.Equal(t, []string{"BurstAllowed"}, reasons(t, ns, "no-key"), "it missed nothing")
 }
 
