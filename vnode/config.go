@@ -15,6 +15,7 @@ import (
 	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 // Config is the configuration of a virtual node.
@@ -145,6 +146,14 @@ func (c CCIConfig) endpoint() string {
 	return "https://cci." + c.Region + ".myhuaweicloud.com"
 }
 
+// translation is what the translation of Pods depends on.
+func (c *Config) translation() translate.Config {
+	return translate.Config{
+		Owner: translate.Owner{ClusterID: c.ClusterID, Node: c.Node.Name}, NodeIP: c.Node.IP, DefaultSize: c.Pods.DefaultSize,
+		ClusterDNS: c.Pods.ClusterDNS, ClusterDomain: c.Pods.ClusterDomain, TimeZone: c.Pods.TimeZone, PullSecret: c.Pods.PullSecret,
+	}
+}
+
 // AddFlags binds the fields that have flags.
 func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	c.Kube.AddFlags(flags)
@@ -233,7 +242,7 @@ func (c *Config) Validate() error {
 			faults = append(faults, fmt.Errorf("%s: must not be empty: %s", field.name, field.why))
 		}
 	}
-	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(), c.Pods.validate())...)
+	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(), c.Pods.validate(), c.translation().Validate())...)
 }
 
 // port is the one that the Node shows.

@@ -56,12 +56,12 @@ func TestFlags(t *testing.T) {
 func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	err := config.Load("vnode", []string{
 		"--cluster-id=longer-than-sixteen-characters", "--node-name=UPPER", "--node-ip=here", "--listen=10250", "--health-listen=8082",
-		"--node-cpu=0", "--node-pods=-1", "--cci-namespace=UPPER", "--cci-qps=0", "--log-level=loud",
+		"--node-cpu=0", "--node-pods=-1", "--cci-namespace=UPPER", "--cci-qps=0", "--log-level=loud", "--default-pod-size=3_3", "--cluster-dns=dns", "--time-zone=Nowhere",
 	}, defaultConfig())
 	require.ErrorIs(t, err, run.ErrUsage)
 	for _, word := range []string{
 		"cluster-id", "longer-than-sixteen-characters", "node-name", "UPPER", "node-ip", "here", "listen", "health-listen", "node-cpu", "node-pods",
-		"cci-namespace", "cci-qps", "loud", "tls-cert-file", "tls-private-key-file", "client-ca-file", "cci-region", "cci-project-id",
+		"cci-namespace", "cci-qps", "loud", "3_3", "dns", "Nowhere", "tls-cert-file", "tls-private-key-file", "client-ca-file", "cci-region", "cci-project-id",
 		"cci-credentials-file", "cci-subnet-id", "cci-security-group-id",
 	} {
 		assert.ErrorContains(t, err, word)
@@ -77,7 +77,6 @@ func TestItDoesNotStartWithoutWhatMakesLogsSafe(t *testing.T) {
 		"the authority of clients": {func(c *Config) { c.ClientCAFile = "nowhere.crt" }, "nowhere.crt"},
 		"the cloud's credentials":  {func(c *Config) { c.CCI.CredentialsFile = "nowhere.yaml" }, "nowhere.yaml"},
 		"the cluster":              {func(c *Config) { c.Kube.Kubeconfig = "nowhere.kubeconfig" }, "nowhere.kubeconfig"},
-		"a size that is sold":      {func(c *Config) { c.Pods.DefaultSize = "3_3" }, "3_3"},
 	}
 	cloud := cloudtest.New(t)
 	for name, tc := range cases {

@@ -32,6 +32,7 @@ func logs(t testing.TB, namespace string, options corev1.PodLogOptions) string {
 }
 
 func TestLogsComeThroughTheAPIServer(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	node := nodeName(t)
 	start(t, settings(t, cloud, node))
@@ -69,6 +70,7 @@ func TestLogsComeThroughTheAPIServer(t *testing.T) {
 }
 
 func TestLogsOfWhatHasNotStartedSayWhy(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	node := nodeName(t)
 	start(t, settings(t, cloud, node))
@@ -114,6 +116,7 @@ func token(t testing.TB, namespace, account string, rules ...rbacv1.PolicyRule) 
 }
 
 func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	config := settings(t, cloud, nodeName(t))
 	start(t, config)

@@ -35,6 +35,7 @@ func cloudPod(t testing.TB, cloud *cloudtest.Cloud, pod *corev1.Pod) *cci.Pod {
 }
 
 func TestAPodLivesInTheCloud(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	node := nodeName(t)
 	v := start(t, settings(t, cloud, node))
@@ -82,6 +83,7 @@ func events(t testing.TB, namespace, name string) []string {
 }
 
 func TestAJobEndsWithTheExitCodesOfTheCloud(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	node := nodeName(t)
 	start(t, settings(t, cloud, node))
@@ -117,6 +119,7 @@ func TestAJobEndsWithTheExitCodesOfTheCloud(t *testing.T) {
 }
 
 func TestADeploymentIsScaledByTheScheduler(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	node := nodeName(t)
 	start(t, settings(t, cloud, node))
@@ -169,6 +172,7 @@ func awaitCloudPods(t testing.TB, cloud *cloudtest.Cloud, want int) {
 }
 
 func TestAPodStaysInTheClusterUntilItIsGoneInTheCloud(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	node := nodeName(t)
 	start(t, settings(t, cloud, node))
@@ -199,6 +203,7 @@ func TestAPodStaysInTheClusterUntilItIsGoneInTheCloud(t *testing.T) {
 }
 
 func TestAPodThatNeverStartedIsTakenOutAtOnce(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	node := nodeName(t)
 	start(t, settings(t, cloud, node))
@@ -219,6 +224,7 @@ func TestAPodThatNeverStartedIsTakenOutAtOnce(t *testing.T) {
 }
 
 func TestPodsThatTheCloudCannotRunSayWhy(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	node := nodeName(t)
 	v := start(t, settings(t, cloud, node))
@@ -229,9 +235,6 @@ func TestPodsThatTheCloudCannotRunSayWhy(t *testing.T) {
 		want      policy.Reason
 		words     string
 	}{
-		"a DaemonSet's Pod": {func(p *corev1.Pod) {
-			p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "DaemonSet", Name: "ds", UID: "1", Controller: new(true)}}
-		}, corev1.PodPending, policy.ReasonDaemonSet, "local nodes only"},
 		"a hostPath": {func(p *corev1.Pod) {
 			p.Spec.Volumes = []corev1.Volume{{Name: "log", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}}}}
 		}, corev1.PodPending, policy.ReasonHostPath, policy.HostPathReplacementAnnotation},
@@ -263,10 +266,51 @@ func TestPodsThatTheCloudCannotRunSayWhy(t *testing.T) {
 		})
 	}
 	assert.Empty(t, cloud.PodsEver(), "nothing was made of them")
-	assert.Positive(t, v.metric(t, "spillway_vnode_pods_refused_total", string(policy.ReasonDaemonSet)))
+	assert.Positive(t, v.metric(t, "spillway_vnode_pods_refused_total", string(policy.ReasonHostPath)))
+}
+
+// A DaemonSet that tolerates everything reaches the node: its Pod waits there, with the word of the seeds, and is not made again and again.
+func TestADaemonSetsPodIsForbidden(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	labels := map[string]string{"app": "agent"}
+	spec := podOn("", "x").Spec
+	spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	spec.NodeSelector = map[string]string{corev1.LabelHostname: node}
+	set, err := trial.Client().AppsV1().DaemonSets(ns).Create(t.Context(), &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Name: "agent"},
+		Spec: appsv1.DaemonSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: spec},
+		},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	eventually(t, func() error {
+		pods, err := trial.Client().CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		if len(pods.Items) != 1 || pods.Items[0].Status.Reason != string(policy.ReasonDaemonSet) || pods.Items[0].Status.Phase != corev1.PodPending {
+			return fmt.Errorf("there are %d Pods, and none is forbidden", len(pods.Items))
+		}
+		return nil
+	})
+	assert.Empty(t, cloud.PodsEver())
+	require.NoError(t, trial.Client().AppsV1().DaemonSets(ns).Delete(t.Context(), set.Name, metav1.DeleteOptions{}))
+	eventually(t, func() error {
+		pods, err := trial.Client().CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
+		if err == nil && len(pods.Items) > 0 {
+			err = errors.New("its Pod is still there")
+		}
+		return err
+	})
 }
 
 func TestARefusedPodIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	node := nodeName(t)
 	start(t, settings(t, cloud, node))
@@ -280,6 +324,7 @@ func TestARefusedPodIsTriedAgain(t *testing.T) {
 }
 
 func TestTroubleOfTheCloudFailsNoPod(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		fault ccisim.Fault
 		want  string
@@ -312,6 +357,7 @@ func TestTroubleOfTheCloudFailsNoPod(t *testing.T) {
 }
 
 func TestALostPodFails(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	node := nodeName(t)
 	v := start(t, settings(t, cloud, node))
@@ -327,6 +373,7 @@ func TestALostPodFails(t *testing.T) {
 }
 
 func TestANamesakeIsAnotherPod(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	node := nodeName(t)
 	start(t, settings(t, cloud, node))
@@ -352,6 +399,7 @@ func TestANamesakeIsAnotherPod(t *testing.T) {
 }
 
 func TestWhatEndsInTheClusterEndsInTheCloud(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	node := nodeName(t)
 	start(t, settings(t, cloud, node))
@@ -367,6 +415,7 @@ func TestWhatEndsInTheClusterEndsInTheCloud(t *testing.T) {
 }
 
 func TestAnnotationsOfOthersSurviveEveryStatus(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	node := nodeName(t)
 	start(t, settings(t, cloud, node))

@@ -21,6 +21,7 @@ import (
 )
 
 func TestTheNodeIsAVirtualOne(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	config := settings(t, cloud, nodeName(t))
 	start(t, config)
@@ -58,6 +59,7 @@ func TestTheNodeIsAVirtualOne(t *testing.T) {
 }
 
 func TestTheNodesAnnotationRulesTheDNS(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	config := settings(t, cloud, nodeName(t))
 	config.Pods.ClusterDNS = []string{"10.1.2.3"}
@@ -86,6 +88,7 @@ func TestTheNodesAnnotationRulesTheDNS(t *testing.T) {
 }
 
 func TestThePlaceIsMadeOrTaken(t *testing.T) {
+	t.Parallel()
 	t.Run("a network of the console's is taken", func(t *testing.T) {
 		cloud := cloudtest.NewWithNetwork(t)
 		start(t, settings(t, cloud, nodeName(t)))
@@ -121,6 +124,7 @@ func TestThePlaceIsMadeOrTaken(t *testing.T) {
 }
 
 func TestAPlaceThatCannotBeUsedEndsTheProgram(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		cloud func(testing.TB) *cloudtest.Cloud
 		words []string
@@ -149,6 +153,7 @@ func TestAPlaceThatCannotBeUsedEndsTheProgram(t *testing.T) {
 
 // A restart while the cloud is away must not make the node, and with it its Pods, look lost.
 func TestAKnownNodeIsKeptWhileTheCloudIsAway(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	config := settings(t, cloud, nodeName(t))
 	v := start(t, config)
@@ -181,6 +186,7 @@ func TestAKnownNodeIsKeptWhileTheCloudIsAway(t *testing.T) {
 }
 
 func TestSeveralNodesShareACloudNamespace(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	ns := namespace(t)
 	for i := range 2 {

@@ -157,12 +157,8 @@ func stripManagedFields(obj any) (any, error) {
 }
 
 func (v *vnode) newProvider(client kubernetes.Interface) (*provider.Provider, error) {
-	owner := translate.Owner{ClusterID: v.config.ClusterID, Node: v.config.Node.Name}
-	p := v.config.Pods
-	translator, err := translate.New(translate.Config{
-		Owner: owner, NodeIP: v.config.Node.IP, DefaultSize: p.DefaultSize, ClusterDNS: p.ClusterDNS, ClusterDomain: p.ClusterDomain,
-		TimeZone: p.TimeZone, PullSecret: p.PullSecret,
-	})
+	translation, p := v.config.translation(), v.config.Pods
+	translator, err := translate.New(translation)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +168,7 @@ func (v *vnode) newProvider(client kubernetes.Interface) (*provider.Provider, er
 	}
 	return provider.New(provider.Config{
 		Inventory: inventory.Config{
-			API: v.cloud, Namespace: v.config.CCI.Namespace, Owner: owner, WatchTimeout: v.config.CCI.WatchTimeout.Duration,
+			API: v.cloud, Namespace: v.config.CCI.Namespace, Owner: translation.Owner, WatchTimeout: v.config.CCI.WatchTimeout.Duration,
 			RelistInterval: v.config.CCI.RelistInterval.Duration, RetryDelay: firstRetry, Relisted: v.metrics.Relisted, Logger: v.logger,
 		},
 		Translator: translator, Policy: rules, NodeIP: v.config.Node.IP, NodeDNS: v.node.DNS,

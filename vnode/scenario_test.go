@@ -201,6 +201,7 @@ func (s *scenario) compare() error {
 }
 
 func TestWhatIsLeftOverIsEndedAndWhatIsOthersIsNot(t *testing.T) {
+	t.Parallel()
 	cloud := cloudtest.New(t)
 	config := settings(t, cloud, nodeName(t))
 	v := start(t, config)

@@ -78,8 +78,10 @@ func kindOf(status int, code string, reason metav1.StatusReason) Kind {
 		return Denied
 	case (status == http.StatusForbidden || status == http.StatusNotFound) && isDeniedCode(code):
 		return Denied
-	case status == http.StatusNotFound:
+	case status == http.StatusNotFound && reason == metav1.StatusReasonNotFound:
 		return NotFound
+	case status == http.StatusNotFound:
+		return Passing // Of a proxy or a wrong address: taken for a proof, it would end Pods that run.
 	case status == http.StatusConflict && reason == metav1.StatusReasonAlreadyExists:
 		return AlreadyExists
 	case status == http.StatusConflict:

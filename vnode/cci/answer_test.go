@@ -51,7 +51,8 @@ func TestDecodeFault(t *testing.T) {
 		"the service is not authorised": {
 			404, nil, `{"message":"no","errorCode":"CCI.01.404101"}`, Error{Kind: Denied, Status: 404, Code: "CCI.01.404101", Message: "no"},
 		},
-		"an object that is not there": {404, nil, `{"message":"pods \"x\" not found","reason":"NotFound"}`, Error{Kind: NotFound, Status: 404, Message: `pods "x" not found`}},
+		"an object that is not there":             {404, nil, `{"message":"pods \"x\" not found","reason":"NotFound"}`, Error{Kind: NotFound, Status: 404, Message: `pods "x" not found`}},
+		"a page that is not there proves nothing": {404, nil, "<html>not found</html>", Error{Kind: Passing, Status: 404, Message: "<html>not found</html>"}},
 		"a code beyond the permissions": {
 			403, nil, `{"message":"refused","errorCode":"CCI.01.403115"}`, Error{Kind: Permanent, Status: 403, Code: "CCI.01.403115", Message: "refused"},
 		},

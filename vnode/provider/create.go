@@ -40,7 +40,7 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 	}
 	p.config.Recorder.Eventf(pod, corev1.EventTypeNormal, eventCreated, "Created cloud Pod %s of size %s", created.Name, result.Size)
 	if len(result.Warnings) > 0 {
-		p.config.Recorder.Event(pod, corev1.EventTypeWarning, eventChanged, "In the cloud "+strings.Join(result.Warnings, "; "))
+		p.config.Recorder.Event(pod, corev1.EventTypeWarning, eventChanged, "The cloud Pod differs: "+strings.Join(result.Warnings, "; "))
 	}
 	p.report(pod, translate.Status(pod, created, p.config.NodeIP, p.now()))
 	return 0, nil

@@ -91,9 +91,13 @@ func (p *Provider) end(ctx context.Context, key translate.Key, cloud *cci.Pod, g
 		return p.isOverdue(ctx, key, cloud)
 	}
 	err = p.cloud.DeletePod(ctx, p.namespace, cloud.Name, cci.DeleteOptions{UID: cloud.UID, GraceSeconds: grace})
-	if cci.IsNotFound(err) || cci.IsConflict(err) {
+	switch {
+	case cci.IsNotFound(err):
 		p.noteGone(key, cloud)
 		return true, nil
+	case cci.IsConflict(err): // Another one has the name, or something else is meant.
+		found, err := p.look(ctx, key)
+		return err == nil && found == nil, err
 	}
 	return false, err
 }
@@ -115,9 +119,10 @@ func (p *Provider) isOverdue(ctx context.Context, key translate.Key, cloud *cci.
 	return err == nil && found == nil, err
 }
 
-// complete takes a Pod out of the cluster whose cloud Pod is gone. First its containers are reported as ended: Jobs count them.
+// complete takes a Pod out of the cluster whose cloud Pod is gone. First its containers are reported as ended: Jobs count them. After a
+// terminal phase virtual-kubelet writes no status any more.
 func (p *Provider) complete(ctx context.Context, pod *corev1.Pod) (time.Duration, error) {
-	if !translate.IsFinal(&pod.Status) {
+	if !translate.IsTerminal(pod.Status.Phase) {
 		p.report(pod, translate.Final(pod, p.remember(translate.KeyOf(pod)).last, p.config.NodeIP, p.now()))
 		return p.config.Recheck, nil // The change of the status brings us back sooner.
 	}

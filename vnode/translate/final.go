@@ -75,19 +75,6 @@ func isSidecar(containers []corev1.Container, name string) bool {
 	return false
 }
 
-// IsFinal tells whether the status already says that everything has ended: whoever watches the Pod has been told.
-func IsFinal(status *corev1.PodStatus) bool {
-	if !IsTerminal(status.Phase) {
-		return false
-	}
-	for _, s := range status.ContainerStatuses {
-		if s.State.Running != nil {
-			return false
-		}
-	}
-	return true
-}
-
 // Waiting is the status of a Pod that has no cloud Pod yet: reason and message say what stands against it.
 func Waiting(pod *corev1.Pod, reason, message, nodeIP string, now metav1.Time) corev1.PodStatus {
 	status := *pod.Status.DeepCopy()
