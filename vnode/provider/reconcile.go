@@ -22,6 +22,7 @@ import (
 //	ended             running            ended: it would run, and be billed, for nobody
 //	ended             ended              kept for its log
 //	there             there              its status follows
+//	there             ended by others    nothing until it is gone: how it ends is not how the Pod would have
 //	there, had run    gone               asked for once more, then reported as failed
 //	there, never ran  not there          made
 func (p *Provider) reconcile(ctx context.Context, key translate.Key) (again time.Duration, err error) {
@@ -33,6 +34,8 @@ func (p *Provider) reconcile(ctx context.Context, key translate.Key) (again time
 		return p.finish(ctx, pod, cloud)
 	case translate.IsTerminal(pod.Status.Phase):
 		return p.release(ctx, key, cloud)
+	case cloud != nil && cloud.DeletionTimestamp != nil && translate.IsTerminal(cloud.Status.Phase):
+		return p.config.Recheck, nil
 	case cloud != nil:
 		p.report(pod, translate.Status(pod, cloud, p.config.NodeIP, p.now()))
 		return 0, nil
