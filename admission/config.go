@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/internal/logging"
@@ -36,6 +38,9 @@ type Config struct {
 	// Resync is how often every waiting Pod and every cloud Pod is looked at again though nothing was seen to change. Default 1m.
 	// Less repairs sooner what was missed, and asks more of the API server while many Pods wait.
 	Resync metav1.Duration `json:"resync"`
+	// SchedulerName is the scheduler that asks the extender, for a cluster that runs it beside its own: keyed Pods of the default
+	// scheduler get it. Default empty: every Pod keeps its scheduler.
+	SchedulerName string `json:"schedulerName"`
 	// Policy is what the cluster changes about the rules. It must be the same for all three programs.
 	Policy policy.Config `json:"policy"`
 }
@@ -62,6 +67,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.HealthListen, "health-listen", c.HealthListen, "`host:port` of /healthz, /readyz and /metrics")
 	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", c.LeaderElectionNamespace, "namespace of the Lease of the controllers")
 	flags.DurationVar(&c.LookupTimeout.Duration, "lookup-timeout", c.LookupTimeout.Duration, "how long a review may ask the API server for a Pod's owner")
+	flags.StringVar(&c.SchedulerName, "scheduler-name", c.SchedulerName, "`scheduler` that keyed Pods of the default scheduler get; empty leaves them theirs")
 	flags.StringVar(&c.Logging.Level, "log-level", c.Logging.Level, "debug, info, warn or error")
 	flags.StringVar(&c.Logging.Format, "log-format", c.Logging.Format, "text or json")
 	flags.DurationVar(&c.Resync.Duration, "resync", c.Resync.Duration, "how often Pods are looked at again though nothing was seen to change")
@@ -81,6 +87,9 @@ func (c *Config) Validate() error {
 	}
 	if c.LeaderElectionNamespace == "" {
 		faults = append(faults, errors.New("leader-election-namespace: must not be empty"))
+	}
+	if words := validation.IsDNS1123Subdomain(c.SchedulerName); c.SchedulerName != "" && len(words) > 0 {
+		faults = append(faults, fmt.Errorf("scheduler-name: invalid value %q: must be the name of a scheduler or profile: %s", c.SchedulerName, strings.Join(words, "; ")))
 	}
 	if c.LookupTimeout.Duration <= 0 || c.LookupTimeout.Duration > maxLookup {
 		faults = append(faults, fmt.Errorf("lookup-timeout: invalid value %s: must be above 0s and at most %s", c.LookupTimeout.Duration, maxLookup))

@@ -40,6 +40,7 @@ tlsPrivateKeyFile: /etc/tls.key
 healthListen: 127.0.0.1:9081
 leaderElectionNamespace: elsewhere
 lookupTimeout: 250ms
+schedulerName: bursting
 resync: 30s
 policy: {protectedNamespaces: [infra], volumeKinds: [nfs], disabledRules: [GRPCProbe]}
 `), 0o600))
@@ -57,6 +58,7 @@ tlsPrivateKeyFile: /etc/tls.key
 healthListen: 127.0.0.1:9081
 leaderElectionNamespace: elsewhere
 lookupTimeout: 250ms
+schedulerName: bursting
 resync: 5s
 policy: {protectedNamespaces: [infra], volumeKinds: [nfs], disabledRules: [GRPCProbe]}
 `, string(got))
@@ -66,7 +68,7 @@ func TestValidateReportsEveryFaultAtOnce(t *testing.T) {
 	cfg := defaultConfig()
 	err := config.Load("admission", []string{
 		"--listen", "8443", "--health-listen", "nowhere", "--leader-election-namespace", "", "--lookup-timeout", "3s", "--resync", "1ms",
-		"--kube-api-qps", "0",
+		"--kube-api-qps", "0", "--scheduler-name", "My Scheduler",
 	}, cfg)
 	require.ErrorIs(t, err, run.ErrUsage)
 	for _, words := range []string{
@@ -78,6 +80,7 @@ func TestValidateReportsEveryFaultAtOnce(t *testing.T) {
 		"lookup-timeout: invalid value 3s: must be above 0s and at most 1.5s",
 		"resync: invalid value 1ms: must be 1s or more",
 		"kube-api-qps",
+		`scheduler-name: invalid value "My Scheduler": must be the name of a scheduler or profile`,
 	} {
 		assert.ErrorContains(t, err, words)
 	}

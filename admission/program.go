@@ -112,6 +112,7 @@ func (a *admission) addParts(cfg *Config, clients clients, registry *prometheus.
 	a.rank = controllers.NewRank(clients.pods, pods, nodes, cfg.Resync.Duration, metrics, a.logger)
 	handler, err := webhook.New(webhook.Parts{
 		Judge: judge, Validator: validation.New(rules, known), DaemonSetsBurst: !rules.Has(policy.ReasonDaemonSet),
+		SchedulerName: cfg.SchedulerName,
 	}, registry, a.logger)
 	if err != nil {
 		return err
