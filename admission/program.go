@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
+	"github.com/spillway-k8s/spillway/admission/certificate"
 	"github.com/spillway-k8s/spillway/admission/controllers"
 	"github.com/spillway-k8s/spillway/admission/validation"
 	"github.com/spillway-k8s/spillway/admission/verdict"
@@ -118,6 +119,22 @@ func (a *admission) addParts(cfg *Config, clients clients, registry *prometheus.
 		return err
 	}
 	a.webhook = serve.Server{Address: cfg.Listen, Handler: handler, CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile}
+	if cfg.ownCertificate() {
+		return a.addCertificate(cfg, clients)
+	}
+	return nil
+}
+
+// addCertificate has the program make its own certificate.
+func (a *admission) addCertificate(cfg *Config, clients clients) error {
+	source, err := certificate.New(clients.pods, certificate.Config{
+		Namespace: cfg.LeaderElectionNamespace, Secret: cfg.TLSSecret, Names: cfg.TLSNames, Registration: webhook.Name,
+	}, time.Now, a.logger)
+	if err != nil {
+		return err
+	}
+	a.caches = append(a.caches, source)
+	a.webhook.GetCertificate = source.GetCertificate
 	return nil
 }
 
