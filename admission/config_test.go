@@ -37,9 +37,12 @@ kube: {kubeconfig: /etc/kubeconfig, qps: 10, burst: 20}
 listen: 127.0.0.1:9443
 tlsCertFile: /etc/tls.crt
 tlsPrivateKeyFile: /etc/tls.key
+tlsSecret: tls
+tlsNames: [admission.example, 10.0.0.1]
 healthListen: 127.0.0.1:9081
 leaderElectionNamespace: elsewhere
 lookupTimeout: 250ms
+schedulerName: bursting
 resync: 30s
 policy: {protectedNamespaces: [infra], volumeKinds: [nfs], localFalseForbids: true, disabledRules: [GRPCProbe]}
 `), 0o600))
@@ -54,9 +57,12 @@ kube: {kubeconfig: /etc/kubeconfig, qps: 10, burst: 20}
 listen: :7443
 tlsCertFile: /etc/tls.crt
 tlsPrivateKeyFile: /etc/tls.key
+tlsSecret: tls
+tlsNames: [admission.example, 10.0.0.1]
 healthListen: 127.0.0.1:9081
 leaderElectionNamespace: elsewhere
 lookupTimeout: 250ms
+schedulerName: bursting
 resync: 5s
 policy: {protectedNamespaces: [infra], volumeKinds: [nfs], localFalseForbids: true, disabledRules: [GRPCProbe]}
 `, string(got))
@@ -66,21 +72,35 @@ func TestValidateReportsEveryFaultAtOnce(t *testing.T) {
 	cfg := defaultConfig()
 	err := config.Load("admission", []string{
 		"--listen", "8443", "--health-listen", "nowhere", "--leader-election-namespace", "", "--lookup-timeout", "3s", "--resync", "1ms",
-		"--kube-api-qps", "0",
+		"--kube-api-qps", "0", "--scheduler-name", "My Scheduler",
+		"--tls-secret", "My Secret", "--tls-names", "my name",
 	}, cfg)
 	require.ErrorIs(t, err, run.ErrUsage)
 	for _, words := range []string{
 		`listen: invalid value "8443": must be host:port`,
 		`health-listen: invalid value "nowhere": must be host:port`,
-		"tls-cert-file: must name a file",
-		"tls-private-key-file: must name a file",
+		`tls-secret: invalid value "My Secret": must be the name of a Secret`,
+		`tls-names: invalid value "my name": must be a DNS name or an IP address`,
 		"leader-election-namespace: must not be empty",
 		"lookup-timeout: invalid value 3s: must be above 0s and at most 1.5s",
 		"resync: invalid value 1ms: must be 1s or more",
 		"kube-api-qps",
+		`scheduler-name: invalid value "My Scheduler": must be the name of a scheduler or profile`,
 	} {
 		assert.ErrorContains(t, err, words)
 	}
+}
+
+func TestACertificateIsGivenWholeOrNotAtAll(t *testing.T) {
+	cfg := defaultConfig()
+	cfg.TLSCertFile = "tls.crt"
+	require.ErrorContains(t, cfg.Validate(), "tls-private-key-file: must name a file")
+	cfg.TLSCertFile, cfg.TLSPrivateKeyFile = "", "tls.key"
+	require.ErrorContains(t, cfg.Validate(), "tls-cert-file: must name a file")
+	cfg.TLSPrivateKeyFile, cfg.TLSNames = "", nil
+	require.ErrorContains(t, cfg.Validate(), "tls-names: must have one name at least")
+	cfg.TLSCertFile, cfg.TLSPrivateKeyFile = "tls.crt", "tls.key"
+	require.NoError(t, cfg.Validate(), "given files need no names")
 }
 
 func TestAnUnknownRuleIsAFaultOfThePolicy(t *testing.T) {

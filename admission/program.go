@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
+	"github.com/spillway-k8s/spillway/admission/certificate"
 	"github.com/spillway-k8s/spillway/admission/controllers"
 	"github.com/spillway-k8s/spillway/admission/validation"
 	"github.com/spillway-k8s/spillway/admission/verdict"
@@ -112,11 +113,28 @@ func (a *admission) addParts(cfg *Config, clients clients, registry *prometheus.
 	a.rank = controllers.NewRank(clients.pods, pods, nodes, cfg.Resync.Duration, metrics, a.logger)
 	handler, err := webhook.New(webhook.Parts{
 		Judge: judge, Validator: validation.New(rules, known), DaemonSetsBurst: !rules.Has(policy.ReasonDaemonSet),
+		SchedulerName: cfg.SchedulerName,
 	}, registry, a.logger)
 	if err != nil {
 		return err
 	}
 	a.webhook = serve.Server{Address: cfg.Listen, Handler: handler, CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile}
+	if cfg.ownCertificate() {
+		return a.addCertificate(cfg, clients)
+	}
+	return nil
+}
+
+// addCertificate has the program make its own certificate.
+func (a *admission) addCertificate(cfg *Config, clients clients) error {
+	source, err := certificate.New(clients.pods, certificate.Config{
+		Namespace: cfg.LeaderElectionNamespace, Secret: cfg.TLSSecret, Names: cfg.TLSNames, Registration: webhook.Name,
+	}, time.Now, a.logger)
+	if err != nil {
+		return err
+	}
+	a.caches = append(a.caches, source)
+	a.webhook.GetCertificate = source.GetCertificate
 	return nil
 }
 

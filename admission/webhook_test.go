@@ -246,3 +246,17 @@ func apply(t *testing.T, ns, text string) {
 	_, err = client.Resource(resource).Namespace(ns).Create(t.Context(), object, metav1.CreateOptions{})
 	require.NoError(t, err)
 }
+
+// A scheduler with the extender beside the cluster's own.
+func TestKeyedPodsGetTheSchedulerThatIsSet(t *testing.T) {
+	start(t, func(c *Config) { c.SchedulerName = "bursting" })
+	ns := namespace(t, nil)
+	keyed, mine := small("keyed"), small("mine")
+	for _, pod := range []*corev1.Pod{keyed, mine} {
+		pod.Annotations = map[string]string{policy.LocalReplicasAnnotation: "1"}
+	}
+	mine.Spec.SchedulerName = "mine"
+	assert.Equal(t, "bursting", create(t, ns, keyed).Spec.SchedulerName)
+	assert.Equal(t, "mine", create(t, ns, mine).Spec.SchedulerName)
+	assert.Equal(t, corev1.DefaultSchedulerName, create(t, ns, small("no-key")).Spec.SchedulerName)
+}

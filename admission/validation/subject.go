@@ -4,12 +4,13 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -109,15 +110,16 @@ func (s *Subject) specPath() *field.Path {
 // places are all metadata of the subject, the Pod's last.
 func (s *Subject) places() []place { return append(slices.Clone(s.owners), s.pod) }
 
-// saysAsBefore tells whether an update leaves all of it that validation looks at as it was.
+// saysAsBefore tells whether an update leaves all of it that validation looks at as it was. Both come from the same text where
+// nothing changed. The semantic comparison of the API would count out quantities such as 1e1000000000, which takes minutes.
 func (s *Subject) saysAsBefore(old *Subject) bool {
 	is, was := s.places(), old.places()
 	for i := range is {
-		if !equality.Semantic.DeepEqual(is[i].meta.Labels, was[i].meta.Labels) || !equality.Semantic.DeepEqual(is[i].meta.Annotations, was[i].meta.Annotations) {
+		if !maps.Equal(is[i].meta.Labels, was[i].meta.Labels) || !maps.Equal(is[i].meta.Annotations, was[i].meta.Annotations) {
 			return false
 		}
 	}
-	return equality.Semantic.DeepEqual(s.spec, old.spec)
+	return reflect.DeepEqual(s.spec, old.spec)
 }
 
 // Name is the object's name, or the beginning of the one that it will get.

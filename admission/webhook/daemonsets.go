@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"reflect"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
@@ -31,7 +31,7 @@ func (d *daemonSetReviewer) review(_ context.Context, request *admissionv1.Admis
 	}
 	response := &admissionv1.AdmissionResponse{Allowed: true}
 	// A change of the template makes all Pods anew. That is for its owner to say: an update of anything else leaves it alone.
-	if d.off || (old != nil && equality.Semantic.DeepEqual(set.Spec.Template, old.Spec.Template)) || !policy.ToleratesProvider(&set.Spec.Template.Spec) {
+	if d.off || (old != nil && reflect.DeepEqual(set.Spec.Template, old.Spec.Template)) || !policy.ToleratesProvider(&set.Spec.Template.Spec) {
 		return response, outcomeUntouched, nil
 	}
 	out := set.DeepCopy()

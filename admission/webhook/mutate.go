@@ -27,9 +27,10 @@ func isControlled(pod *corev1.Pod) bool {
 	return owner != nil && slices.Contains(kubernetesControllers, owner.Kind)
 }
 
-// mutate returns the Pod as the verdict about it wants it; the Pod that was given is not changed. What it returns gets the same
+// mutate returns the Pod as the verdict about it wants it, with the scheduler (none where it is empty) that asks the extender; the
+// Pod that was given is not changed. What it returns gets the same
 // verdict and comes out of it unchanged.
-func mutate(pod *corev1.Pod, v verdict.Verdict) *corev1.Pod {
+func mutate(pod *corev1.Pod, v verdict.Verdict, schedulerName string) *corev1.Pod {
 	if !v.Keyed {
 		return keepHome(pod, v)
 	}
@@ -49,6 +50,9 @@ func mutate(pod *corev1.Pod, v verdict.Verdict) *corev1.Pod {
 	}
 	if !v.Off {
 		mark(&out.Spec)
+		if byDefault := out.Spec.SchedulerName == "" || out.Spec.SchedulerName == corev1.DefaultSchedulerName; byDefault && schedulerName != "" {
+			out.Spec.SchedulerName = schedulerName
+		}
 	}
 	return out
 }

@@ -40,6 +40,8 @@ type world struct {
 	// Workload and NamespaceLabels are the labels of what the Pod belongs to.
 	Workload        map[string]string `json:"workload,omitempty"`
 	NamespaceLabels map[string]string `json:"namespace,omitempty"`
+	// Scheduler is the one that asks the extender, where it runs beside another one.
+	Scheduler string `json:"scheduler,omitempty"`
 	// lookup is why owners cannot be looked up.
 	lookup error
 }
@@ -72,9 +74,9 @@ func (w world) judge(t testing.TB) *verdict.Judge {
 }
 
 // handlerFor is the webhook as it is served, in the given world.
-func handlerFor(t testing.TB, judge Judge) (http.Handler, *prometheus.Registry) {
+func handlerFor(t testing.TB, judge Judge, schedulerName ...string) (http.Handler, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
-	h, err := New(Parts{Judge: judge, Validator: validatorOf(t)}, registry, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	h, err := New(Parts{Judge: judge, Validator: validatorOf(t), SchedulerName: strings.Join(schedulerName, "")}, registry, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	require.NoError(t, err)
 	return h, registry
 }
@@ -143,7 +145,7 @@ func TestMutate(t *testing.T) {
 			require.NoError(t, yaml.UnmarshalStrict(content, &input))
 			raw, err := json.Marshal(input.Pod)
 			require.NoError(t, err)
-			h, _ := handlerFor(t, input.judge(t))
+			h, _ := handlerFor(t, input.judge(t), input.Scheduler)
 
 			response, out := ask(t, h, raw)
 			compare(t, strings.Replace(file, ".input.", ".output.", 1), response.Warnings, out)

@@ -15,9 +15,10 @@ import (
 
 // podReviewer prepares Pods that are being created. It refuses none.
 type podReviewer struct {
-	judge   Judge
-	metrics metrics
-	logger  *slog.Logger
+	judge         Judge
+	schedulerName string
+	metrics       metrics
+	logger        *slog.Logger
 }
 
 // review allows the Pod, with a patch where it is to be changed and with warnings about its malformed keys.
@@ -36,7 +37,7 @@ func (p *podReviewer) review(ctx context.Context, request *admissionv1.Admission
 	if err == nil {
 		response.Warnings = warnings(pod, verdict)
 		p.metrics.decided(verdict)
-		response.Patch, err = patchFor(request.Object.Raw, pod, mutate(pod, verdict))
+		response.Patch, err = patchFor(request.Object.Raw, pod, mutate(pod, verdict, p.schedulerName))
 	}
 	if err != nil {
 		p.logger.Error("leaving a Pod as it is", "namespace", request.Namespace, "name", pod.Name, "generateName", pod.GenerateName, "err", err)

@@ -41,6 +41,8 @@ type Parts struct {
 	Judge Judge
 	// Validator decides about workloads.
 	Validator Validator
+	// SchedulerName is what keyed Pods of the default scheduler get; empty leaves them theirs.
+	SchedulerName string
 	// DaemonSetsBurst leaves DaemonSets that tolerate virtual nodes alone: the rule ReasonDaemonSet is switched off.
 	DaemonSetsBurst bool
 }
@@ -63,7 +65,7 @@ func New(parts Parts, registerer prometheus.Registerer, logger *slog.Logger) (ht
 	}
 	mux := http.NewServeMux()
 	for path, r := range map[string]reviewer{
-		PodPath:        &podReviewer{judge: parts.Judge, metrics: m, logger: logger},
+		PodPath:        &podReviewer{judge: parts.Judge, schedulerName: parts.SchedulerName, metrics: m, logger: logger},
 		DaemonSetPath:  &daemonSetReviewer{off: parts.DaemonSetsBurst, logger: logger},
 		ValidationPath: &workloadReviewer{validator: parts.Validator, logger: logger},
 	} {

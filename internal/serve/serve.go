@@ -25,6 +25,8 @@ type Server struct {
 	Handler http.Handler
 	// CertFile and KeyFile turn on TLS: both, or none for plain HTTP. They are read again when they change.
 	CertFile, KeyFile string
+	// GetCertificate turns on TLS in place of the files: it is asked at every handshake and must not block.
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// TLS is the base of the TLS configuration, nil for none. Without a MinVersion it is TLS 1.3; Certificates in it are replaced.
 	TLS *tls.Config
 	// Streaming lifts the write time-out, for handlers that follow logs.
@@ -35,6 +37,9 @@ type Server struct {
 func (s Server) Run(ctx context.Context) error {
 	if (s.CertFile == "") != (s.KeyFile == "") {
 		return fmt.Errorf("serving on %s: certificate %q and key %q: must both be files, or both be empty for plain HTTP", s.Address, s.CertFile, s.KeyFile)
+	}
+	if s.CertFile != "" && s.GetCertificate != nil {
+		return fmt.Errorf("serving on %s: the certificate must come from files or from a function, not from both", s.Address)
 	}
 	listener, err := net.Listen("tcp", s.Address)
 	if err != nil {
@@ -57,7 +62,10 @@ func (s Server) serve(ctx context.Context, listener net.Listener) error {
 		server.ReadTimeout, server.WriteTimeout = 0, 0
 	}
 	failed := make(chan error, 2)
-	if s.CertFile != "" {
+	if s.GetCertificate != nil {
+		server.TLSConfig = s.tlsConfig(s.GetCertificate)
+		listener = tls.NewListener(listener, server.TLSConfig)
+	} else if s.CertFile != "" {
 		watcher, err := certwatcher.New(s.CertFile, s.KeyFile)
 		if err != nil {
 			return errors.Join(fmt.Errorf("reading certificate %s and key %s: %w", s.CertFile, s.KeyFile, err), listener.Close())
@@ -68,7 +76,7 @@ func (s Server) serve(ctx context.Context, listener net.Listener) error {
 				failed <- fmt.Errorf("watching certificate %s and key %s: %w", s.CertFile, s.KeyFile, err)
 			}
 		}()
-		server.TLSConfig = s.tlsConfig(watcher)
+		server.TLSConfig = s.tlsConfig(watcher.GetCertificate)
 		listener = tls.NewListener(listener, server.TLSConfig)
 	}
 	go func() { failed <- fmt.Errorf("serving on %s: %w", listener.Addr(), server.Serve(listener)) }()
@@ -92,7 +100,7 @@ func end(ctx context.Context, server *http.Server) error {
 	return nil
 }
 
-func (s Server) tlsConfig(watcher *certwatcher.CertWatcher) *tls.Config {
+func (s Server) tlsConfig(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
 	config := &tls.Config{}
 	if s.TLS != nil {
 		config = s.TLS.Clone()
@@ -100,7 +108,7 @@ func (s Server) tlsConfig(watcher *certwatcher.CertWatcher) *tls.Config {
 	config.MinVersion = cmp.Or(config.MinVersion, tls.VersionTLS13)
 	// Go asks GetCertificate only where there are no Certificates, or where the client names a server.
 	config.Certificates = nil
-	config.GetCertificate = watcher.GetCertificate
+	config.GetCertificate = certificate
 	config.NextProtos = []string{"h2", "http/1.1"}
 	return config
 }

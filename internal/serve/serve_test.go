@@ -125,6 +125,28 @@ func TestCertificateIsReadAgainWithoutARestart(t *testing.T) {
 	requireEnds(t, ended)
 }
 
+func TestACertificateMayComeFromAFunction(t *testing.T) {
+	dir := t.TempDir()
+	shown := make(chan tls.Certificate, 1)
+	load := func(number int64) {
+		pair, err := tls.LoadX509KeyPair(issue(t, dir, number))
+		require.NoError(t, err)
+		shown <- pair
+	}
+	address, end, ended := start(t, Server{Handler: http.HandlerFunc(ok), GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		pair := <-shown
+		return &pair, nil
+	}})
+	for _, want := range []int64{1, 2} { // It is asked at every handshake.
+		load(want)
+		got, err := serial(address, &tls.Config{})
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	}
+	end()
+	requireEnds(t, ended)
+}
+
 func TestTLSVersions(t *testing.T) {
 	certFile, keyFile := issue(t, t.TempDir(), 1)
 	other, err := tls.LoadX509KeyPair(issue(t, t.TempDir(), 99))
@@ -235,7 +257,9 @@ func TestRunSaysWhatIsWrong(t *testing.T) {
 		"a certificate without a key":   {Server{Address: "127.0.0.1:0", CertFile: certFile}, []string{certFile, `key ""`, "must both be files"}},
 		"a key without a certificate":   {Server{Address: "127.0.0.1:0", KeyFile: keyFile}, []string{keyFile, `certificate ""`, "must both be files"}},
 		"a certificate that is missing": {Server{Address: "127.0.0.1:0", CertFile: "nowhere.crt", KeyFile: keyFile}, []string{"reading certificate nowhere.crt", "no such file"}},
-		"a key that is not its own":     {Server{Address: "127.0.0.1:0", CertFile: certFile, KeyFile: foreignKey}, []string{"reading certificate", "private key does not match"}},
+		"two certificates": {Server{Address: "127.0.0.1:0", CertFile: certFile, KeyFile: keyFile, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }},
+			[]string{"must come from files or from a function, not from both"}},
+		"a key that is not its own": {Server{Address: "127.0.0.1:0", CertFile: certFile, KeyFile: foreignKey}, []string{"reading certificate", "private key does not match"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

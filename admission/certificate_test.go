@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/admission/webhook"
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/system"
+)
+
+func ownCertificate(c *Config) {
+	c.TLSCertFile, c.TLSPrivateKeyFile = "", ""
+	c.TLSNames = []string{"127.0.0.1"}
+}
+
+// setBundle tells both registrations an authority.
+func setBundle(t *testing.T, bundle []byte) {
+	t.Helper()
+	client := trial.Client().AdmissionregistrationV1()
+	mutating, err := client.MutatingWebhookConfigurations().Get(context.Background(), webhook.Name, metav1.GetOptions{})
+	require.NoError(t, err)
+	for i := range mutating.Webhooks {
+		mutating.Webhooks[i].ClientConfig.CABundle = bundle
+	}
+	_, err = client.MutatingWebhookConfigurations().Update(context.Background(), mutating, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	validating, err := client.ValidatingWebhookConfigurations().Get(context.Background(), webhook.Name, metav1.GetOptions{})
+	require.NoError(t, err)
+	for i := range validating.Webhooks {
+		validating.Webhooks[i].ClientConfig.CABundle = bundle
+	}
+	_, err = client.ValidatingWebhookConfigurations().Update(context.Background(), validating, metav1.UpdateOptions{})
+	require.NoError(t, err)
+}
+
+// called returns when the API server calls the webhook.
+func called(t *testing.T) {
+	t.Helper()
+	eventually(t, func() error {
+		pod := small("probe")
+		pod.Annotations = map[string]string{policy.LocalReplicasAnnotation: "1"}
+		made, err := trial.Client().CoreV1().Pods(metav1.NamespaceDefault).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil && !policy.NeedsPlacement(&made.Spec) {
+			err = errors.New("the webhook is not called")
+		}
+		return err
+	})
+}
+
+// Two processes, of which the API server calls one, agree on a certificate; what is lost is made anew without a restart.
+func TestACertificateOfItsOwn(t *testing.T) {
+	given, err := os.ReadFile(pki("ca.crt"))
+	require.NoError(t, err)
+	t.Cleanup(func() { setBundle(t, given) })
+	secrets := trial.Client().CoreV1().Secrets(system.ProgramNamespace)
+	second := launch(t, func(c *Config) {
+		ownCertificate(c)
+		c.HealthListen = freeAddress(t)
+	})
+	first := start(t, ownCertificate) // It returns when the webhook is called, so the registration knows the authority.
+	before, err := secrets.Get(t.Context(), "spillway-admission-tls", metav1.GetOptions{})
+	require.NoError(t, err)
+
+	setBundle(t, given) // As an upgrade of the chart would.
+	eventually(t, func() error { return known(t, before.Data["ca.crt"]) })
+	called(t)
+
+	require.NoError(t, secrets.Delete(t.Context(), before.Name, metav1.DeleteOptions{}))
+	var after *corev1.Secret
+	eventually(t, func() error {
+		if after, err = secrets.Get(t.Context(), before.Name, metav1.GetOptions{}); err != nil {
+			return err
+		}
+		if len(after.Data[corev1.TLSCertKey]) == 0 {
+			return errors.New("there is no new certificate yet")
+		}
+		return known(t, after.Data["ca.crt"])
+	})
+	assert.NotEqual(t, before.Data["ca.crt"], after.Data["ca.crt"])
+	eventually(t, func() error {
+		for _, p := range []*process{first, second} {
+			if strings.Count(p.logs.String(), "serving a certificate") < 2 {
+				return errors.New("a process does not serve the new certificate yet")
+			}
+		}
+		return nil
+	})
+	called(t)
+}
+
+// known tells whether both registrations know the authority and no other.
+func known(t *testing.T, bundle []byte) error {
+	t.Helper()
+	client := trial.Client().AdmissionregistrationV1()
+	mutating, err := client.MutatingWebhookConfigurations().Get(t.Context(), webhook.Name, metav1.GetOptions{})
+	require.NoError(t, err)
+	for _, w := range mutating.Webhooks {
+		if !bytes.Equal(w.ClientConfig.CABundle, bundle) {
+			return errors.New(w.Name + " does not know the authority")
+		}
+	}
+	validating, err := client.ValidatingWebhookConfigurations().Get(t.Context(), webhook.Name, metav1.GetOptions{})
+	require.NoError(t, err)
+	for _, w := range validating.Webhooks {
+		if !bytes.Equal(w.ClientConfig.CABundle, bundle) {
+			return errors.New(w.Name + " does not know the authority")
+		}
+	}
+	return nil
+}
