@@ -2,41 +2,34 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
 
 	vknode "github.com/virtual-kubelet/virtual-kubelet/node"
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
-	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 
-	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/inventory"
 	"github.com/spillway-k8s/spillway/vnode/kubelet"
 	"github.com/spillway-k8s/spillway/vnode/metrics"
 	"github.com/spillway-k8s/spillway/vnode/node"
-	"github.com/spillway-k8s/spillway/vnode/place"
 	"github.com/spillway-k8s/spillway/vnode/provider"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 const (
-	// firstRetry, placePoll and recheck need no tuning: they are the quickest that is not rude.
+	// firstRetry and recheck need no tuning: they are the quickest that is not rude.
 	firstRetry = 500 * time.Millisecond
-	placePoll  = 500 * time.Millisecond
 	recheck    = 20 * time.Second
 	// requestTries and requestDelay are for requests that may be repeated.
 	requestTries = 4
@@ -203,95 +196,4 @@ func newPodController(p *provider.Provider, pods informers.SharedInformerFactory
 		return nil, fmt.Errorf("making the pod controller: %w", err)
 	}
 	return controller, nil
-}
-
-// run works until ctx ends or a part fails. Cloud Pods and the Node are left as they are.
-func (v *vnode) run(ctx context.Context) error {
-	v.recorders.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: v.events.CoreV1().Events("")})
-	defer v.recorders.Shutdown()
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return v.node.Watch(ctx) })
-	group.Go(func() error { return v.auth.Run(ctx) })
-	group.Go(func() error { return serve.Server{Address: v.config.HealthListen, Handler: v.health()}.Run(ctx) })
-	group.Go(func() error {
-		return serve.Server{
-			Address: v.config.Listen, Handler: v.kubelet, CertFile: v.config.TLSCertFile, KeyFile: v.config.TLSPrivateKeyFile,
-			TLS: &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert}, Streaming: true,
-		}.Run(ctx)
-	})
-	group.Go(func() error { return v.runNode(ctx, group) })
-	return group.Wait()
-}
-
-// runNode prepares the place in the cloud, then tends Pods. A Node that the cluster has already is kept alive meanwhile, lest its
-// Pods be taken for lost; a new one is registered when it can take Pods.
-func (v *vnode) runNode(ctx context.Context, group *errgroup.Group) error {
-	exists, err := v.node.Exists(ctx)
-	if err != nil {
-		return ended(ctx, err)
-	}
-	keepNode := func() error { return v.node.Run(ctx) }
-	if exists {
-		group.Go(keepNode)
-	}
-	c := v.config.CCI
-	err = place.Ensure(ctx, v.cloud, place.Config{
-		Namespace: c.Namespace, Subnets: c.SubnetIDs, SecurityGroups: c.SecurityGroupIDs, ProjectID: c.ProjectID, DomainID: c.DomainID,
-		ClusterID: v.config.ClusterID, Poll: placePoll,
-	}, v.logger)
-	if err != nil {
-		return ended(ctx, err)
-	}
-	v.factory.StartWithContext(ctx)
-	group.Go(func() error { return v.provider.Run(ctx) })
-	group.Go(func() error {
-		select { // Its first question is for all Pods.
-		case <-ctx.Done():
-			return nil
-		case <-v.provider.Synced():
-			return ended(ctx, v.pods.Run(ctx, v.config.Pods.Workers))
-		}
-	})
-	if !exists {
-		group.Go(keepNode)
-	}
-	return nil
-}
-
-// ended drops the error of a part that was told to end.
-func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
-}
-
-// health serves /healthz, /readyz and /metrics.
-func (v *vnode) health() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := v.ready(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ok")
-	})
-	mux.Handle("GET /metrics", v.metrics.Handler())
-	return mux
-}
-
-// ready says what is not there yet, nil when Pods are tended.
-func (v *vnode) ready() error {
-	for _, part := range []struct {
-		name  string
-		ready <-chan struct{}
-	}{{"the node is not registered", v.node.Ready()}, {"the cloud pods are not known", v.provider.Synced()}, {"the pods are not known", v.pods.Ready()}} {
-		select {
-		case <-part.ready:
-		default:
-			return errors.Join(errors.New(part.name), v.provider.Inventory().Err())
-		}
-	}
-	return nil
 }

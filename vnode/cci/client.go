@@ -51,8 +51,9 @@ type Config struct {
 // Validate reports every fault at once.
 func (c Config) Validate() error {
 	var faults []error
-	if u, err := url.Parse(c.Endpoint); err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || (u.Path != "" && u.Path != "/") {
-		faults = append(faults, fmt.Errorf("endpoint: invalid value %q: must be a scheme and a host, such as https://cci.cn-north-4.myhuaweicloud.com", c.Endpoint))
+	if !isHost(c.Endpoint) {
+		faults = append(faults, fmt.Errorf("endpoint: invalid value %q: must be a scheme and a host, such as https://cci.cn-north-4.myhuaweicloud.com",
+			c.Endpoint))
 	}
 	if c.ProjectID == "" {
 		faults = append(faults, errors.New("project id: must not be empty"))
@@ -64,9 +65,16 @@ func (c Config) Validate() error {
 		faults = append(faults, fmt.Errorf("requests a second and at once: invalid values %g and %d: must be above zero", c.QPS, c.Burst))
 	}
 	if c.RequestTimeout <= 0 || c.RetryDelay <= 0 || c.Tries <= 0 {
-		faults = append(faults, fmt.Errorf("request time-out, delay and tries: invalid values %s, %s and %d: must be above zero", c.RequestTimeout, c.RetryDelay, c.Tries))
+		faults = append(faults, fmt.Errorf("request time-out, delay and tries: invalid values %s, %s and %d: must be above zero",
+			c.RequestTimeout, c.RetryDelay, c.Tries))
 	}
 	return errors.Join(faults...)
+}
+
+// isHost tells an address that has a scheme and a host and nothing more.
+func isHost(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && (u.Path == "" || u.Path == "/")
 }
 
 // Client is API over HTTP.

@@ -97,7 +97,7 @@ func (c *Cloud) Config() cci.Config {
 	}
 }
 
-// NewClient makes a client whose connections end with the test.
+// NewClient makes a client.
 func NewClient(t testing.TB, config cci.Config) *cci.Client {
 	t.Helper()
 	client, err := cci.New(config)

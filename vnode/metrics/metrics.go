@@ -44,8 +44,10 @@ func New() *Metrics {
 			Name: "spillway_vnode_pod_creation_seconds", Help: "Time from the first try to make a cloud Pod until the cloud took it.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 		}),
-		adopted:   counter("spillway_vnode_pods_adopted_total", "Cloud Pods that were there already when they were to be made."),
-		refused:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "spillway_vnode_pods_refused_total", Help: "Pods that cannot run in the cloud, by reason."}, []string{"reason"}),
+		adopted: counter("spillway_vnode_pods_adopted_total", "Cloud Pods that were there already when they were to be made."),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "spillway_vnode_pods_refused_total", Help: "Pods that cannot run in the cloud, by reason.",
+		}, []string{"reason"}),
 		collected: counter("spillway_vnode_pods_collected_total", "Cloud Pods ended because their Pods were gone."),
 		lost:      counter("spillway_vnode_pods_lost_total", "Cloud Pods that vanished without having been asked to."),
 	}

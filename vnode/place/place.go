@@ -113,7 +113,8 @@ func ensureNetwork(ctx context.Context, api cci.API, config Config) (missing str
 	}
 	network := networks[0]
 	if network.Status.Status == cci.NetworkFailed {
-		return "", fmt.Errorf("%w: network %s of cloud namespace %s has failed: %s; check that the subnets are Neutron ids of this region and the security groups exist, delete the network and start again",
+		return "", fmt.Errorf("%w: network %s of cloud namespace %s has failed: %s; check that the subnets are Neutron ids "+
+			"of this region and the security groups exist, delete the network and start again",
 			ErrUnusable, network.Name, config.Namespace, conditionWords(network.Status.Conditions))
 	}
 	return fmt.Sprintf("network %s to be Ready: it is %q", network.Name, network.Status.Status), nil
@@ -127,7 +128,8 @@ func checkSubnets(network cci.Network, config Config) error {
 	}
 	for _, wanted := range config.Subnets {
 		if !slices.Contains(has, wanted) {
-			return fmt.Errorf("%w: network %s of cloud namespace %s is in subnets %s, not in the configured %s; configure its subnets, or another namespace",
+			return fmt.Errorf("%w: network %s of cloud namespace %s is in subnets %s, not in the configured %s; "+
+				"configure its subnets, or another namespace",
 				ErrUnusable, network.Name, config.Namespace, strings.Join(has, ", "), wanted)
 		}
 	}

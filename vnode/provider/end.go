@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/translate"
@@ -90,8 +91,14 @@ func (p *Provider) end(ctx context.Context, key translate.Key, cloud *cci.Pod, g
 	if isEnding(cloud, grace) {
 		return p.isOverdue(ctx, key, cloud)
 	}
+	request := ending{uid: cloud.UID, grace: grace, at: p.config.Now()}
+	if p.remember(key).asked.covers(request, p.config.Recheck) {
+		return false, nil // The watch has not brought it yet.
+	}
 	err = p.cloud.DeletePod(ctx, p.namespace, cloud.Name, cci.DeleteOptions{UID: cloud.UID, GraceSeconds: grace})
 	switch {
+	case err == nil:
+		p.noteAsked(key, request)
 	case cci.IsNotFound(err):
 		p.noteGone(key, cloud)
 		return true, nil
@@ -100,6 +107,21 @@ func (p *Provider) end(ctx context.Context, key translate.Key, cloud *cci.Pod, g
 		return err == nil && found == nil, err
 	}
 	return false, err
+}
+
+// ending is a request to the cloud to end a Pod.
+type ending struct {
+	uid   types.UID
+	grace *int64
+	at    time.Time
+}
+
+// covers tells whether the request was made a moment ago already, with no longer a grace.
+func (e ending) covers(request ending, moment time.Duration) bool {
+	if e.uid != request.uid || request.at.Sub(e.at) >= moment {
+		return false
+	}
+	return request.grace == nil || (e.grace != nil && *e.grace <= *request.grace)
 }
 
 // isEnding tells whether the cloud Pod ends within the grace already.

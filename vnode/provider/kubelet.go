@@ -142,7 +142,8 @@ func (p *Provider) warnAboutImages(before, after any) {
 	}
 	for i, c := range pod.Spec.Containers {
 		if was := old.Spec.Containers[i].Image; was != c.Image {
-			p.config.Recorder.Eventf(pod, corev1.EventTypeWarning, eventImageKept, "Container %s goes on with image %s in the cloud: a new image needs a new Pod", c.Name, was)
+			p.config.Recorder.Eventf(pod, corev1.EventTypeWarning, eventImageKept,
+				"Container %s goes on with image %s in the cloud: a new image needs a new Pod", c.Name, was)
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -91,21 +90,6 @@ type Provider struct {
 	memories map[translate.Key]*memory
 }
 
-// memory is what helps with a Pod and may be lost in a restart.
-type memory struct {
-	// last is the cloud Pod as it was when it was gone: its exit codes.
-	last *cci.Pod
-	// gone tells that the cloud has said so.
-	gone bool
-	// since is when the Pod was first tried.
-	since time.Time
-	// refusal is why the Pod cannot run in the cloud, as it was last told.
-	refusal string
-	// tried is what the cloud was last asked to make, in vain, and retry when it may be asked for the same again.
-	tried *cci.Pod
-	retry time.Time
-}
-
 // errNotYet is the result of a Pod whose cloud Pod was tried to be made a moment ago.
 var errNotYet = errors.New("too early to try again")
 
@@ -150,7 +134,8 @@ func (c Config) validate() error {
 		}
 	}
 	if c.Workers <= 0 || c.Retry <= 0 || c.LongestRetry < c.Retry || c.RefusalRetry <= 0 || c.Recheck <= 0 {
-		faults = append(faults, fmt.Errorf("workers %d, retry %s to %s, refusal retry %s and recheck %s: must be above zero, the longest retry no shorter than the first",
+		faults = append(faults, fmt.Errorf("workers %d, retry %s to %s, refusal retry %s and recheck %s: "+
+			"must be above zero, the longest retry no shorter than the first",
 			c.Workers, c.Retry, c.LongestRetry, c.RefusalRetry, c.Recheck))
 	}
 	return errors.Join(faults...)
@@ -211,7 +196,8 @@ func (p *Provider) work(ctx context.Context) bool {
 	case errors.Is(err, errNotYet):
 		p.queue.AddAfter(key, again)
 	case err != nil:
-		p.config.Logger.Warn("a pod will be tried again", "pod", key.Namespace+"/"+key.Name, "uid", key.UID, "tries", p.failures.NumRequeues(key)+1, "err", err)
+		p.config.Logger.Warn("a pod will be tried again", "pod", key.Namespace+"/"+key.Name, "uid", key.UID,
+			"tries", p.failures.NumRequeues(key)+1, "err", err)
 		delay := max(p.failures.When(key), cci.RetryAfter(err))
 		p.noteRetry(key, delay)
 		p.queue.AddAfter(key, delay)
@@ -238,101 +224,6 @@ func (p *Provider) cloudChanged(key translate.Key, pod *cci.Pod, state inventory
 	}
 	p.mu.Unlock()
 	p.queue.Add(key)
-}
-
-// remember returns what is remembered of a Pod.
-func (p *Provider) remember(key translate.Key) memory {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if m := p.memories[key]; m != nil {
-		return *m
-	}
-	return memory{}
-}
-
-func (p *Provider) rememberLocked(key translate.Key) *memory {
-	m := p.memories[key]
-	if m == nil {
-		m = &memory{}
-		p.memories[key] = m
-	}
-	return m
-}
-
-// firstTry notes when a Pod was first tried, and returns it.
-func (p *Provider) firstTry(key translate.Key) time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	m := p.rememberLocked(key)
-	if m.since.IsZero() {
-		m.since = p.config.Now()
-	}
-	return m.since
-}
-
-// mayTry tells how long to wait until the cloud may be asked for the same cloud Pod again: every change of the Pod, our own of its
-// status among them, brings it here. Otherwise it notes what it is asked for.
-func (p *Provider) mayTry(key translate.Key, pod *cci.Pod) (wait time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	m := p.rememberLocked(key)
-	if wait := m.retry.Sub(p.config.Now()); wait > 0 && m.tried != nil && equality.Semantic.DeepEqual(m.tried, pod) {
-		return wait
-	}
-	m.tried = pod
-	return 0
-}
-
-// noteRetry holds back what mayTry has noted.
-func (p *Provider) noteRetry(key translate.Key, delay time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if m := p.memories[key]; m != nil {
-		m.retry = p.config.Now().Add(delay)
-	}
-}
-
-// noteMade forgets what is of no use once there is a cloud Pod.
-func (p *Provider) noteMade(key translate.Key) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	m := p.rememberLocked(key)
-	m.tried, m.gone, m.refusal = nil, false, ""
-}
-
-// noteRefusal remembers why a Pod cannot run in the cloud, and tells whether that is news.
-func (p *Provider) noteRefusal(pod *corev1.Pod, reason string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	m := p.rememberLocked(translate.KeyOf(pod))
-	news := m.refusal != reason && pod.Status.Reason != reason
-	m.refusal = reason
-	return news
-}
-
-// noteGone remembers what a get or a delete has proven.
-func (p *Provider) noteGone(key translate.Key, last *cci.Pod) {
-	p.inventory.Drop(key, last)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	m := p.rememberLocked(key)
-	if m.last == nil || m.last.UID != last.UID {
-		m.last = last
-	}
-	m.gone = true
-}
-
-// noteAbsent remembers that the cloud has never had, or has no more, a Pod that the inventory does not know.
-func (p *Provider) noteAbsent(key translate.Key) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.rememberLocked(key).gone = true
-}
-
-func (p *Provider) forget(key translate.Key) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.memories, key)
 }
 
 func (p *Provider) now() metav1.Time { return metav1.NewTime(p.config.Now()) }

@@ -53,7 +53,9 @@ func (b *builder) podSecurity() *cci.PodSecurityContext {
 
 // warnAboutProfiles names the profiles of a node's kernel that were asked for. The runtime's default needs no words: in the cloud
 // each Pod has a kernel of its own.
-func (b *builder) warnAboutProfiles(where string, seccomp *corev1.SeccompProfile, appArmor *corev1.AppArmorProfile, seLinux *corev1.SELinuxOptions) {
+func (b *builder) warnAboutProfiles(
+	where string, seccomp *corev1.SeccompProfile, appArmor *corev1.AppArmorProfile, seLinux *corev1.SELinuxOptions,
+) {
 	if seccomp != nil && seccomp.Type == corev1.SeccompProfileTypeLocalhost {
 		b.warn("the seccomp profile of %s is left out: there is no host", where)
 	}

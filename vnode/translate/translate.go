@@ -222,7 +222,8 @@ func (b *builder) warnAboutSpec() {
 		b.warn("the token of service account %s is not mounted in the cloud", name)
 	}
 	if b.spec.Resources != nil && b.pod.Annotations[policy.FlavorAnnotation] == "" {
-		b.refuse("spec.resources is unknown in the cloud: give the containers their resources, or annotate the Pod with %s, such as \"2.00_4.0\"", policy.FlavorAnnotation)
+		b.refuse("spec.resources is unknown in the cloud: give the containers their resources, or annotate the Pod with %s, such as \"2.00_4.0\"",
+			policy.FlavorAnnotation)
 	}
 }
 

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// health serves /healthz, /readyz and /metrics.
+func (v *vnode) health() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := v.ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("GET /metrics", v.metrics.Handler())
+	return mux
+}
+
+// ready says what is not there yet, nil when Pods are tended.
+func (v *vnode) ready() error {
+	for _, part := range []struct {
+		name  string
+		ready <-chan struct{}
+	}{
+		{"the node is not registered", v.node.Ready()},
+		{"the cloud pods are not known", v.provider.Synced()},
+		{"the pods are not known", v.pods.Ready()},
+	} {
+		select {
+		case <-part.ready:
+		default:
+			return errors.Join(errors.New(part.name), v.provider.Inventory().Err())
+		}
+	}
+	return nil
+}

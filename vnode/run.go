@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+
+	"github.com/spillway-k8s/spillway/internal/serve"
+	"github.com/spillway-k8s/spillway/vnode/place"
+)
+
+// placePoll is the first time between two looks at the place in the cloud.
+const placePoll = 500 * time.Millisecond
+
+// run works until ctx ends or a part fails. Cloud Pods and the Node are left as they are.
+func (v *vnode) run(ctx context.Context) error {
+	v.recorders.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: v.events.CoreV1().Events("")})
+	defer v.recorders.Shutdown()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return v.node.Watch(ctx) })
+	group.Go(func() error { return v.auth.Run(ctx) })
+	group.Go(func() error { return serve.Server{Address: v.config.HealthListen, Handler: v.health()}.Run(ctx) })
+	group.Go(func() error {
+		return serve.Server{
+			Address: v.config.Listen, Handler: v.kubelet, CertFile: v.config.TLSCertFile, KeyFile: v.config.TLSPrivateKeyFile,
+			TLS: &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert}, Streaming: true,
+		}.Run(ctx)
+	})
+	group.Go(func() error { return v.runNode(ctx, group) })
+	return group.Wait()
+}
+
+// runNode prepares the place in the cloud, then tends Pods. A Node that the cluster has already is kept alive meanwhile, lest its
+// Pods be taken for lost; a new one is registered when it can take Pods.
+func (v *vnode) runNode(ctx context.Context, group *errgroup.Group) error {
+	exists, err := v.node.Exists(ctx)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	keepNode := func() error { return v.node.Run(ctx) }
+	if exists {
+		group.Go(keepNode)
+	}
+	c := v.config.CCI
+	err = place.Ensure(ctx, v.cloud, place.Config{
+		Namespace: c.Namespace, Subnets: c.SubnetIDs, SecurityGroups: c.SecurityGroupIDs, ProjectID: c.ProjectID, DomainID: c.DomainID,
+		ClusterID: v.config.ClusterID, Poll: placePoll,
+	}, v.logger)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	v.factory.StartWithContext(ctx)
+	group.Go(func() error { return v.provider.Run(ctx) })
+	group.Go(func() error {
+		select { // Its first question is for all Pods.
+		case <-ctx.Done():
+			return nil
+		case <-v.provider.Synced():
+			return ended(ctx, v.pods.Run(ctx, v.config.Pods.Workers))
+		}
+	})
+	if !exists {
+		group.Go(keepNode)
+	}
+	return nil
+}
+
+// ended drops the error of a part that was told to end.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// longestClusterID is what a user of the older systems knows. Source: seed 0, cloud.uniqueID.
+const longestClusterID = 16
+
+// Validate reports every fault at once.
+func (c *Config) Validate() error {
+	faults := []error{c.Logging.Validate(), c.Kube.Validate(), c.Policy.Validate(), address("health-listen", c.HealthListen)}
+	if c.ClusterID == "" || len(c.ClusterID) > longestClusterID || len(validation.IsValidLabelValue(c.ClusterID)) > 0 {
+		faults = append(faults, fmt.Errorf("cluster-id: invalid value %q: must have 1 to %d letters, digits, dashes, dots or underscores, "+
+			"a letter or digit first and last", c.ClusterID, longestClusterID))
+	}
+	if _, err := c.port(); err != nil {
+		faults = append(faults, err)
+	}
+	for _, field := range []struct{ name, value, why string }{
+		{"tls-cert-file", c.TLSCertFile, "logs are served over TLS only"},
+		{"tls-private-key-file", c.TLSPrivateKeyFile, "logs are served over TLS only"},
+		{"client-ca-file", c.ClientCAFile, "without it everybody could read logs"},
+		{"cci-region", c.CCI.Region, "such as cn-north-4"},
+		{"cci-project-id", c.CCI.ProjectID, "the console shows it under My Credentials"},
+		{"cci-credentials-file", c.CCI.CredentialsFile, "requests are signed with the key in it"},
+	} {
+		if field.value == "" {
+			faults = append(faults, fmt.Errorf("%s: must not be empty: %s", field.name, field.why))
+		}
+	}
+	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(), c.Pods.validate(), c.translation().Validate())...)
+}
+
+// port is the one that the Node shows.
+func (c *Config) port() (int32, error) {
+	_, text, err := net.SplitHostPort(c.Listen)
+	if err == nil {
+		var port int64
+		if port, err = strconv.ParseInt(text, 10, 32); err == nil && port > 0 && port < 1<<16 {
+			return int32(port), nil
+		}
+	}
+	return 0, fmt.Errorf("listen: invalid value %q: must be host:port with a number, such as :10250", c.Listen)
+}
+
+func address(field, value string) error {
+	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
+		return fmt.Errorf("%s: invalid value %q: must be host:port, such as :8082", field, value)
+	}
+	return nil
+}
+
+func (c NodeConfig) validate() error {
+	var faults []error
+	if len(validation.IsDNS1123Subdomain(c.Name)) > 0 {
+		faults = append(faults, fmt.Errorf("node-name: invalid value %q: must be a name that a Node can have, such as virtual-node-cci-0", c.Name))
+	}
+	if net.ParseIP(c.IP) == nil {
+		faults = append(faults, fmt.Errorf("node-ip: invalid value %q: must be an IP address", c.IP))
+	}
+	for _, field := range []struct {
+		name  string
+		value resource.Quantity
+	}{{"node-cpu", c.CPU}, {"node-memory", c.Memory}, {"node-ephemeral-storage", c.EphemeralStorage}} {
+		if field.value.Sign() <= 0 {
+			faults = append(faults, fmt.Errorf("%s: invalid value %s: must be above zero", field.name, field.value.String()))
+		}
+	}
+	if c.Pods <= 0 {
+		faults = append(faults, fmt.Errorf("node-pods: invalid value %d: must be above zero", c.Pods))
+	}
+	return errors.Join(faults...)
+}
+
+func (c CCIConfig) validate() error {
+	var faults []error
+	if len(validation.IsDNS1123Label(c.Namespace)) > 0 {
+		faults = append(faults, fmt.Errorf("cci-namespace: invalid value %q: must be a name that a namespace can have, such as bursting-prod",
+			c.Namespace))
+	}
+	if len(c.SubnetIDs) == 0 {
+		faults = append(faults, errors.New("cci-subnet-id: must be given at least once: the Neutron id of an IPv4 subnet, "+
+			"which the VPC console shows beside the subnet's id"))
+	}
+	if len(c.SecurityGroupIDs) == 0 {
+		faults = append(faults, errors.New("cci-security-group-id: must be given at least once"))
+	}
+	if c.QPS <= 0 || c.Burst <= 0 {
+		faults = append(faults, fmt.Errorf("cci-qps, cci-burst: invalid values %g and %d: must be above zero", c.QPS, c.Burst))
+	}
+	return errors.Join(append(faults,
+		atLeast("cci.requestTimeout", c.RequestTimeout.Duration, time.Second),
+		atLeast("cci.watchTimeout", c.WatchTimeout.Duration, time.Second),
+		atLeast("cci.relistInterval", c.RelistInterval.Duration, time.Second))...)
+}
+
+func (c PodConfig) validate() error {
+	var fault error
+	if c.Workers <= 0 {
+		fault = fmt.Errorf("pods.workers: invalid value %d: must be above zero", c.Workers)
+	}
+	return errors.Join(fault,
+		atLeast("pods.longestRetry", c.LongestRetry.Duration, time.Second),
+		atLeast("pods.refusalRetry", c.RefusalRetry.Duration, time.Second))
+}
+
+func atLeast(field string, value, least time.Duration) error {
+	if value < least {
+		return fmt.Errorf("%s: invalid value %s: must be %s or more", field, value, least)
+	}
+	return nil
+}
