@@ -23,7 +23,7 @@ func (p *Provider) collect(ctx context.Context, key translate.Key, cloud *cci.Po
 		p.forget(key)
 		return 0, nil
 	}
-	if cloud.DeletionTimestamp == nil {
+	if cloud.DeletionTimestamp == nil && p.remember(key).asked.uid != cloud.UID {
 		there, err := p.isThere(ctx, key)
 		if err != nil {
 			return 0, err
