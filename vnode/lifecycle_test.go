@@ -405,10 +405,10 @@ func TestWhatEndsInTheClusterEndsInTheCloud(t *testing.T) {
 	start(t, settings(t, cloud, node))
 	ns := namespace(t)
 	create(t, ns, podOn(node, "web"))
-	pod := await(t, ns, "web", isReady)
+	await(t, ns, "web", isReady)
 	// As the eviction of a Pod does.
-	pod.Status.Phase, pod.Status.Reason = corev1.PodFailed, "Evicted"
-	_, err := trial.Client().CoreV1().Pods(ns).UpdateStatus(t.Context(), pod, metav1.UpdateOptions{})
+	evicted := []byte(`{"status":{"phase":"Failed","reason":"Evicted"}}`)
+	_, err := trial.Client().CoreV1().Pods(ns).Patch(t.Context(), "web", types.MergePatchType, evicted, metav1.PatchOptions{}, "status")
 	require.NoError(t, err)
 	awaitCloudPods(t, cloud, 0)
 	assert.Equal(t, "Evicted", get(t, ns, "web").Status.Reason)

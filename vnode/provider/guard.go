@@ -19,7 +19,8 @@ import (
 // Guard is the client of Pods for virtual-kubelet's PodController. It changes the two things that the controller writes:
 //
 //   - A status. The controller replaces the whole Pod as it once was, under the newest resourceVersion, and so takes back labels
-//     and annotations that others have written meanwhile. Here only the difference of the status is sent, for this UID alone.
+//     and annotations that others have written meanwhile. Here only the difference of the status is sent, for this version of
+//     this Pod alone, and nothing once the Pod has ended for the cluster.
 //   - A deletion. The controller takes a Pod out of the cluster at once where it is not running, and after the grace where it is, whether or not
 //     the cloud Pod has ended. Here that is left to the Provider, which does it when the cloud Pod is gone.
 func (p *Provider) Guard() corev1client.PodsGetter { return guard{p} }
@@ -45,11 +46,19 @@ func (g guardedPods) UpdateStatus(ctx context.Context, pod *corev1.Pod, _ metav1
 	if current == nil {
 		return nil, apierrors.NewNotFound(corev1.Resource("pods"), pod.Name)
 	}
+	if translate.IsTerminal(current.Status.Phase) {
+		return current, nil // Somebody else has ended it, by an eviction say, since the controller looked.
+	}
 	patch, err := statusPatch(current, pod.Status)
 	if err != nil || patch == nil {
 		return current, err
 	}
-	return g.Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	written, err := g.Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	if apierrors.IsConflict(err) {
+		// The Pod has changed, so news of it are on their way, and the Provider will compare again.
+		return current, nil
+	}
+	return written, err
 }
 
 // Delete asks the Provider to look at the Pod.
@@ -78,16 +87,16 @@ func statusPatch(current *corev1.Pod, wanted corev1.PodStatus) ([]byte, error) {
 	if string(patch) == "{}" {
 		return nil, nil
 	}
-	return withUID(patch, current.UID)
+	return bind(patch, current)
 }
 
-// withUID makes the API server refuse the patch for another Pod of the same name.
-func withUID(patch []byte, uid types.UID) ([]byte, error) {
+// bind makes the API server refuse the patch for another Pod of the same name, or another version of this one.
+func bind(patch []byte, pod *corev1.Pod) ([]byte, error) {
 	var fields map[string]any
 	if err := json.Unmarshal(patch, &fields); err != nil {
 		return nil, fmt.Errorf("reading the patch of a status: %w", err)
 	}
-	fields["metadata"] = map[string]any{"uid": uid}
+	fields["metadata"] = map[string]any{"uid": pod.UID, "resourceVersion": pod.ResourceVersion}
 	bound, err := json.Marshal(fields)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the patch of a status: %w", err)

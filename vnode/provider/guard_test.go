@@ -30,7 +30,7 @@ func TestAStatusPatchChangesTheStatusAlone(t *testing.T) {
 	require.NoError(t, err)
 	var fields map[string]any
 	require.NoError(t, json.Unmarshal(patch, &fields))
-	assert.Equal(t, map[string]any{"uid": "uid-1"}, fields["metadata"], "the patch is for this Pod, and of nothing else of it")
+	assert.Equal(t, map[string]any{"uid": "uid-1", "resourceVersion": "7"}, fields["metadata"], "the patch is for this Pod, and of nothing else of it")
 	assert.ElementsMatch(t, []string{"metadata", "status"}, keys(fields))
 
 	before, err := json.Marshal(current)
