@@ -29,7 +29,7 @@ func tiny(t *testing.T) options {
 	t.Helper()
 	o := defaultOptions()
 	o.Dir, o.Rounds, o.Nodes, o.Pods, o.Revisions, o.Quota = t.TempDir(), 1, 20, 100, 5, 4
-	o.Names, o.Asks, o.Writes = []int{10, 40}, 5, 5
+	o.Names, o.Asks, o.Writes, o.Calm.Duration = []int{10, 40}, 5, 5, 0
 	require.NoError(t, o.Validate())
 	return *o
 }

@@ -77,11 +77,12 @@ func (r bindingResult) ratios(floor *bindingResult) string {
 	if floor == nil {
 		return "–"
 	}
-	return fmt.Sprintf("%.2f / %.2f", slices.Max(r.rates())/slices.Max(floor.rates()), r.ratio(floor))
+	return fmt.Sprintf("%.2f / %.2f", r.ratio(floor), median(r.rates())/median(floor.rates()))
 }
 
+// ratio is that of the best rates.
 func (r bindingResult) ratio(floor *bindingResult) float64 {
-	return median(r.rates()) / median(floor.rates())
+	return slices.Max(r.rates()) / slices.Max(floor.rates())
 }
 
 // throughputWords say what the table says, where all that they compare was measured.
@@ -91,7 +92,7 @@ func (r *results) throughputWords() string {
 	if slices.Contains([]*bindingResult{sampled, all, noOp, plain, quota, every}, nil) {
 		return ""
 	}
-	return fmt.Sprintf("\nBy the medians: scoring every node, which Spillway needs to see its virtual nodes, leaves %s of the speed of the default. Next to that, "+
+	return fmt.Sprintf("\nBy the best rates, which other work disturbed least: scoring every node, which Spillway needs to see its virtual nodes, leaves %s of the speed of the default. Next to that, "+
 		"Pods without a key are bound at %s of the speed, Pods with a quota at %s, and with Spillway asked about every Pod it is %s; a no-op "+
 		"extender that is asked about every Pod leaves %s. All %d revisions kept exactly %d replicas on local nodes in every round.\n",
 		percent(all.ratio(sampled)), percent(plain.ratio(all)), percent(quota.ratio(all)), percent(every.ratio(all)), percent(noOp.ratio(all)),

@@ -74,7 +74,7 @@ func (c *cluster) schedule(ctx context.Context, tc throughputCase, o options) (m
 	}); err != nil {
 		return m, err
 	}
-	if m, err = c.runScheduler(ctx, e, o.Pods); err != nil {
+	if m, err = c.runScheduler(ctx, e, o); err != nil {
 		return m, err
 	}
 	if m.asked, err = e.asked(ctx); err != nil {
@@ -88,12 +88,15 @@ func (c *cluster) schedule(ctx context.Context, tc throughputCase, o options) (m
 }
 
 // runScheduler starts the scheduler, returns when all Pods are bound, and says how fast that was and what it took.
-func (c *cluster) runScheduler(ctx context.Context, e runningExtender, pods int) (m measurement, err error) {
+func (c *cluster) runScheduler(ctx context.Context, e runningExtender, o options) (m measurement, err error) {
 	seen, err := watchBindings(ctx, c.metadata)
 	if err != nil {
 		return m, err
 	}
 	defer func() { seen.stop() }()
+	if err := awaitCalm(ctx, o.Calm.Duration, c.pids(e)); err != nil {
+		return m, err
+	}
 	before, err := measureUsage(c.pids(e))
 	if err != nil {
 		return m, err
@@ -101,7 +104,7 @@ func (c *cluster) runScheduler(ctx context.Context, e runningExtender, pods int)
 	if err := c.Restart(ctx, system.Scheduler); err != nil {
 		return m, err
 	}
-	took, err := seen.await(ctx, pods)
+	took, err := seen.await(ctx, o.Pods)
 	if err != nil {
 		return m, err
 	}
@@ -109,8 +112,8 @@ func (c *cluster) runScheduler(ctx context.Context, e runningExtender, pods int)
 	if err != nil {
 		return m, err
 	}
-	m.rate = float64(pods-1) / took.Seconds()
-	m.cpu, m.others = after.oursSince(before)/time.Duration(pods), after.othersSince(before)
+	m.rate = float64(o.Pods-1) / took.Seconds()
+	m.cpu, m.others = after.oursSince(before)/time.Duration(o.Pods), after.othersSince(before)
 	return m, nil
 }
 

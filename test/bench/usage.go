@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -87,3 +88,28 @@ func (u usage) othersSince(before usage) float64 {
 
 // oursSince is the CPU time that the measured processes took.
 func (u usage) oursSince(before usage) time.Duration { return time.Duration(u.ours-before.ours) * tick }
+
+// busyWithOthers is the share of the machine above which other work disturbs a measurement.
+const busyWithOthers = 0.1
+
+// awaitCalm returns when other work has left the machine alone for a second, or after the limit.
+func awaitCalm(ctx context.Context, limit time.Duration, pids []int) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	before, err := measureUsage(pids)
+	for err == nil {
+		select {
+		case <-ctx.Done():
+			return nil // An interrupt is met by what comes next.
+		case <-second.C:
+		}
+		after, failed := measureUsage(pids)
+		if failed == nil && after.othersSince(before) < busyWithOthers {
+			return nil
+		}
+		before, err = after, failed
+	}
+	return err
+}
