@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -243,14 +244,13 @@ func eventually(t testing.TB, check func() error) {
 	}
 }
 
-// nodeName is a name of a virtual node for this test alone.
+// nodes counts the names of virtual nodes: a Node outlives its virtual node.
+var nodes atomic.Int32
+
+// nodeName is a name of a virtual node that nobody else has.
 func nodeName(t testing.TB) string {
 	t.Helper()
-	sum := 0
-	for _, r := range t.Name() {
-		sum = sum*31 + int(r)
-	}
-	return fmt.Sprintf("virtual-%08x", uint32(sum))
+	return fmt.Sprintf("virtual-node-cci-%d", nodes.Add(1))
 }
 
 // namespace makes a namespace for the test in which Pods can be created, and takes them away afterwards.
