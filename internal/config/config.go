@@ -24,19 +24,16 @@ type Config interface {
 // Load fills cfg, which holds the defaults: first from the file of --config (YAML; unknown fields are faults), then from the
 // other flags of args. Faults wrap run.ErrUsage; --help prints the flags and returns pflag.ErrHelp.
 func Load(program string, args []string, cfg Config) error {
-	flags := pflag.NewFlagSet(program, pflag.ContinueOnError)
-	flags.SortFlags = true
-	file := flags.String("config", "", "YAML `file` with the configuration; flags win over it")
-	cfg.AddFlags(flags)
-	if err := parse(flags, args); err != nil {
+	file, err := parse(program, args, cfg)
+	if err != nil {
 		return err
 	}
-	if *file != "" {
-		if err := readFile(*file, cfg); err != nil {
+	if file != "" {
+		if err := readFile(file, cfg); err != nil {
 			return fmt.Errorf("%w: %w", run.ErrUsage, err)
 		}
 		// The file has overwritten what the flags said: they are read again.
-		if err := parse(flags, args); err != nil {
+		if _, err := parse(program, args, cfg); err != nil {
 			return err
 		}
 	}
@@ -46,17 +43,22 @@ func Load(program string, args []string, cfg Config) error {
 	return nil
 }
 
-func parse(flags *pflag.FlagSet, args []string) error {
+// parse fills cfg from flags and returns the value of --config. Each time it makes a new set of flags: one that has been parsed
+// would append to lists where it should replace them.
+func parse(program string, args []string, cfg Config) (file string, err error) {
+	flags := pflag.NewFlagSet(program, pflag.ContinueOnError)
+	flags.StringVar(&file, "config", "", "YAML `file` with the configuration; flags win over it")
+	cfg.AddFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
-			return err
+			return "", err
 		}
-		return fmt.Errorf("%w: %w", run.ErrUsage, err)
+		return "", fmt.Errorf("%w: %w", run.ErrUsage, err)
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("%w: unknown argument %q: %s takes flags only", run.ErrUsage, flags.Arg(0), flags.Name())
+		return "", fmt.Errorf("%w: unknown argument %q: %s takes flags only", run.ErrUsage, flags.Arg(0), program)
 	}
-	return nil
+	return file, nil
 }
 
 func readFile(name string, cfg Config) error {

@@ -15,13 +15,15 @@ import (
 )
 
 type settings struct {
-	Name  string `json:"name"`
-	Count int    `json:"count"`
+	Name  string   `json:"name"`
+	Count int      `json:"count"`
+	List  []string `json:"list"`
 }
 
 func (s *settings) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&s.Name, "name", s.Name, "a name")
 	flags.IntVar(&s.Count, "count", s.Count, "a count")
+	flags.StringSliceVar(&s.List, "list", s.List, "a list")
 }
 
 func (s *settings) Validate() error {
@@ -33,7 +35,7 @@ func (s *settings) Validate() error {
 
 func TestLoad(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
-	require.NoError(t, os.WriteFile(file, []byte("name: file\ncount: 2\n"), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte("name: file\ncount: 2\nlist: [x]\n"), 0o600))
 	unknown := filepath.Join(t.TempDir(), "unknown.yaml")
 	require.NoError(t, os.WriteFile(unknown, []byte("nmae: file\n"), 0o600))
 
@@ -42,9 +44,12 @@ func TestLoad(t *testing.T) {
 		want    settings
 		wantErr string
 	}{
-		"defaults hold where nothing is said":    {nil, settings{"default", 1}, ""},
-		"the file wins over defaults":            {[]string{"--config", file}, settings{"file", 2}, ""},
-		"flags win over the file":                {[]string{"--count", "3", "--config", file}, settings{"file", 3}, ""},
+		"defaults hold where nothing is said": {nil, settings{Name: "default", Count: 1}, ""},
+		"the file wins over defaults":         {[]string{"--config", file}, settings{Name: "file", Count: 2, List: []string{"x"}}, ""},
+		"flags win over the file":             {[]string{"--count", "3", "--config", file}, settings{Name: "file", Count: 3, List: []string{"x"}}, ""},
+		"a list of flags replaces that of the file": {
+			[]string{"--config", file, "--list=a", "--list=b"}, settings{Name: "file", Count: 2, List: []string{"a", "b"}}, "",
+		},
 		"an unknown field of the file is named":  {[]string{"--config", unknown}, settings{}, "nmae"},
 		"a missing file is named":                {[]string{"--config", "nowhere.yaml"}, settings{}, "nowhere.yaml"},
 		"an unknown flag is named":               {[]string{"--nmae=x"}, settings{}, "nmae"},
@@ -53,7 +58,7 @@ func TestLoad(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got := settings{"default", 1}
+			got := settings{Name: "default", Count: 1}
 			err := Load("program", tc.args, &got)
 			if tc.wantErr != "" {
 				require.ErrorContains(t, err, tc.wantErr)
