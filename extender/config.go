@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -16,9 +15,21 @@ import (
 
 // Config is the configuration of the extender.
 type Config struct {
-	// Listen is the host:port for the scheduler, /healthz, /readyz and /metrics, over plain HTTP: it must be an address of the loopback
-	// interface, since whoever can ask can use up slots. Default 127.0.0.1:10290.
+	// Listen is the host:port for the scheduler. Without TLS it must be an address of the loopback interface, since whoever can ask can use
+	// up slots. Default 127.0.0.1:10290.
 	Listen string `json:"listen"`
+	// TLSCertFile and TLSPrivateKeyFile are the certificate and key of the listener, PEM. They are read again when they change. Default
+	// none: plain HTTP, on loopback only.
+	TLSCertFile       string `json:"tlsCertFile"`
+	TLSPrivateKeyFile string `json:"tlsPrivateKeyFile"`
+	// ClientCAFile is the authority of the scheduler's client certificate, PEM, needed with TLS. It is read again when it changes.
+	ClientCAFile string `json:"clientCAFile"`
+	// ClientNames are who may ask over TLS: a common name, DNS name or URI of the client's certificate. More names let in more who can
+	// use up slots. Default system:kube-scheduler, as which kubeadm's scheduler is known to the API server.
+	ClientNames []string `json:"clientNames"`
+	// HealthListen is the host:port of /healthz, /readyz and /metrics, without TLS. Empty serves them on Listen; with TLS it is needed, for
+	// the kubelet's probes have no client certificate. Default empty.
+	HealthListen string `json:"healthListen"`
 	// Kube is the connection to the cluster.
 	Kube kube.Config `json:"kube"`
 	// Patience is how long an answer may wait until the caches have seen what the scheduler has seen, and a slot is written down. More
@@ -36,19 +47,25 @@ type Config struct {
 
 func defaultConfig() *Config {
 	return &Config{
-		Listen:     "127.0.0.1:10290",
-		Kube:       kube.Default(),
-		Patience:   metav1.Duration{Duration: time.Second},
-		WakePeriod: metav1.Duration{Duration: 30 * time.Second},
-		Policy:     policy.DefaultConfig(),
-		Logging:    logging.Default(),
+		Listen:      "127.0.0.1:10290",
+		ClientNames: []string{"system:kube-scheduler"},
+		Kube:        kube.Default(),
+		Patience:    metav1.Duration{Duration: time.Second},
+		WakePeriod:  metav1.Duration{Duration: 30 * time.Second},
+		Policy:      policy.DefaultConfig(),
+		Logging:     logging.Default(),
 	}
 }
 
 // AddFlags binds the fields that have flags.
 func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	c.Kube.AddFlags(flags)
-	flags.StringVar(&c.Listen, "listen", c.Listen, "loopback `host:port` to serve the scheduler, health and metrics on")
+	flags.StringVar(&c.Listen, "listen", c.Listen, "`host:port` to serve the scheduler on; without TLS a loopback address")
+	flags.StringVar(&c.TLSCertFile, "tls-cert-file", c.TLSCertFile, "PEM `file` with the certificate of the listener; read again when it changes")
+	flags.StringVar(&c.TLSPrivateKeyFile, "tls-private-key-file", c.TLSPrivateKeyFile, "PEM `file` with the private key of the listener")
+	flags.StringVar(&c.ClientCAFile, "client-ca-file", c.ClientCAFile, "PEM `file` with the authority of the scheduler's client certificate; read again when it changes")
+	flags.StringSliceVar(&c.ClientNames, "client-names", c.ClientNames, "`names` in client certificates that may ask")
+	flags.StringVar(&c.HealthListen, "health-listen", c.HealthListen, "`host:port` of /healthz, /readyz and /metrics, without TLS; empty for the one of --listen")
 	flags.DurationVar(&c.Patience.Duration, "patience", c.Patience.Duration, "how long an answer may wait for the caches")
 	flags.StringVar(&c.Logging.Level, "log-level", c.Logging.Level, "debug, info, warn or error")
 	flags.StringVar(&c.Logging.Format, "log-format", c.Logging.Format, "text or json")
@@ -57,22 +74,11 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 // Validate reports every fault at once.
 func (c *Config) Validate() error {
 	return errors.Join(
-		checkLoopback(c.Listen),
+		c.validateListeners(),
 		checkPositive("patience", c.Patience.Duration),
 		checkPositive("wakePeriod", c.WakePeriod.Duration),
 		c.Kube.Validate(), c.Policy.Validate(), c.Logging.Validate(),
 	)
-}
-
-func checkLoopback(address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("listen: invalid value %q: must be host:port: %w", address, err)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("listen: invalid value %q: must be a loopback address such as 127.0.0.1:10290: whoever can ask can use up slots", address)
-	}
-	return nil
 }
 
 func checkPositive(field string, value time.Duration) error {

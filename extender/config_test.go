@@ -42,3 +42,37 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 		assert.ErrorContains(t, err, want)
 	}
 }
+
+func TestNobodyButTheSchedulerCanBeLetIn(t *testing.T) {
+	secured := []string{"--listen=:10290", "--tls-cert-file=crt", "--tls-private-key-file=key", "--client-ca-file=ca", "--health-listen=:10291"}
+	cases := map[string]struct {
+		args []string
+		want []string
+	}{
+		"the default":                     {nil, nil},
+		"health on a port of its own":     {[]string{"--health-listen=:10291"}, nil},
+		"another loopback address":        {[]string{"--listen=[::1]:10290"}, nil},
+		"every interface with mutual TLS": {secured, nil},
+		"every interface without it":      {[]string{"--listen=:10290"}, []string{`listen: invalid value ":10290": must be a loopback address such as 127.0.0.1:10290 without tlsCertFile, tlsPrivateKeyFile and clientCAFile`}},
+		"a name that may mean anything":   {[]string{"--listen=extender:10290"}, []string{"must be a loopback address"}},
+		"no address":                      {[]string{"--listen=10290"}, []string{`listen: invalid value "10290": must be host:port`}},
+		"a certificate that lets everybody in": {[]string{"--listen=:10290", "--tls-cert-file=crt"},
+			[]string{"tlsPrivateKeyFile: must not be empty", "clientCAFile: must not be empty", "healthListen: must not be empty"}},
+		"a key alone":                        {[]string{"--tls-private-key-file=key"}, []string{"tlsCertFile: must not be empty"}},
+		"an authority alone":                 {[]string{"--client-ca-file=ca"}, []string{`clientCAFile: invalid value "ca": means nothing without tlsCertFile`}},
+		"no name of a client":                {append(secured, "--client-names="), []string{"clientNames: invalid value []"}},
+		"an empty name of a client":          {append(secured, `--client-names="",a`), []string{`clientNames: invalid value ["" "a"]`}},
+		"an address for health that is none": {[]string{"--health-listen=10291"}, []string{`healthListen: invalid value "10291": must be host:port`}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			err := config.Load("extender", tc.args, defaultConfig())
+			if tc.want == nil {
+				require.NoError(t, err)
+			}
+			for _, words := range tc.want {
+				assert.ErrorContains(t, err, words)
+			}
+		})
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"time"
 
@@ -51,7 +50,7 @@ type extender struct {
 	nodes    *nodes.Nodes
 	ledger   *ledger.Ledger
 	waker    *wake.Waker
-	handler  http.Handler
+	servers  []serve.Server
 	logger   *slog.Logger
 }
 
@@ -80,7 +79,8 @@ func newExtender(cfg *Config, logger *slog.Logger) (*extender, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), ledger.NewCollector(e.ledger))
 	answers := placement.New(decide, e.facts, e.ledger, e.nodes, placement.PodSlots{Client: e.client}, cfg.Patience.Duration, logger)
-	e.handler, err = server.New(answers, registry, logger)
+	handlers, err := server.New(answers, cfg.names(), registry, logger)
+	e.servers = cfg.listeners(handlers)
 	return e, err
 }
 
@@ -93,6 +93,8 @@ func (e *extender) run(ctx context.Context) error {
 	group.Go(func() error { e.ledger.Run(ctx, e.client, e.logger); return nil })
 	group.Go(func() error { e.ledger.RunWakes(ctx, e.cfg.WakePeriod.Duration); return nil })
 	group.Go(func() error { return e.waker.Run(ctx) })
-	group.Go(func() error { return serve.Server{Address: e.cfg.Listen, Handler: e.handler}.Run(ctx) })
+	for _, listener := range e.servers {
+		group.Go(func() error { return listener.Run(ctx) })
+	}
 	return group.Wait()
 }

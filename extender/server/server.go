@@ -34,31 +34,56 @@ type server struct {
 	logger    *slog.Logger
 }
 
-// New returns the handler of the extender: POST /v1/filter, /v1/prioritize and /v1/preempt for the scheduler, GET /healthz, /readyz and
-// /metrics. Its metrics are registered with registry.
-func New(p Placement, registry *prometheus.Registry, logger *slog.Logger) (http.Handler, error) {
+// Handlers are the two faces of the extender.
+type Handlers struct {
+	// Verbs are POST /v1/filter, /v1/prioritize and /v1/preempt, for the scheduler.
+	Verbs http.Handler
+	// Health is GET /healthz, /readyz and /metrics, for everybody.
+	Health http.Handler
+}
+
+// New makes the handlers. Verbs answers only clients with a certificate of one of the names; without names it does not look at
+// certificates. The metrics are registered with registry.
+func New(p Placement, clients []string, registry *prometheus.Registry, logger *slog.Logger) (Handlers, error) {
 	m, err := newMetrics(registry)
 	if err != nil {
-		return nil, err
+		return Handlers{}, err
 	}
 	s := &server{p, m, logger}
+	verbs := s.engine()
+	answer := func(verb string, handler gin.HandlerFunc) {
+		verbs.POST("/v1/"+verb, s.measure(verb), s.allow(clients), handler)
+	}
+	answer("filter", s.filter)
+	answer("prioritize", s.prioritize)
+	answer("preempt", s.preempt)
+	health := s.engine()
+	health.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
+	health.GET("/readyz", s.readyz)
+	health.GET("/metrics", gin.WrapH(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
+	return Handlers{Verbs: verbs, Health: health}, nil
+}
+
+// Together serves both on one port.
+func (h Handlers) Together() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/v1/", h.Verbs)
+	mux.Handle("/", h.Health)
+	return mux
+}
+
+func (s *server) engine() *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
 	engine.HandleMethodNotAllowed = true
 	engine.Use(s.recover)
-	engine.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
-	engine.GET("/readyz", s.readyz)
-	engine.GET("/metrics", gin.WrapH(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
-	engine.POST("/v1/filter", s.measure("filter"), s.filter)
-	engine.POST("/v1/prioritize", s.measure("prioritize"), s.prioritize)
-	engine.POST("/v1/preempt", s.measure("preempt"), s.preempt)
 	engine.NoRoute(func(c *gin.Context) {
 		c.String(http.StatusNotFound, "no such path %s: the verbs are /v1/filter, /v1/prioritize and /v1/preempt\n", c.Request.URL.Path)
 	})
 	engine.NoMethod(func(c *gin.Context) {
 		c.String(http.StatusMethodNotAllowed, "%s does not take %s\n", c.Request.URL.Path, c.Request.Method)
 	})
-	return engine, nil
+	return engine
 }
 
 func (s *server) readyz(c *gin.Context) {

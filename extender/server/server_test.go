@@ -3,18 +3,23 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
 	"flag"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -59,10 +64,10 @@ func (a answers) Preempt(_ context.Context, _ *corev1.Pod, victims placement.Vic
 
 func post(t *testing.T, a answers, path, body string) *httptest.ResponseRecorder {
 	t.Helper()
-	handler, err := server.New(a, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	handlers, err := server.New(a, nil, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	recorder := httptest.NewRecorder()
-	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, strings.NewReader(body)))
+	handlers.Together().ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, strings.NewReader(body)))
 	return recorder
 }
 
@@ -174,12 +179,82 @@ func TestOtherPathsAndMethods(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			handler, err := server.New(tc.answers, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+			handlers, err := server.New(tc.answers, nil, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 			require.NoError(t, err)
 			recorder := httptest.NewRecorder()
-			handler.ServeHTTP(recorder, httptest.NewRequest(tc.method, tc.path, nil))
+			handlers.Together().ServeHTTP(recorder, httptest.NewRequest(tc.method, tc.path, nil))
 			assert.Equal(t, tc.want, recorder.Code)
 		})
+	}
+}
+
+// TestOnlyNamedClientsMayAsk: the listener has verified the certificate, what counts here is whose it is.
+func TestOnlyNamedClientsMayAsk(t *testing.T) {
+	uri := &url.URL{Scheme: "spiffe", Host: "cluster.local", Path: "/ns/kube-system/sa/kube-scheduler"}
+	cases := map[string]struct {
+		certificate *x509.Certificate
+		want        int
+		words       string
+	}{
+		"by common name":                   {&x509.Certificate{Subject: pkix.Name{CommonName: "system:kube-scheduler"}}, http.StatusOK, ""},
+		"by DNS name":                      {&x509.Certificate{DNSNames: []string{"other", "scheduler.example.com"}}, http.StatusOK, ""},
+		"by URI":                           {&x509.Certificate{URIs: []*url.URL{uri}}, http.StatusOK, ""},
+		"a node of the cluster may not":    {&x509.Certificate{Subject: pkix.Name{CommonName: "system:node:n1", Organization: []string{"system:kube-scheduler"}}}, http.StatusForbidden, `is for "system:node:n1": only`},
+		"nor one whose name begins as one": {&x509.Certificate{DNSNames: []string{"scheduler.example.com.evil.example"}}, http.StatusForbidden, `"system:kube-scheduler, scheduler.example.com, spiffe://cluster.local/ns/kube-system/sa/kube-scheduler" may ask`},
+		"nor one without a name":           {&x509.Certificate{}, http.StatusForbidden, `is for ""`},
+		"nor one without a certificate":    {nil, http.StatusForbidden, `is for ""`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			registry := prometheus.NewRegistry()
+			asked := &counting{answers: answers{verdict: placement.Verdict{Names: []string{"local-0"}}}}
+			handlers, err := server.New(asked, []string{"system:kube-scheduler", "scheduler.example.com", uri.String()}, registry, slog.New(slog.DiscardHandler))
+			require.NoError(t, err)
+			request := httptest.NewRequest(http.MethodPost, "/v1/filter", strings.NewReader(`{`+pod+`,"NodeNames":["local-0"]}`))
+			if tc.certificate != nil {
+				request.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{tc.certificate}}
+			}
+			recorder := httptest.NewRecorder()
+			handlers.Verbs.ServeHTTP(recorder, request)
+			assert.Equal(t, tc.want, recorder.Code)
+			assert.Contains(t, recorder.Body.String(), tc.words)
+			assert.Equal(t, tc.want == http.StatusOK, asked.filtered == 1, "what is refused takes no slot")
+			forbidden, err := testutil.GatherAndCount(registry, "spillway_extender_requests_total")
+			require.NoError(t, err)
+			assert.Equal(t, 1, forbidden, "and is counted")
+		})
+	}
+}
+
+// counting notes whether Filter was reached.
+type counting struct {
+	answers
+	filtered int
+}
+
+func (c *counting) Filter(ctx context.Context, pod *corev1.Pod, names []string) (placement.Verdict, error) {
+	c.filtered++
+	return c.answers.Filter(ctx, pod, names)
+}
+
+func TestHealthAndVerbsAreApart(t *testing.T) {
+	handlers, err := server.New(answers{}, []string{"system:kube-scheduler"}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	for _, tc := range []struct {
+		handler      http.Handler
+		method, path string
+		want         int
+	}{
+		{handlers.Health, http.MethodGet, "/healthz", http.StatusOK},
+		{handlers.Health, http.MethodGet, "/readyz", http.StatusOK},
+		{handlers.Health, http.MethodGet, "/metrics", http.StatusOK},
+		{handlers.Health, http.MethodPost, "/v1/filter", http.StatusNotFound},
+		{handlers.Verbs, http.MethodGet, "/metrics", http.StatusNotFound},
+		{handlers.Verbs, http.MethodPost, "/v1/filter", http.StatusForbidden},
+	} {
+		recorder := httptest.NewRecorder()
+		tc.handler.ServeHTTP(recorder, httptest.NewRequest(tc.method, tc.path, strings.NewReader("{}")))
+		assert.Equal(t, tc.want, recorder.Code, "%s %s", tc.method, tc.path)
 	}
 }
 
@@ -188,14 +263,14 @@ func FuzzDecoding(f *testing.F) {
 	f.Add("/v1/filter", []byte(`{`+pod+`,"NodeNames":["local-0"]}`))
 	f.Add("/v1/preempt", []byte(`{`+pod+`,"NodeNameToMetaVictims":{"a":{"Pods":[null]}}}`))
 	f.Add("/v1/prioritize", []byte(`{"Pod":null,"NodeNames":[null]}`))
-	handler, err := server.New(answers{verdict: placement.Verdict{Names: []string{"local-0"}}}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	handlers, err := server.New(answers{verdict: placement.Verdict{Names: []string{"local-0"}}}, nil, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, path string, body []byte) {
 		if path != "/v1/filter" && path != "/v1/preempt" && path != "/v1/prioritize" {
 			return
 		}
 		recorder := httptest.NewRecorder()
-		handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body)))
+		handlers.Together().ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body)))
 		switch recorder.Code {
 		case http.StatusOK:
 			require.True(t, json.Valid(recorder.Body.Bytes()))

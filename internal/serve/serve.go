@@ -2,7 +2,6 @@
 package serve
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,8 +9,6 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 )
 
 // shutdownTimeout is how long a server waits for requests under way when it is asked to end.
@@ -27,7 +24,11 @@ type Server struct {
 	CertFile, KeyFile string
 	// GetCertificate turns on TLS in place of the files: it is asked at every handshake and must not block.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// TLS is the base of the TLS configuration, nil for none. Without a MinVersion it is TLS 1.3; Certificates in it are replaced.
+	// ClientCAFile, where it is set, lets in only clients with a certificate of this authority, PEM: others fail in the handshake. It is
+	// read at every handshake. It needs TLS.
+	ClientCAFile string
+	// TLS is the base of the TLS configuration, nil for none. Without a MinVersion it is TLS 1.3, without NextProtos it offers HTTP/2
+	// before HTTP/1.1; Certificates in it are replaced.
 	TLS *tls.Config
 	// Streaming lifts the write time-out, for handlers that follow logs.
 	Streaming bool
@@ -40,6 +41,9 @@ func (s Server) Run(ctx context.Context) error {
 	}
 	if s.CertFile != "" && s.GetCertificate != nil {
 		return fmt.Errorf("serving on %s: the certificate must come from files or from a function, not from both", s.Address)
+	}
+	if s.ClientCAFile != "" && s.CertFile == "" && s.GetCertificate == nil {
+		return fmt.Errorf("serving on %s: the authority of clients %s needs a certificate and a key of the server", s.Address, s.ClientCAFile)
 	}
 	listener, err := net.Listen("tcp", s.Address)
 	if err != nil {
@@ -62,22 +66,13 @@ func (s Server) serve(ctx context.Context, listener net.Listener) error {
 		server.ReadTimeout, server.WriteTimeout = 0, 0
 	}
 	failed := make(chan error, 2)
-	if s.GetCertificate != nil {
-		server.TLSConfig = s.tlsConfig(s.GetCertificate)
-		listener = tls.NewListener(listener, server.TLSConfig)
-	} else if s.CertFile != "" {
-		watcher, err := certwatcher.New(s.CertFile, s.KeyFile)
-		if err != nil {
-			return errors.Join(fmt.Errorf("reading certificate %s and key %s: %w", s.CertFile, s.KeyFile, err), listener.Close())
-		}
-		go func() {
-			// A server whose certificate is never renewed fails on the day that it runs out: better now.
-			if err := watcher.Start(ctx); err != nil {
-				failed <- fmt.Errorf("watching certificate %s and key %s: %w", s.CertFile, s.KeyFile, err)
-			}
-		}()
-		server.TLSConfig = s.tlsConfig(watcher.GetCertificate)
-		listener = tls.NewListener(listener, server.TLSConfig)
+	config, err := s.secure(ctx, failed)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	if config != nil {
+		server.TLSConfig = config
+		listener = tls.NewListener(listener, config)
 	}
 	go func() { failed <- fmt.Errorf("serving on %s: %w", listener.Addr(), server.Serve(listener)) }()
 	select {
@@ -98,17 +93,4 @@ func end(ctx context.Context, server *http.Server) error {
 		return server.Close()
 	}
 	return nil
-}
-
-func (s Server) tlsConfig(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
-	config := &tls.Config{}
-	if s.TLS != nil {
-		config = s.TLS.Clone()
-	}
-	config.MinVersion = cmp.Or(config.MinVersion, tls.VersionTLS13)
-	// Go asks GetCertificate only where there are no Certificates, or where the client names a server.
-	config.Certificates = nil
-	config.GetCertificate = certificate
-	config.NextProtos = []string{"h2", "http/1.1"}
-	return config
 }

@@ -1,0 +1,45 @@
+package server
+
+import (
+	"crypto/x509"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+)
+
+// allow lets in clients whose certificate carries one of the names; the listener has checked that a certificate of the right authority
+// is there. Others get 403 with words: their authority may be that of the whole cluster, whose every node has a certificate.
+func (s *server) allow(names []string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if len(names) == 0 {
+			return
+		}
+		var found []string
+		if state := c.Request.TLS; state != nil && len(state.PeerCertificates) > 0 {
+			found = namesOf(state.PeerCertificates[0])
+		}
+		if slices.ContainsFunc(found, func(name string) bool { return slices.Contains(names, name) }) {
+			return
+		}
+		s.logger.WarnContext(c, "a client is refused", "client", found, "remote", c.Request.RemoteAddr, "path", c.Request.URL.Path)
+		s.metrics.outcome(c, "forbidden")
+		c.String(http.StatusForbidden, "Spillway: the client certificate is for %q: only %q may ask (clientNames)\n",
+			strings.Join(found, ", "), strings.Join(names, ", "))
+		c.Abort()
+	}
+}
+
+// namesOf are the names that a certificate is for: its common name, DNS names and URIs.
+func namesOf(certificate *x509.Certificate) []string {
+	var names []string
+	if certificate.Subject.CommonName != "" {
+		names = append(names, certificate.Subject.CommonName)
+	}
+	names = append(names, certificate.DNSNames...)
+	for _, uri := range certificate.URIs {
+		names = append(names, uri.String())
+	}
+	return names
+}
