@@ -4,8 +4,11 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -15,12 +18,16 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
+var update = flag.Bool("update", false, "rewrite the goldens from what is printed now")
+
 // newWorld starts a system for one test.
-func newWorld(t *testing.T) (*stories.World, *system.System) {
+func newWorld(t *testing.T, shape system.Shape) (*stories.World, *system.System) {
 	t.Helper()
 	binDir, err := system.FindBinDir()
 	require.NoError(t, err)
-	config := system.Config{Dir: t.TempDir(), BinDir: binDir, Shape: system.DefaultShape(), DieWithParent: true, Progress: t.Output()}
+	config := system.Config{
+		Dir: t.TempDir(), BinDir: binDir, Shape: shape, Scheduler: stories.AddTKEScheduler, DieWithParent: true, Progress: t.Output(),
+	}
 	s, err := system.Start(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -47,14 +54,70 @@ func tellLogs(t *testing.T, s *system.System) {
 }
 
 func TestStories(t *testing.T) {
-	world, _ := newWorld(t)
-	for _, story := range append(stories.All(), stories.Further()...) {
+	world, _ := newWorld(t, stories.Shape())
+	further := append(stories.Further(), stories.Story{
+		Name: "scheduler-name", Title: "A Deployment that names tke-scheduler keeps its quota", Play: stories.PlaySchedulerName,
+	}, stories.Story{
+		Name: "apply", Title: "What kubectl apply prints of malformed keys and of those that will not do what they say",
+		Play: func(ctx context.Context, w *stories.World) error { return checkApply(ctx, t, w) },
+	})
+	for _, story := range append(stories.All(), further...) {
 		t.Run(story.Name, func(t *testing.T) { require.NoError(t, world.Play(t.Context(), story)) })
 	}
 }
 
+// checkApply applies each testdata/apply/*.yaml, in the order of their names, and compares what is printed with the .txt beside it; -update
+// rewrites that.
+func checkApply(ctx context.Context, t *testing.T, w *stories.World) error {
+	files, err := filepath.Glob("testdata/apply/*.yaml")
+	if err != nil || len(files) == 0 {
+		return fmt.Errorf("finding the manifests: %d found: %w", len(files), err)
+	}
+	for _, file := range files {
+		manifest, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("reading a manifest: %w", err)
+		}
+		printed, err := w.Apply(ctx, string(manifest))
+		if err != nil {
+			return err
+		}
+		golden := strings.TrimSuffix(file, ".yaml") + ".txt"
+		if *update {
+			if err := os.WriteFile(golden, []byte(printed), 0o644); err != nil {
+				return fmt.Errorf("rewriting a golden: %w", err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			return fmt.Errorf("reading a golden: %w", err)
+		}
+		assert.Equal(t, string(want), printed, file)
+	}
+	return nil
+}
+
+// Seed 4 adds virtual nodes by the replicas of a StatefulSet, and takes them away again.
+func TestFewerVirtualNodes(t *testing.T) {
+	shape := stories.Shape()
+	shape.VirtualNodes = 4
+	world, s := newWorld(t, shape)
+	programs := map[string]string{}
+	var others []string
+	for i := 1; i < shape.VirtualNodes; i++ {
+		others = append(others, system.VirtualNode(i))
+		programs[system.VirtualNode(i)] = system.VNode(i)
+	}
+	require.NoError(t, world.Play(t.Context(), stories.Story{
+		Name: "fewer-virtual-nodes", Title: "Four virtual nodes share ten Pods; three are drained, stopped and deleted, and no Pod is lost or left over",
+		Play: func(ctx context.Context, w *stories.World) error {
+			return stories.PlayFewerVirtualNodes(ctx, w, system.VirtualNode(0), others, func(node string) error { return s.Kill(programs[node]) })
+		},
+	}))
+}
+
 func TestTheQuotaHoldsInABurst(t *testing.T) {
-	world, s := newWorld(t)
+	world, s := newWorld(t, system.DefaultShape())
 	kill := func(names ...string) func(context.Context) error {
 		return func(ctx context.Context) error {
 			for _, name := range names {

@@ -2,6 +2,7 @@ package stories
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,6 +12,42 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/system"
 )
+
+// plainRunsUntouched starts Pods without a key, and holds that the scheduler placed each at its first attempt and that nothing of
+// Spillway's is on them: as if it did not exist.
+func (w *World) plainRunsUntouched(ctx context.Context) error {
+	if err := w.apply(ctx, "plain.yaml"); err != nil {
+		return err
+	}
+	if err := w.awaitRunning(ctx, "plain", 2, 0); err != nil {
+		return err
+	}
+	pods, err := w.pods(ctx, "plain")
+	if err != nil {
+		return err
+	}
+	for i := range pods {
+		failed, err := w.saidTo(ctx, &pods[i], "FailedScheduling")
+		if err != nil {
+			return err
+		}
+		if failed != "" {
+			return fmt.Errorf("pod %s has no key, and the scheduler first failed: %s", pods[i].Name, failed)
+		}
+		pods[i].ManagedFields = nil
+		text, err := json.Marshal(pods[i])
+		if err != nil {
+			return fmt.Errorf("encoding pod %s: %w", pods[i].Name, err)
+		}
+		for _, trace := range []string{"spillway.io", policy.ProviderTaintKey, policy.NodeTypeVirtual} {
+			if strings.Contains(string(text), trace) {
+				return fmt.Errorf("pod %s has no key, and %s is on it: %s", pods[i].Name, trace, text)
+			}
+		}
+	}
+	w.tell("  each was placed at the first attempt, and nothing of Spillway's is on it")
+	return nil
+}
 
 // without plays a part of a story while a program is dead, and starts it again.
 func (w *World) without(ctx context.Context, program string, play func(context.Context) error) error {
@@ -34,10 +71,7 @@ func (w *World) pod(ctx context.Context, name, metadata, spec, container string)
 
 func playExtenderDown(ctx context.Context, w *World) error {
 	err := w.without(ctx, system.Extender, func(ctx context.Context) error {
-		if err := w.apply(ctx, "plain.yaml"); err != nil {
-			return err
-		}
-		if err := w.awaitRunning(ctx, "plain", 2, 0); err != nil {
+		if err := w.plainRunsUntouched(ctx); err != nil {
 			return err
 		}
 		if err := w.pod(ctx, "keyed", "", "", ""); err != nil {
@@ -64,6 +98,9 @@ func playExtenderDown(ctx context.Context, w *World) error {
 
 func playAdmissionDown(ctx context.Context, w *World) error {
 	err := w.without(ctx, system.Admission, func(ctx context.Context) error {
+		if err := w.plainRunsUntouched(ctx); err != nil {
+			return err
+		}
 		if err := w.pod(ctx, "fits", "", "", ""); err != nil {
 			return err
 		}
@@ -89,48 +126,3 @@ func playAdmissionDown(ctx context.Context, w *World) error {
 
 // largerThanHome asks for more than a local node of the trial system has.
 const largerThanHome = `resources: {requests: {cpu: "5"}},`
-
-// playRestrictions starts Pods that no local node can hold and that the cloud cannot run: each waits and says why.
-func playRestrictions(ctx context.Context, w *World) error {
-	restricted := []struct {
-		reason                    policy.Reason
-		metadata, spec, container string
-	}{
-		{policy.ReasonLocalPortRange, "", `securityContext: {sysctls: [{name: net.ipv4.ip_local_port_range, value: "1024 65000"}]},`, largerThanHome},
-		{policy.ReasonReservedPort, "", "", largerThanHome + "ports: [{containerPort: 61000}],"},
-		{policy.ReasonProbePort, "", "", largerThanHome + "readinessProbe: {tcpSocket: {port: 65534}},"},
-		{policy.ReasonFixedIP, "annotations: {" + policy.FixedIPAnnotation + ": Never},", "", largerThanHome},
-		{policy.ReasonHostPath, "", "volumes: [{name: v, hostPath: {path: /var/log}}],", largerThanHome},
-		{policy.ReasonPersistentVolume, "", "volumes: [{name: v, persistentVolumeClaim: {claimName: disk}}],", largerThanHome},
-		{policy.ReasonEmptyDirSubPath, "", "volumes: [{name: v, emptyDir: {}}],", largerThanHome + "volumeMounts: [{name: v, mountPath: /v, subPath: s}],"},
-		{policy.ReasonEmptyDirSizeLimit, "", "volumes: [{name: v, emptyDir: {sizeLimit: 1500Mi}}],", largerThanHome},
-		{policy.ReasonHostNamespace, "", "hostNetwork: true,", largerThanHome},
-		{policy.ReasonPrivileged, "", "", largerThanHome + "securityContext: {privileged: true},"},
-		{policy.ReasonGRPCProbe, "", "", largerThanHome + "livenessProbe: {grpc: {port: 8080}},"},
-		{policy.ReasonNoFlavor, "", "", `resources: {requests: {cpu: "65"}},`},
-	}
-	if _, err := w.kubectl(ctx, diskManifest(w.Namespace), "apply", "-f", "-"); err != nil {
-		return err
-	}
-	defer func() {
-		_, _ = w.kubectl(context.WithoutCancel(ctx), "", "delete", "persistentvolume", "story-disk", "--ignore-not-found", "--wait=false")
-	}()
-	for _, r := range restricted {
-		if err := w.pod(ctx, strings.ToLower(string(r.reason)), r.metadata, r.spec, r.container); err != nil {
-			return err
-		}
-	}
-	for _, r := range restricted {
-		if err := w.awaitWaiting(ctx, strings.ToLower(string(r.reason)), 0, 1, r.reason); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// diskManifest is a claim that is bound to a volume of a kind that the cloud cannot mount.
-func diskManifest(namespace string) string {
-	return fmt.Sprintf(`{apiVersion: v1, kind: List, items: [
-  {apiVersion: v1, kind: PersistentVolume, metadata: {name: story-disk}, spec: {storageClassName: "", capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /disk}, claimRef: {name: disk, namespace: %s}}},
-  {apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: disk}, spec: {storageClassName: "", volumeName: story-disk, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]}`, namespace)
-}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-k8s/spillway/test/system"
 )
@@ -34,7 +36,7 @@ type Story struct {
 	Play func(ctx context.Context, w *World) error
 }
 
-// All lists the stories in the order in which they are best told.
+// All lists the stories in the order in which they are best told. They need Shape.
 func All() []Story {
 	return []Story{
 		{"quota", "LOCAL_REPLICAS: \"1\" on a Deployment of 4: one replica stays home, three run in the cloud", playQuota},
@@ -44,8 +46,16 @@ func All() []Story {
 		{"overflow", "Local nodes are full: with the switch off Pods wait with a reason, with the switch on they burst", playOverflow},
 		{"switches", "The nine rows of the switch table, with a Pod that no local node can hold", playSwitches},
 		{"kinds", "A Job and a StatefulSet burst; a DaemonSet and a Pod of kube-system never do", playKinds},
+		{"namespace", "A namespace with the label virtual-node-affinity-injection=enabled runs in the cloud, spread over its virtual nodes", playNamespace},
 		{"logs", "kubectl logs shows what a cloud Pod prints, and only to those who may read it", playLogs},
 	}
+}
+
+// Shape is what the stories are played on: three local nodes of 4 CPU, and two virtual ones.
+func Shape() system.Shape {
+	shape := system.DefaultShape()
+	shape.VirtualNodes = 2
+	return shape
 }
 
 // World is the trial system that stories are played on.
@@ -98,20 +108,48 @@ func (w *World) apply(ctx context.Context, name string) error {
 		return fmt.Errorf("reading manifest %s: %w", name, err)
 	}
 	w.tell("$ kubectl apply -f test/stories/manifests/%s", name)
-	_, err = w.kubectl(ctx, strings.Replace(string(content), "\n  namespace: default\n", "\n", 1), "apply", "-f", "-")
+	text := strings.Replace(string(content), "\n  namespace: default\n", "\n", 1)
+	_, err = w.kubectl(ctx, strings.ReplaceAll(text, "NAMESPACE", w.Namespace), "apply", "-f", "-")
 	return err
+}
+
+// applyObject applies what is made for one part of a story.
+func (w *World) applyObject(ctx context.Context, object any) error {
+	manifest, err := yaml.Marshal(object)
+	if err != nil {
+		return fmt.Errorf("encoding a manifest: %w", err)
+	}
+	_, err = w.kubectl(ctx, string(manifest), "apply", "-f", "-")
+	return err
+}
+
+// Apply applies a manifest and returns all that kubectl prints, also where the manifest is refused.
+func (w *World) Apply(ctx context.Context, manifest string) (string, error) {
+	command := w.command(ctx, manifest, "apply", "-f", "-")
+	printed, err := command.CombinedOutput()
+	var refused *exec.ExitError
+	if err != nil && !errors.As(err, &refused) {
+		return "", fmt.Errorf("running kubectl apply: %w", err)
+	}
+	return string(printed), nil
 }
 
 // kubectl runs kubectl as the administrator.
 func (w *World) kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
-	args = append([]string{"--kubeconfig", w.system.Kubeconfig(), "--namespace", w.Namespace}, args...)
-	command := exec.CommandContext(ctx, filepath.Join(w.binDir, "kubectl"), args...)
+	command := w.command(ctx, stdin, args...)
 	var stdout, stderr bytes.Buffer
-	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	command.Stdout, command.Stderr = &stdout, &stderr
 	if err := command.Run(); err != nil {
-		return stdout.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args[4:], " "), err, strings.TrimSpace(stderr.String()))
+		return stdout.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
 	}
 	return stdout.String(), nil
+}
+
+func (w *World) command(ctx context.Context, stdin string, args ...string) *exec.Cmd {
+	args = append([]string{"--kubeconfig", w.system.Kubeconfig(), "--namespace", w.Namespace}, args...)
+	command := exec.CommandContext(ctx, filepath.Join(w.binDir, "kubectl"), args...)
+	command.Stdin = strings.NewReader(stdin)
+	return command
 }
 
 // await blocks until check holds. check says in words what it sees, which is told when the time is over.

@@ -6,21 +6,24 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// Further lists stories of less common turns. They are tested with the others, and not part of the demonstration.
+// Further lists stories of less common turns. They are tested with the others, and not part of the demonstration. They need Shape.
 func Further() []Story {
 	return []Story{
 		{"waiting", "A Pod over its quota waits with a reason while the cloud is closed, takes a slot that frees, and bursts when the cloud opens", playWaiting},
 		{"preemption", "A Pod below its quota evicts one of lower priority; Pods over it evict nobody", playPreemption},
 		{"placeholder", "The cloud comes last: a buffer of low priority gives way before anything bursts", playPlaceholder},
-		{"restrictions", "What the cloud cannot run waits for room at home, and says why", playRestrictions},
+		{"restrictions", "What the cloud cannot run waits for room at home, and says why; it runs there when there is room", playRestrictions},
+		{"workloads", "The burst label of a Deployment, StatefulSet, Job and CronJob holds for their Pods, and a Pod's own wins", playWorkloads},
+		{"replacements", "hostPath volumes become in the cloud what the annotation says, and stay as they are without one", playReplacements},
+		{"daemonsets", "A DaemonSet that tolerates every taint runs on local nodes only, and fails nowhere", playDaemonSets},
+		{"resolv-conf", "Name servers that a virtual node is annotated with are those of its Pods", playResolvConf},
 		{"extender-down", "While the extender is down Pods without a key run, and keyed ones wait until it is back", playExtenderDown},
 		{"admission-down", "While admission is down Pods are created and stay home, and what waits is put right when it is back", playAdmissionDown},
-		{"labels", "Burst labels: off never bursts, localPrefer and auto start at home, a namespace can enforce", playLabels},
+		{"labels", "Burst labels: off never bursts, localPrefer and auto start at home", playLabels},
 	}
 }
 
@@ -157,23 +160,5 @@ func playLabels(ctx context.Context, w *World) error {
 	if err := w.awaitWaiting(ctx, "off", 0, 1, policy.ReasonLabelOff); err != nil {
 		return err
 	}
-	if err := w.awaitRunning(ctx, "too-large", 0, 1); err != nil {
-		return err
-	}
-	if err := w.run(ctx, "label", "namespace", w.Namespace, policy.NamespaceEnforceLabel+"="+policy.NamespaceEnforceValue); err != nil {
-		return err
-	}
-	// The webhook learns of the label by a watch: a Pod is made again until it is sent to the cloud.
-	return w.await(ctx, "pods of a namespace that enforces to run in the cloud", func(ctx context.Context) (bool, string, error) {
-		pods, err := w.client.CoreV1().Pods(w.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=plain"})
-		if err != nil {
-			return false, "", fmt.Errorf("listing pods: %w", err)
-		}
-		now := count(pods.Items)
-		if now.local > 0 {
-			_, err = w.kubectl(ctx, "", "delete", "pod", "-l", "app=plain", "--wait=true")
-			return false, now.String(), err
-		}
-		return now == where{cloud: 1, running: 1}, now.String(), nil
-	})
+	return w.awaitRunning(ctx, "too-large", 0, 1)
 }

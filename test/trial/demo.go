@@ -16,7 +16,7 @@ import (
 // demo plays every story on a system of its own, beside one that may be up, and stops it.
 func demo(ctx context.Context, dir, binDir string, out io.Writer) (err error) {
 	started := time.Now()
-	config := system.Config{Dir: filepath.Join(dir, "demo"), BinDir: binDir, Shape: system.DefaultShape(), DieWithParent: true, Progress: out}
+	config := system.Config{Dir: filepath.Join(dir, "demo"), BinDir: binDir, Shape: stories.Shape(), DieWithParent: true, Progress: out}
 	if err := os.MkdirAll(config.Dir, 0o755); err != nil {
 		return fmt.Errorf("making the directory of the demonstration: %w", err)
 	}
