@@ -52,6 +52,11 @@ const (
 	LocalSlotAnnotation = "spillway.io/local-slot"
 	// WakeAnnotation is changed by the extender to make the scheduler look again at a Pod that it refused.
 	WakeAnnotation = "spillway.io/wake"
+	// OnSoldOutAnnotation on a Pod says what becomes of it when it is on a virtual node whose cloud is sold out (OnSoldOut).
+	OnSoldOutAnnotation = "spillway.io/on-sold-out"
+	// SoldOutUntilAnnotation is on a virtual node that is locked: when the lock ends, RFC 3339. Without it an unschedulable node
+	// was cordoned by somebody else, and stays so.
+	SoldOutUntilAnnotation = "spillway.io/sold-out-until"
 	// DeletionCostAnnotation ranks Pods for scale-in. Spillway writes CloudDeletionCost on cloud Pods without a value.
 	DeletionCostAnnotation = "controller.kubernetes.io/pod-deletion-cost"
 	CloudDeletionCost      = "-100"

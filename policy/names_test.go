@@ -42,9 +42,11 @@ func TestNames(t *testing.T) {
 		"DeletionCostAnnotation": "controller.kubernetes.io/pod-deletion-cost",
 		"CloudDeletionCost":      "-100",
 		// Ours.
-		"PlacementResource":   "spillway.io/placement",
-		"LocalSlotAnnotation": "spillway.io/local-slot",
-		"WakeAnnotation":      "spillway.io/wake",
+		"PlacementResource":      "spillway.io/placement",
+		"LocalSlotAnnotation":    "spillway.io/local-slot",
+		"WakeAnnotation":         "spillway.io/wake",
+		"OnSoldOutAnnotation":    "spillway.io/on-sold-out",
+		"SoldOutUntilAnnotation": "spillway.io/sold-out-until",
 	}
 	assert.Equal(t, want, constants(t, "names.go"))
 }

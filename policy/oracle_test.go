@@ -708,8 +708,8 @@ func TestDecideAgreesWithAnOracle(t *testing.T) {
 	})
 	// What never came up was not tried.
 	for _, reason := range constants(t, "reason.go") {
-		if slices.Contains([]string{"LocalQuotaReached", "PreemptFirst", "CloudOnly", "LocalOnly"}, reason) {
-			continue // The extender's.
+		if slices.Contains([]string{"LocalQuotaReached", "PreemptFirst", "CloudOnly", "LocalOnly", "CloudSoldOut"}, reason) {
+			continue // The extender's and the virtual node's.
 		}
 		var count int
 		for worker := range workers {

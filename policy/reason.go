@@ -55,3 +55,6 @@ const (
 	// ReasonLocalOnly: only local nodes may take the Pod, and none can.
 	ReasonLocalOnly Reason = "LocalOnly"
 )
+
+// ReasonSoldOut: the cloud has no room for the Pod's size. It is the type of a virtual node's condition and the reason of Pods' events.
+const ReasonSoldOut Reason = "CloudSoldOut"

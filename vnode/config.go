@@ -37,6 +37,8 @@ type Config struct {
 	CCI CCIConfig `json:"cci"`
 	// Pods is how Pods are translated and tended.
 	Pods PodConfig `json:"pods"`
+	// SoldOut is what happens when the cloud has no room.
+	SoldOut SoldOutConfig `json:"soldOut"`
 	// Policy is what the cluster changes about the rules. It must be the same for all three programs.
 	Policy policy.Config `json:"policy"`
 }
@@ -109,6 +111,21 @@ type PodConfig struct {
 	RefusalRetry metav1.Duration `json:"refusalRetry"`
 }
 
+// SoldOutConfig is what happens when the cloud has no room. The service takes Pods then and leaves them Pending.
+type SoldOutConfig struct {
+	// Patience is for how long a cloud Pod waits for a place before the cloud counts as sold out. Less locks the node when the cloud is
+	// only slow, more keeps Pods waiting that could run elsewhere. Default 2m.
+	Patience metav1.Duration `json:"patience"`
+	// Signs is a regular expression of what the service says when it is sold out: then nobody waits for Patience. Its words are not
+	// documented. Default (?i)sold.?out; empty for none.
+	Signs string `json:"signs"`
+	// Lock is for how long the node takes no Pods then. kubectl uncordon ends it. Default 30m.
+	Lock metav1.Duration `json:"lock"`
+	// StuckPods is what becomes of the Pods that wait on a locked node and do not say it themselves (spillway.io/on-sold-out):
+	// reschedule or wait. Pods without an owner always wait, those of Jobs unless they say otherwise. Default reschedule.
+	StuckPods policy.OnSoldOut `json:"stuckPods"`
+}
+
 func defaultConfig() *Config {
 	return &Config{
 		Logging: logging.Default(),
@@ -127,6 +144,10 @@ func defaultConfig() *Config {
 		Pods: PodConfig{
 			DefaultSize: "0.50_1.0", ClusterDomain: "cluster.local", PullSecret: "imagepull-secret", Workers: 50,
 			LongestRetry: metav1.Duration{Duration: time.Minute}, RefusalRetry: metav1.Duration{Duration: 5 * time.Minute},
+		},
+		SoldOut: SoldOutConfig{
+			Patience: metav1.Duration{Duration: 2 * time.Minute}, Signs: "(?i)sold.?out",
+			Lock: metav1.Duration{Duration: 30 * time.Minute}, StuckPods: policy.SoldOutReschedule,
 		},
 		Policy: policy.DefaultConfig(),
 	}

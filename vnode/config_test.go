@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -94,4 +95,17 @@ func TestItDoesNotStartWithoutWhatMakesLogsSafe(t *testing.T) {
 		require.NoError(t, err)
 		assert.ErrorContains(t, v.run(t.Context()), "nowhere.crt")
 	})
+}
+
+func TestFaultsOfSoldOut(t *testing.T) {
+	cfg := defaultConfig()
+	cfg.SoldOut.Signs, cfg.SoldOut.StuckPods = "(", "move"
+	cfg.SoldOut.Patience.Duration, cfg.SoldOut.Lock.Duration = 0, time.Millisecond
+	err := cfg.SoldOut.validate()
+	for _, words := range []string{
+		`soldOut.signs: invalid value "(": must be a regular expression`, `soldOut.stuckPods: invalid value "move": must be reschedule or wait`,
+		"soldOut.patience: invalid value 0s", "soldOut.lock: invalid value 1ms",
+	} {
+		assert.ErrorContains(t, err, words)
+	}
 }

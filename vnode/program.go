@@ -24,7 +24,9 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/metrics"
 	"github.com/spillway-k8s/spillway/vnode/node"
 	"github.com/spillway-k8s/spillway/vnode/provider"
+	"github.com/spillway-k8s/spillway/vnode/soldout"
 	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/trouble"
 )
 
 const (
@@ -34,6 +36,8 @@ const (
 	// requestTries and requestDelay are for requests that may be repeated.
 	requestTries = 4
 	requestDelay = 200 * time.Millisecond
+	// nodeLook is between two looks at what the Node should say about the cloud.
+	nodeLook = 2 * time.Second
 )
 
 // vnode is the whole program: its parts, made and not yet started.
@@ -43,6 +47,8 @@ type vnode struct {
 	cloud     cci.API
 	node      *node.Node
 	provider  *provider.Provider
+	soldOut   *soldout.Keeper
+	trouble   *trouble.Tracker
 	pods      *vknode.PodController
 	factory   informers.SharedInformerFactory
 	auth      *kubelet.Auth
@@ -54,7 +60,8 @@ type vnode struct {
 
 // newVNode makes all parts, checks what can be checked without asking anybody, and starts nothing.
 func newVNode(config *Config, logger *slog.Logger) (*vnode, error) {
-	v := &vnode{config: config, logger: logger, metrics: metrics.New(), recorders: record.NewBroadcaster()}
+	v := &vnode{config: config, logger: logger, metrics: metrics.New(), recorders: record.NewBroadcaster(),
+		trouble: trouble.NewTracker(time.Now)}
 	if err := v.makeCloud(); err != nil {
 		return nil, err
 	}
@@ -97,7 +104,7 @@ func (v *vnode) makeCloud() error {
 	v.cloud, err = cci.New(cci.Config{
 		Endpoint: c.endpoint(), ProjectID: c.ProjectID, Credentials: credentials,
 		QPS: c.QPS, Burst: c.Burst, RequestTimeout: c.RequestTimeout.Duration, Tries: requestTries, RetryDelay: requestDelay,
-		Observe: v.metrics.CloudRequest, Logger: v.logger,
+		Observe: v.metrics.CloudRequest, Outcome: v.trouble.Note, Logger: v.logger,
 	})
 	return err
 }
@@ -137,8 +144,29 @@ func (v *vnode) makePods(client kubernetes.Interface) error {
 	if v.kubelet, err = kubelet.New(v.auth, v.provider.Logs, v.logger); err != nil {
 		return err
 	}
+	if v.soldOut, err = v.newKeeper(client); err != nil {
+		return err
+	}
 	v.pods, err = newPodController(v.provider, v.factory, client)
 	return err
+}
+
+// newKeeper makes what locks the node while the cloud is sold out.
+func (v *vnode) newKeeper(client kubernetes.Interface) (*soldout.Keeper, error) {
+	c := v.config.SoldOut
+	return soldout.New(soldout.Config{
+		Node: v.config.Node.Name, Patience: c.Patience.Duration, Lock: c.Lock.Duration, Interval: nodeLook, Signs: c.signs(), Stuck: c.StuckPods,
+		Cloud: v.provider.Inventory().All,
+		Networks: func(ctx context.Context) ([]cci.Network, error) {
+			return v.cloud.ListNetworks(ctx, v.config.CCI.Namespace)
+		},
+		Client: client, Pods: v.factory.Core().V1().Pods().Lister(), Recorder: v.recorder(), Locked: v.metrics.Locked,
+		Now: time.Now, Logger: v.logger,
+	})
+}
+
+func (v *vnode) recorder() record.EventRecorder {
+	return v.recorders.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "spillway-vnode", Host: v.config.Node.Name})
 }
 
 // stripManagedFields halves the memory of a cached Pod.
@@ -166,7 +194,7 @@ func (v *vnode) newProvider(client kubernetes.Interface) (*provider.Provider, er
 		},
 		Translator: translator, Policy: rules, NodeIP: v.config.Node.IP, NodeDNS: v.node.DNS,
 		Pods: v.factory.Core().V1().Pods().Informer(), Client: client.CoreV1(),
-		Recorder: v.recorders.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "spillway-vnode", Host: v.config.Node.Name}),
+		Recorder: v.recorder(),
 		Workers:  p.Workers, Retry: firstRetry, LongestRetry: p.LongestRetry.Duration, RefusalRetry: p.RefusalRetry.Duration,
 		Recheck: recheck, Now: time.Now, Observer: v.metrics.Observer(), Logger: v.logger,
 	})

@@ -29,6 +29,9 @@ func (v *vnode) run(ctx context.Context) error {
 			TLS: &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert}, Streaming: true,
 		}.Run(ctx)
 	})
+	group.Go(func() error {
+		return v.trouble.Run(ctx, v.config.Node.Name, v.events.CoreV1().Nodes(), nodeLook, v.logger)
+	})
 	group.Go(func() error { return v.runNode(ctx, group) })
 	return group.Wait()
 }
@@ -54,6 +57,7 @@ func (v *vnode) runNode(ctx context.Context, group *errgroup.Group) error {
 	}
 	v.factory.StartWithContext(ctx)
 	group.Go(func() error { return v.provider.Run(ctx) })
+	group.Go(func() error { return v.soldOut.Run(ctx) })
 	group.Go(func() error {
 		select { // Its first question is for all Pods.
 		case <-ctx.Done():

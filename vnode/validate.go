@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // longestClusterID is what a user of the older systems knows. Source: seed 0, cloud.uniqueID.
@@ -36,7 +39,7 @@ func (c *Config) Validate() error {
 			faults = append(faults, fmt.Errorf("%s: must not be empty: %s", field.name, field.why))
 		}
 	}
-	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(), c.Pods.validate(), c.translation().Validate())...)
+	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(), c.Pods.validate(), c.SoldOut.validate(), c.translation().Validate())...)
 }
 
 // port is the one that the Node shows.
@@ -110,6 +113,27 @@ func (c PodConfig) validate() error {
 	return errors.Join(fault,
 		atLeast("pods.longestRetry", c.LongestRetry.Duration, time.Second),
 		atLeast("pods.refusalRetry", c.RefusalRetry.Duration, time.Second))
+}
+
+func (c SoldOutConfig) validate() error {
+	var faults []error
+	if _, err := regexp.Compile(c.Signs); err != nil {
+		faults = append(faults, fmt.Errorf("soldOut.signs: invalid value %q: must be a regular expression: %w", c.Signs, err))
+	}
+	if c.StuckPods != policy.SoldOutReschedule && c.StuckPods != policy.SoldOutWait {
+		faults = append(faults, fmt.Errorf("soldOut.stuckPods: invalid value %q: must be %s or %s", c.StuckPods, policy.SoldOutReschedule, policy.SoldOutWait))
+	}
+	return errors.Join(append(faults,
+		atLeast("soldOut.patience", c.Patience.Duration, time.Second),
+		atLeast("soldOut.lock", c.Lock.Duration, time.Second))...)
+}
+
+// signs is nil where there are none.
+func (c SoldOutConfig) signs() *regexp.Regexp {
+	if c.Signs == "" {
+		return nil
+	}
+	return regexp.MustCompile(c.Signs) // It has been validated.
 }
 
 func atLeast(field string, value, least time.Duration) error {

@@ -44,6 +44,8 @@ type Config struct {
 	Transport http.RoundTripper
 	// Observe is told of every try that ended: the operation, the HTTP status or "none", and how long it took; nil for nobody.
 	Observe func(operation, status string, elapsed time.Duration)
+	// Outcome is told how every try ended, nil for a success; nil for nobody.
+	Outcome func(operation string, err error)
 	// Logger gets what goes wrong and is then repeated.
 	Logger *slog.Logger
 }
@@ -96,6 +98,9 @@ func New(config Config) (*Client, error) {
 	}
 	if config.Observe == nil {
 		config.Observe = func(string, string, time.Duration) {}
+	}
+	if config.Outcome == nil {
+		config.Outcome = func(string, error) {}
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
@@ -165,6 +170,12 @@ func (c *Client) repeat(ctx context.Context, call call, result any) error {
 // send signs and sends a call and returns the answer if it is a success; its body is not read yet. requestCtx rules the
 // connection, callerCtx is asked whether the caller has gone.
 func (c *Client) send(requestCtx, callerCtx context.Context, call call) (*http.Response, error) {
+	response, err := c.try(requestCtx, callerCtx, call)
+	c.config.Outcome(call.operation, err)
+	return response, err
+}
+
+func (c *Client) try(requestCtx, callerCtx context.Context, call call) (*http.Response, error) {
 	request, err := c.sign(requestCtx, call)
 	if err != nil {
 		return nil, err

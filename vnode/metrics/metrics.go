@@ -24,6 +24,7 @@ type Metrics struct {
 	refused   *prometheus.CounterVec
 	collected prometheus.Counter
 	lost      prometheus.Counter
+	locks     prometheus.Counter
 }
 
 // New registers the metrics in a registry of their own.
@@ -50,8 +51,9 @@ func New() *Metrics {
 		}, []string{"reason"}),
 		collected: counter("spillway_vnode_pods_collected_total", "Cloud Pods ended because their Pods were gone."),
 		lost:      counter("spillway_vnode_pods_lost_total", "Cloud Pods that vanished without having been asked to."),
+		locks:     counter("spillway_vnode_sold_out_locks_total", "Locks of the node because the cloud was sold out."),
 	}
-	m.registry.MustRegister(m.requests, m.durations, m.relists, m.creation, m.adopted, m.refused, m.collected, m.lost,
+	m.registry.MustRegister(m.requests, m.durations, m.relists, m.creation, m.adopted, m.refused, m.collected, m.lost, m.locks,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -88,6 +90,9 @@ func (m *Metrics) CloudRequest(operation, code string, elapsed time.Duration) {
 
 // Relisted counts a list of all cloud Pods (inventory.Config.Relisted).
 func (m *Metrics) Relisted(cause string) { m.relists.WithLabelValues(cause).Inc() }
+
+// Locked counts a lock of the node (soldout.Config.Locked).
+func (m *Metrics) Locked() { m.locks.Inc() }
 
 // Observer counts what becomes of Pods.
 func (m *Metrics) Observer() provider.Observer {

@@ -1,0 +1,104 @@
+package soldout
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// stuckPod is a Pod for which the cloud has no place.
+type stuckPod struct {
+	key translate.Key
+	// why is for people.
+	why string
+}
+
+// stuck lists the Pods for which the cloud has no place, in the order of their names. The cloud is asked for its networks only where Pods have
+// waited for too long.
+func (k *Keeper) stuck(ctx context.Context) ([]stuckPod, error) {
+	var found, late []stuckPod
+	for key, pod := range k.pending() {
+		placed, words := hasPlace(pod)
+		switch {
+		case !placed && k.config.Signs != nil && k.config.Signs.MatchString(words):
+			found = append(found, stuckPod{key, "the cloud says: " + words})
+		case k.config.Now().Sub(k.waiting[key]) < k.config.Patience:
+		case placed:
+			late = append(late, stuckPod{key, ""})
+		default:
+			late = append(late, stuckPod{key, noPlace(k.config.Patience, words)})
+		}
+	}
+	if len(late) > 0 {
+		usedUp, err := k.addressesUsedUp(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, pod := range late {
+			if why := cmp.Or(usedUp, pod.why); why != "" {
+				found = append(found, stuckPod{pod.key, why})
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b stuckPod) int { return strings.Compare(a.key.String(), b.key.String()) })
+	return found, nil
+}
+
+// pending are the cloud Pods that have no address yet; it notes since when.
+func (k *Keeper) pending() map[translate.Key]*cci.Pod {
+	pods := maps.Clone(k.config.Cloud())
+	maps.DeleteFunc(pods, func(_ translate.Key, pod *cci.Pod) bool {
+		return pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodPending || pod.Status.PodIP != ""
+	})
+	maps.DeleteFunc(k.waiting, func(key translate.Key, _ time.Time) bool { return pods[key] == nil })
+	maps.DeleteFunc(k.told, func(key translate.Key, _ bool) bool { return pods[key] == nil })
+	for key := range pods {
+		if _, known := k.waiting[key]; !known {
+			k.waiting[key] = k.config.Now()
+		}
+	}
+	return pods
+}
+
+func noPlace(patience time.Duration, words string) string {
+	text := fmt.Sprintf("the cloud has found no place for %s", patience)
+	if words != "" {
+		text += ": " + words
+	}
+	return text
+}
+
+// hasPlace tells whether the cloud has found a place for a Pod, and what it says otherwise. How it shows that it is sold out is not
+// documented: a Pod without the condition PodScheduled counts by its containers, which appear when there is a place.
+func hasPlace(pod *cci.Pod) (placed bool, words string) {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled {
+			return c.Status == corev1.ConditionTrue, strings.TrimSpace(c.Reason + " " + c.Message)
+		}
+	}
+	words = strings.TrimSpace(pod.Status.Reason + " " + pod.Status.Message)
+	return len(pod.Status.ContainerStatuses)+len(pod.Status.InitContainerStatuses) > 0, words
+}
+
+// addressesUsedUp says so in words where it is so.
+func (k *Keeper) addressesUsedUp(ctx context.Context) (string, error) {
+	networks, err := k.config.Networks(ctx)
+	if err != nil {
+		return "", fmt.Errorf("asking whether the networks have addresses: %w", err)
+	}
+	for _, network := range networks {
+		if network.Status.Status == cci.NetworkIPInsufficient {
+			return fmt.Sprintf("the subnets of network %s have no address left", network.Name), nil
+		}
+	}
+	return "", nil
+}

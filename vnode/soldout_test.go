@@ -1,0 +1,279 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/node"
+	"github.com/spillway-k8s/spillway/vnode/trouble"
+)
+
+const soldOutCondition = corev1.NodeConditionType(policy.ReasonSoldOut)
+
+// soldOutNode starts a virtual node that loses patience soon.
+func soldOutNode(t *testing.T, cloud *cloudtest.Cloud, changes ...func(*SoldOutConfig)) *Config {
+	t.Helper()
+	config := settings(t, cloud, nodeName(t))
+	config.SoldOut.Patience.Duration = time.Second
+	for _, change := range changes {
+		change(&config.SoldOut)
+	}
+	start(t, config)
+	return config
+}
+
+// awaitNode returns the Node once it is as the check wants it.
+func awaitNode(t *testing.T, name string, check func(*corev1.Node) error) *corev1.Node {
+	t.Helper()
+	var found *corev1.Node
+	eventually(t, func() error {
+		var err error
+		if found, err = trial.Client().CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{}); err != nil {
+			return err
+		}
+		return check(found)
+	})
+	return found
+}
+
+func isLocked(object *corev1.Node) error {
+	condition := node.FindCondition(object, soldOutCondition)
+	switch {
+	case !object.Spec.Unschedulable:
+		return errors.New("the node can be scheduled to")
+	case object.Annotations[policy.SoldOutUntilAnnotation] == "":
+		return errors.New("the node does not say until when it is locked")
+	case condition == nil || condition.Status != corev1.ConditionTrue:
+		return fmt.Errorf("the condition is %v", condition)
+	}
+	return nil
+}
+
+func isUnlocked(reason string) func(*corev1.Node) error {
+	return func(object *corev1.Node) error {
+		condition := node.FindCondition(object, soldOutCondition)
+		switch {
+		case object.Spec.Unschedulable:
+			return errors.New("the node cannot be scheduled to")
+		case object.Annotations[policy.SoldOutUntilAnnotation] != "":
+			return errors.New("the node still says until when it is locked")
+		case condition == nil || condition.Status != corev1.ConditionFalse || condition.Reason != reason:
+			return fmt.Errorf("the condition is %v", condition)
+		}
+		return nil
+	}
+}
+
+// How the service shows that it has no room is not documented. Whichever way it is, the node is locked.
+func TestASoldOutCloudLocksTheNode(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		fault ccisim.FaultKind
+		signs string
+		words string
+	}{
+		"by the service's words":            {ccisim.SoldOut, "(?i)sold.?out", "the flavor is sold out"},
+		"by Pods that wait too long":        {ccisim.SoldOut, "", "no place for 1s"},
+		"by subnets that have no addresses": {ccisim.IPInsufficient, "", "have no address left"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cloud := cloudtest.New(t)
+			config := soldOutNode(t, cloud, func(c *SoldOutConfig) { c.Signs = test.signs })
+			end := cloud.Fault(t, ccisim.Fault{Kind: test.fault})
+			ns := namespace(t)
+			create(t, ns, podOn(config.Node.Name, "web"))
+			locked := awaitNode(t, config.Node.Name, isLocked)
+			assert.Contains(t, node.FindCondition(locked, soldOutCondition).Message, test.words)
+			until, err := time.Parse(time.RFC3339, locked.Annotations[policy.SoldOutUntilAnnotation])
+			require.NoError(t, err)
+			assert.WithinDuration(t, time.Now().Add(30*time.Minute), until, 2*time.Minute)
+			awaitEvent(t, ns, "web", string(policy.ReasonSoldOut))
+			end()
+			await(t, ns, "web", isReady)
+			assert.NoError(t, isLocked(awaitNode(t, config.Node.Name, isLocked)), "room for one Pod does not end the lock")
+		})
+	}
+}
+
+func TestTheLockEndsByItselfAndComesBack(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	config := soldOutNode(t, cloud, func(c *SoldOutConfig) { c.Lock.Duration = 3 * time.Second })
+	end := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
+	ns := namespace(t)
+	create(t, ns, podOn(config.Node.Name, "web"))
+	awaitNode(t, config.Node.Name, isLocked)
+	awaitNode(t, config.Node.Name, isUnlocked("LockEnded"))
+	awaitNode(t, config.Node.Name, isLocked)
+	end()
+	awaitNode(t, config.Node.Name, isUnlocked("LockEnded"))
+	await(t, ns, "web", isReady)
+}
+
+func TestUncordonEndsTheLock(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	config := soldOutNode(t, cloud)
+	end := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
+	ns := namespace(t)
+	create(t, ns, podOn(config.Node.Name, "web"))
+	awaitNode(t, config.Node.Name, isLocked)
+	end()
+	schedulable(t, config.Node.Name, true)
+	awaitNode(t, config.Node.Name, isUnlocked("Uncordoned"))
+}
+
+func TestALockSurvivesARestartAndACordonOfOthersIsTheirs(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	config := settings(t, cloud, nodeName(t))
+	config.SoldOut.Patience.Duration, config.SoldOut.Lock.Duration = time.Second, 5*time.Second
+	first := start(t, config)
+	end := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
+	ns := namespace(t)
+	create(t, ns, podOn(config.Node.Name, "web"))
+	awaitNode(t, config.Node.Name, isLocked)
+	first.stop(t)
+	end()
+	next := *config
+	next.HealthListen, next.Listen = freeAddress(t), freeAddress(t)
+	start(t, &next)
+	awaitNode(t, config.Node.Name, isUnlocked("LockEnded"))
+
+	schedulable(t, config.Node.Name, false)
+	again := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
+	create(t, ns, podOn(config.Node.Name, "late"))
+	cordoned := awaitNode(t, config.Node.Name, func(object *corev1.Node) error {
+		if c := node.FindCondition(object, soldOutCondition); c == nil || c.Status != corev1.ConditionTrue {
+			return fmt.Errorf("the condition is %v", c)
+		}
+		return nil
+	})
+	assert.NotContains(t, cordoned.Annotations, policy.SoldOutUntilAnnotation, "a cordon by hand has no end")
+	again()
+	cordoned = awaitNode(t, config.Node.Name, func(object *corev1.Node) error {
+		if c := node.FindCondition(object, soldOutCondition); c.Status != corev1.ConditionFalse {
+			return fmt.Errorf("the condition is %v", c)
+		}
+		return nil
+	})
+	assert.True(t, cordoned.Spec.Unschedulable, "who cordons a node uncordons it")
+}
+
+// schedulable does what kubectl cordon and uncordon do.
+func schedulable(t *testing.T, name string, can bool) {
+	t.Helper()
+	_, err := trial.Client().CoreV1().Nodes().Patch(t.Context(), name, types.StrategicMergePatchType,
+		fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, !can), metav1.PatchOptions{})
+	require.NoError(t, err)
+}
+
+func TestStuckPodsGoElsewhereWhereTheyWantThat(t *testing.T) {
+	t.Parallel()
+	// Kinds that this cluster does not have: their controllers, and the garbage collector, leave the Pods alone.
+	set := metav1.OwnerReference{APIVersion: "apps.kruise.io/v1alpha1", Kind: "CloneSet", Name: "web", UID: "1", Controller: new(true)}
+	job := metav1.OwnerReference{APIVersion: "batch.volcano.sh/v1alpha1", Kind: "Job", Name: "batch", UID: "2", Controller: new(true)}
+	for name, test := range map[string]struct {
+		byDefault  policy.OnSoldOut
+		annotation string
+		owner      *metav1.OwnerReference
+		goes       bool
+	}{
+		"a set's Pod goes by default":           {policy.SoldOutReschedule, "", &set, true},
+		"a set's Pod waits where it says so":    {policy.SoldOutReschedule, "wait", &set, false},
+		"a set's Pod goes where it says so":     {policy.SoldOutWait, "reschedule", &set, true},
+		"a set's Pod waits where the node does": {policy.SoldOutWait, "", &set, false},
+		"a misspelt word evicts nothing":        {policy.SoldOutReschedule, "rescedule", &set, false},
+		"a Job's Pod waits by default":          {policy.SoldOutReschedule, "", &job, false},
+		"a Pod that nobody makes again waits":   {policy.SoldOutReschedule, "reschedule", nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cloud := cloudtest.New(t)
+			config := soldOutNode(t, cloud, func(c *SoldOutConfig) { c.StuckPods = test.byDefault })
+			cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
+			ns := namespace(t)
+			pod := podOn(config.Node.Name, "web")
+			if test.annotation != "" {
+				pod.Annotations = map[string]string{policy.OnSoldOutAnnotation: test.annotation}
+			}
+			if test.owner != nil {
+				pod.OwnerReferences = []metav1.OwnerReference{*test.owner}
+			}
+			made := create(t, ns, pod)
+			awaitNode(t, config.Node.Name, isLocked)
+			awaitEvent(t, ns, "web", string(policy.ReasonSoldOut))
+			if !test.goes {
+				assert.Nil(t, get(t, ns, "web").DeletionTimestamp)
+				return
+			}
+			eventually(t, func() error {
+				found, err := trial.Client().CoreV1().Pods(ns).Get(t.Context(), "web", metav1.GetOptions{})
+				if apierrors.IsNotFound(err) || err == nil && found.UID != made.UID {
+					return nil
+				}
+				return errors.Join(err, errors.New("it is still there"))
+			})
+			eventually(t, func() error {
+				page, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
+				if err == nil && len(page.Items) > 0 {
+					err = fmt.Errorf("%d Pods are left in the cloud", len(page.Items))
+				}
+				return err
+			})
+		})
+	}
+}
+
+func awaitEvent(t *testing.T, namespace, pod, reason string) {
+	t.Helper()
+	eventually(t, func() error {
+		events, err := trial.Client().CoreV1().Events(namespace).List(context.Background(), metav1.ListOptions{
+			FieldSelector: "involvedObject.name=" + pod + ",reason=" + reason,
+		})
+		if err == nil && len(events.Items) == 0 {
+			err = fmt.Errorf("no event %s", reason)
+		}
+		return err
+	})
+}
+
+func TestTheAccountsTroubleShowsOnTheNode(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	config := settings(t, cloud, nodeName(t))
+	start(t, config)
+	end := cloud.Fault(t, ccisim.Fault{Kind: ccisim.Arrears, Verb: "create"})
+	ns := namespace(t)
+	create(t, ns, podOn(config.Node.Name, "web"))
+	shows := func(status corev1.ConditionStatus) func(*corev1.Node) error {
+		return func(object *corev1.Node) error {
+			if c := node.FindCondition(object, trouble.Denied); c == nil || c.Status != status {
+				return fmt.Errorf("the condition is %v", c)
+			}
+			return nil
+		}
+	}
+	denied := awaitNode(t, config.Node.Name, shows(corev1.ConditionTrue))
+	assert.Contains(t, node.FindCondition(denied, trouble.Denied).Message, "403")
+	assert.Equal(t, corev1.ConditionTrue, node.FindCondition(denied, corev1.NodeReady).Status)
+	assert.Equal(t, corev1.PodPending, get(t, ns, "web").Status.Phase)
+	end()
+	await(t, ns, "web", isReady)
+	awaitNode(t, config.Node.Name, shows(corev1.ConditionFalse))
+}
