@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/policytest"
 )
 
 // BenchmarkDecide is the seed's hostPath Deployment: what the extender pays for each Pod that it is asked about.
@@ -14,8 +15,7 @@ func BenchmarkDecide(b *testing.B) {
 	require.NoError(b, err)
 	for name, file := range map[string]string{"nginx": "testdata/seed-nginx-deployment.input.yaml", "hostPath": "testdata/seed-hostpath-deployment.input.yaml"} {
 		b.Run(name, func(b *testing.B) {
-			pod, labels := podOf(b, readCase(b, file))
-			in := policy.Input{Pod: pod, WorkloadLabels: labels}
+			in := policytest.Read(b, file).Input(b)
 			b.ReportAllocs()
 			for b.Loop() {
 				decider.Decide(in)

@@ -3,37 +3,21 @@ package policy_test
 import (
 	"flag"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/policytest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files from what the code does now")
-
-// caseInput is the form of testdata/*.input.yaml. A case gives either a Pod or the workload that makes it.
-type caseInput struct {
-	Pod        *corev1.Pod        `json:"pod,omitempty"`
-	Deployment *appsv1.Deployment `json:"deployment,omitempty"`
-	DaemonSet  *appsv1.DaemonSet  `json:"daemonSet,omitempty"`
-	Job        *batchv1.Job       `json:"job,omitempty"`
-	CronJob    *batchv1.CronJob   `json:"cronJob,omitempty"`
-	ConfigMap  map[string]string  `json:"configMap,omitempty"`
-	Namespace  map[string]string  `json:"namespaceLabels,omitempty"`
-	Claims     map[string]string  `json:"claims,omitempty"`
-	Config     *policy.Config     `json:"config,omitempty"`
-	Disabled   []policy.Reason    `json:"disabledRules,omitempty"`
-}
 
 // caseOutput is the form of testdata/*.output.yaml.
 type caseOutput struct {
@@ -57,10 +41,9 @@ type caseReplaced struct {
 // TestDecide decides every testdata/<case>.input.yaml. With -update it rewrites the outputs: read what changed before you commit it.
 func TestDecide(t *testing.T) {
 	rules, modes, placements := map[policy.Reason]bool{}, map[policy.Mode]bool{}, map[policy.Placement]bool{}
-	for _, file := range caseFiles(t) {
-		name := strings.TrimSuffix(filepath.Base(file), ".input.yaml")
-		t.Run(name, func(t *testing.T) {
-			output := decideCase(t, readCase(t, file))
+	for _, file := range policytest.Files(t, "testdata") {
+		t.Run(policytest.Name(file), func(t *testing.T) {
+			output := decideCase(t, policytest.Read(t, file))
 			golden(t, strings.Replace(file, ".input.", ".output.", 1), output)
 			rules[output.Reason], modes[output.Mode], placements[output.Placement] = true, true, true
 		})
@@ -75,37 +58,9 @@ func TestDecide(t *testing.T) {
 	assert.Len(t, placements, 4, "every placement has a case")
 }
 
-func caseFiles(t *testing.T) []string {
+func decideCase(t *testing.T, c policytest.Case) caseOutput {
 	t.Helper()
-	files, err := filepath.Glob("testdata/*.input.yaml")
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
-	return files
-}
-
-func readCase(t testing.TB, file string) caseInput {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	require.NoError(t, err)
-	var in caseInput
-	require.NoError(t, yaml.UnmarshalStrict(data, &in), file)
-	return in
-}
-
-func decideCase(t *testing.T, in caseInput) caseOutput {
-	t.Helper()
-	config := policy.DefaultConfig()
-	if in.Config != nil {
-		config = *in.Config
-	}
-	config.DisabledRules = append(config.DisabledRules, in.Disabled...)
-	decider, err := policy.New(config)
-	require.NoError(t, err)
-	global, err := policy.ParseSwitch(in.ConfigMap)
-	require.NoError(t, err)
-	pod, labels := podOf(t, in)
-
-	decision := decider.Decide(policy.Input{Pod: pod, Global: global, WorkloadLabels: labels, NamespaceLabels: in.Namespace, Claims: in.Claims})
+	decision, pod := c.Decide(t), c.Input(t).Pod
 	output := caseOutput{Placement: decision.Placement, Mode: decision.Mode, Quota: decision.Quota, Reason: decision.Reason, Message: decision.Message}
 	if flavor, err := policy.FlavorFor(pod.Annotations, &pod.Spec); err == nil && decision.MayBurst() {
 		output.Flavor = flavor.String()
@@ -126,30 +81,6 @@ func replacedOf(spec *corev1.PodSpec) *caseReplaced {
 		replaced.Mounts[c.Name] = c.VolumeMounts
 	}
 	return replaced
-}
-
-// podOf makes the Pod as the workload's controller does, with the labels of the workload that the user wrote.
-func podOf(t testing.TB, in caseInput) (pod *corev1.Pod, workloadLabels map[string]string) {
-	t.Helper()
-	from := func(workload metav1.ObjectMeta, kind string, template corev1.PodTemplateSpec) (*corev1.Pod, map[string]string) {
-		yes := true
-		pod := &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: template.Spec}
-		pod.Namespace, pod.Name = workload.Namespace, workload.Name+"-x7k2p"
-		pod.OwnerReferences = []metav1.OwnerReference{{Kind: kind, Name: workload.Name, Controller: &yes}}
-		return pod, workload.Labels
-	}
-	switch {
-	case in.Deployment != nil:
-		return from(in.Deployment.ObjectMeta, "ReplicaSet", in.Deployment.Spec.Template)
-	case in.DaemonSet != nil:
-		return from(in.DaemonSet.ObjectMeta, "DaemonSet", in.DaemonSet.Spec.Template)
-	case in.Job != nil:
-		return from(in.Job.ObjectMeta, "Job", in.Job.Spec.Template)
-	case in.CronJob != nil:
-		return from(in.CronJob.ObjectMeta, "Job", in.CronJob.Spec.JobTemplate.Spec.Template)
-	}
-	require.NotNil(t, in.Pod, "a case has a Pod or a workload")
-	return in.Pod, nil
 }
 
 func golden(t *testing.T, file string, got any) {
@@ -204,8 +135,8 @@ func TestConfigValidateReportsEveryFault(t *testing.T) {
 
 func TestEveryRuleCanBeSwitchedOff(t *testing.T) {
 	seen := map[policy.Reason]bool{}
-	for _, file := range caseFiles(t) {
-		in := readCase(t, file)
+	for _, file := range policytest.Files(t, "testdata") {
+		in := policytest.Read(t, file)
 		reason := decideCase(t, in).Reason
 		if !slices.ContainsFunc(policy.Rules(), func(r policy.Rule) bool { return r.Reason == reason }) {
 			continue

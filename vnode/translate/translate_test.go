@@ -1,9 +1,11 @@
 package translate_test
 
 import (
+	"cmp"
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/policytest"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
@@ -88,17 +91,59 @@ func TestGoldens(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".input.yaml")
 		t.Run(name, func(t *testing.T) {
-			got, err := yaml.Marshal(run(t, read(t, file)))
-			require.NoError(t, err)
-			golden := filepath.Join("testdata", name+".output.yaml")
-			if *update {
-				require.NoError(t, os.WriteFile(golden, got, 0o644))
-			}
-			want, err := os.ReadFile(golden)
-			require.NoError(t, err)
-			assert.Equal(t, string(want), string(got))
+			compare(t, filepath.Join("testdata", name+".output.yaml"), run(t, read(t, file)))
 		})
 	}
+}
+
+// compare holds a translation against its golden, or with -update writes that.
+func compare(t testing.TB, golden string, out output) {
+	t.Helper()
+	got, err := yaml.Marshal(out)
+	require.NoError(t, err)
+	if *update {
+		require.NoError(t, os.WriteFile(golden, got, 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), string(got))
+}
+
+// cases are the manifests that decisions are tested with.
+const cases = "../../policy/testdata"
+
+// sent is what the cloud is asked for when the Pod of a case of policy's has been bound to the virtual node. ok is false where policy lets
+// no such Pod burst.
+func sent(t testing.TB, file string) (out output, ok bool) {
+	t.Helper()
+	c := policytest.Read(t, file)
+	if !c.Decide(t).MayBurst() {
+		return output{}, false
+	}
+	pod := c.Input(t).Pod
+	pod.Namespace, pod.UID = cmp.Or(pod.Namespace, metav1.NamespaceDefault), types.UID("uid-of-"+policytest.Name(file))
+	return run(t, input{Pod: *pod}), true
+}
+
+// TestGoldensOfDecisions compares what becomes of each case that policy lets burst with testdata/decisions/<case>.yaml. -update writes
+// them, and removes those of cases that are gone or stay home now.
+func TestGoldensOfDecisions(t *testing.T) {
+	var want []string
+	for _, file := range policytest.Files(t, cases) {
+		out, ok := sent(t, file)
+		if !ok {
+			continue
+		}
+		golden := filepath.Join("testdata", "decisions", policytest.Name(file)+".yaml")
+		want = append(want, golden)
+		t.Run(policytest.Name(file), func(t *testing.T) { compare(t, golden, out) })
+	}
+	got, err := filepath.Glob("testdata/decisions/*.yaml")
+	require.NoError(t, err)
+	if *update {
+		got = slices.DeleteFunc(got, func(golden string) bool { return !slices.Contains(want, golden) && os.Remove(golden) == nil })
+	}
+	assert.Equal(t, want, got, "each case that may burst has a golden, and no other")
 }
 
 // A cloud that refuses every field that its schema does not list, and requests that differ from limits, must take every Pod that the
@@ -109,9 +154,17 @@ func TestAStrictCloudTakesWhatIsTranslated(t *testing.T) {
 	})
 	files, err := filepath.Glob("testdata/*.input.yaml")
 	require.NoError(t, err)
-	taken := 0
+	translated := map[string]output{}
 	for _, file := range files {
-		out := run(t, read(t, file))
+		translated[file] = run(t, read(t, file))
+	}
+	for _, file := range policytest.Files(t, cases) {
+		if out, ok := sent(t, file); ok {
+			translated[file] = out
+		}
+	}
+	taken := 0
+	for file, out := range translated {
 		if out.Refused != "" {
 			continue
 		}

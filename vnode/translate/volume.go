@@ -29,7 +29,7 @@ func (b *builder) volumes() []cci.Volume {
 func (b *builder) volume(v corev1.Volume) *cci.Volume {
 	switch {
 	case v.EmptyDir != nil:
-		return &cci.Volume{Name: v.Name, EmptyDir: &corev1.EmptyDirVolumeSource{Medium: v.EmptyDir.Medium, SizeLimit: v.EmptyDir.SizeLimit}}
+		return &cci.Volume{Name: v.Name, EmptyDir: emptyDir(v.EmptyDir)}
 	case v.NFS != nil:
 		return &cci.Volume{Name: v.Name, NFS: v.NFS}
 	case v.HostPath != nil:
@@ -48,6 +48,15 @@ func (b *builder) volume(v corev1.Volume) *cci.Volume {
 	}
 	b.refuse("volume %s is of a kind that virtual nodes cannot mount: use emptyDir, nfs or downwardAPI", v.Name)
 	return nil
+}
+
+// emptyDir leaves out a size limit of 0, which is none to Kubernetes and no multiple of 1Gi to the cloud.
+func emptyDir(e *corev1.EmptyDirVolumeSource) *corev1.EmptyDirVolumeSource {
+	cloud := &corev1.EmptyDirVolumeSource{Medium: e.Medium, SizeLimit: e.SizeLimit}
+	if cloud.SizeLimit != nil && cloud.SizeLimit.IsZero() {
+		cloud.SizeLimit = nil
+	}
+	return cloud
 }
 
 // hostPath leaves out the one that stands for the node's time zone; package policy has replaced the others, or not.

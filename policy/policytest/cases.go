@@ -1,0 +1,105 @@
+// Package policytest reads the cases that decisions are tested with (policy/testdata), for the tests of policy and of those who act on its
+// decisions: one manifest shows the decision, and what the cloud is asked for.
+package policytest
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// Case is the form of <case>.input.yaml. It gives either a Pod or the workload that makes it.
+type Case struct {
+	Pod        *corev1.Pod        `json:"pod,omitempty"`
+	Deployment *appsv1.Deployment `json:"deployment,omitempty"`
+	DaemonSet  *appsv1.DaemonSet  `json:"daemonSet,omitempty"`
+	Job        *batchv1.Job       `json:"job,omitempty"`
+	CronJob    *batchv1.CronJob   `json:"cronJob,omitempty"`
+	// ConfigMap is the data of the ConfigMap with the global switch.
+	ConfigMap map[string]string `json:"configMap,omitempty"`
+	// Namespace are the labels of the Pod's namespace.
+	Namespace map[string]string `json:"namespaceLabels,omitempty"`
+	// Claims are the kinds of the volumes behind claims.
+	Claims map[string]string `json:"claims,omitempty"`
+	// Config is what the cluster has changed about the rules; the default where it is missing. Disabled is added to it.
+	Config   *policy.Config  `json:"config,omitempty"`
+	Disabled []policy.Reason `json:"disabledRules,omitempty"`
+}
+
+// Files lists the inputs in a directory. It fails the test where there are none.
+func Files(t testing.TB, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.input.yaml"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	return files
+}
+
+// Name is the case of a file.
+func Name(file string) string { return strings.TrimSuffix(filepath.Base(file), ".input.yaml") }
+
+// Read reads a case. It fails the test for a field that there is not.
+func Read(t testing.TB, file string) Case {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var c Case
+	require.NoError(t, yaml.UnmarshalStrict(data, &c), file)
+	return c
+}
+
+// Decide decides the case by the rules of its cluster.
+func (c Case) Decide(t testing.TB) policy.Decision {
+	t.Helper()
+	config := policy.DefaultConfig()
+	if c.Config != nil {
+		config = *c.Config
+	}
+	config.DisabledRules = append(config.DisabledRules, c.Disabled...)
+	decider, err := policy.New(config)
+	require.NoError(t, err)
+	return decider.Decide(c.Input(t))
+}
+
+// Input is what the case is decided by.
+func (c Case) Input(t testing.TB) policy.Input {
+	t.Helper()
+	global, err := policy.ParseSwitch(c.ConfigMap)
+	require.NoError(t, err)
+	pod, labels := c.podAndLabels(t)
+	return policy.Input{Pod: pod, Global: global, WorkloadLabels: labels, NamespaceLabels: c.Namespace, Claims: c.Claims}
+}
+
+// podAndLabels makes the Pod as the workload's controller does, with the labels of the workload that the user wrote.
+func (c Case) podAndLabels(t testing.TB) (pod *corev1.Pod, workloadLabels map[string]string) {
+	t.Helper()
+	from := func(workload metav1.ObjectMeta, kind string, template corev1.PodTemplateSpec) (*corev1.Pod, map[string]string) {
+		yes := true
+		pod := &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: template.Spec}
+		pod.Namespace, pod.Name = workload.Namespace, workload.Name+"-x7k2p"
+		pod.OwnerReferences = []metav1.OwnerReference{{Kind: kind, Name: workload.Name, Controller: &yes}}
+		return pod, workload.Labels
+	}
+	switch {
+	case c.Deployment != nil:
+		return from(c.Deployment.ObjectMeta, "ReplicaSet", c.Deployment.Spec.Template)
+	case c.DaemonSet != nil:
+		return from(c.DaemonSet.ObjectMeta, "DaemonSet", c.DaemonSet.Spec.Template)
+	case c.Job != nil:
+		return from(c.Job.ObjectMeta, "Job", c.Job.Spec.Template)
+	case c.CronJob != nil:
+		return from(c.CronJob.ObjectMeta, "Job", c.CronJob.Spec.JobTemplate.Spec.Template)
+	}
+	require.NotNil(t, c.Pod, "a case has a Pod or a workload")
+	return c.Pod, nil
+}
