@@ -87,6 +87,9 @@ type CCIConfig struct {
 	WatchTimeout metav1.Duration `json:"watchTimeout"`
 	// RelistInterval is how often all Pods are listed although the watch goes on. Default 10m.
 	RelistInterval metav1.Duration `json:"relistInterval"`
+	// OrphanInterval is how often the cloud is compared with the cluster, Pods of nodes that are no more included. What two looks in a
+	// row find to stand for no Pod is ended. Less ends it sooner and costs lists of both. Default 10m.
+	OrphanInterval metav1.Duration `json:"orphanInterval"`
 }
 
 // PodConfig is how Pods are translated and tended.
@@ -140,6 +143,7 @@ func defaultConfig() *Config {
 			RequestTimeout: metav1.Duration{Duration: 30 * time.Second},
 			WatchTimeout:   metav1.Duration{Duration: 2 * time.Minute},
 			RelistInterval: metav1.Duration{Duration: 10 * time.Minute},
+			OrphanInterval: metav1.Duration{Duration: 10 * time.Minute},
 		},
 		Pods: PodConfig{
 			DefaultSize: "0.50_1.0", ClusterDomain: "cluster.local", PullSecret: "imagepull-secret", Workers: 50,

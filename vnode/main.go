@@ -13,8 +13,11 @@ import (
 
 func main() { os.Exit(run.Main(program)) }
 
-// program reads the configuration and runs until ctx ends.
+// program reads the configuration and runs until ctx ends. "gc" as the first word ends what is left in the cloud.
 func program(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "gc" {
+		return collect(ctx, args[1:], os.Stdout)
+	}
 	cfg := defaultConfig()
 	if err := config.Load("vnode", args, cfg); err != nil {
 		return err

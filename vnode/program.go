@@ -23,6 +23,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/kubelet"
 	"github.com/spillway-k8s/spillway/vnode/metrics"
 	"github.com/spillway-k8s/spillway/vnode/node"
+	"github.com/spillway-k8s/spillway/vnode/orphans"
 	"github.com/spillway-k8s/spillway/vnode/provider"
 	"github.com/spillway-k8s/spillway/vnode/soldout"
 	"github.com/spillway-k8s/spillway/vnode/translate"
@@ -48,6 +49,7 @@ type vnode struct {
 	node      *node.Node
 	provider  *provider.Provider
 	soldOut   *soldout.Keeper
+	orphans   *orphans.Sweep
 	trouble   *trouble.Tracker
 	pods      *vknode.PodController
 	factory   informers.SharedInformerFactory
@@ -95,18 +97,21 @@ func (v *vnode) client() (*kubernetes.Clientset, error) {
 	return client, nil
 }
 
-func (v *vnode) makeCloud() error {
-	c := v.config.CCI
+func (v *vnode) makeCloud() (err error) {
+	v.cloud, err = v.config.CCI.client(cci.Config{Observe: v.metrics.CloudRequest, Outcome: v.trouble.Note, Logger: v.logger})
+	return err
+}
+
+// client makes a client of the cloud; watched is who hears of its requests.
+func (c CCIConfig) client(watched cci.Config) (*cci.Client, error) {
 	credentials, err := cci.ReadCredentials(c.CredentialsFile)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	v.cloud, err = cci.New(cci.Config{
-		Endpoint: c.endpoint(), ProjectID: c.ProjectID, Credentials: credentials,
-		QPS: c.QPS, Burst: c.Burst, RequestTimeout: c.RequestTimeout.Duration, Tries: requestTries, RetryDelay: requestDelay,
-		Observe: v.metrics.CloudRequest, Outcome: v.trouble.Note, Logger: v.logger,
-	})
-	return err
+	watched.Endpoint, watched.ProjectID, watched.Credentials = c.endpoint(), c.ProjectID, credentials
+	watched.QPS, watched.Burst, watched.RequestTimeout = c.QPS, c.Burst, c.RequestTimeout.Duration
+	watched.Tries, watched.RetryDelay = requestTries, requestDelay
+	return cci.New(watched)
 }
 
 // makeNode makes the Node and its kubelet port. The Node's client is its own: a burst of Pods must not delay its Lease.
@@ -146,6 +151,13 @@ func (v *vnode) makePods(client kubernetes.Interface) error {
 	}
 	if v.soldOut, err = v.newKeeper(client); err != nil {
 		return err
+	}
+	cluster := orphans.API{Client: client.CoreV1()}
+	v.orphans = &orphans.Sweep{
+		Finder: &orphans.Finder{
+			Cloud: v.cloud, Namespace: v.config.CCI.Namespace, ClusterID: v.config.ClusterID, Cluster: cluster, Nodes: cluster.MineOrNobodys(v.config.Node.Name),
+		},
+		Interval: v.config.CCI.OrphanInterval.Duration, Found: v.metrics.OrphansFound, Ended: v.metrics.OrphanEnded, Logger: v.logger,
 	}
 	v.pods, err = newPodController(v.provider, v.factory, client)
 	return err

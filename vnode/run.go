@@ -58,6 +58,7 @@ func (v *vnode) runNode(ctx context.Context, group *errgroup.Group) error {
 	v.factory.StartWithContext(ctx)
 	group.Go(func() error { return v.provider.Run(ctx) })
 	group.Go(func() error { return v.soldOut.Run(ctx) })
+	group.Go(func() error { return v.orphans.Run(ctx) })
 	group.Go(func() error {
 		select { // Its first question is for all Pods.
 		case <-ctx.Done():

@@ -19,10 +19,8 @@ const longestClusterID = 16
 
 // Validate reports every fault at once.
 func (c *Config) Validate() error {
-	faults := []error{c.Logging.Validate(), c.Kube.Validate(), c.Policy.Validate(), address("health-listen", c.HealthListen)}
-	if c.ClusterID == "" || len(c.ClusterID) > longestClusterID || len(validation.IsValidLabelValue(c.ClusterID)) > 0 {
-		faults = append(faults, fmt.Errorf("cluster-id: invalid value %q: must have 1 to %d letters, digits, dashes, dots or underscores, "+
-			"a letter or digit first and last", c.ClusterID, longestClusterID))
+	faults := []error{
+		c.Logging.Validate(), c.Kube.Validate(), c.Policy.Validate(), address("health-listen", c.HealthListen), c.validateClusterID(),
 	}
 	if _, err := c.port(); err != nil {
 		faults = append(faults, err)
@@ -31,15 +29,20 @@ func (c *Config) Validate() error {
 		{"tls-cert-file", c.TLSCertFile, "logs are served over TLS only"},
 		{"tls-private-key-file", c.TLSPrivateKeyFile, "logs are served over TLS only"},
 		{"client-ca-file", c.ClientCAFile, "without it everybody could read logs"},
-		{"cci-region", c.CCI.Region, "such as cn-north-4"},
-		{"cci-project-id", c.CCI.ProjectID, "the console shows it under My Credentials"},
-		{"cci-credentials-file", c.CCI.CredentialsFile, "requests are signed with the key in it"},
 	} {
 		if field.value == "" {
 			faults = append(faults, fmt.Errorf("%s: must not be empty: %s", field.name, field.why))
 		}
 	}
 	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(), c.Pods.validate(), c.SoldOut.validate(), c.translation().Validate())...)
+}
+
+func (c *Config) validateClusterID() error {
+	if c.ClusterID == "" || len(c.ClusterID) > longestClusterID || len(validation.IsValidLabelValue(c.ClusterID)) > 0 {
+		return fmt.Errorf("cluster-id: invalid value %q: must have 1 to %d letters, digits, dashes, dots or underscores, "+
+			"a letter or digit first and last", c.ClusterID, longestClusterID)
+	}
+	return nil
 }
 
 // port is the one that the Node shows.
@@ -83,12 +86,33 @@ func (c NodeConfig) validate() error {
 	return errors.Join(faults...)
 }
 
-func (c CCIConfig) validate() error {
+// validateAccess checks what is needed to ask the cloud anything.
+func (c CCIConfig) validateAccess() error {
 	var faults []error
-	if len(validation.IsDNS1123Label(c.Namespace)) > 0 {
-		faults = append(faults, fmt.Errorf("cci-namespace: invalid value %q: must be a name that a namespace can have, such as bursting-prod",
-			c.Namespace))
+	for _, field := range []struct{ name, value, why string }{
+		{"cci-region", c.Region, "such as cn-north-4"},
+		{"cci-project-id", c.ProjectID, "the console shows it under My Credentials"},
+		{"cci-credentials-file", c.CredentialsFile, "requests are signed with the key in it"},
+	} {
+		if field.value == "" {
+			faults = append(faults, fmt.Errorf("%s: must not be empty: %s", field.name, field.why))
+		}
 	}
+	if c.QPS <= 0 || c.Burst <= 0 {
+		faults = append(faults, fmt.Errorf("cci-qps, cci-burst: invalid values %g and %d: must be above zero", c.QPS, c.Burst))
+	}
+	return errors.Join(append(faults, atLeast("cci.requestTimeout", c.RequestTimeout.Duration, time.Second))...)
+}
+
+func namespaceName(name string) error {
+	if len(validation.IsDNS1123Label(name)) > 0 {
+		return fmt.Errorf("cci-namespace: invalid value %q: must be a name that a namespace can have, such as bursting-prod", name)
+	}
+	return nil
+}
+
+func (c CCIConfig) validate() error {
+	faults := []error{namespaceName(c.Namespace), c.validateAccess()}
 	if len(c.SubnetIDs) == 0 {
 		faults = append(faults, errors.New("cci-subnet-id: must be given at least once: the Neutron id of an IPv4 subnet, "+
 			"which the VPC console shows beside the subnet's id"))
@@ -96,13 +120,10 @@ func (c CCIConfig) validate() error {
 	if len(c.SecurityGroupIDs) == 0 {
 		faults = append(faults, errors.New("cci-security-group-id: must be given at least once"))
 	}
-	if c.QPS <= 0 || c.Burst <= 0 {
-		faults = append(faults, fmt.Errorf("cci-qps, cci-burst: invalid values %g and %d: must be above zero", c.QPS, c.Burst))
-	}
 	return errors.Join(append(faults,
-		atLeast("cci.requestTimeout", c.RequestTimeout.Duration, time.Second),
 		atLeast("cci.watchTimeout", c.WatchTimeout.Duration, time.Second),
-		atLeast("cci.relistInterval", c.RelistInterval.Duration, time.Second))...)
+		atLeast("cci.relistInterval", c.RelistInterval.Duration, time.Second),
+		atLeast("cci.orphanInterval", c.OrphanInterval.Duration, time.Second))...)
 }
 
 func (c PodConfig) validate() error {

@@ -25,6 +25,8 @@ type Metrics struct {
 	collected prometheus.Counter
 	lost      prometheus.Counter
 	locks     prometheus.Counter
+	orphans   prometheus.Gauge
+	ended     prometheus.Counter
 }
 
 // New registers the metrics in a registry of their own.
@@ -51,9 +53,13 @@ func New() *Metrics {
 		}, []string{"reason"}),
 		collected: counter("spillway_vnode_pods_collected_total", "Cloud Pods ended because their Pods were gone."),
 		lost:      counter("spillway_vnode_pods_lost_total", "Cloud Pods that vanished without having been asked to."),
-		locks:     counter("spillway_vnode_sold_out_locks_total", "Locks of the node because the cloud was sold out."),
+		orphans: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "spillway_vnode_orphans", Help: "Cloud Pods that stood for no Pod at the last comparison.",
+		}),
+		ended: counter("spillway_vnode_orphans_ended_total", "Orphans that the comparison has ended."),
+		locks: counter("spillway_vnode_sold_out_locks_total", "Locks of the node because the cloud was sold out."),
 	}
-	m.registry.MustRegister(m.requests, m.durations, m.relists, m.creation, m.adopted, m.refused, m.collected, m.lost, m.locks,
+	m.registry.MustRegister(m.requests, m.durations, m.relists, m.creation, m.adopted, m.refused, m.collected, m.lost, m.locks, m.orphans, m.ended,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -90,6 +96,12 @@ func (m *Metrics) CloudRequest(operation, code string, elapsed time.Duration) {
 
 // Relisted counts a list of all cloud Pods (inventory.Config.Relisted).
 func (m *Metrics) Relisted(cause string) { m.relists.WithLabelValues(cause).Inc() }
+
+// OrphansFound takes what a comparison has found (orphans.Sweep.Found).
+func (m *Metrics) OrphansFound(n int) { m.orphans.Set(float64(n)) }
+
+// OrphanEnded counts one that was ended (orphans.Sweep.Ended).
+func (m *Metrics) OrphanEnded() { m.ended.Inc() }
 
 // Locked counts a lock of the node (soldout.Config.Locked).
 func (m *Metrics) Locked() { m.locks.Inc() }

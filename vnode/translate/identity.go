@@ -52,11 +52,20 @@ func (k Key) String() string { return k.Namespace + "/" + k.Name + "/" + string(
 
 // Owns tells whether a cloud Pod is one of the owner's, and which Pod it stands for.
 func (o Owner) Owns(pod *cci.Pod) (Key, bool) {
+	key, owner, ok := Identity(pod)
+	return key, ok && owner == o
+}
+
+// Identity reads from a cloud Pod which Pod it stands for, and whose it is; false where it is none of ours.
+func Identity(pod *cci.Pod) (Key, Owner, bool) {
 	a := pod.Annotations
 	key := Key{a[NamespaceAnnotation], a[NameAnnotation], types.UID(a[UIDAnnotation])}
-	known := key.Namespace != "" && key.Name != "" && key.UID != ""
-	return key, known && a[ClusterAnnotation] == o.ClusterID && a[NodeAnnotation] == o.Node
+	owner := Owner{ClusterID: a[ClusterAnnotation], Node: a[NodeAnnotation]}
+	return key, owner, key.Namespace != "" && key.Name != "" && key.UID != "" && owner.ClusterID != "" && owner.Node != ""
 }
+
+// ClusterSelector is the label selector of all cloud Pods of a cluster. Whoever lists with it must check Identity nevertheless.
+func ClusterSelector(clusterID string) string { return ClusterLabel + "=" + clusterID }
 
 // longestName is what a DNS label may have: the strictest rule that a Pod's name may meet on its way.
 const longestName = 63

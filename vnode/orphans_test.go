@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/internal/run"
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// runningOn starts a virtual node with a Pod that is ready, and returns both.
+func runningOn(t *testing.T, cloud *cloudtest.Cloud, ns, clusterID string, changes ...func(*Config)) (*running, *Config) {
+	t.Helper()
+	config := settings(t, cloud, nodeName(t))
+	config.ClusterID = clusterID
+	for _, change := range changes {
+		change(config)
+	}
+	r := start(t, config)
+	create(t, ns, podOn(config.Node.Name, config.Node.Name))
+	await(t, ns, config.Node.Name, isReady)
+	return r, config
+}
+
+// abandon ends a virtual node and its Node and Pod, as a cluster that is taken down does: the cloud hears nothing of it.
+func abandon(t *testing.T, r *running, ns, name string) {
+	t.Helper()
+	r.stop(t)
+	require.NoError(t, trial.Client().CoreV1().Pods(ns).Delete(t.Context(), name, *metav1.NewDeleteOptions(0)))
+	require.NoError(t, trial.Client().CoreV1().Nodes().Delete(t.Context(), name, metav1.DeleteOptions{}))
+}
+
+// inCloud are the names of the Pods that the cloud Pods stand for, those that end left out.
+func inCloud(t *testing.T, cloud *cloudtest.Cloud) []string {
+	t.Helper()
+	page, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
+	require.NoError(t, err)
+	names := []string{}
+	for i := range page.Items {
+		if key, _, ok := translate.Identity(&page.Items[i]); ok && page.Items[i].DeletionTimestamp == nil {
+			names = append(names, key.Name)
+		}
+	}
+	return names
+}
+
+func TestWhatARemovedNodeLeavesIsEndedByAnother(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	ns := namespace(t)
+	gone, goneConfig := runningOn(t, cloud, ns, "trial")
+	still, stillConfig := runningOn(t, cloud, ns, "trial")
+	_, otherConfig := runningOn(t, cloud, ns, "other-cluster")
+	abandon(t, gone, ns, goneConfig.Node.Name)
+	// A node that is down for a while is no removed node.
+	still.stop(t)
+	require.NoError(t, trial.Client().CoreV1().Pods(ns).Delete(t.Context(), stillConfig.Node.Name, *metav1.NewDeleteOptions(0)))
+	require.Len(t, inCloud(t, cloud), 3)
+
+	sweeper, sweeperConfig := runningOn(t, cloud, ns, "trial", func(c *Config) { c.CCI.OrphanInterval.Duration = time.Second })
+	left := []string{stillConfig.Node.Name, otherConfig.Node.Name, sweeperConfig.Node.Name}
+	eventually(t, func() error {
+		if names := inCloud(t, cloud); len(names) != len(left) {
+			return fmt.Errorf("the cloud has %v", names)
+		}
+		return nil
+	})
+	assert.ElementsMatch(t, left, inCloud(t, cloud))
+	eventually(t, func() error {
+		if n := sweeper.metric(t, "spillway_vnode_orphans_ended_total"); n != 1 {
+			return fmt.Errorf("%g are counted", n)
+		}
+		return nil
+	})
+}
+
+// gc runs "vnode gc" and returns what it prints.
+func gc(t *testing.T, config *Config, flags ...string) (string, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "vnode.yaml")
+	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "clusterID: %s\nnode: {name: x}\nkube: {kubeconfig: %s}\ncci: {namespace: %s}\n",
+		config.ClusterID, config.Kube.Kubeconfig, config.CCI.Namespace), 0o600))
+	var out bytes.Buffer
+	err := collect(t.Context(), append([]string{"--config", file, "--cci-endpoint", config.CCI.Endpoint, "--cci-region", "sim-1",
+		"--cci-project-id", config.CCI.ProjectID, "--cci-credentials-file", config.CCI.CredentialsFile}, flags...), &out)
+	return out.String(), err
+}
+
+func TestGCEndsWhatStandsForNoPod(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	ns := namespace(t)
+	gone, goneConfig := runningOn(t, cloud, ns, "trial")
+	_, liveConfig := runningOn(t, cloud, ns, "trial")
+	_, otherConfig := runningOn(t, cloud, ns, "other-cluster")
+	abandon(t, gone, ns, goneConfig.Node.Name)
+	all := []string{goneConfig.Node.Name, liveConfig.Node.Name, otherConfig.Node.Name}
+
+	out, err := gc(t, goneConfig, "--dry-run", "--min-age=0s")
+	require.NoError(t, err)
+	assert.Contains(t, out, goneConfig.Node.Name)
+	assert.Contains(t, out, "1 cloud Pods of cluster trial without a Pod found; nothing is ended in a dry run")
+	assert.ElementsMatch(t, all, inCloud(t, cloud))
+
+	out, err = gc(t, goneConfig)
+	require.NoError(t, err)
+	assert.Contains(t, out, "0 cloud Pods of cluster trial without a Pod ended; 1 younger than 5m0s spared.")
+	assert.ElementsMatch(t, all, inCloud(t, cloud))
+
+	end := cloud.Fault(t, ccisim.Fault{Kind: ccisim.Arrears, Verb: "list"})
+	_, err = gc(t, goneConfig, "--min-age=0s")
+	require.ErrorContains(t, err, "looking for orphans")
+	end()
+
+	out, err = gc(t, goneConfig, "--min-age=0s")
+	require.NoError(t, err)
+	assert.Contains(t, out, "All of them are gone.")
+	assert.ElementsMatch(t, all[1:], inCloud(t, cloud))
+
+	absent := *goneConfig
+	absent.Kube.Kubeconfig = "nowhere.kubeconfig"
+	_, err = gc(t, &absent, "--min-age=0s")
+	require.Error(t, err, "a cluster that cannot be asked is not a cluster that is gone")
+	assert.ElementsMatch(t, all[1:], inCloud(t, cloud))
+}
+
+func TestGCWithoutAClusterEndsAllThatIsTheClusters(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	ns := namespace(t)
+	first, firstConfig := runningOn(t, cloud, ns, "trial")
+	_, otherConfig := runningOn(t, cloud, ns, "other-cluster")
+	first.stop(t)
+	absent := *firstConfig
+	absent.Kube.Kubeconfig = "nowhere.kubeconfig"
+	out, err := gc(t, &absent, "--without-cluster", "--min-age=0s")
+	require.NoError(t, err)
+	assert.Contains(t, out, "1 cloud Pods of cluster trial without a Pod ended")
+	assert.ElementsMatch(t, []string{otherConfig.Node.Name}, inCloud(t, cloud))
+
+	cloud.Fault(t, ccisim.Fault{Kind: ccisim.HoldFinalizer})
+	absent.ClusterID = "other-cluster"
+	_, err = gc(t, &absent, "--without-cluster", "--min-age=0s", "--timeout=1s")
+	require.ErrorContains(t, err, "waiting until 1 cloud Pods are gone")
+
+	absent.CCI.Namespace = "never-made"
+	out, err = gc(t, &absent, "--without-cluster")
+	require.NoError(t, err)
+	assert.Contains(t, out, "nothing is left")
+}
+
+func TestGCRefusesWhatItCannotUse(t *testing.T) {
+	err := collect(t.Context(), []string{"--cluster-id=longer-than-sixteen-characters", "--min-age=-1s", "--cci-namespace=UPPER"}, &bytes.Buffer{})
+	require.ErrorIs(t, err, run.ErrUsage)
+	for _, word := range []string{"cluster-id", "min-age", "cci-namespace", "cci-region", "cci-project-id", "cci-credentials-file"} {
+		assert.ErrorContains(t, err, word)
+	}
+	assert.False(t, errors.Is(collect(t.Context(), []string{"--help"}, &bytes.Buffer{}), run.ErrUsage))
+}
