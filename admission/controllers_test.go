@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -70,61 +71,167 @@ func TestAPodKeptHomeIsToldWhyOnce(t *testing.T) {
 		reason string
 		kind   string
 		words  string
-		// past: the Pod got past the validation, which would have refused it.
-		past bool
 	}{
 		"off": {
 			func(p *corev1.Pod) { p.Labels = map[string]string{policy.BurstLabel: "off"} },
-			"LabelOff", corev1.EventTypeNormal, "remove or change the label", false,
+			"LabelOff", corev1.EventTypeNormal, "remove or change the label",
 		},
 		"a hostPath without a replacement": {
 			func(p *corev1.Pod) {
 				p.Spec.Volumes = []corev1.Volume{{Name: "logs", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}}}}
 			},
-			"HostPath", corev1.EventTypeNormal, "volume logs is a hostPath", false,
+			"HostPath", corev1.EventTypeNormal, "volume logs is a hostPath",
 		},
 		"a restriction against the Pod's own label": {
 			func(p *corev1.Pod) {
 				p.Labels = map[string]string{policy.BurstLabel: "enforce"}
 				p.Spec.HostNetwork = true
 			},
-			"HostNamespace", corev1.EventTypeWarning, "hostNetwork needs a node of one's own", false,
-		},
-		"a malformed key": {
-			func(p *corev1.Pod) { p.Annotations = map[string]string{policy.LocalReplicasAnnotation: "many"} },
-			"InvalidPolicy", corev1.EventTypeWarning, `LOCAL_REPLICAS: invalid value "many"`, true,
+			"HostNamespace", corev1.EventTypeWarning, "hostNetwork needs a node of one's own",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ns := namespace(t, nil)
 			pod := big("x")
 			test.change(pod)
-			if test.past {
-				create(t, ns, pod)
-			}
 			p := start(t, func(c *Config) { c.Resync.Duration = time.Second })
-			if !test.past {
-				create(t, ns, pod)
-			}
+			create(t, ns, pod)
 
 			event := told(t, ns, "x", test.reason)
 			assert.Equal(t, test.kind, event.Type)
 			assert.Contains(t, event.Message, test.words)
 			assert.Contains(t, event.Message, "no local node fits")
 
-			// Neither another look at the Pod nor another process says it again.
-			p.stop(t)
-			again := start(t, func(c *Config) { c.Resync.Duration = time.Second })
-			eventually(t, func() error {
-				if e := told(t, ns, "x", test.reason); !e.LastTimestamp.After(event.LastTimestamp.Time) {
-					return fmt.Errorf("the new process has not looked at the Pod yet")
-				}
-				return nil
-			})
-			assert.Len(t, ourEvents(t, ns, "x"), 1)
+			again := toldOnce(t, p, ns, "x", event)
 			assert.Empty(t, get(t, ns, "x").Spec.NodeName)
 			assert.Zero(t, again.metric(t, "spillway_admission_pods_explained_total", test.reason), "only what was said counts")
 		})
+	}
+}
+
+// toldOnce proves that neither another look at the Pod nor another process, which it returns, says the event again.
+func toldOnce(t *testing.T, p *process, ns, name string, event corev1.Event) *process {
+	t.Helper()
+	p.stop(t)
+	again := start(t, func(c *Config) { c.Resync.Duration = time.Second })
+	eventually(t, func() error {
+		if e := told(t, ns, name, event.Reason); !e.LastTimestamp.After(event.LastTimestamp.Time) {
+			return fmt.Errorf("the new process has not looked at the Pod yet")
+		}
+		return nil
+	})
+	assert.Len(t, ourEvents(t, ns, name), 1)
+	return again
+}
+
+// What got past the validation because nobody was asked has one Event each, wherever it runs, and loses what is broken only.
+func TestPodsThatGotPastTheValidationAreTreatedAsOffAndToldOnce(t *testing.T) {
+	annotated := func(key, value string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) { p.Annotations = map[string]string{key: value} }
+	}
+	const off, ignored = "until that is right the Pod is treated as off: it does not burst", "it is ignored: where this Pod runs does not depend on it"
+	tests := map[string]struct {
+		pod    *corev1.Pod
+		change func(*corev1.Pod)
+		words  []string
+		// node is where the Pod ends: anywhere at home, nowhere or on the virtual node.
+		node string
+	}{
+		"quota":         {small("quota"), annotated(policy.LocalReplicasAnnotation, "many"), []string{`LOCAL_REPLICAS: invalid value "many": must be a whole number`, off}, "home"},
+		"switch":        {small("switch"), annotated(policy.SwitchKey, "on"), []string{`AUTO_SCALE_EKS: invalid value "on": must be "true" or "false"`, off}, "home"},
+		"label":         {small("label"), func(p *corev1.Pod) { p.Labels = map[string]string{policy.BurstLabel: "enfroce"} }, []string{`virtual-kubelet.io/burst-to-cci: invalid value "enfroce": must be one of`, off}, "home"},
+		"replacements":  {small("replacements"), annotated(policy.HostPathReplacementAnnotation, "["), []string{`coordinator.cci.io/hostpath-replacement: invalid value "[": must be a JSON list`, ignored}, "home"},
+		"quota-waiting": {big("quota-waiting"), annotated(policy.LocalReplicasAnnotation, "many"), []string{`LOCAL_REPLICAS: invalid value "many"`, off}, ""},
+	}
+	ns := namespace(t, nil) // No program runs now.
+	for name, test := range tests {
+		test.change(test.pod)
+		create(t, ns, test.pod)
+		if test.node == "" {
+			unschedulable(t, ns, name)
+			continue
+		}
+		assert.NotEqual(t, virtualNode, onNode(t, ns, name))
+	}
+	// A quota means nothing with enforce: this one waits for no local node and goes to the cloud.
+	enforce := big("enforce")
+	enforce.Labels, enforce.Annotations = map[string]string{policy.BurstLabel: "enforce"}, map[string]string{policy.LocalReplicasAnnotation: "many"}
+	create(t, ns, enforce)
+
+	p := start(t, func(c *Config) { c.Resync.Duration = time.Second })
+	assert.Equal(t, virtualNode, onNode(t, ns, "enforce"))
+	assert.Contains(t, told(t, ns, "enforce", "InvalidPolicy").Message, ignored)
+	events := map[string]corev1.Event{}
+	for name, test := range tests {
+		event := told(t, ns, name, "InvalidPolicy")
+		assert.Equal(t, corev1.EventTypeWarning, event.Type)
+		for _, words := range test.words {
+			assert.Contains(t, event.Message, words)
+		}
+		events[name] = event
+	}
+	assert.InDelta(t, len(tests)+1, p.metric(t, "spillway_admission_pods_explained_total", "InvalidPolicy"), 0)
+	again := toldOnce(t, p, ns, "quota", events["quota"])
+	for name := range tests {
+		eventually(t, func() error { // The new process has looked at it.
+			if e := told(t, ns, name, "InvalidPolicy"); !e.LastTimestamp.After(events[name].LastTimestamp.Time) {
+				return fmt.Errorf("%s has not been looked at yet", name)
+			}
+			return nil
+		})
+		assert.Equal(t, []string{"InvalidPolicy"}, reasons(t, ns, name))
+		assert.Len(t, ourEvents(t, ns, name), 1)
+	}
+	assert.Zero(t, again.metric(t, "spillway_admission_pods_explained_total", "InvalidPolicy"), "only what was said counts")
+	assert.Empty(t, get(t, ns, "quota-waiting").Spec.NodeName)
+}
+
+// Where no node at all fits, the scheduler asks the extender about preemption only, and the condition says nothing of the quota.
+func TestAPodThatWaitsForItsQuotaIsToldSo(t *testing.T) {
+	cordon(t, true)
+	start(t)
+	ns := namespace(t, nil)
+	apply(t, ns, manifest("apps/v1", "ReplicaSet", "", `replicas: 3, selector: {matchLabels: {app: x}}, template: {metadata: {labels: {app: x}, annotations: {LOCAL_REPLICAS: "1"}}, `+
+		`spec: {containers: [{name: c, image: web, resources: {requests: {cpu: "3"}}}]}}`)) // Two local nodes take one each: without the extender the quota only has words.
+	var waiting []string
+	eventually(t, func() error {
+		waiting = nil
+		bound := 0
+		for _, pod := range pods(t, ns, 3) {
+			if pod.Spec.NodeName != "" {
+				bound++
+			} else {
+				waiting = append(waiting, pod.Name)
+			}
+		}
+		if bound != 2 {
+			return fmt.Errorf("%d Pods are bound", bound)
+		}
+		return nil
+	})
+	require.Len(t, waiting, 1)
+	event := told(t, ns, waiting[0], "LocalQuotaReached")
+	assert.Equal(t, corev1.EventTypeNormal, event.Type)
+	assert.Contains(t, event.Message, "this revision has its LOCAL_REPLICAS=1 at home, and no virtual node can take the Pod now")
+
+	// Another revision has no Pod at home and waits for room only.
+	other := namespace(t, nil)
+	one := podOf("one", "3")
+	one.Annotations = map[string]string{policy.LocalReplicasAnnotation: "1"}
+	create(t, other, one)
+	unschedulable(t, other, "one")
+	create(t, other, big("later")) // Once this one is told, the controllers have seen what came before.
+	told(t, other, "later", "BurstAllowed")
+	assert.Empty(t, reasons(t, other, "one"))
+}
+
+// cordon closes the virtual node for the test.
+func cordon(t *testing.T, closed bool) {
+	t.Helper()
+	_, err := trial.Client().CoreV1().Nodes().Patch(context.Background(), virtualNode, types.MergePatchType, fmt.Appendf(nil, `{"spec":{"unschedulable":%t}}`, closed), metav1.PatchOptions{})
+	require.NoError(t, err)
+	if closed {
+		t.Cleanup(func() { cordon(t, false) })
 	}
 }
 

@@ -127,7 +127,8 @@ func (d Decision) Describe() string {
 }
 
 // Decide says where a Pod may run: first whether it may burst, then whether the cloud can run it, then what is tried
-// first. A malformed key keeps the Pod home, with words.
+// first. A malformed key keeps the Pod home, with words, where it matters; where it would mean nothing, it is nothing: a switch beside
+// a burst label, a quota with enforce, a replacement without a hostPath volume.
 func (p *Policy) Decide(in Input) Decision {
 	decision := p.decideMode(in)
 	if !decision.MayBurst() {
@@ -137,12 +138,17 @@ func (p *Policy) Decide(in Input) Decision {
 	if found := p.violations(s); len(found) > 0 {
 		return Decision{Placement: PlacementLocalOnly, Mode: decision.Mode, Reason: found[0].Reason, Message: joinMessages(found)}
 	}
-	quota, ok, quotaErr := ParseLocalReplicas(in.Pod.Annotations)
-	// Without a hostPath volume no rule looks at the replacements, and vnode would stumble over them later.
-	if err := errors.Join(quotaErr, s.replaceErr); err != nil {
+	if s.replaceErr != nil { // No rule has looked: it is switched off, or the one hostPath is LocaltimePath.
+		return invalid(decision.Mode, s.replaceErr)
+	}
+	if decision.Placement == PlacementCloudOnly {
+		return decision
+	}
+	quota, ok, err := ParseLocalReplicas(in.Pod.Annotations)
+	if err != nil {
 		return invalid(decision.Mode, err)
 	}
-	if ok && decision.Placement != PlacementCloudOnly {
+	if ok {
 		decision.Quota = &quota
 		decision.Placement = PlacementLocalFirst
 	}

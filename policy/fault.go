@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -44,6 +46,15 @@ func (f *Fault) Unwrap() error { return f.Cause }
 
 func invalidValue(key, path, value, right string) *Fault {
 	return &Fault{Key: key, Path: path, Kind: field.ErrorTypeInvalid, Value: value, Right: right}
+}
+
+// CheckKeys reads all keys that a Pod bears itself, and reports every malformed one, whether it matters to this Pod or not.
+func CheckKeys(pod *corev1.Pod) error {
+	_, modeErr := ParseMode(pod.Labels)
+	_, _, quotaErr := ParseLocalReplicas(pod.Annotations)
+	_, switchErr := ParseSwitch(pod.Annotations)
+	_, replacementsErr := ParseReplacements(pod.Annotations)
+	return errors.Join(modeErr, quotaErr, switchErr, replacementsErr)
 }
 
 // Faults takes an error of this package's parsers apart into its faults, in their order. Errors of others are left out.

@@ -147,9 +147,13 @@ func (p *Policy) CheckReplacements(pod *corev1.Pod) ([]Replacement, error) {
 // ReplaceHostPaths applies the Pod's replacements and returns the resulting spec; the Pod is not changed. A volume's own
 // name wins over "*", and /etc/localtime is touched only by its own name. A removed volume takes its mounts along in
 // every container. hostPath volumes that no replacement covers stay. The spec is always a copy, and the Pod's own where the
-// annotation is malformed. May be called twice: the second time changes nothing.
+// annotation is malformed, which is no error without a hostPath volume: there is nothing to replace. May be called twice: the second
+// time changes nothing.
 func ReplaceHostPaths(pod *corev1.Pod) (*corev1.PodSpec, error) {
 	spec := pod.Spec.DeepCopy()
+	if !slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.HostPath != nil }) {
+		return spec, nil
+	}
 	replacements, err := ParseReplacements(pod.Annotations)
 	if err != nil {
 		return spec, err

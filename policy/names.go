@@ -1,6 +1,10 @@
 package policy
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // Keys that users write. They come from the documents of the systems that Spillway replaces and are used verbatim.
 const (
@@ -87,6 +91,19 @@ func NeedsPlacement(spec *corev1.PodSpec) bool {
 		}
 	}
 	return false
+}
+
+// AvoidsVirtualNodes tells whether the Pod's node affinity keeps it off virtual nodes.
+func AvoidsVirtualNodes(spec *corev1.PodSpec) bool {
+	if spec.Affinity == nil || spec.Affinity.NodeAffinity == nil || spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return false
+	}
+	// Terms are alternatives: one that says nothing about it lets the Pod there.
+	return !slices.ContainsFunc(spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms, func(term corev1.NodeSelectorTerm) bool {
+		return !slices.ContainsFunc(term.MatchExpressions, func(r corev1.NodeSelectorRequirement) bool {
+			return r.Key == NodeTypeLabel && r.Operator == corev1.NodeSelectorOpNotIn && slices.Contains(r.Values, NodeTypeVirtual)
+		})
+	})
 }
 
 // ToleratesProvider tells whether the Pod may be placed on a virtual node as far as its tolerations go.

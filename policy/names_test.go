@@ -153,3 +153,32 @@ func TestToleratesProviderAgreesWithKubernetes(t *testing.T) {
 	assert.Positive(t, tolerated)
 	assert.False(t, policy.ToleratesProvider(&corev1.PodSpec{}))
 }
+
+func TestAvoidsVirtualNodes(t *testing.T) {
+	against := corev1.NodeSelectorRequirement{Key: "type", Operator: corev1.NodeSelectorOpNotIn, Values: []string{"edge", "virtual-kubelet"}}
+	other := corev1.NodeSelectorRequirement{Key: "zone", Operator: corev1.NodeSelectorOpExists}
+	term := func(requirements ...corev1.NodeSelectorRequirement) corev1.NodeSelectorTerm {
+		return corev1.NodeSelectorTerm{MatchExpressions: requirements}
+	}
+	for name, test := range map[string]struct {
+		terms []corev1.NodeSelectorTerm
+		want  bool
+	}{
+		"the one term says so":            {[]corev1.NodeSelectorTerm{term(against)}, true},
+		"it says so among others":         {[]corev1.NodeSelectorTerm{term(other, against)}, true},
+		"every term says so":              {[]corev1.NodeSelectorTerm{term(against), term(against, other)}, true},
+		"one of two terms does not":       {[]corev1.NodeSelectorTerm{term(against), term(other)}, false},
+		"the opposite":                    {[]corev1.NodeSelectorTerm{term(corev1.NodeSelectorRequirement{Key: "type", Operator: corev1.NodeSelectorOpIn, Values: against.Values})}, false},
+		"other values of the same label":  {[]corev1.NodeSelectorTerm{term(corev1.NodeSelectorRequirement{Key: "type", Operator: corev1.NodeSelectorOpNotIn, Values: []string{"edge"}})}, false},
+		"nothing about the kind of nodes": {[]corev1.NodeSelectorTerm{term(other)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, test.want, policy.AvoidsVirtualNodes(&corev1.PodSpec{Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+				RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: test.terms},
+			}}}))
+		})
+	}
+	for name, affinity := range map[string]*corev1.Affinity{"no affinity": nil, "no node affinity": {}, "nothing is required": {NodeAffinity: &corev1.NodeAffinity{}}} {
+		assert.False(t, policy.AvoidsVirtualNodes(&corev1.PodSpec{Affinity: affinity}), name)
+	}
+}

@@ -124,20 +124,17 @@ func (s story) expect(sizes []size) verdict {
 		v.placement, v.reason = "LocalOnly", v.broken[0]
 		return v
 	}
-	if s.replacement == "malformed" {
+	if s.replacement == "malformed" && slices.ContainsFunc(s.volumes, func(v storyVolume) bool { return v.kind == "hostPath" }) {
 		v.placement, v.reason = "LocalOnly", "InvalidPolicy"
 		return v
 	}
 
 	// 3. Where first?
-	if s.quota == "" {
+	if s.quota == "" || v.placement == "CloudOnly" {
 		return v
 	}
 	if s.quota != "0" && s.quota != "1" && s.quota != "25" {
 		v.placement, v.reason = "LocalOnly", "InvalidPolicy"
-		return v
-	}
-	if v.placement == "CloudOnly" {
 		return v
 	}
 	v.placement = "LocalFirst"
@@ -708,8 +705,8 @@ func TestDecideAgreesWithAnOracle(t *testing.T) {
 	})
 	// What never came up was not tried.
 	for _, reason := range constants(t, "reason.go") {
-		if slices.Contains([]string{"LocalQuotaReached", "PreemptFirst", "CloudOnly", "LocalOnly", "CloudSoldOut"}, reason) {
-			continue // The extender's and the virtual node's.
+		if slices.Contains([]string{"LocalQuotaReached", "PreemptFirst", "CloudOnly", "LocalOnly", "CloudSoldOut", "BurstAllowed", "WebhookMissed", "KeptHome"}, reason) {
+			continue // The extender's, the virtual node's and those of Events.
 		}
 		var count int
 		for worker := range workers {

@@ -44,6 +44,16 @@ const (
 	ReasonSupplementalGroups Reason = "SupplementalGroupsPolicy"
 )
 
+// What Events say beside the reasons of a decision.
+const (
+	// ReasonBurstAllowed: the Pod tolerates virtual nodes from now on.
+	ReasonBurstAllowed Reason = "BurstAllowed"
+	// ReasonWebhookMissed: the Pod was created without the webhook and lacks what cannot be added later.
+	ReasonWebhookMissed Reason = "WebhookMissed"
+	// ReasonKeptHome: the Pod tolerates every taint and might not burst when it was created, so it stays at home for good.
+	ReasonKeptHome Reason = "KeptHome"
+)
+
 // Why the extender refuses a Pod for now.
 const (
 	// ReasonLocalQuota: the revision has its LOCAL_REPLICAS at home and no virtual node can take the Pod.

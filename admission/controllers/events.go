@@ -14,19 +14,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-)
 
-// Reasons of Events beside those of the policy.
-const (
-	// reasonBurstAllowed: the Pod tolerates virtual nodes from now on.
-	reasonBurstAllowed = "BurstAllowed"
-	// reasonWebhookMissed: the Pod was created without the webhook and lacks what cannot be added later.
-	reasonWebhookMissed = "WebhookMissed"
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 const (
 	component = "spillway-admission"
-	// refreshAfter is well within the hour for which an API server keeps an Event by default: a Pod that waits for longer stays explained.
+	// refreshAfter is well within the hour for which an API server keeps an Event by default: what holds for longer stays said.
 	refreshAfter = 20 * time.Minute
 	// longestMessage is the limit of the API for the newer kind of Events.
 	longestMessage = 1024
@@ -34,7 +28,9 @@ const (
 
 // event is what a Pod's Event says.
 type event struct {
-	kind, reason, message string
+	kind    string
+	reason  policy.Reason
+	message string
 }
 
 // events tells Pods each thing once: the name of an Event is made from the Pod and what is said, so neither a restart nor
@@ -71,7 +67,7 @@ func (e *events) tell(ctx context.Context, pod *corev1.Pod, ev event) (told bool
 	return told, nil
 }
 
-// forget drops what is remembered of a Pod that does not wait any more.
+// forget drops what is remembered of a Pod of which nothing is to be said any more.
 func (e *events) forget(uid types.UID) {
 	e.lock.Lock()
 	defer e.lock.Unlock()
@@ -97,7 +93,7 @@ func (e *events) remember(uid types.UID, name string, now time.Time) {
 // eventName is unique for the Pod and what is said. Pod names leave room: an object's name may have 253 characters, so long ones
 // are cut, at no dot or dash.
 func eventName(pod *corev1.Pod, ev event) string {
-	sum := sha256.Sum256([]byte(string(pod.UID) + "\n" + ev.reason + "\n" + ev.message))
+	sum := sha256.Sum256([]byte(string(pod.UID) + "\n" + string(ev.reason) + "\n" + ev.message))
 	return strings.TrimRight(pod.Name[:min(len(pod.Name), 230)], ".-") + "." + hex.EncodeToString(sum[:8])
 }
 
@@ -111,7 +107,7 @@ func compose(name string, pod *corev1.Pod, ev event, now time.Time) *corev1.Even
 		InvolvedObject: corev1.ObjectReference{
 			APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
 		},
-		Type: ev.kind, Reason: ev.reason, Message: message, Count: 1,
+		Type: ev.kind, Reason: string(ev.reason), Message: message, Count: 1,
 		FirstTimestamp: metav1.NewTime(now), LastTimestamp: metav1.NewTime(now),
 		Source: corev1.EventSource{Component: component}, ReportingController: component,
 	}

@@ -11,7 +11,7 @@ import (
 type Metrics struct {
 	// Tolerations counts Pods that were let onto virtual nodes, by the policy's reason.
 	Tolerations *prometheus.CounterVec
-	// Explained counts Events that tell a Pod why it has to wait, by the policy's reason.
+	// Explained counts Events that tell a Pod why it has to wait, or what is malformed on it, by the policy's reason.
 	Explained *prometheus.CounterVec
 	// Ranks counts deletion costs written.
 	Ranks prometheus.Counter
@@ -28,7 +28,7 @@ func NewMetrics(registerer prometheus.Registerer) (Metrics, error) {
 			Name: "spillway_admission_tolerations_added_total", Help: "Waiting Pods that were let onto virtual nodes, by reason.",
 		}, []string{"reason"}),
 		Explained: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "spillway_admission_pods_explained_total", Help: "Events that tell a waiting Pod why it may not burst, by reason.",
+			Name: "spillway_admission_pods_explained_total", Help: "Events that tell a Pod why it waits, or what is malformed on it, by reason.",
 		}, []string{"reason"}),
 		Ranks: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "spillway_admission_ranks_written_total", Help: "Cloud Pods that got a deletion cost.",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
@@ -16,6 +17,10 @@ import (
 const (
 	// byWaiting indexes waiting Pods by namespace.
 	byWaiting = "waiting"
+	// byMalformed indexes Pods with a malformed key by namespace.
+	byMalformed = "malformed"
+	// byRevision indexes the Pods with a local quota that have a node by policy.Revision.
+	byRevision = "revision"
 	// byUnranked indexes by node the Pods that would be ranked if it is a virtual one.
 	byUnranked = "unranked"
 )
@@ -30,7 +35,9 @@ type Pods struct {
 func NewPods(client kubernetes.Interface) (*Pods, error) {
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(slim))
 	informer := factory.Core().V1().Pods().Informer()
-	if err := informer.AddIndexers(cache.Indexers{byWaiting: indexWaiting, byUnranked: indexUnranked}); err != nil {
+	if err := informer.AddIndexers(cache.Indexers{
+		byWaiting: indexWaiting, byMalformed: indexMalformed, byRevision: indexRevision, byUnranked: indexUnranked,
+	}); err != nil {
 		return nil, fmt.Errorf("indexing Pods: %w", err)
 	}
 	return &Pods{factory: factory, informer: informer}, nil
@@ -81,24 +88,62 @@ func (p *Pods) all(index string) []cache.ObjectName {
 	return names
 }
 
-// slim leaves of a Pod what the controllers read. Of one that has its node that is little, and most Pods have one.
+// replicas counts the Pods of a revision with a local quota that are on local nodes, as far as the watch has seen. The extender keeps
+// the count that decides (extender/ledger): this one is for words.
+func (p *Pods) replicas(of policy.Revision, isVirtual func(node string) bool) int {
+	objects, err := p.informer.GetIndexer().ByIndex(byRevision, of.String())
+	if err != nil { // As in named.
+		return 0
+	}
+	count := 0
+	for _, object := range objects {
+		if pod, ok := object.(*corev1.Pod); ok && !isVirtual(pod.Spec.NodeName) {
+			count++
+		}
+	}
+	return count
+}
+
+// slim leaves of a Pod what the controllers read. Of one that has its node that is little, and most Pods have one; one whose keys are
+// malformed is still to be judged.
 func slim(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return object, nil
 	}
 	pod.ManagedFields = nil
-	if pod.Spec.NodeName == "" {
+	if pod.Spec.NodeName == "" || isMalformed(pod) {
 		return pod, nil
 	}
-	cost, ranked := pod.Annotations[policy.DeletionCostAnnotation]
-	pod.Annotations, pod.Labels = nil, nil
-	if ranked {
-		pod.Annotations = map[string]string{policy.DeletionCostAnnotation: cost}
-	}
+	pod.Annotations = only(pod.Annotations, policy.DeletionCostAnnotation, policy.LocalReplicasAnnotation)
+	pod.Labels = only(pod.Labels, appsv1.ControllerRevisionHashLabelKey)
 	pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
 	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
 	return pod, nil
+}
+
+// only is what a map has under the keys, nil where it has none.
+func only(all map[string]string, keys ...string) map[string]string {
+	var kept map[string]string
+	for _, key := range keys {
+		if value, ok := all[key]; ok {
+			if kept == nil {
+				kept = map[string]string{}
+			}
+			kept[key] = value
+		}
+	}
+	return kept
+}
+
+// isActive tells whether the Pod is there to stay: neither finished nor being deleted.
+func isActive(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+}
+
+// isMalformed tells whether a key of the Pod's own cannot be read. Of a DaemonSet's Pods none means anything.
+func isMalformed(pod *corev1.Pod) bool {
+	return isActive(pod) && !isControlledBy(pod, "DaemonSet") && policy.CheckKeys(pod) != nil
 }
 
 // isWaiting tells whether no local node fits the Pod, as far as the scheduler has found. Not so while preemption makes room for
@@ -119,8 +164,7 @@ func isWaiting(pod *corev1.Pod) bool {
 // isUnranked tells whether the Pod is to be ranked for scale-in if its node is a virtual one: only ReplicaSets heed the rank.
 func isUnranked(pod *corev1.Pod) bool {
 	_, ranked := pod.Annotations[policy.DeletionCostAnnotation]
-	return pod.Spec.NodeName != "" && !ranked && isControlledBy(pod, "ReplicaSet") && pod.DeletionTimestamp == nil &&
-		pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+	return pod.Spec.NodeName != "" && !ranked && isControlledBy(pod, "ReplicaSet") && isActive(pod)
 }
 
 func isControlledBy(pod *corev1.Pod, kind string) bool {
@@ -133,6 +177,24 @@ func indexWaiting(object any) ([]string, error) {
 		return []string{pod.Namespace}, nil
 	}
 	return nil, nil
+}
+
+func indexMalformed(object any) ([]string, error) {
+	if pod, ok := object.(*corev1.Pod); ok && isMalformed(pod) {
+		return []string{pod.Namespace}, nil
+	}
+	return nil, nil
+}
+
+func indexRevision(object any) ([]string, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok || pod.Spec.NodeName == "" || !isActive(pod) {
+		return nil, nil
+	}
+	if _, counted := pod.Annotations[policy.LocalReplicasAnnotation]; !counted {
+		return nil, nil
+	}
+	return []string{policy.RevisionOf(pod).String()}, nil
 }
 
 func indexUnranked(object any) ([]string, error) {

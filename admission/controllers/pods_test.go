@@ -61,6 +61,84 @@ func TestWhichPodsWait(t *testing.T) {
 	}
 }
 
+func TestWhichPodsAreTendedForTheirKeys(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*corev1.Pod)
+		want   bool
+	}{
+		"one whose quota is malformed":    {func(p *corev1.Pod) { p.Annotations = map[string]string{policy.LocalReplicasAnnotation: "x"} }, true},
+		"one whose switch is malformed":   {func(p *corev1.Pod) { p.Annotations = map[string]string{policy.SwitchKey: "x"} }, true},
+		"one whose label is malformed":    {func(p *corev1.Pod) { p.Labels = map[string]string{policy.BurstLabel: "x"} }, true},
+		"one whose alias is malformed":    {func(p *corev1.Pod) { p.Labels = map[string]string{policy.BurstLabelAlias: "x"} }, true},
+		"one with malformed replacements": {func(p *corev1.Pod) { p.Annotations = map[string]string{policy.HostPathReplacementAnnotation: "x"} }, true},
+		"one whose keys are right":        {func(p *corev1.Pod) { p.Annotations = map[string]string{policy.LocalReplicasAnnotation: "1"} }, false},
+		"one without a key":               {func(*corev1.Pod) {}, false},
+		"one that is being deleted": {func(p *corev1.Pod) {
+			p.Labels, p.DeletionTimestamp = map[string]string{policy.BurstLabel: "x"}, &metav1.Time{}
+		}, false},
+		"one that has failed": {func(p *corev1.Pod) {
+			p.Labels, p.Status.Phase = map[string]string{policy.BurstLabel: "x"}, corev1.PodFailed
+		}, false},
+		"one of a DaemonSet, to which keys mean nothing": {func(p *corev1.Pod) {
+			p.Labels, p.OwnerReferences[0].Kind = map[string]string{policy.BurstLabel: "x"}, "DaemonSet"
+		}, false},
+	} {
+		for _, node := range []string{"", "local-1"} {
+			t.Run(name+" on node "+node, func(t *testing.T) {
+				pod := waitingPod()
+				pod.Spec.NodeName, pod.ManagedFields = node, nil
+				test.change(pod)
+				kept, err := slim(pod.DeepCopy())
+				require.NoError(t, err)
+				found, err := indexMalformed(kept)
+				require.NoError(t, err)
+				assert.Equal(t, test.want, len(found) == 1)
+				if test.want {
+					assert.Equal(t, pod, kept, "it is kept whole: it is to be judged")
+				}
+			})
+		}
+	}
+}
+
+func TestWhichPodsCountForARevision(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*corev1.Pod)
+		want   []string
+	}{
+		"one of a ReplicaSet":         {func(*corev1.Pod) {}, []string{"o1/"}},
+		"one of a revision":           {func(p *corev1.Pod) { p.Labels = map[string]string{"controller-revision-hash": "h"} }, []string{"o1/h"}},
+		"one of nobody":               {func(p *corev1.Pod) { p.OwnerReferences = nil }, []string{"u1/"}},
+		"one without a quota":         {func(p *corev1.Pod) { p.Annotations = nil }, nil},
+		"one without a node":          {func(p *corev1.Pod) { p.Spec.NodeName = "" }, nil},
+		"one that is being deleted":   {func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} }, nil},
+		"one that has done its work":  {func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }, nil},
+		"one whose quota is not read": {func(p *corev1.Pod) { p.Annotations[policy.LocalReplicasAnnotation] = "x" }, []string{"o1/"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := waitingPod()
+			pod.Spec.NodeName, pod.Status.Phase, pod.OwnerReferences[0].UID = "local-1", corev1.PodRunning, "o1"
+			pod.Annotations = map[string]string{policy.LocalReplicasAnnotation: "1", "note": "long"}
+			test.change(pod)
+			kept, err := slim(pod.DeepCopy())
+			require.NoError(t, err)
+			found, err := indexRevision(kept)
+			require.NoError(t, err)
+			assert.Equal(t, test.want, found)
+		})
+	}
+}
+
+func TestWhatAPodWithMalformedKeysIsTold(t *testing.T) {
+	_, replacementsErr := policy.ParseReplacements(map[string]string{policy.HostPathReplacementAnnotation: `[{"name":"a","policyType":"x"},{"policyType":"remove"}]`})
+	_, _, quotaErr := policy.ParseLocalReplicas(map[string]string{policy.LocalReplicasAnnotation: "x"})
+	ev := malformed(verdict.Verdict{Faults: []error{quotaErr, replacementsErr}, Off: true})
+	assert.Equal(t, event{corev1.EventTypeWarning, policy.ReasonInvalid, `LOCAL_REPLICAS: invalid value "x": must be a whole number from 0 to 2147483647, such as "1"; ` +
+		`coordinator.cci.io/hostpath-replacement[0].policyType: invalid value "x": must be remove or replaceByEmptyDir; ` +
+		`coordinator.cci.io/hostpath-replacement[1].name: must be the name of a volume or "*"; until that is right the Pod is treated as off: it does not burst`}, ev)
+	assert.Contains(t, malformed(verdict.Verdict{Faults: []error{quotaErr}}).message, "it is ignored: where this Pod runs does not depend on it")
+}
+
 func TestWhichPodsAreRankedOnAVirtualNode(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*corev1.Pod)

@@ -36,11 +36,12 @@ type Changes interface {
 
 // Tolerate adds the toleration of virtual nodes to Pods for which no local node fits, once they may burst (seed 0, the
 // admission-controller). It cannot be taken back, so a Pod that can be placed at home never gets it. A Pod that has to go on
-// waiting because it may not burst gets an Event with the reason.
+// waiting gets an Event with the reason that is ours, and one with a malformed key an Event about that, wherever it is.
 type Tolerate struct {
 	loop    loop
 	client  kubernetes.Interface
 	pods    *Pods
+	nodes   *VirtualNodes
 	judge   Judge
 	changes Changes
 	events  *events
@@ -48,15 +49,15 @@ type Tolerate struct {
 	logger  *slog.Logger
 }
 
-// NewTolerate makes the controller. resync is how often every waiting Pod is looked at again though nothing was seen to change. It
-// starts nothing.
-func NewTolerate(client kubernetes.Interface, pods *Pods, judge Judge, changes Changes, resync time.Duration, now func() time.Time, metrics Metrics, logger *slog.Logger) *Tolerate {
+// NewTolerate makes the controller. resync is how often every Pod that waits or has a malformed key is looked at again though nothing
+// was seen to change. It starts nothing.
+func NewTolerate(client kubernetes.Interface, pods *Pods, nodes *VirtualNodes, judge Judge, changes Changes, resync time.Duration, now func() time.Time, metrics Metrics, logger *slog.Logger) *Tolerate {
 	t := &Tolerate{
-		client: client, pods: pods, judge: judge, changes: changes, events: newEvents(client, now), metrics: metrics, logger: logger,
+		client: client, pods: pods, nodes: nodes, judge: judge, changes: changes, events: newEvents(client, now), metrics: metrics, logger: logger,
 	}
 	t.loop = loop{
 		name: "tolerate", workers: tolerateWorkers, resync: resync, reconcile: t.reconcile,
-		backlog: func() []cache.ObjectName { return pods.all(byWaiting) },
+		backlog: func() []cache.ObjectName { return append(pods.all(byWaiting), pods.all(byMalformed)...) },
 		again:   make(chan struct{}, 1), failed: metrics.failed("tolerate"), logger: logger,
 	}
 	return t
@@ -94,7 +95,7 @@ func (t *Tolerate) saw(q queue, object any) {
 	pod, ok := object.(*corev1.Pod)
 	switch {
 	case !ok:
-	case isWaiting(pod):
+	case isWaiting(pod), isMalformed(pod):
 		q.Add(cache.MetaObjectToName(pod))
 	default:
 		t.events.forget(pod.UID)
@@ -112,24 +113,29 @@ func (t *Tolerate) lost(object any) {
 
 func (t *Tolerate) reconcile(ctx context.Context, name cache.ObjectName) error {
 	pod := t.pods.get(name)
-	if pod == nil || !isWaiting(pod) {
+	if pod == nil || (!isWaiting(pod) && !isMalformed(pod)) {
 		return nil
 	}
 	v, err := t.judge.Decide(ctx, pod)
 	if err != nil {
 		return fmt.Errorf("judging the Pod: %w", err)
 	}
-	tolerates := policy.ToleratesProvider(&pod.Spec)
-	switch {
-	case v.MayBurst() && tolerates:
-		return nil
-	case v.MayBurst():
-		return t.release(ctx, pod, v)
-	case tolerates && !v.Keyed:
-		return nil // Neither taint nor extender keeps it home, and of node affinity the scheduler tells.
-	default:
-		return t.explain(ctx, pod, v)
+	if len(v.Faults) > 0 {
+		err = t.tell(ctx, pod, malformed(v))
 	}
+	if !isWaiting(pod) || (len(v.Faults) > 0 && v.Off) { // That it may not burst has been said.
+		return err
+	}
+	switch {
+	case !v.MayBurst():
+		return errors.Join(err, t.tell(ctx, pod, mayNotBurst(pod, v)))
+	case !policy.ToleratesProvider(&pod.Spec):
+		return errors.Join(err, t.release(ctx, pod, v))
+	}
+	if ev, ok := t.whyWaiting(pod, v); ok {
+		return errors.Join(err, t.tell(ctx, pod, ev))
+	}
+	return err
 }
 
 // release lets the Pod onto virtual nodes.
@@ -171,24 +177,20 @@ func releasePatch(pod *corev1.Pod, v verdict.Verdict) ([]byte, error) {
 }
 
 func releaseEvents(pod *corev1.Pod, v verdict.Verdict) []event {
-	told := []event{{corev1.EventTypeNormal, reasonBurstAllowed, "no local node fits, and virtual nodes may take the Pod now: " + v.Message}}
+	told := []event{{corev1.EventTypeNormal, policy.ReasonBurstAllowed, "no local node fits, and virtual nodes may take the Pod now: " + v.Message}}
 	if v.Keyed && !policy.NeedsPlacement(&pod.Spec) {
-		told = append(told, event{corev1.EventTypeWarning, reasonWebhookMissed, "the Pod was created while the webhook could not be asked, " +
+		told = append(told, event{corev1.EventTypeWarning, policy.ReasonWebhookMissed, "the Pod was created while the webhook could not be asked, " +
 			"so the scheduler places it by its own rules (no " + string(policy.PlacementResource) + " request, no node affinity for enforce): " +
 			"delete it to have it made again"})
 	}
 	return told
 }
 
-// explain tells the Pod why it has to wait.
-func (t *Tolerate) explain(ctx context.Context, pod *corev1.Pod, v verdict.Verdict) error {
-	kind := corev1.EventTypeNormal
-	if v.Reason == policy.ReasonInvalid || (v.Keyed && !v.Off && v.Forbidden()) {
-		kind = corev1.EventTypeWarning
-	}
-	told, err := t.events.tell(ctx, pod, event{kind, string(v.Reason), "no local node fits, and the Pod may not run on virtual nodes: " + v.Message})
+// tell gives the Pod an Event.
+func (t *Tolerate) tell(ctx context.Context, pod *corev1.Pod, ev event) error {
+	told, err := t.events.tell(ctx, pod, ev)
 	if told {
-		t.metrics.Explained.WithLabelValues(string(v.Reason)).Inc()
+		t.metrics.Explained.WithLabelValues(string(ev.reason)).Inc()
 	}
 	return err
 }

@@ -67,14 +67,14 @@ func (j *Judge) Decide(ctx context.Context, pod *corev1.Pod) (Verdict, error) {
 	_, hasQuota, quotaErr := policy.ParseLocalReplicas(pod.Annotations)
 	_, switchErr := policy.ParseSwitch(pod.Annotations)
 	_, replacementsErr := policy.ParseReplacements(pod.Annotations)
+	_, unreplaced := policy.ReplaceHostPaths(pod)
 	v := Verdict{
 		Decision: j.policy.Decide(in),
 		Keyed:    hasQuota || modeErr != nil || mode != policy.ModeNone,
 		Faults:   present(modeErr, quotaErr, switchErr, replacementsErr),
-		Off:      mode == policy.ModeOff || modeErr != nil || quotaErr != nil || replacementsErr != nil,
-	}
-	if mode == policy.ModeNone && switchErr != nil { // A burst label beats the switches, readable or not.
-		v.Off = true
+		// What is malformed counts as off where it matters, as in policy.Decide: a burst label beats the switches, and enforce knows no quota.
+		Off: mode == policy.ModeOff || modeErr != nil || unreplaced != nil ||
+			(quotaErr != nil && mode != policy.ModeEnforce) || (switchErr != nil && mode == policy.ModeNone),
 	}
 	if modeErr == nil {
 		v.Label = mode

@@ -36,6 +36,7 @@ func TestDecide(t *testing.T) {
 	quota := func(n string) map[string]string {
 		return map[string]string{policy.LocalReplicasAnnotation: n}
 	}
+	logs := []corev1.Volume{{Name: "logs", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}}}}
 	type want struct {
 		keyed, off, forbidden, mayBurst bool
 		label                           policy.Mode
@@ -46,33 +47,36 @@ func TestDecide(t *testing.T) {
 		labels, annotations map[string]string
 		host                bool
 		want                want
+		volumes             []corev1.Volume
 	}{
-		"no key at all":                           {cluster{}, nil, nil, false, want{mayBurst: true}},
-		"the local switch is no key":              {cluster{}, nil, map[string]string{policy.SwitchKey: "true"}, false, want{mayBurst: true}},
-		"a quota is one":                          {cluster{}, nil, quota("1"), false, want{keyed: true, mayBurst: true}},
-		"a quota under a switch that is off":      {cluster{global: policy.SwitchOff}, nil, quota("1"), false, want{keyed: true}},
-		"a malformed quota":                       {cluster{}, nil, quota("x"), false, want{keyed: true, off: true, forbidden: true, faults: 1}},
-		"a malformed quota and the switch off":    {cluster{global: policy.SwitchOff}, nil, quota("x"), false, want{keyed: true, off: true, forbidden: true, faults: 1}},
-		"its own label":                           {cluster{}, burst("auto"), nil, false, want{keyed: true, mayBurst: true, label: policy.ModeAuto}},
-		"its workload's label":                    {cluster{workload: burst("auto")}, nil, nil, false, want{keyed: true, mayBurst: true, label: policy.ModeAuto}},
-		"its namespace's label":                   {cluster{namespace: enforcing}, nil, nil, false, want{keyed: true, mayBurst: true, label: policy.ModeEnforce}},
-		"its own label before its workload's":     {cluster{workload: burst("enforce")}, burst("off"), nil, false, want{keyed: true, off: true, forbidden: true, label: policy.ModeOff}},
-		"a malformed label, whose mode is none":   {cluster{}, burst("x"), nil, false, want{keyed: true, off: true, forbidden: true, faults: 1}},
-		"a malformed label of its workload":       {cluster{workload: burst("x")}, nil, nil, false, want{keyed: true, off: true, forbidden: true, faults: 1}},
-		"a malformed local switch":                {cluster{}, nil, map[string]string{policy.SwitchKey: "x"}, false, want{off: true, forbidden: true, faults: 1}},
-		"a label beats a malformed switch":        {cluster{}, burst("auto"), map[string]string{policy.SwitchKey: "x"}, false, want{keyed: true, mayBurst: true, label: policy.ModeAuto, faults: 1}},
-		"malformed replacements":                  {cluster{}, burst("auto"), map[string]string{policy.HostPathReplacementAnnotation: "x"}, false, want{keyed: true, off: true, forbidden: true, label: policy.ModeAuto, faults: 1}},
-		"what the cloud cannot run is forbidden":  {cluster{}, burst("auto"), nil, true, want{keyed: true, forbidden: true, label: policy.ModeAuto}},
-		"forbidden without a key":                 {cluster{}, nil, nil, true, want{forbidden: true}},
-		"with its own label no owner is asked":    {cluster{err: errors.New("away")}, burst("auto"), nil, false, want{keyed: true, mayBurst: true, label: policy.ModeAuto}},
-		"a malformed own label asks no owner too": {cluster{err: errors.New("away")}, burst("x"), nil, false, want{keyed: true, off: true, forbidden: true, faults: 1}},
+		"no key at all":                            {cluster{}, nil, nil, false, want{mayBurst: true}, nil},
+		"the local switch is no key":               {cluster{}, nil, map[string]string{policy.SwitchKey: "true"}, false, want{mayBurst: true}, nil},
+		"a quota is one":                           {cluster{}, nil, quota("1"), false, want{keyed: true, mayBurst: true}, nil},
+		"a quota under a switch that is off":       {cluster{global: policy.SwitchOff}, nil, quota("1"), false, want{keyed: true}, nil},
+		"a malformed quota":                        {cluster{}, nil, quota("x"), false, want{keyed: true, off: true, forbidden: true, faults: 1}, nil},
+		"a malformed quota and the switch off":     {cluster{global: policy.SwitchOff}, nil, quota("x"), false, want{keyed: true, off: true, forbidden: true, faults: 1}, nil},
+		"its own label":                            {cluster{}, burst("auto"), nil, false, want{keyed: true, mayBurst: true, label: policy.ModeAuto}, nil},
+		"its workload's label":                     {cluster{workload: burst("auto")}, nil, nil, false, want{keyed: true, mayBurst: true, label: policy.ModeAuto}, nil},
+		"its namespace's label":                    {cluster{namespace: enforcing}, nil, nil, false, want{keyed: true, mayBurst: true, label: policy.ModeEnforce}, nil},
+		"its own label before its workload's":      {cluster{workload: burst("enforce")}, burst("off"), nil, false, want{keyed: true, off: true, forbidden: true, label: policy.ModeOff}, nil},
+		"a malformed label, whose mode is none":    {cluster{}, burst("x"), nil, false, want{keyed: true, off: true, forbidden: true, faults: 1}, nil},
+		"a malformed label of its workload":        {cluster{workload: burst("x")}, nil, nil, false, want{keyed: true, off: true, forbidden: true, faults: 1}, nil},
+		"a malformed local switch":                 {cluster{}, nil, map[string]string{policy.SwitchKey: "x"}, false, want{off: true, forbidden: true, faults: 1}, nil},
+		"a label beats a malformed switch":         {cluster{}, burst("auto"), map[string]string{policy.SwitchKey: "x"}, false, want{keyed: true, mayBurst: true, label: policy.ModeAuto, faults: 1}, nil},
+		"malformed replacements":                   {cluster{}, burst("auto"), map[string]string{policy.HostPathReplacementAnnotation: "x"}, false, want{keyed: true, off: true, forbidden: true, label: policy.ModeAuto, faults: 1}, logs},
+		"malformed replacements of nothing":        {cluster{}, burst("auto"), map[string]string{policy.HostPathReplacementAnnotation: "x"}, false, want{keyed: true, mayBurst: true, label: policy.ModeAuto, faults: 1}, nil},
+		"enforce knows no quota, malformed or not": {cluster{}, burst("enforce"), quota("x"), false, want{keyed: true, mayBurst: true, label: policy.ModeEnforce, faults: 1}, nil},
+		"what the cloud cannot run is forbidden":   {cluster{}, burst("auto"), nil, true, want{keyed: true, forbidden: true, label: policy.ModeAuto}, nil},
+		"forbidden without a key":                  {cluster{}, nil, nil, true, want{forbidden: true}, nil},
+		"with its own label no owner is asked":     {cluster{err: errors.New("away")}, burst("auto"), nil, false, want{keyed: true, mayBurst: true, label: policy.ModeAuto}, nil},
+		"a malformed own label asks no owner too":  {cluster{err: errors.New("away")}, burst("x"), nil, false, want{keyed: true, off: true, forbidden: true, faults: 1}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rules, err := policy.New(policy.DefaultConfig())
 			require.NoError(t, err)
 			pod := &corev1.Pod{
 				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Labels: test.labels, Annotations: test.annotations},
-				Spec:       corev1.PodSpec{HostNetwork: test.host, Containers: []corev1.Container{{Name: "c"}}},
+				Spec:       corev1.PodSpec{HostNetwork: test.host, Containers: []corev1.Container{{Name: "c"}}, Volumes: test.volumes},
 			}
 			got, err := New(rules, test.cluster, test.cluster).Decide(t.Context(), pod)
 			require.NoError(t, err)

@@ -38,7 +38,7 @@ type Ledger struct {
 
 	mu        sync.Mutex
 	pods      map[types.UID]*entry
-	revisions map[Revision]*revision
+	revisions map[policy.Revision]*revision
 	loads     map[string]int
 	local     map[int32]int // active Pods on local nodes, by priority
 	version   uint64
@@ -50,7 +50,7 @@ type Ledger struct {
 type entry struct {
 	ref      PodRef
 	counted  bool // carries a local quota
-	revision Revision
+	revision policy.Revision
 	node     string // empty while unbound
 	priority int32
 	active   bool
@@ -80,7 +80,7 @@ func New(isVirtual func(node string) bool, wake func(PodRef)) *Ledger {
 		isVirtual: isVirtual,
 		wake:      wake,
 		pods:      map[types.UID]*entry{},
-		revisions: map[Revision]*revision{},
+		revisions: map[policy.Revision]*revision{},
 		loads:     map[string]int{},
 		local:     map[int32]int{},
 		advanced:  make(chan struct{}),

@@ -22,7 +22,7 @@ type oracle struct {
 func (o *oracle) used(c *cluster, of *corev1.Pod) int {
 	used := 0
 	for _, pod := range c.objects {
-		if ledger.RevisionOf(pod) != ledger.RevisionOf(of) || !isActive(pod) {
+		if policy.RevisionOf(pod) != policy.RevisionOf(of) || !isActive(pod) {
 			continue
 		}
 		if _, counted := pod.Annotations[policy.LocalReplicasAnnotation]; !counted {

@@ -125,7 +125,7 @@ func asPod(obj any) (*corev1.Pod, error) {
 func (l *Ledger) observe(pod *corev1.Pod) {
 	e, ok := l.pods[pod.UID]
 	if !ok {
-		e = &entry{ref: RefOf(pod), revision: RevisionOf(pod)}
+		e = &entry{ref: RefOf(pod), revision: policy.RevisionOf(pod)}
 		l.pods[pod.UID] = e
 	}
 	l.setCounted(e, pod)

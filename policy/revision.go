@@ -1,6 +1,7 @@
-package ledger
+package policy
 
 import (
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -15,11 +16,14 @@ type Revision struct {
 	Hash string
 }
 
+// String is a key for indexes: it differs where the revisions do.
+func (r Revision) String() string { return string(r.Owner) + "/" + r.Hash }
+
 // RevisionOf says which revision a Pod belongs to.
 func RevisionOf(pod *corev1.Pod) Revision {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {
 		return Revision{Owner: pod.UID}
 	}
-	return Revision{Owner: owner.UID, Hash: pod.Labels["controller-revision-hash"]}
+	return Revision{Owner: owner.UID, Hash: pod.Labels[appsv1.ControllerRevisionHashLabelKey]}
 }
