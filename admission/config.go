@@ -38,7 +38,8 @@ type Config struct {
 	HealthListen string `json:"healthListen"`
 	// LeaderElectionNamespace is where the Lease is that makes one process of several run the controllers. Default spillway-system.
 	LeaderElectionNamespace string `json:"leaderElectionNamespace"`
-	// LookupTimeout is how long a review may ask the API server for a Pod's owner that the watch has not brought yet. Default 500ms.
+	// LookupTimeout is how long a review may ask the API server for a Pod's owner, its namespace or its claims, each, that the watch
+	// has not brought yet. Default 500ms.
 	// With more, fewer Pods are left to the controllers while the API server is slow; the webhook's registration gives up after 2s.
 	LookupTimeout metav1.Duration `json:"lookupTimeout"`
 	// Resync is how often every waiting Pod and every cloud Pod is looked at again though nothing was seen to change. Default 1m.
@@ -76,7 +77,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&c.TLSNames, "tls-names", c.TLSNames, "DNS `names` and IP addresses that a certificate of its own is for")
 	flags.StringVar(&c.HealthListen, "health-listen", c.HealthListen, "`host:port` of /healthz, /readyz and /metrics")
 	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", c.LeaderElectionNamespace, "namespace of the Lease of the controllers")
-	flags.DurationVar(&c.LookupTimeout.Duration, "lookup-timeout", c.LookupTimeout.Duration, "how long a review may ask the API server for a Pod's owner")
+	flags.DurationVar(&c.LookupTimeout.Duration, "lookup-timeout", c.LookupTimeout.Duration, "how long a review may ask the API server for a Pod's owner or claims")
 	flags.StringVar(&c.SchedulerName, "scheduler-name", c.SchedulerName, "`scheduler` that keyed Pods of the default scheduler get; empty leaves them theirs")
 	flags.StringVar(&c.Logging.Level, "log-level", c.Logging.Level, "debug, info, warn or error")
 	flags.StringVar(&c.Logging.Format, "log-format", c.Logging.Format, "text or json")

@@ -108,7 +108,7 @@ func (a *admission) addParts(cfg *Config, clients clients, registry *prometheus.
 	}
 	owners, nodes := workload.New(clients.owners, cfg.LookupTimeout.Duration), controllers.NewVirtualNodes(clients.owners)
 	a.caches = []cached{known, owners, pods, nodes}
-	judge := verdict.New(rules, known, owners)
+	judge := verdict.New(rules, known, owners, cfg.LookupTimeout.Duration)
 	a.tolerate = controllers.NewTolerate(clients.pods, pods, nodes, judge, owners, cfg.Resync.Duration, time.Now, metrics, a.logger)
 	a.rank = controllers.NewRank(clients.pods, pods, nodes, cfg.Resync.Duration, metrics, a.logger)
 	handler, err := webhook.New(webhook.Parts{

@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"flag"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -148,7 +149,7 @@ func TestEveryRuleCanBeSwitchedOff(t *testing.T) {
 	assert.Len(t, seen, len(policy.Rules()))
 }
 
-func TestClaimNames(t *testing.T) {
+func TestClaims(t *testing.T) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "web-0"},
 		Spec: corev1.PodSpec{Volumes: []corev1.Volume{
@@ -157,6 +158,10 @@ func TestClaimNames(t *testing.T) {
 			{Name: "scratch", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}},
 		}},
 	}
-	assert.Equal(t, []string{"data-web-0", "web-0-scratch"}, policy.ClaimNames(pod))
-	assert.Empty(t, policy.ClaimNames(&corev1.Pod{}))
+	assert.Equal(t, map[string]*corev1.Volume{"data-web-0": &pod.Spec.Volumes[1], "web-0-scratch": &pod.Spec.Volumes[2]}, maps.Collect(policy.Claims(pod)))
+	assert.Empty(t, maps.Collect(policy.Claims(&corev1.Pod{})))
+	for name := range policy.Claims(pod) {
+		assert.Equal(t, "data-web-0", name)
+		break // A loop that ends early is no trouble.
+	}
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -274,15 +275,16 @@ func claimName(pod *corev1.Pod, v corev1.Volume) string {
 	return ""
 }
 
-// ClaimNames lists the claims whose kinds a decision about the Pod needs (Input.Claims).
-func ClaimNames(pod *corev1.Pod) []string {
-	var names []string
-	for _, v := range pod.Spec.Volumes {
-		if name := claimName(pod, v); name != "" {
-			names = append(names, name)
+// Claims yields the volumes of the Pod that are claimed, by the names of the claims: a decision about the Pod needs their kinds
+// (Input.Claims).
+func Claims(pod *corev1.Pod) iter.Seq2[string, *corev1.Volume] {
+	return func(yield func(string, *corev1.Volume) bool) {
+		for i := range pod.Spec.Volumes {
+			if name := claimName(pod, pod.Spec.Volumes[i]); name != "" && !yield(name, &pod.Spec.Volumes[i]) {
+				return
+			}
 		}
 	}
-	return names
 }
 
 func checkSubPath(s subject) []string {

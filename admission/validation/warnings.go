@@ -118,11 +118,11 @@ func (v *Validator) neverThere(namespace string, s *Subject) []string {
 	if _, err := policy.ParseReplacements(pod.Annotations); err != nil {
 		return nil // That is a fault, and it says all.
 	}
-	claims := v.facts.Claims(pod)
-	pod.Spec.Volumes = slices.DeleteFunc(slices.Clone(pod.Spec.Volumes), func(volume corev1.Volume) bool {
-		alone := corev1.Pod{ObjectMeta: pod.ObjectMeta, Spec: corev1.PodSpec{Volumes: []corev1.Volume{volume}}}
-		return slices.ContainsFunc(policy.ClaimNames(&alone), func(name string) bool { return claims[name] == "" })
-	})
+	claims, unknown := v.facts.Claims(pod), map[string]bool{}
+	for name, volume := range policy.Claims(pod) {
+		unknown[volume.Name] = claims[name] == ""
+	}
+	pod.Spec.Volumes = slices.DeleteFunc(slices.Clone(pod.Spec.Volumes), func(volume corev1.Volume) bool { return unknown[volume.Name] })
 	var found []string
 	for _, violation := range v.policy.Restrictions(policy.Input{Pod: pod, Claims: claims}) {
 		found = append(found, fmt.Sprintf("%s: the burst label says enforce, but the cloud cannot run this Pod, so it stays at home: %s: %s",

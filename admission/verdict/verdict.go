@@ -4,6 +4,7 @@ package verdict
 
 import (
 	"context"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -16,6 +17,8 @@ type Facts interface {
 	Global() policy.Switch
 	// Claims are the kinds of the volumes behind the Pod's claims. It must not block.
 	Claims(*corev1.Pod) map[string]string
+	// FindClaims is Claims that asks the API server for claims that are not known, until the context ends.
+	FindClaims(context.Context, *corev1.Pod) (map[string]string, error)
 }
 
 // Owners knows what a Pod belongs to (admission/workload). Both methods may ask the API server, for a bounded time.
@@ -28,14 +31,15 @@ type Owners interface {
 
 // Judge gives verdicts. It holds no state: many goroutines may use it at once.
 type Judge struct {
-	policy *policy.Policy
-	facts  Facts
-	owners Owners
+	policy  *policy.Policy
+	facts   Facts
+	owners  Owners
+	timeout time.Duration
 }
 
-// New makes a Judge.
-func New(p *policy.Policy, facts Facts, owners Owners) *Judge {
-	return &Judge{policy: p, facts: facts, owners: owners}
+// New makes a Judge. timeout is how long the claims of a Pod may be looked for.
+func New(p *policy.Policy, facts Facts, owners Owners, timeout time.Duration) *Judge {
+	return &Judge{policy: p, facts: facts, owners: owners, timeout: timeout}
 }
 
 // Verdict is the policy's decision about a Pod and what admission has to know beside it.
@@ -56,8 +60,8 @@ func (v Verdict) Forbidden() bool {
 	return !v.MayBurst() && (v.Off || v.Reason != policy.ReasonSwitchOff)
 }
 
-// Decide gives the verdict about a Pod, whose namespace must be set. The Pod is not changed. An error means that its owners could
-// not be looked up.
+// Decide gives the verdict about a Pod, whose namespace must be set. The Pod is not changed. An error means that its owners or the
+// claims of a keyed Pod could not be looked up.
 func (j *Judge) Decide(ctx context.Context, pod *corev1.Pod) (Verdict, error) {
 	in, err := j.gather(ctx, pod)
 	if err != nil {
@@ -68,9 +72,13 @@ func (j *Judge) Decide(ctx context.Context, pod *corev1.Pod) (Verdict, error) {
 	_, switchErr := policy.ParseSwitch(pod.Annotations)
 	_, replacementsErr := policy.ParseReplacements(pod.Annotations)
 	_, unreplaced := policy.ReplaceHostPaths(pod)
+	keyed := hasQuota || modeErr != nil || mode != policy.ModeNone
+	if in.Claims, err = j.claims(ctx, pod, keyed); err != nil {
+		return Verdict{}, err
+	}
 	v := Verdict{
 		Decision: j.policy.Decide(in),
-		Keyed:    hasQuota || modeErr != nil || mode != policy.ModeNone,
+		Keyed:    keyed,
 		Faults:   present(modeErr, quotaErr, switchErr, replacementsErr),
 		// What is malformed counts as off where it matters, as in policy.Decide: a burst label beats the switches, and enforce knows no quota.
 		Off: mode == policy.ModeOff || modeErr != nil || unreplaced != nil ||
@@ -84,7 +92,7 @@ func (j *Judge) Decide(ctx context.Context, pod *corev1.Pod) (Verdict, error) {
 
 // gather looks further only where nearer ones say nothing: the Pod's own label wins over its workload's, that over its namespace's.
 func (j *Judge) gather(ctx context.Context, pod *corev1.Pod) (in policy.Input, err error) {
-	in = policy.Input{Pod: pod, Global: j.facts.Global(), Claims: j.facts.Claims(pod)}
+	in = policy.Input{Pod: pod, Global: j.facts.Global()}
 	if mode, err := policy.ParseMode(pod.Labels); err != nil || mode != policy.ModeNone {
 		return in, nil
 	}
@@ -93,6 +101,16 @@ func (j *Judge) gather(ctx context.Context, pod *corev1.Pod) (in policy.Input, e
 	}
 	in.NamespaceLabels, err = j.owners.Namespace(ctx, pod.Namespace)
 	return in, err
+}
+
+// claims looks further for a keyed Pod only, whose node affinity is for good: others are judged again when they have found no node.
+func (j *Judge) claims(ctx context.Context, pod *corev1.Pod, keyed bool) (map[string]string, error) {
+	if !keyed {
+		return j.facts.Claims(pod), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, j.timeout)
+	defer cancel()
+	return j.facts.FindClaims(ctx, pod)
 }
 
 func present(errs ...error) []error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,11 +18,19 @@ import (
 type cluster struct {
 	global              policy.Switch
 	workload, namespace map[string]string
-	err                 error
+	err, claimErr       error
 }
 
 func (c cluster) Global() policy.Switch                { return c.global }
 func (c cluster) Claims(*corev1.Pod) map[string]string { return nil }
+func (c cluster) FindClaims(_ context.Context, pod *corev1.Pod) (map[string]string, error) {
+	kinds := map[string]string{}
+	for name := range policy.Claims(pod) {
+		kinds[name] = "nas.csi.everest.io"
+	}
+	return kinds, c.claimErr
+}
+
 func (c cluster) Labels(context.Context, *corev1.Pod) (map[string]string, error) {
 	return c.workload, c.err
 }
@@ -78,7 +87,7 @@ func TestDecide(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Labels: test.labels, Annotations: test.annotations},
 				Spec:       corev1.PodSpec{HostNetwork: test.host, Containers: []corev1.Container{{Name: "c"}}, Volumes: test.volumes},
 			}
-			got, err := New(rules, test.cluster, test.cluster).Decide(t.Context(), pod)
+			got, err := New(rules, test.cluster, test.cluster, time.Minute).Decide(t.Context(), pod)
 			require.NoError(t, err)
 			assert.Equal(t, test.want, want{got.Keyed, got.Off, got.Forbidden(), got.MayBurst(), got.Label, len(got.Faults)}, got.Describe())
 		})
@@ -89,6 +98,30 @@ func TestOwnersThatCannotBeLookedUpAreAnError(t *testing.T) {
 	rules, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
 	away := cluster{err: errors.New("the API server is away")}
-	_, err = New(rules, away, away).Decide(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}})
+	_, err = New(rules, away, away, time.Minute).Decide(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}})
 	assert.ErrorContains(t, err, "the API server is away")
+}
+
+// The caches do not know the claim of this Pod yet; the API server does.
+func TestTheClaimsOfAKeyedPodAreLookedFor(t *testing.T) {
+	rules, err := policy.New(policy.DefaultConfig())
+	require.NoError(t, err)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}, Spec: corev1.PodSpec{
+		Containers: []corev1.Container{{Name: "c"}},
+		Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"},
+		}}},
+	}}
+	away := cluster{claimErr: errors.New("the API server is away")}
+
+	got, err := New(rules, away, away, time.Minute).Decide(t.Context(), pod)
+	require.NoError(t, err, "nobody is asked about the claims of a Pod without a key")
+	assert.Equal(t, policy.ReasonPersistentVolume, got.Reason)
+
+	pod.Labels = map[string]string{policy.BurstLabel: "enforce"}
+	_, err = New(rules, away, away, time.Minute).Decide(t.Context(), pod)
+	require.ErrorContains(t, err, "the API server is away")
+	got, err = New(rules, cluster{}, cluster{}, time.Minute).Decide(t.Context(), pod)
+	require.NoError(t, err)
+	assert.Equal(t, policy.PlacementCloudOnly, got.Placement)
 }

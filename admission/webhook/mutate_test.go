@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
@@ -56,6 +57,10 @@ func (w world) Global() policy.Switch {
 
 func (w world) Claims(*corev1.Pod) map[string]string { return w.ClaimKinds }
 
+func (w world) FindClaims(context.Context, *corev1.Pod) (map[string]string, error) {
+	return w.ClaimKinds, nil
+}
+
 func (w world) Labels(context.Context, *corev1.Pod) (map[string]string, error) {
 	if mode, err := policy.ParseMode(w.Workload); err == nil && mode == policy.ModeNone {
 		return nil, w.lookup
@@ -70,7 +75,7 @@ func (w world) Namespace(context.Context, string) (map[string]string, error) {
 func (w world) judge(t testing.TB) *verdict.Judge {
 	p, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
-	return verdict.New(p, w, w)
+	return verdict.New(p, w, w, time.Minute)
 }
 
 // handlerFor is the webhook as it is served, in the given world.

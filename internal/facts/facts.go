@@ -1,9 +1,8 @@
 // Package facts gathers from the cluster what policy.Input needs beside the Pod: the global switch and the kinds of the
-// volumes behind claims. It reads caches only and decides nothing.
+// volumes behind claims. It reads caches, and asks the API server only where it is told to (FindClaims). It decides nothing.
 package facts
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -24,6 +23,7 @@ import (
 
 // Source keeps the facts up to date by watches.
 type Source struct {
+	client   kubernetes.Interface
 	factory  informers.SharedInformerFactory
 	switches informers.SharedInformerFactory
 	claims   corelisters.PersistentVolumeClaimLister
@@ -38,6 +38,7 @@ type Source struct {
 // New makes a Source that calls changed after every change of the global switch. It starts nothing.
 func New(client kubernetes.Interface, changed func(), logger *slog.Logger) (*Source, error) {
 	s := &Source{
+		client:  client,
 		factory: informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(stripManagedFields)),
 		switches: informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(policy.SwitchConfigMapNamespace),
 			informers.WithTweakListOptions(func(o *metav1.ListOptions) {
@@ -102,43 +103,6 @@ func (s *Source) WaitReady(ctx context.Context) error {
 
 // Global is the global switch as last seen. A malformed value counts as off, and was logged when it came.
 func (s *Source) Global() policy.Switch { return policy.Switch(s.global.Load()) }
-
-// Claims are the kinds of the volumes behind the Pod's claims (policy.Input.Claims).
-func (s *Source) Claims(pod *corev1.Pod) map[string]string {
-	names := policy.ClaimNames(pod)
-	if len(names) == 0 {
-		return nil
-	}
-	kinds := make(map[string]string, len(names))
-	for _, name := range names {
-		if kind := s.claimKind(pod.Namespace, name); kind != "" {
-			kinds[name] = kind
-		}
-	}
-	return kinds
-}
-
-// driverParameter of a StorageClass names the driver where one provisioner serves many, as everest-csi-provisioner does on CCE.
-// Source: CCE manual, StorageClass.
-const driverParameter = "csi.storage.k8s.io/csi-driver-name"
-
-// claimKind is the kind of the bound volume, else the driver of the claim's class, else empty: not known yet.
-func (s *Source) claimKind(namespace, name string) string {
-	claim, err := s.claims.PersistentVolumeClaims(namespace).Get(name)
-	if err != nil { // A lister's only error is that it is not there.
-		return ""
-	}
-	if volume, err := s.volumes.Get(claim.Spec.VolumeName); err == nil {
-		return policy.VolumeKind(volume)
-	}
-	if claim.Spec.StorageClassName == nil {
-		return ""
-	}
-	if class, err := s.classes.Get(*claim.Spec.StorageClassName); err == nil {
-		return cmp.Or(class.Parameters[driverParameter], class.Provisioner)
-	}
-	return ""
-}
 
 // stripManagedFields halves the memory of a cached object.
 func stripManagedFields(obj any) (any, error) {

@@ -202,6 +202,67 @@ func TestClaims(t *testing.T) {
 	assert.Nil(t, source.Claims(podWith("default")))
 }
 
+func TestClaimsOfEphemeralVolumesAreAsThePodSaysUntilTheyAreMade(t *testing.T) {
+	class := storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "scratch"}, Provisioner: "nas.csi.everest.io"}
+	_, err := client.StorageV1().StorageClasses().Create(t.Context(), &class, metav1.CreateOptions{})
+	require.NoError(t, err)
+	source, _ := follow(t, slog.New(slog.DiscardHandler))
+	ephemeral := func(class *string) *corev1.Pod {
+		template := &corev1.PersistentVolumeClaimTemplate{Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: class}}
+		pod := podWith("default")
+		pod.Spec.Volumes = []corev1.Volume{{Name: "tmp", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{VolumeClaimTemplate: template}}}}
+		return pod
+	}
+	kind := func(pod *corev1.Pod) string { return source.Claims(pod)["web-tmp"] }
+	assert.Equal(t, "nas.csi.everest.io", kind(ephemeral(&class.Name)))
+	assert.Empty(t, kind(ephemeral(new("none"))), "a class that is not there")
+	assert.Empty(t, kind(ephemeral(nil)), "there is no default class")
+	found, err := source.FindClaims(t.Context(), ephemeral(&class.Name))
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"web-tmp": "nas.csi.everest.io"}, found)
+
+	// The default class is for those that name none; an empty name is none at all.
+	byDefault := storagev1.StorageClass{Provisioner: "disk.csi.everest.io", ObjectMeta: metav1.ObjectMeta{Name: "default", Annotations: map[string]string{defaultAnnotation: "true"}}}
+	_, err = client.StorageV1().StorageClasses().Create(t.Context(), &byDefault, metav1.CreateOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		assert.NoError(t, client.StorageV1().StorageClasses().Delete(context.Background(), byDefault.Name, metav1.DeleteOptions{}))
+	})
+	require.Eventually(t, func() bool { return kind(ephemeral(nil)) == byDefault.Provisioner }, patience, 5*time.Millisecond)
+	assert.Empty(t, kind(ephemeral(new(""))))
+
+	// Once the claim is there, it counts and not the Pod's words.
+	createClaim(t, "web-tmp", "", &class.Name)
+	require.Eventually(t, func() bool { return kind(ephemeral(new("none"))) == "nas.csi.everest.io" }, patience, 5*time.Millisecond)
+}
+
+func TestClaimsThatTheWatchHasNotBroughtAreLookedFor(t *testing.T) {
+	class := storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "late"}, Provisioner: "nas.csi.everest.io"}
+	_, err := client.StorageV1().StorageClasses().Create(t.Context(), &class, metav1.CreateOptions{})
+	require.NoError(t, err)
+	source, err := New(client, func() {}, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- source.Run(ctx) }()
+	require.NoError(t, source.WaitReady(ctx))
+	cancel() // From here on its caches stand still.
+	require.NoError(t, <-done)
+	createClaim(t, "late", "", &class.Name)
+	pod := podWith("default", "late", "nowhere")
+
+	assert.Empty(t, source.Claims(pod))
+	found, err := source.FindClaims(t.Context(), pod)
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"late": "nas.csi.everest.io"}, found, "one that is nowhere is not known, and no error")
+	found, err = source.FindClaims(t.Context(), podWith("default"))
+	require.NoError(t, err)
+	assert.Nil(t, found)
+	_, err = source.FindClaims(ctx, pod)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.ErrorContains(t, err, "looking up claim default/late")
+}
+
 func TestWaitReadyEndsWithItsContext(t *testing.T) {
 	source, err := New(client, func() {}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
@@ -28,6 +29,9 @@ type quietCluster struct{}
 
 func (quietCluster) Global() policy.Switch                { return policy.SwitchUnset }
 func (quietCluster) Claims(*corev1.Pod) map[string]string { return nil }
+func (quietCluster) FindClaims(context.Context, *corev1.Pod) (map[string]string, error) {
+	return nil, nil
+}
 func (quietCluster) Labels(context.Context, *corev1.Pod) (map[string]string, error) {
 	return nil, nil
 }
@@ -39,7 +43,7 @@ func patchOf(t *testing.T, pod *corev1.Pod) string {
 	rules, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
 	handler, err := webhook.New(webhook.Parts{
-		Judge: verdict.New(rules, quietCluster{}, quietCluster{}), Validator: validation.New(rules, quietCluster{}),
+		Judge: verdict.New(rules, quietCluster{}, quietCluster{}, time.Second), Validator: validation.New(rules, quietCluster{}),
 	}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	pod = pod.DeepCopy()

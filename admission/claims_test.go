@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// The controllers of Kubernetes make claims milliseconds before a StatefulSet's Pod, and those of ephemeral volumes after the Pod: neither
+// may keep enforce from what it says.
+func TestEnforceDoesNotDependOnWhatTheWatchOfClaimsHasSeen(t *testing.T) {
+	for name, provisioner := range map[string]string{"shared": "nas.csi.everest.io", "disk": "disk.csi.everest.io"} {
+		class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: provisioner}
+		_, err := trial.Client().StorageV1().StorageClasses().Create(t.Context(), class, metav1.CreateOptions{})
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			assert.NoError(t, trial.Client().StorageV1().StorageClasses().Delete(context.Background(), name, metav1.DeleteOptions{}))
+		})
+	}
+	p := start(t)
+	home := outline{Label: "enforce", Marked: true}
+	for name, test := range map[string]struct {
+		spec, kind string
+		pods       int
+		want       outline
+	}{
+		"a StatefulSet":                         {claimTemplate("shared"), "StatefulSet", 10, enforced},
+		"a StatefulSet of what cannot be":       {claimTemplate("disk"), "StatefulSet", 3, home},
+		"an ephemeral volume":                   {ephemeral("shared"), "Deployment", 3, enforced},
+		"an ephemeral volume of what cannot be": {ephemeral("disk"), "Deployment", 1, home},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := namespace(t, nil)
+			apply(t, ns, manifest("apps/v1", test.kind, "enforce", test.spec))
+			for _, pod := range pods(t, ns, test.pods) {
+				got := outlineOf(&pod)
+				assert.Equal(t, test.want, got)
+				assert.Equal(t, test.want.Tolerates, policy.ToleratesProvider(&pod.Spec))
+			}
+		})
+	}
+	assert.Zero(t, p.metric(t, "spillway_admission_webhook_requests_total", "failed"))
+}
+
+func claimTemplate(class string) string {
+	replicas := map[string]string{"shared": "10", "disk": "3"}[class]
+	return "replicas: " + replicas + ", podManagementPolicy: Parallel, " + selectorAnd(template("")) +
+		", volumeClaimTemplates: [{metadata: {name: data}, spec: " + claimSpec(class) + "}]"
+}
+
+func ephemeral(class string) string {
+	replicas := map[string]string{"shared": "3", "disk": "1"}[class]
+	return "replicas: " + replicas + ", selector: {matchLabels: {app: x}}, template: {metadata: {labels: {app: x}}, spec: {containers: [{name: c, image: web}], " +
+		"volumes: [{name: data, ephemeral: {volumeClaimTemplate: {spec: " + claimSpec(class) + "}}}]}}"
+}
+
+func claimSpec(class string) string {
+	return "{storageClassName: " + class + ", accessModes: [ReadWriteMany], resources: {requests: {storage: 1Gi}}}"
+}
