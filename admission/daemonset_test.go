@@ -99,8 +99,10 @@ func TestPodsThatTolerateEverythingStayHomeWhereTheyMayNotBurst(t *testing.T) {
 	create(t, ns, tolerant("off"))
 	unschedulable(t, ns, "off")
 	assert.Equal(t, outline{Tolerates: true, NodeType: corev1.NodeSelectorOpNotIn}, outlineOf(get(t, ns, "off")))
+	assert.Contains(t, told(t, ns, "off", "SwitchOff").Message, "and then its node affinity keeps it at home")
 
 	turn("true")
+	assert.Contains(t, told(t, ns, "off", "KeptHome").Message, "delete it to have it made again")
 	create(t, ns, tolerant("on"))
 	assert.Equal(t, virtualNode, onNode(t, ns, "on"))
 	assert.Equal(t, outline{Tolerates: true}, outlineOf(get(t, ns, "on")), "one that may burst is left as it is")
@@ -109,6 +111,7 @@ func TestPodsThatTolerateEverythingStayHomeWhereTheyMayNotBurst(t *testing.T) {
 	create(t, ns, host)
 	unschedulable(t, ns, "host")
 	assert.Equal(t, corev1.NodeSelectorOpNotIn, outlineOf(get(t, ns, "host")).NodeType)
+	told(t, ns, "host", "HostNamespace")
 	assert.Zero(t, p.metric(t, "spillway_admission_webhook_requests_total", "failed"))
 }
 
@@ -117,4 +120,41 @@ func tolerant(name string) *corev1.Pod {
 	pod := big(name)
 	pod.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 	return pod
+}
+
+// What would lie on a virtual node for ever stays at home, and its owner edits nothing.
+func TestPodsOfKubeSystemThatTolerateEverythingStayHome(t *testing.T) {
+	p := start(t)
+	asked := func() float64 { return p.metric(t, "spillway_admission_webhook_requests_total", "mutate-pods") }
+	apps := trial.Client().AppsV1().Deployments(metav1.NamespaceSystem)
+	t.Cleanup(func() {
+		assert.NoError(t, apps.Delete(context.Background(), "x", metav1.DeleteOptions{}))
+		now := metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}
+		assert.NoError(t, trial.Client().CoreV1().Pods(metav1.NamespaceSystem).DeleteCollection(context.Background(), now, metav1.ListOptions{LabelSelector: "app=x"}))
+	})
+	before := asked()
+	apply(t, metav1.NamespaceSystem, deployment("", "")) // One that tolerates nothing is not asked about.
+	of := func(image string) (found *corev1.Pod) {
+		eventually(t, func() error {
+			list, err := trial.Client().CoreV1().Pods(metav1.NamespaceSystem).List(t.Context(), metav1.ListOptions{LabelSelector: "app=x"})
+			for i := range list.Items {
+				if list.Items[i].Spec.Containers[0].Image == image {
+					found = &list.Items[i]
+					return nil
+				}
+			}
+			return errors.Join(err, fmt.Errorf("there is no Pod with the image %s", image))
+		})
+		return found
+	}
+	assert.Equal(t, untouched, outlineOf(of("web")))
+	assert.InDelta(t, before, asked(), 0)
+
+	_, err := apps.Patch(t.Context(), "x", types.StrategicMergePatchType, []byte(`{"spec":{"template":{"spec":{"tolerations":[{"operator":"Exists"}],`+
+		`"containers":[{"name":"c","image":"tolerant","resources":{"requests":{"cpu":"8"}}}]}}}}`), metav1.PatchOptions{})
+	require.NoError(t, err)
+	pod := of("tolerant")
+	assert.Equal(t, outline{Tolerates: true, NodeType: corev1.NodeSelectorOpNotIn}, outlineOf(pod))
+	unschedulable(t, metav1.NamespaceSystem, pod.Name)
+	assert.Contains(t, told(t, metav1.NamespaceSystem, pod.Name, "ProtectedNamespace").Message, "Pods of namespace kube-system run on local nodes only")
 }

@@ -26,14 +26,14 @@ const (
 )
 
 // Registration is how the API server learns of what changes objects: the trial system, the charts and the tests use this one.
-// client says where the webhook listens, without a path; objects of the excluded namespaces never come to it (kube-system and
-// Spillway's own).
+// client says where the webhook listens, without a path; objects of the excluded namespaces (kube-system and Spillway's own) never come
+// to it, but for what tolerates virtual nodes in kube-system.
 //
-// There are two entries for Pods, of which a Pod meets one: in a namespace that enforces bursting every Pod is asked about, elsewhere only
-// those that have a key of their own or a workload that may have one, or that tolerate virtual nodes by themselves. The labels of a
-// workload cannot be seen from here.
+// There are three entries for Pods, of which a Pod meets one: in a namespace that enforces bursting every Pod is asked about, elsewhere only
+// those that have a key of their own or a workload that may have one, or that tolerate virtual nodes by themselves, and in kube-system only
+// the last of these: nothing else would keep them off. The labels of a workload cannot be seen from here.
 //
-// The entry for DaemonSets includes kube-system: those that tolerate every taint live there.
+// The entry for DaemonSets includes kube-system too: those that tolerate every taint live there.
 func Registration(client admissionregistrationv1.WebhookClientConfig, excluded ...string) *admissionregistrationv1.MutatingWebhookConfiguration {
 	return &admissionregistrationv1.MutatingWebhookConfiguration{
 		TypeMeta: metav1.TypeMeta{
@@ -43,6 +43,7 @@ func Registration(client admissionregistrationv1.WebhookClientConfig, excluded .
 		Webhooks: []admissionregistrationv1.MutatingWebhook{
 			entry("pods.spillway.io", client, excluded, metav1.LabelSelectorOpNotIn, notPlaced, notDaemonSet, mayHaveKey()),
 			entry("enforced-namespaces.spillway.io", client, excluded, metav1.LabelSelectorOpIn, notPlaced, notDaemonSet),
+			systemEntry(client),
 			daemonSetEntry(client, excluded),
 		},
 	}
@@ -55,13 +56,23 @@ func entry(name string, client admissionregistrationv1.WebhookClientConfig, excl
 	selector := &metav1.LabelSelector{MatchExpressions: append([]metav1.LabelSelectorRequirement{
 		{Key: policy.NamespaceEnforceLabel, Operator: enforced, Values: []string{policy.NamespaceEnforceValue}},
 	}, except(excluded)...)}
-	rule := admissionregistrationv1.RuleWithOperations{
+	return mutating(name, at(client, PodPath), createPods(), selector, conditions...)
+}
+
+// systemEntry is a webhook for those Pods of kube-system that could be bound to a virtual node, where they never run.
+func systemEntry(client admissionregistrationv1.WebhookClientConfig) admissionregistrationv1.MutatingWebhook {
+	selector := &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: metav1.NamespaceSystem}}
+	reach := admissionregistrationv1.MatchCondition{Name: "tolerates-virtual-nodes", Expression: tolerates("object.spec")}
+	return mutating("system-pods.spillway.io", at(client, PodPath), createPods(), selector, notPlaced, notDaemonSet, reach)
+}
+
+func createPods() admissionregistrationv1.RuleWithOperations {
+	return admissionregistrationv1.RuleWithOperations{
 		Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
 		Rule: admissionregistrationv1.Rule{
 			APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}, Scope: new(admissionregistrationv1.NamespacedScope),
 		},
 	}
-	return mutating(name, at(client, PodPath), rule, selector, conditions...)
 }
 
 // daemonSetEntry is a webhook for DaemonSets that would make Pods for virtual nodes.
