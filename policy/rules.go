@@ -253,11 +253,15 @@ func checkClaims(s subject) []string {
 			continue
 		}
 		kind, known := s.claims[claim]
+		called := "claim " + claim
+		if v.Ephemeral != nil { // Its claim is not made yet, and a Pod that is being created may have no name yet.
+			called = "ephemeral volume " + v.Name
+		}
 		switch {
 		case !known:
-			found = append(found, fmt.Sprintf("the kind of volume behind claim %s is not known yet: it needs a bound PersistentVolume or a StorageClass", claim))
+			found = append(found, fmt.Sprintf("the kind of volume behind %s is not known yet: it needs a bound PersistentVolume or a StorageClass", called))
 		case !slices.Contains(s.config.VolumeKinds, kind):
-			found = append(found, fmt.Sprintf("claim %s is a volume of kind %s: the cloud can mount %s", claim, kind, cmp.Or(strings.Join(s.config.VolumeKinds, ", "), "none")))
+			found = append(found, fmt.Sprintf("%s is a volume of kind %s: the cloud can mount %s", called, kind, cmp.Or(strings.Join(s.config.VolumeKinds, ", "), "none")))
 		}
 	}
 	return found

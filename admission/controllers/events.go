@@ -60,6 +60,9 @@ func (e *events) tell(ctx context.Context, pod *corev1.Pod, ev event) (told bool
 		seen := fmt.Sprintf(`{"lastTimestamp":%q}`, now.UTC().Format(time.RFC3339))
 		_, err = client.Patch(ctx, name, types.MergePatchType, []byte(seen), metav1.PatchOptions{})
 	}
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return false, nil // The Pod is about to go, and nothing new is taken on there.
+	}
 	if err != nil {
 		return false, fmt.Errorf("recording event %s of Pod %s/%s: %w", ev.reason, pod.Namespace, pod.Name, err)
 	}
