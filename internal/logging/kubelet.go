@@ -1,8 +1,10 @@
 package logging
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	vklog "github.com/virtual-kubelet/virtual-kubelet/log"
 )
@@ -11,18 +13,29 @@ import (
 // logs an error as the message: node/podcontroller.go does, in v1.13.0.
 type kubeletLogger struct{ to *slog.Logger }
 
-func (l kubeletLogger) Debug(args ...any)            { l.to.Debug(fmt.Sprint(args...)) }
-func (l kubeletLogger) Debugf(form string, a ...any) { l.to.Debug(fmt.Sprintf(form, a...)) }
-func (l kubeletLogger) Info(args ...any)             { l.to.Info(fmt.Sprint(args...)) }
-func (l kubeletLogger) Infof(form string, a ...any)  { l.to.Info(fmt.Sprintf(form, a...)) }
-func (l kubeletLogger) Warn(args ...any)             { l.to.Warn(fmt.Sprint(args...)) }
-func (l kubeletLogger) Warnf(form string, a ...any)  { l.to.Warn(fmt.Sprintf(form, a...)) }
-func (l kubeletLogger) Error(args ...any)            { l.to.Error(fmt.Sprint(args...)) }
-func (l kubeletLogger) Errorf(form string, a ...any) { l.to.Error(fmt.Sprintf(form, a...)) }
+// misleading are lines of the library that say what is not so here, and are for who debugs it: a Pod that has been handed over is not
+// created in the cloud yet, and one that is deleted last in the cloud may be running by the API server's word to its end.
+var misleading = []string{"Created pod in provider", "Force deleting pod in running state"}
+
+func (l kubeletLogger) log(level slog.Level, text string) {
+	if slices.Contains(misleading, text) {
+		level = slog.LevelDebug
+	}
+	l.to.Log(context.Background(), level, text)
+}
+
+func (l kubeletLogger) Debug(args ...any)            { l.log(slog.LevelDebug, fmt.Sprint(args...)) }
+func (l kubeletLogger) Debugf(form string, a ...any) { l.log(slog.LevelDebug, fmt.Sprintf(form, a...)) }
+func (l kubeletLogger) Info(args ...any)             { l.log(slog.LevelInfo, fmt.Sprint(args...)) }
+func (l kubeletLogger) Infof(form string, a ...any)  { l.log(slog.LevelInfo, fmt.Sprintf(form, a...)) }
+func (l kubeletLogger) Warn(args ...any)             { l.log(slog.LevelWarn, fmt.Sprint(args...)) }
+func (l kubeletLogger) Warnf(form string, a ...any)  { l.log(slog.LevelWarn, fmt.Sprintf(form, a...)) }
+func (l kubeletLogger) Error(args ...any)            { l.log(slog.LevelError, fmt.Sprint(args...)) }
+func (l kubeletLogger) Errorf(form string, a ...any) { l.log(slog.LevelError, fmt.Sprintf(form, a...)) }
 
 // Fatal and Fatalf only log: a program ends in main.
-func (l kubeletLogger) Fatal(args ...any)            { l.to.Error(fmt.Sprint(args...)) }
-func (l kubeletLogger) Fatalf(form string, a ...any) { l.to.Error(fmt.Sprintf(form, a...)) }
+func (l kubeletLogger) Fatal(args ...any)            { l.Error(args...) }
+func (l kubeletLogger) Fatalf(form string, a ...any) { l.Errorf(form, a...) }
 
 func (l kubeletLogger) WithField(key string, value any) vklog.Logger {
 	return kubeletLogger{l.to.With(key, value)}
@@ -36,4 +49,7 @@ func (l kubeletLogger) WithFields(fields vklog.Fields) vklog.Logger {
 	return kubeletLogger{to}
 }
 
-func (l kubeletLogger) WithError(err error) vklog.Logger { return kubeletLogger{l.to.With("err", err)} }
+// WithError logs the error's words alone: the library's own errors print their stacks.
+func (l kubeletLogger) WithError(err error) vklog.Logger {
+	return kubeletLogger{l.to.With("err", fmt.Sprint(err))}
+}

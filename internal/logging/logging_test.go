@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -63,6 +65,8 @@ func TestEveryLibraryLogsThroughTheOneLogger(t *testing.T) {
 		"virtual-kubelet":             {func() { vklog.G(ctx).WithField("pod", "a").Info("created") }, map[string]any{"level": "INFO", "msg": "created", "pod": "a"}},
 		"with several fields":         {func() { vklog.G(ctx).WithFields(vklog.Fields{"a": 1, "b": 2}).Warn("late") }, map[string]any{"level": "WARN", "msg": "late", "a": 1.0, "b": 2.0}},
 		"with an error":               {func() { vklog.G(ctx).WithError(boom).Errorf("try %d", 2) }, map[string]any{"level": "ERROR", "msg": "try 2", "err": "boom"}},
+		"an error with a stack":       {func() { vklog.G(ctx).WithError(stacked{boom}).Warn("late") }, map[string]any{"level": "WARN", "msg": "late", "err": "boom"}},
+		"no error":                    {func() { vklog.G(ctx).WithError(nil).Warn("late") }, map[string]any{"level": "WARN", "msg": "late", "err": "<nil>"}},
 		"an error for a message":      {func() { vklog.G(ctx).Error(boom) }, map[string]any{"level": "ERROR", "msg": "boom"}},
 		"several arguments":           {func() { vklog.G(ctx).Warn("code ", 7, boom) }, map[string]any{"level": "WARN", "msg": "code 7 boom"}},
 		"no argument":                 {func() { vklog.G(ctx).Info() }, map[string]any{"level": "INFO", "msg": ""}},
@@ -82,6 +86,8 @@ func TestEveryLibraryLogsThroughTheOneLogger(t *testing.T) {
 	logger.Debug("quiet")
 	vklog.G(ctx).Debug("quiet")
 	vklog.G(ctx).Debugf("quiet %d", 1)
+	vklog.G(ctx).Info("Created pod in provider")
+	vklog.G(ctx).WithField("pod", "a").Error("Force deleting pod in running state")
 	assert.Empty(t, written.take(t), "debug is below info")
 
 	_, err = SetUp(Config{Level: "debug", Format: "json"}, &written)
@@ -91,12 +97,24 @@ func TestEveryLibraryLogsThroughTheOneLogger(t *testing.T) {
 	assert.Len(t, written.take(t), 2)
 }
 
+// stacked is an error as github.com/pkg/errors makes them: with %+v it prints where it was made.
+type stacked struct{ error }
+
+func (s stacked) Format(to fmt.State, verb rune) {
+	_, _ = io.WriteString(to, s.Error())
+	if verb == 'v' && to.Flag('+') {
+		_, _ = io.WriteString(to, "\nmain.main\n\tmain.go:1")
+	}
+}
+
 func TestTextFormat(t *testing.T) {
 	var written lines
 	logger, err := SetUp(Config{Level: "warn", Format: "text"}, &written)
 	require.NoError(t, err)
 	logger.Warn("late", "pod", "a b")
 	assert.Contains(t, written.all.String(), `level=WARN msg=late pod="a b"`)
+	vklog.G(t.Context()).WithError(stacked{errors.New("boom")}).Warn("later")
+	assert.Contains(t, written.all.String(), "msg=later err=boom\n", "no stack")
 }
 
 func TestValidate(t *testing.T) {
