@@ -30,6 +30,9 @@ type Config struct {
 	// HealthListen is the host:port of /healthz, /readyz and /metrics, without TLS. Empty serves them on Listen; with TLS it is needed, for
 	// the kubelet's probes have no client certificate. Default empty.
 	HealthListen string `json:"healthListen"`
+	// LeaderElectionNamespace is where the Lease is that makes one extender of several the one that answers. It is needed beyond loopback, where
+	// several may be reached. Default empty: this one answers always, as beside a scheduler that elects its leader itself.
+	LeaderElectionNamespace string `json:"leaderElectionNamespace"`
 	// Kube is the connection to the cluster.
 	Kube kube.Config `json:"kube"`
 	// Patience is how long an answer may wait until the caches have seen what the scheduler has seen, and a slot is written down. More
@@ -66,6 +69,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.ClientCAFile, "client-ca-file", c.ClientCAFile, "PEM `file` with the authority of the scheduler's client certificate; read again when it changes")
 	flags.StringSliceVar(&c.ClientNames, "client-names", c.ClientNames, "`names` in client certificates that may ask")
 	flags.StringVar(&c.HealthListen, "health-listen", c.HealthListen, "`host:port` of /healthz, /readyz and /metrics, without TLS; empty for the one of --listen")
+	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", c.LeaderElectionNamespace, "`namespace` of the Lease that makes one extender of several answer; needed beyond loopback")
 	flags.DurationVar(&c.Patience.Duration, "patience", c.Patience.Duration, "how long an answer may wait for the caches")
 	flags.StringVar(&c.Logging.Level, "log-level", c.Logging.Level, "debug, info, warn or error")
 	flags.StringVar(&c.Logging.Format, "log-format", c.Logging.Format, "text or json")

@@ -44,7 +44,7 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 }
 
 func TestNobodyButTheSchedulerCanBeLetIn(t *testing.T) {
-	secured := []string{"--listen=:10290", "--tls-cert-file=crt", "--tls-private-key-file=key", "--client-ca-file=ca", "--health-listen=:10291"}
+	secured := []string{"--listen=:10290", "--tls-cert-file=crt", "--tls-private-key-file=key", "--client-ca-file=ca", "--health-listen=:10291", "--leader-election-namespace=spillway-system"}
 	cases := map[string]struct {
 		args []string
 		want []string
@@ -53,7 +53,7 @@ func TestNobodyButTheSchedulerCanBeLetIn(t *testing.T) {
 		"health on a port of its own":     {[]string{"--health-listen=:10291"}, nil},
 		"another loopback address":        {[]string{"--listen=[::1]:10290"}, nil},
 		"every interface with mutual TLS": {secured, nil},
-		"every interface without it":      {[]string{"--listen=:10290"}, []string{`listen: invalid value ":10290": must be a loopback address such as 127.0.0.1:10290 without tlsCertFile, tlsPrivateKeyFile and clientCAFile`}},
+		"every interface without it":      {[]string{"--listen=:10290"}, []string{`listen: invalid value ":10290": must be a loopback address such as 127.0.0.1:10290 without tlsCertFile, tlsPrivateKeyFile and clientCAFile`, "leaderElectionNamespace: must not be empty beyond loopback"}},
 		"a name that may mean anything":   {[]string{"--listen=extender:10290"}, []string{"must be a loopback address"}},
 		"no address":                      {[]string{"--listen=10290"}, []string{`listen: invalid value "10290": must be host:port`}},
 		"a certificate that lets everybody in": {[]string{"--listen=:10290", "--tls-cert-file=crt"},

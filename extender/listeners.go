@@ -21,9 +21,8 @@ func (c *Config) validateListeners() error {
 		return fmt.Errorf("listen: invalid value %q: must be host:port: %w", c.Listen, err)
 	}
 	var faults []error
-	if ip := net.ParseIP(host); !c.secured() && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		faults = append(faults, fmt.Errorf("listen: invalid value %q: must be a loopback address such as 127.0.0.1:10290 without tlsCertFile, tlsPrivateKeyFile "+
-			"and clientCAFile: whoever can ask can use up slots", c.Listen))
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		faults = c.validateService()
 	}
 	if c.HealthListen != "" {
 		if _, port, err := net.SplitHostPort(c.HealthListen); err != nil || port == "" {
@@ -31,6 +30,19 @@ func (c *Config) validateListeners() error {
 		}
 	}
 	return errors.Join(append(faults, c.validateTLS()...)...)
+}
+
+// validateService checks what is needed beyond loopback.
+func (c *Config) validateService() []error {
+	var faults []error
+	if !c.secured() {
+		faults = append(faults, fmt.Errorf("listen: invalid value %q: must be a loopback address such as 127.0.0.1:10290 without tlsCertFile, tlsPrivateKeyFile "+
+			"and clientCAFile: whoever can ask can use up slots", c.Listen))
+	}
+	if c.LeaderElectionNamespace == "" {
+		faults = append(faults, errors.New("leaderElectionNamespace: must not be empty beyond loopback: two extenders that answer would give slots twice"))
+	}
+	return faults
 }
 
 // validateTLS holds that TLS is whole: a certificate alone would let everybody in.

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 
+	"github.com/spillway-k8s/spillway/extender/leader"
 	"github.com/spillway-k8s/spillway/extender/ledger"
 	"github.com/spillway-k8s/spillway/extender/nodes"
 	"github.com/spillway-k8s/spillway/extender/placement"
@@ -34,7 +35,11 @@ func program(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	e, err := newExtender(cfg, logger)
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("asking for the name of this machine: %w", err)
+	}
+	e, err := newExtender(cfg, host, logger)
 	if err != nil {
 		return err
 	}
@@ -50,11 +55,15 @@ type extender struct {
 	nodes    *nodes.Nodes
 	ledger   *ledger.Ledger
 	waker    *wake.Waker
+	answers  *placement.Placement
+	// election is nil where this extender has no others beside it.
+	election *leader.Election
 	servers  []serve.Server
 	logger   *slog.Logger
 }
 
-func newExtender(cfg *Config, logger *slog.Logger) (*extender, error) {
+// newExtender puts the program together. host is where it runs: it shows in the Lease.
+func newExtender(cfg *Config, host string, logger *slog.Logger) (*extender, error) {
 	rest, err := cfg.Kube.REST("extender")
 	if err != nil {
 		return nil, err
@@ -66,22 +75,38 @@ func newExtender(cfg *Config, logger *slog.Logger) (*extender, error) {
 	if e.metadata, err = metadata.NewForConfig(rest); err != nil {
 		return nil, fmt.Errorf("making the metadata client: %w", err)
 	}
-	decide, err := policy.New(cfg.Policy)
+	leases, err := kubernetes.NewForConfig(rest)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("making the client of the lease: %w", err)
+	}
+	e.election = e.newElection(leases, host, logger)
+	return e, e.addParts(logger)
+}
+
+// addParts puts the answers over one set of caches.
+func (e *extender) addParts(logger *slog.Logger) error {
+	decide, err := policy.New(e.cfg.Policy)
+	if err != nil {
+		return err
 	}
 	e.waker = wake.New(e.client, time.Now, logger)
 	e.nodes = nodes.New(func() { e.ledger.Recount() })
-	e.ledger = ledger.New(e.nodes.IsVirtual, e.waker.Wake)
+	e.ledger = ledger.New(e.nodes.IsVirtual, e.wake)
 	if e.facts, err = facts.New(e.client, func() { e.ledger.WakeParked() }, logger); err != nil {
-		return nil, err
+		return err
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), ledger.NewCollector(e.ledger))
-	answers := placement.New(decide, e.facts, e.ledger, e.nodes, placement.PodSlots{Client: e.client}, cfg.Patience.Duration, logger)
-	handlers, err := server.New(answers, cfg.names(), registry, logger)
-	e.servers = cfg.listeners(handlers)
-	return e, err
+	var leadership placement.Leadership = leader.Alone{}
+	if e.election != nil {
+		leadership = e.election
+		registry.MustRegister(leader.NewCollector(e.election))
+	}
+	slots := placement.PodSlots{Client: e.client}
+	e.answers = placement.New(decide, e.facts, e.ledger, e.nodes, slots, leadership, e.cfg.Patience.Duration, logger)
+	handlers, err := server.New(e.answers, e.cfg.names(), registry, logger)
+	e.servers = e.cfg.listeners(handlers)
+	return err
 }
 
 // run blocks until ctx ends or a part fails.
@@ -93,6 +118,7 @@ func (e *extender) run(ctx context.Context) error {
 	group.Go(func() error { e.ledger.Run(ctx, e.client, e.logger); return nil })
 	group.Go(func() error { e.ledger.RunWakes(ctx, e.cfg.WakePeriod.Duration); return nil })
 	group.Go(func() error { return e.waker.Run(ctx) })
+	group.Go(func() error { return e.stand(ctx) })
 	for _, listener := range e.servers {
 		group.Go(func() error { return listener.Run(ctx) })
 	}

@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,6 +56,9 @@ type entry struct {
 	priority int32
 	active   bool
 	reserved bool
+	given    bool // the reservation is of this process and of the present term (Disown)
+	void     bool // the slot on the Pod was never answered (Ask)
+	refused  bool // its condition says that the extender refused it
 	parked   bool // refused by policy
 	waiting  *ticket
 }
@@ -126,6 +130,7 @@ func (l *Ledger) Ask(r Request) (answer Answer, fresh bool) {
 		return Gone, false
 	}
 	l.leaveQueue(e)
+	l.doubt(e, r.Quota)
 	switch {
 	case e.node != "": // Bound already: the scheduler does not know it yet.
 		if l.isVirtual(e.node) {
@@ -135,7 +140,7 @@ func (l *Ledger) Ask(r Request) (answer Answer, fresh bool) {
 	case e.reserved && r.LocalFits:
 		return Local, false
 	case !e.reserved && r.LocalFits && l.revisions[e.revision].used < r.Quota:
-		l.change(e, func() { e.reserved = true })
+		l.change(e, func() { e.reserved, e.given, e.void = true, true, false })
 		return Local, true
 	case r.CloudFits:
 		rev := l.revisions[e.revision]
@@ -156,7 +161,27 @@ func (l *Ledger) Hold(uid types.UID) {
 	defer l.mu.Unlock()
 	if e, ok := l.pods[uid]; ok && e.active && e.node == "" {
 		l.leaveQueue(e)
-		l.change(e, func() { e.reserved = true })
+		l.change(e, func() { e.reserved, e.given = true, true })
+	}
+}
+
+// doubt takes back a slot beyond the quota that this process did not give, but read from the Pod. Every slot that was answered to the
+// scheduler is counted by all who lead later before they give others away, so one of those beyond the quota was never answered: an
+// extender that led no longer wrote it too late.
+func (l *Ledger) doubt(e *entry, quota int) {
+	if e.reserved && !e.given && e.node == "" && l.revisions[e.revision].used > quota {
+		e.void = true
+		l.change(e, func() { e.reserved = false })
+	}
+}
+
+// Disown must be called when another extender may have given slots away: from here on those of this process count as read from the
+// Pods.
+func (l *Ledger) Disown() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.pods {
+		e.given = false
 	}
 }
 
@@ -165,7 +190,7 @@ func (l *Ledger) Cancel(uid types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e, ok := l.pods[uid]; ok {
-		l.change(e, func() { e.reserved = false })
+		l.change(e, func() { e.reserved, e.given = false, false })
 	}
 }
 
@@ -223,6 +248,18 @@ func (l *Ledger) WakeParked() {
 	for _, e := range l.pods {
 		if e.parked {
 			e.parked = false
+			l.wake(e.ref)
+		}
+	}
+}
+
+// WakeRefused wakes every Pod whose condition says that an extender has refused it: this one does not know who waits for what. It takes
+// time in proportion to the number of Pods.
+func (l *Ledger) WakeRefused() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.pods {
+		if e.refused {
 			l.wake(e.ref)
 		}
 	}
@@ -313,6 +350,16 @@ func (l *Ledger) change(e *entry, apply func()) {
 		rev.used--
 		l.wakeNext(rev)
 	}
+}
+
+// wasRefused tells whether the scheduler's last attempt ended with a refusal of an extender: all begin with its name.
+func wasRefused(pod *corev1.Pod) bool {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodScheduled {
+			return condition.Status == corev1.ConditionFalse && strings.Contains(condition.Message, policy.RefusalPrefix)
+		}
+	}
+	return false
 }
 
 // hasSlot tells whether this or an earlier life of the extender has promised a slot to a Pod that is not bound yet.

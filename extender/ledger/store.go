@@ -133,8 +133,9 @@ func (l *Ledger) observe(pod *corev1.Pod) {
 	l.change(e, func() {
 		e.node = pod.Spec.NodeName
 		e.active = pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
-		e.reserved = e.node == "" && (e.reserved || hasSlot(pod))
+		e.reserved = e.node == "" && (e.reserved || hasSlot(pod) && !e.void)
 	})
+	e.refused = e.node == "" && e.active && wasRefused(pod)
 	e.priority = PriorityOf(pod)
 	l.countNode(e, +1)
 	if e.node != "" || !e.active {

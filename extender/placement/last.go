@@ -13,7 +13,7 @@ import (
 // preemptFirst is the refusal of a Pod that could burst, so that the scheduler tries preemption at home first. It is also how the
 // extender knows the Pod again: the scheduler writes it into the Pod's condition, which changes the Pod, and so asks again within
 // milliseconds. Nothing has to be remembered here, and a restart forgets nothing.
-const preemptFirst = "Spillway " + string(policy.ReasonPreemptFirst) + ": no local node fits; Pods of lower priority at home are evicted before the Pod bursts"
+const preemptFirst = policy.RefusalPrefix + string(policy.ReasonPreemptFirst) + ": no local node fits; Pods of lower priority at home are evicted before the Pod bursts"
 
 // mayDoBoth tells whether the Pod may stay home and may burst.
 func mayDoBoth(d policy.Decision) bool {

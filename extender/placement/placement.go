@@ -5,12 +5,14 @@ package placement
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-k8s/spillway/extender/leader"
 	"github.com/spillway-k8s/spillway/extender/ledger"
 	"github.com/spillway-k8s/spillway/extender/nodes"
 	"github.com/spillway-k8s/spillway/policy"
@@ -29,6 +31,14 @@ type Slots interface {
 	Write(ctx context.Context, pod *corev1.Pod) (definite bool, err error)
 }
 
+// Leadership says whether this process answers at all, and whether what it has decided may be said (package leader).
+type Leadership interface {
+	// Term is the present term, or an error that says why this process does not answer. It does not block.
+	Term() (leader.Term, error)
+	// Confirm blocks for one API call; nil says that what was made durable before is known to all who lead later.
+	Confirm(ctx context.Context, term leader.Term) error
+}
+
 // Placement answers. All methods may be called by many goroutines at once.
 type Placement struct {
 	policy *policy.Policy
@@ -36,6 +46,7 @@ type Placement struct {
 	ledger *ledger.Ledger
 	nodes  *nodes.Nodes
 	slots  Slots
+	leader Leadership
 	// patience is how long an answer may wait for the caches to see what the scheduler has seen.
 	patience time.Duration
 	logger   *slog.Logger
@@ -43,12 +54,21 @@ type Placement struct {
 
 // New makes a Placement. patience bounds how long an answer waits for the caches; more of it holds up all scheduling when a watch
 // stalls, less of it refuses Pods under load. 500 ms is sensible.
-func New(p *policy.Policy, facts Facts, l *ledger.Ledger, n *nodes.Nodes, slots Slots, patience time.Duration, logger *slog.Logger) *Placement {
-	return &Placement{p, facts, l, n, slots, patience, logger}
+func New(p *policy.Policy, facts Facts, l *ledger.Ledger, n *nodes.Nodes, slots Slots, leader Leadership, patience time.Duration, logger *slog.Logger) *Placement {
+	return &Placement{p, facts, l, n, slots, leader, patience, logger}
 }
 
-// Ready tells whether every cache is filled.
-func (p *Placement) Ready() bool { return p.facts.Ready() && p.nodes.Synced() && p.ledger.Synced() }
+// Ready is nil where questions can be answered here; otherwise it says why not.
+func (p *Placement) Ready() error {
+	if !p.Filled() {
+		return errors.New("the extender is starting: its caches are not filled yet")
+	}
+	_, err := p.leader.Term()
+	return err
+}
+
+// Filled tells whether every cache is filled.
+func (p *Placement) Filled() bool { return p.facts.Ready() && p.nodes.Synced() && p.ledger.Synced() }
 
 // Verdict is the answer to Filter.
 type Verdict struct {
@@ -143,36 +163,50 @@ func (p *Placement) chooseByQuota(ctx context.Context, pod *corev1.Pod, d policy
 	}
 }
 
-// askLedger asks once the ledger has seen what the scheduler has seen, and writes a fresh slot down before it is answered.
+// askLedger asks once the ledger has seen what the scheduler has seen, and writes a fresh slot down before it is answered. Where there are
+// other extenders, "local" is answered only in a term that was still on after the slot was written: whoever leads next counts it.
 func (p *Placement) askLedger(ctx context.Context, pod *corev1.Pod, quota int, localFits, cloudFits bool) (ledger.Answer, error) {
+	term, err := p.leader.Term()
+	if err != nil {
+		return "", err
+	}
 	if err := p.ledger.WaitFor(ctx, pod.ResourceVersion); err != nil {
 		return "", err
 	}
 	answer, fresh := p.ledger.Ask(ledger.Request{UID: pod.UID, Quota: quota, LocalFits: localFits, CloudFits: cloudFits})
-	if answer != ledger.Local || (!fresh && pod.Annotations[policy.LocalSlotAnnotation] == string(pod.UID)) {
+	if answer != ledger.Local {
 		return answer, nil
 	}
-	if definite, err := p.slots.Write(ctx, pod); err != nil {
-		if definite && fresh {
-			p.ledger.Cancel(pod.UID)
-		}
+	if err := p.keep(ctx, pod, fresh); err != nil {
 		return "", err
 	}
-	return answer, nil
+	return answer, p.leader.Confirm(ctx, term)
+}
+
+// keep makes the Pod's slot durable.
+func (p *Placement) keep(ctx context.Context, pod *corev1.Pod, fresh bool) error {
+	if !fresh && pod.Annotations[policy.LocalSlotAnnotation] == string(pod.UID) {
+		return nil
+	}
+	definite, err := p.slots.Write(ctx, pod)
+	if err != nil && definite && fresh {
+		p.ledger.Cancel(pod.UID)
+	}
+	return err
 }
 
 // refusal is the text of the Pod's condition where no node is left.
 func refusal(reason policy.Reason, d policy.Decision) string {
 	switch reason {
 	case policy.ReasonLocalQuota:
-		return "Spillway " + string(reason) + ": this revision has its " + policy.LocalReplicasAnnotation + " at home and no virtual node can take the Pod now; it is tried again when a local replica goes or a virtual node has room"
+		return policy.RefusalPrefix + string(reason) + ": this revision has its " + policy.LocalReplicasAnnotation + " at home and no virtual node can take the Pod now; it is tried again when a local replica goes or a virtual node has room"
 	case policy.ReasonPreemptFirst:
 		return preemptFirst
 	case policy.ReasonCloudOnly:
-		return "Spillway " + string(reason) + ": " + d.Message + ", and none can take the Pod now"
+		return policy.RefusalPrefix + string(reason) + ": " + d.Message + ", and none can take the Pod now"
 	case policy.ReasonLocalOnly:
-		return "Spillway " + string(d.Reason) + ": " + d.Message
+		return policy.RefusalPrefix + string(d.Reason) + ": " + d.Message
 	default:
-		return "Spillway " + string(reason) + ": no node of the right class can take the Pod now"
+		return policy.RefusalPrefix + string(reason) + ": no node of the right class can take the Pod now"
 	}
 }

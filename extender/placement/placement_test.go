@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
+	"github.com/spillway-k8s/spillway/extender/leader"
 	"github.com/spillway-k8s/spillway/extender/ledger"
 	"github.com/spillway-k8s/spillway/extender/nodes"
 	"github.com/spillway-k8s/spillway/extender/placement"
@@ -28,15 +29,18 @@ import (
 // desk is a Placement over real caches that the test fills, with a switch and a slot writer that it sets.
 type desk struct {
 	*placement.Placement
-	t        *testing.T
-	ledger   *ledger.Ledger
-	pods     cache.ReflectorStore
-	version  int
-	woken    []string
-	global   policy.Switch
-	written  []string
-	writeErr error
-	definite bool
+	t       *testing.T
+	ledger  *ledger.Ledger
+	pods    cache.ReflectorStore
+	version int
+	woken   []string
+	global  policy.Switch
+	written []string
+	// confirmed has, for each time that the term was confirmed, how many slots had been written by then.
+	confirmed           []int
+	notLeading, deposed error
+	writeErr            error
+	definite            bool
 }
 
 func (d *desk) Global() policy.Switch                { return d.global }
@@ -49,6 +53,13 @@ func (d *desk) Write(_ context.Context, pod *corev1.Pod) (bool, error) {
 	}
 	d.written = append(d.written, pod.Name)
 	return false, nil
+}
+
+func (d *desk) Term() (leader.Term, error) { return leader.Term{}, d.notLeading }
+
+func (d *desk) Confirm(context.Context, leader.Term) error {
+	d.confirmed = append(d.confirmed, len(d.written))
+	return d.deposed
 }
 
 func newDesk(t *testing.T) *desk {
@@ -66,7 +77,7 @@ func newDesk(t *testing.T) *desk {
 	d.pods = d.ledger.Store(slog.New(slog.DiscardHandler))
 	require.NoError(t, d.pods.Replace(nil, "1"))
 	d.version = 1
-	d.Placement = placement.New(decide, d, d.ledger, n, d, 50*time.Millisecond, slog.New(slog.DiscardHandler))
+	d.Placement = placement.New(decide, d, d.ledger, n, d, d, 50*time.Millisecond, slog.New(slog.DiscardHandler))
 	return d
 }
 

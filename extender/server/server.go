@@ -22,7 +22,8 @@ import (
 
 // Placement is what the server asks (package placement implements it).
 type Placement interface {
-	Ready() bool
+	// Ready is nil where questions can be answered; otherwise it says why not.
+	Ready() error
 	Filter(ctx context.Context, pod *corev1.Pod, names []string) (placement.Verdict, error)
 	Prioritize(ctx context.Context, pod *corev1.Pod, names []string) (extenderv1.HostPriorityList, error)
 	Preempt(ctx context.Context, pod *corev1.Pod, victims placement.Victims) (placement.Victims, error)
@@ -87,8 +88,8 @@ func (s *server) engine() *gin.Engine {
 }
 
 func (s *server) readyz(c *gin.Context) {
-	if !s.placement.Ready() {
-		c.String(http.StatusServiceUnavailable, "not ready: the caches are not filled yet\n")
+	if err := s.placement.Ready(); err != nil {
+		c.String(http.StatusServiceUnavailable, "not ready: %s\n", err)
 		return
 	}
 	c.String(http.StatusOK, "ok\n")
@@ -111,6 +112,7 @@ func (s *server) filter(c *gin.Context) {
 	case err != nil:
 		s.logger.WarnContext(c, "filter cannot be answered", "pod", args.Pod.Namespace+"/"+args.Pod.Name, "err", err)
 		s.metrics.outcome(c, "error")
+		s.sendAway(c)
 		result.Error = "Spillway: " + err.Error()
 	case verdict.Refusal != "":
 		s.metrics.outcome(c, "refused")
@@ -123,13 +125,19 @@ func (s *server) filter(c *gin.Context) {
 }
 
 func (s *server) ask(c *gin.Context, pod *corev1.Pod, names []string) (placement.Verdict, error) {
-	if !s.placement.Ready() {
-		return placement.Verdict{}, errNotReady
+	if err := s.placement.Ready(); err != nil {
+		return placement.Verdict{}, err
 	}
 	return s.placement.Filter(c.Request.Context(), pod, names)
 }
 
-var errNotReady = errors.New("the extender is starting: its caches are not filled yet")
+// sendAway ends the connection where this extender cannot answer: a Kubernetes Service leads new connections to one that is ready, and
+// leaves old ones where they are.
+func (s *server) sendAway(c *gin.Context) {
+	if s.placement.Ready() != nil {
+		c.Header("Connection", "close")
+	}
+}
 
 func (s *server) prioritize(c *gin.Context) {
 	args, names, ok := s.decodeArgs(c)
@@ -153,7 +161,7 @@ func (s *server) preempt(c *gin.Context) {
 		s.refuse(c, err)
 		return
 	}
-	kept, err := s.placement.Preempt(c.Request.Context(), args.Pod, args.NodeNameToMetaVictims)
+	kept, err := s.askVictims(c, &args)
 	var unknown *nodes.UnknownNodeError
 	switch {
 	case errors.As(err, &unknown):
@@ -162,10 +170,18 @@ func (s *server) preempt(c *gin.Context) {
 		// The answer has no field for an error: a status stops this attempt, and nobody is evicted.
 		s.logger.WarnContext(c, "preempt cannot be answered", "pod", args.Pod.Namespace+"/"+args.Pod.Name, "err", err)
 		s.metrics.outcome(c, "error")
+		s.sendAway(c)
 		c.String(http.StatusServiceUnavailable, "Spillway: %s\n", err)
 	default:
 		write(c, extenderv1.ExtenderPreemptionResult{NodeNameToMetaVictims: kept})
 	}
+}
+
+func (s *server) askVictims(c *gin.Context, args *extenderv1.ExtenderPreemptionArgs) (placement.Victims, error) {
+	if err := s.placement.Ready(); err != nil {
+		return nil, err
+	}
+	return s.placement.Preempt(c.Request.Context(), args.Pod, args.NodeNameToMetaVictims)
 }
 
 // recover turns a panic into an answer: one Pod's trouble must not stop the scheduling of all.

@@ -41,7 +41,12 @@ type answers struct {
 	panics   bool
 }
 
-func (a answers) Ready() bool { return !a.notReady }
+func (a answers) Ready() error {
+	if a.notReady {
+		return errors.New("the extender is starting: its caches are not filled yet")
+	}
+	return nil
+}
 
 func (a answers) Filter(context.Context, *corev1.Pod, []string) (placement.Verdict, error) {
 	if a.panics {
