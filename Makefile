@@ -8,18 +8,18 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 # What `make up` makes a new system of; a running one keeps its shape.
 SHAPE = $(if $(LOCAL_NODES),--local-nodes=$(LOCAL_NODES)) $(if $(LOCAL_CPU),--local-cpu=$(LOCAL_CPU)) \
-	$(if $(LOCAL_MEMORY),--local-memory=$(LOCAL_MEMORY)) $(if $(VIRTUAL_NODES),--virtual-nodes=$(VIRTUAL_NODES))
+	$(if $(LOCAL_MEMORY),--local-memory=$(LOCAL_MEMORY)) $(if $(VIRTUAL_NODES),--virtual-nodes=$(VIRTUAL_NODES)) $(if $(TOPOLOGY),--topology=$(TOPOLOGY))
 
 .PHONY: help
 help: ## Say what the targets do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  make up takes LOCAL_NODES (3), LOCAL_CPU (4), LOCAL_MEMORY (8Gi) and VIRTUAL_NODES (1)."
+	@echo "  make up takes LOCAL_NODES (3), LOCAL_CPU (4), LOCAL_MEMORY (8Gi) and VIRTUAL_NODES (1), and TOPOLOGY (sidecar, or service)."
 
 .PHONY: build
 build: $(BIN)/.cluster ## Build the programs, and the control plane they are tried with (minutes, the first time)
 	@echo "Building Spillway"
-	@go build -o $(BIN)/ ./extender ./admission ./vnode ./test/ccisim/cmd/ccisim ./test/trial
+	@go build -o $(BIN)/ ./extender ./admission ./vnode ./test/ccisim/cmd/ccisim ./test/forwarder ./test/trial
 
 $(BIN)/.cluster: test/cluster/build.sh $(wildcard test/cluster/go.* test/cluster/kwok/go.*)
 	@test/cluster/build.sh $(BIN)

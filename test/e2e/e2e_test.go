@@ -43,8 +43,11 @@ func newWorld(t *testing.T, shape system.Shape) (*stories.World, *system.System)
 func tellLogs(t *testing.T, s *system.System) {
 	t.Helper()
 	const most = 6000
-	for _, name := range []string{system.Extender, system.Admission, system.VNode(0), system.CCISim} {
+	for _, name := range []string{system.Extender, system.ExtenderReplica(0), system.ExtenderReplica(1), system.Admission, system.VNode(0), system.CCISim} {
 		content, err := os.ReadFile(s.LogFile(name))
+		if os.IsNotExist(err) {
+			continue // Of the other topology.
+		}
 		if err != nil {
 			t.Logf("reading the log of %s: %v", name, err)
 			continue

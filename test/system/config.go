@@ -22,8 +22,27 @@ const (
 	CCISim            = "ccisim"
 	Extender          = "extender"
 	Admission         = "admission"
-	vnode             = "vnode"
+	// Forwarder plays the Kubernetes Service in front of the extenders, with TopologyService only.
+	Forwarder = "forwarder"
+	vnode     = "vnode"
 )
+
+// Topology is how the scheduler reaches the extender.
+type Topology string
+
+const (
+	// TopologySidecar, the default: one extender, over plain HTTP on loopback.
+	TopologySidecar Topology = ""
+	// TopologyService: extenders that elect a leader (the processes ExtenderReplica), over mutual TLS, behind the Forwarder. There is no
+	// process Extender; Endpoint(Extender) is where the scheduler asks.
+	TopologyService Topology = "service"
+)
+
+// extenderReplicas is how many extenders there are behind the Forwarder.
+const extenderReplicas = 2
+
+// ExtenderReplica is the name of the process of the i-th extender behind the Forwarder, 0 or 1.
+func ExtenderReplica(i int) string { return fmt.Sprintf("%s-%d", Extender, i) }
 
 // maxVirtualNodes is how many pairs of ports fit into a system's block of ports.
 const maxVirtualNodes = 20
@@ -47,6 +66,8 @@ type Shape struct {
 	LocalMemory string `json:"localMemory"`
 	// VirtualNodes is the number of vnode processes, 20 at most; 0 starts none.
 	VirtualNodes int `json:"virtualNodes"`
+	// Topology is how the scheduler reaches the extender.
+	Topology Topology `json:"topology,omitempty"`
 }
 
 // DefaultShape is three local nodes of 4 CPU and 8Gi and one virtual node.
@@ -56,7 +77,11 @@ func DefaultShape() Shape {
 
 // String says the shape in words.
 func (s Shape) String() string {
-	return fmt.Sprintf("%d local nodes (%s CPU, %s) and %d virtual", s.LocalNodes, s.LocalCPU, s.LocalMemory, s.VirtualNodes)
+	text := fmt.Sprintf("%d local nodes (%s CPU, %s) and %d virtual", s.LocalNodes, s.LocalCPU, s.LocalMemory, s.VirtualNodes)
+	if s.Topology == TopologyService {
+		text += ", the extender as a service"
+	}
+	return text
 }
 
 // Validate reports every fault of the shape at once.
@@ -73,6 +98,9 @@ func (s Shape) Validate() error {
 	}
 	if _, err := resource.ParseQuantity(s.LocalMemory); err != nil {
 		faults = append(faults, fmt.Errorf("local memory: %q is not a quantity such as 8Gi", s.LocalMemory))
+	}
+	if s.Topology != TopologySidecar && s.Topology != TopologyService {
+		faults = append(faults, fmt.Errorf("topology: %q is neither sidecar (empty) nor service", s.Topology))
 	}
 	return errors.Join(faults...)
 }
@@ -95,7 +123,7 @@ type Config struct {
 	AskForEveryPod bool
 	// Scheduler changes the scheduler's configuration before it is written; nil leaves it as it is.
 	Scheduler func(*schedulerv1.KubeSchedulerConfiguration)
-	// Args adds flags to processes, by process name; "vnode" stands for all virtual nodes. A later flag wins over an earlier one.
+	// Args adds flags to processes, by process name; "vnode" stands for all virtual nodes, "extender" for all extenders. A later flag wins over an earlier one.
 	Args map[string][]string
 	// DieWithParent ties the processes to the life of the calling one: tests set it, so that a test that is killed
 	// leaves nothing behind. Otherwise they outlive it, until Stop.
@@ -120,9 +148,7 @@ func (c Config) check() (Config, error) {
 			faults = append(faults, fmt.Errorf("without: %q is none of %v", name, known))
 		}
 	}
-	for i := range c.Shape.VirtualNodes {
-		known = append(known, VNode(i))
-	}
+	known = append(known, c.processes()...)
 	known = append(known, Etcd, APIServer)
 	for name := range c.Args {
 		if !slices.Contains(known, name) {
@@ -146,11 +172,26 @@ func (c Config) has(name string) bool { return !slices.Contains(c.Without, name)
 
 // wanted returns the processes that Start starts beside etcd and the API server.
 func (c Config) wanted() []string {
-	names := []string{ControllerManager, Scheduler, KWOK, CCISim, Extender, Admission}
+	return slices.DeleteFunc(c.processes(), func(name string) bool {
+		return !c.has(family(name)) || name == Forwarder && !c.has(Extender)
+	})
+}
+
+// processes returns all that a system of this shape can have beside etcd and the API server.
+func (c Config) processes() []string {
+	names := []string{ControllerManager, Scheduler, KWOK, CCISim, Admission}
+	if c.Shape.Topology == TopologyService {
+		for i := range extenderReplicas {
+			names = append(names, ExtenderReplica(i))
+		}
+		names = append(names, Forwarder)
+	} else {
+		names = append(names, Extender)
+	}
 	for i := range c.Shape.VirtualNodes {
 		names = append(names, VNode(i))
 	}
-	return slices.DeleteFunc(names, func(name string) bool { return !c.has(family(name)) })
+	return names
 }
 
 // FindBinDir returns the directory that make builds into, found from the working directory upwards.

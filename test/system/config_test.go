@@ -20,6 +20,14 @@ func TestConfigIsRefusedWithWords(t *testing.T) {
 				"virtual nodes: 21 is not between 0 and 20", `local CPU: "many" is not a quantity`, `local memory: "" is not a quantity`,
 			},
 		},
+		"a topology that there is not": {
+			spoil: func(c *Config) { c.Shape.Topology = "mesh" },
+			want:  []string{`topology: "mesh" is neither sidecar (empty) nor service`},
+		},
+		"flags for an extender of the other topology": {
+			spoil: func(c *Config) { c.Args = map[string][]string{ExtenderReplica(0): {"--x"}} },
+			want:  []string{`args: "extender-0" is none of`},
+		},
 		"a process that cannot be left out": {
 			spoil: func(c *Config) { c.Without = []string{Etcd} },
 			want:  []string{`without: "etcd" is none of`},

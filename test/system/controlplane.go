@@ -125,6 +125,11 @@ func (s *System) extender() schedulerv1.Extender {
 		NodeCacheCapable: true,
 		HTTPTimeout:      metav1.Duration{Duration: 2 * time.Second},
 	}
+	if s.config.Shape.Topology == TopologyService {
+		certFile, keyFile := s.Certificate(SchedulerUser)
+		extender.EnableHTTPS = true
+		extender.TLSConfig = &schedulerv1.ExtenderTLSConfig{CAFile: s.AuthorityFile(), CertFile: certFile, KeyFile: keyFile}
+	}
 	if !s.config.AskForEveryPod {
 		extender.ManagedResources = []schedulerv1.ExtenderManagedResource{{Name: string(policy.PlacementResource), IgnoredByScheduler: true}}
 	}

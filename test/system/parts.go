@@ -22,6 +22,10 @@ func (s *System) Endpoint(name string) string {
 	switch family(name) {
 	case APIServer, ControllerManager, Scheduler, Admission, vnode:
 		return "https://" + s.address(name)
+	case Extender:
+		if s.config.Shape.Topology == TopologyService {
+			return "https://" + s.address(name)
+		}
 	}
 	return "http://" + s.address(name)
 }
@@ -31,8 +35,14 @@ func (s *System) HealthEndpoint(name string) string {
 	if name == Admission {
 		return "http://" + address(s.state.FirstPort+admissionHealthPort)
 	}
+	if name == Forwarder {
+		return "http://" + address(s.state.FirstPort+forwarderHealthPort)
+	}
 	if i, ok := vnodeIndex(name); ok {
 		return "http://" + address(s.vnodeHealthPort(i))
+	}
+	if i, ok := replicaIndex(name); ok {
+		return "http://" + address(s.replicaHealthPort(i))
 	}
 	return s.Endpoint(name)
 }
@@ -43,18 +53,34 @@ func (s *System) port(name string) int {
 	if i, ok := vnodeIndex(name); ok {
 		return s.state.FirstPort + firstVNodePort + 2*i
 	}
+	if i, ok := replicaIndex(name); ok {
+		return s.state.FirstPort + firstReplicaPort + 2*i
+	}
 	return s.state.FirstPort + map[string]int{
 		Etcd: etcdPort, APIServer: apiServerPort, ControllerManager: controllerManagerPort, Scheduler: schedulerPort, KWOK: kwokPort,
-		CCISim: ccisimPort, Extender: extenderPort, Admission: admissionPort,
+		CCISim: ccisimPort, Extender: extenderPort, Forwarder: extenderPort, Admission: admissionPort,
 	}[name]
 }
 
 func (s *System) vnodeHealthPort(i int) int { return s.port(VNode(i)) + 1 }
 
+func (s *System) replicaHealthPort(i int) int { return s.port(ExtenderReplica(i)) + 1 }
+
 // args are the flags of the process, and false if the system has no process of that name.
 func (s *System) args(name string) ([]string, bool) {
 	if i, ok := vnodeIndex(name); ok {
 		return s.vnodeArgs(i), i < s.state.Shape.VirtualNodes
+	}
+	if s.config.Shape.Topology == TopologyService {
+		if i, ok := replicaIndex(name); ok {
+			return s.replicaArgs(i), true
+		}
+		if name == Forwarder {
+			return s.forwarderArgs(), true
+		}
+		if name == Extender {
+			return nil, false
+		}
 	}
 	make, ok := map[string]func() []string{
 		Etcd: s.etcdArgs, APIServer: s.apiServerArgs, ControllerManager: s.controllerManagerArgs, Scheduler: s.schedulerArgs,
@@ -88,7 +114,7 @@ func (s *System) launch(names ...string) error {
 func (s *System) awaitReady(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		path := "/readyz"
-		if name == ControllerManager || name == KWOK { // Which have no other.
+		if _, replica := replicaIndex(name); replica || name == ControllerManager || name == KWOK { // Of replicas one is ready; the others have no other.
 			path = "/healthz"
 		}
 		ready := func(ctx context.Context) error { return s.probe(ctx, s.HealthEndpoint(name)+path) }

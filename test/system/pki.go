@@ -23,6 +23,9 @@ const lifetime = 5 * 365 * 24 * time.Hour
 // kubeletClientUser is who the API server is towards the virtual nodes; a ClusterRoleBinding lets it read logs there.
 const kubeletClientUser = "kube-apiserver-kubelet-client"
 
+// SchedulerUser is who the scheduler is towards the extenders behind the Forwarder, and in kubeadm's clusters towards the API server.
+const SchedulerUser = "system:kube-scheduler"
+
 // pki is the directory of a system's keys and certificates, all signed by one authority and made at the first start.
 type pki string
 
@@ -45,7 +48,9 @@ func (p pki) make() error {
 		Scheduler:         server(loopback),
 		Admission:         server(loopback),
 		vnode:             server(loopback),
+		Extender:          server(loopback),
 		kubeletClientUser: {ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}},
+		SchedulerUser:     {ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}},
 	} {
 		template.Subject = pkix.Name{CommonName: name}
 		if err := p.sign(name, template, authority, key); err != nil {

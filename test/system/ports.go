@@ -31,6 +31,9 @@ const (
 	admissionPort
 	admissionHealthPort
 	firstVNodePort
+
+	firstReplicaPort    = firstVNodePort + 2*maxVirtualNodes // Two for each extender, and one.
+	forwarderHealthPort = firstReplicaPort + 2*extenderReplicas
 )
 
 // claimPorts chooses a block of ports for the system in dir. Systems that start at the same moment do not know of each other's

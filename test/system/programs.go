@@ -61,6 +61,26 @@ func (s *System) extenderArgs() []string {
 	}
 }
 
+func (s *System) replicaArgs(i int) []string {
+	return []string{
+		"--kubeconfig", s.kubeconfig(Extender),
+		"--listen", s.address(ExtenderReplica(i)),
+		"--tls-cert-file", s.pki.certFile(Extender),
+		"--tls-private-key-file", s.pki.keyFile(Extender),
+		"--client-ca-file", s.pki.certFile("ca"),
+		"--health-listen", address(s.replicaHealthPort(i)),
+		"--leader-election-namespace", ProgramNamespace,
+	}
+}
+
+func (s *System) forwarderArgs() []string {
+	args := []string{"--listen", s.address(Forwarder), "--health-listen", address(s.state.FirstPort + forwarderHealthPort)}
+	for i := range extenderReplicas {
+		args = append(args, "--endpoint", s.address(ExtenderReplica(i))+"="+s.HealthEndpoint(ExtenderReplica(i))+"/readyz")
+	}
+	return args
+}
+
 func (s *System) admissionArgs() []string {
 	return []string{
 		"--kubeconfig", s.kubeconfig(Admission),

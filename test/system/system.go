@@ -248,6 +248,15 @@ func (s *System) HTTPClient() *http.Client { return s.http }
 // Kubeconfig is the path of the administrator's kubeconfig.
 func (s *System) Kubeconfig() string { return filepath.Join(s.config.Dir, "kubeconfig") }
 
+// Certificate returns the files of the certificate that the system's authority has signed for a name, and of its key: SchedulerUser and
+// others that are clients, or a process that serves TLS.
+func (s *System) Certificate(name string) (certFile, keyFile string) {
+	return s.pki.certFile(name), s.pki.keyFile(name)
+}
+
+// AuthorityFile is the path of the certificate of the system's authority.
+func (s *System) AuthorityFile() string { return s.pki.certFile("ca") }
+
 // LogFile is the path of the log of the process.
 func (s *System) LogFile(name string) string { return s.processes.logFile(name) }
 
@@ -270,10 +279,23 @@ func vnodeIndex(name string) (int, bool) {
 	return 0, false
 }
 
-// family is the name that stands for the process in a Config: "vnode" for all virtual nodes, its own for the others.
+// family is the name that stands for the process in a Config: "vnode" for all virtual nodes, "extender" for all extenders, its own for the others.
 func family(name string) string {
 	if _, ok := vnodeIndex(name); ok {
 		return vnode
 	}
+	if _, ok := replicaIndex(name); ok {
+		return Extender
+	}
 	return name
+}
+
+// replicaIndex returns which extender behind the Forwarder the process is, and false if it is none.
+func replicaIndex(name string) (int, bool) {
+	for i := range extenderReplicas {
+		if name == ExtenderReplica(i) {
+			return i, true
+		}
+	}
+	return 0, false
 }

@@ -46,10 +46,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&shape.LocalCPU, "local-cpu", shape.LocalCPU, "CPU of each local node")
 	flags.StringVar(&shape.LocalMemory, "local-memory", shape.LocalMemory, "memory of each local node")
 	flags.IntVar(&shape.VirtualNodes, "virtual-nodes", shape.VirtualNodes, "number of virtual nodes")
+	var topology string
+	flags.StringVar(&topology, "topology", "sidecar", "how the scheduler reaches the extender: sidecar, or service for two that elect a leader, over mutual TLS")
 	flags.SetOutput(out)
 	flags.Usage = func() { fmt.Fprint(out, usage+flags.FlagUsages()) }
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if shape.Topology = system.Topology(topology); topology == "sidecar" {
+		shape.Topology = system.TopologySidecar
 	}
 	if binDir == "" {
 		binDir = filepath.Join(dir, "bin")
@@ -88,6 +93,9 @@ func keepShape(dir string, wanted system.Shape, flags *pflag.FlagSet) (system.Sh
 	}
 	if flags.Changed("virtual-nodes") {
 		recorded.VirtualNodes = wanted.VirtualNodes
+	}
+	if flags.Changed("topology") {
+		recorded.Topology = wanted.Topology
 	}
 	return recorded, nil
 }
