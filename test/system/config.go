@@ -179,15 +179,15 @@ func (c Config) wanted() []string {
 
 // processes returns all that a system of this shape can have beside etcd and the API server.
 func (c Config) processes() []string {
-	names := []string{ControllerManager, Scheduler, KWOK, CCISim, Admission}
+	extenders := []string{Extender}
 	if c.Shape.Topology == TopologyService {
+		extenders = nil
 		for i := range extenderReplicas {
-			names = append(names, ExtenderReplica(i))
+			extenders = append(extenders, ExtenderReplica(i))
 		}
-		names = append(names, Forwarder)
-	} else {
-		names = append(names, Extender)
+		extenders = append(extenders, Forwarder)
 	}
+	names := slices.Concat([]string{ControllerManager, Scheduler, KWOK, CCISim}, extenders, []string{Admission})
 	for i := range c.Shape.VirtualNodes {
 		names = append(names, VNode(i))
 	}
