@@ -68,6 +68,19 @@ const (
 	LocaltimePath = "/etc/localtime"
 )
 
+// The identity of what Spillway makes in the cloud: which Pod of which cluster a cloud Pod is. The annotations, and not its name or its
+// labels, are what counts.
+const (
+	// CloudClusterKey is the id of the cluster: an annotation, and a label for people and for cleaning up after a cluster.
+	CloudClusterKey          = "spillway.io/cluster-id"
+	CloudNodeAnnotation      = "spillway.io/node"
+	CloudNamespaceAnnotation = "spillway.io/pod-namespace"
+	CloudNameAnnotation      = "spillway.io/pod-name"
+	CloudUIDAnnotation       = "spillway.io/pod-uid"
+	// CloudOwnerLabel selects the cloud Pods of one virtual node: its value is a hash, for node names may be too long for one.
+	CloudOwnerLabel = "spillway.io/owner"
+)
+
 // ProviderToleration lets a Pod onto virtual nodes.
 func ProviderToleration() corev1.Toleration {
 	return corev1.Toleration{

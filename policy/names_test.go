@@ -47,6 +47,13 @@ func TestNames(t *testing.T) {
 		"WakeAnnotation":         "spillway.io/wake",
 		"OnSoldOutAnnotation":    "spillway.io/on-sold-out",
 		"SoldOutUntilAnnotation": "spillway.io/sold-out-until",
+		// The identity of what is in the cloud: another value, and a cluster does not know its own Pods there.
+		"CloudClusterKey":          "spillway.io/cluster-id",
+		"CloudNodeAnnotation":      "spillway.io/node",
+		"CloudNamespaceAnnotation": "spillway.io/pod-namespace",
+		"CloudNameAnnotation":      "spillway.io/pod-name",
+		"CloudUIDAnnotation":       "spillway.io/pod-uid",
+		"CloudOwnerLabel":          "spillway.io/owner",
 	}
 	assert.Equal(t, want, constants(t, "names.go"))
 }

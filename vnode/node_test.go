@@ -17,7 +17,6 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/place"
-	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 func TestTheNodeIsAVirtualOne(t *testing.T) {
@@ -196,7 +195,7 @@ func TestSeveralNodesShareACloudNamespace(t *testing.T) {
 	}
 	for i := range 2 {
 		pod := await(t, ns, fmt.Sprintf("web-%d", i), isReady)
-		assert.Equal(t, pod.Spec.NodeName, cloudPod(t, cloud, pod).Annotations[translate.NodeAnnotation])
+		assert.Equal(t, pod.Spec.NodeName, cloudPod(t, cloud, pod).Annotations[policy.CloudNodeAnnotation])
 	}
 	remove(t, ns, "web-0")
 	awaitGone(t, ns, "web-0")

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
@@ -164,7 +165,7 @@ func (s *scenario) check() {
 
 	made := map[string]int{}
 	for _, pod := range s.cloud.PodsEver() {
-		made[pod.Annotations[translate.UIDAnnotation]]++
+		made[pod.Annotations[policy.CloudUIDAnnotation]]++
 	}
 	for uid, times := range made {
 		assert.Equal(s.t, 1, times, "cloud Pods of Pod %s", uid)

@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // Burst is many replicas at once under a quota.
@@ -153,7 +153,7 @@ func (w *World) noDuplicates(ctx context.Context) error {
 	}
 	made := map[string]string{}
 	for _, pod := range ever {
-		uid := pod.Annotations[translate.UIDAnnotation]
+		uid := pod.Annotations[policy.CloudUIDAnnotation]
 		if first, twice := made[uid]; twice {
 			return fmt.Errorf("the cloud made %s and %s for the one Pod with UID %s", first, pod.Name, uid)
 		}

@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // cloudPods asks the cloud itself, with a signed request, for its Pods, by the UID of the Pod of the cluster that each one is.
@@ -44,7 +44,7 @@ func (w *World) cloudPods(ctx context.Context) (map[types.UID]corev1.Pod, error)
 	}
 	pods := make(map[types.UID]corev1.Pod, len(list.Items))
 	for _, pod := range list.Items {
-		pods[types.UID(pod.Annotations[translate.UIDAnnotation])] = pod
+		pods[types.UID(pod.Annotations[policy.CloudUIDAnnotation])] = pod
 	}
 	return pods, nil
 }

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
@@ -176,8 +177,8 @@ func TestListsFindWhatAWatchHasLost(t *testing.T) {
 	})
 	<-s.Synced()
 	ghost := &cci.Pod{ObjectMeta: metav1.ObjectMeta{Name: "ghost", UID: "x", Annotations: map[string]string{
-		translate.ClusterAnnotation: owner.ClusterID, translate.NodeAnnotation: owner.Node,
-		translate.NamespaceAnnotation: "default", translate.NameAnnotation: "ghost", translate.UIDAnnotation: "u",
+		policy.CloudClusterKey: owner.ClusterID, policy.CloudNodeAnnotation: owner.Node,
+		policy.CloudNamespaceAnnotation: "default", policy.CloudNameAnnotation: "ghost", policy.CloudUIDAnnotation: "u",
 	}}}
 	key, ours := owner.Owns(ghost)
 	require.True(t, ours)

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/translate"
@@ -33,10 +34,10 @@ func put(t *testing.T, cloud *cloudtest.Cloud, clusterID string, key translate.K
 	_, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, &cci.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:   translate.CloudName(key),
-			Labels: map[string]string{translate.ClusterLabel: clusterID},
+			Labels: map[string]string{policy.CloudClusterKey: clusterID},
 			Annotations: map[string]string{
-				translate.ClusterAnnotation: clusterID, translate.NodeAnnotation: "node", translate.NamespaceAnnotation: key.Namespace,
-				translate.NameAnnotation: key.Name, translate.UIDAnnotation: string(key.UID),
+				policy.CloudClusterKey: clusterID, policy.CloudNodeAnnotation: "node", policy.CloudNamespaceAnnotation: key.Namespace,
+				policy.CloudNameAnnotation: key.Name, policy.CloudUIDAnnotation: string(key.UID),
 			},
 		},
 		Spec: cci.PodSpec{Containers: []cci.Container{{Name: "c", Image: "nginx", Resources: cci.Resources{

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
@@ -82,7 +83,7 @@ func ensureNamespace(ctx context.Context, api cci.API, config Config) (missing s
 	namespace, err := api.GetNamespace(ctx, config.Namespace)
 	if cci.IsNotFound(err) {
 		namespace, err = api.CreateNamespace(ctx, &cci.Namespace{ObjectMeta: metav1.ObjectMeta{
-			Name: config.Namespace, Annotations: map[string]string{"spillway.io/cluster-id": config.ClusterID},
+			Name: config.Namespace, Annotations: map[string]string{policy.CloudClusterKey: config.ClusterID},
 		}})
 	}
 	switch {

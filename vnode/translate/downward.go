@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // downwardFiles makes files speak of the Pod and not of the cloud Pod: its name, namespace and UID are annotations there.
@@ -27,11 +29,11 @@ func (b *builder) downwardFiles(volume string, files []corev1.DownwardAPIVolumeF
 func cloudField(path string) (string, bool) {
 	switch path {
 	case "metadata.name":
-		return annotationField(NameAnnotation), true
+		return annotationField(policy.CloudNameAnnotation), true
 	case "metadata.namespace":
-		return annotationField(NamespaceAnnotation), true
+		return annotationField(policy.CloudNamespaceAnnotation), true
 	case "metadata.uid":
-		return annotationField(UIDAnnotation), true
+		return annotationField(policy.CloudUIDAnnotation), true
 	}
 	carried := strings.HasPrefix(path, "metadata.labels") || strings.HasPrefix(path, "metadata.annotations")
 	return path, carried

@@ -7,24 +7,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
-)
-
-// Annotations of a cloud Pod that say which Pod of which cluster it is. They, and not its name or its labels, are its identity.
-const (
-	ClusterAnnotation   = "spillway.io/cluster-id"
-	NodeAnnotation      = "spillway.io/node"
-	NamespaceAnnotation = "spillway.io/pod-namespace"
-	NameAnnotation      = "spillway.io/pod-name"
-	UIDAnnotation       = "spillway.io/pod-uid"
-)
-
-// Labels of a cloud Pod.
-const (
-	// ClusterLabel is the cluster id, for people and for cleaning up after a cluster.
-	ClusterLabel = "spillway.io/cluster-id"
-	// OwnerLabel selects the cloud Pods of one virtual node: see Owner.Selector.
-	OwnerLabel = "spillway.io/owner"
 )
 
 // Owner is a virtual node of a cluster: it owns the cloud Pods that it made.
@@ -35,7 +19,7 @@ type Owner struct {
 
 // Selector is the label selector of the owner's cloud Pods. Whoever lists with it must check Owns nevertheless: a service that
 // ignores the selector must not make us delete other people's Pods.
-func (o Owner) Selector() string { return OwnerLabel + "=" + o.hash() }
+func (o Owner) Selector() string { return policy.CloudOwnerLabel + "=" + o.hash() }
 
 // hash is a label's value: node names may be too long for one.
 func (o Owner) hash() string { return hash(o.ClusterID, o.Node) }
@@ -59,13 +43,13 @@ func (o Owner) Owns(pod *cci.Pod) (Key, bool) {
 // Identity reads from a cloud Pod which Pod it stands for, and whose it is; false where it is none of ours.
 func Identity(pod *cci.Pod) (Key, Owner, bool) {
 	a := pod.Annotations
-	key := Key{a[NamespaceAnnotation], a[NameAnnotation], types.UID(a[UIDAnnotation])}
-	owner := Owner{ClusterID: a[ClusterAnnotation], Node: a[NodeAnnotation]}
+	key := Key{a[policy.CloudNamespaceAnnotation], a[policy.CloudNameAnnotation], types.UID(a[policy.CloudUIDAnnotation])}
+	owner := Owner{ClusterID: a[policy.CloudClusterKey], Node: a[policy.CloudNodeAnnotation]}
 	return key, owner, key.Namespace != "" && key.Name != "" && key.UID != "" && owner.ClusterID != "" && owner.Node != ""
 }
 
 // ClusterSelector is the label selector of all cloud Pods of a cluster. Whoever lists with it must check Identity nevertheless.
-func ClusterSelector(clusterID string) string { return ClusterLabel + "=" + clusterID }
+func ClusterSelector(clusterID string) string { return policy.CloudClusterKey + "=" + clusterID }
 
 // longestName is what a DNS label may have: the strictest rule that a Pod's name may meet on its way.
 const longestName = 63

@@ -136,8 +136,8 @@ func (t *Translator) meta(pod *corev1.Pod, size policy.Flavor) metav1.ObjectMeta
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	labels[ClusterLabel] = t.config.Owner.ClusterID
-	labels[OwnerLabel] = t.config.Owner.hash()
+	labels[policy.CloudClusterKey] = t.config.Owner.ClusterID
+	labels[policy.CloudOwnerLabel] = t.config.Owner.hash()
 	annotations := maps.Clone(pod.Annotations)
 	if annotations == nil {
 		annotations = map[string]string{}
@@ -147,11 +147,11 @@ func (t *Translator) meta(pod *corev1.Pod, size policy.Flavor) metav1.ObjectMeta
 	if size.MilliCPU > largeMilliCPU {
 		annotations[largeAnnotation] = "true"
 	}
-	annotations[ClusterAnnotation] = t.config.Owner.ClusterID
-	annotations[NodeAnnotation] = t.config.Owner.Node
-	annotations[NamespaceAnnotation] = pod.Namespace
-	annotations[NameAnnotation] = pod.Name
-	annotations[UIDAnnotation] = string(pod.UID)
+	annotations[policy.CloudClusterKey] = t.config.Owner.ClusterID
+	annotations[policy.CloudNodeAnnotation] = t.config.Owner.Node
+	annotations[policy.CloudNamespaceAnnotation] = pod.Namespace
+	annotations[policy.CloudNameAnnotation] = pod.Name
+	annotations[policy.CloudUIDAnnotation] = string(pod.UID)
 	return metav1.ObjectMeta{Name: CloudName(KeyOf(pod)), Labels: labels, Annotations: annotations}
 }
 
