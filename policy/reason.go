@@ -54,9 +54,6 @@ const (
 	ReasonKeptHome Reason = "KeptHome"
 )
 
-// RefusalPrefix begins what the extender writes into the condition of a Pod that it refuses; the Reason follows.
-const RefusalPrefix = "Spillway "
-
 // Why the extender refuses a Pod for now.
 const (
 	// ReasonLocalQuota: the revision has its LOCAL_REPLICAS at home and no virtual node can take the Pod.
