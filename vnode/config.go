@@ -9,6 +9,7 @@ import (
 	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
@@ -68,7 +69,8 @@ type CCIConfig struct {
 	ProjectID string `json:"projectID"`
 	// DomainID is the account's id, for a network that must be made; empty where the service does not ask for it. Default empty.
 	DomainID string `json:"domainID"`
-	// CredentialsFile is YAML with accessKey, secretKey and, for temporary keys, securityToken. No default.
+	// CredentialsFile is YAML with accessKey, secretKey, for temporary keys securityToken, and authToken where an IAM token is given
+	// rather than got by the keys. No default.
 	CredentialsFile string `json:"credentialsFile"`
 	// Namespace is the CCI namespace of the Pods; it is made where it is missing. Virtual nodes of several clusters may share one.
 	// No default.
@@ -90,6 +92,19 @@ type CCIConfig struct {
 	// OrphanInterval is how often the cloud is compared with the cluster, Pods of nodes that are no more included. What two looks in a
 	// row find to stand for no Pod is ended. Less ends it sooner and costs lists of both. Default 10m.
 	OrphanInterval metav1.Duration `json:"orphanInterval"`
+	// IAMEndpoint is scheme and host of the service that gives tokens. Default https://iam.REGION.myhuaweicloud.com.
+	IAMEndpoint string `json:"iamEndpoint"`
+	// Exec is how commands are run in containers.
+	Exec ExecConfig `json:"exec"`
+}
+
+// ExecConfig is how commands are run in containers.
+type ExecConfig struct {
+	// Handshake is how the caller is made known: "token", by an IAM token, which is known to work, or "signature", by the access key, of
+	// which that is not known, and which needs no IAM. Default token. The token is authToken of the credentials, or else got by the keys.
+	Handshake cci.Handshake `json:"handshake"`
+	// KeepAlive is how often a stream is kept from looking idle: the service cuts it after five minutes. Default 1m.
+	KeepAlive metav1.Duration `json:"keepAlive"`
 }
 
 // PodConfig is how Pods are translated and tended.
@@ -144,6 +159,7 @@ func defaultConfig() *Config {
 			WatchTimeout:   metav1.Duration{Duration: 2 * time.Minute},
 			RelistInterval: metav1.Duration{Duration: 10 * time.Minute},
 			OrphanInterval: metav1.Duration{Duration: 10 * time.Minute},
+			Exec:           ExecConfig{Handshake: cci.HandshakeToken, KeepAlive: metav1.Duration{Duration: time.Minute}},
 		},
 		Pods: PodConfig{
 			DefaultSize: "0.50_1.0", ClusterDomain: "cluster.local", PullSecret: "imagepull-secret", Workers: 50,
@@ -163,6 +179,14 @@ func (c CCIConfig) endpoint() string {
 		return c.Endpoint
 	}
 	return "https://cci." + c.Region + ".myhuaweicloud.com"
+}
+
+// iamEndpoint is the configured one, or the region's.
+func (c CCIConfig) iamEndpoint() string {
+	if c.IAMEndpoint != "" {
+		return c.IAMEndpoint
+	}
+	return "https://iam." + c.Region + ".myhuaweicloud.com"
 }
 
 // translation is what the translation of Pods depends on.

@@ -49,6 +49,7 @@ func TestFlags(t *testing.T) {
 	assert.Equal(t, "256Gi", cfg.Node.Memory.String())
 	assert.Equal(t, []string{"10.1.2.3"}, cfg.Pods.ClusterDNS)
 	assert.Equal(t, "https://cci.cn-north-4.myhuaweicloud.com", cfg.CCI.endpoint())
+	assert.Equal(t, "https://iam.cn-north-4.myhuaweicloud.com", cfg.CCI.iamEndpoint())
 	port, err := cfg.port()
 	require.NoError(t, err)
 	assert.Equal(t, int32(10250), port)

@@ -34,10 +34,11 @@ func (c *NodeConfig) addFlags(flags *pflag.FlagSet) {
 
 func (c *CCIConfig) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Endpoint, "cci-endpoint", c.Endpoint, "`URL` of the service; by default that of the region")
+	flags.StringVar(&c.IAMEndpoint, "iam-endpoint", c.IAMEndpoint, "`URL` of the service that gives tokens; by default that of the region")
 	flags.StringVar(&c.Region, "cci-region", c.Region, "`region`, such as cn-north-4")
 	flags.StringVar(&c.ProjectID, "cci-project-id", c.ProjectID, "`id` of the region's project")
 	flags.StringVar(&c.DomainID, "cci-domain-id", c.DomainID, "`id` of the account, where networks need it")
-	flags.StringVar(&c.CredentialsFile, "cci-credentials-file", c.CredentialsFile, "YAML `file` with accessKey, secretKey and, for temporary keys, securityToken")
+	flags.StringVar(&c.CredentialsFile, "cci-credentials-file", c.CredentialsFile, "YAML `file` with accessKey, secretKey, securityToken for temporary keys, authToken for a given token")
 	flags.StringVar(&c.Namespace, "cci-namespace", c.Namespace, "CCI `namespace` of the Pods, made where it is missing")
 	flags.StringSliceVar(&c.SubnetIDs, "cci-subnet-id", c.SubnetIDs, "Neutron `id` of an IPv4 subnet; may be given several times")
 	flags.StringSliceVar(&c.SecurityGroupIDs, "cci-security-group-id", c.SecurityGroupIDs, "`id` of a security group; may be given several times")

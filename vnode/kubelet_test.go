@@ -125,6 +125,8 @@ func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
 	await(t, ns, "web", isReady)
 	stranger := token(t, ns, "stranger")
 	reader := token(t, ns, "reader", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get", "create"}})
+	looker := token(t, ns, "looker", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get"}})
+	physician := token(t, ns, "physician", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/healthz"}, Verbs: []string{"get"}})
 	logPath := "/containerLogs/" + ns + "/web/c"
 
 	cases := map[string]struct {
@@ -139,10 +141,19 @@ func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
 		"a Pod that is not there":          {"GET", "/containerLogs/" + ns + "/nobody/c", reader, 404, "nobody is not on this node"},
 		"a container that is not there":    {"GET", "/containerLogs/" + ns + "/web/d", reader, 404, `no container "d"`},
 		"wrong options, all of them":       {"GET", logPath + "?tailLines=-1&follow=perhaps&sinceTime=yesterday&stream=Stdout", reader, 400, "tailLines"},
-		"exec, which there is none of":     {"POST", "/exec/" + ns + "/web/c?command=sh", reader, 501, "cannot run commands"},
-		"attach, which there is none of":   {"POST", "/attach/" + ns + "/web/c", reader, 501, "use logs"},
+		"a stranger who wants a command":   {"GET", "/exec/" + ns + "/web/c?command=sh&output=1", stranger, 403, "verb=create, resource=nodes, subresource(s)=[proxy]"},
+		"one who may look, not act":        {"GET", "/exec/" + ns + "/web/c?command=sh&output=1", looker, 403, "verb=create"},
+		"one who may look, looking":        {"GET", logPath, looker, 200, ""},
+		"one who may see health alone":     {"GET", "/healthz", physician, 200, "ok"},
+		"and nothing else":                 {"GET", logPath, physician, 403, "Forbidden"},
+		"a command of nothing":             {"POST", "/exec/" + ns + "/web/c?output=1", reader, 400, "command"},
+		"a command without streams":        {"POST", "/exec/" + ns + "/web/c?command=sh", reader, 400, "at least 1 of stdin, stdout, stderr"},
+		"a command in no container":        {"POST", "/exec/" + ns + "/web/d?command=sh&output=1", reader, 404, `no container "d"`},
+		"a command without an upgrade":     {"POST", "/exec/" + ns + "/web/c?command=sh&output=1", reader, 400, "pgrade"},
+		"a command of the old kind":        {"POST", "/run/" + ns + "/web/c?cmd=sh", reader, 501, "/exec only"},
+		"attach, which there is none of":   {"POST", "/attach/" + ns + "/web/c", reader, 501, "kubectl logs -f"},
 		"port-forward, which is none here": {"POST", "/portForward/" + ns + "/web", reader, 501, "cannot forward ports"},
-		"another path":                     {"GET", "/pods", reader, 404, "only"},
+		"another path":                     {"GET", "/pods", reader, 404, "nothing under this path"},
 	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // Its certificate is the API server's business.
 	for name, tc := range cases {

@@ -111,6 +111,7 @@ func (c CCIConfig) client(watched cci.Config) (*cci.Client, error) {
 	watched.Endpoint, watched.ProjectID, watched.Credentials = c.endpoint(), c.ProjectID, credentials
 	watched.QPS, watched.Burst, watched.RequestTimeout = c.QPS, c.Burst, c.RequestTimeout.Duration
 	watched.Tries, watched.RetryDelay = requestTries, requestDelay
+	watched.Exec = cci.ExecConfig{Handshake: c.Exec.Handshake, IAMEndpoint: c.iamEndpoint(), KeepAlive: c.Exec.KeepAlive.Duration}
 	return cci.New(watched)
 }
 
@@ -146,7 +147,7 @@ func (v *vnode) makePods(client kubernetes.Interface) error {
 	if v.provider, err = v.newProvider(client); err != nil {
 		return err
 	}
-	if v.kubelet, err = kubelet.New(v.auth, v.provider.Logs, v.logger); err != nil {
+	if v.kubelet, err = kubelet.New(v.auth, v.provider, v.logger); err != nil {
 		return err
 	}
 	if v.soldOut, err = v.newKeeper(client); err != nil {

@@ -100,6 +100,7 @@ func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
 	c.Listen, c.HealthListen = freeAddress(t), freeAddress(t)
 	c.ClientCAFile, c.TLSCertFile, c.TLSPrivateKeyFile = trialFile("pki", "ca.crt"), trialFile("pki", "vnode.crt"), trialFile("pki", "vnode.key")
 	c.CCI.Endpoint, c.CCI.Region, c.CCI.ProjectID, c.CCI.DomainID = cloud.URL, "sim-1", cloudtest.Account.ProjectID, cloudtest.Account.DomainID
+	c.CCI.IAMEndpoint = cloud.URL
 	c.CCI.CredentialsFile = filepath.Join(t.TempDir(), "credentials.yaml")
 	require.NoError(t, os.WriteFile(c.CCI.CredentialsFile,
 		fmt.Appendf(nil, "accessKey: %s\nsecretKey: %s\n", cloudtest.Account.AccessKey, cloudtest.Account.SecretKey), 0o600))

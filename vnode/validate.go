@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
 // longestClusterID is what a user of the older systems knows. Source: seed 0, cloud.uniqueID.
@@ -123,7 +124,16 @@ func (c CCIConfig) validate() error {
 	return errors.Join(append(faults,
 		atLeast("cci.watchTimeout", c.WatchTimeout.Duration, time.Second),
 		atLeast("cci.relistInterval", c.RelistInterval.Duration, time.Second),
-		atLeast("cci.orphanInterval", c.OrphanInterval.Duration, time.Second))...)
+		atLeast("cci.orphanInterval", c.OrphanInterval.Duration, time.Second),
+		c.Exec.validate())...)
+}
+
+func (c ExecConfig) validate() error {
+	var fault error
+	if c.Handshake != cci.HandshakeToken && c.Handshake != cci.HandshakeSignature {
+		fault = fmt.Errorf("cci.exec.handshake: invalid value %q: must be %s or %s", c.Handshake, cci.HandshakeToken, cci.HandshakeSignature)
+	}
+	return errors.Join(fault, atLeast("cci.exec.keepAlive", c.KeepAlive.Duration, time.Second))
 }
 
 func (c PodConfig) validate() error {

@@ -49,6 +49,8 @@ type Policies struct {
 	GoneAsStatus bool `json:"goneAsStatus"`
 	// RequireNetworkAnnotations refuses networks without the yangtse.io/project-id and domain-id annotations. Default off.
 	RequireNetworkAnnotations bool `json:"requireNetworkAnnotations"`
+	// SignedExec takes a signature in place of X-Auth-Token for pods/exec. Default off.
+	SignedExec bool `json:"signedExec"`
 }
 
 // Config is everything that a simulator is made of. The zero value of a field means its default; only Credentials have none.
@@ -94,6 +96,14 @@ type Config struct {
 	// WatchTimeout ends a watch that named no timeoutSeconds. Default 30m.
 	WatchTimeout time.Duration
 
+	// ExecIdle is after how long a stream of pods/exec is cut on which no frame comes or goes. Default 5m, as the service's.
+	ExecIdle time.Duration
+	// TokenLife is how long an IAM token holds. Default 24h.
+	TokenLife time.Duration
+	// Processes makes real processes of containers whose image is ProcessImage, with the rights of the simulator, or as nobody where it
+	// runs as root: whoever may create Pods then runs commands on this machine. Default off.
+	Processes bool
+
 	// Policies are the undocumented answers; they can be changed while running.
 	Policies Policies
 }
@@ -120,6 +130,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.HistoryLimit, 20000)
 	setDefault(&c.BookmarkInterval, time.Minute)
 	setDefault(&c.WatchTimeout, 30*time.Minute)
+	setDefault(&c.ExecIdle, 5*time.Minute)
+	setDefault(&c.TokenLife, 24*time.Hour)
 	setDefault(&c.Policies.Fields, DropFields)
 	setDefault(&c.Policies.Events, EventsListed)
 	return c
@@ -157,6 +169,7 @@ func (c Config) Validate() error {
 		"networkDelay": c.NetworkDelay, "scheduleDelay": c.ScheduleDelay, "startDelay": c.StartDelay, "initRunTime": c.InitRunTime,
 		"runTime": c.RunTime, "stopDelay": c.StopDelay, "finalizerDelay": c.FinalizerDelay, "restartBackoff": c.RestartBackoff,
 		"maxRestartBackoff": c.MaxRestartBackoff, "bookmarkInterval": c.BookmarkInterval, "watchTimeout": c.WatchTimeout,
+		"execIdle": c.ExecIdle, "tokenLife": c.TokenLife,
 	} {
 		if d < 0 {
 			errs = append(errs, fmt.Errorf("%s: %s is negative; a duration of zero or more is right", name, d))

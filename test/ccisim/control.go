@@ -1,6 +1,7 @@
 package ccisim
 
 import (
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -98,20 +99,27 @@ func (s *Sim) FinishContainer(namespace, pod, container string, exitCode int32) 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k := key{namespace, pod}
-	found, ok := s.store.get(pods, k).(*Pod)
+	found, ok := s.store.get(pods, key{namespace, pod}).(*Pod)
 	if !ok {
 		return fmt.Errorf("finishing container %s of %s/%s: no such pod", container, namespace, pod)
 	}
+	if err := s.endContainer(found, container, exitCode); err != nil {
+		return fmt.Errorf("finishing container %s of %s/%s: %w", container, namespace, pod, err)
+	}
+	return nil
+}
+
+// endContainer ends a running container. Holds mu.
+func (s *Sim) endContainer(found *Pod, container string, exitCode int32) error {
 	l := &podLife{s: s, pod: found.deepCopy(), now: s.now()}
 	status := l.statusOf(container)
 	if status == nil || status.State.Running == nil {
-		return fmt.Errorf("finishing container %s of %s/%s: it does not run", container, namespace, pod)
+		return errors.New("it does not run")
 	}
 	l.terminate(status, exitCode)
 	l.summarize()
 	s.put(pods, l.pod)
-	s.poke(pods, k)
+	s.poke(pods, keyOf(l.pod))
 	return nil
 }
 

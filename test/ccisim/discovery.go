@@ -40,7 +40,8 @@ func apiResources(groupName string) metav1.APIResourceList {
 		}
 		out.APIResources = append(out.APIResources, metav1.APIResource{Name: res.plural, Kind: res.kind, Namespaced: res.namespaced, Verbs: res.verbs})
 		if res == pods {
-			out.APIResources = append(out.APIResources, metav1.APIResource{Name: "pods/log", Kind: "Pod", Namespaced: true, Verbs: []string{"get"}})
+			out.APIResources = append(out.APIResources, metav1.APIResource{Name: "pods/log", Kind: "Pod", Namespaced: true, Verbs: []string{"get"}},
+				metav1.APIResource{Name: "pods/exec", Kind: "Pod", Namespaced: true, Verbs: []string{"create", "get"}})
 		}
 	}
 	return out

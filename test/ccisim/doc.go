@@ -2,15 +2,20 @@
 // errors, over objects that live as Pods do. It is what everything else here is tried against, so it is as strict as the real service is
 // known to be, and where that is not known it has a switch (Policies).
 //
-// It serves namespaces, networks (yangtse), pods with their logs, configmaps, secrets and events. It knows one account; it has no exec,
-// services, volumes or deployments, and no CCI 1.0. attach and port-forward are missing in the real service too.
+// It serves namespaces, networks (yangtse), pods with their logs and exec, configmaps, secrets and events, and IAM's tokens for access keys.
+// It knows one account; it has no services, volumes or deployments, and no CCI 1.0. attach and port-forward are missing in the real
+// service too.
 //
 // New makes it, Handler serves it, Run lets its time pass, Close ends it. With a state file, all objects, the faults and the policies
 // survive a stop and a kill; the lines of logs do not.
 //
 // # What containers do
 //
-// It runs no container. What one would do is said by annotations of its Pod, under BehaviourPrefix:
+// A container of image ccisim/process (ProcessImage) is a real process of this machine, where Config.Processes allows it: its command runs in
+// a directory of its Pod that goes with it, as nobody where the simulator runs as root, and its log is what it prints. It gets the
+// literal variables of its container and the Pod's address, no volumes, and no probes. Commands of exec run beside it.
+//
+// No other container is run. What one would do is said by annotations of its Pod, under BehaviourPrefix:
 //
 //	ccisim.spillway.io/run-seconds: "2.5"      ends by itself after this time ("forever": never)
 //	ccisim.spillway.io/exit-code: "3"          and with this code

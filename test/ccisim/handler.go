@@ -17,6 +17,8 @@ type reply struct {
 	body   []byte
 	// stream, when set, writes the body bit by bit after the header.
 	stream func(w *streamWriter)
+	// upgrade, when set, answers by itself, by another protocol.
+	upgrade func(w http.ResponseWriter, r *http.Request)
 }
 
 func jsonReply(status int, raw []byte) *reply {
@@ -76,6 +78,8 @@ func (s *Sim) dispatch(c *call) (*reply, *apiError) {
 	switch {
 	case c.verb == "log":
 		return s.serveLog(c)
+	case c.verb == "exec":
+		return s.serveExec(c)
 	case c.verb == "get":
 		return s.serveGet(c)
 	case c.verb == "list":
@@ -119,6 +123,10 @@ func (s *Sim) send(w http.ResponseWriter, r *http.Request, verb string, out *rep
 	}
 	for name, values := range out.header {
 		w.Header()[name] = values
+	}
+	if out.upgrade != nil {
+		out.upgrade(w, r)
+		return
 	}
 	if out.stream != nil {
 		w.WriteHeader(out.status)

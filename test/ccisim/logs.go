@@ -31,6 +31,8 @@ type logStream struct {
 	lines []logLine
 	// dropped is how many lines were forgotten at the front.
 	dropped int
+	// real says that a process writes it, and nobody else.
+	real bool
 	// ended says that no line will follow.
 	ended bool
 	// changed is closed, and replaced, at every change.
@@ -71,6 +73,9 @@ func (s *Sim) startLog(pod *Pod, c *corev1.Container, lines int) {
 		s.logs[pod.UID][c.Name] = logs
 	}
 	logs.previous, logs.current = logs.current, newLogStream()
+	if logs.current.real = s.isProcess(c); logs.current.real {
+		return
+	}
 	for i := 1; i <= lines; i++ {
 		logs.current.append(s.now(), fmt.Sprintf("ccisim: container %s of %s/%s runs %s (line %d of %d)", c.Name, pod.Namespace, pod.Name, c.Image, i, lines))
 	}
@@ -82,7 +87,9 @@ func (s *Sim) endLog(pod *Pod, container string, code int32) {
 	if logs == nil || logs.current == nil {
 		return
 	}
-	logs.current.append(s.now(), fmt.Sprintf("ccisim: container %s ended with %d", container, code))
+	if !logs.current.real {
+		logs.current.append(s.now(), fmt.Sprintf("ccisim: container %s ended with %d", container, code))
+	}
 	logs.current.ended = true
 	logs.current.signal()
 }

@@ -167,8 +167,18 @@ func (l *podLife) start(c *corev1.Container, status *corev1.ContainerStatus, b b
 	status.Ready = false
 	l.changed = true
 	l.s.startLog(l.pod, c, b.logLines)
+	if l.s.isProcess(c) {
+		if err := l.s.startProcess(l.pod, c); err != nil {
+			l.terminate(status, startFailed)
+			status.State.Terminated.Reason, status.State.Terminated.Message = "StartError", err.Error()
+			return
+		}
+	}
 	l.s.recordEvent(l.pod, corev1.EventTypeNormal, "Started", "Started container "+c.Name)
 }
+
+// startFailed is the exit code of a container whose process cannot be started, as containerd has it.
+const startFailed = 128
 
 func newContainerID() string {
 	sum := sha256.Sum256([]byte(newUID()))
@@ -182,6 +192,10 @@ func (l *podLife) run(c *corev1.Container, status *corev1.ContainerStatus, b beh
 	if status.Image != c.Image {
 		l.terminate(status, b.stopCode)
 		l.restart(c, status)
+		return true
+	}
+	if l.s.isProcess(c) && l.s.processes[containerKey{l.pod.UID, c.Name}] == nil {
+		l.terminate(status, killed) // It ended with the simulator that started it.
 		return true
 	}
 	if b.runFor != never {
@@ -220,6 +234,7 @@ func (l *podLife) terminate(status *corev1.ContainerStatus, code int32) {
 	}}
 	status.Ready, status.Started = false, &started
 	l.changed = true
+	l.s.killProcess(containerKey{l.pod.UID, status.Name})
 	l.s.endLog(l.pod, status.Name, code)
 }
 
@@ -284,7 +299,7 @@ func (s *Sim) behaviourOf(pod *Pod, c *corev1.Container) (behaviour, error) {
 func (s *Sim) defaultBehaviour(pod *Pod, c *corev1.Container, init bool) behaviour {
 	b := behaviour{runFor: never, stopIn: s.cfg.StopDelay, logLines: 1}
 	switch {
-	case isSidecar(c):
+	case isSidecar(c), s.isProcess(c):
 	case init:
 		b.runFor = s.cfg.InitRunTime
 	case pod.Spec.RestartPolicy != corev1.RestartPolicyAlways:

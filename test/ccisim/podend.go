@@ -51,6 +51,10 @@ func (l *podLife) stopContainer(c *corev1.Container, status *corev1.ContainerSta
 	if status.State.Running == nil {
 		return false
 	}
+	if p := l.s.processes[containerKey{l.pod.UID, c.Name}]; p != nil {
+		l.stopProcess(p)
+		return true
+	}
 	b, err := l.s.behaviourOf(l.pod, c)
 	if err != nil {
 		b = l.s.defaultBehaviour(l.pod, c, l.isInit(c))
@@ -66,6 +70,16 @@ func (l *podLife) stopContainer(c *corev1.Container, status *corev1.ContainerSta
 	}
 	l.terminate(status, code)
 	return false
+}
+
+// stopProcess asks a process to end, and kills it when the grace is over; its end brings us back.
+func (l *podLife) stopProcess(p *process) {
+	if kill := l.pod.DeletionTimestamp.Time; l.now.Before(kill) {
+		p.askToEnd()
+		l.wait(kill)
+		return
+	}
+	p.kill()
 }
 
 // finishEnded gives an ended Pod its last phase, as the kubelet does before it lets the Pod go.

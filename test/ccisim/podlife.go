@@ -188,6 +188,7 @@ func (l *podLife) fail(reason, message string) {
 func (s *Sim) forgetPod(pod *Pod) {
 	delete(s.held, keyOf(pod))
 	s.dropLogs(pod.UID)
+	s.dropProcesses(pod)
 	if s.addresses.give(pod.Status.PodIP) {
 		for k := range s.store.tables[networks].items {
 			s.poke(networks, k)

@@ -49,7 +49,7 @@ func parseLogOptions(query url.Values) (*logOptions, field.ErrorList) {
 // serveLog answers pods/log as the kubelet does.
 func (s *Sim) serveLog(c *call) (*reply, *apiError) {
 	query := c.r.URL.Query()
-	s.countIgnoredParameters(c, query)
+	s.countIgnoredParameters(c, query, logParameters)
 	options, errs := parseLogOptions(query)
 	if len(errs) > 0 {
 		return nil, invalid(pods, c.name, errs)
@@ -66,15 +66,15 @@ func (s *Sim) serveLog(c *call) (*reply, *apiError) {
 	}, nil
 }
 
-func (s *Sim) countIgnoredParameters(c *call, query url.Values) {
-	known := names(logParameters...)
+func (s *Sim) countIgnoredParameters(c *call, query url.Values, parameters []string) {
+	known := names(parameters...)
 	var ignored []string
 	for name := range query {
 		if _, ok := known[name]; !ok {
 			ignored = append(ignored, "query."+name)
 		}
 	}
-	s.records.countDropped("log", c.label(), c.namespace, c.name, ignored)
+	s.records.countDropped(c.verb, c.label(), c.namespace, c.name, ignored)
 }
 
 // findLog finds the log that is asked for, or says why there is none. Holds mu for reading.

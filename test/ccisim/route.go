@@ -79,9 +79,9 @@ func (c *call) routeResource(group string, rest []string) *apiError {
 	return nil
 }
 
-// routeSubresource knows pods/log only: attach and portforward do not exist in CCI 2.0.
+// routeSubresource knows pods/log and pods/exec only: attach and portforward do not exist in CCI 2.0.
 func (c *call) routeSubresource(name string) *apiError {
-	if c.res != pods || name != "log" {
+	if c.res != pods || (name != "log" && name != "exec") {
 		return unknownPath()
 	}
 	c.subresource = name
@@ -91,7 +91,7 @@ func (c *call) routeSubresource(name string) *apiError {
 // routeVerb turns the method into the verb of the resource.
 func (c *call) routeVerb() *apiError {
 	switch {
-	case c.subresource != "" && c.r.Method != http.MethodGet:
+	case c.subresource != "" && c.r.Method != http.MethodGet && (c.subresource != "exec" || c.r.Method != http.MethodPost):
 		return methodNotAllowed(c.res, c.verb)
 	case c.subresource != "":
 		c.verb = c.subresource

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +26,7 @@ type Sim struct {
 	life      *agenda
 	addresses *addressPool
 	logs      map[types.UID]podLogs
+	processes map[containerKey]*process
 	lists     *savedLists
 	// held are the Pods that wait for something outside of them: a node, an address, a ConfigMap.
 	held map[key]bool
@@ -38,6 +41,12 @@ type Sim struct {
 	faults     *faultTable
 	records    *records
 	journal    *journal
+	tokens     *issuedTokens
+
+	// processDir holds the directories of Pods that are processes; empty where Config.Processes is off.
+	processDir string
+	spawnOnce  sync.Once
+	spawning   chan func()
 
 	// wake tells Run that something is due earlier than it believes.
 	wake chan struct{}
@@ -64,6 +73,7 @@ func New(cfg Config) (*Sim, error) {
 		life:        newAgenda(),
 		addresses:   newAddressPool(subnet),
 		logs:        map[types.UID]podLogs{},
+		processes:   map[containerKey]*process{},
 		lists:       newSavedLists(),
 		held:        map[key]bool{},
 		cut:         make(chan struct{}),
@@ -71,6 +81,11 @@ func New(cfg Config) (*Sim, error) {
 		records:     newRecords(),
 		wake:        make(chan struct{}, 1),
 		stopped:     make(chan struct{}),
+		tokens:      &issuedTokens{byToken: map[string]issuedToken{}},
+		spawning:    make(chan func()),
+	}
+	if cfg.Processes {
+		s.processDir = filepath.Join(os.TempDir(), "ccisim-"+string(newUID()))
 	}
 	s.policies.Store(&cfg.Policies)
 	for i := range cfg.Credentials {
@@ -91,6 +106,8 @@ func (s *Sim) Handler() http.Handler {
 		switch {
 		case r.URL.Path == "/healthz", r.URL.Path == "/readyz":
 			_, _ = io.WriteString(w, "ok\n")
+		case r.URL.Path == tokensPath:
+			s.serveTokens(w, r)
 		case strings.HasPrefix(r.URL.Path, "/_sim/"):
 			admin.ServeHTTP(w, r)
 		default:
@@ -100,9 +117,17 @@ func (s *Sim) Handler() http.Handler {
 }
 
 // Run lets time pass until ctx ends: Pods start, end and disappear only while it runs. It then ends all streams and returns nil. It may
-// be called once. Requests are still answered, and kept in the state file, until Close.
+// be called once. Processes of containers end with it. Requests are still answered, and kept in the state file, until Close.
 func (s *Sim) Run(ctx context.Context) error {
-	defer s.stopOnce.Do(func() { close(s.stopped) })
+	defer s.stopOnce.Do(func() {
+		s.endProcesses()
+		if s.processDir != "" {
+			if err := os.RemoveAll(s.processDir); err != nil {
+				s.cfg.Logger.Error("Removing the directory of processes failed", "error", err)
+			}
+		}
+		close(s.stopped)
+	})
 	for {
 		wait := s.advanceDue()
 		timer := s.cfg.Clock.NewTimer(wait)

@@ -104,6 +104,7 @@ func (s *System) vnodeArgs(i int) []string {
 		"--health-listen", address(s.vnodeHealthPort(i)),
 		"--cluster-id", "trial",
 		"--cci-endpoint", s.Endpoint(CCISim),
+		"--iam-endpoint", s.Endpoint(CCISim),
 		"--cci-region", cloudRegion,
 		"--cci-project-id", cloudProject,
 		"--cci-credentials-file", s.data("cloud-credentials.yaml"),

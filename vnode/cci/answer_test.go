@@ -88,9 +88,9 @@ func TestReadCredentials(t *testing.T) {
 		wantErr string
 	}{
 		"permanent keys":              {"accessKey: a\nsecretKey: s\n", Credentials{AccessKey: "a", SecretKey: "s"}, ""},
-		"temporary keys":              {"accessKey: a\nsecretKey: s\nsecurityToken: t\n", Credentials{"a", "s", "t"}, ""},
+		"temporary keys":              {"accessKey: a\nsecretKey: s\nsecurityToken: t\n", Credentials{AccessKey: "a", SecretKey: "s", SecurityToken: "t"}, ""},
 		"a missing key is named":      {"accessKey: a\n", Credentials{}, "secretKey"},
-		"an unknown field is a fault": {"accessKey: a\nsecretKey: hidden\nsecret: hidden\n", Credentials{}, "accessKey, secretKey and securityToken alone"},
+		"an unknown field is a fault": {"accessKey: a\nsecretKey: hidden\nsecret: hidden\n", Credentials{}, "accessKey, secretKey, securityToken and authToken alone"},
 		"an empty file":               {"", Credentials{}, "accessKey"},
 		"no YAML":                     {"hidden: [", Credentials{}, "is no YAML"},
 	}

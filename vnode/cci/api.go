@@ -43,6 +43,11 @@ type API interface {
 	DeletePod(ctx context.Context, namespace, name string, options DeleteOptions) error
 	// PodLog streams the log of one container. The caller closes it. Permanent (400) where the container has not started.
 	PodLog(ctx context.Context, namespace, name string, options LogOptions) (io.ReadCloser, error)
+	// PodExec runs a command in a container and blocks until it has ended, the stream is cut or ctx ends; the service's time-outs do not
+	// bound it. nil where the command ended with 0; an error that is k8s.io/utils/exec.ExitError, unwrapped, where it ended otherwise.
+	// Permanent where it cannot be run; Passing where the stream was cut: the command may run on. Not repeated. The streams are the
+	// caller's to close; a read of Stdin may still be under way when the call returns.
+	PodExec(ctx context.Context, namespace, name string, options ExecOptions, streams ExecStreams) error
 }
 
 // PodWatch is a stream of changes. Not for several goroutines at once, except Close.
@@ -100,3 +105,24 @@ type LogOptions struct {
 	// SinceSeconds, TailLines and LimitBytes cut the log; nil for no cut. TailLines 0 is "nothing of the past".
 	SinceSeconds, TailLines, LimitBytes *int64
 }
+
+// ExecOptions say what to run and where.
+type ExecOptions struct {
+	Container string
+	// Command is the program and its arguments, as they are: no shell comes between.
+	Command []string
+	// TTY gives the command a terminal; its output and errors are one stream then.
+	TTY bool
+}
+
+// ExecStreams are the ends of a command; nil for those that the caller does not want.
+type ExecStreams struct {
+	// Stdin is read until it ends. Its end does not reach the command: the service's protocol has no word for it.
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Resize brings the terminal's sizes.
+	Resize <-chan TerminalSize
+}
+
+// TerminalSize is in characters.
+type TerminalSize struct{ Width, Height uint16 }

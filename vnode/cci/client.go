@@ -2,6 +2,7 @@ package cci
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,6 +41,8 @@ type Config struct {
 	// doubles, with jitter.
 	Tries      int
 	RetryDelay time.Duration
+	// Exec is how commands are run in containers.
+	Exec ExecConfig
 	// Transport sends requests; nil for one that connects directly or by the environment's proxy.
 	Transport http.RoundTripper
 	// Observe is told of every try that ended: the operation, the HTTP status or "none", and how long it took; nil for nobody.
@@ -70,6 +73,9 @@ func (c Config) Validate() error {
 		faults = append(faults, fmt.Errorf("request time-out, delay and tries: invalid values %s, %s and %d: must be above zero",
 			c.RequestTimeout, c.RetryDelay, c.Tries))
 	}
+	if err := c.Exec.validate(c.Credentials); err != nil {
+		faults = append(faults, err)
+	}
 	return errors.Join(faults...)
 }
 
@@ -84,6 +90,7 @@ type Client struct {
 	config Config
 	http   *http.Client
 	pace   *pace
+	tokens tokenCache
 }
 
 var _ API = (*Client)(nil)
@@ -105,6 +112,7 @@ func New(config Config) (*Client, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
+	config.Exec.KeepAlive = cmp.Or(config.Exec.KeepAlive, defaultKeepAlive)
 	return &Client{
 		config: config,
 		pace:   newPace(config.QPS, config.Burst),

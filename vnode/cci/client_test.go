@@ -355,6 +355,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	client := cloudtest.NewClient(t, cci.Config{
 		Endpoint: server.URL, ProjectID: "p", Credentials: cci.Credentials{AccessKey: "a", SecretKey: "s"},
 		QPS: 10, Burst: 10, RequestTimeout: time.Second, Tries: 1, RetryDelay: time.Millisecond,
+		Exec: cci.ExecConfig{Handshake: cci.HandshakeSignature},
 	})
 	_, err := client.GetNamespace(t.Context(), "any")
 	assert.True(t, cci.IsPermanent(err), "%v", err)
@@ -363,13 +364,13 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 func TestConfigFaultsAreReportedAtOnce(t *testing.T) {
 	_, err := cci.New(cci.Config{Endpoint: "cci.example.com/path"})
 	require.Error(t, err)
-	for _, word := range []string{"endpoint", "cci.example.com/path", "project id", "accessKey", "secretKey", "above zero"} {
+	for _, word := range []string{"endpoint", "cci.example.com/path", "project id", "accessKey", "secretKey", "above zero", "IAM endpoint"} {
 		assert.ErrorContains(t, err, word)
 	}
 }
 
 func TestCredentialsNeverPrintThemselves(t *testing.T) {
-	credentials := cci.Credentials{AccessKey: "AKID", SecretKey: "very-secret", SecurityToken: "also-secret"}
+	credentials := cci.Credentials{AccessKey: "AKID", SecretKey: "very-secret", SecurityToken: "also-secret", AuthToken: "secret, too"}
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "credentials", credentials)
 	for _, text := range []string{fmt.Sprint(credentials), fmt.Sprintf("%+v", credentials), fmt.Sprintf("%#v", credentials), log.String()} {

@@ -13,13 +13,16 @@ import (
 type Credentials struct {
 	// AccessKey names the account.
 	AccessKey string `json:"accessKey"`
-	// SecretKey makes the signature. It is never sent.
+	// SecretKey makes the signature. It is sent to nobody but IAM, for a token.
 	SecretKey string `json:"secretKey"`
 	// SecurityToken goes with temporary keys; empty for permanent ones.
 	SecurityToken string `json:"securityToken,omitempty"`
+	// AuthToken is an IAM token for running commands in containers; empty to get one by the keys.
+	AuthToken string `json:"authToken,omitempty"`
 }
 
-// ReadCredentials reads a YAML file with accessKey, secretKey and, for temporary keys, securityToken.
+// ReadCredentials reads a YAML file with accessKey, secretKey, for temporary keys securityToken and, where none can be got by the
+// keys, authToken.
 func ReadCredentials(file string) (Credentials, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -28,7 +31,7 @@ func ReadCredentials(file string) (Credentials, error) {
 	var c Credentials
 	if yaml.UnmarshalStrict(data, &c) != nil {
 		// The parser's own words may quote the file.
-		return Credentials{}, fmt.Errorf("reading the cloud credentials: %s is no YAML with accessKey, secretKey and securityToken alone", file)
+		return Credentials{}, fmt.Errorf("reading the cloud credentials: %s is no YAML with accessKey, secretKey, securityToken and authToken alone", file)
 	}
 	if err := c.Validate(); err != nil {
 		return Credentials{}, fmt.Errorf("reading the cloud credentials from %s: %w", file, err)

@@ -1,6 +1,7 @@
 package cci
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -15,9 +16,11 @@ import (
 type call struct {
 	// operation names the call in metrics and errors.
 	operation string
-	method    string
-	path      string
-	query     url.Values
+	// endpoint is scheme and host where they are not the service's own; empty otherwise.
+	endpoint string
+	method   string
+	path     string
+	query    url.Values
 	// body is JSON; empty for none.
 	body []byte
 }
@@ -25,7 +28,7 @@ type call struct {
 // sign makes the HTTP request of a call with the vendor's signer. The signature holds for 15 minutes and for this request only.
 func (c *Client) sign(ctx context.Context, call call) (*http.Request, error) {
 	builder := request.NewHttpRequestBuilder().
-		WithEndpoint(c.config.Endpoint).
+		WithEndpoint(cmp.Or(call.endpoint, c.config.Endpoint)).
 		WithPath(call.path).
 		WithMethod(call.method).
 		AddHeaderParam("X-Project-Id", c.config.ProjectID)

@@ -94,6 +94,7 @@ func (c *Cloud) Config() cci.Config {
 		Endpoint: c.URL, ProjectID: Account.ProjectID,
 		Credentials: cci.Credentials{AccessKey: Account.AccessKey, SecretKey: Account.SecretKey},
 		QPS:         5000, Burst: 5000, RequestTimeout: 5 * time.Second, Tries: 3, RetryDelay: time.Millisecond,
+		Exec: cci.ExecConfig{IAMEndpoint: c.URL},
 	}
 }
 

@@ -1,6 +1,7 @@
-// Package kubelet serves the part of the kubelet's HTTP API that a virtual node has: container logs. Whoever asks must be
+// Package kubelet serves the part of the kubelet's HTTP API that a virtual node has: logs, and commands in containers. Whoever asks must be
 // authenticated (client certificate or token) and authorised by the cluster.
 //
-// It does not use virtual-kubelet's handlers: they cannot tell --tail=0 from no --tail, answer every fault of the cloud with 500, and
-// offer exec, attach and port-forward whether or not there is something behind them.
+// It does not use virtual-kubelet's handlers: they cannot tell --tail=0 from no --tail, answer every fault of the cloud with 500, take any
+// GET of a WebSocket for a read, and offer attach whether or not there is something behind it. Streams are served by the kubelet's own code,
+// k8s.io/cri-streaming.
 package kubelet

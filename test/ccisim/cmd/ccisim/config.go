@@ -34,6 +34,11 @@ type Config struct {
 	StartDelay metav1.Duration `json:"startDelay"`
 	// RunTime is how long a Pod that does not restart runs, unless its annotations say otherwise. Default 1s.
 	RunTime metav1.Duration `json:"runTime"`
+	// ExecIdle is after how long a silent stream of a command is cut. Default 5m, as the service's.
+	ExecIdle metav1.Duration `json:"execIdle"`
+	// Processes makes real processes of containers whose image is ccisim/process: whoever may create Pods then runs commands on this
+	// machine, with the rights of the simulator, or as nobody where it runs as root. Default off.
+	Processes bool `json:"processes"`
 	// Policies are the answers to what nobody documents about CCI.
 	Policies ccisim.Policies `json:"policies"`
 	// Logging is how the program logs.
@@ -47,6 +52,7 @@ func defaultConfig() *Config {
 		SubnetCIDR: "10.246.0.0/16",
 		StartDelay: metav1.Duration{Duration: 200 * time.Millisecond},
 		RunTime:    metav1.Duration{Duration: time.Second},
+		ExecIdle:   metav1.Duration{Duration: 5 * time.Minute},
 		Policies:   ccisim.Policies{Fields: ccisim.DropFields, Events: ccisim.EventsListed},
 		Logging:    logging.Default(),
 	}
@@ -64,6 +70,8 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.SubnetCIDR, "subnet-cidr", c.SubnetCIDR, "IPv4 network of the Pods' addresses")
 	flags.DurationVar(&c.StartDelay.Duration, "start-delay", c.StartDelay.Duration, "time between a Pod's having a node and its start")
 	flags.DurationVar(&c.RunTime.Duration, "run-time", c.RunTime.Duration, "how long a Pod that does not restart runs")
+	flags.DurationVar(&c.ExecIdle.Duration, "exec-idle", c.ExecIdle.Duration, "time after which a silent stream of a command is cut")
+	flags.BoolVar(&c.Processes, "processes", c.Processes, "make real processes of containers whose image is "+ccisim.ProcessImage)
 	flags.StringVar(&c.Logging.Level, "log-level", c.Logging.Level, "debug, info, warn or error; debug has a line for each request")
 	flags.StringVar(&c.Logging.Format, "log-format", c.Logging.Format, "text or json")
 }
@@ -80,7 +88,7 @@ func (c *Config) Validate() error {
 	if c.CredentialsFile == "" {
 		errs = append(errs, errors.New("credentialsFile: must not be empty: a file with one credential or a list of them"))
 	}
-	for name, d := range map[string]time.Duration{"startDelay": c.StartDelay.Duration, "runTime": c.RunTime.Duration} {
+	for name, d := range map[string]time.Duration{"startDelay": c.StartDelay.Duration, "runTime": c.RunTime.Duration, "execIdle": c.ExecIdle.Duration} {
 		if d <= 0 {
 			errs = append(errs, fmt.Errorf("%s: invalid value %s: must be above zero", name, d))
 		}

@@ -55,6 +55,8 @@ func newSim(cfg *Config, logger *slog.Logger) (*ccisim.Sim, error) {
 		SubnetCIDR:  cfg.SubnetCIDR,
 		StartDelay:  cfg.StartDelay.Duration,
 		RunTime:     cfg.RunTime.Duration,
+		ExecIdle:    cfg.ExecIdle.Duration,
+		Processes:   cfg.Processes,
 		Policies:    cfg.Policies,
 	})
 }

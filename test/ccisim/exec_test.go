@@ -1,0 +1,201 @@
+package ccisim_test
+
+import (
+	"bytes"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/client-go/util/exec"
+
+	"github.com/spillway-k8s/spillway/test/ccisim"
+)
+
+func withProcesses(c *ccisim.Config) { c.Processes = true }
+
+// withCommand makes the container a process.
+func withCommand(command ...string) func(pod, spec, container object) {
+	return func(_, _, container object) {
+		container["image"], container["command"] = ccisim.ProcessImage+":1", command
+	}
+}
+
+// exec runs a command with Kubernetes' own client, by the given protocols and with the token of the account.
+func (b *bench) exec(token string, stdin string, protocols []string, command ...string) (out, errs string, err error) {
+	b.t.Helper()
+	query := url.Values{"container": {"web"}, "command": command, "stdout": {"true"}, "stderr": {"true"}}
+	if stdin != "" {
+		query.Set("stdin", "true")
+	}
+	config := &rest.Config{Host: b.base, WrapTransport: func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			r = r.Clone(r.Context())
+			r.Header.Set("X-Auth-Token", token)
+			return next.RoundTrip(r)
+		})
+	}}
+	executor, err := remotecommand.NewWebSocketExecutorForProtocols(config, "GET", b.base+podsPath+"/web/exec?"+query.Encode(), protocols...)
+	require.NoError(b.t, err)
+	var stdout, stderr bytes.Buffer
+	options := remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr}
+	if stdin != "" {
+		options.Stdin = strings.NewReader(stdin)
+	}
+	err = executor.StreamWithContext(b.t.Context(), options)
+	return stdout.String(), stderr.String(), err
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+var v4 = []string{"v4.channel.k8s.io"}
+
+func TestKubernetesOwnClientRunsCommands(t *testing.T) {
+	b := newNamespaceBench(t, withProcesses)
+	b.createPod("web", withCommand("sleep", "3600"), withContainer("env", []object{{"name": "GREETING", "value": "hello you"}}))
+	b.untilPhase("web", "Running")
+	out, errs, err := b.exec("token-1", "", v4, "sh", "-c", `echo "$GREETING"; echo err >&2; exit 5`)
+	assert.Equal(t, "hello you\n", out)
+	assert.Equal(t, "err\n", errs)
+	var exited exec.CodeExitError
+	require.ErrorAs(t, err, &exited)
+	assert.Equal(t, 5, exited.Code)
+	out, _, err = b.exec("token-1", "typed\n", v4, "head", "-n", "1")
+	require.NoError(t, err)
+	assert.Equal(t, "typed\n", out)
+	assert.Positive(t, b.sim.CountRequests("exec", "pods/exec", http.StatusSwitchingProtocols))
+}
+
+func TestExecIsAsStrictAsTheService(t *testing.T) {
+	b := newNamespaceBench(t, withProcesses)
+	b.createPod("web", withCommand("sleep", "3600"))
+	b.untilPhase("web", "Running")
+	for name, protocols := range map[string][]string{"v5 alone": {"v5.channel.k8s.io"}, "the first version": {"channel.k8s.io"}} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := b.exec("token-1", "", protocols, "true")
+			require.Error(t, err)
+			assert.Positive(t, b.sim.CountRequests("exec", "pods/exec", http.StatusForbidden))
+		})
+	}
+	_, _, err := b.exec("made up", "", v4, "true")
+	require.Error(t, err)
+	b.createPod("simulated")
+	b.untilPhase("simulated", "Running")
+	cases := map[string]struct {
+		method, target string
+		want           int
+		words          string
+	}{
+		"a signature is no token":    {"GET", "/web/exec?command=true&stdout=true", 401, "CloudWAF"},
+		"attach does not exist":      {"GET", "/web/attach?stdout=true", 404, "could not find"},
+		"port-forward does not":      {"POST", "/web/portforward", 404, "could not find"},
+		"a command cannot be put":    {"PUT", "/web/exec?command=true", 405, ""},
+		"of a Pod that is not there": {"GET", "/nobody/exec?command=true&stdout=true", 404, "nobody"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if strings.HasPrefix(name, "of") {
+				require.NoError(t, b.sim.SetPolicies(ccisim.Policies{SignedExec: true}))
+			}
+			a := b.want(tc.want, tc.method, podsPath+tc.target, nil)
+			assert.Contains(t, string(a.body), tc.words)
+		})
+	}
+	require.NoError(t, b.sim.SetPolicies(ccisim.Policies{SignedExec: true}))
+	for name, words := range map[string]string{
+		"/web/exec?stdout=true":                           "at least 1 command",
+		"/web/exec?command=true":                          "at least 1 of stdin, stdout, stderr",
+		"/web/exec?command=true&stdout=true":              "Upgrade request required",
+		"/web/exec?command=true&stdout=true&container=no": "not valid",
+	} {
+		assert.Contains(t, string(b.want(400, "GET", podsPath+name, nil).body), words)
+	}
+}
+
+func TestAContainerIsAProcess(t *testing.T) {
+	b := newNamespaceBench(t, withProcesses, func(c *ccisim.Config) { c.RestartBackoff = time.Hour })
+	logOf := func(query string) string { return string(b.do("GET", podsPath+"/web/log?"+query, nil).body) }
+	b.createPod("web", withCommand("sh", "-c", `echo "run $(ls | wc -l)"; touch file$$; echo err >&2; printf unfinished; exit 4`))
+	pod := b.untilPod("web", "has ended twice", func(p *ccisim.Pod) bool {
+		return len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].RestartCount == 1 && p.Status.ContainerStatuses[0].LastTerminationState.Terminated != nil &&
+			p.Status.ContainerStatuses[0].State.Waiting != nil
+	})
+	assert.Equal(t, int32(4), pod.Status.ContainerStatuses[0].LastTerminationState.Terminated.ExitCode)
+	assert.ElementsMatch(t, []string{"run 1", "err", "unfinished"}, strings.Split(strings.TrimSpace(logOf("")), "\n"))
+	assert.ElementsMatch(t, []string{"run 0", "err", "unfinished"}, strings.Split(strings.TrimSpace(logOf("previous=true")), "\n"))
+}
+
+func TestAProcessEndsAsItsPodDoes(t *testing.T) {
+	cases := map[string]struct {
+		script string
+		grace  string
+		want   int32
+	}{
+		"it hears SIGTERM":           {`trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done`, "30", 9},
+		"it does not, and is killed": {`trap '' TERM; echo ready; while :; do sleep 0.01; done`, "1", 137},
+		"it may not hear it":         {`echo ready; exec sleep 3600`, "0", 137},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newNamespaceBench(t, withProcesses, func(c *ccisim.Config) { c.FinalizerDelay = 200 * time.Millisecond })
+			b.createPod("web", withCommand("sh", "-c", tc.script))
+			b.eventually(func() bool { return strings.Contains(string(b.do("GET", podsPath+"/web/log", nil).body), "ready") }, "it is ready")
+			b.want(http.StatusOK, "DELETE", podsPath+"/web?gracePeriodSeconds="+tc.grace, nil)
+			pod := b.untilPod("web", "has ended", func(p *ccisim.Pod) bool { return p.Status.ContainerStatuses[0].State.Terminated != nil })
+			assert.Equal(t, tc.want, pod.Status.ContainerStatuses[0].State.Terminated.ExitCode)
+			b.untilGone("web")
+		})
+	}
+}
+
+func TestAProcessThatCannotStartSaysWhy(t *testing.T) {
+	b := newNamespaceBench(t, withProcesses)
+	b.createPod("web", withCommand("no-such-program"), withSpec("restartPolicy", "Never"))
+	pod := b.untilPhase("web", "Failed")
+	ended := pod.Status.ContainerStatuses[0].State.Terminated
+	assert.Equal(t, int32(128), ended.ExitCode)
+	assert.Contains(t, ended.Message, "no-such-program")
+}
+
+func TestProcessesAreOffUnlessAskedFor(t *testing.T) {
+	b := newNamespaceBench(t)
+	file := filepath.Join(t.TempDir(), "made")
+	b.createPod("web", withCommand("touch", file))
+	b.untilPhase("web", "Running")
+	_, _, err := b.exec("token-1", "", v4, "touch", file)
+	assert.ErrorContains(t, err, "is simulated")
+	assert.NoFileExists(t, file)
+}
+
+func TestProcessesEndWithTheSimulator(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "state.json")
+	var pid int
+	t.Run("a simulator", func(t *testing.T) {
+		b := newNamespaceBench(t, withProcesses, withState(state))
+		b.createPod("web", withCommand("sh", "-c", "echo $$; exec sleep 3600"))
+		b.eventually(func() bool {
+			text := strings.TrimSpace(string(b.do("GET", podsPath+"/web/log", nil).body))
+			number, err := strconv.Atoi(text)
+			pid = number
+			return err == nil
+		}, "it says its number")
+		require.NoError(t, syscall.Kill(pid, 0))
+	})
+	assert.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH, "it ends with its simulator")
+	again := newBench(t, withProcesses, withState(state))
+	pod := again.untilPod("web", "runs again", func(p *ccisim.Pod) bool {
+		return p.Status.ContainerStatuses[0].RestartCount == 1 && p.Status.ContainerStatuses[0].State.Running != nil
+	})
+	assert.Equal(t, int32(137), pod.Status.ContainerStatuses[0].LastTerminationState.Terminated.ExitCode)
+}

@@ -1,0 +1,249 @@
+package cci_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	utilexec "k8s.io/utils/exec"
+
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+)
+
+func processes(c *ccisim.Config) { c.Processes = true }
+
+// newShell is a cloud with a Pod "web" whose container "c" is a real process.
+func newShell(t *testing.T, changes ...func(*ccisim.Config)) *cloudtest.Cloud {
+	t.Helper()
+	cloud := cloudtest.NewWithNetwork(t, append(changes, processes)...)
+	web := pod("web")
+	web.Spec.Containers[0].Image, web.Spec.Containers[0].Command = ccisim.ProcessImage, []string{"sleep", "3600"}
+	_, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, web)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		found, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, "web")
+		return err == nil && found.Status.Phase == corev1.PodRunning
+	}, cloudtest.Patience, cloudtest.Tick)
+	return cloud
+}
+
+// run runs a command in it.
+func run(ctx context.Context, client *cci.Client, streams cci.ExecStreams, command ...string) error {
+	return client.PodExec(ctx, cloudtest.Namespace, "web", cci.ExecOptions{Container: "c", Command: command}, streams)
+}
+
+func TestACommandRunsInAContainer(t *testing.T) {
+	cloud := newShell(t)
+	cases := map[string]struct {
+		command   []string
+		stdin     string
+		out, errs string
+		code      int
+	}{
+		"it prints":                           {[]string{"echo", "hello"}, "", "hello\n", "", 0},
+		"it ends with a code":                 {[]string{"sh", "-c", "exit 3"}, "", "", "", 3},
+		"it is killed":                        {[]string{"sh", "-c", "kill -9 $$"}, "", "", "", 137},
+		"its streams are told apart":          {[]string{"sh", "-c", "echo out; echo err >&2; exit 1"}, "", "out\n", "err\n", 1},
+		"its arguments arrive as they are":    {[]string{"printf", "[%s]", "a b", `"quoted" 'too'`, "$HOME", "x&y=z", "", "ümläut\n"}, "", "[a b][\"quoted\" 'too'][$HOME][x&y=z][][ümläut\n]", "", 0},
+		"it reads its input":                  {[]string{"sh", "-c", "read a; read b; echo $b$a"}, "one\ntwo\n", "twoone\n", "", 0},
+		"it gets more input than a frame":     {[]string{"sh", "-c", "head -c 1000000 | wc -c"}, strings.Repeat("x", 1_000_000), "1000000\n", "", 0},
+		"it prints more than a frame":         {[]string{"sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' y"}, "", strings.Repeat("y", 3_000_000), "", 0},
+		"without input it reads nothing":      {[]string{"cat"}, "", "", "", 0},
+		"it does not wait for its background": {[]string{"sh", "-c", "sleep 3600 & echo done"}, "", "done\n", "", 0},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			streams := cci.ExecStreams{Stdout: &out, Stderr: &errs}
+			if tc.stdin != "" {
+				streams.Stdin = strings.NewReader(tc.stdin)
+			}
+			err := run(t.Context(), cloud.Client, streams, tc.command...)
+			assert.Equal(t, tc.out, out.String())
+			assert.Equal(t, tc.errs, errs.String())
+			if tc.code == 0 {
+				require.NoError(t, err)
+				return
+			}
+			exited, ok := err.(utilexec.ExitError) // What serves it to kubectl does not look into wraps.
+			require.True(t, ok, "%v", err)
+			assert.True(t, exited.Exited())
+			assert.Equal(t, tc.code, exited.ExitStatus())
+		})
+	}
+	assert.Empty(t, cloud.DroppedFields(), "the service lists every parameter that is sent")
+	assert.Equal(t, 1, cloud.CountRequests("create", "tokens", 0), "one token is enough for all")
+}
+
+func TestACommandThatCannotRunSaysWhy(t *testing.T) {
+	cloud := newShell(t)
+	streams := cci.ExecStreams{Stdout: io.Discard}
+	err := run(t.Context(), cloud.Client, streams, "no-such-program")
+	assert.True(t, cci.IsPermanent(err), "%v", err)
+	assert.ErrorContains(t, err, "no-such-program")
+	assert.NotContains(t, err.Error(), "Internal error occurred", "kubectl gets these words from somebody else already")
+
+	err = cloud.Client.PodExec(t.Context(), cloudtest.Namespace, "nobody", cci.ExecOptions{Container: "c", Command: []string{"true"}}, streams)
+	assert.True(t, cci.IsNotFound(err), "%v", err)
+	err = cloud.Client.PodExec(t.Context(), cloudtest.Namespace, "web", cci.ExecOptions{Container: "d", Command: []string{"true"}}, streams)
+	assert.True(t, cci.IsPermanent(err), "%v", err)
+	assert.ErrorContains(t, err, "container d is not valid for pod web")
+}
+
+func TestATerminalKnowsItsSize(t *testing.T) {
+	cloud := newShell(t)
+	sizes := make(chan cci.TerminalSize)
+	keys, typing := io.Pipe()
+	screen, output := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- cloud.Client.PodExec(t.Context(), cloudtest.Namespace, "web", cci.ExecOptions{Container: "c", Command: []string{"sh"}, TTY: true},
+			cci.ExecStreams{Stdin: keys, Stdout: output, Resize: sizes})
+	}()
+	seen := &strings.Builder{}
+	until := func(words string) {
+		buffer := make([]byte, 1024)
+		for !strings.Contains(seen.String(), words) {
+			n, err := screen.Read(buffer)
+			require.NoError(t, err, seen.String())
+			seen.Write(buffer[:n])
+		}
+	}
+	sizes <- cci.TerminalSize{Width: 123, Height: 45}
+	_, err := typing.Write([]byte("until stty size | grep '45 123'; do sleep 0.01; done; test -t 0 && echo termi''nal\n"))
+	require.NoError(t, err)
+	until("terminal")
+	assert.Contains(t, seen.String(), "45 123")
+	sizes <- cci.TerminalSize{Width: 80, Height: 24}
+	_, err = typing.Write([]byte("until stty size | grep '24 80'; do sleep 0.01; done; echo resi''zed\n"))
+	require.NoError(t, err)
+	until("resized")
+	_, err = typing.Write([]byte("exit 7\n"))
+	require.NoError(t, err)
+	go func() { _, _ = io.Copy(io.Discard, screen) }()
+	assert.Equal(t, 7, (<-ended).(utilexec.ExitError).ExitStatus())
+}
+
+func TestASilentStreamIsKeptAlive(t *testing.T) {
+	cloud := newShell(t, func(c *ccisim.Config) { c.ExecIdle = 300 * time.Millisecond })
+	command := []string{"sh", "-c", "sleep 1; echo still here"}
+	for name, keys := range map[string]io.Reader{"with input": neverEnding(t), "without": nil} {
+		t.Run(name, func(t *testing.T) {
+			config := cloud.Config()
+			config.Exec.KeepAlive = 50 * time.Millisecond
+			var out bytes.Buffer
+			require.NoError(t, run(t.Context(), cloudtest.NewClient(t, config), cci.ExecStreams{Stdin: keys, Stdout: &out}, command...))
+			assert.Equal(t, "still here\n", out.String())
+		})
+	}
+	err := run(t.Context(), cloud.Client, cci.ExecStreams{Stdout: io.Discard}, command...)
+	assert.True(t, cci.IsPassing(err), "the cloud cuts what is not kept alive: %v", err)
+	assert.ErrorContains(t, err, "was cut")
+}
+
+func neverEnding(t *testing.T) io.Reader {
+	reader, writer := io.Pipe()
+	t.Cleanup(func() { assert.NoError(t, writer.Close()) })
+	return reader
+}
+
+func TestWhoHangsUpEndsTheCommand(t *testing.T) {
+	cloud := newShell(t)
+	ctx, hangUp := context.WithCancel(t.Context())
+	reader, writer := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, cloud.Client, cci.ExecStreams{Stdout: writer}, "sh", "-c", "echo started; sleep 3600; echo never")
+	}()
+	started := make([]byte, len("started\n"))
+	_, err := io.ReadFull(reader, started)
+	require.NoError(t, err)
+	hangUp()
+	assert.ErrorIs(t, <-ended, context.Canceled)
+}
+
+func TestACommandEndsWithItsContainer(t *testing.T) {
+	cloud := newShell(t)
+	reader, writer := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(t.Context(), cloud.Client, cci.ExecStreams{Stdout: writer}, "sh", "-c", "echo started; sleep 3600")
+	}()
+	_, err := io.ReadFull(reader, make([]byte, len("started\n")))
+	require.NoError(t, err)
+	require.NoError(t, cloud.Client.DeletePod(t.Context(), cloudtest.Namespace, "web", cci.DeleteOptions{GraceSeconds: new(int64(0))}))
+	exited, ok := (<-ended).(utilexec.ExitError)
+	require.True(t, ok)
+	assert.Equal(t, 137, exited.ExitStatus())
+}
+
+func TestTokensAreRenewed(t *testing.T) {
+	cloud := newShell(t, func(c *ccisim.Config) { c.TokenLife = time.Hour })
+	streams := cci.ExecStreams{Stdout: io.Discard}
+	require.NoError(t, run(t.Context(), cloud.Client, streams, "true"))
+	cloud.RevokeTokens()
+	require.NoError(t, run(t.Context(), cloud.Client, streams, "true"), "a token that is refused is replaced")
+	assert.Equal(t, 2, cloud.CountRequests("create", "tokens", http.StatusCreated))
+
+	given := cloud.Config()
+	given.Credentials.AuthToken, given.Exec.IAMEndpoint = "made up", ""
+	err := run(t.Context(), cloudtest.NewClient(t, given), streams, "true")
+	assert.True(t, cci.IsDenied(err), "one that was given is not: %v", err)
+
+	wrong := cloud.Config()
+	wrong.Credentials.SecretKey = "wrong"
+	err = run(t.Context(), cloudtest.NewClient(t, wrong), streams, "true")
+	assert.True(t, cci.IsDenied(err), "%v", err)
+	assert.ErrorContains(t, err, "getting an IAM token")
+	assert.Equal(t, 2, cloud.CountRequests("create", "tokens", http.StatusCreated))
+}
+
+func TestATokenThatEndsSoonIsRenewed(t *testing.T) {
+	cloud := newShell(t, func(c *ccisim.Config) { c.TokenLife = 10 * time.Millisecond })
+	streams := cci.ExecStreams{Stdout: io.Discard}
+	for range 2 {
+		require.NoError(t, run(t.Context(), cloud.Client, streams, "sleep", "0.02"))
+	}
+	assert.Equal(t, 2, cloud.CountRequests("create", "tokens", http.StatusCreated))
+}
+
+func TestASignedHandshakeWorksWhereTheServiceTakesIt(t *testing.T) {
+	cloud := newShell(t)
+	config := cloud.Config()
+	config.Exec = cci.ExecConfig{Handshake: cci.HandshakeSignature}
+	client := cloudtest.NewClient(t, config)
+	streams := cci.ExecStreams{Stdout: io.Discard}
+	err := run(t.Context(), client, streams, "true")
+	assert.True(t, cci.IsDenied(err), "%v", err)
+	require.NoError(t, cloud.SetPolicies(ccisim.Policies{SignedExec: true}))
+	require.NoError(t, run(t.Context(), client, streams, "printf", "%s", "a b&c=d"))
+	assert.Zero(t, cloud.CountRequests("create", "tokens", 0))
+}
+
+func TestAnotherProtocolIsNotTakenForOurs(t *testing.T) {
+	upgrader := websocket.Upgrader{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := upgrader.Upgrade(w, r, nil)
+		if assert.NoError(t, err) {
+			assert.NoError(t, conn.Close())
+		}
+	}))
+	t.Cleanup(server.Close)
+	client := cloudtest.NewClient(t, cci.Config{
+		Endpoint: server.URL, ProjectID: "p", Credentials: cci.Credentials{AccessKey: "a", SecretKey: "s", AuthToken: "t"},
+		QPS: 10, Burst: 10, RequestTimeout: time.Second, Tries: 1, RetryDelay: time.Millisecond,
+	})
+	err := run(t.Context(), client, cci.ExecStreams{Stdout: io.Discard}, "true")
+	assert.ErrorContains(t, err, "does not speak v4.channel.k8s.io")
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/system"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+)
+
+// kubectl is a command of the real kubectl, as the administrator.
+func kubectl(ctx context.Context, t testing.TB, namespace string, args ...string) *exec.Cmd {
+	t.Helper()
+	bin, err := system.FindBinDir()
+	require.NoError(t, err)
+	return exec.CommandContext(ctx, filepath.Join(bin, "kubectl"), append([]string{"--kubeconfig", trial.Kubeconfig(), "--namespace", namespace}, args...)...)
+}
+
+// answer is what a kubectl printed, and its exit code.
+type answer struct {
+	out, errs string
+	code      int
+}
+
+func ask(t testing.TB, namespace, stdin string, args ...string) answer {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	command := kubectl(ctx, t, namespace, args...)
+	var out, errs bytes.Buffer
+	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &out, &errs
+	err := command.Run()
+	if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+		require.NoError(t, err)
+	}
+	return answer{out.String(), errs.String(), command.ProcessState.ExitCode()}
+}
+
+// shellPod is a Pod whose container is a real process.
+func shellPod(node string, command ...string) *corev1.Pod {
+	pod := podOn(node, "web")
+	pod.Spec.Containers[0].Image, pod.Spec.Containers[0].Command = ccisim.ProcessImage, command
+	return pod
+}
+
+// startShell is a virtual node with a running Pod "web" that is a real process.
+func startShell(t *testing.T, changes ...func(*ccisim.Config)) (cloud *cloudtest.Cloud, namespaceName string) {
+	t.Helper()
+	cloud = cloudtest.New(t, append(changes, func(c *ccisim.Config) { c.Processes = true })...)
+	node := nodeName(t)
+	config := settings(t, cloud, node)
+	config.CCI.Exec.KeepAlive.Duration = time.Second
+	start(t, config)
+	ns := namespace(t)
+	create(t, ns, shellPod(node, "sleep", "3600"))
+	await(t, ns, "web", isReady)
+	return cloud, ns
+}
+
+func TestKubectlRunsCommands(t *testing.T) {
+	t.Parallel()
+	_, ns := startShell(t)
+	cases := map[string]struct {
+		stdin string
+		args  []string
+		want  answer
+	}{
+		"a command that prints":            {"", []string{"web", "--", "echo", "hello"}, answer{"hello\n", "", 0}},
+		"a code other than 0":              {"", []string{"web", "--", "sh", "-c", "echo out; echo err >&2; exit 3"}, answer{"out\n", "err\ncommand terminated with exit code 3\n", 3}},
+		"arguments arrive as they are":     {"", []string{"web", "-c", "c", "--", "printf", "%s|", "a b", `"q" 'r'`, "$HOME", "*", ""}, answer{`a b|"q" 'r'|$HOME|*||`, "", 0}},
+		"input comes from a pipe":          {"one\ntwo\n", []string{"web", "-i", "--", "sh", "-c", "read a; read b; echo $b $a"}, answer{"two one\n", "", 0}},
+		"a megabyte goes in and comes out": {strings.Repeat("x", 1<<20), []string{"web", "-i", "--", "head", "-c", "1048576"}, answer{strings.Repeat("x", 1<<20), "", 0}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tc.want, ask(t, ns, tc.stdin, append([]string{"exec"}, tc.args...)...))
+		})
+	}
+	for name, tc := range map[string]struct {
+		args  []string
+		words []string
+	}{
+		"a program that is not there":   {[]string{"exec", "web", "--", "no-such-program"}, []string{"no-such-program", "executable file not found"}},
+		"a container that is not there": {[]string{"exec", "web", "-c", "d", "--", "true"}, []string{"d"}},
+		"attach, which the cloud lacks": {[]string{"attach", "web"}, []string{"the cloud cannot attach", "kubectl logs -f"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ask(t, ns, "", tc.args...)
+			assert.Equal(t, 1, got.code)
+			for _, words := range tc.words {
+				assert.Contains(t, got.errs, words)
+			}
+			t.Log(got.errs)
+		})
+	}
+}
+
+func TestKubectlHasATerminal(t *testing.T) {
+	t.Parallel()
+	_, ns := startShell(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	command := kubectl(ctx, t, ns, "exec", "-it", "web", "--", "sh")
+	terminal, err := pty.StartWithSize(command, &pty.Winsize{Rows: 45, Cols: 123})
+	require.NoError(t, err)
+	defer terminal.Close()
+	var seen strings.Builder
+	until := func(words string) {
+		buffer := make([]byte, 1024)
+		for !strings.Contains(seen.String(), words) {
+			n, err := terminal.Read(buffer)
+			seen.Write(buffer[:n])
+			require.NoError(t, err, seen.String())
+		}
+	}
+	enter := func(text string) {
+		_, err := terminal.WriteString(text)
+		require.NoError(t, err)
+	}
+	enter("until stty size | grep '45 123'; do sleep 0.01; done; echo si''zed\n")
+	until("sized")
+	require.NoError(t, pty.Setsize(terminal, &pty.Winsize{Rows: 24, Cols: 80}))
+	enter("until stty size | grep '24 80'; do sleep 0.01; done; echo resi''zed\n")
+	until("resized")
+	enter("exit 7\n")
+	_ = command.Wait()
+	assert.Equal(t, 7, command.ProcessState.ExitCode(), seen.String())
+}
+
+func TestASilentCommandOutlivesTheCloudsPatience(t *testing.T) {
+	t.Parallel()
+	_, ns := startShell(t, func(c *ccisim.Config) { c.ExecIdle = 2500 * time.Millisecond })
+	assert.Equal(t, answer{"still here\n", "", 0}, ask(t, ns, "", "exec", "web", "--", "sh", "-c", "sleep 6; echo still here"))
+}
+
+func TestACommandEndsWithKubectl(t *testing.T) {
+	t.Parallel()
+	_, ns := startShell(t)
+	command := kubectl(t.Context(), t, ns, "exec", "web", "--", "sh", "-c", "echo $$ > pid; echo started; sleep 3600")
+	out, err := command.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, command.Start())
+	_, err = out.Read(make([]byte, 64))
+	require.NoError(t, err)
+	require.NoError(t, command.Process.Signal(syscall.SIGINT))
+	_ = command.Wait()
+	eventually(t, func() error {
+		if got := ask(t, ns, "", "exec", "web", "--", "sh", "-c", "kill -0 $(cat pid)"); got.code == 0 {
+			return errors.New("the command runs on without anybody who listens")
+		}
+		return nil
+	})
+}

@@ -1,0 +1,116 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
+	utilexec "k8s.io/utils/exec"
+
+	"github.com/spillway-k8s/spillway/internal/serve"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+)
+
+const (
+	// idleTimeout cuts a stream on which nothing is said: the kubelet's own.
+	idleTimeout = 4 * time.Hour
+	// creationTimeout is how long the caller may take to open its streams.
+	creationTimeout = remotecommand.DefaultStreamCreationTimeout
+)
+
+// streamProtocols are those of SPDY, the newest first; the API server speaks it to kubelets.
+var streamProtocols = []string{
+	remotecommand.StreamProtocolV4Name, remotecommand.StreamProtocolV3Name, remotecommand.StreamProtocolV2Name, remotecommand.StreamProtocolV1Name,
+}
+
+type execHandler struct {
+	pods   Pods
+	logger *slog.Logger
+}
+
+// ServeHTTP runs a command in a container, its streams those of an upgraded connection.
+func (h *execHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	namespace, pod, container := r.PathValue("namespace"), r.PathValue("pod"), r.PathValue("container")
+	options, err := remotecommand.NewOptions(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	command := r.URL.Query()["command"]
+	if len(command) == 0 {
+		http.Error(w, "command: must be given at least once", http.StatusBadRequest)
+		return
+	}
+	if err := h.pods.CheckRunning(namespace, pod, container); err != nil {
+		http.Error(w, err.Error(), statusOf(err))
+		return
+	}
+	w, r, hangUp := serve.UntilHangUp(w, r)
+	defer hangUp()
+	run := &execution{h, namespace, pod, *options}
+	remotecommand.ServeExec(w, r, run, pod, "", container, command, options, idleTimeout, creationTimeout, streamProtocols)
+}
+
+// execution is one command.
+type execution struct {
+	*execHandler
+	namespace, pod string
+	wants          remotecommand.Options
+}
+
+// ExecInContainer implements remotecommand.Executor.
+func (e *execution) ExecInContainer(ctx context.Context, _, _, container string, command []string, in io.Reader, out, errs io.WriteCloser,
+	tty bool, resize <-chan remotecommand.TerminalSize, _ time.Duration) error {
+	var streams cci.ExecStreams
+	// A stream that is not wanted may be there nevertheless, or be a nil of a type.
+	if e.wants.Stdin {
+		streams.Stdin = in
+	}
+	if e.wants.Stdout {
+		streams.Stdout = out
+	}
+	if e.wants.Stderr {
+		streams.Stderr = errs
+	}
+	if tty {
+		streams.Resize = sizes(ctx, resize)
+	}
+	options := cci.ExecOptions{Container: container, Command: command, TTY: tty}
+	err := e.pods.Exec(ctx, e.namespace, e.pod, options, streams)
+	// Whoever calls does not look into wraps.
+	if exited, ok := errors.AsType[utilexec.CodeExitError](err); ok {
+		return exited
+	}
+	if err != nil {
+		e.logger.Info("a command in a container did not come to its end", "pod", e.namespace+"/"+e.pod, "container", container, "err", err)
+	}
+	return err
+}
+
+// sizes passes on the terminal's sizes, until there are no more or ctx ends.
+func sizes(ctx context.Context, from <-chan remotecommand.TerminalSize) <-chan cci.TerminalSize {
+	to := make(chan cci.TerminalSize)
+	go func() {
+		defer close(to)
+		for {
+			select {
+			case size, more := <-from:
+				if !more {
+					return
+				}
+				select {
+				case to <- cci.TerminalSize{Width: size.Width, Height: size.Height}:
+				case <-ctx.Done():
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return to
+}

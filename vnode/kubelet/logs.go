@@ -1,0 +1,57 @@
+package kubelet
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+)
+
+type logHandler struct {
+	pods   Pods
+	logger *slog.Logger
+}
+
+// ServeHTTP streams a log. What goes wrong after the first byte can only end the stream.
+func (h *logHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	options, err := parseLogOptions(r.URL.Query())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	options.Container = r.PathValue("container")
+	stream, err := h.pods.Logs(r.Context(), r.PathValue("namespace"), r.PathValue("pod"), options)
+	if err != nil {
+		http.Error(w, err.Error(), statusOf(err))
+		return
+	}
+	defer stream.Close()
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(http.StatusOK)
+	if err := copyFlushing(w, stream); err != nil && r.Context().Err() == nil {
+		h.logger.Warn("a log stream broke", "path", r.URL.Path, "err", err)
+	}
+}
+
+// copyFlushing sends each piece at once: whoever follows a log waits for it.
+func copyFlushing(w http.ResponseWriter, stream io.Reader) error {
+	control := http.NewResponseController(w)
+	buffer := make([]byte, 32<<10)
+	for {
+		if err := control.Flush(); err != nil {
+			return err
+		}
+		n, err := stream.Read(buffer)
+		if n > 0 {
+			if _, err := w.Write(buffer[:n]); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
