@@ -92,7 +92,7 @@ func Need(spec *corev1.PodSpec) corev1.ResourceList {
 	}
 }
 
-// need is what Need says of one resource, in the unit of units.
+// need is what Need says of one resource, in the unit of Amount.
 func need(spec *corev1.PodSpec, name corev1.ResourceName) int64 {
 	var sidecars, most int64
 	for i := range spec.InitContainers {
@@ -116,14 +116,15 @@ func need(spec *corev1.PodSpec, name corev1.ResourceName) int64 {
 // asked is the limit, else the request, else zero.
 func asked(resources corev1.ResourceRequirements, name corev1.ResourceName) int64 {
 	if limit, ok := resources.Limits[name]; ok {
-		return units(limit, name)
+		return Amount(limit, name)
 	}
-	return units(resources.Requests[name], name)
+	return Amount(resources.Requests[name], name)
 }
 
-// units is a quantity in thousandths of a CPU or in bytes, rounded up, and tooMuch where it is beyond every size. Quantity's
-// own arithmetic is not safe there: 1e30 has the Value 0, and adding or comparing 1e1000000000 takes minutes.
-func units(q resource.Quantity, name corev1.ResourceName) int64 {
+// Amount is a quantity in thousandths of a CPU, or of any other resource in its own unit (bytes), rounded up; half of the largest
+// int64 where it is beyond every size. Quantity's own arithmetic is not safe there: 1e30 has the Value 0, and adding or comparing
+// 1e1000000000 takes minutes.
+func Amount(q resource.Quantity, name corev1.ResourceName) int64 {
 	switch {
 	case q.IsZero(): // Also 0e1000000000, which the methods below count out.
 		return 0

@@ -79,6 +79,18 @@ const (
 	CloudUIDAnnotation       = "spillway.io/pod-uid"
 	// CloudOwnerLabel selects the cloud Pods of one virtual node: its value is a hash, for node names may be too long for one.
 	CloudOwnerLabel = "spillway.io/owner"
+	// CloudFileAnnotation, with a number after it, holds on a cloud Pod what a file of the downward API shows.
+	CloudFileAnnotation = "spillway.io/file-"
+)
+
+// The identity of copies in the cloud: annotations that say what each is a copy of.
+const (
+	CloudSourceKindAnnotation      = "spillway.io/source-kind"
+	CloudSourceNamespaceAnnotation = "spillway.io/source-namespace"
+	CloudSourceNameAnnotation      = "spillway.io/source-name"
+	CloudSourceUIDAnnotation       = "spillway.io/source-uid"
+	// CloudRenewAnnotation is when a copy that holds tokens is due to be renewed.
+	CloudRenewAnnotation = "spillway.io/renew-at"
 )
 
 // ProviderToleration lets a Pod onto virtual nodes.

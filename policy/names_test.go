@@ -54,6 +54,13 @@ func TestNames(t *testing.T) {
 		"CloudNameAnnotation":      "spillway.io/pod-name",
 		"CloudUIDAnnotation":       "spillway.io/pod-uid",
 		"CloudOwnerLabel":          "spillway.io/owner",
+		"CloudFileAnnotation":      "spillway.io/file-",
+
+		"CloudSourceKindAnnotation":      "spillway.io/source-kind",
+		"CloudSourceNamespaceAnnotation": "spillway.io/source-namespace",
+		"CloudSourceNameAnnotation":      "spillway.io/source-name",
+		"CloudSourceUIDAnnotation":       "spillway.io/source-uid",
+		"CloudRenewAnnotation":           "spillway.io/renew-at",
 	}
 	assert.Equal(t, want, constants(t, "names.go"))
 }

@@ -327,7 +327,7 @@ func mostGi(annotations map[string]string, spec *corev1.PodSpec) int64 {
 }
 
 func limitFits(limit resource.Quantity, most int64) bool {
-	bytes := units(limit, corev1.ResourceMemory)
+	bytes := Amount(limit, corev1.ResourceMemory)
 	return bytes%gib == 0 && bytes/gib <= most
 }
 

@@ -121,6 +121,20 @@ type PodConfig struct {
 	// PullSecret is the secret of the CCI namespace that images are pulled with. Default imagepull-secret, which the service keeps
 	// itself for its own registry.
 	PullSecret string `json:"pullSecret"`
+	// ServiceAccountTokens carries tokens of service accounts to the cloud, where whoever can read the CCI namespace can read them. Without,
+	// Pods go without the token that Kubernetes mounts by itself, and those that ask for one are refused. Default true.
+	ServiceAccountTokens bool `json:"serviceAccountTokens"`
+	// APIServer is host:port of the cluster's API server as the cloud's subnets reach it (the ClusterIP they cannot): containers get it as
+	// KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT. Default none: they go without the variables.
+	APIServer string `json:"apiServer"`
+	// ImagePrefixes replace how images begin, where the cloud pulls from another registry than the cluster; the longest that fits. Default
+	// none.
+	ImagePrefixes []translate.ImagePrefix `json:"imagePrefixes"`
+	// MirrorRefresh is how often the copies of ConfigMaps and Secrets in the cloud are compared with their sources: one request to the API
+	// server for each. Default 1m, about the kubelet's.
+	MirrorRefresh metav1.Duration `json:"mirrorRefresh"`
+	// MirrorRemoval is after how long without a Pod a copy is removed. More spares requests while Pods come and go. Default 30s.
+	MirrorRemoval metav1.Duration `json:"mirrorRemoval"`
 	// Workers is how many Pods are worked on at once. Default 50.
 	Workers int `json:"workers"`
 	// LongestRetry is between two tries at most, while the cloud has trouble. Default 1m.
@@ -163,6 +177,7 @@ func defaultConfig() *Config {
 		},
 		Pods: PodConfig{
 			DefaultSize: "0.50_1.0", ClusterDomain: "cluster.local", PullSecret: "imagepull-secret", Workers: 50,
+			ServiceAccountTokens: true, MirrorRefresh: metav1.Duration{Duration: time.Minute}, MirrorRemoval: metav1.Duration{Duration: 30 * time.Second},
 			LongestRetry: metav1.Duration{Duration: time.Minute}, RefusalRetry: metav1.Duration{Duration: 5 * time.Minute},
 		},
 		SoldOut: SoldOutConfig{
@@ -194,5 +209,6 @@ func (c *Config) translation() translate.Config {
 	return translate.Config{
 		Owner: translate.Owner{ClusterID: c.ClusterID, Node: c.Node.Name}, NodeIP: c.Node.IP, DefaultSize: c.Pods.DefaultSize,
 		ClusterDNS: c.Pods.ClusterDNS, ClusterDomain: c.Pods.ClusterDomain, TimeZone: c.Pods.TimeZone, PullSecret: c.Pods.PullSecret,
+		NoTokens: !c.Pods.ServiceAccountTokens, APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes,
 	}
 }

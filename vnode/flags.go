@@ -50,6 +50,7 @@ func (c *PodConfig) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.DefaultSize, "default-pod-size", c.DefaultSize, "`size` of a Pod that asks for nothing, as vCPU_GiB")
 	flags.StringSliceVar(&c.ClusterDNS, "cluster-dns", c.ClusterDNS, "`address` of the cluster's DNS, reachable from the cloud; may be given several times")
 	flags.StringVar(&c.ClusterDomain, "cluster-domain", c.ClusterDomain, "`domain` of the cluster's Services")
+	flags.StringVar(&c.APIServer, "api-server", c.APIServer, "`host:port` of the cluster's API server as the cloud reaches it, for Pods that use it")
 	flags.StringVar(&c.TimeZone, "time-zone", c.TimeZone, "`zone` of containers that mount /etc/localtime, such as Asia/Shanghai")
 }
 

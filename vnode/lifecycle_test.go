@@ -238,16 +238,13 @@ func TestPodsThatTheCloudCannotRunSayWhy(t *testing.T) {
 		"a hostPath": {func(p *corev1.Pod) {
 			p.Spec.Volumes = []corev1.Volume{{Name: "log", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}}}}
 		}, corev1.PodPending, policy.ReasonHostPath, policy.HostPathReplacementAnnotation},
-		"a ConfigMap": {func(p *corev1.Pod) {
-			p.Spec.Volumes = []corev1.Volume{{Name: "c", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}}}}
-		}, corev1.PodPending, translate.ReasonUnsupported, "settings"},
 		"a claim": {func(p *corev1.Pod) {
 			p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
 		}, corev1.PodPending, translate.ReasonUnsupported, "data"},
-		"a Job's Pod with a Secret fails": {func(p *corev1.Pod) {
+		"a Job's Pod with a claim fails": {func(p *corev1.Pod) {
 			p.Spec.RestartPolicy = corev1.RestartPolicyNever
-			p.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "password"}}}}
-		}, corev1.PodFailed, translate.ReasonUnsupported, "password"},
+			p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
+		}, corev1.PodFailed, translate.ReasonUnsupported, "data"},
 		"what only the cloud refuses": {func(p *corev1.Pod) {
 			p.Annotations = map[string]string{"resource.cci.io/instance-type": "nonsense"}
 		}, corev1.PodPending, provider.ReasonRefused, "nonsense"},

@@ -22,6 +22,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/inventory"
 	"github.com/spillway-k8s/spillway/vnode/kubelet"
 	"github.com/spillway-k8s/spillway/vnode/metrics"
+	"github.com/spillway-k8s/spillway/vnode/mirror"
 	"github.com/spillway-k8s/spillway/vnode/node"
 	"github.com/spillway-k8s/spillway/vnode/orphans"
 	"github.com/spillway-k8s/spillway/vnode/provider"
@@ -81,6 +82,7 @@ func newVNode(config *Config, logger *slog.Logger) (*vnode, error) {
 		return nil, err
 	}
 	v.metrics.CountPods(v.provider.CountPods)
+	v.metrics.CountMirrors(v.provider.CountMirrors)
 	return v, nil
 }
 
@@ -204,6 +206,10 @@ func (v *vnode) newProvider(client kubernetes.Interface) (*provider.Provider, er
 		Inventory: inventory.Config{
 			API: v.cloud, Namespace: v.config.CCI.Namespace, Owner: translation.Owner, WatchTimeout: v.config.CCI.WatchTimeout.Duration,
 			RelistInterval: v.config.CCI.RelistInterval.Duration, RetryDelay: firstRetry, Relisted: v.metrics.Relisted, Logger: v.logger,
+		},
+		Mirror: mirror.Config{
+			Sources: client.CoreV1(), Refresh: p.MirrorRefresh.Duration, RemoveAfter: p.MirrorRemoval.Duration,
+			Relist: v.config.CCI.RelistInterval.Duration, Observer: v.metrics.MirrorObserver(),
 		},
 		Translator: translator, Policy: rules, NodeIP: v.config.Node.IP, NodeDNS: v.node.DNS,
 		Pods: v.factory.Core().V1().Pods().Informer(), Client: client.CoreV1(),

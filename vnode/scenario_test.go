@@ -28,6 +28,16 @@ var weathers = map[string]func(ctx context.Context, t *testing.T, cloud *cloudte
 	"failing":    disturb,
 }
 
+// storm does something while a weather rages.
+func storm(t *testing.T, cloud *cloudtest.Cloud, rage func(context.Context, *testing.T, *cloudtest.Cloud), do func()) {
+	ctx, calm := context.WithCancel(t.Context())
+	var over sync.WaitGroup
+	over.Go(func() { rage(ctx, t, cloud) })
+	defer over.Wait()
+	defer calm()
+	do()
+}
+
 // lasting is a weather of one fault.
 func lasting(fault ccisim.Fault) func(ctx context.Context, t *testing.T, cloud *cloudtest.Cloud) {
 	return func(ctx context.Context, t *testing.T, cloud *cloudtest.Cloud) {
@@ -74,12 +84,7 @@ func TestScenarios(t *testing.T) {
 				t.Parallel()
 				s := newScenario(t)
 				s.restarts = restarts
-				ctx, calm := context.WithCancel(t.Context())
-				var storm sync.WaitGroup
-				storm.Go(func() { rage(ctx, t, s.cloud) })
-				s.live()
-				calm()
-				storm.Wait()
+				storm(t, s.cloud, rage, s.live)
 				s.check()
 			})
 		}

@@ -142,6 +142,8 @@ func (c PodConfig) validate() error {
 		fault = fmt.Errorf("pods.workers: invalid value %d: must be above zero", c.Workers)
 	}
 	return errors.Join(fault,
+		atLeast("pods.mirrorRefresh", c.MirrorRefresh.Duration, time.Second),
+		atLeast("pods.mirrorRemoval", c.MirrorRemoval.Duration, time.Second),
 		atLeast("pods.longestRetry", c.LongestRetry.Duration, time.Second),
 		atLeast("pods.refusalRetry", c.RefusalRetry.Duration, time.Second))
 }

@@ -13,7 +13,7 @@ import (
 //
 // Every call may block for the client's request time-out times its tries, and for as long as the client holds itself back;
 // it ends at once when ctx does, with the error of ctx. Answers belong to the caller. Arguments are not kept or changed.
-// All methods may be called by many goroutines at once. Reads and DeletePod are repeated on errors that may pass. Beside the
+// All methods may be called by many goroutines at once. Reads and deletions are repeated on errors that may pass. Beside the
 // errors named below every call may return Throttled, Denied, Permanent and Passing; see Kind for what to do then.
 type API interface {
 	// GetNamespace returns NotFound where there is none. One that was made through the API of CCI 1.0 is not found either.
@@ -48,6 +48,18 @@ type API interface {
 	// Permanent where it cannot be run; Passing where the stream was cut: the command may run on. Not repeated. The streams are the
 	// caller's to close; a read of Stdin may still be under way when the call returns.
 	PodExec(ctx context.Context, namespace, name string, options ExecOptions, streams ExecStreams) error
+
+	// CreateData is not repeated; AlreadyExists where the name is taken.
+	CreateData(ctx context.Context, namespace string, data *Data) (*Data, error)
+	// GetData returns NotFound where there is none.
+	GetData(ctx context.Context, namespace string, kind DataKind, name string) (*Data, error)
+	// ListData returns one page, with what the objects hold. Expired where Continue is too old: start again.
+	ListData(ctx context.Context, namespace string, kind DataKind, options ListOptions) (*DataList, error)
+	// UpdateData replaces the object whole; Conflict where its resourceVersion is not the one given, or its UID is another. It is not
+	// repeated. Running Pods see it in their volumes some time later, and in their environment when a container starts next.
+	UpdateData(ctx context.Context, namespace string, data *Data) (*Data, error)
+	// DeleteData returns NotFound where there is none, Conflict where that of the name has another UID than options say.
+	DeleteData(ctx context.Context, namespace string, kind DataKind, name string, options DeleteOptions) error
 }
 
 // PodWatch is a stream of changes. Not for several goroutines at once, except Close.

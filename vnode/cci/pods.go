@@ -36,12 +36,7 @@ func (c *Client) GetPod(ctx context.Context, namespace, name string) (*Pod, erro
 
 // ListPods implements API.
 func (c *Client) ListPods(ctx context.Context, namespace string, options ListOptions) (*PodList, error) {
-	query := url.Values{}
-	setText(query, "labelSelector", options.LabelSelector)
-	setText(query, "continue", options.Continue)
-	if options.Limit > 0 {
-		query.Set("limit", strconv.FormatInt(options.Limit, 10))
-	}
+	query := options.query()
 	var list struct {
 		Metadata metav1.ListMeta `json:"metadata"`
 		Items    []Pod           `json:"items"`
@@ -53,16 +48,20 @@ func (c *Client) ListPods(ctx context.Context, namespace string, options ListOpt
 	return &PodList{ResourceVersion: list.Metadata.ResourceVersion, Continue: list.Metadata.Continue, Items: list.Items}, nil
 }
 
+// query makes the parameters of a list.
+func (o ListOptions) query() url.Values {
+	query := url.Values{}
+	setText(query, "labelSelector", o.LabelSelector)
+	setText(query, "continue", o.Continue)
+	if o.Limit > 0 {
+		query.Set("limit", strconv.FormatInt(o.Limit, 10))
+	}
+	return query
+}
+
 // DeletePod implements API.
 func (c *Client) DeletePod(ctx context.Context, namespace, name string, options DeleteOptions) error {
-	sent := metav1.DeleteOptions{
-		TypeMeta:           metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"},
-		GracePeriodSeconds: options.GraceSeconds,
-	}
-	if options.UID != "" {
-		sent.Preconditions = metav1.NewUIDPreconditions(string(options.UID))
-	}
-	body, err := encode(&sent)
+	body, err := options.encode()
 	if err != nil {
 		return fmt.Errorf("deleting cloud pod %s: %w", name, err)
 	}
@@ -71,6 +70,18 @@ func (c *Client) DeletePod(ctx context.Context, namespace, name string, options 
 		return fmt.Errorf("deleting cloud pod %s: %w", name, err)
 	}
 	return nil
+}
+
+// encode makes the body of a deletion.
+func (o DeleteOptions) encode() ([]byte, error) {
+	sent := metav1.DeleteOptions{
+		TypeMeta:           metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"},
+		GracePeriodSeconds: o.GraceSeconds,
+	}
+	if o.UID != "" {
+		sent.Preconditions = metav1.NewUIDPreconditions(string(o.UID))
+	}
+	return encode(&sent)
 }
 
 // PodLog implements API.

@@ -32,6 +32,7 @@ type Container struct {
 	Command                  []string                        `json:"command,omitempty"`
 	Args                     []string                        `json:"args,omitempty"`
 	WorkingDir               string                          `json:"workingDir,omitempty"`
+	EnvFrom                  []corev1.EnvFromSource          `json:"envFrom,omitempty"`
 	Env                      []corev1.EnvVar                 `json:"env,omitempty"`
 	Ports                    []ContainerPort                 `json:"ports,omitempty"`
 	Resources                Resources                       `json:"resources,omitzero"`
@@ -121,6 +122,8 @@ type Volume struct {
 	Name        string                          `json:"name"`
 	EmptyDir    *corev1.EmptyDirVolumeSource    `json:"emptyDir,omitempty"`
 	NFS         *corev1.NFSVolumeSource         `json:"nfs,omitempty"`
+	ConfigMap   *corev1.ConfigMapVolumeSource   `json:"configMap,omitempty"`
+	Secret      *corev1.SecretVolumeSource      `json:"secret,omitempty"`
 	DownwardAPI *corev1.DownwardAPIVolumeSource `json:"downwardAPI,omitempty"`
 	Projected   *ProjectedVolume                `json:"projected,omitempty"`
 }
@@ -131,7 +134,9 @@ type ProjectedVolume struct {
 	Sources     []Projection `json:"sources,omitempty"`
 }
 
-// Projection is one source of a ProjectedVolume.
+// Projection is one source of a ProjectedVolume. There is none of service-account tokens.
 type Projection struct {
+	ConfigMap   *corev1.ConfigMapProjection   `json:"configMap,omitempty"`
+	Secret      *corev1.SecretProjection      `json:"secret,omitempty"`
 	DownwardAPI *corev1.DownwardAPIProjection `json:"downwardAPI,omitempty"`
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,7 +56,9 @@ type Inventory struct {
 
 	mu   sync.RWMutex
 	pods map[translate.Key]*cci.Pod
-	err  error
+	// refers is what each of the Pods refers to. It outlives nothing: a Pod that is dropped takes it along.
+	refers map[translate.Key][]cci.Object
+	err    error
 }
 
 // New makes an Inventory. It starts nothing.
@@ -70,7 +73,7 @@ func New(config Config) (*Inventory, error) {
 	if config.Relisted == nil {
 		config.Relisted = func(string) {}
 	}
-	return &Inventory{config: config, synced: make(chan struct{}), pods: map[translate.Key]*cci.Pod{}}, nil
+	return &Inventory{config: config, synced: make(chan struct{}), pods: map[translate.Key]*cci.Pod{}, refers: map[translate.Key][]cci.Object{}}, nil
 }
 
 // Synced is closed once the first list is complete.
@@ -97,6 +100,18 @@ func (i *Inventory) All() map[translate.Key]*cci.Pod {
 	return maps.Clone(i.pods)
 }
 
+// Refers tells whether a known cloud Pod refers to an object.
+func (i *Inventory) Refers(object cci.Object) bool {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	for _, objects := range i.refers {
+		if slices.Contains(objects, object) {
+			return true
+		}
+	}
+	return false
+}
+
 // Put adds what a create or a get has answered, so that nobody has to wait until the watch brings it. A known one with the same UID stays:
 // it is as new, or newer.
 func (i *Inventory) Put(pod *cci.Pod) {
@@ -107,7 +122,7 @@ func (i *Inventory) Put(pod *cci.Pod) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if known := i.pods[key]; known == nil || known.UID != pod.UID {
-		i.pods[key] = slim(pod)
+		i.pods[key], i.refers[key] = slim(pod), pod.Spec.Objects()
 	}
 }
 
@@ -116,8 +131,14 @@ func (i *Inventory) Drop(key translate.Key, gone *cci.Pod) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if known := i.pods[key]; known != nil && known.UID == gone.UID {
-		delete(i.pods, key)
+		i.forget(key)
 	}
+}
+
+// forget takes a Pod out. The lock must be held.
+func (i *Inventory) forget(key translate.Key) {
+	delete(i.pods, key)
+	delete(i.refers, key)
 }
 
 // slim keeps what the inventory is asked for: thousands of Pods are kept.
@@ -130,10 +151,10 @@ func slim(pod *cci.Pod) *cci.Pod {
 
 // replace takes a complete list as the truth.
 func (i *Inventory) replace(list []cci.Pod) {
-	fresh := make(map[translate.Key]*cci.Pod, len(list))
+	fresh, refers := make(map[translate.Key]*cci.Pod, len(list)), make(map[translate.Key][]cci.Object, len(list))
 	for n := range list {
 		if key, ok := i.config.Owner.Owns(&list[n]); ok {
-			fresh[key] = slim(&list[n])
+			fresh[key], refers[key] = slim(&list[n]), list[n].Spec.Objects()
 		}
 	}
 	// What is to be told is made up under the lock: from then on others change the map.
@@ -149,7 +170,7 @@ func (i *Inventory) replace(list []cci.Pod) {
 			missing = append(missing, change{key, pod})
 		}
 	}
-	i.pods = fresh
+	i.pods, i.refers = fresh, refers
 	i.mu.Unlock()
 	for _, c := range changed {
 		i.config.Changed(c.key, c.pod, Present)
@@ -171,13 +192,14 @@ func (i *Inventory) apply(pod *cci.Pod, state State) {
 	if !ok {
 		return
 	}
+	objects := pod.Spec.Objects()
 	pod = slim(pod)
 	i.mu.Lock()
 	switch known := i.pods[key]; {
 	case state == Present:
-		i.pods[key] = pod
+		i.pods[key], i.refers[key] = pod, objects
 	case known != nil && known.UID == pod.UID:
-		delete(i.pods, key)
+		i.forget(key)
 	}
 	i.mu.Unlock()
 	i.config.Changed(key, pod, state)

@@ -10,7 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/spillway-k8s/spillway/vnode/mirror"
 	"github.com/spillway-k8s/spillway/vnode/provider"
+	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 // Metrics are those of one virtual node.
@@ -27,6 +29,7 @@ type Metrics struct {
 	locks     prometheus.Counter
 	orphans   prometheus.Gauge
 	ended     prometheus.Counter
+	mirrored  *prometheus.CounterVec
 }
 
 // New registers the metrics in a registry of their own.
@@ -58,8 +61,12 @@ func New() *Metrics {
 		}),
 		ended: counter("spillway_vnode_orphans_ended_total", "Orphans that the comparison has ended."),
 		locks: counter("spillway_vnode_sold_out_locks_total", "Locks of the node because the cloud was sold out."),
+		mirrored: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "spillway_vnode_mirror_writes_total", Help: "Copies in the cloud that were created, updated or deleted, by kind.",
+		}, []string{"kind", "operation"}),
 	}
 	m.registry.MustRegister(m.requests, m.durations, m.relists, m.creation, m.adopted, m.refused, m.collected, m.lost, m.locks, m.orphans, m.ended,
+		m.mirrored,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -70,21 +77,29 @@ func counter(name, help string) prometheus.Counter {
 
 // CountPods has the Pods of the node counted by phase whenever somebody looks. It must be called once.
 func (m *Metrics) CountPods(count func() map[string]int) {
-	m.registry.MustRegister(podCounter{prometheus.NewDesc("spillway_vnode_pods", "Pods of this node, by phase.", []string{"phase"}, nil), count})
+	m.registry.MustRegister(counted{prometheus.NewDesc("spillway_vnode_pods", "Pods of this node, by phase.", []string{"phase"}, nil), count})
 }
 
-type podCounter struct {
+// CountMirrors has the copies in the cloud counted by kind whenever somebody looks. It must be called once.
+func (m *Metrics) CountMirrors(count func() map[string]int) {
+	m.registry.MustRegister(counted{
+		prometheus.NewDesc("spillway_vnode_mirrors", "Copies in the cloud of what Pods refer to, by kind.", []string{"kind"}, nil), count,
+	})
+}
+
+// counted is a gauge whose values are counted when somebody looks.
+type counted struct {
 	desc  *prometheus.Desc
 	count func() map[string]int
 }
 
 // Describe implements prometheus.Collector.
-func (c podCounter) Describe(descs chan<- *prometheus.Desc) { descs <- c.desc }
+func (c counted) Describe(descs chan<- *prometheus.Desc) { descs <- c.desc }
 
 // Collect implements prometheus.Collector.
-func (c podCounter) Collect(metrics chan<- prometheus.Metric) {
-	for phase, n := range c.count() {
-		metrics <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(n), phase)
+func (c counted) Collect(metrics chan<- prometheus.Metric) {
+	for label, n := range c.count() {
+		metrics <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(n), label)
 	}
 }
 
@@ -115,6 +130,13 @@ func (m *Metrics) Observer() provider.Observer {
 		Collected: m.collected.Inc,
 		Lost:      m.lost.Inc,
 	}
+}
+
+// MirrorObserver counts what becomes of copies.
+func (m *Metrics) MirrorObserver() mirror.Observer {
+	return mirror.Observer{Written: func(kind translate.MirrorKind, operation string) {
+		m.mirrored.WithLabelValues(string(kind), operation).Inc()
+	}}
 }
 
 // Handler serves /metrics.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/mirror"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
@@ -25,6 +26,9 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 	}
 	if wait := p.mayTry(key, result.Pod); wait > 0 {
 		return wait, errNotYet
+	}
+	if err := p.mirrors.Ensure(ctx, pod); err != nil {
+		return p.mirrorFailed(pod, err)
 	}
 	created, err := p.cloud.CreatePod(ctx, p.namespace, result.Pod)
 	if cci.IsTaken(err) {
@@ -89,6 +93,18 @@ func (p *Provider) adopt(ctx context.Context, pod *corev1.Pod) (time.Duration, e
 	p.config.Recorder.Eventf(pod, corev1.EventTypeNormal, eventAdopted, "Found cloud Pod %s already made", cloud.Name)
 	p.report(pod, translate.Status(pod, cloud, p.config.NodeIP, p.now()))
 	return 0, nil
+}
+
+// mirrorFailed decides what becomes of a Pod that refers to something which is not in the cloud yet.
+func (p *Provider) mirrorFailed(pod *corev1.Pod, err error) (time.Duration, error) {
+	if cci.KindOf(err) != "" {
+		return p.createFailed(pod, err)
+	}
+	if missing, ok := errors.AsType[*mirror.Missing](err); ok && p.noteRefusal(pod, ReasonConfigError) {
+		p.config.Recorder.Event(pod, corev1.EventTypeWarning, ReasonConfigError, missing.Words)
+	}
+	p.report(pod, translate.Waiting(pod, ReasonConfigError, err.Error(), p.config.NodeIP, p.now()))
+	return 0, err
 }
 
 // createFailed decides by what can be done about the error.

@@ -20,6 +20,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/inventory"
+	"github.com/spillway-k8s/spillway/vnode/mirror"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
@@ -31,6 +32,8 @@ type Config struct {
 	Translator *translate.Translator
 	// Policy is the last line of defence against Pods that the cloud cannot run.
 	Policy *policy.Policy
+	// Mirror is how what Pods refer to is copied to the cloud. The Provider sets its place, its Pods, its clock and its logger.
+	Mirror mirror.Config
 	// NodeIP is the address of the node's kubelet port.
 	NodeIP string
 	// NodeDNS is the DNS that the node's annotation asks for, nil where it asks for none. It must not block.
@@ -77,6 +80,7 @@ type Provider struct {
 	namespace string
 	owner     translate.Owner
 	inventory *inventory.Inventory
+	mirrors   *mirror.Mirrors
 	pods      corelisters.PodLister
 	queue     workqueue.TypedDelayingInterface[translate.Key]
 	// failures paces what failed: per Pod, and no bucket for all of them, as the client of the cloud has one.
@@ -114,10 +118,20 @@ func New(config Config) (*Provider, error) {
 	if p.inventory, err = inventory.New(config.Inventory); err != nil {
 		return nil, fmt.Errorf("making the provider: %w", err)
 	}
+	if p.mirrors, err = p.newMirrors(config.Mirror); err != nil {
+		return nil, fmt.Errorf("making the provider: %w", err)
+	}
 	if _, err := config.Pods.AddEventHandler(p.podHandler()); err != nil {
 		return nil, fmt.Errorf("watching the pods of the node: %w", err)
 	}
 	return p, nil
+}
+
+func (p *Provider) newMirrors(config mirror.Config) (*mirror.Mirrors, error) {
+	config.API, config.Namespace, config.Owner, config.Inventory = p.cloud, p.namespace, p.owner, p.inventory
+	config.Pods, config.Translator = p.config.Pods, p.config.Translator
+	config.Retry, config.LongestRetry, config.Now, config.Logger = p.config.Retry, p.config.LongestRetry, p.config.Now, p.config.Logger
+	return mirror.New(config)
 }
 
 func (c Config) validate() error {
@@ -146,6 +160,7 @@ func (c Config) validate() error {
 func (p *Provider) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.inventory.Run(ctx) })
+	group.Go(func() error { return p.mirrors.Run(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		p.queue.ShutDown()
@@ -167,7 +182,7 @@ func (p *Provider) waitReady(ctx context.Context) bool {
 	if !cache.WaitForCacheSync(ctx.Done(), p.config.Pods.HasSynced) {
 		return false
 	}
-	for _, ready := range []<-chan struct{}{p.inventory.Synced(), p.notified} {
+	for _, ready := range []<-chan struct{}{p.inventory.Synced(), p.mirrors.Synced(), p.notified} {
 		select {
 		case <-ctx.Done():
 			return false
@@ -179,6 +194,9 @@ func (p *Provider) waitReady(ctx context.Context) bool {
 
 // Synced is closed once the cloud Pods are known.
 func (p *Provider) Synced() <-chan struct{} { return p.inventory.Synced() }
+
+// CountMirrors counts the copies in the cloud of what Pods refer to, by kind.
+func (p *Provider) CountMirrors() map[string]int { return p.mirrors.Count() }
 
 // Inventory is the copy of the cloud Pods, for metrics and logs.
 func (p *Provider) Inventory() *inventory.Inventory { return p.inventory }

@@ -11,6 +11,9 @@ const (
 	ReasonDenied = "CloudDenied"
 	// ReasonRefused: the cloud does not take this Pod.
 	ReasonRefused = "CloudRefused"
+	// ReasonConfigError: a ConfigMap, Secret or service account that the Pod refers to is not there, lacks a key or cannot be read. It is
+	// the kubelet's word, and it is tried again.
+	ReasonConfigError = "CreateContainerConfigError"
 	// ReasonLost: the cloud Pod vanished without having been asked to.
 	ReasonLost = "CloudPodLost"
 )

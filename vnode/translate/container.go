@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
@@ -10,11 +12,12 @@ import (
 func (b *builder) container(c *corev1.Container) cci.Container {
 	return cci.Container{
 		Name:                     c.Name,
-		Image:                    c.Image,
+		Image:                    b.image(c.Image),
 		ImagePullPolicy:          c.ImagePullPolicy,
 		Command:                  c.Command,
 		Args:                     c.Args,
 		WorkingDir:               c.WorkingDir,
+		EnvFrom:                  b.envFrom(c),
 		Env:                      b.env(c),
 		Ports:                    b.ports(c),
 		Resources:                b.resources(c),
@@ -31,6 +34,17 @@ func (b *builder) container(c *corev1.Container) cci.Container {
 		TerminationMessagePath:   c.TerminationMessagePath,
 		TerminationMessagePolicy: c.TerminationMessagePolicy,
 	}
+}
+
+// image replaces the longest prefix that is configured for it: the cloud pulls from registries that it can reach.
+func (b *builder) image(image string) string {
+	var longest ImagePrefix
+	for _, prefix := range b.translator.config.ImagePrefixes {
+		if strings.HasPrefix(image, prefix.From) && len(prefix.From) > len(longest.From) {
+			longest = prefix
+		}
+	}
+	return longest.To + strings.TrimPrefix(image, longest.From)
 }
 
 func (b *builder) ports(c *corev1.Container) []cci.ContainerPort {

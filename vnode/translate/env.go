@@ -3,26 +3,43 @@ package translate
 import (
 	"fmt"
 	"math"
+	"net"
+	"slices"
 	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
-// env resolves what the cloud would resolve wrongly: there the downward API speaks of the cloud Pod.
+// env resolves what the cloud would resolve wrongly: there the downward API speaks of the cloud Pod. What comes first is ours; a
+// container's own variable of the same name wins.
 func (b *builder) env(c *corev1.Container) []corev1.EnvVar {
 	var env []corev1.EnvVar
-	if b.translator.config.TimeZone != "" && b.mountsLocaltime(c) {
-		env = append(env, corev1.EnvVar{Name: "TZ", Value: b.translator.config.TimeZone})
-	}
-	for _, from := range c.EnvFrom {
-		b.envFrom(c, from)
+	for _, e := range b.ownEnv(c) {
+		if !slices.ContainsFunc(c.Env, func(own corev1.EnvVar) bool { return own.Name == e.Name }) {
+			env = append(env, e)
+		}
 	}
 	for _, e := range c.Env {
 		if resolved, ok := b.envVar(c, e); ok {
 			env = append(env, resolved)
 		}
+	}
+	return env
+}
+
+// ownEnv is what a node gives to every container: its time zone, where it is asked for, and where the API server is.
+func (b *builder) ownEnv(c *corev1.Container) []corev1.EnvVar {
+	var env []corev1.EnvVar
+	if b.translator.config.TimeZone != "" && b.mountsLocaltime(c) {
+		env = append(env, corev1.EnvVar{Name: "TZ", Value: b.translator.config.TimeZone})
+	}
+	if host, port, err := net.SplitHostPort(b.translator.config.APIServer); err == nil {
+		env = append(env, corev1.EnvVar{Name: "KUBERNETES_SERVICE_HOST", Value: host}, corev1.EnvVar{Name: "KUBERNETES_SERVICE_PORT", Value: port},
+			corev1.EnvVar{Name: "KUBERNETES_SERVICE_PORT_HTTPS", Value: port})
 	}
 	return env
 }
@@ -36,22 +53,26 @@ func (b *builder) mountsLocaltime(c *corev1.Container) bool {
 	return false
 }
 
-func (b *builder) envFrom(c *corev1.Container, from corev1.EnvFromSource) {
-	switch {
-	case from.ConfigMapRef != nil:
-		b.envReference(c, "ConfigMap", from.ConfigMapRef.Name, from.ConfigMapRef.Optional)
-	case from.SecretRef != nil:
-		b.envReference(c, "Secret", from.SecretRef.Name, from.SecretRef.Optional)
+// envFrom refers to mirrors: values never travel in a Pod's spec.
+func (b *builder) envFrom(c *corev1.Container) []corev1.EnvFromSource {
+	var sources []corev1.EnvFromSource
+	for _, from := range c.EnvFrom {
+		carried := corev1.EnvFromSource{Prefix: from.Prefix}
+		switch {
+		case from.ConfigMapRef != nil:
+			carried.ConfigMapRef = &corev1.ConfigMapEnvSource{
+				LocalObjectReference: b.mirror(MirrorConfigMap, from.ConfigMapRef.Name), Optional: from.ConfigMapRef.Optional,
+			}
+		case from.SecretRef != nil:
+			carried.SecretRef = &corev1.SecretEnvSource{
+				LocalObjectReference: b.mirror(MirrorSecret, from.SecretRef.Name), Optional: from.SecretRef.Optional,
+			}
+		default:
+			b.refuse("container %s has variables from a source that the cloud does not know", c.Name)
+		}
+		sources = append(sources, carried)
 	}
-}
-
-// envReference refuses what would be missing, and warns where the Pod says that it can do without.
-func (b *builder) envReference(c *corev1.Container, kind, name string, optional *bool) {
-	if isOptional(optional) {
-		b.warn("container %s goes without the variables of %s %s: it is not carried to the cloud", c.Name, kind, name)
-		return
-	}
-	b.refuse("container %s needs variables of %s %s: virtual nodes do not carry ConfigMaps and Secrets to the cloud", c.Name, kind, name)
+	return sources
 }
 
 // envVar resolves one variable; ok is false where it is left out.
@@ -60,9 +81,13 @@ func (b *builder) envVar(c *corev1.Container, e corev1.EnvVar) (resolved corev1.
 	case from == nil:
 		return e, true
 	case from.ConfigMapKeyRef != nil:
-		b.envReference(c, "ConfigMap", from.ConfigMapKeyRef.Name, from.ConfigMapKeyRef.Optional)
+		return corev1.EnvVar{Name: e.Name, ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
+			LocalObjectReference: b.mirror(MirrorConfigMap, from.ConfigMapKeyRef.Name), Key: from.ConfigMapKeyRef.Key, Optional: from.ConfigMapKeyRef.Optional,
+		}}}, true
 	case from.SecretKeyRef != nil:
-		b.envReference(c, "Secret", from.SecretKeyRef.Name, from.SecretKeyRef.Optional)
+		return corev1.EnvVar{Name: e.Name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+			LocalObjectReference: b.mirror(MirrorSecret, from.SecretKeyRef.Name), Key: from.SecretKeyRef.Key, Optional: from.SecretKeyRef.Optional,
+		}}}, true
 	case from.FieldRef != nil:
 		return b.envField(c, e)
 	case from.ResourceFieldRef != nil:
@@ -143,9 +168,10 @@ func (b *builder) envResource(c *corev1.Container, e corev1.EnvVar) (corev1.EnvV
 // no limit. Source: Kubernetes, "Downward API, container fields".
 func (b *builder) resourceField(c *corev1.Container, selector *corev1.ResourceFieldSelector) (string, error) {
 	if selector.ContainerName != "" {
-		if c = b.find(selector.ContainerName); c == nil {
-			return "", fmt.Errorf("there is no container %s", selector.ContainerName)
-		}
+		c = b.find(selector.ContainerName)
+	}
+	if c == nil {
+		return "", fmt.Errorf("there is no container %q", selector.ContainerName)
 	}
 	name, isLimit := strings.CutPrefix(selector.Resource, "limits.")
 	name = strings.TrimPrefix(name, "requests.")
@@ -172,14 +198,12 @@ func (b *builder) find(name string) *corev1.Container {
 	return nil
 }
 
+// divide counts absurd quantities as the most that there is, as package policy does: Quantity's own arithmetic takes minutes over them.
 func divide(quantity, divisor resource.Quantity, name corev1.ResourceName) string {
 	if divisor.IsZero() {
 		divisor = resource.MustParse("1")
 	}
-	if name == corev1.ResourceCPU {
-		return ceil(quantity.MilliValue(), divisor.MilliValue())
-	}
-	return ceil(quantity.Value(), divisor.Value())
+	return ceil(policy.Amount(quantity, name), policy.Amount(divisor, name))
 }
 
 func ceil(value, divisor int64) string {

@@ -47,8 +47,8 @@ func (b *builder) checkResources(c *corev1.Container) {
 		switch {
 		case name == corev1.ResourceCPU, name == corev1.ResourceMemory, name == policy.PlacementResource, quantity.IsZero():
 		case name == corev1.ResourceEphemeralStorage:
-			if quantity.CmpInt64(freeStorage) > 0 {
-				b.warn("container %s requests %s of ephemeral storage: the cloud gives every Pod 30Gi", c.Name, quantity.String())
+			if policy.Amount(quantity, name) > freeStorage {
+				b.warn("container %s requests more ephemeral storage than the 30Gi that the cloud gives every Pod", c.Name)
 			}
 		default:
 			b.refuse("container %s requests %s, which the cloud does not have", c.Name, name)

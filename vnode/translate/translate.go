@@ -46,6 +46,21 @@ type Config struct {
 	// PullSecret is the secret of the cloud namespace that images are pulled with. CCI keeps one of the name imagepull-secret
 	// itself, for its own registry.
 	PullSecret string
+	// NoTokens leaves tokens of service accounts at home.
+	NoTokens bool
+	// APIServer is host:port of the cluster's API server as the cloud reaches it, for KUBERNETES_SERVICE_HOST and _PORT; empty leaves the
+	// variables out.
+	APIServer string
+	// ImagePrefixes replace beginnings of images; of several that fit the longest counts.
+	ImagePrefixes []ImagePrefix
+}
+
+// ImagePrefix is how images begin at home, and in the cloud.
+type ImagePrefix struct {
+	// From is how an image begins at home, such as "registry.local/".
+	From string `json:"from"`
+	// To replaces it, such as "swr.cn-north-4.myhuaweicloud.com/team/".
+	To string `json:"to"`
 }
 
 // Validate reports every fault at once.
@@ -65,6 +80,14 @@ func (c Config) Validate() error {
 	if c.TimeZone != "" {
 		if _, err := time.LoadLocation(c.TimeZone); err != nil {
 			faults = append(faults, fmt.Errorf("time zone: invalid value %q: must be a name such as Asia/Shanghai", c.TimeZone))
+		}
+	}
+	if host, port, err := net.SplitHostPort(c.APIServer); c.APIServer != "" && (err != nil || host == "" || port == "") {
+		faults = append(faults, fmt.Errorf("api server: invalid value %q: must be host:port, such as 10.0.0.5:6443", c.APIServer))
+	}
+	for i, prefix := range c.ImagePrefixes {
+		if prefix.From == "" {
+			faults = append(faults, fmt.Errorf("image prefix %d: from must not be empty: it would be the beginning of every image", i))
 		}
 	}
 	return errors.Join(faults...)
@@ -123,6 +146,9 @@ func (t *Translator) Pod(pod *corev1.Pod, nodeDNS *corev1.PodDNSConfig) (Result,
 	b := &builder{translator: t, pod: pod, spec: spec, dropped: map[string]bool{}}
 	b.size = b.chooseSize()
 	cloud := &cci.Pod{ObjectMeta: t.meta(pod, b.size), Spec: b.podSpec(nodeDNS)}
+	for i, value := range b.files {
+		cloud.Annotations[fmt.Sprintf("%s%d", policy.CloudFileAnnotation, i)] = value
+	}
 	if len(b.refusals) > 0 {
 		return Result{}, &Refused{ReasonUnsupported, b.refusals}
 	}
@@ -166,6 +192,8 @@ type builder struct {
 	dropped map[string]bool
 	// localtime are volumes that stand for the node's time zone.
 	localtime map[string]bool
+	// files are what files of the downward API show that no field of the cloud Pod says.
+	files []string
 
 	warnings []string
 	refusals []string
@@ -218,13 +246,6 @@ func (b *builder) warnAboutSpec() {
 			b.warn("%s is left out: the cloud does not know it", field.name)
 		}
 	}
-	if name := b.spec.ServiceAccountName; name != "" && name != "default" {
-		b.warn("the token of service account %s is not mounted in the cloud", name)
-	}
-	if b.spec.Resources != nil && b.pod.Annotations[policy.FlavorAnnotation] == "" {
-		b.refuse("spec.resources is unknown in the cloud: give the containers their resources, or annotate the Pod with %s, such as \"2.00_4.0\"",
-			policy.FlavorAnnotation)
-	}
 }
 
 // hostname keeps the name that the Pod has on a local node; the cloud Pod's own name is another one.
@@ -239,14 +260,16 @@ func (b *builder) hostname() string {
 	return name
 }
 
+// pullSecrets are mirrors of the Pod's, and the cloud's own.
 func (b *builder) pullSecrets() []corev1.LocalObjectReference {
+	var secrets []corev1.LocalObjectReference
 	for _, secret := range b.spec.ImagePullSecrets {
-		if secret.Name != b.translator.config.PullSecret {
-			b.warn("image pull secret %s is left out: the cloud pulls with its own", secret.Name)
+		if secret.Name != "" && !b.translator.isOwnPullSecret(secret.Name) {
+			secrets = append(secrets, b.mirror(MirrorSecret, secret.Name))
 		}
 	}
-	if b.translator.config.PullSecret == "" {
-		return nil
+	if own := b.translator.config.PullSecret; own != "" {
+		secrets = append(secrets, corev1.LocalObjectReference{Name: own})
 	}
-	return []corev1.LocalObjectReference{{Name: b.translator.config.PullSecret}}
+	return secrets
 }

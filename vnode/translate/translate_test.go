@@ -31,10 +31,14 @@ var owner = translate.Owner{ClusterID: "prod-1", Node: "virtual-node-cci-0"}
 
 // input is what testdata/<case>.input.yaml holds: a Pod, and what differs from a node that is configured for nothing.
 type input struct {
-	ClusterDNS []string   `json:"clusterDNS,omitempty"`
-	TimeZone   string     `json:"timeZone,omitempty"`
-	ResolvConf string     `json:"resolvConf,omitempty"`
-	Pod        corev1.Pod `json:"pod"`
+	ClusterDNS []string `json:"clusterDNS,omitempty"`
+	TimeZone   string   `json:"timeZone,omitempty"`
+	ResolvConf string   `json:"resolvConf,omitempty"`
+	NoTokens   bool     `json:"noTokens,omitempty"`
+	APIServer  string   `json:"apiServer,omitempty"`
+	// ImagePrefixes are those of the configuration.
+	ImagePrefixes []translate.ImagePrefix `json:"imagePrefixes,omitempty"`
+	Pod           corev1.Pod              `json:"pod"`
 }
 
 // output is what testdata/<case>.output.yaml holds.
@@ -51,6 +55,7 @@ func newTranslator(t testing.TB, in input) *translate.Translator {
 	translator, err := translate.New(translate.Config{
 		Owner: owner, NodeIP: "10.0.0.9", DefaultSize: "0.50_1.0", ClusterDNS: in.ClusterDNS, ClusterDomain: "cluster.local",
 		TimeZone: in.TimeZone, PullSecret: "imagepull-secret",
+		NoTokens: in.NoTokens, APIServer: in.APIServer, ImagePrefixes: in.ImagePrefixes,
 	})
 	require.NoError(t, err)
 	return translator
@@ -175,6 +180,87 @@ func TestAStrictCloudTakesWhatIsTranslated(t *testing.T) {
 		}
 	}
 	assert.Positive(t, taken)
+}
+
+// What a Pod refers to and what its cloud Pod refers to are named in two places, which must agree.
+func TestReferencesAreThoseOfTheCloudPod(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.input.yaml")
+	require.NoError(t, err)
+	seen := 0
+	for _, file := range files {
+		in := read(t, file)
+		out := run(t, in)
+		if out.Refused != "" {
+			continue
+		}
+		var want []cci.Object
+		for _, ref := range newTranslator(t, in).References(&in.Pod) {
+			kind := cci.Secret
+			if ref.Kind == translate.MirrorConfigMap {
+				kind = cci.ConfigMap
+			}
+			want = append(want, cci.Object{Kind: kind, Name: owner.MirrorName(ref.Mirror)})
+		}
+		want = append(want, cci.Object{Kind: cci.Secret, Name: "imagepull-secret"})
+		assert.ElementsMatch(t, want, out.Pod.Spec.Objects(), file)
+		seen += len(want)
+	}
+	assert.Greater(t, seen, 10)
+}
+
+func TestReferencesToOneObjectAreOne(t *testing.T) {
+	in := read(t, "testdata/references-needed.input.yaml")
+	c := &in.Pod.Spec.Containers[0]
+	optional := &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "b"}, Key: "maybe", Optional: new(true)}
+	again := &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "b"}, Key: "other"}
+	c.Env = append(c.Env, corev1.EnvVar{Name: "X", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: optional}},
+		corev1.EnvVar{Name: "Y", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: again}})
+	for _, ref := range newTranslator(t, in).References(&in.Pod) {
+		switch ref.Name {
+		case "b":
+			assert.False(t, ref.Optional, "one of three needs it")
+			assert.Equal(t, []string{"k", "other"}, ref.Keys)
+		case "registry":
+			assert.True(t, ref.Optional, "images are pulled without it, as at home")
+		case "web":
+			assert.Equal(t, translate.MirrorToken, ref.Kind)
+			assert.Len(t, ref.Tokens, 2)
+		}
+	}
+}
+
+func TestMirrorsAreTheOwnersAlone(t *testing.T) {
+	mirror := translate.Mirror{Kind: translate.MirrorSecret, Namespace: "shop", Name: "password"}
+	meta := owner.MirrorMeta(mirror, "uid-1")
+	found, ours := owner.OwnsMirror(&meta)
+	assert.True(t, ours)
+	assert.Equal(t, mirror, found)
+	assert.Empty(t, validation.IsDNS1123Label(meta.Name))
+	// What is in the cloud is found by this name after an update of the program: the function must not change.
+	assert.Equal(t, "shop-password-566be899c6d801f8", meta.Name)
+
+	names := map[string]bool{meta.Name: true}
+	for name, other := range map[string]translate.Owner{
+		"another cluster's node of the same name": {ClusterID: "prod-2", Node: owner.Node},
+		"another node of the cluster":             {ClusterID: owner.ClusterID, Node: "virtual-node-cci-1"},
+	} {
+		_, ours := other.OwnsMirror(&meta)
+		assert.False(t, ours, name)
+		assert.False(t, names[other.MirrorName(mirror)], name)
+		names[other.MirrorName(mirror)] = true
+	}
+	for _, other := range []translate.Mirror{
+		{Kind: translate.MirrorConfigMap, Namespace: "shop", Name: "password"}, {Kind: translate.MirrorSecret, Namespace: "shop-a", Name: "b"},
+		{Kind: translate.MirrorSecret, Namespace: "shop", Name: "a-b"}, {Kind: translate.MirrorToken, Namespace: "shop", Name: "web-0", UID: "1"},
+		{Kind: translate.MirrorToken, Namespace: "shop", Name: "web-0", UID: "2"},
+	} {
+		assert.False(t, names[owner.MirrorName(other)], other)
+		names[owner.MirrorName(other)] = true
+	}
+	stolen := meta.DeepCopy()
+	stolen.Name = "other"
+	_, ours = owner.OwnsMirror(stolen)
+	assert.False(t, ours, "annotations alone make no copy ours")
 }
 
 func TestIdentity(t *testing.T) {

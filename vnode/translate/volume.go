@@ -40,13 +40,19 @@ func (b *builder) volume(v corev1.Volume) *cci.Volume {
 			DefaultMode: v.DownwardAPI.DefaultMode, Items: b.downwardFiles(v.Name, v.DownwardAPI.Items),
 		}}
 	case v.ConfigMap != nil:
-		return b.reference(v.Name, "ConfigMap", v.ConfigMap.Name, v.ConfigMap.Optional)
+		return &cci.Volume{Name: v.Name, ConfigMap: &corev1.ConfigMapVolumeSource{
+			LocalObjectReference: b.mirror(MirrorConfigMap, v.ConfigMap.Name), Items: v.ConfigMap.Items,
+			DefaultMode: v.ConfigMap.DefaultMode, Optional: v.ConfigMap.Optional,
+		}}
 	case v.Secret != nil:
-		return b.reference(v.Name, "Secret", v.Secret.SecretName, v.Secret.Optional)
+		return &cci.Volume{Name: v.Name, Secret: &corev1.SecretVolumeSource{
+			SecretName: b.mirror(MirrorSecret, v.Secret.SecretName).Name, Items: v.Secret.Items,
+			DefaultMode: v.Secret.DefaultMode, Optional: v.Secret.Optional,
+		}}
 	case v.Projected != nil:
 		return b.projected(v.Name, v.Projected)
 	}
-	b.refuse("volume %s is of a kind that virtual nodes cannot mount: use emptyDir, nfs or downwardAPI", v.Name)
+	b.refuse("volume %s is of a kind that virtual nodes cannot mount: use configMap, secret, emptyDir, downwardAPI, projected or nfs", v.Name)
 	return nil
 }
 
@@ -71,55 +77,62 @@ func (b *builder) hostPath(v corev1.Volume) {
 	b.localtime[v.Name] = true
 }
 
-// reference stands for a volume of a ConfigMap or Secret, which are not mirrored into the cloud: an optional one is empty, as it is
-// on a local node where the object is missing.
-func (b *builder) reference(volume, kind, name string, optional *bool) *cci.Volume {
-	if !isOptional(optional) {
-		b.refuse("volume %s needs %s %s: virtual nodes do not carry ConfigMaps and Secrets to the cloud", volume, kind, name)
-		return nil
+// mirror refers to the copy of an object of the Pod's namespace.
+func (b *builder) mirror(kind MirrorKind, name string) corev1.LocalObjectReference {
+	return corev1.LocalObjectReference{
+		Name: b.translator.config.Owner.MirrorName(Mirror{Kind: kind, Namespace: b.pod.Namespace, Name: name}),
 	}
-	b.warn("volume %s goes without %s %s: it is not carried to the cloud", volume, kind, name)
-	return emptyVolume(volume)
 }
 
 func isOptional(optional *bool) bool { return optional != nil && *optional }
 
-func emptyVolume(name string) *cci.Volume {
-	return &cci.Volume{Name: name, EmptyDir: &corev1.EmptyDirVolumeSource{}}
-}
-
-// projected keeps the downward API's part. nil where the volume is left out or refused.
+// projected translates all sources. nil where the volume is left out or refused.
 func (b *builder) projected(name string, p *corev1.ProjectedVolumeSource) *cci.Volume {
-	if isTokenVolume(name, p) {
+	if b.translator.config.NoTokens && isTokenVolume(name, p) {
+		b.warn("the token of the service account is left out: this virtual node carries none to the cloud")
 		return nil
 	}
-	before := len(b.refusals)
 	projected := &cci.ProjectedVolume{DefaultMode: p.DefaultMode}
-	for _, source := range p.Sources {
-		switch {
-		case source.DownwardAPI != nil:
-			projected.Sources = append(projected.Sources, cci.Projection{
-				DownwardAPI: &corev1.DownwardAPIProjection{Items: b.downwardFiles(name, source.DownwardAPI.Items)},
-			})
-		case source.ConfigMap != nil:
-			b.reference(name, "ConfigMap", source.ConfigMap.Name, source.ConfigMap.Optional)
-		case source.Secret != nil:
-			b.reference(name, "Secret", source.Secret.Name, source.Secret.Optional)
-		default:
-			b.refuse("volume %s projects something else than the downward API: virtual nodes carry no tokens and certificates to the cloud", name)
+	for i := range p.Sources {
+		if source := b.projection(name, &p.Sources[i]); source != nil {
+			projected.Sources = append(projected.Sources, *source)
 		}
-	}
-	switch {
-	case len(b.refusals) > before:
-		return nil
-	case len(projected.Sources) == 0:
-		return emptyVolume(name)
 	}
 	return &cci.Volume{Name: name, Projected: projected}
 }
 
-// isTokenVolume tells the volume that Kubernetes adds by itself: the cloud's Pods have no use for it as long as they cannot
-// reach the API server with it.
+func (b *builder) projection(volume string, source *corev1.VolumeProjection) *cci.Projection {
+	switch {
+	case source.DownwardAPI != nil:
+		return &cci.Projection{DownwardAPI: &corev1.DownwardAPIProjection{Items: b.downwardFiles(volume, source.DownwardAPI.Items)}}
+	case source.ConfigMap != nil:
+		return &cci.Projection{ConfigMap: &corev1.ConfigMapProjection{
+			LocalObjectReference: b.mirror(MirrorConfigMap, source.ConfigMap.Name), Items: source.ConfigMap.Items, Optional: source.ConfigMap.Optional,
+		}}
+	case source.Secret != nil:
+		return &cci.Projection{Secret: &corev1.SecretProjection{
+			LocalObjectReference: b.mirror(MirrorSecret, source.Secret.Name), Items: source.Secret.Items, Optional: source.Secret.Optional,
+		}}
+	case source.ServiceAccountToken != nil:
+		return b.token(volume, source.ServiceAccountToken)
+	}
+	b.refuse("volume %s projects something that virtual nodes cannot carry: they carry configMap, secret, downwardAPI and serviceAccountToken", volume)
+	return nil
+}
+
+// token shows a key of the Secret that holds the Pod's tokens: CCI knows no projection of tokens.
+func (b *builder) token(volume string, token *corev1.ServiceAccountTokenProjection) *cci.Projection {
+	if b.translator.config.NoTokens {
+		b.refuse("volume %s projects a token of the service account: this virtual node carries none to the cloud", volume)
+		return nil
+	}
+	return &cci.Projection{Secret: &corev1.SecretProjection{
+		LocalObjectReference: corev1.LocalObjectReference{Name: b.translator.config.Owner.MirrorName(TokenMirror(b.pod))},
+		Items:                []corev1.KeyToPath{{Key: TokenKey(*token), Path: token.Path}},
+	}}
+}
+
+// isTokenVolume tells the volume that Kubernetes adds to every Pod by itself.
 func isTokenVolume(name string, p *corev1.ProjectedVolumeSource) bool {
 	if !strings.HasPrefix(name, tokenVolumePrefix) {
 		return false

@@ -1,0 +1,150 @@
+package cci
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// DataKind is one of the two kinds of Data.
+type DataKind string
+
+// The kinds of Data.
+const (
+	ConfigMap DataKind = "ConfigMap"
+	Secret    DataKind = "Secret"
+)
+
+// Data is a ConfigMap or a Secret: the service treats both alike.
+type Data struct {
+	Kind DataKind
+	metav1.ObjectMeta
+	// Text is the data of a ConfigMap; a Secret has none.
+	Text map[string]string
+	// Binary is the binaryData of a ConfigMap, the data of a Secret.
+	Binary map[string][]byte
+	// Type is a Secret's; empty for Opaque. It cannot be changed.
+	Type corev1.SecretType
+}
+
+// DataList is one page of Data.
+type DataList struct {
+	// Continue asks for the next page; empty after the last.
+	Continue string
+	Items    []Data
+}
+
+// path is that of all objects of the kind, or of one.
+func (k DataKind) path(namespace string, name ...string) string {
+	return strings.Join(append([]string{"/apis/cci/v2/namespaces", namespace, strings.ToLower(string(k)) + "s"}, name...), "/")
+}
+
+// encode makes the body of a request.
+func (d *Data) encode() ([]byte, error) {
+	kind := metav1.TypeMeta{APIVersion: podAPIVersion, Kind: string(d.Kind)}
+	if d.Kind == Secret {
+		return encode(&corev1.Secret{TypeMeta: kind, ObjectMeta: d.ObjectMeta, Data: d.Binary, Type: d.Type})
+	}
+	return encode(&corev1.ConfigMap{TypeMeta: kind, ObjectMeta: d.ObjectMeta, Data: d.Text, BinaryData: d.Binary})
+}
+
+// wireData decodes either kind: their fields do not collide in anything but data.
+type wireData struct {
+	Metadata   metav1.ObjectMeta `json:"metadata"`
+	Data       json.RawMessage   `json:"data"`
+	BinaryData map[string][]byte `json:"binaryData"`
+	Type       corev1.SecretType `json:"type"`
+}
+
+func (k DataKind) decode(wire *wireData) (*Data, error) {
+	data := &Data{Kind: k, ObjectMeta: wire.Metadata, Binary: wire.BinaryData, Type: wire.Type}
+	if len(wire.Data) == 0 {
+		return data, nil
+	}
+	var target any = &data.Text
+	if k == Secret {
+		target = &data.Binary
+	}
+	if err := json.Unmarshal(wire.Data, target); err != nil {
+		// Without the cause, which may quote what a Secret holds.
+		return nil, &Error{Kind: Passing, Message: fmt.Sprintf("decoding the data of %s %s", k, wire.Metadata.Name)}
+	}
+	return data, nil
+}
+
+// CreateData implements API.
+func (c *Client) CreateData(ctx context.Context, namespace string, data *Data) (*Data, error) {
+	body, err := data.encode()
+	if err != nil {
+		return nil, err
+	}
+	call := call{operation: "Create" + string(data.Kind), method: http.MethodPost, path: data.Kind.path(namespace), body: body}
+	var wire wireData
+	if err := c.do(ctx, call, &wire); err != nil {
+		return nil, fmt.Errorf("creating cloud %s %s: %w", data.Kind, data.Name, err)
+	}
+	return data.Kind.decode(&wire)
+}
+
+// GetData implements API.
+func (c *Client) GetData(ctx context.Context, namespace string, kind DataKind, name string) (*Data, error) {
+	call := call{operation: "Get" + string(kind), method: http.MethodGet, path: kind.path(namespace, name)}
+	var wire wireData
+	if err := c.repeat(ctx, call, &wire); err != nil {
+		return nil, fmt.Errorf("getting cloud %s %s: %w", kind, name, err)
+	}
+	return kind.decode(&wire)
+}
+
+// ListData implements API.
+func (c *Client) ListData(ctx context.Context, namespace string, kind DataKind, options ListOptions) (*DataList, error) {
+	var page struct {
+		Metadata metav1.ListMeta `json:"metadata"`
+		Items    []wireData      `json:"items"`
+	}
+	call := call{operation: "List" + string(kind) + "s", method: http.MethodGet, path: kind.path(namespace), query: options.query()}
+	if err := c.repeat(ctx, call, &page); err != nil {
+		return nil, fmt.Errorf("listing cloud %ss of %s: %w", kind, namespace, err)
+	}
+	list := &DataList{Continue: page.Metadata.Continue}
+	for i := range page.Items {
+		data, err := kind.decode(&page.Items[i])
+		if err != nil {
+			return nil, err
+		}
+		list.Items = append(list.Items, *data)
+	}
+	return list, nil
+}
+
+// UpdateData implements API.
+func (c *Client) UpdateData(ctx context.Context, namespace string, data *Data) (*Data, error) {
+	body, err := data.encode()
+	if err != nil {
+		return nil, err
+	}
+	call := call{operation: "Update" + string(data.Kind), method: http.MethodPut, path: data.Kind.path(namespace, data.Name), body: body}
+	var wire wireData
+	if err := c.do(ctx, call, &wire); err != nil {
+		return nil, fmt.Errorf("updating cloud %s %s: %w", data.Kind, data.Name, err)
+	}
+	return data.Kind.decode(&wire)
+}
+
+// DeleteData implements API.
+func (c *Client) DeleteData(ctx context.Context, namespace string, kind DataKind, name string, options DeleteOptions) error {
+	body, err := options.encode()
+	if err != nil {
+		return fmt.Errorf("deleting cloud %s %s: %w", kind, name, err)
+	}
+	call := call{operation: "Delete" + string(kind), method: http.MethodDelete, path: kind.path(namespace, name), body: body}
+	if err := c.repeat(ctx, call, nil); err != nil {
+		return fmt.Errorf("deleting cloud %s %s: %w", kind, name, err)
+	}
+	return nil
+}

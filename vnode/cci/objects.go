@@ -1,0 +1,74 @@
+package cci
+
+import (
+	"slices"
+	"strings"
+)
+
+// Object is an object of a cloud namespace that a Pod refers to.
+type Object struct {
+	Kind DataKind
+	Name string
+}
+
+// Objects lists the objects that the Pod refers to by name, each once.
+func (s *PodSpec) Objects() []Object {
+	var list []Object
+	for _, secret := range s.ImagePullSecrets {
+		list = append(list, Object{Secret, secret.Name})
+	}
+	for _, containers := range [][]Container{s.InitContainers, s.Containers} {
+		for i := range containers {
+			list = containers[i].appendObjects(list)
+		}
+	}
+	for i := range s.Volumes {
+		list = s.Volumes[i].appendObjects(list)
+	}
+	slices.SortFunc(list, func(a, b Object) int { return strings.Compare(string(a.Kind)+a.Name, string(b.Kind)+b.Name) })
+	return slices.Compact(list)
+}
+
+func (c *Container) appendObjects(list []Object) []Object {
+	for _, from := range c.EnvFrom {
+		if from.ConfigMapRef != nil {
+			list = append(list, Object{ConfigMap, from.ConfigMapRef.Name})
+		}
+		if from.SecretRef != nil {
+			list = append(list, Object{Secret, from.SecretRef.Name})
+		}
+	}
+	for _, e := range c.Env {
+		if e.ValueFrom == nil {
+			continue
+		}
+		if ref := e.ValueFrom.ConfigMapKeyRef; ref != nil {
+			list = append(list, Object{ConfigMap, ref.Name})
+		}
+		if ref := e.ValueFrom.SecretKeyRef; ref != nil {
+			list = append(list, Object{Secret, ref.Name})
+		}
+	}
+	return list
+}
+
+func (v *Volume) appendObjects(list []Object) []Object {
+	if v.ConfigMap != nil {
+		list = append(list, Object{ConfigMap, v.ConfigMap.Name})
+	}
+	if v.Secret != nil {
+		list = append(list, Object{Secret, v.Secret.SecretName})
+	}
+	if v.Projected == nil {
+		return list
+	}
+	for _, source := range v.Projected.Sources {
+		if source.ConfigMap != nil {
+			list = append(list, Object{ConfigMap, source.ConfigMap.Name})
+		}
+		if source.Secret != nil {
+			list = append(list, Object{Secret, source.Secret.Name})
+		}
+	}
+	return list
+}

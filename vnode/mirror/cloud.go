@@ -1,0 +1,233 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// pageSize is how many objects a list takes at once: of the largest, a page fills what a client reads of one answer.
+const pageSize = 40
+
+// Operations, for Observer.Written.
+const (
+	created = "create"
+	updated = "update"
+	deleted = "delete"
+)
+
+// mostTries is how often a write is begun anew because the cloud has something else than was believed.
+const mostTries = 3
+
+// write brings the copy of a locked entry to what it should be.
+func (m *Mirrors) write(ctx context.Context, e *entry, want *cci.Data) error {
+	for range mostTries {
+		done, err := m.tryWrite(ctx, e, want)
+		if done || (err != nil && !cci.IsTaken(err) && !cci.IsNotFound(err)) {
+			return err
+		}
+		if err == nil {
+			continue
+		}
+		if err := m.fetch(ctx, e); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("writing the copy of %s: somebody else changes it at the same time", e.mirror)
+}
+
+// tryWrite goes one step; done tells that the copy is what it should be.
+func (m *Mirrors) tryWrite(ctx context.Context, e *entry, want *cci.Data) (done bool, err error) {
+	switch {
+	case e.copy == nil:
+		err = m.create(ctx, e, want)
+	case e.copy.digest == digest(want):
+	case want.Kind == cci.Secret && e.copy.kind != want.Type: // A type cannot be changed.
+		return false, m.remove(ctx, e)
+	default:
+		err = m.update(ctx, e, want)
+	}
+	return err == nil, err
+}
+
+func (m *Mirrors) create(ctx context.Context, e *entry, want *cci.Data) error {
+	answer, err := m.config.API.CreateData(ctx, m.config.Namespace, want)
+	if err != nil {
+		return err
+	}
+	m.took(e, answer, want, created)
+	return nil
+}
+
+// update changes the copy and keeps what the service has written onto it.
+func (m *Mirrors) update(ctx context.Context, e *entry, want *cci.Data) error {
+	next := *want
+	next.ObjectMeta = *e.copy.meta.DeepCopy()
+	next.Labels, next.Annotations = joined(next.Labels, want.Labels), joined(next.Annotations, want.Annotations)
+	answer, err := m.config.API.UpdateData(ctx, m.config.Namespace, &next)
+	if err != nil {
+		return err
+	}
+	m.took(e, answer, want, updated)
+	return nil
+}
+
+func joined(base, over map[string]string) map[string]string {
+	all := maps.Clone(base)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, over)
+	return all
+}
+
+// took notes what the cloud answered to a write. What it holds is what was sent: an answer need not repeat it.
+func (m *Mirrors) took(e *entry, answer, want *cci.Data, operation string) {
+	sent := *want
+	sent.ObjectMeta = answer.ObjectMeta
+	e.take(&sent)
+	e.written = m.config.Now()
+	m.config.Logger.Debug("wrote a copy", "operation", operation, "mirror", e.mirror.String(), "cloud", sent.Name)
+	if m.config.Observer.Written != nil {
+		m.config.Observer.Written(e.mirror.Kind, operation)
+	}
+}
+
+// fetch looks what the cloud has under the name of the copy.
+func (m *Mirrors) fetch(ctx context.Context, e *entry) error {
+	name := m.config.Owner.MirrorName(e.mirror)
+	data, err := m.config.API.GetData(ctx, m.config.Namespace, dataKind(e.mirror), name)
+	if cci.IsNotFound(err) {
+		e.take(nil)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if found, ok := m.config.Owner.OwnsMirror(&data.ObjectMeta); !ok || found != e.mirror {
+		return fmt.Errorf("cloud %s %s is not a copy of %s: its annotations say another", data.Kind, name, e.mirror)
+	}
+	e.take(data)
+	return nil
+}
+
+// remove takes the copy of a locked entry out of the cloud. One that is another by now stays, and is an error.
+func (m *Mirrors) remove(ctx context.Context, e *entry) error {
+	if e.copy == nil {
+		return nil
+	}
+	options := cci.DeleteOptions{UID: e.copy.meta.UID}
+	err := m.config.API.DeleteData(ctx, m.config.Namespace, dataKind(e.mirror), e.copy.meta.Name, options)
+	if err != nil && !cci.IsNotFound(err) {
+		if cci.IsConflict(err) {
+			return m.fetch(ctx, e)
+		}
+		return err
+	}
+	e.take(nil)
+	e.written = m.config.Now()
+	if m.config.Observer.Written != nil {
+		m.config.Observer.Written(e.mirror.Kind, deleted)
+	}
+	return nil
+}
+
+// follow lists the copies in the cloud, now and then, until ctx ends.
+func (m *Mirrors) follow(ctx context.Context) {
+	backoff := m.newBackoff()
+	for ctx.Err() == nil {
+		pause := jittered(m.config.Relist)
+		if err := m.list(ctx); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			pause = max(backoff.Step(), cci.RetryAfter(err))
+			m.config.Logger.Warn("the copies in the cloud cannot be listed, which will be tried again", "err", err)
+		} else {
+			backoff = m.newBackoff()
+			m.markSynced()
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+func (m *Mirrors) newBackoff() *wait.Backoff {
+	return &wait.Backoff{Duration: m.config.Retry, Factor: 2, Jitter: 0.5, Steps: 20, Cap: m.config.LongestRetry}
+}
+
+func (m *Mirrors) markSynced() {
+	select {
+	case <-m.synced:
+	default:
+		close(m.synced)
+	}
+}
+
+// list takes what the cloud has for the truth about all copies that were not written meanwhile. An incomplete list changes nothing.
+func (m *Mirrors) list(ctx context.Context) error {
+	began := m.config.Now()
+	var all []cci.Data
+	for _, kind := range []cci.DataKind{cci.ConfigMap, cci.Secret} {
+		page, err := m.listKind(ctx, kind)
+		if err != nil {
+			return err
+		}
+		all = append(all, page...)
+	}
+	listed := map[translate.Mirror]bool{}
+	for i := range all {
+		mirror, ok := m.config.Owner.OwnsMirror(&all[i].ObjectMeta)
+		if !ok || dataKind(mirror) != all[i].Kind {
+			continue
+		}
+		listed[mirror] = true
+		m.adopt(mirror, &all[i], began)
+	}
+	for _, mirror := range m.known() {
+		if !listed[mirror] {
+			m.adopt(mirror, nil, began)
+		}
+	}
+	return nil
+}
+
+// adopt takes what a list says about a copy, unless the copy was written after the list had begun.
+func (m *Mirrors) adopt(mirror translate.Mirror, data *cci.Data, began time.Time) {
+	e := m.lock(mirror)
+	defer e.mu.Unlock()
+	if !e.written.Before(began) {
+		return
+	}
+	if data == nil && e.copy != nil {
+		m.config.Logger.Warn("a copy is gone from the cloud without having been removed", "mirror", mirror.String(), "cloud", e.copy.meta.Name)
+		m.queue.Add(mirror)
+	}
+	e.take(data)
+}
+
+func (m *Mirrors) listKind(ctx context.Context, kind cci.DataKind) ([]cci.Data, error) {
+	var all []cci.Data
+	options := cci.ListOptions{LabelSelector: m.config.Owner.Selector(), Limit: pageSize}
+	for {
+		page, err := m.config.API.ListData(ctx, m.config.Namespace, kind, options)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if page.Continue == "" {
+			return all, nil
+		}
+		options.Continue = page.Continue
+	}
+}

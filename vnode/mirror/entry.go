@@ -1,0 +1,151 @@
+package mirror
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// entry is what is known of one copy and its source.
+type entry struct {
+	mirror translate.Mirror
+	// exists tells, without the lock, whether copy is there.
+	exists atomic.Bool
+
+	// mu is held for as long as anything is done about the copy, requests included: that is what keeps a copy from being removed
+	// while a Pod comes that needs it.
+	mu sync.Mutex
+	// dead entries are no longer in the map.
+	dead bool
+	// checked is when the look at the source began that found, and keys, come from. Zero: never looked at.
+	checked time.Time
+	found   bool
+	keys    map[string]bool
+	// copy is the one in the cloud, nil where there is none as far as is known; written is when we last changed it.
+	copy    *copied
+	written time.Time
+	// renew is when the tokens of a MirrorToken are due to be renewed.
+	renew time.Time
+	// idle is since when nothing needs the copy; zero while something does.
+	idle time.Time
+}
+
+// copied is what is kept of a copy: its values are not.
+type copied struct {
+	meta   metav1.ObjectMeta
+	kind   corev1.SecretType
+	digest [sha256.Size]byte
+}
+
+// lock returns the entry of a copy, locked.
+func (m *Mirrors) lock(mirror translate.Mirror) *entry {
+	for {
+		e := m.entry(mirror)
+		e.mu.Lock()
+		if !e.dead {
+			return e
+		}
+		e.mu.Unlock()
+	}
+}
+
+// lockKnown returns the entry of a copy, locked, nil where there is none.
+func (m *Mirrors) lockKnown(mirror translate.Mirror) *entry {
+	m.mu.Lock()
+	e := m.entries[mirror]
+	m.mu.Unlock()
+	if e == nil {
+		return nil
+	}
+	e.mu.Lock()
+	if e.dead {
+		e.mu.Unlock()
+		return nil
+	}
+	return e
+}
+
+func (m *Mirrors) entry(mirror translate.Mirror) *entry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.entries[mirror]
+	if e == nil {
+		e = &entry{mirror: mirror}
+		m.entries[mirror] = e
+		m.queue.AddAfter(mirror, jittered(m.config.Refresh))
+	}
+	return e
+}
+
+// drop forgets a locked entry.
+func (m *Mirrors) drop(e *entry) {
+	e.dead = true
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.entries, e.mirror)
+}
+
+func (m *Mirrors) known() []translate.Mirror {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.entries))
+}
+
+// take notes a copy as the cloud has it, nil for none.
+func (e *entry) take(data *cci.Data) {
+	e.exists.Store(data != nil)
+	if data == nil {
+		e.copy = nil
+		return
+	}
+	e.copy = &copied{meta: data.ObjectMeta, kind: data.Type, digest: digest(data)}
+	e.copy.meta.ManagedFields = nil
+	if e.mirror.Kind == translate.MirrorToken {
+		e.keys = keysOf(data)
+		// One that cannot be read is due at once.
+		e.renew, _ = time.Parse(time.RFC3339, data.Annotations[policy.CloudRenewAnnotation])
+	}
+}
+
+func keysOf(data *cci.Data) map[string]bool {
+	keys := make(map[string]bool, len(data.Text)+len(data.Binary))
+	for key := range data.Text {
+		keys[key] = true
+	}
+	for key := range data.Binary {
+		keys[key] = true
+	}
+	return keys
+}
+
+// digest tells contents apart. Lengths go in too, so that no two contents write the same.
+func digest(data *cci.Data) [sha256.Size]byte {
+	sum := sha256.New()
+	write := func(part string) {
+		sum.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+		sum.Write([]byte(part))
+	}
+	write(string(data.Type))
+	for _, key := range slices.Sorted(maps.Keys(data.Text)) {
+		write("text")
+		write(key)
+		write(data.Text[key])
+	}
+	for _, key := range slices.Sorted(maps.Keys(data.Binary)) {
+		write("binary")
+		write(key)
+		write(string(data.Binary[key]))
+	}
+	return [sha256.Size]byte(sum.Sum(nil))
+}

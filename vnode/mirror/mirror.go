@@ -1,0 +1,240 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// workers is how many copies are tended at once.
+const workers = 8
+
+// Config is what Mirrors need. All fields must be given unless their comment says otherwise.
+type Config struct {
+	// API and Namespace are where copies are kept, Owner whose they are.
+	API       cci.API
+	Namespace string
+	Owner     translate.Owner
+	// Translator names what a Pod refers to.
+	Translator *translate.Translator
+	// Sources reads the objects of the cluster, one by one, and requests tokens.
+	Sources corev1client.CoreV1Interface
+	// Pods holds the Pods of this node only. It must not have been started.
+	Pods cache.SharedIndexInformer
+	// Inventory knows the cloud Pods.
+	Inventory Inventory
+	// Refresh is how often a copy is compared with its source. Less follows sooner, at one request to the API server for each copy.
+	Refresh time.Duration
+	// RemoveAfter is how long a copy must have been of no use. More spares requests while Pods come and go.
+	RemoveAfter time.Duration
+	// Relist is how often the copies in the cloud are listed, for what others have done to them.
+	Relist time.Duration
+	// Retry is how long until an error is tried again, the first time and at most.
+	Retry, LongestRetry time.Duration
+	// Now is the clock.
+	Now func() time.Time
+	// Observer counts; the zero value counts nothing.
+	Observer Observer
+	Logger   *slog.Logger
+}
+
+// Inventory is what is known of the cloud Pods. Its methods must not block.
+type Inventory interface {
+	// Get returns the cloud Pod of a Pod, nil where none is known.
+	Get(key translate.Key) *cci.Pod
+	// Refers tells whether a known cloud Pod refers to the object.
+	Refers(object cci.Object) bool
+	// Synced is closed once the cloud Pods are known.
+	Synced() <-chan struct{}
+}
+
+// Observer is told what happens, for metrics. Nil functions are not called.
+type Observer struct {
+	// Written is called for each copy that was created, updated or deleted.
+	Written func(kind translate.MirrorKind, operation string)
+}
+
+// Mirrors keeps the copies.
+type Mirrors struct {
+	config Config
+	pods   corelisters.PodLister
+	queue  workqueue.TypedDelayingInterface[translate.Mirror]
+	// failures paces what failed, for each copy on its own.
+	failures workqueue.TypedRateLimiter[translate.Mirror]
+	synced   chan struct{}
+
+	mu      sync.Mutex
+	entries map[translate.Mirror]*entry
+}
+
+// referenceIndex finds the Pods of the node that refer to an object.
+const referenceIndex = "spillway.io/references"
+
+// New checks the configuration and starts nothing.
+func New(config Config) (*Mirrors, error) {
+	if err := config.validate(); err != nil {
+		return nil, fmt.Errorf("making the mirrors: %w", err)
+	}
+	m := &Mirrors{
+		config:   config,
+		pods:     corelisters.NewPodLister(config.Pods.GetIndexer()),
+		queue:    workqueue.NewTypedDelayingQueue[translate.Mirror](),
+		failures: workqueue.NewTypedItemExponentialFailureRateLimiter[translate.Mirror](config.Retry, config.LongestRetry),
+		synced:   make(chan struct{}),
+		entries:  map[translate.Mirror]*entry{},
+	}
+	if err := config.Pods.AddIndexers(cache.Indexers{referenceIndex: m.index}); err != nil {
+		return nil, fmt.Errorf("indexing the pods of the node: %w", err)
+	}
+	if _, err := config.Pods.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: m.podDeleted}); err != nil {
+		return nil, fmt.Errorf("watching the pods of the node: %w", err)
+	}
+	return m, nil
+}
+
+func (c Config) validate() error {
+	var faults []error
+	for _, field := range []struct {
+		name  string
+		given bool
+	}{
+		{"API", c.API != nil}, {"Namespace", c.Namespace != ""}, {"Translator", c.Translator != nil}, {"Sources", c.Sources != nil},
+		{"Pods", c.Pods != nil}, {"Inventory", c.Inventory != nil}, {"Now", c.Now != nil}, {"Logger", c.Logger != nil},
+	} {
+		if !field.given {
+			faults = append(faults, fmt.Errorf("%s: must be given", field.name))
+		}
+	}
+	if c.Refresh <= 0 || c.RemoveAfter <= 0 || c.Relist <= 0 || c.Retry <= 0 || c.LongestRetry < c.Retry {
+		faults = append(faults, fmt.Errorf("refresh %s, removal after %s, relist %s and retry %s to %s: "+
+			"must be above zero, the longest retry no shorter than the first", c.Refresh, c.RemoveAfter, c.Relist, c.Retry, c.LongestRetry))
+	}
+	return errors.Join(faults...)
+}
+
+// Run lists and tends copies until ctx ends. It blocks and returns nil, when no request is under way any more. Nothing is removed before
+// the cluster's and the cloud's Pods are both known.
+func (m *Mirrors) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		m.follow(ctx)
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		m.queue.ShutDown()
+		return nil
+	})
+	if m.waitKnown(ctx) {
+		for range workers {
+			group.Go(func() error {
+				for m.work(ctx) {
+				}
+				return nil
+			})
+		}
+	}
+	return group.Wait()
+}
+
+func (m *Mirrors) waitKnown(ctx context.Context) bool {
+	if !cache.WaitForCacheSync(ctx.Done(), m.config.Pods.HasSynced) {
+		return false
+	}
+	for _, known := range []<-chan struct{}{m.config.Inventory.Synced(), m.synced} {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-known:
+		}
+	}
+	return true
+}
+
+// Synced is closed once the copies in the cloud are known. Ensure may be called before.
+func (m *Mirrors) Synced() <-chan struct{} { return m.synced }
+
+// Count counts the copies in the cloud by kind.
+func (m *Mirrors) Count() map[string]int {
+	counts := map[string]int{}
+	for _, kind := range []translate.MirrorKind{translate.MirrorConfigMap, translate.MirrorSecret, translate.MirrorToken} {
+		counts[string(kind)] = 0
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for mirror, e := range m.entries {
+		if e.exists.Load() {
+			counts[string(mirror.Kind)]++
+		}
+	}
+	return counts
+}
+
+// index lists what a Pod of the node refers to.
+func (m *Mirrors) index(obj any) ([]string, error) {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return nil, nil
+	}
+	var names []string
+	for _, ref := range m.config.Translator.References(pod) {
+		names = append(names, ref.String())
+	}
+	return names, nil
+}
+
+// podDeleted has the copies looked at that may be of no use now.
+func (m *Mirrors) podDeleted(obj any) {
+	if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = unknown.Obj
+	}
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return
+	}
+	for _, ref := range m.config.Translator.References(pod) {
+		m.queue.Add(ref.Mirror)
+	}
+}
+
+// isNeeded tells whether a Pod of the node or a cloud Pod refers to the copy. A Pod that has ended needs no token any more.
+func (m *Mirrors) isNeeded(mirror translate.Mirror) bool {
+	if mirror.Kind == translate.MirrorToken {
+		key := translate.Key{Namespace: mirror.Namespace, Name: mirror.Name, UID: mirror.UID}
+		cloud := m.config.Inventory.Get(key)
+		return (cloud != nil && !translate.IsTerminal(cloud.Status.Phase)) || m.pod(mirror) != nil
+	}
+	users, err := m.config.Pods.GetIndexer().ByIndex(referenceIndex, mirror.String())
+	if err != nil || len(users) > 0 {
+		return true // The only error is that of an index that is not there.
+	}
+	return m.config.Inventory.Refers(cci.Object{Kind: dataKind(mirror), Name: m.config.Owner.MirrorName(mirror)})
+}
+
+// pod is the Pod of a MirrorToken, nil where it has ended or is gone.
+func (m *Mirrors) pod(mirror translate.Mirror) *corev1.Pod {
+	pod, err := m.pods.Pods(mirror.Namespace).Get(mirror.Name)
+	if err != nil || pod.UID != mirror.UID || translate.IsTerminal(pod.Status.Phase) {
+		return nil
+	}
+	return pod
+}
+
+// jittered is a duration that differs by up to a fifth, so that what began together does not stay together.
+func jittered(d time.Duration) time.Duration {
+	return d - d/5 + rand.N(2*d/5+1)
+}

@@ -1,0 +1,98 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// When a token is renewed: at four fifths of its life, after a day at the latest, and up to a tenth earlier. Source: kubelet,
+// pkg/kubelet/token.
+const longestTokenUse = 24 * time.Hour
+
+// lookToken requests tokens where there are none, or where they are due.
+func (m *Mirrors) lookToken(ctx context.Context, e *entry, pod *corev1.Pod, tokens []corev1.ServiceAccountTokenProjection) error {
+	began := m.config.Now()
+	if e.copy == nil || !began.Before(e.renew) || !e.hasTokens(tokens) {
+		copy, err := m.requestTokens(ctx, pod, tokens)
+		if err != nil {
+			return err
+		}
+		if err := m.write(ctx, e, copy); err != nil {
+			return err
+		}
+	}
+	e.found, e.checked = true, began
+	return nil
+}
+
+func (e *entry) hasTokens(tokens []corev1.ServiceAccountTokenProjection) bool {
+	for _, token := range tokens {
+		if !e.keys[translate.TokenKey(token)] {
+			return false
+		}
+	}
+	return true
+}
+
+// requestTokens makes the copy with a Pod's tokens.
+func (m *Mirrors) requestTokens(ctx context.Context, pod *corev1.Pod, tokens []corev1.ServiceAccountTokenProjection) (*cci.Data, error) {
+	mirror := translate.TokenMirror(pod)
+	copy := &cci.Data{Kind: cci.Secret, ObjectMeta: m.config.Owner.MirrorMeta(mirror, pod.UID), Binary: map[string][]byte{}, Type: corev1.SecretTypeOpaque}
+	var due time.Time
+	for _, token := range tokens {
+		key := translate.TokenKey(token)
+		if copy.Binary[key] != nil {
+			continue
+		}
+		issued, err := m.requestToken(ctx, pod, token)
+		if err != nil {
+			return nil, err
+		}
+		copy.Binary[key] = []byte(issued.Token)
+		if renew := renewal(m.config.Now(), issued.ExpirationTimestamp.Time); due.IsZero() || renew.Before(due) {
+			due = renew
+		}
+	}
+	copy.Annotations[policy.CloudRenewAnnotation] = due.UTC().Format(time.RFC3339)
+	return copy, nil
+}
+
+// requestToken asks for a token that holds for as long as the Pod does, at most.
+func (m *Mirrors) requestToken(
+	ctx context.Context, pod *corev1.Pod, token corev1.ServiceAccountTokenProjection,
+) (*authenticationv1.TokenRequestStatus, error) {
+	seconds := translate.TokenSeconds(token)
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		ExpirationSeconds: &seconds,
+		BoundObjectRef:    &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID},
+	}}
+	if token.Audience != "" {
+		request.Spec.Audiences = []string{token.Audience}
+	}
+	account := pod.Spec.ServiceAccountName
+	answer, err := m.config.Sources.ServiceAccounts(pod.Namespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, &Missing{fmt.Sprintf("serviceaccount %q not found", account)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("requesting a token of serviceaccount %s/%s: %w", pod.Namespace, account, err)
+	}
+	return &answer.Status, nil
+}
+
+// renewal is when a token that was issued now is due.
+func renewal(now, expires time.Time) time.Time {
+	use := max(min(expires.Sub(now)*4/5, longestTokenUse), 0)
+	return now.Add(use - rand.N(use/10+1))
+}

@@ -1,0 +1,401 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/provider"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// configMap makes a ConfigMap in the cluster, or changes it.
+func configMap(t testing.TB, namespace, name string, data map[string]string) *corev1.ConfigMap {
+	t.Helper()
+	client := trial.Client().CoreV1().ConfigMaps(namespace)
+	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: data, BinaryData: map[string][]byte{"raw": {0, 0xff}}}
+	if made, err := client.Create(t.Context(), object, metav1.CreateOptions{}); err == nil {
+		return made
+	}
+	changed, err := client.Update(t.Context(), object, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	return changed
+}
+
+// secret makes a Secret in the cluster, or changes it.
+func secret(t testing.TB, namespace, name string, kind corev1.SecretType, data map[string]string) *corev1.Secret {
+	t.Helper()
+	client := trial.Client().CoreV1().Secrets(namespace)
+	object := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: data, Type: kind}
+	if made, err := client.Create(t.Context(), object, metav1.CreateOptions{}); err == nil {
+		return made
+	}
+	changed, err := client.Update(t.Context(), object, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	return changed
+}
+
+// copies are the objects of a kind in the cloud that are anybody's copies, by their names.
+func copies(t testing.TB, cloud *cloudtest.Cloud, kind cci.DataKind) map[string]cci.Data {
+	t.Helper()
+	list, err := cloud.Client.ListData(t.Context(), cloudtest.Namespace, kind, cci.ListOptions{})
+	require.NoError(t, err)
+	found := map[string]cci.Data{}
+	for _, item := range list.Items {
+		if item.Annotations[policy.CloudSourceKindAnnotation] != "" {
+			found[item.Name] = item
+		}
+	}
+	return found
+}
+
+// awaitCopies waits until the cloud has so many copies of either kind.
+func awaitCopies(t testing.TB, cloud *cloudtest.Cloud, configMaps, secrets int) {
+	t.Helper()
+	eventually(t, func() error {
+		c, s := len(copies(t, cloud, cci.ConfigMap)), len(copies(t, cloud, cci.Secret))
+		if c != configMaps || s != secrets {
+			return fmt.Errorf("the cloud has copies of %d ConfigMaps and %d Secrets, %d and %d wanted", c, s, configMaps, secrets)
+		}
+		return nil
+	})
+}
+
+// hurry is the shortest that a virtual node may be told to wait.
+const hurry = time.Second
+
+// hurried are settings of a virtual node that follows sources, and tidies up, every second.
+func hurried(t testing.TB, cloud *cloudtest.Cloud) *Config {
+	config := settings(t, cloud, nodeName(t))
+	config.Pods.MirrorRefresh.Duration, config.Pods.MirrorRemoval.Duration = hurry, hurry
+	return config
+}
+
+// referringPod refers to ConfigMap "settings" and Secret "password" in every way there is.
+func referringPod(node, name string) *corev1.Pod {
+	pod := podOn(node, name)
+	local := func(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
+	c := &pod.Spec.Containers[0]
+	c.EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: local("settings")}}}
+	c.Env = []corev1.EnvVar{{Name: "PASSWORD", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: local("password"), Key: "word"}}}}
+	c.VolumeMounts = []corev1.VolumeMount{{Name: "settings", MountPath: "/settings"}, {Name: "password", MountPath: "/password"}, {Name: "vault", MountPath: "/vault"}}
+	pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{local("registry"), local("not-there")}
+	pod.Spec.Volumes = []corev1.Volume{
+		{Name: "settings", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: local("settings")}}},
+		{Name: "password", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "password", Items: []corev1.KeyToPath{{Key: "word", Path: "w"}}}}},
+		{Name: "vault", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: "vault", ExpirationSeconds: new(int64(600)), Path: "token"}},
+			{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: local("maybe"), Optional: new(true)}},
+		}}}},
+	}
+	return pod
+}
+
+const dockerConfig = `{"auths":{"registry.local":{"auth":"dTpw"}}}`
+
+// makeSources makes what a referringPod refers to.
+func makeSources(t testing.TB, namespace string) {
+	t.Helper()
+	configMap(t, namespace, "settings", map[string]string{"COLOUR": "blue"})
+	secret(t, namespace, "password", corev1.SecretTypeOpaque, map[string]string{"word": "swordfish"})
+	secret(t, namespace, "registry", corev1.SecretTypeDockerConfigJson, map[string]string{corev1.DockerConfigJsonKey: dockerConfig})
+}
+
+// awaitHeld waits until the copy holds the value under the key.
+func awaitHeld(t testing.TB, cloud *cloudtest.Cloud, kind cci.DataKind, name, key, want string) {
+	t.Helper()
+	eventually(t, func() error {
+		data, err := cloud.Client.GetData(t.Context(), cloudtest.Namespace, kind, name)
+		if err != nil {
+			return err
+		}
+		if got := data.Text[key] + string(data.Binary[key]); got != want {
+			return fmt.Errorf("%s of %s %s is %q, %q wanted", key, kind, name, got, want)
+		}
+		return nil
+	})
+}
+
+func TestAPodHasInTheCloudWhatItRefersTo(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	config := hurried(t, cloud)
+	v := start(t, config)
+	ns := namespace(t)
+	makeSources(t, ns)
+	made := create(t, ns, referringPod(config.Node.Name, "web"))
+	await(t, ns, "web", isReady)
+	pod := cloudPod(t, cloud, made)
+	owner := translate.Owner{ClusterID: config.ClusterID, Node: config.Node.Name}
+	name := func(kind translate.MirrorKind, name string) string {
+		return owner.MirrorName(translate.Mirror{Kind: kind, Namespace: ns, Name: name})
+	}
+
+	settings := name(translate.MirrorConfigMap, "settings")
+	assert.Equal(t, settings, pod.Spec.Containers[0].EnvFrom[0].ConfigMapRef.Name)
+	awaitHeld(t, cloud, cci.ConfigMap, settings, "COLOUR", "blue")
+	awaitHeld(t, cloud, cci.ConfigMap, settings, "raw", "\x00\xff")
+	password := name(translate.MirrorSecret, "password")
+	assert.Equal(t, password, pod.Spec.Containers[0].Env[0].ValueFrom.SecretKeyRef.Name)
+	awaitHeld(t, cloud, cci.Secret, password, "word", "swordfish")
+	registry, err := cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, name(translate.MirrorSecret, "registry"))
+	require.NoError(t, err)
+	assert.Equal(t, corev1.SecretTypeDockerConfigJson, registry.Type)
+	assert.NotContains(t, fmt.Sprint(pod.Annotations, pod.Spec), "swordfish", "no value travels in a Pod")
+
+	// Changes of the sources follow, what is optional too.
+	configMap(t, ns, "settings", map[string]string{"COLOUR": "red"})
+	secret(t, ns, "password", corev1.SecretTypeOpaque, map[string]string{"word": "sesame"})
+	configMap(t, ns, "maybe", map[string]string{"x": "now"})
+	awaitHeld(t, cloud, cci.ConfigMap, settings, "COLOUR", "red")
+	awaitHeld(t, cloud, cci.Secret, password, "word", "sesame")
+	awaitHeld(t, cloud, cci.ConfigMap, name(translate.MirrorConfigMap, "maybe"), "x", "now")
+
+	// A source that is gone leaves its copy to what runs.
+	require.NoError(t, trial.Client().CoreV1().ConfigMaps(ns).Delete(t.Context(), "settings", metav1.DeleteOptions{}))
+	configMap(t, ns, "maybe", map[string]string{"x": "later"})
+	awaitHeld(t, cloud, cci.ConfigMap, name(translate.MirrorConfigMap, "maybe"), "x", "later")
+	awaitHeld(t, cloud, cci.ConfigMap, settings, "COLOUR", "red")
+
+	// settings, maybe and the cluster's root certificate; password, registry and the Pod's tokens.
+	awaitCopies(t, cloud, 3, 3)
+	assert.Equal(t, 3.0, v.metric(t, "spillway_vnode_mirrors", "ConfigMap"))
+	remove(t, ns, "web")
+	awaitGone(t, ns, "web")
+	awaitCopies(t, cloud, 0, 0)
+	assert.Equal(t, 0.0, v.metric(t, "spillway_vnode_mirrors"))
+	_, err = cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, "imagepull-secret")
+	assert.NoError(t, err, "what is not ours stays")
+	assert.Empty(t, cloud.DroppedFields())
+	assert.NotContains(t, v.logs.String(), "sesame", "no value reaches a log")
+}
+
+func TestAPodWaitsForWhatItRefersTo(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	config := hurried(t, cloud)
+	start(t, config)
+	ns := namespace(t)
+	pod := referringPod(config.Node.Name, "web")
+	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+	create(t, ns, pod)
+	waits := func(words string) {
+		t.Helper()
+		got := await(t, ns, "web", func(pod *corev1.Pod) error {
+			if pod.Status.Reason != provider.ReasonConfigError || pod.Status.Message != words {
+				return fmt.Errorf("it should wait because %s", words)
+			}
+			return nil
+		})
+		assert.Equal(t, corev1.PodPending, got.Status.Phase)
+		assert.Equal(t, "CreateContainerConfigError", got.Status.ContainerStatuses[0].State.Waiting.Reason)
+	}
+	waits(`configmap "settings" not found`)
+	assert.Contains(t, events(t, ns, "web"), provider.ReasonConfigError)
+	configMap(t, ns, "settings", nil)
+	waits(`secret "password" not found`)
+	secret(t, ns, "password", corev1.SecretTypeOpaque, map[string]string{"wrod": "x"})
+	waits("couldn't find key word in Secret " + ns + "/password")
+	assert.Empty(t, cloud.PodsEver(), "nothing is billed while a Pod waits")
+	secret(t, ns, "password", corev1.SecretTypeOpaque, map[string]string{"word": "x"})
+	got := await(t, ns, "web", hasPhase(corev1.PodSucceeded))
+	assert.Empty(t, got.Status.Reason)
+}
+
+// reviewed asks the API server whose token it is.
+func reviewed(t testing.TB, token string, audiences ...string) authenticationv1.TokenReviewStatus {
+	t.Helper()
+	review, err := trial.Client().AuthenticationV1().TokenReviews().Create(t.Context(),
+		&authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: audiences}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	return review.Status
+}
+
+// tokenOf is the copy with a Pod's tokens.
+func tokenOf(t testing.TB, cloud *cloudtest.Cloud, config *Config, pod *corev1.Pod) *cci.Data {
+	t.Helper()
+	owner := translate.Owner{ClusterID: config.ClusterID, Node: config.Node.Name}
+	data, err := cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, owner.MirrorName(translate.TokenMirror(pod)))
+	require.NoError(t, err)
+	return data
+}
+
+func TestTokensAreThePodsOwnAndAreRenewed(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	config := hurried(t, cloud)
+	config.CCI.RelistInterval.Duration = hurry
+	start(t, config)
+	ns := namespace(t)
+	makeSources(t, ns)
+	made := create(t, ns, referringPod(config.Node.Name, "web"))
+	await(t, ns, "web", isReady)
+	before := tokenOf(t, cloud, config, made)
+	require.Len(t, before.Binary, 2, "the API server's and the vault's")
+	vault := translate.TokenKey(corev1.ServiceAccountTokenProjection{Audience: "vault", ExpirationSeconds: new(int64(600))})
+	require.Contains(t, before.Binary, vault)
+	for key, token := range before.Binary {
+		var audiences []string
+		if key == vault {
+			audiences = []string{"vault"}
+		}
+		status := reviewed(t, string(token), audiences...)
+		assert.True(t, status.Authenticated, status.Error)
+		assert.Equal(t, "system:serviceaccount:"+ns+":default", status.User.Username)
+		assert.Equal(t, authenticationv1.ExtraValue{"web"}, status.User.Extra["authentication.kubernetes.io/pod-name"])
+		assert.Equal(t, authenticationv1.ExtraValue{string(made.UID)}, status.User.Extra["authentication.kubernetes.io/pod-uid"])
+	}
+	assert.False(t, reviewed(t, string(before.Binary[vault])).Authenticated, "a token is for its audience alone")
+
+	// As if they had been made long ago.
+	due := *before
+	due.Annotations[policy.CloudRenewAnnotation] = "2020-01-01T00:00:00Z"
+	_, err := cloud.Client.UpdateData(t.Context(), cloudtest.Namespace, &due)
+	require.NoError(t, err)
+	eventually(t, func() error {
+		for key, token := range tokenOf(t, cloud, config, made).Binary {
+			if string(token) == string(before.Binary[key]) {
+				return errors.New("a token is still the old one")
+			}
+		}
+		return nil
+	})
+	for key, token := range tokenOf(t, cloud, config, made).Binary {
+		if key != vault {
+			assert.True(t, reviewed(t, string(token)).Authenticated)
+		}
+	}
+}
+
+func TestCopiesSurviveARestartAndWhatIsLeftOverDoesNot(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	config := hurried(t, cloud)
+	v := start(t, config)
+	ns := namespace(t)
+	makeSources(t, ns)
+	stays := create(t, ns, referringPod(config.Node.Name, "stays"))
+	other := referringPod(config.Node.Name, "goes")
+	other.Spec.Containers[0].EnvFrom[0].ConfigMapRef.Name = "others"
+	configMap(t, ns, "others", map[string]string{"COLOUR": "green"})
+	create(t, ns, other)
+	await(t, ns, "stays", isReady)
+	await(t, ns, "goes", isReady)
+	awaitCopies(t, cloud, 3, 4)
+	tokens := tokenOf(t, cloud, config, stays)
+	stranger := translate.Owner{ClusterID: "other", Node: config.Node.Name}
+	meta := stranger.MirrorMeta(translate.Mirror{Kind: translate.MirrorSecret, Namespace: ns, Name: "password"}, "uid")
+	_, err := cloud.Client.CreateData(t.Context(), cloudtest.Namespace, &cci.Data{Kind: cci.Secret, ObjectMeta: meta, Type: corev1.SecretTypeOpaque})
+	require.NoError(t, err)
+
+	v.stop(t)
+	require.NoError(t, trial.Client().CoreV1().Pods(ns).Delete(t.Context(), "goes", *metav1.NewDeleteOptions(0)))
+	configMap(t, ns, "settings", map[string]string{"COLOUR": "red"})
+	again := *config
+	again.Listen, again.HealthListen = freeAddress(t), freeAddress(t)
+	v = start(t, &again)
+
+	awaitCopies(t, cloud, 2, 4) // The stranger's is one of them.
+	owner := translate.Owner{ClusterID: config.ClusterID, Node: config.Node.Name}
+	awaitHeld(t, cloud, cci.ConfigMap, owner.MirrorName(translate.Mirror{Kind: translate.MirrorConfigMap, Namespace: ns, Name: "settings"}), "COLOUR", "red")
+	assert.Equal(t, tokens.Binary, tokenOf(t, cloud, config, stays).Binary, "tokens that hold are kept")
+	assert.Equal(t, 0.0, v.metric(t, "spillway_vnode_mirror_writes_total", "create"), "nothing is made twice")
+	_, err = cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, meta.Name)
+	assert.NoError(t, err)
+}
+
+func TestACopyThatOthersDeleteIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	config := hurried(t, cloud)
+	config.CCI.RelistInterval.Duration = hurry
+	start(t, config)
+	ns := namespace(t)
+	makeSources(t, ns)
+	create(t, ns, referringPod(config.Node.Name, "web"))
+	await(t, ns, "web", isReady)
+	for _, kind := range []cci.DataKind{cci.ConfigMap, cci.Secret} {
+		for name := range copies(t, cloud, kind) {
+			require.NoError(t, cloud.Client.DeleteData(t.Context(), cloudtest.Namespace, kind, name, cci.DeleteOptions{}))
+		}
+	}
+	awaitCopies(t, cloud, 2, 3)
+}
+
+// Two virtual nodes that share a cloud namespace have copies of their own, and leave each other's alone.
+func TestVirtualNodesShareACloudNamespace(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	first, second := hurried(t, cloud), hurried(t, cloud)
+	start(t, first)
+	start(t, second)
+	ns := namespace(t)
+	makeSources(t, ns)
+	create(t, ns, referringPod(first.Node.Name, "a"))
+	create(t, ns, referringPod(second.Node.Name, "b"))
+	await(t, ns, "a", isReady)
+	await(t, ns, "b", isReady)
+	awaitCopies(t, cloud, 4, 6)
+	remove(t, ns, "a")
+	awaitCopies(t, cloud, 2, 3)
+	assert.NoError(t, isReady(get(t, ns, "b")))
+}
+
+func TestPodsWithReferencesRunWhateverTheWeather(t *testing.T) {
+	t.Parallel()
+	for weather, rage := range weathers {
+		t.Run(weather, func(t *testing.T) {
+			t.Parallel()
+			cloud := cloudtest.New(t)
+			config := hurried(t, cloud)
+			start(t, config)
+			ns := namespace(t)
+			makeSources(t, ns)
+			const pods = 10
+			storm(t, cloud, rage, func() {
+				for i := range pods {
+					create(t, ns, referringPod(config.Node.Name, fmt.Sprintf("web-%d", i)))
+				}
+				for i := range pods {
+					await(t, ns, fmt.Sprintf("web-%d", i), isReady)
+				}
+				configMap(t, ns, "settings", map[string]string{"COLOUR": "red"})
+				for i := range pods - 1 {
+					remove(t, ns, fmt.Sprintf("web-%d", i))
+				}
+			})
+			awaitCopies(t, cloud, 2, 3)
+			owner := translate.Owner{ClusterID: config.ClusterID, Node: config.Node.Name}
+			awaitHeld(t, cloud, cci.ConfigMap, owner.MirrorName(translate.Mirror{Kind: translate.MirrorConfigMap, Namespace: ns, Name: "settings"}), "COLOUR", "red")
+			assert.NoError(t, isReady(get(t, ns, "web-9")))
+			assert.Len(t, cloud.PodsEver(), pods, "each was made once")
+		})
+	}
+}
+
+func TestTheCloudRefusesACopy(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	config := hurried(t, cloud)
+	start(t, config)
+	ns := namespace(t)
+	makeSources(t, ns)
+	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Path: "/secrets", Status: 403, Message: "quota exceeded"})
+	create(t, ns, referringPod(config.Node.Name, "web"))
+	got := await(t, ns, "web", hasReason(provider.ReasonRefused))
+	assert.True(t, strings.Contains(got.Status.Message, "quota exceeded"), got.Status.Message)
+	lift()
+	await(t, ns, "web", isReady)
+}
