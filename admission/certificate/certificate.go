@@ -128,23 +128,21 @@ func (s *Source) Run(ctx context.Context) error {
 	}
 }
 
-// reconcile makes one step: each write of the Secret is seen by the watch, and the next step starts from what is there then. A new
-// authority is made known before a certificate of its is served.
+// reconcile makes one step: a write of the Secret is seen by the watch, and the next step starts from what is there then. The API server is
+// told the authority of a certificate before the certificate is served.
 func (s *Source) reconcile(ctx context.Context) error {
 	secret := s.secret()
-	s.load(secret)
-	data, changed, err := renewAuthority(secret.Data, s.now())
-	if err != nil || changed {
-		return errors.Join(err, s.write(ctx, secret, data, "authority"))
-	}
-	if err := s.announce(ctx, data[authorityKey]); err != nil {
+	data, changed, err := renew(secret.Data, s.config.Names, s.now())
+	if err != nil {
 		return err
 	}
-	data, changed, err = renewCertificate(data, s.config.Names, s.now())
-	if err != nil || changed {
-		return errors.Join(err, s.write(ctx, secret, data, "certificate"))
+	if changed {
+		return s.write(ctx, secret, data)
 	}
-	return nil
+	if err := s.announce(ctx, data[authoritiesKey]); err != nil {
+		return err
+	}
+	return s.load(secret)
 }
 
 // secret is the Secret as the watch knows it, an empty one where there is none.
@@ -157,22 +155,20 @@ func (s *Source) secret() *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.config.Namespace, Name: s.config.Secret}}
 }
 
-// load serves what the Secret holds. What cannot be read leaves the certificate that was served before.
-func (s *Source) load(secret *corev1.Secret) {
+// load serves what the Secret holds.
+func (s *Source) load(secret *corev1.Secret) error {
 	pair, err := readCertificate(secret.Data)
 	if err != nil {
-		return // It is about to be made anew.
+		return err
 	}
 	if before := s.served.Swap(pair); before == nil || !bytes.Equal(before.Certificate[0], pair.Certificate[0]) {
 		s.logger.Info("serving a certificate", "notAfter", pair.Leaf.NotAfter, "dnsNames", pair.Leaf.DNSNames)
 	}
+	return nil
 }
 
 // write stores data in the Secret as it was seen: another process that has written since makes it a conflict.
-func (s *Source) write(ctx context.Context, secret *corev1.Secret, data map[string][]byte, made string) error {
-	if data == nil {
-		return nil
-	}
+func (s *Source) write(ctx context.Context, secret *corev1.Secret, data map[string][]byte) error {
 	client := s.client.CoreV1().Secrets(s.config.Namespace)
 	out := secret.DeepCopy()
 	out.Data = data
@@ -183,9 +179,9 @@ func (s *Source) write(ctx context.Context, secret *corev1.Secret, data map[stri
 		_, err = client.Update(ctx, out, metav1.UpdateOptions{})
 	}
 	if err != nil {
-		return fmt.Errorf("storing a new %s in Secret %s/%s: %w", made, s.config.Namespace, s.config.Secret, err)
+		return fmt.Errorf("storing a new certificate in Secret %s/%s: %w", s.config.Namespace, s.config.Secret, err)
 	}
-	s.logger.Info("made a new "+made, "secret", s.config.Namespace+"/"+s.config.Secret)
+	s.logger.Info("made a new certificate", "secret", s.config.Namespace+"/"+s.config.Secret)
 	return nil
 }
 
