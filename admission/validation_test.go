@@ -109,6 +109,18 @@ func TestWarningsAsKubectlPrintsThem(t *testing.T) {
 			"Warning: spec.template.spec: the burst label says enforce, but the cloud cannot run this Pod, so it stays at home: HostPath: volume logs is a hostPath: " +
 				"say what becomes of it in the cloud with annotation coordinator.cci.io/hostpath-replacement\ndeployment.apps/x created\n",
 		},
+		"a label written as an annotation": {
+			strings.Replace(manifest("apps/v1", "StatefulSet", "", selectorAnd(template(""))), "{name: x", "{name: x, annotations: {virtual-kubelet.io/burst-to-cci: enforce}", 1),
+			"Warning: metadata.annotations[virtual-kubelet.io/burst-to-cci]: means nothing as an annotation: write it to metadata.labels\nstatefulset.apps/x created\n",
+		},
+		"a quota written on the Deployment": {
+			strings.Replace(strings.Replace(manifest("apps/v1", "Deployment", "", selectorAnd(template(""))), "name: x", "name: y", 1), "{name: y", "{name: y, annotations: {LOCAL_REPLICAS: \"1\"}", 1),
+			"Warning: metadata.annotations[LOCAL_REPLICAS]: means nothing here: write it to spec.template.metadata.annotations\ndeployment.apps/y created\n",
+		},
+		"a quota on the Jobs of a CronJob": {
+			"apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: x}\nspec: {schedule: 0 0 1 1 *, jobTemplate: {metadata: {annotations: {LOCAL_REPLICAS: \"1\"}}, spec: {" + jobTemplate + "}}}",
+			"Warning: spec.jobTemplate.metadata.annotations[LOCAL_REPLICAS]: means nothing here: write it to spec.jobTemplate.spec.template.metadata.annotations\ncronjob.batch/x created\n",
+		},
 		"a bare Pod that enforces, whose volumes were replaced on the way": {
 			"apiVersion: v1\nkind: Pod\nmetadata: {name: x, labels: {virtual-kubelet.io/burst-to-cci: enforce}, annotations: {coordinator.cci.io/hostpath-replacement: '[{\"name\":\"logs\",\"policyType\":\"remove\"}]'}}\n" +
 				"spec: {containers: [{name: c, image: web}], volumes: [{name: logs, hostPath: {path: /var/log}}]}",
@@ -161,6 +173,44 @@ func TestWhatWasMalformedBeforeGoesOn(t *testing.T) {
 
 	// An API server that meets a conflict asks about a patch again.
 	assert.GreaterOrEqual(t, p.metric(t, "spillway_admission_webhook_requests_total", "refused"), 2.0, "one Pod before the test, and the one update")
+}
+
+// What was made before Spillway came is malformed in every kind: it can be edited and put right, and is refused what is newly malformed.
+func TestEveryKindThatWasMalformedBeforeCanBeEdited(t *testing.T) {
+	ns := namespace(t, nil)
+	const pod = "{containers: [{name: c, image: web}]}"
+	manifests := map[string]string{
+		"Pod":         "apiVersion: v1\nkind: Pod\nmetadata: {name: x, labels: {virtual-kubelet.io/burst-to-cci: always}}\nspec: " + pod,
+		"ReplicaSet":  manifest("apps/v1", "ReplicaSet", "always", "replicas: 0, "+selectorAnd(template(""))),
+		"Deployment":  manifest("apps/v1", "Deployment", "always", "replicas: 0, "+selectorAnd(template(""))),
+		"StatefulSet": manifest("apps/v1", "StatefulSet", "always", "replicas: 0, "+selectorAnd(template(""))),
+		"Job":         manifest("batch/v1", "Job", "always", "suspend: true, "+jobTemplate),
+		"CronJob":     manifest("batch/v1", "CronJob", "always", "schedule: 0 0 1 1 *, jobTemplate: {spec: {"+jobTemplate+"}}"),
+	}
+	for _, text := range manifests {
+		apply(t, ns, text) // Nobody validates yet.
+	}
+	validated(t)
+	for kind := range manifests {
+		t.Run(kind, func(t *testing.T) {
+			patch := func(text string) (printed string, err error) {
+				return kubectl(t, ns, "", "patch", kind, "x", "--type", "merge", "--patch", text)
+			}
+			printed, err := patch(`{"metadata":{"labels":{"team":"shop"}}}`)
+			require.NoError(t, err, printed)
+			assert.Contains(t, printed, `Warning: metadata.labels[virtual-kubelet.io/burst-to-cci]: Invalid value: "always": must be one of enforce, localPrefer, auto, off; it was so before this update`)
+			for _, finalizers := range []string{`["example.com/wait"]`, "null"} { // As garbage collectors and controllers do.
+				printed, err = patch(`{"metadata":{"finalizers":` + finalizers + `}}`)
+				require.NoError(t, err, printed)
+				assert.NotContains(t, printed, "Warning")
+			}
+			printed, err = patch(`{"metadata":{"labels":{"virtual-kubelet.io/burst-to-cci":"never"}}}`)
+			require.Error(t, err)
+			assert.Contains(t, printed, `metadata.labels[virtual-kubelet.io/burst-to-cci]: Invalid value: "never"`)
+			printed, err = patch(`{"metadata":{"labels":{"virtual-kubelet.io/burst-to-cci":"auto"}}}`)
+			require.NoError(t, err, printed)
+		})
+	}
 }
 
 // The API server asks about objects with a key only, wherever it is, and not about what Kubernetes makes of a template.

@@ -28,8 +28,8 @@ func New(p *policy.Policy, facts Facts) *Validator { return &Validator{policy: p
 // Review looks at an object that is created, or at an update of old to it; old is nil for a creation. It is refused for the faults,
 // if there are any, and the warnings are for the user in any case. namespace is the object's.
 //
-// Only what an update changes is a fault: what was malformed before stays editable. What a controller makes or what is being
-// deleted is never refused, for nobody would see why it does not come: its faults are warnings.
+// Only what an update changes is a fault: what was malformed before stays editable, and is a warning. What a controller makes is never
+// refused, for nobody would see why it does not come: its faults are warnings too. What is being deleted is left alone.
 func (v *Validator) Review(namespace string, s, old *Subject) (faults field.ErrorList, warnings []string) {
 	object := s.object()
 	if object.DeletionTimestamp != nil || (old != nil && s.saysAsBefore(old)) {
@@ -37,7 +37,7 @@ func (v *Validator) Review(namespace string, s, old *Subject) (faults field.Erro
 	}
 	faults = v.faults(s)
 	if old != nil {
-		faults = without(faults, v.faults(old))
+		faults, warnings = ratchet(faults, v.faults(old))
 	}
 	// A DaemonSet's Pods never burst, so nothing of ours means anything there.
 	if s.kind == "DaemonSet" || metav1.GetControllerOfNoCopy(&object) != nil {
@@ -86,13 +86,18 @@ func listed(keys *field.Path, err error) field.ErrorList {
 	return found
 }
 
-// without leaves out faults that were there before. What would be right does not matter: it may depend on the rest of the object.
-func without(faults, before field.ErrorList) field.ErrorList {
-	return slices.DeleteFunc(faults, func(f *field.Error) bool {
-		return slices.ContainsFunc(before, func(b *field.Error) bool {
+// ratchet takes faults that were there before for warnings. What would be right does not matter: it may depend on the rest of the object.
+func ratchet(faults, before field.ErrorList) (fresh field.ErrorList, warnings []string) {
+	for _, f := range faults {
+		if slices.ContainsFunc(before, func(b *field.Error) bool {
 			return f.Type == b.Type && f.Field == b.Field && f.BadValue == b.BadValue
-		})
-	})
+		}) {
+			warnings = append(warnings, f.Error()+"; it was so before this update")
+			continue
+		}
+		fresh = append(fresh, f)
+	}
+	return fresh, warnings
 }
 
 // asPod is the Pod, or one as the template makes it.

@@ -43,9 +43,21 @@ func (s *Subject) mode() policy.Mode {
 // podAnnotations are read on Pods only.
 var podAnnotations = []string{policy.LocalReplicasAnnotation, policy.SwitchKey, policy.HostPathReplacementAnnotation}
 
-// misplaced finds annotations for Pods on what makes the Pods.
+// misplaced finds annotations for Pods on what makes the Pods, and keys that are labels among annotations or the other way round.
 func misplaced(s *Subject) []string {
 	var found []string
+	for _, at := range s.places() {
+		for _, key := range []string{policy.BurstLabel, policy.BurstLabelAlias} {
+			if _, ok := at.meta.Annotations[key]; ok {
+				found = append(found, fmt.Sprintf("%s: means nothing as an annotation: write it to %s", at.path.Child("annotations").Key(key), at.path.Child("labels")))
+			}
+		}
+		for _, key := range podAnnotations {
+			if _, ok := at.meta.Labels[key]; ok {
+				found = append(found, fmt.Sprintf("%s: means nothing as a label: write it to %s", at.path.Child("labels").Key(key), s.pod.path.Child("annotations")))
+			}
+		}
+	}
 	for _, at := range s.owners {
 		for _, key := range podAnnotations {
 			if _, ok := at.meta.Annotations[key]; ok {

@@ -51,14 +51,15 @@ var notMadeByKubernetes = admissionregistrationv1.MatchCondition{
 	Name: "not-made-of-a-template", Expression: "!(" + controlledBy("object", kubernetesControllers...) + ")",
 }
 
-// hasKey holds for objects with a key of ours on them, on their Pods' template or, for a CronJob, on its Jobs. What the object was
+// hasKey holds for objects with a key of ours on them, on their Pods' template or, for a CronJob, on its Jobs; a key that is a label may
+// stand among the annotations by mistake, and the other way round. What the object was
 // before an update does not matter: who takes a key off does nothing wrong.
 func hasKey() admissionregistrationv1.MatchCondition {
 	const places = `([object]` +
 		` + (has(object.spec.template) ? [object.spec.template] : [])` +
 		` + (has(object.spec.jobTemplate) ? [object.spec.jobTemplate, object.spec.jobTemplate.spec.template] : []))`
+	keys := list(policy.LocalReplicasAnnotation, policy.SwitchKey, policy.HostPathReplacementAnnotation, policy.BurstLabel, policy.BurstLabelAlias)
 	return admissionregistrationv1.MatchCondition{Name: "has-a-key", Expression: fmt.Sprintf(
-		"%s.exists(p, has(p.metadata) && (has(p.metadata.annotations) && %s.exists(k, k in p.metadata.annotations) ||"+
-			" has(p.metadata.labels) && %s.exists(k, k in p.metadata.labels)))",
-		places, list(policy.LocalReplicasAnnotation, policy.SwitchKey, policy.HostPathReplacementAnnotation), list(policy.BurstLabel, policy.BurstLabelAlias))}
+		"%s.exists(p, has(p.metadata) && (has(p.metadata.annotations) && %[2]s.exists(k, k in p.metadata.annotations) ||"+
+			" has(p.metadata.labels) && %[2]s.exists(k, k in p.metadata.labels)))", places, keys)}
 }
