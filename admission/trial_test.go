@@ -28,6 +28,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/admission/webhook"
 	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/internal/run"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/system"
 )
@@ -45,6 +46,9 @@ const virtualNode = "virtual-node-cci-0"
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) (code int) {
+	if os.Getenv(asProgram) != "" {
+		return run.Main(program)
+	}
 	// Once, for the libraries; each program logs to a buffer of its test.
 	if _, err := logging.SetUp(logging.Config{Level: "error", Format: "text"}, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, err)
