@@ -153,6 +153,20 @@ func TestPodsThatGotPastTheValidationAreTreatedAsOffAndToldOnce(t *testing.T) {
 		}
 		assert.NotEqual(t, virtualNode, onNode(t, ns, name))
 	}
+	// Its Pod has the label from the Deployment.
+	apply(t, ns, deployment("enfroce", ""))
+	var inherits string
+	eventually(t, func() error {
+		list, err := trial.Client().CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{LabelSelector: "app=x"})
+		if err == nil && len(list.Items) == 0 {
+			err = fmt.Errorf("the Deployment has no Pod yet")
+		}
+		if err == nil {
+			inherits = list.Items[0].Name
+		}
+		return err
+	})
+	assert.NotEqual(t, virtualNode, onNode(t, ns, inherits))
 	// A quota means nothing with enforce: this one waits for no local node and goes to the cloud.
 	enforce := big("enforce")
 	enforce.Labels, enforce.Annotations = map[string]string{policy.BurstLabel: "enforce"}, map[string]string{policy.LocalReplicasAnnotation: "many"}
@@ -161,6 +175,7 @@ func TestPodsThatGotPastTheValidationAreTreatedAsOffAndToldOnce(t *testing.T) {
 	p := start(t, func(c *Config) { c.Resync.Duration = time.Second })
 	assert.Equal(t, virtualNode, onNode(t, ns, "enforce"))
 	assert.Contains(t, told(t, ns, "enforce", "InvalidPolicy").Message, ignored)
+	assert.Contains(t, told(t, ns, inherits, "InvalidPolicy").Message, off)
 	events := map[string]corev1.Event{}
 	for name, test := range tests {
 		event := told(t, ns, name, "InvalidPolicy")
@@ -170,7 +185,7 @@ func TestPodsThatGotPastTheValidationAreTreatedAsOffAndToldOnce(t *testing.T) {
 		}
 		events[name] = event
 	}
-	assert.InDelta(t, len(tests)+1, p.metric(t, "spillway_admission_pods_explained_total", "InvalidPolicy"), 0)
+	assert.InDelta(t, len(tests)+2, p.metric(t, "spillway_admission_pods_explained_total", "InvalidPolicy"), 0)
 	again := toldOnce(t, p, ns, "quota", events["quota"])
 	for name := range tests {
 		eventually(t, func() error { // The new process has looked at it.

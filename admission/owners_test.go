@@ -59,6 +59,29 @@ func TestOwnersAreFoundWithAndWithoutTheWatch(t *testing.T) {
 	}
 }
 
+// Only what the caches know counts, and the Pod's own label wins, readable or not.
+func TestAnOwnersMalformedLabelIsInherited(t *testing.T) {
+	ns, right := namespace(t, nil), namespace(t, nil)
+	apply(t, ns, deployment("enfroce", ""))
+	apply(t, right, deployment("auto", ""))
+	pod, fine := pods(t, ns, 1)[0], pods(t, right, 1)[0]
+	client, err := metadata.NewForConfig(trial.RESTConfig())
+	require.NoError(t, err)
+	source := workload.New(client, patience)
+	assert.False(t, source.Malformed(&pod), "the caches are empty")
+	runPart(t, source.Run)
+	eventually(t, func() error { return ready(source.Ready()) })
+
+	assert.True(t, source.Malformed(&pod))
+	assert.False(t, source.Malformed(&fine))
+	own := pod.DeepCopy()
+	own.Labels = map[string]string{policy.BurstLabel: "auto"}
+	assert.False(t, source.Malformed(own))
+	own.OwnerReferences = nil
+	own.Labels = nil
+	assert.False(t, source.Malformed(own))
+}
+
 func TestOwnersThatPointAtEachOtherComeToAnEnd(t *testing.T) {
 	ns := namespace(t, nil)
 	apply(t, ns, manifest("batch/v1", "Job", "", "suspend: true, "+jobTemplate))

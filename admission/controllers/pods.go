@@ -17,8 +17,6 @@ import (
 const (
 	// byWaiting indexes waiting Pods by namespace.
 	byWaiting = "waiting"
-	// byMalformed indexes Pods with a malformed key by namespace.
-	byMalformed = "malformed"
 	// byRevision indexes the Pods with a local quota that have a node by policy.Revision.
 	byRevision = "revision"
 	// byUnranked indexes by node the Pods that would be ranked if it is a virtual one.
@@ -36,7 +34,7 @@ func NewPods(client kubernetes.Interface) (*Pods, error) {
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(slim))
 	informer := factory.Core().V1().Pods().Informer()
 	if err := informer.AddIndexers(cache.Indexers{
-		byWaiting: indexWaiting, byMalformed: indexMalformed, byRevision: indexRevision, byUnranked: indexUnranked,
+		byWaiting: indexWaiting, byRevision: indexRevision, byUnranked: indexUnranked,
 	}); err != nil {
 		return nil, fmt.Errorf("indexing Pods: %w", err)
 	}
@@ -79,11 +77,13 @@ func (p *Pods) named(index, value string) []cache.ObjectName {
 	return names
 }
 
-// all lists the Pods that an index has under any value.
-func (p *Pods) all(index string) []cache.ObjectName {
+// those lists the Pods for which is holds: it looks at every one.
+func (p *Pods) those(is func(*corev1.Pod) bool) []cache.ObjectName {
 	var names []cache.ObjectName
-	for _, value := range p.informer.GetIndexer().ListIndexFuncValues(index) {
-		names = append(names, p.named(index, value)...)
+	for _, object := range p.informer.GetStore().List() {
+		if pod, ok := object.(*corev1.Pod); ok && is(pod) {
+			names = append(names, cache.MetaObjectToName(pod))
+		}
 	}
 	return names
 }
@@ -116,7 +116,7 @@ func slim(object any) (any, error) {
 		return pod, nil
 	}
 	pod.Annotations = only(pod.Annotations, policy.DeletionCostAnnotation, policy.LocalReplicasAnnotation)
-	pod.Labels = only(pod.Labels, appsv1.ControllerRevisionHashLabelKey)
+	pod.Labels = only(pod.Labels, appsv1.ControllerRevisionHashLabelKey, policy.BurstLabel, policy.BurstLabelAlias)
 	pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
 	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
 	return pod, nil
@@ -174,13 +174,6 @@ func isControlledBy(pod *corev1.Pod, kind string) bool {
 
 func indexWaiting(object any) ([]string, error) {
 	if pod, ok := object.(*corev1.Pod); ok && isWaiting(pod) {
-		return []string{pod.Namespace}, nil
-	}
-	return nil, nil
-}
-
-func indexMalformed(object any) ([]string, error) {
-	if pod, ok := object.(*corev1.Pod); ok && isMalformed(pod) {
 		return []string{pod.Namespace}, nil
 	}
 	return nil, nil

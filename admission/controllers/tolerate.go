@@ -28,8 +28,10 @@ type Judge interface {
 	Decide(context.Context, *corev1.Pod) (verdict.Verdict, error)
 }
 
-// Changes tells when verdicts about Pods may have changed (admission/workload).
-type Changes interface {
+// Owners knows what Pods belong to (admission/workload).
+type Owners interface {
+	// Malformed tells whether the Pod has its burst mode from an owner whose label cannot be read. It must not block.
+	Malformed(*corev1.Pod) bool
 	// OnChange calls changed with a namespace until stop is called. changed must not block.
 	OnChange(changed func(namespace string)) (stop func() error, err error)
 }
@@ -43,7 +45,7 @@ type Tolerate struct {
 	pods    *Pods
 	nodes   *VirtualNodes
 	judge   Judge
-	changes Changes
+	owners  Owners
 	events  *events
 	metrics Metrics
 	logger  *slog.Logger
@@ -51,13 +53,13 @@ type Tolerate struct {
 
 // NewTolerate makes the controller. resync is how often every Pod that waits or has a malformed key is looked at again though nothing
 // was seen to change. It starts nothing.
-func NewTolerate(client kubernetes.Interface, pods *Pods, nodes *VirtualNodes, judge Judge, changes Changes, resync time.Duration, now func() time.Time, metrics Metrics, logger *slog.Logger) *Tolerate {
+func NewTolerate(client kubernetes.Interface, pods *Pods, nodes *VirtualNodes, judge Judge, owners Owners, resync time.Duration, now func() time.Time, metrics Metrics, logger *slog.Logger) *Tolerate {
 	t := &Tolerate{
-		client: client, pods: pods, nodes: nodes, judge: judge, changes: changes, events: newEvents(client, now), metrics: metrics, logger: logger,
+		client: client, pods: pods, nodes: nodes, judge: judge, owners: owners, events: newEvents(client, now), metrics: metrics, logger: logger,
 	}
 	t.loop = loop{
 		name: "tolerate", workers: tolerateWorkers, resync: resync, reconcile: t.reconcile,
-		backlog: func() []cache.ObjectName { return append(pods.all(byWaiting), pods.all(byMalformed)...) },
+		backlog: func() []cache.ObjectName { return pods.those(t.isTended) },
 		again:   make(chan struct{}, 1), failed: metrics.failed("tolerate"), logger: logger,
 	}
 	return t
@@ -79,7 +81,7 @@ func (t *Tolerate) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watching Pods: %w", err)
 	}
-	stop, err := t.changes.OnChange(func(namespace string) {
+	stop, err := t.owners.OnChange(func(namespace string) {
 		for _, name := range t.pods.named(byWaiting, namespace) {
 			q.Add(name)
 		}
@@ -95,11 +97,16 @@ func (t *Tolerate) saw(q queue, object any) {
 	pod, ok := object.(*corev1.Pod)
 	switch {
 	case !ok:
-	case isWaiting(pod), isMalformed(pod):
+	case t.isTended(pod):
 		q.Add(cache.MetaObjectToName(pod))
 	default:
 		t.events.forget(pod.UID)
 	}
+}
+
+// isTended tells whether there may be something to do about a Pod: it waits, or it has a malformed key of its own or of an owner's.
+func (t *Tolerate) isTended(pod *corev1.Pod) bool {
+	return isWaiting(pod) || isMalformed(pod) || (isActive(pod) && t.owners.Malformed(pod))
 }
 
 func (t *Tolerate) lost(object any) {
@@ -113,7 +120,7 @@ func (t *Tolerate) lost(object any) {
 
 func (t *Tolerate) reconcile(ctx context.Context, name cache.ObjectName) error {
 	pod := t.pods.get(name)
-	if pod == nil || (!isWaiting(pod) && !isMalformed(pod)) {
+	if pod == nil || !t.isTended(pod) {
 		return nil
 	}
 	v, err := t.judge.Decide(ctx, pod)

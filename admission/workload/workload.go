@@ -90,6 +90,32 @@ func (s *Source) Ready() bool {
 func (s *Source) Labels(ctx context.Context, pod *corev1.Pod) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+	return labels(pod, func(resource schema.GroupVersionResource, name string, uid types.UID) (*metav1.PartialObjectMetadata, error) {
+		return s.get(ctx, resource, pod.Namespace, name, uid)
+	})
+}
+
+// Malformed tells whether the Pod has its burst mode from an owner whose label cannot be read, as far as the caches know. It does not
+// block.
+func (s *Source) Malformed(pod *corev1.Pod) bool {
+	if mode, err := policy.ParseMode(pod.Labels); err != nil || mode != policy.ModeNone {
+		return false
+	}
+	inherited, err := labels(pod, func(resource schema.GroupVersionResource, name string, uid types.UID) (*metav1.PartialObjectMetadata, error) {
+		if owner := s.cached(resource, pod.Namespace, name, uid); owner != nil {
+			return owner, nil
+		}
+		return nil, apierrors.NewNotFound(resource.GroupResource(), name)
+	})
+	if err != nil {
+		return false
+	}
+	_, err = policy.ParseMode(inherited)
+	return err != nil
+}
+
+// labels walks up the owners of a Pod, which find finds.
+func labels(pod *corev1.Pod, find func(resource schema.GroupVersionResource, name string, uid types.UID) (*metav1.PartialObjectMetadata, error)) (map[string]string, error) {
 	var object metav1.Object = pod
 	for range maxOwners {
 		reference := metav1.GetControllerOf(object)
@@ -100,7 +126,7 @@ func (s *Source) Labels(ctx context.Context, pod *corev1.Pod) (map[string]string
 		if !ok {
 			return nil, nil
 		}
-		owner, err := s.get(ctx, resource, pod.Namespace, reference.Name, reference.UID)
+		owner, err := find(resource, reference.Name, reference.UID)
 		if apierrors.IsNotFound(err) {
 			return nil, nil
 		}
@@ -129,11 +155,8 @@ func (s *Source) Namespace(ctx context.Context, name string) (map[string]string,
 // get returns an object from the cache, or from the API server where the cache lacks it or holds an earlier one of its name.
 // An empty uid stands for any.
 func (s *Source) get(ctx context.Context, resource schema.GroupVersionResource, namespace, name string, uid types.UID) (*metav1.PartialObjectMetadata, error) {
-	key := cache.NewObjectName(namespace, name).String()
-	if cached, ok, err := s.informers[resource].GetStore().GetByKey(key); err == nil && ok {
-		if object, ok := cached.(*metav1.PartialObjectMetadata); ok && (uid == "" || object.UID == uid) {
-			return object, nil
-		}
+	if object := s.cached(resource, namespace, name, uid); object != nil {
+		return object, nil
 	}
 	object, err := s.client.Resource(resource).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
@@ -143,6 +166,19 @@ func (s *Source) get(ctx context.Context, resource schema.GroupVersionResource, 
 		return nil, apierrors.NewNotFound(resource.GroupResource(), name)
 	}
 	return object, nil
+}
+
+// cached returns an object from the cache, nil where it lacks it or holds an earlier one of its name.
+func (s *Source) cached(resource schema.GroupVersionResource, namespace, name string, uid types.UID) *metav1.PartialObjectMetadata {
+	found, ok, err := s.informers[resource].GetStore().GetByKey(cache.NewObjectName(namespace, name).String())
+	if err != nil || !ok {
+		return nil
+	}
+	object, ok := found.(*metav1.PartialObjectMetadata)
+	if !ok || (uid != "" && object.UID != uid) {
+		return nil
+	}
+	return object
 }
 
 // OnChange calls changed with the namespace whenever a namespace's or a workload's say about bursting changes, until stop is
