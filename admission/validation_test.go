@@ -114,8 +114,8 @@ func TestWarningsAsKubectlPrintsThem(t *testing.T) {
 			"Warning: metadata.annotations[virtual-kubelet.io/burst-to-cci]: means nothing as an annotation: write it to metadata.labels\nstatefulset.apps/x created\n",
 		},
 		"a quota written on the Deployment": {
-			strings.Replace(strings.Replace(manifest("apps/v1", "Deployment", "", selectorAnd(template(""))), "name: x", "name: y", 1), "{name: y", "{name: y, annotations: {LOCAL_REPLICAS: \"1\"}", 1),
-			"Warning: metadata.annotations[LOCAL_REPLICAS]: means nothing here: write it to spec.template.metadata.annotations\ndeployment.apps/y created\n",
+			strings.Replace(strings.Replace(manifest("apps/v1", "Deployment", "", selectorAnd(template(""))), "name: x", "name: z", 1), "{name: z", "{name: z, annotations: {LOCAL_REPLICAS: \"1\"}", 1),
+			"Warning: metadata.annotations[LOCAL_REPLICAS]: means nothing here: write it to spec.template.metadata.annotations\ndeployment.apps/z created\n",
 		},
 		"a quota on the Jobs of a CronJob": {
 			"apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: x}\nspec: {schedule: 0 0 1 1 *, jobTemplate: {metadata: {annotations: {LOCAL_REPLICAS: \"1\"}}, spec: {" + jobTemplate + "}}}",
