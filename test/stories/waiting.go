@@ -113,13 +113,8 @@ func playPreemption(ctx context.Context, w *World) error {
 		if err := w.run(ctx, "scale", "deployment", "high", "--replicas=3"); err != nil {
 			return err
 		}
-		return w.await(ctx, "one pod of high to run at home and two to wait", func(ctx context.Context) (bool, string, error) {
-			pods, err := w.pods(ctx, "high")
-			if err != nil {
-				return false, "", err
-			}
-			return count(pods) == where{local: 1, pending: 2, running: 1}, count(pods).String(), nil
-		})
+		// The scheduler asks about preemption only, so the words come from admission.
+		return w.awaitWaiting(ctx, "high", 1, 2, policy.ReasonLocalQuota)
 	})
 	if err != nil {
 		return err
