@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -23,21 +24,26 @@ func TestEnforceDoesNotDependOnWhatTheWatchOfClaimsHasSeen(t *testing.T) {
 			assert.NoError(t, trial.Client().StorageV1().StorageClasses().Delete(context.Background(), name, metav1.DeleteOptions{}))
 		})
 	}
-	p := start(t)
+	p := validated(t)
 	home := outline{Label: "enforce", Marked: true}
+	const never = "PersistentVolumeKind: the claim of volume data is a volume of kind disk.csi.everest.io: the cloud can mount nas.csi.everest.io, sfsturbo.csi.everest.io"
 	for name, test := range map[string]struct {
 		spec, kind string
 		pods       int
 		want       outline
+		warning    string
 	}{
-		"a StatefulSet":                         {claimTemplate("shared"), "StatefulSet", 10, enforced},
-		"a StatefulSet of what cannot be":       {claimTemplate("disk"), "StatefulSet", 3, home},
-		"an ephemeral volume":                   {ephemeral("shared"), "Deployment", 3, enforced},
-		"an ephemeral volume of what cannot be": {ephemeral("disk"), "Deployment", 1, home},
+		"a StatefulSet":                         {claimTemplate("shared"), "StatefulSet", 10, enforced, ""},
+		"a StatefulSet of what cannot be":       {claimTemplate("disk"), "StatefulSet", 3, home, never},
+		"an ephemeral volume":                   {ephemeral("shared"), "Deployment", 3, enforced, ""},
+		"an ephemeral volume of what cannot be": {ephemeral("disk"), "Deployment", 1, home, never},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ns := namespace(t, nil)
-			apply(t, ns, manifest("apps/v1", test.kind, "enforce", test.spec))
+			printed, err := kubectl(t, ns, manifest("apps/v1", test.kind, "enforce", test.spec), "apply", "--filename", "-")
+			require.NoError(t, err, printed)
+			assert.Contains(t, printed, test.warning)
+			assert.Equal(t, test.warning != "", strings.HasPrefix(printed, "Warning: "), printed)
 			for _, pod := range pods(t, ns, test.pods) {
 				got := outlineOf(&pod)
 				assert.Equal(t, test.want, got)

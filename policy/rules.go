@@ -255,7 +255,7 @@ func checkClaims(s subject) []string {
 		kind, known := s.claims[claim]
 		called := "claim " + claim
 		if v.Ephemeral != nil { // Its claim is not made yet, and a Pod that is being created may have no name yet.
-			called = "ephemeral volume " + v.Name
+			called = "the claim of volume " + v.Name
 		}
 		switch {
 		case !known:

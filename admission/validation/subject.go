@@ -55,6 +55,7 @@ func Decode(kind string, raw []byte) (*Subject, error) {
 		var o appsv1.StatefulSet
 		err = json.Unmarshal(raw, &o)
 		s.make(o.ObjectMeta, o.Spec.Template)
+		s.claim(o.Spec.VolumeClaimTemplates)
 	case "DaemonSet":
 		var o appsv1.DaemonSet
 		err = json.Unmarshal(raw, &o)
@@ -79,6 +80,16 @@ func Decode(kind string, raw []byte) (*Subject, error) {
 func (s *Subject) make(meta metav1.ObjectMeta, template corev1.PodTemplateSpec) {
 	s.owners = []place{{field.NewPath("metadata"), meta}}
 	s.pod, s.spec = place{field.NewPath("spec", "template", "metadata"), template.ObjectMeta}, template.Spec
+}
+
+// claim gives the Pods the volumes that a StatefulSet claims for them, as its controller does: a volume of the template that has the name of
+// one gives way. Ephemeral ones stand for them, for the claim of such a one too is known by its template only.
+func (s *Subject) claim(templates []corev1.PersistentVolumeClaim) {
+	for _, t := range templates {
+		template := &corev1.PersistentVolumeClaimTemplate{Spec: t.Spec}
+		s.spec.Volumes = append(slices.DeleteFunc(s.spec.Volumes, func(v corev1.Volume) bool { return v.Name == t.Name }),
+			corev1.Volume{Name: t.Name, VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{VolumeClaimTemplate: template}}})
+	}
 }
 
 func (s *Subject) makeCronJob(o batchv1.CronJob) {
