@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/spillway-k8s/spillway/policy"
@@ -28,4 +30,17 @@ func TestFaultsTakesApartWhatParsersReturn(t *testing.T) {
 	require.ErrorIs(t, broken, got[4].Cause, "the cause can be told")
 	assert.Empty(t, policy.Faults(nil))
 	assert.Empty(t, policy.Faults(fmt.Errorf("wrapped: %w", errors.New("none of ours"))))
+}
+
+func TestCheckKeysReportsEveryMalformedKeyOfAPod(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Labels:      map[string]string{"virtual-kubelet.io/burst-to-cci": "always"},
+		Annotations: map[string]string{"LOCAL_REPLICAS": "two", "AUTO_SCALE_EKS": "yes", replacementAnnotation: "{"},
+	}}
+	var keys []string
+	for _, fault := range policy.Faults(policy.CheckKeys(pod)) {
+		keys = append(keys, fault.Key)
+	}
+	assert.Equal(t, []string{"virtual-kubelet.io/burst-to-cci", "LOCAL_REPLICAS", "AUTO_SCALE_EKS", replacementAnnotation}, keys)
+	assert.NoError(t, policy.CheckKeys(&corev1.Pod{}))
 }
