@@ -69,8 +69,11 @@ type CCIConfig struct {
 	ProjectID string `json:"projectID"`
 	// DomainID is the account's id, for a network that must be made; empty where the service does not ask for it. Default empty.
 	DomainID string `json:"domainID"`
-	// CredentialsFile is YAML with accessKey, secretKey, for temporary keys securityToken, and authToken where an IAM token is given
-	// rather than got by the keys. No default.
+	// CredentialsFrom says where the keys come from. file: CredentialsFile. machine: temporary keys of the agency of the ECS machine.
+	// podIdentity: temporary keys of the agency that the Pod's service account is bound to. Temporary keys renew themselves. Default file.
+	CredentialsFrom string `json:"credentialsFrom"`
+	// CredentialsFile is YAML with accessKey, secretKey, for temporary keys securityToken, and authToken where an IAM token is given rather
+	// than got by the keys; or the directory of a mounted Secret with files of these names. It is read again when it changes. No default.
 	CredentialsFile string `json:"credentialsFile"`
 	// Namespace is the CCI namespace of the Pods; it is made where it is missing. Virtual nodes of several clusters may share one.
 	// No default.
@@ -158,6 +161,13 @@ type SoldOutConfig struct {
 	StuckPods policy.OnSoldOut `json:"stuckPods"`
 }
 
+// Where the keys of the cloud come from (CCIConfig.CredentialsFrom).
+const (
+	fromFile        = "file"
+	fromMachine     = "machine"
+	fromPodIdentity = "podIdentity"
+)
+
 func defaultConfig() *Config {
 	return &Config{
 		Logging: logging.Default(),
@@ -168,7 +178,7 @@ func defaultConfig() *Config {
 		Listen:       ":10250",
 		HealthListen: ":8082",
 		CCI: CCIConfig{
-			QPS: 20, Burst: 40,
+			CredentialsFrom: fromFile, QPS: 20, Burst: 40,
 			RequestTimeout: metav1.Duration{Duration: 30 * time.Second},
 			WatchTimeout:   metav1.Duration{Duration: 2 * time.Minute},
 			RelistInterval: metav1.Duration{Duration: 10 * time.Minute},

@@ -38,7 +38,9 @@ func (c *CCIConfig) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Region, "cci-region", c.Region, "`region`, such as cn-north-4")
 	flags.StringVar(&c.ProjectID, "cci-project-id", c.ProjectID, "`id` of the region's project")
 	flags.StringVar(&c.DomainID, "cci-domain-id", c.DomainID, "`id` of the account, where networks need it")
-	flags.StringVar(&c.CredentialsFile, "cci-credentials-file", c.CredentialsFile, "YAML `file` with accessKey, secretKey, securityToken for temporary keys, authToken for a given token")
+	flags.StringVar(&c.CredentialsFrom, "cci-credentials-from", c.CredentialsFrom, "where the keys come from: file, machine or podIdentity")
+	flags.StringVar(&c.CredentialsFile, "cci-credentials-file", c.CredentialsFile,
+		"YAML `file` with accessKey, secretKey, securityToken for temporary keys, authToken for a given token, or a directory with such files; read again when it changes")
 	flags.StringVar(&c.Namespace, "cci-namespace", c.Namespace, "CCI `namespace` of the Pods, made where it is missing")
 	flags.StringSliceVar(&c.SubnetIDs, "cci-subnet-id", c.SubnetIDs, "Neutron `id` of an IPv4 subnet; may be given several times")
 	flags.StringSliceVar(&c.SecurityGroupIDs, "cci-security-group-id", c.SecurityGroupIDs, "`id` of a security group; may be given several times")

@@ -19,6 +19,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/credentials"
 	"github.com/spillway-k8s/spillway/vnode/inventory"
 	"github.com/spillway-k8s/spillway/vnode/kubelet"
 	"github.com/spillway-k8s/spillway/vnode/metrics"
@@ -106,15 +107,26 @@ func (v *vnode) makeCloud() (err error) {
 
 // client makes a client of the cloud; watched is who hears of its requests.
 func (c CCIConfig) client(watched cci.Config) (*cci.Client, error) {
-	credentials, err := cci.ReadCredentials(c.CredentialsFile)
+	keys, err := c.credentials(watched.Logger)
 	if err != nil {
 		return nil, err
 	}
-	watched.Endpoint, watched.ProjectID, watched.Credentials = c.endpoint(), c.ProjectID, credentials
+	watched.Endpoint, watched.ProjectID, watched.Credentials = c.endpoint(), c.ProjectID, keys
 	watched.QPS, watched.Burst, watched.RequestTimeout = c.QPS, c.Burst, c.RequestTimeout.Duration
 	watched.Tries, watched.RetryDelay = requestTries, requestDelay
 	watched.Exec = cci.ExecConfig{Handshake: c.Exec.Handshake, IAMEndpoint: c.iamEndpoint(), KeepAlive: c.Exec.KeepAlive.Duration}
 	return cci.New(watched)
+}
+
+// credentials are what requests to the cloud are signed with. They follow their source.
+func (c CCIConfig) credentials(logger *slog.Logger) (*credentials.Source, error) {
+	switch c.CredentialsFrom {
+	case fromMachine:
+		return credentials.FromMachine(logger)
+	case fromPodIdentity:
+		return credentials.FromPodIdentity(logger)
+	}
+	return credentials.FromFile(c.CredentialsFile, logger)
 }
 
 // makeNode makes the Node and its kubelet port. The Node's client is its own: a burst of Pods must not delay its Lease.

@@ -93,11 +93,22 @@ func (c CCIConfig) validateAccess() error {
 	for _, field := range []struct{ name, value, why string }{
 		{"cci-region", c.Region, "such as cn-north-4"},
 		{"cci-project-id", c.ProjectID, "the console shows it under My Credentials"},
-		{"cci-credentials-file", c.CredentialsFile, "requests are signed with the key in it"},
 	} {
 		if field.value == "" {
 			faults = append(faults, fmt.Errorf("%s: must not be empty: %s", field.name, field.why))
 		}
+	}
+	switch c.CredentialsFrom {
+	case fromFile:
+		if c.CredentialsFile == "" {
+			faults = append(faults, errors.New("cci-credentials-file: must not be empty: requests are signed with the key in it"))
+		}
+	case fromMachine, fromPodIdentity:
+		if c.CredentialsFile != "" {
+			faults = append(faults, fmt.Errorf("cci-credentials-file: invalid value %q: must be empty where the keys come from %s", c.CredentialsFile, c.CredentialsFrom))
+		}
+	default:
+		faults = append(faults, fmt.Errorf("cci-credentials-from: invalid value %q: must be %s, %s or %s", c.CredentialsFrom, fromFile, fromMachine, fromPodIdentity))
 	}
 	if c.QPS <= 0 || c.Burst <= 0 {
 		faults = append(faults, fmt.Errorf("cci-qps, cci-burst: invalid values %g and %d: must be above zero", c.QPS, c.Burst))

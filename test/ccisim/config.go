@@ -146,20 +146,7 @@ func setDefault[T comparable](field *T, value T) {
 
 // Validate reports every fault of the configuration at once. Unset fields are no fault.
 func (c Config) Validate() error {
-	var errs []error
-	if len(c.Credentials) == 0 {
-		errs = append(errs, errors.New("credentials: at least one is required, or nobody could call"))
-	}
-	keys := map[string]bool{}
-	for i, credential := range c.Credentials {
-		if err := credential.validate(); err != nil {
-			errs = append(errs, fmt.Errorf("credentials[%d]: %w", i, err))
-		}
-		if keys[credential.AccessKey] {
-			errs = append(errs, fmt.Errorf("credentials[%d].accessKey: %q is given twice", i, credential.AccessKey))
-		}
-		keys[credential.AccessKey] = true
-	}
+	errs := []error{validateCredentials(c.Credentials)}
 	if c.SubnetCIDR != "" {
 		if _, err := parseSubnet(c.SubnetCIDR); err != nil {
 			errs = append(errs, err)

@@ -37,7 +37,7 @@ func (s *Sim) authenticate(r *http.Request, body []byte) (*Credential, string) {
 	if parts == nil {
 		return nil, "Incorrect IAM authentication information: the request has neither X-Auth-Token nor an SDK-HMAC-SHA256 Authorization header"
 	}
-	credential, known := s.byAccessKey[parts[1]]
+	credential, known := s.accounts.Load().byAccessKey[parts[1]]
 	if !known {
 		return nil, "Incorrect IAM authentication information: AK access failed to reach the limit, or the AK does not exist"
 	}
@@ -65,8 +65,9 @@ func (c *Credential) of(r *http.Request) *Credential {
 }
 
 func (s *Sim) authenticateToken(r *http.Request, token string) (*Credential, string) {
-	for i := range s.cfg.Credentials {
-		credential := &s.cfg.Credentials[i]
+	known := s.accounts.Load().list
+	for i := range known {
+		credential := &known[i]
 		if credential.AuthToken != "" && subtle.ConstantTimeCompare([]byte(token), []byte(credential.AuthToken)) == 1 {
 			return credential.of(r), ""
 		}

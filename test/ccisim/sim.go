@@ -18,8 +18,8 @@ import (
 
 // Sim is one simulated CCI account. Its methods may be called from any goroutine.
 type Sim struct {
-	cfg         Config
-	byAccessKey map[string]*Credential
+	cfg      Config
+	accounts atomic.Pointer[accounts]
 
 	mu        sync.RWMutex
 	store     *store
@@ -66,31 +66,28 @@ func New(cfg Config) (*Sim, error) {
 		return nil, err
 	}
 	s := &Sim{
-		cfg:         cfg,
-		byAccessKey: map[string]*Credential{},
-		store:       newStore(cfg.HistoryLimit),
-		strategies:  strategies(),
-		life:        newAgenda(),
-		addresses:   newAddressPool(subnet),
-		logs:        map[types.UID]podLogs{},
-		processes:   map[containerKey]*process{},
-		lists:       newSavedLists(),
-		held:        map[key]bool{},
-		cut:         make(chan struct{}),
-		faults:      newFaultTable(),
-		records:     newRecords(),
-		wake:        make(chan struct{}, 1),
-		stopped:     make(chan struct{}),
-		tokens:      &issuedTokens{byToken: map[string]issuedToken{}},
-		spawning:    make(chan func()),
+		cfg:        cfg,
+		store:      newStore(cfg.HistoryLimit),
+		strategies: strategies(),
+		life:       newAgenda(),
+		addresses:  newAddressPool(subnet),
+		logs:       map[types.UID]podLogs{},
+		processes:  map[containerKey]*process{},
+		lists:      newSavedLists(),
+		held:       map[key]bool{},
+		cut:        make(chan struct{}),
+		faults:     newFaultTable(),
+		records:    newRecords(),
+		wake:       make(chan struct{}, 1),
+		stopped:    make(chan struct{}),
+		tokens:     &issuedTokens{byToken: map[string]issuedToken{}},
+		spawning:   make(chan func()),
 	}
 	if cfg.Processes {
 		s.processDir = filepath.Join(os.TempDir(), "ccisim-"+string(newUID()))
 	}
 	s.policies.Store(&cfg.Policies)
-	for i := range cfg.Credentials {
-		s.byAccessKey[cfg.Credentials[i].AccessKey] = &cfg.Credentials[i]
-	}
+	s.accounts.Store(newAccounts(cfg.Credentials))
 	if err := s.openJournal(); err != nil {
 		return nil, err
 	}

@@ -29,8 +29,8 @@ type Config struct {
 	Endpoint string
 	// ProjectID is the project of the region.
 	ProjectID string
-	// Credentials sign the requests.
-	Credentials Credentials
+	// Credentials sign the requests. They are asked for anew for each.
+	Credentials Source
 	// QPS and Burst pace the requests: so many a second in the long run, so many at once. More is quicker until the
 	// service throttles; its own limits are not published.
 	QPS   float64
@@ -63,8 +63,11 @@ func (c Config) Validate() error {
 	if c.ProjectID == "" {
 		faults = append(faults, errors.New("project id: must not be empty"))
 	}
-	if err := c.Credentials.Validate(); err != nil {
-		faults = append(faults, err)
+	if c.Credentials == nil {
+		faults = append(faults, errors.New("credentials: must be given"))
+	} else {
+		keys := c.Credentials.Current()
+		faults = append(faults, keys.Validate(), c.Exec.validate(keys))
 	}
 	if c.QPS <= 0 || c.Burst <= 0 {
 		faults = append(faults, fmt.Errorf("requests a second and at once: invalid values %g and %d: must be above zero", c.QPS, c.Burst))
@@ -72,9 +75,6 @@ func (c Config) Validate() error {
 	if c.RequestTimeout <= 0 || c.RetryDelay <= 0 || c.Tries <= 0 {
 		faults = append(faults, fmt.Errorf("request time-out, delay and tries: invalid values %s, %s and %d: must be above zero",
 			c.RequestTimeout, c.RetryDelay, c.Tries))
-	}
-	if err := c.Exec.validate(c.Credentials); err != nil {
-		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
 }

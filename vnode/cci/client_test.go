@@ -123,7 +123,7 @@ func TestFaultsAreToldApart(t *testing.T) {
 func TestWrongCredentialsNeedAnOperator(t *testing.T) {
 	cloud := cloudtest.New(t)
 	config := cloud.Config()
-	config.Credentials.SecretKey = "wrong"
+	config.Credentials = cci.Credentials{AccessKey: cloudtest.Account.AccessKey, SecretKey: "wrong"}
 	_, err := cloudtest.NewClient(t, config).GetNamespace(t.Context(), "any")
 	assert.True(t, cci.IsDenied(err), "%v", err)
 	assert.NotContains(t, err.Error(), "wrong")
@@ -362,7 +362,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 }
 
 func TestConfigFaultsAreReportedAtOnce(t *testing.T) {
-	_, err := cci.New(cci.Config{Endpoint: "cci.example.com/path"})
+	_, err := cci.New(cci.Config{Endpoint: "cci.example.com/path", Credentials: cci.Credentials{}})
 	require.Error(t, err)
 	for _, word := range []string{"endpoint", "cci.example.com/path", "project id", "accessKey", "secretKey", "above zero", "IAM endpoint"} {
 		assert.ErrorContains(t, err, word)

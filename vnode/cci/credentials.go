@@ -21,6 +21,15 @@ type Credentials struct {
 	AuthToken string `json:"authToken,omitempty"`
 }
 
+// Source is asked before each request what to sign it with. Its method may be called by many goroutines at once; it may block for as
+// long as a renewal of temporary keys takes.
+type Source interface {
+	Current() Credentials
+}
+
+// Current makes credentials that never change a Source.
+func (c Credentials) Current() Credentials { return c }
+
 // ReadCredentials reads a YAML file with accessKey, secretKey, for temporary keys securityToken and, where none can be got by the
 // keys, authToken.
 func ReadCredentials(file string) (Credentials, error) {

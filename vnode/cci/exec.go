@@ -92,7 +92,7 @@ func (c *Client) openExec(ctx context.Context, call call) (*websocket.Conn, erro
 		return nil, err
 	}
 	conn, err := c.dial(ctx, call, tokenHeader(token))
-	if fault, ok := errors.AsType[*Error](err); !ok || fault.Status != http.StatusUnauthorized || c.config.Credentials.AuthToken != "" {
+	if fault, ok := errors.AsType[*Error](err); !ok || fault.Status != http.StatusUnauthorized || c.config.Credentials.Current().AuthToken != "" {
 		return conn, err
 	}
 	if token, err = c.authToken(ctx, token); err != nil {

@@ -197,12 +197,12 @@ func TestTokensAreRenewed(t *testing.T) {
 	assert.Equal(t, 2, cloud.CountRequests("create", "tokens", http.StatusCreated))
 
 	given := cloud.Config()
-	given.Credentials.AuthToken, given.Exec.IAMEndpoint = "made up", ""
+	given.Credentials, given.Exec.IAMEndpoint = cci.Credentials{AccessKey: "AK", SecretKey: "SK", AuthToken: "made up"}, ""
 	err := run(t.Context(), cloudtest.NewClient(t, given), streams, "true")
 	assert.True(t, cci.IsDenied(err), "one that was given is not: %v", err)
 
 	wrong := cloud.Config()
-	wrong.Credentials.SecretKey = "wrong"
+	wrong.Credentials = cci.Credentials{AccessKey: "AK", SecretKey: "wrong"}
 	err = run(t.Context(), cloudtest.NewClient(t, wrong), streams, "true")
 	assert.True(t, cci.IsDenied(err), "%v", err)
 	assert.ErrorContains(t, err, "getting an IAM token")

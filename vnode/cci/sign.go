@@ -38,11 +38,12 @@ func (c *Client) sign(ctx context.Context, call call) (*http.Request, error) {
 	if len(call.body) > 0 {
 		builder.AddHeaderParam("Content-Type", "application/json").WithBody("", string(call.body))
 	}
-	if token := c.config.Credentials.SecurityToken; token != "" {
+	keys := c.config.Credentials.Current()
+	if token := keys.SecurityToken; token != "" {
 		builder.AddHeaderParam("X-Security-Token", token)
 	}
 	unsigned := builder.Build()
-	headers, err := signer.Sign(unsigned, c.config.Credentials.AccessKey, c.config.Credentials.SecretKey)
+	headers, err := signer.Sign(unsigned, keys.AccessKey, keys.SecretKey)
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}

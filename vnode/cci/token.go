@@ -45,7 +45,7 @@ type tokenKey struct {
 
 // authToken is the given token, or one got by the access key: another one than refused, and not one that soon ends.
 func (c *Client) authToken(ctx context.Context, refused string) (string, error) {
-	if given := c.config.Credentials.AuthToken; given != "" {
+	if given := c.config.Credentials.Current().AuthToken; given != "" {
 		return given, nil
 	}
 	c.tokens.mu.Lock()
@@ -65,8 +65,8 @@ func (c *Client) authToken(ctx context.Context, refused string) (string, error) 
 func (c *Client) createToken(ctx context.Context) (token string, ends time.Time, err error) {
 	var request tokenRequest
 	request.Auth.Identity.Methods = []string{"hw_ak_sk"}
-	request.Auth.Identity.Keys.Access.Key = c.config.Credentials.AccessKey
-	request.Auth.Identity.Keys.Secret.Key = c.config.Credentials.SecretKey
+	keys := c.config.Credentials.Current()
+	request.Auth.Identity.Keys.Access.Key, request.Auth.Identity.Keys.Secret.Key = keys.AccessKey, keys.SecretKey
 	request.Auth.Scope.Project.ID = c.config.ProjectID
 	body, err := encode(&request)
 	if err != nil {

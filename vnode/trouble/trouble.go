@@ -4,8 +4,10 @@ package trouble
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -41,7 +43,9 @@ type Tracker struct {
 }
 
 type outcome struct {
-	kind    cci.Kind
+	kind cci.Kind
+	// key says that the key was refused, not what was asked for.
+	key     bool
 	message string
 	at      time.Time
 }
@@ -63,7 +67,10 @@ func (t *Tracker) Note(operation string, err error) {
 	if err != nil {
 		message = fmt.Sprintf("%s: %.*s", operation, longest, err.Error())
 	}
-	t.last[operation] = outcome{kind, message, now}
+	if err == nil {
+		t.keyAcceptedLocked()
+	}
+	t.last[operation] = outcome{kind, isKeyRefused(err), message, now}
 	switch {
 	case kind != cci.Passing:
 		t.failing = time.Time{}
@@ -72,6 +79,21 @@ func (t *Tracker) Note(operation string, err error) {
 	}
 	if kind == cci.Passing {
 		t.fault = message
+	}
+}
+
+// isKeyRefused tells whether the gateway knew the key at all.
+func isKeyRefused(err error) bool {
+	fault, ok := errors.AsType[*cci.Error](err)
+	return ok && fault.Kind == cci.Denied && fault.Status == http.StatusUnauthorized
+}
+
+// keyAcceptedLocked drops what was said of the key: one that is good for an operation is good for all.
+func (t *Tracker) keyAcceptedLocked() {
+	for operation, o := range t.last {
+		if o.key {
+			delete(t.last, operation)
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ type note struct {
 func TestWhatHasHappenedShowsAsConditions(t *testing.T) {
 	arrears := &cci.Error{Kind: cci.Denied, Status: 403, Code: "CCI.01.403009", Message: "arrears"}
 	broken := &cci.Error{Kind: cci.Passing, Status: 503, Message: "down"}
+	wrongKey := &cci.Error{Kind: cci.Denied, Status: 401, Code: "APIG.0301", Message: "verify aksk signature fail"}
 	busy := &cci.Error{Kind: cci.Throttled, Status: 429, Message: "slow down"}
 	missing := &cci.Error{Kind: cci.NotFound, Status: 404, Message: "no such pod"}
 	for name, test := range map[string]struct {
@@ -31,11 +32,15 @@ func TestWhatHasHappenedShowsAsConditions(t *testing.T) {
 		"all is well":              {notes: []note{{time.Second, "listPods", nil}}},
 		"one kind of request is refused, others are not": {[]note{{2 * time.Second, "createPod", arrears}, {time.Second, "listPods", nil}}, []string{"CloudDenied"}},
 		"the refused request succeeds in the end":        {notes: []note{{2 * time.Second, "createPod", arrears}, {time.Second, "createPod", nil}}},
-		"a refusal of long ago is forgotten":             {notes: []note{{6 * time.Minute, "createPod", arrears}}},
-		"throttled a moment ago":                         {[]note{{time.Second, "createPod", busy}}, []string{"CloudThrottled"}},
-		"throttled two minutes ago":                      {notes: []note{{2 * time.Minute, "createPod", busy}}},
-		"one error is nothing":                           {notes: []note{{time.Second, "getPod", broken}}},
-		"nothing but errors for a while":                 {[]note{{time.Minute, "getPod", broken}, {time.Second, "listPods", broken}}, []string{"CloudUnavailable"}},
+		"the key is refused for everything":              {[]note{{2 * time.Second, "createPod", wrongKey}, {time.Second, "getPod", wrongKey}}, []string{"CloudDenied"}},
+		"a key that is good for one thing is good for all": {notes: []note{
+			{3 * time.Second, "createPod", wrongKey}, {2 * time.Second, "getPod", wrongKey}, {time.Second, "listPods", nil},
+		}},
+		"a refusal of long ago is forgotten": {notes: []note{{6 * time.Minute, "createPod", arrears}}},
+		"throttled a moment ago":             {[]note{{time.Second, "createPod", busy}}, []string{"CloudThrottled"}},
+		"throttled two minutes ago":          {notes: []note{{2 * time.Minute, "createPod", busy}}},
+		"one error is nothing":               {notes: []note{{time.Second, "getPod", broken}}},
+		"nothing but errors for a while":     {[]note{{time.Minute, "getPod", broken}, {time.Second, "listPods", broken}}, []string{"CloudUnavailable"}},
 		"an answer in between, if only that there is none": {
 			notes: []note{{time.Minute, "getPod", broken}, {20 * time.Second, "getPod", missing}, {time.Second, "listPods", broken}},
 		},
