@@ -21,6 +21,9 @@ func (v *vnode) health() http.Handler {
 	return mux
 }
 
+// notePlace remembers what stands against the place in the cloud.
+func (v *vnode) notePlace(err error) { v.noPlace.Store(&err) }
+
 // ready says what is not there yet, nil when Pods are tended.
 func (v *vnode) ready() error {
 	for _, part := range []struct {
@@ -34,7 +37,11 @@ func (v *vnode) ready() error {
 		select {
 		case <-part.ready:
 		default:
-			return errors.Join(errors.New(part.name), v.provider.Inventory().Err())
+			var noPlace error
+			if noted := v.noPlace.Load(); noted != nil {
+				noPlace = *noted
+			}
+			return errors.Join(errors.New(part.name), noPlace, v.provider.Inventory().Err())
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	vknode "github.com/virtual-kubelet/virtual-kubelet/node"
@@ -60,6 +61,8 @@ type vnode struct {
 	metrics   *metrics.Metrics
 	recorders record.EventBroadcaster
 	events    *kubernetes.Clientset
+	// noPlace is what stands against the place in the cloud, nil where nothing does.
+	noPlace atomic.Pointer[error]
 }
 
 // newVNode makes all parts, checks what can be checked without asking anybody, and starts nothing.

@@ -50,7 +50,7 @@ func (v *vnode) runNode(ctx context.Context, group *errgroup.Group) error {
 	c := v.config.CCI
 	err = place.Ensure(ctx, v.cloud, place.Config{
 		Namespace: c.Namespace, Subnets: c.SubnetIDs, SecurityGroups: c.SecurityGroupIDs, ProjectID: c.ProjectID, DomainID: c.DomainID,
-		ClusterID: v.config.ClusterID, Poll: placePoll,
+		ClusterID: v.config.ClusterID, Poll: placePoll, Report: v.notePlace,
 	}, v.logger)
 	if err != nil {
 		return ended(ctx, err)

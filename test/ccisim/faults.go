@@ -43,6 +43,8 @@ const (
 	SoldOut FaultKind = "soldOut"
 	// IPInsufficient turns networks IPInsufficient: new Pods stay Pending.
 	IPInsufficient FaultKind = "ipInsufficient"
+	// NetworkFailed turns networks Failed, as wrong subnets and security groups do.
+	NetworkFailed FaultKind = "networkFailed"
 	// ImagePull lets no image be pulled: ErrImagePull, then ImagePullBackOff.
 	ImagePull FaultKind = "imagePull"
 	// HoldFinalizer keeps deleted Pods from disappearing.
@@ -79,7 +81,7 @@ var requestFaults = map[FaultKind]bool{
 	Throttle: true, ServerError: true, Arrears: true, NoAgency: true, Latency: true, LoseAnswer: true, HalfBody: true, DuplicateEvents: true,
 }
 
-var worldFaults = map[FaultKind]bool{SoldOut: true, IPInsufficient: true, ImagePull: true, HoldFinalizer: true}
+var worldFaults = map[FaultKind]bool{SoldOut: true, IPInsufficient: true, NetworkFailed: true, ImagePull: true, HoldFinalizer: true}
 
 // activeFault is a Fault that can strike.
 type activeFault struct {

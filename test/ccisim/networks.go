@@ -19,6 +19,7 @@ const (
 
 	networkPending        = "Pending"
 	networkReady          = "Ready"
+	networkFailed         = "Failed"
 	networkIPInsufficient = "IPInsufficient"
 )
 
@@ -121,8 +122,11 @@ func (networkStrategy) advance(s *Sim, obj object) step {
 	if ready := network.CreationTimestamp.Add(s.cfg.NetworkDelay); s.now().Before(ready) {
 		return step{at: ready}
 	}
-	status := networkReady
-	if s.addresses.free() == 0 || s.faults.applies(IPInsufficient, objectPath(networks, keyOf(network))) {
+	status, path := networkReady, objectPath(networks, keyOf(network))
+	switch {
+	case s.faults.applies(NetworkFailed, path):
+		status = networkFailed
+	case s.addresses.free() == 0 || s.faults.applies(IPInsufficient, path):
 		status = networkIPInsufficient
 	}
 	if network.Status.Status == status {
@@ -152,10 +156,13 @@ func (s *Sim) advanceNetworkEnd(network *Network) step {
 func (s *Sim) networkStatus(network *Network, status string) NetworkStatus {
 	now := metav1.NewTime(s.now())
 	out := NetworkStatus{Status: status}
+	synced := metav1.Condition{Status: metav1.ConditionTrue, Reason: "Synced", Message: "the network is synced", LastTransitionTime: now}
+	if status == networkFailed {
+		synced.Status, synced.Reason, synced.Message = metav1.ConditionFalse, "SyncFailed", "a subnet or a security group was not found"
+	}
 	for _, kind := range []string{"NetworkSynced", "NetworkExternalDependenciesSynced"} {
-		out.Conditions = append(out.Conditions, metav1.Condition{
-			Type: kind, Status: metav1.ConditionTrue, Reason: "Synced", Message: "the network is synced", LastTransitionTime: now,
-		})
+		synced.Type = kind
+		out.Conditions = append(out.Conditions, synced)
 	}
 	for _, subnet := range network.Spec.Subnets {
 		out.SubnetAttrs = append(out.SubnetAttrs, SubnetAttr{NetworkID: "net-of-" + subnet.SubnetID, SubnetV4ID: subnet.SubnetID})

@@ -3,7 +3,9 @@ package cci
 import (
 	"cmp"
 	"encoding/json"
+	"html"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,7 +33,7 @@ func decodeFault(status int, header http.Header, body []byte, now time.Time) *Er
 	_ = json.Unmarshal(body, &f) // No JSON is an answer too: the text is taken below.
 	text := f.Message
 	if text == "" {
-		text = cmp.Or(f.GatewayWords, clip(string(body)), http.StatusText(status))
+		text = cmp.Or(f.GatewayWords, clip(withoutTags(string(body))), http.StatusText(status))
 	}
 	e := &Error{
 		Status:    status,
@@ -63,6 +65,10 @@ func isDeniedCode(code string) bool {
 	if strings.HasPrefix(code, "APIG") {
 		return true // The gateway answers 403 for what its own checks refuse: it knows nothing of Pods.
 	}
+	return isPermissionCode(code)
+}
+
+func isPermissionCode(code string) bool {
 	n, err := strconv.Atoi(strings.TrimPrefix(code, permissionCodes))
 	return err == nil && n >= firstPermission && n <= lastPermission
 }
@@ -78,6 +84,8 @@ func kindOf(status int, code string, reason metav1.StatusReason) Kind {
 		return Denied
 	case (status == http.StatusForbidden || status == http.StatusNotFound) && isDeniedCode(code):
 		return Denied
+	case status == http.StatusForbidden && code == "" && reason == "":
+		return Denied // Of a firewall or a proxy, which knows nothing of Pods either.
 	case status == http.StatusNotFound && reason == metav1.StatusReasonNotFound:
 		return NotFound
 	case status == http.StatusNotFound:
@@ -105,6 +113,16 @@ func retryAfter(header http.Header, now time.Time) time.Duration {
 		pause = date.Sub(now)
 	}
 	return min(max(pause, 0), longestPause)
+}
+
+var tags = regexp.MustCompile(`(?is)<(style|script)\b.*?</(style|script)>|<[^<>]*>`)
+
+// withoutTags is what people read of a page: firewalls and gateways answer with one.
+func withoutTags(text string) string {
+	if !strings.HasPrefix(strings.TrimSpace(text), "<") {
+		return text
+	}
+	return html.UnescapeString(tags.ReplaceAllString(text, " "))
 }
 
 func clip(text string) string {

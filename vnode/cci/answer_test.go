@@ -44,15 +44,20 @@ func TestDecodeFault(t *testing.T) {
 			Error{Kind: Denied, Status: 403, Code: "APIGW.0301", Message: "Incorrect IAM authentication information"},
 		},
 		"a page of a firewall": {
-			502, nil, "<html>\n<body>CloudWAF</body></html>", Error{Kind: Passing, Status: 502, Message: "<html> <body>CloudWAF</body></html>"},
+			502, nil, "<html>\n<body>CloudWAF</body></html>", Error{Kind: Passing, Status: 502, Message: "CloudWAF"},
 		},
-		"nothing at all":           {500, nil, "", Error{Kind: Passing, Status: 500, Message: "Internal Server Error"}},
-		"a list where none may be": {400, nil, "[]", Error{Kind: Permanent, Status: 400, Message: "[]"}},
+		"a page with a style and a script": {
+			403, nil, "<!DOCTYPE html><html><head><style>p{}</style><script>let a = 1 < 2</script></head>\n<p>Blocked by &lt;WAF&gt;</p></html>",
+			Error{Kind: Denied, Status: 403, Message: "Blocked by <WAF>"},
+		},
+		"a page with nothing to read": {502, nil, "<html></html>", Error{Kind: Passing, Status: 502, Message: "Bad Gateway"}},
+		"nothing at all":              {500, nil, "", Error{Kind: Passing, Status: 500, Message: "Internal Server Error"}},
+		"a list where none may be":    {400, nil, "[]", Error{Kind: Permanent, Status: 400, Message: "[]"}},
 		"the service is not authorised": {
 			404, nil, `{"message":"no","errorCode":"CCI.01.404101"}`, Error{Kind: Denied, Status: 404, Code: "CCI.01.404101", Message: "no"},
 		},
 		"an object that is not there":             {404, nil, `{"message":"pods \"x\" not found","reason":"NotFound"}`, Error{Kind: NotFound, Status: 404, Message: `pods "x" not found`}},
-		"a page that is not there proves nothing": {404, nil, "<html>not found</html>", Error{Kind: Passing, Status: 404, Message: "<html>not found</html>"}},
+		"a page that is not there proves nothing": {404, nil, "<html>not found</html>", Error{Kind: Passing, Status: 404, Message: "not found"}},
 		"a code beyond the permissions": {
 			403, nil, `{"message":"refused","errorCode":"CCI.01.403115"}`, Error{Kind: Permanent, Status: 403, Code: "CCI.01.403115", Message: "refused"},
 		},
@@ -60,6 +65,37 @@ func TestDecodeFault(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, tc.want, *decodeFault(tc.status, tc.header, []byte(tc.body), now))
+		})
+	}
+}
+
+// What an operator must do is said wherever the error is shown.
+func TestErrorsSayWhatToDo(t *testing.T) {
+	cases := map[string]struct {
+		status int
+		body   string
+		want   string
+	}{
+		"not authorised":             {403, `{"message":"user has no agency to cci","errorCode":"CCI.01.403122"}`, "open the CCI console"},
+		"not authorised, as 401":     {401, `{"message":"no","errorCode":"CCI.01.401102"}`, "open the CCI console"},
+		"not authorised, as 404":     {404, `{"message":"no","errorCode":"CCI.01.404101"}`, "open the CCI console"},
+		"arrears":                    {403, `{"message":"no","errorCode":"CCI.01.403009"}`, "owes money"},
+		"a frozen account":           {403, `{"message":"no","errorCode":"CCI.01.403010"}`, "frozen"},
+		"the first permission":       {403, `{"message":"no","errorCode":"CCI.01.403103"}`, "cci:namespace:*"},
+		"the last permission":        {403, `{"message":"no","errorCode":"CCI.01.403114"}`, "cci:namespace:*"},
+		"the quota of namespaces":    {400, `{"message":"no","errorCode":"CCI.02.400106"}`, "larger quota"},
+		"no cluster for a namespace": {400, `{"message":"NoAllocatedCluster","errorCode":"CCI.02.400116"}`, "another region"},
+		"a wrong key":                {401, `{"error_code":"APIG.0301","error_msg":"verify aksk signature fail"}`, "the clock"},
+		"what nobody knows":          {403, `{"message":"no","errorCode":"CCI.01.403999"}`, ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			text := decodeFault(tc.status, nil, []byte(tc.body), time.Now()).Error()
+			if tc.want == "" {
+				assert.NotContains(t, text, "(")
+				return
+			}
+			assert.Contains(t, text, tc.want)
 		})
 	}
 }

@@ -123,10 +123,10 @@ func TestFaultsAreToldApart(t *testing.T) {
 func TestWrongCredentialsNeedAnOperator(t *testing.T) {
 	cloud := cloudtest.New(t)
 	config := cloud.Config()
-	config.Credentials = cci.Credentials{AccessKey: cloudtest.Account.AccessKey, SecretKey: "wrong"}
+	config.Credentials = cci.Credentials{AccessKey: cloudtest.Account.AccessKey, SecretKey: "not-the-key"}
 	_, err := cloudtest.NewClient(t, config).GetNamespace(t.Context(), "any")
 	assert.True(t, cci.IsDenied(err), "%v", err)
-	assert.NotContains(t, err.Error(), "wrong")
+	assert.NotContains(t, err.Error(), "not-the-key")
 }
 
 func TestTemporaryCredentialsCarryTheirToken(t *testing.T) {

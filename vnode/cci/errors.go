@@ -47,17 +47,21 @@ type Error struct {
 	cause error
 }
 
-// Error gives words for people, the same for every occurrence of the same fault.
+// Error gives words for people, the same for every occurrence of the same fault, with what can be done about it where that is known.
 func (e *Error) Error() string {
+	text := fmt.Sprintf("the cloud answered %d: %s", e.Status, e.Message)
 	switch {
 	case e.Status == 0 && e.cause != nil:
 		return fmt.Sprintf("%s: %v", e.Message, e.cause)
 	case e.Status == 0:
 		return e.Message
 	case e.Code != "":
-		return fmt.Sprintf("the cloud answered %d %s: %s", e.Status, e.Code, e.Message)
+		text = fmt.Sprintf("the cloud answered %d %s: %s", e.Status, e.Code, e.Message)
 	}
-	return fmt.Sprintf("the cloud answered %d: %s", e.Status, e.Message)
+	if advice := e.advice(); advice != "" {
+		text += " (" + advice + ")"
+	}
+	return text
 }
 
 // Unwrap is the error of the connection, nil where there was an answer.

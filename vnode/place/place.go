@@ -35,6 +35,8 @@ type Config struct {
 	ProjectID, DomainID string
 	// ClusterID is written onto a new namespace.
 	ClusterID string
+	// Report is told after every look what stands against the place, nil once nothing does; nil for nobody.
+	Report func(error)
 	// Poll is how often to look, the first time; it doubles up to 10 s.
 	Poll time.Duration
 }
@@ -48,6 +50,7 @@ func Ensure(ctx context.Context, api cci.API, config Config, logger *slog.Logger
 	backoff := wait.Backoff{Duration: config.Poll, Factor: 2, Jitter: 0.2, Steps: 20, Cap: longestDelay}
 	for {
 		missing, err := ensure(ctx, api, config)
+		config.report(missing, err)
 		switch {
 		case ctx.Err() != nil:
 			return fmt.Errorf("preparing cloud namespace %s: %w", config.Namespace, ctx.Err())
@@ -68,6 +71,15 @@ func Ensure(ctx context.Context, api cci.API, config Config, logger *slog.Logger
 			timer.Stop()
 		case <-timer.C:
 		}
+	}
+}
+
+func (c Config) report(missing string, err error) {
+	if err == nil && missing != "" {
+		err = fmt.Errorf("waiting for the place in the cloud: %s", missing)
+	}
+	if c.Report != nil {
+		c.Report(err)
 	}
 }
 
@@ -114,12 +126,15 @@ func ensureNetwork(ctx context.Context, api cci.API, config Config) (missing str
 	}
 	network := networks[0]
 	if network.Status.Status == cci.NetworkFailed {
-		return "", fmt.Errorf("%w: network %s of cloud namespace %s has failed: %s; check that the subnets are Neutron ids "+
-			"of this region and the security groups exist, delete the network and start again",
-			ErrUnusable, network.Name, config.Namespace, conditionWords(network.Status.Conditions))
+		return "", fmt.Errorf("%w: network %s of cloud namespace %s has failed: %s; %s, delete the network and start again",
+			ErrUnusable, network.Name, config.Namespace, conditionWords(network.Status.Conditions), commonFaults)
 	}
-	return fmt.Sprintf("network %s to be Ready: it is %q", network.Name, network.Status.Status), nil
+	return fmt.Sprintf("network %s to be Ready: it is %q (%s); if it stays so, %s",
+		network.Name, network.Status.Status, conditionWords(network.Status.Conditions), commonFaults), nil
 }
+
+// commonFaults are what is behind most networks that never become Ready: the service takes any id.
+const commonFaults = "check that the subnets are given by their Neutron ids, not the VPC's, and are of this region, and that the security groups exist"
 
 // checkSubnets refuses a network that puts Pods elsewhere than configured: they would be unreachable, and nobody would see why.
 func checkSubnets(network cci.Network, config Config) error {

@@ -1,0 +1,132 @@
+package place_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/place"
+)
+
+func config() place.Config {
+	return place.Config{
+		Namespace: cloudtest.Namespace, Subnets: []string{"subnet"}, SecurityGroups: []string{"group"}, ProjectID: "project", DomainID: "domain",
+		ClusterID: "prod", Poll: time.Millisecond,
+	}
+}
+
+// reports keeps what was told of the place.
+type reports struct {
+	mu   sync.Mutex
+	last error
+}
+
+func (r *reports) note(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = err
+}
+
+func (r *reports) get() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
+// What stands against a place is said, with what an operator can do; what may pass, or be mended meanwhile, is waited for.
+func TestWhatStandsAgainstAPlaceIsSaid(t *testing.T) {
+	refusal := func(status int, code, message, path string) ccisim.Fault {
+		return ccisim.Fault{Kind: ccisim.ServerError, Status: status, ErrorCode: code, Message: message, Verb: "create", Path: path}
+	}
+	cases := map[string]struct {
+		fault ccisim.Fault
+		words []string
+		// ends says that trying again is of no use.
+		ends bool
+	}{
+		"a missing agency":                             {ccisim.Fault{Kind: ccisim.NoAgency}, []string{"CCI.01.403122", "open the CCI console"}, false},
+		"arrears":                                      {ccisim.Fault{Kind: ccisim.Arrears}, []string{"CCI.01.403009", "owes money"}, false},
+		"no permission":                                {refusal(403, "CCI.01.403103", "no permission", "namespaces$"), []string{"creating cloud namespace", "cci:namespace:*"}, false},
+		"no permission in it":                          {refusal(403, "CCI.01.403110", "no permission", "networks$"), []string{"creating network", "cci:namespaceSubResource:*"}, false},
+		"the region has no room":                       {refusal(400, "CCI.02.400116", "NoAllocatedCluster", "namespaces$"), []string{"NoAllocatedCluster", "another region"}, false},
+		"the gateway throttles":                        {ccisim.Fault{Kind: ccisim.Throttle}, []string{"429"}, false},
+		"a page of a firewall":                         {ccisim.Fault{Kind: ccisim.ServerError, Status: 403, HTML: true, Message: "Blocked"}, []string{"403", "Blocked"}, false},
+		"the namespace quota":                          {refusal(400, "CCI.02.400106", "quota used up", "namespaces$"), []string{"creating cloud namespace", "larger quota"}, true},
+		"no security group":                            {refusal(400, "CCI.01.400101", "securitygroup can not be empty", "networks$"), []string{"creating network", "securitygroup can not be empty"}, true},
+		"a subnet that is taken":                       {refusal(403, "", "subnetID subnet is not allowed to be duplicated", "networks$"), []string{"not allowed to be duplicated"}, true},
+		"a wrong subnet or security group, found late": {ccisim.Fault{Kind: ccisim.NetworkFailed}, []string{"NetworkSynced", "a subnet or a security group was not found", "Neutron ids", "delete the network"}, true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cloud := cloudtest.New(t)
+			lift := cloud.Fault(t, tc.fault)
+			var seen reports
+			c := config()
+			c.Report = seen.note
+			ended := make(chan error, 1)
+			go func() { ended <- place.Ensure(t.Context(), cloud.Client, c, slog.New(slog.DiscardHandler)) }()
+			if tc.ends {
+				err := <-ended
+				require.ErrorIs(t, err, place.ErrUnusable)
+				for _, words := range tc.words {
+					assert.ErrorContains(t, err, words)
+				}
+				assert.Error(t, seen.get())
+				return
+			}
+			for _, words := range tc.words {
+				require.EventuallyWithT(t, func(c *assert.CollectT) { assert.ErrorContains(c, seen.get(), words) }, cloudtest.Patience, cloudtest.Tick)
+			}
+			lift()
+			require.NoError(t, <-ended)
+			assert.NoError(t, seen.get())
+		})
+	}
+}
+
+// The service takes a subnet id that does not exist and leaves the network as it is.
+func TestANetworkThatStaysPendingIsExplained(t *testing.T) {
+	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.NetworkDelay = time.Hour })
+	var seen reports
+	c := config()
+	c.Report = seen.note
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- place.Ensure(ctx, cloud.Client, c, slog.New(slog.DiscardHandler)) }()
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		assert.ErrorContains(c, seen.get(), `network spillway to be Ready: it is "Pending"`)
+		assert.ErrorContains(c, seen.get(), "Neutron ids, not the VPC's")
+	}, cloudtest.Patience, cloudtest.Tick)
+	cancel()
+	assert.ErrorIs(t, <-ended, context.Canceled)
+}
+
+func TestAPlaceIsMadeOnceAndTakenAsItIs(t *testing.T) {
+	cloud := cloudtest.New(t)
+	quiet := slog.New(slog.DiscardHandler)
+	var group sync.WaitGroup
+	for range 4 { // Virtual nodes that start at the same time.
+		group.Go(func() { assert.NoError(t, place.Ensure(t.Context(), cloud.Client, config(), quiet)) })
+	}
+	group.Wait()
+	networks, err := cloud.Client.ListNetworks(t.Context(), cloudtest.Namespace)
+	require.NoError(t, err)
+	require.Len(t, networks, 1)
+	assert.Equal(t, []cci.Subnet{{SubnetID: "subnet"}}, networks[0].Spec.Subnets)
+
+	other := config()
+	other.Subnets = []string{"elsewhere"}
+	err = place.Ensure(t.Context(), cloud.Client, other, quiet)
+	require.True(t, errors.Is(err, place.ErrUnusable), "%v", err)
+	assert.ErrorContains(t, err, "is in subnets subnet, not in the configured elsewhere")
+}
