@@ -69,10 +69,12 @@ func (c *cluster) furnish(ctx context.Context, o options) (err error) {
 	if _, err := core.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("creating namespace %s: %w", namespace, err)
 	}
-	// Without it no Pod is admitted, and there is no controller to make it.
+	// Without it no Pod is admitted, and there is no controller to make it. Webhooks are tried in the namespace default.
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
-	if _, err := core.ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("creating the default ServiceAccount of namespace %s: %w", namespace, err)
+	for _, in := range []string{namespace, metav1.NamespaceDefault} {
+		if _, err := core.ServiceAccounts(in).Create(ctx, account, metav1.CreateOptions{}); err != nil {
+			return fmt.Errorf("creating the default ServiceAccount of namespace %s: %w", in, err)
+		}
 	}
 	return c.createNodes(ctx, o.Nodes, o.VirtualNodes)
 }

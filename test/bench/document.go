@@ -7,9 +7,10 @@ import (
 )
 
 // sections are the measured parts of the document, in their order.
-var sections = []string{"machine", "throughput", "filter", "slot"}
+var sections = []string{"machine", "throughput", "filter", "slot", "creation"}
 
-// rewriteDocument puts the tables into the page, each between its markers. What people have written around them stays.
+// rewriteDocument puts the tables into the page, each between its markers. What people have written around them stays, and so does a section
+// without a table.
 func rewriteDocument(page string, tables map[string]string) error {
 	content, err := os.ReadFile(page)
 	if err != nil {
@@ -17,7 +18,11 @@ func rewriteDocument(page string, tables map[string]string) error {
 	}
 	text := string(content)
 	for _, section := range sections {
-		if text, err = replaceSection(text, section, tables[section]); err != nil {
+		table, measured := tables[section]
+		if !measured {
+			continue
+		}
+		if text, err = replaceSection(text, section, table); err != nil {
 			return fmt.Errorf("rewriting %s: %w", page, err)
 		}
 	}

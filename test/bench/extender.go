@@ -2,11 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"net/http"
-
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"github.com/spillway-k8s/spillway/test/system"
 )
@@ -47,27 +42,5 @@ func (e runningExtender) asked(ctx context.Context) (int, error) {
 	if e.url == "" {
 		return 0, nil
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, e.url+"/metrics", nil)
-	if err != nil {
-		return 0, fmt.Errorf("reading the metrics of the extender: %w", err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0, fmt.Errorf("reading the metrics of the extender: %w", err)
-	}
-	defer response.Body.Close()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(response.Body)
-	if err != nil {
-		return 0, fmt.Errorf("reading the metrics of the extender at %s (%s): %w", e.url, response.Status, err)
-	}
-	var sum float64 // Without a request there is no counter.
-	for _, metric := range families[e.counter].GetMetric() {
-		for _, label := range metric.GetLabel() {
-			if label.GetName() == "verb" && label.GetValue() == "filter" {
-				sum += metric.GetCounter().GetValue()
-			}
-		}
-	}
-	return int(sum), nil
+	return readCounter(ctx, e.url, e.counter, "verb", "filter")
 }

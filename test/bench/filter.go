@@ -77,7 +77,7 @@ func measureAnswers(ctx context.Context, c *cluster, a askers, o options, out io
 	for round := range o.Rounds {
 		for _, count := range o.Names {
 			rows := slices.DeleteFunc(slices.Clone(results.rows), func(r *answerRow) bool { return r.names != count })
-			asks := o.Asks*(round+1)/o.Rounds - o.Asks*round/o.Rounds
+			asks := share(o.Asks, round, o.Rounds)
 			if err := a.askInTurn(ctx, rows, o, asks); err != nil {
 				return results, err
 			}

@@ -1,6 +1,6 @@
 // Command bench measures what Spillway costs a stock kube-scheduler: Pods bound per second, the time that filter takes to answer and what
-// it takes to write a slot down. Each figure stands beside a floor of the same run: no extender at all, and an extender that does
-// nothing. `make bench` runs it and keeps the figures in docs/benchmarks.md.
+// it takes to write a slot down; and what admission costs the API server when Pods are created. Each figure stands beside a floor of the same
+// run: no extender at all, an extender that does nothing, no webhook. `make bench` runs it and keeps the figures in docs/benchmarks.md.
 //
 // It asserts what it measures (who was asked, what was answered, that quotas hold), but it is no test of speed: no figure fails it.
 package main
@@ -41,7 +41,9 @@ func bench(ctx context.Context, o options, out io.Writer) error {
 	}
 	tables := r.tables()
 	for _, section := range sections {
-		fmt.Fprintf(out, "\n%s\n", tables[section])
+		if table, measured := tables[section]; measured {
+			fmt.Fprintf(out, "\n%s\n", table)
+		}
 	}
 	if o.Document == "" {
 		return nil
@@ -56,6 +58,7 @@ type results struct {
 	throughput []bindingResult
 	answers    answerResults
 	writes     writeResult
+	creation   []creationResult
 }
 
 // measure runs every part on a cluster of its own, which is gone afterwards but for its logs.
@@ -72,11 +75,20 @@ func measure(ctx context.Context, o options, out io.Writer) (r results, err erro
 	if r.machine.kubernetes, err = c.version(); err != nil {
 		return r, err
 	}
-	if r.throughput, err = measureThroughput(ctx, c, o, out); err != nil {
-		return r, fmt.Errorf("measuring throughput: %w", err)
+	if o.measures(partScheduling) {
+		if r.throughput, err = measureThroughput(ctx, c, o, out); err != nil {
+			return r, fmt.Errorf("measuring throughput: %w", err)
+		}
 	}
-	if r.answers, r.writes, err = measureFilter(ctx, c, o, out); err != nil {
-		return r, fmt.Errorf("measuring filter: %w", err)
+	if o.measures(partFilter) {
+		if r.answers, r.writes, err = measureFilter(ctx, c, o, out); err != nil {
+			return r, fmt.Errorf("measuring filter: %w", err)
+		}
+	}
+	if o.measures(partCreation) {
+		if r.creation, err = measureCreation(ctx, c, o, out); err != nil {
+			return r, fmt.Errorf("measuring the creation of Pods: %w", err)
+		}
 	}
 	r.machine.loadAfter, err = loadAverage()
 	return r, err

@@ -29,7 +29,7 @@ func tiny(t *testing.T) options {
 	t.Helper()
 	o := defaultOptions()
 	o.Dir, o.Rounds, o.Nodes, o.Pods, o.Revisions, o.Quota = t.TempDir(), 1, 20, 100, 5, 4
-	o.Names, o.Asks, o.Writes, o.Calm.Duration = []int{10, 40}, 5, 5, 0
+	o.Names, o.Asks, o.Writes, o.Creates, o.Calm.Duration = []int{10, 40}, 5, 5, 40, 0
 	require.NoError(t, o.Validate())
 	return *o
 }
@@ -61,6 +61,13 @@ func TestBenchMeasuresEveryCaseAndQuotasAreExact(t *testing.T) {
 	assert.Len(t, r.writes.patch, 5)
 	assert.Len(t, r.writes.first, 5)
 	assert.Len(t, r.writes.again, 5)
+
+	require.Len(t, r.creation, len(creationCases))
+	for _, row := range r.creation {
+		assert.Len(t, row.alone, 40, row.title)
+		require.Len(t, row.rates, 1, row.title)
+		assert.Positive(t, row.rates[0], row.title)
+	}
 
 	page := filepath.Join(t.TempDir(), "benchmarks.md")
 	content, err := os.ReadFile("../../docs/benchmarks.md")

@@ -11,6 +11,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// The parts of the bench: Pods bound per second, the answers of filter with the writing of slots, and the creation of Pods.
+const (
+	partScheduling = "scheduling"
+	partFilter     = "filter"
+	partCreation   = "creation"
+)
+
+var parts = []string{partScheduling, partFilter, partCreation}
+
 // podsPerNode is how many Pods a local node takes, as a kubelet does by default.
 const podsPerNode = 110
 
@@ -22,6 +31,8 @@ type options struct {
 	BinDir string `json:"binDir"`
 	// Document is the page whose tables are rewritten; empty, the default, rewrites none.
 	Document string `json:"document"`
+	// Parts are what is measured: scheduling, filter, creation. Default all; what is left out keeps its figures on the page.
+	Parts []string `json:"parts"`
 	// Rounds is how often each case of the throughput is measured, one case after another in each round. Default 3.
 	Rounds int `json:"rounds"`
 	// Calm is how long a measurement of the throughput waits for other work on the machine to end before it begins regardless. More gives
@@ -43,12 +54,17 @@ type options struct {
 	Asks int `json:"asks"`
 	// Writes is how many slots are written. Default 300.
 	Writes int `json:"writes"`
+	// Creates is how many Pods are created one after another in each case of the creation, and five times as many 20 at once. Default 600.
+	Creates int `json:"creates"`
 }
+
+// measures tells whether the part is measured.
+func (o *options) measures(part string) bool { return slices.Contains(o.Parts, part) }
 
 func defaultOptions() *options {
 	return &options{
-		Dir: ".run/bench", Rounds: 3, Calm: metav1.Duration{Duration: 30 * time.Second}, Cases: caseKeys(), Nodes: 1000, VirtualNodes: 3, Pods: 3000, Revisions: 30, Quota: 20,
-		Names: []int{100, 1000, 5000}, Asks: 600, Writes: 300,
+		Dir: ".run/bench", Parts: slices.Clone(parts), Rounds: 3, Calm: metav1.Duration{Duration: 30 * time.Second}, Cases: caseKeys(), Nodes: 1000, VirtualNodes: 3, Pods: 3000, Revisions: 30, Quota: 20,
+		Names: []int{100, 1000, 5000}, Asks: 600, Writes: 300, Creates: 600,
 	}
 }
 
@@ -57,6 +73,7 @@ func (o *options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Dir, "dir", o.Dir, "`directory` of the cluster, which is emptied but for its logs")
 	flags.StringVar(&o.BinDir, "bin-dir", o.BinDir, "`directory` of the binaries that make build makes; empty looks for .run/bin upwards")
 	flags.StringVar(&o.Document, "document", o.Document, "`page` whose tables are rewritten; empty rewrites none")
+	flags.StringSliceVar(&o.Parts, "parts", o.Parts, "what is measured; the rest keeps its figures on the page")
 	flags.IntVar(&o.Rounds, "rounds", o.Rounds, "how often each case of the throughput is measured")
 	flags.DurationVar(&o.Calm.Duration, "calm", o.Calm.Duration, "how long a measurement of the throughput waits for other work to end")
 	flags.StringSliceVar(&o.Cases, "cases", o.Cases, "cases of the throughput to measure")
@@ -68,6 +85,7 @@ func (o *options) AddFlags(flags *pflag.FlagSet) {
 	flags.IntSliceVar(&o.Names, "names", o.Names, "numbers of node names that filter is asked with")
 	flags.IntVar(&o.Asks, "asks", o.Asks, "how often filter is asked for each number of names, kind of Pod and extender")
 	flags.IntVar(&o.Writes, "writes", o.Writes, "slots that are written")
+	flags.IntVar(&o.Creates, "creates", o.Creates, "Pods created one after another in each case of the creation, and five times as many 20 at once")
 }
 
 // Validate reports every fault at once.
@@ -81,7 +99,7 @@ func (o *options) Validate() error {
 	}
 	for flag, value := range map[string]int{
 		"rounds": o.Rounds, "nodes": o.Nodes, "virtual-nodes": o.VirtualNodes, "revisions": o.Revisions, "quota": o.Quota,
-		"asks": o.Asks, "writes": o.Writes,
+		"asks": o.Asks, "writes": o.Writes, "creates": o.Creates,
 	} {
 		if value < 1 {
 			fault(flag, value, "1 at least")
@@ -89,6 +107,14 @@ func (o *options) Validate() error {
 	}
 	if o.Calm.Duration < 0 {
 		fault("calm", o.Calm.Duration, "0s at least")
+	}
+	for _, part := range o.Parts {
+		if !slices.Contains(parts, part) {
+			fault("parts", part, "one of %s", strings.Join(parts, ", "))
+		}
+	}
+	if len(o.Parts) == 0 {
+		fault("parts", "[]", "one part at least")
 	}
 	for _, key := range o.Cases {
 		if !slices.Contains(caseKeys(), key) {

@@ -7,11 +7,27 @@ import (
 	"time"
 )
 
-// tables are the sections of the document, in Markdown. What stands below each table is made from its figures.
+// tables are the sections of the document that were measured, in Markdown. What stands below each table is made from its figures. Where not
+// all was measured, the machine is described with each table, since what the page says of it is about another run.
 func (r *results) tables() map[string]string {
-	return map[string]string{
-		"machine": r.machineTable(), "throughput": r.throughputTable(), "filter": r.answers.table(), "slot": r.writes.table(),
+	tables := map[string]string{}
+	if r.options.measures(partScheduling) {
+		tables["throughput"] = r.throughputTable()
 	}
+	if r.options.measures(partFilter) {
+		tables["filter"], tables["slot"] = r.answers.table(), r.writes.table()
+	}
+	if r.options.measures(partCreation) {
+		tables["creation"] = creationTable(r.creation)
+	}
+	if len(r.options.Parts) == len(parts) {
+		tables["machine"] = r.machineTable()
+		return tables
+	}
+	for section := range tables {
+		tables[section] += "\n" + r.machineTable()
+	}
+	return tables
 }
 
 func (r *results) machineTable() string {
@@ -136,6 +152,35 @@ func (w writeResult) table() string {
 	fmt.Fprintf(&b, "\nMilliseconds, of %d Pods, with %d names. By the medians a slot costs %s ms once, %.2f of a bare patch: each local replica of a quota pays it, "+
 		"Pods that go to the cloud and Pods without a quota do not.\n", len(w.first), w.names, millis(cost), ratio(cost, quantile(w.patch, 0.5)))
 	return b.String()
+}
+
+// creationTable compares each case with the first of its kind of Pod.
+func creationTable(results []creationResult) string {
+	var b strings.Builder
+	b.WriteString("| Pod | Webhooks | p50 | p99 | mean | ÷ not registered, p50 / p99 / mean | Pods/s, 20 at once: best | median | ÷ not registered, best / median |\n" +
+		"|---|---|--:|--:|--:|--:|--:|--:|--:|\n")
+	var floor creationResult
+	for _, r := range results {
+		if r.webhooks == noWebhook {
+			floor = r
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %.2f / %.2f / %.2f | %.0f | %.0f | %.2f / %.2f |\n", r.pod, r.title, spread(r.alone),
+			ratio(quantile(r.alone, 0.5), quantile(floor.alone, 0.5)), ratio(quantile(r.alone, 0.99), quantile(floor.alone, 0.99)), ratio(mean(r.alone), mean(floor.alone)),
+			slices.Max(r.rates), median(r.rates), slices.Max(r.rates)/slices.Max(floor.rates), median(r.rates)/median(floor.rates))
+	}
+	fmt.Fprintf(&b, "\nMilliseconds, of %d creations each, one after another; then %d times as many, %d at once, in %d rounds. Admission was called for each Pod where "+
+		"the table says so, and for no other.\n", len(results[0].alone), atOnce, creators, len(results[0].rates))
+	return b.String() + creationWords(results)
+}
+
+// creationWords say by the medians what a Pod pays for being looked at, and what for a call.
+func creationWords(results []creationResult) string {
+	cost := func(i, floor int) string {
+		return millis(quantile(results[i].alone, 0.5) - quantile(results[floor].alone, 0.5))
+	}
+	return fmt.Sprintf("\nBy the medians a Pod that admission is not called for pays %s ms for the conditions, a Pod of a ReplicaSet without a key %s ms for one call, and one with "+
+		"a quota %s ms. A Pod that a user makes by hand with a burst label pays %s ms, and %s ms where it is validated too.\n",
+		cost(1, 0), cost(3, 2), cost(5, 4), cost(7, 6), cost(8, 6))
 }
 
 // spread is three cells: median, 99th percentile and mean.

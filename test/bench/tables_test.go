@@ -41,6 +41,11 @@ func madeUp() results {
 		})
 	}
 	r.answers.noOpAsked, r.answers.noOpConnections, r.answers.oursAsked, r.answers.oursConnections = 309, 2, 310, 1
+	for i, cc := range creationCases {
+		r.creation = append(r.creation, creationResult{
+			creationCase: cc, alone: times(time.Duration(40+10*i) * time.Microsecond), rates: []float64{float64(900 - 20*i), float64(800 - 20*i)},
+		})
+	}
 	r.writes = writeResult{names: 100, patch: times(40 * time.Microsecond), first: times(70 * time.Microsecond), again: times(20 * time.Microsecond)}
 	return r
 }
@@ -49,7 +54,11 @@ func TestTablesAreGolden(t *testing.T) {
 	r := madeUp()
 	tables := r.tables()
 	r.throughput = r.throughput[4:5] // Without the floors there is nothing to compare with.
-	got := tables["machine"] + "\n" + tables["throughput"] + "\n" + tables["filter"] + "\n" + tables["slot"] + "\n" + r.throughputTable()
+	got := tables["machine"] + "\n" + tables["throughput"] + "\n" + tables["filter"] + "\n" + tables["slot"] + "\n" + tables["creation"] + "\n" + r.throughputTable()
+	r.options.Parts = []string{partCreation}
+	alone := r.tables()
+	require.Len(t, alone, 1)
+	got += "\n" + alone["creation"]
 	if *update {
 		require.NoError(t, os.WriteFile("testdata/tables.md", []byte(got), 0o644))
 	}

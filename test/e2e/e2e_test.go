@@ -56,10 +56,16 @@ func tellLogs(t *testing.T, s *system.System) {
 	}
 }
 
+// The stories that need more than the system of all others.
+const (
+	schedulerName     = "scheduler-name"
+	fewerVirtualNodes = "fewer-virtual-nodes"
+)
+
 func TestStories(t *testing.T) {
 	world, _ := newWorld(t, stories.Shape())
 	further := append(stories.Further(), stories.Story{
-		Name: "scheduler-name", Title: "A Deployment that names tke-scheduler keeps its quota", Play: stories.PlaySchedulerName,
+		Name: schedulerName, Title: "A Deployment that names tke-scheduler keeps its quota", Play: stories.PlaySchedulerName,
 	}, stories.Story{
 		Name: "apply", Title: "What kubectl apply prints of malformed keys and of those that will not do what they say",
 		Play: func(ctx context.Context, w *stories.World) error { return checkApply(ctx, t, w) },
@@ -112,7 +118,7 @@ func TestFewerVirtualNodes(t *testing.T) {
 		programs[system.VirtualNode(i)] = system.VNode(i)
 	}
 	require.NoError(t, world.Play(t.Context(), stories.Story{
-		Name: "fewer-virtual-nodes", Title: "Four virtual nodes share ten Pods; three are drained, stopped and deleted, and no Pod is lost or left over",
+		Name: fewerVirtualNodes, Title: "Four virtual nodes share ten Pods; three are drained, stopped and deleted, and no Pod is lost or left over",
 		Play: func(ctx context.Context, w *stories.World) error {
 			return stories.PlayFewerVirtualNodes(ctx, w, system.VirtualNode(0), others, func(node string) error { return s.Kill(programs[node]) })
 		},

@@ -117,9 +117,9 @@ func (s *System) grant(ctx context.Context) error {
 	return nil
 }
 
-// registerWebhook tells the API server where the admission program listens and which authority it is known by, and returns
+// RegisterWebhooks tells the API server where the admission program listens and which authority it is known by, and returns
 // when it is called.
-func (s *System) registerWebhook(ctx context.Context) error {
+func (s *System) RegisterWebhooks(ctx context.Context) error {
 	authority, err := os.ReadFile(s.pki.certFile("ca"))
 	if err != nil {
 		return fmt.Errorf("reading the certificate authority: %w", err)

@@ -108,7 +108,7 @@ func (s *System) bringUp(ctx context.Context) error {
 	if !s.config.has(Admission) {
 		return nil
 	}
-	return s.registerWebhook(ctx)
+	return s.RegisterWebhooks(ctx)
 }
 
 // checkBinaries names all binaries that are missing, before anything is started.
