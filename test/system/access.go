@@ -1,6 +1,7 @@
 package system
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -84,7 +85,7 @@ func (s *System) writeKubeconfig(path, user, token string) error {
 	}
 	const name = "trial"
 	config := clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: s.Endpoint(APIServer), CertificateAuthorityData: authority}},
+		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: s.apiServerFor(user), CertificateAuthorityData: authority}},
 		AuthInfos:      map[string]*clientcmdapi.AuthInfo{user: {Token: token}},
 		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: user}},
 		CurrentContext: name,
@@ -93,6 +94,11 @@ func (s *System) writeKubeconfig(path, user, token string) error {
 		return fmt.Errorf("writing the kubeconfig of %s: %w", user, err)
 	}
 	return nil
+}
+
+// apiServerFor is the URL by which a user of the API server reaches it.
+func (s *System) apiServerFor(user string) string {
+	return cmp.Or(s.config.Routes[strings.TrimPrefix(user, "system:")], s.Endpoint(APIServer))
 }
 
 // grant gives the programs that are to run their rights and a kubeconfig with a fresh token of their ServiceAccount.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,7 +56,10 @@ func VNode(i int) string { return fmt.Sprintf("%s-%d", vnode, i) }
 func LocalNode(i int) string { return fmt.Sprintf("local-%d", i) }
 
 // VirtualNode is the name of the i-th virtual node, counted from 0.
-func VirtualNode(i int) string { return fmt.Sprintf("virtual-node-cci-%d", i) }
+func VirtualNode(i int) string { return fmt.Sprintf("%s%d", VirtualNodePrefix, i) }
+
+// VirtualNodePrefix begins the names of the virtual nodes, and of no others.
+const VirtualNodePrefix = "virtual-node-cci-"
 
 // Shape is what a cluster is made of. It is chosen when a system is first started and stays for as long as its state does.
 type Shape struct {
@@ -123,6 +128,11 @@ type Config struct {
 	AskForEveryPod bool
 	// Scheduler changes the scheduler's configuration before it is written; nil leaves it as it is.
 	Scheduler func(*schedulerv1.KubeSchedulerConfiguration)
+	// Routes are URLs of the API server for processes that shall not reach it directly, by process name: a proxy of the caller's, that
+	// serves with the certificate of CertificateFiles. "vnode" stands for all virtual nodes.
+	Routes map[string]string
+	// Binaries are files to run in place of those in BinDir, by process name; "vnode" stands for all virtual nodes.
+	Binaries map[string]string
 	// Args adds flags to processes, by process name; "vnode" stands for all virtual nodes, "extender" for all extenders. A later flag wins over an earlier one.
 	Args map[string][]string
 	// DieWithParent ties the processes to the life of the calling one: tests set it, so that a test that is killed
@@ -150,9 +160,11 @@ func (c Config) check() (Config, error) {
 	}
 	known = append(known, c.processes()...)
 	known = append(known, Etcd, APIServer)
-	for name := range c.Args {
-		if !slices.Contains(known, name) {
-			faults = append(faults, fmt.Errorf("args: %q is none of %v", name, known))
+	for field, names := range map[string]iter.Seq[string]{"args": maps.Keys(c.Args), "routes": maps.Keys(c.Routes), "binaries": maps.Keys(c.Binaries)} {
+		for name := range names {
+			if !slices.Contains(known, name) {
+				faults = append(faults, fmt.Errorf("%s: %q is none of %v", field, name, known))
+			}
 		}
 	}
 	if err := errors.Join(faults...); err != nil {

@@ -36,6 +36,12 @@ func TestConfigIsRefusedWithWords(t *testing.T) {
 			spoil: func(c *Config) { c.Args = map[string][]string{"vnode-1": {"--x"}} },
 			want:  []string{`args: "vnode-1" is none of`},
 		},
+		"a route and a binary for processes that there are not": {
+			spoil: func(c *Config) {
+				c.Routes, c.Binaries = map[string]string{"kubelet": "https://127.0.0.1:1"}, map[string]string{"docker": "/bin/true"}
+			},
+			want: []string{`routes: "kubelet" is none of`, `binaries: "docker" is none of`},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := whole

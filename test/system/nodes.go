@@ -34,6 +34,19 @@ func (s *System) createLocalNodes(ctx context.Context) error {
 	return group.Wait()
 }
 
+// CreateLocalNode makes one more local node, changed by edit unless that is nil. Like all of them it has the capacity of the Shape and is
+// Ready a moment later. It is an error if there is a node of that name.
+func (s *System) CreateLocalNode(ctx context.Context, name string, edit func(*corev1.Node)) error {
+	node := s.localNode(name)
+	if edit != nil {
+		edit(node)
+	}
+	if _, err := s.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("creating node %s: %w", name, err)
+	}
+	return nil
+}
+
 func (s *System) localNode(name string) *corev1.Node {
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{

@@ -29,6 +29,13 @@ const SchedulerUser = "system:kube-scheduler"
 // pki is the directory of a system's keys and certificates, all signed by one authority and made at the first start.
 type pki string
 
+// CertificateFiles are where the certificate of a process of the system in dir and its key stand, once the system has been started.
+// That of the APIServer serves a proxy too that stands before it: it is good for loopback.
+func CertificateFiles(dir, process string) (certFile, keyFile string) {
+	p := pki(filepath.Join(dir, "data", "pki"))
+	return p.certFile(process), p.keyFile(process)
+}
+
 func (p pki) certFile(name string) string { return filepath.Join(string(p), name+".crt") }
 func (p pki) keyFile(name string) string  { return filepath.Join(string(p), name+".key") }
 

@@ -7,6 +7,7 @@
 package system
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -263,7 +264,10 @@ func (s *System) LogFile(name string) string { return s.processes.logFile(name) 
 // data is the path of a file that the system keeps for itself.
 func (s *System) data(name string) string { return filepath.Join(s.config.Dir, "data", name) }
 
-func (s *System) binary(name string) string { return filepath.Join(s.config.BinDir, name) }
+// binary is the file that a process, or a virtual node where it is "vnode", is run from.
+func (s *System) binary(name string) string {
+	return cmp.Or(s.config.Binaries[name], filepath.Join(s.config.BinDir, name))
+}
 
 func (s *System) say(format string, values ...any) {
 	fmt.Fprintf(s.config.Progress, "%6.1fs  %s\n", time.Since(s.started).Seconds(), fmt.Sprintf(format, values...))
