@@ -96,6 +96,8 @@ func terminating(p *corev1.Pod)           { p.DeletionTimestamp = &metav1.Time{T
 func phase(ph corev1.PodPhase) func(*corev1.Pod) {
 	return func(p *corev1.Pod) { p.Status.Phase = ph }
 }
+func released(p *corev1.Pod)    { p.OwnerReferences[0].Controller = nil }
+func adopted(p *corev1.Pod)     { p.OwnerReferences[0].Controller = new(true) }
 func slotWritten(p *corev1.Pod) { p.Annotations[policy.LocalSlotAnnotation] = string(p.UID) }
 
 // only is a node list in which nothing fits but the cloud, and home.
@@ -134,6 +136,31 @@ func TestASlot(t *testing.T) {
 			c.pod("a", bound("local-0"), terminating)
 			c.pod("b")
 			assert.Equal(c.t, ledger.Local, c.ask("b"))
+		},
+		"is free when its Pod is taken from its owner": func(c *cluster) {
+			c.pod("a", bound("local-0"))
+			c.pod("b")
+			assert.Equal(c.t, ledger.Wait, c.ask("b", onlyLocal...))
+			c.pod("a", released)
+			assert.Equal(c.t, []string{"b"}, c.woken)
+			assert.Equal(c.t, ledger.Local, c.ask("b"))
+		},
+		"is held by a Pod that was given to the owner": func(c *cluster) {
+			c.pod("a", released, bound("local-0"))
+			c.pod("b")
+			c.pod("a", adopted)
+			assert.Equal(c.t, ledger.Cloud, c.ask("b"))
+		},
+		"goes with the Pod that it is promised to": func(c *cluster) {
+			c.pod("a")
+			c.pod("b")
+			assert.Equal(c.t, ledger.Local, c.ask("a"))
+			c.pod("a", released)
+			assert.Equal(c.t, ledger.Local, c.ask("b"))
+			c.pod("a", adopted)
+			c.pod("c")
+			c.delete("b")
+			assert.Equal(c.t, ledger.Cloud, c.ask("c"), "it is a's again")
 		},
 		"is free when its Pod has finished": func(c *cluster) {
 			c.pod("a", bound("local-0"), phase(corev1.PodSucceeded))

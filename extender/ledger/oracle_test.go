@@ -81,7 +81,7 @@ func playHistory(t *testing.T, random *rand.Rand, steps int) {
 	born := 0
 	for step := range steps {
 		name := pick(random, c)
-		switch action := random.IntN(12); {
+		switch action := random.IntN(13); {
 		case action == 0 || name == "":
 			born++
 			owner := types.UID(fmt.Sprintf("rs-%d", random.IntN(3)))
@@ -96,6 +96,8 @@ func playHistory(t *testing.T, random *rand.Rand, steps int) {
 			c.delete(name)
 		case action == 10:
 			c.pod(name, phase(corev1.PodSucceeded))
+		case action == 11:
+			c.pod(name, []func(*corev1.Pod){released, adopted}[random.IntN(2)])
 		default:
 			delete(c.objects, name)
 			c.relist()

@@ -125,8 +125,12 @@ func asPod(obj any) (*corev1.Pod, error) {
 func (l *Ledger) observe(pod *corev1.Pod) {
 	e, ok := l.pods[pod.UID]
 	if !ok {
-		e = &entry{ref: RefOf(pod), revision: policy.RevisionOf(pod)}
+		e = &entry{ref: RefOf(pod)}
 		l.pods[pod.UID] = e
+	}
+	if revision := policy.RevisionOf(pod); revision != e.revision {
+		l.uncount(e) // A change of labels takes a Pod from its owner, or gives it one: its slot goes with it.
+		e.revision = revision
 	}
 	l.setCounted(e, pod)
 	l.countNode(e, -1)
