@@ -10,6 +10,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -45,6 +46,7 @@ type Ledger struct {
 	version   uint64
 	synced    bool
 	advanced  chan struct{} // closed and replaced when version grows
+	stalled   chan struct{} // the advanced that was waited for in vain
 }
 
 // entry is what is known of one Pod.
@@ -297,25 +299,41 @@ func (l *Ledger) Stats() Stats {
 
 // WaitFor blocks until the ledger has seen the cluster as of a resource version, or ctx ends, which is an error. A Pod that
 // the scheduler sends at that version is then known here, and so is everything that came before it.
+//
+// Once it has waited in vain to a deadline, with no event at all in between, the watch stands still: until the next event it does not wait again.
+// The scheduler asks about one Pod after another, and all others wait meanwhile: a watch that stalls must cost them one
+// patience, not one for each Pod that has a quota.
 func (l *Ledger) WaitFor(ctx context.Context, resourceVersion string) error {
 	want, err := strconv.ParseUint(resourceVersion, 10, 64)
 	if err != nil {
 		return fmt.Errorf("metadata.resourceVersion: invalid value %q: must be a number", resourceVersion)
 	}
+	first := true
 	for {
 		l.mu.Lock()
-		version, synced, advanced := l.version, l.synced, l.advanced
+		version, synced, advanced, stalled := l.version, l.synced, l.advanced, l.stalled
 		l.mu.Unlock()
-		if synced && version >= want {
+		switch {
+		case synced && version >= want:
 			return nil
+		case advanced == stalled:
+			return fmt.Errorf("waiting to see resource version %d, at %d: %w", want, version, errStalled)
 		}
 		select {
 		case <-advanced:
+			first = false
 		case <-ctx.Done():
+			if first && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				l.mu.Lock()
+				l.stalled = advanced
+				l.mu.Unlock()
+			}
 			return fmt.Errorf("waiting to see resource version %d, at %d: %w", want, version, ctx.Err())
 		}
 	}
 }
+
+var errStalled = errors.New("the watch of Pods stands still")
 
 // Synced tells whether the ledger has been filled.
 func (l *Ledger) Synced() bool {

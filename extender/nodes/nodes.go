@@ -3,6 +3,7 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -39,6 +40,14 @@ type Nodes struct {
 	synced  atomic.Bool
 	// seen is closed and replaced whenever a node appears.
 	seen atomic.Pointer[chan struct{}]
+	// vain is the last wait that was in vain.
+	vain atomic.Pointer[wait]
+}
+
+// wait is one for a name until the next node appears.
+type wait struct {
+	name string
+	seen chan struct{}
 }
 
 // New makes an empty set. changed is called after a node has become virtual or ceased to be: a new local node changes nobody's
@@ -64,7 +73,8 @@ func (n *Nodes) IsVirtual(name string) bool { return n.View()[name] == Virtual }
 func (n *Nodes) Synced() bool { return n.synced.Load() }
 
 // Await returns a view that knows all the names. It waits for names that are new until ctx ends, which is an error that
-// names one of them: the scheduler may have seen a node a moment before.
+// names one of them: the scheduler may have seen a node a moment before. For a name for which it has waited to a deadline in vain it does
+// not wait again until some node appears: the scheduler names a new node with every Pod, and all others wait meanwhile.
 func (n *Nodes) Await(ctx context.Context, names []string) (View, error) {
 	for {
 		seen := *n.seen.Load()
@@ -73,9 +83,16 @@ func (n *Nodes) Await(ctx context.Context, names []string) (View, error) {
 		if missing == "" {
 			return view, nil
 		}
+		this := wait{missing, seen}
+		if last := n.vain.Load(); last != nil && *last == this {
+			return nil, &UnknownNodeError{Name: missing}
+		}
 		select {
 		case <-seen:
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				n.vain.Store(&this)
+			}
 			return nil, &UnknownNodeError{Name: missing}
 		}
 	}

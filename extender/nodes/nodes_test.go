@@ -3,6 +3,7 @@ package nodes_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -57,6 +58,23 @@ func TestARemovedVirtualNodeStaysVirtual(t *testing.T) {
 func TestAwait(t *testing.T) {
 	t.Run("waits for a node that the scheduler saw first", func(t *testing.T) {
 		n := nodes.New(func() {})
+		done := make(chan error)
+		go func() {
+			_, err := n.Await(t.Context(), []string{"new"})
+			done <- err
+		}()
+		require.NoError(t, n.Store().Add(node("new", false)))
+		require.NoError(t, <-done)
+	})
+	t.Run("does not wait again for a node that did not come, until another does", func(t *testing.T) {
+		n := nodes.New(func() {})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err := n.Await(ctx, []string{"new"})
+		require.ErrorContains(t, err, `unknown node "new"`)
+		_, err = n.Await(t.Context(), []string{"new"})
+		require.ErrorContains(t, err, `unknown node "new"`, "it would block for ever")
+		require.NoError(t, n.Store().Add(node("another", false)))
 		done := make(chan error)
 		go func() {
 			_, err := n.Await(t.Context(), []string{"new"})
