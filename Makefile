@@ -39,8 +39,13 @@ demo: build ## Play the stories of Spillway on a system of their own
 
 .PHONY: test
 test: build compiler ## Run every test, from unit to end-to-end
-	go test -race $$(go list ./... | grep -v -e /test/system -e /test/e2e)
-	go test -race -p 1 -timeout 30m ./test/system/... ./test/e2e/...
+	go test -race $$(go list ./... | grep -v -e /test/system -e /test/e2e -e '/test/prove$$')
+	go test -race -p 1 -timeout 30m ./test/system/... ./test/e2e/... ./test/prove
+
+.PHONY: prove
+prove: build ## Play random histories with faults, and check that quotas are kept (BUDGET, SEED; docs/prove.md)
+	@go build -o $(BIN)/prove ./test/prove
+	@$(BIN)/prove $(if $(BUDGET),--budget=$(BUDGET)) $(if $(SEED),--seed=$(SEED)) $(PROVE)
 
 .PHONY: bench
 bench: build ## Measure what Spillway costs, and keep the figures in docs/benchmarks.md

@@ -1,0 +1,137 @@
+package check
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestWhatIsBrokenIsNamed(t *testing.T) {
+	const unschedulable, text = "Unschedulable", "0/2 nodes are available"
+	for name, test := range map[string]struct {
+		history *history
+		want    []string
+	}{
+		"nothing happens": {newHistory().quiet(), nil},
+
+		// I1
+		"one at home, one in the cloud": {newHistory().atHome("a").inCloud("b").quiet(), nil},
+		"a second slot is given while the first is not used yet": {
+			newHistory().pod("a").pod("b").filter("a", toHome).pod("a", slot).filter("b", toHome).pod("b", slot), []string{"I1"},
+		},
+		"a second slot is given while a Pod is at home": {newHistory().atHome("a").pod("b").filter("b", toHome).pod("b", slot), []string{"I1"}},
+		"a Pod is bound home without a slot":            {newHistory().pod("a").filter("a", toHome).pod("a", on(home)), []string{"I1"}},
+		"the slot of a terminating Pod is given again":  {newHistory().atHome("a").pod("a", terminating).atHome("b"), nil},
+		"the slot of a Pod that went to the cloud":      {newHistory().pod("a").filter("a", toHome).pod("a", slot).pod("a", on(cloud)).atHome("b"), []string{"I2"}},
+		"a slot that was never answered is refused": {
+			newHistory().pod("a", slot).filter("a", toWait).atHome("b"), nil,
+		},
+		"a slot is refused that had been answered": {
+			newHistory().pod("a").filter("a", toHome).pod("a", slot).filter("a", toWait).atHome("b").pod("a", on(home)), []string{"I1"},
+		},
+		"another revision has a quota of its own":         {newHistory().atHome("a").atHome("b", owner("new")), nil},
+		"a quota of 0 keeps everybody away":               {newHistory().atHome("a", quota(0)), []string{"I1"}},
+		"an unmarked Pod comes past the extender":         {newHistory().atHome("a").pod("b", unmarked).pod("b", on(home)), nil},
+		"a Pod with a nodeName comes past the extender":   {newHistory().atHome("a").pod("b", on(home)), nil},
+		"who came past the extender is counted afterward": {newHistory().pod("a", on(home)).atHome("b"), []string{"I1"}},
+		"who came past the extender after the question cannot be": {
+			newHistory().pod("b").filter("b", toHome).pod("a", on(home)).pod("b", slot).pod("b", on(home)), nil,
+		},
+		"a Pod that is adopted takes a place": {newHistory().atHome("a", owner("other")).pod("a", owner("rs")).atHome("b"), []string{"I1"}},
+		"a Pod that is released gives its place back": {
+			newHistory().atHome("a").pod("a", owner("")).atHome("b"), nil,
+		},
+		"the switch was off, and quotas meant nothing": {
+			newHistory().turn(true).atHome("a", byTheSwitch).pod("b", byTheSwitch).filter("b", toHome).pod("b", on(home)), nil,
+		},
+		"the switch does not matter to a burst label": {
+			newHistory().turn(true).atHome("a").pod("b").filter("b", toHome).pod("b", slot), []string{"I1"},
+		},
+
+		// I2
+		"a Pod is sent to the cloud while a slot is free": {newHistory().inCloud("a"), []string{"I2"}},
+		"no local node fits":                              {newHistory().pod("a").filter("a", reply{virtual: 1, noRoom: true}).pod("a", on(cloud)).quiet(), nil},
+		"a slot becomes free while a Pod is being bound to the cloud": {
+			newHistory().atHome("a").pod("b").filter("b", toCloud).pod("a", gone).pod("b", on(cloud)).quiet(), nil,
+		},
+		"a slot had become free before the Pod was made": {newHistory().atHome("a").pod("a", gone).inCloud("b"), []string{"I2"}},
+		"another may hold a slot that is written nowhere": {
+			newHistory().pod("a").filter("a", reply{err: "time-out"}).inCloud("b"), nil,
+		},
+		"a Pod is in the cloud that nobody sent there": {newHistory().atHome("a").pod("b").pod("b", on(cloud)), []string{"I2"}},
+		"a Pod waits for a slot that is free, and all is quiet": {
+			newHistory().atHome("a").pod("b").filter("b", toWait).pod("b", because(unschedulable, text)).pod("a", gone).quiet(), []string{"I2"},
+		},
+		"a Pod waits for a slot that is taken": {
+			newHistory().atHome("a").pod("b").filter("b", toWait).pod("b", because(unschedulable, text)).quiet(), nil,
+		},
+
+		// I3
+		"a slot that became free is used at once": {
+			newHistory().atHome("a").pod("b").filter("b", toWait).pod("a", gone).after(900 * time.Millisecond).atHome("b"), nil,
+		},
+		"a slot that became free is used late": {
+			newHistory().atHome("a").pod("b").filter("b", toWait).pod("a", gone).after(time.Second).atHome("b"), []string{"I3"},
+		},
+		"a fault is an excuse": {
+			newHistory().fault("x", false).atHome("a").pod("b").filter("b", toWait).pod("a", gone).after(3*time.Second).fault("x", true).atHome("b"), nil,
+		},
+		"nobody waited when the slot became free": {
+			newHistory().atHome("a").pod("a", gone).after(time.Minute).atHome("b"), nil,
+		},
+
+		// I4
+		"a Pod waits without a reason": {newHistory().pod("a", unkeyed).quiet(), []string{"I4"}},
+		"a Pod waits with a reason":    {newHistory().pod("a", unkeyed, because(unschedulable, text)).quiet(), nil},
+
+		// I5
+		"a Pod is refused twice, and nothing changes": {
+			newHistory().atHome("a").pod("b", because(unschedulable, text)).filter("b", toWait).filter("b", toWait).quiet(), nil,
+		},
+		"a Pod is refused in a loop": {
+			newHistory().atHome("a").pod("b", because(unschedulable, text)).filter("b", toWait).filter("b", toWait).filter("b", toWait).quiet(), []string{"I5"},
+		},
+		"a Pod is refused again after a change": {
+			newHistory().atHome("a").pod("b", because(unschedulable, text)).filter("b", toWait).filter("b", toWait).
+				atHome("other", owner("another")).filter("b", toWait).filter("b", toWait).quiet(), nil,
+		},
+
+		// I6
+		"an eviction is followed by the Pod that it was for": {
+			newHistory().atHome("low", owner("low")).pod("low", preempt).pod("low", gone).atHome("vip", high).quiet(), nil,
+		},
+		"an eviction is followed by nothing": {
+			newHistory().atHome("low", owner("low")).pod("low", preempt).pod("low", gone).quiet(), []string{"I6"},
+		},
+		"the Pod that somebody was evicted for goes to the cloud": {
+			newHistory().pod("vip", high, nominated(home)).atHome("low", owner("low")).pod("low", preempt).pod("low", gone).
+				filter("vip", reply{virtual: 1, noRoom: true}).pod("vip", on(cloud)).quiet(), []string{"I6"},
+		},
+		"the Pod that somebody was evicted for is deleted": {
+			newHistory().atHome("low", owner("low")).pod("low", preempt).pod("vip", high, nominated(home)).pod("low", gone).pod("vip", gone).quiet(), nil,
+		},
+
+		// I7
+		"the extender is asked about a Pod without a key": {newHistory().pod("a", unkeyed).filter("a", toHome), []string{"I7"}},
+		"a Pod without a key waits for one answer that was in vain": {
+			newHistory().pod("plain", unkeyed).pod("a").filter("a", reply{err: "no", took: time.Second}).pod("plain", on(home)), nil,
+		},
+		"a Pod without a key waits for many answers that were in vain": {
+			newHistory().pod("plain", unkeyed).pod("a").filter("a", reply{err: "no", took: time.Second}).filter("a", reply{err: "no", took: time.Second}).
+				filter("a", reply{err: "no", took: time.Second}).pod("plain", on(home)), []string{"I7"},
+		},
+		"an answer takes too long": {newHistory().pod("a").filter("a", reply{err: "no", took: 3 * time.Second}), []string{"I7"}},
+		"the harness makes an answer slow": {
+			newHistory().pod("a").fault("extender is slow", false).filter("a", reply{err: "no", took: 3 * time.Second}), nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := test.want
+			if want == nil {
+				want = []string{}
+			}
+			assert.Equal(t, want, test.history.broken(t))
+		})
+	}
+}

@@ -1,0 +1,163 @@
+package check
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/prove/record"
+)
+
+const (
+	home  = "local-0"
+	cloud = "virtual-0"
+)
+
+// history is a record that is made by hand. All Pods belong to one ReplicaSet with a quota of 1 unless they are changed.
+type history struct {
+	entries []record.Entry
+	at      time.Time
+	version uint64
+	asked   int64
+	pods    map[string]record.Pod
+}
+
+func newHistory() *history {
+	h := &history{at: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC), pods: map[string]record.Pod{}}
+	h.add(record.Entry{Node: &record.Node{Name: home}})
+	h.add(record.Entry{Node: &record.Node{Name: cloud, Virtual: true}})
+	return h.round(record.Begun)
+}
+
+func (h *history) add(entry record.Entry) *history {
+	h.at = h.at.Add(time.Millisecond)
+	entry.At = h.at
+	h.entries = append(h.entries, entry)
+	return h
+}
+
+func (h *history) round(phase record.Phase) *history {
+	return h.add(record.Entry{Round: &record.Round{Namespace: "round", Phase: phase, Histories: 1}})
+}
+
+func (h *history) quiet() *history { return h.round(record.Quiet) }
+
+func (h *history) after(d time.Duration) *history {
+	h.at = h.at.Add(d)
+	return h
+}
+
+func (h *history) fault(kind string, ended bool) *history {
+	return h.add(record.Entry{Fault: &record.Fault{Kind: kind, Number: 1, Ended: ended}})
+}
+
+func (h *history) turn(off bool) *history {
+	return h.add(record.Entry{Switch: &record.Switch{Off: off}})
+}
+
+// pod changes a Pod, or makes it.
+func (h *history) pod(name string, changes ...func(*record.Pod)) *history {
+	pod, ok := h.pods[name]
+	if !ok {
+		pod = record.Pod{
+			Namespace: "round", Name: name, UID: types.UID("uid-" + name), Owner: "rs", OwnerName: "rs", Quota: new(1),
+			Burst: string(policy.ModeLocalPrefer), Marked: true, Scheduler: "default-scheduler",
+		}
+	}
+	h.version++
+	pod.Version = h.version
+	for _, change := range changes {
+		change(&pod)
+	}
+	h.pods[name] = pod
+	return h.add(record.Entry{Pod: &pod})
+}
+
+func slot(p *record.Pod)        { p.Slot = true }
+func gone(p *record.Pod)        { p.Gone = true }
+func terminating(p *record.Pod) { p.Terminating = true }
+func unkeyed(p *record.Pod)     { p.Quota, p.Burst, p.Marked = nil, "", false }
+func unmarked(p *record.Pod)    { p.Marked = false }
+func byTheSwitch(p *record.Pod) { p.Burst = "" }
+func preempt(p *record.Pod)     { p.Disrupted = preempted }
+func on(node string) func(*record.Pod) {
+	return func(p *record.Pod) { p.Node = node }
+}
+func owner(uid types.UID) func(*record.Pod) {
+	return func(p *record.Pod) { p.Owner = uid }
+}
+func quota(n int) func(*record.Pod) {
+	return func(p *record.Pod) { p.Quota = &n }
+}
+func because(reason, message string) func(*record.Pod) {
+	return func(p *record.Pod) { p.Reason, p.Message = reason, message }
+}
+func high(p *record.Pod) { p.Priority = 1000 }
+func nominated(node string) func(*record.Pod) {
+	return func(p *record.Pod) { p.Nominated = node }
+}
+
+// reply is what the extender answers; the zero value is that the Pod has to wait for a slot.
+type reply struct {
+	local, virtual int
+	err            string
+	took           time.Duration
+	// noRoom: no local node was offered.
+	noRoom bool
+}
+
+var (
+	toHome  = reply{local: 1}
+	toCloud = reply{virtual: 1}
+	toWait  = reply{}
+)
+
+// filter asks about a Pod as it is, and gets an answer.
+func (h *history) filter(name string, r reply) *history {
+	h.asked++
+	pod := h.pods[name]
+	offered := 1
+	if r.noRoom {
+		offered = 0
+	}
+	h.add(record.Entry{Asked: &record.Asked{ID: h.asked, Verb: "filter", UID: pod.UID, Version: pod.Version, Local: offered, Virtual: 1}})
+	h.after(r.took)
+	answered := &record.Answered{ID: h.asked, Verb: "filter", UID: pod.UID, Local: r.local, Virtual: r.virtual, Error: r.err}
+	if r.local+r.virtual == 0 && r.err == "" {
+		answered.Refusal = "Spillway " + string(policy.ReasonLocalQuota) + ": this revision has its LOCAL_REPLICAS at home"
+	}
+	return h.add(record.Entry{Answered: answered})
+}
+
+// atHome is the whole way of a Pod to its slot.
+func (h *history) atHome(name string, changes ...func(*record.Pod)) *history {
+	return h.pod(name, changes...).filter(name, toHome).pod(name, slot).pod(name, on(home))
+}
+
+// inCloud is the whole way of a Pod to the cloud.
+func (h *history) inCloud(name string, changes ...func(*record.Pod)) *history {
+	return h.pod(name, changes...).filter(name, toCloud).pod(name, on(cloud))
+}
+
+// broken are the promises that a checker finds broken, each once, in the order in which it finds them.
+func (h *history) broken(t *testing.T) []string {
+	t.Helper()
+	checker, err := New(DefaultLimits())
+	require.NoError(t, err)
+	for _, entry := range h.entries {
+		checker.See(entry)
+	}
+	_, violations := checker.Finish()
+	promises := []string{}
+	for _, violation := range violations {
+		t.Log(violation)
+		require.NotEmpty(t, violation.Slice(h.entries), "the part of the record that shows it")
+		if len(promises) == 0 || promises[len(promises)-1] != violation.Promise {
+			promises = append(promises, violation.Promise)
+		}
+	}
+	return promises
+}

@@ -1,0 +1,129 @@
+package check
+
+import (
+	"time"
+
+	"github.com/spillway-k8s/spillway/test/prove/record"
+)
+
+// checkQuota checks I1 whenever a Pod takes a slot.
+func (c *Checker) checkQuota(ch change) {
+	if !ch.took {
+		return
+	}
+	p, w := ch.pod, c.world
+	joined := ch.left != p.revision || ch.before == nil || ch.before.Quota == nil
+	if joined || !w.isControlled(p) || !w.quotaCounts(p) {
+		p.intruded = p.Version
+		c.report.Intruders++
+		return
+	}
+	c.report.Slots++
+	if p.Node != "" && !ch.before.Slot {
+		c.violate("I1", p, "it is bound to the local node %s, and no slot was written on it before", p.Node)
+		return
+	}
+	if used := p.revision.held - c.unforeseen(p); used > *p.Quota {
+		c.violate("I1", p, "it took a slot where %d Pods had one: the quota is %d (holders: %s)", used-1, *p.Quota, p.revision.holders())
+	}
+}
+
+// unforeseen is how many holders came past the extender after the version that its answer about the Pod had to know: it could not count them.
+func (c *Checker) unforeseen(p *pod) int {
+	known := uint64(0)
+	if p.asked != nil {
+		known = p.asked.Version
+	}
+	count := 0
+	for _, other := range p.revision.pods {
+		if other != p && other.holds && other.intruded > known {
+			count++
+		}
+	}
+	return count
+}
+
+// checkCloud checks I2 for a Pod that has just been bound to a virtual node: no slot was free for it.
+func (c *Checker) checkCloud(p *pod) {
+	w := c.world
+	if !w.virtual[p.Node] || !w.isControlled(p) || !w.quotaCounts(p) {
+		return
+	}
+	c.report.Cloud++
+	a := p.toCloud
+	switch {
+	case a == nil:
+		c.violate("I2", p, "it is bound to the virtual node %s, and the extender never sent it there", p.Node)
+	case a.asked.Local == 0:
+		c.report.NoRoom++
+	default:
+		held := p.revision.mostHeld(a.asked.Version, p.Version) + max(a.promised, p.revision.promisedBut(p))
+		if held < *p.Quota {
+			c.violate("I2", p, "it was sent to the cloud though %d local nodes fit and %d of %d slots were held", a.asked.Local, held, *p.Quota)
+		}
+	}
+}
+
+// followFreed measures I3: the time from a slot's becoming free to the binding of a Pod that takes it, where one waited for it.
+func (c *Checker) followFreed(ch change) {
+	p, now := ch.pod, c.world.now
+	if ch.gave && ch.left != nil {
+		if r := ch.left; r.freeFor() > len(r.freed) {
+			r.freed = append(r.freed, now)
+		}
+	}
+	if r := p.revision; ch.took && len(r.freed) > 0 {
+		p.freedAt, r.freed = r.freed[0], r.freed[1:]
+	}
+	if p.Node != "" && p.holds && !p.freedAt.IsZero() {
+		c.measureUse(p)
+		p.freedAt = time.Time{}
+	}
+	for _, r := range []*revision{p.revision, ch.left} {
+		if r != nil {
+			r.freed = r.freed[:min(len(r.freed), r.freeFor())]
+		}
+	}
+}
+
+// freeFor is how many slots are free for Pods that wait for one.
+func (r *revision) freeFor() int {
+	most, waiting := 0, 0
+	for _, p := range r.pods {
+		if p.waits() {
+			waiting++
+			most = max(most, *p.Quota-r.held)
+		}
+	}
+	return min(most, waiting)
+}
+
+func (c *Checker) measureUse(p *pod) {
+	took := c.world.now.Sub(p.freedAt)
+	if c.world.isDisturbed(p.freedAt) {
+		c.report.UseDisturbed = append(c.report.UseDisturbed, took)
+		return
+	}
+	c.report.Use = append(c.report.Use, took)
+	if took > c.limits.Use {
+		c.violate("I3", p, "a slot became free, and %s passed before a Pod that waited for it was bound: %s are promised", took, c.limits.Use)
+	}
+}
+
+// holders names those that hold a slot.
+func (r *revision) holders() string {
+	names := ""
+	for _, p := range r.pods {
+		if p.holds {
+			names += " " + p.Name + "@" + where(&p.Pod)
+		}
+	}
+	return names
+}
+
+func where(p *record.Pod) string {
+	if p.Node == "" {
+		return "(slot)"
+	}
+	return p.Node
+}

@@ -1,0 +1,319 @@
+package check
+
+import (
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/prove/record"
+)
+
+// revisionKey is what a quota is counted on: the controlling object and, where it keeps its UID over an update, the hash of its revision;
+// the Pod itself where nothing controls it.
+type revisionKey struct {
+	owner types.UID
+	hash  string
+}
+
+func revisionOf(p *record.Pod) revisionKey {
+	if p.Owner == "" {
+		return revisionKey{owner: p.UID}
+	}
+	return revisionKey{p.Owner, p.Hash}
+}
+
+// revision is the count of one quota.
+type revision struct {
+	key  revisionKey
+	name string
+	// pods are those that belong to it now.
+	pods map[types.UID]*pod
+	// ever are all that have belonged to it.
+	ever map[types.UID]bool
+	held int
+	// course is how many held a slot from a resource version on.
+	course []point
+	// freed are the times at which slots became free that a waiting Pod has not taken yet.
+	freed []time.Time
+}
+
+type point struct {
+	version uint64
+	held    int
+}
+
+// pod is one Pod with what has happened to it.
+type pod struct {
+	record.Pod
+	revision *revision
+	// born is how it was first seen.
+	born   record.Pod
+	bornAt time.Time
+	// holds a slot: it is at home, or a slot is written on it.
+	holds bool
+	// intruded is the version at which it took a place that the extender was not asked for; 0 for none.
+	intruded uint64
+	// asked is the last filter question about it, answered the last answer that let it through or refused it, and toCloud the last that
+	// sent it to the cloud.
+	asked             *record.Asked
+	answered, toCloud *answer
+	// promised is set where a local node may have been answered that the record does not show: the extender holds a slot for it.
+	promised bool
+	// void is set where it was refused although it has a slot and a local node fitted: that slot was never answered to the scheduler.
+	void bool
+	// unfit is set where the scheduler once found no node for it.
+	unfit bool
+	// refusals is how often the extender refused it, and changes how much had changed before it was first asked about.
+	refusals, changes int
+	// freedAt is when the slot that it took had become free; zero where it did not wait for one.
+	freedAt time.Time
+}
+
+// answer is an answered filter question.
+type answer struct {
+	record.Answered
+	asked record.Asked
+	at    time.Time
+	// promised is how many others of the revision the extender may have held a slot for that is written nowhere.
+	promised int
+}
+
+// world is the state of the cluster as far as the record has been read.
+type world struct {
+	pods      map[types.UID]*pod
+	revisions map[revisionKey]*revision
+	virtual   map[string]bool
+	// version is the highest that was seen of a Pod.
+	version   uint64
+	questions map[int64]question
+	rules     *policy.Policy
+	switches  []flip
+	faults    map[faultKey]bool
+	// disturbed is when the last fault ended, or now while there is one.
+	disturbed time.Time
+	now       time.Time
+	// changes is how often something has changed for which the scheduler tries refused Pods again.
+	changes int
+	// answers are the times during which the extender was asked, in order of their ends.
+	answers []span
+}
+
+// span is the time of one question, inVain where there was no answer.
+type span struct {
+	from, to time.Time
+	inVain   bool
+}
+
+type question struct {
+	record.Asked
+	at time.Time
+}
+
+// flip is a turn of the global switch.
+type flip struct {
+	at  time.Time
+	off bool
+}
+
+type faultKey struct {
+	kind   string
+	number int
+}
+
+func newWorld() (*world, error) {
+	rules, err := policy.New(policy.DefaultConfig())
+	if err != nil {
+		return nil, err
+	}
+	return &world{
+		pods: map[types.UID]*pod{}, revisions: map[revisionKey]*revision{}, virtual: map[string]bool{},
+		questions: map[int64]question{}, rules: rules, faults: map[faultKey]bool{},
+	}, nil
+}
+
+// isHome tells whether the Pod is active on a local node. A node that was never seen counts as one, as it does for the ledger.
+func (w *world) isHome(p *record.Pod) bool { return p.Active() && p.Node != "" && !w.virtual[p.Node] }
+
+// holding tells whether the Pod takes a place of its revision's quota.
+func (w *world) holding(p *pod) bool {
+	return p.Quota != nil && (w.isHome(&p.Pod) || p.Active() && p.Node == "" && p.Slot && !p.void)
+}
+
+// annul follows an answer that refuses a Pod its slot. Should it be bound home for all that, it is one more.
+func (w *world) annul(p *pod) {
+	p.void = true
+	if held := p.holds; p.revision != nil {
+		p.holds = w.holding(p)
+		p.revision.count(w.version, delta(held, p.holds))
+	}
+}
+
+// change is what an entry about a Pod has changed. before is nil where it is new.
+type change struct {
+	pod    *pod
+	before *record.Pod
+	// left is the revision that the Pod belonged to before.
+	left *revision
+	// took and gave tell whether the Pod has begun or ceased to hold a slot of its revision.
+	took, gave bool
+}
+
+// see follows a change of a Pod.
+func (w *world) see(noted *record.Pod) change {
+	p := w.meet(noted.UID)
+	c := change{pod: p, left: p.revision}
+	if p.revision == nil {
+		p.born, p.bornAt = *noted, w.now
+	} else {
+		before := p.Pod
+		c.before = &before
+	}
+	held := p.holds
+	p.Pod, w.version = *noted, max(w.version, noted.Version)
+	p.holds = w.holding(p)
+	to := w.revision(noted)
+	if c.left == to {
+		c.took, c.gave = p.holds && !held, held && !p.holds
+		to.count(noted.Version, delta(held, p.holds))
+	} else {
+		p.revision = to
+		if c.left != nil {
+			delete(c.left.pods, noted.UID)
+			c.left.count(noted.Version, delta(held, false))
+			c.gave = held
+		}
+		c.took = p.holds
+		to.pods[noted.UID], to.ever[noted.UID] = p, true
+		to.count(noted.Version, delta(false, p.holds))
+	}
+	if noted.Gone {
+		delete(to.pods, noted.UID)
+	}
+	return c
+}
+
+// meet returns what is known of a Pod. The scheduler may have seen it a moment before it is recorded.
+func (w *world) meet(uid types.UID) *pod {
+	p, ok := w.pods[uid]
+	if !ok {
+		p = &pod{}
+		p.UID = uid
+		w.pods[uid] = p
+	}
+	return p
+}
+
+func delta(before, after bool) int {
+	switch {
+	case after && !before:
+		return 1
+	case before && !after:
+		return -1
+	default:
+		return 0
+	}
+}
+
+func (w *world) revision(p *record.Pod) *revision {
+	key := revisionOf(p)
+	r, ok := w.revisions[key]
+	if !ok {
+		name := p.OwnerName
+		if name == "" {
+			name = p.Name
+		}
+		r = &revision{key: key, name: p.Namespace + "/" + name, pods: map[types.UID]*pod{}, ever: map[types.UID]bool{}}
+		if p.Hash != "" {
+			r.name += " (" + p.Hash + ")"
+		}
+		w.revisions[key] = r
+	}
+	return r
+}
+
+func (r *revision) count(version uint64, by int) {
+	if by != 0 {
+		r.held += by
+		r.course = append(r.course, point{version, r.held})
+	}
+}
+
+// mostHeld is the highest number of slots held from one version to another.
+func (r *revision) mostHeld(from, to uint64) int {
+	most := 0
+	for i := len(r.course) - 1; i >= 0; i-- {
+		if at := r.course[i]; at.version <= to {
+			most = max(most, at.held)
+			if at.version <= from {
+				break
+			}
+		}
+	}
+	return most
+}
+
+// isControlled tells whether the extender answers for the place of a Pod: it is asked about it, and was so from the beginning.
+func (w *world) isControlled(p *pod) bool {
+	return p.Marked && p.Quota != nil && p.born.Node == "" && p.Scheduler == corev1.DefaultSchedulerName
+}
+
+// switchLag is how much later than the record a part may learn of the switch: its watch may be disturbed.
+const switchLag = 45 * time.Second
+
+// quotaCounts tells whether the Pod's quota means something for it as it is now: it may burst, and the switch has let it for as long as
+// anyone may remember.
+func (w *world) quotaCounts(p *pod) bool {
+	if w.decide(&p.Pod, policy.SwitchOn).Quota == nil {
+		return false
+	}
+	return w.decide(&p.Pod, policy.SwitchOff).Quota != nil || !w.wasOff(p.bornAt.Add(-switchLag))
+}
+
+func (w *world) decide(p *record.Pod, global policy.Switch) policy.Decision {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Labels: map[string]string{}, Annotations: map[string]string{}}}
+	if p.Burst != "" {
+		pod.Labels[policy.BurstLabel] = p.Burst
+	}
+	if p.Switch != "" {
+		pod.Annotations[policy.SwitchKey] = p.Switch
+	}
+	if p.Quota != nil {
+		pod.Annotations[policy.LocalReplicasAnnotation] = strconv.Itoa(*p.Quota)
+	}
+	return w.rules.Decide(policy.Input{Pod: pod, Global: global})
+}
+
+// wasOff tells whether the switch was off at any time since.
+func (w *world) wasOff(since time.Time) bool {
+	for i := len(w.switches) - 1; i >= 0; i-- {
+		if w.switches[i].off {
+			return true
+		}
+		if w.switches[i].at.Before(since) {
+			return false
+		}
+	}
+	return false
+}
+
+// isDisturbed tells whether there was a fault since, or one whose traces were still there: the scheduler tries a Pod again that it had no
+// answer about after 10 s at most.
+func (w *world) isDisturbed(since time.Time) bool {
+	return len(w.faults) > 0 || !w.disturbed.IsZero() && since.Before(w.disturbed.Add(aftermath))
+}
+
+const aftermath = 12 * time.Second
+
+func (w *world) fault(f *record.Fault) {
+	key := faultKey{f.Kind, f.Number}
+	if f.Ended {
+		delete(w.faults, key)
+		w.disturbed = w.now
+	} else {
+		w.faults[key] = true
+	}
+}

@@ -1,0 +1,77 @@
+package plan
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/spillway-k8s/spillway/test/prove/record"
+)
+
+// Fault is a kind of disturbance.
+type Fault string
+
+const (
+	KillExtender     Fault = "extender: kill -9"
+	RestartExtender  Fault = "extender: graceful restart"
+	KillScheduler    Fault = "scheduler: kill -9"
+	RestartScheduler Fault = "scheduler: graceful restart"
+	KillAdmission    Fault = "admission: kill -9"
+	RestartAdmission Fault = "admission: graceful restart"
+	KillAPIServer    Fault = "API server: kill -9"
+	RestartAPIServer Fault = "API server: graceful restart"
+
+	StallExtender  Fault = "extender's watches stall"
+	CutExtender    Fault = "extender's watches are cut"
+	ExpireExtender Fault = "extender's watches end in 410 Gone"
+	StallScheduler Fault = "scheduler's watches stall"
+	CutScheduler   Fault = "scheduler's watches are cut"
+	BindFails      Fault = "binds fail"
+	BindUnanswered Fault = "binds time out and have landed"
+	BindLate       Fault = "binds time out and land later"
+	AnswersSlow    Fault = record.SlowAnswers
+	AnswersLost    Fault = "extender's answers are lost"
+	AnswersFail    Fault = "extender answers 500"
+)
+
+// The faults are dealt in three series, each in an order of its own: those of our programs and the scheduler, those of the API server, which take long, and those
+// that no process ends of.
+func programFaults() []Fault {
+	return []Fault{KillExtender, RestartExtender, KillScheduler, RestartScheduler, KillAdmission, RestartAdmission}
+}
+
+func apiServerFaults() []Fault { return []Fault{KillAPIServer, RestartAPIServer} }
+
+func networkFaults() []Fault {
+	return []Fault{
+		StallExtender, CutExtender, ExpireExtender, StallScheduler, CutScheduler,
+		BindFails, BindUnanswered, BindLate, AnswersSlow, AnswersLost, AnswersFail,
+	}
+}
+
+// Disturbance is a fault at a time.
+type Disturbance struct {
+	// After is how long after the end of the one before.
+	After time.Duration
+	Fault Fault
+	// For is how long it lasts; a process is down for that long.
+	For time.Duration
+}
+
+// drawFaults deals each fault so many times, in any order.
+func drawFaults(random *rand.Rand, kinds []Fault, times int) []Disturbance {
+	var dealt []Disturbance
+	for range times {
+		for _, fault := range kinds {
+			dealt = append(dealt, Disturbance{After: 200*time.Millisecond + upTo(random, time.Second), Fault: fault, For: lasts(random, fault)})
+		}
+	}
+	random.Shuffle(len(dealt), func(i, j int) { dealt[i], dealt[j] = dealt[j], dealt[i] })
+	return dealt
+}
+
+func lasts(random *rand.Rand, fault Fault) time.Duration {
+	if fault == StallExtender || fault == StallScheduler {
+		return time.Second + upTo(random, 4*time.Second)
+	}
+	return 100*time.Millisecond + upTo(random, 2*time.Second)
+}

@@ -1,0 +1,120 @@
+package play
+
+import (
+	"fmt"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/prove/plan"
+)
+
+const (
+	// appLabel is how a workload knows its Pods.
+	appLabel = "app"
+	// RoomLabel tells the nodes apart that Pods may run on at home: RoomWide, or the name of a small node.
+	RoomLabel = "proof/room"
+	RoomWide  = "wide"
+	// revisionAnnotation of a template makes one revision differ from another.
+	revisionAnnotation = "proof/revision"
+)
+
+// TightNode is the name of the i-th small node.
+func TightNode(i int) string { return fmt.Sprintf("tight-%d", i) }
+
+// object is the workload as it is first made.
+func object(w *plan.Workload) runtime.Object {
+	meta := metav1.ObjectMeta{Name: w.Name}
+	selector := &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: w.Name}}
+	replicas := new(int32(w.Replicas))
+	template := template(w)
+	switch w.Kind {
+	case plan.ReplicaSet:
+		return &appsv1.ReplicaSet{ObjectMeta: meta, Spec: appsv1.ReplicaSetSpec{Replicas: replicas, Selector: selector, Template: template}}
+	case plan.StatefulSet:
+		set := &appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Replicas: replicas, Selector: selector, Template: template}}
+		if w.Parallel {
+			set.Spec.PodManagementPolicy = appsv1.ParallelPodManagement
+		}
+		return set
+	case plan.Job:
+		template.Spec.RestartPolicy = corev1.RestartPolicyNever
+		return &batchv1.Job{ObjectMeta: meta, Spec: batchv1.JobSpec{
+			Parallelism: replicas, Completions: new(int32(2 * w.Replicas)), BackoffLimit: new(int32(6)), Template: template,
+		}}
+	default:
+		return &appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{
+			Replicas: replicas, Selector: selector, Template: template, Strategy: strategy(w),
+		}}
+	}
+}
+
+func strategy(w *plan.Workload) appsv1.DeploymentStrategy {
+	surge, unavailable := intstr.Parse(w.Surge), intstr.Parse(w.Unavailable)
+	return appsv1.DeploymentStrategy{
+		Type:          appsv1.RollingUpdateDeploymentStrategyType,
+		RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: &surge, MaxUnavailable: &unavailable},
+	}
+}
+
+func template(w *plan.Workload) corev1.PodTemplateSpec {
+	template := corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{
+			Labels: map[string]string{appLabel: w.Name},
+			// For the cloud's part of a Job; at home KWOK ends it at once.
+			Annotations: map[string]string{revisionAnnotation: "0"},
+		},
+		Spec: corev1.PodSpec{
+			Containers:                    []corev1.Container{container(w)},
+			Affinity:                      &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: room(w)}},
+			PriorityClassName:             w.Priority,
+			SchedulerName:                 w.Scheduler,
+			TerminationGracePeriodSeconds: new(int64(1)),
+		},
+	}
+	if w.Kind == plan.Job {
+		template.Annotations[ccisim.BehaviourRunSeconds] = "2"
+	}
+	if w.Quota != nil {
+		template.Annotations[policy.LocalReplicasAnnotation] = strconv.Itoa(*w.Quota)
+	}
+	if w.Burst != policy.ModeNone {
+		template.Labels[policy.BurstLabel] = string(w.Burst)
+	}
+	return template
+}
+
+func container(w *plan.Workload) corev1.Container {
+	requests := corev1.ResourceList{
+		corev1.ResourceCPU:    *resource.NewMilliQuantity(int64(w.CPU), resource.DecimalSI),
+		corev1.ResourceMemory: resource.MustParse("64Mi"),
+	}
+	return corev1.Container{Name: "main", Image: "registry.example/team/app:1.0", Resources: corev1.ResourceRequirements{Requests: requests}}
+}
+
+// room says which nodes the Pods fit on: one term for home, one for the cloud.
+func room(w *plan.Workload) *corev1.NodeSelector {
+	at := RoomWide
+	if w.Home == plan.Tight || w.Home == plan.TightOnly {
+		at = TightNode(w.Node)
+	}
+	terms := []corev1.NodeSelectorTerm{nodesWith(RoomLabel, at)}
+	if w.Home == plan.Wide || w.Home == plan.Tight {
+		terms = append(terms, nodesWith(policy.NodeTypeLabel, policy.NodeTypeVirtual))
+	}
+	return &corev1.NodeSelector{NodeSelectorTerms: terms}
+}
+
+func nodesWith(label, value string) corev1.NodeSelectorTerm {
+	return corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{
+		{Key: label, Operator: corev1.NodeSelectorOpIn, Values: []string{value}},
+	}}
+}

@@ -1,0 +1,110 @@
+package play
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	schedulerv1 "k8s.io/kube-scheduler/config/v1"
+
+	"github.com/spillway-k8s/spillway/test/prove/plan"
+	"github.com/spillway-k8s/spillway/test/prove/proxy"
+	"github.com/spillway-k8s/spillway/test/prove/record"
+	"github.com/spillway-k8s/spillway/test/system"
+)
+
+// Options say what a Stage is made of.
+type Options struct {
+	// Dir holds the trial system; BinDir the binaries that make build makes.
+	Dir, BinDir string
+	// Size is that of the plan that will be played.
+	Size plan.Size
+	// Extender is the binary of the extender, empty for the one in BinDir.
+	Extender string
+	// Progress gets a line for each step of the start.
+	Progress io.Writer
+	Logger   *slog.Logger
+}
+
+// virtualNodes is how many virtual nodes there are.
+const virtualNodes = 2
+
+// With starts a trial system with the proxies in place, calls do and stops it, whatever do returns. Everything that happens goes into the log.
+func With(ctx context.Context, o Options, log *record.Log, do func(context.Context, *Stage) error) (err error) {
+	stage := &Stage{log: log, size: o.Size, logger: o.Logger, faults: &Faults{log: log}}
+	group, ctx := errgroup.WithContext(ctx)
+	running, stop := context.WithCancel(ctx)
+	defer func() {
+		stop()
+		err = errors.Join(err, group.Wait())
+	}()
+	if err := stage.startProxies(running, group, o); err != nil {
+		return err
+	}
+	if err := stage.startSystem(ctx, o); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stage.system.Stop(context.WithoutCancel(ctx)), system.Remove(o.Dir)) }()
+	if err := Furnish(ctx, stage.system, o.Size.WideNodes, o.Size.TightNodes); err != nil {
+		return err
+	}
+	if stage.recorder, err = record.NewRecorder(stage.system.RESTConfig(), log, time.Now); err != nil {
+		return err
+	}
+	group.Go(func() error { return stage.recorder.RunPods(running) })
+	group.Go(func() error { return stage.recorder.RunNodes(running) })
+	return do(ctx, stage)
+}
+
+func (s *Stage) startProxies(ctx context.Context, group *errgroup.Group, o Options) (err error) {
+	kubeconfig := filepath.Join(o.Dir, "kubeconfig")
+	if s.faults.asExtender, err = proxy.ListenAPIServer(kubeconfig, s.log, s.logger); err != nil {
+		return err
+	}
+	if s.faults.asScheduler, err = proxy.ListenAPIServer(kubeconfig, s.log, s.logger); err != nil {
+		return err
+	}
+	if s.faults.extender, err = proxy.ListenExtender(s.log, isVirtual, s.logger); err != nil {
+		return err
+	}
+	certFile, keyFile := system.CertificateFiles(o.Dir, system.APIServer)
+	group.Go(func() error { return s.faults.asExtender.Run(ctx, certFile, keyFile) })
+	group.Go(func() error { return s.faults.asScheduler.Run(ctx, certFile, keyFile) })
+	group.Go(func() error { return s.faults.extender.Run(ctx) })
+	return nil
+}
+
+func (s *Stage) startSystem(ctx context.Context, o Options) (err error) {
+	if err := errors.Join(system.Stop(ctx, o.Dir), system.Remove(o.Dir)); err != nil {
+		return err
+	}
+	config := system.Config{
+		Dir: o.Dir, BinDir: o.BinDir, DieWithParent: true, Progress: o.Progress,
+		Shape: system.Shape{LocalNodes: o.Size.WideNodes, LocalCPU: "16", LocalMemory: "64Gi", VirtualNodes: virtualNodes},
+		Routes: map[string]string{
+			system.Extender: s.faults.asExtender.URL(), system.Scheduler: s.faults.asScheduler.URL(),
+		},
+		Scheduler: func(c *schedulerv1.KubeSchedulerConfiguration) {
+			c.Extenders[0].URLPrefix = s.faults.extender.URL() + "/v1"
+		},
+	}
+	if o.Extender != "" {
+		config.Binaries = map[string]string{system.Extender: o.Extender}
+	}
+	if s.system, err = system.Start(ctx, config); err != nil {
+		return fmt.Errorf("starting the trial system: %w", err)
+	}
+	s.faults.system = s.system
+	s.faults.extender.Target(s.system.Endpoint(system.Extender), http.DefaultTransport.(*http.Transport).Clone())
+	return nil
+}
+
+// isVirtual tells a virtual node by its name.
+func isVirtual(node string) bool { return strings.HasPrefix(node, system.VirtualNodePrefix) }

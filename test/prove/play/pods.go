@@ -1,0 +1,114 @@
+package play
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/prove/plan"
+	"github.com/spillway-k8s/spillway/test/system"
+)
+
+// released begins the value of appLabel of a Pod that was taken from its owner.
+const released = "released-"
+
+// takePods does something to some of the workload's Pods.
+func (p *player) takePods(ctx context.Context, step plan.Step) error {
+	app := p.workload.Name
+	if step.Do == plan.Adopt {
+		app = released + app
+	}
+	list, err := p.client.CoreV1().Pods(p.namespace).List(ctx, metav1.ListOptions{LabelSelector: appLabel + "=" + app})
+	if err != nil {
+		return err
+	}
+	pods := slices.DeleteFunc(list.Items, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil })
+	for i := range min(step.Count, len(pods)) {
+		// From both ends by turns: the oldest, the youngest.
+		at := i
+		if i%2 == 1 {
+			at = len(pods) - 1 - i/2
+		}
+		if err := p.touch(ctx, step.Do, &pods[at]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *player) touch(ctx context.Context, do plan.Action, pod *corev1.Pod) error {
+	p.note(string(do), pod.Name)
+	pods := p.client.CoreV1().Pods(p.namespace)
+	switch do {
+	case plan.Delete:
+		return pods.Delete(ctx, pod.Name, metav1.DeleteOptions{})
+	case plan.ForceDelete:
+		return pods.Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))})
+	case plan.Evict:
+		return pods.EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: p.namespace}})
+	case plan.Fail:
+		return p.fail(ctx, pod)
+	case plan.Release:
+		return p.patchPod(ctx, pod, map[string]any{"labels": map[string]any{appLabel: released + p.workload.Name}})
+	case plan.Adopt:
+		return p.patchPod(ctx, pod, map[string]any{"labels": map[string]any{appLabel: p.workload.Name}})
+	case plan.SetOff:
+		return p.patchPod(ctx, pod, map[string]any{"labels": map[string]any{policy.BurstLabel: string(policy.ModeOff)}})
+	case plan.DropQuota:
+		return p.patchPod(ctx, pod, map[string]any{"annotations": map[string]any{policy.LocalReplicasAnnotation: nil}})
+	default:
+		return p.intrude(ctx, do, pod)
+	}
+}
+
+func (p *player) patchPod(ctx context.Context, pod *corev1.Pod, metadata map[string]any) error {
+	metadata["uid"] = pod.UID
+	body, err := json.Marshal(map[string]any{"metadata": metadata})
+	if err != nil {
+		return fmt.Errorf("encoding a patch: %w", err)
+	}
+	_, err = p.client.CoreV1().Pods(p.namespace).Patch(ctx, pod.Name, types.MergePatchType, body, metav1.PatchOptions{})
+	return err
+}
+
+// fail ends a Pod as its kubelet does. What runs in the cloud, or nowhere yet, has another one to say how it ended.
+func (p *player) fail(ctx context.Context, pod *corev1.Pod) error {
+	if pod.Spec.NodeName == "" || strings.HasPrefix(pod.Spec.NodeName, system.VirtualNodePrefix) {
+		return nil
+	}
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": map[string]any{"phase": corev1.PodFailed, "reason": "Proof"}})
+	if err != nil {
+		return fmt.Errorf("encoding a patch: %w", err)
+	}
+	_, err = p.client.CoreV1().Pods(p.namespace).Patch(ctx, pod.Name, types.MergePatchType, body, metav1.PatchOptions{}, "status")
+	return err
+}
+
+// intrude makes a Pod that looks like another of the workload's and is placed by nobody, or by another scheduler. The workload
+// adopts it.
+func (p *player) intrude(ctx context.Context, do plan.Action, like *corev1.Pod) error {
+	p.made++
+	intruder := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Name: fmt.Sprintf("%s-intruder-%d", p.workload.Name, p.made), Labels: like.Labels, Annotations: map[string]string{},
+	}}
+	if quota, ok := like.Annotations[policy.LocalReplicasAnnotation]; ok {
+		intruder.Annotations[policy.LocalReplicasAnnotation] = quota
+	}
+	intruder.Spec = template(&p.workload).Spec
+	switch do {
+	case plan.BindIn:
+		intruder.Spec.NodeName = system.LocalNode(0)
+	default:
+		intruder.Spec.SchedulerName = plan.OtherScheduler
+	}
+	_, err := p.client.CoreV1().Pods(p.namespace).Create(ctx, intruder, metav1.CreateOptions{})
+	return err
+}

@@ -1,0 +1,152 @@
+package play
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/test/prove/plan"
+	"github.com/spillway-k8s/spillway/test/prove/record"
+	"github.com/spillway-k8s/spillway/test/system"
+)
+
+// Stage is a trial system with the proxies in place.
+type Stage struct {
+	system   *system.System
+	log      *record.Log
+	recorder *record.Recorder
+	faults   *Faults
+	size     plan.Size
+	logger   *slog.Logger
+}
+
+// Play plays a round in a namespace of its own and returns when it is quiet. An error means that it could not be played, or that it did
+// not become quiet.
+func (s *Stage) Play(ctx context.Context, round plan.Round) error {
+	namespace := fmt.Sprintf("round-%d", round.Number)
+	if err := s.makeNamespace(ctx, namespace); err != nil {
+		return err
+	}
+	note := record.Round{Number: round.Number, Namespace: namespace, Phase: record.Begun, Histories: len(round.Workloads), Calm: round.Calm}
+	s.log.Add(record.Entry{Round: &note})
+	if err := s.playAll(ctx, namespace, round); err != nil {
+		return fmt.Errorf("playing round %d: %w", round.Number, err)
+	}
+	if err := s.awaitQuiet(ctx, namespace); err != nil {
+		return err
+	}
+	quiet := note
+	quiet.Phase = record.Quiet
+	s.log.Add(record.Entry{Round: &quiet})
+	if err := s.system.Client().CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}); err != nil {
+		return fmt.Errorf("removing namespace %s: %w", namespace, err)
+	}
+	cleared := note
+	cleared.Phase = record.Cleared
+	s.log.Add(record.Entry{Round: &cleared})
+	return nil
+}
+
+// Renew ends the extender at once and starts it again: from what its binary is now.
+func (s *Stage) Renew(ctx context.Context) error {
+	if err := s.system.Kill(system.Extender); err != nil {
+		return err
+	}
+	return s.system.Restart(ctx, system.Extender)
+}
+
+// makeNamespace returns when Pods can be made in it.
+func (s *Stage) makeNamespace(ctx context.Context, name string) error {
+	core := s.system.Client().CoreV1()
+	if _, err := core.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("creating namespace %s: %w", name, err)
+	}
+	for {
+		_, err := core.ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
+		if err == nil || !apierrors.IsNotFound(err) {
+			return err
+		}
+		if err := pause(ctx, retry); err != nil {
+			return err
+		}
+	}
+}
+
+// playAll plays the workloads, the weather and the faults of a round side by side.
+func (s *Stage) playAll(ctx context.Context, namespace string, round plan.Round) error {
+	other, stop := context.WithCancel(ctx)
+	weather := weather{system: s.system, client: s.system.Client(), log: s.log}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		weather.runOtherScheduler(other, namespace, s.size.WideNodes)
+	}()
+	group, playing := errgroup.WithContext(ctx)
+	for _, workload := range round.Workloads {
+		p := &player{client: s.system.Client(), log: s.log, namespace: namespace, workload: workload}
+		group.Go(func() error { return p.play(playing) })
+	}
+	group.Go(func() error { return weather.play(playing, round.Weather) })
+	for _, series := range round.Faults {
+		group.Go(func() error { return s.faults.play(playing, series) })
+	}
+	err := group.Wait()
+	// It has its Pods to bind until there are none.
+	for err == nil && s.anyUnbound(namespace, plan.OtherScheduler) {
+		err = pause(ctx, retry)
+	}
+	stop()
+	<-done
+	return err
+}
+
+func (s *Stage) anyUnbound(namespace, scheduler string) bool {
+	for _, pod := range s.recorder.Pods(namespace) {
+		if pod.Scheduler == scheduler && pod.Node == "" && pod.Active() {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	// stillFor is how long nothing must have changed, and quietWithin how long that may take: the scheduler tries a Pod again for which
+	// the extender had no answer after 10 s at most.
+	stillFor    = 4 * time.Second
+	quietWithin = 2 * time.Minute
+)
+
+var errNotQuiet = errors.New("it does not become quiet")
+
+// awaitQuiet returns when no Pod has changed for a while, and none waits to be tried again.
+func (s *Stage) awaitQuiet(ctx context.Context, namespace string) error {
+	began := time.Now()
+	for time.Since(began) < quietWithin {
+		// Nothing has changed either where nothing has begun yet.
+		if min(s.recorder.Still(namespace), time.Since(began)) >= stillFor && s.retried(namespace) == "" {
+			return nil
+		}
+		if err := pause(ctx, retry); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("waiting for namespace %s to be quiet: %w: %s still waits to be tried again, the last change was %s ago",
+		namespace, errNotQuiet, s.retried(namespace), s.recorder.Still(namespace).Round(time.Millisecond))
+}
+
+// retried is a Pod that the scheduler tries again by itself, or empty.
+func (s *Stage) retried(namespace string) string {
+	for _, pod := range s.recorder.Pods(namespace) {
+		if pod.Active() && pod.Node == "" && (pod.Reason == corev1.PodReasonSchedulerError || pod.Reason == "") {
+			return pod.Name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,155 @@
+package play
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/prove/plan"
+	"github.com/spillway-k8s/spillway/test/prove/record"
+)
+
+// retry is how soon something is tried again that the API server did not do.
+const retry = 100 * time.Millisecond
+
+// player plays one workload.
+type player struct {
+	client    kubernetes.Interface
+	log       *record.Log
+	namespace string
+	workload  plan.Workload
+	// revision is that of the template, and highest the last that there was.
+	revision, highest int
+	made              int
+}
+
+// play makes the workload and takes its steps. It blocks until the last is taken.
+func (p *player) play(ctx context.Context) error {
+	if err := pause(ctx, p.workload.Start); err != nil {
+		return err
+	}
+	p.note("make", fmt.Sprintf("%s of %d", p.workload.Kind, p.workload.Replicas))
+	if err := p.insist(ctx, p.create); err != nil {
+		return err
+	}
+	for _, step := range p.workload.Steps {
+		if err := pause(ctx, step.After); err != nil {
+			return err
+		}
+		if err := p.insist(ctx, func(ctx context.Context) error { return p.take(ctx, step) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insist tries until the API server answers. What it refuses for good (the Pod is gone, a Job has ended) is not to be had: histories do not depend
+// on it.
+func (p *player) insist(ctx context.Context, do func(context.Context) error) error {
+	for {
+		err := do(ctx)
+		switch {
+		case err == nil, apierrors.IsNotFound(err), apierrors.IsAlreadyExists(err), apierrors.IsConflict(err), apierrors.IsTooManyRequests(err):
+			return nil
+		case apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err):
+			return fmt.Errorf("playing %s: %w", p.workload.Name, err)
+		}
+		if err := pause(ctx, retry); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *player) note(do, on string) {
+	p.log.Add(record.Entry{Action: &record.Action{Workload: p.namespace + "/" + p.workload.Name, Do: do, On: on}})
+}
+
+func (p *player) create(ctx context.Context) (err error) {
+	switch made := object(&p.workload).(type) {
+	case *appsv1.Deployment:
+		_, err = p.client.AppsV1().Deployments(p.namespace).Create(ctx, made, metav1.CreateOptions{})
+	case *appsv1.ReplicaSet:
+		_, err = p.client.AppsV1().ReplicaSets(p.namespace).Create(ctx, made, metav1.CreateOptions{})
+	case *appsv1.StatefulSet:
+		_, err = p.client.AppsV1().StatefulSets(p.namespace).Create(ctx, made, metav1.CreateOptions{})
+	case *batchv1.Job:
+		_, err = p.client.BatchV1().Jobs(p.namespace).Create(ctx, made, metav1.CreateOptions{})
+	}
+	return err
+}
+
+func (p *player) take(ctx context.Context, step plan.Step) error {
+	switch step.Do {
+	case plan.Scale:
+		return p.scale(ctx, step.Count)
+	case plan.Rollout:
+		p.highest++
+		return p.roll(ctx, p.highest)
+	case plan.Rollback:
+		return p.roll(ctx, max(p.revision-1, 0))
+	case plan.EditQuota:
+		p.note(string(step.Do), strconv.Itoa(step.Count))
+		return p.annotate(ctx, policy.LocalReplicasAnnotation, strconv.Itoa(step.Count))
+	default:
+		return p.takePods(ctx, step)
+	}
+}
+
+func (p *player) scale(ctx context.Context, replicas int) error {
+	p.note(string(plan.Scale), strconv.Itoa(replicas))
+	field := "replicas"
+	if p.workload.Kind == plan.Job {
+		field = "parallelism"
+	}
+	return p.patch(ctx, map[string]any{"spec": map[string]any{field: replicas}})
+}
+
+func (p *player) roll(ctx context.Context, revision int) error {
+	p.note("roll", fmt.Sprintf("from revision %d to %d", p.revision, revision))
+	p.revision = revision
+	return p.annotate(ctx, revisionAnnotation, strconv.Itoa(revision))
+}
+
+func (p *player) annotate(ctx context.Context, key, value string) error {
+	return p.patch(ctx, map[string]any{"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{
+		"annotations": map[string]string{key: value},
+	}}}})
+}
+
+func (p *player) patch(ctx context.Context, change map[string]any) error {
+	body, err := json.Marshal(change)
+	if err != nil {
+		return fmt.Errorf("encoding a patch: %w", err)
+	}
+	switch p.workload.Kind {
+	case plan.ReplicaSet:
+		_, err = p.client.AppsV1().ReplicaSets(p.namespace).Patch(ctx, p.workload.Name, types.MergePatchType, body, metav1.PatchOptions{})
+	case plan.StatefulSet:
+		_, err = p.client.AppsV1().StatefulSets(p.namespace).Patch(ctx, p.workload.Name, types.MergePatchType, body, metav1.PatchOptions{})
+	case plan.Job:
+		_, err = p.client.BatchV1().Jobs(p.namespace).Patch(ctx, p.workload.Name, types.MergePatchType, body, metav1.PatchOptions{})
+	default:
+		_, err = p.client.AppsV1().Deployments(p.namespace).Patch(ctx, p.workload.Name, types.MergePatchType, body, metav1.PatchOptions{})
+	}
+	return err
+}
+
+// pause waits. It is an error if ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

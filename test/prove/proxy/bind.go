@@ -1,0 +1,117 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/spillway-k8s/spillway/test/prove/record"
+)
+
+// lateBy is how long a binding that lands late is held back: the scheduler has tried the Pod again by then.
+const lateBy = 1500 * time.Millisecond
+
+// BindFault is what becomes of a request to bind a Pod.
+type BindFault string
+
+const (
+	// BindFails: it is refused with 500 and never reaches the API server.
+	BindFails BindFault = "fails"
+	// BindLandsUnanswered: it is done, and answered with a time-out.
+	BindLandsUnanswered BindFault = "lands unanswered"
+	// BindLandsLate: it is answered with a time-out, and done a while later.
+	BindLandsLate BindFault = "lands late"
+)
+
+// DisturbBinds has all requests to bind a Pod end like this, until it is called with none.
+func (p *APIServer) DisturbBinds(fault BindFault) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.binds = fault
+}
+
+func isBind(r *http.Request) bool {
+	return r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/binding") && strings.Contains(r.URL.Path, "/pods/")
+}
+
+// bindTarget is the Pod of the path /api/v1/namespaces/{namespace}/pods/{name}/binding.
+func bindTarget(path string) (namespace, name string) {
+	parts := strings.Split(strings.Trim(path, "/"), "/")
+	if len(parts) != 7 {
+		return "", path
+	}
+	return parts[3], parts[5]
+}
+
+// bind passes on a request to bind a Pod, or disturbs it.
+func (p *APIServer) bind(forward *httputil.ReverseProxy, w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	fault := p.binds
+	p.mu.Unlock()
+	timedOut := apierrors.NewTimeoutError("the request did not complete in time (the proof disturbs)", 0)
+	switch fault {
+	case BindFails:
+		p.noteBind(r, http.StatusInternalServerError, fault)
+		answer(w, apierrors.NewInternalError(fmt.Errorf("the proof disturbs")))
+	case BindLandsUnanswered:
+		p.noteBind(r, p.land(r.Context(), forward, r), fault)
+		answer(w, timedOut)
+	case BindLandsLate:
+		p.landLate(forward, r)
+		answer(w, timedOut)
+	default:
+		answered := &statusWriter{ResponseWriter: w}
+		forward.ServeHTTP(answered, r)
+		p.noteBind(r, answered.status, fault)
+	}
+}
+
+// landLate binds after a while, whatever has become of the client.
+func (p *APIServer) landLate(forward *httputil.ReverseProxy, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	later := r.Clone(context.WithoutCancel(r.Context()))
+	later.Body = io.NopCloser(bytes.NewReader(body))
+	p.late.Go(func() {
+		time.Sleep(lateBy)
+		p.noteBind(later, p.land(later.Context(), forward, later), BindLandsLate)
+	})
+}
+
+// land binds, and returns the status that nobody gets; 0 where the API server did not answer.
+func (p *APIServer) land(ctx context.Context, forward *httputil.ReverseProxy, r *http.Request) int {
+	defer func() { _ = recover() }() // How the proxy says that there is no answer.
+	unseen := httptest.NewRecorder()
+	forward.ServeHTTP(unseen, r.WithContext(ctx))
+	return unseen.Code
+}
+
+func (p *APIServer) noteBind(r *http.Request, status int, fault BindFault) {
+	namespace, name := bindTarget(r.URL.Path)
+	p.log.Add(record.Entry{Bind: &record.Bind{Namespace: namespace, Name: name, Status: status, Fault: string(fault)}})
+}
+
+// statusWriter remembers the status.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets the proxy flush.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,70 @@
+package record
+
+import (
+	"fmt"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// PodOf notes a Pod. An error means that its resource version or its quota cannot be read.
+func PodOf(pod *corev1.Pod) (*Pod, error) {
+	version, err := parseVersion(pod)
+	if err != nil {
+		return nil, err
+	}
+	noted := &Pod{
+		Version: version, Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
+		Hash: pod.Labels["controller-revision-hash"], Burst: pod.Labels[policy.BurstLabel], Switch: pod.Annotations[policy.SwitchKey],
+		Slot:   pod.Annotations[policy.LocalSlotAnnotation] == string(pod.UID),
+		Marked: policy.NeedsPlacement(&pod.Spec), Scheduler: pod.Spec.SchedulerName,
+		Node: pod.Spec.NodeName, Phase: string(pod.Status.Phase), Terminating: pod.DeletionTimestamp != nil,
+		Nominated: pod.Status.NominatedNodeName,
+	}
+	if owner := metav1.GetControllerOf(pod); owner != nil {
+		noted.Owner, noted.OwnerName = owner.UID, owner.Name
+	}
+	if pod.Spec.Priority != nil {
+		noted.Priority = *pod.Spec.Priority
+	}
+	if value, ok := pod.Annotations[policy.LocalReplicasAnnotation]; ok {
+		quota, err := strconv.Atoi(value)
+		if err != nil {
+			return nil, fmt.Errorf("reading the quota of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+		}
+		noted.Quota = &quota
+	}
+	noteConditions(noted, pod.Status.Conditions)
+	return noted, nil
+}
+
+func noteConditions(noted *Pod, conditions []corev1.PodCondition) {
+	for _, condition := range conditions {
+		switch {
+		case condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse:
+			noted.Reason, noted.Message = condition.Reason, condition.Message
+		case condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue:
+			noted.Disrupted = condition.Reason
+		}
+	}
+}
+
+// NodeOf notes a node.
+func NodeOf(node *corev1.Node) (*Node, error) {
+	version, err := parseVersion(node)
+	if err != nil {
+		return nil, err
+	}
+	return &Node{Version: version, Name: node.Name, Virtual: policy.IsVirtualNode(node.Labels)}, nil
+}
+
+func parseVersion(object metav1.Object) (uint64, error) {
+	version, err := strconv.ParseUint(object.GetResourceVersion(), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("reading the resource version of %s: %w", object.GetName(), err)
+	}
+	return version, nil
+}
