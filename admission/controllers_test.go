@@ -204,7 +204,7 @@ func TestPodsThatGotPastTheValidationAreTreatedAsOffAndToldOnce(t *testing.T) {
 // Where no node at all fits, the scheduler asks the extender about preemption only, and the condition says nothing of the quota.
 func TestAPodThatWaitsForItsQuotaIsToldSo(t *testing.T) {
 	cordon(t, true)
-	start(t)
+	start(t, func(c *Config) { c.Resync.Duration = time.Hour }) // So it is what happens that wakes them.
 	ns := namespace(t, nil)
 	apply(t, ns, manifest("apps/v1", "ReplicaSet", "", `replicas: 3, selector: {matchLabels: {app: x}}, template: {metadata: {labels: {app: x}, annotations: {LOCAL_REPLICAS: "1"}}, `+
 		`spec: {containers: [{name: c, image: web, resources: {requests: {cpu: "3"}}}]}}`)) // Two local nodes take one each: without the extender the quota only has words.
@@ -228,6 +228,22 @@ func TestAPodThatWaitsForItsQuotaIsToldSo(t *testing.T) {
 	event := told(t, ns, waiting[0], "LocalQuotaReached")
 	assert.Equal(t, corev1.EventTypeNormal, event.Type)
 	assert.Contains(t, event.Message, "this revision has its LOCAL_REPLICAS=1 at home, and no virtual node can take the Pod now")
+
+	// One that comes home later uses up the quota of one that waits already.
+	mine, err := trial.Client().CoreV1().ConfigMaps(ns).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "owner"}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	first, second := big("waits"), small("comes-home")
+	for _, pod := range []*corev1.Pod{first, second} {
+		pod.Annotations = map[string]string{policy.LocalReplicasAnnotation: "1"}
+		pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: mine.Name, UID: mine.UID, Controller: new(true)}}
+	}
+	create(t, ns, first)
+	unschedulable(t, ns, "waits")
+	create(t, ns, big("later"))
+	told(t, ns, "later", "BurstAllowed")
+	assert.Empty(t, reasons(t, ns, "waits"), "it waits for room only")
+	create(t, ns, second)
+	told(t, ns, "waits", "LocalQuotaReached")
 
 	// Another revision has no Pod at home and waits for room only.
 	other := namespace(t, nil)

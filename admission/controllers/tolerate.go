@@ -74,8 +74,11 @@ func (t *Tolerate) Run(ctx context.Context) error {
 	q := t.loop.open()
 	saw := func(object any) { t.saw(q, object) }
 	registration, err := t.pods.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    saw,
-		UpdateFunc: func(_, pod any) { saw(pod) },
+		AddFunc: saw,
+		UpdateFunc: func(before, pod any) {
+			saw(pod)
+			t.sawBinding(q, before, pod)
+		},
 		DeleteFunc: t.lost,
 	})
 	if err != nil {
@@ -101,6 +104,20 @@ func (t *Tolerate) saw(q queue, object any) {
 		q.Add(cache.MetaObjectToName(pod))
 	default:
 		t.events.forget(pod.UID)
+	}
+}
+
+// sawBinding looks again at the Pods that wait where a replica has come home: it may have used up their quota.
+func (t *Tolerate) sawBinding(q queue, before, after any) {
+	was, okBefore := before.(*corev1.Pod)
+	is, okAfter := after.(*corev1.Pod)
+	if !okBefore || !okAfter || was.Spec.NodeName == is.Spec.NodeName || t.nodes.has(is.Spec.NodeName) {
+		return
+	}
+	if _, counted := is.Annotations[policy.LocalReplicasAnnotation]; counted {
+		for _, name := range t.pods.named(byWaiting, is.Namespace) {
+			q.Add(name)
+		}
 	}
 }
 
