@@ -32,6 +32,9 @@ type Config struct {
 	TLSPrivateKeyFile string `json:"tlsPrivateKeyFile"`
 	// ClientCAFile is the authority of the API server's client certificate, PEM. No default: without it logs would be open to all.
 	ClientCAFile string `json:"clientCAFile"`
+	// PortForward lets kubectl port-forward reach Pods by their addresses, as far as the virtual node reaches the cloud's subnets. Whoever may
+	// forward ports then reaches any port of the Pods as if from the node, past their security groups' view of the caller. Default true.
+	PortForward bool `json:"portForward"`
 	// HealthListen is host:port of /healthz, /readyz and /metrics, without TLS. Default ":8082".
 	HealthListen string `json:"healthListen"`
 	// CCI is the cloud.
@@ -176,6 +179,7 @@ func defaultConfig() *Config {
 			CPU: resource.MustParse("1000"), Memory: resource.MustParse("4000Gi"), EphemeralStorage: resource.MustParse("90Ti"), Pods: 3000,
 		},
 		Listen:       ":10250",
+		PortForward:  true,
 		HealthListen: ":8082",
 		CCI: CCIConfig{
 			CredentialsFrom: fromFile, QPS: 20, Burst: 40,

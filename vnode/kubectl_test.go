@@ -1,9 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -163,4 +168,85 @@ func TestACommandEndsWithKubectl(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// onLoopback gives Pods addresses of this machine, so that their processes can be reached by them.
+func onLoopback(c *ccisim.Config) { c.SubnetCIDR = "127.77.0.0/16" }
+
+// forwarded starts kubectl port-forward and returns the local address.
+func forwarded(t *testing.T, namespace, port string) (address string, errs *logBuffer) {
+	t.Helper()
+	command := kubectl(t.Context(), t, namespace, "port-forward", "pod/web", ":"+port)
+	out, err := command.StdoutPipe()
+	require.NoError(t, err)
+	errs = &logBuffer{}
+	command.Stderr = errs
+	require.NoError(t, command.Start())
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err, errs)
+	_, rest, found := strings.Cut(line, "Forwarding from ")
+	require.True(t, found, line)
+	address, _, _ = strings.Cut(rest, " ")
+	return address, errs
+}
+
+func TestKubectlForwardsPorts(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t, onLoopback, func(c *ccisim.Config) { c.Processes = true })
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	pod := create(t, ns, shellPod(node, "sleep", "3600"))
+	running := await(t, ns, "web", isReady)
+	// Something of the Pod's that listens on its address alone.
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		assert.NoError(t, err)
+		fmt.Fprintf(w, "%s got %d bytes", pod.Name, len(body))
+	})}
+	listener, err := net.Listen("tcp", net.JoinHostPort(running.Status.PodIP, "0"))
+	require.NoError(t, err)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { assert.NoError(t, server.Close()) })
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	require.NoError(t, err)
+
+	address, _ := forwarded(t, ns, port)
+	for range 3 {
+		response, err := http.Post("http://"+address, "text/plain", strings.NewReader(strings.Repeat("x", 1<<20)))
+		require.NoError(t, err)
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		assert.Equal(t, "web got 1048576 bytes", string(body))
+	}
+
+	closed, errs := forwarded(t, ns, "1")
+	_, err = http.Get("http://" + closed)
+	require.Error(t, err)
+	eventually(t, func() error {
+		if text := errs.String(); !strings.Contains(text, "does not reach the cloud Pod at "+running.Status.PodIP) {
+			return fmt.Errorf("kubectl should say why: %s", text)
+		}
+		return nil
+	})
+}
+
+func TestPortsAreNotForwardedWhereThatIsOff(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	config := settings(t, cloud, node)
+	config.PortForward = false
+	start(t, config)
+	ns := namespace(t)
+	create(t, ns, podOn(node, "web"))
+	await(t, ns, "web", isReady)
+	got := ask(t, ns, "", "port-forward", "pod/web", ":80")
+	assert.NotZero(t, got.code)
+	assert.Contains(t, got.errs, "does not forward ports")
 }

@@ -152,7 +152,9 @@ func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
 		"a command without an upgrade":     {"POST", "/exec/" + ns + "/web/c?command=sh&output=1", reader, 400, "pgrade"},
 		"a command of the old kind":        {"POST", "/run/" + ns + "/web/c?cmd=sh", reader, 501, "/exec only"},
 		"attach, which there is none of":   {"POST", "/attach/" + ns + "/web/c", reader, 501, "kubectl logs -f"},
-		"port-forward, which is none here": {"POST", "/portForward/" + ns + "/web", reader, 501, "cannot forward ports"},
+		"ports of a Pod that is not there": {"POST", "/portForward/" + ns + "/nobody", reader, 404, "nobody is not on this node"},
+		"ports without an upgrade":         {"POST", "/portForward/" + ns + "/web", reader, 400, "pgrade"},
+		"ports, for one who may look":      {"GET", "/portForward/" + ns + "/web", looker, 403, "verb=create"},
 		"another path":                     {"GET", "/pods", reader, 404, "nothing under this path"},
 	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // Its certificate is the API server's business.

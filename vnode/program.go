@@ -164,7 +164,7 @@ func (v *vnode) makePods(client kubernetes.Interface) error {
 	if v.provider, err = v.newProvider(client); err != nil {
 		return err
 	}
-	if v.kubelet, err = kubelet.New(v.auth, v.provider, v.logger); err != nil {
+	if v.kubelet, err = kubelet.New(kubelet.Config{Auth: v.auth, Pods: v.provider, PortForward: v.config.PortForward, Logger: v.logger}); err != nil {
 		return err
 	}
 	if v.soldOut, err = v.newKeeper(client); err != nil {

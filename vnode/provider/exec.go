@@ -31,6 +31,19 @@ func (p *Provider) CheckRunning(namespace, name, container string) error {
 	return errdefs.InvalidInputf("container %q of pod %s/%s does not run", container, namespace, name)
 }
 
+// Address is the Pod's own, in the cloud: as the cloud has it, since others can write the status of a Pod.
+func (p *Provider) Address(namespace, name string) (string, error) {
+	pod, err := p.pods.Pods(namespace).Get(name)
+	if err != nil {
+		return "", errdefs.NotFoundf("pod %s/%s is not on this node", namespace, name)
+	}
+	cloud := p.inventory.Get(translate.KeyOf(pod))
+	if cloud == nil || cloud.Status.PodIP == "" || translate.IsTerminal(cloud.Status.Phase) {
+		return "", errdefs.InvalidInputf("pod %s/%s does not run, so it has no address", namespace, name)
+	}
+	return cloud.Status.PodIP, nil
+}
+
 // Exec runs a command in a container, as cci.API's PodExec does.
 func (p *Provider) Exec(ctx context.Context, namespace, name string, options cci.ExecOptions, streams cci.ExecStreams) error {
 	pod, err := p.pods.Pods(namespace).Get(name)
