@@ -35,6 +35,8 @@ type Config struct {
 	// PortForward lets kubectl port-forward reach Pods by their addresses, as far as the virtual node reaches the cloud's subnets. Whoever may
 	// forward ports then reaches any port of the Pods as if from the node, past their security groups' view of the caller. Default true.
 	PortForward bool `json:"portForward"`
+	// Usage is how the CPU and memory of Pods are found out.
+	Usage UsageConfig `json:"usage"`
 	// HealthListen is host:port of /healthz, /readyz and /metrics, without TLS. Default ":8082".
 	HealthListen string `json:"healthListen"`
 	// CCI is the cloud.
@@ -45,6 +47,14 @@ type Config struct {
 	SoldOut SoldOutConfig `json:"soldOut"`
 	// Policy is what the cluster changes about the rules. It must be the same for all three programs.
 	Policy policy.Config `json:"policy"`
+}
+
+// UsageConfig is how the exporters of cloud Pods are asked, when somebody wants to know: metrics-server, each 15 s. None is asked twice in 10 s.
+type UsageConfig struct {
+	// Concurrency is how many are asked at once. More takes less time for many Pods. Default 64.
+	Concurrency int `json:"concurrency"`
+	// Timeout is how long one may take: a Pod that does not answer is left out. Default 2s.
+	Timeout metav1.Duration `json:"timeout"`
 }
 
 // NodeConfig is what the Node shows.
@@ -180,6 +190,7 @@ func defaultConfig() *Config {
 		},
 		Listen:       ":10250",
 		PortForward:  true,
+		Usage:        UsageConfig{Concurrency: 64, Timeout: metav1.Duration{Duration: 2 * time.Second}},
 		HealthListen: ":8082",
 		CCI: CCIConfig{
 			CredentialsFrom: fromFile, QPS: 20, Burst: 40,

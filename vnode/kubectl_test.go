@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/test/system"
@@ -249,4 +251,43 @@ func TestPortsAreNotForwardedWhereThatIsOff(t *testing.T) {
 	got := ask(t, ns, "", "port-forward", "pod/web", ":80")
 	assert.NotZero(t, got.code)
 	assert.Contains(t, got.errs, "does not forward ports")
+}
+
+func TestWhatPodsUseIsTold(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t, onLoopback, func(c *ccisim.Config) { c.Exporters, c.Processes = true, true })
+	node := nodeName(t)
+	config := settings(t, cloud, node)
+	r := start(t, config)
+	ns := namespace(t)
+	busy := shellPod(node, "sh", "-c", "while :; do :; done")
+	quiet := podOn(node, "quiet")
+	quiet.Annotations = map[string]string{"ccisim.spillway.io/cpu-cores": "0.5", "ccisim.spillway.io/memory-bytes": "1048576", "monitoring.cci.io/metrics-port": "19200"}
+	without := podOn(node, "without")
+	without.Annotations = map[string]string{"monitoring.cci.io/enable-pod-metrics": "false"}
+	for _, pod := range []*corev1.Pod{busy, quiet, without} {
+		create(t, ns, pod)
+		await(t, ns, pod.Name, isReady)
+	}
+	// As metrics-server reads it: from the kubelet port, by its own right.
+	meter := token(t, ns, "meter", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/metrics", "nodes/stats"}, Verbs: []string{"get"}})
+	read := func(path string) string {
+		status, body := callKubelet(t, config, http.MethodGet, path, meter)
+		require.Equal(t, http.StatusOK, status, body)
+		return body
+	}
+	text := read("/metrics/resource")
+	assert.Regexp(t, `container_cpu_usage_seconds_total\{container="c",namespace="`+ns+`",pod="web"\} \S+ \d{13}\n`, text)
+	assert.Contains(t, text, `container_memory_working_set_bytes{container="c",namespace="`+ns+`",pod="quiet"} 1.048576e+06 `)
+	assert.Contains(t, text, `container_start_time_seconds{container="c",namespace="`+ns+`",pod="quiet"}`)
+	assert.NotContains(t, text, "without", "a Pod that has no exporter is not one that uses nothing")
+	assert.Equal(t, 2.0, r.metric(t, "spillway_vnode_exporter_requests_total", "answered"))
+
+	var summary struct {
+		Node struct{ NodeName string }
+		Pods []struct{ PodRef struct{ Name string } }
+	}
+	require.NoError(t, json.Unmarshal([]byte(read("/stats/summary")), &summary))
+	assert.Equal(t, node, summary.Node.NodeName)
+	assert.Len(t, summary.Pods, 2)
 }

@@ -115,6 +115,23 @@ func token(t testing.TB, namespace, account string, rules ...rbacv1.PolicyRule) 
 	return issued.Status.Token
 }
 
+// callKubelet asks the kubelet port itself, as nobody where there is no token.
+func callKubelet(t testing.TB, config *Config, method, path, token string) (status int, body string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, "https://"+config.Listen+path, strings.NewReader(""))
+	require.NoError(t, err)
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // Its certificate is the API server's business.
+	response, err := client.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, string(content)
+}
+
 func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
@@ -127,6 +144,7 @@ func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
 	reader := token(t, ns, "reader", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get", "create"}})
 	looker := token(t, ns, "looker", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get"}})
 	physician := token(t, ns, "physician", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/healthz"}, Verbs: []string{"get"}})
+	meter := token(t, ns, "meter", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/metrics", "nodes/stats"}, Verbs: []string{"get"}})
 	logPath := "/containerLogs/" + ns + "/web/c"
 
 	cases := map[string]struct {
@@ -145,6 +163,10 @@ func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
 		"one who may look, not act":        {"GET", "/exec/" + ns + "/web/c?command=sh&output=1", looker, 403, "verb=create"},
 		"one who may look, looking":        {"GET", logPath, looker, 200, ""},
 		"one who may see health alone":     {"GET", "/healthz", physician, 200, "ok"},
+		"one who may see figures alone":    {"GET", "/metrics/resource", meter, 200, "resource_scrape_error"},
+		"in the other form":                {"GET", "/stats/summary", meter, 200, config.Node.Name},
+		"but no logs":                      {"GET", logPath, meter, 403, "Forbidden"},
+		"figures, for another":             {"GET", "/metrics/resource", physician, 403, "subresource(s)=[metrics]"},
 		"and nothing else":                 {"GET", logPath, physician, 403, "Forbidden"},
 		"a command of nothing":             {"POST", "/exec/" + ns + "/web/c?output=1", reader, 400, "command"},
 		"a command without streams":        {"POST", "/exec/" + ns + "/web/c?command=sh", reader, 400, "at least 1 of stdin, stdout, stderr"},
@@ -157,21 +179,11 @@ func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
 		"ports, for one who may look":      {"GET", "/portForward/" + ns + "/web", looker, 403, "verb=create"},
 		"another path":                     {"GET", "/pods", reader, 404, "nothing under this path"},
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // Its certificate is the API server's business.
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			request, err := http.NewRequestWithContext(t.Context(), tc.method, "https://"+config.Listen+tc.path, strings.NewReader(""))
-			require.NoError(t, err)
-			if tc.token != "" {
-				request.Header.Set("Authorization", "Bearer "+tc.token)
-			}
-			response, err := client.Do(request)
-			require.NoError(t, err)
-			defer response.Body.Close()
-			body, err := io.ReadAll(response.Body)
-			require.NoError(t, err)
-			assert.Equal(t, tc.want, response.StatusCode, string(body))
-			assert.Contains(t, string(body), tc.words)
+			status, body := callKubelet(t, config, tc.method, tc.path, tc.token)
+			assert.Equal(t, tc.want, status, body)
+			assert.Contains(t, body, tc.words)
 		})
 	}
 	response, err := http.Get("http://" + config.Listen + logPath)

@@ -31,6 +31,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/soldout"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 	"github.com/spillway-k8s/spillway/vnode/trouble"
+	"github.com/spillway-k8s/spillway/vnode/usage"
 )
 
 const (
@@ -164,7 +165,7 @@ func (v *vnode) makePods(client kubernetes.Interface) error {
 	if v.provider, err = v.newProvider(client); err != nil {
 		return err
 	}
-	if v.kubelet, err = kubelet.New(kubelet.Config{Auth: v.auth, Pods: v.provider, PortForward: v.config.PortForward, Logger: v.logger}); err != nil {
+	if v.kubelet, err = v.newKubelet(); err != nil {
 		return err
 	}
 	if v.soldOut, err = v.newKeeper(client); err != nil {
@@ -197,6 +198,23 @@ func (v *vnode) newKeeper(client kubernetes.Interface) (*soldout.Keeper, error) 
 
 func (v *vnode) recorder() record.EventRecorder {
 	return v.recorders.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "spillway-vnode", Host: v.config.Node.Name})
+}
+
+func (v *vnode) newKubelet() (http.Handler, error) {
+	used, err := usage.New(usage.Config{
+		NodeName: v.config.Node.Name, Targets: v.provider.UsageTargets, Concurrency: v.config.Usage.Concurrency, Timeout: v.config.Usage.Timeout.Duration,
+		// Pods are not behind a proxy, and a connection to each of thousands is not worth keeping.
+		// A Pod must not send us elsewhere.
+		Client: &http.Client{
+			Transport:     &http.Transport{DisableKeepAlives: true},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		Now: time.Now, Asked: v.metrics.ExporterAsked, Logger: v.logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return kubelet.New(kubelet.Config{Auth: v.auth, Pods: v.provider, PortForward: v.config.PortForward, Usage: used, Logger: v.logger})
 }
 
 // stripManagedFields halves the memory of a cached Pod.

@@ -35,7 +35,7 @@ func (c *Config) Validate() error {
 			faults = append(faults, fmt.Errorf("%s: must not be empty: %s", field.name, field.why))
 		}
 	}
-	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(), c.Pods.validate(), c.SoldOut.validate(), c.translation().Validate())...)
+	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(), c.Pods.validate(), c.Usage.validate(), c.SoldOut.validate(), c.translation().Validate())...)
 }
 
 func (c *Config) validateClusterID() error {
@@ -137,6 +137,14 @@ func (c CCIConfig) validate() error {
 		atLeast("cci.relistInterval", c.RelistInterval.Duration, time.Second),
 		atLeast("cci.orphanInterval", c.OrphanInterval.Duration, time.Second),
 		c.Exec.validate())...)
+}
+
+func (c UsageConfig) validate() error {
+	var fault error
+	if c.Concurrency <= 0 {
+		fault = fmt.Errorf("usage.concurrency: invalid value %d: must be above zero", c.Concurrency)
+	}
+	return errors.Join(fault, atLeast("usage.timeout", c.Timeout.Duration, 100*time.Millisecond))
 }
 
 func (c ExecConfig) validate() error {

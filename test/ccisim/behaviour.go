@@ -33,6 +33,14 @@ const (
 	// BehaviourImage: "missing" makes the image impossible to pull. So is, in any case, one of which a path element behind the first begins
 	// with "missing".
 	BehaviourImage = BehaviourPrefix + "image"
+	// BehaviourCPU and BehaviourMemory are what a container's exporter tells: cores in use, a decimal number, and bytes. Defaults 0.01 and 16 MiB.
+	BehaviourCPU    = BehaviourPrefix + "cpu-cores"
+	BehaviourMemory = BehaviourPrefix + "memory-bytes"
+)
+
+const (
+	defaultCores  = 0.01
+	defaultMemory = 16 << 20
 )
 
 // never stands for a time that does not come.

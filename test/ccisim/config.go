@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -103,6 +104,9 @@ type Config struct {
 	// Processes makes real processes of containers whose image is ProcessImage, with the rights of the simulator, or as nobody where it
 	// runs as root: whoever may create Pods then runs commands on this machine. Default off.
 	Processes bool
+	// Exporters has each Pod tell what it uses, at its own address: SubnetCIDR must be in 127.0.0.0/8 then, which is all this machine's.
+	// Default off: nobody reaches the addresses of Pods.
+	Exporters bool
 
 	// Policies are the undocumented answers; they can be changed while running.
 	Policies Policies
@@ -161,6 +165,9 @@ func (c Config) Validate() error {
 		if d < 0 {
 			errs = append(errs, fmt.Errorf("%s: %s is negative; a duration of zero or more is right", name, d))
 		}
+	}
+	if c.Exporters && !strings.HasPrefix(c.SubnetCIDR, "127.") {
+		errs = append(errs, fmt.Errorf("exporters: subnetCIDR is %q, whose addresses are none of this machine's; one in 127.0.0.0/8 is right", c.SubnetCIDR))
 	}
 	if c.HistoryLimit < 0 {
 		errs = append(errs, fmt.Errorf("historyLimit: %d is negative; a number of changes is right", c.HistoryLimit))

@@ -27,6 +27,9 @@
 //	ccisim.spillway.io/image: "missing"        cannot be pulled
 //	ccisim.spillway.io/exit-code.init: "1"     the same for the container "init" alone
 //
+// Where Config.Exporters is on, each Pod tells what it uses of CPU and memory at its own address, port 19100, as the service's Pods do.
+// Annotations say it of simulated containers: ccisim.spillway.io/cpu-cores and /memory-bytes.
+//
 // # The simulator's own API
 //
 // Beside the CCI API, the same listener serves, without credentials:

@@ -2,6 +2,7 @@ package ccisim_test
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -96,22 +97,19 @@ func TestExecIsAsStrictAsTheService(t *testing.T) {
 		want           int
 		words          string
 	}{
-		"a signature is no token":    {"GET", "/web/exec?command=true&stdout=true", 401, "CloudWAF"},
-		"attach does not exist":      {"GET", "/web/attach?stdout=true", 404, "could not find"},
-		"port-forward does not":      {"POST", "/web/portforward", 404, "could not find"},
-		"a command cannot be put":    {"PUT", "/web/exec?command=true", 405, ""},
-		"of a Pod that is not there": {"GET", "/nobody/exec?command=true&stdout=true", 404, "nobody"},
+		"a signature is no token": {"GET", "/web/exec?command=true&stdout=true", 401, "CloudWAF"},
+		"attach does not exist":   {"GET", "/web/attach?stdout=true", 404, "could not find"},
+		"port-forward does not":   {"POST", "/web/portforward", 404, "could not find"},
+		"a command cannot be put": {"PUT", "/web/exec?command=true", 405, ""},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			if strings.HasPrefix(name, "of") {
-				require.NoError(t, b.sim.SetPolicies(ccisim.Policies{SignedExec: true}))
-			}
 			a := b.want(tc.want, tc.method, podsPath+tc.target, nil)
 			assert.Contains(t, string(a.body), tc.words)
 		})
 	}
 	require.NoError(t, b.sim.SetPolicies(ccisim.Policies{SignedExec: true}))
+	b.want(404, "GET", podsPath+"/nobody/exec?command=true&stdout=true", nil)
 	for name, words := range map[string]string{
 		"/web/exec?stdout=true":                           "at least 1 command",
 		"/web/exec?command=true":                          "at least 1 of stdin, stdout, stderr",
@@ -198,4 +196,44 @@ func TestProcessesEndWithTheSimulator(t *testing.T) {
 		return p.Status.ContainerStatuses[0].RestartCount == 1 && p.Status.ContainerStatuses[0].State.Running != nil
 	})
 	assert.Equal(t, int32(137), pod.Status.ContainerStatuses[0].LastTerminationState.Terminated.ExitCode)
+}
+
+func TestExportersNeedAddressesOfThisMachine(t *testing.T) {
+	cfg := ccisim.Config{Credentials: []ccisim.Credential{account}, Exporters: true}
+	assert.ErrorContains(t, cfg.Validate(), "127.0.0.0/8")
+	cfg.SubnetCIDR = "127.1.0.0/16"
+	assert.NoError(t, cfg.Validate())
+}
+
+func TestAnExporterTellsWhatContainersUse(t *testing.T) {
+	b := newNamespaceBench(t, withProcesses, func(c *ccisim.Config) { c.Exporters, c.SubnetCIDR = true, "127.78.0.0/16" })
+	b.createPod("busy", withCommand("sh", "-c", "while :; do :; done"))
+	b.createPod("idle", withAnnotations(behave+"cpu-cores", "2", behave+"memory-bytes", "4096"))
+	b.createPod("none", withAnnotations("monitoring.cci.io/enable-pod-metrics", "False"))
+	told := func(name string) string {
+		pod := b.untilPhase(name, "Running")
+		response, err := http.Get("http://" + pod.Status.PodIP + ":19100/metrics")
+		if err != nil {
+			return ""
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		return string(text)
+	}
+	b.eventually(func() bool {
+		_, value, found := strings.Cut(told("busy"), `pod="busy"} `)
+		value, _, _ = strings.Cut(value, "\n")
+		seconds, err := strconv.ParseFloat(value, 64)
+		return found && err == nil && seconds > 0
+	}, "a busy process uses CPU")
+	assert.Contains(t, told("idle"), `container_memory_working_set_bytes{container="web",image="registry/nginx:1.27",namespace="ns",pod="idle"} 4096`)
+	assert.Empty(t, told("none"))
+	b.want(http.StatusOK, "DELETE", podsPath+"/idle?gracePeriodSeconds=0", nil)
+	address := b.pod("idle").Status.PodIP
+	b.untilGone("idle")
+	if address != "" {
+		_, err := http.Get("http://" + address + ":19100/metrics")
+		assert.Error(t, err, "it ends with its Pod")
+	}
 }

@@ -49,6 +49,7 @@ func (l *podLife) advance() bool {
 		return false
 	}
 	if l.mountVolumes() && l.giveAddress() {
+		l.s.startExporter(l.pod)
 		l.runContainers()
 		l.summarize()
 	}
@@ -189,6 +190,7 @@ func (s *Sim) forgetPod(pod *Pod) {
 	delete(s.held, keyOf(pod))
 	s.dropLogs(pod.UID)
 	s.dropProcesses(pod)
+	s.stopExporter(pod.UID)
 	if s.addresses.give(pod.Status.PodIP) {
 		for k := range s.store.tables[networks].items {
 			s.poke(networks, k)

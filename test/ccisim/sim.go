@@ -27,6 +27,7 @@ type Sim struct {
 	addresses *addressPool
 	logs      map[types.UID]podLogs
 	processes map[containerKey]*process
+	exporters map[types.UID]*http.Server
 	lists     *savedLists
 	// held are the Pods that wait for something outside of them: a node, an address, a ConfigMap.
 	held map[key]bool
@@ -73,6 +74,7 @@ func New(cfg Config) (*Sim, error) {
 		addresses:  newAddressPool(subnet),
 		logs:       map[types.UID]podLogs{},
 		processes:  map[containerKey]*process{},
+		exporters:  map[types.UID]*http.Server{},
 		lists:      newSavedLists(),
 		held:       map[key]bool{},
 		cut:        make(chan struct{}),
@@ -118,6 +120,7 @@ func (s *Sim) Handler() http.Handler {
 func (s *Sim) Run(ctx context.Context) error {
 	defer s.stopOnce.Do(func() {
 		s.endProcesses()
+		s.stopExporters()
 		if s.processDir != "" {
 			if err := os.RemoveAll(s.processDir); err != nil {
 				s.cfg.Logger.Error("Removing the directory of processes failed", "error", err)

@@ -93,4 +93,10 @@ type PodList struct {
 const (
 	// SizeAnnotation is written by the service: the size that is billed.
 	SizeAnnotation = "resource.cci.io/size"
+	// ExporterAnnotation "false" takes the exporter of CPU and memory out of a Pod, ExporterPortAnnotation chooses its port.
+	ExporterAnnotation     = "monitoring.cci.io/enable-pod-metrics"
+	ExporterPortAnnotation = "monitoring.cci.io/metrics-port"
 )
+
+// ExporterPort is where the exporter of a Pod listens that does not choose.
+const ExporterPort = 19100

@@ -1,5 +1,5 @@
 // Package kubelet serves the part of the kubelet's HTTP API that a virtual node has: logs, commands in
-// containers, forwarded ports. Whoever asks must be
+// containers, forwarded ports, and what Pods use. Whoever asks must be
 // authenticated (client certificate or token) and authorised by the cluster.
 //
 // It does not use virtual-kubelet's handlers: they cannot tell --tail=0 from no --tail, answer every fault of the cloud with 500, take any

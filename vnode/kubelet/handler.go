@@ -24,6 +24,14 @@ type Pods interface {
 	Address(namespace, pod string) (string, error)
 }
 
+// Usage tells what the Pods use.
+type Usage interface {
+	// ServeResource answers /metrics/resource.
+	ServeResource(w http.ResponseWriter, r *http.Request)
+	// ServeSummary answers /stats/summary.
+	ServeSummary(w http.ResponseWriter, r *http.Request)
+}
+
 // Config says what the port offers.
 type Config struct {
 	// Auth decides who may ask.
@@ -32,6 +40,8 @@ type Config struct {
 	Pods Pods
 	// PortForward forwards ports; off where the cloud's subnets cannot be reached, or must not be by this way.
 	PortForward bool
+	// Usage answers /metrics/resource and /stats/summary.
+	Usage Usage
 	// Logger gets what breaks.
 	Logger *slog.Logger
 }
@@ -45,8 +55,8 @@ const (
 
 // New makes the handler of the kubelet port. It starts nothing.
 func New(config Config) (http.Handler, error) {
-	if config.Auth == nil || config.Pods == nil || config.Logger == nil {
-		return nil, errors.New("making the kubelet's handler: auth, pods and logger must be given")
+	if config.Auth == nil || config.Pods == nil || config.Usage == nil || config.Logger == nil {
+		return nil, errors.New("making the kubelet's handler: auth, pods, usage and logger must be given")
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /containerLogs/{namespace}/{pod}/{container}", &logHandler{config.Pods, config.Logger})
@@ -68,6 +78,8 @@ func New(config Config) (http.Handler, error) {
 	for path, words := range refused {
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, words, http.StatusNotImplemented) })
 	}
+	mux.HandleFunc("GET /metrics/resource", config.Usage.ServeResource)
+	mux.HandleFunc("GET /stats/summary", config.Usage.ServeSummary)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "this virtual node has nothing under this path", http.StatusNotFound)

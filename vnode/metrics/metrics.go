@@ -30,6 +30,7 @@ type Metrics struct {
 	orphans   prometheus.Gauge
 	ended     prometheus.Counter
 	mirrored  *prometheus.CounterVec
+	exporters *prometheus.CounterVec
 }
 
 // New registers the metrics in a registry of their own.
@@ -60,13 +61,16 @@ func New() *Metrics {
 			Name: "spillway_vnode_orphans", Help: "Cloud Pods that stood for no Pod at the last comparison.",
 		}),
 		ended: counter("spillway_vnode_orphans_ended_total", "Orphans that the comparison has ended."),
+		exporters: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "spillway_vnode_exporter_requests_total", Help: "Questions to the exporters of cloud Pods, by result: answered, failed.",
+		}, []string{"result"}),
 		locks: counter("spillway_vnode_sold_out_locks_total", "Locks of the node because the cloud was sold out."),
 		mirrored: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_vnode_mirror_writes_total", Help: "Copies in the cloud that were created, updated or deleted, by kind.",
 		}, []string{"kind", "operation"}),
 	}
 	m.registry.MustRegister(m.requests, m.durations, m.relists, m.creation, m.adopted, m.refused, m.collected, m.lost, m.locks, m.orphans, m.ended,
-		m.mirrored,
+		m.mirrored, m.exporters,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -117,6 +121,15 @@ func (m *Metrics) OrphansFound(n int) { m.orphans.Set(float64(n)) }
 
 // OrphanEnded counts one that was ended (orphans.Sweep.Ended).
 func (m *Metrics) OrphanEnded() { m.ended.Inc() }
+
+// ExporterAsked counts a question to the exporter of a cloud Pod (usage.Config.Asked).
+func (m *Metrics) ExporterAsked(answered bool) {
+	if answered {
+		m.exporters.WithLabelValues("answered").Inc()
+		return
+	}
+	m.exporters.WithLabelValues("failed").Inc()
+}
 
 // Locked counts a lock of the node (soldout.Config.Locked).
 func (m *Metrics) Locked() { m.locks.Inc() }

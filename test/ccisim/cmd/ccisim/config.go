@@ -39,6 +39,8 @@ type Config struct {
 	// Processes makes real processes of containers whose image is ccisim/process: whoever may create Pods then runs commands on this
 	// machine, with the rights of the simulator, or as nobody where it runs as root. Default off.
 	Processes bool `json:"processes"`
+	// Exporters has each Pod tell what it uses, at its own address, which must be in 127.0.0.0/8. Default off.
+	Exporters bool `json:"exporters"`
 	// Policies are the answers to what nobody documents about CCI.
 	Policies ccisim.Policies `json:"policies"`
 	// Logging is how the program logs.
@@ -72,6 +74,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.DurationVar(&c.RunTime.Duration, "run-time", c.RunTime.Duration, "how long a Pod that does not restart runs")
 	flags.DurationVar(&c.ExecIdle.Duration, "exec-idle", c.ExecIdle.Duration, "time after which a silent stream of a command is cut")
 	flags.BoolVar(&c.Processes, "processes", c.Processes, "make real processes of containers whose image is "+ccisim.ProcessImage)
+	flags.BoolVar(&c.Exporters, "exporters", c.Exporters, "have each Pod tell what it uses, at its own address, which must be in 127.0.0.0/8")
 	flags.StringVar(&c.Logging.Level, "log-level", c.Logging.Level, "debug, info, warn or error; debug has a line for each request")
 	flags.StringVar(&c.Logging.Format, "log-format", c.Logging.Format, "text or json")
 }

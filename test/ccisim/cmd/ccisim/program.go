@@ -57,6 +57,7 @@ func newSim(cfg *Config, logger *slog.Logger) (*ccisim.Sim, error) {
 		RunTime:     cfg.RunTime.Duration,
 		ExecIdle:    cfg.ExecIdle.Duration,
 		Processes:   cfg.Processes,
+		Exporters:   cfg.Exporters,
 		Policies:    cfg.Policies,
 	})
 }

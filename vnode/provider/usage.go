@@ -1,0 +1,56 @@
+package provider
+
+import (
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/usage"
+)
+
+// UsageTargets are the running Pods of the node that have an exporter. It does not block.
+func (p *Provider) UsageTargets() []usage.Target {
+	var targets []usage.Target
+	for key, cloud := range p.inventory.All() {
+		port := exporterPort(cloud)
+		if port == 0 || cloud.Status.PodIP == "" || cloud.Status.Phase != corev1.PodRunning || p.pod(key) == nil {
+			continue
+		}
+		target := usage.Target{
+			Namespace: key.Namespace, Name: key.Name, UID: string(key.UID), Containers: map[string]time.Time{},
+			Address: net.JoinHostPort(cloud.Status.PodIP, strconv.Itoa(port)),
+		}
+		if cloud.Status.StartTime != nil {
+			target.Started = cloud.Status.StartTime.Time
+		}
+		for _, statuses := range [][]corev1.ContainerStatus{cloud.Status.InitContainerStatuses, cloud.Status.ContainerStatuses} {
+			for _, status := range statuses {
+				if status.State.Running != nil {
+					target.Containers[status.Name] = status.State.Running.StartedAt.Time
+				}
+			}
+		}
+		targets = append(targets, target)
+	}
+	return targets
+}
+
+// exporterPort is where a cloud Pod's exporter listens; 0 where it has none.
+func exporterPort(cloud *cci.Pod) int {
+	if strings.EqualFold(cloud.Annotations[cci.ExporterAnnotation], "false") {
+		return 0
+	}
+	text, chosen := cloud.Annotations[cci.ExporterPortAnnotation]
+	if !chosen {
+		return cci.ExporterPort
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return 0
+	}
+	return int(port)
+}
