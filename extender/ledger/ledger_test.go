@@ -214,6 +214,32 @@ func TestASlot(t *testing.T) {
 			c.pod("b", func(p *corev1.Pod) { p.Annotations[policy.LocalSlotAnnotation] = "uid-a" })
 			assert.Equal(c.t, ledger.Cloud, c.ask("b"))
 		},
+		"written too late, when another leader had given it away, is not its Pod's": func(c *cluster) {
+			c.pod("a")
+			c.pod("b")
+			assert.Equal(c.t, ledger.Local, c.ask("a"))
+			c.pod("b", slotWritten)
+			assert.Equal(c.t, ledger.Cloud, c.ask("b"))
+			assert.Equal(c.t, ledger.Local, c.ask("a"), "it was given here")
+			c.pod("b", func(p *corev1.Pod) { p.Labels = map[string]string{"any": "change"} })
+			c.delete("a")
+			assert.Equal(c.t, ledger.Local, c.ask("b"), "a slot is free now, and is given as to any other")
+			c.pod("d")
+			assert.Equal(c.t, ledger.Cloud, c.ask("d"), "once")
+		},
+		"written by another leader within the quota is its Pod's": func(c *cluster) {
+			c.pod("a")
+			c.pod("b", slotWritten)
+			assert.Equal(c.t, ledger.Cloud, c.ask("a"))
+			assert.Equal(c.t, ledger.Local, c.ask("b"))
+		},
+		"given in an earlier term, and again by another leader, is the other's": func(c *cluster) {
+			c.pod("a")
+			assert.Equal(c.t, ledger.Local, c.ask("a"))
+			c.Disown()
+			c.pod("b", slotWritten, bound("local-0"))
+			assert.Equal(c.t, ledger.Cloud, c.ask("a"))
+		},
 		"that could not be written is free again": func(c *cluster) {
 			c.pod("a")
 			c.pod("b")
@@ -335,6 +361,22 @@ func TestAWaitingPod(t *testing.T) {
 			c.WakeParked()
 			c.WakeParked()
 			assert.Equal(c.t, []string{"a"}, c.woken)
+		},
+		"is woken by a new leader that finds the refusal in its condition, and nobody else is": func(c *cluster) {
+			says := func(status corev1.ConditionStatus, message string) func(*corev1.Pod) {
+				return func(p *corev1.Pod) {
+					p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: status, Message: message}}
+				}
+			}
+			const refused = "0/4 nodes are available: 1 Spillway LocalQuotaReached: this revision has its LOCAL_REPLICAS at home. no new claims to deallocate"
+			c.pod("waits", says(corev1.ConditionFalse, refused))
+			c.pod("no longer", says(corev1.ConditionFalse, refused))
+			c.pod("no longer", says(corev1.ConditionFalse, "0/4 nodes are available: 4 Insufficient cpu."))
+			c.pod("new")
+			c.pod("runs", bound("local-0"), says(corev1.ConditionFalse, refused))
+			c.pod("ends", terminating, says(corev1.ConditionFalse, refused))
+			c.WakeRefused()
+			assert.Equal(c.t, []string{"waits"}, c.woken)
 		},
 		"that was refused by policy and is bound is not woken": func(c *cluster) {
 			c.pod("a")

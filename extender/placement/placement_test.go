@@ -203,6 +203,48 @@ func TestASlotThatCannotBeWritten(t *testing.T) {
 	})
 }
 
+// TestAmongSeveralExtenders: what is said must be known to whoever leads next.
+func TestAmongSeveralExtenders(t *testing.T) {
+	t.Run("local is said only in a term that was on after the slot was written", func(t *testing.T) {
+		d := newDesk(t)
+		assert.Equal(t, home, d.filter(d.pod("a", quota(1)), everywhere...).Names)
+		assert.Equal(t, []int{1}, d.confirmed)
+	})
+	t.Run("also where the slot was written before", func(t *testing.T) {
+		d := newDesk(t)
+		pod := d.pod("a", quota(1), func(p *corev1.Pod) { p.Annotations[policy.LocalSlotAnnotation] = string(p.UID) })
+		assert.Equal(t, home, d.filter(pod, everywhere...).Names)
+		assert.Equal(t, []int{0}, d.confirmed)
+	})
+	t.Run("whose term is over says nothing", func(t *testing.T) {
+		d := newDesk(t)
+		d.deposed = leader.ErrNotLeading
+		a := d.pod("a", quota(1))
+		for range 2 {
+			_, err := d.Filter(t.Context(), a, everywhere)
+			require.ErrorIs(t, err, leader.ErrNotLeading)
+		}
+		_, err := d.Preempt(t.Context(), a, placement.Victims{"local-0": &extenderv1.MetaVictims{}})
+		require.ErrorIs(t, err, leader.ErrNotLeading)
+	})
+	t.Run("who does not lead gives no slot", func(t *testing.T) {
+		d := newDesk(t)
+		d.notLeading = leader.ErrNotLeading
+		require.ErrorIs(t, d.Placement.Ready(), leader.ErrNotLeading)
+		_, err := d.Filter(t.Context(), d.pod("a", quota(1)), everywhere)
+		require.ErrorIs(t, err, leader.ErrNotLeading)
+		assert.Empty(t, d.written)
+		d.notLeading = nil
+		require.NoError(t, d.Placement.Ready())
+		assert.Equal(t, home, d.filter(d.pod("b", quota(1)), everywhere...).Names)
+	})
+	t.Run("the cloud needs no word of the Lease", func(t *testing.T) {
+		d := newDesk(t)
+		assert.Equal(t, cloud, d.filter(d.pod("a", quota(0)), everywhere...).Names)
+		assert.Empty(t, d.confirmed)
+	})
+}
+
 func TestFilterWaitsForTheWatch(t *testing.T) {
 	d := newDesk(t)
 	ahead := d.pod("a", quota(1)).DeepCopy()

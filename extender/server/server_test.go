@@ -113,6 +113,25 @@ func TestAnswersAreByteForByteWhatTheSchedulerReads(t *testing.T) {
 	}
 }
 
+// TestWhoCannotAnswerEndsTheConnection: a Kubernetes Service leads the next one to an extender that is ready.
+func TestWhoCannotAnswerEndsTheConnection(t *testing.T) {
+	cases := map[string]struct {
+		answers    answers
+		path, body string
+		want       string
+	}{
+		"filter, not leading":  {answers{notReady: true}, "/v1/filter", `{` + pod + `,"NodeNames":["local-0"]}`, "close"},
+		"preempt, not leading": {answers{notReady: true}, "/v1/preempt", `{` + pod + `,"NodeNameToMetaVictims":{}}`, "close"},
+		"filter, an error":     {answers{err: errors.New("the watch stands still")}, "/v1/filter", `{` + pod + `,"NodeNames":["local-0"]}`, ""},
+		"filter, an answer":    {answers{verdict: placement.Verdict{Names: []string{"local-0"}}}, "/v1/filter", `{` + pod + `,"NodeNames":["local-0"]}`, ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tc.want, post(t, tc.answers, tc.path, tc.body).Header().Get("Connection"))
+		})
+	}
+}
+
 func TestMalformedRequestsGetWords(t *testing.T) {
 	megabytes := `{` + pod + `,"NodeNames":["` + strings.Repeat("x", 9<<20) + `"]}`
 	cases := map[string]struct {
