@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
 
 	"github.com/spillway-k8s/spillway/extender/leader"
 	"github.com/spillway-k8s/spillway/extender/ledger"
@@ -39,7 +40,11 @@ func program(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("asking for the name of this machine: %w", err)
 	}
-	e, err := newExtender(cfg, host, logger)
+	cluster, err := cfg.Kube.REST("extender")
+	if err != nil {
+		return err
+	}
+	e, err := newExtender(cfg, cluster, host, logger)
 	if err != nil {
 		return err
 	}
@@ -63,19 +68,16 @@ type extender struct {
 }
 
 // newExtender puts the program together. host is where it runs: it shows in the Lease.
-func newExtender(cfg *Config, host string, logger *slog.Logger) (*extender, error) {
-	rest, err := cfg.Kube.REST("extender")
-	if err != nil {
-		return nil, err
-	}
+func newExtender(cfg *Config, cluster *rest.Config, host string, logger *slog.Logger) (*extender, error) {
+	var err error
 	e := &extender{cfg: cfg, logger: logger}
-	if e.client, err = kubernetes.NewForConfig(rest); err != nil {
+	if e.client, err = kubernetes.NewForConfig(cluster); err != nil {
 		return nil, fmt.Errorf("making the client: %w", err)
 	}
-	if e.metadata, err = metadata.NewForConfig(rest); err != nil {
+	if e.metadata, err = metadata.NewForConfig(cluster); err != nil {
 		return nil, fmt.Errorf("making the metadata client: %w", err)
 	}
-	leases, err := kubernetes.NewForConfig(rest)
+	leases, err := kubernetes.NewForConfig(cluster)
 	if err != nil {
 		return nil, fmt.Errorf("making the client of the lease: %w", err)
 	}
@@ -85,10 +87,7 @@ func newExtender(cfg *Config, host string, logger *slog.Logger) (*extender, erro
 
 // addParts puts the answers over one set of caches.
 func (e *extender) addParts(logger *slog.Logger) error {
-	decide, err := policy.New(e.cfg.Policy)
-	if err != nil {
-		return err
-	}
+	var err error
 	e.waker = wake.New(e.client, time.Now, logger)
 	e.nodes = nodes.New(func() { e.ledger.Recount() })
 	e.ledger = ledger.New(e.nodes.IsVirtual, e.wake)
@@ -97,16 +96,28 @@ func (e *extender) addParts(logger *slog.Logger) error {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), ledger.NewCollector(e.ledger))
-	var leadership placement.Leadership = leader.Alone{}
 	if e.election != nil {
-		leadership = e.election
 		registry.MustRegister(leader.NewCollector(e.election))
 	}
-	slots := placement.PodSlots{Client: e.client}
-	e.answers = placement.New(decide, e.facts, e.ledger, e.nodes, slots, leadership, e.cfg.Patience.Duration, logger)
+	if e.answers, err = e.answersOver(placement.PodSlots{Client: e.client}); err != nil {
+		return err
+	}
 	handlers, err := server.New(e.answers, e.cfg.names(), registry, logger)
 	e.servers = e.cfg.listeners(handlers)
 	return err
+}
+
+// answersOver makes what answers, keeping slots in a place.
+func (e *extender) answersOver(slots placement.Slots) (*placement.Placement, error) {
+	decide, err := policy.New(e.cfg.Policy)
+	if err != nil {
+		return nil, err
+	}
+	var leadership placement.Leadership = leader.Alone{}
+	if e.election != nil {
+		leadership = e.election
+	}
+	return placement.New(decide, e.facts, e.ledger, e.nodes, slots, leadership, e.cfg.Patience.Duration, e.logger), nil
 }
 
 // run blocks until ctx ends or a part fails.

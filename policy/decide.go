@@ -148,6 +148,9 @@ func (p *Policy) Decide(in Input) Decision {
 	if err != nil {
 		return invalid(decision.Mode, err)
 	}
+	if ok && in.Pod.Spec.SchedulingGroup != nil {
+		return Decision{Placement: PlacementLocalOnly, Mode: decision.Mode, Reason: ReasonSchedulingGroup, Message: GroupQuota}
+	}
 	if ok {
 		decision.Quota = &quota
 		decision.Placement = PlacementLocalFirst

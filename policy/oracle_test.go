@@ -30,6 +30,7 @@ type story struct {
 	namespaceLabel               string
 	global, local                string // "" for no key
 	quota                        string
+	group                        bool
 	replacement                  string
 	replacements                 []storyReplacement // what replacement says, where it is not malformed
 	flavor                       string
@@ -135,6 +136,10 @@ func (s story) expect(sizes []size) verdict {
 	}
 	if s.quota != "0" && s.quota != "1" && s.quota != "25" {
 		v.placement, v.reason = "LocalOnly", "InvalidPolicy"
+		return v
+	}
+	if s.group {
+		v.placement, v.reason = "LocalOnly", "SchedulingGroup"
 		return v
 	}
 	v.placement = "LocalFirst"
@@ -370,6 +375,9 @@ func (s story) input() policy.Input {
 	pod.OwnerReferences = []metav1.OwnerReference{{Kind: kind, Controller: &yes}}
 	pod.Spec = s.spec()
 	global, _ := policy.ParseSwitch(present(map[string]string{"AUTO_SCALE_EKS": s.global}))
+	if s.group {
+		pod.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{PodGroupName: new("train")}
+	}
 	return policy.Input{
 		Pod: pod, Global: global, Claims: s.claims,
 		WorkloadLabels:  present(map[string]string{burstLabel: s.workloadLabel, burstAlias: s.workloadAlias}),
@@ -549,6 +557,7 @@ func tellStory(seed uint64) story {
 	if rng.IntN(2) == 0 {
 		s.quota = pick("0", "1", "25", "25", "25", "-1", "1.5", "many", "25 ")
 	}
+	s.group = rng.IntN(8) == 0
 	if rarely() {
 		s.namespace = pick("kube-system", "tke-eni-ip-webhook", "kube-public")
 	}

@@ -19,6 +19,8 @@ const (
 	ReasonNamespaceEnforce Reason = "NamespaceEnforce"
 	// ReasonInvalid: a key of the Pod is malformed; it stays home until the key is right.
 	ReasonInvalid Reason = "InvalidPolicy"
+	// ReasonSchedulingGroup: the Pod has a local quota and belongs to a scheduling group, for which none can be kept; it stays home.
+	ReasonSchedulingGroup Reason = "SchedulingGroup"
 )
 
 // The restrictions: why a Pod can never run in the cloud. Each is a rule that a cluster may switch off by this name.

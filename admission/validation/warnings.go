@@ -17,6 +17,7 @@ func (v *Validator) warnings(namespace string, s *Subject) []string {
 	}
 	mode := s.mode()
 	found = append(found, againstLabel(s, mode)...)
+	found = append(found, onGroup(s, mode)...)
 	if s.kind == "Pod" && mode == policy.ModeEnforce {
 		return found // Its hostPath volumes have been replaced by now, and why it stays at home was said then (admission/webhook).
 	}
@@ -82,6 +83,15 @@ func onDaemonSet(s *Subject) []string {
 		}
 	}
 	return found
+}
+
+// onGroup finds a quota for Pods that the scheduler places as a group.
+func onGroup(s *Subject, mode policy.Mode) []string {
+	_, hasQuota := s.pod.meta.Annotations[policy.LocalReplicasAnnotation]
+	if !hasQuota || s.spec.SchedulingGroup == nil || mode == policy.ModeEnforce || mode == policy.ModeOff {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: the Pods stay on local nodes: %s", s.pod.path.Child("annotations").Key(policy.LocalReplicasAnnotation), policy.GroupQuota)}
 }
 
 // againstLabel finds annotations that the burst label makes meaningless.

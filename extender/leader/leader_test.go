@@ -245,7 +245,7 @@ func TestElection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, strings.NewReplacer(" ", "-", ",", "").Replace(name))
+			play(t, strings.ToLower(strings.NewReplacer(" ", "-", ",", "").Replace(name)))
 		})
 	}
 }

@@ -30,6 +30,9 @@ func (p *Placement) preemptsFirst(pod *corev1.Pod, view nodes.View) bool {
 	if pod.Spec.PreemptionPolicy != nil && *pod.Spec.PreemptionPolicy == corev1.PreemptNever {
 		return false
 	}
+	if pod.Spec.SchedulingGroup != nil {
+		return false // The scheduler may write another's refusal into its condition, and each try costs the whole group a backoff.
+	}
 	return !wasRefused(pod, preemptFirst) && p.ledger.HasLocalBelow(ledger.PriorityOf(pod))
 }
 

@@ -273,6 +273,9 @@ func TestAPodRefusedByPolicyIsWokenWhenItChanges(t *testing.T) {
 func TestTheCloudComesLast(t *testing.T) {
 	priority := func(value int32) change { return func(p *corev1.Pod) { p.Spec.Priority = &value } }
 	never := func(p *corev1.Pod) { policy := corev1.PreemptNever; p.Spec.PreemptionPolicy = &policy }
+	group := func(p *corev1.Pod) {
+		p.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{PodGroupName: new("train")}
+	}
 	refused := func(text string) change {
 		return func(p *corev1.Pod) {
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: text}}
@@ -293,6 +296,7 @@ func TestTheCloudComesLast(t *testing.T) {
 		"preemption was tried in vain: it bursts":                          {[]change{tried}, cloud},
 		"it was refused for another reason before: preemption comes first": {[]change{refused("3 Insufficient cpu")}, []string{}},
 		"preemption is under way: it waits":                                {[]change{tried, nominated("local-0")}, []string{}},
+		"its scheduling group does not wait for that: it bursts":           {[]change{group}, cloud},
 		"it may not preempt: it bursts":                                    {[]change{never}, cloud},
 		"over its quota it bursts":                                         {[]change{quota(0)}, cloud},
 		"enforce bursts":                                                   {[]change{mode(policy.ModeEnforce)}, cloud},
