@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	schedulingv1alpha2 "k8s.io/api/scheduling/v1alpha2"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/system"
+)
+
+// TestSchedulingGroups plays gangs of three on a control plane with the alpha gates of Kubernetes 1.36 on.
+func TestSchedulingGroups(t *testing.T) {
+	const gates = "--feature-gates=GenericWorkload=true,GangScheduling=true"
+	binDir, err := system.FindBinDir()
+	require.NoError(t, err)
+	config := system.Config{
+		Dir: t.TempDir(), BinDir: binDir, Shape: system.DefaultShape(), DieWithParent: true, Progress: t.Output(),
+		Args: map[string][]string{
+			system.APIServer:         {gates, "--runtime-config=scheduling.k8s.io/v1alpha2=true"},
+			system.ControllerManager: {gates},
+			system.Scheduler:         {gates},
+		},
+	}
+	s, err := system.Start(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, system.Stop(context.Background(), config.Dir)) })
+
+	large := func(p *corev1.Pod) { // Larger than a local node.
+		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("5")}
+	}
+	quota := func(p *corev1.Pod) {
+		p.Annotations = map[string]string{policy.SwitchKey: "true", policy.LocalReplicasAnnotation: "1"}
+	}
+	labelled := func(mode policy.Mode) func(*corev1.Pod) {
+		return func(p *corev1.Pod) { p.Labels = map[string]string{policy.BurstLabel: string(mode)} }
+	}
+	for name, tc := range map[string]struct {
+		changes []func(*corev1.Pod)
+		want    string
+	}{
+		"quota":        {[]func(*corev1.Pod){quota}, "home home home"},
+		"quota-waits":  {[]func(*corev1.Pod){quota, large}, "SchedulingGroup SchedulingGroup SchedulingGroup"},
+		"prefer":       {[]func(*corev1.Pod){labelled(policy.ModeLocalPrefer)}, "home home home"},
+		"prefer-burst": {[]func(*corev1.Pod){labelled(policy.ModeLocalPrefer), large}, "cloud cloud cloud"},
+		"enforce":      {[]func(*corev1.Pod){labelled(policy.ModeEnforce)}, "cloud cloud cloud"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			group := &schedulingv1alpha2.PodGroup{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: schedulingv1alpha2.PodGroupSpec{
+				SchedulingPolicy: schedulingv1alpha2.PodGroupSchedulingPolicy{Gang: &schedulingv1alpha2.GangSchedulingPolicy{MinCount: 3}},
+			}}
+			_, err := s.Client().SchedulingV1alpha2().PodGroups("default").Create(t.Context(), group, metav1.CreateOptions{})
+			require.NoError(t, err)
+			for i := range 3 {
+				pod := &corev1.Pod{
+					ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", name, i)},
+					Spec: corev1.PodSpec{
+						SchedulingGroup: &corev1.PodSchedulingGroup{PodGroupName: &name},
+						Containers:      []corev1.Container{{Name: "main", Image: "nginx"}},
+					},
+				}
+				for _, change := range tc.changes {
+					change(pod)
+				}
+				_, err := s.Client().CoreV1().Pods("default").Create(t.Context(), pod, metav1.CreateOptions{})
+				require.NoError(t, err)
+			}
+			var got string
+			require.Eventually(t, func() bool { got = placesOf(t, s, name); return got == tc.want }, patience, 100*time.Millisecond, "%s", &got)
+		})
+	}
+}
+
+// placesOf says for each of the three Pods of a group where it is, or what keeps it.
+func placesOf(t *testing.T, s *system.System, group string) string {
+	t.Helper()
+	var places []string
+	for i := range 3 {
+		pod, err := s.Client().CoreV1().Pods("default").Get(t.Context(), fmt.Sprintf("%s-%d", group, i), metav1.GetOptions{})
+		require.NoError(t, err)
+		require.NotNil(t, pod.Spec.SchedulingGroup, "it is a Pod of a group")
+		places = append(places, placeOf(pod))
+	}
+	return strings.Join(places, " ")
+}
+
+func placeOf(pod *corev1.Pod) string {
+	switch {
+	case pod.Spec.NodeName == "":
+		for _, condition := range pod.Status.Conditions {
+			if condition.Type == corev1.PodScheduled && strings.Contains(condition.Message, string(policy.ReasonSchedulingGroup)) {
+				return string(policy.ReasonSchedulingGroup)
+			}
+		}
+		return "waits"
+	case strings.HasPrefix(pod.Spec.NodeName, "virtual"):
+		return "cloud"
+	}
+	return "home"
+}
