@@ -32,14 +32,16 @@ func (e *extender) newElection(client kubernetes.Interface, host string, logger 
 	})
 }
 
-// stand makes this extender the one that answers: at once where there are no others, else whenever it leads. It blocks until ctx ends.
+// stand makes this extender the one that answers, once its caches are filled: at once where there are no others, else whenever it leads.
+// It blocks until ctx ends.
 func (e *extender) stand(ctx context.Context) error {
+	if !e.awaitCaches(ctx) {
+		return nil
+	}
 	if e.election != nil {
 		return e.election.Run(ctx)
 	}
-	if e.awaitCaches(ctx) {
-		e.ledger.WakeRefused()
-	}
+	e.ledger.WakeRefused()
 	<-ctx.Done()
 	return nil
 }
@@ -47,9 +49,6 @@ func (e *extender) stand(ctx context.Context) error {
 // settle brings the ledger to where all that was answered in earlier terms is counted: to the newest version of any Pod, by the API
 // server's own word.
 func (e *extender) settle(ctx context.Context) error {
-	if !e.awaitCaches(ctx) {
-		return fmt.Errorf("waiting for the caches: %w", ctx.Err())
-	}
 	e.ledger.Disown()
 	version, err := e.newestPod(ctx)
 	if err != nil {

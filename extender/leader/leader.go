@@ -29,6 +29,10 @@ const (
 	renewDeadline = 4 * time.Second
 	retryPeriod   = time.Second
 	margin        = time.Second
+	// settleTime is how long a new leader may take to settle before it gives the Lease back: another may have better luck.
+	settleTime = 10 * time.Second
+	// chance is how long it then stays away: long enough for the others to see that the Lease is free.
+	chance = 3 * retryPeriod
 )
 
 // Term is one time of leadership of one process; it never comes again. The zero Term is nobody's.
@@ -46,7 +50,7 @@ type Config struct {
 	// Identity tells the processes apart; two never have the same.
 	Identity string
 	// Settle is called at the beginning of each term, and returns when this process knows what was made durable in earlier terms. It
-	// may block, and is called again a second after an error for as long as the term lasts.
+	// may block, and is called again a second after an error; after 10 s the Lease is given back.
 	Settle func(context.Context) error
 	// Lead is called when a term has settled and this process answers. It must not block.
 	Lead func()
@@ -64,6 +68,8 @@ type Election struct {
 	term Term
 	// until is when the door closes unless the Lease is renewed.
 	until time.Time
+	// unsettled: the last candidacy ended because the caches did not settle.
+	unsettled bool
 	// stop ends the present candidacy, and with it a term that may have begun.
 	stop context.CancelFunc
 }
@@ -125,12 +131,23 @@ func (e *Election) Run(ctx context.Context) error {
 		}
 		candidacy, stop := context.WithCancel(ctx)
 		e.mu.Lock()
-		e.stop = stop
+		e.stop, e.unsettled = stop, false
 		e.mu.Unlock()
 		elector.Run(candidacy) // Until the Lease is lost, or stop.
-		e.close()
+		if e.close(); e.wasUnsettled() {
+			select {
+			case <-ctx.Done():
+			case <-time.After(chance):
+			}
+		}
 	}
 	return nil
+}
+
+func (e *Election) wasUnsettled() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.unsettled
 }
 
 func (e *Election) elector() (*leaderelection.LeaderElector, error) {
@@ -147,16 +164,25 @@ func (e *Election) elector() (*leaderelection.LeaderElector, error) {
 
 // begin opens the door when the term has settled.
 func (e *Election) begin(leading context.Context) {
-	for leading.Err() == nil {
-		err := e.settle(leading)
+	settling, cancel := context.WithTimeout(leading, settleTime)
+	defer cancel()
+	for settling.Err() == nil {
+		err := e.settle(settling)
 		if err == nil || leading.Err() != nil {
 			return
 		}
 		e.Logger.Warn("beginning to lead; trying again", "err", err)
 		select {
-		case <-leading.Done():
+		case <-settling.Done():
 		case <-time.After(time.Second):
 		}
+	}
+	if leading.Err() == nil {
+		e.Logger.Warn("giving the lease back: what was decided before could not be read", "within", settleTime)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.unsettled = true
+		e.end()
 	}
 }
 

@@ -70,12 +70,15 @@ type candidate struct {
 	led  chan struct{} // one for each term
 	stop context.CancelFunc
 	done chan error
-	// settle answers for the caches.
-	settle atomic.Pointer[func() error]
 }
 
-// stand lets a candidate take part in the election of a name.
+// stand lets a candidate take part in the election of a name, whose caches settle at once.
 func stand(t *testing.T, name, identity string) *candidate {
+	t.Helper()
+	return standWith(t, name, identity, func(context.Context) error { return nil })
+}
+
+func standWith(t *testing.T, name, identity string, settle func(context.Context) error) *candidate {
 	t.Helper()
 	c := &candidate{t: t, led: make(chan struct{}, 100), done: make(chan error, 1)}
 	config := trial.RESTConfig()
@@ -90,10 +93,9 @@ func stand(t *testing.T, name, identity string) *candidate {
 	})
 	client, err := kubernetes.NewForConfig(config)
 	require.NoError(t, err)
-	c.settles(func() error { return nil })
 	c.Election = leader.New(leader.Config{
 		Client: client, Namespace: metav1.NamespaceDefault, Name: name, Identity: identity,
-		Settle: func(context.Context) error { return (*c.settle.Load())() },
+		Settle: settle,
 		Lead:   func() { c.led <- struct{}{} },
 		Now:    time.Now, Logger: slog.New(slog.DiscardHandler),
 	})
@@ -112,8 +114,6 @@ func stand(t *testing.T, name, identity string) *candidate {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-func (c *candidate) settles(how func() error) { c.settle.Store(&how) }
 
 func (c *candidate) awaitTerm() leader.Term {
 	c.t.Helper()
@@ -234,13 +234,30 @@ func TestElection(t *testing.T) {
 		},
 		"the door opens when the caches have settled": func(t *testing.T, lease string) {
 			settled := make(chan error)
-			first := stand(t, lease, "first")
-			first.settles(func() error { return <-settled })
-			changeLeaseWhenThere(t, lease) // A term may have begun before settles: it is over.
+			first := standWith(t, lease, "first", func(ctx context.Context) error {
+				select {
+				case err := <-settled:
+					return err
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			})
 			settled <- errors.New("the watch stands still")
 			first.requireIdle("it is tried again")
 			settled <- nil
 			first.awaitTerm()
+		},
+		"a leader whose caches do not settle leaves it to the other": func(t *testing.T, lease string) {
+			stuck := standWith(t, lease, "stuck", func(ctx context.Context) error {
+				<-ctx.Done()
+				return ctx.Err()
+			})
+			require.Eventually(t, func() bool {
+				_, err := trial.Client().CoordinationV1().Leases(metav1.NamespaceDefault).Get(t.Context(), lease, metav1.GetOptions{})
+				return err == nil
+			}, patience, time.Millisecond)
+			stand(t, lease, "other").awaitTerm()
+			stuck.requireIdle("it never settled")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -248,14 +265,4 @@ func TestElection(t *testing.T) {
 			play(t, strings.ToLower(strings.NewReplacer(" ", "-", ",", "").Replace(name)))
 		})
 	}
-}
-
-// changeLeaseWhenThere ends a term by taking the Lease away for a moment.
-func changeLeaseWhenThere(t *testing.T, name string) {
-	t.Helper()
-	require.Eventually(t, func() bool {
-		_, err := trial.Client().CoordinationV1().Leases(metav1.NamespaceDefault).Get(t.Context(), name, metav1.GetOptions{})
-		return err == nil
-	}, patience, time.Millisecond)
-	changeLease(t, name, steal("thief"))
 }
