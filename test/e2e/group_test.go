@@ -49,7 +49,6 @@ func TestSchedulingGroups(t *testing.T) {
 		want    string
 	}{
 		"quota":        {[]func(*corev1.Pod){quota}, "home home home"},
-		"quota-waits":  {[]func(*corev1.Pod){quota, large}, "SchedulingGroup SchedulingGroup SchedulingGroup"},
 		"prefer":       {[]func(*corev1.Pod){labelled(policy.ModeLocalPrefer)}, "home home home"},
 		"prefer-burst": {[]func(*corev1.Pod){labelled(policy.ModeLocalPrefer), large}, "cloud cloud cloud"},
 		"enforce":      {[]func(*corev1.Pod){labelled(policy.ModeEnforce)}, "cloud cloud cloud"},
@@ -75,7 +74,8 @@ func TestSchedulingGroups(t *testing.T) {
 				require.NoError(t, err)
 			}
 			var got string
-			require.Eventually(t, func() bool { got = placesOf(t, s, name); return got == tc.want }, patience, 100*time.Millisecond, "%s", &got)
+			assert.Eventually(t, func() bool { got = placesOf(t, s, name); return got == tc.want }, patience, 100*time.Millisecond)
+			require.Equal(t, tc.want, got)
 		})
 	}
 }
@@ -88,22 +88,25 @@ func placesOf(t *testing.T, s *system.System, group string) string {
 		pod, err := s.Client().CoreV1().Pods("default").Get(t.Context(), fmt.Sprintf("%s-%d", group, i), metav1.GetOptions{})
 		require.NoError(t, err)
 		require.NotNil(t, pod.Spec.SchedulingGroup, "it is a Pod of a group")
-		places = append(places, placeOf(pod))
+		places = append(places, placeOf(t, s, pod))
 	}
 	return strings.Join(places, " ")
 }
 
-func placeOf(pod *corev1.Pod) string {
-	switch {
-	case pod.Spec.NodeName == "":
-		for _, condition := range pod.Status.Conditions {
-			if condition.Type == corev1.PodScheduled && strings.Contains(condition.Message, string(policy.ReasonSchedulingGroup)) {
-				return string(policy.ReasonSchedulingGroup)
-			}
-		}
-		return "waits"
-	case strings.HasPrefix(pod.Spec.NodeName, "virtual"):
+func placeOf(t *testing.T, s *system.System, pod *corev1.Pod) string {
+	t.Helper()
+	if strings.HasPrefix(pod.Spec.NodeName, "virtual") {
 		return "cloud"
 	}
-	return "home"
+	if pod.Spec.NodeName != "" {
+		return "home"
+	}
+	events, err := s.Client().CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(pod.UID)})
+	require.NoError(t, err)
+	for _, event := range events.Items {
+		if event.Reason == string(policy.ReasonSchedulingGroup) {
+			return event.Reason
+		}
+	}
+	return "waits"
 }
