@@ -3,6 +3,7 @@ package stories
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -35,11 +36,11 @@ func playHostPath(ctx context.Context, w *World) error {
 
 // checkReplaced holds that three hostPath volumes became one emptyDir of 10Gi with its mount.
 func checkReplaced(pod corev1.Pod) error {
-	if len(pod.Spec.Volumes) != 1 || len(pod.Spec.Containers) != 1 {
-		return fmt.Errorf("cloud pod %q has volumes %v: want one", pod.Name, pod.Spec.Volumes)
+	volumes, mounts := ownVolumes(pod)
+	if len(volumes) != 1 || len(pod.Spec.Containers) != 1 {
+		return fmt.Errorf("cloud pod %q has volumes %v: want one", pod.Name, volumes)
 	}
-	volume, mounts := pod.Spec.Volumes[0], pod.Spec.Containers[0].VolumeMounts
-	want := resource.MustParse("10Gi")
+	volume, want := volumes[0], resource.MustParse("10Gi")
 	if volume.EmptyDir == nil || volume.EmptyDir.SizeLimit == nil || volume.EmptyDir.SizeLimit.Cmp(want) != 0 {
 		return fmt.Errorf("cloud pod %s has volume %v: want an emptyDir of 10Gi", pod.Name, volume)
 	}
@@ -47,4 +48,22 @@ func checkReplaced(pod corev1.Pod) error {
 		return fmt.Errorf("cloud pod %s has mounts %v: want only /tmp/log", pod.Name, mounts)
 	}
 	return nil
+}
+
+// ownVolumes are the volumes of a Pod and the mounts of its first container without those that Kubernetes adds for the ServiceAccount's token.
+func ownVolumes(pod corev1.Pod) (volumes []corev1.Volume, mounts []corev1.VolumeMount) {
+	const added = "kube-api-access-"
+	for _, v := range pod.Spec.Volumes {
+		if !strings.HasPrefix(v.Name, added) {
+			volumes = append(volumes, v)
+		}
+	}
+	for _, c := range pod.Spec.Containers[:min(1, len(pod.Spec.Containers))] {
+		for _, m := range c.VolumeMounts {
+			if !strings.HasPrefix(m.Name, added) {
+				mounts = append(mounts, m)
+			}
+		}
+	}
+	return volumes, mounts
 }

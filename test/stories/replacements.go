@@ -99,16 +99,16 @@ func (w *World) checkVolumes(ctx context.Context, app string, want []string) err
 	if err != nil {
 		return err
 	}
-	spec := clouds[pods[0].UID].Spec
+	cloudVolumes, cloudMounts := ownVolumes(clouds[pods[0].UID])
 	var volumes, mounts, wantMounts []string
-	for _, v := range spec.Volumes {
+	for _, v := range cloudVolumes {
 		if v.EmptyDir == nil || v.EmptyDir.SizeLimit == nil {
 			return fmt.Errorf("the cloud pod of %s has volume %s: want an emptyDir with a sizeLimit", app, v.Name)
 		}
 		volumes = append(volumes, v.Name+" "+v.EmptyDir.SizeLimit.String())
 		wantMounts = append(wantMounts, v.Name+" "+mountPath(v.Name))
 	}
-	for _, m := range spec.Containers[0].VolumeMounts {
+	for _, m := range cloudMounts {
 		mounts = append(mounts, m.Name+" "+m.MountPath)
 	}
 	if !slices.Equal(want, volumes) || !slices.Equal(wantMounts, mounts) {

@@ -148,7 +148,7 @@ func TestGoldensOfDecisions(t *testing.T) {
 	if *update {
 		got = slices.DeleteFunc(got, func(golden string) bool { return !slices.Contains(want, golden) && os.Remove(golden) == nil })
 	}
-	assert.Equal(t, want, got, "each case that may burst has a golden, and no other")
+	assert.Equal(t, want, got, "each case that may burst has a golden, and no other: run with -update")
 }
 
 // A cloud that refuses every field that its schema does not list, and requests that differ from limits, must take every Pod that the
