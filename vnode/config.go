@@ -27,9 +27,14 @@ type Config struct {
 	Node NodeConfig `json:"node"`
 	// Listen is host:port of the kubelet port, over TLS; its port is what the Node shows. Default ":10250".
 	Listen string `json:"listen"`
-	// TLSCertFile and TLSPrivateKeyFile are the kubelet port's certificate, PEM. They are read again when they change. No default.
+	// TLSCertFile and TLSPrivateKeyFile are the kubelet port's certificate, PEM. They are read again when they change. Default none:
+	// then CertificateDir must be given.
 	TLSCertFile       string `json:"tlsCertFile"`
 	TLSPrivateKeyFile string `json:"tlsPrivateKeyFile"`
+	// CertificateDir keeps the kubelet port's certificate where the cluster signs it, in place of the files: the virtual node asks by a
+	// CertificateSigningRequest (kubernetes.io/kubelet-serving), which somebody must approve. On a disk that outlives a restart nobody has
+	// to approve again until it is renewed. Default none.
+	CertificateDir string `json:"certificateDir"`
 	// ClientCAFile is the authority of the API server's client certificate, PEM. No default: without it logs would be open to all.
 	ClientCAFile string `json:"clientCAFile"`
 	// PortForward lets kubectl port-forward reach Pods by their addresses, as far as the virtual node reaches the cloud's subnets. Whoever may

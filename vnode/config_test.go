@@ -68,6 +68,9 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	} {
 		assert.ErrorContains(t, err, word)
 	}
+	assert.ErrorContains(t, config.Load("vnode", append(required(), "--certificate-dir=d"), defaultConfig()), "certificate-dir", "two certificates are one too many")
+	assert.ErrorContains(t, config.Load("vnode", append(required(), "--tls-private-key-file="), defaultConfig()), "tls-private-key-file")
+	require.NoError(t, config.Load("vnode", append(required(), "--certificate-dir=d", "--tls-cert-file=", "--tls-private-key-file="), defaultConfig()))
 	assert.ErrorContains(t, config.Load("vnode", []string{"--node-cpu=many"}, defaultConfig()), "must be a quantity")
 }
 

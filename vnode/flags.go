@@ -16,6 +16,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Listen, "listen", c.Listen, "`host:port` of the kubelet port")
 	flags.StringVar(&c.TLSCertFile, "tls-cert-file", c.TLSCertFile, "PEM `file` with the kubelet port's certificate; read again when it changes")
 	flags.StringVar(&c.TLSPrivateKeyFile, "tls-private-key-file", c.TLSPrivateKeyFile, "PEM `file` with the kubelet port's private key")
+	flags.StringVar(&c.CertificateDir, "certificate-dir", c.CertificateDir, "`directory` of a certificate that the cluster signs, in place of the files")
 	flags.StringVar(&c.ClientCAFile, "client-ca-file", c.ClientCAFile, "PEM `file` with the authority of the API server's client certificate; read again when it changes")
 	flags.BoolVar(&c.PortForward, "port-forward", c.PortForward, "forward ports to the addresses of the Pods")
 	flags.StringVar(&c.HealthListen, "health-listen", c.HealthListen, "`host:port` of /healthz, /readyz and /metrics")

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -20,8 +22,10 @@ import (
 	"github.com/creack/pty"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/test/system"
@@ -292,4 +296,56 @@ func TestWhatPodsUseIsTold(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(read("/stats/summary")), &summary))
 	assert.Equal(t, node, summary.Node.NodeName)
 	assert.Len(t, summary.Pods, 2)
+}
+
+func TestTheClusterSignsTheKubeletPortsCertificate(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	config := settings(t, cloud, node)
+	config.TLSCertFile, config.TLSPrivateKeyFile, config.CertificateDir = "", "", filepath.Join(t.TempDir(), "certificate")
+	r := start(t, config)
+	ns := namespace(t)
+	create(t, ns, podOn(node, "web"))
+	await(t, ns, "web", isReady)
+	assert.NotZero(t, ask(t, ns, "", "logs", "web").code, "nobody has approved yet")
+
+	requests := func() (mine []certificatesv1.CertificateSigningRequest) {
+		list, err := trial.Client().CertificatesV1().CertificateSigningRequests().List(t.Context(), metav1.ListOptions{})
+		require.NoError(t, err)
+		for _, request := range list.Items {
+			block, _ := pem.Decode(request.Spec.Request)
+			require.NotNil(t, block)
+			asked, err := x509.ParseCertificateRequest(block.Bytes)
+			require.NoError(t, err)
+			if asked.Subject.CommonName == "system:node:"+node {
+				mine = append(mine, request)
+			}
+		}
+		return mine
+	}
+	eventually(t, func() error {
+		if len(requests()) != 1 {
+			return fmt.Errorf("there should be one request, not %d", len(requests()))
+		}
+		return nil
+	})
+	assert.Zero(t, ask(t, ns, "", "certificate", "approve", requests()[0].Name).code)
+	// The API server verifies the certificate: it has --kubelet-certificate-authority.
+	eventually(t, func() error {
+		if got := ask(t, ns, "", "logs", "web"); got.code != 0 {
+			return errors.New(got.errs)
+		}
+		return nil
+	})
+
+	r.stop(t)
+	start(t, config)
+	eventually(t, func() error {
+		if got := ask(t, ns, "", "logs", "web"); got.code != 0 {
+			return errors.New(got.errs)
+		}
+		return nil
+	})
+	assert.Len(t, requests(), 1, "a restart needs no other approval")
 }

@@ -47,21 +47,23 @@ const (
 
 // vnode is the whole program: its parts, made and not yet started.
 type vnode struct {
-	config    *Config
-	logger    *slog.Logger
-	cloud     cci.API
-	node      *node.Node
-	provider  *provider.Provider
-	soldOut   *soldout.Keeper
-	orphans   *orphans.Sweep
-	trouble   *trouble.Tracker
-	pods      *vknode.PodController
-	factory   informers.SharedInformerFactory
-	auth      *kubelet.Auth
-	kubelet   http.Handler
-	metrics   *metrics.Metrics
-	recorders record.EventBroadcaster
-	events    *kubernetes.Clientset
+	config   *Config
+	logger   *slog.Logger
+	cloud    cci.API
+	node     *node.Node
+	provider *provider.Provider
+	soldOut  *soldout.Keeper
+	orphans  *orphans.Sweep
+	trouble  *trouble.Tracker
+	pods     *vknode.PodController
+	factory  informers.SharedInformerFactory
+	auth     *kubelet.Auth
+	kubelet  http.Handler
+	// certificate is that of the kubelet port where the cluster signs it; nil where it comes from files.
+	certificate *kubelet.Certificate
+	metrics     *metrics.Metrics
+	recorders   record.EventBroadcaster
+	events      *kubernetes.Clientset
 	// noPlace is what stands against the place in the cloud, nil where nothing does.
 	noPlace atomic.Pointer[error]
 }
@@ -150,6 +152,11 @@ func (v *vnode) makeNode(tending kubernetes.Interface) error {
 	}, client, v.logger)
 	if err != nil {
 		return err
+	}
+	if dir := v.config.CertificateDir; dir != "" {
+		if v.certificate, err = kubelet.NewCertificate(client, c.Name, c.IP, dir, v.logger); err != nil {
+			return err
+		}
 	}
 	v.auth, err = kubelet.NewAuth(tending, c.Name, v.config.ClientCAFile)
 	return err

@@ -23,17 +23,27 @@ func (v *vnode) run(ctx context.Context) error {
 	group.Go(func() error { return v.node.Watch(ctx) })
 	group.Go(func() error { return v.auth.Run(ctx) })
 	group.Go(func() error { return serve.Server{Address: v.config.HealthListen, Handler: v.health()}.Run(ctx) })
-	group.Go(func() error {
-		return serve.Server{
-			Address: v.config.Listen, Handler: v.kubelet, CertFile: v.config.TLSCertFile, KeyFile: v.config.TLSPrivateKeyFile,
-			TLS: &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert}, Streaming: true,
-		}.Run(ctx)
-	})
+	group.Go(func() error { return v.kubeletPort().Run(ctx) })
+	if v.certificate != nil {
+		group.Go(func() error { return v.certificate.Run(ctx) })
+	}
 	group.Go(func() error {
 		return v.trouble.Run(ctx, v.config.Node.Name, v.events.CoreV1().Nodes(), nodeLook, v.logger)
 	})
 	group.Go(func() error { return v.runNode(ctx, group) })
 	return group.Wait()
+}
+
+// kubeletPort is the server of the kubelet port.
+func (v *vnode) kubeletPort() serve.Server {
+	server := serve.Server{
+		Address: v.config.Listen, Handler: v.kubelet, CertFile: v.config.TLSCertFile, KeyFile: v.config.TLSPrivateKeyFile,
+		TLS: &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert}, Streaming: true,
+	}
+	if v.certificate != nil {
+		server.GetCertificate = v.certificate.Get
+	}
+	return server
 }
 
 // runNode prepares the place in the cloud, then tends Pods. A Node that the cluster has already is kept alive meanwhile, lest its

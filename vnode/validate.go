@@ -26,16 +26,21 @@ func (c *Config) Validate() error {
 	if _, err := c.port(); err != nil {
 		faults = append(faults, err)
 	}
-	for _, field := range []struct{ name, value, why string }{
-		{"tls-cert-file", c.TLSCertFile, "logs are served over TLS only"},
-		{"tls-private-key-file", c.TLSPrivateKeyFile, "logs are served over TLS only"},
-		{"client-ca-file", c.ClientCAFile, "without it everybody could read logs"},
-	} {
-		if field.value == "" {
-			faults = append(faults, fmt.Errorf("%s: must not be empty: %s", field.name, field.why))
-		}
+	if c.ClientCAFile == "" {
+		faults = append(faults, errors.New("client-ca-file: must not be empty: without it everybody could read logs"))
 	}
+	faults = append(faults, c.validateCertificate())
 	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(), c.Pods.validate(), c.Usage.validate(), c.SoldOut.validate(), c.translation().Validate())...)
+}
+
+// validateCertificate demands one certificate of the kubelet port: logs are served over TLS only.
+func (c *Config) validateCertificate() error {
+	files := c.TLSCertFile != "" && c.TLSPrivateKeyFile != ""
+	if none := c.TLSCertFile == "" && c.TLSPrivateKeyFile == ""; files == (c.CertificateDir != "") || (!files && !none) {
+		return fmt.Errorf("tls-cert-file, tls-private-key-file, certificate-dir: invalid values %q, %q and %q: must be both files, or the directory of a "+
+			"certificate that the cluster signs", c.TLSCertFile, c.TLSPrivateKeyFile, c.CertificateDir)
+	}
+	return nil
 }
 
 func (c *Config) validateClusterID() error {

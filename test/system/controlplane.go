@@ -52,6 +52,7 @@ func (s *System) controllerManagerArgs() []string {
 		"--tls-cert-file=" + s.pki.certFile(ControllerManager), "--tls-private-key-file=" + s.pki.keyFile(ControllerManager),
 		"--use-service-account-credentials=true", "--service-account-private-key-file=" + s.pki.keyFile("service-accounts"),
 		"--root-ca-file=" + s.pki.certFile("ca"),
+		"--cluster-signing-cert-file=" + s.pki.certFile("ca"), "--cluster-signing-key-file=" + s.pki.keyFile("ca"),
 		// The defaults, 20 and 30, would have it make 60 replicas in seconds: a burst that is none.
 		"--kube-api-qps=500", "--kube-api-burst=1000",
 	}
