@@ -49,6 +49,7 @@ func TestSchedulingGroups(t *testing.T) {
 		want    string
 	}{
 		"quota":        {[]func(*corev1.Pod){quota}, "home home home"},
+		"quota-waits":  {[]func(*corev1.Pod){quota, large}, "SchedulingGroup SchedulingGroup SchedulingGroup"},
 		"prefer":       {[]func(*corev1.Pod){labelled(policy.ModeLocalPrefer)}, "home home home"},
 		"prefer-burst": {[]func(*corev1.Pod){labelled(policy.ModeLocalPrefer), large}, "cloud cloud cloud"},
 		"enforce":      {[]func(*corev1.Pod){labelled(policy.ModeEnforce)}, "cloud cloud cloud"},
