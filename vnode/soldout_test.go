@@ -110,6 +110,23 @@ func TestASoldOutCloudLocksTheNode(t *testing.T) {
 	}
 }
 
+func TestOneSizeThatIsSoldOutLocksNothing(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	config := soldOutNode(t, cloud, func(c *SoldOutConfig) { c.Patience.Duration = 4 * time.Second; c.Signs = "" })
+	cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut, Path: "large"})
+	ns := namespace(t)
+	create(t, ns, podOn(config.Node.Name, "large"))
+	// Small ones get places all the while.
+	for i := 0; !hasEvent(t, ns, "large", string(policy.ReasonSoldOut)); i++ {
+		name := fmt.Sprintf("small-%d", i)
+		create(t, ns, podOn(config.Node.Name, name))
+		await(t, ns, name, isReady)
+		time.Sleep(100 * time.Millisecond) // There is no hurry: it must take longer than the virtual node's patience.
+	}
+	assert.NoError(t, isUnlocked("CloudHasRoom")(awaitNode(t, config.Node.Name, isUnlocked("CloudHasRoom"))))
+}
+
 func TestTheLockEndsByItselfAndComesBack(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
@@ -243,14 +260,20 @@ func TestStuckPodsGoElsewhereWhereTheyWantThat(t *testing.T) {
 func awaitEvent(t *testing.T, namespace, pod, reason string) {
 	t.Helper()
 	eventually(t, func() error {
-		events, err := trial.Client().CoreV1().Events(namespace).List(context.Background(), metav1.ListOptions{
-			FieldSelector: "involvedObject.name=" + pod + ",reason=" + reason,
-		})
-		if err == nil && len(events.Items) == 0 {
-			err = fmt.Errorf("no event %s", reason)
+		if !hasEvent(t, namespace, pod, reason) {
+			return fmt.Errorf("no event %s", reason)
 		}
-		return err
+		return nil
 	})
+}
+
+func hasEvent(t *testing.T, namespace, pod, reason string) bool {
+	t.Helper()
+	events, err := trial.Client().CoreV1().Events(namespace).List(context.Background(), metav1.ListOptions{
+		FieldSelector: "involvedObject.name=" + pod + ",reason=" + reason,
+	})
+	require.NoError(t, err)
+	return len(events.Items) > 0
 }
 
 func TestTheAccountsTroubleShowsOnTheNode(t *testing.T) {

@@ -13,9 +13,9 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// failOver tells each waiting Pod once why it waits, and evicts those that are to be rescheduled. The node takes no Pods now, so their
-// successors go elsewhere.
-func (k *Keeper) failOver(ctx context.Context, stuck []stuckPod) error {
+// failOver tells each waiting Pod once why it waits, and evicts those that are to be rescheduled, while the node takes no Pods: before that
+// their successors would come back.
+func (k *Keeper) failOver(ctx context.Context, stuck []stuckPod, closed bool) error {
 	var faults []error
 	for _, s := range stuck {
 		pod, err := k.config.Pods.Pods(s.key.Namespace).Get(s.key.Name)
@@ -23,8 +23,11 @@ func (k *Keeper) failOver(ctx context.Context, stuck []stuckPod) error {
 			continue
 		}
 		choice, fault := k.choose(pod)
-		if !k.told[s.key] {
-			k.told[s.key] = true
+		if !closed {
+			choice = policy.SoldOutWait
+		}
+		if told, before := k.told[s.key]; !before || told != choice {
+			k.told[s.key] = choice
 			k.tell(pod, choice, s.why, fault)
 		}
 		if choice == policy.SoldOutReschedule {

@@ -30,9 +30,9 @@ type nodeState struct {
 }
 
 // message says what holds now; the present condition's words stay while nothing new is known.
-func (n *nodeState) message(stuck []stuckPod) string {
-	if len(stuck) > 0 {
-		return lockedUntil(n.until, stuck[0].why)
+func (n *nodeState) message(why string) string {
+	if why != "" {
+		return lockedUntil(n.until, why)
 	}
 	if found := n.condition(); found != nil && found.Status == corev1.ConditionTrue {
 		return found.Message

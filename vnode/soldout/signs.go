@@ -1,7 +1,6 @@
 package soldout
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -11,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
@@ -20,6 +20,8 @@ type stuckPod struct {
 	key translate.Key
 	// why is for people.
 	why string
+	// general: since it waits no Pod has been given a place. Otherwise it is only its size that is sold out.
+	general bool
 }
 
 // stuck lists the Pods for which the cloud has no place, in the order of their names. The cloud is asked for its networks only where Pods have
@@ -28,14 +30,15 @@ func (k *Keeper) stuck(ctx context.Context) ([]stuckPod, error) {
 	var found, late []stuckPod
 	for key, pod := range k.pending() {
 		placed, words := hasPlace(pod)
+		general := !k.lastPlaced.After(k.waiting[key])
 		switch {
 		case !placed && k.config.Signs != nil && k.config.Signs.MatchString(words):
-			found = append(found, stuckPod{key, "the cloud says: " + words})
+			found = append(found, stuckPod{key, "the cloud says: " + words, general})
 		case k.config.Now().Sub(k.waiting[key]) < k.config.Patience:
 		case placed:
-			late = append(late, stuckPod{key, ""})
+			late = append(late, stuckPod{key: key})
 		default:
-			late = append(late, stuckPod{key, noPlace(k.config.Patience, words)})
+			late = append(late, stuckPod{key, noPlace(k.config.Patience, words), general})
 		}
 	}
 	if len(late) > 0 {
@@ -44,8 +47,11 @@ func (k *Keeper) stuck(ctx context.Context) ([]stuckPod, error) {
 			return nil, err
 		}
 		for _, pod := range late {
-			if why := cmp.Or(usedUp, pod.why); why != "" {
-				found = append(found, stuckPod{pod.key, why})
+			if usedUp != "" {
+				pod.why, pod.general = usedUp, true
+			}
+			if pod.why != "" {
+				found = append(found, pod)
 			}
 		}
 	}
@@ -53,14 +59,19 @@ func (k *Keeper) stuck(ctx context.Context) ([]stuckPod, error) {
 	return found, nil
 }
 
-// pending are the cloud Pods that have no address yet; it notes since when.
+// pending are the cloud Pods that have no address yet. It notes since when, and when a Pod was last given one.
 func (k *Keeper) pending() map[translate.Key]*cci.Pod {
-	pods := maps.Clone(k.config.Cloud())
-	maps.DeleteFunc(pods, func(_ translate.Key, pod *cci.Pod) bool {
+	all := k.config.Cloud()
+	pods := maps.Clone(all)
+	maps.DeleteFunc(pods, func(key translate.Key, pod *cci.Pod) bool {
+		if pod.Status.PodIP != "" && !k.placed[key] {
+			k.placed[key], k.lastPlaced = true, k.config.Now()
+		}
 		return pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodPending || pod.Status.PodIP != ""
 	})
+	maps.DeleteFunc(k.placed, func(key translate.Key, _ bool) bool { return all[key] == nil })
 	maps.DeleteFunc(k.waiting, func(key translate.Key, _ time.Time) bool { return pods[key] == nil })
-	maps.DeleteFunc(k.told, func(key translate.Key, _ bool) bool { return pods[key] == nil })
+	maps.DeleteFunc(k.told, func(key translate.Key, _ policy.OnSoldOut) bool { return pods[key] == nil })
 	for key := range pods {
 		if _, known := k.waiting[key]; !known {
 			k.waiting[key] = k.config.Now()

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"slices"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -56,8 +57,11 @@ type Keeper struct {
 	config Config
 	// waiting is since when a cloud Pod has been seen without a place: by our clock, as the cloud's may differ.
 	waiting map[translate.Key]time.Time
+	// placed are the cloud Pods that have an address, lastPlaced is when one was last seen to get it.
+	placed     map[translate.Key]bool
+	lastPlaced time.Time
 	// told are the Pods that have been told of, by an event.
-	told map[translate.Key]bool
+	told map[translate.Key]policy.OnSoldOut
 	// trouble is the last error, said once.
 	trouble string
 }
@@ -75,7 +79,7 @@ func New(config Config) (*Keeper, error) {
 	if config.Locked == nil {
 		config.Locked = func() {}
 	}
-	return &Keeper{config: config, waiting: map[translate.Key]time.Time{}, told: map[translate.Key]bool{}}, nil
+	return &Keeper{config: config, waiting: map[translate.Key]time.Time{}, placed: map[translate.Key]bool{}, told: map[translate.Key]policy.OnSoldOut{}}, nil
 }
 
 // Run looks again and again until ctx ends. It blocks and returns nil: what fails is tried at the next look.
@@ -113,23 +117,30 @@ func (k *Keeper) look(ctx context.Context) error {
 	if err != nil || node == nil {
 		return err
 	}
-	now := k.config.Now()
-	switch {
-	case node.locked && !node.unschedulable:
-		err = k.unlock(ctx, node, "Uncordoned", "the lock was ended by hand")
-	case node.locked && !now.Before(node.until):
-		err = k.unlock(ctx, node, "LockEnded", "the lock has ended; the cloud is tried again")
-	case !node.unschedulable && len(stuck) > 0:
-		err = k.lock(ctx, node, now.Add(k.config.Lock), stuck[0].why)
-	case node.locked:
-		err = k.condition(ctx, node, true, reasonLocked, node.message(stuck))
-	case len(stuck) == 0:
-		err = k.condition(ctx, node, false, "CloudHasRoom", "no Pod waits for a place in the cloud")
-	default: // Somebody has cordoned it: the lock is theirs.
-		err = k.condition(ctx, node, true, "NoRoom", stuck[0].why)
-	}
-	if err != nil || !node.unschedulable {
+	if err := k.judge(ctx, node, stuck); err != nil {
 		return err
 	}
-	return k.failOver(ctx, stuck)
+	return k.failOver(ctx, stuck, node.unschedulable)
+}
+
+// judge locks or unlocks the node, and has its condition say how it stands.
+func (k *Keeper) judge(ctx context.Context, node *nodeState, stuck []stuckPod) error {
+	now, why := k.config.Now(), ""
+	if i := slices.IndexFunc(stuck, func(s stuckPod) bool { return s.general }); i >= 0 {
+		why = stuck[i].why
+	}
+	switch {
+	case node.locked && !node.unschedulable:
+		return k.unlock(ctx, node, "Uncordoned", "the lock was ended by hand")
+	case node.locked && !now.Before(node.until):
+		return k.unlock(ctx, node, "LockEnded", "the lock has ended; the cloud is tried again")
+	case node.locked:
+		return k.condition(ctx, node, true, reasonLocked, node.message(why))
+	case why == "":
+		return k.condition(ctx, node, false, "CloudHasRoom", "the cloud has a place for Pods")
+	case !node.unschedulable:
+		return k.lock(ctx, node, now.Add(k.config.Lock), why)
+	}
+	// Somebody has cordoned it: the lock is theirs.
+	return k.condition(ctx, node, true, "NoRoom", why)
 }
