@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/test/ccisim"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // weathers are what the cloud may suffer from in a round.
@@ -70,7 +70,7 @@ func (c cloud) pods(ctx context.Context) (map[types.UID]string, error) {
 	}
 	made, present := map[types.UID]string{}, map[types.UID]string{}
 	for _, record := range ever {
-		uid := types.UID(record.Annotations[translate.UIDAnnotation])
+		uid := types.UID(record.Annotations[policy.CloudUIDAnnotation])
 		if first, twice := made[uid]; twice {
 			return nil, fmt.Errorf("the cloud made %s and %s for the one Pod with UID %s", first, record.Name, uid)
 		}

@@ -72,6 +72,7 @@ func newRun(t *testing.T) *run {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
+			r.tellPods()
 			log, err := os.ReadFile(s.LogFile(system.VNode(0)))
 			t.Logf("the log of the virtual node ends (%v):\n%s", err, log[max(0, len(log)-10000):])
 		}
@@ -79,6 +80,19 @@ func newRun(t *testing.T) *run {
 	})
 	r.watch()
 	return r
+}
+
+// tellPods shows what the cluster has.
+func (r *run) tellPods() {
+	pods, err := r.system.Client().CoreV1().Pods(r.workloads.namespace).List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		r.t.Log(err)
+		return
+	}
+	for _, p := range pods.Items {
+		r.t.Logf("%s %s on %q, deleted %v, %s: %s %s; conditions %+v", p.Name, p.UID, p.Spec.NodeName, p.DeletionTimestamp, p.Status.Phase,
+			p.Status.Reason, p.Status.Message, p.Status.Conditions)
+	}
 }
 
 // watch notes every Pod that fails without having been told to end.
