@@ -40,12 +40,16 @@ demo: build ## Play the stories of Spillway on a system of their own
 .PHONY: test
 test: build compiler ## Run every test, from unit to end-to-end
 	go test -race $$(go list ./... | grep -v -e /test/system -e /test/e2e -e '/test/prove$$')
-	go test -race -p 1 -timeout 30m ./test/system/... ./test/e2e/... ./test/prove
+	go test -race -p 1 -timeout 30m ./test/system/... ./test/e2e/... ./test/endure/... ./test/prove
 
 .PHONY: prove
 prove: build ## Play random histories with faults, and check that quotas are kept (BUDGET, SEED; docs/prove.md)
 	@go build -o $(BIN)/prove ./test/prove
 	@$(BIN)/prove $(if $(BUDGET),--budget=$(BUDGET)) $(if $(SEED),--seed=$(SEED)) $(PROVE)
+
+.PHONY: endure
+endure: build ## Wear out a virtual node: ROUNDS (200) of workloads, faults and kills, of a SEED
+	go test -v -count=1 -timeout 60m ./test/endure -rounds=$(or $(ROUNDS),200) $(if $(SEED),-seed=$(SEED))
 
 .PHONY: bench
 bench: build ## Measure what Spillway costs, and keep the figures in docs/benchmarks.md

@@ -13,8 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/ccisim"
 )
 
 // weathers are what the cloud may suffer from in a round.

@@ -90,8 +90,11 @@ func (r *run) tellPods() {
 		return
 	}
 	for _, p := range pods.Items {
-		r.t.Logf("%s %s on %q, deleted %v, %s: %s %s; conditions %+v", p.Name, p.UID, p.Spec.NodeName, p.DeletionTimestamp, p.Status.Phase,
-			p.Status.Reason, p.Status.Message, p.Status.Conditions)
+		words := "there"
+		if p.DeletionTimestamp != nil {
+			words = fmt.Sprintf("deleted at %s with a grace of %d s, finalizers %v", p.DeletionTimestamp, *p.DeletionGracePeriodSeconds, p.Finalizers)
+		}
+		r.t.Logf("%s on %q, %s: %s %s %s", p.Name, p.Spec.NodeName, words, p.Status.Phase, p.Status.Reason, p.Status.Message)
 	}
 }
 

@@ -148,14 +148,16 @@ func (p *Provider) complete(ctx context.Context, pod *corev1.Pod) (time.Duration
 		p.report(pod, translate.Final(pod, p.remember(translate.KeyOf(pod)).last, p.config.NodeIP, p.now()))
 		return p.config.Recheck, nil // The change of the status brings us back sooner.
 	}
-	if grace := pod.DeletionGracePeriodSeconds; grace != nil && *grace == 0 {
-		return 0, nil // It has been asked for; others hold it by finalizers.
+	if grace := pod.DeletionGracePeriodSeconds; grace != nil && *grace == 0 && len(pod.Finalizers) > 0 {
+		return 0, nil // It has been asked for, and goes with the last finalizer.
 	}
+	// The API server deletes in two steps: it notes a grace of 0, then it removes. Where this program, or the API server, was killed between
+	// them, only another request removes the Pod (apiserver, registry/rest, BeforeDelete).
 	options := metav1.NewDeleteOptions(0)
 	options.Preconditions = metav1.NewUIDPreconditions(string(pod.UID))
 	err := p.config.Client.Pods(pod.Namespace).Delete(ctx, pod.Name, *options)
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return 0, fmt.Errorf("taking pod %s/%s out of the cluster: %w", pod.Namespace, pod.Name, err)
 	}
-	return 0, nil
+	return p.config.Recheck, nil
 }
