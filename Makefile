@@ -39,7 +39,7 @@ demo: build ## Play the stories of Spillway on a system of their own
 
 .PHONY: test
 test: build compiler ## Run every test, from unit to end-to-end
-	go test -race $$(go list ./... | grep -v -e /test/system -e /test/e2e -e '/test/prove$$')
+	go test -race $$(go list ./... | grep -v -e /test/system -e /test/e2e -e /test/endure -e '/test/prove$$')
 	go test -race -p 1 -timeout 30m ./test/system/... ./test/e2e/... ./test/endure/... ./test/prove
 
 .PHONY: prove
