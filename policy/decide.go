@@ -33,6 +33,9 @@ type Config struct {
 	// LocalFalseForbids gives the newer reading of the switch: AUTO_SCALE_EKS "false" on a Pod forbids bursting, whatever the global
 	// switch says. By default the table of the seeds holds, where it does so only under a global "false". Default: false.
 	LocalFalseForbids bool `json:"localFalseForbids"`
+	// CCIVersion is the generation of the cloud, "2.0" or "1.0": it decides which API virtual nodes speak, and which sizes of Pods there
+	// are. All virtual nodes of a cluster have the same. Default: 2.0.
+	CCIVersion CCIVersion `json:"cciVersion"`
 	// DisabledRules are restrictions that do not hold here, by Reason. Whoever switches one off must know that the cloud
 	// accepts such Pods. Default: none.
 	DisabledRules []Reason `json:"disabledRules"`
@@ -41,6 +44,7 @@ type Config struct {
 // DefaultConfig returns the rules of the seeds.
 func DefaultConfig() Config {
 	return Config{
+		CCIVersion:          CCI2,
 		ProtectedNamespaces: []string{"kube-system", "tke-eni-ip-webhook"},
 		VolumeKinds:         []string{"nas.csi.everest.io", "sfsturbo.csi.everest.io"},
 	}
@@ -48,7 +52,7 @@ func DefaultConfig() Config {
 
 // Validate reports every fault of the configuration at once.
 func (c Config) Validate() error {
-	var faults []error
+	faults := []error{c.CCIVersion.validate()}
 	for _, list := range []struct {
 		field string
 		names []string

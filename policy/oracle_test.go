@@ -1,8 +1,10 @@
 package policy_test
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -44,6 +46,7 @@ type story struct {
 	wholePod                     [2]int64 // milli CPU and Mi of the Pod as a whole; 0 for not said
 	claims                       map[string]string
 	disabled                     []string
+	cci1                         bool // The cloud is CCI 1.0.
 }
 
 type storyReplacement struct {
@@ -259,6 +262,12 @@ func (s story) broken(sizes []size) []string {
 	if s.groups == "Strict" {
 		broken = append(broken, "SupplementalGroupsPolicy")
 	}
+	if s.cci1 && slices.ContainsFunc(s.containers, func(c storyContainer) bool { return c.kind == "sidecar" || c.probe == "tcpSocket" && c.probeSlot == 2 }) {
+		broken = append(broken, "NotInCCI1")
+	}
+	if s.cci1 {
+		_, fits = s.sizeInCCI1()
+	}
 	if !fits {
 		broken = append(broken, "NoFlavor")
 	}
@@ -335,6 +344,39 @@ func (s story) need(resource int) int64 {
 		}
 	}
 	return max(most, apps+allSidecars, s.wholePod[resource])
+}
+
+// sizeInCCI1 looks through all that CCI 1.0 sells, for the smallest that holds the containers, each rounded on its own.
+func (s story) sizeInCCI1() (best size, ok bool) {
+	var apps, most size
+	for _, c := range s.containers {
+		one := size{float64(cmp.Or(c.milliLimit, c.milliRequest)) / 1000, float64(cmp.Or(c.mibLimit, c.mibRequest)) / 1024}
+		if one != (size{}) {
+			one = size{max(math.Ceil(one.vCPU*4)/4, 0.25), max(one.gib, 0.2)}
+		}
+		most = size{max(most.vCPU, one.vCPU), max(most.gib, one.gib)}
+		if c.kind == "app" {
+			apps = size{apps.vCPU + one.vCPU, apps.gib + one.gib}
+		}
+	}
+	together := size{float64(s.need(milliCPU)) / 1000, float64(s.need(mib)) / 1024}
+	if together.vCPU == 0 && together.gib > 0 {
+		return size{}, false
+	}
+	return smallestOfCCI1(size{max(apps.vCPU, most.vCPU, together.vCPU), max(apps.gib, most.gib, together.gib)})
+}
+
+// smallestOfCCI1 is the smallest pair of quarters of a core and whole GiB, with 2 to 8 GiB for each core, that holds need.
+func smallestOfCCI1(need size) (size, bool) {
+	for quarters := 1; quarters <= 4*32; quarters++ {
+		for gib := 1; gib <= 256; gib++ {
+			one := size{float64(quarters) / 4, float64(gib)}
+			if one.vCPU >= need.vCPU && one.gib >= need.gib && one.gib >= 2*one.vCPU && one.gib <= 8*one.vCPU {
+				return one, true
+			}
+		}
+	}
+	return size{}, false
 }
 
 // size looks through all that is sold.
@@ -567,6 +609,7 @@ func tellStory(seed uint64) story {
 	if rarely() {
 		s.flavor = pick("0.25_0.5", "2.00_4.0", "64.00_512.0", "3.00_4.0", "large")
 	}
+	s.cci1 = rng.IntN(6) == 0
 	if rarely() {
 		s.groups = "Strict"
 	}
@@ -678,18 +721,21 @@ func TestDecideAgreesWithAnOracle(t *testing.T) {
 	all := sizes(t)
 	deciders := map[string]*policy.Policy{}
 	for _, disabled := range append(policy.Rules(), policy.Rule{}) {
-		config := policy.DefaultConfig()
-		if disabled.Reason != "" {
-			config.DisabledRules = []policy.Reason{disabled.Reason}
+		for _, version := range []policy.CCIVersion{policy.CCI1, policy.CCI2} {
+			config := policy.DefaultConfig()
+			config.CCIVersion = version
+			if disabled.Reason != "" {
+				config.DisabledRules = []policy.Reason{disabled.Reason}
+			}
+			decider, err := policy.New(config)
+			require.NoError(t, err)
+			deciders[fmt.Sprint(disabled.Reason, version == policy.CCI1)] = decider
 		}
-		decider, err := policy.New(config)
-		require.NoError(t, err)
-		deciders[string(disabled.Reason)] = decider
 	}
 	check := func(t *testing.T, seed uint64) verdict {
 		s := tellStory(seed)
 		in := s.input()
-		decider := deciders[strings.Join(s.disabled, "")]
+		decider := deciders[fmt.Sprint(strings.Join(s.disabled, ""), s.cci1)]
 		want, got := s.expect(all), verdictOf(decider, in)
 		require.Equal(t, want, got, "look again with -run TestDecideAgreesWithAnOracle -seed %d: %+v", seed, s)
 		return got

@@ -44,6 +44,7 @@ const (
 	ReasonDynamicResource    Reason = "DynamicResource"
 	ReasonRestartRules       Reason = "RestartRules"
 	ReasonSupplementalGroups Reason = "SupplementalGroupsPolicy"
+	ReasonCCI1               Reason = "NotInCCI1"
 )
 
 // What Events say beside the reasons of a decision.

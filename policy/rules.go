@@ -72,6 +72,7 @@ var rules = []Rule{
 	{ReasonDynamicResource, "dynamic resource claims", "CCI manual cci_01_0156", checkResourceClaims},
 	{ReasonRestartRules, "containers with restart rules (restartPolicyRules)", "CCI manual cci_01_0156", checkRestartRules},
 	{ReasonSupplementalGroups, "supplementalGroupsPolicy Strict", "CCI manual cci_01_0156", checkSupplementalGroups},
+	{ReasonCCI1, "with `cciVersion: \"1.0\"` alone: startup probes by tcpSocket, and sidecars (init containers with a restartPolicy)", "CCI manual cci_01_0156", checkCCI1},
 	{ReasonNoFlavor, "a Pod that no CCI size holds, or a size asked for that is too small or not sold", "CCI manual cci_01_0058", checkFlavor},
 }
 
@@ -414,7 +415,7 @@ func checkSupplementalGroups(s subject) []string {
 }
 
 func checkFlavor(s subject) []string {
-	if _, err := FlavorFor(s.pod.Annotations, s.spec); err != nil {
+	if err := s.config.CCIVersion.checkSold(s.pod.Annotations, s.spec); err != nil {
 		return []string{err.Error()}
 	}
 	return nil

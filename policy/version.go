@@ -1,0 +1,33 @@
+package policy
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// CCIVersion is a generation of the cloud. Each has its own API, its own Pods and its own sizes.
+type CCIVersion string
+
+// The generations of the cloud.
+const (
+	CCI2 CCIVersion = "2.0"
+	CCI1 CCIVersion = "1.0"
+)
+
+func (v CCIVersion) validate() error {
+	if v != "" && v != CCI1 && v != CCI2 {
+		return fmt.Errorf("cciVersion: invalid value %q: must be %q or %q", string(v), CCI2, CCI1)
+	}
+	return nil
+}
+
+// checkSold says why the Pod has no size in this generation.
+func (v CCIVersion) checkSold(annotations map[string]string, spec *corev1.PodSpec) error {
+	if v == CCI1 {
+		_, err := FitCCI1(spec, Flavor{})
+		return err
+	}
+	_, err := FlavorFor(annotations, spec)
+	return err
+}
