@@ -100,6 +100,8 @@ type CCIConfig struct {
 	SubnetIDs []string `json:"subnetIDs"`
 	// SecurityGroupIDs are those of the Pods. At least one.
 	SecurityGroupIDs []string `json:"securityGroupIDs"`
+	// Network1 is what CCI 1.0 needs to know beside. There is one subnet and one security group then.
+	Network1 Network1Config `json:"network1"`
 	// QPS and Burst pace requests: so many a second in the long run, so many at once. More makes large bursts quicker until the service
 	// throttles; its limits are not published. Defaults 20 and 40.
 	QPS   float64 `json:"qps"`
@@ -117,6 +119,17 @@ type CCIConfig struct {
 	IAMEndpoint string `json:"iamEndpoint"`
 	// Exec is how commands are run in containers.
 	Exec ExecConfig `json:"exec"`
+}
+
+// Network1Config describes the subnet to CCI 1.0, which finds nothing out by itself. For CCI 2.0 all of it is empty.
+type Network1Config struct {
+	// VPCID and NetworkID are the ids of the subnet's VPC and of its Neutron network, which the VPC console calls the subnet's id. No default.
+	VPCID     string `json:"vpcID"`
+	NetworkID string `json:"networkID"`
+	// AvailabilityZone such as cn-north-4a holds the Pods there. Default empty: any.
+	AvailabilityZone string `json:"availabilityZone"`
+	// CIDR is the subnet's. Default empty: the service finds it.
+	CIDR string `json:"cidr"`
 }
 
 // ExecConfig is how commands are run in containers.
@@ -237,7 +250,8 @@ func (c CCIConfig) iamEndpoint() string {
 // translation is what the translation of Pods depends on.
 func (c *Config) translation() translate.Config {
 	return translate.Config{
-		Owner: translate.Owner{ClusterID: c.ClusterID, Node: c.Node.Name}, NodeIP: c.Node.IP, DefaultSize: c.Pods.DefaultSize,
+		Version: c.Policy.CCIVersion,
+		Owner:   translate.Owner{ClusterID: c.ClusterID, Node: c.Node.Name}, NodeIP: c.Node.IP, DefaultSize: c.Pods.DefaultSize,
 		ClusterDNS: c.Pods.ClusterDNS, ClusterDomain: c.Pods.ClusterDomain, TimeZone: c.Pods.TimeZone, PullSecret: c.Pods.PullSecret,
 		NoTokens: !c.Pods.ServiceAccountTokens, APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes,
 	}

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"log/slog"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -72,6 +73,25 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	assert.ErrorContains(t, config.Load("vnode", append(required(), "--tls-private-key-file="), defaultConfig()), "tls-private-key-file")
 	require.NoError(t, config.Load("vnode", append(required(), "--certificate-dir=d", "--tls-cert-file=", "--tls-private-key-file="), defaultConfig()))
 	assert.ErrorContains(t, config.Load("vnode", []string{"--node-cpu=many"}, defaultConfig()), "must be a quantity")
+}
+
+func TestFaultsOfTheFirstGeneration(t *testing.T) {
+	err := config.Load("vnode", append(required(), "--cci-version=1.0", "--cci-security-group-id=h"), defaultConfig())
+	for _, words := range []string{"cci-subnet-id", "[a b]", "[g h]", "cci.network1.vpcID", "cci.network1.networkID"} {
+		assert.ErrorContains(t, err, words)
+	}
+	assert.ErrorContains(t, config.Load("vnode", append(required(), "--cci-version=3.0"), defaultConfig()), `cciVersion: invalid value "3.0"`)
+
+	c := defaultConfig()
+	c.CCI.Network1.CIDR = "10.0.0.0"
+	assert.ErrorContains(t, config.Load("vnode", required(), c), "cci.network1: must be empty")
+	assert.ErrorContains(t, config.Load("vnode", append(required(), "--cci-version=1.0"), c), `cci.network1.cidr: invalid value "10.0.0.0"`)
+	c = defaultConfig()
+	c.CCI.Network1 = Network1Config{VPCID: "v", NetworkID: "n"}
+	one := slices.DeleteFunc(required(), func(flag string) bool { return flag == "--cci-subnet-id=b" })
+	require.NoError(t, config.Load("vnode", append(one, "--cci-version=1.0"), c))
+	assert.ErrorContains(t, config.Load("vnode", append(required(), "--cci-credentials-from=machine"), defaultConfig()), "cci-credentials-file")
+	assert.ErrorContains(t, config.Load("vnode", append(required(), "--cci-credentials-from=cloud"), defaultConfig()), `cci-credentials-from: invalid value "cloud"`)
 }
 
 func TestItDoesNotStartWithoutWhatMakesLogsSafe(t *testing.T) {

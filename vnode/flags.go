@@ -5,6 +5,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // AddFlags binds the fields that have flags.
@@ -21,8 +23,13 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.PortForward, "port-forward", c.PortForward, "forward ports to the addresses of the Pods")
 	flags.StringVar(&c.HealthListen, "health-listen", c.HealthListen, "`host:port` of /healthz, /readyz and /metrics")
 	c.Node.addFlags(flags)
+	addVersionFlag(flags, &c.Policy)
 	c.CCI.addFlags(flags)
 	c.Pods.addFlags(flags)
+}
+
+func addVersionFlag(flags *pflag.FlagSet, c *policy.Config) {
+	flags.StringVar((*string)(&c.CCIVersion), "cci-version", string(c.CCIVersion), "`generation` of CCI, 2.0 or 1.0; the extender and admission must know the same")
 }
 
 func (c *NodeConfig) addFlags(flags *pflag.FlagSet) {

@@ -41,6 +41,7 @@ func (c *gcConfig) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Logging.Level, "log-level", c.Logging.Level, "debug, info, warn or error")
 	flags.StringVar(&c.Logging.Format, "log-format", c.Logging.Format, "text or json")
 	flags.StringVar(&c.ClusterID, "cluster-id", c.ClusterID, "`id` of the cluster among those of the account")
+	addVersionFlag(flags, &c.Policy)
 	c.CCI.addFlags(flags)
 	flags.BoolVar(&c.WithoutCluster, "without-cluster", c.WithoutCluster, "take the cluster for gone, do not ask it: all its cloud Pods are orphans")
 	flags.BoolVar(&c.DryRun, "dry-run", c.DryRun, "say what would be ended, and end nothing")
@@ -50,7 +51,7 @@ func (c *gcConfig) AddFlags(flags *pflag.FlagSet) {
 
 // Validate reports every fault at once. What only a running node needs is not asked for.
 func (c *gcConfig) Validate() error {
-	faults := []error{c.Logging.Validate(), c.validateClusterID(), namespaceName(c.CCI.Namespace), c.CCI.validateAccess()}
+	faults := []error{c.Logging.Validate(), c.Policy.Validate(), c.validateClusterID(), namespaceName(c.CCI.Namespace), c.CCI.validateAccess()}
 	if !c.WithoutCluster {
 		faults = append(faults, c.Kube.Validate())
 	}
@@ -71,7 +72,7 @@ func collect(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	cloud, err := cfg.CCI.client(cci.Config{Logger: logger})
+	cloud, err := cfg.cloud(cci.Config{Logger: logger})
 	if err != nil {
 		return err
 	}

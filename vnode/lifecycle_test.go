@@ -36,7 +36,16 @@ func cloudPod(t testing.TB, cloud *cloudtest.Cloud, pod *corev1.Pod) *cci.Pod {
 
 func TestAPodLivesInTheCloud(t *testing.T) {
 	t.Parallel()
-	cloud := cloudtest.New(t)
+	for _, version := range []policy.CCIVersion{policy.CCI2, policy.CCI1} {
+		t.Run(string(version), func(t *testing.T) {
+			t.Parallel()
+			liveAndEnd(t, cloudtest.New(t).In(t, cci.Version(version)))
+		})
+	}
+}
+
+// liveAndEnd has a Pod made, become Ready and be deleted.
+func liveAndEnd(t *testing.T, cloud *cloudtest.Cloud) {
 	node := nodeName(t)
 	v := start(t, settings(t, cloud, node))
 	ns := namespace(t)

@@ -107,11 +107,16 @@ func (v *vnode) client() (*kubernetes.Clientset, error) {
 }
 
 func (v *vnode) makeCloud() (err error) {
-	v.cloud, err = v.config.CCI.client(cci.Config{Observe: v.metrics.CloudRequest, Outcome: v.trouble.Note, Logger: v.logger})
+	v.cloud, err = v.config.cloud(cci.Config{Observe: v.metrics.CloudRequest, Outcome: v.trouble.Note, Logger: v.logger})
 	return err
 }
 
-// client makes a client of the cloud; watched is who hears of its requests.
+// cloud makes a client of the cloud; watched is who hears of its requests.
+func (c *Config) cloud(watched cci.Config) (*cci.Client, error) {
+	watched.Version = cci.Version(c.Policy.CCIVersion)
+	return c.CCI.client(watched)
+}
+
 func (c CCIConfig) client(watched cci.Config) (*cci.Client, error) {
 	keys, err := c.credentials(watched.Logger)
 	if err != nil {

@@ -60,6 +60,7 @@ func (v *vnode) runNode(ctx context.Context, group *errgroup.Group) error {
 	c := v.config.CCI
 	err = place.Ensure(ctx, v.cloud, place.Config{
 		Namespace: c.Namespace, Subnets: c.SubnetIDs, SecurityGroups: c.SecurityGroupIDs, ProjectID: c.ProjectID, DomainID: c.DomainID,
+		VPCID: c.Network1.VPCID, NetworkID: c.Network1.NetworkID, AvailabilityZone: c.Network1.AvailabilityZone, CIDR: c.Network1.CIDR,
 		ClusterID: v.config.ClusterID, Poll: placePoll, Report: v.notePlace,
 	}, v.logger)
 	if err != nil {

@@ -25,7 +25,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/system"
+	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
 
@@ -106,6 +108,10 @@ func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
 		fmt.Appendf(nil, "accessKey: %s\nsecretKey: %s\n", cloudtest.Account.AccessKey, cloudtest.Account.SecretKey), 0o600))
 	c.CCI.Namespace, c.CCI.SubnetIDs, c.CCI.SecurityGroupIDs = cloudtest.Namespace, []string{"subnet"}, []string{"group"}
 	c.CCI.QPS, c.CCI.Burst = 1000, 1000
+	if cloud.Version == cci.V1 {
+		c.Policy.CCIVersion = policy.CCI1
+		c.CCI.Network1 = Network1Config{VPCID: "vpc", NetworkID: "neutron-network"}
+	}
 	c.CCI.RequestTimeout.Duration = 2 * time.Second
 	c.Pods.LongestRetry.Duration = time.Second
 	c.Pods.RefusalRetry.Duration = time.Second

@@ -30,7 +30,7 @@ func (c *Config) Validate() error {
 		faults = append(faults, errors.New("client-ca-file: must not be empty: without it everybody could read logs"))
 	}
 	faults = append(faults, c.validateCertificate())
-	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(), c.Pods.validate(), c.Usage.validate(), c.SoldOut.validate(), c.translation().Validate())...)
+	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(c.Policy.CCIVersion), c.Pods.validate(), c.Usage.validate(), c.SoldOut.validate(), c.translation().Validate())...)
 }
 
 // validateCertificate demands one certificate of the kubelet port: logs are served over TLS only.
@@ -128,8 +128,13 @@ func namespaceName(name string) error {
 	return nil
 }
 
-func (c CCIConfig) validate() error {
+func (c CCIConfig) validate(version policy.CCIVersion) error {
 	faults := []error{namespaceName(c.Namespace), c.validateAccess()}
+	if version == policy.CCI1 {
+		faults = append(faults, c.validateNetwork1())
+	} else if c.Network1 != (Network1Config{}) {
+		faults = append(faults, errors.New("cci.network1: must be empty with policy.cciVersion 2.0, which finds out by itself what belongs to a subnet"))
+	}
 	if len(c.SubnetIDs) == 0 {
 		faults = append(faults, errors.New("cci-subnet-id: must be given at least once: the Neutron id of an IPv4 subnet, "+
 			"which the VPC console shows beside the subnet's id"))
@@ -150,6 +155,26 @@ func (c UsageConfig) validate() error {
 		fault = fmt.Errorf("usage.concurrency: invalid value %d: must be above zero", c.Concurrency)
 	}
 	return errors.Join(fault, atLeast("usage.timeout", c.Timeout.Duration, 100*time.Millisecond))
+}
+
+// validateNetwork1 checks what CCI 1.0 needs to know of a network.
+func (c CCIConfig) validateNetwork1() error {
+	var faults []error
+	if len(c.SubnetIDs) > 1 || len(c.SecurityGroupIDs) > 1 {
+		faults = append(faults, fmt.Errorf("cci-subnet-id, cci-security-group-id: invalid values %v and %v: CCI 1.0 takes one of each", c.SubnetIDs, c.SecurityGroupIDs))
+	}
+	if c.Network1.VPCID == "" {
+		faults = append(faults, errors.New("cci.network1.vpcID: must not be empty with CCI 1.0: the id of the subnet's VPC"))
+	}
+	if c.Network1.NetworkID == "" {
+		faults = append(faults, errors.New("cci.network1.networkID: must not be empty with CCI 1.0: the subnet's Neutron network, which the VPC console calls the subnet's id"))
+	}
+	if cidr := c.Network1.CIDR; cidr != "" {
+		if _, _, err := net.ParseCIDR(cidr); err != nil {
+			faults = append(faults, fmt.Errorf("cci.network1.cidr: invalid value %q: must be the subnet's, such as 10.0.1.0/24", cidr))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 func (c ExecConfig) validate() error {

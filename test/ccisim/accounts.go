@@ -24,7 +24,9 @@ func (s *Sim) SetCredentials(list []Credential) error {
 	if err := validateCredentials(list); err != nil {
 		return fmt.Errorf("setting credentials: %w", err)
 	}
-	s.accounts.Store(newAccounts(append([]Credential(nil), list...)))
+	for _, g := range s.generations() {
+		g.accounts.Store(newAccounts(append([]Credential(nil), list...)))
+	}
 	return nil
 }
 

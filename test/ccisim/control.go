@@ -17,7 +17,9 @@ func (s *Sim) SetPolicies(policies Policies) error {
 	}
 	setDefault(&policies.Fields, DropFields)
 	setDefault(&policies.Events, EventsListed)
-	s.policies.Store(&policies)
+	for _, g := range s.generations() {
+		g.policies.Store(&policies)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.appendJournal(journalLine{Op: opPolicies, Policies: &policies})
@@ -55,9 +57,14 @@ func (s *Sim) Faults() []Fault { return s.faults.list() }
 
 // faultsChanged has everything looked at that a fault may hold back.
 func (s *Sim) faultsChanged() {
+	if s.first != nil {
+		s.first.faultsChanged()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.appendJournal(journalLine{Op: opFaults, Faults: s.faults.list()})
+	if !s.isFirst {
+		s.appendJournal(journalLine{Op: opFaults, Faults: s.faults.list()})
+	}
 	for _, res := range []*resource{networks, pods} {
 		for k := range s.store.tables[res].items {
 			s.poke(res, k)
@@ -67,6 +74,9 @@ func (s *Sim) faultsChanged() {
 
 // CutWatches ends all watches that are under way: in good order, or, when abrupt, by closing their connections.
 func (s *Sim) CutWatches(abrupt bool) {
+	if s.first != nil {
+		s.first.CutWatches(abrupt)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.abrupt = abrupt
@@ -82,6 +92,9 @@ func (s *Sim) cutIsAbrupt() bool {
 
 // Compact forgets the history and the lists under way: every older resourceVersion and continue token gets 410.
 func (s *Sim) Compact() {
+	if s.first != nil {
+		s.first.Compact()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// The version moves on, so that what the newest change had is too old as well.
@@ -97,6 +110,7 @@ func (s *Sim) FinishContainer(namespace, pod, container string, exitCode int32) 
 	if exitCode < 0 || exitCode > 255 {
 		return fmt.Errorf("finishing container %s of %s/%s: exit code %d is not between 0 and 255", container, namespace, pod, exitCode)
 	}
+	s = s.holding(namespace)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found, ok := s.store.get(pods, key{namespace, pod}).(*Pod)
@@ -125,13 +139,14 @@ func (s *Sim) endContainer(found *Pod, container string, exitCode int32) error {
 
 // AddImageSnapshotPod puts a Pod into a namespace as the service's image snapshot maker does: nobody asked for it, and nobody may touch it.
 func (s *Sim) AddImageSnapshotPod(namespace string) (string, error) {
+	s = s.holding(namespace)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.namespacePhase(namespace) != corev1.NamespaceActive {
 		return "", fmt.Errorf("adding an image snapshot pod: namespace %s is not active", namespace)
 	}
 	pod := &Pod{}
-	pod.setType(pods.apiVersion(), pods.kind)
+	pod.setType(s.apiVersion(pods), pods.kind)
 	s.stamp(pod)
 	pod.Name, pod.Namespace = "cci-imagesnapshot-"+string(pod.UID), namespace
 	pod.Finalizers = []string{podFinalizer}

@@ -94,7 +94,7 @@ func validateMeta(res *resource, obj object) field.ErrorList {
 
 // checkNamespace answers 404 for everything inside a namespace that does not exist. Holds mu, for reading at least.
 func (s *Sim) checkNamespace(c *call) *apiError {
-	if c.res.namespaced && s.store.get(namespaces, key{name: c.namespace}) == nil {
+	if c.namespace != "" && s.store.get(namespaces, key{name: c.namespace}) == nil {
 		return notFound(namespaces, c.namespace)
 	}
 	return nil

@@ -12,7 +12,7 @@ func (s *Sim) decodeBody(c *call, raw []byte, allowed fields) (object, *apiError
 	if err := json.Unmarshal(raw, &generic); err != nil || generic == nil {
 		return nil, badRequest(codeBadBody, "the request body is not a JSON object: %v", err)
 	}
-	if err := checkType(c.res, generic); err != nil {
+	if err := s.checkType(c.res, generic); err != nil {
 		return nil, err
 	}
 	found := &pruned{}
@@ -25,14 +25,14 @@ func (s *Sim) decodeBody(c *call, raw []byte, allowed fields) (object, *apiError
 		return nil, badRequest(codeBadBody, "unknown fields: %s", strings.Join(found.unlisted, ", "))
 	}
 	s.records.countDropped(c.verb, c.res.plural, c.namespace, name, found.unlisted)
-	return typedObject(c.res, s.strategies[c.res].empty(), generic)
+	return s.typedObject(c.res, s.strategies[c.res].empty(), generic)
 }
 
 // checkType refuses a body of another kind.
-func checkType(res *resource, generic map[string]any) *apiError {
+func (s *Sim) checkType(res *resource, generic map[string]any) *apiError {
 	apiVersion, kind := generic["apiVersion"], generic["kind"]
-	if apiVersion != res.apiVersion() || kind != res.kind {
-		return badRequest(codeBadBody, "apiVersion %v and kind %v do not fit the path: %s and %s are right", apiVersion, kind, res.apiVersion(), res.kind)
+	if apiVersion != s.apiVersion(res) || kind != res.kind {
+		return badRequest(codeBadBody, "apiVersion %v and kind %v do not fit the path: %s and %s are right", apiVersion, kind, s.apiVersion(res), res.kind)
 	}
 	return nil
 }
@@ -44,7 +44,7 @@ func bodyName(generic map[string]any) string {
 }
 
 // typedObject decodes what pruning left.
-func typedObject(res *resource, obj object, generic map[string]any) (object, *apiError) {
+func (s *Sim) typedObject(res *resource, obj object, generic map[string]any) (object, *apiError) {
 	clean, err := json.Marshal(generic)
 	if err != nil {
 		return nil, badRequest(codeBadBody, "encoding the request body again: %v", err)
@@ -52,7 +52,7 @@ func typedObject(res *resource, obj object, generic map[string]any) (object, *ap
 	if err := json.Unmarshal(clean, obj); err != nil {
 		return nil, badRequest(codeBadBody, "the request body is not a %s: %v", res.kind, err)
 	}
-	obj.setType(res.apiVersion(), res.kind)
+	obj.setType(s.apiVersion(res), res.kind)
 	return obj, nil
 }
 

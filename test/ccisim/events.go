@@ -37,12 +37,12 @@ func (s *Sim) recordEvent(pod *Pod, kind, reason, message string) {
 		return
 	}
 	event := &Event{}
-	event.setType(podEvents.apiVersion(), podEvents.kind)
+	event.setType(s.apiVersion(podEvents), podEvents.kind)
 	event.Name, event.Namespace = name, pod.Namespace
 	s.stamp(event)
 	setAnnotation(&event.ObjectMeta, annotationTenant, pod.Annotations[annotationTenant])
 	event.InvolvedObject = corev1.ObjectReference{
-		APIVersion: pods.apiVersion(), Kind: pods.kind, Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
+		APIVersion: s.apiVersion(pods), Kind: pods.kind, Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
 	}
 	event.Type, event.Reason, event.Message = kind, reason, message
 	event.FirstTimestamp, event.LastTimestamp, event.Count = now, now, 1

@@ -29,7 +29,7 @@ func jsonReply(status int, raw []byte) *reply {
 func (s *Sim) serveAPI(w http.ResponseWriter, r *http.Request) {
 	requestID := string(newUID())
 	w.Header().Set("X-Request-Id", requestID)
-	c, routeErr := route(r)
+	c, routeErr := s.route(r)
 	spoil := s.faults.takeForRequest(c.verb, r.URL.Path)
 	spoil.delay(r.Context())
 

@@ -71,12 +71,16 @@ func (s *Sim) openJournal() error {
 
 // Close closes the state file, and tells what went wrong with it since it was opened. It is called last, and may be called twice.
 func (s *Sim) Close() error {
+	var errFirst error
+	if s.first != nil {
+		errFirst = s.first.Close()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.journal == nil {
-		return nil
+		return errFirst
 	}
-	err := errors.Join(s.journal.failed, s.journal.file.Close())
+	err := errors.Join(errFirst, s.journal.failed, s.journal.file.Close())
 	s.journal = nil
 	if err != nil {
 		return fmt.Errorf("closing state file %s: %w", s.cfg.StateFile, err)
@@ -151,12 +155,13 @@ func (s *Sim) writeSnapshot() error {
 
 // writeState writes everything that there is. Holds mu.
 func (s *Sim) writeState(out io.Writer) (int64, error) {
-	policies := s.Policies()
-	lines := []journalLine{
-		{Op: opVersion, Version: s.store.version}, {Op: opPolicies, Policies: &policies}, {Op: opFaults, Faults: s.faults.list()},
-	}
-	for _, record := range s.PodsEver() {
-		lines = append(lines, journalLine{Op: opPod, Pod: &record})
+	lines := []journalLine{{Op: opVersion, Version: s.store.version}}
+	if !s.isFirst { // What both generations have is kept once.
+		policies := s.Policies()
+		lines = append(lines, journalLine{Op: opPolicies, Policies: &policies}, journalLine{Op: opFaults, Faults: s.faults.list()})
+		for _, record := range s.PodsEver() {
+			lines = append(lines, journalLine{Op: opPod, Pod: &record})
+		}
 	}
 	for _, res := range allResources {
 		for _, e := range s.store.tables[res].sorted("") {

@@ -129,7 +129,7 @@ func (s *Sim) page(res *resource, list *savedList, token continueToken, limit in
 		meta.Continue = continueToken{List: token.List, Start: end}.encode()
 	}
 	var out bytes.Buffer
-	out.WriteString(`{"apiVersion":"` + res.apiVersion() + `","kind":"` + res.kind + `List","metadata":`)
+	out.WriteString(`{"apiVersion":"` + s.apiVersion(res) + `","kind":"` + res.kind + `List","metadata":`)
 	out.Write(mustEncode(meta))
 	out.WriteString(`,"items":[`)
 	for i, e := range list.entries[token.Start:end] {

@@ -107,6 +107,7 @@ func (s *Sim) dropLogs(pod types.UID) {
 
 // AppendLog writes a line into the log of a container that runs. Line ends in it make several lines.
 func (s *Sim) AppendLog(namespace, pod, container, text string) error {
+	s = s.holding(namespace)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found, ok := s.store.get(pods, key{namespace, pod}).(*Pod)

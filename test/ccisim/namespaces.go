@@ -33,7 +33,7 @@ func (namespaceStrategy) prepare(_ *Sim, caller *Credential, obj object) *apiErr
 
 func (namespaceStrategy) created(s *Sim, _ *Credential, obj object) {
 	secret := &Secret{}
-	secret.setType(secrets.apiVersion(), secrets.kind)
+	secret.setType(s.apiVersion(secrets), secrets.kind)
 	secret.Name, secret.Namespace = pullSecret, obj.GetName()
 	s.stamp(secret)
 	secret.Type = corev1.SecretTypeDockerConfigJson

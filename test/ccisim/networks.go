@@ -122,7 +122,7 @@ func (networkStrategy) advance(s *Sim, obj object) step {
 	if ready := network.CreationTimestamp.Add(s.cfg.NetworkDelay); s.now().Before(ready) {
 		return step{at: ready}
 	}
-	status, path := networkReady, objectPath(networks, keyOf(network))
+	status, path := networkReady, s.objectPath(networks, keyOf(network))
 	switch {
 	case s.faults.applies(NetworkFailed, path):
 		status = networkFailed
@@ -141,15 +141,15 @@ func (networkStrategy) advance(s *Sim, obj object) step {
 }
 
 // advanceNetworkEnd lets a deleted network go once no Pod can hold an address of it.
-func (s *Sim) advanceNetworkEnd(network *Network) step {
-	if gone := network.DeletionTimestamp.Add(s.cfg.FinalizerDelay); s.now().Before(gone) {
+func (s *Sim) advanceNetworkEnd(network object) step {
+	if gone := network.GetDeletionTimestamp().Add(s.cfg.FinalizerDelay); s.now().Before(gone) {
 		return step{at: gone}
 	}
-	if s.store.tables[pods].perNamespace[network.Namespace] > 0 {
+	if s.store.tables[pods].perNamespace[network.GetNamespace()] > 0 {
 		return step{}
 	}
-	next := network.copyObject().(*Network)
-	next.Finalizers = nil
+	next := network.copyObject()
+	next.SetFinalizers(nil)
 	return step{next: next, gone: true}
 }
 
@@ -170,20 +170,34 @@ func (s *Sim) networkStatus(network *Network, status string) NetworkStatus {
 	return out
 }
 
-// readyNetwork returns a network that can give an address in a namespace, or why there is none. Holds mu.
-func (s *Sim) readyNetwork(namespace string) (*Network, string) {
+// network is what a Pod must know of one.
+type network interface {
+	object
+	state() (state string, ready bool)
+}
+
+func (n *Network) state() (state string, ready bool) {
+	return n.Status.Status, n.Status.Status == networkReady
+}
+
+// noNetwork says why no network of a namespace can give an address, nothing where one can. Holds mu.
+func (s *Sim) noNetwork(namespace string) string {
 	reason := "no network exists in the namespace"
 	for _, e := range s.store.tables[networks].sorted(namespace) {
-		network := e.obj.(*Network)
-		if network.Status.Status == networkReady && network.DeletionTimestamp == nil {
-			return network, ""
+		state, ready := e.obj.(network).state()
+		if ready && e.obj.GetDeletionTimestamp() == nil {
+			return ""
 		}
-		reason = fmt.Sprintf("network %s is %s", network.Name, network.Status.Status)
+		reason = fmt.Sprintf("network %s is %s", e.obj.GetName(), state)
 	}
-	return nil, reason
+	return reason
 }
 
 // objectPath is the API path of an object, which faults of the world are matched against.
-func objectPath(res *resource, k key) string {
-	return fmt.Sprintf("/apis/%s/namespaces/%s/%s/%s", res.apiVersion(), k.namespace, res.plural, k.name)
+func (s *Sim) objectPath(res *resource, k key) string {
+	root := "/apis/"
+	if s.isFirst && res != networks {
+		root = firstAPI + "/"
+	}
+	return fmt.Sprintf("%s%s/namespaces/%s/%s/%s", root, s.apiVersion(res), k.namespace, res.plural, k.name)
 }

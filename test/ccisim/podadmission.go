@@ -35,12 +35,14 @@ var podRules = []podRule{
 }
 
 // admitPod refuses what the service is known to refuse.
-func admitPod(s *Sim, pod *Pod) *apiError {
+func admitPod(s *Sim, pod *Pod) *apiError { return admitBy(s, pod, podRules) }
+
+func admitBy(s *Sim, pod *Pod, rules []podRule) *apiError {
 	if errs := validatePod(pod); len(errs) > 0 {
 		return invalid(pods, pod.Name, errs)
 	}
 	policies := s.Policies()
-	for _, rule := range podRules {
+	for _, rule := range rules {
 		if words := rule(policies, pod); words != "" {
 			return forbidden(pods, pod.Name, "%s", words)
 		}

@@ -118,7 +118,7 @@ func (l *podLife) tryStart(c *corev1.Container, status *corev1.ContainerStatus, 
 		l.failConfig(c, waiting, words)
 		return false
 	}
-	if b.noImage || missingImage(c.Image) || l.s.faults.applies(ImagePull, objectPath(pods, keyOf(l.pod))) {
+	if b.noImage || missingImage(c.Image) || l.s.faults.applies(ImagePull, l.s.objectPath(pods, keyOf(l.pod))) {
 		l.failPull(c, waiting)
 		return false
 	}

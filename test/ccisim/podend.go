@@ -30,7 +30,7 @@ func (l *podLife) end() bool {
 		l.wait(goneAt)
 		return false
 	}
-	if l.s.faults.applies(HoldFinalizer, objectPath(pods, keyOf(l.pod))) {
+	if l.s.faults.applies(HoldFinalizer, l.s.objectPath(pods, keyOf(l.pod))) {
 		return false
 	}
 	l.pod.Finalizers = nil

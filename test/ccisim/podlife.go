@@ -117,11 +117,11 @@ func (l *podLife) place() {
 
 // obstacle reports whether something keeps the Pod from a node, and shows it as the service does.
 func (l *podLife) obstacle() bool {
-	if _, reason := l.s.readyNetwork(l.pod.Namespace); reason != "" {
+	if reason := l.s.noNetwork(l.pod.Namespace); reason != "" {
 		l.s.recordEvent(l.pod, corev1.EventTypeWarning, "NetworkNotReady", reason)
 		return true
 	}
-	if l.s.faults.applies(SoldOut, objectPath(pods, keyOf(l.pod))) {
+	if l.s.faults.applies(SoldOut, l.s.objectPath(pods, keyOf(l.pod))) {
 		const reason = "0/1 nodes are available: 1 insufficient resources, the flavor is sold out"
 		if l.setCondition(corev1.PodScheduled, false, corev1.PodReasonUnschedulable, reason) {
 			l.changed = true

@@ -53,8 +53,14 @@ func (podStrategy) prepare(s *Sim, caller *Credential, obj object) *apiError {
 	if err != nil {
 		return forbidden(pods, pod.Name, "%s", err)
 	}
-	pod.Finalizers = []string{podFinalizer}
 	setAnnotation(&pod.ObjectMeta, annotationSize, size.String())
+	completePod(pod, caller)
+	return nil
+}
+
+// completePod writes what the service writes onto every new Pod.
+func completePod(pod *Pod, caller *Credential) {
+	pod.Finalizers = []string{podFinalizer}
 	setAnnotation(&pod.ObjectMeta, annotationTenant, caller.ProjectID)
 	setAnnotation(&pod.ObjectMeta, annotationMonitor, fmt.Sprintf("%s:%s", caller.ProjectID, pod.UID))
 	setLabel(&pod.ObjectMeta, labelEnterprise, "0")
@@ -62,7 +68,6 @@ func (podStrategy) prepare(s *Sim, caller *Credential, obj object) *apiError {
 	setLabel(&pod.ObjectMeta, labelDomain, caller.DomainID)
 	setLabel(&pod.ObjectMeta, annotationTenant, caller.ProjectID)
 	pod.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qosClass(pod)}
-	return nil
 }
 
 // prepareUpdate lets only the fields change that the vendor lists for PATCH; the server's own labels and annotations stay.

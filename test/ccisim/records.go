@@ -153,6 +153,7 @@ func (s *Sim) ForgetRequests() {
 
 // CountPods returns how many Pods of a namespace are in a phase now.
 func (s *Sim) CountPods(namespace string, phase corev1.PodPhase) int {
+	s = s.holding(namespace)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	n := 0

@@ -22,8 +22,6 @@ type resource struct {
 	lives bool
 }
 
-func (r *resource) apiVersion() string { return r.group + "/" + version }
-
 func (r *resource) groupResource() schema.GroupResource {
 	return schema.GroupResource{Group: r.group, Resource: r.plural}
 }
@@ -89,6 +87,15 @@ func (plain) created(*Sim, *Credential, object)                   {}
 func (plain) prepareUpdate(_ *Sim, _, _ object) *apiError         { return nil }
 func (plain) finalize(*Sim, object, *metav1.DeleteOptions) object { return nil }
 func (plain) advance(*Sim, object) step                           { return step{} }
+
+// strategiesOfFirst are those of CCI 1.0.
+func strategiesOfFirst() map[*resource]strategy {
+	of := strategies()
+	of[namespaces] = namespace1Strategy{of[namespaces].(namespaceStrategy)}
+	of[networks] = network1Strategy{forCreate: network1Fields(createMeta()), forUpdate: network1Fields(updateMeta())}
+	of[pods] = pod1Strategy{of[pods].(podStrategy)}
+	return of
+}
 
 func strategies() map[*resource]strategy {
 	return map[*resource]strategy{

@@ -16,6 +16,8 @@ type call struct {
 	caller      *Credential
 	body        []byte
 	r           *http.Request
+	// allNamespaces says that a list may be of all namespaces.
+	allNamespaces bool
 }
 
 // label is how the call is counted: the resource, with the subresource where there is one.
@@ -31,9 +33,15 @@ func (c *call) label() string {
 }
 
 // route understands the path. A nil error with a nil resource is discovery.
-func route(r *http.Request) (*call, *apiError) {
-	c := &call{r: r, verb: strings.ToLower(r.Method)}
+func (s *Sim) route(r *http.Request) (*call, *apiError) {
+	c := &call{r: r, verb: strings.ToLower(r.Method), allNamespaces: s.isFirst}
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	if s.isFirst {
+		var refusal *apiError
+		if parts, refusal = canonical(parts); refusal != nil {
+			return c, refusal
+		}
+	}
 	if parts[0] != "apis" || len(parts) > 8 || slices.Contains(parts, "") {
 		return c, unknownPath()
 	}
@@ -125,11 +133,13 @@ func (c *call) routeVerb() *apiError {
 
 // refuseAllNamespaces answers the path without a namespace: a shared cluster serves one namespace at a time.
 func (c *call) refuseAllNamespaces() *apiError {
+	if c.verb == "list" && c.allNamespaces {
+		return nil
+	}
 	if c.verb != "list" && c.verb != "watch" {
 		return unknownPath()
 	}
-	return badRequest(codeNamespaceSelector, "a namespace must be named to %s %s: use /apis/%s/namespaces/{namespace}/%s",
-		c.verb, c.res.plural, c.res.apiVersion(), c.res.plural)
+	return badRequest(codeNamespaceSelector, "a namespace must be named to %s %s", c.verb, c.res.plural)
 }
 
 // isTrue reads a boolean query parameter as Kubernetes does: present and not "0" or "false".

@@ -37,6 +37,10 @@ type Sim struct {
 	cut    chan struct{}
 	abrupt bool
 
+	// first is the CCI 1.0 of the account, nil in itself, where isFirst says that it is.
+	first   *Sim
+	isFirst bool
+
 	strategies map[*resource]strategy
 	policies   atomic.Pointer[Policies]
 	faults     *faultTable
@@ -61,7 +65,22 @@ func New(cfg Config) (*Sim, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("checking the simulator's configuration: %w", err)
 	}
-	cfg = cfg.withDefaults()
+	s, err := newGeneration(cfg.withDefaults(), strategies())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	if s.first, err = s.newFirst(); err != nil {
+		return nil, err
+	}
+	s.first.policies.Store(s.policies.Load())
+	return s, nil
+}
+
+// newGeneration makes one of the two APIs of an account.
+func newGeneration(cfg Config, kinds map[*resource]strategy) (*Sim, error) {
 	subnet, err := parseSubnet(cfg.SubnetCIDR)
 	if err != nil {
 		return nil, err
@@ -69,7 +88,7 @@ func New(cfg Config) (*Sim, error) {
 	s := &Sim{
 		cfg:        cfg,
 		store:      newStore(cfg.HistoryLimit),
-		strategies: strategies(),
+		strategies: kinds,
 		life:       newAgenda(),
 		addresses:  newAddressPool(subnet),
 		logs:       map[types.UID]podLogs{},
@@ -90,11 +109,16 @@ func New(cfg Config) (*Sim, error) {
 	}
 	s.policies.Store(&cfg.Policies)
 	s.accounts.Store(newAccounts(cfg.Credentials))
+	return s, nil
+}
+
+// open loads the state file.
+func (s *Sim) open() error {
 	if err := s.openJournal(); err != nil {
-		return nil, err
+		return err
 	}
 	s.store.record = s.recordChange
-	return s, nil
+	return nil
 }
 
 // Handler serves the CCI API, the simulator's own under /_sim/, and /healthz and /readyz for those who start it.
@@ -110,7 +134,7 @@ func (s *Sim) Handler() http.Handler {
 		case strings.HasPrefix(r.URL.Path, "/_sim/"):
 			admin.ServeHTTP(w, r)
 		default:
-			s.serveAPI(w, r)
+			s.serving(r.URL.Path).serveAPI(w, r)
 		}
 	})
 }
@@ -118,6 +142,11 @@ func (s *Sim) Handler() http.Handler {
 // Run lets time pass until ctx ends: Pods start, end and disappear only while it runs. It then ends all streams and returns nil. It may
 // be called once. Processes of containers end with it. Requests are still answered, and kept in the state file, until Close.
 func (s *Sim) Run(ctx context.Context) error {
+	if s.first != nil {
+		var group sync.WaitGroup
+		group.Go(func() { _ = s.first.Run(ctx) }) // It returns nil, as this does.
+		defer group.Wait()
+	}
 	defer s.stopOnce.Do(func() {
 		s.endProcesses()
 		s.stopExporters()

@@ -203,7 +203,7 @@ func (w *watcher) sendBookmark(out *streamWriter, annotations map[string]string)
 		}
 	}
 	object := map[string]any{
-		"apiVersion": w.res.apiVersion(), "kind": w.res.kind,
+		"apiVersion": w.s.apiVersion(w.res), "kind": w.res.kind,
 		"metadata": metav1.ObjectMeta{ResourceVersion: strconv.FormatUint(w.cursor, 10), Annotations: annotations},
 	}
 	return out.write(encodeEvent(watch.Bookmark, mustEncode(object))) && out.flush()

@@ -27,6 +27,8 @@ const (
 type Config struct {
 	// Endpoint is scheme and host, such as https://cci.cn-north-4.myhuaweicloud.com. A path in it would be lost.
 	Endpoint string
+	// Version is the generation of the service; empty for V2.
+	Version Version
 	// ProjectID is the project of the region.
 	ProjectID string
 	// Credentials sign the requests. They are asked for anew for each.
@@ -59,6 +61,9 @@ func (c Config) Validate() error {
 	if !isHost(c.Endpoint) {
 		faults = append(faults, fmt.Errorf("endpoint: invalid value %q: must be a scheme and a host, such as https://cci.cn-north-4.myhuaweicloud.com",
 			c.Endpoint))
+	}
+	if err := c.Version.validate(); err != nil {
+		faults = append(faults, err)
 	}
 	if c.ProjectID == "" {
 		faults = append(faults, errors.New("project id: must not be empty"))

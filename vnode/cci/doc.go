@@ -1,4 +1,4 @@
-// Package cci talks to CCI 2.0, Huawei Cloud's serverless container service: namespaces, networks, Pods and their logs, over
+// Package cci talks to CCI, Huawei Cloud's serverless container service, in either of its generations: namespaces, networks, Pods and their logs, over
 // HTTP signed with an access key. No version of the vendor's SDK has this service, and the SDK's own client cannot be
 // cancelled: only its signer is used here.
 //

@@ -3,18 +3,14 @@ package cci
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
-)
-
-const (
-	namespacesPath = "/apis/cci/v2/namespaces"
-	networksPath   = "/apis/yangtse/v2/namespaces/%s/networks"
 )
 
 // GetNamespace implements API.
 func (c *Client) GetNamespace(ctx context.Context, name string) (*Namespace, error) {
 	var found Namespace
-	call := call{operation: "GetNamespace", method: http.MethodGet, path: namespacesPath + "/" + name}
+	call := call{operation: "GetNamespace", method: http.MethodGet, path: c.config.Version.namespaces(name)}
 	if err := c.repeat(ctx, call, &found); err != nil {
 		return nil, fmt.Errorf("getting cloud namespace %s: %w", name, err)
 	}
@@ -24,9 +20,16 @@ func (c *Client) GetNamespace(ctx context.Context, name string) (*Namespace, err
 // CreateNamespace implements API.
 func (c *Client) CreateNamespace(ctx context.Context, namespace *Namespace) (*Namespace, error) {
 	sent := *namespace
-	sent.APIVersion, sent.Kind = podAPIVersion, "Namespace"
+	sent.APIVersion, sent.Kind = c.config.Version.apiVersion(), "Namespace"
+	if c.config.Version == V1 {
+		sent.Annotations = maps.Clone(sent.Annotations)
+		if sent.Annotations == nil {
+			sent.Annotations = map[string]string{}
+		}
+		sent.Annotations[flavorAnnotation1] = generalComputing
+	}
 	var created Namespace
-	if err := c.create(ctx, "CreateNamespace", namespacesPath, &sent, &created); err != nil {
+	if err := c.create(ctx, "CreateNamespace", c.config.Version.namespaces(), &sent, &created); err != nil {
 		return nil, fmt.Errorf("creating cloud namespace %s: %w", namespace.Name, err)
 	}
 	return &created, nil
@@ -34,35 +37,63 @@ func (c *Client) CreateNamespace(ctx context.Context, namespace *Namespace) (*Na
 
 // ListNetworks implements API.
 func (c *Client) ListNetworks(ctx context.Context, namespace string) ([]Network, error) {
+	call := call{operation: "ListNetworks", method: http.MethodGet, path: c.config.Version.networks(namespace)}
 	var list struct {
 		Items []Network `json:"items"`
 	}
-	call := call{operation: "ListNetworks", method: http.MethodGet, path: fmt.Sprintf(networksPath, namespace)}
-	if err := c.repeat(ctx, call, &list); err != nil {
+	var list1 struct {
+		Items []network1 `json:"items"`
+	}
+	var result any = &list
+	if c.config.Version == V1 {
+		result = &list1
+	}
+	if err := c.repeat(ctx, call, result); err != nil {
 		return nil, fmt.Errorf("listing networks of cloud namespace %s: %w", namespace, err)
+	}
+	for i := range list1.Items {
+		list.Items = append(list.Items, *list1.Items[i].network())
 	}
 	return list.Items, nil
 }
 
 // GetNetwork implements API.
 func (c *Client) GetNetwork(ctx context.Context, namespace, name string) (*Network, error) {
-	var found Network
-	call := call{operation: "GetNetwork", method: http.MethodGet, path: fmt.Sprintf(networksPath, namespace) + "/" + name}
-	if err := c.repeat(ctx, call, &found); err != nil {
+	call := call{operation: "GetNetwork", method: http.MethodGet, path: c.config.Version.networks(namespace, name)}
+	found, err := c.network(func(result any) error { return c.repeat(ctx, call, result) })
+	if err != nil {
 		return nil, fmt.Errorf("getting network %s of cloud namespace %s: %w", name, namespace, err)
 	}
-	return &found, nil
+	return found, nil
 }
 
 // CreateNetwork implements API.
 func (c *Client) CreateNetwork(ctx context.Context, namespace string, network *Network) (*Network, error) {
 	sent := *network
 	sent.APIVersion, sent.Kind = networkAPIVersion, "Network"
-	var created Network
-	if err := c.create(ctx, "CreateNetwork", fmt.Sprintf(networksPath, namespace), &sent, &created); err != nil {
+	var body any = &sent
+	if c.config.Version == V1 {
+		body = newNetwork1(network)
+	}
+	created, err := c.network(func(result any) error {
+		return c.create(ctx, "CreateNetwork", c.config.Version.networks(namespace), body, result)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("creating network %s in cloud namespace %s: %w", network.Name, namespace, err)
 	}
-	return &created, nil
+	return created, nil
+}
+
+// network asks for one, in the form of the version.
+func (c *Client) network(ask func(result any) error) (*Network, error) {
+	if c.config.Version == V1 {
+		var found network1
+		err := ask(&found)
+		return found.network(), err
+	}
+	var found Network
+	err := ask(&found)
+	return &found, err
 }
 
 // create posts an object, once.

@@ -4,7 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// PodSpec is all that CCI 2.0 takes of a Pod: its published schema and what the vendor's own providers send. What Kubernetes has
+// PodSpec is all that CCI 2.0 takes of a Pod, and nothing that 1.0 does not: its published schema and what the vendor's own providers send. What Kubernetes has
 // beyond it cannot be written down here. Types that are the same in both are Kubernetes' own.
 type PodSpec struct {
 	ActiveDeadlineSeconds *int64      `json:"activeDeadlineSeconds,omitempty"`

@@ -5,11 +5,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The API groups of CCI 2.0.
-const (
-	podAPIVersion     = "cci/v2"
-	networkAPIVersion = "yangtse/v2"
-)
+// networkAPIVersion is that of networks in CCI 2.0; those of 1.0 are network1.
+const networkAPIVersion = "yangtse/v2"
 
 // Namespace is where Pods and networks are. It is none of the cluster's namespaces.
 type Namespace struct {
@@ -48,6 +45,13 @@ type NetworkSpec struct {
 	Subnets        []Subnet `json:"subnets,omitempty"`
 	IPFamilies     []string `json:"ipFamilies,omitempty"`
 	DefaultNetwork bool     `json:"defaultNetwork,omitempty"`
+
+	// VPCID, NetworkID, AvailabilityZone and CIDR are of CCI 1.0 alone, which finds nothing out by itself. There a network has one subnet
+	// and one security group, and NetworkID is Neutron's.
+	VPCID            string `json:"-"`
+	NetworkID        string `json:"-"`
+	AvailabilityZone string `json:"-"`
+	CIDR             string `json:"-"`
 }
 
 // Subnet is one Neutron IPv4 subnet.

@@ -32,8 +32,18 @@ type Cloud struct {
 	*ccisim.Sim
 	// URL is the endpoint.
 	URL string
+	// Version is the generation that Client asks; empty for 2.0.
+	Version cci.Version
 	// Client is signed in.
 	Client *cci.Client
+}
+
+// In makes a client of a generation of the same cloud.
+func (c *Cloud) In(t testing.TB, version cci.Version) *Cloud {
+	t.Helper()
+	in := &Cloud{Sim: c.Sim, URL: c.URL, Version: version}
+	in.Client = NewClient(t, in.Config())
+	return in
 }
 
 // New starts a cloud whose every delay is short, with nothing in it.
@@ -68,6 +78,13 @@ func New(t testing.TB, changes ...func(*ccisim.Config)) *Cloud {
 func NewWithNetwork(t testing.TB, changes ...func(*ccisim.Config)) *Cloud {
 	t.Helper()
 	c := New(t, changes...)
+	c.MakePlace(t)
+	return c
+}
+
+// MakePlace makes Namespace, and in it a network that is Ready.
+func (c *Cloud) MakePlace(t testing.TB) {
+	t.Helper()
 	ctx := t.Context()
 	_, err := c.Client.CreateNamespace(ctx, &cci.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}})
 	require.NoError(t, err)
@@ -77,21 +94,20 @@ func NewWithNetwork(t testing.TB, changes ...func(*ccisim.Config)) *Cloud {
 		network, err := c.Client.GetNetwork(ctx, Namespace, "net")
 		return err == nil && network.Status.Status == cci.NetworkReady
 	}, Patience, Tick, "the network becomes Ready")
-	return c
 }
 
 // Network is one that the cloud takes.
 func Network(name string) *cci.Network {
 	return &cci.Network{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: cci.NetworkSpec{
 		NetworkType: cci.NetworkTypeNeutron, SecurityGroups: []string{"group"}, Subnets: []cci.Subnet{{SubnetID: "subnet"}},
-		IPFamilies: []string{"IPv4"}, DefaultNetwork: true,
+		IPFamilies: []string{"IPv4"}, DefaultNetwork: true, VPCID: "vpc", NetworkID: "neutron-network",
 	}}
 }
 
 // Config is that of a client which loses no time.
 func (c *Cloud) Config() cci.Config {
 	return cci.Config{
-		Endpoint: c.URL, ProjectID: Account.ProjectID,
+		Endpoint: c.URL, Version: c.Version, ProjectID: Account.ProjectID,
 		Credentials: cci.Credentials{AccessKey: Account.AccessKey, SecretKey: Account.SecretKey},
 		QPS:         5000, Burst: 5000, RequestTimeout: 5 * time.Second, Tries: 3, RetryDelay: time.Millisecond,
 		Exec: cci.ExecConfig{IAMEndpoint: c.URL},

@@ -31,6 +31,8 @@ type Config struct {
 	Namespace string
 	// Subnets are ids of Neutron IPv4 subnets, SecurityGroups of security groups: for a network that must be made.
 	Subnets, SecurityGroups []string
+	// VPCID, NetworkID, AvailabilityZone and CIDR describe the subnet where the service is CCI 1.0: see cci.NetworkSpec.
+	VPCID, NetworkID, AvailabilityZone, CIDR string
 	// ProjectID and DomainID are written onto a new network; the domain may be empty.
 	ProjectID, DomainID string
 	// ClusterID is written onto a new namespace.
@@ -157,6 +159,7 @@ func createNetwork(ctx context.Context, api cci.API, config Config) (missing str
 		ObjectMeta: metav1.ObjectMeta{Name: networkName, Annotations: map[string]string{cci.NetworkProjectAnnotation: config.ProjectID}},
 		Spec: cci.NetworkSpec{
 			NetworkType: cci.NetworkTypeNeutron, SecurityGroups: config.SecurityGroups, IPFamilies: []string{"IPv4"}, DefaultNetwork: true,
+			VPCID: config.VPCID, NetworkID: config.NetworkID, AvailabilityZone: config.AvailabilityZone, CIDR: config.CIDR,
 		},
 	}
 	if config.DomainID != "" {

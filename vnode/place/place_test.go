@@ -111,6 +111,32 @@ func TestANetworkThatStaysPendingIsExplained(t *testing.T) {
 	assert.ErrorIs(t, <-ended, context.Canceled)
 }
 
+// CCI 1.0 has other objects, and says less of them.
+func TestAPlaceInTheFirstGeneration(t *testing.T) {
+	cloud := cloudtest.New(t).In(t, cci.V1)
+	c := config()
+	c.VPCID, c.NetworkID, c.AvailabilityZone, c.CIDR = "vpc", "neutron", "cn-north-4a", "10.0.0.0/24"
+	quiet := slog.New(slog.DiscardHandler)
+	require.NoError(t, place.Ensure(t.Context(), cloud.Client, c, quiet))
+	require.NoError(t, place.Ensure(t.Context(), cloud.Client, c, quiet), "it is taken as it is")
+	networks, err := cloud.Client.ListNetworks(t.Context(), cloudtest.Namespace)
+	require.NoError(t, err)
+	require.Len(t, networks, 1)
+	assert.Equal(t, cci.NetworkSpec{
+		NetworkType: cci.NetworkTypeNeutron, SecurityGroups: []string{"group"}, Subnets: []cci.Subnet{{SubnetID: "subnet"}},
+		VPCID: "vpc", NetworkID: "neutron", AvailabilityZone: "cn-north-4a", CIDR: "10.0.0.0/24",
+	}, networks[0].Spec)
+	assert.Equal(t, "project", networks[0].Annotations["network.alpha.kubernetes.io/project-id"])
+	assert.Equal(t, "domain", networks[0].Annotations["network.alpha.kubernetes.io/domain-id"])
+
+	cloud.Fault(t, ccisim.Fault{Kind: ccisim.NetworkFailed})
+	require.EventuallyWithT(t, func(collect *assert.CollectT) {
+		assert.ErrorContains(collect, place.Ensure(t.Context(), cloud.Client, c, quiet), "a subnet or a security group was not found")
+	}, cloudtest.Patience, cloudtest.Tick)
+	c.VPCID, c.Namespace = "", "other"
+	assert.ErrorContains(t, place.Ensure(t.Context(), cloud.Client, c, quiet), "spec.attachedVPC: Required value")
+}
+
 func TestAPlaceIsMadeOnceAndTakenAsItIs(t *testing.T) {
 	cloud := cloudtest.New(t)
 	quiet := slog.New(slog.DiscardHandler)

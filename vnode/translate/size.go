@@ -13,7 +13,11 @@ var sized = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
 // chooseSize is the smallest that holds the Pod, or the configured one for a Pod that asks for nothing.
 func (b *builder) chooseSize() policy.Flavor {
 	need := policy.Need(b.spec)
-	if _, asked := b.pod.Annotations[policy.FlavorAnnotation]; !asked && need.Cpu().IsZero() && need.Memory().IsZero() {
+	nothing := need.Cpu().IsZero() && need.Memory().IsZero()
+	if b.translator.config.Version == policy.CCI1 {
+		return b.fitCCI1(nothing)
+	}
+	if _, asked := b.pod.Annotations[policy.FlavorAnnotation]; !asked && nothing {
 		return b.translator.defaultSize
 	}
 	size, err := policy.FlavorFor(b.pod.Annotations, b.spec)
@@ -23,10 +27,37 @@ func (b *builder) chooseSize() policy.Flavor {
 	return size
 }
 
+// fitCCI1 is the same for CCI 1.0, where the containers' resources make the size.
+func (b *builder) fitCCI1(nothing bool) policy.Flavor {
+	var least policy.Flavor
+	if nothing {
+		least = b.translator.defaultSize
+	}
+	if b.pod.Annotations[policy.FlavorAnnotation] != "" {
+		b.warn("annotation %s is left out: CCI 1.0 takes the containers' resources, rounded up", policy.FlavorAnnotation)
+	}
+	fit, err := policy.FitCCI1(b.spec, least)
+	if err != nil {
+		b.refuse("%v", err)
+		return policy.Flavor{}
+	}
+	b.shares = map[*corev1.Container]corev1.ResourceList{}
+	for i := range b.spec.InitContainers {
+		b.shares[&b.spec.InitContainers[i]] = fit.Init[i]
+	}
+	for i := range b.spec.Containers {
+		b.shares[&b.spec.Containers[i]] = fit.Containers[i]
+	}
+	return fit.Size
+}
+
 // resources gives a container its limit, or else its request, as both: CCI has been seen to refuse requests that differ from
 // limits, and bills the Pod's size anyway.
 func (b *builder) resources(c *corev1.Container) cci.Resources {
 	b.checkResources(c)
+	if b.shares != nil {
+		return equal(b.shares[c])
+	}
 	list := corev1.ResourceList{}
 	for _, name := range sized {
 		if quantity, ok := c.Resources.Limits[name]; ok {
@@ -35,6 +66,11 @@ func (b *builder) resources(c *corev1.Container) cci.Resources {
 			list[name] = quantity
 		}
 	}
+	return equal(list)
+}
+
+// equal makes a list both the limits and the requests.
+func equal(list corev1.ResourceList) cci.Resources {
 	if len(list) == 0 {
 		return cci.Resources{}
 	}

@@ -30,6 +30,8 @@ const (
 
 // Config is what holds for all Pods of a virtual node.
 type Config struct {
+	// Version is the generation of the cloud; empty for 2.0.
+	Version policy.CCIVersion
 	// Owner is written onto every cloud Pod.
 	Owner Owner
 	// NodeIP is what containers get as the address of their host.
@@ -66,7 +68,7 @@ type ImagePrefix struct {
 // Validate reports every fault at once.
 func (c Config) Validate() error {
 	var faults []error
-	if _, err := sizeOf(c.DefaultSize); err != nil {
+	if _, err := c.defaultSize(); err != nil {
 		faults = append(faults, fmt.Errorf("default size: %w", err))
 	}
 	for _, server := range c.ClusterDNS {
@@ -93,8 +95,9 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-func sizeOf(text string) (policy.Flavor, error) {
-	return policy.FlavorFor(map[string]string{policy.FlavorAnnotation: text}, &corev1.PodSpec{})
+// defaultSize reads DefaultSize. CCI 1.0 rounds it as it rounds Pods; its text is in the words of 2.0.
+func (c Config) defaultSize() (policy.Flavor, error) {
+	return policy.FlavorFor(map[string]string{policy.FlavorAnnotation: c.DefaultSize}, &corev1.PodSpec{})
 }
 
 // Translator translates by one Config. Its methods may be called by many goroutines at once.
@@ -108,7 +111,7 @@ func New(config Config) (*Translator, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("checking the configuration of the translation: %w", err)
 	}
-	size, err := sizeOf(config.DefaultSize)
+	size, err := config.defaultSize()
 	if err != nil {
 		return nil, fmt.Errorf("reading the default size: %w", err)
 	}
@@ -169,16 +172,25 @@ func (t *Translator) meta(pod *corev1.Pod, size policy.Flavor) metav1.ObjectMeta
 		annotations = map[string]string{}
 	}
 	delete(annotations, appliedAnnotation)
-	annotations[policy.FlavorAnnotation] = size.String()
-	if size.MilliCPU > largeMilliCPU {
-		annotations[largeAnnotation] = "true"
-	}
+	t.annotateSize(annotations, size)
 	annotations[policy.CloudClusterKey] = t.config.Owner.ClusterID
 	annotations[policy.CloudNodeAnnotation] = t.config.Owner.Node
 	annotations[policy.CloudNamespaceAnnotation] = pod.Namespace
 	annotations[policy.CloudNameAnnotation] = pod.Name
 	annotations[policy.CloudUIDAnnotation] = string(pod.UID)
 	return metav1.ObjectMeta{Name: CloudName(KeyOf(pod)), Labels: labels, Annotations: annotations}
+}
+
+// annotateSize asks for the size. CCI 1.0 adds up the containers instead.
+func (t *Translator) annotateSize(annotations map[string]string, size policy.Flavor) {
+	if t.config.Version == policy.CCI1 {
+		delete(annotations, policy.FlavorAnnotation)
+		return
+	}
+	annotations[policy.FlavorAnnotation] = size.String()
+	if size.MilliCPU > largeMilliCPU {
+		annotations[largeAnnotation] = "true"
+	}
 }
 
 // builder carries what the parts of one translation share.
@@ -188,6 +200,8 @@ type builder struct {
 	// spec is the Pod's with hostPath volumes replaced. It is not changed.
 	spec *corev1.PodSpec
 	size policy.Flavor
+	// shares are what each container gets of the size in CCI 1.0; nil in 2.0.
+	shares map[*corev1.Container]corev1.ResourceList
 	// dropped are the volumes that are left out, and all mounts of them.
 	dropped map[string]bool
 	// localtime are volumes that stand for the node's time zone.

@@ -31,11 +31,12 @@ var owner = translate.Owner{ClusterID: "prod-1", Node: "virtual-node-cci-0"}
 
 // input is what testdata/<case>.input.yaml holds: a Pod, and what differs from a node that is configured for nothing.
 type input struct {
-	ClusterDNS []string `json:"clusterDNS,omitempty"`
-	TimeZone   string   `json:"timeZone,omitempty"`
-	ResolvConf string   `json:"resolvConf,omitempty"`
-	NoTokens   bool     `json:"noTokens,omitempty"`
-	APIServer  string   `json:"apiServer,omitempty"`
+	Version    policy.CCIVersion `json:"version,omitempty"`
+	ClusterDNS []string          `json:"clusterDNS,omitempty"`
+	TimeZone   string            `json:"timeZone,omitempty"`
+	ResolvConf string            `json:"resolvConf,omitempty"`
+	NoTokens   bool              `json:"noTokens,omitempty"`
+	APIServer  string            `json:"apiServer,omitempty"`
 	// ImagePrefixes are those of the configuration.
 	ImagePrefixes []translate.ImagePrefix `json:"imagePrefixes,omitempty"`
 	Pod           corev1.Pod              `json:"pod"`
@@ -53,7 +54,7 @@ type output struct {
 func newTranslator(t testing.TB, in input) *translate.Translator {
 	t.Helper()
 	translator, err := translate.New(translate.Config{
-		Owner: owner, NodeIP: "10.0.0.9", DefaultSize: "0.50_1.0", ClusterDNS: in.ClusterDNS, ClusterDomain: "cluster.local",
+		Version: in.Version, Owner: owner, NodeIP: "10.0.0.9", DefaultSize: "0.50_1.0", ClusterDNS: in.ClusterDNS, ClusterDomain: "cluster.local",
 		TimeZone: in.TimeZone, PullSecret: "imagepull-secret",
 		NoTokens: in.NoTokens, APIServer: in.APIServer, ImagePrefixes: in.ImagePrefixes,
 	})
@@ -127,7 +128,14 @@ func sent(t testing.TB, file string) (out output, ok bool) {
 	}
 	pod := c.Input(t).Pod
 	pod.Namespace, pod.UID = cmp.Or(pod.Namespace, metav1.NamespaceDefault), types.UID("uid-of-"+policytest.Name(file))
-	return run(t, input{Pod: *pod}), true
+	return run(t, input{Version: versionOf(c), Pod: *pod}), true
+}
+
+func versionOf(c policytest.Case) policy.CCIVersion {
+	if c.Config == nil {
+		return policy.CCI2
+	}
+	return c.Config.CCIVersion
 }
 
 // TestGoldensOfDecisions compares what becomes of each case that policy lets burst with testdata/decisions/<case>.yaml. -update writes
@@ -159,27 +167,37 @@ func TestAStrictCloudTakesWhatIsTranslated(t *testing.T) {
 	})
 	files, err := filepath.Glob("testdata/*.input.yaml")
 	require.NoError(t, err)
-	translated := map[string]output{}
+	translated, isFirst := map[string]output{}, map[string]bool{}
 	for _, file := range files {
-		translated[file] = run(t, read(t, file))
+		in := read(t, file)
+		translated[file], isFirst[file] = run(t, in), in.Version == policy.CCI1
 	}
 	for _, file := range policytest.Files(t, cases) {
 		if out, ok := sent(t, file); ok {
-			translated[file] = out
+			translated[file], isFirst[file] = out, versionOf(policytest.Read(t, file)) == policy.CCI1
 		}
 	}
-	taken := 0
+	first := cloud.In(t, cci.V1)
+	first.MakePlace(t)
+	taken := map[bool]int{}
 	for file, out := range translated {
 		if out.Refused != "" {
 			continue
 		}
-		created, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, out.Pod)
+		in := cloud
+		if isFirst[file] {
+			in = first
+		}
+		created, err := in.Client.CreatePod(t.Context(), cloudtest.Namespace, out.Pod)
 		if assert.NoError(t, err, file) {
-			taken++
-			assert.Equal(t, out.Size, created.Annotations[cci.SizeAnnotation], "the size that was chosen is the size that is billed: %s", file)
+			taken[isFirst[file]]++
+			if !isFirst[file] {
+				assert.Equal(t, out.Size, created.Annotations[cci.SizeAnnotation], "the size that was chosen is the size that is billed: %s", file)
+			}
 		}
 	}
-	assert.Positive(t, taken)
+	assert.Positive(t, taken[false])
+	assert.Greater(t, taken[true], 3)
 }
 
 // What a Pod refers to and what its cloud Pod refers to are named in two places, which must agree.

@@ -1,0 +1,113 @@
+package cci_test
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+)
+
+// newFirst is a cloud whose client speaks CCI 1.0.
+func newFirst(t *testing.T, changes ...func(*ccisim.Config)) *cloudtest.Cloud {
+	t.Helper()
+	return cloudtest.New(t, changes...).In(t, cci.V1)
+}
+
+func pod1(name, image string, command ...string) *cci.Pod {
+	size := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m"), corev1.ResourceMemory: resource.MustParse("1Gi")}
+	return &cci.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "web"}}, Spec: cci.PodSpec{
+		RestartPolicy: corev1.RestartPolicyAlways, DNSPolicy: corev1.DNSDefault,
+		Containers: []cci.Container{{Name: "c", Image: image, Command: command, Resources: cci.Resources{Limits: size, Requests: size}}},
+	}}
+}
+
+func TestTheFirstGenerationIsSpokenToo(t *testing.T) {
+	cloud := newFirst(t, func(c *ccisim.Config) { c.Policies.Fields, c.Processes = ccisim.RefuseFields, true })
+	ctx, client, ns := t.Context(), cloud.Client, cloudtest.Namespace
+	_, err := client.GetNamespace(ctx, ns)
+	require.True(t, cci.IsNotFound(err), "%v", err)
+	cloud.MakePlace(t)
+	_, err = cloud.In(t, cci.V2).Client.GetNamespace(ctx, ns)
+	assert.True(t, cci.IsNotFound(err), "the other generation does not see it: %v", err)
+
+	networks, err := client.ListNetworks(ctx, ns)
+	require.NoError(t, err)
+	require.Len(t, networks, 1)
+	want := cloudtest.Network("net").Spec
+	want.IPFamilies, want.DefaultNetwork = nil, false // Of 2.0.
+	assert.Equal(t, want, networks[0].Spec)
+
+	list, err := client.ListPods(ctx, ns, cci.ListOptions{LabelSelector: "app=web"})
+	require.NoError(t, err)
+	stream, err := client.WatchPods(ctx, ns, cci.WatchOptions{ResourceVersion: list.ResourceVersion, Timeout: time.Minute})
+	require.NoError(t, err)
+	defer stream.Close()
+	created, err := client.CreatePod(ctx, ns, pod1("web", ccisim.ProcessImage, "sh", "-c", "echo hello; exec sleep 60"))
+	require.NoError(t, err)
+	for running := false; !running; {
+		event, err := stream.Next()
+		require.NoError(t, err)
+		running = event.Type == watch.Modified && event.Pod.Status.Phase == corev1.PodRunning && event.Pod.Status.ContainerStatuses[0].State.Running != nil
+	}
+	require.Eventually(t, func() bool {
+		log, err := client.PodLog(ctx, ns, "web", cci.LogOptions{Container: "c"})
+		if err != nil {
+			return false
+		}
+		defer log.Close()
+		var text bytes.Buffer
+		_, err = text.ReadFrom(log)
+		return err == nil && text.String() == "hello\n"
+	}, cloudtest.Patience, cloudtest.Tick)
+	var out bytes.Buffer
+	require.NoError(t, client.PodExec(ctx, ns, "web", cci.ExecOptions{Container: "c", Command: []string{"echo", "from inside"}}, cci.ExecStreams{Stdout: &out}))
+	assert.Equal(t, "from inside\n", out.String())
+
+	secret := &cci.Data{Kind: cci.Secret, ObjectMeta: metav1.ObjectMeta{Name: "keys"}, Binary: map[string][]byte{"k": []byte("v")}}
+	_, err = client.CreateData(ctx, ns, secret)
+	require.NoError(t, err)
+	found, err := client.GetData(ctx, ns, cci.Secret, "keys")
+	require.NoError(t, err)
+	assert.Equal(t, secret.Binary, found.Binary)
+	found.Binary["k"] = []byte("w")
+	_, err = client.UpdateData(ctx, ns, found)
+	require.NoError(t, err)
+	require.NoError(t, client.DeleteData(ctx, ns, cci.Secret, "keys", cci.DeleteOptions{}))
+
+	require.NoError(t, client.DeletePod(ctx, ns, "web", cci.DeleteOptions{UID: created.UID, GraceSeconds: new(int64(0))}))
+	require.Eventually(t, func() bool {
+		_, err := client.GetPod(ctx, ns, "web")
+		return cci.IsNotFound(err)
+	}, cloudtest.Patience, cloudtest.Tick)
+	assert.Empty(t, cloud.DroppedFields())
+}
+
+func TestFaultsOfTheFirstGenerationAreTheSame(t *testing.T) {
+	cloud := newFirst(t)
+	cloud.MakePlace(t)
+	unequal := pod1("web", "nginx")
+	unequal.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m"), corev1.ResourceMemory: resource.MustParse("1Gi")}
+	_, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, unequal)
+	require.True(t, cci.IsPermanent(err), "%v", err)
+	assert.ErrorContains(t, err, "limit and request doesn't equal")
+	cloud.Fault(t, ccisim.Fault{Kind: ccisim.Arrears})
+	_, err = cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod1("web", "nginx"))
+	assert.True(t, cci.IsDenied(err), "%v", err)
+}
+
+func TestAnUnknownVersionIsAFault(t *testing.T) {
+	config := cloudtest.New(t).Config()
+	config.Version = "3.0"
+	_, err := cci.New(config)
+	assert.ErrorContains(t, err, `version: invalid value "3.0": must be 2.0 or 1.0`)
+}
