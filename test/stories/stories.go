@@ -48,6 +48,7 @@ func All() []Story {
 		{"kinds", "A Job and a StatefulSet burst; a DaemonSet and a Pod of kube-system never do", playKinds},
 		{"namespace", "A namespace with the label virtual-node-affinity-injection=enabled runs in the cloud, spread over its virtual nodes", playNamespace},
 		{"logs", "kubectl logs shows what a cloud Pod prints, and only to those who may read it", playLogs},
+		{"commands", "kubectl exec, logs -f and logs --previous work on a cloud Pod that is a real process, and attach says why it does not", playCommands},
 	}
 }
 

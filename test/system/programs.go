@@ -51,6 +51,7 @@ func (s *System) ccisimArgs() []string {
 		"--listen", s.address(CCISim),
 		"--credentials-file", s.data("cloud-credentials.yaml"),
 		"--state-file", s.data("ccisim.json"),
+		"--processes", // Of one image alone, which no Pod has by accident.
 	}
 }
 
