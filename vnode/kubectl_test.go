@@ -349,3 +349,44 @@ func TestTheClusterSignsTheKubeletPortsCertificate(t *testing.T) {
 	})
 	assert.Len(t, requests(), 1, "a restart needs no other approval")
 }
+
+func TestKubectlReadsTheLogsOfAProcess(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Processes, c.RestartBackoff = true, time.Millisecond })
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	pod := shellPod(node, "sh", "-c", "echo run; while [ ! -e stop ]; do sleep 0.05; done; rm stop; echo end; exit 1")
+	pod.Spec.InitContainers = []corev1.Container{{Name: "init", Image: ccisim.ProcessImage, Command: []string{"echo", "made ready"}}}
+	create(t, ns, pod)
+	await(t, ns, "web", isReady)
+	assert.Equal(t, answer{"made ready\n", "", 0}, ask(t, ns, "", "logs", "web", "-c", "init"))
+	assert.Equal(t, answer{"[pod/web/init] made ready\n[pod/web/c] run\n", "", 0}, ask(t, ns, "", "logs", "web", "--all-containers", "--prefix"))
+	assert.Equal(t, answer{"", "", 0}, ask(t, ns, "", "logs", "web", "-c", "c", "--tail=0"))
+	assert.Equal(t, answer{"run\n", "", 0}, ask(t, ns, "", "logs", "web", "-c", "c", "--since-time="+time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)))
+	assert.Equal(t, "ru", ask(t, ns, "", "logs", "web", "-c", "c", "--limit-bytes=2").out)
+	before := ask(t, ns, "", "logs", "web", "-c", "c", "--previous")
+	assert.Equal(t, 1, before.code)
+	assert.Contains(t, before.errs, `previous terminated container "c"`)
+
+	// Who follows gets the end, and is let go with it.
+	follow := kubectl(t.Context(), t, ns, "logs", "web", "-c", "c", "-f")
+	out, err := follow.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, follow.Start())
+	lines := bufio.NewReader(out)
+	first, err := lines.ReadString('\n')
+	require.NoError(t, err)
+	require.Zero(t, ask(t, ns, "", "exec", "web", "-c", "c", "--", "touch", "stop").code)
+	rest, err := io.ReadAll(lines)
+	require.NoError(t, err)
+	require.NoError(t, follow.Wait())
+	assert.Equal(t, "run\nend\n", first+string(rest))
+	await(t, ns, "web", func(pod *corev1.Pod) error {
+		if status := pod.Status.ContainerStatuses[0]; status.RestartCount == 0 || status.State.Running == nil {
+			return errors.New("it should run again")
+		}
+		return nil
+	})
+	assert.Equal(t, answer{"run\nend\n", "", 0}, ask(t, ns, "", "logs", "web", "-c", "c", "--previous"))
+}
