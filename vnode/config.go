@@ -38,7 +38,7 @@ type Config struct {
 	// ClientCAFile is the authority of the API server's client certificate, PEM. No default: without it logs would be open to all.
 	ClientCAFile string `json:"clientCAFile"`
 	// PortForward lets kubectl port-forward reach Pods by their addresses, as far as the virtual node reaches the cloud's subnets. Whoever may
-	// forward ports then reaches any port of the Pods as if from the node, past their security groups' view of the caller. Default true.
+	// forward ports of a Pod then reaches each of them, from the virtual node: security groups see no other caller. Default true.
 	PortForward bool `json:"portForward"`
 	// Usage is how the CPU and memory of Pods are found out.
 	Usage UsageConfig `json:"usage"`

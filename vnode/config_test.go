@@ -133,3 +133,13 @@ func TestFaultsOfSoldOut(t *testing.T) {
 		assert.ErrorContains(t, err, words)
 	}
 }
+
+func TestFaultsOfTheFileAloneAreNamed(t *testing.T) {
+	cfg := defaultConfig()
+	cfg.CCI.Exec.Handshake, cfg.CCI.Exec.KeepAlive.Duration = "secret", 0
+	cfg.Usage.Concurrency, cfg.Usage.Timeout.Duration = 0, 0
+	err := cfg.Validate()
+	for _, word := range []string{`cci.exec.handshake: invalid value "secret"`, "cci.exec.keepAlive", "usage.concurrency", "usage.timeout"} {
+		assert.ErrorContains(t, err, word)
+	}
+}

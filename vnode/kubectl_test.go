@@ -390,3 +390,23 @@ func TestKubectlReadsTheLogsOfAProcess(t *testing.T) {
 	})
 	assert.Equal(t, answer{"run\nend\n", "", 0}, ask(t, ns, "", "logs", "web", "-c", "c", "--previous"))
 }
+
+func TestAProcessInTheCloudSeesTheClustersSecrets(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Processes = true })
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	require.Zero(t, ask(t, ns, "", "create", "secret", "generic", "keys", "--from-literal=key=hidden & seek").code)
+	require.Zero(t, ask(t, ns, "", "create", "configmap", "settings", "--from-literal=COLOUR=blue").code)
+	pod := shellPod(node, "sleep", "3600")
+	c := &pod.Spec.Containers[0]
+	c.EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}}}
+	c.Env = []corev1.EnvVar{
+		{Name: "KEY", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}, Key: "key"}}},
+		{Name: "POD", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}},
+	}
+	create(t, ns, pod)
+	await(t, ns, "web", isReady)
+	assert.Equal(t, answer{"blue|hidden & seek|web", "", 0}, ask(t, ns, "", "exec", "web", "--", "sh", "-c", `printf %s "$COLOUR|$KEY|$POD"`))
+}

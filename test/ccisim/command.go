@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/creack/pty"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	utilexec "k8s.io/utils/exec"
 )
@@ -25,10 +24,10 @@ const nobody = 65534
 const pipeDelay = time.Second
 
 // newCommand prepares a command in the directory and with the environment of a container. It and its children get SIGKILL when ctx ends.
-func (s *Sim) newCommand(ctx context.Context, pod *Pod, c *corev1.Container, command []string) *exec.Cmd {
+func (s *Sim) newCommand(ctx context.Context, pod *Pod, environment, command []string) *exec.Cmd {
 	run := exec.CommandContext(ctx, command[0], command[1:]...)
 	run.Dir = s.podDir(pod)
-	run.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + run.Dir, "HOSTNAME=" + pod.Name}, environment(pod, c)...)
+	run.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + run.Dir, "HOSTNAME=" + pod.Name}, environment...)
 	// A group of its own can be ended with its children. The signal comes when the simulator is killed.
 	run.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() == 0 {
@@ -37,22 +36,6 @@ func (s *Sim) newCommand(ctx context.Context, pod *Pod, c *corev1.Container, com
 	run.Cancel = func() error { return syscall.Kill(-run.Process.Pid, syscall.SIGKILL) }
 	run.WaitDelay = pipeDelay
 	return run
-}
-
-// environment is what a container's env says literally, and the addresses that only the cloud knows.
-func environment(pod *Pod, c *corev1.Container) []string {
-	var all []string
-	for _, variable := range c.Env {
-		value := variable.Value
-		if from := variable.ValueFrom; from != nil {
-			if from.FieldRef == nil || (from.FieldRef.FieldPath != "status.podIP" && from.FieldRef.FieldPath != "status.podIPs") {
-				continue
-			}
-			value = pod.Status.PodIP
-		}
-		all = append(all, variable.Name+"="+value)
-	}
-	return all
 }
 
 // podDir is the working directory of a Pod's processes.

@@ -13,7 +13,7 @@
 //
 // A container of image ccisim/process (ProcessImage) is a real process of this machine, where Config.Processes allows it: its command runs in
 // a directory of its Pod that goes with it, as nobody where the simulator runs as root, and its log is what it prints. It gets the
-// literal variables of its container and the Pod's address, no volumes, and no probes. Commands of exec run beside it.
+// variables of its container, from ConfigMaps and Secrets too, no volumes, and no probes. Commands of exec run beside it.
 //
 // No other container is run. What one would do is said by annotations of its Pod, under BehaviourPrefix:
 //

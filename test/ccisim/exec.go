@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 
 	"github.com/spillway-k8s/spillway/internal/serve"
@@ -111,7 +110,7 @@ func (e *execution) ExecInContainer(ctx context.Context, _, _, _ string, command
 		case <-ctx.Done():
 		}
 	}()
-	run := e.s.newCommand(ctx, e.pod, containerOf(e.pod, e.container), command)
+	run := e.s.newCommand(ctx, e.pod, e.process.environment, command)
 	if !e.wantsStdin {
 		in = nil
 	}
@@ -119,13 +118,4 @@ func (e *execution) ExecInContainer(ctx context.Context, _, _, _ string, command
 		return e.s.runOnTerminal(run, in, out, resize)
 	}
 	return e.s.runOnPipes(run, in, out, errs)
-}
-
-func containerOf(pod *Pod, name string) *corev1.Container {
-	for _, c := range allContainers(pod) {
-		if c.Name == name {
-			return c
-		}
-	}
-	return nil
 }

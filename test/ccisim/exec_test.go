@@ -237,3 +237,22 @@ func TestAnExporterTellsWhatContainersUse(t *testing.T) {
 		assert.Error(t, err, "it ends with its Pod")
 	}
 }
+
+func TestAProcessHasTheVariablesOfItsContainer(t *testing.T) {
+	b := newNamespaceBench(t, withProcesses)
+	b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces/ns/configmaps", object{
+		"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "settings"}, "data": object{"COLOUR": "blue", "SIZE": "1"}})
+	b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces/ns/secrets", object{
+		"apiVersion": "cci/v2", "kind": "Secret", "metadata": object{"name": "keys"}, "type": "Opaque", "data": object{"key": "aGlkZGVu"}})
+	b.createPod("web", withCommand("sleep", "3600"),
+		withContainer("envFrom", []object{{"prefix": "MY_", "configMapRef": object{"name": "settings"}}}),
+		withContainer("env", []object{
+			{"name": "MY_SIZE", "value": "2"}, {"name": "KEY", "valueFrom": object{"secretKeyRef": object{"name": "keys", "key": "key"}}},
+			{"name": "IP", "valueFrom": object{"fieldRef": object{"fieldPath": "status.podIP"}}},
+			{"name": "NONE", "valueFrom": object{"configMapKeyRef": object{"name": "none", "key": "none", "optional": true}}},
+		}))
+	pod := b.untilPhase("web", "Running")
+	out, _, err := b.exec("token-1", "", v4, "sh", "-c", `echo "$MY_COLOUR $MY_SIZE $KEY $IP ${NONE-unset}"`)
+	require.NoError(t, err)
+	assert.Equal(t, "blue 2 hidden "+pod.Status.PodIP+" unset\n", out)
+}

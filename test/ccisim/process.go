@@ -30,6 +30,8 @@ type process struct {
 	container containerKey
 	kill      context.CancelFunc
 	command   *exec.Cmd
+	// environment is what it was started with, for commands beside it.
+	environment []string
 	// ended is closed when it has ended.
 	ended chan struct{}
 	// asked says that it got SIGTERM.
@@ -51,7 +53,8 @@ func (s *Sim) startProcess(pod *Pod, c *corev1.Container) error {
 		return err
 	}
 	ctx, kill := context.WithCancel(context.Background())
-	command := s.newCommand(ctx, pod, c, argv)
+	environment := s.environment(pod, c)
+	command := s.newCommand(ctx, pod, environment, argv)
 	log := s.logs[pod.UID][c.Name].current
 	out, errs := &logWriter{s: s, log: log}, &logWriter{s: s, log: log}
 	command.Stdout, command.Stderr = out, errs
@@ -59,7 +62,9 @@ func (s *Sim) startProcess(pod *Pod, c *corev1.Container) error {
 		kill()
 		return fmt.Errorf("failed to create containerd task: %w", err)
 	}
-	p := &process{pod: keyOf(pod), container: containerKey{pod.UID, c.Name}, kill: kill, command: command, ended: make(chan struct{})}
+	p := &process{
+		pod: keyOf(pod), container: containerKey{pod.UID, c.Name}, kill: kill, command: command, environment: environment, ended: make(chan struct{}),
+	}
 	s.processes[p.container] = p
 	go func() {
 		code, err := exitCode(command.Wait())

@@ -34,7 +34,9 @@ func (p *Provider) UsageTargets() []usage.Target {
 				}
 			}
 		}
-		targets = append(targets, target)
+		if len(target.Containers) > 0 {
+			targets = append(targets, target)
+		}
 	}
 	return targets
 }
