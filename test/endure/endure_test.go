@@ -27,9 +27,6 @@ var (
 	seed   = flag.Uint64("seed", 0, "seed of the rounds; 0 draws one")
 )
 
-// keep is how many rounds what a round has made stays.
-const keep = 4
-
 // patience is how long anything may take once nothing stands against it.
 const patience = 3 * time.Minute
 

@@ -17,6 +17,9 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
+// keep is how many rounds what a round has made stays.
+const keep = 4
+
 // workloads makes, changes and deletes what runs in the cloud, in one namespace.
 type workloads struct {
 	client    kubernetes.Interface
