@@ -25,12 +25,17 @@ import (
 	"github.com/spillway-k8s/spillway/admission/webhook"
 	"github.com/spillway-k8s/spillway/admission/workload"
 	"github.com/spillway-k8s/spillway/internal/facts"
+	"github.com/spillway-k8s/spillway/internal/leader"
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// leaseName is the Lease of the controllers.
-const leaseName = "spillway-admission"
+// leaseName is the Lease of the controllers. Nothing breaks where two lead for a moment: every patch names the version of the Pod that it was
+// made for.
+const (
+	leaseName     = "spillway-admission"
+	leaseDuration = 10 * time.Second
+)
 
 // cached is a watch that fills a cache.
 type cached interface {
@@ -43,7 +48,7 @@ type admission struct {
 	caches   []cached
 	tolerate *controllers.Tolerate
 	rank     *controllers.Rank
-	leader   controllers.Leader
+	leader   leader.Leader
 	webhook  serve.Server
 	health   serve.Server
 	// serving: every cache has been filled, and the webhook is about to listen.
@@ -84,9 +89,9 @@ func newAdmission(cfg *Config, host string, logger *slog.Logger) (*admission, er
 		return nil, err
 	}
 	a := &admission{logger: logger}
-	a.leader = controllers.Leader{
+	a.leader = leader.Leader{
 		Client: clients.lease, Namespace: cfg.LeaderElectionNamespace, Name: leaseName,
-		Identity: host + "_" + string(uuid.NewUUID()), Gauge: metrics.Leader, Logger: logger,
+		Identity: host + "_" + string(uuid.NewUUID()), Lease: leaseDuration, Leads: metrics.Leads, Logger: logger,
 	}
 	a.health = serve.Server{Address: cfg.HealthListen, Handler: a.healthHandler(registry)}
 	return a, a.addParts(cfg, clients, registry, metrics)

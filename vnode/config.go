@@ -25,6 +25,9 @@ type Config struct {
 	ClusterID string `json:"clusterID"`
 	// Node is the node.
 	Node NodeConfig `json:"node"`
+	// LeaderElectionNamespace is where the Lease is that lets one process tend the node, also where several were started for it by
+	// mistake, or a machine that was cut off comes back. Default spillway-system.
+	LeaderElectionNamespace string `json:"leaderElectionNamespace"`
 	// Listen is host:port of the kubelet port, over TLS; its port is what the Node shows. Default ":10250".
 	Listen string `json:"listen"`
 	// TLSCertFile and TLSPrivateKeyFile are the kubelet port's certificate, PEM. They are read again when they change. Default none:
@@ -206,10 +209,11 @@ func defaultConfig() *Config {
 		Node: NodeConfig{
 			CPU: resource.MustParse("1000"), Memory: resource.MustParse("4000Gi"), EphemeralStorage: resource.MustParse("90Ti"), Pods: 3000,
 		},
-		Listen:       ":10250",
-		PortForward:  true,
-		Usage:        UsageConfig{Concurrency: 64, Timeout: metav1.Duration{Duration: 2 * time.Second}},
-		HealthListen: ":8082",
+		LeaderElectionNamespace: "spillway-system",
+		Listen:                  ":10250",
+		PortForward:             true,
+		Usage:                   UsageConfig{Concurrency: 64, Timeout: metav1.Duration{Duration: 2 * time.Second}},
+		HealthListen:            ":8082",
 		CCI: CCIConfig{
 			CredentialsFrom: fromFile, QPS: 20, Burst: 40,
 			RequestTimeout: metav1.Duration{Duration: 30 * time.Second},

@@ -15,6 +15,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Logging.Level, "log-level", c.Logging.Level, "debug, info, warn or error")
 	flags.StringVar(&c.Logging.Format, "log-format", c.Logging.Format, "text or json")
 	flags.StringVar(&c.ClusterID, "cluster-id", c.ClusterID, "`id` of the cluster among those of the account, 16 characters at most; it must never change")
+	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", c.LeaderElectionNamespace, "`namespace` of the Lease that lets one process tend the node")
 	flags.StringVar(&c.Listen, "listen", c.Listen, "`host:port` of the kubelet port")
 	flags.StringVar(&c.TLSCertFile, "tls-cert-file", c.TLSCertFile, "PEM `file` with the kubelet port's certificate; read again when it changes")
 	flags.StringVar(&c.TLSPrivateKeyFile, "tls-private-key-file", c.TLSPrivateKeyFile, "PEM `file` with the kubelet port's private key")

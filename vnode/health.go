@@ -26,6 +26,9 @@ func (v *vnode) notePlace(err error) { v.noPlace.Store(&err) }
 
 // ready says what is not there yet, nil when Pods are tended.
 func (v *vnode) ready() error {
+	if !v.leads.Load() {
+		return fmt.Errorf("another vnode tends node %s: Lease %s in namespace %s says which", v.config.Node.Name, v.leader.Name, v.leader.Namespace)
+	}
 	for _, part := range []struct {
 		name  string
 		ready <-chan struct{}

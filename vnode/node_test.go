@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -203,4 +204,31 @@ func TestSeveralNodesShareACloudNamespace(t *testing.T) {
 	list, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
 	require.NoError(t, err)
 	assert.Len(t, list.Items, 1)
+}
+
+// A second process for the same node does nothing until the first has ended.
+func TestOneProcessTendsANode(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	config := settings(t, cloud, nodeName(t))
+	first := start(t, config)
+	again := *config
+	again.HealthListen, again.Listen = freeAddress(t), freeAddress(t)
+	require.NoError(t, again.Validate())
+	second := launch(t, &again, func(v *vnode) { v.leader.Identity = "another-machine" })
+	eventually(t, func() error {
+		if err := second.get("/readyz", nil); err == nil || !strings.Contains(err.Error(), "another vnode tends node") {
+			return fmt.Errorf("it is ready, or says something else: %w", err)
+		}
+		return nil
+	})
+	ns := namespace(t)
+	create(t, ns, podOn(config.Node.Name, "web"))
+	await(t, ns, "web", isReady)
+	assert.Zero(t, second.metric(t, "spillway_vnode_cloud_requests_total"), "it asks the cloud for nothing")
+	first.stop(t)
+	eventually(t, func() error { return second.get("/readyz", nil) })
+	create(t, ns, podOn(config.Node.Name, "later"))
+	await(t, ns, "later", isReady)
+	assert.Len(t, cloud.PodsEver(), 2)
 }

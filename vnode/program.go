@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 
+	"github.com/spillway-k8s/spillway/internal/leader"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/credentials"
@@ -41,6 +43,10 @@ const (
 	// requestTries and requestDelay are for requests that may be repeated.
 	requestTries = 4
 	requestDelay = 200 * time.Millisecond
+	// leasePrefix begins the name of a node's Lease.
+	leasePrefix = "spillway-vnode-"
+	// leaseDuration is long: whoever loses the Lease ends, and a restart of the API server is no reason to.
+	leaseDuration = time.Minute
 	// nodeLook is between two looks at what the Node should say about the cloud.
 	nodeLook = 2 * time.Second
 )
@@ -63,7 +69,10 @@ type vnode struct {
 	certificate *kubelet.Certificate
 	metrics     *metrics.Metrics
 	recorders   record.EventBroadcaster
-	events      *kubernetes.Clientset
+	// leader lets one process tend the node; leads tells whether it is this one.
+	leader leader.Leader
+	leads  atomic.Bool
+	events *kubernetes.Clientset
 	// noPlace is what stands against the place in the cloud, nil where nothing does.
 	noPlace atomic.Pointer[error]
 }
@@ -86,6 +95,9 @@ func newVNode(config *Config, logger *slog.Logger) (*vnode, error) {
 		return nil, err
 	}
 	if v.events, err = v.client(); err != nil {
+		return nil, err
+	}
+	if err := v.makeLeader(); err != nil {
 		return nil, err
 	}
 	v.metrics.CountPods(v.provider.CountPods)
@@ -165,6 +177,24 @@ func (v *vnode) makeNode(tending kubernetes.Interface) error {
 	}
 	v.auth, err = kubelet.NewAuth(tending, c.Name, v.config.ClientCAFile)
 	return err
+}
+
+// makeLeader makes what sees to it that one process tends the node. A Pod of a StatefulSet comes back under its name, which is its host's, and
+// need not wait until its own Lease has run out.
+func (v *vnode) makeLeader() error {
+	client, err := v.client()
+	if err != nil {
+		return err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("asking for the host's name: %w", err)
+	}
+	v.leader = leader.Leader{
+		Client: client, Namespace: v.config.LeaderElectionNamespace, Name: leasePrefix + v.config.Node.Name, Identity: host,
+		Lease: leaseDuration, Leads: v.leads.Store, Logger: v.logger,
+	}
+	return nil
 }
 
 // makePods makes what tends Pods: the provider, and virtual-kubelet's controller over it.

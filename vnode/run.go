@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,9 +21,26 @@ func (v *vnode) run(ctx context.Context) error {
 	v.recorders.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: v.events.CoreV1().Events("")})
 	defer v.recorders.Shutdown()
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serve.Server{Address: v.config.HealthListen, Handler: v.health()}.Run(ctx) })
+	group.Go(func() error {
+		return v.leader.Run(ctx, func(leading context.Context) error {
+			if err := v.tend(leading); err != nil || ctx.Err() != nil {
+				return err
+			}
+			return errCutOff
+		})
+	})
+	return group.Wait()
+}
+
+// errCutOff ends the program, to be started again: what tends Pods cannot begin twice.
+var errCutOff = errors.New("another vnode tends the node now, or the API server does not say who does")
+
+// tend does all that one process alone may do for the node. It returns when ctx ends.
+func (v *vnode) tend(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return v.node.Watch(ctx) })
 	group.Go(func() error { return v.auth.Run(ctx) })
-	group.Go(func() error { return serve.Server{Address: v.config.HealthListen, Handler: v.health()}.Run(ctx) })
 	group.Go(func() error { return v.kubeletPort().Run(ctx) })
 	if v.certificate != nil {
 		group.Go(func() error { return v.certificate.Run(ctx) })

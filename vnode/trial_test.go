@@ -127,13 +127,16 @@ func freeAddress(t testing.TB) string {
 }
 
 // launch starts a virtual node that runs until the test ends or stop is called. It does not wait for anything.
-func launch(t testing.TB, config *Config) *running {
+func launch(t testing.TB, config *Config, changes ...func(*vnode)) *running {
 	t.Helper()
 	require.NoError(t, config.Validate())
 	r := &running{ended: make(chan error, 1), health: "http://" + config.HealthListen, logs: &logBuffer{}}
 	var err error
 	r.vnode, err = newVNode(config, slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	require.NoError(t, err)
+	for _, change := range changes {
+		change(r.vnode)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	go func() { r.ended <- r.run(ctx) }()

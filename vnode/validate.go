@@ -29,6 +29,9 @@ func (c *Config) Validate() error {
 	if c.ClientCAFile == "" {
 		faults = append(faults, errors.New("client-ca-file: must not be empty: without it everybody could read logs"))
 	}
+	if c.LeaderElectionNamespace == "" {
+		faults = append(faults, errors.New("leader-election-namespace: must not be empty: two processes could tend one node"))
+	}
 	faults = append(faults, c.validateCertificate())
 	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(c.Policy.CCIVersion), c.Pods.validate(), c.Usage.validate(), c.SoldOut.validate(), c.translation().Validate())...)
 }

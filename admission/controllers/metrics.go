@@ -51,3 +51,12 @@ func NewMetrics(registerer prometheus.Registerer) (Metrics, error) {
 }
 
 func (m Metrics) failed(controller string) func() { return m.Failures.WithLabelValues(controller).Inc }
+
+// Leads notes whether this process leads (leader.Leader.Leads).
+func (m Metrics) Leads(leads bool) {
+	if leads {
+		m.Leader.Set(1)
+		return
+	}
+	m.Leader.Set(0)
+}

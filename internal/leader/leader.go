@@ -1,4 +1,6 @@
-package controllers
+// Package leader makes one process of several do something, by a Lease: what they do may overlap for a moment, when one that was cut off does
+// not know yet. Where that must not be, more is needed: see extender/leader.
+package leader
 
 import (
 	"context"
@@ -6,31 +8,28 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// How soon another process takes over from one that was killed, and how long a leader that cannot renew goes on. Nothing breaks
-// where two overlap: every patch names the version of the Pod that it was made for.
-const (
-	leaseDuration = 10 * time.Second
-	renewDeadline = 7 * time.Second
-	retryPeriod   = time.Second
-)
+// retryPeriod is how often the Lease is looked at.
+const retryPeriod = time.Second
 
-// Leader runs the controllers in one process of several.
+// Leader takes part for one process.
 type Leader struct {
 	// Client renews the Lease. It should be used for nothing else, or a burst of patches delays the renewal.
 	Client kubernetes.Interface
 	// Namespace and Name are the Lease's.
 	Namespace, Name string
-	// Identity tells the processes apart.
+	// Identity tells the processes apart. One that comes back with the same need not wait until its own Lease has run out.
 	Identity string
-	// Gauge is 1 while this process leads.
-	Gauge  prometheus.Gauge
+	// Lease is how soon another process takes over from one that was killed, and a little more than how long a leader goes on that
+	// cannot renew. More survives longer outages of the API server.
+	Lease time.Duration
+	// Leads is told when this process begins and ceases to lead.
+	Leads  func(bool)
 	Logger *slog.Logger
 }
 
@@ -79,11 +78,11 @@ func (l Leader) lead(ctx, leading context.Context, lead func(context.Context) er
 	leading, cancel := context.WithCancel(leading)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	l.Logger.Info("leading: the controllers run here", "identity", l.Identity)
-	l.Gauge.Set(1)
-	defer l.Gauge.Set(0)
+	l.Logger.Info("leading", "lease", l.Namespace+"/"+l.Name, "identity", l.Identity)
+	l.Leads(true)
+	defer l.Leads(false)
 	err := lead(leading)
-	l.Logger.Info("leading no longer", "identity", l.Identity)
+	l.Logger.Info("leading no longer", "lease", l.Namespace+"/"+l.Name, "identity", l.Identity)
 	return err
 }
 
@@ -94,7 +93,7 @@ func (l Leader) elector(began func(context.Context)) (*leaderelection.LeaderElec
 			Client:     l.Client.CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: l.Identity},
 		},
-		LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod, ReleaseOnCancel: true, Name: l.Name,
+		LeaseDuration: l.Lease, RenewDeadline: l.Lease * 7 / 10, RetryPeriod: retryPeriod, ReleaseOnCancel: true, Name: l.Name,
 		Callbacks: leaderelection.LeaderCallbacks{OnStartedLeading: began, OnStoppedLeading: func() {}},
 	})
 }
