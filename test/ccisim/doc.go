@@ -3,7 +3,7 @@
 // known to be, and where that is not known it has a switch (Policies).
 //
 // It serves namespaces, networks (yangtse), pods with their logs and exec, configmaps, secrets and events, and IAM's tokens for access keys.
-// It knows one account; it has no services, volumes or deployments, and no CCI 1.0. attach and port-forward are missing in the real
+// It knows one account; it has no services, volumes or deployments. CCI 1.0 is served beside, as another world (first.go). attach and port-forward are missing in the real
 // service too.
 //
 // New makes it, Handler serves it, Run lets its time pass, Close ends it. With a state file, all objects, the faults and the policies

@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 )
@@ -41,6 +42,8 @@ type API interface {
 	// DeletePod asks for the end of a Pod and returns before it has come. NotFound where there is none; Conflict where the Pod
 	// of that name has another UID than options say. May be called again with a shorter grace.
 	DeletePod(ctx context.Context, namespace, name string, options DeleteOptions) error
+	// PodEvents lists what the service has noted of one Pod, in no order. NotFound where the region has no events.
+	PodEvents(ctx context.Context, namespace, name string, uid types.UID) ([]corev1.Event, error)
 	// PodLog streams the log of one container. The caller closes it. Permanent (400) where the container has not started.
 	PodLog(ctx context.Context, namespace, name string, options LogOptions) (io.ReadCloser, error)
 	// PodExec runs a command in a container and blocks until it has ended, the stream is cut or ctx ends; the service's time-outs do not
