@@ -15,9 +15,10 @@ import (
 // Every call may block for the client's request time-out times its tries, and for as long as the client holds itself back;
 // it ends at once when ctx does, with the error of ctx. Answers belong to the caller. Arguments are not kept or changed.
 // All methods may be called by many goroutines at once. Reads and deletions are repeated on errors that may pass. Beside the
-// errors named below every call may return Throttled, Denied, Permanent and Passing; see Kind for what to do then.
+// errors named below every call may return Throttled, Denied, Permanent and Passing; see Kind for what to do then. While the service
+// answers nobody, calls end with Passing at once, without having been sent.
 type API interface {
-	// GetNamespace returns NotFound where there is none. One that was made through the API of CCI 1.0 is not found either.
+	// GetNamespace returns NotFound where there is none. One that was made in the other generation is not found either.
 	GetNamespace(ctx context.Context, name string) (*Namespace, error)
 	// CreateNamespace is not repeated; AlreadyExists where the name is taken. The namespace is Active some time later.
 	CreateNamespace(ctx context.Context, namespace *Namespace) (*Namespace, error)
