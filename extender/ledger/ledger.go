@@ -317,7 +317,7 @@ func (l *Ledger) WaitFor(ctx context.Context, resourceVersion string) error {
 		case synced && version >= want:
 			return nil
 		case advanced == stalled:
-			return fmt.Errorf("waiting to see resource version %d, at %d: %w", want, version, errStalled)
+			return errStalled
 		}
 		select {
 		case <-advanced:
@@ -328,12 +328,13 @@ func (l *Ledger) WaitFor(ctx context.Context, resourceVersion string) error {
 				l.stalled = advanced
 				l.mu.Unlock()
 			}
-			return fmt.Errorf("waiting to see resource version %d, at %d: %w", want, version, ctx.Err())
+			return fmt.Errorf("waiting to see in the watch of Pods what the scheduler has seen: %w", ctx.Err())
 		}
 	}
 }
 
-var errStalled = errors.New("the watch of Pods stands still")
+// The texts name no versions: they come into the Pod's condition, and one that changes is a write for each attempt.
+var errStalled = errors.New("waiting to see in the watch of Pods what the scheduler has seen: it stands still")
 
 // Synced tells whether the ledger has been filled.
 func (l *Ledger) Synced() bool {

@@ -250,7 +250,7 @@ func TestFilterWaitsForTheWatch(t *testing.T) {
 	ahead := d.pod("a", quota(1)).DeepCopy()
 	ahead.ResourceVersion = "99"
 	_, err := d.Filter(t.Context(), ahead, everywhere)
-	require.ErrorContains(t, err, "waiting to see resource version 99")
+	require.ErrorContains(t, err, "waiting to see in the watch of Pods what the scheduler has seen")
 }
 
 func TestUnknownNodesAreTheAskersFault(t *testing.T) {

@@ -5,6 +5,7 @@ package wake
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -78,9 +79,11 @@ func (w *Waker) next(ctx context.Context) bool {
 
 // patch touches the Pod. A Pod that is gone, or another of the same name, is none of ours.
 func (w *Waker) patch(ctx context.Context, pod ledger.PodRef) error {
+	// A clock that was set back may say a time again, and a patch that changes nothing wakes nobody.
+	mark := w.now().UTC().Format(time.RFC3339Nano) + " " + rand.Text()[:8]
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid":         pod.UID,
-		"annotations": map[string]string{policy.WakeAnnotation: w.now().UTC().Format(time.RFC3339Nano)},
+		"annotations": map[string]string{policy.WakeAnnotation: mark},
 	}})
 	if err != nil {
 		return fmt.Errorf("encoding the patch for pod %s: %w", pod.NamespacedName, err)
