@@ -15,6 +15,7 @@ import (
 	"github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/run"
+	"github.com/spillway-k8s/spillway/test/page"
 )
 
 func main() { os.Exit(run.Main(program)) }
@@ -48,7 +49,7 @@ func bench(ctx context.Context, o options, out io.Writer) error {
 	if o.Document == "" {
 		return nil
 	}
-	return rewriteDocument(o.Document, tables)
+	return page.Rewrite(o.Document, tables)
 }
 
 // results are the figures of one run.

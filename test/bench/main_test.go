@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/spillway-k8s/spillway/test/page"
 )
 
 // The no-op extender is this program, also where this program is the test.
@@ -69,12 +71,12 @@ func TestBenchMeasuresEveryCaseAndQuotasAreExact(t *testing.T) {
 		assert.Positive(t, row.rates[0], row.title)
 	}
 
-	page := filepath.Join(t.TempDir(), "benchmarks.md")
+	document := filepath.Join(t.TempDir(), "benchmarks.md")
 	content, err := os.ReadFile("../../docs/benchmarks.md")
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(page, content, 0o644))
-	require.NoError(t, rewriteDocument(page, r.tables()))
-	rewritten, err := os.ReadFile(page)
+	require.NoError(t, os.WriteFile(document, content, 0o644))
+	require.NoError(t, page.Rewrite(document, r.tables()))
+	rewritten, err := os.ReadFile(document)
 	require.NoError(t, err)
 	assert.Contains(t, string(rewritten), "100 Pods of 5 ReplicaSets, 20 local and 3 virtual nodes, 1 measurements of each case; the quota is 4 of 20 replicas.")
 	for _, tc := range throughputCases {

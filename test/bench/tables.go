@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// sections are the measured parts of the document, in their order.
+var sections = []string{"machine", "throughput", "filter", "slot", "creation"}
+
 // tables are the sections of the document that were measured, in Markdown. What stands below each table is made from its figures. Where not
 // all was measured, the machine is described with each table, since what the page says of it is about another run.
 func (r *results) tables() map[string]string {

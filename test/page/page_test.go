@@ -1,4 +1,4 @@
-package main
+package page
 
 import (
 	"os"
@@ -42,7 +42,7 @@ func TestDocumentThatLacksASectionIsLeftAlone(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "page.md")
 	const content = "<!-- measured: machine -->\n<!-- end of machine -->\n"
 	require.NoError(t, os.WriteFile(page, []byte(content), 0o644))
-	require.ErrorContains(t, rewriteDocument(page, map[string]string{"machine": "new", "slot": "new"}), "rewriting "+page)
+	require.ErrorContains(t, Rewrite(page, map[string]string{"machine": "new", "slot": "new"}), "rewriting "+page)
 	got, err := os.ReadFile(page)
 	require.NoError(t, err)
 	assert.Equal(t, content, string(got))
@@ -51,7 +51,7 @@ func TestDocumentThatLacksASectionIsLeftAlone(t *testing.T) {
 func TestSectionsThatWereNotMeasuredKeepTheirFigures(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "page.md")
 	require.NoError(t, os.WriteFile(page, []byte("<!-- measured: slot -->\nold\n<!-- end of slot -->\n<!-- measured: creation -->\nold\n<!-- end of creation -->\n"), 0o644))
-	require.NoError(t, rewriteDocument(page, map[string]string{"creation": "new\n"}))
+	require.NoError(t, Rewrite(page, map[string]string{"creation": "new\n"}))
 	got, err := os.ReadFile(page)
 	require.NoError(t, err)
 	assert.Equal(t, "<!-- measured: slot -->\nold\n<!-- end of slot -->\n<!-- measured: creation -->\n\nnew\n\n<!-- end of creation -->\n", string(got))

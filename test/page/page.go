@@ -1,28 +1,24 @@
-package main
+// Package page keeps measured figures in pages of the documentation, each between two marks. What people have written around them stays.
+package page
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 )
 
-// sections are the measured parts of the document, in their order.
-var sections = []string{"machine", "throughput", "filter", "slot", "creation"}
-
-// rewriteDocument puts the tables into the page, each between its markers. What people have written around them stays, and so does a section
-// without a table.
-func rewriteDocument(page string, tables map[string]string) error {
+// Rewrite puts figures into the page, by the name of the section. The page must have the marks of each; a section without new figures keeps its
+// own. Where it fails the page is as it was.
+func Rewrite(page string, figures map[string]string) error {
 	content, err := os.ReadFile(page)
 	if err != nil {
 		return fmt.Errorf("reading the document: %w", err)
 	}
 	text := string(content)
-	for _, section := range sections {
-		table, measured := tables[section]
-		if !measured {
-			continue
-		}
-		if text, err = replaceSection(text, section, table); err != nil {
+	for _, section := range slices.Sorted(maps.Keys(figures)) {
+		if text, err = replaceSection(text, section, figures[section]); err != nil {
 			return fmt.Errorf("rewriting %s: %w", page, err)
 		}
 	}
