@@ -43,9 +43,9 @@ test: build compiler ## Run every test, from unit to end-to-end
 	go test -race -p 1 -timeout 30m ./test/system/... ./test/e2e/... ./test/endure/... ./test/prove
 
 .PHONY: prove
-prove: build ## Play random histories with faults, and check that quotas are kept (BUDGET, SEED; docs/prove.md)
+prove: build ## Play random histories with faults, and check that quotas are kept (BUDGET, ROUNDS, SEED, TOPOLOGY; docs/prove.md)
 	@go build -o $(BIN)/prove ./test/prove
-	@$(BIN)/prove $(if $(BUDGET),--budget=$(BUDGET)) $(if $(SEED),--seed=$(SEED)) $(PROVE)
+	@$(BIN)/prove $(if $(BUDGET),--budget=$(BUDGET)) $(if $(SEED),--seed=$(SEED)) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(TOPOLOGY),--topology=$(TOPOLOGY)) $(PROVE)
 
 .PHONY: endure
 endure: build ## Wear out a virtual node: ROUNDS (200) of workloads, faults and kills, of a SEED

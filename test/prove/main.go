@@ -12,10 +12,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
+	"time"
 
 	"github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/run"
+	"github.com/spillway-k8s/spillway/test/page"
+	"github.com/spillway-k8s/spillway/test/prove/check"
 )
 
 func main() { os.Exit(run.Main(program)) }
@@ -55,10 +59,21 @@ func prove(ctx context.Context, o options, out io.Writer, logger *slog.Logger) e
 			err = errors.Join(errBroken, err)
 		}
 	}
-	if err == nil {
-		fmt.Fprintf(out, "All promises were kept (seed %d).\n", o.Seed)
+	if err != nil {
+		return err
 	}
-	return err
+	fmt.Fprintf(out, "All promises were kept (seed %d).\n", o.Seed)
+	return keep(o, result.report)
+}
+
+// keep writes the figures into the document.
+func keep(o options, report *check.Report) error {
+	if o.Document == "" {
+		return nil
+	}
+	heading := fmt.Sprintf("Measured %s with `make prove BUDGET=%s SEED=%d TOPOLOGY=%s`, on %d CPUs for the whole control plane. All promises were kept.\n",
+		time.Now().UTC().Format("2006-01-02 15:04 UTC"), o.Budget.Duration, o.Seed, o.Topology, runtime.NumCPU())
+	return page.Rewrite(o.Document, map[string]string{o.Topology: heading + tables(report)})
 }
 
 // mostShown is how many violations are shown with their part of the record: they tend to follow from one another.

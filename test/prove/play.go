@@ -36,7 +36,7 @@ func play(ctx context.Context, o options, out io.Writer, logger *slog.Logger) (*
 	if err := os.MkdirAll(filepath.Dir(o.Record), 0o755); err != nil {
 		return nil, fmt.Errorf("making the directory of the record: %w", err)
 	}
-	checker, err := check.New(check.DefaultLimits())
+	checker, err := check.New(o.limits())
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,14 @@ func stageOptions(o options, out io.Writer, logger *slog.Logger) player.Options 
 
 func playRounds(ctx context.Context, o options, stage *player.Stage, out io.Writer) error {
 	planner := plan.New(o.Seed, o.size())
-	for began := time.Now(); time.Since(began) < o.Budget.Duration; {
+	began := time.Now()
+	more := func(played int) bool {
+		if o.Rounds > 0 {
+			return played < o.Rounds
+		}
+		return time.Since(began) < o.Budget.Duration
+	}
+	for played := 0; more(played); played++ {
 		round := planner.Next()
 		started := time.Now()
 		if err := stage.Play(ctx, round); err != nil {
@@ -89,7 +96,7 @@ func recheck(o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	checker, err := check.New(check.DefaultLimits())
+	checker, err := check.New(o.limits())
 	if err != nil {
 		return err
 	}

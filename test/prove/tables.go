@@ -23,6 +23,9 @@ func tables(r *check.Report) string {
 	for _, kind := range slices.Sorted(maps.Keys(r.Binds)) {
 		fmt.Fprintf(&b, "| one bind %s | %d |\n", kind, r.Binds[kind])
 	}
+	for _, process := range slices.Sorted(maps.Keys(r.Ended)) {
+		fmt.Fprintf(&b, "| %s has ended by itself | %d |\n", process, r.Ended[process])
+	}
 	fmt.Fprintf(&b, "\n| promise | figure | |\n|---|---|--:|\n")
 	row := func(promise, figure string, value any) { fmt.Fprintf(&b, "| %s | %s | %v |\n", promise, figure, value) }
 	row("I1", "slots given", r.Slots)
@@ -30,9 +33,9 @@ func tables(r *check.Report) string {
 	row("I2", "Pods with a quota sent to the cloud", r.Cloud)
 	row("I2", "of them because no local node fitted", r.NoRoom)
 	row("I2", "revisions that ended with exactly min(N, replicas) at home", r.Exact)
-	row("I2", "with fewer, all slots having been offered", r.Fewer)
+	row("I2", "with fewer: no room, or a local replica went and nobody asked for its slot", r.Fewer)
 	row("I2", "with more, through Pods past the extender", r.More)
-	row("I2", "with Pods of different quotas", r.Lowered)
+	row("I2", "with Pods of different quotas", r.Mixed)
 	row("I4", "Pods waiting with a reason at the end of a round", r.Waiting)
 	row("I6", "Pods evicted by preemption", r.Evictions)
 	row("I6", "followed by the preemptor / it was deleted / at home elsewhere", fmt.Sprintf("%d / %d / %d", r.EvictionsFollowed, r.EvictionsDeleted, r.EvictionsElsewhere))
@@ -41,7 +44,8 @@ func tables(r *check.Report) string {
 	}
 	row("", "questions without an answer", r.Errors)
 	fmt.Fprintf(&b, "\n| distribution | count | p50 | p90 | p99 | max |\n|---|--:|--:|--:|--:|--:|\n")
-	distribution(&b, "I3: a slot became free to its use, no fault", r.Use)
+	distribution(&b, "I3: a slot became free to the answer that gives it away, no fault", r.Given)
+	distribution(&b, "I3: a slot became free to the binding of who takes it, no fault", r.Use)
 	distribution(&b, "I3: the same around faults", r.UseDisturbed)
 	distribution(&b, "I5: refusals of a refused Pod", r.Refusals)
 	distribution(&b, "I5: refusals for each change", r.Attempts)

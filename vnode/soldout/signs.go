@@ -1,7 +1,6 @@
 package soldout
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -29,11 +28,8 @@ type stuckPod struct {
 // waited for too long.
 func (k *Keeper) stuck(ctx context.Context) ([]stuckPod, error) {
 	var found, late []stuckPod
-	pending := k.pending()
-	k.hear(ctx, pending)
-	for key, pod := range pending {
+	for key, pod := range k.pending() {
 		placed, words := hasPlace(pod)
-		words = cmp.Or(words, k.heard[key].words)
 		general := !k.lastPlaced.After(k.waiting[key])
 		switch {
 		case !placed && k.config.Signs != nil && k.config.Signs.MatchString(words):

@@ -81,6 +81,10 @@ func TestWhatIsBrokenIsNamed(t *testing.T) {
 			newHistory().atHome("a").pod("a", gone).after(time.Minute).atHome("b"), nil,
 		},
 
+		"who waited has no quota any more": {
+			newHistory().atHome("a").pod("b").filter("b", toWait).pod("a", gone).pod("b", noQuota).after(time.Minute).pod("b", on(home)), nil,
+		},
+
 		// I4
 		"a Pod waits without a reason": {newHistory().pod("a", unkeyed).quiet(), []string{"I4"}},
 		"a Pod waits with a reason":    {newHistory().pod("a", unkeyed, because(unschedulable, text)).quiet(), nil},

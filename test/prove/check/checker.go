@@ -3,12 +3,10 @@ package check
 import (
 	"fmt"
 	"maps"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
@@ -88,6 +86,8 @@ func (c *Checker) See(entry record.Entry) []*Violation {
 		c.seeFault(entry.Fault)
 	case entry.Bind != nil && entry.Bind.Fault != "":
 		c.report.Binds[entry.Bind.Fault]++
+	case entry.Ended != nil:
+		c.seeEnded(entry.Ended.Process)
 	case entry.Round != nil:
 		c.seeRound(entry.Round)
 	}
@@ -108,8 +108,7 @@ func (c *Checker) seePod(noted *record.Pod) {
 	}
 	p.unfit = p.unfit || noted.Reason == "Unschedulable"
 	bound := noted.Node != "" && noted.Active() && change.before != nil && change.before.Node == ""
-	c.checkQuota(change)
-	c.followFreed(change)
+	c.checkSlot(change)
 	if bound {
 		c.checkCloud(p)
 		c.checkUnconcerned(p)
@@ -118,90 +117,38 @@ func (c *Checker) seePod(noted *record.Pod) {
 	c.followEvictions(change, bound)
 }
 
-func (c *Checker) seeAsked(asked *record.Asked) {
-	w := c.world
-	w.questions[asked.ID] = question{*asked, w.now}
-	c.report.Questions[asked.Verb]++
-	p := w.meet(asked.UID)
-	if asked.Verb != "prioritize" {
-		p.asked = asked
-	}
-	if p.refusals == 0 {
-		p.changes = w.changes
-	}
-	c.checkConcerned(p)
-}
-
-func (c *Checker) seeAnswered(answered *record.Answered) {
-	w := c.world
-	q, ok := w.questions[answered.ID]
-	if !ok {
-		return
-	}
-	delete(w.questions, answered.ID)
-	p, took := w.meet(answered.UID), w.now.Sub(q.at)
-	w.answers = append(w.answers, span{q.at, w.now, answered.Error != ""})
-	c.report.Answers = append(c.report.Answers, took)
-	c.checkAnswer(p, took)
-	if answered.Verb == "prioritize" {
-		return
-	}
-	if answered.Error != "" {
-		c.report.Errors++
-		p.promised = p.promised || q.Local > 0
-		return
-	}
-	if answered.Local > 0 {
-		p.promised = true
-	} else if q.Local > 0 && p.Slot {
-		w.annul(p)
-	}
-	if answered.Verb != "filter" {
-		return
-	}
-	a := &answer{Answered: *answered, asked: q.Asked, at: w.now, promised: p.revision.promisedBut(p)}
-	p.answered = a
-	if answered.Virtual > 0 && answered.Local == 0 {
-		p.toCloud = a
-	}
-	if answered.Refusal != "" {
-		p.refusals++
-	}
+// checkSlot follows a Pod that may have begun or ceased to hold a slot.
+func (c *Checker) checkSlot(ch change) {
+	c.checkQuota(ch)
+	c.followFreed(ch)
 }
 
 // promisedBut is how many of the revision's Pods, but for one, may have a slot that is written nowhere.
-func (r *revision) promisedBut(but *pod) int {
-	count := 0
-	if r == nil { // The Pod itself has not been seen yet.
-		return 0
-	}
-	for _, p := range r.pods {
-		if p != but && p.promised && !p.holds && p.Node == "" && p.Active() {
-			count++
-		}
-	}
-	return count
-}
-
 // waits tells whether the extender has refused the Pod because its quota is used up, and it waits for a slot.
-func (p *pod) waits() bool {
-	return p.Active() && p.Node == "" && !p.holds && p.answered != nil && strings.Contains(p.answered.Refusal, string(policy.ReasonLocalQuota))
-}
-
 func (c *Checker) seeFault(fault *record.Fault) {
 	c.world.fault(fault)
 	if fault.Ended {
 		c.report.Faults[fault.Kind]++
 	}
-	if fault.Kind == record.SlowAnswers && fault.Ended {
+	if fault.Slows() && fault.Ended {
 		c.slowUntil = c.world.now
 	}
+}
+
+// seeEnded counts processes that end by themselves. Ours never do.
+func (c *Checker) seeEnded(process string) {
+	c.report.Ended[process]++
+	if process == "kube-scheduler" {
+		c.world.disturbed = c.world.now
+		return
+	}
+	c.violations = append(c.violations, &Violation{Promise: "I7", Revision: "none", Pod: process, At: c.world.now, What: "it has ended by itself"})
 }
 
 // slow tells whether the harness has made answers slow since then.
 func (c *Checker) slow(since time.Time) bool {
 	for fault := range c.world.faults {
-		if fault.kind == record.SlowAnswers {
+		if (&record.Fault{Kind: fault.kind}).Slows() {
 			return true
 		}
 	}

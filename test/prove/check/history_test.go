@@ -80,6 +80,7 @@ func slot(p *record.Pod)        { p.Slot = true }
 func gone(p *record.Pod)        { p.Gone = true }
 func terminating(p *record.Pod) { p.Terminating = true }
 func unkeyed(p *record.Pod)     { p.Quota, p.Burst, p.Marked = nil, "", false }
+func noQuota(p *record.Pod)     { p.Quota = nil }
 func unmarked(p *record.Pod)    { p.Marked = false }
 func byTheSwitch(p *record.Pod) { p.Burst = "" }
 func preempt(p *record.Pod)     { p.Disrupted = preempted }

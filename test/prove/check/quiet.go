@@ -59,7 +59,8 @@ func (c *Checker) checkPassedOver(p *pod) {
 
 // countOutcome counts how a revision with a quota has ended.
 func (c *Checker) countOutcome(r *revision) {
-	quota, replicas, home, intruders := -1, 0, 0, 0
+	replicas, home := 0, 0
+	quotas := map[int]bool{}
 	for _, p := range r.pods {
 		if !p.Active() || p.Quota == nil {
 			continue
@@ -68,24 +69,21 @@ func (c *Checker) countOutcome(r *revision) {
 		if c.world.isHome(&p.Pod) {
 			home++
 		}
-		if p.intruded > 0 {
-			intruders++
-		}
 		if c.world.isControlled(p) && c.world.quotaCounts(p) {
-			quota = max(quota, *p.Quota)
+			quotas[*p.Quota] = true
 		}
 	}
-	if quota < 0 { // None of them is held to its quota.
-		return
-	}
-	switch want := min(quota, replicas); {
-	case home == want:
-		c.report.Exact++
-	case home < want:
-		c.report.Fewer++
-	case intruders > 0:
-		c.report.More++
-	default:
-		c.report.Lowered++
+	for quota := range quotas {
+		switch want := min(quota, replicas); {
+		case len(quotas) > 1:
+			c.report.Mixed++
+			return
+		case home == want:
+			c.report.Exact++
+		case home < want:
+			c.report.Fewer++
+		default:
+			c.report.More++
+		}
 	}
 }

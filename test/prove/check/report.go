@@ -6,22 +6,23 @@ import "time"
 type Report struct {
 	Entries, Rounds, CalmRounds, Histories, Pods int
 	// Faults and Binds are the disturbances that were played, by kind; Questions those of the scheduler, by verb, of which Errors had no
-	// answer, and Answers how long they took.
-	Faults, Binds, Questions map[string]int
-	Errors                   int
-	Answers                  []time.Duration
+	// answer, and Answers how long they took; Ended are processes that ended by themselves.
+	Faults, Binds, Questions, Ended map[string]int
+	Errors                          int
+	Answers                         []time.Duration
 
 	// Slots were taken by Pods that the extender answers for, and Intruders took a place past it (I1).
 	Slots, Intruders int
 	// Cloud Pods with a quota were bound to virtual nodes, NoRoom of them because no local node fitted (I2).
 	Cloud, NoRoom int
 	// Revisions at the end of a round, by what is at home: Exact the smaller of quota and replicas; Fewer, since local replicas went and
-	// nobody waited for their slots, or there was no room; More, since Pods came past the extender; Lowered, since Pods of the revision
-	// have different quotas.
-	Exact, Fewer, More, Lowered int
+	// nobody asked for their slots, or there was no room; More, since Pods came past the extender; Mixed, where Pods of the revision have
+	// different quotas.
+	Exact, Fewer, More, Mixed int
 
-	// Use are the times from a slot's becoming free to its use where a Pod waited (I3), UseDisturbed those around faults.
-	Use, UseDisturbed []time.Duration
+	// Given are the times from a slot's becoming free to the answer that gives it to another where a Pod waited, Use those to the binding (I3),
+	// UseDisturbed the latter around faults.
+	Given, Use, UseDisturbed []time.Duration
 	// Waiting Pods at the end of a round (I4).
 	Waiting int
 	// Refusals of each refused Pod, and Attempts, those for each change (I5).
@@ -36,5 +37,5 @@ type Report struct {
 }
 
 func newReport() Report {
-	return Report{Faults: map[string]int{}, Binds: map[string]int{}, Questions: map[string]int{}}
+	return Report{Faults: map[string]int{}, Binds: map[string]int{}, Questions: map[string]int{}, Ended: map[string]int{}}
 }

@@ -74,13 +74,16 @@ func (c *Checker) followFreed(ch change) {
 	}
 	if r := p.revision; ch.took && len(r.freed) > 0 {
 		p.freedAt, r.freed = r.freed[0], r.freed[1:]
+		if !c.world.isDisturbed(p.freedAt) {
+			c.report.Given = append(c.report.Given, now.Sub(p.freedAt))
+		}
 	}
 	if p.Node != "" && p.holds && !p.freedAt.IsZero() {
 		c.measureUse(p)
 		p.freedAt = time.Time{}
 	}
 	for _, r := range []*revision{p.revision, ch.left} {
-		if r != nil {
+		if r != nil && len(r.freed) > 0 {
 			r.freed = r.freed[:min(len(r.freed), r.freeFor())]
 		}
 	}

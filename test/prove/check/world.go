@@ -1,11 +1,8 @@
 package check
 
 import (
-	"strconv"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/policy"
@@ -14,38 +11,7 @@ import (
 
 // revisionKey is what a quota is counted on: the controlling object and, where it keeps its UID over an update, the hash of its revision;
 // the Pod itself where nothing controls it.
-type revisionKey struct {
-	owner types.UID
-	hash  string
-}
-
-func revisionOf(p *record.Pod) revisionKey {
-	if p.Owner == "" {
-		return revisionKey{owner: p.UID}
-	}
-	return revisionKey{p.Owner, p.Hash}
-}
-
 // revision is the count of one quota.
-type revision struct {
-	key  revisionKey
-	name string
-	// pods are those that belong to it now.
-	pods map[types.UID]*pod
-	// ever are all that have belonged to it.
-	ever map[types.UID]bool
-	held int
-	// course is how many held a slot from a resource version on.
-	course []point
-	// freed are the times at which slots became free that a waiting Pod has not taken yet.
-	freed []time.Time
-}
-
-type point struct {
-	version uint64
-	held    int
-}
-
 // pod is one Pod with what has happened to it.
 type pod struct {
 	record.Pod
@@ -53,7 +19,7 @@ type pod struct {
 	// born is how it was first seen.
 	born   record.Pod
 	bornAt time.Time
-	// holds a slot: it is at home, or a slot is written on it.
+	// holds a slot: it is at home, or a slot is written on it and was answered.
 	holds bool
 	// intruded is the version at which it took a place that the extender was not asked for; 0 for none.
 	intruded uint64
@@ -63,8 +29,8 @@ type pod struct {
 	answered, toCloud *answer
 	// promised is set where a local node may have been answered that the record does not show: the extender holds a slot for it.
 	promised bool
-	// void is set where it was refused although it has a slot and a local node fitted: that slot was never answered to the scheduler.
-	void bool
+	// let is set once the scheduler was answered that it may go home. A slot that was written and never answered is none.
+	let bool
 	// unfit is set where the scheduler once found no node for it.
 	unfit bool
 	// refusals is how often the extender refused it, and changes how much had changed before it was first asked about.
@@ -114,16 +80,6 @@ type question struct {
 }
 
 // flip is a turn of the global switch.
-type flip struct {
-	at  time.Time
-	off bool
-}
-
-type faultKey struct {
-	kind   string
-	number int
-}
-
 func newWorld() (*world, error) {
 	rules, err := policy.New(policy.DefaultConfig())
 	if err != nil {
@@ -140,16 +96,19 @@ func (w *world) isHome(p *record.Pod) bool { return p.Active() && p.Node != "" &
 
 // holding tells whether the Pod takes a place of its revision's quota.
 func (w *world) holding(p *pod) bool {
-	return p.Quota != nil && (w.isHome(&p.Pod) || p.Active() && p.Node == "" && p.Slot && !p.void)
+	return p.Quota != nil && (w.isHome(&p.Pod) || p.Active() && p.Node == "" && p.Slot && p.let)
 }
 
-// annul follows an answer that refuses a Pod its slot. Should it be bound home for all that, it is one more.
-func (w *world) annul(p *pod) {
-	p.void = true
-	if held := p.holds; p.revision != nil {
-		p.holds = w.holding(p)
-		p.revision.count(w.version, delta(held, p.holds))
+// answer follows an answer that lets a Pod home or does not.
+func (w *world) answer(p *pod, home bool) change {
+	before, held := p.Pod, p.holds
+	p.let = home
+	if p.revision == nil { // It has not been seen yet.
+		return change{pod: p}
 	}
+	p.holds = w.holding(p)
+	p.revision.count(w.version, delta(held, p.holds))
+	return change{pod: p, before: &before, left: p.revision, took: p.holds && !held, gave: held && !p.holds}
 }
 
 // change is what an entry about a Pod has changed. before is nil where it is new.
@@ -207,113 +166,11 @@ func (w *world) meet(uid types.UID) *pod {
 	return p
 }
 
-func delta(before, after bool) int {
-	switch {
-	case after && !before:
-		return 1
-	case before && !after:
-		return -1
-	default:
-		return 0
-	}
-}
-
-func (w *world) revision(p *record.Pod) *revision {
-	key := revisionOf(p)
-	r, ok := w.revisions[key]
-	if !ok {
-		name := p.OwnerName
-		if name == "" {
-			name = p.Name
-		}
-		r = &revision{key: key, name: p.Namespace + "/" + name, pods: map[types.UID]*pod{}, ever: map[types.UID]bool{}}
-		if p.Hash != "" {
-			r.name += " (" + p.Hash + ")"
-		}
-		w.revisions[key] = r
-	}
-	return r
-}
-
-func (r *revision) count(version uint64, by int) {
-	if by != 0 {
-		r.held += by
-		r.course = append(r.course, point{version, r.held})
-	}
-}
-
 // mostHeld is the highest number of slots held from one version to another.
-func (r *revision) mostHeld(from, to uint64) int {
-	most := 0
-	for i := len(r.course) - 1; i >= 0; i-- {
-		if at := r.course[i]; at.version <= to {
-			most = max(most, at.held)
-			if at.version <= from {
-				break
-			}
-		}
-	}
-	return most
-}
-
 // isControlled tells whether the extender answers for the place of a Pod: it is asked about it, and was so from the beginning.
-func (w *world) isControlled(p *pod) bool {
-	return p.Marked && p.Quota != nil && p.born.Node == "" && p.Scheduler == corev1.DefaultSchedulerName
-}
-
 // switchLag is how much later than the record a part may learn of the switch: its watch may be disturbed.
-const switchLag = 45 * time.Second
-
 // quotaCounts tells whether the Pod's quota means something for it as it is now: it may burst, and the switch has let it for as long as
 // anyone may remember.
-func (w *world) quotaCounts(p *pod) bool {
-	if w.decide(&p.Pod, policy.SwitchOn).Quota == nil {
-		return false
-	}
-	return w.decide(&p.Pod, policy.SwitchOff).Quota != nil || !w.wasOff(p.bornAt.Add(-switchLag))
-}
-
-func (w *world) decide(p *record.Pod, global policy.Switch) policy.Decision {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Labels: map[string]string{}, Annotations: map[string]string{}}}
-	if p.Burst != "" {
-		pod.Labels[policy.BurstLabel] = p.Burst
-	}
-	if p.Switch != "" {
-		pod.Annotations[policy.SwitchKey] = p.Switch
-	}
-	if p.Quota != nil {
-		pod.Annotations[policy.LocalReplicasAnnotation] = strconv.Itoa(*p.Quota)
-	}
-	return w.rules.Decide(policy.Input{Pod: pod, Global: global})
-}
-
 // wasOff tells whether the switch was off at any time since.
-func (w *world) wasOff(since time.Time) bool {
-	for i := len(w.switches) - 1; i >= 0; i-- {
-		if w.switches[i].off {
-			return true
-		}
-		if w.switches[i].at.Before(since) {
-			return false
-		}
-	}
-	return false
-}
-
 // isDisturbed tells whether there was a fault since, or one whose traces were still there: the scheduler tries a Pod again that it had no
 // answer about after 10 s at most.
-func (w *world) isDisturbed(since time.Time) bool {
-	return len(w.faults) > 0 || !w.disturbed.IsZero() && since.Before(w.disturbed.Add(aftermath))
-}
-
-const aftermath = 12 * time.Second
-
-func (w *world) fault(f *record.Fault) {
-	key := faultKey{f.Kind, f.Number}
-	if f.Ended {
-		delete(w.faults, key)
-		w.disturbed = w.now
-	} else {
-		w.faults[key] = true
-	}
-}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/spillway-k8s/spillway/test/prove/record"
@@ -20,6 +21,9 @@ const (
 	KillAPIServer    Fault = "API server: kill -9"
 	RestartAPIServer Fault = "API server: graceful restart"
 
+	// SleepExtender: the one that leads is stopped and goes on later, with what it was at. Only where there are others.
+	SleepExtender Fault = record.Asleep
+
 	StallExtender  Fault = "extender's watches stall"
 	CutExtender    Fault = "extender's watches are cut"
 	ExpireExtender Fault = "extender's watches end in 410 Gone"
@@ -35,8 +39,12 @@ const (
 
 // The faults are dealt in three series, each in an order of its own: those of our programs and the scheduler, those of the API server, which take long, and those
 // that no process ends of.
-func programFaults() []Fault {
-	return []Fault{KillExtender, RestartExtender, KillScheduler, RestartScheduler, KillAdmission, RestartAdmission}
+func programFaults(service bool) []Fault {
+	faults := []Fault{KillExtender, RestartExtender, KillScheduler, RestartScheduler, KillAdmission, RestartAdmission}
+	if service {
+		faults = append(faults, SleepExtender)
+	}
+	return faults
 }
 
 func apiServerFaults() []Fault { return []Fault{KillAPIServer, RestartAPIServer} }
@@ -46,6 +54,11 @@ func networkFaults() []Fault {
 		StallExtender, CutExtender, ExpireExtender, StallScheduler, CutScheduler,
 		BindFails, BindUnanswered, BindLate, AnswersSlow, AnswersLost, AnswersFail,
 	}
+}
+
+// Faults are all of them; service adds those of several extenders.
+func Faults(service bool) []Fault {
+	return slices.Concat(programFaults(service), apiServerFaults(), networkFaults())
 }
 
 // Disturbance is a fault at a time.
@@ -70,8 +83,11 @@ func drawFaults(random *rand.Rand, kinds []Fault, times int) []Disturbance {
 }
 
 func lasts(random *rand.Rand, fault Fault) time.Duration {
-	if fault == StallExtender || fault == StallScheduler {
+	switch fault {
+	case StallExtender, StallScheduler:
 		return time.Second + upTo(random, 4*time.Second)
+	case SleepExtender: // Longer than a Lease lasts, or nearly.
+		return 5*time.Second + upTo(random, 5*time.Second)
 	}
 	return 100*time.Millisecond + upTo(random, 2*time.Second)
 }

@@ -45,6 +45,8 @@ type Size struct {
 	WideNodes, TightNodes int
 	// Faults is how often each fault comes in a round that is not calm.
 	Faults int
+	// Service is set where several extenders elect a leader.
+	Service bool
 	// Within is how long it takes until the last workload has begun.
 	Within time.Duration
 }
@@ -79,7 +81,7 @@ func (p *Planner) Next() Round {
 	}
 	round.Weather = drawWeather(random, size)
 	if !round.Calm {
-		for _, kinds := range [][]Fault{programFaults(), apiServerFaults(), networkFaults()} {
+		for _, kinds := range [][]Fault{programFaults(size.Service), apiServerFaults(), networkFaults()} {
 			round.Faults = append(round.Faults, drawFaults(random, kinds, size.Faults))
 		}
 	}

@@ -116,7 +116,7 @@ func upTo(random *rand.Rand, most time.Duration) time.Duration {
 // drawWorkload draws one that competes with nobody for room.
 func drawWorkload(random *rand.Rand, number int, within time.Duration) Workload {
 	w := Workload{
-		Name: fmt.Sprintf("w%d", number), Start: upTo(random, within), CPU: 100, Home: draw(random, Wide, Wide, Wide, HomeOnly),
+		Name: fmt.Sprintf("w%d", number), Start: upTo(random, within), CPU: 100, Home: draw(random, Wide, Wide, HomeOnly),
 		Kind:  draw(random, Deployment, Deployment, Deployment, ReplicaSet, ReplicaSet, StatefulSet, Job),
 		Burst: draw(random, policy.ModeLocalPrefer, policy.ModeLocalPrefer, policy.ModeLocalPrefer, policy.ModeNone, policy.ModeAuto),
 		Surge: draw(random, "0", "25%", "100%"), Unavailable: draw(random, "1", "25%", "50%"), Parallel: random.IntN(3) > 0,

@@ -2,9 +2,14 @@ package play
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
+	"time"
 
 	"github.com/spillway-k8s/spillway/test/prove/plan"
 	"github.com/spillway-k8s/spillway/test/prove/proxy"
@@ -19,6 +24,10 @@ type Faults struct {
 	// asExtender and asScheduler stand between those two and the API server, extender between the scheduler and the extender.
 	asExtender, asScheduler *proxy.APIServer
 	extender                *proxy.Extender
+	// service is set where several extenders elect a leader.
+	service bool
+	// down has a lock for each process, held while it is down on purpose.
+	down sync.Map
 }
 
 // play disturbs by a list, one after another, each for its time. Begin and end are noted; whatever happens, all is healed.
@@ -40,10 +49,20 @@ func (f *Faults) play(ctx context.Context, list []plan.Disturbance) error {
 
 // disturb begins, waits and heals. It returns when all is well again.
 func (f *Faults) disturb(ctx context.Context, d plan.Disturbance) error {
+	if d.Fault == plan.SleepExtender {
+		return f.sleep(ctx, f.extenderProcess(ctx), d)
+	}
 	if process, kills, ok := process(d.Fault); ok {
+		if process == system.Extender {
+			process = f.extenderProcess(ctx)
+		}
 		return f.end(ctx, process, kills, d)
 	}
-	heal := f.begin(d.Fault)
+	begin, ok := f.begins()[d.Fault]
+	if !ok {
+		return errors.New("there is no such fault")
+	}
+	heal := begin()
 	defer heal()
 	return pause(ctx, d.For)
 }
@@ -59,7 +78,10 @@ func process(fault plan.Fault) (name string, kills, ok bool) {
 
 // end ends a process, and starts it again after a while where it was killed. Where it is asked to end, it starts again at once.
 func (f *Faults) end(ctx context.Context, process string, kills bool, d plan.Disturbance) error {
-	if kills {
+	lock := f.lock(process)
+	lock.Lock()
+	defer lock.Unlock()
+	if kills && f.system.PID(process) != 0 {
 		if err := f.system.Kill(process); err != nil {
 			return err
 		}
@@ -70,41 +92,119 @@ func (f *Faults) end(ctx context.Context, process string, kills bool, d plan.Dis
 	return f.system.Restart(ctx, process)
 }
 
-// begin begins what is not about a process.
-func (f *Faults) begin(fault plan.Fault) (heal func()) {
-	binds := func(how proxy.BindFault) func() {
-		f.asScheduler.DisturbBinds(how)
-		return func() { f.asScheduler.DisturbBinds("") }
+// keepUp starts again what ends by itself, as a kubelet does, until ctx ends: kube-scheduler gives up where a binding that it took for failed
+// lands on another node than it thinks. What ends of ours is noted too, and is for the checks to judge. It blocks.
+func (f *Faults) keepUp(ctx context.Context) error {
+	for pause(ctx, retry) == nil {
+		for _, process := range f.supervised() {
+			if err := f.restartEnded(ctx, process); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
 	}
-	answers := func(how proxy.AnswerFault) func() {
-		f.extender.Disturb(how)
-		return func() { f.extender.Disturb("") }
+	return nil
+}
+
+func (f *Faults) lock(process string) *sync.Mutex {
+	lock, _ := f.down.LoadOrStore(process, &sync.Mutex{})
+	return lock.(*sync.Mutex)
+}
+
+func (f *Faults) supervised() []string {
+	if f.service {
+		return []string{system.Scheduler, system.Admission, system.ExtenderReplica(0), system.ExtenderReplica(1)}
 	}
-	nothing := func() {}
-	switch fault {
-	case plan.StallExtender:
-		return f.asExtender.StallWatches()
-	case plan.StallScheduler:
-		return f.asScheduler.StallWatches()
-	case plan.CutExtender:
-		f.asExtender.CutWatches()
-		return nothing
-	case plan.CutScheduler:
-		f.asScheduler.CutWatches()
-		return nothing
-	case plan.ExpireExtender:
-		return f.asExtender.ExpireWatches()
-	case plan.BindFails:
-		return binds(proxy.BindFails)
-	case plan.BindUnanswered:
-		return binds(proxy.BindLandsUnanswered)
-	case plan.BindLate:
-		return binds(proxy.BindLandsLate)
-	case plan.AnswersSlow:
-		return answers(proxy.AnswersSlow)
-	case plan.AnswersLost:
-		return answers(proxy.AnswersLost)
-	default:
-		return answers(proxy.AnswersFail)
+	return []string{system.Scheduler, system.Admission, system.Extender}
+}
+
+func (f *Faults) restartEnded(ctx context.Context, process string) error {
+	lock := f.lock(process)
+	if !lock.TryLock() {
+		return nil // A fault is about to start it.
+	}
+	defer lock.Unlock()
+	if f.system.PID(process) != 0 {
+		return nil
+	}
+	f.log.Add(record.Entry{Ended: &record.Ended{Process: process}})
+	if err := f.system.Restart(ctx, process); err != nil {
+		return fmt.Errorf("starting %s again, which has ended: %w", process, err)
+	}
+	return nil
+}
+
+// extenderProcess is the extender, or the one of several that leads; any of them where none does.
+func (f *Faults) extenderProcess(ctx context.Context) string {
+	if !f.service {
+		return system.Extender
+	}
+	for i := range 2 {
+		if name := system.ExtenderReplica(i); f.isReady(ctx, name) {
+			return name
+		}
+	}
+	return system.ExtenderReplica(0)
+}
+
+func (f *Faults) isReady(ctx context.Context, process string) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.system.HealthEndpoint(process)+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	response, err := f.system.HTTPClient().Do(request)
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// sleep stops a process as it is, and lets it go on after a while.
+func (f *Faults) sleep(ctx context.Context, process string, d plan.Disturbance) error {
+	pid := f.system.PID(process)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("stopping %s: %w", process, err)
+	}
+	err := pause(ctx, d.For)
+	if wakeErr := syscall.Kill(pid, syscall.SIGCONT); wakeErr != nil {
+		return fmt.Errorf("letting %s go on: %w", process, wakeErr)
+	}
+	return err
+}
+
+// begins are the faults that are about no process: each begins, and returns what heals it.
+func (f *Faults) begins() map[plan.Fault]func() (heal func()) {
+	binds := func(how proxy.BindFault) func() func() {
+		return func() func() {
+			f.asScheduler.DisturbBinds(how)
+			return func() { f.asScheduler.DisturbBinds("") }
+		}
+	}
+	answers := func(how proxy.AnswerFault) func() func() {
+		return func() func() {
+			f.extender.Disturb(how)
+			return func() { f.extender.Disturb("") }
+		}
+	}
+	cut := func(p *proxy.APIServer) func() func() {
+		return func() func() {
+			p.CutWatches()
+			return func() {}
+		}
+	}
+	return map[plan.Fault]func() func(){
+		plan.StallExtender:  f.asExtender.StallWatches,
+		plan.StallScheduler: f.asScheduler.StallWatches,
+		plan.CutExtender:    cut(f.asExtender),
+		plan.CutScheduler:   cut(f.asScheduler),
+		plan.ExpireExtender: f.asExtender.ExpireWatches,
+		plan.BindFails:      binds(proxy.BindFails),
+		plan.BindUnanswered: binds(proxy.BindLandsUnanswered),
+		plan.BindLate:       binds(proxy.BindLandsLate),
+		plan.AnswersSlow:    answers(proxy.AnswersSlow),
+		plan.AnswersLost:    answers(proxy.AnswersLost),
+		plan.AnswersFail:    answers(proxy.AnswersFail),
 	}
 }

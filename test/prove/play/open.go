@@ -2,6 +2,7 @@ package play
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/cert"
 	schedulerv1 "k8s.io/kube-scheduler/config/v1"
 
 	"github.com/spillway-k8s/spillway/test/prove/plan"
@@ -38,7 +42,7 @@ const virtualNodes = 2
 
 // With starts a trial system with the proxies in place, calls do and stops it, whatever do returns. Everything that happens goes into the log.
 func With(ctx context.Context, o Options, log *record.Log, do func(context.Context, *Stage) error) (err error) {
-	stage := &Stage{log: log, size: o.Size, logger: o.Logger, faults: &Faults{log: log}}
+	stage := &Stage{log: log, size: o.Size, logger: o.Logger, faults: &Faults{log: log, service: o.Size.Service}}
 	group, ctx := errgroup.WithContext(ctx)
 	running, stop := context.WithCancel(ctx)
 	defer func() {
@@ -52,7 +56,12 @@ func With(ctx context.Context, o Options, log *record.Log, do func(context.Conte
 		return err
 	}
 	defer func() { err = errors.Join(err, stage.system.Stop(context.WithoutCancel(ctx)), system.Remove(o.Dir)) }()
-	if err := Furnish(ctx, stage.system, o.Size.WideNodes, o.Size.TightNodes); err != nil {
+	quiet := stage.system.RESTConfig()
+	quiet.WarningHandler = rest.NoWarnings{} // Histories mean what they are warned of.
+	if stage.client, err = kubernetes.NewForConfig(quiet); err != nil {
+		return fmt.Errorf("making the client of the histories: %w", err)
+	}
+	if err := furnish(ctx, stage.system, o.Size.WideNodes, o.Size.TightNodes); err != nil {
 		return err
 	}
 	if stage.recorder, err = record.NewRecorder(stage.system.RESTConfig(), log, time.Now); err != nil {
@@ -60,7 +69,19 @@ func With(ctx context.Context, o Options, log *record.Log, do func(context.Conte
 	}
 	group.Go(func() error { return stage.recorder.RunPods(running) })
 	group.Go(func() error { return stage.recorder.RunNodes(running) })
-	return do(ctx, stage)
+	return stage.keptUp(ctx, do)
+}
+
+// keptUp calls do while processes that end by themselves are started again.
+func (s *Stage) keptUp(ctx context.Context, do func(context.Context, *Stage) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	keeping, stop := context.WithCancel(ctx)
+	group.Go(func() error { return s.faults.keepUp(keeping) })
+	group.Go(func() error {
+		defer stop()
+		return do(ctx, s)
+	})
+	return group.Wait()
 }
 
 func (s *Stage) startProxies(ctx context.Context, group *errgroup.Group, o Options) (err error) {
@@ -92,8 +113,12 @@ func (s *Stage) startSystem(ctx context.Context, o Options) (err error) {
 			system.Extender: s.faults.asExtender.URL(), system.Scheduler: s.faults.asScheduler.URL(),
 		},
 		Scheduler: func(c *schedulerv1.KubeSchedulerConfiguration) {
-			c.Extenders[0].URLPrefix = s.faults.extender.URL() + "/v1"
+			// Over plain HTTP, also where the proxy goes on over mutual TLS: it has to read what is said.
+			c.Extenders[0].URLPrefix, c.Extenders[0].EnableHTTPS, c.Extenders[0].TLSConfig = s.faults.extender.URL()+"/v1", false, nil
 		},
+	}
+	if o.Size.Service {
+		config.Shape.Topology = system.TopologyService
 	}
 	if o.Extender != "" {
 		config.Binaries = map[string]string{system.Extender: o.Extender}
@@ -102,8 +127,30 @@ func (s *Stage) startSystem(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("starting the trial system: %w", err)
 	}
 	s.faults.system = s.system
-	s.faults.extender.Target(s.system.Endpoint(system.Extender), http.DefaultTransport.(*http.Transport).Clone())
+	transport, err := s.toExtender(o.Size.Service)
+	if err != nil {
+		return err
+	}
+	s.faults.extender.Target(s.system.Endpoint(system.Extender), transport)
 	return nil
+}
+
+// toExtender is how the proxy asks in the place of the scheduler: with its certificate, where the extender wants one.
+func (s *Stage) toExtender(service bool) (http.RoundTripper, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if !service {
+		return transport, nil
+	}
+	certificate, err := tls.LoadX509KeyPair(s.system.Certificate(system.SchedulerUser))
+	if err != nil {
+		return nil, fmt.Errorf("reading the scheduler's certificate: %w", err)
+	}
+	authorities, err := cert.NewPool(s.system.AuthorityFile())
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificate authority: %w", err)
+	}
+	transport.TLSClientConfig = &tls.Config{Certificates: []tls.Certificate{certificate}, RootCAs: authorities, MinVersion: tls.VersionTLS13}
+	return transport, nil
 }
 
 // isVirtual tells a virtual node by its name.

@@ -1,11 +1,11 @@
 package play
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -31,6 +31,9 @@ func (p *player) takePods(ctx context.Context, step plan.Step) error {
 		return err
 	}
 	pods := slices.DeleteFunc(list.Items, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil })
+	if step.Do == plan.DropQuota { // Those at home first: it gives their slots back.
+		slices.SortStableFunc(pods, func(a, b corev1.Pod) int { return cmp.Compare(rankHome(&a), rankHome(&b)) })
+	}
 	for i := range min(step.Count, len(pods)) {
 		// From both ends by turns: the oldest, the youngest.
 		at := i
@@ -42,6 +45,14 @@ func (p *player) takePods(ctx context.Context, step plan.Step) error {
 		}
 	}
 	return nil
+}
+
+// rankHome is 0 for a Pod at home, and more for others.
+func rankHome(pod *corev1.Pod) int {
+	if pod.Spec.NodeName == "" || isVirtual(pod.Spec.NodeName) {
+		return 1
+	}
+	return 0
 }
 
 func (p *player) touch(ctx context.Context, do plan.Action, pod *corev1.Pod) error {
@@ -81,7 +92,7 @@ func (p *player) patchPod(ctx context.Context, pod *corev1.Pod, metadata map[str
 
 // fail ends a Pod as its kubelet does. What runs in the cloud, or nowhere yet, has another one to say how it ended.
 func (p *player) fail(ctx context.Context, pod *corev1.Pod) error {
-	if pod.Spec.NodeName == "" || strings.HasPrefix(pod.Spec.NodeName, system.VirtualNodePrefix) {
+	if rankHome(pod) > 0 {
 		return nil
 	}
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": map[string]any{"phase": corev1.PodFailed, "reason": "Proof"}})

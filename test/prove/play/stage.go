@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/spillway-k8s/spillway/test/prove/plan"
 	"github.com/spillway-k8s/spillway/test/prove/record"
@@ -20,6 +21,7 @@ import (
 // Stage is a trial system with the proxies in place.
 type Stage struct {
 	system   *system.System
+	client   kubernetes.Interface
 	log      *record.Log
 	recorder *record.Recorder
 	faults   *Faults
@@ -45,7 +47,7 @@ func (s *Stage) Play(ctx context.Context, round plan.Round) error {
 	quiet := note
 	quiet.Phase = record.Quiet
 	s.log.Add(record.Entry{Round: &quiet})
-	if err := s.system.Client().CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}); err != nil {
+	if err := s.client.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}); err != nil {
 		return fmt.Errorf("removing namespace %s: %w", namespace, err)
 	}
 	cleared := note
@@ -56,6 +58,9 @@ func (s *Stage) Play(ctx context.Context, round plan.Round) error {
 
 // Renew ends the extender at once and starts it again: from what its binary is now.
 func (s *Stage) Renew(ctx context.Context) error {
+	lock := s.faults.lock(system.Extender)
+	lock.Lock()
+	defer lock.Unlock()
 	if err := s.system.Kill(system.Extender); err != nil {
 		return err
 	}
@@ -64,7 +69,7 @@ func (s *Stage) Renew(ctx context.Context) error {
 
 // makeNamespace returns when Pods can be made in it.
 func (s *Stage) makeNamespace(ctx context.Context, name string) error {
-	core := s.system.Client().CoreV1()
+	core := s.client.CoreV1()
 	if _, err := core.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("creating namespace %s: %w", name, err)
 	}
@@ -82,7 +87,7 @@ func (s *Stage) makeNamespace(ctx context.Context, name string) error {
 // playAll plays the workloads, the weather and the faults of a round side by side.
 func (s *Stage) playAll(ctx context.Context, namespace string, round plan.Round) error {
 	other, stop := context.WithCancel(ctx)
-	weather := weather{system: s.system, client: s.system.Client(), log: s.log}
+	weather := weather{system: s.system, client: s.client, log: s.log}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -90,7 +95,7 @@ func (s *Stage) playAll(ctx context.Context, namespace string, round plan.Round)
 	}()
 	group, playing := errgroup.WithContext(ctx)
 	for _, workload := range round.Workloads {
-		p := &player{client: s.system.Client(), log: s.log, namespace: namespace, workload: workload}
+		p := &player{client: s.client, log: s.log, namespace: namespace, workload: workload}
 		group.Go(func() error { return p.play(playing) })
 	}
 	group.Go(func() error { return weather.play(playing, round.Weather) })

@@ -31,8 +31,8 @@ type weather struct {
 	log    *record.Log
 }
 
-// Furnish makes what all histories need: labels on the nodes with room, small nodes, priority classes, and the switch turned on.
-func Furnish(ctx context.Context, s *system.System, wide, tight int) error {
+// furnish makes what all histories need: labels on the nodes with room, small nodes, priority classes, and the switch turned on.
+func furnish(ctx context.Context, s *system.System, wide, tight int) error {
 	w := weather{system: s, client: s.Client()}
 	for i := range wide {
 		if err := w.patchNode(ctx, system.LocalNode(i), `{"metadata":{"labels":{"`+RoomLabel+`":"`+RoomWide+`"}}}`); err != nil {

@@ -18,6 +18,7 @@ type Entry struct {
 	Action   *Action   `json:"action,omitempty"`
 	Fault    *Fault    `json:"fault,omitempty"`
 	Switch   *Switch   `json:"switch,omitempty"`
+	Ended    *Ended    `json:"ended,omitempty"`
 	Round    *Round    `json:"round,omitempty"`
 }
 
@@ -60,6 +61,8 @@ type Node struct {
 	Version uint64 `json:"version"`
 	Name    string `json:"name"`
 	Virtual bool   `json:"virtual,omitempty"`
+	// Content is a hash of all that the scheduler looks at.
+	Content uint64 `json:"content,omitempty"`
 	Gone    bool   `json:"gone,omitempty"`
 }
 
@@ -113,12 +116,23 @@ type Fault struct {
 	Ended  bool `json:"ended,omitempty"`
 }
 
-// SlowAnswers is the Kind of the Fault that makes the answers of the extender slow.
-const SlowAnswers = "extender is slow"
+// Kinds of Fault that make the answers of the extender slow: the harness holds them up, or the one that answers is stopped.
+const (
+	SlowAnswers = "extender is slow"
+	Asleep      = "extender: the leader sleeps"
+)
+
+// Slows tells whether the fault makes answers slow.
+func (f *Fault) Slows() bool { return f.Kind == SlowAnswers || f.Kind == Asleep }
 
 // Switch is what the global switch is from now on. It is noted before it is turned, so no part of the cluster knows it earlier.
 type Switch struct {
 	Off bool `json:"off"`
+}
+
+// Ended is a process that has ended by itself, and is started again.
+type Ended struct {
+	Process string `json:"process"`
 }
 
 // Phase is where a round is.

@@ -1,7 +1,9 @@
 package record
 
 import (
+	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -58,7 +60,28 @@ func NodeOf(node *corev1.Node) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Node{Version: version, Name: node.Name, Virtual: policy.IsVirtualNode(node.Labels)}, nil
+	hash, err := contentOf(node)
+	if err != nil {
+		return nil, err
+	}
+	return &Node{Version: version, Name: node.Name, Virtual: policy.IsVirtualNode(node.Labels), Content: hash}, nil
+}
+
+// contentOf hashes what makes the scheduler look at refused Pods again where it changes: all but heartbeats.
+func contentOf(node *corev1.Node) (uint64, error) {
+	conditions := map[corev1.NodeConditionType]corev1.ConditionStatus{}
+	for _, condition := range node.Status.Conditions {
+		conditions[condition.Type] = condition.Status
+	}
+	content, err := json.Marshal([]any{
+		node.Labels, node.Annotations, node.Spec.Unschedulable, node.Spec.Taints, node.Status.Allocatable, conditions,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("encoding node %s: %w", node.Name, err)
+	}
+	hash := fnv.New64a()
+	_, _ = hash.Write(content) // Never fails.
+	return hash.Sum64(), nil
 }
 
 func parseVersion(object metav1.Object) (uint64, error) {

@@ -2,25 +2,19 @@ package record
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
 
 // retry is how soon the Recorder tries again where the API server does not answer: it must miss as little as it can.
-const retry = 50 * time.Millisecond
-
 // Recorder notes every change of Pods and Nodes. It watches the API server by itself, past everything that is disturbed.
 type Recorder struct {
 	log    *Log
@@ -71,103 +65,11 @@ func (r *Recorder) RunNodes(ctx context.Context) error {
 }
 
 // source is a kind of object that can be listed and watched.
-type source struct {
-	list  func(context.Context, metav1.ListOptions) (runtime.Object, error)
-	watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
-	// see takes one object, gone or not.
-	see func(object runtime.Object, gone bool) error
-	// missing tells of all objects that are there at a version: others have gone unseen.
-	missing func(there map[types.UID]bool, version uint64)
-}
-
 // follow lists and watches until ctx ends. Where a watch cannot go on from where it ended, it lists again, and what happened between is
 // seen as one change.
-func follow(ctx context.Context, s source) error {
-	version := ""
-	for ctx.Err() == nil {
-		var err error
-		if version == "" {
-			version, err = s.relist(ctx)
-		} else {
-			version, err = s.continueFrom(ctx, version)
-		}
-		var unreadable *unreadableError
-		if errors.As(err, &unreadable) {
-			return err
-		}
-		if err != nil {
-			select {
-			case <-ctx.Done():
-			case <-time.After(retry):
-			}
-		}
-	}
-	return nil
-}
-
 // unreadableError is one that no second try helps.
-type unreadableError struct{ error }
-
-func (s source) relist(ctx context.Context) (string, error) {
-	list, err := s.list(ctx, metav1.ListOptions{})
-	if err != nil {
-		return "", err
-	}
-	accessor, err := meta.ListAccessor(list)
-	if err != nil {
-		return "", &unreadableError{err}
-	}
-	objects, err := meta.ExtractList(list)
-	if err != nil {
-		return "", &unreadableError{err}
-	}
-	there := map[types.UID]bool{}
-	slices.SortFunc(objects, byVersion)
-	for _, object := range objects {
-		if err := s.see(object, false); err != nil {
-			return "", &unreadableError{err}
-		}
-		there[object.(metav1.Object).GetUID()] = true
-	}
-	version := &metav1.ObjectMeta{Name: "the list", ResourceVersion: accessor.GetResourceVersion()}
-	at, err := parseVersion(version)
-	if err != nil {
-		return "", &unreadableError{err}
-	}
-	s.missing(there, at)
-	return version.ResourceVersion, nil
-}
-
 // byVersion orders objects of a list by the time of their last change. Those whose version is no number are found out later.
-func byVersion(a, b runtime.Object) int {
-	left, _ := parseVersion(a.(metav1.Object))
-	right, _ := parseVersion(b.(metav1.Object))
-	return int(int64(left - right))
-}
-
 // continueFrom watches from a version on and returns the last one seen, empty where only a new list helps.
-func (s source) continueFrom(ctx context.Context, version string) (string, error) {
-	watcher, err := s.watch(ctx, metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true})
-	if err != nil {
-		return "", err
-	}
-	defer watcher.Stop()
-	for event := range watcher.ResultChan() {
-		object, ok := event.Object.(metav1.Object)
-		if event.Type == watch.Error || !ok {
-			return "", nil
-		}
-		version = object.GetResourceVersion()
-		if event.Type == watch.Bookmark {
-			continue
-		}
-		if err := s.see(event.Object, event.Type == watch.Deleted); err != nil {
-			return "", &unreadableError{err}
-		}
-	}
-	return version, nil
-}
-
 func (r *Recorder) seePod(object runtime.Object, gone bool) error {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
@@ -222,9 +124,12 @@ func (r *Recorder) seeNode(object runtime.Object, gone bool) error {
 	noted.Gone = gone
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before, ok := r.nodes[noted.Name]
-	if ok && *before == (Node{Version: before.Version, Name: noted.Name, Virtual: noted.Virtual, Gone: gone}) {
-		return nil
+	if before, ok := r.nodes[noted.Name]; ok {
+		same := *noted
+		same.Version = before.Version
+		if same == *before {
+			return nil // A heartbeat.
+		}
 	}
 	r.nodes[noted.Name] = noted
 	r.log.Add(Entry{Node: noted})

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/prove/check"
+	"github.com/spillway-k8s/spillway/test/prove/plan"
+	player "github.com/spillway-k8s/spillway/test/prove/play"
+	"github.com/spillway-k8s/spillway/test/prove/record"
+	"github.com/spillway-k8s/spillway/test/system"
+)
+
+// breakage is a way to break the ledger: a text in one of its files, replaced. The program that ships has no switch for it.
+type breakage struct {
+	file, text, replacement string
+	// round is the history that shows it, and promise what it breaks.
+	round   plan.Round
+	promise string
+}
+
+var ledgerFile = filepath.Join("extender", "ledger", "ledger.go")
+
+func breakages() map[string]breakage {
+	waiting := plan.Workload{
+		Name: "web", Kind: plan.Deployment, Replicas: 20, Quota: new(5), Burst: policy.ModeLocalPrefer, Home: plan.HomeOnly, CPU: 100,
+		Surge: "25%", Unavailable: "25%",
+	}
+	burst := waiting
+	burst.Home, burst.Replicas = plan.Wide, 60
+	growing := waiting
+	growing.Steps = []plan.Step{{After: 5 * time.Second, Do: plan.Scale, Count: 30}}
+	freeing := waiting
+	freeing.Steps = []plan.Step{{After: 5 * time.Second, Do: plan.DropQuota, Count: 1}}
+	return map[string]breakage{
+		"reservations off": {
+			file: ledgerFile, text: `return l.isLocal(e) || e.node == "" && e.reserved`, replacement: `return l.isLocal(e)`,
+			round: plan.Round{Number: 1, Workloads: []plan.Workload{burst}}, promise: "I1",
+		},
+		"no rebuild after a restart": {
+			file: ledgerFile, text: `return pod.Spec.NodeName == "" &&`, replacement: `return false && pod.Spec.NodeName == "" &&`,
+			// Slots are given, and none is used as long as binds fail; the extender is killed meanwhile, and new Pods come.
+			round: plan.Round{
+				Number: 2, Workloads: []plan.Workload{growing},
+				Faults: [][]plan.Disturbance{
+					{{Fault: plan.BindFails, For: 10 * time.Second}},
+					{{After: 2 * time.Second, Fault: plan.KillExtender, For: 100 * time.Millisecond}},
+				},
+			},
+			promise: "I1",
+		},
+		"no wake": {
+			file: ledgerFile, text: "wake:      wake,", replacement: "wake:      func(PodRef) {},",
+			// A slot becomes free while the extender does not see it: the scheduler's own look comes too early.
+			round: plan.Round{
+				Number: 3, Workloads: []plan.Workload{freeing},
+				Faults: [][]plan.Disturbance{{{After: 4 * time.Second, Fault: plan.StallExtender, For: 3 * time.Second}}},
+			},
+			promise: "I2",
+		},
+	}
+}
+
+// TestBrokenLedgersAreCaught is the test of the proof: each breakage is found in the round that is made for it, and the ledger as it is gets
+// through all of them.
+func TestBrokenLedgersAreCaught(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "extender")
+	o := defaultOptions()
+	o.Dir, o.Extender, o.Nodes, o.Duels = t.TempDir(), binary, 6, 0
+	var err error
+	o.BinDir, err = system.FindBinDir()
+	require.NoError(t, err)
+	broken := map[string]string{}
+	for name, b := range breakages() {
+		broken[name] = build(t, &b)
+	}
+	whole := build(t, nil)
+	require.NoError(t, os.Link(whole, binary))
+
+	w := newWatchman(t)
+	log, err := record.Create(filepath.Join(t.TempDir(), "record.jsonl"), time.Now, w.see)
+	require.NoError(t, err)
+	err = player.With(t.Context(), stageOptions(*o, t.Output(), slog.New(slog.DiscardHandler)), log, func(ctx context.Context, stage *player.Stage) error {
+		for name, b := range breakages() {
+			t.Run(name, func(t *testing.T) {
+				require.NoError(t, stage.Play(ctx, b.round), "as it is")
+				require.Empty(t, w.report(), "as it is")
+				exchange(ctx, t, stage, binary, broken[name])
+				b.round.Number += 10
+				// A broken one need not come to rest.
+				err := stage.Play(ctx, b.round)
+				exchange(ctx, t, stage, binary, whole)
+				found := w.report()
+				require.NotEmpty(t, found, "nothing was found; %v", err)
+				assert.Equal(t, b.promise, found[0].Promise, "%s", found[0])
+				t.Log(found[0])
+			})
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.NoError(t, log.Close())
+}
+
+// watchman checks the record as it is made.
+type watchman struct {
+	mu      sync.Mutex
+	checker *check.Checker
+	found   []*check.Violation
+}
+
+func newWatchman(t *testing.T) *watchman {
+	t.Helper()
+	limits := check.DefaultLimits()
+	limits.Use, limits.Answer = time.Minute, time.Minute // This is no test of speed.
+	checker, err := check.New(limits)
+	require.NoError(t, err)
+	return &watchman{checker: checker}
+}
+
+func (w *watchman) see(entry record.Entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.found = append(w.found, w.checker.See(entry)...)
+}
+
+// report returns what was found since it was called last.
+func (w *watchman) report() []*check.Violation {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	found := w.found
+	w.found = nil
+	return found
+}
+
+// build makes an extender, broken unless b is nil. A text that is not there once is an error: the breakage would be none.
+func build(t *testing.T, b *breakage) (binary string) {
+	t.Helper()
+	dir := t.TempDir()
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	require.NoError(t, err)
+	binary = filepath.Join(dir, "extender")
+	args := []string{"build", "-o", binary}
+	if b != nil {
+		source, err := os.ReadFile(filepath.Join(root, b.file))
+		require.NoError(t, err)
+		require.Equal(t, 1, strings.Count(string(source), b.text), "%q in %s", b.text, b.file)
+		changed := filepath.Join(dir, "changed.go")
+		require.NoError(t, os.WriteFile(changed, []byte(strings.Replace(string(source), b.text, b.replacement, 1)), 0o600))
+		overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, b.file): changed}})
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600))
+		args = append(args, "-overlay", filepath.Join(dir, "overlay.json"))
+	}
+	command := exec.CommandContext(t.Context(), "go", append(args, "./extender")...)
+	command.Dir = root
+	output, err := command.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	return binary
+}
+
+// exchange has another extender run.
+func exchange(ctx context.Context, t *testing.T, stage *player.Stage, binary, by string) {
+	t.Helper()
+	require.NoError(t, os.Remove(binary))
+	require.NoError(t, os.Link(by, binary))
+	require.NoError(t, stage.Renew(ctx))
+}

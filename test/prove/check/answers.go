@@ -1,0 +1,75 @@
+package check
+
+import (
+	"strings"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/prove/record"
+)
+
+func (c *Checker) seeAsked(asked *record.Asked) {
+	w := c.world
+	w.questions[asked.ID] = question{*asked, w.now}
+	c.report.Questions[asked.Verb]++
+	p := w.meet(asked.UID)
+	if asked.Verb != "prioritize" {
+		p.asked = asked
+	}
+	if p.refusals == 0 {
+		p.changes = w.changes
+	}
+	c.checkConcerned(p)
+}
+
+func (c *Checker) seeAnswered(answered *record.Answered) {
+	w := c.world
+	q, ok := w.questions[answered.ID]
+	if !ok {
+		return
+	}
+	delete(w.questions, answered.ID)
+	p, took := w.meet(answered.UID), w.now.Sub(q.at)
+	w.answers = append(w.answers, span{q.at, w.now, answered.Error != ""})
+	c.report.Answers = append(c.report.Answers, took)
+	c.checkAnswer(p, took)
+	if answered.Verb == "prioritize" {
+		return
+	}
+	if answered.Error != "" {
+		c.report.Errors++
+		p.promised = p.promised || q.Local > 0
+		return
+	}
+	p.promised = p.promised || answered.Local > 0
+	if answered.Local > 0 || q.Local > 0 {
+		c.checkSlot(w.answer(p, answered.Local > 0))
+	}
+	if answered.Verb != "filter" {
+		return
+	}
+	a := &answer{Answered: *answered, asked: q.Asked, at: w.now, promised: p.revision.promisedBut(p)}
+	p.answered = a
+	if answered.Virtual > 0 && answered.Local == 0 {
+		p.toCloud = a
+	}
+	if answered.Refusal != "" {
+		p.refusals++
+	}
+}
+
+func (r *revision) promisedBut(but *pod) int {
+	count := 0
+	if r == nil { // The Pod itself has not been seen yet.
+		return 0
+	}
+	for _, p := range r.pods {
+		if p != but && p.promised && !p.holds && p.Node == "" && p.Active() {
+			count++
+		}
+	}
+	return count
+}
+
+func (p *pod) waits() bool {
+	return p.Active() && p.Node == "" && p.Quota != nil && !p.holds && p.answered != nil && strings.Contains(p.answered.Refusal, string(policy.ReasonLocalQuota))
+}

@@ -1,0 +1,77 @@
+package check
+
+import (
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/prove/record"
+)
+
+type flip struct {
+	at  time.Time
+	off bool
+}
+
+type faultKey struct {
+	kind   string
+	number int
+}
+
+func (w *world) isControlled(p *pod) bool {
+	return p.Marked && p.Quota != nil && p.born.Node == "" && p.Scheduler == corev1.DefaultSchedulerName
+}
+
+const switchLag = 45 * time.Second
+
+func (w *world) quotaCounts(p *pod) bool {
+	if w.decide(&p.Pod, policy.SwitchOn).Quota == nil {
+		return false
+	}
+	return w.decide(&p.Pod, policy.SwitchOff).Quota != nil || !w.wasOff(p.bornAt.Add(-switchLag))
+}
+
+func (w *world) decide(p *record.Pod, global policy.Switch) policy.Decision {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Labels: map[string]string{}, Annotations: map[string]string{}}}
+	if p.Burst != "" {
+		pod.Labels[policy.BurstLabel] = p.Burst
+	}
+	if p.Switch != "" {
+		pod.Annotations[policy.SwitchKey] = p.Switch
+	}
+	if p.Quota != nil {
+		pod.Annotations[policy.LocalReplicasAnnotation] = strconv.Itoa(*p.Quota)
+	}
+	return w.rules.Decide(policy.Input{Pod: pod, Global: global})
+}
+
+func (w *world) wasOff(since time.Time) bool {
+	for i := len(w.switches) - 1; i >= 0; i-- {
+		if w.switches[i].off {
+			return true
+		}
+		if w.switches[i].at.Before(since) {
+			return false
+		}
+	}
+	return false
+}
+
+func (w *world) isDisturbed(since time.Time) bool {
+	return len(w.faults) > 0 || !w.disturbed.IsZero() && since.Before(w.disturbed.Add(aftermath))
+}
+
+const aftermath = 12 * time.Second
+
+func (w *world) fault(f *record.Fault) {
+	key := faultKey{f.Kind, f.Number}
+	if f.Ended {
+		delete(w.faults, key)
+		w.disturbed = w.now
+	} else {
+		w.faults[key] = true
+	}
+}

@@ -1,0 +1,108 @@
+package record
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+const retry = 50 * time.Millisecond
+
+type source struct {
+	list  func(context.Context, metav1.ListOptions) (runtime.Object, error)
+	watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
+	// see takes one object, gone or not.
+	see func(object runtime.Object, gone bool) error
+	// missing tells of all objects that are there at a version: others have gone unseen.
+	missing func(there map[types.UID]bool, version uint64)
+}
+
+func follow(ctx context.Context, s source) error {
+	version := ""
+	for ctx.Err() == nil {
+		var err error
+		if version == "" {
+			version, err = s.relist(ctx)
+		} else {
+			version, err = s.continueFrom(ctx, version)
+		}
+		var unreadable *unreadableError
+		if errors.As(err, &unreadable) {
+			return err
+		}
+		if err != nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(retry):
+			}
+		}
+	}
+	return nil
+}
+
+type unreadableError struct{ error }
+
+func (s source) relist(ctx context.Context) (string, error) {
+	list, err := s.list(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "", err
+	}
+	accessor, err := meta.ListAccessor(list)
+	if err != nil {
+		return "", &unreadableError{err}
+	}
+	objects, err := meta.ExtractList(list)
+	if err != nil {
+		return "", &unreadableError{err}
+	}
+	there := map[types.UID]bool{}
+	slices.SortFunc(objects, byVersion)
+	for _, object := range objects {
+		if err := s.see(object, false); err != nil {
+			return "", &unreadableError{err}
+		}
+		there[object.(metav1.Object).GetUID()] = true
+	}
+	version := &metav1.ObjectMeta{Name: "the list", ResourceVersion: accessor.GetResourceVersion()}
+	at, err := parseVersion(version)
+	if err != nil {
+		return "", &unreadableError{err}
+	}
+	s.missing(there, at)
+	return version.ResourceVersion, nil
+}
+
+func byVersion(a, b runtime.Object) int {
+	left, _ := parseVersion(a.(metav1.Object))
+	right, _ := parseVersion(b.(metav1.Object))
+	return int(int64(left - right))
+}
+
+func (s source) continueFrom(ctx context.Context, version string) (string, error) {
+	watcher, err := s.watch(ctx, metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true})
+	if err != nil {
+		return "", err
+	}
+	defer watcher.Stop()
+	for event := range watcher.ResultChan() {
+		object, ok := event.Object.(metav1.Object)
+		if event.Type == watch.Error || !ok {
+			return "", nil
+		}
+		version = object.GetResourceVersion()
+		if event.Type == watch.Bookmark {
+			continue
+		}
+		if err := s.see(event.Object, event.Type == watch.Deleted); err != nil {
+			return "", &unreadableError{err}
+		}
+	}
+	return version, nil
+}

@@ -1,0 +1,147 @@
+package record
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+func TestARecordIsReadAsItWasWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "record.jsonl")
+	now := time.Date(2026, 11, 21, 12, 0, 0, 5, time.UTC)
+	var seen []Entry
+	log, err := Create(path, func() time.Time { return now }, func(entry Entry) { seen = append(seen, entry) })
+	require.NoError(t, err)
+	log.Add(Entry{Pod: &Pod{Version: 7, Name: "web", Quota: new(0)}})
+	log.Add(Entry{Asked: &Asked{ID: 1, Verb: "filter", Local: 3}})
+	log.Add(Entry{Switch: &Switch{}})
+	require.NoError(t, log.Close())
+	read, err := Read(path)
+	require.NoError(t, err)
+	assert.Equal(t, log.Entries(), read)
+	assert.Equal(t, seen, read)
+	assert.Equal(t, now, read[0].At)
+}
+
+func TestAPodIsNoted(t *testing.T) {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "ns", Name: "web-0", UID: "u", ResourceVersion: "12",
+			Labels:          map[string]string{"controller-revision-hash": "h", policy.BurstLabel: "auto"},
+			Annotations:     map[string]string{policy.LocalReplicasAnnotation: "2", policy.LocalSlotAnnotation: "u"},
+			OwnerReferences: []metav1.OwnerReference{{Name: "web", UID: "o", Controller: new(true)}},
+		},
+		Spec: corev1.PodSpec{SchedulerName: "s", Priority: new(int32(5))},
+		Status: corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{
+			{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "why"},
+			{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "PreemptionByScheduler"},
+		}},
+	}
+	noted, err := PodOf(pod)
+	require.NoError(t, err)
+	assert.Equal(t, &Pod{
+		Version: 12, Namespace: "ns", Name: "web-0", UID: "u", Owner: "o", OwnerName: "web", Hash: "h", Quota: new(2), Burst: "auto", Slot: true,
+		Scheduler: "s", Phase: "Pending", Priority: 5, Reason: "Unschedulable", Message: "why", Disrupted: "PreemptionByScheduler",
+	}, noted)
+
+	pod.Annotations[policy.LocalSlotAnnotation] = "another's"
+	noted, err = PodOf(pod)
+	require.NoError(t, err)
+	assert.False(t, noted.Slot)
+
+	pod.Annotations[policy.LocalReplicasAnnotation] = "many"
+	_, err = PodOf(pod)
+	assert.ErrorContains(t, err, "reading the quota of pod ns/web-0")
+}
+
+// cluster is an API server of Pods: a list at a time, and watches that are written down.
+type cluster struct {
+	lists   []*corev1.PodList
+	watches []func() (watch.Interface, error)
+	stop    context.CancelFunc
+}
+
+func (c *cluster) list(context.Context, metav1.ListOptions) (runtime.Object, error) {
+	next := c.lists[0]
+	c.lists = c.lists[1:]
+	return next, nil
+}
+
+func (c *cluster) watch(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	if len(c.watches) == 0 {
+		c.stop()
+		return nil, apierrors.NewServiceUnavailable("this is the end")
+	}
+	next := c.watches[0]
+	c.watches = c.watches[1:]
+	return next()
+}
+
+func pod(name, version string) *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), ResourceVersion: version}}
+}
+
+func listOf(version string, pods ...*corev1.Pod) *corev1.PodList {
+	list := &corev1.PodList{ListMeta: metav1.ListMeta{ResourceVersion: version}}
+	for _, pod := range pods {
+		list.Items = append(list.Items, *pod)
+	}
+	return list
+}
+
+// events is a watch that brings them and ends.
+func events(brought ...watch.Event) func() (watch.Interface, error) {
+	return func() (watch.Interface, error) {
+		w := watch.NewFakeWithChanSize(len(brought), false)
+		for _, event := range brought {
+			w.Action(event.Type, event.Object)
+		}
+		w.Stop()
+		return w, nil
+	}
+}
+
+func expired() (watch.Interface, error) { return nil, apierrors.NewResourceExpired("too old") }
+
+func TestTheRecorderMissesNothingThatAListShows(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	c := &cluster{stop: stop}
+	c.lists = []*corev1.PodList{listOf("3", pod("b", "2"), pod("a", "1")), listOf("9", pod("c", "8"), pod("b", "4"))}
+	c.watches = []func() (watch.Interface, error){
+		events(watch.Event{Type: watch.Modified, Object: pod("b", "4")}),
+		events(watch.Event{Type: watch.Bookmark, Object: pod("", "5")}, watch.Event{Type: watch.Added, Object: pod("d", "6")}),
+		expired, // And "d" and "a" go unseen meanwhile.
+		events(watch.Event{Type: watch.Deleted, Object: pod("c", "10")}),
+	}
+	log, err := Create(filepath.Join(t.TempDir(), "record.jsonl"), time.Now, func(Entry) {})
+	require.NoError(t, err)
+	r := &Recorder{log: log, now: time.Now, pods: map[types.UID]*Pod{}, changed: map[string]time.Time{}}
+	require.NoError(t, follow(ctx, source{list: c.list, watch: c.watch, see: r.seePod, missing: r.losePods}))
+	type noted struct {
+		name    string
+		version uint64
+		gone    bool
+	}
+	var got []noted
+	for _, entry := range log.Entries() {
+		got = append(got, noted{entry.Pod.Name, entry.Pod.Version, entry.Pod.Gone})
+	}
+	want := []noted{{"a", 1, false}, {"b", 2, false}, {"b", 4, false}, {"d", 6, false}, {"c", 8, false}}
+	require.Equal(t, want, got[:len(want)])
+	assert.ElementsMatch(t, []noted{{"a", 9, true}, {"d", 9, true}}, got[5:7], "what the list does not have any more")
+	assert.Equal(t, []noted{{"c", 10, true}}, got[7:])
+	require.NoError(t, log.Close())
+}
