@@ -3,35 +3,64 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"strings"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 )
 
-// readCounter reads a counter from the metrics of a program: the sum of those that have the label.
-func readCounter(ctx context.Context, url, counter, label, value string) (int, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/metrics", nil)
+// readMetric reads from the metrics of a program the sum of a counter or gauge over those that have the label.
+func readMetric(ctx context.Context, url, name, label, value string) (int, error) {
+	text, err := get(ctx, url+"/metrics")
+	if err != nil {
+		return 0, err
+	}
+	sum, err := sumMetric(string(text), name, func(labels map[string]string) bool { return labels[label] == value })
 	if err != nil {
 		return 0, fmt.Errorf("reading the metrics at %s: %w", url, err)
+	}
+	return int(sum), nil
+}
+
+// get returns what is there.
+func get(ctx context.Context, url string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("asking for %s: %w", url, err)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return 0, fmt.Errorf("reading the metrics at %s: %w", url, err)
+		return nil, fmt.Errorf("asking for %s: %w", url, err)
 	}
 	defer response.Body.Close()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(response.Body)
+	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return 0, fmt.Errorf("reading the metrics at %s (%s): %w", url, response.Status, err)
+		return nil, fmt.Errorf("reading %s: %w", url, err)
 	}
-	var sum float64 // Without a request there is no counter.
-	for _, metric := range families[counter].GetMetric() {
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("asking for %s: %s", url, response.Status)
+	}
+	return text, nil
+}
+
+// sumMetric adds up the chosen ones of a name; without any it is 0.
+func sumMetric(text, name string, choose func(labels map[string]string) bool) (float64, error) {
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	if err != nil {
+		return 0, fmt.Errorf("parsing metrics: %w", err)
+	}
+	sum := 0.0
+	for _, metric := range families[name].GetMetric() {
+		labels := map[string]string{}
 		for _, l := range metric.GetLabel() {
-			if l.GetName() == label && l.GetValue() == value {
-				sum += metric.GetCounter().GetValue()
-			}
+			labels[l.GetName()] = l.GetValue()
+		}
+		if choose(labels) {
+			sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
 		}
 	}
-	return int(sum), nil
+	return sum, nil
 }

@@ -177,11 +177,11 @@ func checkReviews(path string, called bool, got, pods int) error {
 func (c *cluster) reviews(ctx context.Context) (mutated, validated int, err error) {
 	const counter = "spillway_admission_webhook_requests_total"
 	url := c.HealthEndpoint(system.Admission)
-	mutated, err = readCounter(ctx, url, counter, "webhook", webhook.PodPath[1:])
+	mutated, err = readMetric(ctx, url, counter, "webhook", webhook.PodPath[1:])
 	if err != nil {
 		return 0, 0, err
 	}
-	validated, err = readCounter(ctx, url, counter, "webhook", webhook.ValidationPath[1:])
+	validated, err = readMetric(ctx, url, counter, "webhook", webhook.ValidationPath[1:])
 	return mutated, validated, err
 }
 

@@ -42,5 +42,5 @@ func (e runningExtender) asked(ctx context.Context) (int, error) {
 	if e.url == "" {
 		return 0, nil
 	}
-	return readCounter(ctx, e.url, e.counter, "verb", "filter")
+	return readMetric(ctx, e.url, e.counter, "verb", "filter")
 }

@@ -60,6 +60,7 @@ type results struct {
 	answers    answerResults
 	writes     writeResult
 	creation   []creationResult
+	cloud      []cloudResult
 }
 
 // measure runs every part on a cluster of its own, which is gone afterwards but for its logs.
@@ -67,6 +68,11 @@ func measure(ctx context.Context, o options, out io.Writer) (r results, err erro
 	r.options = o
 	if r.machine, err = describeMachine(); err != nil {
 		return r, err
+	}
+	if o.measures(partCloud) {
+		if r.cloud, err = measureCloud(ctx, o, out); err != nil {
+			return r, fmt.Errorf("measuring virtual nodes: %w", err)
+		}
 	}
 	c, err := startCluster(ctx, o, out)
 	if err != nil {

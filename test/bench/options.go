@@ -16,9 +16,10 @@ const (
 	partScheduling = "scheduling"
 	partFilter     = "filter"
 	partCreation   = "creation"
+	partCloud      = "cloud"
 )
 
-var parts = []string{partScheduling, partFilter, partCreation}
+var parts = []string{partScheduling, partFilter, partCreation, partCloud}
 
 // podsPerNode is how many Pods a local node takes, as a kubelet does by default.
 const podsPerNode = 110
@@ -31,7 +32,7 @@ type options struct {
 	BinDir string `json:"binDir"`
 	// Document is the page whose tables are rewritten; empty, the default, rewrites none.
 	Document string `json:"document"`
-	// Parts are what is measured: scheduling, filter, creation. Default all; what is left out keeps its figures on the page.
+	// Parts are what is measured: scheduling, filter, creation, cloud. Default all; what is left out keeps its figures on the page.
 	Parts []string `json:"parts"`
 	// Rounds is how often each case of the throughput is measured, one case after another in each round. Default 3.
 	Rounds int `json:"rounds"`
@@ -52,6 +53,8 @@ type options struct {
 	Names []int `json:"names"`
 	// Asks is how often filter is asked for each number of names, kind of Pod and extender. Default 600.
 	Asks int `json:"asks"`
+	// Cloud is how many Pods run in the cloud on how many virtual nodes, PODS/NODES for each case. Default 3000/1, 10000/4.
+	Cloud []string `json:"cloud"`
 	// Writes is how many slots are written. Default 300.
 	Writes int `json:"writes"`
 	// Creates is how many Pods are created one after another in each case of the creation, and five times as many 20 at once. Default 600.
@@ -64,6 +67,7 @@ func (o *options) measures(part string) bool { return slices.Contains(o.Parts, p
 func defaultOptions() *options {
 	return &options{
 		Dir: ".run/bench", Parts: slices.Clone(parts), Rounds: 3, Calm: metav1.Duration{Duration: 30 * time.Second}, Cases: caseKeys(), Nodes: 1000, VirtualNodes: 3, Pods: 3000, Revisions: 30, Quota: 20,
+		Cloud: []string{"3000/1", "10000/4"},
 		Names: []int{100, 1000, 5000}, Asks: 600, Writes: 300, Creates: 600,
 	}
 }
@@ -84,6 +88,7 @@ func (o *options) AddFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.Quota, "quota", o.Quota, "replicas of a revision that stay on local nodes")
 	flags.IntSliceVar(&o.Names, "names", o.Names, "numbers of node names that filter is asked with")
 	flags.IntVar(&o.Asks, "asks", o.Asks, "how often filter is asked for each number of names, kind of Pod and extender")
+	flags.StringSliceVar(&o.Cloud, "cloud", o.Cloud, "`PODS/NODES` to run in the cloud")
 	flags.IntVar(&o.Writes, "writes", o.Writes, "slots that are written")
 	flags.IntVar(&o.Creates, "creates", o.Creates, "Pods created one after another in each case of the creation, and five times as many 20 at once")
 }
@@ -107,6 +112,11 @@ func (o *options) Validate() error {
 	}
 	if o.Calm.Duration < 0 {
 		fault("calm", o.Calm.Duration, "0s at least")
+	}
+	for _, text := range o.Cloud {
+		if _, err := parseCloudCase(text); err != nil {
+			faults = append(faults, fmt.Errorf("--cloud: %w", err))
+		}
 	}
 	for _, part := range o.Parts {
 		if !slices.Contains(parts, part) {

@@ -13,7 +13,7 @@ import (
 func TestOptionsReportEveryFaultAtOnce(t *testing.T) {
 	require.NoError(t, config.Load("bench", nil, defaultOptions()))
 	err := config.Load("bench", []string{
-		"--rounds=0", "--pods=3001", "--nodes=10", "--cases=quota,none", "--names=2", "--dir=", "--asks=-1", "--calm=-1s", "--parts=filter,all", "--creates=0",
+		"--rounds=0", "--pods=3001", "--nodes=10", "--cases=quota,none", "--names=2", "--dir=", "--asks=-1", "--calm=-1s", "--parts=filter,all", "--cloud=3000", "--creates=0",
 	}, defaultOptions())
 	require.ErrorIs(t, err, run.ErrUsage)
 	for _, want := range []string{
@@ -24,7 +24,8 @@ func TestOptionsReportEveryFaultAtOnce(t *testing.T) {
 		`--names: invalid value 2: must be above the number of virtual nodes, 3`,
 		`--dir: invalid value "": must be a directory`,
 		`--asks: invalid value -1: must be 1 at least`,
-		`--parts: invalid value all: must be one of scheduling, filter, creation`,
+		`--parts: invalid value all: must be one of scheduling, filter, creation, cloud`,
+		`--cloud: invalid value "3000": must be PODS/NODES, such as 3000/1`,
 		`--creates: invalid value 0: must be 1 at least`,
 		`--calm: invalid value -1s: must be 0s at least`,
 	} {

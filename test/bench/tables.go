@@ -8,7 +8,7 @@ import (
 )
 
 // sections are the measured parts of the document, in their order.
-var sections = []string{"machine", "throughput", "filter", "slot", "creation"}
+var sections = []string{"machine", "throughput", "filter", "slot", "creation", "cloud"}
 
 // tables are the sections of the document that were measured, in Markdown. What stands below each table is made from its figures. Where not
 // all was measured, the machine is described with each table, since what the page says of it is about another run.
@@ -22,6 +22,9 @@ func (r *results) tables() map[string]string {
 	}
 	if r.options.measures(partCreation) {
 		tables["creation"] = creationTable(r.creation)
+	}
+	if r.options.measures(partCloud) {
+		tables["cloud"] = cloudTable(r.cloud)
 	}
 	if len(r.options.Parts) == len(parts) {
 		tables["machine"] = r.machineTable()

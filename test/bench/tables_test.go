@@ -46,6 +46,10 @@ func madeUp() results {
 			creationCase: cc, alone: times(time.Duration(40+10*i) * time.Microsecond), rates: []float64{float64(900 - 20*i), float64(800 - 20*i)},
 		})
 	}
+	r.cloud = []cloudResult{{
+		cloudCase: cloudCase{pods: 3000, nodes: 1}, floor: 10 * time.Second, created: 8 * time.Second, running: 15 * time.Second, memory: 20 << 10,
+		clusterCalls: 3.5, cloudCalls: 1,
+	}}
 	r.writes = writeResult{names: 100, patch: times(40 * time.Microsecond), first: times(70 * time.Microsecond), again: times(20 * time.Microsecond)}
 	return r
 }
@@ -54,7 +58,7 @@ func TestTablesAreGolden(t *testing.T) {
 	r := madeUp()
 	tables := r.tables()
 	r.throughput = r.throughput[4:5] // Without the floors there is nothing to compare with.
-	got := tables["machine"] + "\n" + tables["throughput"] + "\n" + tables["filter"] + "\n" + tables["slot"] + "\n" + tables["creation"] + "\n" + r.throughputTable()
+	got := tables["machine"] + "\n" + tables["throughput"] + "\n" + tables["filter"] + "\n" + tables["slot"] + "\n" + tables["creation"] + "\n" + tables["cloud"] + "\n" + r.throughputTable()
 	r.options.Parts = []string{partCreation}
 	alone := r.tables()
 	require.Len(t, alone, 1)
