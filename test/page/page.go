@@ -9,18 +9,9 @@ import (
 	"strings"
 )
 
-<<<<<<< HEAD:test/page/page.go
 // Rewrite puts figures into the page, by the name of the section. The page must have the marks of each; a section without new figures keeps its
 // own. Where it fails the page is as it was.
 func Rewrite(page string, figures map[string]string) error {
-=======
-// sections are the measured parts of the document, in their order.
-var sections = []string{"machine", "throughput", "filter", "slot", "creation", "cloud"}
-
-// rewriteDocument puts the tables into the page, each between its markers. What people have written around them stays, and so does a section
-// without a table.
-func rewriteDocument(page string, tables map[string]string) error {
->>>>>>> a4cb1f5 (Measure thousands of Pods on virtual nodes beside what none of them could leave out):test/bench/document.go
 	content, err := os.ReadFile(page)
 	if err != nil {
 		return fmt.Errorf("reading the document: %w", err)
