@@ -87,13 +87,13 @@ func steps(lo, hi, by int64) []int64 {
 // limit counts where it is set, else the request. Source: CCI manual cci_01_0027; sidecars as in Kubernetes.
 func Need(spec *corev1.PodSpec) corev1.ResourceList {
 	return corev1.ResourceList{
-		corev1.ResourceCPU:    *resource.NewMilliQuantity(need(spec, corev1.ResourceCPU), resource.DecimalSI),
-		corev1.ResourceMemory: *resource.NewQuantity(need(spec, corev1.ResourceMemory), resource.BinarySI),
+		corev1.ResourceCPU:    *resource.NewMilliQuantity(NeedOf(spec, corev1.ResourceCPU), resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(NeedOf(spec, corev1.ResourceMemory), resource.BinarySI),
 	}
 }
 
-// need is what Need says of one resource, in the unit of Amount.
-func need(spec *corev1.PodSpec, name corev1.ResourceName) int64 {
+// NeedOf is what Need says of one resource, of any other too, in the unit of Amount.
+func NeedOf(spec *corev1.PodSpec, name corev1.ResourceName) int64 {
 	var sidecars, most int64
 	for i := range spec.InitContainers {
 		c := &spec.InitContainers[i]
@@ -144,7 +144,7 @@ func add(a, b int64) int64 { return min(a+b, tooMuch) }
 // FlavorFor is the size that the Pod gets: the one its annotation asks for, else the smallest that holds what the spec needs.
 // It is an error where none does, or where the annotation names no size or one too small.
 func FlavorFor(annotations map[string]string, spec *corev1.PodSpec) (Flavor, error) {
-	milliCPU, bytes := need(spec, corev1.ResourceCPU), need(spec, corev1.ResourceMemory)
+	milliCPU, bytes := NeedOf(spec, corev1.ResourceCPU), NeedOf(spec, corev1.ResourceMemory)
 	if text, ok := annotations[FlavorAnnotation]; ok {
 		flavor, err := parseFlavor(text)
 		if err != nil {

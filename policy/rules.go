@@ -338,7 +338,7 @@ func limitRight(most int64) string {
 
 // startedCores is the Pod's CPU rounded up to whole cores: the manual's own example has 10Gi with 250m.
 func startedCores(annotations map[string]string, spec *corev1.PodSpec) int64 {
-	milli := need(spec, corev1.ResourceCPU)
+	milli := NeedOf(spec, corev1.ResourceCPU)
 	if flavor, err := FlavorFor(annotations, spec); err == nil {
 		milli = flavor.MilliCPU
 	}

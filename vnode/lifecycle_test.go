@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -444,4 +445,24 @@ func TestAnnotationsOfOthersSurviveEveryStatus(t *testing.T) {
 	for i := range 50 {
 		assert.Contains(t, got.Annotations, fmt.Sprintf("example.com/a%d", i))
 	}
+}
+
+func TestKubectlDebugIsToldThatItCannotBe(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	node := nodeName(t)
+	start(t, settings(t, cloud, node))
+	ns := namespace(t)
+	create(t, ns, podOn(node, "web"))
+	pod := await(t, ns, "web", isReady)
+	pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debugger", Image: "busybox"}}}
+	_, err := trial.Client().CoreV1().Pods(ns).UpdateEphemeralContainers(t.Context(), "web", pod, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	eventually(t, func() error {
+		if !slices.Contains(events(t, ns, "web"), "CloudPodKeepsContainers") {
+			return errors.New("nothing is said")
+		}
+		return nil
+	})
+	assert.NoError(t, isReady(get(t, ns, "web")))
 }

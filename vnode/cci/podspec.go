@@ -11,8 +11,10 @@ type PodSpec struct {
 	InitContainers        []Container `json:"initContainers,omitempty"`
 	Containers            []Container `json:"containers"`
 	// DNSPolicy is Default or None.
-	DNSPolicy                     corev1.DNSPolicy              `json:"dnsPolicy,omitempty"`
-	DNSConfig                     *corev1.PodDNSConfig          `json:"dnsConfig,omitempty"`
+	DNSPolicy corev1.DNSPolicy     `json:"dnsPolicy,omitempty"`
+	DNSConfig *corev1.PodDNSConfig `json:"dnsConfig,omitempty"`
+	// ExtraEphemeralStorage is disk beyond what every Pod has.
+	ExtraEphemeralStorage         *ExtraEphemeralStorage        `json:"extraEphemeralStorage,omitempty"`
 	HostAliases                   []corev1.HostAlias            `json:"hostAliases,omitempty"`
 	Hostname                      string                        `json:"hostname,omitempty"`
 	ImagePullSecrets              []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
@@ -22,6 +24,11 @@ type PodSpec struct {
 	ShareProcessNamespace         *bool                         `json:"shareProcessNamespace,omitempty"`
 	TerminationGracePeriodSeconds *int64                        `json:"terminationGracePeriodSeconds,omitempty"`
 	Volumes                       []Volume                      `json:"volumes,omitempty"`
+}
+
+// ExtraEphemeralStorage is disk that is bought.
+type ExtraEphemeralStorage struct {
+	SizeInGiB int32 `json:"sizeInGiB"`
 }
 
 // Container is a container or, with RestartPolicy, an init container that goes on beside the others.

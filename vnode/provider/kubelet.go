@@ -117,6 +117,7 @@ func (p *Provider) podHandler() cache.ResourceEventHandler {
 			}
 			p.podChanged(after)
 			p.warnAboutImages(before, after)
+			p.warnAboutDebugging(before, after)
 		},
 		DeleteFunc: func(obj any) {
 			if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
@@ -130,6 +131,19 @@ func (p *Provider) podHandler() cache.ResourceEventHandler {
 func (p *Provider) podChanged(obj any) {
 	if pod, ok := obj.(*corev1.Pod); ok {
 		p.queue.Add(translate.KeyOf(pod))
+	}
+}
+
+// warnAboutDebugging says that a container which kubectl debug adds will not come.
+func (p *Provider) warnAboutDebugging(before, after any) {
+	old, okOld := before.(*corev1.Pod)
+	pod, ok := after.(*corev1.Pod)
+	if !okOld || !ok || old.UID != pod.UID {
+		return
+	}
+	for _, c := range pod.Spec.EphemeralContainers[min(len(old.Spec.EphemeralContainers), len(pod.Spec.EphemeralContainers)):] {
+		p.config.Recorder.Eventf(pod, corev1.EventTypeWarning, eventNoDebugging,
+			"Container %s will not start: the cloud adds no containers to a running Pod; use kubectl exec", c.Name)
 	}
 }
 

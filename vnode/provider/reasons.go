@@ -20,8 +20,9 @@ const (
 
 // Reasons of events.
 const (
-	eventCreated   = "CloudPodCreated"
-	eventAdopted   = "CloudPodAdopted"
-	eventChanged   = "CloudPodDiffers"
-	eventImageKept = "CloudPodKeepsImage"
+	eventCreated     = "CloudPodCreated"
+	eventAdopted     = "CloudPodAdopted"
+	eventChanged     = "CloudPodDiffers"
+	eventImageKept   = "CloudPodKeepsImage"
+	eventNoDebugging = "CloudPodKeepsContainers"
 )

@@ -67,6 +67,9 @@ func (b *builder) mounts(c *corev1.Container) []cci.VolumeMount {
 		if m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone {
 			b.warn("mountPropagation of volume %s in container %s is left out: there is no host", m.Name, c.Name)
 		}
+		if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled {
+			b.warn("recursiveReadOnly of volume %s in container %s is left out: the cloud does not know it", m.Name, c.Name)
+		}
 		mounts = append(mounts, cci.VolumeMount{
 			Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly, SubPath: m.SubPath, SubPathExpr: m.SubPathExpr,
 		})
@@ -95,8 +98,10 @@ func (b *builder) handler(c *corev1.Container, name string, h *corev1.LifecycleH
 	switch {
 	case h == nil:
 		return nil
-	case h.Exec == nil && h.HTTPGet == nil:
+	case h.Sleep != nil || h.TCPSocket != nil:
 		b.warn("the %s hook of container %s is left out: the cloud knows exec and httpGet", name, c.Name)
+		return nil
+	case h.Exec == nil && h.HTTPGet == nil:
 		return nil
 	}
 	return &cci.Handler{Exec: h.Exec, HTTPGet: h.HTTPGet}

@@ -79,18 +79,40 @@ func equal(list corev1.ResourceList) cci.Resources {
 
 // checkResources refuses devices: without its GPU a Pod would run and be wrong.
 func (b *builder) checkResources(c *corev1.Container) {
+	if len(c.Resources.Claims) > 0 {
+		b.refuse("container %s has dynamic resource claims, which the cloud does not know", c.Name)
+	}
 	for name, quantity := range c.Resources.Requests {
 		switch {
 		case name == corev1.ResourceCPU, name == corev1.ResourceMemory, name == policy.PlacementResource, quantity.IsZero():
-		case name == corev1.ResourceEphemeralStorage:
-			if policy.Amount(quantity, name) > freeStorage {
-				b.warn("container %s requests more ephemeral storage than the 30Gi that the cloud gives every Pod", c.Name)
-			}
+		case name == corev1.ResourceEphemeralStorage: // See extraStorage.
 		default:
 			b.refuse("container %s requests %s, which the cloud does not have", c.Name, name)
 		}
 	}
 }
 
-// freeStorage is the disk of every cloud Pod. Source: CCI manual, "Ephemeral storage".
-const freeStorage = int64(30) << 30
+// The disk of a cloud Pod, in GiB: what everyone has, and what can be bought. Source: CCI manual, "Ephemeral storage".
+const (
+	freeStorage = 30
+	mostStorage = 994
+)
+
+// extraStorage is the disk that the Pod asks for beyond what it gets anyhow, nil for none.
+func (b *builder) extraStorage() *cci.ExtraEphemeralStorage {
+	bytes := policy.NeedOf(b.spec, corev1.ResourceEphemeralStorage)
+	wanted := bytes / gib
+	if bytes%gib > 0 {
+		wanted++
+	}
+	switch {
+	case wanted <= freeStorage:
+		return nil
+	case wanted > mostStorage:
+		b.refuse("the Pod asks for more ephemeral storage than the %dGi that the cloud gives at most", mostStorage)
+		return nil
+	}
+	return &cci.ExtraEphemeralStorage{SizeInGiB: int32(wanted - freeStorage)}
+}
+
+const gib = int64(1) << 30

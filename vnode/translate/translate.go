@@ -237,10 +237,14 @@ func (b *builder) podSpec(nodeDNS *corev1.PodDNSConfig) cci.PodSpec {
 		Volumes:                       b.volumes(), // Before the containers: they leave out mounts of dropped volumes.
 	}
 	spec.DNSPolicy, spec.DNSConfig = b.dns(nodeDNS)
+	spec.ExtraEphemeralStorage = b.extraStorage()
 	for i := range b.spec.InitContainers {
 		spec.InitContainers = append(spec.InitContainers, b.container(&b.spec.InitContainers[i]))
 	}
 	for i := range b.spec.Containers {
+		if b.spec.Containers[i].RestartPolicy != nil {
+			b.refuse("container %s has a restartPolicy of its own, which the cloud does not know: use the Pod's", b.spec.Containers[i].Name)
+		}
 		spec.Containers = append(spec.Containers, b.container(&b.spec.Containers[i]))
 	}
 	return spec
@@ -264,6 +268,13 @@ func (b *builder) warnAboutSpec() {
 
 // hostname keeps the name that the Pod has on a local node; the cloud Pod's own name is another one.
 func (b *builder) hostname() string {
+	if override := b.spec.HostnameOverride; override != nil {
+		if len(validation.IsDNS1123Label(*override)) > 0 {
+			b.warn("hostnameOverride %s is left out: the cloud knows names without dots, of at most %d characters", *override, longestName)
+		} else {
+			return *override
+		}
+	}
 	if b.spec.Hostname != "" {
 		return b.spec.Hostname
 	}

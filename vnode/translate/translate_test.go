@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -279,6 +281,26 @@ func TestMirrorsAreTheOwnersAlone(t *testing.T) {
 	stolen.Name = "other"
 	_, ours = owner.OwnsMirror(stolen)
 	assert.False(t, ours, "annotations alone make no copy ours")
+}
+
+// Quantity's own arithmetic takes minutes over these.
+func TestAbsurdQuantitiesAreRefusedAtOnce(t *testing.T) {
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
+		absurd := corev1.ResourceList{name: resource.MustParse("1e2000000000")}
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0", UID: "uid-1"},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "nginx", Resources: corev1.ResourceRequirements{Requests: absurd, Limits: absurd}}}},
+		}
+		for _, field := range []string{"limits.", "requests."} {
+			pod.Spec.Containers[0].Env = append(pod.Spec.Containers[0].Env, corev1.EnvVar{Name: "A", ValueFrom: &corev1.EnvVarSource{
+				ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: field + string(name), Divisor: resource.MustParse("1m")},
+			}})
+		}
+		begin := time.Now()
+		_, err := newTranslator(t, input{}).Pod(pod, nil)
+		assert.Error(t, err, name)
+		assert.Less(t, time.Since(begin), 10*time.Second, name)
+	}
 }
 
 func TestIdentity(t *testing.T) {

@@ -1,0 +1,324 @@
+package translate_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+const (
+	translationFile = "../../docs/translation.md"
+	tableBegin      = "<!-- begin: written by go test ./vnode/translate -run TestTranslationPage -update -->\n"
+	tableEnd        = "<!-- end -->\n"
+)
+
+// TestTranslationPage compares the tables of the page with the rows. With -update it writes them; the text around them is the writer's.
+func TestTranslationPage(t *testing.T) {
+	data, err := os.ReadFile(translationFile)
+	require.NoError(t, err)
+	before, rest, ok := strings.Cut(string(data), tableBegin)
+	require.True(t, ok, "%s has the line %s", translationFile, tableBegin)
+	_, after, ok := strings.Cut(rest, tableEnd)
+	require.True(t, ok, "%s has the line %s", translationFile, tableEnd)
+	want := before + tableBegin + tables() + tableEnd + after
+	if *update {
+		require.NoError(t, os.WriteFile(translationFile, []byte(want), 0o644))
+		return
+	}
+	assert.Equal(t, want, string(data), "run the test with -update to write the tables")
+}
+
+func tables() string {
+	var page strings.Builder
+	for _, section := range translate.Table() {
+		fmt.Fprintf(&page, "\n### %s\n\n| field | in the cloud | |\n|---|---|---|\n", section.Type)
+		for _, field := range section.Fields {
+			fmt.Fprintf(&page, "| `%s` | %s | %s |\n", field.Name, field.Fate, field.Words)
+		}
+	}
+	return page.String()
+}
+
+// step is a field on the way from a Pod's spec to the field that is tried.
+type step struct {
+	owner string
+	field reflect.StructField
+	name  string
+}
+
+// TestEveryFieldHasTheFateThatItsRowSays walks over all that a Pod's spec is made of: each field must have a row, each row a field, and a Pod
+// that has the field must fare as the row says.
+func TestEveryFieldHasTheFateThatItsRowSays(t *testing.T) {
+	w := &walker{t: t, rows: map[string]map[string]translate.Field{}, met: map[string]bool{}}
+	for _, section := range translate.Table() {
+		assert.NotContains(t, w.rows, section.Type)
+		w.rows[section.Type] = map[string]translate.Field{}
+		for _, field := range section.Fields {
+			assert.NotContains(t, w.rows[section.Type], field.Name, section.Type)
+			w.rows[section.Type][field.Name] = field
+		}
+	}
+	w.walk(reflect.TypeFor[corev1.PodSpec](), nil)
+	for kind, rows := range w.rows {
+		for name := range rows {
+			assert.True(t, w.met[kind+"."+name], "%s.%s has a row, and is no field", kind, name)
+		}
+	}
+}
+
+type walker struct {
+	t    *testing.T
+	rows map[string]map[string]translate.Field
+	met  map[string]bool
+}
+
+func (w *walker) walk(kind reflect.Type, path []step) {
+	for _, s := range fieldsOf(kind, kind.Name()) {
+		here := append(slices.Clone(path), s)
+		row, ok := w.rows[s.owner][s.name]
+		if !assert.True(w.t, ok, "%s.%s has no row: decide what becomes of it in the cloud", s.owner, s.name) {
+			continue
+		}
+		w.met[s.owner+"."+s.name] = true
+		deeper := element(s.field.Type)
+		if (row.Fate == translate.Carried || row.Fate == translate.Rewritten) && isOfTheAPI(deeper) && s.owner+"."+s.name != "PodSpec.resources" {
+			w.walk(deeper, here)
+			continue
+		}
+		w.t.Run(describe(here), func(t *testing.T) { try(t, here, row) })
+	}
+}
+
+// fieldsOf lists the fields of a struct, those of embedded ones as its own.
+func fieldsOf(kind reflect.Type, owner string) []step {
+	var list []step
+	for i := range kind.NumField() {
+		field := kind.Field(i)
+		if field.Anonymous {
+			for _, inner := range fieldsOf(field.Type, owner) {
+				inner.field.Index = append([]int{i}, inner.field.Index...)
+				list = append(list, inner)
+			}
+			continue
+		}
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		list = append(list, step{owner, field, name})
+	}
+	return list
+}
+
+func element(kind reflect.Type) reflect.Type {
+	for kind.Kind() == reflect.Pointer || kind.Kind() == reflect.Slice {
+		kind = kind.Elem()
+	}
+	return kind
+}
+
+func isOfTheAPI(kind reflect.Type) bool {
+	return kind.Kind() == reflect.Struct && kind.PkgPath() == "k8s.io/api/core/v1"
+}
+
+func describe(path []step) string {
+	var names []string
+	for _, s := range path {
+		names = append(names, s.name)
+	}
+	return strings.Join(names, ".")
+}
+
+// try compares a Pod that has the field with one that has all around it.
+func try(t *testing.T, path []step, row translate.Field) {
+	before, after := basePod(), basePod()
+	place(reflect.ValueOf(&before.Spec).Elem(), path, false)
+	place(reflect.ValueOf(&after.Spec).Elem(), path, true)
+	for _, pod := range []*corev1.Pod{before, after} {
+		complete(&pod.Spec)
+	}
+	without, with := fate(t, before), fate(t, after)
+	if row.Fate == translate.Barred || describe(path) == "containers.restartPolicy" { // Which init containers may have.
+		assert.NotEmpty(t, with.refusals, "a Pod that has it must be refused")
+		return
+	}
+	require.Empty(t, with.refusals)
+	assert.Subset(t, with.warnings, without.warnings)
+	warned := len(with.warnings) > len(without.warnings)
+	switch row.Fate {
+	case translate.Carried, translate.Rewritten:
+		assert.NotEqual(t, without.pod, with.pod, "the cloud Pod must show it")
+	case translate.Warned:
+		assert.Equal(t, without.pod, with.pod, "the cloud Pod must not show it")
+		assert.True(t, warned, "there must be a warning")
+	case translate.Left:
+		assert.Equal(t, without.pod, with.pod, "the cloud Pod must not show it")
+		assert.False(t, warned, "no warning is worth it: %v", with.warnings)
+	}
+}
+
+// complete gives a source to what would be refused without one.
+func complete(spec *corev1.PodSpec) {
+	if v := &spec.Volumes[0]; v.VolumeSource == (corev1.VolumeSource{}) {
+		v.NFS = &corev1.NFSVolumeSource{}
+	}
+	for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+		for i := range list {
+			for j := range list[i].EnvFrom {
+				if from := &list[i].EnvFrom[j]; from.ConfigMapRef == nil && from.SecretRef == nil {
+					from.ConfigMapRef = &corev1.ConfigMapEnvSource{}
+				}
+			}
+		}
+	}
+}
+
+func basePod() *corev1.Pod {
+	container := func(name, cpu string) corev1.Container {
+		return corev1.Container{Name: name, Image: "nginx", Resources: corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{"cpu": resource.MustParse(cpu)},
+		}}
+	}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{
+		Containers: []corev1.Container{container("c", "250m"), container("d", "1500m")},
+		Volumes:    []corev1.Volume{{Name: "v"}},
+	}}
+	pod.Namespace, pod.Name, pod.UID = "default", "web", "u1"
+	return pod
+}
+
+// place sets the field at the end of the path, or only what is around it.
+func place(value reflect.Value, path []step, set bool) {
+	field := value.FieldByIndex(path[0].field.Index)
+	if len(path) == 1 {
+		field.SetZero()
+		if set {
+			field.Set(sample(path[0].owner+"."+path[0].name, field.Type()))
+		}
+		return
+	}
+	for field.Kind() == reflect.Pointer || field.Kind() == reflect.Slice {
+		if field.Kind() == reflect.Pointer && field.IsNil() {
+			field.Set(surrounding(field.Type()))
+		}
+		if field.Kind() == reflect.Slice && field.Len() == 0 {
+			field.Set(reflect.Append(field, surrounding(reflect.PointerTo(field.Type().Elem())).Elem()))
+		}
+		if field.Kind() == reflect.Pointer {
+			field = field.Elem()
+		} else {
+			field = field.Index(0)
+		}
+	}
+	place(field, path[1:], set)
+}
+
+// surrounding is a new struct with what it needs to mean anything.
+func surrounding(pointer reflect.Type) reflect.Value {
+	known := []any{
+		&corev1.EnvVar{Name: "E"}, &corev1.ResourceFieldSelector{ContainerName: "c", Resource: "requests.cpu"}, &corev1.ObjectFieldSelector{FieldPath: "metadata.name"},
+		&corev1.HostPathVolumeSource{Path: policy.LocaltimePath}, &corev1.VolumeMount{Name: "v", MountPath: "/v"},
+		&corev1.Container{Name: "init", Image: "nginx"}, &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{}}},
+		&corev1.DownwardAPIVolumeFile{Path: "f", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}},
+		&corev1.LocalObjectReference{Name: "imagepull-secret"},
+		&corev1.VolumeProjection{},
+	}
+	for _, one := range known {
+		if reflect.TypeOf(one) == pointer {
+			return reflect.ValueOf(one)
+		}
+	}
+	return reflect.New(pointer.Elem())
+}
+
+// sample is a value of a field that means something. Those of fields whose values are not all alike are listed.
+func sample(key string, kind reflect.Type) reflect.Value {
+	known := map[string]any{
+		"PodSpec.hostUsers":                               new(false),
+		"PodSpec.dnsPolicy":                               corev1.DNSDefault,
+		"HostPathVolumeSource.path":                       policy.LocaltimePath,
+		"PodSpec.resources":                               &corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("4")}},
+		"PodSpec.overhead":                                corev1.ResourceList{"cpu": resource.MustParse("4")},
+		"PodSecurityContext.supplementalGroupsPolicy":     new(corev1.SupplementalGroupsPolicyStrict),
+		"PodSecurityContext.seccompProfile":               &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost},
+		"PodSecurityContext.appArmorProfile":              &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeLocalhost},
+		"SecurityContext.seccompProfile":                  &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost},
+		"SecurityContext.appArmorProfile":                 &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeLocalhost},
+		"SecurityContext.allowPrivilegeEscalation":        new(false),
+		"Container.restartPolicy":                         new(corev1.ContainerRestartPolicyAlways),
+		"ResourceRequirements.limits":                     corev1.ResourceList{"cpu": resource.MustParse("1")},
+		"ResourceRequirements.requests":                   corev1.ResourceList{"cpu": resource.MustParse("2")},
+		"VolumeMount.recursiveReadOnly":                   new(corev1.RecursiveReadOnlyEnabled),
+		"VolumeMount.mountPropagation":                    new(corev1.MountPropagationBidirectional),
+		"VolumeMount.name":                                "w",
+		"EmptyDirVolumeSource.medium":                     corev1.StorageMediumMemory,
+		"EmptyDirVolumeSource.sizeLimit":                  new(resource.MustParse("1Gi")),
+		"ObjectFieldSelector.fieldPath":                   "metadata.uid",
+		"ResourceFieldSelector.resource":                  "limits.cpu",
+		"ResourceFieldSelector.containerName":             "d",
+		"ResourceFieldSelector.divisor":                   resource.MustParse("1m"),
+		"LocalObjectReference.name":                       "own",
+		"ServiceAccountTokenProjection.expirationSeconds": new(int64(7200)),
+	}
+	if value, ok := known[key]; ok {
+		return reflect.ValueOf(value).Convert(kind)
+	}
+	switch kind.Kind() {
+	case reflect.Pointer:
+		value := reflect.New(kind.Elem())
+		value.Elem().Set(sample("", kind.Elem()))
+		return value
+	case reflect.Slice:
+		return reflect.Append(reflect.MakeSlice(kind, 0, 1), sample("", kind.Elem()))
+	case reflect.Map:
+		value := reflect.MakeMap(kind)
+		value.SetMapIndex(sample("", kind.Key()), sample("", kind.Elem()))
+		return value
+	case reflect.String:
+		return reflect.ValueOf("x").Convert(kind)
+	case reflect.Bool:
+		return reflect.ValueOf(true).Convert(kind)
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		return reflect.ValueOf(7).Convert(kind)
+	}
+	if kind == reflect.TypeFor[intstr.IntOrString]() {
+		return reflect.ValueOf(intstr.FromString("http"))
+	}
+	return reflect.New(kind).Elem()
+}
+
+// outcome is how a Pod fared.
+type outcome struct {
+	pod                string
+	warnings, refusals []string
+}
+
+// fate asks what vnode asks: the rules, then the translation.
+func fate(t *testing.T, pod *corev1.Pod) outcome {
+	t.Helper()
+	rules, err := policy.New(policy.DefaultConfig())
+	require.NoError(t, err)
+	var o outcome
+	for _, violation := range rules.Restrictions(policy.Input{Pod: pod}) {
+		o.refusals = append(o.refusals, violation.Message)
+	}
+	result, err := newTranslator(t, input{TimeZone: "Asia/Shanghai", ClusterDNS: []string{"10.0.0.10"}}).Pod(pod, nil)
+	if err != nil {
+		o.refusals = append(o.refusals, err.Error())
+		return o
+	}
+	text, err := json.Marshal(result.Pod)
+	require.NoError(t, err)
+	o.pod, o.warnings = string(text), result.Warnings
+	return o
+}
