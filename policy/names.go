@@ -89,6 +89,8 @@ const (
 	CloudSourceNamespaceAnnotation = "spillway.io/source-namespace"
 	CloudSourceNameAnnotation      = "spillway.io/source-name"
 	CloudSourceUIDAnnotation       = "spillway.io/source-uid"
+	// CloudSourceVolumeAnnotation is the handle of the volume behind a claim.
+	CloudSourceVolumeAnnotation = "spillway.io/source-volume"
 	// CloudRenewAnnotation is when a copy that holds tokens is due to be renewed.
 	CloudRenewAnnotation = "spillway.io/renew-at"
 )

@@ -60,6 +60,7 @@ func TestNames(t *testing.T) {
 		"CloudSourceNamespaceAnnotation": "spillway.io/source-namespace",
 		"CloudSourceNameAnnotation":      "spillway.io/source-name",
 		"CloudSourceUIDAnnotation":       "spillway.io/source-uid",
+		"CloudSourceVolumeAnnotation":    "spillway.io/source-volume",
 		"CloudRenewAnnotation":           "spillway.io/renew-at",
 	}
 	assert.Equal(t, want, constants(t, "names.go"))

@@ -161,6 +161,9 @@ type PodConfig struct {
 	// ServiceAccountTokens carries tokens of service accounts to the cloud, where whoever can read the CCI namespace can read them. Without,
 	// Pods go without the token that Kubernetes mounts by itself, and those that ask for one are refused. Default true.
 	ServiceAccountTokens bool `json:"serviceAccountTokens"`
+	// Claims carries claims of SFS and SFS Turbo (policy.volumeKinds) to the cloud, in regions whose CCI has PersistentVolumes. Without, Pods with
+	// claims are refused. Default true.
+	Claims bool `json:"claims"`
 	// APIServer is host:port of the cluster's API server as the cloud's subnets reach it (the ClusterIP they cannot): containers get it as
 	// KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT. Default none: they go without the variables.
 	APIServer string `json:"apiServer"`
@@ -224,7 +227,7 @@ func defaultConfig() *Config {
 		},
 		Pods: PodConfig{
 			DefaultSize: "0.50_1.0", ClusterDomain: "cluster.local", PullSecret: "imagepull-secret", Workers: 50,
-			ServiceAccountTokens: true, MirrorRefresh: metav1.Duration{Duration: time.Minute}, MirrorRemoval: metav1.Duration{Duration: 30 * time.Second},
+			ServiceAccountTokens: true, Claims: true, MirrorRefresh: metav1.Duration{Duration: time.Minute}, MirrorRemoval: metav1.Duration{Duration: 30 * time.Second},
 			LongestRetry: metav1.Duration{Duration: time.Minute}, RefusalRetry: metav1.Duration{Duration: 5 * time.Minute},
 		},
 		SoldOut: SoldOutConfig{
@@ -257,6 +260,6 @@ func (c *Config) translation() translate.Config {
 		Version: c.Policy.CCIVersion,
 		Owner:   translate.Owner{ClusterID: c.ClusterID, Node: c.Node.Name}, NodeIP: c.Node.IP, DefaultSize: c.Pods.DefaultSize,
 		ClusterDNS: c.Pods.ClusterDNS, ClusterDomain: c.Pods.ClusterDomain, TimeZone: c.Pods.TimeZone, PullSecret: c.Pods.PullSecret,
-		NoTokens: !c.Pods.ServiceAccountTokens, APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes,
+		NoTokens: !c.Pods.ServiceAccountTokens, NoClaims: !c.Pods.Claims, APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes,
 	}
 }

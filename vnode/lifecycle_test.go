@@ -16,6 +16,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -248,13 +249,14 @@ func TestPodsThatTheCloudCannotRunSayWhy(t *testing.T) {
 		"a hostPath": {func(p *corev1.Pod) {
 			p.Spec.Volumes = []corev1.Volume{{Name: "log", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}}}}
 		}, corev1.PodPending, policy.ReasonHostPath, policy.HostPathReplacementAnnotation},
-		"a claim": {func(p *corev1.Pod) {
-			p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
-		}, corev1.PodPending, translate.ReasonUnsupported, "data"},
-		"a Job's Pod with a claim fails": {func(p *corev1.Pod) {
+		"another kind of volume": {func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "data"}}}}
+		}, corev1.PodPending, policy.ReasonVolumeKind, "data"},
+		"a Job's Pod with a device fails": {func(p *corev1.Pod) {
 			p.Spec.RestartPolicy = corev1.RestartPolicyNever
-			p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
-		}, corev1.PodFailed, translate.ReasonUnsupported, "data"},
+			devices := corev1.ResourceList{"nvidia.com/gpu": resource.MustParse("1")}
+			p.Spec.Containers[0].Resources = corev1.ResourceRequirements{Limits: devices, Requests: devices}
+		}, corev1.PodFailed, translate.ReasonUnsupported, "nvidia.com/gpu"},
 		"what only the cloud refuses": {func(p *corev1.Pod) {
 			p.Annotations = map[string]string{"resource.cci.io/instance-type": "nonsense"}
 		}, corev1.PodPending, provider.ReasonRefused, "nonsense"},

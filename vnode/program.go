@@ -284,7 +284,7 @@ func (v *vnode) newProvider(client kubernetes.Interface) (*provider.Provider, er
 		},
 		Mirror: mirror.Config{
 			Sources: client.CoreV1(), Refresh: p.MirrorRefresh.Duration, RemoveAfter: p.MirrorRemoval.Duration,
-			Relist: v.config.CCI.RelistInterval.Duration, Observer: v.metrics.MirrorObserver(),
+			Relist: v.config.CCI.RelistInterval.Duration, Observer: v.metrics.MirrorObserver(), Claims: p.Claims, VolumeKinds: v.config.Policy.VolumeKinds,
 		},
 		Translator: translator, Policy: rules, NodeIP: v.config.Node.IP, NodeDNS: v.node.DNS,
 		Pods: v.factory.Core().V1().Pods().Informer(), Client: client.CoreV1(),

@@ -48,6 +48,8 @@ type Policies struct {
 	IgnorePreconditions bool `json:"ignorePreconditions"`
 	// GoneAsStatus answers a watch that starts too far back with HTTP 410 in place of an ERROR event in a 200 stream. Default off.
 	GoneAsStatus bool `json:"goneAsStatus"`
+	// NoVolumes answers 404 to persistentvolumes and their claims, as regions do that do not have them yet. Default off.
+	NoVolumes bool `json:"noVolumes"`
 	// RequireNetworkAnnotations refuses networks without the yangtse.io/project-id and domain-id annotations. Default off.
 	RequireNetworkAnnotations bool `json:"requireNetworkAnnotations"`
 	// SignedExec takes a signature in place of X-Auth-Token for pods/exec. Default off.

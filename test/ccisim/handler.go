@@ -99,8 +99,11 @@ func (s *Sim) dispatch(c *call) (*reply, *apiError) {
 	}
 }
 
-// resourceAllows applies the events policy.
+// resourceAllows applies the policies of events and volumes.
 func (s *Sim) resourceAllows(c *call) *apiError {
+	if (c.res == volumes || c.res == claims) && s.Policies().NoVolumes {
+		return unknownPath()
+	}
 	if c.res != podEvents {
 		return nil
 	}

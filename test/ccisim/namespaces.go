@@ -63,7 +63,7 @@ func (namespaceStrategy) advance(s *Sim, obj object) step {
 	for _, res := range []*resource{configMaps, secrets, podEvents} {
 		s.endAll(res, ns.Name)
 	}
-	if s.endAll(networks, ns.Name) > 0 {
+	if s.endAll(claims, ns.Name)+s.endAll(networks, ns.Name) > 0 {
 		return step{}
 	}
 	return step{gone: true}

@@ -83,11 +83,14 @@ type ExtraEphemeralStorage struct {
 	SizeInGiB int32 `json:"sizeInGiB"`
 }
 
-// ConfigMap, Secret and Event are Kubernetes' own under another apiVersion.
+// ConfigMap, Secret, Event and the two of volumes are Kubernetes' own under another apiVersion.
 type (
 	ConfigMap struct{ corev1.ConfigMap }
 	Secret    struct{ corev1.Secret }
 	Event     struct{ corev1.Event }
+	// PersistentVolume belongs to the tenant, not to a namespace.
+	PersistentVolume      struct{ corev1.PersistentVolume }
+	PersistentVolumeClaim struct{ corev1.PersistentVolumeClaim }
 )
 
 func (n *Namespace) copyObject() object {
@@ -122,6 +125,25 @@ func (p *Pod) deepCopy() *Pod {
 func (c *ConfigMap) copyObject() object { return &ConfigMap{*c.ConfigMap.DeepCopy()} }
 func (s *Secret) copyObject() object    { return &Secret{*s.Secret.DeepCopy()} }
 func (e *Event) copyObject() object     { return &Event{*e.Event.DeepCopy()} }
+
+func (v *PersistentVolume) copyObject() object {
+	return &PersistentVolume{*v.PersistentVolume.DeepCopy()}
+}
+
+func (c *PersistentVolumeClaim) copyObject() object {
+	return &PersistentVolumeClaim{*c.PersistentVolumeClaim.DeepCopy()}
+}
+
+func (v *PersistentVolume) setType(apiVersion, kind string) {
+	v.TypeMeta = metav1.TypeMeta{APIVersion: apiVersion, Kind: kind}
+}
+
+func (c *PersistentVolumeClaim) setType(apiVersion, kind string) {
+	c.TypeMeta = metav1.TypeMeta{APIVersion: apiVersion, Kind: kind}
+}
+
+func (v *PersistentVolume) meta() *metav1.ObjectMeta      { return &v.ObjectMeta }
+func (c *PersistentVolumeClaim) meta() *metav1.ObjectMeta { return &c.ObjectMeta }
 
 func (n *Namespace) setType(apiVersion, kind string) {
 	n.TypeMeta = metav1.TypeMeta{APIVersion: apiVersion, Kind: kind}

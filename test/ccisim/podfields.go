@@ -153,3 +153,18 @@ func configMapFields(meta fields) fields {
 func secretFields(meta fields) fields {
 	return topFields(meta, names("data", "stringData", "type", "immutable"))
 }
+
+// volumeObjectFields are those of the vendor's Terraform provider; the secrets of a CSI driver are left out.
+func volumeObjectFields(meta fields) fields {
+	return topFields(meta, fields{"spec": group(names("accessModes", "capacity", "mountOptions", "persistentVolumeReclaimPolicy",
+		"storageClassName", "volumeMode").with(fields{
+		"csi":      group(names("driver", "volumeHandle", "fsType", "readOnly", "volumeAttributes")),
+		"claimRef": group(names("apiVersion", "kind", "namespace", "name", "uid", "resourceVersion", "fieldPath")),
+	}))})
+}
+
+func claimFields(meta fields) fields {
+	return topFields(meta, fields{"spec": group(names("accessModes", "storageClassName", "volumeMode", "volumeName").with(fields{
+		"resources": group(names("limits", "requests")),
+	}))})
+}

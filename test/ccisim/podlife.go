@@ -188,6 +188,7 @@ func (l *podLife) fail(reason, message string) {
 // forgetPod frees what a Pod held that is gone. Holds mu.
 func (s *Sim) forgetPod(pod *Pod) {
 	delete(s.held, keyOf(pod))
+	s.pokeClaims(pod.Namespace)
 	s.dropLogs(pod.UID)
 	s.dropProcesses(pod)
 	s.stopExporter(pod.UID)

@@ -6,8 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// mountVolumes reports whether what the Pod's volumes show is there. A Pod that has started keeps what it has mounted. Claims are not
-// looked at: the simulator has no volumes.
+// mountVolumes reports whether what the Pod's volumes show is there. A Pod that has started keeps what it has mounted.
 func (l *podLife) mountVolumes() bool {
 	if l.pod.Status.PodIP != "" {
 		return true
@@ -30,6 +29,8 @@ func (s *Sim) missingSource(namespace string, volume *corev1.Volume) string {
 		return s.missing(configMaps, namespace, volume.ConfigMap.Name, "", volume.ConfigMap.Optional)
 	case volume.Secret != nil:
 		return s.missing(secrets, namespace, volume.Secret.SecretName, "", volume.Secret.Optional)
+	case volume.PersistentVolumeClaim != nil:
+		return s.unbound(namespace, volume.PersistentVolumeClaim.ClaimName)
 	case volume.Projected != nil:
 		for _, source := range volume.Projected.Sources {
 			words := ""
@@ -42,6 +43,20 @@ func (s *Sim) missingSource(namespace string, volume *corev1.Volume) string {
 				return words
 			}
 		}
+	}
+	return ""
+}
+
+// unbound says what a claim lacks for being mounted. Holds mu.
+func (s *Sim) unbound(namespace, name string) string {
+	claim, ok := s.store.get(claims, key{namespace, name}).(*PersistentVolumeClaim)
+	switch {
+	case !ok:
+		return fmt.Sprintf("persistentvolumeclaim %q not found", name)
+	case claim.Status.Phase != corev1.ClaimBound:
+		return fmt.Sprintf("persistentvolumeclaim %q is not bound", name)
+	case claim.DeletionTimestamp != nil:
+		return fmt.Sprintf("persistentvolumeclaim %q is being deleted", name)
 	}
 	return ""
 }

@@ -42,9 +42,11 @@ var (
 	pods       = &resource{group: groupCCI, plural: "pods", kind: "Pod", namespaced: true, verbs: allVerbs, lives: true}
 	configMaps = &resource{group: groupCCI, plural: "configmaps", kind: "ConfigMap", namespaced: true, verbs: allVerbs}
 	secrets    = &resource{group: groupCCI, plural: "secrets", kind: "Secret", namespaced: true, verbs: allVerbs}
+	volumes    = &resource{group: groupCCI, plural: "persistentvolumes", kind: "PersistentVolume", verbs: allVerbs}
+	claims     = &resource{group: groupCCI, plural: "persistentvolumeclaims", kind: "PersistentVolumeClaim", namespaced: true, verbs: allVerbs, lives: true}
 	podEvents  = &resource{group: groupCCI, plural: "events", kind: "Event", namespaced: true, verbs: eventVerbs}
 
-	allResources = []*resource{namespaces, networks, pods, configMaps, secrets, podEvents}
+	allResources = []*resource{namespaces, networks, pods, configMaps, secrets, volumes, claims, podEvents}
 )
 
 // resourceFor finds a resource by its path parts, nil when there is none.
@@ -104,6 +106,8 @@ func strategies() map[*resource]strategy {
 		pods:       podStrategy{forCreate: podCreateFields(), forUpdate: podUpdateFields()},
 		configMaps: configMapStrategy{forCreate: configMapFields(createMeta()), forUpdate: configMapFields(updateMeta())},
 		secrets:    secretStrategy{forCreate: secretFields(createMeta()), forUpdate: secretFields(updateMeta())},
+		volumes:    volumeStrategy{forCreate: volumeObjectFields(createMeta()), forUpdate: volumeObjectFields(updateMeta())},
+		claims:     claimStrategy{forCreate: claimFields(createMeta()), forUpdate: claimFields(updateMeta())},
 		podEvents:  eventStrategy{},
 	}
 }

@@ -76,6 +76,8 @@ func (c *call) routeResource(group string, rest []string) *apiError {
 		}
 	case len(rest) == 1:
 		c.res = resourceFor(group, rest[0])
+	case len(rest) == 2 && rest[0] == volumes.plural:
+		c.res, c.name = resourceFor(group, rest[0]), rest[1]
 	}
 	if c.res == nil || (!c.res.namespaced && c.namespace != "") {
 		c.res = nil

@@ -86,7 +86,7 @@ func TestDiscovery(t *testing.T) {
 	}
 	all := metav1.Verbs{"create", "delete", "get", "list", "patch", "update", "watch"}
 	assert.Equal(t, map[string]metav1.Verbs{
-		"namespaces": {"create", "delete", "get", "list", "watch"}, "pods": all, "pods/log": {"get"}, "pods/exec": {"create", "get"}, "configmaps": all, "secrets": all,
+		"namespaces": {"create", "delete", "get", "list", "watch"}, "pods": all, "pods/log": {"get"}, "pods/exec": {"create", "get"}, "configmaps": all, "secrets": all, "persistentvolumes": all, "persistentvolumeclaims": all,
 	}, verbs, "events are served though not listed")
 	var groups metav1.APIGroupList
 	require.Equal(t, http.StatusOK, b.get("/apis", &groups))

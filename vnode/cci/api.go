@@ -60,6 +60,25 @@ type API interface {
 	UpdateData(ctx context.Context, namespace string, data *Data) (*Data, error)
 	// DeleteData returns NotFound where there is none, Conflict where that of the name has another UID than options say.
 	DeleteData(ctx context.Context, namespace string, kind DataKind, name string, options DeleteOptions) error
+
+	// CreateVolume is not repeated; AlreadyExists where the name is taken. Not all regions have volumes: those answer 404 without a reason,
+	// which is Passing.
+	CreateVolume(ctx context.Context, volume *PersistentVolume) (*PersistentVolume, error)
+	// GetVolume returns NotFound where there is none.
+	GetVolume(ctx context.Context, name string) (*PersistentVolume, error)
+	// ListVolumes returns all pages.
+	ListVolumes(ctx context.Context, options ListOptions) ([]PersistentVolume, error)
+	// DeleteVolume returns NotFound where there is none, Conflict where that of the name has another UID than options say. What becomes of
+	// the data its reclaim policy says.
+	DeleteVolume(ctx context.Context, name string, options DeleteOptions) error
+	// CreateClaim is not repeated; AlreadyExists where the name is taken. The claim is Bound some time later.
+	CreateClaim(ctx context.Context, namespace string, claim *PersistentVolumeClaim) (*PersistentVolumeClaim, error)
+	// GetClaim returns NotFound where there is none.
+	GetClaim(ctx context.Context, namespace, name string) (*PersistentVolumeClaim, error)
+	// ListClaims returns all pages.
+	ListClaims(ctx context.Context, namespace string, options ListOptions) ([]PersistentVolumeClaim, error)
+	// DeleteClaim is DeleteData for claims. One that a Pod uses is gone after the Pod is.
+	DeleteClaim(ctx context.Context, namespace, name string, options DeleteOptions) error
 }
 
 // PodWatch is a stream of changes. Not for several goroutines at once, except Close.

@@ -126,13 +126,14 @@ type PodSecurityContext struct {
 
 // Volume is one of the kinds below.
 type Volume struct {
-	Name        string                          `json:"name"`
-	EmptyDir    *corev1.EmptyDirVolumeSource    `json:"emptyDir,omitempty"`
-	NFS         *corev1.NFSVolumeSource         `json:"nfs,omitempty"`
-	ConfigMap   *corev1.ConfigMapVolumeSource   `json:"configMap,omitempty"`
-	Secret      *corev1.SecretVolumeSource      `json:"secret,omitempty"`
-	DownwardAPI *corev1.DownwardAPIVolumeSource `json:"downwardAPI,omitempty"`
-	Projected   *ProjectedVolume                `json:"projected,omitempty"`
+	Name                  string                                    `json:"name"`
+	EmptyDir              *corev1.EmptyDirVolumeSource              `json:"emptyDir,omitempty"`
+	NFS                   *corev1.NFSVolumeSource                   `json:"nfs,omitempty"`
+	ConfigMap             *corev1.ConfigMapVolumeSource             `json:"configMap,omitempty"`
+	Secret                *corev1.SecretVolumeSource                `json:"secret,omitempty"`
+	PersistentVolumeClaim *corev1.PersistentVolumeClaimVolumeSource `json:"persistentVolumeClaim,omitempty"`
+	DownwardAPI           *corev1.DownwardAPIVolumeSource           `json:"downwardAPI,omitempty"`
+	Projected             *ProjectedVolume                          `json:"projected,omitempty"`
 }
 
 // ProjectedVolume puts several sources into one volume.

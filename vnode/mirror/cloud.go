@@ -94,8 +94,12 @@ func (m *Mirrors) took(e *entry, answer, want *cci.Data, operation string) {
 	e.take(&sent)
 	e.written = m.config.Now()
 	m.config.Logger.Debug("wrote a copy", "operation", operation, "mirror", e.mirror.String(), "cloud", sent.Name)
+	m.observe(e.mirror, operation)
+}
+
+func (m *Mirrors) observe(mirror translate.Mirror, operation string) {
 	if m.config.Observer.Written != nil {
-		m.config.Observer.Written(e.mirror.Kind, operation)
+		m.config.Observer.Written(mirror.Kind, operation)
 	}
 }
 
@@ -119,6 +123,9 @@ func (m *Mirrors) fetch(ctx context.Context, e *entry) error {
 
 // remove takes the copy of a locked entry out of the cloud. One that is another by now stays, and is an error.
 func (m *Mirrors) remove(ctx context.Context, e *entry) error {
+	if e.mirror.Kind == translate.MirrorClaim {
+		return m.removeClaim(ctx, e)
+	}
 	if e.copy == nil {
 		return nil
 	}
@@ -132,9 +139,7 @@ func (m *Mirrors) remove(ctx context.Context, e *entry) error {
 	}
 	e.take(nil)
 	e.written = m.config.Now()
-	if m.config.Observer.Written != nil {
-		m.config.Observer.Written(e.mirror.Kind, deleted)
-	}
+	m.observe(e.mirror, deleted)
 	return nil
 }
 
@@ -194,7 +199,14 @@ func (m *Mirrors) list(ctx context.Context) error {
 		listed[mirror] = true
 		m.adopt(mirror, &all[i], began)
 	}
+	claimsListed, err := m.listClaims(ctx, began, listed)
+	if err != nil {
+		return err
+	}
 	for _, mirror := range m.known() {
+		if mirror.Kind == translate.MirrorClaim && !claimsListed {
+			continue
+		}
 		if !listed[mirror] {
 			m.adopt(mirror, nil, began)
 		}
@@ -213,6 +225,7 @@ func (m *Mirrors) adopt(mirror translate.Mirror, data *cci.Data, began time.Time
 		m.config.Logger.Warn("a copy is gone from the cloud without having been removed", "mirror", mirror.String(), "cloud", e.copy.meta.Name)
 		m.queue.Add(mirror)
 	}
+	e.leftover = false
 	e.take(data)
 }
 

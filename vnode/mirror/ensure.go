@@ -18,8 +18,14 @@ type Missing struct{ Words string }
 // Error implements error.
 func (m *Missing) Error() string { return m.Words }
 
+// Unfit is the error of a Pod that refers to something which the cloud cannot have.
+type Unfit struct{ Words string }
+
+// Error implements error.
+func (u *Unfit) Error() string { return u.Words }
+
 // Ensure makes the copies that the cloud Pod of a Pod will refer to, as new as the Pod. It may block for some requests for each copy, and
-// may be called again. A *Missing where the Pod must wait for an object of the cluster; else the error of the cluster or of the cloud that
+// may be called again. A *Missing where the Pod must wait for an object of the cluster, an *Unfit where it can never have one; else the error of the cluster or of the cloud that
 // kept it from being done.
 func (m *Mirrors) Ensure(ctx context.Context, pod *corev1.Pod) error {
 	asked := m.config.Now()
@@ -46,8 +52,11 @@ func (m *Mirrors) ensure(ctx context.Context, pod *corev1.Pod, ref translate.Ref
 
 // look compares the copy with its source, and changes it after it.
 func (m *Mirrors) look(ctx context.Context, e *entry, pod *corev1.Pod, ref translate.Reference) error {
-	if e.mirror.Kind == translate.MirrorToken {
+	switch e.mirror.Kind {
+	case translate.MirrorToken:
 		return m.lookToken(ctx, e, pod, ref.Tokens)
+	case translate.MirrorClaim:
+		return m.lookClaim(ctx, e)
 	}
 	return m.lookSource(ctx, e)
 }
@@ -58,7 +67,7 @@ func (e *entry) satisfies(ref translate.Reference) error {
 	case ref.Optional:
 		return nil
 	case !e.found:
-		return &Missing{fmt.Sprintf("%s %q not found", strings.ToLower(string(ref.Kind)), ref.Name)}
+		return &Missing{fmt.Sprintf("%s %q not found", strings.ToLower(string(objectKind(ref.Mirror))), ref.Name)}
 	}
 	for _, key := range ref.Keys {
 		if !e.keys[key] {

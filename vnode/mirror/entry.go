@@ -35,6 +35,8 @@ type entry struct {
 	// copy is the one in the cloud, nil where there is none as far as is known; written is when we last changed it.
 	copy    *copied
 	written time.Time
+	// leftover tells that the cloud has the volume of a MirrorClaim and not its claim.
+	leftover bool
 	// renew is when the tokens of a MirrorToken are due to be renewed.
 	renew time.Time
 	// idle is since when nothing needs the copy; zero while something does.

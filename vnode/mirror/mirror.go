@@ -37,6 +37,9 @@ type Config struct {
 	Pods cache.SharedIndexInformer
 	// Inventory knows the cloud Pods.
 	Inventory Inventory
+	// Claims has claims copied; VolumeKinds are the kinds of volume that the cloud can mount.
+	Claims      bool
+	VolumeKinds []string
 	// Refresh is how often a copy is compared with its source. Less follows sooner, at one request to the API server for each copy.
 	Refresh time.Duration
 	// RemoveAfter is how long a copy must have been of no use. More spares requests while Pods come and go.
@@ -171,7 +174,7 @@ func (m *Mirrors) Synced() <-chan struct{} { return m.synced }
 // Count counts the copies in the cloud by kind.
 func (m *Mirrors) Count() map[string]int {
 	counts := map[string]int{}
-	for _, kind := range []translate.MirrorKind{translate.MirrorConfigMap, translate.MirrorSecret, translate.MirrorToken} {
+	for _, kind := range []translate.MirrorKind{translate.MirrorConfigMap, translate.MirrorSecret, translate.MirrorToken, translate.MirrorClaim} {
 		counts[string(kind)] = 0
 	}
 	m.mu.Lock()
@@ -222,7 +225,7 @@ func (m *Mirrors) isNeeded(mirror translate.Mirror) bool {
 	if err != nil || len(users) > 0 {
 		return true // The only error is that of an index that is not there.
 	}
-	return m.config.Inventory.Refers(cci.Object{Kind: dataKind(mirror), Name: m.config.Owner.MirrorName(mirror)})
+	return m.config.Inventory.Refers(cci.Object{Kind: objectKind(mirror), Name: m.config.Owner.MirrorName(mirror)})
 }
 
 // pod is the Pod of a MirrorToken, nil where it has ended or is gone.

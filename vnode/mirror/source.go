@@ -78,6 +78,17 @@ func carriedType(kind corev1.SecretType) corev1.SecretType {
 	return corev1.SecretTypeOpaque
 }
 
+// objectKind is how cloud Pods refer to a copy.
+func objectKind(mirror translate.Mirror) cci.ObjectKind {
+	switch mirror.Kind {
+	case translate.MirrorConfigMap:
+		return cci.ConfigMapObject
+	case translate.MirrorClaim:
+		return cci.ClaimObject
+	}
+	return cci.SecretObject
+}
+
 // dataKind is what a copy is in the cloud.
 func dataKind(mirror translate.Mirror) cci.DataKind {
 	if mirror.Kind == translate.MirrorConfigMap {

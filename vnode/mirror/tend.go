@@ -47,7 +47,7 @@ func (m *Mirrors) tend(ctx context.Context, mirror translate.Mirror) (again time
 	case m.isNeeded(mirror):
 		e.idle = time.Time{}
 		return m.refresh(ctx, e)
-	case e.copy == nil:
+	case e.copy == nil && !e.leftover:
 		m.drop(e)
 		return 0, nil
 	case e.idle.IsZero():
@@ -59,7 +59,7 @@ func (m *Mirrors) tend(ctx context.Context, mirror translate.Mirror) (again time
 	if err := m.remove(ctx, e); err != nil {
 		return 0, err
 	}
-	if e.copy != nil { // It was another one; we look again.
+	if e.copy != nil || e.leftover { // It was another one; we look again.
 		return m.config.RemoveAfter, nil
 	}
 	m.drop(e)
@@ -68,8 +68,11 @@ func (m *Mirrors) tend(ctx context.Context, mirror translate.Mirror) (again time
 
 // refresh brings a copy up to its source.
 func (m *Mirrors) refresh(ctx context.Context, e *entry) (time.Duration, error) {
-	if e.mirror.Kind != translate.MirrorToken {
+	switch e.mirror.Kind {
+	case translate.MirrorConfigMap, translate.MirrorSecret:
 		return jittered(m.config.Refresh), m.lookSource(ctx, e)
+	case translate.MirrorClaim:
+		return jittered(m.config.Refresh), m.refreshClaim(ctx, e)
 	}
 	pod := m.pod(e.mirror)
 	if pod == nil {

@@ -100,6 +100,9 @@ func (p *Provider) mirrorFailed(pod *corev1.Pod, err error) (time.Duration, erro
 	if cci.KindOf(err) != "" {
 		return p.createFailed(pod, err)
 	}
+	if unfit, ok := errors.AsType[*mirror.Unfit](err); ok {
+		return p.refuse(pod, string(policy.ReasonPersistentVolume), unfit.Words)
+	}
 	if missing, ok := errors.AsType[*mirror.Missing](err); ok && p.noteRefusal(pod, ReasonConfigError) {
 		p.config.Recorder.Event(pod, corev1.EventTypeWarning, ReasonConfigError, missing.Words)
 	}

@@ -21,6 +21,8 @@ const (
 	MirrorSecret    MirrorKind = "Secret"
 	// MirrorToken is a Secret with the service-account tokens of one Pod, which no object of the cluster holds.
 	MirrorToken MirrorKind = "Token"
+	// MirrorClaim is a PersistentVolumeClaim, with a PersistentVolume of the same cloud name.
+	MirrorClaim MirrorKind = "Claim"
 )
 
 // Mirror names an object that has, or is to have, a copy in the cloud namespace.
@@ -155,6 +157,10 @@ func (r *references) addVolume(pod *corev1.Pod, v *corev1.Volume, noTokens bool)
 		r.addObject(MirrorConfigMap, pod.Namespace, v.ConfigMap.Name, v.ConfigMap.Optional, itemKeys(v.ConfigMap.Items)...)
 	case v.Secret != nil:
 		r.addObject(MirrorSecret, pod.Namespace, v.Secret.SecretName, v.Secret.Optional, itemKeys(v.Secret.Items)...)
+	case v.PersistentVolumeClaim != nil:
+		r.addObject(MirrorClaim, pod.Namespace, v.PersistentVolumeClaim.ClaimName, nil)
+	case v.Ephemeral != nil:
+		r.addObject(MirrorClaim, pod.Namespace, ephemeralClaim(pod, v), nil)
 	case v.Projected != nil:
 		if noTokens && isTokenVolume(v.Name, v.Projected) {
 			return
@@ -164,6 +170,9 @@ func (r *references) addVolume(pod *corev1.Pod, v *corev1.Volume, noTokens bool)
 		}
 	}
 }
+
+// ephemeralClaim is the claim that Kubernetes makes for a generic ephemeral volume. Source: Kubernetes, "PersistentVolumeClaim naming".
+func ephemeralClaim(pod *corev1.Pod, v *corev1.Volume) string { return pod.Name + "-" + v.Name }
 
 func (r *references) addProjection(pod *corev1.Pod, source *corev1.VolumeProjection) {
 	switch {

@@ -50,6 +50,8 @@ type Config struct {
 	PullSecret string
 	// NoTokens leaves tokens of service accounts at home.
 	NoTokens bool
+	// NoClaims refuses Pods with claims.
+	NoClaims bool
 	// APIServer is host:port of the cluster's API server as the cloud reaches it, for KUBERNETES_SERVICE_HOST and _PORT; empty leaves the
 	// variables out.
 	APIServer string

@@ -215,13 +215,16 @@ func TestReferencesAreThoseOfTheCloudPod(t *testing.T) {
 		}
 		var want []cci.Object
 		for _, ref := range newTranslator(t, in).References(&in.Pod) {
-			kind := cci.Secret
-			if ref.Kind == translate.MirrorConfigMap {
-				kind = cci.ConfigMap
+			kind := cci.SecretObject
+			switch ref.Kind {
+			case translate.MirrorConfigMap:
+				kind = cci.ConfigMapObject
+			case translate.MirrorClaim:
+				kind = cci.ClaimObject
 			}
 			want = append(want, cci.Object{Kind: kind, Name: owner.MirrorName(ref.Mirror)})
 		}
-		want = append(want, cci.Object{Kind: cci.Secret, Name: "imagepull-secret"})
+		want = append(want, cci.Object{Kind: cci.SecretObject, Name: "imagepull-secret"})
 		assert.ElementsMatch(t, want, out.Pod.Spec.Objects(), file)
 		seen += len(want)
 	}

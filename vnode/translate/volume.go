@@ -49,10 +49,14 @@ func (b *builder) volume(v corev1.Volume) *cci.Volume {
 			SecretName: b.mirror(MirrorSecret, v.Secret.SecretName).Name, Items: v.Secret.Items,
 			DefaultMode: v.Secret.DefaultMode, Optional: v.Secret.Optional,
 		}}
+	case v.PersistentVolumeClaim != nil:
+		return b.claim(v.Name, v.PersistentVolumeClaim.ClaimName, v.PersistentVolumeClaim.ReadOnly)
+	case v.Ephemeral != nil:
+		return b.claim(v.Name, ephemeralClaim(b.pod, &v), false)
 	case v.Projected != nil:
 		return b.projected(v.Name, v.Projected)
 	}
-	b.refuse("volume %s is of a kind that virtual nodes cannot mount: use configMap, secret, emptyDir, downwardAPI, projected or nfs", v.Name)
+	b.refuse("volume %s is of a kind that virtual nodes cannot mount: use configMap, secret, emptyDir, downwardAPI, projected, nfs or a claim", v.Name)
 	return nil
 }
 
@@ -75,6 +79,17 @@ func (b *builder) hostPath(v corev1.Volume) {
 		b.localtime = map[string]bool{}
 	}
 	b.localtime[v.Name] = true
+}
+
+// claim refers to the copy of a claim: package mirror judges what is behind it.
+func (b *builder) claim(volume, name string, readOnly bool) *cci.Volume {
+	if b.translator.config.NoClaims {
+		b.refuse("volume %s needs claim %s: this virtual node carries no claims to the cloud", volume, name)
+		return nil
+	}
+	return &cci.Volume{Name: volume, PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{
+		ClaimName: b.mirror(MirrorClaim, name).Name, ReadOnly: readOnly,
+	}}
 }
 
 // mirror refers to the copy of an object of the Pod's namespace.

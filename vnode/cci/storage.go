@@ -1,0 +1,163 @@
+package cci
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// PersistentVolume is a file system that the service can mount. It belongs to the tenant: no namespace holds it.
+type PersistentVolume struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              PersistentVolumeSpec          `json:"spec"`
+	Status            corev1.PersistentVolumeStatus `json:"status,omitzero"`
+}
+
+// PersistentVolumeSpec is what the vendor's own tools send of a volume.
+type PersistentVolumeSpec struct {
+	AccessModes []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
+	Capacity    corev1.ResourceList                 `json:"capacity,omitempty"`
+	CSI         *CSIVolume                          `json:"csi,omitempty"`
+	// ClaimRef keeps the volume for one claim.
+	ClaimRef         *corev1.ObjectReference              `json:"claimRef,omitempty"`
+	MountOptions     []string                             `json:"mountOptions,omitempty"`
+	ReclaimPolicy    corev1.PersistentVolumeReclaimPolicy `json:"persistentVolumeReclaimPolicy,omitempty"`
+	StorageClassName string                               `json:"storageClassName,omitempty"`
+}
+
+// CSIVolume says where the data are.
+type CSIVolume struct {
+	Driver           string            `json:"driver"`
+	VolumeHandle     string            `json:"volumeHandle"`
+	FSType           string            `json:"fsType,omitempty"`
+	ReadOnly         bool              `json:"readOnly,omitempty"`
+	VolumeAttributes map[string]string `json:"volumeAttributes,omitempty"`
+}
+
+// PersistentVolumeClaim is what Pods refer to.
+type PersistentVolumeClaim struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              PersistentVolumeClaimSpec          `json:"spec"`
+	Status            corev1.PersistentVolumeClaimStatus `json:"status,omitzero"`
+}
+
+// PersistentVolumeClaimSpec names the volume.
+type PersistentVolumeClaimSpec struct {
+	AccessModes      []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
+	Resources        Resources                           `json:"resources,omitzero"`
+	StorageClassName string                              `json:"storageClassName"`
+	VolumeName       string                              `json:"volumeName,omitempty"`
+}
+
+const volumesPath = "/apis/cci/v2/persistentvolumes"
+
+func claimsPath(namespace string) string {
+	return "/apis/cci/v2/namespaces/" + namespace + "/persistentvolumeclaims"
+}
+
+// CreateVolume implements API.
+func (c *Client) CreateVolume(ctx context.Context, volume *PersistentVolume) (*PersistentVolume, error) {
+	sent := *volume
+	sent.APIVersion, sent.Kind = podAPIVersion, "PersistentVolume"
+	var created PersistentVolume
+	if err := c.create(ctx, "CreateVolume", volumesPath, &sent, &created); err != nil {
+		return nil, fmt.Errorf("creating cloud volume %s: %w", volume.Name, err)
+	}
+	return &created, nil
+}
+
+// GetVolume implements API.
+func (c *Client) GetVolume(ctx context.Context, name string) (*PersistentVolume, error) {
+	var found PersistentVolume
+	call := call{operation: "GetVolume", method: http.MethodGet, path: volumesPath + "/" + name}
+	if err := c.repeat(ctx, call, &found); err != nil {
+		return nil, fmt.Errorf("getting cloud volume %s: %w", name, err)
+	}
+	return &found, nil
+}
+
+// DeleteVolume implements API.
+func (c *Client) DeleteVolume(ctx context.Context, name string, options DeleteOptions) error {
+	body, err := options.encode()
+	if err != nil {
+		return fmt.Errorf("deleting cloud volume %s: %w", name, err)
+	}
+	if err := c.repeat(ctx, call{operation: "DeleteVolume", method: http.MethodDelete, path: volumesPath + "/" + name, body: body}, nil); err != nil {
+		return fmt.Errorf("deleting cloud volume %s: %w", name, err)
+	}
+	return nil
+}
+
+// CreateClaim implements API.
+func (c *Client) CreateClaim(ctx context.Context, namespace string, claim *PersistentVolumeClaim) (*PersistentVolumeClaim, error) {
+	sent := *claim
+	sent.APIVersion, sent.Kind = podAPIVersion, "PersistentVolumeClaim"
+	var created PersistentVolumeClaim
+	if err := c.create(ctx, "CreateClaim", claimsPath(namespace), &sent, &created); err != nil {
+		return nil, fmt.Errorf("creating cloud claim %s: %w", claim.Name, err)
+	}
+	return &created, nil
+}
+
+// GetClaim implements API.
+func (c *Client) GetClaim(ctx context.Context, namespace, name string) (*PersistentVolumeClaim, error) {
+	var found PersistentVolumeClaim
+	call := call{operation: "GetClaim", method: http.MethodGet, path: claimsPath(namespace) + "/" + name}
+	if err := c.repeat(ctx, call, &found); err != nil {
+		return nil, fmt.Errorf("getting cloud claim %s: %w", name, err)
+	}
+	return &found, nil
+}
+
+// ListClaims implements API.
+func (c *Client) ListClaims(ctx context.Context, namespace string, options ListOptions) ([]PersistentVolumeClaim, error) {
+	all, err := listPages[PersistentVolumeClaim](ctx, c, "ListClaims", claimsPath(namespace), options)
+	if err != nil {
+		return nil, fmt.Errorf("listing cloud claims of %s: %w", namespace, err)
+	}
+	return all, nil
+}
+
+// ListVolumes implements API.
+func (c *Client) ListVolumes(ctx context.Context, options ListOptions) ([]PersistentVolume, error) {
+	all, err := listPages[PersistentVolume](ctx, c, "ListVolumes", volumesPath, options)
+	if err != nil {
+		return nil, fmt.Errorf("listing cloud volumes: %w", err)
+	}
+	return all, nil
+}
+
+func listPages[T any](ctx context.Context, c *Client, operation, path string, options ListOptions) ([]T, error) {
+	var all []T
+	for {
+		var page struct {
+			Metadata metav1.ListMeta `json:"metadata"`
+			Items    []T             `json:"items"`
+		}
+		call := call{operation: operation, method: http.MethodGet, path: path, query: options.query()}
+		if err := c.repeat(ctx, call, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if options.Continue = page.Metadata.Continue; options.Continue == "" {
+			return all, nil
+		}
+	}
+}
+
+// DeleteClaim implements API.
+func (c *Client) DeleteClaim(ctx context.Context, namespace, name string, options DeleteOptions) error {
+	body, err := options.encode()
+	if err != nil {
+		return fmt.Errorf("deleting cloud claim %s: %w", name, err)
+	}
+	if err := c.repeat(ctx, call{operation: "DeleteClaim", method: http.MethodDelete, path: claimsPath(namespace) + "/" + name, body: body}, nil); err != nil {
+		return fmt.Errorf("deleting cloud claim %s: %w", name, err)
+	}
+	return nil
+}
