@@ -14,37 +14,45 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// cloudPods asks the cloud itself, with a signed request, for its Pods, by the UID of the Pod of the cluster that each one is.
+// cloudPods asks the cloud itself for its Pods, by the UID of the Pod of the cluster that each one is.
 func (w *World) cloudPods(ctx context.Context) (map[types.UID]corev1.Pod, error) {
-	cloud := w.system.Cloud()
-	unsigned := request.NewHttpRequestBuilder().WithEndpoint(cloud.Endpoint).WithMethod(http.MethodGet).
-		WithPath("/apis/cci/v2/namespaces/"+cloud.Namespace+"/pods").AddHeaderParam("X-Project-Id", cloud.ProjectID).Build()
-	headers, err := signer.Sign(unsigned, cloud.AccessKey, cloud.SecretKey)
-	if err != nil {
-		return nil, fmt.Errorf("signing the list of cloud pods: %w", err)
-	}
-	for name, value := range headers {
-		unsigned.AddHeaderParam(name, value)
-	}
-	signed, err := unsigned.ConvertRequest()
-	if err != nil {
-		return nil, fmt.Errorf("making the list of cloud pods: %w", err)
-	}
-	response, err := http.DefaultClient.Do(signed.WithContext(ctx))
-	if err != nil {
-		return nil, fmt.Errorf("listing cloud pods: %w", err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("listing cloud pods: %s", response.Status)
-	}
 	var list corev1.PodList
-	if err := json.NewDecoder(response.Body).Decode(&list); err != nil {
-		return nil, fmt.Errorf("decoding cloud pods: %w", err)
+	if err := w.listInCloud(ctx, "pods", &list); err != nil {
+		return nil, err
 	}
 	pods := make(map[types.UID]corev1.Pod, len(list.Items))
 	for _, pod := range list.Items {
 		pods[types.UID(pod.Annotations[policy.CloudUIDAnnotation])] = pod
 	}
 	return pods, nil
+}
+
+// listInCloud asks the cloud itself, with a signed request, for all objects of a resource.
+func (w *World) listInCloud(ctx context.Context, resource string, list any) error {
+	cloud := w.system.Cloud()
+	unsigned := request.NewHttpRequestBuilder().WithEndpoint(cloud.Endpoint).WithMethod(http.MethodGet).
+		WithPath("/apis/cci/v2/namespaces/"+cloud.Namespace+"/"+resource).AddHeaderParam("X-Project-Id", cloud.ProjectID).Build()
+	headers, err := signer.Sign(unsigned, cloud.AccessKey, cloud.SecretKey)
+	if err != nil {
+		return fmt.Errorf("signing the list of cloud %s: %w", resource, err)
+	}
+	for name, value := range headers {
+		unsigned.AddHeaderParam(name, value)
+	}
+	signed, err := unsigned.ConvertRequest()
+	if err != nil {
+		return fmt.Errorf("making the list of cloud %s: %w", resource, err)
+	}
+	response, err := http.DefaultClient.Do(signed.WithContext(ctx))
+	if err != nil {
+		return fmt.Errorf("listing cloud %s: %w", resource, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("listing cloud %s: %s", resource, response.Status)
+	}
+	if err := json.NewDecoder(response.Body).Decode(list); err != nil {
+		return fmt.Errorf("decoding cloud %s: %w", resource, err)
+	}
+	return nil
 }

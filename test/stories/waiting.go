@@ -13,6 +13,7 @@ import (
 // Further lists stories of less common turns. They are tested with the others, and not part of the demonstration. They need Shape.
 func Further() []Story {
 	return []Story{
+		{"references", "A Deployment has its ConfigMap, its Secret and its token in the cloud, also new ones, and leaves nothing there", playReferences},
 		{"waiting", "A Pod over its quota waits with a reason while the cloud is closed, takes a slot that frees, and bursts when the cloud opens", playWaiting},
 		{"preemption", "A Pod below its quota evicts one of lower priority; Pods over it evict nobody", playPreemption},
 		{"placeholder", "The cloud comes last: a buffer of low priority gives way before anything bursts", playPlaceholder},
