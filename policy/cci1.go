@@ -34,7 +34,7 @@ type CCI1Fit struct {
 func FitCCI1(spec *corev1.PodSpec, least Flavor) (CCI1Fit, error) {
 	init, _ := roundAll(spec.InitContainers)
 	containers, sum := roundAll(spec.Containers)
-	asked := amounts{need(spec, corev1.ResourceCPU), need(spec, corev1.ResourceMemory)}
+	asked := amounts{NeedOf(spec, corev1.ResourceCPU), NeedOf(spec, corev1.ResourceMemory)}
 	if asked.milliCPU == 0 && asked.bytes > 0 {
 		return CCI1Fit{}, errors.New("CCI 1.0 takes no Pod without CPU: give at least one container a CPU request")
 	}

@@ -161,7 +161,7 @@ type PodConfig struct {
 	// ServiceAccountTokens carries tokens of service accounts to the cloud, where whoever can read the CCI namespace can read them. Without,
 	// Pods go without the token that Kubernetes mounts by itself, and those that ask for one are refused. Default true.
 	ServiceAccountTokens bool `json:"serviceAccountTokens"`
-	// Claims carries claims of SFS and SFS Turbo (policy.volumeKinds) to the cloud, in regions whose CCI has PersistentVolumes. Without, Pods with
+	// Claims carries claims of SFS and SFS Turbo (policy.volumeKinds) to the cloud, in regions whose CCI has PersistentVolumes; CCI 1.0 has none. Without, Pods with
 	// claims are refused. Default true.
 	Claims bool `json:"claims"`
 	// APIServer is host:port of the cluster's API server as the cloud's subnets reach it (the ClusterIP they cannot): containers get it as
@@ -254,12 +254,15 @@ func (c CCIConfig) iamEndpoint() string {
 	return "https://iam." + c.Region + ".myhuaweicloud.com"
 }
 
+// carriesClaims tells whether claims come along: CCI 1.0 has no PersistentVolumes.
+func (c *Config) carriesClaims() bool { return c.Pods.Claims && c.Policy.CCIVersion != policy.CCI1 }
+
 // translation is what the translation of Pods depends on.
 func (c *Config) translation() translate.Config {
 	return translate.Config{
 		Version: c.Policy.CCIVersion,
 		Owner:   translate.Owner{ClusterID: c.ClusterID, Node: c.Node.Name}, NodeIP: c.Node.IP, DefaultSize: c.Pods.DefaultSize,
 		ClusterDNS: c.Pods.ClusterDNS, ClusterDomain: c.Pods.ClusterDomain, TimeZone: c.Pods.TimeZone, PullSecret: c.Pods.PullSecret,
-		NoTokens: !c.Pods.ServiceAccountTokens, NoClaims: !c.Pods.Claims, APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes,
+		NoTokens: !c.Pods.ServiceAccountTokens, NoClaims: !c.carriesClaims(), APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes,
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"log/slog"
 	"text/tabwriter"
 	"time"
 
@@ -62,13 +62,13 @@ func (c *gcConfig) Validate() error {
 }
 
 // collect is "vnode gc": it ends the cloud Pods of a cluster that stand for none of its Pods, and says which. It fails where something is
-// left.
-func collect(ctx context.Context, args []string, out io.Writer) error {
+// left. setUp makes its logger.
+func collect(ctx context.Context, args []string, out io.Writer, setUp func(logging.Config) (*slog.Logger, error)) error {
 	cfg := &gcConfig{Config: *defaultConfig(), MinAge: 5 * time.Minute, Timeout: 5 * time.Minute}
 	if err := config.Load("vnode gc", args, cfg); err != nil {
 		return err
 	}
-	logger, err := logging.SetUp(cfg.Logging, os.Stderr)
+	logger, err := setUp(cfg.Logging)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,8 @@ func collect(ctx context.Context, args []string, out io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("making the client of the cluster: %w", err)
 		}
-		finder.Cluster = orphans.API{Client: client.CoreV1()}
+		cluster := orphans.API{Client: client.CoreV1()}
+		finder.Cluster, finder.Gone = cluster, cluster.Gone("")
 	}
 	return (&garbage{config: cfg, finder: finder, out: out}).collect(ctx)
 }
@@ -107,6 +108,14 @@ func (g *garbage) collect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("looking for orphans: %w", err)
 	}
+	if err := g.end(ctx, all); err != nil {
+		return err
+	}
+	return g.copies(ctx)
+}
+
+// end ends the orphans that are old enough, and returns when they are gone.
+func (g *garbage) end(ctx context.Context, all []orphans.Orphan) error {
 	var old []orphans.Orphan
 	for _, o := range all {
 		if o.Age(time.Now()) >= g.config.MinAge {
@@ -125,6 +134,29 @@ func (g *garbage) collect(ctx context.Context) error {
 		return fmt.Errorf("ending orphans: %w", err)
 	}
 	return g.await(ctx, old)
+}
+
+// copies removes what virtual nodes that are no more had copied, once their Pods are gone.
+func (g *garbage) copies(ctx context.Context) error {
+	found, err := g.finder.FindCopies(ctx)
+	if err != nil {
+		return fmt.Errorf("looking for copies of removed nodes: %w", err)
+	}
+	var faults []error
+	for _, c := range found {
+		if !g.config.DryRun {
+			faults = append(faults, g.finder.Remove(ctx, c))
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return fmt.Errorf("removing copies of removed nodes: %w", err)
+	}
+	what := "removed"
+	if g.config.DryRun {
+		what = "found"
+	}
+	fmt.Fprintf(g.out, "%d copies of ConfigMaps, Secrets and claims of virtual nodes that are no more %s.\n", len(found), what)
+	return nil
 }
 
 func (g *garbage) print(old []orphans.Orphan, young int) {

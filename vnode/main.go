@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 
 	"github.com/spillway-k8s/spillway/internal/config"
@@ -16,7 +17,7 @@ func main() { os.Exit(run.Main(program)) }
 // program reads the configuration and runs until ctx ends. "gc" as the first word ends what is left in the cloud.
 func program(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "gc" {
-		return collect(ctx, args[1:], os.Stdout)
+		return collect(ctx, args[1:], os.Stdout, func(c logging.Config) (*slog.Logger, error) { return logging.SetUp(c, os.Stderr) })
 	}
 	cfg := defaultConfig()
 	if err := config.Load("vnode", args, cfg); err != nil {

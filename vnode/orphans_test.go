@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,7 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/run"
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
@@ -78,6 +81,10 @@ func TestWhatARemovedNodeLeavesIsEndedByAnother(t *testing.T) {
 		return nil
 	})
 	assert.ElementsMatch(t, left, inCloud(t, cloud))
+	awaitNoCopies(t, cloud, goneConfig.Node.Name)
+	for _, config := range []*Config{stillConfig, otherConfig, sweeperConfig} {
+		assert.Len(t, copiesOf(t, cloud, config.Node.Name), 2, "the token of its Pod, and the cluster's certificate")
+	}
 	eventually(t, func() error {
 		if n := sweeper.metric(t, "spillway_vnode_orphans_ended_total"); n != 1 {
 			return fmt.Errorf("%g are counted", n)
@@ -85,6 +92,34 @@ func TestWhatARemovedNodeLeavesIsEndedByAnother(t *testing.T) {
 		return nil
 	})
 }
+
+// awaitNoCopies waits until the cloud has no copies of a virtual node.
+func awaitNoCopies(t *testing.T, cloud *cloudtest.Cloud, node string) {
+	t.Helper()
+	eventually(t, func() error {
+		if names := copiesOf(t, cloud, node); len(names) > 0 {
+			return fmt.Errorf("the cloud has %v of a node that is no more", names)
+		}
+		return nil
+	})
+}
+
+// copiesOf are the names of the copies that a virtual node made.
+func copiesOf(t *testing.T, cloud *cloudtest.Cloud, node string) []string {
+	t.Helper()
+	var names []string
+	for _, kind := range []cci.DataKind{cci.ConfigMap, cci.Secret} {
+		for name, data := range copies(t, cloud, kind) {
+			if data.Annotations[policy.CloudNodeAnnotation] == node {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// quietly logs nothing, and leaves the loggers of the process to the virtual nodes that run beside it.
+func quietly(logging.Config) (*slog.Logger, error) { return slog.New(slog.DiscardHandler), nil }
 
 // gc runs "vnode gc" and returns what it prints.
 func gc(t *testing.T, config *Config, flags ...string) (string, error) {
@@ -94,7 +129,7 @@ func gc(t *testing.T, config *Config, flags ...string) (string, error) {
 		config.ClusterID, config.Kube.Kubeconfig, config.CCI.Namespace), 0o600))
 	var out bytes.Buffer
 	err := collect(t.Context(), append([]string{"--config", file, "--cci-endpoint", config.CCI.Endpoint, "--cci-region", "sim-1",
-		"--cci-project-id", config.CCI.ProjectID, "--cci-credentials-file", config.CCI.CredentialsFile}, flags...), &out)
+		"--cci-project-id", config.CCI.ProjectID, "--cci-credentials-file", config.CCI.CredentialsFile}, flags...), &out, quietly)
 	return out.String(), err
 }
 
@@ -127,7 +162,11 @@ func TestGCEndsWhatStandsForNoPod(t *testing.T) {
 	out, err = gc(t, goneConfig, "--min-age=0s")
 	require.NoError(t, err)
 	assert.Contains(t, out, "All of them are gone.")
+	assert.Contains(t, out, "2 copies of ConfigMaps, Secrets and claims of virtual nodes that are no more removed.")
 	assert.ElementsMatch(t, all[1:], inCloud(t, cloud))
+	assert.Empty(t, copiesOf(t, cloud, goneConfig.Node.Name))
+	assert.Len(t, copiesOf(t, cloud, liveConfig.Node.Name), 2)
+	assert.Len(t, copiesOf(t, cloud, otherConfig.Node.Name), 2)
 
 	absent := *goneConfig
 	absent.Kube.Kubeconfig = "nowhere.kubeconfig"
@@ -149,6 +188,8 @@ func TestGCWithoutAClusterEndsAllThatIsTheClusters(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, out, "1 cloud Pods of cluster trial without a Pod ended")
 	assert.ElementsMatch(t, []string{otherConfig.Node.Name}, inCloud(t, cloud))
+	assert.Empty(t, copiesOf(t, cloud, firstConfig.Node.Name))
+	assert.Len(t, copiesOf(t, cloud, otherConfig.Node.Name), 2)
 
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.HoldFinalizer})
 	absent.ClusterID = "other-cluster"
@@ -162,10 +203,10 @@ func TestGCWithoutAClusterEndsAllThatIsTheClusters(t *testing.T) {
 }
 
 func TestGCRefusesWhatItCannotUse(t *testing.T) {
-	err := collect(t.Context(), []string{"--cluster-id=longer-than-sixteen-characters", "--min-age=-1s", "--cci-namespace=UPPER"}, &bytes.Buffer{})
+	err := collect(t.Context(), []string{"--cluster-id=longer-than-sixteen-characters", "--min-age=-1s", "--cci-namespace=UPPER"}, &bytes.Buffer{}, quietly)
 	require.ErrorIs(t, err, run.ErrUsage)
 	for _, word := range []string{"cluster-id", "min-age", "cci-namespace", "cci-region", "cci-project-id", "cci-credentials-file"} {
 		assert.ErrorContains(t, err, word)
 	}
-	assert.False(t, errors.Is(collect(t.Context(), []string{"--help"}, &bytes.Buffer{}), run.ErrUsage))
+	assert.False(t, errors.Is(collect(t.Context(), []string{"--help"}, &bytes.Buffer{}, quietly), run.ErrUsage))
 }

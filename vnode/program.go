@@ -216,7 +216,7 @@ func (v *vnode) makePods(client kubernetes.Interface) error {
 	cluster := orphans.API{Client: client.CoreV1()}
 	v.orphans = &orphans.Sweep{
 		Finder: &orphans.Finder{
-			Cloud: v.cloud, Namespace: v.config.CCI.Namespace, ClusterID: v.config.ClusterID, Cluster: cluster, Nodes: cluster.MineOrNobodys(v.config.Node.Name),
+			Cloud: v.cloud, Namespace: v.config.CCI.Namespace, ClusterID: v.config.ClusterID, Cluster: cluster, Nodes: cluster.MineOrNobodys(v.config.Node.Name), Gone: cluster.Gone(v.config.Node.Name),
 		},
 		Interval: v.config.CCI.OrphanInterval.Duration, Found: v.metrics.OrphansFound, Ended: v.metrics.OrphanEnded, Logger: v.logger,
 	}
@@ -284,7 +284,7 @@ func (v *vnode) newProvider(client kubernetes.Interface) (*provider.Provider, er
 		},
 		Mirror: mirror.Config{
 			Sources: client.CoreV1(), Refresh: p.MirrorRefresh.Duration, RemoveAfter: p.MirrorRemoval.Duration,
-			Relist: v.config.CCI.RelistInterval.Duration, Observer: v.metrics.MirrorObserver(), Claims: p.Claims, VolumeKinds: v.config.Policy.VolumeKinds,
+			Relist: v.config.CCI.RelistInterval.Duration, Observer: v.metrics.MirrorObserver(), Claims: v.config.carriesClaims(), VolumeKinds: v.config.Policy.VolumeKinds,
 		},
 		Translator: translator, Policy: rules, NodeIP: v.config.Node.IP, NodeDNS: v.node.DNS,
 		Pods: v.factory.Core().V1().Pods().Informer(), Client: client.CoreV1(),

@@ -126,7 +126,7 @@ func isFor(volume *PersistentVolume, claim *PersistentVolumeClaim) bool {
 func (s *Sim) bind(claim *PersistentVolumeClaim, volume *PersistentVolume) {
 	next := volume.copyObject().(*PersistentVolume)
 	next.Spec.ClaimRef = &corev1.ObjectReference{
-		APIVersion: claims.apiVersion(), Kind: claims.kind, Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID,
+		APIVersion: s.apiVersion(claims), Kind: claims.kind, Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID,
 	}
 	next.Status.Phase = corev1.VolumeBound
 	s.put(volumes, next)

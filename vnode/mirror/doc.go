@@ -1,5 +1,5 @@
-// Package mirror keeps, in the cloud namespace of a virtual node, copies of what the node's Pods refer to by name: ConfigMaps, Secrets and
-// tokens of service accounts.
+// Package mirror keeps, in the cloud namespace of a virtual node, copies of what the node's Pods refer to by name: ConfigMaps, Secrets,
+// tokens of service accounts, and claims of shared file systems.
 //
 // Sources are read one by one, by the names that Pods give: it never lists or watches the Secrets of the cluster, and needs no right to.
 // Each copy in use is compared with its source again and again, and changed after it; a source that is gone leaves its copy to the Pods

@@ -33,6 +33,16 @@ func (a API) PodsOn(ctx context.Context, node string) (map[translate.Key]bool, e
 	}
 }
 
+// Gone tells of a virtual node that the cluster does not have it, and that it is not the one that asks, which may not be registered yet.
+func (a API) Gone(mine string) func(ctx context.Context, name string) (bool, error) {
+	return func(ctx context.Context, name string) (bool, error) {
+		if name == mine {
+			return false, nil
+		}
+		return a.MineOrNobodys(mine)(ctx, name)
+	}
+}
+
 // MineOrNobodys chooses a virtual node's own Pods and those of nodes that the cluster does not have: the others are tended by their own.
 func (a API) MineOrNobodys(mine string) func(ctx context.Context, name string) (bool, error) {
 	return func(ctx context.Context, name string) (bool, error) {

@@ -2,6 +2,8 @@
 // virtual node ends its own as soon as their Pods are gone; here is the net below that, for what the watches missed and for nodes that are
 // no more.
 //
+// It also removes the copies (package mirror's) of virtual nodes that are no more: each node tends its own for as long as it is there.
+//
 // Nothing is an orphan by an error or an incomplete list, by the word of another cluster's Pods, or at first sight.
 package orphans
 
@@ -39,6 +41,8 @@ type Finder struct {
 	ClusterID string
 	// Nodes chooses the virtual nodes whose cloud Pods are looked at; nil for all.
 	Nodes func(ctx context.Context, name string) (bool, error)
+	// Gone tells that a virtual node is no more, so that nobody tends its copies; nil where all are gone.
+	Gone func(ctx context.Context, name string) (bool, error)
 	// Cluster is nil when the cluster is no more: then all its cloud Pods are orphans.
 	Cluster Cluster
 }

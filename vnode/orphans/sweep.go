@@ -21,11 +21,16 @@ type Sweep struct {
 
 	// seen are the orphans of the last look.
 	seen map[types.UID]bool
+	// seenCopies are the copies of virtual nodes that are no more.
+	seenCopies map[types.UID]bool
 }
 
 // Run looks again and again until ctx ends. It blocks and returns nil: what fails is tried at the next look.
 func (s *Sweep) Run(ctx context.Context) error {
-	wait.JitterUntilWithContext(ctx, s.look, s.Interval, 0.2, true)
+	wait.JitterUntilWithContext(ctx, func(ctx context.Context) {
+		s.look(ctx)
+		s.lookForCopies(ctx)
+	}, s.Interval, 0.2, true)
 	return nil
 }
 
@@ -54,4 +59,28 @@ func (s *Sweep) look(ctx context.Context) {
 		s.Logger.Info("ended an orphan", "pod", o.Key, "node", o.Node, "cloud", o.Cloud.Name)
 	}
 	s.seen = seen
+}
+
+// lookForCopies removes what two looks have found of virtual nodes that are no more.
+func (s *Sweep) lookForCopies(ctx context.Context) {
+	found, err := s.Finder.FindCopies(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.Logger.Warn("looking for copies of removed nodes in the cloud will be tried again", "err", err)
+		}
+		return
+	}
+	seen := make(map[types.UID]bool, len(found))
+	for _, c := range found {
+		seen[c.UID] = true
+		if !s.seenCopies[c.UID] {
+			continue
+		}
+		if err := s.Finder.Remove(ctx, c); err != nil {
+			s.Logger.Warn("removing a copy of a removed node will be tried again", "mirror", c.Mirror.String(), "node", c.Node, "err", err)
+			continue
+		}
+		s.Logger.Info("removed a copy of a removed node", "mirror", c.Mirror.String(), "node", c.Node)
+	}
+	s.seenCopies = seen
 }

@@ -65,13 +65,19 @@ func (o Owner) MirrorMeta(m Mirror, source types.UID) metav1.ObjectMeta {
 
 // OwnsMirror tells whether an object of the cloud is one of the owner's mirrors, and which.
 func (o Owner) OwnsMirror(object *metav1.ObjectMeta) (Mirror, bool) {
+	m, owner, ok := MirrorIdentity(object)
+	return m, ok && owner == o
+}
+
+// MirrorIdentity reads from an object of the cloud what it is a copy of, and whose; false where it is no copy.
+func MirrorIdentity(object *metav1.ObjectMeta) (Mirror, Owner, bool) {
 	a := object.Annotations
 	m := Mirror{Kind: MirrorKind(a[policy.CloudSourceKindAnnotation]), Namespace: a[policy.CloudSourceNamespaceAnnotation], Name: a[policy.CloudSourceNameAnnotation]}
 	if m.Kind == MirrorToken {
 		m.UID = types.UID(a[policy.CloudSourceUIDAnnotation])
 	}
-	ours := a[policy.CloudClusterKey] == o.ClusterID && a[policy.CloudNodeAnnotation] == o.Node
-	return m, ours && object.Name == o.MirrorName(m)
+	owner := Owner{ClusterID: a[policy.CloudClusterKey], Node: a[policy.CloudNodeAnnotation]}
+	return m, owner, owner.ClusterID != "" && owner.Node != "" && object.Name == owner.MirrorName(m)
 }
 
 // Reference is what a Pod needs of one object.

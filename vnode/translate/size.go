@@ -96,6 +96,8 @@ func (b *builder) checkResources(c *corev1.Container) {
 const (
 	freeStorage = 30
 	mostStorage = 994
+	// firstStorage is what everyone has in CCI 1.0, where none can be bought.
+	firstStorage = 20
 )
 
 // extraStorage is the disk that the Pod asks for beyond what it gets anyhow, nil for none.
@@ -106,6 +108,11 @@ func (b *builder) extraStorage() *cci.ExtraEphemeralStorage {
 		wanted++
 	}
 	switch {
+	case b.translator.config.Version == policy.CCI1:
+		if wanted > firstStorage {
+			b.warn("ephemeral storage beyond the %dGi that CCI 1.0 gives every Pod is left out", firstStorage)
+		}
+		return nil
 	case wanted <= freeStorage:
 		return nil
 	case wanted > mostStorage:

@@ -1,0 +1,96 @@
+package orphans
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+// copyAll puts a copy of each kind into the cloud.
+func copyAll(t *testing.T, cloud *cloudtest.Cloud, owner translate.Owner) {
+	t.Helper()
+	mirror := func(kind translate.MirrorKind) translate.Mirror {
+		return translate.Mirror{Kind: kind, Namespace: "ns", Name: "x"}
+	}
+	for kind, data := range map[translate.MirrorKind]*cci.Data{
+		translate.MirrorConfigMap: {Kind: cci.ConfigMap}, translate.MirrorSecret: {Kind: cci.Secret, Type: corev1.SecretTypeOpaque},
+	} {
+		data.ObjectMeta = owner.MirrorMeta(mirror(kind), "1")
+		_, err := cloud.Client.CreateData(t.Context(), cloudtest.Namespace, data)
+		require.NoError(t, err)
+	}
+	modes, size := []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}, corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+	meta := owner.MirrorMeta(mirror(translate.MirrorClaim), "1")
+	_, err := cloud.Client.CreateVolume(t.Context(), &cci.PersistentVolume{ObjectMeta: meta, Spec: cci.PersistentVolumeSpec{
+		AccessModes: modes, Capacity: size, CSI: &cci.CSIVolume{Driver: "nas.csi.everest.io", VolumeHandle: "share"},
+	}})
+	require.NoError(t, err)
+	_, err = cloud.Client.CreateClaim(t.Context(), cloudtest.Namespace, &cci.PersistentVolumeClaim{ObjectMeta: meta, Spec: cci.PersistentVolumeClaimSpec{
+		AccessModes: modes, VolumeName: meta.Name, Resources: cci.Resources{Requests: size},
+	}})
+	require.NoError(t, err)
+}
+
+func TestOnlyCopiesOfNodesThatAreNoMoreAreRemoved(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	for _, owner := range []translate.Owner{{ClusterID: "mine", Node: "gone"}, {ClusterID: "mine", Node: "live"}, {ClusterID: "theirs", Node: "gone"}} {
+		copyAll(t, cloud, owner)
+	}
+	asked := func(_ context.Context, name string) (bool, error) { return name == "gone", nil }
+	finder := &Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine", Gone: asked}
+	find := func() []Copy {
+		t.Helper()
+		found, err := finder.FindCopies(t.Context())
+		require.NoError(t, err)
+		return found
+	}
+	found := find()
+	assert.Len(t, found, 4, "of a ConfigMap, a Secret, a claim and its volume")
+	for _, c := range found {
+		assert.Equal(t, "gone", c.Node)
+	}
+
+	finder.Gone = func(context.Context, string) (bool, error) { return false, errors.New("the API server is away") }
+	_, err := finder.FindCopies(t.Context())
+	require.ErrorContains(t, err, "the API server is away", "what is not known is not removed")
+	finder.Gone = asked
+
+	sweep := &Sweep{Finder: finder, Logger: slog.New(slog.DiscardHandler)}
+	sweep.lookForCopies(t.Context())
+	assert.Len(t, find(), 4, "nothing is removed at first sight")
+	sweep.lookForCopies(t.Context())
+	require.Eventually(t, func() bool { return len(find()) == 0 }, cloudtest.Patience, cloudtest.Tick)
+	finder.Gone = nil
+	assert.Len(t, find(), 4, "those of the other node are left")
+	finder.ClusterID = "theirs"
+	assert.Len(t, find(), 4, "and those of the other cluster")
+}
+
+func TestCopiesStayForAsLongAsPodsDo(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	copyAll(t, cloud, translate.Owner{ClusterID: "mine", Node: "node"})
+	put(t, cloud, "mine", translate.Key{Namespace: "ns", Name: "web", UID: "1"})
+	found, err := (&Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine"}).FindCopies(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, found)
+}
+
+func TestCopiesAreFoundInARegionWithoutVolumes(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	copyAll(t, cloud, translate.Owner{ClusterID: "mine", Node: "node"})
+	require.NoError(t, cloud.SetPolicies(ccisim.Policies{NoVolumes: true}))
+	found, err := (&Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine"}).FindCopies(t.Context())
+	require.NoError(t, err)
+	assert.Len(t, found, 2)
+}
