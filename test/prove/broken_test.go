@@ -51,11 +51,11 @@ func breakages() map[string]breakage {
 		},
 		"no rebuild after a restart": {
 			file: ledgerFile, text: `return pod.Spec.NodeName == "" &&`, replacement: `return false && pod.Spec.NodeName == "" &&`,
-			// Slots are given, and none is used as long as binds fail; the extender is killed meanwhile, and new Pods come.
+			// Slots are given, and their bindings are under way for long; the extender is killed meanwhile, and new Pods come.
 			round: plan.Round{
 				Number: 2, Workloads: []plan.Workload{growing},
 				Faults: [][]plan.Disturbance{
-					{{Fault: plan.BindFails, For: 10 * time.Second}},
+					{{Fault: plan.BindHangs, For: 10 * time.Second}},
 					{{After: 2 * time.Second, Fault: plan.KillExtender, For: 100 * time.Millisecond}},
 				},
 			},

@@ -31,6 +31,7 @@ const (
 	CutScheduler   Fault = "scheduler's watches are cut"
 	BindFails      Fault = "binds fail"
 	BindUnanswered Fault = "binds time out and have landed"
+	BindHangs      Fault = "binds hang"
 	BindLate       Fault = "binds time out and land later"
 	AnswersSlow    Fault = record.SlowAnswers
 	AnswersLost    Fault = "extender's answers are lost"
@@ -52,7 +53,7 @@ func apiServerFaults() []Fault { return []Fault{KillAPIServer, RestartAPIServer}
 func networkFaults() []Fault {
 	return []Fault{
 		StallExtender, CutExtender, ExpireExtender, StallScheduler, CutScheduler,
-		BindFails, BindUnanswered, BindLate, AnswersSlow, AnswersLost, AnswersFail,
+		BindFails, BindUnanswered, BindHangs, BindLate, AnswersSlow, AnswersLost, AnswersFail,
 	}
 }
 

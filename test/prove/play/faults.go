@@ -177,10 +177,7 @@ func (f *Faults) sleep(ctx context.Context, process string, d plan.Disturbance) 
 // begins are the faults that are about no process: each begins, and returns what heals it.
 func (f *Faults) begins() map[plan.Fault]func() (heal func()) {
 	binds := func(how proxy.BindFault) func() func() {
-		return func() func() {
-			f.asScheduler.DisturbBinds(how)
-			return func() { f.asScheduler.DisturbBinds("") }
-		}
+		return func() func() { return f.asScheduler.DisturbBinds(how) }
 	}
 	answers := func(how proxy.AnswerFault) func() func() {
 		return func() func() {
@@ -202,6 +199,7 @@ func (f *Faults) begins() map[plan.Fault]func() (heal func()) {
 		plan.ExpireExtender: f.asExtender.ExpireWatches,
 		plan.BindFails:      binds(proxy.BindFails),
 		plan.BindUnanswered: binds(proxy.BindLandsUnanswered),
+		plan.BindHangs:      binds(proxy.BindHangs),
 		plan.BindLate:       binds(proxy.BindLandsLate),
 		plan.AnswersSlow:    answers(proxy.AnswersSlow),
 		plan.AnswersLost:    answers(proxy.AnswersLost),

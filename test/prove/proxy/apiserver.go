@@ -34,9 +34,10 @@ type APIServer struct {
 	expired bool
 	// stalled is closed when watches flow again; nil while they flow.
 	stalled chan struct{}
-	// binds is what becomes of requests to bind a Pod.
-	binds BindFault
-	late  sync.WaitGroup
+	// binds is what becomes of requests to bind a Pod, until bindsHealed is closed.
+	binds       BindFault
+	bindsHealed chan struct{}
+	late        sync.WaitGroup
 }
 
 // ListenAPIServer opens a port on loopback. Requests wait there until Run serves them. The kubeconfig, which may appear later, says where the

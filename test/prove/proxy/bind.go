@@ -27,15 +27,24 @@ const (
 	BindFails BindFault = "fails"
 	// BindLandsUnanswered: it is done, and answered with a time-out.
 	BindLandsUnanswered BindFault = "lands unanswered"
+	// BindHangs: it is held back until it is healed, then done and answered.
+	BindHangs BindFault = "hangs"
 	// BindLandsLate: it is answered with a time-out, and done a while later.
 	BindLandsLate BindFault = "lands late"
 )
 
-// DisturbBinds has all requests to bind a Pod end like this, until it is called with none.
-func (p *APIServer) DisturbBinds(fault BindFault) {
+// DisturbBinds has all requests to bind a Pod end like this, until the returned function is called.
+func (p *APIServer) DisturbBinds(fault BindFault) (heal func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.binds = fault
+	healed := make(chan struct{})
+	p.binds, p.bindsHealed = fault, healed
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.binds = ""
+		close(healed)
+	}
 }
 
 func isBind(r *http.Request) bool {
@@ -54,7 +63,7 @@ func bindTarget(path string) (namespace, name string) {
 // bind passes on a request to bind a Pod, or disturbs it.
 func (p *APIServer) bind(forward *httputil.ReverseProxy, w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
-	fault := p.binds
+	fault, healed := p.binds, p.bindsHealed
 	p.mu.Unlock()
 	timedOut := apierrors.NewTimeoutError("the request did not complete in time (the proof disturbs)", 0)
 	switch fault {
@@ -67,21 +76,35 @@ func (p *APIServer) bind(forward *httputil.ReverseProxy, w http.ResponseWriter, 
 	case BindLandsLate:
 		p.landLate(forward, r)
 		answer(w, timedOut)
+	case BindHangs:
+		r = detached(r)
+		<-healed // Also where the scheduler has been killed meanwhile: the request was under way.
+		p.pass(forward, w, r, fault)
 	default:
-		answered := &statusWriter{ResponseWriter: w}
-		forward.ServeHTTP(answered, r)
-		p.noteBind(r, answered.status, fault)
+		p.pass(forward, w, r, fault)
 	}
 }
 
-// landLate binds after a while, whatever has become of the client.
-func (p *APIServer) landLate(forward *httputil.ReverseProxy, r *http.Request) {
+func (p *APIServer) pass(forward *httputil.ReverseProxy, w http.ResponseWriter, r *http.Request, fault BindFault) {
+	answered := &statusWriter{ResponseWriter: w}
+	forward.ServeHTTP(answered, r)
+	p.noteBind(r, answered.status, fault)
+}
+
+// detached is the request with its body read, and not ended by the end of the client.
+func detached(r *http.Request) *http.Request {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	later := r.Clone(context.WithoutCancel(r.Context()))
-	later.Body = io.NopCloser(bytes.NewReader(body))
+	r = r.Clone(context.WithoutCancel(r.Context()))
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return r
+}
+
+// landLate binds after a while, whatever has become of the client.
+func (p *APIServer) landLate(forward *httputil.ReverseProxy, r *http.Request) {
+	later := detached(r)
 	p.late.Go(func() {
 		time.Sleep(lateBy)
 		p.noteBind(later, p.land(later.Context(), forward, later), BindLandsLate)

@@ -50,6 +50,36 @@ func before(t *testing.T, server http.HandlerFunc) (*APIServer, *record.Log, str
 	return p, log, front.URL
 }
 
+func TestABindThatHangsIsDoneWhenItIsHealed(t *testing.T) {
+	landed := make(chan struct{}, 1)
+	p, log, url := before(t, func(w http.ResponseWriter, _ *http.Request) {
+		landed <- struct{}{}
+		w.WriteHeader(http.StatusCreated)
+	})
+	heal := p.DisturbBinds(BindHangs)
+	ctx, kill := context.WithCancel(t.Context())
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+bindPath, strings.NewReader("the binding"))
+	require.NoError(t, err)
+	ended := make(chan error)
+	go func() {
+		response, err := http.DefaultClient.Do(request)
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		ended <- err
+	}()
+	select {
+	case <-landed:
+		t.Error("it has landed")
+	case <-time.After(50 * time.Millisecond): // It hangs; there is no other sign of that.
+	}
+	kill()
+	require.Error(t, <-ended, "the scheduler is killed meanwhile")
+	heal()
+	<-landed
+	require.Eventually(t, func() bool { return len(log.Entries()) == 1 }, 5*time.Second, time.Millisecond)
+}
+
 const bindPath = "/api/v1/namespaces/ns/pods/web-1/binding"
 
 func TestBindsEndAsTheyAreTold(t *testing.T) {
@@ -82,7 +112,7 @@ func TestBindsEndAsTheyAreTold(t *testing.T) {
 			assert.Equal(t, test.landed, landed.Load())
 			p.late.Wait()
 			assert.Equal(t, test.later, landed.Load())
-			require.Len(t, log.Entries(), 1)
+			require.Eventually(t, func() bool { return len(log.Entries()) == 1 }, 5*time.Second, time.Millisecond, "it is noted once it is answered")
 			bind := log.Entries()[0].Bind
 			assert.Equal(t, []string{"ns", "web-1", string(test.fault)}, []string{bind.Namespace, bind.Name, bind.Fault})
 		})
