@@ -20,6 +20,8 @@ type memory struct {
 	since time.Time
 	// refusal is why the Pod cannot run in the cloud, as it was last told.
 	refusal string
+	// lost tells that it has been said that the cloud has lost it.
+	lost bool
 	// tried is what the cloud was last asked to make, in vain, and retry when it may be asked for the same again.
 	tried *cci.Pod
 	retry time.Time
@@ -101,6 +103,16 @@ func (p *Provider) noteRefusal(pod *corev1.Pod, reason string) bool {
 	m := p.rememberLocked(translate.KeyOf(pod))
 	news := m.refusal != reason && pod.Status.Reason != reason
 	m.refusal = reason
+	return news
+}
+
+// noteLost remembers that the cloud has lost a Pod, and tells whether that is news: the status that says so is written some time later.
+func (p *Provider) noteLost(key translate.Key) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.rememberLocked(key)
+	news := !m.lost
+	m.lost = true
 	return news
 }
 

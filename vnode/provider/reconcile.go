@@ -84,10 +84,12 @@ func (p *Provider) recover(ctx context.Context, pod *corev1.Pod) (time.Duration,
 		return 0, nil
 	}
 	message := "the cloud Pod vanished without having been asked to"
-	if p.config.Observer.Lost != nil {
-		p.config.Observer.Lost()
+	if p.noteLost(key) {
+		if p.config.Observer.Lost != nil {
+			p.config.Observer.Lost()
+		}
+		p.config.Recorder.Event(pod, corev1.EventTypeWarning, ReasonLost, message)
 	}
-	p.config.Recorder.Event(pod, corev1.EventTypeWarning, ReasonLost, message)
 	p.report(pod, translate.Failed(pod, p.remember(key).last, ReasonLost, message, p.config.NodeIP, p.now()))
 	return 0, nil
 }
