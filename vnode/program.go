@@ -233,6 +233,9 @@ func (v *vnode) newKeeper(client kubernetes.Interface) (*soldout.Keeper, error) 
 		Networks: func(ctx context.Context) ([]cci.Network, error) {
 			return v.cloud.ListNetworks(ctx, v.config.CCI.Namespace)
 		},
+		Events: func(ctx context.Context, pod *cci.Pod) ([]corev1.Event, error) {
+			return v.cloud.PodEvents(ctx, v.config.CCI.Namespace, pod.Name, pod.UID)
+		},
 		Client: client, Pods: v.factory.Core().V1().Pods().Lister(), Recorder: v.recorder(), Locked: v.metrics.Locked,
 		Now: time.Now, Logger: v.logger,
 	})

@@ -82,17 +82,19 @@ func isUnlocked(reason string) func(*corev1.Node) error {
 func TestASoldOutCloudLocksTheNode(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		fault ccisim.FaultKind
-		signs string
-		words string
+		fault  ccisim.FaultKind
+		silent bool // The status says nothing.
+		signs  string
+		words  string
 	}{
-		"by the service's words":            {ccisim.SoldOut, "(?i)sold.?out", "the flavor is sold out"},
-		"by Pods that wait too long":        {ccisim.SoldOut, "", "no place for 1s"},
-		"by subnets that have no addresses": {ccisim.IPInsufficient, "", "have no address left"},
+		"by the service's words":            {ccisim.SoldOut, false, "(?i)sold.?out", "the cloud says: Unschedulable"},
+		"by the words of its events":        {ccisim.SoldOut, true, "(?i)sold.?out", "the cloud says: FailedScheduling"},
+		"by Pods that wait too long":        {ccisim.SoldOut, false, "", "no place for 1s"},
+		"by subnets that have no addresses": {ccisim.IPInsufficient, false, "", "have no address left"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cloud := cloudtest.New(t)
+			cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Policies.SilentConditions = test.silent })
 			config := soldOutNode(t, cloud, func(c *SoldOutConfig) { c.Signs = test.signs })
 			end := cloud.Fault(t, ccisim.Fault{Kind: test.fault})
 			ns := namespace(t)

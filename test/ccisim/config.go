@@ -52,6 +52,8 @@ type Policies struct {
 	NoVolumes bool `json:"noVolumes"`
 	// RequireNetworkAnnotations refuses networks without the yangtse.io/project-id and domain-id annotations. Default off.
 	RequireNetworkAnnotations bool `json:"requireNetworkAnnotations"`
+	// SilentConditions leaves it to events to say why a Pod has no node. Default off.
+	SilentConditions bool `json:"silentConditions"`
 	// SignedExec takes a signature in place of X-Auth-Token for pods/exec. Default off.
 	SignedExec bool `json:"signedExec"`
 }

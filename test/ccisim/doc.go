@@ -1,10 +1,10 @@
-// Package ccisim is a Huawei Cloud CCI 2.0 that behaves: an HTTP API with the vendor's signatures, schema, admission, statuses, delays and
+// Package ccisim is a Huawei Cloud CCI that behaves: an HTTP API with the vendor's signatures, schema, admission, statuses, delays and
 // errors, over objects that live as Pods do. It is what everything else here is tried against, so it is as strict as the real service is
 // known to be, and where that is not known it has a switch (Policies).
 //
 // It serves namespaces, networks (yangtse), pods with their logs and exec, configmaps, secrets, persistentvolumes and their claims, events,
-// and IAM's tokens for access keys. It knows one account; it has no services or deployments, and no CCI 1.0. attach and port-forward are
-// missing in the real service too.
+// and IAM's tokens for access keys. It knows one account; it has no services or deployments. attach and port-forward are missing in the real
+// service too. CCI 1.0 is served beside 2.0, with the same life of Pods and objects of its own.
 //
 // New makes it, Handler serves it, Run lets its time pass, Close ends it. With a state file, all objects, the faults and the policies
 // survive a stop and a kill; the lines of logs do not.

@@ -65,7 +65,7 @@ func parseContinue(text string) (continueToken, *apiError) {
 // serveList answers a list, in pages when the caller says so.
 func (s *Sim) serveList(c *call) (*reply, *apiError) {
 	query := c.r.URL.Query()
-	chosen, refusal := parseSelector(c.namespace, query)
+	chosen, refusal := parseSelector(c.res, c.namespace, query)
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -111,7 +111,7 @@ func (s *Sim) continueList(res *resource, text string, limit int64) (*reply, *ap
 func (s *Sim) takeList(res *resource, chosen *selector) *savedList {
 	out := &savedList{version: s.store.version}
 	for _, e := range s.store.tables[res].sorted(chosen.namespace) {
-		if chosen.matches(keyOf(e.obj), e.obj.GetLabels()) {
+		if chosen.matchesObject(e.obj) {
 			out.entries = append(out.entries, e)
 		}
 	}

@@ -123,7 +123,9 @@ func (l *podLife) obstacle() bool {
 	}
 	if l.s.faults.applies(SoldOut, l.s.objectPath(pods, keyOf(l.pod))) {
 		const reason = "0/1 nodes are available: 1 insufficient resources, the flavor is sold out"
-		if l.setCondition(corev1.PodScheduled, false, corev1.PodReasonUnschedulable, reason) {
+		if l.s.Policies().SilentConditions {
+			l.s.recordEvent(l.pod, corev1.EventTypeWarning, "FailedScheduling", reason)
+		} else if l.setCondition(corev1.PodScheduled, false, corev1.PodReasonUnschedulable, reason) {
 			l.changed = true
 			l.s.recordEvent(l.pod, corev1.EventTypeWarning, "FailedScheduling", reason)
 		}

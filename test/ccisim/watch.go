@@ -28,7 +28,7 @@ func (s *Sim) parseWatch(c *call) (*watchRequest, *apiError) {
 	query := c.r.URL.Query()
 	out := &watchRequest{res: c.res, bookmarks: isTrue(query.Get("allowWatchBookmarks")), timeout: s.cfg.WatchTimeout}
 	var refusal *apiError
-	if out.chosen, refusal = parseSelector(c.namespace, query); refusal != nil {
+	if out.chosen, refusal = parseSelector(nil, c.namespace, query); refusal != nil {
 		return nil, refusal
 	}
 	if out.version, refusal = versionParameter(query.Get("resourceVersion")); refusal != nil {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 )
@@ -14,9 +15,10 @@ import (
 // Every call may block for the client's request time-out times its tries, and for as long as the client holds itself back;
 // it ends at once when ctx does, with the error of ctx. Answers belong to the caller. Arguments are not kept or changed.
 // All methods may be called by many goroutines at once. Reads and deletions are repeated on errors that may pass. Beside the
-// errors named below every call may return Throttled, Denied, Permanent and Passing; see Kind for what to do then.
+// errors named below every call may return Throttled, Denied, Permanent and Passing; see Kind for what to do then. While the service
+// answers nobody, calls end with Passing at once, without having been sent.
 type API interface {
-	// GetNamespace returns NotFound where there is none. One that was made through the API of CCI 1.0 is not found either.
+	// GetNamespace returns NotFound where there is none. One that was made in the other generation is not found either.
 	GetNamespace(ctx context.Context, name string) (*Namespace, error)
 	// CreateNamespace is not repeated; AlreadyExists where the name is taken. The namespace is Active some time later.
 	CreateNamespace(ctx context.Context, namespace *Namespace) (*Namespace, error)
@@ -41,6 +43,8 @@ type API interface {
 	// DeletePod asks for the end of a Pod and returns before it has come. NotFound where there is none; Conflict where the Pod
 	// of that name has another UID than options say. May be called again with a shorter grace.
 	DeletePod(ctx context.Context, namespace, name string, options DeleteOptions) error
+	// PodEvents lists what the service has noted of one Pod, in no order. NotFound where the region has no events.
+	PodEvents(ctx context.Context, namespace, name string, uid types.UID) ([]corev1.Event, error)
 	// PodLog streams the log of one container. The caller closes it. Permanent (400) where the container has not started.
 	PodLog(ctx context.Context, namespace, name string, options LogOptions) (io.ReadCloser, error)
 	// PodExec runs a command in a container and blocks until it has ended, the stream is cut or ctx ends; the service's time-outs do not

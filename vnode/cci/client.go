@@ -21,6 +21,8 @@ const (
 	userAgent = "spillway-vnode"
 	// largestAnswer bounds what is read of one answer: a page of 500 Pods has about 5 MB.
 	largestAnswer = 64 << 20
+	// defaultPause is after throttling that does not say for how long.
+	defaultPause = time.Second
 )
 
 // Config is how the service is reached.
@@ -40,7 +42,7 @@ type Config struct {
 	// RequestTimeout is for one try of a request that is no stream.
 	RequestTimeout time.Duration
 	// Tries is how often a request that may be repeated is tried in all, RetryDelay the first time between two tries; it
-	// doubles, with jitter.
+	// doubles, with jitter. After ten requests in a row without an answer none is sent for four times that, doubling to 30 s.
 	Tries      int
 	RetryDelay time.Duration
 	// Exec is how commands are run in containers.
@@ -95,7 +97,9 @@ type Client struct {
 	config Config
 	http   *http.Client
 	pace   *pace
-	tokens tokenCache
+	// breaker keeps requests back while the service answers none.
+	breaker *breaker
+	tokens  tokenCache
 }
 
 var _ API = (*Client)(nil)
@@ -119,8 +123,9 @@ func New(config Config) (*Client, error) {
 	}
 	config.Exec.KeepAlive = cmp.Or(config.Exec.KeepAlive, defaultKeepAlive)
 	return &Client{
-		config: config,
-		pace:   newPace(config.QPS, config.Burst),
+		config:  config,
+		pace:    newPace(config.QPS, config.Burst),
+		breaker: &breaker{now: time.Now, first: 4 * config.RetryDelay},
 		http: &http.Client{
 			// No time-out: it would end watches. A redirect would go unsigned.
 			Transport:     config.Transport,
@@ -170,7 +175,7 @@ func (c *Client) repeat(ctx context.Context, call call, result any) error {
 	backoff := wait.Backoff{Duration: c.config.RetryDelay, Factor: 2, Jitter: 0.5, Steps: c.config.Tries}
 	for try := 1; ; try++ {
 		err := c.do(ctx, call, result)
-		if err == nil || (!IsPassing(err) && !IsThrottled(err)) || try >= c.config.Tries {
+		if err == nil || (!IsPassing(err) && !IsThrottled(err)) || isUnsent(err) || try >= c.config.Tries {
 			return err
 		}
 		c.config.Logger.Debug("trying again", "operation", call.operation, "try", try, "err", err)
@@ -183,7 +188,11 @@ func (c *Client) repeat(ctx context.Context, call call, result any) error {
 // send signs and sends a call and returns the answer if it is a success; its body is not read yet. requestCtx rules the
 // connection, callerCtx is asked whether the caller has gone.
 func (c *Client) send(requestCtx, callerCtx context.Context, call call) (*http.Response, error) {
+	if err := c.breaker.admit(); err != nil {
+		return nil, err
+	}
 	response, err := c.try(requestCtx, callerCtx, call)
+	c.breaker.done(err)
 	c.config.Outcome(call.operation, err)
 	return response, err
 }
@@ -208,7 +217,8 @@ func (c *Client) try(requestCtx, callerCtx context.Context, call call) (*http.Re
 	body, _ := io.ReadAll(io.LimitReader(response.Body, largestAnswer))
 	fault := decodeFault(response.StatusCode, response.Header, body, time.Now())
 	if fault.Kind == Throttled {
-		c.pace.pause(fault.After)
+		// With jitter: other virtual nodes of the account were told the same.
+		c.pace.pause(wait.Jitter(cmp.Or(fault.After, defaultPause), 0.2))
 	}
 	c.config.Logger.Debug("the cloud refused", "operation", call.operation, "status", fault.Status, "code", fault.Code,
 		"message", fault.Message, "request", fault.RequestID)

@@ -386,3 +386,35 @@ func TestKindsAreFoundThroughWraps(t *testing.T) {
 	assert.Empty(t, cci.KindOf(errors.New("other")))
 	assert.Empty(t, cci.KindOf(nil))
 }
+
+// While the service answers nobody, it is asked now and then, however many ask; when it does again, all go.
+func TestAServiceThatIsDownIsLeftAlone(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	config := cloud.Config()
+	config.RetryDelay = 50 * time.Millisecond
+	client := cloudtest.NewClient(t, config)
+	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Status: 503})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var group sync.WaitGroup
+	for range 20 {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				_, err := client.GetPod(ctx, cloudtest.Namespace, "web")
+				assert.Error(t, err)
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Millisecond):
+				}
+			}
+		})
+	}
+	group.Wait()
+	// Ten, what was under way then, and probes after 0.2s, 0.4s and 0.8s.
+	assert.Less(t, cloud.CountRequests("get", "pods", 503), 60, "thousands were asked for")
+	lift()
+	require.Eventually(t, func() bool {
+		_, err := client.GetPod(t.Context(), cloudtest.Namespace, "web")
+		return cci.IsNotFound(err)
+	}, cloudtest.Patience, cloudtest.Tick)
+}

@@ -45,6 +45,8 @@ type Error struct {
 	After time.Duration
 
 	cause error
+	// unsent says that the request was never sent: it is of no use to repeat it at once.
+	unsent bool
 }
 
 // Error gives words for people, the same for every occurrence of the same fault, with what can be done about it where that is known.
@@ -106,6 +108,19 @@ func RetryAfter(err error) time.Duration {
 		return found.After
 	}
 	return 0
+}
+
+// statusOf is the HTTP status of an error of this package, 0 without an answer.
+func statusOf(err error) int {
+	if found, ok := errors.AsType[*Error](err); ok {
+		return found.Status
+	}
+	return 0
+}
+
+func isUnsent(err error) bool {
+	found, ok := errors.AsType[*Error](err)
+	return ok && found.unsent
 }
 
 // noAnswer makes the error of a request that got none. The end of the caller's own context is no fault of the service.

@@ -1,6 +1,7 @@
 package soldout
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -28,8 +29,11 @@ type stuckPod struct {
 // waited for too long.
 func (k *Keeper) stuck(ctx context.Context) ([]stuckPod, error) {
 	var found, late []stuckPod
-	for key, pod := range k.pending() {
+	pending := k.pending()
+	k.hear(ctx, pending)
+	for key, pod := range pending {
 		placed, words := hasPlace(pod)
+		words = cmp.Or(words, k.heard[key].words)
 		general := !k.lastPlaced.After(k.waiting[key])
 		switch {
 		case !placed && k.config.Signs != nil && k.config.Signs.MatchString(words):

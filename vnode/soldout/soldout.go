@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/record"
@@ -42,6 +43,8 @@ type Config struct {
 	Cloud func() map[translate.Key]*cci.Pod
 	// Networks asks the cloud for the networks of the Pods. It may block until ctx ends.
 	Networks func(ctx context.Context) ([]cci.Network, error)
+	// Events asks the cloud for what it has noted of a cloud Pod. It may block until ctx ends.
+	Events func(ctx context.Context, pod *cci.Pod) ([]corev1.Event, error)
 	// Client writes the Node and evicts Pods; Pods holds those of the node.
 	Client   kubernetes.Interface
 	Pods     corelisters.PodLister
@@ -60,6 +63,8 @@ type Keeper struct {
 	// placed are the cloud Pods that have an address, lastPlaced is when one was last seen to get it.
 	placed     map[translate.Key]bool
 	lastPlaced time.Time
+	// heard is what the events of waiting Pods have said.
+	heard map[translate.Key]heard
 	// told are the Pods that have been told of, by an event.
 	told map[translate.Key]policy.OnSoldOut
 	// trouble is the last error, said once.
@@ -68,7 +73,7 @@ type Keeper struct {
 
 // New checks the configuration and starts nothing.
 func New(config Config) (*Keeper, error) {
-	if config.Node == "" || config.Cloud == nil || config.Networks == nil || config.Client == nil || config.Pods == nil ||
+	if config.Node == "" || config.Cloud == nil || config.Networks == nil || config.Events == nil || config.Client == nil || config.Pods == nil ||
 		config.Recorder == nil || config.Now == nil || config.Logger == nil {
 		return nil, errors.New("making the keeper of the sold-out lock: a field is missing")
 	}
@@ -79,7 +84,7 @@ func New(config Config) (*Keeper, error) {
 	if config.Locked == nil {
 		config.Locked = func() {}
 	}
-	return &Keeper{config: config, waiting: map[translate.Key]time.Time{}, placed: map[translate.Key]bool{}, told: map[translate.Key]policy.OnSoldOut{}}, nil
+	return &Keeper{config: config, heard: map[translate.Key]heard{}, waiting: map[translate.Key]time.Time{}, placed: map[translate.Key]bool{}, told: map[translate.Key]policy.OnSoldOut{}}, nil
 }
 
 // Run looks again and again until ctx ends. It blocks and returns nil: what fails is tried at the next look.

@@ -1,0 +1,58 @@
+package cci
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheBreaker(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	b := &breaker{now: func() time.Time { return now }, first: time.Second}
+	down := &Error{Kind: Passing, Status: 503, Message: "down"}
+	send := func(err error) {
+		t.Helper()
+		require.NoError(t, b.admit())
+		b.done(err)
+	}
+	for range mostFailures - 1 {
+		send(down)
+	}
+	send(nil)
+	for range mostFailures - 1 {
+		send(down)
+	}
+	send(&Error{Kind: NotFound, Status: 404}) // An answer too.
+	for range mostFailures - 1 {
+		send(down)
+	}
+	send(context.Canceled) // That says nothing.
+	send(down)
+
+	err := b.admit()
+	require.True(t, IsPassing(err), "%v", err)
+	assert.ErrorContains(t, err, "left alone for a while: the cloud answered 503: down")
+	assert.InDelta(t, 1.1, RetryAfter(err).Seconds(), 0.11)
+	assert.True(t, isUnsent(err))
+
+	for i, pause := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
+		now = now.Add(pause*time.Second - time.Millisecond)
+		require.Error(t, b.admit(), "%d: not before %ds have gone", i, pause)
+		now = now.Add(pause * time.Second / 4)
+		require.NoError(t, b.admit(), "%d: a probe", i)
+		require.Error(t, b.admit(), "%d: one probe at a time", i)
+		b.done(down)
+	}
+	now = now.Add(time.Minute)
+	send(context.Canceled)
+	send(nil)
+	for range mostFailures {
+		send(down)
+	}
+	assert.Less(t, RetryAfter(b.admit()), 2*time.Second, "it begins anew")
+	assert.False(t, isUnsent(errors.New("other")))
+}
