@@ -15,6 +15,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/admission/webhook"
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
@@ -65,7 +66,7 @@ func TestACertificateOfItsOwn(t *testing.T) {
 	secrets := trial.Client().CoreV1().Secrets(system.ProgramNamespace)
 	second := launch(t, func(c *Config) {
 		ownCertificate(c)
-		c.HealthListen = freeAddress(t)
+		c.HealthListen = programtest.FreeAddress(t)
 	})
 	first := start(t, ownCertificate) // It returns when the webhook is called, so the registration knows the authority.
 	before, err := secrets.Get(t.Context(), "spillway-admission-tls", metav1.GetOptions{})

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
@@ -448,7 +449,7 @@ func TestAUsersRankStaysAndOnlyReplicaSetsAreRanked(t *testing.T) {
 func TestOneOfSeveralProcessesRunsTheControllers(t *testing.T) {
 	first := start(t)
 	eventually(t, func() error { return leads(t, first) })
-	second := launch(t, func(c *Config) { c.HealthListen = freeAddress(t) })
+	second := launch(t, func(c *Config) { c.HealthListen = programtest.FreeAddress(t) })
 	require.Error(t, leads(t, second))
 
 	first.stop(t)
@@ -474,7 +475,7 @@ func TestALeaderThatLosesTheLeaseGetsItBack(t *testing.T) {
 		}
 		return nil
 	})
-	require.NoError(t, p.get("/readyz", nil), "reviews go on")
+	require.NoError(t, p.get("/readyz"), "reviews go on")
 	eventually(t, func() error { return leads(t, p) })
 	ns := namespace(t, nil)
 	create(t, ns, big("x"))

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
@@ -34,7 +35,7 @@ func spawn(t *testing.T) (p *process, kill func()) {
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "admission.yaml")
 	require.NoError(t, os.WriteFile(file, content, 0o600))
-	p = &process{health: "http://" + cfg.HealthListen, logs: &logBuffer{}}
+	p = &process{health: "http://" + cfg.HealthListen, logs: &programtest.Log{}}
 	command := exec.Command(os.Args[0], "--config", file)
 	command.Env = append(os.Environ(), asProgram+"=1")
 	command.Stdout, command.Stderr = p.logs, p.logs
@@ -50,7 +51,7 @@ func spawn(t *testing.T) (p *process, kill func()) {
 		}
 	}
 	t.Cleanup(kill)
-	eventually(t, func() error { return p.get("/readyz", nil) })
+	eventually(t, func() error { return p.get("/readyz") })
 	return p, kill
 }
 
@@ -59,7 +60,7 @@ func spawn(t *testing.T) (p *process, kill func()) {
 func TestALeaderThatIsKilledIsReplacedAndWhatItMissedIsRepaired(t *testing.T) {
 	first, kill := spawn(t)
 	eventually(t, func() error { return leads(t, first) })
-	second := launch(t, func(c *Config) { c.HealthListen = freeAddress(t) })
+	second := launch(t, func(c *Config) { c.HealthListen = programtest.FreeAddress(t) })
 	ns := namespace(t, nil)
 	require.Error(t, leads(t, second))
 

@@ -1,22 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -27,9 +21,9 @@ import (
 	schedulerv1 "k8s.io/kube-scheduler/config/v1"
 
 	"github.com/spillway-k8s/spillway/admission/webhook"
-	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/run"
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
@@ -38,60 +32,28 @@ import (
 // scheduler is told to overlook the mark of the Pods that it would ask about.
 var trial *system.System
 
-// patience is how long anything may take on a machine that is busy with other things.
-const patience = time.Minute
-
 const virtualNode = "virtual-node-cci-0"
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
-
-func testMain(m *testing.M) (code int) {
+func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
-		return run.Main(program)
+		os.Exit(run.Main(program))
 	}
-	// Once, for the libraries; each program logs to a buffer of its test.
-	if _, err := logging.SetUp(logging.Config{Level: "error", Format: "text"}, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	dir, err := os.MkdirTemp("", "admission")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	ctx := context.Background()
-	defer func() {
-		if err := errors.Join(system.Stop(ctx, dir), os.RemoveAll(dir)); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}()
-	if err := startTrial(ctx, dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
-
-func startTrial(ctx context.Context, dir string) error {
-	bin, err := system.FindBinDir()
-	if err != nil {
-		return err
-	}
-	trial, err = system.Start(ctx, system.Config{
-		Dir: dir, BinDir: bin, DieWithParent: true, BareNodes: true,
-		Shape:   system.Shape{LocalNodes: 2, LocalCPU: "4", LocalMemory: "16Gi"},
-		Without: []string{system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode"},
+	os.Exit(programtest.Main(m, system.Config{
+		BareNodes: true,
+		Shape:     system.Shape{LocalNodes: 2, LocalCPU: "4", LocalMemory: "16Gi"},
+		Without:   []string{system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode"},
 		Scheduler: func(c *schedulerv1.KubeSchedulerConfiguration) {
 			c.Extenders = []schedulerv1.Extender{{
 				URLPrefix:        "http://127.0.0.1:1", // It has no verbs and is never called.
 				ManagedResources: []schedulerv1.ExtenderManagedResource{{Name: string(policy.PlacementResource), IgnoredByScheduler: true}},
 			}}
 		},
-	})
-	if err != nil {
-		return err
-	}
+	}, prepare))
+}
+
+// prepare makes a virtual node and registers the webhooks.
+func prepare(ctx context.Context, s *system.System) error {
+	trial = s
 	client := trial.Client()
 	if _, err := client.CoreV1().Nodes().Create(ctx, virtual(), metav1.CreateOptions{}); err != nil {
 		return err
@@ -133,7 +95,7 @@ type process struct {
 	cancel context.CancelFunc
 	ended  chan error
 	health string
-	logs   *logBuffer
+	logs   *programtest.Log
 }
 
 // start runs the program with the rights of its ServiceAccount until the test ends or stop is called, and returns when the
@@ -168,7 +130,7 @@ func launch(t *testing.T, change func(*Config)) *process {
 	cfg.TLSCertFile, cfg.TLSPrivateKeyFile = pki("admission.crt"), pki("admission.key")
 	change(cfg)
 	require.NoError(t, cfg.Validate())
-	p := &process{ended: make(chan error, 1), health: "http://" + cfg.HealthListen, logs: &logBuffer{}}
+	p := &process{ended: make(chan error, 1), health: "http://" + cfg.HealthListen, logs: &programtest.Log{}}
 	a, err := newAdmission(cfg, "host", slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -180,7 +142,7 @@ func launch(t *testing.T, change func(*Config)) *process {
 			t.Log("The log of the program:\n" + p.logs.String())
 		}
 	})
-	eventually(t, func() error { return p.get("/readyz", nil) })
+	eventually(t, func() error { return p.get("/readyz") })
 	return p
 }
 
@@ -191,86 +153,28 @@ func (p *process) stop(t *testing.T) {
 	case err := <-p.ended:
 		assert.NoError(t, err)
 		p.ended <- nil
-	case <-time.After(patience):
+	case <-time.After(programtest.Patience):
 		t.Error("the program does not end")
 	}
 	assert.NotContains(t, p.logs.String(), "forbidden", "the program lacks a right")
 }
 
 // get asks the health port.
-func (p *process) get(path string, body *bytes.Buffer) error {
-	response, err := http.Get(p.health + path)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if body != nil {
-		if _, err := body.ReadFrom(response.Body); err != nil {
-			return err
-		}
-	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", path, response.Status)
-	}
-	return nil
+func (p *process) get(path string) error {
+	_, err := programtest.Get(p.health + path)
+	return err
 }
 
 // metric is the value of a counter or gauge, the sum of those with the label values.
 func (p *process) metric(t *testing.T, name string, labels ...string) float64 {
 	t.Helper()
-	var body bytes.Buffer
-	require.NoError(t, p.get("/metrics", &body))
-	families, err := new(expfmt.NewTextParser(model.UTF8Validation)).TextToMetricFamilies(&body)
-	require.NoError(t, err)
-	var sum float64
-	for _, m := range families[name].GetMetric() {
-		found := 0
-		for _, label := range m.GetLabel() {
-			for _, want := range labels {
-				if label.GetValue() == want {
-					found++
-				}
-			}
-		}
-		if found == len(labels) {
-			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
-		}
-	}
-	return sum
+	return programtest.Metric(t, p.health, name, labels...)
 }
 
-// logBuffer is what a logger of many goroutines writes to.
-type logBuffer struct {
-	lock sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(line []byte) (int, error) {
-	b.lock.Lock()
-	defer b.lock.Unlock()
-	return b.text.Write(line)
-}
-
-func (b *logBuffer) String() string {
-	b.lock.Lock()
-	defer b.lock.Unlock()
-	return b.text.String()
-}
-
-// eventually returns when the check finds nothing wrong, and fails the test with what is wrong when patience ends.
+// eventually is short for what nearly every test here does.
 func eventually(t *testing.T, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			require.NoError(t, err, "waited for %s in vain", patience)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	programtest.Eventually(t, check)
 }
 
 // namespace makes a namespace in which Pods can be created; it and they are gone when the test has ended.
@@ -429,12 +333,4 @@ func ready(is bool) error {
 		return errors.New("it is not ready")
 	}
 	return nil
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
 }

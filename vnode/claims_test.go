@@ -13,6 +13,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/provider"
@@ -105,7 +106,7 @@ func TestClaimsOfSharedFileSystemsComeAlong(t *testing.T) {
 	// A restart finds it, one Pod's end leaves it to the other, and the last takes it along.
 	v.stop(t)
 	again := *config
-	again.Listen, again.HealthListen = freeAddress(t), freeAddress(t)
+	again.Listen, again.HealthListen = programtest.FreeAddress(t), programtest.FreeAddress(t)
 	v = start(t, &again)
 	remove(t, ns, "a")
 	awaitGone(t, ns, "a")

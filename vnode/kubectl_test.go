@@ -28,6 +28,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/test/system"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
@@ -48,7 +49,7 @@ type answer struct {
 
 func ask(t testing.TB, namespace, stdin string, args ...string) answer {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), programtest.Patience)
 	defer cancel()
 	command := kubectl(ctx, t, namespace, args...)
 	var out, errs bytes.Buffer
@@ -122,7 +123,7 @@ func TestKubectlRunsCommands(t *testing.T) {
 func TestKubectlHasATerminal(t *testing.T) {
 	t.Parallel()
 	_, ns := startShell(t)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), programtest.Patience)
 	defer cancel()
 	command := kubectl(ctx, t, ns, "exec", "-it", "web", "--", "sh")
 	terminal, err := pty.StartWithSize(command, &pty.Winsize{Rows: 45, Cols: 123})
@@ -180,12 +181,12 @@ func TestACommandEndsWithKubectl(t *testing.T) {
 func onLoopback(c *ccisim.Config) { c.SubnetCIDR = "127.77.0.0/16" }
 
 // forwarded starts kubectl port-forward and returns the local address.
-func forwarded(t *testing.T, namespace, port string) (address string, errs *logBuffer) {
+func forwarded(t *testing.T, namespace, port string) (address string, errs *programtest.Log) {
 	t.Helper()
 	command := kubectl(t.Context(), t, namespace, "port-forward", "pod/web", ":"+port)
 	out, err := command.StdoutPipe()
 	require.NoError(t, err)
-	errs = &logBuffer{}
+	errs = &programtest.Log{}
 	command.Stderr = errs
 	require.NoError(t, command.Start())
 	t.Cleanup(func() {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/place"
@@ -115,11 +116,11 @@ func TestThePlaceIsMadeOrTaken(t *testing.T) {
 			}
 			return nil
 		})
-		assert.ErrorContains(t, v.get("/readyz", nil), "not registered")
+		assert.ErrorContains(t, v.get("/readyz"), "not registered")
 		_, err := trial.Client().CoreV1().Nodes().Get(t.Context(), v.config.Node.Name, metav1.GetOptions{})
 		assert.True(t, apierrors.IsNotFound(err), "there is no node that would take Pods")
 		lift()
-		eventually(t, func() error { return v.get("/readyz", nil) })
+		eventually(t, func() error { return v.get("/readyz") })
 	})
 }
 
@@ -169,7 +170,7 @@ func TestAKnownNodeIsKeptWhileTheCloudIsAway(t *testing.T) {
 	}
 	before := lease()
 	again := *config
-	again.Listen, again.HealthListen = freeAddress(t), freeAddress(t)
+	again.Listen, again.HealthListen = programtest.FreeAddress(t), programtest.FreeAddress(t)
 	v = launch(t, &again)
 	eventually(t, func() error {
 		if !lease().After(before.Time) {
@@ -177,10 +178,10 @@ func TestAKnownNodeIsKeptWhileTheCloudIsAway(t *testing.T) {
 		}
 		return nil
 	})
-	assert.ErrorContains(t, v.get("/readyz", nil), "not known")
+	assert.ErrorContains(t, v.get("/readyz"), "not known")
 	assert.NoError(t, isReady(get(t, ns, "web")))
 	lift()
-	eventually(t, func() error { return v.get("/readyz", nil) })
+	eventually(t, func() error { return v.get("/readyz") })
 	assert.NoError(t, isReady(get(t, ns, "web")))
 	assert.Len(t, cloud.PodsEver(), 1)
 }
@@ -213,11 +214,11 @@ func TestOneProcessTendsANode(t *testing.T) {
 	config := settings(t, cloud, nodeName(t))
 	first := start(t, config)
 	again := *config
-	again.HealthListen, again.Listen = freeAddress(t), freeAddress(t)
+	again.HealthListen, again.Listen = programtest.FreeAddress(t), programtest.FreeAddress(t)
 	require.NoError(t, again.Validate())
 	second := launch(t, &again, func(v *vnode) { v.leader.Identity = "another-machine" })
 	eventually(t, func() error {
-		if err := second.get("/readyz", nil); err == nil || !strings.Contains(err.Error(), "another vnode tends node") {
+		if err := second.get("/readyz"); err == nil || !strings.Contains(err.Error(), "another vnode tends node") {
 			return fmt.Errorf("it is ready, or says something else: %w", err)
 		}
 		return nil
@@ -227,7 +228,7 @@ func TestOneProcessTendsANode(t *testing.T) {
 	await(t, ns, "web", isReady)
 	assert.Zero(t, second.metric(t, "spillway_vnode_cloud_requests_total"), "it asks the cloud for nothing")
 	first.stop(t)
-	eventually(t, func() error { return second.get("/readyz", nil) })
+	eventually(t, func() error { return second.get("/readyz") })
 	create(t, ns, podOn(config.Node.Name, "later"))
 	await(t, ns, "later", isReady)
 	assert.Len(t, cloud.PodsEver(), 2)

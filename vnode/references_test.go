@@ -15,6 +15,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/provider"
@@ -304,7 +305,7 @@ func TestCopiesSurviveARestartAndWhatIsLeftOverDoesNot(t *testing.T) {
 	require.NoError(t, trial.Client().CoreV1().Pods(ns).Delete(t.Context(), "goes", *metav1.NewDeleteOptions(0)))
 	configMap(t, ns, "settings", map[string]string{"COLOUR": "red"})
 	again := *config
-	again.Listen, again.HealthListen = freeAddress(t), freeAddress(t)
+	again.Listen, again.HealthListen = programtest.FreeAddress(t), programtest.FreeAddress(t)
 	v = start(t, &again)
 
 	awaitCopies(t, cloud, 2, 4) // The stranger's is one of them.

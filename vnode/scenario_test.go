@@ -15,6 +15,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/translate"
@@ -117,7 +118,7 @@ func (s *scenario) restart() {
 	}
 	s.node.stop(s.t)
 	next := *s.config
-	next.HealthListen, next.Listen = freeAddress(s.t), freeAddress(s.t)
+	next.HealthListen, next.Listen = programtest.FreeAddress(s.t), programtest.FreeAddress(s.t)
 	s.node = launch(s.t, &next)
 }
 
@@ -240,7 +241,7 @@ func TestWhatIsLeftOverIsEndedAndWhatIsOthersIsNot(t *testing.T) {
 	require.NoError(t, trial.Client().CoreV1().Pods(ns).Delete(t.Context(), "goes", *metav1.NewDeleteOptions(0)))
 	remove(t, ns, "ends")
 	again := *config
-	again.Listen, again.HealthListen = freeAddress(t), freeAddress(t)
+	again.Listen, again.HealthListen = programtest.FreeAddress(t), programtest.FreeAddress(t)
 	v = start(t, &again)
 
 	awaitGone(t, ns, "ends")

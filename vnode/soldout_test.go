@@ -16,6 +16,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/node"
@@ -170,7 +171,7 @@ func TestALockSurvivesARestartAndACordonOfOthersIsTheirs(t *testing.T) {
 	first.stop(t)
 	end()
 	next := *config
-	next.HealthListen, next.Listen = freeAddress(t), freeAddress(t)
+	next.HealthListen, next.Listen = programtest.FreeAddress(t), programtest.FreeAddress(t)
 	start(t, &next)
 	awaitNode(t, config.Node.Name, isUnlocked("LockEnded"))
 

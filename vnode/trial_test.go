@@ -1,31 +1,24 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/test/system"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
@@ -35,47 +28,15 @@ import (
 // API server, controller manager, scheduler) and simulated clouds. There are no other nodes, and no extender.
 var trial *system.System
 
-// patience is how long anything may take on a machine that is busy with other things.
-const patience = time.Minute
-
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
-
-func testMain(m *testing.M) (code int) {
-	// Once, for the libraries; each virtual node logs to a buffer of its test.
-	if _, err := logging.SetUp(logging.Config{Level: "error", Format: "text"}, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	dir, err := os.MkdirTemp("", "vnode")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	ctx := context.Background()
-	defer func() {
-		if err := errors.Join(system.Stop(ctx, dir), os.RemoveAll(dir)); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}()
-	if err := startTrial(ctx, dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
-}
-
-func startTrial(ctx context.Context, dir string) error {
-	bin, err := system.FindBinDir()
-	if err != nil {
-		return err
-	}
-	trial, err = system.Start(ctx, system.Config{
-		Dir: dir, BinDir: bin, DieWithParent: true, BareNodes: true,
-		Shape:   system.Shape{LocalNodes: 0, LocalCPU: "1", LocalMemory: "1Gi"},
-		Without: []string{system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode"},
-	})
-	return err
+func TestMain(m *testing.M) {
+	os.Exit(programtest.Main(m, system.Config{
+		BareNodes: true,
+		Shape:     system.Shape{LocalNodes: 0, LocalCPU: "1", LocalMemory: "1Gi"},
+		Without:   []string{system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode"},
+	}, func(_ context.Context, s *system.System) error {
+		trial = s
+		return nil
+	}))
 }
 
 func trialFile(elements ...string) string {
@@ -88,7 +49,7 @@ type running struct {
 	cancel context.CancelFunc
 	ended  chan error
 	health string
-	logs   *logBuffer
+	logs   *programtest.Log
 }
 
 // settings are those of a virtual node between the trial cluster and a cloud, in a hurry.
@@ -99,7 +60,7 @@ func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
 	c.Kube.QPS, c.Kube.Burst = 2000, 4000
 	c.ClusterID = "trial"
 	c.Node.Name, c.Node.IP = name, "127.0.0.1"
-	c.Listen, c.HealthListen = freeAddress(t), freeAddress(t)
+	c.Listen, c.HealthListen = programtest.FreeAddress(t), programtest.FreeAddress(t)
 	c.ClientCAFile, c.TLSCertFile, c.TLSPrivateKeyFile = trialFile("pki", "ca.crt"), trialFile("pki", "vnode.crt"), trialFile("pki", "vnode.key")
 	c.CCI.Endpoint, c.CCI.Region, c.CCI.ProjectID, c.CCI.DomainID = cloud.URL, "sim-1", cloudtest.Account.ProjectID, cloudtest.Account.DomainID
 	c.CCI.IAMEndpoint = cloud.URL
@@ -118,19 +79,11 @@ func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
 	return c
 }
 
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
 // launch starts a virtual node that runs until the test ends or stop is called. It does not wait for anything.
 func launch(t testing.TB, config *Config, changes ...func(*vnode)) *running {
 	t.Helper()
 	require.NoError(t, config.Validate())
-	r := &running{ended: make(chan error, 1), health: "http://" + config.HealthListen, logs: &logBuffer{}}
+	r := &running{ended: make(chan error, 1), health: "http://" + config.HealthListen, logs: &programtest.Log{}}
 	var err error
 	r.vnode, err = newVNode(config, slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	require.NoError(t, err)
@@ -143,7 +96,7 @@ func launch(t testing.TB, config *Config, changes ...func(*vnode)) *running {
 	t.Cleanup(func() {
 		r.stop(t)
 		if t.Failed() {
-			t.Log("The log of the virtual node:\n" + r.logs.tail())
+			t.Log("The log of the virtual node:\n" + r.logs.Tail())
 		}
 	})
 	return r
@@ -153,7 +106,7 @@ func launch(t testing.TB, config *Config, changes ...func(*vnode)) *running {
 func start(t testing.TB, config *Config) *running {
 	t.Helper()
 	r := launch(t, config)
-	eventually(t, func() error { return r.get("/readyz", nil) })
+	eventually(t, func() error { return r.get("/readyz") })
 	return r
 }
 
@@ -164,94 +117,28 @@ func (r *running) stop(t testing.TB) {
 	case err := <-r.ended:
 		assert.NoError(t, err)
 		r.ended <- nil
-	case <-time.After(patience):
+	case <-time.After(programtest.Patience):
 		t.Error("the virtual node does not end")
 	}
 	assert.NotContains(t, r.logs.String(), "system:serviceaccount", "the virtual node lacks a right")
 }
 
 // get asks the health port.
-func (r *running) get(path string, body *bytes.Buffer) error {
-	response, err := http.Get(r.health + path)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	var text bytes.Buffer
-	if _, err := text.ReadFrom(response.Body); err != nil {
-		return err
-	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s: %s", path, response.Status, text.String())
-	}
-	if body != nil {
-		*body = text
-	}
-	return nil
+func (r *running) get(path string) error {
+	_, err := programtest.Get(r.health + path)
+	return err
 }
 
 // metric is the sum of those of a name that have the label values.
 func (r *running) metric(t testing.TB, name string, labels ...string) float64 {
 	t.Helper()
-	var body bytes.Buffer
-	require.NoError(t, r.get("/metrics", &body))
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(&body)
-	require.NoError(t, err)
-	var sum float64
-	for _, m := range families[name].GetMetric() {
-		found := 0
-		for _, label := range m.GetLabel() {
-			for _, want := range labels {
-				if label.GetValue() == want {
-					found++
-				}
-			}
-		}
-		if found == len(labels) {
-			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
-		}
-	}
-	return sum
+	return programtest.Metric(t, r.health, name, labels...)
 }
 
-// logBuffer is what a logger of many goroutines writes to.
-type logBuffer struct {
-	lock sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(line []byte) (int, error) {
-	b.lock.Lock()
-	defer b.lock.Unlock()
-	return b.text.Write(line)
-}
-
-func (b *logBuffer) String() string {
-	b.lock.Lock()
-	defer b.lock.Unlock()
-	return b.text.String()
-}
-
-func (b *logBuffer) tail() string {
-	lines := strings.Split(b.String(), "\n")
-	return strings.Join(lines[max(0, len(lines)-80):], "\n")
-}
-
-// eventually returns when the check finds nothing wrong, and fails the test with what is wrong when patience ends.
+// eventually is short for what nearly every test here does.
 func eventually(t testing.TB, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			require.NoError(t, err, "waited for %s in vain", patience)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	programtest.Eventually(t, check)
 }
 
 // nodes counts the names of virtual nodes: a Node outlives its virtual node.
