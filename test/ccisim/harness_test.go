@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"reflect"
 	"strings"
@@ -16,11 +15,11 @@ import (
 
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/signer"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/request"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/ccisim/ccisimtest"
 )
 
 const (
@@ -38,39 +37,14 @@ type bench struct {
 	sim *ccisim.Sim
 }
 
-// quick makes every simulated delay short.
-func quick(cfg *ccisim.Config) {
-	cfg.Credentials = []ccisim.Credential{account}
-	cfg.NetworkDelay = 5 * time.Millisecond
-	cfg.ScheduleDelay = 5 * time.Millisecond
-	cfg.StartDelay = 10 * time.Millisecond
-	cfg.InitRunTime = 5 * time.Millisecond
-	cfg.RunTime = 30 * time.Millisecond
-	cfg.StopDelay = 5 * time.Millisecond
-	cfg.FinalizerDelay = 5 * time.Millisecond
-	cfg.RestartBackoff = 20 * time.Millisecond
-}
-
 func newBench(t testing.TB, change ...func(*ccisim.Config)) *bench {
 	t.Helper()
-	cfg := ccisim.Config{}
-	quick(&cfg)
+	cfg := ccisimtest.Quick(account)
 	for _, c := range change {
 		c(&cfg)
 	}
-	sim, err := ccisim.New(cfg)
-	require.NoError(t, err)
-	server := httptest.NewServer(sim.Handler())
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- sim.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		assert.NoError(t, <-done)
-		server.Close()
-		assert.NoError(t, sim.Close())
-	})
-	return &bench{client: &client{t: t, base: server.URL, credential: cfg.Credentials[0]}, sim: sim}
+	sim, url := ccisimtest.Start(t, cfg)
+	return &bench{client: &client{t: t, base: url, credential: cfg.Credentials[0]}, sim: sim}
 }
 
 // newNamespaceBench also has the namespace "ns" with a Ready network.

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/ccisim/ccisimtest"
 )
 
 func withState(file string) func(*ccisim.Config) {
@@ -125,8 +126,7 @@ func TestAStateFileThatIsNone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "state.json")
 			require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
-			cfg := ccisim.Config{}
-			quick(&cfg)
+			cfg := ccisimtest.Quick(account)
 			cfg.StateFile = file
 			_, err := ccisim.New(cfg)
 			require.ErrorContains(t, err, file)
@@ -159,8 +159,7 @@ func TestTheStateFileDoesNotGrowForEver(t *testing.T) {
 }
 
 func TestAnUnwritableStateFileIsToldAtOnce(t *testing.T) {
-	cfg := ccisim.Config{}
-	quick(&cfg)
+	cfg := ccisimtest.Quick(account)
 	cfg.StateFile = filepath.Join(t.TempDir(), "none", "state.json")
 	_, err := ccisim.New(cfg)
 	assert.ErrorContains(t, err, "state.json")

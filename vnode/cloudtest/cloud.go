@@ -2,16 +2,14 @@
 package cloudtest
 
 import (
-	"context"
-	"net/http/httptest"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/ccisim/ccisimtest"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
@@ -49,27 +47,12 @@ func (c *Cloud) In(t testing.TB, version cci.Version) *Cloud {
 // New starts a cloud whose every delay is short, with nothing in it.
 func New(t testing.TB, changes ...func(*ccisim.Config)) *Cloud {
 	t.Helper()
-	config := ccisim.Config{
-		Credentials:  []ccisim.Credential{Account},
-		NetworkDelay: 5 * time.Millisecond, ScheduleDelay: 5 * time.Millisecond, StartDelay: 10 * time.Millisecond,
-		InitRunTime: 5 * time.Millisecond, RunTime: 30 * time.Millisecond, StopDelay: 5 * time.Millisecond,
-		FinalizerDelay: 5 * time.Millisecond, RestartBackoff: 20 * time.Millisecond,
-	}
+	config := ccisimtest.Quick(Account)
 	for _, change := range changes {
 		change(&config)
 	}
-	sim, err := ccisim.New(config)
-	require.NoError(t, err)
-	server := httptest.NewServer(sim.Handler())
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- sim.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		assert.NoError(t, <-done)
-		server.Close()
-	})
-	cloud := &Cloud{Sim: sim, URL: server.URL}
+	cloud := &Cloud{}
+	cloud.Sim, cloud.URL = ccisimtest.Start(t, config)
 	cloud.Client = NewClient(t, cloud.Config())
 	return cloud
 }
