@@ -44,7 +44,7 @@ leaderElectionNamespace: elsewhere
 lookupTimeout: 250ms
 schedulerName: bursting
 resync: 30s
-policy: {protectedNamespaces: [infra], volumeKinds: [nfs], localFalseForbids: true, disabledRules: [GRPCProbe]}
+policy: {protectedNamespaces: [infra], volumeKinds: [nfs], localFalseForbids: true, disabledRules: [GRPCProbe], cciVersion: "1.0"}
 `), 0o600))
 	cfg := defaultConfig()
 	require.NoError(t, config.Load("admission", []string{"--config", file, "--listen", ":7443", "--resync", "5s"}, cfg))
@@ -64,7 +64,7 @@ leaderElectionNamespace: elsewhere
 lookupTimeout: 250ms
 schedulerName: bursting
 resync: 5s
-policy: {protectedNamespaces: [infra], volumeKinds: [nfs], localFalseForbids: true, disabledRules: [GRPCProbe]}
+policy: {protectedNamespaces: [infra], volumeKinds: [nfs], localFalseForbids: true, disabledRules: [GRPCProbe], cciVersion: "1.0"}
 `, string(got))
 }
 
