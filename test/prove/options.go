@@ -46,6 +46,8 @@ type options struct {
 	Nodes int `json:"nodes"`
 	// Duels is how many pairs of workloads of a round compete for a small node. Default 4.
 	Duels int `json:"duels"`
+	// Patient is how many workloads of a round come last, and wait for slots that become free one by one. Default 4.
+	Patient int `json:"patient"`
 	// Faults is how often each fault comes in a round that is not calm. Default 2.
 	Faults int `json:"faults"`
 	// Within is how long a round takes to begin its histories. Default 30s.
@@ -61,7 +63,7 @@ const (
 func defaultOptions() *options {
 	return &options{
 		Budget: metav1.Duration{Duration: 5 * time.Minute}, Dir: ".run/prove", Record: ".run/prove.jsonl", Slack: 1, Topology: sidecar,
-		Workloads: 75, Burst: 150, Nodes: 100, Duels: 4, Faults: 2, Within: metav1.Duration{Duration: 30 * time.Second},
+		Workloads: 75, Burst: 150, Nodes: 100, Duels: 4, Patient: 4, Faults: 2, Within: metav1.Duration{Duration: 30 * time.Second},
 	}
 }
 
@@ -82,6 +84,7 @@ func (o *options) AddFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.Burst, "burst", o.Burst, "replicas of the workload that comes in a burst; 0 for none")
 	flags.IntVar(&o.Nodes, "nodes", o.Nodes, "local nodes with room")
 	flags.IntVar(&o.Duels, "duels", o.Duels, "pairs of workloads that compete for a small node")
+	flags.IntVar(&o.Patient, "patient", o.Patient, "workloads that come last and wait for slots")
 	flags.IntVar(&o.Faults, "faults", o.Faults, "how often each fault comes in a round that is not calm")
 	flags.DurationVar(&o.Within.Duration, "within", o.Within.Duration, "how long a round takes to begin its histories")
 }
@@ -102,7 +105,7 @@ func (o *options) Validate() error {
 			fault(flag, value, "1 at least")
 		}
 	}
-	for flag, value := range map[string]int{"burst": o.Burst, "duels": o.Duels, "faults": o.Faults, "rounds": o.Rounds} {
+	for flag, value := range map[string]int{"burst": o.Burst, "duels": o.Duels, "patient": o.Patient, "faults": o.Faults, "rounds": o.Rounds} {
 		if value < 0 {
 			fault(flag, value, "0 at least")
 		}
@@ -131,7 +134,7 @@ func (o *options) limits() check.Limits {
 
 func (o *options) size() plan.Size {
 	return plan.Size{
-		Workloads: o.Workloads, Burst: o.Burst, WideNodes: o.Nodes, TightNodes: o.Duels, Faults: o.Faults,
+		Workloads: o.Workloads, Burst: o.Burst, WideNodes: o.Nodes, TightNodes: o.Duels, Patient: o.Patient, Faults: o.Faults,
 		Service: o.Topology == service, Within: o.Within.Duration,
 	}
 }

@@ -18,9 +18,9 @@ const seed = 20261121
 // TestPromisesAreKept is the short form of `make prove`: a calm round and one with faults. It is no test of speed.
 func TestPromisesAreKept(t *testing.T) {
 	o := defaultOptions()
-	o.Slack, o.Seed, o.Rounds = 5, seed, 2
+	o.Slack, o.Seed, o.Rounds = 10, seed, 2
 	o.Dir, o.Record = t.TempDir(), filepath.Join(t.TempDir(), "record.jsonl")
-	o.Workloads, o.Burst, o.Nodes, o.Duels, o.Faults, o.Within = 24, 40, 12, 2, 1, metav1.Duration{Duration: 8 * time.Second}
+	o.Workloads, o.Burst, o.Nodes, o.Duels, o.Patient, o.Faults, o.Within = 24, 40, 12, 2, 2, 1, metav1.Duration{Duration: 8 * time.Second}
 	require.NoError(t, o.Validate())
 	var out bytes.Buffer
 	err := prove(t.Context(), *o, &out, slog.New(slog.DiscardHandler))

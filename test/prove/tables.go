@@ -46,6 +46,7 @@ func tables(r *check.Report) string {
 	fmt.Fprintf(&b, "\n| distribution | count | p50 | p90 | p99 | max |\n|---|--:|--:|--:|--:|--:|\n")
 	distribution(&b, "I3: a slot became free to the answer that gives it away, no fault", r.Given)
 	distribution(&b, "I3: a slot became free to the binding of who takes it, no fault", r.Use)
+	distribution(&b, "I3: the same while the scheduler is behind", r.UseBehind)
 	distribution(&b, "I3: the same around faults", r.UseDisturbed)
 	distribution(&b, "I5: refusals of a refused Pod", r.Refusals)
 	distribution(&b, "I5: refusals for each change", r.Attempts)

@@ -14,6 +14,7 @@ func (c *Checker) seeAsked(asked *record.Asked) {
 	p := w.meet(asked.UID)
 	if asked.Verb != "prioritize" {
 		p.asked = asked
+		w.follow(p)
 	}
 	if p.refusals == 0 {
 		p.changes = w.changes

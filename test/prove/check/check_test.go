@@ -74,6 +74,10 @@ func TestWhatIsBrokenIsNamed(t *testing.T) {
 		"a slot that became free is used late": {
 			newHistory().atHome("a").pod("b").filter("b", toWait).pod("a", gone).after(time.Second).atHome("b"), []string{"I3"},
 		},
+		"a scheduler that is behind is an excuse": {
+			newHistory().atHome("a").pod("b").filter("b", toWait).pod("a", gone).pod("new", owner("new")).after(2*time.Second).
+				filter("new", toHome).atHome("b"), nil,
+		},
 		"a fault is an excuse": {
 			newHistory().fault("x", false).atHome("a").pod("b").filter("b", toWait).pod("a", gone).after(3*time.Second).fault("x", true).atHome("b"), nil,
 		},

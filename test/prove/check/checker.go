@@ -106,6 +106,7 @@ func (c *Checker) seePod(noted *record.Pod) {
 	if noted.Node != "" || change.before != nil && change.before.Node != "" {
 		w.changes++
 	}
+	w.follow(p)
 	p.unfit = p.unfit || noted.Reason == "Unschedulable"
 	bound := noted.Node != "" && noted.Active() && change.before != nil && change.before.Node == ""
 	c.checkSlot(change)

@@ -21,8 +21,8 @@ type Report struct {
 	Exact, Fewer, More, Mixed int
 
 	// Given are the times from a slot's becoming free to the answer that gives it to another where a Pod waited, Use those to the binding (I3),
-	// UseDisturbed the latter around faults.
-	Given, Use, UseDisturbed []time.Duration
+	// UseBehind the latter while the scheduler did not keep up with new Pods, UseDisturbed around faults.
+	Given, Use, UseBehind, UseDisturbed []time.Duration
 	// Waiting Pods at the end of a round (I4).
 	Waiting int
 	// Refusals of each refused Pod, and Attempts, those for each change (I5).

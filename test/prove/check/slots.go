@@ -74,7 +74,7 @@ func (c *Checker) followFreed(ch change) {
 	}
 	if r := p.revision; ch.took && len(r.freed) > 0 {
 		p.freedAt, r.freed = r.freed[0], r.freed[1:]
-		if !c.world.isDisturbed(p.freedAt) {
+		if !c.world.isDisturbed(p.freedAt) && !c.world.isBehind(p.freedAt) {
 			c.report.Given = append(c.report.Given, now.Sub(p.freedAt))
 		}
 	}
@@ -103,8 +103,12 @@ func (r *revision) freeFor() int {
 
 func (c *Checker) measureUse(p *pod) {
 	took := c.world.now.Sub(p.freedAt)
-	if c.world.isDisturbed(p.freedAt) {
+	switch {
+	case c.world.isDisturbed(p.freedAt):
 		c.report.UseDisturbed = append(c.report.UseDisturbed, took)
+		return
+	case c.world.isBehind(p.freedAt):
+		c.report.UseBehind = append(c.report.UseBehind, took)
 		return
 	}
 	c.report.Use = append(c.report.Use, took)

@@ -64,6 +64,9 @@ type world struct {
 	now       time.Time
 	// changes is how often something has changed for which the scheduler tries refused Pods again.
 	changes int
+	// untried are the Pods that wait for their first attempt, since when; behind is when one was last seen to have waited long.
+	untried map[types.UID]time.Time
+	behind  time.Time
 	// answers are the times during which the extender was asked, in order of their ends.
 	answers []span
 }
@@ -87,7 +90,7 @@ func newWorld() (*world, error) {
 	}
 	return &world{
 		pods: map[types.UID]*pod{}, revisions: map[revisionKey]*revision{}, virtual: map[string]bool{},
-		questions: map[int64]question{}, rules: rules, faults: map[faultKey]bool{},
+		questions: map[int64]question{}, rules: rules, faults: map[faultKey]bool{}, untried: map[types.UID]time.Time{},
 	}, nil
 }
 

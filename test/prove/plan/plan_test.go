@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var size = Size{Workloads: 20, Burst: 40, WideNodes: 6, TightNodes: 2, Faults: 2, Within: 10 * time.Second}
+var size = Size{Workloads: 20, Burst: 40, WideNodes: 6, TightNodes: 2, Patient: 2, Faults: 2, Within: 10 * time.Second}
 
 func draws(seed uint64, rounds int) []Round {
 	planner := New(seed, size)

@@ -43,6 +43,8 @@ type Size struct {
 	Workloads, Burst int
 	// WideNodes and TightNodes are how many nodes with room there are, and small ones.
 	WideNodes, TightNodes int
+	// Patient is how many workloads come last and wait for slots.
+	Patient int
 	// Faults is how often each fault comes in a round that is not calm.
 	Faults int
 	// Service is set where several extenders elect a leader.
@@ -75,6 +77,9 @@ func (p *Planner) Next() Round {
 	}
 	if size.Burst > 0 {
 		round.Workloads = append(round.Workloads, drawBurst(random, len(round.Workloads), size.Burst, size.Within))
+	}
+	for range size.Patient {
+		round.Workloads = append(round.Workloads, drawPatient(random, len(round.Workloads), size.Within))
 	}
 	for len(round.Workloads) < size.Workloads {
 		round.Workloads = append(round.Workloads, drawWorkload(random, len(round.Workloads), size.Within))

@@ -133,7 +133,7 @@ func drawWorkload(random *rand.Rand, number int, within time.Duration) Workload 
 		w.Scheduler = OtherScheduler
 	}
 	for range 2 + random.IntN(4) {
-		w.Steps = append(w.Steps, drawStep(random, &w))
+		w.Steps = append(w.Steps, drawStep(random, &w, within/4))
 	}
 	return w
 }
@@ -164,8 +164,21 @@ func drawDuel(random *rand.Rand, number, node int, within time.Duration) []Workl
 	return []Workload{low, high}
 }
 
-func drawStep(random *rand.Rand, w *Workload) Step {
-	step := Step{After: 300*time.Millisecond + upTo(random, 3*time.Second), Count: 1 + random.IntN(2)}
+// drawPatient draws one that comes last, when the rush is over, and whose Pods wait for slots that become free one by one: I3.
+func drawPatient(random *rand.Rand, number int, within time.Duration) Workload {
+	w := drawWorkload(random, number, 0)
+	w.Kind, w.Home, w.Scheduler, w.Burst = draw(random, Deployment, ReplicaSet), HomeOnly, "", policy.ModeLocalPrefer
+	w.Start, w.Replicas, w.Quota = within+upTo(random, 5*time.Second), 10, new(1+random.IntN(3))
+	w.Steps = nil
+	for range 6 {
+		w.Steps = append(w.Steps, Step{After: time.Second + upTo(random, time.Second), Do: draw(random, DropQuota, DropQuota, Delete), Count: 1})
+	}
+	return w
+}
+
+// drawStep draws what is done next, after a pause: histories go on for as long as faults do.
+func drawStep(random *rand.Rand, w *Workload, pause time.Duration) Step {
+	step := Step{After: 300*time.Millisecond + upTo(random, pause), Count: 1 + random.IntN(2)}
 	ending := []Action{Delete, Delete, ForceDelete, Evict, Fail}
 	switch w.Kind {
 	case Job:

@@ -89,7 +89,21 @@ func (f *Faults) end(ctx context.Context, process string, kills bool, d plan.Dis
 			return err
 		}
 	}
-	return f.system.Restart(ctx, process)
+	return f.start(ctx, process)
+}
+
+// schedulerTries is how often kube-scheduler is started: it may give up again before it is ready.
+const schedulerTries = 5
+
+// start starts a process, and returns when it is ready. One that runs is ended first, gracefully.
+func (f *Faults) start(ctx context.Context, process string) error {
+	for try := 1; ; try++ {
+		err := f.system.Restart(ctx, process)
+		if err == nil || process != system.Scheduler || f.system.PID(process) != 0 || try == schedulerTries {
+			return err
+		}
+		f.log.Add(record.Entry{Ended: &record.Ended{Process: process}})
+	}
 }
 
 // keepUp starts again what ends by itself, as a kubelet does, until ctx ends: kube-scheduler gives up where a binding that it took for failed
@@ -127,7 +141,7 @@ func (f *Faults) restartEnded(ctx context.Context, process string) error {
 		return nil
 	}
 	f.log.Add(record.Entry{Ended: &record.Ended{Process: process}})
-	if err := f.system.Restart(ctx, process); err != nil {
+	if err := f.start(ctx, process); err != nil {
 		return fmt.Errorf("starting %s again, which has ended: %w", process, err)
 	}
 	return nil

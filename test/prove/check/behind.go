@@ -1,0 +1,39 @@
+package check
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// keepsUp is how long a Pod may wait for its first attempt while the scheduler keeps up. Behind that, refused Pods wait for longer too: as long as
+// others are in its queue, the scheduler leaves them in their backoff of a second and more.
+const keepsUp = 300 * time.Millisecond
+
+// follow notes whether a Pod waits for its first attempt: that it was tried shows in a question, its condition or its binding.
+func (w *world) follow(p *pod) {
+	_, waits := w.untried[p.UID]
+	untried := p.Active() && p.Node == "" && p.Reason == "" && p.asked == nil && p.Scheduler == corev1.DefaultSchedulerName
+	switch {
+	case untried && !waits:
+		w.untried[p.UID] = w.now
+	case waits && !untried:
+		if w.now.Sub(w.untried[p.UID]) > keepsUp {
+			w.behind = w.now
+		}
+		delete(w.untried, p.UID)
+	}
+}
+
+// isBehind tells whether the scheduler did not keep up at some time since.
+func (w *world) isBehind(since time.Time) bool {
+	if w.behind.After(since) {
+		return true
+	}
+	for _, waits := range w.untried {
+		if w.now.Sub(waits) > keepsUp {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/spillway-k8s/spillway/test/prove/record"
+)
+
+func TestEveryWrongOptionIsNamed(t *testing.T) {
+	o := defaultOptions()
+	require.NoError(t, o.Validate())
+	assert.NotZero(t, o.Seed, "it is chosen, and printed")
+	*o = options{Burst: -1, Topology: "ring"}
+	err := o.Validate()
+	for _, words := range []string{
+		"--dir: invalid value", "--record: invalid value", "--workloads: invalid value 0: must be 1 at least", "--nodes: ", "--slack: ",
+		"--burst: invalid value -1: must be 0 at least", "--budget: invalid value 0s: must be above zero", "--within: ",
+		"--topology: invalid value ring: must be sidecar or service",
+	} {
+		assert.ErrorContains(t, err, words)
+	}
+}
+
+func TestARecordThatShowsAViolationIsShown(t *testing.T) {
+	o := defaultOptions()
+	o.Check = filepath.Join(t.TempDir(), "record.jsonl")
+	log, err := record.Create(o.Check, time.Now, func(record.Entry) {})
+	require.NoError(t, err)
+	pod := record.Pod{Version: 7, Namespace: "ns", Name: "web-1", UID: "u", Owner: "o", OwnerName: "web", Scheduler: "default-scheduler"}
+	log.Add(record.Entry{Pod: &pod})
+	log.Add(record.Entry{Asked: &record.Asked{ID: 1, Verb: "filter", UID: "u", Version: 7, Local: 3}})
+	require.NoError(t, log.Close())
+	var out bytes.Buffer
+	err = prove(t.Context(), *o, &out, slog.New(slog.DiscardHandler))
+	require.ErrorIs(t, err, errBroken)
+	assert.Contains(t, out.String(), "I7 is broken by web-1 of ns/web")
+	assert.Contains(t, out.String(), `"asked":{"id":1,"verb":"filter","uid":"u","version":7,"local":3,"virtual":0}`)
+
+	require.NoError(t, os.WriteFile(o.Check, []byte("{\n{"), 0o600))
+	require.ErrorContains(t, prove(t.Context(), *o, &out, slog.New(slog.DiscardHandler)), "reading entry 1 of the record "+o.Check)
+}
