@@ -24,6 +24,7 @@ func Further() []Story {
 		{"resolv-conf", "Name servers that a virtual node is annotated with are those of its Pods", playResolvConf},
 		{"extender-down", "While the extender is down Pods without a key run, and keyed ones wait until it is back", playExtenderDown},
 		{"admission-down", "While admission is down Pods are created and stay home, and what waits is put right when it is back", playAdmissionDown},
+		{"sold-out", "A sold-out cloud locks its nodes, and Pods over their quota wait with that reason until there is room", playSoldOut},
 		{"labels", "Burst labels: off never bursts, localPrefer and auto start at home", playLabels},
 	}
 }
