@@ -63,7 +63,8 @@ func (v *Validator) faults(s *Subject) field.ErrorList {
 	_, _, quotaErr := policy.ParseLocalReplicas(s.pod.meta.Annotations)
 	_, switchErr := policy.ParseSwitch(s.pod.meta.Annotations)
 	_, replacementsErr := v.policy.CheckReplacements(s.asPod(""))
-	for _, err := range []error{quotaErr, switchErr, replacementsErr} {
+	_, soldOutErr := policy.ParseOnSoldOut(s.pod.meta.Annotations)
+	for _, err := range []error{quotaErr, switchErr, replacementsErr, soldOutErr} {
 		found = append(found, listed(s.pod.path.Child("annotations"), err)...)
 	}
 	return found
