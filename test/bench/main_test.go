@@ -32,6 +32,7 @@ func tiny(t *testing.T) options {
 	o := defaultOptions()
 	o.Dir, o.Rounds, o.Nodes, o.Pods, o.Revisions, o.Quota = t.TempDir(), 1, 20, 100, 5, 4
 	o.Names, o.Asks, o.Writes, o.Creates, o.Calm.Duration = []int{10, 40}, 5, 5, 40, 0
+	o.Cloud = []string{"20/1", "30/2"}
 	require.NoError(t, o.Validate())
 	return *o
 }

@@ -101,6 +101,14 @@ func (e *execution) ExecInContainer(ctx context.Context, _, _, _ string, command
 		return fmt.Errorf("failed to exec in container: exec: %q: executable file not found in $PATH: "+
 			"container %s is simulated, and only those of image %s are processes", command[0], e.container, ProcessImage)
 	}
+	err := e.run(ctx, command, in, out, errs, tty, resize)
+	if ctx.Err() != nil {
+		panic(http.ErrAbortHandler) // The stream was cut, and the command with it: nobody is told how it ended.
+	}
+	return err
+}
+
+func (e *execution) run(ctx context.Context, command []string, in io.Reader, out, errs io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {

@@ -78,7 +78,13 @@ func (s *stream) next() watched {
 	case w := <-s.events:
 		return w
 	case err := <-s.end:
-		require.FailNow(s.t, "the watch ended", "%v", err)
+		s.end <- err
+		select { // What came before the end is there already.
+		case w := <-s.events:
+			return w
+		default:
+			require.FailNow(s.t, "the watch ended", "%v", err)
+		}
 	case <-time.After(patience):
 		require.FailNow(s.t, "the watch is silent")
 	}
