@@ -42,8 +42,6 @@ func breakages() map[string]breakage {
 	burst.Home, burst.Replicas = plan.Wide, 60
 	growing := waiting
 	growing.Steps = []plan.Step{{After: 5 * time.Second, Do: plan.Scale, Count: 30}}
-	freeing := waiting
-	freeing.Steps = []plan.Step{{After: 5 * time.Second, Do: plan.DropQuota, Count: 1}}
 	return map[string]breakage{
 		"reservations off": {
 			file: ledgerFile, text: `return l.isLocal(e) || e.node == "" && e.reserved`, replacement: `return l.isLocal(e)`,
@@ -60,15 +58,6 @@ func breakages() map[string]breakage {
 				},
 			},
 			promise: "I1",
-		},
-		"no wake": {
-			file: ledgerFile, text: "wake:      wake,", replacement: "wake:      func(PodRef) {},",
-			// A slot becomes free while the extender does not see it: the scheduler's own look comes too early.
-			round: plan.Round{
-				Number: 3, Workloads: []plan.Workload{freeing},
-				Faults: [][]plan.Disturbance{{{After: 4 * time.Second, Fault: plan.StallExtender, For: 3 * time.Second}}},
-			},
-			promise: "I2",
 		},
 	}
 }
