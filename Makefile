@@ -12,7 +12,7 @@ SHAPE = $(if $(LOCAL_NODES),--local-nodes=$(LOCAL_NODES)) $(if $(LOCAL_CPU),--lo
 
 .PHONY: help
 help: ## Say what the targets do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make up takes LOCAL_NODES (3), LOCAL_CPU (4), LOCAL_MEMORY (8Gi) and VIRTUAL_NODES (1), and TOPOLOGY (sidecar, or service)."
 
@@ -55,6 +55,14 @@ endure: build ## Wear out a virtual node: ROUNDS (200) of workloads, faults and 
 bench: build ## Measure what Spillway costs, and keep the figures in docs/benchmarks.md
 	@go build -o $(BIN)/bench ./test/bench
 	@$(BIN)/bench --document=docs/benchmarks.md
+
+# The version of the chart is that of the images.
+VERSION = $(or $(shell sed -n 's/^appVersion: *"\{0,1\}\([^"]*\)"\{0,1\}$$/\1/p' charts/spillway/Chart.yaml 2>/dev/null),0.1.0)
+
+.PHONY: images
+images: ## Build the images of the programs, for amd64 and arm64, without a daemon, and their bills of materials, into .run/images
+	@command -v buildah >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends buildah; }
+	@charts/images/build.sh .run/images $(VERSION)
 
 # The race detector needs a C compiler.
 .PHONY: compiler

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 
+	_ "golang.org/x/crypto/x509roots/fallback" // Roots for the cloud's certificates where the system has none: in an image of this program alone.
+
 	"github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/run"

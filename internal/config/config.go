@@ -22,7 +22,7 @@ type Config interface {
 }
 
 // Load fills cfg, which holds the defaults: first from the file of --config (YAML; unknown fields are faults), then from the
-// other flags of args. Faults wrap run.ErrUsage; --help prints the flags and returns pflag.ErrHelp.
+// other flags of args. Faults wrap run.ErrUsage; --help prints the flags, --version what the program is, and both return pflag.ErrHelp.
 func Load(program string, args []string, cfg Config) error {
 	file, err := parse(program, args, cfg)
 	if err != nil {
@@ -48,12 +48,17 @@ func Load(program string, args []string, cfg Config) error {
 func parse(program string, args []string, cfg Config) (file string, err error) {
 	flags := pflag.NewFlagSet(program, pflag.ContinueOnError)
 	flags.StringVar(&file, "config", "", "YAML `file` with the configuration; flags win over it")
+	version := flags.Bool("version", false, "say version and commit, and end")
 	cfg.AddFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
 			return "", err
 		}
 		return "", fmt.Errorf("%w: %w", run.ErrUsage, err)
+	}
+	if *version {
+		fmt.Println(run.Version(program))
+		return "", pflag.ErrHelp
 	}
 	if flags.NArg() > 0 {
 		return "", fmt.Errorf("%w: unknown argument %q: %s takes flags only", run.ErrUsage, flags.Arg(0), program)

@@ -70,3 +70,8 @@ func TestLoad(t *testing.T) {
 		})
 	}
 }
+
+func TestTheVersionIsSaidWhateverElseIsWrong(t *testing.T) {
+	got := settings{Name: "default", Count: 1}
+	assert.ErrorIs(t, Load("program", []string{"--config=nowhere.yaml", "--version"}, &got), pflag.ErrHelp)
+}
