@@ -17,13 +17,22 @@ help: ## Say what the targets do
 	@echo "  make up takes LOCAL_NODES (3), LOCAL_CPU (4), LOCAL_MEMORY (8Gi) and VIRTUAL_NODES (1), and TOPOLOGY (sidecar, or service)."
 
 .PHONY: build
-build: $(BIN)/.cluster ## Build the programs, and the control plane they are tried with (minutes, the first time)
+build: $(BIN)/.cluster $(BIN)/helm ## Build the programs, and the control plane they are tried with (minutes, the first time)
 	@echo "Building Spillway"
 	@go build -o $(BIN)/ ./extender ./admission ./vnode ./test/ccisim/cmd/ccisim ./test/forwarder ./test/trial
 
 $(BIN)/.cluster: test/cluster/build.sh $(wildcard test/cluster/go.* test/cluster/kwok/go.*)
 	@test/cluster/build.sh $(BIN)
 	@touch $@
+
+$(BIN)/helm: test/tools/go.mod
+	@echo "Building Helm: about 2 minutes on 2 cores the first time"
+	@go build -modfile=test/tools/go.mod -trimpath -ldflags '-s -w' -o $(BIN)/ helm.sh/helm/v3/cmd/helm
+	@touch $@
+
+.PHONY: charts
+charts: ## Write the pages of the charts' values
+	@go tool -modfile=test/tools/go.mod helm-docs --log-level=warning --chart-search-root charts --template-files README.md.gotmpl --sort-values-order file
 
 .PHONY: up
 up: build ## Start a trial system in the background, or what has died of it
@@ -74,5 +83,6 @@ lint: ## Check the form of the code, and that the module files are complete
 	@echo "gofmt"; files=$$(gofmt -l .) && [ -z "$$files" ] || { echo "not formatted: $$files"; exit 1; }
 	@echo "no test may skip"; ! git grep -nE '\b[tb]\.(Skip|SkipNow|Skipf)\(|testing\.Short\(' -- '*.go'
 	@for module in $(MODULES); do echo "go mod tidy: $$module"; (cd $$module && go mod tidy -diff) || exit 1; done
+	@echo "the pages of the charts"; $(MAKE) -s charts && git diff --exit-code -- charts/*/README.md
 	@echo "go vet"; go vet ./...
 	@echo "staticcheck"; go tool -modfile=test/tools/go.mod staticcheck ./...

@@ -31,7 +31,8 @@ type Config struct {
 	// Listen is host:port of the kubelet port, over TLS; its port is what the Node shows. Default ":10250".
 	Listen string `json:"listen"`
 	// TLSCertFile and TLSPrivateKeyFile are the kubelet port's certificate, PEM. They are read again when they change. Default none:
-	// then CertificateDir must be given.
+	// without CertificateDir too it is self-signed and new at each start, as a kubelet's by default. API servers take that unless they
+	// have --kubelet-certificate-authority.
 	TLSCertFile       string `json:"tlsCertFile"`
 	TLSPrivateKeyFile string `json:"tlsPrivateKeyFile"`
 	// CertificateDir keeps the kubelet port's certificate where the cluster signs it, in place of the files: the virtual node asks by a

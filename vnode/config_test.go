@@ -59,7 +59,7 @@ func TestFlags(t *testing.T) {
 func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	err := config.Load("vnode", []string{
 		"--cluster-id=longer-than-sixteen-characters", "--node-name=UPPER", "--node-ip=here", "--listen=10250", "--health-listen=8082",
-		"--node-cpu=0", "--node-pods=-1", "--cci-namespace=UPPER", "--cci-qps=0", "--log-level=loud", "--default-pod-size=3_3", "--cluster-dns=dns", "--time-zone=Nowhere",
+		"--node-cpu=0", "--node-pods=-1", "--cci-namespace=UPPER", "--cci-qps=0", "--log-level=loud", "--default-pod-size=3_3", "--cluster-dns=dns", "--time-zone=Nowhere", "--tls-cert-file=crt",
 	}, defaultConfig())
 	require.ErrorIs(t, err, run.ErrUsage)
 	for _, word := range []string{
@@ -72,6 +72,7 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	assert.ErrorContains(t, config.Load("vnode", append(required(), "--certificate-dir=d"), defaultConfig()), "certificate-dir", "two certificates are one too many")
 	assert.ErrorContains(t, config.Load("vnode", append(required(), "--tls-private-key-file="), defaultConfig()), "tls-private-key-file")
 	require.NoError(t, config.Load("vnode", append(required(), "--certificate-dir=d", "--tls-cert-file=", "--tls-private-key-file="), defaultConfig()))
+	require.NoError(t, config.Load("vnode", append(required(), "--tls-cert-file=", "--tls-private-key-file="), defaultConfig()), "self-signed")
 	assert.ErrorContains(t, config.Load("vnode", []string{"--node-cpu=many"}, defaultConfig()), "must be a quantity")
 }
 

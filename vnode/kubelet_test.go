@@ -132,6 +132,22 @@ func callKubelet(t testing.TB, config *Config, method, path, token string) (stat
 	return response.StatusCode, string(content)
 }
 
+func TestTheKubeletPortSignsItselfWhereNothingIsGiven(t *testing.T) {
+	t.Parallel()
+	config := settings(t, cloudtest.New(t), nodeName(t))
+	config.TLSCertFile, config.TLSPrivateKeyFile = "", ""
+	start(t, config)
+	reader := token(t, namespace(t), "reader", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get"}})
+	status, body := callKubelet(t, config, "GET", "/healthz", reader)
+	assert.Equal(t, 200, status, body)
+	connection, err := tls.Dial("tcp", config.Listen, &tls.Config{InsecureSkipVerify: true})
+	require.NoError(t, err)
+	defer connection.Close()
+	leaf := connection.ConnectionState().PeerCertificates[0]
+	assert.NoError(t, leaf.VerifyHostname(config.Node.Name))
+	assert.NoError(t, leaf.VerifyHostname(config.Node.IP))
+}
+
 func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -67,8 +68,10 @@ type vnode struct {
 	kubelet  http.Handler
 	// certificate is that of the kubelet port where the cluster signs it; nil where it comes from files.
 	certificate *kubelet.Certificate
-	metrics     *metrics.Metrics
-	recorders   record.EventBroadcaster
+	// selfSigned is that of the kubelet port where nobody vouches for it; nil otherwise.
+	selfSigned *tls.Certificate
+	metrics    *metrics.Metrics
+	recorders  record.EventBroadcaster
 	// leader lets one process tend the node; leads tells whether it is this one.
 	leader leader.Leader
 	leads  atomic.Bool
@@ -170,12 +173,22 @@ func (v *vnode) makeNode(tending kubernetes.Interface) error {
 	if err != nil {
 		return err
 	}
-	if dir := v.config.CertificateDir; dir != "" {
-		if v.certificate, err = kubelet.NewCertificate(client, c.Name, c.IP, dir, v.logger); err != nil {
-			return err
-		}
+	if err := v.makeCertificate(client); err != nil {
+		return err
 	}
 	v.auth, err = kubelet.NewAuth(tending, c.Name, v.config.ClientCAFile)
+	return err
+}
+
+// makeCertificate makes the kubelet port's certificate where it does not come from files.
+func (v *vnode) makeCertificate(client kubernetes.Interface) (err error) {
+	c := v.config.Node
+	switch {
+	case v.config.selfSigned():
+		v.selfSigned, err = kubelet.SelfSigned(c.Name, c.IP)
+	case v.config.CertificateDir != "":
+		v.certificate, err = kubelet.NewCertificate(client, c.Name, c.IP, v.config.CertificateDir, v.logger)
+	}
 	return err
 }
 

@@ -58,8 +58,11 @@ func (v *vnode) kubeletPort() serve.Server {
 		Address: v.config.Listen, Handler: v.kubelet, CertFile: v.config.TLSCertFile, KeyFile: v.config.TLSPrivateKeyFile,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert}, Streaming: true,
 	}
-	if v.certificate != nil {
+	switch {
+	case v.certificate != nil:
 		server.GetCertificate = v.certificate.Get
+	case v.selfSigned != nil:
+		server.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return v.selfSigned, nil }
 	}
 	return server
 }

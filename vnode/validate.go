@@ -36,15 +36,18 @@ func (c *Config) Validate() error {
 	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(c.Policy.CCIVersion), c.Pods.validate(), c.Usage.validate(), c.SoldOut.validate(), c.translation().Validate())...)
 }
 
-// validateCertificate demands one certificate of the kubelet port: logs are served over TLS only.
+// validateCertificate demands at most one certificate of the kubelet port.
 func (c *Config) validateCertificate() error {
-	files := c.TLSCertFile != "" && c.TLSPrivateKeyFile != ""
-	if none := c.TLSCertFile == "" && c.TLSPrivateKeyFile == ""; files == (c.CertificateDir != "") || (!files && !none) {
+	half := (c.TLSCertFile == "") != (c.TLSPrivateKeyFile == "")
+	if half || (c.TLSCertFile != "" && c.CertificateDir != "") {
 		return fmt.Errorf("tls-cert-file, tls-private-key-file, certificate-dir: invalid values %q, %q and %q: must be both files, or the directory of a "+
-			"certificate that the cluster signs", c.TLSCertFile, c.TLSPrivateKeyFile, c.CertificateDir)
+			"certificate that the cluster signs, or none for a self-signed one", c.TLSCertFile, c.TLSPrivateKeyFile, c.CertificateDir)
 	}
 	return nil
 }
+
+// selfSigned tells whether the kubelet port has a certificate that nobody vouches for.
+func (c *Config) selfSigned() bool { return c.TLSCertFile == "" && c.CertificateDir == "" }
 
 func (c *Config) validateClusterID() error {
 	if c.ClusterID == "" || len(c.ClusterID) > longestClusterID || len(validation.IsValidLabelValue(c.ClusterID)) > 0 {

@@ -13,6 +13,7 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/cert"
 	"k8s.io/client-go/util/certificate"
 )
 
@@ -48,6 +49,19 @@ func NewCertificate(client kubernetes.Interface, nodeName, nodeIP, dir string, l
 		return nil, fmt.Errorf("reading the kubelet port's certificate in %s: %w", dir, err)
 	}
 	return &Certificate{manager, logger}, nil
+}
+
+// SelfSigned makes a certificate as kubelets have by default, new at each start: good for an API server that does not look at it, as kubeadm's do not.
+func SelfSigned(nodeName, nodeIP string) (*tls.Certificate, error) {
+	certificate, key, err := cert.GenerateSelfSignedCertKey(nodeName, []net.IP{net.ParseIP(nodeIP)}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("making a certificate of the kubelet port: %w", err)
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificate of the kubelet port that was made: %w", err)
+	}
+	return &pair, nil
 }
 
 // Run has the certificate signed, and again before it runs out, until ctx ends. It blocks.

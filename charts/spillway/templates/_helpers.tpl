@@ -1,0 +1,122 @@
+{{/* Labels of every object. */}}
+{{- define "spillway.labels" -}}
+app.kubernetes.io/name: spillway
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{/* Metadata of an object. Takes a list: context, name, component, and a namespace other than the release's. */}}
+{{- define "spillway.metadata" -}}
+{{- $root := index . 0 -}}
+name: {{ index . 1 }}
+namespace: {{ if gt (len .) 3 }}{{ index . 3 }}{{ else }}{{ $root.Release.Namespace }}{{ end }}
+labels:
+  {{- include "spillway.labels" $root | nindent 2 }}
+  app.kubernetes.io/component: {{ index . 2 }}
+{{- end }}
+
+{{/* Metadata of an object without a namespace. */}}
+{{- define "spillway.clusterMetadata" -}}
+name: {{ index . 1 }}
+labels:
+  {{- include "spillway.labels" (index . 0) | nindent 2 }}
+  app.kubernetes.io/component: {{ index . 2 }}
+{{- end }}
+
+{{/* What selects the Pods of a component. */}}
+{{- define "spillway.selector" -}}
+app.kubernetes.io/name: spillway
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/* Labels of the Pods of a component. They never burst: what would tend them in the cloud is they themselves. */}}
+{{- define "spillway.podLabels" -}}
+{{ include "spillway.selector" . }}
+virtual-kubelet.io/burst-to-cci: "off"
+{{- end }}
+
+{{/* What the specs of all Pods have in common. Takes a list: context, component. */}}
+{{- define "spillway.podSpec" -}}
+{{- $root := index . 0 -}}
+{{- with $root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.nodeSelector }}
+nodeSelector: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.tolerations }}
+tolerations: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.affinity }}
+affinity: {{ toYaml . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints:
+{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+- topologyKey: {{ $key }}
+  maxSkew: 1
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector: {matchLabels: {{ include "spillway.selector" $ | fromYaml | toJson }}}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{/* What all containers have in common. */}}
+{{- define "spillway.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* Image of a program. Takes a list: context, program. */}}
+{{- define "spillway.image" -}}
+{{- with (index . 0) -}}
+image: {{ .Values.image.registry }}/spillway-{{ index $ 1 }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- end }}
+{{- end }}
+
+{{/* Probes of our programs, on the port named metrics. */}}
+{{- define "spillway.probes" -}}
+livenessProbe:
+  httpGet: {path: /healthz, port: metrics}
+  periodSeconds: 10
+  timeoutSeconds: 5
+readinessProbe:
+  httpGet: {path: /readyz, port: metrics}
+  periodSeconds: 2
+  timeoutSeconds: 2
+{{- end }}
+
+{{/* Makes Pods new when their configuration changes. Takes a list: context, template file. */}}
+{{- define "spillway.checksum" -}}
+checksum/config: {{ include (print (index . 0).Template.BasePath "/" (index . 1)) (index . 0) | sha256sum }}
+{{- end }}
+
+{{/* The ServiceAccount of the extender: that of the scheduler where it is in its Pod. */}}
+{{- define "spillway.extenderAccount" -}}
+{{ if eq .Values.scheduler.mode "sidecar" }}spillway-scheduler{{ else }}spillway-extender{{ end }}
+{{- end }}
+
+{{/* Name of the Secret with the keys of the cloud. */}}
+{{- define "spillway.credentialsSecret" -}}
+{{ .Values.credentials.existingSecret | default "spillway-cci-credentials" }}
+{{- end }}
+
+{{/* Sections that all configuration files of our programs have. */}}
+{{- define "spillway.commonConfig" -}}
+logging: {{ toYaml .Values.logging | nindent 2 }}
+{{- with .Values.policy }}
+policy: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}

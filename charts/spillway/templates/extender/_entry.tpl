@@ -1,0 +1,20 @@
+{{/* What a scheduler's configuration file needs to ask the extender's Service. */}}
+{{- define "spillway.extenderEntry" -}}
+{{- $name := printf "spillway-extender.%s.svc" .Release.Namespace -}}
+extenders:
+- urlPrefix: https://{{ .Values.extender.service.clusterIP | default $name }}:10290/v1
+  filterVerb: filter
+  prioritizeVerb: prioritize
+  preemptVerb: preempt
+  weight: 3
+  nodeCacheCapable: true
+  httpTimeout: 2s
+  enableHTTPS: true
+  tlsConfig:
+    serverName: {{ $name }}
+    caFile: /etc/kubernetes/spillway/ca.crt
+    certFile: /etc/kubernetes/spillway/tls.crt
+    keyFile: /etc/kubernetes/spillway/tls.key
+  managedResources:
+  - {name: spillway.io/placement, ignoredByScheduler: true}
+{{- end }}

@@ -1,0 +1,29 @@
+{{/* The section cci of vnode's configuration file. The simulator takes any place. */}}
+{{- define "spillway.cci" -}}
+{{- $cci := dict "region" .Values.cloud.region "projectID" .Values.cloud.projectID "subnetIDs" .Values.cloud.subnetIDs "securityGroupIDs" .Values.cloud.securityGroupIDs -}}
+{{- if .Values.simulator.enabled -}}
+{{- $_ := set $cci "region" (.Values.cloud.region | default "sim-1") -}}
+{{- $_ := set $cci "projectID" (.Values.cloud.projectID | default "simulated") -}}
+{{- $_ := set $cci "subnetIDs" (.Values.cloud.subnetIDs | default (list "simulated-subnet")) -}}
+{{- $_ := set $cci "securityGroupIDs" (.Values.cloud.securityGroupIDs | default (list "simulated-group")) -}}
+{{- $_ := set $cci "endpoint" (printf "http://spillway-simulator.%s.svc:10243" .Release.Namespace) -}}
+{{- $_ := set $cci "iamEndpoint" $cci.endpoint -}}
+{{- else -}}
+{{- range $field := list "endpoint" "iamEndpoint" -}}
+{{- with get $.Values.cloud $field }}{{ $_ := set $cci $field . }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.cloud.domainID }}{{ $_ := set $cci "domainID" . }}{{ end -}}
+{{- $_ := set $cci "namespace" (.Values.cloud.namespace | default (printf "spillway-%s" (include "spillway.clusterID" . | lower | replace "." "-" | replace "_" "-"))) -}}
+{{- if eq .Values.credentials.from "secret" -}}
+{{- $_ := set $cci "credentialsFile" "/etc/spillway-credentials" -}}
+{{- else -}}
+{{- $_ := set $cci "credentialsFrom" .Values.credentials.from -}}
+{{- end -}}
+{{ toYaml (mergeOverwrite $cci .Values.cloud.settings) }}
+{{- end }}
+
+{{/* Id of the cluster. */}}
+{{- define "spillway.clusterID" -}}
+{{ .Values.clusterID | default (.Values.simulator.enabled | ternary "simulated" "") }}
+{{- end }}

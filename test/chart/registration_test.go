@@ -1,0 +1,47 @@
+package chart
+
+import (
+	"bytes"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-k8s/spillway/admission/webhook"
+)
+
+// registrations is a template of the chart that is written from Go.
+const registrations = "../../charts/spillway/templates/admission/registrations.yaml"
+
+// TestTheRegistrationsAreThoseOfTheProgram holds that the chart registers what the program serves. With -update the template is written.
+func TestTheRegistrationsAreThoseOfTheProgram(t *testing.T) {
+	const namespace = "{{ .Release.Namespace }}"
+	client := admissionregistrationv1.WebhookClientConfig{
+		Service: &admissionregistrationv1.ServiceReference{Namespace: namespace, Name: "spillway-admission", Port: new(int32(443))},
+	}
+	labels := map[string]string{
+		"app.kubernetes.io/name": "spillway", "app.kubernetes.io/instance": "{{ .Release.Name }}", "app.kubernetes.io/managed-by": "{{ .Release.Service }}",
+		"app.kubernetes.io/version": "{{ .Chart.AppVersion }}", "app.kubernetes.io/component": "admission", "helm.sh/chart": "{{ .Chart.Name }}-{{ .Chart.Version }}",
+	}
+	mutating := webhook.Registration(client, metav1.NamespaceSystem, namespace)
+	validating := webhook.ValidatingRegistration(client, metav1.NamespaceSystem, namespace)
+	mutating.Labels, validating.Labels = labels, labels
+	written := bytes.NewBufferString("# Written from admission/webhook by go test ./test/chart -run TestTheRegistrations -update. The program itself adds its authority\n" +
+		"# (caBundle), which upgrades leave as it is since it is not here.\n")
+	for _, registration := range []any{mutating, validating} {
+		content, err := yaml.Marshal(registration)
+		require.NoError(t, err)
+		written.WriteString("---\n")
+		written.Write(content)
+	}
+	if *update {
+		require.NoError(t, os.WriteFile(registrations, written.Bytes(), 0o644))
+	}
+	kept, err := os.ReadFile(registrations)
+	require.NoError(t, err)
+	assert.Equal(t, written.String(), string(kept), "go test ./test/chart -run TestTheRegistrations -update writes it")
+}
