@@ -1,9 +1,10 @@
-# Everything is built with Go alone, into .run/bin. Versions stand in go.mod, test/cluster/go.mod, test/cluster/kwok/go.mod and
-# test/tools/go.mod.
+# Everything is built with Go alone, into .run. Versions stand in go.mod and in the go.mod files below test/cluster and test/tools. Only what real
+# nodes need, and what builds images, comes from Debian.
 
 SHELL := /bin/bash -o pipefail
 BIN := .run/bin
-MODULES := . test/cluster test/cluster/kwok test/tools
+PARTS := .run/machine
+MODULES := . test/cluster test/cluster/kwok test/cluster/containerd test/tools
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 # What `make up` makes a new system of; a running one keeps its shape.
@@ -48,7 +49,7 @@ demo: build ## Play the stories of Spillway on a system of their own
 
 .PHONY: test
 test: build compiler ## Run every test, from unit to end-to-end
-	go test -race $$(go list ./... | grep -v -e /test/system -e /test/e2e -e /test/endure -e '/test/prove$$')
+	go test -race $$(go list ./... | grep -v -e /test/machine -e /test/install -e /test/system -e /test/e2e -e /test/endure -e '/test/prove$$')
 	go test -race -p 1 -timeout 30m ./test/system/... ./test/e2e/... ./test/endure/... ./test/prove
 
 .PHONY: prove
@@ -72,6 +73,18 @@ VERSION = $(or $(shell sed -n 's/^appVersion: *"\{0,1\}\([^"]*\)"\{0,1\}$$/\1/p'
 images: ## Build the images of the programs, for amd64 and arm64, without a daemon, and their bills of materials, into .run/images
 	@command -v buildah >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends buildah; }
 	@charts/images/build.sh .run/images $(VERSION)
+
+$(PARTS)/.nodes: test/cluster/build.sh $(wildcard test/cluster/go.* test/cluster/containerd/go.*)
+	@test/cluster/build.sh $(PARTS) nodes
+	@touch $@
+
+.PHONY: e2e-install
+e2e-install: build $(PARTS)/.nodes ## Try what needs real nodes, as root
+	@for file in /usr/bin/buildah /usr/sbin/runc /usr/sbin/nft /usr/lib/cni/bridge; do [ -e $$file ] || missing=yes; done; [ -z "$$missing" ] || \
+		{ $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends buildah runc nftables containernetworking-plugins iproute2; }
+	@test/machine/images.sh $(PARTS)/images $(PARTS)
+	@ARCHITECTURES=$$(go env GOARCH) charts/images/build.sh $(PARTS)/images $(VERSION)
+	go test -v -count=1 -p 1 -timeout 40m ./test/machine
 
 # The race detector needs a C compiler.
 .PHONY: compiler

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Builds a Kubernetes control plane and KWOK from their Go modules, and says how far it is: cold, that takes minutes.
-# Usage: build.sh DIRECTORY. Which versions is said by go.mod and kwok/go.mod, beside this file, and nowhere else.
+# Builds what clusters are made of from their Go modules, and says how far it is: cold, that takes minutes.
+# Usage: build.sh DIRECTORY         a Kubernetes control plane and KWOK
+#        build.sh DIRECTORY nodes   what real nodes need: containerd, kubelet, kube-proxy, and a kube-scheduler that can run in a container
+# Which versions is said by the go.mod files beside this one, and nowhere else.
 set -euo pipefail
 
 mkdir -p "$1"
@@ -11,13 +13,14 @@ job=
 trap 'if [ -n "$job" ]; then kill "$job" 2>/dev/null || true; fi; rm -f "$log"' EXIT
 trap 'exit 1' INT TERM # A build in the background does not hear of them.
 
-# build MODULE ARGUMENTS... builds the tools of the module.
+# build MODULE PACKAGES ARGUMENTS... builds programs of the module.
 build() {
   cd "$here/$1"
-  shift
-  local total start=$SECONDS
-  total=$(go list -deps tool | wc -l)
-  go build -v -trimpath -o "$bin/" "$@" tool 2>"$log" &
+  local packages total start=$SECONDS
+  read -ra packages <<<"$2"
+  shift 2
+  total=$(go list -deps "${packages[@]}" | wc -l)
+  go build -v -trimpath -o "$bin/" "$@" "${packages[@]}" 2>"$log" &
   job=$!
   local said=$SECONDS
   while kill -0 "$job" 2>/dev/null; do
@@ -39,12 +42,22 @@ for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do # 
   flags+=" -X $package.gitVersion=$version -X $package.gitMajor=$major -X $package.gitMinor=$minor"
 done
 
+commands=k8s.io/kubernetes/cmd
+
+if [ "${2:-}" = nodes ]; then
+  export CGO_ENABLED=0 # Static: kube-scheduler is put into an image of its own.
+  echo "Building the parts of real nodes: about 10 minutes on 2 cores the first time"
+  build containerd tool -ldflags "-s -w" -tags no_btrfs,no_devmapper,no_zfs
+  build . "$commands/kubelet $commands/kube-proxy $commands/kube-scheduler" -ldflags "$flags"
+  exit
+fi
+
 echo "Building Kubernetes $version and etcd: about 7 minutes on 2 cores the first time"
-build . -ldflags "$flags"
+build . "$commands/kube-apiserver $commands/kube-controller-manager $commands/kube-scheduler $commands/kubectl go.etcd.io/etcd/server/v3" -ldflags "$flags"
 mv "$bin/server" "$bin/etcd" # Named after its folder.
 
 echo "Building KWOK: about 2 minutes on 2 cores the first time"
-build kwok -ldflags "-s -w"
+build kwok tool -ldflags "-s -w"
 
 # What KWOK makes of Nodes and Pods is data of its module. Nodes are kept Ready by their status, not by a Lease: a KWOK that was
 # killed would hold that for most of a minute against the one that is started after it.

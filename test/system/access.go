@@ -6,7 +6,9 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,19 +40,26 @@ type user struct{ name, group string }
 
 const adminUser = "admin"
 
-func users() []user {
-	return []user{
+func (c Config) users() []user {
+	users := []user{
 		{adminUser, "system:masters"},
 		{"system:kube-controller-manager", ""},
 		{"system:kube-scheduler", ""},
 		{KWOK, ""},
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Users)) {
+		users = append(users, user{name, c.Users[name]})
+	}
+	return users
 }
 
 // writeTokenFile writes the API server's list of users, in the form of its --token-auth-file.
 func (s *System) writeTokenFile() error {
 	var lines strings.Builder
-	for _, user := range users() {
+	for _, user := range s.config.users() {
+		if s.state.Tokens[user.name] == "" {
+			return fmt.Errorf("user %s: the system in %s was first started without: that stays until its state is gone", user.name, s.config.Dir)
+		}
 		fmt.Fprintf(&lines, "%s,%s,%s,%q\n", s.state.Tokens[user.name], user.name, user.name, user.group)
 	}
 	if err := os.WriteFile(s.data("tokens.csv"), []byte(lines.String()), 0o600); err != nil {
@@ -61,7 +70,7 @@ func (s *System) writeTokenFile() error {
 
 // writeKubeconfigs writes a kubeconfig for each user that has a token of its own.
 func (s *System) writeKubeconfigs() error {
-	for _, user := range users() {
+	for _, user := range s.config.users() {
 		path := s.kubeconfig(user.name)
 		if user.name == adminUser {
 			path = s.Kubeconfig()
@@ -73,9 +82,12 @@ func (s *System) writeKubeconfigs() error {
 	return nil
 }
 
+// UserKubeconfig is the path of the kubeconfig of one of the Users.
+func (s *System) UserKubeconfig(name string) string { return s.kubeconfig(name) }
+
 // kubeconfig is where the kubeconfig of a process or of a user of the control plane stands.
 func (s *System) kubeconfig(name string) string {
-	return s.data(strings.TrimPrefix(name, "system:") + ".kubeconfig")
+	return s.data(strings.ReplaceAll(strings.TrimPrefix(name, "system:"), ":", "-") + ".kubeconfig")
 }
 
 func (s *System) writeKubeconfig(path, user, token string) error {
@@ -103,7 +115,10 @@ func (s *System) apiServerFor(user string) string {
 
 // grant gives the programs that are to run their rights and a kubeconfig with a fresh token of their ServiceAccount.
 func (s *System) grant(ctx context.Context) error {
-	if err := s.applyManifest(ctx, "access.yaml"); err != nil {
+	if err := s.applyManifest(ctx, "access.yaml"); err != nil || s.config.Installed {
+		return err
+	}
+	if err := s.applyManifest(ctx, "namespace.yaml"); err != nil {
 		return err
 	}
 	for _, program := range []string{Extender, Admission, vnode} {

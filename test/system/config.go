@@ -121,6 +121,12 @@ type Config struct {
 	// Without names processes that Start leaves out. Restart starts them later. Without Extender the scheduler's
 	// configuration names no extender, without Admission no webhook is registered; "vnode" stands for all virtual nodes.
 	Without []string
+	// Users are more users of the API server, beside the parts of the control plane, and their groups; UserKubeconfig finds what they need. They must
+	// be those that Dir was first started with.
+	Users map[string]string
+	// Installed leaves Spillway to the caller, who installs it as anybody would: none of its programs is started, and there is nothing of
+	// their namespace, accounts and rights. The simulated cloud is left out too.
+	Installed bool
 	// BareNodes makes local nodes that nobody heartbeats and KWOK does not manage: thousands of them cost nothing, and
 	// Pods bound to them never run. The node lifecycle controller is off, or it would taint them all.
 	BareNodes bool
@@ -180,7 +186,9 @@ func (c Config) check() (Config, error) {
 }
 
 // has says whether Start starts the process.
-func (c Config) has(name string) bool { return !slices.Contains(c.Without, name) }
+func (c Config) has(name string) bool {
+	return !slices.Contains(c.Without, name) && !(c.Installed && slices.Contains([]string{CCISim, Extender, Admission, vnode}, name))
+}
 
 // wanted returns the processes that Start starts beside etcd and the API server.
 func (c Config) wanted() []string {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"k8s.io/client-go/util/cert"
@@ -49,8 +50,9 @@ func (p pki) make() error {
 		return fmt.Errorf("making the key that signs ServiceAccount tokens: %w", err)
 	}
 	loopback := []net.IP{net.IPv4(127, 0, 0, 1)}
+	apiServer := append(slices.Clone(loopback), net.IPv4(10, 96, 0, 1)) // The Service of the API server, for Pods.
 	for name, template := range map[string]x509.Certificate{
-		APIServer:         server(loopback, "localhost", "kubernetes.default.svc"),
+		APIServer:         server(apiServer, "localhost", "kubernetes.default.svc"),
 		ControllerManager: server(loopback),
 		Scheduler:         server(loopback),
 		Admission:         server(loopback),

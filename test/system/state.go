@@ -47,7 +47,8 @@ func readState(dir string) (state, error) {
 }
 
 // loadState returns the recorded state of the system, or makes and records one.
-func loadState(dir string, shape Shape) (state, error) {
+func (c Config) loadState() (state, error) {
+	dir, shape := c.Dir, c.Shape
 	recorded, err := readState(dir)
 	if err == nil && recorded.Shape != shape {
 		return state{}, fmt.Errorf("the system in %s has %s, not %s: that stays until `make down`", dir, recorded.Shape, shape)
@@ -60,7 +61,7 @@ func loadState(dir string, shape Shape) (state, error) {
 		return state{}, err
 	}
 	made := state{Shape: shape, FirstPort: firstPort, Tokens: map[string]string{}, AccessKey: rand.Text(), SecretKey: rand.Text()}
-	for _, user := range users() {
+	for _, user := range c.users() {
 		made.Tokens[user.name] = rand.Text()
 	}
 	content, err := json.MarshalIndent(made, "", "  ")

@@ -59,7 +59,7 @@ func Start(ctx context.Context, config Config) (*System, error) {
 		return nil, err
 	}
 	defer release()
-	recorded, err := loadState(config.Dir, config.Shape)
+	recorded, err := config.loadState()
 	if err != nil {
 		return nil, err
 	}

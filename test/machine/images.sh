@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Builds the images that tests on real nodes need beside those of Spillway, without a daemon and without a registry.
+# Usage: images.sh DIRECTORY PARTS: archives go into the one directory, and a static kube-scheduler is in the other.
+set -euo pipefail
+umask 022
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+parts=$(cd "$2" && pwd)
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+context=$out/context
+trap 'rm -rf "$context"' EXIT
+rm -rf "$context"
+mkdir -p "$context"
+store=(buildah --root "$context/storage" --runroot "$context/run" --storage-driver vfs)
+
+# image NAME ENTRYPOINT FILES... makes an archive of an image with the files in /bin.
+image() {
+  local container id
+  container=$("${store[@]}" from scratch)
+  "${store[@]}" copy --quiet "$container" "${@:3}" /bin/ >/dev/null
+  "${store[@]}" config --entrypoint "[\"/bin/$2\"]" --env PATH=/bin "$container"
+  id=$("${store[@]}" commit --quiet --rm "$container" "localhost/$1:1")
+  rm -f "$out/$1.tar"
+  "${store[@]}" push --quiet "$id" "oci-archive:$out/$1.tar"
+}
+
+echo "Building the images of what runs in tests"
+CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$context/server" ./test/machine/workload
+cp "$context/server" "$context/pause"
+cp "$context/server" "$context/perl"
+cp "$parts/kube-scheduler" "$context/"
+image workload server "$context/server" "$context/perl"
+image pause pause "$context/pause"
+image kube-scheduler kube-scheduler "$context/kube-scheduler"

@@ -1,0 +1,77 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// serveNames answers the one question that Pods of a cluster ask a name server about the cluster: the address of a Service. It returns when it listens, and goes on
+// for as long as the process does.
+func serveNames(client kubernetes.Interface) error {
+	listener, err := net.ListenPacket("udp", net.JoinHostPort(ControlAddress, "53"))
+	if err != nil {
+		return fmt.Errorf("serving names: %w", err)
+	}
+	go func() {
+		for buffer := make([]byte, 1500); ; {
+			n, from, err := listener.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			if answer, err := answerName(client, buffer[:n]); err == nil {
+				_, _ = listener.WriteTo(answer, from) // Whoever gets no answer asks again.
+			}
+		}
+	}()
+	return nil
+}
+
+// answerName answers one request.
+func answerName(client kubernetes.Interface, request []byte) ([]byte, error) {
+	var message dnsmessage.Message
+	if err := message.Unpack(request); err != nil {
+		return nil, err
+	}
+	if len(message.Questions) != 1 {
+		return nil, errors.New("no single question")
+	}
+	question := message.Questions[0]
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	address, err := serviceAddress(ctx, client, question.Name.String())
+	answer := dnsmessage.Message{Questions: message.Questions, Header: dnsmessage.Header{ID: message.ID, Response: true, Authoritative: true}}
+	switch {
+	case apierrors.IsNotFound(err):
+		answer.RCode = dnsmessage.RCodeNameError
+	case err != nil:
+		answer.RCode = dnsmessage.RCodeServerFailure
+	case question.Type == dnsmessage.TypeA && address != nil: // Of other types the name has none.
+		header := dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: 5}
+		answer.Answers = []dnsmessage.Resource{{Header: header, Body: &dnsmessage.AResource{A: [4]byte(address)}}}
+	}
+	return answer.Pack()
+}
+
+// serviceAddress is the cluster IP of the Service that a name means, nil of one that has none. A name that means no Service is not found.
+func serviceAddress(ctx context.Context, client kubernetes.Interface, name string) (net.IP, error) {
+	service, isService := strings.CutSuffix(name, ".svc.cluster.local.")
+	parts := strings.Split(service, ".")
+	if !isService || len(parts) != 2 {
+		return nil, apierrors.NewNotFound(corev1.Resource("services"), name)
+	}
+	found, err := client.CoreV1().Services(parts[1]).Get(ctx, parts[0], metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return net.ParseIP(found.Spec.ClusterIP).To4(), nil
+}

@@ -1,0 +1,31 @@
+package machine
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+)
+
+// proxyUser is who kube-proxy is; Kubernetes itself gives this name its rights.
+const proxyUser = "system:kube-proxy"
+
+// startProxy starts the kube-proxy of all nodes: they share one network namespace, and so one set of rules.
+func (m *Machine) startProxy(ctx context.Context) error {
+	config := fmt.Sprintf(`apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+clientConnection: {kubeconfig: %q}
+clusterCIDR: 10.244.0.0/16
+conntrack: {maxPerCore: 0, min: 0}
+healthzBindAddress: %s
+metricsBindAddress: %s
+`, m.UserKubeconfig(proxyUser), net.JoinHostPort(ControlAddress, "10256"), net.JoinHostPort(ControlAddress, "10249"))
+	file := filepath.Join(m.config.Dir, "kube-proxy.yaml")
+	if err := writeFile(file, config); err != nil {
+		return err
+	}
+	var err error
+	m.proxy, err = start(ctx, m.config.Dir, "kube-proxy", filepath.Join(m.config.PartsDir, "kube-proxy"), "--config", file, "--hostname-override", m.nodes[0].name)
+	return err
+}

@@ -1,0 +1,57 @@
+// Workload is what containers run on the real nodes of tests. Its name says what it does:
+//
+//	server   answers HTTP requests on port 80 with the name of the Pod
+//	pause    nothing, as the container does that holds a Pod's namespaces
+//	perl     prints a line and ends: a computation, done
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, filepath.Base(os.Args[0])); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, as string) error {
+	switch as {
+	case "server":
+		return serve(ctx)
+	case "pause":
+		<-ctx.Done()
+		return nil
+	case "perl":
+		fmt.Println("3.14159265358979323846")
+		return nil
+	}
+	return fmt.Errorf("started as %q: it can be server, pause or perl", as)
+}
+
+func serve(ctx context.Context) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("asking for the host name: %w", err)
+	}
+	server := &http.Server{Addr: ":80", ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, host)
+	})}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	fmt.Println("serving on", server.Addr)
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving: %w", err)
+	}
+	return nil
+}
