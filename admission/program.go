@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/spillway-k8s/spillway/admission/certificate"
 	"github.com/spillway-k8s/spillway/admission/controllers"
@@ -118,7 +119,7 @@ func (a *admission) addParts(cfg *Config, clients clients, registry *prometheus.
 	a.rank = controllers.NewRank(clients.pods, pods, nodes, cfg.Resync.Duration, metrics, a.logger)
 	handler, err := webhook.New(webhook.Parts{
 		Judge: judge, Validator: validation.New(rules, known), DaemonSetsBurst: !rules.Has(policy.ReasonDaemonSet),
-		SchedulerName: cfg.SchedulerName,
+		SchedulerName: cfg.SchedulerName, InCloud: func() []cache.ObjectName { return pods.InCloud(nodes) },
 	}, registry, a.logger)
 	if err != nil {
 		return err

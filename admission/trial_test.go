@@ -73,7 +73,7 @@ func prepare(ctx context.Context, s *system.System) error {
 // virtual is a virtual node as vnode makes it, with nobody behind.
 func virtual() *corev1.Node {
 	node := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: virtualNode, Labels: map[string]string{policy.NodeTypeLabel: policy.NodeTypeVirtual}},
+		ObjectMeta: metav1.ObjectMeta{Name: virtualNode, Labels: map[string]string{policy.NodeTypeLabel: policy.NodeTypeVirtual, policy.CloudClusterKey: "trial"}},
 		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{policy.ProviderTaint()}},
 		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}},
 	}

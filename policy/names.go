@@ -61,6 +61,11 @@ const (
 	// SoldOutUntilAnnotation is on a virtual node that is locked: when the lock ends, RFC 3339. Without it an unschedulable node
 	// was cordoned by somebody else, and stays so.
 	SoldOutUntilAnnotation = "spillway.io/sold-out-until"
+	// UninstallLabel is on the ConfigMap that helm uninstall deletes first. Its value UninstallGuarded, or any but UninstallForced, has
+	// admission refuse that while Pods run in the cloud.
+	UninstallLabel   = "spillway.io/uninstall"
+	UninstallGuarded = "guarded"
+	UninstallForced  = "forced"
 	// DeletionCostAnnotation ranks Pods for scale-in. Spillway writes CloudDeletionCost on cloud Pods without a value.
 	DeletionCostAnnotation = "controller.kubernetes.io/pod-deletion-cost"
 	CloudDeletionCost      = "-100"
@@ -71,7 +76,8 @@ const (
 // The identity of what Spillway makes in the cloud: which Pod of which cluster a cloud Pod is. The annotations, and not its name or its
 // labels, are what counts.
 const (
-	// CloudClusterKey is the id of the cluster: an annotation, and a label for people and for cleaning up after a cluster.
+	// CloudClusterKey is the id of the cluster: an annotation, and a label for people and for cleaning up after a cluster. As a label of a Node
+	// it says that the virtual node is Spillway's: other systems use NodeTypeLabel too.
 	CloudClusterKey          = "spillway.io/cluster-id"
 	CloudNodeAnnotation      = "spillway.io/node"
 	CloudNamespaceAnnotation = "spillway.io/pod-namespace"
@@ -109,6 +115,11 @@ func ProviderTaint() corev1.Taint {
 
 // IsVirtualNode tells whether a node stands for the cloud, by its labels.
 func IsVirtualNode(labels map[string]string) bool { return labels[NodeTypeLabel] == NodeTypeVirtual }
+
+// IsOurNode tells whether a node is a virtual node of Spillway's own.
+func IsOurNode(labels map[string]string) bool {
+	return IsVirtualNode(labels) && labels[CloudClusterKey] != ""
+}
 
 // NeedsPlacement tells whether the scheduler asks the extender about the Pod (PlacementResource).
 func NeedsPlacement(spec *corev1.PodSpec) bool {

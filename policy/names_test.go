@@ -47,6 +47,9 @@ func TestNames(t *testing.T) {
 		"WakeAnnotation":         "spillway.io/wake",
 		"OnSoldOutAnnotation":    "spillway.io/on-sold-out",
 		"SoldOutUntilAnnotation": "spillway.io/sold-out-until",
+		"UninstallLabel":         "spillway.io/uninstall",
+		"UninstallGuarded":       "guarded",
+		"UninstallForced":        "forced",
 		// The identity of what is in the cloud: another value, and a cluster does not know its own Pods there.
 		"CloudClusterKey":          "spillway.io/cluster-id",
 		"CloudNodeAnnotation":      "spillway.io/node",

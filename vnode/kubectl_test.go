@@ -299,6 +299,23 @@ func TestWhatPodsUseIsTold(t *testing.T) {
 	assert.Len(t, summary.Pods, 2)
 }
 
+// requestsFor are the requests for certificates of a node.
+func requestsFor(t testing.TB, node string) (its []certificatesv1.CertificateSigningRequest) {
+	t.Helper()
+	list, err := trial.Client().CertificatesV1().CertificateSigningRequests().List(t.Context(), metav1.ListOptions{})
+	require.NoError(t, err)
+	for _, request := range list.Items {
+		block, _ := pem.Decode(request.Spec.Request)
+		require.NotNil(t, block)
+		asked, err := x509.ParseCertificateRequest(block.Bytes)
+		require.NoError(t, err)
+		if asked.Subject.CommonName == "system:node:"+node {
+			its = append(its, request)
+		}
+	}
+	return its
+}
+
 func TestTheClusterSignsTheKubeletPortsCertificate(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
@@ -311,20 +328,7 @@ func TestTheClusterSignsTheKubeletPortsCertificate(t *testing.T) {
 	await(t, ns, "web", isReady)
 	assert.NotZero(t, ask(t, ns, "", "logs", "web").code, "nobody has approved yet")
 
-	requests := func() (mine []certificatesv1.CertificateSigningRequest) {
-		list, err := trial.Client().CertificatesV1().CertificateSigningRequests().List(t.Context(), metav1.ListOptions{})
-		require.NoError(t, err)
-		for _, request := range list.Items {
-			block, _ := pem.Decode(request.Spec.Request)
-			require.NotNil(t, block)
-			asked, err := x509.ParseCertificateRequest(block.Bytes)
-			require.NoError(t, err)
-			if asked.Subject.CommonName == "system:node:"+node {
-				mine = append(mine, request)
-			}
-		}
-		return mine
-	}
+	requests := func() []certificatesv1.CertificateSigningRequest { return requestsFor(t, node) }
 	eventually(t, func() error {
 		if len(requests()) != 1 {
 			return fmt.Errorf("there should be one request, not %d", len(requests()))

@@ -16,16 +16,21 @@ import (
 
 func main() { os.Exit(run.Main(program)) }
 
-// program reads the configuration and runs until ctx ends. "gc" as the first word ends what is left in the cloud.
+// program reads the configuration and runs until ctx ends. "gc" as the first word removes what is left in the cloud, "uninstall" all that
+// Spillway has made.
 func program(ctx context.Context, args []string) error {
-	if len(args) > 0 && args[0] == "gc" {
-		return collect(ctx, args[1:], os.Stdout, func(c logging.Config) (*slog.Logger, error) { return logging.SetUp(c, os.Stderr) })
+	toStderr := func(c logging.Config) (*slog.Logger, error) { return logging.SetUp(c, os.Stderr) }
+	switch {
+	case len(args) > 0 && args[0] == "gc":
+		return collect(ctx, args[1:], os.Stdout, toStderr)
+	case len(args) > 0 && args[0] == "uninstall":
+		return leave(ctx, args[1:], os.Stdout, toStderr)
 	}
 	cfg := defaultConfig()
 	if err := config.Load("vnode", args, cfg); err != nil {
 		return err
 	}
-	logger, err := logging.SetUp(cfg.Logging, os.Stderr)
+	logger, err := toStderr(cfg.Logging)
 	if err != nil {
 		return err
 	}

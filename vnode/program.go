@@ -167,7 +167,7 @@ func (v *vnode) makeNode(tending kubernetes.Interface) error {
 	}
 	c := v.config.Node
 	v.node, err = node.New(node.Config{
-		Name: c.Name, IP: c.IP, Port: port, Region: v.config.CCI.Region,
+		Name: c.Name, ClusterID: v.config.ClusterID, IP: c.IP, Port: port, Region: v.config.CCI.Region,
 		Capacity: node.Capacity(c.CPU, c.Memory, c.EphemeralStorage, c.Pods),
 	}, client, v.logger)
 	if err != nil {

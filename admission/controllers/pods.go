@@ -3,6 +3,8 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -102,6 +104,13 @@ func (p *Pods) replicas(of policy.Revision, isVirtual func(node string) bool) in
 		}
 	}
 	return count
+}
+
+// InCloud lists the Pods that run on virtual nodes of Spillway's own and are not being deleted, in the order of their names.
+func (p *Pods) InCloud(nodes *VirtualNodes) []cache.ObjectName {
+	return slices.SortedFunc(slices.Values(p.those(func(pod *corev1.Pod) bool {
+		return pod.Status.Phase == corev1.PodRunning && isActive(pod) && nodes.isOurs(pod.Spec.NodeName)
+	})), func(a, b cache.ObjectName) int { return strings.Compare(a.String(), b.String()) })
 }
 
 // slim leaves of a Pod what the controllers read. Of one that has its node that is little, and most Pods have one; one whose keys are

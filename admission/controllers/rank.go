@@ -52,6 +52,13 @@ func (n *VirtualNodes) has(name string) bool {
 	return err == nil && ok
 }
 
+// isOurs tells whether the node is a virtual node of Spillway's own.
+func (n *VirtualNodes) isOurs(name string) bool {
+	object, ok, err := n.informer.GetStore().GetByKey(name)
+	node, known := object.(*metav1.PartialObjectMetadata)
+	return err == nil && ok && known && policy.IsOurNode(node.Labels)
+}
+
 // Rank writes a negative pod-deletion-cost on Pods of ReplicaSets that run on virtual nodes, so that a stock ReplicaSet
 // controller scales in the cloud first. A value that is there, the user's or another controller's, stays.
 type Rank struct {

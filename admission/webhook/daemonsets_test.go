@@ -47,7 +47,7 @@ func TestDaemonSetsStayOffVirtualNodes(t *testing.T) {
 		"an update of one that tolerates another one": {other, everything, false, other},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, err := New(Parts{Judge: world{}.judge(t), Validator: validatorOf(t), DaemonSetsBurst: test.burst},
+			h, err := New(Parts{Judge: world{}.judge(t), Validator: validatorOf(t), InCloud: nothing, DaemonSetsBurst: test.burst},
 				prometheus.NewRegistry(), slog.New(slog.NewTextHandler(io.Discard, nil)))
 			require.NoError(t, err)
 			old := ""

@@ -81,7 +81,7 @@ func (w world) judge(t testing.TB) *verdict.Judge {
 // handlerFor is the webhook as it is served, in the given world.
 func handlerFor(t testing.TB, judge Judge, schedulerName ...string) (http.Handler, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
-	h, err := New(Parts{Judge: judge, Validator: validatorOf(t), SchedulerName: strings.Join(schedulerName, "")}, registry, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	h, err := New(Parts{Judge: judge, Validator: validatorOf(t), InCloud: nothing, SchedulerName: strings.Join(schedulerName, "")}, registry, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	require.NoError(t, err)
 	return h, registry
 }

@@ -23,6 +23,8 @@ const (
 	DaemonSetPath = "/mutate-daemonsets"
 	// ValidationPath refuses workloads with malformed keys.
 	ValidationPath = "/validate-workloads"
+	// UninstallPath refuses to let Spillway go while Pods run in the cloud.
+	UninstallPath = "/guard-uninstall"
 )
 
 // Registration is how the API server learns of what changes objects: the trial system, the charts and the tests use this one.

@@ -9,7 +9,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// ValidatingRegistration is how the API server learns of what refuses workloads; the parameters are those of Registration.
+// ValidatingRegistration is how the API server learns of what refuses workloads, and the end of Spillway; the parameters are those of Registration.
 func ValidatingRegistration(client admissionregistrationv1.WebhookClientConfig, excluded ...string) *admissionregistrationv1.ValidatingWebhookConfiguration {
 	return &admissionregistrationv1.ValidatingWebhookConfiguration{
 		TypeMeta: metav1.TypeMeta{
@@ -33,7 +33,7 @@ func ValidatingRegistration(client admissionregistrationv1.WebhookClientConfig, 
 			FailurePolicy:  new(admissionregistrationv1.Ignore),
 			SideEffects:    new(admissionregistrationv1.SideEffectClassNone),
 			TimeoutSeconds: new(int32(2)),
-		}},
+		}, uninstallEntry(client)},
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/spillway-k8s/spillway/admission/validation"
 	"github.com/spillway-k8s/spillway/admission/verdict"
@@ -43,6 +44,8 @@ type Parts struct {
 	Validator Validator
 	// SchedulerName is what keyed Pods of the default scheduler get; empty leaves them theirs.
 	SchedulerName string
+	// InCloud lists the Pods that run in the cloud, as far as the watches have seen. It must not block.
+	InCloud func() []cache.ObjectName
 	// DaemonSetsBurst leaves DaemonSets that tolerate virtual nodes alone: the rule ReasonDaemonSet is switched off.
 	DaemonSetsBurst bool
 }
@@ -56,8 +59,8 @@ type reviewer interface {
 // New returns the handler of every path of the registrations. Its metrics are registered with registerer; registering them twice is
 // an error.
 func New(parts Parts, registerer prometheus.Registerer, logger *slog.Logger) (http.Handler, error) {
-	if parts.Judge == nil || parts.Validator == nil {
-		return nil, errors.New("the webhook needs a judge and a validator")
+	if parts.Judge == nil || parts.Validator == nil || parts.InCloud == nil {
+		return nil, errors.New("the webhook needs a judge, a validator and somebody who knows what is in the cloud")
 	}
 	m, err := newMetrics(registerer)
 	if err != nil {
@@ -68,6 +71,7 @@ func New(parts Parts, registerer prometheus.Registerer, logger *slog.Logger) (ht
 		PodPath:        &podReviewer{judge: parts.Judge, schedulerName: parts.SchedulerName, metrics: m, logger: logger},
 		DaemonSetPath:  &daemonSetReviewer{off: parts.DaemonSetsBurst, logger: logger},
 		ValidationPath: &workloadReviewer{validator: parts.Validator, logger: logger},
+		UninstallPath:  &uninstallReviewer{inCloud: parts.InCloud, logger: logger},
 	} {
 		mux.Handle("POST "+path, &handler{name: strings.TrimPrefix(path, "/"), reviewer: r, metrics: m, logger: logger})
 	}

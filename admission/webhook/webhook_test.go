@@ -129,7 +129,7 @@ func TestTheJudgeIsAskedAboutThePodInTheNamespaceOfTheRequest(t *testing.T) {
 
 func TestMetricsAreRegisteredOnce(t *testing.T) {
 	_, registry := handlerFor(t, world{}.judge(t))
-	_, err := New(Parts{Judge: world{}.judge(t), Validator: validatorOf(t)}, registry, nil)
+	_, err := New(Parts{Judge: world{}.judge(t), Validator: validatorOf(t), InCloud: nothing}, registry, nil)
 	assert.ErrorContains(t, err, "registering the metrics of the webhook")
 }
 

@@ -121,7 +121,7 @@ func (s *System) grant(ctx context.Context) error {
 	if err := s.applyManifest(ctx, "namespace.yaml"); err != nil {
 		return err
 	}
-	for _, program := range []string{Extender, Admission, vnode} {
+	for _, program := range []string{Extender, Admission, vnode, uninstall} {
 		if err := s.applyManifest(ctx, program+".yaml"); err != nil {
 			return err
 		}

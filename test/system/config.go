@@ -27,6 +27,8 @@ const (
 	// Forwarder plays the Kubernetes Service in front of the extenders, with TopologyService only.
 	Forwarder = "forwarder"
 	vnode     = "vnode"
+	// uninstall is no process: its rights are for tests of "vnode uninstall".
+	uninstall = "uninstall"
 )
 
 // Topology is how the scheduler reaches the extender.

@@ -22,6 +22,12 @@ type API interface {
 	GetNamespace(ctx context.Context, name string) (*Namespace, error)
 	// CreateNamespace is not repeated; AlreadyExists where the name is taken. The namespace is Active some time later.
 	CreateNamespace(ctx context.Context, namespace *Namespace) (*Namespace, error)
+	// DeleteNamespace asks for the end of a namespace and of all that is in it, and returns before it has come. NotFound where there is none,
+	// Conflict where that of the name has another UID than options say.
+	DeleteNamespace(ctx context.Context, name string, options DeleteOptions) error
+	// Occupants lists what people or programs have put into a namespace, whoever they are; networks and what the service itself keeps there
+	// are left out. NotFound where the namespace is missing.
+	Occupants(ctx context.Context, namespace string) ([]Occupant, error)
 
 	// ListNetworks lists the networks of a namespace; NotFound where the namespace is missing.
 	ListNetworks(ctx context.Context, namespace string) ([]Network, error)

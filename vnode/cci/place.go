@@ -35,6 +35,19 @@ func (c *Client) CreateNamespace(ctx context.Context, namespace *Namespace) (*Na
 	return &created, nil
 }
 
+// DeleteNamespace implements API.
+func (c *Client) DeleteNamespace(ctx context.Context, name string, options DeleteOptions) error {
+	body, err := options.encode()
+	if err != nil {
+		return fmt.Errorf("deleting cloud namespace %s: %w", name, err)
+	}
+	call := call{operation: "DeleteNamespace", method: http.MethodDelete, path: c.config.Version.namespaces(name), body: body}
+	if err := c.repeat(ctx, call, nil); err != nil {
+		return fmt.Errorf("deleting cloud namespace %s: %w", name, err)
+	}
+	return nil
+}
+
 // ListNetworks implements API.
 func (c *Client) ListNetworks(ctx context.Context, namespace string) ([]Network, error) {
 	call := call{operation: "ListNetworks", method: http.MethodGet, path: c.config.Version.networks(namespace)}

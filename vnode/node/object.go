@@ -17,6 +17,8 @@ const kubeletVersion = "v1.36.3-spillway"
 type Config struct {
 	// Name is the Node's.
 	Name string
+	// ClusterID is written as a label.
+	ClusterID string
 	// IP and Port are where the API server reaches the kubelet port.
 	IP   string
 	Port int32
@@ -58,6 +60,7 @@ func object(c Config) *corev1.Node {
 func labels(c Config) map[string]string {
 	all := map[string]string{
 		policy.NodeTypeLabel:           policy.NodeTypeVirtual,
+		policy.CloudClusterKey:         c.ClusterID,
 		corev1.LabelHostname:           c.Name,
 		corev1.LabelOSStable:           "linux",
 		corev1.LabelArchStable:         "amd64",

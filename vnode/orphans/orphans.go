@@ -45,6 +45,8 @@ type Finder struct {
 	Gone func(ctx context.Context, name string) (bool, error)
 	// Cluster is nil when the cluster is no more: then all its cloud Pods are orphans.
 	Cluster Cluster
+	// Ending has those found too that are being deleted already.
+	Ending bool
 }
 
 // Find lists the orphans. It asks the cloud first and the cluster then: a Pod is always in the cluster before it is in the cloud. An error
@@ -89,7 +91,7 @@ func (f *Finder) podsOn(ctx context.Context, node string) (map[translate.Key]boo
 	return pods, err
 }
 
-// list takes all pages of the cluster's cloud Pods. Those that are being deleted are left out.
+// list takes all pages of the cluster's cloud Pods.
 func (f *Finder) list(ctx context.Context) ([]Orphan, error) {
 	options := cci.ListOptions{LabelSelector: translate.ClusterSelector(f.ClusterID), Limit: pageSize}
 	var all []Orphan
@@ -102,7 +104,7 @@ func (f *Finder) list(ctx context.Context) ([]Orphan, error) {
 			pod := &page.Items[i]
 			// The annotations are the identity: a service that ignores the selector must not cost other people's Pods.
 			key, owner, ok := translate.Identity(pod)
-			if ok && owner.ClusterID == f.ClusterID && pod.DeletionTimestamp == nil {
+			if ok && owner.ClusterID == f.ClusterID && (f.Ending || pod.DeletionTimestamp == nil) {
 				pod.Spec = cci.PodSpec{}
 				all = append(all, Orphan{Key: key, Node: owner.Node, Cloud: pod})
 			}

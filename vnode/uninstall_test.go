@@ -1,0 +1,301 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/internal/run"
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/system"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+)
+
+// goodbye runs "vnode uninstall" with the rights that it is to have, and returns what it prints.
+func goodbye(t *testing.T, config *Config, flags ...string) (string, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "vnode.yaml")
+	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "clusterID: %s\nkube: {kubeconfig: %s}\ncci: {namespace: %s}\n",
+		config.ClusterID, trialFile("uninstall.kubeconfig"), config.CCI.Namespace), 0o600))
+	var out bytes.Buffer
+	err := leave(t.Context(), append([]string{"--config", file, "--cci-endpoint", config.CCI.Endpoint, "--cci-region", "sim-1", "--cci-project-id", config.CCI.ProjectID,
+		"--cci-credentials-file", config.CCI.CredentialsFile, "--programs", "spillway-of=" + config.ClusterID}, flags...), &out, quietly)
+	return out.String(), err
+}
+
+// standIn is a Pod of one of Spillway's programs. It says of which cluster, for the tests share one. It is never scheduled.
+func standIn(t *testing.T, clusterID string) *corev1.Pod {
+	t.Helper()
+	pod := podOn("", "stand-in-"+clusterID)
+	pod.Labels = map[string]string{"spillway-of": clusterID}
+	pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/never"}}
+	return create(t, system.ProgramNamespace, pod)
+}
+
+// hasNode tells whether the cluster has a Node or the Lease of its heartbeat.
+func hasNode(t *testing.T, name string) bool {
+	t.Helper()
+	_, nodeErr := trial.Client().CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{})
+	_, leaseErr := trial.Client().CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), name, metav1.GetOptions{})
+	for _, err := range []error{nodeErr, leaseErr} {
+		if !apierrors.IsNotFound(err) {
+			require.NoError(t, err)
+		}
+	}
+	return nodeErr == nil || leaseErr == nil
+}
+
+func hasPlace(t *testing.T, cloud *cloudtest.Cloud) bool {
+	t.Helper()
+	_, err := cloud.Client.GetNamespace(t.Context(), cloudtest.Namespace)
+	if !cci.IsNotFound(err) {
+		require.NoError(t, err)
+	}
+	return err == nil
+}
+
+func TestUninstallLeavesNothing(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	ns := namespace(t)
+	first, firstConfig := runningOn(t, cloud, ns, "leaves", func(c *Config) {
+		c.TLSCertFile, c.TLSPrivateKeyFile, c.CertificateDir = "", "", t.TempDir()
+	})
+	second, secondConfig := runningOn(t, cloud, ns, "leaves")
+	nodes := []string{firstConfig.Node.Name, secondConfig.Node.Name}
+	eventually(t, func() error {
+		if len(requestsFor(t, nodes[0])) == 0 {
+			return errors.New("the node has not asked for a certificate yet")
+		}
+		return nil
+	})
+	first.stop(t)
+	second.stop(t)
+
+	out, err := goodbye(t, firstConfig)
+	require.NoError(t, err, out)
+	for _, words := range []string{
+		"None of Spillway's programs runs any more.", "Virtual node " + nodes[0] + " deleted.", "Virtual node " + nodes[1] + " deleted.",
+		"1 CertificateSigningRequests deleted.", "2 Pods on virtual nodes told to end.", "2 cloud Pods of cluster leaves without a Pod ended; 0 younger than 0s spared.",
+		"All of them are gone.", "4 copies of ConfigMaps, Secrets and claims of virtual nodes that are no more removed.", "Cloud namespace cci-test removed.",
+	} {
+		assert.Contains(t, out, words+"\n")
+	}
+	assert.Regexp(t, `Nothing of Spillway remains\.\n$`, out)
+	assert.False(t, hasPlace(t, cloud))
+	assert.Empty(t, requestsFor(t, nodes[0]))
+	eventually(t, func() error { // The garbage collector takes the Leases, and the API server the Pods.
+		pods, err := trial.Client().CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
+		if err != nil || len(pods.Items) > 0 || hasNode(t, nodes[0]) || hasNode(t, nodes[1]) {
+			return fmt.Errorf("%d Pods and perhaps a node or its Lease are left: %w", len(pods.Items), err)
+		}
+		return nil
+	})
+
+	out, err = goodbye(t, firstConfig)
+	require.NoError(t, err, "it may be run again")
+	assert.Equal(t, "None of Spillway's programs runs any more.\nThe cloud has no namespace cci-test: nothing is left.\nNothing of Spillway remains.\n", out)
+}
+
+func TestUninstallTouchesNothingOfOthers(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	ns := namespace(t)
+	mine, config := runningOn(t, cloud, ns, "goes")
+	_, otherConfig := runningOn(t, cloud, ns, "stays")
+	foreign := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName(t), Labels: map[string]string{policy.NodeTypeLabel: policy.NodeTypeVirtual}}}
+	_, err := trial.Client().CoreV1().Nodes().Create(t.Context(), foreign, metav1.CreateOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = trial.Client().CoreV1().Nodes().Delete(t.Context(), foreign.Name, metav1.DeleteOptions{}) })
+	mine.stop(t)
+
+	out, err := goodbye(t, config)
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "1 cloud Pods of cluster goes without a Pod ended")
+	assert.Contains(t, out, "Cloud namespace cci-test stays: it holds 3 things of others: ")
+	assert.Equal(t, []string{otherConfig.Node.Name}, inCloud(t, cloud))
+	assert.Len(t, copiesOf(t, cloud, otherConfig.Node.Name), 2)
+	assert.True(t, hasNode(t, otherConfig.Node.Name))
+	assert.True(t, hasNode(t, foreign.Name))
+	assert.NoError(t, isReady(get(t, ns, otherConfig.Node.Name)))
+}
+
+// A controller makes its Pod again without the mark, for there is no webhook any more.
+func TestUninstallReplacesPodsThatNobodyWouldPlace(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	ns := namespace(t)
+	marked := func(name string, marked bool) *corev1.Pod {
+		pod := podOn("", name)
+		if marked {
+			mark := corev1.ResourceList{policy.PlacementResource: resource.MustParse("1")}
+			pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: mark, Limits: mark}
+		}
+		return pod
+	}
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DeploymentSpec{
+		Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+		Template: corev1.PodTemplateSpec{ObjectMeta: marked("", true).ObjectMeta, Spec: marked("", true).Spec},
+	}}
+	deployment.Spec.Template.Spec.TerminationGracePeriodSeconds = nil
+	_, err := trial.Client().AppsV1().Deployments(ns).Create(t.Context(), deployment, metav1.CreateOptions{})
+	require.NoError(t, err)
+	create(t, ns, marked("waits", false))
+	waiting := func() (names map[string]bool) {
+		list, err := trial.Client().CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
+		require.NoError(t, err)
+		names = map[string]bool{}
+		for _, pod := range list.Items {
+			names[pod.Name] = pod.DeletionTimestamp == nil
+		}
+		return names
+	}
+	eventually(t, func() error {
+		if len(waiting()) != 2 {
+			return errors.New("the Deployment has not made its Pod yet")
+		}
+		return nil
+	})
+	before := waiting()
+	config := settings(t, cloud, nodeName(t))
+	config.ClusterID = "replaces"
+
+	out, err := goodbye(t, config)
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "1 waiting Pods deleted that only Spillway's scheduler could place: who made them makes them again.\n")
+	eventually(t, func() error {
+		now := waiting()
+		for name := range before {
+			if (name == "waits") != now[name] {
+				return fmt.Errorf("%v are there, %v were", now, before)
+			}
+		}
+		return nil
+	})
+
+	require.NoError(t, trial.Client().AppsV1().Deployments(ns).Delete(t.Context(), "web", metav1.DeleteOptions{}))
+	create(t, ns, marked("alone", true))
+	out, err = goodbye(t, config)
+	require.Error(t, err)
+	assert.Contains(t, out, "- 1 waiting Pods that nobody makes again and no scheduler will place: ["+ns+"/alone]\n")
+	assert.NotContains(t, out, "vnode gc", "nothing is in the cloud")
+	assert.True(t, waiting()["alone"])
+	remove(t, ns, "alone")
+}
+
+// It must end in any case, and say what remains: Helm waits for it.
+func TestUninstallEndsAndSaysWhatRemains(t *testing.T) {
+	t.Parallel()
+	const command = "\nvnode gc --without-cluster --min-age=0s --cluster-id=%s --cci-namespace=cci-test --cci-region=sim-1 --cci-project-id=project --cci-endpoint=%s --cci-credentials-file=FILE\n"
+	for name, test := range map[string]struct {
+		id string
+		// spoil does something to what uninstall needs, and returns what helps.
+		spoil func(*testing.T, *cloudtest.Cloud, *Config) func()
+		words string
+	}{
+		"with a key that is refused": {"wrong-key", func(t *testing.T, _ *cloudtest.Cloud, c *Config) func() {
+			right, err := os.ReadFile(c.CCI.CredentialsFile)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(c.CCI.CredentialsFile, []byte("accessKey: AK\nsecretKey: wrong\n"), 0o600))
+			return func() { require.NoError(t, os.WriteFile(c.CCI.CredentialsFile, right, 0o600)) }
+		}, "- in cloud namespace cci-test whatever is of cluster wrong-key, Pods that are billed among it: looking for orphans: listing cloud pods of cci-test: the cloud answered 401"},
+		"without a key": {"no-key", func(_ *testing.T, _ *cloudtest.Cloud, c *Config) func() {
+			file := c.CCI.CredentialsFile
+			c.CCI.CredentialsFile = "nowhere.yaml"
+			return func() { c.CCI.CredentialsFile = file }
+		}, "- in cloud namespace cci-test whatever is of cluster no-key, Pods that are billed among it: reading the cloud credentials: stat nowhere.yaml"},
+		"with Pods that the cloud does not let go": {"held", func(t *testing.T, cloud *cloudtest.Cloud, _ *Config) func() {
+			return cloud.Fault(t, ccisim.Fault{Kind: ccisim.HoldFinalizer})
+		}, "Pods that are billed among it: waiting until 1 cloud Pods are gone"},
+		"with a cloud that answers nobody": {"silent", func(t *testing.T, cloud *cloudtest.Cloud, _ *Config) func() {
+			return cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Status: 503})
+		}, "Pods that are billed among it: looking for orphans: listing cloud pods of cci-test: the cloud answered 503"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cloud := cloudtest.New(t)
+			ns := namespace(t)
+			r, config := runningOn(t, cloud, ns, test.id)
+			r.stop(t)
+			help := test.spoil(t, cloud, config)
+			started := time.Now()
+			out, err := goodbye(t, config, "--timeout=30s")
+			require.ErrorContains(t, err, "removing what Spillway has made")
+			assert.Less(t, time.Since(started), 35*time.Second)
+			assert.Contains(t, out, "Virtual node "+config.Node.Name+" deleted.\n", "what can be removed is")
+			assert.Contains(t, out, "What remains:\n"+"- in cloud")
+			assert.Contains(t, out, test.words)
+			assert.Contains(t, out, fmt.Sprintf(command, test.id, cloud.URL))
+			awaitGone(t, ns, config.Node.Name)
+
+			help()
+			require.True(t, hasPlace(t, cloud))
+			absent := *config
+			absent.Kube.Kubeconfig = "nowhere.kubeconfig"
+			out, err = gc(t, &absent, "--without-cluster", "--min-age=0s")
+			require.NoError(t, err, out)
+			assert.False(t, hasPlace(t, cloud), out)
+		})
+	}
+}
+
+// What still runs would make again what is removed.
+func TestUninstallWaitsForThePrograms(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	config := settings(t, cloud, nodeName(t))
+	config.ClusterID = "waits"
+	pod := standIn(t, config.ClusterID)
+	out, err := goodbye(t, config, "--timeout=30s")
+	require.Error(t, err)
+	assert.Contains(t, out, "- 1 Pods of Spillway's programs in namespace spillway-system, such as "+pod.Name+", which should end\n")
+	assert.Contains(t, out, "The cloud has no namespace", "the rest is done nevertheless")
+
+	ended := make(chan string, 1)
+	go func() {
+		out, err := goodbye(t, config)
+		ended <- fmt.Sprint(out, err)
+	}()
+	select {
+	case out := <-ended:
+		t.Fatal("it did not wait: " + out)
+	case <-time.After(2 * time.Second):
+	}
+	require.NoError(t, trial.Client().CoreV1().Pods(pod.Namespace).Delete(t.Context(), pod.Name, *metav1.NewDeleteOptions(0)))
+	assert.Contains(t, <-ended, "None of Spillway's programs runs any more.\nThe cloud has no namespace cci-test: nothing is left.\nNothing of Spillway remains.\n")
+}
+
+func TestUninstallLeavesACloudAloneThatGoesItself(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	ns := namespace(t)
+	r, config := runningOn(t, cloud, ns, "simulated")
+	r.stop(t)
+	out, err := goodbye(t, config, "--cloud=false")
+	require.NoError(t, err)
+	assert.Equal(t, "None of Spillway's programs runs any more.\nVirtual node "+config.Node.Name+" deleted.\n1 Pods on virtual nodes told to end.\nNothing of Spillway remains.\n", out)
+	awaitGone(t, ns, config.Node.Name)
+	assert.True(t, hasPlace(t, cloud))
+}
+
+func TestUninstallRefusesWhatItCannotUse(t *testing.T) {
+	err := leave(t.Context(), []string{"--programs=!!", "--timeout=1s", "--leader-election-namespace="}, &bytes.Buffer{}, quietly)
+	require.ErrorIs(t, err, run.ErrUsage)
+	for _, word := range []string{"cluster-id", "programs: invalid value", "timeout: invalid value 1s: must be 30s or more", "leader-election-namespace", "cci-namespace", "cci-credentials-file"} {
+		assert.ErrorContains(t, err, word)
+	}
+}
