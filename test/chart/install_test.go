@@ -17,7 +17,8 @@ func install(t *testing.T, args ...string) {
 	t.Helper()
 	out := onCluster(t, "helm", append([]string{"install", "spillway", spillway, "--namespace", namespace}, args...)...)
 	t.Cleanup(func() {
-		onCluster(t, "helm", "uninstall", "spillway", "--namespace", namespace, "--wait")
+		// The Job of a hook would wait for a node.
+		onCluster(t, "helm", "uninstall", "spillway", "--namespace", namespace, "--wait", "--no-hooks")
 		onCluster(t, "kubectl", "delete", "pods", "--all", "--namespace", namespace, "--force")
 	})
 	assert.NotContains(t, out, "Warning", "the API server warns of Pods that are not restricted, and of fields that it does not know")

@@ -27,3 +27,14 @@
 {{- define "spillway.clusterID" -}}
 {{ .Values.clusterID | default (.Values.simulator.enabled | ternary "simulated" "") }}
 {{- end }}
+
+{{/* The keys of the cloud as a Secret holds them. */}}
+{{- define "spillway.credentials" -}}
+{{- if .Values.simulator.enabled -}}
+accessKey: simulated
+secretKey: simulated
+{{- else -}}
+accessKey: {{ .Values.credentials.accessKey | quote }}
+secretKey: {{ .Values.credentials.secretKey | quote }}
+{{- end }}
+{{- end }}
