@@ -140,7 +140,7 @@ func checkCCI1(s subject) []string {
 		}
 	}
 	for i := range s.spec.InitContainers {
-		if c := &s.spec.InitContainers[i]; c.RestartPolicy != nil {
+		if c := &s.spec.InitContainers[i]; isSidecar(s.spec, c) {
 			found = append(found, fmt.Sprintf("init container %s is a sidecar (restartPolicy): CCI 1.0 runs init containers to their end only", c.Name))
 		}
 	}

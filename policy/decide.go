@@ -28,7 +28,7 @@ type Config struct {
 	// ProtectedNamespaces never burst. More names keep more Pods home. Default: kube-system, tke-eni-ip-webhook (seed 0).
 	ProtectedNamespaces []string `json:"protectedNamespaces"`
 	// VolumeKinds are the kinds of PersistentVolume that the cloud can mount: a CSI driver's name, or the field of the
-	// volume source (nfs, cephfs, hostPath, …). Default: the drivers of SFS and SFS Turbo (seed 2).
+	// volume source (nfs, cephfs, hostPath, …). CCI 1.0 mounts none, whatever is said here. Default: the drivers of SFS and SFS Turbo (seed 2).
 	VolumeKinds []string `json:"volumeKinds"`
 	// LocalFalseForbids gives the newer reading of the switch: AUTO_SCALE_EKS "false" on a Pod forbids bursting, whatever the global
 	// switch says. By default the table of the seeds holds, where it does so only under a global "false". Default: false.
@@ -79,6 +79,9 @@ type Policy struct {
 func New(config Config) (*Policy, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("checking the policy configuration: %w", err)
+	}
+	if config.CCIVersion == CCI1 {
+		config.VolumeKinds = nil
 	}
 	p := &Policy{config: config}
 	for _, rule := range rules {

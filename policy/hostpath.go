@@ -134,7 +134,7 @@ func (p *Policy) CheckReplacements(pod *corev1.Pod) ([]Replacement, error) {
 	if err != nil || !p.Has(ReasonEmptyDirSizeLimit) {
 		return list, err
 	}
-	most := mostGi(pod.Annotations, &pod.Spec)
+	most := p.config.CCIVersion.mostGi(pod.Annotations, &pod.Spec)
 	var faults []error
 	for i, r := range list {
 		if r.PolicyType == ReplacementEmptyDir && r.EmptyDir != nil && r.EmptyDir.SizeLimit != nil && !limitFits(*r.EmptyDir.SizeLimit, most) {

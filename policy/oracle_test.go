@@ -66,13 +66,15 @@ type storyContainer struct {
 	milliRequest, milliLimit     int64 // 0 for not said
 	mibRequest, mibLimit         int64
 	privileged, device, restarts bool
+	ownPolicy, fromFile          bool // A restartPolicy of its own; a variable from a file.
+	gibDisk                      int64
 	mounts                       []storyMount
 }
 
 type storyMount struct{ volume, subPath, subPathExpr string }
 
 type storyVolume struct {
-	name, kind string // hostPath, emptyDir, configMap, secret, downwardAPI, projected, nfs, claim, ephemeral, csi, gitRepo, iscsi
+	name, kind string // hostPath, emptyDir, configMap, secret, downwardAPI, projected, nfs, claim, ephemeral, csi, gitRepo, iscsi, certificate
 	path       string // of a hostPath
 	limit      string // of an emptyDir
 	claim      string
@@ -198,7 +200,7 @@ func (s story) broken(sizes []size) []string {
 		}
 	}
 	for _, v := range volumes {
-		if v.kind == "csi" || v.kind == "gitRepo" || v.kind == "iscsi" {
+		if v.kind == "csi" || v.kind == "gitRepo" || v.kind == "iscsi" || v.kind == "certificate" {
 			broken = append(broken, "VolumeKind")
 			break
 		}
@@ -211,7 +213,7 @@ func (s story) broken(sizes []size) []string {
 		if v.kind != "claim" && v.kind != "ephemeral" {
 			continue
 		}
-		if s.claims[claim] != "nas.csi.everest.io" && s.claims[claim] != "sfsturbo.csi.everest.io" {
+		if s.cci1 || s.claims[claim] != "nas.csi.everest.io" && s.claims[claim] != "sfsturbo.csi.everest.io" {
 			broken = append(broken, "PersistentVolumeKind")
 			break
 		}
@@ -223,6 +225,9 @@ func (s story) broken(sizes []size) []string {
 		}
 	}
 	bought, fits := s.size(sizes)
+	if s.cci1 {
+		bought, fits = s.sizeInCCI1()
+	}
 	cores := float64(s.need(milliCPU)) / 1000
 	if fits {
 		cores = bought.vCPU
@@ -256,7 +261,7 @@ func (s story) broken(sizes []size) []string {
 	if s.dynamicClaims {
 		broken = append(broken, "DynamicResource")
 	}
-	if slices.ContainsFunc(s.containers, func(c storyContainer) bool { return c.restarts }) {
+	if slices.ContainsFunc(s.containers, func(c storyContainer) bool { return c.restarts || c.ownPolicy && c.kind != "sidecar" }) {
 		broken = append(broken, "RestartRules")
 	}
 	if s.groups == "Strict" {
@@ -265,8 +270,11 @@ func (s story) broken(sizes []size) []string {
 	if s.cci1 && slices.ContainsFunc(s.containers, func(c storyContainer) bool { return c.kind == "sidecar" || c.probe == "tcpSocket" && c.probeSlot == 2 }) {
 		broken = append(broken, "NotInCCI1")
 	}
-	if s.cci1 {
-		_, fits = s.sizeInCCI1()
+	if slices.ContainsFunc(s.containers, func(c storyContainer) bool { return c.fromFile }) {
+		broken = append(broken, "VariableSource")
+	}
+	if s.need(disk) > 994 && !s.cci1 {
+		broken = append(broken, "EphemeralStorage")
 	}
 	if !fits {
 		broken = append(broken, "NoFlavor")
@@ -311,14 +319,17 @@ func (s story) inTheCloud() ([]storyVolume, []storyMount) {
 	return volumes, mounts
 }
 
-const milliCPU, mib = 0, 1
+const milliCPU, mib, disk = 0, 1, 2
 
 // need adds up what the story asks of one resource.
 func (s story) need(resource int) int64 {
 	asked := func(c storyContainer) int64 {
 		request, limit := c.milliRequest, c.milliLimit
-		if resource == mib {
+		switch resource {
+		case mib:
 			request, limit = c.mibRequest, c.mibLimit
+		case disk:
+			request, limit = c.gibDisk, 0
 		}
 		if limit != 0 {
 			return limit
@@ -342,6 +353,9 @@ func (s story) need(resource int) int64 {
 			}
 			most = max(most, together)
 		}
+	}
+	if resource == disk {
+		return max(most, apps+allSidecars)
 	}
 	return max(most, apps+allSidecars, s.wholePod[resource])
 }
@@ -515,6 +529,20 @@ func (c storyContainer) container() corev1.Container {
 	if c.device {
 		container.VolumeDevices = []corev1.VolumeDevice{{Name: "data", DevicePath: "/dev/xvda"}}
 	}
+	if c.gibDisk != 0 {
+		container.Resources.Requests[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(c.gibDisk<<30, resource.BinarySI)
+	}
+	if c.ownPolicy {
+		always := corev1.ContainerRestartPolicyAlways
+		if c.kind == "init" {
+			always = "Never"
+		}
+		container.RestartPolicy = &always
+	}
+	container.Env = []corev1.EnvVar{{Name: "A", Value: "a"}, {Name: "B", ValueFrom: &corev1.EnvVarSource{}}}
+	if c.fromFile {
+		container.Env[1].ValueFrom.FileKeyRef = &corev1.FileKeySelector{VolumeName: "v0"}
+	}
 	if c.restarts {
 		container.RestartPolicyRules = []corev1.ContainerRestartRule{{Action: corev1.ContainerRestartRuleActionRestart}}
 	}
@@ -559,7 +587,14 @@ func (v storyVolume) volume() corev1.Volume {
 	case "downwardAPI":
 		volume.DownwardAPI = &corev1.DownwardAPIVolumeSource{}
 	case "projected":
-		volume.Projected = &corev1.ProjectedVolumeSource{}
+		volume.Projected = &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ConfigMap: &corev1.ConfigMapProjection{}}, {Secret: &corev1.SecretProjection{}},
+			{DownwardAPI: &corev1.DownwardAPIProjection{}}, {ServiceAccountToken: &corev1.ServiceAccountTokenProjection{}},
+		}}
+	case "certificate":
+		volume.Projected = &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ConfigMap: &corev1.ConfigMapProjection{}}, {PodCertificate: &corev1.PodCertificateProjection{}},
+		}}
 	case "nfs":
 		volume.NFS = &corev1.NFSVolumeSource{}
 	case "claim":
@@ -634,7 +669,7 @@ func tellStory(seed uint64) story {
 func tellVolume(rng *rand.Rand, name string, pick func(...string) string) storyVolume {
 	v := storyVolume{name: name, kind: pick("emptyDir", "configMap", "secret", "downwardAPI", "projected", "nfs", "emptyDir", "hostPath")}
 	if rng.IntN(15) == 0 {
-		v.kind = pick("claim", "ephemeral", "csi", "gitRepo", "iscsi", "claim", "claim")
+		v.kind = pick("claim", "ephemeral", "csi", "gitRepo", "iscsi", "certificate", "claim", "claim")
 	}
 	switch v.kind {
 	case "hostPath":
@@ -701,6 +736,10 @@ func tellContainer(rng *rand.Rand, name string, volumes []storyVolume, rarely fu
 		c.milliLimit, c.mibLimit = rng.Int64N(80_000), rng.Int64N(600<<10)
 	}
 	c.privileged, c.device, c.restarts = rarely(), rarely(), rarely()
+	c.ownPolicy, c.fromFile = rarely(), rarely()
+	if rarely() {
+		c.gibDisk = 300 + rng.Int64N(800)
+	}
 	for _, v := range volumes {
 		if rng.IntN(3) == 0 {
 			continue

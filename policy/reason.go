@@ -45,6 +45,8 @@ const (
 	ReasonRestartRules       Reason = "RestartRules"
 	ReasonSupplementalGroups Reason = "SupplementalGroupsPolicy"
 	ReasonCCI1               Reason = "NotInCCI1"
+	ReasonVariableSource     Reason = "VariableSource"
+	ReasonEphemeralStorage   Reason = "EphemeralStorage"
 )
 
 // What Events say beside the reasons of a decision.

@@ -61,7 +61,7 @@ var rules = []Rule{
 	{ReasonProbePort, "a probe port in 61000-65534, of any container", "TKE Resilience", checkProbePorts},
 	{ReasonFixedIP, "Pods with a fixed IP address, by the annotation " + FixedIPAnnotation, "TKE Resilience", checkFixedIP},
 	{ReasonHostPath, "hostPath volumes that " + HostPathReplacementAnnotation + " does not replace, except " + LocaltimePath, "CCE bursting plug-in", checkHostPath},
-	{ReasonVolumeKind, "volumes other than configMap, secret, emptyDir, downwardAPI, projected, nfs and claims", "CCE bursting plug-in; CCI API", checkVolumeKinds},
+	{ReasonVolumeKind, "volumes other than configMap, secret, emptyDir, downwardAPI, projected (of these and of service account tokens), nfs and claims", "CCE bursting plug-in; CCI API", checkVolumeKinds},
 	{ReasonPersistentVolume, "PersistentVolumes of other kinds than the configured ones, or of a kind that is not known yet", "TKE Resilience; CCE bursting plug-in", checkClaims},
 	{ReasonEmptyDirSubPath, "an emptyDir mounted with subPath", "CCE bursting plug-in", checkSubPath},
 	{ReasonEmptyDirSizeLimit, "an emptyDir with a sizeLimit that is no multiple of 1Gi or above 10Gi for each started CPU core", "CCE bursting plug-in", checkSizeLimit},
@@ -70,9 +70,11 @@ var rules = []Rule{
 	{ReasonGRPCProbe, "gRPC probes", "CCI API, Probe", checkGRPCProbes},
 	{ReasonBlockDevice, "raw block volumes (volumeDevices)", "CCI API, Container", checkBlockDevices},
 	{ReasonDynamicResource, "dynamic resource claims", "CCI manual cci_01_0156", checkResourceClaims},
-	{ReasonRestartRules, "containers with restart rules (restartPolicyRules)", "CCI manual cci_01_0156", checkRestartRules},
+	{ReasonRestartRules, "containers with a restartPolicy or restart rules of their own, sidecars excepted", "CCI manual cci_01_0156", checkRestartRules},
 	{ReasonSupplementalGroups, "supplementalGroupsPolicy Strict", "CCI manual cci_01_0156", checkSupplementalGroups},
 	{ReasonCCI1, "with `cciVersion: \"1.0\"` alone: startup probes by tcpSocket, and sidecars (init containers with a restartPolicy)", "CCI manual cci_01_0156", checkCCI1},
+	{ReasonVariableSource, "variables from files of a volume (fileKeyRef)", "CCI API, EnvVar", checkVariables},
+	{ReasonEphemeralStorage, "more than 994Gi of ephemeral storage (CCI 2.0)", "CCI manual, Ephemeral storage", checkStorage},
 	{ReasonNoFlavor, "a Pod that no CCI size holds, or a size asked for that is too small or not sold", "CCI manual cci_01_0058", checkFlavor},
 }
 
@@ -242,8 +244,16 @@ func checkVolumeKinds(s subject) []string {
 		if source != (corev1.VolumeSource{}) {
 			found = append(found, fmt.Sprintf("volume %s is of a kind that the cloud cannot mount: use configMap, secret, emptyDir, downwardAPI, projected, nfs or a claim", v.Name))
 		}
+		if v.Projected != nil && slices.ContainsFunc(v.Projected.Sources, projectsUnknown) {
+			found = append(found, fmt.Sprintf("volume %s projects what the cloud cannot mount: use configMap, secret, downwardAPI or serviceAccountToken", v.Name))
+		}
 	}
 	return found
+}
+
+func projectsUnknown(source corev1.VolumeProjection) bool {
+	source.ConfigMap, source.Secret, source.DownwardAPI, source.ServiceAccountToken = nil, nil, nil, nil
+	return source != (corev1.VolumeProjection{})
 }
 
 func checkClaims(s subject) []string {
@@ -309,7 +319,7 @@ func checkSubPath(s subject) []string {
 }
 
 func checkSizeLimit(s subject) []string {
-	most := mostGi(s.pod.Annotations, s.spec)
+	most := s.config.CCIVersion.mostGi(s.pod.Annotations, s.spec)
 	var found []string
 	for _, v := range s.spec.Volumes {
 		if v.EmptyDir == nil || v.EmptyDir.SizeLimit == nil {
@@ -323,8 +333,8 @@ func checkSizeLimit(s subject) []string {
 }
 
 // mostGi is the largest sizeLimit of an emptyDir.
-func mostGi(annotations map[string]string, spec *corev1.PodSpec) int64 {
-	return 10 * startedCores(annotations, spec)
+func (v CCIVersion) mostGi(annotations map[string]string, spec *corev1.PodSpec) int64 {
+	return 10 * v.startedCores(annotations, spec)
 }
 
 func limitFits(limit resource.Quantity, most int64) bool {
@@ -337,9 +347,9 @@ func limitRight(most int64) string {
 }
 
 // startedCores is the Pod's CPU rounded up to whole cores: the manual's own example has 10Gi with 250m.
-func startedCores(annotations map[string]string, spec *corev1.PodSpec) int64 {
+func (v CCIVersion) startedCores(annotations map[string]string, spec *corev1.PodSpec) int64 {
 	milli := NeedOf(spec, corev1.ResourceCPU)
-	if flavor, err := FlavorFor(annotations, spec); err == nil {
+	if flavor, err := v.size(annotations, spec); err == nil {
 		milli = flavor.MilliCPU
 	}
 	return (milli-1)/1000 + 1
@@ -402,9 +412,41 @@ func checkRestartRules(s subject) []string {
 	for c := range containers(s.spec) {
 		if len(c.RestartPolicyRules) > 0 {
 			found = append(found, fmt.Sprintf("container %s has restartPolicyRules, which the cloud does not know: use the Pod's restartPolicy", c.Name))
+		} else if c.RestartPolicy != nil && !isSidecar(s.spec, c) {
+			found = append(found, fmt.Sprintf("container %s has a restartPolicy of its own, which the cloud does not know: use the Pod's", c.Name))
 		}
 	}
 	return found
+}
+
+// isSidecar tells an init container that goes on beside the others.
+func isSidecar(spec *corev1.PodSpec, c *corev1.Container) bool {
+	isIt := func(other corev1.Container) bool { return other.Name == c.Name }
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways && slices.ContainsFunc(spec.InitContainers, isIt)
+}
+
+func checkVariables(s subject) []string {
+	var found []string
+	for c := range containers(s.spec) {
+		for _, variable := range c.Env {
+			if variable.ValueFrom != nil && variable.ValueFrom.FileKeyRef != nil {
+				found = append(found, fmt.Sprintf("variable %s of container %s comes from a file (fileKeyRef), which the cloud does not know: use a ConfigMap or a Secret", variable.Name, c.Name))
+			}
+		}
+	}
+	return found
+}
+
+// MostStorage is the largest disk of a Pod of CCI 2.0, in GiB. Source: CCI manual, "Ephemeral storage". Of CCI 1.0 all have the same.
+const MostStorage = 994
+
+func checkStorage(s subject) []string {
+	asked := NeedOf(s.spec, corev1.ResourceEphemeralStorage)
+	if s.config.CCIVersion == CCI1 || asked <= MostStorage*gib {
+		return nil
+	}
+	needed := resource.NewQuantity(asked, resource.BinarySI)
+	return []string{fmt.Sprintf("the Pod asks for %s of ephemeral storage: the cloud gives %dGi at most", needed, MostStorage)}
 }
 
 func checkSupplementalGroups(s subject) []string {
@@ -415,7 +457,7 @@ func checkSupplementalGroups(s subject) []string {
 }
 
 func checkFlavor(s subject) []string {
-	if err := s.config.CCIVersion.checkSold(s.pod.Annotations, s.spec); err != nil {
+	if _, err := s.config.CCIVersion.size(s.pod.Annotations, s.spec); err != nil {
 		return []string{err.Error()}
 	}
 	return nil

@@ -22,12 +22,11 @@ func (v CCIVersion) validate() error {
 	return nil
 }
 
-// checkSold says why the Pod has no size in this generation.
-func (v CCIVersion) checkSold(annotations map[string]string, spec *corev1.PodSpec) error {
+// size is what the Pod gets in this generation. It is an error where nothing that is sold holds it.
+func (v CCIVersion) size(annotations map[string]string, spec *corev1.PodSpec) (Flavor, error) {
 	if v == CCI1 {
-		_, err := FitCCI1(spec, Flavor{})
-		return err
+		fit, err := FitCCI1(spec, Flavor{})
+		return fit.Size, err
 	}
-	_, err := FlavorFor(annotations, spec)
-	return err
+	return FlavorFor(annotations, spec)
 }

@@ -92,10 +92,9 @@ func (b *builder) checkResources(c *corev1.Container) {
 	}
 }
 
-// The disk of a cloud Pod, in GiB: what everyone has, and what can be bought. Source: CCI manual, "Ephemeral storage".
+// The disk of a cloud Pod, in GiB, that everyone has. Source: CCI manual, "Ephemeral storage".
 const (
 	freeStorage = 30
-	mostStorage = 994
 	// firstStorage is what everyone has in CCI 1.0, where none can be bought.
 	firstStorage = 20
 )
@@ -115,8 +114,8 @@ func (b *builder) extraStorage() *cci.ExtraEphemeralStorage {
 		return nil
 	case wanted <= freeStorage:
 		return nil
-	case wanted > mostStorage:
-		b.refuse("the Pod asks for more ephemeral storage than the %dGi that the cloud gives at most", mostStorage)
+	case wanted > policy.MostStorage:
+		b.refuse("the Pod asks for more ephemeral storage than the %dGi that the cloud gives at most", policy.MostStorage)
 		return nil
 	}
 	return &cci.ExtraEphemeralStorage{SizeInGiB: int32(wanted - freeStorage)}
