@@ -40,9 +40,9 @@ func SetUp(c Config, w io.Writer) (*slog.Logger, error) {
 	}
 	logger := slog.New(handler)
 	slog.SetDefault(logger)
-	klog.SetSlogLogger(logger)
+	klog.SetSlogLogger(slog.New(library{handler}))
 	ctrllog.SetLogger(logr.FromSlogHandler(handler))
-	vklog.L = kubeletLogger{logger}
+	vklog.L = kubeletLogger{to: logger}
 	return logger, nil
 }
 

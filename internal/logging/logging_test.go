@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	vklog "github.com/virtual-kubelet/virtual-kubelet/log"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
@@ -88,7 +90,17 @@ func TestEveryLibraryLogsThroughTheOneLogger(t *testing.T) {
 	vklog.G(ctx).Debugf("quiet %d", 1)
 	vklog.G(ctx).Info("Created pod in provider")
 	vklog.G(ctx).WithField("pod", "a").Error("Force deleting pod in running state")
+	utilruntime.HandleError(errors.New("error executing command in container: there is none"))
+	utilruntime.HandleError(errors.New("error forwarding port 80 to pod web, uid : nobody listens"))
+	ended := fmt.Errorf("updating a status: %w", context.Canceled)
+	vklog.G(ctx).WithError(ended).WithField("pod", "a").Error("Error processing pod status update")
+	klog.ErrorS(ended, "Error retrieving lease lock")
+	klog.ErrorS(&net.OpError{Op: "read", Err: net.ErrClosed}, "Error on socket receive")
+	klog.Flush()
 	assert.Empty(t, written.take(t), "debug is below info")
+	utilruntime.HandleError(boom)
+	klog.Flush()
+	assert.Equal(t, "boom", written.take(t)[0]["err"], "other errors stay")
 
 	_, err = SetUp(Config{Level: "debug", Format: "json"}, &written)
 	require.NoError(t, err)

@@ -1,0 +1,50 @@
+package logging
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+)
+
+// library is the handler of klog, which libraries log to. It lowers to debug what is no trouble of the program: errors that only say that it,
+// or a connection of its, ends, and those that the streaming library of the kubelet port calls unhandled and tells its caller in the same breath (a command that
+// cannot be run, a port where nobody listens).
+type library struct{ slog.Handler }
+
+// answers begin the errors that callers are told of. Source: k8s.io/cri-streaming, remotecommand/exec.go and portforward/httpstream.go.
+var answers = []string{"error executing command in container: ", "error forwarding port ", "unable to upgrade: "}
+
+// Handle implements slog.Handler.
+func (l library) Handle(ctx context.Context, record slog.Record) error {
+	if isNoTrouble(record) {
+		record.Level = slog.LevelDebug
+		if !l.Enabled(ctx, record.Level) {
+			return nil
+		}
+	}
+	return l.Handler.Handle(ctx, record)
+}
+
+func isNoTrouble(record slog.Record) (found bool) {
+	record.Attrs(func(attr slog.Attr) bool {
+		if attr.Key != "err" {
+			return true
+		}
+		err, _ := attr.Value.Any().(error)
+		begins := func(answer string) bool { return strings.HasPrefix(attr.Value.String(), answer) }
+		found = errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed) || record.Message == "Unhandled Error" && slices.ContainsFunc(answers, begins)
+		return false
+	})
+	return found
+}
+
+// WithAttrs implements slog.Handler.
+func (l library) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return library{l.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (l library) WithGroup(name string) slog.Handler { return library{l.Handler.WithGroup(name)} }
