@@ -25,8 +25,8 @@ type heard struct {
 	at    time.Time
 }
 
-// hear asks for the events of Pods that wait without a word in their status: where a region says at all that it is sold out, it may say it
-// there. A region without events, or whose events cannot be read, says nothing.
+// hear asks for the events of Pods that wait without a sign in their status: where a region says at all that it is sold out, it may say it
+// there alone. A region without events, or whose events cannot be read, says nothing.
 func (k *Keeper) hear(ctx context.Context, pods map[translate.Key]*cci.Pod) {
 	for key := range k.heard {
 		if pods[key] == nil {
@@ -36,7 +36,7 @@ func (k *Keeper) hear(ctx context.Context, pods map[translate.Key]*cci.Pod) {
 	now, asked := k.config.Now(), 0
 	for key, pod := range pods {
 		placed, words := hasPlace(pod)
-		if placed || words != "" || now.Sub(k.waiting[key]) < min(eventsEvery, k.config.Patience/2) || now.Sub(k.heard[key].at) < eventsEvery {
+		if placed || k.isSign(words) || now.Sub(k.waiting[key]) < min(eventsEvery, k.config.Patience/2) || now.Sub(k.heard[key].at) < eventsEvery {
 			continue
 		}
 		if asked++; asked > eventsAtOnce {
@@ -48,6 +48,11 @@ func (k *Keeper) hear(ctx context.Context, pods map[translate.Key]*cci.Pod) {
 		}
 		k.heard[key] = heard{lastWarning(events), now}
 	}
+}
+
+// isSign tells whether the service says with these words that it is sold out.
+func (k *Keeper) isSign(words string) bool {
+	return k.config.Signs != nil && k.config.Signs.MatchString(words)
 }
 
 // lastWarning is the newest of the warnings, in words.

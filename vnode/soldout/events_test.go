@@ -21,10 +21,11 @@ func TestEventsAreHeardNowAndThen(t *testing.T) {
 	start := time.Unix(1e9, 0)
 	now, asked := start, map[string]int{}
 	pods := map[translate.Key]*cci.Pod{}
-	for _, name := range []string{"a", "b", "c", "d"} {
+	for _, name := range []string{"a", "b", "c", "said"} {
 		pods[translate.Key{Name: name}] = &cci.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PodStatus{Phase: corev1.PodPending}}
 	}
-	pods[translate.Key{Name: "d"}].Status.Reason = "Unschedulable" // It says something: its events are not asked for.
+	pods[translate.Key{Name: "a"}].Status.Reason = "Unschedulable" // Which is no sign: its events may say more.
+	pods[translate.Key{Name: "said"}].Status.Reason = "Unschedulable: sold out"
 	var fault error
 	k := &Keeper{
 		waiting: map[translate.Key]time.Time{}, placed: map[translate.Key]bool{}, heard: map[translate.Key]heard{},
@@ -52,15 +53,17 @@ func TestEventsAreHeardNowAndThen(t *testing.T) {
 		require.NoError(t, err)
 		return found
 	}
-	assert.Empty(t, look())
+	said := stuckPod{translate.Key{Name: "said"}, "the cloud says: Unschedulable: sold out", true}
+	assert.Equal(t, []stuckPod{said}, look())
 	assert.Empty(t, asked, "nobody has waited for long")
 	now = now.Add(eventsEvery)
 	look()
 	assert.Len(t, asked, eventsAtOnce, "few are asked for at once")
 	found := look()
-	require.Len(t, found, 1)
+	require.Len(t, found, 2)
 	assert.Equal(t, "the cloud says: FailedScheduling the flavor is sold out", found[0].why)
-	assert.Equal(t, map[string]int{"a": 1, "b": 1, "c": 1}, asked, "each once")
+	assert.Equal(t, said, found[1])
+	assert.Equal(t, map[string]int{"a": 1, "b": 1, "c": 1}, asked, "each once, and never one that says it itself")
 	look()
 	assert.Len(t, asked, 3)
 
@@ -68,7 +71,7 @@ func TestEventsAreHeardNowAndThen(t *testing.T) {
 	look()
 	look()
 	assert.Equal(t, map[string]int{"a": 2, "b": 2, "c": 2}, asked)
-	assert.Empty(t, look(), "what cannot be read says nothing")
+	assert.Equal(t, []stuckPod{said}, look(), "what cannot be read says nothing")
 	clear(pods)
 	look()
 	assert.Empty(t, k.heard)

@@ -1,7 +1,6 @@
 package soldout
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -33,10 +32,12 @@ func (k *Keeper) stuck(ctx context.Context) ([]stuckPod, error) {
 	k.hear(ctx, pending)
 	for key, pod := range pending {
 		placed, words := hasPlace(pod)
-		words = cmp.Or(words, k.heard[key].words)
+		if heard := k.heard[key].words; words == "" || k.isSign(heard) {
+			words = heard
+		}
 		general := !k.lastPlaced.After(k.waiting[key])
 		switch {
-		case !placed && k.config.Signs != nil && k.config.Signs.MatchString(words):
+		case !placed && k.isSign(words):
 			found = append(found, stuckPod{key, "the cloud says: " + words, general})
 		case k.config.Now().Sub(k.waiting[key]) < k.config.Patience:
 		case placed:
