@@ -36,8 +36,8 @@ func (b *bench) createMany(n int) {
 	group.Wait()
 }
 
-func TestThreeThousandPodsUnderSeveralWatches(t *testing.T) {
-	const n, watchers = 3000, 4
+func TestAThousandPodsUnderSeveralWatches(t *testing.T) {
+	const n, watchers = 1000, 4
 	b := newNamespaceBench(t)
 	meta, _ := b.list(podsPath)
 	seen := make([]map[string][]string, watchers)

@@ -62,7 +62,9 @@ const (
 	fewerVirtualNodes = "fewer-virtual-nodes"
 )
 
+// The tests of this package have a system each and mostly wait, so they run beside each other.
 func TestStories(t *testing.T) {
+	t.Parallel()
 	world, _ := newWorld(t, stories.Shape())
 	further := append(stories.Further(), stories.Story{
 		Name: schedulerName, Title: "A Deployment that names tke-scheduler keeps its quota", Play: stories.PlaySchedulerName,
@@ -73,6 +75,7 @@ func TestStories(t *testing.T) {
 	for _, story := range append(stories.All(), further...) {
 		t.Run(story.Name, func(t *testing.T) { require.NoError(t, world.Play(t.Context(), story)) })
 	}
+	require.NoError(t, world.AwaitGone(t.Context()))
 }
 
 // checkApply applies each testdata/apply/*.yaml, in the order of their names, and compares what is printed with the .txt beside it; -update
@@ -108,6 +111,7 @@ func checkApply(ctx context.Context, t *testing.T, w *stories.World) error {
 
 // Seed 4 adds virtual nodes by the replicas of a StatefulSet, and takes them away again.
 func TestFewerVirtualNodes(t *testing.T) {
+	t.Parallel()
 	shape := stories.Shape()
 	shape.VirtualNodes = 4
 	world, s := newWorld(t, shape)
@@ -126,6 +130,7 @@ func TestFewerVirtualNodes(t *testing.T) {
 }
 
 func TestTheQuotaHoldsInABurst(t *testing.T) {
+	t.Parallel()
 	world, s := newWorld(t, system.DefaultShape())
 	kill := func(names ...string) func(context.Context) error {
 		return func(ctx context.Context) error {
@@ -145,7 +150,7 @@ func TestTheQuotaHoldsInABurst(t *testing.T) {
 		midway func(context.Context) error
 	}
 	var bursts []burst
-	for i := range 5 {
+	for i := range 3 {
 		bursts = append(bursts, burst{fmt.Sprintf("undisturbed-%d", i+1), nil})
 	}
 	for _, name := range []string{system.Extender, system.Scheduler, system.VNode(0)} {

@@ -20,6 +20,7 @@ import (
 
 // TestSchedulingGroups plays gangs of three on a control plane with the alpha gates of Kubernetes 1.36 on.
 func TestSchedulingGroups(t *testing.T) {
+	t.Parallel()
 	const gates = "--feature-gates=GenericWorkload=true,GangScheduling=true"
 	binDir, err := system.FindBinDir()
 	require.NoError(t, err)

@@ -24,6 +24,7 @@ const patience = 60 * time.Second
 // TestTheExtenderAsAService plays the topology with two extenders over mutual TLS: who may ask, and that the quota holds whatever happens
 // to the one that leads.
 func TestTheExtenderAsAService(t *testing.T) {
+	t.Parallel()
 	shape := system.DefaultShape()
 	shape.Topology = system.TopologyService
 	world, s := newWorld(t, shape)

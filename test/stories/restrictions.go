@@ -40,6 +40,8 @@ var restrictedPods = []restricted{
 	{"block", policy.ReasonBlockDevice, "", "volumes: [{name: v, persistentVolumeClaim: {claimName: block}}],", "volumeDevices: [{name: v, devicePath: /dev/v}],"},
 	{"device", policy.ReasonDynamicResource, "", "resourceClaims: [{name: d, resourceClaimName: device}],", ""},
 	{"restart-rules", policy.ReasonRestartRules, "", "", "restartPolicy: Never, restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}],"},
+	{"restart-policy", policy.ReasonRestartRules, "", "", "restartPolicy: Never,"},
+	{"variable", policy.ReasonVariableSource, "", "volumes: [{name: v, emptyDir: {}}],", "env: [{name: A, valueFrom: {fileKeyRef: {volumeName: v, path: env, key: A, optional: true}}}],"},
 	{"groups", policy.ReasonSupplementalGroups, "", "securityContext: {supplementalGroupsPolicy: Strict},", ""},
 	{"flavor", policy.ReasonNoFlavor, `annotations: {` + policy.FlavorAnnotation + `: "0.30_7.0"},`, "", ""},
 }

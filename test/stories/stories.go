@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
@@ -59,6 +60,9 @@ func Shape() system.Shape {
 	return shape
 }
 
+// storyPrefix begins the names of the stories' namespaces.
+const storyPrefix = "story-"
+
 // World is the trial system that stories are played on.
 type World struct {
 	system *system.System
@@ -74,11 +78,11 @@ func NewWorld(s *system.System, binDir string, out io.Writer) *World {
 	return &World{system: s, client: s.Client(), binDir: binDir, out: out, Namespace: "default"}
 }
 
-// Play plays one story in a namespace that is made for it and removed after it.
+// Play plays one story in a namespace that is made for it. After it the story's Pods are gone; the namespace follows (AwaitGone).
 func (w *World) Play(ctx context.Context, story Story) (err error) {
 	w.tell("\n=== %s", story.Title)
 	own := *w
-	own.Namespace = "story-" + story.Name
+	own.Namespace = storyPrefix + story.Name
 	if _, err := own.kubectl(ctx, "", "create", "namespace", own.Namespace); err != nil {
 		return err
 	}
@@ -89,8 +93,45 @@ func (w *World) Play(ctx context.Context, story Story) (err error) {
 		own.tellPods(ctx)
 		return fmt.Errorf("%s: %w", story.Name, err)
 	}
-	_, err = own.kubectl(ctx, "", "delete", "namespace", own.Namespace, "--wait=true", "--timeout=120s")
-	return err
+	return own.leave(ctx)
+}
+
+// makers are the kinds that make Pods, each before what it makes, and Pods.
+const makers = "cronjobs,deployments,statefulsets,daemonsets,jobs,replicasets,pods"
+
+// leave deletes the namespace and returns when its Pods are gone: the next story has the room. Kubernetes itself waits five seconds before
+// it begins to empty a namespace.
+func (w *World) leave(ctx context.Context) error {
+	if _, err := w.kubectl(ctx, "", "delete", makers, "--all", "--wait=false"); err != nil {
+		return err
+	}
+	if _, err := w.kubectl(ctx, "", "delete", "namespace", w.Namespace, "--wait=false"); err != nil {
+		return err
+	}
+	return w.await(ctx, "the Pods of "+w.Namespace+" to be gone", func(ctx context.Context) (bool, string, error) {
+		list, err := w.client.CoreV1().Pods(w.Namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, "", fmt.Errorf("listing the pods of %s: %w", w.Namespace, err)
+		}
+		return len(list.Items) == 0, fmt.Sprintf("%d are left", len(list.Items)), nil
+	})
+}
+
+// AwaitGone returns when nothing is left of any story.
+func (w *World) AwaitGone(ctx context.Context) error {
+	return w.await(ctx, "the namespaces of the stories to be gone", func(ctx context.Context) (bool, string, error) {
+		list, err := w.client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, "", fmt.Errorf("listing namespaces: %w", err)
+		}
+		var left []string
+		for _, namespace := range list.Items {
+			if strings.HasPrefix(namespace.Name, storyPrefix) {
+				left = append(left, namespace.Name)
+			}
+		}
+		return len(left) == 0, strings.Join(left, ", "), nil
+	})
 }
 
 func (w *World) tell(format string, values ...any) { _, _ = fmt.Fprintf(w.out, format+"\n", values...) }

@@ -210,11 +210,10 @@ func TestTokensAreRenewed(t *testing.T) {
 }
 
 func TestATokenThatEndsSoonIsRenewed(t *testing.T) {
-	cloud := newShell(t, func(c *ccisim.Config) { c.TokenLife = 10 * time.Millisecond })
+	cloud := newShell(t, func(c *ccisim.Config) { c.TokenLife = 500 * time.Millisecond })
 	streams := cci.ExecStreams{Stdout: io.Discard}
-	for range 2 {
-		require.NoError(t, run(t.Context(), cloud.Client, streams, "sleep", "0.02"))
-	}
+	require.NoError(t, run(t.Context(), cloud.Client, streams, "sleep", "0.6"))
+	require.NoError(t, run(t.Context(), cloud.Client, streams, "true"))
 	assert.Equal(t, 2, cloud.CountRequests("create", "tokens", http.StatusCreated))
 }
 
