@@ -13,7 +13,6 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
-	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/provider"
@@ -83,19 +82,16 @@ func awaitStorage(t testing.TB, cloud *cloudtest.Cloud, want int) {
 func TestClaimsOfSharedFileSystemsComeAlong(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := hurried(t, cloud)
-	v := start(t, config)
-	ns := namespace(t)
-	create(t, ns, claimingPod(config.Node.Name, "a", "data"))
+	v, ns := startOn(t, cloud, hurried)
+	create(t, ns, claimingPod(v.name(), "a", "data"))
 	await(t, ns, "a", hasReason(provider.ReasonConfigError))
 	volume := volumeOf(t, ns, "data", "sfsturbo.csi.everest.io")
 	claim(t, ns, "data", volume.Name)
-	create(t, ns, claimingPod(config.Node.Name, "b", "data"))
+	create(t, ns, claimingPod(v.name(), "b", "data"))
 	await(t, ns, "a", isReady)
 	await(t, ns, "b", isReady)
 	awaitStorage(t, cloud, 1)
-	owner := translate.Owner{ClusterID: config.ClusterID, Node: config.Node.Name}
-	name := owner.MirrorName(translate.Mirror{Kind: translate.MirrorClaim, Namespace: ns, Name: "data"})
+	name := v.owner().MirrorName(translate.Mirror{Kind: translate.MirrorClaim, Namespace: ns, Name: "data"})
 	copied, err := cloud.Client.GetVolume(t.Context(), name)
 	require.NoError(t, err)
 	assert.Equal(t, "id-of-data", copied.Spec.CSI.VolumeHandle)
@@ -105,9 +101,7 @@ func TestClaimsOfSharedFileSystemsComeAlong(t *testing.T) {
 
 	// A restart finds it, one Pod's end leaves it to the other, and the last takes it along.
 	v.stop(t)
-	again := *config
-	again.Listen, again.HealthListen = programtest.FreeAddress(t), programtest.FreeAddress(t)
-	v = start(t, &again)
+	v = start(t, v.again(t))
 	remove(t, ns, "a")
 	awaitGone(t, ns, "a")
 	eventually(t, func() error {
@@ -126,11 +120,9 @@ func TestClaimsOfSharedFileSystemsComeAlong(t *testing.T) {
 func TestOtherClaimsAreRefused(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := hurried(t, cloud)
-	start(t, config)
-	ns := namespace(t)
+	v, ns := startOn(t, cloud, hurried)
 	claim(t, ns, "disk", volumeOf(t, ns, "disk", "disk.csi.everest.io").Name)
-	create(t, ns, claimingPod(config.Node.Name, "web", "disk"))
+	create(t, ns, claimingPod(v.name(), "web", "disk"))
 	got := await(t, ns, "web", hasReason(string(policy.ReasonPersistentVolume)))
 	assert.Contains(t, got.Status.Message, "disk.csi.everest.io")
 	claims, volumes := storage(t, cloud)
@@ -140,17 +132,17 @@ func TestOtherClaimsAreRefused(t *testing.T) {
 
 func TestARegionWithoutVolumesRunsPodsWithoutClaims(t *testing.T) {
 	t.Parallel()
-	for name, claims := range map[string]bool{"that is not known": true, "that is configured": false} {
+	for name, change := range map[string]func(*Config){
+		"that is not known":  func(*Config) {},
+		"that is configured": func(c *Config) { c.Pods.Claims, c.Policy.VolumeKinds = false, nil },
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Policies.NoVolumes = true })
-			config := hurried(t, cloud)
-			config.Pods.Claims = claims
-			start(t, config)
-			ns := namespace(t)
+			v, ns := startOn(t, cloud, hurried, change)
 			claim(t, ns, "data", volumeOf(t, ns, "data", "nas.csi.everest.io").Name)
-			create(t, ns, claimingPod(config.Node.Name, "claims", "data"))
-			create(t, ns, podOn(config.Node.Name, "web"))
+			create(t, ns, claimingPod(v.name(), "claims", "data"))
+			create(t, ns, podOn(v.name(), "web"))
 			await(t, ns, "web", isReady)
 			await(t, ns, "claims", func(pod *corev1.Pod) error {
 				if pod.Status.Phase != corev1.PodPending || pod.Status.Reason == "" {

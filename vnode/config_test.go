@@ -95,6 +95,14 @@ func TestFaultsOfTheFirstGeneration(t *testing.T) {
 	assert.ErrorContains(t, config.Load("vnode", append(required(), "--cci-credentials-from=cloud"), defaultConfig()), `cci-credentials-from: invalid value "cloud"`)
 }
 
+func TestClaimsThatAreNotCarriedAreNotSentEither(t *testing.T) {
+	c := defaultConfig()
+	c.Pods.Claims = false
+	assert.ErrorContains(t, config.Load("vnode", required(), c), "pods.claims, policy.volumeKinds: invalid values false and [nas.csi.everest.io sfsturbo.csi.everest.io]")
+	c.Policy.VolumeKinds = nil
+	require.NoError(t, config.Load("vnode", required(), c))
+}
+
 func TestItDoesNotStartWithoutWhatMakesLogsSafe(t *testing.T) {
 	cases := map[string]struct {
 		change func(*Config)

@@ -47,15 +47,7 @@ func TestAKeyIsRotatedUnderLoad(t *testing.T) {
 		create(t, ns, podOn(config.Node.Name, name(i)))
 	}
 	remove(t, ns, name(0))
-	denied := func(status corev1.ConditionStatus) func(*corev1.Node) error {
-		return func(object *corev1.Node) error {
-			if c := node.FindCondition(object, trouble.Denied); c == nil || c.Status != status {
-				return fmt.Errorf("the condition is %v", c)
-			}
-			return nil
-		}
-	}
-	object := awaitNode(t, config.Node.Name, denied(corev1.ConditionTrue))
+	object := awaitNode(t, config.Node.Name, hasCondition(trouble.Denied, corev1.ConditionTrue))
 	assert.Contains(t, node.FindCondition(object, trouble.Denied).Message, "401")
 	assert.Equal(t, corev1.ConditionTrue, node.FindCondition(object, corev1.NodeReady).Status)
 
@@ -71,7 +63,7 @@ func TestAKeyIsRotatedUnderLoad(t *testing.T) {
 		await(t, ns, name(i), isReady)
 	}
 	awaitGone(t, ns, name(0))
-	awaitNode(t, config.Node.Name, denied(corev1.ConditionFalse))
+	awaitNode(t, config.Node.Name, hasCondition(trouble.Denied, corev1.ConditionFalse))
 	pods, err := trial.Client().CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
 	assert.Len(t, pods.Items, 19)

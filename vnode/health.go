@@ -21,8 +21,11 @@ func (v *vnode) health() http.Handler {
 	return mux
 }
 
-// notePlace remembers what stands against the place in the cloud.
-func (v *vnode) notePlace(err error) { v.noPlace.Store(&err) }
+// notePlace remembers what stands against the place in the cloud, and shows it on the Node.
+func (v *vnode) notePlace(err error) {
+	v.noPlace.Store(&err)
+	v.trouble.NotePlace(err)
+}
 
 // ready says what is not there yet, nil when Pods are tended.
 func (v *vnode) ready() error {

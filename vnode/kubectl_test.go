@@ -4,9 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -22,10 +20,8 @@ import (
 	"github.com/creack/pty"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/test/programtest"
@@ -72,12 +68,8 @@ func shellPod(node string, command ...string) *corev1.Pod {
 func startShell(t *testing.T, changes ...func(*ccisim.Config)) (cloud *cloudtest.Cloud, namespaceName string) {
 	t.Helper()
 	cloud = cloudtest.New(t, append(changes, func(c *ccisim.Config) { c.Processes = true })...)
-	node := nodeName(t)
-	config := settings(t, cloud, node)
-	config.CCI.Exec.KeepAlive.Duration = time.Second
-	start(t, config)
-	ns := namespace(t)
-	create(t, ns, shellPod(node, "sleep", "3600"))
+	v, ns := startOn(t, cloud, func(c *Config) { c.CCI.Exec.KeepAlive.Duration = time.Second })
+	create(t, ns, shellPod(v.name(), "sleep", "3600"))
 	await(t, ns, "web", isReady)
 	return cloud, ns
 }
@@ -204,10 +196,8 @@ func forwarded(t *testing.T, namespace, port string) (address string, errs *prog
 func TestKubectlForwardsPorts(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t, onLoopback, func(c *ccisim.Config) { c.Processes = true })
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
-	pod := create(t, ns, shellPod(node, "sleep", "3600"))
+	v, ns := startOn(t, cloud)
+	pod := create(t, ns, shellPod(v.name(), "sleep", "3600"))
 	running := await(t, ns, "web", isReady)
 	// Something of the Pod's that listens on its address alone.
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -299,69 +289,11 @@ func TestWhatPodsUseIsTold(t *testing.T) {
 	assert.Len(t, summary.Pods, 2)
 }
 
-// requestsFor are the requests for certificates of a node.
-func requestsFor(t testing.TB, node string) (its []certificatesv1.CertificateSigningRequest) {
-	t.Helper()
-	list, err := trial.Client().CertificatesV1().CertificateSigningRequests().List(t.Context(), metav1.ListOptions{})
-	require.NoError(t, err)
-	for _, request := range list.Items {
-		block, _ := pem.Decode(request.Spec.Request)
-		require.NotNil(t, block)
-		asked, err := x509.ParseCertificateRequest(block.Bytes)
-		require.NoError(t, err)
-		if asked.Subject.CommonName == "system:node:"+node {
-			its = append(its, request)
-		}
-	}
-	return its
-}
-
-func TestTheClusterSignsTheKubeletPortsCertificate(t *testing.T) {
-	t.Parallel()
-	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	config := settings(t, cloud, node)
-	config.TLSCertFile, config.TLSPrivateKeyFile, config.CertificateDir = "", "", filepath.Join(t.TempDir(), "certificate")
-	r := start(t, config)
-	ns := namespace(t)
-	create(t, ns, podOn(node, "web"))
-	await(t, ns, "web", isReady)
-	assert.NotZero(t, ask(t, ns, "", "logs", "web").code, "nobody has approved yet")
-
-	requests := func() []certificatesv1.CertificateSigningRequest { return requestsFor(t, node) }
-	eventually(t, func() error {
-		if len(requests()) != 1 {
-			return fmt.Errorf("there should be one request, not %d", len(requests()))
-		}
-		return nil
-	})
-	assert.Zero(t, ask(t, ns, "", "certificate", "approve", requests()[0].Name).code)
-	// The API server verifies the certificate: it has --kubelet-certificate-authority.
-	eventually(t, func() error {
-		if got := ask(t, ns, "", "logs", "web"); got.code != 0 {
-			return errors.New(got.errs)
-		}
-		return nil
-	})
-
-	r.stop(t)
-	start(t, config)
-	eventually(t, func() error {
-		if got := ask(t, ns, "", "logs", "web"); got.code != 0 {
-			return errors.New(got.errs)
-		}
-		return nil
-	})
-	assert.Len(t, requests(), 1, "a restart needs no other approval")
-}
-
 func TestKubectlReadsTheLogsOfAProcess(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Processes, c.RestartBackoff = true, time.Millisecond })
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
-	pod := shellPod(node, "sh", "-c", "echo run; while [ ! -e stop ]; do sleep 0.05; done; rm stop; echo end; exit 1")
+	v, ns := startOn(t, cloud)
+	pod := shellPod(v.name(), "sh", "-c", "echo run; while [ ! -e stop ]; do sleep 0.05; done; rm stop; echo end; exit 1")
 	pod.Spec.InitContainers = []corev1.Container{{Name: "init", Image: ccisim.ProcessImage, Command: []string{"echo", "made ready"}}}
 	create(t, ns, pod)
 	await(t, ns, "web", isReady)
@@ -399,12 +331,10 @@ func TestKubectlReadsTheLogsOfAProcess(t *testing.T) {
 func TestAProcessInTheCloudSeesTheClustersSecrets(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Processes = true })
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
+	v, ns := startOn(t, cloud)
 	require.Zero(t, ask(t, ns, "", "create", "secret", "generic", "keys", "--from-literal=key=hidden & seek").code)
 	require.Zero(t, ask(t, ns, "", "create", "configmap", "settings", "--from-literal=COLOUR=blue").code)
-	pod := shellPod(node, "sleep", "3600")
+	pod := shellPod(v.name(), "sleep", "3600")
 	c := &pod.Spec.Containers[0]
 	c.EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}}}
 	c.Env = []corev1.EnvVar{

@@ -34,10 +34,8 @@ func logs(t testing.TB, namespace string, options corev1.PodLogOptions) string {
 func TestLogsComeThroughTheAPIServer(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
-	pod := create(t, ns, podOn(node, "web"))
+	v, ns := startOn(t, cloud)
+	pod := create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)
 	write := func(text string) {
 		require.NoError(t, cloud.AppendLog(cloudtest.Namespace, translate.CloudName(translate.KeyOf(pod)), "c", text))
@@ -72,10 +70,8 @@ func TestLogsComeThroughTheAPIServer(t *testing.T) {
 func TestLogsOfWhatHasNotStartedSayWhy(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
-	pod := podOn(node, "web")
+	v, ns := startOn(t, cloud)
+	pod := podOn(v.name(), "web")
 	pod.Annotations = map[string]string{"ccisim.spillway.io/image": "missing"}
 	create(t, ns, pod)
 	await(t, ns, "web", func(pod *corev1.Pod) error {
@@ -151,10 +147,8 @@ func TestTheKubeletPortSignsItselfWhereNothingIsGiven(t *testing.T) {
 func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := settings(t, cloud, nodeName(t))
-	start(t, config)
-	ns := namespace(t)
-	create(t, ns, podOn(config.Node.Name, "web"))
+	v, ns := startOn(t, cloud)
+	create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)
 	stranger := token(t, ns, "stranger")
 	reader := token(t, ns, "reader", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get", "create"}})
@@ -180,7 +174,7 @@ func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
 		"one who may look, looking":        {"GET", logPath, looker, 200, ""},
 		"one who may see health alone":     {"GET", "/healthz", physician, 200, "ok"},
 		"one who may see figures alone":    {"GET", "/metrics/resource", meter, 200, "resource_scrape_error"},
-		"in the other form":                {"GET", "/stats/summary", meter, 200, config.Node.Name},
+		"in the other form":                {"GET", "/stats/summary", meter, 200, v.name()},
 		"but no logs":                      {"GET", logPath, meter, 403, "Forbidden"},
 		"figures, for another":             {"GET", "/metrics/resource", physician, 403, "subresource(s)=[metrics]"},
 		"and nothing else":                 {"GET", logPath, physician, 403, "Forbidden"},
@@ -197,12 +191,12 @@ func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			status, body := callKubelet(t, config, tc.method, tc.path, tc.token)
+			status, body := callKubelet(t, v.config, tc.method, tc.path, tc.token)
 			assert.Equal(t, tc.want, status, body)
 			assert.Contains(t, body, tc.words)
 		})
 	}
-	response, err := http.Get("http://" + config.Listen + logPath)
+	response, err := http.Get("http://" + v.config.Listen + logPath)
 	require.NoError(t, err)
 	defer response.Body.Close()
 	assert.Equal(t, http.StatusBadRequest, response.StatusCode, "without TLS there is no log")

@@ -48,10 +48,8 @@ func TestAPodLivesInTheCloud(t *testing.T) {
 
 // liveAndEnd has a Pod made, become Ready and be deleted.
 func liveAndEnd(t *testing.T, cloud *cloudtest.Cloud) {
-	node := nodeName(t)
-	v := start(t, settings(t, cloud, node))
-	ns := namespace(t)
-	made := create(t, ns, podOn(node, "web"))
+	v, ns := startOn(t, cloud)
+	made := create(t, ns, podOn(v.name(), "web"))
 	pod := await(t, ns, "web", isReady)
 	assert.Equal(t, corev1.PodRunning, pod.Status.Phase)
 	assert.Equal(t, "127.0.0.1", pod.Status.HostIP)
@@ -96,12 +94,10 @@ func events(t testing.TB, namespace, name string) []string {
 func TestAJobEndsWithTheExitCodesOfTheCloud(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
+	v, ns := startOn(t, cloud)
 	template := corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"ccisim.spillway.io/run-seconds": "0.05"}},
-		Spec:       jobPodOn(node, "x").Spec,
+		Spec:       jobPodOn(v.name(), "x").Spec,
 	}
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "pi"}, Spec: batchv1.JobSpec{Completions: new(int32(3)), Parallelism: new(int32(2)), Template: template}}
 	_, err := trial.Client().BatchV1().Jobs(ns).Create(t.Context(), job, metav1.CreateOptions{})
@@ -132,12 +128,10 @@ func TestAJobEndsWithTheExitCodesOfTheCloud(t *testing.T) {
 func TestADeploymentIsScaledByTheScheduler(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
+	v, ns := startOn(t, cloud)
 	spec := podOn("", "x").Spec
 	spec.Tolerations = []corev1.Toleration{policy.ProviderToleration()}
-	spec.NodeSelector = map[string]string{corev1.LabelHostname: node}
+	spec.NodeSelector = map[string]string{corev1.LabelHostname: v.name()}
 	labels := map[string]string{"app": "web"}
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DeploymentSpec{
 		Replicas: new(int32(5)), Selector: &metav1.LabelSelector{MatchLabels: labels},
@@ -185,10 +179,8 @@ func awaitCloudPods(t testing.TB, cloud *cloudtest.Cloud, want int) {
 func TestAPodStaysInTheClusterUntilItIsGoneInTheCloud(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
-	pod := podOn(node, "web")
+	v, ns := startOn(t, cloud)
+	pod := podOn(v.name(), "web")
 	pod.Annotations = map[string]string{"ccisim.spillway.io/stop-seconds": "0.2", "ccisim.spillway.io/stop-exit-code": "7"}
 	pod.Spec.TerminationGracePeriodSeconds = new(int64(1))
 	create(t, ns, pod)
@@ -216,10 +208,8 @@ func TestAPodStaysInTheClusterUntilItIsGoneInTheCloud(t *testing.T) {
 func TestAPodThatNeverStartedIsTakenOutAtOnce(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
-	pod := podOn(node, "web")
+	v, ns := startOn(t, cloud)
+	pod := podOn(v.name(), "web")
 	pod.Annotations = map[string]string{"ccisim.spillway.io/image": "missing"}
 	pod.Spec.TerminationGracePeriodSeconds = new(int64(600))
 	create(t, ns, pod)
@@ -237,9 +227,7 @@ func TestAPodThatNeverStartedIsTakenOutAtOnce(t *testing.T) {
 func TestPodsThatTheCloudCannotRunSayWhy(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	v := start(t, settings(t, cloud, node))
-	ns := namespace(t)
+	v, ns := startOn(t, cloud)
 	cases := map[string]struct {
 		change    func(*corev1.Pod)
 		wantPhase corev1.PodPhase
@@ -263,7 +251,7 @@ func TestPodsThatTheCloudCannotRunSayWhy(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			pod := podOn(node, fmt.Sprintf("p-%x", len(name)))
+			pod := podOn(v.name(), fmt.Sprintf("p-%x", len(name)))
 			tc.change(pod)
 			created := create(t, ns, pod)
 			got := await(t, ns, created.Name, hasReason(string(tc.want)))
@@ -282,13 +270,11 @@ func TestPodsThatTheCloudCannotRunSayWhy(t *testing.T) {
 func TestADaemonSetsPodIsForbidden(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
+	v, ns := startOn(t, cloud)
 	labels := map[string]string{"app": "agent"}
 	spec := podOn("", "x").Spec
 	spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
-	spec.NodeSelector = map[string]string{corev1.LabelHostname: node}
+	spec.NodeSelector = map[string]string{corev1.LabelHostname: v.name()}
 	set, err := trial.Client().AppsV1().DaemonSets(ns).Create(t.Context(), &appsv1.DaemonSet{
 		ObjectMeta: metav1.ObjectMeta{Name: "agent"},
 		Spec: appsv1.DaemonSetSpec{
@@ -318,60 +304,11 @@ func TestADaemonSetsPodIsForbidden(t *testing.T) {
 	})
 }
 
-func TestARefusedPodIsTriedAgain(t *testing.T) {
-	t.Parallel()
-	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
-	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Path: "/pods", Status: 403, Message: "quota exceeded"})
-	create(t, ns, podOn(node, "web"))
-	await(t, ns, "web", hasReason(provider.ReasonRefused))
-	lift()
-	pod := await(t, ns, "web", isReady)
-	assert.Empty(t, pod.Status.Reason, "what stood against it is forgotten")
-}
-
-func TestTroubleOfTheCloudFailsNoPod(t *testing.T) {
-	t.Parallel()
-	cases := map[string]struct {
-		fault ccisim.Fault
-		want  string
-	}{
-		"throttling":     {ccisim.Fault{Kind: ccisim.Throttle, Verb: "create"}, provider.ReasonThrottled},
-		"server errors":  {ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Status: 503}, provider.ReasonUnavailable},
-		"arrears":        {ccisim.Fault{Kind: ccisim.Arrears, Verb: "create"}, provider.ReasonDenied},
-		"nothing at all": {ccisim.Fault{Kind: ccisim.ServerError, Status: 502}, provider.ReasonUnavailable},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			cloud := cloudtest.New(t)
-			node := nodeName(t)
-			start(t, settings(t, cloud, node))
-			ns := namespace(t)
-			lift := cloud.Fault(t, tc.fault)
-			create(t, ns, jobPodOn(node, "job"))
-			create(t, ns, podOn(node, "web"))
-			for _, pod := range []string{"job", "web"} {
-				got := await(t, ns, pod, hasReason(tc.want))
-				assert.Equal(t, corev1.PodPending, got.Status.Phase)
-			}
-			lift()
-			await(t, ns, "job", hasPhase(corev1.PodSucceeded))
-			await(t, ns, "web", isReady)
-			assert.Len(t, cloud.PodsEver(), 2, "each was made once")
-		})
-	}
-}
-
 func TestALostPodFails(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	v := start(t, settings(t, cloud, node))
-	ns := namespace(t)
-	made := create(t, ns, podOn(node, "web"))
+	v, ns := startOn(t, cloud)
+	made := create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)
 	require.NoError(t, cloud.Client.DeletePod(t.Context(), cloudtest.Namespace, cloudPod(t, cloud, made).Name, cci.DeleteOptions{}))
 	pod := await(t, ns, "web", hasReason(provider.ReasonLost))
@@ -384,16 +321,14 @@ func TestALostPodFails(t *testing.T) {
 func TestANamesakeIsAnotherPod(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
-	first := podOn(node, "web-0")
+	v, ns := startOn(t, cloud)
+	first := podOn(v.name(), "web-0")
 	first.Annotations = map[string]string{"ccisim.spillway.io/stop-seconds": "1"}
 	old := create(t, ns, first)
 	await(t, ns, "web-0", isReady)
 	// By force: the cluster forgets the old one while it still runs.
 	require.NoError(t, trial.Client().CoreV1().Pods(ns).Delete(t.Context(), "web-0", *metav1.NewDeleteOptions(0)))
-	young := create(t, ns, podOn(node, "web-0"))
+	young := create(t, ns, podOn(v.name(), "web-0"))
 	pod := await(t, ns, "web-0", isReady)
 	assert.Equal(t, young.UID, pod.UID)
 	assert.Equal(t, cloudPod(t, cloud, young).Status.PodIP, pod.Status.PodIP)
@@ -410,10 +345,8 @@ func TestANamesakeIsAnotherPod(t *testing.T) {
 func TestWhatEndsInTheClusterEndsInTheCloud(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
-	create(t, ns, podOn(node, "web"))
+	v, ns := startOn(t, cloud)
+	create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)
 	// As the eviction of a Pod does.
 	evicted := []byte(`{"status":{"phase":"Failed","reason":"Evicted"}}`)
@@ -426,10 +359,8 @@ func TestWhatEndsInTheClusterEndsInTheCloud(t *testing.T) {
 func TestAnnotationsOfOthersSurviveEveryStatus(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
-	pod := podOn(node, "web")
+	v, ns := startOn(t, cloud)
+	pod := podOn(v.name(), "web")
 	pod.Annotations = map[string]string{"ccisim.spillway.io/crash-loop": "true"} // A status every few milliseconds.
 	create(t, ns, pod)
 	for i := range 50 {
@@ -452,10 +383,8 @@ func TestAnnotationsOfOthersSurviveEveryStatus(t *testing.T) {
 func TestKubectlDebugIsToldThatItCannotBe(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	node := nodeName(t)
-	start(t, settings(t, cloud, node))
-	ns := namespace(t)
-	create(t, ns, podOn(node, "web"))
+	v, ns := startOn(t, cloud)
+	create(t, ns, podOn(v.name(), "web"))
 	pod := await(t, ns, "web", isReady)
 	pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debugger", Image: "busybox"}}}
 	_, err := trial.Client().CoreV1().Pods(ns).UpdateEphemeralContainers(t.Context(), "web", pod, metav1.UpdateOptions{})

@@ -15,10 +15,11 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
-	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/node"
 	"github.com/spillway-k8s/spillway/vnode/place"
+	"github.com/spillway-k8s/spillway/vnode/trouble"
 )
 
 func TestTheNodeIsAVirtualOne(t *testing.T) {
@@ -63,12 +64,9 @@ func TestTheNodeIsAVirtualOne(t *testing.T) {
 func TestTheNodesAnnotationRulesTheDNS(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := settings(t, cloud, nodeName(t))
-	config.Pods.ClusterDNS = []string{"10.1.2.3"}
-	start(t, config)
-	ns := namespace(t)
+	v, ns := startOn(t, cloud, func(c *Config) { c.Pods.ClusterDNS = []string{"10.1.2.3"} })
 	dnsOf := func(name string) *corev1.PodDNSConfig {
-		pod := create(t, ns, podOn(config.Node.Name, name))
+		pod := create(t, ns, podOn(v.name(), name))
 		await(t, ns, name, isReady)
 		found := cloudPod(t, cloud, pod)
 		assert.Equal(t, corev1.DNSNone, found.Spec.DNSPolicy)
@@ -76,7 +74,7 @@ func TestTheNodesAnnotationRulesTheDNS(t *testing.T) {
 	}
 	assert.Equal(t, []string{"10.1.2.3"}, dnsOf("first").Nameservers)
 	annotate := func(value string) {
-		_, err := trial.Client().CoreV1().Nodes().Patch(t.Context(), config.Node.Name, types.MergePatchType,
+		_, err := trial.Client().CoreV1().Nodes().Patch(t.Context(), v.name(), types.MergePatchType,
 			fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, policy.ResolvConfAnnotation, value), metav1.PatchOptions{})
 		require.NoError(t, err)
 	}
@@ -153,26 +151,49 @@ func TestAPlaceThatCannotBeUsedEndsTheProgram(t *testing.T) {
 	}
 }
 
+// An operator has mistaken something, or the network is gone, while Pods run: the node is no less alive for it, and says what is wrong.
+func TestAKnownNodeIsKeptAlthoughItsPlaceCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	v, ns := startOn(t, cloud)
+	for _, name := range []string{"stays", "goes"} {
+		create(t, ns, podOn(v.name(), name))
+		await(t, ns, name, isReady)
+	}
+	v.stop(t)
+	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.NetworkFailed})
+	start(t, v.again(t))
+	object := awaitNode(t, v.name(), hasCondition(trouble.Unusable, corev1.ConditionTrue))
+	assert.Contains(t, node.FindCondition(object, trouble.Unusable).Message, "a subnet or a security group was not found")
+	assert.Equal(t, corev1.ConditionTrue, node.FindCondition(object, corev1.NodeReady).Status)
+	remove(t, ns, "goes")
+	awaitGone(t, ns, "goes")
+	create(t, ns, podOn(v.name(), "comes"))
+	awaitCloudPods(t, cloud, 2)
+	assert.NoError(t, isReady(get(t, ns, "stays")))
+
+	lift()
+	awaitNode(t, v.name(), hasCondition(trouble.Unusable, corev1.ConditionFalse))
+	await(t, ns, "comes", isReady)
+	assert.Len(t, cloud.PodsEver(), 3, "nothing was made twice")
+}
+
 // A restart while the cloud is away must not make the node, and with it its Pods, look lost.
 func TestAKnownNodeIsKeptWhileTheCloudIsAway(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := settings(t, cloud, nodeName(t))
-	v := start(t, config)
-	ns := namespace(t)
-	create(t, ns, podOn(config.Node.Name, "web"))
+	v, ns := startOn(t, cloud)
+	create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)
 	v.stop(t)
 	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Status: 503})
 	lease := func() *metav1.MicroTime {
-		lease, err := trial.Client().CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), config.Node.Name, metav1.GetOptions{})
+		lease, err := trial.Client().CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), v.name(), metav1.GetOptions{})
 		require.NoError(t, err)
 		return lease.Spec.RenewTime
 	}
 	before := lease()
-	again := *config
-	again.Listen, again.HealthListen = programtest.FreeAddress(t), programtest.FreeAddress(t)
-	v = launch(t, &again)
+	v = launch(t, v.again(t))
 	eventually(t, func() error {
 		if !lease().After(before.Time) {
 			return errors.New("the Lease is not renewed")
@@ -214,10 +235,7 @@ func TestOneProcessTendsANode(t *testing.T) {
 	cloud := cloudtest.New(t)
 	config := settings(t, cloud, nodeName(t))
 	first := start(t, config)
-	again := *config
-	again.HealthListen, again.Listen = programtest.FreeAddress(t), programtest.FreeAddress(t)
-	require.NoError(t, again.Validate())
-	second := launch(t, &again, func(v *vnode) { v.leader.Identity = "another-machine" })
+	second := launch(t, first.again(t), func(v *vnode) { v.leader.Identity = "another-machine" })
 	eventually(t, func() error {
 		if err := second.get("/readyz"); err == nil || !strings.Contains(err.Error(), "another vnode tends node") {
 			return fmt.Errorf("it is ready, or says something else: %w", err)

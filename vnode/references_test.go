@@ -15,7 +15,6 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
-	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/provider"
@@ -77,11 +76,9 @@ func awaitCopies(t testing.TB, cloud *cloudtest.Cloud, configMaps, secrets int) 
 // hurry is the shortest that a virtual node may be told to wait.
 const hurry = time.Second
 
-// hurried are settings of a virtual node that follows sources, and tidies up, every second.
-func hurried(t testing.TB, cloud *cloudtest.Cloud) *Config {
-	config := settings(t, cloud, nodeName(t))
-	config.Pods.MirrorRefresh.Duration, config.Pods.MirrorRemoval.Duration = hurry, hurry
-	return config
+// hurried makes a virtual node follow sources, and tidy up, every second.
+func hurried(c *Config) {
+	c.Pods.MirrorRefresh.Duration, c.Pods.MirrorRemoval.Duration = hurry, hurry
 }
 
 // referringPod refers to ConfigMap "settings" and Secret "password" in every way there is.
@@ -132,16 +129,13 @@ func awaitHeld(t testing.TB, cloud *cloudtest.Cloud, kind cci.DataKind, name, ke
 func TestAPodHasInTheCloudWhatItRefersTo(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := hurried(t, cloud)
-	v := start(t, config)
-	ns := namespace(t)
+	v, ns := startOn(t, cloud, hurried)
 	makeSources(t, ns)
-	made := create(t, ns, referringPod(config.Node.Name, "web"))
+	made := create(t, ns, referringPod(v.name(), "web"))
 	await(t, ns, "web", isReady)
 	pod := cloudPod(t, cloud, made)
-	owner := translate.Owner{ClusterID: config.ClusterID, Node: config.Node.Name}
 	name := func(kind translate.MirrorKind, name string) string {
-		return owner.MirrorName(translate.Mirror{Kind: kind, Namespace: ns, Name: name})
+		return v.owner().MirrorName(translate.Mirror{Kind: kind, Namespace: ns, Name: name})
 	}
 
 	settings := name(translate.MirrorConfigMap, "settings")
@@ -186,10 +180,8 @@ func TestAPodHasInTheCloudWhatItRefersTo(t *testing.T) {
 func TestAPodWaitsForWhatItRefersTo(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := hurried(t, cloud)
-	start(t, config)
-	ns := namespace(t)
-	pod := referringPod(config.Node.Name, "web")
+	v, ns := startOn(t, cloud, hurried)
+	pod := referringPod(v.name(), "web")
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	create(t, ns, pod)
 	waits := func(words string) {
@@ -225,10 +217,9 @@ func reviewed(t testing.TB, token string, audiences ...string) authenticationv1.
 }
 
 // tokenOf is the copy with a Pod's tokens.
-func tokenOf(t testing.TB, cloud *cloudtest.Cloud, config *Config, pod *corev1.Pod) *cci.Data {
+func tokenOf(t testing.TB, cloud *cloudtest.Cloud, v *running, pod *corev1.Pod) *cci.Data {
 	t.Helper()
-	owner := translate.Owner{ClusterID: config.ClusterID, Node: config.Node.Name}
-	data, err := cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, owner.MirrorName(translate.TokenMirror(pod)))
+	data, err := cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, v.owner().MirrorName(translate.TokenMirror(pod)))
 	require.NoError(t, err)
 	return data
 }
@@ -236,14 +227,11 @@ func tokenOf(t testing.TB, cloud *cloudtest.Cloud, config *Config, pod *corev1.P
 func TestTokensAreThePodsOwnAndAreRenewed(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := hurried(t, cloud)
-	config.CCI.RelistInterval.Duration = hurry
-	start(t, config)
-	ns := namespace(t)
+	v, ns := startOn(t, cloud, hurried, func(c *Config) { c.CCI.RelistInterval.Duration = hurry })
 	makeSources(t, ns)
-	made := create(t, ns, referringPod(config.Node.Name, "web"))
+	made := create(t, ns, referringPod(v.name(), "web"))
 	await(t, ns, "web", isReady)
-	before := tokenOf(t, cloud, config, made)
+	before := tokenOf(t, cloud, v, made)
 	require.Len(t, before.Binary, 2, "the API server's and the vault's")
 	vault := translate.TokenKey(corev1.ServiceAccountTokenProjection{Audience: "vault", ExpirationSeconds: new(int64(600))})
 	require.Contains(t, before.Binary, vault)
@@ -266,14 +254,14 @@ func TestTokensAreThePodsOwnAndAreRenewed(t *testing.T) {
 	_, err := cloud.Client.UpdateData(t.Context(), cloudtest.Namespace, &due)
 	require.NoError(t, err)
 	eventually(t, func() error {
-		for key, token := range tokenOf(t, cloud, config, made).Binary {
+		for key, token := range tokenOf(t, cloud, v, made).Binary {
 			if string(token) == string(before.Binary[key]) {
 				return errors.New("a token is still the old one")
 			}
 		}
 		return nil
 	})
-	for key, token := range tokenOf(t, cloud, config, made).Binary {
+	for key, token := range tokenOf(t, cloud, v, made).Binary {
 		if key != vault {
 			assert.True(t, reviewed(t, string(token)).Authenticated)
 		}
@@ -283,20 +271,18 @@ func TestTokensAreThePodsOwnAndAreRenewed(t *testing.T) {
 func TestCopiesSurviveARestartAndWhatIsLeftOverDoesNot(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := hurried(t, cloud)
-	v := start(t, config)
-	ns := namespace(t)
+	v, ns := startOn(t, cloud, hurried)
 	makeSources(t, ns)
-	stays := create(t, ns, referringPod(config.Node.Name, "stays"))
-	other := referringPod(config.Node.Name, "goes")
+	stays := create(t, ns, referringPod(v.name(), "stays"))
+	other := referringPod(v.name(), "goes")
 	other.Spec.Containers[0].EnvFrom[0].ConfigMapRef.Name = "others"
 	configMap(t, ns, "others", map[string]string{"COLOUR": "green"})
 	create(t, ns, other)
 	await(t, ns, "stays", isReady)
 	await(t, ns, "goes", isReady)
 	awaitCopies(t, cloud, 3, 4)
-	tokens := tokenOf(t, cloud, config, stays)
-	stranger := translate.Owner{ClusterID: "other", Node: config.Node.Name}
+	tokens := tokenOf(t, cloud, v, stays)
+	stranger := translate.Owner{ClusterID: "other", Node: v.name()}
 	meta := stranger.MirrorMeta(translate.Mirror{Kind: translate.MirrorSecret, Namespace: ns, Name: "password"}, "uid")
 	_, err := cloud.Client.CreateData(t.Context(), cloudtest.Namespace, &cci.Data{Kind: cci.Secret, ObjectMeta: meta, Type: corev1.SecretTypeOpaque})
 	require.NoError(t, err)
@@ -304,14 +290,11 @@ func TestCopiesSurviveARestartAndWhatIsLeftOverDoesNot(t *testing.T) {
 	v.stop(t)
 	require.NoError(t, trial.Client().CoreV1().Pods(ns).Delete(t.Context(), "goes", *metav1.NewDeleteOptions(0)))
 	configMap(t, ns, "settings", map[string]string{"COLOUR": "red"})
-	again := *config
-	again.Listen, again.HealthListen = programtest.FreeAddress(t), programtest.FreeAddress(t)
-	v = start(t, &again)
+	v = start(t, v.again(t))
 
 	awaitCopies(t, cloud, 2, 4) // The stranger's is one of them.
-	owner := translate.Owner{ClusterID: config.ClusterID, Node: config.Node.Name}
-	awaitHeld(t, cloud, cci.ConfigMap, owner.MirrorName(translate.Mirror{Kind: translate.MirrorConfigMap, Namespace: ns, Name: "settings"}), "COLOUR", "red")
-	assert.Equal(t, tokens.Binary, tokenOf(t, cloud, config, stays).Binary, "tokens that hold are kept")
+	awaitHeld(t, cloud, cci.ConfigMap, v.owner().MirrorName(translate.Mirror{Kind: translate.MirrorConfigMap, Namespace: ns, Name: "settings"}), "COLOUR", "red")
+	assert.Equal(t, tokens.Binary, tokenOf(t, cloud, v, stays).Binary, "tokens that hold are kept")
 	assert.Equal(t, 0.0, v.metric(t, "spillway_vnode_mirror_writes_total", "create"), "nothing is made twice")
 	_, err = cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, meta.Name)
 	assert.NoError(t, err)
@@ -320,12 +303,9 @@ func TestCopiesSurviveARestartAndWhatIsLeftOverDoesNot(t *testing.T) {
 func TestACopyThatOthersDeleteIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := hurried(t, cloud)
-	config.CCI.RelistInterval.Duration = hurry
-	start(t, config)
-	ns := namespace(t)
+	v, ns := startOn(t, cloud, hurried, func(c *Config) { c.CCI.RelistInterval.Duration = hurry })
 	makeSources(t, ns)
-	create(t, ns, referringPod(config.Node.Name, "web"))
+	create(t, ns, referringPod(v.name(), "web"))
 	await(t, ns, "web", isReady)
 	for _, kind := range []cci.DataKind{cci.ConfigMap, cci.Secret} {
 		for name := range copies(t, cloud, kind) {
@@ -339,13 +319,11 @@ func TestACopyThatOthersDeleteIsMadeAgain(t *testing.T) {
 func TestVirtualNodesShareACloudNamespace(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	first, second := hurried(t, cloud), hurried(t, cloud)
-	start(t, first)
-	start(t, second)
-	ns := namespace(t)
+	first, ns := startOn(t, cloud, hurried)
+	second, _ := startOn(t, cloud, hurried)
 	makeSources(t, ns)
-	create(t, ns, referringPod(first.Node.Name, "a"))
-	create(t, ns, referringPod(second.Node.Name, "b"))
+	create(t, ns, referringPod(first.name(), "a"))
+	create(t, ns, referringPod(second.name(), "b"))
 	await(t, ns, "a", isReady)
 	await(t, ns, "b", isReady)
 	awaitCopies(t, cloud, 4, 6)
@@ -360,14 +338,12 @@ func TestPodsWithReferencesRunWhateverTheWeather(t *testing.T) {
 		t.Run(weather, func(t *testing.T) {
 			t.Parallel()
 			cloud := cloudtest.New(t)
-			config := hurried(t, cloud)
-			start(t, config)
-			ns := namespace(t)
+			v, ns := startOn(t, cloud, hurried)
 			makeSources(t, ns)
 			const pods = 10
 			storm(t, cloud, rage, func() {
 				for i := range pods {
-					create(t, ns, referringPod(config.Node.Name, fmt.Sprintf("web-%d", i)))
+					create(t, ns, referringPod(v.name(), fmt.Sprintf("web-%d", i)))
 				}
 				for i := range pods {
 					await(t, ns, fmt.Sprintf("web-%d", i), isReady)
@@ -378,8 +354,7 @@ func TestPodsWithReferencesRunWhateverTheWeather(t *testing.T) {
 				}
 			})
 			awaitCopies(t, cloud, 2, 3)
-			owner := translate.Owner{ClusterID: config.ClusterID, Node: config.Node.Name}
-			awaitHeld(t, cloud, cci.ConfigMap, owner.MirrorName(translate.Mirror{Kind: translate.MirrorConfigMap, Namespace: ns, Name: "settings"}), "COLOUR", "red")
+			awaitHeld(t, cloud, cci.ConfigMap, v.owner().MirrorName(translate.Mirror{Kind: translate.MirrorConfigMap, Namespace: ns, Name: "settings"}), "COLOUR", "red")
 			assert.NoError(t, isReady(get(t, ns, "web-9")))
 			assert.Len(t, cloud.PodsEver(), pods, "each was made once")
 		})
@@ -389,12 +364,10 @@ func TestPodsWithReferencesRunWhateverTheWeather(t *testing.T) {
 func TestTheCloudRefusesACopy(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := hurried(t, cloud)
-	start(t, config)
-	ns := namespace(t)
+	v, ns := startOn(t, cloud, hurried)
 	makeSources(t, ns)
 	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Path: "/secrets", Status: 403, Message: "quota exceeded"})
-	create(t, ns, referringPod(config.Node.Name, "web"))
+	create(t, ns, referringPod(v.name(), "web"))
 	got := await(t, ns, "web", hasReason(provider.ReasonRefused))
 	assert.True(t, strings.Contains(got.Status.Message, "quota exceeded"), got.Status.Message)
 	lift()

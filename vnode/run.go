@@ -67,26 +67,35 @@ func (v *vnode) kubeletPort() serve.Server {
 	return server
 }
 
-// runNode prepares the place in the cloud, then tends Pods. A Node that the cluster has already is kept alive meanwhile, lest its
-// Pods be taken for lost; a new one is registered when it can take Pods.
+// runNode prepares the place in the cloud and keeps the node. A new Node is registered when it can take Pods: what stands against that, and
+// only an operator can mend, ends the program. One that the cluster has already is kept at once, and whatever stands against its place, lest
+// its Pods be taken for lost.
 func (v *vnode) runNode(ctx context.Context, group *errgroup.Group) error {
 	exists, err := v.node.Exists(ctx)
 	if err != nil {
 		return ended(ctx, err)
 	}
-	keepNode := func() error { return v.node.Run(ctx) }
 	if exists {
-		group.Go(keepNode)
+		v.keep(ctx, group)
 	}
 	c := v.config.CCI
 	err = place.Ensure(ctx, v.cloud, place.Config{
 		Namespace: c.Namespace, Subnets: c.SubnetIDs, SecurityGroups: c.SecurityGroupIDs, ProjectID: c.ProjectID, DomainID: c.DomainID,
 		VPCID: c.Network1.VPCID, NetworkID: c.Network1.NetworkID, AvailabilityZone: c.Network1.AvailabilityZone, CIDR: c.Network1.CIDR,
-		ClusterID: v.config.ClusterID, Poll: placePoll, Report: v.notePlace,
+		ClusterID: v.config.ClusterID, Poll: placePoll, Insist: exists, Report: v.notePlace,
 	}, v.logger)
 	if err != nil {
 		return ended(ctx, err)
 	}
+	if !exists {
+		v.keep(ctx, group)
+	}
+	return nil
+}
+
+// keep keeps the Node alive and tends its Pods.
+func (v *vnode) keep(ctx context.Context, group *errgroup.Group) {
+	group.Go(func() error { return v.node.Run(ctx) })
 	v.factory.StartWithContext(ctx)
 	group.Go(func() error { return v.provider.Run(ctx) })
 	group.Go(func() error { return v.soldOut.Run(ctx) })
@@ -99,10 +108,6 @@ func (v *vnode) runNode(ctx context.Context, group *errgroup.Group) error {
 			return ended(ctx, v.pods.Run(ctx, v.config.Pods.Workers))
 		}
 	})
-	if !exists {
-		group.Go(keepNode)
-	}
-	return nil
 }
 
 // ended drops the error of a part that was told to end.

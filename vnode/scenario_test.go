@@ -15,7 +15,6 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
-	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/translate"
@@ -96,18 +95,15 @@ func TestScenarios(t *testing.T) {
 type scenario struct {
 	t         *testing.T
 	cloud     *cloudtest.Cloud
-	config    *Config
 	node      *running
 	namespace string
 	// restarts has the virtual node restarted while it is busy.
 	restarts bool
 }
 
-func newScenario(t *testing.T) *scenario {
-	s := &scenario{t: t, cloud: cloudtest.New(t), namespace: namespace(t)}
-	s.config = settings(t, s.cloud, nodeName(t))
-	s.config.CCI.WatchTimeout.Duration = time.Second
-	s.node = start(t, s.config)
+func newScenario(t *testing.T, changes ...func(*Config)) *scenario {
+	s := &scenario{t: t, cloud: cloudtest.New(t)}
+	s.node, s.namespace = startOn(t, s.cloud, append(changes, func(c *Config) { c.CCI.WatchTimeout.Duration = time.Second })...)
 	return s
 }
 
@@ -117,9 +113,7 @@ func (s *scenario) restart() {
 		return
 	}
 	s.node.stop(s.t)
-	next := *s.config
-	next.HealthListen, next.Listen = programtest.FreeAddress(s.t), programtest.FreeAddress(s.t)
-	s.node = launch(s.t, &next)
+	s.node = launch(s.t, s.node.again(s.t))
 }
 
 const (
@@ -133,11 +127,11 @@ func (s *scenario) live() {
 	for round := range scenarioRounds {
 		for i := range scenarioServices {
 			if round == 0 || i%2 == 0 {
-				create(s.t, s.namespace, podOn(s.config.Node.Name, fmt.Sprintf("web-%d", i)))
+				create(s.t, s.namespace, podOn(s.node.name(), fmt.Sprintf("web-%d", i)))
 			}
 		}
 		for i := range scenarioJobs {
-			create(s.t, s.namespace, jobPodOn(s.config.Node.Name, fmt.Sprintf("job-%d-%d", round, i)))
+			create(s.t, s.namespace, jobPodOn(s.node.name(), fmt.Sprintf("job-%d-%d", round, i)))
 		}
 		s.restart() // Some are made by now, some are being made.
 		if round == scenarioRounds-1 {
@@ -167,11 +161,17 @@ func (s *scenario) check() {
 			await(s.t, s.namespace, fmt.Sprintf("job-%d-%d", round, i), hasPhase(corev1.PodSucceeded))
 		}
 	}
-	eventually(s.t, func() error { return s.compare() })
+	eventually(s.t, s.compare)
+	s.checkPast()
+}
 
+// checkPast looks at what the cloud has ever made.
+func (s *scenario) checkPast() {
 	made := map[string]int{}
 	for _, pod := range s.cloud.PodsEver() {
-		made[pod.Annotations[policy.CloudUIDAnnotation]]++
+		if uid, ours := pod.Annotations[policy.CloudUIDAnnotation]; ours {
+			made[uid]++
+		}
 	}
 	for uid, times := range made {
 		assert.Equal(s.t, 1, times, "cloud Pods of Pod %s", uid)
@@ -193,9 +193,11 @@ func (s *scenario) compare() error {
 	if err != nil {
 		return err
 	}
-	owner := translate.Owner{ClusterID: s.config.ClusterID, Node: s.config.Node.Name}
 	for i := range list.Items {
-		key, ours := owner.Owns(&list.Items[i])
+		key, ours := s.node.owner().Owns(&list.Items[i])
+		if _, _, known := translate.Identity(&list.Items[i]); !known {
+			continue // Of the service's own.
+		}
 		if !ours || !wanted[key] {
 			return fmt.Errorf("the cloud has %s, the cluster has not", list.Items[i].Name)
 		}
@@ -210,11 +212,9 @@ func (s *scenario) compare() error {
 func TestWhatIsLeftOverIsEndedAndWhatIsOthersIsNot(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := settings(t, cloud, nodeName(t))
-	v := start(t, config)
-	ns := namespace(t)
+	v, ns := startOn(t, cloud)
 	for _, name := range []string{"stays", "goes", "ends"} {
-		create(t, ns, podOn(config.Node.Name, name))
+		create(t, ns, podOn(v.name(), name))
 	}
 	for _, name := range []string{"stays", "goes", "ends"} {
 		await(t, ns, name, isReady)
@@ -222,7 +222,7 @@ func TestWhatIsLeftOverIsEndedAndWhatIsOthersIsNot(t *testing.T) {
 	snapshot, err := cloud.AddImageSnapshotPod(cloudtest.Namespace)
 	require.NoError(t, err)
 	others := map[string]translate.Owner{
-		"another cluster": {ClusterID: "other", Node: config.Node.Name}, "another node": {ClusterID: config.ClusterID, Node: "other"},
+		"another cluster": {ClusterID: "other", Node: v.name()}, "another node": {ClusterID: v.config.ClusterID, Node: "other"},
 	}
 	for name, owner := range others {
 		translator, err := translate.New(translate.Config{Owner: owner, DefaultSize: "0.50_1.0"})
@@ -240,9 +240,7 @@ func TestWhatIsLeftOverIsEndedAndWhatIsOthersIsNot(t *testing.T) {
 	// While nobody looks: one is deleted by force, one gracefully.
 	require.NoError(t, trial.Client().CoreV1().Pods(ns).Delete(t.Context(), "goes", *metav1.NewDeleteOptions(0)))
 	remove(t, ns, "ends")
-	again := *config
-	again.Listen, again.HealthListen = programtest.FreeAddress(t), programtest.FreeAddress(t)
-	v = start(t, &again)
+	v = start(t, v.again(t))
 
 	awaitGone(t, ns, "ends")
 	awaitCloudPods(t, cloud, 1+len(others)+1)
@@ -257,12 +255,10 @@ func TestWhatIsLeftOverIsEndedAndWhatIsOthersIsNot(t *testing.T) {
 func TestABurstOfPods(t *testing.T) {
 	const pods = 300
 	cloud := cloudtest.New(t)
-	config := settings(t, cloud, nodeName(t))
-	config.CCI.RequestTimeout.Duration = time.Minute // Every request counts: none may be repeated because the machine is busy.
-	v := start(t, config)
-	ns := namespace(t)
+	// Every request counts: none may be repeated because the machine is busy.
+	v, ns := startOn(t, cloud, func(c *Config) { c.CCI.RequestTimeout.Duration = time.Minute })
 	lease := func() time.Time {
-		lease, err := trial.Client().CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), config.Node.Name, metav1.GetOptions{})
+		lease, err := trial.Client().CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), v.name(), metav1.GetOptions{})
 		require.NoError(t, err)
 		return lease.Spec.RenewTime.Time
 	}
@@ -272,7 +268,7 @@ func TestABurstOfPods(t *testing.T) {
 	for worker := range 10 {
 		group.Go(func() {
 			for i := worker; i < pods; i += 10 {
-				_, err := trial.Client().CoreV1().Pods(ns).Create(t.Context(), podOn(config.Node.Name, fmt.Sprintf("p-%d", i)), metav1.CreateOptions{})
+				_, err := trial.Client().CoreV1().Pods(ns).Create(t.Context(), podOn(v.name(), fmt.Sprintf("p-%d", i)), metav1.CreateOptions{})
 				assert.NoError(t, err)
 			}
 		})

@@ -16,11 +16,9 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
-	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/node"
-	"github.com/spillway-k8s/spillway/vnode/trouble"
 )
 
 const soldOutCondition = corev1.NodeConditionType(policy.ReasonSoldOut)
@@ -49,6 +47,15 @@ func awaitNode(t *testing.T, name string, check func(*corev1.Node) error) *corev
 		return check(found)
 	})
 	return found
+}
+
+func hasCondition(kind corev1.NodeConditionType, status corev1.ConditionStatus) func(*corev1.Node) error {
+	return func(object *corev1.Node) error {
+		if c := node.FindCondition(object, kind); c == nil || c.Status != status {
+			return fmt.Errorf("condition %s should be %s, and is %v", kind, status, c)
+		}
+		return nil
+	}
 }
 
 func isLocked(object *corev1.Node) error {
@@ -170,28 +177,16 @@ func TestALockSurvivesARestartAndACordonOfOthersIsTheirs(t *testing.T) {
 	awaitNode(t, config.Node.Name, isLocked)
 	first.stop(t)
 	end()
-	next := *config
-	next.HealthListen, next.Listen = programtest.FreeAddress(t), programtest.FreeAddress(t)
-	start(t, &next)
+	start(t, first.again(t))
 	awaitNode(t, config.Node.Name, isUnlocked("LockEnded"))
 
 	schedulable(t, config.Node.Name, false)
 	again := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
 	create(t, ns, podOn(config.Node.Name, "late"))
-	cordoned := awaitNode(t, config.Node.Name, func(object *corev1.Node) error {
-		if c := node.FindCondition(object, soldOutCondition); c == nil || c.Status != corev1.ConditionTrue {
-			return fmt.Errorf("the condition is %v", c)
-		}
-		return nil
-	})
+	cordoned := awaitNode(t, config.Node.Name, hasCondition(soldOutCondition, corev1.ConditionTrue))
 	assert.NotContains(t, cordoned.Annotations, policy.SoldOutUntilAnnotation, "a cordon by hand has no end")
 	again()
-	cordoned = awaitNode(t, config.Node.Name, func(object *corev1.Node) error {
-		if c := node.FindCondition(object, soldOutCondition); c.Status != corev1.ConditionFalse {
-			return fmt.Errorf("the condition is %v", c)
-		}
-		return nil
-	})
+	cordoned = awaitNode(t, config.Node.Name, hasCondition(soldOutCondition, corev1.ConditionFalse))
 	assert.True(t, cordoned.Spec.Unschedulable, "who cordons a node uncordons it")
 }
 
@@ -277,29 +272,4 @@ func hasEvent(t *testing.T, namespace, pod, reason string) bool {
 	})
 	require.NoError(t, err)
 	return len(events.Items) > 0
-}
-
-func TestTheAccountsTroubleShowsOnTheNode(t *testing.T) {
-	t.Parallel()
-	cloud := cloudtest.New(t)
-	config := settings(t, cloud, nodeName(t))
-	start(t, config)
-	end := cloud.Fault(t, ccisim.Fault{Kind: ccisim.Arrears, Verb: "create"})
-	ns := namespace(t)
-	create(t, ns, podOn(config.Node.Name, "web"))
-	shows := func(status corev1.ConditionStatus) func(*corev1.Node) error {
-		return func(object *corev1.Node) error {
-			if c := node.FindCondition(object, trouble.Denied); c == nil || c.Status != status {
-				return fmt.Errorf("the condition is %v", c)
-			}
-			return nil
-		}
-	}
-	denied := awaitNode(t, config.Node.Name, shows(corev1.ConditionTrue))
-	assert.Contains(t, node.FindCondition(denied, trouble.Denied).Message, "403")
-	assert.Equal(t, corev1.ConditionTrue, node.FindCondition(denied, corev1.NodeReady).Status)
-	assert.Equal(t, corev1.PodPending, get(t, ns, "web").Status.Phase)
-	end()
-	await(t, ns, "web", isReady)
-	awaitNode(t, config.Node.Name, shows(corev1.ConditionFalse))
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 // Tests of this package run virtual nodes in their own process, with the rights of their ServiceAccount, between a real control plane (etcd,
@@ -108,6 +109,31 @@ func start(t testing.TB, config *Config) *running {
 	r := launch(t, config)
 	eventually(t, func() error { return r.get("/readyz") })
 	return r
+}
+
+// startOn starts a virtual node of a cloud, with settings that are changed, and makes a namespace for its Pods.
+func startOn(t testing.TB, cloud *cloudtest.Cloud, changes ...func(*Config)) (v *running, namespaceName string) {
+	t.Helper()
+	config := settings(t, cloud, nodeName(t))
+	for _, change := range changes {
+		change(config)
+	}
+	return start(t, config), namespace(t)
+}
+
+// name is that of the node.
+func (r *running) name() string { return r.config.Node.Name }
+
+// owner is whose the cloud Pods and copies are.
+func (r *running) owner() translate.Owner {
+	return translate.Owner{ClusterID: r.config.ClusterID, Node: r.name()}
+}
+
+// again are the settings of a virtual node that takes this one's place.
+func (r *running) again(t testing.TB) *Config {
+	next := *r.config
+	next.Listen, next.HealthListen = programtest.FreeAddress(t), programtest.FreeAddress(t)
+	return &next
 }
 
 // stop ends the virtual node gracefully. It may be called again.

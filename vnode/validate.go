@@ -32,7 +32,7 @@ func (c *Config) Validate() error {
 	if c.LeaderElectionNamespace == "" {
 		faults = append(faults, errors.New("leader-election-namespace: must not be empty: two processes could tend one node"))
 	}
-	faults = append(faults, c.validateCertificate())
+	faults = append(faults, c.validateCertificate(), c.validateClaims())
 	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(c.Policy.CCIVersion), c.Pods.validate(), c.Usage.validate(), c.SoldOut.validate(), c.translation().Validate())...)
 }
 
@@ -48,6 +48,15 @@ func (c *Config) validateCertificate() error {
 
 // selfSigned tells whether the kubelet port has a certificate that nobody vouches for.
 func (c *Config) selfSigned() bool { return c.TLSCertFile == "" && c.CertificateDir == "" }
+
+// validateClaims finds the two settings at odds: Pods with claims would be sent to a node that refuses them.
+func (c *Config) validateClaims() error {
+	if kinds := c.Policy.VolumeKinds; !c.Pods.Claims && c.Policy.CCIVersion != policy.CCI1 && len(kinds) > 0 {
+		return fmt.Errorf("pods.claims, policy.volumeKinds: invalid values false and %v: where claims are not carried, volumeKinds must be empty, here, "+
+			"in the extender and in admission, so that Pods with claims stay home", kinds)
+	}
+	return nil
+}
 
 func (c *Config) validateClusterID() error {
 	if c.ClusterID == "" || len(c.ClusterID) > longestClusterID || len(validation.IsValidLabelValue(c.ClusterID)) > 0 {

@@ -38,6 +38,8 @@ type Config struct {
 	ProjectID, DomainID string
 	// ClusterID is written onto a new namespace.
 	ClusterID string
+	// Insist has also tried again, for ever, what only an operator can mend: where Pods run, nobody may give up.
+	Insist bool
 	// Report is told after every look what stands against the place, nil once nothing does; nil for nobody.
 	Report func(error)
 	// Poll is how often to look, the first time; it doubles up to 10 s.
@@ -48,25 +50,29 @@ type Config struct {
 var ErrUnusable = errors.New("the place in the cloud is not usable")
 
 // Ensure blocks until the place is usable, until ctx ends, or until it is clear that it will not become so (ErrUnusable, with what would
-// mend it). Errors that may pass, a missing permission among them, are logged and tried again. It may be called again.
+// mend it), unless Config.Insist. Errors that may pass, a missing permission among them, are logged and tried again. It may be called again.
 func Ensure(ctx context.Context, api cci.API, config Config, logger *slog.Logger) error {
 	backoff := wait.Backoff{Duration: config.Poll, Factor: 2, Jitter: 0.2, Steps: 20, Cap: longestDelay}
+	said := ""
 	for {
 		missing, err := ensure(ctx, api, config)
+		if cci.IsPermanent(err) {
+			err = fmt.Errorf("%w: %w", ErrUnusable, err)
+		}
 		config.report(missing, err)
 		switch {
 		case ctx.Err() != nil:
 			return fmt.Errorf("preparing cloud namespace %s: %w", config.Namespace, ctx.Err())
-		case errors.Is(err, ErrUnusable):
+		case errors.Is(err, ErrUnusable) && !config.Insist:
 			return err
-		case cci.IsPermanent(err):
-			return fmt.Errorf("%w: %w", ErrUnusable, err)
-		case err != nil:
-			logger.Error("the place in the cloud cannot be prepared and will be tried again", "namespace", config.Namespace, "err", err)
-		case missing != "":
-			logger.Info("waiting for the place in the cloud", "namespace", config.Namespace, "for", missing)
-		default:
+		case err == nil && missing == "":
 			return nil
+		case err != nil && err.Error() != said:
+			said = err.Error()
+			logger.Error("the place in the cloud cannot be prepared and will be tried again", "namespace", config.Namespace, "err", err)
+		case err == nil && missing != said:
+			said = missing
+			logger.Info("waiting for the place in the cloud", "namespace", config.Namespace, "for", missing)
 		}
 		timer := time.NewTimer(max(backoff.Step(), cci.RetryAfter(err)))
 		select {
@@ -129,7 +135,7 @@ func ensureNetwork(ctx context.Context, api cci.API, config Config) (missing str
 	}
 	network := networks[0]
 	if network.Status.Status == cci.NetworkFailed {
-		return "", fmt.Errorf("%w: network %s of cloud namespace %s has failed: %s; %s, delete the network and start again",
+		return "", fmt.Errorf("%w: network %s of cloud namespace %s has failed: %s; %s, and delete the network",
 			ErrUnusable, network.Name, config.Namespace, conditionWords(network.Status.Conditions), commonFaults)
 	}
 	return fmt.Sprintf("network %s to be Ready: it is %q (%s); if it stays so, %s",

@@ -1,5 +1,5 @@
-// Package trouble shows on the Node what is wrong between it and the cloud: a key or an account that is refused, throttling, silence. A Pod
-// then only waits; here an operator sees why. The Node stays Ready: what runs in the cloud goes on running.
+// Package trouble shows on the Node what is wrong between it and the cloud: a key or an account that is refused, throttling, silence, no place
+// for Pods. A Pod then only waits; here an operator sees why. The Node stays Ready: what runs in the cloud goes on running.
 package trouble
 
 import (
@@ -40,6 +40,9 @@ type Tracker struct {
 	// failing is since when every request has ended without an answer, or with an error of the cloud's own; fault is the last of them.
 	failing time.Time
 	fault   string
+	// place says what stands against the place of the Pods in the cloud, empty for nothing; it means something once seen is set.
+	place string
+	seen  bool
 }
 
 type outcome struct {
@@ -82,6 +85,16 @@ func (t *Tracker) Note(operation string, err error) {
 	}
 }
 
+// NotePlace takes what stands against the place of the Pods in the cloud, nil for nothing (place.Config.Report).
+func (t *Tracker) NotePlace(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.seen, t.place = true, ""
+	if err != nil {
+		t.place = fmt.Sprintf("%.*s", longest, err.Error())
+	}
+}
+
 // isKeyRefused tells whether the gateway knew the key at all.
 func isKeyRefused(err error) bool {
 	fault, ok := errors.AsType[*cci.Error](err)
@@ -110,6 +123,7 @@ const (
 	Denied      corev1.NodeConditionType = "CloudDenied"
 	Throttled   corev1.NodeConditionType = "CloudThrottled"
 	Unavailable corev1.NodeConditionType = "CloudUnavailable"
+	Unusable    corev1.NodeConditionType = "CloudUnusable"
 )
 
 // conditions says how it stands.
@@ -120,11 +134,19 @@ func (t *Tracker) conditions() []condition {
 	if !t.failing.IsZero() && t.now().Sub(t.failing) >= silentFor {
 		silent = condition{Unavailable, true, "NoAnswer", t.fault}
 	}
-	return []condition{
+	all := []condition{
 		t.recentLocked(cci.Denied, deniedFor, condition{Denied, true, "Refused", ""}, condition{Denied, false, "Accepted", "the cloud accepts the key and the account"}),
 		t.recentLocked(cci.Throttled, throttledFor, condition{Throttled, true, "TooManyRequests", ""}, condition{Throttled, false, "NotThrottled", "the cloud takes all requests"}),
 		silent,
 	}
+	switch {
+	case !t.seen: // What an earlier process has written may still be so.
+	case t.place != "":
+		all = append(all, condition{Unusable, true, "NoPlace", t.place})
+	default:
+		all = append(all, condition{Unusable, false, "PlaceReady", "the namespace and the network in the cloud are set up"})
+	}
+	return all
 }
 
 // recentLocked is bad, with the words of the latest, where an operation last ended with the kind and that is not too long ago.

@@ -3,10 +3,13 @@ package trouble
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
@@ -16,6 +19,24 @@ type note struct {
 	ago       time.Duration
 	operation string
 	err       error
+}
+
+func TestWhatStandsAgainstThePlaceShows(t *testing.T) {
+	tracker := NewTracker(func() time.Time { return time.Unix(1e9, 0) })
+	place := func() []condition {
+		return slices.DeleteFunc(tracker.conditions(), func(c condition) bool { return c.kind != Unusable })
+	}
+	assert.Empty(t, place(), "nobody has looked: what was written before stays")
+	tracker.NotePlace(errors.New("the network has failed " + strings.Repeat("!", longest)))
+	shown := place()
+	require.Len(t, shown, 1)
+	assert.True(t, shown[0].holds)
+	assert.Len(t, shown[0].message, longest)
+	assert.Contains(t, shown[0].message, "the network has failed")
+	tracker.NotePlace(nil)
+	shown = place()
+	require.Len(t, shown, 1)
+	assert.False(t, shown[0].holds)
 }
 
 func TestWhatHasHappenedShowsAsConditions(t *testing.T) {
