@@ -176,6 +176,48 @@ func awaitCloudPods(t testing.TB, cloud *cloudtest.Cloud, want int) {
 	})
 }
 
+// A Service sends nothing to a Pod before what others must say about it (readiness gates) is said, in the cluster: the cloud knows nothing of it.
+func TestAServiceFindsAPodWhenItsGatesAreOpen(t *testing.T) {
+	t.Parallel()
+	v, ns := startOn(t, cloudtest.New(t))
+	_, err := trial.Client().CoreV1().Services(ns).Create(t.Context(), &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "web"},
+		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Port: 80}}},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	const gate = "example.com/balanced"
+	pod := podOn(v.name(), "web")
+	pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: gate}}
+	create(t, ns, pod)
+	// served waits until the Service knows the Pod's address, as ready or not.
+	served := func(address string, ready bool) {
+		t.Helper()
+		eventually(t, func() error {
+			slices, err := trial.Client().DiscoveryV1().EndpointSlices(ns).List(t.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=web"})
+			if err != nil {
+				return err
+			}
+			for _, slice := range slices.Items {
+				for _, endpoint := range slice.Endpoints {
+					if endpoint.Addresses[0] == address && *endpoint.Conditions.Ready == ready {
+						return nil
+					}
+				}
+			}
+			return fmt.Errorf("the Service does not know %s as ready: %t", address, ready)
+		})
+	}
+	running := await(t, ns, "web", hasPhase(corev1.PodRunning))
+	served(running.Status.PodIP, false)
+	assert.Error(t, isReady(get(t, ns, "web")), "its gate is closed")
+
+	open := []byte(`{"status":{"conditions":[{"type":"` + gate + `","status":"True"}]}}`)
+	_, err = trial.Client().CoreV1().Pods(ns).Patch(t.Context(), "web", types.StrategicMergePatchType, open, metav1.PatchOptions{}, "status")
+	require.NoError(t, err)
+	await(t, ns, "web", isReady)
+	served(running.Status.PodIP, true)
+}
+
 func TestAPodStaysInTheClusterUntilItIsGoneInTheCloud(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)

@@ -91,6 +91,27 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
+// What nobody documents about the service is a switch of the simulated one: a virtual node stands the strictest of the answers and the laxest.
+func TestEitherAnswerOfTheService(t *testing.T) {
+	t.Parallel()
+	for name, policies := range map[string]ccisim.Policies{
+		"the strictest": {
+			Fields: ccisim.RefuseFields, EqualRequests: true, RequireNetworkAnnotations: true, Events: ccisim.EventsAbsent, NoVolumes: true,
+		},
+		"the laxest": {
+			IgnoreLimit: true, IgnorePreconditions: true, GoneAsStatus: true, SilentConditions: true, SignedExec: true, Events: ccisim.EventsWatched,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScenarioOn(t, cloudtest.New(t, func(c *ccisim.Config) { c.Policies = policies }))
+			s.restarts = true
+			s.live()
+			s.check()
+		})
+	}
+}
+
 // scenario is a virtual node, its Pods and its cloud.
 type scenario struct {
 	t         *testing.T
@@ -102,7 +123,11 @@ type scenario struct {
 }
 
 func newScenario(t *testing.T, changes ...func(*Config)) *scenario {
-	s := &scenario{t: t, cloud: cloudtest.New(t)}
+	return newScenarioOn(t, cloudtest.New(t), changes...)
+}
+
+func newScenarioOn(t *testing.T, cloud *cloudtest.Cloud, changes ...func(*Config)) *scenario {
+	s := &scenario{t: t, cloud: cloud}
 	s.node, s.namespace = startOn(t, s.cloud, append(changes, func(c *Config) { c.CCI.WatchTimeout.Duration = time.Second })...)
 	return s
 }
