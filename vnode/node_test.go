@@ -17,7 +17,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
-	"github.com/spillway-k8s/spillway/vnode/node"
+	virtualnode "github.com/spillway-k8s/spillway/vnode/node"
 	"github.com/spillway-k8s/spillway/vnode/place"
 	"github.com/spillway-k8s/spillway/vnode/trouble"
 )
@@ -56,6 +56,21 @@ func TestTheNodeIsAVirtualOne(t *testing.T) {
 		}
 		if len(again.Spec.Taints) != 1 || !policy.IsVirtualNode(again.Labels) {
 			return errors.New("it lacks its taint or its labels")
+		}
+		return nil
+	})
+
+	// Its Lease was not renewed in time, and the control plane takes it for silent: it says again that it is ready.
+	silent := `{"status":{"conditions":[{"type":"Ready","status":"Unknown","reason":"NodeStatusUnknown"}]}}`
+	_, err = nodes.Patch(t.Context(), config.Node.Name, types.StrategicMergePatchType, []byte(silent), metav1.PatchOptions{}, "status")
+	require.NoError(t, err)
+	eventually(t, func() error {
+		again, err := nodes.Get(t.Context(), config.Node.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if ready := virtualnode.FindCondition(again, corev1.NodeReady); ready == nil || ready.Status != corev1.ConditionTrue {
+			return errors.New("it is not Ready again")
 		}
 		return nil
 	})
@@ -164,8 +179,8 @@ func TestAKnownNodeIsKeptAlthoughItsPlaceCannotBeUsed(t *testing.T) {
 	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.NetworkFailed})
 	start(t, v.again(t))
 	object := awaitNode(t, v.name(), hasCondition(trouble.Unusable, corev1.ConditionTrue))
-	assert.Contains(t, node.FindCondition(object, trouble.Unusable).Message, "a subnet or a security group was not found")
-	assert.Equal(t, corev1.ConditionTrue, node.FindCondition(object, corev1.NodeReady).Status)
+	assert.Contains(t, virtualnode.FindCondition(object, trouble.Unusable).Message, "a subnet or a security group was not found")
+	assert.Equal(t, corev1.ConditionTrue, virtualnode.FindCondition(object, corev1.NodeReady).Status)
 	remove(t, ns, "goes")
 	awaitGone(t, ns, "goes")
 	create(t, ns, podOn(v.name(), "comes"))

@@ -45,7 +45,7 @@ type Placement struct {
 	facts  Facts
 	ledger *ledger.Ledger
 	nodes  *nodes.Nodes
-	slots  Slots
+	writes *writes
 	leader Leadership
 	// patience is how long an answer may wait for the caches to see what the scheduler has seen.
 	patience time.Duration
@@ -55,7 +55,7 @@ type Placement struct {
 // New makes a Placement. patience bounds how long an answer waits for the caches; more of it holds up all scheduling when a watch
 // stalls, less of it refuses Pods under load. 500 ms is sensible.
 func New(p *policy.Policy, facts Facts, l *ledger.Ledger, n *nodes.Nodes, slots Slots, leader Leadership, patience time.Duration, logger *slog.Logger) *Placement {
-	return &Placement{p, facts, l, n, slots, leader, patience, logger}
+	return &Placement{p, facts, l, n, &writes{slots: slots}, leader, patience, logger}
 }
 
 // Ready is nil where questions can be answered here; otherwise it says why not.
@@ -188,7 +188,7 @@ func (p *Placement) keep(ctx context.Context, pod *corev1.Pod, fresh bool) error
 	if !fresh && pod.Annotations[policy.LocalSlotAnnotation] == string(pod.UID) {
 		return nil
 	}
-	definite, err := p.slots.Write(ctx, pod)
+	definite, err := p.writes.write(ctx, pod)
 	if err != nil && definite && fresh {
 		p.ledger.Cancel(pod.UID)
 	}

@@ -8,7 +8,9 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -35,12 +37,15 @@ type desk struct {
 	version int
 	woken   []string
 	global  policy.Switch
+	mu      sync.Mutex
 	written []string
 	// confirmed has, for each time that the term was confirmed, how many slots had been written by then.
 	confirmed           []int
 	notLeading, deposed error
 	writeErr            error
 	definite            bool
+	// writeTakes is how long the API server takes to write a slot.
+	writeTakes time.Duration
 }
 
 func (d *desk) Global() policy.Switch                { return d.global }
@@ -48,9 +53,12 @@ func (d *desk) Claims(*corev1.Pod) map[string]string { return nil }
 func (d *desk) Ready() bool                          { return true }
 
 func (d *desk) Write(_ context.Context, pod *corev1.Pod) (bool, error) {
+	time.Sleep(d.writeTakes)
 	if d.writeErr != nil {
 		return d.definite, d.writeErr
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.written = append(d.written, pod.Name)
 	return false, nil
 }
@@ -200,6 +208,42 @@ func TestASlotThatCannotBeWritten(t *testing.T) {
 		require.Error(t, err)
 		d.writeErr = nil
 		assert.Equal(t, home, d.filter(b, everywhere...).Names)
+	})
+}
+
+// TestAnAPIServerThatIsSlow holds up the Pods behind once, however many slots are being written.
+func TestAnAPIServerThatIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.writeTakes = 2 * time.Second
+		var pods []*corev1.Pod
+		begun := time.Now()
+		for i := range 10 {
+			pods = append(pods, d.pod(fmt.Sprint(i), quota(10)))
+			for range 2 { // Asked again, the Pod's slot is not written twice.
+				_, err := d.Filter(t.Context(), pods[i], everywhere)
+				require.ErrorContains(t, err, "the API server is slow")
+			}
+		}
+		assert.Equal(t, 50*time.Millisecond, time.Since(begun), "one patience for all")
+		assert.Equal(t, cloud, d.filter(d.pod("over", quota(10)), everywhere...).Names, "what is being written is given")
+
+		time.Sleep(d.writeTakes)
+		synctest.Wait()
+		assert.Len(t, d.written, 10, "in the background, each once")
+		d.writeTakes = 0
+		for _, pod := range pods {
+			pod.Annotations[policy.LocalSlotAnnotation] = string(pod.UID)
+			assert.Equal(t, home, d.filter(pod, everywhere...).Names)
+		}
+		require.Len(t, d.written, 10)
+
+		late := d.pod("late", quota(12))
+		_, err := d.Filter(t.Context(), late, everywhere)
+		require.ErrorContains(t, err, "the API server is slow", "that it is fast again shows with the next write")
+		synctest.Wait()
+		assert.Equal(t, home, d.filter(late, everywhere...).Names)
+		assert.Equal(t, home, d.filter(d.pod("later", quota(12)), everywhere...).Names)
 	})
 }
 

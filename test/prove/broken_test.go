@@ -23,15 +23,18 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// breakage is a way to break the ledger: a text in one of its files, replaced. The program that ships has no switch for it.
+// edit is a text in a file, replaced.
+type edit struct{ file, text, replacement string }
+
+// breakage is a way to break the ledger. The program that ships has no switch for it.
 type breakage struct {
-	file, text, replacement string
+	edit
 	// round is the history that shows it, and promise what it breaks.
 	round   plan.Round
 	promise string
 }
 
-var ledgerFile = filepath.Join("extender", "ledger", "ledger.go")
+var ledgerFile = filepath.Join("..", "..", "extender", "ledger", "ledger.go")
 
 func breakages() map[string]breakage {
 	waiting := plan.Workload{
@@ -42,13 +45,15 @@ func breakages() map[string]breakage {
 	burst.Home, burst.Replicas = plan.Wide, 60
 	growing := waiting
 	growing.Steps = []plan.Step{{After: 5 * time.Second, Do: plan.Scale, Count: 30}}
+	freeing := waiting
+	freeing.Steps = []plan.Step{{After: 10 * time.Second, Do: plan.DropQuota, Count: 1}}
 	return map[string]breakage{
 		"reservations off": {
-			file: ledgerFile, text: `return l.isLocal(e) || e.node == "" && e.reserved`, replacement: `return l.isLocal(e)`,
+			edit:  edit{ledgerFile, `return l.isLocal(e) || e.node == "" && e.reserved`, `return l.isLocal(e)`},
 			round: plan.Round{Number: 1, Workloads: []plan.Workload{burst}}, promise: "I1",
 		},
 		"no rebuild after a restart": {
-			file: ledgerFile, text: `return pod.Spec.NodeName == "" &&`, replacement: `return false && pod.Spec.NodeName == "" &&`,
+			edit: edit{ledgerFile, `return pod.Spec.NodeName == "" &&`, `return false && pod.Spec.NodeName == "" &&`},
 			// Slots are given, and their bindings are under way for long; the extender is killed meanwhile, and new Pods come.
 			round: plan.Round{
 				Number: 2, Workloads: []plan.Workload{growing},
@@ -58,6 +63,16 @@ func breakages() map[string]breakage {
 				},
 			},
 			promise: "I1",
+		},
+		"no wake": {
+			edit: edit{ledgerFile, "wake:      wake,", "wake:      func(PodRef) {},"},
+			// A slot becomes free, and the scheduler looks again before the extender has seen it. The Pods of the round before are gone by
+			// then: their end would make it look once more.
+			round: plan.Round{
+				Number: 3, Workloads: []plan.Workload{freeing},
+				Faults: [][]plan.Disturbance{{{After: 9 * time.Second, Fault: plan.LateExtender, For: 3 * time.Second}}},
+			},
+			promise: "I2",
 		},
 	}
 }
@@ -73,7 +88,7 @@ func TestBrokenLedgersAreCaught(t *testing.T) {
 	require.NoError(t, err)
 	broken := map[string]string{}
 	for name, b := range breakages() {
-		broken[name] = build(t, &b)
+		broken[name] = build(t, &b.edit)
 	}
 	whole := build(t, nil)
 	require.NoError(t, os.Link(whole, binary))
@@ -137,27 +152,27 @@ func (w *watchman) report() []*check.Violation {
 	return found
 }
 
-// build makes an extender, broken unless b is nil. A text that is not there once is an error: the breakage would be none.
-func build(t *testing.T, b *breakage) (binary string) {
+// build makes an extender, with an edit unless it is nil. A text that is not there once is an error: the edit would be none.
+func build(t *testing.T, e *edit) (binary string) {
 	t.Helper()
 	dir := t.TempDir()
-	root, err := filepath.Abs(filepath.Join("..", ".."))
-	require.NoError(t, err)
 	binary = filepath.Join(dir, "extender")
 	args := []string{"build", "-o", binary}
-	if b != nil {
-		source, err := os.ReadFile(filepath.Join(root, b.file))
+	if e != nil {
+		file, err := filepath.Abs(e.file)
 		require.NoError(t, err)
-		require.Equal(t, 1, strings.Count(string(source), b.text), "%q in %s", b.text, b.file)
+		source, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Equal(t, 1, strings.Count(string(source), e.text), "%q in %s", e.text, file)
 		changed := filepath.Join(dir, "changed.go")
-		require.NoError(t, os.WriteFile(changed, []byte(strings.Replace(string(source), b.text, b.replacement, 1)), 0o600))
-		overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, b.file): changed}})
+		require.NoError(t, os.WriteFile(changed, []byte(strings.Replace(string(source), e.text, e.replacement, 1)), 0o600))
+		overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{file: changed}})
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600))
 		args = append(args, "-overlay", filepath.Join(dir, "overlay.json"))
 	}
 	command := exec.CommandContext(t.Context(), "go", append(args, "./extender")...)
-	command.Dir = root
+	command.Dir = filepath.Join("..", "..")
 	output, err := command.CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	return binary

@@ -26,8 +26,9 @@ const (
 	// leaseSeconds and renewInterval are the kubelet's.
 	leaseSeconds  = 40
 	renewInterval = 10 * time.Second
-	// statusInterval is how often the Node is written, and how soon it is made again when somebody deletes it.
-	statusInterval = 15 * time.Second
+	// statusInterval is how often the Node is written though nothing has happened to it, as the kubelet's is. virtual-kubelet writes an
+	// annotation each time, at which the scheduler tries every Pod again that an extender has refused.
+	statusInterval = 5 * time.Minute
 	// lookTimeout bounds the look for the Node at the start.
 	lookTimeout = 30 * time.Second
 )
@@ -37,6 +38,7 @@ type Node struct {
 	config     Config
 	client     kubernetes.Interface
 	controller *vknode.NodeController
+	reporter   *reporter
 	factory    informers.SharedInformerFactory
 	dns        atomic.Pointer[corev1.PodDNSConfig]
 	logger     *slog.Logger
@@ -47,9 +49,9 @@ func New(config Config, client kubernetes.Interface, logger *slog.Logger) (*Node
 	if config.Name == "" || config.IP == "" || config.Port <= 0 || len(config.Capacity) == 0 {
 		return nil, errors.New("making the node: name, address, port and capacity must be given")
 	}
-	n := &Node{config: config, client: client, logger: logger}
+	n := &Node{config: config, client: client, reporter: &reporter{}, logger: logger}
 	var err error
-	n.controller, err = vknode.NewNodeController(vknode.NaiveNodeProvider{}, object(config), client.CoreV1().Nodes(),
+	n.controller, err = vknode.NewNodeController(n.reporter, object(config), client.CoreV1().Nodes(),
 		vknode.WithNodeEnableLeaseV1WithRenewInterval(client.CoordinationV1().Leases(corev1.NamespaceNodeLease), leaseSeconds, renewInterval),
 		vknode.WithNodeStatusUpdateInterval(statusInterval),
 		vknode.WithNodeStatusUpdateErrorHandler(n.makeAgain))
@@ -60,8 +62,9 @@ func New(config Config, client kubernetes.Interface, logger *slog.Logger) (*Node
 		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, config.Name).String()
 	}))
 	_, err = n.factory.Core().V1().Nodes().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    n.readDNS,
-		UpdateFunc: func(_, obj any) { n.readDNS(obj) },
+		AddFunc:    n.see,
+		UpdateFunc: func(_, obj any) { n.see(obj) },
+		DeleteFunc: func(any) { n.reporter.report(config) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("watching the node: %w", err)
@@ -83,7 +86,7 @@ func (n *Node) Exists(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// Watch follows the Node's annotations until ctx ends. It blocks.
+// Watch follows the Node until ctx ends: its annotations, and what others make of it. It blocks.
 func (n *Node) Watch(ctx context.Context) error {
 	n.factory.StartWithContext(ctx)
 	<-ctx.Done()
@@ -119,6 +122,42 @@ func (n *Node) makeAgain(ctx context.Context, err error) error {
 		return fmt.Errorf("registering node %s again: %w", n.config.Name, err)
 	}
 	return nil
+}
+
+// see takes note of the Node. One that was found silent, because its Lease was not renewed in time, is not Ready until its status is written again.
+func (n *Node) see(obj any) {
+	n.readDNS(obj)
+	node, ok := obj.(*corev1.Node)
+	if !ok {
+		return
+	}
+	if ready := FindCondition(node, corev1.NodeReady); ready == nil || ready.Status != corev1.ConditionTrue {
+		n.reporter.report(n.config)
+	}
+}
+
+// reporter has the node controller write the Node when something has happened to it.
+type reporter struct {
+	vknode.NaiveNodeProvider
+	write   atomic.Pointer[func(*corev1.Node)]
+	writing atomic.Bool
+}
+
+// NotifyNodeStatus implements vknode.NodeProvider.
+func (r *reporter) NotifyNodeStatus(_ context.Context, write func(*corev1.Node)) {
+	r.write.Store(&write)
+}
+
+// report has the Node written, or made again, soon. It does not block; the controller takes one report at a time, and none any more when it has ended.
+func (r *reporter) report(config Config) {
+	write := r.write.Load()
+	if write == nil || !r.writing.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		defer r.writing.Store(false)
+		(*write)(object(config))
+	}()
 }
 
 // readDNS takes the resolv.conf of the annotation. One that cannot be read changes nothing.

@@ -25,6 +25,7 @@ const (
 	SleepExtender Fault = record.Asleep
 
 	StallExtender  Fault = "extender's watches stall"
+	LateExtender   Fault = "extender's watches are late"
 	CutExtender    Fault = "extender's watches are cut"
 	ExpireExtender Fault = "extender's watches end in 410 Gone"
 	StallScheduler Fault = "scheduler's watches stall"
@@ -52,7 +53,7 @@ func apiServerFaults() []Fault { return []Fault{KillAPIServer, RestartAPIServer}
 
 func networkFaults() []Fault {
 	return []Fault{
-		StallExtender, CutExtender, ExpireExtender, StallScheduler, CutScheduler,
+		StallExtender, LateExtender, CutExtender, ExpireExtender, StallScheduler, CutScheduler,
 		BindFails, BindUnanswered, BindHangs, BindLate, AnswersSlow, AnswersLost, AnswersFail,
 	}
 }

@@ -60,7 +60,7 @@ func TestEveryKindOfHistoryIsDrawn(t *testing.T) {
 	}
 	assert.Len(t, kinds, 4)
 	assert.Len(t, homes, 4)
-	assert.Len(t, weather, 5)
+	assert.Len(t, weather, 7)
 	for _, action := range []Action{
 		Scale, Rollout, Rollback, EditQuota, Delete, ForceDelete, Evict, Fail, Release, Adopt, SetOff, DropQuota, BindIn, Intrude,
 	} {

@@ -27,6 +27,9 @@ const (
 	// Lose deletes a node; AddNode makes it again.
 	Lose    Weather = "lose node"
 	AddNode Weather = "add node"
+	// Sicken has a node say that it is not ready; Recover that it is again.
+	Sicken  Weather = "node not ready"
+	Recover Weather = "node ready again"
 )
 
 // Event is weather at a time.
@@ -93,12 +96,15 @@ func (p *Planner) Next() Round {
 	return round
 }
 
-// drawWeather draws a flip of the switch, a drain and a node that is lost and comes back.
+// drawWeather draws a drain, a node that is lost and comes back, one that is not ready for a while, and flips of the switch.
 func drawWeather(random *rand.Rand, size Size) []Event {
 	drained := random.IntN(size.WideNodes)
 	lost := (drained + 1 + random.IntN(max(size.WideNodes-1, 1))) % size.WideNodes
 	pause := func() time.Duration { return upTo(random, size.Within/3) }
-	events := []Event{{pause(), Drain, drained}, {pause(), Lose, lost}, {pause(), AddNode, lost}}
+	sick := random.IntN(size.WideNodes)
+	events := []Event{
+		{pause(), Drain, drained}, {pause(), Lose, lost}, {pause(), AddNode, lost}, {pause(), Sicken, sick}, {pause(), Recover, sick},
+	}
 	if random.IntN(2) == 0 {
 		events = append(events, Event{After: pause(), Do: SwitchOff}, Event{After: pause(), Do: SwitchOn})
 	}

@@ -207,6 +207,7 @@ func (f *Faults) begins() map[plan.Fault]func() (heal func()) {
 	}
 	return map[plan.Fault]func() func(){
 		plan.StallExtender:  f.asExtender.StallWatches,
+		plan.LateExtender:   f.asExtender.DelayWatches,
 		plan.StallScheduler: f.asScheduler.StallWatches,
 		plan.CutExtender:    cut(f.asExtender),
 		plan.CutScheduler:   cut(f.asScheduler),

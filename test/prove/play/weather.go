@@ -111,6 +111,10 @@ func (w weather) happen(ctx context.Context, event plan.Event) error {
 		return w.drain(ctx, node)
 	case plan.Lose:
 		return w.client.CoreV1().Nodes().Delete(ctx, node, metav1.DeleteOptions{})
+	case plan.Sicken:
+		return w.setReady(ctx, node, corev1.ConditionFalse)
+	case plan.Recover:
+		return w.setReady(ctx, node, corev1.ConditionTrue)
 	default:
 		err := w.system.CreateLocalNode(ctx, node, func(n *corev1.Node) { n.Labels[RoomLabel] = RoomWide })
 		var status apierrors.APIStatus
@@ -119,6 +123,13 @@ func (w weather) happen(ctx context.Context, event plan.Event) error {
 		}
 		return err
 	}
+}
+
+// setReady has the node say whether it is ready. The node lifecycle controller taints it accordingly.
+func (w weather) setReady(ctx context.Context, node string, ready corev1.ConditionStatus) error {
+	body := `{"status":{"conditions":[{"type":"Ready","status":"` + string(ready) + `"}]}}`
+	_, err := w.client.CoreV1().Nodes().Patch(ctx, node, types.StrategicMergePatchType, []byte(body), metav1.PatchOptions{}, "status")
+	return err
 }
 
 func (w weather) turn(ctx context.Context, value string) error {

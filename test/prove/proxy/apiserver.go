@@ -34,6 +34,8 @@ type APIServer struct {
 	expired bool
 	// stalled is closed when watches flow again; nil while they flow.
 	stalled chan struct{}
+	// lateness is how long what watches bring is held back.
+	lateness time.Duration
 	// binds is what becomes of requests to bind a Pod, until bindsHealed is closed.
 	binds       BindFault
 	bindsHealed chan struct{}
@@ -81,7 +83,7 @@ func (p *APIServer) reach() (*httputil.ReverseProxy, error) {
 		ErrorLog:      slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
 		ModifyResponse: func(response *http.Response) error {
 			if isWatch(response.Request) {
-				response.Body = &watchBody{ReadCloser: response.Body, ctx: response.Request.Context(), gate: p.gate}
+				response.Body = &watchBody{ReadCloser: response.Body, ctx: response.Request.Context(), proxy: p}
 			}
 			return nil
 		},

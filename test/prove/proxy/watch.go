@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httputil"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -57,6 +58,22 @@ func (p *APIServer) StallWatches() (heal func()) {
 	}
 }
 
+// lateWatch is how long DelayWatches holds back what watches bring: the scheduler has long looked again by then, and less than the extender
+// waits for.
+const lateWatch = 300 * time.Millisecond
+
+// DelayWatches has all that watches bring come later, until the returned function is called.
+func (p *APIServer) DelayWatches() (heal func()) {
+	p.delay(lateWatch)
+	return func() { p.delay(0) }
+}
+
+func (p *APIServer) delay(by time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lateness = by
+}
+
 // CutWatches ends every watch that is under way, in the middle of what it brings.
 func (p *APIServer) CutWatches() {
 	p.mu.Lock()
@@ -79,29 +96,40 @@ func (p *APIServer) ExpireWatches() (heal func()) {
 	}
 }
 
-// gate is the channel that is closed when watches flow again, nil if they flow.
-func (p *APIServer) gate() chan struct{} {
+// hold blocks while watches are stalled, and for as long as they are late. It fails when ctx ends.
+func (p *APIServer) hold(ctx context.Context) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.stalled
+	stalled, lateness := p.stalled, p.lateness
+	p.mu.Unlock()
+	var late <-chan time.Time
+	switch {
+	case stalled != nil:
+	case lateness > 0:
+		late = time.After(lateness)
+	default:
+		return nil
+	}
+	select {
+	case <-stalled:
+	case <-late:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
 }
 
-// watchBody holds back what it has read while watches are stalled.
+// watchBody holds back what it has read while watches are disturbed.
 type watchBody struct {
 	io.ReadCloser
-	ctx  context.Context
-	gate func() chan struct{}
+	ctx   context.Context
+	proxy *APIServer
 }
 
 // Read implements io.Reader.
 func (b *watchBody) Read(buffer []byte) (int, error) {
 	n, err := b.ReadCloser.Read(buffer)
-	if stalled := b.gate(); stalled != nil {
-		select {
-		case <-stalled:
-		case <-b.ctx.Done():
-			return 0, b.ctx.Err()
-		}
+	if held := b.proxy.hold(b.ctx); held != nil {
+		return 0, held
 	}
 	return n, err
 }
