@@ -142,11 +142,8 @@ func TestASleepingLeaderTakesNoSlot(t *testing.T) {
 	slots := &lateSlots{placement.PodSlots{Client: first.client}, make(chan struct{}), make(chan struct{})}
 	sleeper, err := first.answersOver(slots)
 	require.NoError(t, err)
-	answered := make(chan error, 1)
-	go func() {
-		_, err := sleeper.Filter(t.Context(), late, everyNode())
-		answered <- err
-	}()
+	_, err = sleeper.Filter(t.Context(), late, everyNode())
+	require.ErrorContains(t, err, "writing the slot", "it says nothing before the slot is written")
 	<-slots.asked
 	first.cut.Store(true)
 	second.awaitLead(t)
@@ -156,10 +153,12 @@ func TestASleepingLeaderTakesNoSlot(t *testing.T) {
 
 	first.cut.Store(false)
 	close(slots.release)
-	require.ErrorIs(t, <-answered, leader.ErrNotLeading, "it says nothing, for its term is over")
-	pod, err := trial.Client().CoreV1().Pods("default").Get(t.Context(), "late", metav1.GetOptions{})
-	require.NoError(t, err)
-	require.Equal(t, string(pod.UID), pod.Annotations[policy.LocalSlotAnnotation], "what it wrote is there, and must mean nothing")
+	require.Eventually(t, func() bool {
+		pod, err := trial.Client().CoreV1().Pods("default").Get(t.Context(), "late", metav1.GetOptions{})
+		return err == nil && pod.Annotations[policy.LocalSlotAnnotation] == string(pod.UID)
+	}, patience, 10*time.Millisecond, "what it wrote is there, and must mean nothing")
+	_, err = sleeper.Filter(t.Context(), late, everyNode())
+	require.ErrorIs(t, err, leader.ErrNotLeading, "it says nothing, for its term is over")
 	assert.Equal(t, "virtual-0", second.class(t, trial, "late"))
 
 	second.stop()
