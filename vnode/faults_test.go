@@ -32,6 +32,8 @@ type cloudFault struct {
 	see func(pod *corev1.Pod) error
 	// node is the condition of the Node that is True meanwhile; empty for none.
 	node corev1.NodeConditionType
+	// says is what the condition's message has in it.
+	says string
 	// refusal says that the cloud will not have the Pod: one of a Job fails, and its Job counts that.
 	refusal bool
 	// held says that Pods that are deleted meanwhile stay until it is over.
@@ -48,9 +50,22 @@ const (
 	endsByItself  = "by itself: all is tried again"
 )
 
-// always is one fault of the simulator for as long as it lasts.
+// always is one fault of the simulator for as long as it lasts. One that strikes a number of times lasts until it has struck.
 func always(fault ccisim.Fault) func(*testing.T, *cloudtest.Cloud) func() {
-	return func(t *testing.T, cloud *cloudtest.Cloud) func() { return cloud.Fault(t, fault) }
+	return func(t *testing.T, cloud *cloudtest.Cloud) func() {
+		off := cloud.Fault(t, fault)
+		return func() {
+			eventually(t, func() error {
+				for _, left := range cloud.Faults() {
+					if fault.Times > 0 && left.Times == fault.Times {
+						return errors.New("it has not struck")
+					}
+				}
+				return nil
+			})
+			off()
+		}
+	}
 }
 
 // waits is what a Pod shows that has no cloud Pod, for the reason.
@@ -62,14 +77,14 @@ func answers(status int, code, message string) func(*testing.T, *cloudtest.Cloud
 
 // refusing is a fault for which the cloud will not have a Pod.
 func refusing(begin func(*testing.T, *cloudtest.Cloud) func(), ends string) cloudFault {
-	row := waiting(begin, provider.ReasonRefused, "", ends)
+	row := waiting(begin, provider.ReasonRefused, "", "", ends)
 	row.refusal, row.pod = true, row.pod+"; of a Job: Failed"
 	return row
 }
 
 // waiting is a fault that keeps Pods waiting, with a reason, and perhaps shows on the Node.
-func waiting(begin func(*testing.T, *cloudtest.Cloud) func(), reason string, condition corev1.NodeConditionType, ends string) cloudFault {
-	return cloudFault{begin: begin, pod: waits(reason), see: hasReason(reason), node: condition, ends: ends}
+func waiting(begin func(*testing.T, *cloudtest.Cloud) func(), reason string, condition corev1.NodeConditionType, says, ends string) cloudFault {
+	return cloudFault{begin: begin, pod: waits(reason), see: hasReason(reason), node: condition, says: says, ends: ends}
 }
 
 // goingOn is a fault during which Pods come and go nevertheless.
@@ -85,20 +100,20 @@ var cloudFaults = map[string]cloudFault{
 		other.AccessKey = "another"
 		require.NoError(t, cloud.SetCredentials([]ccisim.Credential{other}))
 		return func() { require.NoError(t, cloud.SetCredentials([]ccisim.Credential{cloudtest.Account})) }
-	}, provider.ReasonDenied, trouble.Denied, "once a key is good, without a restart"),
-	"the account owes money (arrears)": waiting(always(ccisim.Fault{Kind: ccisim.Arrears, Verb: "create"}), provider.ReasonDenied, trouble.Denied, "once it is paid"),
+	}, provider.ReasonDenied, trouble.Denied, "the key is wrong, over or revoked", "once a key is good, without a restart"),
+	"the account owes money (arrears)": waiting(always(ccisim.Fault{Kind: ccisim.Arrears, Verb: "create"}), provider.ReasonDenied, trouble.Denied, "owes money", "once it is paid"),
 	"the service is not authorised (no agency)": waiting(always(ccisim.Fault{Kind: ccisim.NoAgency, Verb: "create"}), provider.ReasonDenied, trouble.Denied,
-		"once somebody agrees in the console"),
-	"the key lacks a permission": waiting(answers(403, "CCI.01.403110", "no permission"), provider.ReasonDenied, trouble.Denied, "once it has it"),
+		"open the CCI console", "once somebody agrees in the console"),
+	"the key lacks a permission": waiting(answers(403, "CCI.01.403110", "no permission"), provider.ReasonDenied, trouble.Denied, "cci:namespaceSubResource:*", "once it has it"),
 	"a firewall answers with a page": waiting(always(ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Status: 403, HTML: true, Message: "Blocked"}),
-		provider.ReasonDenied, trouble.Denied, "once it lets requests through"),
+		provider.ReasonDenied, trouble.Denied, "Blocked", "once it lets requests through"),
 
 	// What the cloud takes.
 	"the cloud refuses the Pod (403)":     refusing(answers(403, "", "quota exceeded"), "tried again every `pods.refusalRetry`: quotas grow"),
 	"the cloud calls it invalid (422)":    refusing(answers(422, "", "metadata.labels: Invalid value"), "tried again every `pods.refusalRetry`"),
-	"the namespace has no usable network": pendingWithout(always(ccisim.Fault{Kind: ccisim.NetworkFailed}), "once the network is Ready; the lock ends by itself"),
-	"the cloud is sold out":               pendingWithout(always(ccisim.Fault{Kind: ccisim.SoldOut}), "once there is room; the lock after `soldOut.lock`, or by `kubectl uncordon`"),
-	"the subnets have no address left":    pendingWithout(always(ccisim.Fault{Kind: ccisim.IPInsufficient}), "once addresses are free; the lock as where it is sold out"),
+	"the namespace has no usable network": pendingWithout(always(ccisim.Fault{Kind: ccisim.NetworkFailed}), `is not Ready, it is "Failed"`, "once the network is Ready; the lock ends by itself"),
+	"the cloud is sold out":               pendingWithout(always(ccisim.Fault{Kind: ccisim.SoldOut}), "sold out", "once there is room; the lock after `soldOut.lock`, or by `kubectl uncordon`"),
+	"the subnets have no address left":    pendingWithout(always(ccisim.Fault{Kind: ccisim.IPInsufficient}), "no address left", "once addresses are free; the lock as where it is sold out"),
 	"images cannot be pulled": {
 		begin: always(ccisim.Fault{Kind: ccisim.ImagePull}), pod: "Pending, `ErrImagePull` or `ImagePullBackOff` in its containers' status",
 		see: func(pod *corev1.Pod) error {
@@ -113,19 +128,19 @@ var cloudFaults = map[string]cloudFault{
 
 	// How it answers.
 	"too many requests (429), all of them": waiting(always(ccisim.Fault{Kind: ccisim.Throttle, Verb: "create"}), provider.ReasonThrottled, trouble.Throttled,
-		"by itself, `Retry-After` obeyed; the condition a minute later"),
+		"429", "by itself, `Retry-After` obeyed; the condition a minute later"),
 	"too many requests, beyond a rate": goingOn(always(ccisim.Fault{Kind: ccisim.Throttle, RatePerSecond: 5, Burst: 3}), podRunsLate, endsByItself),
-	"errors of the service (500)":      waiting(always(ccisim.Fault{Kind: ccisim.ServerError, Verb: "create"}), provider.ReasonUnavailable, "", endsByItself),
+	"errors of the service (500)":      waiting(always(ccisim.Fault{Kind: ccisim.ServerError, Verb: "create"}), provider.ReasonUnavailable, "", "", endsByItself),
 	"it asks for patience (503, Retry-After)": waiting(always(ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Status: 503, RetryAfterSeconds: 1}),
-		provider.ReasonUnavailable, "", "by itself, `Retry-After` obeyed"),
+		provider.ReasonUnavailable, "", "", "by itself, `Retry-After` obeyed"),
 	"no answer but errors of a gateway (502)": waiting(always(ccisim.Fault{Kind: ccisim.ServerError, Status: 502, HTML: true, Message: "Bad Gateway"}),
-		provider.ReasonUnavailable, "", "by itself; after half a minute the Node says `CloudUnavailable`"),
+		provider.ReasonUnavailable, "", "", "by itself; after half a minute the Node says `CloudUnavailable`"),
 	"slow answers":                        goingOn(always(ccisim.Fault{Kind: ccisim.Latency, Delay: metav1.Duration{Duration: 300 * time.Millisecond}}), podRunsLate, endsUnnoticed),
 	"the answer to a creation is lost":    goingOn(always(ccisim.Fault{Kind: ccisim.LoseAnswer, Verb: "create", Times: 3}), podRuns, "what was made is found by its name, and not made again"),
 	"the answer to a deletion is lost":    goingOn(always(ccisim.Fault{Kind: ccisim.LoseAnswer, Verb: "delete", Times: 3}), podRuns, endsUnnoticed),
 	"the answer to a creation is cut off": goingOn(always(ccisim.Fault{Kind: ccisim.HalfBody, Verb: "create", Times: 3}), podRuns, "as if it were lost"),
 	"a list is cut off": goingOn(func(t *testing.T, cloud *cloudtest.Cloud) func() {
-		end := cloud.Fault(t, ccisim.Fault{Kind: ccisim.HalfBody, Verb: "list", Times: 3})
+		end := always(ccisim.Fault{Kind: ccisim.HalfBody, Verb: "list", Times: 3})(t, cloud)
 		cloud.Compact()
 		cloud.CutWatches(true)
 		return end
@@ -170,8 +185,8 @@ func faultsTable() string {
 }
 
 // pendingWithout are faults that leave cloud Pods without a place: the node is locked.
-func pendingWithout(begin func(*testing.T, *cloudtest.Cloud) func(), ends string) cloudFault {
-	return cloudFault{begin: begin, pod: "Pending in the cloud", see: hasPhase(corev1.PodPending), node: soldOutCondition, ends: ends}
+func pendingWithout(begin func(*testing.T, *cloudtest.Cloud) func(), says, ends string) cloudFault {
+	return cloudFault{begin: begin, pod: "Pending in the cloud", see: hasPhase(corev1.PodPending), node: soldOutCondition, says: says, ends: ends}
 }
 
 // expired has watches begin anew from a past that is forgotten.
@@ -245,7 +260,8 @@ func (s *scenario) seeNode(row cloudFault) {
 	}
 	object := awaitNode(s.t, s.node.name(), hasCondition(row.node, corev1.ConditionTrue))
 	assert.NoError(s.t, ready(object))
-	assert.NotEmpty(s.t, node.FindCondition(object, row.node).Message)
+	require.NotEmpty(s.t, row.says)
+	assert.Contains(s.t, node.FindCondition(object, row.node).Message, row.says)
 }
 
 const (

@@ -65,14 +65,25 @@ const (
 // The tests of this package have a system each and mostly wait, so they run beside each other.
 func TestStories(t *testing.T) {
 	t.Parallel()
-	world, _ := newWorld(t, stories.Shape())
+	playAll(t, stories.All())
+}
+
+func TestFurtherStories(t *testing.T) {
+	t.Parallel()
 	further := append(stories.Further(), stories.Story{
 		Name: schedulerName, Title: "A Deployment that names tke-scheduler keeps its quota", Play: stories.PlaySchedulerName,
 	}, stories.Story{
 		Name: "apply", Title: "What kubectl apply prints of malformed keys and of those that will not do what they say",
 		Play: func(ctx context.Context, w *stories.World) error { return checkApply(ctx, t, w) },
 	})
-	for _, story := range append(stories.All(), further...) {
+	playAll(t, further)
+}
+
+// playAll plays stories one after the other on one system, and holds that they leave nothing behind.
+func playAll(t *testing.T, list []stories.Story) {
+	t.Helper()
+	world, _ := newWorld(t, stories.Shape())
+	for _, story := range list {
 		t.Run(story.Name, func(t *testing.T) { require.NoError(t, world.Play(t.Context(), story)) })
 	}
 	require.NoError(t, world.AwaitGone(t.Context()))

@@ -47,13 +47,13 @@ func (k *Keeper) stuck(ctx context.Context) ([]stuckPod, error) {
 		}
 	}
 	if len(late) > 0 {
-		usedUp, err := k.addressesUsedUp(ctx)
+		trouble, err := k.networkTrouble(ctx)
 		if err != nil {
 			return nil, err
 		}
 		for _, pod := range late {
-			if usedUp != "" {
-				pod.why, pod.general = usedUp, true
+			if trouble != "" {
+				pod.why, pod.general = trouble, true
 			}
 			if pod.why != "" {
 				found = append(found, pod)
@@ -105,16 +105,23 @@ func hasPlace(pod *cci.Pod) (placed bool, words string) {
 	return len(pod.Status.ContainerStatuses)+len(pod.Status.InitContainerStatuses) > 0, words
 }
 
-// addressesUsedUp says so in words where it is so.
-func (k *Keeper) addressesUsedUp(ctx context.Context) (string, error) {
+// networkTrouble says in words why no Pod gets an address; empty where the networks are not to blame.
+func (k *Keeper) networkTrouble(ctx context.Context) (string, error) {
 	networks, err := k.config.Networks(ctx)
 	if err != nil {
 		return "", fmt.Errorf("asking whether the networks have addresses: %w", err)
 	}
-	for _, network := range networks {
-		if network.Status.Status == cci.NetworkIPInsufficient {
-			return fmt.Sprintf("the subnets of network %s have no address left", network.Name), nil
-		}
+	if len(networks) == 0 {
+		return "the cloud namespace has no network", nil
 	}
-	return "", nil
+	is := func(status string) func(cci.Network) bool {
+		return func(network cci.Network) bool { return network.Status.Status == status }
+	}
+	if i := slices.IndexFunc(networks, is(cci.NetworkIPInsufficient)); i >= 0 {
+		return fmt.Sprintf("the subnets of network %s have no address left", networks[i].Name), nil
+	}
+	if slices.ContainsFunc(networks, is(cci.NetworkReady)) {
+		return "", nil
+	}
+	return fmt.Sprintf("network %s is not Ready, it is %q", networks[0].Name, networks[0].Status.Status), nil
 }

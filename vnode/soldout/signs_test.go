@@ -1,10 +1,13 @@
 package soldout
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
@@ -43,6 +46,31 @@ func TestWhetherTheCloudHasAPlace(t *testing.T) {
 			placed, words := hasPlace(&cci.Pod{Status: test.status})
 			assert.Equal(t, test.placed, placed)
 			assert.Equal(t, test.words, words)
+		})
+	}
+}
+
+func TestWhyNoPodGetsAnAddress(t *testing.T) {
+	network := func(name, status string) cci.Network {
+		return cci.Network{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: cci.NetworkStatus{Status: status}}
+	}
+	for name, test := range map[string]struct {
+		networks []cci.Network
+		want     string
+	}{
+		"the network is not to blame":     {[]cci.Network{network("a", cci.NetworkReady)}, ""},
+		"one of two is enough":            {[]cci.Network{network("a", cci.NetworkFailed), network("b", cci.NetworkReady)}, ""},
+		"somebody has deleted it":         {nil, "the cloud namespace has no network"},
+		"it has failed":                   {[]cci.Network{network("a", cci.NetworkFailed)}, `network a is not Ready, it is "Failed"`},
+		"it is not set up yet":            {[]cci.Network{network("a", "")}, `network a is not Ready, it is ""`},
+		"its addresses are used up":       {[]cci.Network{network("a", cci.NetworkIPInsufficient)}, "the subnets of network a have no address left"},
+		"those of one of two are used up": {[]cci.Network{network("a", cci.NetworkReady), network("b", cci.NetworkIPInsufficient)}, "the subnets of network b have no address left"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := &Keeper{config: Config{Networks: func(context.Context) ([]cci.Network, error) { return test.networks, nil }}}
+			got, err := k.networkTrouble(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, test.want, got)
 		})
 	}
 }
