@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/spillway-k8s/spillway/admission/validation"
 	"github.com/spillway-k8s/spillway/admission/verdict"
@@ -44,6 +45,7 @@ func patchOf(t *testing.T, pod *corev1.Pod) string {
 	require.NoError(t, err)
 	handler, err := webhook.New(webhook.Parts{
 		Judge: verdict.New(rules, quietCluster{}, quietCluster{}, time.Second), Validator: validation.New(rules, quietCluster{}),
+		InCloud: func() []cache.ObjectName { return nil },
 	}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	pod = pod.DeepCopy()
