@@ -105,6 +105,7 @@ func (v *vnode) keep(ctx context.Context, group *errgroup.Group) {
 		case <-ctx.Done():
 			return nil
 		case <-v.provider.Synced():
+			v.logger.Info("the Pods of the node are tended", "node", v.config.Node.Name, "inCloud", len(v.provider.Inventory().All()))
 			return ended(ctx, v.pods.Run(ctx, v.config.Pods.Workers))
 		}
 	})

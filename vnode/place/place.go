@@ -66,6 +66,9 @@ func Ensure(ctx context.Context, api cci.API, config Config, logger *slog.Logger
 		case errors.Is(err, ErrUnusable) && !config.Insist:
 			return err
 		case err == nil && missing == "":
+			if said != "" {
+				logger.Info("the place in the cloud is usable", "namespace", config.Namespace)
+			}
 			return nil
 		case err != nil && err.Error() != said:
 			said = err.Error()
