@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/page/pagetest"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/node"
 	"github.com/spillway-k8s/spillway/vnode/provider"
@@ -264,24 +264,7 @@ func (s *scenario) seeNode(row cloudFault) {
 	assert.Contains(s.t, node.FindCondition(object, row.node).Message, row.says)
 }
 
-const (
-	faultsFile  = "../docs/vnode.md"
-	faultsBegin = "<!-- begin: written by go test ./vnode -run TestFaultsPage -update -->\n"
-	faultsEnd   = "<!-- end -->\n"
-)
-
 // TestFaultsPage compares the table of the page with the rows. With -update it writes the table.
 func TestFaultsPage(t *testing.T) {
-	page, err := os.ReadFile(faultsFile)
-	require.NoError(t, err)
-	before, rest, ok := strings.Cut(string(page), faultsBegin)
-	require.True(t, ok, "%s has the line %s", faultsFile, faultsBegin)
-	_, after, ok := strings.Cut(rest, faultsEnd)
-	require.True(t, ok, "%s has the line %s", faultsFile, faultsEnd)
-	want := before + faultsBegin + faultsTable() + faultsEnd + after
-	if *update {
-		require.NoError(t, os.WriteFile(faultsFile, []byte(want), 0o644))
-		return
-	}
-	assert.Equal(t, want, string(page), "run the test with -update to write the table")
+	pagetest.Check(t, "../docs/vnode.md", "./vnode -run TestFaultsPage", faultsTable(), *update)
 }

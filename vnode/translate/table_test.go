@@ -3,7 +3,6 @@ package translate_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,40 +15,24 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/page/pagetest"
 	"github.com/spillway-k8s/spillway/vnode/translate"
-)
-
-const (
-	translationFile = "../../docs/translation.md"
-	tableBegin      = "<!-- begin: written by go test ./vnode/translate -run TestTranslationPage -update -->\n"
-	tableEnd        = "<!-- end -->\n"
 )
 
 // TestTranslationPage compares the tables of the page with the rows. With -update it writes them; the text around them is the writer's.
 func TestTranslationPage(t *testing.T) {
-	data, err := os.ReadFile(translationFile)
-	require.NoError(t, err)
-	before, rest, ok := strings.Cut(string(data), tableBegin)
-	require.True(t, ok, "%s has the line %s", translationFile, tableBegin)
-	_, after, ok := strings.Cut(rest, tableEnd)
-	require.True(t, ok, "%s has the line %s", translationFile, tableEnd)
-	want := before + tableBegin + tables() + tableEnd + after
-	if *update {
-		require.NoError(t, os.WriteFile(translationFile, []byte(want), 0o644))
-		return
-	}
-	assert.Equal(t, want, string(data), "run the test with -update to write the tables")
+	pagetest.Check(t, "../../docs/translation.md", "./vnode/translate -run TestTranslationPage", tables(), *update)
 }
 
 func tables() string {
-	var page strings.Builder
+	var text strings.Builder
 	for _, section := range translate.Table() {
-		fmt.Fprintf(&page, "\n### %s\n\n| field | in the cloud | |\n|---|---|---|\n", section.Type)
+		fmt.Fprintf(&text, "\n### %s\n\n| field | in the cloud | |\n|---|---|---|\n", section.Type)
 		for _, field := range section.Fields {
-			fmt.Fprintf(&page, "| `%s` | %s | %s |\n", field.Name, field.Fate, field.Words)
+			fmt.Fprintf(&text, "| `%s` | %s | %s |\n", field.Name, field.Fate, field.Words)
 		}
 	}
-	return page.String()
+	return text.String()
 }
 
 // step is a field on the way from a Pod's spec to the field that is tried.
