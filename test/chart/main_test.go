@@ -21,8 +21,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// Tests of this package install the charts into a real API server with real controllers. There is no node, so nothing runs: what is
-// shown is that all of it is accepted, and what becomes of it on upgrades. namespace is not the one that the programs have as default.
+// Tests of this package install the charts into a real API server with real controllers. Nobody starts Pods: what is shown is that
+// all of it is accepted, what becomes of it on upgrades, and that the programs, started here, can work with the configuration and the rights that it
+// gives them. namespace is not the one that the programs have as default.
 const (
 	namespace = "overflow"
 	spillway  = "../../charts/spillway"
@@ -43,12 +44,14 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	os.Exit(programtest.Main(m, system.Config{
-		Shape:   system.Shape{LocalCPU: "4", LocalMemory: "8Gi"},
-		Without: []string{system.Scheduler, system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode"},
+		BareNodes: true,
+		Installed: true,
+		Shape:     system.Shape{LocalNodes: 1, LocalCPU: "4", LocalMemory: "8Gi", VirtualNodes: 1}, // The virtual one is for its ports.
+		Without:   []string{system.Scheduler, system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode"},
 	}, prepare))
 }
 
-// prepare makes a namespace that demands restricted Pods, and takes away the rights that a trial system's programs have: the chart brings its own.
+// prepare makes a namespace that demands restricted Pods.
 func prepare(ctx context.Context, s *system.System) error {
 	trial = s
 	made := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: map[string]string{
@@ -56,12 +59,6 @@ func prepare(ctx context.Context, s *system.System) error {
 	}}}
 	if _, err := s.Client().CoreV1().Namespaces().Create(ctx, made, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("making the namespace: %w", err)
-	}
-	for _, program := range []string{"extender", "admission", "vnode"} {
-		if out, err := exec.CommandContext(ctx, filepath.Join(bin, "kubectl"), "--kubeconfig", s.Kubeconfig(),
-			"delete", "-f", "../system/manifests/"+program+".yaml").CombinedOutput(); err != nil {
-			return fmt.Errorf("taking away the rights of %s: %w: %s", program, err, out)
-		}
 	}
 	return nil
 }
@@ -81,7 +78,7 @@ func simulated(more ...string) []string {
 
 // template renders a chart without asking a cluster.
 func template(chart string, args ...string) (out string, err error) {
-	return run("helm", append([]string{"template", "spillway", chart, "--namespace", "spillway-system", "--kube-version", kubeVersion}, args...)...)
+	return run("helm", append([]string{"template", chart, "--name-template", "spillway", "--namespace", "spillway-system", "--kube-version", kubeVersion}, args...)...)
 }
 
 // onCluster runs helm or kubectl against the trial system and returns what it prints; its warnings are returned too.

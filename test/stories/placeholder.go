@@ -11,8 +11,10 @@ import (
 // playPlaceholder leaves 1 CPU free on each of three local nodes, fills it with placeholder Pods of low priority, and starts the seed's
 // eight nginx Pods of high priority: two fit where the placeholders of a node were.
 func playPlaceholder(ctx context.Context, w *World) error {
-	if err := w.apply(ctx, "placeholder.yaml"); err != nil {
-		return err
+	for _, manifest := range []string{"placeholder.yaml", "placeholder-chart.yaml"} { // The second is what charts/placeholder renders.
+		if err := w.apply(ctx, manifest); err != nil {
+			return err
+		}
 	}
 	defer func() {
 		_, _ = w.kubectl(context.WithoutCancel(ctx), "", "delete", "priorityclass", "story-buffer", "high-priority", "--ignore-not-found")

@@ -41,27 +41,27 @@ virtual-kubelet.io/burst-to-cci: "off"
 {{/* What the specs of all Pods have in common. Takes a list: context, component. */}}
 {{- define "spillway.podSpec" -}}
 {{- $root := index . 0 -}}
-{{- with $root.Values.priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
-{{- with $root.Values.imagePullSecrets }}
-imagePullSecrets: {{ toYaml . | nindent 2 }}
-{{- end }}
-{{- with $root.Values.nodeSelector }}
-nodeSelector: {{ toYaml . | nindent 2 }}
-{{- end }}
-{{- with $root.Values.tolerations }}
-tolerations: {{ toYaml . | nindent 2 }}
-{{- end }}
-{{- with $root.Values.affinity }}
-affinity: {{ toYaml . | nindent 2 }}
-{{- end }}
 topologySpreadConstraints:
 {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
 - topologyKey: {{ $key }}
   maxSkew: 1
   whenUnsatisfiable: ScheduleAnyway
   labelSelector: {matchLabels: {{ include "spillway.selector" $ | fromYaml | toJson }}}
+{{- end }}
+{{- with $root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
   runAsNonRoot: true
@@ -115,8 +115,8 @@ checksum/config: {{ include (print (index . 0).Template.BasePath "/" (index . 1)
 
 {{/* Sections that all configuration files of our programs have. */}}
 {{- define "spillway.commonConfig" -}}
-logging: {{ toYaml .Values.logging | nindent 2 }}
+logging: {{- toYaml .Values.logging | nindent 2 }}
 {{- with .Values.policy }}
-policy: {{ toYaml . | nindent 2 }}
+policy: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}

@@ -1,0 +1,82 @@
+package chart
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+// keys are what Helm makes up: certificates and keys in Secrets, another each time.
+var keys = regexp.MustCompile(`(?m)^  ((?:ca|tls)\.(?:crt|key)): .*$`)
+
+func TestWhatTheChartsRender(t *testing.T) {
+	everything := "scheduler.otherNames={tke-scheduler},networkPolicies.enabled=true,metrics.serviceMonitor.enabled=true," +
+		"eksConfig.autoScaleEKS=true,policy.localFalseForbids=true,vnode.certificate=cluster,vnode.capacity.cpu=500,vnode.soldOut.lock=10m,cloud.settings.qps=50"
+	cases := map[string]struct {
+		chart, golden string
+		args          []string
+	}{
+		"a single one of everything":    {spillway, "testdata/single.yaml", values()},
+		"two of everything, and extras": {spillway, "testdata/ha.yaml", values("-f", spillway+"/values-ha.yaml", "--set", everything)},
+		"the extender as a service":     {spillway, "testdata/service.yaml", values("--set", "scheduler.mode=service,vnode.certificate=secret/kubelet")},
+		"a simulated cloud":             {spillway, "testdata/simulator.yaml", simulated()},
+		// The stories play this one.
+		"placeholders": {buffer, "../stories/manifests/placeholder-chart.yaml", []string{
+			"--name-template", "tke-autoscaling-placeholder", "--set", "replicaCount=0,lowPriorityClass.name=story-buffer,podLabels.app=tke-autoscaling-placeholder",
+		}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := template(tc.chart, tc.args...)
+			require.NoError(t, err)
+			got = keys.ReplaceAllString(got, "  $1: <made up>")
+			if *update {
+				require.NoError(t, os.WriteFile(tc.golden, []byte(got), 0o644))
+			}
+			want, err := os.ReadFile(tc.golden)
+			require.NoError(t, err)
+			assert.Equal(t, string(want), got, "with -update it is written")
+		})
+	}
+}
+
+// objects are those of a rendered chart.
+func objects(t *testing.T, chart string, args ...string) (list []*unstructured.Unstructured) {
+	t.Helper()
+	out, err := template(chart, args...)
+	require.NoError(t, err)
+	for document := range strings.SplitSeq(out, "\n---\n") {
+		object := &unstructured.Unstructured{}
+		require.NoError(t, yaml.UnmarshalStrict([]byte(document), &object.Object), document)
+		if len(object.Object) > 0 {
+			list = append(list, object)
+		}
+	}
+	return list
+}
+
+// configFiles writes the files of a rendered ConfigMap into a directory.
+func configFiles(t *testing.T, name string, args ...string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for _, object := range objects(t, spillway, args...) {
+		if object.GetKind() != "ConfigMap" || object.GetName() != name {
+			continue
+		}
+		files, _, err := unstructured.NestedStringMap(object.Object, "data")
+		require.NoError(t, err)
+		for file, content := range files {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600))
+		}
+		return dir
+	}
+	require.Fail(t, "there is no ConfigMap "+name)
+	return ""
+}

@@ -1,0 +1,183 @@
+package chart
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/programtest"
+	"github.com/spillway-k8s/spillway/test/system"
+)
+
+// start runs a program until the test ends.
+func start(t *testing.T, program string, args ...string) {
+	t.Helper()
+	logs := &programtest.Log{}
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, program), args...)
+	cmd.Stdout, cmd.Stderr = logs, logs
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait() // It was killed.
+		if t.Failed() {
+			t.Logf("the log of %s ends:\n%s", program, logs.Tail())
+		}
+	})
+}
+
+// kubeconfig is that of a ServiceAccount of the release.
+func kubeconfig(t *testing.T, account string) (file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), account)
+	token := strings.TrimSpace(onCluster(t, "kubectl", "create", "token", account, "--namespace", namespace))
+	for _, args := range [][]string{
+		{"set-cluster", "c", "--server", trial.Endpoint(system.APIServer), "--certificate-authority", trial.AuthorityFile()},
+		{"set-credentials", "u", "--token", token},
+		{"set-context", "x", "--cluster", "c", "--user", "u"},
+		{"use-context", "x"},
+	} {
+		_, err := run("kubectl", append([]string{"--kubeconfig", file, "config"}, args...)...)
+		require.NoError(t, err)
+	}
+	return file
+}
+
+// ready waits until a program says that it is.
+func ready(t *testing.T, url string) {
+	t.Helper()
+	programtest.Eventually(t, func() error { _, err := programtest.Get(url + "/readyz"); return err })
+}
+
+func address(url string) string { _, rest, _ := strings.Cut(url, "://"); return rest }
+
+// startExtender starts the extender as it is beside the scheduler.
+func startExtender(t *testing.T, dir, kubeconfig string) {
+	t.Helper()
+	health := programtest.FreeAddress(t)
+	start(t, "extender", "--config", filepath.Join(dir, "extender.yaml"), "--kubeconfig", kubeconfig, "--listen", address(trial.Endpoint(system.Extender)), "--health-listen", health)
+	ready(t, "http://"+health)
+}
+
+// startScheduler starts kube-scheduler with the file of the chart, in which two things are not as in a Pod: how it reaches the API server, and
+// the extender's port.
+func startScheduler(t *testing.T, dir, kubeconfig string) {
+	t.Helper()
+	file := filepath.Join(dir, "scheduler.yaml")
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var configuration map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(strings.Replace(string(content), "127.0.0.1:10290", address(trial.Endpoint(system.Extender)), 1)), &configuration))
+	configuration["clientConnection"].(map[string]any)["kubeconfig"] = kubeconfig
+	content, err = yaml.Marshal(configuration)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, content, 0o600))
+	_, port, _ := strings.Cut(address(trial.Endpoint(system.Scheduler)), ":")
+	start(t, "kube-scheduler", "--config", file, "--bind-address=127.0.0.1", "--secure-port", port)
+}
+
+// keyed is a ReplicaSet whose Pods have a quota, as admission leaves them.
+func keyed() *appsv1.ReplicaSet {
+	place, labels := corev1.ResourceList{policy.PlacementResource: resource.MustParse("1")}, map[string]string{"app": "keyed"}
+	return &appsv1.ReplicaSet{
+		ObjectMeta: metav1.ObjectMeta{Name: "keyed"},
+		Spec: appsv1.ReplicaSetSpec{
+			Replicas: new(int32(1)), Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: map[string]string{policy.LocalReplicasAnnotation: "1"}},
+				Spec: corev1.PodSpec{
+					SchedulerName: "spillway-scheduler",
+					Containers:    []corev1.Container{{Name: "c", Image: "nginx", Resources: corev1.ResourceRequirements{Requests: place, Limits: place}}},
+				},
+			},
+		},
+	}
+}
+
+// TestTheProgramsWorkWithWhatTheChartGivesThem runs each with its configuration file and the rights of its ServiceAccount, and nothing else.
+func TestTheProgramsWorkWithWhatTheChartGivesThem(t *testing.T) {
+	install(t, simulated()...)
+	client := trial.Client()
+
+	t.Run("the scheduler places Pods, and the extender writes their slots", func(t *testing.T) {
+		dir := configFiles(t, "spillway-scheduler", simulated("--namespace", namespace)...)
+		scheduler := kubeconfig(t, "spillway-scheduler")
+		startExtender(t, dir, scheduler)
+		startScheduler(t, dir, scheduler)
+		_, err := client.AppsV1().ReplicaSets(metav1.NamespaceDefault).Create(t.Context(), keyed(), metav1.CreateOptions{})
+		require.NoError(t, err)
+		t.Cleanup(func() { onCluster(t, "kubectl", "delete", "replicaset", "keyed") })
+		programtest.Eventually(t, func() error {
+			list, err := client.CoreV1().Pods(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{LabelSelector: "app=keyed"})
+			if err != nil || len(list.Items) != 1 {
+				return fmt.Errorf("there should be one Pod, not %d: %w", len(list.Items), err)
+			}
+			if pod := list.Items[0]; pod.Spec.NodeName != system.LocalNode(0) || pod.Annotations[policy.LocalSlotAnnotation] != string(pod.UID) {
+				return fmt.Errorf("it should be at home, with a slot: %q, %v, %v", pod.Spec.NodeName, pod.Annotations, pod.Status.Conditions)
+			}
+			return nil
+		})
+		lease, err := client.CoordinationV1().Leases(namespace).Get(t.Context(), "spillway-scheduler", metav1.GetOptions{})
+		require.NoError(t, err)
+		assert.NotEmpty(t, *lease.Spec.HolderIdentity)
+	})
+	t.Run("admission makes its certificate and tells the API server, and an upgrade leaves that alone", func(t *testing.T) {
+		dir := configFiles(t, "spillway-admission", simulated("--namespace", namespace)...)
+		health := programtest.FreeAddress(t)
+		start(t, "admission", "--config", filepath.Join(dir, "admission.yaml"), "--kubeconfig", kubeconfig(t, "spillway-admission"),
+			"--listen", address(trial.Endpoint(system.Admission)), "--health-listen", health)
+		ready(t, "http://"+health)
+		known := authorities(t)
+		onCluster(t, "helm", append([]string{"upgrade", "spillway", spillway, "--namespace", namespace, "--set", "admission.replicas=2"}, simulated()...)...)
+		assert.Equal(t, known, authorities(t))
+	})
+	t.Run("the virtual node comes up", func(t *testing.T) {
+		dir := configFiles(t, "spillway-vnode", simulated("--namespace", namespace)...)
+		keys := filepath.Join(dir, "credentials.yaml")
+		require.NoError(t, os.WriteFile(keys, []byte("accessKey: simulated\nsecretKey: simulated\n"), 0o600))
+		cloud := trial.Endpoint(system.CCISim)
+		start(t, "ccisim", "--listen", address(cloud), "--credentials-file", keys)
+		ready(t, cloud)
+		health := programtest.FreeAddress(t)
+		start(t, "vnode", "--config", filepath.Join(dir, "vnode.yaml"), "--kubeconfig", kubeconfig(t, "spillway-vnode"), "--node-name=virtual-node-cci-0", "--node-ip=127.0.0.1",
+			"--listen", programtest.FreeAddress(t), "--health-listen", health, "--client-ca-file", trial.AuthorityFile(),
+			"--cci-endpoint", cloud, "--iam-endpoint", cloud, "--cci-credentials-file", keys)
+		ready(t, "http://"+health)
+		t.Cleanup(func() { onCluster(t, "kubectl", "delete", "node", "virtual-node-cci-0") })
+		node, err := client.CoreV1().Nodes().Get(t.Context(), "virtual-node-cci-0", metav1.GetOptions{})
+		require.NoError(t, err)
+		assert.Contains(t, node.Spec.Taints, policy.ProviderTaint())
+	})
+}
+
+// authorities are what the registrations know the webhook by; every entry must know one.
+func authorities(t *testing.T) (known []string) {
+	t.Helper()
+	client := trial.Client().AdmissionregistrationV1()
+	mutating, err := client.MutatingWebhookConfigurations().Get(t.Context(), "spillway", metav1.GetOptions{})
+	require.NoError(t, err)
+	for _, w := range mutating.Webhooks {
+		known = append(known, w.Name+string(w.ClientConfig.CABundle))
+		assert.NotEmpty(t, w.ClientConfig.CABundle, w.Name)
+	}
+	validating, err := client.ValidatingWebhookConfigurations().Get(t.Context(), "spillway", metav1.GetOptions{})
+	require.NoError(t, err)
+	for _, w := range validating.Webhooks {
+		known = append(known, w.Name+string(w.ClientConfig.CABundle))
+		assert.NotEmpty(t, w.ClientConfig.CABundle, w.Name)
+	}
+	return known
+}
