@@ -71,12 +71,8 @@ func keep(o options, report *check.Report) error {
 	if o.Document == "" {
 		return nil
 	}
-	length := "BUDGET=" + o.Budget.Duration.String()
-	if o.Rounds > 0 {
-		length = fmt.Sprintf("ROUNDS=%d", o.Rounds)
-	}
-	heading := fmt.Sprintf("Measured %s with `make prove %s SEED=%d TOPOLOGY=%s PROVE=--slack=%d`, on %d CPUs for the whole control plane. All promises were kept.\n",
-		time.Now().UTC().Format("2006-01-02 15:04 UTC"), length, o.Seed, o.Topology, o.Slack, runtime.NumCPU())
+	heading := fmt.Sprintf("Measured %s with `%s`, on %d CPUs for the whole control plane. All promises were kept.\n",
+		time.Now().UTC().Format("2006-01-02 15:04 UTC"), o.command(), runtime.NumCPU())
 	return page.Rewrite(o.Document, map[string]string{o.Topology: heading + tables(report)})
 }
 

@@ -125,6 +125,38 @@ func (o *options) Validate() error {
 	return errors.Join(faults...)
 }
 
+// command is what plays the same plan again.
+func (o *options) command() string {
+	defaults := defaultOptions()
+	length := "BUDGET=" + o.Budget.Duration.String()
+	if o.Rounds > 0 {
+		length = fmt.Sprintf("ROUNDS=%d", o.Rounds)
+	}
+	var rest []string
+	for _, f := range []struct {
+		flag           string
+		value, usually any
+	}{
+		{"slack", o.Slack, defaults.Slack},
+		{"workloads", o.Workloads, defaults.Workloads},
+		{"burst", o.Burst, defaults.Burst},
+		{"nodes", o.Nodes, defaults.Nodes},
+		{"duels", o.Duels, defaults.Duels},
+		{"patient", o.Patient, defaults.Patient},
+		{"faults", o.Faults, defaults.Faults},
+		{"within", o.Within.Duration, defaults.Within.Duration},
+	} {
+		if f.value != f.usually {
+			rest = append(rest, fmt.Sprintf("--%s=%v", f.flag, f.value))
+		}
+	}
+	command := fmt.Sprintf("make prove %s SEED=%d TOPOLOGY=%s", length, o.Seed, o.Topology)
+	if len(rest) > 0 {
+		command += fmt.Sprintf(" PROVE=%q", strings.Join(rest, " "))
+	}
+	return command
+}
+
 func (o *options) limits() check.Limits {
 	limits := check.DefaultLimits()
 	limits.Use *= time.Duration(o.Slack)

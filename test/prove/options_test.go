@@ -47,3 +47,11 @@ func TestARecordThatShowsAViolationIsShown(t *testing.T) {
 	require.NoError(t, os.WriteFile(o.Check, []byte("{\n{"), 0o600))
 	require.ErrorContains(t, prove(t.Context(), *o, &out, slog.New(slog.DiscardHandler)), "reading entry 1 of the record "+o.Check)
 }
+
+func TestTheCommandPlaysTheSamePlanAgain(t *testing.T) {
+	o := defaultOptions()
+	o.Seed = 42
+	assert.Equal(t, "make prove BUDGET=5m0s SEED=42 TOPOLOGY=sidecar", o.command())
+	o.Rounds, o.Topology, o.Slack, o.Workloads, o.Within.Duration = 6, service, 5, 172, 45*time.Second
+	assert.Equal(t, `make prove ROUNDS=6 SEED=42 TOPOLOGY=service PROVE="--slack=5 --workloads=172 --within=45s"`, o.command())
+}
