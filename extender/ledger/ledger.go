@@ -58,7 +58,7 @@ type entry struct {
 	priority int32
 	active   bool
 	reserved bool
-	given    bool // the reservation is of this process and of the present term (Disown)
+	told     bool // the scheduler was told of the reservation, by this process and in the present term (Disown)
 	void     bool // the slot on the Pod was never answered (Ask)
 	refused  bool // its condition says that the extender refused it
 	parked   bool // refused by policy
@@ -120,7 +120,7 @@ type Request struct {
 
 // Ask gives a slot to the Pod where one is free and a local node fits. It is sticky: a Pod that has a slot keeps it
 // while a local node fits, however often it asks. fresh is true where the slot is given for the first time: the caller
-// must make it durable before it answers the scheduler, or Cancel it.
+// must make it durable before it answers the scheduler, or Cancel it. It must say so (Tell) before it answers.
 //
 // A Pod with a reservation that finds no local node goes to the cloud, but its slot is freed only when it is seen there:
 // an earlier binding that timed out may still land.
@@ -142,7 +142,7 @@ func (l *Ledger) Ask(r Request) (answer Answer, fresh bool) {
 	case e.reserved && r.LocalFits:
 		return Local, false
 	case !e.reserved && r.LocalFits && l.revisions[e.revision].used < r.Quota:
-		l.change(e, func() { e.reserved, e.given, e.void = true, true, false })
+		l.change(e, func() { e.reserved, e.told, e.void = true, false, false })
 		return Local, true
 	case r.CloudFits:
 		rev := l.revisions[e.revision]
@@ -157,21 +157,31 @@ func (l *Ledger) Ask(r Request) (answer Answer, fresh bool) {
 	}
 }
 
+// Tell notes that the scheduler is about to be told that the Pod has a slot: from here on it may bind the Pod at any time. It may be called
+// again.
+func (l *Ledger) Tell(uid types.UID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e, ok := l.pods[uid]; ok {
+		e.told = e.reserved
+	}
+}
+
 // Hold gives the Pod a slot beyond any quota: it may not burst and is let through to local nodes. It may be called again.
 func (l *Ledger) Hold(uid types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e, ok := l.pods[uid]; ok && e.active && e.node == "" {
 		l.leaveQueue(e)
-		l.change(e, func() { e.reserved, e.given = true, true })
+		l.change(e, func() { e.reserved, e.told = true, true })
 	}
 }
 
-// doubt takes back a slot beyond the quota that this process did not give, but read from the Pod. Every slot that was answered to the
-// scheduler is counted by all who lead later before they give others away, so one of those beyond the quota was never answered: an
-// extender that led no longer wrote it too late.
+// doubt takes back a slot beyond the quota of which this process did not tell the scheduler. It was read from the Pod, and then never answered: every
+// slot that was is counted by all who lead later before they give others away, so one of those beyond the quota was written too late by an
+// extender that led no longer. Or it took long to write, and others have come past the extender meanwhile.
 func (l *Ledger) doubt(e *entry, quota int) {
-	if e.reserved && !e.given && e.node == "" && l.revisions[e.revision].used > quota {
+	if e.reserved && !e.told && e.node == "" && l.revisions[e.revision].used > quota {
 		e.void = true
 		l.change(e, func() { e.reserved = false })
 	}
@@ -183,7 +193,7 @@ func (l *Ledger) Disown() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.pods {
-		e.given = false
+		e.told = false
 	}
 }
 
@@ -192,7 +202,7 @@ func (l *Ledger) Cancel(uid types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e, ok := l.pods[uid]; ok {
-		l.change(e, func() { e.reserved, e.given = false, false })
+		l.change(e, func() { e.reserved, e.told = false, false })
 	}
 }
 

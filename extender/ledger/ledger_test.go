@@ -81,13 +81,17 @@ func (c *cluster) delete(name string) {
 	require.NoError(c.t, c.store.Delete(pod))
 }
 
-// ask asks with room everywhere unless said otherwise.
+// ask asks with room everywhere unless said otherwise, and tells the scheduler.
 func (c *cluster) ask(name string, fits ...bool) ledger.Answer {
 	local, cloud := true, true
 	if len(fits) == 2 {
 		local, cloud = fits[0], fits[1]
 	}
-	answer, _ := c.Ask(ledger.Request{UID: types.UID("uid-" + name), Quota: 1, LocalFits: local, CloudFits: cloud})
+	uid := types.UID("uid-" + name)
+	answer, _ := c.Ask(ledger.Request{UID: uid, Quota: 1, LocalFits: local, CloudFits: cloud})
+	if answer == ledger.Local {
+		c.Tell(uid)
+	}
 	return answer
 }
 
@@ -232,6 +236,20 @@ func TestASlot(t *testing.T) {
 			c.pod("b", slotWritten)
 			assert.Equal(c.t, ledger.Cloud, c.ask("a"))
 			assert.Equal(c.t, ledger.Local, c.ask("b"))
+		},
+		"that took long to write is taken back where another Pod came past the extender meanwhile": func(c *cluster) {
+			c.pod("a")
+			answer, _ := c.Ask(ledger.Request{UID: "uid-a", Quota: 1, LocalFits: true})
+			assert.Equal(c.t, ledger.Local, answer)
+			c.pod("a", slotWritten)
+			c.pod("b", bound("local-0"))
+			assert.Equal(c.t, ledger.Cloud, c.ask("a"))
+		},
+		"that the scheduler was told of stays with its Pod whoever comes past the extender": func(c *cluster) {
+			c.pod("a")
+			assert.Equal(c.t, ledger.Local, c.ask("a"))
+			c.pod("b", bound("local-0"))
+			assert.Equal(c.t, ledger.Local, c.ask("a"))
 		},
 		"given in an earlier term, and again by another leader, is the other's": func(c *cluster) {
 			c.pod("a")

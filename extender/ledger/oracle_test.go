@@ -16,7 +16,8 @@ import (
 
 // oracle answers by going through all Pods each time, as anyone would write it down first.
 type oracle struct {
-	promised map[types.UID]bool
+	// promised Pods have a slot, and of the told ones the scheduler knows.
+	promised, told map[types.UID]bool
 }
 
 func (o *oracle) used(c *cluster, of *corev1.Pod) int {
@@ -43,6 +44,9 @@ func isActive(pod *corev1.Pod) bool {
 
 func (o *oracle) ask(c *cluster, pod *corev1.Pod, quota int, local, cloud bool) ledger.Answer {
 	_, counted := pod.Annotations[policy.LocalReplicasAnnotation]
+	if o.promised[pod.UID] && !o.told[pod.UID] && o.used(c, pod) > quota {
+		o.promised[pod.UID] = false
+	}
 	switch {
 	case !isActive(pod) || !counted:
 		return ledger.Gone
@@ -77,7 +81,7 @@ func FuzzLedgerAgreesWithTheOracle(f *testing.F) {
 
 func playHistory(t *testing.T, random *rand.Rand, steps int) {
 	c := newCluster(t)
-	o := &oracle{promised: map[types.UID]bool{}}
+	o := &oracle{promised: map[types.UID]bool{}, told: map[types.UID]bool{}}
 	born := 0
 	for step := range steps {
 		name := pick(random, c)
@@ -127,8 +131,15 @@ func askBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.Rand
 	got, _ := c.Ask(ledger.Request{UID: pod.UID, Quota: 2, LocalFits: local, CloudFits: cloud})
 	require.Equalf(t, want, got, "step %d, pod %s, local fits %t, cloud fits %t", step, name, local, cloud)
 	c.woken = slices.DeleteFunc(c.woken, func(w string) bool { return w == name })
-	if got == ledger.Local && pod.Spec.NodeName == "" && random.IntN(2) == 0 {
+	if got != ledger.Local || pod.Spec.NodeName != "" {
+		return
+	}
+	if random.IntN(2) == 0 {
 		c.pod(name, slotWritten)
+	}
+	if random.IntN(2) == 0 {
+		c.Tell(pod.UID)
+		o.told[pod.UID] = true
 	}
 }
 

@@ -180,7 +180,11 @@ func (p *Placement) askLedger(ctx context.Context, pod *corev1.Pod, quota int, l
 	if err := p.keep(ctx, pod, fresh); err != nil {
 		return "", err
 	}
-	return answer, p.leader.Confirm(ctx, term)
+	if err := p.leader.Confirm(ctx, term); err != nil {
+		return "", err
+	}
+	p.ledger.Tell(pod.UID)
+	return answer, nil
 }
 
 // keep makes the Pod's slot durable.

@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,10 +20,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// edit is a text in a file, replaced.
-type edit struct{ file, text, replacement string }
-
-// breakage is a way to break the ledger. The program that ships has no switch for it.
+// breakage is a way to break the ledger.
 type breakage struct {
 	edit
 	// round is the history that shows it, and promise what it breaks.
@@ -88,9 +82,9 @@ func TestBrokenLedgersAreCaught(t *testing.T) {
 	require.NoError(t, err)
 	broken := map[string]string{}
 	for name, b := range breakages() {
-		broken[name] = build(t, &b.edit)
+		broken[name] = mustBuild(t, &b.edit)
 	}
-	whole := build(t, nil)
+	whole := mustBuild(t, nil)
 	require.NoError(t, os.Link(whole, binary))
 
 	w := newWatchman(t)
@@ -152,29 +146,10 @@ func (w *watchman) report() []*check.Violation {
 	return found
 }
 
-// build makes an extender, with an edit unless it is nil. A text that is not there once is an error: the edit would be none.
-func build(t *testing.T, e *edit) (binary string) {
+func mustBuild(t *testing.T, e *edit) (binary string) {
 	t.Helper()
-	dir := t.TempDir()
-	binary = filepath.Join(dir, "extender")
-	args := []string{"build", "-o", binary}
-	if e != nil {
-		file, err := filepath.Abs(e.file)
-		require.NoError(t, err)
-		source, err := os.ReadFile(file)
-		require.NoError(t, err)
-		require.Equal(t, 1, strings.Count(string(source), e.text), "%q in %s", e.text, file)
-		changed := filepath.Join(dir, "changed.go")
-		require.NoError(t, os.WriteFile(changed, []byte(strings.Replace(string(source), e.text, e.replacement, 1)), 0o600))
-		overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{file: changed}})
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600))
-		args = append(args, "-overlay", filepath.Join(dir, "overlay.json"))
-	}
-	command := exec.CommandContext(t.Context(), "go", append(args, "./extender")...)
-	command.Dir = filepath.Join("..", "..")
-	output, err := command.CombinedOutput()
-	require.NoError(t, err, "%s", output)
+	binary, err := build(t.Context(), filepath.Join("..", ".."), t.TempDir(), e)
+	require.NoError(t, err)
 	return binary
 }
 

@@ -36,6 +36,15 @@ func play(ctx context.Context, o options, out io.Writer, logger *slog.Logger) (*
 	if err := os.MkdirAll(filepath.Dir(o.Record), 0o755); err != nil {
 		return nil, fmt.Errorf("making the directory of the record: %w", err)
 	}
+	if o.JumpingClock {
+		clock, err := jumpingClock(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if o.Extender, err = build(ctx, ".", filepath.Dir(o.Record), clock); err != nil {
+			return nil, err
+		}
+	}
 	checker, err := check.New(o.limits())
 	if err != nil {
 		return nil, err

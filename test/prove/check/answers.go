@@ -39,6 +39,9 @@ func (c *Checker) seeAnswered(answered *record.Answered) {
 	if answered.Error != "" {
 		c.report.Errors++
 		p.promised = p.promised || q.Local > 0
+		if answered.Local > 0 { // It was lost, which the extender cannot know.
+			c.checkSlot(w.answer(p, true))
+		}
 		return
 	}
 	p.promised = p.promised || answered.Local > 0

@@ -38,6 +38,12 @@ func TestWhatIsBrokenIsNamed(t *testing.T) {
 		"who came past the extender after the question cannot be": {
 			newHistory().pod("b").filter("b", toHome).pod("a", on(home)).pod("b", slot).pod("b", on(home)), nil,
 		},
+		"another comes past the extender after its answer, which was lost": {
+			newHistory().pod("b").pod("b", slot).filter("b", reply{local: 1, err: "lost"}).pod("a", on(home)).pod("b", because(unschedulable, text)).filter("b", toHome), nil,
+		},
+		"another comes past the extender while it could not answer": {
+			newHistory().pod("b").pod("b", slot).filter("b", reply{err: "slow"}).pod("a", on(home)).pod("b", because(unschedulable, text)).filter("b", toHome), []string{"I1"},
+		},
 		"a Pod that is adopted takes a place": {newHistory().atHome("a", owner("other")).pod("a", owner("rs")).atHome("b"), []string{"I1"}},
 		"a Pod that is released gives its place back": {
 			newHistory().atHome("a").pod("a", owner("")).atHome("b"), nil,

@@ -129,7 +129,9 @@ func (p *Extender) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.log.Add(record.Entry{Answered: answered.failed(err.Error())})
 		panic(http.ErrAbortHandler)
 	case fault == AnswersLost:
-		p.log.Add(record.Entry{Answered: answered.failed("lost: the proof disturbs")})
+		lost := p.read(answered, status, content)
+		lost.Error = "lost: the proof disturbs"
+		p.log.Add(record.Entry{Answered: lost})
 		panic(http.ErrAbortHandler)
 	}
 	p.log.Add(record.Entry{Answered: p.read(answered, status, content)})

@@ -204,7 +204,7 @@ func TestQuestionsAreRecordedAndAnswersDisturbed(t *testing.T) {
 	}{
 		"as ever":              {"", http.StatusOK, record.Answered{Virtual: 1}},
 		"slow":                 {AnswersSlow, http.StatusOK, record.Answered{Virtual: 1}},
-		"lost":                 {AnswersLost, 0, record.Answered{Error: "lost: the proof disturbs"}},
+		"lost":                 {AnswersLost, 0, record.Answered{Virtual: 1, Error: "lost: the proof disturbs"}},
 		"without the extender": {AnswersFail, http.StatusInternalServerError, record.Answered{Error: "500: the proof disturbs"}},
 	} {
 		t.Run(name, func(t *testing.T) {

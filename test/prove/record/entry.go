@@ -88,7 +88,7 @@ type Answered struct {
 	Virtual int       `json:"virtual"`
 	// Refusal is the text that goes into the Pod's condition where no node is left.
 	Refusal string `json:"refusal,omitempty"`
-	// Error is why there is no answer.
+	// Error is why the scheduler got no answer; what it would have got stands beside it where the answer was lost.
 	Error string `json:"error,omitempty"`
 }
 
