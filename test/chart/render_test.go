@@ -80,3 +80,31 @@ func configFiles(t *testing.T, name string, args ...string) (dir string) {
 	require.Fail(t, "there is no ConfigMap "+name)
 	return ""
 }
+
+// TestTheProgramsTakeEveryValue starts the programs with all that can be given. They end when they look for their Pod's service account: after
+// they have read and checked their configuration.
+func TestTheProgramsTakeEveryValue(t *testing.T) {
+	every := values("-f", "testdata/every-value.yaml")
+	cases := map[string]struct {
+		program, configMap string
+		args               []string
+	}{
+		"the extender beside the scheduler": {"extender", "spillway-scheduler", every},
+		"the extender as a service":         {"extender", "spillway-extender", append(every, "--set", "scheduler.mode=service")},
+		"admission":                         {"admission", "spillway-admission", every},
+		"the virtual node":                  {"vnode", "spillway-vnode", every},
+		"a virtual node of CCI 1.0":         {"vnode", "spillway-vnode", values("-f", "testdata/cci1.yaml")},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			args := []string{"--config", filepath.Join(configFiles(t, tc.configMap, tc.args...), tc.program+".yaml")}
+			if tc.program == "vnode" {
+				keys := filepath.Join(t.TempDir(), "keys.yaml")
+				require.NoError(t, os.WriteFile(keys, []byte("accessKey: a\nsecretKey: s\n"), 0o600))
+				args = append(args, "--node-name=virtual-node-cci-0", "--node-ip=10.0.0.9", "--cci-credentials-file", keys)
+			}
+			_, err := run(tc.program, args...)
+			assert.ErrorContains(t, err, "reading the service account of the Pod")
+		})
+	}
+}

@@ -33,6 +33,7 @@ func TestAWrongValueIsRefusedWithWords(t *testing.T) {
 		"a URL with a path":                {"cloud.endpoint=https://cci.example/api", "at '/cloud/endpoint': 'https://cci.example/api' does not match pattern"},
 		"an authority that is none":        {"vnode.clientCA=ca.crt", "at '/vnode/clientCA': 'ca.crt' does not match pattern"},
 		"keys given twice":                 {"credentials.accessKey=k", "credentials.existingSecret: must be empty where accessKey and secretKey are given"},
+		"claims that nobody carries":       {"vnode.pods.claims=false", "policy.volumeKinds: must be empty ([]) with vnode.pods.claims false"},
 		"three extenders":                  {"scheduler.mode=service,scheduler.replicas=3", "scheduler.replicas: must be 1 or 2 with scheduler.mode service"},
 		"the name of the cluster's scheduler": {
 			"scheduler.otherNames={default-scheduler}", "scheduler.name, scheduler.otherNames: must not be default-scheduler, which is the cluster's own",

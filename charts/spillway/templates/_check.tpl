@@ -13,6 +13,8 @@
 {{- end -}}
 {{- if and .Values.credentials.existingSecret (or .Values.credentials.accessKey .Values.credentials.secretKey) }}{{ $faults = append $faults "credentials.existingSecret: must be empty where accessKey and secretKey are given" }}{{ end -}}
 {{- if and (eq .Values.scheduler.mode "service") (gt (int .Values.scheduler.replicas) 2) }}{{ $faults = append $faults "scheduler.replicas: must be 1 or 2 with scheduler.mode service: one answers, one waits" }}{{ end -}}
+{{- $claims := or (dig "claims" true .Values.vnode.pods) (eq (dig "cciVersion" "2.0" .Values.policy) "1.0") -}}
+{{- if and (not $claims) (dig "volumeKinds" true .Values.policy) }}{{ $faults = append $faults "policy.volumeKinds: must be empty ([]) with vnode.pods.claims false, so that Pods with claims stay home" }}{{ end -}}
 {{- if has "default-scheduler" (prepend .Values.scheduler.otherNames .Values.scheduler.name) }}{{ $faults = append $faults "scheduler.name, scheduler.otherNames: must not be default-scheduler, which is the cluster's own: scheduler.mode service registers with that" }}{{ end -}}
 {{- if has .Release.Namespace (list "kube-system" "default" "kube-node-lease" .Values.test.namespace) }}{{ $faults = append $faults (printf "namespace %q: must be one that Spillway has for itself, such as spillway-system" .Release.Namespace) }}{{ end -}}
 {{- if $faults }}{{ fail (printf "\n\n  %s\n" (join "\n  " $faults)) }}{{ end -}}
