@@ -51,8 +51,8 @@ demo: build ## Play the stories of Spillway on a system of their own
 .PHONY: test
 test: build compiler ## Run every test, from unit to end-to-end
 	go test -race -p 3 -parallel 4 ./vnode $$(go list ./... | grep -v -e /test/machine -e /test/install -e /test/system -e /test/e2e -e /test/endure -e '/test/prove$$' -e '/vnode$$')
-	go test -race -p 2 -parallel 3 -timeout 30m ./test/system/... ./test/e2e/... ./test/endure/...
-	go test -race -timeout 30m ./test/prove
+	go test -race -count=1 -p 2 -parallel 3 -timeout 30m ./test/system/... ./test/e2e/... ./test/endure/...
+	go test -race -count=1 -timeout 30m ./test/prove
 
 .PHONY: prove
 prove: build ## Play random histories with faults, and check that quotas are kept (BUDGET, ROUNDS, SEED, TOPOLOGY; docs/prove.md)

@@ -5,10 +5,12 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -51,6 +53,23 @@ func TestMain(m *testing.M) {
 	}, prepare))
 }
 
+// look shows go test on which files the tests depend, though others read them: a change of one makes a kept result void. Before the first test
+// nobody would note it.
+var look = sync.OnceValue(func() error {
+	for _, dir := range []string{"../../charts", bin} {
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err == nil {
+				_, err = os.Stat(path)
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("looking at what is tested: %w", err)
+		}
+	}
+	return nil
+})
+
 // prepare makes a namespace that demands restricted Pods.
 func prepare(ctx context.Context, s *system.System) error {
 	trial = s
@@ -91,6 +110,9 @@ func onCluster(t *testing.T, program string, args ...string) (out string) {
 
 // run runs a built program. Its error has what it wrote to stderr.
 func run(program string, args ...string) (string, error) {
+	if err := look(); err != nil {
+		return "", err
+	}
 	var out, faults bytes.Buffer
 	cmd := exec.Command(filepath.Join(bin, program), args...)
 	cmd.Stdout, cmd.Stderr = &out, &faults
