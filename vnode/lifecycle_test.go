@@ -125,38 +125,50 @@ func TestAJobEndsWithTheExitCodesOfTheCloud(t *testing.T) {
 	assert.Equal(t, int32(3), pods.Items[0].Status.ContainerStatuses[0].State.Terminated.ExitCode)
 }
 
+// deploy makes a Deployment "web" that the scheduler may place on the virtual nodes that are named.
+func deploy(t testing.TB, namespace string, replicas int32, nodes ...string) {
+	t.Helper()
+	spec := podOn("", "x").Spec
+	spec.Tolerations = []corev1.Toleration{policy.ProviderToleration()}
+	here := corev1.NodeSelectorRequirement{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: nodes}
+	spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{here}}},
+	}}}
+	labels := map[string]string{"app": "web"}
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DeploymentSpec{
+		Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: spec},
+	}}
+	_, err := trial.Client().AppsV1().Deployments(namespace).Create(t.Context(), deployment, metav1.CreateOptions{})
+	require.NoError(t, err)
+}
+
+// awaitReplicas waits until the Deployment has so many replicas, all of them ready.
+func awaitReplicas(t testing.TB, namespace string, want int32) {
+	t.Helper()
+	eventually(t, func() error {
+		d, err := trial.Client().AppsV1().Deployments(namespace).Get(t.Context(), "web", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if d.Status.ReadyReplicas != want || d.Status.Replicas != want {
+			return fmt.Errorf("%d of %d replicas are ready, %d wanted", d.Status.ReadyReplicas, d.Status.Replicas, want)
+		}
+		return nil
+	})
+}
+
 func TestADeploymentIsScaledByTheScheduler(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
-	spec := podOn("", "x").Spec
-	spec.Tolerations = []corev1.Toleration{policy.ProviderToleration()}
-	spec.NodeSelector = map[string]string{corev1.LabelHostname: v.name()}
-	labels := map[string]string{"app": "web"}
-	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DeploymentSpec{
-		Replicas: new(int32(5)), Selector: &metav1.LabelSelector{MatchLabels: labels},
-		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: spec},
-	}}
-	_, err := trial.Client().AppsV1().Deployments(ns).Create(t.Context(), deployment, metav1.CreateOptions{})
-	require.NoError(t, err)
-	ready := func(want int32) {
-		eventually(t, func() error {
-			d, err := trial.Client().AppsV1().Deployments(ns).Get(t.Context(), "web", metav1.GetOptions{})
-			if err != nil {
-				return err
-			}
-			if d.Status.ReadyReplicas != want || d.Status.Replicas != want {
-				return fmt.Errorf("%d of %d replicas are ready, %d wanted", d.Status.ReadyReplicas, d.Status.Replicas, want)
-			}
-			return nil
-		})
-	}
-	ready(5)
+	deploy(t, ns, 5, v.name())
+	awaitReplicas(t, ns, 5)
 	for _, replicas := range []int32{2, 0} {
-		_, err = trial.Client().AppsV1().Deployments(ns).Patch(t.Context(), "web", types.MergePatchType,
+		_, err := trial.Client().AppsV1().Deployments(ns).Patch(t.Context(), "web", types.MergePatchType,
 			fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas), metav1.PatchOptions{})
 		require.NoError(t, err)
-		ready(replicas)
+		awaitReplicas(t, ns, replicas)
 	}
 	awaitCloudPods(t, cloud, 0)
 }

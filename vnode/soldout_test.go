@@ -255,6 +255,22 @@ func TestStuckPodsGoElsewhereWhereTheyWantThat(t *testing.T) {
 	}
 }
 
+// Two regions, say, of which one is sold out: its Pods are evicted once its node is locked, and the scheduler finds them the other.
+func TestStuckPodsGoToAnotherVirtualNode(t *testing.T) {
+	t.Parallel()
+	full, free := cloudtest.New(t), cloudtest.New(t)
+	full.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
+	locked := soldOutNode(t, full).Node.Name
+	other, ns := startOn(t, free)
+	schedulable(t, other.name(), false)
+	deploy(t, ns, 3, locked, other.name())
+	awaitNode(t, locked, isLocked)
+	schedulable(t, other.name(), true)
+	awaitReplicas(t, ns, 3)
+	awaitCloudPods(t, free, 3)
+	awaitCloudPods(t, full, 0)
+}
+
 func awaitEvent(t *testing.T, namespace, pod, reason string) {
 	t.Helper()
 	eventually(t, func() error {
