@@ -41,13 +41,12 @@ virtual-kubelet.io/burst-to-cci: "off"
 {{/* What the specs of all Pods have in common. Takes a list: context, component. */}}
 {{- define "spillway.podSpec" -}}
 {{- $root := index . 0 -}}
+{{- /* Not over zones too: where nodes have no zone, the scheduler would then spread over nothing. */}}
 topologySpreadConstraints:
-{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-- topologyKey: {{ $key }}
+- topologyKey: kubernetes.io/hostname
   maxSkew: 1
   whenUnsatisfiable: ScheduleAnyway
-  labelSelector: {matchLabels: {{ include "spillway.selector" $ | fromYaml | toJson }}}
-{{- end }}
+  labelSelector: {matchLabels: {{ include "spillway.selector" . | fromYaml | toJson }}}
 {{- with $root.Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
