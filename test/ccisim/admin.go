@@ -27,6 +27,7 @@ func (s *Sim) adminHandler() http.Handler {
 	mux.HandleFunc("DELETE /_sim/faults/{id}", s.adminRemoveFault)
 	mux.HandleFunc("GET /_sim/policies", func(w http.ResponseWriter, _ *http.Request) { adminAnswer(w, http.StatusOK, s.Policies()) })
 	mux.HandleFunc("PUT /_sim/policies", s.adminSetPolicies)
+	mux.HandleFunc("PUT /_sim/credentials", s.adminSetCredentials)
 	mux.HandleFunc("POST /_sim/watches/cut", s.adminCutWatches)
 	mux.HandleFunc("POST /_sim/history/compact", func(w http.ResponseWriter, _ *http.Request) {
 		s.Compact()
@@ -91,6 +92,19 @@ func (s *Sim) adminSetPolicies(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	adminAnswer(w, http.StatusOK, s.Policies())
+}
+
+func (s *Sim) adminSetCredentials(w http.ResponseWriter, r *http.Request) {
+	var credentials []Credential
+	err := adminDecode(r, &credentials)
+	if err == nil {
+		err = s.SetCredentials(credentials)
+	}
+	if err != nil {
+		adminRefuse(w, http.StatusBadRequest, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (s *Sim) adminCutWatches(w http.ResponseWriter, r *http.Request) {

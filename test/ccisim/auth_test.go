@@ -165,3 +165,20 @@ func TestABodyBeyondTheGatewaysLimitIsRefused(t *testing.T) {
 	require.NoError(t, a.err)
 	assert.Equal(t, http.StatusRequestEntityTooLarge, a.status)
 }
+
+func TestCredentialsAreReplacedWhileItRuns(t *testing.T) {
+	const list = "/apis/cci/v2/namespaces"
+	b := newBench(t)
+	next := *b.client
+	next.credential.AccessKey, next.credential.SecretKey = "AKNEXT", "another secret"
+	require.Equal(t, http.StatusUnauthorized, next.do("GET", list, nil).status)
+
+	require.Equal(t, http.StatusNoContent, b.admin("PUT", "/credentials", []ccisim.Credential{next.credential}).status)
+	assert.Equal(t, http.StatusOK, next.do("GET", list, nil).status)
+	assert.Equal(t, http.StatusUnauthorized, b.do("GET", list, nil).status, "the one before")
+
+	refused := b.admin("PUT", "/credentials", []ccisim.Credential{})
+	assert.Equal(t, http.StatusBadRequest, refused.status)
+	assert.Contains(t, string(refused.body), "at least one is required")
+	assert.Equal(t, http.StatusOK, next.do("GET", list, nil).status, "nothing has changed")
+}

@@ -44,6 +44,7 @@
 //	DELETE /_sim/faults[/{id}]            switch off one, or all
 //	GET    /_sim/policies                 the answers to what is not documented
 //	PUT    /_sim/policies                 replace them; the body is Policies
+//	PUT    /_sim/credentials              replace those that may call; the body is a list of them
 //	POST   /_sim/watches/cut[?abrupt=1]   end all watches; abrupt closes their connections
 //	POST   /_sim/history/compact          make every older resourceVersion and continue token too old (410)
 //	POST   /_sim/namespaces/{ns}/image-snapshot
