@@ -135,7 +135,7 @@ func (l *localWatcher) awaitBound(ctx context.Context, want int) error {
 
 // noDuplicates asks the simulator whether it ever made two cloud Pods for one Pod.
 func (w *World) noDuplicates(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.system.Cloud().Endpoint+"/_sim/pods", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.cluster.Cloud.Endpoint+"/_sim/pods", nil)
 	if err != nil {
 		return fmt.Errorf("making the request for all cloud pods ever made: %w", err)
 	}

@@ -29,7 +29,7 @@ func (w *World) cloudPods(ctx context.Context) (map[types.UID]corev1.Pod, error)
 
 // listInCloud asks the cloud itself, with a signed request, for all objects of a resource.
 func (w *World) listInCloud(ctx context.Context, resource string, list any) error {
-	cloud := w.system.Cloud()
+	cloud := w.cluster.Cloud
 	unsigned := request.NewHttpRequestBuilder().WithEndpoint(cloud.Endpoint).WithMethod(http.MethodGet).
 		WithPath("/apis/cci/v2/namespaces/"+cloud.Namespace+"/"+resource).AddHeaderParam("X-Project-Id", cloud.ProjectID).Build()
 	headers, err := signer.Sign(unsigned, cloud.AccessKey, cloud.SecretKey)

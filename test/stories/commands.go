@@ -61,7 +61,7 @@ func (w *World) followsLog(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	w.tell("$ kubectl logs -f shell --tail=1")
-	follow := exec.CommandContext(ctx, filepath.Join(w.binDir, "kubectl"), "--kubeconfig", w.system.Kubeconfig(), "--namespace", w.Namespace, "logs", "-f", "shell", "--tail=1")
+	follow := exec.CommandContext(ctx, filepath.Join(w.cluster.BinDir, "kubectl"), "--kubeconfig", w.cluster.Kubeconfig, "--namespace", w.Namespace, "logs", "-f", "shell", "--tail=1")
 	out, err := follow.StdoutPipe()
 	if err != nil {
 		return fmt.Errorf("following the log: %w", err)

@@ -52,12 +52,12 @@ func (w *World) plainRunsUntouched(ctx context.Context) error {
 // without plays a part of a story while a program is dead, and starts it again.
 func (w *World) without(ctx context.Context, program string, play func(context.Context) error) error {
 	w.tell("kill -9 of the %s", program)
-	if err := w.system.Kill(program); err != nil {
+	if err := w.cluster.Programs.Kill(program); err != nil {
 		return err
 	}
 	err := play(ctx)
 	w.tell("the %s is started again", program)
-	return errors.Join(err, w.system.Restart(context.WithoutCancel(ctx), program))
+	return errors.Join(err, w.cluster.Programs.Restart(context.WithoutCancel(ctx), program))
 }
 
 // pod applies a Pod of one container with the burst label localPrefer, its label app being its name. metadata, spec and container are

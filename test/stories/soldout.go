@@ -51,7 +51,7 @@ func (w *World) whileSoldOut(ctx context.Context, play func(context.Context) err
 
 // simulate asks the simulated cloud for something that a real one does by itself.
 func (w *World) simulate(ctx context.Context, method, path, body string) error {
-	request, err := http.NewRequestWithContext(ctx, method, w.system.Cloud().Endpoint+"/_sim/"+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, w.cluster.Cloud.Endpoint+"/_sim/"+path, strings.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("making the request %s: %w", path, err)
 	}

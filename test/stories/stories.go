@@ -63,19 +63,47 @@ func Shape() system.Shape {
 // storyPrefix begins the names of the stories' namespaces.
 const storyPrefix = "story-"
 
-// World is the trial system that stories are played on.
+// Cluster is where stories are played.
+type Cluster struct {
+	// Client and Kubeconfig have the rights of the administrator.
+	Client     kubernetes.Interface
+	Kubeconfig string
+	// BinDir has kubectl.
+	BinDir string
+	// Cloud is the simulated cloud that the virtual nodes use.
+	Cloud system.Cloud
+	// Programs are Spillway's, by the names that a trial system has for them. Stories of outages need them.
+	Programs Programs
+	// Edit changes manifests before they are applied; nil leaves them as they are.
+	Edit func(manifest string) string
+}
+
+// Programs can be ended and started, as those of a trial system.
+type Programs interface {
+	Kill(name string) error
+	Restart(ctx context.Context, name string) error
+}
+
+// World is a cluster that stories are played on.
 type World struct {
-	system *system.System
-	client kubernetes.Interface
-	binDir string
-	out    io.Writer
+	cluster Cluster
+	client  kubernetes.Interface
+	out     io.Writer
 	// Namespace is the story's own; it is gone when the story ends.
 	Namespace string
 }
 
-// NewWorld makes a World on a running system, telling to out.
+// NewWorld makes a World on a running trial system, telling to out.
 func NewWorld(s *system.System, binDir string, out io.Writer) *World {
-	return &World{system: s, client: s.Client(), binDir: binDir, out: out, Namespace: "default"}
+	return NewWorldOn(Cluster{Client: s.Client(), Kubeconfig: s.Kubeconfig(), BinDir: binDir, Cloud: s.Cloud(), Programs: s}, out)
+}
+
+// NewWorldOn makes a World on a cluster, telling to out.
+func NewWorldOn(cluster Cluster, out io.Writer) *World {
+	if cluster.Edit == nil {
+		cluster.Edit = func(manifest string) string { return manifest }
+	}
+	return &World{cluster: cluster, client: cluster.Client, out: out, Namespace: "default"}
 }
 
 // Play plays one story in a namespace that is made for it. After it the story's Pods are gone; the namespace follows (AwaitGone).
@@ -188,9 +216,9 @@ func (w *World) kubectl(ctx context.Context, stdin string, args ...string) (stri
 }
 
 func (w *World) command(ctx context.Context, stdin string, args ...string) *exec.Cmd {
-	args = append([]string{"--kubeconfig", w.system.Kubeconfig(), "--namespace", w.Namespace}, args...)
-	command := exec.CommandContext(ctx, filepath.Join(w.binDir, "kubectl"), args...)
-	command.Stdin = strings.NewReader(stdin)
+	args = append([]string{"--kubeconfig", w.cluster.Kubeconfig, "--namespace", w.Namespace}, args...)
+	command := exec.CommandContext(ctx, filepath.Join(w.cluster.BinDir, "kubectl"), args...)
+	command.Stdin = strings.NewReader(w.cluster.Edit(stdin))
 	return command
 }
 
