@@ -13,7 +13,7 @@ SHAPE = $(if $(LOCAL_NODES),--local-nodes=$(LOCAL_NODES)) $(if $(LOCAL_CPU),--lo
 
 .PHONY: help
 help: ## Say what the targets do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make up takes LOCAL_NODES (3), LOCAL_CPU (4), LOCAL_MEMORY (8Gi) and VIRTUAL_NODES (1), and TOPOLOGY (sidecar, or service)."
 
@@ -68,8 +68,8 @@ bench: build ## Measure what Spillway costs, and keep the figures in docs/benchm
 	@go build -o $(BIN)/bench ./test/bench
 	@$(BIN)/bench --document=docs/benchmarks.md
 
-# The version of the chart is that of the images.
-VERSION = $(or $(shell sed -n 's/^appVersion: *"\{0,1\}\([^"]*\)"\{0,1\}$$/\1/p' charts/spillway/Chart.yaml 2>/dev/null),0.1.0)
+# Images have the version that the chart installs.
+VERSION = $(shell sed -n 's/^appVersion: //p' charts/spillway/Chart.yaml)
 
 .PHONY: images
 images: ## Build the images of the programs, for amd64 and arm64, without a daemon, and their bills of materials, into .run/images
@@ -81,12 +81,13 @@ $(PARTS)/.nodes: test/cluster/build.sh $(wildcard test/cluster/go.* test/cluster
 	@touch $@
 
 .PHONY: e2e-install
-e2e-install: build $(PARTS)/.nodes ## Try what needs real nodes, as root
+e2e-install: build $(PARTS)/.nodes ## Install the charts on a cluster with real nodes, as root, and play the stories there (DOCUMENT=docs/benchmarks.md keeps the figures)
 	@for file in /usr/bin/buildah /usr/sbin/runc /usr/sbin/nft /usr/lib/cni/bridge; do [ -e $$file ] || missing=yes; done; [ -z "$$missing" ] || \
 		{ $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends buildah runc nftables containernetworking-plugins iproute2; }
 	@test/machine/images.sh $(PARTS)/images $(PARTS)
 	@ARCHITECTURES=$$(go env GOARCH) charts/images/build.sh $(PARTS)/images $(VERSION)
-	go test -v -count=1 -p 1 -timeout 40m ./test/machine
+	go test -v -count=1 -p 1 -timeout 10m ./test/machine
+	go test -v -count=1 -timeout 40m ./test/install $(if $(DOCUMENT),-args -document=$(abspath $(DOCUMENT)))
 
 # The race detector needs a C compiler.
 .PHONY: compiler

@@ -118,6 +118,7 @@ func (m *Machine) controlPlane() system.Config {
 		Args: map[string][]string{system.APIServer: {
 			"--bind-address=0.0.0.0", "--advertise-address=" + ControlAddress, "--endpoint-reconciler-type=lease",
 			"--client-ca-file=" + authority, "--kubelet-certificate-authority=",
+			"--requestheader-client-ca-file=" + authority, "--requestheader-allowed-names=front-proxy-client",
 		}},
 	}
 }

@@ -23,19 +23,16 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(Isolate(m.Run)) }
 
-const serverImage = "docker.io/library/server:1"
-
 func startMachine(t *testing.T, nodes int) *Machine {
 	t.Helper()
 	binDir, err := system.FindBinDir()
 	require.NoError(t, err)
 	parts := filepath.Join(filepath.Dir(binDir), "machine")
+	images, err := Built(parts, "../../charts/spillway")
+	require.NoError(t, err)
 	m, err := Start(t.Context(), Config{
 		Dir: filepath.Join(filepath.Dir(binDir), "machine-test"), BinDir: binDir, PartsDir: parts, Nodes: nodes, Progress: t.Output(),
-		Images: []Image{
-			{filepath.Join(parts, "images", "pause.tar"), []string{PauseImage}},
-			{filepath.Join(parts, "images", "workload.tar"), []string{serverImage}},
-		},
+		Images: images,
 	})
 	require.NoError(t, err)
 	return m
@@ -47,7 +44,7 @@ func TestPodsOfAllNodesServeOneService(t *testing.T) {
 		Replicas: new(int32(2)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
 		Template: corev1.PodTemplateSpec{
 			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: serverImage}}},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: WorkloadImage}}},
 		},
 	}}
 	_, err := m.Client().AppsV1().Deployments("default").Create(t.Context(), deployment, metav1.CreateOptions{})

@@ -94,7 +94,7 @@ func (n *node) startKubelet(ctx context.Context, s *system.System) error {
 // kubeletConfig has the kubelet listen at the node's own address, keep to its own control group and leave the disk of the machine alone.
 func (n *node) kubeletConfig(group, authority string) string {
 	return strings.NewReplacer("ADDRESS", nodeAddress(n.index), "GROUP", group, "AUTHORITY", authority, "SOCKET", n.socket(), "DIR", n.dir,
-		"DNS", ControlAddress).Replace(`apiVersion: kubelet.config.k8s.io/v1beta1
+		"NAMESERVER", ControlAddress).Replace(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 address: ADDRESS
 healthzBindAddress: ADDRESS
@@ -108,7 +108,7 @@ enforceNodeAllocatable: []
 containerRuntimeEndpoint: unix://SOCKET
 podLogsDir: DIR/pods
 volumePluginDir: DIR/volume-plugins
-clusterDNS: [DNS]
+clusterDNS: [NAMESERVER]
 clusterDomain: cluster.local
 resolvConf: ""
 evictionHard: {memory.available: 100Mi, nodefs.available: 0%, imagefs.available: 0%, nodefs.inodesFree: 0%, imagefs.inodesFree: 0%}
