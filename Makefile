@@ -50,7 +50,7 @@ demo: build ## Play the stories of Spillway on a system of their own
 # What starts programs mostly waits, so more runs at once than there are processors; ./vnode takes longest, and begins.
 .PHONY: test
 test: build compiler ## Run every test, from unit to end-to-end
-	go test -race -p 3 -parallel 4 ./vnode $$(go list ./... | grep -v -e /test/machine -e /test/install -e /test/system -e /test/e2e -e /test/endure -e '/test/prove$$' -e '/vnode$$')
+	go test -race -p 3 -parallel 4 ./vnode $$(go list ./... | grep -v -e /test/machine -e /test/install -e /test/uninstall -e /test/system -e /test/e2e -e /test/endure -e '/test/prove$$' -e '/vnode$$')
 	go test -race -count=1 -p 2 -parallel 3 -timeout 30m ./test/system/... ./test/e2e/... ./test/endure/...
 	go test -race -count=1 -timeout 30m ./test/prove
 
@@ -86,7 +86,7 @@ e2e-install: build $(PARTS)/.nodes ## Install the charts on a cluster with real 
 		{ $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends buildah runc nftables containernetworking-plugins iproute2; }
 	@test/machine/images.sh $(PARTS)/images $(PARTS)
 	@ARCHITECTURES=$$(go env GOARCH) charts/images/build.sh $(PARTS)/images $(VERSION)
-	go test -v -count=1 -p 1 -timeout 10m ./test/machine
+	go test -v -count=1 -p 1 -timeout 20m ./test/machine ./test/uninstall
 	go test -v -count=1 -timeout 40m ./test/install $(if $(DOCUMENT),-args -document=$(abspath $(DOCUMENT)))
 
 # The race detector needs a C compiler.

@@ -99,7 +99,7 @@ func (c *Cluster) EndPods(ctx context.Context, nodes []string, force bool) error
 }
 
 // ReplaceWaiting deletes the Pods that wait with the mark that makes the scheduler ask the extender, which is no more: the mark cannot be taken
-// off a Pod. Who made them makes them again without. Those that nobody made are named in the error.
+// off a Pod. Who made them makes them again without. Those that nobody made are an error.
 func (c *Cluster) ReplaceWaiting(ctx context.Context) error {
 	replaced, alone := 0, []string(nil)
 	err := c.eachPod(ctx, fields.OneTermEqualSelector("spec.nodeName", ""), func(pod *corev1.Pod) error {
@@ -117,7 +117,7 @@ func (c *Cluster) ReplaceWaiting(ctx context.Context) error {
 		c.Say("%d waiting Pods deleted that only Spillway's scheduler could place: who made them makes them again.", replaced)
 	}
 	if len(alone) > 0 {
-		err = errors.Join(err, fmt.Errorf("%d waiting Pods that nobody makes again and no scheduler will place: %v", len(alone), alone))
+		err = errors.Join(err, fmt.Errorf("%d waiting Pods that nobody makes again and no scheduler will place, such as %s", len(alone), alone[0]))
 	}
 	return err
 }

@@ -1,0 +1,208 @@
+package uninstall
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/machine"
+	"github.com/spillway-k8s/spillway/test/system"
+)
+
+const workload = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: default}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web, virtual-kubelet.io/burst-to-cci: enforce}}
+    spec: {containers: [{name: web, image: "localhost/workload:1", resources: {requests: {cpu: 100m}}}]}
+`
+
+// world is a cluster with Spillway whose Deployment runs in the cloud.
+type world struct {
+	cloud *ccisim.Sim
+	// credentials is a file with the keys of the cloud, for who cleans up elsewhere.
+	credentials string
+	// before is what the cluster had before Spillway came.
+	before map[string]bool
+}
+
+// prepare makes the namespace, and returns what the cluster has before Spillway comes.
+func prepare(t *testing.T) map[string]bool {
+	t.Helper()
+	must(t, "kubectl", "create", "namespace", namespace)
+	t.Cleanup(func() { // Of a test that failed.
+		_, _ = run(t, "helm", "-n", namespace, "uninstall", "spillway", "--no-hooks", "--wait")
+		_, _ = run(t, "kubectl", "delete", "nodes", "-l", policy.CloudClusterKey)
+		_, _ = run(t, "kubectl", "delete", "deployment,pods", "--all", "-n", "default", "--force")
+		_, _ = run(t, "kubectl", "delete", "namespace", namespace)
+	})
+	eventually(t, func() error { // The namespace and the node are furnished.
+		_, errAccount := cluster.Client().CoreV1().ServiceAccounts(namespace).Get(t.Context(), "default", metav1.GetOptions{})
+		_, errAuthority := cluster.Client().CoreV1().ConfigMaps(namespace).Get(t.Context(), "kube-root-ca.crt", metav1.GetOptions{})
+		_, errLease := cluster.Client().CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), system.LocalNode(0), metav1.GetOptions{})
+		return errors.Join(errAccount, errAuthority, errLease)
+	})
+	return traces(t)
+}
+
+// burst installs Spillway and sends a Deployment to the cloud.
+func burst(t *testing.T) *world {
+	t.Helper()
+	w := &world{before: prepare(t), credentials: filepath.Join(t.TempDir(), "keys.yaml")}
+	must(t, "kubectl", "-n", namespace, "create", "secret", "generic", "keys", "--from-literal=accessKey="+account.AccessKey, "--from-literal=secretKey="+account.SecretKey)
+	w.before["secrets "+namespace+"/keys"] = true
+	require.NoError(t, os.WriteFile(w.credentials, fmt.Appendf(nil, "accessKey: %s\nsecretKey: %s\n", account.AccessKey, account.SecretKey), 0o600))
+	var url string
+	w.cloud, url = startCloud(t)
+	must(t, "helm", "-n", namespace, "install", "spillway", chart, "--wait", "--timeout", "3m",
+		"--set", "clusterID=prod,cloud.region=sim-1,cloud.projectID=project,cloud.subnetIDs={subnet},cloud.securityGroupIDs={group},cloud.endpoint="+url+",cloud.iamEndpoint="+url,
+		"--set", "credentials.existingSecret=keys,uninstall.timeoutSeconds=60")
+	awaitWebhook(t)
+	file := filepath.Join(t.TempDir(), "web.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(workload), 0o600))
+	must(t, "kubectl", "apply", "-f", file)
+	must(t, "kubectl", "rollout", "status", "deployment/web", "--timeout=60s")
+	require.Equal(t, 2, w.cloud.CountPods(cloudNamespace, corev1.PodRunning))
+	return w
+}
+
+// awaitWebhook returns when the API server asks admission about Pods.
+func awaitWebhook(t *testing.T) {
+	t.Helper()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "probe", Annotations: map[string]string{policy.LocalReplicasAnnotation: "1"}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: machine.WorkloadImage}}}}
+	eventually(t, func() error {
+		answer, err := cluster.Client().CoreV1().Pods(metav1.NamespaceDefault).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil && !policy.NeedsPlacement(&answer.Spec) {
+			err = errors.New("the webhook is not called yet")
+		}
+		return err
+	})
+}
+
+// force has running Pods ended, by the command that the refusal gives.
+func (w *world) force(t *testing.T) {
+	t.Helper()
+	out, err := run(t, "helm", "-n", namespace, "uninstall", "spillway")
+	require.Error(t, err)
+	assert.Contains(t, out, `admission webhook "uninstall.spillway.io" denied the request: 2 Pods run in the cloud (default/web-`)
+	_, command, found := strings.Cut(strings.TrimSpace(out), "have these Pods ended: kubectl ")
+	require.True(t, found, out)
+	must(t, "kubectl", strings.Fields(command)...)
+}
+
+// awaitHome returns when the Deployment's Pods run on the cluster's own node.
+func awaitHome(t *testing.T) {
+	t.Helper()
+	eventually(t, func() error {
+		pods, err := cluster.Client().CoreV1().Pods(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{LabelSelector: "app=web"})
+		if err != nil {
+			return err
+		}
+		home := 0
+		for _, pod := range pods.Items {
+			if pod.Status.Phase == corev1.PodRunning && pod.DeletionTimestamp == nil && !strings.HasPrefix(pod.Spec.NodeName, "virtual-") {
+				home++
+			}
+		}
+		if home != 2 || len(pods.Items) != 2 {
+			return fmt.Errorf("%d of %d Pods run at home", home, len(pods.Items))
+		}
+		return nil
+	})
+}
+
+func TestUninstallLeavesNoTrace(t *testing.T) {
+	w := burst(t)
+	revision := must(t, "helm", "-n", namespace, "history", "spillway")
+	w.force(t)
+	assert.Equal(t, revision, must(t, "helm", "-n", namespace, "history", "spillway"), "a refusal leaves the release as it was")
+	assert.Equal(t, 2, w.cloud.CountPods(cloudNamespace, corev1.PodRunning))
+
+	started := time.Now()
+	out := must(t, "helm", "-n", namespace, "uninstall", "spillway")
+	t.Logf("uninstalled within %s:\n%s", time.Since(started).Round(time.Second), out)
+	assert.Contains(t, out, "2 cloud Pods of cluster prod without a Pod ended")
+	assert.Contains(t, out, "Cloud namespace spillway-prod removed.")
+	assert.Contains(t, out, "Nothing of Spillway remains.")
+	awaitHome(t)
+	must(t, "kubectl", "delete", "deployment", "web")
+	awaitTraces(t, w.before)
+	assert.Empty(t, must(t, "helm", "list", "--all", "--all-namespaces", "--short"))
+}
+
+// The simulated cloud is of the release: nothing in it is left to be removed. Nobody is held up where nothing runs in the cloud.
+func TestUninstallTakesTheSimulatorAlong(t *testing.T) {
+	before := prepare(t)
+	must(t, "helm", "-n", namespace, "install", "spillway", chart, "--wait", "--timeout", "3m", "--set", "simulator.enabled=true")
+	out := must(t, "helm", "-n", namespace, "uninstall", "spillway")
+	assert.Contains(t, out, "Virtual node virtual-node-cci-0 deleted.\nNothing of Spillway remains.")
+	awaitTraces(t, before)
+}
+
+// commands finds what cleans up the cloud in what is printed.
+var commands = regexp.MustCompile(`vnode gc .*FILE`)
+
+// However little works: helm ends, nothing of the release is left, what remains is said, and the command that is printed removes it.
+func TestUninstallEndsAndWhatRemainsIsRemovedLater(t *testing.T) {
+	for name, test := range map[string]struct {
+		spoil func(*testing.T)
+		words []string
+	}{
+		"where the image of the Job cannot be had": {
+			func(t *testing.T) {
+				must(t, "helm", "-n", namespace, "upgrade", "spillway", chart, "--reuse-values", "--set", "image.tag=gone")
+			},
+			[]string{"Warning: If it is said to have failed", "job spillway-uninstall failed: DeadlineExceeded"},
+		},
+		"where the key of the cloud has been taken away": {
+			func(t *testing.T) {
+				must(t, "kubectl", "-n", namespace, "patch", "secret", "keys", "--patch", `{"stringData": {"secretKey": "wrong"}}`)
+			},
+			[]string{"What remains:\n- in cloud namespace spillway-prod whatever is of cluster prod", "the cloud answered 401", "job spillway-uninstall failed: BackoffLimitExceeded"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := burst(t)
+			test.spoil(t)
+			w.force(t)
+			started := time.Now()
+			out, err := run(t, "helm", "-n", namespace, "uninstall", "spillway")
+			require.Error(t, err)
+			t.Logf("ended after %s:\n%s", time.Since(started).Round(time.Second), out)
+			assert.Less(t, time.Since(started), 90*time.Second)
+			for _, words := range test.words {
+				assert.Contains(t, out, words)
+			}
+			assert.Empty(t, must(t, "helm", "list", "--all", "--all-namespaces", "--short"))
+			assert.Equal(t, 2, w.cloud.CountPods(cloudNamespace, corev1.PodRunning), "they are billed on")
+
+			// What is printed is what helps.
+			printed := commands.FindAllString(out, -1)
+			require.NotEmpty(t, printed)
+			args := strings.Fields(strings.Replace(printed[len(printed)-1], "FILE", w.credentials, 1))
+			assert.Contains(t, must(t, "vnode", args[1:]...), "Cloud namespace spillway-prod removed.")
+			assert.Zero(t, w.cloud.CountPods(cloudNamespace, corev1.PodRunning))
+			must(t, "kubectl", "delete", "nodes", "-l", policy.CloudClusterKey)
+			awaitHome(t)
+			must(t, "kubectl", "delete", "deployment", "web")
+			must(t, "kubectl", "-n", namespace, "delete", "job", "spillway-uninstall")
+			awaitTraces(t, w.before)
+		})
+	}
+}
