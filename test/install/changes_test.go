@@ -18,10 +18,18 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// upgrade changes values of the release. What is not given is as in testdata/values.yaml.
+// upgrade changes values of the release. What is not given is as in testdata/values.yaml. Helm does not wait for the Pods of before, which admission answers
+// from until they have ended: with the scheduler of before, where that has changed.
 func (c *cluster) upgrade(t *testing.T, args ...string) {
 	t.Helper()
 	c.helm(t, append([]string{"upgrade", release, chart, "--values=testdata/values.yaml", "--wait", "--timeout=3m"}, args...)...)
+	c.eventually(t, "the Pods of before to be gone", func(ctx context.Context) error {
+		pods, err := c.own(ctx)
+		if i := slices.IndexFunc(pods, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil }); err == nil && i >= 0 {
+			err = fmt.Errorf("%s is still there", pods[i].Name)
+		}
+		return err
+	})
 }
 
 // playSecondNode also waits until the stories can count on both.
