@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,11 +39,8 @@ func (s *Stage) Play(ctx context.Context, round plan.Round) error {
 	}
 	note := record.Round{Number: round.Number, Namespace: namespace, Phase: record.Begun, Histories: len(round.Workloads), Calm: round.Calm}
 	s.log.Add(record.Entry{Round: &note})
-	if err := s.playAll(ctx, namespace, round); err != nil {
+	if err := s.playUntilQuiet(ctx, namespace, round); err != nil {
 		return fmt.Errorf("playing round %d: %w", round.Number, err)
-	}
-	if err := s.awaitQuiet(ctx, namespace); err != nil {
-		return err
 	}
 	quiet := note
 	quiet.Phase = record.Quiet
@@ -84,15 +82,22 @@ func (s *Stage) makeNamespace(ctx context.Context, name string) error {
 	}
 }
 
-// playAll plays the workloads, the weather and the faults of a round side by side.
-func (s *Stage) playAll(ctx context.Context, namespace string, round plan.Round) error {
-	other, stop := context.WithCancel(ctx)
+// playUntilQuiet has the other scheduler bind its Pods until the end: workloads may make some when everything else has been played.
+func (s *Stage) playUntilQuiet(ctx context.Context, namespace string, round plan.Round) error {
 	weather := weather{system: s.system, client: s.client, log: s.log}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		weather.runOtherScheduler(other, namespace, s.size.WideNodes)
-	}()
+	binding, stop := context.WithCancel(ctx)
+	var other sync.WaitGroup
+	other.Go(func() { weather.runOtherScheduler(binding, namespace, s.size.WideNodes) })
+	defer other.Wait()
+	defer stop()
+	if err := s.playAll(ctx, namespace, round, weather); err != nil {
+		return err
+	}
+	return s.awaitQuiet(ctx, namespace)
+}
+
+// playAll plays the workloads, the weather and the faults of a round side by side.
+func (s *Stage) playAll(ctx context.Context, namespace string, round plan.Round, weather weather) error {
 	group, playing := errgroup.WithContext(ctx)
 	for _, workload := range round.Workloads {
 		p := &player{client: s.client, log: s.log, namespace: namespace, workload: workload}
@@ -102,23 +107,7 @@ func (s *Stage) playAll(ctx context.Context, namespace string, round plan.Round)
 	for _, series := range round.Faults {
 		group.Go(func() error { return s.faults.play(playing, series) })
 	}
-	err := group.Wait()
-	// It has its Pods to bind until there are none.
-	for err == nil && s.anyUnbound(namespace, plan.OtherScheduler) {
-		err = pause(ctx, retry)
-	}
-	stop()
-	<-done
-	return err
-}
-
-func (s *Stage) anyUnbound(namespace, scheduler string) bool {
-	for _, pod := range s.recorder.Pods(namespace) {
-		if pod.Scheduler == scheduler && pod.Node == "" && pod.Active() {
-			return true
-		}
-	}
-	return false
+	return group.Wait()
 }
 
 const (
