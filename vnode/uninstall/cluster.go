@@ -90,7 +90,7 @@ func (c *Cluster) EndPods(ctx context.Context, nodes []string, force bool) error
 		}))
 	}
 	if err := errors.Join(faults...); err != nil {
-		return fmt.Errorf("Pods on virtual nodes: %w", err)
+		return fmt.Errorf("ending Pods on virtual nodes: %w", err)
 	}
 	if ended > 0 && !force {
 		c.Say("%d Pods on virtual nodes told to end.", ended)
