@@ -11,7 +11,7 @@ import (
 )
 
 // previous is the chart of the release before this one, as `helm package` has made it, to be replaced with each release. Before the first it is the
-// chart as it first was. Its programs run from the images of now: what is tried is what Helm makes of the one chart's objects with the other's.
+// chart as it was when this test was made. Its programs run from the images of now: what is tried is what Helm makes of the one chart's objects with the other's.
 const previous = "testdata/previous.tgz"
 
 // playPreviousRelease begins anew with the release before, and upgrades it under a Deployment.

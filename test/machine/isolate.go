@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// networkState is where CNI remembers what it did.
-const networkState = "/var/lib/cni"
+// states are where CNI remembers what it did, and where kubelets have a socket for plugins of devices, wherever else they keep their things.
+var states = []string{"/var/lib/cni", "/var/lib/kubelet"}
 
 // isolated is set in the environment of a process that has namespaces of its own.
 const isolated = "SPILLWAY_MACHINE"
@@ -45,8 +45,12 @@ func isolate(run func() int) (int, error) {
 		return 0, errors.New("real nodes mount, make networks and control groups: that needs root")
 	}
 	defer removeControlGroups()
-	defer func() { _ = os.Remove(networkState) }() // If nobody else keeps anything there.
-	removeControlGroups()                          // Of one that was killed.
+	defer func() {
+		for _, dir := range states {
+			_ = os.Remove(dir) // If nobody else keeps anything there.
+		}
+	}()
+	removeControlGroups() // Of one that was killed.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread() // The thread must last: the other process gets its signal when it ends.
 	command := exec.Command(os.Args[0], os.Args[1:]...)
@@ -84,7 +88,7 @@ func furnish() error {
 		return fmt.Errorf("mounting /proc: %w", err)
 	}
 	// Where parts of nodes write that cannot be told to do it elsewhere: sockets and network namespaces, what CNI remembers, links to logs.
-	for _, dir := range []string{"/run", networkState, "/var/log"} {
+	for _, dir := range append([]string{"/run", "/var/log"}, states...) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("making a place to mount on: %w", err)
 		}

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -43,6 +44,8 @@ type Machine struct {
 	nodes   []*node
 	proxy   *process
 	started time.Time
+	// kubelets start one at a time: each takes the socket for plugins of devices from the one before, and two that do it at once fail.
+	kubelets sync.Mutex
 }
 
 // Start brings up a cluster and returns when Pods can be placed on all its nodes. It must be called inside Isolate, and once. When something fails, the error
@@ -94,6 +97,8 @@ func (m *Machine) bringUpNode(ctx context.Context, n *node) error {
 		return err
 	}
 	m.say("%s: containerd is ready and has %d images", n.name, len(m.config.Images))
+	m.kubelets.Lock()
+	defer m.kubelets.Unlock()
 	if err := n.startKubelet(ctx, m.System); err != nil {
 		return err
 	}
