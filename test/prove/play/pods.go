@@ -90,9 +90,10 @@ func (p *player) patchPod(ctx context.Context, pod *corev1.Pod, metadata map[str
 	return err
 }
 
-// fail ends a Pod as its kubelet does. What runs in the cloud, or nowhere yet, has another one to say how it ended.
+// fail ends a Pod as its kubelet does. What runs in the cloud, or nowhere yet, has another one to say how it ended; and KWOK would say of one that
+// it has not started yet that it runs, whatever had become of it.
 func (p *player) fail(ctx context.Context, pod *corev1.Pod) error {
-	if rankHome(pod) > 0 {
+	if rankHome(pod) > 0 || pod.Status.Phase != corev1.PodRunning {
 		return nil
 	}
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": map[string]any{"phase": corev1.PodFailed, "reason": "Proof"}})
