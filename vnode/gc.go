@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
@@ -84,13 +83,9 @@ func collect(ctx context.Context, args []string, out io.Writer, setUp func(loggi
 	}
 	finder := &orphans.Finder{Cloud: cloud, Namespace: cfg.CCI.Namespace, ClusterID: cfg.ClusterID, Ending: true}
 	if !cfg.WithoutCluster {
-		rest, err := cfg.Kube.REST("vnode-gc")
+		client, err := cfg.client("vnode-gc")
 		if err != nil {
 			return err
-		}
-		client, err := kubernetes.NewForConfig(rest)
-		if err != nil {
-			return fmt.Errorf("making the client of the cluster: %w", err)
 		}
 		cluster := orphans.API{Client: client.CoreV1()}
 		finder.Cluster, finder.Gone = cluster, cluster.Gone("")

@@ -87,7 +87,7 @@ func newVNode(config *Config, logger *slog.Logger) (*vnode, error) {
 	if err := v.makeCloud(); err != nil {
 		return nil, err
 	}
-	tending, err := v.client()
+	tending, err := v.config.client("vnode")
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func newVNode(config *Config, logger *slog.Logger) (*vnode, error) {
 	if err := v.makePods(tending); err != nil {
 		return nil, err
 	}
-	if v.events, err = v.client(); err != nil {
+	if v.events, err = v.config.client("vnode"); err != nil {
 		return nil, err
 	}
 	if err := v.makeLeader(); err != nil {
@@ -108,9 +108,9 @@ func newVNode(config *Config, logger *slog.Logger) (*vnode, error) {
 	return v, nil
 }
 
-// client makes a client of the cluster with a rate limit of its own.
-func (v *vnode) client() (*kubernetes.Clientset, error) {
-	rest, err := v.config.Kube.REST("vnode")
+// client makes a client of the cluster, with a rate limit of its own. program is who it says it is.
+func (c *Config) client(program string) (*kubernetes.Clientset, error) {
+	rest, err := c.Kube.REST(program)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +157,7 @@ func (c CCIConfig) credentials(logger *slog.Logger) (*credentials.Source, error)
 
 // makeNode makes the Node and its kubelet port. The Node's client is its own: a burst of Pods must not delay its Lease.
 func (v *vnode) makeNode(tending kubernetes.Interface) error {
-	client, err := v.client()
+	client, err := v.config.client("vnode")
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (v *vnode) makeCertificate(client kubernetes.Interface) (err error) {
 // makeLeader makes what sees to it that one process tends the node. A Pod of a StatefulSet comes back under its name, which is its host's, and
 // need not wait until its own Lease has run out.
 func (v *vnode) makeLeader() error {
-	client, err := v.client()
+	client, err := v.config.client("vnode")
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
@@ -70,13 +69,9 @@ func leave(ctx context.Context, args []string, out io.Writer, setUp func(logging
 	if err != nil {
 		return err
 	}
-	rest, err := cfg.Kube.REST("vnode-uninstall")
+	client, err := cfg.client("vnode-uninstall")
 	if err != nil {
 		return err
-	}
-	client, err := kubernetes.NewForConfig(rest)
-	if err != nil {
-		return fmt.Errorf("making the client of the cluster: %w", err)
 	}
 	d := &departure{config: cfg, out: out, logger: logger}
 	d.cluster = &uninstall.Cluster{Client: client, ClusterID: cfg.ClusterID, Say: d.say}
