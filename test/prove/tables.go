@@ -37,6 +37,7 @@ func tables(r *check.Report) string {
 	row("I2", "with more, through Pods past the extender", r.More)
 	row("I2", "with Pods of different quotas", r.Mixed)
 	row("I4", "Pods waiting with a reason at the end of a round", r.Waiting)
+	row("I5", "attempts that the scheduler was let evict others in", r.Preempting)
 	row("I6", "Pods evicted by preemption", r.Evictions)
 	row("I6", "followed by the preemptor / it was deleted / at home elsewhere", fmt.Sprintf("%d / %d / %d", r.EvictionsFollowed, r.EvictionsDeleted, r.EvictionsElsewhere))
 	for _, verb := range slices.Sorted(maps.Keys(r.Questions)) {

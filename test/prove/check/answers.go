@@ -16,9 +16,7 @@ func (c *Checker) seeAsked(asked *record.Asked) {
 		p.asked = asked
 		w.follow(p)
 	}
-	if p.refusals == 0 {
-		p.changes = w.changes
-	}
+	c.beginWaiting(p)
 	c.checkConcerned(p)
 }
 
@@ -38,6 +36,7 @@ func (c *Checker) seeAnswered(answered *record.Answered) {
 	}
 	if answered.Error != "" {
 		c.report.Errors++
+		p.waiting.changed = append(p.waiting.changed, w.now) // The scheduler tries it again by itself.
 		p.promised = p.promised || q.Local > 0
 		if answered.Local > 0 { // It was lost, which the extender cannot know.
 			c.checkSlot(w.answer(p, true))
@@ -49,6 +48,7 @@ func (c *Checker) seeAnswered(answered *record.Answered) {
 		c.checkSlot(w.answer(p, answered.Local > 0))
 	}
 	if answered.Verb != "filter" {
+		c.seePreempting(p, answered)
 		return
 	}
 	a := &answer{Answered: *answered, asked: q.Asked, at: w.now, promised: p.revision.promisedBut(p)}
@@ -57,10 +57,20 @@ func (c *Checker) seeAnswered(answered *record.Answered) {
 		p.toCloud = a
 	}
 	if answered.Refusal != "" {
-		p.refusals++
+		c.countRefusal(p)
 	}
 }
 
+// seePreempting follows an answer that lets the scheduler evict others for the Pod. Where that fails, since the API server is away, the scheduler tries the
+// Pod again at once, and by itself.
+func (c *Checker) seePreempting(p *pod, answered *record.Answered) {
+	if answered.Local+answered.Virtual > 0 {
+		c.report.Preempting++
+		p.waiting.changed = append(p.waiting.changed, c.world.now)
+	}
+}
+
+// promisedBut is how many of the revision's Pods, but for one, may have a slot that is written nowhere.
 func (r *revision) promisedBut(but *pod) int {
 	count := 0
 	if r == nil { // The Pod itself has not been seen yet.
@@ -74,6 +84,7 @@ func (r *revision) promisedBut(but *pod) int {
 	return count
 }
 
+// waits tells whether the extender has refused the Pod because its quota is used up, and it waits for a slot.
 func (p *pod) waits() bool {
 	return p.Active() && p.Node == "" && p.Quota != nil && !p.holds && p.answered != nil && strings.Contains(p.answered.Refusal, string(policy.ReasonLocalQuota))
 }

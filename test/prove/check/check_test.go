@@ -22,8 +22,12 @@ func TestWhatIsBrokenIsNamed(t *testing.T) {
 		},
 		"a second slot is given while a Pod is at home": {newHistory().atHome("a").pod("b").filter("b", toHome).pod("b", slot), []string{"I1"}},
 		"a Pod is bound home without a slot":            {newHistory().pod("a").filter("a", toHome).pod("a", on(home)), []string{"I1"}},
-		"the slot of a terminating Pod is given again":  {newHistory().atHome("a").pod("a", terminating).atHome("b"), nil},
-		"the slot of a Pod that went to the cloud":      {newHistory().pod("a").filter("a", toHome).pod("a", slot).pod("a", on(cloud)).atHome("b"), []string{"I2"}},
+		"a Pod is seen in a list, bound home with its slot": {
+			newHistory().pod("a").filter("a", toHome).pod("a", slot, on(home), listed).pod("b").filter("b", toHome).pod("b", slot), []string{"I1"},
+		},
+		"a Pod is seen in a list, bound home without a slot": {newHistory().pod("a").filter("a", toHome).pod("a", on(home), listed), []string{"I1"}},
+		"the slot of a terminating Pod is given again":       {newHistory().atHome("a").pod("a", terminating).atHome("b"), nil},
+		"the slot of a Pod that went to the cloud":           {newHistory().pod("a").filter("a", toHome).pod("a", slot).pod("a", on(cloud)).atHome("b"), []string{"I2"}},
 		"a slot that was never answered is refused": {
 			newHistory().pod("a", slot).filter("a", toWait).atHome("b"), nil,
 		},
@@ -64,6 +68,18 @@ func TestWhatIsBrokenIsNamed(t *testing.T) {
 		"a slot had become free before the Pod was made": {newHistory().atHome("a").pod("a", gone).inCloud("b"), []string{"I2"}},
 		"another may hold a slot that is written nowhere": {
 			newHistory().pod("a").filter("a", reply{err: "time-out"}).inCloud("b"), nil,
+		},
+		"a slot is held from when it was written, though its answer came later": {
+			newHistory().atHome("a", quota(2)).pod("b", quota(2)).pod("b", slot).pod("c", quota(2)).pod("a", gone).filter("b", toHome).
+				filter("c", toCloud).pod("c", on(cloud)), nil,
+		},
+		"a slot is held from when it was written, and another is free": {
+			newHistory().atHome("a", quota(3)).pod("b", quota(3)).pod("b", slot).pod("c", quota(3)).pod("a", gone).filter("b", toHome).
+				filter("c", toCloud).pod("c", on(cloud)), []string{"I2"},
+		},
+		"a slot that was refused and is answered again is one": {
+			newHistory().pod("b", quota(2)).pod("b", slot).filter("b", toHome).pod("c", quota(2)).pod("d", owner("other")).filter("b", toWait).filter("b", toHome).
+				filter("c", toCloud).pod("c", on(cloud)), []string{"I2"},
 		},
 		"a Pod is in the cloud that nobody sent there": {newHistory().atHome("a").pod("b").pod("b", on(cloud)), []string{"I2"}},
 		"a Pod waits for a slot that is free, and all is quiet": {
@@ -109,6 +125,35 @@ func TestWhatIsBrokenIsNamed(t *testing.T) {
 		"a Pod is refused again after a change": {
 			newHistory().atHome("a").pod("b", because(unschedulable, text)).filter("b", toWait).filter("b", toWait).
 				atHome("other", owner("another")).filter("b", toWait).filter("b", toWait).quiet(), nil,
+		},
+
+		"a Pod is refused in a loop long after much has changed": {
+			newHistory().atHome("a").pod("b", because(unschedulable, text)).filter("b", toWait).times(9, func(h *history) { h.pod("a") }).after(time.Minute).
+				times(3, func(h *history) { h.filter("b", toWait) }).quiet(), []string{"I5"},
+		},
+		"a Pod is refused as often as the cluster changes": {
+			newHistory().atHome("a").pod("b", because(unschedulable, text)).filter("b", toWait).filter("b", toWait).times(9, func(h *history) {
+				h.after(time.Minute).pod("a").filter("b", toWait).filter("b", toWait)
+			}).quiet(), nil,
+		},
+		"a Pod is refused as often as it changes itself": {
+			newHistory().atHome("a").pod("b", because(unschedulable, text)).filter("b", toWait).filter("b", toWait).times(9, func(h *history) {
+				h.after(time.Minute).pod("b", nominated(home)).filter("b", toWait).pod("b", nominated("")).filter("b", toWait)
+			}).quiet(), nil,
+		},
+		"a change of its condition is none of its own": {
+			newHistory().after(time.Minute).pod("b", because(unschedulable, text)).times(9, func(h *history) {
+				h.pod("b", because(unschedulable, text)).filter("b", toWait)
+			}), []string{"I5"},
+		},
+		"the scheduler tries again by itself what had no answer": {
+			newHistory().atHome("a").pod("b", because(unschedulable, text)).times(9, func(h *history) {
+				h.after(time.Minute).filter("b", reply{err: "no"}).filter("b", toWait)
+			}).quiet(), nil,
+		},
+		"the scheduler tries again by itself whom it cannot evict others for": {
+			newHistory().atHome("a").pod("b", because(unschedulable, text)).after(time.Minute).
+				times(9, func(h *history) { h.filter("b", toWait).preempting("b") }).quiet(), nil,
 		},
 
 		// I6

@@ -71,7 +71,7 @@ func (c *Checker) See(entry record.Entry) []*Violation {
 	case entry.Pod != nil:
 		c.seePod(entry.Pod)
 	case entry.Node != nil:
-		w.changes++
+		w.change()
 		if entry.Node.Virtual {
 			w.virtual[entry.Node.Name] = true
 		}
@@ -80,7 +80,7 @@ func (c *Checker) See(entry record.Entry) []*Violation {
 	case entry.Answered != nil:
 		c.seeAnswered(entry.Answered)
 	case entry.Switch != nil:
-		w.changes++
+		w.change()
 		w.switches = append(w.switches, flip{w.now, entry.Switch.Off})
 	case entry.Fault != nil:
 		c.seeFault(entry.Fault)
@@ -103,9 +103,7 @@ func (c *Checker) seePod(noted *record.Pod) {
 		c.report.Pods++
 		c.checkConcerned(p)
 	}
-	if noted.Node != "" || change.before != nil && change.before.Node != "" {
-		w.changes++
-	}
+	w.followChanges(change)
 	w.follow(p)
 	p.unfit = p.unfit || noted.Reason == "Unschedulable"
 	bound := noted.Node != "" && noted.Active() && change.before != nil && change.before.Node == ""
@@ -124,10 +122,9 @@ func (c *Checker) checkSlot(ch change) {
 	c.followFreed(ch)
 }
 
-// promisedBut is how many of the revision's Pods, but for one, may have a slot that is written nowhere.
-// waits tells whether the extender has refused the Pod because its quota is used up, and it waits for a slot.
 func (c *Checker) seeFault(fault *record.Fault) {
 	c.world.fault(fault)
+	c.world.change() // What starts anew looks at all Pods again.
 	if fault.Ended {
 		c.report.Faults[fault.Kind]++
 	}

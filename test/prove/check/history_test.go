@@ -77,6 +77,7 @@ func (h *history) pod(name string, changes ...func(*record.Pod)) *history {
 }
 
 func slot(p *record.Pod)        { p.Slot = true }
+func listed(p *record.Pod)      { p.Listed = true }
 func gone(p *record.Pod)        { p.Gone = true }
 func terminating(p *record.Pod) { p.Terminating = true }
 func unkeyed(p *record.Pod)     { p.Quota, p.Burst, p.Marked = nil, "", false }
@@ -117,20 +118,33 @@ var (
 )
 
 // filter asks about a Pod as it is, and gets an answer.
-func (h *history) filter(name string, r reply) *history {
+func (h *history) filter(name string, r reply) *history { return h.ask("filter", name, r) }
+
+// preempting asks about a Pod that was just refused whether others may be evicted for it at home, and they may.
+func (h *history) preempting(name string) *history { return h.ask("preempt", name, toHome) }
+
+func (h *history) ask(verb, name string, r reply) *history {
 	h.asked++
 	pod := h.pods[name]
 	offered := 1
 	if r.noRoom {
 		offered = 0
 	}
-	h.add(record.Entry{Asked: &record.Asked{ID: h.asked, Verb: "filter", UID: pod.UID, Version: pod.Version, Local: offered, Virtual: 1}})
+	h.add(record.Entry{Asked: &record.Asked{ID: h.asked, Verb: verb, UID: pod.UID, Version: pod.Version, Local: offered, Virtual: 1}})
 	h.after(r.took)
-	answered := &record.Answered{ID: h.asked, Verb: "filter", UID: pod.UID, Local: r.local, Virtual: r.virtual, Error: r.err}
+	answered := &record.Answered{ID: h.asked, Verb: verb, UID: pod.UID, Local: r.local, Virtual: r.virtual, Error: r.err}
 	if r.local+r.virtual == 0 && r.err == "" {
 		answered.Refusal = "Spillway " + string(policy.ReasonLocalQuota) + ": this revision has its LOCAL_REPLICAS at home"
 	}
 	return h.add(record.Entry{Answered: answered})
+}
+
+// times repeats a part.
+func (h *history) times(n int, part func(*history)) *history {
+	for range n {
+		part(h)
+	}
+	return h
 }
 
 // atHome is the whole way of a Pod to its slot.

@@ -28,6 +28,8 @@ type Report struct {
 	// Refusals of each refused Pod, and Attempts, those for each change (I5).
 	Refusals []int
 	Attempts []float64
+	// Preempting are attempts after which the scheduler was let evict others.
+	Preempting int
 	// Evictions by preemption, and what became of the Pod that each was for (I6).
 	Evictions, EvictionsFollowed, EvictionsDeleted, EvictionsElsewhere int
 	// Plain are the times from creation to binding of Pods without a key, and Held how much of them the extender was asked (I7), InVain how much

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -8,6 +9,8 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
+// revisionKey is what a quota is counted on: the controlling object and, where it keeps its UID over an update, the hash of its revision;
+// the Pod itself where nothing controls it.
 type revisionKey struct {
 	owner types.UID
 	hash  string
@@ -20,6 +23,7 @@ func revisionOf(p *record.Pod) revisionKey {
 	return revisionKey{p.Owner, p.Hash}
 }
 
+// revision is the count of one quota.
 type revision struct {
 	key  revisionKey
 	name string
@@ -28,15 +32,16 @@ type revision struct {
 	// ever are all that have belonged to it.
 	ever map[types.UID]bool
 	held int
-	// course is how many held a slot from a resource version on.
+	// course is how the number of held slots has changed, in the order of resource versions.
 	course []point
 	// freed are the times at which slots became free that a waiting Pod has not taken yet.
 	freed []time.Time
 }
 
+// point is a resource version at which the number of held slots changed.
 type point struct {
 	version uint64
-	held    int
+	by      int
 }
 
 func delta(before, after bool) int {
@@ -67,21 +72,31 @@ func (w *world) revision(p *record.Pod) *revision {
 	return r
 }
 
+// count notes that from a version on more slots are held, or fewer. That is learnt late of a slot whose answer comes after its writing.
 func (r *revision) count(version uint64, by int) {
-	if by != 0 {
-		r.held += by
-		r.course = append(r.course, point{version, r.held})
+	if by == 0 {
+		return
 	}
+	r.held += by
+	at := len(r.course)
+	for at > 0 && r.course[at-1].version > version {
+		at--
+	}
+	r.course = slices.Insert(r.course, at, point{version, by})
 }
 
+// mostHeld is the highest number of slots held from one version to another.
 func (r *revision) mostHeld(from, to uint64) int {
-	most := 0
-	for i := len(r.course) - 1; i >= 0; i-- {
-		if at := r.course[i]; at.version <= to {
-			most = max(most, at.held)
-			if at.version <= from {
-				break
-			}
+	held, most := 0, 0
+	for _, at := range r.course {
+		if at.version > to {
+			break
+		}
+		held += at.by
+		if at.version <= from {
+			most = held
+		} else {
+			most = max(most, held)
 		}
 	}
 	return most

@@ -11,6 +11,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
+// flip is a turn of the global switch.
 type flip struct {
 	at  time.Time
 	off bool
@@ -21,12 +22,16 @@ type faultKey struct {
 	number int
 }
 
+// isControlled tells whether the extender answers for the place of a Pod: it is asked about it, and was so from the beginning.
 func (w *world) isControlled(p *pod) bool {
 	return p.Marked && p.Quota != nil && p.born.Node == "" && p.Scheduler == corev1.DefaultSchedulerName
 }
 
+// switchLag is how much later than the record a part may learn of the switch: its watch may be disturbed.
 const switchLag = 45 * time.Second
 
+// quotaCounts tells whether the Pod's quota means something for it as it is now: it may burst, and the switch has let it for as long as
+// anyone may remember.
 func (w *world) quotaCounts(p *pod) bool {
 	if w.decide(&p.Pod, policy.SwitchOn).Quota == nil {
 		return false
@@ -48,6 +53,7 @@ func (w *world) decide(p *record.Pod, global policy.Switch) policy.Decision {
 	return w.rules.Decide(policy.Input{Pod: pod, Global: global})
 }
 
+// wasOff tells whether the switch was off at any time since.
 func (w *world) wasOff(since time.Time) bool {
 	for i := len(w.switches) - 1; i >= 0; i-- {
 		if w.switches[i].off {
@@ -60,10 +66,12 @@ func (w *world) wasOff(since time.Time) bool {
 	return false
 }
 
+// isDisturbed tells whether there was a fault since, or one whose traces were still there.
 func (w *world) isDisturbed(since time.Time) bool {
 	return len(w.faults) > 0 || !w.disturbed.IsZero() && since.Before(w.disturbed.Add(aftermath))
 }
 
+// aftermath is how long the traces of a fault stay: the scheduler tries a Pod again that it had no answer about after 10 s at most.
 const aftermath = 12 * time.Second
 
 func (w *world) fault(f *record.Fault) {

@@ -19,7 +19,7 @@ func (c *Checker) checkQuota(ch change) {
 		return
 	}
 	c.report.Slots++
-	if p.Node != "" && !ch.before.Slot {
+	if p.Node != "" && !ch.before.Slot && !(p.Listed && p.Slot) { // A list does not show what came first.
 		c.violate("I1", p, "it is bound to the local node %s, and no slot was written on it before", p.Node)
 		return
 	}

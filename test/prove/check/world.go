@@ -9,9 +9,6 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-// revisionKey is what a quota is counted on: the controlling object and, where it keeps its UID over an update, the hash of its revision;
-// the Pod itself where nothing controls it.
-// revision is the count of one quota.
 // pod is one Pod with what has happened to it.
 type pod struct {
 	record.Pod
@@ -29,12 +26,14 @@ type pod struct {
 	answered, toCloud *answer
 	// promised is set where a local node may have been answered that the record does not show: the extender holds a slot for it.
 	promised bool
-	// let is set once the scheduler was answered that it may go home. A slot that was written and never answered is none.
-	let bool
+	// let is set once the scheduler was answered that it may go home. A slot that was written and never answered is none; one that is
+	// answered counts from written on, a resource version. It is 0 for a slot that was refused meanwhile.
+	let     bool
+	written uint64
 	// unfit is set where the scheduler once found no node for it.
 	unfit bool
-	// refusals is how often the extender refused it, and changes how much had changed before it was first asked about.
-	refusals, changes int
+	// waiting is what its waiting has cost.
+	waiting attempts
 	// freedAt is when the slot that it took had become free; zero where it did not wait for one.
 	freedAt time.Time
 }
@@ -62,8 +61,8 @@ type world struct {
 	// disturbed is when the last fault ended, or now while there is one.
 	disturbed time.Time
 	now       time.Time
-	// changes is how often something has changed for which the scheduler tries refused Pods again.
-	changes int
+	// changed is when something has changed for which the scheduler tries refused Pods again.
+	changed times
 	// untried are the Pods that wait for their first attempt, since when; behind is when one was last seen to have waited long.
 	untried map[types.UID]time.Time
 	behind  time.Time
@@ -82,7 +81,6 @@ type question struct {
 	at time.Time
 }
 
-// flip is a turn of the global switch.
 func newWorld() (*world, error) {
 	rules, err := policy.New(policy.DefaultConfig())
 	if err != nil {
@@ -102,7 +100,8 @@ func (w *world) holding(p *pod) bool {
 	return p.Quota != nil && (w.isHome(&p.Pod) || p.Active() && p.Node == "" && p.Slot && p.let)
 }
 
-// answer follows an answer that lets a Pod home or does not.
+// answer follows an answer that lets a Pod home or does not. The extender has counted a slot since it wrote it, and the answer may be seen later
+// than what has changed meanwhile.
 func (w *world) answer(p *pod, home bool) change {
 	before, held := p.Pod, p.holds
 	p.let = home
@@ -110,7 +109,14 @@ func (w *world) answer(p *pod, home bool) change {
 		return change{pod: p}
 	}
 	p.holds = w.holding(p)
-	p.revision.count(w.version, delta(held, p.holds))
+	at := w.version
+	if p.holds && p.Node == "" && p.written > 0 {
+		at = p.written
+	}
+	p.revision.count(at, delta(held, p.holds))
+	if !home {
+		p.written = 0
+	}
 	return change{pod: p, before: &before, left: p.revision, took: p.holds && !held, gave: held && !p.holds}
 }
 
@@ -135,6 +141,9 @@ func (w *world) see(noted *record.Pod) change {
 		c.before = &before
 	}
 	held := p.holds
+	if noted.Slot && !p.Slot {
+		p.written = noted.Version
+	}
 	p.Pod, w.version = *noted, max(w.version, noted.Version)
 	p.holds = w.holding(p)
 	to := w.revision(noted)
@@ -168,12 +177,3 @@ func (w *world) meet(uid types.UID) *pod {
 	}
 	return p
 }
-
-// mostHeld is the highest number of slots held from one version to another.
-// isControlled tells whether the extender answers for the place of a Pod: it is asked about it, and was so from the beginning.
-// switchLag is how much later than the record a part may learn of the switch: its watch may be disturbed.
-// quotaCounts tells whether the Pod's quota means something for it as it is now: it may burst, and the switch has let it for as long as
-// anyone may remember.
-// wasOff tells whether the switch was off at any time since.
-// isDisturbed tells whether there was a fault since, or one whose traces were still there: the scheduler tries a Pod again that it had no
-// answer about after 10 s at most.

@@ -92,17 +92,20 @@ func (f *Faults) end(ctx context.Context, process string, kills bool, d plan.Dis
 	return f.start(ctx, process)
 }
 
-// schedulerTries is how often kube-scheduler is started: it may give up again before it is ready.
+// schedulerTries is how often kube-scheduler is started. It may give up again before it is ready, and one that meets an API server that ends again and
+// again tries ever more seldom to fill its caches: both are what a kubelet starts again.
 const schedulerTries = 5
 
 // start starts a process, and returns when it is ready. One that runs is ended first, gracefully.
 func (f *Faults) start(ctx context.Context, process string) error {
 	for try := 1; ; try++ {
 		err := f.system.Restart(ctx, process)
-		if err == nil || process != system.Scheduler || f.system.PID(process) != 0 || try == schedulerTries {
+		if err == nil || process != system.Scheduler || ctx.Err() != nil || try == schedulerTries {
 			return err
 		}
-		f.log.Add(record.Entry{Ended: &record.Ended{Process: process}})
+		if f.system.PID(process) == 0 {
+			f.log.Add(record.Entry{Ended: &record.Ended{Process: process}})
+		}
 	}
 }
 

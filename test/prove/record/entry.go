@@ -30,6 +30,8 @@ type Pod struct {
 	UID       types.UID `json:"uid"`
 	// Gone is set where the Pod has been removed; Version is then that of the removal.
 	Gone bool `json:"gone,omitempty"`
+	// Listed is set where it was seen in a list: what has changed since it was seen before is one change here.
+	Listed bool `json:"listed,omitempty"`
 	// Owner is the UID of the controlling object, and OwnerName its name; Hash tells the revisions of one owner apart.
 	Owner     types.UID `json:"owner,omitempty"`
 	OwnerName string    `json:"ownerName,omitempty"`

@@ -134,14 +134,15 @@ func TestTheRecorderMissesNothingThatAListShows(t *testing.T) {
 		name    string
 		version uint64
 		gone    bool
+		listed  bool
 	}
 	var got []noted
 	for _, entry := range log.Entries() {
-		got = append(got, noted{entry.Pod.Name, entry.Pod.Version, entry.Pod.Gone})
+		got = append(got, noted{entry.Pod.Name, entry.Pod.Version, entry.Pod.Gone, entry.Pod.Listed})
 	}
-	want := []noted{{"a", 1, false}, {"b", 2, false}, {"b", 4, false}, {"d", 6, false}, {"c", 8, false}}
+	want := []noted{{"a", 1, false, true}, {"b", 2, false, true}, {"b", 4, false, false}, {"d", 6, false, false}, {"c", 8, false, true}}
 	require.Equal(t, want, got[:len(want)])
-	assert.ElementsMatch(t, []noted{{"a", 9, true}, {"d", 9, true}}, got[5:7], "what the list does not have any more")
-	assert.Equal(t, []noted{{"c", 10, true}}, got[7:])
+	assert.ElementsMatch(t, []noted{{"a", 9, true, true}, {"d", 9, true, true}}, got[5:7], "what the list does not have any more")
+	assert.Equal(t, []noted{{"c", 10, true, false}}, got[7:])
 	require.NoError(t, log.Close())
 }

@@ -14,7 +14,6 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// retry is how soon the Recorder tries again where the API server does not answer: it must miss as little as it can.
 // Recorder notes every change of Pods and Nodes. It watches the API server by itself, past everything that is disturbed.
 type Recorder struct {
 	log    *Log
@@ -64,13 +63,7 @@ func (r *Recorder) RunNodes(ctx context.Context) error {
 	})
 }
 
-// source is a kind of object that can be listed and watched.
-// follow lists and watches until ctx ends. Where a watch cannot go on from where it ended, it lists again, and what happened between is
-// seen as one change.
-// unreadableError is one that no second try helps.
-// byVersion orders objects of a list by the time of their last change. Those whose version is no number are found out later.
-// continueFrom watches from a version on and returns the last one seen, empty where only a new list helps.
-func (r *Recorder) seePod(object runtime.Object, gone bool) error {
+func (r *Recorder) seePod(object runtime.Object, as sighting) error {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return fmt.Errorf("recording pods: got a %T", object)
@@ -79,7 +72,7 @@ func (r *Recorder) seePod(object runtime.Object, gone bool) error {
 	if err != nil {
 		return err
 	}
-	noted.Gone = gone
+	noted.Gone, noted.Listed = as == removed, as == listed
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if before, ok := r.pods[noted.UID]; ok && before.Version >= noted.Version {
@@ -106,13 +99,13 @@ func (r *Recorder) losePods(there map[types.UID]bool, version uint64) {
 	for uid, pod := range r.pods {
 		if !there[uid] {
 			lost := *pod
-			lost.Version, lost.Gone = version, true
+			lost.Version, lost.Gone, lost.Listed = version, true, true
 			r.note(&lost)
 		}
 	}
 }
 
-func (r *Recorder) seeNode(object runtime.Object, gone bool) error {
+func (r *Recorder) seeNode(object runtime.Object, as sighting) error {
 	node, ok := object.(*corev1.Node)
 	if !ok {
 		return fmt.Errorf("recording nodes: got a %T", object)
@@ -121,7 +114,7 @@ func (r *Recorder) seeNode(object runtime.Object, gone bool) error {
 	if err != nil {
 		return err
 	}
-	noted.Gone = gone
+	noted.Gone = as == removed
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if before, ok := r.nodes[noted.Name]; ok {
