@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -31,8 +33,12 @@ type Config struct {
 	// the kubelet's probes have no client certificate. Default empty.
 	HealthListen string `json:"healthListen"`
 	// LeaderElectionNamespace is where the Lease is that makes one extender of several the one that answers. It is needed beyond loopback, where
-	// several may be reached. Default empty: this one answers always, as beside a scheduler that elects its leader itself.
+	// several may be reached. Default empty: this one answers whenever it is asked, as beside a scheduler.
 	LeaderElectionNamespace string `json:"leaderElectionNamespace"`
+	// SchedulerLease is the Lease, as namespace/name, by which the scheduler beside this extender is elected from several that have one each. A slot is then given only
+	// while that scheduler leads, and once this extender knows what those beside the others have given. The scheduler's host must have this one's
+	// name, as in a Pod that they share. Default empty: there is one scheduler, and it does not elect.
+	SchedulerLease string `json:"schedulerLease"`
 	// Kube is the connection to the cluster.
 	Kube kube.Config `json:"kube"`
 	// Patience is how long an answer may wait until the caches have seen what the scheduler has seen, and a slot is written down. More
@@ -70,6 +76,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&c.ClientNames, "client-names", c.ClientNames, "`names` in client certificates that may ask")
 	flags.StringVar(&c.HealthListen, "health-listen", c.HealthListen, "`host:port` of /healthz, /readyz and /metrics, without TLS; empty for the one of --listen")
 	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", c.LeaderElectionNamespace, "`namespace` of the Lease that makes one extender of several answer; needed beyond loopback")
+	flags.StringVar(&c.SchedulerLease, "scheduler-lease", c.SchedulerLease, "`namespace/name` of the Lease that elects the scheduler beside this extender; empty where it has no others")
 	flags.DurationVar(&c.Patience.Duration, "patience", c.Patience.Duration, "how long an answer may wait for the caches")
 	flags.StringVar(&c.Logging.Level, "log-level", c.Logging.Level, "debug, info, warn or error")
 	flags.StringVar(&c.Logging.Format, "log-format", c.Logging.Format, "text or json")
@@ -79,10 +86,24 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 func (c *Config) Validate() error {
 	return errors.Join(
 		c.validateListeners(),
+		c.validateSchedulerLease(),
 		checkPositive("patience", c.Patience.Duration),
 		checkPositive("wakePeriod", c.WakePeriod.Duration),
 		c.Kube.Validate(), c.Policy.Validate(), c.Logging.Validate(),
 	)
+}
+
+func (c *Config) validateSchedulerLease() error {
+	if c.SchedulerLease == "" {
+		return nil
+	}
+	if parts := strings.Split(c.SchedulerLease, "/"); len(parts) != 2 || slices.Contains(parts, "") {
+		return fmt.Errorf("schedulerLease: invalid value %q: must be namespace/name, such as kube-system/kube-scheduler", c.SchedulerLease)
+	}
+	if c.LeaderElectionNamespace != "" {
+		return fmt.Errorf("schedulerLease: invalid value %q: must be empty with leaderElectionNamespace: the extenders elect a leader, or their schedulers do", c.SchedulerLease)
+	}
+	return nil
 }
 
 func checkPositive(field string, value time.Duration) error {

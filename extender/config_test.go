@@ -76,3 +76,20 @@ func TestNobodyButTheSchedulerCanBeLetIn(t *testing.T) {
 		})
 	}
 }
+
+func TestTheLeaseOfTheScheduler(t *testing.T) {
+	require.NoError(t, config.Load("extender", []string{"--scheduler-lease=spillway-system/spillway-scheduler"}, defaultConfig()))
+	for name, tc := range map[string]struct {
+		args []string
+		want string
+	}{
+		"it has a namespace":             {[]string{"--scheduler-lease=kube-scheduler"}, `schedulerLease: invalid value "kube-scheduler": must be namespace/name`},
+		"it has a name":                  {[]string{"--scheduler-lease=kube-system/"}, `schedulerLease: invalid value "kube-system/"`},
+		"it has nothing else":            {[]string{"--scheduler-lease=a/b/c"}, `schedulerLease: invalid value "a/b/c"`},
+		"the extenders elect, or do not": {[]string{"--scheduler-lease=a/b", "--leader-election-namespace=a"}, `schedulerLease: invalid value "a/b": must be empty with leaderElectionNamespace`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.ErrorContains(t, config.Load("extender", tc.args, defaultConfig()), tc.want)
+		})
+	}
+}

@@ -61,10 +61,12 @@ type extender struct {
 	ledger   *ledger.Ledger
 	waker    *wake.Waker
 	answers  *placement.Placement
-	// election is nil where this extender has no others beside it.
+	// election is nil where the scheduler beside this extender elects the leader, or there is no other.
 	election *leader.Election
-	servers  []serve.Server
-	logger   *slog.Logger
+	// beside is nil where there is an election.
+	beside  *leader.Beside
+	servers []serve.Server
+	logger  *slog.Logger
 }
 
 // newExtender puts the program together. host is where it runs: it shows in the Lease.
@@ -81,7 +83,11 @@ func newExtender(cfg *Config, cluster *rest.Config, host string, logger *slog.Lo
 	if err != nil {
 		return nil, fmt.Errorf("making the client of the lease: %w", err)
 	}
-	e.election = e.newElection(leases, host, logger)
+	if cfg.LeaderElectionNamespace != "" {
+		e.election = e.newElection(leases, host, logger)
+	} else {
+		e.beside = e.newBeside(leases, host)
+	}
 	return e, e.addParts(logger)
 }
 
@@ -113,7 +119,7 @@ func (e *extender) answersOver(slots placement.Slots) (*placement.Placement, err
 	if err != nil {
 		return nil, err
 	}
-	var leadership placement.Leadership = leader.Alone{}
+	var leadership placement.Leadership = e.beside
 	if e.election != nil {
 		leadership = e.election
 	}

@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -46,16 +49,20 @@ func startAPI(t *testing.T) *system.System {
 type replica struct {
 	*extender
 	cut  *atomic.Bool
+	late *stall
 	stop func()
 }
 
-func startReplica(t *testing.T, trial *system.System, name string) *replica {
+func startReplica(t *testing.T, trial *system.System, name string, changes ...func(*Config)) *replica {
 	t.Helper()
-	r := &replica{cut: &atomic.Bool{}}
+	r := &replica{cut: &atomic.Bool{}, late: &stall{}}
 	cfg := defaultConfig()
 	cfg.Kube.Kubeconfig = trial.Kubeconfig()
 	cfg.Listen, cfg.LeaderElectionNamespace = "127.0.0.1:0", "default"
 	cfg.Patience.Duration = patience // What an answer waits for is the test.
+	for _, change := range changes {
+		change(cfg)
+	}
 	config, err := cfg.Kube.REST("extender")
 	require.NoError(t, err)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
@@ -67,6 +74,7 @@ func startReplica(t *testing.T, trial *system.System, name string) *replica {
 			return next.RoundTrip(request)
 		})
 	})
+	config.Wrap(r.late.wrap)
 	r.extender, err = newExtender(cfg, config, name, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -184,6 +192,81 @@ func TestASlotOutlivesItsLeader(t *testing.T) {
 	second.awaitLead(t)
 	assert.Equal(t, "virtual-0", second.class(t, trial, "two"))
 	assert.Equal(t, system.LocalNode(0), second.class(t, trial, "one"))
+}
+
+// stall holds back what the watches of a client bring, from when it is called until the returned function is.
+type stall struct{ held sync.RWMutex }
+
+func (s *stall) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(request *http.Request) (*http.Response, error) {
+		response, err := next.RoundTrip(request)
+		if err == nil && request.URL.Query().Get("watch") != "" {
+			response.Body = &stalledBody{response.Body, s}
+		}
+		return response, err
+	})
+}
+
+type stalledBody struct {
+	io.ReadCloser
+	stall *stall
+}
+
+func (b *stalledBody) Read(buffer []byte) (int, error) {
+	n, err := b.ReadCloser.Read(buffer)
+	b.stall.held.RLock()
+	defer b.stall.held.RUnlock()
+	return n, err
+}
+
+// TestASchedulerThatTakesOverGivesNoSlotTwice: two schedulers, an extender beside each. The first gives the slot and goes, and what the other's watch
+// brings is late.
+func TestASchedulerThatTakesOverGivesNoSlotTwice(t *testing.T) {
+	trial := startAPI(t)
+	leases := trial.Client().CoordinationV1().Leases("default")
+	lease, err := leases.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "kube-scheduler"}, Spec: coordinationv1.LeaseSpec{
+		HolderIdentity: new("first_a"), LeaseTransitions: new(int32(1)),
+	}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	lead := func(identity string) {
+		*lease.Spec.HolderIdentity = identity
+		*lease.Spec.LeaseTransitions++
+		lease, err = leases.Update(t.Context(), lease, metav1.UpdateOptions{})
+		require.NoError(t, err)
+	}
+	besideScheduler := func(c *Config) { c.LeaderElectionNamespace, c.SchedulerLease = "", "default/kube-scheduler" }
+	first := startReplica(t, trial, "first", besideScheduler)
+	second := startReplica(t, trial, "second", besideScheduler)
+	first.awaitLead(t)
+	second.awaitLead(t)
+	one, two := replicaOf(t, trial, "one"), replicaOf(t, trial, "two")
+	require.NoError(t, second.ledger.WaitFor(t.Context(), two.ResourceVersion))
+
+	second.late.held.Lock()
+	assert.Equal(t, system.LocalNode(0), first.class(t, trial, "one"))
+	_, err = second.answers.Filter(t.Context(), two, everyNode())
+	require.ErrorIs(t, err, leader.ErrOtherScheduler, "its scheduler does not lead")
+	lead("second_b")
+	answer := make(chan placement.Verdict)
+	go func() {
+		verdict, err := second.answers.Filter(t.Context(), two, everyNode())
+		assert.NoError(t, err)
+		answer <- verdict
+	}()
+	_, err = first.answers.Filter(t.Context(), one, everyNode())
+	require.ErrorIs(t, err, leader.ErrOtherScheduler, "a scheduler that does not know yet that it leads no longer gets nothing")
+	select {
+	case verdict := <-answer:
+		require.FailNow(t, "it does not know yet what was given before", "%v", verdict)
+	case <-time.After(100 * time.Millisecond):
+	}
+	second.late.held.Unlock()
+	assert.Equal(t, []string{"virtual-0"}, (<-answer).Names)
+	assert.Equal(t, system.LocalNode(0), second.class(t, trial, "one"), "who has the slot keeps it")
+
+	lead("first_c")
+	assert.Equal(t, "virtual-0", first.class(t, trial, "two"))
+	assert.Equal(t, system.LocalNode(0), first.class(t, trial, "one"))
 }
 
 func bind(t *testing.T, trial *system.System, pod *corev1.Pod) {

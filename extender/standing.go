@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,17 +20,21 @@ import (
 // leaseName is the Lease of the extenders.
 const leaseName = "spillway-extender"
 
-// newElection prepares the election, nil where this extender has no others beside it. It renews the Lease over a client of its own:
-// slots and wake-ups must not keep it waiting.
+// newElection prepares the election. It renews the Lease over a client of its own: slots and wake-ups must not keep it waiting.
 func (e *extender) newElection(client kubernetes.Interface, host string, logger *slog.Logger) *leader.Election {
-	if e.cfg.LeaderElectionNamespace == "" {
-		return nil
-	}
 	return leader.New(leader.Config{
 		Client: client, Namespace: e.cfg.LeaderElectionNamespace, Name: leaseName, Identity: host + "_" + string(uuid.NewUUID()),
 		// Who waits for what, the new leader does not know: all that were refused ask once more.
 		Settle: e.settle, Lead: func() { e.ledger.WakeRefused() }, Now: time.Now, Logger: logger,
 	})
+}
+
+// newBeside prepares the leadership of an extender beside a scheduler, over a client of its own for the same reason.
+func (e *extender) newBeside(client kubernetes.Interface, host string) *leader.Beside {
+	if namespace, name, found := strings.Cut(e.cfg.SchedulerLease, "/"); found {
+		return leader.NewBeside(client, leader.SchedulerLease{Namespace: namespace, Name: name}, host, e.settle, time.Now)
+	}
+	return leader.NewAlone(e.settle, time.Now)
 }
 
 // stand makes this extender the one that answers, once its caches are filled: at once where there are no others, else whenever it leads.

@@ -49,12 +49,3 @@ func (d *door) write(ctx context.Context, record resourcelock.LeaderElectionReco
 	}
 	return err
 }
-
-// Alone is the leadership of an extender that has no others beside it.
-type Alone struct{}
-
-// Term implements placement.Leadership.
-func (Alone) Term() (Term, error) { return Term{}, nil }
-
-// Confirm implements placement.Leadership.
-func (Alone) Confirm(context.Context, Term) error { return nil }

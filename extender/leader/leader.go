@@ -1,4 +1,5 @@
-// Package leader makes one extender of several the one that answers, by a Lease. It knows nothing of what is answered.
+// Package leader makes one extender of several the one that answers: by a Lease of its own (Election), or by that of the scheduler beside it (Beside). It
+// knows nothing of what is answered.
 //
 // Two processes can believe at one moment that they lead: one that was stopped and goes on does not know how long it slept. So the clock
 // only closes the door of a leader that was cut off, as soon as possible. What must be exact does not build on clocks: a leader makes
@@ -90,6 +91,15 @@ func (e *Election) Term() (Term, error) {
 	return e.term, nil
 }
 
+// Ready implements placement.Leadership.
+func (e *Election) Ready() error {
+	_, err := e.Term()
+	return err
+}
+
+// Enter implements placement.Leadership. It does not block.
+func (e *Election) Enter(context.Context) (Term, error) { return e.Term() }
+
 // Confirm reads the Lease: nil says that the term was still on at some moment after the call, and ErrNotLeading that it is over. It
 // blocks for one API call.
 func (e *Election) Confirm(ctx context.Context, term Term) error {
@@ -119,6 +129,10 @@ func (e *Election) termIn(lease *coordinationv1.Lease) Term {
 	if ptr.Deref(lease.Spec.HolderIdentity, "") != e.Identity {
 		return Term{}
 	}
+	return termOf(lease)
+}
+
+func termOf(lease *coordinationv1.Lease) Term {
 	return Term{lease: lease.UID, transitions: ptr.Deref(lease.Spec.LeaseTransitions, 0)}
 }
 

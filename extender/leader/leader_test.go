@@ -163,6 +163,11 @@ func steal(by string) func(*coordinationv1.Lease) {
 	}
 }
 
+// nameOf is the name of the Lease of a test.
+func nameOf(test string) string {
+	return strings.ToLower(strings.NewReplacer(" ", "-", ",", "").Replace(test))
+}
+
 func TestElection(t *testing.T) {
 	for name, play := range map[string]func(t *testing.T, lease string){
 		"one of two leads, and the other takes over when it goes": func(t *testing.T, lease string) {
@@ -262,7 +267,7 @@ func TestElection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			play(t, strings.ToLower(strings.NewReplacer(" ", "-", ",", "").Replace(name)))
+			play(t, nameOf(name))
 		})
 	}
 }

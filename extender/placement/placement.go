@@ -33,9 +33,13 @@ type Slots interface {
 
 // Leadership says whether this process answers at all, and whether what it has decided may be said (package leader).
 type Leadership interface {
-	// Term is the present term, or an error that says why this process does not answer. It does not block.
-	Term() (leader.Term, error)
-	// Confirm blocks for one API call; nil says that what was made durable before is known to all who lead later.
+	// Ready is nil where this process answers, or an error that says why not. It does not block.
+	Ready() error
+	// Enter is the present term, in which this process knows what was made durable before, or an error that says why it does not answer. It may block
+	// for some API calls, but not again and again for an API server that is slow.
+	Enter(ctx context.Context) (leader.Term, error)
+	// Confirm blocks for one API call; nil says that what was made durable before is known to all who lead later. leader.ErrNewTerm says that it
+	// must be decided again, in a term that has begun meanwhile.
 	Confirm(ctx context.Context, term leader.Term) error
 }
 
@@ -55,7 +59,7 @@ type Placement struct {
 // New makes a Placement. patience bounds how long an answer waits for the caches; more of it holds up all scheduling when a watch
 // stalls, less of it refuses Pods under load. 500 ms is sensible.
 func New(p *policy.Policy, facts Facts, l *ledger.Ledger, n *nodes.Nodes, slots Slots, leader Leadership, patience time.Duration, logger *slog.Logger) *Placement {
-	return &Placement{p, facts, l, n, &writes{slots: slots}, leader, patience, logger}
+	return &Placement{p, facts, l, n, newWrites(slots), leader, patience, logger}
 }
 
 // Ready is nil where questions can be answered here; otherwise it says why not.
@@ -63,8 +67,7 @@ func (p *Placement) Ready() error {
 	if !p.Filled() {
 		return errors.New("the extender is starting: its caches are not filled yet")
 	}
-	_, err := p.leader.Term()
-	return err
+	return p.leader.Ready()
 }
 
 // Filled tells whether every cache is filled.
@@ -166,7 +169,16 @@ func (p *Placement) chooseByQuota(ctx context.Context, pod *corev1.Pod, d policy
 // askLedger asks once the ledger has seen what the scheduler has seen, and writes a fresh slot down before it is answered. Where there are
 // other extenders, "local" is answered only in a term that was still on after the slot was written: whoever leads next counts it.
 func (p *Placement) askLedger(ctx context.Context, pod *corev1.Pod, quota int, localFits, cloudFits bool) (ledger.Answer, error) {
-	term, err := p.leader.Term()
+	for {
+		answer, err := p.askInTerm(ctx, pod, quota, localFits, cloudFits)
+		if !errors.Is(err, leader.ErrNewTerm) {
+			return answer, err
+		}
+	}
+}
+
+func (p *Placement) askInTerm(ctx context.Context, pod *corev1.Pod, quota int, localFits, cloudFits bool) (ledger.Answer, error) {
+	term, err := p.leader.Enter(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -42,8 +42,10 @@ type desk struct {
 	// confirmed has, for each time that the term was confirmed, how many slots had been written by then.
 	confirmed           []int
 	notLeading, deposed error
-	writeErr            error
-	definite            bool
+	// begun happens while the term is confirmed, once: another has begun.
+	begun    func()
+	writeErr error
+	definite bool
 	// writeTakes is how long the API server takes to write a slot.
 	writeTakes time.Duration
 }
@@ -51,6 +53,11 @@ type desk struct {
 func (d *desk) Global() policy.Switch                { return d.global }
 func (d *desk) Claims(*corev1.Pod) map[string]string { return nil }
 func (d *desk) Ready() bool                          { return true }
+
+// leadership is the desk's, which has a Ready of the facts already.
+type leadership struct{ *desk }
+
+func (l leadership) Ready() error { return l.notLeading }
 
 func (d *desk) Write(_ context.Context, pod *corev1.Pod) (bool, error) {
 	time.Sleep(d.writeTakes)
@@ -63,10 +70,16 @@ func (d *desk) Write(_ context.Context, pod *corev1.Pod) (bool, error) {
 	return false, nil
 }
 
-func (d *desk) Term() (leader.Term, error) { return leader.Term{}, d.notLeading }
+func (d *desk) Enter(context.Context) (leader.Term, error) { return leader.Term{}, d.notLeading }
 
 func (d *desk) Confirm(context.Context, leader.Term) error {
 	d.confirmed = append(d.confirmed, len(d.written))
+	if begun := d.begun; begun != nil {
+		d.begun = nil
+		d.ledger.Disown()
+		begun()
+		return leader.ErrNewTerm
+	}
 	return d.deposed
 }
 
@@ -85,7 +98,7 @@ func newDesk(t *testing.T) *desk {
 	d.pods = d.ledger.Store(slog.New(slog.DiscardHandler))
 	require.NoError(t, d.pods.Replace(nil, "1"))
 	d.version = 1
-	d.Placement = placement.New(decide, d, d.ledger, n, d, d, 50*time.Millisecond, slog.New(slog.DiscardHandler))
+	d.Placement = placement.New(decide, d, d.ledger, n, d, leadership{d}, 50*time.Millisecond, slog.New(slog.DiscardHandler))
 	return d
 }
 
@@ -295,6 +308,23 @@ func TestFilterWaitsForTheWatch(t *testing.T) {
 	ahead.ResourceVersion = "99"
 	_, err := d.Filter(t.Context(), ahead, everywhere)
 	require.ErrorContains(t, err, "waiting to see in the watch of Pods what the scheduler has seen")
+}
+
+func TestASlotIsDecidedAgainInANewTerm(t *testing.T) {
+	t.Run("another extender has given it away", func(t *testing.T) {
+		d := newDesk(t)
+		d.begun = func() {
+			d.pod("b", quota(1), func(p *corev1.Pod) { p.Annotations[policy.LocalSlotAnnotation] = string(p.UID) })
+		}
+		assert.Equal(t, cloud, d.filter(d.pod("a", quota(1)), everywhere...).Names)
+		assert.Equal(t, []int{1}, d.confirmed)
+	})
+	t.Run("nobody has", func(t *testing.T) {
+		d := newDesk(t)
+		d.begun = func() {}
+		assert.Equal(t, home, d.filter(d.pod("a", quota(1)), everywhere...).Names)
+		assert.Len(t, d.confirmed, 2, "the new term is confirmed too")
+	})
 }
 
 func TestUnknownNodesAreTheAskersFault(t *testing.T) {

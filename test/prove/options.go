@@ -42,7 +42,7 @@ type options struct {
 	Topology string `json:"topology"`
 	// Workloads is how many histories a round has at once, 1 at least beside duels and the burst. Default 75.
 	Workloads int `json:"workloads"`
-	// Burst is how many replicas the one workload of a round has that comes in a burst, 0 for none. Default 150.
+	// Burst is how many replicas the one workload of a round has that comes in a burst, 0 for none. Default 200.
 	Burst int `json:"burst"`
 	// Nodes is how many local nodes with room there are; from 100 on the scheduler samples by default. Default 100.
 	Nodes int `json:"nodes"`
@@ -65,7 +65,7 @@ const (
 func defaultOptions() *options {
 	return &options{
 		Budget: metav1.Duration{Duration: 5 * time.Minute}, Dir: ".run/prove", Record: ".run/prove.jsonl", Slack: 1, Topology: sidecar,
-		Workloads: 75, Burst: 150, Nodes: 100, Duels: 4, Patient: 4, Faults: 2, Within: metav1.Duration{Duration: 30 * time.Second},
+		Workloads: 75, Burst: 200, Nodes: 100, Duels: 4, Patient: 4, Faults: 2, Within: metav1.Duration{Duration: 30 * time.Second},
 	}
 }
 

@@ -14,6 +14,9 @@ func (c *Checker) seeAsked(asked *record.Asked) {
 	p := w.meet(asked.UID)
 	if asked.Verb != "prioritize" {
 		p.asked = asked
+		if !p.unanswered {
+			p.askedAt = w.version
+		}
 		w.follow(p)
 	}
 	c.beginWaiting(p)
@@ -34,6 +37,7 @@ func (c *Checker) seeAnswered(answered *record.Answered) {
 	if answered.Verb == "prioritize" {
 		return
 	}
+	p.unanswered = answered.Error != ""
 	if answered.Error != "" {
 		c.report.Errors++
 		p.waiting.changed = append(p.waiting.changed, w.now) // The scheduler tries it again by itself.

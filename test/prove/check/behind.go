@@ -37,3 +37,23 @@ func (w *world) isBehind(since time.Time) bool {
 	}
 	return false
 }
+
+// rest is how long the scheduler asks nothing when its queue is empty. As long as others are in it, it leaves refused Pods in their backoff of a second
+// and more, whoever wakes them.
+const rest = 100 * time.Millisecond
+
+// hasRested tells whether the scheduler's queue was empty at some time since, as far as its questions show.
+func (w *world) hasRested(since time.Time) bool {
+	end := w.now
+	for i := len(w.answers) - 1; i >= 0 && end.After(since); i-- {
+		begin := w.answers[i].to
+		if begin.Before(since) {
+			begin = since
+		}
+		if end.Sub(begin) >= rest {
+			return true
+		}
+		end = w.answers[i].from
+	}
+	return end.Sub(since) >= rest
+}

@@ -77,6 +77,18 @@ func TestWhatIsBrokenIsNamed(t *testing.T) {
 			newHistory().atHome("a", quota(3)).pod("b", quota(3)).pod("b", slot).pod("c", quota(3)).pod("a", gone).filter("b", toHome).
 				filter("c", toCloud).pod("c", on(cloud)), []string{"I2"},
 		},
+		"a slot is held from when it was asked for, though it was written later": {
+			newHistory().atHome("a", quota(2)).pod("b", quota(2)).pod("c", quota(2)).
+				question("filter", "b", toHome, func(h *history) { h.pod("a", gone).pod("b", slot) }).filter("c", toCloud).pod("c", on(cloud)), nil,
+		},
+		"a slot is held from when it was first asked for in vain": {
+			newHistory().atHome("a", quota(2)).pod("b", quota(2)).pod("c", quota(2)).filter("b", reply{err: "slow"}).pod("a", gone).filter("b", reply{err: "slow"}).
+				pod("b", slot).filter("b", toHome).filter("c", toCloud).pod("c", on(cloud)), nil,
+		},
+		"a slot is not held before it was asked for": {
+			newHistory().atHome("a", quota(2)).pod("b", quota(2)).pod("c", quota(2)).filter("b", toWait).pod("a", gone).filter("b", toHome).pod("b", slot).
+				filter("c", toCloud).pod("c", on(cloud)), []string{"I2"},
+		},
 		"a slot that was refused and is answered again is one": {
 			newHistory().pod("b", quota(2)).pod("b", slot).filter("b", toHome).pod("c", quota(2)).pod("d", owner("other")).filter("b", toWait).filter("b", toHome).
 				filter("c", toCloud).pod("c", on(cloud)), []string{"I2"},
@@ -99,6 +111,14 @@ func TestWhatIsBrokenIsNamed(t *testing.T) {
 		"a scheduler that is behind is an excuse": {
 			newHistory().atHome("a").pod("b").filter("b", toWait).pod("a", gone).pod("new", owner("new")).after(2*time.Second).
 				filter("new", toHome).atHome("b"), nil,
+		},
+		"a scheduler that has no rest is an excuse": {
+			newHistory().atHome("a").pod("b").filter("b", toWait).pod("c", owner("other")).pod("a", gone).
+				times(40, func(h *history) { h.after(30*time.Millisecond).filter("c", reply{err: "no"}) }).atHome("b"), nil,
+		},
+		"a scheduler that has rested is none": {
+			newHistory().atHome("a").pod("b").filter("b", toWait).pod("c", owner("other")).pod("a", gone).
+				times(40, func(h *history) { h.after(30*time.Millisecond).filter("c", reply{err: "no"}) }).after(100*time.Millisecond).filter("c", reply{err: "no"}).atHome("b"), []string{"I3"},
 		},
 		"a fault is an excuse": {
 			newHistory().fault("x", false).atHome("a").pod("b").filter("b", toWait).pod("a", gone).after(3*time.Second).fault("x", true).atHome("b"), nil,

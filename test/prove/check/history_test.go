@@ -124,15 +124,21 @@ func (h *history) filter(name string, r reply) *history { return h.ask("filter",
 func (h *history) preempting(name string) *history { return h.ask("preempt", name, toHome) }
 
 func (h *history) ask(verb, name string, r reply) *history {
+	return h.question(verb, name, r, func(*history) {})
+}
+
+// question asks, and gets an answer when something has happened.
+func (h *history) question(verb, name string, r reply, meanwhile func(*history)) *history {
 	h.asked++
-	pod := h.pods[name]
+	id, pod := h.asked, h.pods[name]
 	offered := 1
 	if r.noRoom {
 		offered = 0
 	}
-	h.add(record.Entry{Asked: &record.Asked{ID: h.asked, Verb: verb, UID: pod.UID, Version: pod.Version, Local: offered, Virtual: 1}})
+	h.add(record.Entry{Asked: &record.Asked{ID: id, Verb: verb, UID: pod.UID, Version: pod.Version, Local: offered, Virtual: 1}})
 	h.after(r.took)
-	answered := &record.Answered{ID: h.asked, Verb: verb, UID: pod.UID, Local: r.local, Virtual: r.virtual, Error: r.err}
+	meanwhile(h)
+	answered := &record.Answered{ID: id, Verb: verb, UID: pod.UID, Local: r.local, Virtual: r.virtual, Error: r.err}
 	if r.local+r.virtual == 0 && r.err == "" {
 		answered.Refusal = "Spillway " + string(policy.ReasonLocalQuota) + ": this revision has its LOCAL_REPLICAS at home"
 	}

@@ -107,7 +107,7 @@ func (c *Checker) measureUse(p *pod) {
 	case c.world.isDisturbed(p.freedAt):
 		c.report.UseDisturbed = append(c.report.UseDisturbed, took)
 		return
-	case c.world.isBehind(p.freedAt):
+	case c.world.isBehind(p.freedAt), took > c.limits.Use && !c.world.hasRested(p.freedAt):
 		c.report.UseBehind = append(c.report.UseBehind, took)
 		return
 	}

@@ -27,9 +27,13 @@ type pod struct {
 	// promised is set where a local node may have been answered that the record does not show: the extender holds a slot for it.
 	promised bool
 	// let is set once the scheduler was answered that it may go home. A slot that was written and never answered is none; one that is
-	// answered counts from written on, a resource version. It is 0 for a slot that was refused meanwhile.
-	let     bool
-	written uint64
+	// answered counts from given on, a resource version. It is 0 for a slot that was refused meanwhile.
+	let   bool
+	given uint64
+	// askedAt is the version at which the question was asked that the slot is given for: the extender counts it from then on. It stays that of the first
+	// question while there are no answers.
+	askedAt    uint64
+	unanswered bool
 	// unfit is set where the scheduler once found no node for it.
 	unfit bool
 	// waiting is what its waiting has cost.
@@ -100,8 +104,8 @@ func (w *world) holding(p *pod) bool {
 	return p.Quota != nil && (w.isHome(&p.Pod) || p.Active() && p.Node == "" && p.Slot && p.let)
 }
 
-// answer follows an answer that lets a Pod home or does not. The extender has counted a slot since it wrote it, and the answer may be seen later
-// than what has changed meanwhile.
+// answer follows an answer that lets a Pod home or does not. The extender has counted a slot since it gave it, and the answer may be seen later than what has
+// changed meanwhile.
 func (w *world) answer(p *pod, home bool) change {
 	before, held := p.Pod, p.holds
 	p.let = home
@@ -109,15 +113,19 @@ func (w *world) answer(p *pod, home bool) change {
 		return change{pod: p}
 	}
 	p.holds = w.holding(p)
-	at := w.version
-	if p.holds && p.Node == "" && p.written > 0 {
-		at = p.written
-	}
-	p.revision.count(at, delta(held, p.holds))
+	p.revision.count(p.since(w.version), delta(held, p.holds))
 	if !home {
-		p.written = 0
+		p.given = 0
 	}
 	return change{pod: p, before: &before, left: p.revision, took: p.holds && !held, gave: held && !p.holds}
+}
+
+// since is the version from which it counts that the Pod now holds a slot, or none, as is seen at a version.
+func (p *pod) since(seen uint64) uint64 {
+	if p.holds && p.Node == "" && p.given > 0 {
+		return p.given
+	}
+	return seen
 }
 
 // change is what an entry about a Pod has changed. before is nil where it is new.
@@ -142,14 +150,17 @@ func (w *world) see(noted *record.Pod) change {
 	}
 	held := p.holds
 	if noted.Slot && !p.Slot {
-		p.written = noted.Version
+		p.given = noted.Version
+		if p.asked != nil {
+			p.given = min(p.given, p.askedAt)
+		}
 	}
 	p.Pod, w.version = *noted, max(w.version, noted.Version)
 	p.holds = w.holding(p)
 	to := w.revision(noted)
 	if c.left == to {
 		c.took, c.gave = p.holds && !held, held && !p.holds
-		to.count(noted.Version, delta(held, p.holds))
+		to.count(p.since(noted.Version), delta(held, p.holds))
 	} else {
 		p.revision = to
 		if c.left != nil {

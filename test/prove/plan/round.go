@@ -82,7 +82,7 @@ func (p *Planner) Next() Round {
 		round.Workloads = append(round.Workloads, drawBurst(random, len(round.Workloads), size.Burst, size.Within))
 	}
 	for range size.Patient {
-		round.Workloads = append(round.Workloads, drawPatient(random, len(round.Workloads), size.Within))
+		round.Workloads = append(round.Workloads, drawPatient(random, len(round.Workloads), size.Within, round.Calm))
 	}
 	for len(round.Workloads) < size.Workloads {
 		round.Workloads = append(round.Workloads, drawWorkload(random, len(round.Workloads), size.Within))

@@ -42,8 +42,9 @@ var Priorities = map[string]int32{"proof-low": -10, "proof-high": 1000}
 type Workload struct {
 	Name string
 	Kind Kind
-	// Start is when it is made, from the beginning of the round.
+	// Start is when it is made, from the beginning of the round, or where it is Late from when all others have been played and nothing moves any more.
 	Start    time.Duration
+	Late     bool
 	Replicas int
 	// Quota is its LOCAL_REPLICAS, nil for none.
 	Quota *int
@@ -164,11 +165,14 @@ func drawDuel(random *rand.Rand, number, node int, within time.Duration) []Workl
 	return []Workload{low, high}
 }
 
-// drawPatient draws one that comes last, when the rush is over, and whose Pods wait for slots that become free one by one: I3.
-func drawPatient(random *rand.Rand, number int, within time.Duration) Workload {
+// drawPatient draws one whose Pods wait for slots that become free one by one: I3. In a calm round it comes when the rush is over.
+func drawPatient(random *rand.Rand, number int, within time.Duration, calm bool) Workload {
 	w := drawWorkload(random, number, 0)
 	w.Kind, w.Home, w.Scheduler, w.Burst = draw(random, Deployment, ReplicaSet), HomeOnly, "", policy.ModeLocalPrefer
-	w.Start, w.Replicas, w.Quota = within+upTo(random, 5*time.Second), 10, new(1+random.IntN(3))
+	w.Start, w.Late, w.Replicas, w.Quota = upTo(random, 5*time.Second), calm, 10, new(1+random.IntN(3))
+	if !calm {
+		w.Start += within
+	}
 	w.Steps = nil
 	for range 6 {
 		w.Steps = append(w.Steps, Step{After: time.Second + upTo(random, time.Second), Do: draw(random, DropQuota, DropQuota, Delete), Count: 1})

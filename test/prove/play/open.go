@@ -13,9 +13,12 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/cert"
+	configv1alpha1 "k8s.io/component-base/config/v1alpha1"
 	schedulerv1 "k8s.io/kube-scheduler/config/v1"
 
 	"github.com/spillway-k8s/spillway/test/prove/plan"
@@ -60,6 +63,9 @@ func With(ctx context.Context, o Options, log *record.Log, do func(context.Conte
 	quiet.WarningHandler = rest.NoWarnings{} // Histories mean what they are warned of.
 	if stage.client, err = kubernetes.NewForConfig(quiet); err != nil {
 		return fmt.Errorf("making the client of the histories: %w", err)
+	}
+	if err := allowLease(ctx, stage.client); err != nil {
+		return err
 	}
 	if err := furnish(ctx, stage.system, o.Size.WideNodes, o.Size.TightNodes); err != nil {
 		return err
@@ -119,6 +125,8 @@ func (s *Stage) startSystem(ctx context.Context, o Options) (err error) {
 	}
 	if o.Size.Service {
 		config.Shape.Topology = system.TopologyService
+	} else {
+		electScheduler(&config)
 	}
 	if o.Extender != "" {
 		config.Binaries = map[string]string{system.Extender: o.Extender}
@@ -132,6 +140,43 @@ func (s *Stage) startSystem(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	s.faults.extender.Target(s.system.Endpoint(system.Extender), transport)
+	return nil
+}
+
+// The Lease of kube-scheduler. Each time that it ends, whoever ends it, another term begins with the next one.
+const leaseNamespace, leaseName = "kube-system", "kube-scheduler"
+
+// electScheduler has the scheduler elect its leader, and the extender beside it go by that, as the chart has them.
+func electScheduler(config *system.Config) {
+	configure := config.Scheduler
+	config.Scheduler = func(c *schedulerv1.KubeSchedulerConfiguration) {
+		configure(c)
+		c.LeaderElection = configv1alpha1.LeaderElectionConfiguration{
+			LeaderElect: new(true), ResourceNamespace: leaseNamespace, ResourceName: leaseName,
+			LeaseDuration: metav1.Duration{Duration: 8 * time.Second}, RenewDeadline: metav1.Duration{Duration: 6 * time.Second},
+			RetryPeriod: metav1.Duration{Duration: time.Second},
+		}
+	}
+	config.Args = map[string][]string{system.Extender: {"--scheduler-lease=" + leaseNamespace + "/" + leaseName}}
+}
+
+// allowLease lets the extender read the Lease. In the chart the two have one account.
+func allowLease(ctx context.Context, client kubernetes.Interface) error {
+	const name = "proof-scheduler-lease"
+	meta := metav1.ObjectMeta{Name: name, Namespace: leaseNamespace}
+	role := &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{
+		APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{leaseName}, Verbs: []string{"get"},
+	}}}
+	if _, err := client.RbacV1().Roles(leaseNamespace).Create(ctx, role, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("letting the extender read the lease of the scheduler: %w", err)
+	}
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: system.ProgramNamespace, Name: system.Extender}},
+	}
+	if _, err := client.RbacV1().RoleBindings(leaseNamespace).Create(ctx, binding, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("letting the extender read the lease of the scheduler: %w", err)
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,21 +94,39 @@ func (s *Stage) playUntilQuiet(ctx context.Context, namespace string, round plan
 	if err := s.playAll(ctx, namespace, round, weather); err != nil {
 		return err
 	}
+	if err := s.awaitQuiet(ctx, namespace); err != nil {
+		return err
+	}
+	late := slices.DeleteFunc(slices.Clone(round.Workloads), func(w plan.Workload) bool { return !w.Late })
+	if len(late) == 0 {
+		return nil
+	}
+	if err := s.playWorkloads(ctx, namespace, late).Wait(); err != nil {
+		return err
+	}
 	return s.awaitQuiet(ctx, namespace)
 }
 
-// playAll plays the workloads, the weather and the faults of a round side by side.
+// playAll plays the workloads of a round that are not late, its weather and its faults side by side.
 func (s *Stage) playAll(ctx context.Context, namespace string, round plan.Round, weather weather) error {
 	group, playing := errgroup.WithContext(ctx)
-	for _, workload := range round.Workloads {
-		p := &player{client: s.client, log: s.log, namespace: namespace, workload: workload}
-		group.Go(func() error { return p.play(playing) })
-	}
+	early := slices.DeleteFunc(slices.Clone(round.Workloads), func(w plan.Workload) bool { return w.Late })
+	group.Go(func() error { return s.playWorkloads(playing, namespace, early).Wait() })
 	group.Go(func() error { return weather.play(playing, round.Weather) })
 	for _, series := range round.Faults {
 		group.Go(func() error { return s.faults.play(playing, series) })
 	}
 	return group.Wait()
+}
+
+// playWorkloads begins to play workloads side by side.
+func (s *Stage) playWorkloads(ctx context.Context, namespace string, workloads []plan.Workload) *errgroup.Group {
+	group, playing := errgroup.WithContext(ctx)
+	for _, workload := range workloads {
+		p := &player{client: s.client, log: s.log, namespace: namespace, workload: workload}
+		group.Go(func() error { return p.play(playing) })
+	}
+	return group
 }
 
 const (
