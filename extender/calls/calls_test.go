@@ -3,6 +3,7 @@ package calls_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +18,7 @@ import (
 type call struct {
 	calls.Calls[int]
 	takes time.Duration
-	made  int
+	made  atomic.Int32
 	err   error
 }
 
@@ -28,10 +29,11 @@ func newCall(takes time.Duration) *call {
 // do makes the call, and says how long it blocked.
 func (c *call) do(ctx context.Context) (result int, blocked time.Duration, err error) {
 	began := time.Now()
+	takes := c.takes
 	result, err = c.Do(ctx, "key", func(ctx context.Context) (int, error) {
-		c.made++
+		c.made.Add(1)
 		select {
-		case <-time.After(c.takes):
+		case <-time.After(takes):
 			return 7, c.err
 		case <-ctx.Done():
 			return 0, ctx.Err()
@@ -64,7 +66,7 @@ func TestCalls(t *testing.T) {
 				require.ErrorIs(t, err, calls.ErrSlow)
 				assert.Zero(t, blocked)
 			}
-			assert.Equal(t, 1, c.made)
+			assert.EqualValues(t, 1, c.made.Load())
 		},
 		"after a fast one it is waited for again": func(t *testing.T) {
 			c := newCall(5 * time.Second)
@@ -88,7 +90,7 @@ func TestCalls(t *testing.T) {
 			_, _, err = c.do(t.Context())
 			require.ErrorIs(t, err, calls.ErrSlow)
 			synctest.Wait()
-			assert.Equal(t, 2, c.made)
+			assert.EqualValues(t, 2, c.made.Load())
 		},
 		"a caller who gives up makes nothing slow": func(t *testing.T) {
 			c := newCall(time.Millisecond)
@@ -98,7 +100,7 @@ func TestCalls(t *testing.T) {
 			require.ErrorIs(t, err, calls.ErrSlow)
 			_, _, err = c.do(t.Context())
 			require.NoError(t, err)
-			assert.Equal(t, 1, c.made, "it joins in")
+			assert.EqualValues(t, 1, c.made.Load(), "it joins in")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
