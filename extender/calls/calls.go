@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// ErrSlow says that a call was not waited for, or not to its end.
+// ErrSlow says that a call was not waited for, or not to its end. It names nothing that changes: it comes into the Pod's condition, and each change of that
+// is another attempt.
 var ErrSlow = errors.New("the API server is slow; it is gone on with meanwhile")
 
 // Calls are of one kind. The zero value is ready, but for the limits.

@@ -101,7 +101,7 @@ func (s *Stage) playUntilQuiet(ctx context.Context, namespace string, round plan
 	if len(late) == 0 {
 		return nil
 	}
-	if err := s.playWorkloads(ctx, namespace, late).Wait(); err != nil {
+	if err := s.playWorkloads(ctx, namespace, late); err != nil {
 		return err
 	}
 	return s.awaitQuiet(ctx, namespace)
@@ -111,7 +111,7 @@ func (s *Stage) playUntilQuiet(ctx context.Context, namespace string, round plan
 func (s *Stage) playAll(ctx context.Context, namespace string, round plan.Round, weather weather) error {
 	group, playing := errgroup.WithContext(ctx)
 	early := slices.DeleteFunc(slices.Clone(round.Workloads), func(w plan.Workload) bool { return w.Late })
-	group.Go(func() error { return s.playWorkloads(playing, namespace, early).Wait() })
+	group.Go(func() error { return s.playWorkloads(playing, namespace, early) })
 	group.Go(func() error { return weather.play(playing, round.Weather) })
 	for _, series := range round.Faults {
 		group.Go(func() error { return s.faults.play(playing, series) })
@@ -119,14 +119,14 @@ func (s *Stage) playAll(ctx context.Context, namespace string, round plan.Round,
 	return group.Wait()
 }
 
-// playWorkloads begins to play workloads side by side.
-func (s *Stage) playWorkloads(ctx context.Context, namespace string, workloads []plan.Workload) *errgroup.Group {
+// playWorkloads plays workloads side by side, each to its last step.
+func (s *Stage) playWorkloads(ctx context.Context, namespace string, workloads []plan.Workload) error {
 	group, playing := errgroup.WithContext(ctx)
 	for _, workload := range workloads {
 		p := &player{client: s.client, log: s.log, namespace: namespace, workload: workload}
 		group.Go(func() error { return p.play(playing) })
 	}
-	return group
+	return group.Wait()
 }
 
 const (
