@@ -30,6 +30,7 @@ type Calls[T any] struct {
 // Do makes a call, or joins in the call of the same key that is under way. It blocks for Wait at most, or until ctx ends, and returns ErrSlow where
 // that was not enough; any other error is the call's.
 func (c *Calls[T]) Do(ctx context.Context, key string, call func(context.Context) (T, error)) (T, error) {
+	slow := c.slow.Load() // As of before this call: one that is fast again shows with the next, not by chance with this one.
 	unasked := context.WithoutCancel(ctx)
 	flight := c.flights.DoChan(key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(unasked, c.Timeout)
@@ -40,7 +41,7 @@ func (c *Calls[T]) Do(ctx context.Context, key string, call func(context.Context
 		return result, err
 	})
 	var none T
-	if c.slow.Load() {
+	if slow {
 		return none, ErrSlow
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Wait)
