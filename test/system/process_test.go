@@ -59,7 +59,7 @@ func TestProcessIsFoundUntilItEnds(t *testing.T) {
 
 func TestProcessThatIgnoresSIGTERMIsKilled(t *testing.T) {
 	p := testProcesses(t)
-	require.NoError(t, p.start("stubborn", "/bin/sh", []string{"-c", `trap "" TERM; echo deaf; exec sleep 600`}))
+	require.NoError(t, p.start("stubborn", "/bin/sh", []string{"-c", `trap "" TERM; echo deaf; kill -STOP $$`}))
 	require.Eventually(t, func() bool { return p.tail("stubborn") == "deaf" }, time.Minute, time.Millisecond)
 	require.NoError(t, p.end(t.Context(), "stubborn", p.find("stubborn"), syscall.SIGTERM, 50*time.Millisecond))
 	assert.Nil(t, p.find("stubborn"))
