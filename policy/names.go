@@ -56,6 +56,9 @@ const (
 	LocalSlotAnnotation = "spillway.io/local-slot"
 	// WakeAnnotation is changed by the extender to make the scheduler look again at a Pod that it refused.
 	WakeAnnotation = "spillway.io/wake"
+	// LocalReplicasCondition is the type of a condition of a Pod: False where its scheduling group does not let LocalReplicasAnnotation be kept. Other
+	// Pods have none.
+	LocalReplicasCondition corev1.PodConditionType = "spillway.io/LocalReplicas"
 	// OnSoldOutAnnotation on a Pod says what becomes of it when it is on a virtual node whose cloud is sold out (OnSoldOut).
 	OnSoldOutAnnotation = "spillway.io/on-sold-out"
 	// SoldOutUntilAnnotation is on a virtual node that is locked: when the lock ends, RFC 3339. Without it an unschedulable node

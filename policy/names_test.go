@@ -45,6 +45,7 @@ func TestNames(t *testing.T) {
 		"PlacementResource":      "spillway.io/placement",
 		"LocalSlotAnnotation":    "spillway.io/local-slot",
 		"WakeAnnotation":         "spillway.io/wake",
+		"LocalReplicasCondition": "spillway.io/LocalReplicas",
 		"OnSoldOutAnnotation":    "spillway.io/on-sold-out",
 		"SoldOutUntilAnnotation": "spillway.io/sold-out-until",
 		"UninstallLabel":         "spillway.io/uninstall",

@@ -114,14 +114,14 @@ func (p *Pods) InCloud(nodes *VirtualNodes) []cache.ObjectName {
 }
 
 // slim leaves of a Pod what the controllers read. Of one that has its node that is little, and most Pods have one; one whose keys are
-// malformed is still to be judged.
+// malformed, or mean nothing for its scheduling group, is still to be judged.
 func slim(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return object, nil
 	}
 	pod.ManagedFields = nil
-	if pod.Spec.NodeName == "" || isMalformed(pod) {
+	if pod.Spec.NodeName == "" || isMalformed(pod) || isGrouped(pod) {
 		return pod, nil
 	}
 	pod.Annotations = only(pod.Annotations, policy.DeletionCostAnnotation, policy.LocalReplicasAnnotation)

@@ -99,6 +99,37 @@ func TestWhichPodsAreTendedForTheirKeys(t *testing.T) {
 	}
 }
 
+func TestWhichPodsAreTendedForTheirGroup(t *testing.T) {
+	quota := map[string]string{policy.LocalReplicasAnnotation: "1"}
+	for name, test := range map[string]struct {
+		change func(*corev1.Pod)
+		want   bool
+	}{
+		"one with a quota":      {func(p *corev1.Pod) { p.Annotations = quota }, true},
+		"one without a quota":   {func(*corev1.Pod) {}, false},
+		"one of no group":       {func(p *corev1.Pod) { p.Annotations, p.Spec.SchedulingGroup = quota, nil }, false},
+		"one that has finished": {func(p *corev1.Pod) { p.Annotations, p.Status.Phase = quota, corev1.PodSucceeded }, false},
+		"one that is still said to have a quota": {func(p *corev1.Pod) {
+			p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: policy.LocalReplicasCondition})
+		}, true},
+	} {
+		for _, node := range []string{"", "local-1"} {
+			t.Run(name+" on node "+node, func(t *testing.T) {
+				pod := waitingPod()
+				pod.Spec.NodeName, pod.ManagedFields = node, nil
+				pod.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{PodGroupName: new("train")}
+				test.change(pod)
+				kept, err := slim(pod.DeepCopy())
+				require.NoError(t, err)
+				assert.Equal(t, test.want, isGrouped(pod))
+				if test.want {
+					assert.Equal(t, pod, kept, "it is kept whole: it is to be judged")
+				}
+			})
+		}
+	}
+}
+
 func TestWhichPodsCountForARevision(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*corev1.Pod)

@@ -38,7 +38,8 @@ type Owners interface {
 
 // Tolerate adds the toleration of virtual nodes to Pods for which no local node fits, once they may burst (seed 0, the
 // admission-controller). It cannot be taken back, so a Pod that can be placed at home never gets it. A Pod that has to go on
-// waiting gets an Event with the reason that is ours, and one with a malformed key an Event about that, wherever it is.
+// waiting gets an Event with the reason that is ours, and one with a malformed key an Event about that, wherever it is. One whose quota cannot be
+// kept for its scheduling group has a condition that says so.
 type Tolerate struct {
 	loop    loop
 	client  kubernetes.Interface
@@ -51,7 +52,7 @@ type Tolerate struct {
 	logger  *slog.Logger
 }
 
-// NewTolerate makes the controller. resync is how often every Pod that waits or has a malformed key is looked at again though nothing
+// NewTolerate makes the controller. resync is how often every Pod that is tended is looked at again though nothing
 // was seen to change. It starts nothing.
 func NewTolerate(client kubernetes.Interface, pods *Pods, nodes *VirtualNodes, judge Judge, owners Owners, resync time.Duration, now func() time.Time, metrics Metrics, logger *slog.Logger) *Tolerate {
 	t := &Tolerate{
@@ -121,9 +122,10 @@ func (t *Tolerate) sawBinding(q queue, before, after any) {
 	}
 }
 
-// isTended tells whether there may be something to do about a Pod: it waits, or it has a malformed key of its own or of an owner's.
+// isTended tells whether there may be something to do about a Pod: it waits, it has a malformed key of its own or of an owner's, or a quota that
+// its scheduling group does not let us keep.
 func (t *Tolerate) isTended(pod *corev1.Pod) bool {
-	return isWaiting(pod) || isMalformed(pod) || (isActive(pod) && t.owners.Malformed(pod))
+	return isWaiting(pod) || isMalformed(pod) || isGrouped(pod) || (isActive(pod) && t.owners.Malformed(pod))
 }
 
 func (t *Tolerate) lost(object any) {
@@ -146,6 +148,9 @@ func (t *Tolerate) reconcile(ctx context.Context, name cache.ObjectName) error {
 	}
 	if len(v.Faults) > 0 {
 		err = t.tell(ctx, pod, malformed(v))
+	}
+	if isGrouped(pod) {
+		err = errors.Join(err, t.sayQuota(ctx, pod, v))
 	}
 	if !isWaiting(pod) || (len(v.Faults) > 0 && v.Off) { // That it may not burst has been said.
 		return err

@@ -13,6 +13,7 @@ import (
 	schedulingv1alpha2 "k8s.io/api/scheduling/v1alpha2"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/system"
@@ -78,7 +79,37 @@ func TestSchedulingGroups(t *testing.T) {
 			var got string
 			assert.Eventually(t, func() bool { got = placesOf(t, s, name); return got == tc.want }, patience, 100*time.Millisecond)
 			require.Equal(t, tc.want, got)
+			if strings.HasPrefix(name, "quota") {
+				sayThatTheirQuotaIsNotKept(t, s, name)
+			}
 		})
+	}
+}
+
+// sayThatTheirQuotaIsNotKept checks the Pods' condition: it is there while the annotation is, wherever they are.
+func sayThatTheirQuotaIsNotKept(t *testing.T, s *system.System, group string) {
+	t.Helper()
+	pods := s.Client().CoreV1().Pods("default")
+	for i := range 3 {
+		name := fmt.Sprintf("%s-%d", group, i)
+		said := func() string {
+			pod, err := pods.Get(t.Context(), name, metav1.GetOptions{})
+			require.NoError(t, err)
+			require.NotEmpty(t, pod.Status.Conditions, "the scheduler's stays")
+			for _, c := range pod.Status.Conditions {
+				if c.Type == policy.LocalReplicasCondition {
+					return fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message)
+				}
+			}
+			return ""
+		}
+		var got string
+		assert.Eventually(t, func() bool { got = said(); return got != "" }, patience, 100*time.Millisecond)
+		require.Equal(t, "False SchedulingGroup: "+policy.GroupQuota, got)
+		_, err := pods.Patch(t.Context(), name, types.MergePatchType, []byte(`{"metadata":{"annotations":{"`+policy.LocalReplicasAnnotation+`":null}}}`), metav1.PatchOptions{})
+		require.NoError(t, err)
+		assert.Eventually(t, func() bool { got = said(); return got == "" }, patience, 100*time.Millisecond)
+		require.Empty(t, got, "without a quota nothing is left to say")
 	}
 }
 
