@@ -28,7 +28,7 @@ type breakage struct {
 	promise string
 }
 
-var ledgerFile = filepath.Join("..", "..", "extender", "ledger", "ledger.go")
+var ledgerFile = filepath.Join("extender", "ledger", "ledger.go")
 
 func breakages() map[string]breakage {
 	waiting := plan.Workload{
@@ -76,21 +76,21 @@ func breakages() map[string]breakage {
 func TestBrokenLedgersAreCaught(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "extender")
 	o := defaultOptions()
-	o.Dir, o.Extender, o.Nodes, o.Duels = t.TempDir(), binary, 6, 0
+	o.Dir, o.Nodes, o.Duels = t.TempDir(), 6, 0
 	var err error
 	o.BinDir, err = system.FindBinDir()
 	require.NoError(t, err)
 	broken := map[string]string{}
 	for name, b := range breakages() {
-		broken[name] = mustBuild(t, &b.edit)
+		broken[name] = mustBuild(t, b.edit)
 	}
-	whole := mustBuild(t, nil)
+	whole := mustBuild(t)
 	require.NoError(t, os.Link(whole, binary))
 
 	w := newWatchman(t)
 	log, err := record.Create(filepath.Join(t.TempDir(), "record.jsonl"), time.Now, w.see)
 	require.NoError(t, err)
-	err = player.With(t.Context(), stageOptions(*o, t.Output(), slog.New(slog.DiscardHandler)), log, func(ctx context.Context, stage *player.Stage) error {
+	err = player.With(t.Context(), stageOptions(*o, binary, t.Output(), slog.New(slog.DiscardHandler)), log, func(ctx context.Context, stage *player.Stage) error {
 		for name, b := range breakages() {
 			t.Run(name, func(t *testing.T) {
 				require.NoError(t, stage.Play(ctx, b.round), "as it is")
@@ -146,9 +146,9 @@ func (w *watchman) report() []*check.Violation {
 	return found
 }
 
-func mustBuild(t *testing.T, e *edit) (binary string) {
+func mustBuild(t *testing.T, edits ...edit) (binary string) {
 	t.Helper()
-	binary, err := build(t.Context(), filepath.Join("..", ".."), t.TempDir(), e)
+	binary, err := build(t.Context(), t.TempDir(), edits...)
 	require.NoError(t, err)
 	return binary
 }

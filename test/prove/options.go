@@ -32,10 +32,6 @@ type options struct {
 	Document string `json:"document"`
 	// Check is a record to be checked again; nothing is played then.
 	Check string `json:"check"`
-	// Extender is a binary to try in place of the one in BinDir.
-	Extender string `json:"extender"`
-	// JumpingClock builds an extender whose wall clock jumps each second, which takes minutes, and tries that one. Default false.
-	JumpingClock bool `json:"jumpingClock"`
 	// Slack is what the limits of time of I3 and I7 are multiplied by, for a machine that is busy with other things. Default 1.
 	Slack int `json:"slack"`
 	// Topology is how the scheduler reaches the extender: "sidecar", the default, or "service".
@@ -79,8 +75,6 @@ func (o *options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Record, "record", o.Record, "`file` that the record is written to")
 	flags.StringVar(&o.Document, "document", o.Document, "`page` whose figures are rewritten where all promises were kept; empty rewrites none")
 	flags.StringVar(&o.Check, "check", o.Check, "`file` of a record to check again; nothing is played")
-	flags.StringVar(&o.Extender, "extender", o.Extender, "`file` to run as the extender in place of the one that make build makes")
-	flags.BoolVar(&o.JumpingClock, "jumping-clock", o.JumpingClock, "build an extender whose wall clock jumps each second, which takes minutes, and try that one")
 	flags.IntVar(&o.Slack, "slack", o.Slack, "what the limits of time of I3 and I7 are multiplied by")
 	flags.StringVar(&o.Topology, "topology", o.Topology, "sidecar, or service: two extenders that elect a leader, over mutual TLS")
 	flags.IntVar(&o.Workloads, "workloads", o.Workloads, "histories that a round plays at once")
@@ -140,7 +134,6 @@ func (o *options) command() string {
 		flag           string
 		value, usually any
 	}{
-		{"jumping-clock", o.JumpingClock, defaults.JumpingClock},
 		{"slack", o.Slack, defaults.Slack},
 		{"workloads", o.Workloads, defaults.Workloads},
 		{"burst", o.Burst, defaults.Burst},

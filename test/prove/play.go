@@ -36,14 +36,14 @@ func play(ctx context.Context, o options, out io.Writer, logger *slog.Logger) (*
 	if err := os.MkdirAll(filepath.Dir(o.Record), 0o755); err != nil {
 		return nil, fmt.Errorf("making the directory of the record: %w", err)
 	}
-	if o.JumpingClock {
-		clock, err := jumpingClock(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if o.Extender, err = build(ctx, ".", filepath.Dir(o.Record), clock); err != nil {
-			return nil, err
-		}
+	fmt.Fprintln(out, "building an extender whose clock can be moved: some minutes the first time")
+	clock, err := jumpingClock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	extender, err := build(ctx, filepath.Join(filepath.Dir(o.Record), "proof"), clock...)
+	if err != nil {
+		return nil, err
 	}
 	checker, err := check.New(o.limits())
 	if err != nil {
@@ -61,7 +61,7 @@ func play(ctx context.Context, o options, out io.Writer, logger *slog.Logger) (*
 	if err != nil {
 		return nil, err
 	}
-	err = player.With(ctx, stageOptions(o, out, logger), log, func(ctx context.Context, stage *player.Stage) error {
+	err = player.With(ctx, stageOptions(o, extender, out, logger), log, func(ctx context.Context, stage *player.Stage) error {
 		return playRounds(ctx, o, stage, out)
 	})
 	var violation *check.Violation
@@ -74,8 +74,8 @@ func play(ctx context.Context, o options, out io.Writer, logger *slog.Logger) (*
 	return r, err
 }
 
-func stageOptions(o options, out io.Writer, logger *slog.Logger) player.Options {
-	return player.Options{Dir: o.Dir, BinDir: o.BinDir, Size: o.size(), Extender: o.Extender, Progress: out, Logger: logger}
+func stageOptions(o options, extender string, out io.Writer, logger *slog.Logger) player.Options {
+	return player.Options{Dir: o.Dir, BinDir: o.BinDir, Size: o.size(), Extender: extender, Progress: out, Logger: logger}
 }
 
 func playRounds(ctx context.Context, o options, stage *player.Stage, out io.Writer) error {

@@ -10,25 +10,26 @@ import (
 	"strings"
 )
 
-// edit is a text in a source file, replaced. The program that ships has no switch for what an edit does.
+// edit is a text in a source file, replaced, or where text is empty a file that is added. The program that ships has no switch for what an edit
+// does.
 type edit struct{ file, text, replacement string }
 
-// build makes an extender in a directory from the module's root, with an edit unless it is nil. A text that is not there once is an error: the
-// edit would be none. It blocks while it compiles.
-func build(ctx context.Context, root, dir string, e *edit) (binary string, err error) {
-	binary, err = filepath.Abs(filepath.Join(dir, "extender"))
+// build makes an extender in a directory, which is made, from this module, with edits. A text that is not there once is an error: the edit would
+// be none. It blocks while it compiles.
+func build(ctx context.Context, dir string, edits ...edit) (binary string, err error) {
+	root, err := moduleRoot(ctx)
 	if err != nil {
-		return "", fmt.Errorf("making the path of a binary: %w", err)
+		return "", err
 	}
-	args := []string{"build", "-o", binary}
-	if e != nil {
-		overlay, err := e.overlay(dir)
-		if err != nil {
-			return "", err
-		}
-		args = append(args, "-overlay", overlay)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("making the directory of an extender: %w", err)
 	}
-	command := exec.CommandContext(ctx, "go", append(args, "./extender")...)
+	overlay, err := writeOverlay(dir, root, edits)
+	if err != nil {
+		return "", err
+	}
+	binary = filepath.Join(filepath.Dir(overlay), "extender")
+	command := exec.CommandContext(ctx, "go", "build", "-o", binary, "-overlay", overlay, "./extender")
 	command.Dir = root
 	if output, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building an extender: %w: %s", err, output)
@@ -36,11 +37,53 @@ func build(ctx context.Context, root, dir string, e *edit) (binary string, err e
 	return binary, nil
 }
 
-// overlay writes what tells the compiler of the edit.
-func (e *edit) overlay(dir string) (string, error) {
-	file, err := filepath.Abs(e.file)
+func moduleRoot(ctx context.Context) (string, error) {
+	file, err := goEnv(ctx, "GOMOD")
+	return filepath.Dir(file), err
+}
+
+func goEnv(ctx context.Context, name string) (string, error) {
+	value, err := exec.CommandContext(ctx, "go", "env", name).Output()
 	if err != nil {
-		return "", fmt.Errorf("finding %s: %w", e.file, err)
+		return "", fmt.Errorf("asking go for its %s: %w", name, err)
+	}
+	return strings.TrimSpace(string(value)), nil
+}
+
+// writeOverlay writes what tells the compiler of the edits, whose files are relative to the root or absolute.
+func writeOverlay(dir, root string, edits []edit) (overlay string, err error) {
+	if dir, err = filepath.Abs(dir); err != nil {
+		return "", fmt.Errorf("finding the directory of an extender: %w", err)
+	}
+	replace := map[string]string{}
+	for i, e := range edits {
+		file := e.file
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(root, file)
+		}
+		content, err := e.apply(file)
+		if err != nil {
+			return "", err
+		}
+		replace[file] = filepath.Join(dir, fmt.Sprintf("edit%d.go", i))
+		if err := os.WriteFile(replace[file], []byte(content), 0o600); err != nil {
+			return "", fmt.Errorf("writing what was edited: %w", err)
+		}
+	}
+	content, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", fmt.Errorf("encoding the overlay: %w", err)
+	}
+	overlay = filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, content, 0o600); err != nil {
+		return "", fmt.Errorf("writing the overlay: %w", err)
+	}
+	return overlay, nil
+}
+
+func (e edit) apply(file string) (content string, err error) {
+	if e.text == "" {
+		return e.replacement, nil
 	}
 	source, err := os.ReadFile(file)
 	if err != nil {
@@ -49,28 +92,44 @@ func (e *edit) overlay(dir string) (string, error) {
 	if found := strings.Count(string(source), e.text); found != 1 {
 		return "", fmt.Errorf("editing %s: it has %q %d times, not once", e.file, e.text, found)
 	}
-	changed, overlay := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(changed, []byte(strings.Replace(string(source), e.text, e.replacement, 1)), 0o600); err != nil {
-		return "", fmt.Errorf("writing what was edited: %w", err)
-	}
-	content, err := json.Marshal(map[string]any{"Replace": map[string]string{file: changed}})
-	if err != nil {
-		return "", fmt.Errorf("encoding the overlay: %w", err)
-	}
-	if err := os.WriteFile(overlay, content, 0o600); err != nil {
-		return "", fmt.Errorf("writing the overlay: %w", err)
-	}
-	return overlay, nil
+	return strings.Replace(string(source), e.text, e.replacement, 1), nil
 }
 
-// jumpingClock is an edit of Go's own package time: the wall clock goes forward or back each second, by an hour at most. One machine has
-// one clock, for the whole control plane, so it must be the clock inside the extender that is another.
-func jumpingClock(ctx context.Context) (*edit, error) {
-	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+// jumpingClock are edits of Go's own package time and of the extender: its wall clock goes an hour ahead with each SIGUSR1, and an hour back with
+// each SIGUSR2. One machine has one clock, for the whole control plane, so it must be the clock inside the extender that is another.
+func jumpingClock(ctx context.Context) ([]edit, error) {
+	root, err := goEnv(ctx, "GOROOT")
 	if err != nil {
-		return nil, fmt.Errorf("asking where Go is: %w", err)
+		return nil, err
 	}
 	now := "func Now() Time {\n\tsec, nsec, mono := runtimeNow()\n"
-	file := filepath.Join(strings.TrimSpace(string(root)), "src", "time", "time.go")
-	return &edit{file, now, now + "\tsec += [...]int64{0, 3600, 60, 1800}[mono/1e9%4]\n"}, nil
+	return []edit{
+		{filepath.Join(root, "src", "time", "time.go"), now, "// Jump is how many seconds the wall clock is ahead.\nvar Jump int64\n\n" + now + "\tsec += Jump\n"},
+		{filepath.Join("extender", "jump.go"), "", jumpFile},
+	}, nil
 }
+
+const jumpFile = `package main
+
+import (
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+func init() {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGUSR2)
+	go func() {
+		for s := range signals {
+			seconds := int64(3600)
+			if s == syscall.SIGUSR2 {
+				seconds = -seconds
+			}
+			atomic.AddInt64(&time.Jump, seconds)
+		}
+	}()
+}
+`

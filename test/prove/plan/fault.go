@@ -21,6 +21,9 @@ const (
 	KillAPIServer    Fault = "API server: kill -9"
 	RestartAPIServer Fault = "API server: graceful restart"
 
+	// JumpExtender: its wall clock goes an hour ahead, and back later.
+	JumpExtender Fault = "extender: its clock jumps"
+
 	// SleepExtender: the one that leads is stopped and goes on later, with what it was at. Only where there are others.
 	SleepExtender Fault = record.Asleep
 
@@ -42,7 +45,7 @@ const (
 // The faults are dealt in three series, each in an order of its own: those of our programs and the scheduler, those of the API server, which take long, and those
 // that no process ends of.
 func programFaults(service bool) []Fault {
-	faults := []Fault{KillExtender, RestartExtender, KillScheduler, RestartScheduler, KillAdmission, RestartAdmission}
+	faults := []Fault{KillExtender, RestartExtender, KillScheduler, RestartScheduler, KillAdmission, RestartAdmission, JumpExtender}
 	if service {
 		faults = append(faults, SleepExtender)
 	}

@@ -49,8 +49,11 @@ func (f *Faults) play(ctx context.Context, list []plan.Disturbance) error {
 
 // disturb begins, waits and heals. It returns when all is well again.
 func (f *Faults) disturb(ctx context.Context, d plan.Disturbance) error {
-	if d.Fault == plan.SleepExtender {
-		return f.sleep(ctx, f.extenderProcess(ctx), d)
+	switch d.Fault {
+	case plan.SleepExtender:
+		return f.signalFor(ctx, d.For, f.extenderProcess(ctx), syscall.SIGSTOP, syscall.SIGCONT)
+	case plan.JumpExtender: // The extender of the proof is built so.
+		return f.signalFor(ctx, d.For, f.extenderProcess(ctx), syscall.SIGUSR1, syscall.SIGUSR2)
 	}
 	if process, kills, ok := process(d.Fault); ok {
 		if process == system.Extender {
@@ -140,6 +143,11 @@ func (f *Faults) restartEnded(ctx context.Context, process string) error {
 		return nil // A fault is about to start it.
 	}
 	defer lock.Unlock()
+	return f.startEnded(ctx, process)
+}
+
+// startEnded starts a process that has ended by itself, and whose lock is held.
+func (f *Faults) startEnded(ctx context.Context, process string) error {
 	if f.system.PID(process) != 0 {
 		return nil
 	}
@@ -178,17 +186,38 @@ func (f *Faults) isReady(ctx context.Context, process string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// sleep stops a process as it is, and lets it go on after a while.
-func (f *Faults) sleep(ctx context.Context, process string, d plan.Disturbance) error {
-	pid := f.system.PID(process)
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		return fmt.Errorf("stopping %s: %w", process, err)
+// signalFor sends a process, which is ready, a signal, and after a while another one. One that has ended meanwhile has forgotten the first.
+func (f *Faults) signalFor(ctx context.Context, while time.Duration, process string, begin, end syscall.Signal) error {
+	pid, err := f.signal(ctx, process, begin)
+	if err != nil {
+		return err
 	}
-	err := pause(ctx, d.For)
-	if wakeErr := syscall.Kill(pid, syscall.SIGCONT); wakeErr != nil {
-		return fmt.Errorf("letting %s go on: %w", process, wakeErr)
+	err = pause(ctx, while)
+	if f.system.PID(process) != pid {
+		return err
 	}
-	return err
+	return errors.Join(err, kill(pid, end, process))
+}
+
+// signal sends a process a signal as soon as it is ready.
+func (f *Faults) signal(ctx context.Context, process string, signal syscall.Signal) (pid int, err error) {
+	lock := f.lock(process)
+	lock.Lock()
+	defer lock.Unlock()
+	if err := f.startEnded(ctx, process); err != nil {
+		return 0, err
+	}
+	if pid = f.system.PID(process); pid == 0 { // Which would signal ourselves.
+		return 0, fmt.Errorf("sending %s to %s: it does not run", signal, process)
+	}
+	return pid, kill(pid, signal, process)
+}
+
+func kill(pid int, signal syscall.Signal, process string) error {
+	if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("sending %s to %s: %w", signal, process, err)
+	}
+	return nil
 }
 
 // begins are the faults that are about no process: each begins, and returns what heals it.

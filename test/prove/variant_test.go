@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bufio"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// showFile has the extender print its time, and do nothing else. It begins after jumpFile.
+const showFile = `package main
+
+import (
+	"fmt"
+	"time"
+)
+
+func init() {
+	for {
+		fmt.Println(time.Now().Unix())
+		time.Sleep(time.Millisecond)
+	}
+}
+`
+
+func TestTheClockOfTheExtenderJumpsAtASignal(t *testing.T) {
+	edits, err := jumpingClock(t.Context())
+	require.NoError(t, err)
+	binary := mustBuild(t, append(edits, edit{filepath.Join("extender", "show.go"), "", showFile})...)
+	command := exec.CommandContext(t.Context(), binary)
+	output, err := command.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, command.Start())
+	t.Cleanup(func() { _ = command.Wait() }) // The end of the test kills it.
+	lines := bufio.NewScanner(output)
+	awaitAhead := func(hours int64) {
+		t.Helper()
+		for lines.Scan() {
+			seconds, err := strconv.ParseInt(lines.Text(), 10, 64)
+			require.NoError(t, err)
+			if ahead := time.Duration(seconds-time.Now().Unix()) * time.Second; ahead.Round(time.Hour) == time.Duration(hours)*time.Hour {
+				return
+			}
+		}
+		assert.Fail(t, "it has ended")
+	}
+	awaitAhead(0)
+	require.NoError(t, command.Process.Signal(syscall.SIGUSR1))
+	awaitAhead(1)
+	require.NoError(t, command.Process.Signal(syscall.SIGUSR2))
+	awaitAhead(0)
+}
+
+func TestAnEditWhoseTextIsNotThereIsNone(t *testing.T) {
+	_, err := build(t.Context(), t.TempDir(), edit{filepath.Join("extender", "main.go"), "no such text", ""})
+	require.ErrorContains(t, err, `editing extender/main.go: it has "no such text" 0 times, not once`)
+}
