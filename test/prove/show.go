@@ -16,7 +16,7 @@ const mostEntries = 60
 func show(out io.Writer, o options, entries []record.Entry, violation *check.Violation) {
 	fmt.Fprintf(out, "\n%s\n", violation)
 	if o.Check == "" {
-		fmt.Fprintf(out, "Play it again: make prove SEED=%d BUDGET=%s TOPOLOGY=%s; check the record again: prove --check=%s\n", o.Seed, o.Budget.Duration, o.Topology, o.Record)
+		fmt.Fprintf(out, "Play it again: %s; check the record again: .run/bin/prove --check=%s\n", o.command(), o.Record)
 	}
 	slice := violation.Slice(entries)
 	if left := len(slice) - mostEntries; left > 0 {

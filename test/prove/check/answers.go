@@ -41,13 +41,17 @@ func (c *Checker) seeAnswered(answered *record.Answered) {
 	if answered.Error != "" {
 		c.report.Errors++
 		p.waiting.changed = append(p.waiting.changed, w.now) // The scheduler tries it again by itself.
-		p.promised = p.promised || q.Local > 0
+		if q.Local > 0 {
+			w.promise(p)
+		}
 		if answered.Local > 0 { // It was lost, which the extender cannot know.
 			c.checkSlot(w.answer(p, true))
 		}
 		return
 	}
-	p.promised = p.promised || answered.Local > 0
+	if answered.Local > 0 {
+		w.promise(p)
+	}
 	if answered.Local > 0 || q.Local > 0 {
 		c.checkSlot(w.answer(p, answered.Local > 0))
 	}
@@ -55,7 +59,7 @@ func (c *Checker) seeAnswered(answered *record.Answered) {
 		c.seePreempting(p, answered)
 		return
 	}
-	a := &answer{Answered: *answered, asked: q.Asked, at: w.now, promised: p.revision.promisedBut(p)}
+	a := &answer{Answered: *answered, asked: q.Asked, at: w.now}
 	p.answered = a
 	if answered.Virtual > 0 && answered.Local == 0 {
 		p.toCloud = a

@@ -69,6 +69,15 @@ func TestWhatIsBrokenIsNamed(t *testing.T) {
 		"another may hold a slot that is written nowhere": {
 			newHistory().pod("a").filter("a", reply{err: "time-out"}).inCloud("b"), nil,
 		},
+		"another held one as far as the extender had to know, written and never answered, and has gone meanwhile": {
+			newHistory().pod("b").pod("a").filter("a", reply{err: "time-out"}).pod("a", slot, listed).pod("a", gone).filter("b", toCloud).pod("b", on(cloud)), nil,
+		},
+		"another held one that was never answered, and had gone before the Pod was made": {
+			newHistory().pod("a").filter("a", reply{err: "time-out"}).pod("a", slot, listed).pod("a", gone).inCloud("b"), []string{"I2"},
+		},
+		"its own slot holds no place that it could not have": {
+			newHistory().pod("a").filter("a", toHome).pod("a", slot).filter("a", toCloud).pod("a", on(cloud)), []string{"I2"},
+		},
 		"a slot is held from when it was written, though its answer came later": {
 			newHistory().atHome("a", quota(2)).pod("b", quota(2)).pod("b", slot).pod("c", quota(2)).pod("a", gone).filter("b", toHome).
 				filter("c", toCloud).pod("c", on(cloud)), nil,

@@ -32,16 +32,17 @@ type revision struct {
 	// ever are all that have belonged to it.
 	ever map[types.UID]bool
 	held int
-	// course is how the number of held slots has changed, in the order of resource versions.
+	// course is how the number of slots has changed that the extender may have held, in the order of resource versions.
 	course []point
 	// freed are the times at which slots became free that a waiting Pod has not taken yet.
 	freed []time.Time
 }
 
-// point is a resource version at which the number of held slots changed.
+// point is a resource version at which a Pod began or ceased to hold a slot, as far as the extender may have known.
 type point struct {
 	version uint64
 	by      int
+	pod     *pod
 }
 
 func delta(before, after bool) int {
@@ -72,27 +73,33 @@ func (w *world) revision(p *record.Pod) *revision {
 	return r
 }
 
-// count notes that from a version on more slots are held, or fewer. That is learnt late of a slot whose answer comes after its writing.
-func (r *revision) count(version uint64, by int) {
-	if by == 0 {
+// note follows whether the Pod may hold a slot, as is seen at a version. That is learnt late of a slot whose answer comes after its writing.
+func (r *revision) note(p *pod, seen uint64, may bool) {
+	if may == p.may {
 		return
 	}
-	r.held += by
+	version := seen
+	if may {
+		version = p.since(seen)
+	}
 	at := len(r.course)
 	for at > 0 && r.course[at-1].version > version {
 		at--
 	}
-	r.course = slices.Insert(r.course, at, point{version, by})
+	r.course = slices.Insert(r.course, at, point{version, delta(p.may, may), p})
+	p.may = may
 }
 
-// mostHeld is the highest number of slots held from one version to another.
-func (r *revision) mostHeld(from, to uint64) int {
+// mostHeld is the highest number of slots that Pods but for one may have held from one version to another.
+func (r *revision) mostHeld(from, to uint64, but *pod) int {
 	held, most := 0, 0
 	for _, at := range r.course {
 		if at.version > to {
 			break
 		}
-		held += at.by
+		if at.pod != but {
+			held += at.by
+		}
 		if at.version <= from {
 			most = held
 		} else {

@@ -57,8 +57,7 @@ func (c *Checker) checkCloud(p *pod) {
 	case a.asked.Local == 0:
 		c.report.NoRoom++
 	default:
-		held := p.revision.mostHeld(a.asked.Version, p.Version) + max(a.promised, p.revision.promisedBut(p))
-		if held < *p.Quota {
+		if held := p.revision.mostHeld(a.asked.Version, p.Version, p); held < *p.Quota {
 			c.violate("I2", p, "it was sent to the cloud though %d local nodes fit and %d of %d slots were held", a.asked.Local, held, *p.Quota)
 		}
 	}

@@ -26,6 +26,8 @@ type pod struct {
 	answered, toCloud *answer
 	// promised is set where a local node may have been answered that the record does not show: the extender holds a slot for it.
 	promised bool
+	// may is set while the Pod counts in the course of its revision.
+	may bool
 	// let is set once the scheduler was answered that it may go home. A slot that was written and never answered is none; one that is
 	// answered counts from given on, a resource version. It is 0 for a slot that was refused meanwhile.
 	let   bool
@@ -47,8 +49,6 @@ type answer struct {
 	record.Answered
 	asked record.Asked
 	at    time.Time
-	// promised is how many others of the revision the extender may have held a slot for that is written nowhere.
-	promised int
 }
 
 // world is the state of the cluster as far as the record has been read.
@@ -113,17 +113,35 @@ func (w *world) answer(p *pod, home bool) change {
 		return change{pod: p}
 	}
 	p.holds = w.holding(p)
-	p.revision.count(p.since(w.version), delta(held, p.holds))
+	p.revision.held += delta(held, p.holds)
+	p.revision.note(p, w.version, p.mayHold())
 	if !home {
 		p.given = 0
 	}
 	return change{pod: p, before: &before, left: p.revision, took: p.holds && !held, gave: held && !p.holds}
 }
 
-// since is the version from which it counts that the Pod now holds a slot, or none, as is seen at a version.
+// promise notes that the extender may hold a slot for the Pod from when it was asked, whatever is written or answered.
+func (w *world) promise(p *pod) {
+	p.promised = true
+	if p.revision != nil { // Otherwise it has not been seen yet.
+		p.revision.note(p, w.version, p.mayHold())
+	}
+}
+
+// mayHold tells whether the extender may count the Pod.
+func (p *pod) mayHold() bool { return p.holds || p.promised && p.Node == "" && p.Active() }
+
+// since is the version from which it counts that the Pod may hold a slot, as is seen at a version.
 func (p *pod) since(seen uint64) uint64 {
-	if p.holds && p.Node == "" && p.given > 0 {
-		return p.given
+	if p.Node != "" {
+		return seen
+	}
+	if p.given > 0 {
+		seen = min(seen, p.given)
+	}
+	if p.promised && p.askedAt > 0 {
+		seen = min(seen, p.askedAt)
 	}
 	return seen
 }
@@ -160,18 +178,20 @@ func (w *world) see(noted *record.Pod) change {
 	to := w.revision(noted)
 	if c.left == to {
 		c.took, c.gave = p.holds && !held, held && !p.holds
-		to.count(p.since(noted.Version), delta(held, p.holds))
+		to.held += delta(held, p.holds)
 	} else {
 		p.revision = to
 		if c.left != nil {
 			delete(c.left.pods, noted.UID)
-			c.left.count(noted.Version, delta(held, false))
+			c.left.held += delta(held, false)
+			c.left.note(p, noted.Version, false)
 			c.gave = held
 		}
 		c.took = p.holds
 		to.pods[noted.UID], to.ever[noted.UID] = p, true
-		to.count(noted.Version, delta(false, p.holds))
+		to.held += delta(false, p.holds)
 	}
+	to.note(p, noted.Version, p.mayHold())
 	if noted.Gone {
 		delete(to.pods, noted.UID)
 	}
