@@ -134,9 +134,9 @@ func TestUninstallTouchesNothingOfOthers(t *testing.T) {
 	assert.NoError(t, isReady(get(t, ns, otherConfig.Node.Name)))
 }
 
-// A controller makes its Pod again without the mark, for there is no webhook any more.
+// A controller makes its Pod again without the mark, for there is no webhook any more. The test has the cluster for itself: its Pods are in the
+// way of every other uninstall.
 func TestUninstallReplacesPodsThatNobodyWouldPlace(t *testing.T) {
-	t.Parallel()
 	cloud := cloudtest.New(t)
 	ns := namespace(t)
 	marked := func(name string, marked bool) *corev1.Pod {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,13 +62,28 @@ func run(m *testing.M, config system.Config, prepare func(context.Context, *syst
 	return m.Run(), nil
 }
 
-// FreeAddress is an address of the loopback interface where nobody listens yet.
+// The ports of FreeAddress are below those that the kernel takes for outgoing connections, one of which may come between, and below those of
+// test/system. Test processes that run at once begin far from one another.
+const lowestPort, ports = 10000, 10000
+
+var lastPort = func() *atomic.Int64 {
+	var last atomic.Int64
+	last.Store(int64(os.Getpid()) * 1031)
+	return &last
+}()
+
+// FreeAddress is an address of the loopback interface where nobody listens yet. It is given once.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+	for range ports {
+		address := fmt.Sprintf("127.0.0.1:%d", lowestPort+lastPort.Add(1)%ports)
+		if listener, err := net.Listen("tcp", address); err == nil {
+			require.NoError(t, listener.Close())
+			return address
+		}
+	}
+	require.Fail(t, "no port is free")
+	return ""
 }
 
 // Eventually returns when the check finds nothing wrong, and fails the test with what is wrong when Patience ends.

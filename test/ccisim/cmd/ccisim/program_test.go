@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spillway-k8s/spillway/internal/run"
+	"github.com/spillway-k8s/spillway/test/programtest"
 )
 
 func TestFlagsAreChecked(t *testing.T) {
@@ -53,10 +53,7 @@ func TestFaultsOfFilesEndTheProgram(t *testing.T) {
 // start runs the program on a free port until stop is called.
 func start(t *testing.T, args ...string) (base string, stop func() error) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := listener.Addr().String()
-	require.NoError(t, listener.Close())
+	address := programtest.FreeAddress(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- program(ctx, append(args, "--listen", address)) }()
