@@ -84,55 +84,6 @@ func TestCalls(t *testing.T) {
 				require.Equal(t, 7, result)
 			}
 		},
-		"slow ones that come again are waited for ever shorter, and fast ones restore it": func(t *testing.T) {
-			c := newCall(0)
-			slow := func() (blocked time.Duration) {
-				c.takes = 2 * time.Second
-				_, blocked, err := c.do(t.Context())
-				require.ErrorIs(t, err, calls.ErrSlow)
-				time.Sleep(2 * time.Second)
-				synctest.Wait()
-				return blocked
-			}
-			fast := func(n int) {
-				for range n {
-					c.takes = 0
-					_, _, _ = c.do(t.Context())
-					synctest.Wait()
-				}
-			}
-			assert.Equal(t, time.Second, slow())
-			fast(1)
-			assert.Equal(t, time.Second*33/64, slow(), "half, and a little more for one fast call")
-			fast(1)
-			for range 9 {
-				slow()
-				fast(1)
-			}
-			assert.Equal(t, time.Second*9/64, slow(), "an eighth is always waited for")
-			fast(56)
-			assert.Equal(t, time.Second, slow())
-		},
-		"one that takes longer than the others are waited for, and yet is not slow, is waited for again soon": func(t *testing.T) {
-			c := newCall(2 * time.Second)
-			for range 5 {
-				_, _, err := c.do(t.Context())
-				require.ErrorIs(t, err, calls.ErrSlow)
-				time.Sleep(2 * time.Second)
-				synctest.Wait()
-			}
-			c.takes = 510 * time.Millisecond
-			for range 25 { // From an eighth to more than a half.
-				_, _, err := c.do(t.Context())
-				require.ErrorIs(t, err, calls.ErrSlow)
-				time.Sleep(time.Second)
-				synctest.Wait()
-			}
-			result, blocked, err := c.do(t.Context())
-			require.NoError(t, err)
-			assert.Equal(t, 7, result)
-			assert.Equal(t, c.takes, blocked)
-		},
 		"one that nobody waits for ends": func(t *testing.T) {
 			c := newCall(time.Hour)
 			_, _, err := c.do(t.Context())

@@ -209,6 +209,14 @@ func TestWhatIsBrokenIsNamed(t *testing.T) {
 			newHistory().pod("plain", unkeyed).pod("a").filter("a", reply{err: "no", took: time.Second}).filter("a", reply{err: "no", took: time.Second}).
 				filter("a", reply{err: "no", took: time.Second}).pod("plain", on(home)), []string{"I7"},
 		},
+		"a Pod without a key waits for long, and a small part of it for answers that were in vain": {
+			newHistory().pod("plain", unkeyed).pod("a").filter("a", reply{err: "no", took: 1500 * time.Millisecond}).after(time.Minute).
+				filter("a", reply{err: "no", took: 1500 * time.Millisecond}).pod("plain", on(home)), nil,
+		},
+		"a Pod without a key waits for long, and a large part of it for answers that were in vain": {
+			newHistory().pod("plain", unkeyed).pod("a").filter("a", reply{err: "no", took: 1500 * time.Millisecond}).after(30*time.Second).
+				filter("a", reply{err: "no", took: 1500 * time.Millisecond}).pod("plain", on(home)), []string{"I7"},
+		},
 		"an answer takes too long": {newHistory().pod("a").filter("a", reply{err: "no", took: 3 * time.Second}), []string{"I7"}},
 		"the harness makes an answer slow": {
 			newHistory().pod("a").fault("extender is slow", false).filter("a", reply{err: "no", took: 3 * time.Second}), nil,

@@ -18,9 +18,12 @@ func (c *Checker) checkConcerned(p *pod) {
 	}
 }
 
+// mostInVain is what share of a long wait the questions without an answer may be, 1/mostInVain: on an overloaded API server slow writes come again and again.
+const mostInVain = 20
+
 // checkUnconcerned checks the second half of I7 for a Pod that has just been bound. It has waited for the answers about the Pods before it in the
-// scheduler's queue; those that the extender could not give have cost it no more than one answer may take. A Pod for which the
-// scheduler found no node waited for another cause.
+// scheduler's queue; those that the extender could not give have cost it no more than one answer may take, or than a small part of a long wait. A Pod for
+// which the scheduler found no node waited for another cause.
 func (c *Checker) checkUnconcerned(p *pod) {
 	if !isUnconcerned(p) || p.unfit || p.born.Node != "" || p.Scheduler != corev1.DefaultSchedulerName {
 		return
@@ -36,8 +39,8 @@ func (c *Checker) checkUnconcerned(p *pod) {
 		c.report.Held = append(c.report.Held, held)
 	}
 	c.report.InVain = append(c.report.InVain, inVain)
-	if inVain > c.limits.Answer && !c.slow(p.bornAt) {
-		c.violate("I7", p, "it carries no key, and was held up by %s while the extender could not answer about others: %s are what one answer may take", inVain, c.limits.Answer)
+	if may := max(c.limits.Answer, took/mostInVain); inVain > may && !c.slow(p.bornAt) {
+		c.violate("I7", p, "it carries no key, and was held up by %s while the extender could not answer about others: %s of %s are promised", inVain, may, took)
 	}
 }
 
