@@ -21,22 +21,13 @@ func isGrouped(pod *corev1.Pod) bool {
 		return false
 	}
 	_, hasQuota := pod.Annotations[policy.LocalReplicasAnnotation]
-	return hasQuota || quotaCondition(pod) != nil
-}
-
-func quotaCondition(pod *corev1.Pod) *corev1.PodCondition {
-	for i, condition := range pod.Status.Conditions {
-		if condition.Type == policy.LocalReplicasCondition {
-			return &pod.Status.Conditions[i]
-		}
-	}
-	return nil
+	return hasQuota || conditionOf(pod, policy.LocalReplicasCondition) != nil
 }
 
 // sayQuota has a condition of the Pod say that its quota is not kept, wherever the Pod is, for as long as that holds. An Event would be gone after
 // an hour, and the scheduler's condition tells only what the last node lacked.
 func (t *Tolerate) sayQuota(ctx context.Context, pod *corev1.Pod, v verdict.Verdict) error {
-	before, holds := quotaCondition(pod), v.Reason == policy.ReasonSchedulingGroup
+	before, holds := conditionOf(pod, policy.LocalReplicasCondition), v.Reason == policy.ReasonSchedulingGroup
 	if holds == (before != nil) && (!holds || before.Message == v.Message) {
 		return nil
 	}

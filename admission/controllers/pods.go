@@ -162,12 +162,18 @@ func isWaiting(pod *corev1.Pod) bool {
 		pod.Status.Phase != corev1.PodPending || pod.Status.NominatedNodeName != "" || isControlledBy(pod, "DaemonSet") {
 		return false
 	}
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodScheduled {
-			return condition.Status == corev1.ConditionFalse && condition.Reason == corev1.PodReasonUnschedulable
+	scheduled := conditionOf(pod, corev1.PodScheduled)
+	return scheduled != nil && scheduled.Status == corev1.ConditionFalse && scheduled.Reason == corev1.PodReasonUnschedulable
+}
+
+// conditionOf returns the Pod's condition of a type, nil where there is none.
+func conditionOf(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {
+	for i := range pod.Status.Conditions {
+		if pod.Status.Conditions[i].Type == kind {
+			return &pod.Status.Conditions[i]
 		}
 	}
-	return false
+	return nil
 }
 
 // isUnranked tells whether the Pod is to be ranked for scale-in if its node is a virtual one: only ReplicaSets heed the rank.

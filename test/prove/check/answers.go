@@ -78,20 +78,6 @@ func (c *Checker) seePreempting(p *pod, answered *record.Answered) {
 	}
 }
 
-// promisedBut is how many of the revision's Pods, but for one, may have a slot that is written nowhere.
-func (r *revision) promisedBut(but *pod) int {
-	count := 0
-	if r == nil { // The Pod itself has not been seen yet.
-		return 0
-	}
-	for _, p := range r.pods {
-		if p != but && p.promised && !p.holds && p.Node == "" && p.Active() {
-			count++
-		}
-	}
-	return count
-}
-
 // waits tells whether the extender has refused the Pod because its quota is used up, and it waits for a slot.
 func (p *pod) waits() bool {
 	return p.Active() && p.Node == "" && p.Quota != nil && !p.holds && p.answered != nil && strings.Contains(p.answered.Refusal, string(policy.ReasonLocalQuota))

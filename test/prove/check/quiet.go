@@ -52,7 +52,7 @@ func (c *Checker) checkPassedOver(p *pod) {
 	if !p.waits() || !c.world.isControlled(p) || !c.world.quotaCounts(p) || p.answered.asked.Local == 0 {
 		return
 	}
-	if held := p.revision.held + p.revision.promisedBut(p); held < *p.Quota {
+	if held := p.revision.mayHoldBut(p); held < *p.Quota {
 		c.violate("I2", p, "it waits for a slot though only %d of %d are held (holders:%s), and all is quiet", held, *p.Quota, p.revision.holders())
 	}
 }

@@ -90,6 +90,17 @@ func (r *revision) note(p *pod, seen uint64, may bool) {
 	p.may = may
 }
 
+// mayHoldBut is how many slots Pods but for one may hold now.
+func (r *revision) mayHoldBut(but *pod) int {
+	count := 0
+	for _, p := range r.pods {
+		if p != but && p.may {
+			count++
+		}
+	}
+	return count
+}
+
 // mostHeld is the highest number of slots that Pods but for one may have held from one version to another.
 func (r *revision) mostHeld(from, to uint64, but *pod) int {
 	held, most := 0, 0
