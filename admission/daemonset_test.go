@@ -103,7 +103,7 @@ func TestPodsThatTolerateEverythingStayHomeWhereTheyMayNotBurst(t *testing.T) {
 	assert.Contains(t, told(t, ns, "off", "SwitchOff").Message, "and then its node affinity keeps it at home")
 
 	turn("true")
-	assert.Contains(t, told(t, ns, "off", "KeptHome").Message, "delete it to have it made again")
+	assert.Contains(t, told(t, ns, "off", "KeptLocal").Message, "delete it to have it made again")
 	create(t, ns, tolerant("on"))
 	assert.Equal(t, virtualNode, onNode(t, ns, "on"))
 	assert.Equal(t, outline{Tolerates: true}, outlineOf(get(t, ns, "on")), "one that may burst is left as it is")

@@ -799,7 +799,7 @@ func TestDecideAgreesWithAnOracle(t *testing.T) {
 	})
 	// What never came up was not tried.
 	for _, reason := range constants(t, "reason.go") {
-		if slices.Contains([]string{"LocalQuotaReached", "PreemptFirst", "CloudOnly", "LocalOnly", "CloudSoldOut", "BurstAllowed", "WebhookMissed", "KeptHome"}, reason) {
+		if slices.Contains([]string{"LocalQuotaReached", "PreemptFirst", "CloudOnly", "LocalOnly", "CloudSoldOut", "BurstAllowed", "WebhookMissed", "KeptLocal"}, reason) {
 			continue // The extender's, the virtual node's and those of Events.
 		}
 		var count int

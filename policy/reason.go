@@ -55,8 +55,9 @@ const (
 	ReasonBurstAllowed Reason = "BurstAllowed"
 	// ReasonWebhookMissed: the Pod was created without the webhook and lacks what cannot be added later.
 	ReasonWebhookMissed Reason = "WebhookMissed"
-	// ReasonKeptHome: the Pod tolerates every taint and might not burst when it was created, so it stays at home for good.
-	ReasonKeptHome Reason = "KeptHome"
+	// ReasonKeptLocal: the Pod tolerates every taint and was not allowed to burst when it was created. The webhook gave it node affinity
+	// against virtual nodes, so it stays on local nodes until it is recreated.
+	ReasonKeptLocal Reason = "KeptLocal"
 )
 
 // Why the extender refuses a Pod for now.

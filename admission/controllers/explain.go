@@ -43,7 +43,7 @@ func mayNotBurst(pod *corev1.Pod, v verdict.Verdict) event {
 // where it says all. Where no node fits at all, the scheduler asks the extender about preemption only, and that answer has no words.
 func (t *Tolerate) whyWaiting(pod *corev1.Pod, v verdict.Verdict) (ev event, ok bool) {
 	if policy.AvoidsVirtualNodes(&pod.Spec) {
-		return event{corev1.EventTypeNormal, policy.ReasonKeptHome, "no local node fits; the Pod may burst, but " + remake}, true
+		return event{corev1.EventTypeNormal, policy.ReasonKeptLocal, "no local node fits; the Pod may burst, but " + remake}, true
 	}
 	if v.Quota == nil || t.pods.replicas(policy.RevisionOf(pod), t.nodes.has) < *v.Quota {
 		return event{}, false
