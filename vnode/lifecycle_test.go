@@ -41,7 +41,7 @@ func TestAPodLivesInTheCloud(t *testing.T) {
 	for _, version := range []policy.CCIVersion{policy.CCI2, policy.CCI1} {
 		t.Run(string(version), func(t *testing.T) {
 			t.Parallel()
-			liveAndEnd(t, cloudtest.New(t).In(t, cci.Version(version)))
+			liveAndEnd(t, cloudtest.New(t).In(t, version))
 		})
 	}
 }

@@ -128,7 +128,7 @@ func (v *vnode) makeCloud() (err error) {
 
 // cloud makes a client of the cloud; watched is who hears of its requests.
 func (c *Config) cloud(watched cci.Config) (*cci.Client, error) {
-	watched.Version = cci.Version(c.Policy.CCIVersion)
+	watched.Version = c.Policy.CCIVersion
 	return c.CCI.client(watched)
 }
 

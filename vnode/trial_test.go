@@ -20,7 +20,6 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/test/system"
-	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
@@ -70,7 +69,7 @@ func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
 		fmt.Appendf(nil, "accessKey: %s\nsecretKey: %s\n", cloudtest.Account.AccessKey, cloudtest.Account.SecretKey), 0o600))
 	c.CCI.Namespace, c.CCI.SubnetIDs, c.CCI.SecurityGroupIDs = cloudtest.Namespace, []string{"subnet"}, []string{"group"}
 	c.CCI.QPS, c.CCI.Burst = 1000, 1000
-	if cloud.Version == cci.V1 {
+	if cloud.Version == policy.CCI1 {
 		c.Policy.CCIVersion = policy.CCI1
 		c.CCI.Network1 = Network1Config{VPCID: "vpc", NetworkID: "neutron-network"}
 	}

@@ -79,7 +79,7 @@ func kindOf(status int, code string, reason metav1.StatusReason) Kind {
 	case status == http.StatusTooManyRequests:
 		return Throttled
 	case code == codeNoCluster, status == http.StatusRequestTimeout, status >= http.StatusInternalServerError:
-		return Passing
+		return Transient
 	case status == http.StatusUnauthorized:
 		return Denied
 	case (status == http.StatusForbidden || status == http.StatusNotFound) && isDeniedCode(code):
@@ -89,7 +89,7 @@ func kindOf(status int, code string, reason metav1.StatusReason) Kind {
 	case status == http.StatusNotFound && reason == metav1.StatusReasonNotFound:
 		return NotFound
 	case status == http.StatusNotFound:
-		return Passing // Of a proxy or a wrong address: taken for a proof, it would end Pods that run.
+		return Transient // Of a proxy or a wrong address: taken for a proof, it would end Pods that run.
 	case status == http.StatusConflict && reason == metav1.StatusReasonAlreadyExists:
 		return AlreadyExists
 	case status == http.StatusConflict:

@@ -44,20 +44,20 @@ func TestDecodeFault(t *testing.T) {
 			Error{Kind: Denied, Status: 403, Code: "APIGW.0301", Message: "Incorrect IAM authentication information"},
 		},
 		"a page of a firewall": {
-			502, nil, "<html>\n<body>CloudWAF</body></html>", Error{Kind: Passing, Status: 502, Message: "CloudWAF"},
+			502, nil, "<html>\n<body>CloudWAF</body></html>", Error{Kind: Transient, Status: 502, Message: "CloudWAF"},
 		},
 		"a page with a style and a script": {
 			403, nil, "<!DOCTYPE html><html><head><style>p{}</style><script>let a = 1 < 2</script></head>\n<p>Blocked by &lt;WAF&gt;</p></html>",
 			Error{Kind: Denied, Status: 403, Message: "Blocked by <WAF>"},
 		},
-		"a page with nothing to read": {502, nil, "<html></html>", Error{Kind: Passing, Status: 502, Message: "Bad Gateway"}},
-		"nothing at all":              {500, nil, "", Error{Kind: Passing, Status: 500, Message: "Internal Server Error"}},
+		"a page with nothing to read": {502, nil, "<html></html>", Error{Kind: Transient, Status: 502, Message: "Bad Gateway"}},
+		"nothing at all":              {500, nil, "", Error{Kind: Transient, Status: 500, Message: "Internal Server Error"}},
 		"a list where none may be":    {400, nil, "[]", Error{Kind: Permanent, Status: 400, Message: "[]"}},
 		"the service is not authorised": {
 			404, nil, `{"message":"no","errorCode":"CCI.01.404101"}`, Error{Kind: Denied, Status: 404, Code: "CCI.01.404101", Message: "no"},
 		},
 		"an object that is not there":             {404, nil, `{"message":"pods \"x\" not found","reason":"NotFound"}`, Error{Kind: NotFound, Status: 404, Message: `pods "x" not found`}},
-		"a page that is not there proves nothing": {404, nil, "<html>not found</html>", Error{Kind: Passing, Status: 404, Message: "not found"}},
+		"a page that is not there proves nothing": {404, nil, "<html>not found</html>", Error{Kind: Transient, Status: 404, Message: "not found"}},
 		"a code beyond the permissions": {
 			403, nil, `{"message":"refused","errorCode":"CCI.01.403115"}`, Error{Kind: Permanent, Status: 403, Code: "CCI.01.403115", Message: "refused"},
 		},

@@ -15,8 +15,8 @@ import (
 // Every call may block for the client's request time-out times its tries, and for as long as the client holds itself back;
 // it ends at once when ctx does, with the error of ctx. Answers belong to the caller. Arguments are not kept or changed.
 // All methods may be called by many goroutines at once. Reads and deletions are repeated on errors that may pass. Beside the
-// errors named below every call may return Throttled, Denied, Permanent and Passing; see Kind for what to do then. While the service
-// answers nobody, calls end with Passing at once, without having been sent.
+// errors named below every call may return Throttled, Denied, Permanent and Transient; see Kind for what to do then. While the service
+// answers nobody, calls end with Transient at once, without having been sent.
 type API interface {
 	// GetNamespace returns NotFound where there is none. One that was made in the other generation is not found either.
 	GetNamespace(ctx context.Context, name string) (*Namespace, error)
@@ -25,9 +25,9 @@ type API interface {
 	// DeleteNamespace asks for the end of a namespace and of all that is in it, and returns before it has come. NotFound where there is none,
 	// Conflict where that of the name has another UID than options say.
 	DeleteNamespace(ctx context.Context, name string, options DeleteOptions) error
-	// Occupants lists what people or programs have put into a namespace, whoever they are; networks and what the service itself keeps there
+	// NamespaceContents lists what people or programs have put into a namespace, whoever they are; networks and what the service itself keeps there
 	// are left out. NotFound where the namespace is missing.
-	Occupants(ctx context.Context, namespace string) ([]Occupant, error)
+	NamespaceContents(ctx context.Context, namespace string) ([]NamespaceObject, error)
 
 	// ListNetworks lists the networks of a namespace; NotFound where the namespace is missing.
 	ListNetworks(ctx context.Context, namespace string) ([]Network, error)
@@ -36,7 +36,7 @@ type API interface {
 	// CreateNetwork is not repeated; AlreadyExists where the name is taken. The network is Ready some time later.
 	CreateNetwork(ctx context.Context, namespace string, network *Network) (*Network, error)
 
-	// CreatePod is not repeated: after Passing or Throttled the Pod may exist nevertheless. AlreadyExists (or Conflict) where the
+	// CreatePod is not repeated: after Transient or Throttled the Pod may exist nevertheless. AlreadyExists (or Conflict) where the
 	// name is taken; Permanent where the service will never take this Pod. The Pod is Pending when the call returns.
 	CreatePod(ctx context.Context, namespace string, pod *Pod) (*Pod, error)
 	// GetPod returns NotFound where there is none: the only proof that a Pod is gone.
@@ -55,7 +55,7 @@ type API interface {
 	PodLog(ctx context.Context, namespace, name string, options LogOptions) (io.ReadCloser, error)
 	// PodExec runs a command in a container and blocks until it has ended, the stream is cut or ctx ends; the service's time-outs do not
 	// bound it. nil where the command ended with 0; an error that is k8s.io/utils/exec.ExitError, unwrapped, where it ended otherwise.
-	// Permanent where it cannot be run; Passing where the stream was cut: the command may run on. Not repeated. The streams are the
+	// Permanent where it cannot be run; Transient where the stream was cut: the command may run on. Not repeated. The streams are the
 	// caller's to close; a read of Stdin may still be under way when the call returns.
 	PodExec(ctx context.Context, namespace, name string, options ExecOptions, streams ExecStreams) error
 
@@ -72,7 +72,7 @@ type API interface {
 	DeleteData(ctx context.Context, namespace string, kind DataKind, name string, options DeleteOptions) error
 
 	// CreateVolume is not repeated; AlreadyExists where the name is taken. Not all regions have volumes: those answer 404 without a reason,
-	// which is Passing.
+	// which is Transient.
 	CreateVolume(ctx context.Context, volume *PersistentVolume) (*PersistentVolume, error)
 	// GetVolume returns NotFound where there is none.
 	GetVolume(ctx context.Context, name string) (*PersistentVolume, error)
@@ -94,7 +94,7 @@ type API interface {
 // PodWatch is a stream of changes. Not for several goroutines at once, except Close.
 type PodWatch interface {
 	// Next blocks until the next change. io.EOF when the service has ended the stream properly, Expired when the version
-	// is too old, Passing when the stream was cut.
+	// is too old, Transient when the stream was cut.
 	Next() (PodEvent, error)
 	// Close ends the stream; Next then returns. May be called twice.
 	Close()

@@ -37,7 +37,7 @@ func (b *breaker) admit() error {
 	}
 	left := b.until.Sub(b.now())
 	if left > 0 || b.probing {
-		return &Error{Kind: Passing, Message: "the cloud answers nobody and is left alone for a while", After: max(left, 0), cause: b.last, unsent: true}
+		return &Error{Kind: Transient, Message: "the cloud answers nobody and is left alone for a while", After: max(left, 0), cause: b.last, unsent: true}
 	}
 	b.probing = true
 	return nil
@@ -64,5 +64,5 @@ func (b *breaker) done(err error) {
 
 // isSilence tells no answer, and an error of the service's own, from an answer.
 func isSilence(err error) bool {
-	return IsPassing(err) && (statusOf(err) == 0 || statusOf(err) >= 500)
+	return IsTransient(err) && (statusOf(err) == 0 || statusOf(err) >= 500)
 }

@@ -13,7 +13,7 @@ import (
 func TestTheBreaker(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	b := &breaker{now: func() time.Time { return now }, first: time.Second}
-	down := &Error{Kind: Passing, Status: 503, Message: "down"}
+	down := &Error{Kind: Transient, Status: 503, Message: "down"}
 	send := func(err error) {
 		t.Helper()
 		require.NoError(t, b.admit())
@@ -34,7 +34,7 @@ func TestTheBreaker(t *testing.T) {
 	send(down)
 
 	err := b.admit()
-	require.True(t, IsPassing(err), "%v", err)
+	require.True(t, IsTransient(err), "%v", err)
 	assert.ErrorContains(t, err, "left alone for a while: the cloud answered 503: down")
 	assert.InDelta(t, 1.1, RetryAfter(err).Seconds(), 0.11)
 	assert.True(t, isUnsent(err))

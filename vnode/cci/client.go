@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 const (
@@ -29,8 +31,8 @@ const (
 type Config struct {
 	// Endpoint is scheme and host, such as https://cci.cn-north-4.myhuaweicloud.com. A path in it would be lost.
 	Endpoint string
-	// Version is the generation of the service; empty for V2.
-	Version Version
+	// Version is the generation of the service; empty for policy.CCI2.
+	Version policy.CCIVersion
 	// ProjectID is the project of the region.
 	ProjectID string
 	// Credentials sign the requests. They are asked for anew for each.
@@ -64,8 +66,8 @@ func (c Config) Validate() error {
 		faults = append(faults, fmt.Errorf("endpoint: invalid value %q: must be a scheme and a host, such as https://cci.cn-north-4.myhuaweicloud.com",
 			c.Endpoint))
 	}
-	if err := c.Version.validate(); err != nil {
-		faults = append(faults, err)
+	if c.Version != "" && c.Version != policy.CCI1 && c.Version != policy.CCI2 {
+		faults = append(faults, fmt.Errorf("version: invalid value %q: must be %s or %s", string(c.Version), policy.CCI2, policy.CCI1))
 	}
 	if c.ProjectID == "" {
 		faults = append(faults, errors.New("project id: must not be empty"))
@@ -95,6 +97,7 @@ func isHost(endpoint string) bool {
 // Client is API over HTTP.
 type Client struct {
 	config Config
+	paths  paths
 	http   *http.Client
 	pace   *pace
 	// breaker keeps requests back while the service answers none.
@@ -124,6 +127,7 @@ func New(config Config) (*Client, error) {
 	config.Exec.KeepAlive = cmp.Or(config.Exec.KeepAlive, defaultKeepAlive)
 	return &Client{
 		config:  config,
+		paths:   paths{config.Version},
 		pace:    newPace(config.QPS, config.Burst),
 		breaker: &breaker{now: time.Now, first: 4 * config.RetryDelay},
 		http: &http.Client{
@@ -175,7 +179,7 @@ func (c *Client) repeat(ctx context.Context, call call, result any) error {
 	backoff := wait.Backoff{Duration: c.config.RetryDelay, Factor: 2, Jitter: 0.5, Steps: c.config.Tries}
 	for try := 1; ; try++ {
 		err := c.do(ctx, call, result)
-		if err == nil || (!IsPassing(err) && !IsThrottled(err)) || isUnsent(err) || try >= c.config.Tries {
+		if err == nil || (!IsTransient(err) && !IsThrottled(err)) || isUnsent(err) || try >= c.config.Tries {
 			return err
 		}
 		c.config.Logger.Debug("trying again", "operation", call.operation, "try", try, "err", err)

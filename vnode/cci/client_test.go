@@ -93,14 +93,14 @@ func TestFaultsAreToldApart(t *testing.T) {
 		"arrears need an operator":                {ccisim.Fault{Kind: ccisim.Arrears}, cci.Denied, 0},
 		"a missing agency needs an operator":      {ccisim.Fault{Kind: ccisim.NoAgency}, cci.Denied, 0},
 		"throttling says for how long":            {ccisim.Fault{Kind: ccisim.Throttle, RetryAfterSeconds: 1}, cci.Throttled, time.Second},
-		"a server error may pass":                 {ccisim.Fault{Kind: ccisim.ServerError, Status: 503}, cci.Passing, 0},
-		"no capacity in the region may pass":      {ccisim.Fault{Kind: ccisim.ServerError, Status: 400, ErrorCode: "CCI.02.400116"}, cci.Passing, 0},
+		"a server error may pass":                 {ccisim.Fault{Kind: ccisim.ServerError, Status: 503}, cci.Transient, 0},
+		"no capacity in the region may pass":      {ccisim.Fault{Kind: ccisim.ServerError, Status: 400, ErrorCode: "CCI.02.400116"}, cci.Transient, 0},
 		"an admission's refusal is for ever":      {ccisim.Fault{Kind: ccisim.ServerError, Status: 403}, cci.Permanent, 0},
 		"a missing permission needs an operator":  {ccisim.Fault{Kind: ccisim.ServerError, Status: 403, ErrorCode: "CCI.01.403107"}, cci.Denied, 0},
 		"a semantic refusal is for ever":          {ccisim.Fault{Kind: ccisim.ServerError, Status: 422}, cci.Permanent, 0},
-		"a lost answer may pass":                  {ccisim.Fault{Kind: ccisim.LoseAnswer}, cci.Passing, 0},
-		"half an answer may pass":                 {ccisim.Fault{Kind: ccisim.HalfBody}, cci.Passing, 0},
-		"an answer that comes too late may pass":  {ccisim.Fault{Kind: ccisim.Latency, Delay: metav1.Duration{Duration: time.Second}}, cci.Passing, 0},
+		"a lost answer may pass":                  {ccisim.Fault{Kind: ccisim.LoseAnswer}, cci.Transient, 0},
+		"half an answer may pass":                 {ccisim.Fault{Kind: ccisim.HalfBody}, cci.Transient, 0},
+		"an answer that comes too late may pass":  {ccisim.Fault{Kind: ccisim.Latency, Delay: metav1.Duration{Duration: time.Second}}, cci.Transient, 0},
 		"a continuation that is too old is known": {ccisim.Fault{Kind: ccisim.ServerError, Status: 410}, cci.Expired, 0},
 	}
 	for name, tc := range cases {
@@ -147,7 +147,7 @@ func TestReadsAreRepeatedAndCreatesAreNot(t *testing.T) {
 
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.LoseAnswer, Verb: "create", Times: 1})
 	_, err = cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
-	require.True(t, cci.IsPassing(err), "%v", err)
+	require.True(t, cci.IsTransient(err), "%v", err)
 	assert.Len(t, cloud.PodsEver(), 1, "what was asked was done, once")
 	_, err = cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
 	assert.True(t, cci.IsTaken(err), "%v", err)
@@ -269,7 +269,7 @@ func TestAWatchEndsInFourWays(t *testing.T) {
 		require.NoError(t, err)
 		cloud.CutWatches(true)
 		_, err = stream.Next()
-		assert.True(t, cci.IsPassing(err), "%v", err)
+		assert.True(t, cci.IsTransient(err), "%v", err)
 	})
 	t.Run("by the caller", func(t *testing.T) {
 		cloud := cloudtest.NewWithNetwork(t)

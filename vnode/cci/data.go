@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,14 +38,9 @@ type DataList struct {
 	Items    []Data
 }
 
-// path is that of all objects of the kind, or of one.
-func (k DataKind) path(version Version, namespace string, name ...string) string {
-	return version.namespaces(append([]string{namespace, strings.ToLower(string(k)) + "s"}, name...)...)
-}
-
 // encode makes the body of a request.
-func (d *Data) encode(version Version) ([]byte, error) {
-	kind := metav1.TypeMeta{APIVersion: version.apiVersion(), Kind: string(d.Kind)}
+func (d *Data) encode(apiVersion string) ([]byte, error) {
+	kind := metav1.TypeMeta{APIVersion: apiVersion, Kind: string(d.Kind)}
 	if d.Kind == Secret {
 		return encode(&corev1.Secret{TypeMeta: kind, ObjectMeta: d.ObjectMeta, Data: d.Binary, Type: d.Type})
 	}
@@ -72,18 +66,18 @@ func (k DataKind) decode(wire *wireData) (*Data, error) {
 	}
 	if err := json.Unmarshal(wire.Data, target); err != nil {
 		// Without the cause, which may quote what a Secret holds.
-		return nil, &Error{Kind: Passing, Message: fmt.Sprintf("decoding the data of %s %s", k, wire.Metadata.Name)}
+		return nil, &Error{Kind: Transient, Message: fmt.Sprintf("decoding the data of %s %s", k, wire.Metadata.Name)}
 	}
 	return data, nil
 }
 
 // CreateData implements API.
 func (c *Client) CreateData(ctx context.Context, namespace string, data *Data) (*Data, error) {
-	body, err := data.encode(c.config.Version)
+	body, err := data.encode(c.paths.apiVersion())
 	if err != nil {
 		return nil, err
 	}
-	call := call{operation: "Create" + string(data.Kind), method: http.MethodPost, path: data.Kind.path(c.config.Version, namespace), body: body}
+	call := call{operation: "Create" + string(data.Kind), method: http.MethodPost, path: c.paths.data(data.Kind, namespace), body: body}
 	var wire wireData
 	if err := c.do(ctx, call, &wire); err != nil {
 		return nil, fmt.Errorf("creating cloud %s %s: %w", data.Kind, data.Name, err)
@@ -93,7 +87,7 @@ func (c *Client) CreateData(ctx context.Context, namespace string, data *Data) (
 
 // GetData implements API.
 func (c *Client) GetData(ctx context.Context, namespace string, kind DataKind, name string) (*Data, error) {
-	call := call{operation: "Get" + string(kind), method: http.MethodGet, path: kind.path(c.config.Version, namespace, name)}
+	call := call{operation: "Get" + string(kind), method: http.MethodGet, path: c.paths.data(kind, namespace, name)}
 	var wire wireData
 	if err := c.repeat(ctx, call, &wire); err != nil {
 		return nil, fmt.Errorf("getting cloud %s %s: %w", kind, name, err)
@@ -107,7 +101,7 @@ func (c *Client) ListData(ctx context.Context, namespace string, kind DataKind, 
 		Metadata metav1.ListMeta `json:"metadata"`
 		Items    []wireData      `json:"items"`
 	}
-	call := call{operation: "List" + string(kind) + "s", method: http.MethodGet, path: kind.path(c.config.Version, namespace), query: options.query()}
+	call := call{operation: "List" + string(kind) + "s", method: http.MethodGet, path: c.paths.data(kind, namespace), query: options.query()}
 	if err := c.repeat(ctx, call, &page); err != nil {
 		return nil, fmt.Errorf("listing cloud %ss of %s: %w", kind, namespace, err)
 	}
@@ -124,11 +118,11 @@ func (c *Client) ListData(ctx context.Context, namespace string, kind DataKind, 
 
 // UpdateData implements API.
 func (c *Client) UpdateData(ctx context.Context, namespace string, data *Data) (*Data, error) {
-	body, err := data.encode(c.config.Version)
+	body, err := data.encode(c.paths.apiVersion())
 	if err != nil {
 		return nil, err
 	}
-	call := call{operation: "Update" + string(data.Kind), method: http.MethodPut, path: data.Kind.path(c.config.Version, namespace, data.Name), body: body}
+	call := call{operation: "Update" + string(data.Kind), method: http.MethodPut, path: c.paths.data(data.Kind, namespace, data.Name), body: body}
 	var wire wireData
 	if err := c.do(ctx, call, &wire); err != nil {
 		return nil, fmt.Errorf("updating cloud %s %s: %w", data.Kind, data.Name, err)
@@ -142,7 +136,7 @@ func (c *Client) DeleteData(ctx context.Context, namespace string, kind DataKind
 	if err != nil {
 		return fmt.Errorf("deleting cloud %s %s: %w", kind, name, err)
 	}
-	call := call{operation: "Delete" + string(kind), method: http.MethodDelete, path: kind.path(c.config.Version, namespace, name), body: body}
+	call := call{operation: "Delete" + string(kind), method: http.MethodDelete, path: c.paths.data(kind, namespace, name), body: body}
 	if err := c.repeat(ctx, call, nil); err != nil {
 		return fmt.Errorf("deleting cloud %s %s: %w", kind, name, err)
 	}

@@ -26,8 +26,8 @@ const (
 	Denied Kind = "Denied"
 	// Permanent: this request will never be accepted.
 	Permanent Kind = "Permanent"
-	// Passing: no answer, or an error of the service. The request may have been carried out. Try again later.
-	Passing Kind = "Passing"
+	// Transient: no answer, or an error of the service. The request may have been carried out. Try again later.
+	Transient Kind = "Transient"
 )
 
 // Error is what the service answered, or why there is no answer.
@@ -99,8 +99,8 @@ func IsDenied(err error) bool { return KindOf(err) == Denied }
 // IsPermanent tells whether the same request will never be accepted.
 func IsPermanent(err error) bool { return KindOf(err) == Permanent }
 
-// IsPassing tells whether the same request may be accepted later.
-func IsPassing(err error) bool { return KindOf(err) == Passing }
+// IsTransient tells whether the same request may be accepted later.
+func IsTransient(err error) bool { return KindOf(err) == Transient }
 
 // RetryAfter is how long the service wants to be left alone; 0 where it did not say.
 func RetryAfter(err error) time.Duration {
@@ -131,5 +131,5 @@ func noAnswer(ctx context.Context, message string, cause error) error {
 	if request, ok := errors.AsType[*url.Error](cause); ok {
 		cause = request.Err // Without the method and the address, which the message says in other words.
 	}
-	return &Error{Kind: Passing, Message: message, cause: cause}
+	return &Error{Kind: Transient, Message: message, cause: cause}
 }

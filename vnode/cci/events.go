@@ -14,7 +14,7 @@ import (
 // PodEvents implements API.
 func (c *Client) PodEvents(ctx context.Context, namespace, name string, uid types.UID) ([]corev1.Event, error) {
 	call := call{
-		operation: "ListEvents", method: http.MethodGet, path: c.config.Version.namespaces(namespace, "events"),
+		operation: "ListEvents", method: http.MethodGet, path: c.paths.namespaces(namespace, "events"),
 		query: url.Values{"fieldSelector": {strings.Join([]string{"involvedObject.kind=Pod", "involvedObject.name=" + name}, ",")}},
 	}
 	var list struct {

@@ -61,7 +61,7 @@ func (c *Client) PodExec(ctx context.Context, namespace, name string, options Ex
 		return err
 	}
 	conn, err := c.openExec(ctx, call{
-		operation: "PodExec", method: http.MethodGet, path: c.config.Version.pods(namespace, name, "exec"), query: execQuery(options, streams),
+		operation: "PodExec", method: http.MethodGet, path: c.paths.pods(namespace, name, "exec"), query: execQuery(options, streams),
 	})
 	if err != nil {
 		return fmt.Errorf("running a command in container %s of cloud pod %s: %w", options.Container, name, err)

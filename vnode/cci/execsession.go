@@ -152,7 +152,7 @@ func pass(to io.Writer, frame io.Reader) error {
 func decodeEnd(text []byte) error {
 	var status metav1.Status
 	if err := json.Unmarshal(text, &status); err != nil {
-		return &Error{Kind: Passing, Message: "decoding how the command ended", cause: err}
+		return &Error{Kind: Transient, Message: "decoding how the command ended", cause: err}
 	}
 	if status.Status == metav1.StatusSuccess {
 		return nil

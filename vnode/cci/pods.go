@@ -14,9 +14,9 @@ import (
 // CreatePod implements API.
 func (c *Client) CreatePod(ctx context.Context, namespace string, pod *Pod) (*Pod, error) {
 	sent := *pod
-	sent.APIVersion, sent.Kind = c.config.Version.apiVersion(), "Pod"
+	sent.APIVersion, sent.Kind = c.paths.apiVersion(), "Pod"
 	var created Pod
-	if err := c.create(ctx, "CreatePod", c.config.Version.pods(namespace), &sent, &created); err != nil {
+	if err := c.create(ctx, "CreatePod", c.paths.pods(namespace), &sent, &created); err != nil {
 		return nil, fmt.Errorf("creating cloud pod %s: %w", pod.Name, err)
 	}
 	return &created, nil
@@ -25,7 +25,7 @@ func (c *Client) CreatePod(ctx context.Context, namespace string, pod *Pod) (*Po
 // GetPod implements API.
 func (c *Client) GetPod(ctx context.Context, namespace, name string) (*Pod, error) {
 	var found Pod
-	call := call{operation: "GetPod", method: http.MethodGet, path: c.config.Version.pods(namespace, name)}
+	call := call{operation: "GetPod", method: http.MethodGet, path: c.paths.pods(namespace, name)}
 	if err := c.repeat(ctx, call, &found); err != nil {
 		return nil, fmt.Errorf("getting cloud pod %s: %w", name, err)
 	}
@@ -39,7 +39,7 @@ func (c *Client) ListPods(ctx context.Context, namespace string, options ListOpt
 		Metadata metav1.ListMeta `json:"metadata"`
 		Items    []Pod           `json:"items"`
 	}
-	call := call{operation: "ListPods", method: http.MethodGet, path: c.config.Version.pods(namespace), query: query}
+	call := call{operation: "ListPods", method: http.MethodGet, path: c.paths.pods(namespace), query: query}
 	if err := c.repeat(ctx, call, &list); err != nil {
 		return nil, fmt.Errorf("listing cloud pods of %s: %w", namespace, err)
 	}
@@ -63,7 +63,7 @@ func (c *Client) DeletePod(ctx context.Context, namespace, name string, options 
 	if err != nil {
 		return fmt.Errorf("deleting cloud pod %s: %w", name, err)
 	}
-	call := call{operation: "DeletePod", method: http.MethodDelete, path: c.config.Version.pods(namespace, name), body: body}
+	call := call{operation: "DeletePod", method: http.MethodDelete, path: c.paths.pods(namespace, name), body: body}
 	if err := c.repeat(ctx, call, nil); err != nil {
 		return fmt.Errorf("deleting cloud pod %s: %w", name, err)
 	}
@@ -91,7 +91,7 @@ func (c *Client) PodLog(ctx context.Context, namespace, name string, options Log
 	setNumber(query, "sinceSeconds", options.SinceSeconds)
 	setNumber(query, "tailLines", options.TailLines)
 	setNumber(query, "limitBytes", options.LimitBytes)
-	call := call{operation: "PodLog", method: http.MethodGet, path: c.config.Version.pods(namespace, name, "log"), query: query}
+	call := call{operation: "PodLog", method: http.MethodGet, path: c.paths.pods(namespace, name, "log"), query: query}
 	if err := c.pace.wait(ctx); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // PersistentVolume is a file system that the service can mount. It belongs to the tenant: no namespace holds it.
@@ -57,12 +59,14 @@ type PersistentVolumeClaimSpec struct {
 // Volumes and their claims are those of CCI 2.0: in 1.0 a volume is imported through an API of its own.
 const volumesPath = "/apis/cci/v2/persistentvolumes"
 
-func claimsPath(namespace string) string { return V2.namespaces(namespace, "persistentvolumeclaims") }
+func claimsPath(namespace string) string {
+	return (paths{policy.CCI2}).namespaces(namespace, "persistentvolumeclaims")
+}
 
 // CreateVolume implements API.
 func (c *Client) CreateVolume(ctx context.Context, volume *PersistentVolume) (*PersistentVolume, error) {
 	sent := *volume
-	sent.APIVersion, sent.Kind = V2.apiVersion(), "PersistentVolume"
+	sent.APIVersion, sent.Kind = (paths{policy.CCI2}).apiVersion(), "PersistentVolume"
 	var created PersistentVolume
 	if err := c.create(ctx, "CreateVolume", volumesPath, &sent, &created); err != nil {
 		return nil, fmt.Errorf("creating cloud volume %s: %w", volume.Name, err)
@@ -95,7 +99,7 @@ func (c *Client) DeleteVolume(ctx context.Context, name string, options DeleteOp
 // CreateClaim implements API.
 func (c *Client) CreateClaim(ctx context.Context, namespace string, claim *PersistentVolumeClaim) (*PersistentVolumeClaim, error) {
 	sent := *claim
-	sent.APIVersion, sent.Kind = V2.apiVersion(), "PersistentVolumeClaim"
+	sent.APIVersion, sent.Kind = (paths{policy.CCI2}).apiVersion(), "PersistentVolumeClaim"
 	var created PersistentVolumeClaim
 	if err := c.create(ctx, "CreateClaim", claimsPath(namespace), &sent, &created); err != nil {
 		return nil, fmt.Errorf("creating cloud claim %s: %w", claim.Name, err)

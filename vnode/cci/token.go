@@ -84,7 +84,7 @@ func (c *Client) createToken(ctx context.Context) (token string, ends time.Time,
 	defer response.Body.Close()
 	token = response.Header.Get("X-Subject-Token")
 	if token == "" {
-		return "", time.Time{}, &Error{Kind: Passing, Message: "the answer has no header X-Subject-Token"}
+		return "", time.Time{}, &Error{Kind: Transient, Message: "the answer has no header X-Subject-Token"}
 	}
 	var answer struct {
 		Token struct {

@@ -30,7 +30,7 @@ func (c *Client) WatchPods(ctx context.Context, namespace string, options WatchO
 		return nil, err
 	}
 	streamCtx, cancel := context.WithTimeout(ctx, options.Timeout+watchSlack)
-	call := call{operation: "WatchPods", method: http.MethodGet, path: c.config.Version.pods(namespace), query: query}
+	call := call{operation: "WatchPods", method: http.MethodGet, path: c.paths.pods(namespace), query: query}
 	response, err := c.send(streamCtx, ctx, call)
 	if err != nil {
 		cancel()

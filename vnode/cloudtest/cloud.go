@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/test/ccisim/ccisimtest"
 	"github.com/spillway-k8s/spillway/vnode/cci"
@@ -31,13 +32,13 @@ type Cloud struct {
 	// URL is the endpoint.
 	URL string
 	// Version is the generation that Client asks; empty for 2.0.
-	Version cci.Version
+	Version policy.CCIVersion
 	// Client is signed in.
 	Client *cci.Client
 }
 
 // In makes a client of a generation of the same cloud.
-func (c *Cloud) In(t testing.TB, version cci.Version) *Cloud {
+func (c *Cloud) In(t testing.TB, version policy.CCIVersion) *Cloud {
 	t.Helper()
 	in := &Cloud{Sim: c.Sim, URL: c.URL, Version: version}
 	in.Client = NewClient(t, in.Config())

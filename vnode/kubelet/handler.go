@@ -100,7 +100,7 @@ func statusOf(err error) int {
 		return http.StatusBadRequest
 	case cci.Throttled:
 		return http.StatusTooManyRequests
-	case cci.Passing, cci.Denied:
+	case cci.Transient, cci.Denied:
 		return http.StatusBadGateway
 	}
 	return http.StatusInternalServerError

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
@@ -113,7 +114,7 @@ func TestANetworkThatStaysPendingIsExplained(t *testing.T) {
 
 // CCI 1.0 has other objects, and says less of them.
 func TestAPlaceInTheFirstGeneration(t *testing.T) {
-	cloud := cloudtest.New(t).In(t, cci.V1)
+	cloud := cloudtest.New(t).In(t, policy.CCI1)
 	c := config()
 	c.VPCID, c.NetworkID, c.AvailabilityZone, c.CIDR = "vpc", "neutron", "cn-north-4a", "10.0.0.0/24"
 	quiet := slog.New(slog.DiscardHandler)

@@ -37,11 +37,11 @@ func Remove(ctx context.Context, api cci.API, r Removal) (kept string, err error
 	if maker := namespace.Annotations[policy.CloudClusterKey]; maker != r.ClusterID {
 		return "it was made by " + makerWords(maker), nil
 	}
-	occupants, err := api.Occupants(ctx, r.Namespace)
+	contents, err := api.NamespaceContents(ctx, r.Namespace)
 	if err != nil { // NotFound too: what is not known is not removed.
 		return "", err
 	}
-	others := slices.DeleteFunc(occupants, func(o cci.Occupant) bool { return o.Annotations[policy.CloudClusterKey] == r.ClusterID })
+	others := slices.DeleteFunc(contents, func(o cci.NamespaceObject) bool { return o.Annotations[policy.CloudClusterKey] == r.ClusterID })
 	if len(others) > 0 {
 		return usedWords(others), nil
 	}
@@ -61,7 +61,7 @@ func makerWords(cluster string) string {
 	return "cluster " + cluster
 }
 
-func usedWords(others []cci.Occupant) string {
+func usedWords(others []cci.NamespaceObject) string {
 	var names []string
 	for _, o := range others[:min(len(others), mostNamed)] {
 		names = append(names, o.String())

@@ -87,7 +87,7 @@ func TestOnlyANamespaceOfOursThatNobodyUsesIsRemoved(t *testing.T) {
 }
 
 func TestANamespaceOfTheFirstGenerationIsRemoved(t *testing.T) {
-	cloud := cloudtest.New(t).In(t, cci.V1)
+	cloud := cloudtest.New(t).In(t, policy.CCI1)
 	c := config()
 	c.VPCID, c.NetworkID = "vpc", "neutron"
 	require.NoError(t, place.Ensure(t.Context(), cloud.Client, c, slog.New(slog.DiscardHandler)))

@@ -106,7 +106,7 @@ func (p *Provider) mirrorFailed(pod *corev1.Pod, err error) (time.Duration, erro
 	if missing, ok := errors.AsType[*mirror.Missing](err); ok && p.noteRefusal(pod, ReasonConfigError) {
 		p.config.Recorder.Event(pod, corev1.EventTypeWarning, ReasonConfigError, missing.Words)
 	}
-	p.report(pod, translate.Waiting(pod, ReasonConfigError, err.Error(), p.config.NodeIP, p.now()))
+	p.report(pod, translate.WaitingStatus(pod, ReasonConfigError, err.Error(), p.config.NodeIP, p.now()))
 	return 0, err
 }
 
@@ -130,7 +130,7 @@ func (p *Provider) wait(pod *corev1.Pod, reason string, err error) {
 	if p.failures.NumRequeues(translate.KeyOf(pod)) == 0 {
 		return
 	}
-	p.report(pod, translate.Waiting(pod, reason, err.Error(), p.config.NodeIP, p.now()))
+	p.report(pod, translate.WaitingStatus(pod, reason, err.Error(), p.config.NodeIP, p.now()))
 }
 
 // refuse reports a Pod that cannot run in the cloud. With restartPolicy Always it stays Pending, its reason in sight: ReplicaSets,
@@ -144,10 +144,10 @@ func (p *Provider) refuse(pod *corev1.Pod, reason, message string) (time.Duratio
 		}
 	}
 	if pod.Spec.RestartPolicy == corev1.RestartPolicyAlways || pod.Spec.RestartPolicy == "" {
-		p.report(pod, translate.Waiting(pod, reason, message, p.config.NodeIP, p.now()))
+		p.report(pod, translate.WaitingStatus(pod, reason, message, p.config.NodeIP, p.now()))
 		p.noteRetry(translate.KeyOf(pod), p.config.RefusalRetry)
 		return p.config.RefusalRetry, nil
 	}
-	p.report(pod, translate.Failed(pod, nil, reason, message, p.config.NodeIP, p.now()))
+	p.report(pod, translate.FailedStatus(pod, nil, reason, message, p.config.NodeIP, p.now()))
 	return 0, nil
 }

@@ -145,7 +145,7 @@ func (p *Provider) isOverdue(ctx context.Context, key translate.Key, cloud *cci.
 // terminal phase virtual-kubelet writes no status any more.
 func (p *Provider) complete(ctx context.Context, pod *corev1.Pod) (time.Duration, error) {
 	if !translate.IsTerminal(pod.Status.Phase) {
-		p.report(pod, translate.Final(pod, p.remember(translate.KeyOf(pod)).last, p.config.NodeIP, p.now()))
+		p.report(pod, translate.DeletedStatus(pod, p.remember(translate.KeyOf(pod)).last, p.config.NodeIP, p.now()))
 		return p.config.Recheck, nil // The change of the status brings us back sooner.
 	}
 	if grace := pod.DeletionGracePeriodSeconds; grace != nil && *grace == 0 && len(pod.Finalizers) > 0 {

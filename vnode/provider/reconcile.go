@@ -90,7 +90,7 @@ func (p *Provider) recover(ctx context.Context, pod *corev1.Pod) (time.Duration,
 		}
 		p.config.Recorder.Event(pod, corev1.EventTypeWarning, ReasonLost, message)
 	}
-	p.report(pod, translate.Failed(pod, p.remember(key).last, ReasonLost, message, p.config.NodeIP, p.now()))
+	p.report(pod, translate.FailedStatus(pod, p.remember(key).last, ReasonLost, message, p.config.NodeIP, p.now()))
 	return 0, nil
 }
 

@@ -22,7 +22,7 @@ var now = metav1.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // statusInput is what testdata/status/<case>.input.yaml holds.
 type statusInput struct {
-	// Call is Status, Final, Waiting or Failed.
+	// Call is Status, DeletedStatus, WaitingStatus or FailedStatus.
 	Call    string     `json:"call"`
 	Reason  string     `json:"reason,omitempty"`
 	Message string     `json:"message,omitempty"`
@@ -35,12 +35,12 @@ func (in statusInput) run(t *testing.T) corev1.PodStatus {
 	switch in.Call {
 	case "Status":
 		return translate.Status(&in.Pod, in.Cloud, nodeIP, now)
-	case "Final":
-		return translate.Final(&in.Pod, in.Cloud, nodeIP, now)
-	case "Waiting":
-		return translate.Waiting(&in.Pod, in.Reason, in.Message, nodeIP, now)
-	case "Failed":
-		return translate.Failed(&in.Pod, in.Cloud, in.Reason, in.Message, nodeIP, now)
+	case "DeletedStatus":
+		return translate.DeletedStatus(&in.Pod, in.Cloud, nodeIP, now)
+	case "WaitingStatus":
+		return translate.WaitingStatus(&in.Pod, in.Reason, in.Message, nodeIP, now)
+	case "FailedStatus":
+		return translate.FailedStatus(&in.Pod, in.Cloud, in.Reason, in.Message, nodeIP, now)
 	}
 	t.Fatalf("call: %q is not known", in.Call)
 	return corev1.PodStatus{}

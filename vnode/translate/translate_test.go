@@ -179,7 +179,7 @@ func TestAStrictCloudTakesWhatIsTranslated(t *testing.T) {
 			translated[file], isFirst[file] = out, versionOf(policytest.Read(t, file)) == policy.CCI1
 		}
 	}
-	first := cloud.In(t, cci.V1)
+	first := cloud.In(t, policy.CCI1)
 	first.MakePlace(t)
 	taken := map[bool]int{}
 	for file, out := range translated {

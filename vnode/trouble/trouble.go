@@ -75,12 +75,12 @@ func (t *Tracker) Note(operation string, err error) {
 	}
 	t.last[operation] = outcome{kind, isKeyRefused(err), message, now}
 	switch {
-	case kind != cci.Passing:
+	case kind != cci.Transient:
 		t.failing = time.Time{}
 	case t.failing.IsZero():
 		t.failing = now
 	}
-	if kind == cci.Passing {
+	if kind == cci.Transient {
 		t.fault = message
 	}
 }

@@ -41,7 +41,7 @@ func TestWhatStandsAgainstThePlaceShows(t *testing.T) {
 
 func TestWhatHasHappenedShowsAsConditions(t *testing.T) {
 	arrears := &cci.Error{Kind: cci.Denied, Status: 403, Code: "CCI.01.403009", Message: "arrears"}
-	broken := &cci.Error{Kind: cci.Passing, Status: 503, Message: "down"}
+	broken := &cci.Error{Kind: cci.Transient, Status: 503, Message: "down"}
 	wrongKey := &cci.Error{Kind: cci.Denied, Status: 401, Code: "APIG.0301", Message: "verify aksk signature fail"}
 	busy := &cci.Error{Kind: cci.Throttled, Status: 429, Message: "slow down"}
 	missing := &cci.Error{Kind: cci.NotFound, Status: 404, Message: "no such pod"}

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
@@ -20,7 +21,7 @@ import (
 // newFirst is a cloud whose client speaks CCI 1.0.
 func newFirst(t *testing.T, changes ...func(*ccisim.Config)) *cloudtest.Cloud {
 	t.Helper()
-	return cloudtest.New(t, changes...).In(t, cci.V1)
+	return cloudtest.New(t, changes...).In(t, policy.CCI1)
 }
 
 func pod1(name, image string, command ...string) *cci.Pod {
@@ -37,7 +38,7 @@ func TestTheFirstGenerationIsSpokenToo(t *testing.T) {
 	_, err := client.GetNamespace(ctx, ns)
 	require.True(t, cci.IsNotFound(err), "%v", err)
 	cloud.MakePlace(t)
-	_, err = cloud.In(t, cci.V2).Client.GetNamespace(ctx, ns)
+	_, err = cloud.In(t, policy.CCI2).Client.GetNamespace(ctx, ns)
 	assert.True(t, cci.IsNotFound(err), "the other generation does not see it: %v", err)
 
 	networks, err := client.ListNetworks(ctx, ns)

@@ -18,9 +18,9 @@ func IsTerminal(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
-// Final is the status of a Pod that is being deleted and whose cloud Pod is gone: every container that ran has ended. last is the cloud Pod
+// DeletedStatus is the status of a Pod that is being deleted and whose cloud Pod is gone: every container that ran has ended. last is the cloud Pod
 // as it was last seen, nil where there never was one. Exit codes that were seen are kept.
-func Final(pod *corev1.Pod, last *cci.Pod, nodeIP string, now metav1.Time) corev1.PodStatus {
+func DeletedStatus(pod *corev1.Pod, last *cci.Pod, nodeIP string, now metav1.Time) corev1.PodStatus {
 	status := *pod.Status.DeepCopy()
 	if last != nil && !IsTerminal(status.Phase) {
 		status = Status(pod, last, nodeIP, now)
@@ -75,8 +75,8 @@ func isSidecar(containers []corev1.Container, name string) bool {
 	return false
 }
 
-// Waiting is the status of a Pod that has no cloud Pod yet: reason and message say what stands against it.
-func Waiting(pod *corev1.Pod, reason, message, nodeIP string, now metav1.Time) corev1.PodStatus {
+// WaitingStatus is the status of a Pod that has no cloud Pod yet: reason and message say what stands against it.
+func WaitingStatus(pod *corev1.Pod, reason, message, nodeIP string, now metav1.Time) corev1.PodStatus {
 	status := *pod.Status.DeepCopy()
 	status.ObservedGeneration = pod.Generation
 	status.Phase, status.Reason, status.Message = corev1.PodPending, reason, message
@@ -95,10 +95,10 @@ func waitingStatuses(containers []corev1.Container, reason, message string) []co
 	return statuses
 }
 
-// Failed is the status of a Pod that ends without, or has lost, its cloud Pod. last is the cloud Pod as it was last seen, nil where there
+// FailedStatus is the status of a Pod that ends without, or has lost, its cloud Pod. last is the cloud Pod as it was last seen, nil where there
 // never was one.
-func Failed(pod *corev1.Pod, last *cci.Pod, reason, message, nodeIP string, now metav1.Time) corev1.PodStatus {
-	status := Final(pod, last, nodeIP, now)
+func FailedStatus(pod *corev1.Pod, last *cci.Pod, reason, message, nodeIP string, now metav1.Time) corev1.PodStatus {
+	status := DeletedStatus(pod, last, nodeIP, now)
 	status.Phase, status.Reason, status.Message = corev1.PodFailed, reason, message
 	status.Conditions = conditions(pod, &status, now)
 	return status

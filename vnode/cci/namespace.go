@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // GetNamespace implements API.
 func (c *Client) GetNamespace(ctx context.Context, name string) (*Namespace, error) {
 	var found Namespace
-	call := call{operation: "GetNamespace", method: http.MethodGet, path: c.config.Version.namespaces(name)}
+	call := call{operation: "GetNamespace", method: http.MethodGet, path: c.paths.namespaces(name)}
 	if err := c.repeat(ctx, call, &found); err != nil {
 		return nil, fmt.Errorf("getting cloud namespace %s: %w", name, err)
 	}
@@ -20,8 +22,8 @@ func (c *Client) GetNamespace(ctx context.Context, name string) (*Namespace, err
 // CreateNamespace implements API.
 func (c *Client) CreateNamespace(ctx context.Context, namespace *Namespace) (*Namespace, error) {
 	sent := *namespace
-	sent.APIVersion, sent.Kind = c.config.Version.apiVersion(), "Namespace"
-	if c.config.Version == V1 {
+	sent.APIVersion, sent.Kind = c.paths.apiVersion(), "Namespace"
+	if c.config.Version == policy.CCI1 {
 		sent.Annotations = maps.Clone(sent.Annotations)
 		if sent.Annotations == nil {
 			sent.Annotations = map[string]string{}
@@ -29,7 +31,7 @@ func (c *Client) CreateNamespace(ctx context.Context, namespace *Namespace) (*Na
 		sent.Annotations[flavorAnnotation1] = generalComputing
 	}
 	var created Namespace
-	if err := c.create(ctx, "CreateNamespace", c.config.Version.namespaces(), &sent, &created); err != nil {
+	if err := c.create(ctx, "CreateNamespace", c.paths.namespaces(), &sent, &created); err != nil {
 		return nil, fmt.Errorf("creating cloud namespace %s: %w", namespace.Name, err)
 	}
 	return &created, nil
@@ -41,7 +43,7 @@ func (c *Client) DeleteNamespace(ctx context.Context, name string, options Delet
 	if err != nil {
 		return fmt.Errorf("deleting cloud namespace %s: %w", name, err)
 	}
-	call := call{operation: "DeleteNamespace", method: http.MethodDelete, path: c.config.Version.namespaces(name), body: body}
+	call := call{operation: "DeleteNamespace", method: http.MethodDelete, path: c.paths.namespaces(name), body: body}
 	if err := c.repeat(ctx, call, nil); err != nil {
 		return fmt.Errorf("deleting cloud namespace %s: %w", name, err)
 	}
@@ -50,7 +52,7 @@ func (c *Client) DeleteNamespace(ctx context.Context, name string, options Delet
 
 // ListNetworks implements API.
 func (c *Client) ListNetworks(ctx context.Context, namespace string) ([]Network, error) {
-	call := call{operation: "ListNetworks", method: http.MethodGet, path: c.config.Version.networks(namespace)}
+	call := call{operation: "ListNetworks", method: http.MethodGet, path: c.paths.networks(namespace)}
 	var list struct {
 		Items []Network `json:"items"`
 	}
@@ -58,7 +60,7 @@ func (c *Client) ListNetworks(ctx context.Context, namespace string) ([]Network,
 		Items []network1 `json:"items"`
 	}
 	var result any = &list
-	if c.config.Version == V1 {
+	if c.config.Version == policy.CCI1 {
 		result = &list1
 	}
 	if err := c.repeat(ctx, call, result); err != nil {
@@ -72,7 +74,7 @@ func (c *Client) ListNetworks(ctx context.Context, namespace string) ([]Network,
 
 // GetNetwork implements API.
 func (c *Client) GetNetwork(ctx context.Context, namespace, name string) (*Network, error) {
-	call := call{operation: "GetNetwork", method: http.MethodGet, path: c.config.Version.networks(namespace, name)}
+	call := call{operation: "GetNetwork", method: http.MethodGet, path: c.paths.networks(namespace, name)}
 	found, err := c.network(func(result any) error { return c.repeat(ctx, call, result) })
 	if err != nil {
 		return nil, fmt.Errorf("getting network %s of cloud namespace %s: %w", name, namespace, err)
@@ -85,11 +87,11 @@ func (c *Client) CreateNetwork(ctx context.Context, namespace string, network *N
 	sent := *network
 	sent.APIVersion, sent.Kind = networkAPIVersion, "Network"
 	var body any = &sent
-	if c.config.Version == V1 {
+	if c.config.Version == policy.CCI1 {
 		body = newNetwork1(network)
 	}
 	created, err := c.network(func(result any) error {
-		return c.create(ctx, "CreateNetwork", c.config.Version.networks(namespace), body, result)
+		return c.create(ctx, "CreateNetwork", c.paths.networks(namespace), body, result)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("creating network %s in cloud namespace %s: %w", network.Name, namespace, err)
@@ -99,7 +101,7 @@ func (c *Client) CreateNetwork(ctx context.Context, namespace string, network *N
 
 // network asks for one, in the form of the version.
 func (c *Client) network(ask func(result any) error) (*Network, error) {
-	if c.config.Version == V1 {
+	if c.config.Version == policy.CCI1 {
 		var found network1
 		err := ask(&found)
 		return found.network(), err
