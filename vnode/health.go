@@ -37,7 +37,7 @@ func (v *vnode) ready() error {
 		ready <-chan struct{}
 	}{
 		{"the node is not registered", v.node.Ready()},
-		{"the cloud pods are not known", v.provider.Synced()},
+		{"the cloud pods are not known", v.inventory.Synced()},
 		{"the pods are not known", v.pods.Ready()},
 	} {
 		select {
@@ -47,7 +47,7 @@ func (v *vnode) ready() error {
 			if noted := v.noPlace.Load(); noted != nil {
 				noPlace = *noted
 			}
-			return errors.Join(errors.New(part.name), noPlace, v.provider.Inventory().Err())
+			return errors.Join(errors.New(part.name), noPlace, v.inventory.Err())
 		}
 	}
 	return nil

@@ -54,18 +54,21 @@ const (
 
 // vnode is the whole program: its parts, made and not yet started.
 type vnode struct {
-	config   *Config
-	logger   *slog.Logger
-	cloud    cci.API
-	node     *node.Node
-	provider *provider.Provider
-	soldOut  *soldout.Keeper
-	orphans  *orphans.Sweep
-	trouble  *trouble.Tracker
-	pods     *vknode.PodController
-	factory  informers.SharedInformerFactory
-	auth     *kubelet.Auth
-	kubelet  http.Handler
+	config *Config
+	logger *slog.Logger
+	cloud  cci.API
+	node   *node.Node
+	// inventory, mirrors and provider are built in this order: each needs those before it.
+	inventory *inventory.Inventory
+	mirrors   *mirror.Mirrors
+	provider  *provider.Provider
+	soldOut   *soldout.Keeper
+	orphans   *orphans.Sweep
+	trouble   *trouble.Tracker
+	pods      *vknode.PodController
+	factory   informers.SharedInformerFactory
+	auth      *kubelet.Auth
+	kubelet   http.Handler
 	// certificate is that of the kubelet port where the cluster signs it; nil where it comes from files.
 	certificate *kubelet.Certificate
 	// selfSigned is that of the kubelet port where nobody vouches for it; nil otherwise.
@@ -104,7 +107,7 @@ func newVNode(config *Config, logger *slog.Logger) (*vnode, error) {
 		return nil, err
 	}
 	v.metrics.CountPods(v.provider.CountPods)
-	v.metrics.CountMirrors(v.provider.CountMirrors)
+	v.metrics.CountMirrors(v.mirrors.Count)
 	return v, nil
 }
 
@@ -216,10 +219,10 @@ func (v *vnode) makePods(client kubernetes.Interface) error {
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 			o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", v.config.Node.Name).String()
 		}))
-	var err error
-	if v.provider, err = v.newProvider(client); err != nil {
+	if err := v.makeProvider(client); err != nil {
 		return err
 	}
+	var err error
 	if v.kubelet, err = v.newKubelet(); err != nil {
 		return err
 	}
@@ -241,8 +244,8 @@ func (v *vnode) makePods(client kubernetes.Interface) error {
 func (v *vnode) newKeeper(client kubernetes.Interface) (*soldout.Keeper, error) {
 	c := v.config.SoldOut
 	return soldout.New(soldout.Config{
-		Node: v.config.Node.Name, Patience: c.Patience.Duration, Lock: c.Lock.Duration, Interval: nodeLook, Signs: c.signs(), Stuck: c.StuckPods,
-		Cloud: v.provider.Inventory().All,
+		Node: v.config.Node.Name, Timeout: c.Patience.Duration, Lock: c.Lock.Duration, Interval: nodeLook, Signs: c.signs(), StrandedPods: c.StuckPods,
+		Cloud: v.inventory.All,
 		Networks: func(ctx context.Context) ([]cci.Network, error) {
 			return v.cloud.ListNetworks(ctx, v.config.CCI.Namespace)
 		},
@@ -283,31 +286,41 @@ func stripManagedFields(obj any) (any, error) {
 	return obj, nil
 }
 
-func (v *vnode) newProvider(client kubernetes.Interface) (*provider.Provider, error) {
-	translation, p := v.config.translation(), v.config.Pods
+// makeProvider makes the inventory of the cloud Pods, the mirrors and the provider over both.
+func (v *vnode) makeProvider(client kubernetes.Interface) error {
+	translation, p, pods := v.config.translation(), v.config.Pods, v.factory.Core().V1().Pods().Informer()
 	translator, err := translate.New(translation)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	rules, err := policy.New(v.config.Policy)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return provider.New(provider.Config{
-		Inventory: inventory.Config{
-			API: v.cloud, Namespace: v.config.CCI.Namespace, Owner: translation.Owner, WatchTimeout: v.config.CCI.WatchTimeout.Duration,
-			RelistInterval: v.config.CCI.RelistInterval.Duration, RetryDelay: firstRetry, Relisted: v.metrics.Relisted, Logger: v.logger,
-		},
-		Mirror: mirror.Config{
-			Sources: client.CoreV1(), Refresh: p.MirrorRefresh.Duration, RemoveAfter: p.MirrorRemoval.Duration,
-			Relist: v.config.CCI.RelistInterval.Duration, Observer: v.metrics.MirrorObserver(), Claims: v.config.carriesClaims(), VolumeKinds: v.config.Policy.VolumeKinds,
-		},
-		Translator: translator, Policy: rules, NodeIP: v.config.Node.IP, NodeDNS: v.node.DNS,
-		Pods: v.factory.Core().V1().Pods().Informer(), Client: client.CoreV1(),
-		Recorder: v.recorder(),
-		Workers:  p.Workers, Retry: firstRetry, LongestRetry: p.LongestRetry.Duration, RefusalRetry: p.RefusalRetry.Duration,
-		Recheck: recheck, Now: time.Now, Observer: v.metrics.Observer(), Logger: v.logger,
+	v.inventory, err = inventory.New(inventory.Config{
+		API: v.cloud, Namespace: v.config.CCI.Namespace, Owner: translation.Owner, WatchTimeout: v.config.CCI.WatchTimeout.Duration,
+		RelistInterval: v.config.CCI.RelistInterval.Duration, MinRetryInterval: firstRetry, Relisted: v.metrics.Relisted, Logger: v.logger,
 	})
+	if err != nil {
+		return err
+	}
+	v.mirrors, err = mirror.New(mirror.Config{
+		API: v.cloud, Namespace: v.config.CCI.Namespace, Owner: translation.Owner, Translator: translator, Sources: client.CoreV1(),
+		Pods: pods, Inventory: v.inventory, Claims: v.config.carriesClaims(), VolumeKinds: v.config.Policy.VolumeKinds,
+		Refresh: p.MirrorRefresh.Duration, RemoveAfter: p.MirrorRemoval.Duration, Relist: v.config.CCI.RelistInterval.Duration,
+		MinRetryInterval: firstRetry, MaxRetryInterval: p.LongestRetry.Duration, Now: time.Now, Observer: v.metrics.MirrorObserver(),
+		Logger: v.logger,
+	})
+	if err != nil {
+		return err
+	}
+	v.provider, err = provider.New(provider.Config{
+		Cloud: v.cloud, Namespace: v.config.CCI.Namespace, Owner: translation.Owner, Inventory: v.inventory, Mirrors: v.mirrors,
+		Translator: translator, Policy: rules, NodeIP: v.config.Node.IP, NodeDNS: v.node.DNS, Pods: pods, Client: client.CoreV1(),
+		Recorder: v.recorder(), Workers: p.Workers, MinRetryInterval: firstRetry, MaxRetryInterval: p.LongestRetry.Duration,
+		RefusalRetry: p.RefusalRetry.Duration, Recheck: recheck, Now: time.Now, Observer: v.metrics.Observer(), Logger: v.logger,
+	})
+	return err
 }
 
 // newPodController makes virtual-kubelet's controller with limits that do not limit: its own hold a node to ten Pods a second, and give up

@@ -97,6 +97,8 @@ func (v *vnode) runNode(ctx context.Context, group *errgroup.Group) error {
 func (v *vnode) keep(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return v.node.Run(ctx) })
 	v.factory.StartWithContext(ctx)
+	group.Go(func() error { return v.inventory.Run(ctx) })
+	group.Go(func() error { return v.mirrors.Run(ctx) })
 	group.Go(func() error { return v.provider.Run(ctx) })
 	group.Go(func() error { return v.soldOut.Run(ctx) })
 	group.Go(func() error { return v.orphans.Run(ctx) })
@@ -104,8 +106,8 @@ func (v *vnode) keep(ctx context.Context, group *errgroup.Group) {
 		select { // Its first question is for all Pods.
 		case <-ctx.Done():
 			return nil
-		case <-v.provider.Synced():
-			v.logger.Info("the Pods of the node are tended", "node", v.config.Node.Name, "inCloud", len(v.provider.Inventory().All()))
+		case <-v.inventory.Synced():
+			v.logger.Info("the Pods of the node are tended", "node", v.config.Node.Name, "inCloud", len(v.inventory.All()))
 			return ended(ctx, v.pods.Run(ctx, v.config.Pods.Workers))
 		}
 	})

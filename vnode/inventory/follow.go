@@ -141,7 +141,7 @@ type retry struct {
 }
 
 func (i *Inventory) newRetry() *retry {
-	return &retry{i, wait.Backoff{Duration: i.config.RetryDelay, Factor: 2, Jitter: 0.5, Steps: 20, Cap: longestDelay}}
+	return &retry{i, wait.Backoff{Duration: i.config.MinRetryInterval, Factor: 2, Jitter: 0.5, Steps: 20, Cap: longestDelay}}
 }
 
 // after notes the error and blocks until the next try, or until ctx ends. A cut watch is everyday; what lasts is shown by Err.

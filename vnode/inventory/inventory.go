@@ -30,6 +30,10 @@ const (
 	Gone
 )
 
+// Handler receives each change with the cloud Pod as it is now, or as it was last. It must not block and must not change the Pod. It may
+// receive the same Pod twice.
+type Handler func(key translate.Key, pod *cci.Pod, state State)
+
 // Config is what an Inventory needs.
 type Config struct {
 	API       cci.API
@@ -39,11 +43,8 @@ type Config struct {
 	WatchTimeout time.Duration
 	// RelistInterval is how often a list is made although the watch goes on: it finds what a watch may have lost.
 	RelistInterval time.Duration
-	// RetryDelay is the first time between two tries after an error. It doubles up to 30 s, with jitter.
-	RetryDelay time.Duration
-	// Changed is called after every change with the Pod as it is now, or was last. It must not block, and must not change the
-	// Pod. It may be called with the same Pod twice.
-	Changed func(key translate.Key, pod *cci.Pod, state State)
+	// MinRetryInterval is the time between the first two attempts after an error. It doubles up to 30 s, with jitter.
+	MinRetryInterval time.Duration
 	// Relisted counts the lists by their cause; nil for nobody.
 	Relisted func(cause string)
 	Logger   *slog.Logger
@@ -53,6 +54,8 @@ type Config struct {
 type Inventory struct {
 	config Config
 	synced chan struct{}
+	// handlers is written before Run only.
+	handlers []Handler
 
 	mu   sync.RWMutex
 	pods map[translate.Key]*cci.Pod
@@ -63,17 +66,26 @@ type Inventory struct {
 
 // New makes an Inventory. It starts nothing.
 func New(config Config) (*Inventory, error) {
-	if config.API == nil || config.Changed == nil || config.Logger == nil || config.Namespace == "" {
-		return nil, errors.New("making the inventory: API, namespace, Changed and logger must be given")
+	if config.API == nil || config.Logger == nil || config.Namespace == "" {
+		return nil, errors.New("making the inventory: API, namespace and logger must be given")
 	}
-	if config.WatchTimeout <= 0 || config.RetryDelay <= 0 || config.RelistInterval <= 0 {
-		return nil, fmt.Errorf("making the inventory: watch time-out %s, relist interval %s and retry delay %s must be above zero",
-			config.WatchTimeout, config.RelistInterval, config.RetryDelay)
+	if config.WatchTimeout <= 0 || config.MinRetryInterval <= 0 || config.RelistInterval <= 0 {
+		return nil, fmt.Errorf("making the inventory: watch time-out %s, relist interval %s and minimum retry interval %s must be above zero",
+			config.WatchTimeout, config.RelistInterval, config.MinRetryInterval)
 	}
 	if config.Relisted == nil {
 		config.Relisted = func(string) {}
 	}
 	return &Inventory{config: config, synced: make(chan struct{}), pods: map[translate.Key]*cci.Pod{}, refers: map[translate.Key][]cci.Object{}}, nil
+}
+
+// OnChange adds a handler of changes. It must be called before Run.
+func (i *Inventory) OnChange(handler Handler) { i.handlers = append(i.handlers, handler) }
+
+func (i *Inventory) notify(key translate.Key, pod *cci.Pod, state State) {
+	for _, handle := range i.handlers {
+		handle(key, pod, state)
+	}
 }
 
 // Synced is closed once the first list is complete.
@@ -173,10 +185,10 @@ func (i *Inventory) replace(list []cci.Pod) {
 	i.pods, i.refers = fresh, refers
 	i.mu.Unlock()
 	for _, c := range changed {
-		i.config.Changed(c.key, c.pod, Present)
+		i.notify(c.key, c.pod, Present)
 	}
 	for _, c := range missing {
-		i.config.Changed(c.key, c.pod, Missing)
+		i.notify(c.key, c.pod, Missing)
 	}
 }
 
@@ -202,7 +214,7 @@ func (i *Inventory) apply(pod *cci.Pod, state State) {
 		i.forget(key)
 	}
 	i.mu.Unlock()
-	i.config.Changed(key, pod, state)
+	i.notify(key, pod, state)
 }
 
 func (i *Inventory) setErr(err error) {

@@ -36,12 +36,7 @@ func run(t *testing.T, cloud *cloudtest.Cloud, change func(*inventory.Config)) *
 	t.Helper()
 	s := &seen{states: map[translate.Key][]inventory.State{}, relisted: map[string]int{}}
 	config := inventory.Config{
-		API: cloud.Client, Namespace: cloudtest.Namespace, Owner: owner, WatchTimeout: time.Minute, RelistInterval: time.Hour, RetryDelay: 10 * time.Millisecond,
-		Changed: func(key translate.Key, _ *cci.Pod, state inventory.State) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.states[key] = append(s.states[key], state)
-		},
+		API: cloud.Client, Namespace: cloudtest.Namespace, Owner: owner, WatchTimeout: time.Minute, RelistInterval: time.Hour, MinRetryInterval: 10 * time.Millisecond,
 		Relisted: func(cause string) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -55,6 +50,11 @@ func run(t *testing.T, cloud *cloudtest.Cloud, change func(*inventory.Config)) *
 	var err error
 	s.Inventory, err = inventory.New(config)
 	require.NoError(t, err)
+	s.OnChange(func(key translate.Key, _ *cci.Pod, state inventory.State) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.states[key] = append(s.states[key], state)
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
@@ -158,7 +158,7 @@ func TestTheInventoryGoesOnAfterEveryCut(t *testing.T) {
 
 func TestAWatchThatBringsNothingIsGivenUp(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
-	s := run(t, cloud, func(c *inventory.Config) { c.RetryDelay = time.Millisecond })
+	s := run(t, cloud, func(c *inventory.Config) { c.MinRetryInterval = time.Millisecond })
 	<-s.Synced()
 	off := cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Verb: "watch", Status: 500})
 	cloud.CutWatches(false)
@@ -227,7 +227,7 @@ func TestConfigFaultsAreReported(t *testing.T) {
 	_, err := inventory.New(inventory.Config{})
 	assert.ErrorContains(t, err, "must be given")
 	_, err = inventory.New(inventory.Config{
-		API: &cci.Client{}, Namespace: "n", Logger: slog.Default(), Changed: func(translate.Key, *cci.Pod, inventory.State) {},
+		API: &cci.Client{}, Namespace: "n", Logger: slog.Default(),
 	})
 	assert.ErrorContains(t, err, "above zero")
 }

@@ -168,7 +168,7 @@ func (m *Mirrors) follow(ctx context.Context) {
 }
 
 func (m *Mirrors) newBackoff() *wait.Backoff {
-	return &wait.Backoff{Duration: m.config.Retry, Factor: 2, Jitter: 0.5, Steps: 20, Cap: m.config.LongestRetry}
+	return &wait.Backoff{Duration: m.config.MinRetryInterval, Factor: 2, Jitter: 0.5, Steps: 20, Cap: m.config.MaxRetryInterval}
 }
 
 func (m *Mirrors) markSynced() {

@@ -46,8 +46,8 @@ type Config struct {
 	RemoveAfter time.Duration
 	// Relist is how often the copies in the cloud are listed, for what others have done to them.
 	Relist time.Duration
-	// Retry is how long until an error is tried again, the first time and at most.
-	Retry, LongestRetry time.Duration
+	// MinRetryInterval and MaxRetryInterval bound the time between two attempts after an error; it doubles from one to the other.
+	MinRetryInterval, MaxRetryInterval time.Duration
 	// Now is the clock.
 	Now func() time.Time
 	// Observer counts; the zero value counts nothing.
@@ -96,7 +96,7 @@ func New(config Config) (*Mirrors, error) {
 		config:   config,
 		pods:     corelisters.NewPodLister(config.Pods.GetIndexer()),
 		queue:    workqueue.NewTypedDelayingQueue[translate.Mirror](),
-		failures: workqueue.NewTypedItemExponentialFailureRateLimiter[translate.Mirror](config.Retry, config.LongestRetry),
+		failures: workqueue.NewTypedItemExponentialFailureRateLimiter[translate.Mirror](config.MinRetryInterval, config.MaxRetryInterval),
 		synced:   make(chan struct{}),
 		entries:  map[translate.Mirror]*entry{},
 	}
@@ -122,9 +122,9 @@ func (c Config) validate() error {
 			faults = append(faults, fmt.Errorf("%s: must be given", field.name))
 		}
 	}
-	if c.Refresh <= 0 || c.RemoveAfter <= 0 || c.Relist <= 0 || c.Retry <= 0 || c.LongestRetry < c.Retry {
+	if c.Refresh <= 0 || c.RemoveAfter <= 0 || c.Relist <= 0 || c.MinRetryInterval <= 0 || c.MaxRetryInterval < c.MinRetryInterval {
 		faults = append(faults, fmt.Errorf("refresh %s, removal after %s, relist %s and retry %s to %s: "+
-			"must be above zero, the longest retry no shorter than the first", c.Refresh, c.RemoveAfter, c.Relist, c.Retry, c.LongestRetry))
+			"must be above zero, the longest retry no shorter than the first", c.Refresh, c.RemoveAfter, c.Relist, c.MinRetryInterval, c.MaxRetryInterval))
 	}
 	return errors.Join(faults...)
 }

@@ -66,7 +66,7 @@ func keys(m map[string]any) []string {
 
 func TestConfigFaultsAreReportedAtOnce(t *testing.T) {
 	_, err := New(Config{})
-	for _, word := range []string{"Translator", "Policy", "NodeDNS", "Pods", "Client", "Recorder", "Now", "Logger", "workers"} {
+	for _, word := range []string{"Cloud", "Namespace", "Inventory", "Mirrors", "Translator", "Policy", "NodeDNS", "Pods", "Client", "Recorder", "Now", "Logger", "workers"} {
 		assert.ErrorContains(t, err, word)
 	}
 }

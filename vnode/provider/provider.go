@@ -26,14 +26,17 @@ import (
 
 // Config is what a Provider needs. All fields must be given unless their comment says otherwise.
 type Config struct {
-	// Inventory is how the cloud is reached and followed. Its Changed is set by the Provider.
-	Inventory inventory.Config
-	// Translator makes cloud Pods. Its owner must be the inventory's.
+	// Cloud and Namespace are where the cloud Pods run. Owner is the node that they belong to.
+	Cloud     cci.API
+	Namespace string
+	Owner     translate.Owner
+	// Inventory is the copy of the cloud Pods, and Mirrors keeps the copies of what Pods refer to. The caller runs both.
+	Inventory *inventory.Inventory
+	Mirrors   *mirror.Mirrors
+	// Translator makes cloud Pods, for Owner.
 	Translator *translate.Translator
 	// Policy is the last line of defence against Pods that the cloud cannot run.
 	Policy *policy.Policy
-	// Mirror is how what Pods refer to is copied to the cloud. The Provider sets its place, its Pods, its clock and its logger.
-	Mirror mirror.Config
 	// NodeIP is the address of the node's kubelet port.
 	NodeIP string
 	// NodeDNS is the DNS that the node's annotation asks for, nil where it asks for none. It must not block.
@@ -46,8 +49,8 @@ type Config struct {
 	Recorder record.EventRecorder
 	// Workers is how many Pods are worked on at once.
 	Workers int
-	// Retry is how long until an error is tried again, the first time and at most.
-	Retry, LongestRetry time.Duration
+	// MinRetryInterval and MaxRetryInterval bound the time between two attempts after an error; it doubles from one to the other.
+	MinRetryInterval, MaxRetryInterval time.Duration
 	// RefusalRetry is how long until a Pod is tried again that the cloud has refused: its quota may have grown.
 	RefusalRetry time.Duration
 	// Recheck is how often the cloud is asked for a Pod whose end is overdue.
@@ -104,34 +107,22 @@ func New(config Config) (*Provider, error) {
 	}
 	p := &Provider{
 		config:    config,
-		cloud:     config.Inventory.API,
-		namespace: config.Inventory.Namespace,
-		owner:     config.Inventory.Owner,
+		cloud:     config.Cloud,
+		namespace: config.Namespace,
+		owner:     config.Owner,
+		inventory: config.Inventory,
+		mirrors:   config.Mirrors,
 		pods:      corelisters.NewPodLister(config.Pods.GetIndexer()),
 		queue:     workqueue.NewTypedDelayingQueue[translate.Key](),
-		failures:  workqueue.NewTypedItemExponentialFailureRateLimiter[translate.Key](config.Retry, config.LongestRetry),
+		failures:  workqueue.NewTypedItemExponentialFailureRateLimiter[translate.Key](config.MinRetryInterval, config.MaxRetryInterval),
 		notified:  make(chan struct{}),
 		memories:  map[translate.Key]*memory{},
 	}
-	config.Inventory.Changed = p.cloudChanged
-	var err error
-	if p.inventory, err = inventory.New(config.Inventory); err != nil {
-		return nil, fmt.Errorf("making the provider: %w", err)
-	}
-	if p.mirrors, err = p.newMirrors(config.Mirror); err != nil {
-		return nil, fmt.Errorf("making the provider: %w", err)
-	}
+	config.Inventory.OnChange(p.cloudChanged)
 	if _, err := config.Pods.AddEventHandler(p.podHandler()); err != nil {
 		return nil, fmt.Errorf("watching the pods of the node: %w", err)
 	}
 	return p, nil
-}
-
-func (p *Provider) newMirrors(config mirror.Config) (*mirror.Mirrors, error) {
-	config.API, config.Namespace, config.Owner, config.Inventory = p.cloud, p.namespace, p.owner, p.inventory
-	config.Pods, config.Translator = p.config.Pods, p.config.Translator
-	config.Retry, config.LongestRetry, config.Now, config.Logger = p.config.Retry, p.config.LongestRetry, p.config.Now, p.config.Logger
-	return mirror.New(config)
 }
 
 func (c Config) validate() error {
@@ -140,6 +131,7 @@ func (c Config) validate() error {
 		name  string
 		given bool
 	}{
+		{"Cloud", c.Cloud != nil}, {"Namespace", c.Namespace != ""}, {"Inventory", c.Inventory != nil}, {"Mirrors", c.Mirrors != nil},
 		{"Translator", c.Translator != nil}, {"Policy", c.Policy != nil}, {"NodeDNS", c.NodeDNS != nil}, {"Pods", c.Pods != nil},
 		{"Client", c.Client != nil}, {"Recorder", c.Recorder != nil}, {"Now", c.Now != nil}, {"Logger", c.Logger != nil},
 	} {
@@ -147,10 +139,10 @@ func (c Config) validate() error {
 			faults = append(faults, fmt.Errorf("%s: must be given", field.name))
 		}
 	}
-	if c.Workers <= 0 || c.Retry <= 0 || c.LongestRetry < c.Retry || c.RefusalRetry <= 0 || c.Recheck <= 0 {
+	if c.Workers <= 0 || c.MinRetryInterval <= 0 || c.MaxRetryInterval < c.MinRetryInterval || c.RefusalRetry <= 0 || c.Recheck <= 0 {
 		faults = append(faults, fmt.Errorf("workers %d, retry %s to %s, refusal retry %s and recheck %s: "+
 			"must be above zero, the longest retry no shorter than the first",
-			c.Workers, c.Retry, c.LongestRetry, c.RefusalRetry, c.Recheck))
+			c.Workers, c.MinRetryInterval, c.MaxRetryInterval, c.RefusalRetry, c.Recheck))
 	}
 	return errors.Join(faults...)
 }
@@ -159,8 +151,6 @@ func (c Config) validate() error {
 // cloud's Pods are both known and virtual-kubelet has called NotifyPods.
 func (p *Provider) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.inventory.Run(ctx) })
-	group.Go(func() error { return p.mirrors.Run(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		p.queue.ShutDown()
@@ -191,15 +181,6 @@ func (p *Provider) waitReady(ctx context.Context) bool {
 	}
 	return true
 }
-
-// Synced is closed once the cloud Pods are known.
-func (p *Provider) Synced() <-chan struct{} { return p.inventory.Synced() }
-
-// CountMirrors counts the copies in the cloud of what Pods refer to, by kind.
-func (p *Provider) CountMirrors() map[string]int { return p.mirrors.Count() }
-
-// Inventory is the copy of the cloud Pods, for metrics and logs.
-func (p *Provider) Inventory() *inventory.Inventory { return p.inventory }
 
 // work takes one Pod from the queue; false when the queue has ended.
 func (p *Provider) work(ctx context.Context) bool {

@@ -36,7 +36,7 @@ func (k *Keeper) hear(ctx context.Context, pods map[translate.Key]*cci.Pod) {
 	now, asked := k.config.Now(), 0
 	for key, pod := range pods {
 		placed, words := hasPlace(pod)
-		if placed || k.isSign(words) || now.Sub(k.waiting[key]) < min(eventsEvery, k.config.Patience/2) || now.Sub(k.heard[key].at) < eventsEvery {
+		if placed || k.isSign(words) || now.Sub(k.waiting[key]) < min(eventsEvery, k.config.Timeout/2) || now.Sub(k.heard[key].at) < eventsEvery {
 			continue
 		}
 		if asked++; asked > eventsAtOnce {

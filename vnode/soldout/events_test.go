@@ -30,7 +30,7 @@ func TestEventsAreHeardNowAndThen(t *testing.T) {
 	k := &Keeper{
 		waiting: map[translate.Key]time.Time{}, placed: map[translate.Key]bool{}, heard: map[translate.Key]heard{},
 		config: Config{
-			Patience: time.Minute, Signs: regexp.MustCompile("sold out"), Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
+			Timeout: time.Minute, Signs: regexp.MustCompile("sold out"), Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
 			Cloud: func() map[translate.Key]*cci.Pod { return pods },
 			Events: func(_ context.Context, pod *cci.Pod) ([]corev1.Event, error) {
 				asked[pod.Name]++

@@ -51,7 +51,7 @@ func (k *Keeper) choose(pod *corev1.Pod) (policy.OnSoldOut, error) {
 	case owner.Kind == "Job":
 		return policy.SoldOutWait, nil
 	}
-	return k.config.Stuck, nil
+	return k.config.StrandedPods, nil
 }
 
 func (k *Keeper) tell(pod *corev1.Pod, choice policy.OnSoldOut, why string, fault error) {

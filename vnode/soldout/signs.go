@@ -39,11 +39,11 @@ func (k *Keeper) stuck(ctx context.Context) ([]stuckPod, error) {
 		switch {
 		case !placed && k.isSign(words):
 			found = append(found, stuckPod{key, "the cloud says: " + words, general})
-		case k.config.Now().Sub(k.waiting[key]) < k.config.Patience:
+		case k.config.Now().Sub(k.waiting[key]) < k.config.Timeout:
 		case placed:
 			late = append(late, stuckPod{key: key})
 		default:
-			late = append(late, stuckPod{key, noPlace(k.config.Patience, words), general})
+			late = append(late, stuckPod{key, noPlace(k.config.Timeout, words), general})
 		}
 	}
 	if len(late) > 0 {

@@ -29,16 +29,16 @@ import (
 type Config struct {
 	// Node is the virtual node's name.
 	Node string
-	// Patience is for how long a cloud Pod may wait for a place before the cloud counts as sold out.
-	Patience time.Duration
+	// Timeout is for how long a cloud Pod may wait for a place before the cloud counts as sold out.
+	Timeout time.Duration
 	// Lock is for how long the node is locked then. Source: seed 2, question 1: half an hour.
 	Lock time.Duration
 	// Interval is between two looks.
 	Interval time.Duration
-	// Signs are words of the service by which it says at once that it is sold out; nil for patience alone.
+	// Signs are words of the service by which it says at once that it is sold out; nil for the timeout alone.
 	Signs *regexp.Regexp
-	// Stuck is what becomes of waiting Pods that do not say it themselves.
-	Stuck policy.OnSoldOut
+	// StrandedPods is what becomes of waiting Pods that do not say it themselves.
+	StrandedPods policy.OnSoldOut
 	// Cloud returns the node's cloud Pods. They are not changed.
 	Cloud func() map[translate.Key]*cci.Pod
 	// Networks asks the cloud for the networks of the Pods. It may block until ctx ends.
@@ -77,9 +77,9 @@ func New(config Config) (*Keeper, error) {
 		config.Recorder == nil || config.Now == nil || config.Logger == nil {
 		return nil, errors.New("making the keeper of the sold-out lock: a field is missing")
 	}
-	if config.Patience <= 0 || config.Lock <= 0 || config.Interval <= 0 {
-		return nil, fmt.Errorf("making the keeper of the sold-out lock: patience %s, lock %s and interval %s must be above zero",
-			config.Patience, config.Lock, config.Interval)
+	if config.Timeout <= 0 || config.Lock <= 0 || config.Interval <= 0 {
+		return nil, fmt.Errorf("making the keeper of the sold-out lock: timeout %s, lock %s and interval %s must be above zero",
+			config.Timeout, config.Lock, config.Interval)
 	}
 	if config.Locked == nil {
 		config.Locked = func() {}
