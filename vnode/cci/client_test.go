@@ -49,7 +49,7 @@ func TestAPodIsMadeFoundAndEnded(t *testing.T) {
 	require.Eventually(t, func() bool {
 		found, err := cloud.Client.GetPod(ctx, cloudtest.Namespace, "web")
 		return err == nil && found.Status.Phase == corev1.PodRunning && found.Status.PodIP != ""
-	}, cloudtest.Patience, cloudtest.Tick)
+	}, cloudtest.Timeout, cloudtest.Tick)
 
 	err = cloud.Client.DeletePod(ctx, cloudtest.Namespace, "web", cci.DeleteOptions{UID: "another"})
 	assert.True(t, cci.IsConflict(err), "another UID: %v", err)
@@ -57,7 +57,7 @@ func TestAPodIsMadeFoundAndEnded(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := cloud.Client.GetPod(ctx, cloudtest.Namespace, "web")
 		return cci.IsNotFound(err)
-	}, cloudtest.Patience, cloudtest.Tick)
+	}, cloudtest.Timeout, cloudtest.Tick)
 	assert.True(t, cci.IsNotFound(cloud.Client.DeletePod(ctx, cloudtest.Namespace, "web", cci.DeleteOptions{})))
 	assert.Empty(t, cloud.DroppedFields(), "the service lists every field that is sent")
 }
@@ -302,7 +302,7 @@ func TestLogsAreStreamed(t *testing.T) {
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		return cloud.AppendLog(cloudtest.Namespace, "web", "c", "one\ntwo\nthree\n") == nil
-	}, cloudtest.Patience, cloudtest.Tick)
+	}, cloudtest.Timeout, cloudtest.Tick)
 
 	read := func(options cci.LogOptions) string {
 		options.Container = "c"
@@ -416,5 +416,5 @@ func TestAServiceThatIsDownIsLeftAlone(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := client.GetPod(t.Context(), cloudtest.Namespace, "web")
 		return cci.IsNotFound(err)
-	}, cloudtest.Patience, cloudtest.Tick)
+	}, cloudtest.Timeout, cloudtest.Tick)
 }

@@ -26,7 +26,7 @@ func TestEventsOfAPod(t *testing.T) {
 		others, err := cloud.Client.PodEvents(t.Context(), cloudtest.Namespace, "other", "another")
 		require.NoError(c, err)
 		assert.Empty(c, others, "those of a namesake are not its own")
-	}, cloudtest.Patience, cloudtest.Tick)
+	}, cloudtest.Timeout, cloudtest.Tick)
 	found, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, "web")
 	require.NoError(t, err)
 	assert.Empty(t, found.Status.Conditions)

@@ -34,7 +34,7 @@ func newShell(t *testing.T, changes ...func(*ccisim.Config)) *cloudtest.Cloud {
 	require.Eventually(t, func() bool {
 		found, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, "web")
 		return err == nil && found.Status.Phase == corev1.PodRunning
-	}, cloudtest.Patience, cloudtest.Tick)
+	}, cloudtest.Timeout, cloudtest.Tick)
 	return cloud
 }
 

@@ -37,7 +37,7 @@ func TestTheFirstGenerationIsSpokenToo(t *testing.T) {
 	ctx, client, ns := t.Context(), cloud.Client, cloudtest.Namespace
 	_, err := client.GetNamespace(ctx, ns)
 	require.True(t, cci.IsNotFound(err), "%v", err)
-	cloud.MakePlace(t)
+	cloud.CreateCloudNamespace(t)
 	_, err = cloud.In(t, policy.CCI2).Client.GetNamespace(ctx, ns)
 	assert.True(t, cci.IsNotFound(err), "the other generation does not see it: %v", err)
 
@@ -69,7 +69,7 @@ func TestTheFirstGenerationIsSpokenToo(t *testing.T) {
 		var text bytes.Buffer
 		_, err = text.ReadFrom(log)
 		return err == nil && text.String() == "hello\n"
-	}, cloudtest.Patience, cloudtest.Tick)
+	}, cloudtest.Timeout, cloudtest.Tick)
 	var out bytes.Buffer
 	require.NoError(t, client.PodExec(ctx, ns, "web", cci.ExecOptions{Container: "c", Command: []string{"echo", "from inside"}}, cci.ExecStreams{Stdout: &out}))
 	assert.Equal(t, "from inside\n", out.String())
@@ -89,13 +89,13 @@ func TestTheFirstGenerationIsSpokenToo(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := client.GetPod(ctx, ns, "web")
 		return cci.IsNotFound(err)
-	}, cloudtest.Patience, cloudtest.Tick)
+	}, cloudtest.Timeout, cloudtest.Tick)
 	assert.Empty(t, cloud.DroppedFields())
 }
 
 func TestFaultsOfTheFirstGenerationAreTheSame(t *testing.T) {
 	cloud := newFirst(t)
-	cloud.MakePlace(t)
+	cloud.CreateCloudNamespace(t)
 	unequal := pod1("web", "nginx")
 	unequal.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m"), corev1.ResourceMemory: resource.MustParse("1Gi")}
 	_, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, unequal)

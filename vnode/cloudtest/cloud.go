@@ -1,4 +1,5 @@
-// Package cloudtest gives the tests of the virtual node a simulated cloud behind a real listener, and a client of it. It judges nothing.
+// Package cloudtest provides the tests of the virtual node with a simulated cloud behind a real listener, and with a client of it. It
+// asserts nothing.
 package cloudtest
 
 import (
@@ -14,13 +15,13 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
-// Namespace is the CCI namespace of a Cloud.
+// Namespace is the cloud namespace of a Cloud.
 const Namespace = "cci-test"
 
-// Patience is how long a test waits for what must come, Tick how often it looks.
+// Timeout is how long a test waits for a condition, Tick how often it checks the condition.
 const (
-	Patience = 20 * time.Second
-	Tick     = 10 * time.Millisecond
+	Timeout = 20 * time.Second
+	Tick    = 10 * time.Millisecond
 )
 
 // Account is the simulated account.
@@ -31,13 +32,13 @@ type Cloud struct {
 	*ccisim.Sim
 	// URL is the endpoint.
 	URL string
-	// Version is the generation that Client asks; empty for 2.0.
+	// Version is the generation of the API that Client uses; empty for 2.0.
 	Version policy.CCIVersion
-	// Client is signed in.
+	// Client has the credentials of Account.
 	Client *cci.Client
 }
 
-// In makes a client of a generation of the same cloud.
+// In returns the same cloud with a client of another generation of its API.
 func (c *Cloud) In(t testing.TB, version policy.CCIVersion) *Cloud {
 	t.Helper()
 	in := &Cloud{Sim: c.Sim, URL: c.URL, Version: version}
@@ -45,7 +46,7 @@ func (c *Cloud) In(t testing.TB, version policy.CCIVersion) *Cloud {
 	return in
 }
 
-// New starts a cloud whose every delay is short, with nothing in it.
+// New starts an empty cloud in which all delays are short.
 func New(t testing.TB, changes ...func(*ccisim.Config)) *Cloud {
 	t.Helper()
 	config := ccisimtest.Quick(Account)
@@ -58,16 +59,16 @@ func New(t testing.TB, changes ...func(*ccisim.Config)) *Cloud {
 	return cloud
 }
 
-// NewWithNetwork starts a cloud that takes Pods in Namespace.
+// NewWithNetwork starts a cloud that accepts Pods in Namespace.
 func NewWithNetwork(t testing.TB, changes ...func(*ccisim.Config)) *Cloud {
 	t.Helper()
 	c := New(t, changes...)
-	c.MakePlace(t)
+	c.CreateCloudNamespace(t)
 	return c
 }
 
-// MakePlace makes Namespace, and in it a network that is Ready.
-func (c *Cloud) MakePlace(t testing.TB) {
+// CreateCloudNamespace creates Namespace with a network, and waits until the network is Ready.
+func (c *Cloud) CreateCloudNamespace(t testing.TB) {
 	t.Helper()
 	ctx := t.Context()
 	_, err := c.Client.CreateNamespace(ctx, &cci.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}})
@@ -77,10 +78,10 @@ func (c *Cloud) MakePlace(t testing.TB) {
 	require.Eventually(t, func() bool {
 		network, err := c.Client.GetNetwork(ctx, Namespace, "net")
 		return err == nil && network.Status.Status == cci.NetworkReady
-	}, Patience, Tick, "the network becomes Ready")
+	}, Timeout, Tick, "the network becomes Ready")
 }
 
-// Network is one that the cloud takes.
+// Network returns a network that the cloud accepts.
 func Network(name string) *cci.Network {
 	return &cci.Network{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: cci.NetworkSpec{
 		NetworkType: cci.NetworkTypeNeutron, SecurityGroups: []string{"group"}, Subnets: []cci.Subnet{{SubnetID: "subnet"}},
@@ -88,7 +89,7 @@ func Network(name string) *cci.Network {
 	}}
 }
 
-// Config is that of a client which loses no time.
+// Config returns the configuration of a client with short delays.
 func (c *Cloud) Config() cci.Config {
 	return cci.Config{
 		Endpoint: c.URL, Version: c.Version, ProjectID: Account.ProjectID,
@@ -98,7 +99,7 @@ func (c *Cloud) Config() cci.Config {
 	}
 }
 
-// NewClient makes a client.
+// NewClient returns a client.
 func NewClient(t testing.TB, config cci.Config) *cci.Client {
 	t.Helper()
 	client, err := cci.New(config)
@@ -106,7 +107,7 @@ func NewClient(t testing.TB, config cci.Config) *cci.Client {
 	return client
 }
 
-// Fault switches a fault on and returns what switches it off.
+// Fault switches a fault on and returns a function that switches it off.
 func (c *Cloud) Fault(t testing.TB, fault ccisim.Fault) (off func()) {
 	t.Helper()
 	added, err := c.AddFault(fault)

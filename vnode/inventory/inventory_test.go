@@ -104,7 +104,7 @@ func end(t *testing.T, cloud *cloudtest.Cloud, key translate.Key) {
 
 func eventually(t *testing.T, condition func() bool, words string) {
 	t.Helper()
-	require.Eventually(t, condition, cloudtest.Patience, cloudtest.Tick, words)
+	require.Eventually(t, condition, cloudtest.Timeout, cloudtest.Tick, words)
 }
 
 func TestTheInventoryFollowsItsOwnPods(t *testing.T) {

@@ -70,7 +70,7 @@ func TestOnlyCopiesOfNodesThatAreNoMoreAreRemoved(t *testing.T) {
 	sweep.lookForCopies(t.Context())
 	assert.Len(t, find(), 4, "nothing is removed at first sight")
 	sweep.lookForCopies(t.Context())
-	require.Eventually(t, func() bool { return len(find()) == 0 }, cloudtest.Patience, cloudtest.Tick)
+	require.Eventually(t, func() bool { return len(find()) == 0 }, cloudtest.Timeout, cloudtest.Tick)
 	finder.Gone = nil
 	assert.Len(t, find(), 4, "those of the other node are left")
 	finder.ClusterID = "theirs"

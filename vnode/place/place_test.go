@@ -86,7 +86,7 @@ func TestWhatStandsAgainstAPlaceIsSaid(t *testing.T) {
 				return
 			}
 			for _, words := range tc.words {
-				require.EventuallyWithT(t, func(c *assert.CollectT) { assert.ErrorContains(c, seen.get(), words) }, cloudtest.Patience, cloudtest.Tick)
+				require.EventuallyWithT(t, func(c *assert.CollectT) { assert.ErrorContains(c, seen.get(), words) }, cloudtest.Timeout, cloudtest.Tick)
 			}
 			lift()
 			require.NoError(t, <-ended)
@@ -107,7 +107,7 @@ func TestANetworkThatStaysPendingIsExplained(t *testing.T) {
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		assert.ErrorContains(c, seen.get(), `network spillway to be Ready: it is "Pending"`)
 		assert.ErrorContains(c, seen.get(), "Neutron ids, not the VPC's")
-	}, cloudtest.Patience, cloudtest.Tick)
+	}, cloudtest.Timeout, cloudtest.Tick)
 	cancel()
 	assert.ErrorIs(t, <-ended, context.Canceled)
 }
@@ -133,7 +133,7 @@ func TestAPlaceInTheFirstGeneration(t *testing.T) {
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.NetworkFailed})
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
 		assert.ErrorContains(collect, place.Ensure(t.Context(), cloud.Client, c, quiet), "a subnet or a security group was not found")
-	}, cloudtest.Patience, cloudtest.Tick)
+	}, cloudtest.Timeout, cloudtest.Tick)
 	c.VPCID, c.Namespace = "", "other"
 	assert.ErrorContains(t, place.Ensure(t.Context(), cloud.Client, c, quiet), "spec.attachedVPC: Required value")
 }

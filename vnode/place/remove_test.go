@@ -57,7 +57,7 @@ func TestOnlyANamespaceOfOursThatNobodyUsesIsRemoved(t *testing.T) {
 		"a dry run removes nothing":                     {before: made, dryRun: true, there: true},
 		"one that people use stays":                     {before: func(t *testing.T, c *cloudtest.Cloud) { made(t, c); put(t, c, "") }, kept: "it holds 2 things of others: configmaps theirs, secrets theirs", there: true},
 		"one that another cluster uses stays":           {before: func(t *testing.T, c *cloudtest.Cloud) { made(t, c); put(t, c, "test") }, kept: "it holds 2 things of others: configmaps of-test, secrets of-test", there: true},
-		"one that somebody else has made stays":         {before: func(t *testing.T, c *cloudtest.Cloud) { c.MakePlace(t) }, kept: "it was made by somebody else", there: true},
+		"one that somebody else has made stays":         {before: func(t *testing.T, c *cloudtest.Cloud) { c.CreateCloudNamespace(t) }, kept: "it was made by somebody else", there: true},
 		"one where the service makes an image snapshot stays": {before: func(t *testing.T, c *cloudtest.Cloud) {
 			made(t, c)
 			_, err := c.AddImageSnapshotPod(cloudtest.Namespace)

@@ -180,7 +180,7 @@ func TestAStrictCloudTakesWhatIsTranslated(t *testing.T) {
 		}
 	}
 	first := cloud.In(t, policy.CCI1)
-	first.MakePlace(t)
+	first.CreateCloudNamespace(t)
 	taken := map[bool]int{}
 	for file, out := range translated {
 		if out.Refused != "" {
