@@ -106,8 +106,6 @@ func newVNode(config *Config, logger *slog.Logger) (*vnode, error) {
 	if err := v.makeLeader(); err != nil {
 		return nil, err
 	}
-	v.metrics.CountPods(v.provider.CountPods)
-	v.metrics.CountMirrors(v.mirrors.Count)
 	return v, nil
 }
 
@@ -252,7 +250,7 @@ func (v *vnode) newKeeper(client kubernetes.Interface) (*soldout.Keeper, error) 
 		Events: func(ctx context.Context, pod *cci.Pod) ([]corev1.Event, error) {
 			return v.cloud.PodEvents(ctx, v.config.CCI.Namespace, pod.Name, pod.UID)
 		},
-		Client: client, Pods: v.factory.Core().V1().Pods().Lister(), Recorder: v.recorder(), Locked: v.metrics.Locked,
+		Client: client, Pods: v.factory.Core().V1().Pods().Lister(), Recorder: v.recorder(), Registerer: v.metrics.Registerer(),
 		Now: time.Now, Logger: v.logger,
 	})
 }
@@ -299,7 +297,7 @@ func (v *vnode) makeProvider(client kubernetes.Interface) error {
 	}
 	v.inventory, err = inventory.New(inventory.Config{
 		API: v.cloud, Namespace: v.config.CCI.Namespace, Owner: translation.Owner, WatchTimeout: v.config.CCI.WatchTimeout.Duration,
-		RelistInterval: v.config.CCI.RelistInterval.Duration, MinRetryInterval: firstRetry, Relisted: v.metrics.Relisted, Logger: v.logger,
+		RelistInterval: v.config.CCI.RelistInterval.Duration, MinRetryInterval: firstRetry, Registerer: v.metrics.Registerer(), Logger: v.logger,
 	})
 	if err != nil {
 		return err
@@ -308,7 +306,7 @@ func (v *vnode) makeProvider(client kubernetes.Interface) error {
 		API: v.cloud, Namespace: v.config.CCI.Namespace, Owner: translation.Owner, Translator: translator, Sources: client.CoreV1(),
 		Pods: pods, Inventory: v.inventory, Claims: v.config.carriesClaims(), VolumeKinds: v.config.Policy.VolumeKinds,
 		Refresh: p.MirrorRefresh.Duration, RemoveAfter: p.MirrorRemoval.Duration, Relist: v.config.CCI.RelistInterval.Duration,
-		MinRetryInterval: firstRetry, MaxRetryInterval: p.LongestRetry.Duration, Now: time.Now, Observer: v.metrics.MirrorObserver(),
+		MinRetryInterval: firstRetry, MaxRetryInterval: p.LongestRetry.Duration, Now: time.Now, Registerer: v.metrics.Registerer(),
 		Logger: v.logger,
 	})
 	if err != nil {
@@ -318,7 +316,7 @@ func (v *vnode) makeProvider(client kubernetes.Interface) error {
 		Cloud: v.cloud, Namespace: v.config.CCI.Namespace, Owner: translation.Owner, Inventory: v.inventory, Mirrors: v.mirrors,
 		Translator: translator, Policy: rules, NodeIP: v.config.Node.IP, NodeDNS: v.node.DNS, Pods: pods, Client: client.CoreV1(),
 		Recorder: v.recorder(), Workers: p.Workers, MinRetryInterval: firstRetry, MaxRetryInterval: p.LongestRetry.Duration,
-		RefusalRetry: p.RefusalRetry.Duration, Recheck: recheck, Now: time.Now, Observer: v.metrics.Observer(), Logger: v.logger,
+		RefusalRetry: p.RefusalRetry.Duration, Recheck: recheck, Now: time.Now, Registerer: v.metrics.Registerer(), Logger: v.logger,
 	})
 	return err
 }

@@ -24,7 +24,7 @@ const (
 	longestDelay = 30 * time.Second
 )
 
-// Why a list is made (Config.Relisted).
+// Why a list is made (label cause).
 const (
 	causeStart    = "start"
 	causeExpired  = "expired"
@@ -37,7 +37,7 @@ func (i *Inventory) Run(ctx context.Context) error {
 	cause := causeStart
 	retry := i.newRetry()
 	for ctx.Err() == nil {
-		i.config.Relisted(cause)
+		i.lists.WithLabelValues(cause).Inc()
 		version, err := i.list(ctx)
 		if err != nil {
 			retry.after(ctx, err)

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
@@ -45,15 +47,16 @@ type Config struct {
 	RelistInterval time.Duration
 	// MinRetryInterval is the time between the first two attempts after an error. It doubles up to 30 s, with jitter.
 	MinRetryInterval time.Duration
-	// Relisted counts the lists by their cause; nil for nobody.
-	Relisted func(cause string)
-	Logger   *slog.Logger
+	// Registerer registers the metrics of this package; nil registers nothing.
+	Registerer prometheus.Registerer
+	Logger     *slog.Logger
 }
 
 // Inventory is the copy. Pods in it are never changed: a change replaces them.
 type Inventory struct {
 	config Config
 	synced chan struct{}
+	lists  *prometheus.CounterVec
 	// handlers is written before Run only.
 	handlers []Handler
 
@@ -73,10 +76,10 @@ func New(config Config) (*Inventory, error) {
 		return nil, fmt.Errorf("making the inventory: watch time-out %s, relist interval %s and minimum retry interval %s must be above zero",
 			config.WatchTimeout, config.RelistInterval, config.MinRetryInterval)
 	}
-	if config.Relisted == nil {
-		config.Relisted = func(string) {}
-	}
-	return &Inventory{config: config, synced: make(chan struct{}), pods: map[translate.Key]*cci.Pod{}, refers: map[translate.Key][]cci.Object{}}, nil
+	return &Inventory{
+		config: config, synced: make(chan struct{}), lists: newLists(config.Registerer),
+		pods: map[translate.Key]*cci.Pod{}, refers: map[translate.Key][]cci.Object{},
+	}, nil
 }
 
 // OnChange adds a handler of changes. It must be called before Run.

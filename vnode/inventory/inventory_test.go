@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -27,22 +28,17 @@ var owner = translate.Owner{ClusterID: "prod", Node: "virtual-node-cci-0"}
 // seen is what an inventory has told.
 type seen struct {
 	*inventory.Inventory
+	registry *prometheus.Registry
 	mu       sync.Mutex
 	states   map[translate.Key][]inventory.State
-	relisted map[string]int
 }
 
 func run(t *testing.T, cloud *cloudtest.Cloud, change func(*inventory.Config)) *seen {
 	t.Helper()
-	s := &seen{states: map[translate.Key][]inventory.State{}, relisted: map[string]int{}}
+	s := &seen{registry: prometheus.NewRegistry(), states: map[translate.Key][]inventory.State{}}
 	config := inventory.Config{
 		API: cloud.Client, Namespace: cloudtest.Namespace, Owner: owner, WatchTimeout: time.Minute, RelistInterval: time.Hour, MinRetryInterval: 10 * time.Millisecond,
-		Relisted: func(cause string) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.relisted[cause]++
-		},
-		Logger: slog.New(slog.DiscardHandler),
+		Registerer: s.registry, Logger: slog.New(slog.DiscardHandler),
 	}
 	if change != nil {
 		change(&config)
@@ -65,10 +61,20 @@ func run(t *testing.T, cloud *cloudtest.Cloud, change func(*inventory.Config)) *
 	return s
 }
 
+// relists reads how many lists the inventory has made for a cause.
 func (s *seen) relists(cause string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.relisted[cause]
+	families, err := s.registry.Gather()
+	if err != nil {
+		return -1
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if family.GetName() == "spillway_vnode_cloud_lists_total" && metric.GetLabel()[0].GetValue() == cause {
+				return int(metric.GetCounter().GetValue())
+			}
+		}
+	}
+	return 0
 }
 
 func (s *seen) last(key translate.Key) inventory.State {

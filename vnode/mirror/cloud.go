@@ -15,7 +15,7 @@ import (
 // pageSize is how many objects a list takes at once: of the largest, a page fills what a client reads of one answer.
 const pageSize = 40
 
-// Operations, for Observer.Written.
+// Operations, the label operation of the writes.
 const (
 	created = "create"
 	updated = "update"
@@ -98,9 +98,7 @@ func (m *Mirrors) took(e *entry, answer, want *cci.Data, operation string) {
 }
 
 func (m *Mirrors) observe(mirror translate.Mirror, operation string) {
-	if m.config.Observer.Written != nil {
-		m.config.Observer.Written(mirror.Kind, operation)
-	}
+	m.writes.WithLabelValues(string(mirror.Kind), operation).Inc()
 }
 
 // fetch looks what the cloud has under the name of the copy.

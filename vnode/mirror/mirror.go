@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -50,9 +51,9 @@ type Config struct {
 	MinRetryInterval, MaxRetryInterval time.Duration
 	// Now is the clock.
 	Now func() time.Time
-	// Observer counts; the zero value counts nothing.
-	Observer Observer
-	Logger   *slog.Logger
+	// Registerer registers the metrics of this package; nil registers nothing.
+	Registerer prometheus.Registerer
+	Logger     *slog.Logger
 }
 
 // Inventory is what is known of the cloud Pods. Its methods must not block.
@@ -65,12 +66,6 @@ type Inventory interface {
 	Synced() <-chan struct{}
 }
 
-// Observer is told what happens, for metrics. Nil functions are not called.
-type Observer struct {
-	// Written is called for each copy that was created, updated or deleted.
-	Written func(kind translate.MirrorKind, operation string)
-}
-
 // Mirrors keeps the copies.
 type Mirrors struct {
 	config Config
@@ -79,6 +74,7 @@ type Mirrors struct {
 	// failures paces what failed, for each copy on its own.
 	failures workqueue.TypedRateLimiter[translate.Mirror]
 	synced   chan struct{}
+	writes   *prometheus.CounterVec
 
 	mu      sync.Mutex
 	entries map[translate.Mirror]*entry
@@ -98,6 +94,7 @@ func New(config Config) (*Mirrors, error) {
 		queue:    workqueue.NewTypedDelayingQueue[translate.Mirror](),
 		failures: workqueue.NewTypedItemExponentialFailureRateLimiter[translate.Mirror](config.MinRetryInterval, config.MaxRetryInterval),
 		synced:   make(chan struct{}),
+		writes:   newWrites(config.Registerer),
 		entries:  map[translate.Mirror]*entry{},
 	}
 	if err := config.Pods.AddIndexers(cache.Indexers{referenceIndex: m.index}); err != nil {
@@ -106,6 +103,7 @@ func New(config Config) (*Mirrors, error) {
 	if _, err := config.Pods.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: m.podDeleted}); err != nil {
 		return nil, fmt.Errorf("watching the pods of the node: %w", err)
 	}
+	m.registerCount(config.Registerer)
 	return m, nil
 }
 
@@ -170,22 +168,6 @@ func (m *Mirrors) waitKnown(ctx context.Context) bool {
 
 // Synced is closed once the copies in the cloud are known. Ensure may be called before.
 func (m *Mirrors) Synced() <-chan struct{} { return m.synced }
-
-// Count counts the copies in the cloud by kind.
-func (m *Mirrors) Count() map[string]int {
-	counts := map[string]int{}
-	for _, kind := range []translate.MirrorKind{translate.MirrorConfigMap, translate.MirrorSecret, translate.MirrorToken, translate.MirrorClaim} {
-		counts[string(kind)] = 0
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for mirror, e := range m.entries {
-		if e.exists.Load() {
-			counts[string(mirror.Kind)]++
-		}
-	}
-	return counts
-}
 
 // index lists what a Pod of the node refers to.
 func (m *Mirrors) index(obj any) ([]string, error) {

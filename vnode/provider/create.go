@@ -39,9 +39,7 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 	}
 	p.inventory.Put(created)
 	p.noteMade(key)
-	if p.config.Observer.Created != nil {
-		p.config.Observer.Created(p.config.Now().Sub(since))
-	}
+	p.metrics.creation.Observe(p.config.Now().Sub(since).Seconds())
 	p.config.Recorder.Eventf(pod, corev1.EventTypeNormal, eventCreated, "Created cloud Pod %s of size %s", created.Name, result.Size)
 	if len(result.Warnings) > 0 {
 		p.config.Recorder.Event(pod, corev1.EventTypeWarning, eventChanged, "The cloud Pod differs: "+strings.Join(result.Warnings, "; "))
@@ -87,9 +85,7 @@ func (p *Provider) adopt(ctx context.Context, pod *corev1.Pod) (time.Duration, e
 		return 0, fmt.Errorf("cloud pod %s was there and is gone", translate.CloudName(key))
 	}
 	p.noteMade(key)
-	if p.config.Observer.Adopted != nil {
-		p.config.Observer.Adopted()
-	}
+	p.metrics.adopted.Inc()
 	p.config.Recorder.Eventf(pod, corev1.EventTypeNormal, eventAdopted, "Found cloud Pod %s already made", cloud.Name)
 	p.report(pod, translate.Status(pod, cloud, p.config.NodeIP, p.now()))
 	return 0, nil
@@ -139,9 +135,7 @@ func (p *Provider) wait(pod *corev1.Pod, reason string, err error) {
 func (p *Provider) refuse(pod *corev1.Pod, reason, message string) (time.Duration, error) {
 	if p.noteRefusal(pod, reason) {
 		p.config.Recorder.Event(pod, corev1.EventTypeWarning, reason, message)
-		if p.config.Observer.Refused != nil {
-			p.config.Observer.Refused(reason)
-		}
+		p.metrics.refused.WithLabelValues(reason).Inc()
 	}
 	if pod.Spec.RestartPolicy == corev1.RestartPolicyAlways || pod.Spec.RestartPolicy == "" {
 		p.report(pod, translate.WaitingStatus(pod, reason, message, p.config.NodeIP, p.now()))

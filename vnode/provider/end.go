@@ -32,9 +32,7 @@ func (p *Provider) collect(ctx context.Context, key translate.Key, cloud *cci.Po
 			return confirmDelay, nil
 		}
 		p.config.Logger.Info("ending a cloud pod whose pod is gone", "pod", key.Namespace+"/"+key.Name, "uid", key.UID, "cloud", cloud.Name)
-		if p.config.Observer.Collected != nil {
-			p.config.Observer.Collected()
-		}
+		p.metrics.collected.Inc()
 	}
 	_, err := p.end(ctx, key, cloud, nil)
 	return p.config.Recheck, err

@@ -8,7 +8,6 @@ import (
 	vknode "github.com/virtual-kubelet/virtual-kubelet/node"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/spillway-k8s/spillway/vnode/translate"
@@ -80,22 +79,6 @@ func (p *Provider) GetPods(context.Context) ([]*corev1.Pod, error) {
 func (p *Provider) NotifyPods(_ context.Context, notify func(*corev1.Pod)) {
 	p.notify = notify
 	close(p.notified)
-}
-
-// CountPods counts the Pods of the node by phase.
-func (p *Provider) CountPods() map[string]int {
-	counts := map[string]int{}
-	for _, phase := range []corev1.PodPhase{corev1.PodPending, corev1.PodRunning, corev1.PodSucceeded, corev1.PodFailed} {
-		counts[string(phase)] = 0
-	}
-	pods, err := p.pods.List(labels.Everything())
-	if err != nil {
-		return counts // A lister has no error but that of its selector.
-	}
-	for _, pod := range pods {
-		counts[string(pod.Status.Phase)]++
-	}
-	return counts
 }
 
 // pod is the Pod of a key as the cluster has it, nil where it has none or a namesake. It must not be changed.

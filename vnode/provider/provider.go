@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -57,23 +58,9 @@ type Config struct {
 	Recheck time.Duration
 	// Now is the clock.
 	Now func() time.Time
-	// Observer counts; the zero value counts nothing.
-	Observer Observer
-	Logger   *slog.Logger
-}
-
-// Observer is told what happens, for metrics. Nil functions are not called.
-type Observer struct {
-	// Created is called for each cloud Pod made, with the time since it was first tried.
-	Created func(elapsed time.Duration)
-	// Adopted is called for each cloud Pod that was there already when it was to be made.
-	Adopted func()
-	// Refused is called for each Pod that cannot run in the cloud, with the reason.
-	Refused func(reason string)
-	// Collected is called for each cloud Pod that is ended because its Pod is gone.
-	Collected func()
-	// Lost is called for each cloud Pod that vanished while its Pod was there.
-	Lost func()
+	// Registerer registers the metrics of this package; nil registers nothing.
+	Registerer prometheus.Registerer
+	Logger     *slog.Logger
 }
 
 // Provider implements virtual-kubelet's PodLifecycleHandler and PodNotifier.
@@ -84,6 +71,7 @@ type Provider struct {
 	owner     translate.Owner
 	inventory *inventory.Inventory
 	mirrors   *mirror.Mirrors
+	metrics   metrics
 	pods      corelisters.PodLister
 	queue     workqueue.TypedDelayingInterface[translate.Key]
 	// failures paces what failed: per Pod, and no bucket for all of them, as the client of the cloud has one.
@@ -112,6 +100,7 @@ func New(config Config) (*Provider, error) {
 		owner:     config.Owner,
 		inventory: config.Inventory,
 		mirrors:   config.Mirrors,
+		metrics:   newMetrics(config.Registerer),
 		pods:      corelisters.NewPodLister(config.Pods.GetIndexer()),
 		queue:     workqueue.NewTypedDelayingQueue[translate.Key](),
 		failures:  workqueue.NewTypedItemExponentialFailureRateLimiter[translate.Key](config.MinRetryInterval, config.MaxRetryInterval),
@@ -121,6 +110,9 @@ func New(config Config) (*Provider, error) {
 	config.Inventory.OnChange(p.cloudChanged)
 	if _, err := config.Pods.AddEventHandler(p.podHandler()); err != nil {
 		return nil, fmt.Errorf("watching the pods of the node: %w", err)
+	}
+	if config.Registerer != nil {
+		config.Registerer.MustRegister(podCounter{p})
 	}
 	return p, nil
 }

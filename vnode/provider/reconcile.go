@@ -85,9 +85,7 @@ func (p *Provider) recover(ctx context.Context, pod *corev1.Pod) (time.Duration,
 	}
 	message := "the cloud Pod vanished without having been asked to"
 	if p.noteLost(key) {
-		if p.config.Observer.Lost != nil {
-			p.config.Observer.Lost()
-		}
+		p.metrics.lost.Inc()
 		p.config.Recorder.Event(pod, corev1.EventTypeWarning, ReasonLost, message)
 	}
 	p.report(pod, translate.FailedStatus(pod, p.remember(key).last, ReasonLost, message, p.config.NodeIP, p.now()))

@@ -78,7 +78,7 @@ func (k *Keeper) lock(ctx context.Context, state *nodeState, until time.Time, wh
 	}
 	state.unschedulable, state.locked, state.until = true, true, until
 	message := lockedUntil(until, why)
-	k.config.Locked()
+	k.locks.Inc()
 	k.config.Logger.Warn("the cloud is sold out and the node is locked", "node", k.config.Node, "until", until, "why", why)
 	k.config.Recorder.Event(state.object, corev1.EventTypeWarning, string(policy.ReasonSoldOut), message)
 	return k.condition(ctx, state, true, reasonLocked, message)

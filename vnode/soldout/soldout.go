@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -25,7 +26,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
-// Config is what a Keeper needs; all fields but Signs and Locked must be given.
+// Config is what a Keeper needs; all fields but Signs and Registerer must be given.
 type Config struct {
 	// Node is the virtual node's name.
 	Node string
@@ -49,15 +50,16 @@ type Config struct {
 	Client   kubernetes.Interface
 	Pods     corelisters.PodLister
 	Recorder record.EventRecorder
-	// Locked is told of every lock, for metrics; nil for nobody.
-	Locked func()
-	Now    func() time.Time
-	Logger *slog.Logger
+	// Registerer registers the metrics of this package; nil registers nothing.
+	Registerer prometheus.Registerer
+	Now        func() time.Time
+	Logger     *slog.Logger
 }
 
 // Keeper locks and unlocks one virtual node.
 type Keeper struct {
 	config Config
+	locks  prometheus.Counter
 	// waiting is since when a cloud Pod has been seen without a place: by our clock, as the cloud's may differ.
 	waiting map[translate.Key]time.Time
 	// placed are the cloud Pods that have an address, lastPlaced is when one was last seen to get it.
@@ -81,10 +83,10 @@ func New(config Config) (*Keeper, error) {
 		return nil, fmt.Errorf("making the keeper of the sold-out lock: timeout %s, lock %s and interval %s must be above zero",
 			config.Timeout, config.Lock, config.Interval)
 	}
-	if config.Locked == nil {
-		config.Locked = func() {}
-	}
-	return &Keeper{config: config, heard: map[translate.Key]heard{}, waiting: map[translate.Key]time.Time{}, placed: map[translate.Key]bool{}, told: map[translate.Key]policy.OnSoldOut{}}, nil
+	return &Keeper{
+		config: config, locks: newLocks(config.Registerer), heard: map[translate.Key]heard{}, waiting: map[translate.Key]time.Time{},
+		placed: map[translate.Key]bool{}, told: map[translate.Key]policy.OnSoldOut{},
+	}, nil
 }
 
 // Run looks again and again until ctx ends. It blocks and returns nil: what fails is tried at the next look.

@@ -1,0 +1,61 @@
+package provider
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// metrics counts what happens to Pods.
+type metrics struct {
+	creation  prometheus.Histogram
+	adopted   prometheus.Counter
+	refused   *prometheus.CounterVec
+	collected prometheus.Counter
+	lost      prometheus.Counter
+}
+
+// newMetrics registers the metrics. A nil registerer registers nothing.
+func newMetrics(registerer prometheus.Registerer) metrics {
+	factory := promauto.With(registerer)
+	counter := func(name, help string) prometheus.Counter {
+		return factory.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	return metrics{
+		creation: factory.NewHistogram(prometheus.HistogramOpts{
+			Name:    "spillway_vnode_pod_creation_seconds",
+			Help:    "Time from the first attempt to create a cloud Pod until the cloud accepted it.",
+			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
+		}),
+		adopted: counter("spillway_vnode_pods_adopted_total", "Cloud Pods that already existed when they were to be created."),
+		refused: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: "spillway_vnode_pods_refused_total", Help: "Pods that cannot run in the cloud, by reason.",
+		}, []string{"reason"}),
+		collected: counter("spillway_vnode_pods_collected_total", "Cloud Pods deleted because their Pods were gone."),
+		lost:      counter("spillway_vnode_pods_lost_total", "Cloud Pods that disappeared without a request to delete them."),
+	}
+}
+
+var podsDesc = prometheus.NewDesc("spillway_vnode_pods", "Pods of this node, by phase.", []string{"phase"}, nil)
+
+// podCounter counts the Pods of the node by phase when the metrics are collected.
+type podCounter struct{ provider *Provider }
+
+// Describe implements prometheus.Collector.
+func (podCounter) Describe(descs chan<- *prometheus.Desc) { descs <- podsDesc }
+
+// Collect implements prometheus.Collector.
+func (c podCounter) Collect(metrics chan<- prometheus.Metric) {
+	counts := map[corev1.PodPhase]int{corev1.PodPending: 0, corev1.PodRunning: 0, corev1.PodSucceeded: 0, corev1.PodFailed: 0}
+	pods, err := c.provider.pods.List(labels.Everything())
+	if err != nil {
+		pods = nil // A lister returns only the error of its selector, and this selector has none.
+	}
+	for _, pod := range pods {
+		counts[pod.Status.Phase]++
+	}
+	for phase, n := range counts {
+		metrics <- prometheus.MustNewConstMetric(podsDesc, prometheus.GaugeValue, float64(n), string(phase))
+	}
+}
