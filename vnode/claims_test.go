@@ -15,8 +15,8 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/provider"
-	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 // volumeOf makes a volume in the cluster that is kept for a claim of the namespace.
@@ -91,7 +91,7 @@ func TestClaimsOfSharedFileSystemsComeAlong(t *testing.T) {
 	await(t, ns, "a", isReady)
 	await(t, ns, "b", isReady)
 	awaitStorage(t, cloud, 1)
-	name := v.owner().MirrorName(translate.Mirror{Kind: translate.MirrorClaim, Namespace: ns, Name: "data"})
+	name := v.owner().MirrorName(identity.Mirror{Kind: identity.MirrorClaim, Namespace: ns, Name: "data"})
 	copied, err := cloud.Client.GetVolume(t.Context(), name)
 	require.NoError(t, err)
 	assert.Equal(t, "id-of-data", copied.Spec.CSI.VolumeHandle)

@@ -10,6 +10,7 @@ import (
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
@@ -262,7 +263,7 @@ func (c *Config) carriesClaims() bool { return c.Pods.Claims && c.Policy.CCIVers
 func (c *Config) translation() translate.Config {
 	return translate.Config{
 		Version: c.Policy.CCIVersion,
-		Owner:   translate.Owner{ClusterID: c.ClusterID, Node: c.Node.Name}, NodeIP: c.Node.IP, DefaultSize: c.Pods.DefaultSize,
+		Owner:   identity.Owner{ClusterID: c.ClusterID, Node: c.Node.Name}, NodeIP: c.Node.IP, DefaultSize: c.Pods.DefaultSize,
 		ClusterDNS: c.Pods.ClusterDNS, ClusterDomain: c.Pods.ClusterDomain, TimeZone: c.Pods.TimeZone, PullSecret: c.Pods.PullSecret,
 		NoTokens: !c.Pods.ServiceAccountTokens, NoClaims: !c.carriesClaims(), APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes,
 	}

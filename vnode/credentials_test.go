@@ -16,7 +16,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/node"
-	"github.com/spillway-k8s/spillway/vnode/trouble"
+	"github.com/spillway-k8s/spillway/vnode/nodeconditions"
 )
 
 // The worst order: the old key is revoked before the new one is there, while Pods come and go.
@@ -47,8 +47,8 @@ func TestAKeyIsRotatedUnderLoad(t *testing.T) {
 		create(t, ns, podOn(config.Node.Name, name(i)))
 	}
 	remove(t, ns, name(0))
-	object := awaitNode(t, config.Node.Name, hasCondition(trouble.Denied, corev1.ConditionTrue))
-	assert.Contains(t, node.FindCondition(object, trouble.Denied).Message, "401")
+	object := awaitNode(t, config.Node.Name, hasCondition(nodeconditions.Denied, corev1.ConditionTrue))
+	assert.Contains(t, node.FindCondition(object, nodeconditions.Denied).Message, "401")
 	assert.Equal(t, corev1.ConditionTrue, node.FindCondition(object, corev1.NodeReady).Status)
 
 	require.NoError(t, os.WriteFile(filepath.Join(mount, "secretKey"), nil, 0o600)) // Half of a rotation.
@@ -63,7 +63,7 @@ func TestAKeyIsRotatedUnderLoad(t *testing.T) {
 		await(t, ns, name(i), isReady)
 	}
 	awaitGone(t, ns, name(0))
-	awaitNode(t, config.Node.Name, hasCondition(trouble.Denied, corev1.ConditionFalse))
+	awaitNode(t, config.Node.Name, hasCondition(nodeconditions.Denied, corev1.ConditionFalse))
 	pods, err := trial.Client().CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
 	assert.Len(t, pods.Items, 19)

@@ -18,8 +18,8 @@ import (
 	"github.com/spillway-k8s/spillway/test/page/pagetest"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/node"
+	"github.com/spillway-k8s/spillway/vnode/nodeconditions"
 	"github.com/spillway-k8s/spillway/vnode/provider"
-	"github.com/spillway-k8s/spillway/vnode/trouble"
 )
 
 // cloudFault is one thing that the cloud can do to a virtual node: what users see of it, and how it ends. TestEveryFaultOfTheCloud holds each
@@ -100,13 +100,13 @@ var cloudFaults = map[string]cloudFault{
 		other.AccessKey = "another"
 		require.NoError(t, cloud.SetCredentials([]ccisim.Credential{other}))
 		return func() { require.NoError(t, cloud.SetCredentials([]ccisim.Credential{cloudtest.Account})) }
-	}, provider.ReasonDenied, trouble.Denied, "the key is wrong, over or revoked", "once a key is good, without a restart"),
-	"the account owes money (arrears)": waiting(always(ccisim.Fault{Kind: ccisim.Arrears, Verb: "create"}), provider.ReasonDenied, trouble.Denied, "owes money", "once it is paid"),
-	"the service is not authorised (no agency)": waiting(always(ccisim.Fault{Kind: ccisim.NoAgency, Verb: "create"}), provider.ReasonDenied, trouble.Denied,
+	}, provider.ReasonDenied, nodeconditions.Denied, "the key is wrong, over or revoked", "once a key is good, without a restart"),
+	"the account owes money (arrears)": waiting(always(ccisim.Fault{Kind: ccisim.Arrears, Verb: "create"}), provider.ReasonDenied, nodeconditions.Denied, "owes money", "once it is paid"),
+	"the service is not authorised (no agency)": waiting(always(ccisim.Fault{Kind: ccisim.NoAgency, Verb: "create"}), provider.ReasonDenied, nodeconditions.Denied,
 		"open the CCI console", "once somebody agrees in the console"),
-	"the key lacks a permission": waiting(answers(403, "CCI.01.403110", "no permission"), provider.ReasonDenied, trouble.Denied, "cci:namespaceSubResource:*", "once it has it"),
+	"the key lacks a permission": waiting(answers(403, "CCI.01.403110", "no permission"), provider.ReasonDenied, nodeconditions.Denied, "cci:namespaceSubResource:*", "once it has it"),
 	"a firewall answers with a page": waiting(always(ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Status: 403, HTML: true, Message: "Blocked"}),
-		provider.ReasonDenied, trouble.Denied, "Blocked", "once it lets requests through"),
+		provider.ReasonDenied, nodeconditions.Denied, "Blocked", "once it lets requests through"),
 
 	// What the cloud takes.
 	"the cloud refuses the Pod (403)":     refusing(answers(403, "", "quota exceeded"), "tried again every `pods.refusalRetry`: quotas grow"),
@@ -127,7 +127,7 @@ var cloudFaults = map[string]cloudFault{
 	},
 
 	// How it answers.
-	"too many requests (429), all of them": waiting(always(ccisim.Fault{Kind: ccisim.Throttle, Verb: "create"}), provider.ReasonThrottled, trouble.Throttled,
+	"too many requests (429), all of them": waiting(always(ccisim.Fault{Kind: ccisim.Throttle, Verb: "create"}), provider.ReasonThrottled, nodeconditions.Throttled,
 		"429", "by itself, `Retry-After` obeyed; the condition a minute later"),
 	"too many requests, beyond a rate": goingOn(always(ccisim.Fault{Kind: ccisim.Throttle, RatePerSecond: 5, Burst: 3}), podRunsLate, endsByItself),
 	"errors of the service (500)":      waiting(always(ccisim.Fault{Kind: ccisim.ServerError, Verb: "create"}), provider.ReasonUnavailable, "", "", endsByItself),
@@ -232,7 +232,7 @@ func TestEveryFaultOfTheCloud(t *testing.T) {
 			}
 			awaitGone(t, s.namespace, "goes")
 			assert.NoError(t, isReady(get(t, s.namespace, "stays")))
-			if row.node == trouble.Denied {
+			if row.node == nodeconditions.Denied {
 				awaitNode(t, name, hasCondition(row.node, corev1.ConditionFalse))
 			}
 			eventually(t, s.compare)

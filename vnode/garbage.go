@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudnamespace"
 	"github.com/spillway-k8s/spillway/vnode/orphans"
-	"github.com/spillway-k8s/spillway/vnode/place"
 )
 
 // garbagePoll is between two looks whether what was ended is gone.
@@ -122,7 +122,7 @@ func (g *garbage) copies(ctx context.Context) error {
 
 // place removes the CCI namespace, or says why it stays.
 func (g *garbage) place(ctx context.Context) error {
-	kept, err := place.Remove(ctx, g.finder.Cloud, place.Removal{
+	kept, err := cloudnamespace.Remove(ctx, g.finder.Cloud, cloudnamespace.Removal{
 		Namespace: g.finder.Namespace, ClusterID: g.finder.ClusterID, DryRun: g.dryRun, Poll: garbagePoll,
 	})
 	if err != nil {

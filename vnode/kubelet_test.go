@@ -19,7 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // logs reads a log as kubectl does: from the API server, which asks the kubelet port.
@@ -38,7 +38,7 @@ func TestLogsComeThroughTheAPIServer(t *testing.T) {
 	pod := create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)
 	write := func(text string) {
-		require.NoError(t, cloud.AppendLog(cloudtest.Namespace, translate.CloudName(translate.KeyOf(pod)), "c", text))
+		require.NoError(t, cloud.AppendLog(cloudtest.Namespace, identity.CloudName(identity.KeyOf(pod)), "c", text))
 	}
 	write("one\ntwo\nthree\n")
 	assert.Contains(t, logs(t, ns, corev1.PodLogOptions{}), "one\ntwo\nthree\n")

@@ -24,6 +24,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/provider"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
@@ -31,7 +32,7 @@ import (
 // cloudPod is the cloud Pod of a Pod.
 func cloudPod(t testing.TB, cloud *cloudtest.Cloud, pod *corev1.Pod) *cci.Pod {
 	t.Helper()
-	found, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, translate.CloudName(translate.KeyOf(pod)))
+	found, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, identity.CloudName(identity.KeyOf(pod)))
 	require.NoError(t, err)
 	return found
 }
@@ -62,7 +63,7 @@ func liveAndEnd(t *testing.T, cloud *cloudtest.Cloud) {
 
 	remove(t, ns, "web")
 	awaitGone(t, ns, "web")
-	_, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, translate.CloudName(translate.KeyOf(made)))
+	_, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, identity.CloudName(identity.KeyOf(made)))
 	assert.True(t, cci.IsNotFound(err), "%v", err)
 	assert.Empty(t, cloud.DroppedFields())
 	assert.Contains(t, events(t, ns, "web"), "CloudPodCreated")
@@ -387,7 +388,7 @@ func TestANamesakeIsAnotherPod(t *testing.T) {
 	assert.Equal(t, young.UID, pod.UID)
 	assert.Equal(t, cloudPod(t, cloud, young).Status.PodIP, pod.Status.PodIP)
 	eventually(t, func() error {
-		_, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, translate.CloudName(translate.KeyOf(old)))
+		_, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, identity.CloudName(identity.KeyOf(old)))
 		if cci.IsNotFound(err) {
 			return nil
 		}

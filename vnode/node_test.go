@@ -16,10 +16,10 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudnamespace"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	virtualnode "github.com/spillway-k8s/spillway/vnode/node"
-	"github.com/spillway-k8s/spillway/vnode/place"
-	"github.com/spillway-k8s/spillway/vnode/trouble"
+	"github.com/spillway-k8s/spillway/vnode/nodeconditions"
 )
 
 func TestTheNodeIsAVirtualOne(t *testing.T) {
@@ -158,7 +158,7 @@ func TestAPlaceThatCannotBeUsedEndsTheProgram(t *testing.T) {
 			v, err := newVNode(config, newDiscard())
 			require.NoError(t, err)
 			err = v.run(t.Context())
-			require.ErrorIs(t, err, place.ErrUnusable)
+			require.ErrorIs(t, err, cloudnamespace.ErrUnusable)
 			for _, word := range tc.words {
 				assert.ErrorContains(t, err, word)
 			}
@@ -178,8 +178,8 @@ func TestAKnownNodeIsKeptAlthoughItsPlaceCannotBeUsed(t *testing.T) {
 	v.stop(t)
 	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.NetworkFailed})
 	start(t, v.again(t))
-	object := awaitNode(t, v.name(), hasCondition(trouble.Unusable, corev1.ConditionTrue))
-	assert.Contains(t, virtualnode.FindCondition(object, trouble.Unusable).Message, "a subnet or a security group was not found")
+	object := awaitNode(t, v.name(), hasCondition(nodeconditions.Unusable, corev1.ConditionTrue))
+	assert.Contains(t, virtualnode.FindCondition(object, nodeconditions.Unusable).Message, "a subnet or a security group was not found")
 	assert.Equal(t, corev1.ConditionTrue, virtualnode.FindCondition(object, corev1.NodeReady).Status)
 	remove(t, ns, "goes")
 	awaitGone(t, ns, "goes")
@@ -188,7 +188,7 @@ func TestAKnownNodeIsKeptAlthoughItsPlaceCannotBeUsed(t *testing.T) {
 	assert.NoError(t, isReady(get(t, ns, "stays")))
 
 	lift()
-	awaitNode(t, v.name(), hasCondition(trouble.Unusable, corev1.ConditionFalse))
+	awaitNode(t, v.name(), hasCondition(nodeconditions.Unusable, corev1.ConditionFalse))
 	await(t, ns, "comes", isReady)
 	assert.Len(t, cloud.PodsEver(), 3, "nothing was made twice")
 }

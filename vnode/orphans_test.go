@@ -20,7 +20,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // runningOn starts a virtual node with a Pod that is ready, and returns both.
@@ -52,7 +52,7 @@ func inCloud(t *testing.T, cloud *cloudtest.Cloud) []string {
 	require.NoError(t, err)
 	names := []string{}
 	for i := range page.Items {
-		if key, _, ok := translate.Identity(&page.Items[i]); ok && page.Items[i].DeletionTimestamp == nil {
+		if key, _, ok := identity.OfPod(&page.Items[i]); ok && page.Items[i].DeletionTimestamp == nil {
 			names = append(names, key.Name)
 		}
 	}

@@ -29,11 +29,11 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/metrics"
 	"github.com/spillway-k8s/spillway/vnode/mirror"
 	"github.com/spillway-k8s/spillway/vnode/node"
+	"github.com/spillway-k8s/spillway/vnode/nodeconditions"
 	"github.com/spillway-k8s/spillway/vnode/orphans"
 	"github.com/spillway-k8s/spillway/vnode/provider"
 	"github.com/spillway-k8s/spillway/vnode/soldout"
 	"github.com/spillway-k8s/spillway/vnode/translate"
-	"github.com/spillway-k8s/spillway/vnode/trouble"
 	"github.com/spillway-k8s/spillway/vnode/usage"
 )
 
@@ -64,7 +64,7 @@ type vnode struct {
 	provider  *provider.Provider
 	soldOut   *soldout.Keeper
 	orphans   *orphans.Sweep
-	trouble   *trouble.Tracker
+	trouble   *nodeconditions.Tracker
 	pods      *vknode.PodController
 	factory   informers.SharedInformerFactory
 	auth      *kubelet.Auth
@@ -86,7 +86,7 @@ type vnode struct {
 // newVNode makes all parts, checks what can be checked without asking anybody, and starts nothing.
 func newVNode(config *Config, logger *slog.Logger) (*vnode, error) {
 	v := &vnode{config: config, logger: logger, metrics: metrics.New(), recorders: record.NewBroadcaster(),
-		trouble: trouble.NewTracker(time.Now)}
+		trouble: nodeconditions.NewTracker(time.Now)}
 	if err := v.makeCloud(); err != nil {
 		return nil, err
 	}

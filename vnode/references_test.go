@@ -17,8 +17,8 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/provider"
-	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 // configMap makes a ConfigMap in the cluster, or changes it.
@@ -134,18 +134,18 @@ func TestAPodHasInTheCloudWhatItRefersTo(t *testing.T) {
 	made := create(t, ns, referringPod(v.name(), "web"))
 	await(t, ns, "web", isReady)
 	pod := cloudPod(t, cloud, made)
-	name := func(kind translate.MirrorKind, name string) string {
-		return v.owner().MirrorName(translate.Mirror{Kind: kind, Namespace: ns, Name: name})
+	name := func(kind identity.MirrorKind, name string) string {
+		return v.owner().MirrorName(identity.Mirror{Kind: kind, Namespace: ns, Name: name})
 	}
 
-	settings := name(translate.MirrorConfigMap, "settings")
+	settings := name(identity.MirrorConfigMap, "settings")
 	assert.Equal(t, settings, pod.Spec.Containers[0].EnvFrom[0].ConfigMapRef.Name)
 	awaitHeld(t, cloud, cci.ConfigMap, settings, "COLOUR", "blue")
 	awaitHeld(t, cloud, cci.ConfigMap, settings, "raw", "\x00\xff")
-	password := name(translate.MirrorSecret, "password")
+	password := name(identity.MirrorSecret, "password")
 	assert.Equal(t, password, pod.Spec.Containers[0].Env[0].ValueFrom.SecretKeyRef.Name)
 	awaitHeld(t, cloud, cci.Secret, password, "word", "swordfish")
-	registry, err := cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, name(translate.MirrorSecret, "registry"))
+	registry, err := cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, name(identity.MirrorSecret, "registry"))
 	require.NoError(t, err)
 	assert.Equal(t, corev1.SecretTypeDockerConfigJson, registry.Type)
 	assert.NotContains(t, fmt.Sprint(pod.Annotations, pod.Spec), "swordfish", "no value travels in a Pod")
@@ -156,12 +156,12 @@ func TestAPodHasInTheCloudWhatItRefersTo(t *testing.T) {
 	configMap(t, ns, "maybe", map[string]string{"x": "now"})
 	awaitHeld(t, cloud, cci.ConfigMap, settings, "COLOUR", "red")
 	awaitHeld(t, cloud, cci.Secret, password, "word", "sesame")
-	awaitHeld(t, cloud, cci.ConfigMap, name(translate.MirrorConfigMap, "maybe"), "x", "now")
+	awaitHeld(t, cloud, cci.ConfigMap, name(identity.MirrorConfigMap, "maybe"), "x", "now")
 
 	// A source that is gone leaves its copy to what runs.
 	require.NoError(t, trial.Client().CoreV1().ConfigMaps(ns).Delete(t.Context(), "settings", metav1.DeleteOptions{}))
 	configMap(t, ns, "maybe", map[string]string{"x": "later"})
-	awaitHeld(t, cloud, cci.ConfigMap, name(translate.MirrorConfigMap, "maybe"), "x", "later")
+	awaitHeld(t, cloud, cci.ConfigMap, name(identity.MirrorConfigMap, "maybe"), "x", "later")
 	awaitHeld(t, cloud, cci.ConfigMap, settings, "COLOUR", "red")
 
 	// settings, maybe and the cluster's root certificate; password, registry and the Pod's tokens.
@@ -219,7 +219,7 @@ func reviewed(t testing.TB, token string, audiences ...string) authenticationv1.
 // tokenOf is the copy with a Pod's tokens.
 func tokenOf(t testing.TB, cloud *cloudtest.Cloud, v *running, pod *corev1.Pod) *cci.Data {
 	t.Helper()
-	data, err := cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, v.owner().MirrorName(translate.TokenMirror(pod)))
+	data, err := cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, v.owner().MirrorName(identity.TokenMirror(pod)))
 	require.NoError(t, err)
 	return data
 }
@@ -233,7 +233,7 @@ func TestTokensAreThePodsOwnAndAreRenewed(t *testing.T) {
 	await(t, ns, "web", isReady)
 	before := tokenOf(t, cloud, v, made)
 	require.Len(t, before.Binary, 2, "the API server's and the vault's")
-	vault := translate.TokenKey(corev1.ServiceAccountTokenProjection{Audience: "vault", ExpirationSeconds: new(int64(600))})
+	vault := identity.TokenKey(corev1.ServiceAccountTokenProjection{Audience: "vault", ExpirationSeconds: new(int64(600))})
 	require.Contains(t, before.Binary, vault)
 	for key, token := range before.Binary {
 		var audiences []string
@@ -282,8 +282,8 @@ func TestCopiesSurviveARestartAndWhatIsLeftOverDoesNot(t *testing.T) {
 	await(t, ns, "goes", isReady)
 	awaitCopies(t, cloud, 3, 4)
 	tokens := tokenOf(t, cloud, v, stays)
-	stranger := translate.Owner{ClusterID: "other", Node: v.name()}
-	meta := stranger.MirrorMeta(translate.Mirror{Kind: translate.MirrorSecret, Namespace: ns, Name: "password"}, "uid")
+	stranger := identity.Owner{ClusterID: "other", Node: v.name()}
+	meta := stranger.MirrorMeta(identity.Mirror{Kind: identity.MirrorSecret, Namespace: ns, Name: "password"}, "uid")
 	_, err := cloud.Client.CreateData(t.Context(), cloudtest.Namespace, &cci.Data{Kind: cci.Secret, ObjectMeta: meta, Type: corev1.SecretTypeOpaque})
 	require.NoError(t, err)
 
@@ -293,7 +293,7 @@ func TestCopiesSurviveARestartAndWhatIsLeftOverDoesNot(t *testing.T) {
 	v = start(t, v.again(t))
 
 	awaitCopies(t, cloud, 2, 4) // The stranger's is one of them.
-	awaitHeld(t, cloud, cci.ConfigMap, v.owner().MirrorName(translate.Mirror{Kind: translate.MirrorConfigMap, Namespace: ns, Name: "settings"}), "COLOUR", "red")
+	awaitHeld(t, cloud, cci.ConfigMap, v.owner().MirrorName(identity.Mirror{Kind: identity.MirrorConfigMap, Namespace: ns, Name: "settings"}), "COLOUR", "red")
 	assert.Equal(t, tokens.Binary, tokenOf(t, cloud, v, stays).Binary, "tokens that hold are kept")
 	assert.Equal(t, 0.0, v.metric(t, "spillway_vnode_mirror_writes_total", "create"), "nothing is made twice")
 	_, err = cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, meta.Name)
@@ -354,7 +354,7 @@ func TestPodsWithReferencesRunWhateverTheWeather(t *testing.T) {
 				}
 			})
 			awaitCopies(t, cloud, 2, 3)
-			awaitHeld(t, cloud, cci.ConfigMap, v.owner().MirrorName(translate.Mirror{Kind: translate.MirrorConfigMap, Namespace: ns, Name: "settings"}), "COLOUR", "red")
+			awaitHeld(t, cloud, cci.ConfigMap, v.owner().MirrorName(identity.Mirror{Kind: identity.MirrorConfigMap, Namespace: ns, Name: "settings"}), "COLOUR", "red")
 			assert.NoError(t, isReady(get(t, ns, "web-9")))
 			assert.Len(t, cloud.PodsEver(), pods, "each was made once")
 		})

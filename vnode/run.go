@@ -10,7 +10,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/spillway-k8s/spillway/internal/serve"
-	"github.com/spillway-k8s/spillway/vnode/place"
+	"github.com/spillway-k8s/spillway/vnode/cloudnamespace"
 )
 
 // placePoll is the first time between two looks at the place in the cloud.
@@ -79,7 +79,7 @@ func (v *vnode) runNode(ctx context.Context, group *errgroup.Group) error {
 		v.keep(ctx, group)
 	}
 	c := v.config.CCI
-	err = place.Ensure(ctx, v.cloud, place.Config{
+	err = cloudnamespace.Ensure(ctx, v.cloud, cloudnamespace.Config{
 		Namespace: c.Namespace, Subnets: c.SubnetIDs, SecurityGroups: c.SecurityGroupIDs, ProjectID: c.ProjectID, DomainID: c.DomainID,
 		VPCID: c.Network1.VPCID, NetworkID: c.Network1.NetworkID, AvailabilityZone: c.Network1.AvailabilityZone, CIDR: c.Network1.CIDR,
 		ClusterID: v.config.ClusterID, Poll: placePoll, Insist: exists, Report: v.notePlace,

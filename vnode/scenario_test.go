@@ -17,6 +17,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
@@ -206,13 +207,13 @@ func (s *scenario) checkPast() {
 
 // compare tells what the cloud and the cluster have that the other has not.
 func (s *scenario) compare() error {
-	wanted := map[translate.Key]bool{}
+	wanted := map[identity.Key]bool{}
 	pods, err := trial.Client().CoreV1().Pods(s.namespace).List(s.t.Context(), metav1.ListOptions{})
 	if err != nil {
 		return err
 	}
 	for i := range pods.Items {
-		wanted[translate.KeyOf(&pods.Items[i])] = true
+		wanted[identity.KeyOf(&pods.Items[i])] = true
 	}
 	list, err := s.cloud.Client.ListPods(s.t.Context(), cloudtest.Namespace, cci.ListOptions{})
 	if err != nil {
@@ -220,7 +221,7 @@ func (s *scenario) compare() error {
 	}
 	for i := range list.Items {
 		key, ours := s.node.owner().Owns(&list.Items[i])
-		if _, _, known := translate.Identity(&list.Items[i]); !known {
+		if _, _, known := identity.OfPod(&list.Items[i]); !known {
 			continue // Of the service's own.
 		}
 		if !ours || !wanted[key] {
@@ -246,7 +247,7 @@ func TestWhatIsLeftOverIsEndedAndWhatIsOthersIsNot(t *testing.T) {
 	}
 	snapshot, err := cloud.AddImageSnapshotPod(cloudtest.Namespace)
 	require.NoError(t, err)
-	others := map[string]translate.Owner{
+	others := map[string]identity.Owner{
 		"another cluster": {ClusterID: "other", Node: v.name()}, "another node": {ClusterID: v.config.ClusterID, Node: "other"},
 	}
 	for name, owner := range others {

@@ -21,7 +21,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/test/system"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // Tests of this package run virtual nodes in their own process, with the rights of their ServiceAccount, between a real control plane (etcd,
@@ -124,8 +124,8 @@ func startOn(t testing.TB, cloud *cloudtest.Cloud, changes ...func(*Config)) (v 
 func (r *running) name() string { return r.config.Node.Name }
 
 // owner is whose the cloud Pods and copies are.
-func (r *running) owner() translate.Owner {
-	return translate.Owner{ClusterID: r.config.ClusterID, Node: r.name()}
+func (r *running) owner() identity.Owner {
+	return identity.Owner{ClusterID: r.config.ClusterID, Node: r.name()}
 }
 
 // again are the settings of a virtual node that takes this one's place.

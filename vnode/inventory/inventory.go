@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // State is what is known of a cloud Pod's existence.
@@ -34,13 +34,13 @@ const (
 
 // Handler receives each change with the cloud Pod as it is now, or as it was last. It must not block and must not change the Pod. It may
 // receive the same Pod twice.
-type Handler func(key translate.Key, pod *cci.Pod, state State)
+type Handler func(key identity.Key, pod *cci.Pod, state State)
 
 // Config is what an Inventory needs.
 type Config struct {
 	API       cci.API
 	Namespace string
-	Owner     translate.Owner
+	Owner     identity.Owner
 	// WatchTimeout is how long one watch lasts. Shorter notices dead connections sooner and costs more requests.
 	WatchTimeout time.Duration
 	// RelistInterval is how often a list is made although the watch goes on: it finds what a watch may have lost.
@@ -61,9 +61,9 @@ type Inventory struct {
 	handlers []Handler
 
 	mu   sync.RWMutex
-	pods map[translate.Key]*cci.Pod
+	pods map[identity.Key]*cci.Pod
 	// refers is what each of the Pods refers to. It outlives nothing: a Pod that is dropped takes it along.
-	refers map[translate.Key][]cci.Object
+	refers map[identity.Key][]cci.Object
 	err    error
 }
 
@@ -78,14 +78,14 @@ func New(config Config) (*Inventory, error) {
 	}
 	return &Inventory{
 		config: config, synced: make(chan struct{}), lists: newLists(config.Registerer),
-		pods: map[translate.Key]*cci.Pod{}, refers: map[translate.Key][]cci.Object{},
+		pods: map[identity.Key]*cci.Pod{}, refers: map[identity.Key][]cci.Object{},
 	}, nil
 }
 
 // OnChange adds a handler of changes. It must be called before Run.
 func (i *Inventory) OnChange(handler Handler) { i.handlers = append(i.handlers, handler) }
 
-func (i *Inventory) notify(key translate.Key, pod *cci.Pod, state State) {
+func (i *Inventory) notify(key identity.Key, pod *cci.Pod, state State) {
 	for _, handle := range i.handlers {
 		handle(key, pod, state)
 	}
@@ -102,14 +102,14 @@ func (i *Inventory) Err() error {
 }
 
 // Get returns the cloud Pod of a Pod, nil where none is known. It must not be changed.
-func (i *Inventory) Get(key translate.Key) *cci.Pod {
+func (i *Inventory) Get(key identity.Key) *cci.Pod {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	return i.pods[key]
 }
 
 // All lists every known cloud Pod by its Pod. They must not be changed.
-func (i *Inventory) All() map[translate.Key]*cci.Pod {
+func (i *Inventory) All() map[identity.Key]*cci.Pod {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	return maps.Clone(i.pods)
@@ -142,7 +142,7 @@ func (i *Inventory) Put(pod *cci.Pod) {
 }
 
 // Drop forgets a cloud Pod that the cloud has said to be gone. One with another UID stays.
-func (i *Inventory) Drop(key translate.Key, gone *cci.Pod) {
+func (i *Inventory) Drop(key identity.Key, gone *cci.Pod) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if known := i.pods[key]; known != nil && known.UID == gone.UID {
@@ -151,7 +151,7 @@ func (i *Inventory) Drop(key translate.Key, gone *cci.Pod) {
 }
 
 // forget takes a Pod out. The lock must be held.
-func (i *Inventory) forget(key translate.Key) {
+func (i *Inventory) forget(key identity.Key) {
 	delete(i.pods, key)
 	delete(i.refers, key)
 }
@@ -166,7 +166,7 @@ func slim(pod *cci.Pod) *cci.Pod {
 
 // replace takes a complete list as the truth.
 func (i *Inventory) replace(list []cci.Pod) {
-	fresh, refers := make(map[translate.Key]*cci.Pod, len(list)), make(map[translate.Key][]cci.Object, len(list))
+	fresh, refers := make(map[identity.Key]*cci.Pod, len(list)), make(map[identity.Key][]cci.Object, len(list))
 	for n := range list {
 		if key, ok := i.config.Owner.Owns(&list[n]); ok {
 			fresh[key], refers[key] = slim(&list[n]), list[n].Spec.Objects()
@@ -197,7 +197,7 @@ func (i *Inventory) replace(list []cci.Pod) {
 
 // change is a Pod that is to be told of.
 type change struct {
-	key translate.Key
+	key identity.Key
 	pod *cci.Pod
 }
 

@@ -19,23 +19,24 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/inventory"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
-var owner = translate.Owner{ClusterID: "prod", Node: "virtual-node-cci-0"}
+var owner = identity.Owner{ClusterID: "prod", Node: "virtual-node-cci-0"}
 
 // seen is what an inventory has told.
 type seen struct {
 	*inventory.Inventory
 	registry *prometheus.Registry
 	mu       sync.Mutex
-	states   map[translate.Key][]inventory.State
+	states   map[identity.Key][]inventory.State
 }
 
 func run(t *testing.T, cloud *cloudtest.Cloud, change func(*inventory.Config)) *seen {
 	t.Helper()
-	s := &seen{registry: prometheus.NewRegistry(), states: map[translate.Key][]inventory.State{}}
+	s := &seen{registry: prometheus.NewRegistry(), states: map[identity.Key][]inventory.State{}}
 	config := inventory.Config{
 		API: cloud.Client, Namespace: cloudtest.Namespace, Owner: owner, WatchTimeout: time.Minute, RelistInterval: time.Hour, MinRetryInterval: 10 * time.Millisecond,
 		Registerer: s.registry, Logger: slog.New(slog.DiscardHandler),
@@ -46,7 +47,7 @@ func run(t *testing.T, cloud *cloudtest.Cloud, change func(*inventory.Config)) *
 	var err error
 	s.Inventory, err = inventory.New(config)
 	require.NoError(t, err)
-	s.OnChange(func(key translate.Key, _ *cci.Pod, state inventory.State) {
+	s.OnChange(func(key identity.Key, _ *cci.Pod, state inventory.State) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.states[key] = append(s.states[key], state)
@@ -77,7 +78,7 @@ func (s *seen) relists(cause string) int {
 	return 0
 }
 
-func (s *seen) last(key translate.Key) inventory.State {
+func (s *seen) last(key identity.Key) inventory.State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	states := s.states[key]
@@ -88,7 +89,7 @@ func (s *seen) last(key translate.Key) inventory.State {
 }
 
 // make makes the cloud Pod of a Pod, as the owner does.
-func makePod(t *testing.T, cloud *cloudtest.Cloud, by translate.Owner, name string) translate.Key {
+func makePod(t *testing.T, cloud *cloudtest.Cloud, by identity.Owner, name string) identity.Key {
 	t.Helper()
 	translator, err := translate.New(translate.Config{Owner: by, DefaultSize: "0.50_1.0"})
 	require.NoError(t, err)
@@ -100,12 +101,12 @@ func makePod(t *testing.T, cloud *cloudtest.Cloud, by translate.Owner, name stri
 	require.NoError(t, err)
 	_, err = cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, result.Pod)
 	require.NoError(t, err)
-	return translate.KeyOf(pod)
+	return identity.KeyOf(pod)
 }
 
-func end(t *testing.T, cloud *cloudtest.Cloud, key translate.Key) {
+func end(t *testing.T, cloud *cloudtest.Cloud, key identity.Key) {
 	t.Helper()
-	require.NoError(t, cloud.Client.DeletePod(t.Context(), cloudtest.Namespace, translate.CloudName(key), cci.DeleteOptions{GraceSeconds: new(int64(0))}))
+	require.NoError(t, cloud.Client.DeletePod(t.Context(), cloudtest.Namespace, identity.CloudName(key), cci.DeleteOptions{GraceSeconds: new(int64(0))}))
 }
 
 func eventually(t *testing.T, condition func() bool, words string) {
@@ -116,7 +117,7 @@ func eventually(t *testing.T, condition func() bool, words string) {
 func TestTheInventoryFollowsItsOwnPods(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
 	before := makePod(t, cloud, owner, "before")
-	makePod(t, cloud, translate.Owner{ClusterID: "other", Node: owner.Node}, "others")
+	makePod(t, cloud, identity.Owner{ClusterID: "other", Node: owner.Node}, "others")
 	_, err := cloud.AddImageSnapshotPod(cloudtest.Namespace)
 	require.NoError(t, err)
 	s := run(t, cloud, nil)

@@ -17,7 +17,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // A claim's copy is two objects of one name: a volume that says where the data are, and a claim for it. Neither is ever changed. The volume
@@ -100,7 +100,7 @@ func (m *Mirrors) writeClaim(ctx context.Context, e *entry, claim *corev1.Persis
 }
 
 // volumeCopy is the volume as the cloud is to have it.
-func (m *Mirrors) volumeCopy(mirror translate.Mirror, claim types.UID, volume *corev1.PersistentVolume) *cci.PersistentVolume {
+func (m *Mirrors) volumeCopy(mirror identity.Mirror, claim types.UID, volume *corev1.PersistentVolume) *cci.PersistentVolume {
 	csi := volume.Spec.CSI
 	meta := m.config.Owner.MirrorMeta(mirror, claim)
 	meta.Annotations[policy.CloudSourceVolumeAnnotation] = csi.VolumeHandle
@@ -130,7 +130,7 @@ func volumeDigest(volume *cci.PersistentVolume) [sha256.Size]byte {
 func handleDigest(handle string) [sha256.Size]byte { return sha256.Sum256([]byte(handle)) }
 
 // createVolume makes the volume, or takes the one that is there. One that had another claim, or other data, is of no use.
-func (m *Mirrors) createVolume(ctx context.Context, mirror translate.Mirror, want *cci.PersistentVolume) error {
+func (m *Mirrors) createVolume(ctx context.Context, mirror identity.Mirror, want *cci.PersistentVolume) error {
 	_, err := m.config.API.CreateVolume(ctx, want)
 	if !cci.IsTaken(err) {
 		return err
@@ -202,7 +202,7 @@ func (e *entry) takeClaim(claim *cci.PersistentVolumeClaim, data [sha256.Size]by
 
 // listClaims takes what the cloud has of claims and volumes, and adds to listed which copies there are. ok is false where the region has
 // none: then nothing is known.
-func (m *Mirrors) listClaims(ctx context.Context, began time.Time, listed map[translate.Mirror]bool) (ok bool, err error) {
+func (m *Mirrors) listClaims(ctx context.Context, began time.Time, listed map[identity.Mirror]bool) (ok bool, err error) {
 	if !m.config.Claims {
 		return false, nil
 	}
@@ -222,10 +222,10 @@ func (m *Mirrors) listClaims(ctx context.Context, began time.Time, listed map[tr
 	return false, err
 }
 
-func (m *Mirrors) adoptClaims(claims []cci.PersistentVolumeClaim, volumes []cci.PersistentVolume, began time.Time, listed map[translate.Mirror]bool) {
+func (m *Mirrors) adoptClaims(claims []cci.PersistentVolumeClaim, volumes []cci.PersistentVolume, began time.Time, listed map[identity.Mirror]bool) {
 	for i := range claims {
 		mirror, ok := m.config.Owner.OwnsMirror(&claims[i].ObjectMeta)
-		if !ok || mirror.Kind != translate.MirrorClaim || claims[i].DeletionTimestamp != nil {
+		if !ok || mirror.Kind != identity.MirrorClaim || claims[i].DeletionTimestamp != nil {
 			continue
 		}
 		listed[mirror] = true
@@ -235,7 +235,7 @@ func (m *Mirrors) adoptClaims(claims []cci.PersistentVolumeClaim, volumes []cci.
 	}
 	for i := range volumes {
 		mirror, ok := m.config.Owner.OwnsMirror(&volumes[i].ObjectMeta)
-		if ok && mirror.Kind == translate.MirrorClaim && !listed[mirror] {
+		if ok && mirror.Kind == identity.MirrorClaim && !listed[mirror] {
 			listed[mirror] = true
 			m.adoptClaim(mirror, began, func(e *entry) {
 				e.takeClaim(nil, [sha256.Size]byte{})
@@ -245,7 +245,7 @@ func (m *Mirrors) adoptClaims(claims []cci.PersistentVolumeClaim, volumes []cci.
 	}
 }
 
-func (m *Mirrors) adoptClaim(mirror translate.Mirror, began time.Time, take func(*entry)) {
+func (m *Mirrors) adoptClaim(mirror identity.Mirror, began time.Time, take func(*entry)) {
 	e := m.lock(mirror)
 	defer e.mu.Unlock()
 	if e.written.Before(began) {

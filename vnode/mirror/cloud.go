@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // pageSize is how many objects a list takes at once: of the largest, a page fills what a client reads of one answer.
@@ -97,7 +97,7 @@ func (m *Mirrors) took(e *entry, answer, want *cci.Data, operation string) {
 	m.observe(e.mirror, operation)
 }
 
-func (m *Mirrors) observe(mirror translate.Mirror, operation string) {
+func (m *Mirrors) observe(mirror identity.Mirror, operation string) {
 	m.writes.WithLabelValues(string(mirror.Kind), operation).Inc()
 }
 
@@ -121,7 +121,7 @@ func (m *Mirrors) fetch(ctx context.Context, e *entry) error {
 
 // remove takes the copy of a locked entry out of the cloud. One that is another by now stays, and is an error.
 func (m *Mirrors) remove(ctx context.Context, e *entry) error {
-	if e.mirror.Kind == translate.MirrorClaim {
+	if e.mirror.Kind == identity.MirrorClaim {
 		return m.removeClaim(ctx, e)
 	}
 	if e.copy == nil {
@@ -188,7 +188,7 @@ func (m *Mirrors) list(ctx context.Context) error {
 		}
 		all = append(all, page...)
 	}
-	listed := map[translate.Mirror]bool{}
+	listed := map[identity.Mirror]bool{}
 	for i := range all {
 		mirror, ok := m.config.Owner.OwnsMirror(&all[i].ObjectMeta)
 		if !ok || dataKind(mirror) != all[i].Kind {
@@ -202,7 +202,7 @@ func (m *Mirrors) list(ctx context.Context) error {
 		return err
 	}
 	for _, mirror := range m.known() {
-		if mirror.Kind == translate.MirrorClaim && !claimsListed {
+		if mirror.Kind == identity.MirrorClaim && !claimsListed {
 			continue
 		}
 		if !listed[mirror] {
@@ -213,7 +213,7 @@ func (m *Mirrors) list(ctx context.Context) error {
 }
 
 // adopt takes what a list says about a copy, unless the copy was written after the list had begun.
-func (m *Mirrors) adopt(mirror translate.Mirror, data *cci.Data, began time.Time) {
+func (m *Mirrors) adopt(mirror identity.Mirror, data *cci.Data, began time.Time) {
 	e := m.lock(mirror)
 	defer e.mu.Unlock()
 	if !e.written.Before(began) {

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
@@ -53,9 +54,9 @@ func (m *Mirrors) ensure(ctx context.Context, pod *corev1.Pod, ref translate.Ref
 // look compares the copy with its source, and changes it after it.
 func (m *Mirrors) look(ctx context.Context, e *entry, pod *corev1.Pod, ref translate.Reference) error {
 	switch e.mirror.Kind {
-	case translate.MirrorToken:
+	case identity.MirrorToken:
 		return m.lookToken(ctx, e, pod, ref.Tokens)
-	case translate.MirrorClaim:
+	case identity.MirrorClaim:
 		return m.lookClaim(ctx, e)
 	}
 	return m.lookSource(ctx, e)

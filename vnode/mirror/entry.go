@@ -14,12 +14,12 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // entry is what is known of one copy and its source.
 type entry struct {
-	mirror translate.Mirror
+	mirror identity.Mirror
 	// exists tells, without the lock, whether copy is there.
 	exists atomic.Bool
 
@@ -51,7 +51,7 @@ type copied struct {
 }
 
 // lock returns the entry of a copy, locked.
-func (m *Mirrors) lock(mirror translate.Mirror) *entry {
+func (m *Mirrors) lock(mirror identity.Mirror) *entry {
 	for {
 		e := m.entry(mirror)
 		e.mu.Lock()
@@ -63,7 +63,7 @@ func (m *Mirrors) lock(mirror translate.Mirror) *entry {
 }
 
 // lockKnown returns the entry of a copy, locked, nil where there is none.
-func (m *Mirrors) lockKnown(mirror translate.Mirror) *entry {
+func (m *Mirrors) lockKnown(mirror identity.Mirror) *entry {
 	m.mu.Lock()
 	e := m.entries[mirror]
 	m.mu.Unlock()
@@ -78,7 +78,7 @@ func (m *Mirrors) lockKnown(mirror translate.Mirror) *entry {
 	return e
 }
 
-func (m *Mirrors) entry(mirror translate.Mirror) *entry {
+func (m *Mirrors) entry(mirror identity.Mirror) *entry {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.entries[mirror]
@@ -98,7 +98,7 @@ func (m *Mirrors) drop(e *entry) {
 	delete(m.entries, e.mirror)
 }
 
-func (m *Mirrors) known() []translate.Mirror {
+func (m *Mirrors) known() []identity.Mirror {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Collect(maps.Keys(m.entries))
@@ -113,7 +113,7 @@ func (e *entry) take(data *cci.Data) {
 	}
 	e.copy = &copied{meta: data.ObjectMeta, kind: data.Type, digest: digest(data)}
 	e.copy.meta.ManagedFields = nil
-	if e.mirror.Kind == translate.MirrorToken {
+	if e.mirror.Kind == identity.MirrorToken {
 		e.keys = keysOf(data)
 		// One that cannot be read is due at once.
 		e.renew, _ = time.Parse(time.RFC3339, data.Annotations[policy.CloudRenewAnnotation])

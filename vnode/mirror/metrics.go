@@ -4,7 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // newWrites registers the counter of writes. A nil registerer registers nothing.
@@ -16,8 +16,8 @@ func newWrites(registerer prometheus.Registerer) *prometheus.CounterVec {
 
 // registerCount registers the number of copies of each kind. The copies are counted when the metrics are collected.
 func (m *Mirrors) registerCount(registerer prometheus.Registerer) {
-	for _, kind := range []translate.MirrorKind{
-		translate.MirrorConfigMap, translate.MirrorSecret, translate.MirrorToken, translate.MirrorClaim,
+	for _, kind := range []identity.MirrorKind{
+		identity.MirrorConfigMap, identity.MirrorSecret, identity.MirrorToken, identity.MirrorClaim,
 	} {
 		promauto.With(registerer).NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "spillway_vnode_mirrors", Help: "Copies in the cloud of objects that Pods refer to, by kind.",
@@ -27,7 +27,7 @@ func (m *Mirrors) registerCount(registerer prometheus.Registerer) {
 }
 
 // count returns the number of copies of a kind in the cloud.
-func (m *Mirrors) count(kind translate.MirrorKind) int {
+func (m *Mirrors) count(kind identity.MirrorKind) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	count := 0

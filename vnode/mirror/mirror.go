@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
@@ -29,7 +30,7 @@ type Config struct {
 	// API and Namespace are where copies are kept, Owner whose they are.
 	API       cci.API
 	Namespace string
-	Owner     translate.Owner
+	Owner     identity.Owner
 	// Translator names what a Pod refers to.
 	Translator *translate.Translator
 	// Sources reads the objects of the cluster, one by one, and requests tokens.
@@ -59,7 +60,7 @@ type Config struct {
 // Inventory is what is known of the cloud Pods. Its methods must not block.
 type Inventory interface {
 	// Get returns the cloud Pod of a Pod, nil where none is known.
-	Get(key translate.Key) *cci.Pod
+	Get(key identity.Key) *cci.Pod
 	// Refers tells whether a known cloud Pod refers to the object.
 	Refers(object cci.Object) bool
 	// Synced is closed once the cloud Pods are known.
@@ -70,14 +71,14 @@ type Inventory interface {
 type Mirrors struct {
 	config Config
 	pods   corelisters.PodLister
-	queue  workqueue.TypedDelayingInterface[translate.Mirror]
+	queue  workqueue.TypedDelayingInterface[identity.Mirror]
 	// failures paces what failed, for each copy on its own.
-	failures workqueue.TypedRateLimiter[translate.Mirror]
+	failures workqueue.TypedRateLimiter[identity.Mirror]
 	synced   chan struct{}
 	writes   *prometheus.CounterVec
 
 	mu      sync.Mutex
-	entries map[translate.Mirror]*entry
+	entries map[identity.Mirror]*entry
 }
 
 // referenceIndex finds the Pods of the node that refer to an object.
@@ -91,11 +92,11 @@ func New(config Config) (*Mirrors, error) {
 	m := &Mirrors{
 		config:   config,
 		pods:     corelisters.NewPodLister(config.Pods.GetIndexer()),
-		queue:    workqueue.NewTypedDelayingQueue[translate.Mirror](),
-		failures: workqueue.NewTypedItemExponentialFailureRateLimiter[translate.Mirror](config.MinRetryInterval, config.MaxRetryInterval),
+		queue:    workqueue.NewTypedDelayingQueue[identity.Mirror](),
+		failures: workqueue.NewTypedItemExponentialFailureRateLimiter[identity.Mirror](config.MinRetryInterval, config.MaxRetryInterval),
 		synced:   make(chan struct{}),
 		writes:   newWrites(config.Registerer),
-		entries:  map[translate.Mirror]*entry{},
+		entries:  map[identity.Mirror]*entry{},
 	}
 	if err := config.Pods.AddIndexers(cache.Indexers{referenceIndex: m.index}); err != nil {
 		return nil, fmt.Errorf("indexing the pods of the node: %w", err)
@@ -197,9 +198,9 @@ func (m *Mirrors) podDeleted(obj any) {
 }
 
 // isNeeded tells whether a Pod of the node or a cloud Pod refers to the copy. A Pod that has ended needs no token any more.
-func (m *Mirrors) isNeeded(mirror translate.Mirror) bool {
-	if mirror.Kind == translate.MirrorToken {
-		key := translate.Key{Namespace: mirror.Namespace, Name: mirror.Name, UID: mirror.UID}
+func (m *Mirrors) isNeeded(mirror identity.Mirror) bool {
+	if mirror.Kind == identity.MirrorToken {
+		key := identity.Key{Namespace: mirror.Namespace, Name: mirror.Name, UID: mirror.UID}
 		cloud := m.config.Inventory.Get(key)
 		return (cloud != nil && !translate.IsTerminal(cloud.Status.Phase)) || m.pod(mirror) != nil
 	}
@@ -211,7 +212,7 @@ func (m *Mirrors) isNeeded(mirror translate.Mirror) bool {
 }
 
 // pod is the Pod of a MirrorToken, nil where it has ended or is gone.
-func (m *Mirrors) pod(mirror translate.Mirror) *corev1.Pod {
+func (m *Mirrors) pod(mirror identity.Mirror) *corev1.Pod {
 	pod, err := m.pods.Pods(mirror.Namespace).Get(mirror.Name)
 	if err != nil || pod.UID != mirror.UID || translate.IsTerminal(pod.Status.Phase) {
 		return nil

@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // lookSource reads the source and brings the copy up to it. Where the source is gone, the copy stays for the Pods that run with it.
@@ -30,10 +30,10 @@ func (m *Mirrors) lookSource(ctx context.Context, e *entry) error {
 }
 
 // read makes the copy that the source should have, nil where there is no source.
-func (m *Mirrors) read(ctx context.Context, mirror translate.Mirror) (*cci.Data, error) {
+func (m *Mirrors) read(ctx context.Context, mirror identity.Mirror) (*cci.Data, error) {
 	var copy *cci.Data
 	var err error
-	if mirror.Kind == translate.MirrorConfigMap {
+	if mirror.Kind == identity.MirrorConfigMap {
 		copy, err = m.readConfigMap(ctx, mirror)
 	} else {
 		copy, err = m.readSecret(ctx, mirror)
@@ -47,7 +47,7 @@ func (m *Mirrors) read(ctx context.Context, mirror translate.Mirror) (*cci.Data,
 	return copy, nil
 }
 
-func (m *Mirrors) readConfigMap(ctx context.Context, mirror translate.Mirror) (*cci.Data, error) {
+func (m *Mirrors) readConfigMap(ctx context.Context, mirror identity.Mirror) (*cci.Data, error) {
 	source, err := m.config.Sources.ConfigMaps(mirror.Namespace).Get(ctx, mirror.Name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func (m *Mirrors) readConfigMap(ctx context.Context, mirror translate.Mirror) (*
 	}, nil
 }
 
-func (m *Mirrors) readSecret(ctx context.Context, mirror translate.Mirror) (*cci.Data, error) {
+func (m *Mirrors) readSecret(ctx context.Context, mirror identity.Mirror) (*cci.Data, error) {
 	source, err := m.config.Sources.Secrets(mirror.Namespace).Get(ctx, mirror.Name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
@@ -79,19 +79,19 @@ func carriedType(kind corev1.SecretType) corev1.SecretType {
 }
 
 // objectKind is how cloud Pods refer to a copy.
-func objectKind(mirror translate.Mirror) cci.ObjectKind {
+func objectKind(mirror identity.Mirror) cci.ObjectKind {
 	switch mirror.Kind {
-	case translate.MirrorConfigMap:
+	case identity.MirrorConfigMap:
 		return cci.ConfigMapObject
-	case translate.MirrorClaim:
+	case identity.MirrorClaim:
 		return cci.ClaimObject
 	}
 	return cci.SecretObject
 }
 
 // dataKind is what a copy is in the cloud.
-func dataKind(mirror translate.Mirror) cci.DataKind {
-	if mirror.Kind == translate.MirrorConfigMap {
+func dataKind(mirror identity.Mirror) cci.DataKind {
+	if mirror.Kind == identity.MirrorConfigMap {
 		return cci.ConfigMap
 	}
 	return cci.Secret

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // work takes one copy from the queue; false when the queue has ended.
@@ -36,7 +36,7 @@ func (m *Mirrors) work(ctx context.Context) bool {
 //
 // Between the look whether it is needed and its removal nobody can begin to need it: a Pod is among the Pods of the node before it asks
 // for its copies, and then waits for the lock.
-func (m *Mirrors) tend(ctx context.Context, mirror translate.Mirror) (again time.Duration, err error) {
+func (m *Mirrors) tend(ctx context.Context, mirror identity.Mirror) (again time.Duration, err error) {
 	e := m.lockKnown(mirror)
 	if e == nil {
 		return 0, nil
@@ -69,9 +69,9 @@ func (m *Mirrors) tend(ctx context.Context, mirror translate.Mirror) (again time
 // refresh brings a copy up to its source.
 func (m *Mirrors) refresh(ctx context.Context, e *entry) (time.Duration, error) {
 	switch e.mirror.Kind {
-	case translate.MirrorConfigMap, translate.MirrorSecret:
+	case identity.MirrorConfigMap, identity.MirrorSecret:
 		return jittered(m.config.Refresh), m.lookSource(ctx, e)
-	case translate.MirrorClaim:
+	case identity.MirrorClaim:
 		return jittered(m.config.Refresh), m.refreshClaim(ctx, e)
 	}
 	pod := m.pod(e.mirror)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // When a token is renewed: at four fifths of its life, after a day at the latest, and up to a tenth earlier. Source: kubelet,
@@ -38,7 +38,7 @@ func (m *Mirrors) lookToken(ctx context.Context, e *entry, pod *corev1.Pod, toke
 
 func (e *entry) hasTokens(tokens []corev1.ServiceAccountTokenProjection) bool {
 	for _, token := range tokens {
-		if !e.keys[translate.TokenKey(token)] {
+		if !e.keys[identity.TokenKey(token)] {
 			return false
 		}
 	}
@@ -47,11 +47,11 @@ func (e *entry) hasTokens(tokens []corev1.ServiceAccountTokenProjection) bool {
 
 // requestTokens makes the copy with a Pod's tokens.
 func (m *Mirrors) requestTokens(ctx context.Context, pod *corev1.Pod, tokens []corev1.ServiceAccountTokenProjection) (*cci.Data, error) {
-	mirror := translate.TokenMirror(pod)
+	mirror := identity.TokenMirror(pod)
 	copy := &cci.Data{Kind: cci.Secret, ObjectMeta: m.config.Owner.MirrorMeta(mirror, pod.UID), Binary: map[string][]byte{}, Type: corev1.SecretTypeOpaque}
 	var due time.Time
 	for _, token := range tokens {
-		key := translate.TokenKey(token)
+		key := identity.TokenKey(token)
 		if copy.Binary[key] != nil {
 			continue
 		}
@@ -72,7 +72,7 @@ func (m *Mirrors) requestTokens(ctx context.Context, pod *corev1.Pod, tokens []c
 func (m *Mirrors) requestToken(
 	ctx context.Context, pod *corev1.Pod, token corev1.ServiceAccountTokenProjection,
 ) (*authenticationv1.TokenRequestStatus, error) {
-	seconds := translate.TokenSeconds(token)
+	seconds := identity.TokenSeconds(token)
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		ExpirationSeconds: &seconds,
 		BoundObjectRef:    &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID},

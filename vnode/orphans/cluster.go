@@ -9,23 +9,23 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // API asks the API server itself: a cache may be late.
 type API struct{ Client corev1client.CoreV1Interface }
 
 // PodsOn implements Cluster.
-func (a API) PodsOn(ctx context.Context, node string) (map[translate.Key]bool, error) {
+func (a API) PodsOn(ctx context.Context, node string) (map[identity.Key]bool, error) {
 	options := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String(), Limit: pageSize}
-	found := map[translate.Key]bool{}
+	found := map[identity.Key]bool{}
 	for {
 		page, err := a.Client.Pods(metav1.NamespaceAll).List(ctx, options)
 		if err != nil {
 			return nil, fmt.Errorf("listing pods: %w", err)
 		}
 		for i := range page.Items {
-			found[translate.KeyOf(&page.Items[i])] = true
+			found[identity.KeyOf(&page.Items[i])] = true
 		}
 		if options.Continue = page.Continue; options.Continue == "" {
 			return found, nil

@@ -10,13 +10,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // Copy is a copy of something that Pods of a virtual node referred to (see package mirror) when the virtual node is no more.
 type Copy struct {
 	// Mirror is what it is a copy of, Node the virtual node.
-	Mirror translate.Mirror
+	Mirror identity.Mirror
 	Node   string
 	// UID is the cloud's.
 	UID types.UID
@@ -62,7 +62,7 @@ func (f *Finder) isGone(ctx context.Context, node string) (bool, error) {
 
 // nodesWithPods are the virtual nodes that have cloud Pods, those that end among them.
 func (f *Finder) nodesWithPods(ctx context.Context) (map[string]bool, error) {
-	options := cci.ListOptions{LabelSelector: translate.ClusterSelector(f.ClusterID), Limit: pageSize}
+	options := cci.ListOptions{LabelSelector: identity.ClusterSelector(f.ClusterID), Limit: pageSize}
 	busy := map[string]bool{}
 	for {
 		page, err := f.Cloud.ListPods(ctx, f.Namespace, options)
@@ -70,7 +70,7 @@ func (f *Finder) nodesWithPods(ctx context.Context) (map[string]bool, error) {
 			return nil, err
 		}
 		for i := range page.Items {
-			if _, owner, ok := translate.Identity(&page.Items[i]); ok && owner.ClusterID == f.ClusterID {
+			if _, owner, ok := identity.OfPod(&page.Items[i]); ok && owner.ClusterID == f.ClusterID {
 				busy[owner.Node] = true
 			}
 		}
@@ -84,7 +84,7 @@ func (f *Finder) nodesWithPods(ctx context.Context) (map[string]bool, error) {
 func (f *Finder) listCopies(ctx context.Context) ([]Copy, error) {
 	var all []Copy
 	for _, kind := range []cci.DataKind{cci.ConfigMap, cci.Secret} {
-		options := cci.ListOptions{LabelSelector: translate.ClusterSelector(f.ClusterID), Limit: copiesPage}
+		options := cci.ListOptions{LabelSelector: identity.ClusterSelector(f.ClusterID), Limit: copiesPage}
 		for {
 			page, err := f.Cloud.ListData(ctx, f.Namespace, kind, options)
 			if err != nil {
@@ -107,7 +107,7 @@ func (f *Finder) listCopies(ctx context.Context) ([]Copy, error) {
 
 // listStorage lists nothing where the region has no volumes.
 func (f *Finder) listStorage(ctx context.Context) ([]Copy, error) {
-	options := cci.ListOptions{LabelSelector: translate.ClusterSelector(f.ClusterID), Limit: pageSize}
+	options := cci.ListOptions{LabelSelector: identity.ClusterSelector(f.ClusterID), Limit: pageSize}
 	claims, err := f.Cloud.ListClaims(ctx, f.Namespace, options)
 	if fault, is := errors.AsType[*cci.Error](err); is && fault.Status == http.StatusNotFound {
 		return nil, nil
@@ -136,7 +136,7 @@ func (f *Finder) listStorage(ctx context.Context) ([]Copy, error) {
 }
 
 func (f *Finder) appendCopy(all []Copy, meta *metav1.ObjectMeta, remove func(context.Context, cci.DeleteOptions) error) []Copy {
-	mirror, owner, ok := translate.MirrorIdentity(meta)
+	mirror, owner, ok := identity.OfMirror(meta)
 	if !ok || owner.ClusterID != f.ClusterID {
 		return all
 	}

@@ -14,24 +14,24 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // copyAll puts a copy of each kind into the cloud.
-func copyAll(t *testing.T, cloud *cloudtest.Cloud, owner translate.Owner) {
+func copyAll(t *testing.T, cloud *cloudtest.Cloud, owner identity.Owner) {
 	t.Helper()
-	mirror := func(kind translate.MirrorKind) translate.Mirror {
-		return translate.Mirror{Kind: kind, Namespace: "ns", Name: "x"}
+	mirror := func(kind identity.MirrorKind) identity.Mirror {
+		return identity.Mirror{Kind: kind, Namespace: "ns", Name: "x"}
 	}
-	for kind, data := range map[translate.MirrorKind]*cci.Data{
-		translate.MirrorConfigMap: {Kind: cci.ConfigMap}, translate.MirrorSecret: {Kind: cci.Secret, Type: corev1.SecretTypeOpaque},
+	for kind, data := range map[identity.MirrorKind]*cci.Data{
+		identity.MirrorConfigMap: {Kind: cci.ConfigMap}, identity.MirrorSecret: {Kind: cci.Secret, Type: corev1.SecretTypeOpaque},
 	} {
 		data.ObjectMeta = owner.MirrorMeta(mirror(kind), "1")
 		_, err := cloud.Client.CreateData(t.Context(), cloudtest.Namespace, data)
 		require.NoError(t, err)
 	}
 	modes, size := []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}, corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
-	meta := owner.MirrorMeta(mirror(translate.MirrorClaim), "1")
+	meta := owner.MirrorMeta(mirror(identity.MirrorClaim), "1")
 	_, err := cloud.Client.CreateVolume(t.Context(), &cci.PersistentVolume{ObjectMeta: meta, Spec: cci.PersistentVolumeSpec{
 		AccessModes: modes, Capacity: size, CSI: &cci.CSIVolume{Driver: "nas.csi.everest.io", VolumeHandle: "share"},
 	}})
@@ -44,7 +44,7 @@ func copyAll(t *testing.T, cloud *cloudtest.Cloud, owner translate.Owner) {
 
 func TestOnlyCopiesOfNodesThatAreNoMoreAreRemoved(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
-	for _, owner := range []translate.Owner{{ClusterID: "mine", Node: "gone"}, {ClusterID: "mine", Node: "live"}, {ClusterID: "theirs", Node: "gone"}} {
+	for _, owner := range []identity.Owner{{ClusterID: "mine", Node: "gone"}, {ClusterID: "mine", Node: "live"}, {ClusterID: "theirs", Node: "gone"}} {
 		copyAll(t, cloud, owner)
 	}
 	asked := func(_ context.Context, name string) (bool, error) { return name == "gone", nil }
@@ -79,8 +79,8 @@ func TestOnlyCopiesOfNodesThatAreNoMoreAreRemoved(t *testing.T) {
 
 func TestCopiesStayForAsLongAsPodsDo(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
-	copyAll(t, cloud, translate.Owner{ClusterID: "mine", Node: "node"})
-	put(t, cloud, "mine", translate.Key{Namespace: "ns", Name: "web", UID: "1"})
+	copyAll(t, cloud, identity.Owner{ClusterID: "mine", Node: "node"})
+	put(t, cloud, "mine", identity.Key{Namespace: "ns", Name: "web", UID: "1"})
 	found, err := (&Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine"}).FindCopies(t.Context())
 	require.NoError(t, err)
 	assert.Empty(t, found)
@@ -88,7 +88,7 @@ func TestCopiesStayForAsLongAsPodsDo(t *testing.T) {
 
 func TestCopiesAreFoundInARegionWithoutVolumes(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
-	copyAll(t, cloud, translate.Owner{ClusterID: "mine", Node: "node"})
+	copyAll(t, cloud, identity.Owner{ClusterID: "mine", Node: "node"})
 	require.NoError(t, cloud.SetPolicies(ccisim.Policies{NoVolumes: true}))
 	found, err := (&Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine"}).FindCopies(t.Context())
 	require.NoError(t, err)

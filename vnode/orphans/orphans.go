@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // pageSize is how many Pods a list takes at once.
@@ -22,7 +22,7 @@ const pageSize = 500
 // Orphan is a cloud Pod without a Pod.
 type Orphan struct {
 	// Key is the Pod that it stood for, Node the virtual node.
-	Key  translate.Key
+	Key  identity.Key
 	Node string
 	// Cloud is the cloud Pod. It has no spec.
 	Cloud *cci.Pod
@@ -31,7 +31,7 @@ type Orphan struct {
 // Cluster is asked which Pods there are. Its answers must be complete, and as new as the question.
 type Cluster interface {
 	// PodsOn returns the Pods that are bound to a node.
-	PodsOn(ctx context.Context, node string) (map[translate.Key]bool, error)
+	PodsOn(ctx context.Context, node string) (map[identity.Key]bool, error)
 }
 
 // Finder finds the orphans of one cluster in one namespace of the cloud.
@@ -57,7 +57,7 @@ func (f *Finder) Find(ctx context.Context) ([]Orphan, error) {
 		return nil, err
 	}
 	var found []Orphan
-	alive := map[string]map[translate.Key]bool{}
+	alive := map[string]map[identity.Key]bool{}
 	for _, c := range candidates {
 		pods, asked := alive[c.Node]
 		if !asked {
@@ -74,13 +74,13 @@ func (f *Finder) Find(ctx context.Context) ([]Orphan, error) {
 }
 
 // podsOn returns the Pods of a node, nil for a node that is not looked at.
-func (f *Finder) podsOn(ctx context.Context, node string) (map[translate.Key]bool, error) {
+func (f *Finder) podsOn(ctx context.Context, node string) (map[identity.Key]bool, error) {
 	if f.Nodes != nil {
 		if chosen, err := f.Nodes(ctx, node); err != nil || !chosen {
 			return nil, err
 		}
 	}
-	none := map[translate.Key]bool{}
+	none := map[identity.Key]bool{}
 	if f.Cluster == nil {
 		return none, nil
 	}
@@ -93,7 +93,7 @@ func (f *Finder) podsOn(ctx context.Context, node string) (map[translate.Key]boo
 
 // list takes all pages of the cluster's cloud Pods.
 func (f *Finder) list(ctx context.Context) ([]Orphan, error) {
-	options := cci.ListOptions{LabelSelector: translate.ClusterSelector(f.ClusterID), Limit: pageSize}
+	options := cci.ListOptions{LabelSelector: identity.ClusterSelector(f.ClusterID), Limit: pageSize}
 	var all []Orphan
 	for {
 		page, err := f.Cloud.ListPods(ctx, f.Namespace, options)
@@ -103,7 +103,7 @@ func (f *Finder) list(ctx context.Context) ([]Orphan, error) {
 		for i := range page.Items {
 			pod := &page.Items[i]
 			// The annotations are the identity: a service that ignores the selector must not cost other people's Pods.
-			key, owner, ok := translate.Identity(pod)
+			key, owner, ok := identity.OfPod(pod)
 			if ok && owner.ClusterID == f.ClusterID && (f.Ending || pod.DeletionTimestamp == nil) {
 				pod.Spec = cci.PodSpec{}
 				all = append(all, Orphan{Key: key, Node: owner.Node, Cloud: pod})

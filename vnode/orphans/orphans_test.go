@@ -15,25 +15,25 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // cluster is what a cluster says of its Pods.
 type cluster struct {
-	pods map[translate.Key]bool
+	pods map[identity.Key]bool
 	err  error
 }
 
-func (c *cluster) PodsOn(context.Context, string) (map[translate.Key]bool, error) {
+func (c *cluster) PodsOn(context.Context, string) (map[identity.Key]bool, error) {
 	return c.pods, c.err
 }
 
 // put makes a cloud Pod that stands for a Pod.
-func put(t *testing.T, cloud *cloudtest.Cloud, clusterID string, key translate.Key) {
+func put(t *testing.T, cloud *cloudtest.Cloud, clusterID string, key identity.Key) {
 	t.Helper()
 	_, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, &cci.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:   translate.CloudName(key),
+			Name:   identity.CloudName(key),
 			Labels: map[string]string{policy.CloudClusterKey: clusterID},
 			Annotations: map[string]string{
 				policy.CloudClusterKey: clusterID, policy.CloudNodeAnnotation: "node", policy.CloudNamespaceAnnotation: key.Namespace,
@@ -58,13 +58,13 @@ func names(found []Orphan) []string {
 
 func TestOnlyWhatStandsForNoPodIsAnOrphan(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
-	live, gone := translate.Key{Namespace: "ns", Name: "live", UID: "1"}, translate.Key{Namespace: "ns", Name: "gone", UID: "2"}
-	older := translate.Key{Namespace: "ns", Name: "live", UID: "0"}
-	for _, key := range []translate.Key{live, gone, older} {
+	live, gone := identity.Key{Namespace: "ns", Name: "live", UID: "1"}, identity.Key{Namespace: "ns", Name: "gone", UID: "2"}
+	older := identity.Key{Namespace: "ns", Name: "live", UID: "0"}
+	for _, key := range []identity.Key{live, gone, older} {
 		put(t, cloud, "mine", key)
 	}
-	put(t, cloud, "theirs", translate.Key{Namespace: "ns", Name: "theirs", UID: "3"})
-	known := &cluster{pods: map[translate.Key]bool{live: true}}
+	put(t, cloud, "theirs", identity.Key{Namespace: "ns", Name: "theirs", UID: "3"})
+	known := &cluster{pods: map[identity.Key]bool{live: true}}
 	finder := &Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine", Cluster: known}
 
 	found, err := finder.Find(t.Context())
@@ -84,9 +84,9 @@ func TestOnlyWhatStandsForNoPodIsAnOrphan(t *testing.T) {
 
 func TestASweepEndsWhatItSeesTwiceInARow(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
-	key := translate.Key{Namespace: "ns", Name: "web", UID: "1"}
+	key := identity.Key{Namespace: "ns", Name: "web", UID: "1"}
 	put(t, cloud, "mine", key)
-	known := &cluster{pods: map[translate.Key]bool{}}
+	known := &cluster{pods: map[identity.Key]bool{}}
 	var found, ended int
 	sweep := &Sweep{
 		Finder: &Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine", Cluster: known},

@@ -12,13 +12,14 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/mirror"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 // create makes the cloud Pod of a Pod, or says why it cannot be made.
 func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, error) {
-	key := translate.KeyOf(pod)
+	key := identity.KeyOf(pod)
 	since := p.firstTry(key)
 	result, reason, message := p.translate(pod)
 	if reason != "" {
@@ -76,13 +77,13 @@ func joinMessages(violations []policy.Violation) string {
 
 // adopt takes the cloud Pod that has the name already: an answer was lost, or this program was restarted.
 func (p *Provider) adopt(ctx context.Context, pod *corev1.Pod) (time.Duration, error) {
-	key := translate.KeyOf(pod)
+	key := identity.KeyOf(pod)
 	cloud, err := p.look(ctx, key)
 	if err != nil {
 		return 0, err
 	}
 	if cloud == nil {
-		return 0, fmt.Errorf("cloud pod %s was there and is gone", translate.CloudName(key))
+		return 0, fmt.Errorf("cloud pod %s was there and is gone", identity.CloudName(key))
 	}
 	p.noteMade(key)
 	p.metrics.adopted.Inc()
@@ -123,7 +124,7 @@ func (p *Provider) createFailed(pod *corev1.Pod, err error) (time.Duration, erro
 
 // wait reports what stands against a Pod that is tried again. The first failure is not worth a write.
 func (p *Provider) wait(pod *corev1.Pod, reason string, err error) {
-	if p.failures.NumRequeues(translate.KeyOf(pod)) == 0 {
+	if p.failures.NumRequeues(identity.KeyOf(pod)) == 0 {
 		return
 	}
 	p.report(pod, translate.WaitingStatus(pod, reason, err.Error(), p.config.NodeIP, p.now()))
@@ -139,7 +140,7 @@ func (p *Provider) refuse(pod *corev1.Pod, reason, message string) (time.Duratio
 	}
 	if pod.Spec.RestartPolicy == corev1.RestartPolicyAlways || pod.Spec.RestartPolicy == "" {
 		p.report(pod, translate.WaitingStatus(pod, reason, message, p.config.NodeIP, p.now()))
-		p.noteRetry(translate.KeyOf(pod), p.config.RefusalRetry)
+		p.noteRetry(identity.KeyOf(pod), p.config.RefusalRetry)
 		return p.config.RefusalRetry, nil
 	}
 	p.report(pod, translate.FailedStatus(pod, nil, reason, message, p.config.NodeIP, p.now()))

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
@@ -18,7 +19,7 @@ import (
 const confirmDelay = time.Second
 
 // collect ends a cloud Pod whose Pod the cluster does not have any more.
-func (p *Provider) collect(ctx context.Context, key translate.Key, cloud *cci.Pod) (time.Duration, error) {
+func (p *Provider) collect(ctx context.Context, key identity.Key, cloud *cci.Pod) (time.Duration, error) {
 	if cloud == nil {
 		p.forget(key)
 		return 0, nil
@@ -39,7 +40,7 @@ func (p *Provider) collect(ctx context.Context, key translate.Key, cloud *cci.Po
 }
 
 // isThere asks the cluster itself: its watch may be late, and a running Pod would be ended.
-func (p *Provider) isThere(ctx context.Context, key translate.Key) (bool, error) {
+func (p *Provider) isThere(ctx context.Context, key identity.Key) (bool, error) {
 	pod, err := p.config.Client.Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return false, nil
@@ -51,7 +52,7 @@ func (p *Provider) isThere(ctx context.Context, key translate.Key) (bool, error)
 }
 
 // release ends the cloud Pod of a Pod that has ended for the cluster: an eviction, say. One that has ended itself is kept for its log.
-func (p *Provider) release(ctx context.Context, key translate.Key, cloud *cci.Pod) (time.Duration, error) {
+func (p *Provider) release(ctx context.Context, key identity.Key, cloud *cci.Pod) (time.Duration, error) {
 	if cloud == nil || translate.IsTerminal(cloud.Status.Phase) {
 		return 0, nil
 	}
@@ -61,7 +62,7 @@ func (p *Provider) release(ctx context.Context, key translate.Key, cloud *cci.Po
 
 // finish brings a Pod that is being deleted to its end: first the cloud Pod, then the Pod.
 func (p *Provider) finish(ctx context.Context, pod *corev1.Pod, cloud *cci.Pod) (time.Duration, error) {
-	key := translate.KeyOf(pod)
+	key := identity.KeyOf(pod)
 	if cloud == nil && !p.remember(key).gone {
 		found, err := p.look(ctx, key)
 		if err != nil {
@@ -85,7 +86,7 @@ func (p *Provider) finish(ctx context.Context, pod *corev1.Pod, cloud *cci.Pod) 
 
 // end asks the cloud to end a Pod, unless it has been asked for that already. gone tells that there is nothing left to end. nil grace is the
 // cloud Pod's own.
-func (p *Provider) end(ctx context.Context, key translate.Key, cloud *cci.Pod, grace *int64) (gone bool, err error) {
+func (p *Provider) end(ctx context.Context, key identity.Key, cloud *cci.Pod, grace *int64) (gone bool, err error) {
 	if isEnding(cloud, grace) {
 		return p.isOverdue(ctx, key, cloud)
 	}
@@ -131,7 +132,7 @@ func isEnding(cloud *cci.Pod, grace *int64) bool {
 }
 
 // isOverdue asks the cloud for a Pod that should be gone by now: the watch may have lost its end.
-func (p *Provider) isOverdue(ctx context.Context, key translate.Key, cloud *cci.Pod) (gone bool, err error) {
+func (p *Provider) isOverdue(ctx context.Context, key identity.Key, cloud *cci.Pod) (gone bool, err error) {
 	if p.config.Now().Before(cloud.DeletionTimestamp.Add(p.config.Recheck)) {
 		return false, nil
 	}
@@ -143,7 +144,7 @@ func (p *Provider) isOverdue(ctx context.Context, key translate.Key, cloud *cci.
 // terminal phase virtual-kubelet writes no status any more.
 func (p *Provider) complete(ctx context.Context, pod *corev1.Pod) (time.Duration, error) {
 	if !translate.IsTerminal(pod.Status.Phase) {
-		p.report(pod, translate.DeletedStatus(pod, p.remember(translate.KeyOf(pod)).last, p.config.NodeIP, p.now()))
+		p.report(pod, translate.DeletedStatus(pod, p.remember(identity.KeyOf(pod)).last, p.config.NodeIP, p.now()))
 		return p.config.Recheck, nil // The change of the status brings us back sooner.
 	}
 	if grace := pod.DeletionGracePeriodSeconds; grace != nil && *grace == 0 && len(pod.Finalizers) > 0 {

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
@@ -37,7 +38,7 @@ func (p *Provider) Address(namespace, name string) (string, error) {
 	if err != nil {
 		return "", errdefs.NotFoundf("pod %s/%s is not on this node", namespace, name)
 	}
-	cloud := p.inventory.Get(translate.KeyOf(pod))
+	cloud := p.inventory.Get(identity.KeyOf(pod))
 	if cloud == nil || cloud.Status.PodIP == "" || translate.IsTerminal(cloud.Status.Phase) {
 		return "", errdefs.InvalidInputf("pod %s/%s does not run, so it has no address", namespace, name)
 	}
@@ -50,7 +51,7 @@ func (p *Provider) Exec(ctx context.Context, namespace, name string, options cci
 	if err != nil {
 		return errdefs.NotFoundf("pod %s/%s is not on this node", namespace, name)
 	}
-	err = p.cloud.PodExec(ctx, p.namespace, translate.CloudName(translate.KeyOf(pod)), options, streams)
+	err = p.cloud.PodExec(ctx, p.namespace, identity.CloudName(identity.KeyOf(pod)), options, streams)
 	if cci.IsNotFound(err) {
 		return errdefs.NotFoundf("pod %s/%s has no cloud pod", namespace, name)
 	}

@@ -13,6 +13,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
@@ -42,7 +43,7 @@ type guardedPods struct {
 
 // UpdateStatus sends what differs from the Pod as it is known now.
 func (g guardedPods) UpdateStatus(ctx context.Context, pod *corev1.Pod, _ metav1.UpdateOptions) (*corev1.Pod, error) {
-	current := g.provider.pod(translate.KeyOf(pod))
+	current := g.provider.pod(identity.KeyOf(pod))
 	if current == nil {
 		return nil, apierrors.NewNotFound(corev1.Resource("pods"), pod.Name)
 	}
@@ -64,7 +65,7 @@ func (g guardedPods) UpdateStatus(ctx context.Context, pod *corev1.Pod, _ metav1
 // Delete asks the Provider to look at the Pod.
 func (g guardedPods) Delete(_ context.Context, name string, _ metav1.DeleteOptions) error {
 	if pod, err := g.provider.pods.Pods(g.namespace).Get(name); err == nil {
-		g.provider.queue.Add(translate.KeyOf(pod))
+		g.provider.queue.Add(identity.KeyOf(pod))
 	}
 	return nil
 }

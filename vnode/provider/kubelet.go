@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 var (
@@ -21,26 +21,26 @@ var (
 // CreatePod implements virtual-kubelet's PodLifecycleHandler. It never fails: for virtual-kubelet any error of it is the end of a Pod with
 // restartPolicy Never (node/pod.go, handleProviderError). What becomes of the Pod is told by NotifyPods.
 func (p *Provider) CreatePod(_ context.Context, pod *corev1.Pod) error {
-	p.queue.Add(translate.KeyOf(pod))
+	p.queue.Add(identity.KeyOf(pod))
 	return nil
 }
 
 // UpdatePod implements PodLifecycleHandler as CreatePod does.
 func (p *Provider) UpdatePod(_ context.Context, pod *corev1.Pod) error {
-	p.queue.Add(translate.KeyOf(pod))
+	p.queue.Add(identity.KeyOf(pod))
 	return nil
 }
 
 // DeletePod implements PodLifecycleHandler. It returns before the cloud Pod is gone and may be called again.
 func (p *Provider) DeletePod(_ context.Context, pod *corev1.Pod) error {
-	p.queue.Add(translate.KeyOf(pod))
+	p.queue.Add(identity.KeyOf(pod))
 	return nil
 }
 
 // GetPod implements PodLifecycleHandler: the Pod if it has a cloud Pod. A namesake's cloud Pod does not count.
 func (p *Provider) GetPod(_ context.Context, namespace, name string) (*corev1.Pod, error) {
 	pod, err := p.pods.Pods(namespace).Get(name)
-	if err != nil || p.inventory.Get(translate.KeyOf(pod)) == nil {
+	if err != nil || p.inventory.Get(identity.KeyOf(pod)) == nil {
 		// virtual-kubelet finds this kind of error only on the outside.
 		return nil, errdefs.NotFoundf("pod %s/%s has no cloud pod", namespace, name)
 	}
@@ -82,7 +82,7 @@ func (p *Provider) NotifyPods(_ context.Context, notify func(*corev1.Pod)) {
 }
 
 // pod is the Pod of a key as the cluster has it, nil where it has none or a namesake. It must not be changed.
-func (p *Provider) pod(key translate.Key) *corev1.Pod {
+func (p *Provider) pod(key identity.Key) *corev1.Pod {
 	pod, err := p.pods.Pods(key.Namespace).Get(key.Name)
 	if err != nil || pod.UID != key.UID { // A lister's only error is that it is not there.
 		return nil
@@ -113,7 +113,7 @@ func (p *Provider) podHandler() cache.ResourceEventHandler {
 
 func (p *Provider) podChanged(obj any) {
 	if pod, ok := obj.(*corev1.Pod); ok {
-		p.queue.Add(translate.KeyOf(pod))
+		p.queue.Add(identity.KeyOf(pod))
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // Logs streams the log of a container of a Pod of this node until it ends or ctx does. The caller closes it. An error of errdefs' NotFound
@@ -23,7 +23,7 @@ func (p *Provider) Logs(ctx context.Context, namespace, name string, options cci
 	if !hasContainer(pod, options.Container) {
 		return nil, errdefs.NotFoundf("pod %s/%s has no container %q", namespace, name, options.Container)
 	}
-	stream, err := p.cloud.PodLog(ctx, p.namespace, translate.CloudName(translate.KeyOf(pod)), options)
+	stream, err := p.cloud.PodLog(ctx, p.namespace, identity.CloudName(identity.KeyOf(pod)), options)
 	if cci.IsNotFound(err) {
 		return nil, errdefs.NotFoundf("pod %s/%s has no cloud pod", namespace, name)
 	}

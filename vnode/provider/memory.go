@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // memory is what helps with a Pod and may be lost in a restart.
@@ -30,7 +30,7 @@ type memory struct {
 }
 
 // remember returns what is remembered of a Pod.
-func (p *Provider) remember(key translate.Key) memory {
+func (p *Provider) remember(key identity.Key) memory {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if m := p.memories[key]; m != nil {
@@ -39,7 +39,7 @@ func (p *Provider) remember(key translate.Key) memory {
 	return memory{}
 }
 
-func (p *Provider) rememberLocked(key translate.Key) *memory {
+func (p *Provider) rememberLocked(key identity.Key) *memory {
 	m := p.memories[key]
 	if m == nil {
 		m = &memory{}
@@ -49,7 +49,7 @@ func (p *Provider) rememberLocked(key translate.Key) *memory {
 }
 
 // firstTry notes when a Pod was first tried, and returns it.
-func (p *Provider) firstTry(key translate.Key) time.Time {
+func (p *Provider) firstTry(key identity.Key) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.rememberLocked(key)
@@ -61,7 +61,7 @@ func (p *Provider) firstTry(key translate.Key) time.Time {
 
 // mayTry tells how long to wait until the cloud may be asked for the same cloud Pod again: every change of the Pod, our own of its
 // status among them, brings it here. Otherwise it notes what it is asked for.
-func (p *Provider) mayTry(key translate.Key, pod *cci.Pod) (wait time.Duration) {
+func (p *Provider) mayTry(key identity.Key, pod *cci.Pod) (wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.rememberLocked(key)
@@ -73,7 +73,7 @@ func (p *Provider) mayTry(key translate.Key, pod *cci.Pod) (wait time.Duration) 
 }
 
 // noteRetry holds back what mayTry has noted.
-func (p *Provider) noteRetry(key translate.Key, delay time.Duration) {
+func (p *Provider) noteRetry(key identity.Key, delay time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if m := p.memories[key]; m != nil {
@@ -82,14 +82,14 @@ func (p *Provider) noteRetry(key translate.Key, delay time.Duration) {
 }
 
 // noteAsked remembers a request that the cloud has taken.
-func (p *Provider) noteAsked(key translate.Key, request ending) {
+func (p *Provider) noteAsked(key identity.Key, request ending) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.rememberLocked(key).asked = request
 }
 
 // noteMade forgets what is of no use once there is a cloud Pod.
-func (p *Provider) noteMade(key translate.Key) {
+func (p *Provider) noteMade(key identity.Key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.rememberLocked(key)
@@ -100,14 +100,14 @@ func (p *Provider) noteMade(key translate.Key) {
 func (p *Provider) noteRefusal(pod *corev1.Pod, reason string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	m := p.rememberLocked(translate.KeyOf(pod))
+	m := p.rememberLocked(identity.KeyOf(pod))
 	news := m.refusal != reason && pod.Status.Reason != reason
 	m.refusal = reason
 	return news
 }
 
 // noteLost remembers that the cloud has lost a Pod, and tells whether that is news: the status that says so is written some time later.
-func (p *Provider) noteLost(key translate.Key) bool {
+func (p *Provider) noteLost(key identity.Key) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.rememberLocked(key)
@@ -117,7 +117,7 @@ func (p *Provider) noteLost(key translate.Key) bool {
 }
 
 // noteGone remembers what a get or a delete has proven.
-func (p *Provider) noteGone(key translate.Key, last *cci.Pod) {
+func (p *Provider) noteGone(key identity.Key, last *cci.Pod) {
 	p.inventory.Drop(key, last)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,13 +129,13 @@ func (p *Provider) noteGone(key translate.Key, last *cci.Pod) {
 }
 
 // noteAbsent remembers that the cloud has never had, or has no more, a Pod that the inventory does not know.
-func (p *Provider) noteAbsent(key translate.Key) {
+func (p *Provider) noteAbsent(key identity.Key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.rememberLocked(key).gone = true
 }
 
-func (p *Provider) forget(key translate.Key) {
+func (p *Provider) forget(key identity.Key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.memories, key)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/inventory"
 	"github.com/spillway-k8s/spillway/vnode/mirror"
 	"github.com/spillway-k8s/spillway/vnode/translate"
@@ -30,7 +31,7 @@ type Config struct {
 	// Cloud and Namespace are where the cloud Pods run. Owner is the node that they belong to.
 	Cloud     cci.API
 	Namespace string
-	Owner     translate.Owner
+	Owner     identity.Owner
 	// Inventory is the copy of the cloud Pods, and Mirrors keeps the copies of what Pods refer to. The caller runs both.
 	Inventory *inventory.Inventory
 	Mirrors   *mirror.Mirrors
@@ -68,21 +69,21 @@ type Provider struct {
 	config    Config
 	cloud     cci.API
 	namespace string
-	owner     translate.Owner
+	owner     identity.Owner
 	inventory *inventory.Inventory
 	mirrors   *mirror.Mirrors
 	metrics   metrics
 	pods      corelisters.PodLister
-	queue     workqueue.TypedDelayingInterface[translate.Key]
+	queue     workqueue.TypedDelayingInterface[identity.Key]
 	// failures paces what failed: per Pod, and no bucket for all of them, as the client of the cloud has one.
-	failures workqueue.TypedRateLimiter[translate.Key]
+	failures workqueue.TypedRateLimiter[identity.Key]
 
 	// notified is closed once virtual-kubelet has said where status goes.
 	notified chan struct{}
 	notify   func(*corev1.Pod)
 
 	mu       sync.Mutex
-	memories map[translate.Key]*memory
+	memories map[identity.Key]*memory
 }
 
 // errNotYet is the result of a Pod whose cloud Pod was tried to be made a moment ago.
@@ -102,10 +103,10 @@ func New(config Config) (*Provider, error) {
 		mirrors:   config.Mirrors,
 		metrics:   newMetrics(config.Registerer),
 		pods:      corelisters.NewPodLister(config.Pods.GetIndexer()),
-		queue:     workqueue.NewTypedDelayingQueue[translate.Key](),
-		failures:  workqueue.NewTypedItemExponentialFailureRateLimiter[translate.Key](config.MinRetryInterval, config.MaxRetryInterval),
+		queue:     workqueue.NewTypedDelayingQueue[identity.Key](),
+		failures:  workqueue.NewTypedItemExponentialFailureRateLimiter[identity.Key](config.MinRetryInterval, config.MaxRetryInterval),
 		notified:  make(chan struct{}),
-		memories:  map[translate.Key]*memory{},
+		memories:  map[identity.Key]*memory{},
 	}
 	config.Inventory.OnChange(p.cloudChanged)
 	if _, err := config.Pods.AddEventHandler(p.podHandler()); err != nil {
@@ -202,7 +203,7 @@ func (p *Provider) work(ctx context.Context) bool {
 }
 
 // cloudChanged hears of every change in the cloud.
-func (p *Provider) cloudChanged(key translate.Key, pod *cci.Pod, state inventory.State) {
+func (p *Provider) cloudChanged(key identity.Key, pod *cci.Pod, state inventory.State) {
 	p.mu.Lock()
 	switch m := p.memories[key]; {
 	case state == inventory.Gone:

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
@@ -25,7 +26,7 @@ import (
 //	there             ended by others    nothing until it is gone: how it ends is not how the Pod would have
 //	there, had run    gone               asked for once more, then reported as failed
 //	there, never ran  not there          made
-func (p *Provider) reconcile(ctx context.Context, key translate.Key) (again time.Duration, err error) {
+func (p *Provider) reconcile(ctx context.Context, key identity.Key) (again time.Duration, err error) {
 	pod, cloud := p.pod(key), p.inventory.Get(key)
 	switch {
 	case pod == nil:
@@ -68,13 +69,13 @@ func (p *Provider) hadRun(pod *corev1.Pod) bool {
 			}
 		}
 	}
-	last := p.remember(translate.KeyOf(pod)).last
+	last := p.remember(identity.KeyOf(pod)).last
 	return last != nil && last.Status.PodIP != ""
 }
 
 // recover asks the cloud for a Pod that the inventory does not have, and reports it as failed if it is not there.
 func (p *Provider) recover(ctx context.Context, pod *corev1.Pod) (time.Duration, error) {
-	key := translate.KeyOf(pod)
+	key := identity.KeyOf(pod)
 	cloud, err := p.look(ctx, key)
 	if err != nil {
 		return 0, err
@@ -93,8 +94,8 @@ func (p *Provider) recover(ctx context.Context, pod *corev1.Pod) (time.Duration,
 }
 
 // look asks the cloud itself for the cloud Pod of a Pod. nil is the proof that there is none.
-func (p *Provider) look(ctx context.Context, key translate.Key) (*cci.Pod, error) {
-	name := translate.CloudName(key)
+func (p *Provider) look(ctx context.Context, key identity.Key) (*cci.Pod, error) {
+	name := identity.CloudName(key)
 	cloud, err := p.cloud.GetPod(ctx, p.namespace, name)
 	if cci.IsNotFound(err) {
 		if known := p.inventory.Get(key); known != nil {

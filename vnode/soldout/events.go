@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 const (
@@ -27,7 +27,7 @@ type heard struct {
 
 // hear asks for the events of Pods that wait without a sign in their status: where a region says at all that it is sold out, it may say it
 // there alone. A region without events, or whose events cannot be read, says nothing.
-func (k *Keeper) hear(ctx context.Context, pods map[translate.Key]*cci.Pod) {
+func (k *Keeper) hear(ctx context.Context, pods map[identity.Key]*cci.Pod) {
 	for key := range k.heard {
 		if pods[key] == nil {
 			delete(k.heard, key)

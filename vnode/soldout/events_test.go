@@ -14,24 +14,24 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 func TestEventsAreHeardNowAndThen(t *testing.T) {
 	start := time.Unix(1e9, 0)
 	now, asked := start, map[string]int{}
-	pods := map[translate.Key]*cci.Pod{}
+	pods := map[identity.Key]*cci.Pod{}
 	for _, name := range []string{"a", "b", "c", "said"} {
-		pods[translate.Key{Name: name}] = &cci.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PodStatus{Phase: corev1.PodPending}}
+		pods[identity.Key{Name: name}] = &cci.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PodStatus{Phase: corev1.PodPending}}
 	}
-	pods[translate.Key{Name: "a"}].Status.Reason = "Unschedulable" // Which is no sign: its events may say more.
-	pods[translate.Key{Name: "said"}].Status.Reason = "Unschedulable: sold out"
+	pods[identity.Key{Name: "a"}].Status.Reason = "Unschedulable" // Which is no sign: its events may say more.
+	pods[identity.Key{Name: "said"}].Status.Reason = "Unschedulable: sold out"
 	var fault error
 	k := &Keeper{
-		waiting: map[translate.Key]time.Time{}, placed: map[translate.Key]bool{}, heard: map[translate.Key]heard{},
+		waiting: map[identity.Key]time.Time{}, placed: map[identity.Key]bool{}, heard: map[identity.Key]heard{},
 		config: Config{
 			Timeout: time.Minute, Signs: regexp.MustCompile("sold out"), Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
-			Cloud: func() map[translate.Key]*cci.Pod { return pods },
+			Cloud: func() map[identity.Key]*cci.Pod { return pods },
 			Events: func(_ context.Context, pod *cci.Pod) ([]corev1.Event, error) {
 				asked[pod.Name]++
 				if fault != nil || pod.Name != "a" {
@@ -53,7 +53,7 @@ func TestEventsAreHeardNowAndThen(t *testing.T) {
 		require.NoError(t, err)
 		return found
 	}
-	said := stuckPod{translate.Key{Name: "said"}, "the cloud says: Unschedulable: sold out", true}
+	said := stuckPod{identity.Key{Name: "said"}, "the cloud says: Unschedulable: sold out", true}
 	assert.Equal(t, []stuckPod{said}, look())
 	assert.Empty(t, asked, "nobody has waited for long")
 	now = now.Add(eventsEvery)

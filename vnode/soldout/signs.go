@@ -12,12 +12,12 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // stuckPod is a Pod for which the cloud has no place.
 type stuckPod struct {
-	key translate.Key
+	key identity.Key
 	// why is for people.
 	why string
 	// general: since it waits no Pod has been given a place. Otherwise it is only its size that is sold out.
@@ -65,18 +65,18 @@ func (k *Keeper) stuck(ctx context.Context) ([]stuckPod, error) {
 }
 
 // pending are the cloud Pods that have no address yet. It notes since when, and when a Pod was last given one.
-func (k *Keeper) pending() map[translate.Key]*cci.Pod {
+func (k *Keeper) pending() map[identity.Key]*cci.Pod {
 	all := k.config.Cloud()
 	pods := maps.Clone(all)
-	maps.DeleteFunc(pods, func(key translate.Key, pod *cci.Pod) bool {
+	maps.DeleteFunc(pods, func(key identity.Key, pod *cci.Pod) bool {
 		if pod.Status.PodIP != "" && !k.placed[key] {
 			k.placed[key], k.lastPlaced = true, k.config.Now()
 		}
 		return pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodPending || pod.Status.PodIP != ""
 	})
-	maps.DeleteFunc(k.placed, func(key translate.Key, _ bool) bool { return all[key] == nil })
-	maps.DeleteFunc(k.waiting, func(key translate.Key, _ time.Time) bool { return pods[key] == nil })
-	maps.DeleteFunc(k.told, func(key translate.Key, _ policy.OnSoldOut) bool { return pods[key] == nil })
+	maps.DeleteFunc(k.placed, func(key identity.Key, _ bool) bool { return all[key] == nil })
+	maps.DeleteFunc(k.waiting, func(key identity.Key, _ time.Time) bool { return pods[key] == nil })
+	maps.DeleteFunc(k.told, func(key identity.Key, _ policy.OnSoldOut) bool { return pods[key] == nil })
 	for key := range pods {
 		if _, known := k.waiting[key]; !known {
 			k.waiting[key] = k.config.Now()

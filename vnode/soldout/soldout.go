@@ -23,7 +23,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/translate"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // Config is what a Keeper needs; all fields but Signs and Registerer must be given.
@@ -41,7 +41,7 @@ type Config struct {
 	// StrandedPods is what becomes of waiting Pods that do not say it themselves.
 	StrandedPods policy.OnSoldOut
 	// Cloud returns the node's cloud Pods. They are not changed.
-	Cloud func() map[translate.Key]*cci.Pod
+	Cloud func() map[identity.Key]*cci.Pod
 	// Networks asks the cloud for the networks of the Pods. It may block until ctx ends.
 	Networks func(ctx context.Context) ([]cci.Network, error)
 	// Events asks the cloud for what it has noted of a cloud Pod. It may block until ctx ends.
@@ -61,14 +61,14 @@ type Keeper struct {
 	config Config
 	locks  prometheus.Counter
 	// waiting is since when a cloud Pod has been seen without a place: by our clock, as the cloud's may differ.
-	waiting map[translate.Key]time.Time
+	waiting map[identity.Key]time.Time
 	// placed are the cloud Pods that have an address, lastPlaced is when one was last seen to get it.
-	placed     map[translate.Key]bool
+	placed     map[identity.Key]bool
 	lastPlaced time.Time
 	// heard is what the events of waiting Pods have said.
-	heard map[translate.Key]heard
+	heard map[identity.Key]heard
 	// told are the Pods that have been told of, by an event.
-	told map[translate.Key]policy.OnSoldOut
+	told map[identity.Key]policy.OnSoldOut
 	// trouble is the last error, said once.
 	trouble string
 }
@@ -84,8 +84,8 @@ func New(config Config) (*Keeper, error) {
 			config.Timeout, config.Lock, config.Interval)
 	}
 	return &Keeper{
-		config: config, locks: newLocks(config.Registerer), heard: map[translate.Key]heard{}, waiting: map[translate.Key]time.Time{},
-		placed: map[translate.Key]bool{}, told: map[translate.Key]policy.OnSoldOut{},
+		config: config, locks: newLocks(config.Registerer), heard: map[identity.Key]heard{}, waiting: map[identity.Key]time.Time{},
+		placed: map[identity.Key]bool{}, told: map[identity.Key]policy.OnSoldOut{},
 	}, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // env resolves what the cloud would resolve wrongly: there the downward API speaks of the cloud Pod. What comes first is ours; a
@@ -61,11 +62,11 @@ func (b *builder) envFrom(c *corev1.Container) []corev1.EnvFromSource {
 		switch {
 		case from.ConfigMapRef != nil:
 			carried.ConfigMapRef = &corev1.ConfigMapEnvSource{
-				LocalObjectReference: b.mirror(MirrorConfigMap, from.ConfigMapRef.Name), Optional: from.ConfigMapRef.Optional,
+				LocalObjectReference: b.mirror(identity.MirrorConfigMap, from.ConfigMapRef.Name), Optional: from.ConfigMapRef.Optional,
 			}
 		case from.SecretRef != nil:
 			carried.SecretRef = &corev1.SecretEnvSource{
-				LocalObjectReference: b.mirror(MirrorSecret, from.SecretRef.Name), Optional: from.SecretRef.Optional,
+				LocalObjectReference: b.mirror(identity.MirrorSecret, from.SecretRef.Name), Optional: from.SecretRef.Optional,
 			}
 		default:
 			b.refuse("container %s has variables from a source that the cloud does not know", c.Name)
@@ -82,11 +83,11 @@ func (b *builder) envVar(c *corev1.Container, e corev1.EnvVar) (resolved corev1.
 		return e, true
 	case from.ConfigMapKeyRef != nil:
 		return corev1.EnvVar{Name: e.Name, ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
-			LocalObjectReference: b.mirror(MirrorConfigMap, from.ConfigMapKeyRef.Name), Key: from.ConfigMapKeyRef.Key, Optional: from.ConfigMapKeyRef.Optional,
+			LocalObjectReference: b.mirror(identity.MirrorConfigMap, from.ConfigMapKeyRef.Name), Key: from.ConfigMapKeyRef.Key, Optional: from.ConfigMapKeyRef.Optional,
 		}}}, true
 	case from.SecretKeyRef != nil:
 		return corev1.EnvVar{Name: e.Name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
-			LocalObjectReference: b.mirror(MirrorSecret, from.SecretKeyRef.Name), Key: from.SecretKeyRef.Key, Optional: from.SecretKeyRef.Optional,
+			LocalObjectReference: b.mirror(identity.MirrorSecret, from.SecretKeyRef.Name), Key: from.SecretKeyRef.Key, Optional: from.SecretKeyRef.Optional,
 		}}}, true
 	case from.FieldRef != nil:
 		return b.envField(c, e)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // ReasonUnsupported: the Pod has something that cannot be carried to the cloud.
@@ -33,7 +34,7 @@ type Config struct {
 	// Version is the generation of the cloud; empty for 2.0.
 	Version policy.CCIVersion
 	// Owner is written onto every cloud Pod.
-	Owner Owner
+	Owner identity.Owner
 	// NodeIP is what containers get as the address of their host.
 	NodeIP string
 	// DefaultSize is what a Pod gets that asks for nothing, such as "0.50_1.0": CCI refuses a Pod without a size.
@@ -138,9 +139,6 @@ type Refused struct {
 // Error joins the messages.
 func (r *Refused) Error() string { return strings.Join(r.Messages, "; ") }
 
-// KeyOf is the Key of a Pod of the cluster.
-func KeyOf(pod *corev1.Pod) Key { return Key{pod.Namespace, pod.Name, pod.UID} }
-
 // Pod translates. nodeDNS replaces the DNS of every Pod where it is not nil. The Pod is not changed; the same Pod gives the same result.
 // The error is a *Refused.
 func (t *Translator) Pod(pod *corev1.Pod, nodeDNS *corev1.PodDNSConfig) (Result, error) {
@@ -163,24 +161,17 @@ func (t *Translator) Pod(pod *corev1.Pod, nodeDNS *corev1.PodDNSConfig) (Result,
 // meta names and marks the cloud Pod. Labels and annotations come along: the cloud shows them, some tell it what to do (instance
 // type, EIP), and the downward API reads them there.
 func (t *Translator) meta(pod *corev1.Pod, size policy.Flavor) metav1.ObjectMeta {
-	labels := maps.Clone(pod.Labels)
-	if labels == nil {
-		labels = map[string]string{}
+	key := identity.KeyOf(pod)
+	meta := metav1.ObjectMeta{
+		Name: identity.CloudName(key), Labels: maps.Clone(pod.Labels), Annotations: maps.Clone(pod.Annotations),
 	}
-	labels[policy.CloudClusterKey] = t.config.Owner.ClusterID
-	labels[policy.CloudOwnerLabel] = t.config.Owner.hash()
-	annotations := maps.Clone(pod.Annotations)
-	if annotations == nil {
-		annotations = map[string]string{}
+	if meta.Annotations == nil {
+		meta.Annotations = map[string]string{}
 	}
-	delete(annotations, appliedAnnotation)
-	t.annotateSize(annotations, size)
-	annotations[policy.CloudClusterKey] = t.config.Owner.ClusterID
-	annotations[policy.CloudNodeAnnotation] = t.config.Owner.Node
-	annotations[policy.CloudNamespaceAnnotation] = pod.Namespace
-	annotations[policy.CloudNameAnnotation] = pod.Name
-	annotations[policy.CloudUIDAnnotation] = string(pod.UID)
-	return metav1.ObjectMeta{Name: CloudName(KeyOf(pod)), Labels: labels, Annotations: annotations}
+	delete(meta.Annotations, appliedAnnotation)
+	t.annotateSize(meta.Annotations, size)
+	t.config.Owner.Mark(&meta, key)
+	return meta
 }
 
 // annotateSize asks for the size. CCI 1.0 adds up the containers instead.
@@ -272,7 +263,7 @@ func (b *builder) warnAboutSpec() {
 func (b *builder) hostname() string {
 	if override := b.spec.HostnameOverride; override != nil {
 		if len(validation.IsDNS1123Label(*override)) > 0 {
-			b.warn("hostnameOverride %s is left out: the cloud knows names without dots, of at most %d characters", *override, longestName)
+			b.warn("hostnameOverride %s is left out: the cloud knows names without dots, of at most %d characters", *override, validation.DNS1123LabelMaxLength)
 		} else {
 			return *override
 		}
@@ -280,7 +271,7 @@ func (b *builder) hostname() string {
 	if b.spec.Hostname != "" {
 		return b.spec.Hostname
 	}
-	name := strings.TrimRight(b.pod.Name[:min(len(b.pod.Name), longestName)], "-.")
+	name := strings.TrimRight(b.pod.Name[:min(len(b.pod.Name), validation.DNS1123LabelMaxLength)], "-.")
 	if len(validation.IsDNS1123Label(name)) > 0 {
 		return ""
 	}
@@ -292,7 +283,7 @@ func (b *builder) pullSecrets() []corev1.LocalObjectReference {
 	var secrets []corev1.LocalObjectReference
 	for _, secret := range b.spec.ImagePullSecrets {
 		if secret.Name != "" && !b.translator.isOwnPullSecret(secret.Name) {
-			secrets = append(secrets, b.mirror(MirrorSecret, secret.Name))
+			secrets = append(secrets, b.mirror(identity.MirrorSecret, secret.Name))
 		}
 	}
 	if own := b.translator.config.PullSecret; own != "" {

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-k8s/spillway/policy"
@@ -24,12 +23,13 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 var update = flag.Bool("update", false, "write the goldens anew")
 
-var owner = translate.Owner{ClusterID: "prod-1", Node: "virtual-node-cci-0"}
+var owner = identity.Owner{ClusterID: "prod-1", Node: "virtual-node-cci-0"}
 
 // input is what testdata/<case>.input.yaml holds: a Pod, and what differs from a node that is configured for nothing.
 type input struct {
@@ -217,9 +217,9 @@ func TestReferencesAreThoseOfTheCloudPod(t *testing.T) {
 		for _, ref := range newTranslator(t, in).References(&in.Pod) {
 			kind := cci.SecretObject
 			switch ref.Kind {
-			case translate.MirrorConfigMap:
+			case identity.MirrorConfigMap:
 				kind = cci.ConfigMapObject
-			case translate.MirrorClaim:
+			case identity.MirrorClaim:
 				kind = cci.ClaimObject
 			}
 			want = append(want, cci.Object{Kind: kind, Name: owner.MirrorName(ref.Mirror)})
@@ -246,44 +246,10 @@ func TestReferencesToOneObjectAreOne(t *testing.T) {
 		case "registry":
 			assert.True(t, ref.Optional, "images are pulled without it, as at home")
 		case "web":
-			assert.Equal(t, translate.MirrorToken, ref.Kind)
+			assert.Equal(t, identity.MirrorToken, ref.Kind)
 			assert.Len(t, ref.Tokens, 2)
 		}
 	}
-}
-
-func TestMirrorsAreTheOwnersAlone(t *testing.T) {
-	mirror := translate.Mirror{Kind: translate.MirrorSecret, Namespace: "shop", Name: "password"}
-	meta := owner.MirrorMeta(mirror, "uid-1")
-	found, ours := owner.OwnsMirror(&meta)
-	assert.True(t, ours)
-	assert.Equal(t, mirror, found)
-	assert.Empty(t, validation.IsDNS1123Label(meta.Name))
-	// What is in the cloud is found by this name after an update of the program: the function must not change.
-	assert.Equal(t, "shop-password-566be899c6d801f8", meta.Name)
-
-	names := map[string]bool{meta.Name: true}
-	for name, other := range map[string]translate.Owner{
-		"another cluster's node of the same name": {ClusterID: "prod-2", Node: owner.Node},
-		"another node of the cluster":             {ClusterID: owner.ClusterID, Node: "virtual-node-cci-1"},
-	} {
-		_, ours := other.OwnsMirror(&meta)
-		assert.False(t, ours, name)
-		assert.False(t, names[other.MirrorName(mirror)], name)
-		names[other.MirrorName(mirror)] = true
-	}
-	for _, other := range []translate.Mirror{
-		{Kind: translate.MirrorConfigMap, Namespace: "shop", Name: "password"}, {Kind: translate.MirrorSecret, Namespace: "shop-a", Name: "b"},
-		{Kind: translate.MirrorSecret, Namespace: "shop", Name: "a-b"}, {Kind: translate.MirrorToken, Namespace: "shop", Name: "web-0", UID: "1"},
-		{Kind: translate.MirrorToken, Namespace: "shop", Name: "web-0", UID: "2"},
-	} {
-		assert.False(t, names[owner.MirrorName(other)], other)
-		names[owner.MirrorName(other)] = true
-	}
-	stolen := meta.DeepCopy()
-	stolen.Name = "other"
-	_, ours = owner.OwnsMirror(stolen)
-	assert.False(t, ours, "annotations alone make no copy ours")
 }
 
 // Quantity's own arithmetic takes minutes over these.
@@ -315,9 +281,9 @@ func TestIdentity(t *testing.T) {
 	require.NoError(t, err)
 	key, ours := owner.Owns(result.Pod)
 	assert.True(t, ours)
-	assert.Equal(t, translate.KeyOf(pod), key)
+	assert.Equal(t, identity.KeyOf(pod), key)
 
-	for name, other := range map[string]translate.Owner{
+	for name, other := range map[string]identity.Owner{
 		"another cluster's node of the same name": {ClusterID: "prod-2", Node: owner.Node},
 		"another node of the cluster":             {ClusterID: owner.ClusterID, Node: "virtual-node-cci-1"},
 	} {
@@ -327,34 +293,6 @@ func TestIdentity(t *testing.T) {
 	}
 	_, ours = owner.Owns(&cci.Pod{ObjectMeta: metav1.ObjectMeta{Name: "cci-imagesnapshot-1", Labels: result.Pod.Labels}})
 	assert.False(t, ours, "labels alone make no Pod ours")
-}
-
-func TestCloudNames(t *testing.T) {
-	long := strings.Repeat("long.name-", 30)
-	keys := []translate.Key{
-		{"default", "web-0", "uid-1"}, {"default", "web-0", "uid-2"}, {"a-b", "c", "uid-1"}, {"a", "b-c", "uid-1"},
-		{"default", "my.pod.example.com", "uid-1"}, {long[:63], long[:253], "uid-1"}, {long[:63], long[:253], "uid-2"}, {"n", "1", ""},
-	}
-	seen := map[string]translate.Key{}
-	for _, key := range keys {
-		name := translate.CloudName(key)
-		assert.Equal(t, name, translate.CloudName(key), "a name is a function of its key")
-		assert.Empty(t, validation.IsDNS1123Label(name), name)
-		assert.NotContains(t, seen, name, "%v and %v", key, seen[name])
-		seen[name] = key
-	}
-	// What runs is found by this name after an update of the program: the function must not change.
-	assert.Equal(t, "default-web-0-98aefe489a552d93", translate.CloudName(keys[0]))
-}
-
-func FuzzCloudName(f *testing.F) {
-	f.Add("default", "web", "1")
-	f.Fuzz(func(t *testing.T, namespace, name, uid string) {
-		if len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
-			return
-		}
-		assert.Empty(t, validation.IsDNS1123Label(translate.CloudName(translate.Key{Namespace: namespace, Name: name, UID: types.UID(uid)})))
-	})
 }
 
 func TestParseResolvConf(t *testing.T) {

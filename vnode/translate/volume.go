@@ -7,6 +7,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // tokenVolumePrefix begins the name of the volume that Kubernetes adds to every Pod by itself.
@@ -41,12 +42,12 @@ func (b *builder) volume(v corev1.Volume) *cci.Volume {
 		}}
 	case v.ConfigMap != nil:
 		return &cci.Volume{Name: v.Name, ConfigMap: &corev1.ConfigMapVolumeSource{
-			LocalObjectReference: b.mirror(MirrorConfigMap, v.ConfigMap.Name), Items: v.ConfigMap.Items,
+			LocalObjectReference: b.mirror(identity.MirrorConfigMap, v.ConfigMap.Name), Items: v.ConfigMap.Items,
 			DefaultMode: v.ConfigMap.DefaultMode, Optional: v.ConfigMap.Optional,
 		}}
 	case v.Secret != nil:
 		return &cci.Volume{Name: v.Name, Secret: &corev1.SecretVolumeSource{
-			SecretName: b.mirror(MirrorSecret, v.Secret.SecretName).Name, Items: v.Secret.Items,
+			SecretName: b.mirror(identity.MirrorSecret, v.Secret.SecretName).Name, Items: v.Secret.Items,
 			DefaultMode: v.Secret.DefaultMode, Optional: v.Secret.Optional,
 		}}
 	case v.PersistentVolumeClaim != nil:
@@ -88,14 +89,14 @@ func (b *builder) claim(volume, name string, readOnly bool) *cci.Volume {
 		return nil
 	}
 	return &cci.Volume{Name: volume, PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{
-		ClaimName: b.mirror(MirrorClaim, name).Name, ReadOnly: readOnly,
+		ClaimName: b.mirror(identity.MirrorClaim, name).Name, ReadOnly: readOnly,
 	}}
 }
 
 // mirror refers to the copy of an object of the Pod's namespace.
-func (b *builder) mirror(kind MirrorKind, name string) corev1.LocalObjectReference {
+func (b *builder) mirror(kind identity.MirrorKind, name string) corev1.LocalObjectReference {
 	return corev1.LocalObjectReference{
-		Name: b.translator.config.Owner.MirrorName(Mirror{Kind: kind, Namespace: b.pod.Namespace, Name: name}),
+		Name: b.translator.config.Owner.MirrorName(identity.Mirror{Kind: kind, Namespace: b.pod.Namespace, Name: name}),
 	}
 }
 
@@ -122,11 +123,11 @@ func (b *builder) projection(volume string, source *corev1.VolumeProjection) *cc
 		return &cci.Projection{DownwardAPI: &corev1.DownwardAPIProjection{Items: b.downwardFiles(volume, source.DownwardAPI.Items)}}
 	case source.ConfigMap != nil:
 		return &cci.Projection{ConfigMap: &corev1.ConfigMapProjection{
-			LocalObjectReference: b.mirror(MirrorConfigMap, source.ConfigMap.Name), Items: source.ConfigMap.Items, Optional: source.ConfigMap.Optional,
+			LocalObjectReference: b.mirror(identity.MirrorConfigMap, source.ConfigMap.Name), Items: source.ConfigMap.Items, Optional: source.ConfigMap.Optional,
 		}}
 	case source.Secret != nil:
 		return &cci.Projection{Secret: &corev1.SecretProjection{
-			LocalObjectReference: b.mirror(MirrorSecret, source.Secret.Name), Items: source.Secret.Items, Optional: source.Secret.Optional,
+			LocalObjectReference: b.mirror(identity.MirrorSecret, source.Secret.Name), Items: source.Secret.Items, Optional: source.Secret.Optional,
 		}}
 	case source.ServiceAccountToken != nil:
 		return b.token(volume, source.ServiceAccountToken)
@@ -142,8 +143,8 @@ func (b *builder) token(volume string, token *corev1.ServiceAccountTokenProjecti
 		return nil
 	}
 	return &cci.Projection{Secret: &corev1.SecretProjection{
-		LocalObjectReference: corev1.LocalObjectReference{Name: b.translator.config.Owner.MirrorName(TokenMirror(b.pod))},
-		Items:                []corev1.KeyToPath{{Key: TokenKey(*token), Path: token.Path}},
+		LocalObjectReference: corev1.LocalObjectReference{Name: b.translator.config.Owner.MirrorName(identity.TokenMirror(b.pod))},
+		Items:                []corev1.KeyToPath{{Key: identity.TokenKey(*token), Path: token.Path}},
 	}}
 }
 

@@ -1,6 +1,6 @@
-// Package trouble shows on the Node what is wrong between it and the cloud: a key or an account that is refused, throttling, silence, no place
+// Package nodeconditions shows on the Node what is wrong between it and the cloud: a key or an account that is refused, throttling, silence, no place
 // for Pods. A Pod then only waits; here an operator sees why. The Node stays Ready: what runs in the cloud goes on running.
-package trouble
+package nodeconditions
 
 import (
 	"context"
@@ -85,7 +85,7 @@ func (t *Tracker) Note(operation string, err error) {
 	}
 }
 
-// NotePlace takes what stands against the place of the Pods in the cloud, nil for nothing (place.Config.Report).
+// NotePlace takes what stands against the place of the Pods in the cloud, nil for nothing (cloudnamespace.Config.Report).
 func (t *Tracker) NotePlace(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,7 +1,7 @@
-// Package place makes sure that the place in the cloud where Pods go is there and usable: the CCI namespace, Active, and in it a network,
+// Package cloudnamespace makes sure that the place in the cloud where Pods go is there and usable: the CCI namespace, Active, and in it a network,
 // Ready. What is missing is made once; what is there is taken as it is, and never changed. Remove takes a namespace away again that nobody uses
 // any more.
-package place
+package cloudnamespace
 
 import (
 	"context"

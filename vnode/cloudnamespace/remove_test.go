@@ -1,4 +1,4 @@
-package place_test
+package cloudnamespace_test
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudnamespace"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
-	"github.com/spillway-k8s/spillway/vnode/place"
 )
 
 // put makes a ConfigMap, a Secret and a claim in the namespace, of a cluster or, where that is empty, of somebody else.
@@ -43,7 +43,7 @@ func isThere(t *testing.T, cloud *cloudtest.Cloud) bool {
 func TestOnlyANamespaceOfOursThatNobodyUsesIsRemoved(t *testing.T) {
 	made := func(t *testing.T, cloud *cloudtest.Cloud) {
 		t.Helper()
-		require.NoError(t, place.Ensure(t.Context(), cloud.Client, config(), slog.New(slog.DiscardHandler)))
+		require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, config(), slog.New(slog.DiscardHandler)))
 	}
 	for name, test := range map[string]struct {
 		before func(*testing.T, *cloudtest.Cloud)
@@ -66,14 +66,14 @@ func TestOnlyANamespaceOfOursThatNobodyUsesIsRemoved(t *testing.T) {
 		"one that another cluster has made stays": {before: func(t *testing.T, c *cloudtest.Cloud) {
 			other := config()
 			other.ClusterID = "test"
-			require.NoError(t, place.Ensure(t.Context(), c.Client, other, slog.New(slog.DiscardHandler)))
+			require.NoError(t, cloudnamespace.Ensure(t.Context(), c.Client, other, slog.New(slog.DiscardHandler)))
 		}, kept: "it was made by cluster test", there: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cloud := cloudtest.New(t)
 			test.before(t, cloud)
-			kept, err := place.Remove(t.Context(), cloud.Client, place.Removal{
+			kept, err := cloudnamespace.Remove(t.Context(), cloud.Client, cloudnamespace.Removal{
 				Namespace: cloudtest.Namespace, ClusterID: "prod", DryRun: test.dryRun, Poll: time.Millisecond,
 			})
 			require.NoError(t, err)
@@ -90,16 +90,16 @@ func TestANamespaceOfTheFirstGenerationIsRemoved(t *testing.T) {
 	cloud := cloudtest.New(t).In(t, policy.CCI1)
 	c := config()
 	c.VPCID, c.NetworkID = "vpc", "neutron"
-	require.NoError(t, place.Ensure(t.Context(), cloud.Client, c, slog.New(slog.DiscardHandler)))
-	removal := place.Removal{Namespace: cloudtest.Namespace, ClusterID: "prod", Poll: time.Millisecond}
+	require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, c, slog.New(slog.DiscardHandler)))
+	removal := cloudnamespace.Removal{Namespace: cloudtest.Namespace, ClusterID: "prod", Poll: time.Millisecond}
 	put(t, cloud, "test")
-	kept, err := place.Remove(t.Context(), cloud.Client, removal)
+	kept, err := cloudnamespace.Remove(t.Context(), cloud.Client, removal)
 	require.NoError(t, err)
 	assert.Equal(t, "it holds 2 things of others: configmaps of-test, secrets of-test", kept)
 	for _, kind := range []cci.DataKind{cci.ConfigMap, cci.Secret} {
 		require.NoError(t, cloud.Client.DeleteData(t.Context(), cloudtest.Namespace, kind, "of-test", cci.DeleteOptions{}))
 	}
-	kept, err = place.Remove(t.Context(), cloud.Client, removal)
+	kept, err = cloudnamespace.Remove(t.Context(), cloud.Client, removal)
 	require.NoError(t, err)
 	assert.Empty(t, kept)
 	assert.False(t, isThere(t, cloud))
@@ -108,18 +108,18 @@ func TestANamespaceOfTheFirstGenerationIsRemoved(t *testing.T) {
 // What is not known is not removed, and what does not go is not waited for without end.
 func TestRemovingANamespaceFailsWithWords(t *testing.T) {
 	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.FinalizerDelay = time.Hour })
-	require.NoError(t, place.Ensure(t.Context(), cloud.Client, config(), slog.New(slog.DiscardHandler)))
-	removal := place.Removal{Namespace: cloudtest.Namespace, ClusterID: "prod", Poll: time.Millisecond}
+	require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, config(), slog.New(slog.DiscardHandler)))
+	removal := cloudnamespace.Removal{Namespace: cloudtest.Namespace, ClusterID: "prod", Poll: time.Millisecond}
 
 	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.Arrears, Path: "/secrets$"})
-	_, err := place.Remove(t.Context(), cloud.Client, removal)
+	_, err := cloudnamespace.Remove(t.Context(), cloud.Client, removal)
 	require.ErrorContains(t, err, "listing secrets of cloud namespace "+cloudtest.Namespace)
 	assert.True(t, isThere(t, cloud))
 	lift()
 
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	_, err = place.Remove(ctx, cloud.Client, removal)
+	_, err = cloudnamespace.Remove(ctx, cloud.Client, removal)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.ErrorContains(t, err, "waiting until cloud namespace "+cloudtest.Namespace+" is gone")
 }

@@ -1,4 +1,4 @@
-package place_test
+package cloudnamespace_test
 
 import (
 	"context"
@@ -14,12 +14,12 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudnamespace"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
-	"github.com/spillway-k8s/spillway/vnode/place"
 )
 
-func config() place.Config {
-	return place.Config{
+func config() cloudnamespace.Config {
+	return cloudnamespace.Config{
 		Namespace: cloudtest.Namespace, Subnets: []string{"subnet"}, SecurityGroups: []string{"group"}, ProjectID: "project", DomainID: "domain",
 		ClusterID: "prod", Poll: time.Millisecond,
 	}
@@ -75,10 +75,10 @@ func TestWhatStandsAgainstAPlaceIsSaid(t *testing.T) {
 			c := config()
 			c.Report = seen.note
 			ended := make(chan error, 1)
-			go func() { ended <- place.Ensure(t.Context(), cloud.Client, c, slog.New(slog.DiscardHandler)) }()
+			go func() { ended <- cloudnamespace.Ensure(t.Context(), cloud.Client, c, slog.New(slog.DiscardHandler)) }()
 			if tc.ends {
 				err := <-ended
-				require.ErrorIs(t, err, place.ErrUnusable)
+				require.ErrorIs(t, err, cloudnamespace.ErrUnusable)
 				for _, words := range tc.words {
 					assert.ErrorContains(t, err, words)
 				}
@@ -103,7 +103,7 @@ func TestANetworkThatStaysPendingIsExplained(t *testing.T) {
 	c.Report = seen.note
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- place.Ensure(ctx, cloud.Client, c, slog.New(slog.DiscardHandler)) }()
+	go func() { ended <- cloudnamespace.Ensure(ctx, cloud.Client, c, slog.New(slog.DiscardHandler)) }()
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		assert.ErrorContains(c, seen.get(), `network spillway to be Ready: it is "Pending"`)
 		assert.ErrorContains(c, seen.get(), "Neutron ids, not the VPC's")
@@ -118,8 +118,8 @@ func TestAPlaceInTheFirstGeneration(t *testing.T) {
 	c := config()
 	c.VPCID, c.NetworkID, c.AvailabilityZone, c.CIDR = "vpc", "neutron", "cn-north-4a", "10.0.0.0/24"
 	quiet := slog.New(slog.DiscardHandler)
-	require.NoError(t, place.Ensure(t.Context(), cloud.Client, c, quiet))
-	require.NoError(t, place.Ensure(t.Context(), cloud.Client, c, quiet), "it is taken as it is")
+	require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet))
+	require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet), "it is taken as it is")
 	networks, err := cloud.Client.ListNetworks(t.Context(), cloudtest.Namespace)
 	require.NoError(t, err)
 	require.Len(t, networks, 1)
@@ -132,10 +132,10 @@ func TestAPlaceInTheFirstGeneration(t *testing.T) {
 
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.NetworkFailed})
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		assert.ErrorContains(collect, place.Ensure(t.Context(), cloud.Client, c, quiet), "a subnet or a security group was not found")
+		assert.ErrorContains(collect, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet), "a subnet or a security group was not found")
 	}, cloudtest.Timeout, cloudtest.Tick)
 	c.VPCID, c.Namespace = "", "other"
-	assert.ErrorContains(t, place.Ensure(t.Context(), cloud.Client, c, quiet), "spec.attachedVPC: Required value")
+	assert.ErrorContains(t, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet), "spec.attachedVPC: Required value")
 }
 
 func TestAPlaceIsMadeOnceAndTakenAsItIs(t *testing.T) {
@@ -143,7 +143,7 @@ func TestAPlaceIsMadeOnceAndTakenAsItIs(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
 	var group sync.WaitGroup
 	for range 4 { // Virtual nodes that start at the same time.
-		group.Go(func() { assert.NoError(t, place.Ensure(t.Context(), cloud.Client, config(), quiet)) })
+		group.Go(func() { assert.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, config(), quiet)) })
 	}
 	group.Wait()
 	networks, err := cloud.Client.ListNetworks(t.Context(), cloudtest.Namespace)
@@ -153,7 +153,7 @@ func TestAPlaceIsMadeOnceAndTakenAsItIs(t *testing.T) {
 
 	other := config()
 	other.Subnets = []string{"elsewhere"}
-	err = place.Ensure(t.Context(), cloud.Client, other, quiet)
-	require.True(t, errors.Is(err, place.ErrUnusable), "%v", err)
+	err = cloudnamespace.Ensure(t.Context(), cloud.Client, other, quiet)
+	require.True(t, errors.Is(err, cloudnamespace.ErrUnusable), "%v", err)
 	assert.ErrorContains(t, err, "is in subnets subnet, not in the configured elsewhere")
 }

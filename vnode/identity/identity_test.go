@@ -1,0 +1,120 @@
+package identity_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/identity"
+)
+
+var owner = identity.Owner{ClusterID: "prod-1", Node: "virtual-node-cci-0"}
+
+func TestAMarkedPodIsRecognized(t *testing.T) {
+	key := identity.Key{Namespace: "shop", Name: "web-0", UID: "uid-1"}
+	marked := &cci.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}}}
+	owner.Mark(&marked.ObjectMeta, key)
+	got, by, ok := identity.OfPod(marked)
+	assert.True(t, ok)
+	assert.Equal(t, key, got)
+	assert.Equal(t, owner, by)
+	assert.Equal(t, "web", marked.Labels["app"], "other labels stay")
+	selector, err := labels.Parse(owner.Selector())
+	assert.NoError(t, err)
+	assert.True(t, selector.Matches(labels.Set(marked.Labels)), "the owner's selector finds it")
+	selector, err = labels.Parse(identity.ClusterSelector(owner.ClusterID))
+	assert.NoError(t, err)
+	assert.True(t, selector.Matches(labels.Set(marked.Labels)), "the cluster's selector finds it")
+
+	for _, name := range []string{
+		policy.CloudClusterKey, policy.CloudNodeAnnotation,
+		policy.CloudNamespaceAnnotation, policy.CloudNameAnnotation, policy.CloudUIDAnnotation,
+	} {
+		t.Run("without "+name, func(t *testing.T) {
+			incomplete := &cci.Pod{ObjectMeta: *marked.DeepCopy()}
+			delete(incomplete.Annotations, name)
+			_, _, ok := identity.OfPod(incomplete)
+			assert.False(t, ok)
+		})
+	}
+}
+
+func TestTokensOfOneAudienceAndLifetimeShareAKey(t *testing.T) {
+	hour, day := int64(3600), int64(86400)
+	token := func(audience string, seconds *int64) string {
+		return identity.TokenKey(corev1.ServiceAccountTokenProjection{Audience: audience, ExpirationSeconds: seconds})
+	}
+	assert.Equal(t, token("vault", nil), token("vault", &hour), "an hour is the API server's default")
+	assert.NotEqual(t, token("vault", &hour), token("vault", &day))
+	assert.NotEqual(t, token("vault", nil), token("", nil))
+}
+
+func TestMirrorsAreTheOwnersAlone(t *testing.T) {
+	mirror := identity.Mirror{Kind: identity.MirrorSecret, Namespace: "shop", Name: "password"}
+	meta := owner.MirrorMeta(mirror, "uid-1")
+	found, ours := owner.OwnsMirror(&meta)
+	assert.True(t, ours)
+	assert.Equal(t, mirror, found)
+	assert.Empty(t, validation.IsDNS1123Label(meta.Name))
+	// What is in the cloud is found by this name after an update of the program: the function must not change.
+	assert.Equal(t, "shop-password-566be899c6d801f8", meta.Name)
+
+	names := map[string]bool{meta.Name: true}
+	for name, other := range map[string]identity.Owner{
+		"another cluster's node of the same name": {ClusterID: "prod-2", Node: owner.Node},
+		"another node of the cluster":             {ClusterID: owner.ClusterID, Node: "virtual-node-cci-1"},
+	} {
+		_, ours := other.OwnsMirror(&meta)
+		assert.False(t, ours, name)
+		assert.False(t, names[other.MirrorName(mirror)], name)
+		names[other.MirrorName(mirror)] = true
+	}
+	for _, other := range []identity.Mirror{
+		{Kind: identity.MirrorConfigMap, Namespace: "shop", Name: "password"}, {Kind: identity.MirrorSecret, Namespace: "shop-a", Name: "b"},
+		{Kind: identity.MirrorSecret, Namespace: "shop", Name: "a-b"}, {Kind: identity.MirrorToken, Namespace: "shop", Name: "web-0", UID: "1"},
+		{Kind: identity.MirrorToken, Namespace: "shop", Name: "web-0", UID: "2"},
+	} {
+		assert.False(t, names[owner.MirrorName(other)], other)
+		names[owner.MirrorName(other)] = true
+	}
+	stolen := meta.DeepCopy()
+	stolen.Name = "other"
+	_, ours = owner.OwnsMirror(stolen)
+	assert.False(t, ours, "annotations alone make no copy ours")
+}
+
+func TestCloudNames(t *testing.T) {
+	long := strings.Repeat("long.name-", 30)
+	keys := []identity.Key{
+		{"default", "web-0", "uid-1"}, {"default", "web-0", "uid-2"}, {"a-b", "c", "uid-1"}, {"a", "b-c", "uid-1"},
+		{"default", "my.pod.example.com", "uid-1"}, {long[:63], long[:253], "uid-1"}, {long[:63], long[:253], "uid-2"}, {"n", "1", ""},
+	}
+	seen := map[string]identity.Key{}
+	for _, key := range keys {
+		name := identity.CloudName(key)
+		assert.Equal(t, name, identity.CloudName(key), "a name is a function of its key")
+		assert.Empty(t, validation.IsDNS1123Label(name), name)
+		assert.NotContains(t, seen, name, "%v and %v", key, seen[name])
+		seen[name] = key
+	}
+	// What runs is found by this name after an update of the program: the function must not change.
+	assert.Equal(t, "default-web-0-98aefe489a552d93", identity.CloudName(keys[0]))
+}
+
+func FuzzCloudName(f *testing.F) {
+	f.Add("default", "web", "1")
+	f.Fuzz(func(t *testing.T, namespace, name, uid string) {
+		if len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
+			return
+		}
+		assert.Empty(t, validation.IsDNS1123Label(identity.CloudName(identity.Key{Namespace: namespace, Name: name, UID: types.UID(uid)})))
+	})
+}
