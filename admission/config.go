@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/internal/logging"
@@ -89,7 +90,7 @@ const maxLookup = 1500 * time.Millisecond
 
 // Validate reports every fault at once.
 func (c *Config) Validate() error {
-	faults := []error{c.Logging.Validate(), c.Kube.Validate(), address("listen", c.Listen), address("health-listen", c.HealthListen)}
+	faults := []error{c.Logging.Validate(field.NewPath("logging")).ToAggregate(), c.Kube.Validate(field.NewPath("kube")).ToAggregate(), address("listen", c.Listen), address("health-listen", c.HealthListen)}
 	faults = append(faults, c.validateTLS()...)
 	if c.LeaderElectionNamespace == "" {
 		faults = append(faults, errors.New("leader-election-namespace: must not be empty"))
@@ -103,8 +104,8 @@ func (c *Config) Validate() error {
 	if c.Resync.Duration < time.Second {
 		faults = append(faults, fmt.Errorf("resync: invalid value %s: must be 1s or more", c.Resync.Duration))
 	}
-	if err := c.Policy.Validate(); err != nil {
-		faults = append(faults, fmt.Errorf("policy: %w", err))
+	if err := c.Policy.Validate(field.NewPath("policy")).ToAggregate(); err != nil {
+		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
 }

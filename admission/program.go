@@ -26,7 +26,7 @@ import (
 	"github.com/spillway-k8s/spillway/admission/webhook"
 	"github.com/spillway-k8s/spillway/admission/workload"
 	"github.com/spillway-k8s/spillway/internal/facts"
-	"github.com/spillway-k8s/spillway/internal/leader"
+	"github.com/spillway-k8s/spillway/internal/leaderelection"
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -49,7 +49,7 @@ type admission struct {
 	caches   []cached
 	tolerate *controllers.Tolerate
 	rank     *controllers.Rank
-	leader   leader.Leader
+	leader   leaderelection.Leader
 	webhook  serve.Server
 	health   serve.Server
 	// serving: every cache has been filled, and the webhook is about to listen.
@@ -90,7 +90,7 @@ func newAdmission(cfg *Config, host string, logger *slog.Logger) (*admission, er
 		return nil, err
 	}
 	a := &admission{logger: logger}
-	a.leader = leader.Leader{
+	a.leader = leaderelection.Leader{
 		Client: clients.lease, Namespace: cfg.LeaderElectionNamespace, Name: leaseName,
 		Identity: host + "_" + string(uuid.NewUUID()), Lease: leaseDuration, Leads: metrics.Leads, Logger: logger,
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/internal/logging"
@@ -89,7 +90,8 @@ func (c *Config) Validate() error {
 		c.validateSchedulerLease(),
 		checkPositive("patience", c.Patience.Duration),
 		checkPositive("wakePeriod", c.WakePeriod.Duration),
-		c.Kube.Validate(), c.Policy.Validate(), c.Logging.Validate(),
+		c.Kube.Validate(field.NewPath("kube")).ToAggregate(), c.Policy.Validate(field.NewPath("policy")).ToAggregate(),
+		c.Logging.Validate(field.NewPath("logging")).ToAggregate(),
 	)
 }
 

@@ -1,12 +1,12 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // Placement says where a Pod may run and what is tried first.
@@ -50,23 +50,23 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports every fault of the configuration at once.
-func (c Config) Validate() error {
-	faults := []error{c.CCIVersion.validate()}
+// Validate returns every error at once. path is the field that holds this part of the configuration.
+func (c Config) Validate(path *field.Path) field.ErrorList {
+	errs := c.CCIVersion.validate(path.Child("cciVersion"))
 	for _, list := range []struct {
 		field string
 		names []string
 	}{{"protectedNamespaces", c.ProtectedNamespaces}, {"volumeKinds", c.VolumeKinds}} {
 		if i := slices.Index(list.names, ""); i >= 0 {
-			faults = append(faults, fmt.Errorf("%s[%d]: invalid value \"\": must be a name", list.field, i))
+			errs = append(errs, field.Invalid(path.Child(list.field).Index(i), "", "must be a name"))
 		}
 	}
-	for _, name := range c.DisabledRules {
+	for i, name := range c.DisabledRules {
 		if !slices.ContainsFunc(rules, func(r Rule) bool { return r.Reason == name }) {
-			faults = append(faults, fmt.Errorf("disabledRules: unknown rule %q: must be one of %s", name, joinRules()))
+			errs = append(errs, field.NotSupported(path.Child("disabledRules").Index(i), name, ruleNames()))
 		}
 	}
-	return errors.Join(faults...)
+	return errs
 }
 
 // Policy decides by one Config. It holds no state: its methods may be called by many goroutines at once.
@@ -77,7 +77,7 @@ type Policy struct {
 
 // New checks the configuration and returns the Policy that decides by it.
 func New(config Config) (*Policy, error) {
-	if err := config.Validate(); err != nil {
+	if err := config.Validate(field.NewPath("policy")).ToAggregate(); err != nil {
 		return nil, fmt.Errorf("checking the policy configuration: %w", err)
 	}
 	if config.CCIVersion == CCI1 {

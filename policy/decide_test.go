@@ -126,13 +126,14 @@ func TestConfigValidateReportsEveryFault(t *testing.T) {
 	}
 	_, err := policy.New(config)
 	require.Error(t, err)
-	assert.ErrorContains(t, err, `protectedNamespaces[1]: invalid value "": must be a name`)
-	assert.ErrorContains(t, err, `volumeKinds[0]: invalid value "": must be a name`)
-	assert.ErrorContains(t, err, `disabledRules: unknown rule "hostpath": must be one of DaemonsetForbidden, `)
-	assert.ErrorContains(t, err, `disabledRules: unknown rule "Everything"`)
-	assert.NotContains(t, err.Error(), `"HostPath"`, "a rule that there is, is no fault")
+	assert.ErrorContains(t, err, `policy.protectedNamespaces[1]: Invalid value: "": must be a name`)
+	assert.ErrorContains(t, err, `policy.volumeKinds[0]: Invalid value: "": must be a name`)
+	assert.ErrorContains(t, err, `policy.disabledRules[1]: Unsupported value: "hostpath": supported values: `)
+	assert.ErrorContains(t, err, `policy.disabledRules[2]: Unsupported value: "Everything"`)
+	assert.ErrorContains(t, err, `"DaemonsetForbidden", `)
+	assert.NotContains(t, err.Error(), `disabledRules[0]`, "an existing rule is not an error")
 
-	require.NoError(t, policy.DefaultConfig().Validate())
+	require.NoError(t, policy.DefaultConfig().Validate(nil).ToAggregate())
 }
 
 func TestEveryRuleCanBeSwitchedOff(t *testing.T) {

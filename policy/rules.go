@@ -81,12 +81,12 @@ var rules = []Rule{
 // Rules lists every restriction: the documentation's table is made from it.
 func Rules() []Rule { return slices.Clone(rules) }
 
-func joinRules() string {
-	words := make([]string, 0, len(rules))
+func ruleNames() []Reason {
+	names := make([]Reason, 0, len(rules))
 	for _, r := range rules {
-		words = append(words, string(r.Reason))
+		names = append(names, r.Reason)
 	}
-	return strings.Join(words, ", ")
+	return names
 }
 
 // Restrictions lists why the cloud cannot run the Pod, in the order of Rules; none means that it can.

@@ -1,9 +1,8 @@
 package policy
 
 import (
-	"fmt"
-
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // CCIVersion is a generation of the cloud. Each has its own API, its own Pods and its own sizes.
@@ -15,9 +14,9 @@ const (
 	CCI1 CCIVersion = "1.0"
 )
 
-func (v CCIVersion) validate() error {
+func (v CCIVersion) validate(path *field.Path) field.ErrorList {
 	if v != "" && v != CCI1 && v != CCI2 {
-		return fmt.Errorf("cciVersion: invalid value %q: must be %q or %q", string(v), CCI2, CCI1)
+		return field.ErrorList{field.NotSupported(path, v, []CCIVersion{CCI2, CCI1})}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
@@ -50,14 +51,14 @@ func (c *Config) addCleaningFlags(flags *pflag.FlagSet) {
 
 // validateCleaning checks what those need who clean up the cloud. What only a running node needs is not asked for.
 func (c *Config) validateCleaning() error {
-	return errors.Join(c.Logging.Validate(), c.Policy.Validate(), c.validateClusterID(), namespaceName(c.CCI.Namespace), c.CCI.validateAccess())
+	return errors.Join(c.Logging.Validate(field.NewPath("logging")).ToAggregate(), c.Policy.Validate(field.NewPath("policy")).ToAggregate(), c.validateClusterID(), namespaceName(c.CCI.Namespace), c.CCI.validateAccess())
 }
 
 // Validate reports every fault at once.
 func (c *gcConfig) Validate() error {
 	faults := []error{c.validateCleaning()}
 	if !c.WithoutCluster {
-		faults = append(faults, c.Kube.Validate())
+		faults = append(faults, c.Kube.Validate(field.NewPath("kube")).ToAggregate())
 	}
 	if c.MinAge < 0 {
 		faults = append(faults, fmt.Errorf("min-age: invalid value %s: must not be negative", c.MinAge))

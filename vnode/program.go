@@ -20,7 +20,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 
-	"github.com/spillway-k8s/spillway/internal/leader"
+	"github.com/spillway-k8s/spillway/internal/leaderelection"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/credentials"
@@ -76,7 +76,7 @@ type vnode struct {
 	metrics    *metrics.Metrics
 	recorders  record.EventBroadcaster
 	// leader lets one process tend the node; leads tells whether it is this one.
-	leader leader.Leader
+	leader leaderelection.Leader
 	leads  atomic.Bool
 	events *kubernetes.Clientset
 	// noPlace is what stands against the place in the cloud, nil where nothing does.
@@ -204,7 +204,7 @@ func (v *vnode) makeLeader() error {
 	if err != nil {
 		return fmt.Errorf("asking for the host's name: %w", err)
 	}
-	v.leader = leader.Leader{
+	v.leader = leaderelection.Leader{
 		Client: client, Namespace: v.config.LeaderElectionNamespace, Name: leasePrefix + v.config.Node.Name, Identity: host,
 		Lease: leaseDuration, Leads: v.leads.Store, Logger: v.logger,
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
@@ -48,7 +49,7 @@ func (c *uninstallConfig) AddFlags(flags *pflag.FlagSet) {
 
 // Validate reports every fault at once.
 func (c *uninstallConfig) Validate() error {
-	faults := []error{c.validateCleaning(), c.Kube.Validate(), atLeast("timeout", c.Timeout, 2*lastWords)}
+	faults := []error{c.validateCleaning(), c.Kube.Validate(field.NewPath("kube")).ToAggregate(), atLeast("timeout", c.Timeout, 2*lastWords)}
 	if c.LeaderElectionNamespace == "" {
 		faults = append(faults, errors.New("leader-election-namespace: must not be empty"))
 	}

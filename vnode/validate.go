@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
@@ -21,7 +22,8 @@ const longestClusterID = 16
 // Validate reports every fault at once.
 func (c *Config) Validate() error {
 	faults := []error{
-		c.Logging.Validate(), c.Kube.Validate(), c.Policy.Validate(), address("health-listen", c.HealthListen), c.validateClusterID(),
+		c.Logging.Validate(field.NewPath("logging")).ToAggregate(), c.Kube.Validate(field.NewPath("kube")).ToAggregate(),
+		c.Policy.Validate(field.NewPath("policy")).ToAggregate(), address("health-listen", c.HealthListen), c.validateClusterID(),
 	}
 	if _, err := c.port(); err != nil {
 		faults = append(faults, err)

@@ -5,7 +5,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
@@ -13,16 +16,25 @@ import (
 	"github.com/spillway-k8s/spillway/internal/run"
 )
 
-// Config is what every program's configuration can do.
+// Config is what the configuration of every program implements.
 type Config interface {
 	// AddFlags binds the fields that have flags.
 	AddFlags(*pflag.FlagSet)
-	// Validate reports every fault at once, each with its field, the value and what would be right.
+	// Validate returns every error at once, each with the field, its value and what would be right
+	// (field.ErrorList.ToAggregate).
 	Validate() error
 }
 
-// Load fills cfg, which holds the defaults: first from the file of --config (YAML; unknown fields are faults), then from the
-// other flags of args. Faults wrap run.ErrUsage; --help prints the flags, --version what the program is, and both return pflag.ErrHelp.
+// Renamed is implemented by a Config that accepts former names of its fields in the file.
+type Renamed interface {
+	// Aliases returns the present path of each renamed field by its former path, such as
+	// "soldOut.patience": "soldOut.timeout".
+	Aliases() map[string]string
+}
+
+// Load fills cfg, which holds the defaults: first from the file of --config (YAML; an unknown field is an error), then from
+// the other flags of args. A former name of a field is accepted with a warning. Errors wrap run.ErrUsage. --help prints the
+// flags, --version prints the version, and both return pflag.ErrHelp.
 func Load(program string, args []string, cfg Config) error {
 	file, err := parse(program, args, cfg)
 	if err != nil {
@@ -32,7 +44,7 @@ func Load(program string, args []string, cfg Config) error {
 		if err := readFile(file, cfg); err != nil {
 			return fmt.Errorf("%w: %w", run.ErrUsage, err)
 		}
-		// The file has overwritten what the flags said: they are read again.
+		// The file has overwritten the values of the flags, which have precedence: parse them again.
 		if _, err := parse(program, args, cfg); err != nil {
 			return err
 		}
@@ -43,12 +55,12 @@ func Load(program string, args []string, cfg Config) error {
 	return nil
 }
 
-// parse fills cfg from flags and returns the value of --config. Each time it makes a new set of flags: one that has been parsed
-// would append to lists where it should replace them.
+// parse fills cfg from flags and returns the value of --config. It creates a new set of flags each time: a set that has
+// been parsed before would append to lists instead of replacing them.
 func parse(program string, args []string, cfg Config) (file string, err error) {
 	flags := pflag.NewFlagSet(program, pflag.ContinueOnError)
-	flags.StringVar(&file, "config", "", "YAML `file` with the configuration; flags win over it")
-	version := flags.Bool("version", false, "say version and commit, and end")
+	flags.StringVar(&file, "config", "", "YAML `file` with the configuration; flags override it")
+	version := flags.Bool("version", false, "print the version and the commit, and exit")
 	cfg.AddFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
@@ -74,8 +86,38 @@ func readFile(name string, cfg Config) error {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil
 	}
+	if renamed, ok := cfg.(Renamed); ok {
+		if data, err = rename(data, renamed.Aliases()); err != nil {
+			return fmt.Errorf("reading the configuration %s: %w", name, err)
+		}
+	}
 	if err := yaml.UnmarshalStrict(data, cfg); err != nil {
 		return fmt.Errorf("reading the configuration %s: %w", name, err)
 	}
 	return nil
+}
+
+// rename moves the values of former fields to their present names. A file without former names is returned unchanged.
+func rename(data []byte, aliases map[string]string) ([]byte, error) {
+	var root map[string]any
+	if err := yaml.UnmarshalStrict(data, &root); err != nil {
+		return nil, err
+	}
+	changed := false
+	for _, old := range slices.Sorted(maps.Keys(aliases)) {
+		present := aliases[old]
+		value, ok := take(root, split(old))
+		if !ok {
+			continue
+		}
+		if !put(root, split(present), value) {
+			return nil, fmt.Errorf("%s: must not be set together with %s, its former name", present, old)
+		}
+		slog.Warn("the configuration uses a former name of a field", "field", old, "use", present)
+		changed = true
+	}
+	if !changed {
+		return data, nil
+	}
+	return yaml.Marshal(root)
 }

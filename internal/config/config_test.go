@@ -71,7 +71,46 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-func TestTheVersionIsSaidWhateverElseIsWrong(t *testing.T) {
+// renamed is a configuration with renamed fields.
+type renamed struct {
+	settings
+	Part struct {
+		Timeout string `json:"timeout"`
+	} `json:"part"`
+}
+
+func (*renamed) Aliases() map[string]string {
+	return map[string]string{"title": "name", "part.patience": "part.timeout", "gone.patience": "part.timeout"}
+}
+
+func TestFormerNamesOfFieldsAreAccepted(t *testing.T) {
+	for name, c := range map[string]struct{ text, wantName, wantTimeout, wantErr string }{
+		"present names":                 {"name: a\npart: {timeout: 1s}\n", "a", "1s", ""},
+		"former names":                  {"title: a\npart: {patience: 1s}\n", "a", "1s", ""},
+		"a former name of another part": {"gone: {patience: 2s}\n", "", "", "gone"},
+		"both names at once":            {"title: a\nname: b\n", "", "", "name: must not be set together with title, its former name"},
+		"a former name, and a typo":     {"title: a\npart: {timeuot: 1s}\n", "", "", "timeuot"},
+		"a field given twice":           {"title: a\ntitle: b\n", "", "", "title"},
+		"a list instead of a mapping":   {"- title\n", "", "", "cannot unmarshal"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "config.yaml")
+			require.NoError(t, os.WriteFile(file, []byte(c.text), 0o600))
+			var got renamed
+			err := Load("program", []string{"--config", file}, &got)
+			if c.wantErr != "" {
+				require.ErrorContains(t, err, c.wantErr)
+				require.ErrorIs(t, err, run.ErrUsage)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, c.wantName, got.Name)
+			assert.Equal(t, c.wantTimeout, got.Part.Timeout)
+		})
+	}
+}
+
+func TestTheVersionIsPrintedWhateverElseIsWrong(t *testing.T) {
 	got := settings{Name: "default", Count: 1}
 	assert.ErrorIs(t, Load("program", []string{"--config=nowhere.yaml", "--version"}, &got), pflag.ErrHelp)
 }

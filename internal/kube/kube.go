@@ -1,23 +1,23 @@
-// Package kube makes the connection of a program to its cluster.
+// Package kube configures the connection of a program to its cluster.
 package kube
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// Config says which cluster, and how hard it may be asked.
+// Config selects the cluster and limits the requests to it.
 type Config struct {
-	// Kubeconfig is a file; empty for the service account of the Pod that the program runs in.
+	// Kubeconfig is the path of a kubeconfig file. Default empty: the program uses the service account of its Pod.
 	Kubeconfig string `json:"kubeconfig"`
-	// QPS is how many requests a second the program may send in the long run. Default 200; client-go's own 5 would make
-	// each of 300 Pods wait for minutes.
+	// QPS is how many requests per second the program may send in the long run. Less spares the API server, more shortens
+	// the delays of large bursts. Default 200: with the 5 of client-go, a burst of 300 Pods takes minutes.
 	QPS float32 `json:"qps"`
-	// Burst is how many may be sent at once. Default 400.
+	// Burst is how many requests the program may send at once. Default 400.
 	Burst int `json:"burst"`
 }
 
@@ -26,24 +26,24 @@ func Default() Config { return Config{QPS: 200, Burst: 400} }
 
 // AddFlags binds the fields.
 func (c *Config) AddFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig, "kubeconfig `file`; without one the service account of the Pod")
-	flags.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "requests a second to the API server in the long run")
+	flags.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig, "kubeconfig `file`; by default the service account of the Pod")
+	flags.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "requests per second to the API server in the long run")
 	flags.IntVar(&c.Burst, "kube-api-burst", c.Burst, "requests to the API server at once")
 }
 
-// Validate reports every fault at once.
-func (c Config) Validate() error {
-	var faults []error
+// Validate returns every error at once. path is the field that holds this part of the configuration.
+func (c Config) Validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	if !(c.QPS > 0) { // NaN is not above zero either.
-		faults = append(faults, fmt.Errorf("kube-api-qps: invalid value %g: must be above zero", c.QPS))
+		errs = append(errs, field.Invalid(path.Child("qps"), c.QPS, "must be above zero"))
 	}
 	if c.Burst <= 0 {
-		faults = append(faults, fmt.Errorf("kube-api-burst: invalid value %d: must be above zero", c.Burst))
+		errs = append(errs, field.Invalid(path.Child("burst"), c.Burst, "must be above zero"))
 	}
-	return errors.Join(faults...)
+	return errs
 }
 
-// REST is the client configuration. userAgent is the program's name. It reads files and does not connect.
+// REST returns the client configuration. userAgent is the program's name. REST reads files and does not connect.
 func (c Config) REST(userAgent string) (*rest.Config, error) {
 	config, err := c.connection()
 	if err != nil {

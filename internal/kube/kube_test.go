@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 const kubeconfig = `apiVersion: v1
@@ -55,11 +56,11 @@ func TestRESTSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	require.NoError(t, Default().Validate())
-	err := Config{QPS: -1, Burst: 0}.Validate()
-	require.ErrorContains(t, err, "kube-api-qps: invalid value -1: must be above zero")
-	require.ErrorContains(t, err, "kube-api-burst: invalid value 0: must be above zero")
-	require.ErrorContains(t, Config{QPS: float32(math.NaN()), Burst: 1}.Validate(), "kube-api-qps: invalid value NaN")
+	require.NoError(t, Default().Validate(field.NewPath("kube")).ToAggregate())
+	err := Config{QPS: -1, Burst: 0}.Validate(field.NewPath("kube")).ToAggregate()
+	require.ErrorContains(t, err, "kube.qps: Invalid value: -1: must be above zero")
+	require.ErrorContains(t, err, "kube.burst: Invalid value: 0: must be above zero")
+	require.ErrorContains(t, Config{QPS: float32(math.NaN()), Burst: 1}.Validate(field.NewPath("kube")).ToAggregate(), "kube.qps: Invalid value: NaN")
 }
 
 func TestAddFlags(t *testing.T) {

@@ -3,13 +3,13 @@
 package logging
 
 import (
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 
 	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
 	vklog "github.com/virtual-kubelet/virtual-kubelet/log"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
@@ -25,18 +25,24 @@ type Config struct {
 // Default returns the default configuration.
 func Default() Config { return Config{Level: "info", Format: "text"} }
 
-// Validate reports every fault at once.
-func (c Config) Validate() error {
-	_, err := c.handler(io.Discard)
-	return err
+// AddFlags binds the flags --log-level and --log-format.
+func (c *Config) AddFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&c.Level, "log-level", c.Level, "debug, info, warn or error")
+	flags.StringVar(&c.Format, "log-format", c.Format, "text or json")
 }
 
-// SetUp makes the program's logger, writing to w, and hands it to slog, klog, logr and virtual-kubelet. It changes process
-// globals: call it once, from main.
+// Validate returns every error at once. path is the field that holds this part of the configuration.
+func (c Config) Validate(path *field.Path) field.ErrorList {
+	_, errs := c.handler(path, io.Discard)
+	return errs
+}
+
+// SetUp creates the program's logger, which writes to w, and hands it to slog, klog, logr and virtual-kubelet. It changes
+// globals of the process: call it once, from main.
 func SetUp(c Config, w io.Writer) (*slog.Logger, error) {
-	handler, err := c.handler(w)
-	if err != nil {
-		return nil, err
+	handler, errs := c.handler(field.NewPath("logging"), w)
+	if len(errs) > 0 {
+		return nil, errs.ToAggregate()
 	}
 	logger := slog.New(handler)
 	slog.SetDefault(logger)
@@ -46,11 +52,11 @@ func SetUp(c Config, w io.Writer) (*slog.Logger, error) {
 	return logger, nil
 }
 
-func (c Config) handler(w io.Writer) (slog.Handler, error) {
+func (c Config) handler(path *field.Path, w io.Writer) (slog.Handler, field.ErrorList) {
 	var level slog.Level
-	var faults []error
+	var errs field.ErrorList
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-		faults = append(faults, fmt.Errorf("logging.level: invalid value %q: must be debug, info, warn or error", c.Level))
+		errs = append(errs, field.Invalid(path.Child("level"), c.Level, "must be debug, info, warn or error"))
 	}
 	options := &slog.HandlerOptions{Level: level}
 	var handler slog.Handler
@@ -60,7 +66,7 @@ func (c Config) handler(w io.Writer) (slog.Handler, error) {
 	case "json":
 		handler = slog.NewJSONHandler(w, options)
 	default:
-		faults = append(faults, fmt.Errorf("logging.format: invalid value %q: must be text or json", c.Format))
+		errs = append(errs, field.Invalid(path.Child("format"), c.Format, "must be text or json"))
 	}
-	return handler, errors.Join(faults...)
+	return handler, errs
 }

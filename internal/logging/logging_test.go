@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	vklog "github.com/virtual-kubelet/virtual-kubelet/log"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
@@ -134,22 +135,22 @@ func TestValidate(t *testing.T) {
 		config  Config
 		wantErr string
 	}{
-		"the default":         {Default(), ""},
-		"debug as json":       {Config{Level: "debug", Format: "json"}, ""},
-		"an unknown level":    {Config{Level: "loud", Format: "text"}, `logging.level: invalid value "loud": must be debug, info, warn or error`},
-		"no level":            {Config{Format: "text"}, `logging.level: invalid value ""`},
-		"an unknown format":   {Config{Level: "info", Format: "yaml"}, `logging.format: invalid value "yaml": must be text or json`},
-		"every fault is told": {Config{Level: "loud", Format: "yaml"}, `logging.format: invalid value "yaml"`},
+		"the default":          {Default(), ""},
+		"debug as json":        {Config{Level: "debug", Format: "json"}, ""},
+		"an unknown level":     {Config{Level: "loud", Format: "text"}, `logging.level: Invalid value: "loud": must be debug, info, warn or error`},
+		"no level":             {Config{Format: "text"}, `logging.level: Invalid value: ""`},
+		"an unknown format":    {Config{Level: "info", Format: "yaml"}, `logging.format: Invalid value: "yaml": must be text or json`},
+		"every error is there": {Config{Level: "loud", Format: "yaml"}, `logging.format: Invalid value: "yaml"`},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			err := tc.config.Validate()
+			errs := tc.config.Validate(field.NewPath("logging"))
 			if tc.wantErr == "" {
-				require.NoError(t, err)
+				require.Empty(t, errs)
 				return
 			}
-			require.ErrorContains(t, err, tc.wantErr)
-			_, err = SetUp(tc.config, &lines{})
+			require.ErrorContains(t, errs.ToAggregate(), tc.wantErr)
+			_, err := SetUp(tc.config, &lines{})
 			require.ErrorContains(t, err, tc.wantErr)
 		})
 	}

@@ -1,6 +1,7 @@
-// Package leader makes one process of several do something, by a Lease: what they do may overlap for a moment, when one that was cut off does
-// not know yet. Where that must not be, more is needed: see extender/leader.
-package leader
+// Package leaderelection runs a task in one of several processes, which a Lease elects. After a network partition, the old
+// and the new leader may both run for a moment: the old leader does not know yet that it lost the Lease. Where that must
+// never happen, more is needed: see extender/leadership.
+package leaderelection
 
 import (
 	"context"
@@ -8,33 +9,41 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// retryPeriod is how often the Lease is looked at.
+// retryPeriod is how often the Lease is read.
 const retryPeriod = time.Second
 
-// Leader takes part for one process.
+// AddFlags binds the flag --leader-election-namespace, which names the namespace of the Lease.
+func AddFlags(flags *pflag.FlagSet, namespace *string) {
+	flags.StringVar(namespace, "leader-election-namespace", *namespace,
+		"`namespace` of the Lease that elects one process of several")
+}
+
+// Leader takes part in the election for one process.
 type Leader struct {
-	// Client renews the Lease. It should be used for nothing else, or a burst of patches delays the renewal.
+	// Client renews the Lease. Do not use it for anything else: a burst of other requests delays the renewal.
 	Client kubernetes.Interface
 	// Namespace and Name are the Lease's.
 	Namespace, Name string
-	// Identity tells the processes apart. One that comes back with the same need not wait until its own Lease has run out.
+	// Identity distinguishes the processes. A process that restarts with the same identity does not wait until its own
+	// Lease expires.
 	Identity string
-	// Lease is how soon another process takes over from one that was killed, and a little more than how long a leader goes on that
-	// cannot renew. More survives longer outages of the API server.
+	// Lease is how soon another process takes over from a process that was killed. It is also a little longer than a leader
+	// keeps running when it cannot renew. More survives longer outages of the API server.
 	Lease time.Duration
-	// Leads is told when this process begins and ceases to lead.
+	// Leads is called when this process becomes the leader and when it stops being the leader.
 	Leads  func(bool)
 	Logger *slog.Logger
 }
 
-// Run calls lead whenever this process becomes the leader, with a context that ends when it is no longer, until ctx ends or lead
-// fails. lead has returned before it is called again. It blocks.
+// Run calls lead each time this process becomes the leader. The context of lead ends when the process is no longer the
+// leader. Run blocks until ctx ends or lead fails, and never calls lead before its last call has returned.
 func (l Leader) Run(ctx context.Context, lead func(context.Context) error) error {
 	for ctx.Err() == nil {
 		if err := l.term(ctx, lead); err != nil {
@@ -44,7 +53,8 @@ func (l Leader) Run(ctx context.Context, lead func(context.Context) error) error
 	return nil
 }
 
-// term waits for the leadership and holds it for as long as it lasts. The Lease is given back after lead has returned.
+// term waits until this process is elected and runs lead until the term ends. It releases the Lease after lead has
+// returned.
 func (l Leader) term(ctx context.Context, lead func(context.Context) error) error {
 	electing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -73,16 +83,16 @@ func (l Leader) term(ctx context.Context, lead func(context.Context) error) erro
 	return err
 }
 
-// lead calls lead with a context that ends with either of the two.
+// lead calls lead with a context that ends when either of the two contexts ends.
 func (l Leader) lead(ctx, leading context.Context, lead func(context.Context) error) error {
 	leading, cancel := context.WithCancel(leading)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	l.Logger.Info("leading", "lease", l.Namespace+"/"+l.Name, "identity", l.Identity)
+	l.Logger.Info("became the leader", "lease", l.Namespace+"/"+l.Name, "identity", l.Identity)
 	l.Leads(true)
 	defer l.Leads(false)
 	err := lead(leading)
-	l.Logger.Info("leading no longer", "lease", l.Namespace+"/"+l.Name, "identity", l.Identity)
+	l.Logger.Info("no longer the leader", "lease", l.Namespace+"/"+l.Name, "identity", l.Identity)
 	return err
 }
 
@@ -93,7 +103,8 @@ func (l Leader) elector(began func(context.Context)) (*leaderelection.LeaderElec
 			Client:     l.Client.CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: l.Identity},
 		},
-		LeaseDuration: l.Lease, RenewDeadline: l.Lease * 7 / 10, RetryPeriod: retryPeriod, ReleaseOnCancel: true, Name: l.Name,
+		LeaseDuration: l.Lease, RenewDeadline: l.Lease * 7 / 10, RetryPeriod: retryPeriod, ReleaseOnCancel: true,
+		Name:      l.Name,
 		Callbacks: leaderelection.LeaderCallbacks{OnStartedLeading: began, OnStoppedLeading: func() {}},
 	})
 }
