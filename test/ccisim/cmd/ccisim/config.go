@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/test/ccisim"
@@ -96,5 +97,5 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: invalid value %s: must be above zero", name, d))
 		}
 	}
-	return errors.Join(append(errs, c.Logging.Validate())...)
+	return errors.Join(append(errs, c.Logging.Validate(field.NewPath("logging")).ToAggregate())...)
 }
