@@ -19,7 +19,8 @@ const (
 	BurstLabel = "virtual-kubelet.io/burst-to-cci"
 	// BurstLabelAlias is what CCI 2.0 calls BurstLabel. Source: CCI manual cci_01_0025.
 	BurstLabelAlias = "bursting.cci.io/burst-to-cci"
-	// NamespaceEnforceLabel with the value NamespaceEnforceValue sends every Pod of a namespace to the cloud. Source: seed 4.
+	// NamespaceEnforceLabel with the value NamespaceEnforceValue sends every Pod of a namespace to the cloud. Source: seed
+	// 4.
 	NamespaceEnforceLabel = "virtual-node-affinity-injection"
 	// NamespaceEnforceValue is the only value of NamespaceEnforceLabel that means something.
 	NamespaceEnforceValue = "enabled"
@@ -50,22 +51,23 @@ const (
 	// PlacementResource is requested by the Pods that the scheduler must ask the extender about (managedResources of its
 	// extender entry). The webhook adds it, the scheduler and the kubelet ignore it, vnode strips it.
 	PlacementResource corev1.ResourceName = "spillway.io/placement"
-	// LocalSlotAnnotation is written by the extender before it lets a Pod with a quota through to local nodes: a slot of the
-	// quota is this Pod's, also after a restart of the extender. Its value is the Pod's own UID, so that a copied manifest or
-	// a template never brings a slot along.
+	// LocalSlotAnnotation is written by the extender before it lets a Pod with a quota through to local nodes: a slot of
+	// the quota is this Pod's, also after a restart of the extender. Its value is the Pod's own UID, so that a copied
+	// manifest or a template never brings a slot along.
 	LocalSlotAnnotation = "spillway.io/local-slot"
-	// WakeAnnotation is changed by the extender to make the scheduler look again at a Pod that it refused.
-	WakeAnnotation = "spillway.io/wake"
-	// LocalReplicasCondition is the type of a condition of a Pod: False where its scheduling group does not let LocalReplicasAnnotation be kept. Other
-	// Pods have none.
+	// RequeueAnnotation is changed by the extender to make the scheduler retry a Pod that the extender refused.
+	RequeueAnnotation = "spillway.io/wake"
+	// LocalReplicasCondition is the type of a condition of a Pod: False where its scheduling group does not let
+	// LocalReplicasAnnotation be kept. Other Pods have none.
 	LocalReplicasCondition corev1.PodConditionType = "spillway.io/LocalReplicas"
-	// OnSoldOutAnnotation on a Pod says what becomes of it when it is on a virtual node whose cloud is sold out (OnSoldOut).
+	// OnSoldOutAnnotation on a Pod says what becomes of it when it is on a virtual node whose cloud is sold out
+	// (OnSoldOut).
 	OnSoldOutAnnotation = "spillway.io/on-sold-out"
-	// SoldOutUntilAnnotation is on a virtual node that is locked: when the lock ends, RFC 3339. Without it an unschedulable node
-	// was cordoned by somebody else, and stays so.
+	// SoldOutUntilAnnotation is on a virtual node that is locked: when the lock ends, RFC 3339. Without it an
+	// unschedulable node was cordoned by somebody else, and stays so.
 	SoldOutUntilAnnotation = "spillway.io/sold-out-until"
-	// UninstallLabel is on the ConfigMap that helm uninstall deletes first. Its value UninstallGuarded, or any but UninstallForced, has
-	// admission refuse that while Pods run in the cloud.
+	// UninstallLabel is on the ConfigMap that helm uninstall deletes first. Its value UninstallGuarded, or any but
+	// UninstallForced, has admission refuse that while Pods run in the cloud.
 	UninstallLabel   = "spillway.io/uninstall"
 	UninstallGuarded = "guarded"
 	UninstallForced  = "forced"
@@ -76,17 +78,18 @@ const (
 	LocaltimePath = "/etc/localtime"
 )
 
-// The identity of what Spillway makes in the cloud: which Pod of which cluster a cloud Pod is. The annotations, and not its name or its
-// labels, are what counts.
+// The identity of what Spillway makes in the cloud: which Pod of which cluster a cloud Pod is. The annotations, and not
+// its name or its labels, are what counts.
 const (
-	// CloudClusterKey is the id of the cluster: an annotation, and a label for people and for cleaning up after a cluster. As a label of a Node
-	// it says that the virtual node is Spillway's: other systems use NodeTypeLabel too.
+	// CloudClusterKey is the id of the cluster: an annotation, and a label for people and for cleaning up after a cluster.
+	// As a label of a Node it says that the virtual node is Spillway's: other systems use NodeTypeLabel too.
 	CloudClusterKey          = "spillway.io/cluster-id"
 	CloudNodeAnnotation      = "spillway.io/node"
 	CloudNamespaceAnnotation = "spillway.io/pod-namespace"
 	CloudNameAnnotation      = "spillway.io/pod-name"
 	CloudUIDAnnotation       = "spillway.io/pod-uid"
-	// CloudOwnerLabel selects the cloud Pods of one virtual node: its value is a hash, for node names may be too long for one.
+	// CloudOwnerLabel selects the cloud Pods of one virtual node: its value is a hash, for node names may be too long for
+	// one.
 	CloudOwnerLabel = "spillway.io/owner"
 	// CloudFileAnnotation, with a number after it, holds on a cloud Pod what a file of the downward API shows.
 	CloudFileAnnotation = "spillway.io/file-"

@@ -44,7 +44,7 @@ func TestNames(t *testing.T) {
 		// Ours.
 		"PlacementResource":      "spillway.io/placement",
 		"LocalSlotAnnotation":    "spillway.io/local-slot",
-		"WakeAnnotation":         "spillway.io/wake",
+		"RequeueAnnotation":      "spillway.io/wake",
 		"LocalReplicasCondition": "spillway.io/LocalReplicas",
 		"OnSoldOutAnnotation":    "spillway.io/on-sold-out",
 		"SoldOutUntilAnnotation": "spillway.io/sold-out-until",

@@ -2,24 +2,24 @@ package ledger
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Collector shows the ledger as metrics.
+// Collector exports the numbers of a Ledger as metrics.
 type Collector struct {
-	ledger                                       *Ledger
-	pods, revisions, reservations, waiting, held *prometheus.Desc
+	ledger                                         *Ledger
+	pods, revisions, reservations, waiting, parked *prometheus.Desc
 }
 
-// NewCollector makes the Collector of a Ledger.
+// NewCollector returns the Collector of a Ledger.
 func NewCollector(l *Ledger) *Collector {
 	gauge := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc("spillway_ledger_"+name, help, nil, nil)
 	}
 	return &Collector{
 		ledger:       l,
-		pods:         gauge("pods", "Pods that the ledger knows."),
-		revisions:    gauge("revisions", "Revisions with a local quota."),
-		reservations: gauge("reservations", "Slots that are promised to Pods whose binding is not seen yet."),
-		waiting:      gauge("waiting_pods", "Pods that wait for a slot of their quota."),
-		held:         gauge("parked_pods", "Pods that wait for a change of policy."),
+		pods:         gauge("pods", "Number of Pods in the ledger."),
+		revisions:    gauge("revisions", "Number of revisions with a local quota."),
+		reservations: gauge("reservations", "Number of slots reserved for Pods whose binding has not been seen yet."),
+		waiting:      gauge("waiting_pods", "Number of Pods that wait for a slot of their local quota."),
+		parked:       gauge("parked_pods", "Number of Pods that policy refused and that wait for a change of the switch."),
 	}
 }
 
@@ -30,7 +30,8 @@ func (c *Collector) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeB
 func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	stats := c.ledger.Stats()
 	for desc, value := range map[*prometheus.Desc]int{
-		c.pods: stats.Pods, c.revisions: stats.Revisions, c.reservations: stats.Reserved, c.waiting: stats.Waiting, c.held: stats.Parked,
+		c.pods: stats.Pods, c.revisions: stats.Revisions, c.reservations: stats.Reserved,
+		c.waiting: stats.Waiting, c.parked: stats.Parked,
 	} {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value))
 	}

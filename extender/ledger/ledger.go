@@ -1,11 +1,11 @@
-// Package ledger keeps the exact count of local replicas per revision: the Pods bound to local nodes plus the slots that were
-// promised to Pods whose binding is not seen yet.
+// Package ledger keeps the exact count of local replicas of each revision: the Pods that are bound to local nodes, plus
+// the slots that are reserved for Pods whose binding has not been seen yet.
 //
-// It is fed by a watch of all Pods (it is the store of a Reflector) and asked by the extender. It decides nothing but
-// whether a slot is free, does no I/O, and knows no HTTP. All its methods may be called by many goroutines at once.
+// The ledger is the store of a Reflector that watches all Pods. It only decides whether a slot is free. It does no I/O
+// and does not know HTTP. All methods are safe for concurrent use.
 //
-// Invariant, for each revision: used = its active Pods that are bound to a local node + its active unbound Pods with a
-// reservation. A Pod that terminates, has Succeeded or Failed holds no slot.
+// Invariant for each revision: used = its active Pods that are bound to a local node + its active unbound Pods with a
+// reservation. A Pod that is terminating, has Succeeded or has Failed holds no slot.
 package ledger
 
 import (
@@ -19,24 +19,25 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-k8s/spillway/extender/slowcall"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// PodRef names one Pod and no later one of the same name.
+// PodRef identifies one Pod. A later Pod with the same name has another PodRef.
 type PodRef struct {
 	types.NamespacedName
 	UID types.UID
 }
 
-// RefOf names a Pod.
+// RefOf returns the PodRef of a Pod.
 func RefOf(pod *corev1.Pod) PodRef {
 	return PodRef{types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}, pod.UID}
 }
 
-// Ledger is the count. Make one with New.
+// Ledger counts slots. Create one with New.
 type Ledger struct {
 	isVirtual func(node string) bool
-	wake      func(PodRef)
+	requeue   func(PodRef)
 
 	mu        sync.Mutex
 	pods      map[types.UID]*entry
@@ -45,86 +46,86 @@ type Ledger struct {
 	local     map[int32]int // active Pods on local nodes, by priority
 	version   uint64
 	synced    bool
-	advanced  chan struct{} // closed and replaced when version grows
-	stalled   chan struct{} // the advanced that was waited for in vain
+	// advanced wakes up callers of WaitFor when version grows.
+	advanced *slowcall.Events[struct{}]
 }
 
-// entry is what is known of one Pod.
+// entry is the state of one Pod.
 type entry struct {
-	ref      PodRef
-	counted  bool // carries a local quota
-	revision policy.Revision
-	node     string // empty while unbound
-	priority int32
-	active   bool
-	reserved bool
-	told     bool // the scheduler was told of the reservation, by this process and in the present term (Disown)
-	void     bool // the slot on the Pod was never answered (Ask)
-	refused  bool // its condition says that the extender refused it
-	parked   bool // refused by policy
-	waiting  *ticket
+	ref       PodRef
+	counted   bool // has a local quota
+	revision  policy.Revision
+	node      string // empty while the Pod is unbound
+	priority  int32
+	active    bool
+	reserved  bool
+	confirmed bool // this process has reported the reservation to the scheduler in the current term (Confirm)
+	revoked   bool // the slot on the Pod was never reported to the scheduler (revokeUnconfirmed)
+	refused   bool // the Pod's condition says that the extender refused it
+	parked    bool // refused by policy
+	waiting   *ticket
 }
 
 // revision is the count of one quota.
 type revision struct {
 	pods  int // entries that refer to it
 	used  int
-	queue []*ticket // waiting Pods, first come first
+	queue []*ticket // waiting Pods, first in, first out
 }
 
-// ticket is a place in a queue for a slot.
+// ticket is the position of a Pod in a queue for a slot.
 type ticket struct {
-	entry *entry
-	quota int
-	woken bool
+	entry    *entry
+	quota    int
+	requeued bool
 }
 
-// New makes an empty Ledger. isVirtual tells a virtual node from a local one; a name that it does not know counts as local.
-// wake is called, with the ledger locked, for a Pod that was refused and may now be let through: it must not block.
-func New(isVirtual func(node string) bool, wake func(PodRef)) *Ledger {
+// New returns an empty Ledger. isVirtual reports whether a node is virtual; an unknown node counts as local. requeue is
+// called, with the ledger locked, for a Pod that was refused and may now be scheduled. It must not block.
+func New(isVirtual func(node string) bool, requeue func(PodRef)) *Ledger {
 	return &Ledger{
 		isVirtual: isVirtual,
-		wake:      wake,
+		requeue:   requeue,
 		pods:      map[types.UID]*entry{},
 		revisions: map[policy.Revision]*revision{},
 		loads:     map[string]int{},
 		local:     map[int32]int{},
-		advanced:  make(chan struct{}),
+		advanced:  slowcall.NewEvents[struct{}](),
 	}
 }
 
-// Answer is what the ledger says to a Pod with a quota.
-type Answer string
+// Outcome is the result of Reserve.
+type Outcome string
 
 const (
-	// Local: a slot is this Pod's; it must go to a local node.
-	Local Answer = "local"
-	// Cloud: the quota is used up; it must go to a virtual node.
-	Cloud Answer = "cloud"
-	// Overflow: a slot is free, but no local node fits; it may go to a virtual node.
-	Overflow Answer = "overflow"
-	// Wait: the quota is used up and no virtual node fits. The Pod is woken when a slot frees.
-	Wait Answer = "wait"
-	// Gone: the Pod is deleted, being deleted or finished.
-	Gone Answer = "gone"
+	// Local means that the Pod has a slot. It must go to a local node.
+	Local Outcome = "local"
+	// Cloud means that the quota is used up. The Pod must go to a virtual node.
+	Cloud Outcome = "cloud"
+	// Overflow means that a slot is free, but no local node fits. The Pod may go to a virtual node.
+	Overflow Outcome = "overflow"
+	// Wait means that the quota is used up and no virtual node fits. The Pod is requeued when a slot becomes free.
+	Wait Outcome = "wait"
+	// Gone means that the Pod is deleted, terminating or finished.
+	Gone Outcome = "gone"
 )
 
-// Request is a question to the ledger.
+// Request is the input of Reserve.
 type Request struct {
 	UID types.UID
-	// Quota is how many replicas stay home.
+	// Quota is how many replicas stay on local nodes.
 	Quota int
-	// LocalFits and CloudFits tell whether a local and a virtual node can take the Pod now.
+	// LocalFits and CloudFits are true if a local node and a virtual node can take the Pod now.
 	LocalFits, CloudFits bool
 }
 
-// Ask gives a slot to the Pod where one is free and a local node fits. It is sticky: a Pod that has a slot keeps it
-// while a local node fits, however often it asks. fresh is true where the slot is given for the first time: the caller
-// must make it durable before it answers the scheduler, or Cancel it. It must say so (Tell) before it answers.
+// Reserve gives the Pod a slot if one is free and a local node fits. A Pod that has a slot keeps it while a local node
+// fits, no matter how often Reserve is called. fresh is true if the slot is new: the caller must make it durable before
+// it answers the scheduler, or call Cancel. Before it answers "local", the caller must call Confirm.
 //
-// A Pod with a reservation that finds no local node goes to the cloud, but its slot is freed only when it is seen there:
-// an earlier binding that timed out may still land.
-func (l *Ledger) Ask(r Request) (answer Answer, fresh bool) {
+// A Pod that has a reservation and finds no local node goes to the cloud. Its slot becomes free only when the Pod is
+// seen there: an earlier binding that timed out may still succeed.
+func (l *Ledger) Reserve(r Request) (outcome Outcome, fresh bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e, ok := l.pods[r.UID]
@@ -132,9 +133,9 @@ func (l *Ledger) Ask(r Request) (answer Answer, fresh bool) {
 		return Gone, false
 	}
 	l.leaveQueue(e)
-	l.doubt(e, r.Quota)
+	l.revokeUnconfirmed(e, r.Quota)
 	switch {
-	case e.node != "": // Bound already: the scheduler does not know it yet.
+	case e.node != "": // The Pod is bound, and the scheduler does not know it yet.
 		if l.isVirtual(e.node) {
 			return Cloud, false
 		}
@@ -142,11 +143,11 @@ func (l *Ledger) Ask(r Request) (answer Answer, fresh bool) {
 	case e.reserved && r.LocalFits:
 		return Local, false
 	case !e.reserved && r.LocalFits && l.revisions[e.revision].used < r.Quota:
-		l.change(e, func() { e.reserved, e.told, e.void = true, false, false })
+		l.change(e, func() { e.reserved, e.confirmed, e.revoked = true, false, false })
 		return Local, true
 	case r.CloudFits:
 		rev := l.revisions[e.revision]
-		l.wakeNext(rev) // It may have been woken for a slot that it does not take.
+		l.requeueNext(rev) // This Pod may have been requeued for a slot that it does not take.
 		if e.reserved || rev.used < r.Quota {
 			return Overflow, false
 		}
@@ -157,63 +158,65 @@ func (l *Ledger) Ask(r Request) (answer Answer, fresh bool) {
 	}
 }
 
-// Tell notes that the scheduler is about to be told that the Pod has a slot: from here on it may bind the Pod at any time. It may be called
-// again.
-func (l *Ledger) Tell(uid types.UID) {
+// Confirm records that the slot of the Pod is about to be reported to the scheduler, which may bind the Pod at any time
+// afterwards. It may be called repeatedly.
+func (l *Ledger) Confirm(uid types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e, ok := l.pods[uid]; ok {
-		e.told = e.reserved
+		e.confirmed = e.reserved
 	}
 }
 
-// Hold gives the Pod a slot beyond any quota: it may not burst and is let through to local nodes. It may be called again.
-func (l *Ledger) Hold(uid types.UID) {
+// ReserveBeyondQuota gives the Pod a slot even if the quota is used up: the Pod may not burst and goes to a local node
+// in any case. It may be called repeatedly.
+func (l *Ledger) ReserveBeyondQuota(uid types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e, ok := l.pods[uid]; ok && e.active && e.node == "" {
 		l.leaveQueue(e)
-		l.change(e, func() { e.reserved, e.told = true, true })
+		l.change(e, func() { e.reserved, e.confirmed = true, true })
 	}
 }
 
-// doubt takes back a slot beyond the quota of which this process did not tell the scheduler. It was read from the Pod, and then never answered: every
-// slot that was is counted by all who lead later before they give others away, so one of those beyond the quota was written too late by an
-// extender that led no longer. Or it took long to write, and others have come past the extender meanwhile.
-func (l *Ledger) doubt(e *entry, quota int) {
-	if e.reserved && !e.told && e.node == "" && l.revisions[e.revision].used > quota {
-		e.void = true
+// revokeUnconfirmed takes back a slot beyond the quota that this process did not report to the scheduler. Such a slot
+// was read from the Pod and was never reported: every later leader counts all reported slots before it gives more, so a
+// slot beyond the quota was written too late, by an extender that no longer led. Or the write of the slot was slow, and
+// other Pods were bound meanwhile without the extender.
+func (l *Ledger) revokeUnconfirmed(e *entry, quota int) {
+	if e.reserved && !e.confirmed && e.node == "" && l.revisions[e.revision].used > quota {
+		e.revoked = true
 		l.change(e, func() { e.reserved = false })
 	}
 }
 
-// Disown must be called when another extender may have given slots away: from here on those of this process count as read from the
-// Pods.
-func (l *Ledger) Disown() {
+// ResetConfirmed must be called when another extender may have given slots. Afterwards the slots that this process gave
+// count like slots that were read from Pods.
+func (l *Ledger) ResetConfirmed() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.pods {
-		e.told = false
+		e.confirmed = false
 	}
 }
 
-// Cancel takes back a fresh slot whose Pod was not let through. A Pod that is bound is not touched.
+// Cancel takes back a fresh slot that was not reported to the scheduler. It does not change a Pod that is bound.
 func (l *Ledger) Cancel(uid types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e, ok := l.pods[uid]; ok {
-		l.change(e, func() { e.reserved, e.told = false, false })
+		l.change(e, func() { e.reserved, e.confirmed = false, false })
 	}
 }
 
-// Load is how many active Pods are bound to a node.
+// Load returns how many active Pods are bound to a node.
 func (l *Ledger) Load(node string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.loads[node]
 }
 
-// HasLocalBelow tells whether an active Pod of a lower priority is on a local node: preemption may make room at home.
+// HasLocalBelow reports whether an active Pod of a lower priority is on a local node: preemption may make room there.
 func (l *Ledger) HasLocalBelow(priority int32) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -225,7 +228,7 @@ func (l *Ledger) HasLocalBelow(priority int32) bool {
 	return false
 }
 
-// Recount must be called after isVirtual has changed its mind about a node.
+// Recount must be called after the result of isVirtual has changed for a node.
 func (l *Ledger) Recount() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -234,17 +237,17 @@ func (l *Ledger) Recount() {
 	}
 	clear(l.local)
 	for _, e := range l.pods {
-		if l.holds(e) {
+		if l.holdsSlot(e) {
 			l.revisions[e.revision].used++
 		}
 		if l.isLocal(e) {
 			l.local[e.priority]++
 		}
 	}
-	l.wakeAll(false)
+	l.requeueQueues(false)
 }
 
-// Park notes that the Pod was refused by policy: the next WakeParked wakes it.
+// Park records that policy refused the Pod. The next RequeueParked requeues it.
 func (l *Ledger) Park(uid types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -253,42 +256,43 @@ func (l *Ledger) Park(uid types.UID) {
 	}
 }
 
-// WakeParked wakes every parked Pod: a fact that policy depends on has changed. It takes time in proportion to the number of Pods.
-func (l *Ledger) WakeParked() {
+// RequeueParked requeues every parked Pod. Call it when something that policy depends on has changed. It takes time in
+// proportion to the number of Pods.
+func (l *Ledger) RequeueParked() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.pods {
 		if e.parked {
 			e.parked = false
-			l.wake(e.ref)
+			l.requeue(e.ref)
 		}
 	}
 }
 
-// WakeRefused wakes every Pod whose condition says that an extender has refused it: this one does not know who waits for what. It takes
-// time in proportion to the number of Pods.
-func (l *Ledger) WakeRefused() {
+// RequeueRefused requeues every Pod whose condition says that an extender refused it. A new leader calls it, because it
+// does not know which Pods wait for what. It takes time in proportion to the number of Pods.
+func (l *Ledger) RequeueRefused() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.pods {
 		if e.refused {
-			l.wake(e.ref)
+			l.requeue(e.ref)
 		}
 	}
 }
 
-// WakeWaiting wakes again every waiting Pod that finds a free slot, also those that were woken before: the net under a wake-up
-// that was lost.
-func (l *Ledger) WakeWaiting() {
+// RequeueWaiting requeues every waiting Pod for which a slot is free, also if it was requeued before. It is a safety
+// net for a requeue that was lost.
+func (l *Ledger) RequeueWaiting() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.wakeAll(true)
+	l.requeueQueues(true)
 }
 
-// Stats is the ledger in numbers.
+// Stats are the numbers for metrics.
 type Stats struct{ Pods, Revisions, Reserved, Waiting, Parked int }
 
-// Stats counts. It takes time in proportion to the number of Pods.
+// Stats returns the current numbers. It takes time in proportion to the number of Pods.
 func (l *Ledger) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -307,68 +311,62 @@ func (l *Ledger) Stats() Stats {
 	return s
 }
 
-// WaitFor blocks until the ledger has seen the cluster as of a resource version, or ctx ends, which is an error. A Pod that
-// the scheduler sends at that version is then known here, and so is everything that came before it.
+// waitingForWatch introduces the errors of WaitFor. They name no versions: they are part of the Pod's condition, and a
+// text that changes costs one write for each attempt.
+const waitingForWatch = "waiting for the watch of Pods to reach the version that the scheduler has seen"
+
+// errStalled is what WaitFor returns while the watch is stalled.
+var errStalled = errors.New(waitingForWatch + ": the watch has stalled")
+
+// WaitFor blocks until the ledger has seen the cluster as of a resource version. It returns an error if ctx ends
+// before. A Pod that the scheduler sends with that version is then known here, and so is everything that happened
+// before.
 //
-// Once it has waited in vain to a deadline, with no event at all in between, the watch stands still: until the next event it does not wait again.
-// The scheduler asks about one Pod after another, and all others wait meanwhile: a watch that stalls must cost them one
-// patience, not one for each Pod that has a quota.
+// If a call has reached its deadline without any event in between, the watch has stalled: until the next event, later
+// calls return an error at once. The scheduler handles one Pod at a time, so all other Pods wait for each call. A
+// stalled watch must cost them one timeout, and not one timeout for each Pod that has a quota.
 func (l *Ledger) WaitFor(ctx context.Context, resourceVersion string) error {
 	want, err := strconv.ParseUint(resourceVersion, 10, 64)
 	if err != nil {
 		return fmt.Errorf("metadata.resourceVersion: invalid value %q: must be a number", resourceVersion)
 	}
-	first := true
-	for {
+	err = l.advanced.Wait(ctx, func() (struct{}, bool) {
 		l.mu.Lock()
-		version, synced, advanced, stalled := l.version, l.synced, l.advanced, l.stalled
-		l.mu.Unlock()
-		switch {
-		case synced && version >= want:
-			return nil
-		case advanced == stalled:
-			return errStalled
-		}
-		select {
-		case <-advanced:
-			first = false
-		case <-ctx.Done():
-			if first && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				l.mu.Lock()
-				l.stalled = advanced
-				l.mu.Unlock()
-			}
-			return fmt.Errorf("waiting to see in the watch of Pods what the scheduler has seen: %w", ctx.Err())
-		}
+		defer l.mu.Unlock()
+		return struct{}{}, l.synced && l.version >= want
+	})
+	switch {
+	case errors.Is(err, slowcall.ErrStalled):
+		return errStalled
+	case err != nil:
+		return fmt.Errorf(waitingForWatch+": %w", err)
 	}
+	return nil
 }
 
-// The texts name no versions: they come into the Pod's condition, and one that changes is a write for each attempt.
-var errStalled = errors.New("waiting to see in the watch of Pods what the scheduler has seen: it stands still")
-
-// Synced tells whether the ledger has been filled.
+// Synced reports whether the ledger has been filled.
 func (l *Ledger) Synced() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.synced
 }
 
-// holds tells whether the entry holds a slot of its revision.
-func (l *Ledger) holds(e *entry) bool {
+// holdsSlot reports whether the entry holds a slot of its revision.
+func (l *Ledger) holdsSlot(e *entry) bool {
 	if !e.counted || !e.active {
 		return false
 	}
 	return l.isLocal(e) || e.node == "" && e.reserved
 }
 
-// isLocal tells whether the Pod is active on a local node.
+// isLocal reports whether the Pod is active on a local node.
 func (l *Ledger) isLocal(e *entry) bool { return e.active && e.node != "" && !l.isVirtual(e.node) }
 
-// change applies a change to an entry and keeps the invariant.
+// change changes an entry and keeps the invariant.
 func (l *Ledger) change(e *entry, apply func()) {
-	before := l.holds(e)
+	before := l.holdsSlot(e)
 	apply()
-	after := l.holds(e)
+	after := l.holdsSlot(e)
 	rev := l.revisions[e.revision]
 	switch {
 	case rev == nil || before == after:
@@ -377,11 +375,12 @@ func (l *Ledger) change(e *entry, apply func()) {
 		rev.used++
 	default:
 		rev.used--
-		l.wakeNext(rev)
+		l.requeueNext(rev)
 	}
 }
 
-// wasRefused tells whether the scheduler's last attempt ended with a refusal of an extender: all begin with its name.
+// wasRefused reports whether an extender refused the Pod in the scheduler's last attempt. All refusals contain the
+// prefix.
 func wasRefused(pod *corev1.Pod) bool {
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodScheduled {
@@ -391,7 +390,7 @@ func wasRefused(pod *corev1.Pod) bool {
 	return false
 }
 
-// hasSlot tells whether this or an earlier life of the extender has promised a slot to a Pod that is not bound yet.
+// hasSlot reports whether an extender, this one or an earlier one, has reserved a slot for a Pod that is not bound yet.
 func hasSlot(pod *corev1.Pod) bool {
 	return pod.Spec.NodeName == "" && pod.Annotations[policy.LocalSlotAnnotation] == string(pod.UID)
 }

@@ -18,27 +18,30 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// cluster is what the ledger sees, and whom it wakes.
+// cluster is what the ledger sees, and which Pods it requeues.
 type cluster struct {
 	*ledger.Ledger
-	t       *testing.T
-	store   cache.ReflectorStore
-	virtual map[string]bool
-	woken   []string
-	version int
-	objects map[string]*corev1.Pod
+	t        *testing.T
+	store    cache.ReflectorStore
+	virtual  map[string]bool
+	requeued []string
+	version  int
+	objects  map[string]*corev1.Pod
 }
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{t: t, virtual: map[string]bool{"virtual-0": true}, objects: map[string]*corev1.Pod{}}
-	c.Ledger = ledger.New(func(node string) bool { return c.virtual[node] }, func(pod ledger.PodRef) { c.woken = append(c.woken, pod.Name) })
+	c.Ledger = ledger.New(
+		func(node string) bool { return c.virtual[node] },
+		func(pod ledger.PodRef) { c.requeued = append(c.requeued, pod.Name) },
+	)
 	c.store = c.Store(slog.New(slog.DiscardHandler))
 	c.relist()
 	return c
 }
 
-// relist hands the ledger a whole list of the Pods that are.
+// relist gives the ledger a full list of the Pods that exist.
 func (c *cluster) relist() {
 	c.t.Helper()
 	c.version++
@@ -49,7 +52,7 @@ func (c *cluster) relist() {
 	require.NoError(c.t, c.store.Replace(list, strconv.Itoa(c.version)))
 }
 
-// pod makes or changes a Pod of one ReplicaSet.
+// pod creates or changes a Pod of one ReplicaSet.
 func (c *cluster) pod(name string, change ...func(*corev1.Pod)) *corev1.Pod {
 	c.t.Helper()
 	c.version++
@@ -81,18 +84,18 @@ func (c *cluster) delete(name string) {
 	require.NoError(c.t, c.store.Delete(pod))
 }
 
-// ask asks with room everywhere unless said otherwise, and tells the scheduler.
-func (c *cluster) ask(name string, fits ...bool) ledger.Answer {
+// reserve asks for a slot. Nodes of both classes fit unless fits says otherwise. It confirms a slot.
+func (c *cluster) reserve(name string, fits ...bool) ledger.Outcome {
 	local, cloud := true, true
 	if len(fits) == 2 {
 		local, cloud = fits[0], fits[1]
 	}
 	uid := types.UID("uid-" + name)
-	answer, _ := c.Ask(ledger.Request{UID: uid, Quota: 1, LocalFits: local, CloudFits: cloud})
-	if answer == ledger.Local {
-		c.Tell(uid)
+	outcome, _ := c.Reserve(ledger.Request{UID: uid, Quota: 1, LocalFits: local, CloudFits: cloud})
+	if outcome == ledger.Local {
+		c.Confirm(uid)
 	}
-	return answer
+	return outcome
 }
 
 func bound(node string) func(*corev1.Pod) { return func(p *corev1.Pod) { p.Spec.NodeName = node } }
@@ -104,7 +107,7 @@ func released(p *corev1.Pod)    { p.OwnerReferences[0].Controller = nil }
 func adopted(p *corev1.Pod)     { p.OwnerReferences[0].Controller = new(true) }
 func slotWritten(p *corev1.Pod) { p.Annotations[policy.LocalSlotAnnotation] = string(p.UID) }
 
-// only is a node list in which nothing fits but the cloud, and home.
+// Which nodes fit.
 var (
 	onlyCloud = []bool{false, true}
 	onlyLocal = []bool{true, false}
@@ -115,297 +118,298 @@ func TestASlot(t *testing.T) {
 		"is given to the first Pod, and the second goes to the cloud": func(c *cluster) {
 			c.pod("a")
 			c.pod("b")
-			assert.Equal(c.t, ledger.Local, c.ask("a"))
-			assert.Equal(c.t, ledger.Cloud, c.ask("b"))
+			assert.Equal(c.t, ledger.Local, c.reserve("a"))
+			assert.Equal(c.t, ledger.Cloud, c.reserve("b"))
 		},
-		"stays with its Pod however often it asks": func(c *cluster) {
+		"is kept by its Pod however often Reserve is called": func(c *cluster) {
 			c.pod("a")
-			_, fresh := c.Ask(ledger.Request{UID: "uid-a", Quota: 1, LocalFits: true, CloudFits: true})
+			_, fresh := c.Reserve(ledger.Request{UID: "uid-a", Quota: 1, LocalFits: true, CloudFits: true})
 			assert.True(c.t, fresh)
-			answer, fresh := c.Ask(ledger.Request{UID: "uid-a", Quota: 1, LocalFits: true})
-			assert.Equal(c.t, ledger.Local, answer)
+			outcome, fresh := c.Reserve(ledger.Request{UID: "uid-a", Quota: 1, LocalFits: true})
+			assert.Equal(c.t, ledger.Local, outcome)
 			assert.False(c.t, fresh)
 		},
 		"is held by a bound local Pod": func(c *cluster) {
 			c.pod("a", bound("local-0"))
 			c.pod("b")
-			assert.Equal(c.t, ledger.Cloud, c.ask("b"))
+			assert.Equal(c.t, ledger.Cloud, c.reserve("b"))
 		},
 		"is not held by a Pod in the cloud": func(c *cluster) {
 			c.pod("a", bound("virtual-0"))
 			c.pod("b")
-			assert.Equal(c.t, ledger.Local, c.ask("b"))
+			assert.Equal(c.t, ledger.Local, c.reserve("b"))
 		},
-		"is free when its Pod terminates": func(c *cluster) {
+		"is free when its Pod is terminating": func(c *cluster) {
 			c.pod("a", bound("local-0"), terminating)
 			c.pod("b")
-			assert.Equal(c.t, ledger.Local, c.ask("b"))
+			assert.Equal(c.t, ledger.Local, c.reserve("b"))
 		},
-		"is free when its Pod is taken from its owner": func(c *cluster) {
+		"is free when its Pod is released by its owner": func(c *cluster) {
 			c.pod("a", bound("local-0"))
 			c.pod("b")
-			assert.Equal(c.t, ledger.Wait, c.ask("b", onlyLocal...))
+			assert.Equal(c.t, ledger.Wait, c.reserve("b", onlyLocal...))
 			c.pod("a", released)
-			assert.Equal(c.t, []string{"b"}, c.woken)
-			assert.Equal(c.t, ledger.Local, c.ask("b"))
+			assert.Equal(c.t, []string{"b"}, c.requeued)
+			assert.Equal(c.t, ledger.Local, c.reserve("b"))
 		},
-		"is held by a Pod that was given to the owner": func(c *cluster) {
+		"is held by a Pod that was adopted by the owner": func(c *cluster) {
 			c.pod("a", released, bound("local-0"))
 			c.pod("b")
 			c.pod("a", adopted)
-			assert.Equal(c.t, ledger.Cloud, c.ask("b"))
+			assert.Equal(c.t, ledger.Cloud, c.reserve("b"))
 		},
-		"goes with the Pod that it is promised to": func(c *cluster) {
+		"is released and adopted together with its Pod": func(c *cluster) {
 			c.pod("a")
 			c.pod("b")
-			assert.Equal(c.t, ledger.Local, c.ask("a"))
+			assert.Equal(c.t, ledger.Local, c.reserve("a"))
 			c.pod("a", released)
-			assert.Equal(c.t, ledger.Local, c.ask("b"))
+			assert.Equal(c.t, ledger.Local, c.reserve("b"))
 			c.pod("a", adopted)
 			c.pod("c")
 			c.delete("b")
-			assert.Equal(c.t, ledger.Cloud, c.ask("c"), "it is a's again")
+			assert.Equal(c.t, ledger.Cloud, c.reserve("c"), "the slot is that of a again")
 		},
 		"is free when its Pod has finished": func(c *cluster) {
 			c.pod("a", bound("local-0"), phase(corev1.PodSucceeded))
 			c.pod("b")
-			assert.Equal(c.t, ledger.Local, c.ask("b"))
+			assert.Equal(c.t, ledger.Local, c.reserve("b"))
 		},
 		"is free when its Pod is deleted": func(c *cluster) {
 			c.pod("a", bound("local-0"))
 			c.delete("a")
 			c.pod("b")
-			assert.Equal(c.t, ledger.Local, c.ask("b"))
+			assert.Equal(c.t, ledger.Local, c.reserve("b"))
 		},
-		"is counted by revision: a new ReplicaSet has slots of its own": func(c *cluster) {
+		"is counted by revision: a new ReplicaSet has its own slots": func(c *cluster) {
 			c.pod("old", bound("local-0"))
 			c.pod("new", func(p *corev1.Pod) { p.OwnerReferences[0].UID = "web-2" })
-			assert.Equal(c.t, ledger.Local, c.ask("new"))
+			assert.Equal(c.t, ledger.Local, c.reserve("new"))
 		},
-		"is counted by revision: a StatefulSet's hash tells them apart": func(c *cluster) {
+		"is counted by revision: the hash of a StatefulSet identifies its revisions": func(c *cluster) {
 			hash := func(h string) func(*corev1.Pod) {
 				return func(p *corev1.Pod) { p.Labels = map[string]string{"controller-revision-hash": h} }
 			}
 			c.pod("old", hash("1"), bound("local-0"))
 			c.pod("new", hash("2"))
 			c.pod("newer", hash("2"))
-			assert.Equal(c.t, ledger.Local, c.ask("new"))
-			assert.Equal(c.t, ledger.Cloud, c.ask("newer"))
+			assert.Equal(c.t, ledger.Local, c.reserve("new"))
+			assert.Equal(c.t, ledger.Cloud, c.reserve("newer"))
 		},
-		"is not taken by a Pod for which no local node fits": func(c *cluster) {
+		"is not given to a Pod for which no local node fits": func(c *cluster) {
 			c.pod("a")
 			c.pod("b")
-			assert.Equal(c.t, ledger.Overflow, c.ask("a", onlyCloud...))
-			assert.Equal(c.t, ledger.Local, c.ask("b"))
+			assert.Equal(c.t, ledger.Overflow, c.reserve("a", onlyCloud...))
+			assert.Equal(c.t, ledger.Local, c.reserve("b"))
 		},
-		"promised to a Pod that then goes to the cloud is free only when it is seen there": func(c *cluster) {
+		"reserved for a Pod that goes to the cloud is free only when the Pod is seen there": func(c *cluster) {
 			c.pod("a")
 			c.pod("b")
-			assert.Equal(c.t, ledger.Local, c.ask("a"))
-			assert.Equal(c.t, ledger.Overflow, c.ask("a", onlyCloud...), "its binding failed, and home is full now")
-			assert.Equal(c.t, ledger.Cloud, c.ask("b"), "the first binding may still land")
+			assert.Equal(c.t, ledger.Local, c.reserve("a"))
+			assert.Equal(c.t, ledger.Overflow, c.reserve("a", onlyCloud...), "its binding failed, and no local node fits now")
+			assert.Equal(c.t, ledger.Cloud, c.reserve("b"), "the first binding may still succeed")
 			c.pod("a", bound("virtual-0"))
-			assert.Equal(c.t, ledger.Local, c.ask("b"))
+			assert.Equal(c.t, ledger.Local, c.reserve("b"))
 		},
-		"written on a Pod is its own after a restart": func(c *cluster) {
+		"that is written on a Pod is kept after a restart": func(c *cluster) {
 			c.pod("a", slotWritten)
 			c.pod("b")
-			assert.Equal(c.t, ledger.Cloud, c.ask("b"))
-			assert.Equal(c.t, ledger.Local, c.ask("a"))
+			assert.Equal(c.t, ledger.Cloud, c.reserve("b"))
+			assert.Equal(c.t, ledger.Local, c.reserve("a"))
 		},
-		"written for another Pod means nothing: a template cannot bring slots along": func(c *cluster) {
+		"that is written for another Pod does not count: a template cannot copy slots": func(c *cluster) {
 			c.pod("a", bound("local-0"))
 			c.pod("b", func(p *corev1.Pod) { p.Annotations[policy.LocalSlotAnnotation] = "uid-a" })
-			assert.Equal(c.t, ledger.Cloud, c.ask("b"))
+			assert.Equal(c.t, ledger.Cloud, c.reserve("b"))
 		},
-		"written too late, when another leader had given it away, is not its Pod's": func(c *cluster) {
+		"that is written after another leader has given it to another Pod is revoked": func(c *cluster) {
 			c.pod("a")
 			c.pod("b")
-			assert.Equal(c.t, ledger.Local, c.ask("a"))
+			assert.Equal(c.t, ledger.Local, c.reserve("a"))
 			c.pod("b", slotWritten)
-			assert.Equal(c.t, ledger.Cloud, c.ask("b"))
-			assert.Equal(c.t, ledger.Local, c.ask("a"), "it was given here")
+			assert.Equal(c.t, ledger.Cloud, c.reserve("b"))
+			assert.Equal(c.t, ledger.Local, c.reserve("a"), "this ledger gave the slot")
 			c.pod("b", func(p *corev1.Pod) { p.Labels = map[string]string{"any": "change"} })
 			c.delete("a")
-			assert.Equal(c.t, ledger.Local, c.ask("b"), "a slot is free now, and is given as to any other")
+			assert.Equal(c.t, ledger.Local, c.reserve("b"), "a slot is free now")
 			c.pod("d")
-			assert.Equal(c.t, ledger.Cloud, c.ask("d"), "once")
+			assert.Equal(c.t, ledger.Cloud, c.reserve("d"), "the slot is given once")
 		},
-		"written by another leader within the quota is its Pod's": func(c *cluster) {
+		"that another leader wrote within the quota is kept": func(c *cluster) {
 			c.pod("a")
 			c.pod("b", slotWritten)
-			assert.Equal(c.t, ledger.Cloud, c.ask("a"))
-			assert.Equal(c.t, ledger.Local, c.ask("b"))
+			assert.Equal(c.t, ledger.Cloud, c.reserve("a"))
+			assert.Equal(c.t, ledger.Local, c.reserve("b"))
 		},
-		"that took long to write is taken back where another Pod came past the extender meanwhile": func(c *cluster) {
+		"whose write was slow is revoked if another Pod was bound without the extender meanwhile": func(c *cluster) {
 			c.pod("a")
-			answer, _ := c.Ask(ledger.Request{UID: "uid-a", Quota: 1, LocalFits: true})
-			assert.Equal(c.t, ledger.Local, answer)
+			outcome, _ := c.Reserve(ledger.Request{UID: "uid-a", Quota: 1, LocalFits: true})
+			assert.Equal(c.t, ledger.Local, outcome)
 			c.pod("a", slotWritten)
 			c.pod("b", bound("local-0"))
-			assert.Equal(c.t, ledger.Cloud, c.ask("a"))
+			assert.Equal(c.t, ledger.Cloud, c.reserve("a"))
 		},
-		"that the scheduler was told of stays with its Pod whoever comes past the extender": func(c *cluster) {
+		"that is confirmed is kept even if another Pod is bound without the extender": func(c *cluster) {
 			c.pod("a")
-			assert.Equal(c.t, ledger.Local, c.ask("a"))
+			assert.Equal(c.t, ledger.Local, c.reserve("a"))
 			c.pod("b", bound("local-0"))
-			assert.Equal(c.t, ledger.Local, c.ask("a"))
+			assert.Equal(c.t, ledger.Local, c.reserve("a"))
 		},
-		"given in an earlier term, and again by another leader, is the other's": func(c *cluster) {
+		"of an earlier term is revoked if another leader has given it to another Pod": func(c *cluster) {
 			c.pod("a")
-			assert.Equal(c.t, ledger.Local, c.ask("a"))
-			c.Disown()
+			assert.Equal(c.t, ledger.Local, c.reserve("a"))
+			c.ResetConfirmed()
 			c.pod("b", slotWritten, bound("local-0"))
-			assert.Equal(c.t, ledger.Cloud, c.ask("a"))
+			assert.Equal(c.t, ledger.Cloud, c.reserve("a"))
 		},
 		"that could not be written is free again": func(c *cluster) {
 			c.pod("a")
 			c.pod("b")
-			assert.Equal(c.t, ledger.Local, c.ask("a"))
+			assert.Equal(c.t, ledger.Local, c.reserve("a"))
 			c.Cancel("uid-a")
-			assert.Equal(c.t, ledger.Local, c.ask("b"))
+			assert.Equal(c.t, ledger.Local, c.reserve("b"))
 		},
-		"is held by a Pod that may not burst, whatever the quota": func(c *cluster) {
+		"is held by a Pod that may not burst even if the quota is used up": func(c *cluster) {
 			c.pod("a")
 			c.pod("b")
 			c.pod("d")
-			c.Hold("uid-a")
-			c.Hold("uid-b")
-			assert.Equal(c.t, ledger.Cloud, c.ask("d"))
+			c.ReserveBeyondQuota("uid-a")
+			c.ReserveBeyondQuota("uid-b")
+			assert.Equal(c.t, ledger.Cloud, c.reserve("d"))
 		},
-		"on an unknown node counts as local until the node is known to be virtual": func(c *cluster) {
+		"of a Pod on an unknown node counts until the node is known to be virtual": func(c *cluster) {
 			c.pod("a", bound("virtual-1"))
 			c.pod("b")
-			assert.Equal(c.t, ledger.Cloud, c.ask("b"))
+			assert.Equal(c.t, ledger.Cloud, c.reserve("b"))
 			c.virtual["virtual-1"] = true
 			c.Recount()
-			assert.Equal(c.t, ledger.Local, c.ask("b"))
+			assert.Equal(c.t, ledger.Local, c.reserve("b"))
 		},
-		"is free when its Pod was deleted while the watch was cut": func(c *cluster) {
+		"is free when its Pod was deleted while the watch was interrupted": func(c *cluster) {
 			c.pod("a", bound("local-0"))
 			c.pod("b")
 			delete(c.objects, "a")
 			c.relist()
-			assert.Equal(c.t, ledger.Local, c.ask("b"))
+			assert.Equal(c.t, ledger.Local, c.reserve("b"))
 		},
-		"stays promised over a relist": func(c *cluster) {
+		"stays reserved when the Pods are listed again": func(c *cluster) {
 			c.pod("a")
 			c.pod("b")
-			assert.Equal(c.t, ledger.Local, c.ask("a"))
+			assert.Equal(c.t, ledger.Local, c.reserve("a"))
 			c.relist()
-			assert.Equal(c.t, ledger.Cloud, c.ask("b"))
+			assert.Equal(c.t, ledger.Cloud, c.reserve("b"))
 		},
-		"is not given to a Pod that is gone": func(c *cluster) {
+		"is not given to a Pod that is terminating or deleted": func(c *cluster) {
 			c.pod("a", terminating)
-			assert.Equal(c.t, ledger.Gone, c.ask("a"))
-			assert.Equal(c.t, ledger.Gone, c.ask("never"))
+			assert.Equal(c.t, ledger.Gone, c.reserve("a"))
+			assert.Equal(c.t, ledger.Gone, c.reserve("never"))
 		},
 		"is free when its Pod loses the annotation": func(c *cluster) {
 			c.pod("a", bound("local-0"))
 			c.pod("b")
 			c.pod("a", func(p *corev1.Pod) { delete(p.Annotations, policy.LocalReplicasAnnotation) })
-			assert.Equal(c.t, ledger.Local, c.ask("b"))
+			assert.Equal(c.t, ledger.Local, c.reserve("b"))
 		},
-		"of a Pod that the scheduler does not know to be bound is where it is bound": func(c *cluster) {
+		"is not needed by a Pod that is bound already, which the scheduler does not know yet": func(c *cluster) {
 			c.pod("a", bound("virtual-0"))
-			assert.Equal(c.t, ledger.Cloud, c.ask("a"))
+			assert.Equal(c.t, ledger.Cloud, c.reserve("a"))
 		},
 	}
-	for name, story := range cases {
-		t.Run(name, func(t *testing.T) { story(newCluster(t)) })
+	for name, test := range cases {
+		t.Run(name, func(t *testing.T) { test(newCluster(t)) })
 	}
 }
 
 func TestAWaitingPod(t *testing.T) {
 	cases := map[string]func(c *cluster){
-		"is woken when the slot frees, first come first": func(c *cluster) {
+		"is requeued when the slot becomes free, first in, first out": func(c *cluster) {
 			c.pod("a", bound("local-0"))
 			c.pod("b")
 			c.pod("d")
-			assert.Equal(c.t, ledger.Wait, c.ask("b", onlyLocal...))
-			assert.Equal(c.t, ledger.Wait, c.ask("d", onlyLocal...))
-			assert.Empty(c.t, c.woken)
+			assert.Equal(c.t, ledger.Wait, c.reserve("b", onlyLocal...))
+			assert.Equal(c.t, ledger.Wait, c.reserve("d", onlyLocal...))
+			assert.Empty(c.t, c.requeued)
 			c.delete("a")
-			assert.Equal(c.t, []string{"b"}, c.woken, "one slot wakes one Pod")
+			assert.Equal(c.t, []string{"b"}, c.requeued, "one slot requeues one Pod")
 		},
-		"is woken in place of one that was woken and is deleted": func(c *cluster) {
+		"is requeued after a Pod that was requeued before it is deleted": func(c *cluster) {
 			c.pod("a", bound("local-0"))
 			c.pod("b")
 			c.pod("d")
-			c.ask("b", onlyLocal...)
-			c.ask("d", onlyLocal...)
+			c.reserve("b", onlyLocal...)
+			c.reserve("d", onlyLocal...)
 			c.pod("a", terminating)
 			c.delete("b")
-			assert.Equal(c.t, []string{"b", "d"}, c.woken)
+			assert.Equal(c.t, []string{"b", "d"}, c.requeued)
 		},
-		"is woken when one that was woken goes to the cloud after all": func(c *cluster) {
+		"is requeued after a Pod that was requeued before it goes to the cloud": func(c *cluster) {
 			c.pod("a", bound("local-0"))
 			c.pod("b")
 			c.pod("d")
-			c.ask("b", onlyLocal...)
-			c.ask("d", onlyLocal...)
+			c.reserve("b", onlyLocal...)
+			c.reserve("d", onlyLocal...)
 			c.pod("a", terminating)
-			assert.Equal(c.t, ledger.Overflow, c.ask("b", onlyCloud...))
-			assert.Equal(c.t, []string{"b", "d"}, c.woken)
+			assert.Equal(c.t, ledger.Overflow, c.reserve("b", onlyCloud...))
+			assert.Equal(c.t, []string{"b", "d"}, c.requeued)
 		},
-		"is woken when a node turns out to be virtual": func(c *cluster) {
+		"is requeued when a node becomes virtual": func(c *cluster) {
 			c.pod("a", bound("virtual-1"))
 			c.pod("b")
-			c.ask("b", onlyLocal...)
+			c.reserve("b", onlyLocal...)
 			c.virtual["virtual-1"] = true
 			c.Recount()
-			assert.Equal(c.t, []string{"b"}, c.woken)
+			assert.Equal(c.t, []string{"b"}, c.requeued)
 		},
-		"is woken once for a slot, and again by the net": func(c *cluster) {
+		"is requeued once for a slot, and again by RequeueWaiting": func(c *cluster) {
 			c.pod("a", bound("local-0"))
 			c.pod("b")
-			c.ask("b", onlyLocal...)
+			c.reserve("b", onlyLocal...)
 			c.delete("a")
 			c.pod("other", func(p *corev1.Pod) { p.OwnerReferences = nil })
-			assert.Equal(c.t, []string{"b"}, c.woken)
-			c.WakeWaiting()
-			assert.Equal(c.t, []string{"b", "b"}, c.woken)
+			assert.Equal(c.t, []string{"b"}, c.requeued)
+			c.RequeueWaiting()
+			assert.Equal(c.t, []string{"b", "b"}, c.requeued)
 		},
-		"is not woken while the slot is taken": func(c *cluster) {
+		"is not requeued while the slot is taken": func(c *cluster) {
 			c.pod("a", bound("local-0"))
 			c.pod("b")
-			c.ask("b", onlyLocal...)
-			c.WakeWaiting()
-			assert.Empty(c.t, c.woken)
+			c.reserve("b", onlyLocal...)
+			c.RequeueWaiting()
+			assert.Empty(c.t, c.requeued)
 		},
-		"that was refused by policy is woken when policy changes": func(c *cluster) {
+		"that policy refused is requeued when policy changes": func(c *cluster) {
 			c.pod("a")
 			c.Park("uid-a")
-			c.WakeParked()
-			c.WakeParked()
-			assert.Equal(c.t, []string{"a"}, c.woken)
+			c.RequeueParked()
+			c.RequeueParked()
+			assert.Equal(c.t, []string{"a"}, c.requeued)
 		},
-		"is woken by a new leader that finds the refusal in its condition, and nobody else is": func(c *cluster) {
+		"is requeued by a new leader if its condition says that it was refused": func(c *cluster) {
 			says := func(status corev1.ConditionStatus, message string) func(*corev1.Pod) {
 				return func(p *corev1.Pod) {
 					p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: status, Message: message}}
 				}
 			}
-			const refused = "0/4 nodes are available: 1 Spillway LocalQuotaReached: this revision has its LOCAL_REPLICAS at home. no new claims to deallocate"
+			const refused = "0/4 nodes are available: 1 Spillway LocalQuotaReached: this revision has its LOCAL_REPLICAS " +
+				"on local nodes. no new claims to deallocate"
 			c.pod("waits", says(corev1.ConditionFalse, refused))
 			c.pod("no longer", says(corev1.ConditionFalse, refused))
 			c.pod("no longer", says(corev1.ConditionFalse, "0/4 nodes are available: 4 Insufficient cpu."))
 			c.pod("new")
 			c.pod("runs", bound("local-0"), says(corev1.ConditionFalse, refused))
 			c.pod("ends", terminating, says(corev1.ConditionFalse, refused))
-			c.WakeRefused()
-			assert.Equal(c.t, []string{"waits"}, c.woken)
+			c.RequeueRefused()
+			assert.Equal(c.t, []string{"waits"}, c.requeued)
 		},
-		"that was refused by policy and is bound is not woken": func(c *cluster) {
+		"that policy refused is not requeued once it is bound": func(c *cluster) {
 			c.pod("a")
 			c.Park("uid-a")
 			c.pod("a", bound("local-0"))
-			c.WakeParked()
-			assert.Empty(c.t, c.woken)
+			c.RequeueParked()
+			assert.Empty(c.t, c.requeued)
 		},
 	}
-	for name, story := range cases {
-		t.Run(name, func(t *testing.T) { story(newCluster(t)) })
+	for name, test := range cases {
+		t.Run(name, func(t *testing.T) { test(newCluster(t)) })
 	}
 }
 
@@ -428,10 +432,10 @@ func TestHasLocalBelow(t *testing.T) {
 	c.pod("unbound", priority(-100))
 	c.pod("buffer", bound("local-0"), priority(-10))
 	assert.True(t, c.HasLocalBelow(0))
-	assert.False(t, c.HasLocalBelow(-10), "an equal priority gives way to nobody")
+	assert.False(t, c.HasLocalBelow(-10), "a Pod of the same priority is not preempted")
 	c.pod("buffer", terminating)
-	assert.False(t, c.HasLocalBelow(0), "a Pod that terminates makes room already")
-	c.pod("stranger", bound("virtual-1"), priority(-10))
+	assert.False(t, c.HasLocalBelow(0), "a Pod that is terminating makes room already")
+	c.pod("unknown", bound("virtual-1"), priority(-10))
 	assert.True(t, c.HasLocalBelow(0))
 	c.virtual["virtual-1"] = true
 	c.Recount()
@@ -439,11 +443,11 @@ func TestHasLocalBelow(t *testing.T) {
 }
 
 func TestWaitFor(t *testing.T) {
-	t.Run("returns at once what has been seen", func(t *testing.T) {
+	t.Run("returns at once if the version has been seen", func(t *testing.T) {
 		c := newCluster(t)
 		require.NoError(t, c.WaitFor(t.Context(), c.pod("a").ResourceVersion))
 	})
-	t.Run("blocks until it is seen", func(t *testing.T) {
+	t.Run("blocks until the version is seen", func(t *testing.T) {
 		c := newCluster(t)
 		next := strconv.Itoa(c.version + 1)
 		done := make(chan error)
@@ -451,41 +455,42 @@ func TestWaitFor(t *testing.T) {
 		c.pod("a")
 		require.NoError(t, <-done)
 	})
-	t.Run("ends with the context, and says what it waited for", func(t *testing.T) {
+	t.Run("returns an error that says what it waited for when the context ends", func(t *testing.T) {
 		c := newCluster(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		require.ErrorContains(t, c.WaitFor(ctx, "99"), "waiting to see in the watch of Pods what the scheduler has seen")
+		require.ErrorContains(t, c.WaitFor(ctx, "99"),
+			"waiting for the watch of Pods to reach the version that the scheduler has seen")
 	})
-	t.Run("does not wait again for a watch that stands still", func(t *testing.T) {
+	t.Run("does not wait again for a watch that has stalled", func(t *testing.T) {
 		c := newCluster(t)
 		next := strconv.Itoa(c.version + 2)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		require.ErrorIs(t, c.WaitFor(ctx, next), context.DeadlineExceeded)
-		require.ErrorContains(t, c.WaitFor(t.Context(), next), "it stands still", "it would block for ever")
+		require.ErrorContains(t, c.WaitFor(t.Context(), next), "the watch has stalled", "it would block forever")
 		done := make(chan error)
 		c.pod("a")
 		go func() { done <- c.WaitFor(t.Context(), next) }()
 		c.pod("a")
-		require.NoError(t, <-done, "after an event it waits as ever")
+		require.NoError(t, <-done, "after an event it waits again")
 	})
-	t.Run("waits again after a scheduler that has given up", func(t *testing.T) {
+	t.Run("waits again after the scheduler has canceled its request", func(t *testing.T) {
 		c := newCluster(t)
 		next := strconv.Itoa(c.version + 1)
-		gone, cancel := context.WithCancel(t.Context())
+		canceled, cancel := context.WithCancel(t.Context())
 		cancel()
-		require.ErrorIs(t, c.WaitFor(gone, next), context.Canceled)
+		require.ErrorIs(t, c.WaitFor(canceled, next), context.Canceled)
 		done := make(chan error)
 		go func() { done <- c.WaitFor(t.Context(), next) }()
 		c.pod("a")
 		require.NoError(t, <-done)
 	})
-	t.Run("refuses what is no resource version", func(t *testing.T) {
+	t.Run("rejects an invalid resource version", func(t *testing.T) {
 		err := newCluster(t).WaitFor(t.Context(), "x")
 		require.ErrorContains(t, err, `metadata.resourceVersion: invalid value "x"`)
 	})
-	t.Run("does not go back with an older list", func(t *testing.T) {
+	t.Run("does not go back if a list is older", func(t *testing.T) {
 		c := newCluster(t)
 		seen := c.pod("a").ResourceVersion
 		require.NoError(t, c.store.Replace(nil, "1"))

@@ -14,10 +14,10 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// oracle answers by going through all Pods each time, as anyone would write it down first.
+// oracle is the simplest implementation of Reserve: it goes through all Pods each time.
 type oracle struct {
-	// promised Pods have a slot, and of the told ones the scheduler knows.
-	promised, told map[types.UID]bool
+	// reserved are the Pods that have a slot. Those in confirmed were reported to the scheduler.
+	reserved, confirmed map[types.UID]bool
 }
 
 func (o *oracle) used(c *cluster, of *corev1.Pod) int {
@@ -30,8 +30,8 @@ func (o *oracle) used(c *cluster, of *corev1.Pod) int {
 			continue
 		}
 		isLocal := pod.Spec.NodeName != "" && !c.virtual[pod.Spec.NodeName]
-		isPromised := pod.Spec.NodeName == "" && o.promised[pod.UID]
-		if isLocal || isPromised {
+		isReserved := pod.Spec.NodeName == "" && o.reserved[pod.UID]
+		if isLocal || isReserved {
 			used++
 		}
 	}
@@ -42,10 +42,10 @@ func isActive(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
-func (o *oracle) ask(c *cluster, pod *corev1.Pod, quota int, local, cloud bool) ledger.Answer {
+func (o *oracle) reserve(c *cluster, pod *corev1.Pod, quota int, local, cloud bool) ledger.Outcome {
 	_, counted := pod.Annotations[policy.LocalReplicasAnnotation]
-	if o.promised[pod.UID] && !o.told[pod.UID] && o.used(c, pod) > quota {
-		o.promised[pod.UID] = false
+	if o.reserved[pod.UID] && !o.confirmed[pod.UID] && o.used(c, pod) > quota {
+		o.reserved[pod.UID] = false
 	}
 	switch {
 	case !isActive(pod) || !counted:
@@ -54,10 +54,10 @@ func (o *oracle) ask(c *cluster, pod *corev1.Pod, quota int, local, cloud bool) 
 		return ledger.Cloud
 	case pod.Spec.NodeName != "":
 		return ledger.Local
-	case local && (o.promised[pod.UID] || o.used(c, pod) < quota):
-		o.promised[pod.UID] = true
+	case local && (o.reserved[pod.UID] || o.used(c, pod) < quota):
+		o.reserved[pod.UID] = true
 		return ledger.Local
-	case cloud && (o.promised[pod.UID] || o.used(c, pod) < quota):
+	case cloud && (o.reserved[pod.UID] || o.used(c, pod) < quota):
 		return ledger.Overflow
 	case cloud:
 		return ledger.Cloud
@@ -65,7 +65,7 @@ func (o *oracle) ask(c *cluster, pod *corev1.Pod, quota int, local, cloud bool) 
 	return ledger.Wait
 }
 
-// TestLedgerAgreesWithTheOracle plays random histories to both. A failing one is played again by its seed.
+// TestLedgerAgreesWithTheOracle runs random histories on both. The seed reproduces a history.
 func TestLedgerAgreesWithTheOracle(t *testing.T) {
 	for seed := range uint64(400) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { playHistory(t, rand.New(rand.NewPCG(seed, 1)), 250) })
@@ -81,17 +81,17 @@ func FuzzLedgerAgreesWithTheOracle(f *testing.F) {
 
 func playHistory(t *testing.T, random *rand.Rand, steps int) {
 	c := newCluster(t)
-	o := &oracle{promised: map[types.UID]bool{}, told: map[types.UID]bool{}}
-	born := 0
+	o := &oracle{reserved: map[types.UID]bool{}, confirmed: map[types.UID]bool{}}
+	created := 0
 	for step := range steps {
 		name := pick(random, c)
 		switch action := random.IntN(13); {
 		case action == 0 || name == "":
-			born++
+			created++
 			owner := types.UID(fmt.Sprintf("rs-%d", random.IntN(3)))
-			c.pod(fmt.Sprintf("pod-%d", born), func(p *corev1.Pod) { p.OwnerReferences[0].UID = owner })
+			c.pod(fmt.Sprintf("pod-%d", created), func(p *corev1.Pod) { p.OwnerReferences[0].UID = owner })
 		case action <= 6:
-			askBoth(t, c, o, name, random, step)
+			reserveBoth(t, c, o, name, random, step)
 		case action == 7:
 			bind(c, o, name, random)
 		case action == 8:
@@ -106,11 +106,11 @@ func playHistory(t *testing.T, random *rand.Rand, steps int) {
 			delete(c.objects, name)
 			c.relist()
 		}
-		requireNoLostWake(t, c, o, step)
+		requireNoLostRequeue(t, c, o, step)
 	}
 }
 
-// pick chooses a Pod that is, in an order that does not depend on the map.
+// pick returns a random Pod. The result does not depend on the order of the map.
 func pick(random *rand.Rand, c *cluster) string {
 	if len(c.objects) == 0 {
 		return ""
@@ -123,14 +123,14 @@ func pick(random *rand.Rand, c *cluster) string {
 	return names[random.IntN(len(names))]
 }
 
-func askBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.Rand, step int) {
+func reserveBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.Rand, step int) {
 	local := random.IntN(4) > 0
-	cloud := !local || random.IntN(3) > 0 // The scheduler does not ask where no node is left.
+	cloud := !local || random.IntN(3) > 0 // The scheduler does not call the extender without nodes.
 	pod := c.objects[name]
-	want := o.ask(c, pod, 2, local, cloud)
-	got, _ := c.Ask(ledger.Request{UID: pod.UID, Quota: 2, LocalFits: local, CloudFits: cloud})
+	want := o.reserve(c, pod, 2, local, cloud)
+	got, _ := c.Reserve(ledger.Request{UID: pod.UID, Quota: 2, LocalFits: local, CloudFits: cloud})
 	require.Equalf(t, want, got, "step %d, pod %s, local fits %t, cloud fits %t", step, name, local, cloud)
-	c.woken = slices.DeleteFunc(c.woken, func(w string) bool { return w == name })
+	c.requeued = slices.DeleteFunc(c.requeued, func(r string) bool { return r == name })
 	if got != ledger.Local || pod.Spec.NodeName != "" {
 		return
 	}
@@ -138,31 +138,32 @@ func askBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.Rand
 		c.pod(name, slotWritten)
 	}
 	if random.IntN(2) == 0 {
-		c.Tell(pod.UID)
-		o.told[pod.UID] = true
+		c.Confirm(pod.UID)
+		o.confirmed[pod.UID] = true
 	}
 }
 
-// bind lets the Pod appear on a node: home where it was promised a slot, but for now and then, else in the cloud.
+// bind binds the Pod. A Pod with a slot goes to a local node in three of four cases, any other Pod to a virtual node.
 func bind(c *cluster, o *oracle, name string, random *rand.Rand) {
 	pod := c.objects[name]
 	if pod.Spec.NodeName != "" || !isActive(pod) {
 		return
 	}
 	node := "virtual-0"
-	if o.promised[pod.UID] && random.IntN(4) > 0 {
+	if o.reserved[pod.UID] && random.IntN(4) > 0 {
 		node = "local-0"
 	}
 	c.pod(name, bound(node))
 }
 
-// requireNoLostWake holds that whoever waits while there is a free slot has been woken, or another was for that slot.
-func requireNoLostWake(t *testing.T, c *cluster, o *oracle, step int) {
+// requireNoLostRequeue requires that for each free slot a waiting Pod has been requeued.
+func requireNoLostRequeue(t *testing.T, c *cluster, o *oracle, step int) {
 	t.Helper()
 	if c.Stats().Waiting == 0 {
 		return
 	}
-	before := len(c.woken)
-	c.Recount() // Wakes who can be let through and was not woken yet.
-	require.Lenf(t, c.woken, before, "step %d: %v was not woken when its slot became free", step, c.woken[before:])
+	before := len(c.requeued)
+	c.Recount() // Requeues the Pods for which a slot is free and that have not been requeued yet.
+	require.Lenf(t, c.requeued, before,
+		"step %d: %v was not requeued when its slot became free", step, c.requeued[before:])
 }

@@ -2,14 +2,14 @@ package ledger
 
 import "slices"
 
-// enqueue puts a refused Pod at the end of its revision's queue.
+// enqueue adds a refused Pod to the end of its revision's queue.
 func (l *Ledger) enqueue(e *entry, quota int) {
 	e.waiting = &ticket{entry: e, quota: quota}
 	rev := l.revisions[e.revision]
 	rev.queue = append(rev.queue, e.waiting)
 }
 
-// leaveQueue forgets that a Pod waits. The next in line is woken where this one had been woken for a slot that is still free.
+// leaveQueue removes a Pod from its queue, if it is in one. It does not requeue the next Pod.
 func (l *Ledger) leaveQueue(e *entry) {
 	if e.waiting == nil {
 		return
@@ -19,29 +19,31 @@ func (l *Ledger) leaveQueue(e *entry) {
 	e.waiting = nil
 }
 
-// wakeNext wakes as many waiting Pods as there are free slots, less those that were woken and have not asked yet.
-func (l *Ledger) wakeNext(rev *revision) {
-	woken := 0
+// requeueNext requeues as many waiting Pods as there are free slots, minus the Pods that were requeued before and have
+// not come back yet.
+func (l *Ledger) requeueNext(rev *revision) {
+	requeued := 0
 	for _, t := range rev.queue {
-		if t.quota-rev.used <= woken {
+		if t.quota-rev.used <= requeued {
 			continue
 		}
-		woken++
-		if !t.woken {
-			t.woken = true
-			l.wake(t.entry.ref)
+		requeued++
+		if !t.requeued {
+			t.requeued = true
+			l.requeue(t.entry.ref)
 		}
 	}
 }
 
-// wakeAll goes through every queue; again also wakes those that were woken before.
-func (l *Ledger) wakeAll(again bool) {
+// requeueQueues calls requeueNext for every revision. If again is true, it also requeues Pods that were requeued
+// before.
+func (l *Ledger) requeueQueues(again bool) {
 	for _, rev := range l.revisions {
 		if again {
 			for _, t := range rev.queue {
-				t.woken = false
+				t.requeued = false
 			}
 		}
-		l.wakeNext(rev)
+		l.requeueNext(rev)
 	}
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// The ledger is the store of its own Reflector: what a watch event changes is counted before the next event is read, with no
-// queue between.
+// The ledger is the store of its own Reflector: each watch event is counted before the next one is read, and there is
+// no queue in between.
 var _ cache.ReflectorStore = (*store)(nil)
 
 type store struct {
@@ -27,38 +27,42 @@ type store struct {
 	logger *slog.Logger
 }
 
-// Store is where a Reflector of all Pods writes.
+// Store returns the store for a Reflector of all Pods.
 func (l *Ledger) Store(logger *slog.Logger) cache.ReflectorStore { return &store{l, logger} }
 
 // Run lists and watches all Pods until ctx ends. It blocks.
 func (l *Ledger) Run(ctx context.Context, client kubernetes.Interface, logger *slog.Logger) {
 	pods := client.CoreV1().Pods(metav1.NamespaceAll)
 	source := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc:  func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return pods.List(ctx, o) },
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return pods.Watch(ctx, o) },
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			return pods.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return pods.Watch(ctx, o)
+		},
 	}, client)
-	reflector := cache.NewReflectorWithOptions(source, &corev1.Pod{}, l.Store(logger), cache.ReflectorOptions{Name: "ledger"})
-	reflector.RunWithContext(ctx)
+	options := cache.ReflectorOptions{Name: "ledger"}
+	cache.NewReflectorWithOptions(source, &corev1.Pod{}, l.Store(logger), options).RunWithContext(ctx)
 }
 
-// RunWakes calls WakeWaiting every period until ctx ends. It blocks.
-func (l *Ledger) RunWakes(ctx context.Context, period time.Duration) {
-	ticker := time.NewTicker(period)
+// RunRequeue calls RequeueWaiting at every interval until ctx ends. It blocks.
+func (l *Ledger) RunRequeue(ctx context.Context, interval time.Duration) {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			l.WakeWaiting()
+			l.RequeueWaiting()
 		}
 	}
 }
 
-// Add is called by the Reflector.
+// Add implements cache.ReflectorStore.
 func (s *store) Add(obj any) error { return s.Update(obj) }
 
-// Update is called by the Reflector.
+// Update implements cache.ReflectorStore.
 func (s *store) Update(obj any) error {
 	pod, err := asPod(obj)
 	if err != nil {
@@ -71,7 +75,7 @@ func (s *store) Update(obj any) error {
 	return nil
 }
 
-// Delete is called by the Reflector.
+// Delete implements cache.ReflectorStore.
 func (s *store) Delete(obj any) error {
 	pod, err := asPod(obj)
 	if err != nil {
@@ -86,7 +90,8 @@ func (s *store) Delete(obj any) error {
 	return nil
 }
 
-// Replace is called by the Reflector with a whole list: at the start, and when a watch could not be continued.
+// Replace implements cache.ReflectorStore. The Reflector calls it with a full list, at the start and after a watch that
+// could not be resumed.
 func (s *store) Replace(list []any, resourceVersion string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,11 +111,11 @@ func (s *store) Replace(list []any, resourceVersion string) error {
 	}
 	s.synced = true
 	s.advance(resourceVersion)
-	s.logger.Info("the ledger has been filled", "pods", len(list), "resourceVersion", resourceVersion)
+	s.logger.Info("filled the ledger", "pods", len(list), "resourceVersion", resourceVersion)
 	return nil
 }
 
-// Resync is called by the Reflector, and has nothing to do.
+// Resync implements cache.ReflectorStore. It does nothing.
 func (s *store) Resync() error { return nil }
 
 func asPod(obj any) (*corev1.Pod, error) {
@@ -121,7 +126,7 @@ func asPod(obj any) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// observe brings the entry of a Pod up to date.
+// observe updates the entry of a Pod.
 func (l *Ledger) observe(pod *corev1.Pod) {
 	e, ok := l.pods[pod.UID]
 	if !ok {
@@ -129,15 +134,15 @@ func (l *Ledger) observe(pod *corev1.Pod) {
 		l.pods[pod.UID] = e
 	}
 	if revision := policy.RevisionOf(pod); revision != e.revision {
-		l.uncount(e) // A change of labels takes a Pod from its owner, or gives it one: its slot goes with it.
+		l.uncount(e) // A change of labels can release or adopt a Pod. Its slot goes with it.
 		e.revision = revision
 	}
 	l.setCounted(e, pod)
 	l.countNode(e, -1)
 	l.change(e, func() {
 		e.node = pod.Spec.NodeName
-		e.active = pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
-		e.reserved = e.node == "" && (e.reserved || hasSlot(pod) && !e.void)
+		e.active = isActive(pod)
+		e.reserved = e.node == "" && (e.reserved || hasSlot(pod) && !e.revoked)
 	})
 	e.refused = e.node == "" && e.active && wasRefused(pod)
 	e.priority = PriorityOf(pod)
@@ -148,7 +153,7 @@ func (l *Ledger) observe(pod *corev1.Pod) {
 	}
 }
 
-// setCounted follows the annotation: a Pod is counted while it has a quota.
+// setCounted counts a Pod while it has the annotation with a local quota.
 func (l *Ledger) setCounted(e *entry, pod *corev1.Pod) {
 	_, counted := pod.Annotations[policy.LocalReplicasAnnotation]
 	if counted == e.counted {
@@ -167,7 +172,7 @@ func (l *Ledger) setCounted(e *entry, pod *corev1.Pod) {
 	l.change(e, func() { e.counted = true })
 }
 
-// uncount takes an entry out of its revision.
+// uncount removes an entry from its revision.
 func (l *Ledger) uncount(e *entry) {
 	if !e.counted {
 		return
@@ -180,13 +185,14 @@ func (l *Ledger) uncount(e *entry) {
 	}
 }
 
-// leave takes a Pod that will not ask again out of its queue; who is next gets the slot that it was woken for.
+// leave removes a Pod that the scheduler will not retry from its queue. The next Pod gets the slot that the removed Pod
+// was requeued for.
 func (l *Ledger) leave(e *entry) {
 	if e.waiting == nil {
 		return
 	}
 	l.leaveQueue(e)
-	l.wakeNext(l.revisions[e.revision])
+	l.requeueNext(l.revisions[e.revision])
 }
 
 func (l *Ledger) forget(e *entry) {
@@ -195,7 +201,7 @@ func (l *Ledger) forget(e *entry) {
 	delete(l.pods, e.ref.UID)
 }
 
-// countNode counts an active Pod on its node, or with by = -1 takes it off.
+// countNode adds by, which is 1 or -1, to the counts of the active Pod's node.
 func (l *Ledger) countNode(e *entry, by int) {
 	if !e.active || e.node == "" {
 		return
@@ -206,14 +212,18 @@ func (l *Ledger) countNode(e *entry, by int) {
 	}
 }
 
-// shift changes a count and forgets it at zero.
+// shift changes a count and deletes it at zero.
 func shift[K comparable](counts map[K]int, key K, by int) {
 	if counts[key] += by; counts[key] == 0 {
 		delete(counts, key)
 	}
 }
 
-// PriorityOf is the Pod's priority, 0 where it has none.
+func isActive(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+}
+
+// PriorityOf returns the priority of a Pod, 0 if it has none.
 func PriorityOf(pod *corev1.Pod) int32 {
 	if pod.Spec.Priority == nil {
 		return 0
@@ -221,13 +231,12 @@ func PriorityOf(pod *corev1.Pod) int32 {
 	return *pod.Spec.Priority
 }
 
-// advance notes the resource version that has been counted and lets go whoever waits for it.
+// advance records the resource version that has been counted, and wakes up the callers of WaitFor.
 func (l *Ledger) advance(resourceVersion string) {
 	version, err := strconv.ParseUint(resourceVersion, 10, 64)
 	if err != nil || version < l.version {
-		version = l.version // A list may be older than an event; what has been seen stays seen.
+		version = l.version // A list may be older than an event. The version never goes back.
 	}
 	l.version = version
-	close(l.advanced)
-	l.advanced = make(chan struct{})
+	l.advanced.Notify()
 }

@@ -1,9 +1,9 @@
-// Package nodes knows which nodes of the cluster are virtual. It keeps names and one bit each, no Node objects.
+// Package nodes knows which nodes of the cluster are virtual. It keeps the name and the class of each node, and no Node
+// objects.
 package nodes
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -16,89 +16,76 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/spillway-k8s/spillway/extender/slowcall"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// Class is what a node is.
+// Class is the class of a node.
 type Class int
 
 const (
-	// Unknown: no node of this name has been seen.
+	// Unknown means that no node of this name has been seen.
 	Unknown Class = iota
-	// Local: a machine of the cluster.
+	// Local is a machine of the cluster.
 	Local
-	// Virtual: a node that stands for the cloud.
+	// Virtual is a node that stands for the cloud.
 	Virtual
 )
 
-// Nodes is the set of nodes, filled by a watch of their metadata. Reading it takes no lock.
+// Nodes is the set of all nodes. A watch of their metadata keeps it up to date. Reading it takes no lock.
 type Nodes struct {
 	changed func()
 
 	mu      sync.Mutex // orders writers
 	classes atomic.Pointer[map[string]Class]
 	synced  atomic.Bool
-	// seen is closed and replaced whenever a node appears.
-	seen atomic.Pointer[chan struct{}]
-	// vain is the last wait that was in vain.
-	vain atomic.Pointer[wait]
+	// events wakes up callers of Await. They wait for a name.
+	events *slowcall.Events[string]
 }
 
-// wait is one for a name until the next node appears.
-type wait struct {
-	name string
-	seen chan struct{}
-}
-
-// New makes an empty set. changed is called after a node has become virtual or ceased to be: a new local node changes nobody's
-// class, since unknown names count as local.
-func New(changed func()) *Nodes {
-	n := &Nodes{changed: changed}
+// New returns an empty set.
+func New() *Nodes {
+	n := &Nodes{changed: func() {}, events: slowcall.NewEvents[string]()}
 	n.classes.Store(&map[string]Class{})
-	seen := make(chan struct{})
-	n.seen.Store(&seen)
 	return n
 }
 
-// View is the set at one moment; it never changes.
+// OnVirtualChange registers the function that is called after a node has become virtual or has stopped being virtual. A
+// new local node changes no Pod's class, because an unknown node counts as local. Call it before Run, once.
+func (n *Nodes) OnVirtualChange(changed func()) { n.changed = changed }
+
+// View is the set at one moment. It never changes.
 type View map[string]Class
 
-// View returns the present set.
+// View returns the current set.
 func (n *Nodes) View() View { return *n.classes.Load() }
 
-// IsVirtual tells whether a node is virtual. An unknown one is not.
+// IsVirtual reports whether a node is virtual. An unknown node is not.
 func (n *Nodes) IsVirtual(name string) bool { return n.View()[name] == Virtual }
 
-// Synced tells whether the set has been filled.
+// Synced reports whether the set has been filled.
 func (n *Nodes) Synced() bool { return n.synced.Load() }
 
-// Await returns a view that knows all the names. It waits for names that are new until ctx ends, which is an error that
-// names one of them: the scheduler may have seen a node a moment before. For a name for which it has waited to a deadline in vain it does
-// not wait again until some node appears: the scheduler names a new node with every Pod, and all others wait meanwhile.
+// Await returns a view that contains all names. It waits for names that are unknown, because the scheduler may have
+// seen a new node a moment before. If ctx ends, it returns an *UnknownNodeError for one of them.
+//
+// After it has waited for a name until the deadline, it does not wait for that name again until another node appears:
+// the scheduler sends the name of a new node with every Pod, and all Pods would wait.
 func (n *Nodes) Await(ctx context.Context, names []string) (View, error) {
-	for {
-		seen := *n.seen.Load()
-		view := n.View()
-		missing := view.firstUnknown(names)
-		if missing == "" {
-			return view, nil
-		}
-		this := wait{missing, seen}
-		if last := n.vain.Load(); last != nil && *last == this {
-			return nil, &UnknownNodeError{Name: missing}
-		}
-		select {
-		case <-seen:
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				n.vain.Store(&this)
-			}
-			return nil, &UnknownNodeError{Name: missing}
-		}
+	var view View
+	var missing string
+	err := n.events.Wait(ctx, func() (string, bool) {
+		view = n.View()
+		missing = view.firstUnknown(names)
+		return missing, missing == ""
+	})
+	if err != nil {
+		return nil, &UnknownNodeError{Name: missing}
 	}
+	return view, nil
 }
 
-// UnknownNodeError says that a request names a node that the cluster does not have.
+// UnknownNodeError means that a request contains the name of a node that does not exist.
 type UnknownNodeError struct{ Name string }
 
 func (e *UnknownNodeError) Error() string {
@@ -114,7 +101,7 @@ func (v View) firstUnknown(names []string) string {
 	return ""
 }
 
-// Split sorts names by class, each in the order given. Unknown names are left out.
+// Split sorts names by class and keeps their order. It leaves out unknown names.
 func (v View) Split(names []string) (local, virtual []string) {
 	local = make([]string, 0, len(names))
 	for _, name := range names {
@@ -129,29 +116,33 @@ func (v View) Split(names []string) (local, virtual []string) {
 	return local, virtual
 }
 
-// Store is where a Reflector of the metadata of all nodes writes.
+// Store returns the store for a Reflector of the metadata of all nodes.
 func (n *Nodes) Store() cache.ReflectorStore { return &store{n} }
 
 // Run lists and watches the metadata of all nodes until ctx ends. It blocks.
 func (n *Nodes) Run(ctx context.Context, client metadata.Interface) {
 	resource := client.Resource(corev1.SchemeGroupVersion.WithResource("nodes"))
-	source := &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return resource.List(ctx, o) },
+	source := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			return resource.List(ctx, o)
+		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			return resource.Watch(ctx, o)
 		},
-	}
-	reflector := cache.NewReflectorWithOptions(source, &metav1.PartialObjectMetadata{}, n.Store(), cache.ReflectorOptions{Name: "nodes"})
-	reflector.RunWithContext(ctx)
+	}, client)
+	options := cache.ReflectorOptions{Name: "nodes"}
+	cache.NewReflectorWithOptions(source, &metav1.PartialObjectMetadata{}, n.Store(), options).RunWithContext(ctx)
 }
 
-// store is what the Reflector writes to.
+// store receives what the Reflector lists and watches.
 type store struct{ nodes *Nodes }
 
 var _ cache.ReflectorStore = (*store)(nil)
 
+// Add implements cache.ReflectorStore.
 func (s *store) Add(obj any) error { return s.Update(obj) }
 
+// Update implements cache.ReflectorStore.
 func (s *store) Update(obj any) error {
 	node, err := asNode(obj)
 	if err != nil {
@@ -165,10 +156,12 @@ func (s *store) Update(obj any) error {
 	return nil
 }
 
-// Delete keeps the name: the scheduler's snapshot may still list a node that is gone, and Pods of a removed virtual node must not
-// count as local ones. The next whole list forgets local names.
+// Delete implements cache.ReflectorStore. It keeps the name: the scheduler's snapshot may still contain a node that is
+// gone, and the Pods of a deleted virtual node must not count as local. The next full list removes the names of local
+// nodes.
 func (s *store) Delete(any) error { return nil }
 
+// Replace implements cache.ReflectorStore.
 func (s *store) Replace(list []any, _ string) error {
 	fresh := map[string]Class{}
 	for _, obj := range list {
@@ -186,24 +179,24 @@ func (s *store) Replace(list []any, _ string) error {
 	return nil
 }
 
+// Resync implements cache.ReflectorStore. It does nothing.
 func (s *store) Resync() error { return nil }
 
-// edit replaces the set by a changed copy: nodes come and go rarely, and are read for every Pod.
+// edit replaces the set with a changed copy: nodes change rarely, and are read for every Pod.
 func (n *Nodes) edit(change func(map[string]Class)) {
 	n.mu.Lock()
 	before := n.View()
 	classes := maps.Clone(map[string]Class(before))
 	change(classes)
 	n.classes.Store(&classes)
-	seen := make(chan struct{})
-	close(*n.seen.Swap(&seen))
+	n.events.Notify()
 	n.mu.Unlock()
 	if !maps.Equal(before.virtual(), View(classes).virtual()) {
 		n.changed()
 	}
 }
 
-// virtual are the names of the virtual nodes.
+// virtual returns the names of the virtual nodes.
 func (v View) virtual() map[string]bool {
 	names := map[string]bool{}
 	for name, class := range v {

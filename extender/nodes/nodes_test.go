@@ -3,18 +3,23 @@ package nodes_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/metadata/fake"
 
 	"github.com/spillway-k8s/spillway/extender/nodes"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
 func node(name string, virtual bool) *metav1.PartialObjectMetadata {
-	object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	object := &metav1.PartialObjectMetadata{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: name},
+	}
 	if virtual {
 		object.Labels = map[string]string{policy.NodeTypeLabel: policy.NodeTypeVirtual}
 	}
@@ -22,19 +27,21 @@ func node(name string, virtual bool) *metav1.PartialObjectMetadata {
 }
 
 func TestSplitSortsByClassAndLeavesOutUnknownNames(t *testing.T) {
-	n := nodes.New(func() {})
-	require.NoError(t, n.Store().Replace([]any{node("local-0", false), node("virtual-0", true), node("local-1", false)}, "1"))
+	n := nodes.New()
+	list := []any{node("local-0", false), node("virtual-0", true), node("local-1", false)}
+	require.NoError(t, n.Store().Replace(list, "1"))
 	local, virtual := n.View().Split([]string{"local-1", "nowhere", "virtual-0", "local-0"})
 	assert.Equal(t, []string{"local-1", "local-0"}, local)
 	assert.Equal(t, []string{"virtual-0"}, virtual)
 }
 
-func TestAChangeOfClassIsTold(t *testing.T) {
+func TestAChangeOfClassIsNotified(t *testing.T) {
 	changes := 0
-	n := nodes.New(func() { changes++ })
+	n := nodes.New()
+	n.OnVirtualChange(func() { changes++ })
 	store := n.Store()
 	require.NoError(t, store.Add(node("a", false)))
-	assert.Zero(t, changes, "an unknown name counted as local before")
+	assert.Zero(t, changes, "the node was unknown and counted as local")
 	require.NoError(t, store.Update(node("a", true)))
 	assert.Equal(t, 1, changes)
 	require.NoError(t, store.Update(node("a", true)))
@@ -45,8 +52,8 @@ func TestAChangeOfClassIsTold(t *testing.T) {
 	assert.True(t, n.IsVirtual("a"))
 }
 
-func TestARemovedVirtualNodeStaysVirtual(t *testing.T) {
-	n := nodes.New(func() {})
+func TestADeletedVirtualNodeStaysVirtual(t *testing.T) {
+	n := nodes.New()
 	store := n.Store()
 	require.NoError(t, store.Replace([]any{node("virtual-0", true), node("local-0", false)}, "1"))
 	require.NoError(t, store.Delete(node("virtual-0", true)))
@@ -55,9 +62,15 @@ func TestARemovedVirtualNodeStaysVirtual(t *testing.T) {
 	assert.Equal(t, nodes.Unknown, n.View()["local-0"])
 }
 
+func TestAnObjectThatIsNoNodeIsAnError(t *testing.T) {
+	store := nodes.New().Store()
+	require.ErrorContains(t, store.Update(&corev1.Pod{}), "expected the metadata of a Node, got *v1.Pod")
+	require.ErrorContains(t, store.Replace([]any{"a"}, "1"), "expected the metadata of a Node, got string")
+}
+
 func TestAwait(t *testing.T) {
-	t.Run("waits for a node that the scheduler saw first", func(t *testing.T) {
-		n := nodes.New(func() {})
+	t.Run("waits for a node that the scheduler has seen first", func(t *testing.T) {
+		n := nodes.New()
 		done := make(chan error)
 		go func() {
 			_, err := n.Await(t.Context(), []string{"new"})
@@ -66,14 +79,14 @@ func TestAwait(t *testing.T) {
 		require.NoError(t, n.Store().Add(node("new", false)))
 		require.NoError(t, <-done)
 	})
-	t.Run("does not wait again for a node that did not come, until another does", func(t *testing.T) {
-		n := nodes.New(func() {})
+	t.Run("does not wait again for the same name until another node appears", func(t *testing.T) {
+		n := nodes.New()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		_, err := n.Await(ctx, []string{"new"})
 		require.ErrorContains(t, err, `unknown node "new"`)
 		_, err = n.Await(t.Context(), []string{"new"})
-		require.ErrorContains(t, err, `unknown node "new"`, "it would block for ever")
+		require.ErrorContains(t, err, `unknown node "new"`, "it would block forever")
 		require.NoError(t, n.Store().Add(node("another", false)))
 		done := make(chan error)
 		go func() {
@@ -83,10 +96,35 @@ func TestAwait(t *testing.T) {
 		require.NoError(t, n.Store().Add(node("new", false)))
 		require.NoError(t, <-done)
 	})
-	t.Run("names a node that does not come", func(t *testing.T) {
+	t.Run("returns the name of a node that does not appear", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := nodes.New(func() {}).Await(ctx, []string{"nowhere"})
+		_, err := nodes.New().Await(ctx, []string{"nowhere"})
 		require.ErrorContains(t, err, `unknown node "nowhere"`)
+	})
+}
+
+func TestRunFollowsTheNodesOfTheCluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		scheme := fake.NewTestScheme()
+		require.NoError(t, metav1.AddMetaToScheme(scheme))
+		client := fake.NewSimpleMetadataClient(scheme, node("local-0", false))
+		n := nodes.New()
+		assert.False(t, n.Synced())
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			n.Run(ctx, client)
+		}()
+		synctest.Wait()
+		assert.True(t, n.Synced())
+		created := client.Resource(corev1.SchemeGroupVersion.WithResource("nodes")).(fake.MetadataClient)
+		_, err := created.CreateFake(node("virtual-0", true), metav1.CreateOptions{})
+		require.NoError(t, err)
+		synctest.Wait()
+		assert.Equal(t, nodes.View{"local-0": nodes.Local, "virtual-0": nodes.Virtual}, n.View())
+		stop()
+		<-ended
 	})
 }

@@ -21,85 +21,92 @@ import (
 	"k8s.io/client-go/tools/cache"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
-	"github.com/spillway-k8s/spillway/extender/leader"
+	"github.com/spillway-k8s/spillway/extender/leadership"
 	"github.com/spillway-k8s/spillway/extender/ledger"
 	"github.com/spillway-k8s/spillway/extender/nodes"
 	"github.com/spillway-k8s/spillway/extender/placement"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// desk is a Placement over real caches that the test fills, with a switch and a slot writer that it sets.
-type desk struct {
+// fixture is a Placement over real caches that the test fills. It is also its Facts and its Slots.
+type fixture struct {
 	*placement.Placement
-	t       *testing.T
-	ledger  *ledger.Ledger
-	pods    cache.ReflectorStore
-	version int
-	woken   []string
-	global  policy.Switch
-	mu      sync.Mutex
-	written []string
-	// confirmed has, for each time that the term was confirmed, how many slots had been written by then.
-	confirmed           []int
-	notLeading, deposed error
-	// begun happens while the term is confirmed, once: another has begun.
-	begun    func()
-	writeErr error
-	definite bool
+	t        *testing.T
+	ledger   *ledger.Ledger
+	pods     cache.ReflectorStore
+	version  int
+	requeued []string
+	global   policy.Switch
+	mu       sync.Mutex
+	written  []string
+	// verified contains the number of written slots at each call of VerifyTerm.
+	verified []int
+	// notLeading is the error of Ready and CurrentTerm, termOver that of VerifyTerm.
+	notLeading, termOver error
+	// newTerm is called by the next VerifyTerm, which returns ErrNewTerm.
+	newTerm func()
+	// writeErr and notWritten are the results of Write.
+	writeErr   error
+	notWritten bool
 	// writeTakes is how long the API server takes to write a slot.
 	writeTakes time.Duration
 }
 
-func (d *desk) Global() policy.Switch                { return d.global }
-func (d *desk) Claims(*corev1.Pod) map[string]string { return nil }
-func (d *desk) Ready() bool                          { return true }
+func (f *fixture) Global() policy.Switch                { return f.global }
+func (f *fixture) Claims(*corev1.Pod) map[string]string { return nil }
+func (f *fixture) Ready() bool                          { return true }
 
-// leadership is the desk's, which has a Ready of the facts already.
-type leadership struct{ *desk }
+// leader is the Leadership of the fixture, whose own Ready is that of the Facts.
+type leader struct{ *fixture }
 
-func (l leadership) Ready() error { return l.notLeading }
+func (l leader) Ready() error { return l.notLeading }
 
-func (d *desk) Write(_ context.Context, pod *corev1.Pod) (bool, error) {
-	time.Sleep(d.writeTakes)
-	if d.writeErr != nil {
-		return d.definite, d.writeErr
+func (f *fixture) Write(_ context.Context, pod *corev1.Pod) (bool, error) {
+	time.Sleep(f.writeTakes)
+	if f.writeErr != nil {
+		return f.notWritten, f.writeErr
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.written = append(d.written, pod.Name)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.written = append(f.written, pod.Name)
 	return false, nil
 }
 
-func (d *desk) Enter(context.Context) (leader.Term, error) { return leader.Term{}, d.notLeading }
-
-func (d *desk) Confirm(context.Context, leader.Term) error {
-	d.confirmed = append(d.confirmed, len(d.written))
-	if begun := d.begun; begun != nil {
-		d.begun = nil
-		d.ledger.Disown()
-		begun()
-		return leader.ErrNewTerm
-	}
-	return d.deposed
+func (f *fixture) CurrentTerm(context.Context) (leadership.Term, error) {
+	return leadership.Term{}, f.notLeading
 }
 
-func newDesk(t *testing.T) *desk {
+func (f *fixture) VerifyTerm(context.Context, leadership.Term) error {
+	f.verified = append(f.verified, len(f.written))
+	if newTerm := f.newTerm; newTerm != nil {
+		f.newTerm = nil
+		f.ledger.ResetConfirmed()
+		newTerm()
+		return leadership.ErrNewTerm
+	}
+	return f.termOver
+}
+
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	d := &desk{t: t}
+	f := &fixture{t: t}
 	decide, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
-	n := nodes.New(func() {})
+	n := nodes.New()
 	list := []any{node("local-0", nil), node("local-1", nil)}
 	for _, name := range []string{"virtual-0", "virtual-1"} {
 		list = append(list, node(name, map[string]string{policy.NodeTypeLabel: policy.NodeTypeVirtual}))
 	}
 	require.NoError(t, n.Store().Replace(list, "1"))
-	d.ledger = ledger.New(n.IsVirtual, func(pod ledger.PodRef) { d.woken = append(d.woken, pod.Name) })
-	d.pods = d.ledger.Store(slog.New(slog.DiscardHandler))
-	require.NoError(t, d.pods.Replace(nil, "1"))
-	d.version = 1
-	d.Placement = placement.New(decide, d, d.ledger, n, d, leadership{d}, 50*time.Millisecond, slog.New(slog.DiscardHandler))
-	return d
+	f.ledger = ledger.New(n.IsVirtual, func(pod ledger.PodRef) { f.requeued = append(f.requeued, pod.Name) })
+	f.pods = f.ledger.Store(slog.New(slog.DiscardHandler))
+	require.NoError(t, f.pods.Replace(nil, "1"))
+	f.version = 1
+	f.Placement = placement.New(placement.Config{
+		Policy: decide, Facts: f, Ledger: f.ledger, Nodes: n, Slots: f, Leadership: leader{f}, Timeout: 50 * time.Millisecond,
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	return f
 }
 
 func node(name string, labels map[string]string) *metav1.PartialObjectMetadata {
@@ -116,33 +123,34 @@ func mode(m policy.Mode) change {
 }
 func on(node string) change { return func(p *corev1.Pod) { p.Spec.NodeName = node } }
 
-// pod makes a Pod of one ReplicaSet and shows it to the ledger.
-func (d *desk) pod(name string, changes ...change) *corev1.Pod {
-	d.t.Helper()
-	d.version++
+// pod creates a Pod of one ReplicaSet and adds it to the ledger.
+func (f *fixture) pod(name string, changes ...change) *corev1.Pod {
+	f.t.Helper()
+	f.version++
 	isController := true
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Namespace: "default", Name: name, UID: types.UID("uid-" + name), ResourceVersion: strconv.Itoa(d.version), Annotations: map[string]string{},
+		Namespace: "default", Name: name, UID: types.UID("uid-" + name), ResourceVersion: strconv.Itoa(f.version),
+		Annotations:     map[string]string{},
 		OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", UID: "rs", Controller: &isController}},
 	}}
 	for _, apply := range changes {
 		apply(pod)
 	}
-	require.NoError(d.t, d.pods.Update(pod))
+	require.NoError(f.t, f.pods.Update(pod))
 	return pod
 }
 
-func (d *desk) filter(pod *corev1.Pod, names ...string) placement.Verdict {
-	d.t.Helper()
-	verdict, err := d.Filter(d.t.Context(), pod, names)
-	require.NoError(d.t, err)
-	return verdict
+func (f *fixture) filter(pod *corev1.Pod, names ...string) placement.FilterResult {
+	f.t.Helper()
+	result, err := f.Filter(f.t.Context(), pod, names)
+	require.NoError(f.t, err)
+	return result
 }
 
 var (
 	everywhere = []string{"local-0", "virtual-0", "local-1", "virtual-1"}
-	home       = []string{"local-0", "local-1"}
-	cloud      = []string{"virtual-0", "virtual-1"}
+	locals     = []string{"local-0", "local-1"}
+	virtuals   = []string{"virtual-0", "virtual-1"}
 )
 
 func TestFilterReturnsOneClass(t *testing.T) {
@@ -153,195 +161,227 @@ func TestFilterReturnsOneClass(t *testing.T) {
 		want    []string
 		reason  policy.Reason
 	}{
-		"without a key a Pod goes home first":             {policy.SwitchUnset, nil, everywhere, home, policy.ReasonSwitchOn},
-		"without a key a Pod bursts where home is full":   {policy.SwitchUnset, nil, cloud, cloud, policy.ReasonSwitchOn},
-		"with the switch off it does not burst":           {policy.SwitchOff, nil, everywhere, home, policy.ReasonLocalOnly},
-		"with the switch off it waits where home is full": {policy.SwitchOff, nil, cloud, []string{}, policy.ReasonLocalOnly},
-		"enforce goes to the cloud":                       {policy.SwitchUnset, []change{mode(policy.ModeEnforce)}, everywhere, cloud, policy.ReasonCloudOnly},
-		"enforce does not go home":                        {policy.SwitchUnset, []change{mode(policy.ModeEnforce)}, home, []string{}, policy.ReasonCloudOnly},
-		"off stays home":                                  {policy.SwitchOn, []change{mode(policy.ModeOff)}, everywhere, home, policy.ReasonLocalOnly},
-		"localPrefer goes home first":                     {policy.SwitchOff, []change{mode(policy.ModeLocalPrefer)}, everywhere, home, policy.ReasonLabelLocalPrefer},
-		"localPrefer bursts where home is full":           {policy.SwitchOff, []change{mode(policy.ModeLocalPrefer)}, cloud, cloud, policy.ReasonLabelLocalPrefer},
-		"auto leaves both to the scores":                  {policy.SwitchUnset, []change{mode(policy.ModeAuto)}, everywhere, append(slices.Clone(home), cloud...), policy.ReasonLabelAuto},
-		"a quota that is free goes home":                  {policy.SwitchOn, []change{quota(1)}, everywhere, home, policy.ReasonSwitchOn},
-		"a quota of 0 goes to the cloud":                  {policy.SwitchOn, []change{quota(0)}, everywhere, cloud, policy.ReasonLocalQuota},
-		"a quota that is free bursts where home is full":  {policy.SwitchOn, []change{quota(1)}, cloud, cloud, policy.ReasonSwitchOn},
-		"a quota means nothing where the switch is off":   {policy.SwitchOff, []change{quota(0)}, everywhere, home, policy.ReasonLocalOnly},
-		"a quota of 0 waits where the cloud has no room":  {policy.SwitchOn, []change{quota(0)}, home, []string{}, policy.ReasonLocalQuota},
+		"without a key a Pod goes to local nodes first": {
+			policy.SwitchUnset, nil, everywhere, locals, policy.ReasonSwitchOn,
+		},
+		"without a key a Pod bursts if no local node fits": {
+			policy.SwitchUnset, nil, virtuals, virtuals, policy.ReasonSwitchOn,
+		},
+		"with the switch off a Pod does not burst": {
+			policy.SwitchOff, nil, everywhere, locals, policy.ReasonLocalOnly,
+		},
+		"with the switch off a Pod waits if no local node fits": {
+			policy.SwitchOff, nil, virtuals, []string{}, policy.ReasonLocalOnly,
+		},
+		"enforce goes to the cloud": {
+			policy.SwitchUnset, []change{mode(policy.ModeEnforce)}, everywhere, virtuals, policy.ReasonCloudOnly,
+		},
+		"enforce does not go to local nodes": {
+			policy.SwitchUnset, []change{mode(policy.ModeEnforce)}, locals, []string{}, policy.ReasonCloudOnly,
+		},
+		"off stays on local nodes": {
+			policy.SwitchOn, []change{mode(policy.ModeOff)}, everywhere, locals, policy.ReasonLocalOnly,
+		},
+		"localPrefer goes to local nodes first": {
+			policy.SwitchOff, []change{mode(policy.ModeLocalPrefer)}, everywhere, locals, policy.ReasonLabelLocalPrefer,
+		},
+		"localPrefer bursts if no local node fits": {
+			policy.SwitchOff, []change{mode(policy.ModeLocalPrefer)}, virtuals, virtuals, policy.ReasonLabelLocalPrefer,
+		},
+		"auto leaves the choice of the class to the scores": {
+			policy.SwitchUnset, []change{mode(policy.ModeAuto)}, everywhere, append(slices.Clone(locals), virtuals...),
+			policy.ReasonLabelAuto,
+		},
+		"below its quota a Pod goes to local nodes": {
+			policy.SwitchOn, []change{quota(1)}, everywhere, locals, policy.ReasonSwitchOn,
+		},
+		"with a quota of 0 a Pod goes to the cloud": {
+			policy.SwitchOn, []change{quota(0)}, everywhere, virtuals, policy.ReasonLocalQuota,
+		},
+		"below its quota a Pod bursts if no local node fits": {
+			policy.SwitchOn, []change{quota(1)}, virtuals, virtuals, policy.ReasonSwitchOn,
+		},
+		"a quota has no effect with the switch off": {
+			policy.SwitchOff, []change{quota(0)}, everywhere, locals, policy.ReasonLocalOnly,
+		},
+		"with a quota of 0 a Pod waits if no virtual node fits": {
+			policy.SwitchOn, []change{quota(0)}, locals, []string{}, policy.ReasonLocalQuota,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			d := newDesk(t)
-			d.global = tc.global
-			got := d.filter(d.pod("a", tc.changes...), tc.names...)
+			f := newFixture(t)
+			f.global = tc.global
+			got := f.filter(f.pod("a", tc.changes...), tc.names...)
 			assert.Equal(t, tc.want, got.Names)
 			assert.Equal(t, tc.reason, got.Reason)
-			assert.Equal(t, len(tc.want) == 0, got.Refusal != "", "a Pod waits with a reason, and only then: %q", got.Refusal)
+			assert.Equal(t, len(tc.want) == 0, got.Refusal != "", "a refusal is set only if the Pod waits: %q", got.Refusal)
 		})
 	}
 }
 
 func TestAQuotaOfOneOfFour(t *testing.T) {
-	d := newDesk(t)
-	homes := 0
+	f := newFixture(t)
+	local := 0
 	for i := range 4 {
-		if slices.Equal(d.filter(d.pod(fmt.Sprint(i), quota(1)), everywhere...).Names, home) {
-			homes++
+		if slices.Equal(f.filter(f.pod(fmt.Sprint(i), quota(1)), everywhere...).Names, locals) {
+			local++
 		}
 	}
-	assert.Equal(t, 1, homes)
-	assert.Equal(t, []string{"0"}, d.written, "the slot is written before it is answered, and only once")
+	assert.Equal(t, 1, local)
+	assert.Equal(t, []string{"0"}, f.written, "the slot is written once, before the response")
 }
 
 func TestTheRefusalIsConstant(t *testing.T) {
-	d := newDesk(t)
-	d.pod("bound", quota(1), on("local-0"))
-	first := d.filter(d.pod("a", quota(1)), home...)
-	second := d.filter(d.pod("a", quota(1)), "local-1", "local-0")
+	f := newFixture(t)
+	f.pod("bound", quota(1), on("local-0"))
+	first := f.filter(f.pod("a", quota(1)), locals...)
+	second := f.filter(f.pod("a", quota(1)), "local-1", "local-0")
 	assert.Equal(t, first.Refusal, second.Refusal)
 }
 
 func TestASlotThatCannotBeWritten(t *testing.T) {
-	t.Run("is not answered, and stays promised while the write may have landed", func(t *testing.T) {
-		d := newDesk(t)
-		a, b := d.pod("a", quota(1)), d.pod("b", quota(1))
-		d.writeErr = errors.New("timed out")
-		_, err := d.Filter(t.Context(), a, everywhere)
+	t.Run("is not reported, and stays reserved while the write may have succeeded", func(t *testing.T) {
+		f := newFixture(t)
+		a, b := f.pod("a", quota(1)), f.pod("b", quota(1))
+		f.writeErr = errors.New("timed out")
+		_, err := f.Filter(t.Context(), a, everywhere)
 		require.ErrorContains(t, err, "timed out")
-		d.writeErr = nil
-		assert.Equal(t, cloud, d.filter(b, everywhere...).Names)
-		assert.Equal(t, home, d.filter(a, everywhere...).Names)
-		assert.Equal(t, []string{"a"}, d.written)
+		f.writeErr = nil
+		assert.Equal(t, virtuals, f.filter(b, everywhere...).Names)
+		assert.Equal(t, locals, f.filter(a, everywhere...).Names)
+		assert.Equal(t, []string{"a"}, f.written)
 	})
-	t.Run("is free again where the API server refused it", func(t *testing.T) {
-		d := newDesk(t)
-		a, b := d.pod("a", quota(1)), d.pod("b", quota(1))
-		d.writeErr, d.definite = errors.New("forbidden"), true
-		_, err := d.Filter(t.Context(), a, everywhere)
+	t.Run("is free again if the API server has refused the write", func(t *testing.T) {
+		f := newFixture(t)
+		a, b := f.pod("a", quota(1)), f.pod("b", quota(1))
+		f.writeErr, f.notWritten = errors.New("forbidden"), true
+		_, err := f.Filter(t.Context(), a, everywhere)
 		require.Error(t, err)
-		d.writeErr = nil
-		assert.Equal(t, home, d.filter(b, everywhere...).Names)
+		f.writeErr = nil
+		assert.Equal(t, locals, f.filter(b, everywhere...).Names)
 	})
 }
 
-// TestAnAPIServerThatIsSlow holds up the Pods behind once, however many slots are being written.
+// TestAnAPIServerThatIsSlow tests that a slow API server delays the scheduler once, and not once for each slot.
 func TestAnAPIServerThatIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t)
-		d.writeTakes = 2 * time.Second
+		f := newFixture(t)
+		f.writeTakes = 2 * time.Second
 		var pods []*corev1.Pod
 		begun := time.Now()
 		for i := range 10 {
-			pods = append(pods, d.pod(fmt.Sprint(i), quota(10)))
-			for range 2 { // Asked again, the Pod's slot is not written twice.
-				_, err := d.Filter(t.Context(), pods[i], everywhere)
+			pods = append(pods, f.pod(fmt.Sprint(i), quota(10)))
+			for range 2 { // A retry does not write the slot again.
+				_, err := f.Filter(t.Context(), pods[i], everywhere)
 				require.ErrorContains(t, err, "the API server is slow")
 			}
 		}
-		assert.Equal(t, 50*time.Millisecond, time.Since(begun), "one patience for all")
-		assert.Equal(t, cloud, d.filter(d.pod("over", quota(10)), everywhere...).Names, "what is being written is given")
+		assert.Equal(t, 50*time.Millisecond, time.Since(begun), "one timeout for all Pods")
+		over := f.filter(f.pod("over", quota(10)), everywhere...)
+		assert.Equal(t, virtuals, over.Names, "a slot whose write is in progress is not free")
 
-		time.Sleep(d.writeTakes)
+		time.Sleep(f.writeTakes)
 		synctest.Wait()
-		assert.Len(t, d.written, 10, "in the background, each once")
-		d.writeTakes = 0
+		assert.Len(t, f.written, 10, "each slot is written once, in the background")
+		f.writeTakes = 0
 		for _, pod := range pods {
 			pod.Annotations[policy.LocalSlotAnnotation] = string(pod.UID)
-			assert.Equal(t, home, d.filter(pod, everywhere...).Names)
+			assert.Equal(t, locals, f.filter(pod, everywhere...).Names)
 		}
-		require.Len(t, d.written, 10)
+		require.Len(t, f.written, 10)
 
-		late := d.pod("late", quota(12))
-		_, err := d.Filter(t.Context(), late, everywhere)
-		require.ErrorContains(t, err, "the API server is slow", "that it is fast again shows with the next write")
+		late := f.pod("late", quota(12))
+		_, err := f.Filter(t.Context(), late, everywhere)
+		require.ErrorContains(t, err, "the API server is slow", "the next write shows that the API server is fast again")
 		synctest.Wait()
-		assert.Equal(t, home, d.filter(late, everywhere...).Names)
-		assert.Equal(t, home, d.filter(d.pod("later", quota(12)), everywhere...).Names)
+		assert.Equal(t, locals, f.filter(late, everywhere...).Names)
+		assert.Equal(t, locals, f.filter(f.pod("later", quota(12)), everywhere...).Names)
 	})
 }
 
-// TestAmongSeveralExtenders: what is said must be known to whoever leads next.
+// TestAmongSeveralExtenders tests that every later leader knows what the extender reports.
 func TestAmongSeveralExtenders(t *testing.T) {
-	t.Run("local is said only in a term that was on after the slot was written", func(t *testing.T) {
-		d := newDesk(t)
-		assert.Equal(t, home, d.filter(d.pod("a", quota(1)), everywhere...).Names)
-		assert.Equal(t, []int{1}, d.confirmed)
+	t.Run("local is reported only in a term that was current after the slot was written", func(t *testing.T) {
+		f := newFixture(t)
+		assert.Equal(t, locals, f.filter(f.pod("a", quota(1)), everywhere...).Names)
+		assert.Equal(t, []int{1}, f.verified)
 	})
-	t.Run("also where the slot was written before", func(t *testing.T) {
-		d := newDesk(t)
-		pod := d.pod("a", quota(1), func(p *corev1.Pod) { p.Annotations[policy.LocalSlotAnnotation] = string(p.UID) })
-		assert.Equal(t, home, d.filter(pod, everywhere...).Names)
-		assert.Equal(t, []int{0}, d.confirmed)
+	t.Run("this holds also if the slot was written before", func(t *testing.T) {
+		f := newFixture(t)
+		pod := f.pod("a", quota(1), func(p *corev1.Pod) { p.Annotations[policy.LocalSlotAnnotation] = string(p.UID) })
+		assert.Equal(t, locals, f.filter(pod, everywhere...).Names)
+		assert.Equal(t, []int{0}, f.verified)
 	})
-	t.Run("whose term is over says nothing", func(t *testing.T) {
-		d := newDesk(t)
-		d.deposed = leader.ErrNotLeading
-		a := d.pod("a", quota(1))
+	t.Run("an extender whose term is over returns an error", func(t *testing.T) {
+		f := newFixture(t)
+		f.termOver = leadership.ErrNotLeading
+		a := f.pod("a", quota(1))
 		for range 2 {
-			_, err := d.Filter(t.Context(), a, everywhere)
-			require.ErrorIs(t, err, leader.ErrNotLeading)
+			_, err := f.Filter(t.Context(), a, everywhere)
+			require.ErrorIs(t, err, leadership.ErrNotLeading)
 		}
-		_, err := d.Preempt(t.Context(), a, placement.Victims{"local-0": &extenderv1.MetaVictims{}})
-		require.ErrorIs(t, err, leader.ErrNotLeading)
+		_, err := f.Preempt(t.Context(), a, placement.Victims{"local-0": &extenderv1.MetaVictims{}})
+		require.ErrorIs(t, err, leadership.ErrNotLeading)
 	})
-	t.Run("who does not lead gives no slot", func(t *testing.T) {
-		d := newDesk(t)
-		d.notLeading = leader.ErrNotLeading
-		require.ErrorIs(t, d.Placement.Ready(), leader.ErrNotLeading)
-		_, err := d.Filter(t.Context(), d.pod("a", quota(1)), everywhere)
-		require.ErrorIs(t, err, leader.ErrNotLeading)
-		assert.Empty(t, d.written)
-		d.notLeading = nil
-		require.NoError(t, d.Placement.Ready())
-		assert.Equal(t, home, d.filter(d.pod("b", quota(1)), everywhere...).Names)
+	t.Run("an extender that does not lead gives no slot", func(t *testing.T) {
+		f := newFixture(t)
+		f.notLeading = leadership.ErrNotLeading
+		require.ErrorIs(t, f.Placement.Ready(), leadership.ErrNotLeading)
+		_, err := f.Filter(t.Context(), f.pod("a", quota(1)), everywhere)
+		require.ErrorIs(t, err, leadership.ErrNotLeading)
+		assert.Empty(t, f.written)
+		f.notLeading = nil
+		require.NoError(t, f.Placement.Ready())
+		assert.Equal(t, locals, f.filter(f.pod("b", quota(1)), everywhere...).Names)
 	})
-	t.Run("the cloud needs no word of the Lease", func(t *testing.T) {
-		d := newDesk(t)
-		assert.Equal(t, cloud, d.filter(d.pod("a", quota(0)), everywhere...).Names)
-		assert.Empty(t, d.confirmed)
+	t.Run("the Lease is not read for a Pod that goes to the cloud", func(t *testing.T) {
+		f := newFixture(t)
+		assert.Equal(t, virtuals, f.filter(f.pod("a", quota(0)), everywhere...).Names)
+		assert.Empty(t, f.verified)
 	})
 }
 
 func TestFilterWaitsForTheWatch(t *testing.T) {
-	d := newDesk(t)
-	ahead := d.pod("a", quota(1)).DeepCopy()
+	f := newFixture(t)
+	ahead := f.pod("a", quota(1)).DeepCopy()
 	ahead.ResourceVersion = "99"
-	_, err := d.Filter(t.Context(), ahead, everywhere)
-	require.ErrorContains(t, err, "waiting to see in the watch of Pods what the scheduler has seen")
+	_, err := f.Filter(t.Context(), ahead, everywhere)
+	require.ErrorContains(t, err, "waiting for the watch of Pods to reach the version that the scheduler has seen")
 }
 
 func TestASlotIsDecidedAgainInANewTerm(t *testing.T) {
-	t.Run("another extender has given it away", func(t *testing.T) {
-		d := newDesk(t)
-		d.begun = func() {
-			d.pod("b", quota(1), func(p *corev1.Pod) { p.Annotations[policy.LocalSlotAnnotation] = string(p.UID) })
+	t.Run("another extender has given the slot", func(t *testing.T) {
+		f := newFixture(t)
+		f.newTerm = func() {
+			f.pod("b", quota(1), func(p *corev1.Pod) { p.Annotations[policy.LocalSlotAnnotation] = string(p.UID) })
 		}
-		assert.Equal(t, cloud, d.filter(d.pod("a", quota(1)), everywhere...).Names)
-		assert.Equal(t, []int{1}, d.confirmed)
+		assert.Equal(t, virtuals, f.filter(f.pod("a", quota(1)), everywhere...).Names)
+		assert.Equal(t, []int{1}, f.verified)
 	})
-	t.Run("nobody has", func(t *testing.T) {
-		d := newDesk(t)
-		d.begun = func() {}
-		assert.Equal(t, home, d.filter(d.pod("a", quota(1)), everywhere...).Names)
-		assert.Len(t, d.confirmed, 2, "the new term is confirmed too")
+	t.Run("no extender has given the slot", func(t *testing.T) {
+		f := newFixture(t)
+		f.newTerm = func() {}
+		assert.Equal(t, locals, f.filter(f.pod("a", quota(1)), everywhere...).Names)
+		assert.Len(t, f.verified, 2, "the new term is verified too")
 	})
 }
 
-func TestUnknownNodesAreTheAskersFault(t *testing.T) {
-	d := newDesk(t)
-	_, err := d.Filter(t.Context(), d.pod("a"), []string{"local-0", "nowhere"})
+func TestAnUnknownNodeIsAnErrorOfTheClient(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.Filter(t.Context(), f.pod("a"), []string{"local-0", "nowhere"})
 	var unknown *nodes.UnknownNodeError
 	require.ErrorAs(t, err, &unknown)
 	assert.Equal(t, "nowhere", unknown.Name)
 }
 
-func TestAPodRefusedByPolicyIsWokenWhenItChanges(t *testing.T) {
-	d := newDesk(t)
-	d.global = policy.SwitchOff
-	assert.Empty(t, d.filter(d.pod("a", quota(0)), cloud...).Names)
-	d.global = policy.SwitchOn
-	d.ledger.WakeParked()
-	assert.Equal(t, []string{"a"}, d.woken)
+func TestAPodThatPolicyRefusedIsRequeuedWhenPolicyChanges(t *testing.T) {
+	f := newFixture(t)
+	f.global = policy.SwitchOff
+	assert.Empty(t, f.filter(f.pod("a", quota(0)), virtuals...).Names)
+	f.global = policy.SwitchOn
+	f.ledger.RequeueParked()
+	assert.Equal(t, []string{"a"}, f.requeued)
 }
 
 func TestTheCloudComesLast(t *testing.T) {
@@ -352,41 +392,44 @@ func TestTheCloudComesLast(t *testing.T) {
 	}
 	refused := func(text string) change {
 		return func(p *corev1.Pod) {
-			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: text}}
+			p.Status.Conditions = []corev1.PodCondition{{
+				Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: text,
+			}}
 		}
 	}
 	nominated := func(node string) change { return func(p *corev1.Pod) { p.Status.NominatedNodeName = node } }
-	tried := refused("0/4 nodes are available: 1 Spillway PreemptFirst: no local node fits; Pods of lower priority at home are evicted before the Pod bursts.")
+	tried := refused("0/4 nodes are available: 1 Spillway PreemptFirst: no local node fits; " +
+		"Pods of lower priority on local nodes are evicted before the Pod bursts.")
 
 	cases := map[string]struct {
 		changes []change
 		want    []string
 	}{
-		"home is full of equals: it bursts at once":                        {[]change{priority(-10)}, cloud},
-		"a buffer is at home: preemption comes first":                      {nil, []string{}},
-		"with a quota below it too":                                        {[]change{quota(1)}, []string{}},
-		"with localPrefer too":                                             {[]change{mode(policy.ModeLocalPrefer)}, []string{}},
-		"with auto too":                                                    {[]change{mode(policy.ModeAuto)}, []string{}},
-		"preemption was tried in vain: it bursts":                          {[]change{tried}, cloud},
-		"it was refused for another reason before: preemption comes first": {[]change{refused("3 Insufficient cpu")}, []string{}},
-		"preemption is under way: it waits":                                {[]change{tried, nominated("local-0")}, []string{}},
-		"its scheduling group does not wait for that: it bursts":           {[]change{group}, cloud},
-		"it may not preempt: it bursts":                                    {[]change{never}, cloud},
-		"over its quota it bursts":                                         {[]change{quota(0)}, cloud},
-		"enforce bursts":                                                   {[]change{mode(policy.ModeEnforce)}, cloud},
+		"a Pod bursts at once if all local Pods have its priority":   {[]change{priority(-10)}, virtuals},
+		"preemption comes first if a local Pod has a lower priority": {nil, []string{}},
+		"preemption comes first with a quota":                        {[]change{quota(1)}, []string{}},
+		"preemption comes first with localPrefer":                    {[]change{mode(policy.ModeLocalPrefer)}, []string{}},
+		"preemption comes first with auto":                           {[]change{mode(policy.ModeAuto)}, []string{}},
+		"a Pod bursts after preemption without success":              {[]change{tried}, virtuals},
+		"preemption comes first after a refusal for another reason":  {[]change{refused("3 Insufficient cpu")}, []string{}},
+		"a Pod waits while preemption is in progress":                {[]change{tried, nominated("local-0")}, []string{}},
+		"a Pod of a scheduling group bursts at once":                 {[]change{group}, virtuals},
+		"a Pod that never preempts bursts at once":                   {[]change{never}, virtuals},
+		"a Pod over its quota bursts at once":                        {[]change{quota(0)}, virtuals},
+		"enforce bursts at once":                                     {[]change{mode(policy.ModeEnforce)}, virtuals},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			d := newDesk(t)
-			d.pod("buffer", on("local-0"), priority(-10))
-			got := d.filter(d.pod("a", tc.changes...), cloud...)
+			f := newFixture(t)
+			f.pod("buffer", on("local-0"), priority(-10))
+			got := f.filter(f.pod("a", tc.changes...), virtuals...)
 			assert.Equal(t, tc.want, got.Names)
 		})
 	}
-	t.Run("where a local node fits it goes there", func(t *testing.T) {
-		d := newDesk(t)
-		d.pod("buffer", on("local-0"), priority(-10))
-		assert.Equal(t, home, d.filter(d.pod("a"), everywhere...).Names)
+	t.Run("a Pod for which a local node fits goes there", func(t *testing.T) {
+		f := newFixture(t)
+		f.pod("buffer", on("local-0"), priority(-10))
+		assert.Equal(t, locals, f.filter(f.pod("a"), everywhere...).Names)
 	})
 }
 
@@ -396,60 +439,60 @@ func TestPreemptKeepsNodesWhereThePodMayRun(t *testing.T) {
 		names   []string
 		want    []string
 	}{
-		"below its quota a Pod evicts at home":              {[]change{quota(1)}, home, home},
-		"over its quota a Pod evicts nobody at home":        {[]change{quota(0)}, home, nil},
-		"over its quota a Pod may evict in the cloud":       {[]change{quota(0)}, everywhere, cloud},
-		"enforce evicts nobody at home":                     {[]change{mode(policy.ModeEnforce)}, everywhere, cloud},
-		"off evicts nobody in the cloud":                    {[]change{mode(policy.ModeOff)}, everywhere, home},
-		"localPrefer evicts at home first":                  {[]change{mode(policy.ModeLocalPrefer)}, everywhere, home},
-		"localPrefer evicts in the cloud where it must":     {[]change{mode(policy.ModeLocalPrefer)}, cloud, cloud},
-		"auto evicts where the scheduler finds it cheapest": {[]change{mode(policy.ModeAuto)}, everywhere, everywhere},
+		"below its quota a Pod may evict local Pods":         {[]change{quota(1)}, locals, locals},
+		"over its quota a Pod evicts no local Pods":          {[]change{quota(0)}, locals, nil},
+		"over its quota a Pod may evict Pods in the cloud":   {[]change{quota(0)}, everywhere, virtuals},
+		"enforce evicts no local Pods":                       {[]change{mode(policy.ModeEnforce)}, everywhere, virtuals},
+		"off evicts no Pods in the cloud":                    {[]change{mode(policy.ModeOff)}, everywhere, locals},
+		"localPrefer evicts local Pods first":                {[]change{mode(policy.ModeLocalPrefer)}, everywhere, locals},
+		"localPrefer evicts Pods in the cloud if it must":    {[]change{mode(policy.ModeLocalPrefer)}, virtuals, virtuals},
+		"auto leaves the choice of victims to the scheduler": {[]change{mode(policy.ModeAuto)}, everywhere, everywhere},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			d := newDesk(t)
+			f := newFixture(t)
 			victims := placement.Victims{}
 			for _, n := range tc.names {
 				victims[n] = &extenderv1.MetaVictims{Pods: []*extenderv1.MetaPod{{UID: "victim"}}}
 			}
-			kept, err := d.Preempt(t.Context(), d.pod("a", tc.changes...), victims)
+			kept, err := f.Preempt(t.Context(), f.pod("a", tc.changes...), victims)
 			require.NoError(t, err)
 			assert.ElementsMatch(t, tc.want, slices.Collect(maps.Keys(kept)))
 		})
 	}
 }
 
-func TestPreemptKeepsTheSlotForWhomOthersAreEvicted(t *testing.T) {
-	d := newDesk(t)
+func TestPreemptReservesTheSlotForWhichPodsAreEvicted(t *testing.T) {
+	f := newFixture(t)
 	victims := placement.Victims{"local-0": &extenderv1.MetaVictims{}}
-	_, err := d.Preempt(t.Context(), d.pod("a", quota(1)), victims)
+	_, err := f.Preempt(t.Context(), f.pod("a", quota(1)), victims)
 	require.NoError(t, err)
-	assert.Equal(t, cloud, d.filter(d.pod("b", quota(1)), everywhere...).Names)
-	assert.Equal(t, []string{"a"}, d.written)
+	assert.Equal(t, virtuals, f.filter(f.pod("b", quota(1)), everywhere...).Names)
+	assert.Equal(t, []string{"a"}, f.written)
 }
 
 func TestPrioritize(t *testing.T) {
-	score := func(d *desk, names ...string) map[string]int64 {
+	score := func(f *fixture, names ...string) map[string]int64 {
 		scores := map[string]int64{}
-		list, err := d.Prioritize(d.t.Context(), d.pod("asked"), names)
-		require.NoError(d.t, err)
+		list, err := f.Prioritize(f.t.Context(), f.pod("new"), names)
+		require.NoError(f.t, err)
 		for _, s := range list {
 			scores[s.Host] = s.Score
 		}
 		return scores
 	}
-	t.Run("local nodes are the scheduler's to rank", func(t *testing.T) {
-		assert.Equal(t, map[string]int64{"local-0": 0, "local-1": 0}, score(newDesk(t), home...))
+	t.Run("local nodes have equal scores", func(t *testing.T) {
+		assert.Equal(t, map[string]int64{"local-0": 0, "local-1": 0}, score(newFixture(t), locals...))
 	})
-	t.Run("local nodes lead before virtual ones", func(t *testing.T) {
-		got := score(newDesk(t), "local-0", "virtual-0")
+	t.Run("local nodes score higher than virtual ones", func(t *testing.T) {
+		got := score(newFixture(t), "local-0", "virtual-0")
 		assert.Equal(t, map[string]int64{"local-0": 10, "virtual-0": 3}, got)
 	})
-	t.Run("the emptiest virtual node leads", func(t *testing.T) {
-		d := newDesk(t)
-		d.pod("a", on("virtual-0"))
-		d.pod("b", on("virtual-0"))
-		d.pod("c", on("virtual-1"))
-		assert.Equal(t, map[string]int64{"virtual-0": 0, "virtual-1": 5}, score(d, cloud...))
+	t.Run("the virtual node with the fewest Pods scores highest", func(t *testing.T) {
+		f := newFixture(t)
+		f.pod("a", on("virtual-0"))
+		f.pod("b", on("virtual-0"))
+		f.pod("c", on("virtual-1"))
+		assert.Equal(t, map[string]int64{"virtual-0": 0, "virtual-1": 5}, score(f, virtuals...))
 	})
 }

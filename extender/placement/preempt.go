@@ -16,11 +16,11 @@ import (
 // Victims are the Pods that the scheduler would evict, by node.
 type Victims map[string]*extenderv1.MetaVictims
 
-// Preempt keeps the nodes on which the Pod may run after the eviction; none means that nobody is evicted. Without it a Pod over
-// its quota evicts local Pods for nothing (facts/scheduler.md 1.5). A Pod below its quota gets its slot now, or it would lose
-// to another what others were evicted for.
+// Preempt returns the nodes on which the Pod may run after the eviction. If there are none, no Pod is evicted. Without
+// it a Pod over its quota would evict local Pods although it cannot use the room (facts/scheduler.md 1.5). A Pod below
+// its quota gets its slot now. Otherwise another Pod could take the slot for which Pods were evicted.
 func (p *Placement) Preempt(ctx context.Context, pod *corev1.Pod, victims Victims) (Victims, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.patience)
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	view, err := p.nodes.Await(ctx, slices.Collect(maps.Keys(victims)))
 	if err != nil {
@@ -37,7 +37,7 @@ func (p *Placement) Preempt(ctx context.Context, pod *corev1.Pod, victims Victim
 	return kept, nil
 }
 
-// evictionClass is the class of nodes on which the Pod may evict others; nodes.Unknown stands for both.
+// evictionClass returns the class of nodes on which Pods may be evicted for this Pod; nodes.Unknown stands for both.
 func (p *Placement) evictionClass(ctx context.Context, pod *corev1.Pod, local, virtual bool) (nodes.Class, error) {
 	d := p.decide(pod)
 	switch {
@@ -50,11 +50,11 @@ func (p *Placement) evictionClass(ctx context.Context, pod *corev1.Pod, local, v
 	case d.Quota == nil:
 		return nodes.Local, nil
 	}
-	answer, err := p.askLedger(ctx, pod, *d.Quota, local, virtual)
+	outcome, err := p.reserve(ctx, pod, *d.Quota, local, virtual)
 	if err != nil {
 		return nodes.Unknown, err
 	}
-	if answer == ledger.Local {
+	if outcome == ledger.Local {
 		return nodes.Local, nil
 	}
 	return nodes.Virtual, nil

@@ -7,15 +7,17 @@ import (
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 )
 
-// virtualBesideLocal is the most that a virtual node scores where local nodes are in the list too: scores lean local. With the
-// weight 3 of our scheduler configuration a local node leads by 210 to 300 points of about 1,200.
-const virtualBesideLocal = 3
+// maxVirtualScore is the highest score of a virtual node if the list also contains local nodes: scores prefer local
+// nodes. With the weight 3 of our scheduler configuration, a local node leads by 210 to 300 points of about 1,200.
+const maxVirtualScore = 3
 
-// Prioritize scores nodes from 0 to 10. Among virtual nodes the one with the fewest Pods leads; local nodes lead before
-// virtual ones, and are equal among themselves: which of them it is, is the scheduler's to say. An error is a
-// *nodes.UnknownNodeError, the asker's fault.
-func (p *Placement) Prioritize(ctx context.Context, _ *corev1.Pod, names []string) (extenderv1.HostPriorityList, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.patience)
+// Prioritize scores nodes from 0 to 10. The virtual node with the fewest Pods gets the highest score among virtual
+// nodes. Local nodes score higher than virtual ones. All local nodes have the same score, so that the scheduler ranks
+// them. An error is a *nodes.UnknownNodeError, which is an error of the client.
+func (p *Placement) Prioritize(
+	ctx context.Context, _ *corev1.Pod, names []string,
+) (extenderv1.HostPriorityList, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	view, err := p.nodes.Await(ctx, names)
 	if err != nil {
@@ -32,7 +34,7 @@ func (p *Placement) Prioritize(ctx context.Context, _ *corev1.Pod, names []strin
 		scores = append(scores, extenderv1.HostPriority{Host: name, Score: score})
 	}
 	if len(local) > 0 {
-		top = virtualBesideLocal
+		top = maxVirtualScore
 	}
 	most := 0
 	loads := make([]int, len(virtual))
@@ -46,7 +48,7 @@ func (p *Placement) Prioritize(ctx context.Context, _ *corev1.Pod, names []strin
 	return scores, nil
 }
 
-// spread is top for an empty node and 0 for the fullest of several.
+// spread returns top for an empty node and 0 for the fullest one.
 func spread(load, most int, top int64) int64 {
 	if most == 0 {
 		return top

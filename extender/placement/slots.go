@@ -14,13 +14,13 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// PodSlots writes slots onto the Pods themselves, as policy.LocalSlotAnnotation. It is the one API call in the scheduler's way, paid once
-// by each local replica of a quota: without it a restarted extender gives every slot twice that is in flight (measured: 10 local
-// replicas for a quota of 5, facts/scheduler.md, finding 3).
+// PodSlots writes slots to the Pods themselves, as policy.LocalSlotAnnotation. It is the one API call that the
+// scheduler waits for, once for each local replica of a quota. Without it an extender that restarts would give every
+// slot again whose Pod is not bound yet (measured: 10 local replicas for a quota of 5, facts/scheduler.md, finding 3).
 type PodSlots struct{ Client kubernetes.Interface }
 
 // Write implements Slots.
-func (s PodSlots) Write(ctx context.Context, pod *corev1.Pod) (definite bool, err error) {
+func (s PodSlots) Write(ctx context.Context, pod *corev1.Pod) (notWritten bool, err error) {
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid":         pod.UID,
 		"annotations": map[string]string{policy.LocalSlotAnnotation: string(pod.UID)},
@@ -28,10 +28,12 @@ func (s PodSlots) Write(ctx context.Context, pod *corev1.Pod) (definite bool, er
 	if err != nil {
 		return true, fmt.Errorf("encoding the slot of pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
-	_, err = s.Client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: "spillway-extender"})
+	options := metav1.PatchOptions{FieldManager: "spillway-extender"}
+	_, err = s.Client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, body, options)
 	if err != nil {
-		// Only an answer of the API server that refuses the patch proves that it was not written.
-		refused := apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsForbidden(err) || apierrors.IsInvalid(err)
+		// Only a response in which the API server refuses the patch proves that the slot was not written.
+		refused := apierrors.IsNotFound(err) || apierrors.IsConflict(err) ||
+			apierrors.IsForbidden(err) || apierrors.IsInvalid(err)
 		return refused, fmt.Errorf("writing the slot of pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
 	return false, nil

@@ -9,9 +9,10 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// allow lets in clients whose certificate carries one of the names; the listener has checked that a certificate of the right authority
-// is there. Others get 403 with words: their authority may be that of the whole cluster, whose every node has a certificate.
-func (s *server) allow(names []string) gin.HandlerFunc {
+// authorize accepts clients whose certificate has one of the names. The listener has verified that the certificate is
+// signed by the right authority. Other clients get status 403 with a message: the authority may be that of the whole
+// cluster, in which every node has a certificate.
+func (s *server) authorize(names []string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if len(names) == 0 {
 			return
@@ -23,15 +24,17 @@ func (s *server) allow(names []string) gin.HandlerFunc {
 		if slices.ContainsFunc(found, func(name string) bool { return slices.Contains(names, name) }) {
 			return
 		}
-		s.logger.WarnContext(c, "a client is refused", "client", found, "remote", c.Request.RemoteAddr, "path", c.Request.URL.Path)
+		s.logger.WarnContext(c, "rejected a client",
+			"client", found, "remote", c.Request.RemoteAddr, "path", c.Request.URL.Path)
 		s.metrics.outcome(c, "forbidden")
-		c.String(http.StatusForbidden, "Spillway: the client certificate is for %q: only %q may ask (clientNames)\n",
+		c.String(http.StatusForbidden,
+			"Spillway: the client certificate is for %q: only %q may send requests (clientNames)\n",
 			strings.Join(found, ", "), strings.Join(names, ", "))
 		c.Abort()
 	}
 }
 
-// namesOf are the names that a certificate is for: its common name, DNS names and URIs.
+// namesOf returns the names in a certificate: its common name, DNS names and URIs.
 func namesOf(certificate *x509.Certificate) []string {
 	var names []string
 	if certificate.Subject.CommonName != "" {

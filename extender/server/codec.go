@@ -13,10 +13,12 @@ import (
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 )
 
-// maxBody is the largest request that is read, in bytes: a Pod of the API server's limit (1.5 MiB) and 50,000 long node names fit.
+// maxBody is the size limit of a request in bytes. A Pod as large as the API server accepts (1.5 MiB) and 50,000 long
+// node names fit.
 const maxBody = 8 << 20
 
-// decode reads the one JSON value of a request. On a fault it answers 400 with words and returns false.
+// decode reads the one JSON value of a request. If the request is malformed, it responds with status 400 and a message,
+// and returns false.
 func (s *server) decode(c *gin.Context, into any) bool {
 	decoder := json.NewDecoder(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
 	err := decoder.Decode(into)
@@ -24,13 +26,13 @@ func (s *server) decode(c *gin.Context, into any) bool {
 		if _, err = decoder.Token(); errors.Is(err, io.EOF) {
 			return true
 		}
-		err = errors.New("there is more behind the JSON object")
+		err = errors.New("there is data after the JSON object")
 	}
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		err = fmt.Errorf("larger than %d bytes", tooLarge.Limit)
 	}
-	s.refuse(c, fmt.Errorf("the body must be one JSON object as kube-scheduler sends it: %w", err))
+	s.reject(c, fmt.Errorf("the body must be one JSON object as kube-scheduler sends it: %w", err))
 	return false
 }
 
@@ -41,7 +43,7 @@ func (s *server) decodeArgs(c *gin.Context) (*extenderv1.ExtenderArgs, []string,
 		return nil, nil, false
 	}
 	if err := checkArgs(&args); err != nil {
-		s.refuse(c, err)
+		s.reject(c, err)
 		return nil, nil, false
 	}
 	return &args, *args.NodeNames, true
@@ -51,7 +53,8 @@ func checkArgs(args *extenderv1.ExtenderArgs) error {
 	err := checkPod(args.Pod)
 	switch {
 	case args.NodeNames == nil && args.Nodes != nil:
-		err = errors.Join(err, errors.New("field NodeNames: missing: set nodeCacheCapable: true on the extender entry of the scheduler, so that names travel and not whole nodes"))
+		err = errors.Join(err, errors.New("field NodeNames: missing: set nodeCacheCapable: true on the extender entry "+
+			"of the scheduler, so that it sends names and not whole nodes"))
 	case args.NodeNames == nil || len(*args.NodeNames) == 0:
 		err = errors.Join(err, errors.New("field NodeNames: missing: the request must name the nodes to choose from"))
 	}
@@ -61,7 +64,8 @@ func checkArgs(args *extenderv1.ExtenderArgs) error {
 func checkPreemption(args *extenderv1.ExtenderPreemptionArgs) error {
 	err := checkPod(args.Pod)
 	if args.NodeNameToMetaVictims == nil {
-		err = errors.Join(err, errors.New("field NodeNameToMetaVictims: missing: set nodeCacheCapable: true on the extender entry of the scheduler"))
+		err = errors.Join(err, errors.New("field NodeNameToMetaVictims: missing: "+
+			"set nodeCacheCapable: true on the extender entry of the scheduler"))
 	}
 	for node, victims := range args.NodeNameToMetaVictims {
 		if victims == nil {
@@ -73,7 +77,7 @@ func checkPreemption(args *extenderv1.ExtenderPreemptionArgs) error {
 
 func checkPod(pod *corev1.Pod) error {
 	if pod == nil {
-		return errors.New("field Pod: missing: the request must carry the Pod that is being scheduled")
+		return errors.New("field Pod: missing: the request must contain the Pod that is being scheduled")
 	}
 	var err error
 	for _, field := range []struct{ name, value string }{
@@ -84,24 +88,25 @@ func checkPod(pod *corev1.Pod) error {
 		}
 	}
 	if _, parseErr := strconv.ParseUint(pod.ResourceVersion, 10, 64); parseErr != nil {
-		err = errors.Join(err, fmt.Errorf("field Pod.metadata.resourceVersion: invalid value %q: must be a number", pod.ResourceVersion))
+		err = errors.Join(err, fmt.Errorf("field Pod.metadata.resourceVersion: invalid value %q: must be a number",
+			pod.ResourceVersion))
 	}
 	return err
 }
 
-// refuse answers a request that nobody can answer.
-func (s *server) refuse(c *gin.Context, err error) {
-	s.logger.WarnContext(c, "a request is malformed", "path", c.Request.URL.Path, "err", err)
+// reject responds with status 400 to a malformed request.
+func (s *server) reject(c *gin.Context, err error) {
+	s.logger.WarnContext(c, "rejected a malformed request", "path", c.Request.URL.Path, "err", err)
 	s.metrics.outcome(c, "malformed")
 	c.String(http.StatusBadRequest, "Spillway: %s\n", err)
 }
 
-// write encodes an answer with its length: one of unknown length is sent in chunks, which kube-scheduler does not read to the end, and
-// the connection is lost with every call (facts/scheduler.md, finding 10).
-func write(c *gin.Context, answer any) {
-	body, err := json.Marshal(answer)
+// write sends a response with its length. Without a length the response is sent in chunks. kube-scheduler does not read
+// the last chunk, and loses the connection with every call (facts/scheduler.md, finding 10).
+func write(c *gin.Context, response any) {
+	body, err := json.Marshal(response)
 	if err != nil {
-		c.String(http.StatusInternalServerError, "Spillway: encoding the answer: %s\n", err)
+		c.String(http.StatusInternalServerError, "Spillway: encoding the response: %s\n", err)
 		return
 	}
 	c.Header("Content-Length", strconv.Itoa(len(body)))

@@ -10,11 +10,8 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// Keys of the request's context.
-const (
-	verbKey    = "verb"
-	outcomeKey = "outcome"
-)
+// outcomeKey is the key of the outcome in the context of a request.
+const outcomeKey = "outcome"
 
 type metrics struct {
 	requests  *prometheus.CounterVec
@@ -26,16 +23,16 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_extender_requests_total",
-			Help: "Requests of the scheduler by verb and outcome (ok, refused, error, malformed, forbidden).",
+			Help: "Number of requests of the scheduler, by verb and outcome (ok, refused, error, malformed, forbidden).",
 		}, []string{"verb", "outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "spillway_extender_request_duration_seconds",
-			Help:    "Time to answer, by verb.",
+			Help:    "Time from a request of the scheduler to the response, by verb.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1},
 		}, []string{"verb"}),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_extender_decisions_total",
-			Help: "Answers to filter by reason.",
+			Help: "Number of decisions about a Pod in filter, by reason.",
 		}, []string{"reason"}),
 	}
 	for _, collector := range []prometheus.Collector{m.requests, m.duration, m.decisions} {
@@ -46,7 +43,7 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 	return m, nil
 }
 
-// outcome notes how a request ended; without it a request is ok.
+// outcome records the outcome of a request. The default is ok.
 func (m *metrics) outcome(c *gin.Context, outcome string) { c.Set(outcomeKey, outcome) }
 
 func (m *metrics) answered(c *gin.Context, verb string, took time.Duration) {

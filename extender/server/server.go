@@ -1,5 +1,5 @@
-// Package server is the HTTP face of the extender: it decodes what the scheduler sends, asks package placement and encodes the
-// answer. It knows no port and no signal, and decides nothing.
+// Package server is the HTTP server of the extender. It decodes the requests of the scheduler, calls package placement
+// and encodes the responses. It does not know ports or signals, and decides nothing.
 package server
 
 import (
@@ -20,11 +20,11 @@ import (
 	"github.com/spillway-k8s/spillway/extender/placement"
 )
 
-// Placement is what the server asks (package placement implements it).
+// Placement is what the server calls. Package placement implements it.
 type Placement interface {
-	// Ready is nil where questions can be answered; otherwise it says why not.
+	// Ready returns nil if requests can be answered, and otherwise an error that says why they cannot.
 	Ready() error
-	Filter(ctx context.Context, pod *corev1.Pod, names []string) (placement.Verdict, error)
+	Filter(ctx context.Context, pod *corev1.Pod, names []string) (placement.FilterResult, error)
 	Prioritize(ctx context.Context, pod *corev1.Pod, names []string) (extenderv1.HostPriorityList, error)
 	Preempt(ctx context.Context, pod *corev1.Pod, victims placement.Victims) (placement.Victims, error)
 }
@@ -35,16 +35,16 @@ type server struct {
 	logger    *slog.Logger
 }
 
-// Handlers are the two faces of the extender.
+// Handlers are the two HTTP handlers of the extender.
 type Handlers struct {
-	// Verbs are POST /v1/filter, /v1/prioritize and /v1/preempt, for the scheduler.
+	// Verbs serves POST /v1/filter, /v1/prioritize and /v1/preempt for the scheduler.
 	Verbs http.Handler
-	// Health is GET /healthz, /readyz and /metrics, for everybody.
+	// Health serves GET /healthz, /readyz and /metrics for all clients.
 	Health http.Handler
 }
 
-// New makes the handlers. Verbs answers only clients with a certificate of one of the names; without names it does not look at
-// certificates. The metrics are registered with registry.
+// New returns the handlers. Verbs only serves clients that have a certificate with one of the names. If there are no
+// names, it does not check certificates. The metrics are registered with registry.
 func New(p Placement, clients []string, registry *prometheus.Registry, logger *slog.Logger) (Handlers, error) {
 	m, err := newMetrics(registry)
 	if err != nil {
@@ -52,12 +52,12 @@ func New(p Placement, clients []string, registry *prometheus.Registry, logger *s
 	}
 	s := &server{p, m, logger}
 	verbs := s.engine()
-	answer := func(verb string, handler gin.HandlerFunc) {
-		verbs.POST("/v1/"+verb, s.measure(verb), s.allow(clients), handler)
+	handle := func(verb string, handler gin.HandlerFunc) {
+		verbs.POST("/v1/"+verb, s.measure(verb), s.authorize(clients), handler)
 	}
-	answer("filter", s.filter)
-	answer("prioritize", s.prioritize)
-	answer("preempt", s.preempt)
+	handle("filter", s.filter)
+	handle("prioritize", s.prioritize)
+	handle("preempt", s.preempt)
 	health := s.engine()
 	health.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	health.GET("/readyz", s.readyz)
@@ -65,7 +65,7 @@ func New(p Placement, clients []string, registry *prometheus.Registry, logger *s
 	return Handlers{Verbs: verbs, Health: health}, nil
 }
 
-// Together serves both on one port.
+// Together returns one handler that serves both.
 func (h Handlers) Together() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", h.Verbs)
@@ -79,10 +79,11 @@ func (s *server) engine() *gin.Engine {
 	engine.HandleMethodNotAllowed = true
 	engine.Use(s.recover)
 	engine.NoRoute(func(c *gin.Context) {
-		c.String(http.StatusNotFound, "no such path %s: the verbs are /v1/filter, /v1/prioritize and /v1/preempt\n", c.Request.URL.Path)
+		c.String(http.StatusNotFound, "no such path %s: the verbs are /v1/filter, /v1/prioritize and /v1/preempt\n",
+			c.Request.URL.Path)
 	})
 	engine.NoMethod(func(c *gin.Context) {
-		c.String(http.StatusMethodNotAllowed, "%s does not take %s\n", c.Request.URL.Path, c.Request.Method)
+		c.String(http.StatusMethodNotAllowed, "%s does not support the method %s\n", c.Request.URL.Path, c.Request.Method)
 	})
 	return engine
 }
@@ -95,45 +96,46 @@ func (s *server) readyz(c *gin.Context) {
 	c.String(http.StatusOK, "ok\n")
 }
 
-// filter answers with the nodes that are left. Refused nodes are left out; where none is left, one of them carries the reason, as
-// "unresolvable": named among FailedNodes it would be tried for preemption, again and again (facts/scheduler.md 1.4, 1.5).
+// filter responds with the nodes that are left. It leaves out refused nodes. If no node is left, one node carries the
+// reason as "unresolvable": for a node in FailedNodes the scheduler would try preemption again and again
+// (facts/scheduler.md 1.4, 1.5).
 func (s *server) filter(c *gin.Context) {
 	args, names, ok := s.decodeArgs(c)
 	if !ok {
 		return
 	}
-	result := extenderv1.ExtenderFilterResult{NodeNames: &[]string{}}
-	verdict, err := s.ask(c, args.Pod, names)
+	response := extenderv1.ExtenderFilterResult{NodeNames: &[]string{}}
+	result, err := s.filterPod(c, args.Pod, names)
 	var unknown *nodes.UnknownNodeError
 	switch {
 	case errors.As(err, &unknown):
-		s.refuse(c, fmt.Errorf("field NodeNames: %w", err))
+		s.reject(c, fmt.Errorf("field NodeNames: %w", err))
 		return
 	case err != nil:
-		s.logger.WarnContext(c, "filter cannot be answered", "pod", args.Pod.Namespace+"/"+args.Pod.Name, "err", err)
+		s.logger.WarnContext(c, "filter failed", "pod", args.Pod.Namespace+"/"+args.Pod.Name, "err", err)
 		s.metrics.outcome(c, "error")
-		s.sendAway(c)
-		result.Error = "Spillway: " + err.Error()
-	case verdict.Refusal != "":
+		s.closeConnection(c)
+		response.Error = "Spillway: " + err.Error()
+	case result.Refusal != "":
 		s.metrics.outcome(c, "refused")
-		result.FailedAndUnresolvableNodes = extenderv1.FailedNodesMap{names[0]: verdict.Refusal}
+		response.FailedAndUnresolvableNodes = extenderv1.FailedNodesMap{names[0]: result.Refusal}
 	default:
-		result.NodeNames = &verdict.Names
+		response.NodeNames = &result.Names
 	}
-	s.metrics.decided(verdict.Reason)
-	write(c, result)
+	s.metrics.decided(result.Reason)
+	write(c, response)
 }
 
-func (s *server) ask(c *gin.Context, pod *corev1.Pod, names []string) (placement.Verdict, error) {
+func (s *server) filterPod(c *gin.Context, pod *corev1.Pod, names []string) (placement.FilterResult, error) {
 	if err := s.placement.Ready(); err != nil {
-		return placement.Verdict{}, err
+		return placement.FilterResult{}, err
 	}
 	return s.placement.Filter(c.Request.Context(), pod, names)
 }
 
-// sendAway ends the connection where this extender cannot answer: a Kubernetes Service leads new connections to one that is ready, and
-// leaves old ones where they are.
-func (s *server) sendAway(c *gin.Context) {
+// closeConnection closes the connection if this extender is not ready: a Kubernetes Service routes new connections to
+// an extender that is ready, but does not move existing ones.
+func (s *server) closeConnection(c *gin.Context) {
 	if s.placement.Ready() != nil {
 		c.Header("Connection", "close")
 	}
@@ -146,7 +148,7 @@ func (s *server) prioritize(c *gin.Context) {
 	}
 	scores, err := s.placement.Prioritize(c.Request.Context(), args.Pod, names)
 	if err != nil {
-		s.refuse(c, fmt.Errorf("field NodeNames: %w", err))
+		s.reject(c, fmt.Errorf("field NodeNames: %w", err))
 		return
 	}
 	write(c, scores)
@@ -158,33 +160,33 @@ func (s *server) preempt(c *gin.Context) {
 		return
 	}
 	if err := checkPreemption(&args); err != nil {
-		s.refuse(c, err)
+		s.reject(c, err)
 		return
 	}
-	kept, err := s.askVictims(c, &args)
+	kept, err := s.preemptFor(c, &args)
 	var unknown *nodes.UnknownNodeError
 	switch {
 	case errors.As(err, &unknown):
-		s.refuse(c, fmt.Errorf("field NodeNameToMetaVictims: %w", err))
+		s.reject(c, fmt.Errorf("field NodeNameToMetaVictims: %w", err))
 	case err != nil:
-		// The answer has no field for an error: a status stops this attempt, and nobody is evicted.
-		s.logger.WarnContext(c, "preempt cannot be answered", "pod", args.Pod.Namespace+"/"+args.Pod.Name, "err", err)
+		// The response has no field for an error. A status code ends this attempt, and no Pod is evicted.
+		s.logger.WarnContext(c, "preempt failed", "pod", args.Pod.Namespace+"/"+args.Pod.Name, "err", err)
 		s.metrics.outcome(c, "error")
-		s.sendAway(c)
+		s.closeConnection(c)
 		c.String(http.StatusServiceUnavailable, "Spillway: %s\n", err)
 	default:
 		write(c, extenderv1.ExtenderPreemptionResult{NodeNameToMetaVictims: kept})
 	}
 }
 
-func (s *server) askVictims(c *gin.Context, args *extenderv1.ExtenderPreemptionArgs) (placement.Victims, error) {
+func (s *server) preemptFor(c *gin.Context, args *extenderv1.ExtenderPreemptionArgs) (placement.Victims, error) {
 	if err := s.placement.Ready(); err != nil {
 		return nil, err
 	}
 	return s.placement.Preempt(c.Request.Context(), args.Pod, args.NodeNameToMetaVictims)
 }
 
-// recover turns a panic into an answer: one Pod's trouble must not stop the scheduling of all.
+// recover turns a panic into a response: a defect that one Pod triggers must not stop the scheduling of all Pods.
 func (s *server) recover(c *gin.Context) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -199,7 +201,6 @@ func (s *server) recover(c *gin.Context) {
 func (s *server) measure(verb string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		start := time.Now()
-		c.Set(verbKey, verb)
 		c.Next()
 		s.metrics.answered(c, verb, time.Since(start))
 	}

@@ -33,75 +33,88 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden answers")
 
-// answers plays package placement: what it says is set by the test.
-type answers struct {
+// fakePlacement returns what the test sets.
+type fakePlacement struct {
 	notReady bool
-	verdict  placement.Verdict
+	result   placement.FilterResult
 	err      error
 	panics   bool
 }
 
-func (a answers) Ready() error {
-	if a.notReady {
-		return errors.New("the extender is starting: its caches are not filled yet")
+func (p fakePlacement) Ready() error {
+	if p.notReady {
+		return errors.New("the extender is starting: its caches have not synced yet")
 	}
 	return nil
 }
 
-func (a answers) Filter(context.Context, *corev1.Pod, []string) (placement.Verdict, error) {
-	if a.panics {
-		panic("a fault of ours")
+func (p fakePlacement) Filter(context.Context, *corev1.Pod, []string) (placement.FilterResult, error) {
+	if p.panics {
+		panic("a defect")
 	}
-	return a.verdict, a.err
+	return p.result, p.err
 }
 
-func (a answers) Prioritize(_ context.Context, _ *corev1.Pod, names []string) (extenderv1.HostPriorityList, error) {
+func (p fakePlacement) Prioritize(
+	_ context.Context, _ *corev1.Pod, names []string,
+) (extenderv1.HostPriorityList, error) {
 	list := extenderv1.HostPriorityList{}
 	for i, name := range names {
 		list = append(list, extenderv1.HostPriority{Host: name, Score: int64(i)})
 	}
-	return list, a.err
+	return list, p.err
 }
 
-func (a answers) Preempt(_ context.Context, _ *corev1.Pod, victims placement.Victims) (placement.Victims, error) {
-	return victims, a.err
+func (p fakePlacement) Preempt(_ context.Context, _ *corev1.Pod, victims placement.Victims) (placement.Victims, error) {
+	return victims, p.err
 }
 
-func post(t *testing.T, a answers, path, body string) *httptest.ResponseRecorder {
+func post(t *testing.T, p fakePlacement, path, body string) *httptest.ResponseRecorder {
 	t.Helper()
-	handlers, err := server.New(a, nil, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	handlers, err := server.New(p, nil, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	recorder := httptest.NewRecorder()
 	handlers.Together().ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, strings.NewReader(body)))
 	return recorder
 }
 
-const pod = `"Pod":{"metadata":{"name":"web-1","namespace":"default","uid":"u1","resourceVersion":"7"}}`
+const (
+	pod         = `"Pod":{"metadata":{"name":"web-1","namespace":"default","uid":"u1","resourceVersion":"7"}}`
+	filterBody  = `{` + pod + `,"NodeNames":["local-0"]}`
+	preemptBody = `{` + pod + `,"NodeNameToMetaVictims":{}}`
+)
 
-func TestAnswersAreByteForByteWhatTheSchedulerReads(t *testing.T) {
+func TestResponsesAreGolden(t *testing.T) {
 	cases := map[string]struct {
-		answers    answers
+		placement  fakePlacement
 		path, body string
 	}{
 		"filter_some_nodes": {
-			answers{verdict: placement.Verdict{Names: []string{"local-0"}, Reason: policy.ReasonSwitchOn}},
+			fakePlacement{result: placement.FilterResult{Names: []string{"local-0"}, Reason: policy.ReasonSwitchOn}},
 			"/v1/filter", `{` + pod + `,"NodeNames":["local-0","virtual-0"]}`,
 		},
 		"filter_no_node": {
-			answers{verdict: placement.Verdict{Names: []string{}, Reason: policy.ReasonLocalQuota, Refusal: "Spillway LocalQuotaReached: why"}},
+			fakePlacement{result: placement.FilterResult{
+				Names: []string{}, Reason: policy.ReasonLocalQuota, Refusal: "Spillway LocalQuotaReached: why",
+			}},
 			"/v1/filter", `{` + pod + `,"NodeNames":["local-0","local-1"]}`,
 		},
-		"filter_error":     {answers{err: errors.New("the watch stands still")}, "/v1/filter", `{` + pod + `,"NodeNames":["local-0"]}`},
-		"filter_not_ready": {answers{notReady: true}, "/v1/filter", `{` + pod + `,"NodeNames":["local-0"]}`},
-		"prioritize":       {answers{}, "/v1/prioritize", `{` + pod + `,"NodeNames":["local-0","virtual-0"]}`},
-		"preempt":          {answers{}, "/v1/preempt", `{` + pod + `,"NodeNameToMetaVictims":{"local-0":{"Pods":[{"UID":"v1"}],"NumPDBViolations":1}}}`},
-		"preempt_nobody":   {answers{}, "/v1/preempt", `{` + pod + `,"NodeNameToMetaVictims":{}}`},
+		"filter_error": {
+			fakePlacement{err: errors.New("the watch has stalled")}, "/v1/filter", `{` + pod + `,"NodeNames":["local-0"]}`,
+		},
+		"filter_not_ready": {fakePlacement{notReady: true}, "/v1/filter", `{` + pod + `,"NodeNames":["local-0"]}`},
+		"prioritize":       {fakePlacement{}, "/v1/prioritize", `{` + pod + `,"NodeNames":["local-0","virtual-0"]}`},
+		"preempt": {
+			fakePlacement{}, "/v1/preempt",
+			`{` + pod + `,"NodeNameToMetaVictims":{"local-0":{"Pods":[{"UID":"v1"}],"NumPDBViolations":1}}}`,
+		},
+		"preempt_nobody": {fakePlacement{}, "/v1/preempt", `{` + pod + `,"NodeNameToMetaVictims":{}}`},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got := post(t, tc.answers, tc.path, tc.body)
+			got := post(t, tc.placement, tc.path, tc.body)
 			assert.Equal(t, http.StatusOK, got.Code, got.Body.String())
-			assert.NotEmpty(t, got.Header().Get("Content-Length"), "an answer without a length costs the scheduler its connection")
+			assert.NotEmpty(t, got.Header().Get("Content-Length"), "without it the scheduler loses its connection")
 			golden := filepath.Join("testdata", name+".json")
 			if *update {
 				require.NoError(t, os.WriteFile(golden, got.Body.Bytes(), 0o644))
@@ -113,97 +126,127 @@ func TestAnswersAreByteForByteWhatTheSchedulerReads(t *testing.T) {
 	}
 }
 
-// TestWhoCannotAnswerEndsTheConnection: a Kubernetes Service leads the next one to an extender that is ready.
-func TestWhoCannotAnswerEndsTheConnection(t *testing.T) {
+// TestAnExtenderThatIsNotReadyClosesTheConnection: a Service routes the next connection to an extender that is ready.
+func TestAnExtenderThatIsNotReadyClosesTheConnection(t *testing.T) {
 	cases := map[string]struct {
-		answers    answers
+		placement  fakePlacement
 		path, body string
 		want       string
 	}{
-		"filter, not leading":  {answers{notReady: true}, "/v1/filter", `{` + pod + `,"NodeNames":["local-0"]}`, "close"},
-		"preempt, not leading": {answers{notReady: true}, "/v1/preempt", `{` + pod + `,"NodeNameToMetaVictims":{}}`, "close"},
-		"filter, an error":     {answers{err: errors.New("the watch stands still")}, "/v1/filter", `{` + pod + `,"NodeNames":["local-0"]}`, ""},
-		"filter, an answer":    {answers{verdict: placement.Verdict{Names: []string{"local-0"}}}, "/v1/filter", `{` + pod + `,"NodeNames":["local-0"]}`, ""},
+		"filter while it is not ready":  {fakePlacement{notReady: true}, "/v1/filter", filterBody, "close"},
+		"preempt while it is not ready": {fakePlacement{notReady: true}, "/v1/preempt", preemptBody, "close"},
+		"filter fails": {
+			fakePlacement{err: errors.New("the watch has stalled")}, "/v1/filter", filterBody, "",
+		},
+		"filter succeeds": {
+			fakePlacement{result: placement.FilterResult{Names: []string{"local-0"}}}, "/v1/filter", filterBody, "",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, tc.want, post(t, tc.answers, tc.path, tc.body).Header().Get("Connection"))
+			assert.Equal(t, tc.want, post(t, tc.placement, tc.path, tc.body).Header().Get("Connection"))
 		})
 	}
 }
 
-func TestMalformedRequestsGetWords(t *testing.T) {
+func TestMalformedRequestsAreRejectedWithAMessage(t *testing.T) {
 	megabytes := `{` + pod + `,"NodeNames":["` + strings.Repeat("x", 9<<20) + `"]}`
 	cases := map[string]struct {
 		path, body string
 		want       string
 	}{
-		"an empty object has no Pod":           {"/v1/filter", `{}`, "Pod: missing"},
-		"an empty object has no names":         {"/v1/prioritize", `{}`, "NodeNames: missing"},
-		"an empty object has no victims":       {"/v1/preempt", `{}`, "NodeNameToMetaVictims: missing"},
-		"an empty body":                        {"/v1/filter", ``, "must be one JSON object"},
-		"junk":                                 {"/v1/filter", `junk`, "must be one JSON object"},
-		"a list":                               {"/v1/filter", `[]`, "must be one JSON object"},
-		"null":                                 {"/v1/prioritize", `null`, "Pod: missing"},
-		"something behind the object":          {"/v1/filter", `{` + pod + `,"NodeNames":["a"]} {}`, "more behind"},
-		"a body that is too large":             {"/v1/filter", megabytes, "larger than 8388608 bytes"},
-		"no names":                             {"/v1/filter", `{` + pod + `,"NodeNames":[]}`, "NodeNames: missing"},
-		"whole nodes in place of names":        {"/v1/filter", `{` + pod + `,"Nodes":{"items":[]}}`, "nodeCacheCapable"},
-		"a Pod without a UID":                  {"/v1/filter", `{"Pod":{"metadata":{"name":"a","namespace":"b","resourceVersion":"1"}},"NodeNames":["n"]}`, "Pod.metadata.uid: missing"},
-		"a Pod with a wrong resource version":  {"/v1/filter", `{"Pod":{"metadata":{"name":"a","namespace":"b","uid":"c","resourceVersion":"x"}},"NodeNames":["n"]}`, `Pod.metadata.resourceVersion: invalid value "x"`},
-		"a Pod of the wrong shape":             {"/v1/preempt", `{"Pod":7,"NodeNameToMetaVictims":{}}`, "must be one JSON object"},
-		"victims that are null":                {"/v1/preempt", `{` + pod + `,"NodeNameToMetaVictims":{"a":null}}`, `NodeNameToMetaVictims["a"]`},
-		"victims as whole Pods are not enough": {"/v1/preempt", `{` + pod + `,"NodeNameToVictims":{}}`, "nodeCacheCapable"},
+		"an empty object has no Pod":   {"/v1/filter", `{}`, "Pod: missing"},
+		"an empty object has no names": {"/v1/prioritize", `{}`, "NodeNames: missing"},
+		"an empty object has no victims": {
+			"/v1/preempt", `{}`,
+			"NodeNameToMetaVictims: missing",
+		},
+		"an empty body": {"/v1/filter", ``, "must be one JSON object"},
+		"junk":          {"/v1/filter", `junk`, "must be one JSON object"},
+		"a list":        {"/v1/filter", `[]`, "must be one JSON object"},
+		"null":          {"/v1/prioritize", `null`, "Pod: missing"},
+		"data after the object": {
+			"/v1/filter", `{` + pod + `,"NodeNames":["a"]} {}`,
+			"data after the JSON object",
+		},
+		"a body that is too large": {"/v1/filter", megabytes, "larger than 8388608 bytes"},
+		"no names":                 {"/v1/filter", `{` + pod + `,"NodeNames":[]}`, "NodeNames: missing"},
+		"whole nodes in place of names": {
+			"/v1/filter", `{` + pod + `,"Nodes":{"items":[]}}`,
+			"nodeCacheCapable",
+		},
+		"a Pod without a UID": {
+			"/v1/filter", `{"Pod":{"metadata":{"name":"a","namespace":"b","resourceVersion":"1"}},"NodeNames":["n"]}`,
+			"Pod.metadata.uid: missing",
+		},
+		"a Pod with a wrong resource version": {
+			"/v1/filter", `{"Pod":{"metadata":{"name":"a","namespace":"b","uid":"c","resourceVersion":"x"}},"NodeNames":["n"]}`,
+			`Pod.metadata.resourceVersion: invalid value "x"`,
+		},
+		"a Pod of the wrong shape": {
+			"/v1/preempt", `{"Pod":7,"NodeNameToMetaVictims":{}}`,
+			"must be one JSON object",
+		},
+		"victims that are null": {
+			"/v1/preempt", `{` + pod + `,"NodeNameToMetaVictims":{"a":null}}`,
+			`NodeNameToMetaVictims["a"]`,
+		},
+		"victims as whole Pods are not enough": {
+			"/v1/preempt", `{` + pod + `,"NodeNameToVictims":{}}`,
+			"nodeCacheCapable",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got := post(t, answers{}, tc.path, tc.body)
+			got := post(t, fakePlacement{}, tc.path, tc.body)
 			assert.Equal(t, http.StatusBadRequest, got.Code)
 			assert.Contains(t, got.Body.String(), tc.want)
 		})
 	}
 }
 
-func TestUnknownNodesGetWords(t *testing.T) {
+func TestUnknownNodesAreRejectedWithAMessage(t *testing.T) {
 	unknown := &nodes.UnknownNodeError{Name: "nowhere"}
 	for path, body := range map[string]string{
 		"/v1/filter":     `{` + pod + `,"NodeNames":["nowhere"]}`,
 		"/v1/prioritize": `{` + pod + `,"NodeNames":["nowhere"]}`,
 		"/v1/preempt":    `{` + pod + `,"NodeNameToMetaVictims":{"nowhere":{}}}`,
 	} {
-		got := post(t, answers{err: unknown}, path, body)
+		got := post(t, fakePlacement{err: unknown}, path, body)
 		assert.Equal(t, http.StatusBadRequest, got.Code)
 		assert.Contains(t, got.Body.String(), `unknown node "nowhere"`)
 	}
 }
 
-func TestAPreemptThatCannotBeAnsweredIsAStatus(t *testing.T) {
-	got := post(t, answers{err: errors.New("the watch stands still")}, "/v1/preempt", `{`+pod+`,"NodeNameToMetaVictims":{}}`)
+func TestAFailedPreemptIsAStatusCode(t *testing.T) {
+	got := post(t, fakePlacement{err: errors.New("the watch has stalled")}, "/v1/preempt", preemptBody)
 	assert.Equal(t, http.StatusServiceUnavailable, got.Code)
-	assert.Contains(t, got.Body.String(), "the watch stands still")
+	assert.Contains(t, got.Body.String(), "the watch has stalled")
 }
 
-func TestAPanicIsAnAnswer(t *testing.T) {
-	got := post(t, answers{panics: true}, "/v1/filter", `{`+pod+`,"NodeNames":["local-0"]}`)
+func TestAPanicIsAResponse(t *testing.T) {
+	got := post(t, fakePlacement{panics: true}, "/v1/filter", `{`+pod+`,"NodeNames":["local-0"]}`)
 	assert.Equal(t, http.StatusInternalServerError, got.Code)
 }
 
 func TestOtherPathsAndMethods(t *testing.T) {
 	cases := map[string]struct {
 		method, path string
-		answers      answers
+		placement    fakePlacement
 		want         int
 	}{
-		"alive":                      {http.MethodGet, "/healthz", answers{notReady: true}, http.StatusOK},
-		"not ready before the cache": {http.MethodGet, "/readyz", answers{notReady: true}, http.StatusServiceUnavailable},
-		"ready":                      {http.MethodGet, "/readyz", answers{}, http.StatusOK},
-		"metrics":                    {http.MethodGet, "/metrics", answers{}, http.StatusOK},
-		"an unknown verb":            {http.MethodPost, "/v1/bind", answers{}, http.StatusNotFound},
-		"a wrong method":             {http.MethodGet, "/v1/filter", answers{}, http.StatusMethodNotAllowed},
+		"healthz": {http.MethodGet, "/healthz", fakePlacement{notReady: true}, http.StatusOK},
+		"readyz while it is not ready": {
+			http.MethodGet, "/readyz", fakePlacement{notReady: true}, http.StatusServiceUnavailable,
+		},
+		"readyz":          {http.MethodGet, "/readyz", fakePlacement{}, http.StatusOK},
+		"metrics":         {http.MethodGet, "/metrics", fakePlacement{}, http.StatusOK},
+		"an unknown verb": {http.MethodPost, "/v1/bind", fakePlacement{}, http.StatusNotFound},
+		"a wrong method":  {http.MethodGet, "/v1/filter", fakePlacement{}, http.StatusMethodNotAllowed},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			handlers, err := server.New(tc.answers, nil, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+			handlers, err := server.New(tc.placement, nil, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 			require.NoError(t, err)
 			recorder := httptest.NewRecorder()
 			handlers.Together().ServeHTTP(recorder, httptest.NewRequest(tc.method, tc.path, nil))
@@ -212,27 +255,40 @@ func TestOtherPathsAndMethods(t *testing.T) {
 	}
 }
 
-// TestOnlyNamedClientsMayAsk: the listener has verified the certificate, what counts here is whose it is.
-func TestOnlyNamedClientsMayAsk(t *testing.T) {
+// TestOnlyNamedClientsAreServed: the listener has verified the certificate. Here the names in it count.
+func TestOnlyNamedClientsAreServed(t *testing.T) {
 	uri := &url.URL{Scheme: "spiffe", Host: "cluster.local", Path: "/ns/kube-system/sa/kube-scheduler"}
+	allowed := []string{"system:kube-scheduler", "scheduler.example.com", uri.String()}
 	cases := map[string]struct {
 		certificate *x509.Certificate
 		want        int
-		words       string
+		message     string
 	}{
-		"by common name":                   {&x509.Certificate{Subject: pkix.Name{CommonName: "system:kube-scheduler"}}, http.StatusOK, ""},
-		"by DNS name":                      {&x509.Certificate{DNSNames: []string{"other", "scheduler.example.com"}}, http.StatusOK, ""},
-		"by URI":                           {&x509.Certificate{URIs: []*url.URL{uri}}, http.StatusOK, ""},
-		"a node of the cluster may not":    {&x509.Certificate{Subject: pkix.Name{CommonName: "system:node:n1", Organization: []string{"system:kube-scheduler"}}}, http.StatusForbidden, `is for "system:node:n1": only`},
-		"nor one whose name begins as one": {&x509.Certificate{DNSNames: []string{"scheduler.example.com.evil.example"}}, http.StatusForbidden, `"system:kube-scheduler, scheduler.example.com, spiffe://cluster.local/ns/kube-system/sa/kube-scheduler" may ask`},
-		"nor one without a name":           {&x509.Certificate{}, http.StatusForbidden, `is for ""`},
-		"nor one without a certificate":    {nil, http.StatusForbidden, `is for ""`},
+		"a common name": {
+			&x509.Certificate{Subject: pkix.Name{CommonName: "system:kube-scheduler"}}, http.StatusOK, "",
+		},
+		"a DNS name": {
+			&x509.Certificate{DNSNames: []string{"other", "scheduler.example.com"}}, http.StatusOK, "",
+		},
+		"a URI": {&x509.Certificate{URIs: []*url.URL{uri}}, http.StatusOK, ""},
+		"a node of the cluster is rejected": {
+			&x509.Certificate{Subject: pkix.Name{
+				CommonName: "system:node:n1", Organization: []string{"system:kube-scheduler"},
+			}},
+			http.StatusForbidden, `is for "system:node:n1": only`,
+		},
+		"a name that begins like an allowed one is rejected": {
+			&x509.Certificate{DNSNames: []string{"scheduler.example.com.evil.example"}},
+			http.StatusForbidden, `"` + strings.Join(allowed, ", ") + `" may send requests`,
+		},
+		"a certificate without a name is rejected":   {&x509.Certificate{}, http.StatusForbidden, `is for ""`},
+		"a client without a certificate is rejected": {nil, http.StatusForbidden, `is for ""`},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			registry := prometheus.NewRegistry()
-			asked := &counting{answers: answers{verdict: placement.Verdict{Names: []string{"local-0"}}}}
-			handlers, err := server.New(asked, []string{"system:kube-scheduler", "scheduler.example.com", uri.String()}, registry, slog.New(slog.DiscardHandler))
+			counted := &counting{fakePlacement: fakePlacement{result: placement.FilterResult{Names: []string{"local-0"}}}}
+			handlers, err := server.New(counted, allowed, registry, slog.New(slog.DiscardHandler))
 			require.NoError(t, err)
 			request := httptest.NewRequest(http.MethodPost, "/v1/filter", strings.NewReader(`{`+pod+`,"NodeNames":["local-0"]}`))
 			if tc.certificate != nil {
@@ -241,28 +297,29 @@ func TestOnlyNamedClientsMayAsk(t *testing.T) {
 			recorder := httptest.NewRecorder()
 			handlers.Verbs.ServeHTTP(recorder, request)
 			assert.Equal(t, tc.want, recorder.Code)
-			assert.Contains(t, recorder.Body.String(), tc.words)
-			assert.Equal(t, tc.want == http.StatusOK, asked.filtered == 1, "what is refused takes no slot")
+			assert.Contains(t, recorder.Body.String(), tc.message)
+			assert.Equal(t, tc.want == http.StatusOK, counted.filtered == 1, "a rejected request takes no slot")
 			forbidden, err := testutil.GatherAndCount(registry, "spillway_extender_requests_total")
 			require.NoError(t, err)
-			assert.Equal(t, 1, forbidden, "and is counted")
+			assert.Equal(t, 1, forbidden, "each request is counted")
 		})
 	}
 }
 
-// counting notes whether Filter was reached.
+// counting counts the calls of Filter.
 type counting struct {
-	answers
+	fakePlacement
 	filtered int
 }
 
-func (c *counting) Filter(ctx context.Context, pod *corev1.Pod, names []string) (placement.Verdict, error) {
+func (c *counting) Filter(ctx context.Context, pod *corev1.Pod, names []string) (placement.FilterResult, error) {
 	c.filtered++
-	return c.answers.Filter(ctx, pod, names)
+	return c.fakePlacement.Filter(ctx, pod, names)
 }
 
-func TestHealthAndVerbsAreApart(t *testing.T) {
-	handlers, err := server.New(answers{}, []string{"system:kube-scheduler"}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+func TestHealthAndVerbsAreSeparate(t *testing.T) {
+	clients := []string{"system:kube-scheduler"}
+	handlers, err := server.New(fakePlacement{}, clients, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	for _, tc := range []struct {
 		handler      http.Handler
@@ -282,12 +339,13 @@ func TestHealthAndVerbsAreApart(t *testing.T) {
 	}
 }
 
-// FuzzDecoding hunts for panics and for answers without words; what is answered is tested above.
+// FuzzDecoding searches for panics and for responses without a message. The tests above cover their contents.
 func FuzzDecoding(f *testing.F) {
 	f.Add("/v1/filter", []byte(`{`+pod+`,"NodeNames":["local-0"]}`))
 	f.Add("/v1/preempt", []byte(`{`+pod+`,"NodeNameToMetaVictims":{"a":{"Pods":[null]}}}`))
 	f.Add("/v1/prioritize", []byte(`{"Pod":null,"NodeNames":[null]}`))
-	handlers, err := server.New(answers{verdict: placement.Verdict{Names: []string{"local-0"}}}, nil, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	fixed := fakePlacement{result: placement.FilterResult{Names: []string{"local-0"}}}
+	handlers, err := server.New(fixed, nil, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, path string, body []byte) {
 		if path != "/v1/filter" && path != "/v1/preempt" && path != "/v1/prioritize" {

@@ -58,8 +58,8 @@ func breakages() map[string]breakage {
 			},
 			promise: "I1",
 		},
-		"no wake": {
-			edit: edit{ledgerFile, "wake:      wake,", "wake:      func(PodRef) {},"},
+		"no requeue": {
+			edit: edit{ledgerFile, "requeue:   requeue,", "requeue:   func(PodRef) {},"},
 			// A slot becomes free, and the scheduler looks again before the extender has seen it. The Pods of the round before are gone by
 			// then: their end would make it look once more.
 			round: plan.Round{

@@ -1,0 +1,111 @@
+// Package requeue makes the scheduler retry Pods that the extender has refused. A change of any field of a waiting Pod
+// makes the scheduler retry it within a millisecond, while the scheduler's own retry often comes before the extender
+// has seen what changed (facts/scheduler.md 1.3). The ledger is always changed first, then the Pod is requeued.
+package requeue
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/spillway-k8s/spillway/extender/ledger"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// workers is how many Pods are requeued at the same time. The client's rate limit bounds how many per second.
+const workers = 8
+
+// Leadership reports whether this process answers the scheduler.
+type Leadership interface{ Ready() error }
+
+// Requeuer requeues Pods. It retries until the API server has accepted the change.
+type Requeuer struct {
+	client kubernetes.Interface
+	leader Leadership
+	now    func() time.Time
+	logger *slog.Logger
+	queue  workqueue.TypedRateLimitingInterface[ledger.PodRef]
+}
+
+// New returns a Requeuer. now is the clock that timestamps the Pods.
+func New(client kubernetes.Interface, leader Leadership, now func() time.Time, logger *slog.Logger) *Requeuer {
+	return &Requeuer{
+		client: client,
+		leader: leader,
+		now:    now,
+		logger: logger,
+		queue: workqueue.NewTypedRateLimitingQueue(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[ledger.PodRef](20*time.Millisecond, 10*time.Second)),
+	}
+}
+
+// Add requeues a Pod, unless this process does not lead: the leader knows itself which Pods wait. It does not block. A
+// Pod that is added twice before it is requeued is requeued once.
+func (r *Requeuer) Add(pod ledger.PodRef) {
+	if r.leader.Ready() == nil {
+		r.queue.Add(pod)
+	}
+}
+
+// Run requeues Pods until ctx ends. It blocks.
+func (r *Requeuer) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for r.next(ctx) {
+			}
+		})
+	}
+	<-ctx.Done()
+	r.queue.ShutDown()
+	group.Wait()
+	return nil
+}
+
+func (r *Requeuer) next(ctx context.Context) bool {
+	pod, shutdown := r.queue.Get()
+	if shutdown {
+		return false
+	}
+	defer r.queue.Done(pod)
+	if err := r.patch(ctx, pod); err != nil && ctx.Err() == nil {
+		r.logger.Warn("requeueing the pod failed, retrying", "pod", pod.NamespacedName, "err", err)
+		r.queue.AddRateLimited(pod)
+		return true
+	}
+	r.queue.Forget(pod)
+	return true
+}
+
+// patch changes an annotation of the Pod. It does nothing if the Pod is gone, also if a new Pod has its name.
+func (r *Requeuer) patch(ctx context.Context, pod ledger.PodRef) error {
+	// A clock that was set back can return the same time twice. Without the random text such a patch would change nothing,
+	// and the scheduler would not retry the Pod.
+	mark := r.now().UTC().Format(time.RFC3339Nano) + " " + rand.Text()[:8]
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid":         pod.UID,
+		"annotations": map[string]string{policy.RequeueAnnotation: mark},
+	}})
+	if err != nil {
+		return fmt.Errorf("encoding the patch for pod %s: %w", pod.NamespacedName, err)
+	}
+	options := metav1.PatchOptions{FieldManager: "spillway-extender"}
+	_, err = r.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, body, options)
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("patching pod %s: %w", pod.NamespacedName, err)
+	}
+	return nil
+}
