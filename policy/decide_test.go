@@ -16,6 +16,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/policy/policytest"
+	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files from what the code does now")
@@ -64,7 +65,7 @@ func decideCase(t *testing.T, c policytest.Case) caseOutput {
 	t.Helper()
 	decision, pod := c.Decide(t), c.Input(t).Pod
 	output := caseOutput{Placement: decision.Placement, Mode: decision.Mode, Quota: decision.Quota, Reason: decision.Reason, Message: decision.Message}
-	if flavor, err := policy.FlavorFor(pod.Annotations, &pod.Spec); err == nil && decision.MayBurst() {
+	if flavor, err := sizes.For(pod.Annotations, &pod.Spec); err == nil && decision.MayBurst() {
 		output.Flavor = flavor.String()
 	}
 	if slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.HostPath != nil }) {

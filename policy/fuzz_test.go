@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
 func FuzzParseSwitch(f *testing.F) {
@@ -103,19 +104,19 @@ func FuzzFlavorFor(f *testing.F) {
 		}}}}}
 		annotations := map[string]string{}
 		if annotation != "" {
-			annotations[flavorAnnotation] = annotation
+			annotations[policy.FlavorAnnotation] = annotation
 		}
-		flavor, err := policy.FlavorFor(annotations, spec)
+		flavor, err := sizes.For(annotations, spec)
 		if err != nil {
 			assert.Zero(t, flavor)
 			return
 		}
-		assert.Contains(t, policy.Flavors(), flavor)
+		assert.Contains(t, sizes.Flavors(), flavor)
 		// Floats are exact enough far from the sizes; what is near is tried byte by byte elsewhere.
 		limits := spec.Containers[0].Resources.Limits
 		assert.LessOrEqual(t, limits.Cpu().AsApproximateFloat64(), float64(flavor.MilliCPU)/1000*1.000001)
 		assert.LessOrEqual(t, limits.Memory().AsApproximateFloat64(), float64(flavor.MilliGiB)/1000*(1<<30)*1.000001)
-		again, err := policy.FlavorFor(map[string]string{flavorAnnotation: flavor.String()}, spec)
+		again, err := sizes.For(map[string]string{policy.FlavorAnnotation: flavor.String()}, spec)
 		require.NoError(t, err)
 		assert.Equal(t, flavor, again)
 	})
@@ -224,7 +225,7 @@ func FuzzDecideKeys(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, local, quota, replacement, flavor, portRange, label string) {
 		in := tellStory(seed).input()
 		in.Pod.Annotations = present(map[string]string{
-			"AUTO_SCALE_EKS": local, "LOCAL_REPLICAS": quota, replacementAnnotation: replacement, flavorAnnotation: flavor,
+			"AUTO_SCALE_EKS": local, "LOCAL_REPLICAS": quota, replacementAnnotation: replacement, policy.FlavorAnnotation: flavor,
 		})
 		in.Pod.Labels = present(map[string]string{burstLabel: label})
 		in.Pod.Spec.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "net.ipv4.ip_local_port_range", Value: portRange}}}
@@ -247,7 +248,7 @@ func checkDecision(t *testing.T, decider *policy.Policy, in policy.Input, decisi
 		return
 	}
 	assert.Empty(t, decider.Restrictions(in), "what may burst can run there")
-	_, err := policy.FlavorFor(in.Pod.Annotations, &in.Pod.Spec)
+	_, err := sizes.For(in.Pod.Annotations, &in.Pod.Spec)
 	require.NoError(t, err)
 	_, err = policy.ReplaceHostPaths(in.Pod)
 	require.NoError(t, err)
@@ -264,7 +265,9 @@ func TestDecideIsSafeForConcurrentUse(t *testing.T) {
 	require.NoError(t, err)
 	in := tellStory(7).input()
 	in.Pod.ObjectMeta = metav1.ObjectMeta{}
-	in.Pod.Spec.Containers = []corev1.Container{limited("1e30", "1e30")}
+	in.Pod.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("1e30"), corev1.ResourceMemory: resource.MustParse("1e30"),
+	}}}}
 	want := decider.Decide(in)
 	for range 8 {
 		t.Run("", func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/policytest"
 )
 
 var oracleSeed = flag.Uint64("seed", 0, "decide only the random Pod with this seed, to look at a failure again")
@@ -87,7 +88,7 @@ type verdict struct {
 	broken                  []string
 }
 
-func (s story) expect(sizes []size) verdict {
+func (s story) expect(sizes []policytest.Size) verdict {
 	// 1. May it burst? The labels: the Pod's own, else its workload's, else its namespace's; the alias only where there is no label.
 	mode, byNamespace := "", false
 	for _, label := range []string{s.podLabel, s.podAlias, s.workloadLabel, s.workloadAlias} {
@@ -153,7 +154,7 @@ func (s story) expect(sizes []size) verdict {
 }
 
 // broken lists the rules that the Pod breaks, in the order of the documentation.
-func (s story) broken(sizes []size) []string {
+func (s story) broken(sizes []policytest.Size) []string {
 	var broken []string
 	volumes, mounts := s.inTheCloud()
 	reserved := func(port int) bool { return port >= 61000 && port <= 65534 }
@@ -230,7 +231,7 @@ func (s story) broken(sizes []size) []string {
 	}
 	cores := float64(s.need(milliCPU)) / 1000
 	if fits {
-		cores = bought.vCPU
+		cores = bought.VCPU
 	}
 	whole := int64(1)
 	for float64(whole) < cores {
@@ -361,52 +362,52 @@ func (s story) need(resource int) int64 {
 }
 
 // sizeInCCI1 looks through all that CCI 1.0 sells, for the smallest that holds the containers, each rounded on its own.
-func (s story) sizeInCCI1() (best size, ok bool) {
-	var apps, most size
+func (s story) sizeInCCI1() (best policytest.Size, ok bool) {
+	var apps, most policytest.Size
 	for _, c := range s.containers {
-		one := size{float64(cmp.Or(c.milliLimit, c.milliRequest)) / 1000, float64(cmp.Or(c.mibLimit, c.mibRequest)) / 1024}
-		if one != (size{}) {
-			one = size{max(math.Ceil(one.vCPU*4)/4, 0.25), max(one.gib, 0.2)}
+		one := policytest.Size{VCPU: float64(cmp.Or(c.milliLimit, c.milliRequest)) / 1000, GiB: float64(cmp.Or(c.mibLimit, c.mibRequest)) / 1024}
+		if one != (policytest.Size{}) {
+			one = policytest.Size{VCPU: max(math.Ceil(one.VCPU*4)/4, 0.25), GiB: max(one.GiB, 0.2)}
 		}
-		most = size{max(most.vCPU, one.vCPU), max(most.gib, one.gib)}
+		most = policytest.Size{VCPU: max(most.VCPU, one.VCPU), GiB: max(most.GiB, one.GiB)}
 		if c.kind == "app" {
-			apps = size{apps.vCPU + one.vCPU, apps.gib + one.gib}
+			apps = policytest.Size{VCPU: apps.VCPU + one.VCPU, GiB: apps.GiB + one.GiB}
 		}
 	}
-	together := size{float64(s.need(milliCPU)) / 1000, float64(s.need(mib)) / 1024}
-	if together.vCPU == 0 && together.gib > 0 {
-		return size{}, false
+	together := policytest.Size{VCPU: float64(s.need(milliCPU)) / 1000, GiB: float64(s.need(mib)) / 1024}
+	if together.VCPU == 0 && together.GiB > 0 {
+		return policytest.Size{}, false
 	}
-	return smallestOfCCI1(size{max(apps.vCPU, most.vCPU, together.vCPU), max(apps.gib, most.gib, together.gib)})
+	return smallestOfCCI1(policytest.Size{VCPU: max(apps.VCPU, most.VCPU, together.VCPU), GiB: max(apps.GiB, most.GiB, together.GiB)})
 }
 
 // smallestOfCCI1 is the smallest pair of quarters of a core and whole GiB, with 2 to 8 GiB for each core, that holds need.
-func smallestOfCCI1(need size) (size, bool) {
+func smallestOfCCI1(need policytest.Size) (policytest.Size, bool) {
 	for quarters := 1; quarters <= 4*32; quarters++ {
 		for gib := 1; gib <= 256; gib++ {
-			one := size{float64(quarters) / 4, float64(gib)}
-			if one.vCPU >= need.vCPU && one.gib >= need.gib && one.gib >= 2*one.vCPU && one.gib <= 8*one.vCPU {
+			one := policytest.Size{VCPU: float64(quarters) / 4, GiB: float64(gib)}
+			if one.VCPU >= need.VCPU && one.GiB >= need.GiB && one.GiB >= 2*one.VCPU && one.GiB <= 8*one.VCPU {
 				return one, true
 			}
 		}
 	}
-	return size{}, false
+	return policytest.Size{}, false
 }
 
 // size looks through all that is sold.
-func (s story) size(sizes []size) (best size, ok bool) {
+func (s story) size(sizes []policytest.Size) (best policytest.Size, ok bool) {
 	needCPU, needMiB := float64(s.need(milliCPU))/1000, float64(s.need(mib))
 	for _, one := range sizes {
-		if one.vCPU < needCPU || one.gib*1024 < needMiB {
+		if one.VCPU < needCPU || one.GiB*1024 < needMiB {
 			continue
 		}
 		if s.flavor != "" {
-			if fmt.Sprintf("%.2f_%.1f", one.vCPU, one.gib) == s.flavor {
+			if fmt.Sprintf("%.2f_%.1f", one.VCPU, one.GiB) == s.flavor {
 				return one, true
 			}
 			continue
 		}
-		if !ok || one.vCPU < best.vCPU || one.vCPU == best.vCPU && one.gib < best.gib {
+		if !ok || one.VCPU < best.VCPU || one.VCPU == best.VCPU && one.GiB < best.GiB {
 			best, ok = one, true
 		}
 	}
@@ -418,7 +419,7 @@ func (s story) input() policy.Input {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: s.namespace}}
 	pod.Labels = present(map[string]string{burstLabel: s.podLabel, burstAlias: s.podAlias})
 	pod.Annotations = present(map[string]string{
-		"AUTO_SCALE_EKS": s.local, "LOCAL_REPLICAS": s.quota, flavorAnnotation: s.flavor,
+		"AUTO_SCALE_EKS": s.local, "LOCAL_REPLICAS": s.quota, policy.FlavorAnnotation: s.flavor,
 		"coordinator.cci.io/hostpath-replacement": s.replacementText(),
 	})
 	if s.fixedIP {
@@ -493,7 +494,9 @@ func (s story) spec() corev1.PodSpec {
 		case "init":
 			spec.InitContainers = append(spec.InitContainers, c.container())
 		case "sidecar":
-			spec.InitContainers = append(spec.InitContainers, sidecar(c.container()))
+			sidecar, always := c.container(), corev1.ContainerRestartPolicyAlways
+			sidecar.RestartPolicy = &always
+			spec.InitContainers = append(spec.InitContainers, sidecar)
 		}
 	}
 	for _, v := range s.volumes {
@@ -757,7 +760,7 @@ func tellContainer(rng *rand.Rand, name string, volumes []storyVolume, rarely fu
 
 // TestDecideAgreesWithAnOracle decides random Pods twice, by the package and by hand.
 func TestDecideAgreesWithAnOracle(t *testing.T) {
-	all := sizes(t)
+	all := policytest.Sizes(t)
 	deciders := map[string]*policy.Policy{}
 	for _, disabled := range append(policy.Rules(), policy.Rule{}) {
 		for _, version := range []policy.CCIVersion{policy.CCI1, policy.CCI2} {

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
 // Rule is one restriction of the cloud.
@@ -338,8 +340,8 @@ func (v CCIVersion) mostGi(annotations map[string]string, spec *corev1.PodSpec) 
 }
 
 func limitFits(limit resource.Quantity, most int64) bool {
-	bytes := Amount(limit, corev1.ResourceMemory)
-	return bytes%gib == 0 && bytes/gib <= most
+	bytes := sizes.Amount(limit, corev1.ResourceMemory)
+	return bytes%sizes.GiB == 0 && bytes/sizes.GiB <= most
 }
 
 func limitRight(most int64) string {
@@ -348,7 +350,7 @@ func limitRight(most int64) string {
 
 // startedCores is the Pod's CPU rounded up to whole cores: the manual's own example has 10Gi with 250m.
 func (v CCIVersion) startedCores(annotations map[string]string, spec *corev1.PodSpec) int64 {
-	milli := NeedOf(spec, corev1.ResourceCPU)
+	milli := sizes.NeedOf(spec, corev1.ResourceCPU)
 	if flavor, err := v.size(annotations, spec); err == nil {
 		milli = flavor.MilliCPU
 	}
@@ -441,8 +443,8 @@ func checkVariables(s subject) []string {
 const MostStorage = 994
 
 func checkStorage(s subject) []string {
-	asked := NeedOf(s.spec, corev1.ResourceEphemeralStorage)
-	if s.config.CCIVersion == CCI1 || asked <= MostStorage*gib {
+	asked := sizes.NeedOf(s.spec, corev1.ResourceEphemeralStorage)
+	if s.config.CCIVersion == CCI1 || asked <= MostStorage*sizes.GiB {
 		return nil
 	}
 	needed := resource.NewQuantity(asked, resource.BinarySI)
@@ -461,4 +463,23 @@ func checkFlavor(s subject) []string {
 		return []string{err.Error()}
 	}
 	return nil
+}
+
+// checkCCI1 finds what the first generation of the cloud does not know: it is of the time of Kubernetes 1.19.
+func checkCCI1(s subject) []string {
+	if s.config.CCIVersion != CCI1 {
+		return nil
+	}
+	var found []string
+	for c := range containers(s.spec) {
+		if c.StartupProbe != nil && c.StartupProbe.TCPSocket != nil {
+			found = append(found, fmt.Sprintf("container %s has a startupProbe by tcpSocket: CCI 1.0 knows exec and httpGet there", c.Name))
+		}
+	}
+	for i := range s.spec.InitContainers {
+		if c := &s.spec.InitContainers[i]; isSidecar(s.spec, c) {
+			found = append(found, fmt.Sprintf("init container %s is a sidecar (restartPolicy): CCI 1.0 runs init containers to their end only", c.Name))
+		}
+	}
+	return found
 }

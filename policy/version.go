@@ -3,7 +3,12 @@ package policy
 import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/spillway-k8s/spillway/policy/sizes"
 )
+
+// FlavorAnnotation on a Pod requests one size of CCI 2.0, such as "2.00_4.0" (vCPU_GiB). Source: CCI API, Pod annotations.
+const FlavorAnnotation = sizes.Annotation
 
 // CCIVersion is a generation of the cloud. Each has its own API, its own Pods and its own sizes.
 type CCIVersion string
@@ -22,10 +27,10 @@ func (v CCIVersion) validate(path *field.Path) field.ErrorList {
 }
 
 // size is what the Pod gets in this generation. It is an error where nothing that is sold holds it.
-func (v CCIVersion) size(annotations map[string]string, spec *corev1.PodSpec) (Flavor, error) {
+func (v CCIVersion) size(annotations map[string]string, spec *corev1.PodSpec) (sizes.Flavor, error) {
 	if v == CCI1 {
-		fit, err := FitCCI1(spec, Flavor{})
+		fit, err := sizes.FitCCI1(spec, sizes.Flavor{})
 		return fit.Size, err
 	}
-	return FlavorFor(annotations, spec)
+	return sizes.For(annotations, spec)
 }

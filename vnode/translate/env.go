@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
-	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/sizes"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
@@ -204,7 +204,7 @@ func divide(quantity, divisor resource.Quantity, name corev1.ResourceName) strin
 	if divisor.IsZero() {
 		divisor = resource.MustParse("1")
 	}
-	return ceil(policy.Amount(quantity, name), policy.Amount(divisor, name))
+	return ceil(sizes.Amount(quantity, name), sizes.Amount(divisor, name))
 }
 
 func ceil(value, divisor int64) string {

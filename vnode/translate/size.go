@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/sizes"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
@@ -11,8 +12,8 @@ import (
 var sized = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
 
 // chooseSize is the smallest that holds the Pod, or the configured one for a Pod that asks for nothing.
-func (b *builder) chooseSize() policy.Flavor {
-	need := policy.Need(b.spec)
+func (b *builder) chooseSize() sizes.Flavor {
+	need := sizes.Need(b.spec)
 	nothing := need.Cpu().IsZero() && need.Memory().IsZero()
 	if b.translator.config.Version == policy.CCI1 {
 		return b.fitCCI1(nothing)
@@ -20,7 +21,7 @@ func (b *builder) chooseSize() policy.Flavor {
 	if _, asked := b.pod.Annotations[policy.FlavorAnnotation]; !asked && nothing {
 		return b.translator.defaultSize
 	}
-	size, err := policy.FlavorFor(b.pod.Annotations, b.spec)
+	size, err := sizes.For(b.pod.Annotations, b.spec)
 	if err != nil {
 		b.refuse("%v", err)
 	}
@@ -28,18 +29,18 @@ func (b *builder) chooseSize() policy.Flavor {
 }
 
 // fitCCI1 is the same for CCI 1.0, where the containers' resources make the size.
-func (b *builder) fitCCI1(nothing bool) policy.Flavor {
-	var least policy.Flavor
+func (b *builder) fitCCI1(nothing bool) sizes.Flavor {
+	var least sizes.Flavor
 	if nothing {
 		least = b.translator.defaultSize
 	}
 	if b.pod.Annotations[policy.FlavorAnnotation] != "" {
 		b.warn("annotation %s is left out: CCI 1.0 takes the containers' resources, rounded up", policy.FlavorAnnotation)
 	}
-	fit, err := policy.FitCCI1(b.spec, least)
+	fit, err := sizes.FitCCI1(b.spec, least)
 	if err != nil {
 		b.refuse("%v", err)
-		return policy.Flavor{}
+		return sizes.Flavor{}
 	}
 	b.shares = map[*corev1.Container]corev1.ResourceList{}
 	for i := range b.spec.InitContainers {
@@ -101,7 +102,7 @@ const (
 
 // extraStorage is the disk that the Pod asks for beyond what it gets anyhow, nil for none.
 func (b *builder) extraStorage() *cci.ExtraEphemeralStorage {
-	bytes := policy.NeedOf(b.spec, corev1.ResourceEphemeralStorage)
+	bytes := sizes.NeedOf(b.spec, corev1.ResourceEphemeralStorage)
 	wanted := bytes / gib
 	if bytes%gib > 0 {
 		wanted++

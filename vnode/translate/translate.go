@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/sizes"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
@@ -99,14 +100,14 @@ func (c Config) Validate() error {
 }
 
 // defaultSize reads DefaultSize. CCI 1.0 rounds it as it rounds Pods; its text is in the words of 2.0.
-func (c Config) defaultSize() (policy.Flavor, error) {
-	return policy.FlavorFor(map[string]string{policy.FlavorAnnotation: c.DefaultSize}, &corev1.PodSpec{})
+func (c Config) defaultSize() (sizes.Flavor, error) {
+	return sizes.For(map[string]string{policy.FlavorAnnotation: c.DefaultSize}, &corev1.PodSpec{})
 }
 
 // Translator translates by one Config. Its methods may be called by many goroutines at once.
 type Translator struct {
 	config      Config
-	defaultSize policy.Flavor
+	defaultSize sizes.Flavor
 }
 
 // New checks the configuration.
@@ -125,7 +126,7 @@ func New(config Config) (*Translator, error) {
 type Result struct {
 	Pod *cci.Pod
 	// Size is what will be billed.
-	Size policy.Flavor
+	Size sizes.Flavor
 	// Warnings say what was left out or changed that a user may miss, each as a sentence.
 	Warnings []string
 }
@@ -160,7 +161,7 @@ func (t *Translator) Pod(pod *corev1.Pod, nodeDNS *corev1.PodDNSConfig) (Result,
 
 // meta names and marks the cloud Pod. Labels and annotations come along: the cloud shows them, some tell it what to do (instance
 // type, EIP), and the downward API reads them there.
-func (t *Translator) meta(pod *corev1.Pod, size policy.Flavor) metav1.ObjectMeta {
+func (t *Translator) meta(pod *corev1.Pod, size sizes.Flavor) metav1.ObjectMeta {
 	key := identity.KeyOf(pod)
 	meta := metav1.ObjectMeta{
 		Name: identity.CloudName(key), Labels: maps.Clone(pod.Labels), Annotations: maps.Clone(pod.Annotations),
@@ -175,7 +176,7 @@ func (t *Translator) meta(pod *corev1.Pod, size policy.Flavor) metav1.ObjectMeta
 }
 
 // annotateSize asks for the size. CCI 1.0 adds up the containers instead.
-func (t *Translator) annotateSize(annotations map[string]string, size policy.Flavor) {
+func (t *Translator) annotateSize(annotations map[string]string, size sizes.Flavor) {
 	if t.config.Version == policy.CCI1 {
 		delete(annotations, policy.FlavorAnnotation)
 		return
@@ -192,7 +193,7 @@ type builder struct {
 	pod        *corev1.Pod
 	// spec is the Pod's with hostPath volumes replaced. It is not changed.
 	spec *corev1.PodSpec
-	size policy.Flavor
+	size sizes.Flavor
 	// shares are what each container gets of the size in CCI 1.0; nil in 2.0.
 	shares map[*corev1.Container]corev1.ResourceList
 	// dropped are the volumes that are left out, and all mounts of them.

@@ -1,9 +1,7 @@
-package policy_test
+package sizes_test
 
 import (
 	"math/rand/v2"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -11,73 +9,30 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
-	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/policytest"
+	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
-const flavorAnnotation = "resource.cci.io/pod-size-specs"
-
-// soldSizes is the table of the CCI manual (cci_03_1007, cci_01_0058) as it is printed there: vCPU, then GiB.
-const soldSizes = `
-0.25 | 0.5, 1, 2
-0.5  | 0.5, 1, 2, 3, 4
-1    | 1..8 step 1
-2    | 2..16 step 1
-4    | 4..32 step 1
-8    | 8..64 step 4
-16   | 16..128 step 8
-32   | 32, 64, 128, 256
-48   | 96, 192, 384
-64   | 128, 256, 512
-`
-
-// size is a row's vCPU and one of its GiB.
-type size struct{ vCPU, gib float64 }
-
-// sizes reads soldSizes.
-func sizes(t testing.TB) []size {
-	t.Helper()
-	number := func(text string) float64 {
-		n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-		require.NoError(t, err)
-		return n
-	}
-	var list []size
-	for row := range strings.Lines(strings.TrimSpace(soldSizes)) {
-		cpu, memory, ok := strings.Cut(row, "|")
-		require.True(t, ok)
-		if span, step, ok := strings.Cut(memory, "step"); ok {
-			low, high, ok := strings.Cut(span, "..")
-			require.True(t, ok)
-			for gib := number(low); gib <= number(high); gib += number(step) {
-				list = append(list, size{number(cpu), gib})
-			}
-			continue
-		}
-		for gib := range strings.SplitSeq(memory, ",") {
-			list = append(list, size{number(cpu), number(gib)})
-		}
-	}
-	return list
-}
+const annotation = "resource.cci.io/pod-size-specs"
 
 func TestFlavorsAreTheTableOfTheManual(t *testing.T) {
-	var want []policy.Flavor
-	for _, s := range sizes(t) {
-		want = append(want, policy.Flavor{MilliCPU: int64(s.vCPU * 1000), MilliGiB: int64(s.gib * 1000)})
+	var want []sizes.Flavor
+	for _, s := range policytest.Sizes(t) {
+		want = append(want, sizes.Flavor{MilliCPU: int64(s.VCPU * 1000), MilliGiB: int64(s.GiB * 1000)})
 	}
-	assert.Equal(t, want, policy.Flavors())
+	assert.Equal(t, want, sizes.Flavors())
 	assert.Len(t, want, 3+5+8+15+29+15+15+4+3+3)
 }
 
 func TestFlavorStringAndResources(t *testing.T) {
 	cases := map[string]struct {
-		flavor      policy.Flavor
+		flavor      sizes.Flavor
 		want        string
 		cpu, memory string
 	}{
-		"the smallest":         {policy.Flavor{MilliCPU: 250, MilliGiB: 500}, "0.25_0.5", "250m", "512Mi"},
-		"the manual's example": {policy.Flavor{MilliCPU: 2000, MilliGiB: 4000}, "2.00_4.0", "2", "4Gi"},
-		"the largest":          {policy.Flavor{MilliCPU: 64000, MilliGiB: 512000}, "64.00_512.0", "64", "512Gi"},
+		"the smallest":         {sizes.Flavor{MilliCPU: 250, MilliGiB: 500}, "0.25_0.5", "250m", "512Mi"},
+		"the manual's example": {sizes.Flavor{MilliCPU: 2000, MilliGiB: 4000}, "2.00_4.0", "2", "4Gi"},
+		"the largest":          {sizes.Flavor{MilliCPU: 64000, MilliGiB: 512000}, "64.00_512.0", "64", "512Gi"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -167,12 +122,12 @@ func TestFlavorFor(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			before := tc.spec.DeepCopy()
-			got, err := policy.FlavorFor(nil, &tc.spec)
+			got, err := sizes.For(nil, &tc.spec)
 			require.NoError(t, err)
 			assert.Equal(t, tc.want, got.String())
 			assert.Equal(t, before, &tc.spec, "the spec is not changed")
 
-			got, err = policy.FlavorFor(map[string]string{flavorAnnotation: tc.want}, &tc.spec)
+			got, err = sizes.For(map[string]string{annotation: tc.want}, &tc.spec)
 			require.NoError(t, err, "the chosen size may be asked for")
 			assert.Equal(t, tc.want, got.String())
 		})
@@ -195,7 +150,7 @@ func TestFlavorForTooLarge(t *testing.T) {
 				{Containers: []corev1.Container{limited(tc.cpu, tc.memory)}},
 				{InitContainers: []corev1.Container{sidecar(limited(tc.cpu, tc.memory)), limited(tc.cpu, tc.memory)}, Containers: []corev1.Container{limited(tc.cpu, tc.memory), limited("1", "1")}},
 			} {
-				_, err := policy.FlavorFor(nil, &spec)
+				_, err := sizes.For(nil, &spec)
 				require.ErrorContains(t, err, "no CCI size holds")
 				assert.ErrorContains(t, err, "the largest is 64 CPU with 512Gi")
 				if len(spec.Containers) == 1 {
@@ -226,10 +181,10 @@ func TestFlavorAnnotation(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got, err := policy.FlavorFor(map[string]string{flavorAnnotation: tc.value}, &spec)
+			got, err := sizes.For(map[string]string{annotation: tc.value}, &spec)
 			if tc.wantErr != "" {
 				require.ErrorContains(t, err, tc.wantErr)
-				assert.ErrorContains(t, err, flavorAnnotation+": ")
+				assert.ErrorContains(t, err, annotation+": ")
 				return
 			}
 			require.NoError(t, err)
@@ -241,32 +196,32 @@ func TestFlavorAnnotation(t *testing.T) {
 // What is chosen holds the need, and nothing smaller would: no size with less CPU, nor one with the same CPU and less memory.
 func TestFlavorForIsTheSmallest(t *testing.T) {
 	const mib = 1 << 20
-	all := sizes(t)
+	all := policytest.Sizes(t)
 	rng := rand.New(rand.NewPCG(1, 2))
 	check := func(milliCPU, bytes int64) {
 		spec := corev1.PodSpec{Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
 			corev1.ResourceCPU:    *resource.NewMilliQuantity(milliCPU, resource.DecimalSI),
 			corev1.ResourceMemory: *resource.NewQuantity(bytes, resource.BinarySI),
 		}}}}}
-		var want *size
+		var want *policytest.Size
 		for _, s := range all {
-			fits := s.vCPU*1000 >= float64(milliCPU) && s.gib*(1<<30) >= float64(bytes)
-			if fits && (want == nil || s.vCPU < want.vCPU || (s.vCPU == want.vCPU && s.gib < want.gib)) {
+			fits := s.VCPU*1000 >= float64(milliCPU) && s.GiB*(1<<30) >= float64(bytes)
+			if fits && (want == nil || s.VCPU < want.VCPU || (s.VCPU == want.VCPU && s.GiB < want.GiB)) {
 				want = &s
 			}
 		}
-		got, err := policy.FlavorFor(nil, &spec)
+		got, err := sizes.For(nil, &spec)
 		if want == nil {
 			require.Error(t, err, "%dm CPU, %d bytes", milliCPU, bytes)
 			return
 		}
 		require.NoError(t, err, "%dm CPU, %d bytes", milliCPU, bytes)
-		require.Equal(t, policy.Flavor{MilliCPU: int64(want.vCPU * 1000), MilliGiB: int64(want.gib * 1000)}, got, "%dm CPU, %d bytes", milliCPU, bytes)
+		require.Equal(t, sizes.Flavor{MilliCPU: int64(want.VCPU * 1000), MilliGiB: int64(want.GiB * 1000)}, got, "%dm CPU, %d bytes", milliCPU, bytes)
 	}
 	for _, s := range all { // Each size, and just around it.
 		for _, cpu := range []int64{-1, 0, 1} {
 			for _, memory := range []int64{-1, 0, 1} {
-				check(int64(s.vCPU*1000)+cpu, int64(s.gib*(1<<30))+memory)
+				check(int64(s.VCPU*1000)+cpu, int64(s.GiB*(1<<30))+memory)
 			}
 		}
 	}
@@ -280,7 +235,7 @@ func TestNeed(t *testing.T) {
 		InitContainers: []corev1.Container{limited("1", "4Gi"), sidecar(requesting("100m", "100Mi"))},
 		Containers:     []corev1.Container{limited("1500m", "1Gi"), requesting("250m", "")},
 	}
-	need := policy.Need(&spec)
+	need := sizes.Need(&spec)
 	assert.Equal(t, "1850m", need.Cpu().String())
 	assert.Equal(t, "4Gi", need.Memory().String())
 	assert.Len(t, need, 2)

@@ -1,4 +1,7 @@
-package policy
+// Package sizes knows the sizes of Pods that both generations of CCI sell, and chooses the smallest that holds a Pod.
+//
+// It is pure, as package policy is: a Pod spec goes in, a size comes out. It does not change the Pod (vnode/translate does).
+package sizes
 
 import (
 	"fmt"
@@ -11,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// FlavorAnnotation on a Pod asks for one size of CCI 2.0, such as "2.00_4.0" (vCPU_GiB). Source: CCI API, Pod annotations.
-const FlavorAnnotation = "resource.cci.io/pod-size-specs"
+// Annotation on a Pod requests one size of CCI 2.0, such as "2.00_4.0" (vCPU_GiB). Source: CCI API, Pod annotations.
+const Annotation = "resource.cci.io/pod-size-specs"
 
 // Flavor is a size that CCI 2.0 sells.
 type Flavor struct {
@@ -22,12 +25,12 @@ type Flavor struct {
 	MilliGiB int64
 }
 
-// String is the form of FlavorAnnotation, such as "0.25_0.5".
+// String returns the form that Annotation takes, such as "0.25_0.5".
 func (f Flavor) String() string {
 	return fmt.Sprintf("%.2f_%.1f", float64(f.MilliCPU)/1000, float64(f.MilliGiB)/1000)
 }
 
-// Resources are the flavor's CPU and memory as Kubernetes quantities.
+// Resources returns the CPU and the memory of the flavor as Kubernetes quantities.
 func (f Flavor) Resources() corev1.ResourceList {
 	return corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewMilliQuantity(f.MilliCPU, resource.DecimalSI),
@@ -35,16 +38,17 @@ func (f Flavor) Resources() corev1.ResourceList {
 	}
 }
 
-func (f Flavor) bytes() int64 { return f.MilliGiB * gib / 1000 }
+func (f Flavor) bytes() int64 { return f.MilliGiB * GiB / 1000 }
 
-// holds tells whether the flavor has at least that much of both.
+// holds reports whether the flavor has at least this much CPU and memory.
 func (f Flavor) holds(milliCPU, bytes int64) bool {
 	return f.MilliCPU >= milliCPU && f.bytes() >= bytes
 }
 
-const gib = int64(1) << 30
+// GiB is a GiBibyte in bytes.
+const GiB = int64(1) << 30
 
-// Flavors lists every size of CCI 2.0, smallest CPU first, then smallest memory. Source: CCI manual cci_03_1007, cci_01_0058.
+// Flavors returns every size of CCI 2.0, ordered by CPU, then by memory. Source: CCI manual cci_03_1007, cci_01_0058.
 func Flavors() []Flavor { return slices.Collect(flavors) }
 
 func flavors(yield func(Flavor) bool) {
@@ -73,7 +77,7 @@ var flavorTable = []struct {
 	{64000, []int64{128000, 256000, 512000}},
 }
 
-// steps lists thousandths from lo to hi units.
+// steps returns the thousandths of lo, lo+by, ... hi units.
 func steps(lo, hi, by int64) []int64 {
 	var list []int64
 	for v := lo; v <= hi; v += by {
@@ -82,9 +86,9 @@ func steps(lo, hi, by int64) []int64 {
 	return list
 }
 
-// Need is the CPU and the memory that a Pod asks of the cloud: per resource, the largest of what runs together (containers and
-// sidecars), what each init container needs beside the sidecars started before it, and what the Pod as a whole asks for. A
-// limit counts where it is set, else the request. Source: CCI manual cci_01_0027; sidecars as in Kubernetes.
+// Need returns the CPU and the memory that a Pod needs. For each resource, it is the largest of: the sum of the containers
+// and sidecars; each init container plus the sidecars that start before it; the resources of the Pod as a whole. A limit
+// counts where it is set, otherwise the request. Source: CCI manual cci_01_0027; sidecars as in Kubernetes.
 func Need(spec *corev1.PodSpec) corev1.ResourceList {
 	return corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewMilliQuantity(NeedOf(spec, corev1.ResourceCPU), resource.DecimalSI),
@@ -92,41 +96,41 @@ func Need(spec *corev1.PodSpec) corev1.ResourceList {
 	}
 }
 
-// NeedOf is what Need says of one resource, of any other too, in the unit of Amount.
+// NeedOf returns what a Pod needs of one resource, as Need does, in the unit of Amount. The resource may be any.
 func NeedOf(spec *corev1.PodSpec, name corev1.ResourceName) int64 {
 	var sidecars, most int64
 	for i := range spec.InitContainers {
 		c := &spec.InitContainers[i]
-		beside := add(sidecars, asked(c.Resources, name))
+		together := add(sidecars, requested(c.Resources, name))
 		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			sidecars = beside
+			sidecars = together
 		}
-		most = max(most, beside)
+		most = max(most, together)
 	}
 	running := sidecars
 	for i := range spec.Containers {
-		running = add(running, asked(spec.Containers[i].Resources, name))
+		running = add(running, requested(spec.Containers[i].Resources, name))
 	}
 	if spec.Resources != nil {
-		most = max(most, asked(*spec.Resources, name))
+		most = max(most, requested(*spec.Resources, name))
 	}
 	return max(most, running)
 }
 
-// asked is the limit, else the request, else zero.
-func asked(resources corev1.ResourceRequirements, name corev1.ResourceName) int64 {
+// requested returns the limit, or without one the request, or zero.
+func requested(resources corev1.ResourceRequirements, name corev1.ResourceName) int64 {
 	if limit, ok := resources.Limits[name]; ok {
 		return Amount(limit, name)
 	}
 	return Amount(resources.Requests[name], name)
 }
 
-// Amount is a quantity in thousandths of a CPU, or of any other resource in its own unit (bytes), rounded up; half of the largest
-// int64 where it is beyond every size. Quantity's own arithmetic is not safe there: 1e30 has the Value 0, and adding or comparing
-// 1e1000000000 takes minutes.
+// Amount returns a quantity of CPU in thousandths, or of any other resource in its own unit (bytes), rounded up. A quantity
+// beyond every size becomes half of the largest int64: the arithmetic of Quantity is not safe there. 1e30 has the Value 0,
+// and adding or comparing 1e1000000000 takes minutes.
 func Amount(q resource.Quantity, name corev1.ResourceName) int64 {
 	switch {
-	case q.IsZero(): // Also 0e1000000000, which the methods below count out.
+	case q.IsZero(): // Also 0e1000000000, which takes the methods below minutes.
 		return 0
 	case q.AsApproximateFloat64() > 1<<50:
 		return tooMuch
@@ -136,24 +140,24 @@ func Amount(q resource.Quantity, name corev1.ResourceName) int64 {
 	return q.Value()
 }
 
-// tooMuch is larger than every size, and two of it still fit into an int64.
+// tooMuch is larger than every size. The sum of two still fits into an int64.
 const tooMuch = math.MaxInt64 / 2
 
 func add(a, b int64) int64 { return min(a+b, tooMuch) }
 
-// FlavorFor is the size that the Pod gets: the one its annotation asks for, else the smallest that holds what the spec needs.
-// It is an error where none does, or where the annotation names no size or one too small.
-func FlavorFor(annotations map[string]string, spec *corev1.PodSpec) (Flavor, error) {
+// For returns the size of CCI 2.0 that a Pod gets: the one that its annotation requests, or without one the smallest that
+// holds what the spec needs. It returns an error if no size does, or if the annotation is invalid or requests too little.
+func For(annotations map[string]string, spec *corev1.PodSpec) (Flavor, error) {
 	milliCPU, bytes := NeedOf(spec, corev1.ResourceCPU), NeedOf(spec, corev1.ResourceMemory)
-	if text, ok := annotations[FlavorAnnotation]; ok {
+	if text, ok := annotations[Annotation]; ok {
 		flavor, err := parseFlavor(text)
 		if err != nil {
 			return Flavor{}, err
 		}
 		if !flavor.holds(milliCPU, bytes) {
 			needed := Need(spec)
-			return Flavor{}, fmt.Errorf("%s: %q holds less than the containers need (%s CPU, %s memory): ask for a larger size, or remove the annotation",
-				FlavorAnnotation, text, needed.Cpu(), needed.Memory())
+			return Flavor{}, fmt.Errorf("%s: %q holds less than the containers need (%s CPU, %s memory): "+
+				"request a larger size, or remove the annotation", Annotation, text, needed.Cpu(), needed.Memory())
 		}
 		return flavor, nil
 	}
@@ -163,7 +167,8 @@ func FlavorFor(annotations map[string]string, spec *corev1.PodSpec) (Flavor, err
 		}
 	}
 	needed := Need(spec)
-	return Flavor{}, fmt.Errorf("no CCI size holds %s CPU and %s memory: the largest is 64 CPU with 512Gi", needed.Cpu(), needed.Memory())
+	return Flavor{}, fmt.Errorf("no CCI size holds %s CPU and %s memory: the largest is 64 CPU with 512Gi",
+		needed.Cpu(), needed.Memory())
 }
 
 func parseFlavor(text string) (Flavor, error) {
@@ -177,5 +182,6 @@ func parseFlavor(text string) (Flavor, error) {
 			}
 		}
 	}
-	return Flavor{}, fmt.Errorf("%s: invalid value %.100q: must be a size that CCI sells, such as \"2.00_4.0\" (vCPU_GiB)", FlavorAnnotation, text)
+	return Flavor{}, fmt.Errorf("%s: invalid value %.100q: must be a size that CCI sells, such as \"2.00_4.0\" (vCPU_GiB)",
+		Annotation, text)
 }
