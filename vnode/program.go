@@ -123,7 +123,7 @@ func (c *Config) client(program string) (*kubernetes.Clientset, error) {
 }
 
 func (v *vnode) makeCloud() (err error) {
-	v.cloud, err = v.config.cloud(cci.Config{Observe: v.metrics.CloudRequest, Outcome: v.trouble.Note, Logger: v.logger})
+	v.cloud, err = v.config.cloud(cci.Config{Registerer: v.metrics.Registerer(), Outcome: v.trouble.Note, Logger: v.logger})
 	return err
 }
 

@@ -15,45 +15,44 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// mostWords is how much of an answer that is no JSON goes into an error: pages of HTML help nobody.
-const mostWords = 300
+// maxTextLength is the length in bytes to which the text of a response that is not JSON, such as an HTML page, is
+// truncated in an error.
+const maxTextLength = 300
 
-// fault is every form in which an error may come: a Kubernetes Status with the service's errorCode, or what the gateway in
-// front of the service writes. What is neither is taken as text.
-type fault struct {
+// errorBody decodes every form of an error response: a Kubernetes Status with the errorCode of CCI, or the fields of
+// the API gateway in front of CCI. A response of neither form is treated as text.
+type errorBody struct {
 	metav1.Status
-	ErrorCode    string `json:"errorCode"`
-	GatewayCode  string `json:"error_code"`
-	GatewayWords string `json:"error_msg"`
+	ErrorCode      string `json:"errorCode"`
+	GatewayCode    string `json:"error_code"`
+	GatewayMessage string `json:"error_msg"`
 }
 
-// decodeFault makes the error of an answer.
-func decodeFault(status int, header http.Header, body []byte, now time.Time) *Error {
-	var f fault
-	_ = json.Unmarshal(body, &f) // No JSON is an answer too: the text is taken below.
-	text := f.Message
+// decodeError returns the error of a response whose HTTP status is not a success.
+func decodeError(status int, header http.Header, body []byte, now time.Time) *Error {
+	var decoded errorBody
+	_ = json.Unmarshal(body, &decoded) // A body that is not JSON is used as text below.
+	text := decoded.Message
 	if text == "" {
-		text = cmp.Or(f.GatewayWords, clip(withoutTags(string(body))), http.StatusText(status))
+		text = cmp.Or(decoded.GatewayMessage, truncate(stripTags(string(body))), http.StatusText(status))
 	}
 	e := &Error{
 		Status:    status,
-		Code:      cmp.Or(f.ErrorCode, f.GatewayCode),
+		Code:      cmp.Or(decoded.ErrorCode, decoded.GatewayCode),
 		Message:   text,
 		RequestID: header.Get("X-Request-Id"),
 		After:     retryAfter(header, now),
 	}
-	e.Kind = kindOf(status, e.Code, f.Reason)
+	e.Kind = kindOf(status, e.Code, decoded.Reason)
 	return e
 }
 
-// Codes whose meaning differs from that of their HTTP status. Source: CCI manual, error codes.
-const (
-	// codeNoCluster: the region has no capacity for now.
-	codeNoCluster = "CCI.02.400116"
-)
+// codeNoCluster means that the region has no capacity for now, although its HTTP status is 400.
+// Source: CCI manual, "Error codes".
+const codeNoCluster = "CCI.02.400116"
 
-// deniedCodes are refusals of the account rather than of the request: not authorised in the console, arrears, frozen.
-// Those of missing permissions are a range: see isDeniedCode.
+// deniedCodes are refusals that concern the account, not the request: not authorized in the console, in arrears,
+// frozen. The codes of missing permissions are a range: see isPermissionCode. Source: CCI manual, "Error codes".
 var deniedCodes = []string{"CCI.01.401102", "CCI.01.404101", "CCI.01.403122", "CCI.01.403009", "CCI.01.403010"}
 
 const permissionCodes, firstPermission, lastPermission = "CCI.01.", 403103, 403114
@@ -63,7 +62,7 @@ func isDeniedCode(code string) bool {
 		return true
 	}
 	if strings.HasPrefix(code, "APIG") {
-		return true // The gateway answers 403 for what its own checks refuse: it knows nothing of Pods.
+		return true // The API gateway answers 403 for its own checks only, which do not depend on the Pod.
 	}
 	return isPermissionCode(code)
 }
@@ -73,7 +72,7 @@ func isPermissionCode(code string) bool {
 	return err == nil && n >= firstPermission && n <= lastPermission
 }
 
-// kindOf says what a caller can do about an answer.
+// kindOf classifies a response by what the caller can do about it.
 func kindOf(status int, code string, reason metav1.StatusReason) Kind {
 	switch {
 	case status == http.StatusTooManyRequests:
@@ -85,11 +84,11 @@ func kindOf(status int, code string, reason metav1.StatusReason) Kind {
 	case (status == http.StatusForbidden || status == http.StatusNotFound) && isDeniedCode(code):
 		return Denied
 	case status == http.StatusForbidden && code == "" && reason == "":
-		return Denied // Of a firewall or a proxy, which knows nothing of Pods either.
+		return Denied // From a firewall or a proxy, whose decision does not depend on the Pod either.
 	case status == http.StatusNotFound && reason == metav1.StatusReasonNotFound:
 		return NotFound
 	case status == http.StatusNotFound:
-		return Transient // Of a proxy or a wrong address: taken for a proof, it would end Pods that run.
+		return Transient // From a proxy or a wrong address. Treated as proof, it would end Pods that are running.
 	case status == http.StatusConflict && reason == metav1.StatusReasonAlreadyExists:
 		return AlreadyExists
 	case status == http.StatusConflict:
@@ -100,37 +99,38 @@ func kindOf(status int, code string, reason metav1.StatusReason) Kind {
 	return Permanent
 }
 
-// longestPause bounds how long the service can make us wait.
-const longestPause = time.Minute
+// maxRetryAfter is the longest delay that the client accepts from a Retry-After header.
+const maxRetryAfter = time.Minute
 
-// retryAfter reads the header in both of its forms: seconds, and a date.
+// retryAfter parses the header Retry-After in both of its forms: seconds, or a date.
 func retryAfter(header http.Header, now time.Time) time.Duration {
 	text := header.Get("Retry-After")
-	var pause time.Duration
+	var delay time.Duration
 	if seconds, err := strconv.Atoi(text); err == nil {
-		pause = time.Duration(min(seconds, int(longestPause.Seconds()))) * time.Second
+		delay = time.Duration(min(seconds, int(maxRetryAfter.Seconds()))) * time.Second
 	} else if date, err := http.ParseTime(text); err == nil {
-		pause = date.Sub(now)
+		delay = date.Sub(now)
 	}
-	return min(max(pause, 0), longestPause)
+	return min(max(delay, 0), maxRetryAfter)
 }
 
 var tags = regexp.MustCompile(`(?is)<(style|script)\b.*?</(style|script)>|<[^<>]*>`)
 
-// withoutTags is what people read of a page: firewalls and gateways answer with one.
-func withoutTags(text string) string {
+// stripTags returns the readable text of an HTML page. Firewalls and gateways answer with HTML.
+func stripTags(text string) string {
 	if !strings.HasPrefix(strings.TrimSpace(text), "<") {
 		return text
 	}
 	return html.UnescapeString(tags.ReplaceAllString(text, " "))
 }
 
-func clip(text string) string {
+// truncate returns at most maxTextLength bytes of the text without cutting a character.
+func truncate(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
-	if len(text) <= mostWords {
+	if len(text) <= maxTextLength {
 		return text
 	}
-	end := mostWords
+	end := maxTextLength
 	for end > 0 && !utf8.RuneStart(text[end]) {
 		end--
 	}

@@ -10,160 +10,174 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// API is what a virtual node needs of the service.
+// API is the part of CCI that a virtual node uses.
 //
-// Every call may block for the client's request time-out times its tries, and for as long as the client holds itself back;
-// it ends at once when ctx does, with the error of ctx. Answers belong to the caller. Arguments are not kept or changed.
-// All methods may be called by many goroutines at once. Reads and deletions are repeated on errors that may pass. Beside the
-// errors named below every call may return Throttled, Denied, Permanent and Transient; see Kind for what to do then. While the service
-// answers nobody, calls end with Transient at once, without having been sent.
+// Each call may block for the request timeout times the number of attempts, plus the delay of the rate limit. It
+// returns immediately when ctx ends, with the error of ctx. The caller owns the results. Arguments are neither kept
+// nor changed. All methods are safe for concurrent use. Reads and deletions are retried after transient errors. In
+// addition to the errors named below, each call can return Throttled, Denied, Permanent and Transient: see Kind for
+// how to handle them. While the service does not answer at all, calls return Transient immediately, without sending a
+// request. Source: CCI API, the pages of the resources.
 type API interface {
-	// GetNamespace returns NotFound where there is none. One that was made in the other generation is not found either.
+	// GetNamespace returns NotFound if the namespace does not exist, or was created in the other generation of CCI.
 	GetNamespace(ctx context.Context, name string) (*Namespace, error)
-	// CreateNamespace is not repeated; AlreadyExists where the name is taken. The namespace is Active some time later.
+	// CreateNamespace is not retried. It returns AlreadyExists if the name is taken. The namespace becomes Active some
+	// time after the call returns.
 	CreateNamespace(ctx context.Context, namespace *Namespace) (*Namespace, error)
-	// DeleteNamespace asks for the end of a namespace and of all that is in it, and returns before it has come. NotFound where there is none,
-	// Conflict where that of the name has another UID than options say.
+	// DeleteNamespace starts the deletion of a namespace and of all its contents, and returns before it is complete. It
+	// returns NotFound if the namespace does not exist, and Conflict if its UID differs from options.
 	DeleteNamespace(ctx context.Context, name string, options DeleteOptions) error
-	// NamespaceContents lists what people or programs have put into a namespace, whoever they are; networks and what the service itself keeps there
-	// are left out. NotFound where the namespace is missing.
+	// NamespaceContents lists the objects that users and programs have created in a namespace, whoever they are. Networks
+	// and objects that the service itself keeps there are left out. It returns NotFound if the namespace does not exist.
 	NamespaceContents(ctx context.Context, namespace string) ([]NamespaceObject, error)
 
-	// ListNetworks lists the networks of a namespace; NotFound where the namespace is missing.
+	// ListNetworks lists the networks of a namespace. It returns NotFound if the namespace does not exist.
 	ListNetworks(ctx context.Context, namespace string) ([]Network, error)
-	// GetNetwork returns NotFound where there is none.
+	// GetNetwork returns NotFound if the network does not exist.
 	GetNetwork(ctx context.Context, namespace, name string) (*Network, error)
-	// CreateNetwork is not repeated; AlreadyExists where the name is taken. The network is Ready some time later.
+	// CreateNetwork is not retried. It returns AlreadyExists if the name is taken. The network becomes Ready some time
+	// after the call returns.
 	CreateNetwork(ctx context.Context, namespace string, network *Network) (*Network, error)
 
-	// CreatePod is not repeated: after Transient or Throttled the Pod may exist nevertheless. AlreadyExists (or Conflict) where the
-	// name is taken; Permanent where the service will never take this Pod. The Pod is Pending when the call returns.
+	// CreatePod is not retried: after Transient or Throttled the Pod may exist nevertheless. It returns AlreadyExists or
+	// Conflict if the name is taken, and Permanent if the service will never accept this Pod. The Pod is Pending when the
+	// call returns.
 	CreatePod(ctx context.Context, namespace string, pod *Pod) (*Pod, error)
-	// GetPod returns NotFound where there is none: the only proof that a Pod is gone.
+	// GetPod returns NotFound if the Pod does not exist. This is the only proof that a Pod is gone.
 	GetPod(ctx context.Context, namespace, name string) (*Pod, error)
-	// ListPods returns one page. Expired where Continue is too old: start again. The service may ignore Limit.
+	// ListPods returns one page. It returns Expired if Continue is too old: list again from the start. The service may
+	// ignore Limit.
 	ListPods(ctx context.Context, namespace string, options ListOptions) (*PodList, error)
-	// WatchPods streams changes from ResourceVersion on until the caller closes the stream, ctx ends or the service ends it.
-	// Expired where ResourceVersion is too old: list again.
+	// WatchPods streams changes since ResourceVersion until the caller closes the stream, ctx ends or the service ends the
+	// stream. It returns Expired if ResourceVersion is too old: list again.
 	WatchPods(ctx context.Context, namespace string, options WatchOptions) (PodWatch, error)
-	// DeletePod asks for the end of a Pod and returns before it has come. NotFound where there is none; Conflict where the Pod
-	// of that name has another UID than options say. May be called again with a shorter grace.
+	// DeletePod starts the deletion of a Pod and returns before it is complete. It returns NotFound if the Pod does not
+	// exist, and Conflict if its UID differs from options. It may be called again with a shorter grace period.
 	DeletePod(ctx context.Context, namespace, name string, options DeleteOptions) error
-	// PodEvents lists what the service has noted of one Pod, in no order. NotFound where the region has no events.
+	// PodEvents lists the Events of one Pod, in no particular order. It returns NotFound if the region has no Events.
 	PodEvents(ctx context.Context, namespace, name string, uid types.UID) ([]corev1.Event, error)
-	// PodLog streams the log of one container. The caller closes it. Permanent (400) where the container has not started.
+	// PodLog streams the log of one container. The caller closes the stream. It returns Permanent (HTTP 400) if the
+	// container has not started.
 	PodLog(ctx context.Context, namespace, name string, options LogOptions) (io.ReadCloser, error)
-	// PodExec runs a command in a container and blocks until it has ended, the stream is cut or ctx ends; the service's time-outs do not
-	// bound it. nil where the command ended with 0; an error that is k8s.io/utils/exec.ExitError, unwrapped, where it ended otherwise.
-	// Permanent where it cannot be run; Transient where the stream was cut: the command may run on. Not repeated. The streams are the
-	// caller's to close; a read of Stdin may still be under way when the call returns.
+	// PodExec runs a command in a container. It blocks until the command ends, the stream breaks or ctx ends; the request
+	// timeout does not apply. It returns nil if the command exits with 0, and an unwrapped k8s.io/utils/exec.ExitError if
+	// it exits with another code. It returns Permanent if the command cannot run, and Transient if the stream broke: the
+	// command may still be running. It is not retried. The caller closes the streams. A read of Stdin may still block
+	// when PodExec returns.
 	PodExec(ctx context.Context, namespace, name string, options ExecOptions, streams ExecStreams) error
 
-	// CreateData is not repeated; AlreadyExists where the name is taken.
+	// CreateData is not retried. It returns AlreadyExists if the name is taken.
 	CreateData(ctx context.Context, namespace string, data *Data) (*Data, error)
-	// GetData returns NotFound where there is none.
+	// GetData returns NotFound if the object does not exist.
 	GetData(ctx context.Context, namespace string, kind DataKind, name string) (*Data, error)
-	// ListData returns one page, with what the objects hold. Expired where Continue is too old: start again.
+	// ListData returns one page, including the contents of the objects. It returns Expired if Continue is too old: list
+	// again from the start.
 	ListData(ctx context.Context, namespace string, kind DataKind, options ListOptions) (*DataList, error)
-	// UpdateData replaces the object whole; Conflict where its resourceVersion is not the one given, or its UID is another. It is not
-	// repeated. Running Pods see it in their volumes some time later, and in their environment when a container starts next.
+	// UpdateData replaces the whole object. It returns Conflict if the resourceVersion or the UID differs. It is not
+	// retried. Running Pods see the change in their volumes some time later, and in their environment when a container
+	// starts next.
 	UpdateData(ctx context.Context, namespace string, data *Data) (*Data, error)
-	// DeleteData returns NotFound where there is none, Conflict where that of the name has another UID than options say.
+	// DeleteData returns NotFound if the object does not exist, and Conflict if its UID differs from options.
 	DeleteData(ctx context.Context, namespace string, kind DataKind, name string, options DeleteOptions) error
 
-	// CreateVolume is not repeated; AlreadyExists where the name is taken. Not all regions have volumes: those answer 404 without a reason,
-	// which is Transient.
+	// CreateVolume is not retried. It returns AlreadyExists if the name is taken. Not all regions have volumes: the others
+	// answer 404 without a reason, which is Transient.
 	CreateVolume(ctx context.Context, volume *PersistentVolume) (*PersistentVolume, error)
-	// GetVolume returns NotFound where there is none.
+	// GetVolume returns NotFound if the volume does not exist.
 	GetVolume(ctx context.Context, name string) (*PersistentVolume, error)
 	// ListVolumes returns all pages.
 	ListVolumes(ctx context.Context, options ListOptions) ([]PersistentVolume, error)
-	// DeleteVolume returns NotFound where there is none, Conflict where that of the name has another UID than options say. What becomes of
-	// the data its reclaim policy says.
+	// DeleteVolume returns NotFound if the volume does not exist, and Conflict if its UID differs from options. Its
+	// reclaim policy determines what happens to the data.
 	DeleteVolume(ctx context.Context, name string, options DeleteOptions) error
-	// CreateClaim is not repeated; AlreadyExists where the name is taken. The claim is Bound some time later.
-	CreateClaim(ctx context.Context, namespace string, claim *PersistentVolumeClaim) (*PersistentVolumeClaim, error)
-	// GetClaim returns NotFound where there is none.
+	// CreateClaim is not retried. It returns AlreadyExists if the name is taken. The claim becomes Bound some time after
+	// the call returns.
+	CreateClaim(
+		ctx context.Context, namespace string, claim *PersistentVolumeClaim,
+	) (*PersistentVolumeClaim, error)
+	// GetClaim returns NotFound if the claim does not exist.
 	GetClaim(ctx context.Context, namespace, name string) (*PersistentVolumeClaim, error)
 	// ListClaims returns all pages.
 	ListClaims(ctx context.Context, namespace string, options ListOptions) ([]PersistentVolumeClaim, error)
-	// DeleteClaim is DeleteData for claims. One that a Pod uses is gone after the Pod is.
+	// DeleteClaim returns NotFound if the claim does not exist, and Conflict if its UID differs from options. A claim
+	// that a Pod uses is deleted after the Pod.
 	DeleteClaim(ctx context.Context, namespace, name string, options DeleteOptions) error
 }
 
-// PodWatch is a stream of changes. Not for several goroutines at once, except Close.
+// PodWatch is a stream of changes. Only Close is safe for concurrent use.
 type PodWatch interface {
-	// Next blocks until the next change. io.EOF when the service has ended the stream properly, Expired when the version
-	// is too old, Transient when the stream was cut.
+	// Next blocks until the next change. It returns io.EOF when the service has ended the stream regularly, Expired if the
+	// resourceVersion is too old, and Transient if the stream broke.
 	Next() (PodEvent, error)
-	// Close ends the stream; Next then returns. May be called twice.
+	// Close ends the stream, after which Next returns. It may be called more than once.
 	Close()
 }
 
-// PodEvent is one change. A Bookmark's Pod has nothing but a resourceVersion.
+// PodEvent is one change. The Pod of a Bookmark has only a resourceVersion.
 type PodEvent struct {
 	Type watch.EventType
 	Pod  *Pod
 }
 
-// ListOptions choose Pods.
+// ListOptions select objects.
 type ListOptions struct {
-	// LabelSelector in the form of Kubernetes; empty for all.
+	// LabelSelector has the syntax of Kubernetes. Empty selects all objects.
 	LabelSelector string
-	// Limit is the most Pods in one page; 0 for no limit.
+	// Limit is the maximum number of objects in one page, 0 for no limit.
 	Limit int64
-	// Continue is PodList.Continue of the page before.
+	// Continue is the continue token of the previous page, empty for the first page.
 	Continue string
 }
 
-// WatchOptions choose changes.
+// WatchOptions select changes.
 type WatchOptions struct {
-	// LabelSelector as in ListOptions.
+	// LabelSelector is that of ListOptions.
 	LabelSelector string
 	// ResourceVersion is that of the list or of the last event.
 	ResourceVersion string
-	// Timeout is after how long the service ends the stream. A dead connection is noticed by then at the latest.
+	// Timeout is the time after which the service ends the stream. It bounds how long a broken connection goes unnoticed.
 	Timeout time.Duration
 }
 
-// DeleteOptions say how a Pod ends.
+// DeleteOptions describe a deletion.
 type DeleteOptions struct {
-	// UID is the cloud's UID of the Pod that is meant; empty for whichever has the name.
+	// UID is the UID in the cloud of the object to delete. If it is empty, the object of that name is deleted whatever
+	// its UID.
 	UID types.UID
-	// GraceSeconds is the time for a graceful end; nil for the Pod's own.
+	// GraceSeconds is the time in seconds for a graceful termination of a Pod, nil for the Pod's own grace period.
 	GraceSeconds *int64
 }
 
-// LogOptions are those of kubectl logs.
+// LogOptions are the options of kubectl logs.
 type LogOptions struct {
 	Container string
-	// Follow goes on until the container ends.
+	// Follow streams the log until the container ends.
 	Follow bool
-	// Previous is the container's run before the present one.
+	// Previous selects the previous instance of the container.
 	Previous bool
-	// Timestamps puts the time before each line.
+	// Timestamps adds a timestamp to each line.
 	Timestamps bool
-	// SinceSeconds, TailLines and LimitBytes cut the log; nil for no cut. TailLines 0 is "nothing of the past".
+	// SinceSeconds, TailLines and LimitBytes limit the log, nil for no limit. TailLines 0 selects no existing line.
 	SinceSeconds, TailLines, LimitBytes *int64
 }
 
-// ExecOptions say what to run and where.
+// ExecOptions describe a command.
 type ExecOptions struct {
 	Container string
-	// Command is the program and its arguments, as they are: no shell comes between.
+	// Command is the program and its arguments. No shell interprets them.
 	Command []string
-	// TTY gives the command a terminal; its output and errors are one stream then.
+	// TTY gives the command a terminal. Its standard output and standard error are then one stream.
 	TTY bool
 }
 
-// ExecStreams are the ends of a command; nil for those that the caller does not want.
+// ExecStreams are the streams of a command, nil for those that the caller does not use.
 type ExecStreams struct {
-	// Stdin is read until it ends. Its end does not reach the command: the service's protocol has no word for it.
+	// Stdin is read to its end. The command does not see that end: the protocol of the service cannot express it.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
-	// Resize brings the terminal's sizes.
+	// Resize delivers the sizes of the terminal.
 	Resize <-chan TerminalSize
 }
 
-// TerminalSize is in characters.
+// TerminalSize is the size of a terminal in characters.
 type TerminalSize struct{ Width, Height uint16 }

@@ -8,61 +8,66 @@ import (
 )
 
 const (
-	// mostFailures is after how many requests in a row without an answer nobody asks for a while.
-	mostFailures = 10
-	// longestBreak is between two probes at most, before jitter.
-	longestBreak = 30 * time.Second
+	// breakerThreshold is the number of consecutive requests without an answer after which the breaker opens.
+	breakerThreshold = 10
+	// maxBreakerDelay is the longest delay between two probes, before jitter.
+	maxBreakerDelay = 30 * time.Second
 )
 
-// breaker leaves a service alone that answers nobody. After mostFailures in a row every request fails at once, without being sent, for a while
-// that doubles; then one goes as a probe, and when that is answered, all go again.
+// breaker is a circuit breaker. After breakerThreshold consecutive requests without an answer it opens: every request
+// fails immediately, without being sent, for a delay that doubles each time. Then one request is sent as a probe. When
+// a probe is answered, the breaker closes.
 type breaker struct {
-	now   func() time.Time
+	now func() time.Time
+	// first is the delay after the breaker opens.
 	first time.Duration
 
 	mu       sync.Mutex
 	failures int
-	pause    time.Duration
+	delay    time.Duration
 	until    time.Time
 	probing  bool
 	last     error
 }
 
-// admit is nil where a request may be sent; done must be called then.
+// admit returns nil if a request may be sent. The caller must then call done.
 func (b *breaker) admit() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.failures < mostFailures {
+	if b.failures < breakerThreshold {
 		return nil
 	}
 	left := b.until.Sub(b.now())
 	if left > 0 || b.probing {
-		return &Error{Kind: Transient, Message: "the cloud answers nobody and is left alone for a while", After: max(left, 0), cause: b.last, unsent: true}
+		return &Error{
+			Kind: Transient, Message: "the cloud does not answer: no requests are sent for now", After: max(left, 0),
+			cause: b.last, unsent: true,
+		}
 	}
 	b.probing = true
 	return nil
 }
 
-// done takes the end of a request that was sent.
+// done records the result of a request that was sent.
 func (b *breaker) done(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.probing = false
 	switch {
-	case err != nil && KindOf(err) == "": // The caller has gone: that says nothing.
-	case !isSilence(err):
-		b.failures, b.pause = 0, 0
+	case err != nil && KindOf(err) == "": // The caller has canceled the request, which says nothing about the cloud.
+	case !isUnanswered(err):
+		b.failures, b.delay = 0, 0
 	default:
 		b.failures, b.last = b.failures+1, err
-		// What was under way when the break began says nothing new.
-		if b.failures >= mostFailures && !b.now().Before(b.until) {
-			b.pause = min(max(2*b.pause, b.first), longestBreak)
-			b.until = b.now().Add(wait.Jitter(b.pause, 0.2))
+		// Requests that were already under way when the breaker opened do not extend the delay.
+		if b.failures >= breakerThreshold && !b.now().Before(b.until) {
+			b.delay = min(max(2*b.delay, b.first), maxBreakerDelay)
+			b.until = b.now().Add(wait.Jitter(b.delay, 0.2))
 		}
 	}
 }
 
-// isSilence tells no answer, and an error of the service's own, from an answer.
-func isSilence(err error) bool {
+// isUnanswered reports whether there was no answer, or an internal error of the service.
+func isUnanswered(err error) bool {
 	return IsTransient(err) && (statusOf(err) == 0 || statusOf(err) >= 500)
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheBreaker(t *testing.T) {
+func TestBreaker(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	b := &breaker{now: func() time.Time { return now }, first: time.Second}
 	down := &Error{Kind: Transient, Status: 503, Message: "down"}
@@ -19,40 +19,40 @@ func TestTheBreaker(t *testing.T) {
 		require.NoError(t, b.admit())
 		b.done(err)
 	}
-	for range mostFailures - 1 {
+	for range breakerThreshold - 1 {
 		send(down)
 	}
 	send(nil)
-	for range mostFailures - 1 {
+	for range breakerThreshold - 1 {
 		send(down)
 	}
-	send(&Error{Kind: NotFound, Status: 404}) // An answer too.
-	for range mostFailures - 1 {
+	send(&Error{Kind: NotFound, Status: 404}) // This is an answer.
+	for range breakerThreshold - 1 {
 		send(down)
 	}
-	send(context.Canceled) // That says nothing.
+	send(context.Canceled) // This neither counts nor resets the count.
 	send(down)
 
 	err := b.admit()
 	require.True(t, IsTransient(err), "%v", err)
-	assert.ErrorContains(t, err, "left alone for a while: the cloud answered 503: down")
+	assert.ErrorContains(t, err, "no requests are sent for now: the cloud answered 503: down")
 	assert.InDelta(t, 1.1, RetryAfter(err).Seconds(), 0.11)
 	assert.True(t, isUnsent(err))
 
 	for i, pause := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
 		now = now.Add(pause*time.Second - time.Millisecond)
-		require.Error(t, b.admit(), "%d: not before %ds have gone", i, pause)
+		require.Error(t, b.admit(), "%d: no request before %ds have passed", i, pause)
 		now = now.Add(pause * time.Second / 4)
-		require.NoError(t, b.admit(), "%d: a probe", i)
+		require.NoError(t, b.admit(), "%d: a probe is sent", i)
 		require.Error(t, b.admit(), "%d: one probe at a time", i)
 		b.done(down)
 	}
 	now = now.Add(time.Minute)
 	send(context.Canceled)
 	send(nil)
-	for range mostFailures {
+	for range breakerThreshold {
 		send(down)
 	}
-	assert.Less(t, RetryAfter(b.admit()), 2*time.Second, "it begins anew")
+	assert.Less(t, RetryAfter(b.admit()), 2*time.Second, "the delay starts from the beginning")
 	assert.False(t, isUnsent(errors.New("other")))
 }

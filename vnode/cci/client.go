@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,6 +13,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/spillway-k8s/spillway/policy"
@@ -21,102 +22,111 @@ import (
 
 const (
 	userAgent = "spillway-vnode"
-	// largestAnswer bounds what is read of one answer: a page of 500 Pods has about 5 MB.
-	largestAnswer = 64 << 20
-	// defaultPause is after throttling that does not say for how long.
+	// maxResponseSize limits what is read of one response, in bytes. A page of 500 Pods has about 5 MB.
+	maxResponseSize = 64 << 20
+	// defaultPause is how long requests are delayed after a throttled request without a Retry-After header.
 	defaultPause = time.Second
 )
 
-// Config is how the service is reached.
+// Config configures a Client.
 type Config struct {
-	// Endpoint is scheme and host, such as https://cci.cn-north-4.myhuaweicloud.com. A path in it would be lost.
+	// Endpoint is the scheme and the host of CCI, such as https://cci.cn-north-4.myhuaweicloud.com. It has no path.
 	Endpoint string
-	// Version is the generation of the service; empty for policy.CCI2.
+	// Version is the generation of CCI. Empty means policy.CCI2.
 	Version policy.CCIVersion
-	// ProjectID is the project of the region.
+	// ProjectID is the ID of the project in the region.
 	ProjectID string
-	// Credentials sign the requests. They are asked for anew for each.
+	// Credentials returns the keys that sign a request. It is called for each request.
 	Credentials Source
-	// QPS and Burst pace the requests: so many a second in the long run, so many at once. More is quicker until the
-	// service throttles; its own limits are not published.
+	// QPS is the sustained rate of requests per second, Burst the number of requests that may exceed it at once. Higher
+	// values are faster until the service throttles. The limits of the service are not published.
 	QPS   float64
 	Burst int
-	// RequestTimeout is for one try of a request that is no stream.
+	// RequestTimeout is the timeout of one attempt of a request that is not a stream.
 	RequestTimeout time.Duration
-	// Tries is how often a request that may be repeated is tried in all, RetryDelay the first time between two tries; it
-	// doubles, with jitter. After ten requests in a row without an answer none is sent for four times that, doubling to 30 s.
+	// Tries is the maximum number of attempts of a request that can be retried. RetryDelay is the delay before the second
+	// attempt. It doubles with each attempt, with jitter. After ten consecutive requests without an answer no request is
+	// sent for four times RetryDelay, which doubles up to 30 seconds.
 	Tries      int
 	RetryDelay time.Duration
-	// Exec is how commands are run in containers.
+	// Exec configures how commands run in containers.
 	Exec ExecConfig
-	// Transport sends requests; nil for one that connects directly or by the environment's proxy.
+	// Transport sends the requests. Nil means a transport that connects directly or through the proxy of the environment.
 	Transport http.RoundTripper
-	// Observe is told of every try that ended: the operation, the HTTP status or "none", and how long it took; nil for nobody.
-	Observe func(operation, status string, elapsed time.Duration)
-	// Outcome is told how every try ended, nil for a success; nil for nobody.
+	// Registerer registers the client's metrics. Nil means that they are not exported. Only one Client may use a
+	// registerer.
+	Registerer prometheus.Registerer
+	// Outcome is called with the result of each attempt, a nil error for a success. It must not block. Nil means no call.
 	Outcome func(operation string, err error)
-	// Logger gets what goes wrong and is then repeated.
+	// Logger logs errors that are retried. Nil discards them.
 	Logger *slog.Logger
 }
 
-// Validate reports every fault at once.
-func (c Config) Validate() error {
-	var faults []error
+// Validate returns all errors of the configuration. path is that of the field that holds the configuration.
+func (c Config) Validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	if !isHost(c.Endpoint) {
-		faults = append(faults, fmt.Errorf("endpoint: invalid value %q: must be a scheme and a host, such as https://cci.cn-north-4.myhuaweicloud.com",
-			c.Endpoint))
+		errs = append(errs, field.Invalid(path.Child("endpoint"), c.Endpoint,
+			"must be a scheme and a host, such as https://cci.cn-north-4.myhuaweicloud.com"))
 	}
 	if c.Version != "" && c.Version != policy.CCI1 && c.Version != policy.CCI2 {
-		faults = append(faults, fmt.Errorf("version: invalid value %q: must be %s or %s", string(c.Version), policy.CCI2, policy.CCI1))
+		errs = append(errs, field.NotSupported(path.Child("version"), c.Version,
+			[]policy.CCIVersion{policy.CCI2, policy.CCI1}))
 	}
 	if c.ProjectID == "" {
-		faults = append(faults, errors.New("project id: must not be empty"))
+		errs = append(errs, field.Required(path.Child("projectID"), "the console shows it under My Credentials"))
 	}
 	if c.Credentials == nil {
-		faults = append(faults, errors.New("credentials: must be given"))
+		errs = append(errs, field.Required(path.Child("credentials"), "requests are signed with them"))
 	} else {
 		keys := c.Credentials.Current()
-		faults = append(faults, keys.Validate(), c.Exec.validate(keys))
+		errs = append(errs, keys.Validate(path.Child("credentials"))...)
+		errs = append(errs, c.Exec.validate(path, keys)...)
 	}
-	if c.QPS <= 0 || c.Burst <= 0 {
-		faults = append(faults, fmt.Errorf("requests a second and at once: invalid values %g and %d: must be above zero", c.QPS, c.Burst))
+	for _, number := range []struct {
+		field    string
+		value    any
+		positive bool
+	}{
+		{"qps", c.QPS, c.QPS > 0},
+		{"burst", c.Burst, c.Burst > 0},
+		{"requestTimeout", c.RequestTimeout.String(), c.RequestTimeout > 0},
+		{"tries", c.Tries, c.Tries > 0},
+		{"retryDelay", c.RetryDelay.String(), c.RetryDelay > 0},
+	} {
+		if !number.positive {
+			errs = append(errs, field.Invalid(path.Child(number.field), number.value, "must be above zero"))
+		}
 	}
-	if c.RequestTimeout <= 0 || c.RetryDelay <= 0 || c.Tries <= 0 {
-		faults = append(faults, fmt.Errorf("request time-out, delay and tries: invalid values %s, %s and %d: must be above zero",
-			c.RequestTimeout, c.RetryDelay, c.Tries))
-	}
-	return errors.Join(faults...)
+	return errs
 }
 
-// isHost tells an address that has a scheme and a host and nothing more.
+// isHost reports whether an endpoint has a scheme and a host, and nothing else.
 func isHost(endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && (u.Path == "" || u.Path == "/")
 }
 
-// Client is API over HTTP.
+// Client implements API over HTTP.
 type Client struct {
-	config Config
-	paths  paths
-	http   *http.Client
-	pace   *pace
-	// breaker keeps requests back while the service answers none.
+	config  Config
+	paths   paths
+	http    *http.Client
+	limiter *rateLimiter
 	breaker *breaker
 	tokens  tokenCache
+	metrics metrics
 }
 
 var _ API = (*Client)(nil)
 
-// New checks the configuration. It does not connect.
+// New returns a Client after it has validated the configuration. It does not connect.
 func New(config Config) (*Client, error) {
-	if err := config.Validate(); err != nil {
-		return nil, fmt.Errorf("checking the configuration of the cloud client: %w", err)
+	if err := config.Validate(field.NewPath("cci")).ToAggregate(); err != nil {
+		return nil, fmt.Errorf("validating the configuration of the cloud client: %w", err)
 	}
 	if config.Transport == nil {
 		config.Transport = newTransport()
-	}
-	if config.Observe == nil {
-		config.Observe = func(string, string, time.Duration) {}
 	}
 	if config.Outcome == nil {
 		config.Outcome = func(string, error) {}
@@ -128,17 +138,18 @@ func New(config Config) (*Client, error) {
 	return &Client{
 		config:  config,
 		paths:   paths{config.Version},
-		pace:    newPace(config.QPS, config.Burst),
+		limiter: newRateLimiter(config.QPS, config.Burst),
 		breaker: &breaker{now: time.Now, first: 4 * config.RetryDelay},
+		metrics: newMetrics(config.Registerer),
 		http: &http.Client{
-			// No time-out: it would end watches. A redirect would go unsigned.
+			// There is no timeout, because it would end watches. Redirects are not followed, because they would not be signed.
 			Transport:     config.Transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
 }
 
-// newTransport is Go's own with room for as many connections to the one host as there are workers.
+// newTransport returns Go's default transport with enough idle connections to the one host for all workers.
 func newTransport() http.RoundTripper {
 	standard, ok := http.DefaultTransport.(*http.Transport)
 	if !ok {
@@ -149,9 +160,9 @@ func newTransport() http.RoundTripper {
 	return transport
 }
 
-// do sends a call and decodes its answer into result, unless that is nil. One try.
+// do sends a call once and decodes the response into result, unless result is nil.
 func (c *Client) do(ctx context.Context, call call, result any) error {
-	if err := c.pace.wait(ctx); err != nil {
+	if err := c.limiter.wait(ctx); err != nil {
 		return err
 	}
 	tryCtx, cancel := context.WithTimeout(ctx, c.config.RequestTimeout)
@@ -161,7 +172,7 @@ func (c *Client) do(ctx context.Context, call call, result any) error {
 		return err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, largestAnswer))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponseSize))
 	if err != nil {
 		return noAnswer(ctx, "reading the answer of the cloud", err)
 	}
@@ -174,23 +185,23 @@ func (c *Client) do(ctx context.Context, call call, result any) error {
 	return nil
 }
 
-// repeat sends a call that may be carried out twice, again after errors that may pass.
-func (c *Client) repeat(ctx context.Context, call call, result any) error {
+// doWithRetry sends a call that may be executed more than once. It retries after errors that may be temporary.
+func (c *Client) doWithRetry(ctx context.Context, call call, result any) error {
 	backoff := wait.Backoff{Duration: c.config.RetryDelay, Factor: 2, Jitter: 0.5, Steps: c.config.Tries}
 	for try := 1; ; try++ {
 		err := c.do(ctx, call, result)
 		if err == nil || (!IsTransient(err) && !IsThrottled(err)) || isUnsent(err) || try >= c.config.Tries {
 			return err
 		}
-		c.config.Logger.Debug("trying again", "operation", call.operation, "try", try, "err", err)
+		c.config.Logger.Debug("retrying a request to the cloud", "operation", call.operation, "try", try, "err", err)
 		if sleepErr := sleep(ctx, max(backoff.Step(), RetryAfter(err))); sleepErr != nil {
 			return err
 		}
 	}
 }
 
-// send signs and sends a call and returns the answer if it is a success; its body is not read yet. requestCtx rules the
-// connection, callerCtx is asked whether the caller has gone.
+// send signs and sends a call and returns a successful response whose body is not read yet. requestCtx bounds the
+// connection. callerCtx determines whether the caller has canceled the request.
 func (c *Client) send(requestCtx, callerCtx context.Context, call call) (*http.Response, error) {
 	if err := c.breaker.admit(); err != nil {
 		return nil, err
@@ -209,27 +220,27 @@ func (c *Client) try(requestCtx, callerCtx context.Context, call call) (*http.Re
 	start := time.Now()
 	response, err := c.http.Do(request)
 	if err != nil {
-		c.config.Observe(call.operation, "none", time.Since(start))
-		return nil, noAnswer(callerCtx, "asking the cloud", err)
+		c.metrics.observe(call.operation, noResponse, time.Since(start))
+		return nil, noAnswer(callerCtx, "sending a request to the cloud", err)
 	}
-	c.config.Observe(call.operation, strconv.Itoa(response.StatusCode), time.Since(start))
+	c.metrics.observe(call.operation, strconv.Itoa(response.StatusCode), time.Since(start))
 	if response.StatusCode >= 200 && response.StatusCode < 300 {
 		return response, nil
 	}
 	defer response.Body.Close()
-	// What can be read of the reason is enough.
-	body, _ := io.ReadAll(io.LimitReader(response.Body, largestAnswer))
-	fault := decodeFault(response.StatusCode, response.Header, body, time.Now())
-	if fault.Kind == Throttled {
-		// With jitter: other virtual nodes of the account were told the same.
-		c.pace.pause(wait.Jitter(cmp.Or(fault.After, defaultPause), 0.2))
+	// A partial body is sufficient for an error.
+	body, _ := io.ReadAll(io.LimitReader(response.Body, maxResponseSize))
+	answered := decodeError(response.StatusCode, response.Header, body, time.Now())
+	if answered.Kind == Throttled {
+		// The jitter keeps this client apart from other virtual nodes of the account, which receive the same delay.
+		c.limiter.pause(wait.Jitter(cmp.Or(answered.After, defaultPause), 0.2))
 	}
-	c.config.Logger.Debug("the cloud refused", "operation", call.operation, "status", fault.Status, "code", fault.Code,
-		"message", fault.Message, "request", fault.RequestID)
-	return nil, fault
+	c.config.Logger.Debug("the cloud refused a request", "operation", call.operation, "status", answered.Status,
+		"code", answered.Code, "message", answered.Message, "request", answered.RequestID)
+	return nil, answered
 }
 
-// encode makes the body of a call. Only this package's own types are encoded.
+// encode returns the JSON body of a call.
 func encode(object any) ([]byte, error) {
 	var buffer bytes.Buffer
 	encoder := json.NewEncoder(&buffer)

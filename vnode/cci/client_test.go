@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -29,22 +31,25 @@ func pod(name string) *cci.Pod {
 	return &cci.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: name, Labels: map[string]string{"app": "web"},
-			Annotations: map[string]string{"resource.cci.io/pod-size-specs": "0.50_1.0", "words": "ümläut & <tag> \"quote\""},
+			Annotations: map[string]string{"resource.cci.io/pod-size-specs": "0.50_1.0", "text": "ümläut & <tag> \"quote\""},
 		},
-		Spec: cci.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, DNSPolicy: corev1.DNSDefault, Containers: []cci.Container{{Name: "c", Image: "nginx"}}},
+		Spec: cci.PodSpec{
+			RestartPolicy: corev1.RestartPolicyAlways, DNSPolicy: corev1.DNSDefault,
+			Containers: []cci.Container{{Name: "c", Image: "nginx"}},
+		},
 	}
 }
 
-func TestAPodIsMadeFoundAndEnded(t *testing.T) {
+func TestPodIsCreatedReadAndDeleted(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
 	ctx := t.Context()
 	created, err := cloud.Client.CreatePod(ctx, cloudtest.Namespace, pod("web"))
 	require.NoError(t, err)
 	assert.NotEmpty(t, created.UID)
-	assert.Equal(t, "ümläut & <tag> \"quote\"", created.Annotations["words"])
+	assert.Equal(t, "ümläut & <tag> \"quote\"", created.Annotations["text"])
 
 	_, err = cloud.Client.CreatePod(ctx, cloudtest.Namespace, pod("web"))
-	assert.True(t, cci.IsTaken(err), "a second one of the name: %v", err)
+	assert.True(t, cci.IsTaken(err), "a second Pod of the same name: %v", err)
 
 	require.Eventually(t, func() bool {
 		found, err := cloud.Client.GetPod(ctx, cloudtest.Namespace, "web")
@@ -53,16 +58,18 @@ func TestAPodIsMadeFoundAndEnded(t *testing.T) {
 
 	err = cloud.Client.DeletePod(ctx, cloudtest.Namespace, "web", cci.DeleteOptions{UID: "another"})
 	assert.True(t, cci.IsConflict(err), "another UID: %v", err)
-	require.NoError(t, cloud.Client.DeletePod(ctx, cloudtest.Namespace, "web", cci.DeleteOptions{UID: created.UID, GraceSeconds: new(int64(0))}))
+	now := cci.DeleteOptions{UID: created.UID, GraceSeconds: new(int64(0))}
+	err = cloud.Client.DeletePod(ctx, cloudtest.Namespace, "web", now)
+	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		_, err := cloud.Client.GetPod(ctx, cloudtest.Namespace, "web")
 		return cci.IsNotFound(err)
 	}, cloudtest.Timeout, cloudtest.Tick)
 	assert.True(t, cci.IsNotFound(cloud.Client.DeletePod(ctx, cloudtest.Namespace, "web", cci.DeleteOptions{})))
-	assert.Empty(t, cloud.DroppedFields(), "the service lists every field that is sent")
+	assert.Empty(t, cloud.DroppedFields(), "the service knows every field that is sent")
 }
 
-func TestNamespacesAndNetworksAreFoundOrNot(t *testing.T) {
+func TestNamespacesAndNetworks(t *testing.T) {
 	cloud := cloudtest.New(t)
 	ctx := t.Context()
 	_, err := cloud.Client.GetNamespace(ctx, "nowhere")
@@ -84,24 +91,32 @@ func TestNamespacesAndNetworksAreFoundOrNot(t *testing.T) {
 	assert.Len(t, networks, 1)
 }
 
-func TestFaultsAreToldApart(t *testing.T) {
+func TestErrorsAreClassified(t *testing.T) {
 	cases := map[string]struct {
 		fault ccisim.Fault
 		want  cci.Kind
 		after time.Duration
 	}{
-		"arrears need an operator":                {ccisim.Fault{Kind: ccisim.Arrears}, cci.Denied, 0},
-		"a missing agency needs an operator":      {ccisim.Fault{Kind: ccisim.NoAgency}, cci.Denied, 0},
-		"throttling says for how long":            {ccisim.Fault{Kind: ccisim.Throttle, RetryAfterSeconds: 1}, cci.Throttled, time.Second},
-		"a server error may pass":                 {ccisim.Fault{Kind: ccisim.ServerError, Status: 503}, cci.Transient, 0},
-		"no capacity in the region may pass":      {ccisim.Fault{Kind: ccisim.ServerError, Status: 400, ErrorCode: "CCI.02.400116"}, cci.Transient, 0},
-		"an admission's refusal is for ever":      {ccisim.Fault{Kind: ccisim.ServerError, Status: 403}, cci.Permanent, 0},
-		"a missing permission needs an operator":  {ccisim.Fault{Kind: ccisim.ServerError, Status: 403, ErrorCode: "CCI.01.403107"}, cci.Denied, 0},
-		"a semantic refusal is for ever":          {ccisim.Fault{Kind: ccisim.ServerError, Status: 422}, cci.Permanent, 0},
-		"a lost answer may pass":                  {ccisim.Fault{Kind: ccisim.LoseAnswer}, cci.Transient, 0},
-		"half an answer may pass":                 {ccisim.Fault{Kind: ccisim.HalfBody}, cci.Transient, 0},
-		"an answer that comes too late may pass":  {ccisim.Fault{Kind: ccisim.Latency, Delay: metav1.Duration{Duration: time.Second}}, cci.Transient, 0},
-		"a continuation that is too old is known": {ccisim.Fault{Kind: ccisim.ServerError, Status: 410}, cci.Expired, 0},
+		"arrears require an operator":           {ccisim.Fault{Kind: ccisim.Arrears}, cci.Denied, 0},
+		"a missing agency requires an operator": {ccisim.Fault{Kind: ccisim.NoAgency}, cci.Denied, 0},
+		"throttling has a delay": {
+			ccisim.Fault{Kind: ccisim.Throttle, RetryAfterSeconds: 1}, cci.Throttled, time.Second,
+		},
+		"a server error is transient": {ccisim.Fault{Kind: ccisim.ServerError, Status: 503}, cci.Transient, 0},
+		"no capacity in the region is transient": {
+			ccisim.Fault{Kind: ccisim.ServerError, Status: 400, ErrorCode: "CCI.02.400116"}, cci.Transient, 0,
+		},
+		"a refusal by admission is permanent": {ccisim.Fault{Kind: ccisim.ServerError, Status: 403}, cci.Permanent, 0},
+		"a missing permission requires an operator": {
+			ccisim.Fault{Kind: ccisim.ServerError, Status: 403, ErrorCode: "CCI.01.403107"}, cci.Denied, 0,
+		},
+		"an invalid object is permanent":  {ccisim.Fault{Kind: ccisim.ServerError, Status: 422}, cci.Permanent, 0},
+		"a lost response is transient":    {ccisim.Fault{Kind: ccisim.LoseAnswer}, cci.Transient, 0},
+		"a partial response is transient": {ccisim.Fault{Kind: ccisim.HalfBody}, cci.Transient, 0},
+		"a response after the timeout is transient": {
+			ccisim.Fault{Kind: ccisim.Latency, Delay: metav1.Duration{Duration: time.Second}}, cci.Transient, 0,
+		},
+		"a continue token that is too old is expired": {ccisim.Fault{Kind: ccisim.ServerError, Status: 410}, cci.Expired, 0},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -120,7 +135,7 @@ func TestFaultsAreToldApart(t *testing.T) {
 	}
 }
 
-func TestWrongCredentialsNeedAnOperator(t *testing.T) {
+func TestWrongCredentialsAreDenied(t *testing.T) {
 	cloud := cloudtest.New(t)
 	config := cloud.Config()
 	config.Credentials = cci.Credentials{AccessKey: cloudtest.Account.AccessKey, SecretKey: "not-the-key"}
@@ -129,9 +144,11 @@ func TestWrongCredentialsNeedAnOperator(t *testing.T) {
 	assert.NotContains(t, err.Error(), "not-the-key")
 }
 
-func TestTemporaryCredentialsCarryTheirToken(t *testing.T) {
+func TestTemporaryCredentialsSendTheirToken(t *testing.T) {
 	cloud := cloudtest.New(t, func(c *ccisim.Config) {
-		c.Credentials = append(c.Credentials, ccisim.Credential{AccessKey: "TMP", SecretKey: "secret", ProjectID: "project", SecurityToken: "token"})
+		c.Credentials = append(c.Credentials, ccisim.Credential{
+			AccessKey: "TMP", SecretKey: "secret", ProjectID: "project", SecurityToken: "token",
+		})
 	})
 	config := cloud.Config()
 	config.Credentials = cci.Credentials{AccessKey: "TMP", SecretKey: "secret", SecurityToken: "token"}
@@ -139,21 +156,21 @@ func TestTemporaryCredentialsCarryTheirToken(t *testing.T) {
 	assert.True(t, cci.IsNotFound(err), "%v", err)
 }
 
-func TestReadsAreRepeatedAndCreatesAreNot(t *testing.T) {
+func TestReadsAreRetriedAndCreatesAreNot(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Status: 503, Times: 2})
 	_, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
-	require.NoError(t, err, "the third try brings the list")
+	require.NoError(t, err, "the third attempt succeeds")
 
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.LoseAnswer, Verb: "create", Times: 1})
 	_, err = cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
 	require.True(t, cci.IsTransient(err), "%v", err)
-	assert.Len(t, cloud.PodsEver(), 1, "what was asked was done, once")
+	assert.Len(t, cloud.PodsEver(), 1, "the request was executed once")
 	_, err = cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
 	assert.True(t, cci.IsTaken(err), "%v", err)
 }
 
-func TestThrottlingHoldsBackEveryRequest(t *testing.T) {
+func TestThrottlingDelaysEveryRequest(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.Throttle, Verb: "create", Times: 1, RetryAfterSeconds: 1})
 	_, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
@@ -161,10 +178,10 @@ func TestThrottlingHoldsBackEveryRequest(t *testing.T) {
 	start := time.Now()
 	_, err = cloud.Client.GetPod(t.Context(), cloudtest.Namespace, "web")
 	require.True(t, cci.IsNotFound(err), "%v", err)
-	assert.GreaterOrEqual(t, time.Since(start), 700*time.Millisecond, "it has waited for what Retry-After said")
+	assert.GreaterOrEqual(t, time.Since(start), 700*time.Millisecond, "the request waits as long as Retry-After says")
 }
 
-func TestTheClientPacesItself(t *testing.T) {
+func TestRequestRateIsLimited(t *testing.T) {
 	cloud := cloudtest.New(t)
 	config := cloud.Config()
 	config.QPS, config.Burst = 20, 1
@@ -174,10 +191,10 @@ func TestTheClientPacesItself(t *testing.T) {
 		_, err := client.GetNamespace(t.Context(), "nowhere")
 		require.True(t, cci.IsNotFound(err), "%v", err)
 	}
-	assert.GreaterOrEqual(t, time.Since(start), 190*time.Millisecond, "four of five requests waited for 50ms each")
+	assert.GreaterOrEqual(t, time.Since(start), 190*time.Millisecond, "four of five requests wait 50ms each")
 }
 
-func TestTheCallerCanLeaveAtAnyTime(t *testing.T) {
+func TestCallerCanCancelAtAnyTime(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.Latency, Delay: metav1.Duration{Duration: time.Minute}})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -185,13 +202,13 @@ func TestTheCallerCanLeaveAtAnyTime(t *testing.T) {
 	start := time.Now()
 	_, err := cloud.Client.GetPod(ctx, cloudtest.Namespace, "web")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.Empty(t, cci.KindOf(err), "that is no fault of the cloud")
+	assert.Empty(t, cci.KindOf(err), "the cloud has not failed")
 	assert.Less(t, time.Since(start), 3*time.Second)
 }
 
-func TestPagesAreReadToTheEnd(t *testing.T) {
+func TestAllPagesAreRead(t *testing.T) {
 	for name, policies := range map[string]ccisim.Policies{
-		"by pages": {}, "by a service that ignores limits": {IgnoreLimit: true},
+		"in pages": {}, "from a service that ignores the limit": {IgnoreLimit: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) { c.Policies = policies })
@@ -217,7 +234,7 @@ func TestPagesAreReadToTheEnd(t *testing.T) {
 	}
 }
 
-func TestAWatchBringsEveryChange(t *testing.T) {
+func TestWatchDeliversEveryChange(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) { c.BookmarkInterval = 20 * time.Millisecond })
 	list, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
 	require.NoError(t, err)
@@ -246,16 +263,17 @@ func TestAWatchBringsEveryChange(t *testing.T) {
 	}
 }
 
-func TestAWatchEndsInFourWays(t *testing.T) {
+func TestEndOfAWatch(t *testing.T) {
 	open := func(t *testing.T, cloud *cloudtest.Cloud, version string) (cci.PodWatch, error) {
-		return cloud.Client.WatchPods(t.Context(), cloudtest.Namespace, cci.WatchOptions{ResourceVersion: version, Timeout: time.Minute})
+		options := cci.WatchOptions{ResourceVersion: version, Timeout: time.Minute}
+		return cloud.Client.WatchPods(t.Context(), cloudtest.Namespace, options)
 	}
 	version := func(t *testing.T, cloud *cloudtest.Cloud) string {
 		list, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
 		require.NoError(t, err)
 		return list.ResourceVersion
 	}
-	t.Run("properly", func(t *testing.T) {
+	t.Run("the service ends it", func(t *testing.T) {
 		cloud := cloudtest.NewWithNetwork(t)
 		stream, err := open(t, cloud, version(t, cloud))
 		require.NoError(t, err)
@@ -263,7 +281,7 @@ func TestAWatchEndsInFourWays(t *testing.T) {
 		_, err = stream.Next()
 		assert.Equal(t, io.EOF, err)
 	})
-	t.Run("by a cut", func(t *testing.T) {
+	t.Run("the connection breaks", func(t *testing.T) {
 		cloud := cloudtest.NewWithNetwork(t)
 		stream, err := open(t, cloud, version(t, cloud))
 		require.NoError(t, err)
@@ -271,7 +289,7 @@ func TestAWatchEndsInFourWays(t *testing.T) {
 		_, err = stream.Next()
 		assert.True(t, cci.IsTransient(err), "%v", err)
 	})
-	t.Run("by the caller", func(t *testing.T) {
+	t.Run("the caller closes it", func(t *testing.T) {
 		cloud := cloudtest.NewWithNetwork(t)
 		stream, err := open(t, cloud, version(t, cloud))
 		require.NoError(t, err)
@@ -280,7 +298,10 @@ func TestAWatchEndsInFourWays(t *testing.T) {
 		_, err = stream.Next()
 		assert.Error(t, err)
 	})
-	for name, asStatus := range map[string]bool{"too old, in the stream": false, "too old, as an answer": true} {
+	for name, asStatus := range map[string]bool{
+		"the version is too old, in the stream": false,
+		"the version is too old, as a response": true,
+	} {
 		t.Run(name, func(t *testing.T) {
 			cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) { c.Policies.GoneAsStatus = asStatus })
 			old := version(t, cloud)
@@ -318,7 +339,8 @@ func TestLogsAreStreamed(t *testing.T) {
 	assert.Empty(t, read(cci.LogOptions{TailLines: new(int64(0))}))
 	assert.Equal(t, "th", read(cci.LogOptions{TailLines: new(int64(1)), LimitBytes: new(int64(2))}))
 
-	stream, err := cloud.Client.PodLog(t.Context(), cloudtest.Namespace, "web", cci.LogOptions{Container: "c", Follow: true, TailLines: new(int64(0))})
+	follow := cci.LogOptions{Container: "c", Follow: true, TailLines: new(int64(0))}
+	stream, err := cloud.Client.PodLog(t.Context(), cloudtest.Namespace, "web", follow)
 	require.NoError(t, err)
 	defer stream.Close()
 	require.NoError(t, cloud.AppendLog(cloudtest.Namespace, "web", "c", "four\n"))
@@ -330,25 +352,37 @@ func TestLogsAreStreamed(t *testing.T) {
 	assert.True(t, cci.IsNotFound(err), "%v", err)
 }
 
-func TestEveryTryIsObserved(t *testing.T) {
+func TestEveryAttemptIsCounted(t *testing.T) {
 	cloud := cloudtest.New(t)
 	config := cloud.Config()
-	var mu sync.Mutex
-	var seen []string
-	config.Observe = func(operation, status string, _ time.Duration) {
-		mu.Lock()
-		defer mu.Unlock()
-		seen = append(seen, operation+" "+status)
+	registry := prometheus.NewRegistry()
+	config.Registerer = registry
+	var outcomes []cci.Kind
+	config.Outcome = func(operation string, err error) {
+		assert.Equal(t, "GetNamespace", operation)
+		outcomes = append(outcomes, cci.KindOf(err))
 	}
 	client := cloudtest.NewClient(t, config)
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.LoseAnswer, Times: 1})
 	_, err := client.GetNamespace(t.Context(), "nowhere")
 	require.True(t, cci.IsNotFound(err), "%v", err)
-	assert.Equal(t, []string{"GetNamespace none", "GetNamespace 404"}, seen)
+	assert.Equal(t, []cci.Kind{cci.Transient, cci.NotFound}, outcomes)
+	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(
+		`# HELP spillway_vnode_cloud_requests_total Attempts of requests to the cloud, by operation and HTTP status code `+
+			`(none if there was no response).
+# TYPE spillway_vnode_cloud_requests_total counter
+spillway_vnode_cloud_requests_total{code="404",operation="GetNamespace"} 1
+spillway_vnode_cloud_requests_total{code="none",operation="GetNamespace"} 1
+`), "spillway_vnode_cloud_requests_total"))
+	count, err := testutil.GatherAndCount(registry, "spillway_vnode_cloud_request_duration_seconds")
+	require.NoError(t, err)
+	assert.Equal(t, 1, count)
 }
 
-func TestARedirectIsNotFollowed(t *testing.T) {
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a signed request went elsewhere") }))
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("a signed request went to another host")
+	}))
 	t.Cleanup(elsewhere.Close)
 	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusFound))
 	t.Cleanup(server.Close)
@@ -361,25 +395,32 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	assert.True(t, cci.IsPermanent(err), "%v", err)
 }
 
-func TestConfigFaultsAreReportedAtOnce(t *testing.T) {
+func TestAllErrorsOfTheConfigurationAreReported(t *testing.T) {
 	_, err := cci.New(cci.Config{Endpoint: "cci.example.com/path", Credentials: cci.Credentials{}})
 	require.Error(t, err)
-	for _, word := range []string{"endpoint", "cci.example.com/path", "project id", "accessKey", "secretKey", "above zero", "IAM endpoint"} {
-		assert.ErrorContains(t, err, word)
+	for _, text := range []string{
+		"cci.endpoint", "cci.example.com/path", "cci.projectID", "cci.credentials.accessKey", "cci.credentials.secretKey",
+		"cci.qps", "cci.burst", "cci.requestTimeout", "cci.tries", "cci.retryDelay", "above zero", "cci.iamEndpoint",
+	} {
+		assert.ErrorContains(t, err, text)
 	}
 }
 
-func TestCredentialsNeverPrintThemselves(t *testing.T) {
-	credentials := cci.Credentials{AccessKey: "AKID", SecretKey: "very-secret", SecurityToken: "also-secret", AuthToken: "secret, too"}
+func TestSecretsAreNotPrinted(t *testing.T) {
+	credentials := cci.Credentials{
+		AccessKey: "AKID", SecretKey: "very-secret", SecurityToken: "also-secret", AuthToken: "secret, too",
+	}
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "credentials", credentials)
-	for _, text := range []string{fmt.Sprint(credentials), fmt.Sprintf("%+v", credentials), fmt.Sprintf("%#v", credentials), log.String()} {
+	for _, text := range []string{
+		fmt.Sprint(credentials), fmt.Sprintf("%+v", credentials), fmt.Sprintf("%#v", credentials), log.String(),
+	} {
 		assert.Contains(t, text, "AKID")
 		assert.NotContains(t, text, "secret")
 	}
 }
 
-func TestKindsAreFoundThroughWraps(t *testing.T) {
+func TestKindOfAWrappedError(t *testing.T) {
 	err := fmt.Errorf("more: %w", &cci.Error{Kind: cci.Throttled, Status: 429, After: time.Second})
 	assert.True(t, cci.IsThrottled(err))
 	assert.Equal(t, time.Second, cci.RetryAfter(err))
@@ -387,8 +428,9 @@ func TestKindsAreFoundThroughWraps(t *testing.T) {
 	assert.Empty(t, cci.KindOf(nil))
 }
 
-// While the service answers nobody, it is asked now and then, however many ask; when it does again, all go.
-func TestAServiceThatIsDownIsLeftAlone(t *testing.T) {
+// While the service does not answer, only probes are sent, however many callers there are. When it answers again, all
+// requests are sent.
+func TestBreakerOpensWhileTheServiceIsDown(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
 	config := cloud.Config()
 	config.RetryDelay = 50 * time.Millisecond
@@ -410,8 +452,8 @@ func TestAServiceThatIsDownIsLeftAlone(t *testing.T) {
 		})
 	}
 	group.Wait()
-	// Ten, what was under way then, and probes after 0.2s, 0.4s and 0.8s.
-	assert.Less(t, cloud.CountRequests("get", "pods", 503), 60, "thousands were asked for")
+	// The first ten, those under way at that time, and probes after 0.2s, 0.4s and 0.8s.
+	assert.Less(t, cloud.CountRequests("get", "pods", 503), 60, "thousands of calls were made")
 	lift()
 	require.Eventually(t, func() bool {
 		_, err := client.GetPod(t.Context(), cloudtest.Namespace, "web")

@@ -1,6 +1,7 @@
 package cci
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -12,52 +13,52 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// NamespaceObject is something in a namespace.
+// NamespaceObject is the metadata of an object in a cloud namespace.
 type NamespaceObject struct {
-	// Kind is its resource, such as pods.
-	Kind string
+	// Resource is the plural name of the object's resource, such as pods.
+	Resource string
 	metav1.ObjectMeta
 }
 
-// String is kind and name.
-func (o NamespaceObject) String() string { return o.Kind + " " + o.Name }
+// String returns the resource and the name.
+func (o NamespaceObject) String() string { return o.Resource + " " + o.Name }
 
-// occupied are the resources that a namespace may hold and that its deletion takes along, by the groups of the API; but for networks. Source:
-// the resource lists of both generations.
-var occupied = map[policy.CCIVersion][]struct {
-	group string
-	kinds []string
-	// missing says that a region may not have them.
-	missing bool
+// namespaced lists the resources that a namespace can contain and that are deleted with it, by API group. Networks are
+// left out. Source: CCI API, "API groups"; the discovery documents (/apis) of both generations.
+var namespaced = map[policy.CCIVersion][]struct {
+	group     string
+	resources []string
+	// optional resources do not exist in every region.
+	optional bool
 }{
 	policy.CCI2: {
-		{group: "/apis/cci/v2", kinds: []string{"pods", "configmaps", "secrets"}},
-		{group: "/apis/cci/v2", kinds: []string{"persistentvolumeclaims", "services", "deployments", "horizontalpodautoscalers"}, missing: true},
+		{group: "/apis/cci/v2", resources: []string{"pods", "configmaps", "secrets"}},
+		{
+			group:     "/apis/cci/v2",
+			resources: []string{"persistentvolumeclaims", "services", "deployments", "horizontalpodautoscalers"},
+			optional:  true,
+		},
 	},
 	policy.CCI1: {
-		{group: "/api/v1", kinds: []string{"pods", "configmaps", "secrets"}},
-		{group: "/api/v1", kinds: []string{"persistentvolumeclaims", "services"}, missing: true},
-		{group: "/apis/apps/v1", kinds: []string{"deployments", "statefulsets"}, missing: true},
-		{group: "/apis/batch/v1", kinds: []string{"jobs"}, missing: true},
-		{group: "/apis/batch/v1beta1", kinds: []string{"cronjobs"}, missing: true},
+		{group: "/api/v1", resources: []string{"pods", "configmaps", "secrets"}},
+		{group: "/api/v1", resources: []string{"persistentvolumeclaims", "services"}, optional: true},
+		{group: "/apis/apps/v1", resources: []string{"deployments", "statefulsets"}, optional: true},
+		{group: "/apis/batch/v1", resources: []string{"jobs"}, optional: true},
+		{group: "/apis/batch/v1beta1", resources: []string{"cronjobs"}, optional: true},
 	},
 }
 
 // NamespaceContents implements API.
 func (c *Client) NamespaceContents(ctx context.Context, namespace string) ([]NamespaceObject, error) {
-	version := c.config.Version
-	if version == "" {
-		version = policy.CCI2
-	}
 	var all []NamespaceObject
-	for _, of := range occupied[version] {
-		for _, kind := range of.kinds {
-			found, err := c.occupants(ctx, of.group, namespace, kind)
-			if of.missing && statusOf(err) == http.StatusNotFound {
+	for _, group := range namespaced[cmp.Or(c.config.Version, policy.CCI2)] {
+		for _, resource := range group.resources {
+			found, err := c.listObjects(ctx, group.group, namespace, resource)
+			if group.optional && statusOf(err) == http.StatusNotFound {
 				continue
 			}
 			if err != nil {
-				return nil, fmt.Errorf("listing %s of cloud namespace %s: %w", kind, namespace, err)
+				return nil, fmt.Errorf("listing %s of cloud namespace %s: %w", resource, namespace, err)
 			}
 			all = append(all, found...)
 		}
@@ -65,27 +66,28 @@ func (c *Client) NamespaceContents(ctx context.Context, namespace string) ([]Nam
 	return all, nil
 }
 
-// occupants lists one kind.
-func (c *Client) occupants(ctx context.Context, group, namespace, kind string) ([]NamespaceObject, error) {
+// listObjects lists the objects of one resource, without those that CCI itself keeps in every namespace.
+func (c *Client) listObjects(ctx context.Context, group, namespace, resource string) ([]NamespaceObject, error) {
 	type object struct {
 		Metadata metav1.ObjectMeta `json:"metadata"`
 		Type     corev1.SecretType `json:"type"`
 	}
-	objects, err := listPages[object](ctx, c, "ListNamespaceContents", group+"/namespaces/"+namespace+"/"+kind, ListOptions{Limit: occupantsPage})
+	path := group + "/namespaces/" + namespace + "/" + resource
+	objects, err := listPages[object](ctx, c, "ListNamespaceContents", path, ListOptions{Limit: contentsPageSize})
 	if err != nil {
 		return nil, err
 	}
 	var found []NamespaceObject
 	for _, o := range objects {
-		if o.Type != corev1.SecretTypeServiceAccountToken && !slices.Contains(ownedByService[kind], o.Metadata.Name) {
-			found = append(found, NamespaceObject{Kind: kind, ObjectMeta: o.Metadata})
+		if o.Type != corev1.SecretTypeServiceAccountToken && !slices.Contains(ownedByService[resource], o.Metadata.Name) {
+			found = append(found, NamespaceObject{Resource: resource, ObjectMeta: o.Metadata})
 		}
 	}
 	return found, nil
 }
 
-// occupantsPage is how many objects a list takes at once: they come with what they hold.
-const occupantsPage = 40
+// contentsPageSize is the number of objects in one page. It is small because a page contains the objects' data.
+const contentsPageSize = 40
 
-// ownedByService are what the service itself keeps in every namespace.
+// ownedByService lists the objects that CCI itself creates in every namespace, by resource.
 var ownedByService = map[string][]string{"secrets": {"imagepull-secret"}, "configmaps": {"kube-root-ca.crt"}}

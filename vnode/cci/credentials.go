@@ -1,37 +1,37 @@
 package cci
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 )
 
-// Credentials sign requests. They never print themselves.
+// Credentials sign requests. Their string and log forms contain only the access key.
 type Credentials struct {
-	// AccessKey names the account.
+	// AccessKey identifies the IAM user.
 	AccessKey string `json:"accessKey"`
-	// SecretKey makes the signature. It is sent to nobody but IAM, for a token.
+	// SecretKey computes the signature. It is sent only to IAM, to request a token.
 	SecretKey string `json:"secretKey"`
-	// SecurityToken goes with temporary keys; empty for permanent ones.
+	// SecurityToken belongs to temporary keys. It is empty for permanent keys.
 	SecurityToken string `json:"securityToken,omitempty"`
-	// AuthToken is an IAM token for running commands in containers; empty to get one by the keys.
+	// AuthToken is an IAM token for running commands in containers. If it is empty, the client requests one with the keys.
 	AuthToken string `json:"authToken,omitempty"`
 }
 
-// Source is asked before each request what to sign it with. Its method may be called by many goroutines at once; it may block for as
-// long as a renewal of temporary keys takes.
+// Source returns the credentials of the next request. Current is safe for concurrent use. It may block while temporary
+// keys are renewed.
 type Source interface {
 	Current() Credentials
 }
 
-// Current makes credentials that never change a Source.
+// Current implements Source: the credentials never change.
 func (c Credentials) Current() Credentials { return c }
 
-// ReadCredentials reads a YAML file with accessKey, secretKey, for temporary keys securityToken and, where none can be got by the
-// keys, authToken.
+// ReadCredentials reads a YAML file with the fields accessKey and secretKey, and optionally securityToken and
+// authToken. Errors never contain text of the file.
 func ReadCredentials(file string) (Credentials, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -39,25 +39,27 @@ func ReadCredentials(file string) (Credentials, error) {
 	}
 	var c Credentials
 	if yaml.UnmarshalStrict(data, &c) != nil {
-		// The parser's own words may quote the file.
-		return Credentials{}, fmt.Errorf("reading the cloud credentials: %s is no YAML with accessKey, secretKey, securityToken and authToken alone", file)
+		// The error of the parser is dropped because it can quote the file.
+		return Credentials{}, fmt.Errorf("reading the cloud credentials: %s must be YAML with no other fields than "+
+			"accessKey, secretKey, securityToken and authToken", file)
 	}
-	if err := c.Validate(); err != nil {
+	if err := c.Validate(nil).ToAggregate(); err != nil {
 		return Credentials{}, fmt.Errorf("reading the cloud credentials from %s: %w", file, err)
 	}
 	return c, nil
 }
 
-// Validate reports every fault at once.
-func (c Credentials) Validate() error {
-	var faults []error
+// Validate returns all errors of the credentials, without their values. path is that of the field that holds them, nil
+// for a file of its own.
+func (c Credentials) Validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	if c.AccessKey == "" {
-		faults = append(faults, errors.New("accessKey: must not be empty"))
+		errs = append(errs, field.Required(path.Child("accessKey"), "it identifies the IAM user"))
 	}
 	if c.SecretKey == "" {
-		faults = append(faults, errors.New("secretKey: must not be empty"))
+		errs = append(errs, field.Required(path.Child("secretKey"), "requests are signed with it"))
 	}
-	return errors.Join(faults...)
+	return errs
 }
 
 // String hides the secrets.

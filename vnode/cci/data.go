@@ -10,35 +10,35 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// DataKind is one of the two kinds of Data.
+// DataKind is the kind of Data: ConfigMap or Secret.
 type DataKind string
 
-// The kinds of Data.
+// The kinds of Data. Source: CCI API, "ConfigMap" and "Secret".
 const (
 	ConfigMap DataKind = "ConfigMap"
 	Secret    DataKind = "Secret"
 )
 
-// Data is a ConfigMap or a Secret: the service treats both alike.
+// Data is a ConfigMap or a Secret. The service treats both in the same way.
 type Data struct {
 	Kind DataKind
 	metav1.ObjectMeta
-	// Text is the data of a ConfigMap; a Secret has none.
+	// Text is the data of a ConfigMap. It is empty for a Secret.
 	Text map[string]string
-	// Binary is the binaryData of a ConfigMap, the data of a Secret.
+	// Binary is the binaryData of a ConfigMap or the data of a Secret.
 	Binary map[string][]byte
-	// Type is a Secret's; empty for Opaque. It cannot be changed.
+	// Type is the type of a Secret. Empty means Opaque. It is immutable.
 	Type corev1.SecretType
 }
 
 // DataList is one page of Data.
 type DataList struct {
-	// Continue asks for the next page; empty after the last.
+	// Continue is the continue token of the next page. It is empty on the last page.
 	Continue string
 	Items    []Data
 }
 
-// encode makes the body of a request.
+// encode returns the JSON body of a request.
 func (d *Data) encode(apiVersion string) ([]byte, error) {
 	kind := metav1.TypeMeta{APIVersion: apiVersion, Kind: string(d.Kind)}
 	if d.Kind == Secret {
@@ -47,7 +47,7 @@ func (d *Data) encode(apiVersion string) ([]byte, error) {
 	return encode(&corev1.ConfigMap{TypeMeta: kind, ObjectMeta: d.ObjectMeta, Data: d.Text, BinaryData: d.Binary})
 }
 
-// wireData decodes either kind: their fields do not collide in anything but data.
+// wireData decodes both kinds. They differ only in the type of data.
 type wireData struct {
 	Metadata   metav1.ObjectMeta `json:"metadata"`
 	Data       json.RawMessage   `json:"data"`
@@ -55,6 +55,7 @@ type wireData struct {
 	Type       corev1.SecretType `json:"type"`
 }
 
+// decode returns the Data of a response. Its errors never contain what a Secret holds.
 func (k DataKind) decode(wire *wireData) (*Data, error) {
 	data := &Data{Kind: k, ObjectMeta: wire.Metadata, Binary: wire.BinaryData, Type: wire.Type}
 	if len(wire.Data) == 0 {
@@ -65,7 +66,6 @@ func (k DataKind) decode(wire *wireData) (*Data, error) {
 		target = &data.Binary
 	}
 	if err := json.Unmarshal(wire.Data, target); err != nil {
-		// Without the cause, which may quote what a Secret holds.
 		return nil, &Error{Kind: Transient, Message: fmt.Sprintf("decoding the data of %s %s", k, wire.Metadata.Name)}
 	}
 	return data, nil
@@ -77,7 +77,10 @@ func (c *Client) CreateData(ctx context.Context, namespace string, data *Data) (
 	if err != nil {
 		return nil, err
 	}
-	call := call{operation: "Create" + string(data.Kind), method: http.MethodPost, path: c.paths.data(data.Kind, namespace), body: body}
+	call := call{
+		operation: "Create" + string(data.Kind), method: http.MethodPost, path: c.paths.data(data.Kind, namespace),
+		body: body,
+	}
 	var wire wireData
 	if err := c.do(ctx, call, &wire); err != nil {
 		return nil, fmt.Errorf("creating cloud %s %s: %w", data.Kind, data.Name, err)
@@ -89,20 +92,25 @@ func (c *Client) CreateData(ctx context.Context, namespace string, data *Data) (
 func (c *Client) GetData(ctx context.Context, namespace string, kind DataKind, name string) (*Data, error) {
 	call := call{operation: "Get" + string(kind), method: http.MethodGet, path: c.paths.data(kind, namespace, name)}
 	var wire wireData
-	if err := c.repeat(ctx, call, &wire); err != nil {
+	if err := c.doWithRetry(ctx, call, &wire); err != nil {
 		return nil, fmt.Errorf("getting cloud %s %s: %w", kind, name, err)
 	}
 	return kind.decode(&wire)
 }
 
 // ListData implements API.
-func (c *Client) ListData(ctx context.Context, namespace string, kind DataKind, options ListOptions) (*DataList, error) {
+func (c *Client) ListData(
+	ctx context.Context, namespace string, kind DataKind, options ListOptions,
+) (*DataList, error) {
 	var page struct {
 		Metadata metav1.ListMeta `json:"metadata"`
 		Items    []wireData      `json:"items"`
 	}
-	call := call{operation: "List" + string(kind) + "s", method: http.MethodGet, path: c.paths.data(kind, namespace), query: options.query()}
-	if err := c.repeat(ctx, call, &page); err != nil {
+	call := call{
+		operation: "List" + string(kind) + "s", method: http.MethodGet, path: c.paths.data(kind, namespace),
+		query: options.query(),
+	}
+	if err := c.doWithRetry(ctx, call, &page); err != nil {
 		return nil, fmt.Errorf("listing cloud %ss of %s: %w", kind, namespace, err)
 	}
 	list := &DataList{Continue: page.Metadata.Continue}
@@ -122,7 +130,10 @@ func (c *Client) UpdateData(ctx context.Context, namespace string, data *Data) (
 	if err != nil {
 		return nil, err
 	}
-	call := call{operation: "Update" + string(data.Kind), method: http.MethodPut, path: c.paths.data(data.Kind, namespace, data.Name), body: body}
+	call := call{
+		operation: "Update" + string(data.Kind), method: http.MethodPut, path: c.paths.data(data.Kind, namespace, data.Name),
+		body: body,
+	}
 	var wire wireData
 	if err := c.do(ctx, call, &wire); err != nil {
 		return nil, fmt.Errorf("updating cloud %s %s: %w", data.Kind, data.Name, err)
@@ -131,13 +142,17 @@ func (c *Client) UpdateData(ctx context.Context, namespace string, data *Data) (
 }
 
 // DeleteData implements API.
-func (c *Client) DeleteData(ctx context.Context, namespace string, kind DataKind, name string, options DeleteOptions) error {
+func (c *Client) DeleteData(
+	ctx context.Context, namespace string, kind DataKind, name string, options DeleteOptions,
+) error {
 	body, err := options.encode()
 	if err != nil {
 		return fmt.Errorf("deleting cloud %s %s: %w", kind, name, err)
 	}
-	call := call{operation: "Delete" + string(kind), method: http.MethodDelete, path: c.paths.data(kind, namespace, name), body: body}
-	if err := c.repeat(ctx, call, nil); err != nil {
+	call := call{
+		operation: "Delete" + string(kind), method: http.MethodDelete, path: c.paths.data(kind, namespace, name), body: body,
+	}
+	if err := c.doWithRetry(ctx, call, nil); err != nil {
 		return fmt.Errorf("deleting cloud %s %s: %w", kind, name, err)
 	}
 	return nil

@@ -1,8 +1,9 @@
-// Package cci talks to CCI, Huawei Cloud's serverless container service, in either of its generations: namespaces, networks, Pods with
-// their logs, events and commands, ConfigMaps and Secrets, over HTTP signed with an access key. No version of the vendor's SDK has this
-// service, and the SDK's own client cannot be cancelled: only its signer is used here.
+// Package cci is a client of CCI, the serverless container service of Huawei Cloud, in both of its generations:
+// namespaces, networks, Pods with their logs, events and commands, ConfigMaps, Secrets and volumes. It sends HTTP
+// requests that are signed with an access key. No version of the vendor's SDK contains this service, and requests of
+// the SDK's HTTP client cannot be canceled. This package therefore uses only the signer of the SDK.
 //
-// It knows what the service's answers mean for a caller (see Kind), paces itself and repeats reads. It does not know
-// Kubernetes Pods (vnode/translate does), keeps no state about the cloud (vnode/inventory does), and never repeats a
-// create: whoever creates must look first what became of the last try.
+// The package classifies each error by what the caller can do about it (see Kind), limits its request rate and retries
+// reads. It does not know Kubernetes Pods (package translate does) and keeps no state about the cloud (package
+// inventory does). It never retries a create: the caller must first find out whether the previous attempt succeeded.
 package cci

@@ -8,48 +8,51 @@ import (
 	"time"
 )
 
-// Kind is what a caller can do about an error.
+// Kind classifies an error by what the caller can do about it.
 type Kind string
 
 const (
-	// NotFound: the object is not there.
+	// NotFound means that the object does not exist.
 	NotFound Kind = "NotFound"
-	// AlreadyExists: the name is taken. Look who has it.
+	// AlreadyExists means that the name is taken. The caller reads the object to find out who owns it.
 	AlreadyExists Kind = "AlreadyExists"
-	// Conflict: the object is another one, or in another state, than the caller believed.
+	// Conflict means that the object is another one, or in another state, than the caller expected.
 	Conflict Kind = "Conflict"
-	// Expired: a resourceVersion or a page's continuation is too old. Start again from a list.
+	// Expired means that a resourceVersion or a continue token is too old. The caller lists again from the start.
 	Expired Kind = "Expired"
-	// Throttled: too many requests. Wait for RetryAfter.
+	// Throttled means that there were too many requests. The caller waits for RetryAfter.
 	Throttled Kind = "Throttled"
-	// Denied: key, permission, agency or account. Nothing helps until an operator acts; every other call fails the same way.
+	// Denied means that the access key, a permission, the agency or the account is not accepted. Every other request fails
+	// in the same way until an operator acts.
 	Denied Kind = "Denied"
-	// Permanent: this request will never be accepted.
+	// Permanent means that this request will never be accepted.
 	Permanent Kind = "Permanent"
-	// Transient: no answer, or an error of the service. The request may have been carried out. Try again later.
+	// Transient means that there was no answer, or an internal error of the service. The request may have been executed.
+	// The caller retries later.
 	Transient Kind = "Transient"
 )
 
-// Error is what the service answered, or why there is no answer.
+// Error is an error response of the service, or the reason why there was no response.
 type Error struct {
 	Kind Kind
-	// Status is the HTTP status, 0 without an answer.
+	// Status is the HTTP status, 0 if there was no response.
 	Status int
-	// Code is the service's own code, such as CCI.01.403122 or APIG.0308; often empty.
+	// Code is the error code of the service, such as CCI.01.403122 or APIG.0308. It is often empty.
 	Code string
-	// Message is in the service's words.
+	// Message is the text of the service.
 	Message string
-	// RequestID finds the request in the service's own logs; empty without an answer.
+	// RequestID identifies the request in the logs of the service. It is empty if there was no response.
 	RequestID string
-	// After is how long the service wants to be left alone; 0 where it did not say.
+	// After is how long the service asks clients to wait. It is 0 if the service did not say.
 	After time.Duration
 
 	cause error
-	// unsent says that the request was never sent: it is of no use to repeat it at once.
+	// unsent means that the request was never sent, so that an immediate retry cannot succeed.
 	unsent bool
 }
 
-// Error gives words for people, the same for every occurrence of the same fault, with what can be done about it where that is known.
+// Error returns a message for people, with a hint on what to do if there is one. The message is the same for every
+// occurrence of the same error.
 func (e *Error) Error() string {
 	text := fmt.Sprintf("the cloud answered %d: %s", e.Status, e.Message)
 	switch {
@@ -60,17 +63,17 @@ func (e *Error) Error() string {
 	case e.Code != "":
 		text = fmt.Sprintf("the cloud answered %d %s: %s", e.Status, e.Code, e.Message)
 	}
-	if advice := e.advice(); advice != "" {
-		text += " (" + advice + ")"
+	if hint := e.hint(); hint != "" {
+		text += " (" + hint + ")"
 	}
 	return text
 }
 
-// Unwrap is the error of the connection, nil where there was an answer.
+// Unwrap returns the error of the connection, nil if there was a response.
 func (e *Error) Unwrap() error { return e.cause }
 
-// KindOf tells the kind of an error of this package, however it is wrapped. It is empty for other errors, such as that of a
-// context that ended.
+// KindOf returns the kind of an error of this package, however it is wrapped. It is empty for all other errors, such
+// as that of a context that ended.
 func KindOf(err error) Kind {
 	if found, ok := errors.AsType[*Error](err); ok {
 		return found.Kind
@@ -78,31 +81,31 @@ func KindOf(err error) Kind {
 	return ""
 }
 
-// IsNotFound tells whether the object is not there.
+// IsNotFound reports whether the object does not exist.
 func IsNotFound(err error) bool { return KindOf(err) == NotFound }
 
-// IsTaken tells whether the name of a new object is taken: what the service answers is either of two.
+// IsTaken reports whether the name of a new object is taken. The service answers with either of two kinds.
 func IsTaken(err error) bool { return KindOf(err) == AlreadyExists || KindOf(err) == Conflict }
 
-// IsConflict tells whether the object is another one than the caller meant.
+// IsConflict reports whether the object is another one than the caller expected.
 func IsConflict(err error) bool { return KindOf(err) == Conflict }
 
-// IsExpired tells whether the caller must list again.
+// IsExpired reports whether the caller must list again.
 func IsExpired(err error) bool { return KindOf(err) == Expired }
 
-// IsThrottled tells whether the caller was too quick.
+// IsThrottled reports whether the caller sent too many requests.
 func IsThrottled(err error) bool { return KindOf(err) == Throttled }
 
-// IsDenied tells whether an operator must act first.
+// IsDenied reports whether an operator must act first.
 func IsDenied(err error) bool { return KindOf(err) == Denied }
 
-// IsPermanent tells whether the same request will never be accepted.
+// IsPermanent reports whether the same request will never be accepted.
 func IsPermanent(err error) bool { return KindOf(err) == Permanent }
 
-// IsTransient tells whether the same request may be accepted later.
+// IsTransient reports whether the same request may be accepted later.
 func IsTransient(err error) bool { return KindOf(err) == Transient }
 
-// RetryAfter is how long the service wants to be left alone; 0 where it did not say.
+// RetryAfter returns how long the service asks clients to wait, 0 if it did not say.
 func RetryAfter(err error) time.Duration {
 	if found, ok := errors.AsType[*Error](err); ok {
 		return found.After
@@ -110,7 +113,7 @@ func RetryAfter(err error) time.Duration {
 	return 0
 }
 
-// statusOf is the HTTP status of an error of this package, 0 without an answer.
+// statusOf returns the HTTP status of an error of this package, 0 if there was no response.
 func statusOf(err error) int {
 	if found, ok := errors.AsType[*Error](err); ok {
 		return found.Status
@@ -123,13 +126,14 @@ func isUnsent(err error) bool {
 	return ok && found.unsent
 }
 
-// noAnswer makes the error of a request that got none. The end of the caller's own context is no fault of the service.
+// noAnswer returns the error of a request without a response. If the caller's own context has ended, the error is that
+// of the context: the service has not failed.
 func noAnswer(ctx context.Context, message string, cause error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", message, ctx.Err())
 	}
 	if request, ok := errors.AsType[*url.Error](cause); ok {
-		cause = request.Err // Without the method and the address, which the message says in other words.
+		cause = request.Err // Without the method and the URL, which the message already describes.
 	}
 	return &Error{Kind: Transient, Message: message, cause: cause}
 }

@@ -15,17 +15,20 @@ import (
 func (c *Client) PodEvents(ctx context.Context, namespace, name string, uid types.UID) ([]corev1.Event, error) {
 	call := call{
 		operation: "ListEvents", method: http.MethodGet, path: c.paths.namespaces(namespace, "events"),
-		query: url.Values{"fieldSelector": {strings.Join([]string{"involvedObject.kind=Pod", "involvedObject.name=" + name}, ",")}},
+		query: url.Values{
+			"fieldSelector": {strings.Join([]string{"involvedObject.kind=Pod", "involvedObject.name=" + name}, ",")},
+		},
 	}
 	var list struct {
 		Items []corev1.Event `json:"items"`
 	}
-	if err := c.repeat(ctx, call, &list); err != nil {
+	if err := c.doWithRetry(ctx, call, &list); err != nil {
 		return nil, fmt.Errorf("listing events of cloud pod %s: %w", name, err)
 	}
 	var events []corev1.Event
 	for _, event := range list.Items { // The service may ignore the selector.
-		if event.InvolvedObject.Kind == "Pod" && event.InvolvedObject.Name == name && event.InvolvedObject.UID == uid {
+		object := event.InvolvedObject
+		if object.Kind == "Pod" && object.Name == name && object.UID == uid {
 			events = append(events, event)
 		}
 	}

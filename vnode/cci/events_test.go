@@ -11,7 +11,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
 
-func TestEventsOfAPod(t *testing.T) {
+func TestPodEvents(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) { c.Policies.SilentConditions = true })
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut, Path: "web$"})
 	made, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
@@ -25,7 +25,7 @@ func TestEventsOfAPod(t *testing.T) {
 		assert.Equal(c, "FailedScheduling", events[0].Reason)
 		others, err := cloud.Client.PodEvents(t.Context(), cloudtest.Namespace, "other", "another")
 		require.NoError(c, err)
-		assert.Empty(c, others, "those of a namesake are not its own")
+		assert.Empty(c, others, "Events of an earlier Pod of the same name are left out")
 	}, cloudtest.Timeout, cloudtest.Tick)
 	found, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, "web")
 	require.NoError(t, err)
@@ -33,5 +33,5 @@ func TestEventsOfAPod(t *testing.T) {
 
 	require.NoError(t, cloud.SetPolicies(ccisim.Policies{Events: ccisim.EventsAbsent}))
 	_, err = cloud.Client.PodEvents(t.Context(), cloudtest.Namespace, "web", made.UID)
-	assert.True(t, cci.IsNotFound(err), "a region may have none: %v", err)
+	assert.True(t, cci.IsNotFound(err), "a region may have no Events: %v", err)
 }

@@ -12,56 +12,67 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Handshake is how a command's stream is opened in the caller's name.
+// Handshake is how the client authenticates when it opens the stream of a command.
 type Handshake string
 
 const (
-	// HandshakeToken sends an IAM token: what is known to work.
+	// HandshakeToken sends an IAM token. It works in practice; the CCI API does not document the handshake.
 	HandshakeToken Handshake = "token"
-	// HandshakeSignature signs with the access key, as all other requests are. Whether the service takes it is not documented.
+	// HandshakeSignature signs with the access key, as all other requests do. The CCI API does not document whether the
+	// service accepts it.
 	HandshakeSignature Handshake = "signature"
 )
 
-// execProtocol is the only WebSocket sub-protocol that the service takes: each frame begins with the number of its channel.
+// execProtocol is the only WebSocket subprotocol that the service accepts. Each frame begins with the number of its
+// channel. Source: Kubernetes v1.36, staging/src/k8s.io/apimachinery/pkg/util/remotecommand/constants.go.
 const execProtocol = "v4.channel.k8s.io"
 
-// defaultKeepAlive is far below the five minutes after which the service cuts a stream on which nothing is said.
+// defaultKeepAlive is far below the five minutes after which the service closes an idle stream.
 const defaultKeepAlive = time.Minute
 
-// ExecConfig is how commands are run in containers. The zero value needs a token among the credentials.
+// ExecConfig configures how commands run in containers. The zero value requires a token in the credentials.
 type ExecConfig struct {
 	// Handshake is HandshakeToken, the default, or HandshakeSignature.
 	Handshake Handshake
-	// IAMEndpoint is scheme and host of the service that gives tokens for access keys, such as
+	// IAMEndpoint is the scheme and the host of the service that issues tokens for access keys, such as
 	// https://iam.cn-north-4.myhuaweicloud.com.
 	IAMEndpoint string
-	// KeepAlive is how often a stream is kept from looking idle; 0 for once a minute.
+	// KeepAlive is the interval of the frames that keep a stream from being idle. 0 means one minute.
 	KeepAlive time.Duration
 }
 
-func (c ExecConfig) validate(credentials Credentials) error {
-	switch {
-	case c.Handshake != "" && c.Handshake != HandshakeToken && c.Handshake != HandshakeSignature:
-		return fmt.Errorf("exec handshake: invalid value %q: must be %s or %s", c.Handshake, HandshakeToken, HandshakeSignature)
-	case c.KeepAlive < 0:
-		return fmt.Errorf("exec keep-alive: invalid value %s: must be above zero", c.KeepAlive)
-	case c.Handshake == HandshakeSignature || (c.IAMEndpoint == "" && credentials.AuthToken != ""):
-		return nil
-	case !isHost(c.IAMEndpoint):
-		return fmt.Errorf("IAM endpoint: invalid value %q: must be a scheme and a host, such as https://iam.cn-north-4.myhuaweicloud.com", c.IAMEndpoint)
+// validate returns all errors. path is that of the client's configuration. The IAM endpoint must be valid unless it is
+// not used.
+func (c ExecConfig) validate(path *field.Path, credentials Credentials) field.ErrorList {
+	var errs field.ErrorList
+	if c.Handshake != "" && c.Handshake != HandshakeToken && c.Handshake != HandshakeSignature {
+		errs = append(errs, field.NotSupported(path.Child("exec", "handshake"), c.Handshake,
+			[]Handshake{HandshakeToken, HandshakeSignature}))
 	}
-	return nil
+	if c.KeepAlive < 0 {
+		errs = append(errs, field.Invalid(path.Child("exec", "keepAlive"), c.KeepAlive.String(), "must not be negative"))
+	}
+	unused := c.Handshake == HandshakeSignature || (c.IAMEndpoint == "" && credentials.AuthToken != "")
+	if !unused && !isHost(c.IAMEndpoint) {
+		errs = append(errs, field.Invalid(path.Child("iamEndpoint"), c.IAMEndpoint,
+			"must be a scheme and a host, such as https://iam.cn-north-4.myhuaweicloud.com"))
+	}
+	return errs
 }
 
 // PodExec implements API.
-func (c *Client) PodExec(ctx context.Context, namespace, name string, options ExecOptions, streams ExecStreams) error {
-	if err := c.pace.wait(ctx); err != nil {
+func (c *Client) PodExec(
+	ctx context.Context, namespace, name string, options ExecOptions, streams ExecStreams,
+) error {
+	if err := c.limiter.wait(ctx); err != nil {
 		return err
 	}
 	conn, err := c.openExec(ctx, call{
-		operation: "PodExec", method: http.MethodGet, path: c.paths.pods(namespace, name, "exec"), query: execQuery(options, streams),
+		operation: "PodExec", method: http.MethodGet, path: c.paths.pods(namespace, name, "exec"),
+		query: execQuery(options, streams),
 	})
 	if err != nil {
 		return fmt.Errorf("running a command in container %s of cloud pod %s: %w", options.Container, name, err)
@@ -78,7 +89,7 @@ func execQuery(options ExecOptions, streams ExecStreams) url.Values {
 	return query
 }
 
-// openExec shakes hands. A token that the service does not take any more is replaced once.
+// openExec opens the stream of a command. It replaces a token that the service no longer accepts once.
 func (c *Client) openExec(ctx context.Context, call call) (*websocket.Conn, error) {
 	if c.config.Exec.Handshake == HandshakeSignature {
 		signed, err := c.sign(ctx, call)
@@ -92,7 +103,7 @@ func (c *Client) openExec(ctx context.Context, call call) (*websocket.Conn, erro
 		return nil, err
 	}
 	conn, err := c.dial(ctx, call, tokenHeader(token))
-	if fault, ok := errors.AsType[*Error](err); !ok || fault.Status != http.StatusUnauthorized || c.config.Credentials.Current().AuthToken != "" {
+	if statusOf(err) != http.StatusUnauthorized || c.config.Credentials.Current().AuthToken != "" {
 		return conn, err
 	}
 	if token, err = c.authToken(ctx, token); err != nil {
@@ -105,35 +116,38 @@ func tokenHeader(token string) http.Header {
 	return http.Header{"X-Auth-Token": {token}, "User-Agent": {userAgent}}
 }
 
-// dial opens the WebSocket of a call.
+// dial opens the WebSocket connection of a call.
 func (c *Client) dial(ctx context.Context, call call, header http.Header) (*websocket.Conn, error) {
 	dialer := websocket.Dialer{
 		Proxy: http.ProxyFromEnvironment, HandshakeTimeout: c.config.RequestTimeout, Subprotocols: []string{execProtocol},
-		// What does not fit is sent in fragments, and servers of this protocol take each for a frame of its own.
-		WriteBufferSize: largestInput + 1<<10,
+		// A message that exceeds the buffer is sent in fragments, which servers of this protocol treat as separate frames.
+		WriteBufferSize: maxInputSize + 1<<10,
 	}
 	if transport, ok := c.config.Transport.(*http.Transport); ok {
-		dialer.Proxy, dialer.NetDialContext, dialer.TLSClientConfig = transport.Proxy, transport.DialContext, transport.TLSClientConfig
+		dialer.Proxy, dialer.NetDialContext = transport.Proxy, transport.DialContext
+		dialer.TLSClientConfig = transport.TLSClientConfig
 	}
 	// http and https become ws and wss.
-	address := "ws" + strings.TrimSuffix(strings.TrimPrefix(c.config.Endpoint, "http"), "/") + call.path + "?" + call.query.Encode()
+	host := strings.TrimSuffix(strings.TrimPrefix(c.config.Endpoint, "http"), "/")
+	address := "ws" + host + call.path + "?" + call.query.Encode()
 	start := time.Now()
 	conn, response, err := dialer.DialContext(ctx, address, header)
 	if response == nil {
-		c.config.Observe(call.operation, "none", time.Since(start))
-		return nil, noAnswer(ctx, "asking the cloud", err)
+		c.metrics.observe(call.operation, noResponse, time.Since(start))
+		return nil, noAnswer(ctx, "sending a request to the cloud", err)
 	}
-	c.config.Observe(call.operation, strconv.Itoa(response.StatusCode), time.Since(start))
+	c.metrics.observe(call.operation, strconv.Itoa(response.StatusCode), time.Since(start))
 	switch {
 	case err == nil && conn.Subprotocol() == execProtocol:
 		return conn, nil
 	case err == nil:
-		return nil, errors.Join(&Error{Kind: Permanent, Message: "the cloud does not speak " + execProtocol}, conn.Close())
+		unsupported := &Error{Kind: Permanent, Message: "the cloud does not support the subprotocol " + execProtocol}
+		return nil, errors.Join(unsupported, conn.Close())
 	case !errors.Is(err, websocket.ErrBadHandshake):
-		return nil, noAnswer(ctx, "asking the cloud", err)
+		return nil, noAnswer(ctx, "sending a request to the cloud", err)
 	}
 	defer response.Body.Close()
-	// What can be read of the reason is enough.
-	body, _ := io.ReadAll(io.LimitReader(response.Body, largestAnswer))
-	return nil, decodeFault(response.StatusCode, response.Header, body, time.Now())
+	// A partial body is sufficient for an error.
+	body, _ := io.ReadAll(io.LimitReader(response.Body, maxResponseSize))
+	return nil, decodeError(response.StatusCode, response.Header, body, time.Now())
 }

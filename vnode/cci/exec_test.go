@@ -23,7 +23,7 @@ import (
 
 func processes(c *ccisim.Config) { c.Processes = true }
 
-// newShell is a cloud with a Pod "web" whose container "c" is a real process.
+// newShell returns a cloud with a Pod "web" whose container "c" is a real process.
 func newShell(t *testing.T, changes ...func(*ccisim.Config)) *cloudtest.Cloud {
 	t.Helper()
 	cloud := cloudtest.NewWithNetwork(t, append(changes, processes)...)
@@ -38,12 +38,12 @@ func newShell(t *testing.T, changes ...func(*ccisim.Config)) *cloudtest.Cloud {
 	return cloud
 }
 
-// run runs a command in it.
+// run runs a command in the container of newShell.
 func run(ctx context.Context, client *cci.Client, streams cci.ExecStreams, command ...string) error {
 	return client.PodExec(ctx, cloudtest.Namespace, "web", cci.ExecOptions{Container: "c", Command: command}, streams)
 }
 
-func TestACommandRunsInAContainer(t *testing.T) {
+func TestExec(t *testing.T) {
 	cloud := newShell(t)
 	cases := map[string]struct {
 		command   []string
@@ -51,16 +51,25 @@ func TestACommandRunsInAContainer(t *testing.T) {
 		out, errs string
 		code      int
 	}{
-		"it prints":                           {[]string{"echo", "hello"}, "", "hello\n", "", 0},
-		"it ends with a code":                 {[]string{"sh", "-c", "exit 3"}, "", "", "", 3},
-		"it is killed":                        {[]string{"sh", "-c", "kill -9 $$"}, "", "", "", 137},
-		"its streams are told apart":          {[]string{"sh", "-c", "echo out; echo err >&2; exit 1"}, "", "out\n", "err\n", 1},
-		"its arguments arrive as they are":    {[]string{"printf", "[%s]", "a b", `"quoted" 'too'`, "$HOME", "x&y=z", "", "ümläut\n"}, "", "[a b][\"quoted\" 'too'][$HOME][x&y=z][][ümläut\n]", "", 0},
-		"it reads its input":                  {[]string{"sh", "-c", "read a; read b; echo $b$a"}, "one\ntwo\n", "twoone\n", "", 0},
-		"it gets more input than a frame":     {[]string{"sh", "-c", "head -c 1000000 | wc -c"}, strings.Repeat("x", 1_000_000), "1000000\n", "", 0},
-		"it prints more than a frame":         {[]string{"sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' y"}, "", strings.Repeat("y", 3_000_000), "", 0},
-		"without input it reads nothing":      {[]string{"cat"}, "", "", "", 0},
-		"it does not wait for its background": {[]string{"sh", "-c", "sleep 3600 & echo done"}, "", "done\n", "", 0},
+		"output":       {[]string{"echo", "hello"}, "", "hello\n", "", 0},
+		"an exit code": {[]string{"sh", "-c", "exit 3"}, "", "", "", 3},
+		"a signal":     {[]string{"sh", "-c", "kill -9 $$"}, "", "", "", 137},
+		"separate standard output and standard error": {
+			[]string{"sh", "-c", "echo out; echo err >&2; exit 1"}, "", "out\n", "err\n", 1,
+		},
+		"arguments are not interpreted": {
+			[]string{"printf", "[%s]", "a b", `"quoted" 'too'`, "$HOME", "x&y=z", "", "ümläut\n"},
+			"", "[a b][\"quoted\" 'too'][$HOME][x&y=z][][ümläut\n]", "", 0,
+		},
+		"input": {[]string{"sh", "-c", "read a; read b; echo $b$a"}, "one\ntwo\n", "twoone\n", "", 0},
+		"input of several frames": {
+			[]string{"sh", "-c", "head -c 1000000 | wc -c"}, strings.Repeat("x", 1_000_000), "1000000\n", "", 0,
+		},
+		"output of several frames": {
+			[]string{"sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' y"}, "", strings.Repeat("y", 3_000_000), "", 0,
+		},
+		"no input":             {[]string{"cat"}, "", "", "", 0},
+		"a background process": {[]string{"sh", "-c", "sleep 3600 & echo done"}, "", "done\n", "", 0},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -76,45 +85,48 @@ func TestACommandRunsInAContainer(t *testing.T) {
 				require.NoError(t, err)
 				return
 			}
-			exited, ok := err.(utilexec.ExitError) // What serves it to kubectl does not look into wraps.
+			exited, ok := err.(utilexec.ExitError) // The code that serves kubectl does not unwrap errors.
 			require.True(t, ok, "%v", err)
 			assert.True(t, exited.Exited())
 			assert.Equal(t, tc.code, exited.ExitStatus())
 		})
 	}
-	assert.Empty(t, cloud.DroppedFields(), "the service lists every parameter that is sent")
-	assert.Equal(t, 1, cloud.CountRequests("create", "tokens", 0), "one token is enough for all")
+	assert.Empty(t, cloud.DroppedFields(), "the service knows every parameter that is sent")
+	assert.Equal(t, 1, cloud.CountRequests("create", "tokens", 0), "all commands use one token")
 }
 
-func TestACommandThatCannotRunSaysWhy(t *testing.T) {
+func TestExecErrorsAreExplained(t *testing.T) {
 	cloud := newShell(t)
 	streams := cci.ExecStreams{Stdout: io.Discard}
 	err := run(t.Context(), cloud.Client, streams, "no-such-program")
 	assert.True(t, cci.IsPermanent(err), "%v", err)
 	assert.ErrorContains(t, err, "no-such-program")
-	assert.NotContains(t, err.Error(), "Internal error occurred", "kubectl gets these words from somebody else already")
+	assert.NotContains(t, err.Error(), "Internal error occurred", "the kubelet API adds this prefix")
 
-	err = cloud.Client.PodExec(t.Context(), cloudtest.Namespace, "nobody", cci.ExecOptions{Container: "c", Command: []string{"true"}}, streams)
+	options := cci.ExecOptions{Container: "c", Command: []string{"true"}}
+	err = cloud.Client.PodExec(t.Context(), cloudtest.Namespace, "missing", options, streams)
 	assert.True(t, cci.IsNotFound(err), "%v", err)
-	err = cloud.Client.PodExec(t.Context(), cloudtest.Namespace, "web", cci.ExecOptions{Container: "d", Command: []string{"true"}}, streams)
+	options.Container = "d"
+	err = cloud.Client.PodExec(t.Context(), cloudtest.Namespace, "web", options, streams)
 	assert.True(t, cci.IsPermanent(err), "%v", err)
 	assert.ErrorContains(t, err, "container d is not valid for pod web")
 }
 
-func TestATerminalKnowsItsSize(t *testing.T) {
+func TestTerminalSize(t *testing.T) {
 	cloud := newShell(t)
 	sizes := make(chan cci.TerminalSize)
 	keys, typing := io.Pipe()
 	screen, output := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- cloud.Client.PodExec(t.Context(), cloudtest.Namespace, "web", cci.ExecOptions{Container: "c", Command: []string{"sh"}, TTY: true},
-			cci.ExecStreams{Stdin: keys, Stdout: output, Resize: sizes})
+		options := cci.ExecOptions{Container: "c", Command: []string{"sh"}, TTY: true}
+		streams := cci.ExecStreams{Stdin: keys, Stdout: output, Resize: sizes}
+		ended <- cloud.Client.PodExec(t.Context(), cloudtest.Namespace, "web", options, streams)
 	}()
 	seen := &strings.Builder{}
-	until := func(words string) {
+	until := func(text string) {
 		buffer := make([]byte, 1024)
-		for !strings.Contains(seen.String(), words) {
+		for !strings.Contains(seen.String(), text) {
 			n, err := screen.Read(buffer)
 			require.NoError(t, err, seen.String())
 			seen.Write(buffer[:n])
@@ -135,7 +147,7 @@ func TestATerminalKnowsItsSize(t *testing.T) {
 	assert.Equal(t, 7, (<-ended).(utilexec.ExitError).ExitStatus())
 }
 
-func TestASilentStreamIsKeptAlive(t *testing.T) {
+func TestIdleStreamIsKeptAlive(t *testing.T) {
 	cloud := newShell(t, func(c *ccisim.Config) { c.ExecIdle = 300 * time.Millisecond })
 	command := []string{"sh", "-c", "sleep 1; echo still here"}
 	for name, keys := range map[string]io.Reader{"with input": neverEnding(t), "without": nil} {
@@ -143,24 +155,26 @@ func TestASilentStreamIsKeptAlive(t *testing.T) {
 			config := cloud.Config()
 			config.Exec.KeepAlive = 50 * time.Millisecond
 			var out bytes.Buffer
-			require.NoError(t, run(t.Context(), cloudtest.NewClient(t, config), cci.ExecStreams{Stdin: keys, Stdout: &out}, command...))
+			client, streams := cloudtest.NewClient(t, config), cci.ExecStreams{Stdin: keys, Stdout: &out}
+			require.NoError(t, run(t.Context(), client, streams, command...))
 			assert.Equal(t, "still here\n", out.String())
 		})
 	}
 	err := run(t.Context(), cloud.Client, cci.ExecStreams{Stdout: io.Discard}, command...)
-	assert.True(t, cci.IsTransient(err), "the cloud cuts what is not kept alive: %v", err)
-	assert.ErrorContains(t, err, "was cut")
+	assert.True(t, cci.IsTransient(err), "the cloud closes an idle stream: %v", err)
+	assert.ErrorContains(t, err, "broke")
 }
 
+// neverEnding returns an input that never delivers anything.
 func neverEnding(t *testing.T) io.Reader {
 	reader, writer := io.Pipe()
 	t.Cleanup(func() { assert.NoError(t, writer.Close()) })
 	return reader
 }
 
-func TestWhoHangsUpEndsTheCommand(t *testing.T) {
+func TestExecEndsWhenTheCallerCancels(t *testing.T) {
 	cloud := newShell(t)
-	ctx, hangUp := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
@@ -169,11 +183,11 @@ func TestWhoHangsUpEndsTheCommand(t *testing.T) {
 	started := make([]byte, len("started\n"))
 	_, err := io.ReadFull(reader, started)
 	require.NoError(t, err)
-	hangUp()
+	cancel()
 	assert.ErrorIs(t, <-ended, context.Canceled)
 }
 
-func TestACommandEndsWithItsContainer(t *testing.T) {
+func TestExecEndsWithItsContainer(t *testing.T) {
 	cloud := newShell(t)
 	reader, writer := io.Pipe()
 	ended := make(chan error, 1)
@@ -182,7 +196,8 @@ func TestACommandEndsWithItsContainer(t *testing.T) {
 	}()
 	_, err := io.ReadFull(reader, make([]byte, len("started\n")))
 	require.NoError(t, err)
-	require.NoError(t, cloud.Client.DeletePod(t.Context(), cloudtest.Namespace, "web", cci.DeleteOptions{GraceSeconds: new(int64(0))}))
+	now := cci.DeleteOptions{GraceSeconds: new(int64(0))}
+	require.NoError(t, cloud.Client.DeletePod(t.Context(), cloudtest.Namespace, "web", now))
 	exited, ok := (<-ended).(utilexec.ExitError)
 	require.True(t, ok)
 	assert.Equal(t, 137, exited.ExitStatus())
@@ -199,17 +214,17 @@ func TestTokensAreRenewed(t *testing.T) {
 	given := cloud.Config()
 	given.Credentials, given.Exec.IAMEndpoint = cci.Credentials{AccessKey: "AK", SecretKey: "SK", AuthToken: "made up"}, ""
 	err := run(t.Context(), cloudtest.NewClient(t, given), streams, "true")
-	assert.True(t, cci.IsDenied(err), "one that was given is not: %v", err)
+	assert.True(t, cci.IsDenied(err), "a token of the credentials is not: %v", err)
 
 	wrong := cloud.Config()
 	wrong.Credentials = cci.Credentials{AccessKey: "AK", SecretKey: "wrong"}
 	err = run(t.Context(), cloudtest.NewClient(t, wrong), streams, "true")
 	assert.True(t, cci.IsDenied(err), "%v", err)
-	assert.ErrorContains(t, err, "getting an IAM token")
+	assert.ErrorContains(t, err, "requesting an IAM token")
 	assert.Equal(t, 2, cloud.CountRequests("create", "tokens", http.StatusCreated))
 }
 
-func TestATokenThatEndsSoonIsRenewed(t *testing.T) {
+func TestTokenIsRenewedBeforeItExpires(t *testing.T) {
 	cloud := newShell(t, func(c *ccisim.Config) { c.TokenLife = 500 * time.Millisecond })
 	streams := cci.ExecStreams{Stdout: io.Discard}
 	require.NoError(t, run(t.Context(), cloud.Client, streams, "sleep", "0.6"))
@@ -217,7 +232,7 @@ func TestATokenThatEndsSoonIsRenewed(t *testing.T) {
 	assert.Equal(t, 2, cloud.CountRequests("create", "tokens", http.StatusCreated))
 }
 
-func TestASignedHandshakeWorksWhereTheServiceTakesIt(t *testing.T) {
+func TestSignedHandshake(t *testing.T) {
 	cloud := newShell(t)
 	config := cloud.Config()
 	config.Exec = cci.ExecConfig{Handshake: cci.HandshakeSignature}
@@ -230,7 +245,7 @@ func TestASignedHandshakeWorksWhereTheServiceTakesIt(t *testing.T) {
 	assert.Zero(t, cloud.CountRequests("create", "tokens", 0))
 }
 
-func TestAnotherProtocolIsNotTakenForOurs(t *testing.T) {
+func TestOtherSubprotocolIsRefused(t *testing.T) {
 	upgrader := websocket.Upgrader{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, err := upgrader.Upgrade(w, r, nil)
@@ -244,5 +259,5 @@ func TestAnotherProtocolIsNotTakenForOurs(t *testing.T) {
 		QPS: 10, Burst: 10, RequestTimeout: time.Second, Tries: 1, RetryDelay: time.Millisecond,
 	})
 	err := run(t.Context(), client, cci.ExecStreams{Stdout: io.Discard}, "true")
-	assert.ErrorContains(t, err, "does not speak v4.channel.k8s.io")
+	assert.ErrorContains(t, err, "does not support the subprotocol v4.channel.k8s.io")
 }

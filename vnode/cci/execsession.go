@@ -16,26 +16,26 @@ import (
 	utilexec "k8s.io/utils/exec"
 )
 
-// largestInput is how much input goes into one frame.
-const largestInput = 32 << 10
+// maxInputSize is the largest input of one frame, in bytes.
+const maxInputSize = 32 << 10
 
-// writeTimeout is for one frame: a cloud that takes none for so long is gone.
+// writeTimeout is the time to write one frame, after which the connection counts as broken.
 const writeTimeout = time.Minute
 
-// execSession is a command that runs, and the stream to it.
+// execSession is a running command and the connection to it.
 type execSession struct {
 	conn      *websocket.Conn
 	streams   ExecStreams
 	keepAlive time.Duration
 
-	// writing guards the connection's one writer.
+	// writing guards the connection, which allows one writer at a time.
 	writing sync.Mutex
 }
 
-// run blocks until the command has ended, the stream is cut or ctx ends.
+// run blocks until the command ends, the stream breaks or ctx ends.
 func (s *execSession) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	// Nobody waits for the answer to a closing frame.
+	// The connection is closed without a closing handshake.
 	defer context.AfterFunc(ctx, func() { _ = s.conn.Close() })()
 	defer s.conn.Close()
 	defer cancel()
@@ -43,11 +43,11 @@ func (s *execSession) run(ctx context.Context) error {
 		go s.sendStdin()
 	}
 	go s.sendSizes(ctx)
-	go s.stayAlive(ctx)
+	go s.sendKeepAlives(ctx)
 	return s.receive(ctx)
 }
 
-// send writes a frame. After a failure the reader fails too, and says so.
+// send writes a frame. After an error it closes the connection, so that receive fails and returns the error.
 func (s *execSession) send(channel byte, data []byte) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -56,13 +56,13 @@ func (s *execSession) send(channel byte, data []byte) error {
 	}
 	err := s.conn.WriteMessage(websocket.BinaryMessage, append([]byte{channel}, data...))
 	if err != nil {
-		_ = s.conn.Close() // It has failed already.
+		_ = s.conn.Close()
 	}
 	return err
 }
 
 func (s *execSession) sendStdin() {
-	buffer := make([]byte, largestInput)
+	buffer := make([]byte, maxInputSize)
 	for {
 		n, err := s.streams.Stdin.Read(buffer)
 		if n > 0 && s.send(remotecommand.StreamStdIn, buffer[:n]) != nil {
@@ -91,8 +91,9 @@ func (s *execSession) sendSizes(ctx context.Context) {
 	}
 }
 
-// stayAlive sends frames of no input: the service cuts a stream on which no frame came for five minutes, and pings are none.
-func (s *execSession) stayAlive(ctx context.Context) {
+// sendKeepAlives sends frames of empty input. The service closes a stream after five minutes without a frame, and does
+// not count pings.
+func (s *execSession) sendKeepAlives(ctx context.Context) {
 	ticker := time.NewTicker(s.keepAlive)
 	defer ticker.Stop()
 	for {
@@ -107,40 +108,41 @@ func (s *execSession) stayAlive(ctx context.Context) {
 	}
 }
 
-// receive passes on output until the frame comes that says how the command ended.
+// receive forwards the output until it receives the frame with the result of the command.
 func (s *execSession) receive(ctx context.Context) error {
 	for {
 		_, frame, err := s.conn.NextReader()
 		if err != nil {
-			return noAnswer(ctx, "the stream of the command was cut", err)
+			return noAnswer(ctx, "the stream of the command broke", err)
 		}
 		var channel [1]byte
 		if _, err := io.ReadFull(frame, channel[:]); err == io.EOF {
-			continue // A frame of nothing.
+			continue // The frame is empty.
 		} else if err != nil {
-			return noAnswer(ctx, "the stream of the command was cut", err)
+			return noAnswer(ctx, "the stream of the command broke", err)
 		}
 		switch channel[0] {
 		case remotecommand.StreamStdOut:
-			err = pass(s.streams.Stdout, frame)
+			err = forward(s.streams.Stdout, frame)
 		case remotecommand.StreamStdErr:
-			err = pass(s.streams.Stderr, frame)
+			err = forward(s.streams.Stderr, frame)
 		case remotecommand.StreamErr:
-			status, err := io.ReadAll(io.LimitReader(frame, largestAnswer))
+			status, err := io.ReadAll(io.LimitReader(frame, maxResponseSize))
 			if err != nil {
-				return noAnswer(ctx, "the stream of the command was cut", err)
+				return noAnswer(ctx, "the stream of the command broke", err)
 			}
 			if len(status) > 0 {
-				return decodeEnd(status)
+				return decodeResult(status)
 			}
 		}
 		if err != nil {
-			return noAnswer(ctx, "passing on the output of the command", err)
+			return noAnswer(ctx, "forwarding the output of the command", err)
 		}
 	}
 }
 
-func pass(to io.Writer, frame io.Reader) error {
+// forward copies a frame to a stream, or drops it if the caller does not use the stream.
+func forward(to io.Writer, frame io.Reader) error {
 	if to == nil {
 		return nil
 	}
@@ -148,11 +150,11 @@ func pass(to io.Writer, frame io.Reader) error {
 	return err
 }
 
-// decodeEnd makes the result of a command: nil for 0.
-func decodeEnd(text []byte) error {
+// decodeResult returns the result of a command: nil for exit code 0.
+func decodeResult(text []byte) error {
 	var status metav1.Status
 	if err := json.Unmarshal(text, &status); err != nil {
-		return &Error{Kind: Transient, Message: "decoding how the command ended", cause: err}
+		return &Error{Kind: Transient, Message: "decoding the result of the command", cause: err}
 	}
 	if status.Status == metav1.StatusSuccess {
 		return nil
@@ -164,7 +166,7 @@ func decodeEnd(text []byte) error {
 			}
 		}
 	}
-	// Whoever serves the command says these words itself.
+	// The kubelet API adds these prefixes to the message again.
 	message := strings.TrimPrefix(status.Message, "Internal error occurred: ")
 	return &Error{Kind: Permanent, Message: strings.TrimPrefix(message, "error executing command in container: ")}
 }

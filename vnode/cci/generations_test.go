@@ -18,34 +18,40 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
 
-// newFirst is a cloud whose client speaks CCI 1.0.
-func newFirst(t *testing.T, changes ...func(*ccisim.Config)) *cloudtest.Cloud {
+// newCCI1 returns a cloud whose client uses CCI 1.0.
+func newCCI1(t *testing.T, changes ...func(*ccisim.Config)) *cloudtest.Cloud {
 	t.Helper()
 	return cloudtest.New(t, changes...).In(t, policy.CCI1)
 }
 
+func resources(cpu string) corev1.ResourceList {
+	return corev1.ResourceList{"cpu": resource.MustParse(cpu), "memory": resource.MustParse("1Gi")}
+}
+
 func pod1(name, image string, command ...string) *cci.Pod {
-	size := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m"), corev1.ResourceMemory: resource.MustParse("1Gi")}
+	size := resources("500m")
 	return &cci.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "web"}}, Spec: cci.PodSpec{
 		RestartPolicy: corev1.RestartPolicyAlways, DNSPolicy: corev1.DNSDefault,
-		Containers: []cci.Container{{Name: "c", Image: image, Command: command, Resources: cci.Resources{Limits: size, Requests: size}}},
+		Containers: []cci.Container{{
+			Name: "c", Image: image, Command: command, Resources: cci.Resources{Limits: size, Requests: size},
+		}},
 	}}
 }
 
-func TestTheFirstGenerationIsSpokenToo(t *testing.T) {
-	cloud := newFirst(t, func(c *ccisim.Config) { c.Policies.Fields, c.Processes = ccisim.RefuseFields, true })
+func TestCCI1(t *testing.T) {
+	cloud := newCCI1(t, func(c *ccisim.Config) { c.Policies.Fields, c.Processes = ccisim.RefuseFields, true })
 	ctx, client, ns := t.Context(), cloud.Client, cloudtest.Namespace
 	_, err := client.GetNamespace(ctx, ns)
 	require.True(t, cci.IsNotFound(err), "%v", err)
 	cloud.CreateCloudNamespace(t)
 	_, err = cloud.In(t, policy.CCI2).Client.GetNamespace(ctx, ns)
-	assert.True(t, cci.IsNotFound(err), "the other generation does not see it: %v", err)
+	assert.True(t, cci.IsNotFound(err), "CCI 2.0 does not have a namespace of CCI 1.0: %v", err)
 
 	networks, err := client.ListNetworks(ctx, ns)
 	require.NoError(t, err)
 	require.Len(t, networks, 1)
 	want := cloudtest.Network("net").Spec
-	want.IPFamilies, want.DefaultNetwork = nil, false // Of 2.0.
+	want.IPFamilies, want.DefaultNetwork = nil, false // CCI 2.0 only.
 	assert.Equal(t, want, networks[0].Spec)
 
 	list, err := client.ListPods(ctx, ns, cci.ListOptions{LabelSelector: "app=web"})
@@ -58,7 +64,8 @@ func TestTheFirstGenerationIsSpokenToo(t *testing.T) {
 	for running := false; !running; {
 		event, err := stream.Next()
 		require.NoError(t, err)
-		running = event.Type == watch.Modified && event.Pod.Status.Phase == corev1.PodRunning && event.Pod.Status.ContainerStatuses[0].State.Running != nil
+		running = event.Type == watch.Modified && event.Pod.Status.Phase == corev1.PodRunning &&
+			event.Pod.Status.ContainerStatuses[0].State.Running != nil
 	}
 	require.Eventually(t, func() bool {
 		log, err := client.PodLog(ctx, ns, "web", cci.LogOptions{Container: "c"})
@@ -71,10 +78,13 @@ func TestTheFirstGenerationIsSpokenToo(t *testing.T) {
 		return err == nil && text.String() == "hello\n"
 	}, cloudtest.Timeout, cloudtest.Tick)
 	var out bytes.Buffer
-	require.NoError(t, client.PodExec(ctx, ns, "web", cci.ExecOptions{Container: "c", Command: []string{"echo", "from inside"}}, cci.ExecStreams{Stdout: &out}))
+	options := cci.ExecOptions{Container: "c", Command: []string{"echo", "from inside"}}
+	require.NoError(t, client.PodExec(ctx, ns, "web", options, cci.ExecStreams{Stdout: &out}))
 	assert.Equal(t, "from inside\n", out.String())
 
-	secret := &cci.Data{Kind: cci.Secret, ObjectMeta: metav1.ObjectMeta{Name: "keys"}, Binary: map[string][]byte{"k": []byte("v")}}
+	secret := &cci.Data{
+		Kind: cci.Secret, ObjectMeta: metav1.ObjectMeta{Name: "keys"}, Binary: map[string][]byte{"k": []byte("v")},
+	}
 	_, err = client.CreateData(ctx, ns, secret)
 	require.NoError(t, err)
 	found, err := client.GetData(ctx, ns, cci.Secret, "keys")
@@ -93,11 +103,11 @@ func TestTheFirstGenerationIsSpokenToo(t *testing.T) {
 	assert.Empty(t, cloud.DroppedFields())
 }
 
-func TestFaultsOfTheFirstGenerationAreTheSame(t *testing.T) {
-	cloud := newFirst(t)
+func TestErrorsOfCCI1(t *testing.T) {
+	cloud := newCCI1(t)
 	cloud.CreateCloudNamespace(t)
 	unequal := pod1("web", "nginx")
-	unequal.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m"), corev1.ResourceMemory: resource.MustParse("1Gi")}
+	unequal.Spec.Containers[0].Resources.Requests = resources("250m")
 	_, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, unequal)
 	require.True(t, cci.IsPermanent(err), "%v", err)
 	assert.ErrorContains(t, err, "limit and request doesn't equal")
@@ -106,9 +116,9 @@ func TestFaultsOfTheFirstGenerationAreTheSame(t *testing.T) {
 	assert.True(t, cci.IsDenied(err), "%v", err)
 }
 
-func TestAnUnknownVersionIsAFault(t *testing.T) {
+func TestUnknownVersionIsAnError(t *testing.T) {
 	config := cloudtest.New(t).Config()
 	config.Version = "3.0"
 	_, err := cci.New(config)
-	assert.ErrorContains(t, err, `version: invalid value "3.0": must be 2.0 or 1.0`)
+	assert.ErrorContains(t, err, `cci.version: Unsupported value: "3.0": supported values: "2.0", "1.0"`)
 }

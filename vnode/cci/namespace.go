@@ -13,7 +13,7 @@ import (
 func (c *Client) GetNamespace(ctx context.Context, name string) (*Namespace, error) {
 	var found Namespace
 	call := call{operation: "GetNamespace", method: http.MethodGet, path: c.paths.namespaces(name)}
-	if err := c.repeat(ctx, call, &found); err != nil {
+	if err := c.doWithRetry(ctx, call, &found); err != nil {
 		return nil, fmt.Errorf("getting cloud namespace %s: %w", name, err)
 	}
 	return &found, nil
@@ -44,7 +44,7 @@ func (c *Client) DeleteNamespace(ctx context.Context, name string, options Delet
 		return fmt.Errorf("deleting cloud namespace %s: %w", name, err)
 	}
 	call := call{operation: "DeleteNamespace", method: http.MethodDelete, path: c.paths.namespaces(name), body: body}
-	if err := c.repeat(ctx, call, nil); err != nil {
+	if err := c.doWithRetry(ctx, call, nil); err != nil {
 		return fmt.Errorf("deleting cloud namespace %s: %w", name, err)
 	}
 	return nil
@@ -63,7 +63,7 @@ func (c *Client) ListNetworks(ctx context.Context, namespace string) ([]Network,
 	if c.config.Version == policy.CCI1 {
 		result = &list1
 	}
-	if err := c.repeat(ctx, call, result); err != nil {
+	if err := c.doWithRetry(ctx, call, result); err != nil {
 		return nil, fmt.Errorf("listing networks of cloud namespace %s: %w", namespace, err)
 	}
 	for i := range list1.Items {
@@ -75,7 +75,7 @@ func (c *Client) ListNetworks(ctx context.Context, namespace string) ([]Network,
 // GetNetwork implements API.
 func (c *Client) GetNetwork(ctx context.Context, namespace, name string) (*Network, error) {
 	call := call{operation: "GetNetwork", method: http.MethodGet, path: c.paths.networks(namespace, name)}
-	found, err := c.network(func(result any) error { return c.repeat(ctx, call, result) })
+	found, err := c.network(func(result any) error { return c.doWithRetry(ctx, call, result) })
 	if err != nil {
 		return nil, fmt.Errorf("getting network %s of cloud namespace %s: %w", name, namespace, err)
 	}
@@ -99,19 +99,19 @@ func (c *Client) CreateNetwork(ctx context.Context, namespace string, network *N
 	return created, nil
 }
 
-// network asks for one, in the form of the version.
-func (c *Client) network(ask func(result any) error) (*Network, error) {
+// network calls send with a result of the type of the generation, and converts the result.
+func (c *Client) network(send func(result any) error) (*Network, error) {
 	if c.config.Version == policy.CCI1 {
 		var found network1
-		err := ask(&found)
+		err := send(&found)
 		return found.network(), err
 	}
 	var found Network
-	err := ask(&found)
+	err := send(&found)
 	return &found, err
 }
 
-// create posts an object, once.
+// create posts an object without retries.
 func (c *Client) create(ctx context.Context, operation, path string, object, created any) error {
 	body, err := encode(object)
 	if err != nil {

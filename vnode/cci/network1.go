@@ -6,7 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Annotations of CCI 1.0. Source: CCI 1.0 API, "Creating a namespace" and "Creating a network".
+// Annotations of CCI 1.0. Source: CCI API (CCI 1.0), "Creating a namespace" and "Creating a network".
 const (
 	flavorAnnotation1        = "namespace.kubernetes.io/flavor"
 	securityGroupAnnotation1 = "network.alpha.kubernetes.io/default-security-group"
@@ -14,10 +14,10 @@ const (
 	domainAnnotation1        = "network.alpha.kubernetes.io/domain-id"
 )
 
-// generalComputing is the flavour of namespaces without GPUs.
+// generalComputing is the flavor of namespaces without GPUs.
 const generalComputing = "general-computing"
 
-// networkActive1 is Ready in CCI 1.0; the states before it need no names here.
+// networkActive1 is the state of CCI 1.0 that corresponds to NetworkReady. The states before it are not used here.
 const networkActive1 = "Active"
 
 // network1 is a network of CCI 1.0, which has one subnet and one security group.
@@ -38,14 +38,20 @@ type network1 struct {
 	} `json:"status,omitzero"`
 }
 
-// newNetwork1 says in the words of CCI 1.0 what a network should be.
+// newNetwork1 converts a network to the type of CCI 1.0.
 func newNetwork1(n *Network) *network1 {
-	out := &network1{TypeMeta: metav1.TypeMeta{APIVersion: "networking.cci.io/v1beta1", Kind: "Network"}, ObjectMeta: n.ObjectMeta}
+	out := &network1{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "networking.cci.io/v1beta1", Kind: "Network"},
+		ObjectMeta: n.ObjectMeta,
+	}
 	out.Annotations = maps.Clone(n.Annotations)
 	if out.Annotations == nil {
 		out.Annotations = map[string]string{}
 	}
-	for from, to := range map[string]string{NetworkProjectAnnotation: projectAnnotation1, NetworkDomainAnnotation: domainAnnotation1} {
+	for from, to := range map[string]string{
+		NetworkProjectAnnotation: projectAnnotation1,
+		NetworkDomainAnnotation:  domainAnnotation1,
+	} {
 		if id := out.Annotations[from]; id != "" {
 			out.Annotations[to] = id
 		}
@@ -62,11 +68,11 @@ func newNetwork1(n *Network) *network1 {
 	return out
 }
 
-// network says it in the words of CCI 2.0.
+// network converts a network of CCI 1.0 to the type of CCI 2.0.
 func (n *network1) network() *Network {
 	out := &Network{ObjectMeta: n.ObjectMeta, Spec: NetworkSpec{
-		NetworkType: n.Spec.NetworkType, Subnets: []Subnet{{SubnetID: n.Spec.SubnetID}}, VPCID: n.Spec.AttachedVPC, NetworkID: n.Spec.NetworkID,
-		AvailabilityZone: n.Spec.AvailableZone, CIDR: n.Spec.CIDR,
+		NetworkType: n.Spec.NetworkType, Subnets: []Subnet{{SubnetID: n.Spec.SubnetID}}, VPCID: n.Spec.AttachedVPC,
+		NetworkID: n.Spec.NetworkID, AvailabilityZone: n.Spec.AvailableZone, CIDR: n.Spec.CIDR,
 	}}
 	if group := n.Annotations[securityGroupAnnotation1]; group != "" {
 		out.Spec.SecurityGroups = []string{group}
@@ -76,7 +82,9 @@ func (n *network1) network() *Network {
 		out.Status.Status = NetworkReady
 	}
 	if n.Status.Message != "" {
-		out.Status.Conditions = []metav1.Condition{{Type: "State", Status: metav1.ConditionUnknown, Message: n.Status.Message}}
+		out.Status.Conditions = []metav1.Condition{
+			{Type: "State", Status: metav1.ConditionUnknown, Message: n.Status.Message},
+		}
 	}
 	return out
 }

@@ -21,7 +21,7 @@ const (
 	ClaimObject     ObjectKind = "PersistentVolumeClaim"
 )
 
-// Objects lists the objects that the Pod refers to by name, each once.
+// Objects lists the objects that the Pod refers to by name, each once, sorted by kind and name.
 func (s *PodSpec) Objects() []Object {
 	var list []Object
 	for _, secret := range s.ImagePullSecrets {

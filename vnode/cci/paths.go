@@ -6,9 +6,9 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// paths returns the URL paths and API versions of one generation of CCI. CCI 2.0 has API groups of its own, CCI 1.0 is a plain
-// Kubernetes API. An object that is created in one generation is not found in the other. The zero value is CCI 2.0.
-// Source: CCI API reference, "Namespace", "Pod", "Network" of both generations.
+// paths returns the URL paths and API versions of one generation of CCI. CCI 2.0 has API groups of its own, CCI 1.0 is
+// a plain Kubernetes API. An object that is created in one generation is not found in the other. The zero value is CCI
+// 2.0. Source: CCI API reference, "Namespace", "Pod", "Network" of both generations.
 type paths struct{ version policy.CCIVersion }
 
 // apiVersion returns the apiVersion of all objects except networks.

@@ -26,7 +26,7 @@ func (c *Client) CreatePod(ctx context.Context, namespace string, pod *Pod) (*Po
 func (c *Client) GetPod(ctx context.Context, namespace, name string) (*Pod, error) {
 	var found Pod
 	call := call{operation: "GetPod", method: http.MethodGet, path: c.paths.pods(namespace, name)}
-	if err := c.repeat(ctx, call, &found); err != nil {
+	if err := c.doWithRetry(ctx, call, &found); err != nil {
 		return nil, fmt.Errorf("getting cloud pod %s: %w", name, err)
 	}
 	return &found, nil
@@ -40,13 +40,15 @@ func (c *Client) ListPods(ctx context.Context, namespace string, options ListOpt
 		Items    []Pod           `json:"items"`
 	}
 	call := call{operation: "ListPods", method: http.MethodGet, path: c.paths.pods(namespace), query: query}
-	if err := c.repeat(ctx, call, &list); err != nil {
+	if err := c.doWithRetry(ctx, call, &list); err != nil {
 		return nil, fmt.Errorf("listing cloud pods of %s: %w", namespace, err)
 	}
-	return &PodList{ResourceVersion: list.Metadata.ResourceVersion, Continue: list.Metadata.Continue, Items: list.Items}, nil
+	return &PodList{
+		ResourceVersion: list.Metadata.ResourceVersion, Continue: list.Metadata.Continue, Items: list.Items,
+	}, nil
 }
 
-// query makes the parameters of a list.
+// query returns the query parameters of a list.
 func (o ListOptions) query() url.Values {
 	query := url.Values{}
 	setText(query, "labelSelector", o.LabelSelector)
@@ -64,13 +66,13 @@ func (c *Client) DeletePod(ctx context.Context, namespace, name string, options 
 		return fmt.Errorf("deleting cloud pod %s: %w", name, err)
 	}
 	call := call{operation: "DeletePod", method: http.MethodDelete, path: c.paths.pods(namespace, name), body: body}
-	if err := c.repeat(ctx, call, nil); err != nil {
+	if err := c.doWithRetry(ctx, call, nil); err != nil {
 		return fmt.Errorf("deleting cloud pod %s: %w", name, err)
 	}
 	return nil
 }
 
-// encode makes the body of a deletion.
+// encode returns the JSON body of a deletion.
 func (o DeleteOptions) encode() ([]byte, error) {
 	sent := metav1.DeleteOptions{
 		TypeMeta:           metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"},
@@ -83,7 +85,9 @@ func (o DeleteOptions) encode() ([]byte, error) {
 }
 
 // PodLog implements API.
-func (c *Client) PodLog(ctx context.Context, namespace, name string, options LogOptions) (io.ReadCloser, error) {
+func (c *Client) PodLog(
+	ctx context.Context, namespace, name string, options LogOptions,
+) (io.ReadCloser, error) {
 	query := url.Values{"container": {options.Container}}
 	setTrue(query, "follow", options.Follow)
 	setTrue(query, "previous", options.Previous)
@@ -92,7 +96,7 @@ func (c *Client) PodLog(ctx context.Context, namespace, name string, options Log
 	setNumber(query, "tailLines", options.TailLines)
 	setNumber(query, "limitBytes", options.LimitBytes)
 	call := call{operation: "PodLog", method: http.MethodGet, path: c.paths.pods(namespace, name, "log"), query: query}
-	if err := c.pace.wait(ctx); err != nil {
+	if err := c.limiter.wait(ctx); err != nil {
 		return nil, err
 	}
 	response, err := c.send(ctx, ctx, call)

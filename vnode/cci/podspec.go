@@ -4,8 +4,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// PodSpec is all that CCI 2.0 takes of a Pod, and nothing that 1.0 does not: its published schema and what the vendor's own providers send. What Kubernetes has
-// beyond it cannot be written down here. Types that are the same in both are Kubernetes' own.
+// PodSpec contains every field that CCI 2.0 accepts, and only fields that CCI 1.0 accepts as well: those of the
+// published schema and those that the vendor's own Terraform provider sends. Other fields of a Kubernetes Pod cannot
+// be expressed. Types that are identical in both APIs are those of Kubernetes. Source: CCI API, "Pod".
 type PodSpec struct {
 	ActiveDeadlineSeconds *int64      `json:"activeDeadlineSeconds,omitempty"`
 	InitContainers        []Container `json:"initContainers,omitempty"`
@@ -13,7 +14,7 @@ type PodSpec struct {
 	// DNSPolicy is Default or None.
 	DNSPolicy corev1.DNSPolicy     `json:"dnsPolicy,omitempty"`
 	DNSConfig *corev1.PodDNSConfig `json:"dnsConfig,omitempty"`
-	// ExtraEphemeralStorage is disk beyond what every Pod has.
+	// ExtraEphemeralStorage is disk space in addition to what every Pod has.
 	ExtraEphemeralStorage         *ExtraEphemeralStorage        `json:"extraEphemeralStorage,omitempty"`
 	HostAliases                   []corev1.HostAlias            `json:"hostAliases,omitempty"`
 	Hostname                      string                        `json:"hostname,omitempty"`
@@ -26,12 +27,12 @@ type PodSpec struct {
 	Volumes                       []Volume                      `json:"volumes,omitempty"`
 }
 
-// ExtraEphemeralStorage is disk that is bought.
+// ExtraEphemeralStorage is disk space that is billed.
 type ExtraEphemeralStorage struct {
 	SizeInGiB int32 `json:"sizeInGiB"`
 }
 
-// Container is a container or, with RestartPolicy, an init container that goes on beside the others.
+// Container is a container or, with RestartPolicy, a sidecar among the init containers.
 type Container struct {
 	Name                     string                          `json:"name"`
 	Image                    string                          `json:"image,omitempty"`
@@ -57,14 +58,14 @@ type Container struct {
 	TerminationMessagePolicy corev1.TerminationMessagePolicy `json:"terminationMessagePolicy,omitempty"`
 }
 
-// ContainerPort has no hostPort: there is no host.
+// ContainerPort has no hostPort because there is no host.
 type ContainerPort struct {
 	Name          string          `json:"name,omitempty"`
 	ContainerPort int32           `json:"containerPort"`
 	Protocol      corev1.Protocol `json:"protocol,omitempty"`
 }
 
-// Resources are CPU and memory only.
+// Resources contain only CPU and memory.
 type Resources struct {
 	Limits   corev1.ResourceList `json:"limits,omitempty"`
 	Requests corev1.ResourceList `json:"requests,omitempty"`
@@ -85,13 +86,13 @@ type Lifecycle struct {
 	PreStop   *Handler `json:"preStop,omitempty"`
 }
 
-// Handler is a hook: one of both.
+// Handler is a hook. One of its fields is set.
 type Handler struct {
 	Exec    *corev1.ExecAction    `json:"exec,omitempty"`
 	HTTPGet *corev1.HTTPGetAction `json:"httpGet,omitempty"`
 }
 
-// Probe is one of exec, httpGet and tcpSocket; there is no gRPC.
+// Probe has one of exec, httpGet and tcpSocket. CCI has no gRPC probes.
 type Probe struct {
 	Exec                *corev1.ExecAction      `json:"exec,omitempty"`
 	HTTPGet             *corev1.HTTPGetAction   `json:"httpGet,omitempty"`
@@ -103,7 +104,7 @@ type Probe struct {
 	FailureThreshold    int32                   `json:"failureThreshold,omitempty"`
 }
 
-// SecurityContext is what a container may choose; privileges are not among it.
+// SecurityContext is the security context of a container. CCI has no privileged containers.
 type SecurityContext struct {
 	Capabilities           *corev1.Capabilities  `json:"capabilities,omitempty"`
 	ProcMount              *corev1.ProcMountType `json:"procMount,omitempty"`
@@ -113,7 +114,7 @@ type SecurityContext struct {
 	RunAsUser              *int64                `json:"runAsUser,omitempty"`
 }
 
-// PodSecurityContext is what holds for all containers.
+// PodSecurityContext is the security context of all containers.
 type PodSecurityContext struct {
 	FSGroup             *int64                         `json:"fsGroup,omitempty"`
 	FSGroupChangePolicy *corev1.PodFSGroupChangePolicy `json:"fsGroupChangePolicy,omitempty"`
@@ -124,7 +125,7 @@ type PodSecurityContext struct {
 	Sysctls             []corev1.Sysctl                `json:"sysctls,omitempty"`
 }
 
-// Volume is one of the kinds below.
+// Volume has one of the sources below.
 type Volume struct {
 	Name                  string                                    `json:"name"`
 	EmptyDir              *corev1.EmptyDirVolumeSource              `json:"emptyDir,omitempty"`
@@ -136,13 +137,13 @@ type Volume struct {
 	Projected             *ProjectedVolume                          `json:"projected,omitempty"`
 }
 
-// ProjectedVolume puts several sources into one volume.
+// ProjectedVolume combines several sources in one volume.
 type ProjectedVolume struct {
 	DefaultMode *int32       `json:"defaultMode,omitempty"`
 	Sources     []Projection `json:"sources,omitempty"`
 }
 
-// Projection is one source of a ProjectedVolume. There is none of service-account tokens.
+// Projection is one source of a ProjectedVolume. CCI does not project ServiceAccount tokens.
 type Projection struct {
 	ConfigMap   *corev1.ConfigMapProjection   `json:"configMap,omitempty"`
 	Secret      *corev1.SecretProjection      `json:"secret,omitempty"`

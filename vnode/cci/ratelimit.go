@@ -8,42 +8,42 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// pace holds requests back: by a token bucket, and for as long as the service has asked to be left alone.
-type pace struct {
+// rateLimiter delays requests: by a token bucket, and for as long as a Retry-After header of the service asks.
+type rateLimiter struct {
 	limiter *rate.Limiter
 
 	mu    sync.Mutex
 	until time.Time
 }
 
-func newPace(qps float64, burst int) *pace {
-	return &pace{limiter: rate.NewLimiter(rate.Limit(qps), burst)}
+func newRateLimiter(qps float64, burst int) *rateLimiter {
+	return &rateLimiter{limiter: rate.NewLimiter(rate.Limit(qps), burst)}
 }
 
-// wait blocks until a request may go, or until ctx ends.
-func (p *pace) wait(ctx context.Context) error {
-	if err := sleep(ctx, time.Until(p.pausedUntil())); err != nil {
+// wait blocks until a request may be sent or ctx ends.
+func (r *rateLimiter) wait(ctx context.Context) error {
+	if err := sleep(ctx, time.Until(r.pausedUntil())); err != nil {
 		return err
 	}
-	return p.limiter.Wait(ctx)
+	return r.limiter.Wait(ctx)
 }
 
-// pause lets no request go for that long.
-func (p *pace) pause(d time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if until := time.Now().Add(d); until.After(p.until) {
-		p.until = until
+// pause blocks all requests for d. It never shortens an earlier pause.
+func (r *rateLimiter) pause(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if until := time.Now().Add(d); until.After(r.until) {
+		r.until = until
 	}
 }
 
-func (p *pace) pausedUntil() time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.until
+func (r *rateLimiter) pausedUntil() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.until
 }
 
-// sleep blocks for d, or until ctx ends, which is an error.
+// sleep blocks for d or until ctx ends. It returns the error of ctx in the second case.
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()

@@ -16,16 +16,17 @@ import (
 type call struct {
 	// operation names the call in metrics and errors.
 	operation string
-	// endpoint is scheme and host where they are not the service's own; empty otherwise.
+	// endpoint is the scheme and the host if they differ from those of the service.
 	endpoint string
 	method   string
 	path     string
 	query    url.Values
-	// body is JSON; empty for none.
+	// body is JSON. It is empty if the request has no body.
 	body []byte
 }
 
-// sign makes the HTTP request of a call with the vendor's signer. The signature holds for 15 minutes and for this request only.
+// sign returns the HTTP request of a call, signed with the vendor's signer. The signature is valid for 15 minutes and
+// for this request only.
 func (c *Client) sign(ctx context.Context, call call) (*http.Request, error) {
 	builder := request.NewHttpRequestBuilder().
 		WithEndpoint(cmp.Or(call.endpoint, c.config.Endpoint)).
@@ -45,15 +46,15 @@ func (c *Client) sign(ctx context.Context, call call) (*http.Request, error) {
 	unsigned := builder.Build()
 	headers, err := signer.Sign(unsigned, keys.AccessKey, keys.SecretKey)
 	if err != nil {
-		return nil, fmt.Errorf("signing: %w", err)
+		return nil, fmt.Errorf("signing the request: %w", err)
 	}
 	for name, value := range headers {
 		unsigned.AddHeaderParam(name, value)
 	}
 	signed, err := unsigned.ConvertRequest()
 	if err != nil {
-		return nil, fmt.Errorf("making the request: %w", err)
+		return nil, fmt.Errorf("creating the request: %w", err)
 	}
-	signed.Header.Set("User-Agent", userAgent) // Unsigned, as the gateway may change it.
+	signed.Header.Set("User-Agent", userAgent) // It is not signed because the gateway may change it.
 	return signed.WithContext(ctx), nil
 }

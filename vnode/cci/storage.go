@@ -11,7 +11,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// PersistentVolume is a file system that the service can mount. It belongs to the tenant: no namespace holds it.
+// PersistentVolume is a file system that the service can mount. It belongs to the tenant and has no namespace.
 type PersistentVolume struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
@@ -19,19 +19,19 @@ type PersistentVolume struct {
 	Status            corev1.PersistentVolumeStatus `json:"status,omitzero"`
 }
 
-// PersistentVolumeSpec is what the vendor's own tools send of a volume.
+// PersistentVolumeSpec contains the fields that the vendor's own tools send. Source: CCI API, "PersistentVolume".
 type PersistentVolumeSpec struct {
 	AccessModes []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
 	Capacity    corev1.ResourceList                 `json:"capacity,omitempty"`
 	CSI         *CSIVolume                          `json:"csi,omitempty"`
-	// ClaimRef keeps the volume for one claim.
+	// ClaimRef reserves the volume for one claim.
 	ClaimRef         *corev1.ObjectReference              `json:"claimRef,omitempty"`
 	MountOptions     []string                             `json:"mountOptions,omitempty"`
 	ReclaimPolicy    corev1.PersistentVolumeReclaimPolicy `json:"persistentVolumeReclaimPolicy,omitempty"`
 	StorageClassName string                               `json:"storageClassName,omitempty"`
 }
 
-// CSIVolume says where the data are.
+// CSIVolume identifies the file system.
 type CSIVolume struct {
 	Driver           string            `json:"driver"`
 	VolumeHandle     string            `json:"volumeHandle"`
@@ -40,7 +40,7 @@ type CSIVolume struct {
 	VolumeAttributes map[string]string `json:"volumeAttributes,omitempty"`
 }
 
-// PersistentVolumeClaim is what Pods refer to.
+// PersistentVolumeClaim is the claim that Pods refer to.
 type PersistentVolumeClaim struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
@@ -56,7 +56,8 @@ type PersistentVolumeClaimSpec struct {
 	VolumeName       string                              `json:"volumeName,omitempty"`
 }
 
-// Volumes and their claims are those of CCI 2.0: in 1.0 a volume is imported through an API of its own.
+// volumesPath is the path of all volumes. Volumes and claims exist in CCI 2.0 only: CCI 1.0 imports volumes through a
+// different API.
 const volumesPath = "/apis/cci/v2/persistentvolumes"
 
 func claimsPath(namespace string) string {
@@ -78,7 +79,7 @@ func (c *Client) CreateVolume(ctx context.Context, volume *PersistentVolume) (*P
 func (c *Client) GetVolume(ctx context.Context, name string) (*PersistentVolume, error) {
 	var found PersistentVolume
 	call := call{operation: "GetVolume", method: http.MethodGet, path: volumesPath + "/" + name}
-	if err := c.repeat(ctx, call, &found); err != nil {
+	if err := c.doWithRetry(ctx, call, &found); err != nil {
 		return nil, fmt.Errorf("getting cloud volume %s: %w", name, err)
 	}
 	return &found, nil
@@ -90,14 +91,17 @@ func (c *Client) DeleteVolume(ctx context.Context, name string, options DeleteOp
 	if err != nil {
 		return fmt.Errorf("deleting cloud volume %s: %w", name, err)
 	}
-	if err := c.repeat(ctx, call{operation: "DeleteVolume", method: http.MethodDelete, path: volumesPath + "/" + name, body: body}, nil); err != nil {
+	call := call{operation: "DeleteVolume", method: http.MethodDelete, path: volumesPath + "/" + name, body: body}
+	if err := c.doWithRetry(ctx, call, nil); err != nil {
 		return fmt.Errorf("deleting cloud volume %s: %w", name, err)
 	}
 	return nil
 }
 
 // CreateClaim implements API.
-func (c *Client) CreateClaim(ctx context.Context, namespace string, claim *PersistentVolumeClaim) (*PersistentVolumeClaim, error) {
+func (c *Client) CreateClaim(
+	ctx context.Context, namespace string, claim *PersistentVolumeClaim,
+) (*PersistentVolumeClaim, error) {
 	sent := *claim
 	sent.APIVersion, sent.Kind = (paths{policy.CCI2}).apiVersion(), "PersistentVolumeClaim"
 	var created PersistentVolumeClaim
@@ -111,14 +115,16 @@ func (c *Client) CreateClaim(ctx context.Context, namespace string, claim *Persi
 func (c *Client) GetClaim(ctx context.Context, namespace, name string) (*PersistentVolumeClaim, error) {
 	var found PersistentVolumeClaim
 	call := call{operation: "GetClaim", method: http.MethodGet, path: claimsPath(namespace) + "/" + name}
-	if err := c.repeat(ctx, call, &found); err != nil {
+	if err := c.doWithRetry(ctx, call, &found); err != nil {
 		return nil, fmt.Errorf("getting cloud claim %s: %w", name, err)
 	}
 	return &found, nil
 }
 
 // ListClaims implements API.
-func (c *Client) ListClaims(ctx context.Context, namespace string, options ListOptions) ([]PersistentVolumeClaim, error) {
+func (c *Client) ListClaims(
+	ctx context.Context, namespace string, options ListOptions,
+) ([]PersistentVolumeClaim, error) {
 	all, err := listPages[PersistentVolumeClaim](ctx, c, "ListClaims", claimsPath(namespace), options)
 	if err != nil {
 		return nil, fmt.Errorf("listing cloud claims of %s: %w", namespace, err)
@@ -135,6 +141,7 @@ func (c *Client) ListVolumes(ctx context.Context, options ListOptions) ([]Persis
 	return all, nil
 }
 
+// listPages lists the objects of all pages.
 func listPages[T any](ctx context.Context, c *Client, operation, path string, options ListOptions) ([]T, error) {
 	var all []T
 	for {
@@ -143,7 +150,7 @@ func listPages[T any](ctx context.Context, c *Client, operation, path string, op
 			Items    []T             `json:"items"`
 		}
 		call := call{operation: operation, method: http.MethodGet, path: path, query: options.query()}
-		if err := c.repeat(ctx, call, &page); err != nil {
+		if err := c.doWithRetry(ctx, call, &page); err != nil {
 			return nil, err
 		}
 		all = append(all, page.Items...)
@@ -159,7 +166,8 @@ func (c *Client) DeleteClaim(ctx context.Context, namespace, name string, option
 	if err != nil {
 		return fmt.Errorf("deleting cloud claim %s: %w", name, err)
 	}
-	if err := c.repeat(ctx, call{operation: "DeleteClaim", method: http.MethodDelete, path: claimsPath(namespace) + "/" + name, body: body}, nil); err != nil {
+	call := call{operation: "DeleteClaim", method: http.MethodDelete, path: claimsPath(namespace) + "/" + name, body: body}
+	if err := c.doWithRetry(ctx, call, nil); err != nil {
 		return fmt.Errorf("deleting cloud claim %s: %w", name, err)
 	}
 	return nil

@@ -11,17 +11,19 @@ import (
 	"time"
 )
 
-// tokenLife is how long a token holds that does not say so. Source: IAM manual, "Obtaining a user token".
+// tokenLife is the lifetime of a token whose response has no expiry. Source: IAM manual, "Obtaining a user token".
 const tokenLife = 24 * time.Hour
 
-// tokenCache keeps the newest IAM token. It is held locked while one is got, so that everybody waits for the same one.
+// tokenCache holds the newest IAM token. It is locked during a request for a token, so that all callers wait for the
+// same token.
 type tokenCache struct {
 	mu    sync.Mutex
 	token string
 	renew time.Time
 }
 
-// tokenRequest asks for a token of the project by the access key. Source: IAM manual; the method hw_ak_sk is not in it, and works.
+// tokenRequest requests a token of the project with the access key. Source: IAM manual, "Obtaining a user token". The
+// method hw_ak_sk is not documented there, but works in practice.
 type tokenRequest struct {
 	Auth struct {
 		Identity struct {
@@ -43,7 +45,8 @@ type tokenKey struct {
 	Key string `json:"key"`
 }
 
-// authToken is the given token, or one got by the access key: another one than refused, and not one that soon ends.
+// authToken returns the token of the credentials, or else one that is requested with the access key. It returns
+// neither the refused token nor one that expires soon.
 func (c *Client) authToken(ctx context.Context, refused string) (string, error) {
 	if given := c.config.Credentials.Current().AuthToken; given != "" {
 		return given, nil
@@ -55,9 +58,9 @@ func (c *Client) authToken(ctx context.Context, refused string) (string, error) 
 	}
 	token, ends, err := c.createToken(ctx)
 	if err != nil {
-		return "", fmt.Errorf("getting an IAM token: %w", err)
+		return "", fmt.Errorf("requesting an IAM token: %w", err)
 	}
-	// Early enough that a token is never sent in its last hours, late enough that few are made.
+	// Early enough that a token is not used in its last hours, late enough that few tokens are requested.
 	c.tokens.token, c.tokens.renew = token, time.Now().Add(time.Until(ends)*11/12)
 	return token, nil
 }
@@ -91,7 +94,8 @@ func (c *Client) createToken(ctx context.Context) (token string, ends time.Time,
 			ExpiresAt time.Time `json:"expires_at"`
 		} `json:"token"`
 	}
-	if json.NewDecoder(io.LimitReader(response.Body, largestAnswer)).Decode(&answer) != nil || answer.Token.ExpiresAt.IsZero() {
+	decoder := json.NewDecoder(io.LimitReader(response.Body, maxResponseSize))
+	if decoder.Decode(&answer) != nil || answer.Token.ExpiresAt.IsZero() {
 		return token, time.Now().Add(tokenLife), nil
 	}
 	return token, answer.Token.ExpiresAt, nil

@@ -5,22 +5,22 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// networkAPIVersion is that of networks in CCI 2.0; those of 1.0 are network1.
+// networkAPIVersion is the apiVersion of networks in CCI 2.0. Networks of CCI 1.0 have the type network1.
 const networkAPIVersion = "yangtse/v2"
 
-// Namespace is where Pods and networks are. It is none of the cluster's namespaces.
+// Namespace is a cloud namespace, which contains Pods and networks. It is not a namespace of the cluster.
 type Namespace struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
 	Status            NamespaceStatus `json:"status,omitzero"`
 }
 
-// NamespaceStatus holds the phase: Active or Terminating.
+// NamespaceStatus contains the phase: Active or Terminating.
 type NamespaceStatus struct {
 	Phase corev1.NamespacePhase `json:"phase,omitempty"`
 }
 
-// Network gives the Pods of a namespace their addresses. There must be a Ready one before any Pod can start.
+// Network gives addresses to the Pods of a namespace. A namespace needs a Ready network before a Pod can start.
 type Network struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
@@ -28,7 +28,8 @@ type Network struct {
 	Status            NetworkStatus `json:"status,omitzero"`
 }
 
-// NetworkTypeNeutron is the only network type. Source: CCI API; with a dash in place of the underscore it is refused.
+// NetworkTypeNeutron is the only network type. The service refuses the spelling with a dash instead of the underscore.
+// Source: CCI API, "Creating a network".
 const NetworkTypeNeutron = "underlay_neutron"
 
 // Annotations of a network. Source: CCI API, "Creating a network".
@@ -37,17 +38,17 @@ const (
 	NetworkDomainAnnotation  = "yangtse.io/domain-id"
 )
 
-// NetworkSpec names what the network is made of.
+// NetworkSpec describes a network.
 type NetworkSpec struct {
 	NetworkType    string   `json:"networkType,omitempty"`
 	SecurityGroups []string `json:"securityGroups,omitempty"`
-	// Subnets are in the VPC. Their ids are Neutron's, not those that the VPC console calls subnet ids.
+	// Subnets are subnets of the VPC. Their IDs are those of Neutron, not those that the VPC console calls subnet IDs.
 	Subnets        []Subnet `json:"subnets,omitempty"`
 	IPFamilies     []string `json:"ipFamilies,omitempty"`
 	DefaultNetwork bool     `json:"defaultNetwork,omitempty"`
 
-	// VPCID, NetworkID, AvailabilityZone and CIDR are of CCI 1.0 alone, which finds nothing out by itself. There a network has one subnet
-	// and one security group, and NetworkID is Neutron's.
+	// VPCID, NetworkID, AvailabilityZone and CIDR are used by CCI 1.0 only, which does not derive them from the subnet.
+	// There a network has one subnet and one security group, and NetworkID is the ID of the Neutron network.
 	VPCID            string `json:"-"`
 	NetworkID        string `json:"-"`
 	AvailabilityZone string `json:"-"`
@@ -66,41 +67,42 @@ const (
 	NetworkIPInsufficient = "IPInsufficient"
 )
 
-// NetworkStatus tells whether Pods can get addresses.
+// NetworkStatus reports whether Pods can get addresses.
 type NetworkStatus struct {
 	Status     string             `json:"status,omitempty"`
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// Pod is a Pod of the cloud.
+// Pod is a cloud Pod.
 type Pod struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
 	Spec              PodSpec `json:"spec"`
-	// Status has the shape of Kubernetes, without hostIP, and with the phase PodStopped beside the known ones.
+	// Status has the type of Kubernetes. It has no hostIP, and the additional phase PodStopped.
 	Status corev1.PodStatus `json:"status,omitzero"`
 }
 
-// PodStopped is a phase that Kubernetes does not have. The service's schema lists it without saying when it comes.
+// PodStopped is a phase that Kubernetes does not have. The schema lists it without describing when it occurs. Source:
+// CCI API, "PodStatus".
 const PodStopped corev1.PodPhase = "Stopped"
 
 // PodList is one page of Pods.
 type PodList struct {
-	// ResourceVersion is where a watch goes on.
+	// ResourceVersion is where a watch continues.
 	ResourceVersion string
-	// Continue asks for the next page; empty after the last.
+	// Continue is the continue token of the next page. It is empty on the last page.
 	Continue string
 	Items    []Pod
 }
 
-// Annotations of a Pod that the service reads or writes. Source: CCI API, Pod annotations.
+// Annotations of a Pod that the service reads or writes. Source: CCI API, "Pod annotations".
 const (
-	// SizeAnnotation is written by the service: the size that is billed.
+	// SizeAnnotation is the size that is billed. The service writes it.
 	SizeAnnotation = "resource.cci.io/size"
-	// ExporterAnnotation "false" takes the exporter of CPU and memory out of a Pod, ExporterPortAnnotation chooses its port.
+	// ExporterAnnotation "false" disables the metrics exporter of a Pod. ExporterPortAnnotation sets its port.
 	ExporterAnnotation     = "monitoring.cci.io/enable-pod-metrics"
 	ExporterPortAnnotation = "monitoring.cci.io/metrics-port"
 )
 
-// ExporterPort is where the exporter of a Pod listens that does not choose.
+// ExporterPort is the default port of the metrics exporter. Source: CCI manual, "Enabling Pod metrics".
 const ExporterPort = 19100

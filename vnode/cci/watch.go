@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// watchSlack is how much later than the service we end a stream that the service should have ended.
+// watchSlack is the time after which the client ends a stream that the service should have ended.
 const watchSlack = 15 * time.Second
 
 // WatchPods implements API.
@@ -26,7 +26,7 @@ func (c *Client) WatchPods(ctx context.Context, namespace string, options WatchO
 	}
 	setText(query, "labelSelector", options.LabelSelector)
 	setText(query, "resourceVersion", options.ResourceVersion)
-	if err := c.pace.wait(ctx); err != nil {
+	if err := c.limiter.wait(ctx); err != nil {
 		return nil, err
 	}
 	streamCtx, cancel := context.WithTimeout(ctx, options.Timeout+watchSlack)
@@ -39,7 +39,7 @@ func (c *Client) WatchPods(ctx context.Context, namespace string, options WatchO
 	return &podWatch{caller: ctx, cancel: cancel, body: response.Body, decoder: json.NewDecoder(response.Body)}, nil
 }
 
-// podWatch reads the stream of a watch: one JSON object after the other.
+// podWatch reads the stream of a watch, which is a sequence of JSON objects.
 type podWatch struct {
 	caller  context.Context
 	cancel  context.CancelFunc
@@ -60,7 +60,7 @@ func (w *podWatch) Next() (PodEvent, error) {
 		return PodEvent{}, noAnswer(w.caller, "reading the watch of cloud pods", err)
 	}
 	if raw.Type == watch.Error {
-		return PodEvent{}, w.fault(raw.Object)
+		return PodEvent{}, w.decodeErrorEvent(raw.Object)
 	}
 	event := PodEvent{Type: raw.Type, Pod: &Pod{}}
 	if err := json.Unmarshal(raw.Object, event.Pod); err != nil {
@@ -69,19 +69,20 @@ func (w *podWatch) Next() (PodEvent, error) {
 	return event, nil
 }
 
-// fault makes the error of an ERROR event, which has an HTTP status of its own inside a stream that began with 200.
-func (w *podWatch) fault(object []byte) error {
+// decodeErrorEvent returns the error of an ERROR event. Such an event has an HTTP status of its own, in a stream whose
+// response has status 200.
+func (w *podWatch) decodeErrorEvent(object []byte) error {
 	var status struct {
 		Code int `json:"code"`
 	}
 	if err := json.Unmarshal(object, &status); err != nil {
 		return noAnswer(w.caller, "decoding an error of the watch", err)
 	}
-	return decodeFault(status.Code, nil, object, time.Now())
+	return decodeError(status.Code, nil, object, time.Now())
 }
 
 // Close implements PodWatch.
 func (w *podWatch) Close() {
 	w.cancel()
-	_ = w.body.Close() // A stream that is cut has nothing to say about it.
+	_ = w.body.Close() // An error has no consequence: the stream has ended.
 }

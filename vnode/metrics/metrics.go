@@ -4,7 +4,6 @@ package metrics
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -14,8 +13,6 @@ import (
 // Metrics are those of one virtual node.
 type Metrics struct {
 	registry  *prometheus.Registry
-	requests  *prometheus.CounterVec
-	durations *prometheus.HistogramVec
 	orphans   prometheus.Gauge
 	ended     prometheus.Counter
 	exporters *prometheus.CounterVec
@@ -25,13 +22,6 @@ type Metrics struct {
 func New() *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "spillway_vnode_cloud_requests_total", Help: "Tries of requests to the cloud, by operation and HTTP status (none: no answer).",
-		}, []string{"operation", "code"}),
-		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "spillway_vnode_cloud_request_duration_seconds", Help: "Time until the header of an answer, by operation.",
-			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
-		}, []string{"operation"}),
 		orphans: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "spillway_vnode_orphans", Help: "Cloud Pods that stood for no Pod at the last comparison.",
 		}),
@@ -40,7 +30,7 @@ func New() *Metrics {
 			Name: "spillway_vnode_exporter_requests_total", Help: "Questions to the exporters of cloud Pods, by result: answered, failed.",
 		}, []string{"result"}),
 	}
-	m.registry.MustRegister(m.requests, m.durations, m.orphans, m.ended, m.exporters, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.orphans, m.ended, m.exporters, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -50,12 +40,6 @@ func counter(name, help string) prometheus.Counter {
 
 // Registerer is where the parts of the program register metrics of their own.
 func (m *Metrics) Registerer() prometheus.Registerer { return m.registry }
-
-// CloudRequest counts a try of a request (cci.Config.Observe).
-func (m *Metrics) CloudRequest(operation, code string, elapsed time.Duration) {
-	m.requests.WithLabelValues(operation, code).Inc()
-	m.durations.WithLabelValues(operation).Observe(elapsed.Seconds())
-}
 
 // OrphansFound takes what a comparison has found (orphans.Sweep.Found).
 func (m *Metrics) OrphansFound(n int) { m.orphans.Set(float64(n)) }

@@ -1,0 +1,39 @@
+package cci
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// metrics counts and times the attempts of requests.
+type metrics struct {
+	requests  *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+}
+
+// newMetrics registers the metrics, unless the registerer is nil.
+func newMetrics(registerer prometheus.Registerer) metrics {
+	factory := promauto.With(registerer)
+	return metrics{
+		requests: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: "spillway_vnode_cloud_requests_total",
+			Help: "Attempts of requests to the cloud, by operation and HTTP status code (none if there was no response).",
+		}, []string{"operation", "code"}),
+		durations: factory.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "spillway_vnode_cloud_request_duration_seconds",
+			Help:    "Time in seconds until the header of a response from the cloud arrived, by operation.",
+			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"operation"}),
+	}
+}
+
+// noResponse is the code of an attempt without a response.
+const noResponse = "none"
+
+// observe records one attempt. code is the HTTP status code or noResponse.
+func (m metrics) observe(operation, code string, elapsed time.Duration) {
+	m.requests.WithLabelValues(operation, code).Inc()
+	m.durations.WithLabelValues(operation).Observe(elapsed.Seconds())
+}
