@@ -2,6 +2,7 @@ package credentials
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -18,12 +19,12 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
-// metadata is what stands in for the machine's metadata service: as a proxy, since the service's address is fixed.
+// metadata replaces the metadata service of the machine. It is a proxy, because the address of that service is fixed.
 var metadata = httptest.NewUnstartedServer(nil)
 
 func TestMain(m *testing.M) {
 	metadata.Start()
-	// Before anybody asks for it: net/http reads it once.
+	// This precedes the first request, because net/http reads the variable once.
 	if err := os.Setenv("HTTP_PROXY", metadata.URL); err != nil {
 		panic(err)
 	}
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// clock is moved by hand.
+// clock is a clock that only advance moves.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -44,7 +45,7 @@ func (c *clock) Now() time.Time {
 	return c.now
 }
 
-func (c *clock) pass(d time.Duration) {
+func (c *clock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
@@ -70,13 +71,26 @@ func TestRead(t *testing.T) {
 		want    cci.Credentials
 		wantErr string
 	}{
-		"a file":                        {file, cci.Credentials{AccessKey: "a", SecretKey: "s"}, ""},
-		"a mounted Secret":              {dir(map[string]string{"accessKey": "a\n", "secretKey": "s"}), cci.Credentials{AccessKey: "a", SecretKey: "s"}, ""},
-		"a mounted Secret with a token": {dir(map[string]string{"accessKey": "a", "secretKey": "s", "securityToken": "t\n"}), cci.Credentials{AccessKey: "a", SecretKey: "s", SecurityToken: "t"}, ""},
-		"a Secret that lacks a key":     {dir(map[string]string{"accessKey": "a"}), cci.Credentials{}, "secretKey: must not be empty"},
-		"a Secret with an empty key":    {dir(map[string]string{"accessKey": "a", "secretKey": " \n"}), cci.Credentials{}, "secretKey: must not be empty"},
-		"nothing":                       {filepath.Join(t.TempDir(), "nowhere"), cci.Credentials{}, "nowhere"},
-		"a directory in place of the key": {func() string {
+		"a file": {file, cci.Credentials{AccessKey: "a", SecretKey: "s"}, ""},
+		"a mounted Secret": {
+			dir(map[string]string{"accessKey": "a\n", "secretKey": "s"}), cci.Credentials{AccessKey: "a", SecretKey: "s"}, "",
+		},
+		"a mounted Secret with a security token": {
+			dir(map[string]string{"accessKey": "a", "secretKey": "s", "securityToken": "t\n"}),
+			cci.Credentials{AccessKey: "a", SecretKey: "s", SecurityToken: "t"}, "",
+		},
+		"a mounted Secret with an IAM token": {
+			dir(map[string]string{"accessKey": "a", "secretKey": "s", "authToken": "t\n"}),
+			cci.Credentials{AccessKey: "a", SecretKey: "s", AuthToken: "t"}, "",
+		},
+		"a Secret without a secret key": {
+			dir(map[string]string{"accessKey": "a"}), cci.Credentials{}, "secretKey: Required value",
+		},
+		"a Secret with an empty key": {
+			dir(map[string]string{"accessKey": "a", "secretKey": " \n"}), cci.Credentials{}, "secretKey: Required value",
+		},
+		"a path that does not exist": {filepath.Join(t.TempDir(), "nowhere"), cci.Credentials{}, "nowhere"},
+		"a directory instead of a file": {func() string {
 			d := dir(nil)
 			require.NoError(t, os.Mkdir(filepath.Join(d, "accessKey"), 0o700))
 			return d
@@ -96,8 +110,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// The kubelet writes a new directory, and swaps the link ..data, to which the files' own links point.
-func TestASecretIsReadInOneVersion(t *testing.T) {
+// The kubelet writes a new directory and then moves the link ..data, through which the links of the files point.
+func TestMountedSecretIsReadInOneVersion(t *testing.T) {
 	mount := t.TempDir()
 	put := func(version, key string) {
 		dir := filepath.Join(mount, version)
@@ -111,43 +125,43 @@ func TestASecretIsReadInOneVersion(t *testing.T) {
 	for _, name := range []string{"accessKey", "secretKey"} {
 		require.NoError(t, os.Symlink(filepath.Join("..data", name), filepath.Join(mount, name)))
 	}
-	version := snapshot(mount)
+	version := resolve(mount)
 	put("..2", "two")
 	got, err := readDir(version)
 	require.NoError(t, err)
-	assert.Equal(t, cci.Credentials{AccessKey: "a-one", SecretKey: "s-one"}, got, "what was begun ends in the same version")
+	assert.Equal(t, cci.Credentials{AccessKey: "a-one", SecretKey: "s-one"}, got, "a read that has begun sees one version")
 	got, err = Read(mount)
 	require.NoError(t, err)
 	assert.Equal(t, cci.Credentials{AccessKey: "a-two", SecretKey: "s-two"}, got)
 }
 
-func TestAFileIsReadAgain(t *testing.T) {
+func TestFileIsReadAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys.yaml")
 	write(t, file, "accessKey: one\nsecretKey: very-secret\n")
 	var log strings.Builder
 	source, err := FromFile(file, slog.New(slog.NewTextHandler(&log, nil)))
 	require.NoError(t, err)
-	watch := clock{now: source.looked}
-	source.now = watch.Now
+	clock := clock{now: source.lastRead}
+	source.now = clock.Now
 	after := func() cci.Credentials {
-		watch.pass(look)
+		clock.advance(readInterval)
 		return source.Current()
 	}
 	assert.Equal(t, "one", source.Current().AccessKey)
 
 	write(t, file, "accessKey: two\nsecretKey: very-secret\n")
-	assert.Equal(t, "one", source.Current().AccessKey, "it is not read for every request")
+	assert.Equal(t, "one", source.Current().AccessKey, "the file is not read for every request")
 	assert.Equal(t, "two", after().AccessKey)
 
 	for _, broken := range []string{"", "accessKey: thr", "accessKey: three\nsecretKey", "very-secret: ["} {
 		write(t, file, broken)
-		assert.Equal(t, "two", after().AccessKey, "%q is half written", broken)
+		assert.Equal(t, "two", after().AccessKey, "%q is partly written", broken)
 		before := log.Len()
 		after()
-		assert.Equal(t, before, log.Len(), "it is told of once")
+		assert.Equal(t, before, log.Len(), "an error is logged once")
 	}
 	require.NoError(t, os.Remove(file))
-	assert.Equal(t, "two", after().AccessKey, "a file that is gone takes no key away")
+	assert.Equal(t, "two", after().AccessKey, "the last keys stay in use when the file is deleted")
 	write(t, file, "accessKey: three\nsecretKey: very-secret\n")
 	assert.Equal(t, "three", after().AccessKey)
 	assert.NotContains(t, log.String(), "secret\n")
@@ -155,12 +169,13 @@ func TestAFileIsReadAgain(t *testing.T) {
 	assert.Contains(t, log.String(), "credentials of three")
 
 	_, err = FromFile(filepath.Join(t.TempDir(), "nowhere"), slog.New(slog.DiscardHandler))
-	assert.ErrorIs(t, err, os.ErrNotExist, "without a first key nothing starts")
+	assert.ErrorIs(t, err, os.ErrNotExist, "the first read must succeed")
 }
 
-func TestWhileOneReadsTheOthersSign(t *testing.T) {
+func TestOneCallerReadsAndTheOthersDoNotWait(t *testing.T) {
 	reading, release := make(chan struct{}), make(chan struct{})
 	first := true
+	clock := clock{now: time.Now()}
 	source, err := newSource(func() (cci.Credentials, error) {
 		if first {
 			first = false
@@ -169,9 +184,9 @@ func TestWhileOneReadsTheOthersSign(t *testing.T) {
 		close(reading)
 		<-release
 		return cci.Credentials{AccessKey: "new", SecretKey: "s"}, nil
-	}, slog.New(slog.DiscardHandler))
+	}, clock.Now, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	source.looked = source.looked.Add(-look)
+	clock.advance(readInterval)
 	got := make(chan cci.Credentials)
 	go func() { got <- source.Current() }()
 	<-reading
@@ -181,23 +196,26 @@ func TestWhileOneReadsTheOthersSign(t *testing.T) {
 	assert.Equal(t, "new", source.Current().AccessKey)
 }
 
-func TestAProviderThatFailsKeepsTheKeys(t *testing.T) {
-	var fault error
-	source, err := newSource(func() (cci.Credentials, error) { return cci.Credentials{AccessKey: "a", SecretKey: "s"}, fault }, slog.New(slog.DiscardHandler))
+func TestErrorsKeepTheKeys(t *testing.T) {
+	var failure error
+	clock := clock{now: time.Now()}
+	source, err := newSource(func() (cci.Credentials, error) {
+		return cci.Credentials{AccessKey: "a", SecretKey: "s"}, failure
+	}, clock.Now, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
-	fault = errors.New("no answer")
-	source.looked = source.looked.Add(-look)
+	failure = errors.New("no answer")
+	clock.advance(readInterval)
 	assert.Equal(t, "a", source.Current().AccessKey)
 }
 
-// ends is a time in the form of the metadata service.
-func ends(in time.Duration) string {
+// expiry returns a time in the format of the metadata service.
+func expiry(in time.Duration) string {
 	return time.Now().Add(in).UTC().Format("2006-01-02T15:04:05.000000Z")
 }
 
 func TestKeysOfTheMachine(t *testing.T) {
 	var mu sync.Mutex
-	key, end, asked := "one", time.Second, 0
+	key, validity, requests := "one", time.Second, 0
 	metadata.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -205,8 +223,9 @@ func TestKeysOfTheMachine(t *testing.T) {
 		case "/meta-data/latest/api/token":
 			_, _ = w.Write([]byte("token"))
 		case "/openstack/latest/securitykey":
-			asked++
-			_, _ = w.Write([]byte(`{"credential":{"access":"` + key + `","secret":"s","securitytoken":"t","expires_at":"` + ends(end) + `"}}`))
+			requests++
+			_, _ = fmt.Fprintf(w, `{"credential":{"access":%q,"secret":"s","securitytoken":"t","expires_at":%q}}`,
+				key, expiry(validity))
 		default:
 			http.NotFound(w, r)
 		}
@@ -215,24 +234,25 @@ func TestKeysOfTheMachine(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, cci.Credentials{AccessKey: "one", SecretKey: "s", SecurityToken: "t"}, source.Current())
 	mu.Lock()
-	key, end = "two", time.Hour
+	key, validity = "two", time.Hour
 	mu.Unlock()
-	source.looked = source.looked.Add(-look)
-	assert.Equal(t, "two", source.Current().AccessKey, "keys that end soon are renewed")
+	source.lastRead = source.lastRead.Add(-readInterval)
+	assert.Equal(t, "two", source.Current().AccessKey, "keys that expire soon are renewed")
 	mu.Lock()
-	before := asked
+	before := requests
 	mu.Unlock()
-	source.looked = source.looked.Add(-look)
+	source.lastRead = source.lastRead.Add(-readInterval)
 	source.Current()
 	mu.Lock()
-	assert.Equal(t, before, asked, "nobody is asked while they hold")
+	assert.Equal(t, before, requests, "no request is sent while the keys are valid")
 	mu.Unlock()
 }
 
 func TestKeysOfAPod(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		assert.Equal(t, "bound-token", r.Header.Get("Authorization"))
-		_, _ = w.Write([]byte(`{"credentials":{"accessKeyId":"ak","secretAccessKey":"sk","securityToken":"st","expiration":"` + ends(time.Hour) + `"}}`))
+		_, _ = fmt.Fprintf(w, `{"credentials":{"accessKeyId":"ak","secretAccessKey":"sk","securityToken":"st",`+
+			`"expiration":%q}}`, expiry(time.Hour))
 	}))
 	t.Cleanup(server.Close)
 	_, err := FromPodIdentity(slog.New(slog.DiscardHandler))
