@@ -331,7 +331,7 @@ func newPodController(p *provider.Provider, pods informers.SharedInformerFactory
 		return workqueue.NewTypedItemExponentialFailureRateLimiter[any](5*time.Millisecond, 30*time.Second)
 	}
 	controller, err := vknode.NewPodController(vknode.PodControllerConfig{
-		PodClient: p.Guard(), PodInformer: pods.Core().V1().Pods(), EventRecorder: provider.Silence(), Provider: p,
+		PodClient: p.PodsGetter(), PodInformer: pods.Core().V1().Pods(), EventRecorder: provider.DiscardEvents(), Provider: p,
 		ConfigMapInformer: unstarted.ConfigMaps(), SecretInformer: unstarted.Secrets(), ServiceInformer: unstarted.Services(),
 		SkipDownwardAPIResolution:                true,
 		SyncPodsFromKubernetesRateLimiter:        limiter(),

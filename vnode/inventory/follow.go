@@ -14,17 +14,18 @@ import (
 )
 
 const (
-	// pageSize is how many Pods a list takes at once.
+	// pageSize is the number of Pods in one page of a list.
 	pageSize = 500
-	// mostCuts is after how many watches in a row that brought nothing a list is made: the version may be the trouble.
-	mostCuts = 5
-	// shortWatch is what a watch must have lasted to count, when it brought nothing.
-	shortWatch = time.Second
-	// longestDelay is between two tries at most, before jitter.
-	longestDelay = 30 * time.Second
+	// maxEmptyWatches is the number of watches in a row without an event after which the Pods are listed again: the
+	// resource version may be the problem.
+	maxEmptyWatches = 5
+	// minWatch is how long a watch without an event must have lasted to count as a success.
+	minWatch = time.Second
+	// maxRetryInterval bounds the time between two attempts, before jitter.
+	maxRetryInterval = 30 * time.Second
 )
 
-// Why a list is made (label cause).
+// Why the Pods are listed: values of the label cause.
 const (
 	causeStart    = "start"
 	causeExpired  = "expired"
@@ -40,7 +41,7 @@ func (i *Inventory) Run(ctx context.Context) error {
 		i.lists.WithLabelValues(cause).Inc()
 		version, err := i.list(ctx)
 		if err != nil {
-			retry.after(ctx, err)
+			retry.wait(ctx, err)
 			continue
 		}
 		retry = i.newRetry()
@@ -50,7 +51,7 @@ func (i *Inventory) Run(ctx context.Context) error {
 	return nil
 }
 
-// list takes all pages. An incomplete list is an error and changes nothing.
+// list reads all pages. An incomplete list is an error and changes nothing.
 func (i *Inventory) list(ctx context.Context) (version string, err error) {
 	options := cci.ListOptions{LabelSelector: i.config.Owner.Selector(), Limit: pageSize}
 	var all []cci.Pod
@@ -75,36 +76,38 @@ func (i *Inventory) list(ctx context.Context) (version string, err error) {
 	return version, nil
 }
 
-// follow watches from a version on, again and again, until a list is due, and says why it is.
+// follow watches from a version on, in one watch after another, until the Pods must be listed again. It returns the
+// cause.
 func (i *Inventory) follow(ctx context.Context, version string) (cause string) {
 	due := time.Now().Add(i.config.RelistInterval)
 	retry := i.newRetry()
-	for cuts := 0; ctx.Err() == nil; {
+	for empty := 0; ctx.Err() == nil; {
 		start := time.Now()
 		reached, err := i.watch(ctx, version)
-		fruitful := reached != version || (err == nil && time.Since(start) >= shortWatch)
+		succeeded := reached != version || (err == nil && time.Since(start) >= minWatch)
 		version = reached
 		switch {
 		case cci.IsExpired(err):
 			return causeExpired
 		case time.Now().After(due):
 			return causeInterval
-		case fruitful:
-			cuts, retry = 0, i.newRetry()
+		case succeeded:
+			empty, retry = 0, i.newRetry()
 		default:
-			cuts++
+			empty++
 		}
-		if cuts >= mostCuts {
+		if empty >= maxEmptyWatches {
 			return causeCut
 		}
-		if err != nil || !fruitful {
-			retry.after(ctx, err)
+		if err != nil || !succeeded {
+			retry.wait(ctx, err)
 		}
 	}
 	return ""
 }
 
-// watch takes changes until the stream ends, and returns the version it has reached. A proper end is no error.
+// watch applies changes until the stream ends, and returns the version that it has reached. It returns no error if
+// the service ends the stream properly.
 func (i *Inventory) watch(ctx context.Context, version string) (reached string, err error) {
 	stream, err := i.config.API.WatchPods(ctx, i.config.Namespace, cci.WatchOptions{
 		LabelSelector: i.config.Owner.Selector(), ResourceVersion: version, Timeout: i.config.WatchTimeout,
@@ -134,24 +137,27 @@ func (i *Inventory) watch(ctx context.Context, version string) (reached string, 
 	}
 }
 
-// retry paces what fails.
+// retry waits between attempts, longer each time.
 type retry struct {
 	inventory *Inventory
 	backoff   wait.Backoff
 }
 
 func (i *Inventory) newRetry() *retry {
-	return &retry{i, wait.Backoff{Duration: i.config.MinRetryInterval, Factor: 2, Jitter: 0.5, Steps: 20, Cap: longestDelay}}
+	return &retry{i, wait.Backoff{
+		Duration: i.config.MinRetryInterval, Factor: 2, Jitter: 0.5, Steps: 20, Cap: maxRetryInterval,
+	}}
 }
 
-// after notes the error and blocks until the next try, or until ctx ends. A cut watch is everyday; what lasts is shown by Err.
-func (r *retry) after(ctx context.Context, err error) {
+// wait records the error and blocks until the next attempt is due or ctx ends. A watch that is cut is normal; Err
+// shows an error that persists.
+func (r *retry) wait(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
 	if err != nil {
 		r.inventory.setErr(err)
-		r.inventory.config.Logger.Warn("the list or watch of cloud pods failed and will be tried again", "err", err)
+		r.inventory.config.Logger.Warn("the list or watch of cloud pods failed and will be retried", "err", err)
 	}
 	timer := time.NewTimer(max(r.backoff.Step(), cci.RetryAfter(err)))
 	defer timer.Stop()

@@ -1,8 +1,9 @@
-// Package inventory keeps a copy of the cloud Pods of one virtual node: a list, then a watch from there on, again after every
-// cut. It polls nothing, changes nothing in the cloud and knows nothing of the cluster.
+// Package inventory keeps a copy of the cloud Pods of one virtual node: it lists them, watches from there on, and
+// starts again after each interruption. It does not poll, changes nothing in the cloud, and does not read from the
+// cluster.
 //
-// The copy may be late, and a list of the cloud may miss a Pod that was just made: whoever acts on the absence of a Pod asks the
-// cloud first.
+// The copy may be out of date, and a list of the cloud may miss a Pod that was just created: before a caller acts on
+// the absence of a Pod, it must read the Pod from the cloud.
 package inventory
 
 import (
@@ -20,30 +21,32 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// State is what is known of a cloud Pod's existence.
+// State describes what is known about the existence of a cloud Pod.
 type State int
 
 const (
-	// Present: it is there, or was a moment ago.
+	// Present: the Pod exists, or existed a moment ago.
 	Present State = iota
-	// Missing: a list did not have it. That proves nothing: it may be too new.
+	// Missing: a list did not contain the Pod. That is no proof of its absence: it may be too new.
 	Missing
-	// Gone: the cloud has said that it is deleted.
+	// Gone: the cloud has reported the Pod as deleted.
 	Gone
 )
 
-// Handler receives each change with the cloud Pod as it is now, or as it was last. It must not block and must not change the Pod. It may
-// receive the same Pod twice.
+// Handler receives each change with the cloud Pod as it is now, or as it was last. It must not block and must not
+// change the Pod. It may receive the same Pod twice.
 type Handler func(key identity.Key, pod *cci.Pod, state State)
 
-// Config is what an Inventory needs.
+// Config configures an Inventory. All fields but Registerer are required.
 type Config struct {
+	// API and Namespace are where the cloud Pods run. Owner is the node that they belong to.
 	API       cci.API
 	Namespace string
 	Owner     identity.Owner
-	// WatchTimeout is how long one watch lasts. Shorter notices dead connections sooner and costs more requests.
+	// WatchTimeout is how long one watch lasts. A shorter timeout detects dead connections sooner and costs more requests.
 	WatchTimeout time.Duration
-	// RelistInterval is how often a list is made although the watch goes on: it finds what a watch may have lost.
+	// RelistInterval is how often all cloud Pods are listed while the watch works: a list finds what a watch may have
+	// lost.
 	RelistInterval time.Duration
 	// MinRetryInterval is the time between the first two attempts after an error. It doubles up to 30 s, with jitter.
 	MinRetryInterval time.Duration
@@ -57,23 +60,24 @@ type Inventory struct {
 	config Config
 	synced chan struct{}
 	lists  *prometheus.CounterVec
-	// handlers is written before Run only.
+	// handlers is written only before Run.
 	handlers []Handler
 
 	mu   sync.RWMutex
 	pods map[identity.Key]*cci.Pod
-	// refers is what each of the Pods refers to. It outlives nothing: a Pod that is dropped takes it along.
+	// refers holds the objects that each Pod in pods refers to.
 	refers map[identity.Key][]cci.Object
 	err    error
 }
 
-// New makes an Inventory. It starts nothing.
+// New checks the configuration and returns an Inventory. It starts nothing.
 func New(config Config) (*Inventory, error) {
 	if config.API == nil || config.Logger == nil || config.Namespace == "" {
-		return nil, errors.New("making the inventory: API, namespace and logger must be given")
+		return nil, errors.New("creating the inventory: API, namespace and logger must be given")
 	}
 	if config.WatchTimeout <= 0 || config.MinRetryInterval <= 0 || config.RelistInterval <= 0 {
-		return nil, fmt.Errorf("making the inventory: watch time-out %s, relist interval %s and minimum retry interval %s must be above zero",
+		return nil, fmt.Errorf(
+			"creating the inventory: watch timeout %s, relist interval %s and minimum retry interval %s must be above zero",
 			config.WatchTimeout, config.RelistInterval, config.MinRetryInterval)
 	}
 	return &Inventory{
@@ -82,7 +86,7 @@ func New(config Config) (*Inventory, error) {
 	}, nil
 }
 
-// OnChange adds a handler of changes. It must be called before Run.
+// OnChange adds a handler for changes. It must be called before Run.
 func (i *Inventory) OnChange(handler Handler) { i.handlers = append(i.handlers, handler) }
 
 func (i *Inventory) notify(key identity.Key, pod *cci.Pod, state State) {
@@ -91,31 +95,31 @@ func (i *Inventory) notify(key identity.Key, pod *cci.Pod, state State) {
 	}
 }
 
-// Synced is closed once the first list is complete.
+// Synced is closed when the first list is complete.
 func (i *Inventory) Synced() <-chan struct{} { return i.synced }
 
-// Err is what keeps the inventory from being up to date, nil where nothing does.
+// Err returns the error that keeps the inventory from being up to date, nil if there is none.
 func (i *Inventory) Err() error {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	return i.err
 }
 
-// Get returns the cloud Pod of a Pod, nil where none is known. It must not be changed.
+// Get returns the cloud Pod of a Pod, nil if none is known. It must not be changed.
 func (i *Inventory) Get(key identity.Key) *cci.Pod {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	return i.pods[key]
 }
 
-// All lists every known cloud Pod by its Pod. They must not be changed.
+// All returns every known cloud Pod by the key of its Pod. The Pods must not be changed.
 func (i *Inventory) All() map[identity.Key]*cci.Pod {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	return maps.Clone(i.pods)
 }
 
-// Refers tells whether a known cloud Pod refers to an object.
+// Refers reports whether a known cloud Pod refers to an object.
 func (i *Inventory) Refers(object cci.Object) bool {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
@@ -127,8 +131,8 @@ func (i *Inventory) Refers(object cci.Object) bool {
 	return false
 }
 
-// Put adds what a create or a get has answered, so that nobody has to wait until the watch brings it. A known one with the same UID stays:
-// it is as new, or newer.
+// Put adds a Pod that a create or a get request has returned, before the watch delivers it. A known Pod with the same
+// UID stays: it is as new, or newer.
 func (i *Inventory) Put(pod *cci.Pod) {
 	key, ok := i.config.Owner.Owns(pod)
 	if !ok {
@@ -141,22 +145,22 @@ func (i *Inventory) Put(pod *cci.Pod) {
 	}
 }
 
-// Drop forgets a cloud Pod that the cloud has said to be gone. One with another UID stays.
+// Drop removes a cloud Pod that the cloud has reported as gone. A Pod with another UID stays.
 func (i *Inventory) Drop(key identity.Key, gone *cci.Pod) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if known := i.pods[key]; known != nil && known.UID == gone.UID {
-		i.forget(key)
+		i.remove(key)
 	}
 }
 
-// forget takes a Pod out. The lock must be held.
-func (i *Inventory) forget(key identity.Key) {
+// remove takes a Pod out. The caller must hold mu.
+func (i *Inventory) remove(key identity.Key) {
 	delete(i.pods, key)
 	delete(i.refers, key)
 }
 
-// slim keeps what the inventory is asked for: thousands of Pods are kept.
+// slim returns a copy with only those fields that callers need: the inventory holds thousands of Pods.
 func slim(pod *cci.Pod) *cci.Pod {
 	kept := *pod
 	kept.Spec = cci.PodSpec{}
@@ -166,13 +170,14 @@ func slim(pod *cci.Pod) *cci.Pod {
 
 // replace takes a complete list as the truth.
 func (i *Inventory) replace(list []cci.Pod) {
-	fresh, refers := make(map[identity.Key]*cci.Pod, len(list)), make(map[identity.Key][]cci.Object, len(list))
+	fresh := make(map[identity.Key]*cci.Pod, len(list))
+	refers := make(map[identity.Key][]cci.Object, len(list))
 	for n := range list {
 		if key, ok := i.config.Owner.Owns(&list[n]); ok {
 			fresh[key], refers[key] = slim(&list[n]), list[n].Spec.Objects()
 		}
 	}
-	// What is to be told is made up under the lock: from then on others change the map.
+	// The changes are collected under the lock: after it, others change the map.
 	var changed, missing []change
 	i.mu.Lock()
 	for key, pod := range fresh {
@@ -195,13 +200,13 @@ func (i *Inventory) replace(list []cci.Pod) {
 	}
 }
 
-// change is a Pod that is to be told of.
+// change is a Pod that handlers are to be notified of.
 type change struct {
 	key identity.Key
 	pod *cci.Pod
 }
 
-// apply takes one change. What was said before may be said again.
+// apply takes one change from the watch. It may repeat an earlier one.
 func (i *Inventory) apply(pod *cci.Pod, state State) {
 	key, ok := i.config.Owner.Owns(pod)
 	if !ok {
@@ -214,7 +219,7 @@ func (i *Inventory) apply(pod *cci.Pod, state State) {
 	case state == Present:
 		i.pods[key], i.refers[key] = pod, objects
 	case known != nil && known.UID == pod.UID:
-		i.forget(key)
+		i.remove(key)
 	}
 	i.mu.Unlock()
 	i.notify(key, pod, state)

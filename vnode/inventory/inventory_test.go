@@ -26,7 +26,7 @@ import (
 
 var owner = identity.Owner{ClusterID: "prod", Node: "virtual-node-cci-0"}
 
-// seen is what an inventory has told.
+// seen records the changes that an inventory reports.
 type seen struct {
 	*inventory.Inventory
 	registry *prometheus.Registry
@@ -38,7 +38,8 @@ func run(t *testing.T, cloud *cloudtest.Cloud, change func(*inventory.Config)) *
 	t.Helper()
 	s := &seen{registry: prometheus.NewRegistry(), states: map[identity.Key][]inventory.State{}}
 	config := inventory.Config{
-		API: cloud.Client, Namespace: cloudtest.Namespace, Owner: owner, WatchTimeout: time.Minute, RelistInterval: time.Hour, MinRetryInterval: 10 * time.Millisecond,
+		API: cloud.Client, Namespace: cloudtest.Namespace, Owner: owner,
+		WatchTimeout: time.Minute, RelistInterval: time.Hour, MinRetryInterval: 10 * time.Millisecond,
 		Registerer: s.registry, Logger: slog.New(slog.DiscardHandler),
 	}
 	if change != nil {
@@ -78,6 +79,11 @@ func (s *seen) relists(cause string) int {
 	return 0
 }
 
+func (s *seen) isRunning(key identity.Key) bool {
+	pod := s.Get(key)
+	return pod != nil && pod.Status.Phase == corev1.PodRunning
+}
+
 func (s *seen) last(key identity.Key) inventory.State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,14 +94,16 @@ func (s *seen) last(key identity.Key) inventory.State {
 	return states[len(states)-1]
 }
 
-// make makes the cloud Pod of a Pod, as the owner does.
+// makePod creates the cloud Pod of a Pod of an owner.
 func makePod(t *testing.T, cloud *cloudtest.Cloud, by identity.Owner, name string) identity.Key {
 	t.Helper()
 	translator, err := translate.New(translate.Config{Owner: by, DefaultSize: "0.50_1.0"})
 	require.NoError(t, err)
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID("uid-" + name)},
-		Spec:       corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{Name: "c", Image: "nginx"}}},
+		Spec: corev1.PodSpec{
+			RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{Name: "c", Image: "nginx"}},
+		},
 	}
 	result, err := translator.Pod(pod, nil)
 	require.NoError(t, err)
@@ -104,14 +112,15 @@ func makePod(t *testing.T, cloud *cloudtest.Cloud, by identity.Owner, name strin
 	return identity.KeyOf(pod)
 }
 
-func end(t *testing.T, cloud *cloudtest.Cloud, key identity.Key) {
+func deletePod(t *testing.T, cloud *cloudtest.Cloud, key identity.Key) {
 	t.Helper()
-	require.NoError(t, cloud.Client.DeletePod(t.Context(), cloudtest.Namespace, identity.CloudName(key), cci.DeleteOptions{GraceSeconds: new(int64(0))}))
+	options := cci.DeleteOptions{GraceSeconds: new(int64(0))}
+	require.NoError(t, cloud.Client.DeletePod(t.Context(), cloudtest.Namespace, identity.CloudName(key), options))
 }
 
-func eventually(t *testing.T, condition func() bool, words string) {
+func eventually(t *testing.T, condition func() bool, message string) {
 	t.Helper()
-	require.Eventually(t, condition, cloudtest.Timeout, cloudtest.Tick, words)
+	require.Eventually(t, condition, cloudtest.Timeout, cloudtest.Tick, message)
 }
 
 func TestTheInventoryFollowsItsOwnPods(t *testing.T) {
@@ -123,17 +132,18 @@ func TestTheInventoryFollowsItsOwnPods(t *testing.T) {
 	s := run(t, cloud, nil)
 	<-s.Synced()
 	assert.NotNil(t, s.Get(before))
-	assert.Len(t, s.All(), 1, "others' Pods are none of ours")
+	assert.Len(t, s.All(), 1, "the inventory ignores the Pods of other owners")
 
 	after := makePod(t, cloud, owner, "after")
-	eventually(t, func() bool { p := s.Get(after); return p != nil && p.Status.Phase == corev1.PodRunning }, "a new one is seen, and its status")
-	end(t, cloud, after)
-	eventually(t, func() bool { return s.Get(after) == nil && s.last(after) == inventory.Gone }, "its end is seen")
+	eventually(t, func() bool { return s.isRunning(after) }, "a new Pod appears with its status")
+	deletePod(t, cloud, after)
+	eventually(t, func() bool { return s.Get(after) == nil && s.last(after) == inventory.Gone },
+		"a deleted Pod disappears")
 	assert.NoError(t, s.Err())
 	assert.Equal(t, 1, s.relists("start"))
 }
 
-func TestTheInventoryGoesOnAfterEveryCut(t *testing.T) {
+func TestTheInventoryContinuesAfterEveryInterruption(t *testing.T) {
 	cases := map[string]struct {
 		cut   func(*cloudtest.Cloud)
 		cause string
@@ -143,7 +153,7 @@ func TestTheInventoryGoesOnAfterEveryCut(t *testing.T) {
 		"a version that is too old": {func(c *cloudtest.Cloud) { c.Compact(); c.CutWatches(false) }, "expired"},
 	}
 	for name, tc := range cases {
-		for answer, asStatus := range map[string]bool{"": false, ", told as a status": true} {
+		for answer, asStatus := range map[string]bool{"": false, ", reported as a status": true} {
 			t.Run(name+answer, func(t *testing.T) {
 				t.Parallel()
 				cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) { c.Policies.GoneAsStatus = asStatus })
@@ -152,7 +162,7 @@ func TestTheInventoryGoesOnAfterEveryCut(t *testing.T) {
 				for i := range 3 {
 					tc.cut(cloud)
 					key := makePod(t, cloud, owner, fmt.Sprintf("p-%d", i))
-					eventually(t, func() bool { p := s.Get(key); return p != nil && p.Status.Phase == corev1.PodRunning }, "what came after the cut")
+					eventually(t, func() bool { return s.isRunning(key) }, "a Pod that is created after the cut appears")
 				}
 				assert.Len(t, s.All(), 3)
 				if tc.cause != "" {
@@ -163,21 +173,21 @@ func TestTheInventoryGoesOnAfterEveryCut(t *testing.T) {
 	}
 }
 
-func TestAWatchThatBringsNothingIsGivenUp(t *testing.T) {
+func TestFailingWatchesCauseAList(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
 	s := run(t, cloud, func(c *inventory.Config) { c.MinRetryInterval = time.Millisecond })
 	<-s.Synced()
 	off := cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Verb: "watch", Status: 500})
 	cloud.CutWatches(false)
-	eventually(t, func() bool { return s.relists("cut") > 0 }, "a list is made")
-	eventually(t, func() bool { return s.Err() != nil }, "what keeps it from being up to date is told")
+	eventually(t, func() bool { return s.relists("cut") > 0 }, "the Pods are listed")
+	eventually(t, func() bool { return s.Err() != nil }, "Err reports why the inventory is not up to date")
 	key := makePod(t, cloud, owner, "p")
-	eventually(t, func() bool { return s.Get(key) != nil }, "lists bring what watches do not")
+	eventually(t, func() bool { return s.Get(key) != nil }, "lists find the Pod while watches fail")
 	off()
-	eventually(t, func() bool { return s.Err() == nil }, "it recovers")
+	eventually(t, func() bool { return s.Err() == nil }, "the error is cleared")
 }
 
-func TestListsFindWhatAWatchHasLost(t *testing.T) {
+func TestListsFindChangesThatAWatchHasLost(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
 	s := run(t, cloud, func(c *inventory.Config) {
 		c.RelistInterval, c.WatchTimeout = 50*time.Millisecond, time.Second
@@ -191,7 +201,8 @@ func TestListsFindWhatAWatchHasLost(t *testing.T) {
 	require.True(t, ours)
 	s.Put(ghost)
 	assert.NotNil(t, s.Get(key))
-	eventually(t, func() bool { return s.Get(key) == nil && s.last(key) == inventory.Missing }, "a list does not have it: that is told as no proof")
+	eventually(t, func() bool { return s.Get(key) == nil && s.last(key) == inventory.Missing },
+		"a Pod that a list does not contain is reported as missing, not as gone")
 	assert.Positive(t, s.relists("interval"))
 }
 
@@ -208,20 +219,21 @@ func TestAnIncompleteListChangesNothing(t *testing.T) {
 	assert.NotEqual(t, inventory.Missing, s.last(key))
 }
 
-func TestPutAndDropNeverTakeTheWrongPod(t *testing.T) {
+func TestPutAndDropRespectTheUID(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
 	key := makePod(t, cloud, owner, "p")
 	s := run(t, cloud, nil)
-	eventually(t, func() bool { p := s.Get(key); return p != nil && p.Status.Phase == corev1.PodRunning }, "it runs")
+	eventually(t, func() bool { return s.isRunning(key) }, "the Pod runs")
 	known := s.Get(key)
 	late := *known
 	late.Status = corev1.PodStatus{Phase: corev1.PodPending}
 	s.Put(&late)
-	assert.Equal(t, corev1.PodRunning, s.Get(key).Status.Phase, "the answer of a create is older than what the watch has brought")
+	assert.Equal(t, corev1.PodRunning, s.Get(key).Status.Phase,
+		"the response to a create is older than the Pod from the watch")
 	other := *known
 	other.UID = "other"
 	s.Drop(key, &other)
-	assert.NotNil(t, s.Get(key), "another Pod is gone, not this one")
+	assert.NotNil(t, s.Get(key), "the Pod that is gone has another UID")
 	s.Drop(key, known)
 	assert.Nil(t, s.Get(key))
 	stranger := *known
@@ -230,7 +242,7 @@ func TestPutAndDropNeverTakeTheWrongPod(t *testing.T) {
 	assert.Empty(t, s.All())
 }
 
-func TestConfigFaultsAreReported(t *testing.T) {
+func TestConfigErrorsAreReported(t *testing.T) {
 	_, err := inventory.New(inventory.Config{})
 	assert.ErrorContains(t, err, "must be given")
 	_, err = inventory.New(inventory.Config{

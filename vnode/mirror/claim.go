@@ -20,11 +20,12 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// A claim's copy is two objects of one name: a volume that says where the data are, and a claim for it. Neither is ever changed. The volume
-// keeps the data whatever happens to it (reclaim policy Retain): they are the cluster's.
+// The copy of a claim is two objects of one name: a volume that says where the data are, and a claim for the volume.
+// Neither is ever changed. The reclaim policy of the volume is Retain: the data belong to the cluster and outlive the
+// copy.
 
-// lookClaim makes the copy of a claim that is bound to a volume which the cloud can mount.
-func (m *Mirrors) lookClaim(ctx context.Context, e *entry) error {
+// syncClaim creates the copy of a claim that is bound to a volume which the cloud can mount.
+func (m *Mirrors) syncClaim(ctx context.Context, e *entry) error {
 	began := m.config.Now()
 	claim, err := m.config.Sources.PersistentVolumeClaims(e.mirror.Namespace).Get(ctx, e.mirror.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -51,29 +52,34 @@ func (m *Mirrors) lookClaim(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// checkVolume refuses what the cloud cannot mount.
+// checkVolume returns an error for a volume that the cloud cannot mount.
 func (m *Mirrors) checkVolume(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume) error {
 	kind := policy.VolumeKind(volume)
 	csi := volume.Spec.CSI
 	switch {
 	case !slices.Contains(m.config.VolumeKinds, kind) || csi == nil:
-		return &Unfit{fmt.Sprintf("claim %s is a volume of kind %s: the cloud can mount %s", claim.Name, kind, strings.Join(m.config.VolumeKinds, ", "))}
+		return &Unsupported{fmt.Sprintf("claim %s is bound to a volume of kind %s: the cloud can mount %s",
+			claim.Name, kind, strings.Join(m.config.VolumeKinds, ", "))}
 	case csi.NodePublishSecretRef != nil || csi.NodeStageSecretRef != nil:
-		return &Unfit{fmt.Sprintf("claim %s is a volume that is mounted with a Secret, which the cloud does not know", claim.Name)}
+		return &Unsupported{fmt.Sprintf(
+			"claim %s is bound to a volume that is mounted with a Secret, which the cloud does not support", claim.Name)}
 	}
 	return nil
 }
 
-// writeClaim makes what is missing of the copy.
-func (m *Mirrors) writeClaim(ctx context.Context, e *entry, claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume) error {
+// writeClaim creates what is missing of the copy.
+func (m *Mirrors) writeClaim(
+	ctx context.Context, e *entry, claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume,
+) error {
 	want := m.volumeCopy(e.mirror, claim.UID, volume)
 	if e.copy != nil {
 		if e.copy.digest == volumeDigest(want) {
 			return nil
 		}
-		// The claim was made anew, for other data. What runs goes on with the old ones.
+		// The claim was created again, for other data. Running Pods keep the old data.
 		if m.config.Inventory.Refers(cci.Object{Kind: cci.ClaimObject, Name: want.Name}) {
-			return &Missing{fmt.Sprintf("persistentvolumeclaim %q is another than that of a Pod which still runs in the cloud", claim.Name)}
+			return &Missing{fmt.Sprintf(
+				"persistentvolumeclaim %q is not the claim that a Pod in the cloud still uses under this name", claim.Name)}
 		}
 		if err := m.removeClaim(ctx, e); err != nil {
 			return err
@@ -83,38 +89,41 @@ func (m *Mirrors) writeClaim(ctx context.Context, e *entry, claim *corev1.Persis
 		return err
 	}
 	e.leftover = true
-	made, err := m.config.API.CreateClaim(ctx, m.config.Namespace, claimCopy(want))
+	cloudClaim, err := m.config.API.CreateClaim(ctx, m.config.Namespace, claimCopy(want))
 	if cci.IsTaken(err) {
-		made, err = m.config.API.GetClaim(ctx, m.config.Namespace, want.Name)
+		cloudClaim, err = m.config.API.GetClaim(ctx, m.config.Namespace, want.Name)
 	}
 	if err != nil {
 		return err
 	}
-	if made.DeletionTimestamp != nil {
-		return fmt.Errorf("cloud claim %s is being deleted: it is made again when it is gone", made.Name)
+	if cloudClaim.DeletionTimestamp != nil {
+		return fmt.Errorf("cloud claim %s is being deleted: it is created again when it is gone", cloudClaim.Name)
 	}
-	e.takeClaim(made, volumeDigest(want))
+	e.setClaim(cloudClaim, volumeDigest(want))
 	e.written = m.config.Now()
 	m.observe(e.mirror, created)
 	return nil
 }
 
-// volumeCopy is the volume as the cloud is to have it.
-func (m *Mirrors) volumeCopy(mirror identity.Mirror, claim types.UID, volume *corev1.PersistentVolume) *cci.PersistentVolume {
+// volumeCopy returns the volume that the cloud is to have.
+func (m *Mirrors) volumeCopy(
+	mirror identity.Mirror, claim types.UID, volume *corev1.PersistentVolume,
+) *cci.PersistentVolume {
 	csi := volume.Spec.CSI
 	meta := m.config.Owner.MirrorMeta(mirror, claim)
 	meta.Annotations[policy.CloudSourceVolumeAnnotation] = csi.VolumeHandle
 	return &cci.PersistentVolume{ObjectMeta: meta, Spec: cci.PersistentVolumeSpec{
 		AccessModes: volume.Spec.AccessModes, Capacity: volume.Spec.Capacity, MountOptions: volume.Spec.MountOptions,
 		CSI: &cci.CSIVolume{
-			Driver: csi.Driver, VolumeHandle: csi.VolumeHandle, FSType: csi.FSType, ReadOnly: csi.ReadOnly, VolumeAttributes: csi.VolumeAttributes,
+			Driver: csi.Driver, VolumeHandle: csi.VolumeHandle, FSType: csi.FSType, ReadOnly: csi.ReadOnly,
+			VolumeAttributes: csi.VolumeAttributes,
 		},
 		ClaimRef:      &corev1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: m.config.Namespace, Name: meta.Name},
 		ReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
 	}}
 }
 
-// claimCopy is the claim for a volume.
+// claimCopy returns the claim for a volume.
 func claimCopy(volume *cci.PersistentVolume) *cci.PersistentVolumeClaim {
 	size := corev1.ResourceList{corev1.ResourceStorage: volume.Spec.Capacity[corev1.ResourceStorage]}
 	return &cci.PersistentVolumeClaim{ObjectMeta: *volume.ObjectMeta.DeepCopy(), Spec: cci.PersistentVolumeClaimSpec{
@@ -122,14 +131,15 @@ func claimCopy(volume *cci.PersistentVolume) *cci.PersistentVolumeClaim {
 	}}
 }
 
-// volumeDigest tells data apart.
+// volumeDigest identifies the data of a volume.
 func volumeDigest(volume *cci.PersistentVolume) [sha256.Size]byte {
 	return handleDigest(volume.Annotations[policy.CloudSourceVolumeAnnotation])
 }
 
 func handleDigest(handle string) [sha256.Size]byte { return sha256.Sum256([]byte(handle)) }
 
-// createVolume makes the volume, or takes the one that is there. One that had another claim, or other data, is of no use.
+// createVolume creates the volume, or keeps the existing one. A volume that was bound to another claim, or has other
+// data, is replaced.
 func (m *Mirrors) createVolume(ctx context.Context, mirror identity.Mirror, want *cci.PersistentVolume) error {
 	_, err := m.config.API.CreateVolume(ctx, want)
 	if !cci.IsTaken(err) {
@@ -140,30 +150,32 @@ func (m *Mirrors) createVolume(ctx context.Context, mirror identity.Mirror, want
 		return err
 	}
 	if is, ok := m.config.Owner.OwnsMirror(&found.ObjectMeta); !ok || is != mirror {
-		return fmt.Errorf("cloud volume %s is not a copy for %s: its annotations say another", want.Name, mirror)
+		return fmt.Errorf("cloud volume %s is not a copy for %s: its annotations name another object", want.Name, mirror)
 	}
 	if found.Status.Phase != corev1.VolumeReleased && volumeDigest(found) == volumeDigest(want) {
 		return nil
 	}
-	if err := m.config.API.DeleteVolume(ctx, want.Name, cci.DeleteOptions{UID: found.UID}); err != nil && !cci.IsNotFound(err) {
+	err = m.config.API.DeleteVolume(ctx, want.Name, cci.DeleteOptions{UID: found.UID})
+	if err != nil && !cci.IsNotFound(err) {
 		return err
 	}
 	_, err = m.config.API.CreateVolume(ctx, want)
 	return err
 }
 
-// refreshClaim has a copy made again that others have removed. A claim that waits in the cluster leaves its copy as it is.
+// refreshClaim creates a copy again that others have removed. While the claim in the cluster is not usable, its copy
+// stays as it is.
 func (m *Mirrors) refreshClaim(ctx context.Context, e *entry) error {
-	err := m.lookClaim(ctx, e)
+	err := m.syncClaim(ctx, e)
 	_, missing := errors.AsType[*Missing](err)
-	_, unfit := errors.AsType[*Unfit](err)
-	if missing || unfit {
+	_, unsupported := errors.AsType[*Unsupported](err)
+	if missing || unsupported {
 		return nil
 	}
 	return err
 }
 
-// removeClaim takes the claim and then the volume out of the cloud. The data stay.
+// removeClaim deletes the claim and then the volume in the cloud. The data stay.
 func (m *Mirrors) removeClaim(ctx context.Context, e *entry) error {
 	name := m.config.Owner.MirrorName(e.mirror)
 	if e.copy != nil {
@@ -171,13 +183,13 @@ func (m *Mirrors) removeClaim(ctx context.Context, e *entry) error {
 		if err != nil && !cci.IsNotFound(err) {
 			return err
 		}
-		e.takeClaim(nil, [sha256.Size]byte{})
+		e.setClaim(nil, [sha256.Size]byte{})
 		e.leftover, e.written = true, m.config.Now()
 	}
 	volume, err := m.config.API.GetVolume(ctx, name)
 	if err == nil {
 		if is, ok := m.config.Owner.OwnsMirror(&volume.ObjectMeta); !ok || is != e.mirror {
-			return fmt.Errorf("cloud volume %s is not a copy for %s: its annotations say another", name, e.mirror)
+			return fmt.Errorf("cloud volume %s is not a copy for %s: its annotations name another object", name, e.mirror)
 		}
 		err = m.config.API.DeleteVolume(ctx, name, cci.DeleteOptions{UID: volume.UID})
 	}
@@ -189,8 +201,8 @@ func (m *Mirrors) removeClaim(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// takeClaim notes a claim as the cloud has it, nil for none.
-func (e *entry) takeClaim(claim *cci.PersistentVolumeClaim, data [sha256.Size]byte) {
+// setClaim records a claim as the cloud has it, nil for none.
+func (e *entry) setClaim(claim *cci.PersistentVolumeClaim, data [sha256.Size]byte) {
 	e.exists.Store(claim != nil)
 	e.copy = nil
 	if claim != nil {
@@ -200,9 +212,11 @@ func (e *entry) takeClaim(claim *cci.PersistentVolumeClaim, data [sha256.Size]by
 	}
 }
 
-// listClaims takes what the cloud has of claims and volumes, and adds to listed which copies there are. ok is false where the region has
-// none: then nothing is known.
-func (m *Mirrors) listClaims(ctx context.Context, began time.Time, listed map[identity.Mirror]bool) (ok bool, err error) {
+// listClaims adopts the claims and volumes in the cloud, and adds the copies to listed. ok is false if the region has
+// no volumes: then nothing is known.
+func (m *Mirrors) listClaims(
+	ctx context.Context, began time.Time, listed map[identity.Mirror]bool,
+) (ok bool, err error) {
 	if !m.config.Claims {
 		return false, nil
 	}
@@ -215,14 +229,16 @@ func (m *Mirrors) listClaims(ctx context.Context, began time.Time, listed map[id
 			return true, nil
 		}
 	}
-	if fault, is := errors.AsType[*cci.Error](err); is && fault.Status == http.StatusNotFound {
-		m.config.Logger.Warn("this region's CCI has no volumes: pods with claims cannot run in it", "err", err)
+	if cloudErr, is := errors.AsType[*cci.Error](err); is && cloudErr.Status == http.StatusNotFound {
+		m.config.Logger.Warn("the CCI of this region has no volumes: pods with claims cannot run in it", "err", err)
 		return false, nil
 	}
 	return false, err
 }
 
-func (m *Mirrors) adoptClaims(claims []cci.PersistentVolumeClaim, volumes []cci.PersistentVolume, began time.Time, listed map[identity.Mirror]bool) {
+func (m *Mirrors) adoptClaims(
+	claims []cci.PersistentVolumeClaim, volumes []cci.PersistentVolume, began time.Time, listed map[identity.Mirror]bool,
+) {
 	for i := range claims {
 		mirror, ok := m.config.Owner.OwnsMirror(&claims[i].ObjectMeta)
 		if !ok || mirror.Kind != identity.MirrorClaim || claims[i].DeletionTimestamp != nil {
@@ -230,7 +246,7 @@ func (m *Mirrors) adoptClaims(claims []cci.PersistentVolumeClaim, volumes []cci.
 		}
 		listed[mirror] = true
 		m.adoptClaim(mirror, began, func(e *entry) {
-			e.takeClaim(&claims[i], handleDigest(claims[i].Annotations[policy.CloudSourceVolumeAnnotation]))
+			e.setClaim(&claims[i], handleDigest(claims[i].Annotations[policy.CloudSourceVolumeAnnotation]))
 		})
 	}
 	for i := range volumes {
@@ -238,17 +254,17 @@ func (m *Mirrors) adoptClaims(claims []cci.PersistentVolumeClaim, volumes []cci.
 		if ok && mirror.Kind == identity.MirrorClaim && !listed[mirror] {
 			listed[mirror] = true
 			m.adoptClaim(mirror, began, func(e *entry) {
-				e.takeClaim(nil, [sha256.Size]byte{})
+				e.setClaim(nil, [sha256.Size]byte{})
 				e.leftover = true
 			})
 		}
 	}
 }
 
-func (m *Mirrors) adoptClaim(mirror identity.Mirror, began time.Time, take func(*entry)) {
+func (m *Mirrors) adoptClaim(mirror identity.Mirror, began time.Time, set func(*entry)) {
 	e := m.lock(mirror)
 	defer e.mu.Unlock()
 	if e.written.Before(began) {
-		take(e)
+		set(e)
 	}
 }

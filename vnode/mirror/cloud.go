@@ -12,22 +12,23 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// pageSize is how many objects a list takes at once: of the largest, a page fills what a client reads of one answer.
+// pageSize is the number of objects in one page of a list. A page of the largest objects is as large as the largest
+// response that the client reads.
 const pageSize = 40
 
-// Operations, the label operation of the writes.
+// Operations: values of the label operation.
 const (
 	created = "create"
 	updated = "update"
 	deleted = "delete"
 )
 
-// mostTries is how often a write is begun anew because the cloud has something else than was believed.
-const mostTries = 3
+// maxAttempts is how often a write is attempted when the copy in the cloud is not the expected one.
+const maxAttempts = 3
 
-// write brings the copy of a locked entry to what it should be.
+// write creates, updates or replaces the copy of a locked entry.
 func (m *Mirrors) write(ctx context.Context, e *entry, want *cci.Data) error {
-	for range mostTries {
+	for range maxAttempts {
 		done, err := m.tryWrite(ctx, e, want)
 		if done || (err != nil && !cci.IsTaken(err) && !cci.IsNotFound(err)) {
 			return err
@@ -39,10 +40,10 @@ func (m *Mirrors) write(ctx context.Context, e *entry, want *cci.Data) error {
 			return err
 		}
 	}
-	return fmt.Errorf("writing the copy of %s: somebody else changes it at the same time", e.mirror)
+	return fmt.Errorf("writing the copy of %s: another client changes it at the same time", e.mirror)
 }
 
-// tryWrite goes one step; done tells that the copy is what it should be.
+// tryWrite makes one step towards the wanted copy. done reports that the copy is as wanted.
 func (m *Mirrors) tryWrite(ctx context.Context, e *entry, want *cci.Data) (done bool, err error) {
 	switch {
 	case e.copy == nil:
@@ -57,28 +58,28 @@ func (m *Mirrors) tryWrite(ctx context.Context, e *entry, want *cci.Data) (done 
 }
 
 func (m *Mirrors) create(ctx context.Context, e *entry, want *cci.Data) error {
-	answer, err := m.config.API.CreateData(ctx, m.config.Namespace, want)
+	response, err := m.config.API.CreateData(ctx, m.config.Namespace, want)
 	if err != nil {
 		return err
 	}
-	m.took(e, answer, want, created)
+	m.wrote(e, response, want, created)
 	return nil
 }
 
-// update changes the copy and keeps what the service has written onto it.
+// update changes the copy and keeps the metadata that the service has added to it.
 func (m *Mirrors) update(ctx context.Context, e *entry, want *cci.Data) error {
 	next := *want
 	next.ObjectMeta = *e.copy.meta.DeepCopy()
-	next.Labels, next.Annotations = joined(next.Labels, want.Labels), joined(next.Annotations, want.Annotations)
-	answer, err := m.config.API.UpdateData(ctx, m.config.Namespace, &next)
+	next.Labels, next.Annotations = merged(next.Labels, want.Labels), merged(next.Annotations, want.Annotations)
+	response, err := m.config.API.UpdateData(ctx, m.config.Namespace, &next)
 	if err != nil {
 		return err
 	}
-	m.took(e, answer, want, updated)
+	m.wrote(e, response, want, updated)
 	return nil
 }
 
-func joined(base, over map[string]string) map[string]string {
+func merged(base, over map[string]string) map[string]string {
 	all := maps.Clone(base)
 	if all == nil {
 		all = map[string]string{}
@@ -87,11 +88,11 @@ func joined(base, over map[string]string) map[string]string {
 	return all
 }
 
-// took notes what the cloud answered to a write. What it holds is what was sent: an answer need not repeat it.
-func (m *Mirrors) took(e *entry, answer, want *cci.Data, operation string) {
+// wrote records the response to a write. The data are those of the request: a response need not repeat them.
+func (m *Mirrors) wrote(e *entry, response, want *cci.Data, operation string) {
 	sent := *want
-	sent.ObjectMeta = answer.ObjectMeta
-	e.take(&sent)
+	sent.ObjectMeta = response.ObjectMeta
+	e.setCopy(&sent)
 	e.written = m.config.Now()
 	m.config.Logger.Debug("wrote a copy", "operation", operation, "mirror", e.mirror.String(), "cloud", sent.Name)
 	m.observe(e.mirror, operation)
@@ -101,25 +102,26 @@ func (m *Mirrors) observe(mirror identity.Mirror, operation string) {
 	m.writes.WithLabelValues(string(mirror.Kind), operation).Inc()
 }
 
-// fetch looks what the cloud has under the name of the copy.
+// fetch reads the object that has the name of the copy from the cloud.
 func (m *Mirrors) fetch(ctx context.Context, e *entry) error {
 	name := m.config.Owner.MirrorName(e.mirror)
 	data, err := m.config.API.GetData(ctx, m.config.Namespace, dataKind(e.mirror), name)
 	if cci.IsNotFound(err) {
-		e.take(nil)
+		e.setCopy(nil)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	if found, ok := m.config.Owner.OwnsMirror(&data.ObjectMeta); !ok || found != e.mirror {
-		return fmt.Errorf("cloud %s %s is not a copy of %s: its annotations say another", data.Kind, name, e.mirror)
+		return fmt.Errorf("cloud %s %s is not a copy of %s: its annotations name another object", data.Kind, name, e.mirror)
 	}
-	e.take(data)
+	e.setCopy(data)
 	return nil
 }
 
-// remove takes the copy of a locked entry out of the cloud. One that is another by now stays, and is an error.
+// remove deletes the copy of a locked entry from the cloud. If another object has the name by now, remove reads that
+// object instead.
 func (m *Mirrors) remove(ctx context.Context, e *entry) error {
 	if e.mirror.Kind == identity.MirrorClaim {
 		return m.removeClaim(ctx, e)
@@ -135,13 +137,13 @@ func (m *Mirrors) remove(ctx context.Context, e *entry) error {
 		}
 		return err
 	}
-	e.take(nil)
+	e.setCopy(nil)
 	e.written = m.config.Now()
 	m.observe(e.mirror, deleted)
 	return nil
 }
 
-// follow lists the copies in the cloud, now and then, until ctx ends.
+// follow lists the copies in the cloud periodically until ctx ends.
 func (m *Mirrors) follow(ctx context.Context) {
 	backoff := m.newBackoff()
 	for ctx.Err() == nil {
@@ -151,7 +153,7 @@ func (m *Mirrors) follow(ctx context.Context) {
 				return
 			}
 			pause = max(backoff.Step(), cci.RetryAfter(err))
-			m.config.Logger.Warn("the copies in the cloud cannot be listed, which will be tried again", "err", err)
+			m.config.Logger.Warn("the copies in the cloud cannot be listed; the list will be retried", "err", err)
 		} else {
 			backoff = m.newBackoff()
 			m.markSynced()
@@ -166,7 +168,9 @@ func (m *Mirrors) follow(ctx context.Context) {
 }
 
 func (m *Mirrors) newBackoff() *wait.Backoff {
-	return &wait.Backoff{Duration: m.config.MinRetryInterval, Factor: 2, Jitter: 0.5, Steps: 20, Cap: m.config.MaxRetryInterval}
+	return &wait.Backoff{
+		Duration: m.config.MinRetryInterval, Factor: 2, Jitter: 0.5, Steps: 20, Cap: m.config.MaxRetryInterval,
+	}
 }
 
 func (m *Mirrors) markSynced() {
@@ -177,7 +181,8 @@ func (m *Mirrors) markSynced() {
 	}
 }
 
-// list takes what the cloud has for the truth about all copies that were not written meanwhile. An incomplete list changes nothing.
+// list replaces what is known of all copies that this program has not written during the list. An incomplete list
+// changes nothing.
 func (m *Mirrors) list(ctx context.Context) error {
 	began := m.config.Now()
 	var all []cci.Data
@@ -212,7 +217,7 @@ func (m *Mirrors) list(ctx context.Context) error {
 	return nil
 }
 
-// adopt takes what a list says about a copy, unless the copy was written after the list had begun.
+// adopt records a copy from a list, unless the copy was written after the list began.
 func (m *Mirrors) adopt(mirror identity.Mirror, data *cci.Data, began time.Time) {
 	e := m.lock(mirror)
 	defer e.mu.Unlock()
@@ -220,11 +225,12 @@ func (m *Mirrors) adopt(mirror identity.Mirror, data *cci.Data, began time.Time)
 		return
 	}
 	if data == nil && e.copy != nil {
-		m.config.Logger.Warn("a copy is gone from the cloud without having been removed", "mirror", mirror.String(), "cloud", e.copy.meta.Name)
-		m.queue.Add(mirror)
+		m.config.Logger.Warn("a copy disappeared from the cloud without a request to delete it",
+			"mirror", mirror.String(), "cloud", e.copy.meta.Name)
+		m.loop.Add(mirror)
 	}
 	e.leftover = false
-	e.take(data)
+	e.setCopy(data)
 }
 
 func (m *Mirrors) listKind(ctx context.Context, kind cci.DataKind) ([]cci.Data, error) {

@@ -12,57 +12,61 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
-// Missing is the error of a Pod that refers to something that the cluster does not have, in the kubelet's words. It passes when the object
-// appears.
-type Missing struct{ Words string }
+// Missing is the error of a Pod that refers to an object or a key that the cluster does not have. It passes when the
+// object appears.
+type Missing struct {
+	// Message is that of the kubelet.
+	Message string
+}
 
 // Error implements error.
-func (m *Missing) Error() string { return m.Words }
+func (m *Missing) Error() string { return m.Message }
 
-// Unfit is the error of a Pod that refers to something which the cloud cannot have.
-type Unfit struct{ Words string }
+// Unsupported is the error of a Pod that refers to an object that the cloud cannot have.
+type Unsupported struct{ Message string }
 
 // Error implements error.
-func (u *Unfit) Error() string { return u.Words }
+func (u *Unsupported) Error() string { return u.Message }
 
-// Ensure makes the copies that the cloud Pod of a Pod will refer to, as new as the Pod. It may block for some requests for each copy, and
-// may be called again. A *Missing where the Pod must wait for an object of the cluster, an *Unfit where it can never have one; else the error of the cluster or of the cloud that
-// kept it from being done.
+// Ensure creates or updates the copies that the cloud Pod of a Pod will refer to: each is compared with its source
+// after the call began. It may block for several requests for each copy, and may be called again. The error is a
+// *Missing if the Pod must wait for an object of the cluster, an *Unsupported if the cloud can never have an object,
+// else the error of the cluster or of the cloud.
 func (m *Mirrors) Ensure(ctx context.Context, pod *corev1.Pod) error {
-	asked := m.config.Now()
+	since := m.config.Now()
 	for _, ref := range m.config.Translator.References(pod) {
-		if err := m.ensure(ctx, pod, ref, asked); err != nil {
+		if err := m.ensure(ctx, pod, ref, since); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// ensure takes a look at the source that began after the Pod had come, perhaps for another Pod, or looks itself.
-func (m *Mirrors) ensure(ctx context.Context, pod *corev1.Pod, ref translate.Reference, asked time.Time) error {
+// ensure syncs one copy, unless it has been synced since then, perhaps for another Pod.
+func (m *Mirrors) ensure(ctx context.Context, pod *corev1.Pod, ref translate.Reference, since time.Time) error {
 	e := m.lock(ref.Mirror)
 	defer e.mu.Unlock()
-	e.idle = time.Time{}
-	if e.checked.IsZero() || e.checked.Before(asked) {
-		if err := m.look(ctx, e, pod, ref); err != nil {
+	e.unusedSince = time.Time{}
+	if e.checked.IsZero() || e.checked.Before(since) {
+		if err := m.sync(ctx, e, pod, ref); err != nil {
 			return err
 		}
 	}
 	return e.satisfies(ref)
 }
 
-// look compares the copy with its source, and changes it after it.
-func (m *Mirrors) look(ctx context.Context, e *entry, pod *corev1.Pod, ref translate.Reference) error {
+// sync compares the copy with its source, and updates the copy.
+func (m *Mirrors) sync(ctx context.Context, e *entry, pod *corev1.Pod, ref translate.Reference) error {
 	switch e.mirror.Kind {
 	case identity.MirrorToken:
-		return m.lookToken(ctx, e, pod, ref.Tokens)
+		return m.syncToken(ctx, e, pod, ref.Tokens)
 	case identity.MirrorClaim:
-		return m.lookClaim(ctx, e)
+		return m.syncClaim(ctx, e)
 	}
-	return m.lookSource(ctx, e)
+	return m.syncSource(ctx, e)
 }
 
-// satisfies tells what of a reference the source has not. Optional references are satisfied by nothing at all.
+// satisfies returns an error if the source lacks something that the reference needs. Optional references need nothing.
 func (e *entry) satisfies(ref translate.Reference) error {
 	switch {
 	case ref.Optional:

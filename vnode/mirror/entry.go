@@ -20,27 +20,27 @@ import (
 // entry is what is known of one copy and its source.
 type entry struct {
 	mirror identity.Mirror
-	// exists tells, without the lock, whether copy is there.
+	// exists reports, without the lock, whether copy is set.
 	exists atomic.Bool
 
-	// mu is held for as long as anything is done about the copy, requests included: that is what keeps a copy from being removed
-	// while a Pod comes that needs it.
+	// mu is held during all work on the copy, requests included. So a copy is not removed while Ensure is called for a
+	// Pod that needs it.
 	mu sync.Mutex
-	// dead entries are no longer in the map.
-	dead bool
-	// checked is when the look at the source began that found, and keys, come from. Zero: never looked at.
+	// dropped entries are no longer in the map.
+	dropped bool
+	// checked is when the read of the source began that found and keys come from. Zero if the source was never read.
 	checked time.Time
 	found   bool
 	keys    map[string]bool
-	// copy is the one in the cloud, nil where there is none as far as is known; written is when we last changed it.
+	// copy is the copy in the cloud, nil if none is known. written is when this program changed it last.
 	copy    *copied
 	written time.Time
-	// leftover tells that the cloud has the volume of a MirrorClaim and not its claim.
+	// leftover: the cloud has the volume of a MirrorClaim but not its claim.
 	leftover bool
-	// renew is when the tokens of a MirrorToken are due to be renewed.
+	// renew is when the tokens of a MirrorToken are due for renewal.
 	renew time.Time
-	// idle is since when nothing needs the copy; zero while something does.
-	idle time.Time
+	// unusedSince is when the copy was first found unused; zero while it is in use.
+	unusedSince time.Time
 }
 
 // copied is what is kept of a copy: its values are not.
@@ -55,14 +55,14 @@ func (m *Mirrors) lock(mirror identity.Mirror) *entry {
 	for {
 		e := m.entry(mirror)
 		e.mu.Lock()
-		if !e.dead {
+		if !e.dropped {
 			return e
 		}
 		e.mu.Unlock()
 	}
 }
 
-// lockKnown returns the entry of a copy, locked, nil where there is none.
+// lockKnown returns the entry of a copy, locked, nil if there is none.
 func (m *Mirrors) lockKnown(mirror identity.Mirror) *entry {
 	m.mu.Lock()
 	e := m.entries[mirror]
@@ -71,7 +71,7 @@ func (m *Mirrors) lockKnown(mirror identity.Mirror) *entry {
 		return nil
 	}
 	e.mu.Lock()
-	if e.dead {
+	if e.dropped {
 		e.mu.Unlock()
 		return nil
 	}
@@ -85,14 +85,14 @@ func (m *Mirrors) entry(mirror identity.Mirror) *entry {
 	if e == nil {
 		e = &entry{mirror: mirror}
 		m.entries[mirror] = e
-		m.queue.AddAfter(mirror, jittered(m.config.Refresh))
+		m.loop.AddAfter(mirror, jittered(m.config.Refresh))
 	}
 	return e
 }
 
-// drop forgets a locked entry.
+// drop removes a locked entry from the map.
 func (m *Mirrors) drop(e *entry) {
-	e.dead = true
+	e.dropped = true
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.entries, e.mirror)
@@ -104,8 +104,8 @@ func (m *Mirrors) known() []identity.Mirror {
 	return slices.Collect(maps.Keys(m.entries))
 }
 
-// take notes a copy as the cloud has it, nil for none.
-func (e *entry) take(data *cci.Data) {
+// setCopy records a copy as the cloud has it, nil for none.
+func (e *entry) setCopy(data *cci.Data) {
 	e.exists.Store(data != nil)
 	if data == nil {
 		e.copy = nil
@@ -115,7 +115,7 @@ func (e *entry) take(data *cci.Data) {
 	e.copy.meta.ManagedFields = nil
 	if e.mirror.Kind == identity.MirrorToken {
 		e.keys = keysOf(data)
-		// One that cannot be read is due at once.
+		// If the time cannot be parsed, the tokens are due at once.
 		e.renew, _ = time.Parse(time.RFC3339, data.Annotations[policy.CloudRenewAnnotation])
 	}
 }
@@ -131,7 +131,7 @@ func keysOf(data *cci.Data) map[string]bool {
 	return keys
 }
 
-// digest tells contents apart. Lengths go in too, so that no two contents write the same.
+// digest identifies contents. It includes lengths, so that different contents never hash the same bytes.
 func digest(data *cci.Data) [sha256.Size]byte {
 	sum := sha256.New()
 	write := func(part string) {

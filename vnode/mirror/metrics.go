@@ -10,7 +10,8 @@ import (
 // newWrites registers the counter of writes. A nil registerer registers nothing.
 func newWrites(registerer prometheus.Registerer) *prometheus.CounterVec {
 	return promauto.With(registerer).NewCounterVec(prometheus.CounterOpts{
-		Name: "spillway_vnode_mirror_writes_total", Help: "Copies in the cloud that were created, updated or deleted, by kind.",
+		Name: "spillway_vnode_mirror_writes_total",
+		Help: "Copies in the cloud that were created, updated or deleted, by kind.",
 	}, []string{"kind", "operation"})
 }
 

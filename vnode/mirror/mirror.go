@@ -15,40 +15,43 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
 
+	"github.com/spillway-k8s/spillway/internal/worker"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
-// workers is how many copies are tended at once.
+// workers is the number of copies that are reconciled at the same time.
 const workers = 8
 
-// Config is what Mirrors need. All fields must be given unless their comment says otherwise.
+// Config configures Mirrors. All fields are required unless their comment says otherwise.
 type Config struct {
-	// API and Namespace are where copies are kept, Owner whose they are.
+	// API and Namespace are where the copies are kept. Owner is the node that they belong to.
 	API       cci.API
 	Namespace string
 	Owner     identity.Owner
-	// Translator names what a Pod refers to.
+	// Translator finds the objects that a Pod refers to.
 	Translator *translate.Translator
 	// Sources reads the objects of the cluster, one by one, and requests tokens.
 	Sources corev1client.CoreV1Interface
-	// Pods holds the Pods of this node only. It must not have been started.
+	// Pods holds the Pods of this node only. It must not have been started yet.
 	Pods cache.SharedIndexInformer
-	// Inventory knows the cloud Pods.
+	// Inventory is the copy of the cloud Pods. The caller runs it.
 	Inventory Inventory
-	// Claims has claims copied; VolumeKinds are the kinds of volume that the cloud can mount.
+	// Claims enables copies of claims. VolumeKinds are the kinds of volume that the cloud can mount. Both are optional.
 	Claims      bool
 	VolumeKinds []string
-	// Refresh is how often a copy is compared with its source. Less follows sooner, at one request to the API server for each copy.
+	// Refresh is how often a copy is compared with its source. A shorter interval follows changes sooner and costs more
+	// requests: one to the API server for each copy.
 	Refresh time.Duration
-	// RemoveAfter is how long a copy must have been of no use. More spares requests while Pods come and go.
+	// RemoveAfter is how long a copy must be unused before it is removed. A longer time saves requests while Pods come
+	// and go.
 	RemoveAfter time.Duration
-	// Relist is how often the copies in the cloud are listed, for what others have done to them.
+	// Relist is how often the copies in the cloud are listed, to find changes by others.
 	Relist time.Duration
-	// MinRetryInterval and MaxRetryInterval bound the time between two attempts after an error; it doubles from one to the other.
+	// MinRetryInterval and MaxRetryInterval bound the time between two attempts after an error; it doubles from one to
+	// the other.
 	MinRetryInterval, MaxRetryInterval time.Duration
 	// Now is the clock.
 	Now func() time.Time
@@ -57,13 +60,13 @@ type Config struct {
 	Logger     *slog.Logger
 }
 
-// Inventory is what is known of the cloud Pods. Its methods must not block.
+// Inventory knows the cloud Pods. Its methods must not block.
 type Inventory interface {
-	// Get returns the cloud Pod of a Pod, nil where none is known.
+	// Get returns the cloud Pod of a Pod, nil if none is known.
 	Get(key identity.Key) *cci.Pod
-	// Refers tells whether a known cloud Pod refers to the object.
+	// Refers reports whether a known cloud Pod refers to the object.
 	Refers(object cci.Object) bool
-	// Synced is closed once the cloud Pods are known.
+	// Synced is closed when the cloud Pods are known.
 	Synced() <-chan struct{}
 }
 
@@ -71,11 +74,9 @@ type Inventory interface {
 type Mirrors struct {
 	config Config
 	pods   corelisters.PodLister
-	queue  workqueue.TypedDelayingInterface[identity.Mirror]
-	// failures paces what failed, for each copy on its own.
-	failures workqueue.TypedRateLimiter[identity.Mirror]
-	synced   chan struct{}
-	writes   *prometheus.CounterVec
+	loop   *worker.Loop[identity.Mirror]
+	synced chan struct{}
+	writes *prometheus.CounterVec
 
 	mu      sync.Mutex
 	entries map[identity.Mirror]*entry
@@ -84,19 +85,25 @@ type Mirrors struct {
 // referenceIndex finds the Pods of the node that refer to an object.
 const referenceIndex = "spillway.io/references"
 
-// New checks the configuration and starts nothing.
+// New checks the configuration and returns Mirrors. It starts nothing. It must be called before the informer runs.
 func New(config Config) (*Mirrors, error) {
 	if err := config.validate(); err != nil {
-		return nil, fmt.Errorf("making the mirrors: %w", err)
+		return nil, fmt.Errorf("creating the mirrors: %w", err)
 	}
 	m := &Mirrors{
-		config:   config,
-		pods:     corelisters.NewPodLister(config.Pods.GetIndexer()),
-		queue:    workqueue.NewTypedDelayingQueue[identity.Mirror](),
-		failures: workqueue.NewTypedItemExponentialFailureRateLimiter[identity.Mirror](config.MinRetryInterval, config.MaxRetryInterval),
-		synced:   make(chan struct{}),
-		writes:   newWrites(config.Registerer),
-		entries:  map[identity.Mirror]*entry{},
+		config:  config,
+		pods:    corelisters.NewPodLister(config.Pods.GetIndexer()),
+		synced:  make(chan struct{}),
+		writes:  newWrites(config.Registerer),
+		entries: map[identity.Mirror]*entry{},
+	}
+	var err error
+	m.loop, err = worker.New(worker.Config[identity.Mirror]{
+		Name: "mirrors", Workers: workers, Reconcile: m.reconcile, RetryAfter: cci.RetryAfter, Failed: m.failed,
+		MinRetryInterval: config.MinRetryInterval, MaxRetryInterval: config.MaxRetryInterval,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("creating the mirrors: %w", err)
 	}
 	if err := config.Pods.AddIndexers(cache.Indexers{referenceIndex: m.index}); err != nil {
 		return nil, fmt.Errorf("indexing the pods of the node: %w", err)
@@ -109,68 +116,60 @@ func New(config Config) (*Mirrors, error) {
 }
 
 func (c Config) validate() error {
-	var faults []error
+	var errs []error
 	for _, field := range []struct {
 		name  string
 		given bool
 	}{
-		{"API", c.API != nil}, {"Namespace", c.Namespace != ""}, {"Translator", c.Translator != nil}, {"Sources", c.Sources != nil},
+		{"API", c.API != nil}, {"Namespace", c.Namespace != ""}, {"Translator", c.Translator != nil},
+		{"Sources", c.Sources != nil},
 		{"Pods", c.Pods != nil}, {"Inventory", c.Inventory != nil}, {"Now", c.Now != nil}, {"Logger", c.Logger != nil},
 	} {
 		if !field.given {
-			faults = append(faults, fmt.Errorf("%s: must be given", field.name))
+			errs = append(errs, fmt.Errorf("%s: must be given", field.name))
 		}
 	}
-	if c.Refresh <= 0 || c.RemoveAfter <= 0 || c.Relist <= 0 || c.MinRetryInterval <= 0 || c.MaxRetryInterval < c.MinRetryInterval {
-		faults = append(faults, fmt.Errorf("refresh %s, removal after %s, relist %s and retry %s to %s: "+
-			"must be above zero, the longest retry no shorter than the first", c.Refresh, c.RemoveAfter, c.Relist, c.MinRetryInterval, c.MaxRetryInterval))
+	if c.Refresh <= 0 || c.RemoveAfter <= 0 || c.Relist <= 0 ||
+		c.MinRetryInterval <= 0 || c.MaxRetryInterval < c.MinRetryInterval {
+		errs = append(errs, fmt.Errorf("refresh %s, removal after %s, relist %s and retry intervals %s to %s: "+
+			"must be above zero, the maximum no shorter than the minimum",
+			c.Refresh, c.RemoveAfter, c.Relist, c.MinRetryInterval, c.MaxRetryInterval))
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }
 
-// Run lists and tends copies until ctx ends. It blocks and returns nil, when no request is under way any more. Nothing is removed before
-// the cluster's and the cloud's Pods are both known.
+// Run lists and reconciles copies until ctx ends. It blocks, and returns nil when no request is in progress. It
+// removes nothing before both the Pods of the cluster and the cloud Pods are known.
 func (m *Mirrors) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		m.follow(ctx)
 		return nil
 	})
-	group.Go(func() error {
-		<-ctx.Done()
-		m.queue.ShutDown()
-		return nil
-	})
-	if m.waitKnown(ctx) {
-		for range workers {
-			group.Go(func() error {
-				for m.work(ctx) {
-				}
-				return nil
-			})
-		}
+	if m.waitReady(ctx) {
+		group.Go(func() error { return m.loop.Run(ctx) })
 	}
 	return group.Wait()
 }
 
-func (m *Mirrors) waitKnown(ctx context.Context) bool {
+func (m *Mirrors) waitReady(ctx context.Context) bool {
 	if !cache.WaitForCacheSync(ctx.Done(), m.config.Pods.HasSynced) {
 		return false
 	}
-	for _, known := range []<-chan struct{}{m.config.Inventory.Synced(), m.synced} {
+	for _, ready := range []<-chan struct{}{m.config.Inventory.Synced(), m.synced} {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-known:
+		case <-ready:
 		}
 	}
 	return true
 }
 
-// Synced is closed once the copies in the cloud are known. Ensure may be called before.
+// Synced is closed when the copies in the cloud are known. Ensure may be called before.
 func (m *Mirrors) Synced() <-chan struct{} { return m.synced }
 
-// index lists what a Pod of the node refers to.
+// index returns the names of the objects that a Pod of the node refers to.
 func (m *Mirrors) index(obj any) ([]string, error) {
 	pod, ok := obj.(*corev1.Pod)
 	if !ok {
@@ -183,7 +182,7 @@ func (m *Mirrors) index(obj any) ([]string, error) {
 	return names, nil
 }
 
-// podDeleted has the copies looked at that may be of no use now.
+// podDeleted queues the copies that may be unused now.
 func (m *Mirrors) podDeleted(obj any) {
 	if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 		obj = unknown.Obj
@@ -193,11 +192,12 @@ func (m *Mirrors) podDeleted(obj any) {
 		return
 	}
 	for _, ref := range m.config.Translator.References(pod) {
-		m.queue.Add(ref.Mirror)
+		m.loop.Add(ref.Mirror)
 	}
 }
 
-// isNeeded tells whether a Pod of the node or a cloud Pod refers to the copy. A Pod that has ended needs no token any more.
+// isNeeded reports whether a Pod of the node or a cloud Pod refers to the copy. A Pod that has ended no longer needs
+// its tokens.
 func (m *Mirrors) isNeeded(mirror identity.Mirror) bool {
 	if mirror.Kind == identity.MirrorToken {
 		key := identity.Key{Namespace: mirror.Namespace, Name: mirror.Name, UID: mirror.UID}
@@ -206,12 +206,12 @@ func (m *Mirrors) isNeeded(mirror identity.Mirror) bool {
 	}
 	users, err := m.config.Pods.GetIndexer().ByIndex(referenceIndex, mirror.String())
 	if err != nil || len(users) > 0 {
-		return true // The only error is that of an index that is not there.
+		return true // The only possible error is that of an unknown index.
 	}
 	return m.config.Inventory.Refers(cci.Object{Kind: objectKind(mirror), Name: m.config.Owner.MirrorName(mirror)})
 }
 
-// pod is the Pod of a MirrorToken, nil where it has ended or is gone.
+// pod returns the Pod of a MirrorToken, nil if the Pod has ended or is gone.
 func (m *Mirrors) pod(mirror identity.Mirror) *corev1.Pod {
 	pod, err := m.pods.Pods(mirror.Namespace).Get(mirror.Name)
 	if err != nil || pod.UID != mirror.UID || translate.IsTerminal(pod.Status.Phase) {
@@ -220,7 +220,8 @@ func (m *Mirrors) pod(mirror identity.Mirror) *corev1.Pod {
 	return pod
 }
 
-// jittered is a duration that differs by up to a fifth, so that what began together does not stay together.
+// jittered returns a duration that differs by up to a fifth, so that copies that are created together are not
+// refreshed together.
 func jittered(d time.Duration) time.Duration {
 	return d - d/5 + rand.N(2*d/5+1)
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// lookSource reads the source and brings the copy up to it. Where the source is gone, the copy stays for the Pods that run with it.
-func (m *Mirrors) lookSource(ctx context.Context, e *entry) error {
+// syncSource reads the source and updates the copy from it. If the source is gone, the copy stays for the Pods that
+// run with it.
+func (m *Mirrors) syncSource(ctx context.Context, e *entry) error {
 	began := m.config.Now()
 	source, err := m.read(ctx, e.mirror)
 	if err != nil {
@@ -29,7 +30,7 @@ func (m *Mirrors) lookSource(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// read makes the copy that the source should have, nil where there is no source.
+// read returns the copy that the source should have, nil if there is no source.
 func (m *Mirrors) read(ctx context.Context, mirror identity.Mirror) (*cci.Data, error) {
 	var copy *cci.Data
 	var err error
@@ -52,9 +53,10 @@ func (m *Mirrors) readConfigMap(ctx context.Context, mirror identity.Mirror) (*c
 	if err != nil {
 		return nil, err
 	}
-	// Never immutable: a source that is made anew may hold something else.
+	// Never immutable: a source that is deleted and created again may have other data.
 	return &cci.Data{
-		Kind: cci.ConfigMap, ObjectMeta: m.config.Owner.MirrorMeta(mirror, source.UID), Text: source.Data, Binary: source.BinaryData,
+		Kind: cci.ConfigMap, ObjectMeta: m.config.Owner.MirrorMeta(mirror, source.UID),
+		Text: source.Data, Binary: source.BinaryData,
 	}, nil
 }
 
@@ -64,13 +66,14 @@ func (m *Mirrors) readSecret(ctx context.Context, mirror identity.Mirror) (*cci.
 		return nil, err
 	}
 	return &cci.Data{
-		Kind: cci.Secret, ObjectMeta: m.config.Owner.MirrorMeta(mirror, source.UID), Binary: source.Data, Type: carriedType(source.Type),
+		Kind: cci.Secret, ObjectMeta: m.config.Owner.MirrorMeta(mirror, source.UID),
+		Binary: source.Data, Type: secretType(source.Type),
 	}, nil
 }
 
-// carriedType keeps the types that images are pulled with. The others are checks of a cluster, which has made them; and one of them asks
-// for a service account of that name.
-func carriedType(kind corev1.SecretType) corev1.SecretType {
+// secretType returns the type of the copy. It keeps the types that images are pulled with. The other types only make
+// an API server check the data, which the cluster has done; and one of them requires a service account of that name.
+func secretType(kind corev1.SecretType) corev1.SecretType {
 	switch kind {
 	case corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg:
 		return kind
@@ -78,7 +81,7 @@ func carriedType(kind corev1.SecretType) corev1.SecretType {
 	return corev1.SecretTypeOpaque
 }
 
-// objectKind is how cloud Pods refer to a copy.
+// objectKind returns the kind by which cloud Pods refer to a copy.
 func objectKind(mirror identity.Mirror) cci.ObjectKind {
 	switch mirror.Kind {
 	case identity.MirrorConfigMap:
@@ -89,7 +92,7 @@ func objectKind(mirror identity.Mirror) cci.ObjectKind {
 	return cci.SecretObject
 }
 
-// dataKind is what a copy is in the cloud.
+// dataKind returns the kind that a copy has in the cloud.
 func dataKind(mirror identity.Mirror) cci.DataKind {
 	if mirror.Kind == identity.MirrorConfigMap {
 		return cci.ConfigMap

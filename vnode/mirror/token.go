@@ -16,12 +16,14 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// When a token is renewed: at four fifths of its life, after a day at the latest, and up to a tenth earlier. Source: kubelet,
-// pkg/kubelet/token.
-const longestTokenUse = 24 * time.Hour
+// maxTokenUse bounds how long a token is used. A token is renewed at four fifths of its lifetime, after maxTokenUse
+// at the latest, and up to a tenth earlier. Source: kubelet, pkg/kubelet/token.
+const maxTokenUse = 24 * time.Hour
 
-// lookToken requests tokens where there are none, or where they are due.
-func (m *Mirrors) lookToken(ctx context.Context, e *entry, pod *corev1.Pod, tokens []corev1.ServiceAccountTokenProjection) error {
+// syncToken requests tokens if there are none or if they are due for renewal.
+func (m *Mirrors) syncToken(
+	ctx context.Context, e *entry, pod *corev1.Pod, tokens []corev1.ServiceAccountTokenProjection,
+) error {
 	began := m.config.Now()
 	if e.copy == nil || !began.Before(e.renew) || !e.hasTokens(tokens) {
 		copy, err := m.requestTokens(ctx, pod, tokens)
@@ -45,10 +47,15 @@ func (e *entry) hasTokens(tokens []corev1.ServiceAccountTokenProjection) bool {
 	return true
 }
 
-// requestTokens makes the copy with a Pod's tokens.
-func (m *Mirrors) requestTokens(ctx context.Context, pod *corev1.Pod, tokens []corev1.ServiceAccountTokenProjection) (*cci.Data, error) {
+// requestTokens returns a copy with new tokens for a Pod.
+func (m *Mirrors) requestTokens(
+	ctx context.Context, pod *corev1.Pod, tokens []corev1.ServiceAccountTokenProjection,
+) (*cci.Data, error) {
 	mirror := identity.TokenMirror(pod)
-	copy := &cci.Data{Kind: cci.Secret, ObjectMeta: m.config.Owner.MirrorMeta(mirror, pod.UID), Binary: map[string][]byte{}, Type: corev1.SecretTypeOpaque}
+	copy := &cci.Data{
+		Kind: cci.Secret, ObjectMeta: m.config.Owner.MirrorMeta(mirror, pod.UID), Type: corev1.SecretTypeOpaque,
+		Binary: map[string][]byte{},
+	}
 	var due time.Time
 	for _, token := range tokens {
 		key := identity.TokenKey(token)
@@ -68,31 +75,34 @@ func (m *Mirrors) requestTokens(ctx context.Context, pod *corev1.Pod, tokens []c
 	return copy, nil
 }
 
-// requestToken asks for a token that holds for as long as the Pod does, at most.
+// requestToken requests a token that is bound to the Pod: it is invalid after the Pod is gone.
 func (m *Mirrors) requestToken(
 	ctx context.Context, pod *corev1.Pod, token corev1.ServiceAccountTokenProjection,
 ) (*authenticationv1.TokenRequestStatus, error) {
 	seconds := identity.TokenSeconds(token)
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		ExpirationSeconds: &seconds,
-		BoundObjectRef:    &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID},
+		BoundObjectRef: &authenticationv1.BoundObjectReference{
+			Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID,
+		},
 	}}
 	if token.Audience != "" {
 		request.Spec.Audiences = []string{token.Audience}
 	}
 	account := pod.Spec.ServiceAccountName
-	answer, err := m.config.Sources.ServiceAccounts(pod.Namespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
+	accounts := m.config.Sources.ServiceAccounts(pod.Namespace)
+	response, err := accounts.CreateToken(ctx, account, request, metav1.CreateOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, &Missing{fmt.Sprintf("serviceaccount %q not found", account)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("requesting a token of serviceaccount %s/%s: %w", pod.Namespace, account, err)
 	}
-	return &answer.Status, nil
+	return &response.Status, nil
 }
 
-// renewal is when a token that was issued now is due.
+// renewal returns when a token that was issued now is due for renewal.
 func renewal(now, expires time.Time) time.Time {
-	use := max(min(expires.Sub(now)*4/5, longestTokenUse), 0)
+	use := max(min(expires.Sub(now)*4/5, maxTokenUse), 0)
 	return now.Add(use - rand.N(use/10+1))
 }

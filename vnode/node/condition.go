@@ -22,8 +22,9 @@ func FindCondition(object *corev1.Node, kind corev1.NodeConditionType) *corev1.N
 	return nil
 }
 
-// SetCondition writes a condition that only this caller writes, unless the object says the same already. It may be called again. Conditions
-// of others, virtual-kubelet's among them, are left alone: the API server merges the list by type.
+// SetCondition writes a condition that only this caller writes, unless the object says the same already. It may be
+// called again. Conditions of others, virtual-kubelet's among them, are left alone: the API server merges the list by
+// type.
 func SetCondition(ctx context.Context, nodes corev1client.NodeInterface, object *corev1.Node, kind corev1.NodeConditionType,
 	holds bool, reason, message string, at time.Time,
 ) error {

@@ -26,8 +26,9 @@ const (
 	// leaseSeconds and renewInterval are the kubelet's.
 	leaseSeconds  = 40
 	renewInterval = 10 * time.Second
-	// statusInterval is how often the Node is written though nothing has happened to it, as the kubelet's is. virtual-kubelet writes an
-	// annotation each time, at which the scheduler tries every Pod again that an extender has refused.
+	// statusInterval is how often the Node is written though nothing has happened to it, as the kubelet's is.
+	// virtual-kubelet writes an annotation each time, at which the scheduler tries every Pod again that an extender has
+	// refused.
 	statusInterval = 5 * time.Minute
 	// lookTimeout bounds the look for the Node at the start.
 	lookTimeout = 30 * time.Second
@@ -44,7 +45,8 @@ type Node struct {
 	logger     *slog.Logger
 }
 
-// New makes a Node and starts nothing. client should have a rate limit of its own: the Lease must be renewed whatever else is going on.
+// New makes a Node and starts nothing. client should have a rate limit of its own: the Lease must be renewed whatever
+// else is going on.
 func New(config Config, client kubernetes.Interface, logger *slog.Logger) (*Node, error) {
 	if config.Name == "" || config.IP == "" || config.Port <= 0 || len(config.Capacity) == 0 {
 		return nil, errors.New("making the node: name, address, port and capacity must be given")
@@ -124,7 +126,8 @@ func (n *Node) makeAgain(ctx context.Context, err error) error {
 	return nil
 }
 
-// see takes note of the Node. One that was found silent, because its Lease was not renewed in time, is not Ready until its status is written again.
+// see takes note of the Node. One that was found silent, because its Lease was not renewed in time, is not Ready
+// until its status is written again.
 func (n *Node) see(obj any) {
 	n.readDNS(obj)
 	node, ok := obj.(*corev1.Node)
@@ -148,7 +151,8 @@ func (r *reporter) NotifyNodeStatus(_ context.Context, write func(*corev1.Node))
 	r.write.Store(&write)
 }
 
-// report has the Node written, or made again, soon. It does not block; the controller takes one report at a time, and none any more when it has ended.
+// report has the Node written, or made again, soon. It does not block; the controller takes one report at a time, and
+// none any more when it has ended.
 func (r *reporter) report(config Config) {
 	write := r.write.Load()
 	if write == nil || !r.writing.CompareAndSwap(false, true) {

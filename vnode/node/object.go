@@ -1,5 +1,5 @@
-// Package node keeps the virtual node in the cluster: the Node object with its labels, taint and capacity, its status and its Lease. It is
-// the node alone: Pods are package provider's.
+// Package node keeps the virtual node in the cluster: the Node object with its labels, taint and capacity, its status
+// and its Lease. It is the node alone: Pods are package provider's.
 package node
 
 import (

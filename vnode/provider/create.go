@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-k8s/spillway/internal/worker"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
@@ -17,16 +18,16 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
-// create makes the cloud Pod of a Pod, or says why it cannot be made.
+// create creates the cloud Pod of a Pod, or reports why it cannot.
 func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, error) {
 	key := identity.KeyOf(pod)
-	since := p.firstTry(key)
+	since := p.firstAttempt(key)
 	result, reason, message := p.translate(pod)
 	if reason != "" {
 		return p.refuse(pod, string(reason), message)
 	}
-	if wait := p.mayTry(key, result.Pod); wait > 0 {
-		return wait, errNotYet
+	if wait := p.attempt(key, result.Pod); wait > 0 {
+		return wait, worker.ErrNotYet
 	}
 	if err := p.mirrors.Ensure(ctx, pod); err != nil {
 		return p.mirrorFailed(pod, err)
@@ -39,21 +40,25 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 		return p.createFailed(pod, err)
 	}
 	p.inventory.Put(created)
-	p.noteMade(key)
+	p.recordCreated(key)
 	p.metrics.creation.Observe(p.config.Now().Sub(since).Seconds())
-	p.config.Recorder.Eventf(pod, corev1.EventTypeNormal, eventCreated, "Created cloud Pod %s of size %s", created.Name, result.Size)
+	p.config.Recorder.Eventf(pod, corev1.EventTypeNormal, eventCreated,
+		"Created cloud Pod %s of size %s", created.Name, result.Size)
 	if len(result.Warnings) > 0 {
-		p.config.Recorder.Event(pod, corev1.EventTypeWarning, eventChanged, "The cloud Pod differs: "+strings.Join(result.Warnings, "; "))
+		p.config.Recorder.Event(pod, corev1.EventTypeWarning, eventChanged,
+			"The cloud Pod differs: "+strings.Join(result.Warnings, "; "))
 	}
 	p.report(pod, translate.Status(pod, created, p.config.NodeIP, p.now()))
 	return 0, nil
 }
 
-// translate makes the cloud Pod, or gives the reason why there can be none, and words.
+// translate returns the cloud Pod, or the reason and the message why there can be none.
 func (p *Provider) translate(pod *corev1.Pod) (result translate.Result, reason policy.Reason, message string) {
 	violations := p.config.Policy.Restrictions(policy.Input{Pod: pod})
-	// Translation judges claims itself: it knows which it can mount.
-	violations = slices.DeleteFunc(violations, func(v policy.Violation) bool { return v.Reason == policy.ReasonPersistentVolume })
+	// The translation decides about claims: it knows which ones it can mount.
+	violations = slices.DeleteFunc(violations, func(v policy.Violation) bool {
+		return v.Reason == policy.ReasonPersistentVolume
+	})
 	if len(violations) > 0 {
 		return result, violations[0].Reason, joinMessages(violations)
 	}
@@ -68,79 +73,80 @@ func (p *Provider) translate(pod *corev1.Pod) (result translate.Result, reason p
 }
 
 func joinMessages(violations []policy.Violation) string {
-	words := make([]string, 0, len(violations))
+	messages := make([]string, 0, len(violations))
 	for _, v := range violations {
-		words = append(words, v.Message)
+		messages = append(messages, v.Message)
 	}
-	return strings.Join(words, "; ")
+	return strings.Join(messages, "; ")
 }
 
-// adopt takes the cloud Pod that has the name already: an answer was lost, or this program was restarted.
+// adopt takes over the cloud Pod that already has the name: a response was lost, or this program was restarted.
 func (p *Provider) adopt(ctx context.Context, pod *corev1.Pod) (time.Duration, error) {
 	key := identity.KeyOf(pod)
-	cloud, err := p.look(ctx, key)
+	cloud, err := p.readCloudPod(ctx, key)
 	if err != nil {
 		return 0, err
 	}
 	if cloud == nil {
-		return 0, fmt.Errorf("cloud pod %s was there and is gone", identity.CloudName(key))
+		return 0, fmt.Errorf("cloud pod %s existed a moment ago and is gone", identity.CloudName(key))
 	}
-	p.noteMade(key)
+	p.recordCreated(key)
 	p.metrics.adopted.Inc()
-	p.config.Recorder.Eventf(pod, corev1.EventTypeNormal, eventAdopted, "Found cloud Pod %s already made", cloud.Name)
+	p.config.Recorder.Eventf(pod, corev1.EventTypeNormal, eventAdopted, "Found existing cloud Pod %s", cloud.Name)
 	p.report(pod, translate.Status(pod, cloud, p.config.NodeIP, p.now()))
 	return 0, nil
 }
 
-// mirrorFailed decides what becomes of a Pod that refers to something which is not in the cloud yet.
+// mirrorFailed handles a Pod that refers to an object which is not in the cloud yet.
 func (p *Provider) mirrorFailed(pod *corev1.Pod, err error) (time.Duration, error) {
 	if cci.KindOf(err) != "" {
 		return p.createFailed(pod, err)
 	}
-	if unfit, ok := errors.AsType[*mirror.Unfit](err); ok {
-		return p.refuse(pod, string(policy.ReasonPersistentVolume), unfit.Words)
+	if unsupported, ok := errors.AsType[*mirror.Unsupported](err); ok {
+		return p.refuse(pod, string(policy.ReasonPersistentVolume), unsupported.Message)
 	}
-	if missing, ok := errors.AsType[*mirror.Missing](err); ok && p.noteRefusal(pod, ReasonConfigError) {
-		p.config.Recorder.Event(pod, corev1.EventTypeWarning, ReasonConfigError, missing.Words)
+	if missing, ok := errors.AsType[*mirror.Missing](err); ok && p.recordRefusal(pod, ReasonConfigError) {
+		p.config.Recorder.Event(pod, corev1.EventTypeWarning, ReasonConfigError, missing.Message)
 	}
 	p.report(pod, translate.WaitingStatus(pod, ReasonConfigError, err.Error(), p.config.NodeIP, p.now()))
 	return 0, err
 }
 
-// createFailed decides by what can be done about the error.
+// createFailed handles an error by its kind.
 func (p *Provider) createFailed(pod *corev1.Pod, err error) (time.Duration, error) {
 	switch cci.KindOf(err) {
 	case cci.Permanent:
 		return p.refuse(pod, ReasonRefused, err.Error())
 	case cci.Throttled:
-		p.wait(pod, ReasonThrottled, err)
+		p.reportWaiting(pod, ReasonThrottled, err)
 	case cci.Denied:
-		p.wait(pod, ReasonDenied, err)
+		p.reportWaiting(pod, ReasonDenied, err)
 	default:
-		p.wait(pod, ReasonUnavailable, err)
+		p.reportWaiting(pod, ReasonUnavailable, err)
 	}
 	return 0, err
 }
 
-// wait reports what stands against a Pod that is tried again. The first failure is not worth a write.
-func (p *Provider) wait(pod *corev1.Pod, reason string, err error) {
-	if p.failures.NumRequeues(identity.KeyOf(pod)) == 0 {
+// reportWaiting reports the error of a Pod that is retried. It does not report the first failure: most pass before
+// the status is written.
+func (p *Provider) reportWaiting(pod *corev1.Pod, reason string, err error) {
+	if p.state(identity.KeyOf(pod)).failures == 0 {
 		return
 	}
 	p.report(pod, translate.WaitingStatus(pod, reason, err.Error(), p.config.NodeIP, p.now()))
 }
 
-// refuse reports a Pod that cannot run in the cloud. With restartPolicy Always it stays Pending, its reason in sight: ReplicaSets,
-// StatefulSets and DaemonSets replace a failed Pod at once, and the next one would fail too, without end. Jobs count failures and give up:
-// their Pods fail.
+// refuse reports a Pod that cannot run in the cloud. With restartPolicy Always the Pod stays Pending and shows the
+// reason: ReplicaSets, StatefulSets and DaemonSets replace a failed Pod at once, and the next one would fail too,
+// without end. With other policies the Pod fails: Jobs count failures and give up.
 func (p *Provider) refuse(pod *corev1.Pod, reason, message string) (time.Duration, error) {
-	if p.noteRefusal(pod, reason) {
+	if p.recordRefusal(pod, reason) {
 		p.config.Recorder.Event(pod, corev1.EventTypeWarning, reason, message)
 		p.metrics.refused.WithLabelValues(reason).Inc()
 	}
 	if pod.Spec.RestartPolicy == corev1.RestartPolicyAlways || pod.Spec.RestartPolicy == "" {
 		p.report(pod, translate.WaitingStatus(pod, reason, message, p.config.NodeIP, p.now()))
-		p.noteRetry(identity.KeyOf(pod), p.config.RefusalRetry)
+		p.delayAttempt(identity.KeyOf(pod), p.config.RefusalRetry)
 		return p.config.RefusalRetry, nil
 	}
 	p.report(pod, translate.FailedStatus(pod, nil, reason, message, p.config.NodeIP, p.now()))

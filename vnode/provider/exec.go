@@ -3,17 +3,17 @@ package provider
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/virtual-kubelet/virtual-kubelet/errdefs"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
-// CheckRunning says why no command can run in a container, nil if one can: errdefs' NotFound where the node has no such Pod or container,
-// InvalidInput where it does not run.
+// CheckRunning returns why no command can run in a container, nil if one can: an error of errdefs' NotFound kind if
+// the node has no such Pod or container, of its InvalidInput kind if the container does not run.
 func (p *Provider) CheckRunning(namespace, name, container string) error {
 	pod, err := p.pods.Pods(namespace).Get(name)
 	if err != nil {
@@ -22,17 +22,16 @@ func (p *Provider) CheckRunning(namespace, name, container string) error {
 	if !hasContainer(pod, container) {
 		return errdefs.NotFoundf("pod %s/%s has no container %q", namespace, name, container)
 	}
-	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
-		for _, status := range statuses {
-			if status.Name == container && status.State.Running != nil {
-				return nil
-			}
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if status.Name == container && status.State.Running != nil {
+			return nil
 		}
 	}
-	return errdefs.InvalidInputf("container %q of pod %s/%s does not run", container, namespace, name)
+	return errdefs.InvalidInputf("container %q of pod %s/%s is not running", container, namespace, name)
 }
 
-// Address is the Pod's own, in the cloud: as the cloud has it, since others can write the status of a Pod.
+// Address returns the Pod's address in the cloud. It comes from the cloud Pod, since other clients can write the
+// status of a Pod.
 func (p *Provider) Address(namespace, name string) (string, error) {
 	pod, err := p.pods.Pods(namespace).Get(name)
 	if err != nil {
@@ -40,13 +39,15 @@ func (p *Provider) Address(namespace, name string) (string, error) {
 	}
 	cloud := p.inventory.Get(identity.KeyOf(pod))
 	if cloud == nil || cloud.Status.PodIP == "" || translate.IsTerminal(cloud.Status.Phase) {
-		return "", errdefs.InvalidInputf("pod %s/%s does not run, so it has no address", namespace, name)
+		return "", errdefs.InvalidInputf("pod %s/%s is not running, so it has no address", namespace, name)
 	}
 	return cloud.Status.PodIP, nil
 }
 
-// Exec runs a command in a container, as cci.API's PodExec does.
-func (p *Provider) Exec(ctx context.Context, namespace, name string, options cci.ExecOptions, streams cci.ExecStreams) error {
+// Exec runs a command in a container. See PodExec of cci.API.
+func (p *Provider) Exec(
+	ctx context.Context, namespace, name string, options cci.ExecOptions, streams cci.ExecStreams,
+) error {
 	pod, err := p.pods.Pods(namespace).Get(name)
 	if err != nil {
 		return errdefs.NotFoundf("pod %s/%s is not on this node", namespace, name)

@@ -18,30 +18,31 @@ var (
 	_ vknode.PodNotifier         = (*Provider)(nil)
 )
 
-// CreatePod implements virtual-kubelet's PodLifecycleHandler. It never fails: for virtual-kubelet any error of it is the end of a Pod with
-// restartPolicy Never (node/pod.go, handleProviderError). What becomes of the Pod is told by NotifyPods.
+// CreatePod implements virtual-kubelet's PodLifecycleHandler. It never fails: on any error virtual-kubelet ends a Pod
+// with restartPolicy Never (node/pod.go, handleProviderError). The provider reports the status through NotifyPods.
 func (p *Provider) CreatePod(_ context.Context, pod *corev1.Pod) error {
-	p.queue.Add(identity.KeyOf(pod))
+	p.loop.Add(identity.KeyOf(pod))
 	return nil
 }
 
 // UpdatePod implements PodLifecycleHandler as CreatePod does.
 func (p *Provider) UpdatePod(_ context.Context, pod *corev1.Pod) error {
-	p.queue.Add(identity.KeyOf(pod))
+	p.loop.Add(identity.KeyOf(pod))
 	return nil
 }
 
 // DeletePod implements PodLifecycleHandler. It returns before the cloud Pod is gone and may be called again.
 func (p *Provider) DeletePod(_ context.Context, pod *corev1.Pod) error {
-	p.queue.Add(identity.KeyOf(pod))
+	p.loop.Add(identity.KeyOf(pod))
 	return nil
 }
 
-// GetPod implements PodLifecycleHandler: the Pod if it has a cloud Pod. A namesake's cloud Pod does not count.
+// GetPod implements PodLifecycleHandler: it returns the Pod if it has a cloud Pod. The cloud Pod of another Pod of
+// that name does not count.
 func (p *Provider) GetPod(_ context.Context, namespace, name string) (*corev1.Pod, error) {
 	pod, err := p.pods.Pods(namespace).Get(name)
 	if err != nil || p.inventory.Get(identity.KeyOf(pod)) == nil {
-		// virtual-kubelet finds this kind of error only on the outside.
+		// virtual-kubelet does not recognize this kind of error if it is wrapped.
 		return nil, errdefs.NotFoundf("pod %s/%s has no cloud pod", namespace, name)
 	}
 	return pod.DeepCopy(), nil
@@ -56,13 +57,14 @@ func (p *Provider) GetPodStatus(ctx context.Context, namespace, name string) (*c
 	return &pod.Status, nil
 }
 
-// GetPods implements PodLifecycleHandler: the Pods behind all cloud Pods of this node. Those that the cluster does not have any more are
-// names without a spec; virtual-kubelet calls DeletePod for them, which asks the cluster again before it ends anything.
+// GetPods implements PodLifecycleHandler: it returns the Pods of all cloud Pods of this node. Pods that the cluster
+// no longer has are names without a spec; virtual-kubelet calls DeletePod for them, and the provider reads from the
+// cluster again before it deletes anything.
 func (p *Provider) GetPods(context.Context) ([]*corev1.Pod, error) {
 	select {
 	case <-p.inventory.Synced():
 	default:
-		return nil, fmt.Errorf("listing pods: the cloud's are not known yet")
+		return nil, fmt.Errorf("listing pods: the cloud pods are not known yet")
 	}
 	var pods []*corev1.Pod
 	for key := range p.inventory.All() {
@@ -70,7 +72,9 @@ func (p *Provider) GetPods(context.Context) ([]*corev1.Pod, error) {
 			pods = append(pods, pod.DeepCopy())
 			continue
 		}
-		pods = append(pods, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: key.UID}})
+		pods = append(pods, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: key.UID},
+		})
 	}
 	return pods, nil
 }
@@ -81,22 +85,23 @@ func (p *Provider) NotifyPods(_ context.Context, notify func(*corev1.Pod)) {
 	close(p.notified)
 }
 
-// pod is the Pod of a key as the cluster has it, nil where it has none or a namesake. It must not be changed.
+// pod returns the Pod of a key, nil if the cluster has none or has another Pod of that name. It must not be changed.
 func (p *Provider) pod(key identity.Key) *corev1.Pod {
 	pod, err := p.pods.Pods(key.Namespace).Get(key.Name)
-	if err != nil || pod.UID != key.UID { // A lister's only error is that it is not there.
+	if err != nil || pod.UID != key.UID { // A lister's only error is NotFound.
 		return nil
 	}
 	return pod
 }
 
-// podHandler hears what virtual-kubelet does not tell: changes of status, which a deletion waits for, and Pods that are gone.
+// podHandler receives the changes that virtual-kubelet does not pass on: those of the status, which a deletion waits
+// for, and Pods that are gone.
 func (p *Provider) podHandler() cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: p.podChanged,
 		UpdateFunc: func(before, after any) {
 			if old, ok := before.(*corev1.Pod); ok {
-				p.podChanged(old) // A namesake may have taken its place.
+				p.podChanged(old) // Another Pod of the same name may have replaced it.
 			}
 			p.podChanged(after)
 			p.warnAboutImages(before, after)
@@ -113,24 +118,26 @@ func (p *Provider) podHandler() cache.ResourceEventHandler {
 
 func (p *Provider) podChanged(obj any) {
 	if pod, ok := obj.(*corev1.Pod); ok {
-		p.queue.Add(identity.KeyOf(pod))
+		p.loop.Add(identity.KeyOf(pod))
 	}
 }
 
-// warnAboutDebugging says that a container which kubectl debug adds will not come.
+// warnAboutDebugging reports that a container which kubectl debug has added will not start.
 func (p *Provider) warnAboutDebugging(before, after any) {
 	old, okOld := before.(*corev1.Pod)
 	pod, ok := after.(*corev1.Pod)
 	if !okOld || !ok || old.UID != pod.UID {
 		return
 	}
-	for _, c := range pod.Spec.EphemeralContainers[min(len(old.Spec.EphemeralContainers), len(pod.Spec.EphemeralContainers)):] {
+	known := min(len(old.Spec.EphemeralContainers), len(pod.Spec.EphemeralContainers))
+	for _, c := range pod.Spec.EphemeralContainers[known:] {
 		p.config.Recorder.Eventf(pod, corev1.EventTypeWarning, eventNoDebugging,
 			"Container %s will not start: the cloud adds no containers to a running Pod; use kubectl exec", c.Name)
 	}
 }
 
-// warnAboutImages says that an image changed in place stays as it is in the cloud: no workload controller does that, people do.
+// warnAboutImages reports that an image that was changed in place stays the same in the cloud. Users do that,
+// workload controllers do not.
 func (p *Provider) warnAboutImages(before, after any) {
 	old, okOld := before.(*corev1.Pod)
 	pod, ok := after.(*corev1.Pod)
@@ -140,7 +147,7 @@ func (p *Provider) warnAboutImages(before, after any) {
 	for i, c := range pod.Spec.Containers {
 		if was := old.Spec.Containers[i].Image; was != c.Image {
 			p.config.Recorder.Eventf(pod, corev1.EventTypeWarning, eventImageKept,
-				"Container %s goes on with image %s in the cloud: a new image needs a new Pod", c.Name, was)
+				"Container %s keeps image %s in the cloud: a new image needs a new Pod", c.Name, was)
 		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// Logs streams the log of a container of a Pod of this node until it ends or ctx does. The caller closes it. An error of errdefs' NotFound
-// kind where the node has no such Pod or container, else the cloud's.
+// Logs streams the log of a container of a Pod of this node until the log or ctx ends. The caller closes the stream.
+// The error is of errdefs' NotFound kind if the node has no such Pod or container, else it is the cloud's.
 func (p *Provider) Logs(ctx context.Context, namespace, name string, options cci.LogOptions) (io.ReadCloser, error) {
 	pod, err := p.pods.Pods(namespace).Get(name)
 	if err != nil {

@@ -28,7 +28,8 @@ func newMetrics(registerer prometheus.Registerer) metrics {
 			Help:    "Time from the first attempt to create a cloud Pod until the cloud accepted it.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 		}),
-		adopted: counter("spillway_vnode_pods_adopted_total", "Cloud Pods that already existed when they were to be created."),
+		adopted: counter("spillway_vnode_pods_adopted_total",
+			"Cloud Pods that already existed when they were to be created."),
 		refused: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_vnode_pods_refused_total", Help: "Pods that cannot run in the cloud, by reason.",
 		}, []string{"reason"}),
@@ -47,7 +48,9 @@ func (podCounter) Describe(descs chan<- *prometheus.Desc) { descs <- podsDesc }
 
 // Collect implements prometheus.Collector.
 func (c podCounter) Collect(metrics chan<- prometheus.Metric) {
-	counts := map[corev1.PodPhase]int{corev1.PodPending: 0, corev1.PodRunning: 0, corev1.PodSucceeded: 0, corev1.PodFailed: 0}
+	counts := map[corev1.PodPhase]int{
+		corev1.PodPending: 0, corev1.PodRunning: 0, corev1.PodSucceeded: 0, corev1.PodFailed: 0,
+	}
 	pods, err := c.provider.pods.List(labels.Everything())
 	if err != nil {
 		pods = nil // A lister returns only the error of its selector, and this selector has none.

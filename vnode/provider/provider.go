@@ -9,15 +9,14 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/client-go/util/workqueue"
 
+	"github.com/spillway-k8s/spillway/internal/worker"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
@@ -26,36 +25,38 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
-// Config is what a Provider needs. All fields must be given unless their comment says otherwise.
+// Config configures a Provider. All fields but Registerer are required.
 type Config struct {
 	// Cloud and Namespace are where the cloud Pods run. Owner is the node that they belong to.
 	Cloud     cci.API
 	Namespace string
 	Owner     identity.Owner
-	// Inventory is the copy of the cloud Pods, and Mirrors keeps the copies of what Pods refer to. The caller runs both.
+	// Inventory is the copy of the cloud Pods, and Mirrors keeps the copies of the objects that Pods refer to. The
+	// caller runs both.
 	Inventory *inventory.Inventory
 	Mirrors   *mirror.Mirrors
-	// Translator makes cloud Pods, for Owner.
+	// Translator translates Pods to cloud Pods of Owner.
 	Translator *translate.Translator
-	// Policy is the last line of defence against Pods that the cloud cannot run.
+	// Policy is the last check for Pods that the cloud cannot run.
 	Policy *policy.Policy
 	// NodeIP is the address of the node's kubelet port.
 	NodeIP string
-	// NodeDNS is the DNS that the node's annotation asks for, nil where it asks for none. It must not block.
+	// NodeDNS returns the DNS configuration in the node's annotation, nil if there is none. It must not block.
 	NodeDNS func() *corev1.PodDNSConfig
 	// Pods holds the Pods of this node only.
 	Pods cache.SharedIndexInformer
-	// Client asks for a Pod before a cloud Pod is ended as an orphan, and ends Pods whose cloud Pods are gone.
+	// Client reads a Pod before its cloud Pod is deleted as an orphan, and removes Pods whose cloud Pods are gone.
 	Client corev1client.PodsGetter
-	// Recorder gets the events of Pods.
+	// Recorder records the Events of Pods.
 	Recorder record.EventRecorder
-	// Workers is how many Pods are worked on at once.
+	// Workers is the number of Pods that are reconciled at the same time.
 	Workers int
-	// MinRetryInterval and MaxRetryInterval bound the time between two attempts after an error; it doubles from one to the other.
+	// MinRetryInterval and MaxRetryInterval bound the time between two attempts after an error; it doubles from one to
+	// the other.
 	MinRetryInterval, MaxRetryInterval time.Duration
-	// RefusalRetry is how long until a Pod is tried again that the cloud has refused: its quota may have grown.
+	// RefusalRetry is the time until a Pod that the cloud has refused is retried: its quota may have grown.
 	RefusalRetry time.Duration
-	// Recheck is how often the cloud is asked for a Pod whose end is overdue.
+	// Recheck is how often a cloud Pod whose deletion is overdue is read from the cloud.
 	Recheck time.Duration
 	// Now is the clock.
 	Now func() time.Time
@@ -74,25 +75,21 @@ type Provider struct {
 	mirrors   *mirror.Mirrors
 	metrics   metrics
 	pods      corelisters.PodLister
-	queue     workqueue.TypedDelayingInterface[identity.Key]
-	// failures paces what failed: per Pod, and no bucket for all of them, as the client of the cloud has one.
-	failures workqueue.TypedRateLimiter[identity.Key]
+	loop      *worker.Loop[identity.Key]
 
-	// notified is closed once virtual-kubelet has said where status goes.
+	// notified is closed when virtual-kubelet has called NotifyPods, which sets notify.
 	notified chan struct{}
 	notify   func(*corev1.Pod)
 
-	mu       sync.Mutex
-	memories map[identity.Key]*memory
+	mu     sync.Mutex
+	states map[identity.Key]*podState
 }
 
-// errNotYet is the result of a Pod whose cloud Pod was tried to be made a moment ago.
-var errNotYet = errors.New("too early to try again")
-
-// New checks the configuration and starts nothing.
+// New checks the configuration and returns a Provider. It starts nothing. It must be called before the informer and
+// the inventory run.
 func New(config Config) (*Provider, error) {
 	if err := config.validate(); err != nil {
-		return nil, fmt.Errorf("making the provider: %w", err)
+		return nil, fmt.Errorf("creating the provider: %w", err)
 	}
 	p := &Provider{
 		config:    config,
@@ -103,10 +100,17 @@ func New(config Config) (*Provider, error) {
 		mirrors:   config.Mirrors,
 		metrics:   newMetrics(config.Registerer),
 		pods:      corelisters.NewPodLister(config.Pods.GetIndexer()),
-		queue:     workqueue.NewTypedDelayingQueue[identity.Key](),
-		failures:  workqueue.NewTypedItemExponentialFailureRateLimiter[identity.Key](config.MinRetryInterval, config.MaxRetryInterval),
 		notified:  make(chan struct{}),
-		memories:  map[identity.Key]*memory{},
+		states:    map[identity.Key]*podState{},
+	}
+	var err error
+	// The retry intervals are those of each Pod. There is no rate limit for all Pods: the client of the cloud has one.
+	p.loop, err = worker.New(worker.Config[identity.Key]{
+		Name: "pods", Workers: config.Workers, Reconcile: p.work, RetryAfter: cci.RetryAfter, Failed: p.failed,
+		MinRetryInterval: config.MinRetryInterval, MaxRetryInterval: config.MaxRetryInterval,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("creating the provider: %w", err)
 	}
 	config.Inventory.OnChange(p.cloudChanged)
 	if _, err := config.Pods.AddEventHandler(p.podHandler()); err != nil {
@@ -119,46 +123,36 @@ func New(config Config) (*Provider, error) {
 }
 
 func (c Config) validate() error {
-	var faults []error
+	var errs []error
 	for _, field := range []struct {
 		name  string
 		given bool
 	}{
-		{"Cloud", c.Cloud != nil}, {"Namespace", c.Namespace != ""}, {"Inventory", c.Inventory != nil}, {"Mirrors", c.Mirrors != nil},
-		{"Translator", c.Translator != nil}, {"Policy", c.Policy != nil}, {"NodeDNS", c.NodeDNS != nil}, {"Pods", c.Pods != nil},
-		{"Client", c.Client != nil}, {"Recorder", c.Recorder != nil}, {"Now", c.Now != nil}, {"Logger", c.Logger != nil},
+		{"Cloud", c.Cloud != nil}, {"Namespace", c.Namespace != ""}, {"Inventory", c.Inventory != nil},
+		{"Mirrors", c.Mirrors != nil}, {"Translator", c.Translator != nil}, {"Policy", c.Policy != nil},
+		{"NodeDNS", c.NodeDNS != nil}, {"Pods", c.Pods != nil}, {"Client", c.Client != nil},
+		{"Recorder", c.Recorder != nil}, {"Now", c.Now != nil}, {"Logger", c.Logger != nil},
 	} {
 		if !field.given {
-			faults = append(faults, fmt.Errorf("%s: must be given", field.name))
+			errs = append(errs, fmt.Errorf("%s: must be given", field.name))
 		}
 	}
-	if c.Workers <= 0 || c.MinRetryInterval <= 0 || c.MaxRetryInterval < c.MinRetryInterval || c.RefusalRetry <= 0 || c.Recheck <= 0 {
-		faults = append(faults, fmt.Errorf("workers %d, retry %s to %s, refusal retry %s and recheck %s: "+
-			"must be above zero, the longest retry no shorter than the first",
+	if c.Workers <= 0 || c.MinRetryInterval <= 0 || c.MaxRetryInterval < c.MinRetryInterval ||
+		c.RefusalRetry <= 0 || c.Recheck <= 0 {
+		errs = append(errs, fmt.Errorf("workers %d, retry intervals %s to %s, refusal retry %s and recheck %s: "+
+			"must be above zero, the maximum no shorter than the minimum",
 			c.Workers, c.MinRetryInterval, c.MaxRetryInterval, c.RefusalRetry, c.Recheck))
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }
 
-// Run works until ctx ends. It blocks, and returns when no call is under way any more. Nothing is done before the cluster's and the
-// cloud's Pods are both known and virtual-kubelet has called NotifyPods.
+// Run reconciles Pods until ctx ends. It blocks, and returns when no request is in progress. It does nothing before
+// the Pods of the cluster, the cloud Pods and the mirrors are known and virtual-kubelet has called NotifyPods.
 func (p *Provider) Run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		<-ctx.Done()
-		p.queue.ShutDown()
+	if !p.waitReady(ctx) {
 		return nil
-	})
-	if p.waitReady(ctx) {
-		for range p.config.Workers {
-			group.Go(func() error {
-				for p.work(ctx) {
-				}
-				return nil
-			})
-		}
 	}
-	return group.Wait()
+	return p.loop.Run(ctx)
 }
 
 func (p *Provider) waitReady(ctx context.Context) bool {
@@ -175,47 +169,34 @@ func (p *Provider) waitReady(ctx context.Context) bool {
 	return true
 }
 
-// work takes one Pod from the queue; false when the queue has ended.
-func (p *Provider) work(ctx context.Context) bool {
-	key, shutdown := p.queue.Get()
-	if shutdown {
-		return false
+// work reconciles one Pod for the worker loop.
+func (p *Provider) work(ctx context.Context, key identity.Key) (time.Duration, error) {
+	requeueAfter, err := p.reconcile(ctx, key)
+	if err == nil {
+		p.updateKnown(key, func(s *podState) { s.failures = 0 })
 	}
-	defer p.queue.Done(key)
-	again, err := p.reconcile(ctx, key)
-	switch {
-	case ctx.Err() != nil: // Whoever starts next sees the rest.
-	case errors.Is(err, errNotYet):
-		p.queue.AddAfter(key, again)
-	case err != nil:
-		p.config.Logger.Warn("a pod will be tried again", "pod", key.Namespace+"/"+key.Name, "uid", key.UID,
-			"tries", p.failures.NumRequeues(key)+1, "err", err)
-		delay := max(p.failures.When(key), cci.RetryAfter(err))
-		p.noteRetry(key, delay)
-		p.queue.AddAfter(key, delay)
-	default:
-		p.failures.Forget(key)
-		if again > 0 {
-			p.queue.AddAfter(key, again)
-		}
-	}
-	return true
+	return requeueAfter, err
 }
 
-// cloudChanged hears of every change in the cloud.
+// failed records a failed attempt.
+func (p *Provider) failed(key identity.Key, failures int, delay time.Duration, err error) {
+	p.config.Logger.Warn("a pod will be retried",
+		"pod", key.Namespace+"/"+key.Name, "uid", key.UID, "failures", failures, "after", delay, "err", err)
+	p.updateKnown(key, func(s *podState) { s.failures = failures })
+	p.delayAttempt(key, delay)
+}
+
+// cloudChanged handles a change in the cloud.
 func (p *Provider) cloudChanged(key identity.Key, pod *cci.Pod, state inventory.State) {
-	p.mu.Lock()
-	switch m := p.memories[key]; {
-	case state == inventory.Gone:
-		p.rememberLocked(key).last = pod
-		p.rememberLocked(key).gone = true
-	case state == inventory.Missing:
-		p.rememberLocked(key).last = pod
-	case m != nil:
-		m.gone = false
+	switch state {
+	case inventory.Gone:
+		p.update(key, func(s *podState) { s.last, s.gone = pod, true })
+	case inventory.Missing:
+		p.update(key, func(s *podState) { s.last = pod })
+	case inventory.Present:
+		p.updateKnown(key, func(s *podState) { s.gone = false })
 	}
-	p.mu.Unlock()
-	p.queue.Add(key)
+	p.loop.Add(key)
 }
 
 func (p *Provider) now() metav1.Time { return metav1.NewTime(p.config.Now()) }

@@ -1,24 +1,25 @@
 package provider
 
-// Reasons in the status of Pods that have no cloud Pod. Those of Pods that can never have one are policy's, and
-// translate.ReasonUnsupported.
+// Reasons in the status of Pods that have no cloud Pod. The reasons of Pods that can never have one are those of
+// package policy, and translate.ReasonUnsupported.
 const (
-	// ReasonUnavailable: the cloud does not answer, or answers with an error of its own. It is tried again.
+	// ReasonUnavailable: the cloud does not respond, or responds with an internal error. The Pod is retried.
 	ReasonUnavailable = "CloudUnavailable"
-	// ReasonThrottled: the cloud takes no more requests for now. It is tried again.
+	// ReasonThrottled: the cloud accepts no more requests for now. The Pod is retried.
 	ReasonThrottled = "CloudThrottled"
-	// ReasonDenied: the account may not, or may no longer, use the cloud. It is tried again; an operator must act.
+	// ReasonDenied: the account has no permission to use the cloud, or has it no longer. The Pod is retried; an operator
+	// must act.
 	ReasonDenied = "CloudDenied"
-	// ReasonRefused: the cloud does not take this Pod.
+	// ReasonRefused: the cloud does not accept this Pod.
 	ReasonRefused = "CloudRefused"
-	// ReasonConfigError: a ConfigMap, Secret or service account that the Pod refers to is not there, lacks a key or cannot be read. It is
-	// the kubelet's word, and it is tried again.
+	// ReasonConfigError: a ConfigMap, Secret or service account that the Pod refers to does not exist, lacks a key or
+	// cannot be read. The kubelet uses the same reason. The Pod is retried.
 	ReasonConfigError = "CreateContainerConfigError"
-	// ReasonLost: the cloud Pod vanished without having been asked to.
+	// ReasonLost: the cloud Pod disappeared without a request to delete it.
 	ReasonLost = "CloudPodLost"
 )
 
-// Reasons of events.
+// Reasons of Events.
 const (
 	eventCreated     = "CloudPodCreated"
 	eventAdopted     = "CloudPodAdopted"

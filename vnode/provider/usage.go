@@ -2,6 +2,7 @@ package provider
 
 import (
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,7 +13,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/usage"
 )
 
-// UsageTargets are the running Pods of the node that have an exporter. It does not block.
+// UsageTargets returns the running Pods of the node that have an exporter. It does not block.
 func (p *Provider) UsageTargets() []usage.Target {
 	var targets []usage.Target
 	for key, cloud := range p.inventory.All() {
@@ -27,11 +28,9 @@ func (p *Provider) UsageTargets() []usage.Target {
 		if cloud.Status.StartTime != nil {
 			target.Started = cloud.Status.StartTime.Time
 		}
-		for _, statuses := range [][]corev1.ContainerStatus{cloud.Status.InitContainerStatuses, cloud.Status.ContainerStatuses} {
-			for _, status := range statuses {
-				if status.State.Running != nil {
-					target.Containers[status.Name] = status.State.Running.StartedAt.Time
-				}
+		for _, status := range slices.Concat(cloud.Status.InitContainerStatuses, cloud.Status.ContainerStatuses) {
+			if status.State.Running != nil {
+				target.Containers[status.Name] = status.State.Running.StartedAt.Time
 			}
 		}
 		if len(target.Containers) > 0 {
@@ -41,7 +40,7 @@ func (p *Provider) UsageTargets() []usage.Target {
 	return targets
 }
 
-// exporterPort is where a cloud Pod's exporter listens; 0 where it has none.
+// exporterPort returns the port of a cloud Pod's exporter, 0 if the cloud Pod has none.
 func exporterPort(cloud *cci.Pod) int {
 	if strings.EqualFold(cloud.Annotations[cci.ExporterAnnotation], "false") {
 		return 0

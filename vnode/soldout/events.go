@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// eventsEvery is how long a Pod's events count before they are asked for again, and how long a Pod must have waited at least.
+	// eventsEvery is how long a Pod's events count before they are asked for again, and how long a Pod must have waited
+	// at least.
 	eventsEvery = 10 * time.Second
 	// eventsAtOnce is for how many Pods a look asks at most: one is enough to lock the node.
 	eventsAtOnce = 2
@@ -25,8 +26,8 @@ type heard struct {
 	at    time.Time
 }
 
-// hear asks for the events of Pods that wait without a sign in their status: where a region says at all that it is sold out, it may say it
-// there alone. A region without events, or whose events cannot be read, says nothing.
+// hear asks for the events of Pods that wait without a sign in their status: where a region says at all that it is
+// sold out, it may say it there alone. A region without events, or whose events cannot be read, says nothing.
 func (k *Keeper) hear(ctx context.Context, pods map[identity.Key]*cci.Pod) {
 	for key := range k.heard {
 		if pods[key] == nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// failOver tells each waiting Pod once why it waits, and evicts those that are to be rescheduled, while the node takes no Pods: before that
-// their successors would come back.
+// failOver tells each waiting Pod once why it waits, and evicts those that are to be rescheduled, while the node
+// takes no Pods: before that their successors would come back.
 func (k *Keeper) failOver(ctx context.Context, stuck []stuckPod, closed bool) error {
 	var faults []error
 	for _, s := range stuck {
@@ -37,8 +37,9 @@ func (k *Keeper) failOver(ctx context.Context, stuck []stuckPod, closed bool) er
 	return errors.Join(faults...)
 }
 
-// choose says what becomes of a Pod: what its annotation says, else what the node says. Pods that nobody makes again wait, whatever they
-// say; so do those of Jobs unless they say otherwise, since a Job counts an eviction as a failure.
+// choose says what becomes of a Pod: what its annotation says, else what the node says. Pods that nobody makes again
+// wait, whatever they say; so do those of Jobs unless they say otherwise, since a Job counts an eviction as a
+// failure.
 func (k *Keeper) choose(pod *corev1.Pod) (policy.OnSoldOut, error) {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {

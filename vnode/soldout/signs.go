@@ -24,8 +24,8 @@ type stuckPod struct {
 	general bool
 }
 
-// stuck lists the Pods for which the cloud has no place, in the order of their names. The cloud is asked for its networks only where Pods have
-// waited for too long.
+// stuck lists the Pods for which the cloud has no place, in the order of their names. The cloud is asked for its
+// networks only where Pods have waited for too long.
 func (k *Keeper) stuck(ctx context.Context) ([]stuckPod, error) {
 	var found, late []stuckPod
 	pending := k.pending()
@@ -93,8 +93,9 @@ func noPlace(patience time.Duration, words string) string {
 	return text
 }
 
-// hasPlace tells whether the cloud has found a place for a Pod, and what it says otherwise. How it shows that it is sold out is not
-// documented: a Pod without the condition PodScheduled counts by its containers, which appear when there is a place.
+// hasPlace tells whether the cloud has found a place for a Pod, and what it says otherwise. How it shows that it is
+// sold out is not documented: a Pod without the condition PodScheduled counts by its containers, which appear when
+// there is a place.
 func hasPlace(pod *cci.Pod) (placed bool, words string) {
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled {

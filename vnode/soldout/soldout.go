@@ -1,9 +1,9 @@
-// Package soldout locks a virtual node while the cloud has no room: new Pods then go elsewhere, and those that wait on it are sent elsewhere
-// where they want that. It judges by the cloud Pods that wait, for the service says nowhere that it is sold out: a Pod is taken, and
-// stays Pending.
+// Package soldout locks a virtual node while the cloud has no room: new Pods then go elsewhere, and those that wait
+// on it are sent elsewhere where they want that. It judges by the cloud Pods that wait, for the service says nowhere
+// that it is sold out: a Pod is taken, and stays Pending.
 //
-// All state is on the Node (policy.SoldOutUntilAnnotation, spec.unschedulable, a condition), so that a restart loses nothing but the time for
-// which Pods have been seen waiting.
+// All state is on the Node (policy.SoldOutUntilAnnotation, spec.unschedulable, a condition), so that a restart loses
+// nothing but the time for which Pods have been seen waiting.
 package soldout
 
 import (

@@ -13,24 +13,31 @@ import (
 
 func TestAStatusPatchChangesTheStatusAlone(t *testing.T) {
 	current := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "web", UID: "uid-1", ResourceVersion: "7", Annotations: map[string]string{"of": "others"}},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "web", UID: "uid-1", ResourceVersion: "7", Annotations: map[string]string{"of": "others"},
+		},
 		Status: corev1.PodStatus{
-			Phase: corev1.PodPending, QOSClass: corev1.PodQOSBestEffort, PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}}, Reason: "CloudUnavailable",
+			Phase: corev1.PodPending, QOSClass: corev1.PodQOSBestEffort, PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}},
+			Reason: "CloudUnavailable",
 			Conditions: []corev1.PodCondition{
-				{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}, {Type: "example.com/gate", Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: corev1.ConditionFalse},
+				{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
+				{Type: "example.com/gate", Status: corev1.ConditionTrue},
+				{Type: corev1.PodReady, Status: corev1.ConditionFalse},
 			},
 		},
 	}
 	wanted := *current.Status.DeepCopy()
 	wanted.Phase, wanted.Reason = corev1.PodRunning, ""
 	wanted.PodIPs = []corev1.PodIP{{IP: "10.0.0.2"}}
-	wanted.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}} // Made before the gate was set.
+	// The conditions were computed before the gate was set.
+	wanted.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 
 	patch, err := statusPatch(current, wanted)
 	require.NoError(t, err)
 	var fields map[string]any
 	require.NoError(t, json.Unmarshal(patch, &fields))
-	assert.Equal(t, map[string]any{"uid": "uid-1", "resourceVersion": "7"}, fields["metadata"], "the patch is for this Pod, and of nothing else of it")
+	assert.Equal(t, map[string]any{"uid": "uid-1", "resourceVersion": "7"}, fields["metadata"],
+		"the patch applies to this version of this Pod, and changes no other metadata")
 	assert.ElementsMatch(t, []string{"metadata", "status"}, keys(fields))
 
 	before, err := json.Marshal(current)
@@ -50,7 +57,10 @@ func TestAStatusPatchChangesTheStatusAlone(t *testing.T) {
 }
 
 func TestNoDifferenceIsNoPatch(t *testing.T) {
-	pod := &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}}
+	pod := &corev1.Pod{Status: corev1.PodStatus{
+		Phase:      corev1.PodRunning,
+		Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+	}}
 	patch, err := statusPatch(pod, *pod.Status.DeepCopy())
 	require.NoError(t, err)
 	assert.Nil(t, patch)
@@ -64,9 +74,12 @@ func keys(m map[string]any) []string {
 	return list
 }
 
-func TestConfigFaultsAreReportedAtOnce(t *testing.T) {
+func TestConfigErrorsAreReportedTogether(t *testing.T) {
 	_, err := New(Config{})
-	for _, word := range []string{"Cloud", "Namespace", "Inventory", "Mirrors", "Translator", "Policy", "NodeDNS", "Pods", "Client", "Recorder", "Now", "Logger", "workers"} {
+	for _, word := range []string{
+		"Cloud", "Namespace", "Inventory", "Mirrors", "Translator", "Policy", "NodeDNS", "Pods", "Client", "Recorder", "Now",
+		"Logger", "workers",
+	} {
 		assert.ErrorContains(t, err, word)
 	}
 }
