@@ -47,10 +47,10 @@ down: ## Stop the trial system and forget its state
 demo: build ## Play the stories of Spillway on a system of their own
 	@$(BIN)/trial demo
 
-# What starts programs mostly waits, so more runs at once than there are processors; ./vnode takes longest, and begins.
+# What starts programs mostly waits, so more runs at once than there are processors; ./vnode/integration takes longest, and begins.
 .PHONY: test
 test: build compiler ## Run every test, from unit to end-to-end
-	go test -race -p 3 -parallel 4 ./vnode $$(go list ./... | grep -v -e /test/machine -e /test/install -e /test/uninstall -e /test/system -e /test/e2e -e /test/endure -e '/test/prove$$' -e '/vnode$$')
+	go test -race -p 3 -parallel 4 ./vnode/integration $$(go list ./... | grep -v -e /test/machine -e /test/install -e /test/uninstall -e /test/system -e /test/e2e -e /test/endure -e '/test/prove$$' -e '/vnode/integration$$')
 	go test -race -count=1 -p 2 -parallel 3 -timeout 30m ./test/system/... ./test/e2e/... ./test/endure/...
 	go test -race -count=1 -timeout 30m ./test/prove
 

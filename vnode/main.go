@@ -1,42 +1,55 @@
-// Vnode is a virtual node: a kubelet for the cloud. Pods that the scheduler places on it run in CCI, Huawei Cloud's serverless container
-// service. See docs/vnode.md.
+// Vnode is a virtual node: a kubelet for the cloud. It runs the Pods that are scheduled to it in CCI, Huawei Cloud's
+// serverless container service. See docs/vnode.md.
 package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 
-	_ "golang.org/x/crypto/x509roots/fallback" // Roots for the cloud's certificates where the system has none: in an image of this program alone.
+	// Root certificates for the connection to the cloud: an image that holds only this program has none.
+	_ "golang.org/x/crypto/x509roots/fallback"
 
-	"github.com/spillway-k8s/spillway/internal/config"
+	loader "github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/run"
+	"github.com/spillway-k8s/spillway/vnode/app"
+	"github.com/spillway-k8s/spillway/vnode/cleanup"
+	"github.com/spillway-k8s/spillway/vnode/config"
 )
 
 func main() { os.Exit(run.Main(program)) }
 
-// program reads the configuration and runs until ctx ends. "gc" as the first word removes what is left in the cloud, "uninstall" all that
-// Spillway has made.
+// program runs the subcommand that args begin with, or else the virtual node, until ctx ends. "gc" deletes what the
+// cluster left in the cloud. "uninstall" deletes everything that Spillway created.
 func program(ctx context.Context, args []string) error {
-	toStderr := func(c logging.Config) (*slog.Logger, error) { return logging.SetUp(c, os.Stderr) }
-	switch {
-	case len(args) > 0 && args[0] == "gc":
-		return collect(ctx, args[1:], os.Stdout, toStderr)
-	case len(args) > 0 && args[0] == "uninstall":
-		return leave(ctx, args[1:], os.Stdout, toStderr)
+	if len(args) > 0 {
+		switch args[0] {
+		case "gc":
+			return cleanup.GC(ctx, args[1:], os.Stdout, setUpLogging)
+		case "uninstall":
+			return cleanup.Uninstall(ctx, args[1:], os.Stdout, setUpLogging)
+		}
 	}
-	cfg := defaultConfig()
-	if err := config.Load("vnode", args, cfg); err != nil {
+	cfg := config.Default()
+	if err := loader.Load("vnode", args, cfg); err != nil {
 		return err
 	}
-	logger, err := toStderr(cfg.Logging)
+	logger, err := setUpLogging(cfg.Logging)
 	if err != nil {
 		return err
 	}
-	v, err := newVNode(cfg, logger)
+	hostname, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("reading the host name: %w", err)
+	}
+	node, err := app.New(cfg, hostname, logger)
 	if err != nil {
 		return err
 	}
-	return v.run(ctx)
+	return node.Run(ctx)
 }
+
+// setUpLogging writes logs to stderr: the subcommands print their results to stdout.
+func setUpLogging(c logging.Config) (*slog.Logger, error) { return logging.SetUp(c, os.Stderr) }

@@ -83,7 +83,7 @@ func TestSectionsHaveTheFieldsOfTheProgram(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(content, &values))
 	var defaults map[string]map[string]any
-	content, err = os.ReadFile("../../vnode/testdata/defaults.yaml")
+	content, err = os.ReadFile("../../vnode/config/testdata/defaults.yaml")
 	require.NoError(t, err)
 	sections := map[string]any{}
 	require.NoError(t, yaml.Unmarshal(content, &sections))

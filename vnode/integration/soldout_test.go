@@ -1,4 +1,4 @@
-package main
+package integration
 
 import (
 	"context"
@@ -18,21 +18,22 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/config"
 	"github.com/spillway-k8s/spillway/vnode/node"
 )
 
 const soldOutCondition = corev1.NodeConditionType(policy.ReasonSoldOut)
 
 // soldOutNode starts a virtual node that loses patience soon.
-func soldOutNode(t *testing.T, cloud *cloudtest.Cloud, changes ...func(*SoldOutConfig)) *Config {
+func soldOutNode(t *testing.T, cloud *cloudtest.Cloud, changes ...func(*config.SoldOutConfig)) *Config {
 	t.Helper()
-	config := settings(t, cloud, nodeName(t))
-	config.SoldOut.Patience.Duration = time.Second
+	cfg := settings(t, cloud, nodeName(t))
+	cfg.SoldOut.Patience.Duration = time.Second
 	for _, change := range changes {
-		change(&config.SoldOut)
+		change(&cfg.SoldOut)
 	}
-	start(t, config)
-	return config
+	start(t, cfg)
+	return cfg
 }
 
 // awaitNode returns the Node once it is as the check wants it.
@@ -103,11 +104,11 @@ func TestASoldOutCloudLocksTheNode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Policies.SilentConditions = test.silent })
-			config := soldOutNode(t, cloud, func(c *SoldOutConfig) { c.Signs = test.signs })
+			cfg := soldOutNode(t, cloud, func(c *config.SoldOutConfig) { c.Signs = test.signs })
 			end := cloud.Fault(t, ccisim.Fault{Kind: test.fault})
 			ns := namespace(t)
-			create(t, ns, podOn(config.Node.Name, "web"))
-			locked := awaitNode(t, config.Node.Name, isLocked)
+			create(t, ns, podOn(cfg.Node.Name, "web"))
+			locked := awaitNode(t, cfg.Node.Name, isLocked)
 			assert.Contains(t, node.FindCondition(locked, soldOutCondition).Message, test.words)
 			until, err := time.Parse(time.RFC3339, locked.Annotations[policy.SoldOutUntilAnnotation])
 			require.NoError(t, err)
@@ -115,7 +116,7 @@ func TestASoldOutCloudLocksTheNode(t *testing.T) {
 			awaitEvent(t, ns, "web", string(policy.ReasonSoldOut))
 			end()
 			await(t, ns, "web", isReady)
-			assert.NoError(t, isLocked(awaitNode(t, config.Node.Name, isLocked)), "room for one Pod does not end the lock")
+			assert.NoError(t, isLocked(awaitNode(t, cfg.Node.Name, isLocked)), "room for one Pod does not end the lock")
 		})
 	}
 }
@@ -123,70 +124,70 @@ func TestASoldOutCloudLocksTheNode(t *testing.T) {
 func TestOneSizeThatIsSoldOutLocksNothing(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := soldOutNode(t, cloud, func(c *SoldOutConfig) { c.Patience.Duration = 4 * time.Second; c.Signs = "" })
+	cfg := soldOutNode(t, cloud, func(c *config.SoldOutConfig) { c.Patience.Duration = 4 * time.Second; c.Signs = "" })
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut, Path: "large"})
 	ns := namespace(t)
-	create(t, ns, podOn(config.Node.Name, "large"))
+	create(t, ns, podOn(cfg.Node.Name, "large"))
 	// Small ones get places all the while.
 	for i := 0; !hasEvent(t, ns, "large", string(policy.ReasonSoldOut)); i++ {
 		name := fmt.Sprintf("small-%d", i)
-		create(t, ns, podOn(config.Node.Name, name))
+		create(t, ns, podOn(cfg.Node.Name, name))
 		await(t, ns, name, isReady)
 		time.Sleep(100 * time.Millisecond) // There is no hurry: it must take longer than the virtual node's patience.
 	}
-	assert.NoError(t, isUnlocked("CloudHasRoom")(awaitNode(t, config.Node.Name, isUnlocked("CloudHasRoom"))))
+	assert.NoError(t, isUnlocked("CloudHasRoom")(awaitNode(t, cfg.Node.Name, isUnlocked("CloudHasRoom"))))
 }
 
 func TestTheLockEndsByItselfAndComesBack(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := soldOutNode(t, cloud, func(c *SoldOutConfig) { c.Lock.Duration = 3 * time.Second })
+	cfg := soldOutNode(t, cloud, func(c *config.SoldOutConfig) { c.Lock.Duration = 3 * time.Second })
 	end := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
 	ns := namespace(t)
-	create(t, ns, podOn(config.Node.Name, "web"))
-	awaitNode(t, config.Node.Name, isLocked)
-	awaitNode(t, config.Node.Name, isUnlocked("LockEnded"))
-	awaitNode(t, config.Node.Name, isLocked)
+	create(t, ns, podOn(cfg.Node.Name, "web"))
+	awaitNode(t, cfg.Node.Name, isLocked)
+	awaitNode(t, cfg.Node.Name, isUnlocked("LockEnded"))
+	awaitNode(t, cfg.Node.Name, isLocked)
 	end()
-	awaitNode(t, config.Node.Name, isUnlocked("LockEnded"))
+	awaitNode(t, cfg.Node.Name, isUnlocked("LockEnded"))
 	await(t, ns, "web", isReady)
 }
 
 func TestUncordonEndsTheLock(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := soldOutNode(t, cloud)
+	cfg := soldOutNode(t, cloud)
 	end := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
 	ns := namespace(t)
-	create(t, ns, podOn(config.Node.Name, "web"))
-	awaitNode(t, config.Node.Name, isLocked)
+	create(t, ns, podOn(cfg.Node.Name, "web"))
+	awaitNode(t, cfg.Node.Name, isLocked)
 	end()
-	schedulable(t, config.Node.Name, true)
-	awaitNode(t, config.Node.Name, isUnlocked("Uncordoned"))
+	schedulable(t, cfg.Node.Name, true)
+	awaitNode(t, cfg.Node.Name, isUnlocked("Uncordoned"))
 }
 
 func TestALockSurvivesARestartAndACordonOfOthersIsTheirs(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	config := settings(t, cloud, nodeName(t))
-	config.SoldOut.Patience.Duration, config.SoldOut.Lock.Duration = time.Second, 5*time.Second
-	first := start(t, config)
+	cfg := settings(t, cloud, nodeName(t))
+	cfg.SoldOut.Patience.Duration, cfg.SoldOut.Lock.Duration = time.Second, 5*time.Second
+	first := start(t, cfg)
 	end := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
 	ns := namespace(t)
-	create(t, ns, podOn(config.Node.Name, "web"))
-	awaitNode(t, config.Node.Name, isLocked)
+	create(t, ns, podOn(cfg.Node.Name, "web"))
+	awaitNode(t, cfg.Node.Name, isLocked)
 	first.stop(t)
 	end()
 	start(t, first.again(t))
-	awaitNode(t, config.Node.Name, isUnlocked("LockEnded"))
+	awaitNode(t, cfg.Node.Name, isUnlocked("LockEnded"))
 
-	schedulable(t, config.Node.Name, false)
+	schedulable(t, cfg.Node.Name, false)
 	again := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
-	create(t, ns, podOn(config.Node.Name, "late"))
-	cordoned := awaitNode(t, config.Node.Name, hasCondition(soldOutCondition, corev1.ConditionTrue))
+	create(t, ns, podOn(cfg.Node.Name, "late"))
+	cordoned := awaitNode(t, cfg.Node.Name, hasCondition(soldOutCondition, corev1.ConditionTrue))
 	assert.NotContains(t, cordoned.Annotations, policy.SoldOutUntilAnnotation, "a cordon by hand has no end")
 	again()
-	cordoned = awaitNode(t, config.Node.Name, hasCondition(soldOutCondition, corev1.ConditionFalse))
+	cordoned = awaitNode(t, cfg.Node.Name, hasCondition(soldOutCondition, corev1.ConditionFalse))
 	assert.True(t, cordoned.Spec.Unschedulable, "who cordons a node uncordons it")
 }
 
@@ -220,10 +221,10 @@ func TestStuckPodsGoElsewhereWhereTheyWantThat(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cloud := cloudtest.New(t)
-			config := soldOutNode(t, cloud, func(c *SoldOutConfig) { c.StuckPods = test.byDefault })
+			cfg := soldOutNode(t, cloud, func(c *config.SoldOutConfig) { c.StuckPods = test.byDefault })
 			cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
 			ns := namespace(t)
-			pod := podOn(config.Node.Name, "web")
+			pod := podOn(cfg.Node.Name, "web")
 			if test.annotation != "" {
 				pod.Annotations = map[string]string{policy.OnSoldOutAnnotation: test.annotation}
 			}
@@ -231,7 +232,7 @@ func TestStuckPodsGoElsewhereWhereTheyWantThat(t *testing.T) {
 				pod.OwnerReferences = []metav1.OwnerReference{*test.owner}
 			}
 			made := create(t, ns, pod)
-			awaitNode(t, config.Node.Name, isLocked)
+			awaitNode(t, cfg.Node.Name, isLocked)
 			awaitEvent(t, ns, "web", string(policy.ReasonSoldOut))
 			if !test.goes {
 				assert.Nil(t, get(t, ns, "web").DeletionTimestamp)

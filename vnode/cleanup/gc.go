@@ -1,4 +1,4 @@
-package main
+package cleanup
 
 import (
 	"context"
@@ -11,15 +11,16 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/spillway-k8s/spillway/internal/config"
+	loader "github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/orphans"
+	"github.com/spillway-k8s/spillway/vnode/cleanup/orphans"
+	"github.com/spillway-k8s/spillway/vnode/config"
 )
 
 // gcConfig is what "vnode gc" reads: the file of a virtual node, of which it needs the cluster, its id and the cloud, and flags of its own.
 type gcConfig struct {
-	Config
+	config.Config
 	// WithoutCluster takes the cluster for gone: all its cloud Pods are orphans, and nobody needs the CCI namespace for it.
 	WithoutCluster bool `json:"-"`
 	// DryRun ends nothing.
@@ -32,31 +33,16 @@ type gcConfig struct {
 
 // AddFlags binds the fields that have flags.
 func (c *gcConfig) AddFlags(flags *pflag.FlagSet) {
-	c.addCleaningFlags(flags)
+	c.AddCleanupFlags(flags)
 	flags.BoolVar(&c.WithoutCluster, "without-cluster", c.WithoutCluster, "take the cluster for gone, do not ask it: all that is its in the cloud is removed")
 	flags.BoolVar(&c.DryRun, "dry-run", c.DryRun, "say what would be ended, and end nothing")
 	flags.DurationVar(&c.MinAge, "min-age", c.MinAge, "spare cloud Pods that are younger")
 	flags.DurationVar(&c.Timeout, "timeout", c.Timeout, "`time` that it may take until all is gone")
 }
 
-// addCleaningFlags binds the fields that those need who clean up.
-func (c *Config) addCleaningFlags(flags *pflag.FlagSet) {
-	c.Kube.AddFlags(flags)
-	flags.StringVar(&c.Logging.Level, "log-level", c.Logging.Level, "debug, info, warn or error")
-	flags.StringVar(&c.Logging.Format, "log-format", c.Logging.Format, "text or json")
-	flags.StringVar(&c.ClusterID, "cluster-id", c.ClusterID, "`id` of the cluster among those of the account")
-	addVersionFlag(flags, &c.Policy)
-	c.CCI.addFlags(flags)
-}
-
-// validateCleaning checks what those need who clean up the cloud. What only a running node needs is not asked for.
-func (c *Config) validateCleaning() error {
-	return errors.Join(c.Logging.Validate(field.NewPath("logging")).ToAggregate(), c.Policy.Validate(field.NewPath("policy")).ToAggregate(), c.validateClusterID(), namespaceName(c.CCI.Namespace), c.CCI.validateAccess())
-}
-
 // Validate reports every fault at once.
 func (c *gcConfig) Validate() error {
-	faults := []error{c.validateCleaning()}
+	faults := []error{c.ValidateCleanup()}
 	if !c.WithoutCluster {
 		faults = append(faults, c.Kube.Validate(field.NewPath("kube")).ToAggregate())
 	}
@@ -67,24 +53,24 @@ func (c *gcConfig) Validate() error {
 	return errors.Join(faults...)
 }
 
-// collect is "vnode gc": it ends the cloud Pods of a cluster that stand for none of its Pods, and says which. It fails where something is
+// GC is "vnode gc": it ends the cloud Pods of a cluster that stand for none of its Pods, and says which. It fails where something is
 // left that it should have removed. setUp makes its logger.
-func collect(ctx context.Context, args []string, out io.Writer, setUp func(logging.Config) (*slog.Logger, error)) error {
-	cfg := &gcConfig{Config: *defaultConfig(), MinAge: 5 * time.Minute, Timeout: 5 * time.Minute}
-	if err := config.Load("vnode gc", args, cfg); err != nil {
+func GC(ctx context.Context, args []string, out io.Writer, setUp func(logging.Config) (*slog.Logger, error)) error {
+	cfg := &gcConfig{Config: *config.Default(), MinAge: 5 * time.Minute, Timeout: 5 * time.Minute}
+	if err := loader.Load("vnode gc", args, cfg); err != nil {
 		return err
 	}
 	logger, err := setUp(cfg.Logging)
 	if err != nil {
 		return err
 	}
-	cloud, err := cfg.cloud(cci.Config{Logger: logger})
+	cloud, err := cfg.CloudClient(cci.Config{Logger: logger})
 	if err != nil {
 		return err
 	}
 	finder := &orphans.Finder{Cloud: cloud, Namespace: cfg.CCI.Namespace, ClusterID: cfg.ClusterID, Ending: true}
 	if !cfg.WithoutCluster {
-		client, err := cfg.client("vnode-gc")
+		client, err := cfg.KubeClient("vnode-gc")
 		if err != nil {
 			return err
 		}
@@ -94,4 +80,11 @@ func collect(ctx context.Context, args []string, out io.Writer, setUp func(loggi
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
 	return (&garbage{finder: finder, minAge: cfg.MinAge, dryRun: cfg.DryRun, namespace: cfg.WithoutCluster, out: out}).collect(ctx)
+}
+
+func atLeast(field string, value, least time.Duration) error {
+	if value < least {
+		return fmt.Errorf("%s: invalid value %s: must be %s or more", field, value, least)
+	}
+	return nil
 }

@@ -1,4 +1,4 @@
-package main
+package integration
 
 import (
 	"errors"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/app"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudnamespace"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
@@ -37,7 +38,7 @@ func TestTheNodeIsAVirtualOne(t *testing.T) {
 	assert.Contains(t, node.Spec.Taints, policy.ProviderTaint())
 	assert.Equal(t, "1k", node.Status.Allocatable.Cpu().String())
 	assert.Equal(t, "3k", node.Status.Allocatable.Pods().String())
-	port, err := config.port()
+	port, err := config.KubeletPort()
 	require.NoError(t, err)
 	assert.Equal(t, port, node.Status.DaemonEndpoints.KubeletEndpoint.Port)
 	for _, c := range node.Status.Conditions {
@@ -155,9 +156,9 @@ func TestAPlaceThatCannotBeUsedEndsTheProgram(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := settings(t, tc.cloud(t), nodeName(t))
 			config.CCI.SubnetIDs = []string{"elsewhere"}
-			v, err := newVNode(config, newDiscard())
+			v, err := app.New(config, hostname, newDiscard())
 			require.NoError(t, err)
-			err = v.run(t.Context())
+			err = v.Run(t.Context())
 			require.ErrorIs(t, err, cloudnamespace.ErrUnusable)
 			for _, word := range tc.words {
 				assert.ErrorContains(t, err, word)
@@ -250,7 +251,7 @@ func TestOneProcessTendsANode(t *testing.T) {
 	cloud := cloudtest.New(t)
 	config := settings(t, cloud, nodeName(t))
 	first := start(t, config)
-	second := launch(t, first.again(t), func(v *vnode) { v.leader.Identity = "another-machine" })
+	second := launchOn(t, first.again(t), "another-machine")
 	eventually(t, func() error {
 		if err := second.get("/readyz"); err == nil || !strings.Contains(err.Error(), "another vnode tends node") {
 			return fmt.Errorf("it is ready, or says something else: %w", err)

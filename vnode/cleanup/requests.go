@@ -1,4 +1,4 @@
-package uninstall
+package cleanup
 
 import (
 	"context"
@@ -18,9 +18,9 @@ import (
 // nodeUser begins the common name of a node's certificate.
 const nodeUser = "system:node:"
 
-// RemoveRequests deletes the CertificateSigningRequests of nodes that are no more. The cluster would do so after a day.
-func (c *Cluster) RemoveRequests(ctx context.Context, nodes []string) error {
-	client := c.Client.CertificatesV1().CertificateSigningRequests()
+// removeRequests deletes the CertificateSigningRequests of nodes that are no more. The cluster would do so after a day.
+func (c *clusterCleaner) removeRequests(ctx context.Context, nodes []string) error {
+	client := c.client.CertificatesV1().CertificateSigningRequests()
 	list, err := client.List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("spec.signerName", certificatesv1.KubeletServingSignerName).String(),
 	})
@@ -40,7 +40,7 @@ func (c *Cluster) RemoveRequests(ctx context.Context, nodes []string) error {
 		removed++
 	}
 	if removed > 0 {
-		c.Say("%d CertificateSigningRequests deleted.", removed)
+		c.say("%d CertificateSigningRequests deleted.", removed)
 	}
 	return errors.Join(faults...)
 }

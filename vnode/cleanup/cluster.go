@@ -1,4 +1,4 @@
-package uninstall
+package cleanup
 
 import (
 	"context"
@@ -23,21 +23,21 @@ const (
 	poll = time.Second
 )
 
-// Cluster is what Spillway leaves. All its methods may be called again; their errors name what could not be removed.
-type Cluster struct {
-	Client kubernetes.Interface
-	// ClusterID tells virtual nodes of this Spillway from others.
-	ClusterID string
-	// Say is told what was done, in sentences.
-	Say func(format string, args ...any)
+// clusterCleaner is what Spillway leaves. All its methods may be called again; their errors name what could not be removed.
+type clusterCleaner struct {
+	client kubernetes.Interface
+	// clusterID tells virtual nodes of this Spillway from others.
+	clusterID string
+	// say is told what was done, in sentences.
+	say func(format string, args ...any)
 }
 
-// AwaitPrograms returns when none of the Pods is there any more: they would make again what is removed. It fails when ctx ends before.
-func (c *Cluster) AwaitPrograms(ctx context.Context, namespace, selector string) error {
+// awaitPrograms returns when none of the Pods is there any more: they would make again what is removed. It fails when ctx ends before.
+func (c *clusterCleaner) awaitPrograms(ctx context.Context, namespace, selector string) error {
 	for {
-		list, err := c.Client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+		list, err := c.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 		if err == nil && len(list.Items) == 0 {
-			c.Say("None of Spillway's programs runs any more.")
+			c.say("None of Spillway's programs runs any more.")
 			return nil
 		}
 		select {
@@ -51,10 +51,10 @@ func (c *Cluster) AwaitPrograms(ctx context.Context, namespace, selector string)
 	}
 }
 
-// RemoveNodes deletes the virtual nodes and returns their names. The Leases of their heartbeats go with them.
-func (c *Cluster) RemoveNodes(ctx context.Context) ([]string, error) {
-	list, err := c.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(labels.Set{
-		policy.NodeTypeLabel: policy.NodeTypeVirtual, policy.CloudClusterKey: c.ClusterID,
+// removeNodes deletes the virtual nodes and returns their names. The Leases of their heartbeats go with them.
+func (c *clusterCleaner) removeNodes(ctx context.Context) ([]string, error) {
+	list, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(labels.Set{
+		policy.NodeTypeLabel: policy.NodeTypeVirtual, policy.CloudClusterKey: c.clusterID,
 	}).String()})
 	if err != nil {
 		return nil, fmt.Errorf("virtual nodes: listing them: %w", err)
@@ -65,18 +65,18 @@ func (c *Cluster) RemoveNodes(ctx context.Context) ([]string, error) {
 		node := &list.Items[i]
 		names = append(names, node.Name)
 		options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(node.UID))}
-		if err := c.Client.CoreV1().Nodes().Delete(ctx, node.Name, options); err != nil && !apierrors.IsNotFound(err) {
+		if err := c.client.CoreV1().Nodes().Delete(ctx, node.Name, options); err != nil && !apierrors.IsNotFound(err) {
 			faults = append(faults, fmt.Errorf("virtual node %s: %w", node.Name, err))
 			continue
 		}
-		c.Say("Virtual node %s deleted.", node.Name)
+		c.say("Virtual node %s deleted.", node.Name)
 	}
 	return names, errors.Join(faults...)
 }
 
-// EndPods deletes the Pods on nodes that are no more: nobody else would. By force they are gone when it returns; otherwise they are gone from
+// endPods deletes the Pods on nodes that are no more: nobody else would. By force they are gone when it returns; otherwise they are gone from
 // Services and are made again elsewhere, as far as somebody makes them.
-func (c *Cluster) EndPods(ctx context.Context, nodes []string, force bool) error {
+func (c *clusterCleaner) endPods(ctx context.Context, nodes []string, force bool) error {
 	var faults []error
 	ended := 0
 	for _, node := range nodes {
@@ -93,14 +93,14 @@ func (c *Cluster) EndPods(ctx context.Context, nodes []string, force bool) error
 		return fmt.Errorf("ending Pods on virtual nodes: %w", err)
 	}
 	if ended > 0 && !force {
-		c.Say("%d Pods on virtual nodes told to end.", ended)
+		c.say("%d Pods on virtual nodes told to end.", ended)
 	}
 	return nil
 }
 
-// ReplaceWaiting deletes the Pods that wait with the mark that makes the scheduler ask the extender, which is no more: the mark cannot be taken
+// replaceWaiting deletes the Pods that wait with the mark that makes the scheduler ask the extender, which is no more: the mark cannot be taken
 // off a Pod. Who made them makes them again without. Those that nobody made are an error.
-func (c *Cluster) ReplaceWaiting(ctx context.Context) error {
+func (c *clusterCleaner) replaceWaiting(ctx context.Context) error {
 	replaced, alone := 0, []string(nil)
 	err := c.eachPod(ctx, fields.OneTermEqualSelector("spec.nodeName", ""), func(pod *corev1.Pod) error {
 		if !policy.NeedsPlacement(&pod.Spec) || pod.DeletionTimestamp != nil {
@@ -114,7 +114,7 @@ func (c *Cluster) ReplaceWaiting(ctx context.Context) error {
 		return c.deletePod(ctx, pod, false)
 	})
 	if replaced > 0 {
-		c.Say("%d waiting Pods deleted that only Spillway's scheduler could place: who made them makes them again.", replaced)
+		c.say("%d waiting Pods deleted that only Spillway's scheduler could place: who made them makes them again.", replaced)
 	}
 	if len(alone) > 0 {
 		err = errors.Join(err, fmt.Errorf("%d waiting Pods that nobody makes again and no scheduler will place, such as %s", len(alone), alone[0]))
@@ -123,12 +123,12 @@ func (c *Cluster) ReplaceWaiting(ctx context.Context) error {
 }
 
 // deletePod deletes the Pod, and none that has its name by then.
-func (c *Cluster) deletePod(ctx context.Context, pod *corev1.Pod, force bool) error {
+func (c *clusterCleaner) deletePod(ctx context.Context, pod *corev1.Pod, force bool) error {
 	options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))}
 	if force {
 		options.GracePeriodSeconds = new(int64)
 	}
-	err := c.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, options)
+	err := c.client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, options)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
 	}
@@ -139,11 +139,11 @@ func (c *Cluster) deletePod(ctx context.Context, pod *corev1.Pod, force bool) er
 }
 
 // eachPod does something with all Pods that a selector chooses, page by page.
-func (c *Cluster) eachPod(ctx context.Context, selector fields.Selector, do func(*corev1.Pod) error) error {
+func (c *clusterCleaner) eachPod(ctx context.Context, selector fields.Selector, do func(*corev1.Pod) error) error {
 	options := metav1.ListOptions{FieldSelector: selector.String(), Limit: pageSize}
 	var faults []error
 	for {
-		page, err := c.Client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, options)
+		page, err := c.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, options)
 		if err != nil {
 			return errors.Join(append(faults, fmt.Errorf("listing Pods: %w", err))...)
 		}

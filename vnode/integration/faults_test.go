@@ -1,4 +1,4 @@
-package main
+package integration
 
 import (
 	"errors"
@@ -266,5 +266,5 @@ func (s *scenario) seeNode(row cloudFault) {
 
 // TestFaultsPage compares the table of the page with the rows. With -update it writes the table.
 func TestFaultsPage(t *testing.T) {
-	pagetest.Check(t, "../docs/vnode.md", "./vnode -run TestFaultsPage", faultsTable(), *update)
+	pagetest.Check(t, "../../docs/vnode.md", "./vnode/integration -run TestFaultsPage", faultsTable(), *update)
 }

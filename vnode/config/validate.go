@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -25,7 +25,7 @@ func (c *Config) Validate() error {
 		c.Logging.Validate(field.NewPath("logging")).ToAggregate(), c.Kube.Validate(field.NewPath("kube")).ToAggregate(),
 		c.Policy.Validate(field.NewPath("policy")).ToAggregate(), address("health-listen", c.HealthListen), c.validateClusterID(),
 	}
-	if _, err := c.port(); err != nil {
+	if _, err := c.KubeletPort(); err != nil {
 		faults = append(faults, err)
 	}
 	if c.ClientCAFile == "" {
@@ -35,7 +35,12 @@ func (c *Config) Validate() error {
 		faults = append(faults, errors.New("leader-election-namespace: must not be empty: two processes could tend one node"))
 	}
 	faults = append(faults, c.validateCertificate(), c.validateClaims())
-	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(c.Policy.CCIVersion), c.Pods.validate(), c.Usage.validate(), c.SoldOut.validate(), c.translation().Validate())...)
+	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(c.Policy.CCIVersion), c.Pods.validate(), c.Usage.validate(), c.SoldOut.validate(), c.Translation().Validate())...)
+}
+
+// ValidateCleanup checks what those need who clean up the cloud. What only a running node needs is not asked for.
+func (c *Config) ValidateCleanup() error {
+	return errors.Join(c.Logging.Validate(field.NewPath("logging")).ToAggregate(), c.Policy.Validate(field.NewPath("policy")).ToAggregate(), c.validateClusterID(), namespaceName(c.CCI.Namespace), c.CCI.validateAccess())
 }
 
 // validateCertificate demands at most one certificate of the kubelet port.
@@ -48,8 +53,8 @@ func (c *Config) validateCertificate() error {
 	return nil
 }
 
-// selfSigned tells whether the kubelet port has a certificate that nobody vouches for.
-func (c *Config) selfSigned() bool { return c.TLSCertFile == "" && c.CertificateDir == "" }
+// SelfSigned tells whether the kubelet port has a certificate that nobody vouches for.
+func (c *Config) SelfSigned() bool { return c.TLSCertFile == "" && c.CertificateDir == "" }
 
 // validateClaims finds the two settings at odds: Pods with claims would be sent to a node that refuses them.
 func (c *Config) validateClaims() error {
@@ -68,8 +73,8 @@ func (c *Config) validateClusterID() error {
 	return nil
 }
 
-// port is the one that the Node shows.
-func (c *Config) port() (int32, error) {
+// KubeletPort is the one that the Node shows.
+func (c *Config) KubeletPort() (int32, error) {
 	_, text, err := net.SplitHostPort(c.Listen)
 	if err == nil {
 		var port int64
@@ -227,8 +232,8 @@ func (c SoldOutConfig) validate() error {
 		atLeast("soldOut.lock", c.Lock.Duration, time.Second))...)
 }
 
-// signs is nil where there are none.
-func (c SoldOutConfig) signs() *regexp.Regexp {
+// SignsPattern is nil where there are none.
+func (c SoldOutConfig) SignsPattern() *regexp.Regexp {
 	if c.Signs == "" {
 		return nil
 	}

@@ -1,8 +1,9 @@
-package main
+package integration
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -20,13 +21,25 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/test/system"
+	"github.com/spillway-k8s/spillway/vnode/app"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/config"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // Tests of this package run virtual nodes in their own process, with the rights of their ServiceAccount, between a real control plane (etcd,
 // API server, controller manager, scheduler) and simulated clouds. There are no other nodes, and no extender.
 var trial *system.System
+
+var update = flag.Bool("update", false, "rewrite the generated tables")
+
+// Config is short for what nearly every test changes.
+type Config = config.Config
+
+// hostname is the machine of the virtual nodes: one that restarts need not wait until its Lease expires.
+const hostname = "machine"
+
+func newDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func TestMain(m *testing.M) {
 	os.Exit(programtest.Main(m, system.Config{
@@ -45,7 +58,7 @@ func trialFile(elements ...string) string {
 
 // running is a virtual node that runs.
 type running struct {
-	*vnode
+	config *Config
 	cancel context.CancelFunc
 	ended  chan error
 	health string
@@ -55,7 +68,7 @@ type running struct {
 // settings are those of a virtual node between the trial cluster and a cloud, in a hurry.
 func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
 	t.Helper()
-	c := defaultConfig()
+	c := config.Default()
 	c.Kube.Kubeconfig = trialFile("vnode.kubeconfig")
 	c.Kube.QPS, c.Kube.Burst = 2000, 4000
 	c.ClusterID = "trial"
@@ -71,7 +84,7 @@ func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
 	c.CCI.QPS, c.CCI.Burst = 1000, 1000
 	if cloud.Version == policy.CCI1 {
 		c.Policy.CCIVersion = policy.CCI1
-		c.CCI.Network1 = Network1Config{VPCID: "vpc", NetworkID: "neutron-network"}
+		c.CCI.Network1 = config.Network1Config{VPCID: "vpc", NetworkID: "neutron-network"}
 	}
 	c.CCI.RequestTimeout.Duration = 2 * time.Second
 	c.Pods.LongestRetry.Duration = time.Second
@@ -80,19 +93,21 @@ func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
 }
 
 // launch starts a virtual node that runs until the test ends or stop is called. It does not wait for anything.
-func launch(t testing.TB, config *Config, changes ...func(*vnode)) *running {
+func launch(t testing.TB, config *Config) *running {
+	t.Helper()
+	return launchOn(t, config, hostname)
+}
+
+// launchOn is launch on a machine of that name.
+func launchOn(t testing.TB, config *Config, machine string) *running {
 	t.Helper()
 	require.NoError(t, config.Validate())
-	r := &running{ended: make(chan error, 1), health: "http://" + config.HealthListen, logs: &programtest.Log{}}
-	var err error
-	r.vnode, err = newVNode(config, slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	r := &running{config: config, ended: make(chan error, 1), health: "http://" + config.HealthListen, logs: &programtest.Log{}}
+	v, err := app.New(config, machine, slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	require.NoError(t, err)
-	for _, change := range changes {
-		change(r.vnode)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
-	go func() { r.ended <- r.run(ctx) }()
+	go func() { r.ended <- v.Run(ctx) }()
 	t.Cleanup(func() {
 		r.stop(t)
 		if t.Failed() {

@@ -1,4 +1,4 @@
-package main
+package integration
 
 import (
 	"bytes"
@@ -22,6 +22,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/test/system"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cleanup"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
 
@@ -32,7 +33,7 @@ func goodbye(t *testing.T, config *Config, flags ...string) (string, error) {
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "clusterID: %s\nkube: {kubeconfig: %s}\ncci: {namespace: %s}\n",
 		config.ClusterID, trialFile("uninstall.kubeconfig"), config.CCI.Namespace), 0o600))
 	var out bytes.Buffer
-	err := leave(t.Context(), append([]string{"--config", file, "--cci-endpoint", config.CCI.Endpoint, "--cci-region", "sim-1", "--cci-project-id", config.CCI.ProjectID,
+	err := cleanup.Uninstall(t.Context(), append([]string{"--config", file, "--cci-endpoint", config.CCI.Endpoint, "--cci-region", "sim-1", "--cci-project-id", config.CCI.ProjectID,
 		"--cci-credentials-file", config.CCI.CredentialsFile, "--programs", "spillway-of=" + config.ClusterID}, flags...), &out, quietly)
 	return out.String(), err
 }
@@ -293,7 +294,7 @@ func TestUninstallLeavesACloudAloneThatGoesItself(t *testing.T) {
 }
 
 func TestUninstallRefusesWhatItCannotUse(t *testing.T) {
-	err := leave(t.Context(), []string{"--programs=!!", "--timeout=1s", "--leader-election-namespace="}, &bytes.Buffer{}, quietly)
+	err := cleanup.Uninstall(t.Context(), []string{"--programs=!!", "--timeout=1s", "--leader-election-namespace="}, &bytes.Buffer{}, quietly)
 	require.ErrorIs(t, err, run.ErrUsage)
 	for _, word := range []string{"cluster-id", "programs: invalid value", "timeout: invalid value 1s: must be 30s or more", "leader-election-namespace", "cci-namespace", "cci-credentials-file"} {
 		assert.ErrorContains(t, err, word)

@@ -1,8 +1,7 @@
-package main
+package config
 
 import (
 	"flag"
-	"log/slog"
 	"os"
 	"slices"
 	"testing"
@@ -12,18 +11,15 @@ import (
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 
-	"github.com/spillway-k8s/spillway/internal/config"
+	loader "github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/run"
-	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
 
 var update = flag.Bool("update", false, "write the goldens anew")
 
-func newDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
 func TestDefaults(t *testing.T) {
 	const golden = "testdata/defaults.yaml"
-	got, err := yaml.Marshal(defaultConfig())
+	got, err := yaml.Marshal(Default())
 	require.NoError(t, err)
 	if *update {
 		require.NoError(t, os.WriteFile(golden, got, 0o644))
@@ -43,24 +39,24 @@ func required() []string {
 }
 
 func TestFlags(t *testing.T) {
-	cfg := defaultConfig()
-	require.NoError(t, config.Load("vnode", append(required(), "--node-cpu=64", "--node-memory=256Gi", "--cluster-dns=10.1.2.3", "--cci-qps=5"), cfg))
+	cfg := Default()
+	require.NoError(t, loader.Load("vnode", append(required(), "--node-cpu=64", "--node-memory=256Gi", "--cluster-dns=10.1.2.3", "--cci-qps=5"), cfg))
 	assert.Equal(t, []string{"a", "b"}, cfg.CCI.SubnetIDs)
 	assert.Equal(t, "64", cfg.Node.CPU.String())
 	assert.Equal(t, "256Gi", cfg.Node.Memory.String())
 	assert.Equal(t, []string{"10.1.2.3"}, cfg.Pods.ClusterDNS)
 	assert.Equal(t, "https://cci.cn-north-4.myhuaweicloud.com", cfg.CCI.endpoint())
 	assert.Equal(t, "https://iam.cn-north-4.myhuaweicloud.com", cfg.CCI.iamEndpoint())
-	port, err := cfg.port()
+	port, err := cfg.KubeletPort()
 	require.NoError(t, err)
 	assert.Equal(t, int32(10250), port)
 }
 
 func TestAllFaultsAreReportedAtOnce(t *testing.T) {
-	err := config.Load("vnode", []string{
+	err := loader.Load("vnode", []string{
 		"--cluster-id=longer-than-sixteen-characters", "--node-name=UPPER", "--node-ip=here", "--listen=10250", "--health-listen=8082",
 		"--node-cpu=0", "--node-pods=-1", "--cci-namespace=UPPER", "--cci-qps=0", "--log-level=loud", "--default-pod-size=3_3", "--cluster-dns=dns", "--time-zone=Nowhere", "--tls-cert-file=crt",
-	}, defaultConfig())
+	}, Default())
 	require.ErrorIs(t, err, run.ErrUsage)
 	for _, word := range []string{
 		"cluster-id", "longer-than-sixteen-characters", "node-name", "UPPER", "node-ip", "here", "listen", "health-listen", "node-cpu", "node-pods",
@@ -69,69 +65,42 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	} {
 		assert.ErrorContains(t, err, word)
 	}
-	assert.ErrorContains(t, config.Load("vnode", append(required(), "--certificate-dir=d"), defaultConfig()), "certificate-dir", "two certificates are one too many")
-	assert.ErrorContains(t, config.Load("vnode", append(required(), "--tls-private-key-file="), defaultConfig()), "tls-private-key-file")
-	require.NoError(t, config.Load("vnode", append(required(), "--certificate-dir=d", "--tls-cert-file=", "--tls-private-key-file="), defaultConfig()))
-	require.NoError(t, config.Load("vnode", append(required(), "--tls-cert-file=", "--tls-private-key-file="), defaultConfig()), "self-signed")
-	assert.ErrorContains(t, config.Load("vnode", []string{"--node-cpu=many"}, defaultConfig()), "must be a quantity")
+	assert.ErrorContains(t, loader.Load("vnode", append(required(), "--certificate-dir=d"), Default()), "certificate-dir", "two certificates are one too many")
+	assert.ErrorContains(t, loader.Load("vnode", append(required(), "--tls-private-key-file="), Default()), "tls-private-key-file")
+	require.NoError(t, loader.Load("vnode", append(required(), "--certificate-dir=d", "--tls-cert-file=", "--tls-private-key-file="), Default()))
+	require.NoError(t, loader.Load("vnode", append(required(), "--tls-cert-file=", "--tls-private-key-file="), Default()), "self-signed")
+	assert.ErrorContains(t, loader.Load("vnode", []string{"--node-cpu=many"}, Default()), "must be a quantity")
 }
 
 func TestFaultsOfTheFirstGeneration(t *testing.T) {
-	err := config.Load("vnode", append(required(), "--cci-version=1.0", "--cci-security-group-id=h"), defaultConfig())
+	err := loader.Load("vnode", append(required(), "--cci-version=1.0", "--cci-security-group-id=h"), Default())
 	for _, words := range []string{"cci-subnet-id", "[a b]", "[g h]", "cci.network1.vpcID", "cci.network1.networkID"} {
 		assert.ErrorContains(t, err, words)
 	}
-	assert.ErrorContains(t, config.Load("vnode", append(required(), "--cci-version=3.0"), defaultConfig()), `cciVersion: invalid value "3.0"`)
+	assert.ErrorContains(t, loader.Load("vnode", append(required(), "--cci-version=3.0"), Default()), `cciVersion: invalid value "3.0"`)
 
-	c := defaultConfig()
+	c := Default()
 	c.CCI.Network1.CIDR = "10.0.0.0"
-	assert.ErrorContains(t, config.Load("vnode", required(), c), "cci.network1: must be empty")
-	assert.ErrorContains(t, config.Load("vnode", append(required(), "--cci-version=1.0"), c), `cci.network1.cidr: invalid value "10.0.0.0"`)
-	c = defaultConfig()
+	assert.ErrorContains(t, loader.Load("vnode", required(), c), "cci.network1: must be empty")
+	assert.ErrorContains(t, loader.Load("vnode", append(required(), "--cci-version=1.0"), c), `cci.network1.cidr: invalid value "10.0.0.0"`)
+	c = Default()
 	c.CCI.Network1 = Network1Config{VPCID: "v", NetworkID: "n"}
 	one := slices.DeleteFunc(required(), func(flag string) bool { return flag == "--cci-subnet-id=b" })
-	require.NoError(t, config.Load("vnode", append(one, "--cci-version=1.0"), c))
-	assert.ErrorContains(t, config.Load("vnode", append(required(), "--cci-credentials-from=machine"), defaultConfig()), "cci-credentials-file")
-	assert.ErrorContains(t, config.Load("vnode", append(required(), "--cci-credentials-from=cloud"), defaultConfig()), `cci-credentials-from: invalid value "cloud"`)
+	require.NoError(t, loader.Load("vnode", append(one, "--cci-version=1.0"), c))
+	assert.ErrorContains(t, loader.Load("vnode", append(required(), "--cci-credentials-from=machine"), Default()), "cci-credentials-file")
+	assert.ErrorContains(t, loader.Load("vnode", append(required(), "--cci-credentials-from=cloud"), Default()), `cci-credentials-from: invalid value "cloud"`)
 }
 
 func TestClaimsThatAreNotCarriedAreNotSentEither(t *testing.T) {
-	c := defaultConfig()
+	c := Default()
 	c.Pods.Claims = false
-	assert.ErrorContains(t, config.Load("vnode", required(), c), "pods.claims, policy.volumeKinds: invalid values false and [nas.csi.everest.io sfsturbo.csi.everest.io]")
+	assert.ErrorContains(t, loader.Load("vnode", required(), c), "pods.claims, policy.volumeKinds: invalid values false and [nas.csi.everest.io sfsturbo.csi.everest.io]")
 	c.Policy.VolumeKinds = nil
-	require.NoError(t, config.Load("vnode", required(), c))
-}
-
-func TestItDoesNotStartWithoutWhatMakesLogsSafe(t *testing.T) {
-	cases := map[string]struct {
-		change func(*Config)
-		want   string
-	}{
-		"the authority of clients": {func(c *Config) { c.ClientCAFile = "nowhere.crt" }, "nowhere.crt"},
-		"the cloud's credentials":  {func(c *Config) { c.CCI.CredentialsFile = "nowhere.yaml" }, "nowhere.yaml"},
-		"the cluster":              {func(c *Config) { c.Kube.Kubeconfig = "nowhere.kubeconfig" }, "nowhere.kubeconfig"},
-	}
-	cloud := cloudtest.New(t)
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			cfg := settings(t, cloud, "virtual-node")
-			tc.change(cfg)
-			_, err := newVNode(cfg, newDiscard())
-			assert.ErrorContains(t, err, tc.want)
-		})
-	}
-	t.Run("its certificate", func(t *testing.T) {
-		cfg := settings(t, cloud, nodeName(t))
-		cfg.TLSCertFile = "nowhere.crt"
-		v, err := newVNode(cfg, newDiscard())
-		require.NoError(t, err)
-		assert.ErrorContains(t, v.run(t.Context()), "nowhere.crt")
-	})
+	require.NoError(t, loader.Load("vnode", required(), c))
 }
 
 func TestFaultsOfSoldOut(t *testing.T) {
-	cfg := defaultConfig()
+	cfg := Default()
 	cfg.SoldOut.Signs, cfg.SoldOut.StuckPods = "(", "move"
 	cfg.SoldOut.Patience.Duration, cfg.SoldOut.Lock.Duration = 0, time.Millisecond
 	err := cfg.SoldOut.validate()
@@ -144,7 +113,7 @@ func TestFaultsOfSoldOut(t *testing.T) {
 }
 
 func TestFaultsOfTheFileAloneAreNamed(t *testing.T) {
-	cfg := defaultConfig()
+	cfg := Default()
 	cfg.CCI.Exec.Handshake, cfg.CCI.Exec.KeepAlive.Duration = "secret", 0
 	cfg.Usage.Concurrency, cfg.Usage.Timeout.Duration = 0, 0
 	err := cfg.Validate()

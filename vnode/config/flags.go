@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -27,6 +27,16 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	addVersionFlag(flags, &c.Policy)
 	c.CCI.addFlags(flags)
 	c.Pods.addFlags(flags)
+}
+
+// AddCleanupFlags binds the fields that those need who clean up.
+func (c *Config) AddCleanupFlags(flags *pflag.FlagSet) {
+	c.Kube.AddFlags(flags)
+	flags.StringVar(&c.Logging.Level, "log-level", c.Logging.Level, "debug, info, warn or error")
+	flags.StringVar(&c.Logging.Format, "log-format", c.Logging.Format, "text or json")
+	flags.StringVar(&c.ClusterID, "cluster-id", c.ClusterID, "`id` of the cluster among those of the account")
+	addVersionFlag(flags, &c.Policy)
+	c.CCI.addFlags(flags)
 }
 
 func addVersionFlag(flags *pflag.FlagSet, c *policy.Config) {

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"time"
@@ -207,7 +207,7 @@ const (
 	fromPodIdentity = "podIdentity"
 )
 
-func defaultConfig() *Config {
+func Default() *Config {
 	return &Config{
 		Logging: logging.Default(),
 		Kube:    kube.Default(),
@@ -256,15 +256,15 @@ func (c CCIConfig) iamEndpoint() string {
 	return "https://iam." + c.Region + ".myhuaweicloud.com"
 }
 
-// carriesClaims tells whether claims come along: CCI 1.0 has no PersistentVolumes.
-func (c *Config) carriesClaims() bool { return c.Pods.Claims && c.Policy.CCIVersion != policy.CCI1 }
+// CarriesClaims tells whether claims come along: CCI 1.0 has no PersistentVolumes.
+func (c *Config) CarriesClaims() bool { return c.Pods.Claims && c.Policy.CCIVersion != policy.CCI1 }
 
-// translation is what the translation of Pods depends on.
-func (c *Config) translation() translate.Config {
+// Translation is what the translation of Pods depends on.
+func (c *Config) Translation() translate.Config {
 	return translate.Config{
 		Version: c.Policy.CCIVersion,
 		Owner:   identity.Owner{ClusterID: c.ClusterID, Node: c.Node.Name}, NodeIP: c.Node.IP, DefaultSize: c.Pods.DefaultSize,
 		ClusterDNS: c.Pods.ClusterDNS, ClusterDomain: c.Pods.ClusterDomain, TimeZone: c.Pods.TimeZone, PullSecret: c.Pods.PullSecret,
-		NoTokens: !c.Pods.ServiceAccountTokens, NoClaims: !c.carriesClaims(), APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes,
+		NoTokens: !c.Pods.ServiceAccountTokens, NoClaims: !c.CarriesClaims(), APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes,
 	}
 }

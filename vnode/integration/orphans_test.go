@@ -1,4 +1,4 @@
-package main
+package integration
 
 import (
 	"bytes"
@@ -19,6 +19,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cleanup"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
@@ -128,7 +129,7 @@ func gc(t *testing.T, config *Config, flags ...string) (string, error) {
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "clusterID: %s\nnode: {name: x}\nkube: {kubeconfig: %s}\ncci: {namespace: %s}\n",
 		config.ClusterID, config.Kube.Kubeconfig, config.CCI.Namespace), 0o600))
 	var out bytes.Buffer
-	err := collect(t.Context(), append([]string{"--config", file, "--cci-endpoint", config.CCI.Endpoint, "--cci-region", "sim-1",
+	err := cleanup.GC(t.Context(), append([]string{"--config", file, "--cci-endpoint", config.CCI.Endpoint, "--cci-region", "sim-1",
 		"--cci-project-id", config.CCI.ProjectID, "--cci-credentials-file", config.CCI.CredentialsFile}, flags...), &out, quietly)
 	return out.String(), err
 }
@@ -203,10 +204,10 @@ func TestGCWithoutAClusterEndsAllThatIsTheClusters(t *testing.T) {
 }
 
 func TestGCRefusesWhatItCannotUse(t *testing.T) {
-	err := collect(t.Context(), []string{"--cluster-id=longer-than-sixteen-characters", "--min-age=-1s", "--cci-namespace=UPPER"}, &bytes.Buffer{}, quietly)
+	err := cleanup.GC(t.Context(), []string{"--cluster-id=longer-than-sixteen-characters", "--min-age=-1s", "--cci-namespace=UPPER"}, &bytes.Buffer{}, quietly)
 	require.ErrorIs(t, err, run.ErrUsage)
 	for _, word := range []string{"cluster-id", "min-age", "cci-namespace", "cci-region", "cci-project-id", "cci-credentials-file"} {
 		assert.ErrorContains(t, err, word)
 	}
-	assert.False(t, errors.Is(collect(t.Context(), []string{"--help"}, &bytes.Buffer{}, quietly), run.ErrUsage))
+	assert.False(t, errors.Is(cleanup.GC(t.Context(), []string{"--help"}, &bytes.Buffer{}, quietly), run.ErrUsage))
 }

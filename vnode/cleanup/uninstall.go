@@ -1,4 +1,4 @@
-package main
+package cleanup
 
 import (
 	"context"
@@ -12,12 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/spillway-k8s/spillway/internal/config"
+	loader "github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
-	"github.com/spillway-k8s/spillway/vnode/orphans"
-	"github.com/spillway-k8s/spillway/vnode/uninstall"
+	"github.com/spillway-k8s/spillway/vnode/cleanup/orphans"
+	"github.com/spillway-k8s/spillway/vnode/config"
 )
 
 const (
@@ -29,7 +29,7 @@ const (
 
 // uninstallConfig is what "vnode uninstall" reads: the file of a virtual node, as "vnode gc" does, and flags of its own.
 type uninstallConfig struct {
-	Config
+	config.Config
 	// Programs selects the Pods of Spillway's programs in LeaderElectionNamespace by their labels. Default app.kubernetes.io/name=spillway.
 	Programs string `json:"-"`
 	// Cloud removes what is in the cloud too. Default true; false where the cloud itself is taken away, as the simulated one is.
@@ -40,7 +40,7 @@ type uninstallConfig struct {
 
 // AddFlags binds the fields that have flags.
 func (c *uninstallConfig) AddFlags(flags *pflag.FlagSet) {
-	c.addCleaningFlags(flags)
+	c.AddCleanupFlags(flags)
 	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", c.LeaderElectionNamespace, "`namespace` of Spillway's programs")
 	flags.StringVar(&c.Programs, "programs", c.Programs, "`selector` of the labels of Spillway's programs, which must have ended")
 	flags.BoolVar(&c.Cloud, "cloud", c.Cloud, "remove what the cluster has in the cloud too")
@@ -49,7 +49,7 @@ func (c *uninstallConfig) AddFlags(flags *pflag.FlagSet) {
 
 // Validate reports every fault at once.
 func (c *uninstallConfig) Validate() error {
-	faults := []error{c.validateCleaning(), c.Kube.Validate(field.NewPath("kube")).ToAggregate(), atLeast("timeout", c.Timeout, 2*lastWords)}
+	faults := []error{c.ValidateCleanup(), c.Kube.Validate(field.NewPath("kube")).ToAggregate(), atLeast("timeout", c.Timeout, 2*lastWords)}
 	if c.LeaderElectionNamespace == "" {
 		faults = append(faults, errors.New("leader-election-namespace: must not be empty"))
 	}
@@ -59,30 +59,30 @@ func (c *uninstallConfig) Validate() error {
 	return errors.Join(faults...)
 }
 
-// leave is "vnode uninstall": it removes what Spillway has made in the cluster while it ran, and what the cluster has in the cloud. It tries
+// Uninstall is "vnode uninstall": it removes what Spillway has made in the cluster while it ran, and what the cluster has in the cloud. It tries
 // everything, says what it did and what remains, and fails where something does. setUp makes its logger.
-func leave(ctx context.Context, args []string, out io.Writer, setUp func(logging.Config) (*slog.Logger, error)) error {
-	cfg := &uninstallConfig{Config: *defaultConfig(), Programs: "app.kubernetes.io/name=spillway", Cloud: true, Timeout: 4 * time.Minute}
-	if err := config.Load("vnode uninstall", args, cfg); err != nil {
+func Uninstall(ctx context.Context, args []string, out io.Writer, setUp func(logging.Config) (*slog.Logger, error)) error {
+	cfg := &uninstallConfig{Config: *config.Default(), Programs: "app.kubernetes.io/name=spillway", Cloud: true, Timeout: 4 * time.Minute}
+	if err := loader.Load("vnode uninstall", args, cfg); err != nil {
 		return err
 	}
 	logger, err := setUp(cfg.Logging)
 	if err != nil {
 		return err
 	}
-	client, err := cfg.client("vnode-uninstall")
+	client, err := cfg.KubeClient("vnode-uninstall")
 	if err != nil {
 		return err
 	}
 	d := &departure{config: cfg, out: out, logger: logger}
-	d.cluster = &uninstall.Cluster{Client: client, ClusterID: cfg.ClusterID, Say: d.say}
+	d.cluster = &clusterCleaner{client: client, clusterID: cfg.ClusterID, say: d.say}
 	return d.run(ctx)
 }
 
 // departure is one run of "vnode uninstall".
 type departure struct {
 	config  *uninstallConfig
-	cluster *uninstall.Cluster
+	cluster *clusterCleaner
 	out     io.Writer
 	logger  *slog.Logger
 	// remains is what could not be removed.
@@ -104,18 +104,18 @@ func (d *departure) run(ctx context.Context) error {
 	defer cancel()
 	ending, cancelEnding := context.WithTimeout(ctx, d.config.Timeout/programsShare)
 	defer cancelEnding()
-	d.note(d.cluster.AwaitPrograms(ending, d.config.LeaderElectionNamespace, d.config.Programs))
-	nodes, err := d.cluster.RemoveNodes(ctx)
+	d.note(d.cluster.awaitPrograms(ending, d.config.LeaderElectionNamespace, d.config.Programs))
+	nodes, err := d.cluster.removeNodes(ctx)
 	d.note(err)
-	d.note(d.cluster.RemoveRequests(ctx, nodes))
-	d.note(d.cluster.ReplaceWaiting(ctx))
-	d.note(d.cluster.EndPods(ctx, nodes, false))
+	d.note(d.cluster.removeRequests(ctx, nodes))
+	d.note(d.cluster.replaceWaiting(ctx))
+	d.note(d.cluster.endPods(ctx, nodes, false))
 	var cloudErr error
 	if d.config.Cloud {
 		cloudErr = d.cleanCloud(ctx)
 		d.note(cloudErr)
 	}
-	d.note(d.cluster.EndPods(ctx, nodes, true))
+	d.note(d.cluster.endPods(ctx, nodes, true))
 	return d.result(cloudErr != nil)
 }
 
@@ -124,7 +124,7 @@ func (d *departure) cleanCloud(ctx context.Context) error {
 	deadline, _ := ctx.Deadline()
 	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-lastWords))
 	defer cancel()
-	cloud, err := d.config.cloud(cci.Config{Logger: d.logger})
+	cloud, err := d.config.CloudClient(cci.Config{Logger: d.logger})
 	if err == nil {
 		finder := &orphans.Finder{Cloud: cloud, Namespace: d.config.CCI.Namespace, ClusterID: d.config.ClusterID, Ending: true}
 		err = (&garbage{finder: finder, namespace: true, out: d.out}).collect(ctx)
@@ -146,13 +146,13 @@ func (d *departure) result(inCloud bool) error {
 		d.say("- %v", err)
 	}
 	if inCloud {
-		d.say("To remove what is in the cloud, from any machine that reaches it, also when the cluster is no more:\n%s", d.config.gcCommand())
+		d.say("To remove what is in the cloud, from any machine that reaches it, also when the cluster is no more:\n%s", gcCommand(&d.config.Config))
 	}
 	return fmt.Errorf("removing what Spillway has made: %w", errors.Join(d.remains...))
 }
 
 // gcCommand is what removes, later and elsewhere, what the cluster has in the cloud.
-func (c *Config) gcCommand() string {
+func gcCommand(c *config.Config) string {
 	command := fmt.Sprintf("vnode gc --without-cluster --min-age=0s --cluster-id=%s --cci-namespace=%s --cci-region=%s --cci-project-id=%s",
 		c.ClusterID, c.CCI.Namespace, c.CCI.Region, c.CCI.ProjectID)
 	if c.CCI.Endpoint != "" {

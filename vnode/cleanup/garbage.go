@@ -1,4 +1,4 @@
-package main
+package cleanup
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cleanup/orphans"
 	"github.com/spillway-k8s/spillway/vnode/cloudnamespace"
-	"github.com/spillway-k8s/spillway/vnode/orphans"
 )
 
 // garbagePoll is between two looks whether what was ended is gone.
