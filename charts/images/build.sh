@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Builds the images of Spillway's programs without a daemon: each is FROM scratch and holds one static program, for amd64 and arm64.
-# Usage: build.sh DIRECTORY VERSION. Into the directory come, for each image, an OCI archive of all architectures and a bill of materials of each.
-# ARCHITECTURES builds for others than "amd64 arm64". The same commit and Go version make the same archives.
+# Builds the images of Spillway's programs without a daemon. Each image is FROM scratch and contains one static program,
+# for amd64 and arm64. Usage: build.sh DIRECTORY VERSION. For each image the directory gets an OCI archive of all
+# architectures, and a bill of materials per architecture. Set ARCHITECTURES to build for others than "amd64 arm64". The
+# same commit and Go version give identical archives.
 set -euo pipefail
 umask 022
 
 if (($# != 2)) || [[ ! $2 =~ ^[0-9A-Za-z_][0-9A-Za-z_.-]*$ ]]; then
-  echo "Usage: $0 DIRECTORY VERSION. The version, ${2:-which is missing}, must be one that an image can have as its tag." >&2
+  echo "Usage: $0 DIRECTORY VERSION. The version ${2:-(missing)} must be a valid tag of an image." >&2
   exit 2
 fi
 if ! command -v buildah >/dev/null; then
-  echo "No buildah: apt-get install --no-install-recommends buildah" >&2
+  echo "buildah is not installed: apt-get install --no-install-recommends buildah" >&2
   exit 1
 fi
 mkdir -p "$1"
@@ -20,13 +21,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 commit=$(git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null || echo unknown)
 created=$(git log -1 --format=%ct 2>/dev/null || echo 0)
 
-# Containers and images of the build stand beside its results, and what a build before has left goes first.
+# The storage of the build is in the directory too. What an earlier build left there is removed first.
 storage=$out/storage
 rm -rf "$storage"
 trap 'rm -rf "$storage"' EXIT
 store=(buildah --root "$storage" --runroot "$storage/run" --storage-driver vfs)
 
-# program NAME PACKAGE DESCRIPTION builds the image of one program.
+# program NAME PACKAGE DESCRIPTION builds the image of one program for all architectures.
 program() {
   local image=ghcr.io/spillway-k8s/spillway-$1:$version archive=$out/spillway-$1.tar arch
   echo "  $image"
@@ -60,7 +61,7 @@ layer() {
 
 run=github.com/spillway-k8s/spillway/internal/run
 echo "Building the images of Spillway $version: about 5 minutes on 2 cores the first time"
-program extender ./extender "Answers kube-scheduler where Pods with a local quota or a burst label may go"
-program admission ./admission "Prepares Pods that may burst, and tends them after creation"
+program extender ./extender "Tells kube-scheduler which nodes Pods with a local quota or a burst label may use"
+program admission ./admission "Prepares Pods that may burst, and updates them after creation"
 program vnode ./vnode "A virtual node whose Pods run in Huawei Cloud CCI"
-program ccisim ./test/ccisim/cmd/ccisim "A simulated Huawei Cloud CCI, to try Spillway without an account"
+program ccisim ./test/ccisim/cmd/ccisim "A simulated Huawei Cloud CCI, for trying Spillway without an account"

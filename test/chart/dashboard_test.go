@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// words are the literals of the programs' sources that could name a metric.
-func words(t *testing.T) map[string]bool {
+// stringLiterals returns the string literals in the programs' sources that could be the name of a metric.
+func stringLiterals(t *testing.T) map[string]bool {
 	t.Helper()
 	literal, found := regexp.MustCompile(`"([a-z][a-z_]*)"`), map[string]bool{}
 	for _, program := range []string{"extender", "admission", "vnode"} {
@@ -32,18 +32,19 @@ func words(t *testing.T) map[string]bool {
 	return found
 }
 
-// TestTheDashboardShowsMetricsThatExist looks for each name in the sources: most metrics do not show before something has happened.
+// TestTheDashboardShowsMetricsThatExist searches the sources for each name. Most metrics are not exposed before their
+// first event, so a running program would not show them.
 func TestTheDashboardShowsMetricsThatExist(t *testing.T) {
 	content, err := os.ReadFile(spillway + "/dashboards/spillway.json")
 	require.NoError(t, err)
 	require.True(t, json.Valid(content))
-	known, shown := words(t), map[string]bool{}
+	known, shown := stringLiterals(t), map[string]bool{}
 	for _, name := range regexp.MustCompile(`spillway_[a-z_]+`).FindAllString(string(content), -1) {
 		shown[strings.TrimSuffix(name, "_bucket")] = true
 	}
 	assert.Greater(t, len(shown), 15)
 	for name := range shown {
-		ledger, ofLedger := strings.CutPrefix(name, "spillway_ledger_") // Which are named in two parts.
+		ledger, ofLedger := strings.CutPrefix(name, "spillway_ledger_") // Their names are composed of two literals.
 		assert.True(t, known[name] || (ofLedger && known["spillway_ledger_"] && known[ledger]), name)
 	}
 }

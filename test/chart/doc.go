@@ -1,2 +1,3 @@
-// Package chart tests the Helm charts: what they render, what they refuse, and whether a real API server and the real programs take it.
+// Package chart tests the Helm charts: what they render, which values they refuse, and whether a real API server and
+// the real programs accept the result.
 package chart

@@ -23,14 +23,15 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// Tests of this package install the charts into a real API server with real controllers. Nobody starts Pods: what is shown is that
-// all of it is accepted, what becomes of it on upgrades, and that the programs, started here, can work with the configuration and the rights that it
-// gives them. namespace is not the one that the programs have as default.
+// The tests of this package install the charts into a real API server with real controllers. No kubelet starts the
+// Pods. The tests show that the API server accepts every object, what upgrades change, and that the programs, started
+// by the tests, work with the configuration and the permissions from the chart. The namespace differs from the
+// programs' default.
 const (
 	namespace = "overflow"
 	spillway  = "../../charts/spillway"
 	buffer    = "../../charts/placeholder"
-	// kubeVersion is the cluster's, where a chart is rendered without one.
+	// kubeVersion is the version for which a chart is rendered without a cluster.
 	kubeVersion = "1.36.3"
 )
 
@@ -48,14 +49,16 @@ func TestMain(m *testing.M) {
 	os.Exit(programtest.Main(m, system.Config{
 		BareNodes: true,
 		Installed: true,
-		Shape:     system.Shape{LocalNodes: 1, LocalCPU: "4", LocalMemory: "8Gi", VirtualNodes: 1}, // The virtual one is for its ports.
-		Without:   []string{system.Scheduler, system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode"},
+		// The virtual node only reserves its ports.
+		Shape:   system.Shape{LocalNodes: 1, LocalCPU: "4", LocalMemory: "8Gi", VirtualNodes: 1},
+		Without: []string{system.Scheduler, system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode"},
 	}, prepare))
 }
 
-// look shows go test on which files the tests depend, though others read them: a change of one makes a kept result void. Before the first test
-// nobody would note it.
-var look = sync.OnceValue(func() error {
+// statInputs reads the state of all files that the tests depend on but other programs read, so that go test does not
+// reuse a cached result after one of them has changed. It runs within a test: go test does not record files that are
+// read before the first one.
+var statInputs = sync.OnceValue(func() error {
 	for _, dir := range []string{"../../charts", bin} {
 		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 			if err == nil {
@@ -64,43 +67,47 @@ var look = sync.OnceValue(func() error {
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("looking at what is tested: %w", err)
+			return fmt.Errorf("reading the state of the files under test: %w", err)
 		}
 	}
 	return nil
 })
 
-// prepare makes a namespace that demands restricted Pods.
+// prepare creates a namespace that accepts only restricted Pods.
 func prepare(ctx context.Context, s *system.System) error {
 	trial = s
-	made := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: map[string]string{
+	restricted := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: map[string]string{
 		"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted",
 	}}}
-	if _, err := s.Client().CoreV1().Namespaces().Create(ctx, made, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("making the namespace: %w", err)
+	if _, err := s.Client().CoreV1().Namespaces().Create(ctx, restricted, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("creating the namespace: %w", err)
 	}
 	return nil
 }
 
-// values are those of an account, as a user gives them.
+// values returns the values that a user sets for a real account, followed by more.
 func values(more ...string) []string {
 	return append([]string{
-		"--set", "clusterID=prod,cloud.region=cn-north-4,cloud.projectID=0a1b2c,cloud.subnetIDs={5d1e-4b7a},cloud.securityGroupIDs={6c2b-4f85}",
+		"--set", "clusterID=prod,cloud.region=cn-north-4,cloud.projectID=0a1b2c",
+		"--set", "cloud.subnetIDs={5d1e-4b7a},cloud.securityGroupIDs={6c2b-4f85}",
 		"--set", "credentials.existingSecret=cci-keys",
 	}, more...)
 }
 
-// simulated are the values for the simulator.
+// simulated returns the values for the simulator, followed by more.
 func simulated(more ...string) []string {
 	return append([]string{"--set", "simulator.enabled=true"}, more...)
 }
 
-// template renders a chart without asking a cluster.
+// template renders a chart without a cluster.
 func template(chart string, args ...string) (out string, err error) {
-	return run("helm", append([]string{"template", chart, "--name-template", "spillway", "--namespace", "spillway-system", "--kube-version", kubeVersion}, args...)...)
+	args = append([]string{
+		"template", chart, "--name-template", "spillway", "--namespace", "spillway-system", "--kube-version", kubeVersion,
+	}, args...)
+	return run("helm", args...)
 }
 
-// onCluster runs helm or kubectl against the trial system and returns what it prints; its warnings are returned too.
+// onCluster runs helm or kubectl against the trial system and returns its output, including its warnings.
 func onCluster(t *testing.T, program string, args ...string) (out string) {
 	t.Helper()
 	out, err := run(program, append([]string{"--kubeconfig", trial.Kubeconfig()}, args...)...)
@@ -108,16 +115,16 @@ func onCluster(t *testing.T, program string, args ...string) (out string) {
 	return out
 }
 
-// run runs a built program. Its error has what it wrote to stderr.
+// run runs a built program. Its error contains the program's stderr.
 func run(program string, args ...string) (string, error) {
-	if err := look(); err != nil {
+	if err := statInputs(); err != nil {
 		return "", err
 	}
-	var out, faults bytes.Buffer
+	var out, stderr bytes.Buffer
 	cmd := exec.Command(filepath.Join(bin, program), args...)
-	cmd.Stdout, cmd.Stderr = &out, &faults
+	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, faults.String())
+		return out.String(), fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, stderr.String())
 	}
-	return out.String() + faults.String(), nil
+	return out.String() + stderr.String(), nil
 }

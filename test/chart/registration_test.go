@@ -14,24 +14,32 @@ import (
 	"github.com/spillway-k8s/spillway/admission/webhook"
 )
 
-// registrations is a template of the chart that is written from Go.
+// registrations is a template of the chart that is generated from Go.
 const registrations = "../../charts/spillway/templates/admission/registrations.yaml"
 
-// TestTheRegistrationsAreThoseOfTheProgram holds that the chart registers what the program serves. With -update the template is written.
+// TestTheRegistrationsAreThoseOfTheProgram checks that the chart registers what the program serves. With -update it
+// writes the template.
 func TestTheRegistrationsAreThoseOfTheProgram(t *testing.T) {
 	const namespace = "{{ .Release.Namespace }}"
 	client := admissionregistrationv1.WebhookClientConfig{
-		Service: &admissionregistrationv1.ServiceReference{Namespace: namespace, Name: "spillway-admission", Port: new(int32(443))},
+		Service: &admissionregistrationv1.ServiceReference{
+			Namespace: namespace, Name: "spillway-admission", Port: new(int32(443)),
+		},
 	}
 	labels := map[string]string{
-		"app.kubernetes.io/name": "spillway", "app.kubernetes.io/instance": "{{ .Release.Name }}", "app.kubernetes.io/managed-by": "{{ .Release.Service }}",
-		"app.kubernetes.io/version": "{{ .Chart.AppVersion }}", "app.kubernetes.io/component": "admission", "helm.sh/chart": "{{ .Chart.Name }}-{{ .Chart.Version }}",
+		"app.kubernetes.io/name":       "spillway",
+		"app.kubernetes.io/instance":   "{{ .Release.Name }}",
+		"app.kubernetes.io/managed-by": "{{ .Release.Service }}",
+		"app.kubernetes.io/version":    "{{ .Chart.AppVersion }}",
+		"app.kubernetes.io/component":  "admission",
+		"helm.sh/chart":                "{{ .Chart.Name }}-{{ .Chart.Version }}",
 	}
 	mutating := webhook.Registration(client, metav1.NamespaceSystem, namespace)
 	validating := webhook.ValidatingRegistration(client, metav1.NamespaceSystem, namespace)
 	mutating.Labels, validating.Labels = labels, labels
-	written := bytes.NewBufferString("# Written from admission/webhook by go test ./test/chart -run TestTheRegistrations -update. The program itself adds its authority\n" +
-		"# (caBundle), which upgrades leave as it is since it is not here.\n")
+	written := bytes.NewBufferString("# Generated from admission/webhook by " +
+		"go test ./test/chart -run TestTheRegistrations -update. Admission adds its CA\n" +
+		"# (caBundle) at run time. Upgrades keep it, because it is not set here.\n")
 	for _, registration := range []any{mutating, validating} {
 		content, err := yaml.Marshal(registration)
 		require.NoError(t, err)
@@ -43,5 +51,5 @@ func TestTheRegistrationsAreThoseOfTheProgram(t *testing.T) {
 	}
 	kept, err := os.ReadFile(registrations)
 	require.NoError(t, err)
-	assert.Equal(t, written.String(), string(kept), "go test ./test/chart -run TestTheRegistrations -update writes it")
+	assert.Equal(t, written.String(), string(kept), "run go test ./test/chart -run TestTheRegistrations -update")
 }

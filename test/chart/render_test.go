@@ -13,41 +13,49 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// keys are what Helm makes up: certificates and keys in Secrets, another each time.
+// keys matches certificates and keys that Helm generates. They differ in each rendering.
 var keys = regexp.MustCompile(`(?m)^  ((?:ca|tls)\.(?:crt|key)): .*$`)
 
 func TestWhatTheChartsRender(t *testing.T) {
-	everything := "scheduler.otherNames={tke-scheduler},networkPolicies.enabled=true,metrics.serviceMonitor.enabled=true," +
-		"eksConfig.autoScaleEKS=true,policy.localFalseForbids=true,vnode.certificate=cluster,vnode.capacity.cpu=500,vnode.soldOut.lock=10m,cloud.settings.qps=50"
+	everything := strings.Join([]string{
+		"scheduler.otherNames={tke-scheduler}", "networkPolicies.enabled=true", "metrics.serviceMonitor.enabled=true",
+		"eksConfig.autoScaleEKS=true", "policy.localFalseForbids=true", "vnode.certificate=cluster", "vnode.capacity.cpu=500",
+		"vnode.soldOut.lock=10m", "cloud.settings.qps=50",
+	}, ",")
 	cases := map[string]struct {
 		chart, golden string
 		args          []string
 	}{
-		"a single one of everything":    {spillway, "testdata/single.yaml", values()},
-		"two of everything, and extras": {spillway, "testdata/ha.yaml", values("-f", spillway+"/values-ha.yaml", "--set", everything)},
-		"the extender as a service":     {spillway, "testdata/service.yaml", values("--set", "scheduler.mode=service,vnode.certificate=secret/kubelet")},
-		"a simulated cloud":             {spillway, "testdata/simulator.yaml", simulated()},
-		// The stories play this one.
+		"one replica of every program": {spillway, "testdata/single.yaml", values()},
+		"two replicas of every program, and options": {
+			spillway, "testdata/ha.yaml", values("-f", spillway+"/values-ha.yaml", "--set", everything),
+		},
+		"the extender as a service": {
+			spillway, "testdata/service.yaml", values("--set", "scheduler.mode=service,vnode.certificate=secret/kubelet"),
+		},
+		"a simulated cloud": {spillway, "testdata/simulator.yaml", simulated()},
+		// The stories install this one.
 		"placeholders": {buffer, "../stories/manifests/placeholder-chart.yaml", []string{
-			"--name-template", "tke-autoscaling-placeholder", "--set", "replicaCount=0,lowPriorityClass.name=story-buffer,podLabels.app=tke-autoscaling-placeholder",
+			"--name-template", "tke-autoscaling-placeholder", "--set", "replicaCount=0",
+			"--set", "lowPriorityClass.name=story-buffer,podLabels.app=tke-autoscaling-placeholder",
 		}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			got, err := template(tc.chart, tc.args...)
 			require.NoError(t, err)
-			got = keys.ReplaceAllString(got, "  $1: <made up>")
+			got = keys.ReplaceAllString(got, "  $1: <generated>")
 			if *update {
 				require.NoError(t, os.WriteFile(tc.golden, []byte(got), 0o644))
 			}
 			want, err := os.ReadFile(tc.golden)
 			require.NoError(t, err)
-			assert.Equal(t, string(want), got, "with -update it is written")
+			assert.Equal(t, string(want), got, "run the test with -update")
 		})
 	}
 }
 
-// objects are those of a rendered chart.
+// objects returns the objects of a rendered chart.
 func objects(t *testing.T, chart string, args ...string) (list []*unstructured.Unstructured) {
 	t.Helper()
 	out, err := template(chart, args...)
@@ -81,19 +89,21 @@ func configFiles(t *testing.T, name string, args ...string) (dir string) {
 	return ""
 }
 
-// TestTheProgramsTakeEveryValue starts the programs with all that can be given. They end when they look for their Pod's service account: after
-// they have read and checked their configuration.
-func TestTheProgramsTakeEveryValue(t *testing.T) {
+// TestTheProgramsAcceptEveryValue starts the programs with every value set. They read and check their configuration,
+// then fail because there is no service account of a Pod.
+func TestTheProgramsAcceptEveryValue(t *testing.T) {
 	every := values("-f", "testdata/every-value.yaml")
 	cases := map[string]struct {
 		program, configMap string
 		args               []string
 	}{
-		"the extender beside the scheduler": {"extender", "spillway-scheduler", every},
-		"the extender as a service":         {"extender", "spillway-extender", append(every, "--set", "scheduler.mode=service")},
-		"admission":                         {"admission", "spillway-admission", every},
-		"the virtual node":                  {"vnode", "spillway-vnode", every},
-		"a virtual node of CCI 1.0":         {"vnode", "spillway-vnode", values("-f", "testdata/cci1.yaml")},
+		"the extender next to the scheduler": {"extender", "spillway-scheduler", every},
+		"the extender as a service": {
+			"extender", "spillway-extender", append(every, "--set", "scheduler.mode=service"),
+		},
+		"admission":                 {"admission", "spillway-admission", every},
+		"the virtual node":          {"vnode", "spillway-vnode", every},
+		"a virtual node of CCI 1.0": {"vnode", "spillway-vnode", values("-f", "testdata/cci1.yaml")},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

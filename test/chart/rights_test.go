@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// rules are those of a role, by kind, namespace and name. The namespace of the programs is called own.
+// rules returns the rules of each role, by kind, namespace and name. The namespace of the programs is called own.
 func rules(list []*unstructured.Unstructured) map[string]any {
 	found := map[string]any{}
 	for _, object := range list {
@@ -25,10 +25,10 @@ func rules(list []*unstructured.Unstructured) map[string]any {
 	return found
 }
 
-// TestTheRightsAreThoseOfTheTrialSystem holds that every program has what it has where all stories are played, and no more: what it needs
-// is shown there.
+// TestTheRightsAreThoseOfTheTrialSystem checks that every program has the same permissions as in the trial system. The
+// stories, which run there, show that the programs need them and no more.
 func TestTheRightsAreThoseOfTheTrialSystem(t *testing.T) {
-	given := rules(objects(t, spillway, values("--set", "scheduler.mode=service,vnode.certificate=cluster")...))
+	charted := rules(objects(t, spillway, values("--set", "scheduler.mode=service,vnode.certificate=cluster")...))
 	tried := map[string]any{}
 	for _, program := range []string{"extender", "admission", "vnode", "uninstall"} {
 		content, err := os.ReadFile("../system/manifests/" + program + ".yaml")
@@ -42,60 +42,110 @@ func TestTheRightsAreThoseOfTheTrialSystem(t *testing.T) {
 		}
 	}
 	assert.Len(t, tried, 10)
-	assert.Equal(t, tried, given)
+	assert.Equal(t, tried, charted)
 }
 
-func TestWhatIsNotUsedIsNotAllowed(t *testing.T) {
-	without := rules(objects(t, spillway, values("--set", "vnode.pods.serviceAccountTokens=false")...))["ClusterRole /spillway-vnode"]
-	assert.NotContains(t, without, map[string]any{"apiGroups": []any{""}, "resources": []any{"serviceaccounts/token"}, "verbs": []any{"create"}})
+func TestUnusedFeaturesGetNoPermissions(t *testing.T) {
+	without := rules(objects(t, spillway,
+		values("--set", "vnode.pods.serviceAccountTokens=false")...))["ClusterRole /spillway-vnode"]
+	assert.NotContains(t, without, map[string]any{
+		"apiGroups": []any{""}, "resources": []any{"serviceaccounts/token"}, "verbs": []any{"create"},
+	})
 	for _, rule := range without.([]any) {
 		assert.NotContains(t, rule, "certificates.k8s.io")
 	}
 }
 
-func TestWhoMayDoWhat(t *testing.T) {
+func TestPermissionsOfEachServiceAccount(t *testing.T) {
 	install(t, simulated()...)
 	const admission, scheduler, vnode = "spillway-admission", "spillway-scheduler", "spillway-vnode"
-	type access = authorizationv1.ResourceAttributes
+	const (
+		admissionRegistration = "admissionregistration.k8s.io"
+		certificates          = "certificates.k8s.io"
+		coordination          = "coordination.k8s.io"
+		rbac                  = "rbac.authorization.k8s.io"
+		mutating              = "mutatingwebhookconfigurations"
+		nodeLeases            = "kube-node-lease"
+	)
+	// access is one request. The namespace follows the resource, and may be empty.
+	access := func(verb, group, resource, namespace, name string) authorizationv1.ResourceAttributes {
+		resource, subresource, _ := strings.Cut(resource, "/")
+		return authorizationv1.ResourceAttributes{
+			Verb: verb, Group: group, Resource: resource, Subresource: subresource, Namespace: namespace, Name: name,
+		}
+	}
 	cases := map[string]struct {
-		who  string
-		what access
-		want bool
+		account string
+		request authorizationv1.ResourceAttributes
+		want    bool
 	}{
-		"admission keeps its certificate":             {admission, access{Verb: "update", Resource: "secrets", Namespace: namespace, Name: "spillway-admission-tls"}, true},
-		"admission reads no other Secret":             {admission, access{Verb: "get", Resource: "secrets", Namespace: namespace, Name: "spillway-cci-credentials"}, false},
-		"admission lists no Secrets":                  {admission, access{Verb: "list", Resource: "secrets", Namespace: namespace}, false},
-		"admission tells its registration":            {admission, access{Verb: "patch", Group: "admissionregistration.k8s.io", Resource: "mutatingwebhookconfigurations", Name: "spillway"}, true},
-		"admission touches no other webhook":          {admission, access{Verb: "patch", Group: "admissionregistration.k8s.io", Resource: "mutatingwebhookconfigurations", Name: "other"}, false},
-		"admission reads the switch":                  {admission, access{Verb: "watch", Resource: "configmaps", Namespace: "kube-system", Name: "eks-config"}, true},
-		"admission reads no other ConfigMap":          {admission, access{Verb: "watch", Resource: "configmaps", Namespace: "kube-system", Name: "kubeadm-config"}, false},
-		"admission deletes no Pods":                   {admission, access{Verb: "delete", Resource: "pods", Namespace: "default"}, false},
-		"admission changes no workloads":              {admission, access{Verb: "patch", Group: "apps", Resource: "deployments", Namespace: "default"}, false},
-		"admission holds its Lease":                   {admission, access{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Namespace: namespace, Name: admission}, true},
-		"admission holds no other Lease":              {admission, access{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Namespace: namespace, Name: scheduler}, false},
-		"the scheduler binds Pods":                    {scheduler, access{Verb: "create", Resource: "pods", Subresource: "binding", Namespace: "default"}, true},
-		"the extender beside it writes slots":         {scheduler, access{Verb: "patch", Resource: "pods", Namespace: "default"}, true},
-		"the scheduler holds a Lease of its own":      {scheduler, access{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Namespace: namespace, Name: scheduler}, true},
-		"the scheduler reads no Secrets":              {scheduler, access{Verb: "get", Resource: "secrets", Namespace: namespace}, false},
-		"the virtual node reads a Secret by its name": {vnode, access{Verb: "get", Resource: "secrets", Namespace: "default", Name: "password"}, true},
-		"the virtual node lists no Secrets":           {vnode, access{Verb: "list", Resource: "secrets", Namespace: "default"}, false},
-		"the virtual node watches no ConfigMaps":      {vnode, access{Verb: "watch", Resource: "configmaps", Namespace: "default"}, false},
-		"the virtual node tends its heartbeat":        {vnode, access{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Namespace: "kube-node-lease", Name: "virtual-node-cci-0"}, true},
-		"the virtual node holds no Lease of others":   {vnode, access{Verb: "update", Group: "coordination.k8s.io", Resource: "leases", Namespace: "kube-system", Name: "kube-scheduler"}, false},
-		"the virtual node deletes no nodes":           {vnode, access{Verb: "delete", Resource: "nodes", Name: "local-0"}, false},
-		"the virtual node makes no Pods":              {vnode, access{Verb: "create", Resource: "pods", Namespace: "default"}, false},
-		"the virtual node runs no commands elsewhere": {vnode, access{Verb: "create", Resource: "nodes", Subresource: "proxy", Name: "local-0"}, false},
-		"the virtual node approves no certificate":    {vnode, access{Verb: "update", Group: "certificates.k8s.io", Resource: "certificatesigningrequests", Subresource: "approval"}, false},
-		"nobody of us gives rights: admission":        {admission, access{Verb: "create", Group: "rbac.authorization.k8s.io", Resource: "clusterrolebindings"}, false},
-		"nobody of us gives rights: the scheduler":    {scheduler, access{Verb: "create", Group: "rbac.authorization.k8s.io", Resource: "clusterrolebindings"}, false},
-		"nobody of us gives rights: the virtual node": {vnode, access{Verb: "create", Group: "rbac.authorization.k8s.io", Resource: "clusterrolebindings"}, false},
+		"admission updates its certificate": {
+			admission, access("update", "", "secrets", namespace, "spillway-admission-tls"), true,
+		},
+		"admission does not read other Secrets": {
+			admission, access("get", "", "secrets", namespace, "spillway-cci-credentials"), false,
+		},
+		"admission does not list Secrets": {admission, access("list", "", "secrets", namespace, ""), false},
+		"admission patches its registration": {
+			admission, access("patch", admissionRegistration, mutating, "", "spillway"), true,
+		},
+		"admission does not patch other webhooks": {
+			admission, access("patch", admissionRegistration, mutating, "", "other"), false,
+		},
+		"admission watches the global switch": {
+			admission, access("watch", "", "configmaps", "kube-system", "eks-config"), true,
+		},
+		"admission does not watch other ConfigMaps": {
+			admission, access("watch", "", "configmaps", "kube-system", "kubeadm-config"), false,
+		},
+		"admission does not delete Pods":     {admission, access("delete", "", "pods", "default", ""), false},
+		"admission does not patch workloads": {admission, access("patch", "apps", "deployments", "default", ""), false},
+		"admission updates its Lease": {
+			admission, access("update", coordination, "leases", namespace, admission), true,
+		},
+		"admission does not update other Leases": {
+			admission, access("update", coordination, "leases", namespace, scheduler), false,
+		},
+		"the scheduler binds Pods":              {scheduler, access("create", "", "pods/binding", "default", ""), true},
+		"the extender in its Pod patches slots": {scheduler, access("patch", "", "pods", "default", ""), true},
+		"the scheduler updates its own Lease": {
+			scheduler, access("update", coordination, "leases", namespace, scheduler), true,
+		},
+		"the scheduler does not read Secrets":     {scheduler, access("get", "", "secrets", namespace, ""), false},
+		"the virtual node reads a Secret by name": {vnode, access("get", "", "secrets", "default", "password"), true},
+		"the virtual node does not list Secrets":  {vnode, access("list", "", "secrets", "default", ""), false},
+		"the virtual node does not watch ConfigMaps": {
+			vnode, access("watch", "", "configmaps", "default", ""), false,
+		},
+		"the virtual node updates its heartbeat": {
+			vnode, access("update", coordination, "leases", nodeLeases, "virtual-node-cci-0"), true,
+		},
+		"the virtual node does not update Leases of others": {
+			vnode, access("update", coordination, "leases", "kube-system", "kube-scheduler"), false,
+		},
+		"the virtual node does not delete nodes": {vnode, access("delete", "", "nodes", "", "local-0"), false},
+		"the virtual node does not create Pods":  {vnode, access("create", "", "pods", "default", ""), false},
+		"the virtual node does not run commands on other nodes": {
+			vnode, access("create", "", "nodes/proxy", "", "local-0"), false,
+		},
+		"the virtual node does not approve certificates": {
+			vnode, access("update", certificates, "certificatesigningrequests/approval", "", ""), false,
+		},
+		"admission does not grant permissions": {
+			admission, access("create", rbac, "clusterrolebindings", "", ""), false,
+		},
+		"the scheduler does not grant permissions": {
+			scheduler, access("create", rbac, "clusterrolebindings", "", ""), false,
+		},
+		"the virtual node does not grant permissions": {vnode, access("create", rbac, "clusterrolebindings", "", ""), false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-				User: "system:serviceaccount:" + namespace + ":" + tc.who, ResourceAttributes: &tc.what,
+				User: "system:serviceaccount:" + namespace + ":" + tc.account, ResourceAttributes: &tc.request,
 			}}
-			answer, err := trial.Client().AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
+			answer, err := trial.Client().AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review,
+				metav1.CreateOptions{})
 			require.NoError(t, err)
 			assert.Equal(t, tc.want, answer.Status.Allowed, answer.Status.Reason)
 		})

@@ -32,14 +32,14 @@ func start(t *testing.T, program string, args ...string) {
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		cancel()
-		_ = cmd.Wait() // It was killed.
+		_ = cmd.Wait() // The program was killed.
 		if t.Failed() {
 			t.Logf("the log of %s ends:\n%s", program, logs.Tail())
 		}
 	})
 }
 
-// kubeconfig is that of a ServiceAccount of the release.
+// kubeconfig writes a kubeconfig file for a ServiceAccount of the release.
 func kubeconfig(t *testing.T, account string) (file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), account)
@@ -56,7 +56,7 @@ func kubeconfig(t *testing.T, account string) (file string) {
 	return file
 }
 
-// ready waits until a program says that it is.
+// ready waits until a program is ready.
 func ready(t *testing.T, url string) {
 	t.Helper()
 	programtest.Eventually(t, func() error { _, err := programtest.Get(url + "/readyz"); return err })
@@ -64,23 +64,25 @@ func ready(t *testing.T, url string) {
 
 func address(url string) string { _, rest, _ := strings.Cut(url, "://"); return rest }
 
-// startExtender starts the extender as it is beside the scheduler.
+// startExtender starts the extender as it runs next to the scheduler.
 func startExtender(t *testing.T, dir, kubeconfig string) {
 	t.Helper()
 	health := programtest.FreeAddress(t)
-	start(t, "extender", "--config", filepath.Join(dir, "extender.yaml"), "--kubeconfig", kubeconfig, "--listen", address(trial.Endpoint(system.Extender)), "--health-listen", health)
+	start(t, "extender", "--config", filepath.Join(dir, "extender.yaml"), "--kubeconfig", kubeconfig,
+		"--listen", address(trial.Endpoint(system.Extender)), "--health-listen", health)
 	ready(t, "http://"+health)
 }
 
-// startScheduler starts kube-scheduler with the file of the chart, in which two things are not as in a Pod: how it reaches the API server, and
-// the extender's port.
+// startScheduler starts kube-scheduler with the configuration file of the chart. Only the connection to the API server
+// and the port of the extender differ from those in a Pod.
 func startScheduler(t *testing.T, dir, kubeconfig string) {
 	t.Helper()
 	file := filepath.Join(dir, "scheduler.yaml")
 	content, err := os.ReadFile(file)
 	require.NoError(t, err)
+	content = []byte(strings.Replace(string(content), "127.0.0.1:10290", address(trial.Endpoint(system.Extender)), 1))
 	var configuration map[string]any
-	require.NoError(t, yaml.Unmarshal([]byte(strings.Replace(string(content), "127.0.0.1:10290", address(trial.Endpoint(system.Extender)), 1)), &configuration))
+	require.NoError(t, yaml.Unmarshal(content, &configuration))
 	configuration["clientConnection"].(map[string]any)["kubeconfig"] = kubeconfig
 	content, err = yaml.Marshal(configuration)
 	require.NoError(t, err)
@@ -89,26 +91,29 @@ func startScheduler(t *testing.T, dir, kubeconfig string) {
 	start(t, "kube-scheduler", "--config", file, "--bind-address=127.0.0.1", "--secure-port", port)
 }
 
-// keyed is a ReplicaSet whose Pods have a quota, as admission leaves them.
-func keyed() *appsv1.ReplicaSet {
-	place, labels := corev1.ResourceList{policy.PlacementResource: resource.MustParse("1")}, map[string]string{"app": "keyed"}
+// withQuota returns a ReplicaSet whose Pods have a local quota and the marker resource that admission adds.
+func withQuota() *appsv1.ReplicaSet {
+	marker := corev1.ResourceList{policy.PlacementResource: resource.MustParse("1")}
+	resources := corev1.ResourceRequirements{Requests: marker, Limits: marker}
+	labels, annotations := map[string]string{"app": "quota"}, map[string]string{policy.LocalReplicasAnnotation: "1"}
 	return &appsv1.ReplicaSet{
-		ObjectMeta: metav1.ObjectMeta{Name: "keyed"},
+		ObjectMeta: metav1.ObjectMeta{Name: "quota"},
 		Spec: appsv1.ReplicaSetSpec{
 			Replicas: new(int32(1)), Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: map[string]string{policy.LocalReplicasAnnotation: "1"}},
+				ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: annotations},
 				Spec: corev1.PodSpec{
 					SchedulerName: "spillway-scheduler",
-					Containers:    []corev1.Container{{Name: "c", Image: "nginx", Resources: corev1.ResourceRequirements{Requests: place, Limits: place}}},
+					Containers:    []corev1.Container{{Name: "c", Image: "nginx", Resources: resources}},
 				},
 			},
 		},
 	}
 }
 
-// TestTheProgramsWorkWithWhatTheChartGivesThem runs each with its configuration file and the rights of its ServiceAccount, and nothing else.
-func TestTheProgramsWorkWithWhatTheChartGivesThem(t *testing.T) {
+// TestTheProgramsWorkWithTheChart runs each program with its configuration file and the permissions of its
+// ServiceAccount, and nothing else.
+func TestTheProgramsWorkWithTheChart(t *testing.T) {
 	install(t, simulated()...)
 	client := trial.Client()
 
@@ -117,16 +122,19 @@ func TestTheProgramsWorkWithWhatTheChartGivesThem(t *testing.T) {
 		scheduler := kubeconfig(t, "spillway-scheduler")
 		startExtender(t, dir, scheduler)
 		startScheduler(t, dir, scheduler)
-		_, err := client.AppsV1().ReplicaSets(metav1.NamespaceDefault).Create(t.Context(), keyed(), metav1.CreateOptions{})
+		sets, pods := client.AppsV1().ReplicaSets(metav1.NamespaceDefault), client.CoreV1().Pods(metav1.NamespaceDefault)
+		_, err := sets.Create(t.Context(), withQuota(), metav1.CreateOptions{})
 		require.NoError(t, err)
-		t.Cleanup(func() { onCluster(t, "kubectl", "delete", "replicaset", "keyed") })
+		t.Cleanup(func() { onCluster(t, "kubectl", "delete", "replicaset", "quota") })
 		programtest.Eventually(t, func() error {
-			list, err := client.CoreV1().Pods(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{LabelSelector: "app=keyed"})
+			list, err := pods.List(t.Context(), metav1.ListOptions{LabelSelector: "app=quota"})
 			if err != nil || len(list.Items) != 1 {
 				return fmt.Errorf("there should be one Pod, not %d: %w", len(list.Items), err)
 			}
-			if pod := list.Items[0]; pod.Spec.NodeName != system.LocalNode(0) || pod.Annotations[policy.LocalSlotAnnotation] != string(pod.UID) {
-				return fmt.Errorf("it should be at home, with a slot: %q, %v, %v", pod.Spec.NodeName, pod.Annotations, pod.Status.Conditions)
+			pod := list.Items[0]
+			if pod.Spec.NodeName != system.LocalNode(0) || pod.Annotations[policy.LocalSlotAnnotation] != string(pod.UID) {
+				return fmt.Errorf("the Pod should be on the local node and have a slot: %q, %v, %v",
+					pod.Spec.NodeName, pod.Annotations, pod.Status.Conditions)
 			}
 			return nil
 		})
@@ -134,17 +142,18 @@ func TestTheProgramsWorkWithWhatTheChartGivesThem(t *testing.T) {
 		require.NoError(t, err)
 		assert.NotEmpty(t, *lease.Spec.HolderIdentity)
 	})
-	t.Run("admission makes its certificate and tells the API server, and an upgrade leaves that alone", func(t *testing.T) {
+	t.Run("admission creates its certificate and registers its CA, and an upgrade keeps it", func(t *testing.T) {
 		dir := configFiles(t, "spillway-admission", simulated("--namespace", namespace)...)
 		health := programtest.FreeAddress(t)
-		start(t, "admission", "--config", filepath.Join(dir, "admission.yaml"), "--kubeconfig", kubeconfig(t, "spillway-admission"),
+		start(t, "admission", "--config", filepath.Join(dir, "admission.yaml"),
+			"--kubeconfig", kubeconfig(t, "spillway-admission"),
 			"--listen", address(trial.Endpoint(system.Admission)), "--health-listen", health)
 		ready(t, "http://"+health)
-		known := authorities(t)
-		onCluster(t, "helm", append([]string{"upgrade", "spillway", spillway, "--namespace", namespace, "--set", "admission.replicas=2"}, simulated()...)...)
-		assert.Equal(t, known, authorities(t))
+		registered := authorities(t)
+		upgrade(t, simulated("--set", "admission.replicas=2")...)
+		assert.Equal(t, registered, authorities(t))
 	})
-	t.Run("the virtual node comes up", func(t *testing.T) {
+	t.Run("the virtual node becomes ready", func(t *testing.T) {
 		dir := configFiles(t, "spillway-vnode", simulated("--namespace", namespace)...)
 		keys := filepath.Join(dir, "credentials.yaml")
 		require.NoError(t, os.WriteFile(keys, []byte("accessKey: simulated\nsecretKey: simulated\n"), 0o600))
@@ -152,8 +161,9 @@ func TestTheProgramsWorkWithWhatTheChartGivesThem(t *testing.T) {
 		start(t, "ccisim", "--listen", address(cloud), "--credentials-file", keys)
 		ready(t, cloud)
 		health := programtest.FreeAddress(t)
-		start(t, "vnode", "--config", filepath.Join(dir, "vnode.yaml"), "--kubeconfig", kubeconfig(t, "spillway-vnode"), "--node-name=virtual-node-cci-0", "--node-ip=127.0.0.1",
-			"--listen", programtest.FreeAddress(t), "--health-listen", health, "--client-ca-file", trial.AuthorityFile(),
+		start(t, "vnode", "--config", filepath.Join(dir, "vnode.yaml"), "--kubeconfig", kubeconfig(t, "spillway-vnode"),
+			"--node-name=virtual-node-cci-0", "--node-ip=127.0.0.1", "--client-ca-file", trial.AuthorityFile(),
+			"--listen", programtest.FreeAddress(t), "--health-listen", health,
 			"--cci-endpoint", cloud, "--iam-endpoint", cloud, "--cci-credentials-file", keys)
 		ready(t, "http://"+health)
 		t.Cleanup(func() { onCluster(t, "kubectl", "delete", "node", "virtual-node-cci-0") })
@@ -163,21 +173,21 @@ func TestTheProgramsWorkWithWhatTheChartGivesThem(t *testing.T) {
 	})
 }
 
-// authorities are what the registrations know the webhook by; every entry must know one.
-func authorities(t *testing.T) (known []string) {
+// authorities returns the CA of every registered webhook. Each must have one.
+func authorities(t *testing.T) (registered []string) {
 	t.Helper()
 	client := trial.Client().AdmissionregistrationV1()
 	mutating, err := client.MutatingWebhookConfigurations().Get(t.Context(), "spillway", metav1.GetOptions{})
 	require.NoError(t, err)
 	for _, w := range mutating.Webhooks {
-		known = append(known, w.Name+string(w.ClientConfig.CABundle))
+		registered = append(registered, w.Name+string(w.ClientConfig.CABundle))
 		assert.NotEmpty(t, w.ClientConfig.CABundle, w.Name)
 	}
 	validating, err := client.ValidatingWebhookConfigurations().Get(t.Context(), "spillway", metav1.GetOptions{})
 	require.NoError(t, err)
 	for _, w := range validating.Webhooks {
-		known = append(known, w.Name+string(w.ClientConfig.CABundle))
+		registered = append(registered, w.Name+string(w.ClientConfig.CABundle))
 		assert.NotEmpty(t, w.ClientConfig.CABundle, w.Name)
 	}
-	return known
+	return registered
 }

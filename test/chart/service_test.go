@@ -26,14 +26,14 @@ func secret(t *testing.T, name string) *corev1.Secret {
 	return found
 }
 
-// TestTheExtenderAsAServiceKnowsTheScheduler starts the extender with what the chart makes, and asks it with what the chart makes for the
-// scheduler.
-func TestTheExtenderAsAServiceKnowsTheScheduler(t *testing.T) {
+// TestTheExtenderAsAServiceAcceptsTheScheduler starts the extender with the Secret that the chart creates, and calls it
+// with the Secret that the chart creates for the scheduler.
+func TestTheExtenderAsAServiceAcceptsTheScheduler(t *testing.T) {
 	asService := []string{"--set", "scheduler.mode=service"}
 	install(t, values(asService...)...)
 	served, shown := secret(t, "spillway-extender-tls"), secret(t, "spillway-extender-client")
 	upgrade(t, values("--set", "scheduler.mode=service,scheduler.replicas=2")...)
-	assert.Equal(t, served.Data, secret(t, "spillway-extender-tls").Data, "an upgrade makes no others: the scheduler has a copy")
+	assert.Equal(t, served.Data, secret(t, "spillway-extender-tls").Data, "an upgrade keeps it: the scheduler has a copy")
 	assert.Equal(t, shown.Data, secret(t, "spillway-extender-client").Data)
 
 	dir := configFiles(t, "spillway-extender", values(append(asService, "--namespace", namespace)...)...)
@@ -41,17 +41,21 @@ func TestTheExtenderAsAServiceKnowsTheScheduler(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file), content, 0o600))
 	}
 	health := programtest.FreeAddress(t)
-	start(t, "extender", "--config", filepath.Join(dir, "extender.yaml"), "--kubeconfig", kubeconfig(t, "spillway-extender"), "--listen", address(trial.Endpoint(system.Extender)),
-		"--health-listen", health, "--tls-cert-file", filepath.Join(dir, "tls.crt"), "--tls-private-key-file", filepath.Join(dir, "tls.key"), "--client-ca-file", filepath.Join(dir, "ca.crt"))
+	start(t, "extender", "--config", filepath.Join(dir, "extender.yaml"), "--kubeconfig",
+		kubeconfig(t, "spillway-extender"),
+		"--listen", address(trial.Endpoint(system.Extender)), "--health-listen", health,
+		"--tls-cert-file", filepath.Join(dir, "tls.crt"), "--tls-private-key-file", filepath.Join(dir, "tls.key"),
+		"--client-ca-file", filepath.Join(dir, "ca.crt"))
 	ready(t, "http://"+health)
 
-	ask := func(certificates ...tls.Certificate) (int, error) {
+	filter := "https://" + address(trial.Endpoint(system.Extender)) + "/v1/filter"
+	call := func(certificates ...tls.Certificate) (int, error) {
 		roots := x509.NewCertPool()
 		require.True(t, roots.AppendCertsFromPEM(shown.Data["ca.crt"]))
 		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
 			RootCAs: roots, ServerName: "spillway-extender." + namespace + ".svc", Certificates: certificates,
 		}}}
-		response, err := client.Post("https://"+address(trial.Endpoint(system.Extender))+"/v1/filter", "application/json", strings.NewReader("{}"))
+		response, err := client.Post(filter, "application/json", strings.NewReader("{}"))
 		if err != nil {
 			return 0, err
 		}
@@ -59,14 +63,14 @@ func TestTheExtenderAsAServiceKnowsTheScheduler(t *testing.T) {
 	}
 	pair, err := tls.X509KeyPair(shown.Data["tls.crt"], shown.Data["tls.key"])
 	require.NoError(t, err)
-	status, err := ask(pair)
+	status, err := call(pair)
 	require.NoError(t, err)
-	assert.Equal(t, http.StatusBadRequest, status, "it is let in, and has asked nothing")
-	_, err = ask()
+	assert.Equal(t, http.StatusBadRequest, status, "the client is authorized; its request is empty")
+	_, err = call()
 	assert.ErrorContains(t, err, "certificate required")
 	own, err := tls.X509KeyPair(served.Data["tls.crt"], served.Data["tls.key"])
 	require.NoError(t, err)
-	status, err = ask(own)
+	status, err = call(own)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusForbidden, status, "the extender's own certificate has another name")
 	block, _ := pem.Decode(shown.Data["tls.crt"])
@@ -75,22 +79,29 @@ func TestTheExtenderAsAServiceKnowsTheScheduler(t *testing.T) {
 	assert.Equal(t, "spillway-scheduler-client", certificate.Subject.CommonName)
 }
 
-// TestASchedulerTakesTheEntry has kube-scheduler read the entry as its configuration, with the files where they are here.
-func TestASchedulerTakesTheEntry(t *testing.T) {
-	dir := configFiles(t, "spillway-extender-entry", values("--set", "scheduler.mode=service,extender.service.clusterIP=10.96.0.42")...)
+// TestASchedulerAcceptsTheEntry makes kube-scheduler read the entry as its configuration. The paths of the files are
+// replaced by the paths in this test.
+func TestASchedulerAcceptsTheEntry(t *testing.T) {
+	dir := configFiles(t, "spillway-extender-entry",
+		values("--set", "scheduler.mode=service,extender.service.clusterIP=10.96.0.42")...)
 	entry, err := os.ReadFile(filepath.Join(dir, "extenders.yaml"))
 	require.NoError(t, err)
 	assert.Contains(t, string(entry), "urlPrefix: https://10.96.0.42:10290/v1")
 	file, written := filepath.Join(dir, "scheduler.yaml"), filepath.Join(dir, "written.yaml")
 	certificate, key := trial.Certificate(system.Scheduler)
-	content := "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nclientConnection: {kubeconfig: " + trial.Kubeconfig() + "}\n" +
-		strings.NewReplacer("/etc/kubernetes/spillway/ca.crt", trial.AuthorityFile(), "/etc/kubernetes/spillway/tls.crt", certificate, "/etc/kubernetes/spillway/tls.key", key).Replace(string(entry))
+	paths := strings.NewReplacer("/etc/kubernetes/spillway/ca.crt", trial.AuthorityFile(),
+		"/etc/kubernetes/spillway/tls.crt", certificate, "/etc/kubernetes/spillway/tls.key", key)
+	content := "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n" +
+		"clientConnection: {kubeconfig: " + trial.Kubeconfig() + "}\n" + paths.Replace(string(entry))
 	require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
 	_, err = run("kube-scheduler", "--config", file, "--write-config-to", written)
 	require.NoError(t, err)
 	got, err := os.ReadFile(written)
 	require.NoError(t, err)
-	for _, line := range []string{"serverName: spillway-extender.spillway-system.svc", "preemptVerb: preempt", "name: spillway.io/placement", "ignoredByScheduler: true", "httpTimeout: 2s"} {
+	for _, line := range []string{
+		"serverName: spillway-extender.spillway-system.svc", "preemptVerb: preempt", "name: spillway.io/placement",
+		"ignoredByScheduler: true", "httpTimeout: 2s",
+	} {
 		assert.Contains(t, string(got), line)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/spillway-k8s/spillway/test/programtest"
 )
 
-// refuses does what admission does while Pods run in the cloud: there is nobody here to ask.
-const refuses = `apiVersion: admissionregistration.k8s.io/v1
+// denyDeletion refuses what admission refuses while Pods run in the cloud. Admission itself does not run here.
+const denyDeletion = `apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
 metadata: {name: guard}
 spec:
@@ -28,20 +28,22 @@ metadata: {name: guard}
 spec: {policyName: guard, validationActions: [Deny]}
 `
 
-// Helm notes a release as being uninstalled before it makes the first hook, and never upgrades one again that stays so.
+// Helm records that a release is being uninstalled before it creates the first hook. It cannot upgrade a release in
+// that state.
 func TestARefusedUninstallChangesNothing(t *testing.T) {
 	install(t, simulated()...)
 	policy := filepath.Join(t.TempDir(), "policy.yaml")
-	require.NoError(t, os.WriteFile(policy, []byte(refuses), 0o600))
+	require.NoError(t, os.WriteFile(policy, []byte(denyDeletion), 0o600))
 	onCluster(t, "kubectl", "apply", "-f", policy)
-	try := func(program string, args ...string) error {
+	onRelease := func(program string, args ...string) error {
 		_, err := run(program, append([]string{"--kubeconfig", trial.Kubeconfig(), "--namespace", namespace}, args...)...)
 		return err
 	}
 	awaitRefusal := func(refused bool) {
 		require.Eventually(t, func() bool {
-			return refused == (try("kubectl", "delete", "configmap", "spillway-uninstall-guard", "--dry-run=server") != nil)
-		}, programtest.Patience, 100*time.Millisecond, "the API server heeds the policy: %t", refused)
+			err := onRelease("kubectl", "delete", "configmap", "spillway-uninstall-guard", "--dry-run=server")
+			return refused == (err != nil)
+		}, programtest.Timeout, 100*time.Millisecond, "the API server applies the policy: %t", refused)
 	}
 	awaitRefusal(true)
 	t.Cleanup(func() {
@@ -50,21 +52,24 @@ func TestARefusedUninstallChangesNothing(t *testing.T) {
 	})
 	before := onCluster(t, "helm", "get", "all", "spillway", "--namespace", namespace)
 
-	require.ErrorContains(t, try("helm", "uninstall", "spillway"), "5 Pods run in the cloud")
-	assert.Equal(t, before, onCluster(t, "helm", "get", "all", "spillway", "--namespace", namespace), "the release is deployed as it was")
-	require.NoError(t, try("helm", "upgrade", "spillway", spillway, "--set", "simulator.enabled=true,vnode.replicas=2"))
-	require.ErrorContains(t, try("helm", "uninstall", "spillway"), "5 Pods run in the cloud", "and guarded as it was")
+	require.ErrorContains(t, onRelease("helm", "uninstall", "spillway"), "5 Pods run in the cloud")
+	after := onCluster(t, "helm", "get", "all", "spillway", "--namespace", namespace)
+	assert.Equal(t, before, after, "the release is still deployed and unchanged")
+	require.NoError(t, onRelease("helm", "upgrade", "spillway", spillway, "--set",
+		"simulator.enabled=true,vnode.replicas=2"))
+	require.ErrorContains(t, onRelease("helm", "uninstall", "spillway"), "5 Pods run in the cloud",
+		"the guard still works")
 }
 
-// What programs have written into objects of the chart's making outlives an upgrade.
-func TestUpgradesLeaveAloneWhatProgramsWrite(t *testing.T) {
+// Upgrades keep what programs have written into objects that the chart creates.
+func TestUpgradesKeepWhatProgramsWrite(t *testing.T) {
 	install(t, simulated()...)
 	in := func(args ...string) string {
 		return onCluster(t, "kubectl", append([]string{"--namespace", namespace}, args...)...)
 	}
 	in("patch", "secret", "spillway-admission-tls", "--patch", `{"data": {"tls.crt": "YQ=="}}`)
-	in("patch", "lease", "spillway-admission", "--type", "merge", "--patch", `{"spec": {"holderIdentity": "somebody"}}`)
-	onCluster(t, "helm", "upgrade", "spillway", spillway, "--namespace", namespace, "--set", "simulator.enabled=true,admission.replicas=2")
+	in("patch", "lease", "spillway-admission", "--type", "merge", "--patch", `{"spec": {"holderIdentity": "a replica"}}`)
+	upgrade(t, simulated("--set", "admission.replicas=2")...)
 	assert.Equal(t, "YQ==", in("get", "secret", "spillway-admission-tls", "-o", `jsonpath={.data.tls\.crt}`))
-	assert.Equal(t, "somebody", in("get", "lease", "spillway-admission", "-o", "jsonpath={.spec.holderIdentity}"))
+	assert.Equal(t, "a replica", in("get", "lease", "spillway-admission", "-o", "jsonpath={.spec.holderIdentity}"))
 }

@@ -14,23 +14,25 @@ func upgrade(t *testing.T, args ...string) {
 	onCluster(t, "helm", append([]string{"upgrade", "spillway", spillway, "--namespace", namespace}, args...)...)
 }
 
-// globalSwitch is what the ConfigMap of the global switch says.
+// globalSwitch returns the value of the global switch in its ConfigMap.
 func globalSwitch(t *testing.T) string {
 	t.Helper()
-	return onCluster(t, "kubectl", "--namespace", "kube-system", "get", "configmap", "eks-config", "-o", "jsonpath={.data.AUTO_SCALE_EKS}")
+	return onCluster(t, "kubectl", "--namespace", "kube-system", "get", "configmap", "eks-config",
+		"-o", "jsonpath={.data.AUTO_SCALE_EKS}")
 }
 
 func TestTheGlobalSwitch(t *testing.T) {
 	turn := func(t *testing.T, to string) {
 		t.Helper()
-		onCluster(t, "kubectl", "--namespace", "kube-system", "patch", "configmap", "eks-config", "--patch", `{"data": {"AUTO_SCALE_EKS": "`+to+`"}}`)
+		onCluster(t, "kubectl", "--namespace", "kube-system", "patch", "configmap", "eks-config",
+			"--patch", `{"data": {"AUTO_SCALE_EKS": "`+to+`"}}`)
 	}
 	t.Run("is left to kubectl", func(t *testing.T) {
 		install(t, simulated()...)
 		assert.Empty(t, globalSwitch(t))
 		turn(t, "false")
 		upgrade(t, simulated("--set", "admission.replicas=2")...)
-		assert.Equal(t, "false", globalSwitch(t), "an upgrade must not turn on what costs money")
+		assert.Equal(t, "false", globalSwitch(t), "an upgrade does not turn on a switch that incurs costs")
 	})
 	t.Run("is a value", func(t *testing.T) {
 		install(t, simulated("--set", "eksConfig.autoScaleEKS=false")...)
@@ -38,10 +40,11 @@ func TestTheGlobalSwitch(t *testing.T) {
 		upgrade(t, simulated("--set", "eksConfig.autoScaleEKS=true")...)
 		assert.Equal(t, "true", globalSwitch(t))
 	})
-	t.Run("was there before", func(t *testing.T) {
-		onCluster(t, "kubectl", "--namespace", "kube-system", "create", "configmap", "eks-config", "--from-literal=AUTO_SCALE_EKS=false")
+	t.Run("exists before the release", func(t *testing.T) {
+		onCluster(t, "kubectl", "--namespace", "kube-system", "create", "configmap", "eks-config",
+			"--from-literal=AUTO_SCALE_EKS=false")
 		t.Cleanup(func() {
-			assert.Equal(t, "false", globalSwitch(t), "it stays when Spillway goes")
+			assert.Equal(t, "false", globalSwitch(t), "it remains when Spillway is uninstalled")
 			onCluster(t, "kubectl", "--namespace", "kube-system", "delete", "configmap", "eks-config")
 		})
 		install(t, simulated("--set", "eksConfig.autoScaleEKS=true")...)
@@ -50,7 +53,7 @@ func TestTheGlobalSwitch(t *testing.T) {
 	})
 }
 
-func TestPodsAreMadeNewWhereTheirConfigurationChanges(t *testing.T) {
+func TestPodsRestartWhenTheirConfigurationChanges(t *testing.T) {
 	install(t, simulated()...)
 	generations := func() map[string]int64 {
 		found := map[string]int64{}
@@ -65,9 +68,11 @@ func TestPodsAreMadeNewWhereTheirConfigurationChanges(t *testing.T) {
 		return found
 	}
 	upgrade(t, simulated()...)
-	assert.Equal(t, map[string]int64{"admission": 1, "scheduler": 1, "simulator": 1, "vnode": 1}, generations(), "nothing has changed")
+	unchanged := map[string]int64{"admission": 1, "scheduler": 1, "simulator": 1, "vnode": 1}
+	assert.Equal(t, unchanged, generations(), "the configuration has not changed")
 	upgrade(t, simulated("--set", "vnode.soldOut.lock=10m")...)
 	assert.Equal(t, map[string]int64{"admission": 1, "scheduler": 1, "simulator": 1, "vnode": 2}, generations())
 	upgrade(t, simulated("--set", "vnode.soldOut.lock=10m,policy.localFalseForbids=true")...)
-	assert.Equal(t, map[string]int64{"admission": 2, "scheduler": 2, "simulator": 1, "vnode": 3}, generations(), "the rules are the same for all")
+	all := map[string]int64{"admission": 2, "scheduler": 2, "simulator": 1, "vnode": 3}
+	assert.Equal(t, all, generations(), "the policy is part of every program's configuration")
 }

@@ -12,33 +12,52 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-func TestAWrongValueIsRefusedWithWords(t *testing.T) {
+func TestInvalidValuesAreRefused(t *testing.T) {
 	cases := map[string]struct {
 		set  string
 		want string
 	}{
-		"a cluster id that is too long":    {"clusterID=seventeen-letters", "at '/clusterID': maxLength: got 17, want 16"},
-		"a cluster id with a blank":        {"clusterID=my cluster", "at '/clusterID': 'my cluster' does not match pattern"},
-		"a value that is misspelt":         {"vnode.replica=2", "at '/vnode': additional properties 'replica' not allowed"},
-		"a section that is misspelt":       {"admision.replicas=2", "at '': additional properties 'admision' not allowed"},
-		"one subnet in place of a list":    {"cloud.subnetIDs=5d1e", "at '/cloud/subnetIDs': got string, want array"},
-		"a subnet that is none":            {"cloud.subnetIDs={10.0.0.0/24}", "at '/cloud/subnetIDs/0': '10.0.0.0/24' does not match pattern"},
-		"a region that is none":            {"cloud.region=Beijing 4", "at '/cloud/region': 'Beijing 4' does not match pattern"},
-		"an unknown mode of the scheduler": {"scheduler.mode=plugin", "at '/scheduler/mode': value must be one of 'sidecar', 'service'"},
-		"a switch that is neither":         {"eksConfig.autoScaleEKS=maybe", "at '/eksConfig/autoScaleEKS': value must be one of 'true', 'false', 'unset'"},
-		"a quantity that is none":          {"vnode.resources.requests.memory=much", "at '/vnode/resources/requests/memory': 'much' does not match pattern"},
-		"a capacity that is none":          {"vnode.capacity.cpu=all", "at '/vnode/capacity/cpu': 'all' does not match pattern"},
-		"a duration without a unit":        {"vnode.soldOut.lock=30", "at '/vnode/soldOut/lock': got number, want string"},
-		"no replica":                       {"admission.replicas=0", "at '/admission/replicas': minimum: got 0, want 1"},
-		"a URL with a path":                {"cloud.endpoint=https://cci.example/api", "at '/cloud/endpoint': 'https://cci.example/api' does not match pattern"},
-		"an authority that is none":        {"vnode.clientCA=ca.crt", "at '/vnode/clientCA': 'ca.crt' does not match pattern"},
-		"keys given twice":                 {"credentials.accessKey=k", "credentials.existingSecret: must be empty where accessKey and secretKey are given"},
-		"claims that nobody carries":       {"vnode.pods.claims=false", "policy.volumeKinds: must be empty ([]) with vnode.pods.claims false"},
-		"three extenders":                  {"scheduler.mode=service,scheduler.replicas=3", "scheduler.replicas: must be 1 or 2 with scheduler.mode service"},
-		"the name of the cluster's scheduler": {
-			"scheduler.otherNames={default-scheduler}", "scheduler.name, scheduler.otherNames: must not be default-scheduler, which is the cluster's own",
+		"a cluster ID that is too long": {"clusterID=seventeen-letters", "at '/clusterID': maxLength: got 17, want 16"},
+		"a cluster ID with a space":     {"clusterID=my cluster", "at '/clusterID': 'my cluster' does not match pattern"},
+		"a misspelt value":              {"vnode.replica=2", "at '/vnode': additional properties 'replica' not allowed"},
+		"a misspelt section":            {"admision.replicas=2", "at '': additional properties 'admision' not allowed"},
+		"one subnet instead of a list":  {"cloud.subnetIDs=5d1e", "at '/cloud/subnetIDs': got string, want array"},
+		"a subnet that is no ID": {
+			"cloud.subnetIDs={10.0.0.0/24}", "at '/cloud/subnetIDs/0': '10.0.0.0/24' does not match pattern",
 		},
-		"a test in Spillway's namespace": {"test.namespace=spillway-system", `namespace "spillway-system": must be one that Spillway has for itself`},
+		"a malformed region": {"cloud.region=Beijing 4", "at '/cloud/region': 'Beijing 4' does not match pattern"},
+		"an unknown mode of the scheduler": {
+			"scheduler.mode=plugin", "at '/scheduler/mode': value must be one of 'sidecar', 'service'",
+		},
+		"an unknown value of the switch": {
+			"eksConfig.autoScaleEKS=maybe", "at '/eksConfig/autoScaleEKS': value must be one of 'true', 'false', 'unset'",
+		},
+		"a malformed quantity": {
+			"vnode.resources.requests.memory=much", "at '/vnode/resources/requests/memory': 'much' does not match pattern",
+		},
+		"a malformed capacity":      {"vnode.capacity.cpu=all", "at '/vnode/capacity/cpu': 'all' does not match pattern"},
+		"a duration without a unit": {"vnode.soldOut.lock=30", "at '/vnode/soldOut/lock': got number, want string"},
+		"no replica":                {"admission.replicas=0", "at '/admission/replicas': minimum: got 0, want 1"},
+		"a URL with a path": {
+			"cloud.endpoint=https://cci.example/api", "at '/cloud/endpoint': 'https://cci.example/api' does not match pattern",
+		},
+		"a CA that is no certificate": {"vnode.clientCA=ca.crt", "at '/vnode/clientCA': 'ca.crt' does not match pattern"},
+		"a Secret and an access key": {
+			"credentials.accessKey=k", "credentials.existingSecret: must be empty if accessKey or secretKey is set",
+		},
+		"claims that the virtual node does not carry": {
+			"vnode.pods.claims=false", "policy.volumeKinds: must be empty ([]) with vnode.pods.claims false",
+		},
+		"three extenders": {
+			"scheduler.mode=service,scheduler.replicas=3", "scheduler.replicas: must be 1 or 2 with scheduler.mode service",
+		},
+		"the name of the cluster's scheduler": {
+			"scheduler.otherNames={default-scheduler}",
+			"scheduler.name, scheduler.otherNames: must not be default-scheduler, the name of the cluster's own scheduler",
+		},
+		"a test in Spillway's namespace": {
+			"test.namespace=spillway-system", `namespace "spillway-system": must be a namespace that only Spillway uses`,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -46,37 +65,42 @@ func TestAWrongValueIsRefusedWithWords(t *testing.T) {
 			assert.ErrorContains(t, err, tc.want)
 		})
 	}
-	t.Run("nothing at all: every fault at once", func(t *testing.T) {
+	t.Run("no values: all errors at once", func(t *testing.T) {
 		_, err := template(spillway)
-		for _, words := range []string{
-			"clusterID: must not be empty", "cloud.region: must not be empty: such as cn-north-4", "cloud.projectID: must not be empty",
-			"cloud.subnetIDs: must have one at least", "cloud.securityGroupIDs: must have one at least",
-			"credentials: must have existingSecret, or accessKey and secretKey", "simulator.enabled=true needs none of this",
+		for _, message := range []string{
+			"clusterID: must not be empty", "cloud.region: must not be empty: such as cn-north-4",
+			"cloud.projectID: must not be empty", "cloud.subnetIDs: must contain at least one",
+			"cloud.securityGroupIDs: must contain at least one",
+			"credentials: must have existingSecret, or accessKey and secretKey",
+			"with simulator.enabled=true none of these is required",
 		} {
-			assert.ErrorContains(t, err, words)
+			assert.ErrorContains(t, err, message)
+			assert.ErrorContains(t, err, message)
 		}
 	})
 	t.Run("an old cluster", func(t *testing.T) {
 		_, err := template(spillway, simulated("--kube-version", "1.29.9")...)
-		assert.ErrorContains(t, err, "chart requires kubeVersion: >=1.30.0-0 which is incompatible with Kubernetes v1.29.9")
+		assert.ErrorContains(t, err,
+			"chart requires kubeVersion: >=1.30.0-0 which is incompatible with Kubernetes v1.29.9")
 	})
-	t.Run("placeholders above others", func(t *testing.T) {
+	t.Run("placeholders of high priority", func(t *testing.T) {
 		_, err := template(buffer, "--set", "lowPriorityClass.value=1,replicas=3,resources.requests.cpu=lots")
-		for _, words := range []string{
-			"at '/lowPriorityClass/value': maximum: got 1, want -1", "additional properties 'replicas' not allowed", "'lots' does not match pattern",
+		for _, message := range []string{
+			"at '/lowPriorityClass/value': maximum: got 1, want -1", "additional properties 'replicas' not allowed",
+			"'lots' does not match pattern",
 		} {
-			assert.ErrorContains(t, err, words)
+			assert.ErrorContains(t, err, message)
 		}
 	})
 }
 
-// schema is the part of a JSON schema that tells which fields there are.
+// schema is the part of a JSON schema that lists the fields.
 type schema struct {
 	Properties map[string]schema `json:"properties"`
 }
 
-// TestSectionsHaveTheFieldsOfTheProgram holds that what is handed to vnode as it is can be given whole, and that no field is refused there which is
-// taken here.
+// TestSectionsHaveTheFieldsOfTheProgram checks that the schema accepts exactly the fields that vnode accepts in the
+// sections that are passed to it.
 func TestSectionsHaveTheFieldsOfTheProgram(t *testing.T) {
 	var values schema
 	content, err := os.ReadFile(spillway + "/values.schema.json")
@@ -87,14 +111,17 @@ func TestSectionsHaveTheFieldsOfTheProgram(t *testing.T) {
 	require.NoError(t, err)
 	sections := map[string]any{}
 	require.NoError(t, yaml.Unmarshal(content, &sections))
-	content, err = yaml.Marshal(map[string]any{"cci": sections["cci"], "node": sections["node"], "pods": sections["pods"], "policy": sections["policy"], "soldOut": sections["soldOut"]})
+	content, err = yaml.Marshal(map[string]any{
+		"cci": sections["cci"], "node": sections["node"], "pods": sections["pods"], "policy": sections["policy"],
+		"soldOut": sections["soldOut"],
+	})
 	require.NoError(t, err)
 	require.NoError(t, yaml.Unmarshal(content, &defaults))
 
 	vnode, cloud := values.Properties["vnode"].Properties, values.Properties["cloud"].Properties
 	cases := map[string]struct {
 		section map[string]schema
-		// elsewhere are the fields that the chart fills itself, or that have a value of their own.
+		// elsewhere lists fields that the chart sets itself, or that have a value of their own.
 		elsewhere []string
 		of        string
 	}{
@@ -103,7 +130,8 @@ func TestSectionsHaveTheFieldsOfTheProgram(t *testing.T) {
 		"capacity": {vnode["capacity"].Properties, []string{"name", "ip"}, "node"},
 		"policy":   {values.Properties["policy"].Properties, nil, "policy"},
 		"cloud": {cloud["settings"].Properties, []string{
-			"region", "projectID", "domainID", "namespace", "subnetIDs", "securityGroupIDs", "endpoint", "iamEndpoint", "credentialsFrom", "credentialsFile",
+			"region", "projectID", "domainID", "namespace", "subnetIDs", "securityGroupIDs", "endpoint", "iamEndpoint",
+			"credentialsFrom", "credentialsFile",
 		}, "cci"},
 	}
 	for name, tc := range cases {

@@ -1,21 +1,53 @@
-{{/* What values.schema.json cannot tell: all that is missing for a real cloud, at once. */}}
+{{/* Checks what values.schema.json cannot express. Reports all errors at once. */}}
 {{- define "spillway.check" -}}
-{{- $faults := list -}}
+{{- $errors := list -}}
 {{- if not .Values.simulator.enabled -}}
-{{- if not .Values.clusterID }}{{ $faults = append $faults "clusterID: must not be empty: a name of at most 16 characters that no other cluster of the account has" }}{{ end -}}
-{{- if not .Values.cloud.region }}{{ $faults = append $faults "cloud.region: must not be empty: such as cn-north-4" }}{{ end -}}
-{{- if not .Values.cloud.projectID }}{{ $faults = append $faults "cloud.projectID: must not be empty: the console shows it under My Credentials" }}{{ end -}}
-{{- if not .Values.cloud.subnetIDs }}{{ $faults = append $faults "cloud.subnetIDs: must have one at least: the Neutron id of an IPv4 subnet" }}{{ end -}}
-{{- if not .Values.cloud.securityGroupIDs }}{{ $faults = append $faults "cloud.securityGroupIDs: must have one at least" }}{{ end -}}
-{{- $keys := and .Values.credentials.accessKey .Values.credentials.secretKey -}}
-{{- if and (eq .Values.credentials.from "secret") (not .Values.credentials.existingSecret) (not $keys) }}{{ $faults = append $faults "credentials: must have existingSecret, or accessKey and secretKey, where from is secret" }}{{ end -}}
-{{- if $faults }}{{ $faults = append $faults "simulator.enabled=true needs none of this" }}{{ end -}}
+{{- if not .Values.clusterID }}
+  {{- $errors = append $errors (print
+    "clusterID: must not be empty: a name of at most 16 characters that is unique "
+    "among the clusters of the account") -}}
 {{- end -}}
-{{- if and .Values.credentials.existingSecret (or .Values.credentials.accessKey .Values.credentials.secretKey) }}{{ $faults = append $faults "credentials.existingSecret: must be empty where accessKey and secretKey are given" }}{{ end -}}
-{{- if and (eq .Values.scheduler.mode "service") (gt (int .Values.scheduler.replicas) 2) }}{{ $faults = append $faults "scheduler.replicas: must be 1 or 2 with scheduler.mode service: one answers, one waits" }}{{ end -}}
+{{- if not .Values.cloud.region }}
+  {{- $errors = append $errors "cloud.region: must not be empty: such as cn-north-4" -}}
+{{- end -}}
+{{- if not .Values.cloud.projectID }}
+  {{- $errors = append $errors "cloud.projectID: must not be empty: the console shows it under My Credentials" -}}
+{{- end -}}
+{{- if not .Values.cloud.subnetIDs }}
+  {{- $errors = append $errors "cloud.subnetIDs: must contain at least one: the Neutron ID of an IPv4 subnet" -}}
+{{- end -}}
+{{- if not .Values.cloud.securityGroupIDs }}
+  {{- $errors = append $errors "cloud.securityGroupIDs: must contain at least one" -}}
+{{- end -}}
+{{- $keys := and .Values.credentials.accessKey .Values.credentials.secretKey -}}
+{{- if and (eq .Values.credentials.from "secret") (not .Values.credentials.existingSecret) (not $keys) }}
+  {{- $errors = append $errors
+    "credentials: must have existingSecret, or accessKey and secretKey, if from is secret" -}}
+{{- end -}}
+{{- if $errors }}
+  {{- $errors = append $errors "with simulator.enabled=true none of these is required" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.credentials.existingSecret (or .Values.credentials.accessKey .Values.credentials.secretKey) }}
+  {{- $errors = append $errors "credentials.existingSecret: must be empty if accessKey or secretKey is set" -}}
+{{- end -}}
+{{- if and (eq .Values.scheduler.mode "service") (gt (int .Values.scheduler.replicas) 2) }}
+  {{- $errors = append $errors (print "scheduler.replicas: must be 1 or 2 with scheduler.mode service: "
+    "one replica answers, the other is on standby") -}}
+{{- end -}}
 {{- $claims := or (dig "claims" true .Values.vnode.pods) (eq (dig "cciVersion" "2.0" .Values.policy) "1.0") -}}
-{{- if and (not $claims) (dig "volumeKinds" true .Values.policy) }}{{ $faults = append $faults "policy.volumeKinds: must be empty ([]) with vnode.pods.claims false, so that Pods with claims stay home" }}{{ end -}}
-{{- if has "default-scheduler" (prepend .Values.scheduler.otherNames .Values.scheduler.name) }}{{ $faults = append $faults "scheduler.name, scheduler.otherNames: must not be default-scheduler, which is the cluster's own: scheduler.mode service registers with that" }}{{ end -}}
-{{- if has .Release.Namespace (list "kube-system" "default" "kube-node-lease" .Values.test.namespace) }}{{ $faults = append $faults (printf "namespace %q: must be one that Spillway has for itself, such as spillway-system" .Release.Namespace) }}{{ end -}}
-{{- if $faults }}{{ fail (printf "\n\n  %s\n" (join "\n  " $faults)) }}{{ end -}}
+{{- if and (not $claims) (dig "volumeKinds" true .Values.policy) }}
+  {{- $errors = append $errors (print "policy.volumeKinds: must be empty ([]) with vnode.pods.claims false, "
+    "so that Pods with claims stay local") -}}
+{{- end -}}
+{{- if has "default-scheduler" (prepend .Values.scheduler.otherNames .Values.scheduler.name) }}
+  {{- $errors = append $errors (print
+    "scheduler.name, scheduler.otherNames: must not be default-scheduler, the name of "
+    "the cluster's own scheduler: use scheduler.mode service with that one") -}}
+{{- end -}}
+{{- if has .Release.Namespace (list "kube-system" "default" "kube-node-lease" .Values.test.namespace) }}
+  {{- $errors = append $errors (printf
+    "namespace %q: must be a namespace that only Spillway uses, such as spillway-system" .Release.Namespace) -}}
+{{- end -}}
+{{- if $errors }}{{ fail (printf "\n\n  %s\n" (join "\n  " $errors)) }}{{ end -}}
 {{- end }}

@@ -25,23 +25,23 @@ labels:
   app.kubernetes.io/component: {{ index . 2 }}
 {{- end }}
 
-{{/* What selects the Pods of a component. */}}
+{{/* Labels that select the Pods of a component. */}}
 {{- define "spillway.selector" -}}
 app.kubernetes.io/name: spillway
 app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{/* Labels of the Pods of a component. They never burst: what would tend them in the cloud is they themselves. */}}
+{{/* Labels of the Pods of a component. These Pods never burst: they are the ones that manage Pods in the cloud. */}}
 {{- define "spillway.podLabels" -}}
 {{ include "spillway.selector" . }}
 virtual-kubelet.io/burst-to-cci: "off"
 {{- end }}
 
-{{/* What the specs of all Pods have in common. Takes a list: context, component. */}}
+{{/* Fields that the specs of all Pods share. Takes a list: context, component. */}}
 {{- define "spillway.podSpec" -}}
 {{- $root := index . 0 -}}
-{{- /* Not over zones too: where nodes have no zone, the scheduler would then spread over nothing. */}}
+{{- /* There is no second constraint over zones: the scheduler would ignore all nodes without a zone label. */}}
 topologySpreadConstraints:
 - topologyKey: kubernetes.io/hostname
   maxSkew: 1
@@ -70,7 +70,7 @@ securityContext:
   seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
-{{/* What all containers have in common. */}}
+{{/* Fields that all containers share. */}}
 {{- define "spillway.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -85,7 +85,7 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end }}
 {{- end }}
 
-{{/* Probes of our programs, on the port named metrics. */}}
+{{/* Probes of Spillway's programs, on the port named metrics. */}}
 {{- define "spillway.probes" -}}
 livenessProbe:
   httpGet: {path: /healthz, port: metrics}
@@ -97,22 +97,22 @@ readinessProbe:
   timeoutSeconds: 2
 {{- end }}
 
-{{/* Makes Pods new when their configuration changes. Takes a list: context, template file. */}}
+{{/* An annotation that restarts Pods when their configuration changes. Takes a list: context, template file. */}}
 {{- define "spillway.checksum" -}}
 checksum/config: {{ include (print (index . 0).Template.BasePath "/" (index . 1)) (index . 0) | sha256sum }}
 {{- end }}
 
-{{/* The ServiceAccount of the extender: that of the scheduler where it is in its Pod. */}}
+{{/* The ServiceAccount of the extender. In the scheduler's Pod it is the scheduler's. */}}
 {{- define "spillway.extenderAccount" -}}
 {{ if eq .Values.scheduler.mode "sidecar" }}spillway-scheduler{{ else }}spillway-extender{{ end }}
 {{- end }}
 
-{{/* Name of the Secret with the keys of the cloud. */}}
+{{/* Name of the Secret with the cloud's access keys. */}}
 {{- define "spillway.credentialsSecret" -}}
 {{ .Values.credentials.existingSecret | default "spillway-cci-credentials" }}
 {{- end }}
 
-{{/* Sections that all configuration files of our programs have. */}}
+{{/* Sections that the configuration files of all Spillway's programs share. */}}
 {{- define "spillway.commonConfig" -}}
 logging: {{- toYaml .Values.logging | nindent 2 }}
 {{- with .Values.policy }}

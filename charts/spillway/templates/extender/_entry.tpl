@@ -1,4 +1,4 @@
-{{/* What a scheduler's configuration file needs to ask the extender's Service. */}}
+{{/* The part of a scheduler's configuration file that makes it call the extender's Service. */}}
 {{- define "spillway.extenderEntry" -}}
 {{- $name := printf "spillway-extender.%s.svc" .Release.Namespace -}}
 extenders:

@@ -1,6 +1,8 @@
-{{/* The section cci of vnode's configuration file. The simulator takes any place. */}}
+{{/* The section cci of vnode's configuration file. The simulator accepts any region, project and network. */}}
 {{- define "spillway.cci" -}}
-{{- $cci := dict "region" .Values.cloud.region "projectID" .Values.cloud.projectID "subnetIDs" .Values.cloud.subnetIDs "securityGroupIDs" .Values.cloud.securityGroupIDs -}}
+{{- $cci := dict "region" .Values.cloud.region "projectID" .Values.cloud.projectID -}}
+{{- $_ := set $cci "subnetIDs" .Values.cloud.subnetIDs -}}
+{{- $_ := set $cci "securityGroupIDs" .Values.cloud.securityGroupIDs -}}
 {{- if .Values.simulator.enabled -}}
 {{- $_ := set $cci "region" (.Values.cloud.region | default "sim-1") -}}
 {{- $_ := set $cci "projectID" (.Values.cloud.projectID | default "simulated") -}}
@@ -14,7 +16,8 @@
 {{- end -}}
 {{- end -}}
 {{- with .Values.cloud.domainID }}{{ $_ := set $cci "domainID" . }}{{ end -}}
-{{- $_ := set $cci "namespace" (.Values.cloud.namespace | default (printf "spillway-%s" (include "spillway.clusterID" . | lower | replace "." "-" | replace "_" "-"))) -}}
+{{- $default := printf "spillway-%s" (include "spillway.clusterID" . | lower | replace "." "-" | replace "_" "-") -}}
+{{- $_ := set $cci "namespace" (.Values.cloud.namespace | default $default) -}}
 {{- if eq .Values.credentials.from "secret" -}}
 {{- $_ := set $cci "credentialsFile" "/etc/spillway-credentials" -}}
 {{- else -}}
@@ -23,12 +26,12 @@
 {{ toYaml (mergeOverwrite $cci .Values.cloud.settings) }}
 {{- end }}
 
-{{/* Id of the cluster. */}}
+{{/* ID of the cluster. */}}
 {{- define "spillway.clusterID" -}}
 {{ .Values.clusterID | default (.Values.simulator.enabled | ternary "simulated" "") }}
 {{- end }}
 
-{{/* The keys of the cloud as a Secret holds them. */}}
+{{/* The access keys of the cloud, in the format of a Secret. */}}
 {{- define "spillway.credentials" -}}
 {{- if .Values.simulator.enabled -}}
 accessKey: simulated
