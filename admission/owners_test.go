@@ -28,11 +28,11 @@ func TestOwnersAreFoundWithAndWithoutTheWatch(t *testing.T) {
 	pod := pods(t, ns, 1)[0]
 	client, err := metadata.NewForConfig(trial.RESTConfig())
 	require.NoError(t, err)
-	watching := workload.New(client, programtest.Patience)
+	watching := workload.New(client, programtest.Timeout)
 	runPart(t, watching.Run)
 	eventually(t, func() error { return ready(watching.Ready()) })
 
-	for name, source := range map[string]*workload.Source{"empty caches": workload.New(client, programtest.Patience), "filled caches": watching} {
+	for name, source := range map[string]*workload.Source{"empty caches": workload.New(client, programtest.Timeout), "filled caches": watching} {
 		t.Run(name, func(t *testing.T) {
 			labels, err := source.Labels(t.Context(), &pod)
 			require.NoError(t, err)
@@ -68,7 +68,7 @@ func TestAnOwnersMalformedLabelIsInherited(t *testing.T) {
 	pod, fine := pods(t, ns, 1)[0], pods(t, right, 1)[0]
 	client, err := metadata.NewForConfig(trial.RESTConfig())
 	require.NoError(t, err)
-	source := workload.New(client, programtest.Patience)
+	source := workload.New(client, programtest.Timeout)
 	assert.False(t, source.Malformed(&pod), "the caches are empty")
 	runPart(t, source.Run)
 	eventually(t, func() error { return ready(source.Ready()) })
@@ -96,7 +96,7 @@ func TestOwnersThatPointAtEachOtherComeToAnEnd(t *testing.T) {
 	require.NoError(t, err)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, OwnerReferences: job.OwnerReferences}}
 
-	labels, err := workload.New(client, programtest.Patience).Labels(t.Context(), pod)
+	labels, err := workload.New(client, programtest.Timeout).Labels(t.Context(), pod)
 
 	require.NoError(t, err)
 	assert.Nil(t, labels)
@@ -117,5 +117,5 @@ func TestALookupGivesUpInTime(t *testing.T) {
 
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, "looking up StatefulSet shop/db")
-	assert.Less(t, time.Since(started), programtest.Patience/2)
+	assert.Less(t, time.Since(started), programtest.Timeout/2)
 }

@@ -153,7 +153,7 @@ func (p *process) stop(t *testing.T) {
 	case err := <-p.ended:
 		assert.NoError(t, err)
 		p.ended <- nil
-	case <-time.After(programtest.Patience):
+	case <-time.After(programtest.Timeout):
 		t.Error("the program does not end")
 	}
 	assert.NotContains(t, p.logs.String(), "forbidden", "the program lacks a right")

@@ -1,5 +1,5 @@
-// Package programtest is for the tests of a program that run it in their own process beside a real control plane: what they start, wait for
-// and read. It knows none of the programs.
+// Package programtest helps tests of a program that run it within the test process, against a real control plane. It
+// starts the control plane, waits for conditions, and reads health, metrics and logs. It knows none of the programs.
 package programtest
 
 import (
@@ -24,11 +24,11 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// Patience is how long anything may take on a machine that is busy with other things.
-const Patience = time.Minute
+// Timeout is how long anything may take on a busy machine.
+const Timeout = time.Minute
 
-// Main starts a system for all tests of a package, in a directory of its own, has prepare make what they need, runs them, and ends the system.
-// It returns what the process should end with.
+// Main starts a system for all tests of a package in a temporary directory, calls prepare, runs the tests and stops the
+// system. It returns the exit code of the process.
 func Main(m *testing.M, config system.Config, prepare func(context.Context, *system.System) error) int {
 	code, err := run(m, config, prepare)
 	if err != nil {
@@ -38,8 +38,9 @@ func Main(m *testing.M, config system.Config, prepare func(context.Context, *sys
 	return code
 }
 
-func run(m *testing.M, config system.Config, prepare func(context.Context, *system.System) error) (code int, err error) {
-	// Once, for the libraries; each program logs to a Log of its test.
+func run(m *testing.M, config system.Config, prepare func(context.Context, *system.System) error) (code int,
+	err error) {
+	// Set up once, for the libraries. Each program logs to the Log of its test.
 	if _, err := logging.SetUp(logging.Config{Level: "error", Format: "text"}, os.Stderr); err != nil {
 		return 0, err
 	}
@@ -47,7 +48,7 @@ func run(m *testing.M, config system.Config, prepare func(context.Context, *syst
 		return 0, err
 	}
 	if config.Dir, err = os.MkdirTemp("", "programtest"); err != nil {
-		return 0, fmt.Errorf("making the directory of the system: %w", err)
+		return 0, fmt.Errorf("creating the directory of the system: %w", err)
 	}
 	ctx := context.Background()
 	defer func() { err = errors.Join(err, system.Stop(ctx, config.Dir), os.RemoveAll(config.Dir)) }()
@@ -62,8 +63,8 @@ func run(m *testing.M, config system.Config, prepare func(context.Context, *syst
 	return m.Run(), nil
 }
 
-// The ports of FreeAddress are below those that the kernel takes for outgoing connections, one of which may come between, and below those of
-// test/system. Test processes that run at once begin far from one another.
+// The ports of FreeAddress are below the kernel's ephemeral ports, so no outgoing connection takes one, and below those
+// of test/system. Test processes that run at the same time begin far apart.
 const lowestPort, ports = 10000, 10000
 
 var lastPort = func() *atomic.Int64 {
@@ -72,7 +73,8 @@ var lastPort = func() *atomic.Int64 {
 	return &last
 }()
 
-// FreeAddress is an address of the loopback interface where nobody listens yet. It is given once.
+// FreeAddress returns an address of the loopback interface on which no process listens. It never returns the same
+// twice.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range ports {
@@ -86,23 +88,24 @@ func FreeAddress(t testing.TB) string {
 	return ""
 }
 
-// Eventually returns when the check finds nothing wrong, and fails the test with what is wrong when Patience ends.
+// Eventually calls the check until it returns no error. After the Timeout it fails the test with the last error.
 func Eventually(t testing.TB, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(Patience)
+	deadline := time.Now().Add(Timeout)
 	for {
 		err := check()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			require.NoError(t, err, "waited for %s in vain", Patience)
+			require.NoError(t, err, "still failing after %s", Timeout)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-// Get asks a program's port for health and metrics. A status other than 200 is an error with the answer.
+// Get sends a GET request to a program's health and metrics port. For a status other than 200 it returns an error that
+// contains the body.
 func Get(url string) (string, error) {
 	response, err := http.Get(url)
 	if err != nil {
@@ -119,8 +122,8 @@ func Get(url string) (string, error) {
 	return body.String(), nil
 }
 
-// Metric reads a counter, a gauge or how often a histogram was told something, from a program that serves its metrics at the URL: the sum of
-// those that have all the label values.
+// Metric returns the value of a counter or a gauge, or the number of observations of a histogram, from a program that
+// serves its metrics at the URL. It returns the sum over the metrics that have all the label values.
 func Metric(t testing.TB, url, name string, labels ...string) float64 {
 	t.Helper()
 	text, err := Get(url + "/metrics")
@@ -145,27 +148,27 @@ func Metric(t testing.TB, url, name string, labels ...string) float64 {
 	return sum
 }
 
-// Log is what a logger of many goroutines writes to. The zero value is ready.
+// Log collects the output of a logger that many goroutines use. The zero value is ready to use.
 type Log struct {
 	lock sync.Mutex
 	text bytes.Buffer
 }
 
-// Write adds a line.
+// Write appends a line.
 func (l *Log) Write(line []byte) (int, error) {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	return l.text.Write(line)
 }
 
-// String is all that was written.
+// String returns everything that was written.
 func (l *Log) String() string {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	return l.text.String()
 }
 
-// Tail is the last lines, for a test that has failed.
+// Tail returns the last lines, to show them when a test has failed.
 func (l *Log) Tail() string {
 	lines := strings.Split(l.String(), "\n")
 	return strings.Join(lines[max(0, len(lines)-80):], "\n")

@@ -27,15 +27,15 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// ProgramNamespace holds the ServiceAccounts of Spillway's programs, and their Leases.
+// ProgramNamespace contains the ServiceAccounts of Spillway's programs, and their Leases.
 const ProgramNamespace = "spillway-system"
 
-// manifests are the rights of the programs, a file for each.
+// manifests contains the roles of the programs, one file per program.
 //
 //go:embed manifests/*.yaml
 var manifests embed.FS
 
-// user is one that the API server knows by a token of its own, as it is with the parts of a control plane.
+// user is a user of the API server that has a static token, as the parts of a control plane do.
 type user struct{ name, group string }
 
 const adminUser = "admin"
@@ -53,12 +53,13 @@ func (c Config) users() []user {
 	return users
 }
 
-// writeTokenFile writes the API server's list of users, in the form of its --token-auth-file.
+// writeTokenFile writes the users of the API server, in the format of its --token-auth-file.
 func (s *System) writeTokenFile() error {
 	var lines strings.Builder
 	for _, user := range s.config.users() {
 		if s.state.Tokens[user.name] == "" {
-			return fmt.Errorf("user %s: the system in %s was first started without: that stays until its state is gone", user.name, s.config.Dir)
+			return fmt.Errorf("user %s: the system in %s was first started without this user: users cannot be added "+
+				"until its state is removed", user.name, s.config.Dir)
 		}
 		fmt.Fprintf(&lines, "%s,%s,%s,%q\n", s.state.Tokens[user.name], user.name, user.name, user.group)
 	}
@@ -68,7 +69,7 @@ func (s *System) writeTokenFile() error {
 	return nil
 }
 
-// writeKubeconfigs writes a kubeconfig for each user that has a token of its own.
+// writeKubeconfigs writes a kubeconfig for each user that has a static token.
 func (s *System) writeKubeconfigs() error {
 	for _, user := range s.config.users() {
 		path := s.kubeconfig(user.name)
@@ -82,10 +83,10 @@ func (s *System) writeKubeconfigs() error {
 	return nil
 }
 
-// UserKubeconfig is the path of the kubeconfig of one of the Users.
+// UserKubeconfig returns the path of the kubeconfig of one of the Users.
 func (s *System) UserKubeconfig(name string) string { return s.kubeconfig(name) }
 
-// kubeconfig is where the kubeconfig of a process or of a user of the control plane stands.
+// kubeconfig returns the path of the kubeconfig of a process, or of a user of the control plane.
 func (s *System) kubeconfig(name string) string {
 	return s.data(strings.ReplaceAll(strings.TrimPrefix(name, "system:"), ":", "-") + ".kubeconfig")
 }
@@ -97,7 +98,9 @@ func (s *System) writeKubeconfig(path, user, token string) error {
 	}
 	const name = "trial"
 	config := clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: s.apiServerFor(user), CertificateAuthorityData: authority}},
+		Clusters: map[string]*clientcmdapi.Cluster{
+			name: {Server: s.apiServerFor(user), CertificateAuthorityData: authority},
+		},
 		AuthInfos:      map[string]*clientcmdapi.AuthInfo{user: {Token: token}},
 		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: user}},
 		CurrentContext: name,
@@ -108,12 +111,12 @@ func (s *System) writeKubeconfig(path, user, token string) error {
 	return nil
 }
 
-// apiServerFor is the URL by which a user of the API server reaches it.
+// apiServerFor returns the URL of the API server for one of its users.
 func (s *System) apiServerFor(user string) string {
 	return cmp.Or(s.config.Routes[strings.TrimPrefix(user, "system:")], s.Endpoint(APIServer))
 }
 
-// grant gives the programs that are to run their rights and a kubeconfig with a fresh token of their ServiceAccount.
+// grant creates the roles of the programs, and a kubeconfig for each with a new token of its ServiceAccount.
 func (s *System) grant(ctx context.Context) error {
 	if err := s.applyManifest(ctx, "access.yaml"); err != nil || s.config.Installed {
 		return err
@@ -127,7 +130,8 @@ func (s *System) grant(ctx context.Context) error {
 		}
 		seconds := int64(lifetime / time.Second)
 		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
-		issued, err := s.client.CoreV1().ServiceAccounts(ProgramNamespace).CreateToken(ctx, program, request, metav1.CreateOptions{})
+		accounts := s.client.CoreV1().ServiceAccounts(ProgramNamespace)
+		issued, err := accounts.CreateToken(ctx, program, request, metav1.CreateOptions{})
 		if err != nil {
 			return fmt.Errorf("requesting a token for %s: %w", program, err)
 		}
@@ -138,8 +142,8 @@ func (s *System) grant(ctx context.Context) error {
 	return nil
 }
 
-// RegisterWebhooks tells the API server where the admission program listens and which authority it is known by, and returns
-// when it is called.
+// RegisterWebhooks registers the admission program's address and CA with the API server. It returns when the API server
+// calls the webhook.
 func (s *System) RegisterWebhooks(ctx context.Context) error {
 	authority, err := os.ReadFile(s.pki.certFile("ca"))
 	if err != nil {
@@ -158,13 +162,14 @@ func (s *System) RegisterWebhooks(ctx context.Context) error {
 			return err
 		}
 	}
-	// The API server learns of it a moment later. Pods that are made before would be told from others by nothing.
+	// The API server loads the registration with a delay. Until then it would create Pods without calling the webhook.
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "probe", Annotations: map[string]string{policy.LocalReplicasAnnotation: "1"}},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: "probe"}}},
 	}
+	pods := s.client.CoreV1().Pods(metav1.NamespaceDefault)
 	return s.await(ctx, Admission, func(ctx context.Context) error {
-		answer, err := s.client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		answer, err := pods.Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err != nil {
 			return err
 		}
@@ -175,7 +180,7 @@ func (s *System) RegisterWebhooks(ctx context.Context) error {
 	})
 }
 
-// applyManifest brings the objects of an embedded manifest into the cluster. It may be called again.
+// applyManifest applies the objects of an embedded manifest. It can be called repeatedly.
 func (s *System) applyManifest(ctx context.Context, file string) error {
 	content, err := manifests.ReadFile("manifests/" + file)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	schedulerv1 "k8s.io/kube-scheduler/config/v1"
 )
 
-// Names of the processes of a system; those of the virtual nodes are made by VNode.
+// Names of the processes of a system. VNode returns those of the virtual nodes.
 const (
 	Etcd              = "etcd"
 	APIServer         = "kube-apiserver"
@@ -24,10 +24,10 @@ const (
 	CCISim            = "ccisim"
 	Extender          = "extender"
 	Admission         = "admission"
-	// Forwarder plays the Kubernetes Service in front of the extenders, with TopologyService only.
+	// Forwarder takes the place of the Kubernetes Service in front of the extenders, with TopologyService only.
 	Forwarder = "forwarder"
 	vnode     = "vnode"
-	// uninstall is no process: its rights are for tests of "vnode uninstall".
+	// uninstall is not a process. Tests of "vnode uninstall" use its roles.
 	uninstall = "uninstall"
 )
 
@@ -37,145 +37,152 @@ type Topology string
 const (
 	// TopologySidecar, the default: one extender, over plain HTTP on loopback.
 	TopologySidecar Topology = ""
-	// TopologyService: extenders that elect a leader (the processes ExtenderReplica), over mutual TLS, behind the Forwarder. There is no
-	// process Extender; Endpoint(Extender) is where the scheduler asks.
+	// TopologyService: extenders that elect a leader (the processes ExtenderReplica), called over mutual TLS through the
+	// Forwarder. There is no process Extender. Endpoint(Extender) is the address that the scheduler calls.
 	TopologyService Topology = "service"
 )
 
-// extenderReplicas is how many extenders there are behind the Forwarder.
+// extenderReplicas is the number of extenders behind the Forwarder.
 const extenderReplicas = 2
 
-// ExtenderReplica is the name of the process of the i-th extender behind the Forwarder, 0 or 1.
+// ExtenderReplica returns the name of the process of the i-th extender behind the Forwarder, 0 or 1.
 func ExtenderReplica(i int) string { return fmt.Sprintf("%s-%d", Extender, i) }
 
-// maxVirtualNodes is how many pairs of ports fit into a system's block of ports.
+// maxVirtualNodes is the number of pairs of ports that fit into a system's block of ports.
 const maxVirtualNodes = 20
 
-// VNode is the name of the process of the i-th virtual node, counted from 0.
+// VNode returns the name of the process of the i-th virtual node, counted from 0.
 func VNode(i int) string { return fmt.Sprintf("%s-%d", vnode, i) }
 
-// LocalNode is the name of the i-th local node, counted from 0.
+// LocalNode returns the name of the i-th local node, counted from 0.
 func LocalNode(i int) string { return fmt.Sprintf("local-%d", i) }
 
-// VirtualNode is the name of the i-th virtual node, counted from 0.
+// VirtualNode returns the name of the i-th virtual node, counted from 0.
 func VirtualNode(i int) string { return fmt.Sprintf("%s%d", VirtualNodePrefix, i) }
 
-// VirtualNodePrefix begins the names of the virtual nodes, and of no others.
+// VirtualNodePrefix is the prefix of the names of the virtual nodes. No other node has it.
 const VirtualNodePrefix = "virtual-node-cci-"
 
-// Shape is what a cluster is made of. It is chosen when a system is first started and stays for as long as its state does.
+// Shape describes the nodes of a cluster. It is set when a system is first started and cannot change until its state is
+// removed.
 type Shape struct {
-	// LocalNodes is the number of local nodes; 0 makes a cluster that has none.
+	// LocalNodes is the number of local nodes. It may be 0.
 	LocalNodes int `json:"localNodes"`
 	// LocalCPU is the capacity of each local node, a quantity such as "4".
 	LocalCPU string `json:"localCPU"`
 	// LocalMemory is the capacity of each local node, a quantity such as "8Gi".
 	LocalMemory string `json:"localMemory"`
-	// VirtualNodes is the number of vnode processes, 20 at most; 0 starts none.
+	// VirtualNodes is the number of vnode processes, at most 20. It may be 0.
 	VirtualNodes int `json:"virtualNodes"`
 	// Topology is how the scheduler reaches the extender.
 	Topology Topology `json:"topology,omitempty"`
 }
 
-// DefaultShape is three local nodes of 4 CPU and 8Gi and one virtual node.
+// DefaultShape returns three local nodes of 4 CPU and 8Gi, and one virtual node.
 func DefaultShape() Shape {
 	return Shape{LocalNodes: 3, LocalCPU: "4", LocalMemory: "8Gi", VirtualNodes: 1}
 }
 
-// String says the shape in words.
+// String describes the shape in a phrase.
 func (s Shape) String() string {
-	text := fmt.Sprintf("%d local nodes (%s CPU, %s) and %d virtual", s.LocalNodes, s.LocalCPU, s.LocalMemory, s.VirtualNodes)
+	text := fmt.Sprintf("%d local nodes (%s CPU, %s) and %d virtual",
+		s.LocalNodes, s.LocalCPU, s.LocalMemory, s.VirtualNodes)
 	if s.Topology == TopologyService {
 		text += ", the extender as a service"
 	}
 	return text
 }
 
-// Validate reports every fault of the shape at once.
+// Validate reports all errors of the shape at once.
 func (s Shape) Validate() error {
-	var faults []error
+	var errs []error
 	if s.LocalNodes < 0 {
-		faults = append(faults, fmt.Errorf("local nodes: %d is below 0", s.LocalNodes))
+		errs = append(errs, fmt.Errorf("local nodes: %d: must not be below 0", s.LocalNodes))
 	}
 	if s.VirtualNodes < 0 || s.VirtualNodes > maxVirtualNodes {
-		faults = append(faults, fmt.Errorf("virtual nodes: %d is not between 0 and %d", s.VirtualNodes, maxVirtualNodes))
+		errs = append(errs, fmt.Errorf("virtual nodes: %d: must be between 0 and %d", s.VirtualNodes, maxVirtualNodes))
 	}
 	if _, err := resource.ParseQuantity(s.LocalCPU); err != nil {
-		faults = append(faults, fmt.Errorf("local CPU: %q is not a quantity such as 4 or 500m", s.LocalCPU))
+		errs = append(errs, fmt.Errorf("local CPU: %q: must be a quantity such as 4 or 500m", s.LocalCPU))
 	}
 	if _, err := resource.ParseQuantity(s.LocalMemory); err != nil {
-		faults = append(faults, fmt.Errorf("local memory: %q is not a quantity such as 8Gi", s.LocalMemory))
+		errs = append(errs, fmt.Errorf("local memory: %q: must be a quantity such as 8Gi", s.LocalMemory))
 	}
 	if s.Topology != TopologySidecar && s.Topology != TopologyService {
-		faults = append(faults, fmt.Errorf("topology: %q is neither sidecar (empty) nor service", s.Topology))
+		errs = append(errs, fmt.Errorf("topology: %q: must be sidecar (empty) or service", s.Topology))
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }
 
-// Config says where a system lives and how it differs from the whole one.
+// Config sets the directory of a system, and what differs from a complete system.
 type Config struct {
-	// Dir holds all that belongs to the system; it is made if it is missing. Two running systems never share one.
+	// Dir contains all files of the system. It is created if it does not exist. Running systems must not share one.
 	Dir string
-	// BinDir holds the binaries that `make build` makes. FindBinDir finds it.
+	// BinDir contains the binaries that `make build` builds. FindBinDir finds it.
 	BinDir string
-	// Shape is what the cluster is made of. It must be the one that Dir was first started with.
+	// Shape describes the nodes of the cluster. It must be the shape with which Dir was first started.
 	Shape Shape
-	// Without names processes that Start leaves out. Restart starts them later. Without Extender the scheduler's
-	// configuration names no extender, without Admission no webhook is registered; "vnode" stands for all virtual nodes.
+	// Without names processes that Start does not start. Restart can start them later. Without the Extender, the
+	// scheduler's configuration has no extender. Without Admission, no webhook is registered. "vnode" means all virtual
+	// nodes.
 	Without []string
-	// Users are more users of the API server, beside the parts of the control plane, and their groups; UserKubeconfig finds what they need. They must
-	// be those that Dir was first started with.
+	// Users are additional users of the API server, and their groups. UserKubeconfig returns the path of their kubeconfig.
+	// They must be the users with which Dir was first started.
 	Users map[string]string
-	// Installed leaves Spillway to the caller, who installs it as anybody would: none of its programs is started, and there is nothing of
-	// their namespace, accounts and rights. The simulated cloud is left out too.
+	// Installed leaves the installation of Spillway to the caller. The system starts none of its programs and does not
+	// create their namespace, accounts and roles. It does not start the simulated cloud either.
 	Installed bool
-	// BareNodes makes local nodes that nobody heartbeats and KWOK does not manage: thousands of them cost nothing, and
-	// Pods bound to them never run. The node lifecycle controller is off, or it would taint them all.
+	// BareNodes creates local nodes without heartbeats, which KWOK does not manage. Thousands of them cost nothing. Pods
+	// bound to them never run. The node lifecycle controller is off, because it would taint them all.
 	BareNodes bool
-	// AskForEveryPod has the scheduler ask the extender about every Pod, not only about those that the webhook marked.
+	// AskForEveryPod makes the scheduler call the extender for every Pod, not only for those with the marker resource.
 	AskForEveryPod bool
-	// Scheduler changes the scheduler's configuration before it is written; nil leaves it as it is.
+	// Scheduler edits the scheduler's configuration before it is written, if it is not nil.
 	Scheduler func(*schedulerv1.KubeSchedulerConfiguration)
-	// Routes are URLs of the API server for processes that shall not reach it directly, by process name: a proxy of the caller's, that
-	// serves with the certificate of CertificateFiles. "vnode" stands for all virtual nodes.
+	// Routes are URLs of the API server for processes that must not connect to it directly, by process name. They are
+	// those of a proxy of the caller, which serves with the certificate of CertificateFiles. "vnode" means all virtual
+	// nodes.
 	Routes map[string]string
-	// Binaries are files to run in place of those in BinDir, by process name; "vnode" stands for all virtual nodes.
+	// Binaries replace files in BinDir, by process name. "vnode" means all virtual nodes.
 	Binaries map[string]string
-	// Args adds flags to processes, by process name; "vnode" stands for all virtual nodes, "extender" for all extenders. A later flag wins over an earlier one.
+	// Args adds flags to processes, by process name. "vnode" means all virtual nodes, "extender" all extenders. If a flag
+	// is repeated, the last one counts.
 	Args map[string][]string
-	// DieWithParent ties the processes to the life of the calling one: tests set it, so that a test that is killed
-	// leaves nothing behind. Otherwise they outlive it, until Stop.
+	// DieWithParent ends the processes when the calling process ends. Tests set it, so that a killed test leaves no
+	// processes. Otherwise the processes run until Stop.
 	DieWithParent bool
-	// Progress gets a line for each step with the time since Start; nil discards them.
+	// Progress receives a line for each step, with the time since Start. It may be nil.
 	Progress io.Writer
 }
 
-// check completes the configuration and reports every fault at once.
+// check completes the configuration and reports all errors at once.
 func (c Config) check() (Config, error) {
-	var faults []error
+	var errs []error
 	if c.Dir == "" {
-		faults = append(faults, errors.New("the directory of the system is not set"))
+		errs = append(errs, errors.New("the directory of the system is not set"))
 	}
 	if c.BinDir == "" {
-		faults = append(faults, errors.New("the directory of the binaries is not set"))
+		errs = append(errs, errors.New("the directory of the binaries is not set"))
 	}
-	faults = append(faults, c.Shape.Validate())
+	errs = append(errs, c.Shape.Validate())
 	known := []string{ControllerManager, Scheduler, KWOK, CCISim, Extender, Admission, vnode}
 	for _, name := range c.Without {
 		if !slices.Contains(known, name) {
-			faults = append(faults, fmt.Errorf("without: %q is none of %v", name, known))
+			errs = append(errs, fmt.Errorf("without: %q: must be one of %v", name, known))
 		}
 	}
 	known = append(known, c.processes()...)
 	known = append(known, Etcd, APIServer)
-	for field, names := range map[string]iter.Seq[string]{"args": maps.Keys(c.Args), "routes": maps.Keys(c.Routes), "binaries": maps.Keys(c.Binaries)} {
+	for field, names := range map[string]iter.Seq[string]{
+		"args": maps.Keys(c.Args), "routes": maps.Keys(c.Routes), "binaries": maps.Keys(c.Binaries),
+	} {
 		for name := range names {
 			if !slices.Contains(known, name) {
-				faults = append(faults, fmt.Errorf("%s: %q is none of %v", field, name, known))
+				errs = append(errs, fmt.Errorf("%s: %q: must be one of %v", field, name, known))
 			}
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return c, err
 	}
 	if c.Progress == nil {
@@ -187,19 +194,20 @@ func (c Config) check() (Config, error) {
 	return c, errors.Join(errDir, errBin)
 }
 
-// has says whether Start starts the process.
+// has reports whether Start starts the process.
 func (c Config) has(name string) bool {
-	return !slices.Contains(c.Without, name) && !(c.Installed && slices.Contains([]string{CCISim, Extender, Admission, vnode}, name))
+	ofSpillway := slices.Contains([]string{CCISim, Extender, Admission, vnode}, name)
+	return !slices.Contains(c.Without, name) && !(c.Installed && ofSpillway)
 }
 
-// wanted returns the processes that Start starts beside etcd and the API server.
+// wanted returns the processes that Start starts in addition to etcd and the API server.
 func (c Config) wanted() []string {
 	return slices.DeleteFunc(c.processes(), func(name string) bool {
 		return !c.has(family(name)) || name == Forwarder && !c.has(Extender)
 	})
 }
 
-// processes returns all that a system of this shape can have beside etcd and the API server.
+// processes returns all processes that a system of this shape can have, except etcd and the API server.
 func (c Config) processes() []string {
 	extenders := []string{Extender}
 	if c.Shape.Topology == TopologyService {
@@ -216,11 +224,11 @@ func (c Config) processes() []string {
 	return names
 }
 
-// FindBinDir returns the directory that make builds into, found from the working directory upwards.
+// FindBinDir searches the working directory and its parents for the directory that `make build` builds into.
 func FindBinDir() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
-		return "", fmt.Errorf("looking for the project's directory: %w", err)
+		return "", fmt.Errorf("finding the directory of the project: %w", err)
 	}
 	for ; ; dir = filepath.Dir(dir) {
 		bin := filepath.Join(dir, ".run", "bin")
@@ -228,7 +236,7 @@ func FindBinDir() (string, error) {
 			return bin, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", errors.New("no directory .run/bin with a control plane above the working directory: `make build` makes it")
+			return "", errors.New("no parent of the working directory has .run/bin with a control plane: run `make build`")
 		}
 	}
 }

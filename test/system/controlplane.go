@@ -28,7 +28,7 @@ func (s *System) apiServerArgs() []string {
 		"--etcd-servers=http://" + s.address(Etcd),
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", s.port(APIServer)),
 		"--tls-cert-file=" + s.pki.certFile(APIServer), "--tls-private-key-file=" + s.pki.keyFile(APIServer),
-		// Nothing reaches the API server but over loopback, which cannot be advertised: an address for documentation it is.
+		// The API server is reachable only over loopback, which cannot be advertised. This address is for documentation.
 		"--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none",
 		"--authorization-mode=Node,RBAC", "--token-auth-file=" + s.data("tokens.csv"),
 		"--service-account-issuer=https://kubernetes.default.svc",
@@ -36,10 +36,11 @@ func (s *System) apiServerArgs() []string {
 		"--service-account-signing-key-file=" + s.pki.keyFile("service-accounts"),
 		"--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged=true",
 		"--kubelet-certificate-authority=" + s.pki.certFile("ca"),
-		"--kubelet-client-certificate=" + s.pki.certFile(kubeletClientUser), "--kubelet-client-key=" + s.pki.keyFile(kubeletClientUser),
+		"--kubelet-client-certificate=" + s.pki.certFile(kubeletClientUser),
+		"--kubelet-client-key=" + s.pki.keyFile(kubeletClientUser),
 		"--kubelet-preferred-address-types=InternalIP",
 	}
-	if s.config.BareNodes { // Whose taint would stay: the controller that takes it off is off.
+	if s.config.BareNodes { // The plugin's taint would never be removed, because the node lifecycle controller is off.
 		args = append(args, "--disable-admission-plugins=TaintNodesByCondition")
 	}
 	return args
@@ -49,11 +50,13 @@ func (s *System) controllerManagerArgs() []string {
 	args := []string{
 		"--kubeconfig=" + s.kubeconfig("system:kube-controller-manager"), "--leader-elect=false",
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", s.port(ControllerManager)),
-		"--tls-cert-file=" + s.pki.certFile(ControllerManager), "--tls-private-key-file=" + s.pki.keyFile(ControllerManager),
-		"--use-service-account-credentials=true", "--service-account-private-key-file=" + s.pki.keyFile("service-accounts"),
+		"--tls-cert-file=" + s.pki.certFile(ControllerManager),
+		"--tls-private-key-file=" + s.pki.keyFile(ControllerManager),
+		"--use-service-account-credentials=true",
+		"--service-account-private-key-file=" + s.pki.keyFile("service-accounts"),
 		"--root-ca-file=" + s.pki.certFile("ca"),
 		"--cluster-signing-cert-file=" + s.pki.certFile("ca"), "--cluster-signing-key-file=" + s.pki.keyFile("ca"),
-		// The defaults, 20 and 30, would have it make 60 replicas in seconds: a burst that is none.
+		// With the defaults, 20 and 30, creating 60 replicas would take seconds.
 		"--kube-api-qps=500", "--kube-api-burst=1000",
 	}
 	if s.config.BareNodes {
@@ -80,8 +83,8 @@ func (s *System) kwokArgs() []string {
 	}
 }
 
-// ConfigureScheduler writes the configuration that the scheduler reads when it is started next: the one of every trial system,
-// changed by edit unless that is nil.
+// ConfigureScheduler writes the configuration that the scheduler reads when it starts the next time. The function edit,
+// if it is not nil, changes it first.
 func (s *System) ConfigureScheduler(edit func(*schedulerv1.KubeSchedulerConfiguration)) error {
 	configuration := s.schedulerConfiguration()
 	if edit != nil {
@@ -99,14 +102,16 @@ func (s *System) ConfigureScheduler(edit func(*schedulerv1.KubeSchedulerConfigur
 
 func (s *System) schedulerConfiguration() *schedulerv1.KubeSchedulerConfiguration {
 	configuration := &schedulerv1.KubeSchedulerConfiguration{
-		TypeMeta:       metav1.TypeMeta{APIVersion: schedulerv1.SchemeGroupVersion.String(), Kind: "KubeSchedulerConfiguration"},
+		TypeMeta: metav1.TypeMeta{
+			APIVersion: schedulerv1.SchemeGroupVersion.String(), Kind: "KubeSchedulerConfiguration",
+		},
 		LeaderElection: configv1alpha1.LeaderElectionConfiguration{LeaderElect: new(false)},
 		ClientConnection: configv1alpha1.ClientConnectionConfiguration{
-			Kubeconfig: s.kubeconfig("system:kube-scheduler"), QPS: 500, Burst: 1000, // By default 50 and 100 cap binding.
+			Kubeconfig: s.kubeconfig("system:kube-scheduler"), QPS: 500, Burst: 1000, // The defaults, 50 and 100, limit binding.
 		},
 		Profiles: []schedulerv1.KubeSchedulerProfile{{
 			SchedulerName: new("default-scheduler"),
-			// With the default, from 100 nodes on, a virtual node is left out of many a sample.
+			// With the default, from 100 nodes on, many samples would not contain a virtual node.
 			PercentageOfNodesToScore: new(int32(100)),
 		}},
 	}
@@ -132,7 +137,8 @@ func (s *System) extender() schedulerv1.Extender {
 		extender.TLSConfig = &schedulerv1.ExtenderTLSConfig{CAFile: s.AuthorityFile(), CertFile: certFile, KeyFile: keyFile}
 	}
 	if !s.config.AskForEveryPod {
-		extender.ManagedResources = []schedulerv1.ExtenderManagedResource{{Name: string(policy.PlacementResource), IgnoredByScheduler: true}}
+		extender.ManagedResources = []schedulerv1.ExtenderManagedResource{{Name: string(policy.PlacementResource),
+			IgnoredByScheduler: true}}
 	}
 	return extender
 }

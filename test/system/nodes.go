@@ -12,13 +12,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// KWOK manages the nodes with this annotation, and the Pods on them, and no others.
+// KWOK manages the nodes that have this annotation, and the Pods on them.
 const (
 	kwokAnnotation = "kwok.x-k8s.io/node"
 	kwokManaged    = "fake"
 )
 
-// createLocalNodes makes the local nodes that are not there yet.
+// createLocalNodes creates the local nodes that do not exist yet.
 func (s *System) createLocalNodes(ctx context.Context) error {
 	group, groupContext := errgroup.WithContext(ctx)
 	group.SetLimit(16)
@@ -34,8 +34,8 @@ func (s *System) createLocalNodes(ctx context.Context) error {
 	return group.Wait()
 }
 
-// CreateLocalNode makes one more local node, changed by edit unless that is nil. Like all of them it has the capacity of the Shape and is
-// Ready a moment later. It is an error if there is a node of that name.
+// CreateLocalNode creates another local node. It has the capacity of the Shape, and KWOK makes it Ready. The function
+// edit, if it is not nil, changes it first. If the node exists, CreateLocalNode returns an error.
 func (s *System) CreateLocalNode(ctx context.Context, name string, edit func(*corev1.Node)) error {
 	node := s.localNode(name)
 	if edit != nil {
@@ -57,23 +57,24 @@ func (s *System) localNode(name string) *corev1.Node {
 		},
 	}
 	node.Status.Capacity = corev1.ResourceList{
-		corev1.ResourceCPU:    resource.MustParse(s.state.Shape.LocalCPU), // Parsed before, by Shape.Validate.
+		corev1.ResourceCPU:    resource.MustParse(s.state.Shape.LocalCPU), // Shape.Validate has parsed it.
 		corev1.ResourceMemory: resource.MustParse(s.state.Shape.LocalMemory),
 		corev1.ResourcePods:   resource.MustParse("110"),
 	}
 	node.Status.Allocatable = node.Status.Capacity
 	if s.config.BareNodes {
-		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Bare"}}
+		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue,
+			Reason: "Bare"}}
 	} else {
 		node.Annotations = map[string]string{kwokAnnotation: kwokManaged}
 	}
 	return node
 }
 
-// awaitCluster returns when Pods can be made and all nodes take them.
+// awaitCluster returns when Pods can be created and all nodes accept them.
 func (s *System) awaitCluster(ctx context.Context) error {
 	if s.config.has(ControllerManager) {
-		// Without it no Pod is admitted.
+		// The API server refuses Pods without this account.
 		account := func(ctx context.Context) error {
 			_, err := s.client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
 			return err
@@ -88,7 +89,7 @@ func (s *System) awaitCluster(ctx context.Context) error {
 				return err
 			}
 		}
-		s.say("%d local nodes are Ready", s.state.Shape.LocalNodes)
+		s.report("%d local nodes are Ready", s.state.Shape.LocalNodes)
 	}
 	if s.config.has(vnode) {
 		for i := range s.state.Shape.VirtualNodes {
@@ -96,12 +97,13 @@ func (s *System) awaitCluster(ctx context.Context) error {
 				return err
 			}
 		}
-		s.say("%d virtual nodes are Ready", s.state.Shape.VirtualNodes)
+		s.report("%d virtual nodes are Ready", s.state.Shape.VirtualNodes)
 	}
 	return nil
 }
 
-// awaitNode returns when the node, which the process speaks for, is Ready and no controller keeps Pods off it.
+// awaitNode returns when the node is Ready and has no taint of the node lifecycle controller. The process sets its
+// status.
 func (s *System) awaitNode(ctx context.Context, process, name string) error {
 	err := s.await(ctx, process, func(ctx context.Context) error {
 		node, err := s.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
@@ -110,7 +112,7 @@ func (s *System) awaitNode(ctx context.Context, process, name string) error {
 		}
 		for _, taint := range node.Spec.Taints {
 			if taint.Key == corev1.TaintNodeNotReady || taint.Key == corev1.TaintNodeUnreachable {
-				return fmt.Errorf("it has the taint %s", taint.Key)
+				return fmt.Errorf("the node has the taint %s", taint.Key)
 			}
 		}
 		for _, condition := range node.Status.Conditions {
@@ -118,7 +120,7 @@ func (s *System) awaitNode(ctx context.Context, process, name string) error {
 				return nil
 			}
 		}
-		return errors.New("it is not Ready")
+		return errors.New("the node is not Ready")
 	})
 	if err != nil {
 		return fmt.Errorf("waiting for node %s: %w", name, err)

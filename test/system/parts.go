@@ -11,13 +11,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// patience is how long a part may take to become ready, on a machine that is busy with other things.
-const patience = 3 * time.Minute
+// timeout is how long a part may take to become ready on a busy machine.
+const timeout = 3 * time.Minute
 
-// pollInterval is how often a condition is looked at that is waited for.
+// pollInterval is the interval between two checks of a condition.
 const pollInterval = 50 * time.Millisecond
 
-// Endpoint is the URL of the port that the process serves, without a path: for a vnode its kubelet port.
+// Endpoint returns the URL of the port that the process serves, without a path. For a vnode it is the kubelet port.
 func (s *System) Endpoint(name string) string {
 	switch family(name) {
 	case APIServer, ControllerManager, Scheduler, Admission, vnode:
@@ -30,7 +30,7 @@ func (s *System) Endpoint(name string) string {
 	return "http://" + s.address(name)
 }
 
-// HealthEndpoint is the URL of the port where the process answers /readyz and, if it has any, /metrics.
+// HealthEndpoint returns the URL of the port where the process serves /readyz and, if it has metrics, /metrics.
 func (s *System) HealthEndpoint(name string) string {
 	if name == Admission {
 		return "http://" + address(s.state.FirstPort+admissionHealthPort)
@@ -57,8 +57,8 @@ func (s *System) port(name string) int {
 		return s.state.FirstPort + firstReplicaPort + 2*i
 	}
 	return s.state.FirstPort + map[string]int{
-		Etcd: etcdPort, APIServer: apiServerPort, ControllerManager: controllerManagerPort, Scheduler: schedulerPort, KWOK: kwokPort,
-		CCISim: ccisimPort, Extender: extenderPort, Forwarder: extenderPort, Admission: admissionPort,
+		Etcd: etcdPort, APIServer: apiServerPort, ControllerManager: controllerManagerPort, Scheduler: schedulerPort,
+		KWOK: kwokPort, CCISim: ccisimPort, Extender: extenderPort, Forwarder: extenderPort, Admission: admissionPort,
 	}[name]
 }
 
@@ -66,7 +66,7 @@ func (s *System) vnodeHealthPort(i int) int { return s.port(VNode(i)) + 1 }
 
 func (s *System) replicaHealthPort(i int) int { return s.port(ExtenderReplica(i)) + 1 }
 
-// args are the flags of the process, and false if the system has no process of that name.
+// args returns the flags of the process. It returns false if the system has no process of that name.
 func (s *System) args(name string) ([]string, bool) {
 	if i, ok := vnodeIndex(name); ok {
 		return s.vnodeArgs(i), i < s.state.Shape.VirtualNodes
@@ -82,17 +82,18 @@ func (s *System) args(name string) ([]string, bool) {
 			return nil, false
 		}
 	}
-	make, ok := map[string]func() []string{
-		Etcd: s.etcdArgs, APIServer: s.apiServerArgs, ControllerManager: s.controllerManagerArgs, Scheduler: s.schedulerArgs,
-		KWOK: s.kwokArgs, CCISim: s.ccisimArgs, Extender: s.extenderArgs, Admission: s.admissionArgs,
+	build, ok := map[string]func() []string{
+		Etcd: s.etcdArgs, APIServer: s.apiServerArgs, ControllerManager: s.controllerManagerArgs,
+		Scheduler: s.schedulerArgs,
+		KWOK:      s.kwokArgs, CCISim: s.ccisimArgs, Extender: s.extenderArgs, Admission: s.admissionArgs,
 	}[name]
 	if !ok {
 		return nil, false
 	}
-	return make(), true
+	return build(), true
 }
 
-// launch starts those of the processes that do not run.
+// launch starts those of the processes that are not running.
 func (s *System) launch(names ...string) error {
 	for _, name := range names {
 		args, ok := s.args(name)
@@ -110,17 +111,18 @@ func (s *System) launch(names ...string) error {
 	return nil
 }
 
-// awaitReady returns when all the processes say that they are ready.
+// awaitReady returns when all the processes report that they are ready.
 func (s *System) awaitReady(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		path := "/readyz"
-		if _, replica := replicaIndex(name); replica || name == ControllerManager || name == KWOK { // Of replicas one is ready; the others have no other.
+		_, replica := replicaIndex(name)
+		if replica || name == ControllerManager || name == KWOK { // Only one replica is ready at a time.
 			path = "/healthz"
 		}
 		ready := func(ctx context.Context) error { return s.probe(ctx, s.HealthEndpoint(name)+path) }
 		err := s.await(ctx, name, ready)
 		for try := 1; err != nil && name == KWOK && s.processes.find(KWOK) == nil && try < kwokTries; try++ {
-			s.say("%s has ended as it started, and is started again", name)
+			s.report("%s has crashed at its start and is started again", name)
 			if err = s.launch(name); err == nil {
 				err = s.await(ctx, name, ready)
 			}
@@ -128,13 +130,13 @@ func (s *System) awaitReady(ctx context.Context, names ...string) error {
 		if err != nil {
 			return err
 		}
-		s.say("%s is ready", name)
+		s.report("%s is ready", name)
 	}
 	return nil
 }
 
-// kwokTries is how often KWOK is started. Version 0.8.0 fills one map of its CEL library from two goroutines when it finds both Nodes and
-// Pods as it starts, and now and then ends with "concurrent map writes".
+// kwokTries is how often KWOK is started. If version 0.8.0 finds both Nodes and Pods when it starts, two of its
+// goroutines write to one map of its CEL library. Sometimes it crashes with "concurrent map writes".
 const kwokTries = 5
 
 func (s *System) probe(ctx context.Context, url string) error {
@@ -149,26 +151,27 @@ func (s *System) probe(ctx context.Context, url string) error {
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
-		return fmt.Errorf("%s answers %s: %s", url, response.Status, body)
+		return fmt.Errorf("%s returns %s: %s", url, response.Status, body)
 	}
 	return nil
 }
 
-// await returns when the check finds nothing wrong. It gives up when the process, on which that depends, ends, or when
-// patience does, and says then what was wrong last and how the log of the process ends.
+// await calls the check until it succeeds. It fails when the process, on which the check depends, ends, or after the
+// timeout. The error contains the last error of the check, and the end of the log of the process.
 func (s *System) await(ctx context.Context, name string, check func(context.Context) error) error {
 	var wrong error
-	err := wait.PollUntilContextTimeout(ctx, pollInterval, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, pollInterval, timeout, true, func(ctx context.Context) (bool, error) {
 		if wrong = check(ctx); wrong == nil {
 			return true, nil
 		}
 		if s.processes.find(name) == nil {
-			return false, fmt.Errorf("it has ended")
+			return false, fmt.Errorf("the process has ended")
 		}
 		return false, nil
 	})
 	if err != nil {
-		return fmt.Errorf("waiting for %s: %w; %w\nThe end of %s:\n%s", name, err, wrong, s.LogFile(name), s.processes.tail(name))
+		return fmt.Errorf("waiting for %s: %w; %w\nThe end of %s:\n%s",
+			name, err, wrong, s.LogFile(name), s.processes.tail(name))
 	}
 	return nil
 }

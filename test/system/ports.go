@@ -10,15 +10,15 @@ import (
 	"strconv"
 )
 
-// Ports are claimed in blocks below the range that the kernel takes ports for outgoing connections from, so a process that
-// was killed finds its port free when it comes back.
+// Ports are claimed in blocks below the range of the kernel's ephemeral ports. So no outgoing connection takes the port
+// of a process while that process restarts.
 const (
 	lowestPort = 20000
 	endOfPorts = 30000
 	blockSize  = 64
 )
 
-// ports are the places of the ports in a system's block. A vnode has two, from firstVNodePort on.
+// Offsets of the ports in a system's block. A vnode has two, from firstVNodePort on.
 const (
 	etcdPort = iota
 	etcdPeerPort
@@ -32,13 +32,13 @@ const (
 	admissionHealthPort
 	firstVNodePort
 
-	firstReplicaPort    = firstVNodePort + 2*maxVirtualNodes // Two for each extender, and one.
+	firstReplicaPort    = firstVNodePort + 2*maxVirtualNodes // Two per extender, and one for the forwarder's health.
 	forwarderHealthPort = firstReplicaPort + 2*extenderReplicas
 )
 
-// claimPorts chooses a block of ports for the system in dir. Systems that start at the same moment do not know of each other's
-// ports by trying them, so claims are written down where every system of this user sees them; one ends when its system's
-// state is gone.
+// claimPorts chooses a block of ports for the system in dir. Systems that start at the same time cannot find each
+// other's ports by trying to listen, so each records its claim in a file that all systems of this user read. A claim
+// ends when the system's state is removed.
 func claimPorts(dir string) (int, error) {
 	registry := filepath.Join(os.TempDir(), fmt.Sprintf("spillway-ports-%d.json", os.Getuid()))
 	release, err := lock(registry+".lock", true)
@@ -64,10 +64,12 @@ func claimPorts(dir string) (int, error) {
 		}
 		return first, nil
 	}
-	return 0, fmt.Errorf("choosing ports: none of the blocks of %d ports between %d and %d is free", blockSize, lowestPort, endOfPorts)
+	return 0, fmt.Errorf("choosing ports: no block of %d ports between %d and %d is free", blockSize, lowestPort,
+		endOfPorts)
 }
 
-// readClaims returns the directories of the systems that hold blocks, by first port, without those that are gone.
+// readClaims returns the directories of the systems that hold blocks, by first port. It omits systems that do not
+// exist.
 func readClaims(registry string) (map[int]string, error) {
 	claims := map[int]string{}
 	content, err := os.ReadFile(registry)
@@ -81,7 +83,8 @@ func readClaims(registry string) (map[int]string, error) {
 		return nil, fmt.Errorf("reading the claims on ports in %s: %w", registry, err)
 	}
 	for first, dir := range claims {
-		// The directory is made before the claim, the state right after it: a system that is just starting has the former.
+		// A system creates the directory before its claim, and the state right after it, so a starting system has the
+		// directory.
 		if _, err := os.Stat(filepath.Dir(statePath(dir))); errors.Is(err, os.ErrNotExist) {
 			delete(claims, first)
 		}
@@ -100,5 +103,5 @@ func allFree(first int) bool {
 	return true
 }
 
-// address is the port on loopback, where all processes of a system listen.
+// address returns the address of the port on loopback, where all processes of a system listen.
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

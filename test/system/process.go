@@ -19,21 +19,21 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Each process carries its system and its name in its environment: that is how it is known again, whatever became of its
-// parent, of its process id and of the file that this was written to.
+// The environment of each process contains the directory of its system and its own name. They identify the process even
+// if its parent has ended, its process ID was reused, or its pid file is missing.
 const (
 	envDir  = "SPILLWAY_TRIAL_DIR"
 	envName = "SPILLWAY_TRIAL_PROCESS"
 )
 
-// stopGrace is how long a process may take to end by itself when it is asked to.
+// stopGrace is how long a process may take to end after SIGTERM.
 const stopGrace = 15 * time.Second
 
-// processes starts and finds the processes of the system that lives in dir.
+// processes starts and finds the processes of the system in dir.
 type processes struct {
 	dir string
-	// starter runs a function on the thread that starts processes. A process that shall die with its parent gets its
-	// signal when the thread that started it ends, so that thread has to last; nil where processes outlive us.
+	// starter runs a function on the thread that starts processes. The kernel signals a process with a parent-death signal
+	// when the thread that started it ends, so that thread must not end. starter is nil if processes outlive their parent.
 	starter chan func()
 }
 
@@ -51,7 +51,7 @@ func newProcesses(dir string, dieWithParent bool) *processes {
 	return p
 }
 
-// close ends the thread of the starter, and with it every process that it started and that still runs.
+// close ends the thread of the starter, and with it every running process that it started.
 func (p *processes) close() {
 	if p.starter != nil {
 		close(p.starter)
@@ -62,7 +62,7 @@ func (p *processes) close() {
 func (p *processes) logFile(name string) string { return filepath.Join(p.dir, "logs", name+".log") }
 func (p *processes) pidFile(name string) string { return filepath.Join(p.dir, "pids", name) }
 
-// start runs the binary in a session of its own, its output appended to its log.
+// start runs the binary in its own session and appends its output to its log.
 func (p *processes) start(name, binary string, args []string) error {
 	log, err := os.OpenFile(p.logFile(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -71,7 +71,7 @@ func (p *processes) start(name, binary string, args []string) error {
 	defer log.Close()
 	cmd := exec.Command(binary, args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	// Nothing of the caller's environment comes along: a proxy set there would come between the processes.
+	// The process does not inherit the caller's environment: a proxy set there would affect the calls between processes.
 	cmd.Env = []string{envDir + "=" + p.dir, envName + "=" + name, "HOME=" + p.dir, "PATH=" + os.Getenv("PATH")}
 	cmd.Dir = p.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -81,16 +81,17 @@ func (p *processes) start(name, binary string, args []string) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = cmd.Wait() // Takes the process off the kernel's table; how it ended is in its log.
+		_ = cmd.Wait() // Reaps the process. Its log shows how it ended.
 	}()
 	if err := os.WriteFile(p.pidFile(name), []byte(strconv.Itoa(cmd.Process.Pid)+"\n"), 0o644); err != nil {
-		return errors.Join(fmt.Errorf("writing the process id of %s: %w", name, err), cmd.Process.Kill())
+		err = fmt.Errorf("writing the process ID of %s: %w", name, err)
+		return errors.Join(err, cmd.Process.Kill())
 	}
-	// The environment, by which it is known, becomes visible a moment after the start.
+	// The environment that identifies the process becomes visible shortly after the start.
 	for p.find(name) == nil {
 		select {
 		case <-ended:
-			return nil // Whoever waits for it to be ready will see that.
+			return nil // The caller detects this when it waits for the process to be ready.
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -107,7 +108,7 @@ func (p *processes) run(cmd *exec.Cmd) error {
 	return <-result
 }
 
-// find returns the running process of that name, or nil if there is none.
+// find returns the running process of that name, or nil.
 func (p *processes) find(name string) *os.Process {
 	content, err := os.ReadFile(p.pidFile(name))
 	if err != nil {
@@ -129,7 +130,7 @@ type namedProcess struct {
 	name string
 }
 
-// all returns every running process of the system, whether a file knows of it or not.
+// all returns every running process of the system, with or without a pid file.
 func (p *processes) all() ([]namedProcess, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -148,14 +149,15 @@ func (p *processes) all() ([]namedProcess, error) {
 	return running, nil
 }
 
-// own returns a handle on the process and its name if it is one of this system's and has not ended. The handle is taken
-// before the process is looked at, so a signal sent through it cannot reach a later process with the same id.
+// own returns the name of the process and a handle on it, if the process belongs to this system and has not ended. It
+// takes the handle before it reads the environment, so a signal sent through the handle never reaches a later process
+// with the same ID.
 func (p *processes) own(pid int) (string, *os.Process) {
 	process, err := os.FindProcess(pid)
 	if err != nil {
 		return "", nil
 	}
-	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)) // Empty for a process that has ended.
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)) // Empty if the process has ended.
 	if err != nil {
 		return "", nil
 	}
@@ -174,8 +176,10 @@ func (p *processes) own(pid int) (string, *os.Process) {
 	return name, process
 }
 
-// end sends the signal, waits until the process is gone and sends SIGKILL if that takes longer than the grace.
-func (p *processes) end(ctx context.Context, name string, process *os.Process, signal syscall.Signal, grace time.Duration) error {
+// end sends the signal and waits until the process has ended. After the grace period it sends SIGKILL.
+func (p *processes) end(
+	ctx context.Context, name string, process *os.Process, signal syscall.Signal, grace time.Duration,
+) error {
 	gone := func(context.Context) (bool, error) {
 		_, running := p.own(process.Pid)
 		return running == nil, nil
@@ -191,22 +195,22 @@ func (p *processes) end(ctx context.Context, name string, process *os.Process, s
 		return fmt.Errorf("waiting for %s to end after %s: %w", name, signal, err)
 	}
 	if err := os.Remove(p.pidFile(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("forgetting the process id of %s: %w", name, err)
+		return fmt.Errorf("removing the process ID of %s: %w", name, err)
 	}
 	return nil
 }
 
-// endAll ends every process of the system. Clients end before what they talk to: an API server whose etcd went first hangs on
-// for minutes and keeps its port.
+// endAll ends every process of the system. Clients end before their servers: an API server without etcd takes minutes
+// to end and keeps its port.
 func (p *processes) endAll(ctx context.Context) error {
-	for _, stays := range [][]string{{CCISim, APIServer, Etcd}, {APIServer, Etcd}, {Etcd}, {}} {
+	for _, kept := range [][]string{{CCISim, APIServer, Etcd}, {APIServer, Etcd}, {Etcd}, {}} {
 		running, err := p.all()
 		if err != nil {
 			return err
 		}
 		var group errgroup.Group
 		for _, process := range running {
-			if !slices.Contains(stays, process.name) {
+			if !slices.Contains(kept, process.name) {
 				group.Go(func() error { return p.end(ctx, process.name, process.Process, syscall.SIGTERM, stopGrace) })
 			}
 		}

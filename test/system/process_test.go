@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// parentCommand has the test binary start a process that dies with it, say so, and wait to be killed.
+// parentCommand makes the test binary start a process that dies with it, print "started" and wait until it is killed.
 const parentCommand = "be-a-parent"
 
 func TestMain(m *testing.M) {
@@ -50,7 +50,7 @@ func TestProcessIsFoundUntilItEnds(t *testing.T) {
 	assert.Nil(t, p.find("other"))
 	session, _, errno := syscall.Syscall(syscall.SYS_GETSID, uintptr(process.Pid), 0, 0)
 	require.Zero(t, errno)
-	assert.Equal(t, process.Pid, int(session), "a session of its own, which a terminal that closes does not end")
+	assert.Equal(t, process.Pid, int(session), "the process has its own session, so a closing terminal does not end it")
 
 	require.NoError(t, p.end(t.Context(), "sleeper", process, syscall.SIGTERM, stopGrace))
 	assert.Nil(t, p.find("sleeper"))
@@ -59,21 +59,21 @@ func TestProcessIsFoundUntilItEnds(t *testing.T) {
 
 func TestProcessThatIgnoresSIGTERMIsKilled(t *testing.T) {
 	p := testProcesses(t)
-	require.NoError(t, p.start("stubborn", "/bin/sh", []string{"-c", `trap "" TERM; echo deaf; kill -STOP $$`}))
-	require.Eventually(t, func() bool { return p.tail("stubborn") == "deaf" }, time.Minute, time.Millisecond)
+	require.NoError(t, p.start("stubborn", "/bin/sh", []string{"-c", `trap "" TERM; echo trapped; kill -STOP $$`}))
+	require.Eventually(t, func() bool { return p.tail("stubborn") == "trapped" }, time.Minute, time.Millisecond)
 	require.NoError(t, p.end(t.Context(), "stubborn", p.find("stubborn"), syscall.SIGTERM, 50*time.Millisecond))
 	assert.Nil(t, p.find("stubborn"))
 }
 
-func TestProcessOfSomeoneElseIsNeverTaken(t *testing.T) {
+func TestProcessOfAnotherOwnerIsNeverEnded(t *testing.T) {
 	p := testProcesses(t)
 	foreign := exec.Command("/bin/sleep", "600")
 	require.NoError(t, foreign.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- foreign.Wait() }()
-	// A process id that was used again: the file of one of ours names a process that is none.
+	// A reused process ID: a pid file of this system contains the ID of a process that is not part of it.
 	require.NoError(t, os.WriteFile(p.pidFile(Extender), []byte(strconv.Itoa(foreign.Process.Pid)), 0o644))
-	// And one of another system.
+	// A process of another system.
 	other := testProcesses(t)
 	require.NoError(t, other.start(Extender, "/bin/sleep", []string{"600"}))
 
@@ -83,10 +83,11 @@ func TestProcessOfSomeoneElseIsNeverTaken(t *testing.T) {
 	require.NoError(t, foreign.Process.Kill())
 	var status *exec.ExitError
 	require.ErrorAs(t, <-ended, &status)
-	assert.Equal(t, syscall.SIGKILL, status.Sys().(syscall.WaitStatus).Signal(), "ended by the test, not by a SIGTERM before")
+	assert.Equal(t, syscall.SIGKILL, status.Sys().(syscall.WaitStatus).Signal(),
+		"the test has ended it, and no SIGTERM before")
 }
 
-func TestProcessWhoseFileIsLostIsStopped(t *testing.T) {
+func TestProcessWithoutPIDFileIsStopped(t *testing.T) {
 	p := testProcesses(t)
 	require.NoError(t, p.start("sleeper", "/bin/sleep", []string{"600"}))
 	require.NoError(t, os.Remove(p.pidFile("sleeper")))
@@ -111,6 +112,6 @@ func TestProcessDiesWithItsParent(t *testing.T) {
 	require.NotNil(t, p.find("sleeper"))
 
 	require.NoError(t, parent.Process.Kill())
-	_ = parent.Wait() // Says that it was killed.
+	_ = parent.Wait() // Reports that it was killed.
 	assert.Eventually(t, func() bool { return p.find("sleeper") == nil }, time.Minute, time.Millisecond)
 }

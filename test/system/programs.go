@@ -7,7 +7,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Where the virtual nodes put their Pods: places of the simulated cloud, which takes any.
+// The cloud namespace and network of the virtual nodes. The simulated cloud accepts any.
 const (
 	cloudRegion        = "sim-1"
 	cloudProject       = "5b1c3f0e9a7d4c2f8e6b0a1d2c3e4f50"
@@ -16,17 +16,17 @@ const (
 	cloudSecurityGroup = "7a9e1d34-6c2b-4f85-b0d7-93e4c5a8f216"
 )
 
-// Cloud is how the simulated cloud is reached, with the keys and the place that the virtual nodes use.
+// Cloud contains the address of the simulated cloud, the access keys, and the location that the virtual nodes use.
 type Cloud struct {
 	// Endpoint is the URL of the API.
 	Endpoint string
-	// Region, ProjectID and Namespace are where the virtual nodes put their Pods.
+	// Region, ProjectID and Namespace locate the Pods of the virtual nodes.
 	Region, ProjectID, Namespace string
 	// AccessKey and SecretKey sign requests.
 	AccessKey, SecretKey string
 }
 
-// Cloud returns how the system's cloud is reached.
+// Cloud returns the address and the access keys of the system's cloud.
 func (s *System) Cloud() Cloud {
 	return Cloud{
 		Endpoint: s.Endpoint(CCISim), Region: cloudRegion, ProjectID: cloudProject, Namespace: cloudNamespace,
@@ -34,7 +34,7 @@ func (s *System) Cloud() Cloud {
 	}
 }
 
-// writeCloudCredentials writes the file that both sides of the cloud's signatures read.
+// writeCloudCredentials writes the file from which the virtual nodes and the cloud read the access keys.
 func (s *System) writeCloudCredentials() error {
 	content, err := yaml.Marshal(map[string]string{"accessKey": s.state.AccessKey, "secretKey": s.state.SecretKey})
 	if err != nil {
@@ -51,7 +51,7 @@ func (s *System) ccisimArgs() []string {
 		"--listen", s.address(CCISim),
 		"--credentials-file", s.data("cloud-credentials.yaml"),
 		"--state-file", s.data("ccisim.json"),
-		"--processes", // Of one image alone, which no Pod has by accident.
+		"--processes", // For Pods with one particular image, which no Pod uses by accident.
 	}
 }
 

@@ -10,13 +10,13 @@ import (
 	"syscall"
 )
 
-// state is what a system chooses once, at its first start, and keeps.
+// state is what a system chooses at its first start, and then keeps.
 type state struct {
 	// Shape is what the cluster is made of.
 	Shape Shape `json:"shape"`
-	// FirstPort is the first of the block of ports that belongs to the system.
+	// FirstPort is the first port of the system's block of ports.
 	FirstPort int `json:"firstPort"`
-	// Tokens are the bearer tokens of the users of the API server that are no ServiceAccounts, by user name.
+	// Tokens are the bearer tokens of the API server's users that are not ServiceAccounts, by user name.
 	Tokens map[string]string `json:"tokens"`
 	// AccessKey and SecretKey sign the requests to the simulated cloud.
 	AccessKey string `json:"accessKey"`
@@ -25,7 +25,7 @@ type state struct {
 
 func statePath(dir string) string { return filepath.Join(dir, "data", "state.json") }
 
-// Recorded returns the shape of the system that lives in dir, and false if there is none.
+// Recorded returns the shape of the system in dir. It returns false if there is no system.
 func Recorded(dir string) (Shape, bool, error) {
 	recorded, err := readState(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -46,12 +46,13 @@ func readState(dir string) (state, error) {
 	return recorded, nil
 }
 
-// loadState returns the recorded state of the system, or makes and records one.
+// loadState returns the recorded state of the system. If there is none, it creates and records one.
 func (c Config) loadState() (state, error) {
 	dir, shape := c.Dir, c.Shape
 	recorded, err := readState(dir)
 	if err == nil && recorded.Shape != shape {
-		return state{}, fmt.Errorf("the system in %s has %s, not %s: that stays until `make down`", dir, recorded.Shape, shape)
+		return state{}, fmt.Errorf("the system in %s has %s, not %s: to change the shape, run `make down` first",
+			dir, recorded.Shape, shape)
 	}
 	if !errors.Is(err, os.ErrNotExist) {
 		return recorded, err
@@ -60,22 +61,24 @@ func (c Config) loadState() (state, error) {
 	if err != nil {
 		return state{}, err
 	}
-	made := state{Shape: shape, FirstPort: firstPort, Tokens: map[string]string{}, AccessKey: rand.Text(), SecretKey: rand.Text()}
-	for _, user := range c.users() {
-		made.Tokens[user.name] = rand.Text()
+	created := state{
+		Shape: shape, FirstPort: firstPort, Tokens: map[string]string{}, AccessKey: rand.Text(), SecretKey: rand.Text(),
 	}
-	content, err := json.MarshalIndent(made, "", "  ")
+	for _, user := range c.users() {
+		created.Tokens[user.name] = rand.Text()
+	}
+	content, err := json.MarshalIndent(created, "", "  ")
 	if err != nil {
 		return state{}, fmt.Errorf("encoding the state of the system: %w", err)
 	}
 	if err := os.WriteFile(statePath(dir), content, 0o600); err != nil {
-		return state{}, fmt.Errorf("keeping the state of the system: %w", err)
+		return state{}, fmt.Errorf("writing the state of the system: %w", err)
 	}
-	return made, nil
+	return created, nil
 }
 
-// lock holds the file, which is made if it is missing, until the returned function is called or the process ends. With
-// wait it blocks while another process holds it, otherwise that is an error.
+// lock locks the file until the returned function is called or the process ends. It creates the file if it does not
+// exist. If another process holds the lock, it blocks with wait, and returns an error without.
 func lock(path string, wait bool) (release func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -86,7 +89,8 @@ func lock(path string, wait bool) (release func(), err error) {
 		how |= syscall.LOCK_NB
 	}
 	if err := syscall.Flock(int(file.Fd()), how); err != nil {
-		return nil, errors.Join(fmt.Errorf("locking %s, which another process may hold: %w", path, err), file.Close())
+		err = fmt.Errorf("locking %s, which another process may hold: %w", path, err)
+		return nil, errors.Join(err, file.Close())
 	}
 	return func() { _ = file.Close() }, nil
 }

@@ -1,9 +1,10 @@
-// Package system runs trial systems: a real Kubernetes control plane, local nodes played by KWOK, a cloud played by ccisim, and
-// Spillway's three programs, each a process of its own with the rights that it would have in production and no more.
+// Package system runs trial systems: a real Kubernetes control plane, local nodes simulated by KWOK, a cloud simulated
+// by ccisim, and Spillway's three programs. Each is a process of its own, with the permissions it has in production.
 //
-// All that belongs to a system lives in one directory, and its ports are its own, so several run side by side. A system is not
-// bound to the process that started it: Start on the directory of a running one takes it over and starts what has died, with
-// its state kept. The package builds nothing, and it runs on Linux only: processes are known by what /proc says of them.
+// All files of a system are in one directory, and each system has its own ports, so several can run at the same time. A
+// system can outlive the process that started it: Start on the directory of a running system adopts it and starts the
+// processes that have ended. The state is kept. The package builds nothing. It runs only on Linux, because it
+// identifies processes through /proc.
 package system
 
 import (
@@ -41,9 +42,9 @@ type System struct {
 	dynamic dynamic.Interface
 }
 
-// Start brings up the system that lives in config.Dir and returns when all of it is ready. What runs already keeps running, with
-// the settings that it was started with. When something fails, the error carries the end of the log that matters, and what
-// has been started keeps running unless it is to die with its parent.
+// Start starts the system in config.Dir and returns when it is ready. Running processes keep running with their
+// settings. If something fails, the error contains the end of the relevant log. Started processes then keep running,
+// unless the system is to die with its parent.
 func Start(ctx context.Context, config Config) (*System, error) {
 	config, err := config.check()
 	if err != nil {
@@ -51,7 +52,7 @@ func Start(ctx context.Context, config Config) (*System, error) {
 	}
 	for _, dir := range []string{"logs", "pids", "data/pki"} {
 		if err := os.MkdirAll(filepath.Join(config.Dir, dir), 0o755); err != nil {
-			return nil, fmt.Errorf("making the directory of the trial system: %w", err)
+			return nil, fmt.Errorf("creating the directory of the trial system: %w", err)
 		}
 	}
 	release, err := lock(filepath.Join(config.Dir, "lock"), false)
@@ -112,7 +113,7 @@ func (s *System) bringUp(ctx context.Context) error {
 	return s.RegisterWebhooks(ctx)
 }
 
-// checkBinaries names all binaries that are missing, before anything is started.
+// checkBinaries reports all missing binaries, before anything is started.
 func (s *System) checkBinaries() error {
 	var missing []string
 	for _, name := range append(s.config.wanted(), Etcd, APIServer) {
@@ -121,25 +122,27 @@ func (s *System) checkBinaries() error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("not built: %s are not in %s: `make build` makes them", strings.Join(missing, ", "), s.config.BinDir)
+		return fmt.Errorf("%s are not in %s: run `make build`", strings.Join(missing, ", "), s.config.BinDir)
 	}
 	return nil
 }
 
-// prepare writes all files that the processes read, and makes the clients.
+// prepare writes all files that the processes read, and creates the clients.
 func (s *System) prepare() error {
 	if err := s.pki.make(); err != nil {
 		return err
 	}
 	authorities, err := cert.NewPool(s.pki.certFile("ca"))
 	if err != nil {
-		return fmt.Errorf("reading the certificate authority: %w", err)
+		return fmt.Errorf("reading the CA: %w", err)
 	}
 	s.http = &http.Client{
 		Timeout:   10 * time.Second,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}},
 	}
-	if err := errors.Join(s.writeTokenFile(), s.writeKubeconfigs(), s.writeCloudCredentials(), s.ConfigureScheduler(s.config.Scheduler)); err != nil {
+	err = errors.Join(s.writeTokenFile(), s.writeKubeconfigs(), s.writeCloudCredentials(),
+		s.ConfigureScheduler(s.config.Scheduler))
+	if err != nil {
 		return err
 	}
 	s.rest, err = clientcmd.BuildConfigFromFlags("", s.Kubeconfig())
@@ -148,24 +151,24 @@ func (s *System) prepare() error {
 	}
 	s.rest.QPS, s.rest.Burst = 2000, 4000
 	if s.client, err = kubernetes.NewForConfig(s.rest); err != nil {
-		return fmt.Errorf("making a client: %w", err)
+		return fmt.Errorf("creating a client: %w", err)
 	}
 	if s.dynamic, err = dynamic.NewForConfig(s.rest); err != nil {
-		return fmt.Errorf("making a client: %w", err)
+		return fmt.Errorf("creating a client: %w", err)
 	}
 	return nil
 }
 
-// Kill ends the process at once, with SIGKILL, and returns when it is gone. It is an error if it does not run.
+// Kill ends the process with SIGKILL and returns when it has ended. If it is not running, Kill returns an error.
 func (s *System) Kill(name string) error {
 	process := s.processes.find(name)
 	if process == nil {
-		return fmt.Errorf("killing %s: it does not run", name)
+		return fmt.Errorf("killing %s: it is not running", name)
 	}
 	return s.processes.end(context.Background(), name, process, syscall.SIGKILL, stopGrace)
 }
 
-// Restart ends the process, gracefully, if it runs, starts it and returns when it is ready.
+// Restart ends the process gracefully if it is running, starts it, and returns when it is ready.
 func (s *System) Restart(ctx context.Context, name string) error {
 	if process := s.processes.find(name); process != nil {
 		if err := s.processes.end(ctx, name, process, syscall.SIGTERM, stopGrace); err != nil {
@@ -178,15 +181,15 @@ func (s *System) Restart(ctx context.Context, name string) error {
 	return s.awaitReady(ctx, name)
 }
 
-// Stop ends every process of the system and keeps its state: Start on the same directory goes on from there. It may be
-// called again.
+// Stop ends every process of the system and keeps its state. Start on the same directory continues from there. Stop can
+// be called repeatedly.
 func (s *System) Stop(ctx context.Context) error {
 	defer s.processes.close()
 	return Stop(ctx, s.config.Dir)
 }
 
-// Stop ends every process of the system that lives in dir, whoever started it, and keeps the system's state. A system that does
-// not run is no error.
+// Stop ends every process of the system in dir, no matter which process started it, and keeps the state. If the system
+// is not running, Stop does nothing.
 func Stop(ctx context.Context, dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -206,19 +209,19 @@ func Stop(ctx context.Context, dir string) error {
 	return nil
 }
 
-// Remove forgets the state of the system that lives in dir; its logs stay. The system must be stopped.
+// Remove removes the state of the system in dir, and keeps its logs. The system must be stopped.
 func Remove(dir string) error {
-	var faults []error
+	var errs []error
 	for _, name := range []string{"data", "pids", "kubeconfig"} {
-		faults = append(faults, os.RemoveAll(filepath.Join(dir, name)))
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, name)))
 	}
-	if err := errors.Join(faults...); err != nil {
-		return fmt.Errorf("forgetting the state of the trial system in %s: %w", dir, err)
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("removing the state of the trial system in %s: %w", dir, err)
 	}
 	return nil
 }
 
-// Running returns the names of the processes that run, sorted.
+// Running returns the names of the running processes, sorted.
 func (s *System) Running() ([]string, error) {
 	running, err := s.processes.all()
 	var names []string
@@ -229,7 +232,7 @@ func (s *System) Running() ([]string, error) {
 	return names, err
 }
 
-// PID is the process id of the process, 0 if it does not run.
+// PID returns the process ID of the process, or 0 if it is not running.
 func (s *System) PID(name string) int {
 	if process := s.processes.find(name); process != nil {
 		return process.Pid
@@ -237,43 +240,43 @@ func (s *System) PID(name string) int {
 	return 0
 }
 
-// Client returns a client with the rights of the administrator and a rate limit that a burst does not meet.
+// Client returns a client with the permissions of the administrator and a rate limit that no test reaches.
 func (s *System) Client() kubernetes.Interface { return s.client }
 
-// RESTConfig returns a copy of the configuration of Client, for clients of other kinds.
+// RESTConfig returns a copy of the configuration of Client, for other kinds of clients.
 func (s *System) RESTConfig() *rest.Config { return rest.CopyConfig(s.rest) }
 
-// HTTPClient returns a client that trusts the system's certificates, for the endpoints of its processes.
+// HTTPClient returns an HTTP client for the endpoints of the processes. It trusts the system's certificates.
 func (s *System) HTTPClient() *http.Client { return s.http }
 
-// Kubeconfig is the path of the administrator's kubeconfig.
+// Kubeconfig returns the path of the administrator's kubeconfig.
 func (s *System) Kubeconfig() string { return filepath.Join(s.config.Dir, "kubeconfig") }
 
-// Certificate returns the files of the certificate that the system's authority has signed for a name, and of its key: SchedulerUser and
-// others that are clients, or a process that serves TLS.
+// Certificate returns the paths of the certificate that the CA has signed for a name, and of its key. The name is
+// SchedulerUser or that of another client, or a process that serves TLS.
 func (s *System) Certificate(name string) (certFile, keyFile string) {
 	return s.pki.certFile(name), s.pki.keyFile(name)
 }
 
-// AuthorityFile is the path of the certificate of the system's authority.
+// AuthorityFile returns the path of the CA certificate.
 func (s *System) AuthorityFile() string { return s.pki.certFile("ca") }
 
-// LogFile is the path of the log of the process.
+// LogFile returns the path of the log of the process.
 func (s *System) LogFile(name string) string { return s.processes.logFile(name) }
 
-// data is the path of a file that the system keeps for itself.
+// data returns the path of an internal file of the system.
 func (s *System) data(name string) string { return filepath.Join(s.config.Dir, "data", name) }
 
-// binary is the file that a process, or a virtual node where it is "vnode", is run from.
+// binary returns the executable of a process. The name "vnode" stands for a virtual node.
 func (s *System) binary(name string) string {
 	return cmp.Or(s.config.Binaries[name], filepath.Join(s.config.BinDir, name))
 }
 
-func (s *System) say(format string, values ...any) {
+func (s *System) report(format string, values ...any) {
 	fmt.Fprintf(s.config.Progress, "%6.1fs  %s\n", time.Since(s.started).Seconds(), fmt.Sprintf(format, values...))
 }
 
-// vnodeIndex returns which virtual node the process is, and false if it is none.
+// vnodeIndex returns the index of the virtual node. It returns false if the process is not a virtual node.
 func vnodeIndex(name string) (int, bool) {
 	for i := range maxVirtualNodes {
 		if name == VNode(i) {
@@ -283,7 +286,8 @@ func vnodeIndex(name string) (int, bool) {
 	return 0, false
 }
 
-// family is the name that stands for the process in a Config: "vnode" for all virtual nodes, "extender" for all extenders, its own for the others.
+// family returns the name that a Config uses for the process: "vnode" for all virtual nodes, "extender" for all
+// extenders, and otherwise the name itself.
 func family(name string) string {
 	if _, ok := vnodeIndex(name); ok {
 		return vnode
@@ -294,7 +298,7 @@ func family(name string) string {
 	return name
 }
 
-// replicaIndex returns which extender behind the Forwarder the process is, and false if it is none.
+// replicaIndex returns the index of the extender behind the Forwarder. It returns false if the process is none.
 func replicaIndex(name string) (int, bool) {
 	for i := range extenderReplicas {
 		if name == ExtenderReplica(i) {

@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// clusterOnly is a system without Spillway: what every other one stands on.
+// clusterOnly returns a system without Spillway, the base of every other system.
 func clusterOnly(t *testing.T) Config {
 	t.Helper()
 	binDir, err := FindBinDir()
@@ -56,7 +56,8 @@ func getPod(t *testing.T, s *System, name string) *corev1.Pod {
 
 func requireRunning(t *testing.T, s *System, name string) *corev1.Pod {
 	t.Helper()
-	require.Eventually(t, func() bool { return getPod(t, s, name).Status.Phase == corev1.PodRunning }, patience, pollInterval)
+	running := func() bool { return getPod(t, s, name).Status.Phase == corev1.PodRunning }
+	require.Eventually(t, running, timeout, pollInterval)
 	return getPod(t, s, name)
 }
 
@@ -68,9 +69,9 @@ func pids(s *System) map[string]int {
 	return pids
 }
 
-func TestSystemKeepsItsStateWhateverDies(t *testing.T) {
+func TestSystemKeepsItsStateWhenProcessesDie(t *testing.T) {
 	config := clusterOnly(t)
-	s := start(t, config) // Stopped at the end, whichever of them is the last.
+	s := start(t, config) // A subtest replaces s. The cleanup stops the system that runs last.
 	running, err := s.Running()
 	require.NoError(t, err)
 	require.ElementsMatch(t, clusterProcesses, running)
@@ -83,13 +84,13 @@ func TestSystemKeepsItsStateWhateverDies(t *testing.T) {
 	t.Run("a killed scheduler schedules again after a restart", func(t *testing.T) {
 		require.NoError(t, s.Kill(Scheduler))
 		assert.Zero(t, s.PID(Scheduler))
-		require.ErrorContains(t, s.Kill(Scheduler), "killing kube-scheduler: it does not run")
+		require.ErrorContains(t, s.Kill(Scheduler), "killing kube-scheduler: it is not running")
 		createPod(t, s, "second", "")
 		assert.Empty(t, getPod(t, s, "second").Spec.NodeName)
 		require.NoError(t, s.Restart(t.Context(), Scheduler))
 		requireRunning(t, s, "second")
 	})
-	t.Run("starting a running system starts what died and nothing else", func(t *testing.T) {
+	t.Run("starting a running system starts only the processes that have ended", func(t *testing.T) {
 		require.NoError(t, s.Kill(KWOK))
 		require.NoError(t, s.Kill(Etcd))
 		before := pids(s)
@@ -109,9 +110,10 @@ func TestSystemKeepsItsStateWhateverDies(t *testing.T) {
 		other := config
 		other.Shape.LocalNodes = 5
 		_, err := Start(t.Context(), other)
-		assert.ErrorContains(t, err, "has 2 local nodes (2 CPU, 4Gi) and 0 virtual, not 5 local nodes (2 CPU, 4Gi) and 0 virtual: that stays until `make down`")
+		assert.ErrorContains(t, err, "has 2 local nodes (2 CPU, 4Gi) and 0 virtual, not 5 local nodes (2 CPU, 4Gi) "+
+			"and 0 virtual: to change the shape, run `make down` first")
 	})
-	t.Run("a stopped system leaves no process and goes on where it was", func(t *testing.T) {
+	t.Run("a stopped system leaves no process and continues with its state", func(t *testing.T) {
 		require.NoError(t, s.Stop(t.Context()))
 		running, err := s.Running()
 		require.NoError(t, err)
@@ -124,7 +126,7 @@ func TestSystemKeepsItsStateWhateverDies(t *testing.T) {
 		createPod(t, s, "third", "")
 		requireRunning(t, s, "third")
 	})
-	t.Run("a removed system is forgotten", func(t *testing.T) {
+	t.Run("a removed system has no state", func(t *testing.T) {
 		require.NoError(t, s.Stop(t.Context()))
 		require.NoError(t, Remove(config.Dir))
 		_, found, err := Recorded(config.Dir)
@@ -134,7 +136,7 @@ func TestSystemKeepsItsStateWhateverDies(t *testing.T) {
 	})
 }
 
-func TestSystemHasTheRightsOfProductionAndNoMore(t *testing.T) {
+func TestProgramsHaveThePermissionsOfProduction(t *testing.T) {
 	s := start(t, clusterOnly(t))
 	for _, name := range []string{"eks-config", "other"} {
 		config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -148,7 +150,7 @@ func TestSystemHasTheRightsOfProductionAndNoMore(t *testing.T) {
 			client, err := kubernetes.NewForConfig(config)
 			require.NoError(t, err)
 			_, err = client.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{})
-			assert.NoError(t, err, "its token is good")
+			assert.NoError(t, err, "the token is valid")
 			_, err = client.CoreV1().Secrets("").List(t.Context(), metav1.ListOptions{})
 			assert.True(t, apierrors.IsForbidden(err), "listing secrets: %v", err)
 			err = client.CoreV1().Nodes().Delete(t.Context(), LocalNode(0), metav1.DeleteOptions{})
@@ -167,9 +169,10 @@ func TestSystemHasTheRightsOfProductionAndNoMore(t *testing.T) {
 	}
 }
 
-func TestKWOKLeavesPodsOfOtherNodesAlone(t *testing.T) {
+func TestKWOKIgnoresPodsOfOtherNodes(t *testing.T) {
 	s := start(t, clusterOnly(t))
-	_, err := s.Client().CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: VirtualNode(0)}}, metav1.CreateOptions{})
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: VirtualNode(0)}}
+	_, err := s.Client().CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{})
 	require.NoError(t, err)
 	createPod(t, s, "cloud", VirtualNode(0))
 	createPod(t, s, "local", LocalNode(0))
@@ -181,11 +184,11 @@ func TestKWOKLeavesPodsOfOtherNodesAlone(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := s.Client().CoreV1().Pods("default").Get(t.Context(), "local", metav1.GetOptions{})
 		return apierrors.IsNotFound(err)
-	}, patience, pollInterval)
-	assert.NotNil(t, getPod(t, s, "cloud").DeletionTimestamp, "it waits for the one who runs it")
+	}, timeout, pollInterval)
+	assert.NotNil(t, getPod(t, s, "cloud").DeletionTimestamp, "only its kubelet deletes it")
 }
 
-func TestSystemsRunSideBySide(t *testing.T) {
+func TestSystemsRunAtTheSameTime(t *testing.T) {
 	systems := make([]*System, 2)
 	var group errgroup.Group
 	for i := range systems {
@@ -207,27 +210,28 @@ func TestSystemsRunSideBySide(t *testing.T) {
 		createPod(t, systems[i], name, "")
 	}
 	requireRunning(t, systems[0], "one")
-	require.Eventually(t, func() bool { return getPod(t, systems[1], "two").Spec.NodeName != "" }, patience, pollInterval, "bare nodes take Pods")
+	bound := func() bool { return getPod(t, systems[1], "two").Spec.NodeName != "" }
+	require.Eventually(t, bound, timeout, pollInterval, "the scheduler binds Pods to bare nodes")
 	_, err = systems[1].Client().CoreV1().Pods("default").Get(t.Context(), "one", metav1.GetOptions{})
-	assert.True(t, apierrors.IsNotFound(err), "the other's Pod: %v", err)
+	assert.True(t, apierrors.IsNotFound(err), "the Pod of the other system: %v", err)
 }
 
-func TestFailedStartSaysWhyAndLeavesNothing(t *testing.T) {
+func TestFailedStartReportsTheCauseAndLeavesNothing(t *testing.T) {
 	config := clusterOnly(t)
 	config.Args = map[string][]string{APIServer: {"--no-such-flag"}}
 	_, err := Start(t.Context(), config)
-	require.ErrorContains(t, err, "waiting for kube-apiserver: it has ended")
+	require.ErrorContains(t, err, "waiting for kube-apiserver: the process has ended")
 	assert.ErrorContains(t, err, "unknown flag: --no-such-flag", "the end of its log")
 	running, err := newProcesses(config.Dir, false).all()
 	require.NoError(t, err)
 	assert.Empty(t, running)
 }
 
-func TestPortsThatAreTakenAreLeftOut(t *testing.T) {
+func TestBlocksOfPortsInUseAreSkipped(t *testing.T) {
 	first, err := claimPorts(t.TempDir())
 	require.NoError(t, err)
 	taken, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(first+blockSize-1)))
-	if err == nil { // Otherwise someone was faster, and the port is as taken.
+	if err == nil { // Otherwise another process already uses the port, which is as good.
 		defer taken.Close()
 	}
 	second, err := claimPorts(t.TempDir())

@@ -46,7 +46,7 @@ type answer struct {
 
 func ask(t testing.TB, namespace, stdin string, args ...string) answer {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), programtest.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), programtest.Timeout)
 	defer cancel()
 	command := kubectl(ctx, t, namespace, args...)
 	var out, errs bytes.Buffer
@@ -116,7 +116,7 @@ func TestKubectlRunsCommands(t *testing.T) {
 func TestKubectlHasATerminal(t *testing.T) {
 	t.Parallel()
 	_, ns := startShell(t)
-	ctx, cancel := context.WithTimeout(t.Context(), programtest.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), programtest.Timeout)
 	defer cancel()
 	command := kubectl(ctx, t, ns, "exec", "-it", "web", "--", "sh")
 	terminal, err := pty.StartWithSize(command, &pty.Winsize{Rows: 45, Cols: 123})

@@ -157,7 +157,7 @@ func (r *running) stop(t testing.TB) {
 	case err := <-r.ended:
 		assert.NoError(t, err)
 		r.ended <- nil
-	case <-time.After(programtest.Patience):
+	case <-time.After(programtest.Timeout):
 		t.Error("the virtual node does not end")
 	}
 	assert.NotContains(t, r.logs.String(), "system:serviceaccount", "the virtual node lacks a right")
