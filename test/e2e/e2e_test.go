@@ -1,5 +1,5 @@
-// Package e2e holds the end-to-end tests: the stories of the demonstration, and bursts with and without failures, on a real control plane
-// with all our programs and the simulated cloud.
+// Package e2e contains the end-to-end tests: the stories of the demonstration, and bursts with and without failures, on
+// a real control plane with all of Spillway's programs and the simulated cloud.
 package e2e
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-var update = flag.Bool("update", false, "rewrite the goldens from what is printed now")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // newWorld starts a system for one test.
 func newWorld(t *testing.T, shape system.Shape) (*stories.World, *system.System) {
@@ -26,27 +26,31 @@ func newWorld(t *testing.T, shape system.Shape) (*stories.World, *system.System)
 	binDir, err := system.FindBinDir()
 	require.NoError(t, err)
 	config := system.Config{
-		Dir: t.TempDir(), BinDir: binDir, Shape: shape, Scheduler: stories.AddTKEScheduler, DieWithParent: true, Progress: t.Output(),
+		Dir: t.TempDir(), BinDir: binDir, Shape: shape, Scheduler: stories.AddTKEScheduler, DieWithParent: true,
+		Progress: t.Output(),
 	}
 	s, err := system.Start(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
-			tellLogs(t, s)
+			printLogs(t, s)
 		}
 		assert.NoError(t, system.Stop(context.Background(), config.Dir))
 	})
 	return stories.NewWorld(s, binDir, t.Output()), s
 }
 
-// tellLogs shows how our programs' logs ended.
-func tellLogs(t *testing.T, s *system.System) {
+// printLogs prints the ends of the logs of Spillway's programs.
+func printLogs(t *testing.T, s *system.System) {
 	t.Helper()
 	const most = 6000
-	for _, name := range []string{system.Extender, system.ExtenderReplica(0), system.ExtenderReplica(1), system.Admission, system.VNode(0), system.CCISim} {
+	for _, name := range []string{
+		system.Extender, system.ExtenderReplica(0), system.ExtenderReplica(1), system.Admission, system.VNode(0),
+		system.CCISim,
+	} {
 		content, err := os.ReadFile(s.LogFile(name))
 		if os.IsNotExist(err) {
-			continue // Of the other topology.
+			continue // The process belongs to the other topology.
 		}
 		if err != nil {
 			t.Logf("reading the log of %s: %v", name, err)
@@ -56,13 +60,13 @@ func tellLogs(t *testing.T, s *system.System) {
 	}
 }
 
-// The stories that need more than the system of all others.
+// Stories that need another system than the others.
 const (
 	schedulerName     = "scheduler-name"
 	fewerVirtualNodes = "fewer-virtual-nodes"
 )
 
-// The tests of this package have a system each and mostly wait, so they run beside each other.
+// Each test of this package has its own system and mostly waits, so the tests run in parallel.
 func TestStories(t *testing.T) {
 	t.Parallel()
 	playAll(t, stories.All())
@@ -73,13 +77,13 @@ func TestFurtherStories(t *testing.T) {
 	further := append(stories.Further(), stories.Story{
 		Name: schedulerName, Title: "A Deployment that names tke-scheduler keeps its quota", Play: stories.PlaySchedulerName,
 	}, stories.Story{
-		Name: "apply", Title: "What kubectl apply prints of malformed keys and of those that will not do what they say",
+		Name: "apply", Title: "kubectl apply reports malformed keys, and keys that have no effect",
 		Play: func(ctx context.Context, w *stories.World) error { return checkApply(ctx, t, w) },
 	})
 	playAll(t, further)
 }
 
-// playAll plays stories one after the other on one system, and holds that they leave nothing behind.
+// playAll plays stories one after the other on one system, and checks that they leave nothing behind.
 func playAll(t *testing.T, list []stories.Story) {
 	t.Helper()
 	world, _ := newWorld(t, stories.Shape())
@@ -89,12 +93,12 @@ func playAll(t *testing.T, list []stories.Story) {
 	require.NoError(t, world.AwaitGone(t.Context()))
 }
 
-// checkApply applies each testdata/apply/*.yaml, in the order of their names, and compares what is printed with the .txt beside it; -update
-// rewrites that.
+// checkApply applies each testdata/apply/*.yaml in the order of their names, and compares the output with the .txt file
+// of the same name. With -update it writes these files.
 func checkApply(ctx context.Context, t *testing.T, w *stories.World) error {
 	files, err := filepath.Glob("testdata/apply/*.yaml")
 	if err != nil || len(files) == 0 {
-		return fmt.Errorf("finding the manifests: %d found: %w", len(files), err)
+		return fmt.Errorf("finding the manifests: found %d: %w", len(files), err)
 	}
 	for _, file := range files {
 		manifest, err := os.ReadFile(file)
@@ -108,19 +112,19 @@ func checkApply(ctx context.Context, t *testing.T, w *stories.World) error {
 		golden := strings.TrimSuffix(file, ".yaml") + ".txt"
 		if *update {
 			if err := os.WriteFile(golden, []byte(printed), 0o644); err != nil {
-				return fmt.Errorf("rewriting a golden: %w", err)
+				return fmt.Errorf("writing a golden file: %w", err)
 			}
 		}
 		want, err := os.ReadFile(golden)
 		if err != nil {
-			return fmt.Errorf("reading a golden: %w", err)
+			return fmt.Errorf("reading a golden file: %w", err)
 		}
 		assert.Equal(t, string(want), printed, file)
 	}
 	return nil
 }
 
-// Seed 4 adds virtual nodes by the replicas of a StatefulSet, and takes them away again.
+// ACK virtual nodes (docs/sources.md) adds and removes virtual nodes through the replicas of a StatefulSet.
 func TestFewerVirtualNodes(t *testing.T) {
 	t.Parallel()
 	shape := stories.Shape()
@@ -133,9 +137,11 @@ func TestFewerVirtualNodes(t *testing.T) {
 		programs[system.VirtualNode(i)] = system.VNode(i)
 	}
 	require.NoError(t, world.Play(t.Context(), stories.Story{
-		Name: fewerVirtualNodes, Title: "Four virtual nodes share ten Pods; three are drained, stopped and deleted, and no Pod is lost or left over",
+		Name:  fewerVirtualNodes,
+		Title: "Four virtual nodes share ten Pods; three are drained, stopped and deleted, and no Pod is lost or left over",
 		Play: func(ctx context.Context, w *stories.World) error {
-			return stories.PlayFewerVirtualNodes(ctx, w, system.VirtualNode(0), others, func(node string) error { return s.Kill(programs[node]) })
+			stop := func(node string) error { return s.Kill(programs[node]) }
+			return stories.PlayFewerVirtualNodes(ctx, w, system.VirtualNode(0), others, stop)
 		},
 	}))
 }
@@ -170,7 +176,7 @@ func TestTheQuotaHoldsInABurst(t *testing.T) {
 	for _, burst := range bursts {
 		t.Run(burst.name, func(t *testing.T) {
 			require.NoError(t, world.Play(t.Context(), stories.Story{
-				Name: "burst-" + burst.name, Title: "60 replicas at once, 5 of them at home: " + burst.name,
+				Name: "burst-" + burst.name, Title: "60 replicas at once, 5 of them local: " + burst.name,
 				Play: func(ctx context.Context, w *stories.World) error {
 					return stories.PlayBurst(ctx, w, stories.Burst{Replicas: 60, Quota: 5, MidwayAt: 4, Midway: burst.midway})
 				},

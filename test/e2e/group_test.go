@@ -19,7 +19,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// TestSchedulingGroups plays gangs of three on a control plane with the alpha gates of Kubernetes 1.36 on.
+// TestSchedulingGroups creates gangs of three Pods on a control plane with the alpha feature gates of Kubernetes 1.36.
 func TestSchedulingGroups(t *testing.T) {
 	t.Parallel()
 	const gates = "--feature-gates=GenericWorkload=true,GangScheduling=true"
@@ -43,23 +43,24 @@ func TestSchedulingGroups(t *testing.T) {
 	quota := func(p *corev1.Pod) {
 		p.Annotations = map[string]string{policy.SwitchKey: "true", policy.LocalReplicasAnnotation: "1"}
 	}
-	labelled := func(mode policy.Mode) func(*corev1.Pod) {
+	labeled := func(mode policy.Mode) func(*corev1.Pod) {
 		return func(p *corev1.Pod) { p.Labels = map[string]string{policy.BurstLabel: string(mode)} }
 	}
 	for name, tc := range map[string]struct {
 		changes []func(*corev1.Pod)
 		want    string
 	}{
-		"quota":        {[]func(*corev1.Pod){quota}, "home home home"},
+		"quota":        {[]func(*corev1.Pod){quota}, "local local local"},
 		"quota-waits":  {[]func(*corev1.Pod){quota, large}, "SchedulingGroup SchedulingGroup SchedulingGroup"},
-		"prefer":       {[]func(*corev1.Pod){labelled(policy.ModeLocalPrefer)}, "home home home"},
-		"prefer-burst": {[]func(*corev1.Pod){labelled(policy.ModeLocalPrefer), large}, "cloud cloud cloud"},
-		"enforce":      {[]func(*corev1.Pod){labelled(policy.ModeEnforce)}, "cloud cloud cloud"},
+		"prefer":       {[]func(*corev1.Pod){labeled(policy.ModeLocalPrefer)}, "local local local"},
+		"prefer-burst": {[]func(*corev1.Pod){labeled(policy.ModeLocalPrefer), large}, "cloud cloud cloud"},
+		"enforce":      {[]func(*corev1.Pod){labeled(policy.ModeEnforce)}, "cloud cloud cloud"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			group := &schedulingv1alpha2.PodGroup{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: schedulingv1alpha2.PodGroupSpec{
-				SchedulingPolicy: schedulingv1alpha2.PodGroupSchedulingPolicy{Gang: &schedulingv1alpha2.GangSchedulingPolicy{MinCount: 3}},
-			}}
+			gang := schedulingv1alpha2.PodGroupSchedulingPolicy{Gang: &schedulingv1alpha2.GangSchedulingPolicy{MinCount: 3}}
+			group := &schedulingv1alpha2.PodGroup{
+				ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: schedulingv1alpha2.PodGroupSpec{SchedulingPolicy: gang},
+			}
 			_, err := s.Client().SchedulingV1alpha2().PodGroups("default").Create(t.Context(), group, metav1.CreateOptions{})
 			require.NoError(t, err)
 			for i := range 3 {
@@ -77,50 +78,50 @@ func TestSchedulingGroups(t *testing.T) {
 				require.NoError(t, err)
 			}
 			var got string
-			assert.Eventually(t, func() bool { got = placesOf(t, s, name); return got == tc.want }, patience, 100*time.Millisecond)
+			placed := func() bool { got = placesOf(t, s, name); return got == tc.want }
+			assert.Eventually(t, placed, timeout, 100*time.Millisecond)
 			require.Equal(t, tc.want, got)
 			if strings.HasPrefix(name, "quota") {
-				sayThatTheirQuotaIsNotKept(t, s, name)
+				requireConditionWhileQuota(t, s, name)
 			}
 		})
 	}
 }
 
-// sayThatTheirQuotaIsNotKept checks the Pods' condition: it is there while the annotation is, wherever they are.
-func sayThatTheirQuotaIsNotKept(t *testing.T, s *system.System, group string) {
+// requireConditionWhileQuota checks the condition of the Pods. It exists while the annotation does, on every node.
+func requireConditionWhileQuota(t *testing.T, s *system.System, group string) {
 	t.Helper()
 	pods := s.Client().CoreV1().Pods("default")
 	for i := range 3 {
 		name := fmt.Sprintf("%s-%d", group, i)
-		said := func() string {
+		condition := func() string {
 			pod, err := pods.Get(t.Context(), name, metav1.GetOptions{})
 			require.NoError(t, err)
-			require.NotEmpty(t, pod.Status.Conditions, "the scheduler's stays")
-			for _, c := range pod.Status.Conditions {
-				if c.Type == policy.LocalReplicasCondition {
-					return fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message)
-				}
+			require.NotEmpty(t, pod.Status.Conditions, "the scheduler's condition remains")
+			if c := policy.PodCondition(pod, policy.LocalReplicasCondition); c != nil {
+				return fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message)
 			}
 			return ""
 		}
 		var got string
-		assert.Eventually(t, func() bool { got = said(); return got != "" }, patience, 100*time.Millisecond)
+		assert.Eventually(t, func() bool { got = condition(); return got != "" }, timeout, 100*time.Millisecond)
 		require.Equal(t, "False SchedulingGroup: "+policy.GroupQuota, got)
-		_, err := pods.Patch(t.Context(), name, types.MergePatchType, []byte(`{"metadata":{"annotations":{"`+policy.LocalReplicasAnnotation+`":null}}}`), metav1.PatchOptions{})
+		withoutQuota := []byte(`{"metadata":{"annotations":{"` + policy.LocalReplicasAnnotation + `":null}}}`)
+		_, err := pods.Patch(t.Context(), name, types.MergePatchType, withoutQuota, metav1.PatchOptions{})
 		require.NoError(t, err)
-		assert.Eventually(t, func() bool { got = said(); return got == "" }, patience, 100*time.Millisecond)
-		require.Empty(t, got, "without a quota nothing is left to say")
+		assert.Eventually(t, func() bool { got = condition(); return got == "" }, timeout, 100*time.Millisecond)
+		require.Empty(t, got, "a Pod without a quota has no such condition")
 	}
 }
 
-// placesOf says for each of the three Pods of a group where it is, or what keeps it.
+// placesOf returns for each of the three Pods of a group where it runs, or why it waits.
 func placesOf(t *testing.T, s *system.System, group string) string {
 	t.Helper()
 	var places []string
 	for i := range 3 {
 		pod, err := s.Client().CoreV1().Pods("default").Get(t.Context(), fmt.Sprintf("%s-%d", group, i), metav1.GetOptions{})
 		require.NoError(t, err)
-		require.NotNil(t, pod.Spec.SchedulingGroup, "it is a Pod of a group")
+		require.NotNil(t, pod.Spec.SchedulingGroup, "the Pod belongs to a group")
 		places = append(places, placeOf(t, s, pod))
 	}
 	return strings.Join(places, " ")
@@ -132,9 +133,10 @@ func placeOf(t *testing.T, s *system.System, pod *corev1.Pod) string {
 		return "cloud"
 	}
 	if pod.Spec.NodeName != "" {
-		return "home"
+		return "local"
 	}
-	events, err := s.Client().CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(pod.UID)})
+	ofPod := metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(pod.UID)}
+	events, err := s.Client().CoreV1().Events("default").List(t.Context(), ofPod)
 	require.NoError(t, err)
 	for _, event := range events.Items {
 		if event.Reason == string(policy.ReasonSchedulingGroup) {

@@ -12,8 +12,8 @@ import (
 	"github.com/spillway-k8s/spillway/test/stories"
 )
 
-// Every story that docs/moving.md names in the last column of a table is played here.
-func TestTheStoriesOfThePageArePlayed(t *testing.T) {
+// docs/moving.md names stories in the last column of its tables. Each must exist.
+func TestTheStoriesOfThePageExist(t *testing.T) {
 	played := []string{schedulerName, fewerVirtualNodes}
 	for _, story := range append(stories.All(), stories.Further()...) {
 		played = append(played, story.Name)

@@ -18,17 +18,17 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// patience is how long a leader may take to be elected, on a machine that is busy with other things.
-const patience = 60 * time.Second
+// timeout is how long the election of a leader may take on a busy machine.
+const timeout = 60 * time.Second
 
-// TestTheExtenderAsAService plays the topology with two extenders over mutual TLS: who may ask, and that the quota holds whatever happens
-// to the one that leads.
+// TestTheExtenderAsAService tests the topology with two extenders over mutual TLS: which clients may call it, and that
+// the quota holds in every failure of the leader.
 func TestTheExtenderAsAService(t *testing.T) {
 	t.Parallel()
 	shape := system.DefaultShape()
 	shape.Topology = system.TopologyService
 	world, s := newWorld(t, shape)
-	t.Run("nobody but the scheduler may ask", func(t *testing.T) { playClients(t, s) })
+	t.Run("only the scheduler may call it", func(t *testing.T) { playClients(t, s) })
 	t.Run("the story of the quota", func(t *testing.T) {
 		require.NoError(t, world.Play(t.Context(), stories.All()[0]))
 	})
@@ -36,8 +36,11 @@ func TestTheExtenderAsAService(t *testing.T) {
 		"undisturbed":             nil,
 		"the leader is killed":    func(ctx context.Context, leader string) error { return killAndRestart(ctx, s, leader) },
 		"the leader is replaced":  func(ctx context.Context, leader string) error { return s.Restart(ctx, leader) },
-		"the leader sleeps":       func(ctx context.Context, leader string) error { return sleep(ctx, s, leader) },
-		"the scheduler is killed": func(ctx context.Context, _ string) error { return killAndRestart(ctx, s, system.Scheduler) },
+		"the leader is suspended": func(ctx context.Context, leader string) error { return suspend(ctx, s, leader) },
+		"the scheduler is killed": func(ctx context.Context,
+			_ string) error {
+			return killAndRestart(ctx, s, system.Scheduler)
+		},
 		"both extenders are killed": func(ctx context.Context, leader string) error {
 			if err := s.Kill(other(leader)); err != nil {
 				return err
@@ -55,8 +58,9 @@ func TestTheExtenderAsAService(t *testing.T) {
 				burst.Midway = func(ctx context.Context) error { return midway(ctx, leader) }
 			}
 			require.NoError(t, world.Play(t.Context(), stories.Story{
-				Name: "service-" + fmt.Sprint(time.Now().UnixNano()), Title: "60 replicas at once, 5 of them at home, the extender as a service: " + name,
-				Play: func(ctx context.Context, w *stories.World) error { return stories.PlayBurst(ctx, w, burst) },
+				Name:  "service-" + fmt.Sprint(time.Now().UnixNano()),
+				Title: "60 replicas at once, 5 of them local, the extender as a service: " + name,
+				Play:  func(ctx context.Context, w *stories.World) error { return stories.PlayBurst(ctx, w, burst) },
 			}))
 		})
 	}
@@ -76,15 +80,15 @@ func killAndRestart(ctx context.Context, s *system.System, name string) error {
 	return s.Restart(ctx, name)
 }
 
-// sleep stops the leader as it is, until the other one leads, and lets it go on with what it was at.
-func sleep(ctx context.Context, s *system.System, leader string) error {
+// suspend stops the leader with SIGSTOP until the other extender leads, and then continues it.
+func suspend(ctx context.Context, s *system.System, leader string) error {
 	pid := s.PID(leader)
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		return fmt.Errorf("stopping %s: %w", leader, err)
+		return fmt.Errorf("suspending %s: %w", leader, err)
 	}
 	err := untilReady(ctx, s, other(leader))
-	if wakeErr := syscall.Kill(pid, syscall.SIGCONT); wakeErr != nil {
-		return fmt.Errorf("waking %s: %w", leader, wakeErr)
+	if continueErr := syscall.Kill(pid, syscall.SIGCONT); continueErr != nil {
+		return fmt.Errorf("continuing %s: %w", leader, continueErr)
 	}
 	return err
 }
@@ -105,7 +109,7 @@ func isReady(ctx context.Context, s *system.System, name string) bool {
 }
 
 func untilReady(ctx context.Context, s *system.System, names ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for {
 		for _, name := range names {
@@ -121,7 +125,7 @@ func untilReady(ctx context.Context, s *system.System, names ...string) error {
 	}
 }
 
-// awaitLeader returns the one extender that is ready.
+// awaitLeader returns the extender that is ready. There must be exactly one.
 func awaitLeader(t *testing.T, s *system.System) string {
 	t.Helper()
 	names := []string{system.ExtenderReplica(0), system.ExtenderReplica(1)}
@@ -132,26 +136,26 @@ func awaitLeader(t *testing.T, s *system.System) string {
 			ready = append(ready, name)
 		}
 	}
-	require.Len(t, ready, 1, "one leads")
+	require.Len(t, ready, 1, "exactly one replica leads")
 	return ready[0]
 }
 
-// playClients asks as the scheduler would, each time as somebody else.
+// playClients sends the scheduler's request with the certificates of different clients.
 func playClients(t *testing.T, s *system.System) {
 	foreign := filterAs(t, s, "", "")
 	assert.ErrorContains(t, foreign.err, "tls: certificate required")
 	certFile, keyFile := s.Certificate("kube-apiserver-kubelet-client")
 	assert.Equal(t, http.StatusForbidden, filterAs(t, s, certFile, keyFile).status)
 	certFile, keyFile = s.Certificate(system.Admission)
-	assert.ErrorContains(t, filterAs(t, s, certFile, keyFile).err, "tls: bad certificate", "a server's certificate is no client's")
+	assert.ErrorContains(t, filterAs(t, s, certFile, keyFile).err, "tls: bad certificate", "it is a server certificate")
 	certFile, keyFile = s.Certificate(system.SchedulerUser)
 	scheduler := filterAs(t, s, certFile, keyFile)
 	require.NoError(t, scheduler.err)
-	assert.Equal(t, http.StatusBadRequest, scheduler.status, "it is let in, and its question makes no sense")
+	assert.Equal(t, http.StatusBadRequest, scheduler.status, "the client is authorized; its request is empty")
 	assert.Equal(t, uint16(tls.VersionTLS13), scheduler.version)
 }
 
-// answer is what a client saw.
+// answer is the result of a client's request.
 type answer struct {
 	err     error
 	status  int
@@ -166,8 +170,10 @@ func filterAs(t *testing.T, s *system.System, certFile, keyFile string) answer {
 		require.NoError(t, err)
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
-	response, err := client.Post(s.Endpoint(system.Extender)+"/v1/filter", "application/json", bytes.NewReader([]byte("{}")))
+	client := http.Client{Timeout: 5 * time.Second,
+		Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
+	response, err := client.Post(s.Endpoint(system.Extender)+"/v1/filter", "application/json",
+		bytes.NewReader([]byte("{}")))
 	if err != nil {
 		return answer{err: err}
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 )
 
-// weathers are what the cloud may suffer from in a round.
-var weathers = []ccisim.Fault{
+// faults are the faults that the cloud can have in a round.
+var faults = []ccisim.Fault{
 	{Kind: ccisim.Latency, Delay: metav1.Duration{Duration: 300 * time.Millisecond}},
 	{Kind: ccisim.Throttle, Times: 5},
 	{Kind: ccisim.Throttle, RatePerSecond: 5, Burst: 3},
@@ -39,42 +39,45 @@ var weathers = []ccisim.Fault{
 	{Kind: ccisim.HoldFinalizer},
 }
 
-// cloud is the simulated cloud's own API.
+// cloud is the control API of the simulated cloud.
 type cloud struct{ endpoint string }
 
-// worsen switches a fault on and now and then cuts the watches, or forgets their past, so that a list is needed. It says what it did.
-func (c cloud) worsen(ctx context.Context, random *rand.Rand) (string, error) {
-	fault := weathers[random.IntN(len(weathers))]
-	words := fmt.Sprintf("%s %s", fault.Kind, fault.Verb)
+// disturb switches a fault on. Sometimes it also cuts the watches, or removes their history so that clients must list.
+// It returns a description.
+func (c cloud) disturb(ctx context.Context, random *rand.Rand) (string, error) {
+	fault := faults[random.IntN(len(faults))]
+	description := fmt.Sprintf("%s %s", fault.Kind, fault.Verb)
 	err := c.call(ctx, http.MethodPost, "faults", fault, nil)
 	switch random.IntN(4) {
 	case 0:
-		words += ", watches cut"
+		description += ", watches cut"
 		err = errors.Join(err, c.call(ctx, http.MethodPost, "watches/cut?abrupt=true", nil, nil))
 	case 1:
-		words += ", watches expired"
-		err = errors.Join(err, c.call(ctx, http.MethodPost, "history/compact", nil, nil), c.call(ctx, http.MethodPost, "watches/cut", nil, nil))
+		description += ", watches expired"
+		err = errors.Join(err, c.call(ctx, http.MethodPost, "history/compact", nil, nil),
+			c.call(ctx, http.MethodPost, "watches/cut", nil, nil))
 	}
-	return words, err
+	return description, err
 }
 
-func (c cloud) heal(ctx context.Context) error {
+func (c cloud) resetFaults(ctx context.Context) error {
 	return c.call(ctx, http.MethodDelete, "faults", nil, nil)
 }
 
-// pods returns the Pods that the cloud has, by the UID of the Pod that each stands for. It is an error if it ever made two for one.
+// pods returns the Pods of the cloud, by the UIDs of their Pods in the cluster. It fails if the cloud ever created two
+// for one Pod.
 func (c cloud) pods(ctx context.Context) (map[types.UID]string, error) {
 	var ever []ccisim.PodRecord
 	if err := c.call(ctx, http.MethodGet, "pods", nil, &ever); err != nil {
 		return nil, err
 	}
-	made, present := map[types.UID]string{}, map[types.UID]string{}
+	created, present := map[types.UID]string{}, map[types.UID]string{}
 	for _, record := range ever {
 		uid := types.UID(record.Annotations[policy.CloudUIDAnnotation])
-		if first, twice := made[uid]; twice {
-			return nil, fmt.Errorf("the cloud made %s and %s for the one Pod with UID %s", first, record.Name, uid)
+		if first, twice := created[uid]; twice {
+			return nil, fmt.Errorf("the cloud created %s and %s for the Pod with UID %s: want one", first, record.Name, uid)
 		}
-		made[uid] = record.Name
+		created[uid] = record.Name
 		if record.Deleted == nil {
 			present[uid] = record.Name
 		}
@@ -91,15 +94,15 @@ func (c cloud) call(ctx context.Context, method, path string, send, receive any)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, c.endpoint+"/_sim/"+path, &body)
 	if err != nil {
-		return fmt.Errorf("making the request %s: %w", path, err)
+		return fmt.Errorf("creating the request %s: %w", path, err)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("asking the simulator for %s: %w", path, err)
+		return fmt.Errorf("calling the simulator at %s: %w", path, err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode >= 300 {
-		return fmt.Errorf("asking the simulator for %s: %s", path, response.Status)
+		return fmt.Errorf("calling the simulator at %s: %s", path, response.Status)
 	}
 	if receive == nil {
 		return nil

@@ -17,16 +17,16 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// keep is how many rounds what a round has made stays.
+// keep is the number of rounds after which the workloads of a round are deleted.
 const keep = 4
 
-// workloads makes, changes and deletes what runs in the cloud, in one namespace.
+// workloads creates, changes and deletes workloads in the cloud, in one namespace.
 type workloads struct {
 	client    kubernetes.Interface
 	namespace string
 }
 
-// template is that of all Pods: the cloud or nowhere.
+// template returns the template of all Pods. They may run only in the cloud.
 func template(app string, restart corev1.RestartPolicy) corev1.PodTemplateSpec {
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": app, policy.BurstLabel: string(policy.ModeEnforce)}},
@@ -37,32 +37,35 @@ func template(app string, restart corev1.RestartPolicy) corev1.PodTemplateSpec {
 	}
 }
 
-// make makes the set of a round: two services, one of a name that is used again, and a job.
-func (w workloads) make(ctx context.Context, round int) error {
+// create creates the workloads of a round: a Deployment, a StatefulSet whose name is reused, and a Job.
+func (w workloads) create(ctx context.Context, round int) error {
 	set, reused, job := fmt.Sprintf("web-%d", round), fmt.Sprintf("db-%d", round%keep), fmt.Sprintf("job-%d", round)
 	_, errDeployment := w.client.AppsV1().Deployments(w.namespace).Create(ctx, &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: set},
 		Spec: appsv1.DeploymentSpec{
-			Replicas: new(int32(3)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": set}}, Template: template(set, corev1.RestartPolicyAlways),
+			Replicas: new(int32(3)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": set}},
+			Template: template(set, corev1.RestartPolicyAlways),
 		},
 	}, metav1.CreateOptions{})
 	_, errStateful := w.client.AppsV1().StatefulSets(w.namespace).Create(ctx, &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Name: reused},
 		Spec: appsv1.StatefulSetSpec{
 			Replicas: new(int32(2)), PodManagementPolicy: appsv1.ParallelPodManagement,
-			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": reused}}, Template: template(reused, corev1.RestartPolicyAlways),
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": reused}},
+			Template: template(reused, corev1.RestartPolicyAlways),
 		},
 	}, metav1.CreateOptions{})
 	_, errJob := w.client.BatchV1().Jobs(w.namespace).Create(ctx, &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Name: job},
 		Spec: batchv1.JobSpec{
-			Parallelism: new(int32(2)), Completions: new(int32(2)), BackoffLimit: new(int32(0)), Template: template(job, corev1.RestartPolicyNever),
+			Parallelism: new(int32(2)), Completions: new(int32(2)), BackoffLimit: new(int32(0)),
+			Template: template(job, corev1.RestartPolicyNever),
 		},
 	}, metav1.CreateOptions{})
 	return errors.Join(errDeployment, errStateful, errJob)
 }
 
-// change does something to what a round has made.
+// change changes a workload of a round, or deletes its Pods.
 func (w workloads) change(ctx context.Context, round int, random *rand.Rand) error {
 	name := fmt.Sprintf("web-%d", round)
 	patch := ""
@@ -76,15 +79,17 @@ func (w workloads) change(ctx context.Context, round int, random *rand.Rand) err
 	default:
 		return w.deletePods(ctx, fmt.Sprintf("app=db-%d", round%keep), new(int64(0)))
 	}
-	_, err := w.client.AppsV1().Deployments(w.namespace).Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	deployments := w.client.AppsV1().Deployments(w.namespace)
+	_, err := deployments.Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 	return err
 }
 
 func (w workloads) deletePods(ctx context.Context, selector string, grace *int64) error {
-	return w.client.CoreV1().Pods(w.namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: grace}, metav1.ListOptions{LabelSelector: selector})
+	options := metav1.DeleteOptions{GracePeriodSeconds: grace}
+	return w.client.CoreV1().Pods(w.namespace).DeleteCollection(ctx, options, metav1.ListOptions{LabelSelector: selector})
 }
 
-// remove deletes what a round has made; Pods follow.
+// remove deletes the workloads of a round. The garbage collector deletes their Pods.
 func (w workloads) remove(ctx context.Context, round int) error {
 	options := metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}
 	return errors.Join(
@@ -94,16 +99,18 @@ func (w workloads) remove(ctx context.Context, round int) error {
 	)
 }
 
-// unfinished says what does not run yet, nil when all does.
+// unfinished returns an error for each workload that is not running or complete yet.
 func (w workloads) unfinished(ctx context.Context) error {
 	deployments, err := w.client.AppsV1().Deployments(w.namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
 	}
-	var faults []error
+	var errs []error
 	for _, d := range deployments.Items {
-		if s := d.Status; s.ObservedGeneration != d.Generation || s.AvailableReplicas != *d.Spec.Replicas || s.Replicas != *d.Spec.Replicas {
-			faults = append(faults, fmt.Errorf("%s has %d replicas, %d available: want %d", d.Name, s.Replicas, s.AvailableReplicas, *d.Spec.Replicas))
+		s, want := d.Status, *d.Spec.Replicas
+		if s.ObservedGeneration != d.Generation || s.AvailableReplicas != want || s.Replicas != want {
+			errs = append(errs, fmt.Errorf("%s has %d replicas, %d available: want %d",
+				d.Name, s.Replicas, s.AvailableReplicas, want))
 		}
 	}
 	sets, err := w.client.AppsV1().StatefulSets(w.namespace).List(ctx, metav1.ListOptions{})
@@ -112,7 +119,7 @@ func (w workloads) unfinished(ctx context.Context) error {
 	}
 	for _, s := range sets.Items {
 		if s.Status.ReadyReplicas != *s.Spec.Replicas {
-			faults = append(faults, fmt.Errorf("%s has %d ready: want %d", s.Name, s.Status.ReadyReplicas, *s.Spec.Replicas))
+			errs = append(errs, fmt.Errorf("%s has %d ready: want %d", s.Name, s.Status.ReadyReplicas, *s.Spec.Replicas))
 		}
 	}
 	jobs, err := w.client.BatchV1().Jobs(w.namespace).List(ctx, metav1.ListOptions{})
@@ -121,17 +128,18 @@ func (w workloads) unfinished(ctx context.Context) error {
 	}
 	for _, j := range jobs.Items {
 		if j.Status.Succeeded != *j.Spec.Completions {
-			faults = append(faults, fmt.Errorf("%s has %d succeeded and %d failed: want %d", j.Name, j.Status.Succeeded, j.Status.Failed, *j.Spec.Completions))
+			errs = append(errs, fmt.Errorf("%s has %d succeeded and %d failed: want %d",
+				j.Name, j.Status.Succeeded, j.Status.Failed, *j.Spec.Completions))
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }
 
-// gone tells that the namespace has no Pod of a name's app.
+// gone returns an error while the StatefulSet exists.
 func (w workloads) gone(ctx context.Context, app string) error {
 	_, err := w.client.AppsV1().StatefulSets(w.namespace).Get(ctx, app, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
-	return errors.Join(err, fmt.Errorf("%s is still there", app))
+	return errors.Join(err, fmt.Errorf("%s still exists", app))
 }

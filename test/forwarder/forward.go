@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// How often an endpoint is asked whether it is ready, and how long it may take to say so: sooner than a kubelet, whose shortest is 1 s.
+// Period and timeout of readiness probes. Both are shorter than a kubelet's, whose minimum is 1 s.
 const (
 	probePeriod  = 100 * time.Millisecond
 	probeTimeout = 500 * time.Millisecond
 )
 
-// endpoint is one place that connections can go to.
+// endpoint is a server to which connections can be forwarded.
 type endpoint struct {
 	address, url string
 	ready        atomic.Bool
@@ -39,7 +39,7 @@ func newForwarder(endpoints []*endpoint) *forwarder {
 	}
 }
 
-// run forwards until ctx ends; connections that stand are cut then. It blocks.
+// run forwards connections until ctx ends. It then closes existing connections. It blocks.
 func (f *forwarder) run(ctx context.Context, listen, health string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, e := range f.endpoints {
@@ -65,7 +65,7 @@ func (f *forwarder) run(ctx context.Context, listen, health string) error {
 	return group.Wait()
 }
 
-// watch asks an endpoint again and again whether it is ready.
+// watch probes an endpoint periodically.
 func (f *forwarder) watch(ctx context.Context, e *endpoint) {
 	ticker := time.NewTicker(probePeriod)
 	defer ticker.Stop()
@@ -94,7 +94,7 @@ func (f *forwarder) probe(ctx context.Context, e *endpoint) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// pick is an endpoint that is ready, nil where none is.
+// pick returns an endpoint that is ready, or nil.
 func (f *forwarder) pick() *endpoint {
 	for _, e := range f.endpoints {
 		if e.ready.Load() {
@@ -124,7 +124,8 @@ func (f *forwarder) accept(ctx context.Context, listener net.Listener) error {
 	}
 }
 
-// forward joins the client to an endpoint. Without one the connection is reset, as near to refusing it as a listener can come.
+// forward connects the client to an endpoint. If none is ready it resets the connection, which is the closest that a
+// listener can come to refusing it.
 func (f *forwarder) forward(ctx context.Context, client net.Conn) error {
 	defer client.Close()
 	e := f.pick()
@@ -144,12 +145,12 @@ func (f *forwarder) forward(ctx context.Context, client net.Conn) error {
 	return nil
 }
 
-// join copies both ways until either side ends.
+// join copies data in both directions until either side ends.
 func join(a, b net.Conn) {
 	var both sync.WaitGroup
 	for _, way := range [][2]net.Conn{{a, b}, {b, a}} {
 		both.Go(func() {
-			_, _ = io.Copy(way[0], way[1]) // Cut or ended, it is the end of both.
+			_, _ = io.Copy(way[0], way[1]) // Any end, also by an error, ends both directions.
 			_, _ = a.Close(), b.Close()
 		})
 	}

@@ -1,5 +1,6 @@
-// Command forwarder plays a Kubernetes Service in a trial system: new connections go to an endpoint that says it is ready, and those that
-// stand stay where they are, as with kube-proxy. It looks into nothing.
+// Command forwarder takes the place of a Kubernetes Service in a trial system. It forwards new connections to an
+// endpoint that is ready. Like kube-proxy, it leaves existing connections with their endpoint, and does not read their
+// data.
 package main
 
 import (
@@ -27,9 +28,10 @@ func run(ctx context.Context, args []string) error {
 	var listen, health string
 	var texts []string
 	flags := pflag.NewFlagSet("forwarder", pflag.ContinueOnError)
-	flags.StringVar(&listen, "listen", "", "`host:port` that clients dial")
-	flags.StringVar(&health, "health-listen", "", "`host:port` of /readyz: 200 while an endpoint is ready")
-	flags.StringArrayVar(&texts, "endpoint", nil, "`host:port=URL`: where connections go while the URL answers 200; may be given again")
+	flags.StringVar(&listen, "listen", "", "`host:port` for clients")
+	flags.StringVar(&health, "health-listen", "", "`host:port` of /readyz, which returns 200 while an endpoint is ready")
+	flags.StringArrayVar(&texts, "endpoint", nil,
+		"`host:port=URL` of an endpoint, which is ready while the URL returns 200; can be repeated")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -42,7 +44,7 @@ func run(ctx context.Context, args []string) error {
 
 func parseEndpoints(texts []string) ([]*endpoint, error) {
 	if len(texts) == 0 {
-		return nil, errors.New("endpoint: must be given once at least")
+		return nil, errors.New("endpoint: must be given at least once")
 	}
 	var endpoints []*endpoint
 	for _, text := range texts {

@@ -17,24 +17,27 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// Burst is many replicas at once under a quota.
+// Burst describes the creation of many replicas at once under a quota.
 type Burst struct {
 	Replicas, Quota int
-	// Midway is called once when so many Pods are bound; nil for nothing.
+	// Midway is called once, as soon as MidwayAt Pods are bound. It may be nil.
 	MidwayAt int
 	Midway   func(ctx context.Context) error
 }
 
-// PlayBurst starts a Deployment with a quota, watches every change of its Pods, and holds that at no instant more than the quota
-// were active on local nodes, that exactly the quota are at the end, and that the cloud made each Pod once.
+// PlayBurst creates a Deployment with a quota and watches every change of its Pods. It checks that the number of active
+// Pods on local nodes never exceeds the quota, that it equals the quota at the end, and that the cloud created each Pod
+// once.
 func PlayBurst(ctx context.Context, w *World, b Burst) error {
 	watcher, err := w.watchLocal(ctx)
 	if err != nil {
 		return err
 	}
 	defer watcher.stop()
-	manifest := fmt.Sprintf(`{apiVersion: apps/v1, kind: Deployment, metadata: {name: burst}, spec: {replicas: %d, selector: {matchLabels: {app: burst}},
-  template: {metadata: {labels: {app: burst}, annotations: {AUTO_SCALE_EKS: "true", LOCAL_REPLICAS: "%d"}}, spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, image: nginx}]}}}}`,
+	manifest := fmt.Sprintf(`{apiVersion: apps/v1, kind: Deployment, metadata: {name: burst}, spec: {
+  replicas: %d, selector: {matchLabels: {app: burst}}, template: {
+    metadata: {labels: {app: burst}, annotations: {AUTO_SCALE_EKS: "true", LOCAL_REPLICAS: "%d"}},
+    spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, image: nginx}]}}}}`,
 		b.Replicas, b.Quota)
 	if _, err := w.kubectl(ctx, manifest, "apply", "-f", "-"); err != nil {
 		return err
@@ -51,12 +54,12 @@ func PlayBurst(ctx context.Context, w *World, b Burst) error {
 		return err
 	}
 	if most := watcher.most(); most > b.Quota {
-		return fmt.Errorf("%d replicas were local at one instant: want %d at most", most, b.Quota)
+		return fmt.Errorf("%d replicas were local at the same time: want at most %d", most, b.Quota)
 	}
 	return w.noDuplicates(ctx)
 }
 
-// localWatcher counts, change by change, the active local Pods of a namespace.
+// localWatcher counts the active local Pods of a namespace after every change.
 type localWatcher struct {
 	watch *watchtools.RetryWatcher
 
@@ -73,12 +76,18 @@ func (w *World) watchLocal(ctx context.Context) (*localWatcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing pods: %w", err)
 	}
-	source := &cache.ListWatch{WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) { return pods.Watch(ctx, o) }}
+	source := &cache.ListWatch{
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return pods.Watch(ctx, o)
+		},
+	}
 	retry, err := watchtools.NewRetryWatcherWithContext(ctx, list.ResourceVersion, source)
 	if err != nil {
 		return nil, fmt.Errorf("watching pods: %w", err)
 	}
-	l := &localWatcher{watch: retry, local: map[types.UID]bool{}, bound: map[types.UID]bool{}, seen: make(chan struct{})}
+	l := &localWatcher{
+		watch: retry, local: map[types.UID]bool{}, bound: map[types.UID]bool{}, seen: make(chan struct{}),
+	}
 	go func() {
 		for event := range retry.ResultChan() {
 			if pod, ok := event.Object.(*corev1.Pod); ok {
@@ -94,8 +103,8 @@ func (l *localWatcher) stop() { l.watch.Stop() }
 func (l *localWatcher) observe(pod *corev1.Pod, deleted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	finished := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	if !deleted && pod.DeletionTimestamp == nil && !finished && pod.Spec.NodeName != "" && !isVirtual(pod.Spec.NodeName) {
+	local := policy.IsActive(pod) && pod.Spec.NodeName != "" && !isVirtual(pod.Spec.NodeName)
+	if local && !deleted {
 		l.local[pod.UID] = true
 	} else {
 		delete(l.local, pod.UID)
@@ -114,9 +123,9 @@ func (l *localWatcher) most() int {
 	return l.peak
 }
 
-// awaitBound blocks until so many Pods have been bound.
+// awaitBound blocks until the given number of Pods have been bound.
 func (l *localWatcher) awaitBound(ctx context.Context, want int) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for {
 		l.mu.Lock()
@@ -128,20 +137,20 @@ func (l *localWatcher) awaitBound(ctx context.Context, want int) error {
 		select {
 		case <-seen:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %d bound pods, %d are: %w", want, bound, ctx.Err())
+			return fmt.Errorf("waiting for %d bound pods: %d are bound: %w", want, bound, ctx.Err())
 		}
 	}
 }
 
-// noDuplicates asks the simulator whether it ever made two cloud Pods for one Pod.
+// noDuplicates checks with the simulator that it never created two cloud Pods for one Pod.
 func (w *World) noDuplicates(ctx context.Context) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.cluster.Cloud.Endpoint+"/_sim/pods", nil)
 	if err != nil {
-		return fmt.Errorf("making the request for all cloud pods ever made: %w", err)
+		return fmt.Errorf("creating the request for all cloud pods ever created: %w", err)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("asking for all cloud pods ever made: %w", err)
+		return fmt.Errorf("requesting all cloud pods ever created: %w", err)
 	}
 	defer response.Body.Close()
 	var ever []struct {
@@ -149,15 +158,15 @@ func (w *World) noDuplicates(ctx context.Context) error {
 		Annotations map[string]string `json:"annotations"`
 	}
 	if err := json.NewDecoder(response.Body).Decode(&ever); err != nil {
-		return fmt.Errorf("decoding all cloud pods ever made: %w", err)
+		return fmt.Errorf("decoding all cloud pods ever created: %w", err)
 	}
-	made := map[string]string{}
+	created := map[string]string{}
 	for _, pod := range ever {
 		uid := pod.Annotations[policy.CloudUIDAnnotation]
-		if first, twice := made[uid]; twice {
-			return fmt.Errorf("the cloud made %s and %s for the one Pod with UID %s", first, pod.Name, uid)
+		if first, twice := created[uid]; twice {
+			return fmt.Errorf("the cloud created %s and %s for the Pod with UID %s: want one", first, pod.Name, uid)
 		}
-		made[uid] = pod.Name
+		created[uid] = pod.Name
 	}
 	return nil
 }

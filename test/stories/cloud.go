@@ -14,7 +14,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// cloudPods asks the cloud itself for its Pods, by the UID of the Pod of the cluster that each one is.
+// cloudPods lists the Pods of the cloud through its API. The keys are the UIDs of the Pods in the cluster.
 func (w *World) cloudPods(ctx context.Context) (map[types.UID]corev1.Pod, error) {
 	var list corev1.PodList
 	if err := w.listInCloud(ctx, "pods", &list); err != nil {
@@ -27,11 +27,12 @@ func (w *World) cloudPods(ctx context.Context) (map[types.UID]corev1.Pod, error)
 	return pods, nil
 }
 
-// listInCloud asks the cloud itself, with a signed request, for all objects of a resource.
+// listInCloud lists all objects of a resource with a signed request to the cloud.
 func (w *World) listInCloud(ctx context.Context, resource string, list any) error {
 	cloud := w.cluster.Cloud
 	unsigned := request.NewHttpRequestBuilder().WithEndpoint(cloud.Endpoint).WithMethod(http.MethodGet).
-		WithPath("/apis/cci/v2/namespaces/"+cloud.Namespace+"/"+resource).AddHeaderParam("X-Project-Id", cloud.ProjectID).Build()
+		WithPath("/apis/cci/v2/namespaces/"+cloud.Namespace+"/"+resource).AddHeaderParam("X-Project-Id",
+		cloud.ProjectID).Build()
 	headers, err := signer.Sign(unsigned, cloud.AccessKey, cloud.SecretKey)
 	if err != nil {
 		return fmt.Errorf("signing the list of cloud %s: %w", resource, err)
@@ -41,7 +42,7 @@ func (w *World) listInCloud(ctx context.Context, resource string, list any) erro
 	}
 	signed, err := unsigned.ConvertRequest()
 	if err != nil {
-		return fmt.Errorf("making the list of cloud %s: %w", resource, err)
+		return fmt.Errorf("creating the request for cloud %s: %w", resource, err)
 	}
 	response, err := http.DefaultClient.Do(signed.WithContext(ctx))
 	if err != nil {

@@ -20,7 +20,8 @@ func playCommands(ctx context.Context, w *World) error {
 	if err := w.awaitRunning(ctx, "shell", 0, 1); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{w.runsCommands, w.followsLog, w.readsLogOfRunBefore, w.cannotAttach} {
+	steps := []func(context.Context) error{w.runsCommands, w.followsLog, w.readsPreviousLog, w.cannotAttach}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -28,40 +29,42 @@ func playCommands(ctx context.Context, w *World) error {
 	return nil
 }
 
-// runsCommands shows that arguments, input, output and exit codes are those of the command.
+// runsCommands checks that a command gets its arguments and input, and that its output and exit code are returned.
 func (w *World) runsCommands(ctx context.Context) error {
-	w.tell(`$ kubectl exec shell -- printf '%%s|' 'a b' '$HOME'`)
+	w.printf(`$ kubectl exec shell -- printf '%%s|' 'a b' '$HOME'`)
 	text, err := w.kubectl(ctx, "", "exec", "shell", "--", "printf", "%s|", "a b", "$HOME")
 	if err != nil {
 		return err
 	}
 	if text != "a b|$HOME|" {
-		return fmt.Errorf("the arguments arrived as %q, want them as they are", text)
+		return fmt.Errorf("the command received the arguments %q: want them unchanged", text)
 	}
-	w.tell("  %s", text)
-	w.tell(`$ echo hello | kubectl exec -i shell -- sh -c 'read word; echo "$word again"'`)
-	if text, err = w.kubectl(ctx, "hello\n", "exec", "-i", "shell", "--", "sh", "-c", `read word; echo "$word again"`); err != nil {
+	w.printf("  %s", text)
+	w.printf(`$ echo hello | kubectl exec -i shell -- sh -c 'read word; echo "$word again"'`)
+	if text, err = w.kubectl(ctx, "hello\n", "exec", "-i", "shell", "--", "sh", "-c",
+		`read word; echo "$word again"`); err != nil {
 		return err
 	}
 	if text != "hello again\n" {
-		return fmt.Errorf("a command that got hello printed %q", text)
+		return fmt.Errorf("a command with the input hello printed %q", text)
 	}
-	w.tell("  %s", strings.TrimSpace(text))
-	w.tell("$ kubectl exec shell -- sh -c 'exit 3'")
+	w.printf("  %s", strings.TrimSpace(text))
+	w.printf("$ kubectl exec shell -- sh -c 'exit 3'")
 	_, err = w.kubectl(ctx, "", "exec", "shell", "--", "sh", "-c", "exit 3")
 	if exited, ok := errors.AsType[*exec.ExitError](err); !ok || exited.ExitCode() != 3 {
-		return fmt.Errorf("a command that ended with 3 gave: %w", err)
+		return fmt.Errorf("a command exited with 3 but kubectl reported: %w", err)
 	}
-	w.tell("  %s", lastLine(err.Error()))
+	w.printf("  %s", lastLine(err.Error()))
 	return nil
 }
 
-// followsLog reads what comes after it began to.
+// followsLog reads log lines that are written after it has started.
 func (w *World) followsLog(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	w.tell("$ kubectl logs -f shell --tail=1")
-	follow := exec.CommandContext(ctx, filepath.Join(w.cluster.BinDir, "kubectl"), "--kubeconfig", w.cluster.Kubeconfig, "--namespace", w.Namespace, "logs", "-f", "shell", "--tail=1")
+	w.printf("$ kubectl logs -f shell --tail=1")
+	follow := exec.CommandContext(ctx, filepath.Join(w.cluster.BinDir, "kubectl"), "--kubeconfig", w.cluster.Kubeconfig,
+		"--namespace", w.Namespace, "logs", "-f", "shell", "--tail=1")
 	out, err := follow.StdoutPipe()
 	if err != nil {
 		return fmt.Errorf("following the log: %w", err)
@@ -77,12 +80,12 @@ func (w *World) followsLog(ctx context.Context) error {
 			_, err = fmt.Sscanf(line, "tick %d", &now)
 		}
 		if err == nil && first > 0 && now != first+1 {
-			err = fmt.Errorf("after line %d came %d", first, now)
+			err = fmt.Errorf("line %d is followed by line %d", first, now)
 		}
 		if err != nil {
 			return errors.Join(fmt.Errorf("following the log of shell: %w", err), follow.Process.Kill())
 		}
-		w.tell("  %s", strings.TrimSpace(line))
+		w.printf("  %s", strings.TrimSpace(line))
 		first = now
 	}
 	err = follow.Process.Kill()
@@ -90,9 +93,9 @@ func (w *World) followsLog(ctx context.Context) error {
 	return err
 }
 
-// readsLogOfRunBefore has the container end and start again.
-func (w *World) readsLogOfRunBefore(ctx context.Context) error {
-	w.tell("$ kubectl exec shell -- touch stop")
+// readsPreviousLog makes the container end and restart.
+func (w *World) readsPreviousLog(ctx context.Context) error {
+	w.printf("$ kubectl exec shell -- touch stop")
 	if _, err := w.kubectl(ctx, "", "exec", "shell", "--", "touch", "stop"); err != nil {
 		return err
 	}
@@ -108,15 +111,15 @@ func (w *World) readsLogOfRunBefore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.tell("$ kubectl logs shell --previous --tail=1")
+	w.printf("$ kubectl logs shell --previous --tail=1")
 	text, err := w.kubectl(ctx, "", "logs", "shell", "--previous", "--tail=1")
 	if err != nil {
 		return err
 	}
-	if text != "last words\n" {
-		return fmt.Errorf("the log of the run before ends with %q, want last words", text)
+	if text != "last line\n" {
+		return fmt.Errorf("the previous log ends with %q: want last line", text)
 	}
-	w.tell("  %s", strings.TrimSpace(text))
+	w.printf("  %s", strings.TrimSpace(text))
 	return nil
 }
 
@@ -124,14 +127,14 @@ func endedWith(ended *corev1.ContainerStateTerminated, code int32) bool {
 	return ended != nil && ended.ExitCode == code
 }
 
-// cannotAttach shows the words for what the cloud lacks.
+// cannotAttach checks the message about a feature that the cloud does not have.
 func (w *World) cannotAttach(ctx context.Context) error {
-	w.tell("$ kubectl attach shell")
+	w.printf("$ kubectl attach shell")
 	_, err := w.kubectl(ctx, "", "attach", "shell")
 	if err == nil || !strings.Contains(err.Error(), "the cloud cannot attach") {
-		return fmt.Errorf("kubectl attach should say that the cloud cannot, and said: %w", err)
+		return fmt.Errorf("kubectl attach should report that the cloud cannot attach, but reported: %w", err)
 	}
-	w.tell("  %s", lastLine(err.Error()))
+	w.printf("  %s", lastLine(err.Error()))
 	return nil
 }
 

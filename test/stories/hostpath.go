@@ -29,12 +29,12 @@ func playHostPath(ctx context.Context, w *World) error {
 			return err
 		}
 	}
-	w.tellPods(ctx)
-	w.tell("  each cloud Pod has one emptyDir of 10Gi at /tmp/log, and neither of the two volumes that were to be removed")
+	w.printPods(ctx)
+	w.printf("  each cloud Pod has one emptyDir of 10Gi at /tmp/log, and not the two volumes with the policy remove")
 	return nil
 }
 
-// checkReplaced holds that three hostPath volumes became one emptyDir of 10Gi with its mount.
+// checkReplaced checks that three hostPath volumes were replaced by one emptyDir of 10Gi with its mount.
 func checkReplaced(pod corev1.Pod) error {
 	volumes, mounts := ownVolumes(pod)
 	if len(volumes) != 1 || len(pod.Spec.Containers) != 1 {
@@ -50,7 +50,8 @@ func checkReplaced(pod corev1.Pod) error {
 	return nil
 }
 
-// ownVolumes are the volumes of a Pod and the mounts of its first container without those that Kubernetes adds for the ServiceAccount's token.
+// ownVolumes returns the volumes of a Pod and the mounts of its first container, without those that Kubernetes adds for
+// the token of the ServiceAccount.
 func ownVolumes(pod corev1.Pod) (volumes []corev1.Volume, mounts []corev1.VolumeMount) {
 	const added = "kube-api-access-"
 	for _, v := range pod.Spec.Volumes {

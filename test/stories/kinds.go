@@ -12,7 +12,9 @@ import (
 )
 
 func playKinds(ctx context.Context, w *World) error {
-	for _, step := range []func(context.Context) error{w.jobBursts, w.statefulSetBursts, w.daemonSetStays, w.kubeSystemStays} {
+	for _, step := range []func(context.Context) error{
+		w.jobBursts, w.statefulSetBursts, w.daemonSetStays, w.kubeSystemStays,
+	} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -29,7 +31,9 @@ func (w *World) jobBursts(ctx context.Context) error {
 		if err != nil {
 			return false, "", fmt.Errorf("getting the Job: %w", err)
 		}
-		return jobComplete(job), fmt.Sprintf("%d active, %d succeeded, %d failed", job.Status.Active, job.Status.Succeeded, job.Status.Failed), nil
+		status := job.Status
+		now := fmt.Sprintf("%d active, %d succeeded, %d failed", status.Active, status.Succeeded, status.Failed)
+		return jobComplete(job), now, nil
 	})
 	if err != nil {
 		return err
@@ -38,18 +42,18 @@ func (w *World) jobBursts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	home, cloud := 0, 0
+	local, cloud := 0, 0
 	for _, pod := range pods {
 		if isVirtual(pod.Spec.NodeName) {
 			cloud++
 		} else {
-			home++
+			local++
 		}
 	}
-	if home < 1 || cloud < 1 {
-		return fmt.Errorf("the Job's pods ran %d times at home and %d times in the cloud: want both", home, cloud)
+	if local < 1 || cloud < 1 {
+		return fmt.Errorf("%d pods of the Job ran on local nodes and %d in the cloud: want both", local, cloud)
 	}
-	w.tell("  the Job completed: %d Pods at home, %d in the cloud", home, cloud)
+	w.printf("  the Job completed: %d Pods on local nodes, %d in the cloud", local, cloud)
 	return nil
 }
 
@@ -69,16 +73,17 @@ func (w *World) statefulSetBursts(ctx context.Context) error {
 	return w.awaitRunning(ctx, "db", 1, 2)
 }
 
-// daemonSetStays runs a DaemonSet that asks to be sent to the cloud.
+// daemonSetStays runs a DaemonSet with a burst label that sends other Pods to the cloud.
 func (w *World) daemonSetStays(ctx context.Context) error {
 	if err := w.apply(ctx, "daemonset.yaml"); err != nil {
 		return err
 	}
-	nodes, err := w.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: policy.NodeTypeLabel + "!=" + policy.NodeTypeVirtual})
+	localNodes := metav1.ListOptions{LabelSelector: policy.NodeTypeLabel + "!=" + policy.NodeTypeVirtual}
+	nodes, err := w.client.CoreV1().Nodes().List(ctx, localNodes)
 	if err != nil {
 		return fmt.Errorf("listing the local nodes: %w", err)
 	}
-	open := 0 // For a DaemonSet that tolerates nothing.
+	open := 0 // Nodes for a DaemonSet without tolerations.
 	for _, node := range nodes.Items {
 		if len(node.Spec.Taints) == 0 {
 			open++
@@ -92,12 +97,12 @@ func (w *World) daemonSetStays(ctx context.Context) error {
 		return fmt.Errorf("getting the DaemonSet: %w", err)
 	}
 	if int(set.Status.DesiredNumberScheduled) != open {
-		return fmt.Errorf("the DaemonSet wants %d nodes, want the %d local ones", set.Status.DesiredNumberScheduled, open)
+		return fmt.Errorf("the DaemonSet wants %d nodes: want the %d local ones", set.Status.DesiredNumberScheduled, open)
 	}
 	return nil
 }
 
-// kubeSystemStays runs a Pod of kube-system that fits no local node and asks to burst.
+// kubeSystemStays runs a Pod in kube-system that fits on no local node and has a burst label.
 func (w *World) kubeSystemStays(ctx context.Context) error {
 	in := *w
 	in.Namespace = "kube-system"

@@ -12,9 +12,10 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// kubeletStatus asks the kubelet port of a virtual node, without credentials, and returns the status of the answer.
+// kubeletStatus sends a request without credentials to the kubelet port of a virtual node and returns the HTTP status.
 func (w *World) kubeletStatus(ctx context.Context, path string) (int, error) {
-	nodes, err := w.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: policy.NodeTypeLabel + "=" + policy.NodeTypeVirtual})
+	virtual := metav1.ListOptions{LabelSelector: policy.NodeTypeLabel + "=" + policy.NodeTypeVirtual}
+	nodes, err := w.client.CoreV1().Nodes().List(ctx, virtual)
 	if err != nil || len(nodes.Items) == 0 {
 		return 0, fmt.Errorf("listing virtual nodes: found %d: %w", len(nodes.Items), err)
 	}
@@ -22,13 +23,13 @@ func (w *World) kubeletStatus(ctx context.Context, path string) (int, error) {
 	url := fmt.Sprintf("https://%s:%d%s", internalIP(node), node.Status.DaemonEndpoints.KubeletEndpoint.Port, path)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return 0, fmt.Errorf("making the request %s: %w", url, err)
+		return 0, fmt.Errorf("creating the request %s: %w", url, err)
 	}
-	// Whom we talk to does not matter: the question is what nobody is told.
+	// The identity of the server does not matter here, only what it returns to an anonymous client.
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	response, err := client.Do(request)
 	if err != nil {
-		return 0, fmt.Errorf("asking the kubelet port: %w", err)
+		return 0, fmt.Errorf("calling the kubelet port: %w", err)
 	}
 	return response.StatusCode, response.Body.Close()
 }

@@ -18,7 +18,7 @@ func playLogs(ctx context.Context, w *World) error {
 		if !isVirtual(pod.Spec.NodeName) {
 			continue
 		}
-		w.tell("$ kubectl logs %s --tail=3", pod.Name)
+		w.printf("$ kubectl logs %s --tail=3", pod.Name)
 		text, err := w.kubectl(ctx, "", "logs", pod.Name, "--tail=3")
 		if err != nil {
 			return err
@@ -26,21 +26,23 @@ func playLogs(ctx context.Context, w *World) error {
 		if strings.TrimSpace(text) == "" {
 			return fmt.Errorf("kubectl logs %s printed nothing", pod.Name)
 		}
-		w.tell("  %s", strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  "))
+		w.printf("  %s", strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  "))
 		return w.othersMayNotRead(ctx, pod.Name)
 	}
 	return fmt.Errorf("no nginx pod is in the cloud")
 }
 
-// othersMayNotRead asks the kubelet port of the virtual node directly, as nobody.
+// othersMayNotRead calls the kubelet port of the virtual node directly, without credentials.
 func (w *World) othersMayNotRead(ctx context.Context, pod string) error {
 	status, err := w.kubeletStatus(ctx, "/containerLogs/"+w.Namespace+"/"+pod+"/nginx")
 	if err != nil {
 		return err
 	}
 	if status != 401 && status != 403 {
-		return fmt.Errorf("the kubelet port gave the logs of pod %s to nobody in particular: status %d, want 401 or 403", pod, status)
+		return fmt.Errorf("the kubelet port returned status %d for the logs of pod %s to an anonymous client: want 401 or "+
+			"403",
+			status, pod)
 	}
-	w.tell("  and to a caller without credentials the kubelet port says %d", status)
+	w.printf("  a client without credentials gets status %d from the kubelet port", status)
 	return nil
 }

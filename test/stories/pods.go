@@ -11,11 +11,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// where is how many active Pods are local and in the cloud, how many of all run, and the rest.
-type where struct{ local, cloud, pending, running, terminating int }
+// podCounts counts the active Pods on local nodes, in the cloud and without a node, the running Pods among them, and the
+// terminating Pods.
+type podCounts struct{ local, cloud, pending, running, terminating int }
 
-func (s where) String() string {
-	return fmt.Sprintf("%d local, %d in the cloud, %d without a node, %d terminating; %d running", s.local, s.cloud, s.pending, s.terminating, s.running)
+func (s podCounts) String() string {
+	return fmt.Sprintf("%d local, %d in the cloud, %d without a node, %d terminating; %d running",
+		s.local, s.cloud, s.pending, s.terminating, s.running)
 }
 
 func isVirtual(node string) bool { return strings.HasPrefix(node, "virtual-node-cci-") }
@@ -23,7 +25,7 @@ func isVirtual(node string) bool { return strings.HasPrefix(node, "virtual-node-
 func (w *World) hasServiceAccount(ctx context.Context) (bool, string, error) {
 	_, err := w.client.CoreV1().ServiceAccounts(w.Namespace).Get(ctx, "default", metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return false, "it is not there", nil
+		return false, "it does not exist", nil
 	}
 	return err == nil, "", err
 }
@@ -36,8 +38,8 @@ func (w *World) pods(ctx context.Context, app string) ([]corev1.Pod, error) {
 	return list.Items, nil
 }
 
-func count(pods []corev1.Pod) where {
-	var s where
+func count(pods []corev1.Pod) podCounts {
+	var s podCounts
 	for i := range pods {
 		pod := &pods[i]
 		switch {
@@ -64,10 +66,12 @@ func isReady(pod *corev1.Pod) bool {
 	})
 }
 
-// awaitRunning blocks until exactly so many Pods run on either side and nothing else is left, then tells where they are.
+// awaitRunning blocks until exactly the given numbers of Pods run on local nodes and in the cloud, and there are no
+// others.
 func (w *World) awaitRunning(ctx context.Context, app string, local, cloud int) error {
-	want := where{local: local, cloud: cloud, running: local + cloud}
-	err := w.await(ctx, fmt.Sprintf("the pods of %s to be %d local and %d in the cloud, all running", app, local, cloud), func(ctx context.Context) (bool, string, error) {
+	want := podCounts{local: local, cloud: cloud, running: local + cloud}
+	what := fmt.Sprintf("the pods of %s to be %d local and %d in the cloud, all running", app, local, cloud)
+	err := w.await(ctx, what, func(ctx context.Context) (bool, string, error) {
 		pods, err := w.pods(ctx, app)
 		if err != nil {
 			return false, "", err
@@ -77,22 +81,22 @@ func (w *World) awaitRunning(ctx context.Context, app string, local, cloud int) 
 	if err != nil {
 		return err
 	}
-	w.tell("  %s: %d local, %d in the cloud, all running", app, local, cloud)
+	w.printf("  %s: %d local, %d in the cloud, all running", app, local, cloud)
 	return nil
 }
 
-// tellPods prints where each Pod of the namespace is, as a user would look.
-func (w *World) tellPods(ctx context.Context) {
+// printPods prints the Pods of the namespace with their nodes, as kubectl shows them.
+func (w *World) printPods(ctx context.Context) {
 	text, err := w.kubectl(ctx, "", "get", "pods", "-o", "wide")
 	if err != nil {
 		text = err.Error()
 	}
 	for line := range strings.Lines(text) {
-		w.tell("  %s", strings.TrimRight(line, "\n"))
+		w.printf("  %s", strings.TrimRight(line, "\n"))
 	}
 }
 
-// localPods are the names of the active Pods on local nodes.
+// localPods returns the names of the active Pods on local nodes.
 func (w *World) localPods(ctx context.Context, app string) ([]string, error) {
 	pods, err := w.pods(ctx, app)
 	if err != nil {

@@ -13,11 +13,11 @@ func playQuota(ctx context.Context, w *World) error {
 	if err := w.startNginx(ctx); err != nil {
 		return err
 	}
-	w.tellPods(ctx)
+	w.printPods(ctx)
 	return w.cloudIPs(ctx, "nginx")
 }
 
-// startNginx starts the Deployment of the seed: four replicas, one of them local.
+// startNginx creates the Deployment of TKE Resilience (docs/sources.md): four replicas, one of them local.
 func (w *World) startNginx(ctx context.Context) error {
 	if err := w.apply(ctx, "nginx-deployment.yaml"); err != nil {
 		return err
@@ -25,7 +25,7 @@ func (w *World) startNginx(ctx context.Context) error {
 	return w.awaitRunning(ctx, "nginx", 1, 3)
 }
 
-// cloudIPs holds that every cloud Pod has the address of its own that the cloud gave it.
+// cloudIPs checks that every cloud Pod has the IP address that the cloud assigned to it, and that no two have the same.
 func (w *World) cloudIPs(ctx context.Context, app string) error {
 	pods, err := w.pods(ctx, app)
 	if err != nil {
@@ -41,12 +41,13 @@ func (w *World) cloudIPs(ctx context.Context, app string) error {
 			continue
 		}
 		cloud, ok := clouds[pod.UID]
-		if !ok || pod.Status.PodIP == "" || pod.Status.PodIP != cloud.Status.PodIP || slices.Contains(addresses, pod.Status.PodIP) {
-			return fmt.Errorf("pod %s has IP %q: want the one that the cloud gave it, %q, and no other's", pod.Name, pod.Status.PodIP, cloud.Status.PodIP)
+		ip, want := pod.Status.PodIP, cloud.Status.PodIP
+		if !ok || ip == "" || ip != want || slices.Contains(addresses, ip) {
+			return fmt.Errorf("pod %s has IP %q: want the IP of its cloud pod, %q, and no other pod's", pod.Name, ip, want)
 		}
-		addresses = append(addresses, pod.Status.PodIP)
+		addresses = append(addresses, ip)
 	}
-	w.tell("  cloud addresses: %s", strings.Join(addresses, " "))
+	w.printf("  cloud addresses: %s", strings.Join(addresses, " "))
 	return nil
 }
 
@@ -54,7 +55,7 @@ func playScale(ctx context.Context, w *World) error {
 	if err := w.startNginx(ctx); err != nil {
 		return err
 	}
-	home, err := w.localPods(ctx, "nginx")
+	local, err := w.localPods(ctx, "nginx")
 	if err != nil {
 		return err
 	}
@@ -73,16 +74,17 @@ func playScale(ctx context.Context, w *World) error {
 	if err != nil {
 		return err
 	}
-	if !slices.Equal(home, remaining) {
-		return fmt.Errorf("the local replica is now %v, want %v as at the beginning", remaining, home)
+	if !slices.Equal(local, remaining) {
+		return fmt.Errorf("the local replica is now %v: want %v, as at the beginning", remaining, local)
 	}
-	w.tell("  %s has stayed all the time", home[0])
+	w.printf("  %s has remained throughout", local[0])
 	return nil
 }
 
 // awaitRanked blocks until every cloud Pod is ranked for scale-in.
 func (w *World) awaitRanked(ctx context.Context, app string) error {
-	return w.await(ctx, "the cloud pods of "+app+" to be ranked for scale-in", func(ctx context.Context) (bool, string, error) {
+	what := "the cloud pods of " + app + " to be ranked for scale-in"
+	return w.await(ctx, what, func(ctx context.Context) (bool, string, error) {
 		pods, err := w.pods(ctx, app)
 		if err != nil {
 			return false, "", err
@@ -119,6 +121,6 @@ func playRollout(ctx context.Context, w *World) error {
 			return fmt.Errorf("pod %s still has image %s", pod.Name, image)
 		}
 	}
-	w.tellPods(ctx)
+	w.printPods(ctx)
 	return nil
 }

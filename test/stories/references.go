@@ -21,7 +21,7 @@ func playReferences(ctx context.Context, w *World) error {
 	if err := w.awaitRunning(ctx, "shop", 0, 2); err != nil {
 		return err
 	}
-	if err := w.checkCopies(ctx, "blue", "swordfish"); err != nil {
+	if err := w.checkMirrors(ctx, "blue", "swordfish"); err != nil {
 		return err
 	}
 	if err := w.checkTokens(ctx); err != nil {
@@ -40,24 +40,25 @@ func playReferences(ctx context.Context, w *World) error {
 	if err := w.awaitRunning(ctx, "shop", 0, 2); err != nil {
 		return err
 	}
-	if err := w.checkCopies(ctx, "red", "sesame"); err != nil {
+	if err := w.checkMirrors(ctx, "red", "sesame"); err != nil {
 		return err
 	}
 	if err := w.run(ctx, "delete", "deployment", "shop"); err != nil {
 		return err
 	}
-	err := w.await(ctx, "the copies to be gone from the cloud", func(ctx context.Context) (bool, string, error) {
-		configMaps, secrets, err := w.copies(ctx)
-		return err == nil && len(configMaps)+len(secrets) == 0, fmt.Sprintf("%d ConfigMaps and %d Secrets", len(configMaps), len(secrets)), err
+	err := w.await(ctx, "the mirrors to be deleted from the cloud", func(ctx context.Context) (bool, string, error) {
+		configMaps, secrets, err := w.mirrors(ctx)
+		now := fmt.Sprintf("%d ConfigMaps and %d Secrets", len(configMaps), len(secrets))
+		return err == nil && len(configMaps)+len(secrets) == 0, now, err
 	})
 	if err == nil {
-		w.tell("  nothing of them is left in the cloud")
+		w.printf("  none of them is left in the cloud")
 	}
 	return err
 }
 
-// copies are the cloud's copies of objects of the story's namespace, by the kind and name of the source.
-func (w *World) copies(ctx context.Context) (map[string]corev1.ConfigMap, map[string]corev1.Secret, error) {
+// mirrors returns the mirrors of the objects in the story's namespace, by the kind and name of the source.
+func (w *World) mirrors(ctx context.Context) (map[string]corev1.ConfigMap, map[string]corev1.Secret, error) {
 	var configMaps corev1.ConfigMapList
 	if err := w.listInCloud(ctx, "configmaps", &configMaps); err != nil {
 		return nil, nil, err
@@ -68,33 +69,34 @@ func (w *World) copies(ctx context.Context) (map[string]corev1.ConfigMap, map[st
 	}
 	source := func(meta metav1.ObjectMeta) (string, bool) {
 		a := meta.Annotations
-		return a[policy.CloudSourceKindAnnotation] + "/" + a[policy.CloudSourceNameAnnotation], a[policy.CloudSourceNamespaceAnnotation] == w.Namespace
+		key := a[policy.CloudSourceKindAnnotation] + "/" + a[policy.CloudSourceNameAnnotation]
+		return key, a[policy.CloudSourceNamespaceAnnotation] == w.Namespace
 	}
-	ours, theirs := map[string]corev1.ConfigMap{}, map[string]corev1.Secret{}
+	mirroredMaps, mirroredSecrets := map[string]corev1.ConfigMap{}, map[string]corev1.Secret{}
 	for _, c := range configMaps.Items {
 		if name, ok := source(c.ObjectMeta); ok {
-			ours[name] = c
+			mirroredMaps[name] = c
 		}
 	}
 	for _, s := range secrets.Items {
 		if name, ok := source(s.ObjectMeta); ok {
-			theirs[name] = s
+			mirroredSecrets[name] = s
 		}
 	}
-	return ours, theirs, nil
+	return mirroredMaps, mirroredSecrets, nil
 }
 
-// checkCopies holds the cloud's copies against what their sources hold.
-func (w *World) checkCopies(ctx context.Context, colour, word string) error {
-	configMaps, secrets, err := w.copies(ctx)
+// checkMirrors compares the mirrors with the data of their sources.
+func (w *World) checkMirrors(ctx context.Context, colour, word string) error {
+	configMaps, secrets, err := w.mirrors(ctx)
 	if err != nil {
 		return err
 	}
 	if got := configMaps["ConfigMap/settings"].Data["COLOUR"]; got != colour {
-		return fmt.Errorf("the copy of ConfigMap settings says %q: want %q", got, colour)
+		return fmt.Errorf("the mirror of ConfigMap settings has %q: want %q", got, colour)
 	}
 	if got := string(secrets["Secret/password"].Data["word"]); got != word {
-		return fmt.Errorf("the copy of Secret password says %q: want %q", got, word)
+		return fmt.Errorf("the mirror of Secret password has %q: want %q", got, word)
 	}
 	pods, err := w.cloudPods(ctx)
 	if err != nil {
@@ -102,16 +104,16 @@ func (w *World) checkCopies(ctx context.Context, colour, word string) error {
 	}
 	for _, pod := range pods {
 		if strings.Contains(pod.String(), word) {
-			return fmt.Errorf("cloud pod %s shows what the Secret holds", pod.Name)
+			return fmt.Errorf("cloud pod %s contains the data of the Secret", pod.Name)
 		}
 	}
-	w.tell("  in the cloud: COLOUR is %s, the password is where it belongs, and no Pod shows it", colour)
+	w.printf("  in the cloud: COLOUR is %s, the Secret has the password, and no Pod contains it", colour)
 	return nil
 }
 
-// checkTokens asks the API server whose tokens the cloud has.
+// checkTokens asks the API server which user each token in the cloud belongs to.
 func (w *World) checkTokens(ctx context.Context) error {
-	_, secrets, err := w.copies(ctx)
+	_, secrets, err := w.mirrors(ctx)
 	if err != nil {
 		return err
 	}
@@ -128,12 +130,13 @@ func (w *World) checkTokens(ctx context.Context) error {
 		review, err := w.client.AuthenticationV1().TokenReviews().Create(ctx,
 			&authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}, metav1.CreateOptions{})
 		if err != nil {
-			return fmt.Errorf("asking whose token pod %s has: %w", pods[i].Name, err)
+			return fmt.Errorf("reviewing the token of pod %s: %w", pods[i].Name, err)
 		}
-		if want := "system:serviceaccount:" + w.Namespace + ":shopkeeper"; review.Status.User.Username != want {
-			return fmt.Errorf("the token of pod %s is that of %q: want %s", pods[i].Name, review.Status.User.Username, want)
+		user, want := review.Status.User.Username, "system:serviceaccount:"+w.Namespace+":shopkeeper"
+		if user != want {
+			return fmt.Errorf("the token of pod %s belongs to %q: want %s", pods[i].Name, user, want)
 		}
-		w.tell("  the token of %s is that of %s", pods[i].Name, review.Status.User.Username)
+		w.printf("  the token of %s belongs to %s", pods[i].Name, user)
 	}
 	return nil
 }

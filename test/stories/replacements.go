@@ -10,15 +10,16 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// replacements are the examples of seed 2, word by word, and what each leaves of the volumes that it is about. Where the annotation
-// names every hostPath by "*", /etc/localtime is there too.
+// replacements are the examples of CCE bursting (docs/sources.md), unchanged, and the volumes that remain. Where the
+// annotation selects every hostPath with "*", the Pod has /etc/localtime too.
 var replacements = []struct {
 	name, annotation string
 	hostPaths        []string // The numbers of the volumes source-hostpath-volume-<number>, or the path of one.
-	want             []string // Volumes of the cloud Pod, each "name sizeLimit", mounted where the hostPath was.
+	want             []string // Volumes of the cloud Pod, each "name sizeLimit", mounted at the path of the hostPath.
 }{
 	{
-		"one-becomes-empty-dir", `[{"name":"source-hostpath-volume-3","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"10Gi"}}]`,
+		"one-becomes-empty-dir",
+		`[{"name":"source-hostpath-volume-3","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"10Gi"}}]`,
 		[]string{"source-hostpath-volume-3"}, []string{"source-hostpath-volume-3 10Gi"},
 	},
 	{
@@ -30,29 +31,35 @@ var replacements = []struct {
 		[]string{"source-hostpath-volume-1", "source-hostpath-volume-2", localtimeVolume}, nil,
 	},
 	{
-		"several", `[{"name":"source-hostpath-volume-1","policyType":"remove"},{"name":"source-hostpath-volume-3","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"10Gi"}}]`,
+		"several",
+		`[{"name":"source-hostpath-volume-1","policyType":"remove"},` +
+			`{"name":"source-hostpath-volume-3","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"10Gi"}}]`,
 		[]string{"source-hostpath-volume-1", "source-hostpath-volume-3"}, []string{"source-hostpath-volume-3 10Gi"},
 	},
 	{
-		"localtime-by-star", `[{"name":"*","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"1Gi"}}]`,
+		"localtime-by-star",
+		`[{"name":"*","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"1Gi"}}]`,
 		[]string{"source-hostpath-volume-1", localtimeVolume}, []string{"source-hostpath-volume-1 1Gi"},
 	},
 	{
-		"localtime-by-name", `[{"name":"localtime","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"1Gi"}}]`,
+		"localtime-by-name",
+		`[{"name":"localtime","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"1Gi"}}]`,
 		[]string{localtimeVolume}, []string{"localtime 1Gi"},
 	},
 }
 
 const localtimeVolume = "localtime"
 
-// playReplacements runs a Pod for each example in the cloud, and one that lacks a replacement at home.
+// playReplacements runs a Pod for each example in the cloud, and a Pod without one of its replacements on a local node.
 func playReplacements(ctx context.Context, w *World) error {
 	for _, example := range replacements {
 		if err := w.applyHostPaths(ctx, example.name, example.annotation, example.hostPaths...); err != nil {
 			return err
 		}
 	}
-	if err := w.applyHostPaths(ctx, "one-is-forgotten", replacements[1].annotation, "source-hostpath-volume-1", "source-hostpath-volume-2"); err != nil {
+	err := w.applyHostPaths(ctx, "one-is-missing", replacements[1].annotation,
+		"source-hostpath-volume-1", "source-hostpath-volume-2")
+	if err != nil {
 		return err
 	}
 	for _, example := range replacements {
@@ -63,8 +70,8 @@ func playReplacements(ctx context.Context, w *World) error {
 			return err
 		}
 	}
-	// Not even enforce sends it where it cannot run.
-	return w.awaitRunning(ctx, "one-is-forgotten", 1, 0)
+	// Even enforce does not send a Pod to the cloud if it cannot run there.
+	return w.awaitRunning(ctx, "one-is-missing", 1, 0)
 }
 
 func (w *World) applyHostPaths(ctx context.Context, name, annotation string, volumes ...string) error {
@@ -74,14 +81,16 @@ func (w *World) applyHostPaths(ctx context.Context, name, annotation string, vol
 	pod.Annotations = map[string]string{policy.HostPathReplacementAnnotation: annotation}
 	for _, volume := range volumes {
 		path := mountPath(volume)
-		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: volume, VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: path}}})
-		pod.Spec.Containers[0].VolumeMounts = append(pod.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: volume, MountPath: path})
+		hostPath := corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: path}}
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: volume, VolumeSource: hostPath})
+		container := &pod.Spec.Containers[0]
+		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: volume, MountPath: path})
 	}
-	w.tell("  Pod %s with volumes %v and %s: %s", name, volumes, policy.HostPathReplacementAnnotation, annotation)
+	w.printf("  Pod %s with volumes %v and %s: %s", name, volumes, policy.HostPathReplacementAnnotation, annotation)
 	return w.applyObject(ctx, pod)
 }
 
-// mountPath is where a volume is on the node, and in the container.
+// mountPath returns the path of a volume on the node, which is also its path in the container.
 func mountPath(volume string) string {
 	if volume == localtimeVolume {
 		return policy.LocaltimePath
@@ -89,7 +98,7 @@ func mountPath(volume string) string {
 	return "/var/log/" + volume
 }
 
-// checkVolumes holds that the cloud Pod has the volumes, mounted each, and nothing else.
+// checkVolumes checks that the cloud Pod has exactly the wanted volumes, and a mount of each.
 func (w *World) checkVolumes(ctx context.Context, app string, want []string) error {
 	pods, err := w.pods(ctx, app)
 	if err != nil {
@@ -112,8 +121,9 @@ func (w *World) checkVolumes(ctx context.Context, app string, want []string) err
 		mounts = append(mounts, m.Name+" "+m.MountPath)
 	}
 	if !slices.Equal(want, volumes) || !slices.Equal(wantMounts, mounts) {
-		return fmt.Errorf("the cloud pod of %s has volumes %q with mounts %q: want volumes %q and a mount of each", app, volumes, mounts, want)
+		return fmt.Errorf("the cloud pod of %s has volumes %q with mounts %q: want volumes %q and a mount of each",
+			app, volumes, mounts, want)
 	}
-	w.tell("  in the cloud it has %d volumes %v", len(volumes), volumes)
+	w.printf("  the cloud Pod has %d volumes %v", len(volumes), volumes)
 	return nil
 }

@@ -11,53 +11,79 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// restricted is a Pod that may burst by its label, and that the cloud cannot run. The rest is as in World.pod.
+// restricted is a Pod whose burst label allows it to burst, but which the cloud cannot run. For the other fields see
+// World.pod.
 type restricted struct {
 	name                      string
 	reason                    policy.Reason
 	metadata, spec, container string
 }
 
-// restrictedPods has a Pod for each rule, and for each of the forms in which the seeds give one. Pods of DaemonSets and of protected
-// namespaces are not among them.
+// restrictedPods has a Pod for each rule, and for each form of a rule that CCE bursting (docs/sources.md) lists. Pods
+// of DaemonSets and Pods in protected namespaces are not among them.
 var restrictedPods = []restricted{
-	{"port-range", policy.ReasonLocalPortRange, "", `securityContext: {sysctls: [{name: net.ipv4.ip_local_port_range, value: "1024 65000"}]},`, ""},
+	{
+		"port-range", policy.ReasonLocalPortRange, "",
+		`securityContext: {sysctls: [{name: net.ipv4.ip_local_port_range, value: "1024 65000"}]},`, "",
+	},
 	{"container-port", policy.ReasonReservedPort, "", "", "ports: [{containerPort: 61000}],"},
 	{"host-port", policy.ReasonReservedPort, "", "", "ports: [{containerPort: 80, hostPort: 65534}],"},
-	{"init-port", policy.ReasonReservedPort, "", "initContainers: [{name: init, image: nginx, ports: [{containerPort: 65534}]}],", ""},
+	{
+		"init-port", policy.ReasonReservedPort, "",
+		"initContainers: [{name: init, image: nginx, ports: [{containerPort: 65534}]}],", "",
+	},
 	{"probe", policy.ReasonProbePort, "", "", "readinessProbe: {tcpSocket: {port: 65534}},"},
-	{"sidecar-probe", policy.ReasonProbePort, "", "initContainers: [{name: init, image: nginx, restartPolicy: Always, livenessProbe: {httpGet: {port: 61000}}}],", ""},
+	{
+		"sidecar-probe", policy.ReasonProbePort, "",
+		"initContainers: [{name: init, image: nginx, restartPolicy: Always, livenessProbe: {httpGet: {port: 61000}}}],", "",
+	},
 	{"fixed-ip", policy.ReasonFixedIP, "annotations: {" + policy.FixedIPAnnotation + ": Never},", "", ""},
 	{"host-path", policy.ReasonHostPath, "", "volumes: [{name: v, hostPath: {path: /var/log}}],", ""},
-	{"volume-kind", policy.ReasonVolumeKind, "", "volumes: [{name: v, iscsi: {targetPortal: 192.0.2.9, iqn: iqn.2001-04.com.example:disk, lun: 0}}],", ""},
+	{
+		"volume-kind", policy.ReasonVolumeKind, "",
+		"volumes: [{name: v, iscsi: {targetPortal: 192.0.2.9, iqn: iqn.2001-04.com.example:disk, lun: 0}}],", "",
+	},
 	{"claim", policy.ReasonPersistentVolume, "", "volumes: [{name: v, persistentVolumeClaim: {claimName: disk}}],", ""},
-	{"sub-path", policy.ReasonEmptyDirSubPath, "", "volumes: [{name: v, emptyDir: {}}],", "volumeMounts: [{name: v, mountPath: /v, subPath: s}],"},
+	{
+		"sub-path", policy.ReasonEmptyDirSubPath, "",
+		"volumes: [{name: v, emptyDir: {}}],", "volumeMounts: [{name: v, mountPath: /v, subPath: s}],",
+	},
 	{"size-limit", policy.ReasonEmptyDirSizeLimit, "", "volumes: [{name: v, emptyDir: {sizeLimit: 1500Mi}}],", ""},
 	{"size-limit-above", policy.ReasonEmptyDirSizeLimit, "", "volumes: [{name: v, emptyDir: {sizeLimit: 11Gi}}],", ""},
 	{"host-network", policy.ReasonHostNamespace, "", "hostNetwork: true,", ""},
 	{"privileged", policy.ReasonPrivileged, "", "", "securityContext: {privileged: true},"},
 	{"grpc", policy.ReasonGRPCProbe, "", "", "livenessProbe: {grpc: {port: 8080}},"},
-	{"block", policy.ReasonBlockDevice, "", "volumes: [{name: v, persistentVolumeClaim: {claimName: block}}],", "volumeDevices: [{name: v, devicePath: /dev/v}],"},
+	{
+		"block", policy.ReasonBlockDevice, "",
+		"volumes: [{name: v, persistentVolumeClaim: {claimName: block}}],", "volumeDevices: [{name: v, devicePath: /dev/v}],",
+	},
 	{"device", policy.ReasonDynamicResource, "", "resourceClaims: [{name: d, resourceClaimName: device}],", ""},
-	{"restart-rules", policy.ReasonRestartRules, "", "", "restartPolicy: Never, restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}],"},
+	{
+		"restart-rules", policy.ReasonRestartRules, "", "",
+		"restartPolicy: Never, restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}],",
+	},
 	{"restart-policy", policy.ReasonRestartRules, "", "", "restartPolicy: Never,"},
-	{"variable", policy.ReasonVariableSource, "", "volumes: [{name: v, emptyDir: {}}],", "env: [{name: A, valueFrom: {fileKeyRef: {volumeName: v, path: env, key: A, optional: true}}}],"},
+	{
+		"variable", policy.ReasonVariableSource, "", "volumes: [{name: v, emptyDir: {}}],",
+		"env: [{name: A, valueFrom: {fileKeyRef: {volumeName: v, path: env, key: A, optional: true}}}],",
+	},
 	{"groups", policy.ReasonSupplementalGroups, "", "securityContext: {supplementalGroupsPolicy: Strict},", ""},
 	{"flavor", policy.ReasonNoFlavor, `annotations: {` + policy.FlavorAnnotation + `: "0.30_7.0"},`, "", ""},
 }
 
-// protectedNamespaces are those of seed 0.
+// protectedNamespaces are those of TKE Resilience (docs/sources.md).
 var protectedNamespaces = []string{metav1.NamespaceSystem, "tke-eni-ip-webhook"}
 
-// playRestrictions has the local nodes full: Pods that the cloud cannot run wait there, and each says why. Then there is room, and they
-// run at home.
+// playRestrictions fills the local nodes. Pods that the cloud cannot run wait for local nodes, each with a reason. Then
+// the local nodes have capacity again, and the Pods run there.
 func playRestrictions(ctx context.Context, w *World) (err error) {
 	if err := w.apply(ctx, "restrictions.yaml"); err != nil {
 		return err
 	}
 	defer func() {
-		_, _ = w.kubectl(context.WithoutCancel(ctx), "", "delete", "--ignore-not-found", "--wait=false", "persistentvolume/story-disk", "persistentvolume/story-block",
-			"csidriver/nas.csi.everest.io", "deviceclass/story-device", "resourceslice/story-devices")
+		_, _ = w.kubectl(context.WithoutCancel(ctx), "", "delete", "--ignore-not-found", "--wait=false",
+			"persistentvolume/story-disk", "persistentvolume/story-block", "csidriver/nas.csi.everest.io",
+			"deviceclass/story-device", "resourceslice/story-devices")
 	}()
 	if err := w.awaitRunning(ctx, "filler", 3, 0); err != nil {
 		return err
@@ -66,7 +92,7 @@ func playRestrictions(ctx context.Context, w *World) (err error) {
 		return err
 	}
 	for _, r := range restrictedPods {
-		if err := w.pod(ctx, r.name, r.metadata, r.spec, asking("300m", r)); err != nil {
+		if err := w.pod(ctx, r.name, r.metadata, r.spec, requesting("300m", r)); err != nil {
 			return err
 		}
 	}
@@ -98,8 +124,8 @@ func playRestrictions(ctx context.Context, w *World) (err error) {
 	})
 }
 
-// asking is the container of a restricted Pod with a request of CPU.
-func asking(cpu string, r restricted) string {
+// requesting returns the container of a restricted Pod with a CPU request.
+func requesting(cpu string, r restricted) string {
 	claims := ""
 	if r.reason == policy.ReasonDynamicResource {
 		claims = ", claims: [{name: d}]"
@@ -107,7 +133,7 @@ func asking(cpu string, r restricted) string {
 	return fmt.Sprintf(`resources: {requests: {cpu: %q}%s}, %s`, cpu, claims, r.container)
 }
 
-// inProtected runs play with a Pod in each of the protected namespaces, and takes the Pods away.
+// inProtected calls play with a Pod in each of the protected namespaces, and then deletes the Pods.
 func (w *World) inProtected(ctx context.Context, play func([]*World) error) (err error) {
 	var protected []*World
 	for _, namespace := range protectedNamespaces {
@@ -121,14 +147,15 @@ func (w *World) inProtected(ctx context.Context, play func([]*World) error) (err
 				return err
 			}
 		}
-		if err := in.pod(ctx, "protected", "", "", asking("300m", restricted{})); err != nil {
+		if err := in.pod(ctx, "protected", "", "", requesting("300m", restricted{})); err != nil {
 			return err
 		}
 		protected = append(protected, &in)
 	}
 	defer func() {
 		for _, in := range protected {
-			if endErr := in.run(context.WithoutCancel(ctx), "delete", "pod", "protected", "--wait=false"); err == nil {
+			endErr := in.run(context.WithoutCancel(ctx), "delete", "pod", "protected", "--wait=false")
+			if err == nil {
 				err = endErr
 			}
 			if in.Namespace != metav1.NamespaceSystem {
@@ -139,9 +166,10 @@ func (w *World) inProtected(ctx context.Context, play func([]*World) error) (err
 	return play(protected)
 }
 
-// awaitClaims blocks until the claims are bound: the kind of volume is known then.
+// awaitClaims blocks until the claims are bound. The kinds of their volumes are known then.
 func (w *World) awaitClaims(ctx context.Context, names ...string) error {
-	return w.await(ctx, "the claims "+strings.Join(names, " and ")+" to be bound", func(ctx context.Context) (bool, string, error) {
+	what := "the claims " + strings.Join(names, " and ") + " to be bound"
+	return w.await(ctx, what, func(ctx context.Context) (bool, string, error) {
 		for _, name := range names {
 			claim, err := w.client.CoreV1().PersistentVolumeClaims(w.Namespace).Get(ctx, name, metav1.GetOptions{})
 			if err != nil {

@@ -8,18 +8,18 @@ import (
 	schedulerv1 "k8s.io/kube-scheduler/config/v1"
 )
 
-// tkeScheduler is what seed 0 has users name on a community Kubernetes.
+// tkeScheduler is the scheduler name that TKE Resilience (docs/sources.md) prescribes outside TKE.
 const tkeScheduler = "tke-scheduler"
 
-// AddTKEScheduler has the scheduler serve Pods of that name too, as its own: whoever comes from there changes no manifest.
+// AddTKEScheduler makes the scheduler also serve Pods with that scheduler name. Users who migrate change no manifest.
 func AddTKEScheduler(c *schedulerv1.KubeSchedulerConfiguration) {
 	profile := *c.Profiles[0].DeepCopy()
 	profile.SchedulerName = new(tkeScheduler)
 	c.Profiles = append(c.Profiles, profile)
 }
 
-// PlaySchedulerName is the Deployment of seed 0 as it is written for a community Kubernetes: with the name of the scheduler. It needs
-// AddTKEScheduler.
+// PlaySchedulerName plays the Deployment of TKE Resilience as it is written for clusters outside TKE, with the name of
+// the scheduler. It needs AddTKEScheduler.
 func PlaySchedulerName(ctx context.Context, w *World) error {
 	manifest, err := manifests.ReadFile("manifests/nginx-deployment.yaml")
 	if err != nil {

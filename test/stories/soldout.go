@@ -13,13 +13,13 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// playSoldOut takes all room from the cloud while a Deployment bursts, and gives it back.
+// playSoldOut makes the cloud sold out while a Deployment bursts, and then available again.
 func playSoldOut(ctx context.Context, w *World) error {
 	err := w.whileSoldOut(ctx, func(ctx context.Context) error {
 		if err := w.apply(ctx, "nginx-deployment.yaml"); err != nil {
 			return err
 		}
-		// The Pods that found no place are made again, and no node of the cloud takes their successors.
+		// The Pods that the cloud did not accept are replaced, and their successors find every virtual node locked.
 		if err := w.awaitRefused(ctx, "nginx", 1, 3, policy.ReasonLocalQuota); err != nil {
 			return err
 		}
@@ -28,56 +28,58 @@ func playSoldOut(ctx context.Context, w *World) error {
 	if err != nil {
 		return err
 	}
-	w.tell("The cloud has room again, and nobody waits for half an hour:")
+	w.printf("The cloud has capacity again. Uncordoning ends the lock early:")
 	if err := w.run(ctx, "uncordon", "-l", policy.NodeTypeLabel+"="+policy.NodeTypeVirtual); err != nil {
 		return err
 	}
 	return w.awaitRunning(ctx, "nginx", 1, 3)
 }
 
-// whileSoldOut runs play while the cloud has no room for new Pods.
+// whileSoldOut calls play while the cloud has no capacity for new Pods.
 func (w *World) whileSoldOut(ctx context.Context, play func(context.Context) error) (err error) {
-	w.tell("The cloud is sold out:")
+	w.printf("The cloud is sold out:")
 	if err := w.simulate(ctx, http.MethodPost, "faults", `{"kind":"soldOut"}`); err != nil {
 		return err
 	}
 	defer func() {
-		if healErr := w.simulate(context.WithoutCancel(ctx), http.MethodDelete, "faults", ""); err == nil {
-			err = healErr
+		if resetErr := w.simulate(context.WithoutCancel(ctx), http.MethodDelete, "faults", ""); err == nil {
+			err = resetErr
 		}
 	}()
 	return play(ctx)
 }
 
-// simulate asks the simulated cloud for something that a real one does by itself.
+// simulate makes the simulated cloud do something that a real cloud does on its own.
 func (w *World) simulate(ctx context.Context, method, path, body string) error {
-	request, err := http.NewRequestWithContext(ctx, method, w.cluster.Cloud.Endpoint+"/_sim/"+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, w.cluster.Cloud.Endpoint+"/_sim/"+path,
+		strings.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("making the request %s: %w", path, err)
+		return fmt.Errorf("creating the request %s: %w", path, err)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("asking the simulator for %s: %w", path, err)
+		return fmt.Errorf("calling the simulator at %s: %w", path, err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode >= 300 {
-		words, _ := io.ReadAll(response.Body)
-		return fmt.Errorf("asking the simulator for %s: %s: %s", path, response.Status, words)
+		message, _ := io.ReadAll(response.Body)
+		return fmt.Errorf("calling the simulator at %s: %s: %s", path, response.Status, message)
 	}
 	return nil
 }
 
-// awaitLocked blocks until every virtual node says that it is locked, and until when.
+// awaitLocked blocks until every virtual node is locked and its condition reports until when.
 func (w *World) awaitLocked(ctx context.Context) error {
-	var words string
+	var message string
+	virtual := metav1.ListOptions{LabelSelector: policy.NodeTypeLabel + "=" + policy.NodeTypeVirtual}
 	err := w.await(ctx, "the virtual nodes to be locked", func(ctx context.Context) (bool, string, error) {
-		nodes, err := w.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: policy.NodeTypeLabel + "=" + policy.NodeTypeVirtual})
+		nodes, err := w.client.CoreV1().Nodes().List(ctx, virtual)
 		if err != nil {
 			return false, "", err
 		}
 		for i := range nodes.Items {
-			if words = soldOutWords(&nodes.Items[i]); words == "" || !nodes.Items[i].Spec.Unschedulable {
-				return false, fmt.Sprintf("node %s is open", nodes.Items[i].Name), nil
+			if message = soldOutMessage(&nodes.Items[i]); message == "" || !nodes.Items[i].Spec.Unschedulable {
+				return false, fmt.Sprintf("node %s is not locked", nodes.Items[i].Name), nil
 			}
 		}
 		return true, "", nil
@@ -85,12 +87,12 @@ func (w *World) awaitLocked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.tell("  the virtual nodes are locked: %s", words)
+	w.printf("  the virtual nodes are locked: %s", message)
 	return nil
 }
 
-// soldOutWords are those of a node's condition, empty where it has room.
-func soldOutWords(node *corev1.Node) string {
+// soldOutMessage returns the message of the node's condition. It is empty if the cloud has capacity.
+func soldOutMessage(node *corev1.Node) string {
 	for _, c := range node.Status.Conditions {
 		if string(c.Type) == string(policy.ReasonSoldOut) && c.Status == corev1.ConditionTrue {
 			return c.Message

@@ -1,5 +1,6 @@
-// Package stories plays what Spillway promises on a running trial system, with kubectl as a user would: the demonstration prints them, and
-// the end-to-end tests run them. A story returns an error that says what was expected and what was there.
+// Package stories plays what Spillway promises on a running trial system, with kubectl, as a user does. The
+// demonstration prints the stories, and the end-to-end tests run them. The error of a story says what was expected and
+// what was found.
 package stories
 
 import (
@@ -24,81 +25,96 @@ import (
 //go:embed manifests/*.yaml
 var manifests embed.FS
 
-// patience is how long a condition may take to hold: far more than it needs, on a machine that is busy.
-const patience = 90 * time.Second
+// timeout is how long a condition may take to become true on a busy machine. Usually it takes much less.
+const timeout = 90 * time.Second
 
 // Story is one promise, played from beginning to end. It leaves nothing behind.
 type Story struct {
-	// Name is a word for test names.
+	// Name is one word, for the names of tests.
 	Name string
 	// Title is the promise.
 	Title string
-	// Play plays it in a world of its own namespace.
+	// Play plays the story in its own namespace.
 	Play func(ctx context.Context, w *World) error
 }
 
-// All lists the stories in the order in which they are best told. They need Shape.
+// All lists the stories in the order of the demonstration. They need Shape.
 func All() []Story {
 	return []Story{
-		{"quota", "LOCAL_REPLICAS: \"1\" on a Deployment of 4: one replica stays home, three run in the cloud", playQuota},
-		{"scale", "Scaling in takes cloud replicas first, and the local one remains", playScale},
+		{"quota", "LOCAL_REPLICAS: \"1\" on a Deployment of 4: one replica stays local, three run in the cloud", playQuota},
+		{"scale", "Scaling in removes cloud replicas first, and the local replica remains", playScale},
 		{"rollout", "A rolling update ends with exactly one local replica again", playRollout},
 		{"hostpath", "A Deployment with hostPath volumes runs in the cloud, its volumes replaced", playHostPath},
-		{"overflow", "Local nodes are full: with the switch off Pods wait with a reason, with the switch on they burst", playOverflow},
-		{"switches", "The nine rows of the switch table, with a Pod that no local node can hold", playSwitches},
-		{"kinds", "A Job and a StatefulSet burst; a DaemonSet and a Pod of kube-system never do", playKinds},
-		{"namespace", "A namespace with the label virtual-node-affinity-injection=enabled runs in the cloud, spread over its virtual nodes", playNamespace},
-		{"logs", "kubectl logs shows what a cloud Pod prints, and only to those who may read it", playLogs},
-		{"commands", "kubectl exec, logs -f and logs --previous work on a cloud Pod that is a real process, and attach says why it does not", playCommands},
+		{
+			"overflow",
+			"Local nodes are full: Pods wait with a reason while the switch is off, and burst when it is turned on",
+			playOverflow,
+		},
+		{"switches", "The nine rows of the switch table, with a Pod that fits on no local node", playSwitches},
+		{"kinds", "A Job and a StatefulSet burst; a DaemonSet and a Pod in kube-system never do", playKinds},
+		{
+			"namespace",
+			"The Pods of a namespace labeled virtual-node-affinity-injection=enabled run in the cloud, on several virtual nodes",
+			playNamespace,
+		},
+		{"logs", "kubectl logs shows the log of a cloud Pod, and only to authorized users", playLogs},
+		{
+			"commands",
+			"kubectl exec, logs -f and logs --previous work on a cloud Pod, and attach reports why it does not",
+			playCommands,
+		},
 	}
 }
 
-// Shape is what the stories are played on: three local nodes of 4 CPU, and two virtual ones.
+// Shape returns the nodes that the stories need: three local nodes of 4 CPU, and two virtual nodes.
 func Shape() system.Shape {
 	shape := system.DefaultShape()
 	shape.VirtualNodes = 2
 	return shape
 }
 
-// storyPrefix begins the names of the stories' namespaces.
+// storyPrefix is the prefix of the names of the stories' namespaces.
 const storyPrefix = "story-"
 
-// Cluster is where stories are played.
+// Cluster describes the cluster on which stories are played.
 type Cluster struct {
-	// Client and Kubeconfig have the rights of the administrator.
+	// Client and Kubeconfig have the permissions of the administrator.
 	Client     kubernetes.Interface
 	Kubeconfig string
-	// BinDir has kubectl.
+	// BinDir contains kubectl.
 	BinDir string
 	// Cloud is the simulated cloud that the virtual nodes use.
 	Cloud system.Cloud
-	// Programs are Spillway's, by the names that a trial system has for them. Stories of outages need them.
+	// Programs controls Spillway's programs, by their names in a trial system. Stories about outages need it.
 	Programs Programs
-	// Edit changes manifests before they are applied; nil leaves them as they are.
+	// Edit changes manifests before they are applied. It may be nil.
 	Edit func(manifest string) string
 }
 
-// Programs can be ended and started, as those of a trial system.
+// Programs ends and starts programs, as a trial system does.
 type Programs interface {
 	Kill(name string) error
 	Restart(ctx context.Context, name string) error
 }
 
-// World is a cluster that stories are played on.
+// World is a cluster on which stories are played.
 type World struct {
 	cluster Cluster
 	client  kubernetes.Interface
 	out     io.Writer
-	// Namespace is the story's own; it is gone when the story ends.
+	// Namespace is the story's own namespace. It is deleted at the end of the story.
 	Namespace string
 }
 
-// NewWorld makes a World on a running trial system, telling to out.
+// NewWorld returns a World on a running trial system. It prints to out.
 func NewWorld(s *system.System, binDir string, out io.Writer) *World {
-	return NewWorldOn(Cluster{Client: s.Client(), Kubeconfig: s.Kubeconfig(), BinDir: binDir, Cloud: s.Cloud(), Programs: s}, out)
+	cluster := Cluster{
+		Client: s.Client(), Kubeconfig: s.Kubeconfig(), BinDir: binDir, Cloud: s.Cloud(), Programs: s,
+	}
+	return NewWorldOn(cluster, out)
 }
 
-// NewWorldOn makes a World on a cluster, telling to out.
+// NewWorldOn returns a World on a cluster. It prints to out.
 func NewWorldOn(cluster Cluster, out io.Writer) *World {
 	if cluster.Edit == nil {
 		cluster.Edit = func(manifest string) string { return manifest }
@@ -106,9 +122,10 @@ func NewWorldOn(cluster Cluster, out io.Writer) *World {
 	return &World{cluster: cluster, client: cluster.Client, out: out, Namespace: "default"}
 }
 
-// Play plays one story in a namespace that is made for it. After it the story's Pods are gone; the namespace follows (AwaitGone).
+// Play plays one story in its own namespace. When it returns, the story's Pods are deleted. The namespace is deleted
+// later (AwaitGone).
 func (w *World) Play(ctx context.Context, story Story) (err error) {
-	w.tell("\n=== %s", story.Title)
+	w.printf("\n=== %s", story.Title)
 	own := *w
 	own.Namespace = storyPrefix + story.Name
 	if _, err := own.kubectl(ctx, "", "create", "namespace", own.Namespace); err != nil {
@@ -118,17 +135,17 @@ func (w *World) Play(ctx context.Context, story Story) (err error) {
 		return err
 	}
 	if err := story.Play(ctx, &own); err != nil {
-		own.tellPods(ctx)
+		own.printPods(ctx)
 		return fmt.Errorf("%s: %w", story.Name, err)
 	}
 	return own.leave(ctx)
 }
 
-// makers are the kinds that make Pods, each before what it makes, and Pods.
+// makers are the kinds that create Pods, each before the kinds that it creates, and Pods.
 const makers = "cronjobs,deployments,statefulsets,daemonsets,jobs,replicasets,pods"
 
-// leave deletes the namespace and returns when its Pods are gone: the next story has the room. Kubernetes itself waits five seconds before
-// it begins to empty a namespace.
+// leave deletes the namespace and returns when its Pods are deleted, so that the next story has their capacity. It
+// deletes the objects itself because Kubernetes waits five seconds before it begins to empty a namespace.
 func (w *World) leave(ctx context.Context) error {
 	if _, err := w.kubectl(ctx, "", "delete", makers, "--all", "--wait=false"); err != nil {
 		return err
@@ -145,7 +162,7 @@ func (w *World) leave(ctx context.Context) error {
 	})
 }
 
-// AwaitGone returns when nothing is left of any story.
+// AwaitGone returns when the namespaces of all stories are deleted.
 func (w *World) AwaitGone(ctx context.Context) error {
 	return w.await(ctx, "the namespaces of the stories to be gone", func(ctx context.Context) (bool, string, error) {
 		list, err := w.client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
@@ -162,28 +179,28 @@ func (w *World) AwaitGone(ctx context.Context) error {
 	})
 }
 
-func (w *World) tell(format string, values ...any) { _, _ = fmt.Fprintf(w.out, format+"\n", values...) }
+func (w *World) printf(format string, values ...any) { _, _ = fmt.Fprintf(w.out, format+"\n", values...) }
 
-// run tells a kubectl command and runs it.
+// run prints and runs a kubectl command.
 func (w *World) run(ctx context.Context, args ...string) error {
-	w.tell("$ kubectl %s", strings.Join(args, " "))
+	w.printf("$ kubectl %s", strings.Join(args, " "))
 	_, err := w.kubectl(ctx, "", args...)
 	return err
 }
 
-// apply tells and applies one of the manifests, into the story's namespace unless the manifest names another.
+// apply prints the name of a manifest and applies it to the story's namespace, unless the manifest names another.
 func (w *World) apply(ctx context.Context, name string) error {
 	content, err := manifests.ReadFile("manifests/" + name)
 	if err != nil {
 		return fmt.Errorf("reading manifest %s: %w", name, err)
 	}
-	w.tell("$ kubectl apply -f test/stories/manifests/%s", name)
+	w.printf("$ kubectl apply -f test/stories/manifests/%s", name)
 	text := strings.Replace(string(content), "\n  namespace: default\n", "\n", 1)
 	_, err = w.kubectl(ctx, strings.ReplaceAll(text, "NAMESPACE", w.Namespace), "apply", "-f", "-")
 	return err
 }
 
-// applyObject applies what is made for one part of a story.
+// applyObject applies an object.
 func (w *World) applyObject(ctx context.Context, object any) error {
 	manifest, err := yaml.Marshal(object)
 	if err != nil {
@@ -193,7 +210,7 @@ func (w *World) applyObject(ctx context.Context, object any) error {
 	return err
 }
 
-// Apply applies a manifest and returns all that kubectl prints, also where the manifest is refused.
+// Apply applies a manifest and returns the output of kubectl, even if the API server refuses the manifest.
 func (w *World) Apply(ctx context.Context, manifest string) (string, error) {
 	command := w.command(ctx, manifest, "apply", "-f", "-")
 	printed, err := command.CombinedOutput()
@@ -210,7 +227,8 @@ func (w *World) kubectl(ctx context.Context, stdin string, args ...string) (stri
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	if err := command.Run(); err != nil {
-		return stdout.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+		message := strings.TrimSpace(stderr.String())
+		return stdout.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, message)
 	}
 	return stdout.String(), nil
 }
@@ -222,9 +240,10 @@ func (w *World) command(ctx context.Context, stdin string, args ...string) *exec
 	return command
 }
 
-// await blocks until check holds. check says in words what it sees, which is told when the time is over.
+// await calls check until it returns true. The string that check returns describes what it found. The error after the
+// timeout contains it.
 func (w *World) await(ctx context.Context, what string, check func(context.Context) (bool, string, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %s", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not within %s", timeout))
 	defer cancel()
 	var seen string
 	for {

@@ -7,7 +7,8 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// switchTable is the table of the seeds, row by row: the global switch, the local one, and whether a Pod that fits no local node bursts.
+// switchTable has the rows of the switch table: the global switch, the local switch, and whether a Pod that fits on no
+// local node bursts.
 var switchTable = []struct {
 	global, local string // empty: not defined
 	bursts        bool
@@ -25,13 +26,13 @@ var switchTable = []struct {
 
 func playSwitches(ctx context.Context, w *World) (err error) {
 	defer func() {
-		if forgetErr := w.forgetSwitch(ctx); err == nil {
-			err = forgetErr
+		if unsetErr := w.unsetSwitch(ctx); err == nil {
+			err = unsetErr
 		}
 	}()
 	for i, row := range switchTable {
 		if row.global == "" {
-			err = w.forgetSwitch(ctx)
+			err = w.unsetSwitch(ctx)
 		} else {
 			err = w.setSwitch(ctx, row.global)
 		}
@@ -45,15 +46,15 @@ func playSwitches(ctx context.Context, w *World) (err error) {
 	return nil
 }
 
-// playRow runs a Pod that is too large for every local node.
+// playRow runs a Pod that fits on no local node.
 func (w *World) playRow(ctx context.Context, name, local string, bursts bool) error {
 	annotation := ""
 	if local != "" {
 		annotation = fmt.Sprintf("annotations: {%s: %q}, ", policy.SwitchKey, local)
 	}
-	manifest := fmt.Sprintf(`{apiVersion: v1, kind: Pod, metadata: {name: %s, %slabels: {app: %s}}, spec: {containers: [{name: main, image: nginx, resources: {requests: {cpu: "5"}}}]}}`,
-		name, annotation, name)
-	w.tell("$ kubectl apply -f - <<< '%s'", manifest)
+	manifest := fmt.Sprintf(`{apiVersion: v1, kind: Pod, metadata: {name: %s, %slabels: {app: %s}}, `+
+		`spec: {containers: [{name: main, image: nginx, resources: {requests: {cpu: "5"}}}]}}`, name, annotation, name)
+	w.printf("$ kubectl apply -f - <<< '%s'", manifest)
 	if _, err := w.kubectl(ctx, manifest, "apply", "-f", "-"); err != nil {
 		return err
 	}

@@ -13,53 +13,58 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// playNamespace is seed 4: a namespace with a label, whose Pods spread over the virtual nodes, of which there must be two at least.
+// playNamespace follows ACK virtual nodes (docs/sources.md): the Pods of a labeled namespace spread over the virtual
+// nodes, of which there must be at least two.
 func playNamespace(ctx context.Context, w *World) error {
 	if err := w.startInCloudNamespace(ctx, 10); err != nil {
 		return err
 	}
-	w.tellPods(ctx)
+	w.printPods(ctx)
 	byNode, err := w.podsByNode(ctx, "nginx")
 	if err != nil {
 		return err
 	}
 	if len(byNode) < 2 {
-		return fmt.Errorf("all ten Pods are on one virtual node, want them spread: %v", byNode)
+		return fmt.Errorf("all ten Pods are on one virtual node: want several: %v", byNode)
 	}
-	w.tell("  Pods of each virtual node: %v", byNode)
+	w.printf("  Pods on each virtual node: %v", byNode)
 	return nil
 }
 
-// startInCloudNamespace labels the story's namespace and starts so many Pods in it.
+// startInCloudNamespace labels the story's namespace and creates the given number of Pods in it.
 func (w *World) startInCloudNamespace(ctx context.Context, replicas int) error {
-	if err := w.run(ctx, "label", "namespace", w.Namespace, policy.NamespaceEnforceLabel+"="+policy.NamespaceEnforceValue); err != nil {
+	label := policy.NamespaceEnforceLabel + "=" + policy.NamespaceEnforceValue
+	if err := w.run(ctx, "label", "namespace", w.Namespace, label); err != nil {
 		return err
 	}
 	if err := w.awaitEnforced(ctx); err != nil {
 		return err
 	}
-	if err := w.run(ctx, "create", "deployment", "nginx", "--image=nginx:alpine", fmt.Sprintf("--replicas=%d", replicas)); err != nil {
+	count := fmt.Sprintf("--replicas=%d", replicas)
+	if err := w.run(ctx, "create", "deployment", "nginx", "--image=nginx:alpine", count); err != nil {
 		return err
 	}
 	return w.awaitRunning(ctx, "nginx", 0, replicas)
 }
 
-// awaitEnforced blocks until the webhook knows the label of the namespace, of which it learns by a watch.
+// awaitEnforced blocks until the webhook, which watches namespaces, has received the label.
 func (w *World) awaitEnforced(ctx context.Context) error {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "probe"},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: "probe"}}},
 	}
-	return w.await(ctx, "the webhook to know the label of the namespace", func(ctx context.Context) (bool, string, error) {
-		made, err := w.client.CoreV1().Pods(w.Namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	dryRun := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+	what := "the webhook to receive the label of the namespace"
+	return w.await(ctx, what, func(ctx context.Context) (bool, string, error) {
+		created, err := w.client.CoreV1().Pods(w.Namespace).Create(ctx, pod, dryRun)
 		if err != nil {
-			return false, "", fmt.Errorf("creating a pod for a try: %w", err)
+			return false, "", fmt.Errorf("creating a pod as a dry run: %w", err)
 		}
-		return policy.ToleratesProvider(&made.Spec), "its Pods do not tolerate virtual nodes", nil
+		return policy.ToleratesProvider(&created.Spec), "its Pods do not tolerate virtual nodes", nil
 	})
 }
 
-// podsByNode counts the active Pods.
+// podsByNode returns the number of active Pods on each node.
 func (w *World) podsByNode(ctx context.Context, app string) (map[string]int, error) {
 	pods, err := w.pods(ctx, app)
 	if err != nil {
@@ -74,9 +79,11 @@ func (w *World) podsByNode(ctx context.Context, app string) (map[string]int, err
 	return byNode, nil
 }
 
-// PlayFewerVirtualNodes is the rest of seed 4, in a system of several virtual nodes: all but the first are drained, their programs, named by
-// the arguments, stopped, and the nodes deleted. stop ends a program.
-func PlayFewerVirtualNodes(ctx context.Context, w *World, first string, others []string, stop func(node string) error) error {
+// PlayFewerVirtualNodes follows the part of ACK virtual nodes about removing nodes. It drains all virtual nodes but the
+// first, stops their programs and deletes the nodes. The function stop ends the program of a node.
+func PlayFewerVirtualNodes(
+	ctx context.Context, w *World, first string, others []string, stop func(node string) error,
+) error {
 	const replicas = 10
 	if err := w.startInCloudNamespace(ctx, replicas); err != nil {
 		return err
@@ -86,9 +93,9 @@ func PlayFewerVirtualNodes(ctx context.Context, w *World, first string, others [
 		return err
 	}
 	if len(byNode) < 2 {
-		return fmt.Errorf("all ten Pods are on one virtual node, want them spread: %v", byNode)
+		return fmt.Errorf("all ten Pods are on one virtual node: want several: %v", byNode)
 	}
-	w.tell("  Pods of each virtual node: %v", byNode)
+	w.printf("  Pods on each virtual node: %v", byNode)
 	if err := w.run(ctx, slices.Concat([]string{"drain"}, others, []string{"--timeout=90s"})...); err != nil {
 		return err
 	}
@@ -99,7 +106,7 @@ func PlayFewerVirtualNodes(ctx context.Context, w *World, first string, others [
 		return err
 	}
 	for _, node := range others {
-		w.tell("the program of %s is stopped", node)
+		w.printf("the program of %s is stopped", node)
 		if err := stop(node); err != nil {
 			return err
 		}
@@ -113,7 +120,7 @@ func PlayFewerVirtualNodes(ctx context.Context, w *World, first string, others [
 	return errors.Join(w.onlyOn(ctx, first, replicas), w.noDuplicates(ctx))
 }
 
-// onlyOn holds that the Pods are on one node, and that the cloud has them and no more.
+// onlyOn checks that the Pods are on one node, and that the cloud has as many.
 func (w *World) onlyOn(ctx context.Context, node string, replicas int) error {
 	byNode, err := w.podsByNode(ctx, "nginx")
 	if err != nil {
@@ -122,13 +129,14 @@ func (w *World) onlyOn(ctx context.Context, node string, replicas int) error {
 	if byNode[node] != replicas || len(byNode) != 1 {
 		return fmt.Errorf("the Pods are on %v: want %d on %s", byNode, replicas, node)
 	}
-	return w.await(ctx, fmt.Sprintf("the cloud to have %d Pods", replicas), func(ctx context.Context) (bool, string, error) {
-		clouds, err := w.cloudPods(ctx)
-		if err != nil {
-			return false, "", err
-		}
-		return len(clouds) == replicas, fmt.Sprintf("it has %d", len(clouds)), nil
-	})
+	return w.await(ctx, fmt.Sprintf("the cloud to have %d Pods", replicas),
+		func(ctx context.Context) (bool, string, error) {
+			clouds, err := w.cloudPods(ctx)
+			if err != nil {
+				return false, "", err
+			}
+			return len(clouds) == replicas, fmt.Sprintf("it has %d", len(clouds)), nil
+		})
 }
 
 func (w *World) awaitNotReady(ctx context.Context, names []string) error {
@@ -148,22 +156,24 @@ func (w *World) awaitNotReady(ctx context.Context, names []string) error {
 	})
 }
 
-// resolvConf is the example of seed 0.
+// resolvConf is the example of TKE Resilience (docs/sources.md).
 const resolvConf = "nameserver 4.4.4.4\nnameserver 8.8.8.8\n"
 
-// playResolvConf gives the virtual nodes name servers by an annotation, for all their Pods.
+// playResolvConf sets name servers for all Pods of the virtual nodes with an annotation of the nodes.
 func playResolvConf(ctx context.Context, w *World) (err error) {
 	selector := policy.NodeTypeLabel + "=" + policy.NodeTypeVirtual
 	if err := w.run(ctx, "annotate", "node", "-l", selector, policy.ResolvConfAnnotation+"="+resolvConf); err != nil {
 		return err
 	}
 	defer func() {
-		if endErr := w.run(context.WithoutCancel(ctx), "annotate", "node", "-l", selector, policy.ResolvConfAnnotation+"-"); err == nil {
+		endErr := w.run(context.WithoutCancel(ctx), "annotate", "node", "-l", selector, policy.ResolvConfAnnotation+"-")
+		if err == nil {
 			err = endErr
 		}
 	}()
-	// A virtual node learns of its annotation by a watch: a Pod is made again until it has the name servers.
-	return w.await(ctx, "a cloud Pod to have the name servers of the annotation", func(ctx context.Context) (bool, string, error) {
+	// A virtual node receives its annotation by a watch. The Pod is created again until it has the name servers.
+	what := "a cloud Pod to have the name servers of the annotation"
+	return w.await(ctx, what, func(ctx context.Context) (bool, string, error) {
 		if err := w.enforcedPod(ctx, "dns"); err != nil {
 			return false, "", err
 		}
@@ -179,8 +189,9 @@ func playResolvConf(ctx context.Context, w *World) (err error) {
 			return false, "", err
 		}
 		spec := clouds[pods[0].UID].Spec
-		if spec.DNSPolicy == corev1.DNSNone && spec.DNSConfig != nil && slices.Equal(spec.DNSConfig.Nameservers, []string{"4.4.4.4", "8.8.8.8"}) {
-			w.tell("  the cloud Pod has dnsPolicy None with name servers %v", spec.DNSConfig.Nameservers)
+		want := []string{"4.4.4.4", "8.8.8.8"}
+		if spec.DNSPolicy == corev1.DNSNone && spec.DNSConfig != nil && slices.Equal(spec.DNSConfig.Nameservers, want) {
+			w.printf("  the cloud Pod has dnsPolicy None with name servers %v", spec.DNSConfig.Nameservers)
 			return true, "", nil
 		}
 		_, err = w.kubectl(ctx, "", "delete", "pod", "dns", "--wait=true")
@@ -190,7 +201,9 @@ func playResolvConf(ctx context.Context, w *World) (err error) {
 
 // enforcedPod applies a Pod that runs in the cloud.
 func (w *World) enforcedPod(ctx context.Context, name string) error {
-	_, err := w.kubectl(ctx, fmt.Sprintf("{apiVersion: v1, kind: Pod, metadata: {name: %[1]s, labels: {app: %[1]s, %[2]s: %[3]s}}, spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, image: nginx}]}}",
-		name, policy.BurstLabel, policy.ModeEnforce), "apply", "-f", "-")
+	const format = "{apiVersion: v1, kind: Pod, metadata: {name: %[1]s, labels: {app: %[1]s, %[2]s: %[3]s}}, " +
+		"spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, image: nginx}]}}"
+	manifest := fmt.Sprintf(format, name, policy.BurstLabel, policy.ModeEnforce)
+	_, err := w.kubectl(ctx, manifest, "apply", "-f", "-")
 	return err
 }

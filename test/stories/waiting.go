@@ -10,52 +10,88 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// Further lists stories of less common turns. They are tested with the others, and not part of the demonstration. They need Shape.
+// Further lists the less common stories. They are tests, and not part of the demonstration. They need Shape.
 func Further() []Story {
 	return []Story{
-		{"references", "A Deployment has its ConfigMap, its Secret and its token in the cloud, also new ones, and leaves nothing there", playReferences},
-		{"waiting", "A Pod over its quota waits with a reason while the cloud is closed, takes a slot that frees, and bursts when the cloud opens", playWaiting},
-		{"preemption", "A Pod below its quota evicts one of lower priority; Pods over it evict nobody", playPreemption},
-		{"placeholder", "The cloud comes last: a buffer of low priority gives way before anything bursts", playPlaceholder},
-		{"restrictions", "What the cloud cannot run waits for room at home, and says why; it runs there when there is room", playRestrictions},
-		{"workloads", "The burst label of a Deployment, StatefulSet, Job and CronJob holds for their Pods, and a Pod's own wins", playWorkloads},
-		{"replacements", "hostPath volumes become in the cloud what the annotation says, and stay as they are without one", playReplacements},
-		{"daemonsets", "A DaemonSet that tolerates every taint runs on local nodes only, and fails nowhere", playDaemonSets},
-		{"resolv-conf", "Name servers that a virtual node is annotated with are those of its Pods", playResolvConf},
-		{"extender-down", "While the extender is down Pods without a key run, and keyed ones wait until it is back", playExtenderDown},
-		{"admission-down", "While admission is down Pods are created and stay home, and what waits is put right when it is back", playAdmissionDown},
-		{"sold-out", "A sold-out cloud locks its nodes, and Pods over their quota wait with that reason until there is room", playSoldOut},
-		{"labels", "Burst labels: off never bursts, localPrefer and auto start at home", playLabels},
+		{
+			"references",
+			"A Deployment has mirrors of its ConfigMap, Secret and token in the cloud; they follow changes and are deleted " +
+				"with it",
+			playReferences,
+		},
+		{
+			"waiting",
+			"A Pod over its quota waits with a reason while the virtual nodes are cordoned, takes a slot that becomes free, " +
+				"and bursts after they are uncordoned",
+			playWaiting,
+		},
+		{"preemption", "A Pod below its quota preempts one of lower priority; Pods over it preempt none", playPreemption},
+		{"placeholder", "The cloud comes last: Pods burst only after all low-priority placeholders are preempted",
+			playPlaceholder},
+		{
+			"restrictions",
+			"Pods that the cloud cannot run wait for local nodes with a reason, and run there when there is capacity",
+			playRestrictions,
+		},
+		{
+			"workloads",
+			"The burst label of a Deployment, StatefulSet, Job and CronJob applies to their Pods, and a Pod's own label wins",
+			playWorkloads,
+		},
+		{
+			"replacements",
+			"hostPath volumes are replaced in the cloud as the annotation says, and are unchanged without it",
+			playReplacements,
+		},
+		{"daemonsets", "A DaemonSet that tolerates every taint runs on local nodes only, without failed Pods",
+			playDaemonSets},
+		{"resolv-conf", "Name servers in an annotation of a virtual node apply to its Pods", playResolvConf},
+		{
+			"extender-down",
+			"While the extender is down, unmanaged Pods run, and managed Pods wait until it is back",
+			playExtenderDown,
+		},
+		{
+			"admission-down",
+			"While admission is down, Pods are created and stay local; waiting Pods burst when it is back",
+			playAdmissionDown,
+		},
+		{
+			"sold-out",
+			"A sold-out cloud locks its nodes, and Pods over their quota wait with that reason until it has capacity",
+			playSoldOut,
+		},
+		{"labels", "Burst labels: off never bursts, localPrefer and auto start on local nodes", playLabels},
 	}
 }
 
-// whileClosed runs play while the virtual nodes take no Pods, and opens them again.
-func (w *World) whileClosed(ctx context.Context, play func(context.Context) error) (err error) {
+// whileCordoned calls play while the virtual nodes are cordoned, and then uncordons them.
+func (w *World) whileCordoned(ctx context.Context, play func(context.Context) error) (err error) {
 	selector := policy.NodeTypeLabel + "=" + policy.NodeTypeVirtual
 	if err := w.run(ctx, "cordon", "-l", selector); err != nil {
 		return err
 	}
 	defer func() {
-		if openErr := w.run(context.WithoutCancel(ctx), "uncordon", "-l", selector); err == nil {
-			err = openErr
+		if uncordonErr := w.run(context.WithoutCancel(ctx), "uncordon", "-l", selector); err == nil {
+			err = uncordonErr
 		}
 	}()
 	return play(ctx)
 }
 
 func playWaiting(ctx context.Context, w *World) error {
-	err := w.whileClosed(ctx, func(ctx context.Context) error {
+	err := w.whileCordoned(ctx, func(ctx context.Context) error {
 		if err := w.apply(ctx, "nginx-deployment.yaml"); err != nil {
 			return err
 		}
 		if err := w.awaitRefused(ctx, "nginx", 1, 3, policy.ReasonLocalQuota); err != nil {
 			return err
 		}
-		home, err := w.localPods(ctx, "nginx")
+		local, err := w.localPods(ctx, "nginx")
 		if err != nil {
 			return err
 		}
-		if err := w.run(ctx, "delete", "pod", home[0], "--wait=false"); err != nil {
+		if err := w.run(ctx, "delete", "pod", local[0], "--wait=false"); err != nil {
 			return err
 		}
 		return w.awaitRefused(ctx, "nginx", 1, 3, policy.ReasonLocalQuota)
@@ -66,19 +102,21 @@ func playWaiting(ctx context.Context, w *World) error {
 	return w.awaitRunning(ctx, "nginx", 1, 3)
 }
 
-// awaitRefused blocks until so many Pods run at home and so many wait with a condition that names the reason.
+// awaitRefused blocks until the given numbers of Pods run on local nodes and wait. The condition of each waiting Pod
+// must contain the reason.
 func (w *World) awaitRefused(ctx context.Context, app string, local, waiting int, reason policy.Reason) error {
-	what := fmt.Sprintf("%d pods of %s to run at home and %d to be refused because of %s", local, app, waiting, reason)
+	what := fmt.Sprintf("%d pods of %s to run on local nodes and %d to be refused with reason %s", local, app,
+		waiting, reason)
 	return w.await(ctx, what, func(ctx context.Context) (bool, string, error) {
 		pods, err := w.pods(ctx, app)
 		if err != nil {
 			return false, "", err
 		}
-		if got, want := count(pods), (where{local: local, pending: waiting, running: local}); got != want {
+		if got, want := count(pods), (podCounts{local: local, pending: waiting, running: local}); got != want {
 			return false, got.String(), nil
 		}
 		for i := range pods {
-			if text := refusalOf(&pods[i]); pods[i].Spec.NodeName == "" && !strings.Contains(text, string(reason)) {
+			if text := schedulingMessage(&pods[i]); pods[i].Spec.NodeName == "" && !strings.Contains(text, string(reason)) {
 				return false, fmt.Sprintf("pod %s waits: %s", pods[i].Name, text), nil
 			}
 		}
@@ -86,12 +124,10 @@ func (w *World) awaitRefused(ctx context.Context, app string, local, waiting int
 	})
 }
 
-// refusalOf is what the scheduler wrote on a Pod that it could not place.
-func refusalOf(pod *corev1.Pod) string {
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodScheduled {
-			return condition.Message
-		}
+// schedulingMessage returns what the scheduler wrote on a Pod that it could not place.
+func schedulingMessage(pod *corev1.Pod) string {
+	if condition := policy.PodCondition(pod, corev1.PodScheduled); condition != nil {
+		return condition.Message
 	}
 	return ""
 }
@@ -102,7 +138,8 @@ func playPreemption(ctx context.Context, w *World) error {
 		return err
 	}
 	defer func() {
-		_, _ = w.kubectl(context.WithoutCancel(ctx), "", "delete", "priorityclass", "story-low", "story-high", "--ignore-not-found")
+		_, _ = w.kubectl(context.WithoutCancel(ctx), "", "delete", "priorityclass", "story-low", "story-high",
+			"--ignore-not-found")
 	}()
 	if err := w.awaitRunning(ctx, "low", 3, 0); err != nil {
 		return err
@@ -111,11 +148,11 @@ func playPreemption(ctx context.Context, w *World) error {
 	if err != nil {
 		return err
 	}
-	err = w.whileClosed(ctx, func(ctx context.Context) error {
+	err = w.whileCordoned(ctx, func(ctx context.Context) error {
 		if err := w.run(ctx, "scale", "deployment", "high", "--replicas=3"); err != nil {
 			return err
 		}
-		// The scheduler asks about preemption only, so the words come from admission.
+		// The scheduler calls the extender only for preemption, so admission sets the message.
 		return w.awaitWaiting(ctx, "high", 1, 2, policy.ReasonLocalQuota)
 	})
 	if err != nil {
@@ -128,10 +165,12 @@ func playPreemption(ctx context.Context, w *World) error {
 	if err != nil {
 		return err
 	}
-	if stayed := shared(before, after); stayed != 2 {
-		return fmt.Errorf("%d of %d pods of low priority were left alone, want 2: only the one Pod below its quota may evict", stayed, len(before))
+	if kept := shared(before, after); kept != 2 {
+		return fmt.Errorf("%d of %d pods of low priority were not preempted: want 2: only the Pod below its quota may "+
+			"preempt",
+			kept, len(before))
 	}
-	w.tell("  one Pod of low priority gave way, two were left alone")
+	w.printf("  one Pod of low priority was preempted, two were not")
 	return nil
 }
 

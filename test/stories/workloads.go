@@ -7,7 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// playWorkloads has a label on every kind of workload that sends all Pods to the cloud, though there is room at home.
+// playWorkloads sets a label that sends all Pods to the cloud on every kind of workload, although local nodes have
+// capacity.
 func playWorkloads(ctx context.Context, w *World) error {
 	if err := w.apply(ctx, "workloads.yaml"); err != nil {
 		return err
@@ -23,7 +24,7 @@ func playWorkloads(ctx context.Context, w *World) error {
 	for _, job := range []struct {
 		app  string
 		pods int
-	}{{"pi", 2}, {"cron", 1}} { // The CronJob's first minute may take one.
+	}{{"pi", 2}, {"cron", 1}} { // The CronJob may take up to a minute to create one.
 		if err := w.awaitSucceededInCloud(ctx, job.app, job.pods); err != nil {
 			return err
 		}
@@ -31,9 +32,10 @@ func playWorkloads(ctx context.Context, w *World) error {
 	return nil
 }
 
-// awaitSucceededInCloud blocks until so many Pods at least have ended well, all of them in the cloud.
+// awaitSucceededInCloud blocks until at least the given number of Pods have succeeded, all of them in the cloud.
 func (w *World) awaitSucceededInCloud(ctx context.Context, app string, want int) error {
-	err := w.await(ctx, fmt.Sprintf("%d pods of %s to end well in the cloud", want, app), func(ctx context.Context) (bool, string, error) {
+	what := fmt.Sprintf("%d pods of %s to succeed in the cloud", want, app)
+	err := w.await(ctx, what, func(ctx context.Context) (bool, string, error) {
 		pods, err := w.pods(ctx, app)
 		if err != nil {
 			return false, "", err
@@ -44,11 +46,11 @@ func (w *World) awaitSucceededInCloud(ctx context.Context, app string, want int)
 				ended++
 			}
 		}
-		return ended >= want && ended == len(pods), fmt.Sprintf("%d of %d pods have", ended, len(pods)), nil
+		return ended >= want && ended == len(pods), fmt.Sprintf("%d of %d pods have succeeded", ended, len(pods)), nil
 	})
 	if err != nil {
 		return err
 	}
-	w.tell("  %s: all its Pods ran in the cloud and ended well", app)
+	w.printf("  %s: all its Pods succeeded in the cloud", app)
 	return nil
 }
