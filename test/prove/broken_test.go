@@ -20,10 +20,10 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// breakage is a way to break the ledger.
+// breakage is one way to break the ledger.
 type breakage struct {
 	edit
-	// round is the history that shows it, and promise what it breaks.
+	// round is the history that reveals it. promise is the promise that it breaks.
 	round   plan.Round
 	promise string
 }
@@ -32,11 +32,11 @@ var ledgerFile = filepath.Join("extender", "ledger", "ledger.go")
 
 func breakages() map[string]breakage {
 	waiting := plan.Workload{
-		Name: "web", Kind: plan.Deployment, Replicas: 20, Quota: new(5), Burst: policy.ModeLocalPrefer, Home: plan.HomeOnly, CPU: 100,
-		Surge: "25%", Unavailable: "25%",
+		Name: "web", Kind: plan.Deployment, Replicas: 20, Quota: new(5), Burst: policy.ModeLocalPrefer,
+		Nodes: plan.WideOnly, CPU: 100, Surge: "25%", Unavailable: "25%",
 	}
 	burst := waiting
-	burst.Home, burst.Replicas = plan.Wide, 60
+	burst.Nodes, burst.Replicas = plan.Wide, 60
 	growing := waiting
 	growing.Steps = []plan.Step{{After: 5 * time.Second, Do: plan.Scale, Count: 30}}
 	freeing := waiting
@@ -48,7 +48,7 @@ func breakages() map[string]breakage {
 		},
 		"no rebuild after a restart": {
 			edit: edit{ledgerFile, `return pod.Spec.NodeName == "" &&`, `return false && pod.Spec.NodeName == "" &&`},
-			// Slots are given, and their bindings are under way for long; the extender is killed meanwhile, and new Pods come.
+			// Slots are given, and their bindings take long. Meanwhile the extender is killed and new Pods are created.
 			round: plan.Round{
 				Number: 2, Workloads: []plan.Workload{growing},
 				Faults: [][]plan.Disturbance{
@@ -60,8 +60,8 @@ func breakages() map[string]breakage {
 		},
 		"no requeue": {
 			edit: edit{ledgerFile, "requeue:   requeue,", "requeue:   func(PodRef) {},"},
-			// A slot becomes free, and the scheduler looks again before the extender has seen it. The Pods of the round before are gone by
-			// then: their end would make it look once more.
+			// A slot becomes free, and the scheduler retries before the extender has received the change. The Pods of the
+			// round before are deleted by then: their deletion would cause another retry.
 			round: plan.Round{
 				Number: 3, Workloads: []plan.Workload{freeing},
 				Faults: [][]plan.Disturbance{{{After: 9 * time.Second, Fault: plan.LateExtender, For: 3 * time.Second}}},
@@ -71,8 +71,8 @@ func breakages() map[string]breakage {
 	}
 }
 
-// TestBrokenLedgersAreCaught is the test of the proof: each breakage is found in the round that is made for it, and the ledger as it is gets
-// through all of them.
+// TestBrokenLedgersAreCaught tests the proof itself. The round of each breakage must reveal it, and the unmodified
+// ledger must pass all of the rounds.
 func TestBrokenLedgersAreCaught(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "extender")
 	o := defaultOptions()
@@ -84,27 +84,28 @@ func TestBrokenLedgersAreCaught(t *testing.T) {
 	for name, b := range breakages() {
 		broken[name] = mustBuild(t, b.edit)
 	}
-	whole := mustBuild(t)
-	require.NoError(t, os.Link(whole, binary))
+	unmodified := mustBuild(t)
+	require.NoError(t, os.Link(unmodified, binary))
 
-	w := newWatchman(t)
-	log, err := record.Create(filepath.Join(t.TempDir(), "record.jsonl"), time.Now, w.see)
+	w := newObserver(t)
+	log, err := record.Create(filepath.Join(t.TempDir(), "record.jsonl"), time.Now, w.observe)
 	require.NoError(t, err)
-	err = player.With(t.Context(), stageOptions(*o, binary, t.Output(), slog.New(slog.DiscardHandler)), log, func(ctx context.Context, stage *player.Stage) error {
+	options := stageOptions(*o, binary, t.Output(), slog.New(slog.DiscardHandler))
+	err = player.With(t.Context(), options, log, func(ctx context.Context, stage *player.Stage) error {
 		for name, b := range breakages() {
 			t.Run(name, func(t *testing.T) {
-				require.NoError(t, stage.Play(ctx, b.round), "as it is")
-				require.Empty(t, w.report(), "as it is")
+				require.NoError(t, stage.Play(ctx, b.round), "the unmodified ledger")
+				require.Empty(t, w.report(), "the unmodified ledger")
 				exchange(ctx, t, stage, binary, broken[name])
-				// What it takes to show is a race in part, which may go well a few times. A broken one need not come to rest.
+				// The breakage depends on races, so several tries may be necessary. A broken ledger may never become quiet.
 				var found []*check.Violation
 				for try := 0; try < 5 && len(found) == 0; try++ {
 					b.round.Number += 10
 					err = stage.Play(ctx, b.round)
 					found = w.report()
 				}
-				exchange(ctx, t, stage, binary, whole)
-				require.NotEmpty(t, found, "nothing was found; %v", err)
+				exchange(ctx, t, stage, binary, unmodified)
+				require.NotEmpty(t, found, "no violation was found; %v", err)
 				assert.Equal(t, b.promise, found[0].Promise, "%s", found[0])
 				t.Log(found[0])
 			})
@@ -115,30 +116,30 @@ func TestBrokenLedgersAreCaught(t *testing.T) {
 	require.NoError(t, log.Close())
 }
 
-// watchman checks the record as it is made.
-type watchman struct {
+// observer checks the record while it is written.
+type observer struct {
 	mu      sync.Mutex
 	checker *check.Checker
 	found   []*check.Violation
 }
 
-func newWatchman(t *testing.T) *watchman {
+func newObserver(t *testing.T) *observer {
 	t.Helper()
 	limits := check.DefaultLimits()
-	limits.Use, limits.Answer = time.Minute, time.Minute // This is no test of speed.
+	limits.Use, limits.Answer = time.Minute, time.Minute // This test does not measure speed.
 	checker, err := check.New(limits)
 	require.NoError(t, err)
-	return &watchman{checker: checker}
+	return &observer{checker: checker}
 }
 
-func (w *watchman) see(entry record.Entry) {
+func (w *observer) observe(entry record.Entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.found = append(w.found, w.checker.See(entry)...)
+	w.found = append(w.found, w.checker.Observe(entry)...)
 }
 
-// report returns what was found since it was called last.
-func (w *watchman) report() []*check.Violation {
+// report returns the violations that were found since the last call.
+func (w *observer) report() []*check.Violation {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	found := w.found
@@ -153,7 +154,7 @@ func mustBuild(t *testing.T, edits ...edit) (binary string) {
 	return binary
 }
 
-// exchange has another extender run.
+// exchange replaces the binary of the extender and restarts it.
 func exchange(ctx context.Context, t *testing.T, stage *player.Stage, binary, by string) {
 	t.Helper()
 	require.NoError(t, os.Remove(binary))

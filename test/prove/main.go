@@ -1,8 +1,8 @@
-// Command prove plays random histories on a real control plane, with faults, and checks from the record of all that happened whether local
-// quotas were kept: the promises I1 to I7 of docs/prove.md. `make prove` runs it.
+// Command prove plays random histories with faults on a real control plane, records everything that happens, and checks
+// the record: the promises I1 to I7 of docs/prove.md about local quotas. `make prove` runs it.
 //
-// A run is made of rounds, which are drawn from a seed until the time is used up. A violation is shown with the seed, the promise and the
-// part of the record that shows it.
+// A run consists of rounds, which are generated from a seed until the time is used up. A violation is printed with the
+// seed, the promise and the relevant part of the record.
 package main
 
 import (
@@ -36,20 +36,20 @@ func program(ctx context.Context, args []string) error {
 	return prove(ctx, *o, os.Stdout, logger)
 }
 
-// errBroken says that a promise was broken; what was broken has been printed.
+// errBroken means that a promise was broken. The violations have been printed.
 var errBroken = errors.New("a promise was broken")
 
-// prove plays and checks, or checks a record that is there, and prints what it finds.
+// prove plays histories and checks them, or checks an existing record, and prints the result.
 func prove(ctx context.Context, o options, out io.Writer, logger *slog.Logger) error {
 	if o.Check != "" {
 		return recheck(o, out)
 	}
-	fmt.Fprintf(out, "Seed %d, for about %s; the record is %s\n", o.Seed, o.Budget.Duration, o.Record)
+	fmt.Fprintf(out, "Seed %d, budget %s; the record is %s\n", o.Seed, o.Budget.Duration, o.Record)
 	result, err := play(ctx, o, out, logger)
 	if result != nil {
 		fmt.Fprintln(out, tables(result.report))
 		for i, violation := range result.violations {
-			if i == mostShown {
+			if i == maxShown {
 				fmt.Fprintf(out, "… and %d more\n", len(result.violations)-i)
 				break
 			}
@@ -76,5 +76,5 @@ func keep(o options, report *check.Report) error {
 	return page.Rewrite(o.Document, map[string]string{o.Topology: heading + tables(report)})
 }
 
-// mostShown is how many violations are shown with their part of the record: they tend to follow from one another.
-const mostShown = 3
+// maxShown is the number of violations that are printed with their part of the record. Usually one causes the others.
+const maxShown = 3

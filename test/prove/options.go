@@ -14,45 +14,45 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/plan"
 )
 
-// options say what is played.
+// options determine what is played.
 type options struct {
-	// Seed is what the plan is drawn from; 0, the default, takes one from the clock.
+	// Seed generates the plan. The default, 0, takes a seed from the clock.
 	Seed uint64 `json:"seed"`
-	// Budget is for how long new rounds begin. The last one is played to its end, about a minute more. Default 5m.
+	// Budget is how long new rounds begin. The last round is completed, which takes about a minute more. Default 5m.
 	Budget metav1.Duration `json:"budget"`
-	// Rounds is how many rounds are played, whatever the budget is; 0, the default, goes by the budget.
+	// Rounds is the number of rounds, and overrides the budget. The default, 0, uses the budget.
 	Rounds int `json:"rounds"`
-	// Dir holds the trial system while it runs, and its logs afterwards. Default .run/prove.
+	// Dir is the directory of the trial system. Its logs remain afterwards. Default .run/prove.
 	Dir string `json:"dir"`
-	// BinDir holds the binaries that `make build` makes. Empty, the default, looks for .run/bin upwards.
+	// BinDir contains the binaries that `make build` builds. By default .run/bin is searched for in the parents.
 	BinDir string `json:"binDir"`
-	// Record is the file that the record is written to. Default .run/prove.jsonl.
+	// Record is the file for the record. Default .run/prove.jsonl.
 	Record string `json:"record"`
-	// Document is the page whose figures are rewritten where all promises were kept; empty, the default, rewrites none.
+	// Document is the page whose figures are updated if all promises were kept. By default no page is updated.
 	Document string `json:"document"`
-	// Check is a record to be checked again; nothing is played then.
+	// Check is a record to check again. Nothing is played then.
 	Check string `json:"check"`
-	// Slack is what the limits of time of I3 and I7 are multiplied by, for a machine that is busy with other things. Default 1.
+	// Slack multiplies the time limits of I3 and I7, for a busy machine. Default 1.
 	Slack int `json:"slack"`
 	// Topology is how the scheduler reaches the extender: "sidecar", the default, or "service".
 	Topology string `json:"topology"`
-	// Workloads is how many histories a round has at once, 1 at least beside duels and the burst. Default 75.
+	// Workloads is the number of concurrent histories of a round, at least 1 in addition to duels and burst. Default 75.
 	Workloads int `json:"workloads"`
-	// Burst is how many replicas the one workload of a round has that comes in a burst, 0 for none. Default 200.
+	// Burst is the number of replicas of the one workload of a round that creates them all at once, or 0. Default 200.
 	Burst int `json:"burst"`
-	// Nodes is how many local nodes with room there are; from 100 on the scheduler samples by default. Default 100.
+	// Nodes is the number of large local nodes. From 100 nodes on, the scheduler samples by default. Default 100.
 	Nodes int `json:"nodes"`
-	// Duels is how many pairs of workloads of a round compete for a small node. Default 4.
+	// Duels is the number of pairs of workloads of a round that compete for a small node. Default 4.
 	Duels int `json:"duels"`
-	// Patient is how many workloads of a round come last, and wait for slots that become free one by one. Default 4.
+	// Patient is the number of workloads of a round that come last and wait for slots that become free. Default 4.
 	Patient int `json:"patient"`
-	// Faults is how often each fault comes in a round that is not calm. Default 2.
+	// Faults is how often each fault occurs in a round that is not calm. Default 2.
 	Faults int `json:"faults"`
-	// Within is how long a round takes to begin its histories. Default 30s.
+	// Within is the time in which a round starts its histories. Default 30s.
 	Within metav1.Duration `json:"within"`
 }
 
-// What Topology can be.
+// Values of Topology.
 const (
 	sidecar = "sidecar"
 	service = "service"
@@ -60,69 +60,76 @@ const (
 
 func defaultOptions() *options {
 	return &options{
-		Budget: metav1.Duration{Duration: 5 * time.Minute}, Dir: ".run/prove", Record: ".run/prove.jsonl", Slack: 1, Topology: sidecar,
-		Workloads: 75, Burst: 200, Nodes: 100, Duels: 4, Patient: 4, Faults: 2, Within: metav1.Duration{Duration: 30 * time.Second},
+		Budget: metav1.Duration{Duration: 5 * time.Minute}, Dir: ".run/prove", Record: ".run/prove.jsonl", Slack: 1,
+		Topology:  sidecar,
+		Workloads: 75, Burst: 200, Nodes: 100, Duels: 4, Patient: 4, Faults: 2,
+		Within: metav1.Duration{Duration: 30 * time.Second},
 	}
 }
 
-// AddFlags binds the fields.
+// AddFlags defines a flag for each field.
 func (o *options) AddFlags(flags *pflag.FlagSet) {
-	flags.Uint64Var(&o.Seed, "seed", o.Seed, "what the plan is drawn from; 0 takes one from the clock")
-	flags.DurationVar(&o.Budget.Duration, "budget", o.Budget.Duration, "for how long new rounds begin")
-	flags.IntVar(&o.Rounds, "rounds", o.Rounds, "how many rounds are played, whatever the budget is; 0 goes by the budget")
-	flags.StringVar(&o.Dir, "dir", o.Dir, "`directory` of the trial system, which is emptied but for its logs")
-	flags.StringVar(&o.BinDir, "bin-dir", o.BinDir, "`directory` of the binaries that make build makes; empty looks for .run/bin upwards")
-	flags.StringVar(&o.Record, "record", o.Record, "`file` that the record is written to")
-	flags.StringVar(&o.Document, "document", o.Document, "`page` whose figures are rewritten where all promises were kept; empty rewrites none")
+	flags.Uint64Var(&o.Seed, "seed", o.Seed, "seed of the plan; 0 takes one from the clock")
+	flags.DurationVar(&o.Budget.Duration, "budget", o.Budget.Duration, "how long new rounds begin")
+	flags.IntVar(&o.Rounds, "rounds", o.Rounds, "number of rounds; overrides the budget unless it is 0")
+	flags.StringVar(&o.Dir, "dir", o.Dir, "`directory` of the trial system; all but its logs is deleted")
+	flags.StringVar(&o.BinDir, "bin-dir", o.BinDir,
+		"`directory` of the binaries of make build; if empty, .run/bin is searched for in the parents")
+	flags.StringVar(&o.Record, "record", o.Record, "`file` for the record")
+	flags.StringVar(&o.Document, "document", o.Document,
+		"`page` whose figures are updated if all promises were kept; empty updates none")
 	flags.StringVar(&o.Check, "check", o.Check, "`file` of a record to check again; nothing is played")
-	flags.IntVar(&o.Slack, "slack", o.Slack, "what the limits of time of I3 and I7 are multiplied by")
-	flags.StringVar(&o.Topology, "topology", o.Topology, "sidecar, or service: two extenders that elect a leader, over mutual TLS")
-	flags.IntVar(&o.Workloads, "workloads", o.Workloads, "histories that a round plays at once")
-	flags.IntVar(&o.Burst, "burst", o.Burst, "replicas of the workload that comes in a burst; 0 for none")
-	flags.IntVar(&o.Nodes, "nodes", o.Nodes, "local nodes with room")
+	flags.IntVar(&o.Slack, "slack", o.Slack, "multiplier of the time limits of I3 and I7")
+	flags.StringVar(&o.Topology, "topology", o.Topology,
+		"sidecar, or service: two extenders that elect a leader, over mutual TLS")
+	flags.IntVar(&o.Workloads, "workloads", o.Workloads, "concurrent histories of a round")
+	flags.IntVar(&o.Burst, "burst", o.Burst, "replicas of the workload that creates them all at once; 0 for none")
+	flags.IntVar(&o.Nodes, "nodes", o.Nodes, "large local nodes")
 	flags.IntVar(&o.Duels, "duels", o.Duels, "pairs of workloads that compete for a small node")
 	flags.IntVar(&o.Patient, "patient", o.Patient, "workloads that come last and wait for slots")
-	flags.IntVar(&o.Faults, "faults", o.Faults, "how often each fault comes in a round that is not calm")
-	flags.DurationVar(&o.Within.Duration, "within", o.Within.Duration, "how long a round takes to begin its histories")
+	flags.IntVar(&o.Faults, "faults", o.Faults, "how often each fault occurs in a round that is not calm")
+	flags.DurationVar(&o.Within.Duration, "within", o.Within.Duration, "time in which a round starts its histories")
 }
 
-// Validate reports every fault at once, and chooses a seed where there is none.
+// Validate reports all errors at once. It chooses a seed if there is none.
 func (o *options) Validate() error {
-	var faults []error
-	fault := func(flag string, value any, right string) {
-		faults = append(faults, fmt.Errorf("--%s: invalid value %v: must be %s", flag, value, right))
+	var errs []error
+	invalid := func(flag string, value any, right string) {
+		errs = append(errs, fmt.Errorf("--%s: invalid value %v: must be %s", flag, value, right))
 	}
 	for flag, value := range map[string]string{"dir": o.Dir, "record": o.Record} {
 		if value == "" {
-			fault(flag, `""`, "a path")
+			invalid(flag, `""`, "a path")
 		}
 	}
 	for flag, value := range map[string]int{"workloads": o.Workloads, "nodes": o.Nodes, "slack": o.Slack} {
 		if value < 1 {
-			fault(flag, value, "1 at least")
+			invalid(flag, value, "at least 1")
 		}
 	}
-	for flag, value := range map[string]int{"burst": o.Burst, "duels": o.Duels, "patient": o.Patient, "faults": o.Faults, "rounds": o.Rounds} {
+	for flag, value := range map[string]int{
+		"burst": o.Burst, "duels": o.Duels, "patient": o.Patient, "faults": o.Faults, "rounds": o.Rounds,
+	} {
 		if value < 0 {
-			fault(flag, value, "0 at least")
+			invalid(flag, value, "at least 0")
 		}
 	}
 	for flag, value := range map[string]time.Duration{"budget": o.Budget.Duration, "within": o.Within.Duration} {
 		if value <= 0 {
-			fault(flag, value, "above zero")
+			invalid(flag, value, "greater than 0")
 		}
 	}
 	if o.Topology != sidecar && o.Topology != service {
-		fault("topology", o.Topology, sidecar+" or "+service)
+		invalid("topology", o.Topology, sidecar+" or "+service)
 	}
-	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	if o.Seed == 0 {
 		o.Seed = uint64(time.Now().UnixMilli())
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }
 
-// command is what plays the same plan again.
+// command returns the command that plays the same plan again.
 func (o *options) command() string {
 	defaults := defaultOptions()
 	length := "BUDGET=" + o.Budget.Duration.String()

@@ -18,14 +18,14 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// result is what a run has shown.
+// result is the result of a run.
 type result struct {
 	entries    []record.Entry
 	report     *check.Report
 	violations []*check.Violation
 }
 
-// play plays rounds until the budget is used up or I1 is broken. The result is nil where nothing could be played.
+// play plays rounds until the budget is used up or I1 is broken. The result is nil if nothing could be played.
 func play(ctx context.Context, o options, out io.Writer, logger *slog.Logger) (*result, error) {
 	if o.BinDir == "" {
 		var err error
@@ -34,9 +34,9 @@ func play(ctx context.Context, o options, out io.Writer, logger *slog.Logger) (*
 		}
 	}
 	if err := os.MkdirAll(filepath.Dir(o.Record), 0o755); err != nil {
-		return nil, fmt.Errorf("making the directory of the record: %w", err)
+		return nil, fmt.Errorf("creating the directory of the record: %w", err)
 	}
-	fmt.Fprintln(out, "building an extender whose clock can be moved: some minutes the first time")
+	fmt.Fprintln(out, "building an extender whose clock can be moved: takes some minutes the first time")
 	clock, err := jumpingClock(ctx)
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func play(ctx context.Context, o options, out io.Writer, logger *slog.Logger) (*
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	log, err := record.Create(o.Record, time.Now, func(entry record.Entry) {
-		for _, violation := range checker.See(entry) {
+		for _, violation := range checker.Observe(entry) {
 			if violation.Promise == "I1" {
 				stop(violation) // What follows would hide it.
 			}
@@ -61,12 +61,13 @@ func play(ctx context.Context, o options, out io.Writer, logger *slog.Logger) (*
 	if err != nil {
 		return nil, err
 	}
-	err = player.With(ctx, stageOptions(o, extender, out, logger), log, func(ctx context.Context, stage *player.Stage) error {
+	options := stageOptions(o, extender, out, logger)
+	err = player.With(ctx, options, log, func(ctx context.Context, stage *player.Stage) error {
 		return playRounds(ctx, o, stage, out)
 	})
 	var violation *check.Violation
 	if errors.As(context.Cause(ctx), &violation) {
-		err = nil // It is shown; everything else ended because of it.
+		err = nil // The violation is printed. It caused all other errors.
 	}
 	err = errors.Join(err, log.Close())
 	r := &result{entries: log.Entries()}
@@ -75,7 +76,9 @@ func play(ctx context.Context, o options, out io.Writer, logger *slog.Logger) (*
 }
 
 func stageOptions(o options, extender string, out io.Writer, logger *slog.Logger) player.Options {
-	return player.Options{Dir: o.Dir, BinDir: o.BinDir, Size: o.size(), Extender: extender, Progress: out, Logger: logger}
+	return player.Options{
+		Dir: o.Dir, BinDir: o.BinDir, Size: o.size(), Extender: extender, Progress: out, Logger: logger,
+	}
 }
 
 func playRounds(ctx context.Context, o options, stage *player.Stage, out io.Writer) error {
@@ -99,7 +102,7 @@ func playRounds(ctx context.Context, o options, stage *player.Stage, out io.Writ
 	return nil
 }
 
-// recheck checks a record again.
+// recheck checks an existing record.
 func recheck(o options, out io.Writer) error {
 	entries, err := record.Read(o.Check)
 	if err != nil {
@@ -110,11 +113,11 @@ func recheck(o options, out io.Writer) error {
 		return err
 	}
 	for _, entry := range entries {
-		checker.See(entry)
+		checker.Observe(entry)
 	}
 	report, violations := checker.Finish()
 	fmt.Fprintln(out, tables(report))
-	for _, violation := range violations[:min(len(violations), mostShown)] {
+	for _, violation := range violations[:min(len(violations), maxShown)] {
 		show(out, o, entries, violation)
 	}
 	if len(violations) > 0 {

@@ -9,17 +9,18 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-// mostEntries is how many entries of a record are shown with a violation, the last ones before it.
-const mostEntries = 60
+// maxEntries is the number of entries that are printed with a violation: the last ones before it.
+const maxEntries = 60
 
-// show prints a violation, how to play it again, and the part of the record that shows it.
+// show prints a violation, the command that plays it again, and the relevant part of the record.
 func show(out io.Writer, o options, entries []record.Entry, violation *check.Violation) {
 	fmt.Fprintf(out, "\n%s\n", violation)
 	if o.Check == "" {
-		fmt.Fprintf(out, "Play it again: %s; check the record again: .run/bin/prove --check=%s\n", o.command(), o.Record)
+		fmt.Fprintf(out, "To play it again: %s; to check the record again: .run/bin/prove --check=%s\n",
+			o.command(), o.Record)
 	}
 	slice := violation.Slice(entries)
-	if left := len(slice) - mostEntries; left > 0 {
+	if left := len(slice) - maxEntries; left > 0 {
 		fmt.Fprintf(out, "… %d entries before\n", left)
 		slice = slice[left:]
 	}

@@ -10,19 +10,18 @@ import (
 	"strings"
 )
 
-// edit is a text in a source file, replaced, or where text is empty a file that is added. The program that ships has no switch for what an edit
-// does.
+// edit replaces a text in a source file. If text is empty, it adds a file. The released program contains nothing of it.
 type edit struct{ file, text, replacement string }
 
-// build makes an extender in a directory, which is made, from this module, with edits. A text that is not there once is an error: the edit would
-// be none. It blocks while it compiles.
+// build builds an extender of this module, with edits, in a directory, which it creates. A text that does not occur
+// exactly once is an error, because the edit would have no effect. It blocks while it compiles.
 func build(ctx context.Context, dir string, edits ...edit) (binary string, err error) {
 	root, err := moduleRoot(ctx)
 	if err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("making the directory of an extender: %w", err)
+		return "", fmt.Errorf("creating the directory of an extender: %w", err)
 	}
 	overlay, err := writeOverlay(dir, root, edits)
 	if err != nil {
@@ -45,12 +44,12 @@ func moduleRoot(ctx context.Context) (string, error) {
 func goEnv(ctx context.Context, name string) (string, error) {
 	value, err := exec.CommandContext(ctx, "go", "env", name).Output()
 	if err != nil {
-		return "", fmt.Errorf("asking go for its %s: %w", name, err)
+		return "", fmt.Errorf("reading %s from go env: %w", name, err)
 	}
 	return strings.TrimSpace(string(value)), nil
 }
 
-// writeOverlay writes what tells the compiler of the edits, whose files are relative to the root or absolute.
+// writeOverlay writes the overlay file for the compiler. Paths of edits are relative to the root, or absolute.
 func writeOverlay(dir, root string, edits []edit) (overlay string, err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return "", fmt.Errorf("finding the directory of an extender: %w", err)
@@ -67,7 +66,7 @@ func writeOverlay(dir, root string, edits []edit) (overlay string, err error) {
 		}
 		replace[file] = filepath.Join(dir, fmt.Sprintf("edit%d.go", i))
 		if err := os.WriteFile(replace[file], []byte(content), 0o600); err != nil {
-			return "", fmt.Errorf("writing what was edited: %w", err)
+			return "", fmt.Errorf("writing an edited file: %w", err)
 		}
 	}
 	content, err := json.Marshal(map[string]any{"Replace": replace})
@@ -87,16 +86,17 @@ func (e edit) apply(file string) (content string, err error) {
 	}
 	source, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("reading what is edited: %w", err)
+		return "", fmt.Errorf("reading the file to edit: %w", err)
 	}
 	if found := strings.Count(string(source), e.text); found != 1 {
-		return "", fmt.Errorf("editing %s: it has %q %d times, not once", e.file, e.text, found)
+		return "", fmt.Errorf("editing %s: it contains %q %d times: must be once", e.file, e.text, found)
 	}
 	return strings.Replace(string(source), e.text, e.replacement, 1), nil
 }
 
-// jumpingClock are edits of Go's own package time and of the extender: its wall clock goes an hour ahead with each SIGUSR1, and an hour back with
-// each SIGUSR2. One machine has one clock, for the whole control plane, so it must be the clock inside the extender that is another.
+// jumpingClock returns edits of Go's package time and of the extender. With each SIGUSR1 the extender's wall clock
+// moves an hour ahead, and with each SIGUSR2 an hour back. The machine has one clock for the whole control plane, so
+// only the clock within the extender can move.
 func jumpingClock(ctx context.Context) ([]edit, error) {
 	root, err := goEnv(ctx, "GOROOT")
 	if err != nil {
@@ -104,7 +104,10 @@ func jumpingClock(ctx context.Context) ([]edit, error) {
 	}
 	now := "func Now() Time {\n\tsec, nsec, mono := runtimeNow()\n"
 	return []edit{
-		{filepath.Join(root, "src", "time", "time.go"), now, "// Jump is how many seconds the wall clock is ahead.\nvar Jump int64\n\n" + now + "\tsec += Jump\n"},
+		{
+			filepath.Join(root, "src", "time", "time.go"), now,
+			"// Jump is how many seconds the wall clock is ahead.\nvar Jump int64\n\n" + now + "\tsec += Jump\n",
+		},
 		{filepath.Join("extender", "jump.go"), "", jumpFile},
 	}, nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// showFile has the extender print its time, and do nothing else. It begins after jumpFile.
+// showFile makes the extender only print its time. It is initialized after jumpFile.
 const showFile = `package main
 
 import (
@@ -37,18 +37,19 @@ func TestTheClockOfTheExtenderJumpsAtASignal(t *testing.T) {
 	output, err := command.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, command.Start())
-	t.Cleanup(func() { _ = command.Wait() }) // The end of the test kills it.
+	t.Cleanup(func() { _ = command.Wait() }) // The context of the test kills it.
 	lines := bufio.NewScanner(output)
 	awaitAhead := func(hours int64) {
 		t.Helper()
 		for lines.Scan() {
 			seconds, err := strconv.ParseInt(lines.Text(), 10, 64)
 			require.NoError(t, err)
-			if ahead := time.Duration(seconds-time.Now().Unix()) * time.Second; ahead.Round(time.Hour) == time.Duration(hours)*time.Hour {
+			ahead := time.Duration(seconds-time.Now().Unix()) * time.Second
+			if ahead.Round(time.Hour) == time.Duration(hours)*time.Hour {
 				return
 			}
 		}
-		assert.Fail(t, "it has ended")
+		assert.Fail(t, "the program has ended")
 	}
 	awaitAhead(0)
 	require.NoError(t, command.Process.Signal(syscall.SIGUSR1))
@@ -57,7 +58,7 @@ func TestTheClockOfTheExtenderJumpsAtASignal(t *testing.T) {
 	awaitAhead(0)
 }
 
-func TestAnEditWhoseTextIsNotThereIsNone(t *testing.T) {
+func TestAnEditWithoutEffectIsAnError(t *testing.T) {
 	_, err := build(t.Context(), t.TempDir(), edit{filepath.Join("extender", "main.go"), "no such text", ""})
-	require.ErrorContains(t, err, `editing extender/main.go: it has "no such text" 0 times, not once`)
+	require.ErrorContains(t, err, `editing extender/main.go: it contains "no such text" 0 times: must be once`)
 }

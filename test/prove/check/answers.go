@@ -7,78 +7,80 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-func (c *Checker) seeAsked(asked *record.Asked) {
+func (c *Checker) observeRequest(request *record.Request) {
 	w := c.world
-	w.questions[asked.ID] = question{*asked, w.now}
-	c.report.Questions[asked.Verb]++
-	p := w.meet(asked.UID)
-	if asked.Verb != "prioritize" {
-		p.asked = asked
+	w.pending[request.ID] = pendingRequest{*request, w.now}
+	c.report.Requests[request.Verb]++
+	p := w.lookUp(request.UID)
+	if request.Verb != "prioritize" {
+		p.request = request
 		if !p.unanswered {
-			p.askedAt = w.version
+			p.requestedAt = w.version
 		}
 		w.follow(p)
 	}
 	c.beginWaiting(p)
-	c.checkConcerned(p)
+	c.checkNotCalled(p)
 }
 
-func (c *Checker) seeAnswered(answered *record.Answered) {
+func (c *Checker) observeResponse(response *record.Response) {
 	w := c.world
-	q, ok := w.questions[answered.ID]
+	q, ok := w.pending[response.ID]
 	if !ok {
 		return
 	}
-	delete(w.questions, answered.ID)
-	p, took := w.meet(answered.UID), w.now.Sub(q.at)
-	w.answers = append(w.answers, span{q.at, w.now, answered.Error != ""})
+	delete(w.pending, response.ID)
+	p, took := w.lookUp(response.UID), w.now.Sub(q.at)
+	w.answers = append(w.answers, span{q.at, w.now, response.Error != ""})
 	c.report.Answers = append(c.report.Answers, took)
 	c.checkAnswer(p, took)
-	if answered.Verb == "prioritize" {
+	if response.Verb == "prioritize" {
 		return
 	}
-	p.unanswered = answered.Error != ""
-	if answered.Error != "" {
+	p.unanswered = response.Error != ""
+	if response.Error != "" {
 		c.report.Errors++
-		p.waiting.changed = append(p.waiting.changed, w.now) // The scheduler tries it again by itself.
+		p.waiting.changed = append(p.waiting.changed, w.now) // The scheduler retries the Pod without a change.
 		if q.Local > 0 {
-			w.promise(p)
+			w.mayHaveAnswered(p)
 		}
-		if answered.Local > 0 { // It was lost, which the extender cannot know.
+		if response.Local > 0 { // The answer was lost, but the extender cannot know that.
 			c.checkSlot(w.answer(p, true))
 		}
 		return
 	}
-	if answered.Local > 0 {
-		w.promise(p)
+	if response.Local > 0 {
+		w.mayHaveAnswered(p)
 	}
-	if answered.Local > 0 || q.Local > 0 {
-		c.checkSlot(w.answer(p, answered.Local > 0))
+	if response.Local > 0 || q.Local > 0 {
+		c.checkSlot(w.answer(p, response.Local > 0))
 	}
-	if answered.Verb != "filter" {
-		c.seePreempting(p, answered)
+	if response.Verb != "filter" {
+		c.observePreemption(p, response)
 		return
 	}
-	a := &answer{Answered: *answered, asked: q.Asked, at: w.now}
-	p.answered = a
-	if answered.Virtual > 0 && answered.Local == 0 {
+	a := &answer{Response: *response, request: q.Request, at: w.now}
+	p.response = a
+	if response.Virtual > 0 && response.Local == 0 {
 		p.toCloud = a
 	}
-	if answered.Refusal != "" {
+	if response.Refusal != "" {
 		c.countRefusal(p)
 	}
 }
 
-// seePreempting follows an answer that lets the scheduler evict others for the Pod. Where that fails, since the API server is away, the scheduler tries the
-// Pod again at once, and by itself.
-func (c *Checker) seePreempting(p *pod, answered *record.Answered) {
-	if answered.Local+answered.Virtual > 0 {
+// observePreemption handles an answer that allows the scheduler to preempt other Pods. If the preemption fails because
+// the API server is down, the scheduler retries the Pod at once, without a change.
+func (c *Checker) observePreemption(p *pod, response *record.Response) {
+	if response.Local+response.Virtual > 0 {
 		c.report.Preempting++
 		p.waiting.changed = append(p.waiting.changed, c.world.now)
 	}
 }
 
-// waits tells whether the extender has refused the Pod because its quota is used up, and it waits for a slot.
-func (p *pod) waits() bool {
-	return p.Active() && p.Node == "" && p.Quota != nil && !p.holds && p.answered != nil && strings.Contains(p.answered.Refusal, string(policy.ReasonLocalQuota))
+// waitsForSlot reports whether the extender has refused the Pod because its quota is used up, so that it waits for a
+// slot.
+func (p *pod) waitsForSlot() bool {
+	waiting := p.Active() && p.Node == "" && p.Quota != nil && !p.holds
+	return waiting && p.response != nil && strings.Contains(p.response.Refusal, string(policy.ReasonLocalQuota))
 }

@@ -6,14 +6,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// keepsUp is how long a Pod may wait for its first attempt while the scheduler keeps up. Behind that, refused Pods wait for longer too: as long as
-// others are in its queue, the scheduler leaves them in their backoff of a second and more.
+// keepsUp is how long a Pod waits for its first attempt at most while the scheduler keeps up. If it waits longer,
+// refused Pods wait longer too: while the scheduler's queue is not empty, they stay in their backoff of a second or
+// more.
 const keepsUp = 300 * time.Millisecond
 
-// follow notes whether a Pod waits for its first attempt: that it was tried shows in a question, its condition or its binding.
+// follow records whether a Pod waits for its first attempt. A request, its condition or its binding shows an attempt.
 func (w *world) follow(p *pod) {
 	_, waits := w.untried[p.UID]
-	untried := p.Active() && p.Node == "" && p.Reason == "" && p.asked == nil && p.Scheduler == corev1.DefaultSchedulerName
+	untried := p.Active() && p.Node == "" && p.Reason == "" && p.request == nil &&
+		p.Scheduler == corev1.DefaultSchedulerName
 	switch {
 	case untried && !waits:
 		w.untried[p.UID] = w.now
@@ -25,7 +27,7 @@ func (w *world) follow(p *pod) {
 	}
 }
 
-// isBehind tells whether the scheduler did not keep up at some time since.
+// isBehind reports whether the scheduler did not keep up at some time since the given time.
 func (w *world) isBehind(since time.Time) bool {
 	if w.behind.After(since) {
 		return true
@@ -38,22 +40,22 @@ func (w *world) isBehind(since time.Time) bool {
 	return false
 }
 
-// rest is how long the scheduler asks nothing when its queue is empty. As long as others are in it, it leaves refused Pods in their backoff of a second
-// and more, whoever wakes them.
-const rest = 100 * time.Millisecond
+// idleAfter is how long the scheduler sends no request when its queue is empty. While the queue is not empty, refused
+// Pods stay in their backoff of a second or more, even after a requeue.
+const idleAfter = 100 * time.Millisecond
 
-// hasRested tells whether the scheduler's queue was empty at some time since, as far as its questions show.
-func (w *world) hasRested(since time.Time) bool {
+// wasIdle reports whether the scheduler's queue was empty at some time since the given time, as far as requests show.
+func (w *world) wasIdle(since time.Time) bool {
 	end := w.now
 	for i := len(w.answers) - 1; i >= 0 && end.After(since); i-- {
 		begin := w.answers[i].to
 		if begin.Before(since) {
 			begin = since
 		}
-		if end.Sub(begin) >= rest {
+		if end.Sub(begin) >= idleAfter {
 			return true
 		}
 		end = w.answers[i].from
 	}
-	return end.Sub(since) >= rest
+	return end.Sub(since) >= idleAfter
 }

@@ -10,15 +10,15 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-// Violation is a promise that was not kept.
+// Violation is a broken promise.
 type Violation struct {
 	// Promise is one of I1 to I7.
 	Promise string
-	// Revision names what it is about, and Pod the Pod that shows it.
+	// Revision is the revision concerned, and Pod the Pod that shows the violation.
 	Revision string
 	Pod      string
 	At       time.Time
-	// What says what was promised and what was.
+	// What describes the promise and the observation.
 	What string
 
 	uids map[types.UID]bool
@@ -26,34 +26,35 @@ type Violation struct {
 
 // Error implements error.
 func (v *Violation) Error() string {
-	return fmt.Sprintf("%s is broken by %s of %s at %s: %s", v.Promise, v.Pod, v.Revision, v.At.UTC().Format("15:04:05.000"), v.What)
+	return fmt.Sprintf("%s is broken by %s of %s at %s: %s",
+		v.Promise, v.Pod, v.Revision, v.At.UTC().Format("15:04:05.000"), v.What)
 }
 
-// Checker goes through a record. Make one with New.
+// Checker checks a record. New creates one.
 type Checker struct {
 	world      *world
 	limits     Limits
 	report     Report
 	violations []*Violation
 	evictions  []*eviction
-	// slowUntil is when the harness last ceased to make answers slow.
+	// slowUntil is when the harness last stopped delaying answers.
 	slowUntil time.Time
 }
 
-// Limits are what the promises that speak of time promise.
+// Limits are the limits of the promises.
 type Limits struct {
-	// Use is how long a free slot may wait for a Pod that waits for it (I3), outside of faults.
+	// Use is how long a free slot may wait for a Pod that waits for it (I3), without faults.
 	Use time.Duration
-	// Answer is how long the extender may hold up a Pod that does not concern it (I7), but for answers that the harness made slow.
+	// Answer is how long the extender may delay an unmanaged Pod (I7), except for answers that the harness delays.
 	Answer time.Duration
-	// Attempts is how often a refused Pod may be tried for each real change (I5).
+	// Attempts is how often a refused Pod may be tried per change (I5).
 	Attempts int
 }
 
-// DefaultLimits are those that are promised. The one of I7 is the scheduler's httpTimeout.
+// DefaultLimits returns the promised limits. The limit of I7 is the scheduler's httpTimeout.
 func DefaultLimits() Limits { return Limits{Use: time.Second, Answer: 2 * time.Second, Attempts: 2} }
 
-// New makes a Checker.
+// New returns a Checker.
 func New(limits Limits) (*Checker, error) {
 	w, err := newWorld()
 	if err != nil {
@@ -62,46 +63,46 @@ func New(limits Limits) (*Checker, error) {
 	return &Checker{world: w, limits: limits, report: newReport()}, nil
 }
 
-// See takes the next entry of the record and returns the violations that it shows.
-func (c *Checker) See(entry record.Entry) []*Violation {
+// Observe processes the next entry of the record and returns the violations that it shows.
+func (c *Checker) Observe(entry record.Entry) []*Violation {
 	before := len(c.violations)
 	w := c.world
 	w.now = entry.At
 	switch {
 	case entry.Pod != nil:
-		c.seePod(entry.Pod)
+		c.observePod(entry.Pod)
 	case entry.Node != nil:
 		w.change()
 		if entry.Node.Virtual {
 			w.virtual[entry.Node.Name] = true
 		}
-	case entry.Asked != nil:
-		c.seeAsked(entry.Asked)
-	case entry.Answered != nil:
-		c.seeAnswered(entry.Answered)
+	case entry.Request != nil:
+		c.observeRequest(entry.Request)
+	case entry.Response != nil:
+		c.observeResponse(entry.Response)
 	case entry.Switch != nil:
 		w.change()
 		w.switches = append(w.switches, flip{w.now, entry.Switch.Off})
 	case entry.Fault != nil:
-		c.seeFault(entry.Fault)
+		c.observeFault(entry.Fault)
 	case entry.Bind != nil && entry.Bind.Fault != "":
 		c.report.Binds[entry.Bind.Fault]++
 	case entry.Ended != nil:
-		c.seeEnded(entry.Ended.Process)
+		c.observeEnded(entry.Ended.Process)
 	case entry.Round != nil:
-		c.seeRound(entry.Round)
+		c.observeRound(entry.Round)
 	}
 	c.report.Entries++
 	return c.violations[before:]
 }
 
-func (c *Checker) seePod(noted *record.Pod) {
+func (c *Checker) observePod(noted *record.Pod) {
 	w := c.world
-	change := w.see(noted)
+	change := w.observe(noted)
 	p := change.pod
 	if change.before == nil {
 		c.report.Pods++
-		c.checkConcerned(p)
+		c.checkNotCalled(p)
 	}
 	w.followChanges(change)
 	w.follow(p)
@@ -110,21 +111,21 @@ func (c *Checker) seePod(noted *record.Pod) {
 	c.checkSlot(change)
 	if bound {
 		c.checkCloud(p)
-		c.checkUnconcerned(p)
+		c.checkUnmanaged(p)
 		c.checkAttempts(p)
 	}
 	c.followEvictions(change, bound)
 }
 
-// checkSlot follows a Pod that may have begun or ceased to hold a slot.
+// checkSlot checks a Pod that may have taken or given back a slot.
 func (c *Checker) checkSlot(ch change) {
 	c.checkQuota(ch)
 	c.followFreed(ch)
 }
 
-func (c *Checker) seeFault(fault *record.Fault) {
+func (c *Checker) observeFault(fault *record.Fault) {
 	c.world.fault(fault)
-	c.world.change() // What starts anew looks at all Pods again.
+	c.world.change() // A component that restarts retries all Pods.
 	if fault.Ended {
 		c.report.Faults[fault.Kind]++
 	}
@@ -133,17 +134,19 @@ func (c *Checker) seeFault(fault *record.Fault) {
 	}
 }
 
-// seeEnded counts processes that end by themselves. Ours never do.
-func (c *Checker) seeEnded(process string) {
+// observeEnded counts processes that exit on their own. Spillway's programs must not.
+func (c *Checker) observeEnded(process string) {
 	c.report.Ended[process]++
 	if process == "kube-scheduler" {
 		c.world.disturbed = c.world.now
 		return
 	}
-	c.violations = append(c.violations, &Violation{Promise: "I7", Revision: "none", Pod: process, At: c.world.now, What: "it has ended by itself"})
+	c.violations = append(c.violations, &Violation{
+		Promise: "I7", Revision: "none", Pod: process, At: c.world.now, What: "it exited on its own",
+	})
 }
 
-// slow tells whether the harness has made answers slow since then.
+// slow reports whether the harness has delayed answers since the given time.
 func (c *Checker) slow(since time.Time) bool {
 	for fault := range c.world.faults {
 		if (&record.Fault{Kind: fault.kind}).Slows() {
@@ -161,7 +164,7 @@ func (c *Checker) violate(promise string, p *pod, format string, args ...any) {
 	c.violations = append(c.violations, v)
 }
 
-func (c *Checker) seeRound(round *record.Round) {
+func (c *Checker) observeRound(round *record.Round) {
 	switch round.Phase {
 	case record.Begun:
 		c.report.Rounds++
@@ -175,7 +178,7 @@ func (c *Checker) seeRound(round *record.Round) {
 	}
 }
 
-// Finish returns the figures and all violations. Nothing may be seen afterwards.
+// Finish returns the figures and all violations. Observe must not be called afterwards.
 func (c *Checker) Finish() (*Report, []*Violation) {
 	return &c.report, c.violations
 }

@@ -1,5 +1,5 @@
-// Package check finds out from a record whether the promises I1 to I7 were kept. docs/prove.md states each of them exactly.
+// Package check checks in a record whether the promises I1 to I7 were kept. docs/prove.md defines each of them.
 //
-// It goes through the record once, in order, and keeps the state of the cluster as the record tells it. Its count of slots is its own: it uses
-// nothing of the ledger that it checks but the rules of package policy, and it makes no request.
+// It processes the record once, in order, and derives the state of the cluster from it. It counts slots itself: of the
+// ledger that it checks it uses nothing but the rules of package policy. It sends no requests.
 package check

@@ -4,25 +4,25 @@ import (
 	"time"
 )
 
-// preempted is the reason of the condition DisruptionTarget of a Pod that was evicted for another.
+// preempted is the reason of the condition DisruptionTarget of a preempted Pod.
 const preempted = "PreemptionByScheduler"
 
-// eviction is a Pod that was evicted for one of higher priority.
+// eviction is the eviction of a Pod by preemption.
 type eviction struct {
 	victim   *pod
 	node     string
 	priority int32
 	at       time.Time
-	// nominated are those that the node was meant for.
+	// nominated are the Pods that were nominated to the node.
 	nominated []*pod
-	// followed is set when a Pod of higher priority was bound there.
+	// followed is set when a Pod of higher priority has been bound to the node.
 	followed bool
 }
 
-// nominatedWithin is how long before or after an eviction the Pod that it is for is seen to be nominated.
+// nominatedWithin is the maximum time between an eviction and the nomination of the Pod that it is for.
 const nominatedWithin = 10 * time.Second
 
-// followEvictions follows what becomes of the room that evictions make: I6.
+// followEvictions records what happens on the nodes of evicted Pods, for I6.
 func (c *Checker) followEvictions(ch change, bound bool) {
 	p, now := ch.pod, c.world.now
 	if p.Disrupted == preempted && (ch.before == nil || ch.before.Disrupted != preempted) {
@@ -53,9 +53,9 @@ func (e *eviction) mayBeFor(p *pod) bool {
 	return p.Nominated == e.node && p.Priority > e.priority
 }
 
-// judgeEvictions checks I6 when all is quiet: on the node of each Pod that was evicted runs one of higher priority since, or the one that it
-// was for has been deleted. The scheduler may have found it another node at home meanwhile.
-func (c *Checker) judgeEvictions() {
+// checkEvictions checks I6 when the round is quiet: on the node of each preempted Pod a Pod of higher priority has run
+// since, or the preemptor has been deleted, or the scheduler has bound the preemptor to another local node.
+func (c *Checker) checkEvictions() {
 	for _, e := range c.evictions {
 		switch {
 		case e.followed:
@@ -65,7 +65,8 @@ func (c *Checker) judgeEvictions() {
 		case e.elsewhere(c.world):
 			c.report.EvictionsElsewhere++
 		default:
-			c.violate("I6", e.victim, "it was evicted from %s, and no Pod of higher priority has run there since; nominated there: %s", e.node, e.names())
+			c.violate("I6", e.victim, "it was evicted from %s, but no Pod of higher priority has run there since; nominated: %s",
+				e.node, e.names())
 		}
 	}
 	c.evictions = nil
@@ -90,12 +91,12 @@ func (e *eviction) elsewhere(w *world) bool {
 }
 
 func (e *eviction) names() string {
-	names := "nobody"
+	names := "none"
 	for i, p := range e.nominated {
 		if i == 0 {
 			names = ""
 		}
-		names += p.Name + "@" + where(&p.Pod) + " "
+		names += p.Name + "@" + nodeOf(&p.Pod) + " "
 	}
 	return names
 }

@@ -12,22 +12,22 @@ import (
 )
 
 const (
-	home  = "local-0"
+	local = "local-0"
 	cloud = "virtual-0"
 )
 
-// history is a record that is made by hand. All Pods belong to one ReplicaSet with a quota of 1 unless they are changed.
+// history is a record for tests. Unless they are changed, all Pods belong to one ReplicaSet with a quota of 1.
 type history struct {
-	entries []record.Entry
-	at      time.Time
-	version uint64
-	asked   int64
-	pods    map[string]record.Pod
+	entries  []record.Entry
+	at       time.Time
+	version  uint64
+	requests int64
+	pods     map[string]record.Pod
 }
 
 func newHistory() *history {
 	h := &history{at: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC), pods: map[string]record.Pod{}}
-	h.add(record.Entry{Node: &record.Node{Name: home}})
+	h.add(record.Entry{Node: &record.Node{Name: local}})
 	h.add(record.Entry{Node: &record.Node{Name: cloud, Virtual: true}})
 	return h.round(record.Begun)
 }
@@ -58,7 +58,7 @@ func (h *history) turn(off bool) *history {
 	return h.add(record.Entry{Switch: &record.Switch{Off: off}})
 }
 
-// pod changes a Pod, or makes it.
+// pod changes or creates a Pod.
 func (h *history) pod(name string, changes ...func(*record.Pod)) *history {
 	pod, ok := h.pods[name]
 	if !ok {
@@ -80,7 +80,7 @@ func slot(p *record.Pod)        { p.Slot = true }
 func listed(p *record.Pod)      { p.Listed = true }
 func gone(p *record.Pod)        { p.Gone = true }
 func terminating(p *record.Pod) { p.Terminating = true }
-func unkeyed(p *record.Pod)     { p.Quota, p.Burst, p.Marked = nil, "", false }
+func unmanaged(p *record.Pod)   { p.Quota, p.Burst, p.Marked = nil, "", false }
 func noQuota(p *record.Pod)     { p.Quota = nil }
 func unmarked(p *record.Pod)    { p.Marked = false }
 func byTheSwitch(p *record.Pod) { p.Burst = "" }
@@ -102,47 +102,48 @@ func nominated(node string) func(*record.Pod) {
 	return func(p *record.Pod) { p.Nominated = node }
 }
 
-// reply is what the extender answers; the zero value is that the Pod has to wait for a slot.
+// reply is an answer of the extender. The zero value means that the Pod has to wait for a slot.
 type reply struct {
 	local, virtual int
 	err            string
 	took           time.Duration
-	// noRoom: no local node was offered.
-	noRoom bool
+	// noLocalNode: the request contains no local node.
+	noLocalNode bool
 }
 
 var (
-	toHome  = reply{local: 1}
+	toLocal = reply{local: 1}
 	toCloud = reply{virtual: 1}
 	toWait  = reply{}
 )
 
-// filter asks about a Pod as it is, and gets an answer.
-func (h *history) filter(name string, r reply) *history { return h.ask("filter", name, r) }
+// filter sends a request about a Pod in its current state, and gets an answer.
+func (h *history) filter(name string, r reply) *history { return h.send("filter", name, r) }
 
-// preempting asks about a Pod that was just refused whether others may be evicted for it at home, and they may.
-func (h *history) preempting(name string) *history { return h.ask("preempt", name, toHome) }
+// preempting sends a request about a Pod that was just refused. The answer allows preemption on a local node.
+func (h *history) preempting(name string) *history { return h.send("preempt", name, toLocal) }
 
-func (h *history) ask(verb, name string, r reply) *history {
-	return h.question(verb, name, r, func(*history) {})
+func (h *history) send(verb, name string, r reply) *history {
+	return h.call(verb, name, r, func(*history) {})
 }
 
-// question asks, and gets an answer when something has happened.
-func (h *history) question(verb, name string, r reply, meanwhile func(*history)) *history {
-	h.asked++
-	id, pod := h.asked, h.pods[name]
+// call sends a request and gets an answer, after something else has happened.
+func (h *history) call(verb, name string, r reply, meanwhile func(*history)) *history {
+	h.requests++
+	id, pod := h.requests, h.pods[name]
 	offered := 1
-	if r.noRoom {
+	if r.noLocalNode {
 		offered = 0
 	}
-	h.add(record.Entry{Asked: &record.Asked{ID: id, Verb: verb, UID: pod.UID, Version: pod.Version, Local: offered, Virtual: 1}})
+	request := &record.Request{ID: id, Verb: verb, UID: pod.UID, Version: pod.Version, Local: offered, Virtual: 1}
+	h.add(record.Entry{Request: request})
 	h.after(r.took)
 	meanwhile(h)
-	answered := &record.Answered{ID: id, Verb: verb, UID: pod.UID, Local: r.local, Virtual: r.virtual, Error: r.err}
+	response := &record.Response{ID: id, Verb: verb, UID: pod.UID, Local: r.local, Virtual: r.virtual, Error: r.err}
 	if r.local+r.virtual == 0 && r.err == "" {
-		answered.Refusal = "Spillway " + string(policy.ReasonLocalQuota) + ": this revision has its LOCAL_REPLICAS at home"
+		response.Refusal = "Spillway " + string(policy.ReasonLocalQuota) + ": this revision has its LOCAL_REPLICAS local Pods"
 	}
-	return h.add(record.Entry{Answered: answered})
+	return h.add(record.Entry{Response: response})
 }
 
 // times repeats a part.
@@ -153,23 +154,23 @@ func (h *history) times(n int, part func(*history)) *history {
 	return h
 }
 
-// atHome is the whole way of a Pod to its slot.
-func (h *history) atHome(name string, changes ...func(*record.Pod)) *history {
-	return h.pod(name, changes...).filter(name, toHome).pod(name, slot).pod(name, on(home))
+// onLocal creates a Pod, gives it a slot and binds it to a local node.
+func (h *history) onLocal(name string, changes ...func(*record.Pod)) *history {
+	return h.pod(name, changes...).filter(name, toLocal).pod(name, slot).pod(name, on(local))
 }
 
-// inCloud is the whole way of a Pod to the cloud.
+// inCloud creates a Pod and binds it to a virtual node.
 func (h *history) inCloud(name string, changes ...func(*record.Pod)) *history {
 	return h.pod(name, changes...).filter(name, toCloud).pod(name, on(cloud))
 }
 
-// broken are the promises that a checker finds broken, each once, in the order in which it finds them.
+// broken returns the promises that a checker finds broken, in order, without repetitions.
 func (h *history) broken(t *testing.T) []string {
 	t.Helper()
 	checker, err := New(DefaultLimits())
 	require.NoError(t, err)
 	for _, entry := range h.entries {
-		checker.See(entry)
+		checker.Observe(entry)
 	}
 	_, violations := checker.Finish()
 	promises := []string{}

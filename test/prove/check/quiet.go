@@ -7,9 +7,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// checkQuiet checks what must hold when a round has been played and nothing moves any more: I2, I4, I5 and I6 for the Pods of its namespace.
+// checkQuiet checks I2, I4, I5 and I6 for the Pods of a round's namespace, when the round has been played and is quiet.
 func (c *Checker) checkQuiet(namespace string) {
-	c.judgeEvictions()
+	c.checkEvictions()
 	seen := map[*revision]bool{}
 	for _, p := range c.world.inNamespace(namespace) {
 		if !p.Active() {
@@ -28,7 +28,7 @@ func (c *Checker) checkQuiet(namespace string) {
 	}
 }
 
-// inNamespace returns the Pods of a namespace in the order of their names.
+// inNamespace returns the Pods of a namespace, ordered by name.
 func (w *world) inNamespace(namespace string) []*pod {
 	var pods []*pod
 	for _, p := range w.pods {
@@ -40,34 +40,36 @@ func (w *world) inNamespace(namespace string) []*pod {
 	return pods
 }
 
-// checkReason checks I4: a Pod that waits says why.
+// checkReason checks I4: a waiting Pod has a reason.
 func (c *Checker) checkReason(p *pod) {
 	if p.Reason == "" || p.Message == "" {
-		c.violate("I4", p, "it waits, and its condition PodScheduled does not say why (reason %q, message %q)", p.Reason, p.Message)
+		c.violate("I4", p, "it waits, but its condition PodScheduled has no reason or no message (reason %q, message %q)",
+			p.Reason, p.Message)
 	}
 }
 
-// checkPassedOver checks I2 for a Pod that waits for a slot: none is free.
+// checkPassedOver checks I2 for a Pod that waits for a slot: no slot is free.
 func (c *Checker) checkPassedOver(p *pod) {
-	if !p.waits() || !c.world.isControlled(p) || !c.world.quotaCounts(p) || p.answered.asked.Local == 0 {
+	if !p.waitsForSlot() || !c.world.isControlled(p) || !c.world.quotaCounts(p) || p.response.request.Local == 0 {
 		return
 	}
 	if held := p.revision.mayHoldBut(p); held < *p.Quota {
-		c.violate("I2", p, "it waits for a slot though only %d of %d are held (holders:%s), and all is quiet", held, *p.Quota, p.revision.holders())
+		c.violate("I2", p, "it waits for a slot although only %d of %d are held (holders:%s) and the round is quiet",
+			held, *p.Quota, p.revision.holders())
 	}
 }
 
-// countOutcome counts how a revision with a quota has ended.
+// countOutcome counts the local replicas of a revision with a quota.
 func (c *Checker) countOutcome(r *revision) {
-	replicas, home := 0, 0
+	replicas, local := 0, 0
 	quotas := map[int]bool{}
 	for _, p := range r.pods {
 		if !p.Active() || p.Quota == nil {
 			continue
 		}
 		replicas++
-		if c.world.isHome(&p.Pod) {
-			home++
+		if c.world.isLocal(&p.Pod) {
+			local++
 		}
 		if c.world.isControlled(p) && c.world.quotaCounts(p) {
 			quotas[*p.Quota] = true
@@ -78,9 +80,9 @@ func (c *Checker) countOutcome(r *revision) {
 		case len(quotas) > 1:
 			c.report.Mixed++
 			return
-		case home == want:
+		case local == want:
 			c.report.Exact++
-		case home < want:
+		case local < want:
 			c.report.Fewer++
 		default:
 			c.report.More++

@@ -9,8 +9,8 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-// revisionKey is what a quota is counted on: the controlling object and, where it keeps its UID over an update, the hash of its revision;
-// the Pod itself where nothing controls it.
+// revisionKey identifies what a quota applies to: the controlling object and, if it keeps its UID over an update, the
+// hash of its revision. For a Pod without a controller it is the Pod itself.
 type revisionKey struct {
 	owner types.UID
 	hash  string
@@ -23,22 +23,22 @@ func revisionOf(p *record.Pod) revisionKey {
 	return revisionKey{p.Owner, p.Hash}
 }
 
-// revision is the count of one quota.
+// revision counts the slots of one quota.
 type revision struct {
 	key  revisionKey
 	name string
-	// pods are those that belong to it now.
+	// pods are the Pods that belong to it now.
 	pods map[types.UID]*pod
-	// ever are all that have belonged to it.
+	// ever are all Pods that have ever belonged to it.
 	ever map[types.UID]bool
 	held int
-	// course is how the number of slots has changed that the extender may have held, in the order of resource versions.
+	// course contains the changes of the number of slots that the extender may have counted, ordered by resource version.
 	course []point
-	// freed are the times at which slots became free that a waiting Pod has not taken yet.
+	// freed are the times at which slots became free that no waiting Pod has taken yet.
 	freed []time.Time
 }
 
-// point is a resource version at which a Pod began or ceased to hold a slot, as far as the extender may have known.
+// point is a resource version at which a Pod took or gave back a slot, as far as the extender may have known.
 type point struct {
 	version uint64
 	by      int
@@ -73,7 +73,8 @@ func (w *world) revision(p *record.Pod) *revision {
 	return r
 }
 
-// note follows whether the Pod may hold a slot, as is seen at a version. That is learnt late of a slot whose answer comes after its writing.
+// note records whether the Pod may hold a slot, as observed at a version. The answer that gives a slot comes after the
+// slot was written, so this is observed late.
 func (r *revision) note(p *pod, seen uint64, may bool) {
 	if may == p.may {
 		return
@@ -90,7 +91,7 @@ func (r *revision) note(p *pod, seen uint64, may bool) {
 	p.may = may
 }
 
-// mayHoldBut is how many slots Pods but for one may hold now.
+// mayHoldBut returns the number of slots that all Pods but one may hold now.
 func (r *revision) mayHoldBut(but *pod) int {
 	count := 0
 	for _, p := range r.pods {
@@ -101,7 +102,7 @@ func (r *revision) mayHoldBut(but *pod) int {
 	return count
 }
 
-// mostHeld is the highest number of slots that Pods but for one may have held from one version to another.
+// mostHeld returns the maximum number of slots that all Pods but one may have held between two versions.
 func (r *revision) mostHeld(from, to uint64, but *pod) int {
 	held, most := 0, 0
 	for _, at := range r.course {

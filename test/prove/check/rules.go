@@ -11,7 +11,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-// flip is a turn of the global switch.
+// flip is a change of the global switch.
 type flip struct {
 	at  time.Time
 	off bool
@@ -22,16 +22,17 @@ type faultKey struct {
 	number int
 }
 
-// isControlled tells whether the extender answers for the place of a Pod: it is asked about it, and was so from the beginning.
+// isControlled reports whether the extender controls where the Pod runs: the scheduler calls it for the Pod, from the
+// beginning.
 func (w *world) isControlled(p *pod) bool {
 	return p.Marked && p.Quota != nil && p.born.Node == "" && p.Scheduler == corev1.DefaultSchedulerName
 }
 
-// switchLag is how much later than the record a part may learn of the switch: its watch may be disturbed.
+// switchLag is how long after the record a component may receive a change of the switch. Its watch may be disturbed.
 const switchLag = 45 * time.Second
 
-// quotaCounts tells whether the Pod's quota means something for it as it is now: it may burst, and the switch has let it for as long as
-// anyone may remember.
+// quotaCounts reports whether the Pod's quota applies to it now: it may burst, and the switch has allowed that for
+// longer than any component may lag behind.
 func (w *world) quotaCounts(p *pod) bool {
 	if w.decide(&p.Pod, policy.SwitchOn).Quota == nil {
 		return false
@@ -40,7 +41,9 @@ func (w *world) quotaCounts(p *pod) bool {
 }
 
 func (w *world) decide(p *record.Pod, global policy.Switch) policy.Decision {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Labels: map[string]string{}, Annotations: map[string]string{}}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace: p.Namespace, Labels: map[string]string{}, Annotations: map[string]string{},
+	}}
 	if p.Burst != "" {
 		pod.Labels[policy.BurstLabel] = p.Burst
 	}
@@ -53,7 +56,7 @@ func (w *world) decide(p *record.Pod, global policy.Switch) policy.Decision {
 	return w.rules.Decide(policy.Input{Pod: pod, Global: global})
 }
 
-// wasOff tells whether the switch was off at any time since.
+// wasOff reports whether the switch was off at any time since the given time.
 func (w *world) wasOff(since time.Time) bool {
 	for i := len(w.switches) - 1; i >= 0; i-- {
 		if w.switches[i].off {
@@ -66,12 +69,12 @@ func (w *world) wasOff(since time.Time) bool {
 	return false
 }
 
-// isDisturbed tells whether there was a fault since, or one whose traces were still there.
+// isDisturbed reports whether there was a fault since the given time, or the effects of an earlier one.
 func (w *world) isDisturbed(since time.Time) bool {
 	return len(w.faults) > 0 || !w.disturbed.IsZero() && since.Before(w.disturbed.Add(aftermath))
 }
 
-// aftermath is how long the traces of a fault stay: the scheduler tries a Pod again that it had no answer about after 10 s at most.
+// aftermath is how long the effects of a fault last: the scheduler retries a Pod without an answer after at most 10 s.
 const aftermath = 12 * time.Second
 
 func (w *world) fault(f *record.Fault) {

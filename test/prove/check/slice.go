@@ -8,8 +8,8 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-// Slice is the part of a record that shows the violation, up to its moment: everything about the Pods of the revision, and the faults and turns
-// of the switch since the first of them.
+// Slice returns the part of a record that shows the violation, up to its time: everything about the Pods of the
+// revision, and the faults and changes of the switch since the first of them.
 func (v *Violation) Slice(entries []record.Entry) []record.Entry {
 	var slice []record.Entry
 	names := map[string]bool{}
@@ -33,10 +33,10 @@ func (v *Violation) concerns(entry record.Entry, names map[string]bool) bool {
 	switch {
 	case entry.Pod != nil:
 		return about(entry.Pod.UID)
-	case entry.Asked != nil:
-		return entry.Asked.Verb != "prioritize" && about(entry.Asked.UID)
-	case entry.Answered != nil:
-		return entry.Answered.Verb != "prioritize" && about(entry.Answered.UID)
+	case entry.Request != nil:
+		return entry.Request.Verb != "prioritize" && about(entry.Request.UID)
+	case entry.Response != nil:
+		return entry.Response.Verb != "prioritize" && about(entry.Response.UID)
 	case entry.Bind != nil:
 		return names[entry.Bind.Namespace+"/"+entry.Bind.Name]
 	default:

@@ -6,7 +6,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-// checkQuota checks I1 whenever a Pod takes a slot.
+// checkQuota checks I1 when a Pod takes a slot.
 func (c *Checker) checkQuota(ch change) {
 	if !ch.took {
 		return
@@ -14,29 +14,31 @@ func (c *Checker) checkQuota(ch change) {
 	p, w := ch.pod, c.world
 	joined := ch.left != p.revision || ch.before == nil || ch.before.Quota == nil
 	if joined || !w.isControlled(p) || !w.quotaCounts(p) {
-		p.intruded = p.Version
+		p.intrudedAt = p.Version
 		c.report.Intruders++
 		return
 	}
 	c.report.Slots++
-	if p.Node != "" && !ch.before.Slot && !(p.Listed && p.Slot) { // A list does not show what came first.
-		c.violate("I1", p, "it is bound to the local node %s, and no slot was written on it before", p.Node)
+	if p.Node != "" && !ch.before.Slot && !(p.Listed && p.Slot) { // A list does not show which of the two came first.
+		c.violate("I1", p, "it is bound to the local node %s, but no slot was written on it before", p.Node)
 		return
 	}
-	if used := p.revision.held - c.unforeseen(p); used > *p.Quota {
-		c.violate("I1", p, "it took a slot where %d Pods had one: the quota is %d (holders: %s)", used-1, *p.Quota, p.revision.holders())
+	if used := p.revision.held - c.uncountable(p); used > *p.Quota {
+		c.violate("I1", p, "it took a slot while %d Pods held one: the quota is %d (holders: %s)",
+			used-1, *p.Quota, p.revision.holders())
 	}
 }
 
-// unforeseen is how many holders came past the extender after the version that its answer about the Pod had to know: it could not count them.
-func (c *Checker) unforeseen(p *pod) int {
+// uncountable returns the number of holders that were placed without the extender after the version that the request
+// about the Pod contained. The extender could not count them.
+func (c *Checker) uncountable(p *pod) int {
 	known := uint64(0)
-	if p.asked != nil {
-		known = p.asked.Version
+	if p.request != nil {
+		known = p.request.Version
 	}
 	count := 0
 	for _, other := range p.revision.pods {
-		if other != p && other.holds && other.intruded > known {
+		if other != p && other.holds && other.intrudedAt > known {
 			count++
 		}
 	}
@@ -53,17 +55,18 @@ func (c *Checker) checkCloud(p *pod) {
 	a := p.toCloud
 	switch {
 	case a == nil:
-		c.violate("I2", p, "it is bound to the virtual node %s, and the extender never sent it there", p.Node)
-	case a.asked.Local == 0:
-		c.report.NoRoom++
+		c.violate("I2", p, "it is bound to the virtual node %s, but the extender never sent it there", p.Node)
+	case a.request.Local == 0:
+		c.report.NoLocalNode++
 	default:
-		if held := p.revision.mostHeld(a.asked.Version, p.Version, p); held < *p.Quota {
-			c.violate("I2", p, "it was sent to the cloud though %d local nodes fit and %d of %d slots were held", a.asked.Local, held, *p.Quota)
+		if held := p.revision.mostHeld(a.request.Version, p.Version, p); held < *p.Quota {
+			c.violate("I2", p, "it was sent to the cloud although %d local nodes fit and only %d of %d slots were held",
+				a.request.Local, held, *p.Quota)
 		}
 	}
 }
 
-// followFreed measures I3: the time from a slot's becoming free to the binding of a Pod that takes it, where one waited for it.
+// followFreed measures I3: the time from a slot becoming free to the binding of a Pod that waited for it.
 func (c *Checker) followFreed(ch change) {
 	p, now := ch.pod, c.world.now
 	if ch.gave && ch.left != nil {
@@ -88,11 +91,11 @@ func (c *Checker) followFreed(ch change) {
 	}
 }
 
-// freeFor is how many slots are free for Pods that wait for one.
+// freeFor returns the number of free slots for Pods that wait for one.
 func (r *revision) freeFor() int {
 	most, waiting := 0, 0
 	for _, p := range r.pods {
-		if p.waits() {
+		if p.waitsForSlot() {
 			waiting++
 			most = max(most, *p.Quota-r.held)
 		}
@@ -106,28 +109,29 @@ func (c *Checker) measureUse(p *pod) {
 	case c.world.isDisturbed(p.freedAt):
 		c.report.UseDisturbed = append(c.report.UseDisturbed, took)
 		return
-	case c.world.isBehind(p.freedAt), took > c.limits.Use && !c.world.hasRested(p.freedAt):
+	case c.world.isBehind(p.freedAt), took > c.limits.Use && !c.world.wasIdle(p.freedAt):
 		c.report.UseBehind = append(c.report.UseBehind, took)
 		return
 	}
 	c.report.Use = append(c.report.Use, took)
 	if took > c.limits.Use {
-		c.violate("I3", p, "a slot became free, and %s passed before a Pod that waited for it was bound: %s are promised", took, c.limits.Use)
+		c.violate("I3", p, "a slot became free, and a Pod that waited for it was bound after %s: want at most %s",
+			took, c.limits.Use)
 	}
 }
 
-// holders names those that hold a slot.
+// holders returns the names of the Pods that hold a slot.
 func (r *revision) holders() string {
 	names := ""
 	for _, p := range r.pods {
 		if p.holds {
-			names += " " + p.Name + "@" + where(&p.Pod)
+			names += " " + p.Name + "@" + nodeOf(&p.Pod)
 		}
 	}
 	return names
 }
 
-func where(p *record.Pod) string {
+func nodeOf(p *record.Pod) string {
 	if p.Node == "" {
 		return "(slot)"
 	}

@@ -9,79 +9,82 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-// pod is one Pod with what has happened to it.
+// pod is the state and the history of one Pod.
 type pod struct {
 	record.Pod
 	revision *revision
-	// born is how it was first seen.
+	// born is its first observation.
 	born   record.Pod
 	bornAt time.Time
-	// holds a slot: it is at home, or a slot is written on it and was answered.
+	// holds is set while it holds a slot: it is local, or a slot is written on it and the extender has answered.
 	holds bool
-	// intruded is the version at which it took a place that the extender was not asked for; 0 for none.
-	intruded uint64
-	// asked is the last filter question about it, answered the last answer that let it through or refused it, and toCloud the last that
-	// sent it to the cloud.
-	asked             *record.Asked
-	answered, toCloud *answer
-	// promised is set where a local node may have been answered that the record does not show: the extender holds a slot for it.
-	promised bool
+	// intrudedAt is the version at which it took a slot without the extender, or 0.
+	intrudedAt uint64
+	// request is the last filter request about it. response is the last answer that let it through or refused it, and
+	// toCloud the last answer that sent it to the cloud.
+	request           *record.Request
+	response, toCloud *answer
+	// possiblyAnswered is set if a local node may have been answered without a record of it: the extender holds a slot for
+	// it.
+	possiblyAnswered bool
 	// may is set while the Pod counts in the course of its revision.
 	may bool
-	// let is set once the scheduler was answered that it may go home. A slot that was written and never answered is none; one that is
-	// answered counts from given on, a resource version. It is 0 for a slot that was refused meanwhile.
-	let   bool
-	given uint64
-	// askedAt is the version at which the question was asked that the slot is given for: the extender counts it from then on. It stays that of the first
-	// question while there are no answers.
-	askedAt    uint64
-	unanswered bool
-	// unfit is set where the scheduler once found no node for it.
+	// allowed is set once the extender has answered that it may be local. A slot that was written but never answered does
+	// not count. One that is answered counts from the resource version givenAt on. It is 0 if the Pod was refused
+	// meanwhile.
+	allowed bool
+	givenAt uint64
+	// requestedAt is the version of the request for which the slot is given. The extender counts the slot from then on. It
+	// stays the version of the first request while there are no answers.
+	requestedAt uint64
+	unanswered  bool
+	// unfit is set once the scheduler has found no node for it.
 	unfit bool
-	// waiting is what its waiting has cost.
+	// waiting counts its scheduling attempts.
 	waiting attempts
-	// freedAt is when the slot that it took had become free; zero where it did not wait for one.
+	// freedAt is when the slot that it took became free. It is zero if it did not wait for one.
 	freedAt time.Time
 }
 
-// answer is an answered filter question.
+// answer is a filter request with its answer.
 type answer struct {
-	record.Answered
-	asked record.Asked
-	at    time.Time
+	record.Response
+	request record.Request
+	at      time.Time
 }
 
-// world is the state of the cluster as far as the record has been read.
+// world is the state of the cluster after the entries so far.
 type world struct {
 	pods      map[types.UID]*pod
 	revisions map[revisionKey]*revision
 	virtual   map[string]bool
-	// version is the highest that was seen of a Pod.
-	version   uint64
-	questions map[int64]question
-	rules     *policy.Policy
-	switches  []flip
-	faults    map[faultKey]bool
-	// disturbed is when the last fault ended, or now while there is one.
+	// version is the highest version of all observed Pods.
+	version  uint64
+	pending  map[int64]pendingRequest
+	rules    *policy.Policy
+	switches []flip
+	faults   map[faultKey]bool
+	// disturbed is when the last fault ended, or now during a fault.
 	disturbed time.Time
 	now       time.Time
-	// changed is when something has changed for which the scheduler tries refused Pods again.
+	// changed is when something changed that makes the scheduler retry refused Pods.
 	changed times
-	// untried are the Pods that wait for their first attempt, since when; behind is when one was last seen to have waited long.
+	// untried are the Pods that wait for their first attempt, and since when. behind is when one was last found to have
+	// waited long.
 	untried map[types.UID]time.Time
 	behind  time.Time
-	// answers are the times during which the extender was asked, in order of their ends.
+	// answers are the periods of calls of the extender, ordered by their ends.
 	answers []span
 }
 
-// span is the time of one question, inVain where there was no answer.
+// span is the period of one call. It has failed if there was no answer.
 type span struct {
 	from, to time.Time
-	inVain   bool
+	failed   bool
 }
 
-type question struct {
-	record.Asked
+type pendingRequest struct {
+	record.Request
 	at time.Time
 }
 
@@ -92,73 +95,74 @@ func newWorld() (*world, error) {
 	}
 	return &world{
 		pods: map[types.UID]*pod{}, revisions: map[revisionKey]*revision{}, virtual: map[string]bool{},
-		questions: map[int64]question{}, rules: rules, faults: map[faultKey]bool{}, untried: map[types.UID]time.Time{},
+		pending: map[int64]pendingRequest{}, rules: rules, faults: map[faultKey]bool{}, untried: map[types.UID]time.Time{},
 	}, nil
 }
 
-// isHome tells whether the Pod is active on a local node. A node that was never seen counts as one, as it does for the ledger.
-func (w *world) isHome(p *record.Pod) bool { return p.Active() && p.Node != "" && !w.virtual[p.Node] }
+// isLocal reports whether the Pod is active on a local node. Like the ledger, it counts an unknown node as local.
+func (w *world) isLocal(p *record.Pod) bool { return p.Active() && p.Node != "" && !w.virtual[p.Node] }
 
-// holding tells whether the Pod takes a place of its revision's quota.
+// holding reports whether the Pod holds a slot of its revision.
 func (w *world) holding(p *pod) bool {
-	return p.Quota != nil && (w.isHome(&p.Pod) || p.Active() && p.Node == "" && p.Slot && p.let)
+	return p.Quota != nil && (w.isLocal(&p.Pod) || p.Active() && p.Node == "" && p.Slot && p.allowed)
 }
 
-// answer follows an answer that lets a Pod home or does not. The extender has counted a slot since it gave it, and the answer may be seen later than what has
-// changed meanwhile.
-func (w *world) answer(p *pod, home bool) change {
+// answer records an answer that allows a Pod to be local, or does not. The extender counts the slot from when it gave
+// it, and the answer may be recorded after later changes.
+func (w *world) answer(p *pod, local bool) change {
 	before, held := p.Pod, p.holds
-	p.let = home
-	if p.revision == nil { // It has not been seen yet.
+	p.allowed = local
+	if p.revision == nil { // The Pod has not been observed yet.
 		return change{pod: p}
 	}
 	p.holds = w.holding(p)
 	p.revision.held += delta(held, p.holds)
 	p.revision.note(p, w.version, p.mayHold())
-	if !home {
-		p.given = 0
+	if !local {
+		p.givenAt = 0
 	}
 	return change{pod: p, before: &before, left: p.revision, took: p.holds && !held, gave: held && !p.holds}
 }
 
-// promise notes that the extender may hold a slot for the Pod from when it was asked, whatever is written or answered.
-func (w *world) promise(p *pod) {
-	p.promised = true
-	if p.revision != nil { // Otherwise it has not been seen yet.
+// mayHaveAnswered records that the extender may hold a slot for the Pod since the request, whatever is written or
+// answered.
+func (w *world) mayHaveAnswered(p *pod) {
+	p.possiblyAnswered = true
+	if p.revision != nil { // Otherwise the Pod has not been observed yet.
 		p.revision.note(p, w.version, p.mayHold())
 	}
 }
 
-// mayHold tells whether the extender may count the Pod.
-func (p *pod) mayHold() bool { return p.holds || p.promised && p.Node == "" && p.Active() }
+// mayHold reports whether the extender may count the Pod.
+func (p *pod) mayHold() bool { return p.holds || p.possiblyAnswered && p.Node == "" && p.Active() }
 
-// since is the version from which it counts that the Pod may hold a slot, as is seen at a version.
+// since returns the version from which the Pod may hold a slot, as observed at a version.
 func (p *pod) since(seen uint64) uint64 {
 	if p.Node != "" {
 		return seen
 	}
-	if p.given > 0 {
-		seen = min(seen, p.given)
+	if p.givenAt > 0 {
+		seen = min(seen, p.givenAt)
 	}
-	if p.promised && p.askedAt > 0 {
-		seen = min(seen, p.askedAt)
+	if p.possiblyAnswered && p.requestedAt > 0 {
+		seen = min(seen, p.requestedAt)
 	}
 	return seen
 }
 
-// change is what an entry about a Pod has changed. before is nil where it is new.
+// change is a change of a Pod. before is nil for a new Pod.
 type change struct {
 	pod    *pod
 	before *record.Pod
 	// left is the revision that the Pod belonged to before.
 	left *revision
-	// took and gave tell whether the Pod has begun or ceased to hold a slot of its revision.
+	// took and gave report whether the Pod has taken or given back a slot of its revision.
 	took, gave bool
 }
 
-// see follows a change of a Pod.
-func (w *world) see(noted *record.Pod) change {
-	p := w.meet(noted.UID)
+// observe applies a change of a Pod.
+func (w *world) observe(noted *record.Pod) change {
+	p := w.lookUp(noted.UID)
 	c := change{pod: p, left: p.revision}
 	if p.revision == nil {
 		p.born, p.bornAt = *noted, w.now
@@ -168,9 +172,9 @@ func (w *world) see(noted *record.Pod) change {
 	}
 	held := p.holds
 	if noted.Slot && !p.Slot {
-		p.given = noted.Version
-		if p.asked != nil {
-			p.given = min(p.given, p.askedAt)
+		p.givenAt = noted.Version
+		if p.request != nil {
+			p.givenAt = min(p.givenAt, p.requestedAt)
 		}
 	}
 	p.Pod, w.version = *noted, max(w.version, noted.Version)
@@ -198,8 +202,9 @@ func (w *world) see(noted *record.Pod) change {
 	return c
 }
 
-// meet returns what is known of a Pod. The scheduler may have seen it a moment before it is recorded.
-func (w *world) meet(uid types.UID) *pod {
+// lookUp returns the state of a Pod. The scheduler may observe a Pod before it is recorded, so it is created if
+// necessary.
+func (w *world) lookUp(uid types.UID) *pod {
 	p, ok := w.pods[uid]
 	if !ok {
 		p = &pod{}

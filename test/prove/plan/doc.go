@@ -1,3 +1,3 @@
-// Package plan draws random histories: which workloads there are, what is done to them and when, and how the cluster is disturbed
-// meanwhile. The same seed gives the same plan. It does nothing of it.
+// Package plan generates random histories: workloads, what is done to them and when, and the faults at the same time.
+// The same seed gives the same plan. The package does not execute it.
 package plan

@@ -8,7 +8,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-// Fault is a kind of disturbance.
+// Fault is a kind of fault. The strings are in records and in docs/prove.md, so they must not change.
 type Fault string
 
 const (
@@ -21,11 +21,11 @@ const (
 	KillAPIServer    Fault = "API server: kill -9"
 	RestartAPIServer Fault = "API server: graceful restart"
 
-	// JumpExtender: its wall clock goes an hour ahead, and back later.
+	// JumpExtender moves the extender's wall clock an hour ahead, and later back.
 	JumpExtender Fault = "extender: its clock jumps"
 
-	// SleepExtender: the one that leads is stopped and goes on later, with what it was at. Only where there are others.
-	SleepExtender Fault = record.Asleep
+	// SuspendExtender suspends the leader and later continues it. It needs several extenders.
+	SuspendExtender Fault = record.LeaderSuspended
 
 	StallExtender  Fault = "extender's watches stall"
 	LateExtender   Fault = "extender's watches are late"
@@ -42,12 +42,13 @@ const (
 	AnswersFail    Fault = "extender answers 500"
 )
 
-// The faults are dealt in three series, each in an order of its own: those of our programs and the scheduler, those of the API server, which take long, and those
-// that no process ends of.
+// The faults are in three series, each in its own order: those of Spillway's programs and the scheduler, those of the
+// API server, which take long, and those that end no process.
 func programFaults(service bool) []Fault {
-	faults := []Fault{KillExtender, RestartExtender, KillScheduler, RestartScheduler, KillAdmission, RestartAdmission, JumpExtender}
+	faults := []Fault{KillExtender, RestartExtender, KillScheduler, RestartScheduler, KillAdmission, RestartAdmission,
+		JumpExtender}
 	if service {
-		faults = append(faults, SleepExtender)
+		faults = append(faults, SuspendExtender)
 	}
 	return faults
 }
@@ -61,26 +62,27 @@ func networkFaults() []Fault {
 	}
 }
 
-// Faults are all of them; service adds those of several extenders.
+// Faults returns all faults. With service it includes those of several extenders.
 func Faults(service bool) []Fault {
 	return slices.Concat(programFaults(service), apiServerFaults(), networkFaults())
 }
 
-// Disturbance is a fault at a time.
+// Disturbance is a fault at a point in time.
 type Disturbance struct {
-	// After is how long after the end of the one before.
+	// After is the time since the end of the previous disturbance.
 	After time.Duration
 	Fault Fault
-	// For is how long it lasts; a process is down for that long.
+	// For is how long the fault lasts. A killed process is down for that long.
 	For time.Duration
 }
 
-// drawFaults deals each fault so many times, in any order.
+// drawFaults returns each fault the given number of times, in random order.
 func drawFaults(random *rand.Rand, kinds []Fault, times int) []Disturbance {
 	var dealt []Disturbance
 	for range times {
 		for _, fault := range kinds {
-			dealt = append(dealt, Disturbance{After: 200*time.Millisecond + upTo(random, time.Second), Fault: fault, For: lasts(random, fault)})
+			after := 200*time.Millisecond + upTo(random, time.Second)
+			dealt = append(dealt, Disturbance{After: after, Fault: fault, For: lasts(random, fault)})
 		}
 	}
 	random.Shuffle(len(dealt), func(i, j int) { dealt[i], dealt[j] = dealt[j], dealt[i] })
@@ -91,7 +93,7 @@ func lasts(random *rand.Rand, fault Fault) time.Duration {
 	switch fault {
 	case StallExtender, StallScheduler:
 		return time.Second + upTo(random, 4*time.Second)
-	case SleepExtender: // Longer than a Lease lasts, or nearly.
+	case SuspendExtender: // Longer than a Lease, or almost as long.
 		return 5*time.Second + upTo(random, 5*time.Second)
 	}
 	return 100*time.Millisecond + upTo(random, 2*time.Second)

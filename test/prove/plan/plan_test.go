@@ -19,7 +19,7 @@ func draws(seed uint64, rounds int) []Round {
 	return drawn
 }
 
-func TestASeedIsAPlan(t *testing.T) {
+func TestASeedDeterminesThePlan(t *testing.T) {
 	assert.Equal(t, draws(7, 5), draws(7, 5))
 	assert.NotEqual(t, draws(7, 1), draws(8, 1))
 }
@@ -32,7 +32,7 @@ func TestEveryFourthRoundIsCalm(t *testing.T) {
 	}
 }
 
-func TestEveryFaultComesAsOftenAsItIsToldTo(t *testing.T) {
+func TestEveryFaultOccursAsOftenAsRequested(t *testing.T) {
 	counts := map[Fault]int{}
 	for _, series := range draws(3, 2)[1].Faults {
 		for _, d := range series {
@@ -45,24 +45,26 @@ func TestEveryFaultComesAsOftenAsItIsToldTo(t *testing.T) {
 	}
 }
 
-func TestEveryKindOfHistoryIsDrawn(t *testing.T) {
-	kinds, actions, homes, weather := map[Kind]bool{}, map[Action]bool{}, map[Home]bool{}, map[Weather]bool{}
+func TestEveryKindOfHistoryIsGenerated(t *testing.T) {
+	kinds, actions := map[Kind]bool{}, map[Action]bool{}
+	nodes, cluster := map[Nodes]bool{}, map[ClusterAction]bool{}
 	for _, round := range draws(5, 60) {
 		for _, w := range round.Workloads {
-			kinds[w.Kind], homes[w.Home] = true, true
+			kinds[w.Kind], nodes[w.Nodes] = true, true
 			for _, step := range w.Steps {
 				actions[step.Do] = true
 			}
 		}
-		for _, event := range round.Weather {
-			weather[event.Do] = true
+		for _, event := range round.ClusterEvents {
+			cluster[event.Do] = true
 		}
 	}
 	assert.Len(t, kinds, 4)
-	assert.Len(t, homes, 4)
-	assert.Len(t, weather, 7)
+	assert.Len(t, nodes, 4)
+	assert.Len(t, cluster, 7)
 	for _, action := range []Action{
-		Scale, Rollout, Rollback, EditQuota, Delete, ForceDelete, Evict, Fail, Release, Adopt, SetOff, DropQuota, BindIn, Intrude,
+		Scale, Rollout, Rollback, EditQuota, Delete, ForceDelete, Evict, Fail, Release, Adopt, SetOff, DropQuota,
+		BindIn, Intrude,
 	} {
 		assert.True(t, actions[action], action)
 	}

@@ -5,74 +5,76 @@ import (
 	"time"
 )
 
-// Round is a part of a run: many histories at once, and what the cluster goes through meanwhile.
+// Round is a part of a run: many histories at the same time, and the faults and cluster events during them.
 type Round struct {
 	Number int
-	// Calm rounds have no faults: what is promised for ordinary times is measured in them.
+	// Calm rounds have no faults. The promises for undisturbed times are measured in them.
 	Calm      bool
 	Workloads []Workload
-	Weather   []Event
-	// Faults are several series that are played side by side.
+	// ClusterEvents happen one after another.
+	ClusterEvents []ClusterEvent
+	// Faults are several series that are played at the same time.
 	Faults [][]Disturbance
 }
 
-// Weather is what happens to the cluster itself.
-type Weather string
+// ClusterAction is something that happens to the cluster and not to a workload.
+type ClusterAction string
 
 const (
-	SwitchOff Weather = "switch off"
-	SwitchOn  Weather = "switch on"
-	// Drain cordons a node, evicts its Pods and lets it be used again.
-	Drain Weather = "drain node"
-	// Lose deletes a node; AddNode makes it again.
-	Lose    Weather = "lose node"
-	AddNode Weather = "add node"
-	// Sicken has a node say that it is not ready; Recover that it is again.
-	Sicken  Weather = "node not ready"
-	Recover Weather = "node ready again"
+	SwitchOff ClusterAction = "switch off"
+	SwitchOn  ClusterAction = "switch on"
+	// DrainNode cordons a node, evicts its Pods and uncordons it.
+	DrainNode ClusterAction = "drain node"
+	// DeleteNode deletes a node. AddNode creates it again.
+	DeleteNode ClusterAction = "lose node"
+	AddNode    ClusterAction = "add node"
+	// NodeNotReady sets the condition Ready of a node to False. NodeReady sets it to True.
+	NodeNotReady ClusterAction = "node not ready"
+	NodeReady    ClusterAction = "node ready again"
 )
 
-// Event is weather at a time.
-type Event struct {
+// ClusterEvent is a ClusterAction at a point in time.
+type ClusterEvent struct {
 	After time.Duration
-	Do    Weather
-	// Node is the number of the node, where there is one.
+	Do    ClusterAction
+	// Node is the number of the node, if the action has one.
 	Node int
 }
 
-// Size is how large rounds are.
+// Size determines how large rounds are.
 type Size struct {
-	// Workloads is how many histories a round has, Burst how many replicas the one workload has that comes in a burst.
+	// Workloads is the number of histories of a round. Burst is the number of replicas of the one workload that creates
+	// them all at once.
 	Workloads, Burst int
-	// WideNodes and TightNodes are how many nodes with room there are, and small ones.
+	// WideNodes and TightNodes are the numbers of large and small nodes.
 	WideNodes, TightNodes int
-	// Patient is how many workloads come last and wait for slots.
+	// Patient is the number of workloads that come last and wait for slots.
 	Patient int
-	// Faults is how often each fault comes in a round that is not calm.
+	// Faults is how often each fault occurs in a round that is not calm.
 	Faults int
-	// Service is set where several extenders elect a leader.
+	// Service is set if several extenders elect a leader.
 	Service bool
-	// Within is how long it takes until the last workload has begun.
+	// Within is the time in which all workloads start.
 	Within time.Duration
 }
 
-// Planner draws one round after another.
+// Planner generates one round after another.
 type Planner struct {
 	random *rand.Rand
 	size   Size
 	number int
 }
 
-// New makes a Planner of the plan that belongs to the seed.
+// New returns the Planner of a seed.
 func New(seed uint64, size Size) *Planner {
 	return &Planner{random: rand.New(rand.NewPCG(seed, 0)), size: size}
 }
 
-// Next draws a round. Every fourth, from the first, is calm.
+// Next generates a round. The first round and every fourth after it are calm.
 func (p *Planner) Next() Round {
 	round := Round{Number: p.number, Calm: p.number%4 == 0}
 	p.number++
-	// Each round has a source of its own: a change of one changes no other.
+	// Each round has its own random source, so that a change in one does not affect the others.
 	random := rand.New(rand.NewPCG(p.random.Uint64(), p.random.Uint64()))
 	size := p.size
 	for node := range size.TightNodes {
@@ -87,7 +89,7 @@ func (p *Planner) Next() Round {
 	for len(round.Workloads) < size.Workloads {
 		round.Workloads = append(round.Workloads, drawWorkload(random, len(round.Workloads), size.Within))
 	}
-	round.Weather = drawWeather(random, size)
+	round.ClusterEvents = drawClusterEvents(random, size)
 	if !round.Calm {
 		for _, kinds := range [][]Fault{programFaults(size.Service), apiServerFaults(), networkFaults()} {
 			round.Faults = append(round.Faults, drawFaults(random, kinds, size.Faults))
@@ -96,17 +98,19 @@ func (p *Planner) Next() Round {
 	return round
 }
 
-// drawWeather draws a drain, a node that is lost and comes back, one that is not ready for a while, and flips of the switch.
-func drawWeather(random *rand.Rand, size Size) []Event {
+// drawClusterEvents returns a drain, a node that is deleted and created again, one that is not ready for a while, and
+// changes of the switch.
+func drawClusterEvents(random *rand.Rand, size Size) []ClusterEvent {
 	drained := random.IntN(size.WideNodes)
 	lost := (drained + 1 + random.IntN(max(size.WideNodes-1, 1))) % size.WideNodes
 	pause := func() time.Duration { return upTo(random, size.Within/3) }
-	sick := random.IntN(size.WideNodes)
-	events := []Event{
-		{pause(), Drain, drained}, {pause(), Lose, lost}, {pause(), AddNode, lost}, {pause(), Sicken, sick}, {pause(), Recover, sick},
+	notReady := random.IntN(size.WideNodes)
+	events := []ClusterEvent{
+		{pause(), DrainNode, drained}, {pause(), DeleteNode, lost}, {pause(), AddNode, lost},
+		{pause(), NodeNotReady, notReady}, {pause(), NodeReady, notReady},
 	}
 	if random.IntN(2) == 0 {
-		events = append(events, Event{After: pause(), Do: SwitchOff}, Event{After: pause(), Do: SwitchOn})
+		events = append(events, ClusterEvent{After: pause(), Do: SwitchOff}, ClusterEvent{After: pause(), Do: SwitchOn})
 	}
 	return events
 }

@@ -1,2 +1,3 @@
-// Package play plays the histories of a plan on a trial system, and its faults. It notes what it does in the record and judges nothing.
+// Package play plays the histories of a plan, and its faults, on a trial system. It records what it does and does not
+// check anything.
 package play

@@ -17,20 +17,22 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// Faults disturbs a trial system.
+// Faults applies faults to a trial system.
 type Faults struct {
 	system *system.System
 	log    *record.Log
-	// asExtender and asScheduler stand between those two and the API server, extender between the scheduler and the extender.
+	// asExtender and asScheduler are proxies between these clients and the API server. extender is the proxy between the
+	// scheduler and the extender.
 	asExtender, asScheduler *proxy.APIServer
 	extender                *proxy.Extender
-	// service is set where several extenders elect a leader.
+	// service is set if several extenders elect a leader.
 	service bool
-	// down has a lock for each process, held while it is down on purpose.
+	// down has a lock for each process, which is held while a fault has ended the process.
 	down sync.Map
 }
 
-// play disturbs by a list, one after another, each for its time. Begin and end are noted; whatever happens, all is healed.
+// play applies faults one after another. It records the beginning and the end of each. Every fault ends, even after an
+// error.
 func (f *Faults) play(ctx context.Context, list []plan.Disturbance) error {
 	counts := map[plan.Fault]int{}
 	for _, d := range list {
@@ -40,19 +42,19 @@ func (f *Faults) play(ctx context.Context, list []plan.Disturbance) error {
 		counts[d.Fault]++
 		f.log.Add(record.Entry{Fault: &record.Fault{Kind: string(d.Fault), Number: counts[d.Fault]}})
 		if err := f.disturb(ctx, d); err != nil {
-			return fmt.Errorf("disturbing (%s): %w", d.Fault, err)
+			return fmt.Errorf("applying the fault %q: %w", d.Fault, err)
 		}
 		f.log.Add(record.Entry{Fault: &record.Fault{Kind: string(d.Fault), Number: counts[d.Fault], Ended: true}})
 	}
 	return nil
 }
 
-// disturb begins, waits and heals. It returns when all is well again.
+// disturb starts a fault, waits and ends it. When it returns, the system has recovered.
 func (f *Faults) disturb(ctx context.Context, d plan.Disturbance) error {
 	switch d.Fault {
-	case plan.SleepExtender:
+	case plan.SuspendExtender:
 		return f.signalFor(ctx, d.For, f.extenderProcess(ctx), syscall.SIGSTOP, syscall.SIGCONT)
-	case plan.JumpExtender: // The extender of the proof is built so.
+	case plan.JumpExtender: // The extender of the proof is built with this feature.
 		return f.signalFor(ctx, d.For, f.extenderProcess(ctx), syscall.SIGUSR1, syscall.SIGUSR2)
 	}
 	if process, kills, ok := process(d.Fault); ok {
@@ -63,23 +65,24 @@ func (f *Faults) disturb(ctx context.Context, d plan.Disturbance) error {
 	}
 	begin, ok := f.begins()[d.Fault]
 	if !ok {
-		return errors.New("there is no such fault")
+		return fmt.Errorf("unknown fault %q", d.Fault)
 	}
 	heal := begin()
 	defer heal()
 	return pause(ctx, d.For)
 }
 
-// process is the one that a fault is about, and whether it is killed.
+// process returns the process that a fault ends, and whether it is killed.
 func process(fault plan.Fault) (name string, kills, ok bool) {
 	who, what, _ := strings.Cut(string(fault), ": ")
 	name, ok = map[string]string{
-		"extender": system.Extender, "scheduler": system.Scheduler, "admission": system.Admission, "API server": system.APIServer,
+		"extender": system.Extender, "scheduler": system.Scheduler, "admission": system.Admission,
+		"API server": system.APIServer,
 	}[who]
 	return name, what == "kill -9", ok && slices.Contains([]string{"kill -9", "graceful restart"}, what)
 }
 
-// end ends a process, and starts it again after a while where it was killed. Where it is asked to end, it starts again at once.
+// end ends a process and starts it again. A killed process is down for a while, a graceful restart has no pause.
 func (f *Faults) end(ctx context.Context, process string, kills bool, d plan.Disturbance) error {
 	lock := f.lock(process)
 	lock.Lock()
@@ -95,11 +98,11 @@ func (f *Faults) end(ctx context.Context, process string, kills bool, d plan.Dis
 	return f.start(ctx, process)
 }
 
-// schedulerTries is how often kube-scheduler is started. It may give up again before it is ready, and one that meets an API server that ends again and
-// again tries ever more seldom to fill its caches: both are what a kubelet starts again.
+// schedulerTries is how often kube-scheduler is started. It can exit before it is ready. If the API server ends
+// repeatedly, the scheduler retries to fill its caches ever more rarely. A kubelet would restart it in both cases.
 const schedulerTries = 5
 
-// start starts a process, and returns when it is ready. One that runs is ended first, gracefully.
+// start starts a process and returns when it is ready. A running process is ended gracefully first.
 func (f *Faults) start(ctx context.Context, process string) error {
 	for try := 1; ; try++ {
 		err := f.system.Restart(ctx, process)
@@ -112,8 +115,9 @@ func (f *Faults) start(ctx context.Context, process string) error {
 	}
 }
 
-// keepUp starts again what ends by itself, as a kubelet does, until ctx ends: kube-scheduler gives up where a binding that it took for failed
-// lands on another node than it thinks. What ends of ours is noted too, and is for the checks to judge. It blocks.
+// keepUp restarts processes that exit on their own, as a kubelet does, until ctx ends. kube-scheduler exits if a
+// binding that it considers failed lands on another node than it assumes. An exit of Spillway's programs is recorded
+// too, for the checks. It blocks.
 func (f *Faults) keepUp(ctx context.Context) error {
 	for pause(ctx, retry) == nil {
 		for _, process := range f.supervised() {
@@ -140,25 +144,25 @@ func (f *Faults) supervised() []string {
 func (f *Faults) restartEnded(ctx context.Context, process string) error {
 	lock := f.lock(process)
 	if !lock.TryLock() {
-		return nil // A fault is about to start it.
+		return nil // A fault has ended it and is about to start it.
 	}
 	defer lock.Unlock()
 	return f.startEnded(ctx, process)
 }
 
-// startEnded starts a process that has ended by itself, and whose lock is held.
+// startEnded starts a process that has exited on its own. The caller holds its lock.
 func (f *Faults) startEnded(ctx context.Context, process string) error {
 	if f.system.PID(process) != 0 {
 		return nil
 	}
 	f.log.Add(record.Entry{Ended: &record.Ended{Process: process}})
 	if err := f.start(ctx, process); err != nil {
-		return fmt.Errorf("starting %s again, which has ended: %w", process, err)
+		return fmt.Errorf("restarting %s, which has exited: %w", process, err)
 	}
 	return nil
 }
 
-// extenderProcess is the extender, or the one of several that leads; any of them where none does.
+// extenderProcess returns the extender. Of several it returns the leader, or any of them if there is none.
 func (f *Faults) extenderProcess(ctx context.Context) string {
 	if !f.service {
 		return system.Extender
@@ -186,20 +190,23 @@ func (f *Faults) isReady(ctx context.Context, process string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// signalFor sends a process, which is ready, a signal, and after a while another one. One that has ended meanwhile has forgotten the first.
-func (f *Faults) signalFor(ctx context.Context, while time.Duration, process string, begin, end syscall.Signal) error {
+// signalFor sends a signal to a process, which is ready, and another signal after a while. If the process has ended
+// meanwhile, the second signal is not necessary.
+func (f *Faults) signalFor(
+	ctx context.Context, duration time.Duration, process string, begin, end syscall.Signal,
+) error {
 	pid, err := f.signal(ctx, process, begin)
 	if err != nil {
 		return err
 	}
-	err = pause(ctx, while)
+	err = pause(ctx, duration)
 	if f.system.PID(process) != pid {
 		return err
 	}
 	return errors.Join(err, kill(pid, end, process))
 }
 
-// signal sends a process a signal as soon as it is ready.
+// signal sends a signal to a process as soon as it is ready.
 func (f *Faults) signal(ctx context.Context, process string, signal syscall.Signal) (pid int, err error) {
 	lock := f.lock(process)
 	lock.Lock()
@@ -207,8 +214,8 @@ func (f *Faults) signal(ctx context.Context, process string, signal syscall.Sign
 	if err := f.startEnded(ctx, process); err != nil {
 		return 0, err
 	}
-	if pid = f.system.PID(process); pid == 0 { // Which would signal ourselves.
-		return 0, fmt.Errorf("sending %s to %s: it does not run", signal, process)
+	if pid = f.system.PID(process); pid == 0 { // A signal to process ID 0 would reach the harness.
+		return 0, fmt.Errorf("sending %s to %s: it is not running", signal, process)
 	}
 	return pid, kill(pid, signal, process)
 }
@@ -220,7 +227,8 @@ func kill(pid int, signal syscall.Signal, process string) error {
 	return nil
 }
 
-// begins are the faults that are about no process: each begins, and returns what heals it.
+// begins contains the faults that do not end a process. Each function starts a fault and returns the function that ends
+// it.
 func (f *Faults) begins() map[plan.Fault]func() (heal func()) {
 	binds := func(how proxy.BindFault) func() func() {
 		return func() func() { return f.asScheduler.DisturbBinds(how) }

@@ -18,19 +18,19 @@ import (
 )
 
 const (
-	// appLabel is how a workload knows its Pods.
+	// appLabel is the label by which a workload selects its Pods.
 	appLabel = "app"
-	// RoomLabel tells the nodes apart that Pods may run on at home: RoomWide, or the name of a small node.
+	// RoomLabel is the label by which Pods select local nodes: RoomWide, or the name of a small node.
 	RoomLabel = "proof/room"
 	RoomWide  = "wide"
-	// revisionAnnotation of a template makes one revision differ from another.
+	// revisionAnnotation distinguishes the revisions of a template.
 	revisionAnnotation = "proof/revision"
 )
 
-// TightNode is the name of the i-th small node.
+// TightNode returns the name of the i-th small node.
 func TightNode(i int) string { return fmt.Sprintf("tight-%d", i) }
 
-// object is the workload as it is first made.
+// object returns the workload as it is first created.
 func object(w *plan.Workload) runtime.Object {
 	meta := metav1.ObjectMeta{Name: w.Name}
 	selector := &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: w.Name}}
@@ -38,9 +38,11 @@ func object(w *plan.Workload) runtime.Object {
 	template := template(w)
 	switch w.Kind {
 	case plan.ReplicaSet:
-		return &appsv1.ReplicaSet{ObjectMeta: meta, Spec: appsv1.ReplicaSetSpec{Replicas: replicas, Selector: selector, Template: template}}
+		spec := appsv1.ReplicaSetSpec{Replicas: replicas, Selector: selector, Template: template}
+		return &appsv1.ReplicaSet{ObjectMeta: meta, Spec: spec}
 	case plan.StatefulSet:
-		set := &appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Replicas: replicas, Selector: selector, Template: template}}
+		spec := appsv1.StatefulSetSpec{Replicas: replicas, Selector: selector, Template: template}
+		set := &appsv1.StatefulSet{ObjectMeta: meta, Spec: spec}
 		if w.Parallel {
 			set.Spec.PodManagementPolicy = appsv1.ParallelPodManagement
 		}
@@ -66,15 +68,16 @@ func strategy(w *plan.Workload) appsv1.DeploymentStrategy {
 }
 
 func template(w *plan.Workload) corev1.PodTemplateSpec {
+	required := &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: room(w)}
 	template := corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{
 			Labels: map[string]string{appLabel: w.Name},
-			// For the cloud's part of a Job; at home KWOK ends it at once.
+			// For the Pods of a Job in the cloud. On local nodes KWOK ends them at once.
 			Annotations: map[string]string{revisionAnnotation: "0"},
 		},
 		Spec: corev1.PodSpec{
 			Containers:                    []corev1.Container{container(w)},
-			Affinity:                      &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: room(w)}},
+			Affinity:                      &corev1.Affinity{NodeAffinity: required},
 			PriorityClassName:             w.Priority,
 			SchedulerName:                 w.Scheduler,
 			TerminationGracePeriodSeconds: new(int64(1)),
@@ -97,17 +100,19 @@ func container(w *plan.Workload) corev1.Container {
 		corev1.ResourceCPU:    *resource.NewMilliQuantity(int64(w.CPU), resource.DecimalSI),
 		corev1.ResourceMemory: resource.MustParse("64Mi"),
 	}
-	return corev1.Container{Name: "main", Image: "registry.example/team/app:1.0", Resources: corev1.ResourceRequirements{Requests: requests}}
+	return corev1.Container{
+		Name: "main", Image: "registry.example/team/app:1.0", Resources: corev1.ResourceRequirements{Requests: requests},
+	}
 }
 
-// room says which nodes the Pods fit on: one term for home, one for the cloud.
+// room returns the nodes that the Pods fit on: one term for local nodes, one for the cloud.
 func room(w *plan.Workload) *corev1.NodeSelector {
 	at := RoomWide
-	if w.Home == plan.Tight || w.Home == plan.TightOnly {
+	if w.Nodes == plan.Tight || w.Nodes == plan.TightOnly {
 		at = TightNode(w.Node)
 	}
 	terms := []corev1.NodeSelectorTerm{nodesWith(RoomLabel, at)}
-	if w.Home == plan.Wide || w.Home == plan.Tight {
+	if w.Nodes == plan.Wide || w.Nodes == plan.Tight {
 		terms = append(terms, nodesWith(policy.NodeTypeLabel, policy.NodeTypeVirtual))
 	}
 	return &corev1.NodeSelector{NodeSelectorTerms: terms}

@@ -27,23 +27,23 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// Options say what a Stage is made of.
+// Options determine the components of a Stage.
 type Options struct {
-	// Dir holds the trial system; BinDir the binaries that make build makes.
+	// Dir is the directory of the trial system. BinDir contains the binaries of make build.
 	Dir, BinDir string
-	// Size is that of the plan that will be played.
+	// Size is the size of the plan that will be played.
 	Size plan.Size
-	// Extender is the binary of the extender, empty for the one in BinDir.
+	// Extender is the binary of the extender. If it is empty, it is the one in BinDir.
 	Extender string
-	// Progress gets a line for each step of the start.
+	// Progress receives a line for each step of the start.
 	Progress io.Writer
 	Logger   *slog.Logger
 }
 
-// virtualNodes is how many virtual nodes there are.
+// virtualNodes is the number of virtual nodes.
 const virtualNodes = 2
 
-// With starts a trial system with the proxies in place, calls do and stops it, whatever do returns. Everything that happens goes into the log.
+// With starts a trial system with the proxies, calls do and stops the system. The log contains everything that happens.
 func With(ctx context.Context, o Options, log *record.Log, do func(context.Context, *Stage) error) (err error) {
 	stage := &Stage{log: log, size: o.Size, logger: o.Logger, faults: &Faults{log: log, service: o.Size.Service}}
 	group, ctx := errgroup.WithContext(ctx)
@@ -59,15 +59,16 @@ func With(ctx context.Context, o Options, log *record.Log, do func(context.Conte
 		return err
 	}
 	defer func() { err = errors.Join(err, stage.system.Stop(context.WithoutCancel(ctx)), system.Remove(o.Dir)) }()
-	quiet := stage.system.RESTConfig()
-	quiet.WarningHandler = rest.NoWarnings{} // Histories mean what they are warned of.
-	if stage.client, err = kubernetes.NewForConfig(quiet); err != nil {
-		return fmt.Errorf("making the client of the histories: %w", err)
+	// Histories cause warnings on purpose, so the client does not print them.
+	withoutWarnings := stage.system.RESTConfig()
+	withoutWarnings.WarningHandler = rest.NoWarnings{}
+	if stage.client, err = kubernetes.NewForConfig(withoutWarnings); err != nil {
+		return fmt.Errorf("creating the client of the histories: %w", err)
 	}
 	if err := allowLease(ctx, stage.client); err != nil {
 		return err
 	}
-	if err := furnish(ctx, stage.system, o.Size.WideNodes, o.Size.TightNodes); err != nil {
+	if err := prepareCluster(ctx, stage.system, o.Size.WideNodes, o.Size.TightNodes); err != nil {
 		return err
 	}
 	if stage.recorder, err = record.NewRecorder(stage.system.RESTConfig(), log, time.Now); err != nil {
@@ -75,11 +76,11 @@ func With(ctx context.Context, o Options, log *record.Log, do func(context.Conte
 	}
 	group.Go(func() error { return stage.recorder.RunPods(running) })
 	group.Go(func() error { return stage.recorder.RunNodes(running) })
-	return stage.keptUp(ctx, do)
+	return stage.whileKeptUp(ctx, do)
 }
 
-// keptUp calls do while processes that end by themselves are started again.
-func (s *Stage) keptUp(ctx context.Context, do func(context.Context, *Stage) error) error {
+// whileKeptUp calls do while processes that exit on their own are restarted.
+func (s *Stage) whileKeptUp(ctx context.Context, do func(context.Context, *Stage) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	keeping, stop := context.WithCancel(ctx)
 	group.Go(func() error { return s.faults.keepUp(keeping) })
@@ -114,13 +115,16 @@ func (s *Stage) startSystem(ctx context.Context, o Options) (err error) {
 	}
 	config := system.Config{
 		Dir: o.Dir, BinDir: o.BinDir, DieWithParent: true, Progress: o.Progress,
-		Shape: system.Shape{LocalNodes: o.Size.WideNodes, LocalCPU: "16", LocalMemory: "64Gi", VirtualNodes: virtualNodes},
+		Shape: system.Shape{
+			LocalNodes: o.Size.WideNodes, LocalCPU: "16", LocalMemory: "64Gi", VirtualNodes: virtualNodes,
+		},
 		Routes: map[string]string{
 			system.Extender: s.faults.asExtender.URL(), system.Scheduler: s.faults.asScheduler.URL(),
 		},
 		Scheduler: func(c *schedulerv1.KubeSchedulerConfiguration) {
-			// Over plain HTTP, also where the proxy goes on over mutual TLS: it has to read what is said.
-			c.Extenders[0].URLPrefix, c.Extenders[0].EnableHTTPS, c.Extenders[0].TLSConfig = s.faults.extender.URL()+"/v1", false, nil
+			// The proxy reads the requests, so the scheduler uses plain HTTP. The proxy may use mutual TLS to the extender.
+			e := &c.Extenders[0]
+			e.URLPrefix, e.EnableHTTPS, e.TLSConfig = s.faults.extender.URL()+"/v1", false, nil
 		},
 	}
 	if o.Size.Service {
@@ -143,10 +147,10 @@ func (s *Stage) startSystem(ctx context.Context, o Options) (err error) {
 	return nil
 }
 
-// The Lease of kube-scheduler. Each time that it ends, whoever ends it, another term begins with the next one.
+// The Lease of kube-scheduler. Whenever the scheduler ends, the next one starts a new term.
 const leaseNamespace, leaseName = "kube-system", "kube-scheduler"
 
-// electScheduler has the scheduler elect its leader, and the extender beside it go by that, as the chart has them.
+// electScheduler makes the scheduler elect its leader, and the extender use that Lease, as in the chart.
 func electScheduler(config *system.Config) {
 	configure := config.Scheduler
 	config.Scheduler = func(c *schedulerv1.KubeSchedulerConfiguration) {
@@ -160,27 +164,31 @@ func electScheduler(config *system.Config) {
 	config.Args = map[string][]string{system.Extender: {"--scheduler-lease=" + leaseNamespace + "/" + leaseName}}
 }
 
-// allowLease lets the extender read the Lease. In the chart the two have one account.
+// allowLease allows the extender to read the Lease. In the chart both use one ServiceAccount.
 func allowLease(ctx context.Context, client kubernetes.Interface) error {
 	const name = "proof-scheduler-lease"
 	meta := metav1.ObjectMeta{Name: name, Namespace: leaseNamespace}
 	role := &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{
-		APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{leaseName}, Verbs: []string{"get"},
+		APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{leaseName},
+		Verbs: []string{"get"},
 	}}}
 	if _, err := client.RbacV1().Roles(leaseNamespace).Create(ctx, role, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("letting the extender read the lease of the scheduler: %w", err)
+		return fmt.Errorf("allowing the extender to read the lease of the scheduler: %w", err)
 	}
 	binding := &rbacv1.RoleBinding{
 		ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
-		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: system.ProgramNamespace, Name: system.Extender}},
+		Subjects: []rbacv1.Subject{
+			{Kind: rbacv1.ServiceAccountKind, Namespace: system.ProgramNamespace, Name: system.Extender},
+		},
 	}
 	if _, err := client.RbacV1().RoleBindings(leaseNamespace).Create(ctx, binding, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("letting the extender read the lease of the scheduler: %w", err)
+		return fmt.Errorf("allowing the extender to read the lease of the scheduler: %w", err)
 	}
 	return nil
 }
 
-// toExtender is how the proxy asks in the place of the scheduler: with its certificate, where the extender wants one.
+// toExtender returns the transport from the proxy to the extender: with the scheduler's certificate if the extender
+// requires one.
 func (s *Stage) toExtender(service bool) (http.RoundTripper, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	if !service {
@@ -192,11 +200,13 @@ func (s *Stage) toExtender(service bool) (http.RoundTripper, error) {
 	}
 	authorities, err := cert.NewPool(s.system.AuthorityFile())
 	if err != nil {
-		return nil, fmt.Errorf("reading the certificate authority: %w", err)
+		return nil, fmt.Errorf("reading the CA: %w", err)
 	}
-	transport.TLSClientConfig = &tls.Config{Certificates: []tls.Certificate{certificate}, RootCAs: authorities, MinVersion: tls.VersionTLS13}
+	transport.TLSClientConfig = &tls.Config{
+		Certificates: []tls.Certificate{certificate}, RootCAs: authorities, MinVersion: tls.VersionTLS13,
+	}
 	return transport, nil
 }
 
-// isVirtual tells a virtual node by its name.
+// isVirtual reports whether the name is that of a virtual node.
 func isVirtual(node string) bool { return strings.HasPrefix(node, system.VirtualNodePrefix) }

@@ -18,7 +18,7 @@ func TestEveryFaultOfThePlanCanBePlayed(t *testing.T) {
 	for _, fault := range plan.Faults(true) {
 		_, _, endsAProcess := process(fault)
 		_, begins := f.begins()[fault]
-		assert.True(t, endsAProcess != begins || fault == plan.SleepExtender || fault == plan.JumpExtender, fault)
+		assert.True(t, endsAProcess != begins || fault == plan.SuspendExtender || fault == plan.JumpExtender, fault)
 	}
 }
 
@@ -31,8 +31,11 @@ func TestProcessesOfFaults(t *testing.T) {
 	assert.False(t, ok)
 }
 
-func TestAWorkloadIsMadeAsItIsDrawn(t *testing.T) {
-	w := &plan.Workload{Name: "web", Replicas: 3, Quota: new(1), Burst: policy.ModeAuto, Home: plan.Tight, Node: 2, CPU: 300, Surge: "25%", Unavailable: "1"}
+func TestAWorkloadIsCreatedAsPlanned(t *testing.T) {
+	w := &plan.Workload{
+		Name: "web", Replicas: 3, Quota: new(1), Burst: policy.ModeAuto, Nodes: plan.Tight, Node: 2, CPU: 300,
+		Surge: "25%", Unavailable: "1",
+	}
 	for kind, templateOf := range map[plan.Kind]func(any) corev1.PodTemplateSpec{
 		plan.Deployment:  func(o any) corev1.PodTemplateSpec { return o.(*appsv1.Deployment).Spec.Template },
 		plan.ReplicaSet:  func(o any) corev1.PodTemplateSpec { return o.(*appsv1.ReplicaSet).Spec.Template },
@@ -46,9 +49,11 @@ func TestAWorkloadIsMadeAsItIsDrawn(t *testing.T) {
 			assert.Equal(t, "auto", template.Labels[policy.BurstLabel])
 			assert.Equal(t, "300m", template.Spec.Containers[0].Resources.Requests.Cpu().String())
 			terms := template.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
-			assert.Equal(t, []corev1.NodeSelectorTerm{nodesWith(RoomLabel, TightNode(2)), nodesWith(policy.NodeTypeLabel, policy.NodeTypeVirtual)}, terms)
+			assert.Equal(t, []corev1.NodeSelectorTerm{
+				nodesWith(RoomLabel, TightNode(2)), nodesWith(policy.NodeTypeLabel, policy.NodeTypeVirtual),
+			}, terms)
 		})
 	}
-	w.Home = plan.HomeOnly
+	w.Nodes = plan.WideOnly
 	assert.Len(t, room(w).NodeSelectorTerms, 1)
 }

@@ -17,10 +17,10 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// released begins the value of appLabel of a Pod that was taken from its owner.
+// released is the prefix of the value of appLabel of a Pod that was released from its owner.
 const released = "released-"
 
-// takePods does something to some of the workload's Pods.
+// takePods applies a step to some of the workload's Pods.
 func (p *player) takePods(ctx context.Context, step plan.Step) error {
 	app := p.workload.Name
 	if step.Do == plan.Adopt {
@@ -31,11 +31,11 @@ func (p *player) takePods(ctx context.Context, step plan.Step) error {
 		return err
 	}
 	pods := slices.DeleteFunc(list.Items, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil })
-	if step.Do == plan.DropQuota { // Those at home first: it gives their slots back.
-		slices.SortStableFunc(pods, func(a, b corev1.Pod) int { return cmp.Compare(rankHome(&a), rankHome(&b)) })
+	if step.Do == plan.DropQuota { // Local Pods first: they give their slots back.
+		slices.SortStableFunc(pods, func(a, b corev1.Pod) int { return cmp.Compare(rankLocal(&a), rankLocal(&b)) })
 	}
 	for i := range min(step.Count, len(pods)) {
-		// From both ends by turns: the oldest, the youngest.
+		// Alternately from both ends: the oldest, the youngest.
 		at := i
 		if i%2 == 1 {
 			at = len(pods) - 1 - i/2
@@ -47,8 +47,8 @@ func (p *player) takePods(ctx context.Context, step plan.Step) error {
 	return nil
 }
 
-// rankHome is 0 for a Pod at home, and more for others.
-func rankHome(pod *corev1.Pod) int {
+// rankLocal returns 0 for a local Pod, and 1 for others.
+func rankLocal(pod *corev1.Pod) int {
 	if pod.Spec.NodeName == "" || isVirtual(pod.Spec.NodeName) {
 		return 1
 	}
@@ -90,26 +90,31 @@ func (p *player) patchPod(ctx context.Context, pod *corev1.Pod, metadata map[str
 	return err
 }
 
-// fail ends a Pod as its kubelet does. What runs in the cloud, or nowhere yet, has another one to say how it ended; and KWOK would say of one that
-// it has not started yet that it runs, whatever had become of it.
+// fail ends a Pod as its kubelet does. It ignores Pods in the cloud, whose virtual node sets their status, and Pods
+// that are not running yet, whose failure KWOK would overwrite.
 func (p *player) fail(ctx context.Context, pod *corev1.Pod) error {
-	if rankHome(pod) > 0 || pod.Status.Phase != corev1.PodRunning {
+	if rankLocal(pod) > 0 || pod.Status.Phase != corev1.PodRunning {
 		return nil
 	}
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": map[string]any{"phase": corev1.PodFailed, "reason": "Proof"}})
+	body, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": pod.UID},
+		"status":   map[string]any{"phase": corev1.PodFailed, "reason": "Proof"},
+	})
 	if err != nil {
 		return fmt.Errorf("encoding a patch: %w", err)
 	}
-	_, err = p.client.CoreV1().Pods(p.namespace).Patch(ctx, pod.Name, types.MergePatchType, body, metav1.PatchOptions{}, "status")
+	pods := p.client.CoreV1().Pods(p.namespace)
+	_, err = pods.Patch(ctx, pod.Name, types.MergePatchType, body, metav1.PatchOptions{}, "status")
 	return err
 }
 
-// intrude makes a Pod that looks like another of the workload's and is placed by nobody, or by another scheduler. The workload
+// intrude creates a copy of one of the workload's Pods, which no scheduler or the other scheduler places. The workload
 // adopts it.
 func (p *player) intrude(ctx context.Context, do plan.Action, like *corev1.Pod) error {
-	p.made++
+	p.created++
 	intruder := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Name: fmt.Sprintf("%s-intruder-%d", p.workload.Name, p.made), Labels: like.Labels, Annotations: map[string]string{},
+		Name: fmt.Sprintf("%s-intruder-%d", p.workload.Name, p.created), Labels: like.Labels,
+		Annotations: map[string]string{},
 	}}
 	if quota, ok := like.Annotations[policy.LocalReplicasAnnotation]; ok {
 		intruder.Annotations[policy.LocalReplicasAnnotation] = quota

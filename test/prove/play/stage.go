@@ -20,7 +20,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// Stage is a trial system with the proxies in place.
+// Stage is a trial system with the proxies.
 type Stage struct {
 	system   *system.System
 	client   kubernetes.Interface
@@ -31,14 +31,16 @@ type Stage struct {
 	logger   *slog.Logger
 }
 
-// Play plays a round in a namespace of its own and returns when it is quiet. An error means that it could not be played, or that it did
+// Play plays a round in its own namespace and returns when it is quiet. It fails if the round cannot be played or does
 // not become quiet.
 func (s *Stage) Play(ctx context.Context, round plan.Round) error {
 	namespace := fmt.Sprintf("round-%d", round.Number)
-	if err := s.makeNamespace(ctx, namespace); err != nil {
+	if err := s.createNamespace(ctx, namespace); err != nil {
 		return err
 	}
-	note := record.Round{Number: round.Number, Namespace: namespace, Phase: record.Begun, Histories: len(round.Workloads), Calm: round.Calm}
+	note := record.Round{
+		Number: round.Number, Namespace: namespace, Phase: record.Begun, Histories: len(round.Workloads), Calm: round.Calm,
+	}
 	s.log.Add(record.Entry{Round: &note})
 	if err := s.playUntilQuiet(ctx, namespace, round); err != nil {
 		return fmt.Errorf("playing round %d: %w", round.Number, err)
@@ -47,7 +49,7 @@ func (s *Stage) Play(ctx context.Context, round plan.Round) error {
 	quiet.Phase = record.Quiet
 	s.log.Add(record.Entry{Round: &quiet})
 	if err := s.client.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}); err != nil {
-		return fmt.Errorf("removing namespace %s: %w", namespace, err)
+		return fmt.Errorf("deleting namespace %s: %w", namespace, err)
 	}
 	cleared := note
 	cleared.Phase = record.Cleared
@@ -55,7 +57,7 @@ func (s *Stage) Play(ctx context.Context, round plan.Round) error {
 	return nil
 }
 
-// Renew ends the extender at once and starts it again: from what its binary is now.
+// Renew kills the extender and starts it from the current binary.
 func (s *Stage) Renew(ctx context.Context) error {
 	lock := s.faults.lock(system.Extender)
 	lock.Lock()
@@ -66,10 +68,11 @@ func (s *Stage) Renew(ctx context.Context) error {
 	return s.system.Restart(ctx, system.Extender)
 }
 
-// makeNamespace returns when Pods can be made in it.
-func (s *Stage) makeNamespace(ctx context.Context, name string) error {
+// createNamespace returns when Pods can be created in the namespace.
+func (s *Stage) createNamespace(ctx context.Context, name string) error {
 	core := s.client.CoreV1()
-	if _, err := core.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if _, err := core.Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("creating namespace %s: %w", name, err)
 	}
 	for {
@@ -83,15 +86,15 @@ func (s *Stage) makeNamespace(ctx context.Context, name string) error {
 	}
 }
 
-// playUntilQuiet has the other scheduler bind its Pods until the end: workloads may make some when everything else has been played.
+// playUntilQuiet runs the other scheduler until the end, because workloads may create Pods for it at any time.
 func (s *Stage) playUntilQuiet(ctx context.Context, namespace string, round plan.Round) error {
-	weather := weather{system: s.system, client: s.client, log: s.log}
+	cluster := cluster{system: s.system, client: s.client, log: s.log}
 	binding, stop := context.WithCancel(ctx)
 	var other sync.WaitGroup
-	other.Go(func() { weather.runOtherScheduler(binding, namespace, s.size.WideNodes) })
+	other.Go(func() { cluster.runOtherScheduler(binding, namespace, s.size.WideNodes) })
 	defer other.Wait()
 	defer stop()
-	if err := s.playAll(ctx, namespace, round, weather); err != nil {
+	if err := s.playAll(ctx, namespace, round, cluster); err != nil {
 		return err
 	}
 	if err := s.awaitQuiet(ctx, namespace); err != nil {
@@ -107,19 +110,19 @@ func (s *Stage) playUntilQuiet(ctx context.Context, namespace string, round plan
 	return s.awaitQuiet(ctx, namespace)
 }
 
-// playAll plays the workloads of a round that are not late, its weather and its faults side by side.
-func (s *Stage) playAll(ctx context.Context, namespace string, round plan.Round, weather weather) error {
+// playAll plays the workloads of a round that are not late, its cluster events and its faults at the same time.
+func (s *Stage) playAll(ctx context.Context, namespace string, round plan.Round, cluster cluster) error {
 	group, playing := errgroup.WithContext(ctx)
 	early := slices.DeleteFunc(slices.Clone(round.Workloads), func(w plan.Workload) bool { return w.Late })
 	group.Go(func() error { return s.playWorkloads(playing, namespace, early) })
-	group.Go(func() error { return weather.play(playing, round.Weather) })
+	group.Go(func() error { return cluster.play(playing, round.ClusterEvents) })
 	for _, series := range round.Faults {
 		group.Go(func() error { return s.faults.play(playing, series) })
 	}
 	return group.Wait()
 }
 
-// playWorkloads plays workloads side by side, each to its last step.
+// playWorkloads plays workloads at the same time, each to its last step.
 func (s *Stage) playWorkloads(ctx context.Context, namespace string, workloads []plan.Workload) error {
 	group, playing := errgroup.WithContext(ctx)
 	for _, workload := range workloads {
@@ -130,19 +133,19 @@ func (s *Stage) playWorkloads(ctx context.Context, namespace string, workloads [
 }
 
 const (
-	// stillFor is how long nothing must have changed, and quietWithin how long that may take: the scheduler tries a Pod again for which
-	// the extender had no answer after 10 s at most.
+	// stillFor is how long nothing must change, and quietWithin how long that may take. The scheduler retries a Pod for
+	// which it got no answer after at most 10 s.
 	stillFor    = 4 * time.Second
 	quietWithin = 2 * time.Minute
 )
 
-var errNotQuiet = errors.New("it does not become quiet")
+var errNotQuiet = errors.New("the namespace does not become quiet")
 
-// awaitQuiet returns when no Pod has changed for a while, and none waits to be tried again.
+// awaitQuiet returns when no Pod has changed for a while and none waits for a retry.
 func (s *Stage) awaitQuiet(ctx context.Context, namespace string) error {
 	began := time.Now()
 	for time.Since(began) < quietWithin {
-		// Nothing has changed either where nothing has begun yet.
+		// At the beginning nothing has changed either, so the time since then counts too.
 		if min(s.recorder.Still(namespace), time.Since(began)) >= stillFor && s.retried(namespace) == "" {
 			return nil
 		}
@@ -150,11 +153,11 @@ func (s *Stage) awaitQuiet(ctx context.Context, namespace string) error {
 			return err
 		}
 	}
-	return fmt.Errorf("waiting for namespace %s to be quiet: %w: %s still waits to be tried again, the last change was %s ago",
+	return fmt.Errorf("waiting for namespace %s: %w: %s still waits for a retry, the last change was %s ago",
 		namespace, errNotQuiet, s.retried(namespace), s.recorder.Still(namespace).Round(time.Millisecond))
 }
 
-// retried is a Pod that the scheduler tries again by itself, or empty.
+// retried returns the name of a Pod that the scheduler will retry, or an empty string.
 func (s *Stage) retried(namespace string) string {
 	for _, pod := range s.recorder.Pods(namespace) {
 		if pod.Active() && pod.Node == "" && (pod.Reason == corev1.PodReasonSchedulerError || pod.Reason == "") {

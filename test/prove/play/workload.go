@@ -19,7 +19,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-// retry is how soon something is tried again that the API server did not do.
+// retry is the interval between retries of requests to the API server.
 const retry = 100 * time.Millisecond
 
 // player plays one workload.
@@ -28,12 +28,12 @@ type player struct {
 	log       *record.Log
 	namespace string
 	workload  plan.Workload
-	// revision is that of the template, and highest the last that there was.
+	// revision is the revision of the template, and highest the latest of all revisions.
 	revision, highest int
-	made              int
+	created           int
 }
 
-// play makes the workload and takes its steps. It blocks until the last is taken.
+// play creates the workload and applies its steps. It blocks until the last step.
 func (p *player) play(ctx context.Context) error {
 	if err := pause(ctx, p.workload.Start); err != nil {
 		return err
@@ -53,13 +53,14 @@ func (p *player) play(ctx context.Context) error {
 	return nil
 }
 
-// insist tries until the API server answers. What it refuses for good (the Pod is gone, a Job has ended) is not to be had: histories do not depend
-// on it.
+// insist retries until the API server answers. Some requests it refuses for good, because the Pod is deleted or a Job
+// has ended. They are skipped: histories do not depend on them.
 func (p *player) insist(ctx context.Context, do func(context.Context) error) error {
 	for {
 		err := do(ctx)
 		switch {
-		case err == nil, apierrors.IsNotFound(err), apierrors.IsAlreadyExists(err), apierrors.IsConflict(err), apierrors.IsTooManyRequests(err):
+		case err == nil, apierrors.IsNotFound(err), apierrors.IsAlreadyExists(err), apierrors.IsConflict(err),
+			apierrors.IsTooManyRequests(err):
 			return nil
 		case apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err):
 			return fmt.Errorf("playing %s: %w", p.workload.Name, err)
@@ -75,15 +76,15 @@ func (p *player) note(do, on string) {
 }
 
 func (p *player) create(ctx context.Context) (err error) {
-	switch made := object(&p.workload).(type) {
+	switch created := object(&p.workload).(type) {
 	case *appsv1.Deployment:
-		_, err = p.client.AppsV1().Deployments(p.namespace).Create(ctx, made, metav1.CreateOptions{})
+		_, err = p.client.AppsV1().Deployments(p.namespace).Create(ctx, created, metav1.CreateOptions{})
 	case *appsv1.ReplicaSet:
-		_, err = p.client.AppsV1().ReplicaSets(p.namespace).Create(ctx, made, metav1.CreateOptions{})
+		_, err = p.client.AppsV1().ReplicaSets(p.namespace).Create(ctx, created, metav1.CreateOptions{})
 	case *appsv1.StatefulSet:
-		_, err = p.client.AppsV1().StatefulSets(p.namespace).Create(ctx, made, metav1.CreateOptions{})
+		_, err = p.client.AppsV1().StatefulSets(p.namespace).Create(ctx, created, metav1.CreateOptions{})
 	case *batchv1.Job:
-		_, err = p.client.BatchV1().Jobs(p.namespace).Create(ctx, made, metav1.CreateOptions{})
+		_, err = p.client.BatchV1().Jobs(p.namespace).Create(ctx, created, metav1.CreateOptions{})
 	}
 	return err
 }
@@ -131,20 +132,21 @@ func (p *player) patch(ctx context.Context, change map[string]any) error {
 	if err != nil {
 		return fmt.Errorf("encoding a patch: %w", err)
 	}
+	name, options := p.workload.Name, metav1.PatchOptions{}
 	switch p.workload.Kind {
 	case plan.ReplicaSet:
-		_, err = p.client.AppsV1().ReplicaSets(p.namespace).Patch(ctx, p.workload.Name, types.MergePatchType, body, metav1.PatchOptions{})
+		_, err = p.client.AppsV1().ReplicaSets(p.namespace).Patch(ctx, name, types.MergePatchType, body, options)
 	case plan.StatefulSet:
-		_, err = p.client.AppsV1().StatefulSets(p.namespace).Patch(ctx, p.workload.Name, types.MergePatchType, body, metav1.PatchOptions{})
+		_, err = p.client.AppsV1().StatefulSets(p.namespace).Patch(ctx, name, types.MergePatchType, body, options)
 	case plan.Job:
-		_, err = p.client.BatchV1().Jobs(p.namespace).Patch(ctx, p.workload.Name, types.MergePatchType, body, metav1.PatchOptions{})
+		_, err = p.client.BatchV1().Jobs(p.namespace).Patch(ctx, name, types.MergePatchType, body, options)
 	default:
-		_, err = p.client.AppsV1().Deployments(p.namespace).Patch(ctx, p.workload.Name, types.MergePatchType, body, metav1.PatchOptions{})
+		_, err = p.client.AppsV1().Deployments(p.namespace).Patch(ctx, name, types.MergePatchType, body, options)
 	}
 	return err
 }
 
-// pause waits. It is an error if ctx ends first.
+// pause waits for the duration. It fails if ctx ends first.
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():

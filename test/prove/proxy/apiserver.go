@@ -28,22 +28,22 @@ type APIServer struct {
 
 	mu      sync.Mutex
 	forward *httputil.ReverseProxy
-	// watches ends each watch that is under way.
+	// watches contains the function that ends each open watch.
 	watches map[*http.Request]context.CancelFunc
-	// expired answers 410 to watches that want to go on from a version, as long as it is set.
+	// While expired is set, watches that resume from a version get 410 Gone.
 	expired bool
-	// stalled is closed when watches flow again; nil while they flow.
+	// stalled is closed when watches deliver again. It is nil while they deliver.
 	stalled chan struct{}
-	// lateness is how long what watches bring is held back.
+	// lateness is the delay of what watches deliver.
 	lateness time.Duration
-	// binds is what becomes of requests to bind a Pod, until bindsHealed is closed.
+	// binds is the fault of requests to bind a Pod, until bindsHealed is closed.
 	binds       BindFault
 	bindsHealed chan struct{}
 	late        sync.WaitGroup
 }
 
-// ListenAPIServer opens a port on loopback. Requests wait there until Run serves them. The kubeconfig, which may appear later, says where the
-// API server is; clients show credentials of their own.
+// ListenAPIServer opens a port on loopback. Requests wait until Run serves them. The kubeconfig, which may be created
+// later, contains the address of the API server. Clients authenticate with their own credentials.
 func ListenAPIServer(kubeconfig string, log *record.Log, logger *slog.Logger) (*APIServer, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -54,10 +54,10 @@ func ListenAPIServer(kubeconfig string, log *record.Log, logger *slog.Logger) (*
 	}, nil
 }
 
-// URL is where the client finds the API server.
+// URL returns the URL of the API server for the client.
 func (p *APIServer) URL() string { return "https://" + p.listener.Addr().String() }
 
-// reach returns what passes requests on. It is made when the first comes.
+// reach returns the reverse proxy. It is created with the first request.
 func (p *APIServer) reach() (*httputil.ReverseProxy, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -74,7 +74,7 @@ func (p *APIServer) reach() (*httputil.ReverseProxy, error) {
 	}
 	transport, err := rest.TransportFor(rest.AnonymousClientConfig(config))
 	if err != nil {
-		return nil, fmt.Errorf("making the transport to the API server: %w", err)
+		return nil, fmt.Errorf("creating the transport to the API server: %w", err)
 	}
 	p.forward = &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
@@ -87,23 +87,26 @@ func (p *APIServer) reach() (*httputil.ReverseProxy, error) {
 			}
 			return nil
 		},
-		// An API server that does not answer is not answered for: the client loses its connection.
+		// If the API server does not answer, the client loses its connection.
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	return p.forward, nil
 }
 
-// Run serves until ctx ends, with the certificate of the files, which may appear later. It blocks.
+// Run serves until ctx ends, with the certificate of the files, which may be created later. It blocks.
 func (p *APIServer) Run(ctx context.Context, certFile, keyFile string) error {
 	server := &http.Server{
 		Handler: p, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			certificate, err := tls.LoadX509KeyPair(certFile, keyFile)
-			if err != nil {
-				return nil, fmt.Errorf("loading the certificate of the proxy: %w", err)
-			}
-			return &certificate, nil
-		}},
+		TLSConfig: &tls.Config{
+			MinVersion: tls.VersionTLS12,
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+				certificate, err := tls.LoadX509KeyPair(certFile, keyFile)
+				if err != nil {
+					return nil, fmt.Errorf("loading the certificate of the proxy: %w", err)
+				}
+				return &certificate, nil
+			},
+		},
 	}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	err := server.ServeTLS(p.listener, "", "")
@@ -119,7 +122,7 @@ func (p *APIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	forward, err := p.reach()
 	switch {
 	case err != nil:
-		p.logger.Warn("a request finds no API server", "err", err)
+		p.logger.Warn("cannot reach the API server", "err", err)
 		panic(http.ErrAbortHandler)
 	case isWatch(r):
 		p.watch(forward, w, r)

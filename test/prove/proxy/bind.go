@@ -16,24 +16,24 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-// lateBy is how long a binding that lands late is held back: the scheduler has tried the Pod again by then.
+// lateBy is the delay of a late binding. By then the scheduler has retried the Pod.
 const lateBy = 1500 * time.Millisecond
 
-// BindFault is what becomes of a request to bind a Pod.
+// BindFault is a fault of requests to bind a Pod.
 type BindFault string
 
 const (
-	// BindFails: it is refused with 500 and never reaches the API server.
+	// BindFails: the request fails with 500 and does not reach the API server.
 	BindFails BindFault = "fails"
-	// BindLandsUnanswered: it is done, and answered with a time-out.
+	// BindLandsUnanswered: the Pod is bound, but the scheduler gets a timeout.
 	BindLandsUnanswered BindFault = "lands unanswered"
-	// BindHangs: it is held back until it is healed, then done and answered.
+	// BindHangs: the request is delayed until the fault ends. Then the Pod is bound and the scheduler gets the answer.
 	BindHangs BindFault = "hangs"
-	// BindLandsLate: it is answered with a time-out, and done a while later.
+	// BindLandsLate: the scheduler gets a timeout, and the Pod is bound later.
 	BindLandsLate BindFault = "lands late"
 )
 
-// DisturbBinds has all requests to bind a Pod end like this, until the returned function is called.
+// DisturbBinds applies the fault to all requests to bind a Pod, until the returned function is called.
 func (p *APIServer) DisturbBinds(fault BindFault) (heal func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -48,10 +48,11 @@ func (p *APIServer) DisturbBinds(fault BindFault) (heal func()) {
 }
 
 func isBind(r *http.Request) bool {
-	return r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/binding") && strings.Contains(r.URL.Path, "/pods/")
+	return r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/binding") &&
+		strings.Contains(r.URL.Path, "/pods/")
 }
 
-// bindTarget is the Pod of the path /api/v1/namespaces/{namespace}/pods/{name}/binding.
+// bindTarget returns the Pod of the path /api/v1/namespaces/{namespace}/pods/{name}/binding.
 func bindTarget(path string) (namespace, name string) {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	if len(parts) != 7 {
@@ -60,7 +61,7 @@ func bindTarget(path string) (namespace, name string) {
 	return parts[3], parts[5]
 }
 
-// bind passes on a request to bind a Pod, or disturbs it.
+// bind passes on a request to bind a Pod, or applies the fault.
 func (p *APIServer) bind(forward *httputil.ReverseProxy, w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	fault, healed := p.binds, p.bindsHealed
@@ -78,7 +79,7 @@ func (p *APIServer) bind(forward *httputil.ReverseProxy, w http.ResponseWriter, 
 		answer(w, timedOut)
 	case BindHangs:
 		r = detached(r)
-		<-healed // Also where the scheduler has been killed meanwhile: the request was under way.
+		<-healed // Even if the scheduler has been killed meanwhile: the request was already sent.
 		p.pass(forward, w, r, fault)
 	default:
 		p.pass(forward, w, r, fault)
@@ -91,7 +92,7 @@ func (p *APIServer) pass(forward *httputil.ReverseProxy, w http.ResponseWriter, 
 	p.noteBind(r, answered.status, fault)
 }
 
-// detached is the request with its body read, and not ended by the end of the client.
+// detached returns the request with its body read. It does not end when the client disconnects.
 func detached(r *http.Request) *http.Request {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -102,7 +103,7 @@ func detached(r *http.Request) *http.Request {
 	return r
 }
 
-// landLate binds after a while, whatever has become of the client.
+// landLate binds the Pod after a delay, even if the client has disconnected.
 func (p *APIServer) landLate(forward *httputil.ReverseProxy, r *http.Request) {
 	later := detached(r)
 	p.late.Go(func() {
@@ -111,9 +112,9 @@ func (p *APIServer) landLate(forward *httputil.ReverseProxy, r *http.Request) {
 	})
 }
 
-// land binds, and returns the status that nobody gets; 0 where the API server did not answer.
+// land binds the Pod and returns the status, which the client does not get. It is 0 if the API server did not answer.
 func (p *APIServer) land(ctx context.Context, forward *httputil.ReverseProxy, r *http.Request) int {
-	defer func() { _ = recover() }() // How the proxy says that there is no answer.
+	defer func() { _ = recover() }() // The reverse proxy panics if there is no answer.
 	unseen := httptest.NewRecorder()
 	forward.ServeHTTP(unseen, r.WithContext(ctx))
 	return unseen.Code
@@ -124,7 +125,7 @@ func (p *APIServer) noteBind(r *http.Request, status int, fault BindFault) {
 	p.log.Add(record.Entry{Bind: &record.Bind{Namespace: namespace, Name: name, Status: status, Fault: string(fault)}})
 }
 
-// statusWriter remembers the status.
+// statusWriter stores the status.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -136,5 +137,5 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap lets the proxy flush.
+// Unwrap allows the reverse proxy to flush.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

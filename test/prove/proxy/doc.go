@@ -1,6 +1,6 @@
-// Package proxy stands between the parts of a trial system and disturbs them: APIServer between one client and the API server, Extender
-// between the scheduler and the extender. Undisturbed they pass on what they get, byte by byte, and note questions, answers and
-// bindings in the record.
+// Package proxy stands between the components of a trial system and applies faults: APIServer between one client and
+// the API server, Extender between the scheduler and the extender. Without a fault they pass on every byte, and record
+// requests, answers and bindings.
 //
-// They disturb when they are told to, and decide nothing.
+// The harness switches faults on and off. The proxies do not decide anything.
 package proxy

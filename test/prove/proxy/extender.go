@@ -22,31 +22,31 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-// answerTimeout is how long the extender may take. The scheduler gives up earlier.
+// answerTimeout is how long the extender may take. It is longer than the scheduler's timeout.
 const answerTimeout = 10 * time.Second
 
-// AnswerFault is what becomes of the answers of the extender.
+// AnswerFault is a fault of the extender's answers.
 type AnswerFault string
 
 const (
-	// AnswersSlow: each comes later than it would have.
+	// AnswersSlow: each answer is delayed.
 	AnswersSlow AnswerFault = "slow"
-	// AnswersLost: the extender has answered, and the connection is lost.
+	// AnswersLost: the extender has answered, but the connection is lost.
 	AnswersLost AnswerFault = "lost"
-	// AnswersFail: 500, and the extender is not asked.
+	// AnswersFail: the scheduler gets 500, and the request does not reach the extender.
 	AnswersFail AnswerFault = "fail"
 )
 
-// slowBy is how much later a slow answer comes: still within the scheduler's patience.
+// slowBy is the delay of a slow answer. It is shorter than the scheduler's timeout.
 const slowBy = 400 * time.Millisecond
 
-// Extender passes the scheduler's questions on to the extender, and notes them with their answers.
+// Extender passes the scheduler's requests on to the extender, and records them with their answers.
 type Extender struct {
 	listener  net.Listener
 	log       *record.Log
 	logger    *slog.Logger
 	isVirtual func(node string) bool
-	asked     atomic.Int64
+	requests  atomic.Int64
 
 	mu     sync.Mutex
 	target string
@@ -54,7 +54,7 @@ type Extender struct {
 	fault  AnswerFault
 }
 
-// ListenExtender opens a port on loopback. isVirtual tells a virtual node by its name.
+// ListenExtender opens a port on loopback. The function isVirtual recognizes a virtual node by its name.
 func ListenExtender(log *record.Log, isVirtual func(node string) bool, logger *slog.Logger) (*Extender, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -63,17 +63,17 @@ func ListenExtender(log *record.Log, isVirtual func(node string) bool, logger *s
 	return &Extender{listener: listener, log: log, isVirtual: isVirtual, logger: logger}, nil
 }
 
-// URL is where the scheduler finds the extender.
+// URL returns the URL of the extender for the scheduler.
 func (p *Extender) URL() string { return "http://" + p.listener.Addr().String() }
 
-// Target says where questions go, and how.
+// Target sets the URL and the transport for requests.
 func (p *Extender) Target(url string, transport http.RoundTripper) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.target, p.client = url, &http.Client{Transport: transport, Timeout: answerTimeout}
 }
 
-// Disturb has all answers end like this, until it is called with none.
+// Disturb applies the fault to all answers. An empty fault ends it.
 func (p *Extender) Disturb(fault AnswerFault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,7 +82,9 @@ func (p *Extender) Disturb(fault AnswerFault) {
 
 // Run serves until ctx ends. It blocks.
 func (p *Extender) Run(ctx context.Context) error {
-	server := &http.Server{Handler: p, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)}
+	server := &http.Server{
+		Handler: p, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
+	}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	if err := server.Serve(p.listener); ctx.Err() == nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving the scheduler: %w", err)
@@ -90,14 +92,14 @@ func (p *Extender) Run(ctx context.Context) error {
 	return nil
 }
 
-// question is what filter, prioritize and preempt have in common.
-type question struct {
+// arguments contains the fields that filter, prioritize and preempt share.
+type arguments struct {
 	Pod                   *corev1.Pod
 	NodeNames             *[]string
 	NodeNameToMetaVictims map[string]*extenderv1.MetaVictims
 }
 
-// reply is what filter and preempt answer with.
+// reply contains the fields of the answers to filter and preempt.
 type reply struct {
 	NodeNames                  *[]string
 	FailedAndUnresolvableNodes map[string]string
@@ -111,74 +113,74 @@ func (p *Extender) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	answered := p.note(path.Base(r.URL.Path), body)
+	response := p.note(path.Base(r.URL.Path), body)
 	p.mu.Lock()
 	fault := p.fault
 	p.mu.Unlock()
 	if fault == AnswersFail {
-		p.log.Add(record.Entry{Answered: answered.failed("500: the proof disturbs")})
+		p.log.Add(record.Entry{Response: response.failed("500: the proof disturbs")})
 		http.Error(w, "the proof disturbs", http.StatusInternalServerError)
 		return
 	}
-	status, content, err := p.ask(r, body)
+	status, content, err := p.call(r, body)
 	if fault == AnswersSlow {
 		time.Sleep(slowBy)
 	}
 	switch {
 	case err != nil:
-		p.log.Add(record.Entry{Answered: answered.failed(err.Error())})
+		p.log.Add(record.Entry{Response: response.failed(err.Error())})
 		panic(http.ErrAbortHandler)
 	case fault == AnswersLost:
-		lost := p.read(answered, status, content)
+		lost := p.read(response, status, content)
 		lost.Error = "lost: the proof disturbs"
-		p.log.Add(record.Entry{Answered: lost})
+		p.log.Add(record.Entry{Response: lost})
 		panic(http.ErrAbortHandler)
 	}
-	p.log.Add(record.Entry{Answered: p.read(answered, status, content)})
+	p.log.Add(record.Entry{Response: p.read(response, status, content)})
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 	w.WriteHeader(status)
-	_, _ = w.Write(content) // A scheduler that has given up needs no answer.
+	_, _ = w.Write(content) // An error means that the scheduler has disconnected.
 }
 
-// answerTo is an Answered that is not complete yet.
-type answerTo record.Answered
+// responseTo is a Response that is not complete yet.
+type responseTo record.Response
 
-func (a answerTo) failed(why string) *record.Answered {
-	answered := record.Answered(a)
-	answered.Error = why
-	return &answered
+func (a responseTo) failed(why string) *record.Response {
+	response := record.Response(a)
+	response.Error = why
+	return &response
 }
 
-// note adds a question to the record.
-func (p *Extender) note(verb string, body []byte) answerTo {
-	asked := record.Asked{ID: p.asked.Add(1), Verb: verb}
-	var q question
-	// One that cannot be read is passed on as it is; the extender will say what is wrong with it.
-	if err := json.Unmarshal(body, &q); err == nil && q.Pod != nil {
-		asked.UID = q.Pod.UID
-		asked.Version, _ = strconv.ParseUint(q.Pod.ResourceVersion, 10, 64)
-		asked.Local, asked.Virtual = p.count(q.NodeNames, q.NodeNameToMetaVictims)
+// note adds a request to the record.
+func (p *Extender) note(verb string, body []byte) responseTo {
+	request := record.Request{ID: p.requests.Add(1), Verb: verb}
+	var args arguments
+	// A malformed request is passed on unchanged. The extender reports what is wrong with it.
+	if err := json.Unmarshal(body, &args); err == nil && args.Pod != nil {
+		request.UID = args.Pod.UID
+		request.Version, _ = strconv.ParseUint(args.Pod.ResourceVersion, 10, 64)
+		request.Local, request.Virtual = p.count(args.NodeNames, args.NodeNameToMetaVictims)
 	}
-	p.log.Add(record.Entry{Asked: &asked})
-	return answerTo{ID: asked.ID, Verb: verb, UID: asked.UID}
+	p.log.Add(record.Entry{Request: &request})
+	return responseTo{ID: request.ID, Verb: verb, UID: request.UID}
 }
 
-func (p *Extender) ask(r *http.Request, body []byte) (status int, content []byte, err error) {
+func (p *Extender) call(r *http.Request, body []byte) (status int, content []byte, err error) {
 	p.mu.Lock()
 	target, client := p.target, p.client
 	p.mu.Unlock()
 	if client == nil {
-		return 0, nil, errors.New("there is no extender yet")
+		return 0, nil, errors.New("the extender has not been started yet")
 	}
 	request, err := http.NewRequestWithContext(r.Context(), r.Method, target+r.URL.Path, bytes.NewReader(body))
 	if err != nil {
-		return 0, nil, fmt.Errorf("passing on a question: %w", err)
+		return 0, nil, fmt.Errorf("passing on a request: %w", err)
 	}
 	request.Header.Set("Content-Type", r.Header.Get("Content-Type"))
 	response, err := client.Do(request)
 	if err != nil {
-		return 0, nil, fmt.Errorf("passing on a question: %w", err)
+		return 0, nil, fmt.Errorf("passing on a request: %w", err)
 	}
 	defer response.Body.Close()
 	content, err = io.ReadAll(response.Body)
@@ -188,25 +190,25 @@ func (p *Extender) ask(r *http.Request, body []byte) (status int, content []byte
 	return response.StatusCode, content, nil
 }
 
-// read completes what is noted of an answer.
-func (p *Extender) read(a answerTo, status int, content []byte) *record.Answered {
+// read completes the Response with the extender's answer.
+func (p *Extender) read(a responseTo, status int, content []byte) *record.Response {
 	if status != http.StatusOK {
 		return a.failed(fmt.Sprintf("%d: %s", status, content))
 	}
-	answered := record.Answered(a)
+	response := record.Response(a)
 	if a.Verb == "prioritize" {
-		return &answered
+		return &response
 	}
 	var r reply
 	if err := json.Unmarshal(content, &r); err != nil {
 		return a.failed("the answer cannot be read: " + err.Error())
 	}
-	answered.Error = r.Error
-	answered.Local, answered.Virtual = p.count(r.NodeNames, r.NodeNameToMetaVictims)
+	response.Error = r.Error
+	response.Local, response.Virtual = p.count(r.NodeNames, r.NodeNameToMetaVictims)
 	for _, refusal := range r.FailedAndUnresolvableNodes {
-		answered.Refusal = refusal
+		response.Refusal = refusal
 	}
-	return &answered
+	return &response
 }
 
 func (p *Extender) count(names *[]string, victims map[string]*extenderv1.MetaVictims) (local, virtual int) {

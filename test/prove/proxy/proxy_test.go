@@ -30,14 +30,15 @@ func newLog(t *testing.T) *record.Log {
 	return log
 }
 
-// before puts a proxy before a server that stands for the API server, and returns the URL of the proxy.
+// before starts a proxy in front of a server that simulates the API server, and returns the URL of the proxy.
 func before(t *testing.T, server http.HandlerFunc) (*APIServer, *record.Log, string) {
 	t.Helper()
 	api := httptest.NewServer(server)
 	t.Cleanup(api.Close)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	require.NoError(t, clientcmd.WriteToFile(clientcmdapi.Config{
-		Clusters: map[string]*clientcmdapi.Cluster{"x": {Server: api.URL}}, Contexts: map[string]*clientcmdapi.Context{"x": {Cluster: "x"}},
+		Clusters:       map[string]*clientcmdapi.Cluster{"x": {Server: api.URL}},
+		Contexts:       map[string]*clientcmdapi.Context{"x": {Cluster: "x"}},
 		CurrentContext: "x",
 	}, kubeconfig))
 	log := newLog(t)
@@ -50,7 +51,7 @@ func before(t *testing.T, server http.HandlerFunc) (*APIServer, *record.Log, str
 	return p, log, front.URL
 }
 
-func TestABindThatHangsIsDoneWhenItIsHealed(t *testing.T) {
+func TestAHangingBindIsCompletedWhenTheFaultEnds(t *testing.T) {
 	landed := make(chan struct{}, 1)
 	p, log, url := before(t, func(w http.ResponseWriter, _ *http.Request) {
 		landed <- struct{}{}
@@ -70,11 +71,11 @@ func TestABindThatHangsIsDoneWhenItIsHealed(t *testing.T) {
 	}()
 	select {
 	case <-landed:
-		t.Error("it has landed")
-	case <-time.After(50 * time.Millisecond): // It hangs; there is no other sign of that.
+		t.Error("the binding has landed during the fault")
+	case <-time.After(50 * time.Millisecond): // Nothing shows that it hangs, so the test waits.
 	}
 	kill()
-	require.Error(t, <-ended, "the scheduler is killed meanwhile")
+	require.Error(t, <-ended, "the client was canceled, as if the scheduler was killed")
 	heal()
 	<-landed
 	require.Eventually(t, func() bool { return len(log.Entries()) == 1 }, 5*time.Second, time.Millisecond)
@@ -82,17 +83,17 @@ func TestABindThatHangsIsDoneWhenItIsHealed(t *testing.T) {
 
 const bindPath = "/api/v1/namespaces/ns/pods/web-1/binding"
 
-func TestBindsEndAsTheyAreTold(t *testing.T) {
+func TestBindFaults(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault  BindFault
 		status int
-		// landed is how many have reached the API server when the answer comes, and in the end.
+		// landed is the number of bindings at the API server when the client gets the answer, and later at the end.
 		landed, later int64
 	}{
-		"as ever":            {"", http.StatusCreated, 1, 1},
-		"refused":            {BindFails, http.StatusInternalServerError, 0, 0},
-		"done, unanswered":   {BindLandsUnanswered, http.StatusGatewayTimeout, 1, 1},
-		"done a while later": {BindLandsLate, http.StatusGatewayTimeout, 0, 1},
+		"no fault":              {"", http.StatusCreated, 1, 1},
+		"failed":                {BindFails, http.StatusInternalServerError, 0, 0},
+		"bound, with a timeout": {BindLandsUnanswered, http.StatusGatewayTimeout, 1, 1},
+		"bound after a timeout": {BindLandsLate, http.StatusGatewayTimeout, 0, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -112,14 +113,15 @@ func TestBindsEndAsTheyAreTold(t *testing.T) {
 			assert.Equal(t, test.landed, landed.Load())
 			p.late.Wait()
 			assert.Equal(t, test.later, landed.Load())
-			require.Eventually(t, func() bool { return len(log.Entries()) == 1 }, 5*time.Second, time.Millisecond, "it is noted once it is answered")
+			recorded := func() bool { return len(log.Entries()) == 1 }
+			require.Eventually(t, recorded, 5*time.Second, time.Millisecond, "a binding is recorded after its answer")
 			bind := log.Entries()[0].Bind
 			assert.Equal(t, []string{"ns", "web-1", string(test.fault)}, []string{bind.Namespace, bind.Name, bind.Fault})
 		})
 	}
 }
 
-// ticks is an API server whose watches bring a line for each tick.
+// ticks simulates an API server whose watches deliver a line for each tick.
 func ticks(tick <-chan string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).Flush()
@@ -135,10 +137,11 @@ func ticks(tick <-chan string) http.HandlerFunc {
 	}
 }
 
-// openWatch opens a watch that goes on from a version.
+// openWatch opens a watch that resumes from a version.
 func openWatch(t *testing.T, url string) *http.Response {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/api/v1/pods?watch=true&resourceVersion=7", nil)
+	const resuming = "/api/v1/pods?watch=true&resourceVersion=7"
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+resuming, nil)
 	require.NoError(t, err)
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
@@ -146,7 +149,7 @@ func openWatch(t *testing.T, url string) *http.Response {
 	return response
 }
 
-func TestWatchesFlowStallAndAreCut(t *testing.T) {
+func TestWatchesDeliverStallAndAreCut(t *testing.T) {
 	tick := make(chan string)
 	p, _, url := before(t, ticks(tick))
 	watch := openWatch(t, url)
@@ -171,8 +174,8 @@ func TestWatchesFlowStallAndAreCut(t *testing.T) {
 	tick <- "two"
 	select {
 	case line := <-lines:
-		t.Errorf("%q came through", line)
-	case <-time.After(50 * time.Millisecond): // Nothing comes; there is no other sign of that.
+		t.Errorf("%q was delivered during the stall", line)
+	case <-time.After(50 * time.Millisecond): // Nothing shows that the watch stalls, so the test waits.
 	}
 	heal()
 	assert.Equal(t, "two\n", <-lines)
@@ -182,7 +185,7 @@ func TestWatchesFlowStallAndAreCut(t *testing.T) {
 	assert.False(t, open, "the watch has ended")
 }
 
-func TestWatchesThatGoOnAreExpired(t *testing.T) {
+func TestResumingWatchesExpire(t *testing.T) {
 	p, _, url := before(t, ticks(nil))
 	heal := p.ExpireWatches()
 	response := openWatch(t, url)
@@ -194,18 +197,22 @@ func TestWatchesThatGoOnAreExpired(t *testing.T) {
 	assert.Equal(t, http.StatusOK, openWatch(t, url).StatusCode)
 }
 
-func TestQuestionsAreRecordedAndAnswersDisturbed(t *testing.T) {
-	const question = `{"Pod": {"metadata": {"uid": "u1", "resourceVersion": "42"}}, "NodeNames": ["local-0", "virtual-0", "local-1"]}`
+func TestRequestsAreRecordedAndAnswersDisturbed(t *testing.T) {
+	const request = `{
+		"Pod": {"metadata": {"uid": "u1", "resourceVersion": "42"}}, "NodeNames": ["local-0", "virtual-0", "local-1"]
+	}`
 	for name, test := range map[string]struct {
 		fault AnswerFault
-		// status is what the scheduler gets, 0 where it loses the connection.
+		// status is what the scheduler gets. It is 0 if it loses the connection.
 		status int
-		want   record.Answered
+		want   record.Response
 	}{
-		"as ever":              {"", http.StatusOK, record.Answered{Virtual: 1}},
-		"slow":                 {AnswersSlow, http.StatusOK, record.Answered{Virtual: 1}},
-		"lost":                 {AnswersLost, 0, record.Answered{Virtual: 1, Error: "lost: the proof disturbs"}},
-		"without the extender": {AnswersFail, http.StatusInternalServerError, record.Answered{Error: "500: the proof disturbs"}},
+		"no fault": {"", http.StatusOK, record.Response{Virtual: 1}},
+		"slow":     {AnswersSlow, http.StatusOK, record.Response{Virtual: 1}},
+		"lost":     {AnswersLost, 0, record.Response{Virtual: 1, Error: "lost: the proof disturbs"}},
+		"without the extender": {
+			AnswersFail, http.StatusInternalServerError, record.Response{Error: "500: the proof disturbs"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -215,14 +222,15 @@ func TestQuestionsAreRecordedAndAnswersDisturbed(t *testing.T) {
 			}))
 			defer extender.Close()
 			log := newLog(t)
-			p, err := ListenExtender(log, func(node string) bool { return strings.HasPrefix(node, "virtual") }, slog.New(slog.DiscardHandler))
+			isVirtual := func(node string) bool { return strings.HasPrefix(node, "virtual") }
+			p, err := ListenExtender(log, isVirtual, slog.New(slog.DiscardHandler))
 			require.NoError(t, err)
 			p.Target(extender.URL, http.DefaultTransport)
 			ctx, stop := context.WithCancel(t.Context())
 			ended := make(chan error)
 			go func() { ended <- p.Run(ctx) }()
 			p.Disturb(test.fault)
-			response, err := http.Post(p.URL()+"/v1/filter", "application/json", strings.NewReader(question))
+			response, err := http.Post(p.URL()+"/v1/filter", "application/json", strings.NewReader(request))
 			status := 0
 			if err == nil {
 				status = response.StatusCode
@@ -232,10 +240,11 @@ func TestQuestionsAreRecordedAndAnswersDisturbed(t *testing.T) {
 			stop()
 			require.NoError(t, <-ended)
 			require.Len(t, log.Entries(), 2)
-			assert.Equal(t, &record.Asked{ID: 1, Verb: "filter", UID: "u1", Version: 42, Local: 2, Virtual: 1}, log.Entries()[0].Asked)
+			recorded := &record.Request{ID: 1, Verb: "filter", UID: "u1", Version: 42, Local: 2, Virtual: 1}
+			assert.Equal(t, recorded, log.Entries()[0].Request)
 			want := test.want
 			want.ID, want.Verb, want.UID = 1, "filter", "u1"
-			assert.Equal(t, &want, log.Entries()[1].Answered)
+			assert.Equal(t, &want, log.Entries()[1].Response)
 		})
 	}
 }

@@ -17,7 +17,7 @@ func isWatch(r *http.Request) bool {
 	return r.Method == http.MethodGet && (wanted == "true" || wanted == "1")
 }
 
-// watch passes on a watch that can be cut.
+// watch passes on a watch, which CutWatches can end.
 func (p *APIServer) watch(forward *httputil.ReverseProxy, w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -38,13 +38,13 @@ func (p *APIServer) watch(forward *httputil.ReverseProxy, w http.ResponseWriter,
 	forward.ServeHTTP(w, r)
 }
 
-// resumes tells whether a watch wants to go on from where another ended: the API server may have forgotten that.
+// resumes reports whether a watch resumes from a version. The API server may not have the history since that version.
 func resumes(r *http.Request) bool {
 	version := r.URL.Query().Get("resourceVersion")
 	return version != "" && version != "0"
 }
 
-// StallWatches holds back what every watch brings until the returned function is called. No connection is lost.
+// StallWatches delays what every watch delivers until the returned function is called. No connection is closed.
 func (p *APIServer) StallWatches() (heal func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -58,11 +58,11 @@ func (p *APIServer) StallWatches() (heal func()) {
 	}
 }
 
-// lateWatch is how long DelayWatches holds back what watches bring: the scheduler has long looked again by then, and less than the extender
-// waits for.
+// lateWatch is the delay of DelayWatches. It is longer than the scheduler takes to retry a Pod, and shorter than the
+// time that the extender waits for its watch.
 const lateWatch = 300 * time.Millisecond
 
-// DelayWatches has all that watches bring come later, until the returned function is called.
+// DelayWatches delays what every watch delivers by a constant time, until the returned function is called.
 func (p *APIServer) DelayWatches() (heal func()) {
 	p.delay(lateWatch)
 	return func() { p.delay(0) }
@@ -74,7 +74,7 @@ func (p *APIServer) delay(by time.Duration) {
 	p.lateness = by
 }
 
-// CutWatches ends every watch that is under way, in the middle of what it brings.
+// CutWatches ends every open watch, possibly within an event.
 func (p *APIServer) CutWatches() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -83,7 +83,7 @@ func (p *APIServer) CutWatches() {
 	}
 }
 
-// ExpireWatches ends every watch, and answers 410 Gone to those that want to go on until the returned function is called.
+// ExpireWatches ends every watch. Watches that resume get 410 Gone until the returned function is called.
 func (p *APIServer) ExpireWatches() (heal func()) {
 	p.mu.Lock()
 	p.expired = true
@@ -96,7 +96,7 @@ func (p *APIServer) ExpireWatches() (heal func()) {
 	}
 }
 
-// hold blocks while watches are stalled, and for as long as they are late. It fails when ctx ends.
+// hold blocks while watches are stalled, or for the delay. It fails when ctx ends.
 func (p *APIServer) hold(ctx context.Context) error {
 	p.mu.Lock()
 	stalled, lateness := p.stalled, p.lateness
@@ -118,7 +118,7 @@ func (p *APIServer) hold(ctx context.Context) error {
 	return nil
 }
 
-// watchBody holds back what it has read while watches are disturbed.
+// watchBody delays the data of a watch.
 type watchBody struct {
 	io.ReadCloser
 	ctx   context.Context
@@ -140,5 +140,5 @@ func answer(w http.ResponseWriter, err *apierrors.StatusError) {
 	status.TypeMeta = metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(int(status.Code))
-	_ = json.NewEncoder(w).Encode(status) // A client that is gone needs no answer.
+	_ = json.NewEncoder(w).Encode(status) // An error means that the client has disconnected.
 }

@@ -1,6 +1,7 @@
-// Package record keeps what happened in a run of the proof, in the order in which the harness saw it: every change of a Pod and of a
-// Node as the API server tells it, every question to the extender with its answer, every binding, and what the harness itself did
-// to the cluster. A record is all that the checks know, so it can be written to a file and be checked again.
+// Package record stores what happens in a run of the proof, in the order in which the harness observes it: every change
+// of a Pod and of a Node in the API server, every call of the extender with its answer, every binding, and what the
+// harness does to the cluster. The checks use only the record, so a record in a file can be checked again. For that
+// reason the JSON fields and values of a record must not change.
 //
-// It decides nothing, and uses no code of the programs that are tried.
+// The package does not decide anything, and uses no code of the programs under test.
 package record

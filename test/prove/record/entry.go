@@ -6,14 +6,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Entry is one thing that happened. Exactly one of the pointers is set.
+// Entry is one observation. Exactly one of the pointers is set.
 type Entry struct {
-	// At is when the harness saw it. All entries of a record are dated by one clock.
+	// At is when the harness observed it. One clock dates all entries of a record.
 	At       time.Time `json:"at"`
 	Pod      *Pod      `json:"pod,omitempty"`
 	Node     *Node     `json:"node,omitempty"`
-	Asked    *Asked    `json:"asked,omitempty"`
-	Answered *Answered `json:"answered,omitempty"`
+	Request  *Request  `json:"asked,omitempty"`
+	Response *Response `json:"answered,omitempty"`
 	Bind     *Bind     `json:"bind,omitempty"`
 	Action   *Action   `json:"action,omitempty"`
 	Fault    *Fault    `json:"fault,omitempty"`
@@ -22,84 +22,84 @@ type Entry struct {
 	Round    *Round    `json:"round,omitempty"`
 }
 
-// Pod is what the checks need to know of a Pod at one resource version.
+// Pod is what the checks need of a Pod at one resource version.
 type Pod struct {
 	Version   uint64    `json:"version"`
 	Namespace string    `json:"namespace"`
 	Name      string    `json:"name"`
 	UID       types.UID `json:"uid"`
-	// Gone is set where the Pod has been removed; Version is then that of the removal.
+	// Gone is set if the Pod has been removed. Version is then the version of the removal.
 	Gone bool `json:"gone,omitempty"`
-	// Listed is set where it was seen in a list: what has changed since it was seen before is one change here.
+	// Listed is set if the Pod was observed in a list. All changes since the last observation are then one change.
 	Listed bool `json:"listed,omitempty"`
-	// Owner is the UID of the controlling object, and OwnerName its name; Hash tells the revisions of one owner apart.
+	// Owner is the UID of the controlling object, and OwnerName its name. Hash distinguishes the revisions of one owner.
 	Owner     types.UID `json:"owner,omitempty"`
 	OwnerName string    `json:"ownerName,omitempty"`
 	Hash      string    `json:"hash,omitempty"`
-	// Quota is the Pod's LOCAL_REPLICAS, nil where it has none. Burst and Switch are its burst label and its AUTO_SCALE_EKS.
+	// Quota is the Pod's LOCAL_REPLICAS, or nil. Burst and Switch are its burst label and its AUTO_SCALE_EKS.
 	Quota  *int   `json:"quota,omitempty"`
 	Burst  string `json:"burst,omitempty"`
 	Switch string `json:"switch,omitempty"`
-	// Slot is set where the Pod carries the slot that was written for it, and no other's.
+	// Slot is set if the Pod carries a slot that was written for this Pod.
 	Slot bool `json:"slot,omitempty"`
-	// Marked is set where the scheduler asks the extender about the Pod.
+	// Marked is set if the Pod has the marker resource, for which the scheduler calls the extender.
 	Marked    bool   `json:"marked,omitempty"`
 	Scheduler string `json:"scheduler,omitempty"`
 	Node      string `json:"node,omitempty"`
 	Phase     string `json:"phase,omitempty"`
-	// Terminating is set once the Pod is being deleted.
+	// Terminating is set if the Pod is being deleted.
 	Terminating bool   `json:"terminating,omitempty"`
 	Priority    int32  `json:"priority,omitempty"`
 	Nominated   string `json:"nominated,omitempty"`
-	// Reason and Message are those of the condition PodScheduled while it is false.
+	// Reason and Message are those of the condition PodScheduled if it is false.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
 	// Disrupted is the reason of the condition DisruptionTarget.
 	Disrupted string `json:"disrupted,omitempty"`
 }
 
-// Node is a node when it appeared, or changed in what the scheduler looks at.
+// Node is a node when it was added, or when a field that the scheduler uses has changed.
 type Node struct {
 	Version uint64 `json:"version"`
 	Name    string `json:"name"`
 	Virtual bool   `json:"virtual,omitempty"`
-	// Content is a hash of all that the scheduler looks at.
+	// Content is a hash of all fields that the scheduler uses.
 	Content uint64 `json:"content,omitempty"`
 	Gone    bool   `json:"gone,omitempty"`
 }
 
-// Asked is a question of the scheduler to the extender, as it was sent.
-type Asked struct {
-	// ID joins it with its Answered.
+// Request is a request of the scheduler to the extender.
+type Request struct {
+	// ID is the ID of its Response too.
 	ID   int64     `json:"id"`
 	Verb string    `json:"verb"`
 	UID  types.UID `json:"uid"`
-	// Version is the resource version of the Pod in the question.
+	// Version is the resource version of the Pod in the request.
 	Version uint64 `json:"version"`
-	// Local and Virtual are how many nodes of each class it names.
+	// Local and Virtual are the numbers of nodes of each class in the request.
 	Local   int `json:"local"`
 	Virtual int `json:"virtual"`
 }
 
-// Answered is what the scheduler got for a question.
-type Answered struct {
+// Response is what the scheduler received for a Request.
+type Response struct {
 	ID      int64     `json:"id"`
 	Verb    string    `json:"verb"`
 	UID     types.UID `json:"uid"`
 	Local   int       `json:"local"`
 	Virtual int       `json:"virtual"`
-	// Refusal is the text that goes into the Pod's condition where no node is left.
+	// Refusal is the message for the Pod's condition if no node is left.
 	Refusal string `json:"refusal,omitempty"`
-	// Error is why the scheduler got no answer; what it would have got stands beside it where the answer was lost.
+	// Error is why the scheduler received no answer. If the answer was lost, the other fields contain it.
 	Error string `json:"error,omitempty"`
 }
 
-// Bind is a request to bind a Pod, as its sender saw it end.
+// Bind is a request to bind a Pod, with its result.
 type Bind struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 	Status    int    `json:"status"`
-	// Fault is what the harness did to it; empty for nothing.
+	// Fault is the fault that the harness applied, or empty.
 	Fault string `json:"fault,omitempty"`
 }
 
@@ -110,57 +110,58 @@ type Action struct {
 	On       string `json:"on,omitempty"`
 }
 
-// Fault is the begin or the end of a disturbance.
+// Fault is the beginning or the end of a fault.
 type Fault struct {
 	Kind string `json:"kind"`
-	// Number tells those of a kind apart.
+	// Number distinguishes faults of the same kind.
 	Number int  `json:"number"`
 	Ended  bool `json:"ended,omitempty"`
 }
 
-// Kinds of Fault that make the answers of the extender slow: the harness holds them up, or the one that answers is stopped.
+// Kinds of Fault that slow down the extender's answers: the harness delays them, or the leader is suspended.
 const (
-	SlowAnswers = "extender is slow"
-	Asleep      = "extender: the leader sleeps"
+	SlowAnswers     = "extender is slow"
+	LeaderSuspended = "extender: the leader sleeps"
 )
 
-// Slows tells whether the fault makes answers slow.
-func (f *Fault) Slows() bool { return f.Kind == SlowAnswers || f.Kind == Asleep }
+// Slows reports whether the fault slows down answers.
+func (f *Fault) Slows() bool { return f.Kind == SlowAnswers || f.Kind == LeaderSuspended }
 
-// Switch is what the global switch is from now on. It is noted before it is turned, so no part of the cluster knows it earlier.
+// Switch is a change of the global switch. It is recorded before the change, so no component observes the change
+// earlier.
 type Switch struct {
 	Off bool `json:"off"`
 }
 
-// Ended is a process that has ended by itself, and is started again.
+// Ended is a process that exited on its own and is started again.
 type Ended struct {
 	Process string `json:"process"`
 }
 
-// Phase is where a round is.
+// Phase is the phase of a round.
 type Phase string
 
 const (
-	// Begun: its workloads are played.
+	// Begun: the workloads of the round are played.
 	Begun Phase = "begun"
-	// Quiet: they have been played, every fault is healed and nothing has changed for a while.
+	// Quiet: they have been played, every fault has ended, and nothing has changed for a while.
 	Quiet Phase = "quiet"
-	// Cleared: its namespace is being removed.
+	// Cleared: the namespace of the round is being deleted.
 	Cleared Phase = "cleared"
 )
 
-// Round is a step in the life of a round. Its workloads live in a namespace of its own.
+// Round is a change of the phase of a round. Each round has its own namespace.
 type Round struct {
 	Number    int    `json:"number"`
 	Namespace string `json:"namespace"`
 	Phase     Phase  `json:"phase"`
-	// Histories is how many workloads are played in it.
+	// Histories is the number of workloads of the round.
 	Histories int `json:"histories,omitempty"`
-	// Calm is set where no fault is played.
+	// Calm is set if the round has no faults.
 	Calm bool `json:"calm,omitempty"`
 }
 
-// Active tells whether the Pod is one that a controller counts as a replica.
+// Active reports whether a controller counts the Pod as a replica.
 func (p *Pod) Active() bool {
 	return !p.Gone && !p.Terminating && p.Phase != "Succeeded" && p.Phase != "Failed"
 }

@@ -13,33 +13,33 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// retry is how soon the Recorder tries again where the API server does not answer: it must miss as little as it can.
+// retry is the interval between retries while the API server is down. It is short, so that the Recorder misses little.
 const retry = 50 * time.Millisecond
 
 // source is a kind of object that can be listed and watched.
 type source struct {
 	list  func(context.Context, metav1.ListOptions) (runtime.Object, error)
 	watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
-	// see takes one object as it was sighted.
-	see func(object runtime.Object, as sighting) error
-	// missing tells of all objects that are there at a version: others have gone unseen.
+	// observe receives an object.
+	observe func(object runtime.Object, as sighting) error
+	// missing receives the objects that exist at a version. All others have been deleted unobserved.
 	missing func(there map[types.UID]bool, version uint64)
 }
 
-// sighting is how an object was seen.
+// sighting is how an object was observed.
 type sighting int
 
 const (
-	// changed: each change of it is seen.
+	// changed: by a watch, which delivers every change.
 	changed sighting = iota
-	// listed: changes may have gone unseen before.
+	// listed: by a list, so earlier changes may be missing.
 	listed
-	// removed: it is as it was in the end.
+	// removed: the object was deleted, and this is its last state.
 	removed
 )
 
-// follow lists and watches until ctx ends. Where a watch cannot go on from where it ended, it lists again, and what happened between is
-// seen as one change.
+// follow lists and watches until ctx ends. If a watch cannot resume, follow lists again. All changes in between are
+// then one change.
 func follow(ctx context.Context, s source) error {
 	version := ""
 	for ctx.Err() == nil {
@@ -63,7 +63,7 @@ func follow(ctx context.Context, s source) error {
 	return nil
 }
 
-// unreadableError is one that no second try helps.
+// unreadableError is an error that a retry cannot resolve.
 type unreadableError struct{ error }
 
 func (s source) relist(ctx context.Context) (string, error) {
@@ -82,7 +82,7 @@ func (s source) relist(ctx context.Context) (string, error) {
 	there := map[types.UID]bool{}
 	slices.SortFunc(objects, byVersion)
 	for _, object := range objects {
-		if err := s.see(object, listed); err != nil {
+		if err := s.observe(object, listed); err != nil {
 			return "", &unreadableError{err}
 		}
 		there[object.(metav1.Object).GetUID()] = true
@@ -96,14 +96,14 @@ func (s source) relist(ctx context.Context) (string, error) {
 	return version.ResourceVersion, nil
 }
 
-// byVersion orders objects of a list by the time of their last change. Those whose version is no number are found out later.
+// byVersion orders the objects of a list by their last change. A version that is not a number is reported later.
 func byVersion(a, b runtime.Object) int {
 	left, _ := parseVersion(a.(metav1.Object))
 	right, _ := parseVersion(b.(metav1.Object))
 	return int(int64(left - right))
 }
 
-// continueFrom watches from a version on and returns the last one seen, empty where only a new list helps.
+// continueFrom watches from a version and returns the last version observed. It is empty if only a new list helps.
 func (s source) continueFrom(ctx context.Context, version string) (string, error) {
 	watcher, err := s.watch(ctx, metav1.ListOptions{ResourceVersion: version, AllowWatchBookmarks: true})
 	if err != nil {
@@ -123,7 +123,7 @@ func (s source) continueFrom(ctx context.Context, version string) (string, error
 		if event.Type == watch.Deleted {
 			as = removed
 		}
-		if err := s.see(event.Object, as); err != nil {
+		if err := s.observe(event.Object, as); err != nil {
 			return "", &unreadableError{err}
 		}
 	}

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// Log is a record that is being made. Many goroutines may add to it at once.
+// Log is a record that is being written. It is safe for concurrent use.
 type Log struct {
-	now func() time.Time
-	see func(Entry)
+	now     func() time.Time
+	observe func(Entry)
 
 	mu      sync.Mutex
 	entries []Entry
@@ -24,18 +24,18 @@ type Log struct {
 	failed  error
 }
 
-// Create begins a record that is also written to a file, line by line. see is called with each entry, in order and one at a time: it
-// must not block or add entries.
-func Create(path string, now func() time.Time, see func(Entry)) (*Log, error) {
+// Create creates a record, which is also written to a file, one line per entry. The function observe is called with
+// each entry, in order and never concurrently. It must not block or add entries.
+func Create(path string, now func() time.Time, observe func(Entry)) (*Log, error) {
 	file, err := os.Create(path)
 	if err != nil {
-		return nil, fmt.Errorf("making the record: %w", err)
+		return nil, fmt.Errorf("creating the record: %w", err)
 	}
 	writer := bufio.NewWriter(file)
-	return &Log{now: now, see: see, file: file, writer: writer, encoder: json.NewEncoder(writer)}, nil
+	return &Log{now: now, observe: observe, file: file, writer: writer, encoder: json.NewEncoder(writer)}, nil
 }
 
-// Add dates the entry and adds it.
+// Add sets the time of the entry and adds it.
 func (l *Log) Add(entry Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -44,17 +44,17 @@ func (l *Log) Add(entry Entry) {
 	if err := l.encoder.Encode(entry); err != nil && l.failed == nil {
 		l.failed = fmt.Errorf("writing the record: %w", err)
 	}
-	l.see(entry)
+	l.observe(entry)
 }
 
-// Entries returns what has been recorded so far. It must not be changed.
+// Entries returns all entries so far. The caller must not change them.
 func (l *Log) Entries() []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.entries[:len(l.entries):len(l.entries)]
 }
 
-// Close completes the file. Nothing may be added afterwards.
+// Close completes the file. No entry may be added afterwards.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// PodOf notes a Pod. An error means that its resource version or its quota cannot be read.
+// PodOf returns the entry of a Pod. It fails if the resource version or the quota is not a number.
 func PodOf(pod *corev1.Pod) (*Pod, error) {
 	version, err := parseVersion(pod)
 	if err != nil {
@@ -20,7 +20,8 @@ func PodOf(pod *corev1.Pod) (*Pod, error) {
 	}
 	noted := &Pod{
 		Version: version, Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
-		Hash: pod.Labels["controller-revision-hash"], Burst: pod.Labels[policy.BurstLabel], Switch: pod.Annotations[policy.SwitchKey],
+		Hash: pod.Labels["controller-revision-hash"], Burst: pod.Labels[policy.BurstLabel],
+		Switch: pod.Annotations[policy.SwitchKey],
 		Slot:   pod.Annotations[policy.LocalSlotAnnotation] == string(pod.UID),
 		Marked: policy.NeedsPlacement(&pod.Spec), Scheduler: pod.Spec.SchedulerName,
 		Node: pod.Spec.NodeName, Phase: string(pod.Status.Phase), Terminating: pod.DeletionTimestamp != nil,
@@ -54,7 +55,7 @@ func noteConditions(noted *Pod, conditions []corev1.PodCondition) {
 	}
 }
 
-// NodeOf notes a node.
+// NodeOf returns the entry of a node.
 func NodeOf(node *corev1.Node) (*Node, error) {
 	version, err := parseVersion(node)
 	if err != nil {
@@ -67,7 +68,7 @@ func NodeOf(node *corev1.Node) (*Node, error) {
 	return &Node{Version: version, Name: node.Name, Virtual: policy.IsVirtualNode(node.Labels), Content: hash}, nil
 }
 
-// contentOf hashes what makes the scheduler look at refused Pods again where it changes: all but heartbeats.
+// contentOf hashes the fields whose change makes the scheduler retry refused Pods: everything except heartbeats.
 func contentOf(node *corev1.Node) (uint64, error) {
 	conditions := map[corev1.NodeConditionType]corev1.ConditionStatus{}
 	for _, condition := range node.Status.Conditions {

@@ -18,24 +18,24 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-func TestARecordIsReadAsItWasWritten(t *testing.T) {
+func TestARecordIsReadUnchanged(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "record.jsonl")
 	now := time.Date(2026, 11, 21, 12, 0, 0, 5, time.UTC)
-	var seen []Entry
-	log, err := Create(path, func() time.Time { return now }, func(entry Entry) { seen = append(seen, entry) })
+	var observed []Entry
+	log, err := Create(path, func() time.Time { return now }, func(entry Entry) { observed = append(observed, entry) })
 	require.NoError(t, err)
 	log.Add(Entry{Pod: &Pod{Version: 7, Name: "web", Quota: new(0)}})
-	log.Add(Entry{Asked: &Asked{ID: 1, Verb: "filter", Local: 3}})
+	log.Add(Entry{Request: &Request{ID: 1, Verb: "filter", Local: 3}})
 	log.Add(Entry{Switch: &Switch{}})
 	require.NoError(t, log.Close())
 	read, err := Read(path)
 	require.NoError(t, err)
 	assert.Equal(t, log.Entries(), read)
-	assert.Equal(t, seen, read)
+	assert.Equal(t, observed, read)
 	assert.Equal(t, now, read[0].At)
 }
 
-func TestAPodIsNoted(t *testing.T) {
+func TestPodOf(t *testing.T) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "ns", Name: "web-0", UID: "u", ResourceVersion: "12",
@@ -52,11 +52,12 @@ func TestAPodIsNoted(t *testing.T) {
 	noted, err := PodOf(pod)
 	require.NoError(t, err)
 	assert.Equal(t, &Pod{
-		Version: 12, Namespace: "ns", Name: "web-0", UID: "u", Owner: "o", OwnerName: "web", Hash: "h", Quota: new(2), Burst: "auto", Slot: true,
-		Scheduler: "s", Phase: "Pending", Priority: 5, Reason: "Unschedulable", Message: "why", Disrupted: "PreemptionByScheduler",
+		Version: 12, Namespace: "ns", Name: "web-0", UID: "u", Owner: "o", OwnerName: "web", Hash: "h", Quota: new(2),
+		Burst: "auto", Slot: true, Scheduler: "s", Phase: "Pending", Priority: 5,
+		Reason: "Unschedulable", Message: "why", Disrupted: "PreemptionByScheduler",
 	}, noted)
 
-	pod.Annotations[policy.LocalSlotAnnotation] = "another's"
+	pod.Annotations[policy.LocalSlotAnnotation] = "the UID of another Pod"
 	noted, err = PodOf(pod)
 	require.NoError(t, err)
 	assert.False(t, noted.Slot)
@@ -66,7 +67,7 @@ func TestAPodIsNoted(t *testing.T) {
 	assert.ErrorContains(t, err, "reading the quota of pod ns/web-0")
 }
 
-// cluster is an API server of Pods: a list at a time, and watches that are written down.
+// cluster simulates an API server with Pods. It returns the given lists and watches one after another.
 type cluster struct {
 	lists   []*corev1.PodList
 	watches []func() (watch.Interface, error)
@@ -82,7 +83,7 @@ func (c *cluster) list(context.Context, metav1.ListOptions) (runtime.Object, err
 func (c *cluster) watch(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	if len(c.watches) == 0 {
 		c.stop()
-		return nil, apierrors.NewServiceUnavailable("this is the end")
+		return nil, apierrors.NewServiceUnavailable("there are no more watches")
 	}
 	next := c.watches[0]
 	c.watches = c.watches[1:]
@@ -101,11 +102,11 @@ func listOf(version string, pods ...*corev1.Pod) *corev1.PodList {
 	return list
 }
 
-// events is a watch that brings them and ends.
-func events(brought ...watch.Event) func() (watch.Interface, error) {
+// events returns a watch that delivers the events and ends.
+func events(delivered ...watch.Event) func() (watch.Interface, error) {
 	return func() (watch.Interface, error) {
-		w := watch.NewFakeWithChanSize(len(brought), false)
-		for _, event := range brought {
+		w := watch.NewFakeWithChanSize(len(delivered), false)
+		for _, event := range delivered {
 			w.Action(event.Type, event.Object)
 		}
 		w.Stop()
@@ -115,34 +116,37 @@ func events(brought ...watch.Event) func() (watch.Interface, error) {
 
 func expired() (watch.Interface, error) { return nil, apierrors.NewResourceExpired("too old") }
 
-func TestTheRecorderMissesNothingThatAListShows(t *testing.T) {
+func TestTheRecorderMissesNothingThatAListContains(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	c := &cluster{stop: stop}
 	c.lists = []*corev1.PodList{listOf("3", pod("b", "2"), pod("a", "1")), listOf("9", pod("c", "8"), pod("b", "4"))}
 	c.watches = []func() (watch.Interface, error){
 		events(watch.Event{Type: watch.Modified, Object: pod("b", "4")}),
-		events(watch.Event{Type: watch.Bookmark, Object: pod("", "5")}, watch.Event{Type: watch.Added, Object: pod("d", "6")}),
-		expired, // And "d" and "a" go unseen meanwhile.
+		events(watch.Event{Type: watch.Bookmark, Object: pod("", "5")},
+			watch.Event{Type: watch.Added, Object: pod("d", "6")}),
+		expired, // Meanwhile "d" and "a" are deleted unobserved.
 		events(watch.Event{Type: watch.Deleted, Object: pod("c", "10")}),
 	}
 	log, err := Create(filepath.Join(t.TempDir(), "record.jsonl"), time.Now, func(Entry) {})
 	require.NoError(t, err)
 	r := &Recorder{log: log, now: time.Now, pods: map[types.UID]*Pod{}, changed: map[string]time.Time{}}
-	require.NoError(t, follow(ctx, source{list: c.list, watch: c.watch, see: r.seePod, missing: r.losePods}))
-	type noted struct {
+	require.NoError(t, follow(ctx, source{list: c.list, watch: c.watch, observe: r.observePod, missing: r.losePods}))
+	type observation struct {
 		name    string
 		version uint64
 		gone    bool
 		listed  bool
 	}
-	var got []noted
+	var got []observation
 	for _, entry := range log.Entries() {
-		got = append(got, noted{entry.Pod.Name, entry.Pod.Version, entry.Pod.Gone, entry.Pod.Listed})
+		got = append(got, observation{entry.Pod.Name, entry.Pod.Version, entry.Pod.Gone, entry.Pod.Listed})
 	}
-	want := []noted{{"a", 1, false, true}, {"b", 2, false, true}, {"b", 4, false, false}, {"d", 6, false, false}, {"c", 8, false, true}}
+	want := []observation{
+		{"a", 1, false, true}, {"b", 2, false, true}, {"b", 4, false, false}, {"d", 6, false, false}, {"c", 8, false, true},
+	}
 	require.Equal(t, want, got[:len(want)])
-	assert.ElementsMatch(t, []noted{{"a", 9, true, true}, {"d", 9, true, true}}, got[5:7], "what the list does not have any more")
-	assert.Equal(t, []noted{{"c", 10, true, false}}, got[7:])
+	assert.ElementsMatch(t, []observation{{"a", 9, true, true}, {"d", 9, true, true}}, got[5:7], "missing in the list")
+	assert.Equal(t, []observation{{"c", 10, true, false}}, got[7:])
 	require.NoError(t, log.Close())
 }

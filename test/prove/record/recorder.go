@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Recorder notes every change of Pods and Nodes. It watches the API server by itself, past everything that is disturbed.
+// Recorder records every change of Pods and Nodes. It watches the API server directly, so faults do not affect it.
 type Recorder struct {
 	log    *Log
 	client kubernetes.Interface
@@ -22,18 +22,18 @@ type Recorder struct {
 	mu    sync.Mutex
 	pods  map[types.UID]*Pod
 	nodes map[string]*Node
-	// changed is when a Pod of a namespace was last seen to change.
+	// changed is when a Pod of a namespace last changed.
 	changed map[string]time.Time
 	now     func() time.Time
 }
 
-// NewRecorder makes a Recorder that adds to the log.
+// NewRecorder returns a Recorder that adds to the log.
 func NewRecorder(config *rest.Config, log *Log, now func() time.Time) (*Recorder, error) {
 	config = rest.CopyConfig(config)
 	config.ContentType = runtime.ContentTypeProtobuf
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("making the client of the recorder: %w", err)
+		return nil, fmt.Errorf("creating the client of the recorder: %w", err)
 	}
 	return &Recorder{
 		log: log, client: client, now: now,
@@ -41,29 +41,29 @@ func NewRecorder(config *rest.Config, log *Log, now func() time.Time) (*Recorder
 	}, nil
 }
 
-// RunPods records Pods until ctx ends, or one cannot be read. It blocks.
+// RunPods records Pods until ctx ends. It fails if a Pod cannot be read. It blocks.
 func (r *Recorder) RunPods(ctx context.Context) error {
 	pods := r.client.CoreV1().Pods(metav1.NamespaceAll)
 	return follow(ctx, source{
 		list:    func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return pods.List(ctx, o) },
 		watch:   pods.Watch,
-		see:     r.seePod,
+		observe: r.observePod,
 		missing: r.losePods,
 	})
 }
 
-// RunNodes records Nodes until ctx ends, or one cannot be read. It blocks.
+// RunNodes records Nodes until ctx ends. It fails if a Node cannot be read. It blocks.
 func (r *Recorder) RunNodes(ctx context.Context) error {
 	nodes := r.client.CoreV1().Nodes()
 	return follow(ctx, source{
 		list:    func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return nodes.List(ctx, o) },
 		watch:   nodes.Watch,
-		see:     r.seeNode,
-		missing: func(map[types.UID]bool, uint64) {}, // A node that is gone keeps its class.
+		observe: r.observeNode,
+		missing: func(map[types.UID]bool, uint64) {}, // A deleted node stays local or virtual.
 	})
 }
 
-func (r *Recorder) seePod(object runtime.Object, as sighting) error {
+func (r *Recorder) observePod(object runtime.Object, as sighting) error {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return fmt.Errorf("recording pods: got a %T", object)
@@ -76,13 +76,13 @@ func (r *Recorder) seePod(object runtime.Object, as sighting) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if before, ok := r.pods[noted.UID]; ok && before.Version >= noted.Version {
-		return nil // A list after events.
+		return nil // A list that is older than the watch.
 	}
 	r.note(noted)
 	return nil
 }
 
-// note is called with the lock.
+// note records a Pod. The caller holds the lock.
 func (r *Recorder) note(pod *Pod) {
 	r.pods[pod.UID] = pod
 	if pod.Gone {
@@ -92,7 +92,7 @@ func (r *Recorder) note(pod *Pod) {
 	r.log.Add(Entry{Pod: pod})
 }
 
-// losePods notes as gone what a list does not have any more.
+// losePods records that Pods that are missing in a list have been removed.
 func (r *Recorder) losePods(there map[types.UID]bool, version uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,7 +105,7 @@ func (r *Recorder) losePods(there map[types.UID]bool, version uint64) {
 	}
 }
 
-func (r *Recorder) seeNode(object runtime.Object, as sighting) error {
+func (r *Recorder) observeNode(object runtime.Object, as sighting) error {
 	node, ok := object.(*corev1.Node)
 	if !ok {
 		return fmt.Errorf("recording nodes: got a %T", object)
@@ -129,7 +129,7 @@ func (r *Recorder) seeNode(object runtime.Object, as sighting) error {
 	return nil
 }
 
-// Pods returns the Pods of a namespace that are there, as they were last seen.
+// Pods returns the existing Pods of a namespace, as they were last observed.
 func (r *Recorder) Pods(namespace string) []*Pod {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -142,7 +142,7 @@ func (r *Recorder) Pods(namespace string) []*Pod {
 	return pods
 }
 
-// Still is for how long no Pod of a namespace has changed.
+// Still returns how long no Pod of a namespace has changed.
 func (r *Recorder) Still(namespace string) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
