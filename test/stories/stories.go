@@ -179,7 +179,9 @@ func (w *World) AwaitGone(ctx context.Context) error {
 	})
 }
 
-func (w *World) printf(format string, values ...any) { _, _ = fmt.Fprintf(w.out, format+"\n", values...) }
+func (w *World) printf(format string, values ...any) {
+	_, _ = fmt.Fprintf(w.out, format+"\n", values...)
+}
 
 // run prints and runs a kubectl command.
 func (w *World) run(ctx context.Context, args ...string) error {
