@@ -90,7 +90,7 @@ func TestPodAdmission(t *testing.T) {
 		"an emptyDir of whole GiB":               {[]change{volume("emptyDir", object{"sizeLimit": "5Gi"}), mounted()}, 201, ""},
 		"an emptyDir of half a GiB":              {[]change{volume("emptyDir", object{"sizeLimit": "512Mi"})}, 403, "sizeLimit 512Mi is not a multiple of 1Gi"},
 		"an emptyDir of nothing":                 {[]change{volume("emptyDir", object{"sizeLimit": "0"})}, 403, "is not a multiple of 1Gi"},
-		"an emptyDir above ten times the cores":  {[]change{volume("emptyDir", object{"sizeLimit": "11Gi"})}, 403, "more than 10Gi for each of the Pod's 1 started CPU cores"},
+		"an emptyDir above ten times the cores":  {[]change{volume("emptyDir", object{"sizeLimit": "11Gi"})}, 403, "more than 10Gi per CPU core: the Pod has 1, rounded up"},
 		"an emptyDir with a subPath":             {[]change{volume("emptyDir", object{}), mounted("subPath", "x")}, 403, "does not support a subPath"},
 		"an emptyDir with a subPathExpr":         {[]change{volume("emptyDir", object{}), mounted("subPathExpr", "$(X)")}, 403, "does not support a subPath"},
 		"an emptyDir of an unknown medium":       {[]change{volume("emptyDir", object{"medium": "HugePages"})}, 422, "medium"},

@@ -245,12 +245,12 @@ func TestFaultsOverHTTP(t *testing.T) {
 		body  any
 		words string
 	}{
-		"an unknown kind":          {object{"kind": "meteor"}, `\"meteor\" is not known; one of arrears, duplicateEvents, `},
+		"an unknown kind":          {object{"kind": "meteor"}, `invalid value \"meteor\": must be one of arrears, duplicateEvents, `},
 		"an unknown field":         {object{"kind": "soldOut", "colour": "red"}, "colour"},
 		"a path that is no regexp": {object{"kind": "throttle", "path": "("}, "path"},
-		"negative times":           {object{"kind": "throttle", "times": -1}, "times: -1"},
+		"negative times":           {object{"kind": "throttle", "times": -1}, "times: invalid value -1"},
 		"latency of nothing":       {object{"kind": "latency"}, "delay"},
-		"an error that is none":    {object{"kind": "serverError", "status": 200}, "status: 200 is not an error"},
+		"an error that is none":    {object{"kind": "serverError", "status": 200}, "status: invalid value 200: must be an error"},
 		"times of the world":       {object{"kind": "soldOut", "times": 1}, "lasts until it is removed"},
 		"no JSON":                  {"x", "decoding the body"},
 	}

@@ -2,176 +2,258 @@ package ccisim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
 
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/uuid"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/test/ccisim/api"
+	"github.com/spillway-k8s/spillway/test/ccisim/control"
+	"github.com/spillway-k8s/spillway/test/ccisim/faults"
+	"github.com/spillway-k8s/spillway/test/ccisim/objects"
+	"github.com/spillway-k8s/spillway/test/ccisim/podlife"
+	"github.com/spillway-k8s/spillway/test/ccisim/store"
 )
 
 // Sim is one simulated CCI account. Its methods may be called from any goroutine.
 type Sim struct {
-	cfg      Config
-	accounts atomic.Pointer[accounts]
+	auth     *api.Auth
+	faults   *faults.Table
+	requests *api.Requests
+	pods     *store.PodHistory
 
-	mu        sync.RWMutex
-	store     *store
-	life      *agenda
-	addresses *addressPool
-	logs      map[types.UID]podLogs
-	processes map[containerKey]*process
-	exporters map[types.UID]*http.Server
-	lists     *savedLists
-	// held are the Pods that wait for something outside of them: a node, an address, a ConfigMap.
-	held map[key]bool
-	// eventOrder are the events' keys, oldest first.
-	eventOrder []key
-	// cut is closed, and replaced, to end all watches; abrupt says how.
-	cut    chan struct{}
-	abrupt bool
-
-	// first is the CCI 1.0 of the account, nil in itself, where isFirst says that it is.
-	first   *Sim
-	isFirst bool
-
-	strategies map[*resource]strategy
-	policies   atomic.Pointer[Policies]
-	faults     *faultTable
-	records    *records
-	journal    *journal
-	tokens     *issuedTokens
-
-	// processDir holds the directories of Pods that are processes; empty where Config.Processes is off.
-	processDir string
-	spawnOnce  sync.Once
-	spawning   chan func()
-
-	// wake tells Run that something is due earlier than it believes.
-	wake chan struct{}
-	// stopped is closed when Run ends, which ends all watches and log streams.
-	stopped  chan struct{}
-	stopOnce sync.Once
+	cci2, cci1 *generation
 }
 
-// New checks the configuration, loads the state file if there is one, and starts nothing: time passes in Run.
+// generation is one of the two APIs of the account. An object in one is not visible in the other. Credentials, tokens,
+// faults, policies and records are shared.
+type generation struct {
+	store *store.Store
+	life  *podlife.Controller
+	api   *api.Server
+}
+
+// New checks the configuration, and loads the state file if there is one. It starts nothing: time passes in Run.
 func New(cfg Config) (*Sim, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("checking the simulator's configuration: %w", err)
 	}
-	s, err := newGeneration(cfg.withDefaults(), strategies())
-	if err != nil {
-		return nil, err
-	}
-	if err := s.open(); err != nil {
-		return nil, err
-	}
-	if s.first, err = s.newFirst(); err != nil {
-		return nil, err
-	}
-	s.first.policies.Store(s.policies.Load())
-	return s, nil
-}
-
-// newGeneration makes one of the two APIs of an account.
-func newGeneration(cfg Config, kinds map[*resource]strategy) (*Sim, error) {
-	subnet, err := parseSubnet(cfg.SubnetCIDR)
-	if err != nil {
-		return nil, err
-	}
+	cfg = cfg.withDefaults()
 	s := &Sim{
-		cfg:        cfg,
-		store:      newStore(cfg.HistoryLimit),
-		strategies: kinds,
-		life:       newAgenda(),
-		addresses:  newAddressPool(subnet),
-		logs:       map[types.UID]podLogs{},
-		processes:  map[containerKey]*process{},
-		exporters:  map[types.UID]*http.Server{},
-		lists:      newSavedLists(),
-		held:       map[key]bool{},
-		cut:        make(chan struct{}),
-		faults:     newFaultTable(),
-		records:    newRecords(),
-		wake:       make(chan struct{}, 1),
-		stopped:    make(chan struct{}),
-		tokens:     &issuedTokens{byToken: map[string]issuedToken{}},
-		spawning:   make(chan func()),
+		auth:     api.NewAuth(cfg.Credentials, cfg.Clock, cfg.TokenLife),
+		faults:   faults.NewTable(cfg.Policies),
+		requests: api.NewRequests(),
+		pods:     store.NewPodHistory(),
 	}
-	if cfg.Processes {
-		s.processDir = filepath.Join(os.TempDir(), "ccisim-"+string(newUID()))
+	var err error
+	if s.cci2, err = s.newGeneration(cfg, objects.CCI2, cfg.StateFile); err != nil {
+		return nil, err
 	}
-	s.policies.Store(&cfg.Policies)
-	s.accounts.Store(newAccounts(cfg.Credentials))
-	return s, nil
+	stateFile := cfg.StateFile
+	if stateFile != "" {
+		stateFile += ".cci1"
+	}
+	s.cci1, err = s.newGeneration(cfg, objects.CCI1, stateFile)
+	return s, err
 }
 
-// open loads the state file.
-func (s *Sim) open() error {
-	if err := s.openJournal(); err != nil {
-		return err
+func (s *Sim) newGeneration(cfg Config, which objects.Generation, stateFile string) (*generation, error) {
+	subnet, invalid := parseSubnet(cfg.SubnetCIDR)
+	if invalid != nil {
+		return nil, invalid
 	}
-	s.store.record = s.recordChange
+	stored, err := store.Open(store.Config{
+		Generation: which, StateFile: stateFile, HistoryLimit: cfg.HistoryLimit, Faults: s.faults, Pods: s.pods,
+		Clock: cfg.Clock, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	life := podlife.New(podlife.Config{
+		Store: stored, Faults: s.faults, Clock: cfg.Clock, Logger: cfg.Logger, Region: cfg.Region, Subnet: subnet,
+		NetworkDelay: cfg.NetworkDelay, ScheduleDelay: cfg.ScheduleDelay, StartDelay: cfg.StartDelay,
+		InitRunTime: cfg.InitRunTime, RunTime: cfg.RunTime, StopDelay: cfg.StopDelay, FinalizerDelay: cfg.FinalizerDelay,
+		RestartBackoff: cfg.RestartBackoff, MaxRestartBackoff: cfg.MaxRestartBackoff,
+		Processes: cfg.Processes, Exporters: cfg.Exporters,
+	})
+	server := api.New(api.Config{
+		Generation: which, Store: stored, Life: life, Auth: s.auth, Faults: s.faults, Requests: s.requests,
+		Clock: cfg.Clock, Logger: cfg.Logger,
+		BookmarkInterval: cfg.BookmarkInterval, WatchTimeout: cfg.WatchTimeout, ExecIdle: cfg.ExecIdle,
+	})
+	return &generation{store: stored, life: life, api: server}, nil
+}
+
+func (s *Sim) generations() []*generation { return []*generation{s.cci2, s.cci1} }
+
+// having returns the generation that has a namespace: CCI 2.0 if both or none have it.
+func (s *Sim) having(namespace string) *generation {
+	for _, g := range s.generations() {
+		var phase corev1.NamespacePhase
+		g.store.View(func(v store.View) { phase = v.NamespacePhase(namespace) })
+		if phase != "" {
+			return g
+		}
+	}
+	return s.cci2
+}
+
+// Handler serves the CCI API, the simulator's own API under /_sim/, and /healthz and /readyz.
+func (s *Sim) Handler() http.Handler {
+	controls, tokens := control.Handler(s), s.auth.TokenHandler(s.requests)
+	// A ServeMux would redirect paths that are not clean. The service does not.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case path == "/healthz", path == "/readyz":
+			_, _ = io.WriteString(w, "ok\n")
+		case path == api.TokensPath:
+			tokens.ServeHTTP(w, r)
+		case strings.HasPrefix(path, control.Prefix):
+			controls.ServeHTTP(w, r)
+		case path == objects.FirstAPI, strings.HasPrefix(path, objects.FirstAPI+"/"),
+			strings.HasPrefix(path, objects.FirstNetworks+"/"):
+			s.cci1.api.ServeHTTP(w, r)
+		default:
+			s.cci2.api.ServeHTTP(w, r)
+		}
+	})
+}
+
+// Run lets time pass until ctx ends: Pods start, end and disappear only while it runs. It then ends all streams and all
+// processes of containers, and returns nil. It may be called once. Requests are still served, and kept in the state
+// file, until Close.
+func (s *Sim) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	for _, g := range s.generations() {
+		group.Go(func() { g.life.Run(ctx) })
+	}
+	group.Wait()
 	return nil
 }
 
-// Handler serves the CCI API, the simulator's own under /_sim/, and /healthz and /readyz for those who start it.
-func (s *Sim) Handler() http.Handler {
-	admin := s.adminHandler()
-	// A ServeMux would redirect odd paths, which the service does not.
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path == "/healthz", r.URL.Path == "/readyz":
-			_, _ = io.WriteString(w, "ok\n")
-		case r.URL.Path == tokensPath:
-			s.serveTokens(w, r)
-		case strings.HasPrefix(r.URL.Path, "/_sim/"):
-			admin.ServeHTTP(w, r)
-		default:
-			s.serving(r.URL.Path).serveAPI(w, r)
-		}
+// Close closes the state files, and returns the errors of all writes since they were opened. It is called last, and may
+// be called twice.
+func (s *Sim) Close() error { return errors.Join(s.cci1.store.Close(), s.cci2.store.Close()) }
+
+// SetCredentials replaces the accepted credentials. Requests that are signed with other credentials then get 401. Open
+// streams continue.
+func (s *Sim) SetCredentials(list []Credential) error { return s.auth.SetCredentials(list) }
+
+// RevokeTokens makes all issued tokens invalid, as a change of the account's password does.
+func (s *Sim) RevokeTokens() { s.auth.RevokeTokens() }
+
+// Policies returns the present policies.
+func (s *Sim) Policies() Policies { return s.faults.Policies() }
+
+// SetPolicies replaces the policies. An unset field gets its default.
+func (s *Sim) SetPolicies(policies Policies) error {
+	if err := s.faults.SetPolicies(policies); err != nil {
+		return err
+	}
+	s.cci2.store.Update(store.Tx.SavePolicies)
+	return nil
+}
+
+// AddFault injects a fault, and returns it with its ID.
+func (s *Sim) AddFault(f Fault) (Fault, error) {
+	f.ID = ""
+	added, err := s.faults.Add(f)
+	if err != nil {
+		return Fault{}, err
+	}
+	s.faultsChanged()
+	return added, nil
+}
+
+// RemoveFault removes the fault with the ID, and reports whether there was one.
+func (s *Sim) RemoveFault(id string) bool {
+	if id == "" || !s.faults.Remove(id) {
+		return false
+	}
+	s.faultsChanged()
+	return true
+}
+
+// ResetFaults removes all faults. Pods that waited because of one continue.
+func (s *Sim) ResetFaults() {
+	s.faults.Remove("")
+	s.faultsChanged()
+}
+
+// Faults returns the injected faults, oldest first.
+func (s *Sim) Faults() []Fault { return s.faults.List() }
+
+// faultsChanged saves the faults, and reconciles everything that they may affect.
+func (s *Sim) faultsChanged() {
+	s.cci1.store.Update(s.cci1.life.EnqueueFaulty)
+	s.cci2.store.Update(func(tx store.Tx) {
+		tx.SaveFaults()
+		s.cci2.life.EnqueueFaulty(tx)
 	})
 }
 
-// Run lets time pass until ctx ends: Pods start, end and disappear only while it runs. It then ends all streams and returns nil. It may
-// be called once. Processes of containers end with it. Requests are still answered, and kept in the state file, until Close.
-func (s *Sim) Run(ctx context.Context) error {
-	if s.first != nil {
-		var group sync.WaitGroup
-		group.Go(func() { _ = s.first.Run(ctx) }) // It returns nil, as this does.
-		defer group.Wait()
+// CutWatches ends all open watches: properly, or, if abrupt, by closing their connections.
+func (s *Sim) CutWatches(abrupt bool) {
+	for _, g := range s.generations() {
+		g.store.CutWatches(abrupt)
 	}
-	defer s.stopOnce.Do(func() {
-		s.endProcesses()
-		s.stopExporters()
-		if s.processDir != "" {
-			if err := os.RemoveAll(s.processDir); err != nil {
-				s.cfg.Logger.Error("Removing the directory of processes failed", "error", err)
+}
+
+// Compact drops the history and the lists that are read in pages. Every older resource version and continue token then
+// gets 410.
+func (s *Sim) Compact() {
+	for _, g := range s.generations() {
+		g.store.Compact()
+	}
+}
+
+// FinishContainer ends a running container with an exit code, as if its process had ended.
+func (s *Sim) FinishContainer(namespace, pod, container string, exitCode int32) error {
+	return s.having(namespace).life.FinishContainer(namespace, pod, container, exitCode)
+}
+
+// AppendLog writes a line to the log of a running container. Line ends in it make several lines.
+func (s *Sim) AppendLog(namespace, pod, container, text string) error {
+	return s.having(namespace).life.AppendLog(namespace, pod, container, text)
+}
+
+// AddImageSnapshotPod adds a Pod to a namespace as the image snapshot maker of the service does: no client has
+// requested it, and none may change it. It returns the name of the Pod.
+func (s *Sim) AddImageSnapshotPod(namespace string) (string, error) {
+	return s.having(namespace).api.AddImageSnapshotPod(namespace)
+}
+
+// Requests returns the counts of all requests, in a fixed order.
+func (s *Sim) Requests() []RequestCount { return s.requests.Counts() }
+
+// CountRequests returns the number of requests with a verb, a resource and a status code. Empty and 0 match any.
+func (s *Sim) CountRequests(verb, resource string, code int) int {
+	return s.requests.Total(verb, resource, code)
+}
+
+// DroppedFields returns the fields of bodies and queries that the service does not list, oldest first, 10,000 at most.
+func (s *Sim) DroppedFields() []DroppedField { return s.requests.DroppedFields() }
+
+// ResetRequests removes the counts of requests and the dropped fields. The records of Pods stay.
+func (s *Sim) ResetRequests() { s.requests.Reset() }
+
+// PodsEver returns every Pod that was ever created, in that order. Tests use it to prove that no Pod was created twice
+// or lost.
+func (s *Sim) PodsEver() []PodRecord { return s.pods.All() }
+
+// CountPods returns the number of Pods of a namespace that are in a phase now.
+func (s *Sim) CountPods(namespace string, phase corev1.PodPhase) int {
+	n := 0
+	s.having(namespace).store.View(func(v store.View) {
+		for obj := range v.All(objects.Pods) {
+			if obj.GetNamespace() == namespace && obj.(*Pod).Status.Phase == phase {
+				n++
 			}
 		}
-		close(s.stopped)
 	})
-	for {
-		wait := s.advanceDue()
-		timer := s.cfg.Clock.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-s.wake:
-			timer.Stop()
-		case <-timer.C():
-		}
-	}
+	return n
 }
-
-func (s *Sim) now() time.Time { return s.cfg.Clock.Now() }
-
-// newUID makes a random identity.
-func newUID() types.UID { return uuid.NewUUID() }

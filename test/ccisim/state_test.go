@@ -173,7 +173,7 @@ func TestConfigIsChecked(t *testing.T) {
 		})
 		return err
 	}()
-	for _, words := range []string{"credentials[0]: secretKey", `credentials[1].accessKey: "a" is given twice`, `"10.0.0.0/31"`, "startDelay", "historyLimit", `policies.fields: "keep"`, `policies.events: "some"`} {
+	for _, words := range []string{"credentials[0].secretKey", `credentials[1].accessKey: Duplicate value: "a"`, `"10.0.0.0/31"`, "startDelay", "historyLimit", `policies.fields: Unsupported value: "keep"`, `policies.events: Unsupported value: "some"`} {
 		assert.ErrorContains(t, err, words)
 	}
 	_, err = ccisim.New(ccisim.Config{})

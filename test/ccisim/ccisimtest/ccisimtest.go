@@ -1,4 +1,5 @@
-// Package ccisimtest runs a simulated cloud behind a real listener for a test: its own tests, and those of whoever talks to it.
+// Package ccisimtest runs a simulated cloud behind a real listener for a test: its own tests, and those of whoever
+// talks to it.
 package ccisimtest
 
 import (

@@ -84,7 +84,7 @@ func template(w *plan.Workload) corev1.PodTemplateSpec {
 		},
 	}
 	if w.Kind == plan.Job {
-		template.Annotations[ccisim.BehaviourRunSeconds] = "2"
+		template.Annotations[ccisim.BehaviorRunSeconds] = "2"
 	}
 	if w.Quota != nil {
 		template.Annotations[policy.LocalReplicasAnnotation] = strconv.Itoa(*w.Quota)

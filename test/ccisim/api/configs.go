@@ -1,0 +1,115 @@
+package api
+
+import (
+	"cmp"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/spillway-k8s/spillway/test/ccisim/objects"
+)
+
+// maxDataSize is Kubernetes' limit of a ConfigMap's or Secret's data; CCI's own is not documented.
+const maxDataSize = 1 << 20
+
+// configMapAdmission and secretAdmission keep data for Pods to read.
+type configMapAdmission struct{ plain }
+
+func (configMapAdmission) prepare(_ *Server, _ *Credential, obj objects.Object) *apiError {
+	return checkConfigMap(obj.(*objects.ConfigMap))
+}
+
+func (configMapAdmission) prepareUpdate(old, next objects.Object) *apiError {
+	was, will := old.(*objects.ConfigMap), next.(*objects.ConfigMap)
+	same := apiequality.Semantic.DeepEqual(was.Data, will.Data) && apiequality.Semantic.DeepEqual(was.BinaryData, will.BinaryData)
+	if refusal := checkImmutable(objects.ConfigMaps, will.Name, was.Immutable, will.Immutable, same); refusal != nil {
+		return refusal
+	}
+	return checkConfigMap(will)
+}
+
+func checkConfigMap(c *objects.ConfigMap) *apiError {
+	keys, size := []string{}, 0
+	for k, v := range c.Data {
+		keys, size = append(keys, k), size+len(v)
+	}
+	for k, v := range c.BinaryData {
+		keys, size = append(keys, k), size+len(v)
+	}
+	return checkData(objects.ConfigMaps, c.Name, keys, size)
+}
+
+type secretAdmission struct{ plain }
+
+func (secretAdmission) prepare(_ *Server, _ *Credential, obj objects.Object) *apiError {
+	secret := obj.(*objects.Secret)
+	mergeStringData(secret)
+	secret.Type = cmp.Or(secret.Type, corev1.SecretTypeOpaque)
+	return checkSecret(secret)
+}
+
+func (secretAdmission) prepareUpdate(old, next objects.Object) *apiError {
+	was, will := old.(*objects.Secret), next.(*objects.Secret)
+	mergeStringData(will)
+	will.Type = cmp.Or(will.Type, was.Type)
+	if was.Type != will.Type {
+		return invalid(objects.Secrets, will.Name, field.ErrorList{field.Invalid(field.NewPath("type"), will.Type, "field is immutable")})
+	}
+	same := apiequality.Semantic.DeepEqual(was.Data, will.Data)
+	if refusal := checkImmutable(objects.Secrets, will.Name, was.Immutable, will.Immutable, same); refusal != nil {
+		return refusal
+	}
+	return checkSecret(will)
+}
+
+// mergeStringData moves the write-only stringData into data.
+func mergeStringData(secret *objects.Secret) {
+	for k, v := range secret.StringData {
+		if secret.Data == nil {
+			secret.Data = map[string][]byte{}
+		}
+		secret.Data[k] = []byte(v)
+	}
+	secret.StringData = nil
+}
+
+func checkSecret(secret *objects.Secret) *apiError {
+	keys, size := []string{}, 0
+	for k, v := range secret.Data {
+		keys, size = append(keys, k), size+len(v)
+	}
+	if _, ok := secret.Data[corev1.DockerConfigJsonKey]; !ok && secret.Type == corev1.SecretTypeDockerConfigJson {
+		return invalid(objects.Secrets, secret.Name, field.ErrorList{field.Required(field.NewPath("data").Key(corev1.DockerConfigJsonKey), "")})
+	}
+	return checkData(objects.Secrets, secret.Name, keys, size)
+}
+
+func checkData(res *objects.Resource, name string, keys []string, size int) *apiError {
+	var errs field.ErrorList
+	path := field.NewPath("data")
+	for _, k := range keys {
+		for _, message := range validation.IsConfigMapKey(k) {
+			errs = append(errs, field.Invalid(path.Key(k), k, message))
+		}
+	}
+	if size > maxDataSize {
+		errs = append(errs, field.TooLong(path, "", maxDataSize))
+	}
+	if len(errs) > 0 {
+		return invalid(res, name, errs)
+	}
+	return nil
+}
+
+func checkImmutable(res *objects.Resource, name string, was, will *bool, same bool) *apiError {
+	if was == nil || !*was {
+		return nil
+	}
+	if will == nil || !*will || !same {
+		return invalid(res, name, field.ErrorList{field.Forbidden(field.NewPath("data"), fmt.Sprintf("field is immutable when `immutable` is set in %s", name))})
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+package faults
+
+import (
+	"cmp"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// FieldPolicy says what happens to a field of a request body that CCI's published schema does not list. What the real
+// service does is not documented, so a client must work under both policies.
+type FieldPolicy string
+
+const (
+	// DropFields removes the field, continues, and records it as a dropped field.
+	DropFields FieldPolicy = "drop"
+	// RefuseFields responds with 400 and names every such field.
+	RefuseFields FieldPolicy = "refuse"
+)
+
+// EventAccess says which verbs the events resource has. The definitions have list and read, the live discovery neither.
+type EventAccess string
+
+const (
+	// EventsListed serves get and list, as the vendor's definitions promise.
+	EventsListed EventAccess = "list"
+	// EventsWatched also serves watch.
+	EventsWatched EventAccess = "watch"
+	// EventsAbsent responds with 404, as a region does whose discovery has no events.
+	EventsAbsent EventAccess = "none"
+)
+
+// Policies are behaviors of CCI that are not documented. Each is a switch, so that a client can be tested against both.
+type Policies struct {
+	// Fields is the treatment of unlisted fields. Default drop.
+	Fields FieldPolicy `json:"fields"`
+	// Events is which verbs the events resource has. Default list.
+	Events EventAccess `json:"events"`
+	// EqualRequests refuses containers whose requests differ from their limits. Default off.
+	EqualRequests bool `json:"equalRequests"`
+	// IgnoreLimit returns every list whole, as if limit and continue had not been sent. Default off.
+	IgnoreLimit bool `json:"ignoreLimit"`
+	// IgnorePreconditions deletes without checking preconditions. Default off.
+	IgnorePreconditions bool `json:"ignorePreconditions"`
+	// GoneAsStatus responds with HTTP 410 to a watch from a version that is too old, instead of an ERROR event in a 200
+	// stream. Default off.
+	GoneAsStatus bool `json:"goneAsStatus"`
+	// NoVolumes responds with 404 to persistentvolumes and persistentvolumeclaims, as regions do that do not have them
+	// yet. Default off.
+	NoVolumes bool `json:"noVolumes"`
+	// RequireNetworkAnnotations refuses networks without the yangtse.io/project-id and domain-id annotations. Default off.
+	RequireNetworkAnnotations bool `json:"requireNetworkAnnotations"`
+	// SilentConditions reports only in Events why a Pod has no node, and not in its condition. Default off.
+	SilentConditions bool `json:"silentConditions"`
+	// SignedExec accepts a signature instead of X-Auth-Token for pods/exec. Default off.
+	SignedExec bool `json:"signedExec"`
+}
+
+// WithDefaults returns the policies with every unset field filled in.
+func (p Policies) WithDefaults() Policies {
+	p.Fields = cmp.Or(p.Fields, DropFields)
+	p.Events = cmp.Or(p.Events, EventsListed)
+	return p
+}
+
+// Validate returns every error of the policies. An unset field is valid.
+func (p Policies) Validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	switch p.Fields {
+	case "", DropFields, RefuseFields:
+	default:
+		errs = append(errs, field.NotSupported(path.Child("fields"), p.Fields, []FieldPolicy{DropFields, RefuseFields}))
+	}
+	switch p.Events {
+	case "", EventsListed, EventsWatched, EventsAbsent:
+	default:
+		errs = append(errs, field.NotSupported(path.Child("events"), p.Events,
+			[]EventAccess{EventsListed, EventsWatched, EventsAbsent}))
+	}
+	return errs
+}

@@ -1,0 +1,182 @@
+package podlife
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/creack/pty"
+	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
+	utilexec "k8s.io/utils/exec"
+
+	"github.com/spillway-k8s/spillway/test/ccisim/objects"
+)
+
+// nobody is the user of commands if the simulator runs as root.
+const nobody = 65534
+
+// pipeDelay is how long to wait for the output of an ended command whose children still have it open.
+const pipeDelay = time.Second
+
+// newCommand prepares a command in the directory of a Pod, with the environment of a container. The command and its
+// children get SIGKILL when ctx ends.
+func (c *Controller) newCommand(ctx context.Context, pod *objects.Pod, environment, command []string) *exec.Cmd {
+	run := exec.CommandContext(ctx, command[0], command[1:]...)
+	run.Dir = c.podDir(pod)
+	run.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + run.Dir, "HOSTNAME=" + pod.Name}, environment...)
+	// A process group can be killed with the command's children. Pdeathsig kills the command if the simulator is killed.
+	run.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if os.Geteuid() == 0 {
+		run.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+	}
+	run.Cancel = func() error { return syscall.Kill(-run.Process.Pid, syscall.SIGKILL) }
+	run.WaitDelay = pipeDelay
+	return run
+}
+
+// podDir returns the working directory of a Pod's processes.
+func (c *Controller) podDir(pod *objects.Pod) string {
+	return filepath.Join(c.processDir, string(pod.UID))
+}
+
+// makePodDir creates podDir.
+func (c *Controller) makePodDir(pod *objects.Pod) error {
+	dir := c.podDir(pod)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("creating the directory of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	if os.Geteuid() == 0 {
+		return os.Chown(dir, nobody, nobody)
+	}
+	return nil
+}
+
+// spawn calls start on the one thread that starts processes. The kernel sends Pdeathsig when the thread ends that
+// started the process, so this thread must last as long as the simulator.
+func (c *Controller) spawn(start func() error) error {
+	c.spawnOnce.Do(func() {
+		go func() {
+			runtime.LockOSThread()
+			for {
+				select {
+				case next := <-c.spawning:
+					next()
+				case <-c.stopped:
+					return
+				}
+			}
+		}()
+	})
+	result := make(chan error, 1)
+	select {
+	case c.spawning <- func() { result <- start() }:
+		return <-result
+	case <-c.stopped:
+		return errors.New("the simulator has ended")
+	}
+}
+
+// runOnPipes runs a command with pipes, and returns when it has ended.
+func (c *Controller) runOnPipes(run *exec.Cmd, in io.Reader, out, errs io.Writer) error {
+	run.Stdout, run.Stderr = out, errs
+	if in != nil {
+		// Cmd.Stdin is not used, because Wait would wait for the end of the input.
+		pipe, err := run.StdinPipe()
+		if err != nil {
+			return fmt.Errorf("failed to exec in container: %w", err)
+		}
+		go func() {
+			_, _ = io.Copy(pipe, in) // A command need not read its input.
+			_ = pipe.Close()
+		}()
+	}
+	if err := c.spawn(run.Start); err != nil {
+		return fmt.Errorf("failed to exec in container: %w", err)
+	}
+	defer killGroup(run)
+	return exitError(run.Wait())
+}
+
+// runOnTerminal runs a command with a terminal, and returns when it has ended.
+func (c *Controller) runOnTerminal(run *exec.Cmd, in io.Reader, out io.Writer, resize <-chan remotecommand.TerminalSize) error {
+	run.SysProcAttr.Setpgid = false // The terminal starts a session, which is a process group.
+	var terminal *os.File
+	err := c.spawn(func() (err error) {
+		terminal, err = pty.StartWithAttrs(run, nil, withTerminal(run.SysProcAttr))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("failed to exec in container: %w", err)
+	}
+	defer terminal.Close()
+	defer killGroup(run)
+	stopSizing := follow(terminal, resize)
+	defer stopSizing()
+	if in != nil {
+		go func() { _, _ = io.Copy(terminal, in) }()
+	}
+	_, _ = io.Copy(out, terminal) // It returns an error when the last process has closed the other side.
+	return exitError(run.Wait())
+}
+
+// follow applies new sizes to a terminal until the returned function is called.
+func follow(terminal *os.File, resize <-chan remotecommand.TerminalSize) (stop func()) {
+	stopping, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case size, more := <-resize:
+				if !more {
+					return
+				}
+				_ = pty.Setsize(terminal, &pty.Winsize{Rows: size.Height, Cols: size.Width}) // The command may have ended.
+			case <-stopping:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(stopping)
+		<-stopped
+	}
+}
+
+// killGroup kills all processes that a command has left running.
+func killGroup(run *exec.Cmd) { _ = syscall.Kill(-run.Process.Pid, syscall.SIGKILL) }
+
+func withTerminal(attributes *syscall.SysProcAttr) *syscall.SysProcAttr {
+	attributes.Setsid, attributes.Setctty = true, true
+	return attributes
+}
+
+// exitError returns how a command ended, as the error that the streaming server translates for the client, nil for 0.
+func exitError(err error) error {
+	code, err := exitCode(err)
+	if err != nil || code == 0 {
+		return err
+	}
+	return utilexec.CodeExitError{Err: fmt.Errorf("exit status %d", code), Code: int(code)}
+}
+
+// exitCode returns how a process ended as a shell does: its exit code, or 128 plus the number of the signal.
+func exitCode(err error) (int32, error) {
+	exited, ok := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err == nil, errors.Is(err, exec.ErrWaitDelay):
+		return 0, nil
+	case !ok:
+		return 0, fmt.Errorf("waiting for the command: %w", err)
+	}
+	if status, ok := exited.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int32(status.Signal()), nil
+	}
+	return int32(exited.ExitCode()), nil
+}

@@ -1,0 +1,129 @@
+package podlife
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/test/ccisim/faults"
+	"github.com/spillway-k8s/spillway/test/ccisim/objects"
+)
+
+// exitKilled is the exit code of a container that got SIGKILL.
+const exitKilled = 137
+
+// terminatePod marks a Pod as deleted. A later call may shorten the grace period, but never lengthens it.
+func (c *Controller) terminatePod(pod *objects.Pod, options *metav1.DeleteOptions) {
+	grace := int64(30)
+	if pod.Spec.TerminationGracePeriodSeconds != nil {
+		grace = *pod.Spec.TerminationGracePeriodSeconds
+	}
+	if options.GracePeriodSeconds != nil {
+		grace = *options.GracePeriodSeconds
+	}
+	end := metav1.NewTime(c.now().Add(seconds(grace)))
+	if pod.DeletionTimestamp != nil && !end.Before(pod.DeletionTimestamp) {
+		return
+	}
+	pod.DeletionTimestamp = &end
+	pod.DeletionGracePeriodSeconds = &grace
+}
+
+// terminate continues the deletion of a Pod, and reports whether the Pod is gone. Containers get SIGTERM, and SIGKILL
+// when the grace period is over. Then the billing finalizer is removed, and the Pod with it.
+func (r *podReconciler) terminate() bool {
+	running := false
+	for _, container := range objects.AllContainers(r.pod) {
+		if status := objects.ContainerStatus(r.pod, container.Name); status != nil {
+			running = r.stopContainer(container, status) || running
+		}
+	}
+	if running {
+		r.summarize()
+		return false
+	}
+	if !objects.IsFinished(r.pod) && r.pod.Status.StartTime != nil {
+		r.finish()
+	}
+	goneAt := r.lastEnd().Add(r.c.cfg.FinalizerDelay)
+	if r.now.Before(goneAt) {
+		r.requeueAt(goneAt)
+		return false
+	}
+	if r.hasFault(faults.HoldFinalizer) {
+		return false
+	}
+	r.pod.Finalizers = nil
+	return true
+}
+
+// deletedAt returns when the deletion was requested.
+func (r *podReconciler) deletedAt() time.Time {
+	grace := int64(0)
+	if r.pod.DeletionGracePeriodSeconds != nil {
+		grace = *r.pod.DeletionGracePeriodSeconds
+	}
+	return r.pod.DeletionTimestamp.Add(-seconds(grace))
+}
+
+// stopContainer ends a container whose time has come, and reports whether it still runs.
+func (r *podReconciler) stopContainer(container *corev1.Container, status *corev1.ContainerStatus) bool {
+	if status.State.Running == nil {
+		return false
+	}
+	if p := r.process(container.Name); p != nil {
+		r.stopProcess(p)
+		return true
+	}
+	b := r.c.effectiveBehavior(r.pod, container)
+	kill := r.pod.DeletionTimestamp.Time
+	stop, code := kill, int32(exitKilled)
+	if b.stopIn != never && r.deletedAt().Add(b.stopIn).Before(kill) {
+		stop, code = r.deletedAt().Add(b.stopIn), b.stopCode
+	}
+	if r.now.Before(stop) {
+		r.requeueAt(stop)
+		return true
+	}
+	r.endContainer(status, code)
+	return false
+}
+
+// stopProcess sends SIGTERM to a process, and SIGKILL when the grace period is over. The end of the process reconciles
+// the Pod again.
+func (r *podReconciler) stopProcess(p *process) {
+	if kill := r.pod.DeletionTimestamp.Time; r.now.Before(kill) {
+		p.terminate()
+		r.requeueAt(kill)
+		return
+	}
+	p.kill()
+}
+
+// finish sets the last phase of an ended Pod, as the kubelet does before it removes the Pod.
+func (r *podReconciler) finish() {
+	r.summarize()
+	r.pod.Status.Phase = corev1.PodSucceeded
+	for _, status := range r.pod.Status.ContainerStatuses {
+		if status.State.Terminated == nil || status.State.Terminated.ExitCode != 0 {
+			r.pod.Status.Phase = corev1.PodFailed
+		}
+	}
+	r.changed = true
+}
+
+// lastEnd returns when the last container ended, or when the deletion was requested if that is later.
+func (r *podReconciler) lastEnd() time.Time {
+	last := r.deletedAt()
+	for _, statuses := range [][]corev1.ContainerStatus{
+		r.pod.Status.InitContainerStatuses, r.pod.Status.ContainerStatuses,
+	} {
+		for _, status := range statuses {
+			if ended := status.State.Terminated; ended != nil && ended.FinishedAt.After(last) {
+				last = ended.FinishedAt.Time
+			}
+		}
+	}
+	return last
+}
