@@ -59,7 +59,7 @@ type App struct {
 	inventory *inventory.Inventory
 	mirrors   *mirror.Mirrors
 	provider  *provider.Provider
-	soldOut   *soldout.Keeper
+	soldOut   *soldout.Controller
 	orphans   *orphans.Sweep
 	trouble   *nodeconditions.Tracker
 	pods      *vknode.PodController
@@ -192,7 +192,7 @@ func (a *App) makePods(client kubernetes.Interface) error {
 }
 
 // newKeeper makes what locks the node while the cloud is sold out.
-func (a *App) newKeeper(client kubernetes.Interface) (*soldout.Keeper, error) {
+func (a *App) newKeeper(client kubernetes.Interface) (*soldout.Controller, error) {
 	c := a.config.SoldOut
 	return soldout.New(soldout.Config{
 		Node: a.config.Node.Name, Timeout: c.Patience.Duration, Lock: c.Lock.Duration, Interval: nodeLook, Signs: c.SignsPattern(), StrandedPods: c.StuckPods,

@@ -1,5 +1,5 @@
-// Package cloudtest provides the tests of the virtual node with a simulated cloud behind a real listener, and with a client of it. It
-// asserts nothing.
+// Package cloudtest provides the tests of the virtual node with a simulated cloud behind a real listener, and with a
+// client of it. It asserts nothing.
 package cloudtest
 
 import (

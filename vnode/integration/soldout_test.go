@@ -96,9 +96,9 @@ func TestASoldOutCloudLocksTheNode(t *testing.T) {
 		signs  string
 		words  string
 	}{
-		"by the service's words":            {ccisim.SoldOut, false, "(?i)sold.?out", "the cloud says: Unschedulable"},
-		"by the words of its events":        {ccisim.SoldOut, true, "(?i)sold.?out", "the cloud says: FailedScheduling"},
-		"by Pods that wait too long":        {ccisim.SoldOut, false, "", "no place for 1s"},
+		"by the service's words":            {ccisim.SoldOut, false, "(?i)sold.?out", "the cloud reports: Unschedulable"},
+		"by the words of its events":        {ccisim.SoldOut, true, "(?i)sold.?out", "the cloud reports: FailedScheduling"},
+		"by Pods that wait too long":        {ccisim.SoldOut, false, "", "no capacity for the Pod for 1s"},
 		"by subnets that have no addresses": {ccisim.IPInsufficient, false, "", "have no address left"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
-// FindCondition returns a condition of a Node, nil where it has none of the type.
+// FindCondition returns a condition of a Node, nil if it has none of the type.
 func FindCondition(object *corev1.Node, kind corev1.NodeConditionType) *corev1.NodeCondition {
 	for i := range object.Status.Conditions {
 		if object.Status.Conditions[i].Type == kind {
@@ -22,15 +22,16 @@ func FindCondition(object *corev1.Node, kind corev1.NodeConditionType) *corev1.N
 	return nil
 }
 
-// SetCondition writes a condition that only this caller writes, unless the object says the same already. It may be
-// called again. Conditions of others, virtual-kubelet's among them, are left alone: the API server merges the list by
-// type.
-func SetCondition(ctx context.Context, nodes corev1client.NodeInterface, object *corev1.Node, kind corev1.NodeConditionType,
+// SetCondition writes a condition that only this caller writes, unless the object already has it. It may be called
+// again. It leaves the conditions of others, including virtual-kubelet, alone: the API server merges the list by type.
+func SetCondition(
+	ctx context.Context, nodes corev1client.NodeInterface, object *corev1.Node, kind corev1.NodeConditionType,
 	holds bool, reason, message string, at time.Time,
 ) error {
 	now := metav1.NewTime(at)
 	wanted := corev1.NodeCondition{
-		Type: kind, Status: corev1.ConditionFalse, Reason: reason, Message: message, LastHeartbeatTime: now, LastTransitionTime: now,
+		Type: kind, Status: corev1.ConditionFalse, Reason: reason, Message: message,
+		LastHeartbeatTime: now, LastTransitionTime: now,
 	}
 	if holds {
 		wanted.Status = corev1.ConditionTrue
@@ -45,7 +46,8 @@ func SetCondition(ctx context.Context, nodes corev1client.NodeInterface, object 
 	if err != nil {
 		return fmt.Errorf("encoding condition %s: %w", kind, err)
 	}
-	if _, err := nodes.Patch(ctx, object.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status"); err != nil {
+	_, err = nodes.Patch(ctx, object.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
+	if err != nil {
 		return fmt.Errorf("writing condition %s of node %s: %w", kind, object.Name, err)
 	}
 	return nil

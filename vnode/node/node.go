@@ -23,15 +23,14 @@ import (
 )
 
 const (
-	// leaseSeconds and renewInterval are the kubelet's.
+	// leaseSeconds and renewInterval are the values of the kubelet.
 	leaseSeconds  = 40
 	renewInterval = 10 * time.Second
-	// statusInterval is how often the Node is written though nothing has happened to it, as the kubelet's is.
-	// virtual-kubelet writes an annotation each time, at which the scheduler tries every Pod again that an extender has
-	// refused.
+	// statusInterval is how often the Node is written without a change, as by the kubelet. virtual-kubelet writes an
+	// annotation each time. The scheduler then retries every Pod that an extender has refused.
 	statusInterval = 5 * time.Minute
-	// lookTimeout bounds the look for the Node at the start.
-	lookTimeout = 30 * time.Second
+	// existsTimeout bounds the read of the Node at the start.
+	existsTimeout = 30 * time.Second
 )
 
 // Node is the virtual node in the cluster.
@@ -45,27 +44,29 @@ type Node struct {
 	logger     *slog.Logger
 }
 
-// New makes a Node and starts nothing. client should have a rate limit of its own: the Lease must be renewed whatever
-// else is going on.
+// New returns a Node and starts nothing. client should have a rate limit of its own: the Lease must be renewed under
+// any load.
 func New(config Config, client kubernetes.Interface, logger *slog.Logger) (*Node, error) {
 	if config.Name == "" || config.IP == "" || config.Port <= 0 || len(config.Capacity) == 0 {
-		return nil, errors.New("making the node: name, address, port and capacity must be given")
+		return nil, errors.New("creating the node: name, address, port and capacity must be given")
 	}
 	n := &Node{config: config, client: client, reporter: &reporter{}, logger: logger}
 	var err error
 	n.controller, err = vknode.NewNodeController(n.reporter, object(config), client.CoreV1().Nodes(),
-		vknode.WithNodeEnableLeaseV1WithRenewInterval(client.CoordinationV1().Leases(corev1.NamespaceNodeLease), leaseSeconds, renewInterval),
+		vknode.WithNodeEnableLeaseV1WithRenewInterval(
+			client.CoordinationV1().Leases(corev1.NamespaceNodeLease), leaseSeconds, renewInterval),
 		vknode.WithNodeStatusUpdateInterval(statusInterval),
-		vknode.WithNodeStatusUpdateErrorHandler(n.makeAgain))
+		vknode.WithNodeStatusUpdateErrorHandler(n.recreate))
 	if err != nil {
-		return nil, fmt.Errorf("making the node: %w", err)
+		return nil, fmt.Errorf("creating the node: %w", err)
 	}
-	n.factory = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+	onlyThisNode := func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, config.Name).String()
-	}))
+	}
+	n.factory = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTweakListOptions(onlyThisNode))
 	_, err = n.factory.Core().V1().Nodes().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    n.see,
-		UpdateFunc: func(_, obj any) { n.see(obj) },
+		AddFunc:    n.changed,
+		UpdateFunc: func(_, obj any) { n.changed(obj) },
 		DeleteFunc: func(any) { n.reporter.report(config) },
 	})
 	if err != nil {
@@ -74,21 +75,21 @@ func New(config Config, client kubernetes.Interface, logger *slog.Logger) (*Node
 	return n, nil
 }
 
-// Exists asks whether the cluster has the Node already: then it has Pods that must not be taken for lost.
+// Exists reports whether the cluster already has the Node. Then the Node has Pods that must not be reported as lost.
 func (n *Node) Exists(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	ctx, cancel := context.WithTimeout(ctx, existsTimeout)
 	defer cancel()
 	_, err := n.client.CoreV1().Nodes().Get(ctx, n.config.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("looking for node %s: %w", n.config.Name, err)
+		return false, fmt.Errorf("reading node %s: %w", n.config.Name, err)
 	}
 	return true, nil
 }
 
-// Watch follows the Node until ctx ends: its annotations, and what others make of it. It blocks.
+// Watch watches the Node until ctx ends: its annotations, and changes by other clients. It blocks.
 func (n *Node) Watch(ctx context.Context) error {
 	n.factory.StartWithContext(ctx)
 	<-ctx.Done()
@@ -96,39 +97,40 @@ func (n *Node) Watch(ctx context.Context) error {
 	return nil
 }
 
-// Run registers the Node and keeps its status and Lease until ctx ends. It blocks. The Node is left in the cluster.
+// Run registers the Node and renews its status and Lease until ctx ends. It blocks. It leaves the Node in the cluster.
 func (n *Node) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		if err := n.controller.Run(ctx); err != nil && ctx.Err() == nil {
-			return fmt.Errorf("keeping node %s: %w", n.config.Name, err)
+			return fmt.Errorf("running node %s: %w", n.config.Name, err)
 		}
 		return nil
 	})
 	return group.Wait()
 }
 
-// Ready is closed once the Node is registered.
+// Ready is closed when the Node is registered.
 func (n *Node) Ready() <-chan struct{} { return n.controller.Ready() }
 
-// DNS is what the Node's annotation says about the DNS of its Pods, nil where it says nothing.
+// DNS returns the DNS configuration of the Node's annotation, nil if there is none.
 func (n *Node) DNS() *corev1.PodDNSConfig { return n.dns.Load() }
 
-// makeAgain registers a Node that somebody has deleted.
-func (n *Node) makeAgain(ctx context.Context, err error) error {
+// recreate registers the Node again after it was deleted.
+func (n *Node) recreate(ctx context.Context, err error) error {
 	if !apierrors.IsNotFound(err) {
 		return err
 	}
 	n.logger.Warn("the node was deleted and is registered again", "node", n.config.Name)
-	if _, err := n.client.CoreV1().Nodes().Create(ctx, object(n.config), metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	_, err = n.client.CoreV1().Nodes().Create(ctx, object(n.config), metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("registering node %s again: %w", n.config.Name, err)
 	}
 	return nil
 }
 
-// see takes note of the Node. One that was found silent, because its Lease was not renewed in time, is not Ready
-// until its status is written again.
-func (n *Node) see(obj any) {
+// changed handles a change of the Node. If its Lease was not renewed in time, the Node is not Ready until its status is
+// written again.
+func (n *Node) changed(obj any) {
 	n.readDNS(obj)
 	node, ok := obj.(*corev1.Node)
 	if !ok {
@@ -139,7 +141,7 @@ func (n *Node) see(obj any) {
 	}
 }
 
-// reporter has the node controller write the Node when something has happened to it.
+// reporter makes the node controller write the Node after a change.
 type reporter struct {
 	vknode.NaiveNodeProvider
 	write   atomic.Pointer[func(*corev1.Node)]
@@ -151,8 +153,8 @@ func (r *reporter) NotifyNodeStatus(_ context.Context, write func(*corev1.Node))
 	r.write.Store(&write)
 }
 
-// report has the Node written, or made again, soon. It does not block; the controller takes one report at a time, and
-// none any more when it has ended.
+// report makes the controller write or recreate the Node soon. It does not block. The controller handles one report at
+// a time, and none after it has ended.
 func (r *reporter) report(config Config) {
 	write := r.write.Load()
 	if write == nil || !r.writing.CompareAndSwap(false, true) {
@@ -164,7 +166,7 @@ func (r *reporter) report(config Config) {
 	}()
 }
 
-// readDNS takes the resolv.conf of the annotation. One that cannot be read changes nothing.
+// readDNS parses the resolv.conf in the annotation. If that fails, nothing changes.
 func (n *Node) readDNS(obj any) {
 	node, ok := obj.(*corev1.Node)
 	if !ok {
@@ -177,7 +179,8 @@ func (n *Node) readDNS(obj any) {
 	}
 	config, err := translate.ParseResolvConf(text)
 	if err != nil {
-		n.logger.Error("an annotation of the node cannot be read and changes nothing", "annotation", policy.ResolvConfAnnotation, "err", err)
+		n.logger.Error("an annotation of the node cannot be parsed and is ignored",
+			"annotation", policy.ResolvConfAnnotation, "err", err)
 		return
 	}
 	n.dns.Store(config)

@@ -1,5 +1,5 @@
-// Package node keeps the virtual node in the cluster: the Node object with its labels, taint and capacity, its status
-// and its Lease. It is the node alone: Pods are package provider's.
+// Package node maintains the virtual node in the cluster: the Node object with its labels, taint and capacity, its
+// status and its Lease. It does not handle Pods: package provider does.
 package node
 
 import (
@@ -10,25 +10,25 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// kubeletVersion is what the node shows as its version: the API level that it was built for.
+// kubeletVersion is the version in the status of the node: the version of the API that it was built for.
 const kubeletVersion = "v1.36.3-spillway"
 
-// Config is what the node shows.
+// Config is the content of the Node.
 type Config struct {
-	// Name is the Node's.
+	// Name is the name of the Node.
 	Name string
-	// ClusterID is written as a label.
+	// ClusterID is the value of a label.
 	ClusterID string
 	// IP and Port are where the API server reaches the kubelet port.
 	IP   string
 	Port int32
-	// Region is written as a topology label.
+	// Region is the value of the topology label. Optional.
 	Region string
-	// Capacity is what the scheduler may place: nothing in the cloud is kept free for it.
+	// Capacity limits what the scheduler may place. No capacity in the cloud is reserved for it.
 	Capacity corev1.ResourceList
 }
 
-// Capacity makes the resource list of a node.
+// Capacity returns the resource list of a node.
 func Capacity(cpu, memory, storage resource.Quantity, pods int64) corev1.ResourceList {
 	return corev1.ResourceList{
 		corev1.ResourceCPU: cpu, corev1.ResourceMemory: memory, corev1.ResourceEphemeralStorage: storage,
@@ -36,7 +36,7 @@ func Capacity(cpu, memory, storage resource.Quantity, pods int64) corev1.Resourc
 	}
 }
 
-// object is the Node as it is registered.
+// object returns the Node as it is registered.
 func object(c Config) *corev1.Node {
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: c.Name, Labels: labels(c)},
@@ -66,7 +66,7 @@ func labels(c Config) map[string]string {
 		corev1.LabelArchStable:         "amd64",
 		"kubernetes.io/role":           "agent",
 		corev1.LabelInstanceTypeStable: "cci",
-		// Load balancers send nothing to a node that has no ports.
+		// Load balancers must not send traffic to the node: it has no ports.
 		corev1.LabelNodeExcludeBalancers: "true",
 	}
 	if c.Region != "" {
@@ -77,16 +77,19 @@ func labels(c Config) map[string]string {
 
 func conditions() []corev1.NodeCondition {
 	now := metav1.Now()
-	condition := func(kind corev1.NodeConditionType, status corev1.ConditionStatus, reason, message string) corev1.NodeCondition {
+	condition := func(
+		kind corev1.NodeConditionType, status corev1.ConditionStatus, reason, message string,
+	) corev1.NodeCondition {
 		return corev1.NodeCondition{
-			Type: kind, Status: status, Reason: reason, Message: message, LastHeartbeatTime: now, LastTransitionTime: now,
+			Type: kind, Status: status, Reason: reason, Message: message,
+			LastHeartbeatTime: now, LastTransitionTime: now,
 		}
 	}
 	return []corev1.NodeCondition{
-		condition(corev1.NodeReady, corev1.ConditionTrue, "CloudReady", "the cloud takes Pods"),
-		condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, "NoHost", "the cloud has no node that could be short of memory"),
-		condition(corev1.NodeDiskPressure, corev1.ConditionFalse, "NoHost", "the cloud has no node that could be short of disk"),
-		condition(corev1.NodePIDPressure, corev1.ConditionFalse, "NoHost", "the cloud has no node that could be short of processes"),
+		condition(corev1.NodeReady, corev1.ConditionTrue, "CloudReady", "the cloud accepts Pods"),
+		condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, "NoHost", "the node is not a machine: it has no memory"),
+		condition(corev1.NodeDiskPressure, corev1.ConditionFalse, "NoHost", "the node is not a machine: it has no disk"),
+		condition(corev1.NodePIDPressure, corev1.ConditionFalse, "NoHost", "the node is not a machine: it has no processes"),
 		condition(corev1.NodeNetworkUnavailable, corev1.ConditionFalse, "NetworkReady", "the network in the cloud is set up"),
 	}
 }

@@ -13,52 +13,53 @@ import (
 )
 
 const (
-	// eventsEvery is how long a Pod's events count before they are asked for again, and how long a Pod must have waited
-	// at least.
-	eventsEvery = 10 * time.Second
-	// eventsAtOnce is for how many Pods a look asks at most: one is enough to lock the node.
-	eventsAtOnce = 2
+	// eventsInterval is the time between two reads of a Pod's events, and how long a Pod must have waited for the first.
+	eventsInterval = 10 * time.Second
+	// maxEventReads is the number of Pods whose events are read in one check. One sign is enough to lock the node.
+	maxEventReads = 2
 )
 
-// heard is what a Pod's events have said.
-type heard struct {
-	words string
-	at    time.Time
+// warning is the last warning from a Pod's events.
+type warning struct {
+	message string
+	readAt  time.Time
 }
 
-// hear asks for the events of Pods that wait without a sign in their status: where a region says at all that it is
-// sold out, it may say it there alone. A region without events, or whose events cannot be read, says nothing.
-func (k *Keeper) hear(ctx context.Context, pods map[identity.Key]*cci.Pod) {
-	for key := range k.heard {
+// readWarnings reads the events of Pods that wait without a sign in their status: a region may report only there that
+// it is sold out. A region without events, or with events that cannot be read, reports nothing.
+func (c *Controller) readWarnings(ctx context.Context, pods map[identity.Key]*cci.Pod) {
+	for key := range c.warnings {
 		if pods[key] == nil {
-			delete(k.heard, key)
+			delete(c.warnings, key)
 		}
 	}
-	now, asked := k.config.Now(), 0
+	now, reads := c.config.Now(), 0
+	minWait := min(eventsInterval, c.config.Timeout/2)
 	for key, pod := range pods {
-		placed, words := hasPlace(pod)
-		if placed || k.isSign(words) || now.Sub(k.waiting[key]) < min(eventsEvery, k.config.Timeout/2) || now.Sub(k.heard[key].at) < eventsEvery {
+		scheduled, message := isScheduled(pod)
+		if scheduled || c.isSign(message) || now.Sub(c.waitingSince[key]) < minWait ||
+			now.Sub(c.warnings[key].readAt) < eventsInterval {
 			continue
 		}
-		if asked++; asked > eventsAtOnce {
+		if reads++; reads > maxEventReads {
 			return
 		}
-		events, err := k.config.Events(ctx, pod)
+		events, err := c.config.Events(ctx, pod)
 		if err != nil && ctx.Err() == nil {
-			k.config.Logger.Debug("the events of a waiting cloud Pod cannot be read", "pod", key, "err", err)
+			c.config.Logger.Debug("the events of a waiting cloud Pod cannot be read", "pod", key, "err", err)
 		}
-		k.heard[key] = heard{lastWarning(events), now}
+		c.warnings[key] = warning{lastWarning(events), now}
 	}
 }
 
-// isSign tells whether the service says with these words that it is sold out.
-func (k *Keeper) isSign(words string) bool {
-	return k.config.Signs != nil && k.config.Signs.MatchString(words)
+// isSign reports whether the service reports with this message that it is sold out.
+func (c *Controller) isSign(message string) bool {
+	return c.config.Signs != nil && c.config.Signs.MatchString(message)
 }
 
-// lastWarning is the newest of the warnings, in words.
+// lastWarning returns the reason and the message of the newest warning.
 func lastWarning(events []corev1.Event) string {
-	var words string
+	var message string
 	var newest time.Time
 	for _, event := range events {
 		at := event.LastTimestamp.Time
@@ -66,8 +67,8 @@ func lastWarning(events []corev1.Event) string {
 			at = event.EventTime.Time
 		}
 		if event.Type == corev1.EventTypeWarning && !at.Before(newest) {
-			words, newest = strings.TrimSpace(fmt.Sprintf("%s %s", event.Reason, event.Message)), at
+			message, newest = strings.TrimSpace(fmt.Sprintf("%s %s", event.Reason, event.Message)), at
 		}
 	}
-	return words
+	return message
 }

@@ -17,62 +17,69 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-func TestEventsAreHeardNowAndThen(t *testing.T) {
+func TestEventsAreReadPeriodically(t *testing.T) {
 	start := time.Unix(1e9, 0)
-	now, asked := start, map[string]int{}
+	now, reads := start, map[string]int{}
 	pods := map[identity.Key]*cci.Pod{}
 	for _, name := range []string{"a", "b", "c", "said"} {
-		pods[identity.Key{Name: name}] = &cci.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PodStatus{Phase: corev1.PodPending}}
+		pods[identity.Key{Name: name}] = &cci.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PodStatus{Phase: corev1.PodPending},
+		}
 	}
-	pods[identity.Key{Name: "a"}].Status.Reason = "Unschedulable" // Which is no sign: its events may say more.
+	pods[identity.Key{Name: "a"}].Status.Reason = "Unschedulable" // This is no sign: the events may have one.
 	pods[identity.Key{Name: "said"}].Status.Reason = "Unschedulable: sold out"
-	var fault error
-	k := &Keeper{
-		waiting: map[identity.Key]time.Time{}, placed: map[identity.Key]bool{}, heard: map[identity.Key]heard{},
+	var failure error
+	c := &Controller{
+		waitingSince: map[identity.Key]time.Time{}, hasAddress: map[identity.Key]bool{}, warnings: map[identity.Key]warning{},
 		config: Config{
-			Timeout: time.Minute, Signs: regexp.MustCompile("sold out"), Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
-			Cloud: func() map[identity.Key]*cci.Pod { return pods },
+			Timeout: time.Minute, Signs: regexp.MustCompile("sold out"), Now: func() time.Time { return now },
+			Logger: slog.New(slog.DiscardHandler),
+			Cloud:  func() map[identity.Key]*cci.Pod { return pods },
 			Events: func(_ context.Context, pod *cci.Pod) ([]corev1.Event, error) {
-				asked[pod.Name]++
-				if fault != nil || pod.Name != "a" {
-					return nil, fault
+				reads[pod.Name]++
+				if failure != nil || pod.Name != "a" {
+					return nil, failure
 				}
-				warning := func(message string, at time.Time) corev1.Event {
-					return corev1.Event{Type: corev1.EventTypeWarning, Reason: "FailedScheduling", Message: message, LastTimestamp: metav1.NewTime(at)}
+				event := func(message string, at time.Time) corev1.Event {
+					return corev1.Event{
+						Type: corev1.EventTypeWarning, Reason: "FailedScheduling", Message: message,
+						LastTimestamp: metav1.NewTime(at),
+					}
 				}
 				return []corev1.Event{
-					warning("the flavor is sold out", start.Add(time.Second)), warning("no quota", start),
+					event("the flavor is sold out", start.Add(time.Second)), event("no quota", start),
 					{Type: corev1.EventTypeNormal, Reason: "Pulling", LastTimestamp: metav1.NewTime(start.Add(time.Minute))},
 				}, nil
 			},
 		},
 	}
-	look := func() []stuckPod {
+	check := func() []strandedPod {
 		t.Helper()
-		found, err := k.stuck(t.Context())
+		found, err := c.findStranded(t.Context())
 		require.NoError(t, err)
 		return found
 	}
-	said := stuckPod{identity.Key{Name: "said"}, "the cloud says: Unschedulable: sold out", true}
-	assert.Equal(t, []stuckPod{said}, look())
-	assert.Empty(t, asked, "nobody has waited for long")
-	now = now.Add(eventsEvery)
-	look()
-	assert.Len(t, asked, eventsAtOnce, "few are asked for at once")
-	found := look()
+	said := strandedPod{identity.Key{Name: "said"}, "the cloud reports: Unschedulable: sold out", true}
+	assert.Equal(t, []strandedPod{said}, check())
+	assert.Empty(t, reads, "no Pod has waited long enough")
+	now = now.Add(eventsInterval)
+	check()
+	assert.Len(t, reads, maxEventReads, "the number of reads in one check is limited")
+	found := check()
 	require.Len(t, found, 2)
-	assert.Equal(t, "the cloud says: FailedScheduling the flavor is sold out", found[0].why)
+	assert.Equal(t, "the cloud reports: FailedScheduling the flavor is sold out", found[0].cause)
 	assert.Equal(t, said, found[1])
-	assert.Equal(t, map[string]int{"a": 1, "b": 1, "c": 1}, asked, "each once, and never one that says it itself")
-	look()
-	assert.Len(t, asked, 3)
+	assert.Equal(t, map[string]int{"a": 1, "b": 1, "c": 1}, reads,
+		"the events of each Pod are read once, and never those of a Pod with a sign in its status")
+	check()
+	assert.Len(t, reads, 3)
 
-	now, fault = now.Add(eventsEvery), errors.New("no events here")
-	look()
-	look()
-	assert.Equal(t, map[string]int{"a": 2, "b": 2, "c": 2}, asked)
-	assert.Equal(t, []stuckPod{said}, look(), "what cannot be read says nothing")
+	now, failure = now.Add(eventsInterval), errors.New("no events here")
+	check()
+	check()
+	assert.Equal(t, map[string]int{"a": 2, "b": 2, "c": 2}, reads)
+	assert.Equal(t, []strandedPod{said}, check(), "events that cannot be read report nothing")
 	clear(pods)
-	look()
-	assert.Empty(t, k.heard)
+	check()
+	assert.Empty(t, c.warnings)
 }

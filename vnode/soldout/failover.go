@@ -13,68 +13,68 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// failOver tells each waiting Pod once why it waits, and evicts those that are to be rescheduled, while the node
-// takes no Pods: before that their successors would come back.
-func (k *Keeper) failOver(ctx context.Context, stuck []stuckPod, closed bool) error {
-	var faults []error
-	for _, s := range stuck {
-		pod, err := k.config.Pods.Pods(s.key.Namespace).Get(s.key.Name)
+// failOver reports once on each stranded Pod why it waits, and evicts the Pods that are to be rescheduled. It evicts
+// only while the node is unschedulable: otherwise their successors would come back.
+func (c *Controller) failOver(ctx context.Context, stranded []strandedPod, unschedulable bool) error {
+	var errs []error
+	for _, s := range stranded {
+		pod, err := c.config.Pods.Pods(s.key.Namespace).Get(s.key.Name)
 		if err != nil || pod.UID != s.key.UID || pod.DeletionTimestamp != nil {
 			continue
 		}
-		choice, fault := k.choose(pod)
-		if !closed {
-			choice = policy.SoldOutWait
+		action, invalid := c.action(pod)
+		if !unschedulable {
+			action = policy.SoldOutWait
 		}
-		if told, before := k.told[s.key]; !before || told != choice {
-			k.told[s.key] = choice
-			k.tell(pod, choice, s.why, fault)
+		if reported, known := c.reported[s.key]; !known || reported != action {
+			c.reported[s.key] = action
+			c.report(pod, action, s.cause, invalid)
 		}
-		if choice == policy.SoldOutReschedule {
-			faults = append(faults, k.evict(ctx, pod))
+		if action == policy.SoldOutReschedule {
+			errs = append(errs, c.evict(ctx, pod))
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }
 
-// choose says what becomes of a Pod: what its annotation says, else what the node says. Pods that nobody makes again
-// wait, whatever they say; so do those of Jobs unless they say otherwise, since a Job counts an eviction as a
-// failure.
-func (k *Keeper) choose(pod *corev1.Pod) (policy.OnSoldOut, error) {
+// action returns what happens to a Pod: what its annotation says, else what the node's configuration says. A Pod
+// without a controller always waits, because nothing would replace it. The Pod of a Job waits unless its annotation
+// says otherwise, because a Job counts an eviction as a failure. The error is that of an invalid annotation.
+func (c *Controller) action(pod *corev1.Pod) (policy.OnSoldOut, error) {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {
 		return policy.SoldOutWait, nil
 	}
-	choice, err := policy.ParseOnSoldOut(pod.Annotations)
+	action, err := policy.ParseOnSoldOut(pod.Annotations)
 	switch {
-	case err != nil || choice != "":
-		return choice, err
+	case err != nil || action != "":
+		return action, err
 	case owner.Kind == "Job":
 		return policy.SoldOutWait, nil
 	}
-	return k.config.StrandedPods, nil
+	return c.config.StrandedPods, nil
 }
 
-func (k *Keeper) tell(pod *corev1.Pod, choice policy.OnSoldOut, why string, fault error) {
-	next := "It waits here until the cloud has room"
-	if choice == policy.SoldOutReschedule {
-		next = "It is evicted to be scheduled elsewhere"
+func (c *Controller) report(pod *corev1.Pod, action policy.OnSoldOut, cause string, invalid error) {
+	next := "The Pod waits until the cloud has capacity"
+	if action == policy.SoldOutReschedule {
+		next = "The Pod is evicted to be scheduled elsewhere"
 	}
-	if fault != nil {
-		next += " (" + fault.Error() + ")"
+	if invalid != nil {
+		next += " (" + invalid.Error() + ")"
 	}
-	k.config.Recorder.Eventf(pod, corev1.EventTypeWarning, string(policy.ReasonSoldOut), "%s: %s", next, why)
+	c.config.Recorder.Eventf(pod, corev1.EventTypeWarning, string(policy.ReasonSoldOut), "%s: %s", next, cause)
 }
 
-// evict asks for the eviction of this very Pod. A disruption budget does not stand against it: the Pod does not run.
-func (k *Keeper) evict(ctx context.Context, pod *corev1.Pod) error {
+// evict requests the eviction of this Pod. No disruption budget prevents it: the Pod is not running.
+func (c *Controller) evict(ctx context.Context, pod *corev1.Pod) error {
 	eviction := &policyv1.Eviction{
 		ObjectMeta:    metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace},
 		DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))},
 	}
-	err := k.config.Client.PolicyV1().Evictions(pod.Namespace).Evict(ctx, eviction)
+	err := c.config.Client.PolicyV1().Evictions(pod.Namespace).Evict(ctx, eviction)
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil // It is going, or gone.
+		return nil // The Pod is terminating or gone.
 	}
 	return fmt.Errorf("evicting pod %s/%s: %w", pod.Namespace, pod.Name, err)
 }

@@ -1,9 +1,9 @@
-// Package soldout locks a virtual node while the cloud has no room: new Pods then go elsewhere, and those that wait
-// on it are sent elsewhere where they want that. It judges by the cloud Pods that wait, for the service says nowhere
-// that it is sold out: a Pod is taken, and stays Pending.
+// Package soldout locks a virtual node while the cloud has no capacity: new Pods then run elsewhere, and waiting Pods
+// that allow it are evicted. The package decides by the cloud Pods that wait, because the service does not report that
+// it is sold out: it accepts a Pod and leaves it Pending.
 //
-// All state is on the Node (policy.SoldOutUntilAnnotation, spec.unschedulable, a condition), so that a restart loses
-// nothing but the time for which Pods have been seen waiting.
+// All state is on the Node (policy.SoldOutUntilAnnotation, spec.unschedulable, a condition). A restart loses only how
+// long Pods have been waiting.
 package soldout
 
 import (
@@ -26,72 +26,77 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// Config is what a Keeper needs; all fields but Signs and Registerer must be given.
+// Config configures a Controller. All fields but Signs and Registerer are required.
 type Config struct {
-	// Node is the virtual node's name.
+	// Node is the name of the virtual node.
 	Node string
-	// Timeout is for how long a cloud Pod may wait for a place before the cloud counts as sold out.
+	// Timeout is how long a cloud Pod may wait for capacity before the cloud counts as sold out.
 	Timeout time.Duration
-	// Lock is for how long the node is locked then. Source: seed 2, question 1: half an hour.
+	// Lock is how long the node is locked then. Source: seed 2, question 1: half an hour.
 	Lock time.Duration
-	// Interval is between two looks.
+	// Interval is the time between two checks.
 	Interval time.Duration
-	// Signs are words of the service by which it says at once that it is sold out; nil for the timeout alone.
+	// Signs matches messages by which the service reports that it is sold out. Then Timeout does not apply. Optional.
 	Signs *regexp.Regexp
-	// StrandedPods is what becomes of waiting Pods that do not say it themselves.
+	// StrandedPods is what happens to waiting Pods that have no annotation for it.
 	StrandedPods policy.OnSoldOut
 	// Cloud returns the node's cloud Pods. They are not changed.
 	Cloud func() map[identity.Key]*cci.Pod
-	// Networks asks the cloud for the networks of the Pods. It may block until ctx ends.
+	// Networks reads the networks of the Pods from the cloud. It may block until ctx ends.
 	Networks func(ctx context.Context) ([]cci.Network, error)
-	// Events asks the cloud for what it has noted of a cloud Pod. It may block until ctx ends.
+	// Events reads the events of a cloud Pod from the cloud. It may block until ctx ends.
 	Events func(ctx context.Context, pod *cci.Pod) ([]corev1.Event, error)
-	// Client writes the Node and evicts Pods; Pods holds those of the node.
+	// Client writes the Node and evicts Pods. Pods holds the Pods of the node.
 	Client   kubernetes.Interface
 	Pods     corelisters.PodLister
 	Recorder record.EventRecorder
 	// Registerer registers the metrics of this package; nil registers nothing.
 	Registerer prometheus.Registerer
-	Now        func() time.Time
-	Logger     *slog.Logger
+	// Now is the clock.
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
-// Keeper locks and unlocks one virtual node.
-type Keeper struct {
+// Controller locks and unlocks one virtual node. Its methods are not safe for concurrent use.
+type Controller struct {
 	config Config
 	locks  prometheus.Counter
-	// waiting is since when a cloud Pod has been seen without a place: by our clock, as the cloud's may differ.
-	waiting map[identity.Key]time.Time
-	// placed are the cloud Pods that have an address, lastPlaced is when one was last seen to get it.
-	placed     map[identity.Key]bool
-	lastPlaced time.Time
-	// heard is what the events of waiting Pods have said.
-	heard map[identity.Key]heard
-	// told are the Pods that have been told of, by an event.
-	told map[identity.Key]policy.OnSoldOut
-	// trouble is the last error, said once.
-	trouble string
+	// waitingSince is when each cloud Pod was first seen without an address, by this program's clock: the cloud's clock
+	// may differ.
+	waitingSince map[identity.Key]time.Time
+	// hasAddress holds the cloud Pods that have an address. lastAddress is when one was last seen to get its address.
+	hasAddress  map[identity.Key]bool
+	lastAddress time.Time
+	// warnings holds the last warning from the events of each waiting cloud Pod.
+	warnings map[identity.Key]warning
+	// reported holds what an Event has last reported about each waiting Pod.
+	reported map[identity.Key]policy.OnSoldOut
+	// lastError is the last logged error. An error that repeats is logged once.
+	lastError string
 }
 
-// New checks the configuration and starts nothing.
-func New(config Config) (*Keeper, error) {
-	if config.Node == "" || config.Cloud == nil || config.Networks == nil || config.Events == nil || config.Client == nil || config.Pods == nil ||
-		config.Recorder == nil || config.Now == nil || config.Logger == nil {
-		return nil, errors.New("making the keeper of the sold-out lock: a field is missing")
+// New checks the configuration and returns a Controller. It starts nothing.
+func New(config Config) (*Controller, error) {
+	if config.Node == "" || config.Cloud == nil || config.Networks == nil || config.Events == nil ||
+		config.Client == nil || config.Pods == nil || config.Recorder == nil || config.Now == nil || config.Logger == nil {
+		return nil, errors.New("creating the sold-out controller: a required field is missing")
 	}
 	if config.Timeout <= 0 || config.Lock <= 0 || config.Interval <= 0 {
-		return nil, fmt.Errorf("making the keeper of the sold-out lock: timeout %s, lock %s and interval %s must be above zero",
+		return nil, fmt.Errorf(
+			"creating the sold-out controller: timeout %s, lock %s and interval %s must be above zero",
 			config.Timeout, config.Lock, config.Interval)
 	}
-	return &Keeper{
-		config: config, locks: newLocks(config.Registerer), heard: map[identity.Key]heard{}, waiting: map[identity.Key]time.Time{},
-		placed: map[identity.Key]bool{}, told: map[identity.Key]policy.OnSoldOut{},
+	return &Controller{
+		config: config, locks: newLocks(config.Registerer),
+		waitingSince: map[identity.Key]time.Time{}, hasAddress: map[identity.Key]bool{},
+		warnings: map[identity.Key]warning{}, reported: map[identity.Key]policy.OnSoldOut{},
 	}, nil
 }
 
-// Run looks again and again until ctx ends. It blocks and returns nil: what fails is tried at the next look.
-func (k *Keeper) Run(ctx context.Context) error {
-	ticker := time.NewTicker(k.config.Interval)
+// Run reconciles periodically until ctx ends. It blocks and returns nil: after an error it reconciles again at the next
+// interval.
+func (c *Controller) Run(ctx context.Context) error {
+	ticker := time.NewTicker(c.config.Interval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -99,55 +104,56 @@ func (k *Keeper) Run(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		if err := k.look(ctx); err != nil && ctx.Err() == nil {
-			k.complain(err)
+		if err := c.reconcile(ctx); err != nil && ctx.Err() == nil {
+			c.logError(err)
 		} else {
-			k.trouble = ""
+			c.lastError = ""
 		}
 	}
 }
 
-func (k *Keeper) complain(err error) {
-	if err.Error() != k.trouble {
-		k.trouble = err.Error()
-		k.config.Logger.Warn("looking whether the cloud is sold out will be tried again", "node", k.config.Node, "err", err)
+func (c *Controller) logError(err error) {
+	if err.Error() != c.lastError {
+		c.lastError = err.Error()
+		c.config.Logger.Warn("checking whether the cloud is sold out failed and will be retried",
+			"node", c.config.Node, "err", err)
 	}
 }
 
-// look compares the waiting Pods with the lock, once.
-func (k *Keeper) look(ctx context.Context) error {
-	stuck, err := k.stuck(ctx)
+// reconcile compares the stranded Pods with the lock, once.
+func (c *Controller) reconcile(ctx context.Context) error {
+	stranded, err := c.findStranded(ctx)
 	if err != nil {
 		return err
 	}
-	node, err := k.state(ctx)
+	node, err := c.readNode(ctx)
 	if err != nil || node == nil {
 		return err
 	}
-	if err := k.judge(ctx, node, stuck); err != nil {
+	if err := c.updateLock(ctx, node, stranded); err != nil {
 		return err
 	}
-	return k.failOver(ctx, stuck, node.unschedulable)
+	return c.failOver(ctx, stranded, node.unschedulable)
 }
 
-// judge locks or unlocks the node, and has its condition say how it stands.
-func (k *Keeper) judge(ctx context.Context, node *nodeState, stuck []stuckPod) error {
-	now, why := k.config.Now(), ""
-	if i := slices.IndexFunc(stuck, func(s stuckPod) bool { return s.general }); i >= 0 {
-		why = stuck[i].why
+// updateLock locks or unlocks the node, and writes the state into its condition.
+func (c *Controller) updateLock(ctx context.Context, node *nodeState, stranded []strandedPod) error {
+	now, cause := c.config.Now(), ""
+	if i := slices.IndexFunc(stranded, func(s strandedPod) bool { return s.general }); i >= 0 {
+		cause = stranded[i].cause
 	}
 	switch {
 	case node.locked && !node.unschedulable:
-		return k.unlock(ctx, node, "Uncordoned", "the lock was ended by hand")
+		return c.unlock(ctx, node, "Uncordoned", "the node was uncordoned, which ends the lock")
 	case node.locked && !now.Before(node.until):
-		return k.unlock(ctx, node, "LockEnded", "the lock has ended; the cloud is tried again")
+		return c.unlock(ctx, node, "LockEnded", "the lock has ended; Pods may run in the cloud again")
 	case node.locked:
-		return k.condition(ctx, node, true, reasonLocked, node.message(why))
-	case why == "":
-		return k.condition(ctx, node, false, "CloudHasRoom", "the cloud has a place for Pods")
+		return c.setCondition(ctx, node, true, reasonLocked, node.message(cause))
+	case cause == "":
+		return c.setCondition(ctx, node, false, "CloudHasRoom", "the cloud has capacity for Pods")
 	case !node.unschedulable:
-		return k.lock(ctx, node, now.Add(k.config.Lock), why)
+		return c.lock(ctx, node, now.Add(c.config.Lock), cause)
 	}
-	// Somebody has cordoned it: the lock is theirs.
-	return k.condition(ctx, node, true, "NoRoom", why)
+	// Another client has cordoned the node. That cordon has no end, and only the client may remove it.
+	return c.setCondition(ctx, node, true, "NoRoom", cause)
 }
