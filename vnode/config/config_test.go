@@ -77,7 +77,7 @@ func TestFaultsOfTheFirstGeneration(t *testing.T) {
 	for _, words := range []string{"cci-subnet-id", "[a b]", "[g h]", "cci.network1.vpcID", "cci.network1.networkID"} {
 		assert.ErrorContains(t, err, words)
 	}
-	assert.ErrorContains(t, loader.Load("vnode", append(required(), "--cci-version=3.0"), Default()), `cciVersion: invalid value "3.0"`)
+	assert.ErrorContains(t, loader.Load("vnode", append(required(), "--cci-version=3.0"), Default()), `policy.cciVersion: Unsupported value: "3.0"`)
 
 	c := Default()
 	c.CCI.Network1.CIDR = "10.0.0.0"

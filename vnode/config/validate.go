@@ -35,7 +35,7 @@ func (c *Config) Validate() error {
 		faults = append(faults, errors.New("leader-election-namespace: must not be empty: two processes could tend one node"))
 	}
 	faults = append(faults, c.validateCertificate(), c.validateClaims())
-	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(c.Policy.CCIVersion), c.Pods.validate(), c.Usage.validate(), c.SoldOut.validate(), c.Translation().Validate())...)
+	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(c.Policy.CCIVersion), c.Pods.validate(), c.Usage.validate(), c.SoldOut.validate(), c.Translation().Validate(field.NewPath("pods")).ToAggregate())...)
 }
 
 // ValidateCleanup checks what those need who clean up the cloud. What only a running node needs is not asked for.

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -11,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/policy/sizes"
@@ -69,34 +69,36 @@ type ImagePrefix struct {
 	To string `json:"to"`
 }
 
-// Validate reports every fault at once.
-func (c Config) Validate() error {
-	var faults []error
+// Validate returns every error at once. path is the field that holds this part of the configuration (pods).
+func (c Config) Validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	if _, err := c.defaultSize(); err != nil {
-		faults = append(faults, fmt.Errorf("default size: %w", err))
+		errs = append(errs, field.Invalid(path.Child("defaultSize"), c.DefaultSize, err.Error()))
 	}
-	for _, server := range c.ClusterDNS {
+	for i, server := range c.ClusterDNS {
 		if net.ParseIP(server) == nil {
-			faults = append(faults, fmt.Errorf("cluster dns: invalid value %q: must be an IP address", server))
+			errs = append(errs, field.Invalid(path.Child("clusterDNS").Index(i), server, "must be an IP address"))
 		}
 	}
 	if c.ClusterDomain != "" && len(validation.IsDNS1123Subdomain(c.ClusterDomain)) > 0 {
-		faults = append(faults, fmt.Errorf("cluster domain: invalid value %q: must be a domain, such as cluster.local", c.ClusterDomain))
+		errs = append(errs, field.Invalid(path.Child("clusterDomain"), c.ClusterDomain,
+			"must be a domain, such as cluster.local"))
 	}
 	if c.TimeZone != "" {
 		if _, err := time.LoadLocation(c.TimeZone); err != nil {
-			faults = append(faults, fmt.Errorf("time zone: invalid value %q: must be a name such as Asia/Shanghai", c.TimeZone))
+			errs = append(errs, field.Invalid(path.Child("timeZone"), c.TimeZone, "must be a name such as Asia/Shanghai"))
 		}
 	}
 	if host, port, err := net.SplitHostPort(c.APIServer); c.APIServer != "" && (err != nil || host == "" || port == "") {
-		faults = append(faults, fmt.Errorf("api server: invalid value %q: must be host:port, such as 10.0.0.5:6443", c.APIServer))
+		errs = append(errs, field.Invalid(path.Child("apiServer"), c.APIServer, "must be host:port, such as 10.0.0.5:6443"))
 	}
 	for i, prefix := range c.ImagePrefixes {
 		if prefix.From == "" {
-			faults = append(faults, fmt.Errorf("image prefix %d: from must not be empty: it would be the beginning of every image", i))
+			errs = append(errs, field.Required(path.Child("imagePrefixes").Index(i).Child("from"),
+				"an empty prefix would match every image"))
 		}
 	}
-	return errors.Join(faults...)
+	return errs
 }
 
 // defaultSize reads DefaultSize. CCI 1.0 rounds it as it rounds Pods; its text is in the words of 2.0.
@@ -112,7 +114,7 @@ type Translator struct {
 
 // New checks the configuration.
 func New(config Config) (*Translator, error) {
-	if err := config.Validate(); err != nil {
+	if err := config.Validate(field.NewPath("pods")).ToAggregate(); err != nil {
 		return nil, fmt.Errorf("checking the configuration of the translation: %w", err)
 	}
 	size, err := config.defaultSize()
