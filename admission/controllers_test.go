@@ -88,7 +88,7 @@ func TestAPodKeptHomeIsToldWhyOnce(t *testing.T) {
 				p.Labels = map[string]string{policy.BurstLabel: "enforce"}
 				p.Spec.HostNetwork = true
 			},
-			"HostNamespace", corev1.EventTypeWarning, "hostNetwork needs a node of one's own",
+			"HostNamespace", corev1.EventTypeWarning, "hostNetwork needs a node, which the cloud does not have",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

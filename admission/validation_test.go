@@ -81,7 +81,7 @@ func TestRefusalsAsKubectlPrintsThem(t *testing.T) {
 			manifest("apps/v1", "StatefulSet", "", selectorAnd(template(
 				`coordinator.cci.io/hostpath-replacement: '[{"name":"*","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"11Gi"}}]'`))),
 			"Warning: spec.template.metadata.annotations[coordinator.cci.io/hostpath-replacement][0].name: \"*\" is no hostPath volume of the Pod: the replacement means nothing\n" +
-				`The StatefulSet "x" is invalid: spec.template.metadata.annotations[coordinator.cci.io/hostpath-replacement][0].emptyDir.sizeLimit: Invalid value: "11Gi": must be a multiple of 1Gi and at most 10Gi (10 for each CPU core)` + "\n",
+				`The StatefulSet "x" is invalid: spec.template.metadata.annotations[coordinator.cci.io/hostpath-replacement][0].emptyDir.sizeLimit: Invalid value: "11Gi": must be a multiple of 1Gi and at most 10Gi (10Gi per CPU core, cores rounded up)` + "\n",
 		},
 		"a ReplicaSet": {
 			manifest("apps/v1", "ReplicaSet", `"on"`, selectorAnd(template(""))),
@@ -107,7 +107,7 @@ func TestWarningsAsKubectlPrintsThem(t *testing.T) {
 		"enforce with a volume that can never run there": {
 			manifest("apps/v1", "Deployment", "enforce", selectorAnd("template: {metadata: {labels: {app: x}}, spec: {containers: [{name: c, image: web}], volumes: [{name: logs, hostPath: {path: /var/log}}]}}")),
 			"Warning: spec.template.spec: the burst label says enforce, but the cloud cannot run this Pod, so it stays at home: HostPath: volume logs is a hostPath: " +
-				"say what becomes of it in the cloud with annotation coordinator.cci.io/hostpath-replacement\ndeployment.apps/x created\n",
+				"set its replacement in the cloud with annotation coordinator.cci.io/hostpath-replacement\ndeployment.apps/x created\n",
 		},
 		"a label written as an annotation": {
 			strings.Replace(manifest("apps/v1", "StatefulSet", "", selectorAnd(template(""))), "{name: x", "{name: x, annotations: {virtual-kubelet.io/burst-to-cci: enforce}", 1),

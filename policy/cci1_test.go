@@ -10,7 +10,8 @@ import (
 	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
-// Random Pods get the smallest of all pairs that there are, their containers no less than they ask for, and nothing is lost on the way.
+// Random Pods get the smallest of all pairs that there are, their containers no less than they ask for, and nothing is
+// lost on the way.
 func TestFitCCI1AgreesWithAnOracle(t *testing.T) {
 	fits := 0
 	for seed := range uint64(20_000) {

@@ -6,7 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// containers yields init containers (sidecars are among them), then containers.
+// containers yields the init containers, sidecars included, then the containers.
 func containers(spec *corev1.PodSpec) iter.Seq[*corev1.Container] {
 	return func(yield func(*corev1.Container) bool) {
 		for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
@@ -19,7 +19,7 @@ func containers(spec *corev1.PodSpec) iter.Seq[*corev1.Container] {
 	}
 }
 
-// probes yields the probes that a container has, by the words of the API.
+// probes yields the probes of a container, by the names of their fields.
 func probes(c *corev1.Container) iter.Seq2[string, *corev1.Probe] {
 	return func(yield func(string, *corev1.Probe) bool) {
 		for _, p := range []struct {

@@ -9,39 +9,41 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Placement says where a Pod may run and what is tried first.
+// Placement says where a Pod may run, and which nodes are tried first.
 type Placement string
 
 const (
-	// PlacementLocalOnly: local nodes only. A local quota means nothing for such a Pod.
+	// PlacementLocalOnly: local nodes only. A local quota has no effect.
 	PlacementLocalOnly Placement = "LocalOnly"
 	// PlacementCloudOnly: virtual nodes only.
 	PlacementCloudOnly Placement = "CloudOnly"
-	// PlacementLocalFirst: virtual nodes only where no local node fits (or where a local quota is used up).
+	// PlacementLocalFirst: virtual nodes only if no local node fits, or if the local quota is used up.
 	PlacementLocalFirst Placement = "LocalFirst"
-	// PlacementByScore: scores decide between both.
+	// PlacementByScore: the scores of the scheduler decide.
 	PlacementByScore Placement = "ByScore"
 )
 
-// Config is what a cluster may change about the rules. The zero value protects nothing; start from DefaultConfig.
+// Config configures the rules of a cluster. The zero value protects no namespace: start from DefaultConfig.
 type Config struct {
-	// ProtectedNamespaces never burst. More names keep more Pods home. Default: kube-system, tke-eni-ip-webhook (seed 0).
+	// ProtectedNamespaces are the namespaces whose Pods never burst. Default: kube-system, tke-eni-ip-webhook (source: TKE
+	// Resilience).
 	ProtectedNamespaces []string `json:"protectedNamespaces"`
-	// VolumeKinds are the kinds of PersistentVolume that the cloud can mount: a CSI driver's name, or the field of the
-	// volume source (nfs, cephfs, hostPath, …). CCI 1.0 mounts none, whatever is said here. Default: the drivers of SFS and SFS Turbo (seed 2).
+	// VolumeKinds are the kinds of PersistentVolume that the cloud can mount: the name of a CSI driver, or the field of
+	// the volume source (nfs, cephfs, hostPath, …). Has no effect with CCI 1.0, which mounts none. Default: the drivers of
+	// SFS and SFS Turbo (source: CCE bursting).
 	VolumeKinds []string `json:"volumeKinds"`
-	// LocalFalseForbids gives the newer reading of the switch: AUTO_SCALE_EKS "false" on a Pod forbids bursting, whatever the global
-	// switch says. By default the table of the seeds holds, where it does so only under a global "false". Default: false.
+	// LocalFalseForbids makes AUTO_SCALE_EKS "false" on a Pod forbid bursting even if the global switch is on. By default
+	// a local "false" has an effect only if the global switch is off too (source: TKE Resilience). Default: false.
 	LocalFalseForbids bool `json:"localFalseForbids"`
-	// CCIVersion is the generation of the cloud, "2.0" or "1.0": it decides which API virtual nodes speak, and which sizes of Pods there
-	// are. All virtual nodes of a cluster have the same. Default: 2.0.
+	// CCIVersion is the generation of the cloud, "2.0" or "1.0". It determines the API that virtual nodes use and the
+	// sizes of Pods. It must be the same for all virtual nodes of a cluster. Default: 2.0.
 	CCIVersion CCIVersion `json:"cciVersion"`
-	// DisabledRules are restrictions that do not hold here, by Reason. Whoever switches one off must know that the cloud
-	// accepts such Pods. Default: none.
+	// DisabledRules are the restrictions to ignore, by Reason. Disable a rule only if the cloud is known to accept such
+	// Pods. Default: none.
 	DisabledRules []Reason `json:"disabledRules"`
 }
 
-// DefaultConfig returns the rules of the seeds.
+// DefaultConfig returns the rules of the systems that Spillway replaces (docs/sources.md).
 func DefaultConfig() Config {
 	return Config{
 		CCIVersion:          CCI2,
@@ -69,13 +71,13 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 	return errs
 }
 
-// Policy decides by one Config. It holds no state: its methods may be called by many goroutines at once.
+// Policy decides by one Config. It has no state: its methods may be called by many goroutines at once.
 type Policy struct {
 	config Config
 	rules  []Rule
 }
 
-// New checks the configuration and returns the Policy that decides by it.
+// New validates the configuration and returns a Policy.
 func New(config Config) (*Policy, error) {
 	if err := config.Validate(field.NewPath("policy")).ToAggregate(); err != nil {
 		return nil, fmt.Errorf("checking the policy configuration: %w", err)
@@ -92,39 +94,39 @@ func New(config Config) (*Policy, error) {
 	return p, nil
 }
 
-// Input is all that a decision depends on. Nothing in it is changed.
+// Input is everything that a decision depends on. A decision does not change it.
 type Input struct {
-	// Pod is the Pod as it was created, never nil. Its namespace must be filled in (an admission request carries it beside the
-	// Pod); its status and node name do not matter.
+	// Pod is the Pod as it was created, never nil. Its namespace must be set: in an admission request it is outside the
+	// Pod. Status and node name are ignored.
 	Pod *corev1.Pod
 	// Global is the switch of the cluster.
 	Global Switch
-	// WorkloadLabels are the labels of the Deployment, StatefulSet, Job or CronJob that the Pod belongs to. Needed only while
-	// the webhook has not yet written the resolved burst label onto the Pod.
+	// WorkloadLabels are the labels of the Deployment, StatefulSet, Job or CronJob that the Pod belongs to. They are
+	// needed only until the webhook has written the resolved burst label to the Pod.
 	WorkloadLabels map[string]string
-	// NamespaceLabels are the labels of the Pod's namespace. Needed as long as WorkloadLabels.
+	// NamespaceLabels are the labels of the Pod's namespace. They are needed as long as WorkloadLabels.
 	NamespaceLabels map[string]string
-	// Claims are the kinds of the PersistentVolumes behind the Pod's claims, by claim name: a CSI driver's name or the field of the
-	// volume source. A claim that is missing or not yet known is not in the map.
+	// Claims are the kinds of the PersistentVolumes of the Pod's claims, by claim name: the name of a CSI driver or the
+	// field of the volume source. A claim that does not exist or is not known yet is not in the map.
 	Claims map[string]string
 }
 
-// Decision is where a Pod may run, with the words for people.
+// Decision says where a Pod may run, and why.
 type Decision struct {
 	Placement Placement
-	// Quota is how many replicas of the Pod's revision stay home; nil where no quota holds for this Pod.
+	// Quota is how many replicas of the Pod's revision stay on local nodes; nil if the Pod has no quota.
 	Quota *int
-	// Mode is the burst mode that was found, ModeNone where there is none.
+	// Mode is the burst mode of the Pod, ModeNone without a burst label.
 	Mode   Mode
 	Reason Reason
-	// Message is a sentence that says why, and what would change it.
+	// Message is a sentence that says why, and how to change it.
 	Message string
 }
 
-// MayBurst tells whether a virtual node may take the Pod.
+// MayBurst reports whether the Pod may run on a virtual node.
 func (d Decision) MayBurst() bool { return d.Placement != PlacementLocalOnly }
 
-// Describe prints the decision for people: events, logs and /explain use the same words.
+// Describe returns the decision as text. Events, logs and /explain use the same text.
 func (d Decision) Describe() string {
 	text := fmt.Sprintf("%s (%s): %s", d.Placement, d.Reason, d.Message)
 	if d.Quota != nil {
@@ -133,9 +135,9 @@ func (d Decision) Describe() string {
 	return text
 }
 
-// Decide says where a Pod may run: first whether it may burst, then whether the cloud can run it, then what is tried
-// first. A malformed key keeps the Pod home, with words, where it matters; where it would mean nothing, it is nothing: a switch beside
-// a burst label, a quota with enforce, a replacement without a hostPath volume.
+// Decide says where a Pod may run: first whether it may burst, then whether the cloud can run it, then which nodes are
+// tried first. A malformed key keeps the Pod on local nodes. It is ignored where the key has no effect: a switch
+// together with a burst label, a quota with enforce, a replacement without a hostPath volume.
 func (p *Policy) Decide(in Input) Decision {
 	decision := p.decideMode(in)
 	if !decision.MayBurst() {
@@ -143,9 +145,11 @@ func (p *Policy) Decide(in Input) Decision {
 	}
 	s := p.subject(in)
 	if found := p.violations(s); len(found) > 0 {
-		return Decision{Placement: PlacementLocalOnly, Mode: decision.Mode, Reason: found[0].Reason, Message: joinMessages(found)}
+		return Decision{
+			Placement: PlacementLocalOnly, Mode: decision.Mode, Reason: found[0].Reason, Message: joinMessages(found),
+		}
 	}
-	if s.replaceErr != nil { // No rule has looked: it is switched off, or the one hostPath is LocaltimePath.
+	if s.replaceErr != nil { // No rule has reported it: the rule is disabled, or the only hostPath is LocaltimePath.
 		return invalid(decision.Mode, s.replaceErr)
 	}
 	if decision.Placement == PlacementCloudOnly {
@@ -156,7 +160,9 @@ func (p *Policy) Decide(in Input) Decision {
 		return invalid(decision.Mode, err)
 	}
 	if ok && in.Pod.Spec.SchedulingGroup != nil {
-		return Decision{Placement: PlacementLocalOnly, Mode: decision.Mode, Reason: ReasonSchedulingGroup, Message: GroupQuota}
+		return Decision{
+			Placement: PlacementLocalOnly, Mode: decision.Mode, Reason: ReasonSchedulingGroup, Message: GroupQuota,
+		}
 	}
 	if ok {
 		decision.Quota = &quota
@@ -165,7 +171,7 @@ func (p *Policy) Decide(in Input) Decision {
 	return decision
 }
 
-// decideMode applies the burst label, or without one the switch table.
+// decideMode applies the burst label, or without one the switches.
 func (p *Policy) decideMode(in Input) Decision {
 	mode, err := ResolveMode(in.Pod.Labels, in.WorkloadLabels, in.NamespaceLabels)
 	if err != nil {
@@ -173,16 +179,20 @@ func (p *Policy) decideMode(in Input) Decision {
 	}
 	switch mode {
 	case ModeOff:
-		return Decision{PlacementLocalOnly, nil, mode, ReasonLabelOff, "the burst label says off: remove or change the label " + BurstLabel + " (or " + BurstLabelAlias + ") of the Pod or its workload to allow bursting"}
+		return Decision{PlacementLocalOnly, nil, mode, ReasonLabelOff, "the burst label is off: remove or change the label " +
+			BurstLabel + " (or " + BurstLabelAlias + ") of the Pod or its workload to allow bursting"}
 	case ModeEnforce:
 		if label, _ := ResolveMode(in.Pod.Labels, in.WorkloadLabels, nil); label == ModeNone {
-			return Decision{PlacementCloudOnly, nil, mode, ReasonNamespaceEnforce, "the namespace has the label " + NamespaceEnforceLabel + "=" + NamespaceEnforceValue + ": only virtual nodes"}
+			return Decision{PlacementCloudOnly, nil, mode, ReasonNamespaceEnforce, "the namespace has the label " +
+				NamespaceEnforceLabel + "=" + NamespaceEnforceValue + ": virtual nodes only"}
 		}
-		return Decision{PlacementCloudOnly, nil, mode, ReasonLabelEnforce, "the burst label says enforce: only virtual nodes"}
+		return Decision{PlacementCloudOnly, nil, mode, ReasonLabelEnforce, "the burst label is enforce: virtual nodes only"}
 	case ModeLocalPrefer:
-		return Decision{PlacementLocalFirst, nil, mode, ReasonLabelLocalPrefer, "the burst label says localPrefer: virtual nodes when no local node fits"}
+		return Decision{PlacementLocalFirst, nil, mode, ReasonLabelLocalPrefer,
+			"the burst label is localPrefer: virtual nodes if no local node fits"}
 	case ModeAuto:
-		return Decision{PlacementByScore, nil, mode, ReasonLabelAuto, "the burst label says auto: scores decide, leaning local"}
+		return Decision{PlacementByScore, nil, mode, ReasonLabelAuto,
+			"the burst label is auto: scores decide, with a preference for local nodes"}
 	}
 	local, err := ParseSwitch(in.Pod.Annotations)
 	if err != nil {
@@ -190,28 +200,30 @@ func (p *Policy) decideMode(in Input) Decision {
 	}
 	if p.config.LocalFalseForbids && local == SwitchOff {
 		return Decision{Placement: PlacementLocalOnly, Reason: ReasonSwitchOff, Message: fmt.Sprintf(
-			"%s is false on the Pod, which forbids bursting in this cluster (localFalseForbids): set it to \"true\" on the Pod template, or remove it", SwitchKey)}
+			"%s is false on the Pod, which forbids bursting in this cluster (localFalseForbids): "+
+				"set it to \"true\" on the Pod template, or remove it", SwitchKey)}
 	}
 	if !MayBurst(in.Global, local) {
 		return Decision{Placement: PlacementLocalOnly, Reason: ReasonSwitchOff, Message: fmt.Sprintf(
 			"%s is false in ConfigMap %s/%s: set it to true, or annotate the Pod template with %s: \"true\"",
 			SwitchKey, SwitchConfigMapNamespace, SwitchConfigMapName, SwitchKey)}
 	}
-	return Decision{Placement: PlacementLocalFirst, Reason: ReasonSwitchOn, Message: SwitchKey + " allows bursting: virtual nodes when no local node fits"}
+	return Decision{Placement: PlacementLocalFirst, Reason: ReasonSwitchOn,
+		Message: SwitchKey + " allows bursting: virtual nodes if no local node fits"}
 }
 
-// invalid keeps a Pod home whose keys are malformed.
+// invalid keeps a Pod with malformed keys on local nodes.
 func invalid(mode Mode, err error) Decision {
 	return Decision{Placement: PlacementLocalOnly, Mode: mode, Reason: ReasonInvalid, Message: oneLine(err)}
 }
 
-// oneLine is an error's text for conditions and events: joined errors have a line each.
+// oneLine returns the text of an error for conditions and Events. Joined errors have a line each.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func joinMessages(found []Violation) string {
-	words := make([]string, 0, len(found))
+	messages := make([]string, 0, len(found))
 	for _, v := range found {
-		words = append(words, v.Message)
+		messages = append(messages, v.Message)
 	}
-	return strings.Join(words, "; ")
+	return strings.Join(messages, "; ")
 }

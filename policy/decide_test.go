@@ -40,8 +40,8 @@ type caseReplaced struct {
 	Mounts map[string][]corev1.VolumeMount `json:"mounts"`
 }
 
-// TestDecide decides every testdata/<case>.input.yaml. With -update it rewrites the outputs: read what changed before you commit it.
-// Cases that may burst have a golden of their cloud Pod too: go test ./vnode/translate -update.
+// TestDecide decides every testdata/<case>.input.yaml. With -update it rewrites the outputs: read what changed before
+// you commit it. Cases that may burst have a golden of their cloud Pod too: go test ./vnode/translate -update.
 func TestDecide(t *testing.T) {
 	rules, modes, placements := map[policy.Reason]bool{}, map[policy.Mode]bool{}, map[policy.Placement]bool{}
 	for _, file := range policytest.Files(t, "testdata") {

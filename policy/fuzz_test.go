@@ -181,7 +181,8 @@ func checkMounts(t *testing.T, before, after *corev1.PodSpec) {
 	require.Equal(t, was, is, "nothing else of a container changes")
 }
 
-// longExponent is what keeps a Quantity busy for minutes while it is parsed: the API server's trouble before it is ours.
+// longExponent is what keeps a Quantity busy for minutes while it is parsed: the API server's trouble before it is
+// ours.
 var longExponent = regexp.MustCompile(`[0-9.][eE][+-]?[0-9]{4}`)
 
 func FuzzDecide(f *testing.F) {

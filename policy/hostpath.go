@@ -15,40 +15,41 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// ReplacementPolicy is what becomes of a hostPath volume in the cloud.
+// ReplacementPolicy says what replaces a hostPath volume in the cloud.
 type ReplacementPolicy string
 
 const (
-	// ReplacementRemove drops the volume and every mount of it.
+	// ReplacementRemove removes the volume and all its mounts.
 	ReplacementRemove ReplacementPolicy = "remove"
-	// ReplacementEmptyDir puts an emptyDir in its place.
+	// ReplacementEmptyDir replaces the volume by an emptyDir.
 	ReplacementEmptyDir ReplacementPolicy = "replaceByEmptyDir"
 )
 
-// AnyVolume as the name of a Replacement stands for every hostPath volume without a replacement of its own name.
+// AnyVolume as the name of a Replacement matches every hostPath volume that no other replacement names.
 const AnyVolume = "*"
 
-// Replacement is one entry of the annotation HostPathReplacementAnnotation. Source: seed 2, "负载Hostpath配置方式".
+// Replacement is one entry of the annotation HostPathReplacementAnnotation. Source: CCE bursting,
+// "负载Hostpath配置方式".
 type Replacement struct {
-	// Name is a volume's name, or "*".
+	// Name is the name of a volume, or "*".
 	Name string `json:"name"`
-	// PolicyType says what becomes of the volume.
+	// PolicyType says what replaces the volume.
 	PolicyType ReplacementPolicy `json:"policyType"`
-	// EmptyDir is read with ReplacementEmptyDir only.
+	// EmptyDir is used with ReplacementEmptyDir only.
 	EmptyDir *ReplacementDir `json:"emptyDir,omitempty"`
 }
 
-// ReplacementDir is the emptyDir that takes a hostPath's place.
+// ReplacementDir is the emptyDir that replaces a hostPath volume.
 type ReplacementDir struct {
-	// SizeLimit is a quantity such as 10Gi; nil for none. The rule ReasonEmptyDirSizeLimit holds for it.
+	// SizeLimit is a quantity such as 10Gi; nil for none. The rule ReasonEmptyDirSizeLimit applies to it.
 	SizeLimit *resource.Quantity `json:"sizeLimit,omitempty"`
 }
 
-// quantityForm is what a sizeLimit looks like: Kubernetes' own form without exponents, for parsing 1e-100000000 takes a
-// minute. Quantities of a Pod's spec have passed the API server; an annotation is any text.
+// quantityForm is the form of a sizeLimit: a Kubernetes quantity without an exponent, since parsing 1e-100000000 takes
+// a minute. The API server has validated the quantities of a Pod spec, but not those in an annotation.
 var quantityForm = regexp.MustCompile(`^[0-9]{1,40}(\.[0-9]{1,40})?([numkMGTPE]|[KMGTPE]i)?$`)
 
-// UnmarshalJSON reads the emptyDir of a replacement; unknown fields are errors.
+// UnmarshalJSON reads the emptyDir of a replacement. Unknown fields are errors.
 func (d *ReplacementDir) UnmarshalJSON(data []byte) error {
 	var raw struct {
 		SizeLimit *json.RawMessage `json:"sizeLimit"`
@@ -69,8 +70,8 @@ func (d *ReplacementDir) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// ParseReplacements reads the annotation HostPathReplacementAnnotation; without it there are none. All faults are reported
-// at once, each with its place in the list.
+// ParseReplacements reads the annotation HostPathReplacementAnnotation. It returns nil without the annotation. All
+// errors are returned at once, each with its place in the list.
 func ParseReplacements(annotations map[string]string) ([]Replacement, error) {
 	value, ok := annotations[HostPathReplacementAnnotation]
 	if !ok {
@@ -78,9 +79,10 @@ func ParseReplacements(annotations map[string]string) ([]Replacement, error) {
 	}
 	var list []Replacement
 	if err := decodeStrictly([]byte(value), &list); err != nil {
-		fault := invalidValue(HostPathReplacementAnnotation, "", value, "must be a JSON list such as [{\"name\":\"VOLUME\",\"policyType\":\"remove\"}]")
-		fault.Cause = err
-		return nil, fault
+		invalid := invalidValue(HostPathReplacementAnnotation, "", value,
+			"must be a JSON list such as [{\"name\":\"VOLUME\",\"policyType\":\"remove\"}]")
+		invalid.Cause = err
+		return nil, invalid
 	}
 	if err := checkReplacements(list); err != nil {
 		return nil, err
@@ -88,7 +90,7 @@ func ParseReplacements(annotations map[string]string) ([]Replacement, error) {
 	return list, nil
 }
 
-// decodeStrictly reads one JSON value; unknown fields and anything after the value are errors.
+// decodeStrictly reads one JSON value. Unknown fields and text after the value are errors.
 func decodeStrictly(data []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
@@ -102,53 +104,61 @@ func decodeStrictly(data []byte, into any) error {
 }
 
 func checkReplacements(list []Replacement) error {
-	var faults []error
+	var errs []error
 	seen := map[string]bool{}
 	for i, r := range list {
 		key, path := HostPathReplacementAnnotation, fmt.Sprintf("[%d]", i)
 		switch {
 		case r.Name == "":
-			faults = append(faults, &Fault{Key: key, Path: path + ".name", Kind: field.ErrorTypeRequired, Right: "must be the name of a volume or \"*\""})
+			errs = append(errs, &KeyError{Key: key, Path: path + ".name", Kind: field.ErrorTypeRequired,
+				Right: "must be the name of a volume or \"*\""})
 		case seen[r.Name]:
-			faults = append(faults, &Fault{Key: key, Path: path + ".name", Kind: field.ErrorTypeDuplicate, Value: r.Name, Right: "each volume has one replacement"})
+			errs = append(errs, &KeyError{Key: key, Path: path + ".name", Kind: field.ErrorTypeDuplicate, Value: r.Name,
+				Right: "each volume has one replacement"})
 		}
 		seen[r.Name] = true
 		if r.PolicyType != ReplacementRemove && r.PolicyType != ReplacementEmptyDir {
-			faults = append(faults, invalidValue(key, path+".policyType", string(r.PolicyType), fmt.Sprintf("must be %s or %s", ReplacementRemove, ReplacementEmptyDir)))
+			errs = append(errs, invalidValue(key, path+".policyType", string(r.PolicyType),
+				fmt.Sprintf("must be %s or %s", ReplacementRemove, ReplacementEmptyDir)))
 		}
 		if r.EmptyDir != nil && r.EmptyDir.SizeLimit != nil && r.EmptyDir.SizeLimit.Sign() <= 0 {
-			faults = append(faults, invalidValue(key, path+sizeLimitPath, r.EmptyDir.SizeLimit.String(), "must be above zero, such as 10Gi"))
+			errs = append(errs, invalidValue(key, path+sizeLimitPath, r.EmptyDir.SizeLimit.String(),
+				"must be above zero, such as 10Gi"))
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }
 
-// sizeLimitPath leads from a replacement to its limit.
+// sizeLimitPath is the path of the limit within a replacement.
 const sizeLimitPath = ".emptyDir.sizeLimit"
 
-// CheckReplacements reads the replacements of a Pod, or of a Pod template, and reports every fault at once: those of
-// ParseReplacements, and limits of an emptyDir that the cloud cannot give to what the Pod's containers ask for (the rule
-// ReasonEmptyDirSizeLimit, unless it is switched off).
+// CheckReplacements reads the replacements of a Pod or of a Pod template, and returns every error at once: those of
+// ParseReplacements, and size limits that the cloud does not allow for the CPU of the Pod (the rule
+// ReasonEmptyDirSizeLimit, unless it is disabled).
 func (p *Policy) CheckReplacements(pod *corev1.Pod) ([]Replacement, error) {
 	list, err := ParseReplacements(pod.Annotations)
 	if err != nil || !p.Has(ReasonEmptyDirSizeLimit) {
 		return list, err
 	}
 	most := p.config.CCIVersion.mostGi(pod.Annotations, &pod.Spec)
-	var faults []error
+	var errs []error
 	for i, r := range list {
-		if r.PolicyType == ReplacementEmptyDir && r.EmptyDir != nil && r.EmptyDir.SizeLimit != nil && !limitFits(*r.EmptyDir.SizeLimit, most) {
-			faults = append(faults, invalidValue(HostPathReplacementAnnotation, fmt.Sprintf("[%d]%s", i, sizeLimitPath), r.EmptyDir.SizeLimit.String(), limitRight(most)))
+		if r.PolicyType != ReplacementEmptyDir || r.EmptyDir == nil || r.EmptyDir.SizeLimit == nil {
+			continue
+		}
+		if limit := r.EmptyDir.SizeLimit; !limitFits(*limit, most) {
+			errs = append(errs, invalidValue(HostPathReplacementAnnotation, fmt.Sprintf("[%d]%s", i, sizeLimitPath),
+				limit.String(), limitRight(most)))
 		}
 	}
-	return list, errors.Join(faults...)
+	return list, errors.Join(errs...)
 }
 
-// ReplaceHostPaths applies the Pod's replacements and returns the resulting spec; the Pod is not changed. A volume's own
-// name wins over "*", and /etc/localtime is touched only by its own name. A removed volume takes its mounts along in
-// every container. hostPath volumes that no replacement covers stay. The spec is always a copy, and the Pod's own where the
-// annotation is malformed, which is no error without a hostPath volume: there is nothing to replace. May be called twice: the second
-// time changes nothing.
+// ReplaceHostPaths returns a copy of the Pod's spec with the replacements applied. It does not change the Pod. A
+// replacement with the name of a volume takes precedence over "*", and "*" does not match /etc/localtime. Removing a
+// volume removes its mounts in every container. hostPath volumes without a replacement stay. With a malformed
+// annotation the spec is unchanged, and ReplaceHostPaths returns an error unless the Pod has no hostPath volume.
+// Applying it again changes nothing.
 func ReplaceHostPaths(pod *corev1.Pod) (*corev1.PodSpec, error) {
 	spec := pod.Spec.DeepCopy()
 	if !slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.HostPath != nil }) {
@@ -173,7 +183,7 @@ func ReplaceHostPaths(pod *corev1.Pod) (*corev1.PodSpec, error) {
 	return spec, nil
 }
 
-// replacementFor finds what becomes of a volume; ok is false where it stays as it is.
+// replacementFor returns the replacement of a volume; ok is false if the volume stays.
 func replacementFor(v corev1.Volume, replacements []Replacement) (found Replacement, ok bool) {
 	if v.HostPath == nil {
 		return Replacement{}, false
@@ -200,7 +210,8 @@ func emptyDirOf(r Replacement) *corev1.EmptyDirVolumeSource {
 func dropMounts(spec *corev1.PodSpec, removed map[string]bool) {
 	for _, containers := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
 		for i := range containers {
-			containers[i].VolumeMounts = slices.DeleteFunc(containers[i].VolumeMounts, func(m corev1.VolumeMount) bool { return removed[m.Name] })
+			containers[i].VolumeMounts = slices.DeleteFunc(containers[i].VolumeMounts,
+				func(m corev1.VolumeMount) bool { return removed[m.Name] })
 		}
 	}
 }

@@ -5,26 +5,26 @@ import (
 	"strings"
 )
 
-// Mode is the value of a burst label. Source: seed 2, CCI manual cci_01_0025.
+// Mode is the value of a burst label. Source: CCE bursting, CCI manual cci_01_0025.
 type Mode string
 
 const (
-	// ModeNone: no burst label; the switches decide.
+	// ModeNone: no burst label. The switches decide.
 	ModeNone Mode = ""
 	// ModeEnforce: virtual nodes only.
 	ModeEnforce Mode = "enforce"
-	// ModeLocalPrefer: virtual nodes only when no local node fits.
+	// ModeLocalPrefer: virtual nodes only if no local node fits.
 	ModeLocalPrefer Mode = "localPrefer"
-	// ModeAuto: scores decide, leaning local.
+	// ModeAuto: scores decide, with a preference for local nodes.
 	ModeAuto Mode = "auto"
-	// ModeOff: never.
+	// ModeOff: local nodes only.
 	ModeOff Mode = "off"
 )
 
 var modes = []Mode{ModeEnforce, ModeLocalPrefer, ModeAuto, ModeOff}
 
-// ParseMode reads the burst label of one object. BurstLabel wins over its alias; neither is ModeNone. A value that is no
-// mode is an error, and the mode returned with it is ModeOff.
+// ParseMode reads the burst label of one object. BurstLabel takes precedence over its alias. Without either it returns
+// ModeNone. An unknown value is an error, and the mode returned with it is ModeOff.
 func ParseMode(labels map[string]string) (Mode, error) {
 	for _, key := range []string{BurstLabel, BurstLabelAlias} {
 		value, ok := labels[key]
@@ -40,15 +40,15 @@ func ParseMode(labels map[string]string) (Mode, error) {
 }
 
 func joinModes() string {
-	words := make([]string, 0, len(modes))
+	names := make([]string, 0, len(modes))
 	for _, m := range modes {
-		words = append(words, string(m))
+		names = append(names, string(m))
 	}
-	return strings.Join(words, ", ")
+	return strings.Join(names, ", ")
 }
 
-// ResolveMode says which mode holds for a Pod that is being created: its own label, else its workload's, else the label of
-// its namespace. The first label found decides, also when it is malformed.
+// ResolveMode returns the mode of a Pod that is being created: from its own label, else from the label of its workload,
+// else from the label of its namespace. The first label that is found decides, even if it is malformed.
 func ResolveMode(pod, workload, namespace map[string]string) (Mode, error) {
 	for _, labels := range []map[string]string{pod, workload} {
 		if mode, err := ParseMode(labels); err != nil || mode != ModeNone {

@@ -6,128 +6,130 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Keys that users write. They come from the documents of the systems that Spillway replaces and are used verbatim.
+// Keys that users write. They come from the documents of the systems that Spillway replaces (docs/sources.md) and are
+// used verbatim.
 const (
-	// SwitchKey turns bursting on and off: an annotation of the Pod template (local switch) and a key of the
-	// ConfigMap SwitchConfigMapName (global switch). Source: seed 0, "Workload resilience".
+	// SwitchKey turns bursting on and off: an annotation of the Pod template (local switch) and a key of the ConfigMap
+	// SwitchConfigMapName (global switch). Source: TKE Resilience.
 	SwitchKey = "AUTO_SCALE_EKS"
-	// LocalReplicasAnnotation is the number of replicas of one revision that stay on local nodes. Source: seed 0.
+	// LocalReplicasAnnotation is the number of replicas of one revision that stay on local nodes. Source: TKE Resilience.
 	LocalReplicasAnnotation = "LOCAL_REPLICAS"
-	// HostPathReplacementAnnotation says what becomes of hostPath volumes in the cloud. Source: seed 2.
+	// HostPathReplacementAnnotation says what replaces hostPath volumes in the cloud. Source: CCE bursting.
 	HostPathReplacementAnnotation = "coordinator.cci.io/hostpath-replacement"
-	// BurstLabel chooses the burst mode on a Pod or on its workload. Source: seed 2.
+	// BurstLabel sets the burst mode of a Pod, on the Pod or on its workload. Source: CCE bursting.
 	BurstLabel = "virtual-kubelet.io/burst-to-cci"
-	// BurstLabelAlias is what CCI 2.0 calls BurstLabel. Source: CCI manual cci_01_0025.
+	// BurstLabelAlias is the name of BurstLabel in CCI 2.0. Source: CCI manual cci_01_0025.
 	BurstLabelAlias = "bursting.cci.io/burst-to-cci"
 	// NamespaceEnforceLabel with the value NamespaceEnforceValue sends every Pod of a namespace to the cloud. Source: seed
 	// 4.
 	NamespaceEnforceLabel = "virtual-node-affinity-injection"
-	// NamespaceEnforceValue is the only value of NamespaceEnforceLabel that means something.
+	// NamespaceEnforceValue is the only value of NamespaceEnforceLabel that has an effect.
 	NamespaceEnforceValue = "enabled"
-	// ResolvConfAnnotation on a virtual node replaces the resolv.conf of all its Pods. Source: seed 0.
+	// ResolvConfAnnotation on a virtual node replaces the resolv.conf of all its Pods. Source: TKE Resilience.
 	ResolvConfAnnotation = "eks.tke.cloud.tencent.com/resolv-conf"
-	// FixedIPAnnotation marks a Pod that keeps its IP address, which the cloud cannot give it. Source: seed 0.
+	// FixedIPAnnotation marks a Pod with a fixed IP address, which the cloud does not support. Source: TKE Resilience.
 	FixedIPAnnotation = "tke.cloud.tencent.com/vpc-ip-claim-delete-policy"
 )
 
-// Where the global switch is read. Source: seed 0.
+// The ConfigMap of the global switch. Source: TKE Resilience.
 const (
 	SwitchConfigMapNamespace = "kube-system"
 	SwitchConfigMapName      = "eks-config"
 )
 
-// How a virtual node is told from a local one.
+// What distinguishes a virtual node from a local node.
 const (
 	// NodeTypeLabel with the value NodeTypeVirtual marks a virtual node.
 	NodeTypeLabel   = "type"
 	NodeTypeVirtual = "virtual-kubelet"
-	// ProviderTaintKey, with the value ProviderTaintValue and the effect NoSchedule, keeps Pods that may not burst away.
+	// ProviderTaintKey, with the value ProviderTaintValue and the effect NoSchedule, repels Pods that may not burst.
 	ProviderTaintKey   = "virtual-kubelet.io/provider"
 	ProviderTaintValue = "huawei"
 )
 
-// Keys of our own, made only where the seeds have none.
+// Keys of Spillway, for which the replaced systems have none.
 const (
-	// PlacementResource is requested by the Pods that the scheduler must ask the extender about (managedResources of its
-	// extender entry). The webhook adds it, the scheduler and the kubelet ignore it, vnode strips it.
+	// PlacementResource is the marker resource. The scheduler calls the extender for Pods that request it
+	// (managedResources of the extender's entry). The webhook adds the request, the scheduler and the kubelet ignore it,
+	// vnode removes it.
 	PlacementResource corev1.ResourceName = "spillway.io/placement"
-	// LocalSlotAnnotation is written by the extender before it lets a Pod with a quota through to local nodes: a slot of
-	// the quota is this Pod's, also after a restart of the extender. Its value is the Pod's own UID, so that a copied
-	// manifest or a template never brings a slot along.
+	// LocalSlotAnnotation records that the Pod has a slot of its local quota. The extender writes it before it allows the
+	// Pod to run on a local node, so that it knows the slot after a restart. Its value is the UID of the Pod: a copied
+	// manifest or a template never has a valid slot.
 	LocalSlotAnnotation = "spillway.io/local-slot"
 	// RequeueAnnotation is changed by the extender to make the scheduler retry a Pod that the extender refused.
 	RequeueAnnotation = "spillway.io/wake"
-	// LocalReplicasCondition is the type of a condition of a Pod: False where its scheduling group does not let
-	// LocalReplicasAnnotation be kept. Other Pods have none.
+	// LocalReplicasCondition is the type of a condition of a Pod. It is False if LocalReplicasAnnotation has no effect
+	// because the Pod belongs to a scheduling group. Other Pods do not have the condition.
 	LocalReplicasCondition corev1.PodConditionType = "spillway.io/LocalReplicas"
-	// OnSoldOutAnnotation on a Pod says what becomes of it when it is on a virtual node whose cloud is sold out
-	// (OnSoldOut).
+	// OnSoldOutAnnotation on a Pod says what happens to it on a virtual node whose cloud is sold out (OnSoldOut).
 	OnSoldOutAnnotation = "spillway.io/on-sold-out"
-	// SoldOutUntilAnnotation is on a virtual node that is locked: when the lock ends, RFC 3339. Without it an
-	// unschedulable node was cordoned by somebody else, and stays so.
+	// SoldOutUntilAnnotation is set on a locked virtual node: the time when the lock ends, in RFC 3339. An unschedulable
+	// node without it was cordoned by a user and stays unschedulable.
 	SoldOutUntilAnnotation = "spillway.io/sold-out-until"
-	// UninstallLabel is on the ConfigMap that helm uninstall deletes first. Its value UninstallGuarded, or any but
-	// UninstallForced, has admission refuse that while Pods run in the cloud.
+	// UninstallLabel is set on the ConfigMap that helm uninstall deletes first. Unless its value is UninstallForced,
+	// admission refuses the deletion while Pods run in the cloud.
 	UninstallLabel   = "spillway.io/uninstall"
 	UninstallGuarded = "guarded"
 	UninstallForced  = "forced"
-	// DeletionCostAnnotation ranks Pods for scale-in. Spillway writes CloudDeletionCost on cloud Pods without a value.
+	// DeletionCostAnnotation ranks Pods for scale-in. Spillway sets it to CloudDeletionCost on cloud Pods without a value.
 	DeletionCostAnnotation = "controller.kubernetes.io/pod-deletion-cost"
 	CloudDeletionCost      = "-100"
-	// LocaltimePath is the one hostPath that runs in the cloud: it stands for the node's time zone. Source: seed 2.
+	// LocaltimePath is the only hostPath that the cloud supports: it means the time zone of the node. Source: CCE bursting.
 	LocaltimePath = "/etc/localtime"
 )
 
-// The identity of what Spillway makes in the cloud: which Pod of which cluster a cloud Pod is. The annotations, and not
-// its name or its labels, are what counts.
+// The identity of cloud Pods: which Pod of which cluster each represents. The annotations define the identity; the name and
+// the labels do not.
 const (
-	// CloudClusterKey is the id of the cluster: an annotation, and a label for people and for cleaning up after a cluster.
-	// As a label of a Node it says that the virtual node is Spillway's: other systems use NodeTypeLabel too.
+	// CloudClusterKey is the id of the cluster: an annotation, and a label for users and for cleaning up after a cluster.
+	// As a label of a Node it marks a virtual node of Spillway: other systems use NodeTypeLabel too.
 	CloudClusterKey          = "spillway.io/cluster-id"
 	CloudNodeAnnotation      = "spillway.io/node"
 	CloudNamespaceAnnotation = "spillway.io/pod-namespace"
 	CloudNameAnnotation      = "spillway.io/pod-name"
 	CloudUIDAnnotation       = "spillway.io/pod-uid"
-	// CloudOwnerLabel selects the cloud Pods of one virtual node: its value is a hash, for node names may be too long for
-	// one.
+	// CloudOwnerLabel selects the cloud Pods of one virtual node. Its value is a hash, since the name of a node may be too
+	// long for a label.
 	CloudOwnerLabel = "spillway.io/owner"
-	// CloudFileAnnotation, with a number after it, holds on a cloud Pod what a file of the downward API shows.
+	// CloudFileAnnotation, followed by a number, is the content of a file of the downward API of a cloud Pod.
 	CloudFileAnnotation = "spillway.io/file-"
 )
 
-// The identity of copies in the cloud: annotations that say what each is a copy of.
+// The identity of mirrors: annotations that name the object of which each is a copy.
 const (
 	CloudSourceKindAnnotation      = "spillway.io/source-kind"
 	CloudSourceNamespaceAnnotation = "spillway.io/source-namespace"
 	CloudSourceNameAnnotation      = "spillway.io/source-name"
 	CloudSourceUIDAnnotation       = "spillway.io/source-uid"
-	// CloudSourceVolumeAnnotation is the handle of the volume behind a claim.
+	// CloudSourceVolumeAnnotation is the handle of the volume of a claim.
 	CloudSourceVolumeAnnotation = "spillway.io/source-volume"
-	// CloudRenewAnnotation is when a copy that holds tokens is due to be renewed.
+	// CloudRenewAnnotation is the time when a mirror with tokens must be renewed.
 	CloudRenewAnnotation = "spillway.io/renew-at"
 )
 
-// ProviderToleration lets a Pod onto virtual nodes.
+// ProviderToleration returns the toleration that allows a Pod to run on virtual nodes.
 func ProviderToleration() corev1.Toleration {
 	return corev1.Toleration{
-		Key: ProviderTaintKey, Operator: corev1.TolerationOpEqual, Value: ProviderTaintValue, Effect: corev1.TaintEffectNoSchedule,
+		Key: ProviderTaintKey, Operator: corev1.TolerationOpEqual, Value: ProviderTaintValue,
+		Effect: corev1.TaintEffectNoSchedule,
 	}
 }
 
-// ProviderTaint is the taint of every virtual node.
+// ProviderTaint returns the taint of every virtual node.
 func ProviderTaint() corev1.Taint {
 	return corev1.Taint{Key: ProviderTaintKey, Value: ProviderTaintValue, Effect: corev1.TaintEffectNoSchedule}
 }
 
-// IsVirtualNode tells whether a node stands for the cloud, by its labels.
+// IsVirtualNode reports whether a node represents the cloud, by its labels.
 func IsVirtualNode(labels map[string]string) bool { return labels[NodeTypeLabel] == NodeTypeVirtual }
 
-// IsOurNode tells whether a node is a virtual node of Spillway's own.
+// IsOurNode reports whether a node is a virtual node of Spillway.
 func IsOurNode(labels map[string]string) bool {
 	return IsVirtualNode(labels) && labels[CloudClusterKey] != ""
 }
 
-// NeedsPlacement tells whether the scheduler asks the extender about the Pod (PlacementResource).
+// NeedsPlacement reports whether the scheduler calls the extender for the Pod (PlacementResource).
 func NeedsPlacement(spec *corev1.PodSpec) bool {
 	for i := range spec.Containers {
 		if _, ok := spec.Containers[i].Resources.Requests[PlacementResource]; ok {
@@ -137,20 +139,26 @@ func NeedsPlacement(spec *corev1.PodSpec) bool {
 	return false
 }
 
-// AvoidsVirtualNodes tells whether the Pod's node affinity keeps it off virtual nodes.
+// AvoidsVirtualNodes reports whether the Pod's node affinity excludes virtual nodes.
 func AvoidsVirtualNodes(spec *corev1.PodSpec) bool {
-	if spec.Affinity == nil || spec.Affinity.NodeAffinity == nil || spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+	if spec.Affinity == nil || spec.Affinity.NodeAffinity == nil {
 		return false
 	}
-	// Terms are alternatives: one that says nothing about it lets the Pod there.
-	return !slices.ContainsFunc(spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms, func(term corev1.NodeSelectorTerm) bool {
-		return !slices.ContainsFunc(term.MatchExpressions, func(r corev1.NodeSelectorRequirement) bool {
-			return r.Key == NodeTypeLabel && r.Operator == corev1.NodeSelectorOpNotIn && slices.Contains(r.Values, NodeTypeVirtual)
-		})
+	required := spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	if required == nil {
+		return false
+	}
+	excludes := func(r corev1.NodeSelectorRequirement) bool {
+		return r.Key == NodeTypeLabel && r.Operator == corev1.NodeSelectorOpNotIn &&
+			slices.Contains(r.Values, NodeTypeVirtual)
+	}
+	// Terms are alternatives: a term without the requirement admits virtual nodes.
+	return !slices.ContainsFunc(required.NodeSelectorTerms, func(term corev1.NodeSelectorTerm) bool {
+		return !slices.ContainsFunc(term.MatchExpressions, excludes)
 	})
 }
 
-// ToleratesProvider tells whether the Pod may be placed on a virtual node as far as its tolerations go.
+// ToleratesProvider reports whether the tolerations of the Pod allow it to run on a virtual node.
 func ToleratesProvider(spec *corev1.PodSpec) bool {
 	for _, t := range spec.Tolerations {
 		if t.Effect != "" && t.Effect != corev1.TaintEffectNoSchedule {

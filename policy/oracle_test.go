@@ -23,8 +23,8 @@ import (
 
 var oracleSeed = flag.Uint64("seed", 0, "decide only the random Pod with this seed, to look at a failure again")
 
-// story is a Pod in so few words that a reader can decide it by hand. pod() makes the real Pod of it, expect() decides it: written
-// from the seeds and the design page, line by line, with nothing of the package under test.
+// story is a Pod in so few words that a reader can decide it by hand. pod() makes the real Pod of it, expect() decides
+// it: written from the seeds and the design page, line by line, with nothing of the package under test.
 type story struct {
 	namespace                    string
 	daemonSet                    bool
@@ -381,7 +381,8 @@ func (s story) sizeInCCI1() (best policytest.Size, ok bool) {
 	return smallestOfCCI1(policytest.Size{VCPU: max(apps.VCPU, most.VCPU, together.VCPU), GiB: max(apps.GiB, most.GiB, together.GiB)})
 }
 
-// smallestOfCCI1 is the smallest pair of quarters of a core and whole GiB, with 2 to 8 GiB for each core, that holds need.
+// smallestOfCCI1 is the smallest pair of quarters of a core and whole GiB, with 2 to 8 GiB for each core, that holds
+// need.
 func smallestOfCCI1(need policytest.Size) (policytest.Size, bool) {
 	for quarters := 1; quarters <= 4*32; quarters++ {
 		for gib := 1; gib <= 256; gib++ {

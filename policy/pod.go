@@ -12,8 +12,8 @@ func IsActive(pod *corev1.Pod) bool {
 		pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
-// PodCondition returns the condition of a type, or nil if the Pod does not have it. The condition is part of the Pod: do
-// not change it.
+// PodCondition returns the condition of a type, or nil if the Pod does not have it. The condition is part of the Pod:
+// do not change it.
 func PodCondition(pod *corev1.Pod, conditionType corev1.PodConditionType) *corev1.PodCondition {
 	for i := range pod.Status.Conditions {
 		if pod.Status.Conditions[i].Type == conditionType {

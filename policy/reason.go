@@ -1,7 +1,7 @@
 package policy
 
-// Reason is a constant CamelCase word for why a Pod is placed as it is: the value of metrics labels, events and the switches
-// of single rules. Messages beside it say what would change it.
+// Reason is a constant CamelCase word for why a Pod is placed where it is. It is the value of metric labels, the reason
+// of Events, and the name of a rule in the configuration. The message that comes with it says what would change it.
 type Reason string
 
 // Why a Pod may, must or must not burst.
@@ -15,15 +15,17 @@ const (
 	ReasonLabelEnforce     Reason = "LabelEnforce"
 	ReasonLabelLocalPrefer Reason = "LabelLocalPrefer"
 	ReasonLabelAuto        Reason = "LabelAuto"
-	// ReasonNamespaceEnforce: the namespace sends all its Pods to the cloud.
+	// ReasonNamespaceEnforce: all Pods of the namespace run on virtual nodes only.
 	ReasonNamespaceEnforce Reason = "NamespaceEnforce"
-	// ReasonInvalid: a key of the Pod is malformed; it stays home until the key is right.
+	// ReasonInvalid: a key of the Pod is malformed. The Pod stays on local nodes until the key is corrected.
 	ReasonInvalid Reason = "InvalidPolicy"
-	// ReasonSchedulingGroup: the Pod has a local quota and belongs to a scheduling group, for which none can be kept; it stays home.
+	// ReasonSchedulingGroup: the Pod has a local quota and belongs to a scheduling group, for which no quota can be kept.
+	// It stays on local nodes.
 	ReasonSchedulingGroup Reason = "SchedulingGroup"
 )
 
-// The restrictions: why a Pod can never run in the cloud. Each is a rule that a cluster may switch off by this name.
+// The restrictions: why a Pod can never run in the cloud. Each is the name of a rule that the configuration can
+// disable.
 const (
 	ReasonDaemonSet          Reason = "DaemonsetForbidden"
 	ReasonProtectedNamespace Reason = "ProtectedNamespace"
@@ -49,22 +51,23 @@ const (
 	ReasonEphemeralStorage   Reason = "EphemeralStorage"
 )
 
-// What Events say beside the reasons of a decision.
+// Reasons of Events that are not reasons of a decision.
 const (
 	// ReasonBurstAllowed: the Pod tolerates virtual nodes from now on.
 	ReasonBurstAllowed Reason = "BurstAllowed"
-	// ReasonWebhookMissed: the Pod was created without the webhook and lacks what cannot be added later.
+	// ReasonWebhookMissed: the Pod was created while the webhook was down, and lacks fields that cannot be added later.
 	ReasonWebhookMissed Reason = "WebhookMissed"
-	// ReasonKeptLocal: the Pod tolerates every taint and was not allowed to burst when it was created. The webhook gave it node affinity
-	// against virtual nodes, so it stays on local nodes until it is recreated.
+	// ReasonKeptLocal: the Pod tolerates every taint and was not allowed to burst when it was created. The webhook gave it
+	// node affinity against virtual nodes, so it stays on local nodes until it is recreated.
 	ReasonKeptLocal Reason = "KeptLocal"
 )
 
-// Why the extender refuses a Pod for now.
+// Why the extender refuses a Pod until something changes.
 const (
-	// ReasonLocalQuota: the revision has its LOCAL_REPLICAS at home and no virtual node can take the Pod.
+	// ReasonLocalQuota: the local quota of the revision is used up, and no virtual node can take the Pod.
 	ReasonLocalQuota Reason = "LocalQuotaReached"
-	// ReasonPreemptFirst: no local node fits, and Pods of lower priority at home are evicted before the Pod bursts.
+	// ReasonPreemptFirst: no local node fits, and Pods of lower priority are evicted from local nodes before the Pod
+	// bursts.
 	ReasonPreemptFirst Reason = "PreemptFirst"
 	// ReasonCloudOnly: only virtual nodes may take the Pod, and none can.
 	ReasonCloudOnly Reason = "CloudOnly"
@@ -72,5 +75,6 @@ const (
 	ReasonLocalOnly Reason = "LocalOnly"
 )
 
-// ReasonSoldOut: the cloud has no room for the Pod's size. It is the type of a virtual node's condition and the reason of Pods' events.
+// ReasonSoldOut: the cloud has no capacity for the size of the Pod. It is the type of a condition of virtual nodes and
+// the reason of Events of Pods.
 const ReasonSoldOut Reason = "CloudSoldOut"

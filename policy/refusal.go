@@ -1,4 +1,5 @@
 package policy
 
-// RefusalPrefix begins what the extender writes into the condition of a Pod that it refuses; the Reason follows.
+// RefusalPrefix begins each refusal that the extender returns and that the scheduler writes into the condition of the
+// Pod. The Reason follows.
 const RefusalPrefix = "Spillway "

@@ -7,19 +7,20 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Revision is what a quota is counted on: the owning ReplicaSet, the controller revision of a StatefulSet, the Job. Never the
-// Deployment as a whole, or a rolling update ends with no local replica: the old Pods hold all the slots while the new ones come.
+// Revision is the set of Pods that share a quota: those of a ReplicaSet, of a controller revision of a StatefulSet, or
+// of a Job. It is never a whole Deployment: during a rolling update the old Pods would hold all slots, and the update
+// would end with no local replica.
 type Revision struct {
-	// Owner is the UID of the controlling object, or the Pod's own where nothing controls it.
+	// Owner is the UID of the controller, or of the Pod itself if it has no controller.
 	Owner types.UID
-	// Hash tells the revisions of an owner apart that keeps its UID over an update.
+	// Hash distinguishes the revisions of a controller that keeps its UID during an update.
 	Hash string
 }
 
-// String is a key for indexes: it differs where the revisions do.
+// String returns a key for indexes, which is different for each revision.
 func (r Revision) String() string { return string(r.Owner) + "/" + r.Hash }
 
-// RevisionOf says which revision a Pod belongs to.
+// RevisionOf returns the revision that a Pod belongs to.
 func RevisionOf(pod *corev1.Pod) Revision {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {

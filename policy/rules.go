@@ -20,33 +20,34 @@ import (
 type Rule struct {
 	// Reason names the rule.
 	Reason Reason
-	// Text says what cannot run, for the documentation.
+	// Text describes what cannot run, for the documentation.
 	Text string
-	// Source is the document that the rule comes from: the chart or the plug-in that Spillway replaces, or the cloud's own.
+	// Source is the document that the rule comes from: the chart or the plug-in that Spillway replaces, or the cloud's
+	// own.
 	Source string
 
 	// check returns a message for each violation: what is wrong and what would be right.
 	check func(subject) []string
 }
 
-// Violation is a rule that a Pod breaks.
+// Violation is a rule that a Pod violates.
 type Violation struct {
 	Reason  Reason
 	Message string
 }
 
-// subject is what rules look at.
+// subject is what rules check.
 type subject struct {
 	pod *corev1.Pod
-	// spec is the Pod's spec as the cloud would see it: with hostPath volumes replaced.
+	// spec is the Pod's spec with hostPath volumes replaced, as the cloud would receive it.
 	spec *corev1.PodSpec
-	// replaceErr is why the replacements could not be applied.
+	// replaceErr is the error of applying the replacements.
 	replaceErr error
 	claims     map[string]string
 	config     Config
 }
 
-// The ports that the cloud keeps for itself. Source: seed 0.
+// The ports that the cloud reserves. Source: TKE Resilience.
 const (
 	reservedPortLow  = 61000
 	reservedPortHigh = 65534
@@ -54,33 +55,43 @@ const (
 
 const localPortRangeSysctl = "net.ipv4.ip_local_port_range"
 
-// rules is every restriction, in the order in which they are reported.
+// rules are all restrictions, in the order in which they are reported.
 var rules = []Rule{
-	{ReasonDaemonSet, "Pods of a DaemonSet", "TKE Resilience; CCE bursting plug-in", checkDaemonSet},
+	{ReasonDaemonSet, "Pods of a DaemonSet", "TKE Resilience; CCE bursting", checkDaemonSet},
 	{ReasonProtectedNamespace, "Pods of protected namespaces (configurable)", "TKE Resilience", checkNamespace},
-	{ReasonLocalPortRange, "sysctl net.ipv4.ip_local_port_range reaching into 61000-65534, or no range at all", "TKE Resilience", checkLocalPortRange},
+	{ReasonLocalPortRange, "sysctl net.ipv4.ip_local_port_range that includes ports in 61000-65534, or that is not a range",
+		"TKE Resilience", checkLocalPortRange},
 	{ReasonReservedPort, "a containerPort or hostPort in 61000-65534, of any container", "TKE Resilience", checkPorts},
 	{ReasonProbePort, "a probe port in 61000-65534, of any container", "TKE Resilience", checkProbePorts},
-	{ReasonFixedIP, "Pods with a fixed IP address, by the annotation " + FixedIPAnnotation, "TKE Resilience", checkFixedIP},
-	{ReasonHostPath, "hostPath volumes that " + HostPathReplacementAnnotation + " does not replace, except " + LocaltimePath, "CCE bursting plug-in", checkHostPath},
-	{ReasonVolumeKind, "volumes other than configMap, secret, emptyDir, downwardAPI, projected (of these and of service account tokens), nfs and claims", "CCE bursting plug-in; CCI API", checkVolumeKinds},
-	{ReasonPersistentVolume, "PersistentVolumes of other kinds than the configured ones, or of a kind that is not known yet", "TKE Resilience; CCE bursting plug-in", checkClaims},
-	{ReasonEmptyDirSubPath, "an emptyDir mounted with subPath", "CCE bursting plug-in", checkSubPath},
-	{ReasonEmptyDirSizeLimit, "an emptyDir with a sizeLimit that is no multiple of 1Gi or above 10Gi for each started CPU core", "CCE bursting plug-in", checkSizeLimit},
+	{ReasonFixedIP, "Pods with a fixed IP address, by the annotation " + FixedIPAnnotation, "TKE Resilience",
+		checkFixedIP},
+	{ReasonHostPath, "hostPath volumes that " + HostPathReplacementAnnotation + " does not replace, except " +
+		LocaltimePath, "CCE bursting", checkHostPath},
+	{ReasonVolumeKind, "volumes other than configMap, secret, emptyDir, downwardAPI, projected (of these and of service " +
+		"account tokens), nfs and claims", "CCE bursting; CCI API", checkVolumeKinds},
+	{ReasonPersistentVolume, "PersistentVolumes of other kinds than the configured ones, or of a kind that is not known " +
+		"yet", "TKE Resilience; CCE bursting", checkClaims},
+	{ReasonEmptyDirSubPath, "an emptyDir mounted with subPath", "CCE bursting", checkSubPath},
+	{ReasonEmptyDirSizeLimit, "an emptyDir with a sizeLimit that is not a multiple of 1Gi, or above 10Gi per CPU core, " +
+		"cores rounded up", "CCE bursting", checkSizeLimit},
 	{ReasonHostNamespace, "hostNetwork, hostPID and hostIPC", "CCI manual cci_01_0156", checkHostNamespaces},
 	{ReasonPrivileged, "privileged containers", "CCI manual cci_01_0156", checkPrivileged},
 	{ReasonGRPCProbe, "gRPC probes", "CCI API, Probe", checkGRPCProbes},
 	{ReasonBlockDevice, "raw block volumes (volumeDevices)", "CCI API, Container", checkBlockDevices},
 	{ReasonDynamicResource, "dynamic resource claims", "CCI manual cci_01_0156", checkResourceClaims},
-	{ReasonRestartRules, "containers with a restartPolicy or restart rules of their own, sidecars excepted", "CCI manual cci_01_0156", checkRestartRules},
+	{ReasonRestartRules, "containers with a restartPolicy or restart rules of their own, except sidecars",
+		"CCI manual cci_01_0156", checkRestartRules},
 	{ReasonSupplementalGroups, "supplementalGroupsPolicy Strict", "CCI manual cci_01_0156", checkSupplementalGroups},
-	{ReasonCCI1, "with `cciVersion: \"1.0\"` alone: startup probes by tcpSocket, and sidecars (init containers with a restartPolicy)", "CCI manual cci_01_0156", checkCCI1},
+	{ReasonCCI1, "with `cciVersion: \"1.0\"` only: startup probes by tcpSocket, and sidecars (init containers with a " +
+		"restartPolicy)", "CCI manual cci_01_0156", checkCCI1},
 	{ReasonVariableSource, "variables from files of a volume (fileKeyRef)", "CCI API, EnvVar", checkVariables},
-	{ReasonEphemeralStorage, "more than 994Gi of ephemeral storage (CCI 2.0)", "CCI manual, Ephemeral storage", checkStorage},
-	{ReasonNoFlavor, "a Pod that no CCI size holds, or a size asked for that is too small or not sold", "CCI manual cci_01_0058", checkFlavor},
+	{ReasonEphemeralStorage, "more than 994Gi of ephemeral storage (CCI 2.0)", "CCI manual, Ephemeral storage",
+		checkStorage},
+	{ReasonNoFlavor, "a Pod that no CCI size holds, or a requested size that is too small or not sold",
+		"CCI manual cci_01_0058", checkFlavor},
 }
 
-// Rules lists every restriction: the documentation's table is made from it.
+// Rules returns all restrictions. The table in the documentation is generated from them.
 func Rules() []Rule { return slices.Clone(rules) }
 
 func ruleNames() []Reason {
@@ -91,12 +102,13 @@ func ruleNames() []Reason {
 	return names
 }
 
-// Restrictions lists why the cloud cannot run the Pod, in the order of Rules; none means that it can.
+// Restrictions returns why the cloud cannot run the Pod, in the order of Rules. It returns nothing if the cloud can run
+// it.
 func (p *Policy) Restrictions(in Input) []Violation {
 	return p.violations(p.subject(in))
 }
 
-// Has tells whether the rule holds in this cluster: it is one of Rules, and not switched off.
+// Has reports whether the rule applies: it is one of Rules, and not disabled.
 func (p *Policy) Has(rule Reason) bool {
 	return slices.ContainsFunc(p.rules, func(r Rule) bool { return r.Reason == rule })
 }
@@ -135,15 +147,17 @@ func checkLocalPortRange(s subject) []string {
 		return nil
 	}
 	for _, sysctl := range s.spec.SecurityContext.Sysctls {
-		// Kubernetes takes slashes for dots here, as sysctl(8) does.
+		// Kubernetes accepts slashes as separators, as sysctl(8) does.
 		if strings.ReplaceAll(sysctl.Name, "/", ".") == localPortRangeSysctl && reachesReserved(sysctl.Value) {
-			return []string{fmt.Sprintf("sysctl %s is %q: the cloud keeps ports %d-%d for itself; end the range below", localPortRangeSysctl, sysctl.Value, reservedPortLow, reservedPortHigh)}
+			return []string{fmt.Sprintf("sysctl %s is %q: the cloud reserves ports %d-%d; end the range below them",
+				localPortRangeSysctl, sysctl.Value, reservedPortLow, reservedPortHigh)}
 		}
 	}
 	return nil
 }
 
-// reachesReserved tells whether a "low high" range meets the reserved ports. What is no range counts as meeting them.
+// reachesReserved reports whether a range "low high" includes reserved ports. An invalid range counts as including
+// them.
 func reachesReserved(value string) bool {
 	fields := strings.Fields(value)
 	if len(fields) != 2 {
@@ -165,7 +179,8 @@ func checkPorts(s subject) []string {
 				value int32
 			}{{"containerPort", port.ContainerPort}, {"hostPort", port.HostPort}} {
 				if isReserved(field.value) {
-					found = append(found, fmt.Sprintf("container %s has %s %d: the cloud keeps ports %d-%d for itself", c.Name, field.name, field.value, reservedPortLow, reservedPortHigh))
+					found = append(found, fmt.Sprintf("container %s has %s %d: the cloud reserves ports %d-%d",
+						c.Name, field.name, field.value, reservedPortLow, reservedPortHigh))
 				}
 			}
 		}
@@ -179,7 +194,8 @@ func checkProbePorts(s subject) []string {
 		for name, probe := range probes(c) {
 			for _, port := range probePorts(c, probe) {
 				if isReserved(port) {
-					found = append(found, fmt.Sprintf("container %s has a %s on port %d: the cloud keeps ports %d-%d for itself", c.Name, name, port, reservedPortLow, reservedPortHigh))
+					found = append(found, fmt.Sprintf("container %s has a %s on port %d: the cloud reserves ports %d-%d",
+						c.Name, name, port, reservedPortLow, reservedPortHigh))
 				}
 			}
 		}
@@ -187,7 +203,7 @@ func checkProbePorts(s subject) []string {
 	return found
 }
 
-// probePorts are the ports that a probe dials; names are looked up in the container.
+// probePorts returns the ports that a probe connects to. It resolves names of ports in the container.
 func probePorts(c *corev1.Container, probe *corev1.Probe) []int32 {
 	var ports []int32
 	if probe.HTTPGet != nil {
@@ -216,7 +232,8 @@ func resolvePort(c *corev1.Container, port intstr.IntOrString) []int32 {
 
 func checkFixedIP(s subject) []string {
 	if _, ok := s.pod.Annotations[FixedIPAnnotation]; ok {
-		return []string{fmt.Sprintf("annotation %s asks for a fixed IP address, which the cloud cannot give: remove it", FixedIPAnnotation)}
+		return []string{fmt.Sprintf("annotation %s requests a fixed IP address, which the cloud does not support: remove it",
+			FixedIPAnnotation)}
 	}
 	return nil
 }
@@ -228,10 +245,12 @@ func checkHostPath(s subject) []string {
 			continue
 		}
 		names = append(names, v.Name)
-		found = append(found, fmt.Sprintf("volume %s is a hostPath: say what becomes of it in the cloud with annotation %s", v.Name, HostPathReplacementAnnotation))
+		found = append(found, fmt.Sprintf("volume %s is a hostPath: set its replacement in the cloud with annotation %s",
+			v.Name, HostPathReplacementAnnotation))
 	}
 	if s.replaceErr != nil && len(names) > 0 {
-		return []string{fmt.Sprintf("hostPath volumes %s: what becomes of them in the cloud cannot be read: %s", strings.Join(names, ", "), oneLine(s.replaceErr))}
+		return []string{fmt.Sprintf("hostPath volumes %s: their replacement in the cloud is invalid: %s",
+			strings.Join(names, ", "), oneLine(s.replaceErr))}
 	}
 	return found
 }
@@ -240,14 +259,17 @@ func checkVolumeKinds(s subject) []string {
 	var found []string
 	for _, v := range s.spec.Volumes {
 		source := v.VolumeSource
-		// hostPath and claims have rules of their own; the rest of this list is what CCI mounts.
+		// hostPath and claims have rules of their own. CCI mounts the other kinds of this list.
 		source.HostPath, source.PersistentVolumeClaim, source.Ephemeral = nil, nil, nil
-		source.ConfigMap, source.Secret, source.EmptyDir, source.DownwardAPI, source.Projected, source.NFS = nil, nil, nil, nil, nil, nil
+		source.ConfigMap, source.Secret, source.EmptyDir = nil, nil, nil
+		source.DownwardAPI, source.Projected, source.NFS = nil, nil, nil
 		if source != (corev1.VolumeSource{}) {
-			found = append(found, fmt.Sprintf("volume %s is of a kind that the cloud cannot mount: use configMap, secret, emptyDir, downwardAPI, projected, nfs or a claim", v.Name))
+			found = append(found, fmt.Sprintf("volume %s is of a kind that the cloud cannot mount: "+
+				"use configMap, secret, emptyDir, downwardAPI, projected, nfs or a claim", v.Name))
 		}
 		if v.Projected != nil && slices.ContainsFunc(v.Projected.Sources, projectsUnknown) {
-			found = append(found, fmt.Sprintf("volume %s projects what the cloud cannot mount: use configMap, secret, downwardAPI or serviceAccountToken", v.Name))
+			found = append(found, fmt.Sprintf("volume %s projects a source that the cloud cannot mount: "+
+				"use configMap, secret, downwardAPI or serviceAccountToken", v.Name))
 		}
 	}
 	return found
@@ -266,21 +288,23 @@ func checkClaims(s subject) []string {
 			continue
 		}
 		kind, known := s.claims[claim]
-		called := "claim " + claim
-		if v.Ephemeral != nil { // Its claim is not made yet, and a Pod that is being created may have no name yet.
-			called = "the claim of volume " + v.Name
+		description := "claim " + claim
+		if v.Ephemeral != nil { // The claim does not exist yet, and a Pod that is being created may have no name yet.
+			description = "the claim of volume " + v.Name
 		}
 		switch {
 		case !known:
-			found = append(found, fmt.Sprintf("the kind of volume behind %s is not known yet: it needs a bound PersistentVolume or a StorageClass", called))
+			found = append(found, fmt.Sprintf("the kind of volume of %s is not known yet: "+
+				"it needs a bound PersistentVolume or a StorageClass", description))
 		case !slices.Contains(s.config.VolumeKinds, kind):
-			found = append(found, fmt.Sprintf("%s is a volume of kind %s: the cloud can mount %s", called, kind, cmp.Or(strings.Join(s.config.VolumeKinds, ", "), "none")))
+			found = append(found, fmt.Sprintf("%s is a volume of kind %s: the cloud can mount %s",
+				description, kind, cmp.Or(strings.Join(s.config.VolumeKinds, ", "), "none")))
 		}
 	}
 	return found
 }
 
-// claimName is the PersistentVolumeClaim behind a volume, empty where there is none.
+// claimName returns the name of the PersistentVolumeClaim of a volume, empty if it has none.
 func claimName(pod *corev1.Pod, v corev1.Volume) string {
 	switch {
 	case v.PersistentVolumeClaim != nil:
@@ -292,7 +316,7 @@ func claimName(pod *corev1.Pod, v corev1.Volume) string {
 	return ""
 }
 
-// Claims yields the volumes of the Pod that are claimed, by the names of the claims: a decision about the Pod needs their kinds
+// Claims yields the volumes of the Pod that have a claim, by the name of the claim. A decision needs their kinds
 // (Input.Claims).
 func Claims(pod *corev1.Pod) iter.Seq2[string, *corev1.Volume] {
 	return func(yield func(string, *corev1.Volume) bool) {
@@ -313,7 +337,8 @@ func checkSubPath(s subject) []string {
 	for c := range containers(s.spec) {
 		for _, m := range c.VolumeMounts {
 			if emptyDirs[m.Name] && (m.SubPath != "" || m.SubPathExpr != "") {
-				found = append(found, fmt.Sprintf("container %s mounts emptyDir %s with a subPath: mount the whole volume", c.Name, m.Name))
+				found = append(found, fmt.Sprintf("container %s mounts emptyDir %s with a subPath: mount the whole volume",
+					c.Name, m.Name))
 			}
 		}
 	}
@@ -328,15 +353,16 @@ func checkSizeLimit(s subject) []string {
 			continue
 		}
 		if !limitFits(*v.EmptyDir.SizeLimit, most) {
-			found = append(found, fmt.Sprintf("emptyDir %s has sizeLimit %s: %s", v.Name, v.EmptyDir.SizeLimit, limitRight(most)))
+			found = append(found, fmt.Sprintf("emptyDir %s has sizeLimit %s: %s",
+				v.Name, v.EmptyDir.SizeLimit, limitRight(most)))
 		}
 	}
 	return found
 }
 
-// mostGi is the largest sizeLimit of an emptyDir.
+// mostGi returns the largest sizeLimit of an emptyDir, in GiB.
 func (v CCIVersion) mostGi(annotations map[string]string, spec *corev1.PodSpec) int64 {
-	return 10 * v.startedCores(annotations, spec)
+	return 10 * v.wholeCores(annotations, spec)
 }
 
 func limitFits(limit resource.Quantity, most int64) bool {
@@ -345,11 +371,11 @@ func limitFits(limit resource.Quantity, most int64) bool {
 }
 
 func limitRight(most int64) string {
-	return fmt.Sprintf("must be a multiple of 1Gi and at most %dGi (10 for each CPU core)", most)
+	return fmt.Sprintf("must be a multiple of 1Gi and at most %dGi (10Gi per CPU core, cores rounded up)", most)
 }
 
-// startedCores is the Pod's CPU rounded up to whole cores: the manual's own example has 10Gi with 250m.
-func (v CCIVersion) startedCores(annotations map[string]string, spec *corev1.PodSpec) int64 {
+// wholeCores returns the Pod's CPU rounded up to whole cores: the example in the manual has 10Gi with 250m.
+func (v CCIVersion) wholeCores(annotations map[string]string, spec *corev1.PodSpec) int64 {
 	milli := sizes.NeedOf(spec, corev1.ResourceCPU)
 	if flavor, err := v.size(annotations, spec); err == nil {
 		milli = flavor.MilliCPU
@@ -364,7 +390,7 @@ func checkHostNamespaces(s subject) []string {
 		set  bool
 	}{{"hostNetwork", s.spec.HostNetwork}, {"hostPID", s.spec.HostPID}, {"hostIPC", s.spec.HostIPC}} {
 		if field.set {
-			found = append(found, field.name+" needs a node of one's own: the cloud has none")
+			found = append(found, field.name+" needs a node, which the cloud does not have")
 		}
 	}
 	return found
@@ -385,7 +411,8 @@ func checkGRPCProbes(s subject) []string {
 	for c := range containers(s.spec) {
 		for name, probe := range probes(c) {
 			if probe.GRPC != nil {
-				found = append(found, fmt.Sprintf("container %s has a gRPC %s: the cloud knows exec, httpGet and tcpSocket", c.Name, name))
+				found = append(found, fmt.Sprintf("container %s has a gRPC %s: the cloud supports exec, httpGet and tcpSocket",
+					c.Name, name))
 			}
 		}
 	}
@@ -413,18 +440,21 @@ func checkRestartRules(s subject) []string {
 	var found []string
 	for c := range containers(s.spec) {
 		if len(c.RestartPolicyRules) > 0 {
-			found = append(found, fmt.Sprintf("container %s has restartPolicyRules, which the cloud does not know: use the Pod's restartPolicy", c.Name))
+			found = append(found, fmt.Sprintf("container %s has restartPolicyRules, which the cloud does not support: "+
+				"use the restartPolicy of the Pod", c.Name))
 		} else if c.RestartPolicy != nil && !isSidecar(s.spec, c) {
-			found = append(found, fmt.Sprintf("container %s has a restartPolicy of its own, which the cloud does not know: use the Pod's", c.Name))
+			found = append(found, fmt.Sprintf("container %s has a restartPolicy of its own, which the cloud does not support: "+
+				"use the restartPolicy of the Pod", c.Name))
 		}
 	}
 	return found
 }
 
-// isSidecar tells an init container that goes on beside the others.
+// isSidecar reports whether a container is an init container that keeps running next to the containers.
 func isSidecar(spec *corev1.PodSpec, c *corev1.Container) bool {
 	isIt := func(other corev1.Container) bool { return other.Name == c.Name }
-	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways && slices.ContainsFunc(spec.InitContainers, isIt)
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways &&
+		slices.ContainsFunc(spec.InitContainers, isIt)
 }
 
 func checkVariables(s subject) []string {
@@ -432,28 +462,32 @@ func checkVariables(s subject) []string {
 	for c := range containers(s.spec) {
 		for _, variable := range c.Env {
 			if variable.ValueFrom != nil && variable.ValueFrom.FileKeyRef != nil {
-				found = append(found, fmt.Sprintf("variable %s of container %s comes from a file (fileKeyRef), which the cloud does not know: use a ConfigMap or a Secret", variable.Name, c.Name))
+				found = append(found, fmt.Sprintf("variable %s of container %s comes from a file (fileKeyRef), "+
+					"which the cloud does not support: use a ConfigMap or a Secret", variable.Name, c.Name))
 			}
 		}
 	}
 	return found
 }
 
-// MostStorage is the largest disk of a Pod of CCI 2.0, in GiB. Source: CCI manual, "Ephemeral storage". Of CCI 1.0 all have the same.
+// MostStorage is the largest ephemeral storage of a Pod of CCI 2.0, in GiB. All Pods of CCI 1.0 have the same. Source:
+// CCI manual, "Ephemeral storage".
 const MostStorage = 994
 
 func checkStorage(s subject) []string {
-	asked := sizes.NeedOf(s.spec, corev1.ResourceEphemeralStorage)
-	if s.config.CCIVersion == CCI1 || asked <= MostStorage*sizes.GiB {
+	needed := sizes.NeedOf(s.spec, corev1.ResourceEphemeralStorage)
+	if s.config.CCIVersion == CCI1 || needed <= MostStorage*sizes.GiB {
 		return nil
 	}
-	needed := resource.NewQuantity(asked, resource.BinarySI)
-	return []string{fmt.Sprintf("the Pod asks for %s of ephemeral storage: the cloud gives %dGi at most", needed, MostStorage)}
+	return []string{fmt.Sprintf("the Pod requests %s of ephemeral storage: the cloud provides %dGi at most",
+		resource.NewQuantity(needed, resource.BinarySI), MostStorage)}
 }
 
 func checkSupplementalGroups(s subject) []string {
-	if sc := s.spec.SecurityContext; sc != nil && sc.SupplementalGroupsPolicy != nil && *sc.SupplementalGroupsPolicy != corev1.SupplementalGroupsPolicyMerge {
-		return []string{fmt.Sprintf("supplementalGroupsPolicy is %s: the cloud knows Merge only, remove the field", *sc.SupplementalGroupsPolicy)}
+	if sc := s.spec.SecurityContext; sc != nil && sc.SupplementalGroupsPolicy != nil &&
+		*sc.SupplementalGroupsPolicy != corev1.SupplementalGroupsPolicyMerge {
+		return []string{fmt.Sprintf("supplementalGroupsPolicy is %s: the cloud supports Merge only, remove the field",
+			*sc.SupplementalGroupsPolicy)}
 	}
 	return nil
 }
@@ -465,7 +499,7 @@ func checkFlavor(s subject) []string {
 	return nil
 }
 
-// checkCCI1 finds what the first generation of the cloud does not know: it is of the time of Kubernetes 1.19.
+// checkCCI1 finds what the first generation of the cloud does not support. It has the API of Kubernetes 1.19.
 func checkCCI1(s subject) []string {
 	if s.config.CCIVersion != CCI1 {
 		return nil
@@ -473,12 +507,14 @@ func checkCCI1(s subject) []string {
 	var found []string
 	for c := range containers(s.spec) {
 		if c.StartupProbe != nil && c.StartupProbe.TCPSocket != nil {
-			found = append(found, fmt.Sprintf("container %s has a startupProbe by tcpSocket: CCI 1.0 knows exec and httpGet there", c.Name))
+			found = append(found, fmt.Sprintf("container %s has a startupProbe by tcpSocket: "+
+				"CCI 1.0 supports exec and httpGet there", c.Name))
 		}
 	}
 	for i := range s.spec.InitContainers {
 		if c := &s.spec.InitContainers[i]; isSidecar(s.spec, c) {
-			found = append(found, fmt.Sprintf("init container %s is a sidecar (restartPolicy): CCI 1.0 runs init containers to their end only", c.Name))
+			found = append(found, fmt.Sprintf("init container %s is a sidecar (restartPolicy): "+
+				"CCI 1.0 runs init containers to completion only", c.Name))
 		}
 	}
 	return found

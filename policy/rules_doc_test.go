@@ -9,8 +9,8 @@ import (
 	"github.com/spillway-k8s/spillway/test/page/pagetest"
 )
 
-// TestRestrictionsPage compares the table of the page with the rules. With -update it writes the table; the text around it is
-// the writer's.
+// TestRestrictionsPage compares the table of the page with the rules. With -update it writes the table; the text around
+// it is the writer's.
 func TestRestrictionsPage(t *testing.T) {
 	pagetest.Check(t, "../docs/restrictions.md", "./policy -run TestRestrictionsPage", rulesTable(), *update)
 }

@@ -1,24 +1,25 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
-	"strings"
 )
 
-// OnSoldOut is what becomes of a Pod that has been placed on a virtual node whose cloud is sold out.
+// OnSoldOut says what happens to a Pod on a virtual node whose cloud is sold out.
 type OnSoldOut string
 
 const (
-	// SoldOutWait: it stays, and starts when the cloud has room again.
+	// SoldOutWait: the Pod stays, and starts when the cloud has capacity again.
 	SoldOutWait OnSoldOut = "wait"
-	// SoldOutReschedule: it is evicted, so that its workload makes another one for another virtual node, or for home within the quota.
+	// SoldOutReschedule: the Pod is evicted, so that its workload creates another one for another virtual node, or for a
+	// local node within the quota.
 	SoldOutReschedule OnSoldOut = "reschedule"
 )
 
 var onSoldOuts = []OnSoldOut{SoldOutWait, SoldOutReschedule}
 
-// ParseOnSoldOut reads OnSoldOutAnnotation; empty where it is not there. A value that is neither of the two is an error, and
-// SoldOutWait comes with it: nothing is evicted for a misspelt word.
+// ParseOnSoldOut reads OnSoldOutAnnotation. It returns an empty value without the annotation. An unknown value is an
+// error, and SoldOutWait is returned with it: a typo must not evict a Pod.
 func ParseOnSoldOut(annotations map[string]string) (OnSoldOut, error) {
 	value, ok := annotations[OnSoldOutAnnotation]
 	if !ok {
@@ -27,6 +28,6 @@ func ParseOnSoldOut(annotations map[string]string) (OnSoldOut, error) {
 	if choice := OnSoldOut(value); slices.Contains(onSoldOuts, choice) {
 		return choice, nil
 	}
-	words := []string{string(SoldOutWait), string(SoldOutReschedule)}
-	return SoldOutWait, invalidValue(OnSoldOutAnnotation, "", value, "must be one of "+strings.Join(words, ", "))
+	right := fmt.Sprintf("must be one of %s, %s", SoldOutWait, SoldOutReschedule)
+	return SoldOutWait, invalidValue(OnSoldOutAnnotation, "", value, right)
 }

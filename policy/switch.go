@@ -6,7 +6,7 @@ import "strings"
 type Switch int
 
 const (
-	// SwitchUnset: the key is not there.
+	// SwitchUnset: the key does not exist.
 	SwitchUnset Switch = iota
 	// SwitchOn: "true".
 	SwitchOn
@@ -14,9 +14,9 @@ const (
 	SwitchOff
 )
 
-// ParseSwitch reads the value of the key SwitchKey in a map of annotations or ConfigMap data. A missing key is SwitchUnset.
-// Case and surrounding space do not matter. Anything but true and false is an error, and the switch returned with it is
-// SwitchOff: what cannot be read must not cost money.
+// ParseSwitch reads the key SwitchKey of annotations or of the data of a ConfigMap. A missing key is SwitchUnset. Case
+// and surrounding space are ignored. Anything but true and false is an error, and the switch returned with it is
+// SwitchOff: a typo must not cost money.
 func ParseSwitch(values map[string]string) (Switch, error) {
 	value, ok := values[SwitchKey]
 	if !ok {
@@ -31,13 +31,14 @@ func ParseSwitch(values map[string]string) (Switch, error) {
 	return SwitchOff, invalidValue(SwitchKey, "", value, "must be \"true\" or \"false\"")
 }
 
-// MayBurst is the table of the seeds (seed 0, nine rows): bursting is off only where the global switch is off and the
-// local one is not on. A local "false" under a global "true" does burst; the burst label "off" is the way to say never.
+// MayBurst reports whether the two switches allow bursting. They forbid it only if the global switch is off and the
+// local one is not on. A local "false" under a global "true" allows it: use the burst label "off" to forbid it. Source:
+// TKE Resilience, table of nine rows.
 func MayBurst(global, local Switch) bool {
 	return global != SwitchOff || local == SwitchOn
 }
 
-// String is the word for people.
+// String returns true, false or unset.
 func (s Switch) String() string {
 	switch s {
 	case SwitchOn:

@@ -7,10 +7,11 @@ import (
 	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
-// FlavorAnnotation on a Pod requests one size of CCI 2.0, such as "2.00_4.0" (vCPU_GiB). Source: CCI API, Pod annotations.
+// FlavorAnnotation on a Pod requests one size of CCI 2.0, such as "2.00_4.0" (vCPU_GiB). Source: CCI API, Pod
+// annotations.
 const FlavorAnnotation = sizes.Annotation
 
-// CCIVersion is a generation of the cloud. Each has its own API, its own Pods and its own sizes.
+// CCIVersion is a generation of the cloud. Each has its own API, its own kind of Pods and its own sizes.
 type CCIVersion string
 
 // The generations of the cloud.
@@ -26,7 +27,7 @@ func (v CCIVersion) validate(path *field.Path) field.ErrorList {
 	return nil
 }
 
-// size is what the Pod gets in this generation. It is an error where nothing that is sold holds it.
+// size returns the size of the Pod in this generation. It returns an error if no size holds the Pod.
 func (v CCIVersion) size(annotations map[string]string, spec *corev1.PodSpec) (sizes.Flavor, error) {
 	if v == CCI1 {
 		fit, err := sizes.FitCCI1(spec, sizes.Flavor{})

@@ -73,7 +73,7 @@ func (v *Validator) faults(s *Subject) field.ErrorList {
 // listed are the faults of one map of keys as the API names them.
 func listed(keys *field.Path, err error) field.ErrorList {
 	var found field.ErrorList
-	for _, fault := range policy.Faults(err) {
+	for _, fault := range policy.KeyErrors(err) {
 		detail := fault.Right
 		if fault.Cause != nil {
 			detail += ": " + fault.Cause.Error()

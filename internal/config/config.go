@@ -32,9 +32,9 @@ type Renamed interface {
 	Aliases() map[string]string
 }
 
-// Load fills cfg, which holds the defaults: first from the file of --config (YAML; an unknown field is an error), then from
-// the other flags of args. A former name of a field is accepted with a warning. Errors wrap run.ErrUsage. --help prints the
-// flags, --version prints the version, and both return pflag.ErrHelp.
+// Load fills cfg, which holds the defaults: first from the file of --config (YAML; an unknown field is an error), then
+// from the other flags of args. A former name of a field is accepted with a warning. Errors wrap run.ErrUsage. --help
+// prints the flags, --version prints the version, and both return pflag.ErrHelp.
 func Load(program string, args []string, cfg Config) error {
 	file, err := parse(program, args, cfg)
 	if err != nil {

@@ -28,9 +28,9 @@ func (s *Source) Claims(pod *corev1.Pod) map[string]string {
 	return kinds
 }
 
-// FindClaims is Claims for a Pod that is being created: it asks the API server for claims that the watch has not brought yet, for the
-// controller of a StatefulSet makes them milliseconds before the Pod. It may block until ctx ends; an error means that a claim could
-// not be looked up.
+// FindClaims is Claims for a Pod that is being created: it asks the API server for claims that the watch has not
+// brought yet, for the controller of a StatefulSet makes them milliseconds before the Pod. It may block until ctx ends;
+// an error means that a claim could not be looked up.
 func (s *Source) FindClaims(ctx context.Context, pod *corev1.Pod) (map[string]string, error) {
 	kinds := s.Claims(pod)
 	for name, v := range policy.Claims(pod) {
@@ -51,8 +51,8 @@ func (s *Source) FindClaims(ctx context.Context, pod *corev1.Pod) (map[string]st
 	return kinds, nil
 }
 
-// claim is what is claimed for a volume of a Pod, nil where the cache does not have it. The claim of a generic ephemeral volume is made
-// of the Pod, after the Pod; until then it is as the Pod says.
+// claim is what is claimed for a volume of a Pod, nil where the cache does not have it. The claim of a generic
+// ephemeral volume is made of the Pod, after the Pod; until then it is as the Pod says.
 func (s *Source) claim(namespace, name string, v *corev1.Volume) *corev1.PersistentVolumeClaimSpec {
 	if claim, err := s.claims.PersistentVolumeClaims(namespace).Get(name); err == nil {
 		return &claim.Spec
@@ -63,8 +63,8 @@ func (s *Source) claim(namespace, name string, v *corev1.Volume) *corev1.Persist
 	return nil
 }
 
-// driverParameter of a StorageClass names the driver where one provisioner serves many, as everest-csi-provisioner does on CCE.
-// Source: CCE manual, StorageClass.
+// driverParameter of a StorageClass names the driver where one provisioner serves many, as everest-csi-provisioner does
+// on CCE. Source: CCE manual, StorageClass.
 const driverParameter = "csi.storage.k8s.io/csi-driver-name"
 
 // kind is the kind of the bound volume, else the driver of the class, else empty: not known yet.

@@ -1,5 +1,6 @@
 // Package facts gathers from the cluster what policy.Input needs beside the Pod: the global switch and the kinds of the
-// volumes behind claims. It reads caches, and asks the API server only where it is told to (FindClaims). It decides nothing.
+// volumes behind claims. It reads caches, and asks the API server only where it is told to (FindClaims). It decides
+// nothing.
 package facts
 
 import (

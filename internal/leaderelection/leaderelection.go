@@ -1,6 +1,6 @@
-// Package leaderelection runs a task in one of several processes, which a Lease elects. After a network partition, the old
-// and the new leader may both run for a moment: the old leader does not know yet that it lost the Lease. Where that must
-// never happen, more is needed: see extender/leadership.
+// Package leaderelection runs a task in one of several processes, which a Lease elects. After a network partition, the
+// old and the new leader may both run for a moment: the old leader does not know yet that it lost the Lease. Where that
+// must never happen, more is needed: see extender/leadership.
 package leaderelection
 
 import (
@@ -34,8 +34,8 @@ type Leader struct {
 	// Identity distinguishes the processes. A process that restarts with the same identity does not wait until its own
 	// Lease expires.
 	Identity string
-	// Lease is how soon another process takes over from a process that was killed. It is also a little longer than a leader
-	// keeps running when it cannot renew. More survives longer outages of the API server.
+	// Lease is how soon another process takes over from a process that was killed. It is also a little longer than a
+	// leader keeps running when it cannot renew. More survives longer outages of the API server.
 	Lease time.Duration
 	// Leads is called when this process becomes the leader and when it stops being the leader.
 	Leads  func(bool)

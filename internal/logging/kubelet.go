@@ -10,17 +10,18 @@ import (
 	vklog "github.com/virtual-kubelet/virtual-kubelet/log"
 )
 
-// kubeletLogger is virtual-kubelet's logger on slog. The library brings one of its own, which panics where the library itself
-// logs an error as the message: node/podcontroller.go does, in v1.13.0.
+// kubeletLogger is virtual-kubelet's logger on slog. The library brings one of its own, which panics where the library
+// itself logs an error as the message: node/podcontroller.go does, in v1.13.0.
 type kubeletLogger struct {
 	to *slog.Logger
 	// ends: the error of the line only says that the program ends, which is for who debugs it.
 	ends bool
 }
 
-// misleading are lines of the library that say what is not so here, and are for who debugs it: a Pod that has been handed over is not
-// created in the cloud yet; one that is deleted last in the cloud may be running by the API server's word to its end; and a Lease is tried
-// to be renewed five times in a row, of which the last failure is logged once more.
+// misleading are lines of the library that say what is not so here, and are for who debugs it: a Pod that has been
+// handed over is not created in the cloud yet; one that is deleted last in the cloud may be running by the API server's
+// word to its end; and a Lease is tried to be renewed five times in a row, of which the last failure is logged once
+// more.
 var misleading = []string{"Created pod in provider", "Force deleting pod in running state", "failed to update node lease"}
 
 func (l kubeletLogger) log(level slog.Level, text string) {

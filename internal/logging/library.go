@@ -9,12 +9,13 @@ import (
 	"strings"
 )
 
-// library is the handler of klog, which libraries log to. It lowers to debug what is no trouble of the program: errors that only say that it,
-// or a connection of its, ends, and those that the streaming library of the kubelet port calls unhandled and tells its caller in the same breath (a command that
-// cannot be run, a port where nobody listens).
+// library is the handler of klog, which libraries log to. It lowers to debug what is no trouble of the program: errors
+// that only say that it, or a connection of its, ends, and those that the streaming library of the kubelet port calls
+// unhandled and tells its caller in the same breath (a command that cannot be run, a port where nobody listens).
 type library struct{ slog.Handler }
 
-// answers begin the errors that callers are told of. Source: k8s.io/cri-streaming, remotecommand/exec.go and portforward/httpstream.go.
+// answers begin the errors that callers are told of. Source: k8s.io/cri-streaming, remotecommand/exec.go and
+// portforward/httpstream.go.
 var answers = []string{"error executing command in container: ", "error forwarding port ", "unable to upgrade: "}
 
 // Handle implements slog.Handler.

@@ -37,8 +37,8 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 	return errs
 }
 
-// SetUp creates the program's logger, which writes to w, and hands it to slog, klog, logr and virtual-kubelet. It changes
-// globals of the process: call it once, from main.
+// SetUp creates the program's logger, which writes to w, and hands it to slog, klog, logr and virtual-kubelet. It
+// changes globals of the process: call it once, from main.
 func SetUp(c Config, w io.Writer) (*slog.Logger, error) {
 	handler, errs := c.handler(field.NewPath("logging"), w)
 	if len(errs) > 0 {

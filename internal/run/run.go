@@ -24,8 +24,8 @@ const (
 // ErrUsage wraps faults in flags and configuration: the program ends with code 2.
 var ErrUsage = errors.New("usage")
 
-// Main runs a program until it ends or SIGINT or SIGTERM asks it to; a second signal ends it at once. It returns the exit
-// code: 0 for a graceful end and for --help, 2 for wrong flags or configuration, 1 for everything else.
+// Main runs a program until it ends or SIGINT or SIGTERM asks it to; a second signal ends it at once. It returns the
+// exit code: 0 for a graceful end and for --help, 2 for wrong flags or configuration, 1 for everything else.
 func Main(program func(ctx context.Context, args []string) error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -11,9 +11,9 @@ import (
 	"os"
 )
 
-// UntilHangUp returns the request with a context that ends when the caller hangs up, also after a handler has taken the connection over for
-// a stream of its own: net/http watches it no longer then. The handler must use both results, and go on reading the connection. The context
-// ends with the returned function, too, which must be called.
+// UntilHangUp returns the request with a context that ends when the caller hangs up, also after a handler has taken the
+// connection over for a stream of its own: net/http watches it no longer then. The handler must use both results, and
+// go on reading the connection. The context ends with the returned function, too, which must be called.
 func UntilHangUp(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(r.Context())
 	return &hijackable{w, cancel}, r.WithContext(ctx), cancel

@@ -16,7 +16,8 @@ import (
 	"github.com/spillway-k8s/spillway/internal/serve"
 )
 
-// takeOver serves a handler that takes the connection over, and opens a connection to it that has said more than its request.
+// takeOver serves a handler that takes the connection over, and opens a connection to it that has said more than its
+// request.
 func takeOver(t *testing.T, handle func(ctx context.Context, conn net.Conn, r *bufio.Reader)) net.Conn {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

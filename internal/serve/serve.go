@@ -1,4 +1,5 @@
-// Package serve runs HTTP servers with time-outs, certificates that are read again when their files change, and a graceful end.
+// Package serve runs HTTP servers with time-outs, certificates that are read again when their files change, and a
+// graceful end.
 package serve
 
 import (
@@ -24,11 +25,11 @@ type Server struct {
 	CertFile, KeyFile string
 	// GetCertificate turns on TLS in place of the files: it is asked at every handshake and must not block.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// ClientCAFile, where it is set, lets in only clients with a certificate of this authority, PEM: others fail in the handshake. It is
-	// read at every handshake. It needs TLS.
+	// ClientCAFile, where it is set, lets in only clients with a certificate of this authority, PEM: others fail in the
+	// handshake. It is read at every handshake. It needs TLS.
 	ClientCAFile string
-	// TLS is the base of the TLS configuration, nil for none. Without a MinVersion it is TLS 1.3, without NextProtos it offers HTTP/2
-	// before HTTP/1.1; Certificates in it are replaced.
+	// TLS is the base of the TLS configuration, nil for none. Without a MinVersion it is TLS 1.3, without NextProtos it
+	// offers HTTP/2 before HTTP/1.1; Certificates in it are replaced.
 	TLS *tls.Config
 	// Streaming lifts the write time-out, for handlers that follow logs.
 	Streaming bool

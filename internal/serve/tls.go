@@ -10,8 +10,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 )
 
-// secure is the TLS configuration, nil for plain HTTP. Until ctx ends it watches the files of the certificate; a watch that fails is
-// told to failed: a server whose certificate is never renewed fails on the day that it runs out, so better now.
+// secure is the TLS configuration, nil for plain HTTP. Until ctx ends it watches the files of the certificate; a watch
+// that fails is told to failed: a server whose certificate is never renewed fails on the day that it runs out, so
+// better now.
 func (s Server) secure(ctx context.Context, failed chan<- error) (*tls.Config, error) {
 	if s.ClientCAFile != "" {
 		if _, err := cert.NewPool(s.ClientCAFile); err != nil {
@@ -54,8 +55,9 @@ func (s Server) tlsConfig(certificate func(*tls.ClientHelloInfo) (*tls.Certifica
 	return config
 }
 
-// askClients asks every client for a certificate of the authorities that are in the file now. Where the file cannot be read, nobody is
-// let in. A session is never resumed: that would let in who was let in before, whatever the authorities are now.
+// askClients asks every client for a certificate of the authorities that are in the file now. Where the file cannot be
+// read, nobody is let in. A session is never resumed: that would let in who was let in before, whatever the authorities
+// are now.
 func (s Server) askClients(config *tls.Config) {
 	config.ClientAuth = tls.RequireAndVerifyClientCert
 	config.SessionTicketsDisabled = true

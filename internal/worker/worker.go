@@ -1,8 +1,8 @@
 // Package worker reconciles keys from a queue. It is the one loop of all programs: client-go's workqueue, with a retry
 // interval for each key and with the delays that a cloud asks for (Retry-After).
 //
-// It is not a controller: it watches nothing and knows no objects. docs/decisions/worker-loop.md says why Spillway does not
-// use the controllers of controller-runtime.
+// It is not a controller: it watches nothing and knows no objects. docs/decisions/worker-loop.md says why Spillway does
+// not use the controllers of controller-runtime.
 package worker
 
 import (
@@ -15,8 +15,8 @@ import (
 	"k8s.io/client-go/util/workqueue"
 )
 
-// ErrNotYet is returned by Reconcile together with a delay when it is too early to try a key again. It counts neither as a
-// success nor as a failure: the next failure waits as long as it would have without it.
+// ErrNotYet is returned by Reconcile together with a delay when it is too early to try a key again. It counts neither
+// as a success nor as a failure: the next failure waits as long as it would have without it.
 var ErrNotYet = errors.New("too early to retry")
 
 // Config is what a Loop needs. All fields must be set unless their comment says otherwise.
@@ -26,9 +26,11 @@ type Config[K comparable] struct {
 	// Workers is how many keys are reconciled at the same time. One key is never reconciled by two workers at once.
 	Workers int
 	// Reconcile handles one key. It may block. After a success the key is reconciled again after requeueAfter, if that is
-	// above zero. After an error, it is retried with an exponential backoff. An error after the context has ended is ignored.
+	// above zero. After an error, it is retried with an exponential backoff. An error after the context has ended is
+	// ignored.
 	Reconcile func(ctx context.Context, key K) (requeueAfter time.Duration, err error)
-	// MinRetryInterval is the delay after the first failure of a key. It doubles with each failure, up to MaxRetryInterval.
+	// MinRetryInterval is the delay after the first failure of a key. It doubles with each failure, up to
+	// MaxRetryInterval.
 	MinRetryInterval, MaxRetryInterval time.Duration
 	// RetryAfter returns the delay that an error asks for, zero if it asks for none. The longer of both delays counts.
 	// Optional.
@@ -72,8 +74,8 @@ func New[K comparable](config Config[K]) (*Loop[K], error) {
 	}, nil
 }
 
-// Add queues a key. It does not block. A key that is already queued is reconciled once; a key that is being reconciled is
-// reconciled again afterwards. It may be called before Run.
+// Add queues a key. It does not block. A key that is already queued is reconciled once; a key that is being reconciled
+// is reconciled again afterwards. It may be called before Run.
 func (l *Loop[K]) Add(key K) { l.queue.Add(key) }
 
 // AddAfter queues a key after a delay. It does not block.

@@ -1,5 +1,5 @@
-// Package policytest reads the cases that decisions are tested with (policy/testdata), for the tests of policy and of those who act on its
-// decisions: one manifest shows the decision, and what the cloud is asked for.
+// Package policytest reads the test cases of decisions (policy/testdata), for the tests of policy and of the programs that
+// act on its decisions. One manifest shows the decision and what is requested from the cloud.
 package policytest
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// Case is the form of <case>.input.yaml. It gives either a Pod or the workload that makes it.
+// Case is the form of <case>.input.yaml. It has either a Pod or the workload that creates the Pod.
 type Case struct {
 	Pod        *corev1.Pod        `json:"pod,omitempty"`
 	Deployment *appsv1.Deployment `json:"deployment,omitempty"`
@@ -29,14 +29,14 @@ type Case struct {
 	ConfigMap map[string]string `json:"configMap,omitempty"`
 	// Namespace are the labels of the Pod's namespace.
 	Namespace map[string]string `json:"namespaceLabels,omitempty"`
-	// Claims are the kinds of the volumes behind claims.
+	// Claims are the kinds of the volumes of claims.
 	Claims map[string]string `json:"claims,omitempty"`
-	// Config is what the cluster has changed about the rules; the default where it is missing. Disabled is added to it.
+	// Config is the configuration of the rules, by default DefaultConfig. Disabled is added to it.
 	Config   *policy.Config  `json:"config,omitempty"`
 	Disabled []policy.Reason `json:"disabledRules,omitempty"`
 }
 
-// Files lists the inputs in a directory. It fails the test where there are none.
+// Files returns the inputs in a directory. It fails the test if there are none.
 func Files(t testing.TB, dir string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.input.yaml"))
@@ -45,10 +45,10 @@ func Files(t testing.TB, dir string) []string {
 	return files
 }
 
-// Name is the case of a file.
+// Name returns the name of the case in a file.
 func Name(file string) string { return strings.TrimSuffix(filepath.Base(file), ".input.yaml") }
 
-// Read reads a case. It fails the test for a field that there is not.
+// Read reads a case. It fails the test for an unknown field.
 func Read(t testing.TB, file string) Case {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -58,7 +58,7 @@ func Read(t testing.TB, file string) Case {
 	return c
 }
 
-// Decide decides the case by the rules of its cluster.
+// Decide decides the case by its configuration.
 func (c Case) Decide(t testing.TB) policy.Decision {
 	t.Helper()
 	config := policy.DefaultConfig()
@@ -71,7 +71,7 @@ func (c Case) Decide(t testing.TB) policy.Decision {
 	return decider.Decide(c.Input(t))
 }
 
-// Input is what the case is decided by.
+// Input returns the input of the decision.
 func (c Case) Input(t testing.TB) policy.Input {
 	t.Helper()
 	global, err := policy.ParseSwitch(c.ConfigMap)
@@ -80,10 +80,12 @@ func (c Case) Input(t testing.TB) policy.Input {
 	return policy.Input{Pod: pod, Global: global, WorkloadLabels: labels, NamespaceLabels: c.Namespace, Claims: c.Claims}
 }
 
-// podAndLabels makes the Pod as the workload's controller does, with the labels of the workload that the user wrote.
+// podAndLabels returns the Pod that the controller of the workload would create, and the labels of the workload.
 func (c Case) podAndLabels(t testing.TB) (pod *corev1.Pod, workloadLabels map[string]string) {
 	t.Helper()
-	from := func(workload metav1.ObjectMeta, kind string, template corev1.PodTemplateSpec) (*corev1.Pod, map[string]string) {
+	from := func(workload metav1.ObjectMeta, kind string, template corev1.PodTemplateSpec) (
+		*corev1.Pod, map[string]string,
+	) {
 		yes := true
 		pod := &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: template.Spec}
 		pod.Namespace, pod.Name = workload.Namespace, workload.Name+"-x7k2p"

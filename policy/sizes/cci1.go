@@ -28,11 +28,11 @@ type CCI1Fit struct {
 	Init, Containers []corev1.ResourceList
 }
 
-// FitCCI1 rounds a Pod up to a size of CCI 1.0, as the vendor's plug-in does. Each container with requests or limits gets a
-// multiple of 0.25 cores and at least 0.2Gi. The Pod gets a multiple of 1 GiB, and 2 to 8 GiB per core. What the Pod gets
-// beyond the sum of its containers goes to the first container with requests or limits. A limit counts where it is set,
-// otherwise the request. least is the minimum size of the Pod; a Pod without requests gets the smallest size. FitCCI1 returns
-// an error if the Pod requests memory but no CPU, or more than 32 cores or 256Gi.
+// FitCCI1 rounds a Pod up to a size of CCI 1.0, as the vendor's plug-in does. Each container with requests or limits
+// gets a multiple of 0.25 cores and at least 0.2Gi. The Pod gets a multiple of 1 GiB, and 2 to 8 GiB per core. What the
+// Pod gets beyond the sum of its containers goes to the first container with requests or limits. A limit counts where
+// it is set, otherwise the request. least is the minimum size of the Pod; a Pod without requests gets the smallest
+// size. FitCCI1 returns an error if the Pod requests memory but no CPU, or more than 32 cores or 256Gi.
 func FitCCI1(spec *corev1.PodSpec, least Flavor) (CCI1Fit, error) {
 	init, _ := roundAll(spec.InitContainers)
 	containers, sum := roundAll(spec.Containers)
@@ -40,7 +40,9 @@ func FitCCI1(spec *corev1.PodSpec, least Flavor) (CCI1Fit, error) {
 	if requested.milliCPU == 0 && requested.bytes > 0 {
 		return CCI1Fit{}, errors.New("CCI 1.0 takes no Pod without CPU: give at least one container a CPU request")
 	}
-	pod := amounts{max(sum.milliCPU, requested.milliCPU, least.MilliCPU, cpuStep), max(sum.bytes, requested.bytes, least.bytes())}
+	pod := amounts{
+		max(sum.milliCPU, requested.milliCPU, least.MilliCPU, cpuStep), max(sum.bytes, requested.bytes, least.bytes()),
+	}
 	for _, c := range init {
 		pod = amounts{max(pod.milliCPU, c.milliCPU), max(pod.bytes, c.bytes)}
 	}

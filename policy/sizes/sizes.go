@@ -1,6 +1,7 @@
 // Package sizes knows the sizes of Pods that both generations of CCI sell, and chooses the smallest that holds a Pod.
 //
-// It is pure, as package policy is: a Pod spec goes in, a size comes out. It does not change the Pod (vnode/translate does).
+// It is pure, as package policy is: a Pod spec goes in, a size comes out. It does not change the Pod (vnode/translate
+// does).
 package sizes
 
 import (
@@ -86,9 +87,10 @@ func steps(lo, hi, by int64) []int64 {
 	return list
 }
 
-// Need returns the CPU and the memory that a Pod needs. For each resource, it is the largest of: the sum of the containers
-// and sidecars; each init container plus the sidecars that start before it; the resources of the Pod as a whole. A limit
-// counts where it is set, otherwise the request. Source: CCI manual cci_01_0027; sidecars as in Kubernetes.
+// Need returns the CPU and the memory that a Pod needs. For each resource, it is the largest of: the sum of the
+// containers and sidecars; each init container plus the sidecars that start before it; the resources of the Pod as a
+// whole. A limit counts where it is set, otherwise the request. Source: CCI manual cci_01_0027; sidecars as in
+// Kubernetes.
 func Need(spec *corev1.PodSpec) corev1.ResourceList {
 	return corev1.ResourceList{
 		corev1.ResourceCPU:    *resource.NewMilliQuantity(NeedOf(spec, corev1.ResourceCPU), resource.DecimalSI),
@@ -125,9 +127,9 @@ func requested(resources corev1.ResourceRequirements, name corev1.ResourceName) 
 	return Amount(resources.Requests[name], name)
 }
 
-// Amount returns a quantity of CPU in thousandths, or of any other resource in its own unit (bytes), rounded up. A quantity
-// beyond every size becomes half of the largest int64: the arithmetic of Quantity is not safe there. 1e30 has the Value 0,
-// and adding or comparing 1e1000000000 takes minutes.
+// Amount returns a quantity of CPU in thousandths, or of any other resource in its own unit (bytes), rounded up. A
+// quantity beyond every size becomes half of the largest int64: the arithmetic of Quantity is not safe there. 1e30 has
+// the Value 0, and adding or comparing 1e1000000000 takes minutes.
 func Amount(q resource.Quantity, name corev1.ResourceName) int64 {
 	switch {
 	case q.IsZero(): // Also 0e1000000000, which takes the methods below minutes.
@@ -145,8 +147,9 @@ const tooMuch = math.MaxInt64 / 2
 
 func add(a, b int64) int64 { return min(a+b, tooMuch) }
 
-// For returns the size of CCI 2.0 that a Pod gets: the one that its annotation requests, or without one the smallest that
-// holds what the spec needs. It returns an error if no size does, or if the annotation is invalid or requests too little.
+// For returns the size of CCI 2.0 that a Pod gets: the one that its annotation requests, or without one the smallest
+// that holds what the spec needs. It returns an error if no size does, or if the annotation is invalid or requests too
+// little.
 func For(annotations map[string]string, spec *corev1.PodSpec) (Flavor, error) {
 	milliCPU, bytes := NeedOf(spec, corev1.ResourceCPU), NeedOf(spec, corev1.ResourceMemory)
 	if text, ok := annotations[Annotation]; ok {

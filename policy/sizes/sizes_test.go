@@ -193,7 +193,8 @@ func TestFlavorAnnotation(t *testing.T) {
 	}
 }
 
-// What is chosen holds the need, and nothing smaller would: no size with less CPU, nor one with the same CPU and less memory.
+// What is chosen holds the need, and nothing smaller would: no size with less CPU, nor one with the same CPU and less
+// memory.
 func TestFlavorForIsTheSmallest(t *testing.T) {
 	const mib = 1 << 20
 	all := policytest.Sizes(t)

@@ -73,7 +73,7 @@ func emptyDir(e *corev1.EmptyDirVolumeSource) *corev1.EmptyDirVolumeSource {
 // hostPath leaves out the one that stands for the node's time zone; package policy has replaced the others, or not.
 func (b *builder) hostPath(v corev1.Volume) {
 	if v.HostPath.Path != policy.LocaltimePath {
-		b.refuse("volume %s is a hostPath: say what becomes of it in the cloud with annotation %s", v.Name, policy.HostPathReplacementAnnotation)
+		b.refuse("volume %s is a hostPath: set its replacement in the cloud with annotation %s", v.Name, policy.HostPathReplacementAnnotation)
 		return
 	}
 	if b.localtime == nil {
