@@ -221,7 +221,7 @@ func (a *App) newKubelet() (http.Handler, error) {
 			Transport:     &http.Transport{DisableKeepAlives: true},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		Now: time.Now, Asked: a.metrics.ExporterAsked, Logger: a.logger,
+		Now: time.Now, Registerer: a.metrics.Registerer(), Logger: a.logger,
 	})
 	if err != nil {
 		return nil, err

@@ -12,10 +12,9 @@ import (
 
 // Metrics are those of one virtual node.
 type Metrics struct {
-	registry  *prometheus.Registry
-	orphans   prometheus.Gauge
-	ended     prometheus.Counter
-	exporters *prometheus.CounterVec
+	registry *prometheus.Registry
+	orphans  prometheus.Gauge
+	ended    prometheus.Counter
 }
 
 // New registers the metrics in a registry of their own.
@@ -26,11 +25,8 @@ func New() *Metrics {
 			Name: "spillway_vnode_orphans", Help: "Cloud Pods that stood for no Pod at the last comparison.",
 		}),
 		ended: counter("spillway_vnode_orphans_ended_total", "Orphans that the comparison has ended."),
-		exporters: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "spillway_vnode_exporter_requests_total", Help: "Questions to the exporters of cloud Pods, by result: answered, failed.",
-		}, []string{"result"}),
 	}
-	m.registry.MustRegister(m.orphans, m.ended, m.exporters, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.orphans, m.ended, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -46,15 +42,6 @@ func (m *Metrics) OrphansFound(n int) { m.orphans.Set(float64(n)) }
 
 // OrphanEnded counts one that was ended (orphans.Sweep.Ended).
 func (m *Metrics) OrphanEnded() { m.ended.Inc() }
-
-// ExporterAsked counts a question to the exporter of a cloud Pod (usage.Config.Asked).
-func (m *Metrics) ExporterAsked(answered bool) {
-	if answered {
-		m.exporters.WithLabelValues("answered").Inc()
-		return
-	}
-	m.exporters.WithLabelValues("failed").Inc()
-}
 
 // Handler serves /metrics.
 func (m *Metrics) Handler() http.Handler {

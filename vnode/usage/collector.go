@@ -11,71 +11,77 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 )
 
 const (
-	// fresh is how long what was asked for serves all who want to know: metrics-server asks each 15 s.
-	fresh = 10 * time.Second
-	// keep is how old a figure may become that is told.
-	keep = time.Minute
-	// longestWait is how long a caller waits for a round of questions; it then gets what is there. metrics-server gives up after 10 s.
-	longestWait = 7 * time.Second
+	// minInterval is the shortest time between two rounds. metrics-server sends a request every 15 seconds.
+	minInterval = 10 * time.Second
+	// maxAge is the age up to which a sample is served.
+	maxAge = time.Minute
+	// maxWait is how long a caller waits for a round before it receives the samples that exist. metrics-server gives up
+	// after 10 seconds.
+	maxWait = 7 * time.Second
 )
 
-// Config is what a Collector needs. All fields must be given unless their comment says otherwise.
+// Config configures a Collector. All fields are required unless their comment says otherwise.
 type Config struct {
-	// NodeName is the Node's.
+	// NodeName is the name of the Node.
 	NodeName string
-	// Targets are the Pods to ask, now. It must not block.
+	// Targets returns the Pods whose exporters are read. It must not block.
 	Targets func() []Target
-	// Concurrency is how many are asked at once, Timeout how long each may take.
+	// Concurrency is the number of exporters that are read at once. Timeout is the timeout of one request.
 	Concurrency int
 	Timeout     time.Duration
-	// Client asks; it should not keep connections to Pods that come and go.
+	// Client sends the requests. It should not keep connections open, because Pods are short-lived.
 	Client *http.Client
-	// Now is the clock.
+	// Now returns the current time.
 	Now func() time.Time
-	// Asked is told of every question, whether it was answered; nil for nobody.
-	Asked  func(answered bool)
-	Logger *slog.Logger
+	// Registerer registers the collector's metrics. Nil means that they are not exported.
+	Registerer prometheus.Registerer
+	Logger     *slog.Logger
 }
 
-// Collector keeps the newest samples. Its methods may be called from many goroutines at once.
+// Collector keeps the newest sample of each Pod. It is safe for concurrent use.
 type Collector struct {
 	config  Config
+	metrics metrics
 	started time.Time
 
 	mu sync.Mutex
-	// samples are by UID. One is replaced, never changed.
+	// samples maps Pod UIDs to samples. A sample is replaced, never changed.
 	samples map[string]*Sample
-	// failed are the UIDs of Pods whose last question was not answered.
+	// failed contains the UIDs of Pods whose last request failed.
 	failed map[string]bool
-	// cpu is what all Pods have used while they were looked at, in core-seconds. It never falls, as the sum of those that are there would.
+	// cpu is the time that all Pods have used between their samples, in core-seconds. Unlike the sum over the present
+	// Pods, it never decreases.
 	cpu float64
-	// round is closed when the present round ends; nil while there is none. last is when the last one began.
+	// round is closed when the present round ends. It is nil while there is no round. last is the start of the last round.
 	round chan struct{}
 	last  time.Time
 }
 
-// New checks the configuration and asks nobody yet.
+// New returns a Collector after it has validated the configuration. It sends no requests.
 func New(config Config) (*Collector, error) {
 	if config.Targets == nil || config.Client == nil || config.Now == nil || config.Logger == nil {
-		return nil, errors.New("making the collector of usage: targets, client, clock and logger must be given")
+		return nil, errors.New("creating the usage collector: targets, client, clock and logger must be set")
 	}
 	if config.Concurrency <= 0 || config.Timeout <= 0 {
-		return nil, fmt.Errorf("making the collector of usage: concurrency %d and time-out %s must be above zero", config.Concurrency, config.Timeout)
+		return nil, fmt.Errorf("creating the usage collector: concurrency %d and timeout %s must be above zero",
+			config.Concurrency, config.Timeout)
 	}
-	if config.Asked == nil {
-		config.Asked = func(bool) {}
-	}
-	return &Collector{config: config, started: config.Now(), samples: map[string]*Sample{}, failed: map[string]bool{}}, nil
+	return &Collector{
+		config: config, metrics: newMetrics(config.Registerer), started: config.Now(),
+		samples: map[string]*Sample{}, failed: map[string]bool{},
+	}, nil
 }
 
-// Samples returns the newest samples that are no older than a minute, in the order of their names, and what the node has used in all. It blocks
-// for some seconds at most while Pods are asked, and asks none twice in 10 s.
+// Samples returns the samples that are at most one minute old, sorted by namespace and name, and the CPU time that the
+// node has used in total, in core-seconds. It reads each exporter at most once in 10 seconds, and blocks for at most 7
+// seconds.
 func (c *Collector) Samples(ctx context.Context) ([]*Sample, float64) {
-	timer := time.NewTimer(longestWait)
+	timer := time.NewTimer(maxWait)
 	defer timer.Stop()
 	if round := c.begin(); round != nil {
 		select {
@@ -88,7 +94,7 @@ func (c *Collector) Samples(ctx context.Context) ([]*Sample, float64) {
 	defer c.mu.Unlock()
 	var all []*Sample
 	for _, sample := range c.samples {
-		if c.config.Now().Sub(sample.At) <= keep {
+		if c.config.Now().Sub(sample.At) <= maxAge {
 			all = append(all, sample)
 		}
 	}
@@ -98,21 +104,23 @@ func (c *Collector) Samples(ctx context.Context) ([]*Sample, float64) {
 	return all, c.cpu
 }
 
-// begin begins a round unless one is under way, or was a moment ago; nil where there is nothing to wait for.
+// begin starts a round unless one is under way or has started recently. It returns nil if there is no round to wait
+// for.
 func (c *Collector) begin() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.round != nil || (!c.last.IsZero() && c.config.Now().Sub(c.last) < fresh) {
+	if c.round != nil || (!c.last.IsZero() && c.config.Now().Sub(c.last) < minInterval) {
 		return c.round
 	}
 	c.last, c.round = c.config.Now(), make(chan struct{})
-	go c.ask(c.config.Targets(), c.round)
+	go c.readAll(c.config.Targets(), c.round)
 	return c.round
 }
 
-// ask asks all Pods, those last that did not answer the last time.
-func (c *Collector) ask(targets []Target, done chan struct{}) {
-	c.forgetOthers(targets)
+// readAll reads the exporters of all Pods. Pods whose last request failed come last, so that they do not delay the
+// others.
+func (c *Collector) readAll(targets []Target, done chan struct{}) {
+	c.removeOthers(targets)
 	c.mu.Lock()
 	slices.SortStableFunc(targets, func(a, b Target) int {
 		switch {
@@ -128,24 +136,26 @@ func (c *Collector) ask(targets []Target, done chan struct{}) {
 	group.SetLimit(c.config.Concurrency)
 	for _, target := range targets {
 		group.Go(func() error {
-			c.askOne(target)
+			c.read(target)
 			return nil
 		})
 	}
-	_ = group.Wait() // Faults are each Pod's own.
+	_ = group.Wait() // The functions return no errors.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.round = nil
 	close(done)
 }
 
-func (c *Collector) askOne(target Target) {
+// read reads the exporter of one Pod.
+func (c *Collector) read(target Target) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.config.Timeout)
 	defer cancel()
 	found, err := scrape(ctx, c.config.Client, target)
-	c.config.Asked(err == nil)
+	c.metrics.count(err)
 	if err != nil {
-		c.config.Logger.Debug("the use of a pod is not known", "pod", target.Namespace+"/"+target.Name, "exporter", target.Address, "err", err)
+		c.config.Logger.Debug("cannot read the usage of a pod",
+			"pod", target.Namespace+"/"+target.Name, "exporter", target.Address, "err", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,16 +165,16 @@ func (c *Collector) askOne(target Target) {
 	}
 	delete(c.failed, target.UID)
 	sample := &Sample{Target: target, At: c.config.Now(), Containers: found}
-	before := c.samples[target.UID]
-	sample.Rates = sample.since(before)
+	previous := c.samples[target.UID]
+	sample.Rates = sample.ratesSince(previous)
 	for _, rate := range sample.Rates {
-		c.cpu += rate * sample.At.Sub(before.At).Seconds()
+		c.cpu += rate * sample.At.Sub(previous.At).Seconds()
 	}
 	c.samples[target.UID] = sample
 }
 
-// forgetOthers drops what is known of Pods that are no more.
-func (c *Collector) forgetOthers(targets []Target) {
+// removeOthers removes the state of Pods that no longer exist.
+func (c *Collector) removeOthers(targets []Target) {
 	present := map[string]bool{}
 	for _, target := range targets {
 		present[target.UID] = true

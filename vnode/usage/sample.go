@@ -6,35 +6,36 @@ import "time"
 type Target struct {
 	// Namespace, Name and UID are those of the Pod in the cluster.
 	Namespace, Name, UID string
-	// Address is host:port of its exporter.
+	// Address is host:port of the Pod's metrics exporter.
 	Address string
-	// Started is when the Pod did.
+	// Started is the start time of the Pod.
 	Started time.Time
-	// Containers are those that run, with the times of their starts.
+	// Containers maps the running containers to their start times.
 	Containers map[string]time.Time
 }
 
-// Sample is what a Pod has used until a time.
+// Sample is the usage of a Pod at one time.
 type Sample struct {
 	Target Target
-	// At is when the exporter was asked.
+	// At is the time of the request to the exporter.
 	At time.Time
-	// Containers are those of the Target, each one.
-	Containers map[string]Use
-	// Rates are the cores that containers used on average since the sample before; without those that have none.
+	// Containers maps each container of the Target to its usage.
+	Containers map[string]ContainerUsage
+	// Rates maps containers to the number of cores that they used on average since the previous sample. A container
+	// without a rate is missing.
 	Rates map[string]float64
 }
 
-// Use is what a container has used, or uses.
-type Use struct {
-	// CPU is in core-seconds since the start.
+// ContainerUsage is the usage of a container.
+type ContainerUsage struct {
+	// CPU is the time used since the start of the container, in core-seconds.
 	CPU float64
-	// WorkingSet is in bytes; RSS and Memory too, nil where the exporter does not tell them.
+	// WorkingSet, RSS and Memory are in bytes. RSS and Memory are nil if the exporter does not report them.
 	WorkingSet  uint64
 	RSS, Memory *uint64
 }
 
-// total adds up the containers.
+// total returns the sums over all containers.
 func (s *Sample) total() (cpu float64, workingSet uint64) {
 	for _, use := range s.Containers {
 		cpu += use.CPU
@@ -43,16 +44,18 @@ func (s *Sample) total() (cpu float64, workingSet uint64) {
 	return cpu, workingSet
 }
 
-// since returns the cores used on average since the sample before, by container; a container that was started anew has none.
-func (s *Sample) since(before *Sample) map[string]float64 {
+// ratesSince returns the cores that each container used on average since the previous sample. A container that has
+// restarted in between has no rate.
+func (s *Sample) ratesSince(previous *Sample) map[string]float64 {
 	rates := map[string]float64{}
-	if before == nil {
+	if previous == nil {
 		return rates
 	}
-	elapsed := s.At.Sub(before.At).Seconds()
+	elapsed := s.At.Sub(previous.At).Seconds()
 	for name, use := range s.Containers {
-		old, known := before.Containers[name]
-		if known && elapsed > 0 && use.CPU >= old.CPU && before.Target.Containers[name].Equal(s.Target.Containers[name]) {
+		old, known := previous.Containers[name]
+		restarted := !previous.Target.Containers[name].Equal(s.Target.Containers[name]) || use.CPU < old.CPU
+		if known && elapsed > 0 && !restarted {
 			rates[name] = (use.CPU - old.CPU) / elapsed
 		}
 	}

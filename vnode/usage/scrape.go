@@ -12,10 +12,10 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// largestAnswer bounds what is read of an exporter.
-const largestAnswer = 8 << 20
+// maxResponseSize limits what is read of one response, in bytes.
+const maxResponseSize = 8 << 20
 
-// The exporter's metrics, which are cAdvisor's. Source: CCI manual, "Pod resource metrics".
+// The metrics of the exporter, which have the names of cAdvisor. Source: CCI manual, "Pod resource metrics".
 const (
 	metricCPU        = "container_cpu_usage_seconds_total"
 	metricWorkingSet = "container_memory_working_set_bytes"
@@ -23,14 +23,15 @@ const (
 	metricMemory     = "container_memory_usage_bytes"
 )
 
-// containerLabels name the container of a series. The manual does not say which it is: these two are cAdvisor's, now and in the past.
+// containerLabels are the labels that may contain the name of the container. The manual does not document the label.
+// cAdvisor uses the first one today and used the second one in the past.
 var containerLabels = []string{"container", "container_name"}
 
-// scrape asks the exporter of a Pod. An answer that lacks a container, or a figure of one, is an error.
-func scrape(ctx context.Context, client *http.Client, target Target) (map[string]Use, error) {
+// scrape reads the exporter of a Pod. It returns an error if CPU or memory of any container is missing.
+func scrape(ctx context.Context, client *http.Client, target Target) (map[string]ContainerUsage, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+target.Address+"/metrics", nil)
 	if err != nil {
-		return nil, fmt.Errorf("making the request: %w", err)
+		return nil, fmt.Errorf("creating the request: %w", err)
 	}
 	response, err := client.Do(request)
 	if err != nil {
@@ -38,31 +39,34 @@ func scrape(ctx context.Context, client *http.Client, target Target) (map[string
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the exporter answers %s", response.Status)
+		return nil, fmt.Errorf("the exporter answered %s", response.Status)
 	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(io.LimitReader(response.Body, largestAnswer))
+	families, err := parser.TextToMetricFamilies(io.LimitReader(response.Body, maxResponseSize))
 	if err != nil {
-		return nil, fmt.Errorf("reading what the exporter answers: %w", err)
+		return nil, fmt.Errorf("parsing the answer of the exporter: %w", err)
 	}
-	return uses(families, target)
+	return usageOf(families, target)
 }
 
-// uses picks the figures of a Pod's containers.
-func uses(families map[string]*dto.MetricFamily, target Target) (map[string]Use, error) {
+// usageOf returns the usage of each container of a Pod.
+func usageOf(families map[string]*dto.MetricFamily, target Target) (map[string]ContainerUsage, error) {
 	cpu, workingSet := byContainer(families[metricCPU], target), byContainer(families[metricWorkingSet], target)
 	rss, memory := byContainer(families[metricRSS], target), byContainer(families[metricMemory], target)
-	all := map[string]Use{}
+	all := map[string]ContainerUsage{}
 	for name := range target.Containers {
-		seconds, knowsCPU := cpu[name]
-		bytes, knowsMemory := workingSet[name]
-		if !knowsCPU || !knowsMemory {
-			return nil, fmt.Errorf("the exporter has no %s and %s of container %s", metricCPU, metricWorkingSet, name)
+		seconds, hasCPU := cpu[name]
+		bytes, hasMemory := workingSet[name]
+		if !hasCPU || !hasMemory {
+			return nil, fmt.Errorf("the exporter does not report %s and %s of container %s",
+				metricCPU, metricWorkingSet, name)
 		}
-		all[name] = Use{CPU: seconds, WorkingSet: uint64(bytes), RSS: optional(rss, name), Memory: optional(memory, name)}
+		all[name] = ContainerUsage{
+			CPU: seconds, WorkingSet: uint64(bytes), RSS: optional(rss, name), Memory: optional(memory, name),
+		}
 	}
 	if len(all) == 0 {
-		return nil, errors.New("no container runs")
+		return nil, errors.New("no container is running")
 	}
 	return all, nil
 }
@@ -75,13 +79,14 @@ func optional(values map[string]float64, name string) *uint64 {
 	return new(uint64(value))
 }
 
-// byContainer adds up the series of each container of the Pod: there may be one for each core. Where no series names a container, and there is
-// one container only, all are its.
+// byContainer returns the sum of the series of each container of the Pod, because there can be one series for each
+// core. If no series has the name of a container, and the Pod has only one container, all series belong to that
+// container.
 func byContainer(family *dto.MetricFamily, target Target) map[string]float64 {
 	named, unnamed, found := map[string]float64{}, 0.0, false
 	for _, metric := range family.GetMetric() {
 		value := valueOf(metric)
-		if value < 0 || value != value {
+		if value < 0 || value != value { // Not a number.
 			continue
 		}
 		name := containerOf(metric)
@@ -110,7 +115,7 @@ func containerOf(metric *dto.Metric) string {
 	return ""
 }
 
-// valueOf reads a counter, a gauge, or what has no type.
+// valueOf returns the value of a counter, a gauge or an untyped metric.
 func valueOf(metric *dto.Metric) float64 {
 	switch {
 	case metric.Counter != nil:

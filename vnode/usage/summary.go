@@ -11,7 +11,8 @@ import (
 	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 )
 
-// ServeSummary answers /stats/summary, as far as CPU and memory go.
+// ServeSummary serves /stats/summary with CPU and memory only. Source: Kubernetes v1.36,
+// staging/src/k8s.io/kubelet/pkg/apis/stats/v1alpha1/types.go.
 func (c *Collector) ServeSummary(w http.ResponseWriter, r *http.Request) {
 	samples, cpu := c.Samples(r.Context())
 	content, err := json.Marshal(c.summary(samples, cpu))
@@ -20,13 +21,16 @@ func (c *Collector) ServeSummary(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(content) // A caller that has gone needs no answer.
+	_, _ = w.Write(content) // An error means that the caller has disconnected.
 }
 
 func (c *Collector) summary(samples []*Sample, cpu float64) *stats.Summary {
 	now := c.config.Now()
-	summary := &stats.Summary{Node: stats.NodeStats{NodeName: c.config.NodeName, StartTime: metav1.NewTime(c.started)}, Pods: []stats.PodStats{}}
-	var node Use
+	summary := &stats.Summary{
+		Node: stats.NodeStats{NodeName: c.config.NodeName, StartTime: metav1.NewTime(c.started)},
+		Pods: []stats.PodStats{},
+	}
+	var node ContainerUsage
 	var rate float64
 	for _, sample := range samples {
 		pod, podRate := podStats(sample)
@@ -42,13 +46,17 @@ func (c *Collector) summary(samples []*Sample, cpu float64) *stats.Summary {
 	return summary
 }
 
+// podStats returns the statistics of a Pod, and the sum of the rates of its containers.
 func podStats(sample *Sample) (pod stats.PodStats, rate float64) {
 	target := sample.Target
 	pod = stats.PodStats{
-		PodRef: stats.PodReference{Name: target.Name, Namespace: target.Namespace, UID: target.UID}, StartTime: metav1.NewTime(target.Started),
+		PodRef:    stats.PodReference{Name: target.Name, Namespace: target.Namespace, UID: target.UID},
+		StartTime: metav1.NewTime(target.Started),
 	}
 	for name, use := range sample.Containers {
-		container := stats.ContainerStats{Name: name, StartTime: metav1.NewTime(target.Containers[name]), Memory: memoryStats(sample.At, use)}
+		container := stats.ContainerStats{
+			Name: name, StartTime: metav1.NewTime(target.Containers[name]), Memory: memoryStats(sample.At, use),
+		}
 		if own, known := sample.Rates[name]; known {
 			container.CPU = cpuStats(sample.At, use, &own)
 			rate += own
@@ -58,7 +66,7 @@ func podStats(sample *Sample) (pod stats.PodStats, rate float64) {
 		pod.Containers = append(pod.Containers, container)
 	}
 	slices.SortFunc(pod.Containers, func(a, b stats.ContainerStats) int { return strings.Compare(a.Name, b.Name) })
-	var total Use
+	var total ContainerUsage
 	total.CPU, total.WorkingSet = sample.total()
 	podRate := &rate
 	if len(sample.Rates) < len(sample.Containers) {
@@ -68,8 +76,8 @@ func podStats(sample *Sample) (pod stats.PodStats, rate float64) {
 	return pod, rate
 }
 
-// cpuStats are without a rate where it is nil.
-func cpuStats(at time.Time, use Use, rate *float64) *stats.CPUStats {
+// cpuStats returns CPU statistics, without a rate if rate is nil.
+func cpuStats(at time.Time, use ContainerUsage, rate *float64) *stats.CPUStats {
 	s := &stats.CPUStats{Time: metav1.NewTime(at), UsageCoreNanoSeconds: new(uint64(use.CPU * 1e9))}
 	if rate != nil {
 		s.UsageNanoCores = new(uint64(*rate * 1e9))
@@ -77,6 +85,8 @@ func cpuStats(at time.Time, use Use, rate *float64) *stats.CPUStats {
 	return s
 }
 
-func memoryStats(at time.Time, use Use) *stats.MemoryStats {
-	return &stats.MemoryStats{Time: metav1.NewTime(at), WorkingSetBytes: &use.WorkingSet, RSSBytes: use.RSS, UsageBytes: use.Memory}
+func memoryStats(at time.Time, use ContainerUsage) *stats.MemoryStats {
+	return &stats.MemoryStats{
+		Time: metav1.NewTime(at), WorkingSetBytes: &use.WorkingSet, RSSBytes: use.RSS, UsageBytes: use.Memory,
+	}
 }
