@@ -229,7 +229,7 @@ func TestKubectlForwardsPorts(t *testing.T) {
 		if _, err := http.Get("http://" + closed); err == nil {
 			return errors.New("nobody should answer")
 		}
-		if text := errs.String(); !strings.Contains(text, "does not reach the cloud Pod at "+running.Status.PodIP) {
+		if text := errs.String(); !strings.Contains(text, "connecting to the cloud Pod at "+running.Status.PodIP) {
 			return fmt.Errorf("kubectl should say why: %s", text)
 		}
 		return nil

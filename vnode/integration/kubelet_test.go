@@ -187,7 +187,7 @@ func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
 		"ports of a Pod that is not there": {"POST", "/portForward/" + ns + "/nobody", reader, 404, "nobody is not on this node"},
 		"ports without an upgrade":         {"POST", "/portForward/" + ns + "/web", reader, 400, "pgrade"},
 		"ports, for one who may look":      {"GET", "/portForward/" + ns + "/web", looker, 403, "verb=create"},
-		"another path":                     {"GET", "/pods", reader, 404, "nothing under this path"},
+		"another path":                     {"GET", "/pods", reader, 404, "does not serve this path"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -14,60 +14,64 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// Auth decides who may ask: by the cluster's TokenReview and SubjectAccessReview, and by client certificates of one authority. It never
-// lets anybody in unknown.
+// Auth authenticates callers by a TokenReview or a client certificate, and authorizes them by a SubjectAccessReview.
+// It never admits anonymous callers.
 type Auth struct {
 	nodeutil.Auth
-	nodeName  string
-	authority *dynamiccertificates.DynamicFileCAContent
+	nodeName string
+	clientCA *dynamiccertificates.DynamicFileCAContent
 }
 
-// NewAuth reads the file of the authority; a missing or unusable one is an error: without it everybody could read logs.
+// NewAuth reads the CA of client certificates from clientCAFile (PEM). It fails if the file is missing or invalid. It
+// sends no requests; the client is used for reviews later.
 func NewAuth(client kubernetes.Interface, nodeName, clientCAFile string) (*Auth, error) {
-	authority, err := dynamiccertificates.NewDynamicCAContentFromFile("client-ca", clientCAFile)
+	clientCA, err := dynamiccertificates.NewDynamicCAContentFromFile("client-ca", clientCAFile)
 	if err != nil {
-		return nil, fmt.Errorf("reading the authority of client certificates: %w", err)
+		return nil, fmt.Errorf("reading the CA of client certificates: %w", err)
 	}
 	auth, err := nodeutil.WebhookAuth(client, nodeName, func(c *nodeutil.WebhookAuthConfig) error {
-		c.AuthnConfig.ClientCertificateCAContentProvider = authority
+		c.AuthnConfig.ClientCertificateCAContentProvider = clientCA
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("setting up authentication and authorization: %w", err)
 	}
-	return &Auth{Auth: auth, nodeName: nodeName, authority: authority}, nil
+	return &Auth{Auth: auth, nodeName: nodeName, clientCA: clientCA}, nil
 }
 
-// Run reads the authority's file again when it changes, until ctx ends. It blocks.
+// Run reads the CA file again when it changes. It blocks until ctx ends.
 func (a *Auth) Run(ctx context.Context) error {
-	a.authority.Run(ctx, 1)
+	a.clientCA.Run(ctx, 1)
 	return nil
 }
 
-// permit tells whether somebody may make a request; if not, what of it the cluster would have to allow.
-func (a *Auth) permit(r *http.Request, who user.Info) (permitted bool, wanted string, err error) {
-	verb, subresources := neededRights(r)
-	wanted = fmt.Sprintf("user=%s, verb=%s, resource=nodes, subresource(s)=%v", who.GetName(), verb, subresources)
+// authorize reports whether a user may make a request. attributes describes what the cluster must allow.
+func (a *Auth) authorize(r *http.Request, who user.Info) (allowed bool, attributes string, err error) {
+	verb, subresources := requiredAttributes(r)
+	attributes = fmt.Sprintf("user=%s, verb=%s, resource=nodes, subresource(s)=%v", who.GetName(), verb, subresources)
 	for _, subresource := range subresources {
 		decision, _, err := a.Authorize(r.Context(), authorizer.AttributesRecord{
 			User: who, Verb: verb, APIVersion: "v1", Resource: "nodes", Subresource: subresource, Name: a.nodeName,
 			ResourceRequest: true, Path: r.URL.Path,
 		})
 		if err != nil {
-			return false, wanted, fmt.Errorf("asking whether it is allowed: %w", err)
+			return false, attributes, fmt.Errorf("authorizing the request: %w", err)
 		}
 		if decision == authorizer.DecisionAllow {
-			return true, wanted, nil
+			return true, attributes, nil
 		}
 	}
-	return false, wanted, nil
+	return false, attributes, nil
 }
 
-// neededRights are the verb and the subresources of the Node of which a caller needs one. Source: Kubernetes 1.36, pkg/kubelet/server/auth.go. One
-// thing is stricter: a command that begins as a WebSocket is a GET, and a right to get would be one to run commands.
-func neededRights(r *http.Request) (verb string, subresources []string) {
+// requiredAttributes returns the verb, and the subresources of the Node of which the caller needs one. One rule is
+// stricter than in the kubelet: running a command needs the verb create even if the request is a GET that opens a
+// WebSocket. Otherwise the permission to get would be the permission to run commands. Source: Kubernetes v1.36,
+// pkg/kubelet/server/auth.go.
+func requiredAttributes(r *http.Request) (verb string, subresources []string) {
 	verb = map[string]string{
-		http.MethodPost: "create", http.MethodGet: "get", http.MethodPut: "update", http.MethodPatch: "patch", http.MethodDelete: "delete",
+		http.MethodPost: "create", http.MethodGet: "get", http.MethodPut: "update",
+		http.MethodPatch: "patch", http.MethodDelete: "delete",
 	}[r.Method]
 	switch first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); first {
 	case "exec", "attach", "run", "portForward":
@@ -80,25 +84,25 @@ func neededRights(r *http.Request) (verb string, subresources []string) {
 	return verb, []string{"proxy"}
 }
 
-// withAuth lets in only who is known and permitted.
+// withAuth admits only callers that are authenticated and authorized.
 func withAuth(auth *Auth, next http.Handler, logger *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		found, known, err := auth.AuthenticateRequest(r)
 		if err != nil {
-			logger.Info("a caller of the kubelet port could not be made out", "path", r.URL.Path, "err", err)
+			logger.Info("cannot authenticate a caller of the kubelet port", "path", r.URL.Path, "err", err)
 		}
 		if err != nil || !known {
 			http.Error(w, "Unauthorized", http.StatusUnauthorized)
 			return
 		}
-		permitted, wanted, err := auth.permit(r, found.User)
+		allowed, attributes, err := auth.authorize(r, found.User)
 		if err != nil {
-			logger.Warn("a caller of the kubelet port could not be judged", "path", r.URL.Path, "err", err)
-			http.Error(w, "Authorization error ("+wanted+")", http.StatusInternalServerError)
+			logger.Warn("cannot authorize a caller of the kubelet port", "path", r.URL.Path, "err", err)
+			http.Error(w, "Authorization error ("+attributes+")", http.StatusInternalServerError)
 			return
 		}
-		if !permitted {
-			http.Error(w, "Forbidden ("+wanted+")", http.StatusForbidden)
+		if !allowed {
+			http.Error(w, "Forbidden ("+attributes+")", http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -17,17 +17,21 @@ import (
 	"k8s.io/client-go/util/certificate"
 )
 
-// Certificate is the kubelet port's certificate as the cluster signs it: by a CertificateSigningRequest of the signer
-// kubernetes.io/kubelet-serving, which kube-controller-manager signs once somebody has approved it, and again before it runs out.
+// Certificate is a serving certificate of the kubelet port that the cluster signs. It is requested by a
+// CertificateSigningRequest of the signer kubernetes.io/kubelet-serving. kube-controller-manager signs the request
+// once it is approved. The certificate is renewed before it expires.
 type Certificate struct {
 	manager certificate.Manager
 	logger  *slog.Logger
 }
 
-// NewCertificate reads what dir holds of an earlier start; the directory is made if it is missing. It asks nobody yet.
-func NewCertificate(client kubernetes.Interface, nodeName, nodeIP, dir string, logger *slog.Logger) (*Certificate, error) {
+// NewCertificate reads the certificate of an earlier start from dir. It creates dir if it is missing. It sends no
+// requests.
+func NewCertificate(
+	client kubernetes.Interface, nodeName, nodeIP, dir string, logger *slog.Logger,
+) (*Certificate, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the directory of the kubelet port's certificate: %w", err)
+		return nil, fmt.Errorf("creating the directory of the kubelet port's certificate: %w", err)
 	}
 	store, err := certificate.NewFileStore("kubelet-server", dir, dir, "", "")
 	if err != nil {
@@ -35,7 +39,8 @@ func NewCertificate(client kubernetes.Interface, nodeName, nodeIP, dir string, l
 	}
 	manager, err := certificate.NewManager(&certificate.Config{
 		ClientsetFn: func(*tls.Certificate) (kubernetes.Interface, error) { return client, nil },
-		// What the signer demands. Source: Kubernetes documentation, "Certificates and Certificate Signing Requests".
+		// The signer requires this subject, these names and these usages. Source: Kubernetes documentation, "Certificates and
+		// Certificate Signing Requests", "Kubernetes signers".
 		Template: &x509.CertificateRequest{
 			Subject:     pkix.Name{CommonName: "system:node:" + nodeName, Organization: []string{"system:nodes"}},
 			DNSNames:    []string{nodeName},
@@ -51,23 +56,24 @@ func NewCertificate(client kubernetes.Interface, nodeName, nodeIP, dir string, l
 	return &Certificate{manager, logger}, nil
 }
 
-// SelfSigned makes a certificate as kubelets have by default, new at each start: good for an API server that does not look at it, as kubeadm's do not.
+// SelfSigned returns a new self-signed certificate, as a kubelet uses by default. An API server accepts it unless it
+// has --kubelet-certificate-authority. kubeadm does not set that flag.
 func SelfSigned(nodeName, nodeIP string) (*tls.Certificate, error) {
 	certificate, key, err := cert.GenerateSelfSignedCertKey(nodeName, []net.IP{net.ParseIP(nodeIP)}, nil)
 	if err != nil {
-		return nil, fmt.Errorf("making a certificate of the kubelet port: %w", err)
+		return nil, fmt.Errorf("creating a certificate of the kubelet port: %w", err)
 	}
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
-		return nil, fmt.Errorf("reading the certificate of the kubelet port that was made: %w", err)
+		return nil, fmt.Errorf("parsing the new certificate of the kubelet port: %w", err)
 	}
 	return &pair, nil
 }
 
-// Run has the certificate signed, and again before it runs out, until ctx ends. It blocks.
+// Run requests the certificate and renews it before it expires. It blocks until ctx ends.
 func (c *Certificate) Run(ctx context.Context) error {
 	if c.manager.Current() == nil {
-		c.logger.Warn("the kubelet port has no certificate until somebody approves its CertificateSigningRequest",
+		c.logger.Warn("the kubelet port has no certificate until its CertificateSigningRequest is approved",
 			"signer", certificatesv1.KubeletServingSignerName)
 	}
 	c.manager.Start()
@@ -76,11 +82,11 @@ func (c *Certificate) Run(ctx context.Context) error {
 	return nil
 }
 
-// Get returns the newest certificate, for crypto/tls. It does not block.
+// Get returns the newest certificate. It implements GetCertificate of tls.Config. It does not block.
 func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	current := c.manager.Current()
 	if current == nil {
-		return nil, errors.New("no certificate yet: the CertificateSigningRequest of this node waits for approval")
+		return nil, errors.New("no certificate yet: the CertificateSigningRequest of this node is not approved")
 	}
 	return current, nil
 }

@@ -16,23 +16,26 @@ import (
 )
 
 const (
-	// idleTimeout cuts a stream on which nothing is said: the kubelet's own.
+	// idleTimeout is the time after which an idle stream is closed. Source: Kubernetes v1.36,
+	// pkg/kubelet/apis/config/v1beta1/defaults.go (streamingConnectionIdleTimeout).
 	idleTimeout = 4 * time.Hour
-	// creationTimeout is how long the caller may take to open its streams.
+	// creationTimeout is the time in which the caller must open its streams.
 	creationTimeout = remotecommand.DefaultStreamCreationTimeout
 )
 
-// streamProtocols are those of SPDY, the newest first; the API server speaks it to kubelets.
+// streamProtocols are the protocols over SPDY, newest first. The API server uses SPDY to connect to kubelets.
 var streamProtocols = []string{
-	remotecommand.StreamProtocolV4Name, remotecommand.StreamProtocolV3Name, remotecommand.StreamProtocolV2Name, remotecommand.StreamProtocolV1Name,
+	remotecommand.StreamProtocolV4Name, remotecommand.StreamProtocolV3Name,
+	remotecommand.StreamProtocolV2Name, remotecommand.StreamProtocolV1Name,
 }
 
+// execHandler serves /exec.
 type execHandler struct {
 	pods   Pods
 	logger *slog.Logger
 }
 
-// ServeHTTP runs a command in a container, its streams those of an upgraded connection.
+// ServeHTTP runs a command in a container and connects its streams to those of the upgraded connection.
 func (h *execHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	namespace, pod, container := r.PathValue("namespace"), r.PathValue("pod"), r.PathValue("container")
 	options, err := remotecommand.NewOptions(r)
@@ -42,7 +45,7 @@ func (h *execHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	command := r.URL.Query()["command"]
 	if len(command) == 0 {
-		http.Error(w, "command: must be given at least once", http.StatusBadRequest)
+		http.Error(w, "command: must be set at least once", http.StatusBadRequest)
 		return
 	}
 	if err := h.pods.CheckRunning(namespace, pod, container); err != nil {
@@ -52,28 +55,31 @@ func (h *execHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w, r, hangUp := serve.UntilHangUp(w, r)
 	defer hangUp()
 	run := &execution{h, namespace, pod, *options}
-	remotecommand.ServeExec(w, r, run, pod, "", container, command, options, idleTimeout, creationTimeout, streamProtocols)
+	remotecommand.ServeExec(
+		w, r, run, pod, "", container, command, options, idleTimeout, creationTimeout, streamProtocols)
 }
 
-// execution is one command.
+// execution is the execution of one command.
 type execution struct {
 	*execHandler
 	namespace, pod string
-	wants          remotecommand.Options
+	requested      remotecommand.Options
 }
 
 // ExecInContainer implements remotecommand.Executor.
-func (e *execution) ExecInContainer(ctx context.Context, _, _, container string, command []string, in io.Reader, out, errs io.WriteCloser,
-	tty bool, resize <-chan remotecommand.TerminalSize, _ time.Duration) error {
+func (e *execution) ExecInContainer(
+	ctx context.Context, _, _, container string, command []string, in io.Reader, out, errs io.WriteCloser, tty bool,
+	resize <-chan remotecommand.TerminalSize, _ time.Duration,
+) error {
 	var streams cci.ExecStreams
-	// A stream that is not wanted may be there nevertheless, or be a nil of a type.
-	if e.wants.Stdin {
+	// A stream that was not requested can be set nevertheless, or can be a typed nil.
+	if e.requested.Stdin {
 		streams.Stdin = in
 	}
-	if e.wants.Stdout {
+	if e.requested.Stdout {
 		streams.Stdout = out
 	}
-	if e.wants.Stderr {
+	if e.requested.Stderr {
 		streams.Stderr = errs
 	}
 	if tty {
@@ -81,17 +87,18 @@ func (e *execution) ExecInContainer(ctx context.Context, _, _, container string,
 	}
 	options := cci.ExecOptions{Container: container, Command: command, TTY: tty}
 	err := e.pods.Exec(ctx, e.namespace, e.pod, options, streams)
-	// Whoever calls does not look into wraps.
+	// The caller does not unwrap errors.
 	if exited, ok := errors.AsType[utilexec.CodeExitError](err); ok {
 		return exited
 	}
 	if err != nil {
-		e.logger.Info("a command in a container did not come to its end", "pod", e.namespace+"/"+e.pod, "container", container, "err", err)
+		e.logger.Info("a command in a container did not complete",
+			"pod", e.namespace+"/"+e.pod, "container", container, "err", err)
 	}
 	return err
 }
 
-// sizes passes on the terminal's sizes, until there are no more or ctx ends.
+// sizes forwards the sizes of the terminal until the channel is closed or ctx ends.
 func sizes(ctx context.Context, from <-chan remotecommand.TerminalSize) <-chan cci.TerminalSize {
 	to := make(chan cci.TerminalSize)
 	go func() {

@@ -5,16 +5,18 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"time"
 )
 
+// logHandler serves /containerLogs.
 type logHandler struct {
 	pods   Pods
 	logger *slog.Logger
 }
 
-// ServeHTTP streams a log. What goes wrong after the first byte can only end the stream.
+// ServeHTTP streams a log. An error after the first byte can only end the stream.
 func (h *logHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	options, err := parseLogOptions(r.URL.Query())
+	options, err := parseLogOptions(r.URL.Query(), time.Now())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -29,11 +31,12 @@ func (h *logHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(http.StatusOK)
 	if err := copyFlushing(w, stream); err != nil && r.Context().Err() == nil {
-		h.logger.Warn("a log stream broke", "path", r.URL.Path, "err", err)
+		h.logger.Warn("a log stream failed", "path", r.URL.Path, "err", err)
 	}
 }
 
-// copyFlushing sends each piece at once: whoever follows a log waits for it.
+// copyFlushing copies the stream and flushes after each read, so that a caller who follows the log sees each line
+// immediately.
 func copyFlushing(w http.ResponseWriter, stream io.Reader) error {
 	control := http.NewResponseController(w)
 	buffer := make([]byte, 32<<10)

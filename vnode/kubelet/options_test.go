@@ -17,23 +17,35 @@ func TestParseLogOptions(t *testing.T) {
 		want    cci.LogOptions
 		wantErr []string
 	}{
-		"nothing asked for":             {"", cci.LogOptions{}, nil},
-		"everything":                    {"follow=true&previous=1&timestamps=true&sinceSeconds=5&tailLines=7&limitBytes=9", cci.LogOptions{Follow: true, Previous: true, Timestamps: true, SinceSeconds: new(int64(5)), TailLines: new(int64(7)), LimitBytes: new(int64(9))}, nil},
-		"nothing of the past":           {"tailLines=0", cci.LogOptions{TailLines: new(int64(0))}, nil},
-		"a time in the future":          {"sinceTime=2999-01-01T00:00:00Z", cci.LogOptions{SinceSeconds: new(int64(1))}, nil},
-		"both streams":                  {"stream=All", cci.LogOptions{}, nil},
-		"one stream":                    {"stream=Stderr", cci.LogOptions{}, []string{"Stderr"}},
-		"two beginnings":                {"sinceSeconds=5&sinceTime=2020-01-01T00:00:00Z", cci.LogOptions{}, []string{"only one of both"}},
-		"wrong values, named all":       {"follow=x&tailLines=-1&limitBytes=0&sinceSeconds=0&sinceTime=x", cci.LogOptions{}, []string{"follow", "tailLines", "limitBytes", "sinceSeconds", "sinceTime"}},
-		"a number beyond every integer": {"tailLines=99999999999999999999", cci.LogOptions{}, []string{"tailLines"}},
+		"no options": {"", cci.LogOptions{}, nil},
+		"all options": {
+			"follow=true&previous=1&timestamps=true&sinceSeconds=5&tailLines=7&limitBytes=9",
+			cci.LogOptions{
+				Follow: true, Previous: true, Timestamps: true,
+				SinceSeconds: new(int64(5)), TailLines: new(int64(7)), LimitBytes: new(int64(9)),
+			},
+			nil,
+		},
+		"no existing line":     {"tailLines=0", cci.LogOptions{TailLines: new(int64(0))}, nil},
+		"a time in the future": {"sinceTime=2999-01-01T00:00:00Z", cci.LogOptions{SinceSeconds: new(int64(1))}, nil},
+		"both streams":         {"stream=All", cci.LogOptions{}, nil},
+		"one stream":           {"stream=Stderr", cci.LogOptions{}, []string{"Stderr"}},
+		"two start times": {
+			"sinceSeconds=5&sinceTime=2020-01-01T00:00:00Z", cci.LogOptions{}, []string{"at most one of them"},
+		},
+		"all invalid values are reported": {
+			"follow=x&tailLines=-1&limitBytes=0&sinceSeconds=0&sinceTime=x", cci.LogOptions{},
+			[]string{"follow", "tailLines", "limitBytes", "sinceSeconds", "sinceTime"},
+		},
+		"a number above every integer": {"tailLines=99999999999999999999", cci.LogOptions{}, []string{"tailLines"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			query, err := url.ParseQuery(tc.query)
 			require.NoError(t, err)
-			got, err := parseLogOptions(query)
-			for _, words := range tc.wantErr {
-				assert.ErrorContains(t, err, words)
+			got, err := parseLogOptions(query, time.Now())
+			for _, text := range tc.wantErr {
+				assert.ErrorContains(t, err, text)
 			}
 			if tc.wantErr == nil {
 				require.NoError(t, err)
@@ -43,7 +55,7 @@ func TestParseLogOptions(t *testing.T) {
 	}
 }
 
-func TestSinceTimeIsRoundedSoThatNothingIsMissed(t *testing.T) {
+func TestSinceTimeIsRoundedUpSoThatNoLineIsMissed(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 500, time.UTC)
 	p := parser{query: url.Values{"sinceTime": {"2026-01-02T03:04:00Z"}}}
 	assert.Equal(t, new(int64(6)), p.sinceTime(now))
@@ -56,7 +68,7 @@ func FuzzParseLogOptions(f *testing.F) {
 		if err != nil {
 			return
 		}
-		options, err := parseLogOptions(query)
+		options, err := parseLogOptions(query, time.Now())
 		if err == nil && options.SinceSeconds != nil {
 			assert.Positive(t, *options.SinceSeconds)
 		}
