@@ -56,7 +56,7 @@ func (c *gcConfig) Validate() error {
 // GC is "vnode gc": it ends the cloud Pods of a cluster that stand for none of its Pods, and says which. It fails where something is
 // left that it should have removed. setUp makes its logger.
 func GC(ctx context.Context, args []string, out io.Writer, setUp func(logging.Config) (*slog.Logger, error)) error {
-	cfg := &gcConfig{Config: *config.Default(), MinAge: 5 * time.Minute, Timeout: 5 * time.Minute}
+	cfg := defaultGC()
 	if err := loader.Load("vnode gc", args, cfg); err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func (c *uninstallConfig) Validate() error {
 // Uninstall is "vnode uninstall": it removes what Spillway has made in the cluster while it ran, and what the cluster has in the cloud. It tries
 // everything, says what it did and what remains, and fails where something does. setUp makes its logger.
 func Uninstall(ctx context.Context, args []string, out io.Writer, setUp func(logging.Config) (*slog.Logger, error)) error {
-	cfg := &uninstallConfig{Config: *config.Default(), Programs: "app.kubernetes.io/name=spillway", Cloud: true, Timeout: 4 * time.Minute}
+	cfg := defaultUninstall()
 	if err := loader.Load("vnode uninstall", args, cfg); err != nil {
 		return err
 	}

@@ -118,12 +118,16 @@ type condition struct {
 	message string
 }
 
-// The conditions, in the words that Pods show as their reasons.
+// Types of conditions. Pods that wait because of them have the same word as their reason.
 const (
-	Denied      corev1.NodeConditionType = "CloudDenied"
-	Throttled   corev1.NodeConditionType = "CloudThrottled"
+	// Denied: the cloud refuses the key, a permission, the agency or the account. An operator must act.
+	Denied corev1.NodeConditionType = "CloudDenied"
+	// Throttled: the cloud refused requests in the last minute because there were too many.
+	Throttled corev1.NodeConditionType = "CloudThrottled"
+	// Unavailable: all requests to the cloud have failed for half a minute.
 	Unavailable corev1.NodeConditionType = "CloudUnavailable"
-	Unusable    corev1.NodeConditionType = "CloudUnusable"
+	// Unusable: the namespace or the network in the cloud is missing, has failed, or differs from the configuration.
+	Unusable corev1.NodeConditionType = "CloudUnusable"
 )
 
 // conditions says how it stands.

@@ -21,9 +21,14 @@ const (
 
 // Reasons of Events.
 const (
-	eventCreated     = "CloudPodCreated"
-	eventAdopted     = "CloudPodAdopted"
-	eventChanged     = "CloudPodDiffers"
-	eventImageKept   = "CloudPodKeepsImage"
+	// eventCreated: the cloud Pod was created.
+	eventCreated = "CloudPodCreated"
+	// eventAdopted: the cloud Pod already existed, for example because the answer to its creation was lost.
+	eventAdopted = "CloudPodAdopted"
+	// eventChanged: the cloud Pod differs from the Pod, because the cloud does not support some of its fields.
+	eventChanged = "CloudPodDiffers"
+	// eventImageKept: an image was changed, and the cloud Pod keeps its old image.
+	eventImageKept = "CloudPodKeepsImage"
+	// eventNoDebugging: an ephemeral container was added, and the cloud Pod does not run it.
 	eventNoDebugging = "CloudPodKeepsContainers"
 )

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"github.com/spf13/pflag"
+
+	extender "github.com/spillway-k8s/spillway/extender/config"
+	"github.com/spillway-k8s/spillway/vnode/cleanup"
+	vnode "github.com/spillway-k8s/spillway/vnode/config"
+)
+
+// program is a command whose flags are listed.
+type program struct {
+	name string
+	// addFlags binds the flags with their defaults.
+	addFlags func(*pflag.FlagSet)
+	// dir is the package of the Config struct, and config its default. A command that reads another program's file has none.
+	dir    string
+	config any
+	// base is the command whose flags are not repeated.
+	base string
+}
+
+// programs lists the commands in the order of the pages.
+func programs() []program {
+	return []program{
+		{name: "extender", addFlags: extender.Default().AddFlags, dir: "extender/config", config: extender.Default()},
+		{name: "vnode", addFlags: vnode.Default().AddFlags, dir: "vnode/config", config: vnode.Default()},
+		{name: "vnode gc", addFlags: cleanup.AddGCFlags, base: "vnode"},
+		{name: "vnode uninstall", addFlags: cleanup.AddUninstallFlags, base: "vnode"},
+	}
+}
