@@ -1,18 +1,20 @@
-// Package ccisim simulates Huawei Cloud CCI: an HTTP API with the vendor's signatures, schema, admission, statuses, delays
-// and errors, over objects that change with time as those of the service do. All other code in this repository is tested
-// against it, so it is as strict as the real service is known to be. Where that is not known, it has a policy (Policies).
+// Package ccisim simulates Huawei Cloud CCI: an HTTP API with the vendor's signatures, schema, admission, statuses,
+// delays and errors, over objects that change with time as those of the service do. All other code in this repository
+// is tested against it, so it is as strict as the real service is known to be. Where that is not known, it has a policy
+// (Policies).
 //
 // It serves namespaces, networks (yangtse), Pods with their logs and exec, ConfigMaps, Secrets, persistent volumes and
 // claims, Events, and IAM's tokens for access keys. It has one account, and no services or deployments. Attach and port
 // forwarding do not exist in the real service either. CCI 1.0 is served next to 2.0, with the same behavior of Pods and
 // with objects of its own.
 //
-// New returns a simulator, Handler serves it, Run lets its time pass, Close ends it. With a state file, all objects, the
-// faults and the policies survive a stop and a kill. The lines of logs do not.
+// New returns a simulator, Handler serves it, Run lets its time pass, Close ends it. With a state file, all objects,
+// the faults and the policies survive a stop and a kill. The lines of logs do not.
 //
 // # Rooms
 //
-// The package only assembles the others. Data flows one way: control -> this package -> api -> podlife -> store -> objects.
+// The package only assembles the others. Data flows one way: control -> this package -> api -> podlife -> store ->
+// objects.
 //
 //	objects  the types of the objects, and the resources of both generations of the API
 //	faults   injected faults and policies; api and podlife read them, store saves them
@@ -23,10 +25,10 @@
 //
 // # What containers do
 //
-// A container of image ccisim/process (ProcessImage) is a real process of this machine, if Config.Processes allows it: its
-// command runs in a directory of its Pod, which is removed with the Pod, as user nobody if the simulator runs as root. Its
-// log is what the process prints. It gets the variables of its container, also from ConfigMaps and Secrets, but no volumes
-// and no probes. Commands of exec run next to it.
+// A container of image ccisim/process (ProcessImage) is a real process of this machine, if Config.Processes allows it:
+// its command runs in a directory of its Pod, which is removed with the Pod, as user nobody if the simulator runs as
+// root. Its log is what the process prints. It gets the variables of its container, also from ConfigMaps and Secrets,
+// but no volumes and no probes. Commands of exec run next to it.
 //
 // All other containers are simulated. Annotations of their Pod, under BehaviorPrefix, say what they do:
 //
@@ -40,8 +42,8 @@
 //	ccisim.spillway.io/image: "missing"        cannot be pulled
 //	ccisim.spillway.io/exit-code.init: "1"     the same for the container "init" alone
 //
-// If Config.Exporters is on, each Pod serves metrics of its CPU and memory at its address, port 19100, as the Pods of the
-// service do. The annotations ccisim.spillway.io/cpu-cores and /memory-bytes set them for simulated containers.
+// If Config.Exporters is on, each Pod serves metrics of its CPU and memory at its address, port 19100, as the Pods of
+// the service do. The annotations ccisim.spillway.io/cpu-cores and /memory-bytes set them for simulated containers.
 //
 // # The simulator's own API
 //

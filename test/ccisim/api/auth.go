@@ -31,7 +31,8 @@ const (
 	maxSkew = 15 * time.Minute
 )
 
-var authorizationForm = regexp.MustCompile(`^SDK-HMAC-SHA256 Access=([^,\s]+), SignedHeaders=([^,\s]+), Signature=([0-9a-f]{64})$`)
+var authorizationForm = regexp.MustCompile(
+	`^SDK-HMAC-SHA256 Access=([^,\s]+), SignedHeaders=([^,\s]+), Signature=([0-9a-f]{64})$`)
 
 // accounts are the credentials that are accepted.
 type accounts struct {

@@ -12,10 +12,10 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim/objects"
 )
 
-// maxDataSize is Kubernetes' limit of a ConfigMap's or Secret's data; CCI's own is not documented.
+// maxDataSize is the limit of Kubernetes for the data of a ConfigMap or Secret. That of CCI is not documented.
 const maxDataSize = 1 << 20
 
-// configMapAdmission and secretAdmission keep data for Pods to read.
+// configMapAdmission admits ConfigMaps.
 type configMapAdmission struct{ plain }
 
 func (configMapAdmission) prepare(_ *Server, _ *Credential, obj objects.Object) *apiError {
@@ -24,7 +24,8 @@ func (configMapAdmission) prepare(_ *Server, _ *Credential, obj objects.Object) 
 
 func (configMapAdmission) prepareUpdate(old, next objects.Object) *apiError {
 	was, will := old.(*objects.ConfigMap), next.(*objects.ConfigMap)
-	same := apiequality.Semantic.DeepEqual(was.Data, will.Data) && apiequality.Semantic.DeepEqual(was.BinaryData, will.BinaryData)
+	same := apiequality.Semantic.DeepEqual(was.Data, will.Data) &&
+		apiequality.Semantic.DeepEqual(was.BinaryData, will.BinaryData)
 	if refusal := checkImmutable(objects.ConfigMaps, will.Name, was.Immutable, will.Immutable, same); refusal != nil {
 		return refusal
 	}
@@ -42,6 +43,7 @@ func checkConfigMap(c *objects.ConfigMap) *apiError {
 	return checkData(objects.ConfigMaps, c.Name, keys, size)
 }
 
+// secretAdmission admits Secrets.
 type secretAdmission struct{ plain }
 
 func (secretAdmission) prepare(_ *Server, _ *Credential, obj objects.Object) *apiError {
@@ -56,7 +58,8 @@ func (secretAdmission) prepareUpdate(old, next objects.Object) *apiError {
 	mergeStringData(will)
 	will.Type = cmp.Or(will.Type, was.Type)
 	if was.Type != will.Type {
-		return invalid(objects.Secrets, will.Name, field.ErrorList{field.Invalid(field.NewPath("type"), will.Type, "field is immutable")})
+		return invalid(objects.Secrets, will.Name,
+			field.ErrorList{field.Invalid(field.NewPath("type"), will.Type, "field is immutable")})
 	}
 	same := apiequality.Semantic.DeepEqual(was.Data, will.Data)
 	if refusal := checkImmutable(objects.Secrets, will.Name, was.Immutable, will.Immutable, same); refusal != nil {
@@ -82,7 +85,8 @@ func checkSecret(secret *objects.Secret) *apiError {
 		keys, size = append(keys, k), size+len(v)
 	}
 	if _, ok := secret.Data[corev1.DockerConfigJsonKey]; !ok && secret.Type == corev1.SecretTypeDockerConfigJson {
-		return invalid(objects.Secrets, secret.Name, field.ErrorList{field.Required(field.NewPath("data").Key(corev1.DockerConfigJsonKey), "")})
+		return invalid(objects.Secrets, secret.Name,
+			field.ErrorList{field.Required(field.NewPath("data").Key(corev1.DockerConfigJsonKey), "")})
 	}
 	return checkData(objects.Secrets, secret.Name, keys, size)
 }
@@ -109,7 +113,8 @@ func checkImmutable(res *objects.Resource, name string, was, will *bool, same bo
 		return nil
 	}
 	if will == nil || !*will || !same {
-		return invalid(res, name, field.ErrorList{field.Forbidden(field.NewPath("data"), fmt.Sprintf("field is immutable when `immutable` is set in %s", name))})
+		return invalid(res, name, field.ErrorList{field.Forbidden(field.NewPath("data"),
+			fmt.Sprintf("field is immutable when `immutable` is set in %s", name))})
 	}
 	return nil
 }

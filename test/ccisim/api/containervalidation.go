@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -9,8 +10,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// validateContainers checks a list of containers; seen are the names so far, which the list adds to.
-func validateContainers(list []corev1.Container, path *field.Path, seen, volumes map[string]bool, init bool) field.ErrorList {
+// validateContainers checks a list of containers. It adds their names to seen, and refuses a name that is there
+// already.
+func validateContainers(
+	list []corev1.Container, path *field.Path, seen, volumes map[string]bool, init bool,
+) field.ErrorList {
 	var errs field.ErrorList
 	for i := range list {
 		c, at := &list[i], path.Index(i)
@@ -24,13 +28,17 @@ func validateContainers(list []corev1.Container, path *field.Path, seen, volumes
 		errs = append(errs, validatePorts(c, at.Child("ports"))...)
 		errs = append(errs, validateMounts(c, at.Child("volumeMounts"), volumes)...)
 		errs = append(errs, validateResources(c, at.Child("resources"))...)
-		for name, probe := range map[string]*corev1.Probe{"livenessProbe": c.LivenessProbe, "readinessProbe": c.ReadinessProbe, "startupProbe": c.StartupProbe} {
+		for name, probe := range map[string]*corev1.Probe{
+			"livenessProbe": c.LivenessProbe, "readinessProbe": c.ReadinessProbe, "startupProbe": c.StartupProbe,
+		} {
 			errs = append(errs, validateProbe(probe, at.Child(name))...)
 		}
 		if c.ImagePullPolicy != "" {
-			errs = append(errs, oneOf(at.Child("imagePullPolicy"), string(c.ImagePullPolicy), "Always", "IfNotPresent", "Never")...)
+			errs = append(errs, oneOf(at.Child("imagePullPolicy"), string(c.ImagePullPolicy),
+				"Always", "IfNotPresent", "Never")...)
 		}
-		errs = append(errs, oneOf(at.Child("terminationMessagePolicy"), string(c.TerminationMessagePolicy), "File", "FallbackToLogsOnError")...)
+		errs = append(errs, oneOf(at.Child("terminationMessagePolicy"), string(c.TerminationMessagePolicy),
+			"File", "FallbackToLogsOnError")...)
 	}
 	return errs
 }
@@ -58,28 +66,31 @@ func validateEnv(c *corev1.Container, at *field.Path) field.ErrorList {
 		if env.Value != "" {
 			errs = append(errs, field.Invalid(path.Child("valueFrom"), "", "may not be specified when `value` is not empty"))
 		}
-		if n := countSet(from.ConfigMapKeyRef != nil, from.SecretKeyRef != nil, from.FieldRef != nil, from.ResourceFieldRef != nil); n != 1 {
-			errs = append(errs, field.Invalid(path.Child("valueFrom"), n, "must specify exactly one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"))
+		n := countSet(from.ConfigMapKeyRef != nil, from.SecretKeyRef != nil, from.FieldRef != nil,
+			from.ResourceFieldRef != nil)
+		if n != 1 {
+			errs = append(errs, field.Invalid(path.Child("valueFrom"), n,
+				"must specify exactly one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"))
 		}
 		if from.FieldRef != nil && !isEnvPath(from.FieldRef.FieldPath) {
-			errs = append(errs, field.NotSupported(path.Child("valueFrom", "fieldRef", "fieldPath"), from.FieldRef.FieldPath, append(metadataPaths, statusPaths...)))
+			errs = append(errs, field.NotSupported(path.Child("valueFrom", "fieldRef", "fieldPath"),
+				from.FieldRef.FieldPath, slices.Concat(metadataPaths, statusPaths)))
 		}
 	}
 	for i, from := range c.EnvFrom {
 		if n := countSet(from.ConfigMapRef != nil, from.SecretRef != nil); n != 1 {
-			errs = append(errs, field.Invalid(at.Child("envFrom").Index(i), n, "must specify one of: `configMapRef` or `secretRef`"))
+			errs = append(errs, field.Invalid(at.Child("envFrom").Index(i), n,
+				"must specify one of: `configMapRef` or `secretRef`"))
 		}
 	}
 	return errs
 }
 
 func isEnvPath(path string) bool {
-	for _, allowed := range statusPaths {
-		if path == allowed {
-			return true
-		}
+	if slices.Contains(statusPaths, path) {
+		return true
 	}
-	// Whole maps do not fit into a variable.
+	// A variable cannot have a whole map as its value.
 	return isMetadataPath(path) && path != "metadata.annotations" && path != "metadata.labels"
 }
 
@@ -129,7 +140,8 @@ func validateMounts(c *corev1.Container, path *field.Path, volumes map[string]bo
 		}
 		paths[mount.MountPath] = true
 		if mount.SubPath != "" && mount.SubPathExpr != "" {
-			errs = append(errs, field.Invalid(at.Child("subPathExpr"), mount.SubPathExpr, "subPathExpr and subPath are mutually exclusive"))
+			errs = append(errs, field.Invalid(at.Child("subPathExpr"), mount.SubPathExpr,
+				"subPathExpr and subPath are mutually exclusive"))
 		}
 	}
 	return errs
@@ -139,12 +151,14 @@ func validateResources(c *corev1.Container, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for name, limit := range c.Resources.Limits {
 		if limit.Sign() < 0 {
-			errs = append(errs, field.Invalid(path.Child("limits").Key(string(name)), limit.String(), "must be greater than or equal to 0"))
+			errs = append(errs, field.Invalid(path.Child("limits").Key(string(name)), limit.String(),
+				"must be greater than or equal to 0"))
 		}
 	}
 	for name, request := range c.Resources.Requests {
 		if request.Sign() < 0 {
-			errs = append(errs, field.Invalid(path.Child("requests").Key(string(name)), request.String(), "must be greater than or equal to 0"))
+			errs = append(errs, field.Invalid(path.Child("requests").Key(string(name)), request.String(),
+				"must be greater than or equal to 0"))
 		}
 		if limit, ok := c.Resources.Limits[name]; ok && request.Cmp(limit) > 0 {
 			errs = append(errs, field.Invalid(path.Child("requests").Key(string(name)), request.String(),
@@ -169,8 +183,9 @@ func validateProbe(probe *corev1.Probe, path *field.Path) field.ErrorList {
 		errs = append(errs, validatePort(probe.TCPSocket.Port, path.Child("tcpSocket", "port"))...)
 	}
 	for name, value := range map[string]int32{
-		"initialDelaySeconds": probe.InitialDelaySeconds, "timeoutSeconds": probe.TimeoutSeconds, "periodSeconds": probe.PeriodSeconds,
-		"successThreshold": probe.SuccessThreshold, "failureThreshold": probe.FailureThreshold,
+		"initialDelaySeconds": probe.InitialDelaySeconds, "timeoutSeconds": probe.TimeoutSeconds,
+		"periodSeconds": probe.PeriodSeconds, "successThreshold": probe.SuccessThreshold,
+		"failureThreshold": probe.FailureThreshold,
 	} {
 		if value < 0 {
 			errs = append(errs, field.Invalid(path.Child(name), value, "must be greater than or equal to 0"))

@@ -48,7 +48,9 @@ func bodyName(generic map[string]any) string {
 }
 
 // typedObject decodes what is left after pruning.
-func (s *Server) typedObject(res *objects.Resource, obj objects.Object, generic map[string]any) (objects.Object, *apiError) {
+func (s *Server) typedObject(
+	res *objects.Resource, obj objects.Object, generic map[string]any,
+) (objects.Object, *apiError) {
 	clean, err := json.Marshal(generic)
 	if err != nil {
 		return nil, badRequest(codeBadBody, "encoding the request body again: %v", err)

@@ -12,7 +12,8 @@ import (
 // discover serves /apis and /apis/{group}/v2.
 func discover(path, method string) (*reply, *apiError) {
 	if method != http.MethodGet {
-		return nil, codedError(http.StatusMethodNotAllowed, "", "the server does not allow this method on the requested resource")
+		return nil, codedError(http.StatusMethodNotAllowed, "",
+			"the server does not allow this method on the requested resource")
 	}
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	if len(parts) == 1 {

@@ -197,7 +197,8 @@ type htmlPage string
 func mustEncode(value any) []byte {
 	data, err := json.Marshal(value)
 	if err != nil {
-		return []byte(fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","code":500,"message":%q}`, err.Error()))
+		return fmt.Appendf(nil, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":500,"message":%q}`,
+			err.Error())
 	}
 	return data
 }

@@ -22,7 +22,8 @@ type namespace1Admission struct{ namespaceAdmission }
 
 func (n namespace1Admission) prepare(s *Server, caller *Credential, obj objects.Object) *apiError {
 	ns := obj.(*objects.Namespace)
-	if hyphens := ns.Annotations[annotationFlavorHyphens]; hyphens != "" && ns.Annotations[annotationNamespaceFlavor] == "" {
+	hyphens := ns.Annotations[annotationFlavorHyphens]
+	if hyphens != "" && ns.Annotations[annotationNamespaceFlavor] == "" {
 		ns.Annotations[annotationNamespaceFlavor] = hyphens
 	}
 	switch flavor := ns.Annotations[annotationNamespaceFlavor]; flavor {

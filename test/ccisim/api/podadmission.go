@@ -16,7 +16,7 @@ const (
 	annotationInstanceType       = "resource.cci.io/instance-type"
 	annotationInstancePreference = "resource.cci.io/instance-type-preference"
 
-	// maxExtraStorage is the most disk beyond the free 30 GiB. Source: CCI 2.0 manual, 994 in total.
+	// maxExtraStorage is the limit of disk in addition to the free 30 GiB. Source: CCI 2.0 manual, 994 in total.
 	maxExtraStorage = 994 - 30
 )
 
@@ -62,8 +62,8 @@ func admitBy(s *Server, pod *objects.Pod, rules []podRule) *apiError {
 func volumeSources(_ faults.Policies, pod *objects.Pod) string {
 	for _, volume := range pod.Spec.Volumes {
 		if apiequality.Semantic.DeepEqual(volume.VolumeSource, corev1.VolumeSource{}) {
-			return fmt.Sprintf("volume %s has no supported source: configMap, secret, emptyDir, downwardAPI, projected, persistentVolumeClaim "+
-				"and nfs are supported", volume.Name)
+			return fmt.Sprintf("volume %s has no supported source: configMap, secret, emptyDir, downwardAPI, projected, "+
+				"persistentVolumeClaim and nfs are supported", volume.Name)
 		}
 	}
 	return ""

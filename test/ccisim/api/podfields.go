@@ -1,10 +1,10 @@
 package api
 
-// The lists below are CCI 2.0's published request schema (PodRequest and what it refers to), field by field. Fields of
-// later sources (the vendor's and OTC's Terraform providers) are marked. What a Kubernetes user would miss is missing
-// on purpose.
+// The lists below are the published request schema of CCI 2.0 (PodRequest and the types that it refers to), field by
+// field. Fields of later sources (the Terraform providers of the vendor and of OTC) are marked. Fields of Kubernetes
+// that are missing here are missing in CCI.
 
-// createMeta is BasePodMeta: no finalizers, no ownerReferences.
+// createMeta lists the metadata of BasePodMeta: no finalizers, no ownerReferences.
 func createMeta() fields {
 	return names("name", "generateName", "namespace", "labels", "annotations").with(serverMeta())
 }
@@ -19,7 +19,7 @@ func serverMeta() fields {
 	return out
 }
 
-// updateMeta is what a body that replaces an object may contain.
+// updateMeta lists the metadata that a body that replaces an object may contain.
 func updateMeta() fields {
 	out := createMeta()
 	for _, name := range []string{"uid", "resourceVersion", "finalizers", "ownerReferences", "deletionTimestamp",
@@ -37,7 +37,8 @@ func podCreateFields() fields {
 	return topFields(createMeta(), fields{"spec": group(podSpecFields())})
 }
 
-// podUpdateFields adds what the server put into the spec, and tolerations, which may be changed though not created.
+// podUpdateFields adds the fields that the server sets, and tolerations, which an update may change although a new Pod
+// cannot have them.
 func podUpdateFields() fields {
 	spec := podSpecFields().with(names("tolerations", "nodeName", "schedulerName"))
 	return topFields(updateMeta(), fields{"spec": group(spec)})
@@ -45,19 +46,20 @@ func podUpdateFields() fields {
 
 func podSpecFields() fields {
 	const sharedNode = "is not supported: Pods of all tenants share the nodes"
-	return names("activeDeadlineSeconds", "dnsPolicy", "hostname", "restartPolicy", "setHostnameAsFQDN", "shareProcessNamespace",
-		"terminationGracePeriodSeconds").with(fields{
-		"affinity":              group(affinityFields()),
-		"containers":            group(containerFields()),
-		"initContainers":        group(containerFields()),
-		"dnsConfig":             group(names("nameservers", "searches").with(fields{"options": group(names("name", "value"))})),
+	return names("activeDeadlineSeconds", "dnsPolicy", "hostname", "restartPolicy", "setHostnameAsFQDN",
+		"shareProcessNamespace", "terminationGracePeriodSeconds").with(fields{
+		"affinity":       group(affinityFields()),
+		"containers":     group(containerFields()),
+		"initContainers": group(containerFields()),
+		"dnsConfig": group(names("nameservers", "searches").with(fields{
+			"options": group(names("name", "value"))})),
 		"extraEphemeralStorage": group(names("sizeInGiB")),
 		"hostAliases":           group(names("ip", "hostnames")),
 		"imagePullSecrets":      group(names("name")),
 		"volumes":               group(volumeFields()),
 		// In the Terraform providers only.
-		"securityContext": group(names("fsGroup", "fsGroupChangePolicy", "runAsGroup", "runAsNonRoot", "runAsUser", "supplementalGroups").
-			with(fields{"sysctls": group(names("name", "value"))})),
+		"securityContext": group(names("fsGroup", "fsGroupChangePolicy", "runAsGroup", "runAsNonRoot", "runAsUser",
+			"supplementalGroups").with(fields{"sysctls": group(names("name", "value"))})),
 		"hostNetwork": refused(sharedNode), "hostPID": refused(sharedNode), "hostIPC": refused(sharedNode),
 	})
 }
@@ -69,15 +71,16 @@ func affinityFields() fields {
 		"nodeAffinity": group(fields{"requiredDuringSchedulingIgnoredDuringExecution": group(fields{
 			"nodeSelectorTerms": group(fields{"matchExpressions": group(names("key", "operator", "values"))})})}),
 		"podAntiAffinity": group(fields{
-			"requiredDuringSchedulingIgnoredDuringExecution":  group(term),
-			"preferredDuringSchedulingIgnoredDuringExecution": group(names("weight").with(fields{"podAffinityTerm": group(term)})),
+			"requiredDuringSchedulingIgnoredDuringExecution": group(term),
+			"preferredDuringSchedulingIgnoredDuringExecution": group(names("weight").with(fields{
+				"podAffinityTerm": group(term)})),
 		}),
 	}
 }
 
 func containerFields() fields {
-	return names("args", "command", "image", "name", "restartPolicy", "stdin", "terminationMessagePath", "terminationMessagePolicy",
-		"tty", "workingDir").with(fields{
+	return names("args", "command", "image", "name", "restartPolicy", "stdin", "terminationMessagePath",
+		"terminationMessagePolicy", "tty", "workingDir").with(fields{
 		"env": group(names("name", "value").with(fields{"valueFrom": group(fields{
 			"configMapKeyRef":  group(names("key", "name", "optional")),
 			"secretKeyRef":     group(names("key", "name", "optional")),
@@ -96,8 +99,10 @@ func containerFields() fields {
 		// In the Terraform providers, and sent by live users.
 		"imagePullPolicy": nil,
 		"stdinOnce":       nil,
-		"securityContext": group(names("procMount", "readOnlyRootFilesystem", "runAsGroup", "runAsNonRoot", "runAsUser").with(fields{
-			"capabilities": group(names("add", "drop")), "privileged": refused("privileged containers are not supported")})),
+		"securityContext": group(names("procMount", "readOnlyRootFilesystem", "runAsGroup", "runAsNonRoot", "runAsUser").
+			with(fields{
+				"capabilities": group(names("add", "drop")),
+				"privileged":   refused("privileged containers are not supported")})),
 	})
 }
 
@@ -109,7 +114,8 @@ func actionFields() fields {
 }
 
 func probeFields() fields {
-	return names("failureThreshold", "initialDelaySeconds", "periodSeconds", "successThreshold", "timeoutSeconds").with(actionFields()).
+	return names("failureThreshold", "initialDelaySeconds", "periodSeconds", "successThreshold", "timeoutSeconds").
+		with(actionFields()).
 		with(fields{"tcpSocket": group(names("host", "port")), "grpc": refused("gRPC probes are not supported")})
 }
 
@@ -157,15 +163,14 @@ func secretFields(meta fields) fields {
 
 // volumeObjectFields are those of the vendor's Terraform provider; the secrets of a CSI driver are left out.
 func volumeObjectFields(meta fields) fields {
-	return topFields(meta, fields{"spec": group(names("accessModes", "capacity", "mountOptions", "persistentVolumeReclaimPolicy",
-		"storageClassName", "volumeMode").with(fields{
+	return topFields(meta, fields{"spec": group(names("accessModes", "capacity", "mountOptions",
+		"persistentVolumeReclaimPolicy", "storageClassName", "volumeMode").with(fields{
 		"csi":      group(names("driver", "volumeHandle", "fsType", "readOnly", "volumeAttributes")),
 		"claimRef": group(names("apiVersion", "kind", "namespace", "name", "uid", "resourceVersion", "fieldPath")),
 	}))})
 }
 
 func claimFields(meta fields) fields {
-	return topFields(meta, fields{"spec": group(names("accessModes", "storageClassName", "volumeMode", "volumeName").with(fields{
-		"resources": group(names("limits", "requests")),
-	}))})
+	return topFields(meta, fields{"spec": group(names("accessModes", "storageClassName", "volumeMode", "volumeName").
+		with(fields{"resources": group(names("limits", "requests"))}))})
 }

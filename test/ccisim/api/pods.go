@@ -87,8 +87,9 @@ func checkPodChange(was, will *objects.Pod) *apiError {
 	if apiequality.Semantic.DeepEqual(allowed.Spec, will.Spec) {
 		return nil
 	}
-	return invalid(objects.Pods, will.Name, field.ErrorList{field.Forbidden(field.NewPath("spec"), "pod updates may not change fields other than "+
-		"`spec.containers[*].image`, `spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations`")})
+	return invalid(objects.Pods, will.Name, field.ErrorList{field.Forbidden(field.NewPath("spec"),
+		"pod updates may not change fields other than `spec.containers[*].image`, `spec.initContainers[*].image`, "+
+			"`spec.activeDeadlineSeconds`, `spec.tolerations`")})
 }
 
 func copyImages(to, from []corev1.Container) {

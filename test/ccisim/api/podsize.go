@@ -17,22 +17,22 @@ const (
 	annotationLarge     = "resource.cci.io/resizing-large-size-instance-greater-than-32-cores"
 
 	gibi = int64(1) << 30
-	// largeCores is where sizes need annotationLarge.
+	// largeCores is the number of millicores above which sizes need annotationLarge.
 	largeCores = 32000
 )
 
-// podSize is one pair that the service sells.
+// podSize is a pair of CPU and memory.
 type podSize struct {
 	milliCPU int64
 	memory   int64
 }
 
-// String is the form of the size annotations, "2.00_4.0".
+// String returns the size in the format of the annotations, "2.00_4.0".
 func (p podSize) String() string {
 	return fmt.Sprintf("%.2f_%.1f", float64(p.milliCPU)/1000, float64(p.memory)/float64(gibi))
 }
 
-// podSizes are all pairs, smaller CPU first, then smaller memory. Source: CCI 2.0 manual, Pod specifications
+// podSizes are all sizes that the service sells, by CPU, then by memory. Source: CCI 2.0 manual, Pod specifications
 // (cci_03_1007, cci_01_0058).
 var podSizes = func() []podSize {
 	var out []podSize
@@ -59,7 +59,7 @@ var podSizes = func() []podSize {
 	return out
 }()
 
-// smallestSize is the cheapest pair that holds need, false when none does.
+// smallestSize returns the smallest size that is not less than need, false if there is none.
 func smallestSize(need podSize) (podSize, bool) {
 	for _, size := range podSizes {
 		if size.milliCPU >= need.milliCPU && size.memory >= need.memory {
@@ -69,7 +69,7 @@ func smallestSize(need podSize) (podSize, bool) {
 	return podSize{}, false
 }
 
-// parseSize reads "2.00_4.0", and says whether it is a pair that is sold.
+// parseSize parses a size like "2.00_4.0". A size that is not sold is an error.
 func parseSize(text string) (podSize, error) {
 	cpu, memory, found := strings.Cut(text, "_")
 	cores, cpuErr := strconv.ParseFloat(cpu, 64)
@@ -77,17 +77,17 @@ func parseSize(text string) (podSize, error) {
 	if !found || cpuErr != nil || memoryErr != nil {
 		return podSize{}, fmt.Errorf("%q is not of the form <vCPU>_<GiB>, as 2.00_4.0", text)
 	}
-	asked := podSize{int64(cores * 1000), int64(gib * float64(gibi))}
+	requested := podSize{int64(cores * 1000), int64(gib * float64(gibi))}
 	for _, size := range podSizes {
-		if size == asked {
+		if size == requested {
 			return size, nil
 		}
 	}
 	return podSize{}, fmt.Errorf("%q is not a size that is sold", text)
 }
 
-// podNeed is what the containers need together: the larger of what runs at the same time and of any init container;
-// native sidecars run all the time.
+// podNeed returns what the containers need together: the larger of what runs at the same time and of any init
+// container. Native sidecars run all the time.
 func podNeed(pod *objects.Pod) podSize {
 	var running, largest podSize
 	for i := range pod.Spec.InitContainers {
@@ -108,7 +108,7 @@ func podNeed(pod *objects.Pod) podSize {
 	return podSize{max(running.milliCPU, largest.milliCPU), max(running.memory, largest.memory)}
 }
 
-// containerNeed takes the limit where there is one, else the request.
+// containerNeed returns the limits of a container, or the requests where there is no limit.
 func containerNeed(c *corev1.Container) podSize {
 	return podSize{quantityOf(c, corev1.ResourceCPU).MilliValue(), quantityOf(c, corev1.ResourceMemory).Value()}
 }
@@ -121,7 +121,7 @@ func quantityOf(c *corev1.Container, name corev1.ResourceName) *apiresource.Quan
 	return &q
 }
 
-// billedSize decides the size that a Pod is billed at, or why it is refused.
+// billedSize returns the size for which a Pod is billed, or why it is refused.
 func billedSize(pod *objects.Pod) (podSize, error) {
 	need := podNeed(pod)
 	if text := pod.Annotations[annotationSizeSpecs]; text != "" {
@@ -130,12 +130,14 @@ func billedSize(pod *objects.Pod) (podSize, error) {
 			return podSize{}, fmt.Errorf("annotation %s: %w", annotationSizeSpecs, err)
 		}
 		if size.milliCPU < need.milliCPU || size.memory < need.memory {
-			return podSize{}, fmt.Errorf("annotation %s: %s is less than the containers' resources, %s", annotationSizeSpecs, size, need)
+			return podSize{}, fmt.Errorf("annotation %s: %s is less than the containers' resources, %s",
+				annotationSizeSpecs, size, need)
 		}
 		return size, checkLarge(pod, size)
 	}
 	if !hasSizedContainer(pod) {
-		return podSize{}, fmt.Errorf("at least one container needs both cpu and memory, or the Pod the annotation %s", annotationSizeSpecs)
+		return podSize{}, fmt.Errorf("at least one container needs both cpu and memory, or the Pod the annotation %s",
+			annotationSizeSpecs)
 	}
 	size, ok := smallestSize(need)
 	if !ok {

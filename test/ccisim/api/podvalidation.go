@@ -13,12 +13,13 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim/objects"
 )
 
-// validatePod finds what Kubernetes itself would answer 422 for, as far as the listed fields go, and the enums that CCI
-// narrows.
+// validatePod returns the errors for which Kubernetes itself responds with 422, as far as fields are listed, and the
+// values that CCI does not support.
 func validatePod(pod *objects.Pod) field.ErrorList {
 	spec := field.NewPath("spec")
 	var errs field.ErrorList
-	errs = append(errs, oneOf(spec.Child("restartPolicy"), string(pod.Spec.RestartPolicy), "Always", "OnFailure", "Never")...)
+	errs = append(errs, oneOf(spec.Child("restartPolicy"), string(pod.Spec.RestartPolicy),
+		"Always", "OnFailure", "Never")...)
 	errs = append(errs, validateDNS(pod, spec)...)
 	errs = append(errs, validateHost(pod, spec)...)
 	errs = append(errs, atLeast(spec.Child("activeDeadlineSeconds"), pod.Spec.ActiveDeadlineSeconds, 1)...)
@@ -63,7 +64,8 @@ func validateDNS(pod *objects.Pod, spec *field.Path) field.ErrorList {
 	errs := oneOf(spec.Child("dnsPolicy"), string(pod.Spec.DNSPolicy), string(corev1.DNSDefault), string(corev1.DNSNone))
 	config, path := pod.Spec.DNSConfig, spec.Child("dnsConfig")
 	if pod.Spec.DNSPolicy == corev1.DNSNone && (config == nil || len(config.Nameservers) == 0) {
-		return append(errs, field.Required(path.Child("nameservers"), "must provide at least one DNS nameserver when `dnsPolicy` is None"))
+		return append(errs, field.Required(path.Child("nameservers"),
+			"must provide at least one DNS nameserver when `dnsPolicy` is None"))
 	}
 	if config == nil {
 		return errs
@@ -81,7 +83,8 @@ func validateDNS(pod *objects.Pod, spec *field.Path) field.ErrorList {
 	}
 	for i, search := range config.Searches {
 		if search != "." {
-			errs = append(errs, invalidName(path.Child("searches").Index(i), strings.TrimSuffix(search, "."), validation.IsDNS1123Subdomain)...)
+			errs = append(errs, invalidName(path.Child("searches").Index(i), strings.TrimSuffix(search, "."),
+				validation.IsDNS1123Subdomain)...)
 		}
 	}
 	return errs
@@ -112,7 +115,7 @@ func validateHost(pod *objects.Pod, spec *field.Path) field.ErrorList {
 	return errs
 }
 
-// validateVolumes also returns the names that may be mounted.
+// validateVolumes returns the names of the volumes and their errors.
 func validateVolumes(pod *objects.Pod, path *field.Path) (map[string]bool, field.ErrorList) {
 	names := map[string]bool{}
 	var errs field.ErrorList
@@ -155,7 +158,8 @@ func validateVolumeSource(volume *corev1.Volume, at *field.Path) field.ErrorList
 	if count(volume.Projected != nil) {
 		for i, source := range volume.Projected.Sources {
 			if source.DownwardAPI != nil {
-				errs = append(errs, validateDownward(source.DownwardAPI.Items, at.Child("projected", "sources").Index(i).Child("downwardAPI", "items"))...)
+				path := at.Child("projected", "sources").Index(i).Child("downwardAPI", "items")
+				errs = append(errs, validateDownward(source.DownwardAPI.Items, path)...)
 			}
 		}
 	}
@@ -166,13 +170,14 @@ func validateVolumeSource(volume *corev1.Volume, at *field.Path) field.ErrorList
 	return errs
 }
 
-// validateDownward: of the Pod's fields, a file can show only its metadata. Source: the schema's text of
-// DownwardAPIVolumeFile.
+// validateDownward checks the items of a downward API volume. Of a Pod's fields, a file can only have the metadata.
+// Source: the text of DownwardAPIVolumeFile in the schema.
 func validateDownward(items []corev1.DownwardAPIVolumeFile, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, item := range items {
 		if item.FieldRef != nil && !isMetadataPath(item.FieldRef.FieldPath) {
-			errs = append(errs, field.NotSupported(path.Index(i).Child("fieldRef", "fieldPath"), item.FieldRef.FieldPath, metadataPaths))
+			errs = append(errs, field.NotSupported(path.Index(i).Child("fieldRef", "fieldPath"),
+				item.FieldRef.FieldPath, metadataPaths))
 		}
 		if item.Path == "" {
 			errs = append(errs, field.Required(path.Index(i).Child("path"), ""))
@@ -182,8 +187,10 @@ func validateDownward(items []corev1.DownwardAPIVolumeFile, path *field.Path) fi
 }
 
 var (
-	metadataPaths = []string{"metadata.annotations", "metadata.labels", "metadata.uid", "metadata.name", "metadata.namespace"}
-	// statusPaths are those that only an environment variable can show. Source: the schema's text of EnvVarSource.
+	metadataPaths = []string{
+		"metadata.annotations", "metadata.labels", "metadata.uid", "metadata.name", "metadata.namespace",
+	}
+	// statusPaths are fields that only an environment variable can have. Source: the text of EnvVarSource in the schema.
 	statusPaths = []string{"spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.podIP", "status.podIPs"}
 )
 
@@ -192,13 +199,16 @@ func isMetadataPath(path string) bool {
 	return slices.Contains(metadataPaths, base)
 }
 
-// validateImages: CCI runs no template, so each container names its image.
+// validateImages checks that each container has an image: CCI has no Pod templates.
 func validateImages(pod *objects.Pod) field.ErrorList {
 	var errs field.ErrorList
-	for kind, list := range map[string][]corev1.Container{"containers": pod.Spec.Containers, "initContainers": pod.Spec.InitContainers} {
+	for kind, list := range map[string][]corev1.Container{
+		"containers": pod.Spec.Containers, "initContainers": pod.Spec.InitContainers,
+	} {
 		for i, c := range list {
 			if c.Image == "" || c.Image != strings.TrimSpace(c.Image) {
-				errs = append(errs, field.Required(field.NewPath("spec", kind).Index(i).Child("image"), "an image without leading or trailing space"))
+				path := field.NewPath("spec", kind).Index(i).Child("image")
+				errs = append(errs, field.Required(path, "an image without leading or trailing space"))
 			}
 		}
 	}

@@ -57,7 +57,8 @@ func (s *Server) route(r *http.Request) (*call, *apiError) {
 	if len(parts) == 1 {
 		return c, nil
 	}
-	if len(parts) == 2 || (parts[1] != objects.GroupCCI && parts[1] != objects.GroupYangtse) || parts[2] != objects.Version {
+	if len(parts) == 2 || parts[2] != objects.Version ||
+		(parts[1] != objects.GroupCCI && parts[1] != objects.GroupYangtse) {
 		return c, unknownPath()
 	}
 	if len(parts) == 3 {

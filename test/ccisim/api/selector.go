@@ -62,5 +62,6 @@ func (s *selector) matchesKey(k types.NamespacedName) bool {
 	if s.namespace != "" && s.namespace != k.Namespace {
 		return false
 	}
-	return s.fields.Empty() || s.fields.Matches(fieldselector.Set{"metadata.name": k.Name, "metadata.namespace": k.Namespace})
+	return s.fields.Empty() ||
+		s.fields.Matches(fieldselector.Set{"metadata.name": k.Name, "metadata.namespace": k.Namespace})
 }

@@ -105,7 +105,9 @@ func (c *Controller) runOnPipes(run *exec.Cmd, in io.Reader, out, errs io.Writer
 }
 
 // runOnTerminal runs a command with a terminal, and returns when it has ended.
-func (c *Controller) runOnTerminal(run *exec.Cmd, in io.Reader, out io.Writer, resize <-chan remotecommand.TerminalSize) error {
+func (c *Controller) runOnTerminal(
+	run *exec.Cmd, in io.Reader, out io.Writer, resize <-chan remotecommand.TerminalSize,
+) error {
 	run.SysProcAttr.Setpgid = false // The terminal starts a session, which is a process group.
 	var terminal *os.File
 	err := c.spawn(func() (err error) {

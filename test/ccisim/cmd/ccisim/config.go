@@ -24,7 +24,8 @@ type Config struct {
 	TLSPrivateKeyFile string `json:"tlsPrivateKeyFile"`
 	// CredentialsFile holds who may call: see ccisim.LoadCredentials. Required.
 	CredentialsFile string `json:"credentialsFile"`
-	// ProjectID and DomainID are those of credentials that name none. Without a ProjectID such credentials may name any project.
+	// ProjectID and DomainID are those of credentials that name none. Without a ProjectID such credentials may name any
+	// project.
 	ProjectID string `json:"projectId"`
 	DomainID  string `json:"domainId"`
 	// StateFile keeps all objects over a restart. Default none.
@@ -37,8 +38,8 @@ type Config struct {
 	RunTime metav1.Duration `json:"runTime"`
 	// ExecIdle is after how long a silent stream of a command is cut. Default 5m, as the service's.
 	ExecIdle metav1.Duration `json:"execIdle"`
-	// Processes makes real processes of containers whose image is ccisim/process: whoever may create Pods then runs commands on this
-	// machine, with the rights of the simulator, or as nobody where it runs as root. Default off.
+	// Processes makes real processes of containers whose image is ccisim/process: whoever may create Pods then runs
+	// commands on this machine, with the rights of the simulator, or as nobody where it runs as root. Default off.
 	Processes bool `json:"processes"`
 	// Exporters has each Pod tell what it uses, at its own address, which must be in 127.0.0.0/8. Default off.
 	Exporters bool `json:"exporters"`
