@@ -23,15 +23,15 @@ import (
 
 func withProcesses(c *ccisim.Config) { c.Processes = true }
 
-// withCommand makes the container a process.
+// withCommand sets the command of the container, which is a process.
 func withCommand(command ...string) func(pod, spec, container object) {
 	return func(_, _, container object) {
 		container["image"], container["command"] = ccisim.ProcessImage+":1", command
 	}
 }
 
-// exec runs a command with Kubernetes' own client, by the given protocols and with the token of the account.
-func (b *bench) exec(token string, stdin string, protocols []string, command ...string) (out, errs string, err error) {
+// exec runs a command with the client of Kubernetes, with the given protocols and a token.
+func (b *env) exec(token string, stdin string, protocols []string, command ...string) (out, errs string, err error) {
 	b.t.Helper()
 	query := url.Values{"container": {"web"}, "command": command, "stdout": {"true"}, "stderr": {"true"}}
 	if stdin != "" {
@@ -44,7 +44,8 @@ func (b *bench) exec(token string, stdin string, protocols []string, command ...
 			return next.RoundTrip(r)
 		})
 	}}
-	executor, err := remotecommand.NewWebSocketExecutorForProtocols(config, "GET", b.base+podsPath+"/web/exec?"+query.Encode(), protocols...)
+	executor, err := remotecommand.NewWebSocketExecutorForProtocols(config, "GET",
+		b.base+podsPath+"/web/exec?"+query.Encode(), protocols...)
 	require.NoError(b.t, err)
 	var stdout, stderr bytes.Buffer
 	options := remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr}
@@ -61,9 +62,10 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 var v4 = []string{"v4.channel.k8s.io"}
 
-func TestKubernetesOwnClientRunsCommands(t *testing.T) {
-	b := newNamespaceBench(t, withProcesses)
-	b.createPod("web", withCommand("sleep", "3600"), withContainer("env", []object{{"name": "GREETING", "value": "hello you"}}))
+func TestExecWithKubernetesClient(t *testing.T) {
+	b := newNamespaceEnv(t, withProcesses)
+	b.createPod("web", withCommand("sleep", "3600"),
+		withContainer("env", []object{{"name": "GREETING", "value": "hello you"}}))
 	b.untilPhase("web", "Running")
 	out, errs, err := b.exec("token-1", "", v4, "sh", "-c", `echo "$GREETING"; echo err >&2; exit 5`)
 	assert.Equal(t, "hello you\n", out)
@@ -77,11 +79,12 @@ func TestKubernetesOwnClientRunsCommands(t *testing.T) {
 	assert.Positive(t, b.sim.CountRequests("exec", "pods/exec", http.StatusSwitchingProtocols))
 }
 
-func TestExecIsAsStrictAsTheService(t *testing.T) {
-	b := newNamespaceBench(t, withProcesses)
+func TestExecErrors(t *testing.T) {
+	b := newNamespaceEnv(t, withProcesses)
 	b.createPod("web", withCommand("sleep", "3600"))
 	b.untilPhase("web", "Running")
-	for name, protocols := range map[string][]string{"v5 alone": {"v5.channel.k8s.io"}, "the first version": {"channel.k8s.io"}} {
+	for name, protocols := range map[string][]string{"v5 alone": {"v5.channel.k8s.io"},
+		"the first version": {"channel.k8s.io"}} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := b.exec("token-1", "", protocols, "true")
 			require.Error(t, err)
@@ -95,70 +98,77 @@ func TestExecIsAsStrictAsTheService(t *testing.T) {
 	cases := map[string]struct {
 		method, target string
 		want           int
-		words          string
+		message        string
 	}{
-		"a signature is no token": {"GET", "/web/exec?command=true&stdout=true", 401, "CloudWAF"},
-		"attach does not exist":   {"GET", "/web/attach?stdout=true", 404, "could not find"},
-		"port-forward does not":   {"POST", "/web/portforward", 404, "could not find"},
-		"a command cannot be put": {"PUT", "/web/exec?command=true", 405, ""},
+		"a signature instead of a token": {"GET", "/web/exec?command=true&stdout=true", 401, "CloudWAF"},
+		"attach":                         {"GET", "/web/attach?stdout=true", 404, "could not find"},
+		"port-forward":                   {"POST", "/web/portforward", 404, "could not find"},
+		"a command with PUT":             {"PUT", "/web/exec?command=true", 405, ""},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			a := b.want(tc.want, tc.method, podsPath+tc.target, nil)
-			assert.Contains(t, string(a.body), tc.words)
+			assert.Contains(t, string(a.body), tc.message)
 		})
 	}
 	require.NoError(t, b.sim.SetPolicies(ccisim.Policies{SignedExec: true}))
-	b.want(404, "GET", podsPath+"/nobody/exec?command=true&stdout=true", nil)
-	for name, words := range map[string]string{
+	b.want(404, "GET", podsPath+"/none/exec?command=true&stdout=true", nil)
+	for name, message := range map[string]string{
 		"/web/exec?stdout=true":                           "at least 1 command",
 		"/web/exec?command=true":                          "at least 1 of stdin, stdout, stderr",
 		"/web/exec?command=true&stdout=true":              "Upgrade request required",
 		"/web/exec?command=true&stdout=true&container=no": "not valid",
 	} {
-		assert.Contains(t, string(b.want(400, "GET", podsPath+name, nil).body), words)
+		assert.Contains(t, string(b.want(400, "GET", podsPath+name, nil).body), message)
 	}
 }
 
-func TestAContainerIsAProcess(t *testing.T) {
-	b := newNamespaceBench(t, withProcesses, func(c *ccisim.Config) { c.RestartBackoff = time.Hour })
+func TestContainerAsProcess(t *testing.T) {
+	b := newNamespaceEnv(t, withProcesses, func(c *ccisim.Config) { c.RestartBackoff = time.Hour })
 	logOf := func(query string) string { return string(b.do("GET", podsPath+"/web/log?"+query, nil).body) }
-	b.createPod("web", withCommand("sh", "-c", `echo "run $(ls | wc -l)"; touch file$$; echo err >&2; printf unfinished; exit 4`))
+	b.createPod("web",
+		withCommand("sh", "-c", `echo "run $(ls | wc -l)"; touch file$$; echo err >&2; printf unfinished; exit 4`))
 	pod := b.untilPod("web", "has ended twice", func(p *ccisim.Pod) bool {
-		return len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].RestartCount == 1 && p.Status.ContainerStatuses[0].LastTerminationState.Terminated != nil &&
+		return len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].RestartCount == 1 &&
+			p.Status.ContainerStatuses[0].LastTerminationState.Terminated != nil &&
 			p.Status.ContainerStatuses[0].State.Waiting != nil
 	})
 	assert.Equal(t, int32(4), pod.Status.ContainerStatuses[0].LastTerminationState.Terminated.ExitCode)
 	assert.ElementsMatch(t, []string{"run 1", "err", "unfinished"}, strings.Split(strings.TrimSpace(logOf("")), "\n"))
-	assert.ElementsMatch(t, []string{"run 0", "err", "unfinished"}, strings.Split(strings.TrimSpace(logOf("previous=true")), "\n"))
+	assert.ElementsMatch(t, []string{"run 0", "err", "unfinished"},
+		strings.Split(strings.TrimSpace(logOf("previous=true")), "\n"))
 }
 
-func TestAProcessEndsAsItsPodDoes(t *testing.T) {
+func TestProcessTermination(t *testing.T) {
 	cases := map[string]struct {
 		script string
 		grace  string
 		want   int32
 	}{
-		"it hears SIGTERM":           {`trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done`, "30", 9},
-		"it does not, and is killed": {`trap '' TERM; echo ready; while :; do sleep 0.01; done`, "1", 137},
-		"it may not hear it":         {`echo ready; exec sleep 3600`, "0", 137},
+		"a process that handles SIGTERM": {`trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done`, "30", 9},
+		"a process that ignores SIGTERM": {`trap '' TERM; echo ready; while :; do sleep 0.01; done`, "1", 137},
+		"no grace period":                {`echo ready; exec sleep 3600`, "0", 137},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newNamespaceBench(t, withProcesses, func(c *ccisim.Config) { c.FinalizerDelay = 200 * time.Millisecond })
+			b := newNamespaceEnv(t, withProcesses, func(c *ccisim.Config) { c.FinalizerDelay = 200 * time.Millisecond })
 			b.createPod("web", withCommand("sh", "-c", tc.script))
-			b.eventually(func() bool { return strings.Contains(string(b.do("GET", podsPath+"/web/log", nil).body), "ready") }, "it is ready")
+			b.eventually(func() bool {
+				return strings.Contains(string(b.do("GET", podsPath+"/web/log", nil).body), "ready")
+			}, "the process is ready")
 			b.want(http.StatusOK, "DELETE", podsPath+"/web?gracePeriodSeconds="+tc.grace, nil)
-			pod := b.untilPod("web", "has ended", func(p *ccisim.Pod) bool { return p.Status.ContainerStatuses[0].State.Terminated != nil })
+			pod := b.untilPod("web", "has ended", func(p *ccisim.Pod) bool {
+				return p.Status.ContainerStatuses[0].State.Terminated != nil
+			})
 			assert.Equal(t, tc.want, pod.Status.ContainerStatuses[0].State.Terminated.ExitCode)
 			b.untilGone("web")
 		})
 	}
 }
 
-func TestAProcessThatCannotStartSaysWhy(t *testing.T) {
-	b := newNamespaceBench(t, withProcesses)
+func TestProcessStartError(t *testing.T) {
+	b := newNamespaceEnv(t, withProcesses)
 	b.createPod("web", withCommand("no-such-program"), withSpec("restartPolicy", "Never"))
 	pod := b.untilPhase("web", "Failed")
 	ended := pod.Status.ContainerStatuses[0].State.Terminated
@@ -166,8 +176,8 @@ func TestAProcessThatCannotStartSaysWhy(t *testing.T) {
 	assert.Contains(t, ended.Message, "no-such-program")
 }
 
-func TestProcessesAreOffUnlessAskedFor(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestProcessesAreOffByDefault(t *testing.T) {
+	b := newNamespaceEnv(t)
 	file := filepath.Join(t.TempDir(), "made")
 	b.createPod("web", withCommand("touch", file))
 	b.untilPhase("web", "Running")
@@ -176,41 +186,41 @@ func TestProcessesAreOffUnlessAskedFor(t *testing.T) {
 	assert.NoFileExists(t, file)
 }
 
-func TestProcessesEndWithTheSimulator(t *testing.T) {
+func TestProcessesEndWithSimulator(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state.json")
 	var pid int
 	t.Run("a simulator", func(t *testing.T) {
-		b := newNamespaceBench(t, withProcesses, withState(state))
+		b := newNamespaceEnv(t, withProcesses, withState(state))
 		b.createPod("web", withCommand("sh", "-c", "echo $$; exec sleep 3600"))
 		b.eventually(func() bool {
 			text := strings.TrimSpace(string(b.do("GET", podsPath+"/web/log", nil).body))
 			number, err := strconv.Atoi(text)
 			pid = number
 			return err == nil
-		}, "it says its number")
+		}, "the process prints its PID")
 		require.NoError(t, syscall.Kill(pid, 0))
 	})
-	assert.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH, "it ends with its simulator")
-	again := newBench(t, withProcesses, withState(state))
+	assert.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH, "the process ends with its simulator")
+	again := newEnv(t, withProcesses, withState(state))
 	pod := again.untilPod("web", "runs again", func(p *ccisim.Pod) bool {
 		return p.Status.ContainerStatuses[0].RestartCount == 1 && p.Status.ContainerStatuses[0].State.Running != nil
 	})
 	assert.Equal(t, int32(137), pod.Status.ContainerStatuses[0].LastTerminationState.Terminated.ExitCode)
 }
 
-func TestExportersNeedAddressesOfThisMachine(t *testing.T) {
+func TestExportersNeedLoopbackAddresses(t *testing.T) {
 	cfg := ccisim.Config{Credentials: []ccisim.Credential{account}, Exporters: true}
 	assert.ErrorContains(t, cfg.Validate(), "127.0.0.0/8")
 	cfg.SubnetCIDR = "127.1.0.0/16"
 	assert.NoError(t, cfg.Validate())
 }
 
-func TestAnExporterTellsWhatContainersUse(t *testing.T) {
-	b := newNamespaceBench(t, withProcesses, func(c *ccisim.Config) { c.Exporters, c.SubnetCIDR = true, "127.78.0.0/16" })
+func TestExporterReportsUsage(t *testing.T) {
+	b := newNamespaceEnv(t, withProcesses, func(c *ccisim.Config) { c.Exporters, c.SubnetCIDR = true, "127.78.0.0/16" })
 	b.createPod("busy", withCommand("sh", "-c", "while :; do :; done"))
-	b.createPod("idle", withAnnotations(behave+"cpu-cores", "2", behave+"memory-bytes", "4096"))
+	b.createPod("idle", withAnnotations(behavior+"cpu-cores", "2", behavior+"memory-bytes", "4096"))
 	b.createPod("none", withAnnotations("monitoring.cci.io/enable-pod-metrics", "False"))
-	told := func(name string) string {
+	metrics := func(name string) string {
 		pod := b.untilPhase(name, "Running")
 		response, err := http.Get("http://" + pod.Status.PodIP + ":19100/metrics")
 		if err != nil {
@@ -222,32 +232,36 @@ func TestAnExporterTellsWhatContainersUse(t *testing.T) {
 		return string(text)
 	}
 	b.eventually(func() bool {
-		_, value, found := strings.Cut(told("busy"), `pod="busy"} `)
+		_, value, found := strings.Cut(metrics("busy"), `pod="busy"} `)
 		value, _, _ = strings.Cut(value, "\n")
 		seconds, err := strconv.ParseFloat(value, 64)
 		return found && err == nil && seconds > 0
 	}, "a busy process uses CPU")
-	assert.Contains(t, told("idle"), `container_memory_working_set_bytes{container="web",image="registry/nginx:1.27",namespace="ns",pod="idle"} 4096`)
-	assert.Empty(t, told("none"))
+	assert.Contains(t, metrics("idle"),
+		`container_memory_working_set_bytes{container="web",image="registry/nginx:1.27",namespace="ns",pod="idle"} 4096`)
+	assert.Empty(t, metrics("none"))
 	b.want(http.StatusOK, "DELETE", podsPath+"/idle?gracePeriodSeconds=0", nil)
 	address := b.pod("idle").Status.PodIP
 	b.untilGone("idle")
 	if address != "" {
 		_, err := http.Get("http://" + address + ":19100/metrics")
-		assert.Error(t, err, "it ends with its Pod")
+		assert.Error(t, err, "the exporter ends with its Pod")
 	}
 }
 
-func TestAProcessHasTheVariablesOfItsContainer(t *testing.T) {
-	b := newNamespaceBench(t, withProcesses)
+func TestProcessEnvironment(t *testing.T) {
+	b := newNamespaceEnv(t, withProcesses)
 	b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces/ns/configmaps", object{
-		"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "settings"}, "data": object{"COLOUR": "blue", "SIZE": "1"}})
+		"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "settings"}, "data": object{"COLOUR": "blue",
+			"SIZE": "1"}})
 	b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces/ns/secrets", object{
-		"apiVersion": "cci/v2", "kind": "Secret", "metadata": object{"name": "keys"}, "type": "Opaque", "data": object{"key": "aGlkZGVu"}})
+		"apiVersion": "cci/v2", "kind": "Secret", "metadata": object{"name": "keys"}, "type": "Opaque",
+		"data": object{"key": "aGlkZGVu"}})
 	b.createPod("web", withCommand("sleep", "3600"),
 		withContainer("envFrom", []object{{"prefix": "MY_", "configMapRef": object{"name": "settings"}}}),
 		withContainer("env", []object{
-			{"name": "MY_SIZE", "value": "2"}, {"name": "KEY", "valueFrom": object{"secretKeyRef": object{"name": "keys", "key": "key"}}},
+			{"name": "MY_SIZE", "value": "2"}, {"name": "KEY",
+				"valueFrom": object{"secretKeyRef": object{"name": "keys", "key": "key"}}},
 			{"name": "IP", "valueFrom": object{"fieldRef": object{"fieldPath": "status.podIP"}}},
 			{"name": "NONE", "valueFrom": object{"configMapKeyRef": object{"name": "none", "key": "none", "optional": true}}},
 		}))

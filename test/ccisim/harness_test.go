@@ -23,39 +23,40 @@ import (
 )
 
 const (
-	patience = time.Minute
-	tick     = 5 * time.Millisecond
+	timeout = time.Minute
+	tick    = 5 * time.Millisecond
 )
 
 var account = ccisim.Credential{
-	AccessKey: "AKTEST", SecretKey: "secret of the test", ProjectID: "project-1", DomainID: "domain-1", AuthToken: "token-1",
+	AccessKey: "AKTEST", SecretKey: "secret of the test", ProjectID: "project-1", DomainID: "domain-1",
+	AuthToken: "token-1",
 }
 
-// bench is a simulator that runs behind a real listener, and its only account's client.
-type bench struct {
+// env is a running simulator with a listener, and a client of its only account.
+type env struct {
 	*client
 	sim *ccisim.Sim
 }
 
-func newBench(t testing.TB, change ...func(*ccisim.Config)) *bench {
+func newEnv(t testing.TB, change ...func(*ccisim.Config)) *env {
 	t.Helper()
 	cfg := ccisimtest.Quick(account)
 	for _, c := range change {
 		c(&cfg)
 	}
 	sim, url := ccisimtest.Start(t, cfg)
-	return &bench{client: &client{t: t, base: url, credential: cfg.Credentials[0]}, sim: sim}
+	return &env{client: &client{t: t, base: url, credential: cfg.Credentials[0]}, sim: sim}
 }
 
-// newNamespaceBench also has the namespace "ns" with a Ready network.
-func newNamespaceBench(t testing.TB, change ...func(*ccisim.Config)) *bench {
+// newNamespaceEnv also has the namespace "ns" with a Ready network.
+func newNamespaceEnv(t testing.TB, change ...func(*ccisim.Config)) *env {
 	t.Helper()
-	b := newBench(t, change...)
+	b := newEnv(t, change...)
 	b.makeNamespace("ns")
 	return b
 }
 
-func (b *bench) makeNamespace(name string) {
+func (b *env) makeNamespace(name string) {
 	b.t.Helper()
 	b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces", namespaceBody(name))
 	b.want(http.StatusCreated, "POST", "/apis/yangtse/v2/namespaces/"+name+"/networks", networkBody("net", "subnet-1"))
@@ -66,19 +67,19 @@ func (b *bench) makeNamespace(name string) {
 	}, "the network is Ready")
 }
 
-func (b *bench) eventually(condition func() bool, words string, args ...any) {
+func (b *env) eventually(condition func() bool, message string, args ...any) {
 	b.t.Helper()
-	require.Eventually(b.t, condition, patience, tick, fmt.Sprintf(words, args...))
+	require.Eventually(b.t, condition, timeout, tick, fmt.Sprintf(message, args...))
 }
 
-// client signs requests with the SDK's signer, as a caller of the real service does.
+// client signs requests with the signer of the SDK, as a client of the real service does.
 type client struct {
 	t          testing.TB
 	base       string
 	credential ccisim.Credential
 }
 
-// answer is what came back.
+// answer is a response.
 type answer struct {
 	status int
 	header http.Header
@@ -86,7 +87,7 @@ type answer struct {
 	err    error
 }
 
-// status decodes the body as a Kubernetes Status with its errorCode.
+// statusBody decodes the body as a Kubernetes Status with its errorCode.
 func (a answer) statusBody(t testing.TB) (metav1.Status, string) {
 	t.Helper()
 	var out struct {
@@ -98,8 +99,9 @@ func (a answer) statusBody(t testing.TB) (metav1.Status, string) {
 	return out.Status, out.ErrorCode
 }
 
-// signed builds a signed request; headers of change are added before signing.
-func (c *client) signed(ctx context.Context, method, target string, body []byte, headers map[string]string) *http.Request {
+// signed returns a signed request. The headers are added before it is signed.
+func (c *client) signed(ctx context.Context, method, target string, body []byte,
+	headers map[string]string) *http.Request {
 	c.t.Helper()
 	parsed, err := url.Parse(target)
 	require.NoError(c.t, err)
@@ -138,7 +140,7 @@ func (c *client) send(req *http.Request) answer {
 	return answer{response.StatusCode, response.Header, body, err}
 }
 
-// do sends a body of any kind: bytes and strings as they are, nil for none, anything else as JSON.
+// do sends a request. The body may be bytes, a string, nil for none, or a value that is encoded as JSON.
 func (c *client) do(method, target string, body any) answer {
 	c.t.Helper()
 	return c.doAs(method, target, "application/json", body)
@@ -170,7 +172,7 @@ func encoded(t testing.TB, body any) []byte {
 	}
 }
 
-// want sends, and requires a status.
+// want sends a request, and requires a status of the response.
 func (c *client) want(status int, method, target string, body any) answer {
 	c.t.Helper()
 	a := c.do(method, target, body)
@@ -179,7 +181,7 @@ func (c *client) want(status int, method, target string, body any) answer {
 	return a
 }
 
-// get reads an object; out stays as it is when there is none.
+// get reads an object. If there is none, out stays as it is.
 func (c *client) get(target string, out any) int {
 	c.t.Helper()
 	a := c.do("GET", target, nil)
@@ -197,7 +199,7 @@ func (c *client) pod(name string) *ccisim.Pod {
 	return pod
 }
 
-// admin calls the simulator's own API, which is not signed.
+// admin sends a request to the simulator's own API, which needs no signature.
 func (c *client) admin(method, path string, body any) answer {
 	c.t.Helper()
 	req, err := http.NewRequest(method, c.base+"/_sim"+path, bytes.NewReader(encoded(c.t, body)))
@@ -214,15 +216,17 @@ func namespaceBody(name string) object {
 func networkBody(name, subnet string) object {
 	return object{
 		"apiVersion": "yangtse/v2", "kind": "Network", "metadata": object{"name": name},
-		"spec": object{"networkType": "underlay_neutron", "securityGroups": []string{"sg-1"}, "subnets": []object{{"subnetID": subnet}},
+		"spec": object{"networkType": "underlay_neutron", "securityGroups": []string{"sg-1"},
+			"subnets":    []object{{"subnetID": subnet}},
 			"ipFamilies": []string{"IPv4"}, "defaultNetwork": true},
 	}
 }
 
-// podBody makes a good Pod with one container "web", changed by the functions.
+// podBody returns a valid Pod with one container "web", changed by the functions.
 func podBody(name string, change ...func(pod, spec, container object)) object {
 	container := object{"name": "web", "image": "registry/nginx:1.27",
-		"resources": object{"requests": object{"cpu": "500m", "memory": "1Gi"}, "limits": object{"cpu": "500m", "memory": "1Gi"}}}
+		"resources": object{"requests": object{"cpu": "500m", "memory": "1Gi"},
+			"limits": object{"cpu": "500m", "memory": "1Gi"}}}
 	spec := object{"containers": []any{container}}
 	pod := object{"apiVersion": "cci/v2", "kind": "Pod", "metadata": object{"name": name}, "spec": spec}
 	for _, c := range change {
@@ -261,8 +265,8 @@ func withContainer(name string, value any) func(pod, spec, container object) {
 
 const podsPath = "/apis/cci/v2/namespaces/ns/pods"
 
-// createPod creates a Pod and returns the answer's.
-func (b *bench) createPod(name string, change ...func(pod, spec, container object)) *ccisim.Pod {
+// createPod creates a Pod, and returns the Pod of the response.
+func (b *env) createPod(name string, change ...func(pod, spec, container object)) *ccisim.Pod {
 	b.t.Helper()
 	a := b.want(http.StatusCreated, "POST", podsPath, podBody(name, change...))
 	pod := &ccisim.Pod{}
@@ -270,8 +274,8 @@ func (b *bench) createPod(name string, change ...func(pod, spec, container objec
 	return pod
 }
 
-// untilPhase waits until a Pod has a phase, and returns it.
-func (b *bench) untilPhase(name, phase string) *ccisim.Pod {
+// untilPhase waits until a Pod has a phase, and returns the Pod.
+func (b *env) untilPhase(name, phase string) *ccisim.Pod {
 	b.t.Helper()
 	var pod *ccisim.Pod
 	b.eventually(func() bool {
@@ -281,20 +285,22 @@ func (b *bench) untilPhase(name, phase string) *ccisim.Pod {
 	return pod
 }
 
-// untilPod waits until a condition holds of a Pod, and returns it.
-func (b *bench) untilPod(name, words string, condition func(*ccisim.Pod) bool) *ccisim.Pod {
+// untilPod waits until a condition is true for a Pod, and returns the Pod.
+func (b *env) untilPod(name, message string, condition func(*ccisim.Pod) bool) *ccisim.Pod {
 	b.t.Helper()
 	var pod *ccisim.Pod
 	b.eventually(func() bool {
 		pod = b.pod(name)
 		return pod.Name != "" && condition(pod)
-	}, "pod %s: %s", name, words)
+	}, "pod %s: %s", name, message)
 	return pod
 }
 
-func (b *bench) untilGone(name string) {
+func (b *env) untilGone(name string) {
 	b.t.Helper()
-	b.eventually(func() bool { return b.do("GET", podsPath+"/"+name, nil).status == http.StatusNotFound }, "pod %s is gone", name)
+	b.eventually(func() bool {
+		return b.do("GET", podsPath+"/"+name, nil).status == http.StatusNotFound
+	}, "pod %s is gone", name)
 }
 
 func lines(text []byte) []string {

@@ -16,15 +16,16 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 )
 
-const behave = "ccisim.spillway.io/"
+const behavior = "ccisim.spillway.io/"
 
-func TestAPodRunsWithEverythingThatTheServiceAdds(t *testing.T) {
-	b := newNamespaceBench(t, func(c *ccisim.Config) { c.SubnetCIDR = "10.9.0.0/24" })
-	created := b.createPod("web", withLabels("app", "web", "sys_enterprise_project_id", "mine"), withAnnotations("mine", "kept", "resource.cci.io/size", "64.00_512.0"))
+func TestRunningPodHasFieldsOfService(t *testing.T) {
+	b := newNamespaceEnv(t, func(c *ccisim.Config) { c.SubnetCIDR = "10.9.0.0/24" })
+	created := b.createPod("web", withLabels("app", "web", "sys_enterprise_project_id", "mine"),
+		withAnnotations("mine", "kept", "resource.cci.io/size", "64.00_512.0"))
 	assert.Equal(t, corev1.PodPending, created.Status.Phase)
 	assert.Equal(t, corev1.PodQOSGuaranteed, created.Status.QOSClass)
 	assert.Equal(t, []string{"billing.kubernetes.io/podbilling-finalizer"}, created.Finalizers)
-	assert.Equal(t, "0.50_1.0", created.Annotations["resource.cci.io/size"], "the size that is billed")
+	assert.Equal(t, "0.50_1.0", created.Annotations["resource.cci.io/size"], "the billed size")
 	assert.Equal(t, "project-1", created.Labels["tenant.kubernetes.io/project-id"])
 	assert.Equal(t, "domain-1", created.Labels["tenant.kubernetes.io/domain-id"])
 	assert.Equal(t, "0", created.Labels["sys_enterprise_project_id"])
@@ -44,9 +45,11 @@ func TestAPodRunsWithEverythingThatTheServiceAdds(t *testing.T) {
 	assert.Equal(t, "cn-north-4", pod.Annotations["topology.kubernetes.io/region"])
 	assert.Contains(t, pod.Annotations["cni.yangtse.io/network-status"], pod.Status.PodIP)
 	assert.Empty(t, pod.Status.HostIP, "CCI has no hostIP")
-	assert.True(t, netip.MustParsePrefix("10.9.0.0/24").Contains(netip.MustParseAddr(pod.Status.PodIP)), "podIP %s", pod.Status.PodIP)
+	assert.True(t, netip.MustParsePrefix("10.9.0.0/24").Contains(netip.MustParseAddr(pod.Status.PodIP)), "podIP %s",
+		pod.Status.PodIP)
 	assert.Equal(t, []corev1.PodIP{{IP: pod.Status.PodIP}}, pod.Status.PodIPs)
-	for _, kind := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady} {
+	for _, kind := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady,
+		corev1.PodReady} {
 		assert.Equal(t, corev1.ConditionTrue, condition(pod, kind).Status, "condition %s", kind)
 	}
 	require.Len(t, pod.Status.ContainerStatuses, 1)
@@ -71,8 +74,8 @@ func condition(pod *ccisim.Pod, kind corev1.PodConditionType) corev1.PodConditio
 	return corev1.PodCondition{}
 }
 
-func TestTheStepsOfAStart(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestStepsOfPodStart(t *testing.T) {
+	b := newNamespaceEnv(t)
 	meta, _ := b.list(podsPath)
 	w := b.watch(podsPath + "?watch=1&resourceVersion=" + meta.ResourceVersion)
 	b.createPod("web")
@@ -85,7 +88,7 @@ func TestTheStepsOfAStart(t *testing.T) {
 		for _, c := range status.ContainerStatuses {
 			if c.State.Waiting != nil {
 				step += " " + c.State.Waiting.Reason
-				assert.Empty(t, status.PodIP, "no address before the start")
+				assert.Empty(t, status.PodIP, "no address before the containers start")
 			}
 		}
 		steps = append(steps, step)
@@ -97,7 +100,7 @@ func TestTheStepsOfAStart(t *testing.T) {
 }
 
 func TestAddressesAreUniqueAndRunOut(t *testing.T) {
-	b := newNamespaceBench(t, func(c *ccisim.Config) { c.SubnetCIDR = "10.9.0.0/29" })
+	b := newNamespaceEnv(t, func(c *ccisim.Config) { c.SubnetCIDR = "10.9.0.0/29" })
 	seen := map[string]string{}
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
 		b.createPod(name)
@@ -110,9 +113,9 @@ func TestAddressesAreUniqueAndRunOut(t *testing.T) {
 		b.get("/apis/yangtse/v2/namespaces/ns/networks/net", &n)
 		return n.Status.Status
 	}
-	b.eventually(func() bool { return network() == "IPInsufficient" }, "the network says that it is used up")
+	b.eventually(func() bool { return network() == "IPInsufficient" }, "the network is IPInsufficient")
 	b.createPod("late")
-	b.eventually(func() bool { return len(b.eventReasons("late")) > 0 }, "an event tells why it waits")
+	b.eventually(func() bool { return len(b.eventReasons("late")) > 0 }, "an Event says why the Pod waits")
 	assert.Equal(t, corev1.PodPending, b.pod("late").Status.Phase)
 	assert.Empty(t, b.pod("late").Status.ContainerStatuses)
 	b.want(http.StatusOK, "DELETE", podsPath+"/a?gracePeriodSeconds=0", nil)
@@ -120,19 +123,19 @@ func TestAddressesAreUniqueAndRunOut(t *testing.T) {
 	assert.Equal(t, "a", seen[late.Status.PodIP], "the freed address is used")
 }
 
-func TestAPodWithoutAReadyNetworkWaits(t *testing.T) {
-	b := newBench(t)
+func TestPodWaitsForNetwork(t *testing.T) {
+	b := newEnv(t)
 	b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces", namespaceBody("ns"))
 	b.createPod("early")
-	b.eventually(func() bool { return len(b.eventReasons("early")) > 0 }, "an event tells why")
+	b.eventually(func() bool { return len(b.eventReasons("early")) > 0 }, "an Event says why the Pod waits")
 	assert.Equal(t, []string{"NetworkNotReady"}, b.eventReasons("early"))
 	assert.Equal(t, corev1.PodPending, b.pod("early").Status.Phase)
 	b.want(http.StatusCreated, "POST", "/apis/yangtse/v2/namespaces/ns/networks", networkBody("net", "subnet-1"))
 	b.untilPhase("early", "Running")
 }
 
-// eventReasons are the reasons of the events about a Pod, in the order of their names.
-func (b *bench) eventReasons(pod string) []string {
+// eventReasons returns the reasons of the Events about a Pod, in the order of their names.
+func (b *env) eventReasons(pod string) []string {
 	b.t.Helper()
 	var list struct{ Items []corev1.Event }
 	b.get("/apis/cci/v2/namespaces/ns/events", &list)
@@ -145,7 +148,7 @@ func (b *bench) eventReasons(pod string) []string {
 	return out
 }
 
-func TestPodsThatEnd(t *testing.T) {
+func TestPodCompletion(t *testing.T) {
 	cases := map[string]struct {
 		policy      string
 		annotations []string
@@ -153,15 +156,19 @@ func TestPodsThatEnd(t *testing.T) {
 		exitCode    int32
 		reason      string
 	}{
-		"a Job's Pod ends well by itself":              {"Never", nil, "Succeeded", 0, "Completed"},
-		"an exit code fails a Pod that never restarts": {"Never", []string{behave + "exit-code", "3"}, "Failed", 3, "Error"},
-		"OnFailure ends with success":                  {"OnFailure", nil, "Succeeded", 0, "Completed"},
-		"a run time in fractions of a second":          {"Never", []string{behave + "run-seconds", "0.01"}, "Succeeded", 0, "Completed"},
-		"a container's own setting wins":               {"Never", []string{behave + "exit-code", "3", behave + "exit-code.web", "4"}, "Failed", 4, "Error"},
+		"a Pod of a Job succeeds":               {"Never", nil, "Succeeded", 0, "Completed"},
+		"an exit code with restartPolicy Never": {"Never", []string{behavior + "exit-code", "3"}, "Failed", 3, "Error"},
+		"OnFailure ends with success":           {"OnFailure", nil, "Succeeded", 0, "Completed"},
+		"a run time in fractions of a second": {
+			"Never", []string{behavior + "run-seconds", "0.01"}, "Succeeded", 0, "Completed",
+		},
+		"an annotation for one container wins": {
+			"Never", []string{behavior + "exit-code", "3", behavior + "exit-code.web", "4"}, "Failed", 4, "Error",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			b := newNamespaceBench(t)
+			b := newNamespaceEnv(t)
 			b.createPod("job", withSpec("restartPolicy", tc.policy), withAnnotations(tc.annotations...))
 			pod := b.untilPhase("job", tc.phase)
 			status := pod.Status.ContainerStatuses[0]
@@ -187,17 +194,20 @@ func TestRestarts(t *testing.T) {
 		annotations []string
 		exitCode    int32
 	}{
-		"Always restarts what failed":           {"Always", []string{behave + "crash-loop", "true"}, 1},
-		"Always restarts what ended well":       {"Always", []string{behave + "run-seconds", "0.01"}, 0},
-		"OnFailure restarts what failed":        {"OnFailure", []string{behave + "run-seconds", "0.01", behave + "exit-code", "7"}, 7},
-		"a run of no time is no endless circle": {"Always", []string{behave + "run-seconds", "0"}, 0},
+		"Always restarts after a failure": {"Always", []string{behavior + "crash-loop", "true"}, 1},
+		"Always restarts after a success": {"Always", []string{behavior + "run-seconds", "0.01"}, 0},
+		"OnFailure restarts after a failure": {
+			"OnFailure", []string{behavior + "run-seconds", "0.01", behavior + "exit-code", "7"}, 7,
+		},
+		"a run time of zero": {"Always", []string{behavior + "run-seconds", "0"}, 0},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			b := newNamespaceBench(t)
+			b := newNamespaceEnv(t)
 			b.createPod("loop", withSpec("restartPolicy", tc.policy), withAnnotations(tc.annotations...))
-			pod := b.untilPod("loop", "waits to be restarted again", func(pod *ccisim.Pod) bool {
-				return len(pod.Status.ContainerStatuses) == 1 && pod.Status.ContainerStatuses[0].RestartCount >= 2 && pod.Status.ContainerStatuses[0].State.Waiting != nil
+			pod := b.untilPod("loop", "waits for another restart", func(pod *ccisim.Pod) bool {
+				return len(pod.Status.ContainerStatuses) == 1 && pod.Status.ContainerStatuses[0].RestartCount >= 2 &&
+					pod.Status.ContainerStatuses[0].State.Waiting != nil
 			})
 			status := pod.Status.ContainerStatuses[0]
 			assert.Equal(t, corev1.PodRunning, pod.Status.Phase, "a Pod that will run again is Running")
@@ -212,22 +222,24 @@ func TestRestarts(t *testing.T) {
 	}
 }
 
-func TestBackOffGrowsUpToItsLimit(t *testing.T) {
-	b := newNamespaceBench(t, func(c *ccisim.Config) {
+func TestBackOffDoublesUpToLimit(t *testing.T) {
+	b := newNamespaceEnv(t, func(c *ccisim.Config) {
 		c.RestartBackoff, c.MaxRestartBackoff = 20*time.Millisecond, 80*time.Millisecond
 	})
-	b.createPod("loop", withAnnotations(behave+"run-seconds", "0"))
+	b.createPod("loop", withAnnotations(behavior+"run-seconds", "0"))
 	seen := map[string]bool{}
 	b.eventually(func() bool {
 		for _, status := range b.pod("loop").Status.ContainerStatuses {
 			if status.State.Waiting != nil {
-				words, _, _ := strings.Cut(status.State.Waiting.Message, " restarting")
-				seen[words] = true
+				message, _, _ := strings.Cut(status.State.Waiting.Message, " restarting")
+				seen[message] = true
 			}
 		}
 		return seen["back-off 20ms"] && seen["back-off 40ms"] && seen["back-off 80ms"]
-	}, "the back-offs double")
-	b.untilPod("loop", "has restarted often", func(pod *ccisim.Pod) bool { return pod.Status.ContainerStatuses[0].RestartCount > 6 })
+	}, "the back-off doubles")
+	b.untilPod("loop", "has restarted often", func(pod *ccisim.Pod) bool {
+		return pod.Status.ContainerStatuses[0].RestartCount > 6
+	})
 	assert.NotContains(t, seen, "back-off 160ms")
 }
 
@@ -244,9 +256,11 @@ func TestInitContainersAndSidecars(t *testing.T) {
 		return out
 	}
 	t.Run("run one after the other, before the others", func(t *testing.T) {
-		b := newNamespaceBench(t, func(c *ccisim.Config) { c.InitRunTime = 50 * time.Millisecond })
+		b := newNamespaceEnv(t, func(c *ccisim.Config) { c.InitRunTime = 50 * time.Millisecond })
 		b.createPod("web", withSpec("initContainers", []object{init("one"), init("two")}))
-		pod := b.untilPod("web", "the second init container runs", func(pod *ccisim.Pod) bool { return statuses(pod)["two"].State.Running != nil })
+		pod := b.untilPod("web", "the second init container runs", func(pod *ccisim.Pod) bool {
+			return statuses(pod)["two"].State.Running != nil
+		})
 		assert.Equal(t, corev1.PodPending, pod.Status.Phase)
 		assert.Equal(t, "PodInitializing", statuses(pod)["web"].State.Waiting.Reason)
 		assert.Equal(t, int32(0), statuses(pod)["one"].State.Terminated.ExitCode)
@@ -257,26 +271,30 @@ func TestInitContainersAndSidecars(t *testing.T) {
 		assert.NotNil(t, statuses(pod)["two"].State.Terminated)
 	})
 	t.Run("fail a Pod that never restarts", func(t *testing.T) {
-		b := newNamespaceBench(t)
-		b.createPod("job", withSpec("restartPolicy", "Never"), withSpec("initContainers", []object{init("one")}), withAnnotations(behave+"exit-code.one", "5"))
+		b := newNamespaceEnv(t)
+		b.createPod("job", withSpec("restartPolicy", "Never"), withSpec("initContainers", []object{init("one")}),
+			withAnnotations(behavior+"exit-code.one", "5"))
 		pod := b.untilPhase("job", "Failed")
 		assert.Equal(t, int32(5), statuses(pod)["one"].State.Terminated.ExitCode)
-		assert.NotNil(t, statuses(pod)["web"].State.Waiting, "the container never ran")
+		assert.NotNil(t, statuses(pod)["web"].State.Waiting, "the container never started")
 	})
-	t.Run("are tried again in a Pod that restarts", func(t *testing.T) {
-		b := newNamespaceBench(t)
-		b.createPod("web", withSpec("initContainers", []object{init("one")}), withAnnotations(behave+"exit-code.one", "5"))
-		pod := b.untilPod("web", "the init container has restarted", func(pod *ccisim.Pod) bool { return statuses(pod)["one"].RestartCount >= 2 })
+	t.Run("are restarted in a Pod that restarts", func(t *testing.T) {
+		b := newNamespaceEnv(t)
+		b.createPod("web", withSpec("initContainers", []object{init("one")}), withAnnotations(behavior+"exit-code.one", "5"))
+		pod := b.untilPod("web", "the init container has restarted", func(pod *ccisim.Pod) bool {
+			return statuses(pod)["one"].RestartCount >= 2
+		})
 		assert.Equal(t, corev1.PodPending, pod.Status.Phase)
 	})
-	t.Run("a setting for all containers is not for them", func(t *testing.T) {
-		b := newNamespaceBench(t)
-		b.createPod("job", withSpec("restartPolicy", "Never"), withSpec("initContainers", []object{init("one")}), withAnnotations(behave+"exit-code", "5"))
+	t.Run("ignore annotations for all containers", func(t *testing.T) {
+		b := newNamespaceEnv(t)
+		b.createPod("job", withSpec("restartPolicy", "Never"), withSpec("initContainers", []object{init("one")}),
+			withAnnotations(behavior+"exit-code", "5"))
 		pod := b.untilPhase("job", "Failed")
 		assert.Zero(t, statuses(pod)["one"].State.Terminated.ExitCode)
 	})
-	t.Run("native sidecars run along, and end with the rest", func(t *testing.T) {
-		b := newNamespaceBench(t, func(c *ccisim.Config) { c.RunTime = 200 * time.Millisecond })
+	t.Run("native sidecars run with the containers, and end with them", func(t *testing.T) {
+		b := newNamespaceEnv(t, func(c *ccisim.Config) { c.RunTime = 200 * time.Millisecond })
 		b.createPod("job", withSpec("restartPolicy", "Never"), withSpec("initContainers", []object{sidecar, init("one")}))
 		pod := b.untilPhase("job", "Running")
 		assert.NotNil(t, statuses(pod)["side"].State.Running)
@@ -287,26 +305,29 @@ func TestInitContainersAndSidecars(t *testing.T) {
 }
 
 func TestReadiness(t *testing.T) {
-	never := func(b *bench, name string) {
+	never := func(b *env, name string) {
 		pod := b.untilPhase(name, "Running")
 		assert.Equal(b.t, corev1.ConditionFalse, condition(pod, corev1.PodReady).Status)
 		assert.Equal(b.t, "ContainersNotReady", condition(pod, corev1.PodReady).Reason)
 		assert.Equal(b.t, "containers with unready status: [web]", condition(pod, corev1.PodReady).Message)
 		assert.False(b.t, pod.Status.ContainerStatuses[0].Ready)
 	}
-	b := newNamespaceBench(t)
-	b.createPod("never", withAnnotations(behave+"ready-seconds", "never"))
-	b.createPod("slow-probe", withContainer("readinessProbe", object{"httpGet": object{"port": 80}, "initialDelaySeconds": 3600}))
-	b.createPod("late", withAnnotations(behave+"ready-seconds", "0.2"))
+	b := newNamespaceEnv(t)
+	b.createPod("never", withAnnotations(behavior+"ready-seconds", "never"))
+	b.createPod("slow-probe", withContainer("readinessProbe", object{"httpGet": object{"port": 80},
+		"initialDelaySeconds": 3600}))
+	b.createPod("late", withAnnotations(behavior+"ready-seconds", "0.2"))
 	never(b, "late")
 	never(b, "never")
 	never(b, "slow-probe")
-	b.untilPod("late", "is ready in time", func(pod *ccisim.Pod) bool { return condition(pod, corev1.PodReady).Status == corev1.ConditionTrue })
+	b.untilPod("late", "is ready after a while", func(pod *ccisim.Pod) bool {
+		return condition(pod, corev1.PodReady).Status == corev1.ConditionTrue
+	})
 	never(b, "never")
 }
 
-func TestADeadlineEndsAPod(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestActiveDeadline(t *testing.T) {
+	b := newNamespaceEnv(t)
 	b.createPod("slow", withSpec("activeDeadlineSeconds", 1))
 	b.untilPhase("slow", "Running")
 	pod := b.untilPhase("slow", "Failed")
@@ -314,13 +335,14 @@ func TestADeadlineEndsAPod(t *testing.T) {
 	assert.Equal(t, int32(137), pod.Status.ContainerStatuses[0].State.Terminated.ExitCode)
 }
 
-func TestImagesThatCannotBePulled(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestImagePullErrors(t *testing.T) {
+	b := newNamespaceEnv(t)
 	b.createPod("by-name", withContainer("image", "registry/missing-app:v1"))
-	b.createPod("by-setting", withAnnotations(behave+"image", "missing"))
+	b.createPod("by-setting", withAnnotations(behavior+"image", "missing"))
 	for _, name := range []string{"by-name", "by-setting"} {
-		pod := b.untilPod(name, "backs off pulling", func(pod *ccisim.Pod) bool {
-			return len(pod.Status.ContainerStatuses) == 1 && pod.Status.ContainerStatuses[0].State.Waiting.Reason == "ImagePullBackOff"
+		pod := b.untilPod(name, "backs off the image pull", func(pod *ccisim.Pod) bool {
+			return len(pod.Status.ContainerStatuses) == 1 &&
+				pod.Status.ContainerStatuses[0].State.Waiting.Reason == "ImagePullBackOff"
 		})
 		assert.Equal(t, corev1.PodPending, pod.Status.Phase)
 		message := pod.Status.ContainerStatuses[0].State.Waiting.Message
@@ -328,38 +350,51 @@ func TestImagesThatCannotBePulled(t *testing.T) {
 		assert.Contains(t, message, "ErrImagePull: failed to pull", "the cause is in the message")
 		assert.Contains(t, b.eventReasons(name), "Failed")
 	}
-	a := b.doAs("PATCH", podsPath+"/by-name", "application/json-patch+json", `[{"op":"replace","path":"/spec/containers/0/image","value":"registry/app:v1"}]`)
+	a := b.doAs("PATCH", podsPath+"/by-name", "application/json-patch+json",
+		`[{"op":"replace","path":"/spec/containers/0/image","value":"registry/app:v1"}]`)
 	require.Equal(t, http.StatusOK, a.status, "%s", a.body)
 	assert.Equal(t, "registry/app:v1", b.untilPhase("by-name", "Running").Status.ContainerStatuses[0].Image)
 }
 
 func TestPatches(t *testing.T) {
-	b := newNamespaceBench(t)
+	b := newNamespaceEnv(t)
 	created := b.createPod("web", withLabels("app", "web"), withAnnotations("a", "1"))
 	b.untilPhase("web", "Running")
 	cases := map[string]struct {
 		contentType, body string
 		want              int
 	}{
-		"a label by merge patch":              {"application/merge-patch+json", `{"metadata":{"labels":{"merge":"1"}}}`, 200},
-		"a label by strategic patch":          {"application/strategic-merge-patch+json", `{"metadata":{"labels":{"strategic":"1"}}}`, 200},
-		"a label by JSON patch":               {"application/json-patch+json", `[{"op":"add","path":"/metadata/labels/json","value":"1"}]`, 200},
-		"an annotation":                       {"application/merge-patch+json", `{"metadata":{"annotations":{"b":"2"}}}`, 200},
-		"tolerations":                         {"application/merge-patch+json", `{"spec":{"tolerations":[{"operator":"Exists"}]}}`, 200},
-		"a deadline":                          {"application/merge-patch+json", `{"spec":{"activeDeadlineSeconds":3600}}`, 200},
-		"a label that is none":                {"application/merge-patch+json", `{"metadata":{"labels":{"x":"_"}}}`, 422},
-		"the restart policy":                  {"application/merge-patch+json", `{"spec":{"restartPolicy":"Never"}}`, 422},
-		"the grace":                           {"application/merge-patch+json", `{"spec":{"terminationGracePeriodSeconds":1}}`, 422},
-		"a container's command":               {"application/strategic-merge-patch+json", `{"spec":{"containers":[{"name":"web","command":["x"]}]}}`, 422},
-		"another container":                   {"application/strategic-merge-patch+json", `{"spec":{"containers":[{"name":"more","image":"x"}]}}`, 422},
-		"no image":                            {"application/strategic-merge-patch+json", `{"spec":{"containers":[{"name":"web","image":""}]}}`, 422},
-		"a JSON patch whose test fails":       {"application/json-patch+json", `[{"op":"test","path":"/metadata/labels/app","value":"x"}]`, 422},
-		"a JSON patch of a path that is none": {"application/json-patch+json", `[{"op":"remove","path":"/metadata/labels/none"}]`, 422},
-		"a JSON patch that is none":           {"application/json-patch+json", `{"op":"x"}`, 400},
-		"a merge patch that is none":          {"application/merge-patch+json", `{`, 400},
-		"an old version":                      {"application/merge-patch+json", `{"metadata":{"resourceVersion":"1"}}`, 409},
-		"another UID":                         {"application/merge-patch+json", `{"metadata":{"uid":"other"}}`, 409},
-		"another name":                        {"application/merge-patch+json", `{"metadata":{"name":"other"}}`, 400},
+		"a label by merge patch": {"application/merge-patch+json", `{"metadata":{"labels":{"merge":"1"}}}`, 200},
+		"a label by strategic patch": {
+			"application/strategic-merge-patch+json", `{"metadata":{"labels":{"strategic":"1"}}}`, 200,
+		},
+		"a label by JSON patch": {
+			"application/json-patch+json", `[{"op":"add","path":"/metadata/labels/json","value":"1"}]`, 200,
+		},
+		"an annotation":      {"application/merge-patch+json", `{"metadata":{"annotations":{"b":"2"}}}`, 200},
+		"tolerations":        {"application/merge-patch+json", `{"spec":{"tolerations":[{"operator":"Exists"}]}}`, 200},
+		"a deadline":         {"application/merge-patch+json", `{"spec":{"activeDeadlineSeconds":3600}}`, 200},
+		"an invalid label":   {"application/merge-patch+json", `{"metadata":{"labels":{"x":"_"}}}`, 422},
+		"the restart policy": {"application/merge-patch+json", `{"spec":{"restartPolicy":"Never"}}`, 422},
+		"the grace period":   {"application/merge-patch+json", `{"spec":{"terminationGracePeriodSeconds":1}}`, 422},
+		"a container's command": {
+			"application/strategic-merge-patch+json", `{"spec":{"containers":[{"name":"web","command":["x"]}]}}`, 422,
+		},
+		"another container": {
+			"application/strategic-merge-patch+json", `{"spec":{"containers":[{"name":"more","image":"x"}]}}`, 422,
+		},
+		"no image": {"application/strategic-merge-patch+json", `{"spec":{"containers":[{"name":"web","image":""}]}}`, 422},
+		"a JSON patch whose test fails": {
+			"application/json-patch+json", `[{"op":"test","path":"/metadata/labels/app","value":"x"}]`, 422,
+		},
+		"a JSON patch of a missing path": {
+			"application/json-patch+json", `[{"op":"remove","path":"/metadata/labels/none"}]`, 422,
+		},
+		"an invalid JSON patch":  {"application/json-patch+json", `{"op":"x"}`, 400},
+		"an invalid merge patch": {"application/merge-patch+json", `{`, 400},
+		"an old version":         {"application/merge-patch+json", `{"metadata":{"resourceVersion":"1"}}`, 409},
+		"another UID":            {"application/merge-patch+json", `{"metadata":{"uid":"other"}}`, 409},
+		"another name":           {"application/merge-patch+json", `{"metadata":{"name":"other"}}`, 400},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -373,12 +408,14 @@ func TestPatches(t *testing.T) {
 		assert.Equal(t, "1", pod.Labels[label])
 	}
 	assert.Equal(t, "web", pod.Labels["app"])
-	assert.Equal(t, map[string]string{"a": "1", "b": "2"}, map[string]string{"a": pod.Annotations["a"], "b": pod.Annotations["b"]})
+	assert.Equal(t, map[string]string{"a": "1", "b": "2"},
+		map[string]string{"a": pod.Annotations["a"], "b": pod.Annotations["b"]})
 	assert.Equal(t, corev1.PodRunning, pod.Status.Phase)
 
-	t.Run("the server's own stay", func(t *testing.T) {
+	t.Run("fields of the service are kept", func(t *testing.T) {
 		a := b.doAs("PATCH", podsPath+"/web", "application/merge-patch+json",
-			`{"metadata":{"finalizers":null,"labels":{"scheduling.cci.io/vmid":null,"app":null},"annotations":{"resource.cci.io/size":"x"}},"status":{"phase":"Failed"}}`)
+			`{"metadata":{"finalizers":null,"labels":{"scheduling.cci.io/vmid":null,"app":null},`+
+				`"annotations":{"resource.cci.io/size":"x"}},"status":{"phase":"Failed"}}`)
 		require.Equal(t, http.StatusOK, a.status, "%s", a.body)
 		after := b.pod("web")
 		assert.Equal(t, created.Finalizers, after.Finalizers)
@@ -388,9 +425,12 @@ func TestPatches(t *testing.T) {
 		assert.Equal(t, corev1.PodRunning, after.Status.Phase)
 	})
 	t.Run("an image restarts its container", func(t *testing.T) {
-		a := b.doAs("PATCH", podsPath+"/web", "application/strategic-merge-patch+json", `{"spec":{"containers":[{"name":"web","image":"registry/nginx:1.28"}]}}`)
+		a := b.doAs("PATCH", podsPath+"/web", "application/strategic-merge-patch+json",
+			`{"spec":{"containers":[{"name":"web","image":"registry/nginx:1.28"}]}}`)
 		require.Equal(t, http.StatusOK, a.status, "%s", a.body)
-		pod := b.untilPod("web", "runs the new image", func(pod *ccisim.Pod) bool { return pod.Status.ContainerStatuses[0].Image == "registry/nginx:1.28" })
+		pod := b.untilPod("web", "runs the new image", func(pod *ccisim.Pod) bool {
+			return pod.Status.ContainerStatuses[0].Image == "registry/nginx:1.28"
+		})
 		status := pod.Status.ContainerStatuses[0]
 		assert.Equal(t, int32(1), status.RestartCount)
 		assert.NotNil(t, status.State.Running)
@@ -405,29 +445,33 @@ func TestPatches(t *testing.T) {
 		assert.NotContains(t, after.Labels, "json")
 		assert.Equal(t, "project-1", after.Labels["tenant.kubernetes.io/project-id"])
 	})
-	assert.Empty(t, b.sim.DroppedFields(), "nothing of a served Pod is unknown to the service")
+	assert.Empty(t, b.sim.DroppedFields(), "the service lists every field of the Pods that it returns")
 }
 
 func TestDeletion(t *testing.T) {
-	uid := func(b *bench) string { return string(b.pod("web").UID) }
+	uid := func(b *env) string { return string(b.pod("web").UID) }
 	cases := map[string]struct {
 		annotations []string
 		query       string
-		body        func(b *bench) any
+		body        func(b *env) any
 		exitCode    int32
 		grace       int64
 	}{
-		"with the Pod's own grace":              {nil, "", nil, 0, 30},
-		"with the grace of the query":           {nil, "?gracePeriodSeconds=7", nil, 0, 7},
-		"with the grace of the body":            {nil, "", func(*bench) any { return object{"gracePeriodSeconds": 9} }, 0, 9},
-		"without grace":                         {nil, "?gracePeriodSeconds=0", nil, 137, 0},
-		"with the right UID":                    {nil, "", func(b *bench) any { return object{"preconditions": object{"uid": uid(b)}} }, 0, 30},
-		"a container that ends with its signal": {[]string{behave + "stop-exit-code", "143"}, "", nil, 143, 30},
-		"a container that does not listen":      {[]string{behave + "stop-seconds", "never"}, "?gracePeriodSeconds=1", nil, 137, 1},
+		"with the grace period of the Pod":   {nil, "", nil, 0, 30},
+		"with the grace period of the query": {nil, "?gracePeriodSeconds=7", nil, 0, 7},
+		"with the grace period of the body":  {nil, "", func(*env) any { return object{"gracePeriodSeconds": 9} }, 0, 9},
+		"without a grace period":             {nil, "?gracePeriodSeconds=0", nil, 137, 0},
+		"with the right UID": {
+			nil, "", func(b *env) any { return object{"preconditions": object{"uid": uid(b)}} }, 0, 30,
+		},
+		"a container that ends with the signal": {[]string{behavior + "stop-exit-code", "143"}, "", nil, 143, 30},
+		"a container that ignores SIGTERM": {
+			[]string{behavior + "stop-seconds", "never"}, "?gracePeriodSeconds=1", nil, 137, 1,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			b := newNamespaceBench(t)
+			b := newNamespaceEnv(t)
 			b.createPod("web", withAnnotations(tc.annotations...))
 			b.untilPhase("web", "Running")
 			meta, _ := b.list(podsPath)
@@ -443,7 +487,7 @@ func TestDeletion(t *testing.T) {
 			assert.Equal(t, []string{"billing.kubernetes.io/podbilling-finalizer"}, ending.Finalizers)
 			var status corev1.PodStatus
 			require.NoError(t, json.Unmarshal(w.until("DELETED", "web").Object.Status, &status))
-			require.NotNil(t, status.ContainerStatuses[0].State.Terminated, "the last state tells how it ended")
+			require.NotNil(t, status.ContainerStatuses[0].State.Terminated, "the last state has the exit code")
 			assert.Equal(t, tc.exitCode, status.ContainerStatuses[0].State.Terminated.ExitCode)
 			assert.Equal(t, map[bool]corev1.PodPhase{true: "Succeeded", false: "Failed"}[tc.exitCode == 0], status.Phase)
 			b.want(http.StatusNotFound, "DELETE", podsPath+"/web", nil)
@@ -451,19 +495,19 @@ func TestDeletion(t *testing.T) {
 	}
 }
 
-func TestDeletionThatIsNotTaken(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestRefusedDeletion(t *testing.T) {
+	b := newNamespaceEnv(t)
 	b.createPod("web")
 	cases := map[string]struct {
 		query string
 		body  any
 		want  int
 	}{
-		"another UID":        {"", object{"preconditions": object{"uid": "other"}}, 409},
-		"another version":    {"", object{"preconditions": object{"resourceVersion": "1"}}, 409},
-		"a grace of letters": {"?gracePeriodSeconds=soon", nil, 400},
-		"a body of letters":  {"", "soon", 400},
-		"a dry run":          {"?dryRun=All", nil, 200},
+		"another UID":             {"", object{"preconditions": object{"uid": "other"}}, 409},
+		"another version":         {"", object{"preconditions": object{"resourceVersion": "1"}}, 409},
+		"an invalid grace period": {"?gracePeriodSeconds=soon", nil, 400},
+		"an invalid body":         {"", "soon", 400},
+		"a dry run":               {"?dryRun=All", nil, 200},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -476,31 +520,37 @@ func TestDeletionThatIsNotTaken(t *testing.T) {
 	b.untilGone("web")
 }
 
-func TestDeletingTwiceShortensTheGrace(t *testing.T) {
-	b := newNamespaceBench(t)
-	b.createPod("web", withAnnotations(behave+"stop-seconds", "never"))
+func TestSecondDeletionShortensGracePeriod(t *testing.T) {
+	b := newNamespaceEnv(t)
+	b.createPod("web", withAnnotations(behavior+"stop-seconds", "never"))
 	b.untilPhase("web", "Running")
 	first := &ccisim.Pod{}
-	require.NoError(t, json.Unmarshal(b.want(http.StatusOK, "DELETE", podsPath+"/web?gracePeriodSeconds=600", nil).body, first))
+	require.NoError(t, json.Unmarshal(b.want(http.StatusOK, "DELETE", podsPath+"/web?gracePeriodSeconds=600", nil).body,
+		first))
 	longer := &ccisim.Pod{}
-	require.NoError(t, json.Unmarshal(b.want(http.StatusOK, "DELETE", podsPath+"/web?gracePeriodSeconds=1200", nil).body, longer))
+	require.NoError(t, json.Unmarshal(b.want(http.StatusOK, "DELETE", podsPath+"/web?gracePeriodSeconds=1200", nil).body,
+		longer))
 	assert.Equal(t, first.DeletionTimestamp, longer.DeletionTimestamp)
 	assert.Equal(t, int64(600), *longer.DeletionGracePeriodSeconds)
-	assert.Equal(t, corev1.PodRunning, b.pod("web").Status.Phase, "it runs on in its grace")
+	assert.Equal(t, corev1.PodRunning, b.pod("web").Status.Phase, "the Pod runs during the grace period")
 	b.want(http.StatusOK, "DELETE", podsPath+"/web?gracePeriodSeconds=0", nil)
 	b.untilGone("web")
 }
 
-func TestPodsThatNeverRanGoTheSameWay(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestDeletionOfPodsThatDoNotRun(t *testing.T) {
+	b := newNamespaceEnv(t)
 	_, err := b.sim.AddFault(ccisim.Fault{Kind: ccisim.SoldOut, Path: "/unplaced$"})
 	require.NoError(t, err)
 	b.createPod("unplaced")
-	b.createPod("unpulled", withAnnotations(behave+"image", "missing"))
+	b.createPod("unpulled", withAnnotations(behavior+"image", "missing"))
 	b.createPod("done", withSpec("restartPolicy", "Never"))
 	b.untilPhase("done", "Succeeded")
-	b.untilPod("unplaced", "is unschedulable", func(pod *ccisim.Pod) bool { return condition(pod, corev1.PodScheduled).Status == corev1.ConditionFalse })
-	b.untilPod("unpulled", "has a container status", func(pod *ccisim.Pod) bool { return len(pod.Status.ContainerStatuses) == 1 })
+	b.untilPod("unplaced", "is unschedulable", func(pod *ccisim.Pod) bool {
+		return condition(pod, corev1.PodScheduled).Status == corev1.ConditionFalse
+	})
+	b.untilPod("unpulled", "has a container status", func(pod *ccisim.Pod) bool {
+		return len(pod.Status.ContainerStatuses) == 1
+	})
 	for _, name := range []string{"unplaced", "unpulled", "done"} {
 		b.want(http.StatusOK, "DELETE", podsPath+"/"+name, nil)
 		b.untilGone(name)
@@ -510,8 +560,8 @@ func TestPodsThatNeverRanGoTheSameWay(t *testing.T) {
 	}
 }
 
-func TestANameCanBeUsedAgain(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestNameReuse(t *testing.T) {
+	b := newNamespaceEnv(t)
 	first := b.createPod("web")
 	b.want(http.StatusOK, "DELETE", podsPath+"/web?gracePeriodSeconds=0", nil)
 	b.untilGone("web")
@@ -526,25 +576,29 @@ func TestANameCanBeUsedAgain(t *testing.T) {
 	assert.Nil(t, records[1].Deleted)
 }
 
-func TestFinishingAContainer(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestFinishContainer(t *testing.T) {
+	b := newNamespaceEnv(t)
 	b.createPod("web")
 	require.Error(t, b.sim.FinishContainer("ns", "web", "other", 1))
 	require.Error(t, b.sim.FinishContainer("ns", "other", "web", 1))
 	require.Error(t, b.sim.FinishContainer("ns", "web", "web", 300))
 	b.untilPhase("web", "Running")
 	require.NoError(t, b.sim.FinishContainer("ns", "web", "web", 9))
-	pod := b.untilPod("web", "has restarted", func(pod *ccisim.Pod) bool { return pod.Status.ContainerStatuses[0].RestartCount == 1 })
+	pod := b.untilPod("web", "has restarted", func(pod *ccisim.Pod) bool {
+		return pod.Status.ContainerStatuses[0].RestartCount == 1
+	})
 	assert.Equal(t, int32(9), pod.Status.ContainerStatuses[0].LastTerminationState.Terminated.ExitCode)
-	b.createPod("job", withSpec("restartPolicy", "Never"), withAnnotations(behave+"run-seconds", "forever"))
+	b.createPod("job", withSpec("restartPolicy", "Never"), withAnnotations(behavior+"run-seconds", "forever"))
 	b.untilPhase("job", "Running")
-	require.Equal(t, http.StatusNoContent, b.admin("POST", "/namespaces/ns/pods/job/containers/web/finish", object{"exitCode": 4}).status)
+	require.Equal(t, http.StatusNoContent, b.admin("POST", "/namespaces/ns/pods/job/containers/web/finish",
+		object{"exitCode": 4}).status)
 	assert.Equal(t, int32(4), b.untilPhase("job", "Failed").Status.ContainerStatuses[0].State.Terminated.ExitCode)
-	assert.Equal(t, http.StatusConflict, b.admin("POST", "/namespaces/ns/pods/job/containers/web/finish", object{"exitCode": 4}).status)
+	assert.Equal(t, http.StatusConflict, b.admin("POST", "/namespaces/ns/pods/job/containers/web/finish",
+		object{"exitCode": 4}).status)
 }
 
-func TestTheServicesOwnPods(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestImageSnapshotPods(t *testing.T) {
+	b := newNamespaceEnv(t)
 	a := b.admin("POST", "/namespaces/ns/image-snapshot", nil)
 	require.Equal(t, http.StatusCreated, a.status, "%s", a.body)
 	_, names := b.list(podsPath)

@@ -19,10 +19,10 @@ import (
 
 func TestLogOptions(t *testing.T) {
 	clock := testclock.NewFakeClock(time.Now().Truncate(time.Second))
-	b := newBench(t, func(c *ccisim.Config) { c.Clock = clock })
+	b := newEnv(t, func(c *ccisim.Config) { c.Clock = clock })
 	b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces", namespaceBody("ns"))
 	b.want(http.StatusCreated, "POST", "/apis/yangtse/v2/namespaces/ns/networks", networkBody("net", "subnet-1"))
-	b.createPod("web", withAnnotations(behave+"log-lines", "0"))
+	b.createPod("web", withAnnotations(behavior+"log-lines", "0"))
 	b.eventually(func() bool {
 		clock.Step(10 * time.Millisecond)
 		return b.pod("web").Status.Phase == "Running"
@@ -37,18 +37,20 @@ func TestLogOptions(t *testing.T) {
 		query string
 		want  string
 	}{
-		"all of it":                 {"", "old\nnew 1\nnew 2\n"},
-		"the container by name":     {"container=web", "old\nnew 1\nnew 2\n"},
-		"the last two":              {"tailLines=2", "new 1\nnew 2\n"},
-		"the last none":             {"tailLines=0", ""},
-		"more than there is":        {"tailLines=9", "old\nnew 1\nnew 2\n"},
-		"the last seconds":          {"sinceSeconds=5", "new 1\nnew 2\n"},
-		"the last of those":         {"sinceSeconds=5&tailLines=1", "new 2\n"},
-		"five bytes":                {"limitBytes=5", "old\nn"},
-		"with times":                {"timestamps=true&tailLines=1", stamp(fresh) + " new 2\n"},
-		"with all times":            {"timestamps=1", stamp(old) + " old\n" + stamp(fresh) + " new 1\n" + stamp(fresh) + " new 2\n"},
-		"false is no wish":          {"follow=false&timestamps=false&previous=false", "old\nnew 1\nnew 2\n"},
-		"an unlisted one is unseen": {"sinceTime=2020-01-01T00:00:00Z", "old\nnew 1\nnew 2\n"},
+		"the whole log":                     {"", "old\nnew 1\nnew 2\n"},
+		"the container by name":             {"container=web", "old\nnew 1\nnew 2\n"},
+		"the last two":                      {"tailLines=2", "new 1\nnew 2\n"},
+		"no line":                           {"tailLines=0", ""},
+		"more lines than there are":         {"tailLines=9", "old\nnew 1\nnew 2\n"},
+		"the last seconds":                  {"sinceSeconds=5", "new 1\nnew 2\n"},
+		"the last line of the last seconds": {"sinceSeconds=5&tailLines=1", "new 2\n"},
+		"five bytes":                        {"limitBytes=5", "old\nn"},
+		"with timestamps":                   {"timestamps=true&tailLines=1", stamp(fresh) + " new 2\n"},
+		"all with timestamps": {
+			"timestamps=1", stamp(old) + " old\n" + stamp(fresh) + " new 1\n" + stamp(fresh) + " new 2\n",
+		},
+		"options that are false":        {"follow=false&timestamps=false&previous=false", "old\nnew 1\nnew 2\n"},
+		"an unlisted option is ignored": {"sinceTime=2020-01-01T00:00:00Z", "old\nnew 1\nnew 2\n"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -57,7 +59,8 @@ func TestLogOptions(t *testing.T) {
 			assert.Equal(t, "text/plain", a.header.Get("Content-Type"))
 		})
 	}
-	assert.Equal(t, []ccisim.DroppedField{{Verb: "log", Resource: "pods/log", Namespace: "ns", Name: "web", Field: "query.sinceTime"}}, b.sim.DroppedFields())
+	assert.Equal(t, []ccisim.DroppedField{{Verb: "log", Resource: "pods/log", Namespace: "ns", Name: "web",
+		Field: "query.sinceTime"}}, b.sim.DroppedFields())
 	for _, query := range []string{"tailLines=-1", "limitBytes=0", "sinceSeconds=0", "tailLines=x"} {
 		status, _ := b.want(http.StatusUnprocessableEntity, "GET", podsPath+"/web/log?"+query, nil).statusBody(t)
 		assert.Equal(t, metav1.StatusReasonInvalid, status.Reason)
@@ -65,10 +68,11 @@ func TestLogOptions(t *testing.T) {
 	assert.Equal(t, 12, b.sim.CountRequests("log", "pods/log", http.StatusOK))
 }
 
-func TestLogsThatAreNotThere(t *testing.T) {
-	b := newNamespaceBench(t, func(c *ccisim.Config) { c.StartDelay = 300 * time.Millisecond })
+func TestLogErrors(t *testing.T) {
+	b := newNamespaceEnv(t, func(c *ccisim.Config) { c.StartDelay = 300 * time.Millisecond })
 	two := []object{
-		{"name": "a", "image": "x", "resources": object{"limits": object{"cpu": "1", "memory": "1Gi"}}}, {"name": "b", "image": "x"},
+		{"name": "a", "image": "x", "resources": object{"limits": object{"cpu": "1", "memory": "1Gi"}}}, {"name": "b",
+			"image": "x"},
 	}
 	b.createPod("two", withSpec("containers", two), withSpec("initContainers", []object{{"name": "first", "image": "x"}}))
 	b.createPod("unpulled", withContainer("image", "registry/missing"))
@@ -80,28 +84,35 @@ func TestLogsThatAreNotThere(t *testing.T) {
 		status, _ := b.want(want, "GET", target, nil).statusBody(t)
 		return status.Message
 	}
-	assert.Equal(t, "a container name must be specified for pod two, choose one of: [a b] or one of the init containers: [first]", refusal(podsPath+"/two/log", 400))
+	assert.Equal(t, "a container name must be specified for pod two, choose one of: [a b] "+
+		"or one of the init containers: [first]", refusal(podsPath+"/two/log", 400))
 	assert.Equal(t, "container c is not valid for pod two", refusal(podsPath+"/two/log?container=c", 400))
-	assert.Equal(t, `container "a" in pod "two" is waiting to start: PodInitializing`, refusal(podsPath+"/two/log?container=a", 400))
+	assert.Equal(t, `container "a" in pod "two" is waiting to start: PodInitializing`,
+		refusal(podsPath+"/two/log?container=a", 400))
 	assert.Equal(t, "pod unplaced does not have a host assigned", refusal(podsPath+"/unplaced/log", 400))
 	assert.Contains(t, refusal(podsPath+"/none/log", 404), `"none" not found`)
 	assert.Contains(t, refusal("/apis/cci/v2/namespaces/none/pods/two/log", 404), `"none" not found`)
 	b.untilPod("unpulled", "backs off", func(pod *ccisim.Pod) bool {
-		return len(pod.Status.ContainerStatuses) == 1 && pod.Status.ContainerStatuses[0].State.Waiting.Reason == "ImagePullBackOff"
+		return len(pod.Status.ContainerStatuses) == 1 &&
+			pod.Status.ContainerStatuses[0].State.Waiting.Reason == "ImagePullBackOff"
 	})
-	assert.Equal(t, `container "web" in pod "unpulled" is waiting to start: trying and failing to pull image`, refusal(podsPath+"/unpulled/log", 400))
+	assert.Equal(t, `container "web" in pod "unpulled" is waiting to start: trying and failing to pull image`,
+		refusal(podsPath+"/unpulled/log", 400))
 	b.untilPhase("two", "Running")
-	assert.Equal(t, `previous terminated container "a" in pod "two" not found`, refusal(podsPath+"/two/log?container=a&previous=true", 400))
+	assert.Equal(t, `previous terminated container "a" in pod "two" not found`,
+		refusal(podsPath+"/two/log?container=a&previous=true", 400))
 	assert.Contains(t, string(b.want(200, "GET", podsPath+"/two/log?container=first", nil).body), "ended with 0")
 }
 
-func TestThePreviousRunsLog(t *testing.T) {
-	b := newNamespaceBench(t)
-	b.createPod("web", withAnnotations(behave+"log-lines", "3"))
+func TestPreviousLog(t *testing.T) {
+	b := newNamespaceEnv(t)
+	b.createPod("web", withAnnotations(behavior+"log-lines", "3"))
 	b.untilPhase("web", "Running")
 	require.NoError(t, b.sim.AppendLog("ns", "web", "web", "of the first run"))
 	require.NoError(t, b.sim.FinishContainer("ns", "web", "web", 2))
-	b.untilPod("web", "has restarted", func(pod *ccisim.Pod) bool { return pod.Status.ContainerStatuses[0].RestartCount == 1 })
+	b.untilPod("web", "has restarted", func(pod *ccisim.Pod) bool {
+		return pod.Status.ContainerStatuses[0].RestartCount == 1
+	})
 	previous := lines(b.want(200, "GET", podsPath+"/web/log?previous=true", nil).body)
 	require.Len(t, previous, 5)
 	assert.Equal(t, "ccisim: container web of ns/web runs registry/nginx:1.27 (line 3 of 3)", previous[2])
@@ -110,10 +121,10 @@ func TestThePreviousRunsLog(t *testing.T) {
 	assert.Len(t, lines(b.want(200, "GET", podsPath+"/web/log", nil).body), 3)
 }
 
-// follow opens a log that is followed.
-func (b *bench) follow(query string) (*bufio.Reader, context.CancelFunc) {
+// follow requests a log with follow=true.
+func (b *env) follow(query string) (*bufio.Reader, context.CancelFunc) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	b.t.Cleanup(cancel)
 	response, err := http.DefaultClient.Do(b.signed(ctx, "GET", podsPath+"/web/log?follow=true&"+query, nil, nil))
 	require.NoError(b.t, err)
@@ -122,8 +133,8 @@ func (b *bench) follow(query string) (*bufio.Reader, context.CancelFunc) {
 	return bufio.NewReader(response.Body), cancel
 }
 
-func TestFollowingALog(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestFollowLog(t *testing.T) {
+	b := newNamespaceEnv(t)
 	b.createPod("web")
 	b.untilPhase("web", "Running")
 	log, _ := b.follow("tailLines=0")
@@ -143,14 +154,14 @@ func TestFollowingALog(t *testing.T) {
 	assert.Equal(t, "one\ntwo\nthre", string(some))
 	b.want(http.StatusOK, "DELETE", podsPath+"/web?gracePeriodSeconds=0", nil)
 	rest, err := io.ReadAll(log)
-	require.NoError(t, err, "the end of the container is the end of the log")
+	require.NoError(t, err, "the log ends with the container")
 	assert.Equal(t, "ccisim: container web ended with 137\n", string(rest))
 	assert.Equal(t, http.StatusConflict, b.admin("POST", "/namespaces/ns/pods/web/containers/web/log", "late").status)
 }
 
-func TestALogIsBounded(t *testing.T) {
-	b := newNamespaceBench(t)
-	b.createPod("web", withAnnotations(behave+"log-lines", "0"))
+func TestLogIsBounded(t *testing.T) {
+	b := newNamespaceEnv(t)
+	b.createPod("web", withAnnotations(behavior+"log-lines", "0"))
 	b.untilPhase("web", "Running")
 	log, _ := b.follow("tailLines=0")
 	chunk := strings.Repeat("x\n", 900)
@@ -158,7 +169,7 @@ func TestALogIsBounded(t *testing.T) {
 		require.NoError(t, b.sim.AppendLog("ns", "web", "web", chunk))
 		for range 900 {
 			line, err := log.ReadString('\n')
-			require.NoError(t, err, "who follows misses nothing when the front is dropped")
+			require.NoError(t, err, "a client that follows gets lines that were dropped meanwhile")
 			require.Equal(t, "x\n", line)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 func TestPathsAndVerbs(t *testing.T) {
-	b := newNamespaceBench(t)
+	b := newNamespaceEnv(t)
 	b.createPod("web")
 	cases := map[string]struct {
 		method, target string
@@ -22,11 +22,11 @@ func TestPathsAndVerbs(t *testing.T) {
 		want           int
 	}{
 		"pods have no deletecollection":       {"DELETE", podsPath, nil, 405},
-		"configmaps have none either":         {"DELETE", "/apis/cci/v2/namespaces/ns/configmaps", nil, 405},
+		"configmaps have no deletecollection": {"DELETE", "/apis/cci/v2/namespaces/ns/configmaps", nil, 405},
 		"namespaces cannot be updated":        {"PUT", "/apis/cci/v2/namespaces/ns", namespaceBody("ns"), 405},
 		"namespaces cannot be patched":        {"PATCH", "/apis/cci/v2/namespaces/ns", object{}, 405},
 		"a Pod cannot be posted to its name":  {"POST", podsPath + "/web", podBody("web"), 405},
-		"a collection cannot be put":          {"PUT", podsPath, podBody("web"), 405},
+		"a collection cannot be updated":      {"PUT", podsPath, podBody("web"), 405},
 		"events cannot be created":            {"POST", "/apis/cci/v2/namespaces/ns/events", object{}, 405},
 		"events cannot be deleted":            {"DELETE", "/apis/cci/v2/namespaces/ns/events/x", nil, 405},
 		"events cannot be watched by default": {"GET", "/apis/cci/v2/namespaces/ns/events?watch=1", nil, 405},
@@ -37,21 +37,21 @@ func TestPathsAndVerbs(t *testing.T) {
 		"networks are not of the group cci":   {"GET", "/apis/cci/v2/namespaces/ns/networks", nil, 404},
 		"pods are not of the group yangtse":   {"GET", "/apis/yangtse/v2/namespaces/ns/pods", nil, 404},
 		"namespaces are not namespaced":       {"GET", "/apis/cci/v2/namespaces/ns/namespaces", nil, 404},
-		"CCI 1.0 is another store":            {"GET", "/api/v1/namespaces/ns/pods", nil, 404},
+		"CCI 1.0 has no such namespace":       {"GET", "/api/v1/namespaces/ns/pods", nil, 404},
 		"another version":                     {"GET", "/apis/cci/v1/namespaces", nil, 404},
 		"an unknown group":                    {"GET", "/apis/apps/v1", nil, 404},
 		"an unknown resource":                 {"GET", "/apis/cci/v2/namespaces/ns/jobs", nil, 404},
 		"the root":                            {"GET", "/", nil, 404},
 		"an empty path element":               {"GET", "/apis/cci/v2/namespaces//pods", nil, 404},
 		"a path that is too long":             {"GET", podsPath + "/web/log/more", nil, 404},
-		"an object that is not there":         {"GET", podsPath + "/other", nil, 404},
-		"a namespace that is not there":       {"GET", "/apis/cci/v2/namespaces/other/pods", nil, 404},
-		"creating in it":                      {"POST", "/apis/cci/v2/namespaces/other/pods", podBody("web"), 404},
-		"watching in it":                      {"GET", "/apis/cci/v2/namespaces/other/pods?watch=1", nil, 404},
+		"an object that does not exist":       {"GET", podsPath + "/other", nil, 404},
+		"a namespace that does not exist":     {"GET", "/apis/cci/v2/namespaces/other/pods", nil, 404},
+		"creating in a missing namespace":     {"POST", "/apis/cci/v2/namespaces/other/pods", podBody("web"), 404},
+		"watching a missing namespace":        {"GET", "/apis/cci/v2/namespaces/other/pods?watch=1", nil, 404},
 		"all namespaces at once":              {"GET", "/apis/cci/v2/pods", nil, 400},
 		"watching all namespaces":             {"GET", "/apis/cci/v2/pods?watch=1", nil, 400},
 		"creating without a namespace":        {"POST", "/apis/cci/v2/pods", podBody("web"), 404},
-		"a trailing slash is no other path":   {"GET", podsPath + "/", nil, 200},
+		"a trailing slash is ignored":         {"GET", podsPath + "/", nil, 200},
 		"the groups":                          {"GET", "/apis", nil, 200},
 		"the resources of cci":                {"GET", "/apis/cci/v2", nil, 200},
 		"the resources of yangtse":            {"GET", "/apis/yangtse/v2", nil, 200},
@@ -77,7 +77,7 @@ func TestPathsAndVerbs(t *testing.T) {
 }
 
 func TestDiscovery(t *testing.T) {
-	b := newBench(t)
+	b := newEnv(t)
 	var list metav1.APIResourceList
 	require.Equal(t, http.StatusOK, b.get("/apis/cci/v2", &list))
 	verbs := map[string]metav1.Verbs{}
@@ -86,8 +86,9 @@ func TestDiscovery(t *testing.T) {
 	}
 	all := metav1.Verbs{"create", "delete", "get", "list", "patch", "update", "watch"}
 	assert.Equal(t, map[string]metav1.Verbs{
-		"namespaces": {"create", "delete", "get", "list", "watch"}, "pods": all, "pods/log": {"get"}, "pods/exec": {"create", "get"}, "configmaps": all, "secrets": all, "persistentvolumes": all, "persistentvolumeclaims": all,
-	}, verbs, "events are served though not listed")
+		"namespaces": {"create", "delete", "get", "list", "watch"}, "pods": all, "pods/log": {"get"}, "pods/exec": {"create",
+			"get"}, "configmaps": all, "secrets": all, "persistentvolumes": all, "persistentvolumeclaims": all,
+	}, verbs, "events are served but not listed")
 	var groups metav1.APIGroupList
 	require.Equal(t, http.StatusOK, b.get("/apis", &groups))
 	require.Len(t, groups.Groups, 2)
@@ -95,7 +96,7 @@ func TestDiscovery(t *testing.T) {
 }
 
 func TestNamespaces(t *testing.T) {
-	b := newBench(t)
+	b := newEnv(t)
 	body := namespaceBody("team")
 	body["metadata"].(object)["labels"] = object{"owner": "spillway"}
 	body["metadata"].(object)["finalizers"] = []string{"mine/hold"}
@@ -104,14 +105,16 @@ func TestNamespaces(t *testing.T) {
 	assert.Equal(t, corev1.NamespaceActive, ns.Status.Phase)
 	assert.Equal(t, map[string]string{"owner": "spillway"}, ns.Labels)
 	assert.Empty(t, ns.Finalizers)
-	assert.Equal(t, map[string]string{"tenant.kubernetes.io/project-id": "project-1", "tenant.kubernetes.io/domain-id": "domain-1"}, ns.Annotations)
+	assert.Equal(t, map[string]string{"tenant.kubernetes.io/project-id": "project-1",
+		"tenant.kubernetes.io/domain-id": "domain-1"}, ns.Annotations)
 
 	status, _ := b.want(http.StatusConflict, "POST", "/apis/cci/v2/namespaces", body).statusBody(t)
 	assert.Equal(t, metav1.StatusReasonAlreadyExists, status.Reason)
 	b.want(http.StatusUnprocessableEntity, "POST", "/apis/cci/v2/namespaces", namespaceBody("a.b"))
 
 	var secret ccisim.Secret
-	require.Equal(t, http.StatusOK, b.get("/apis/cci/v2/namespaces/team/secrets/imagepull-secret", &secret), "the service makes the pull secret")
+	require.Equal(t, http.StatusOK, b.get("/apis/cci/v2/namespaces/team/secrets/imagepull-secret", &secret),
+		"the service creates the pull secret")
 	assert.Equal(t, corev1.SecretTypeDockerConfigJson, secret.Type)
 
 	var list struct{ Items []ccisim.Namespace }
@@ -121,11 +124,12 @@ func TestNamespaces(t *testing.T) {
 	assert.Empty(t, list.Items)
 }
 
-func TestANamespaceTakesEverythingWithIt(t *testing.T) {
-	b := newNamespaceBench(t, func(c *ccisim.Config) { c.FinalizerDelay = 50e6 })
+func TestNamespaceDeletion(t *testing.T) {
+	b := newNamespaceEnv(t, func(c *ccisim.Config) { c.FinalizerDelay = 50e6 })
 	b.createPod("web")
 	b.createPod("waiting", withAnnotations("ccisim.spillway.io/image", "missing"))
-	b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces/ns/configmaps", object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "c"}})
+	b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces/ns/configmaps",
+		object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "c"}})
 	b.untilPhase("web", "Running")
 	var ns ccisim.Namespace
 	require.NoError(t, json.Unmarshal(b.want(http.StatusOK, "DELETE", "/apis/cci/v2/namespaces/ns", nil).body, &ns))
@@ -133,7 +137,9 @@ func TestANamespaceTakesEverythingWithIt(t *testing.T) {
 	assert.NotNil(t, ns.DeletionTimestamp)
 	status, _ := b.want(http.StatusForbidden, "POST", podsPath, podBody("late")).statusBody(t)
 	assert.Contains(t, status.Message, "because it is being terminated")
-	b.eventually(func() bool { return b.do("GET", "/apis/cci/v2/namespaces/ns", nil).status == http.StatusNotFound }, "the namespace is gone")
+	b.eventually(func() bool {
+		return b.do("GET", "/apis/cci/v2/namespaces/ns", nil).status == http.StatusNotFound
+	}, "the namespace is gone")
 	for _, record := range b.sim.PodsEver() {
 		assert.NotNil(t, record.Deleted, "pod %s", record.Name)
 	}
@@ -152,25 +158,31 @@ func TestNetworks(t *testing.T) {
 		return body
 	}
 	cases := map[string]struct {
-		body  object
-		want  int
-		words string
+		body    object
+		want    int
+		message string
 	}{
-		"another subnet":               {networkBody("second", "subnet-2"), 201, ""},
-		"the dash form":                {with("networkType", "underlay-neutron"), 403, `networkType "underlay-neutron" is not supported`},
-		"no type":                      {with("networkType", ""), 403, "is not supported"},
-		"no security group":            {with("securityGroups", []string{}), 400, "securitygroup can not be empty"},
-		"no subnet":                    {with("subnets", []object{}), 422, "spec.subnets"},
-		"a subnet without id":          {with("subnets", []object{{}}), 422, "spec.subnets[0].subnetID"},
-		"an unknown family":            {with("ipFamilies", []string{"IPX"}), 422, "spec.ipFamilies[0]"},
-		"a subnet that is taken":       {networkBody("second", "subnet-1"), 403, "subnetID subnet-1 is not allowed to be duplicated"},
-		"a name that is taken":         {networkBody("net", "subnet-3"), 409, "already exists"},
-		"CCI 1.0's apiVersion":         {object{"apiVersion": "networking.cci.io/v1beta1", "kind": "Network"}, 400, "yangtse/v2 and Network are right"},
-		"a name that breaks the rules": {networkBody("_", "subnet-4"), 422, "metadata.name"},
+		"another subnet": {networkBody("second", "subnet-2"), 201, ""},
+		"a type with hyphens": {
+			with("networkType", "underlay-neutron"), 403, `networkType "underlay-neutron" is not supported`,
+		},
+		"no type":             {with("networkType", ""), 403, "is not supported"},
+		"no security group":   {with("securityGroups", []string{}), 400, "securitygroup can not be empty"},
+		"no subnet":           {with("subnets", []object{}), 422, "spec.subnets"},
+		"a subnet without id": {with("subnets", []object{{}}), 422, "spec.subnets[0].subnetID"},
+		"an unknown family":   {with("ipFamilies", []string{"IPX"}), 422, "spec.ipFamilies[0]"},
+		"a subnet that is used": {
+			networkBody("second", "subnet-1"), 403, "subnetID subnet-1 is not allowed to be duplicated",
+		},
+		"a name that is used": {networkBody("net", "subnet-3"), 409, "already exists"},
+		"CCI 1.0's apiVersion": {
+			object{"apiVersion": "networking.cci.io/v1beta1", "kind": "Network"}, 400, "yangtse/v2 and Network are right",
+		},
+		"an invalid name": {networkBody("_", "subnet-4"), 422, "metadata.name"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			b := newNamespaceBench(t)
+			b := newNamespaceEnv(t)
 			a := b.do("POST", path, tc.body)
 			require.NoError(t, a.err)
 			require.Equal(t, tc.want, a.status, "%s", a.body)
@@ -182,11 +194,11 @@ func TestNetworks(t *testing.T) {
 				return
 			}
 			status, _ := a.statusBody(t)
-			assert.Contains(t, status.Message, tc.words)
+			assert.Contains(t, status.Message, tc.message)
 		})
 	}
-	t.Run("is Ready with what it found out", func(t *testing.T) {
-		b := newNamespaceBench(t)
+	t.Run("is Ready with its subnets", func(t *testing.T) {
+		b := newNamespaceEnv(t)
 		var network ccisim.Network
 		b.get(path+"/net", &network)
 		assert.Equal(t, "Ready", network.Status.Status)
@@ -197,16 +209,18 @@ func TestNetworks(t *testing.T) {
 		assert.Equal(t, "subnet-1", network.Status.SubnetAttrs[0].SubnetV4ID)
 	})
 	t.Run("security groups may change, subnets may not", func(t *testing.T) {
-		b := newNamespaceBench(t)
-		assert.Equal(t, http.StatusOK, b.doAs("PATCH", path+"/net", "application/merge-patch+json", `{"spec":{"securityGroups":["sg-2"]}}`).status)
-		assert.Equal(t, http.StatusUnprocessableEntity, b.doAs("PATCH", path+"/net", "application/merge-patch+json", `{"spec":{"subnets":[{"subnetID":"x"}]}}`).status)
+		b := newNamespaceEnv(t)
+		assert.Equal(t, http.StatusOK, b.doAs("PATCH", path+"/net", "application/merge-patch+json",
+			`{"spec":{"securityGroups":["sg-2"]}}`).status)
+		assert.Equal(t, http.StatusUnprocessableEntity,
+			b.doAs("PATCH", path+"/net", "application/merge-patch+json", `{"spec":{"subnets":[{"subnetID":"x"}]}}`).status)
 		var network ccisim.Network
 		b.get(path+"/net", &network)
 		assert.Equal(t, []string{"sg-2"}, network.Spec.SecurityGroups)
 		assert.Equal(t, "Ready", network.Status.Status)
 	})
-	t.Run("waits for its Pods before it goes", func(t *testing.T) {
-		b := newNamespaceBench(t)
+	t.Run("is removed after its Pods", func(t *testing.T) {
+		b := newNamespaceEnv(t)
 		b.createPod("web")
 		b.untilPhase("web", "Running")
 		b.want(http.StatusOK, "DELETE", path+"/net", nil)
@@ -214,10 +228,12 @@ func TestNetworks(t *testing.T) {
 		require.Equal(t, http.StatusOK, b.get(path+"/net", &network))
 		assert.NotNil(t, network.DeletionTimestamp)
 		b.want(http.StatusOK, "DELETE", podsPath+"/web?gracePeriodSeconds=0", nil)
-		b.eventually(func() bool { return b.do("GET", path+"/net", nil).status == http.StatusNotFound }, "the network is gone")
+		b.eventually(func() bool {
+			return b.do("GET", path+"/net", nil).status == http.StatusNotFound
+		}, "the network is gone")
 	})
-	t.Run("may have to name project and domain", func(t *testing.T) {
-		b := newNamespaceBench(t, func(c *ccisim.Config) { c.Policies.RequireNetworkAnnotations = false })
+	t.Run("must name project and domain under a policy", func(t *testing.T) {
+		b := newNamespaceEnv(t, func(c *ccisim.Config) { c.Policies.RequireNetworkAnnotations = false })
 		require.NoError(t, b.sim.SetPolicies(ccisim.Policies{RequireNetworkAnnotations: true}))
 		b.want(http.StatusUnprocessableEntity, "POST", path, networkBody("second", "subnet-2"))
 		named := networkBody("second", "subnet-2")
@@ -228,35 +244,45 @@ func TestNetworks(t *testing.T) {
 
 func TestConfigMapsAndSecrets(t *testing.T) {
 	const maps, hidden = "/apis/cci/v2/namespaces/ns/configmaps", "/apis/cci/v2/namespaces/ns/secrets"
-	b := newNamespaceBench(t)
-	b.want(http.StatusCreated, "POST", maps, object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "c"}, "data": object{"k": "v"}, "binaryData": object{"b": "AAE="}})
+	b := newNamespaceEnv(t)
+	b.want(http.StatusCreated, "POST", maps, object{"apiVersion": "cci/v2", "kind": "ConfigMap",
+		"metadata": object{"name": "c"}, "data": object{"k": "v"}, "binaryData": object{"b": "AAE="}})
 	var config ccisim.ConfigMap
 	require.Equal(t, http.StatusOK, b.get(maps+"/c", &config))
 	assert.Equal(t, map[string]string{"k": "v"}, config.Data)
 	assert.Equal(t, map[string][]byte{"b": {0, 1}}, config.BinaryData)
 
-	replaced := object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "c", "resourceVersion": config.ResourceVersion}, "data": object{"k": "w"}, "immutable": true}
+	replaced := object{"apiVersion": "cci/v2", "kind": "ConfigMap",
+		"metadata": object{"name": "c",
+			"resourceVersion": config.ResourceVersion}, "data": object{"k": "w"}, "immutable": true}
 	b.want(http.StatusOK, "PUT", maps+"/c", replaced)
 	status, code := b.want(http.StatusConflict, "PUT", maps+"/c", replaced).statusBody(t)
-	assert.Equal(t, metav1.StatusReasonConflict, status.Reason, "the version is old by now")
+	assert.Equal(t, metav1.StatusReasonConflict, status.Reason, "the version has changed")
 	assert.Equal(t, "CCI.02.409101", code)
 	delete(replaced["metadata"].(object), "resourceVersion")
 	replaced["data"] = object{"k": "x"}
 	b.want(http.StatusUnprocessableEntity, "PUT", maps+"/c", replaced)
-	b.want(http.StatusUnprocessableEntity, "POST", maps, object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "bad"}, "data": object{"a/b": ""}})
-	b.want(http.StatusBadRequest, "PUT", maps+"/c", object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "d"}})
-	b.want(http.StatusNotFound, "PUT", maps+"/d", object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "d"}})
+	b.want(http.StatusUnprocessableEntity, "POST", maps,
+		object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "bad"}, "data": object{"a/b": ""}})
+	b.want(http.StatusBadRequest, "PUT", maps+"/c",
+		object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "d"}})
+	b.want(http.StatusNotFound, "PUT", maps+"/d",
+		object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "d"}})
 
-	b.want(http.StatusCreated, "POST", hidden, object{"apiVersion": "cci/v2", "kind": "Secret", "metadata": object{"name": "s"}, "stringData": object{"k": "v"}, "data": object{"d": "eA=="}})
+	b.want(http.StatusCreated, "POST", hidden, object{"apiVersion": "cci/v2", "kind": "Secret",
+		"metadata": object{"name": "s"}, "stringData": object{"k": "v"}, "data": object{"d": "eA=="}})
 	var secret ccisim.Secret
 	require.Equal(t, http.StatusOK, b.get(hidden+"/s", &secret))
 	assert.Equal(t, map[string][]byte{"k": []byte("v"), "d": []byte("x")}, secret.Data)
 	assert.Equal(t, corev1.SecretTypeOpaque, secret.Type)
-	assert.Equal(t, http.StatusOK, b.doAs("PATCH", hidden+"/s", "application/strategic-merge-patch+json", `{"data":{"d":null,"e":"eQ=="}}`).status)
+	assert.Equal(t, http.StatusOK, b.doAs("PATCH", hidden+"/s", "application/strategic-merge-patch+json",
+		`{"data":{"d":null,"e":"eQ=="}}`).status)
 	secret = ccisim.Secret{}
 	b.get(hidden+"/s", &secret)
 	assert.Equal(t, map[string][]byte{"k": []byte("v"), "e": []byte("y")}, secret.Data)
-	b.want(http.StatusUnprocessableEntity, "POST", hidden, object{"apiVersion": "cci/v2", "kind": "Secret", "metadata": object{"name": "t"}, "type": "kubernetes.io/dockerconfigjson"})
+	b.want(http.StatusUnprocessableEntity, "POST", hidden,
+		object{"apiVersion": "cci/v2", "kind": "Secret", "metadata": object{"name": "t"},
+			"type": "kubernetes.io/dockerconfigjson"})
 
 	gone, _ := b.want(http.StatusOK, "DELETE", hidden+"/s", nil).statusBody(t)
 	assert.Equal(t, metav1.StatusSuccess, gone.Status)
@@ -266,7 +292,7 @@ func TestConfigMapsAndSecrets(t *testing.T) {
 
 func TestEventsPolicy(t *testing.T) {
 	const events = "/apis/cci/v2/namespaces/ns/events"
-	b := newNamespaceBench(t)
+	b := newNamespaceEnv(t)
 	b.createPod("web")
 	b.eventually(func() bool { return len(b.eventReasons("web")) == 2 }, "the Pod has its events")
 	var list struct{ Items []corev1.Event }

@@ -13,8 +13,8 @@ import (
 
 func sprint(format string, value any) string { return fmt.Sprintf(format, value) }
 
-// createMany creates n Pods from many callers at once.
-func (b *bench) createMany(n int) {
+// createMany creates n Pods from several goroutines.
+func (b *env) createMany(n int) {
 	b.t.Helper()
 	work := make(chan int)
 	var group sync.WaitGroup
@@ -36,9 +36,9 @@ func (b *bench) createMany(n int) {
 	group.Wait()
 }
 
-func TestAThousandPodsUnderSeveralWatches(t *testing.T) {
+func TestThousandPodsWithWatches(t *testing.T) {
 	const n, watchers = 1000, 4
-	b := newNamespaceBench(t)
+	b := newNamespaceEnv(t)
 	meta, _ := b.list(podsPath)
 	seen := make([]map[string][]string, watchers)
 	var group sync.WaitGroup
@@ -77,7 +77,7 @@ func TestAThousandPodsUnderSeveralWatches(t *testing.T) {
 	for _, item := range list.Items {
 		addresses[item.Status.PodIP] = true
 	}
-	assert.Len(t, addresses, n, "every Pod has an address of its own")
+	assert.Len(t, addresses, n, "every Pod has a different address")
 
 	b.want(http.StatusOK, "DELETE", "/apis/cci/v2/namespaces/ns", nil)
 	group.Wait()
@@ -97,7 +97,7 @@ func TestAThousandPodsUnderSeveralWatches(t *testing.T) {
 }
 
 func BenchmarkCreatePod(b *testing.B) {
-	bench := newNamespaceBench(b)
+	bench := newNamespaceEnv(b)
 	b.ResetTimer()
 	bench.createMany(b.N)
 }

@@ -21,7 +21,7 @@ func withState(file string) func(*ccisim.Config) {
 	return func(c *ccisim.Config) { c.StateFile = file }
 }
 
-// copyState takes the file as a kill at this moment would leave it.
+// copyState copies the file, as a kill at this moment would leave it.
 func copyState(t *testing.T, from string) string {
 	t.Helper()
 	data, err := os.ReadFile(from)
@@ -31,26 +31,26 @@ func copyState(t *testing.T, from string) string {
 	return to
 }
 
-func TestStateSurvivesAKill(t *testing.T) {
+func TestStateSurvivesKill(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state.json")
-	before := newNamespaceBench(t, withState(file))
+	before := newNamespaceEnv(t, withState(file))
 	before.createPod("web", withLabels("app", "web"), withAnnotations("k", "v"))
 	running := before.untilPhase("web", "Running")
 	before.createPod("gone")
 	before.untilPhase("gone", "Running")
 	before.want(http.StatusOK, "DELETE", podsPath+"/gone?gracePeriodSeconds=0", nil)
 	before.untilGone("gone")
-	before.createPod("ending", withAnnotations(behave+"stop-seconds", "never"))
+	before.createPod("ending", withAnnotations(behavior+"stop-seconds", "never"))
 	before.untilPhase("ending", "Running")
 	before.want(http.StatusOK, "DELETE", podsPath+"/ending?gracePeriodSeconds=1", nil)
-	before.createPod("job", withSpec("restartPolicy", "Never"), withAnnotations(behave+"run-seconds", "1"))
+	before.createPod("job", withSpec("restartPolicy", "Never"), withAnnotations(behavior+"run-seconds", "1"))
 	before.untilPhase("job", "Running")
 	before.fault(ccisim.Fault{Kind: ccisim.SoldOut, Path: "/soldout$"})
 	before.createPod("soldout")
 	require.NoError(t, before.sim.SetPolicies(ccisim.Policies{Fields: ccisim.RefuseFields}))
 	meta, _ := before.list(podsPath)
 
-	after := newBench(t, withState(copyState(t, file)))
+	after := newEnv(t, withState(copyState(t, file)))
 	pod := after.pod("web")
 	assert.Equal(t, running.UID, pod.UID)
 	assert.Equal(t, running.Status.PodIP, pod.Status.PodIP)
@@ -70,7 +70,7 @@ func TestStateSurvivesAKill(t *testing.T) {
 	}
 	assert.Len(t, records, 5)
 	assert.Equal(t, "web", records["web"].Labels["app"])
-	assert.NotNil(t, records["gone"].Deleted, "what was deleted is still known")
+	assert.NotNil(t, records["gone"].Deleted, "a deleted Pod is still recorded")
 	assert.Nil(t, records["web"].Deleted)
 
 	t.Run("old versions are too old", func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestStateSurvivesAKill(t *testing.T) {
 		after.createPod("new")
 		assert.NotEqual(t, running.Status.PodIP, after.untilPhase("new", "Running").Status.PodIP)
 	})
-	t.Run("running containers can write on", func(t *testing.T) {
+	t.Run("running containers can write logs", func(t *testing.T) {
 		require.NoError(t, after.sim.AppendLog("ns", "web", "web", "again"))
 		assert.Equal(t, "again\n", string(after.want(200, "GET", podsPath+"/web/log", nil).body))
 	})
@@ -92,9 +92,9 @@ func TestStateSurvivesAKill(t *testing.T) {
 	})
 }
 
-func TestALineThatWasNotFinishedIsForgotten(t *testing.T) {
+func TestIncompleteLineIsIgnored(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state.json")
-	before := newNamespaceBench(t, withState(file))
+	before := newNamespaceEnv(t, withState(file))
 	before.createPod("web")
 	before.untilPhase("web", "Running")
 	torn := copyState(t, file)
@@ -103,23 +103,23 @@ func TestALineThatWasNotFinishedIsForgotten(t *testing.T) {
 	_, err = f.WriteString(`{"op":"put","resource":"pods","object":{"kind":"Po`)
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
-	after := newBench(t, withState(torn))
+	after := newEnv(t, withState(torn))
 	assert.Equal(t, corev1.PodRunning, after.pod("web").Status.Phase)
 	after.createPod("more")
-	again := newBench(t, withState(copyState(t, torn)))
+	again := newEnv(t, withState(copyState(t, torn)))
 	assert.Equal(t, "more", again.pod("more").Name)
 }
 
-func TestAStateFileThatIsNone(t *testing.T) {
+func TestInvalidStateFile(t *testing.T) {
 	cases := map[string]string{
-		"no JSON":                     "hello\n",
+		"not JSON":                    "hello\n",
 		"an unknown line":             `{"op":"dance"}` + "\n",
 		"an unknown resource":         `{"op":"put","resource":"jobs","object":{}}` + "\n",
-		"an object of letters":        `{"op":"put","resource":"pods","object":"x"}` + "\n",
-		"an object of nothing":        `{"op":"put","resource":"pods"}` + "\n",
+		"an object that is a string":  `{"op":"put","resource":"pods","object":"x"}` + "\n",
+		"no object":                   `{"op":"put","resource":"pods"}` + "\n",
 		"an object without a version": `{"op":"put","resource":"pods","object":{"metadata":{"name":"a"}}}` + "\n",
-		"a Pod that is none":          `{"op":"pod"}` + "\n",
-		"policies of nothing":         `{"op":"policies"}` + "\n",
+		"no Pod":                      `{"op":"pod"}` + "\n",
+		"no policies":                 `{"op":"policies"}` + "\n",
 		"an unknown fault":            `{"op":"faults","faults":[{"kind":"meteor"}]}` + "\n",
 	}
 	for name, content := range cases {
@@ -133,15 +133,16 @@ func TestAStateFileThatIsNone(t *testing.T) {
 			assert.ErrorContains(t, err, "line 1")
 			left, err := os.ReadFile(file)
 			require.NoError(t, err)
-			assert.Equal(t, content, string(left), "a file that is not understood is not touched")
+			assert.Equal(t, content, string(left), "an invalid file is not changed")
 		})
 	}
 }
 
-func TestTheStateFileDoesNotGrowForEver(t *testing.T) {
+func TestStateFileIsRewritten(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state.json")
-	b := newNamespaceBench(t, withState(file))
-	big := object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "big"}, "data": object{"k": strings.Repeat("x", 1<<20)}}
+	b := newNamespaceEnv(t, withState(file))
+	big := object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": "big"},
+		"data": object{"k": strings.Repeat("x", 1<<20)}}
 	b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces/ns/configmaps", big)
 	for range 12 {
 		b.want(http.StatusOK, "PUT", "/apis/cci/v2/namespaces/ns/configmaps/big", big)
@@ -149,32 +150,35 @@ func TestTheStateFileDoesNotGrowForEver(t *testing.T) {
 	info, err := os.Stat(file)
 	require.NoError(t, err)
 	assert.Less(t, info.Size(), int64(10<<20), "12 MB were written")
-	after := newBench(t, withState(copyState(t, file)))
+	after := newEnv(t, withState(copyState(t, file)))
 	var config ccisim.ConfigMap
 	after.get("/apis/cci/v2/namespaces/ns/configmaps/big", &config)
 	assert.Len(t, config.Data["k"], 1<<20)
 	left, err := filepath.Glob(file + ".*")
 	require.NoError(t, err)
-	assert.Equal(t, []string{file + ".cci1"}, left, "no temporary file stays")
+	assert.Equal(t, []string{file + ".cci1"}, left, "no temporary file is left")
 }
 
-func TestAnUnwritableStateFileIsToldAtOnce(t *testing.T) {
+func TestUnwritableStateFile(t *testing.T) {
 	cfg := ccisimtest.Quick(account)
 	cfg.StateFile = filepath.Join(t.TempDir(), "none", "state.json")
 	_, err := ccisim.New(cfg)
 	assert.ErrorContains(t, err, "state.json")
 }
 
-func TestConfigIsChecked(t *testing.T) {
+func TestConfigValidation(t *testing.T) {
 	err := func() error {
 		_, err := ccisim.New(ccisim.Config{
-			Credentials: []ccisim.Credential{{AccessKey: "a"}, {AccessKey: "a", SecretKey: "s"}}, SubnetCIDR: "10.0.0.0/31", StartDelay: -time.Second,
+			Credentials: []ccisim.Credential{{AccessKey: "a"},
+				{AccessKey: "a", SecretKey: "s"}}, SubnetCIDR: "10.0.0.0/31", StartDelay: -time.Second,
 			HistoryLimit: -1, Policies: ccisim.Policies{Fields: "keep", Events: "some"},
 		})
 		return err
 	}()
-	for _, words := range []string{"credentials[0].secretKey", `credentials[1].accessKey: Duplicate value: "a"`, `"10.0.0.0/31"`, "startDelay", "historyLimit", `policies.fields: Unsupported value: "keep"`, `policies.events: Unsupported value: "some"`} {
-		assert.ErrorContains(t, err, words)
+	for _, message := range []string{"credentials[0].secretKey", `credentials[1].accessKey: Duplicate value: "a"`,
+		`"10.0.0.0/31"`, "startDelay", "historyLimit", `policies.fields: Unsupported value: "keep"`,
+		`policies.events: Unsupported value: "some"`} {
+		assert.ErrorContains(t, err, message)
 	}
 	_, err = ccisim.New(ccisim.Config{})
 	assert.ErrorContains(t, err, "at least one is required")
@@ -186,20 +190,28 @@ func TestCredentialsFile(t *testing.T) {
 	cases := map[string]struct {
 		content string
 		want    []ccisim.Credential
-		words   string
+		message string
 	}{
-		"one, as a caller's own file": {"accessKey: a\nsecretKey: s\n", []ccisim.Credential{{AccessKey: "a", SecretKey: "s"}}, ""},
-		"a list":                      {"- accessKey: a\n  secretKey: s\n  projectId: p\n  domainId: d\n- accessKey: b\n  secretKey: t\n  securityToken: x\n  authToken: tok\n", []ccisim.Credential{{AccessKey: "a", SecretKey: "s", ProjectID: "p", DomainID: "d"}, {AccessKey: "b", SecretKey: "t", SecurityToken: "x", AuthToken: "tok"}}, ""},
-		"a misspelt key":              {"acesskey: a\nsecretKey: hidden\n", nil, "accessKey, secretKey, projectId"},
-		"no YAML":                     {"\t{hidden", nil, "must be YAML"},
+		"one credential": {"accessKey: a\nsecretKey: s\n", []ccisim.Credential{{AccessKey: "a", SecretKey: "s"}}, ""},
+		"a list": {
+			"- accessKey: a\n  secretKey: s\n  projectId: p\n  domainId: d\n" +
+				"- accessKey: b\n  secretKey: t\n  securityToken: x\n  authToken: tok\n",
+			[]ccisim.Credential{
+				{AccessKey: "a", SecretKey: "s", ProjectID: "p", DomainID: "d"},
+				{AccessKey: "b", SecretKey: "t", SecurityToken: "x", AuthToken: "tok"},
+			},
+			"",
+		},
+		"a misspelled key": {"acesskey: a\nsecretKey: hidden\n", nil, "accessKey, secretKey, projectId"},
+		"not YAML":         {"\t{hidden", nil, "must be YAML"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "credentials.yaml")
 			require.NoError(t, os.WriteFile(file, []byte(tc.content), 0o600))
 			got, err := ccisim.LoadCredentials(file)
-			if tc.words != "" {
-				require.ErrorContains(t, err, tc.words)
+			if tc.message != "" {
+				require.ErrorContains(t, err, tc.message)
 				assert.NotContains(t, err.Error(), "hidden")
 				return
 			}
@@ -211,12 +223,13 @@ func TestCredentialsFile(t *testing.T) {
 	assert.ErrorContains(t, err, "nowhere.yaml")
 }
 
-func TestACredentialWithoutAProjectTakesTheOneThatIsNamed(t *testing.T) {
+func TestCredentialWithoutProjectUsesProjectOfRequest(t *testing.T) {
 	anyProject := ccisim.Credential{AccessKey: "a", SecretKey: "s"}
-	b := newBench(t, func(c *ccisim.Config) { c.Credentials = []ccisim.Credential{anyProject} })
+	b := newEnv(t, func(c *ccisim.Config) { c.Credentials = []ccisim.Credential{anyProject} })
 	b.credential.ProjectID = "named"
 	var ns ccisim.Namespace
-	require.NoError(t, json.Unmarshal(b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces", namespaceBody("ns")).body, &ns))
+	require.NoError(t, json.Unmarshal(b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces",
+		namespaceBody("ns")).body, &ns))
 	assert.Equal(t, "named", ns.Annotations["tenant.kubernetes.io/project-id"])
 }
 

@@ -32,16 +32,16 @@ type watched struct {
 
 func (w watched) String() string { return w.Type + " " + w.Object.Metadata.Name }
 
-// stream is a watch under way.
+// stream is an open watch.
 type stream struct {
 	t      testing.TB
 	events chan watched
-	// end is what the stream ended with, io.EOF for a proper end.
+	// end receives the error with which the stream ended, io.EOF for a proper end.
 	end    chan error
 	cancel context.CancelFunc
 }
 
-func (b *bench) watch(target string) *stream {
+func (b *env) watch(target string) *stream {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	response, err := http.DefaultClient.Do(b.signed(ctx, "GET", target, nil, nil))
@@ -79,14 +79,14 @@ func (s *stream) next() watched {
 		return w
 	case err := <-s.end:
 		s.end <- err
-		select { // What came before the end is there already.
+		select { // Events before the end are in the channel already.
 		case w := <-s.events:
 			return w
 		default:
 			require.FailNow(s.t, "the watch ended", "%v", err)
 		}
-	case <-time.After(patience):
-		require.FailNow(s.t, "the watch is silent")
+	case <-time.After(timeout):
+		require.FailNow(s.t, "the watch sends nothing")
 	}
 	return watched{}
 }
@@ -106,14 +106,14 @@ func (s *stream) ended() error {
 	select {
 	case err := <-s.end:
 		return err
-	case <-time.After(patience):
-		require.FailNow(s.t, "the watch goes on")
+	case <-time.After(timeout):
+		require.FailNow(s.t, "the watch does not end")
 		return nil
 	}
 }
 
-// list reads a list's version, names and continue token.
-func (b *bench) list(target string) (meta metav1.ListMeta, names []string) {
+// list returns the metadata of a list and the names of its items.
+func (b *env) list(target string) (meta metav1.ListMeta, names []string) {
 	b.t.Helper()
 	var out struct {
 		Kind     string
@@ -127,8 +127,8 @@ func (b *bench) list(target string) (meta metav1.ListMeta, names []string) {
 	return out.Metadata, names
 }
 
-func TestAWatchTellsAPodsWholeLife(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestWatchOfPod(t *testing.T) {
+	b := newNamespaceEnv(t)
 	meta, names := b.list(podsPath)
 	assert.Empty(t, names)
 	w := b.watch(podsPath + "?watch=true&resourceVersion=" + meta.ResourceVersion)
@@ -141,7 +141,7 @@ func TestAWatchTellsAPodsWholeLife(t *testing.T) {
 		event := w.next()
 		version, err := strconv.ParseUint(event.Object.Metadata.ResourceVersion, 10, 64)
 		require.NoError(t, err)
-		assert.Greater(t, version, last, "versions only grow")
+		assert.Greater(t, version, last, "versions only increase")
 		last = version
 		if event.Type == "DELETED" {
 			assert.NotNil(t, event.Object.Metadata.DeletionTimestamp)
@@ -152,23 +152,23 @@ func TestAWatchTellsAPodsWholeLife(t *testing.T) {
 	}
 }
 
-func TestAWatchBeginsWhereItIsTold(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestWatchStart(t *testing.T) {
+	b := newNamespaceEnv(t)
 	first := b.createPod("first")
 	b.untilPhase("first", "Running")
 	b.createPod("second")
 	b.untilPhase("second", "Running")
-	t.Run("at a version: with what followed", func(t *testing.T) {
+	t.Run("at a version: with the changes since", func(t *testing.T) {
 		assert.Equal(t, "MODIFIED first", b.watch(podsPath+"?watch=1&resourceVersion="+first.ResourceVersion).next().String())
 	})
 	for name, query := range map[string]string{"without a version": "", "at version 0": "&resourceVersion=0"} {
-		t.Run(name+": with what there is", func(t *testing.T) {
+		t.Run(name+": with the existing objects", func(t *testing.T) {
 			w := b.watch(podsPath + "?watch=1" + query)
 			assert.Equal(t, "ADDED first", w.next().String())
 			assert.Equal(t, "ADDED second", w.next().String())
 		})
 	}
-	t.Run("as a streaming list: with what there is and a mark", func(t *testing.T) {
+	t.Run("as a streaming list: with the existing objects and a bookmark", func(t *testing.T) {
 		w := b.watch(podsPath + "?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan")
 		assert.Equal(t, "ADDED first", w.next().String())
 		assert.Equal(t, "ADDED second", w.next().String())
@@ -177,7 +177,7 @@ func TestAWatchBeginsWhereItIsTold(t *testing.T) {
 		assert.Equal(t, "true", mark.Object.Metadata.Annotations["k8s.io/initial-events-end"])
 		b.want(http.StatusUnprocessableEntity, "GET", podsPath+"?watch=1&sendInitialEvents=true", nil)
 	})
-	t.Run("at a version of the future: with what comes after it", func(t *testing.T) {
+	t.Run("at a future version: with the changes after it", func(t *testing.T) {
 		meta, _ := b.list(podsPath)
 		now, err := strconv.Atoi(meta.ResourceVersion)
 		require.NoError(t, err)
@@ -185,15 +185,16 @@ func TestAWatchBeginsWhereItIsTold(t *testing.T) {
 		b.doAs("PATCH", podsPath+"/first", "application/merge-patch+json", `{"metadata":{"annotations":{"n":"1"}}}`)
 		b.doAs("PATCH", podsPath+"/second", "application/merge-patch+json", `{"metadata":{"annotations":{"n":"1"}}}`)
 		assert.Equal(t, "MODIFIED second", w.next().String())
-		status, _ := b.want(http.StatusGatewayTimeout, "GET", podsPath+"?resourceVersion="+strconv.Itoa(now+1000), nil).statusBody(t)
+		status, _ := b.want(http.StatusGatewayTimeout, "GET", podsPath+"?resourceVersion="+strconv.Itoa(now+1000),
+			nil).statusBody(t)
 		assert.Contains(t, status.Message, "Too large resource version")
 	})
 	b.want(http.StatusBadRequest, "GET", podsPath+"?watch=1&resourceVersion=x", nil)
 	b.want(http.StatusBadRequest, "GET", podsPath+"?watch=1&timeoutSeconds=x", nil)
 }
 
-func TestAWatchSeesWithItsSelector(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestWatchWithSelector(t *testing.T) {
+	b := newNamespaceEnv(t)
 	meta, _ := b.list(podsPath)
 	w := b.watch(podsPath + "?watch=1&labelSelector=app%3Dweb&resourceVersion=" + meta.ResourceVersion)
 	byName := b.watch(podsPath + "?watch=1&fieldSelector=metadata.name%3Dtwo&resourceVersion=" + meta.ResourceVersion)
@@ -219,8 +220,8 @@ func TestAWatchSeesWithItsSelector(t *testing.T) {
 	w.until("DELETED", "one")
 }
 
-func TestAWatchSeesItsNamespaceOnly(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestWatchOfNamespace(t *testing.T) {
+	b := newNamespaceEnv(t)
 	b.makeNamespace("other")
 	meta, _ := b.list(podsPath)
 	w := b.watch(podsPath + "?watch=1&resourceVersion=" + meta.ResourceVersion)
@@ -230,7 +231,7 @@ func TestAWatchSeesItsNamespaceOnly(t *testing.T) {
 }
 
 func TestBookmarks(t *testing.T) {
-	b := newNamespaceBench(t, func(c *ccisim.Config) { c.BookmarkInterval = 10 * time.Millisecond })
+	b := newNamespaceEnv(t, func(c *ccisim.Config) { c.BookmarkInterval = 10 * time.Millisecond })
 	meta, _ := b.list(podsPath)
 	w := b.watch(podsPath + "?watch=1&allowWatchBookmarks=true&resourceVersion=" + meta.ResourceVersion)
 	mark := w.next()
@@ -241,11 +242,11 @@ func TestBookmarks(t *testing.T) {
 	b.eventually(func() bool {
 		event := w.next()
 		return event.Type == "BOOKMARK" && version(t, event.Object.Metadata.ResourceVersion) > version(t, pod.ResourceVersion)
-	}, "a bookmark passes the Pod's version")
+	}, "a bookmark has a newer version than the Pod")
 	quiet := b.watch(podsPath + "?watch=1&timeoutSeconds=1&resourceVersion=" + meta.ResourceVersion)
 	require.ErrorIs(t, quiet.ended(), io.EOF)
 	for len(quiet.events) > 0 {
-		assert.NotEqual(t, "BOOKMARK", quiet.next().Type, "nobody asked for bookmarks")
+		assert.NotEqual(t, "BOOKMARK", quiet.next().Type, "no bookmarks were requested")
 	}
 }
 
@@ -256,16 +257,16 @@ func version(t testing.TB, text string) uint64 {
 	return v
 }
 
-func TestAWatchEndsInTime(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestWatchTimeout(t *testing.T) {
+	b := newNamespaceEnv(t)
 	w := b.watch(podsPath + "?watch=1&timeoutSeconds=1&allowWatchBookmarks=true")
-	assert.Equal(t, "BOOKMARK", w.next().Type, "the last word is a bookmark")
+	assert.Equal(t, "BOOKMARK", w.next().Type, "the last event is a bookmark")
 	assert.ErrorIs(t, w.ended(), io.EOF)
 }
 
-func TestTooOldVersions(t *testing.T) {
+func TestExpiredVersions(t *testing.T) {
 	t.Run("a watch gets an ERROR event and the end", func(t *testing.T) {
-		b := newNamespaceBench(t)
+		b := newNamespaceEnv(t)
 		meta, _ := b.list(podsPath)
 		b.sim.Compact()
 		w := b.watch(podsPath + "?watch=1&resourceVersion=" + meta.ResourceVersion)
@@ -278,15 +279,16 @@ func TestTooOldVersions(t *testing.T) {
 		b.createPod("web")
 		assert.Equal(t, "ADDED web", b.watch(podsPath+"?watch=1&resourceVersion="+fresh.ResourceVersion).next().String())
 	})
-	t.Run("or status 410, when the policy says so", func(t *testing.T) {
-		b := newNamespaceBench(t, func(c *ccisim.Config) { c.Policies.GoneAsStatus = true })
+	t.Run("or status 410, under a policy", func(t *testing.T) {
+		b := newNamespaceEnv(t, func(c *ccisim.Config) { c.Policies.GoneAsStatus = true })
 		meta, _ := b.list(podsPath)
 		b.sim.Compact()
-		status, _ := b.want(http.StatusGone, "GET", podsPath+"?watch=1&resourceVersion="+meta.ResourceVersion, nil).statusBody(t)
+		status, _ := b.want(http.StatusGone, "GET", podsPath+"?watch=1&resourceVersion="+meta.ResourceVersion,
+			nil).statusBody(t)
 		assert.Equal(t, metav1.StatusReasonExpired, status.Reason)
 	})
 	t.Run("history is as long as configured", func(t *testing.T) {
-		b := newNamespaceBench(t, func(c *ccisim.Config) { c.HistoryLimit = 4 })
+		b := newNamespaceEnv(t, func(c *ccisim.Config) { c.HistoryLimit = 4 })
 		meta, _ := b.list(podsPath)
 		for i := range 3 {
 			b.createPod(fmt.Sprintf("p%d", i))
@@ -296,8 +298,8 @@ func TestTooOldVersions(t *testing.T) {
 	})
 }
 
-func TestListsInPages(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestPagedLists(t *testing.T) {
+	b := newNamespaceEnv(t)
 	for _, name := range []string{"e", "a", "c", "b", "d"} {
 		b.createPod(name)
 	}
@@ -306,14 +308,14 @@ func TestListsInPages(t *testing.T) {
 	assert.Equal(t, int64(3), *meta.RemainingItemCount)
 	b.createPod("ab")
 	second, names := b.list(podsPath + "?limit=2&continue=" + meta.Continue)
-	assert.Equal(t, []string{"c", "d"}, names, "the pages are of one moment")
+	assert.Equal(t, []string{"c", "d"}, names, "all pages are of one moment")
 	assert.Equal(t, meta.ResourceVersion, second.ResourceVersion)
 	third, names := b.list(podsPath + "?limit=2&continue=" + second.Continue)
 	assert.Equal(t, []string{"e"}, names)
 	assert.Empty(t, third.Continue)
 	assert.Nil(t, third.RemainingItemCount)
 	again, names := b.list(podsPath + "?limit=2&continue=" + meta.Continue)
-	assert.Equal(t, []string{"c", "d"}, names, "a page may be asked for twice")
+	assert.Equal(t, []string{"c", "d"}, names, "a page can be read twice")
 	assert.Equal(t, second.Continue, again.Continue)
 
 	b.sim.Compact()
@@ -328,8 +330,8 @@ func TestListsInPages(t *testing.T) {
 	assert.Empty(t, whole.Continue)
 }
 
-func TestSelectorsOfLists(t *testing.T) {
-	b := newNamespaceBench(t)
+func TestListSelectors(t *testing.T) {
+	b := newNamespaceEnv(t)
 	b.createPod("a", withLabels("app", "web", "tier", "front"))
 	b.createPod("b", withLabels("app", "web"))
 	b.createPod("c")
@@ -338,16 +340,16 @@ func TestSelectorsOfLists(t *testing.T) {
 		want  []string
 		fails bool
 	}{
-		"by a label":               {"labelSelector=app%3Dweb", []string{"a", "b"}, false},
-		"by a label that is there": {"labelSelector=tier", []string{"a"}, false},
-		"by a label that is not":   {"labelSelector=%21app", []string{"c"}, false},
-		"by a set":                 {"labelSelector=app+in+%28web%2Cother%29%2C%21tier", []string{"b"}, false},
-		"by name":                  {"fieldSelector=metadata.name%3Db", []string{"b"}, false},
-		"by all names but one":     {"fieldSelector=metadata.name%21%3Db", []string{"a", "c"}, false},
-		"by namespace":             {"fieldSelector=metadata.namespace%3Dother", nil, false},
-		"by both":                  {"labelSelector=app&fieldSelector=metadata.name%3Dc", nil, false},
-		"by another field":         {"fieldSelector=status.phase%3DRunning", nil, true},
-		"by nonsense":              {"labelSelector=%28%28", nil, true},
+		"by a label":             {"labelSelector=app%3Dweb", []string{"a", "b"}, false},
+		"by an existing label":   {"labelSelector=tier", []string{"a"}, false},
+		"by a missing label":     {"labelSelector=%21app", []string{"c"}, false},
+		"by a set":               {"labelSelector=app+in+%28web%2Cother%29%2C%21tier", []string{"b"}, false},
+		"by name":                {"fieldSelector=metadata.name%3Db", []string{"b"}, false},
+		"by all names but one":   {"fieldSelector=metadata.name%21%3Db", []string{"a", "c"}, false},
+		"by namespace":           {"fieldSelector=metadata.namespace%3Dother", nil, false},
+		"by both":                {"labelSelector=app&fieldSelector=metadata.name%3Dc", nil, false},
+		"by another field":       {"fieldSelector=status.phase%3DRunning", nil, true},
+		"by an invalid selector": {"labelSelector=%28%28", nil, true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

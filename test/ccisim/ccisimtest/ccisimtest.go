@@ -1,5 +1,4 @@
-// Package ccisimtest runs a simulated cloud behind a real listener for a test: its own tests, and those of whoever
-// talks to it.
+// Package ccisimtest runs a simulated cloud with a listener, for the tests of the simulator and of its clients.
 package ccisimtest
 
 import (
@@ -14,7 +13,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim"
 )
 
-// Quick is a configuration of one account whose every delay is short.
+// Quick returns a configuration with one account and short delays.
 func Quick(account ccisim.Credential) ccisim.Config {
 	return ccisim.Config{
 		Credentials:  []ccisim.Credential{account},

@@ -27,7 +27,7 @@ func KeyOf(obj Object) types.NamespacedName {
 	return types.NamespacedName{Namespace: obj.GetNamespace(), Name: obj.GetName()}
 }
 
-// Stamp gives an object that the service creates its UID and creation time.
+// Stamp sets the UID and the creation time of a new object.
 func Stamp(obj Object, now time.Time) {
 	meta := obj.Meta()
 	meta.UID = uuid.NewUUID()
@@ -62,7 +62,7 @@ type NamespaceStatus struct {
 	Phase corev1.NamespacePhase `json:"phase,omitempty"`
 }
 
-// Network is a network of yangtse, CCI's network service. It gives the Pods of a namespace their addresses.
+// Network is a network of yangtse, the network service of CCI. The Pods of a namespace get their addresses from it.
 type Network struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`

@@ -119,7 +119,7 @@ func setting(annotations map[string]string, name, container string, init bool) s
 	return annotations[name]
 }
 
-// overrideSeconds sets d to a number of seconds, or to never for a word, if the annotation is set.
+// overrideSeconds sets d to a number of seconds, or to never if the text is neverWord. An empty text changes nothing.
 func overrideSeconds(d *time.Duration, text, neverWord string) error {
 	if text == "" {
 		return nil
@@ -136,7 +136,7 @@ func overrideSeconds(d *time.Duration, text, neverWord string) error {
 	return nil
 }
 
-// overrideNumber sets n to a number from 0 to most, if the annotation is set.
+// overrideNumber sets n to a number from 0 to most. An empty text changes nothing.
 func overrideNumber[T int | int32](n *T, text string, most int) error {
 	if text == "" {
 		return nil

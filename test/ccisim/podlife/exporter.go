@@ -27,7 +27,7 @@ const (
 // clockTicks is the number of ticks per second, the kernel's unit of CPU time in /proc: 100 on every Linux.
 const clockTicks = 100
 
-// startExporter starts the exporter of a Pod at its address, unless it runs already or the Pod wants none.
+// startExporter starts the exporter of a Pod at its address, unless it is running or the Pod has disabled it.
 func (c *Controller) startExporter(_ store.Tx, pod *objects.Pod) {
 	if !c.cfg.Exporters || c.exporters[pod.UID] != nil || strings.EqualFold(pod.Annotations[annotationExporter], "false") {
 		return

@@ -1,4 +1,4 @@
-// ccisim is a simulated Huawei Cloud CCI 2.0, for trials and tests. See the package it is made of for what it does.
+// Ccisim is a simulated Huawei Cloud CCI, for trials and tests. Package ccisim says what it does.
 package main
 
 import (

@@ -33,7 +33,8 @@ func program(ctx context.Context, args []string) error {
 	group.Go(func() error { return sim.Run(ctx) })
 	group.Go(func() error {
 		return serve.Server{
-			Address: cfg.Listen, Handler: sim.Handler(), CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile, Streaming: true,
+			Address: cfg.Listen, Handler: sim.Handler(), CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile,
+			Streaming: true,
 		}.Run(ctx)
 	})
 	return errors.Join(group.Wait(), sim.Close())

@@ -17,23 +17,23 @@ import (
 	"github.com/spillway-k8s/spillway/test/programtest"
 )
 
-func TestFlagsAreChecked(t *testing.T) {
+func TestInvalidFlagsAreRefused(t *testing.T) {
 	cases := map[string]struct {
-		args  []string
-		words string
+		args    []string
+		message string
 	}{
-		"nothing at all":         {nil, "credentialsFile"},
-		"no port":                {[]string{"--listen=here", "--credentials-file=x"}, `listen: invalid value "here"`},
-		"a certificate alone":    {[]string{"--tls-cert-file=c", "--credentials-file=x"}, "tlsCertFile"},
-		"no time to start":       {[]string{"--start-delay=0s", "--credentials-file=x"}, "startDelay"},
-		"an unknown level":       {[]string{"--log-level=loud", "--credentials-file=x"}, "logging.level"},
-		"a flag that is unknown": {[]string{"--speed=9"}, "speed"},
+		"no flags":                {nil, "credentialsFile"},
+		"an address without port": {[]string{"--listen=here", "--credentials-file=x"}, `listen: Invalid value: "here"`},
+		"a certificate, no key":   {[]string{"--tls-cert-file=c", "--credentials-file=x"}, "tlsCertFile"},
+		"a start delay of zero":   {[]string{"--start-delay=0s", "--credentials-file=x"}, "startDelay"},
+		"an unknown level":        {[]string{"--log-level=loud", "--credentials-file=x"}, "logging.level"},
+		"an unknown flag":         {[]string{"--speed=9"}, "speed"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			err := program(context.Background(), tc.args)
 			require.ErrorIs(t, err, run.ErrUsage)
-			assert.ErrorContains(t, err, tc.words)
+			assert.ErrorContains(t, err, tc.message)
 		})
 	}
 }
@@ -45,9 +45,10 @@ func credentials(t *testing.T) string {
 	return file
 }
 
-func TestFaultsOfFilesEndTheProgram(t *testing.T) {
+func TestProgramReturnsErrorsOfFiles(t *testing.T) {
 	assert.ErrorContains(t, program(t.Context(), []string{"--credentials-file=nowhere.yaml"}), "nowhere.yaml")
-	assert.ErrorContains(t, program(t.Context(), []string{"--credentials-file", credentials(t), "--subnet-cidr=here"}), `"here"`)
+	err := program(t.Context(), []string{"--credentials-file", credentials(t), "--subnet-cidr=here"})
+	assert.ErrorContains(t, err, `"here"`)
 }
 
 // start runs the program on a free port until stop is called.
@@ -69,7 +70,7 @@ func start(t *testing.T, args ...string) (base string, stop func() error) {
 	return base, func() error { cancel(); return <-done }
 }
 
-// open sends a request and leaves the answer's body to be read.
+// open sends a request, and returns the response with its body unread.
 func open(t *testing.T, method, url, body string) *http.Response {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -82,7 +83,7 @@ func open(t *testing.T, method, url, body string) *http.Response {
 	return response
 }
 
-// call sends a request, reads the answer and returns its status.
+// call sends a request, reads the response and returns its status.
 func call(t *testing.T, method, url, body string) int {
 	t.Helper()
 	response := open(t, method, url, body)
@@ -91,16 +92,17 @@ func call(t *testing.T, method, url, body string) int {
 	return response.StatusCode
 }
 
-func TestTheProgramEndsGracefullyAndKeepsItsState(t *testing.T) {
+func TestProgramShutsDownGracefullyAndKeepsItsState(t *testing.T) {
 	args := []string{"--credentials-file", credentials(t), "--state-file", filepath.Join(t.TempDir(), "state.json")}
 	base, stop := start(t, args...)
-	assert.Equal(t, http.StatusCreated, call(t, "POST", base+"/apis/cci/v2/namespaces", `{"apiVersion":"cci/v2","kind":"Namespace","metadata":{"name":"kept"}}`))
+	body := `{"apiVersion":"cci/v2","kind":"Namespace","metadata":{"name":"kept"}}`
+	assert.Equal(t, http.StatusCreated, call(t, "POST", base+"/apis/cci/v2/namespaces", body))
 	watch := open(t, "GET", base+"/apis/cci/v2/namespaces?watch=1", "")
 	begin := time.Now()
 	require.NoError(t, stop())
-	assert.Less(t, time.Since(begin), 4*time.Second, "a watch under way does not hold up the end")
+	assert.Less(t, time.Since(begin), 4*time.Second, "an open watch does not delay the shutdown")
 	seen, err := io.ReadAll(watch.Body)
-	require.NoError(t, err, "and is ended in good order")
+	require.NoError(t, err, "the watch ends properly")
 	assert.Contains(t, string(seen), `"name":"kept"`)
 
 	base, stop = start(t, args...)
