@@ -80,14 +80,14 @@ type renamed struct {
 }
 
 func (*renamed) Aliases() map[string]string {
-	return map[string]string{"title": "name", "part.patience": "part.timeout", "gone.patience": "part.timeout"}
+	return map[string]string{"title": "name", "part.oldTimeout": "part.timeout", "gone.oldTimeout": "part.timeout"}
 }
 
 func TestFormerNamesOfFieldsAreAccepted(t *testing.T) {
 	for name, c := range map[string]struct{ text, wantName, wantTimeout, wantErr string }{
 		"present names":                 {"name: a\npart: {timeout: 1s}\n", "a", "1s", ""},
-		"former names":                  {"title: a\npart: {patience: 1s}\n", "a", "1s", ""},
-		"a former name of another part": {"gone: {patience: 2s}\n", "", "", "gone"},
+		"former names":                  {"title: a\npart: {oldTimeout: 1s}\n", "a", "1s", ""},
+		"a former name of another part": {"gone: {oldTimeout: 2s}\n", "", "", "gone"},
 		"both names at once":            {"title: a\nname: b\n", "", "", "name: must not be set together with title, its former name"},
 		"a former name, and a typo":     {"title: a\npart: {timeuot: 1s}\n", "", "", "timeuot"},
 		"a field given twice":           {"title: a\ntitle: b\n", "", "", "title"},

@@ -14,7 +14,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// Claims are the kinds of the volumes behind the Pod's claims (policy.Input.Claims), as far as the caches know.
+// Claims returns the kinds of the volumes of the Pod's claims (policy.Input.Claims), as far as the caches contain them.
 func (s *Source) Claims(pod *corev1.Pod) map[string]string {
 	var kinds map[string]string
 	for name, v := range policy.Claims(pod) {
@@ -28,9 +28,9 @@ func (s *Source) Claims(pod *corev1.Pod) map[string]string {
 	return kinds
 }
 
-// FindClaims is Claims for a Pod that is being created: it asks the API server for claims that the watch has not
-// brought yet, for the controller of a StatefulSet makes them milliseconds before the Pod. It may block until ctx ends;
-// an error means that a claim could not be looked up.
+// FindClaims does the same as Claims for a Pod that is being created. It gets claims that are not in the cache from the
+// API server: the StatefulSet controller creates them milliseconds before the Pod. It may block until ctx ends. It
+// returns an error if it cannot get a claim.
 func (s *Source) FindClaims(ctx context.Context, pod *corev1.Pod) (map[string]string, error) {
 	kinds := s.Claims(pod)
 	for name, v := range policy.Claims(pod) {
@@ -51,8 +51,8 @@ func (s *Source) FindClaims(ctx context.Context, pod *corev1.Pod) (map[string]st
 	return kinds, nil
 }
 
-// claim is what is claimed for a volume of a Pod, nil where the cache does not have it. The claim of a generic
-// ephemeral volume is made of the Pod, after the Pod; until then it is as the Pod says.
+// claim returns the claim of a volume of a Pod, nil if the cache does not contain it. The claim of a generic ephemeral
+// volume is created after the Pod; until then it is taken from the template in the Pod.
 func (s *Source) claim(namespace, name string, v *corev1.Volume) *corev1.PersistentVolumeClaimSpec {
 	if claim, err := s.claims.PersistentVolumeClaims(namespace).Get(name); err == nil {
 		return &claim.Spec
@@ -63,11 +63,12 @@ func (s *Source) claim(namespace, name string, v *corev1.Volume) *corev1.Persist
 	return nil
 }
 
-// driverParameter of a StorageClass names the driver where one provisioner serves many, as everest-csi-provisioner does
+// driverParameter of a StorageClass names the driver if one provisioner serves several, as everest-csi-provisioner does
 // on CCE. Source: CCE manual, StorageClass.
 const driverParameter = "csi.storage.k8s.io/csi-driver-name"
 
-// kind is the kind of the bound volume, else the driver of the class, else empty: not known yet.
+// kind returns the kind of the bound volume, else the driver of the class. It returns an empty string if neither is
+// known yet.
 func (s *Source) kind(claim *corev1.PersistentVolumeClaimSpec) string {
 	if claim == nil {
 		return ""
@@ -76,8 +77,8 @@ func (s *Source) kind(claim *corev1.PersistentVolumeClaimSpec) string {
 		return policy.VolumeKind(volume)
 	}
 	class := s.defaultClass()
-	if claim.StorageClassName != nil { // An empty name is no class at all.
-		class, _ = s.classes.Get(*claim.StorageClassName) // nil where it is not there, a lister's only error.
+	if claim.StorageClassName != nil { // An empty name means no class.
+		class, _ = s.classes.Get(*claim.StorageClassName) // nil if it does not exist, which is the only error of a lister.
 	}
 	if class == nil {
 		return ""
@@ -85,14 +86,14 @@ func (s *Source) kind(claim *corev1.PersistentVolumeClaimSpec) string {
 	return cmp.Or(class.Parameters[driverParameter], class.Provisioner)
 }
 
-// defaultAnnotation marks the StorageClass of claims that name none.
+// defaultAnnotation marks the StorageClass of claims without a class.
 const defaultAnnotation = "storageclass.kubernetes.io/is-default-class"
 
-// defaultClass is the StorageClass of claims that name none, nil where there is none. Of several it is the newest.
-// Source: Kubernetes, StorageClass, "Default StorageClass".
+// defaultClass returns the StorageClass of claims without a class, nil if there is none. If there are several, it is
+// the newest. Source: Kubernetes, StorageClass, "Default StorageClass".
 func (s *Source) defaultClass() *storagev1.StorageClass {
 	all, err := s.classes.List(labels.Everything())
-	if err != nil { // A lister of a cache has no error but for a malformed object, which it never holds.
+	if err != nil { // A lister of a cache returns an error only for malformed objects, which it never contains.
 		return nil
 	}
 	var found *storagev1.StorageClass

@@ -1,6 +1,5 @@
-// Package facts gathers from the cluster what policy.Input needs beside the Pod: the global switch and the kinds of the
-// volumes behind claims. It reads caches, and asks the API server only where it is told to (FindClaims). It decides
-// nothing.
+// Package facts collects from the cluster what policy.Input needs besides the Pod: the global switch and the kinds of
+// the volumes of claims. It reads caches, and calls the API server in FindClaims only. It decides nothing.
 package facts
 
 import (
@@ -22,7 +21,10 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// Source keeps the facts up to date by watches.
+// switchConfigMap is the ConfigMap of the global switch, for messages.
+const switchConfigMap = policy.SwitchConfigMapNamespace + "/" + policy.SwitchConfigMapName
+
+// Source keeps the facts up to date with watches.
 type Source struct {
 	client   kubernetes.Interface
 	factory  informers.SharedInformerFactory
@@ -36,12 +38,13 @@ type Source struct {
 	logger   *slog.Logger
 }
 
-// New makes a Source that calls changed after every change of the global switch. It starts nothing.
+// New returns a Source that calls changed after every change of the global switch. It starts nothing.
 func New(client kubernetes.Interface, changed func(), logger *slog.Logger) (*Source, error) {
 	s := &Source{
 		client:  client,
 		factory: informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(stripManagedFields)),
-		switches: informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(policy.SwitchConfigMapNamespace),
+		switches: informers.NewSharedInformerFactoryWithOptions(client, 0,
+			informers.WithNamespace(policy.SwitchConfigMapNamespace),
 			informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 				o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, policy.SwitchConfigMapName).String()
 			})),
@@ -64,7 +67,7 @@ func New(client kubernetes.Interface, changed func(), logger *slog.Logger) (*Sou
 		DeleteFunc: func(any) { s.set(policy.SwitchUnset) },
 	})
 	if err != nil {
-		return nil, fmt.Errorf("watching ConfigMap %s/%s: %w", policy.SwitchConfigMapNamespace, policy.SwitchConfigMapName, err)
+		return nil, fmt.Errorf("watching ConfigMap %s: %w", switchConfigMap, err)
 	}
 	s.synced = append(s.synced, registration.HasSynced)
 	return s, nil
@@ -80,7 +83,7 @@ func (s *Source) Run(ctx context.Context) error {
 	return nil
 }
 
-// Ready tells whether every cache is filled.
+// Ready reports whether every cache is filled.
 func (s *Source) Ready() bool {
 	for _, synced := range s.synced {
 		if !synced() {
@@ -90,7 +93,7 @@ func (s *Source) Ready() bool {
 	return true
 }
 
-// WaitReady blocks until Ready or until ctx ends, which is an error.
+// WaitReady blocks until Ready returns true. It returns an error if ctx ends first.
 func (s *Source) WaitReady(ctx context.Context) error {
 	for !s.Ready() {
 		select {
@@ -102,7 +105,7 @@ func (s *Source) WaitReady(ctx context.Context) error {
 	return nil
 }
 
-// Global is the global switch as last seen. A malformed value counts as off, and was logged when it came.
+// Global returns the global switch as last seen. A malformed value counts as off; it was logged when it was seen.
 func (s *Source) Global() policy.Switch { return policy.Switch(s.global.Load()) }
 
 // stripManagedFields halves the memory of a cached object.
@@ -120,7 +123,7 @@ func (s *Source) read(obj any) {
 	}
 	value, err := policy.ParseSwitch(configMap.Data)
 	if err != nil {
-		s.logger.Error("the global switch is malformed and counts as off", "configmap", policy.SwitchConfigMapNamespace+"/"+policy.SwitchConfigMapName, "err", err)
+		s.logger.Error("the global switch is malformed and counts as off", "configmap", switchConfigMap, "err", err)
 	}
 	s.set(value)
 }

@@ -26,8 +26,8 @@ import (
 // client speaks to a real API server with nothing beside it: no controller changes what a test makes.
 var client kubernetes.Interface
 
-// patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+// timeout is how long a test waits for what must come.
+const timeout = 30 * time.Second
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
@@ -76,7 +76,7 @@ func follow(t *testing.T, logger *slog.Logger) (source *Source, changes *atomic.
 		cancel()
 		assert.NoError(t, <-done)
 	})
-	waiting, stop := context.WithTimeout(t.Context(), patience)
+	waiting, stop := context.WithTimeout(t.Context(), timeout)
 	defer stop()
 	require.NoError(t, source.WaitReady(waiting))
 	return source, changes
@@ -131,8 +131,8 @@ func TestGlobalFollowsTheConfigMap(t *testing.T) {
 		{"the ConfigMap goes", remove, policy.SwitchUnset},
 	} {
 		require.NoError(t, step.do(), step.why)
-		require.Eventually(t, func() bool { return source.Global() == step.want }, patience, 5*time.Millisecond, step.why)
-		require.Eventually(t, func() bool { return changes.Load() == int64(i+1) }, patience, 5*time.Millisecond, "%s: it is told once", step.why)
+		require.Eventually(t, func() bool { return source.Global() == step.want }, timeout, 5*time.Millisecond, step.why)
+		require.Eventually(t, func() bool { return changes.Load() == int64(i+1) }, timeout, 5*time.Millisecond, "%s: it is told once", step.why)
 	}
 	assert.Contains(t, log.String(), `AUTO_SCALE_EKS: invalid value \"maybe\": must be \"true\" or \"false\"`, "the words are logged")
 
@@ -142,8 +142,8 @@ func TestGlobalFollowsTheConfigMap(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, write(map[string]string{"AUTO_SCALE_EKS": "true"})())
-	require.Eventually(t, func() bool { return source.Global() == policy.SwitchOn }, patience, 5*time.Millisecond)
-	require.Eventually(t, func() bool { return changes.Load() == 6 }, patience, 5*time.Millisecond, "the switch is told, and nothing else was")
+	require.Eventually(t, func() bool { return source.Global() == policy.SwitchOn }, timeout, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return changes.Load() == 6 }, timeout, 5*time.Millisecond, "the switch is told, and nothing else was")
 }
 
 func TestGlobalIsKnownOnceReady(t *testing.T) {
@@ -228,12 +228,12 @@ func TestClaimsOfEphemeralVolumesAreAsThePodSaysUntilTheyAreMade(t *testing.T) {
 	t.Cleanup(func() {
 		assert.NoError(t, client.StorageV1().StorageClasses().Delete(context.Background(), byDefault.Name, metav1.DeleteOptions{}))
 	})
-	require.Eventually(t, func() bool { return kind(ephemeral(nil)) == byDefault.Provisioner }, patience, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return kind(ephemeral(nil)) == byDefault.Provisioner }, timeout, 5*time.Millisecond)
 	assert.Empty(t, kind(ephemeral(new(""))))
 
 	// Once the claim is there, it counts and not the Pod's words.
 	createClaim(t, "web-tmp", "", &class.Name)
-	require.Eventually(t, func() bool { return kind(ephemeral(new("none"))) == "nas.csi.everest.io" }, patience, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return kind(ephemeral(new("none"))) == "nas.csi.everest.io" }, timeout, 5*time.Millisecond)
 }
 
 func TestClaimsThatTheWatchHasNotBroughtAreLookedFor(t *testing.T) {

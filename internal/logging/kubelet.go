@@ -10,19 +10,20 @@ import (
 	vklog "github.com/virtual-kubelet/virtual-kubelet/log"
 )
 
-// kubeletLogger is virtual-kubelet's logger on slog. The library brings one of its own, which panics where the library
-// itself logs an error as the message: node/podcontroller.go does, in v1.13.0.
+// kubeletLogger is a logger of virtual-kubelet that writes to slog. The adapter of the library panics when the library
+// logs an error as the message, as node/podcontroller.go of v1.13.0 does.
 type kubeletLogger struct {
 	to *slog.Logger
-	// ends: the error of the line only says that the program ends, which is for who debugs it.
+	// ends: the error only says that the program shuts down. It is logged at debug level.
 	ends bool
 }
 
-// misleading are lines of the library that say what is not so here, and are for who debugs it: a Pod that has been
-// handed over is not created in the cloud yet; one that is deleted last in the cloud may be running by the API server's
-// word to its end; and a Lease is tried to be renewed five times in a row, of which the last failure is logged once
-// more.
-var misleading = []string{"Created pod in provider", "Force deleting pod in running state", "failed to update node lease"}
+// misleading are messages of the library that are not true here, and that are logged at debug level: a Pod that was
+// passed to the provider is not yet created in the cloud; a Pod may still be Running in the API server when it is
+// deleted; and after five attempts to renew a Lease the last failure is logged again.
+var misleading = []string{
+	"Created pod in provider", "Force deleting pod in running state", "failed to update node lease",
+}
 
 func (l kubeletLogger) log(level slog.Level, text string) {
 	if l.ends || slices.Contains(misleading, text) {
@@ -40,7 +41,7 @@ func (l kubeletLogger) Warnf(form string, a ...any)  { l.log(slog.LevelWarn, fmt
 func (l kubeletLogger) Error(args ...any)            { l.log(slog.LevelError, fmt.Sprint(args...)) }
 func (l kubeletLogger) Errorf(form string, a ...any) { l.log(slog.LevelError, fmt.Sprintf(form, a...)) }
 
-// Fatal and Fatalf only log: a program ends in main.
+// Fatal and Fatalf only log: a program exits in main.
 func (l kubeletLogger) Fatal(args ...any)            { l.Error(args...) }
 func (l kubeletLogger) Fatalf(form string, a ...any) { l.Errorf(form, a...) }
 
@@ -56,7 +57,7 @@ func (l kubeletLogger) WithFields(fields vklog.Fields) vklog.Logger {
 	return kubeletLogger{to, l.ends}
 }
 
-// WithError logs the error's words alone: the library's own errors print their stacks.
+// WithError logs the message of the error only: errors of the library print their stacks.
 func (l kubeletLogger) WithError(err error) vklog.Logger {
 	return kubeletLogger{l.to.With("err", fmt.Sprint(err)), errors.Is(err, context.Canceled)}
 }

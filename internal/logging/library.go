@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// library is the handler of klog, which libraries log to. It lowers to debug what is no trouble of the program: errors
-// that only say that it, or a connection of its, ends, and those that the streaming library of the kubelet port calls
-// unhandled and tells its caller in the same breath (a command that cannot be run, a port where nobody listens).
+// library is the handler of klog, which libraries use. It lowers errors to debug level that are not errors of the
+// program: that the program or a connection is shutting down, and errors that the streaming library of the kubelet port
+// also returns to the client (a command that cannot run, a port without a listener).
 type library struct{ slog.Handler }
 
-// answers begin the errors that callers are told of. Source: k8s.io/cri-streaming, remotecommand/exec.go and
+// answers are the prefixes of errors that the client receives. Source: k8s.io/cri-streaming, remotecommand/exec.go and
 // portforward/httpstream.go.
 var answers = []string{"error executing command in container: ", "error forwarding port ", "unable to upgrade: "}
 
@@ -36,7 +36,8 @@ func isNoTrouble(record slog.Record) (found bool) {
 		}
 		err, _ := attr.Value.Any().(error)
 		begins := func(answer string) bool { return strings.HasPrefix(attr.Value.String(), answer) }
-		found = errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed) || record.Message == "Unhandled Error" && slices.ContainsFunc(answers, begins)
+		found = errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed) ||
+			record.Message == "Unhandled Error" && slices.ContainsFunc(answers, begins)
 		return false
 	})
 	return found

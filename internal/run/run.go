@@ -1,5 +1,5 @@
-// Package run starts and ends a program: signals, exit codes and the one place where its last error is logged. It knows
-// nothing of what the program does.
+// Package run starts and stops a program: signals, exit codes, and the only place where the final error is logged. It
+// knows nothing about the program.
 package run
 
 import (
@@ -21,11 +21,12 @@ const (
 	exitUsage  = 2
 )
 
-// ErrUsage wraps faults in flags and configuration: the program ends with code 2.
+// ErrUsage wraps errors in flags and configuration. The program exits with code 2.
 var ErrUsage = errors.New("usage")
 
-// Main runs a program until it ends or SIGINT or SIGTERM asks it to; a second signal ends it at once. It returns the
-// exit code: 0 for a graceful end and for --help, 2 for wrong flags or configuration, 1 for everything else.
+// Main runs a program until it ends, or until SIGINT or SIGTERM, which cancel its context. A second signal kills it.
+// Main returns the exit code: 0 after a graceful shutdown and for --help, 2 for errors in flags or configuration, 1 for
+// all other errors.
 func Main(program func(ctx context.Context, args []string) error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -118,7 +118,7 @@ func TestClientsOfTheAuthorityAloneAreLetIn(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := ask(t, address, second.client(t, x509.ExtKeyUsageClientAuth, soon))
 		return err == nil
-	}, patience, 10*time.Millisecond, "a new authority counts without a restart")
+	}, timeout, 10*time.Millisecond, "a new authority counts without a restart")
 	_, err := ask(t, address, first.client(t, x509.ExtKeyUsageClientAuth, soon))
 	require.ErrorContains(t, err, "tls: unknown certificate authority", "the old one no longer")
 	end()

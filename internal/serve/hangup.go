@@ -11,24 +11,24 @@ import (
 	"os"
 )
 
-// UntilHangUp returns the request with a context that ends when the caller hangs up, also after a handler has taken the
-// connection over for a stream of its own: net/http watches it no longer then. The handler must use both results, and
-// go on reading the connection. The context ends with the returned function, too, which must be called.
+// UntilHangUp returns the request with a context that ends when the client closes the connection, even after a handler
+// has hijacked it: net/http no longer watches it then. The handler must use both results and must keep reading from the
+// connection. The context also ends with the returned function, which must be called.
 func UntilHangUp(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *http.Request, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(r.Context())
 	return &hijackable{w, cancel}, r.WithContext(ctx), cancel
 }
 
-// hijackable tells hungUp when the connection that is taken over ends.
+// hijackable calls hungUp when the hijacked connection ends.
 type hijackable struct {
 	http.ResponseWriter
 	hungUp context.CancelFunc
 }
 
-// Unwrap lets http.ResponseController find what else the writer can do.
+// Unwrap gives http.ResponseController access to the wrapped writer.
 func (h *hijackable) Unwrap() http.ResponseWriter { return h.ResponseWriter }
 
-// Hijack implements http.Hijacker. What has been read ahead is read first from the new connection's reader.
+// Hijack implements http.Hijacker. The reader of the new connection returns buffered data first.
 func (h *hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffers, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err != nil {
@@ -57,7 +57,7 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close implements net.Conn. First the connection, so that nothing that hears of it is written any more.
+// Close implements net.Conn. It closes the connection first, so that a callback cannot write to it.
 func (c *watchedConn) Close() error {
 	err := c.Conn.Close()
 	c.hungUp()

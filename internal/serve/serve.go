@@ -1,5 +1,5 @@
-// Package serve runs HTTP servers with time-outs, certificates that are read again when their files change, and a
-// graceful end.
+// Package serve runs HTTP servers with timeouts, certificates that are reloaded when their files change, and a graceful
+// shutdown.
 package serve
 
 import (
@@ -12,39 +12,41 @@ import (
 	"time"
 )
 
-// shutdownTimeout is how long a server waits for requests under way when it is asked to end.
+// shutdownTimeout is how long a server waits for active requests when it shuts down.
 const shutdownTimeout = 5 * time.Second
 
-// Server is one listener and what it serves.
+// Server is one listener and its handler.
 type Server struct {
 	// Address is host:port.
 	Address string
-	// Handler answers.
+	// Handler handles the requests.
 	Handler http.Handler
-	// CertFile and KeyFile turn on TLS: both, or none for plain HTTP. They are read again when they change.
+	// CertFile and KeyFile enable TLS. Set both, or none for plain HTTP. The files are reloaded when they change.
 	CertFile, KeyFile string
-	// GetCertificate turns on TLS in place of the files: it is asked at every handshake and must not block.
+	// GetCertificate enables TLS instead of the files. It is called at every handshake and must not block.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// ClientCAFile, where it is set, lets in only clients with a certificate of this authority, PEM: others fail in the
-	// handshake. It is read at every handshake. It needs TLS.
+	// ClientCAFile is a PEM file. If it is set, only clients with a certificate of one of its authorities can connect. It
+	// is read at every handshake. It needs TLS.
 	ClientCAFile string
-	// TLS is the base of the TLS configuration, nil for none. Without a MinVersion it is TLS 1.3, without NextProtos it
-	// offers HTTP/2 before HTTP/1.1; Certificates in it are replaced.
+	// TLS is the base of the TLS configuration. Optional. MinVersion defaults to TLS 1.3, NextProtos to HTTP/2 and
+	// HTTP/1.1. Certificates are replaced.
 	TLS *tls.Config
-	// Streaming lifts the write time-out, for handlers that follow logs.
+	// Streaming disables the write timeout, for handlers that follow logs.
 	Streaming bool
 }
 
-// Run listens and serves until ctx ends, then finishes the requests under way, for 5 s at most. It blocks.
+// Run serves until ctx ends, then waits for active requests, for 5 s at most. It blocks.
 func (s Server) Run(ctx context.Context) error {
 	if (s.CertFile == "") != (s.KeyFile == "") {
-		return fmt.Errorf("serving on %s: certificate %q and key %q: must both be files, or both be empty for plain HTTP", s.Address, s.CertFile, s.KeyFile)
+		return fmt.Errorf("serving on %s: certificate %q and key %q: must both be files, or both be empty for plain HTTP",
+			s.Address, s.CertFile, s.KeyFile)
 	}
 	if s.CertFile != "" && s.GetCertificate != nil {
 		return fmt.Errorf("serving on %s: the certificate must come from files or from a function, not from both", s.Address)
 	}
 	if s.ClientCAFile != "" && s.CertFile == "" && s.GetCertificate == nil {
-		return fmt.Errorf("serving on %s: the authority of clients %s needs a certificate and a key of the server", s.Address, s.ClientCAFile)
+		return fmt.Errorf("serving on %s: the authority of clients %s needs a certificate and a key of the server",
+			s.Address, s.ClientCAFile)
 	}
 	listener, err := net.Listen("tcp", s.Address)
 	if err != nil {
@@ -53,7 +55,7 @@ func (s Server) Run(ctx context.Context) error {
 	return s.serve(ctx, listener)
 }
 
-// serve owns the listener.
+// serve serves on a listener, which it closes.
 func (s Server) serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           s.Handler,
@@ -83,11 +85,11 @@ func (s Server) serve(ctx context.Context, listener net.Listener) error {
 		}
 	case <-ctx.Done():
 	}
-	return end(ctx, server)
+	return shutDown(ctx, server)
 }
 
-// end finishes the requests under way and cuts what does not finish: streams do not end by themselves.
-func end(ctx context.Context, server *http.Server) error {
+// shutDown waits for active requests, and closes the connections of those that do not finish, such as streams.
+func shutDown(ctx context.Context, server *http.Server) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(grace); err != nil {

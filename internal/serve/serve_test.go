@@ -26,8 +26,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+// timeout is how long a test waits for what must come.
+const timeout = 20 * time.Second
 
 // start runs the server on a free port. end asks it to end; ended gives what Run returned.
 func start(t *testing.T, s Server) (address string, end func(), ended <-chan error) {
@@ -46,7 +46,7 @@ func requireEnds(t *testing.T, ended <-chan error) {
 	select {
 	case err := <-ended:
 		require.NoError(t, err)
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		require.FailNow(t, "the server does not end")
 	}
 }
@@ -107,7 +107,7 @@ func TestCertificateIsReadAgainWithoutARestart(t *testing.T) {
 	require.Eventually(t, func() bool {
 		got, err := serial(address, &tls.Config{})
 		return err == nil && got == 2
-	}, patience, 10*time.Millisecond, "new connections get the new certificate")
+	}, timeout, 10*time.Millisecond, "new connections get the new certificate")
 	assert.Equal(t, int64(1), get().TLS.PeerCertificates[0].SerialNumber.Int64(), "the old connection goes on")
 
 	// Half of a pair is not taken; the whole one is, as soon as it is there.
@@ -119,7 +119,7 @@ func TestCertificateIsReadAgainWithoutARestart(t *testing.T) {
 	require.Eventually(t, func() bool {
 		got, err := serial(address, &tls.Config{})
 		return err == nil && got == 3
-	}, patience, 10*time.Millisecond)
+	}, timeout, 10*time.Millisecond)
 
 	end()
 	requireEnds(t, ended)
@@ -207,7 +207,7 @@ func TestRequestsUnderWayAreFinished(t *testing.T) {
 		}
 		_ = conn.Close()
 		return false
-	}, patience, 5*time.Millisecond, "nobody new is let in")
+	}, timeout, 5*time.Millisecond, "nobody new is let in")
 	close(leave)
 	assert.Equal(t, "<nil>", <-body, "the request is answered in full, and its context lives on")
 	requireEnds(t, ended)

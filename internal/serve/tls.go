@@ -10,9 +10,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 )
 
-// secure is the TLS configuration, nil for plain HTTP. Until ctx ends it watches the files of the certificate; a watch
-// that fails is told to failed: a server whose certificate is never renewed fails on the day that it runs out, so
-// better now.
+// secure returns the TLS configuration, nil for plain HTTP. It watches the files of the certificate until ctx ends. If
+// the watch fails, it sends the error to failed: without the watch the server would fail later, when its certificate
+// expires.
 func (s Server) secure(ctx context.Context, failed chan<- error) (*tls.Config, error) {
 	if s.ClientCAFile != "" {
 		if _, err := cert.NewPool(s.ClientCAFile); err != nil {
@@ -43,22 +43,22 @@ func (s Server) tlsConfig(certificate func(*tls.ClientHelloInfo) (*tls.Certifica
 		config = s.TLS.Clone()
 	}
 	config.MinVersion = cmp.Or(config.MinVersion, tls.VersionTLS13)
-	// Go asks GetCertificate only where there are no Certificates, or where the client names a server.
+	// Go calls GetCertificate only if there are no Certificates, or if the client sends a server name.
 	config.Certificates = nil
 	config.GetCertificate = certificate
 	if len(config.NextProtos) == 0 {
 		config.NextProtos = []string{"h2", "http/1.1"}
 	}
 	if s.ClientCAFile != "" {
-		s.askClients(config)
+		s.requireClientCertificates(config)
 	}
 	return config
 }
 
-// askClients asks every client for a certificate of the authorities that are in the file now. Where the file cannot be
-// read, nobody is let in. A session is never resumed: that would let in who was let in before, whatever the authorities
-// are now.
-func (s Server) askClients(config *tls.Config) {
+// requireClientCertificates requires a certificate of one of the authorities in the file from every client. If the file
+// cannot be read, all clients are rejected. Sessions are never resumed: that would accept a client whose authority has
+// been removed from the file.
+func (s Server) requireClientCertificates(config *tls.Config) {
 	config.ClientAuth = tls.RequireAndVerifyClientCert
 	config.SessionTicketsDisabled = true
 	base := config.Clone()

@@ -3,12 +3,14 @@ package chart
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -31,9 +33,20 @@ const (
 	namespace = "overflow"
 	spillway  = "../../charts/spillway"
 	buffer    = "../../charts/placeholder"
-	// kubeVersion is the version for which a chart is rendered without a cluster.
-	kubeVersion = "1.36.3"
 )
+
+// kubernetesVersion returns the version for which a chart is rendered without a cluster: the one of the test cluster.
+var kubernetesVersion = sync.OnceValues(func() (string, error) {
+	modules, err := os.ReadFile("../cluster/go.mod")
+	if err != nil {
+		return "", fmt.Errorf("reading the version of the test cluster: %w", err)
+	}
+	match := regexp.MustCompile(`k8s\.io/kubernetes v(\S+)`).FindSubmatch(modules)
+	if match == nil {
+		return "", errors.New("test/cluster/go.mod does not require k8s.io/kubernetes")
+	}
+	return string(match[1]), nil
+})
 
 var (
 	trial *system.System
@@ -101,8 +114,12 @@ func simulated(more ...string) []string {
 
 // template renders a chart without a cluster.
 func template(chart string, args ...string) (out string, err error) {
+	version, err := kubernetesVersion()
+	if err != nil {
+		return "", err
+	}
 	args = append([]string{
-		"template", chart, "--name-template", "spillway", "--namespace", "spillway-system", "--kube-version", kubeVersion,
+		"template", chart, "--name-template", "spillway", "--namespace", "spillway-system", "--kube-version", version,
 	}, args...)
 	return run("helm", args...)
 }

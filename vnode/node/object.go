@@ -7,11 +7,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/internal/run"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// kubeletVersion is the version in the status of the node: the version of the API that it was built for.
-const kubeletVersion = "v1.36.3-spillway"
+// kubeletVersion returns the version in the status of the node: the version of the API that it was built for.
+func kubeletVersion() string { return run.KubernetesVersion() + "-spillway" }
 
 // Config is the content of the Node.
 type Config struct {
@@ -50,7 +51,7 @@ func object(c Config) *corev1.Node {
 			},
 			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: c.Port}},
 			NodeInfo: corev1.NodeSystemInfo{
-				KubeletVersion: kubeletVersion, OperatingSystem: "linux", Architecture: "amd64",
+				KubeletVersion: kubeletVersion(), OperatingSystem: "linux", Architecture: "amd64",
 				OSImage: "Huawei Cloud CCI 2.0", ContainerRuntimeVersion: "cci://2.0",
 			},
 		},

@@ -1,0 +1,11 @@
+package node
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestTheNodeShowsTheVersionOfTheAPIThatItIsBuiltFor(t *testing.T) {
+	assert.Regexp(t, `^v1(\.\d+\.\d+)?-spillway$`, object(Config{Name: "virtual-node-cci-0"}).Status.NodeInfo.KubeletVersion)
+}
