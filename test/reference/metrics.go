@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
+	"go/token"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -76,7 +79,7 @@ func (m *module) metrics() ([]metric, error) {
 				if !ok {
 					return
 				}
-				build := m.builder(p, file, call)
+				build := m.builder(p, call)
 				if build == nil {
 					return
 				}
@@ -124,6 +127,7 @@ func (m *module) metrics() ([]metric, error) {
 		}
 	}
 	slices.SortFunc(result, func(a, b metric) int { return strings.Compare(a.name, b.name) })
+	errs = append(errs, m.unread(result)...)
 	for i, one := range result {
 		if one.help == "" {
 			errs = append(errs, fmt.Errorf("metric %s has no help", one.name))
@@ -135,17 +139,47 @@ func (m *module) metrics() ([]metric, error) {
 	return result, errors.Join(errs...)
 }
 
-// builder returns how to read the metric that a call constructs, or nil if it constructs none.
-func (m *module) builder(p *pkg, file *ast.File, call *ast.CallExpr) func(map[string]string) (metric, error) {
-	selector, ok := call.Fun.(*ast.SelectorExpr)
-	if !ok || exprText(selector.X) != "prometheus" || !strings.HasPrefix(selector.Sel.Name, "New") || len(call.Args) == 0 {
-		return nil
-	}
-	if selector.Sel.Name == "NewDesc" {
-		return func(variables map[string]string) (metric, error) {
-			return m.desc(p, file, call, variables)
+var metricName = regexp.MustCompile(`^spillway_[a-z_]+$`)
+
+// unread finds names of metrics in the code that no constructor was read for: a form that the generator does not know must not go unnoticed.
+// The beginning of a name that is put together counts as read.
+func (m *module) unread(found []metric) []error {
+	var errs []error
+	for _, p := range m.sorted() {
+		for _, file := range p.files {
+			ast.Inspect(file, func(node ast.Node) bool {
+				literal, ok := node.(*ast.BasicLit)
+				if !ok || literal.Kind != token.STRING {
+					return true
+				}
+				name, err := strconv.Unquote(literal.Value)
+				if err != nil || !metricName.MatchString(name) {
+					return true
+				}
+				if !slices.ContainsFunc(found, func(one metric) bool {
+					return one.name == name || strings.HasSuffix(name, "_") && strings.HasPrefix(one.name, name)
+				}) {
+					errs = append(errs, fmt.Errorf("%s: metric %s is constructed in a form that cannot be read", m.position(literal), name))
+				}
+				return true
+			})
 		}
 	}
+	return errs
+}
+
+// builder returns how to read the metric that a call constructs, or nil if it constructs none.
+func (m *module) builder(p *pkg, call *ast.CallExpr) func(map[string]string) (metric, error) {
+	selector, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok || len(call.Args) == 0 {
+		return nil
+	}
+	if exprText(selector) == "prometheus.NewDesc" {
+		return func(variables map[string]string) (metric, error) {
+			return m.desc(p, call, variables)
+		}
+	}
+	// The constructors of prometheus and those of a promauto.Factory: both begin with the options.
 	literal, ok := call.Args[0].(*ast.CompositeLit)
 	if !ok || metricKinds[strings.TrimPrefix(exprText(literal.Type), "prometheus.")] == "" {
 		return nil
@@ -163,6 +197,8 @@ func (m *module) builder(p *pkg, file *ast.File, call *ast.CallExpr) func(map[st
 				one.name, err = p.eval(pair.Value, variables)
 			case "Help":
 				one.help, err = p.eval(pair.Value, variables)
+			case "ConstLabels":
+				one.labels, err = m.keys(p, pair.Value, variables)
 			case "Namespace", "Subsystem":
 				err = fmt.Errorf("write the full name of the metric instead of %s", exprText(pair.Key))
 			}
@@ -175,14 +211,14 @@ func (m *module) builder(p *pkg, file *ast.File, call *ast.CallExpr) func(map[st
 			if err != nil {
 				return one, err
 			}
-			one.labels = labels
+			one.labels = append(one.labels, labels...)
 		}
 		return one, nil
 	}
 }
 
 // desc reads prometheus.NewDesc. Collectors that use it show gauges, except for the cumulative ones.
-func (m *module) desc(p *pkg, _ *ast.File, call *ast.CallExpr, variables map[string]string) (metric, error) {
+func (m *module) desc(p *pkg, call *ast.CallExpr, variables map[string]string) (metric, error) {
 	if len(call.Args) != 4 {
 		return metric{}, fmt.Errorf("prometheus.NewDesc without four arguments")
 	}
@@ -203,6 +239,27 @@ func (m *module) desc(p *pkg, _ *ast.File, call *ast.CallExpr, variables map[str
 		one.kind = "counter"
 	}
 	return one, nil
+}
+
+// keys reads the keys of a literal map of constant labels.
+func (m *module) keys(p *pkg, expr ast.Expr, variables map[string]string) ([]string, error) {
+	literal, ok := expr.(*ast.CompositeLit)
+	if !ok {
+		return nil, fmt.Errorf("labels that are no literal")
+	}
+	var result []string
+	for _, element := range literal.Elts {
+		pair, ok := element.(*ast.KeyValueExpr)
+		if !ok {
+			return nil, fmt.Errorf("labels without names")
+		}
+		key, err := p.eval(pair.Key, variables)
+		if err != nil {
+			return nil, err
+		}
+		result = append(result, key)
+	}
+	return result, nil
 }
 
 // list reads a list of strings: a literal, nil, or a variable of the package that is set to a literal.

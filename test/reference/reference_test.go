@@ -90,9 +90,11 @@ func all() {
 	gauge("pods")
 	counter("spillway_lost_total", "Pods "+"lost.")
 	prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: prefix+"seconds", Help: "Time."}, []string{"operation"})
+	promauto.With(registerer).NewGauge(prometheus.GaugeOpts{Name: "spillway_auto", Help: "Gauge."})
 }`).metrics()
 	require.NoError(t, err)
 	assert.Equal(t, []metric{
+		{name: "spillway_auto", kind: "gauge", help: "Gauge."},
 		{name: "spillway_lost_total", kind: "counter", help: "Pods lost."},
 		{name: "spillway_pods", kind: "gauge", help: "Help of pods.", labels: []string{"verb", "outcome"}},
 		{name: "spillway_seconds", kind: "histogram", help: "Time.", labels: []string{"operation"}},
@@ -105,6 +107,7 @@ func TestMetricsThatCannotBeReadAreErrors(t *testing.T) {
 		"a name from a call": {`var m = prometheus.NewGauge(prometheus.GaugeOpts{Name: name(), Help: "Pods."})`, "not a constant string"},
 		"two of one name": {`var a, b = prometheus.NewGauge(prometheus.GaugeOpts{Name: "x", Help: "X."}), prometheus.NewGauge(prometheus.GaugeOpts{Name: "x", Help: "X."})`,
 			"metric x is constructed twice"},
+		"a form that is not known":       {`var options = "spillway_other_total"`, "metric spillway_other_total is constructed in a form that cannot be read"},
 		"a constructor that is not used": {`func gauge(n string) { prometheus.NewGauge(prometheus.GaugeOpts{Name: n, Help: "X."}) }`, "the metrics of gauge have no name"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// handwritten returns the pages that people write, without the changelog, which names what is gone.
+func handwritten(t *testing.T) map[string]string {
+	t.Helper()
+	pages, err := readPages(root)
+	require.NoError(t, err)
+	for path, content := range pages {
+		if strings.HasPrefix(content, "<!-- Generated") || path == "CHANGELOG.md" {
+			delete(pages, path)
+		}
+	}
+	require.NotEmpty(t, pages)
+	return pages
+}
+
+// mentioned fails the test for each match of the expression in a page whose first group is not known.
+func mentioned(t *testing.T, pages map[string]string, expression string, known func(name string) bool) {
+	t.Helper()
+	found := 0
+	for path, content := range pages {
+		for _, match := range regexp.MustCompile(expression).FindAllStringSubmatch(content, -1) {
+			found++
+			assert.True(t, known(match[1]), "%s names %s, which does not exist", path, match[1])
+		}
+	}
+	assert.NotZero(t, found)
+}
+
+func TestMetricsThatPagesAndDashboardsNameExist(t *testing.T) {
+	m, err := parseModule(root)
+	require.NoError(t, err)
+	metrics, err := m.metrics()
+	require.NoError(t, err)
+	exists := map[string]bool{}
+	for _, one := range metrics {
+		exists[one.name] = true
+		if one.kind == "histogram" {
+			exists[one.name+"_bucket"], exists[one.name+"_sum"], exists[one.name+"_count"] = true, true, true
+		}
+	}
+	pages := handwritten(t)
+	dashboards, err := filepath.Glob(filepath.Join(root, "charts/*/dashboards/*.json"))
+	require.NoError(t, err)
+	require.NotEmpty(t, dashboards)
+	for _, name := range dashboards {
+		content, err := os.ReadFile(name)
+		require.NoError(t, err)
+		pages[name] = string(content)
+	}
+	mentioned(t, pages, `\b(spillway_(?:extender|ledger|admission|vnode)_[a-z_]+[a-z])\b`, func(name string) bool { return exists[name] })
+}
+
+func TestFieldsThatPagesNameExist(t *testing.T) {
+	m, err := parseModule(root)
+	require.NoError(t, err)
+	exists := map[string]bool{}
+	for _, p := range programs() {
+		if p.dir == "" {
+			continue
+		}
+		fields, err := m.fields(m.packages[p.dir], "Config", "")
+		require.NoError(t, err)
+		for _, f := range fields {
+			for path := f.path; path != ""; path = path[:max(strings.LastIndex(path, "."), 0)] {
+				exists[strings.TrimSuffix(path, "[]")] = true
+			}
+		}
+	}
+	mentioned(t, handwritten(t), "`(?:vnode\\.)?((?:cci|pods|soldOut|usage|kube|policy)\\.[a-z][a-zA-Z0-9.]*)(?::[^`]*)?`", func(path string) bool { return exists[path] })
+}
+
+func TestEachConditionHasARunbook(t *testing.T) {
+	m, err := parseModule(root)
+	require.NoError(t, err)
+	operations, err := os.ReadFile(filepath.Join(root, "docs/operations.md"))
+	require.NoError(t, err)
+	found := 0
+	for _, p := range m.sorted() {
+		for _, c := range p.consts() {
+			if kindOf(c) == "condition" {
+				found++
+				assert.Contains(t, string(operations), "\n### "+c.value+"\n")
+			}
+		}
+	}
+	assert.GreaterOrEqual(t, found, 6)
+}
