@@ -91,9 +91,11 @@ func reasonsPage(m *module) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	b.WriteString("# Reasons, Events and conditions\n\n" + wrap("Reasons are constant. They appear in Events, in the conditions of Pods and "+
-		"Nodes, in `status.reason` of Pods and as label values of [metrics](metrics.md). [Runbooks](../operations.md#runbooks) say what "+
-		"to do.") + "\n## Condition types\n\n")
+	begin(&b, "Reasons, Events and conditions",
+		"Reasons are constant. They appear in Events, in the "+
+			"conditions of Pods and Nodes, in `status.reason` of Pods and as label values of [metrics](metrics.md). "+
+			"[Runbooks](../operations.md#runbooks) say what to do.")
+	b.WriteString("\n## Condition types\n\n")
 	b.WriteString(table([]string{"Condition", "Meaning"}, conditions))
 	for _, p := range parts {
 		fmt.Fprintf(&b, "\n## %s\n\n%s", p.title, table([]string{"Reason", "Meaning"}, p.rows))
@@ -132,8 +134,9 @@ func keysPage(m *module) (string, error) {
 		}
 	}
 	var b strings.Builder
-	b.WriteString("# Keys\n\n" + wrap("Labels, annotations, resources, taints and names that Spillway reads or writes. How users set "+
-		"them: [configuration](../configuration.md)."))
+	begin(&b, "Keys",
+		"Labels, annotations, resources, taints and names that Spillway reads or writes. "+
+			"How users set them: [configuration](../configuration.md).")
 	var rows [][]string
 	block := 0
 	flush := func() {
@@ -188,7 +191,8 @@ func (p *pkg) describe(c constSpec) string {
 // onlyIdentifiers reports whether a text lists names in Go and nothing else.
 func onlyIdentifiers(text string) bool {
 	for _, word := range strings.Fields(text) {
-		if word = strings.TrimSuffix(word, ","); word != "and" && (strings.ToLower(word) == word || strings.Contains(word, ".")) {
+		word = strings.TrimSuffix(word, ",")
+		if word != "and" && (strings.ToLower(word) == word || strings.Contains(word, ".")) {
 			return false
 		}
 	}

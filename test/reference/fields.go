@@ -21,12 +21,14 @@ type field struct {
 	doc  string
 }
 
-// configurationPage lists the fields of the configuration file of each program: comments of the Config structs, and their defaults.
+// configurationPage lists the fields of the configuration file of each program: comments of the Config structs, and
+// their defaults.
 func configurationPage(m *module) (string, error) {
 	var b strings.Builder
-	b.WriteString("# Configuration fields\n\n" + wrap("Each program reads a YAML file that `--config` names. A field that is left out has its "+
-		"default. Unknown fields are errors. Durations are written as in Go: `500ms`, `1m`, `2h`. The section `policy` must be the same in "+
-		"all three programs: [the rules](../configuration.md#the-rules)."))
+	begin(&b, "Configuration fields",
+		"Each program reads a YAML file that `--config` names. A field that is "+
+			"left out has its default. Unknown fields are errors. Durations are written as in Go: `500ms`, `1m`, `2h`. The "+
+			"section `policy` must be the same in all three programs: [the rules](../configuration.md#the-rules).")
 	for _, p := range programs() {
 		if p.dir == "" {
 			continue
@@ -121,8 +123,8 @@ func literal(value any) string {
 
 // types names the types that users meet. Types of the module that are strings are "string".
 var types = map[string]string{
-	"string": "string", "bool": "boolean", "int": "integer", "int32": "integer", "int64": "integer", "float32": "number", "float64": "number",
-	"metav1.Duration": "duration", "resource.Quantity": "quantity",
+	"string": "string", "bool": "boolean", "int": "integer", "int32": "integer", "int64": "integer",
+	"float32": "number", "float64": "number", "metav1.Duration": "duration", "resource.Quantity": "quantity",
 }
 
 // fields returns the fields of a struct, those of structs in it after their own.
@@ -247,7 +249,8 @@ func describeField(doc string, jsonNames map[string]string) string {
 		}
 		return name
 	})
-	// A comment begins with the names of its fields, which may be ordinary words: these are replaced at the beginning only.
+	// A comment begins with the names of its fields, which may be ordinary words: these are replaced at the beginning
+	// only.
 	head, rest := "", text
 	for {
 		word, after, _ := strings.Cut(rest, " ")

@@ -11,8 +11,10 @@ import (
 // flagsPage lists the flags of each program and of the commands of vnode.
 func flagsPage(*module) (string, error) {
 	var b strings.Builder
-	b.WriteString("# Flags\n\n" + wrap("A program reads its defaults first, then the YAML file of `--config`, then its other flags. "+
-		"[Configuration fields](configuration.md) lists what the file may contain. Every program also takes `--help` and `--version`."))
+	begin(&b, "Flags",
+		"A program reads its defaults first, then the YAML file of `--config`, then its other "+
+			"flags. [Configuration fields](configuration.md) lists what the file may contain. Every program also takes "+
+			"`--help` and `--version`.")
 	sets := map[string]*pflag.FlagSet{}
 	for _, p := range programs() {
 		set := pflag.NewFlagSet(p.name, pflag.ContinueOnError)

@@ -10,7 +10,9 @@ import (
 // helmPage repeats the tables that helm-docs makes of the comments in values.yaml (make charts).
 func helmPage(m *module) (string, error) {
 	var b strings.Builder
-	b.WriteString("# Helm values\n\nValues of the charts, with their defaults. Links in descriptions start at the root of the repository.\n")
+	begin(&b, "Helm values",
+		"Values of the charts, with their defaults. Paths in descriptions start at the "+
+			"root of the repository.")
 	for _, chart := range []string{"spillway", "placeholder"} {
 		content, err := os.ReadFile(filepath.Join(m.root, "charts", chart, "README.md"))
 		if err != nil {

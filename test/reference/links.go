@@ -19,8 +19,8 @@ var (
 	odd     = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
 
-// brokenLinks returns the links of all pages in Markdown that lead nowhere: to a file that is missing, or to a heading that its page does not
-// have. Links to other sites are not followed.
+// brokenLinks returns the links of all pages in Markdown that lead nowhere: to a file that is missing, or to a heading
+// that its page does not have. Links to other sites are not followed.
 func brokenLinks(root string) ([]string, error) {
 	pages, err := readPages(root)
 	if err != nil {
@@ -28,7 +28,8 @@ func brokenLinks(root string) ([]string, error) {
 	}
 	var broken []string
 	for page, content := range pages {
-		for _, found := range link.FindAllStringSubmatch(inline.ReplaceAllString(fence.ReplaceAllString(content, ""), ""), -1) {
+		prose := inline.ReplaceAllString(fence.ReplaceAllString(content, ""), "")
+		for _, found := range link.FindAllStringSubmatch(prose, -1) {
 			if strings.Contains(found[1], "://") || strings.HasPrefix(found[1], "mailto:") {
 				continue
 			}
@@ -43,7 +44,8 @@ func brokenLinks(root string) ([]string, error) {
 // mention is a page of the documentation that a comment or a message names.
 var mention = regexp.MustCompile(`\bdocs/[a-zA-Z0-9/_-]+\.md(?:#[a-z0-9_-]+)?`)
 
-// brokenMentions returns the pages that files other than pages name, and that are missing. Tests may name pages that do not exist.
+// brokenMentions returns the pages that files other than pages name, and that are missing. Tests may name pages that do
+// not exist.
 func brokenMentions(root string) ([]string, error) {
 	pages, err := readPages(root)
 	if err != nil {
@@ -69,7 +71,9 @@ func brokenMentions(root string) ([]string, error) {
 }
 
 // text holds the extensions of files whose mentions of pages are checked.
-var text = map[string]bool{".go": true, ".yaml": true, ".tpl": true, ".txt": true, ".gotmpl": true, ".sh": true, "": true}
+var text = map[string]bool{
+	".go": true, ".yaml": true, ".tpl": true, ".txt": true, ".gotmpl": true, ".sh": true, "": true,
+}
 
 // walk calls visit for each file of the repository. Hidden directories but .github and .ci are skipped.
 func walk(root string, visit func(name, relative string) error) error {

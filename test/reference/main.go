@@ -1,5 +1,5 @@
-// Reference writes the pages of docs/reference from the code: flags, configuration fields, metrics, reasons, conditions, Events, keys and
-// Helm values. With -check it writes nothing and fails if a page differs.
+// Reference writes the pages of docs/reference from the code: flags, configuration fields, metrics, reasons,
+// conditions, Events, keys and Helm values. With -check it writes nothing and fails if a page differs.
 package main
 
 import (

@@ -59,7 +59,8 @@ func TestMetricsThatPagesAndDashboardsNameExist(t *testing.T) {
 		require.NoError(t, err)
 		pages[name] = string(content)
 	}
-	mentioned(t, pages, `\b(spillway_(?:extender|ledger|admission|vnode)_[a-z_]+[a-z])\b`, func(name string) bool { return exists[name] })
+	mentioned(t, pages, `\b(spillway_(?:extender|ledger|admission|vnode)_[a-z_]+[a-z])\b`,
+		func(name string) bool { return exists[name] })
 }
 
 func TestFieldsThatPagesNameExist(t *testing.T) {
@@ -78,7 +79,8 @@ func TestFieldsThatPagesNameExist(t *testing.T) {
 			}
 		}
 	}
-	mentioned(t, handwritten(t), "`(?:vnode\\.)?((?:cci|pods|soldOut|usage|kube|policy)\\.[a-z][a-zA-Z0-9.]*)(?::[^`]*)?`", func(path string) bool { return exists[path] })
+	mentioned(t, handwritten(t), "`(?:vnode\\.)?((?:cci|pods|soldOut|usage|kube|policy)\\.[a-z][a-zA-Z0-9.]*)(?::[^`]*)?`",
+		func(path string) bool { return exists[path] })
 }
 
 func TestEachConditionHasARunbook(t *testing.T) {

@@ -24,8 +24,9 @@ func metricsPage(m *module) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	b.WriteString("# Metrics\n\n" + wrap("Each program serves its metrics at `/metrics` on its health port, with those of the Go runtime and "+
-		"of the process (`go_*`, `process_*`). [Alerts](../operations.md#alerts) says which to watch."))
+	begin(&b, "Metrics",
+		"Each program serves its metrics at `/metrics` on its health port, with those of the Go runtime and "+
+			"of the process (`go_*`, `process_*`). [Alerts](../operations.md#alerts) says which to watch.")
 	for _, part := range []struct{ title, intro, prefix string }{
 		{"extender", "", "spillway_extender_"},
 		{"ledger of the extender", "", "spillway_ledger_"},
@@ -44,7 +45,8 @@ func metricsPage(m *module) (string, error) {
 		if len(rows) == 0 {
 			return "", fmt.Errorf("no metric of %s is found", part.title)
 		}
-		fmt.Fprintf(&b, "\n## %s\n\n%s%s", strings.ToUpper(part.title[:1])+part.title[1:], part.intro, table([]string{"Metric", "Type", "Labels", "Description"}, rows))
+		fmt.Fprintf(&b, "\n## %s\n\n%s%s", strings.ToUpper(part.title[:1])+part.title[1:], part.intro,
+			table([]string{"Metric", "Type", "Labels", "Description"}, rows))
 	}
 	return b.String(), nil
 }
@@ -141,8 +143,8 @@ func (m *module) metrics() ([]metric, error) {
 
 var metricName = regexp.MustCompile(`^spillway_[a-z_]+$`)
 
-// unread finds names of metrics in the code that no constructor was read for: a form that the generator does not know must not go unnoticed.
-// The beginning of a name that is put together counts as read.
+// unread finds names of metrics in the code that no constructor was read for: a form that the generator does not know
+// must not go unnoticed. The beginning of a name that is put together counts as read.
 func (m *module) unread(found []metric) []error {
 	var errs []error
 	for _, p := range m.sorted() {
@@ -159,7 +161,8 @@ func (m *module) unread(found []metric) []error {
 				if !slices.ContainsFunc(found, func(one metric) bool {
 					return one.name == name || strings.HasSuffix(name, "_") && strings.HasPrefix(one.name, name)
 				}) {
-					errs = append(errs, fmt.Errorf("%s: metric %s is constructed in a form that cannot be read", m.position(literal), name))
+					errs = append(errs, fmt.Errorf("%s: metric %s is constructed in a form that cannot be read",
+						m.position(literal), name))
 				}
 				return true
 			})
@@ -310,8 +313,8 @@ func (p *pkg) variable(name string) ast.Expr {
 	return nil
 }
 
-// walkFunctions visits the nodes of a file with the function that they are in: its name, also where it is a literal that is assigned to a
-// variable, and its type.
+// walkFunctions visits the nodes of a file with the function that they are in: its name, also where it is a literal
+// that is assigned to a variable, and its type.
 func walkFunctions(file *ast.File, visit func(name string, function *ast.FuncType, node ast.Node)) {
 	var walk func(node ast.Node, name string, function *ast.FuncType)
 	walk = func(root ast.Node, name string, function *ast.FuncType) {

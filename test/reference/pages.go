@@ -15,8 +15,8 @@ type Page struct {
 
 const generated = "<!-- Generated from the code by `go run ./test/reference`. Do not edit. -->\n\n"
 
-// Pages returns the pages of docs/reference. It fails if something that a page lists has no description, or is written in a form that the
-// generator cannot read.
+// Pages returns the pages of docs/reference. It fails if something that a page lists has no description, or is written
+// in a form that the generator cannot read.
 func Pages(root string) ([]Page, error) {
 	m, err := parseModule(root)
 	if err != nil {
@@ -63,6 +63,11 @@ func code(text string) string {
 		return ""
 	}
 	return "`" + text + "`"
+}
+
+// begin writes the title and the introduction of a page.
+func begin(b *strings.Builder, title, intro string) {
+	fmt.Fprintf(b, "# %s\n\n%s", title, wrap(intro))
 }
 
 // wrap breaks a paragraph into lines of 120 columns at most.

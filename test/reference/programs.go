@@ -13,7 +13,8 @@ type program struct {
 	name string
 	// addFlags binds the flags with their defaults.
 	addFlags func(*pflag.FlagSet)
-	// dir is the package of the Config struct, and config its default. A command that reads another program's file has none.
+	// dir is the package of the Config struct, and config its default. A command that reads another program's file has
+	// none.
 	dir    string
 	config any
 	// base is the command whose flags are not repeated.

@@ -15,8 +15,8 @@ import (
 
 const root = "../.."
 
-// A page that is out of date fails here. Pages fails if a flag, a field, a metric, a reason, a condition, a key or a Helm value has no
-// description.
+// A page that is out of date fails here. Pages fails if a flag, a field, a metric, a reason, a condition, a key or a
+// Helm value has no description.
 func TestPagesAreCurrent(t *testing.T) {
 	pages, err := Pages(root)
 	require.NoError(t, err)
@@ -50,7 +50,8 @@ func TestCommentsNamePagesThatExist(t *testing.T) {
 
 func TestBrokenLinksAreFound(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "other.md"), []byte("# The `other` page\n\n## Same\n\n## Same\n"), 0o644))
+	other := []byte("# The `other` page\n\n## Same\n\n## Same\n")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "other.md"), other, 0o644))
 	page := strings.Join([]string{
 		"[file](other.md) [heading](other.md#the-other-page) [second](other.md#same-1) [own](#own)",
 		"[site](https://example.com/#x) `[code](gone.md)`",
@@ -86,7 +87,9 @@ func counter(name, help string) prometheus.Counter {
 	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 }
 func all() {
-	gauge := func(name string) *prometheus.Desc { return prometheus.NewDesc(prefix+name, "Help of "+name+".", labels, nil) }
+	gauge := func(name string) *prometheus.Desc {
+		return prometheus.NewDesc(prefix+name, "Help of "+name+".", labels, nil)
+	}
 	gauge("pods")
 	counter("spillway_lost_total", "Pods "+"lost.")
 	prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: prefix+"seconds", Help: "Time."}, []string{"operation"})
@@ -103,12 +106,27 @@ func all() {
 
 func TestMetricsThatCannotBeReadAreErrors(t *testing.T) {
 	for name, test := range map[string]struct{ source, want string }{
-		"no help":            {`var m = prometheus.NewGauge(prometheus.GaugeOpts{Name: "spillway_pods"})`, "metric spillway_pods has no help"},
-		"a name from a call": {`var m = prometheus.NewGauge(prometheus.GaugeOpts{Name: name(), Help: "Pods."})`, "not a constant string"},
-		"two of one name": {`var a, b = prometheus.NewGauge(prometheus.GaugeOpts{Name: "x", Help: "X."}), prometheus.NewGauge(prometheus.GaugeOpts{Name: "x", Help: "X."})`,
-			"metric x is constructed twice"},
-		"a form that is not known":       {`var options = "spillway_other_total"`, "metric spillway_other_total is constructed in a form that cannot be read"},
-		"a constructor that is not used": {`func gauge(n string) { prometheus.NewGauge(prometheus.GaugeOpts{Name: n, Help: "X."}) }`, "the metrics of gauge have no name"},
+		"a metric has no help": {
+			source: `var m = prometheus.NewGauge(prometheus.GaugeOpts{Name: "spillway_pods"})`,
+			want:   "metric spillway_pods has no help",
+		},
+		"a name is the result of a call": {
+			source: `var m = prometheus.NewGauge(prometheus.GaugeOpts{Name: name(), Help: "Pods."})`,
+			want:   "not a constant string",
+		},
+		"two metrics have one name": {
+			source: `var a = prometheus.NewGauge(prometheus.GaugeOpts{Name: "x", Help: "X."})
+var b = prometheus.NewGauge(prometheus.GaugeOpts{Name: "x", Help: "X."})`,
+			want: "metric x is constructed twice",
+		},
+		"a metric has a form that is not known": {
+			source: `var options = "spillway_other_total"`,
+			want:   "metric spillway_other_total is constructed in a form that cannot be read",
+		},
+		"a constructor is not used": {
+			source: `func gauge(n string) { prometheus.NewGauge(prometheus.GaugeOpts{Name: n, Help: "X."}) }`,
+			want:   "the metrics of gauge have no name",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := moduleOf(t, test.source).metrics()

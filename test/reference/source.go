@@ -33,7 +33,8 @@ type pkg struct {
 	module *module
 }
 
-// parseModule parses the programs and what they share. The directory test is left out: its programs are for the project's own use.
+// parseModule parses the programs and what they share. The directory test is left out: its programs are for the
+// project's own use.
 func parseModule(root string) (*module, error) {
 	m := &module{root: root, fset: token.NewFileSet(), packages: map[string]*pkg{}}
 	content, err := os.ReadFile(filepath.Join(root, "go.mod"))
@@ -251,7 +252,9 @@ func (p *pkg) eval(expr ast.Expr, variables map[string]string) (string, error) {
 		}
 	case *ast.CallExpr:
 		// A conversion of a constant to another type.
-		if len(e.Args) == 1 && (exprText(e.Fun) == "string" || strings.HasSuffix(exprText(e.Fun), "Reason") || strings.HasSuffix(exprText(e.Fun), "Type")) {
+		conversion := exprText(e.Fun)
+		if len(e.Args) == 1 &&
+			(conversion == "string" || strings.HasSuffix(conversion, "Reason") || strings.HasSuffix(conversion, "Type")) {
 			return p.eval(e.Args[0], variables)
 		}
 	}
