@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Reasons of conditions. They are the kubelet's words.
+// Reasons of conditions. Source: Kubernetes v1.36, pkg/kubelet/status/generate.go.
 const (
 	reasonNotReady     = "ContainersNotReady"
 	reasonNotInit      = "ContainersNotInitialized"
@@ -17,7 +17,8 @@ const (
 	reasonGatesNotSet  = "ReadinessGatesNotReady"
 )
 
-// conditions are those of the kubelet, computed from the containers; all others of the Pod are kept as they are.
+// conditions returns the conditions that a kubelet sets, computed from the containers. All other conditions of the Pod
+// are kept. Source: Kubernetes v1.36, pkg/kubelet/status/generate.go.
 func conditions(pod *corev1.Pod, status *corev1.PodStatus, now metav1.Time) []corev1.PodCondition {
 	list := append([]corev1.PodCondition(nil), pod.Status.Conditions...)
 	list = setCondition(list, initialized(pod, status), now)
@@ -26,6 +27,7 @@ func conditions(pod *corev1.Pod, status *corev1.PodStatus, now metav1.Time) []co
 	return setCondition(list, ready(pod, list, containers), now)
 }
 
+// initialized returns the condition Initialized.
 func initialized(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodCondition {
 	condition := corev1.PodCondition{Type: corev1.PodInitialized, Status: corev1.ConditionTrue}
 	if status.Phase == corev1.PodSucceeded {
@@ -49,7 +51,8 @@ func initialized(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodCondition 
 	return condition
 }
 
-// anyStarted tells that init containers are over, whatever is known of them.
+// anyStarted reports whether any container has started. Then all init containers have completed, whatever their
+// statuses say.
 func anyStarted(statuses []corev1.ContainerStatus) bool {
 	for _, s := range statuses {
 		if s.State.Running != nil || s.State.Terminated != nil || s.RestartCount > 0 {
@@ -59,6 +62,7 @@ func anyStarted(statuses []corev1.ContainerStatus) bool {
 	return false
 }
 
+// containersReady returns the condition ContainersReady.
 func containersReady(status *corev1.PodStatus) corev1.PodCondition {
 	condition := corev1.PodCondition{Type: corev1.ContainersReady, Status: corev1.ConditionTrue}
 	var unready []string
@@ -79,7 +83,8 @@ func containersReady(status *corev1.PodStatus) corev1.PodCondition {
 	return condition
 }
 
-// ready needs the Pod's readiness gates too: others set them, here, not in the cloud.
+// ready returns the condition Ready. It includes the readiness gates, which other controllers set in the cluster, not
+// in the cloud.
 func ready(pod *corev1.Pod, list []corev1.PodCondition, containers corev1.PodCondition) corev1.PodCondition {
 	condition := containers
 	condition.Type = corev1.PodReady
@@ -99,16 +104,16 @@ func ready(pod *corev1.Pod, list []corev1.PodCondition, containers corev1.PodCon
 	return condition
 }
 
-func findCondition(list []corev1.PodCondition, kind corev1.PodConditionType) *corev1.PodCondition {
+func findCondition(list []corev1.PodCondition, conditionType corev1.PodConditionType) *corev1.PodCondition {
 	for i := range list {
-		if list[i].Type == kind {
+		if list[i].Type == conditionType {
 			return &list[i]
 		}
 	}
 	return nil
 }
 
-// setCondition replaces or adds a condition; the time of the transition moves only with the status.
+// setCondition replaces or adds a condition. The transition time changes only with the status.
 func setCondition(list []corev1.PodCondition, condition corev1.PodCondition, now metav1.Time) []corev1.PodCondition {
 	old := findCondition(list, condition.Type)
 	if old == nil {
@@ -124,11 +129,11 @@ func setCondition(list []corev1.PodCondition, condition corev1.PodCondition, now
 	return list
 }
 
-// owned are the conditions that a virtual node writes. All others belong to those who wrote them.
+// owned are the conditions that a virtual node sets. All others belong to other components.
 var owned = []corev1.PodConditionType{corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady}
 
-// MergeConditions takes the virtual node's conditions from wanted and all others from current, which may have changed since wanted was
-// made.
+// MergeConditions returns the conditions that a virtual node sets from wanted, and all others from current, which may
+// have changed since wanted was computed.
 func MergeConditions(current, wanted []corev1.PodCondition) []corev1.PodCondition {
 	var merged []corev1.PodCondition
 	for _, c := range current {

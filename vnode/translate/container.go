@@ -8,7 +8,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
-// container copies what CCI knows, field by field.
+// container translates a container field by field.
 func (b *builder) container(c *corev1.Container) cci.Container {
 	return cci.Container{
 		Name:                     c.Name,
@@ -36,7 +36,8 @@ func (b *builder) container(c *corev1.Container) cci.Container {
 	}
 }
 
-// image replaces the longest prefix that is configured for it: the cloud pulls from registries that it can reach.
+// image replaces the longest configured prefix of the image, because the cloud can only pull from registries that it
+// reaches.
 func (b *builder) image(image string) string {
 	var longest ImagePrefix
 	for _, prefix := range b.translator.config.ImagePrefixes {
@@ -51,7 +52,7 @@ func (b *builder) ports(c *corev1.Container) []cci.ContainerPort {
 	var ports []cci.ContainerPort
 	for _, p := range c.Ports {
 		if p.HostPort != 0 {
-			b.warn("hostPort %d of container %s is left out: there is no host", p.HostPort, c.Name)
+			b.warn("hostPort %d of container %s is ignored: cloud Pods have no host", p.HostPort, c.Name)
 		}
 		ports = append(ports, cci.ContainerPort{Name: p.Name, ContainerPort: p.ContainerPort, Protocol: p.Protocol})
 	}
@@ -65,10 +66,10 @@ func (b *builder) mounts(c *corev1.Container) []cci.VolumeMount {
 			continue
 		}
 		if m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone {
-			b.warn("mountPropagation of volume %s in container %s is left out: there is no host", m.Name, c.Name)
+			b.warn("mountPropagation of volume %s in container %s is ignored: cloud Pods have no host", m.Name, c.Name)
 		}
 		if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled {
-			b.warn("recursiveReadOnly of volume %s in container %s is left out: the cloud does not know it", m.Name, c.Name)
+			b.warn("recursiveReadOnly of volume %s in container %s is ignored: the cloud does not support it", m.Name, c.Name)
 		}
 		mounts = append(mounts, cci.VolumeMount{
 			Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly, SubPath: m.SubPath, SubPathExpr: m.SubPathExpr,
@@ -82,7 +83,7 @@ func (b *builder) lifecycle(c *corev1.Container) *cci.Lifecycle {
 		return nil
 	}
 	if c.Lifecycle.StopSignal != nil {
-		b.warn("lifecycle.stopSignal of container %s is left out: the cloud does not know it", c.Name)
+		b.warn("lifecycle.stopSignal of container %s is ignored: the cloud does not support it", c.Name)
 	}
 	hooks := cci.Lifecycle{
 		PostStart: b.handler(c, "postStart", c.Lifecycle.PostStart),
@@ -99,7 +100,7 @@ func (b *builder) handler(c *corev1.Container, name string, h *corev1.LifecycleH
 	case h == nil:
 		return nil
 	case h.Sleep != nil || h.TCPSocket != nil:
-		b.warn("the %s hook of container %s is left out: the cloud knows exec and httpGet", name, c.Name)
+		b.warn("the %s hook of container %s is ignored: the cloud supports exec and httpGet", name, c.Name)
 		return nil
 	case h.Exec == nil && h.HTTPGet == nil:
 		return nil
@@ -112,10 +113,11 @@ func (b *builder) probe(c *corev1.Container, name string, p *corev1.Probe) *cci.
 	case p == nil:
 		return nil
 	case p.Exec == nil && p.HTTPGet == nil && p.TCPSocket == nil:
-		b.refuse("container %s has a %s that the cloud does not know: it knows exec, httpGet and tcpSocket", c.Name, name)
+		b.refuse("container %s has a %s of a type that the cloud does not support: use exec, httpGet or tcpSocket",
+			c.Name, name)
 		return nil
 	case p.TerminationGracePeriodSeconds != nil:
-		b.warn("terminationGracePeriodSeconds of the %s of container %s is left out: the Pod's holds", name, c.Name)
+		b.warn("terminationGracePeriodSeconds of the %s of container %s is ignored: that of the Pod applies", name, c.Name)
 	}
 	return &cci.Probe{
 		Exec: p.Exec, HTTPGet: p.HTTPGet, TCPSocket: p.TCPSocket,

@@ -7,19 +7,21 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
-// ReasonStatusUnknown: the container ended out of sight. It is the kubelet's word.
+// ReasonStatusUnknown is the reason of a container whose exit code is unknown. Source: Kubernetes v1.36,
+// pkg/kubelet/container/runtime.go.
 const ReasonStatusUnknown = "ContainerStatusUnknown"
 
-// exitUnknown is the exit code of a container that ended out of sight: the kubelet's, that of SIGKILL.
+// exitUnknown is the exit code of such a container, that of SIGKILL. The kubelet uses the same code.
 const exitUnknown = 137
 
-// IsTerminal tells whether a Pod has ended for good.
+// IsTerminal reports whether a Pod has terminated.
 func IsTerminal(phase corev1.PodPhase) bool {
 	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
 }
 
-// DeletedStatus is the status of a Pod that is being deleted and whose cloud Pod is gone: every container that ran has ended. last is the cloud Pod
-// as it was last seen, nil where there never was one. Exit codes that were seen are kept.
+// DeletedStatus returns the status of a Pod that is being deleted and whose cloud Pod is gone: every container that
+// ran has terminated. last is the last known state of the cloud Pod, nil if there never was one. Known exit codes are
+// kept. The arguments are not changed.
 func DeletedStatus(pod *corev1.Pod, last *cci.Pod, nodeIP string, now metav1.Time) corev1.PodStatus {
 	status := *pod.Status.DeepCopy()
 	if last != nil && !IsTerminal(status.Phase) {
@@ -38,15 +40,17 @@ func DeletedStatus(pod *corev1.Pod, last *cci.Pod, nodeIP string, now metav1.Tim
 	return status
 }
 
-// end marks what still ran as ended out of sight and tells whether any container failed, or never came to run.
+// end marks running containers as terminated with an unknown exit code. It reports whether any container failed or
+// never ran. Sidecars among init containers do not count.
 func end(statuses []corev1.ContainerStatus, sidecars []corev1.Container, now metav1.Time) (failed bool) {
 	for i := range statuses {
 		s := &statuses[i]
 		s.Ready, s.Started = false, new(false)
 		if s.State.Terminated == nil && (s.State.Running != nil || s.LastTerminationState.Terminated != nil) {
 			s.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-				ExitCode: exitUnknown, Reason: ReasonStatusUnknown, FinishedAt: now, ContainerID: s.ContainerID, StartedAt: startOf(s.State),
-				Message: "the container ended out of sight: the cloud Pod was gone before its exit code was seen",
+				ExitCode: exitUnknown, Reason: ReasonStatusUnknown, ContainerID: s.ContainerID,
+				StartedAt: startOf(s.State), FinishedAt: now,
+				Message: "the cloud Pod was gone before the exit code of the container was known",
 			}}
 		}
 		ended := s.State.Terminated
@@ -64,7 +68,7 @@ func startOf(state corev1.ContainerState) metav1.Time {
 	return state.Running.StartedAt
 }
 
-// isSidecar tells init containers whose exit code does not count.
+// isSidecar reports whether the init container of that name is a sidecar. Its exit code does not count.
 func isSidecar(containers []corev1.Container, name string) bool {
 	for i := range containers {
 		policy := containers[i].RestartPolicy
@@ -75,7 +79,8 @@ func isSidecar(containers []corev1.Container, name string) bool {
 	return false
 }
 
-// WaitingStatus is the status of a Pod that has no cloud Pod yet: reason and message say what stands against it.
+// WaitingStatus returns the status of a Pod that has no cloud Pod yet. reason and message say what it waits for. The
+// Pod is not changed.
 func WaitingStatus(pod *corev1.Pod, reason, message, nodeIP string, now metav1.Time) corev1.PodStatus {
 	status := *pod.Status.DeepCopy()
 	status.ObservedGeneration = pod.Generation
@@ -95,8 +100,8 @@ func waitingStatuses(containers []corev1.Container, reason, message string) []co
 	return statuses
 }
 
-// FailedStatus is the status of a Pod that ends without, or has lost, its cloud Pod. last is the cloud Pod as it was last seen, nil where there
-// never was one.
+// FailedStatus returns the status of a Pod that cannot have a cloud Pod, or has lost it. last is the last known state
+// of the cloud Pod, nil if there never was one. The arguments are not changed.
 func FailedStatus(pod *corev1.Pod, last *cci.Pod, reason, message, nodeIP string, now metav1.Time) corev1.PodStatus {
 	status := DeletedStatus(pod, last, nodeIP, now)
 	status.Phase, status.Reason, status.Message = corev1.PodFailed, reason, message

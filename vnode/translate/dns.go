@@ -10,13 +10,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// What Kubernetes allows in a dnsConfig.
+// The limits of a dnsConfig. Source: Kubernetes v1.36, pkg/apis/core/validation/validation.go.
 const (
-	mostNameservers = 3
-	mostSearches    = 32
+	maxNameservers = 3
+	maxSearches    = 32
 )
 
-// dns is the policy and configuration of the cloud Pod: CCI knows Default and None only, so the DNS of the cluster is written out.
+// dns returns the DNS policy and configuration of the cloud Pod. CCI supports Default and None only. The configuration
+// of the cluster DNS is therefore written to the Pod. nodeDNS replaces everything if it is set.
 func (b *builder) dns(nodeDNS *corev1.PodDNSConfig) (corev1.DNSPolicy, *corev1.PodDNSConfig) {
 	if nodeDNS != nil {
 		return corev1.DNSNone, nodeDNS.DeepCopy()
@@ -44,24 +45,27 @@ func (b *builder) clusterSearches() []string {
 	return []string{b.pod.Namespace + ".svc." + domain, "svc." + domain, domain}
 }
 
-// merge adds the Pod's own dnsConfig as the kubelet does: servers and searches after the cluster's, options over them.
+// merge adds the Pod's dnsConfig as the kubelet does: name servers and search domains come after those of the cluster,
+// options replace those of the cluster. Source: Kubernetes v1.36, pkg/kubelet/network/dns/dns.go.
 func (b *builder) merge(base, own *corev1.PodDNSConfig) *corev1.PodDNSConfig {
 	merged := base.DeepCopy()
 	if own != nil {
 		merged.Nameservers = union(merged.Nameservers, own.Nameservers)
 		merged.Searches = union(merged.Searches, own.Searches)
 		for _, option := range own.Options {
-			merged.Options = slices.DeleteFunc(merged.Options, func(o corev1.PodDNSConfigOption) bool { return o.Name == option.Name })
+			merged.Options = slices.DeleteFunc(merged.Options, func(o corev1.PodDNSConfigOption) bool {
+				return o.Name == option.Name
+			})
 			merged.Options = append(merged.Options, option)
 		}
 	}
-	if len(merged.Nameservers) > mostNameservers {
-		b.warn("name servers after the third are left out: %s", strings.Join(merged.Nameservers[mostNameservers:], ", "))
-		merged.Nameservers = merged.Nameservers[:mostNameservers]
+	if len(merged.Nameservers) > maxNameservers {
+		b.warn("name servers after the third are ignored: %s", strings.Join(merged.Nameservers[maxNameservers:], ", "))
+		merged.Nameservers = merged.Nameservers[:maxNameservers]
 	}
-	if len(merged.Searches) > mostSearches {
-		b.warn("search domains after number %d are left out", mostSearches)
-		merged.Searches = merged.Searches[:mostSearches]
+	if len(merged.Searches) > maxSearches {
+		b.warn("search domains after number %d are ignored", maxSearches)
+		merged.Searches = merged.Searches[:maxSearches]
 	}
 	return merged
 }
@@ -76,11 +80,11 @@ func union(first, second []string) []string {
 	return all
 }
 
-// ParseResolvConf reads the text of a resolv.conf, such as that of the node annotation policy.ResolvConfAnnotation. All faults are
-// reported at once; unknown lines are faults, as they would change nothing.
+// ParseResolvConf parses the text of a resolv.conf, such as the Node annotation policy.ResolvConfAnnotation. It
+// returns all errors. An unknown line is an error, because it would have no effect.
 func ParseResolvConf(text string) (*corev1.PodDNSConfig, error) {
 	config := &corev1.PodDNSConfig{}
-	var faults []error
+	var errs []error
 	for line := range strings.Lines(text) {
 		line, _, _ = strings.Cut(line, "#")
 		fields := strings.Fields(line)
@@ -88,14 +92,15 @@ func ParseResolvConf(text string) (*corev1.PodDNSConfig, error) {
 			continue
 		}
 		if err := readResolvLine(config, fields[0], fields[1:]); err != nil {
-			faults = append(faults, err)
+			errs = append(errs, err)
 		}
 	}
-	if len(config.Nameservers) == 0 || len(config.Nameservers) > mostNameservers {
-		faults = append(faults, fmt.Errorf("%d lines \"nameserver ADDRESS\": there must be one to %d", len(config.Nameservers), mostNameservers))
+	if len(config.Nameservers) == 0 || len(config.Nameservers) > maxNameservers {
+		errs = append(errs, fmt.Errorf("%d lines \"nameserver ADDRESS\": there must be one to %d",
+			len(config.Nameservers), maxNameservers))
 	}
-	if err := errors.Join(faults...); err != nil {
-		return nil, fmt.Errorf("reading the resolv.conf: %w", err)
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("parsing the resolv.conf: %w", err)
 	}
 	return config, nil
 }

@@ -1,7 +1,8 @@
-// Package translate turns a Kubernetes Pod into a Pod of CCI, and the cloud Pod's status back into a Pod's.
+// Package translate translates a Pod to a Pod of CCI, and the status of the cloud Pod to the status of the Pod.
 //
-// It is pure: no client, no clock, no state. What CCI cannot hold is rewritten (hostPath replacements, DNS, the downward API,
-// sizes), left out with a warning, or refused with words; nothing is lost silently, except what only the cluster's scheduler reads
-// (node selectors, tolerations, affinity, priorities: it has obeyed them already) and the service account's token that
-// Kubernetes mounts by itself. It does not decide whether a Pod may run in the cloud at all: package policy does.
+// It is pure: it has no client, no clock and no state. A field that CCI does not support is rewritten (hostPath
+// replacements, DNS, the downward API, sizes), dropped with a warning, or refused with a message. Fields that have
+// already taken effect in the cluster (node selectors, tolerations, affinity, priorities), and fields that mean
+// nothing without a host, are dropped without a warning. Table lists every field. Package policy decides whether a Pod
+// may run in the cloud at all.
 package translate

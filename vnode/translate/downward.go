@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,8 +12,8 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// downwardFiles makes files speak of the Pod and not of the cloud Pod, which has another name and labels of its own: they show
-// annotations that hold what is meant.
+// downwardFiles translates files of the downward API. The cloud Pod has another name and additional labels, so that
+// the files show annotations of the cloud Pod that contain the values of the Pod.
 func (b *builder) downwardFiles(volume string, files []corev1.DownwardAPIVolumeFile) []corev1.DownwardAPIVolumeFile {
 	var translated []corev1.DownwardAPIVolumeFile
 	for _, file := range files {
@@ -28,7 +29,7 @@ func (b *builder) downwardFiles(volume string, files []corev1.DownwardAPIVolumeF
 	return translated
 }
 
-// filePath is where the cloud Pod has what a file shows.
+// filePath returns the field of the cloud Pod that contains the value of a file.
 func (b *builder) filePath(file corev1.DownwardAPIVolumeFile) (string, error) {
 	if selector := file.ResourceFieldRef; selector != nil {
 		value, err := b.resourceField(nil, selector)
@@ -38,7 +39,7 @@ func (b *builder) filePath(file corev1.DownwardAPIVolumeFile) (string, error) {
 		return b.literalFile(value), nil
 	}
 	if file.FieldRef == nil {
-		return "", fmt.Errorf("comes from a source that the cloud does not know")
+		return "", errors.New("has a source that the cloud does not support")
 	}
 	switch path := file.FieldRef.FieldPath; path {
 	case "metadata.name":
@@ -53,20 +54,20 @@ func (b *builder) filePath(file corev1.DownwardAPIVolumeFile) (string, error) {
 		return b.literalFile(formatMap(b.pod.Annotations)), nil
 	default:
 		if _, ok := b.field(path); ok && strings.HasPrefix(path, "metadata.") {
-			return path, nil // Single labels and annotations are the cloud Pod's too.
+			return path, nil // The cloud Pod has the same labels and annotations.
 		}
-		return "", fmt.Errorf("refers to %s, which has no meaning in the cloud", path)
+		return "", fmt.Errorf("refers to %s, which is not available in the cloud", path)
 	}
 }
 
-// literalFile writes a value into an annotation and returns its path.
+// literalFile writes a value to an annotation of the cloud Pod and returns the path of that annotation.
 func (b *builder) literalFile(value string) string {
 	key := fmt.Sprintf("%s%d", policy.CloudFileAnnotation, len(b.files))
 	b.files = append(b.files, value)
 	return annotationField(key)
 }
 
-// formatMap is how the kubelet writes labels and annotations into a file. Source: Kubernetes, pkg/fieldpath.FormatMap.
+// formatMap formats labels and annotations as the kubelet does. Source: Kubernetes v1.36, pkg/fieldpath/fieldpath.go.
 func formatMap(m map[string]string) string {
 	var lines []string
 	for _, key := range slices.Sorted(maps.Keys(m)) {

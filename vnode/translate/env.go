@@ -15,11 +15,11 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// env resolves what the cloud would resolve wrongly: there the downward API speaks of the cloud Pod. What comes first is ours; a
-// container's own variable of the same name wins.
+// env translates the variables of a container. It resolves fields of the Pod, because the cloud would resolve those of
+// the cloud Pod. Variables of the node come first. A variable of the container with the same name replaces them.
 func (b *builder) env(c *corev1.Container) []corev1.EnvVar {
 	var env []corev1.EnvVar
-	for _, e := range b.ownEnv(c) {
+	for _, e := range b.nodeEnv(c) {
 		if !slices.ContainsFunc(c.Env, func(own corev1.EnvVar) bool { return own.Name == e.Name }) {
 			env = append(env, e)
 		}
@@ -32,14 +32,17 @@ func (b *builder) env(c *corev1.Container) []corev1.EnvVar {
 	return env
 }
 
-// ownEnv is what a node gives to every container: its time zone, where it is asked for, and where the API server is.
-func (b *builder) ownEnv(c *corev1.Container) []corev1.EnvVar {
+// nodeEnv returns the variables that the node adds: the time zone for containers that mount /etc/localtime, and the
+// address of the API server.
+func (b *builder) nodeEnv(c *corev1.Container) []corev1.EnvVar {
 	var env []corev1.EnvVar
 	if b.translator.config.TimeZone != "" && b.mountsLocaltime(c) {
 		env = append(env, corev1.EnvVar{Name: "TZ", Value: b.translator.config.TimeZone})
 	}
 	if host, port, err := net.SplitHostPort(b.translator.config.APIServer); err == nil {
-		env = append(env, corev1.EnvVar{Name: "KUBERNETES_SERVICE_HOST", Value: host}, corev1.EnvVar{Name: "KUBERNETES_SERVICE_PORT", Value: port},
+		env = append(env,
+			corev1.EnvVar{Name: "KUBERNETES_SERVICE_HOST", Value: host},
+			corev1.EnvVar{Name: "KUBERNETES_SERVICE_PORT", Value: port},
 			corev1.EnvVar{Name: "KUBERNETES_SERVICE_PORT_HTTPS", Value: port})
 	}
 	return env
@@ -54,73 +57,80 @@ func (b *builder) mountsLocaltime(c *corev1.Container) bool {
 	return false
 }
 
-// envFrom refers to mirrors: values never travel in a Pod's spec.
+// envFrom translates references to references to mirrors. The spec of a cloud Pod never contains values of Secrets or
+// ConfigMaps.
 func (b *builder) envFrom(c *corev1.Container) []corev1.EnvFromSource {
 	var sources []corev1.EnvFromSource
 	for _, from := range c.EnvFrom {
-		carried := corev1.EnvFromSource{Prefix: from.Prefix}
+		translated := corev1.EnvFromSource{Prefix: from.Prefix}
 		switch {
 		case from.ConfigMapRef != nil:
-			carried.ConfigMapRef = &corev1.ConfigMapEnvSource{
-				LocalObjectReference: b.mirror(identity.MirrorConfigMap, from.ConfigMapRef.Name), Optional: from.ConfigMapRef.Optional,
+			translated.ConfigMapRef = &corev1.ConfigMapEnvSource{
+				LocalObjectReference: b.mirror(identity.MirrorConfigMap, from.ConfigMapRef.Name),
+				Optional:             from.ConfigMapRef.Optional,
 			}
 		case from.SecretRef != nil:
-			carried.SecretRef = &corev1.SecretEnvSource{
-				LocalObjectReference: b.mirror(identity.MirrorSecret, from.SecretRef.Name), Optional: from.SecretRef.Optional,
+			translated.SecretRef = &corev1.SecretEnvSource{
+				LocalObjectReference: b.mirror(identity.MirrorSecret, from.SecretRef.Name),
+				Optional:             from.SecretRef.Optional,
 			}
 		default:
-			b.refuse("container %s has variables from a source that the cloud does not know", c.Name)
+			b.refuse("container %s has variables from a source that the cloud does not support", c.Name)
 		}
-		sources = append(sources, carried)
+		sources = append(sources, translated)
 	}
 	return sources
 }
 
-// envVar resolves one variable; ok is false where it is left out.
+// envVar translates one variable. ok is false if the variable is refused.
 func (b *builder) envVar(c *corev1.Container, e corev1.EnvVar) (resolved corev1.EnvVar, ok bool) {
 	switch from := e.ValueFrom; {
 	case from == nil:
 		return e, true
 	case from.ConfigMapKeyRef != nil:
 		return corev1.EnvVar{Name: e.Name, ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
-			LocalObjectReference: b.mirror(identity.MirrorConfigMap, from.ConfigMapKeyRef.Name), Key: from.ConfigMapKeyRef.Key, Optional: from.ConfigMapKeyRef.Optional,
+			LocalObjectReference: b.mirror(identity.MirrorConfigMap, from.ConfigMapKeyRef.Name),
+			Key:                  from.ConfigMapKeyRef.Key, Optional: from.ConfigMapKeyRef.Optional,
 		}}}, true
 	case from.SecretKeyRef != nil:
 		return corev1.EnvVar{Name: e.Name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
-			LocalObjectReference: b.mirror(identity.MirrorSecret, from.SecretKeyRef.Name), Key: from.SecretKeyRef.Key, Optional: from.SecretKeyRef.Optional,
+			LocalObjectReference: b.mirror(identity.MirrorSecret, from.SecretKeyRef.Name),
+			Key:                  from.SecretKeyRef.Key, Optional: from.SecretKeyRef.Optional,
 		}}}, true
 	case from.FieldRef != nil:
 		return b.envField(c, e)
 	case from.ResourceFieldRef != nil:
 		return b.envResource(c, e)
 	default:
-		b.refuse("variable %s of container %s comes from a source that the cloud does not know", e.Name, c.Name)
+		b.refuse("variable %s of container %s has a source that the cloud does not support", e.Name, c.Name)
 	}
 	return corev1.EnvVar{}, false
 }
 
-// envField writes the field's value into the variable.
+// envField sets a variable to the value of a field of the Pod.
 func (b *builder) envField(c *corev1.Container, e corev1.EnvVar) (corev1.EnvVar, bool) {
 	path := e.ValueFrom.FieldRef.FieldPath
 	if path == "status.podIP" || path == "status.podIPs" {
-		// Nobody knows it before the Pod has it. The sources differ on whether CCI resolves it: if it does not, it refuses.
-		b.warn("variable %s of container %s is left to the cloud to fill in: %s is not known before", e.Name, c.Name, path)
+		// The value is unknown before the cloud Pod exists. The documents disagree on whether CCI resolves the field. If it
+		// does not, it refuses the Pod. Source: CCI API, "ObjectFieldSelector".
+		b.warn("variable %s of container %s is resolved by the cloud: %s is unknown before the Pod starts",
+			e.Name, c.Name, path)
 		return e, true
 	}
 	value, ok := b.field(path)
 	if !ok {
-		b.refuse("variable %s of container %s refers to %s, which has no meaning in the cloud", e.Name, c.Name, path)
+		b.refuse("variable %s of container %s refers to %s, which is not available in the cloud", e.Name, c.Name, path)
 		return corev1.EnvVar{}, false
 	}
 	return literal(e.Name, value), true
 }
 
-// literal makes a variable of a value that is not to be expanded: $$ is Kubernetes' way to write $.
+// literal returns a variable whose value is not expanded. Kubernetes reads $$ as $.
 func literal(name, value string) corev1.EnvVar {
 	return corev1.EnvVar{Name: name, Value: strings.ReplaceAll(value, "$", "$$")}
 }
 
-// field is the value of a field of the Pod as Kubernetes knows it.
+// field returns the value that a field has for the kubelet of a local node.
 func (b *builder) field(path string) (string, bool) {
 	switch path {
 	case "metadata.name":
@@ -145,7 +155,7 @@ func (b *builder) field(path string) (string, bool) {
 	return "", false
 }
 
-// subscript reads the key of a path such as metadata.labels['key'].
+// subscript returns the key of a path such as metadata.labels['key'].
 func subscript(path, field string) (key string, ok bool) {
 	rest, found := strings.CutPrefix(path, field+"['")
 	if !found {
@@ -154,7 +164,7 @@ func subscript(path, field string) (key string, ok bool) {
 	return strings.CutSuffix(rest, "']")
 }
 
-// envResource writes a container's limit or request into the variable.
+// envResource sets a variable to a limit or request of a container.
 func (b *builder) envResource(c *corev1.Container, e corev1.EnvVar) (corev1.EnvVar, bool) {
 	selector := e.ValueFrom.ResourceFieldRef
 	value, err := b.resourceField(c, selector)
@@ -165,8 +175,9 @@ func (b *builder) envResource(c *corev1.Container, e corev1.EnvVar) (corev1.EnvV
 	return literal(e.Name, value), true
 }
 
-// resourceField is what the kubelet would compute: rounded up to the divisor, and the most that the Pod can have where the container has
-// no limit. Source: Kubernetes, "Downward API, container fields".
+// resourceField returns the value that the kubelet computes. It is rounded up to the divisor. A limit that is not set
+// is the size of the cloud Pod. Source: Kubernetes documentation, "Downward API", "Information available via
+// resourceFieldRef".
 func (b *builder) resourceField(c *corev1.Container, selector *corev1.ResourceFieldSelector) (string, error) {
 	if selector.ContainerName != "" {
 		c = b.find(selector.ContainerName)
@@ -187,7 +198,7 @@ func (b *builder) resourceField(c *corev1.Container, selector *corev1.ResourceFi
 	return divide(quantity, selector.Divisor, corev1.ResourceName(name)), nil
 }
 
-// find is a container or init container by name.
+// find returns the container or init container of that name, nil if there is none.
 func (b *builder) find(name string) *corev1.Container {
 	for _, list := range [][]corev1.Container{b.spec.InitContainers, b.spec.Containers} {
 		for i := range list {
@@ -199,7 +210,8 @@ func (b *builder) find(name string) *corev1.Container {
 	return nil
 }
 
-// divide counts absurd quantities as the most that there is, as package policy does: Quantity's own arithmetic takes minutes over them.
+// divide divides and rounds up. It treats extremely large quantities as the maximum (see sizes.Amount), because the
+// arithmetic of Quantity takes minutes for them.
 func divide(quantity, divisor resource.Quantity, name corev1.ResourceName) string {
 	if divisor.IsZero() {
 		divisor = resource.MustParse("1")

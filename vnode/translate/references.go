@@ -8,24 +8,25 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// Reference is what a Pod needs of one object.
+// Reference is a reference of a Pod to one object.
 type Reference struct {
 	identity.Mirror
-	// Optional: the Pod can do without it.
+	// Optional means that the Pod can start without the object.
 	Optional bool
-	// Keys are those that the Pod cannot do without.
+	// Keys are the keys without which the Pod cannot start.
 	Keys []string
-	// Tokens are what a MirrorToken holds.
+	// Tokens are the tokens of a MirrorToken.
 	Tokens []corev1.ServiceAccountTokenProjection
 }
 
-// References lists what the cloud Pod of a Pod refers to, each object once. Names are all it says: nothing is read.
+// References lists the objects to which the cloud Pod of a Pod refers, each once. It does not read the objects.
 func (t *Translator) References(pod *corev1.Pod) []Reference {
 	var found references
 	for _, secret := range pod.Spec.ImagePullSecrets {
 		if secret.Name != "" && !t.isOwnPullSecret(secret.Name) {
-			// As on a local node, a missing one is no reason not to try to pull.
-			found.add(Reference{Mirror: identity.Mirror{Kind: identity.MirrorSecret, Namespace: pod.Namespace, Name: secret.Name}, Optional: true})
+			// As on a local node, the image is pulled even if the Secret is missing.
+			mirror := identity.Mirror{Kind: identity.MirrorSecret, Namespace: pod.Namespace, Name: secret.Name}
+			found.add(Reference{Mirror: mirror, Optional: true})
 		}
 	}
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
@@ -41,7 +42,7 @@ func (t *Translator) References(pod *corev1.Pod) []Reference {
 
 type references struct{ list []Reference }
 
-// add joins what several places of a Pod say about one object.
+// add merges references to the same object. The object is optional only if all references are.
 func (r *references) add(ref Reference) {
 	for i := range r.list {
 		if known := &r.list[i]; known.Mirror == ref.Mirror {
@@ -54,9 +55,12 @@ func (r *references) add(ref Reference) {
 	r.list = append(r.list, ref)
 }
 
-// addObject adds a reference to an object and to those of its keys that are named, all of them optional or none.
+// addObject adds a reference to an object and its keys. Either all of them are optional or none.
 func (r *references) addObject(kind identity.MirrorKind, namespace, name string, optional *bool, keys ...string) {
-	ref := Reference{Mirror: identity.Mirror{Kind: kind, Namespace: namespace, Name: name}, Optional: isOptional(optional)}
+	ref := Reference{
+		Mirror:   identity.Mirror{Kind: kind, Namespace: namespace, Name: name},
+		Optional: optional != nil && *optional,
+	}
 	if !ref.Optional {
 		ref.Keys = keys
 	}
@@ -88,9 +92,11 @@ func (r *references) addContainer(namespace string, c *corev1.Container) {
 func (r *references) addVolume(pod *corev1.Pod, v *corev1.Volume, noTokens bool) {
 	switch {
 	case v.ConfigMap != nil:
-		r.addObject(identity.MirrorConfigMap, pod.Namespace, v.ConfigMap.Name, v.ConfigMap.Optional, itemKeys(v.ConfigMap.Items)...)
+		from := v.ConfigMap
+		r.addObject(identity.MirrorConfigMap, pod.Namespace, from.Name, from.Optional, itemKeys(from.Items)...)
 	case v.Secret != nil:
-		r.addObject(identity.MirrorSecret, pod.Namespace, v.Secret.SecretName, v.Secret.Optional, itemKeys(v.Secret.Items)...)
+		from := v.Secret
+		r.addObject(identity.MirrorSecret, pod.Namespace, from.SecretName, from.Optional, itemKeys(from.Items)...)
 	case v.PersistentVolumeClaim != nil:
 		r.addObject(identity.MirrorClaim, pod.Namespace, v.PersistentVolumeClaim.ClaimName, nil)
 	case v.Ephemeral != nil:
@@ -105,17 +111,21 @@ func (r *references) addVolume(pod *corev1.Pod, v *corev1.Volume, noTokens bool)
 	}
 }
 
-// ephemeralClaim is the claim that Kubernetes makes for a generic ephemeral volume. Source: Kubernetes, "PersistentVolumeClaim naming".
+// ephemeralClaim returns the name of the claim that Kubernetes creates for a generic ephemeral volume. Source:
+// Kubernetes documentation, "Ephemeral Volumes", "PersistentVolumeClaim naming".
 func ephemeralClaim(pod *corev1.Pod, v *corev1.Volume) string { return pod.Name + "-" + v.Name }
 
 func (r *references) addProjection(pod *corev1.Pod, source *corev1.VolumeProjection) {
 	switch {
 	case source.ConfigMap != nil:
-		r.addObject(identity.MirrorConfigMap, pod.Namespace, source.ConfigMap.Name, source.ConfigMap.Optional, itemKeys(source.ConfigMap.Items)...)
+		from := source.ConfigMap
+		r.addObject(identity.MirrorConfigMap, pod.Namespace, from.Name, from.Optional, itemKeys(from.Items)...)
 	case source.Secret != nil:
-		r.addObject(identity.MirrorSecret, pod.Namespace, source.Secret.Name, source.Secret.Optional, itemKeys(source.Secret.Items)...)
+		from := source.Secret
+		r.addObject(identity.MirrorSecret, pod.Namespace, from.Name, from.Optional, itemKeys(from.Items)...)
 	case source.ServiceAccountToken != nil:
-		r.add(Reference{Mirror: identity.TokenMirror(pod), Tokens: []corev1.ServiceAccountTokenProjection{*source.ServiceAccountToken}})
+		tokens := []corev1.ServiceAccountTokenProjection{*source.ServiceAccountToken}
+		r.add(Reference{Mirror: identity.TokenMirror(pod), Tokens: tokens})
 	}
 }
 
@@ -127,8 +137,9 @@ func itemKeys(items []corev1.KeyToPath) []string {
 	return keys
 }
 
-// ownPullSecrets are names under which clusters of the vendor keep the credentials of its registry: the cloud has its own.
-// Source: seed 2; CCE manual, "default-secret".
+// ownPullSecrets are the names of the Secrets in which clusters of the vendor keep the credentials of its registry.
+// They are not copied, because the cloud has credentials of its own. Source: CCE bursting, cce_10_0135; CCE manual,
+// "default-secret".
 var ownPullSecrets = []string{"default-secret", "imagepull-secret"}
 
 func (t *Translator) isOwnPullSecret(name string) bool {

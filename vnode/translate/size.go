@@ -8,10 +8,11 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
-// sized are the resources that make a cloud Pod's size. Everything else is a node's.
+// sized are the resources that determine the size of a cloud Pod.
 var sized = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
 
-// chooseSize is the smallest that holds the Pod, or the configured one for a Pod that asks for nothing.
+// chooseSize returns the smallest size that fits the Pod. A Pod without requests and limits gets the configured
+// default size.
 func (b *builder) chooseSize() sizes.Flavor {
 	need := sizes.Need(b.spec)
 	nothing := need.Cpu().IsZero() && need.Memory().IsZero()
@@ -28,14 +29,14 @@ func (b *builder) chooseSize() sizes.Flavor {
 	return size
 }
 
-// fitCCI1 is the same for CCI 1.0, where the containers' resources make the size.
+// fitCCI1 does the same for CCI 1.0, where the size is the sum of the resources of the containers.
 func (b *builder) fitCCI1(nothing bool) sizes.Flavor {
 	var least sizes.Flavor
 	if nothing {
 		least = b.translator.defaultSize
 	}
 	if b.pod.Annotations[policy.FlavorAnnotation] != "" {
-		b.warn("annotation %s is left out: CCI 1.0 takes the containers' resources, rounded up", policy.FlavorAnnotation)
+		b.warn("annotation %s is ignored: CCI 1.0 uses the resources of the containers, rounded up", policy.FlavorAnnotation)
 	}
 	fit, err := sizes.FitCCI1(b.spec, least)
 	if err != nil {
@@ -52,8 +53,8 @@ func (b *builder) fitCCI1(nothing bool) sizes.Flavor {
 	return fit.Size
 }
 
-// resources gives a container its limit, or else its request, as both: CCI has been seen to refuse requests that differ from
-// limits, and bills the Pod's size anyway.
+// resources sets both the limit and the request of a container to its limit, or to its request if it has no limit. CCI
+// has been seen to refuse requests that differ from limits, and bills the size of the Pod in any case.
 func (b *builder) resources(c *corev1.Container) cci.Resources {
 	b.checkResources(c)
 	if b.shares != nil {
@@ -70,7 +71,7 @@ func (b *builder) resources(c *corev1.Container) cci.Resources {
 	return equal(list)
 }
 
-// equal makes a list both the limits and the requests.
+// equal returns a list as both the limits and the requests.
 func equal(list corev1.ResourceList) cci.Resources {
 	if len(list) == 0 {
 		return cci.Resources{}
@@ -78,29 +79,30 @@ func equal(list corev1.ResourceList) cci.Resources {
 	return cci.Resources{Limits: list, Requests: list}
 }
 
-// checkResources refuses devices: without its GPU a Pod would run and be wrong.
+// checkResources refuses devices. A Pod without its GPU would run but not work.
 func (b *builder) checkResources(c *corev1.Container) {
 	if len(c.Resources.Claims) > 0 {
-		b.refuse("container %s has dynamic resource claims, which the cloud does not know", c.Name)
+		b.refuse("container %s has dynamic resource claims, which the cloud does not support", c.Name)
 	}
 	for name, quantity := range c.Resources.Requests {
 		switch {
 		case name == corev1.ResourceCPU, name == corev1.ResourceMemory, name == policy.PlacementResource, quantity.IsZero():
 		case name == corev1.ResourceEphemeralStorage: // See extraStorage.
 		default:
-			b.refuse("container %s requests %s, which the cloud does not have", c.Name, name)
+			b.refuse("container %s requests %s, which the cloud does not offer", c.Name, name)
 		}
 	}
 }
 
-// The disk of a cloud Pod, in GiB, that everyone has. Source: CCI manual, "Ephemeral storage".
+// The ephemeral storage that every cloud Pod has at no charge, in GiB. Source: CCI manual, "Ephemeral storage".
 const (
 	freeStorage = 30
-	// firstStorage is what everyone has in CCI 1.0, where none can be bought.
-	firstStorage = 20
+	// freeStorageCCI1 is the same for CCI 1.0, where it cannot be extended.
+	freeStorageCCI1 = 20
 )
 
-// extraStorage is the disk that the Pod asks for beyond what it gets anyhow, nil for none.
+// extraStorage returns the ephemeral storage that the Pod requests in addition to what it has at no charge, nil for
+// none.
 func (b *builder) extraStorage() *cci.ExtraEphemeralStorage {
 	bytes := sizes.NeedOf(b.spec, corev1.ResourceEphemeralStorage)
 	wanted := bytes / gib
@@ -109,14 +111,14 @@ func (b *builder) extraStorage() *cci.ExtraEphemeralStorage {
 	}
 	switch {
 	case b.translator.config.Version == policy.CCI1:
-		if wanted > firstStorage {
-			b.warn("ephemeral storage beyond the %dGi that CCI 1.0 gives every Pod is left out", firstStorage)
+		if wanted > freeStorageCCI1 {
+			b.warn("ephemeral storage above the %dGi of every Pod of CCI 1.0 is ignored", freeStorageCCI1)
 		}
 		return nil
 	case wanted <= freeStorage:
 		return nil
 	case wanted > policy.MostStorage:
-		b.refuse("the Pod asks for more ephemeral storage than the %dGi that the cloud gives at most", policy.MostStorage)
+		b.refuse("the Pod requests more ephemeral storage than %dGi, the maximum in the cloud", policy.MostStorage)
 		return nil
 	}
 	return &cci.ExtraEphemeralStorage{SizeInGiB: int32(wanted - freeStorage)}

@@ -9,15 +9,17 @@ import (
 
 // Reasons in a Pod's status.
 const (
-	// ReasonStopped: the cloud has stopped the Pod, neither ended nor deleted it.
+	// ReasonStopped means that the cloud has stopped the Pod. It has neither terminated nor been deleted.
 	ReasonStopped = "CloudPodStopped"
-	// reasonCreating and reasonInitializing: the container waits for its image, or for init containers. They are the kubelet's words.
+	// reasonCreating and reasonInitializing are the reasons of a container that waits for its image, or for init
+	// containers. Source: Kubernetes v1.36, pkg/kubelet/kubelet_pods.go.
 	reasonCreating     = "ContainerCreating"
 	reasonInitializing = "PodInitializing"
 )
 
-// Status is the status of a Pod whose cloud Pod is known. It keeps what others write into a Pod's status: the scheduler's condition, those
-// of readiness gates. The Pod and the cloud Pod are not changed. now is written where something changes.
+// Status returns the status of a Pod that has a cloud Pod. It keeps what other components write to the status: the
+// condition of the scheduler, and conditions of readiness gates. The arguments are not changed. now is the time of
+// every transition.
 func Status(pod *corev1.Pod, cloud *cci.Pod, nodeIP string, now metav1.Time) corev1.PodStatus {
 	status := *pod.Status.DeepCopy()
 	status.ObservedGeneration = pod.Generation
@@ -25,14 +27,16 @@ func Status(pod *corev1.Pod, cloud *cci.Pod, nodeIP string, now metav1.Time) cor
 	status.Reason, status.Message = cloud.Status.Reason, cloud.Status.Message
 	if cloud.Status.Phase == cci.PodStopped {
 		status.Reason = ReasonStopped
-		status.Message = "the cloud has stopped this Pod: it is neither running nor ended. See the account's state in the console"
+		status.Message = "the cloud has stopped this Pod, which is neither running nor terminated: check the state of the " +
+			"account in the console"
 	}
 	status.HostIP, status.HostIPs = nodeIP, []corev1.HostIP{{IP: nodeIP}}
 	status.PodIP, status.PodIPs = addresses(&cloud.Status)
 	if cloud.Status.StartTime != nil && status.StartTime == nil {
 		status.StartTime = cloud.Status.StartTime
 	}
-	status.InitContainerStatuses = containerStatuses(pod.Spec.InitContainers, cloud.Status.InitContainerStatuses, reasonInitializing)
+	status.InitContainerStatuses = containerStatuses(
+		pod.Spec.InitContainers, cloud.Status.InitContainerStatuses, reasonInitializing)
 	waiting := reasonCreating
 	if len(pod.Spec.InitContainers) > 0 {
 		waiting = reasonInitializing
@@ -45,16 +49,17 @@ func Status(pod *corev1.Pod, cloud *cci.Pod, nodeIP string, now metav1.Time) cor
 	return status
 }
 
-// phase is the cloud's, where Kubernetes has it. Unknown and Stopped say nothing about an end: the Pod keeps the phase that it had.
-func phase(had, cloud corev1.PodPhase) corev1.PodPhase {
+// phase returns the phase of the cloud Pod if Kubernetes has that phase. Unknown and Stopped do not prove that the Pod
+// has terminated: the Pod keeps its previous phase.
+func phase(previous, cloud corev1.PodPhase) corev1.PodPhase {
 	switch cloud {
 	case corev1.PodPending, corev1.PodRunning, corev1.PodSucceeded, corev1.PodFailed:
 		return cloud
 	}
-	if had == "" {
+	if previous == "" {
 		return corev1.PodPending
 	}
-	return had
+	return previous
 }
 
 func addresses(status *corev1.PodStatus) (string, []corev1.PodIP) {
@@ -67,9 +72,11 @@ func addresses(status *corev1.PodStatus) (string, []corev1.PodIP) {
 	return status.PodIP, []corev1.PodIP{{IP: status.PodIP}}
 }
 
-// containerStatuses are in the order of the spec, one for each container: what the cloud does not report yet waits, what it
-// reports beyond the spec is its own.
-func containerStatuses(containers []corev1.Container, cloud []corev1.ContainerStatus, waiting string) []corev1.ContainerStatus {
+// containerStatuses returns one status for each container, in the order of the spec. A container that the cloud does
+// not report yet is waiting. Statuses of containers that are not in the spec are left out.
+func containerStatuses(
+	containers []corev1.Container, cloud []corev1.ContainerStatus, waiting string,
+) []corev1.ContainerStatus {
 	var statuses []corev1.ContainerStatus
 	for i := range containers {
 		status := corev1.ContainerStatus{

@@ -17,10 +17,10 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
-// now is what goldens show as 2026-01-02T03:04:05Z: what changed in this translation.
+// now is shown as 2026-01-02T03:04:05Z in golden files: the time of changes in this translation.
 var now = metav1.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// statusInput is what testdata/status/<case>.input.yaml holds.
+// statusInput is the content of testdata/status/<case>.input.yaml.
 type statusInput struct {
 	// Call is Status, DeletedStatus, WaitingStatus or FailedStatus.
 	Call    string     `json:"call"`
@@ -42,7 +42,7 @@ func (in statusInput) run(t *testing.T) corev1.PodStatus {
 	case "FailedStatus":
 		return translate.FailedStatus(&in.Pod, in.Cloud, in.Reason, in.Message, nodeIP, now)
 	}
-	t.Fatalf("call: %q is not known", in.Call)
+	t.Fatalf("unknown call %q", in.Call)
 	return corev1.PodStatus{}
 }
 
@@ -63,7 +63,7 @@ func TestStatusGoldens(t *testing.T) {
 
 			again := in
 			again.Pod.Status = status
-			assert.Equal(t, status, again.run(t), "the second time changes nothing")
+			assert.Equal(t, status, again.run(t), "a second call changes nothing")
 
 			got, err := yaml.Marshal(status)
 			require.NoError(t, err)
@@ -78,10 +78,15 @@ func TestStatusGoldens(t *testing.T) {
 	}
 }
 
-func TestConditionsOfOthersAreKept(t *testing.T) {
-	current := []corev1.PodCondition{{Type: corev1.PodReady, Status: "False"}, {Type: "example.com/gate", Status: "True"}, {Type: corev1.PodScheduled, Status: "True"}}
-	wanted := []corev1.PodCondition{{Type: corev1.PodReady, Status: "True"}, {Type: "example.com/gate", Status: "False"}}
-	assert.ElementsMatch(t, []corev1.PodCondition{
-		{Type: corev1.PodReady, Status: "True"}, {Type: "example.com/gate", Status: "True"}, {Type: corev1.PodScheduled, Status: "True"},
-	}, translate.MergeConditions(current, wanted))
+func TestConditionsOfOtherComponentsAreKept(t *testing.T) {
+	condition := func(conditionType corev1.PodConditionType, status corev1.ConditionStatus) corev1.PodCondition {
+		return corev1.PodCondition{Type: conditionType, Status: status}
+	}
+	const gate = "example.com/gate"
+	scheduled := condition(corev1.PodScheduled, "True")
+	current := []corev1.PodCondition{condition(corev1.PodReady, "False"), condition(gate, "True"), scheduled}
+	wanted := []corev1.PodCondition{condition(corev1.PodReady, "True"), condition(gate, "False")}
+	assert.ElementsMatch(t,
+		[]corev1.PodCondition{condition(corev1.PodReady, "True"), condition(gate, "True"), scheduled},
+		translate.MergeConditions(current, wanted))
 }

@@ -19,7 +19,8 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
-// TestTranslationPage compares the tables of the page with the rows. With -update it writes them; the text around them is the writer's.
+// TestTranslationPage compares the tables of docs/translation.md with Table. With -update it writes them. The rest of
+// the page is written by hand.
 func TestTranslationPage(t *testing.T) {
 	pagetest.Check(t, "../../docs/translation.md", "./vnode/translate -run TestTranslationPage", tables(), *update)
 }
@@ -27,25 +28,25 @@ func TestTranslationPage(t *testing.T) {
 func tables() string {
 	var text strings.Builder
 	for _, section := range translate.Table() {
-		fmt.Fprintf(&text, "\n### %s\n\n| field | in the cloud | |\n|---|---|---|\n", section.Type)
+		fmt.Fprintf(&text, "\n### %s\n\n| Field | In the cloud | Notes |\n|---|---|---|\n", section.Type)
 		for _, field := range section.Fields {
-			fmt.Fprintf(&text, "| `%s` | %s | %s |\n", field.Name, field.Fate, field.Words)
+			fmt.Fprintf(&text, "| `%s` | %s | %s |\n", field.Name, field.Handling, field.Note)
 		}
 	}
 	return text.String()
 }
 
-// step is a field on the way from a Pod's spec to the field that is tried.
+// step is a field on the path from a Pod's spec to the field under test.
 type step struct {
 	owner string
 	field reflect.StructField
 	name  string
 }
 
-// TestEveryFieldHasTheFateThatItsRowSays walks over all that a Pod's spec is made of: each field must have a row, each row a field, and a Pod
-// that has the field must fare as the row says.
-func TestEveryFieldHasTheFateThatItsRowSays(t *testing.T) {
-	w := &walker{t: t, rows: map[string]map[string]translate.Field{}, met: map[string]bool{}}
+// TestEveryFieldIsHandledAsItsRowSays walks through all types of a Pod's spec. Each field must have a row, and each
+// row a field. The translation of a Pod with that field must match the row.
+func TestEveryFieldIsHandledAsItsRowSays(t *testing.T) {
+	w := &walker{t: t, rows: map[string]map[string]translate.Field{}, visited: map[string]bool{}}
 	for _, section := range translate.Table() {
 		assert.NotContains(t, w.rows, section.Type)
 		w.rows[section.Type] = map[string]translate.Field{}
@@ -57,35 +58,36 @@ func TestEveryFieldHasTheFateThatItsRowSays(t *testing.T) {
 	w.walk(reflect.TypeFor[corev1.PodSpec](), nil)
 	for kind, rows := range w.rows {
 		for name := range rows {
-			assert.True(t, w.met[kind+"."+name], "%s.%s has a row, and is no field", kind, name)
+			assert.True(t, w.visited[kind+"."+name], "%s.%s has a row but is not a field", kind, name)
 		}
 	}
 }
 
 type walker struct {
-	t    *testing.T
-	rows map[string]map[string]translate.Field
-	met  map[string]bool
+	t       *testing.T
+	rows    map[string]map[string]translate.Field
+	visited map[string]bool
 }
 
 func (w *walker) walk(kind reflect.Type, path []step) {
 	for _, s := range fieldsOf(kind, kind.Name()) {
 		here := append(slices.Clone(path), s)
 		row, ok := w.rows[s.owner][s.name]
-		if !assert.True(w.t, ok, "%s.%s has no row: decide what becomes of it in the cloud", s.owner, s.name) {
+		if !assert.True(w.t, ok, "%s.%s has no row: decide how it is translated", s.owner, s.name) {
 			continue
 		}
-		w.met[s.owner+"."+s.name] = true
+		w.visited[s.owner+"."+s.name] = true
 		deeper := element(s.field.Type)
-		if (row.Fate == translate.Carried || row.Fate == translate.Rewritten) && isOfTheAPI(deeper) && s.owner+"."+s.name != "PodSpec.resources" {
+		kept := row.Handling == translate.Copied || row.Handling == translate.Translated
+		if kept && isOfTheAPI(deeper) && s.owner+"."+s.name != "PodSpec.resources" {
 			w.walk(deeper, here)
 			continue
 		}
-		w.t.Run(describe(here), func(t *testing.T) { try(t, here, row) })
+		w.t.Run(describe(here), func(t *testing.T) { checkHandling(t, here, row) })
 	}
 }
 
-// fieldsOf lists the fields of a struct, those of embedded ones as its own.
+// fieldsOf lists the fields of a struct, including those of embedded structs.
 func fieldsOf(kind reflect.Type, owner string) []step {
 	var list []step
 	for i := range kind.NumField() {
@@ -122,35 +124,36 @@ func describe(path []step) string {
 	return strings.Join(names, ".")
 }
 
-// try compares a Pod that has the field with one that has all around it.
-func try(t *testing.T, path []step, row translate.Field) {
+// checkHandling compares the translations of a Pod with the field and of a Pod with everything around the field.
+func checkHandling(t *testing.T, path []step, row translate.Field) {
 	before, after := basePod(), basePod()
-	place(reflect.ValueOf(&before.Spec).Elem(), path, false)
-	place(reflect.ValueOf(&after.Spec).Elem(), path, true)
+	setField(reflect.ValueOf(&before.Spec).Elem(), path, false)
+	setField(reflect.ValueOf(&after.Spec).Elem(), path, true)
 	for _, pod := range []*corev1.Pod{before, after} {
 		complete(&pod.Spec)
 	}
-	without, with := fate(t, before), fate(t, after)
-	if row.Fate == translate.Barred || describe(path) == "containers.restartPolicy" { // Which init containers may have.
-		assert.NotEmpty(t, with.refusals, "a Pod that has it must be refused")
+	without, with := translated(t, before), translated(t, after)
+	// Only init containers may have a restartPolicy.
+	if row.Handling == translate.Unsupported || describe(path) == "containers.restartPolicy" {
+		assert.NotEmpty(t, with.refusals, "a Pod with the field must be refused")
 		return
 	}
 	require.Empty(t, with.refusals)
 	assert.Subset(t, with.warnings, without.warnings)
 	warned := len(with.warnings) > len(without.warnings)
-	switch row.Fate {
-	case translate.Carried, translate.Rewritten:
-		assert.NotEqual(t, without.pod, with.pod, "the cloud Pod must show it")
-	case translate.Warned:
-		assert.Equal(t, without.pod, with.pod, "the cloud Pod must not show it")
+	switch row.Handling {
+	case translate.Copied, translate.Translated:
+		assert.NotEqual(t, without.pod, with.pod, "the cloud Pod must differ")
+	case translate.DroppedWithEvent:
+		assert.Equal(t, without.pod, with.pod, "the cloud Pod must not differ")
 		assert.True(t, warned, "there must be a warning")
-	case translate.Left:
-		assert.Equal(t, without.pod, with.pod, "the cloud Pod must not show it")
-		assert.False(t, warned, "no warning is worth it: %v", with.warnings)
+	case translate.Dropped:
+		assert.Equal(t, without.pod, with.pod, "the cloud Pod must not differ")
+		assert.False(t, warned, "there must be no warning: %v", with.warnings)
 	}
 }
 
-// complete gives a source to what would be refused without one.
+// complete adds sources to objects that would be refused without a source.
 func complete(spec *corev1.PodSpec) {
 	if v := &spec.Volumes[0]; v.VolumeSource == (corev1.VolumeSource{}) {
 		v.NFS = &corev1.NFSVolumeSource{}
@@ -180,8 +183,8 @@ func basePod() *corev1.Pod {
 	return pod
 }
 
-// place sets the field at the end of the path, or only what is around it.
-func place(value reflect.Value, path []step, set bool) {
+// setField sets the field at the end of the path, or, if set is false, only the structs around it.
+func setField(value reflect.Value, path []step, set bool) {
 	field := value.FieldByIndex(path[0].field.Index)
 	if len(path) == 1 {
 		field.SetZero()
@@ -203,15 +206,17 @@ func place(value reflect.Value, path []step, set bool) {
 			field = field.Index(0)
 		}
 	}
-	place(field, path[1:], set)
+	setField(field, path[1:], set)
 }
 
-// surrounding is a new struct with what it needs to mean anything.
+// surrounding returns a new struct with the other fields that it requires.
 func surrounding(pointer reflect.Type) reflect.Value {
 	known := []any{
-		&corev1.EnvVar{Name: "E"}, &corev1.ResourceFieldSelector{ContainerName: "c", Resource: "requests.cpu"}, &corev1.ObjectFieldSelector{FieldPath: "metadata.name"},
+		&corev1.EnvVar{Name: "E"}, &corev1.ResourceFieldSelector{ContainerName: "c", Resource: "requests.cpu"},
+		&corev1.ObjectFieldSelector{FieldPath: "metadata.name"},
 		&corev1.HostPathVolumeSource{Path: policy.LocaltimePath}, &corev1.VolumeMount{Name: "v", MountPath: "/v"},
-		&corev1.Container{Name: "init", Image: "nginx"}, &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{}}},
+		&corev1.Container{Name: "init", Image: "nginx"},
+		&corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{}}},
 		&corev1.DownwardAPIVolumeFile{Path: "f", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}},
 		&corev1.LocalObjectReference{Name: "imagepull-secret"},
 		&corev1.VolumeProjection{},
@@ -224,14 +229,15 @@ func surrounding(pointer reflect.Type) reflect.Value {
 	return reflect.New(pointer.Elem())
 }
 
-// sample is a value of a field that means something. Those of fields whose values are not all alike are listed.
+// sample returns a value of a field that has an effect. Fields for which not every value has an effect are listed.
 func sample(key string, kind reflect.Type) reflect.Value {
+	fourCPU := corev1.ResourceList{"cpu": resource.MustParse("4")}
 	known := map[string]any{
 		"PodSpec.hostUsers":                               new(false),
 		"PodSpec.dnsPolicy":                               corev1.DNSDefault,
 		"HostPathVolumeSource.path":                       policy.LocaltimePath,
-		"PodSpec.resources":                               &corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("4")}},
-		"PodSpec.overhead":                                corev1.ResourceList{"cpu": resource.MustParse("4")},
+		"PodSpec.resources":                               &corev1.ResourceRequirements{Requests: fourCPU},
+		"PodSpec.overhead":                                fourCPU,
 		"PodSecurityContext.supplementalGroupsPolicy":     new(corev1.SupplementalGroupsPolicyStrict),
 		"PodSecurityContext.seccompProfile":               &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost},
 		"PodSecurityContext.appArmorProfile":              &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeLocalhost},
@@ -280,20 +286,20 @@ func sample(key string, kind reflect.Type) reflect.Value {
 	return reflect.New(kind).Elem()
 }
 
-// outcome is how a Pod fared.
+// outcome is the result for a Pod.
 type outcome struct {
 	pod                string
 	warnings, refusals []string
 }
 
-// fate asks what vnode asks: the rules, then the translation.
-func fate(t *testing.T, pod *corev1.Pod) outcome {
+// translated applies the rules and then the translation, as vnode does.
+func translated(t *testing.T, pod *corev1.Pod) outcome {
 	t.Helper()
 	rules, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
 	var o outcome
 	for _, violation := range rules.Restrictions(policy.Input{Pod: pod}) {
-		if violation.Reason != policy.ReasonPersistentVolume { // Package mirror looks behind claims.
+		if violation.Reason != policy.ReasonPersistentVolume { // Package mirror checks the volumes of claims.
 			o.refusals = append(o.refusals, violation.Message)
 		}
 	}

@@ -18,58 +18,59 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// ReasonUnsupported: the Pod has something that cannot be carried to the cloud.
+// ReasonUnsupported is the reason of a Pod with a field that the cloud does not support.
 const ReasonUnsupported policy.Reason = "UnsupportedPod"
 
-// appliedAnnotation is kubectl's copy of the whole manifest: large, and nothing to the cloud.
+// appliedAnnotation contains kubectl's copy of the manifest. It is large and has no use in the cloud.
 const appliedAnnotation = "kubectl.kubernetes.io/last-applied-configuration"
 
-// largeAnnotation lets a Pod have more than 32 vCPU. Source: CCI API, Pod annotations.
+// largeAnnotation is required for a Pod with more than 32 vCPU. Source: CCI API, "Pod annotations".
 const (
 	largeAnnotation = "resource.cci.io/resizing-large-size-instance-greater-than-32-cores"
 	largeMilliCPU   = 32000
 )
 
-// Config is what holds for all Pods of a virtual node.
+// Config configures the translation of all Pods of a virtual node.
 type Config struct {
-	// Version is the generation of the cloud; empty for 2.0.
+	// Version is the generation of CCI. Empty means 2.0.
 	Version policy.CCIVersion
-	// Owner is written onto every cloud Pod.
+	// Owner is written to every cloud Pod.
 	Owner identity.Owner
-	// NodeIP is what containers get as the address of their host.
+	// NodeIP is the value of status.hostIP in the containers.
 	NodeIP string
-	// DefaultSize is what a Pod gets that asks for nothing, such as "0.50_1.0": CCI refuses a Pod without a size.
+	// DefaultSize is the size of a Pod without requests and limits, in vCPU and GiB, such as "0.50_1.0". CCI refuses a Pod
+	// without a size.
 	DefaultSize string
-	// ClusterDNS are the name servers of the cluster, reachable from the cloud's subnets; empty leaves Pods with the DNS of the
-	// cloud, which does not know the cluster's Services.
+	// ClusterDNS are the IP addresses of the cluster's name servers. They must be reachable from the subnets of the
+	// cloud. Without them Pods use the DNS of the cloud, which does not resolve Services of the cluster.
 	ClusterDNS []string
-	// ClusterDomain is the domain of the cluster's Services.
+	// ClusterDomain is the DNS domain of the Services of the cluster.
 	ClusterDomain string
-	// TimeZone, such as Asia/Shanghai, is what a container that mounts /etc/localtime gets as TZ; empty leaves UTC.
+	// TimeZone, such as Asia/Shanghai, is the value of TZ in a container that mounts /etc/localtime. Empty means UTC.
 	TimeZone string
-	// PullSecret is the secret of the cloud namespace that images are pulled with. CCI keeps one of the name imagepull-secret
-	// itself, for its own registry.
+	// PullSecret is the Secret in the cloud namespace with which images are pulled. CCI itself creates imagepull-secret,
+	// for its own registry.
 	PullSecret string
-	// NoTokens leaves tokens of service accounts at home.
+	// NoTokens keeps ServiceAccount tokens out of the cloud.
 	NoTokens bool
-	// NoClaims refuses Pods with claims.
+	// NoClaims refuses Pods with PersistentVolumeClaims.
 	NoClaims bool
-	// APIServer is host:port of the cluster's API server as the cloud reaches it, for KUBERNETES_SERVICE_HOST and _PORT; empty leaves the
-	// variables out.
+	// APIServer is the host:port at which cloud Pods reach the API server of the cluster. It sets KUBERNETES_SERVICE_HOST
+	// and KUBERNETES_SERVICE_PORT. Without it these variables are not set.
 	APIServer string
-	// ImagePrefixes replace beginnings of images; of several that fit the longest counts.
+	// ImagePrefixes replace prefixes of images. The longest matching prefix is used.
 	ImagePrefixes []ImagePrefix
 }
 
-// ImagePrefix is how images begin at home, and in the cloud.
+// ImagePrefix replaces a prefix of images in the cloud.
 type ImagePrefix struct {
-	// From is how an image begins at home, such as "registry.local/".
+	// From is the prefix in the Pod, such as "registry.local/".
 	From string `json:"from"`
-	// To replaces it, such as "swr.cn-north-4.myhuaweicloud.com/team/".
+	// To is the prefix in the cloud Pod, such as "swr.cn-north-4.myhuaweicloud.com/team/".
 	To string `json:"to"`
 }
 
-// Validate returns every error at once. path is the field that holds this part of the configuration (pods).
+// Validate returns all errors. path is that of the field that holds this part of the configuration (pods).
 func (c Config) Validate(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if _, err := c.defaultSize(); err != nil {
@@ -101,25 +102,25 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 	return errs
 }
 
-// defaultSize reads DefaultSize. CCI 1.0 rounds it as it rounds Pods; its text is in the words of 2.0.
+// defaultSize parses DefaultSize. Its syntax is that of CCI 2.0. CCI 1.0 rounds it as it rounds Pods.
 func (c Config) defaultSize() (sizes.Flavor, error) {
 	return sizes.For(map[string]string{policy.FlavorAnnotation: c.DefaultSize}, &corev1.PodSpec{})
 }
 
-// Translator translates by one Config. Its methods may be called by many goroutines at once.
+// Translator translates Pods according to one Config. It is safe for concurrent use.
 type Translator struct {
 	config      Config
 	defaultSize sizes.Flavor
 }
 
-// New checks the configuration.
+// New returns a Translator after it has validated the configuration.
 func New(config Config) (*Translator, error) {
 	if err := config.Validate(field.NewPath("pods")).ToAggregate(); err != nil {
-		return nil, fmt.Errorf("checking the configuration of the translation: %w", err)
+		return nil, fmt.Errorf("validating the configuration of the translation: %w", err)
 	}
 	size, err := config.defaultSize()
 	if err != nil {
-		return nil, fmt.Errorf("reading the default size: %w", err)
+		return nil, fmt.Errorf("parsing the default size: %w", err)
 	}
 	return &Translator{config: config, defaultSize: size}, nil
 }
@@ -127,13 +128,13 @@ func New(config Config) (*Translator, error) {
 // Result is a translated Pod.
 type Result struct {
 	Pod *cci.Pod
-	// Size is what will be billed.
+	// Size is the size that is billed.
 	Size sizes.Flavor
-	// Warnings say what was left out or changed that a user may miss, each as a sentence.
+	// Warnings describe what was dropped or changed and may matter to the user, one sentence each.
 	Warnings []string
 }
 
-// Refused is the error of a Pod that cannot be carried to the cloud, with all that stands against it.
+// Refused is the error of a Pod that the cloud cannot run, with all reasons.
 type Refused struct {
 	Reason   policy.Reason
 	Messages []string
@@ -142,8 +143,8 @@ type Refused struct {
 // Error joins the messages.
 func (r *Refused) Error() string { return strings.Join(r.Messages, "; ") }
 
-// Pod translates. nodeDNS replaces the DNS of every Pod where it is not nil. The Pod is not changed; the same Pod gives the same result.
-// The error is a *Refused.
+// Pod translates a Pod. nodeDNS replaces the DNS configuration of every Pod, unless it is nil. The Pod is not changed.
+// The same arguments give the same result. Every error is a *Refused. It does not block.
 func (t *Translator) Pod(pod *corev1.Pod, nodeDNS *corev1.PodDNSConfig) (Result, error) {
 	spec, err := policy.ReplaceHostPaths(pod)
 	if err != nil {
@@ -161,8 +162,8 @@ func (t *Translator) Pod(pod *corev1.Pod, nodeDNS *corev1.PodDNSConfig) (Result,
 	return Result{Pod: cloud, Size: b.size, Warnings: b.warnings}, nil
 }
 
-// meta names and marks the cloud Pod. Labels and annotations come along: the cloud shows them, some tell it what to do (instance
-// type, EIP), and the downward API reads them there.
+// meta returns the metadata of the cloud Pod. It contains the labels and annotations of the Pod: the cloud shows them,
+// some of them configure the cloud (instance type, EIP), and the downward API reads them.
 func (t *Translator) meta(pod *corev1.Pod, size sizes.Flavor) metav1.ObjectMeta {
 	key := identity.KeyOf(pod)
 	meta := metav1.ObjectMeta{
@@ -177,7 +178,7 @@ func (t *Translator) meta(pod *corev1.Pod, size sizes.Flavor) metav1.ObjectMeta 
 	return meta
 }
 
-// annotateSize asks for the size. CCI 1.0 adds up the containers instead.
+// annotateSize sets the annotation of the size. CCI 1.0 uses the sum of the containers instead.
 func (t *Translator) annotateSize(annotations map[string]string, size sizes.Flavor) {
 	if t.config.Version == policy.CCI1 {
 		delete(annotations, policy.FlavorAnnotation)
@@ -189,20 +190,20 @@ func (t *Translator) annotateSize(annotations map[string]string, size sizes.Flav
 	}
 }
 
-// builder carries what the parts of one translation share.
+// builder holds the state of one translation.
 type builder struct {
 	translator *Translator
 	pod        *corev1.Pod
-	// spec is the Pod's with hostPath volumes replaced. It is not changed.
+	// spec is the spec of the Pod with hostPath volumes replaced. It is not changed.
 	spec *corev1.PodSpec
 	size sizes.Flavor
-	// shares are what each container gets of the size in CCI 1.0; nil in 2.0.
+	// shares maps each container to its share of the size in CCI 1.0. It is nil in CCI 2.0.
 	shares map[*corev1.Container]corev1.ResourceList
-	// dropped are the volumes that are left out, and all mounts of them.
+	// dropped contains the names of volumes that are left out. Their mounts are left out as well.
 	dropped map[string]bool
-	// localtime are volumes that stand for the node's time zone.
+	// localtime contains the names of volumes that mount the time zone of the node.
 	localtime map[string]bool
-	// files are what files of the downward API show that no field of the cloud Pod says.
+	// files are the contents of files of the downward API that no field of the cloud Pod contains.
 	files []string
 
 	warnings []string
@@ -217,7 +218,7 @@ func (b *builder) refuse(format string, args ...any) {
 	b.refusals = append(b.refusals, fmt.Sprintf(format, args...))
 }
 
-// podSpec copies what CCI knows, field by field.
+// podSpec translates the spec field by field.
 func (b *builder) podSpec(nodeDNS *corev1.PodDNSConfig) cci.PodSpec {
 	b.warnAboutSpec()
 	spec := cci.PodSpec{
@@ -230,7 +231,7 @@ func (b *builder) podSpec(nodeDNS *corev1.PodDNSConfig) cci.PodSpec {
 		SetHostnameAsFQDN:             b.spec.SetHostnameAsFQDN,
 		ShareProcessNamespace:         b.spec.ShareProcessNamespace,
 		TerminationGracePeriodSeconds: b.spec.TerminationGracePeriodSeconds,
-		Volumes:                       b.volumes(), // Before the containers: they leave out mounts of dropped volumes.
+		Volumes:                       b.volumes(), // Before the containers, which leave out mounts of dropped volumes.
 	}
 	spec.DNSPolicy, spec.DNSConfig = b.dns(nodeDNS)
 	spec.ExtraEphemeralStorage = b.extraStorage()
@@ -239,14 +240,15 @@ func (b *builder) podSpec(nodeDNS *corev1.PodDNSConfig) cci.PodSpec {
 	}
 	for i := range b.spec.Containers {
 		if b.spec.Containers[i].RestartPolicy != nil {
-			b.refuse("container %s has a restartPolicy of its own, which the cloud does not know: use the Pod's", b.spec.Containers[i].Name)
+			b.refuse("container %s has a restartPolicy, which the cloud does not support: use that of the Pod",
+				b.spec.Containers[i].Name)
 		}
 		spec.Containers = append(spec.Containers, b.container(&b.spec.Containers[i]))
 	}
 	return spec
 }
 
-// warnAboutSpec names what CCI's Pod has no field for and a user may miss.
+// warnAboutSpec warns about fields that CCI does not have and that may matter to the user.
 func (b *builder) warnAboutSpec() {
 	for _, field := range []struct {
 		name string
@@ -257,16 +259,17 @@ func (b *builder) warnAboutSpec() {
 		{"hostUsers", b.spec.HostUsers != nil && !*b.spec.HostUsers},
 	} {
 		if field.set {
-			b.warn("%s is left out: the cloud does not know it", field.name)
+			b.warn("%s is ignored: the cloud does not support it", field.name)
 		}
 	}
 }
 
-// hostname keeps the name that the Pod has on a local node; the cloud Pod's own name is another one.
+// hostname returns the hostname that the Pod has on a local node. The name of the cloud Pod differs.
 func (b *builder) hostname() string {
 	if override := b.spec.HostnameOverride; override != nil {
 		if len(validation.IsDNS1123Label(*override)) > 0 {
-			b.warn("hostnameOverride %s is left out: the cloud knows names without dots, of at most %d characters", *override, validation.DNS1123LabelMaxLength)
+			b.warn("hostnameOverride %s is ignored: the cloud supports names without dots and of at most %d characters",
+				*override, validation.DNS1123LabelMaxLength)
 		} else {
 			return *override
 		}
@@ -281,7 +284,7 @@ func (b *builder) hostname() string {
 	return name
 }
 
-// pullSecrets are mirrors of the Pod's, and the cloud's own.
+// pullSecrets returns the mirrors of the Pod's Secrets, and the Secret of the cloud namespace.
 func (b *builder) pullSecrets() []corev1.LocalObjectReference {
 	var secrets []corev1.LocalObjectReference
 	for _, secret := range b.spec.ImagePullSecrets {

@@ -27,11 +27,11 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
-var update = flag.Bool("update", false, "write the goldens anew")
+var update = flag.Bool("update", false, "write the golden files")
 
 var owner = identity.Owner{ClusterID: "prod-1", Node: "virtual-node-cci-0"}
 
-// input is what testdata/<case>.input.yaml holds: a Pod, and what differs from a node that is configured for nothing.
+// input is the content of testdata/<case>.input.yaml: a Pod, and the configuration that differs from the default.
 type input struct {
 	Version    policy.CCIVersion `json:"version,omitempty"`
 	ClusterDNS []string          `json:"clusterDNS,omitempty"`
@@ -44,7 +44,7 @@ type input struct {
 	Pod           corev1.Pod              `json:"pod"`
 }
 
-// output is what testdata/<case>.output.yaml holds.
+// output is the content of testdata/<case>.output.yaml.
 type output struct {
 	Refused  policy.Reason `json:"refused,omitempty"`
 	Because  []string      `json:"because,omitempty"`
@@ -56,8 +56,8 @@ type output struct {
 func newTranslator(t testing.TB, in input) *translate.Translator {
 	t.Helper()
 	translator, err := translate.New(translate.Config{
-		Version: in.Version, Owner: owner, NodeIP: "10.0.0.9", DefaultSize: "0.50_1.0", ClusterDNS: in.ClusterDNS, ClusterDomain: "cluster.local",
-		TimeZone: in.TimeZone, PullSecret: "imagepull-secret",
+		Version: in.Version, Owner: owner, NodeIP: "10.0.0.9", DefaultSize: "0.50_1.0",
+		ClusterDNS: in.ClusterDNS, ClusterDomain: "cluster.local", TimeZone: in.TimeZone, PullSecret: "imagepull-secret",
 		NoTokens: in.NoTokens, APIServer: in.APIServer, ImagePrefixes: in.ImagePrefixes,
 	})
 	require.NoError(t, err)
@@ -104,7 +104,7 @@ func TestGoldens(t *testing.T) {
 	}
 }
 
-// compare holds a translation against its golden, or with -update writes that.
+// compare compares a translation with its golden file. With -update it writes the file.
 func compare(t testing.TB, golden string, out output) {
 	t.Helper()
 	got, err := yaml.Marshal(out)
@@ -117,11 +117,11 @@ func compare(t testing.TB, golden string, out output) {
 	assert.Equal(t, string(want), string(got))
 }
 
-// cases are the manifests that decisions are tested with.
+// cases is the directory of the manifests with which package policy tests its decisions.
 const cases = "../../policy/testdata"
 
-// sent is what the cloud is asked for when the Pod of a case of policy's has been bound to the virtual node. ok is false where policy lets
-// no such Pod burst.
+// sent returns the translation of the Pod of a case of package policy, as if it were bound to the virtual node. ok is
+// false if the Pod may not burst.
 func sent(t testing.TB, file string) (out output, ok bool) {
 	t.Helper()
 	c := policytest.Read(t, file)
@@ -140,8 +140,8 @@ func versionOf(c policytest.Case) policy.CCIVersion {
 	return c.Config.CCIVersion
 }
 
-// TestGoldensOfDecisions compares what becomes of each case that policy lets burst with testdata/decisions/<case>.yaml. -update writes
-// them, and removes those of cases that are gone or stay home now.
+// TestGoldensOfDecisions compares the translation of each case that may burst with testdata/decisions/<case>.yaml.
+// -update writes these files, and removes those of cases that no longer exist or no longer burst.
 func TestGoldensOfDecisions(t *testing.T) {
 	var want []string
 	for _, file := range policytest.Files(t, cases) {
@@ -156,54 +156,57 @@ func TestGoldensOfDecisions(t *testing.T) {
 	got, err := filepath.Glob("testdata/decisions/*.yaml")
 	require.NoError(t, err)
 	if *update {
-		got = slices.DeleteFunc(got, func(golden string) bool { return !slices.Contains(want, golden) && os.Remove(golden) == nil })
+		got = slices.DeleteFunc(got, func(golden string) bool {
+			return !slices.Contains(want, golden) && os.Remove(golden) == nil
+		})
 	}
-	assert.Equal(t, want, got, "each case that may burst has a golden, and no other: run with -update")
+	assert.Equal(t, want, got, "each case that may burst has a golden file, and no other case has one: run with -update")
 }
 
-// A cloud that refuses every field that its schema does not list, and requests that differ from limits, must take every Pod that the
-// translation lets through.
-func TestAStrictCloudTakesWhatIsTranslated(t *testing.T) {
+// A cloud that refuses every field that is not in its schema, and requests that differ from limits, must accept every
+// translated Pod.
+func TestStrictCloudAcceptsEveryTranslatedPod(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) {
 		c.Policies = ccisim.Policies{Fields: ccisim.RefuseFields, EqualRequests: true}
 	})
 	files, err := filepath.Glob("testdata/*.input.yaml")
 	require.NoError(t, err)
-	translated, isFirst := map[string]output{}, map[string]bool{}
+	translated, isCCI1 := map[string]output{}, map[string]bool{}
 	for _, file := range files {
 		in := read(t, file)
-		translated[file], isFirst[file] = run(t, in), in.Version == policy.CCI1
+		translated[file], isCCI1[file] = run(t, in), in.Version == policy.CCI1
 	}
 	for _, file := range policytest.Files(t, cases) {
 		if out, ok := sent(t, file); ok {
-			translated[file], isFirst[file] = out, versionOf(policytest.Read(t, file)) == policy.CCI1
+			translated[file], isCCI1[file] = out, versionOf(policytest.Read(t, file)) == policy.CCI1
 		}
 	}
 	first := cloud.In(t, policy.CCI1)
 	first.CreateCloudNamespace(t)
-	taken := map[bool]int{}
+	accepted := map[bool]int{}
 	for file, out := range translated {
 		if out.Refused != "" {
 			continue
 		}
 		in := cloud
-		if isFirst[file] {
+		if isCCI1[file] {
 			in = first
 		}
 		created, err := in.Client.CreatePod(t.Context(), cloudtest.Namespace, out.Pod)
 		if assert.NoError(t, err, file) {
-			taken[isFirst[file]]++
-			if !isFirst[file] {
-				assert.Equal(t, out.Size, created.Annotations[cci.SizeAnnotation], "the size that was chosen is the size that is billed: %s", file)
+			accepted[isCCI1[file]]++
+			if !isCCI1[file] {
+				assert.Equal(t, out.Size, created.Annotations[cci.SizeAnnotation],
+					"the chosen size is the size that is billed: %s", file)
 			}
 		}
 	}
-	assert.Positive(t, taken[false])
-	assert.Greater(t, taken[true], 3)
+	assert.Positive(t, accepted[false])
+	assert.Greater(t, accepted[true], 3)
 }
 
-// What a Pod refers to and what its cloud Pod refers to are named in two places, which must agree.
-func TestReferencesAreThoseOfTheCloudPod(t *testing.T) {
+// References and Pod compute the names of the objects independently. They must agree.
+func TestReferencesMatchTheCloudPod(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.input.yaml")
 	require.NoError(t, err)
 	seen := 0
@@ -231,20 +234,21 @@ func TestReferencesAreThoseOfTheCloudPod(t *testing.T) {
 	assert.Greater(t, seen, 10)
 }
 
-func TestReferencesToOneObjectAreOne(t *testing.T) {
+func TestReferencesToOneObjectAreMerged(t *testing.T) {
 	in := read(t, "testdata/references-needed.input.yaml")
 	c := &in.Pod.Spec.Containers[0]
-	optional := &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "b"}, Key: "maybe", Optional: new(true)}
-	again := &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "b"}, Key: "other"}
+	b := corev1.LocalObjectReference{Name: "b"}
+	optional := &corev1.SecretKeySelector{LocalObjectReference: b, Key: "maybe", Optional: new(true)}
+	again := &corev1.SecretKeySelector{LocalObjectReference: b, Key: "other"}
 	c.Env = append(c.Env, corev1.EnvVar{Name: "X", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: optional}},
 		corev1.EnvVar{Name: "Y", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: again}})
 	for _, ref := range newTranslator(t, in).References(&in.Pod) {
 		switch ref.Name {
 		case "b":
-			assert.False(t, ref.Optional, "one of three needs it")
+			assert.False(t, ref.Optional, "one of three references requires it")
 			assert.Equal(t, []string{"k", "other"}, ref.Keys)
 		case "registry":
-			assert.True(t, ref.Optional, "images are pulled without it, as at home")
+			assert.True(t, ref.Optional, "images are pulled without it, as on local nodes")
 		case "web":
 			assert.Equal(t, identity.MirrorToken, ref.Kind)
 			assert.Len(t, ref.Tokens, 2)
@@ -252,18 +256,22 @@ func TestReferencesToOneObjectAreOne(t *testing.T) {
 	}
 }
 
-// Quantity's own arithmetic takes minutes over these.
-func TestAbsurdQuantitiesAreRefusedAtOnce(t *testing.T) {
-	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
-		absurd := corev1.ResourceList{name: resource.MustParse("1e2000000000")}
+// The arithmetic of Quantity takes minutes for such quantities.
+func TestExtremeQuantitiesAreRefusedQuickly(t *testing.T) {
+	for _, name := range []corev1.ResourceName{
+		corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage,
+	} {
+		extreme := corev1.ResourceList{name: resource.MustParse("1e2000000000")}
 		pod := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0", UID: "uid-1"},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "nginx", Resources: corev1.ResourceRequirements{Requests: absurd, Limits: absurd}}}},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{
+				Name: "c", Image: "nginx", Resources: corev1.ResourceRequirements{Requests: extreme, Limits: extreme},
+			}}},
 		}
 		for _, field := range []string{"limits.", "requests."} {
-			pod.Spec.Containers[0].Env = append(pod.Spec.Containers[0].Env, corev1.EnvVar{Name: "A", ValueFrom: &corev1.EnvVarSource{
-				ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: field + string(name), Divisor: resource.MustParse("1m")},
-			}})
+			selector := &corev1.ResourceFieldSelector{Resource: field + string(name), Divisor: resource.MustParse("1m")}
+			pod.Spec.Containers[0].Env = append(pod.Spec.Containers[0].Env,
+				corev1.EnvVar{Name: "A", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: selector}})
 		}
 		begin := time.Now()
 		_, err := newTranslator(t, input{}).Pod(pod, nil)
@@ -272,7 +280,7 @@ func TestAbsurdQuantitiesAreRefusedAtOnce(t *testing.T) {
 	}
 }
 
-func TestIdentity(t *testing.T) {
+func TestTranslatedPodHasAnOwner(t *testing.T) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0", UID: "uid-1"},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "nginx"}}},
@@ -292,7 +300,7 @@ func TestIdentity(t *testing.T) {
 		assert.NotEqual(t, owner.Selector(), other.Selector(), name)
 	}
 	_, ours = owner.Owns(&cci.Pod{ObjectMeta: metav1.ObjectMeta{Name: "cci-imagesnapshot-1", Labels: result.Pod.Labels}})
-	assert.False(t, ours, "labels alone make no Pod ours")
+	assert.False(t, ours, "labels alone do not prove that a Pod is ours")
 }
 
 func TestParseResolvConf(t *testing.T) {
@@ -301,20 +309,29 @@ func TestParseResolvConf(t *testing.T) {
 		want    *corev1.PodDNSConfig
 		wantErr []string
 	}{
-		"the seed's example": {"nameserver 4.4.4.4\nnameserver 8.8.8.8\n", &corev1.PodDNSConfig{Nameservers: []string{"4.4.4.4", "8.8.8.8"}}, nil},
-		"everything": {"; words\n# words\nnameserver 4.4.4.4 # the first\nsearch a.example b.example\noptions ndots:2 rotate\n", &corev1.PodDNSConfig{
-			Nameservers: []string{"4.4.4.4"}, Searches: []string{"a.example", "b.example"},
-			Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("2")}, {Name: "rotate"}},
-		}, nil},
-		"all faults are named":  {"nameserver x\nnamesrver 1.1.1.1\n", nil, []string{`invalid value "x"`, `invalid line "namesrver"`, "0 lines"}},
+		"the example of TKE Resilience": {
+			"nameserver 4.4.4.4\nnameserver 8.8.8.8\n",
+			&corev1.PodDNSConfig{Nameservers: []string{"4.4.4.4", "8.8.8.8"}}, nil,
+		},
+		"all kinds of lines": {
+			"; comment\n# comment\nnameserver 4.4.4.4 # the first\nsearch a.example b.example\noptions ndots:2 rotate\n",
+			&corev1.PodDNSConfig{
+				Nameservers: []string{"4.4.4.4"}, Searches: []string{"a.example", "b.example"},
+				Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("2")}, {Name: "rotate"}},
+			},
+			nil,
+		},
+		"all errors are reported": {
+			"nameserver x\nnamesrver 1.1.1.1\n", nil, []string{`invalid value "x"`, `invalid line "namesrver"`, "0 lines"},
+		},
 		"too many name servers": {strings.Repeat("nameserver 1.1.1.1\n", 4), nil, []string{"4 lines"}},
-		"nothing":               {"", nil, []string{"0 lines"}},
+		"an empty text":         {"", nil, []string{"0 lines"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			got, err := translate.ParseResolvConf(tc.text)
-			for _, words := range tc.wantErr {
-				assert.ErrorContains(t, err, words)
+			for _, text := range tc.wantErr {
+				assert.ErrorContains(t, err, text)
 			}
 			if tc.wantErr == nil {
 				require.NoError(t, err)
@@ -332,9 +349,15 @@ func FuzzParseResolvConf(f *testing.F) {
 	})
 }
 
-func TestConfigFaultsAreReportedAtOnce(t *testing.T) {
-	_, err := translate.New(translate.Config{DefaultSize: "3_3", ClusterDNS: []string{"dns"}, ClusterDomain: "A", TimeZone: "Nowhere"})
-	for _, words := range []string{"3_3", `"dns"`, `"A"`, `"Nowhere"`} {
-		assert.ErrorContains(t, err, words)
+func TestAllErrorsOfTheConfigurationAreReported(t *testing.T) {
+	_, err := translate.New(translate.Config{
+		DefaultSize: "3_3", ClusterDNS: []string{"dns"}, ClusterDomain: "A", TimeZone: "Nowhere", APIServer: "host",
+		ImagePrefixes: []translate.ImagePrefix{{To: "registry/"}},
+	})
+	for _, text := range []string{
+		"pods.defaultSize", "3_3", `pods.clusterDNS[0]: Invalid value: "dns"`, `pods.clusterDomain: Invalid value: "A"`,
+		`pods.timeZone: Invalid value: "Nowhere"`, `pods.apiServer: Invalid value: "host"`, "pods.imagePrefixes[0].from",
+	} {
+		assert.ErrorContains(t, err, text)
 	}
 }

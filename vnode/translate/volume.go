@@ -10,10 +10,11 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// tokenVolumePrefix begins the name of the volume that Kubernetes adds to every Pod by itself.
+// tokenVolumePrefix is the prefix of the name of the volume that the API server adds to every Pod. Source: Kubernetes
+// v1.36, plugin/pkg/admission/serviceaccount/admission.go.
 const tokenVolumePrefix = "kube-api-access-"
 
-// volumes translates all volumes and notes which are left out.
+// volumes translates all volumes and records which are left out.
 func (b *builder) volumes() []cci.Volume {
 	var volumes []cci.Volume
 	for _, v := range b.spec.Volumes {
@@ -26,7 +27,7 @@ func (b *builder) volumes() []cci.Volume {
 	return volumes
 }
 
-// volume is nil for one that is left out or refused.
+// volume translates one volume. It returns nil if the volume is left out or refused.
 func (b *builder) volume(v corev1.Volume) *cci.Volume {
 	switch {
 	case v.EmptyDir != nil:
@@ -57,11 +58,13 @@ func (b *builder) volume(v corev1.Volume) *cci.Volume {
 	case v.Projected != nil:
 		return b.projected(v.Name, v.Projected)
 	}
-	b.refuse("volume %s is of a kind that virtual nodes cannot mount: use configMap, secret, emptyDir, downwardAPI, projected, nfs or a claim", v.Name)
+	b.refuse("volume %s has a type that the cloud cannot mount: use configMap, secret, emptyDir, downwardAPI, projected, "+
+		"nfs or persistentVolumeClaim", v.Name)
 	return nil
 }
 
-// emptyDir leaves out a size limit of 0, which is none to Kubernetes and no multiple of 1Gi to the cloud.
+// emptyDir drops a size limit of 0. Kubernetes treats it as no limit. CCI refuses it because it is not a multiple of
+// 1Gi.
 func emptyDir(e *corev1.EmptyDirVolumeSource) *corev1.EmptyDirVolumeSource {
 	cloud := &corev1.EmptyDirVolumeSource{Medium: e.Medium, SizeLimit: e.SizeLimit}
 	if cloud.SizeLimit != nil && cloud.SizeLimit.IsZero() {
@@ -70,10 +73,12 @@ func emptyDir(e *corev1.EmptyDirVolumeSource) *corev1.EmptyDirVolumeSource {
 	return cloud
 }
 
-// hostPath leaves out the one that stands for the node's time zone; package policy has replaced the others, or not.
+// hostPath records a volume that mounts the time zone of the node. It refuses all other hostPath volumes, because
+// package policy has already replaced those that can be replaced.
 func (b *builder) hostPath(v corev1.Volume) {
 	if v.HostPath.Path != policy.LocaltimePath {
-		b.refuse("volume %s is a hostPath: set its replacement in the cloud with annotation %s", v.Name, policy.HostPathReplacementAnnotation)
+		b.refuse("volume %s is a hostPath: set its replacement in the cloud with annotation %s",
+			v.Name, policy.HostPathReplacementAnnotation)
 		return
 	}
 	if b.localtime == nil {
@@ -82,10 +87,10 @@ func (b *builder) hostPath(v corev1.Volume) {
 	b.localtime[v.Name] = true
 }
 
-// claim refers to the copy of a claim: package mirror judges what is behind it.
+// claim refers to the mirror of a claim. Package mirror checks whether the cloud can mount its volume.
 func (b *builder) claim(volume, name string, readOnly bool) *cci.Volume {
 	if b.translator.config.NoClaims {
-		b.refuse("volume %s needs claim %s: this virtual node carries no claims to the cloud", volume, name)
+		b.refuse("volume %s needs claim %s: claims are disabled for this virtual node (pods.claims)", volume, name)
 		return nil
 	}
 	return &cci.Volume{Name: volume, PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{
@@ -93,19 +98,17 @@ func (b *builder) claim(volume, name string, readOnly bool) *cci.Volume {
 	}}
 }
 
-// mirror refers to the copy of an object of the Pod's namespace.
+// mirror refers to the mirror of an object in the Pod's namespace.
 func (b *builder) mirror(kind identity.MirrorKind, name string) corev1.LocalObjectReference {
 	return corev1.LocalObjectReference{
 		Name: b.translator.config.Owner.MirrorName(identity.Mirror{Kind: kind, Namespace: b.pod.Namespace, Name: name}),
 	}
 }
 
-func isOptional(optional *bool) bool { return optional != nil && *optional }
-
-// projected translates all sources. nil where the volume is left out or refused.
+// projected translates all sources of a projected volume. It returns nil if the volume is left out.
 func (b *builder) projected(name string, p *corev1.ProjectedVolumeSource) *cci.Volume {
 	if b.translator.config.NoTokens && isTokenVolume(name, p) {
-		b.warn("the token of the service account is left out: this virtual node carries none to the cloud")
+		b.warn("the ServiceAccount token is left out: tokens are disabled for this virtual node (pods.serviceAccountTokens)")
 		return nil
 	}
 	projected := &cci.ProjectedVolume{DefaultMode: p.DefaultMode}
@@ -120,35 +123,42 @@ func (b *builder) projected(name string, p *corev1.ProjectedVolumeSource) *cci.V
 func (b *builder) projection(volume string, source *corev1.VolumeProjection) *cci.Projection {
 	switch {
 	case source.DownwardAPI != nil:
-		return &cci.Projection{DownwardAPI: &corev1.DownwardAPIProjection{Items: b.downwardFiles(volume, source.DownwardAPI.Items)}}
+		return &cci.Projection{DownwardAPI: &corev1.DownwardAPIProjection{
+			Items: b.downwardFiles(volume, source.DownwardAPI.Items),
+		}}
 	case source.ConfigMap != nil:
 		return &cci.Projection{ConfigMap: &corev1.ConfigMapProjection{
-			LocalObjectReference: b.mirror(identity.MirrorConfigMap, source.ConfigMap.Name), Items: source.ConfigMap.Items, Optional: source.ConfigMap.Optional,
+			LocalObjectReference: b.mirror(identity.MirrorConfigMap, source.ConfigMap.Name),
+			Items:                source.ConfigMap.Items, Optional: source.ConfigMap.Optional,
 		}}
 	case source.Secret != nil:
 		return &cci.Projection{Secret: &corev1.SecretProjection{
-			LocalObjectReference: b.mirror(identity.MirrorSecret, source.Secret.Name), Items: source.Secret.Items, Optional: source.Secret.Optional,
+			LocalObjectReference: b.mirror(identity.MirrorSecret, source.Secret.Name),
+			Items:                source.Secret.Items, Optional: source.Secret.Optional,
 		}}
 	case source.ServiceAccountToken != nil:
 		return b.token(volume, source.ServiceAccountToken)
 	}
-	b.refuse("volume %s projects something that virtual nodes cannot carry: they carry configMap, secret, downwardAPI and serviceAccountToken", volume)
+	b.refuse("volume %s projects a source that the cloud does not support: use configMap, secret, downwardAPI or "+
+		"serviceAccountToken", volume)
 	return nil
 }
 
-// token shows a key of the Secret that holds the Pod's tokens: CCI knows no projection of tokens.
+// token refers to a key of the Secret with the tokens of the Pod, because CCI does not project tokens.
 func (b *builder) token(volume string, token *corev1.ServiceAccountTokenProjection) *cci.Projection {
 	if b.translator.config.NoTokens {
-		b.refuse("volume %s projects a token of the service account: this virtual node carries none to the cloud", volume)
+		b.refuse("volume %s projects a ServiceAccount token: tokens are disabled for this virtual node "+
+			"(pods.serviceAccountTokens)", volume)
 		return nil
 	}
+	name := b.translator.config.Owner.MirrorName(identity.TokenMirror(b.pod))
 	return &cci.Projection{Secret: &corev1.SecretProjection{
-		LocalObjectReference: corev1.LocalObjectReference{Name: b.translator.config.Owner.MirrorName(identity.TokenMirror(b.pod))},
+		LocalObjectReference: corev1.LocalObjectReference{Name: name},
 		Items:                []corev1.KeyToPath{{Key: identity.TokenKey(*token), Path: token.Path}},
 	}}
 }
 
-// isTokenVolume tells the volume that Kubernetes adds to every Pod by itself.
+// isTokenVolume reports whether a volume is the one that the API server adds to every Pod.
 func isTokenVolume(name string, p *corev1.ProjectedVolumeSource) bool {
 	if !strings.HasPrefix(name, tokenVolumePrefix) {
 		return false
