@@ -12,20 +12,20 @@ import (
 	"k8s.io/client-go/metadata"
 )
 
-// stall is how long the next binding may take before the run is given up.
-const stall = 2 * time.Minute
+// stallTimeout is how long the next binding may take before the run fails.
+const stallTimeout = 2 * time.Minute
 
-// bindings sees Pods as they are bound: to a watch of bound Pods a Pod is added at that moment. It reads metadata only, which costs the
-// machine that is measured little.
+// bindings observes the bindings of Pods: a watch of bound Pods adds a Pod when it is bound. It reads only metadata,
+// which costs little on the machine that is measured.
 type bindings struct {
 	pods  metadata.ResourceInterface
 	watch watch.Interface
-	// bound are the Pods that have been seen, and first is when the first of them was.
+	// bound contains the Pods that have been observed, and first is the time of the first of them.
 	bound map[types.UID]bool
 	first time.Time
 }
 
-// watchBindings begins to watch. No Pod may be bound yet. The caller must call stop.
+// watchBindings starts a watch. No Pod may be bound yet. The caller must call stop.
 func watchBindings(ctx context.Context, client metadata.Interface) (*bindings, error) {
 	b := &bindings{
 		pods:  client.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(namespace),
@@ -36,12 +36,12 @@ func watchBindings(ctx context.Context, client metadata.Interface) (*bindings, e
 	}
 	if len(b.bound) > 0 {
 		b.stop()
-		return nil, fmt.Errorf("%d pods are bound before the scheduler has been started", len(b.bound))
+		return nil, fmt.Errorf("%d pods were bound before the scheduler was started", len(b.bound))
 	}
 	return b, nil
 }
 
-// begin lists what is bound and watches from there.
+// begin lists the bound Pods and watches from there.
 func (b *bindings) begin(ctx context.Context) error {
 	bound := metav1.ListOptions{FieldSelector: "spec.nodeName!="}
 	list, err := b.pods.List(ctx, bound)
@@ -49,7 +49,7 @@ func (b *bindings) begin(ctx context.Context) error {
 		return fmt.Errorf("listing bound pods: %w", err)
 	}
 	for i := range list.Items {
-		b.see(&list.Items[i])
+		b.observe(&list.Items[i])
 	}
 	bound.ResourceVersion = list.ResourceVersion
 	if b.watch, err = b.pods.Watch(ctx, bound); err != nil {
@@ -58,7 +58,7 @@ func (b *bindings) begin(ctx context.Context) error {
 	return nil
 }
 
-func (b *bindings) see(pod *metav1.PartialObjectMetadata) {
+func (b *bindings) observe(pod *metav1.PartialObjectMetadata) {
 	if len(b.bound) == 0 {
 		b.first = time.Now()
 	}
@@ -69,32 +69,32 @@ func (b *bindings) stop() { b.watch.Stop() }
 
 // await returns the time from the first to the last of count bindings.
 func (b *bindings) await(ctx context.Context, count int) (time.Duration, error) {
-	timer := time.NewTimer(stall)
+	timer := time.NewTimer(stallTimeout)
 	defer timer.Stop()
 	for len(b.bound) < count {
 		select {
 		case <-ctx.Done():
-			return 0, fmt.Errorf("waiting for bindings, %d of %d seen: %w", len(b.bound), count, ctx.Err())
+			return 0, fmt.Errorf("waiting for bindings: %d of %d observed: %w", len(b.bound), count, ctx.Err())
 		case <-timer.C:
-			return 0, fmt.Errorf("waiting for bindings: %d of %d seen, then none for %s", len(b.bound), count, stall)
+			return 0, fmt.Errorf("waiting for bindings: %d of %d observed, then none for %s", len(b.bound), count, stallTimeout)
 		case event, ok := <-b.watch.ResultChan():
 			if err := b.take(ctx, event, ok); err != nil {
 				return 0, err
 			}
-			timer.Reset(stall)
+			timer.Reset(stallTimeout)
 		}
 	}
 	return time.Since(b.first), nil
 }
 
 func (b *bindings) take(ctx context.Context, event watch.Event, ok bool) error {
-	if !ok { // The API server cuts off who falls behind, as one may on a machine that is busy with the rest.
+	if !ok { // The API server ends the watch of a slow client, which can happen on a busy machine.
 		return b.begin(ctx)
 	}
 	pod, isPod := event.Object.(*metav1.PartialObjectMetadata)
 	if !isPod {
 		return fmt.Errorf("watching bound pods: expected the metadata of a Pod, got %s %v", event.Type, event.Object)
 	}
-	b.see(pod)
+	b.observe(pod)
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/metadata"
 )
 
-// cutOff is an API server that ends a watch when its events are used up; each list has one Pod more than the last.
+// cutOff simulates an API server that ends a watch after its events. Each list has one Pod more than the last.
 type cutOff struct {
 	metadata.ResourceInterface
 	lists int
@@ -39,12 +39,12 @@ func bound(uid string) *metav1.PartialObjectMetadata {
 	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid)}}
 }
 
-func TestBindingsAreSeenWhenTheWatchIsCutOff(t *testing.T) {
+func TestBindingsAreObservedAfterTheWatchEnds(t *testing.T) {
 	b := &bindings{pods: &cutOff{}, bound: map[types.UID]bool{}}
 	require.NoError(t, b.begin(t.Context()))
 	took, err := b.await(t.Context(), 4)
 	require.NoError(t, err)
-	assert.Len(t, b.bound, 4, "z, and a to c, each counted once")
+	assert.Len(t, b.bound, 4, "z, and a to c, each once")
 	assert.Less(t, took, time.Minute)
 }
 

@@ -7,32 +7,32 @@ import (
 	schedulerv1 "k8s.io/kube-scheduler/config/v1"
 )
 
-// asking says which extender runs in a case, and what it must have been asked in the end.
-type asking int
+// calling determines which extender runs in a case, and how often it must have been called.
+type calling int
 
 const (
-	// noExtender: none runs.
-	noExtender asking = iota
-	// noOpForAll: the no-op extender is asked about every Pod.
+	// noExtender: no extender runs.
+	noExtender calling = iota
+	// noOpForAll: the no-op extender is called for every Pod.
 	noOpForAll
-	// oursForNone: Spillway's runs and is registered, and never asked.
+	// oursForNone: Spillway's extender is configured but not called.
 	oursForNone
-	// oursForAll: Spillway's is asked about every Pod.
+	// oursForAll: Spillway's extender is called for every Pod.
 	oursForAll
 )
 
-// throughputCase is one way to schedule the Pods.
+// throughputCase is one way of scheduling the Pods.
 type throughputCase struct {
 	key, title string
-	asking     asking
-	// scheduler changes the configuration of every trial system, in which the extender is asked about marked Pods only and every node is
-	// scored. extenderURL is empty where none runs.
+	calling    calling
+	// scheduler changes the configuration of trial systems, in which the extender is called only for Pods with the marker
+	// resource, and every node is scored. extenderURL is empty if no extender runs.
 	scheduler func(c *schedulerv1.KubeSchedulerConfiguration, extenderURL string)
-	// quota is true where the Pods have a local quota.
+	// quota is set if the Pods have a local quota.
 	quota bool
 }
 
-// The cases that others are compared with.
+// The cases with which others are compared.
 const (
 	floorDefault  = "default"
 	floorAllNodes = "all-nodes"
@@ -49,19 +49,19 @@ var throughputCases = []throughputCase{
 		key: floorAllNodes, title: "b. no extender, every node scored",
 		scheduler: func(c *schedulerv1.KubeSchedulerConfiguration, _ string) { c.Extenders = nil },
 	}, {
-		key: floorNoOp, title: "c. no-op extender, asked about every Pod", asking: noOpForAll,
+		key: floorNoOp, title: "c. no-op extender, called for every Pod", calling: noOpForAll,
 		scheduler: func(c *schedulerv1.KubeSchedulerConfiguration, url string) {
 			c.Extenders[0].URLPrefix, c.Extenders[0].PreemptVerb = url+"/v1", ""
 			c.Extenders[0].ManagedResources = nil
 		},
 	}, {
-		key: "plain", title: "d. Spillway, Pods without a key: it is not asked", asking: oursForNone,
+		key: "plain", title: "d. Spillway, unmanaged Pods: it is not called", calling: oursForNone,
 		scheduler: func(*schedulerv1.KubeSchedulerConfiguration, string) {},
 	}, {
-		key: "quota", title: "e. Spillway, Pods with a quota", asking: oursForAll, quota: true,
+		key: "quota", title: "e. Spillway, Pods with a quota", calling: oursForAll, quota: true,
 		scheduler: func(*schedulerv1.KubeSchedulerConfiguration, string) {},
 	}, {
-		key: "every-pod", title: "f. Spillway asked about every Pod, Pods without a key", asking: oursForAll,
+		key: "every-pod", title: "f. Spillway called for every Pod, unmanaged Pods", calling: oursForAll,
 		scheduler: func(c *schedulerv1.KubeSchedulerConfiguration, _ string) { c.Extenders[0].ManagedResources = nil },
 	},
 }
@@ -74,7 +74,7 @@ func caseKeys() []string {
 	return keys
 }
 
-// pods are the Pods of the case, revision by revision.
+// pods returns the Pods of the case, ordered by revision.
 func (c throughputCase) pods(o options) []*corev1.Pod {
 	pods := make([]*corev1.Pod, 0, o.Pods)
 	for r := range o.Revisions {
@@ -83,14 +83,14 @@ func (c throughputCase) pods(o options) []*corev1.Pod {
 			if c.quota {
 				pods = append(pods, quotaPod(revision, i, o.Quota))
 			} else {
-				pods = append(pods, plainPod(revision, i))
+				pods = append(pods, unmanagedPod(revision, i))
 			}
 		}
 	}
 	return pods
 }
 
-// check says whether the Pods are where they belong. Pods are only ever added, so a quota that holds at the end has held all the time.
+// check checks where the Pods are. Pods are only added, so a quota that holds at the end has always held.
 func (c throughputCase) check(o options, pods []corev1.Pod) error {
 	local := map[string]int{}
 	for i := range pods {
@@ -108,22 +108,22 @@ func (c throughputCase) check(o options, pods []corev1.Pod) error {
 	for r := range o.Revisions {
 		revision := fmt.Sprintf("app-%02d", r)
 		if local[revision] != want {
-			return fmt.Errorf("revision %s has %d replicas on local nodes, and must have exactly %d", revision, local[revision], want)
+			return fmt.Errorf("revision %s has %d replicas on local nodes: must be %d", revision, local[revision], want)
 		}
 	}
 	return nil
 }
 
-// checkAsked says whether the case has measured what it says.
-func (c throughputCase) checkAsked(o options, asked int) error {
-	switch c.asking {
+// checkCalls checks that the case has measured what its title says.
+func (c throughputCase) checkCalls(o options, calls int) error {
+	switch c.calling {
 	case noOpForAll, oursForAll:
-		if asked < o.Pods {
-			return fmt.Errorf("the extender was asked %d times, and must have been asked about each of %d pods", asked, o.Pods)
+		if calls < o.Pods {
+			return fmt.Errorf("the extender was called %d times: must be at least once for each of %d pods", calls, o.Pods)
 		}
 	case noExtender, oursForNone:
-		if asked != 0 {
-			return fmt.Errorf("the extender was asked %d times, and must not have been asked at all", asked)
+		if calls != 0 {
+			return fmt.Errorf("the extender was called %d times: must be 0", calls)
 		}
 	}
 	return nil

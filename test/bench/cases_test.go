@@ -7,7 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// placed has the Pods of the case bound: so many of each revision on a local node, the others on a virtual one.
+// placed returns the bound Pods of the case: the given number of each revision on local nodes, the others on a virtual
+// node.
 func placed(tc throughputCase, o options, local int) []corev1.Pod {
 	var pods []corev1.Pod
 	for i, pod := range tc.pods(o) {
@@ -26,49 +27,59 @@ func TestPlacementIsChecked(t *testing.T) {
 	unbound := placed(quota, o, 3)
 	unbound[7].Spec.NodeName = ""
 	for name, test := range map[string]struct {
-		tc    throughputCase
-		pods  []corev1.Pod
-		fault string
+		tc   throughputCase
+		pods []corev1.Pod
+		want string
 	}{
-		"a quota that holds":            {tc: quota, pods: placed(quota, o, 3)},
-		"one too many at home":          {tc: quota, pods: placed(quota, o, 4), fault: "revision app-00 has 4 replicas on local nodes, and must have exactly 3"},
-		"one too few at home":           {tc: quota, pods: placed(quota, o, 2), fault: "revision app-00 has 2 replicas on local nodes, and must have exactly 3"},
-		"a Pod that is not bound":       {tc: quota, pods: unbound, fault: "pod app-00-0007 is not bound"},
-		"Pods without a key at home":    {tc: plain, pods: placed(plain, o, 10)},
-		"a Pod without a key elsewhere": {tc: plain, pods: placed(plain, o, 9), fault: "revision app-00 has 9 replicas on local nodes, and must have exactly 10"},
+		"a quota that holds": {tc: quota, pods: placed(quota, o, 3)},
+		"one local Pod too many": {
+			tc: quota, pods: placed(quota, o, 4), want: "revision app-00 has 4 replicas on local nodes: must be 3",
+		},
+		"one local Pod too few": {
+			tc: quota, pods: placed(quota, o, 2), want: "revision app-00 has 2 replicas on local nodes: must be 3",
+		},
+		"a Pod that is not bound": {tc: quota, pods: unbound, want: "pod app-00-0007 is not bound"},
+		"local unmanaged Pods":    {tc: plain, pods: placed(plain, o, 10)},
+		"an unmanaged Pod in the cloud": {
+			tc: plain, pods: placed(plain, o, 9), want: "revision app-00 has 9 replicas on local nodes: must be 10",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := test.tc.check(o, test.pods)
-			if test.fault == "" {
+			if test.want == "" {
 				assert.NoError(t, err)
 				return
 			}
-			assert.EqualError(t, err, test.fault)
+			assert.EqualError(t, err, test.want)
 		})
 	}
 }
 
-func TestWhoWasAskedIsChecked(t *testing.T) {
+func TestCallsAreChecked(t *testing.T) {
 	o := options{Pods: 20}
 	for name, test := range map[string]struct {
-		asking asking
-		asked  int
-		fault  string
+		calling calling
+		calls   int
+		want    string
 	}{
-		"no extender":                            {asking: noExtender},
-		"asked about each Pod":                   {asking: noOpForAll, asked: 20},
-		"asked about each Pod, some twice":       {asking: oursForAll, asked: 23},
-		"not asked about one":                    {asking: oursForAll, asked: 19, fault: "the extender was asked 19 times, and must have been asked about each of 20 pods"},
-		"not asked about Pods without a mark":    {asking: oursForNone},
-		"asked about Pods though without a mark": {asking: oursForNone, asked: 1, fault: "the extender was asked 1 times, and must not have been asked at all"},
+		"no extender":                     {calling: noExtender},
+		"called for each Pod":             {calling: noOpForAll, calls: 20},
+		"called for each Pod, some twice": {calling: oursForAll, calls: 23},
+		"not called for one Pod": {
+			calling: oursForAll, calls: 19, want: "the extender was called 19 times: must be at least once for each of 20 pods",
+		},
+		"not called for unmanaged Pods": {calling: oursForNone},
+		"called for unmanaged Pods": {
+			calling: oursForNone, calls: 1, want: "the extender was called 1 times: must be 0",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := throughputCase{asking: test.asking}.checkAsked(o, test.asked)
-			if test.fault == "" {
+			err := throughputCase{calling: test.calling}.checkCalls(o, test.calls)
+			if test.want == "" {
 				assert.NoError(t, err)
 				return
 			}
-			assert.EqualError(t, err, test.fault)
+			assert.EqualError(t, err, test.want)
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,23 +24,24 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
-// cloudCase is so many Pods on so many virtual nodes.
+// cloudCase is a number of Pods on a number of virtual nodes.
 type cloudCase struct{ pods, nodes int }
 
-// cloudResult is what running them in the cloud has come to.
+// cloudResult is the result of a case.
 type cloudResult struct {
 	cloudCase
-	// floor is the time that the least takes that any virtual node must do: a request to the cloud and a status for each Pod, by the bench.
+	// floor is the time for the minimum that any virtual node must do: one request to the cloud and one status update per
+	// Pod, sent by the benchmark.
 	floor time.Duration
-	// created is when the last Pod was created, running when the last one ran, from the first creation on.
+	// created is the time until the last Pod was created, and running until the last one ran, from the first creation on.
 	created, running time.Duration
-	// memory is what the virtual nodes took more for each Pod, of its resident pages.
+	// memory is the increase of the virtual nodes' resident memory, per Pod.
 	memory int
-	// clusterCalls and cloudCalls are requests for each Pod, lists and watches left out.
+	// clusterCalls and cloudCalls are the requests per Pod, without lists and watches.
 	clusterCalls, cloudCalls float64
 }
 
-// measureCloud runs each case on a system of its own.
+// measureCloud measures each case on its own system.
 func measureCloud(ctx context.Context, o options, out io.Writer) ([]cloudResult, error) {
 	var results []cloudResult
 	for _, text := range o.Cloud {
@@ -52,12 +54,13 @@ func measureCloud(ctx context.Context, o options, out io.Writer) ([]cloudResult,
 			return nil, fmt.Errorf("%s: %w", text, err)
 		}
 		results = append(results, result)
-		fmt.Fprintf(out, "%d Pods on %d virtual nodes: all run after %s, floor %s\n", tc.pods, tc.nodes, result.running, result.floor)
+		fmt.Fprintf(out, "%d Pods on %d virtual nodes: all run after %s, floor %s\n", tc.pods, tc.nodes, result.running,
+			result.floor)
 	}
 	return results, nil
 }
 
-// parseCloudCase reads PODS/NODES.
+// parseCloudCase parses PODS/NODES.
 func parseCloudCase(text string) (cloudCase, error) {
 	pods, nodes, found := strings.Cut(text, "/")
 	c := cloudCase{}
@@ -86,7 +89,8 @@ func runCloud(ctx context.Context, tc cloudCase, o options, out io.Writer) (r cl
 		return r, err
 	}
 	start := time.Now()
-	if err := c.createCloudPods(ctx, "web", tc.pods, func(i int) string { return system.VirtualNode(i % tc.nodes) }, nil); err != nil {
+	if err := c.createCloudPods(ctx, "web", tc.pods, func(i int) string { return system.VirtualNode(i % tc.nodes) },
+		nil); err != nil {
 		return r, err
 	}
 	r.created = time.Since(start)
@@ -100,12 +104,12 @@ func runCloud(ctx context.Context, tc cloudCase, o options, out io.Writer) (r cl
 	}
 	pods := float64(tc.pods)
 	r.memory = (after.memory - before.memory) / tc.pods
-	r.clusterCalls = (after.clusterCalls-before.clusterCalls)/pods - 1 // The bench's own creations.
+	r.clusterCalls = (after.clusterCalls-before.clusterCalls)/pods - 1 // Without the benchmark's own creations.
 	r.cloudCalls = (after.cloudCalls - before.cloudCalls) / pods
 	return r, nil
 }
 
-// startCloudCluster starts etcd, an API server, the simulated cloud and the virtual nodes, none of which holds itself back.
+// startCloudCluster starts etcd, an API server, the simulated cloud and the virtual nodes, all without rate limits.
 func startCloudCluster(ctx context.Context, tc cloudCase, o options, out io.Writer) (*cluster, error) {
 	dir := filepath.Join(o.Dir, "cloud")
 	if err := errors.Join(system.Stop(ctx, dir), system.Remove(dir)); err != nil {
@@ -132,70 +136,82 @@ func startCloudCluster(ctx context.Context, tc cloudCase, o options, out io.Writ
 	}
 	c := &cluster{System: trial, dir: dir}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
-	if _, err := c.Client().CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{}); err != nil {
+	core := c.Client().CoreV1()
+	own := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
+	if _, err := core.Namespaces().Create(ctx, own, metav1.CreateOptions{}); err != nil {
 		return nil, errors.Join(fmt.Errorf("creating namespace %s: %w", namespace, err), c.stop())
 	}
-	if _, err := c.Client().CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil {
+	if _, err := core.ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil {
 		return nil, errors.Join(fmt.Errorf("creating the default ServiceAccount: %w", err), c.stop())
 	}
 	return c, nil
 }
 
-// createCloudPods creates Pods that are bound already, and calls then for each.
-func (c *cluster) createCloudPods(ctx context.Context, name string, count int, node func(int) string, then func(context.Context, *corev1.Pod) error) error {
+// createCloudPods creates Pods with a nodeName, and calls then for each of them.
+func (c *cluster) createCloudPods(
+	ctx context.Context, name string, count int, node func(int) string, then func(context.Context, *corev1.Pod) error,
+) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(2 * parallel)
 	for i := range count {
 		group.Go(func() error {
 			pod := barePod(fmt.Sprintf("%s-%05d", name, i), metav1.OwnerReference{})
 			pod.Spec.NodeName, pod.Spec.AutomountServiceAccountToken = node(i), new(false)
-			made, err := c.Client().CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{})
+			created, err := c.Client().CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{})
 			if err != nil {
 				return fmt.Errorf("creating pod %s: %w", pod.Name, err)
 			}
 			if then == nil {
 				return nil
 			}
-			return then(ctx, made)
+			return then(ctx, created)
 		})
 	}
 	return group.Wait()
 }
 
-// floor does for each Pod, on a node that nobody tends, what cannot be left out, and removes the cloud Pods again.
+// floor does for each Pod only what is necessary, on a node that no virtual node manages, and then deletes the cloud
+// Pods.
 func (c *cluster) floor(ctx context.Context, count int) (time.Duration, error) {
 	at := c.Cloud()
 	client, err := cci.New(cci.Config{
-		Endpoint: at.Endpoint, Exec: cci.ExecConfig{IAMEndpoint: at.Endpoint}, ProjectID: at.ProjectID, Credentials: cci.Credentials{AccessKey: at.AccessKey, SecretKey: at.SecretKey},
-		QPS: 10000, Burst: 10000, RequestTimeout: time.Minute, Tries: 1, RetryDelay: time.Second,
+		Endpoint: at.Endpoint, Exec: cci.ExecConfig{IAMEndpoint: at.Endpoint}, ProjectID: at.ProjectID,
+		Credentials: cci.Credentials{AccessKey: at.AccessKey, SecretKey: at.SecretKey},
+		QPS:         10000, Burst: 10000, RequestTimeout: time.Minute, Tries: 1, RetryDelay: time.Second,
 	})
 	if err != nil {
 		return 0, err
 	}
-	size := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m"), corev1.ResourceMemory: resource.MustParse("1Gi")}
+	size := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m"),
+		corev1.ResourceMemory: resource.MustParse("1Gi")}
 	start := time.Now()
-	err = c.createCloudPods(ctx, "floor", count, func(int) string { return "nobody" }, func(ctx context.Context, pod *corev1.Pod) error {
+	noNode := func(int) string { return "unmanaged" }
+	err = c.createCloudPods(ctx, "floor", count, noNode, func(ctx context.Context, pod *corev1.Pod) error {
 		_, err := client.CreatePod(ctx, at.Namespace, &cci.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: pod.Name},
-			Spec:       cci.PodSpec{Containers: []cci.Container{{Name: "main", Image: "nginx", Resources: cci.Resources{Limits: size, Requests: size}}}},
+			Spec: cci.PodSpec{Containers: []cci.Container{{
+				Name: "main", Image: "nginx", Resources: cci.Resources{Limits: size, Requests: size},
+			}}},
 		})
 		if err != nil {
 			return err
 		}
-		_, err = c.Client().CoreV1().Pods(namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, []byte(`{"status":{"phase":"Running"}}`), metav1.PatchOptions{}, "status")
+		pods, running := c.Client().CoreV1().Pods(namespace), []byte(`{"status":{"phase":"Running"}}`)
+		_, err = pods.Patch(ctx, pod.Name, types.StrategicMergePatchType, running, metav1.PatchOptions{}, "status")
 		if err != nil {
-			return fmt.Errorf("writing the status of pod %s: %w", pod.Name, err)
+			return fmt.Errorf("patching the status of pod %s: %w", pod.Name, err)
 		}
 		return nil
 	})
 	took := time.Since(start)
 	for i := 0; i < count && err == nil; i++ {
-		err = client.DeletePod(ctx, at.Namespace, fmt.Sprintf("floor-%05d", i), cci.DeleteOptions{GraceSeconds: new(int64(0))})
+		options := cci.DeleteOptions{GraceSeconds: new(int64(0))}
+		err = client.DeletePod(ctx, at.Namespace, fmt.Sprintf("floor-%05d", i), options)
 	}
 	return took, errors.Join(err, c.deletePods(ctx))
 }
 
-// awaitRunning blocks until the virtual nodes say that all their Pods run.
+// awaitRunning blocks until the virtual nodes report that all their Pods run.
 func (c *cluster) awaitRunning(ctx context.Context, tc cloudCase) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
@@ -213,13 +229,13 @@ func (c *cluster) awaitRunning(ctx context.Context, tc cloudCase) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %d Pods to run, %d do: %w", tc.pods, running, ctx.Err())
+			return fmt.Errorf("waiting for %d Pods to run: %d run: %w", tc.pods, running, ctx.Err())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-// meters are what is compared before and after.
+// meters are the figures that are compared before and after.
 type meters struct {
 	memory                   int
 	clusterCalls, cloudCalls float64
@@ -251,22 +267,23 @@ func residentKilobytes(status string) (int, error) {
 			return strconv.Atoi(fields[1])
 		}
 	}
-	return 0, errors.New("reading the memory of a process: there is no VmRSS")
+	return 0, errors.New("reading the memory of a process: no VmRSS")
 }
 
-// clusterCalls are the requests about Pods and Events that change something, as the API server counts them.
+// clusterCalls returns the number of write requests for Pods and Events, as counted by the API server.
 func (c *cluster) clusterCalls(ctx context.Context) (float64, error) {
 	text, err := c.Client().Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("reading the metrics of the API server: %w", err)
 	}
 	return sumMetric(string(text), "apiserver_request_total", func(labels map[string]string) bool {
-		verb, about := labels["verb"], labels["resource"]
-		return (about == "pods" || about == "events") && verb != "LIST" && verb != "WATCH" && verb != "DELETE" && verb != "DELETECOLLECTION"
+		verb, of := labels["verb"], labels["resource"]
+		excluded := []string{"LIST", "WATCH", "DELETE", "DELETECOLLECTION"}
+		return (of == "pods" || of == "events") && !slices.Contains(excluded, verb)
 	})
 }
 
-// cloudCalls are the requests about Pods, as the simulator counts them.
+// cloudCalls returns the number of requests for Pods, as counted by the simulator.
 func (c *cluster) cloudCalls(ctx context.Context) (float64, error) {
 	text, err := get(ctx, c.Cloud().Endpoint+"/_sim/requests")
 	if err != nil {
@@ -285,13 +302,15 @@ func (c *cluster) cloudCalls(ctx context.Context) (float64, error) {
 	return sum, nil
 }
 
-// cloudTable shows the cases side by side.
+// cloudTable returns the table of all cases.
 func cloudTable(results []cloudResult) string {
 	var b strings.Builder
-	b.WriteString("| Pods | virtual nodes | floor, s | all created, s | all Running, s | ÷ floor | memory per Pod | API calls per Pod: cluster | cloud |\n" +
+	b.WriteString("| Pods | virtual nodes | floor, s | all created, s | all Running, s | ÷ floor | memory per Pod " +
+		"| API calls per Pod: cluster | cloud |\n" +
 		"|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, r := range results {
-		fmt.Fprintf(&b, "| %d | %d | %.1f | %.1f | %.1f | %.2f | %d KiB | %.2f | %.2f |\n", r.pods, r.nodes, r.floor.Seconds(), r.created.Seconds(),
+		fmt.Fprintf(&b, "| %d | %d | %.1f | %.1f | %.1f | %.2f | %d KiB | %.2f | %.2f |\n", r.pods, r.nodes,
+			r.floor.Seconds(), r.created.Seconds(),
 			r.running.Seconds(), ratio(r.running, r.floor), r.memory>>10, r.clusterCalls, r.cloudCalls)
 	}
 	return b.String()

@@ -15,8 +15,9 @@ func TestResidentKilobytes(t *testing.T) {
 	assert.ErrorContains(t, err, "VmRSS")
 }
 
-func TestSumMetricTakesTheChosenOnes(t *testing.T) {
-	const text = "# TYPE requests counter\nrequests{verb=\"POST\"} 3\nrequests{verb=\"GET\"} 5\n# TYPE pods gauge\npods{verb=\"POST\"} 7\n"
+func TestSumMetricAddsTheChosenSeries(t *testing.T) {
+	const text = "# TYPE requests counter\nrequests{verb=\"POST\"} 3\nrequests{verb=\"GET\"} 5\n# TYPE pods " +
+		"gauge\npods{verb=\"POST\"} 7\n"
 	post := func(labels map[string]string) bool { return labels["verb"] == "POST" }
 	for name, want := range map[string]float64{"requests": 3, "pods": 7, "nothing": 0} {
 		sum, err := sumMetric(text, name, post)

@@ -19,18 +19,19 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// namespace holds the Pods that are measured.
+// namespace is the namespace of the Pods that are measured.
 const namespace = "bench"
 
-// parallel is how many requests are under way at once while Pods and nodes are made or removed.
+// parallel is the number of concurrent requests while Pods and nodes are created or deleted.
 const parallel = 16
 
-// cluster is etcd, an API server and nodes that are nothing but objects. The scheduler and the extender are started as they are needed.
-// There is no controller manager: its garbage collector would remove the Pods, whose ReplicaSets do not exist.
+// cluster is etcd, an API server and nodes that are only objects. The scheduler and the extender are started when they
+// are needed. There is no controller manager: its garbage collector would delete the Pods, whose ReplicaSets do not
+// exist.
 type cluster struct {
 	*system.System
 	dir string
-	// metadata reads bindings.
+	// metadata is the client that observes bindings.
 	metadata metadata.Interface
 }
 
@@ -47,29 +48,34 @@ func startCluster(ctx context.Context, o options, out io.Writer) (*cluster, erro
 	}
 	fmt.Fprintf(out, "Starting a cluster in %s\n", o.Dir)
 	trial, err := system.Start(ctx, system.Config{
-		Dir: o.Dir, BinDir: binDir, Shape: system.Shape{LocalCPU: "1", LocalMemory: "1Gi"}, BareNodes: true, DieWithParent: true,
-		Without:  []string{system.ControllerManager, system.Scheduler, system.KWOK, system.CCISim, system.Admission, "vnode"},
+		Dir: o.Dir, BinDir: binDir, Shape: system.Shape{LocalCPU: "1", LocalMemory: "1Gi"}, BareNodes: true,
+		DieWithParent: true,
+		Without: []string{
+			system.ControllerManager, system.Scheduler, system.KWOK, system.CCISim, system.Admission, "vnode",
+		},
 		Progress: out,
 	})
 	if err != nil {
 		return nil, err
 	}
 	c := &cluster{System: trial, dir: o.Dir}
-	if err := c.furnish(ctx, o); err != nil {
+	if err := c.prepare(ctx, o); err != nil {
 		return nil, errors.Join(err, c.stop())
 	}
 	return c, nil
 }
 
-func (c *cluster) furnish(ctx context.Context, o options) (err error) {
+func (c *cluster) prepare(ctx context.Context, o options) (err error) {
 	if c.metadata, err = metadata.NewForConfig(c.RESTConfig()); err != nil {
-		return fmt.Errorf("making the metadata client: %w", err)
+		return fmt.Errorf("creating the metadata client: %w", err)
 	}
 	core := c.Client().CoreV1()
-	if _, err := core.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{}); err != nil {
+	own := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
+	if _, err := core.Namespaces().Create(ctx, own, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("creating namespace %s: %w", namespace, err)
 	}
-	// Without it no Pod is admitted, and there is no controller to make it. Webhooks are tried in the namespace default.
+	// The API server refuses Pods without this account, which no controller creates here. RegisterWebhooks needs it in the
+	// namespace default.
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
 	for _, in := range []string{namespace, metav1.NamespaceDefault} {
 		if _, err := core.ServiceAccounts(in).Create(ctx, account, metav1.CreateOptions{}); err != nil {
@@ -79,13 +85,13 @@ func (c *cluster) furnish(ctx context.Context, o options) (err error) {
 	return c.createNodes(ctx, o.Nodes, o.VirtualNodes)
 }
 
-// stop ends everything and forgets the cluster; its logs stay.
+// stop stops all processes and removes the state of the cluster. Its logs remain.
 func (c *cluster) stop() error {
-	ctx := context.Background() // Also after an interrupt.
+	ctx := context.Background() // An interrupt must not prevent it.
 	return errors.Join(c.Stop(ctx), system.Remove(c.dir))
 }
 
-// end stops the process at once if it runs.
+// end kills the process if it is running.
 func (c *cluster) end(name string) error {
 	if c.PID(name) == 0 {
 		return nil
@@ -96,12 +102,12 @@ func (c *cluster) end(name string) error {
 func (c *cluster) version() (string, error) {
 	version, err := c.Client().Discovery().ServerVersion()
 	if err != nil {
-		return "", fmt.Errorf("asking the API server for its version: %w", err)
+		return "", fmt.Errorf("reading the version of the API server: %w", err)
 	}
 	return version.GitVersion, nil
 }
 
-// createNodes makes those of the nodes that are not there yet.
+// createNodes creates the nodes that do not exist yet.
 func (c *cluster) createNodes(ctx context.Context, local, virtual int) error {
 	nodes := make([]*corev1.Node, 0, local+virtual)
 	for i := range local {
@@ -114,7 +120,8 @@ func (c *cluster) createNodes(ctx context.Context, local, virtual int) error {
 	group.SetLimit(parallel)
 	for _, node := range nodes {
 		group.Go(func() error {
-			if _, err := c.Client().CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+			_, err := c.Client().CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+			if err != nil && !apierrors.IsAlreadyExists(err) {
 				return fmt.Errorf("creating node %s: %w", node.Name, err)
 			}
 			return nil
@@ -123,7 +130,7 @@ func (c *cluster) createNodes(ctx context.Context, local, virtual int) error {
 	return group.Wait()
 }
 
-// virtualPrefix begins the names of virtual nodes and of no others.
+// virtualPrefix is the prefix of the names of virtual nodes. No other node has it.
 const virtualPrefix = "virtual-"
 
 func localName(i int) string     { return fmt.Sprintf("local-%d", i) }
@@ -134,7 +141,7 @@ func localNode(i int) *corev1.Node {
 	return bareNode(localName(i), "32", "128Gi", strconv.Itoa(podsPerNode))
 }
 
-// virtualNode is one that never fills.
+// virtualNode returns a virtual node that never gets full.
 func virtualNode(i int) *corev1.Node {
 	node := bareNode(virtualName(i), "1M", "4Pi", "1M")
 	node.Labels[policy.NodeTypeLabel] = policy.NodeTypeVirtual
@@ -144,7 +151,8 @@ func virtualNode(i int) *corev1.Node {
 
 func bareNode(name, cpu, memory, pods string) *corev1.Node {
 	capacity := corev1.ResourceList{
-		corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory), corev1.ResourcePods: resource.MustParse(pods),
+		corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory),
+		corev1.ResourcePods: resource.MustParse(pods),
 	}
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// readMetric reads from the metrics of a program the sum of a counter or gauge over those that have the label.
+// readMetric returns the sum of a counter or gauge of a program, over all series with the label.
 func readMetric(ctx context.Context, url, name, label, value string) (int, error) {
 	text, err := get(ctx, url+"/metrics")
 	if err != nil {
@@ -24,15 +24,15 @@ func readMetric(ctx context.Context, url, name, label, value string) (int, error
 	return int(sum), nil
 }
 
-// get returns what is there.
+// get returns the body of a GET request.
 func get(ctx context.Context, url string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, fmt.Errorf("asking for %s: %w", url, err)
+		return nil, fmt.Errorf("requesting %s: %w", url, err)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("asking for %s: %w", url, err)
+		return nil, fmt.Errorf("requesting %s: %w", url, err)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
@@ -40,12 +40,12 @@ func get(ctx context.Context, url string) ([]byte, error) {
 		return nil, fmt.Errorf("reading %s: %w", url, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("asking for %s: %s", url, response.Status)
+		return nil, fmt.Errorf("requesting %s: %s", url, response.Status)
 	}
 	return text, nil
 }
 
-// sumMetric adds up the chosen ones of a name; without any it is 0.
+// sumMetric returns the sum of the chosen series of a metric, or 0 if there are none.
 func sumMetric(text, name string, choose func(labels map[string]string) bool) (float64, error) {
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(text))

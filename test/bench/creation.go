@@ -19,60 +19,74 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// creators is how many Pods are created at once where creations per second are measured, and atOnce how many more than one after another: so
-// many that it takes a second at least.
+// creators is the number of concurrent creations where creations per second are measured. atOnce is how many more Pods
+// are created concurrently than one after another, so that it takes at least a second.
 const (
 	creators = 20
 	atOnce   = 5
 )
 
-// registered says which of admission's registrations the API server knows.
+// registered determines which of admission's webhooks are registered.
 type registered int
 
 const (
-	// noWebhook: none, as if there was no admission program.
+	// noWebhook: none, as if admission was not installed.
 	noWebhook registered = iota
-	// mutatingOnly: what changes Pods, and not what refuses them.
+	// mutatingOnly: only the webhook that changes Pods.
 	mutatingOnly
-	// bothWebhooks: as in production.
+	// bothWebhooks: both, as in production.
 	bothWebhooks
 )
 
-// creationCase is one kind of Pod under one set of registrations.
+// creationCase is one kind of Pod with one set of registrations.
 type creationCase struct {
 	pod, title string
 	webhooks   registered
-	// mutates and validates say whether the program is called for a Pod.
+	// mutates and validates are set if the API server calls the webhook for a Pod.
 	mutates, validates bool
-	// make makes a Pod; owner is a ReplicaSet that is there.
+	// make returns a Pod. The owner is an existing ReplicaSet.
 	make func(name string, owner metav1.OwnerReference) *corev1.Pod
 }
 
 const noWebhookTitle = "not registered"
 
-// creationCases are in groups of one kind of Pod, of which the first is the floor.
+// creationCases are grouped by the kind of Pod. The first case of each group is the floor.
 var creationCases = []creationCase{
-	{pod: "of no workload, without a key", title: noWebhookTitle, make: barePod},
-	{pod: "of no workload, without a key", title: "registered, not called", webhooks: bothWebhooks, make: barePod},
-	{pod: "of a ReplicaSet, without a key", title: noWebhookTitle, make: replicaPod},
-	{pod: "of a ReplicaSet, without a key", title: "called: the workload may have a label", webhooks: bothWebhooks, mutates: true, make: replicaPod},
-	{pod: "of a ReplicaSet, with a quota", title: noWebhookTitle, make: replicaQuotaPod},
-	{pod: "of a ReplicaSet, with a quota", title: "called, changes the Pod", webhooks: bothWebhooks, mutates: true, make: replicaQuotaPod},
-	{pod: "of no workload, with a burst label", title: noWebhookTitle, make: labelledPod},
-	{pod: "of no workload, with a burst label", title: "called, changes the Pod", webhooks: mutatingOnly, mutates: true, make: labelledPod},
-	{pod: "of no workload, with a burst label", title: "called, changes the Pod; called again, validates it", webhooks: bothWebhooks, mutates: true, validates: true, make: labelledPod},
+	{pod: bareTitle, title: noWebhookTitle, make: barePod},
+	{pod: bareTitle, title: "registered, not called", webhooks: bothWebhooks, make: barePod},
+	{pod: replicaTitle, title: noWebhookTitle, make: replicaPod},
+	{
+		pod: replicaTitle, title: "called: the workload may have a label",
+		webhooks: bothWebhooks, mutates: true, make: replicaPod,
+	},
+	{pod: quotaTitle, title: noWebhookTitle, make: replicaQuotaPod},
+	{pod: quotaTitle, title: "called, changes the Pod", webhooks: bothWebhooks, mutates: true, make: replicaQuotaPod},
+	{pod: labelTitle, title: noWebhookTitle, make: labeledPod},
+	{pod: labelTitle, title: "called, changes the Pod", webhooks: mutatingOnly, mutates: true, make: labeledPod},
+	{
+		pod: labelTitle, title: "called, changes the Pod; called again, validates it",
+		webhooks: bothWebhooks, mutates: true, validates: true, make: labeledPod,
+	},
 }
 
-// creationResult is what a case has come to.
+// Titles of the kinds of Pods.
+const (
+	bareTitle    = "without a workload, unmanaged"
+	replicaTitle = "of a ReplicaSet, unmanaged"
+	quotaTitle   = "of a ReplicaSet, with a quota"
+	labelTitle   = "without a workload, with a burst label"
+)
+
+// creationResult is the result of a case.
 type creationResult struct {
 	creationCase
-	// alone are creations one after another.
+	// alone contains the times of creations one after another.
 	alone []time.Duration
-	// rates are creations per second with 20 at once, one for each round.
+	// rates contains the concurrent creations per second, one entry per round.
 	rates []float64
 }
 
-// measureCreation creates Pods under each case in each round, with admission running all the time.
+// measureCreation creates Pods in each case of each round. Admission runs all the time.
 func measureCreation(ctx context.Context, c *cluster, o options, out io.Writer) (results []creationResult, err error) {
 	if err := c.Restart(ctx, system.Admission); err != nil {
 		return nil, err
@@ -102,11 +116,12 @@ func measureCreation(ctx context.Context, c *cluster, o options, out io.Writer) 
 	return results, nil
 }
 
-// share is how many of a total fall to a round.
+// share returns the part of a total that belongs to a round.
 func share(total, round, rounds int) int { return total*(round+1)/rounds - total*round/rounds }
 
-// measureCase creates Pods one after another, then more at once, and checks whether admission was asked about each as it should.
-func (c *cluster) measureCase(ctx context.Context, r *creationResult, owner metav1.OwnerReference, count int, o options) error {
+// measureCase creates Pods one after another and then concurrently, and checks how often admission was called.
+func (c *cluster) measureCase(ctx context.Context, r *creationResult, owner metav1.OwnerReference, count int,
+	o options) error {
 	if err := c.register(ctx, r.webhooks); err != nil {
 		return err
 	}
@@ -114,7 +129,8 @@ func (c *cluster) measureCase(ctx context.Context, r *creationResult, owner meta
 	if err != nil {
 		return err
 	}
-	if err := awaitCalm(ctx, o.Calm.Duration, []int{os.Getpid(), c.PID(system.Etcd), c.PID(system.APIServer), c.PID(system.Admission)}); err != nil {
+	pids := []int{os.Getpid(), c.PID(system.Etcd), c.PID(system.APIServer), c.PID(system.Admission)}
+	if err := awaitCalm(ctx, o.Calm.Duration, pids); err != nil {
 		return err
 	}
 	for i := range count {
@@ -147,7 +163,8 @@ func (c *cluster) measureCase(ctx context.Context, r *creationResult, owner meta
 		c.deletePods(ctx))
 }
 
-// create creates a Pod and returns how long that took. Where admission is called, a Pod with a key must come back changed, and no other.
+// create creates a Pod and returns how long that took. If admission is called, it must have changed managed Pods, and
+// no others.
 func (c *cluster) create(ctx context.Context, pod *corev1.Pod, called bool) (time.Duration, error) {
 	start := time.Now()
 	created, err := c.Client().CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{})
@@ -155,9 +172,10 @@ func (c *cluster) create(ctx context.Context, pod *corev1.Pod, called bool) (tim
 	if err != nil {
 		return 0, fmt.Errorf("creating pod %s/%s: %w", namespace, pod.Name, err)
 	}
-	hasKey := pod.Labels[policy.BurstLabel] != "" || pod.Annotations[policy.LocalReplicasAnnotation] != ""
-	if changed := policy.NeedsPlacement(&created.Spec); changed != (called && hasKey) {
-		return 0, fmt.Errorf("pod %s/%s: it is %t that it was changed, and must be %t", namespace, pod.Name, changed, called && hasKey)
+	managed := pod.Labels[policy.BurstLabel] != "" || pod.Annotations[policy.LocalReplicasAnnotation] != ""
+	if changed := policy.NeedsPlacement(&created.Spec); changed != (called && managed) {
+		return 0, fmt.Errorf("pod %s/%s: changed by admission: %t: must be %t", namespace, pod.Name, changed,
+			called && managed)
 	}
 	return took, nil
 }
@@ -168,12 +186,12 @@ func checkReviews(path string, called bool, got, pods int) error {
 		want = pods
 	}
 	if got != want {
-		return fmt.Errorf("%s was called %d times for %d pods, and must have been called %d times", path, got, pods, want)
+		return fmt.Errorf("%s was called %d times for %d pods: must be %d times", path, got, pods, want)
 	}
 	return nil
 }
 
-// reviews are how often admission was asked to change Pods and to validate them.
+// reviews returns how often admission was called to change Pods and to validate them.
 func (c *cluster) reviews(ctx context.Context) (mutated, validated int, err error) {
 	const counter = "spillway_admission_webhook_requests_total"
 	url := c.HealthEndpoint(system.Admission)
@@ -185,7 +203,7 @@ func (c *cluster) reviews(ctx context.Context) (mutated, validated int, err erro
 	return mutated, validated, err
 }
 
-// register has the API server know the registrations and no others, and returns when it does as they say.
+// register registers the wanted webhooks and no others, and returns when the API server calls exactly these.
 func (c *cluster) register(ctx context.Context, want registered) error {
 	if want != noWebhook {
 		if err := c.RegisterWebhooks(ctx); err != nil {
@@ -193,50 +211,54 @@ func (c *cluster) register(ctx context.Context, want registered) error {
 		}
 	}
 	registrations := c.Client().AdmissionregistrationV1()
+	var errMutating, errValidating error
 	if want == noWebhook {
-		if err := registrations.MutatingWebhookConfigurations().Delete(ctx, webhook.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("removing the registration: %w", err)
-		}
+		errMutating = registrations.MutatingWebhookConfigurations().Delete(ctx, webhook.Name, metav1.DeleteOptions{})
 	}
 	if want != bothWebhooks {
-		if err := registrations.ValidatingWebhookConfigurations().Delete(ctx, webhook.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("removing the registration: %w", err)
+		errValidating = registrations.ValidatingWebhookConfigurations().Delete(ctx, webhook.Name, metav1.DeleteOptions{})
+	}
+	for _, err := range []error{errMutating, errValidating} {
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("deleting the registration: %w", err)
 		}
 	}
 	return c.awaitRegistered(ctx, want)
 }
 
-// awaitRegistered tries a Pod with a right and one with a malformed key until the API server has seen what is registered.
+// awaitRegistered creates a valid and a malformed Pod as a dry run until the result is that of the wanted
+// registrations.
 func (c *cluster) awaitRegistered(ctx context.Context, want registered) error {
 	const limit = time.Minute
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	pods, dry := c.Client().CoreV1().Pods(namespace), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	for {
-		right, err := pods.Create(ctx, labelledPod("try", metav1.OwnerReference{}), dry)
+		right, err := pods.Create(ctx, labeledPod("try", metav1.OwnerReference{}), dry)
 		if err != nil {
-			return fmt.Errorf("trying whether admission is called: %w", err)
+			return fmt.Errorf("checking whether admission is called: %w", err)
 		}
-		malformed := labelledPod("try", metav1.OwnerReference{})
+		malformed := labeledPod("try", metav1.OwnerReference{})
 		malformed.Labels[policy.BurstLabel] = "malformed"
 		_, err = pods.Create(ctx, malformed, dry)
 		if err != nil && !apierrors.IsInvalid(err) {
-			return fmt.Errorf("trying whether admission is called: %w", err)
+			return fmt.Errorf("checking whether admission is called: %w", err)
 		}
-		if policy.NeedsPlacement(&right.Spec) == (want != noWebhook) && apierrors.IsInvalid(err) == (want == bothWebhooks) {
+		mutates, validates := policy.NeedsPlacement(&right.Spec), apierrors.IsInvalid(err)
+		if mutates == (want != noWebhook) && validates == (want == bothWebhooks) {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the API server does not do as the registrations say, after %s: %w", limit, ctx.Err())
+			return fmt.Errorf("the API server does not use the registrations after %s: %w", limit, ctx.Err())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-// createReplicaSet makes the workload that Pods belong to. There is no controller that would make Pods of it.
+// createReplicaSet creates the workload of the Pods. No controller creates Pods for it.
 func (c *cluster) createReplicaSet(ctx context.Context) (metav1.OwnerReference, error) {
-	pod := plainPod("creation", 0)
+	pod := unmanagedPod("creation", 0)
 	set := &appsv1.ReplicaSet{
 		ObjectMeta: metav1.ObjectMeta{Name: "creation"},
 		Spec: appsv1.ReplicaSetSpec{
@@ -251,28 +273,28 @@ func (c *cluster) createReplicaSet(ctx context.Context) (metav1.OwnerReference, 
 	return *metav1.NewControllerRef(created, appsv1.SchemeGroupVersion.WithKind("ReplicaSet")), nil
 }
 
-// barePod has neither a key nor a workload.
+// barePod returns an unmanaged Pod without a workload.
 func barePod(name string, _ metav1.OwnerReference) *corev1.Pod {
-	pod := plainPod("creation", 0)
+	pod := unmanagedPod("creation", 0)
 	pod.Name, pod.OwnerReferences = name, nil
 	return pod
 }
 
-// labelledPod has a burst label and no workload.
-func labelledPod(name string, none metav1.OwnerReference) *corev1.Pod {
+// labeledPod returns a Pod with a burst label and without a workload.
+func labeledPod(name string, none metav1.OwnerReference) *corev1.Pod {
 	pod := barePod(name, none)
 	pod.Labels[policy.BurstLabel] = string(policy.ModeLocalPrefer)
 	return pod
 }
 
-// replicaPod has a workload and no key.
+// replicaPod returns an unmanaged Pod of a workload.
 func replicaPod(name string, owner metav1.OwnerReference) *corev1.Pod {
 	pod := barePod(name, owner)
 	pod.OwnerReferences = []metav1.OwnerReference{owner}
 	return pod
 }
 
-// replicaQuotaPod has a workload and a quota, as the workload's controller makes it.
+// replicaQuotaPod returns a Pod of a workload with a quota, as the controller of the workload creates it.
 func replicaQuotaPod(name string, owner metav1.OwnerReference) *corev1.Pod {
 	pod := replicaPod(name, owner)
 	pod.Annotations = map[string]string{policy.LocalReplicasAnnotation: "1"}

@@ -6,17 +6,17 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// runningExtender is the extender of a case. Where there is none, all is empty but stop.
+// runningExtender is the extender of a case. If there is none, all fields but stop are empty.
 type runningExtender struct {
 	url string
 	pid int
-	// counter is the name of its metric of requests by verb.
+	// counter is the name of its metric that counts requests by verb.
 	counter string
 	stop    func() error
 }
 
-// startExtender starts the extender of a case, fresh, and ends any other, which would take time of the machine.
-func (c *cluster) startExtender(ctx context.Context, a asking) (runningExtender, error) {
+// startExtender starts the extender of a case. It first ends any other, which would use CPU time.
+func (c *cluster) startExtender(ctx context.Context, a calling) (runningExtender, error) {
 	none := runningExtender{stop: func() error { return nil }}
 	if err := c.end(system.Extender); err != nil {
 		return none, err
@@ -37,8 +37,8 @@ func (c *cluster) startExtender(ctx context.Context, a asking) (runningExtender,
 	}
 }
 
-// asked reads from the extender's metrics how often it has answered filter.
-func (e runningExtender) asked(ctx context.Context) (int, error) {
+// calls reads from the extender's metrics how often filter was called.
+func (e runningExtender) calls(ctx context.Context) (int, error) {
 	if e.url == "" {
 		return 0, nil
 	}

@@ -12,33 +12,37 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// question is a Pod that filter is asked about.
-type question struct {
+// unmanagedTitle is the title of the row of unmanaged Pods.
+const unmanagedTitle = "unmanaged"
+
+// podKind is a kind of Pod for which filter is called.
+type podKind struct {
 	title string
 	pod   *corev1.Pod
-	// virtual is true where Spillway must answer with the virtual nodes, and false where with the local ones.
+	// virtual is set if Spillway must answer with the virtual nodes, and not with the local nodes.
 	virtual bool
 }
 
-// answerRow is a question with a number of names, and how long each answer took.
+// answerRow contains the response times for a kind of Pod and a number of names.
 type answerRow struct {
-	question
+	podKind
 	names      int
 	noOp, ours []time.Duration
 }
 
-// answerResults are all answers.
+// answerResults contains all response times.
 type answerResults struct {
 	rows []*answerRow
-	// So many questions were asked, over so many TCP connections.
-	noOpAsked, noOpConnections, oursAsked, oursConnections int64
+	// The numbers of calls and of the TCP connections that they used.
+	noOpCalls, noOpConnections, oursCalls, oursConnections int64
 }
 
-// askers are the two that are asked in turn.
-type askers struct{ noOp, ours *asker }
+// callers are the two extenders that are called in turn.
+type callers struct{ noOp, ours *caller }
 
-// measureFilter asks both extenders directly, without a scheduler.
-func measureFilter(ctx context.Context, c *cluster, o options, out io.Writer) (answers answerResults, writes writeResult, err error) {
+// measureFilter calls both extenders directly, without a scheduler.
+func measureFilter(ctx context.Context, c *cluster, o options, out io.Writer) (answers answerResults,
+	writes writeResult, err error) {
 	if err := c.createNodes(ctx, slices.Max(o.Names), o.VirtualNodes); err != nil {
 		return answers, writes, err
 	}
@@ -52,7 +56,7 @@ func measureFilter(ctx context.Context, c *cluster, o options, out io.Writer) (a
 		return answers, writes, err
 	}
 	defer func() { err = errors.Join(err, noOp.stop()) }()
-	a := askers{newAsker(noOp.url), newAsker(ours.url)}
+	a := callers{newCaller(noOp.url), newCaller(ours.url)}
 	if answers, err = measureAnswers(ctx, c, a, o, out); err != nil {
 		return answers, writes, fmt.Errorf("answers: %w", err)
 	}
@@ -62,36 +66,36 @@ func measureFilter(ctx context.Context, c *cluster, o options, out io.Writer) (a
 	return answers, writes, nil
 }
 
-// measureAnswers asks every question with every number of names, in rounds, the two extenders in turn.
-func measureAnswers(ctx context.Context, c *cluster, a askers, o options, out io.Writer) (answerResults, error) {
+// measureAnswers calls both extenders in turn, for every kind of Pod with every number of names, in rounds.
+func measureAnswers(ctx context.Context, c *cluster, a callers, o options, out io.Writer) (answerResults, error) {
 	var results answerResults
-	questions, err := c.questions(ctx, a.ours, o)
+	podKinds, err := c.podKinds(ctx, a.ours, o)
 	if err != nil {
 		return results, err
 	}
 	for _, count := range o.Names {
-		for _, q := range questions {
-			results.rows = append(results.rows, &answerRow{question: q, names: count})
+		for _, q := range podKinds {
+			results.rows = append(results.rows, &answerRow{podKind: q, names: count})
 		}
 	}
 	for round := range o.Rounds {
 		for _, count := range o.Names {
 			rows := slices.DeleteFunc(slices.Clone(results.rows), func(r *answerRow) bool { return r.names != count })
 			asks := share(o.Asks, round, o.Rounds)
-			if err := a.askInTurn(ctx, rows, o, asks); err != nil {
+			if err := a.callInTurn(ctx, rows, o, asks); err != nil {
 				return results, err
 			}
-			fmt.Fprintf(out, "round %d of %d: asked with %d names\n", round+1, o.Rounds, count)
+			fmt.Fprintf(out, "round %d of %d: called with %d names\n", round+1, o.Rounds, count)
 		}
 	}
-	results.noOpAsked, results.noOpConnections = a.noOp.asked.Load(), a.noOp.connections.Load()
-	results.oursAsked, results.oursConnections = a.ours.asked.Load(), a.ours.connections.Load()
+	results.noOpCalls, results.noOpConnections = a.noOp.calls.Load(), a.noOp.connections.Load()
+	results.oursCalls, results.oursConnections = a.ours.calls.Load(), a.ours.connections.Load()
 	return results, nil
 }
 
-// askInTurn asks each question of the rows, all of which have as many names, the given number of times. What is answered first is
-// checked and not timed.
-func (a askers) askInTurn(ctx context.Context, rows []*answerRow, o options, asks int) error {
+// callInTurn calls both extenders the given number of times for each of the rows, which have the same number of names.
+// A first call is checked and not measured.
+func (a callers) callInTurn(ctx context.Context, rows []*answerRow, o options, asks int) error {
 	names := o.nodeNames(rows[0].names)
 	for _, r := range rows {
 		if err := a.check(ctx, r, o, names); err != nil {
@@ -117,20 +121,20 @@ func (a askers) askInTurn(ctx context.Context, rows []*answerRow, o options, ask
 	return nil
 }
 
-func record(ctx context.Context, a *asker, pod *corev1.Pod, names []string, times *[]time.Duration) error {
+func record(ctx context.Context, a *caller, pod *corev1.Pod, names []string, times *[]time.Duration) error {
 	_, took, err := a.filter(ctx, pod, names)
 	*times = append(*times, took)
 	return err
 }
 
-// check asks both once and says whether the answers are what they must be.
-func (a askers) check(ctx context.Context, r *answerRow, o options, names []string) error {
+// check calls both extenders once and checks their answers.
+func (a callers) check(ctx context.Context, r *answerRow, o options, names []string) error {
 	all, _, err := a.noOp.filter(ctx, r.pod, names)
 	if err != nil {
 		return err
 	}
 	if !slices.Equal(names, all) {
-		return fmt.Errorf("the no-op extender answered with %d names, and must echo all %d", len(all), len(names))
+		return fmt.Errorf("the no-op extender answered with %d names: must be all %d", len(all), len(names))
 	}
 	left, _, err := a.ours.filter(ctx, r.pod, names)
 	if err != nil {
@@ -138,12 +142,13 @@ func (a askers) check(ctx context.Context, r *answerRow, o options, names []stri
 	}
 	want := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return isVirtual(name) != r.virtual })
 	if !slices.Equal(want, left) {
-		return fmt.Errorf("%s: the extender answered with %d names, and must answer with %d of %d", r.title, len(left), len(want), len(names))
+		return fmt.Errorf("%s: the extender answered with %d names: must be %d of %d", r.title, len(left), len(want),
+			len(names))
 	}
 	return nil
 }
 
-// nodeNames are the names of that many nodes, the virtual ones at the end.
+// nodeNames returns the names of that many nodes, the virtual nodes last.
 func (o options) nodeNames(count int) []string {
 	names := make([]string, 0, count)
 	for i := range count - o.VirtualNodes {
@@ -155,13 +160,14 @@ func (o options) nodeNames(count int) []string {
 	return names
 }
 
-// questions makes a Pod of each kind that the extender answers in another way.
-func (c *cluster) questions(ctx context.Context, ours *asker, o options) ([]question, error) {
+// podKinds creates a Pod of each kind for which the extender answers differently.
+func (c *cluster) podKinds(ctx context.Context, ours *caller, o options) ([]podKind, error) {
 	holder := quotaPod("used-up", 0, 1)
 	holder.Spec.NodeName = localName(0)
-	// One after another: who is asked about the last Pod has seen the others.
+	// One after another, so that an extender that answers for the last Pod has observed the others.
 	var pods []*corev1.Pod
-	for _, pod := range []*corev1.Pod{holder, plainPod("plain", 0), quotaPod("used-up", 1, 1), quotaPod("with-slot", 0, 1)} {
+	for _, pod := range []*corev1.Pod{holder, unmanagedPod("plain", 0), quotaPod("used-up", 1, 1),
+		quotaPod("with-slot", 0, 1)} {
 		created, err := c.createPods(ctx, []*corev1.Pod{pod})
 		if err != nil {
 			return nil, err
@@ -175,14 +181,14 @@ func (c *cluster) questions(ctx context.Context, ours *asker, o options) ([]ques
 	if err != nil {
 		return nil, fmt.Errorf("reading the pod with a slot: %w", err)
 	}
-	return []question{
-		{title: "without a key", pod: pods[1]},
+	return []podKind{
+		{title: unmanagedTitle, pod: pods[1]},
 		{title: "quota used up", pod: pods[2], virtual: true},
 		{title: "below the quota, has its slot", pod: asScheduled(slot)},
 	}, nil
 }
 
-// asScheduled is the Pod as the scheduler keeps and sends it: without managed fields.
+// asScheduled returns the Pod as the scheduler sends it: without managed fields.
 func asScheduled(pod *corev1.Pod) *corev1.Pod {
 	pod.ManagedFields = nil
 	return pod

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// machine is what the figures were measured on.
+// machine describes the machine on which the figures were measured.
 type machine struct {
 	date                  time.Time
 	model, memory         string
 	cpus                  int
 	goVersion, kubernetes string
-	// loadBefore and loadAfter are the load averages over 1, 5 and 15 minutes. What stands before is the work of others.
+	// loadBefore and loadAfter are the load averages over 1, 5 and 15 minutes. The load before is that of other work.
 	loadBefore, loadAfter string
 }
 
@@ -45,7 +45,7 @@ func loadAverage() (string, error) {
 	return strings.Join(fields[:min(3, len(fields))], ", "), nil
 }
 
-// gibibytes reads a size such as "16384 kB", where kB are 1024 bytes. What is none is said as it is.
+// gibibytes converts a size such as "16384 kB", where kB are 1024 bytes. Any other text is returned unchanged.
 func gibibytes(size string) string {
 	number, isKB := strings.CutSuffix(size, " kB")
 	kibibytes, err := strconv.Atoi(number)
@@ -55,8 +55,8 @@ func gibibytes(size string) string {
 	return fmt.Sprintf("%.0f GiB", float64(kibibytes)/(1<<20))
 }
 
-// procField returns the first value of a field in a file of lines such as "MemTotal: 16 kB". Machines that have no such field are
-// described without it.
+// procField returns the first value of a field in a file with lines such as "MemTotal: 16 kB". It returns "unknown" if
+// the machine does not have the field.
 func procField(file, field string) (string, error) {
 	content, err := os.ReadFile(file)
 	if err != nil {

@@ -1,8 +1,9 @@
-// Command bench measures what Spillway costs a stock kube-scheduler: Pods bound per second, the time that filter takes to answer and what
-// it takes to write a slot down; and what admission costs the API server when Pods are created. Each figure stands beside a floor of the same
-// run: no extender at all, an extender that does nothing, no webhook. `make bench` runs it and keeps the figures in docs/benchmarks.md.
+// Command bench measures the costs of Spillway: Pods that a stock kube-scheduler binds per second, the response time of
+// filter, the cost of writing a slot, and the cost of admission when Pods are created. Each figure is compared with a
+// floor from the same run: no extender, an extender that does nothing, no webhook. `make bench` runs it and writes the
+// figures to docs/benchmarks.md.
 //
-// It asserts what it measures (who was asked, what was answered, that quotas hold), but it is no test of speed: no figure fails it.
+// It checks that it measures what it says (calls, answers, quotas). It is no performance test: no figure makes it fail.
 package main
 
 import (
@@ -34,7 +35,7 @@ func program(ctx context.Context, args []string) error {
 	return bench(ctx, *o, os.Stdout)
 }
 
-// bench measures everything, prints it and keeps it in the document.
+// bench measures everything, prints the figures and writes them to the document.
 func bench(ctx context.Context, o options, out io.Writer) error {
 	r, err := measure(ctx, o, out)
 	if err != nil {
@@ -63,7 +64,7 @@ type results struct {
 	cloud      []cloudResult
 }
 
-// measure runs every part on a cluster of its own, which is gone afterwards but for its logs.
+// measure measures each part on its own cluster. Afterwards only the logs of the clusters remain.
 func measure(ctx context.Context, o options, out io.Writer) (r results, err error) {
 	r.options = o
 	if r.machine, err = describeMachine(); err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/page"
 )
 
-// The no-op extender is this program, also where this program is the test.
+// The test program is the no-op extender too, as the benchmark is.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == noOpCommand {
 		if err := serveNoOp(context.Background(), os.Stdin, os.Stdout); err != nil {
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// tiny measures everything, once, in seconds.
+// tiny returns options that measure everything once, in seconds.
 func tiny(t *testing.T) options {
 	t.Helper()
 	o := defaultOptions()
@@ -37,7 +37,7 @@ func tiny(t *testing.T) options {
 	return *o
 }
 
-// Whoever is asked, whatever is answered and every quota is checked by the bench itself: a fault there is an error here.
+// The benchmark itself checks all calls, answers and quotas, and returns an error if one is wrong.
 func TestBenchMeasuresEveryCaseAndQuotasAreExact(t *testing.T) {
 	r, err := measure(t.Context(), tiny(t), t.Output())
 	require.NoError(t, err)
@@ -46,11 +46,11 @@ func TestBenchMeasuresEveryCaseAndQuotasAreExact(t *testing.T) {
 	for _, row := range r.throughput {
 		require.Len(t, row.measurements, 1, row.key)
 		assert.Positive(t, row.measurements[0].rate, row.key)
-		switch row.asking {
+		switch row.calling {
 		case noOpForAll, oursForAll:
-			assert.GreaterOrEqual(t, row.measurements[0].asked, 100, row.key)
+			assert.GreaterOrEqual(t, row.measurements[0].calls, 100, row.key)
 		default:
-			assert.Zero(t, row.measurements[0].asked, row.key)
+			assert.Zero(t, row.measurements[0].calls, row.key)
 		}
 	}
 	require.Len(t, r.answers.rows, 6, "three kinds of Pods, two numbers of names")
@@ -60,7 +60,7 @@ func TestBenchMeasuresEveryCaseAndQuotasAreExact(t *testing.T) {
 		assert.Positive(t, quantile(row.ours, 0))
 	}
 	assert.EqualValues(t, 1, r.answers.noOpConnections)
-	assert.EqualValues(t, 1, r.answers.oursConnections, "an answer of unknown length costs a connection")
+	assert.EqualValues(t, 1, r.answers.oursConnections, "an answer of unknown length would need a new connection")
 	assert.Len(t, r.writes.patch, 5)
 	assert.Len(t, r.writes.first, 5)
 	assert.Len(t, r.writes.again, 5)
@@ -79,7 +79,8 @@ func TestBenchMeasuresEveryCaseAndQuotasAreExact(t *testing.T) {
 	require.NoError(t, page.Rewrite(document, r.tables()))
 	rewritten, err := os.ReadFile(document)
 	require.NoError(t, err)
-	assert.Contains(t, string(rewritten), "100 Pods of 5 ReplicaSets, 20 local and 3 virtual nodes, 1 measurements of each case; the quota is 4 of 20 replicas.")
+	assert.Contains(t, string(rewritten), "100 Pods of 5 ReplicaSets, 20 local and 3 virtual nodes, "+
+		"1 measurements of each case; the quota is 4 of 20 replicas.")
 	for _, tc := range throughputCases {
 		assert.Equal(t, 1, strings.Count(string(rewritten), "| "+tc.title+" |"), tc.key)
 	}

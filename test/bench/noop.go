@@ -19,15 +19,15 @@ import (
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 )
 
-// noOpCommand makes this program the no-op extender. It is a process of its own, as Spillway's is: a server inside the measuring process
-// would answer without the machine having to switch between the two.
+// noOpCommand runs this program as the no-op extender. Like Spillway's extender it is a process of its own: a server
+// within the measuring process would answer without a context switch.
 const noOpCommand = "no-op-extender"
 
-// noOpRequests counts what the no-op extender was asked, by verb.
+// noOpRequests counts the requests to the no-op extender, by verb.
 const noOpRequests = "no_op_extender_requests_total"
 
-// serveNoOp listens on a free port, says its URL in one line and serves until the input ends, as it does when the measuring process
-// dies, or until ctx does.
+// serveNoOp listens on a free port, prints its URL in one line and serves until the input ends, which also happens when
+// the measuring process dies, or until ctx ends.
 func serveNoOp(ctx context.Context, in io.Reader, out io.Writer) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -37,7 +37,7 @@ func serveNoOp(ctx context.Context, in io.Reader, out io.Writer) error {
 	defer cancel()
 	go func() {
 		defer cancel()
-		_, _ = io.Copy(io.Discard, in) // However the input ends, it is the sign to end too.
+		_, _ = io.Copy(io.Discard, in) // Any end of the input ends the extender, also an error.
 	}()
 	server := &http.Server{Handler: newNoOp()}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
@@ -48,11 +48,13 @@ func serveNoOp(ctx context.Context, in io.Reader, out io.Writer) error {
 	return nil
 }
 
-// newNoOp is the least that an extender can be: net/http, every node fits, all are equal. It reads and encodes what any extender has to,
-// and says the length of its answers: without it kube-scheduler makes a new connection for each call.
+// newNoOp returns the minimum of an extender: with net/http, every node fits, and all scores are equal. It decodes and
+// encodes what any extender must. It sets Content-Length: without it kube-scheduler opens a new connection for each
+// call.
 func newNoOp() http.Handler {
 	registry := prometheus.NewRegistry()
-	requests := prometheus.NewCounterVec(prometheus.CounterOpts{Name: noOpRequests, Help: "Requests by verb."}, []string{"verb"})
+	options := prometheus.CounterOpts{Name: noOpRequests, Help: "Requests by verb."}
+	requests := prometheus.NewCounterVec(options, []string{"verb"})
 	registry.MustRegister(requests)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
@@ -85,11 +87,11 @@ func noOpVerb(requests prometheus.Counter, answer func(names []string) any) http
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		_, _ = w.Write(body) // It fails where the scheduler has gone: nobody is left to be told.
+		_, _ = w.Write(body) // An error means that the scheduler has disconnected.
 	})
 }
 
-// startNoOp starts this program once more, as the no-op extender.
+// startNoOp starts this program as the no-op extender.
 func startNoOp() (runningExtender, error) {
 	self, err := os.Executable()
 	if err != nil {

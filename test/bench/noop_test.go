@@ -15,11 +15,11 @@ import (
 
 var anyPod = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pod"}}
 
-func TestNoOpExtenderLetsEveryNodePass(t *testing.T) {
+func TestNoOpExtenderAcceptsEveryNode(t *testing.T) {
 	server := httptest.NewServer(newNoOp())
 	defer server.Close()
 	names := tinyNames(5000)
-	a := newAsker(server.URL)
+	a := newCaller(server.URL)
 	for range 3 {
 		left, took, err := a.filter(t.Context(), anyPod, names)
 		require.NoError(t, err)
@@ -27,11 +27,12 @@ func TestNoOpExtenderLetsEveryNodePass(t *testing.T) {
 		assert.Positive(t, took)
 	}
 	assert.EqualValues(t, 1, a.connections.Load())
-	asked, err := runningExtender{url: server.URL, counter: noOpRequests}.asked(t.Context())
+	calls, err := runningExtender{url: server.URL, counter: noOpRequests}.calls(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, 3, asked)
+	assert.Equal(t, 3, calls)
 
-	response, err := http.Post(server.URL+"/v1/prioritize", "application/json", strings.NewReader(`{"Pod":{},"NodeNames":["a","b"]}`))
+	response, err := http.Post(server.URL+"/v1/prioritize", "application/json",
+		strings.NewReader(`{"Pod":{},"NodeNames":["a","b"]}`))
 	require.NoError(t, err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
@@ -48,8 +49,9 @@ func tinyNames(count int) []string {
 	return o.nodeNames(count)
 }
 
-// kube-scheduler leaves an answer where its JSON ends. Where the end of the answer is not there by then, the connection is lost.
-func TestAskerCountsConnections(t *testing.T) {
+// kube-scheduler stops reading at the end of the JSON. If the end of the answer has not arrived by then, the connection
+// is closed.
+func TestCallerCountsConnections(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		_, _ = io.WriteString(w, `{"NodeNames":["a"]}`)
@@ -57,7 +59,7 @@ func TestAskerCountsConnections(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	defer server.Close()
-	a := newAsker(server.URL)
+	a := newCaller(server.URL)
 	for range 10 {
 		_, _, err := a.filter(t.Context(), anyPod, []string{"a"})
 		require.NoError(t, err)
@@ -65,16 +67,18 @@ func TestAskerCountsConnections(t *testing.T) {
 	assert.EqualValues(t, 10, a.connections.Load())
 }
 
-func TestAskerReportsWhatIsNoAnswer(t *testing.T) {
+func TestCallerReportsInvalidAnswers(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
 		body   string
-		fault  string
+		want   string
 	}{
-		"a status":       {http.StatusServiceUnavailable, "{}", "asking .* about pod pod: it answered 503 Service Unavailable"},
-		"junk":           {http.StatusOK, "junk", "asking .* about pod pod: invalid character"},
-		"an error":       {http.StatusOK, `{"Error":"not now"}`, `it answered with the error "not now"`},
-		"no list at all": {http.StatusOK, `{}`, `it answered without NodeNames`},
+		"a status": {
+			http.StatusServiceUnavailable, "{}", "calling .* for pod pod: the answer is 503 Service Unavailable",
+		},
+		"no JSON":        {http.StatusOK, "junk", "calling .* for pod pod: invalid character"},
+		"an error":       {http.StatusOK, `{"Error":"not now"}`, `the answer has the error "not now"`},
+		"no list at all": {http.StatusOK, `{}`, `the answer has no NodeNames`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -82,9 +86,9 @@ func TestAskerReportsWhatIsNoAnswer(t *testing.T) {
 				_, _ = io.WriteString(w, test.body)
 			}))
 			defer server.Close()
-			_, _, err := newAsker(server.URL).filter(t.Context(), anyPod, []string{"a"})
+			_, _, err := newCaller(server.URL).filter(t.Context(), anyPod, []string{"a"})
 			require.Error(t, err)
-			assert.Regexp(t, test.fault, err.Error())
+			assert.Regexp(t, test.want, err.Error())
 		})
 	}
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// plainPod is a Pod that carries no key of Spillway's, so the webhook leaves it as it is. All Pods have a ReplicaSet, which is only
-// named: otherwise Pods with a quota, which must have one, would differ in more than the quota.
-func plainPod(revision string, i int) *corev1.Pod {
+// unmanagedPod returns an unmanaged Pod, which the webhook does not change. All Pods name a ReplicaSet, which does not
+// exist: Pods with a quota need one, and they should differ only in the quota.
+func unmanagedPod(revision string, i int) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:      fmt.Sprintf("%s-%04d", revision, i),
@@ -36,9 +36,9 @@ func plainPod(revision string, i int) *corev1.Pod {
 	}
 }
 
-// quotaPod is a Pod with a local quota as the webhook leaves it.
+// quotaPod returns a Pod with a local quota, as changed by the webhook.
 func quotaPod(revision string, i, quota int) *corev1.Pod {
-	pod := plainPod(revision, i)
+	pod := unmanagedPod(revision, i)
 	pod.Annotations = map[string]string{policy.SwitchKey: "true", policy.LocalReplicasAnnotation: strconv.Itoa(quota)}
 	pod.Spec.Tolerations = []corev1.Toleration{policy.ProviderToleration()}
 	resources := &pod.Spec.Containers[0].Resources
@@ -47,7 +47,7 @@ func quotaPod(revision string, i, quota int) *corev1.Pod {
 	return pod
 }
 
-// createPods makes the Pods and returns them as the API server has them.
+// createPods creates the Pods and returns them as stored by the API server.
 func (c *cluster) createPods(ctx context.Context, pods []*corev1.Pod) ([]*corev1.Pod, error) {
 	created := make([]*corev1.Pod, len(pods))
 	group, ctx := errgroup.WithContext(ctx)
@@ -63,7 +63,7 @@ func (c *cluster) createPods(ctx context.Context, pods []*corev1.Pod) ([]*corev1
 	return created, group.Wait()
 }
 
-// listPods returns all the Pods.
+// listPods returns all Pods.
 func (c *cluster) listPods(ctx context.Context) ([]corev1.Pod, error) {
 	list, err := c.Client().CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -72,7 +72,7 @@ func (c *cluster) listPods(ctx context.Context) ([]corev1.Pod, error) {
 	return list.Items, nil
 }
 
-// deletePods removes all the Pods.
+// deletePods deletes all Pods.
 func (c *cluster) deletePods(ctx context.Context) error {
 	pods, err := c.listPods(ctx)
 	if err != nil {
@@ -82,7 +82,8 @@ func (c *cluster) deletePods(ctx context.Context) error {
 	group.SetLimit(parallel)
 	for _, pod := range pods {
 		group.Go(func() error {
-			if err := c.Client().CoreV1().Pods(namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}); err != nil {
+			now := metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}
+			if err := c.Client().CoreV1().Pods(namespace).Delete(ctx, pod.Name, now); err != nil {
 				return fmt.Errorf("deleting pod %s/%s: %w", namespace, pod.Name, err)
 			}
 			return nil

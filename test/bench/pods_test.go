@@ -25,7 +25,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// quietCluster is one without switches, volumes and burst labels.
+// quietCluster is a cluster without switches, volumes and burst labels.
 type quietCluster struct{}
 
 func (quietCluster) Global() policy.Switch                { return policy.SwitchUnset }
@@ -38,14 +38,15 @@ func (quietCluster) Labels(context.Context, *corev1.Pod) (map[string]string, err
 }
 func (quietCluster) Namespace(context.Context, string) (map[string]string, error) { return nil, nil }
 
-// patchOf is what the webhook would change about the Pod; empty for nothing.
+// patchOf returns the patch of the webhook for the Pod. It is empty if the webhook does not change the Pod.
 func patchOf(t *testing.T, pod *corev1.Pod) string {
 	t.Helper()
 	rules, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
 	handler, err := webhook.New(webhook.Parts{
-		Judge: verdict.New(rules, quietCluster{}, quietCluster{}, time.Second), Validator: validation.New(rules, quietCluster{}),
-		InCloud: func() []cache.ObjectName { return nil },
+		Judge:     verdict.New(rules, quietCluster{}, quietCluster{}, time.Second),
+		Validator: validation.New(rules, quietCluster{}),
+		InCloud:   func() []cache.ObjectName { return nil },
 	}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	pod = pod.DeepCopy()
@@ -69,8 +70,8 @@ func patchOf(t *testing.T, pod *corev1.Pod) string {
 	return string(answer.Response.Patch)
 }
 
-func TestPodsAreAsTheWebhookLeavesThem(t *testing.T) {
-	assert.Empty(t, patchOf(t, plainPod("app", 1)))
+func TestPodsAreAsTheWebhookChangesThem(t *testing.T) {
+	assert.Empty(t, patchOf(t, unmanagedPod("app", 1)))
 	assert.Empty(t, patchOf(t, quotaPod("app", 1, 20)))
 
 	unmarked := quotaPod("app", 1, 20)

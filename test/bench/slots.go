@@ -13,26 +13,26 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// writeResult is what it takes to write slots down. Each list has an entry for each Pod.
+// writeResult contains the times for writing slots. Each list has an entry per Pod.
 type writeResult struct {
-	// names is the number of names that filter was asked with.
+	// names is the number of names with which filter was called.
 	names int
-	// patch is a bare patch of an annotation, sent by the measuring process to the API server.
+	// patch is a bare patch of an annotation, which the measuring process sends to the API server.
 	patch []time.Duration
-	// first is the first answer about a Pod below its quota: its slot is written to the API server before.
+	// first is the first call for a Pod below its quota. The extender writes the slot to the API server before it answers.
 	first []time.Duration
-	// again is a later answer about the same Pod.
+	// again is a later call for the same Pod.
 	again []time.Duration
 }
 
-// measureWrites asks about Pods below their quota for the first time, in turn with bare patches of other Pods, and about each once more
-// when all have their slots.
-func measureWrites(ctx context.Context, c *cluster, ours *asker, o options, out io.Writer) (writeResult, error) {
+// measureWrites calls the extender for the first time for Pods below their quota, in turn with bare patches of other
+// Pods. When all have their slots, it calls the extender again for each.
+func measureWrites(ctx context.Context, c *cluster, ours *caller, o options, out io.Writer) (writeResult, error) {
 	r := writeResult{names: o.Names[0]}
 	names := o.nodeNames(r.names)
 	var wanted, others []*corev1.Pod
 	for i := range o.Writes {
-		wanted, others = append(wanted, quotaPod("written", i, o.Writes)), append(others, plainPod("patched", i))
+		wanted, others = append(wanted, quotaPod("written", i, o.Writes)), append(others, unmanagedPod("patched", i))
 	}
 	others, err := c.createPods(ctx, others)
 	if err != nil {
@@ -41,8 +41,8 @@ func measureWrites(ctx context.Context, c *cluster, ours *asker, o options, out 
 	if wanted, err = c.createPods(ctx, wanted); err != nil {
 		return r, err
 	}
-	// An extender that has answered about a later Pod has seen these, and waits for none.
-	if err := c.ask(ctx, ours, quotaPod("later", 0, 1), names); err != nil {
+	// An extender that has answered for a later Pod has observed these Pods, and does not wait for its watch.
+	if err := c.call(ctx, ours, quotaPod("later", 0, 1), names); err != nil {
 		return r, err
 	}
 	for i := range wanted {
@@ -56,11 +56,11 @@ func measureWrites(ctx context.Context, c *cluster, ours *asker, o options, out 
 		}
 	}
 	fmt.Fprintf(out, "wrote %d slots\n", len(r.first))
-	return r, c.askAgain(ctx, ours, names, &r.again)
+	return r, c.callAgain(ctx, ours, names, &r.again)
 }
 
-// ask makes the Pod and asks about it once.
-func (c *cluster) ask(ctx context.Context, ours *asker, pod *corev1.Pod, names []string) error {
+// call creates the Pod and calls the extender for it once.
+func (c *cluster) call(ctx context.Context, ours *caller, pod *corev1.Pod, names []string) error {
 	created, err := c.createPods(ctx, []*corev1.Pod{pod})
 	if err != nil {
 		return err
@@ -69,8 +69,8 @@ func (c *cluster) ask(ctx context.Context, ours *asker, pod *corev1.Pod, names [
 	return err
 }
 
-// askAgain asks about every Pod that was to get a slot, and finds fault with one that has none.
-func (c *cluster) askAgain(ctx context.Context, ours *asker, names []string, times *[]time.Duration) error {
+// callAgain calls the extender for every Pod that should have a slot. It fails if one has none.
+func (c *cluster) callAgain(ctx context.Context, ours *caller, names []string, times *[]time.Duration) error {
 	pods, err := c.listPods(ctx)
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func (c *cluster) askAgain(ctx context.Context, ours *asker, names []string, tim
 			continue
 		}
 		if pod.Annotations[policy.LocalSlotAnnotation] != string(pod.UID) {
-			return fmt.Errorf("pod %s has been let through to local nodes, and no slot is written on it", pod.Name)
+			return fmt.Errorf("pod %s may run on local nodes but has no slot", pod.Name)
 		}
 		if err := record(ctx, ours, pod, names, times); err != nil {
 			return err
@@ -90,11 +90,12 @@ func (c *cluster) askAgain(ctx context.Context, ours *asker, names []string, tim
 	return nil
 }
 
-// patch writes an annotation as long as a slot's, and returns how long that took.
+// patch writes an annotation of the same length as a slot, and returns how long that took.
 func (c *cluster) patch(ctx context.Context, pod *corev1.Pod) (time.Duration, error) {
 	body := fmt.Appendf(nil, `{"metadata":{"uid":%q,"annotations":{"spillway.io/bench-slot":%q}}}`, pod.UID, pod.UID)
 	start := time.Now()
-	_, err := c.Client().CoreV1().Pods(namespace).Patch(ctx, pod.Name, types.MergePatchType, body, metav1.PatchOptions{FieldManager: "bench"})
+	_, err := c.Client().CoreV1().Pods(namespace).Patch(ctx, pod.Name, types.MergePatchType, body,
+		metav1.PatchOptions{FieldManager: "bench"})
 	if err != nil {
 		return 0, fmt.Errorf("patching pod %s/%s: %w", namespace, pod.Name, err)
 	}

@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// quantile is the smallest value that the given share of the values does not exceed (nearest rank). There must be a value.
+// quantile returns the smallest value that the given share of the values does not exceed (nearest rank). There must be
+// a value.
 func quantile[T cmp.Ordered](values []T, share float64) T {
 	sorted := slices.Sorted(slices.Values(values))
 	rank := int(math.Ceil(share * float64(len(sorted))))
 	return sorted[max(rank, 1)-1]
 }
 
-// median is the middle value, or the mean of the two in the middle. There must be a value.
+// median returns the middle value, or the mean of the two middle values. There must be a value.
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	middle := len(sorted) / 2
@@ -24,7 +25,7 @@ func median(values []float64) float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
-// mean is the sum by the number. There must be a value.
+// mean returns the sum divided by the number. There must be a value.
 func mean(times []time.Duration) time.Duration {
 	var sum time.Duration
 	for _, took := range times {

@@ -17,7 +17,7 @@ func TestQuantileIsTheNearestRank(t *testing.T) {
 		assert.Equal(t, want, quantile(hundred, share), share)
 	}
 	assert.Equal(t, 7, quantile([]int{7}, 0.5))
-	assert.Equal(t, 100, hundred[0], "the values are left in their order")
+	assert.Equal(t, 100, hundred[0], "the order of the values is unchanged")
 }
 
 func TestMedianAndMean(t *testing.T) {
@@ -35,7 +35,7 @@ func TestUsageIsReadFromProc(t *testing.T) {
 	assert.Equal(t, 42, ticks)
 
 	after := usage{total: 578, busy: 133, ours: 20}
-	assert.InDelta(t, 0.4, after.othersSince(before), 1e-9, "60 ticks of 100 were used, 20 of them by us")
+	assert.InDelta(t, 0.4, after.othersSince(before), 1e-9, "60 ticks of 100 were used, 20 of them by measured processes")
 	assert.Equal(t, 200*time.Millisecond, after.oursSince(before))
 	assert.Zero(t, before.othersSince(before))
 

@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden tables")
+var update = flag.Bool("update", false, "rewrite the golden file")
 
-// madeUp has figures that are easily checked by hand.
-func madeUp() results {
+// sample returns figures that are easy to check by hand.
+func sample() results {
 	r := results{options: *defaultOptions(), machine: machine{
 		date: time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC), model: "A CPU", memory: "16 GiB", cpus: 4, goVersion: "go1.26.0",
 		kubernetes: "v1.36.3", loadBefore: "0.10, 0.20, 0.30", loadAfter: "3.10, 2.20, 1.30",
@@ -24,7 +24,7 @@ func madeUp() results {
 		for round := range 3 {
 			rate := float64(800 - 100*i - 10*round)
 			row.measurements = append(row.measurements, measurement{
-				rate: rate, asked: 100 * i, cpu: time.Duration(i+round) * time.Millisecond, others: 0.01 * float64(round),
+				rate: rate, calls: 100 * i, cpu: time.Duration(i+round) * time.Millisecond, others: 0.01 * float64(round),
 			})
 		}
 		r.throughput = append(r.throughput, row)
@@ -35,30 +35,39 @@ func madeUp() results {
 		}
 		return list
 	}
-	for _, title := range []string{"without a key", "quota used up", "below the quota, has its slot"} {
+	for _, title := range []string{unmanagedTitle, "quota used up", "below the quota, has its slot"} {
 		r.answers.rows = append(r.answers.rows, &answerRow{
-			question: question{title: title}, names: 100, noOp: times(20 * time.Microsecond), ours: times(30 * time.Microsecond),
+			podKind: podKind{title: title}, names: 100, noOp: times(20 * time.Microsecond), ours: times(30 * time.Microsecond),
 		})
 	}
-	r.answers.noOpAsked, r.answers.noOpConnections, r.answers.oursAsked, r.answers.oursConnections = 309, 2, 310, 1
+	r.answers.noOpCalls, r.answers.noOpConnections, r.answers.oursCalls, r.answers.oursConnections = 309, 2, 310, 1
 	for i, cc := range creationCases {
 		r.creation = append(r.creation, creationResult{
-			creationCase: cc, alone: times(time.Duration(40+10*i) * time.Microsecond), rates: []float64{float64(900 - 20*i), float64(800 - 20*i)},
+			creationCase: cc, alone: times(time.Duration(40+10*i) * time.Microsecond),
+			rates: []float64{float64(900 - 20*i), float64(800 - 20*i)},
 		})
 	}
 	r.cloud = []cloudResult{{
-		cloudCase: cloudCase{pods: 3000, nodes: 1}, floor: 10 * time.Second, created: 8 * time.Second, running: 15 * time.Second, memory: 20 << 10,
+		cloudCase: cloudCase{pods: 3000, nodes: 1}, floor: 10 * time.Second, created: 8 * time.Second,
+		running: 15 * time.Second, memory: 20 << 10,
 		clusterCalls: 3.5, cloudCalls: 1,
 	}}
-	r.writes = writeResult{names: 100, patch: times(40 * time.Microsecond), first: times(70 * time.Microsecond), again: times(20 * time.Microsecond)}
+	r.writes = writeResult{
+		names: 100, patch: times(40 * time.Microsecond), first: times(70 * time.Microsecond),
+		again: times(20 * time.Microsecond),
+	}
 	return r
 }
 
 func TestTablesAreGolden(t *testing.T) {
-	r := madeUp()
+	r := sample()
 	tables := r.tables()
-	r.throughput = r.throughput[4:5] // Without the floors there is nothing to compare with.
-	got := tables["machine"] + "\n" + tables["throughput"] + "\n" + tables["filter"] + "\n" + tables["slot"] + "\n" + tables["creation"] + "\n" + tables["cloud"] + "\n" + r.throughputTable()
+	r.throughput = r.throughput[4:5] // Without the floors there is no comparison.
+	sections := []string{
+		tables["machine"], tables["throughput"], tables["filter"], tables["slot"], tables["creation"], tables["cloud"],
+		r.throughputTable(),
+	}
+	got := strings.Join(sections, "\n")
 	r.options.Parts = []string{partCreation}
 	alone := r.tables()
 	require.Len(t, alone, 1)

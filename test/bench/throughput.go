@@ -14,26 +14,26 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// bindingResult is what a case has come to, a measurement for each round.
+// bindingResult is the result of a case, with a measurement per round.
 type bindingResult struct {
 	throughputCase
 	measurements []measurement
 }
 
-// measurement is one time that all Pods of a case were bound.
+// measurement is one run in which all Pods of a case were bound.
 type measurement struct {
-	// rate is Pods bound per second, from the first to the last.
+	// rate is the number of Pods bound per second, from the first to the last.
 	rate float64
-	// asked is how often the extender answered filter.
-	asked int
-	// cpu is the CPU time per Pod of all measured processes, their start included.
+	// calls is how often filter was called.
+	calls int
+	// cpu is the CPU time per Pod of all measured processes, including their start.
 	cpu time.Duration
-	// others is the share of the machine's CPUs that went to other work meanwhile.
+	// others is the share of the machine's CPUs that other work used meanwhile.
 	others float64
 }
 
-// measureThroughput goes through the cases once in each round, beginning with another one each time: what slows the machine down for a
-// while hits all alike.
+// measureThroughput measures all cases once in each round. Each round begins with another case, so that a temporary
+// slowdown of the machine affects all cases alike.
 func measureThroughput(ctx context.Context, c *cluster, o options, out io.Writer) ([]bindingResult, error) {
 	var results []bindingResult
 	for _, tc := range throughputCases {
@@ -49,19 +49,20 @@ func measureThroughput(ctx context.Context, c *cluster, o options, out io.Writer
 				return nil, fmt.Errorf("%s, round %d: %w", r.title, round+1, err)
 			}
 			r.measurements = append(r.measurements, m)
-			fmt.Fprintf(out, "round %d of %d: %6.1f Pods/s, %s ms of CPU for each, %s of the machine for others  %s\n",
+			fmt.Fprintf(out, "round %d of %d: %6.1f Pods/s, %s ms of CPU per Pod, %s of the machine used by others  %s\n",
 				round+1, o.Rounds, m.rate, millis(m.cpu), percent(m.others), r.title)
 		}
 	}
 	return results, nil
 }
 
-// schedule has the Pods of a case bound, from a cluster without Pods to one without Pods, and checks where they are.
+// schedule has the scheduler bind the Pods of a case and checks where they are. The cluster has no Pods before and
+// afterwards.
 func (c *cluster) schedule(ctx context.Context, tc throughputCase, o options) (m measurement, err error) {
 	if _, err := c.createPods(ctx, tc.pods(o)); err != nil {
 		return m, err
 	}
-	e, err := c.startExtender(ctx, tc.asking)
+	e, err := c.startExtender(ctx, tc.calling)
 	if err != nil {
 		return m, err
 	}
@@ -69,7 +70,7 @@ func (c *cluster) schedule(ctx context.Context, tc throughputCase, o options) (m
 		err = errors.Join(err, c.end(system.Scheduler), e.stop(), c.deletePods(context.WithoutCancel(ctx)))
 	}()
 	if err := c.ConfigureScheduler(func(s *schedulerv1.KubeSchedulerConfiguration) {
-		s.ClientConnection.QPS, s.ClientConnection.Burst = 5000, 10000 // It is the scheduler that is measured, not its own limit.
+		s.ClientConnection.QPS, s.ClientConnection.Burst = 5000, 10000 // The rate limit would otherwise be measured.
 		tc.scheduler(s, e.url)
 	}); err != nil {
 		return m, err
@@ -77,17 +78,17 @@ func (c *cluster) schedule(ctx context.Context, tc throughputCase, o options) (m
 	if m, err = c.runScheduler(ctx, e, o); err != nil {
 		return m, err
 	}
-	if m.asked, err = e.asked(ctx); err != nil {
+	if m.calls, err = e.calls(ctx); err != nil {
 		return m, err
 	}
 	pods, err := c.listPods(ctx)
 	if err != nil {
 		return m, err
 	}
-	return m, errors.Join(tc.check(o, pods), tc.checkAsked(o, m.asked))
+	return m, errors.Join(tc.check(o, pods), tc.checkCalls(o, m.calls))
 }
 
-// runScheduler starts the scheduler, returns when all Pods are bound, and says how fast that was and what it took.
+// runScheduler starts the scheduler and waits until all Pods are bound. It returns the rate and the CPU time.
 func (c *cluster) runScheduler(ctx context.Context, e runningExtender, o options) (m measurement, err error) {
 	seen, err := watchBindings(ctx, c.metadata)
 	if err != nil {
@@ -117,7 +118,7 @@ func (c *cluster) runScheduler(ctx context.Context, e runningExtender, o options
 	return m, nil
 }
 
-// pids are the processes whose work is measured, this one included.
+// pids returns the processes whose CPU time is measured, including this one.
 func (c *cluster) pids(e runningExtender) []int {
 	pids := []int{os.Getpid(), c.PID(system.Etcd), c.PID(system.APIServer)}
 	for _, pid := range []int{c.PID(system.Scheduler), e.pid} {

@@ -9,16 +9,17 @@ import (
 	"time"
 )
 
-// tick is the unit of CPU times that Linux shows to processes: USER_HZ is 100 everywhere.
+// tick is the unit of CPU times in /proc: USER_HZ is 100 on all platforms.
 const tick = 10 * time.Millisecond
 
-// usage is the time of the machine's CPUs since it has been started, in ticks.
+// usage is the CPU time of the machine since it was started, in ticks.
 type usage struct {
-	// total is all of it, busy is what was used, also by other guests of the same host, and ours is what the measured processes used.
+	// total is all CPU time, busy the used CPU time, also of other guests of the host, and ours that of the measured
+	// processes.
 	total, busy, ours int
 }
 
-// measureUsage reads the clock of the machine and those of the processes. One that has ended counts nothing.
+// measureUsage reads the CPU times of the machine and of the processes. A process that has ended does not count.
 func measureUsage(pids []int) (usage, error) {
 	content, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -43,11 +44,12 @@ func measureUsage(pids []int) (usage, error) {
 	return u, nil
 }
 
-// parseUsage reads "cpu user nice system idle iowait irq softirq steal guest guest_nice"; the last two are part of user and nice (proc(5)).
+// parseUsage parses "cpu user nice system idle iowait irq softirq steal guest guest_nice". The last two are part of
+// user and nice (proc(5)).
 func parseUsage(line string) (usage, error) {
 	fields := strings.Fields(line)
 	if len(fields) < 9 || fields[0] != "cpu" {
-		return usage{}, fmt.Errorf("reading the CPU time of the machine: %q is no line of cpu and 8 numbers at least", line)
+		return usage{}, fmt.Errorf("reading the CPU time of the machine: %q must begin with cpu and at least 8 numbers", line)
 	}
 	var u usage
 	for i, field := range fields[1:9] {
@@ -63,7 +65,8 @@ func parseUsage(line string) (usage, error) {
 	return u, nil
 }
 
-// parseProcessTicks adds utime and stime, the 14th and 15th field (proc(5)). The second, the name, may hold spaces and parentheses.
+// parseProcessTicks adds utime and stime, the 14th and 15th field (proc(5)). The second field, the name, may contain
+// spaces and parentheses.
 func parseProcessTicks(stat string) (int, error) {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 13 {
@@ -72,12 +75,13 @@ func parseProcessTicks(stat string) (int, error) {
 	user, errUser := strconv.Atoi(fields[11])
 	system, errSystem := strconv.Atoi(fields[12])
 	if errUser != nil || errSystem != nil {
-		return 0, fmt.Errorf("reading the CPU time of a process: %q and %q are no numbers of ticks", fields[11], fields[12])
+		return 0, fmt.Errorf("reading the CPU time of a process: %q and %q must be numbers", fields[11], fields[12])
 	}
 	return user + system, nil
 }
 
-// othersSince is the share of the machine that went to other work: other processes, the kernel's own, other guests of the host.
+// othersSince returns the share of the CPU time that other work used: other processes, the kernel, and other guests of
+// the host.
 func (u usage) othersSince(before usage) float64 {
 	total := u.total - before.total
 	if total <= 0 {
@@ -86,13 +90,13 @@ func (u usage) othersSince(before usage) float64 {
 	return max(0, float64(u.busy-before.busy-(u.ours-before.ours))/float64(total))
 }
 
-// oursSince is the CPU time that the measured processes took.
+// oursSince returns the CPU time that the measured processes used.
 func (u usage) oursSince(before usage) time.Duration { return time.Duration(u.ours-before.ours) * tick }
 
-// busyWithOthers is the share of the machine above which other work disturbs a measurement.
+// busyWithOthers is the share of other work above which a measurement waits.
 const busyWithOthers = 0.1
 
-// awaitCalm returns when other work has left the machine alone for a second, or after the limit.
+// awaitCalm returns when other work has used little CPU time for a second, or after the limit.
 func awaitCalm(ctx context.Context, limit time.Duration, pids []int) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -102,7 +106,7 @@ func awaitCalm(ctx context.Context, limit time.Duration, pids []int) error {
 	for err == nil {
 		select {
 		case <-ctx.Done():
-			return nil // An interrupt is met by what comes next.
+			return nil // If ctx was interrupted, the next step fails.
 		case <-second.C:
 		}
 		after, failed := measureUsage(pids)

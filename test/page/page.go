@@ -1,4 +1,5 @@
-// Package page keeps measured figures in pages of the documentation, each between two marks. What people have written around them stays.
+// Package page writes measured figures to pages of the documentation, each section between two marks. The text around
+// the sections is kept.
 package page
 
 import (
@@ -7,10 +8,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
-// Rewrite puts figures into the page, by the name of the section. The page must have the marks of each; a section without new figures keeps its
-// own. Where it fails the page is as it was.
+// Rewrite writes figures to the page, by the name of the section. The page must have the marks of each. Other sections
+// keep their figures. If Rewrite fails, the page is unchanged.
 func Rewrite(page string, figures map[string]string) error {
 	content, err := os.ReadFile(page)
 	if err != nil {
@@ -26,6 +28,30 @@ func Rewrite(page string, figures map[string]string) error {
 		return fmt.Errorf("writing the document: %w", err)
 	}
 	return nil
+}
+
+// columns is the width of Fill.
+const columns = 120
+
+// Fill breaks a paragraph into lines of at most 120 columns, and ends the last one. A longer word gets a line of its
+// own.
+func Fill(paragraph string) string {
+	var text strings.Builder
+	width := 0
+	for _, word := range strings.Fields(paragraph) {
+		switch length := utf8.RuneCountInString(word); {
+		case width == 0:
+			width = length
+		case width+1+length > columns:
+			text.WriteString("\n")
+			width = length
+		default:
+			text.WriteString(" ")
+			width += 1 + length
+		}
+		text.WriteString(word)
+	}
+	return text.String() + "\n"
 }
 
 func replaceSection(text, section, table string) (string, error) {

@@ -14,14 +14,19 @@ func TestReplaceSectionKeepsWhatStandsAround(t *testing.T) {
 	for name, test := range map[string]struct {
 		text, want, fault string
 	}{
-		"a section with figures": {text: text, want: "before\n<!-- measured: slot -->\n\nnew\n\n<!-- end of slot -->\nafter\n"},
+		"a section with figures": {
+			text: text, want: "before\n<!-- measured: slot -->\n\nnew\n\n<!-- end of slot -->\nafter\n",
+		},
 		"a section that is new": {
 			text: "<!-- measured: slot -->\n<!-- end of slot -->\n",
 			want: "<!-- measured: slot -->\n\nnew\n\n<!-- end of slot -->\n",
 		},
-		"no section":         {text: "before\n", fault: "must be there once each"},
-		"the section twice":  {text: text + text, fault: "must be there once each"},
-		"the end at the top": {text: "<!-- end of slot -->\n<!-- measured: slot -->\n", fault: `"<!-- end of slot -->" must come after "<!-- measured: slot -->"`},
+		"no section":        {text: "before\n", fault: "must be there once each"},
+		"the section twice": {text: text + text, fault: "must be there once each"},
+		"the end at the top": {
+			text:  "<!-- end of slot -->\n<!-- measured: slot -->\n",
+			fault: `"<!-- end of slot -->" must come after "<!-- measured: slot -->"`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := replaceSection(test.text, "slot", "new\n")
@@ -50,9 +55,12 @@ func TestDocumentThatLacksASectionIsLeftAlone(t *testing.T) {
 
 func TestSectionsThatWereNotMeasuredKeepTheirFigures(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "page.md")
-	require.NoError(t, os.WriteFile(page, []byte("<!-- measured: slot -->\nold\n<!-- end of slot -->\n<!-- measured: creation -->\nold\n<!-- end of creation -->\n"), 0o644))
+	require.NoError(t, os.WriteFile(page,
+		[]byte("<!-- measured: slot -->\nold\n<!-- end of slot -->\n<!-- measured: creation -->\nold\n<!-- end of "+
+			"creation -->\n"), 0o644))
 	require.NoError(t, Rewrite(page, map[string]string{"creation": "new\n"}))
 	got, err := os.ReadFile(page)
 	require.NoError(t, err)
-	assert.Equal(t, "<!-- measured: slot -->\nold\n<!-- end of slot -->\n<!-- measured: creation -->\n\nnew\n\n<!-- end of creation -->\n", string(got))
+	assert.Equal(t, "<!-- measured: slot -->\nold\n<!-- end of slot -->\n<!-- measured: creation -->\n\nnew\n\n<!-- "+
+		"end of creation -->\n", string(got))
 }

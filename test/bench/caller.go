@@ -15,17 +15,17 @@ import (
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 )
 
-// asker asks an extender as kube-scheduler does: the same transport, the same encoding, and a body that is decoded but not read to its
-// end (pkg/scheduler/extender.go of v1.36, makeTransport and send).
-type asker struct {
+// caller calls an extender as kube-scheduler does: with the same transport and encoding, and a body that is decoded but
+// not read to its end (Kubernetes v1.36, pkg/scheduler/extender.go, makeTransport and send).
+type caller struct {
 	url    string
 	client *http.Client
-	// asked counts questions, and connections the TCP connections that they took.
-	asked, connections atomic.Int64
+	// calls counts the calls, and connections the TCP connections that they used.
+	calls, connections atomic.Int64
 }
 
-func newAsker(url string) *asker {
-	a := &asker{url: url}
+func newCaller(url string) *caller {
+	a := &caller{url: url}
 	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
 	a.client = &http.Client{
 		Timeout: 5 * time.Second,
@@ -39,25 +39,27 @@ func newAsker(url string) *asker {
 	return a
 }
 
-// filter asks which of the nodes the Pod may go to. took is what the scheduler would wait: encoding, sending, waiting and decoding.
-func (a *asker) filter(ctx context.Context, pod *corev1.Pod, names []string) (left []string, took time.Duration, err error) {
-	a.asked.Add(1)
+// filter calls filter for the Pod and the nodes. took is how long the scheduler would wait: encoding, sending, waiting
+// and decoding.
+func (a *caller) filter(ctx context.Context, pod *corev1.Pod, names []string) (left []string, took time.Duration,
+	err error) {
+	a.calls.Add(1)
 	start := time.Now()
 	var result extenderv1.ExtenderFilterResult
 	if err := a.post(ctx, "/v1/filter", extenderv1.ExtenderArgs{Pod: pod, NodeNames: &names}, &result); err != nil {
-		return nil, 0, fmt.Errorf("asking %s about pod %s: %w", a.url, pod.Name, err)
+		return nil, 0, fmt.Errorf("calling %s for pod %s: %w", a.url, pod.Name, err)
 	}
 	took = time.Since(start)
 	if result.Error != "" {
-		return nil, 0, fmt.Errorf("asking %s about pod %s: it answered with the error %q", a.url, pod.Name, result.Error)
+		return nil, 0, fmt.Errorf("calling %s for pod %s: the answer has the error %q", a.url, pod.Name, result.Error)
 	}
 	if result.NodeNames == nil {
-		return nil, 0, fmt.Errorf("asking %s about pod %s: it answered without NodeNames", a.url, pod.Name)
+		return nil, 0, fmt.Errorf("calling %s for pod %s: the answer has no NodeNames", a.url, pod.Name)
 	}
 	return *result.NodeNames, took, nil
 }
 
-func (a *asker) post(ctx context.Context, path string, args, result any) error {
+func (a *caller) post(ctx context.Context, path string, args, result any) error {
 	body, err := json.Marshal(args)
 	if err != nil {
 		return err
@@ -73,7 +75,7 @@ func (a *asker) post(ctx context.Context, path string, args, result any) error {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("it answered %s", response.Status)
+		return fmt.Errorf("the answer is %s", response.Status)
 	}
 	return json.NewDecoder(response.Body).Decode(result)
 }
