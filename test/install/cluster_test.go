@@ -23,30 +23,30 @@ import (
 )
 
 const (
-	// namespace is where Spillway is installed, and release its name.
+	// namespace is the namespace of Spillway, and release the name of its release.
 	namespace = "spillway-system"
 	release   = "spillway"
 	// chart and buffer are the charts.
 	chart  = "../../charts/spillway"
 	buffer = "../../charts/placeholder"
-	// patience is how long a condition may take to hold.
-	patience = 2 * time.Minute
-	poll     = 100 * time.Millisecond
+	// timeout is how long a condition may take to become true.
+	timeout = 2 * time.Minute
+	poll    = 100 * time.Millisecond
 )
 
-// Nodes of the cluster: as many for the stories as they need, and two that Spillway itself runs on.
+// Nodes of the cluster: as many as the stories need, and two for Spillway itself.
 var (
 	storyNodes  = stories.Shape().LocalNodes
 	systemNodes = []string{system.LocalNode(storyNodes), system.LocalNode(storyNodes + 1)}
 )
 
-// cluster is what Spillway is installed in.
+// cluster is the cluster in which Spillway is installed.
 type cluster struct {
 	*machine.Machine
 	binDir string
 }
 
-// startCluster starts a cluster that knows nothing of Spillway, but has its images.
+// startCluster starts a cluster without Spillway, but with its images.
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
 	binDir, err := system.FindBinDir()
@@ -55,10 +55,12 @@ func startCluster(t *testing.T) *cluster {
 	parts := filepath.Join(run, "machine")
 	images, err := machine.Built(parts, chart)
 	require.NoError(t, err)
-	images = append(images, machine.Image{Archive: filepath.Join(parts, "images", "workload.tar"), Names: []string{"docker.io/library/nginx:1.29"}}) // A story changes to it.
+	images = append(images, machine.Image{ // A story updates to this image.
+		Archive: filepath.Join(parts, "images", "workload.tar"), Names: []string{"docker.io/library/nginx:1.29"},
+	})
 	m, err := machine.Start(t.Context(), machine.Config{
-		Dir: filepath.Join(run, "install"), BinDir: binDir, PartsDir: parts, Nodes: storyNodes + len(systemNodes), Progress: t.Output(),
-		Images: images,
+		Dir: filepath.Join(run, "install"), BinDir: binDir, PartsDir: parts, Nodes: storyNodes + len(systemNodes),
+		Progress: t.Output(), Images: images,
 	})
 	require.NoError(t, err)
 	c := &cluster{Machine: m, binDir: binDir}
@@ -69,13 +71,13 @@ func startCluster(t *testing.T) *cluster {
 	return c
 }
 
-// helm runs helm as the administrator and returns what it prints.
+// helm runs helm as the administrator and returns its output.
 func (c *cluster) helm(t *testing.T, args ...string) string {
 	t.Helper()
 	return c.run(t, "helm", append([]string{"--namespace", namespace}, args...)...)
 }
 
-// kubectl runs kubectl as the administrator and returns what it prints.
+// kubectl runs kubectl as the administrator and returns its output.
 func (c *cluster) kubectl(t *testing.T, args ...string) string {
 	t.Helper()
 	return c.run(t, "kubectl", args...)
@@ -84,33 +86,39 @@ func (c *cluster) kubectl(t *testing.T, args ...string) string {
 func (c *cluster) run(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	t.Logf("$ %s %s", program, strings.Join(args, " "))
-	command := exec.CommandContext(t.Context(), filepath.Join(c.binDir, program), append([]string{"--kubeconfig", c.Kubeconfig()}, args...)...)
-	command.Env = []string{"HOME=/run/helm"} // Of this run alone.
+	args = append([]string{"--kubeconfig", c.Kubeconfig()}, args...)
+	command := exec.CommandContext(t.Context(), filepath.Join(c.binDir, program), args...)
+	command.Env = []string{"HOME=/run/helm"} // The directory belongs to this run.
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	if !assert.NoError(t, command.Run(), "%s %s%s", program, stdout.String(), stderr.String()) {
-		c.tell(t)
+		c.printState(t)
 		t.FailNow()
 	}
 	return stdout.String()
 }
 
-// tell shows how Spillway is when something went wrong.
-func (c *cluster) tell(t *testing.T) {
+// printState prints the state of Spillway after a failure.
+func (c *cluster) printState(t *testing.T) {
 	t.Helper()
 	for _, args := range [][]string{
-		{"get", "pods", "--all-namespaces", "--output=wide"}, {"get", "nodes"}, {"get", "events", "--namespace", namespace, "--sort-by=.lastTimestamp"},
-		{"logs", "--namespace", namespace, "--selector=app.kubernetes.io/name=spillway", "--all-containers", "--prefix", "--tail=25", "--ignore-errors"},
+		{"get", "pods", "--all-namespaces", "--output=wide"}, {"get", "nodes"},
+		{"get", "events", "--namespace", namespace, "--sort-by=.lastTimestamp"},
+		{
+			"logs", "--namespace", namespace, "--selector=app.kubernetes.io/name=spillway", "--all-containers", "--prefix",
+			"--tail=25", "--ignore-errors",
+		},
 	} {
-		output, _ := exec.Command(filepath.Join(c.binDir, "kubectl"), append([]string{"--kubeconfig", c.Kubeconfig()}, args...)...).CombinedOutput()
+		args := append([]string{"--kubeconfig", c.Kubeconfig()}, args...)
+		output, _ := exec.Command(filepath.Join(c.binDir, "kubectl"), args...).CombinedOutput()
 		t.Logf("kubectl %s\n%s", strings.Join(args, " "), output)
 	}
 }
 
-// imagesOfStories are those that manifests of stories name.
+// imagesOfStories matches the images in the manifests of stories.
 var imagesOfStories = regexp.MustCompile(`image: (nginx|perl|pause|pi)\b(:[a-z0-9.]+)?`)
 
-// world is the cluster for stories. Their Pods run one image of ours at home, since there is no registry.
+// world returns the cluster for stories. On local nodes their Pods use the test image, because there is no registry.
 func (c *cluster) world(t *testing.T) *stories.World {
 	t.Helper()
 	return stories.NewWorldOn(stories.Cluster{
@@ -121,25 +129,26 @@ func (c *cluster) world(t *testing.T) *stories.World {
 	}, t.Output())
 }
 
-// simulated is the cloud that the chart brings.
+// simulated returns the simulated cloud of the chart.
 func (c *cluster) simulated(t *testing.T) system.Cloud {
 	t.Helper()
 	service, err := c.Client().CoreV1().Services(namespace).Get(t.Context(), "spillway-simulator", metav1.GetOptions{})
 	require.NoError(t, err)
 	return system.Cloud{
-		Endpoint: fmt.Sprintf("http://%s:10243", service.Spec.ClusterIP), Region: "sim-1", ProjectID: "simulated", Namespace: "spillway-simulated",
+		Endpoint: fmt.Sprintf("http://%s:10243", service.Spec.ClusterIP), Region: "sim-1", ProjectID: "simulated",
+		Namespace: "spillway-simulated",
 		AccessKey: "simulated", SecretKey: "simulated",
 	}
 }
 
-// play plays stories, each as a test of its own.
+// play plays stories, each as a subtest.
 func (c *cluster) play(t *testing.T, all []stories.Story) {
 	t.Helper()
 	world := c.world(t)
 	for _, story := range all {
 		t.Run(story.Name, func(t *testing.T) {
 			if !assert.NoError(t, world.Play(t.Context(), story)) {
-				c.tell(t)
+				c.printState(t)
 				t.FailNow()
 			}
 		})
@@ -147,28 +156,31 @@ func (c *cluster) play(t *testing.T, all []stories.Story) {
 	require.NoError(t, world.AwaitGone(t.Context()))
 }
 
-// eventually waits until the check finds nothing wrong.
+// eventually waits until the check succeeds.
 func (c *cluster) eventually(t *testing.T, what string, check func(context.Context) error) {
 	t.Helper()
 	var wrong error
-	if !assert.Eventually(t, func() bool { wrong = check(t.Context()); return wrong == nil }, patience, poll, what) {
-		c.tell(t)
+	succeeds := func() bool { wrong = check(t.Context()); return wrong == nil }
+	if !assert.Eventually(t, succeeds, timeout, poll, what) {
+		c.printState(t)
 		require.NoError(t, wrong, what)
 	}
 }
 
-// own are the Pods of Spillway itself, but for the simulator, which stands for the cloud.
+// own returns the Pods of Spillway, without the simulator, which represents the cloud.
 func (c *cluster) own(ctx context.Context) ([]corev1.Pod, error) {
-	list, err := c.Client().CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component!=simulator"})
+	notSimulator := metav1.ListOptions{LabelSelector: "app.kubernetes.io/component!=simulator"}
+	list, err := c.Client().CoreV1().Pods(namespace).List(ctx, notSimulator)
 	if err != nil {
 		return nil, fmt.Errorf("listing the Pods of Spillway: %w", err)
 	}
 	return list.Items, nil
 }
 
-// virtualNodes are the names of the virtual nodes that are Ready.
+// virtualNodes returns the names of the virtual nodes that are Ready.
 func (c *cluster) virtualNodes(ctx context.Context) ([]string, error) {
-	list, err := c.Client().CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: policy.NodeTypeLabel + "=" + policy.NodeTypeVirtual})
+	virtual := metav1.ListOptions{LabelSelector: policy.NodeTypeLabel + "=" + policy.NodeTypeVirtual}
+	list, err := c.Client().CoreV1().Nodes().List(ctx, virtual)
 	if err != nil {
 		return nil, fmt.Errorf("listing virtual nodes: %w", err)
 	}

@@ -1,3 +1,3 @@
-// Package install holds the tests of the charts on a cluster with real nodes: images, Pods, ServiceAccounts and Services are what anybody's are. Only
-// the cloud is simulated, by the chart itself. `make e2e-install` builds what they need and runs them, as root.
+// Package install tests the charts on a cluster with real nodes, images, Pods, ServiceAccounts and Services. Only the
+// cloud is simulated, by the chart's simulator. `make e2e-install` builds the prerequisites and runs the tests as root.
 package install

@@ -9,9 +9,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/spillway-k8s/spillway/test/page"
 )
 
-// pluginPods are what the vendor's plug-in for virtual nodes takes (its manual, "CCE Cloud Bursting Engine for CCI"), by preset.
+// pluginPods are the numbers of Pods of CCE bursting (docs/sources.md), by preset.
 var pluginPods = map[string]int{single: 7, highlyAvailable: 14}
 
 const (
@@ -19,14 +21,14 @@ const (
 	highlyAvailable = "HA"
 )
 
-// footprint is what Spillway takes of the cluster.
+// footprint contains the resources that Spillway uses in the cluster.
 type footprint struct {
 	pods int
-	// memory is the working set in MiB that the kubelets report, pauses included.
+	// memory is the working set in MiB that the kubelets report, including pause containers.
 	memory float64
 }
 
-// summary is the part of a kubelet's /stats/summary that is read here.
+// summary is the part of a kubelet's /stats/summary that the test uses.
 type summary struct {
 	Pods []struct {
 		PodRef struct{ Name, Namespace string }
@@ -34,11 +36,11 @@ type summary struct {
 	}
 }
 
-// footprint measures what runs now, but for the simulator, when every kubelet has looked at all of it.
+// footprint measures the running Pods without the simulator, when the kubelets have reported the memory of all of them.
 func (c *cluster) footprint(t *testing.T) footprint {
 	t.Helper()
 	var found footprint
-	c.eventually(t, "the kubelets to know the memory of all Pods", func(ctx context.Context) error {
+	c.eventually(t, "the kubelets to report the memory of all Pods", func(ctx context.Context) error {
 		pods, err := c.own(ctx)
 		if err != nil {
 			return err
@@ -50,7 +52,7 @@ func (c *cluster) footprint(t *testing.T) footprint {
 		found = footprint{pods: len(pods)}
 		for _, pod := range pods {
 			if used[pod.Name] == 0 {
-				return fmt.Errorf("nothing is known of %s", pod.Name)
+				return fmt.Errorf("the memory of %s is not reported", pod.Name)
 			}
 			found.memory += float64(used[pod.Name]) / (1 << 20)
 		}
@@ -59,13 +61,14 @@ func (c *cluster) footprint(t *testing.T) footprint {
 	return found
 }
 
-// memory returns the working sets of the Pods of Spillway's namespace in bytes.
+// memory returns the working sets of the Pods in Spillway's namespace, in bytes.
 func (c *cluster) memory(ctx context.Context) (map[string]uint64, error) {
 	used := map[string]uint64{}
 	for _, node := range systemNodes {
-		answer, err := c.Client().CoreV1().RESTClient().Get().AbsPath("/api/v1/nodes", node, "proxy/stats/summary").DoRaw(ctx)
+		path := []string{"/api/v1/nodes", node, "proxy/stats/summary"}
+		answer, err := c.Client().CoreV1().RESTClient().Get().AbsPath(path...).DoRaw(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("asking the kubelet of %s: %w", node, err)
+			return nil, fmt.Errorf("calling the kubelet of %s: %w", node, err)
 		}
 		var stats summary
 		if err := json.Unmarshal(answer, &stats); err != nil {
@@ -78,30 +81,34 @@ func (c *cluster) memory(ctx context.Context) (map[string]uint64, error) {
 		}
 	}
 	if len(used) == 0 {
-		return nil, errors.New("the kubelets report nothing yet")
+		return nil, errors.New("the kubelets do not report any Pod yet")
 	}
 	return used, nil
 }
 
-// figures are what a run has measured.
+// figures are the measurements of a run.
 type figures struct {
-	// firstBurst is from the beginning of helm install until a Pod runs in the cloud, and ready until all of Spillway is, in seconds.
+	// firstBurst is the time from helm install until a Pod runs in the cloud, and ready until all of Spillway is ready, in
+	// seconds.
 	firstBurst, ready float64
 	footprints        map[string]footprint
 }
 
-// table is how the page shows them.
+// table returns the figures for the page.
 func (f figures) table() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "From `helm install` until all of Spillway was ready: %.1f s; until the first Pod ran in the (simulated) cloud: %.1f s. The images were on the nodes.\n\n", f.ready, f.firstBurst)
+	text.WriteString(page.Fill(fmt.Sprintf("Time from `helm install` until all of Spillway was ready: %.1f s. Until "+
+		"the first "+
+		"Pod ran in the (simulated) cloud: %.1f s. The nodes had the images.", f.ready, f.firstBurst)) + "\n")
 	text.WriteString("| preset | Pods | memory, MiB | Pods of the CCE plug-in |\n|---|--:|--:|--:|\n")
 	for _, preset := range []string{single, highlyAvailable} {
-		fmt.Fprintf(&text, "| %s | %d | %.0f | %d |\n", preset, f.footprints[preset].pods, f.footprints[preset].memory, pluginPods[preset])
+		found := f.footprints[preset]
+		fmt.Fprintf(&text, "| %s | %d | %.0f | %d |\n", preset, found.pods, found.memory, pluginPods[preset])
 	}
 	return text.String()
 }
 
-// checkSmaller holds that a preset takes fewer Pods than the plug-in's.
+// checkSmaller checks that a preset has fewer Pods than CCE bursting.
 func (f figures) checkSmaller(t *testing.T, preset string) {
 	t.Helper()
 	require.Less(t, f.footprints[preset].pods, pluginPods[preset], "Pods of the preset %s", preset)

@@ -10,30 +10,32 @@ import (
 	"github.com/spillway-k8s/spillway/test/machine"
 )
 
-// previous is the chart of the release before this one, as `helm package` has made it, to be replaced with each release. Before the first it is the
-// chart as it was when this test was made. Its programs run from the images of now: what is tried is what Helm makes of the one chart's objects with the other's.
+// previous is the chart of the previous release, as packaged by `helm package`. It is replaced with each release.
+// Before the first release it is the chart at the time when this test was written. Its programs run from the current
+// images: the test is about how Helm upgrades the objects of one chart to those of the other.
 const previous = "testdata/previous.tgz"
 
-// playPreviousRelease begins anew with the release before, and upgrades it under a Deployment.
+// playPreviousRelease installs the previous release and upgrades it while a Deployment runs.
 func (c *cluster) playPreviousRelease(t *testing.T) {
 	c.helm(t, "uninstall", release, "--wait", "--timeout=3m")
 	c.eventually(t, "the Pods of Spillway to be gone", func(ctx context.Context) error {
 		pods, err := c.own(ctx)
 		if err == nil && len(pods) > 0 {
-			err = fmt.Errorf("%d are left", len(pods))
+			err = fmt.Errorf("%d still exist", len(pods))
 		}
 		return err
 	})
 	version, err := machine.AppVersion(chart)
 	require.NoError(t, err)
-	c.helm(t, "install", release, previous, "--values=testdata/values.yaml", "--set=image.tag="+version, "--wait", "--timeout=2m")
+	c.helm(t, "install", release, previous, "--values=testdata/values.yaml", "--set=image.tag="+version, "--wait",
+		"--timeout=2m")
 	c.kubectl(t, "apply", "--filename=testdata/burst.yaml")
-	c.eventually(t, "one replica to run at home, three in the cloud", c.runs("burst", 1, 3))
+	c.eventually(t, "one replica to run on a local node, three in the cloud", c.runs("burst", 1, 3))
 	before := c.podsOf(t, "burst")
 	c.upgrade(t)
 	require.Equal(t, before, c.podsOf(t, "burst"), "Pods that ran before the upgrade")
 	c.kubectl(t, "scale", "deployment", "burst", "--replicas=6")
-	c.eventually(t, "the quota to hold after it", c.runs("burst", 1, 5))
+	c.eventually(t, "the quota to hold after the upgrade", c.runs("burst", 1, 5))
 	c.helm(t, "test", release, "--timeout=2m")
 	c.kubectl(t, "delete", "--filename=testdata/burst.yaml", "--cascade=foreground")
 }

@@ -12,11 +12,11 @@ import (
 
 const (
 	controlGroupMount = "/sys/fs/cgroup"
-	// controlGroup is above those of all nodes, at the root of each hierarchy.
+	// controlGroup is the parent of the control groups of all nodes, at the root of each hierarchy.
 	controlGroup = "spillway-machine"
 )
 
-// hierarchies returns where control groups are mounted: one place with version 2, one for each controller with version 1.
+// hierarchies returns the mount points of control groups: one with version 2, one per controller with version 1.
 func hierarchies() ([]string, error) {
 	if _, err := os.Stat(filepath.Join(controlGroupMount, "cgroup.controllers")); err == nil {
 		return []string{controlGroupMount}, nil
@@ -26,7 +26,7 @@ func hierarchies() ([]string, error) {
 		err = errors.New("none is there")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("looking for control groups below %s: %w", controlGroupMount, err)
+		return nil, fmt.Errorf("finding control groups below %s: %w", controlGroupMount, err)
 	}
 	for i := range found {
 		found[i] = filepath.Dir(found[i])
@@ -34,8 +34,9 @@ func hierarchies() ([]string, error) {
 	return found, nil
 }
 
-// makeControlGroup makes the control group of a node in all hierarchies, which its kubelet does not, and returns its name.
-func makeControlGroup(node string) (string, error) {
+// createControlGroup creates the control group of a node in all hierarchies, because its kubelet does not, and returns
+// its name.
+func createControlGroup(node string) (string, error) {
 	roots, err := hierarchies()
 	if err != nil {
 		return "", err
@@ -43,9 +44,9 @@ func makeControlGroup(node string) (string, error) {
 	for _, root := range roots {
 		for dir := range parents(root, filepath.Join(controlGroup, node)) {
 			if err := os.MkdirAll(dir, 0o755); err != nil {
-				return "", fmt.Errorf("making a control group: %w", err)
+				return "", fmt.Errorf("creating a control group: %w", err)
 			}
-			if err := handDown(dir); err != nil {
+			if err := inherit(dir); err != nil {
 				return "", err
 			}
 		}
@@ -53,7 +54,7 @@ func makeControlGroup(node string) (string, error) {
 	return "/" + filepath.Join(controlGroup, node), nil
 }
 
-// parents yields the directories from below root down to root/path.
+// parents yields the directories on the path from root (exclusive) to root/path.
 func parents(root, path string) func(func(string) bool) {
 	return func(yield func(string) bool) {
 		for part := range strings.SplitSeq(path, "/") {
@@ -65,15 +66,15 @@ func parents(root, path string) func(func(string) bool) {
 	}
 }
 
-// handDown gives a control group what its parent has: sets of processors with version 1, controllers with version 2.
-func handDown(dir string) error {
+// inherit copies settings of the parent to a control group: processors with version 1, controllers with version 2.
+func inherit(dir string) error {
 	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
 		if value, err := os.ReadFile(filepath.Join(dir, name)); err == nil && strings.TrimSpace(string(value)) == "" {
 			if value, err = os.ReadFile(filepath.Join(filepath.Dir(dir), name)); err == nil {
 				err = os.WriteFile(filepath.Join(dir, name), value, 0o644)
 			}
 			if err != nil {
-				return fmt.Errorf("giving %s its processors and memory: %w", dir, err)
+				return fmt.Errorf("copying processors and memory to %s: %w", dir, err)
 			}
 		}
 	}
@@ -85,14 +86,14 @@ func handDown(dir string) error {
 		all := []byte("+" + strings.Join(strings.Fields(string(controllers)), " +"))
 		for _, parent := range []string{controlGroupMount, dir} {
 			if err := os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), all, 0o644); err != nil {
-				return fmt.Errorf("handing controllers down: %w", err)
+				return fmt.Errorf("enabling controllers: %w", err)
 			}
 		}
 	}
 	return nil
 }
 
-// removeControlGroups removes the groups that nothing runs in. What is left is used by another machine, or is as good as nothing.
+// removeControlGroups removes the groups without processes. Another machine may use the others.
 func removeControlGroups() {
 	roots, err := hierarchies()
 	if err != nil {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the images that tests on real nodes need beside those of Spillway, without a daemon and without a registry.
-# Usage: images.sh DIRECTORY PARTS: archives go into the one directory, and a static kube-scheduler is in the other.
+# Builds the images that tests on real nodes need in addition to Spillway's, without a daemon and without a registry.
+# Usage: images.sh DIRECTORY PARTS. Writes archives to DIRECTORY. PARTS contains a static kube-scheduler.
 set -euo pipefail
 umask 022
 mkdir -p "$1"
@@ -14,7 +14,7 @@ rm -rf "$context"
 mkdir -p "$context"
 store=(buildah --root "$context/storage" --runroot "$context/run" --storage-driver vfs)
 
-# image NAME ENTRYPOINT FILES... makes an archive of an image with the files in /bin.
+# image NAME ENTRYPOINT FILES... builds the archive of an image with the files in /bin.
 image() {
   local container id
   container=$("${store[@]}" from scratch)
@@ -25,7 +25,7 @@ image() {
   "${store[@]}" push --quiet "$id" "oci-archive:$out/$1.tar"
 }
 
-echo "Building the images of what runs in tests"
+echo "Building the images of test workloads"
 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$context/server" ./test/machine/workload
 cp "$context/server" "$context/pause"
 cp "$context/server" "$context/perl"

@@ -1,10 +1,10 @@
-// Package machine runs clusters with real nodes on one machine: the control plane of a trial system and, for each node, a containerd, a kubelet
-// and a network for its Pods, with one kube-proxy and one name server for all. Pods there are containers, of images that Config names: what a chart
-// installs is tried as anybody would have it.
+// Package machine runs clusters with real nodes on one machine: the control plane of a trial system and, for each node,
+// a containerd, a kubelet and a network for its Pods. One kube-proxy and one name server serve all nodes. Pods are
+// containers of the images in Config. So tests install a chart as a user does.
 //
-// All of it runs in namespaces of the calling process (Isolate), so that nothing outlives that, whatever it dies of, nothing of the machine is changed and
-// nothing listens where others could reach it. The price is that there is no registry to pull from. The package builds nothing; it runs on Linux,
-// as root, with runc, nftables and CNI's plugins of the distribution.
+// Everything runs in namespaces of the calling process (Isolate). No process outlives it, the machine is not changed,
+// and no port is reachable from outside. Therefore there is no registry. The package builds nothing. It needs Linux,
+// root, and the distribution's runc, nftables and CNI plugins.
 package machine
 
 import (
@@ -22,43 +22,44 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// Config says what a machine is made of. It needs all fields.
+// Config describes a machine. All fields are required.
 type Config struct {
-	// Dir holds all that belongs to the machine. What a machine before has left there is removed, and its logs.
+	// Dir contains all files of the machine. Start removes the files of an earlier machine, including its logs.
 	Dir string
-	// BinDir holds the binaries of the control plane, and PartsDir those of nodes.
+	// BinDir contains the binaries of the control plane, and PartsDir those of nodes.
 	BinDir, PartsDir string
 	// Nodes is the number of real nodes, at most 250. They have the names of a trial system's local nodes.
 	Nodes int
 	// Images are loaded into every node.
 	Images []Image
-	// Progress gets a line for each step with the time since Start.
+	// Progress receives a line for each step, with the time since Start.
 	Progress io.Writer
 }
 
-// Machine is a cluster that runs.
+// Machine is a running cluster.
 type Machine struct {
-	// System is its control plane. It has neither KWOK nor any program of Spillway's.
+	// System is its control plane. It includes neither KWOK nor programs of Spillway.
 	*system.System
 	config  Config
 	nodes   []*node
 	proxy   *process
 	started time.Time
-	// kubelets start one at a time: each takes the socket for plugins of devices from the one before, and two that do it at once fail.
+	// kubelets serializes the start of kubelets. Each takes the socket for device plugins from the previous one, and two
+	// that do so at the same time fail.
 	kubelets sync.Mutex
 }
 
-// Start brings up a cluster and returns when Pods can be placed on all its nodes. It must be called inside Isolate, and once. When something fails, the error
-// carries the end of the log that matters.
+// Start starts a cluster and returns when Pods can be placed on all its nodes. It must be called within Isolate, and
+// only once. If something fails, the error contains the end of the relevant log.
 func Start(ctx context.Context, config Config) (*Machine, error) {
 	if os.Getenv(isolated) == "" {
-		return nil, errors.New("starting a machine: the caller is not isolated: call it inside Isolate")
+		return nil, errors.New("starting a machine: the caller must be within Isolate")
 	}
 	if err := checkParts(config.PartsDir); err != nil {
 		return nil, fmt.Errorf("starting a machine: %w", err)
 	}
 	if err := os.RemoveAll(config.Dir); err != nil {
-		return nil, fmt.Errorf("removing what a machine before has left: %w", err)
+		return nil, fmt.Errorf("removing the files of an earlier machine: %w", err)
 	}
 	m := &Machine{config: config, started: time.Now()}
 	for i := range config.Nodes {
@@ -96,7 +97,7 @@ func (m *Machine) bringUpNode(ctx context.Context, n *node) error {
 	if err := n.load(ctx, m.config.Images); err != nil {
 		return err
 	}
-	m.say("%s: containerd is ready and has %d images", n.name, len(m.config.Images))
+	m.report("%s: containerd is ready and has %d images", n.name, len(m.config.Images))
 	m.kubelets.Lock()
 	defer m.kubelets.Unlock()
 	if err := n.startKubelet(ctx, m.System); err != nil {
@@ -105,12 +106,12 @@ func (m *Machine) bringUpNode(ctx context.Context, n *node) error {
 	if err := n.awaitReady(ctx, m.Client()); err != nil {
 		return err
 	}
-	m.say("%s is Ready", n.name)
+	m.report("%s is Ready", n.name)
 	return nil
 }
 
-// controlPlane is that of a trial system, but that Pods reach the API server, and that it knows the nodes and the proxy. It takes the kubelets' certificates as
-// they are, which is how kubeadm sets it up.
+// controlPlane returns the configuration of a trial system in which Pods can reach the API server, and with users for
+// the nodes and the proxy. It does not verify the certificates of kubelets, as in clusters of kubeadm.
 func (m *Machine) controlPlane() system.Config {
 	users := map[string]string{proxyUser: ""}
 	for _, n := range m.nodes {
@@ -128,9 +129,9 @@ func (m *Machine) controlPlane() system.Config {
 	}
 }
 
-// nodeUser is who the kubelet of the i-th node is.
+// nodeUser returns the user name of the kubelet of the i-th node.
 func nodeUser(i int) string { return "system:node:" + system.LocalNode(i) }
 
-func (m *Machine) say(format string, values ...any) {
+func (m *Machine) report(format string, values ...any) {
 	fmt.Fprintf(m.config.Progress, "%6.1fs  %s\n", time.Since(m.started).Seconds(), fmt.Sprintf(format, values...))
 }

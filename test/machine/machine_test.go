@@ -31,8 +31,9 @@ func startMachine(t *testing.T, nodes int) *Machine {
 	images, err := Built(parts, "../../charts/spillway")
 	require.NoError(t, err)
 	m, err := Start(t.Context(), Config{
-		Dir: filepath.Join(filepath.Dir(binDir), "machine-test"), BinDir: binDir, PartsDir: parts, Nodes: nodes, Progress: t.Output(),
-		Images: images,
+		Dir: filepath.Join(filepath.Dir(binDir), "machine-test"), BinDir: binDir, PartsDir: parts, Nodes: nodes,
+		Progress: t.Output(),
+		Images:   images,
 	})
 	require.NoError(t, err)
 	return m
@@ -53,10 +54,11 @@ func TestPodsOfAllNodesServeOneService(t *testing.T) {
 		found, err := m.Client().AppsV1().Deployments("default").Get(t.Context(), "web", metav1.GetOptions{})
 		require.NoError(c, err)
 		assert.EqualValues(c, 2, found.Status.ReadyReplicas)
-	}, patience, 100*time.Millisecond)
+	}, timeout, 100*time.Millisecond)
 
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.ServiceSpec{
-		Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Port: 8080, TargetPort: intstr.FromInt32(80)}},
+		Selector: map[string]string{
+			"app": "web"}, Ports: []corev1.ServicePort{{Port: 8080, TargetPort: intstr.FromInt32(80)}},
 	}}
 	_, err = m.Client().CoreV1().Services("default").Create(t.Context(), service, metav1.CreateOptions{})
 	require.NoError(t, err)
@@ -68,28 +70,29 @@ func TestPodsOfAllNodesServeOneService(t *testing.T) {
 	_, err = names.LookupHost(t.Context(), "wrong.default.svc.cluster.local.")
 	require.ErrorContains(t, err, "no such host")
 
-	answered := map[string]bool{}
+	answers := map[string]bool{}
 	require.Eventually(t, func() bool {
-		if name, err := ask(t, "http://"+addresses[0]+":8080"); err == nil {
-			answered[name] = true
+		if name, err := get(t, "http://"+addresses[0]+":8080"); err == nil {
+			answers[name] = true
 		}
-		return len(answered) == 2
-	}, patience, 10*time.Millisecond, "both Pods answer behind the Service")
+		return len(answers) == 2
+	}, timeout, 10*time.Millisecond, "both Pods answer through the Service")
 	pods, err := m.Client().CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
 	nodes := map[string]bool{}
 	for _, pod := range pods.Items {
-		assert.Contains(t, answered, pod.Name)
+		assert.Contains(t, answers, pod.Name)
 		nodes[pod.Spec.NodeName] = true
 	}
-	assert.Equal(t, map[string]bool{system.LocalNode(0): true, system.LocalNode(1): true}, nodes, "one Pod runs on each node")
+	assert.Equal(t, map[string]bool{system.LocalNode(0): true, system.LocalNode(1): true}, nodes,
+		"one Pod runs on each node")
 	node, err := m.Client().CoreV1().Nodes().Get(t.Context(), system.LocalNode(0), metav1.GetOptions{})
 	require.NoError(t, err)
 	assert.EqualValues(t, coresOfANode, node.Status.Allocatable.Cpu().Value())
 }
 
-// ask returns what a server of ours says over a connection of its own.
-func ask(t *testing.T, url string) (string, error) {
+// get returns the answer of the test server, over a new connection.
+func get(t *testing.T, url string) (string, error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	require.NoError(t, err)

@@ -15,8 +15,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// serveNames answers the one question that Pods of a cluster ask a name server about the cluster: the address of a Service. It returns when it listens, and goes on
-// for as long as the process does.
+// serveNames runs a name server that resolves the names of Services. It returns when the server listens. The server
+// runs until the process ends.
 func serveNames(client kubernetes.Interface) error {
 	listener, err := net.ListenPacket("udp", net.JoinHostPort(ControlAddress, "53"))
 	if err != nil {
@@ -29,40 +29,43 @@ func serveNames(client kubernetes.Interface) error {
 				return
 			}
 			if answer, err := answerName(client, buffer[:n]); err == nil {
-				_, _ = listener.WriteTo(answer, from) // Whoever gets no answer asks again.
+				_, _ = listener.WriteTo(answer, from) // A client that gets no answer retries.
 			}
 		}
 	}()
 	return nil
 }
 
-// answerName answers one request.
+// answerName answers a request.
 func answerName(client kubernetes.Interface, request []byte) ([]byte, error) {
 	var message dnsmessage.Message
 	if err := message.Unpack(request); err != nil {
 		return nil, err
 	}
 	if len(message.Questions) != 1 {
-		return nil, errors.New("no single question")
+		return nil, errors.New("the request must have one question")
 	}
 	question := message.Questions[0]
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	address, err := serviceAddress(ctx, client, question.Name.String())
-	answer := dnsmessage.Message{Questions: message.Questions, Header: dnsmessage.Header{ID: message.ID, Response: true, Authoritative: true}}
+	answer := dnsmessage.Message{
+		Questions: message.Questions, Header: dnsmessage.Header{ID: message.ID, Response: true, Authoritative: true},
+	}
 	switch {
 	case apierrors.IsNotFound(err):
 		answer.RCode = dnsmessage.RCodeNameError
 	case err != nil:
 		answer.RCode = dnsmessage.RCodeServerFailure
-	case question.Type == dnsmessage.TypeA && address != nil: // Of other types the name has none.
+	case question.Type == dnsmessage.TypeA && address != nil: // There are no records of other types.
 		header := dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: 5}
 		answer.Answers = []dnsmessage.Resource{{Header: header, Body: &dnsmessage.AResource{A: [4]byte(address)}}}
 	}
 	return answer.Pack()
 }
 
-// serviceAddress is the cluster IP of the Service that a name means, nil of one that has none. A name that means no Service is not found.
+// serviceAddress returns the cluster IP of the Service with that name, or nil if it has none. Other names are not
+// found.
 func serviceAddress(ctx context.Context, client kubernetes.Interface, name string) (net.IP, error) {
 	service, isService := strings.CutSuffix(name, ".svc.cluster.local.")
 	parts := strings.Split(service, ".")

@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	// ControlAddress is where Pods find what is no Pod: the API server and the name server.
+	// ControlAddress is the address of the API server and the name server for Pods.
 	ControlAddress = "10.250.0.1"
 	controlBridge  = "control"
 )
 
-// podNetwork is the network of the Pods of the i-th node, and nodeAddress its first address, which the node itself has.
+// podNetwork returns the network of the Pods of the i-th node, and nodeAddress its first address, which is the node's.
 func podNetwork(i int) string  { return fmt.Sprintf("10.244.%d.0/24", i) }
 func nodeAddress(i int) string { return fmt.Sprintf("10.244.%d.1", i) }
 
-// bringUpNetwork makes what all nodes share. Everything that has no route of its own goes to the bridge of the control plane: addresses of Services need
-// one before kube-proxy's rules can turn them into others.
+// bringUpNetwork creates the network that all nodes share. The default route leads to the bridge of the control plane,
+// because packets to Services need a route before kube-proxy's rules translate their addresses.
 func bringUpNetwork() error {
 	if err := ip("link set lo up"); err != nil {
 		return err
@@ -30,17 +30,19 @@ func bringUpNetwork() error {
 		return err
 	}
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1\n"), 0o644); err != nil {
-		return fmt.Errorf("having the machine forward packets: %w", err)
+		return fmt.Errorf("enabling IP forwarding: %w", err)
 	}
 	return ip("route add default dev " + controlBridge)
 }
 
-// bridge makes a bridge that has an address.
+// bridge creates a bridge with an address.
 func bridge(name, address string) error {
 	if _, err := netip.ParsePrefix(address); err != nil {
-		return fmt.Errorf("making bridge %s: %w", name, err)
+		return fmt.Errorf("creating bridge %s: %w", name, err)
 	}
-	for _, command := range []string{"link add " + name + " type bridge", "addr add " + address + " dev " + name, "link set " + name + " up"} {
+	for _, command := range []string{
+		"link add " + name + " type bridge", "addr add " + address + " dev " + name, "link set " + name + " up",
+	} {
 		if err := ip(command); err != nil {
 			return err
 		}
@@ -51,7 +53,7 @@ func bridge(name, address string) error {
 func ip(command string) error {
 	output, err := exec.CommandContext(context.Background(), "ip", strings.Fields(command)...).CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("configuring the network: %w: Debian's package iproute2 has it", err)
+		return fmt.Errorf("configuring the network: %w: install Debian's package iproute2", err)
 	}
 	if err != nil {
 		return fmt.Errorf("ip %s: %w: %s", command, err, output)

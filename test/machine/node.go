@@ -15,11 +15,11 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// node is one real node: its containerd, its kubelet, and a network of its own for its Pods.
+// node is a real node: its containerd, its kubelet, and the network of its Pods.
 type node struct {
 	name       string
 	index      int
-	dir        string // Holds all that belongs to it.
+	dir        string // Contains all files of the node.
 	binDir     string
 	containerd *process
 	kubelet    *process
@@ -29,27 +29,31 @@ func (n *node) path(name string) string { return filepath.Join(n.dir, name) }
 
 func (n *node) socket() string { return "/run/" + n.name + "/containerd.sock" }
 
-// startContainerd starts what runs containers, and its network.
+// startContainerd starts containerd and creates the network of the Pods.
 func (n *node) startContainerd(ctx context.Context) error {
 	bridgeName := fmt.Sprintf("pods-%d", n.index)
 	if err := bridge(bridgeName, nodeAddress(n.index)+"/24"); err != nil {
 		return err
 	}
-	network := fmt.Sprintf(`{"cniVersion": "1.0.0", "name": %q, "plugins": [{"type": "bridge", "bridge": %q, "isGateway": true, "hairpinMode": true,
-  "ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": %q}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}`,
+	network := fmt.Sprintf(`{"cniVersion": "1.0.0", "name": %q, "plugins": [
+  {"type": "bridge", "bridge": %q, "isGateway": true, "hairpinMode": true, "ipam": {
+    "type": "host-local", "dataDir": %q, "ranges": [[{"subnet": %q}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}`,
 		bridgeName, bridgeName, n.path("addresses"), podNetwork(n.index))
-	if err := errors.Join(writeFile(n.path("cni/network.conflist"), network), writeFile(n.path("containerd.toml"), n.containerdConfig())); err != nil {
+	err := errors.Join(writeFile(n.path("cni/network.conflist"), network),
+		writeFile(n.path("containerd.toml"), n.containerdConfig()))
+	if err != nil {
 		return err
 	}
-	var err error
-	if n.containerd, err = start(ctx, n.dir, "containerd", filepath.Join(n.binDir, "containerd"), "--config", n.path("containerd.toml")); err != nil {
+	n.containerd, err = start(ctx, n.dir, "containerd", filepath.Join(n.binDir, "containerd"),
+		"--config", n.path("containerd.toml"))
+	if err != nil {
 		return err
 	}
 	return n.containerd.await(ctx, func(ctx context.Context) error { return n.ctr(ctx, "version") })
 }
 
-// containerdConfig has what containerd cannot do on a machine without CAP_SYS_RESOURCE left out, and all its places in the directory of the node or
-// below /run, which is the namespace's own.
+// containerdConfig disables what containerd cannot do without CAP_SYS_RESOURCE. All its directories are in the
+// directory of the node or below /run, which belongs to the namespace.
 func (n *node) containerdConfig() string {
 	return fmt.Sprintf(`version = 3
 root = %[1]q
@@ -70,15 +74,16 @@ disable = true
 
 [plugins.'io.containerd.internal.v1.opt']
 path = %[7]q
-`, n.path("containerd"), "/run/"+n.name+"/containerd", n.socket(), networkPlugins, n.path("cni"), PauseImage, n.path("opt"))
+`, n.path("containerd"), "/run/"+n.name+"/containerd", n.socket(), networkPlugins, n.path("cni"), PauseImage,
+		n.path("opt"))
 }
 
-// networkPlugins is where Debian's package containernetworking-plugins puts them.
+// networkPlugins is the directory of Debian's package containernetworking-plugins.
 const networkPlugins = "/usr/lib/cni"
 
 // startKubelet starts the kubelet, which registers the node.
 func (n *node) startKubelet(ctx context.Context, s *system.System) error {
-	group, err := makeControlGroup(n.name)
+	group, err := createControlGroup(n.name)
 	if err != nil {
 		return err
 	}
@@ -86,15 +91,18 @@ func (n *node) startKubelet(ctx context.Context, s *system.System) error {
 		return err
 	}
 	n.kubelet, err = start(ctx, n.dir, "kubelet", filepath.Join(n.binDir, "kubelet"),
-		"--config", n.path("kubelet.yaml"), "--kubeconfig", s.UserKubeconfig(nodeUser(n.index)), "--root-dir", n.path("kubelet"),
+		"--config", n.path("kubelet.yaml"), "--kubeconfig", s.UserKubeconfig(nodeUser(n.index)), "--root-dir",
+		n.path("kubelet"),
 		"--cert-dir", n.path("certificates"), "--hostname-override", n.name, "--node-ip", nodeAddress(n.index))
 	return err
 }
 
-// kubeletConfig has the kubelet listen at the node's own address, keep to its own control group and leave the disk of the machine alone.
+// kubeletConfig makes the kubelet listen on the node's address, use its own control group and ignore the disk of the
+// machine.
 func (n *node) kubeletConfig(group, authority string) string {
-	return strings.NewReplacer("ADDRESS", nodeAddress(n.index), "GROUP", group, "AUTHORITY", authority, "SOCKET", n.socket(), "DIR", n.dir,
-		"NAMESERVER", ControlAddress).Replace(`apiVersion: kubelet.config.k8s.io/v1beta1
+	return strings.NewReplacer("ADDRESS", nodeAddress(n.index), "GROUP", group, "AUTHORITY", authority,
+		"SOCKET", n.socket(), "DIR", n.dir, "NAMESERVER", ControlAddress,
+	).Replace(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 address: ADDRESS
 healthzBindAddress: ADDRESS
@@ -111,9 +119,14 @@ volumePluginDir: DIR/volume-plugins
 clusterDNS: [NAMESERVER]
 clusterDomain: cluster.local
 resolvConf: ""
-evictionHard: {memory.available: 100Mi, nodefs.available: 0%, imagefs.available: 0%, nodefs.inodesFree: 0%, imagefs.inodesFree: 0%}
+evictionHard:
+  memory.available: 100Mi
+  nodefs.available: 0%
+  imagefs.available: 0%
+  nodefs.inodesFree: 0%
+  imagefs.inodesFree: 0%
 imageGCHighThresholdPercent: 100
-syncFrequency: 5s # How fast a changed Secret reaches its mounts.
+syncFrequency: 5s # The delay until a changed Secret reaches its mounts.
 serializeImagePulls: false
 `)
 }
@@ -127,7 +140,7 @@ func (n *node) awaitReady(ctx context.Context, client kubernetes.Interface) erro
 		}
 		for _, taint := range found.Spec.Taints {
 			if taint.Key == corev1.TaintNodeNotReady {
-				return fmt.Errorf("it has the taint %s", taint.Key)
+				return fmt.Errorf("the node has the taint %s", taint.Key)
 			}
 		}
 		for _, condition := range found.Status.Conditions {
@@ -138,22 +151,24 @@ func (n *node) awaitReady(ctx context.Context, client kubernetes.Interface) erro
 				return errors.New(condition.Message)
 			}
 		}
-		return errors.New("it has no condition Ready")
+		return errors.New("the node has no condition Ready")
 	})
 }
 
-// checkParts names what the machine lacks.
+// checkParts reports everything that the machine lacks.
 func checkParts(binDir string) error {
-	var faults []error
+	var errs []error
 	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "kubelet", "kube-proxy"} {
 		if _, err := os.Stat(filepath.Join(binDir, name)); err != nil {
-			faults = append(faults, fmt.Errorf("no %s in %s: `make e2e-install` builds it", name, binDir))
+			errs = append(errs, fmt.Errorf("no %s in %s: run `make e2e-install`", name, binDir))
 		}
 	}
-	for file, debian := range map[string]string{"/usr/sbin/runc": "runc", networkPlugins + "/bridge": "containernetworking-plugins", "/usr/sbin/nft": "nftables"} {
+	for file, debian := range map[string]string{
+		"/usr/sbin/runc": "runc", networkPlugins + "/bridge": "containernetworking-plugins", "/usr/sbin/nft": "nftables",
+	} {
 		if _, err := os.Stat(file); err != nil {
-			faults = append(faults, fmt.Errorf("no %s: Debian's package %s has it", file, debian))
+			errs = append(errs, fmt.Errorf("no %s: install Debian's package %s", file, debian))
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }

@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 )
 
-// proxyUser is who kube-proxy is; Kubernetes itself gives this name its rights.
+// proxyUser is the user name of kube-proxy. Kubernetes binds this name to a role.
 const proxyUser = "system:kube-proxy"
 
-// startProxy starts the kube-proxy of all nodes: they share one network namespace, and so one set of rules.
+// startProxy starts one kube-proxy for all nodes: they share a network namespace, and so one set of rules.
 func (m *Machine) startProxy(ctx context.Context) error {
 	config := fmt.Sprintf(`apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
@@ -26,6 +26,7 @@ metricsBindAddress: %s
 		return err
 	}
 	var err error
-	m.proxy, err = start(ctx, m.config.Dir, "kube-proxy", filepath.Join(m.config.PartsDir, "kube-proxy"), "--config", file, "--hostname-override", m.nodes[0].name)
+	m.proxy, err = start(ctx, m.config.Dir, "kube-proxy", filepath.Join(m.config.PartsDir, "kube-proxy"),
+		"--config", file, "--hostname-override", m.nodes[0].name)
 	return err
 }

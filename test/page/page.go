@@ -57,7 +57,7 @@ func Fill(paragraph string) string {
 func replaceSection(text, section, table string) (string, error) {
 	begin, end := "<!-- measured: "+section+" -->\n", "<!-- end of "+section+" -->\n"
 	if strings.Count(text, begin) != 1 || strings.Count(text, end) != 1 {
-		return "", fmt.Errorf("the lines %q and %q must be there once each", strings.TrimSpace(begin), strings.TrimSpace(end))
+		return "", fmt.Errorf("the lines %q and %q must occur once each", strings.TrimSpace(begin), strings.TrimSpace(end))
 	}
 	before, rest, _ := strings.Cut(text, begin)
 	_, after, found := strings.Cut(rest, end)

@@ -71,9 +71,9 @@ func keep(o options, report *check.Report) error {
 	if o.Document == "" {
 		return nil
 	}
-	heading := fmt.Sprintf("Measured %s with `%s`, on %d CPUs for the whole control plane. All promises were kept.\n",
+	heading := fmt.Sprintf("Measured %s with `%s`, on %d CPUs for the whole control plane. All promises were kept.",
 		time.Now().UTC().Format("2006-01-02 15:04 UTC"), o.command(), runtime.NumCPU())
-	return page.Rewrite(o.Document, map[string]string{o.Topology: heading + tables(report)})
+	return page.Rewrite(o.Document, map[string]string{o.Topology: page.Fill(heading) + tables(report)})
 }
 
 // maxShown is the number of violations that are printed with their part of the record. Usually one causes the others.

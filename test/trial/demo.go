@@ -13,14 +13,16 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// demo plays every story on a system of its own, beside one that may be up, and stops it.
+// demo plays all stories on its own system, next to one that may be running, and then removes the system.
 func demo(ctx context.Context, dir, binDir string, out io.Writer) (err error) {
 	started := time.Now()
-	config := system.Config{Dir: filepath.Join(dir, "demo"), BinDir: binDir, Shape: stories.Shape(), DieWithParent: true, Progress: out}
-	if err := os.MkdirAll(config.Dir, 0o755); err != nil {
-		return fmt.Errorf("making the directory of the demonstration: %w", err)
+	config := system.Config{
+		Dir: filepath.Join(dir, "demo"), BinDir: binDir, Shape: stories.Shape(), DieWithParent: true, Progress: out,
 	}
-	// A demonstration that was killed has left its state: each begins anew.
+	if err := os.MkdirAll(config.Dir, 0o755); err != nil {
+		return fmt.Errorf("creating the directory of the demonstration: %w", err)
+	}
+	// A demonstration that was killed has left its state. Each begins with a new system.
 	if err := errors.Join(system.Stop(ctx, config.Dir), system.Remove(config.Dir)); err != nil {
 		return err
 	}
@@ -36,10 +38,10 @@ func demo(ctx context.Context, dir, binDir string, out io.Writer) (err error) {
 	world := stories.NewWorld(running, binDir, out)
 	for _, story := range stories.All() {
 		if err := world.Play(ctx, story); err != nil {
-			return fmt.Errorf("a story did not hold: %w; logs are in %s", err, filepath.Join(config.Dir, "logs"))
+			return fmt.Errorf("a story failed: %w; logs are in %s", err, filepath.Join(config.Dir, "logs"))
 		}
 	}
-	fmt.Fprintf(out, "\nAll %d stories held, in %.0f s:\n", len(stories.All()), time.Since(started).Seconds())
+	fmt.Fprintf(out, "\nAll %d stories succeeded, in %.0f s:\n", len(stories.All()), time.Since(started).Seconds())
 	for _, story := range stories.All() {
 		fmt.Fprintf(out, "  ok  %s\n", story.Title)
 	}

@@ -1,5 +1,5 @@
-// Command trial runs a trial system in the background: a real Kubernetes cluster that overflows into a simulated cloud. It is
-// what `make up`, `make down` and `make demo` call; the binaries have to be built before.
+// Command trial runs a trial system in the background: a real Kubernetes cluster that bursts into a simulated cloud.
+// `make up`, `make down` and `make demo` call it. The binaries must have been built.
 package main
 
 import (
@@ -18,9 +18,9 @@ import (
 
 const usage = `usage: trial up|down|demo [flags]
 
-  up     start the trial system, or what has died of it, and leave it running
-  down   stop it and forget its state; its logs stay
-  demo   play the stories of Spillway on a system of their own, and stop it
+  up     start the trial system, or those of its processes that have ended, and leave it running
+  down   stop it and remove its state; its logs remain
+  demo   play the stories of Spillway on a separate system, and stop it
 
 Flags:
 `
@@ -38,16 +38,18 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	var dir, binDir string
 	var without []string
 	flags := pflag.NewFlagSet("trial", pflag.ContinueOnError)
-	flags.StringVar(&dir, "dir", ".run", "directory of the system: its state, logs and process ids")
+	flags.StringVar(&dir, "dir", ".run", "directory of the system: its state, logs and process IDs")
 	flags.StringVar(&binDir, "bin-dir", "", "directory of the binaries (default bin in the directory of the system)")
-	flags.StringSliceVar(&without, "without", nil, "processes not to start, such as extender or vnode, to run one by hand")
+	flags.StringSliceVar(&without, "without", nil,
+		"processes not to start, such as extender or vnode, to run them yourself")
 	shape := system.DefaultShape()
 	flags.IntVar(&shape.LocalNodes, "local-nodes", shape.LocalNodes, "number of local nodes of a new system")
 	flags.StringVar(&shape.LocalCPU, "local-cpu", shape.LocalCPU, "CPU of each local node")
 	flags.StringVar(&shape.LocalMemory, "local-memory", shape.LocalMemory, "memory of each local node")
 	flags.IntVar(&shape.VirtualNodes, "virtual-nodes", shape.VirtualNodes, "number of virtual nodes")
 	var topology string
-	flags.StringVar(&topology, "topology", "sidecar", "how the scheduler reaches the extender: sidecar, or service for two that elect a leader, over mutual TLS")
+	flags.StringVar(&topology, "topology", "sidecar",
+		"how the scheduler reaches the extender: sidecar, or service for two that elect a leader, over mutual TLS")
 	flags.SetOutput(out)
 	flags.Usage = func() { fmt.Fprint(out, usage+flags.FlagUsages()) }
 	if err := flags.Parse(args); err != nil {
@@ -72,11 +74,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return demo(ctx, dir, binDir, out)
 	default:
 		flags.Usage()
-		return fmt.Errorf("%q is not one command: up, down or demo", flags.Args())
+		return fmt.Errorf("%q: must be one command: up, down or demo", flags.Args())
 	}
 }
 
-// keepShape returns the shape that the system was first started with, changed only by the flags that were given.
+// keepShape returns the shape with which the system was first started. Only flags that are set change it.
 func keepShape(dir string, wanted system.Shape, flags *pflag.FlagSet) (system.Shape, error) {
 	recorded, ok, err := system.Recorded(dir)
 	if err != nil || !ok {

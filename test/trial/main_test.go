@@ -10,19 +10,27 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestBadCallsAreRefusedWithWords(t *testing.T) {
+func TestInvalidCommandsAreRefused(t *testing.T) {
 	empty := t.TempDir()
 	for name, test := range map[string]struct {
 		args []string
 		want string
 	}{
-		"no command":           {args: nil, want: "[] is not one command"},
-		"an unknown command":   {args: []string{"sideways"}, want: `["sideways"] is not one command`},
-		"two commands":         {args: []string{"up", "down"}, want: `["up" "down"] is not one command`},
-		"an unknown flag":      {args: []string{"up", "--nodes=3"}, want: "unknown flag: --nodes"},
-		"a number that is not": {args: []string{"up", "--local-nodes=three"}, want: `invalid argument "three" for "--local-nodes"`},
-		"a bad shape":          {args: []string{"up", "--dir", empty, "--local-memory=lots"}, want: `local memory: "lots" is not a quantity`},
-		"nothing built":        {args: []string{"up", "--dir", empty}, want: "not built: kube-controller-manager, kube-scheduler, kwok, ccisim, extender, admission, vnode, etcd, kube-apiserver are not in"},
+		"no command":         {args: nil, want: "[]: must be one command"},
+		"an unknown command": {args: []string{"sideways"}, want: `["sideways"]: must be one command`},
+		"two commands":       {args: []string{"up", "down"}, want: `["up" "down"]: must be one command`},
+		"an unknown flag":    {args: []string{"up", "--nodes=3"}, want: "unknown flag: --nodes"},
+		"a malformed number": {
+			args: []string{"up", "--local-nodes=three"}, want: `invalid argument "three" for "--local-nodes"`,
+		},
+		"an invalid shape": {
+			args: []string{"up", "--dir", empty, "--local-memory=lots"}, want: `local memory: "lots": must be a quantity`,
+		},
+		"missing binaries": {
+			args: []string{"up", "--dir", empty},
+			want: "kube-controller-manager, kube-scheduler, kwok, ccisim, extender, admission, vnode, etcd, kube-apiserver " +
+				"are not in",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.ErrorContains(t, run(t.Context(), test.args, &bytes.Buffer{}), test.want)
@@ -30,19 +38,21 @@ func TestBadCallsAreRefusedWithWords(t *testing.T) {
 	}
 }
 
-func TestUpKeepsTheShapeThatWasRecorded(t *testing.T) {
+func TestUpKeepsTheRecordedShape(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "data"), 0o755))
-	recorded := `{"shape": {"localNodes": 7, "localCPU": "2", "localMemory": "1Gi", "virtualNodes": 2}, "firstPort": 20000}`
+	recorded := `{"shape": {"localNodes": 7, "localCPU": "2", "localMemory": "1Gi", "virtualNodes": 2}, ` +
+		`"firstPort": 20000}`
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "data", "state.json"), []byte(recorded), 0o600))
 
 	err := run(t.Context(), []string{"up", "--dir", dir}, &bytes.Buffer{})
-	assert.ErrorContains(t, err, "not built", "no flag asks for another shape")
+	assert.ErrorContains(t, err, "are not in", "no flag sets another shape")
 	err = run(t.Context(), []string{"up", "--dir", dir, "--local-nodes=3"}, &bytes.Buffer{})
-	assert.ErrorContains(t, err, "has 7 local nodes (2 CPU, 1Gi) and 2 virtual, not 3 local nodes (2 CPU, 1Gi) and 2 virtual")
+	assert.ErrorContains(t, err,
+		"has 7 local nodes (2 CPU, 1Gi) and 2 virtual, not 3 local nodes (2 CPU, 1Gi) and 2 virtual")
 }
 
-func TestDownOfNothingIsFine(t *testing.T) {
+func TestDownWithoutASystemSucceeds(t *testing.T) {
 	out := &bytes.Buffer{}
 	require.NoError(t, run(t.Context(), []string{"down", "--dir", filepath.Join(t.TempDir(), "never")}, out))
 	assert.Contains(t, out.String(), "The trial system is down.")

@@ -15,7 +15,7 @@ The trial system is up.
   export KUBECONFIG=%[1]s PATH=%[2]s:$PATH
   kubectl get nodes
 
-Four replicas, of which one stays on a local node:
+Create four replicas, one of them on a local node:
 
   kubectl apply -f - <<EOF
   apiVersion: apps/v1
@@ -33,12 +33,13 @@ Four replicas, of which one stays on a local node:
   EOF
   kubectl get pods -o wide --watch
 
-Turn the global switch off, and on again with "true":
+Turn the global switch off. To turn it on again, use "true":
 
-  kubectl create configmap eks-config -n kube-system --from-literal=AUTO_SCALE_EKS=false --dry-run=client -o yaml | kubectl apply -f -
+  kubectl create configmap eks-config -n kube-system --from-literal=AUTO_SCALE_EKS=false --dry-run=client -o yaml |
+    kubectl apply -f -
 
-Logs are in %[3]s, process ids in %[4]s.
-After a process was killed, ` + "`make up`" + ` starts it again. ` + "`make down`" + ` stops the system and forgets its state.
+Logs are in %[3]s, process IDs in %[4]s.
+` + "`make up`" + ` restarts processes that have ended. ` + "`make down`" + ` stops the system and removes its state.
 `
 
 func up(ctx context.Context, config system.Config) error {
@@ -48,7 +49,8 @@ func up(ctx context.Context, config system.Config) error {
 		return err
 	}
 	dir := filepath.Dir(running.Kubeconfig())
-	_, err = fmt.Fprintf(config.Progress, guide, running.Kubeconfig(), filepath.Join(dir, "bin"), filepath.Join(dir, "logs"), filepath.Join(dir, "pids"))
+	_, err = fmt.Fprintf(config.Progress, guide,
+		running.Kubeconfig(), filepath.Join(dir, "bin"), filepath.Join(dir, "logs"), filepath.Join(dir, "pids"))
 	return err
 }
 
@@ -59,6 +61,6 @@ func down(ctx context.Context, dir string, out io.Writer) error {
 	if err := system.Remove(dir); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "The trial system is down. Its logs stay in %s.\n", filepath.Join(dir, "logs"))
+	_, err := fmt.Fprintf(out, "The trial system is down. Its logs remain in %s.\n", filepath.Join(dir, "logs"))
 	return err
 }

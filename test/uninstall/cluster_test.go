@@ -28,7 +28,7 @@ import (
 const (
 	chart     = "../../charts/spillway"
 	namespace = "spillway-system"
-	// cloudNamespace is what the chart makes of the cluster's id.
+	// cloudNamespace is the chart's default for the cluster ID.
 	cloudNamespace = "spillway-prod"
 )
 
@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// startCluster starts one node that has the images of the chart.
+// startCluster starts a cluster of one node with the images of the chart.
 func startCluster(ctx context.Context) (err error) {
 	if bin, err = system.FindBinDir(); err != nil {
 		return err
@@ -58,12 +58,13 @@ func startCluster(ctx context.Context) (err error) {
 		return err
 	}
 	cluster, err = machine.Start(ctx, machine.Config{
-		Dir: filepath.Join(filepath.Dir(bin), "uninstall-test"), BinDir: bin, PartsDir: parts, Nodes: 1, Images: images, Progress: os.Stderr,
+		Dir: filepath.Join(filepath.Dir(bin), "uninstall-test"), BinDir: bin, PartsDir: parts, Nodes: 1, Images: images,
+		Progress: os.Stderr,
 	})
 	return err
 }
 
-// run runs helm, kubectl or vnode and returns all that it says.
+// run runs helm, kubectl or vnode and returns all its output.
 func run(t *testing.T, program string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(bin, program), args...)
@@ -72,7 +73,7 @@ func run(t *testing.T, program string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// must is run for what has to succeed.
+// must runs a program that has to succeed.
 func must(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	out, err := run(t, program, args...)
@@ -82,7 +83,7 @@ func must(t *testing.T, program string, args ...string) string {
 
 var account = ccisim.Credential{AccessKey: "AK", SecretKey: "SK", ProjectID: "project", DomainID: "domain"}
 
-// startCloud runs a simulated cloud where Pods of the cluster reach it.
+// startCloud runs a simulated cloud that Pods of the cluster can reach.
 func startCloud(t *testing.T) (cloud *ccisim.Sim, url string) {
 	t.Helper()
 	cloud, _ = ccisimtest.Start(t, ccisimtest.Quick(account))
@@ -94,7 +95,7 @@ func startCloud(t *testing.T) (cloud *ccisim.Sim, url string) {
 	return cloud, "http://" + listener.Addr().String()
 }
 
-// traces are all objects of the cluster by kind and name, but for what passes: events say what has been.
+// traces returns all objects of the cluster by kind and name, except for Events, which expire.
 func traces(t *testing.T) map[string]bool {
 	t.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", cluster.Kubeconfig())
@@ -104,11 +105,12 @@ func traces(t *testing.T) map[string]bool {
 	require.NoError(t, err)
 	lists, err := cluster.Client().Discovery().ServerPreferredResources()
 	require.NoError(t, err)
-	kinds, err := discovery.GroupVersionResources(discovery.FilteredBy(discovery.SupportsAllVerbs{Verbs: []string{"list", "delete"}}, lists))
+	listed := discovery.SupportsAllVerbs{Verbs: []string{"list", "delete"}}
+	kinds, err := discovery.GroupVersionResources(discovery.FilteredBy(listed, lists))
 	require.NoError(t, err)
 	found := map[string]bool{}
 	for kind := range kinds {
-		if kind.Resource == "events" || kind.Resource == "endpoints" { // The latter are deprecated, and are those of the EndpointSlices.
+		if kind.Resource == "events" || kind.Resource == "endpoints" { // Endpoints are deprecated and mirror EndpointSlices.
 			continue
 		}
 		objects, err := client.Resource(kind).List(t.Context(), metav1.ListOptions{})
@@ -120,26 +122,27 @@ func traces(t *testing.T) map[string]bool {
 	return found
 }
 
-// patience is how long anything may take. Kubernetes takes away the Pods of a node that is no more after a minute and a half at most.
-const patience = 3 * time.Minute
+// timeout is how long anything may take. Kubernetes deletes the Pods of a deleted node after at most a minute and a
+// half.
+const timeout = 3 * time.Minute
 
-// eventually returns when the check finds nothing wrong.
+// eventually calls the check until it succeeds.
 func eventually(t *testing.T, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(timeout)
 	for {
 		err := check()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			require.NoError(t, err, "waited for %s in vain", patience)
+			require.NoError(t, err, "still failing after %s", timeout)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 }
 
-// awaitTraces returns when the cluster has what it had.
+// awaitTraces returns when the cluster has the same objects as before.
 func awaitTraces(t *testing.T, before map[string]bool) {
 	t.Helper()
 	eventually(t, func() error {
@@ -152,6 +155,6 @@ func awaitTraces(t *testing.T, before map[string]bool) {
 	})
 	now := traces(t)
 	for trace := range before {
-		assert.True(t, now[trace], "%s was there before and is gone", trace)
+		assert.True(t, now[trace], "%s existed before and must still exist", trace)
 	}
 }

@@ -1,3 +1,3 @@
-// Package uninstall tests on a cluster with real nodes, and with the real helm, that Spillway's chart goes without a trace, and what happens
-// where that cannot be. It has a cluster of its own, which is to be as before when each test ends.
+// Package uninstall tests on a cluster with real nodes, and with the real helm, that uninstalling Spillway's chart
+// leaves nothing behind, and what happens if that is not possible. It has its own cluster, which each test restores.
 package uninstall

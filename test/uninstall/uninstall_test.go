@@ -32,29 +32,30 @@ spec:
     spec: {containers: [{name: web, image: "localhost/workload:1", resources: {requests: {cpu: 100m}}}]}
 `
 
-// world is a cluster with Spillway whose Deployment runs in the cloud.
+// world is a cluster with Spillway, and with a Deployment that runs in the cloud.
 type world struct {
 	cloud *ccisim.Sim
-	// credentials is a file with the keys of the cloud, for who cleans up elsewhere.
+	// credentials is a file with the cloud's access keys, for cleaning up from outside the cluster.
 	credentials string
-	// before is what the cluster had before Spillway came.
+	// before contains the objects of the cluster before Spillway was installed.
 	before map[string]bool
 }
 
-// prepare makes the namespace, and returns what the cluster has before Spillway comes.
+// prepare creates the namespace and returns the objects of the cluster before Spillway is installed.
 func prepare(t *testing.T) map[string]bool {
 	t.Helper()
 	must(t, "kubectl", "create", "namespace", namespace)
-	t.Cleanup(func() { // Of a test that failed.
+	t.Cleanup(func() { // Has an effect only if the test has failed.
 		_, _ = run(t, "helm", "-n", namespace, "uninstall", "spillway", "--no-hooks", "--wait")
 		_, _ = run(t, "kubectl", "delete", "nodes", "-l", policy.CloudClusterKey)
 		_, _ = run(t, "kubectl", "delete", "deployment,pods", "--all", "-n", "default", "--force")
 		_, _ = run(t, "kubectl", "delete", "namespace", namespace)
 	})
-	eventually(t, func() error { // The namespace and the node are furnished.
-		_, errAccount := cluster.Client().CoreV1().ServiceAccounts(namespace).Get(t.Context(), "default", metav1.GetOptions{})
-		_, errAuthority := cluster.Client().CoreV1().ConfigMaps(namespace).Get(t.Context(), "kube-root-ca.crt", metav1.GetOptions{})
-		_, errLease := cluster.Client().CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), system.LocalNode(0), metav1.GetOptions{})
+	core, leases := cluster.Client().CoreV1(), cluster.Client().CoordinationV1().Leases(corev1.NamespaceNodeLease)
+	eventually(t, func() error { // Controllers have completed the namespace and the node.
+		_, errAccount := core.ServiceAccounts(namespace).Get(t.Context(), "default", metav1.GetOptions{})
+		_, errAuthority := core.ConfigMaps(namespace).Get(t.Context(), "kube-root-ca.crt", metav1.GetOptions{})
+		_, errLease := leases.Get(t.Context(), system.LocalNode(0), metav1.GetOptions{})
 		return errors.Join(errAccount, errAuthority, errLease)
 	})
 	return traces(t)
@@ -64,13 +65,16 @@ func prepare(t *testing.T) map[string]bool {
 func burst(t *testing.T) *world {
 	t.Helper()
 	w := &world{before: prepare(t), credentials: filepath.Join(t.TempDir(), "keys.yaml")}
-	must(t, "kubectl", "-n", namespace, "create", "secret", "generic", "keys", "--from-literal=accessKey="+account.AccessKey, "--from-literal=secretKey="+account.SecretKey)
+	must(t, "kubectl", "-n", namespace, "create", "secret", "generic", "keys",
+		"--from-literal=accessKey="+account.AccessKey, "--from-literal=secretKey="+account.SecretKey)
 	w.before["secrets "+namespace+"/keys"] = true
-	require.NoError(t, os.WriteFile(w.credentials, fmt.Appendf(nil, "accessKey: %s\nsecretKey: %s\n", account.AccessKey, account.SecretKey), 0o600))
+	keys := fmt.Appendf(nil, "accessKey: %s\nsecretKey: %s\n", account.AccessKey, account.SecretKey)
+	require.NoError(t, os.WriteFile(w.credentials, keys, 0o600))
 	var url string
 	w.cloud, url = startCloud(t)
 	must(t, "helm", "-n", namespace, "install", "spillway", chart, "--wait", "--timeout", "3m",
-		"--set", "clusterID=prod,cloud.region=sim-1,cloud.projectID=project,cloud.subnetIDs={subnet},cloud.securityGroupIDs={group},cloud.endpoint="+url+",cloud.iamEndpoint="+url,
+		"--set", "clusterID=prod,cloud.region=sim-1,cloud.projectID=project,cloud.subnetIDs={subnet}",
+		"--set", "cloud.securityGroupIDs={group},cloud.endpoint="+url+",cloud.iamEndpoint="+url,
 		"--set", "credentials.existingSecret=keys,uninstall.timeoutSeconds=60")
 	awaitWebhook(t)
 	file := filepath.Join(t.TempDir(), "web.yaml")
@@ -81,13 +85,16 @@ func burst(t *testing.T) *world {
 	return w
 }
 
-// awaitWebhook returns when the API server asks admission about Pods.
+// awaitWebhook returns when the API server calls admission for Pods.
 func awaitWebhook(t *testing.T) {
 	t.Helper()
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "probe", Annotations: map[string]string{policy.LocalReplicasAnnotation: "1"}},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: machine.WorkloadImage}}}}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "probe", Annotations: map[string]string{policy.LocalReplicasAnnotation: "1"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: machine.WorkloadImage}}},
+	}
+	pods, dryRun := cluster.Client().CoreV1().Pods(metav1.NamespaceDefault), []string{metav1.DryRunAll}
 	eventually(t, func() error {
-		answer, err := cluster.Client().CoreV1().Pods(metav1.NamespaceDefault).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		answer, err := pods.Create(t.Context(), pod, metav1.CreateOptions{DryRun: dryRun})
 		if err == nil && !policy.NeedsPlacement(&answer.Spec) {
 			err = errors.New("the webhook is not called yet")
 		}
@@ -95,33 +102,36 @@ func awaitWebhook(t *testing.T) {
 	})
 }
 
-// force has running Pods ended, by the command that the refusal gives.
+// force ends the running Pods with the command in the refusal.
 func (w *world) force(t *testing.T) {
 	t.Helper()
 	out, err := run(t, "helm", "-n", namespace, "uninstall", "spillway")
 	require.Error(t, err)
-	assert.Contains(t, out, `admission webhook "uninstall.spillway.io" denied the request: 2 Pods run in the cloud (default/web-`)
+	const refusal = `admission webhook "uninstall.spillway.io" denied the request: 2 Pods run in the cloud (default/web-`
+	assert.Contains(t, out, refusal)
 	_, command, found := strings.Cut(strings.TrimSpace(out), "have these Pods ended: kubectl ")
 	require.True(t, found, out)
 	must(t, "kubectl", strings.Fields(command)...)
 }
 
-// awaitHome returns when the Deployment's Pods run on the cluster's own node.
-func awaitHome(t *testing.T) {
+// awaitLocal returns when the Deployment's Pods run on the local node.
+func awaitLocal(t *testing.T) {
 	t.Helper()
 	eventually(t, func() error {
-		pods, err := cluster.Client().CoreV1().Pods(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{LabelSelector: "app=web"})
+		ofApp := metav1.ListOptions{LabelSelector: "app=web"}
+		pods, err := cluster.Client().CoreV1().Pods(metav1.NamespaceDefault).List(t.Context(), ofApp)
 		if err != nil {
 			return err
 		}
-		home := 0
+		local := 0
 		for _, pod := range pods.Items {
-			if pod.Status.Phase == corev1.PodRunning && pod.DeletionTimestamp == nil && !strings.HasPrefix(pod.Spec.NodeName, "virtual-") {
-				home++
+			running := pod.Status.Phase == corev1.PodRunning && pod.DeletionTimestamp == nil
+			if running && !strings.HasPrefix(pod.Spec.NodeName, "virtual-") {
+				local++
 			}
 		}
-		if home != 2 || len(pods.Items) != 2 {
-			return fmt.Errorf("%d of %d Pods run at home", home, len(pods.Items))
+		if local != 2 || len(pods.Items) != 2 {
+			return fmt.Errorf("%d of %d Pods run on the local node", local, len(pods.Items))
 		}
 		return nil
 	})
@@ -131,7 +141,8 @@ func TestUninstallLeavesNoTrace(t *testing.T) {
 	w := burst(t)
 	revision := must(t, "helm", "-n", namespace, "history", "spillway")
 	w.force(t)
-	assert.Equal(t, revision, must(t, "helm", "-n", namespace, "history", "spillway"), "a refusal leaves the release as it was")
+	assert.Equal(t, revision, must(t, "helm", "-n", namespace, "history", "spillway"),
+		"a refusal does not change the release")
 	assert.Equal(t, 2, w.cloud.CountPods(cloudNamespace, corev1.PodRunning))
 
 	started := time.Now()
@@ -140,41 +151,48 @@ func TestUninstallLeavesNoTrace(t *testing.T) {
 	assert.Contains(t, out, "2 cloud Pods of cluster prod without a Pod ended")
 	assert.Contains(t, out, "Cloud namespace spillway-prod removed.")
 	assert.Contains(t, out, "Nothing of Spillway remains.")
-	awaitHome(t)
+	awaitLocal(t)
 	must(t, "kubectl", "delete", "deployment", "web")
 	awaitTraces(t, w.before)
 	assert.Empty(t, must(t, "helm", "list", "--all", "--all-namespaces", "--short"))
 }
 
-// The simulated cloud is of the release: nothing in it is left to be removed. Nobody is held up where nothing runs in the cloud.
-func TestUninstallTakesTheSimulatorAlong(t *testing.T) {
+// The simulated cloud is part of the release, so nothing in it has to be removed. No Pod runs in the cloud, so nothing
+// is refused.
+func TestUninstallRemovesTheSimulator(t *testing.T) {
 	before := prepare(t)
-	must(t, "helm", "-n", namespace, "install", "spillway", chart, "--wait", "--timeout", "3m", "--set", "simulator.enabled=true")
+	must(t, "helm", "-n", namespace, "install", "spillway", chart, "--wait", "--timeout", "3m",
+		"--set", "simulator.enabled=true")
 	out := must(t, "helm", "-n", namespace, "uninstall", "spillway")
 	assert.Contains(t, out, "Virtual node virtual-node-cci-0 deleted.\nNothing of Spillway remains.")
 	awaitTraces(t, before)
 }
 
-// commands finds what cleans up the cloud in what is printed.
+// commands matches the commands in the output that clean up the cloud.
 var commands = regexp.MustCompile(`vnode gc .*FILE`)
 
-// However little works: helm ends, nothing of the release is left, what remains is said, and the command that is printed removes it.
-func TestUninstallEndsAndWhatRemainsIsRemovedLater(t *testing.T) {
+// In every failure helm ends, no object of the release is left, the output lists what remains, and the command in the
+// output removes it.
+func TestUninstallEndsAfterFailuresAndTheRestIsRemovedLater(t *testing.T) {
 	for name, test := range map[string]struct {
-		spoil func(*testing.T)
-		words []string
+		spoil    func(*testing.T)
+		messages []string
 	}{
-		"where the image of the Job cannot be had": {
+		"the image of the Job is missing": {
 			func(t *testing.T) {
 				must(t, "helm", "-n", namespace, "upgrade", "spillway", chart, "--reuse-values", "--set", "image.tag=gone")
 			},
-			[]string{"Warning: If it is said to have failed", "job spillway-uninstall failed: DeadlineExceeded"},
+			[]string{"Warning: If Helm reports that the Job failed", "job spillway-uninstall failed: DeadlineExceeded"},
 		},
-		"where the key of the cloud has been taken away": {
+		"the access key has been revoked": {
 			func(t *testing.T) {
-				must(t, "kubectl", "-n", namespace, "patch", "secret", "keys", "--patch", `{"stringData": {"secretKey": "wrong"}}`)
+				const patch = `{"stringData": {"secretKey": "wrong"}}`
+				must(t, "kubectl", "-n", namespace, "patch", "secret", "keys", "--patch", patch)
 			},
-			[]string{"What remains:\n- in cloud namespace spillway-prod whatever is of cluster prod", "the cloud answered 401", "job spillway-uninstall failed: BackoffLimitExceeded"},
+			[]string{
+				"What remains:\n- in cloud namespace spillway-prod whatever is of cluster prod", "the cloud answered 401",
+				"job spillway-uninstall failed: BackoffLimitExceeded",
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -186,20 +204,20 @@ func TestUninstallEndsAndWhatRemainsIsRemovedLater(t *testing.T) {
 			require.Error(t, err)
 			t.Logf("ended after %s:\n%s", time.Since(started).Round(time.Second), out)
 			assert.Less(t, time.Since(started), 90*time.Second)
-			for _, words := range test.words {
-				assert.Contains(t, out, words)
+			for _, message := range test.messages {
+				assert.Contains(t, out, message)
 			}
 			assert.Empty(t, must(t, "helm", "list", "--all", "--all-namespaces", "--short"))
-			assert.Equal(t, 2, w.cloud.CountPods(cloudNamespace, corev1.PodRunning), "they are billed on")
+			assert.Equal(t, 2, w.cloud.CountPods(cloudNamespace, corev1.PodRunning), "the cloud Pods still run")
 
-			// What is printed is what helps.
+			// The printed command works.
 			printed := commands.FindAllString(out, -1)
 			require.NotEmpty(t, printed)
 			args := strings.Fields(strings.Replace(printed[len(printed)-1], "FILE", w.credentials, 1))
 			assert.Contains(t, must(t, "vnode", args[1:]...), "Cloud namespace spillway-prod removed.")
 			assert.Zero(t, w.cloud.CountPods(cloudNamespace, corev1.PodRunning))
 			must(t, "kubectl", "delete", "nodes", "-l", policy.CloudClusterKey)
-			awaitHome(t)
+			awaitLocal(t)
 			must(t, "kubectl", "delete", "deployment", "web")
 			must(t, "kubectl", "-n", namespace, "delete", "job", "spillway-uninstall")
 			awaitTraces(t, w.before)

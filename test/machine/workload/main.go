@@ -1,8 +1,8 @@
-// Workload is what containers run on the real nodes of tests. Its name says what it does:
+// Workload is the program of containers on the real nodes of tests. Its name determines what it does:
 //
 //	server   answers HTTP requests on port 80 with the name of the Pod
-//	pause    nothing, as the container does that holds a Pod's namespaces
-//	perl     prints a line and ends: a computation, done
+//	pause    does nothing, for the container that holds a Pod's namespaces
+//	perl     prints a line and ends, as a Job that computes does
 package main
 
 import (
@@ -37,17 +37,18 @@ func run(ctx context.Context, as string) error {
 		fmt.Println("3.14159265358979323846")
 		return nil
 	}
-	return fmt.Errorf("started as %q: it can be server, pause or perl", as)
+	return fmt.Errorf("started as %q: must be server, pause or perl", as)
 }
 
 func serve(ctx context.Context) error {
 	host, err := os.Hostname()
 	if err != nil {
-		return fmt.Errorf("asking for the host name: %w", err)
+		return fmt.Errorf("reading the host name: %w", err)
 	}
-	server := &http.Server{Addr: ":80", ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, host)
-	})}
+	})
+	server := &http.Server{Addr: ":80", ReadHeaderTimeout: 5 * time.Second, Handler: handler}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	fmt.Println("serving on", server.Addr)
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
