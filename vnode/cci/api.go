@@ -27,7 +27,7 @@ type API interface {
 	// DeleteNamespace starts the deletion of a namespace and of all its contents, and returns before it is complete. It
 	// returns NotFound if the namespace does not exist, and Conflict if its UID differs from options.
 	DeleteNamespace(ctx context.Context, name string, options DeleteOptions) error
-	// NamespaceContents lists the objects that users and programs have created in a namespace, whoever they are. Networks
+	// NamespaceContents lists the objects that users and programs have created in a namespace. Networks
 	// and objects that the service itself keeps there are left out. It returns NotFound if the namespace does not exist.
 	NamespaceContents(ctx context.Context, namespace string) ([]NamespaceObject, error)
 
@@ -39,7 +39,7 @@ type API interface {
 	// after the call returns.
 	CreateNetwork(ctx context.Context, namespace string, network *Network) (*Network, error)
 
-	// CreatePod is not retried: after Transient or Throttled the Pod may exist nevertheless. It returns AlreadyExists or
+	// CreatePod is not retried: after Transient or Throttled the Pod may still exist. It returns AlreadyExists or
 	// Conflict if the name is taken, and Permanent if the service will never accept this Pod. The Pod is Pending when the
 	// call returns.
 	CreatePod(ctx context.Context, namespace string, pod *Pod) (*Pod, error)

@@ -43,7 +43,7 @@ type Error struct {
 	Message string
 	// RequestID identifies the request in the logs of the service. It is empty if there was no response.
 	RequestID string
-	// After is how long the service asks clients to wait. It is 0 if the service did not say.
+	// After is the delay of the header Retry-After. It is 0 if there was none.
 	After time.Duration
 
 	cause error
@@ -105,7 +105,7 @@ func IsPermanent(err error) bool { return KindOf(err) == Permanent }
 // IsTransient reports whether the same request may be accepted later.
 func IsTransient(err error) bool { return KindOf(err) == Transient }
 
-// RetryAfter returns how long the service asks clients to wait, 0 if it did not say.
+// RetryAfter returns the delay of the header Retry-After, 0 if there was none.
 func RetryAfter(err error) time.Duration {
 	if found, ok := errors.AsType[*Error](err); ok {
 		return found.After

@@ -14,12 +14,12 @@ import (
 func TestPodEvents(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) { c.Policies.SilentConditions = true })
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut, Path: "web$"})
-	made, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
+	created, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
 	require.NoError(t, err)
 	_, err = cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("other"))
 	require.NoError(t, err)
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		events, err := cloud.Client.PodEvents(t.Context(), cloudtest.Namespace, "web", made.UID)
+		events, err := cloud.Client.PodEvents(t.Context(), cloudtest.Namespace, "web", created.UID)
 		require.NoError(c, err)
 		require.Len(c, events, 1)
 		assert.Equal(c, "FailedScheduling", events[0].Reason)
@@ -32,6 +32,6 @@ func TestPodEvents(t *testing.T) {
 	assert.Empty(t, found.Status.Conditions)
 
 	require.NoError(t, cloud.SetPolicies(ccisim.Policies{Events: ccisim.EventsAbsent}))
-	_, err = cloud.Client.PodEvents(t.Context(), cloudtest.Namespace, "web", made.UID)
+	_, err = cloud.Client.PodEvents(t.Context(), cloudtest.Namespace, "web", created.UID)
 	assert.True(t, cci.IsNotFound(err), "a region may have no Events: %v", err)
 }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// rateLimiter delays requests: by a token bucket, and for as long as a Retry-After header of the service asks.
+// rateLimiter delays requests: by a token bucket, and for the time of a Retry-After header.
 type rateLimiter struct {
 	limiter *rate.Limiter
 

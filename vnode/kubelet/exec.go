@@ -72,7 +72,7 @@ func (e *execution) ExecInContainer(
 	resize <-chan remotecommand.TerminalSize, _ time.Duration,
 ) error {
 	var streams cci.ExecStreams
-	// A stream that was not requested can be set nevertheless, or can be a typed nil.
+	// A stream that was not requested can be set, or can be a typed nil.
 	if e.requested.Stdin {
 		streams.Stdin = in
 	}

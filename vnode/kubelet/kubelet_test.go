@@ -162,7 +162,7 @@ func newPort(t *testing.T, p *pods, changes ...func(*kubelet.Config)) string {
 	return server.URL
 }
 
-// send sends a request as a user, as nobody if user is empty.
+// send sends a request with the token of a user, or without a token if user is empty.
 func send(t *testing.T, method, url, user string) (status int, body string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, url, nil)

@@ -19,7 +19,7 @@ func (b *builder) chooseSize() sizes.Flavor {
 	if b.translator.config.Version == policy.CCI1 {
 		return b.fitCCI1(nothing)
 	}
-	if _, asked := b.pod.Annotations[policy.FlavorAnnotation]; !asked && nothing {
+	if _, explicit := b.pod.Annotations[policy.FlavorAnnotation]; !explicit && nothing {
 		return b.translator.defaultSize
 	}
 	size, err := sizes.For(b.pod.Annotations, b.spec)
