@@ -81,7 +81,10 @@ func New(cfg *config.Config, clients Clients, hostname string, logger *slog.Logg
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	leader := newLeader(cfg, clients.Leases, hostname, registry, logger)
-	requeuer := requeue.New(clients.Kubernetes, leader, time.Now, logger)
+	requeuer, err := requeue.New(clients.Kubernetes, leader, time.Now, logger)
+	if err != nil {
+		return nil, err
+	}
 	nodeSet := nodes.New()
 	slots := ledger.New(nodeSet.IsVirtual, requeuer.Add)
 	registry.MustRegister(ledger.NewCollector(slots))

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -377,17 +376,6 @@ func (l *Ledger) change(e *entry, apply func()) {
 		rev.used--
 		l.requeueNext(rev)
 	}
-}
-
-// wasRefused reports whether an extender refused the Pod in the scheduler's last attempt. All refusals contain the
-// prefix.
-func wasRefused(pod *corev1.Pod) bool {
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodScheduled {
-			return condition.Status == corev1.ConditionFalse && strings.Contains(condition.Message, policy.RefusalPrefix)
-		}
-	}
-	return false
 }
 
 // hasSlot reports whether an extender, this one or an earlier one, has reserved a slot for a Pod that is not bound yet.

@@ -141,10 +141,10 @@ func (l *Ledger) observe(pod *corev1.Pod) {
 	l.countNode(e, -1)
 	l.change(e, func() {
 		e.node = pod.Spec.NodeName
-		e.active = isActive(pod)
+		e.active = policy.IsActive(pod)
 		e.reserved = e.node == "" && (e.reserved || hasSlot(pod) && !e.revoked)
 	})
-	e.refused = e.node == "" && e.active && wasRefused(pod)
+	e.refused = e.node == "" && e.active && policy.RefusedByExtender(pod)
 	e.priority = PriorityOf(pod)
 	l.countNode(e, +1)
 	if e.node != "" || !e.active {
@@ -217,10 +217,6 @@ func shift[K comparable](counts map[K]int, key K, by int) {
 	if counts[key] += by; counts[key] == 0 {
 		delete(counts, key)
 	}
-}
-
-func isActive(pod *corev1.Pod) bool {
-	return pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
 // PriorityOf returns the priority of a Pod, 0 if it has none.

@@ -1,8 +1,6 @@
 package placement
 
 import (
-	"strings"
-
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/extender/ledger"
@@ -36,15 +34,5 @@ func (p *Placement) preemptsFirst(pod *corev1.Pod, view nodes.View) bool {
 		// whole group a backoff.
 		return false
 	}
-	return !lastRefusalWas(pod, preemptFirst) && p.ledger.HasLocalBelow(ledger.PriorityOf(pod))
-}
-
-// lastRefusalWas reports whether the scheduler's last attempt ended with this refusal.
-func lastRefusalWas(pod *corev1.Pod, refusal string) bool {
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodScheduled {
-			return strings.Contains(condition.Message, refusal)
-		}
-	}
-	return false
+	return !policy.RefusedWith(pod, preemptFirst) && p.ledger.HasLocalBelow(ledger.PriorityOf(pod))
 }

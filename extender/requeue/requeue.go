@@ -9,21 +9,26 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/util/workqueue"
 
 	"github.com/spillway-k8s/spillway/extender/ledger"
+	"github.com/spillway-k8s/spillway/internal/worker"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
 // workers is how many Pods are requeued at the same time. The client's rate limit bounds how many per second.
 const workers = 8
+
+// The delay between two attempts to requeue a Pod doubles from minRetryInterval to maxRetryInterval.
+const (
+	minRetryInterval = 20 * time.Millisecond
+	maxRetryInterval = 10 * time.Second
+)
 
 // Leadership reports whether this process answers the scheduler.
 type Leadership interface{ Ready() error }
@@ -33,62 +38,38 @@ type Requeuer struct {
 	client kubernetes.Interface
 	leader Leadership
 	now    func() time.Time
-	logger *slog.Logger
-	queue  workqueue.TypedRateLimitingInterface[ledger.PodRef]
+	loop   *worker.Loop[ledger.PodRef]
 }
 
 // New returns a Requeuer. now is the clock that timestamps the Pods.
-func New(client kubernetes.Interface, leader Leadership, now func() time.Time, logger *slog.Logger) *Requeuer {
-	return &Requeuer{
-		client: client,
-		leader: leader,
-		now:    now,
-		logger: logger,
-		queue: workqueue.NewTypedRateLimitingQueue(
-			workqueue.NewTypedItemExponentialFailureRateLimiter[ledger.PodRef](20*time.Millisecond, 10*time.Second)),
-	}
+func New(
+	client kubernetes.Interface, leader Leadership, now func() time.Time, logger *slog.Logger,
+) (*Requeuer, error) {
+	r := &Requeuer{client: client, leader: leader, now: now}
+	var err error
+	r.loop, err = worker.New(worker.Config[ledger.PodRef]{
+		Name: "requeue", Workers: workers, Reconcile: r.requeue,
+		MinRetryInterval: minRetryInterval, MaxRetryInterval: maxRetryInterval,
+		Failed: func(pod ledger.PodRef, _ int, delay time.Duration, err error) {
+			logger.Warn("requeueing the pod failed", "pod", pod.NamespacedName, "retryAfter", delay, "err", err)
+		},
+	})
+	return r, err
 }
 
-// Add requeues a Pod, unless this process does not lead: the leader knows itself which Pods wait. It does not block. A
-// Pod that is added twice before it is requeued is requeued once.
+// Add requeues a Pod, unless this process does not lead: the leader knows itself which Pods wait. It does not block.
+// A Pod that is added twice before it is requeued is requeued once.
 func (r *Requeuer) Add(pod ledger.PodRef) {
 	if r.leader.Ready() == nil {
-		r.queue.Add(pod)
+		r.loop.Add(pod)
 	}
 }
 
 // Run requeues Pods until ctx ends. It blocks.
-func (r *Requeuer) Run(ctx context.Context) error {
-	var group sync.WaitGroup
-	for range workers {
-		group.Go(func() {
-			for r.next(ctx) {
-			}
-		})
-	}
-	<-ctx.Done()
-	r.queue.ShutDown()
-	group.Wait()
-	return nil
-}
+func (r *Requeuer) Run(ctx context.Context) error { return r.loop.Run(ctx) }
 
-func (r *Requeuer) next(ctx context.Context) bool {
-	pod, shutdown := r.queue.Get()
-	if shutdown {
-		return false
-	}
-	defer r.queue.Done(pod)
-	if err := r.patch(ctx, pod); err != nil && ctx.Err() == nil {
-		r.logger.Warn("requeueing the pod failed, retrying", "pod", pod.NamespacedName, "err", err)
-		r.queue.AddRateLimited(pod)
-		return true
-	}
-	r.queue.Forget(pod)
-	return true
-}
-
-// patch changes an annotation of the Pod. It does nothing if the Pod is gone, also if a new Pod has its name.
-func (r *Requeuer) patch(ctx context.Context, pod ledger.PodRef) error {
+// requeue changes an annotation of the Pod. It does nothing if the Pod is gone, also if a new Pod has its name.
+func (r *Requeuer) requeue(ctx context.Context, pod ledger.PodRef) (time.Duration, error) {
 	// A clock that was set back can return the same time twice. Without the random text such a patch would change nothing,
 	// and the scheduler would not retry the Pod.
 	mark := r.now().UTC().Format(time.RFC3339Nano) + " " + rand.Text()[:8]
@@ -97,15 +78,15 @@ func (r *Requeuer) patch(ctx context.Context, pod ledger.PodRef) error {
 		"annotations": map[string]string{policy.RequeueAnnotation: mark},
 	}})
 	if err != nil {
-		return fmt.Errorf("encoding the patch for pod %s: %w", pod.NamespacedName, err)
+		return 0, fmt.Errorf("encoding the patch for pod %s: %w", pod.NamespacedName, err)
 	}
 	options := metav1.PatchOptions{FieldManager: "spillway-extender"}
 	_, err = r.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, body, options)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return fmt.Errorf("patching pod %s: %w", pod.NamespacedName, err)
+		return 0, fmt.Errorf("patching pod %s: %w", pod.NamespacedName, err)
 	}
-	return nil
+	return 0, nil
 }

@@ -55,7 +55,8 @@ func (l *leader) Ready() error { return l.err }
 // run starts a Requeuer that stops at the end of the test.
 func run(t *testing.T, client kubernetes.Interface, l *leader) *requeue.Requeuer {
 	t.Helper()
-	r := requeue.New(client, l, stoppedClock, slog.New(slog.DiscardHandler))
+	r, err := requeue.New(client, l, stoppedClock, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- r.Run(ctx) }()
