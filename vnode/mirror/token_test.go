@@ -1,0 +1,138 @@
+package mirror
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/identity"
+)
+
+func TestTokensAreCopied(t *testing.T) {
+	h := newHarness(t)
+	pod := h.put(newPod("web", tokenRef("", "vault", "vault")))
+	h.ensures(pod)
+	mirror := identity.TokenMirror(pod)
+	got := h.copyOf(mirror)
+	require.NotNil(t, got)
+	assert.Equal(t, map[string][]byte{
+		identity.TokenKey(corev1.ServiceAccountTokenProjection{}):                  []byte("token-1-for-[]"),
+		identity.TokenKey(corev1.ServiceAccountTokenProjection{Audience: "vault"}): []byte("token-2-for-[vault]"),
+	}, got.Binary, "tokens of the same audience and lifetime are requested once")
+	due, err := time.Parse(time.RFC3339, got.Annotations[policy.CloudRenewAnnotation])
+	require.NoError(t, err)
+	assert.True(t, due.After(h.clock.Add(40*time.Minute)) && due.Before(h.clock.Add(49*time.Minute)), "%s", due)
+	assert.Equal(t, refresh, h.reconciles(mirror))
+	h.ensures(pod)
+	assert.Equal(t, 2, h.tokens, "valid tokens are not requested again")
+}
+
+func TestTokensAreRenewed(t *testing.T) {
+	h := newHarness(t)
+	h.lifetime = 10 * time.Minute
+	pod := h.put(newPod("web", tokenRef("")))
+	h.ensures(pod)
+	mirror := identity.TokenMirror(pod)
+	entry := h.lock(mirror)
+	due := entry.renew
+	entry.mu.Unlock()
+
+	h.clock = due.Add(-20 * time.Second)
+	assert.InDelta(t, 20*time.Second, h.reconciles(mirror), float64(time.Second), "the next time is when they are due")
+	assert.Equal(t, 1, h.tokens)
+	h.clock = due.Add(-time.Millisecond)
+	assert.Equal(t, time.Second, h.reconciles(mirror), "the next time is not at once")
+	h.clock = due
+	assert.Equal(t, refresh, h.reconciles(mirror))
+	assert.Equal(t, 2, h.tokens)
+	for _, value := range h.copyOf(mirror).Binary {
+		assert.Equal(t, "token-2-for-[]", string(value))
+	}
+}
+
+func TestARestartKeepsTokens(t *testing.T) {
+	h := newHarness(t)
+	pod := h.put(newPod("web", tokenRef("")))
+	h.ensures(pod)
+	h.restart()
+	h.lists()
+	h.ensures(pod)
+	assert.Equal(t, 1, h.tokens, "the copy in the cloud says when they are due")
+
+	changed := h.put(newPod("web", tokenRef("vault")))
+	h.ensures(changed)
+	assert.Equal(t, 2, h.tokens, "a token that the copy does not have is requested")
+}
+
+func TestTokensOfPodsThatEnd(t *testing.T) {
+	h := newHarness(t)
+	pod := h.put(newPod("web", tokenRef("")))
+	h.ensures(pod)
+	mirror := identity.TokenMirror(pod)
+
+	t.Run("stay while the service account is missing", func(t *testing.T) {
+		h.pass(time.Hour)
+		pod.Spec.ServiceAccountName = "missing"
+		assert.Equal(t, refresh, h.reconciles(mirror))
+		assert.NotNil(t, h.copyOf(mirror))
+	})
+	t.Run("are retried after an error of the cluster", func(t *testing.T) {
+		pod.Spec.ServiceAccountName = "broken"
+		_, err := h.reconcile(t.Context(), mirror)
+		assert.ErrorContains(t, err, "requesting a token of serviceaccount default/broken")
+	})
+	t.Run("stay while the cloud Pod runs", func(t *testing.T) {
+		pod.Status.Phase = corev1.PodFailed
+		h.inventory.pods[identity.KeyOf(pod)] = &cci.Pod{Status: corev1.PodStatus{Phase: corev1.PodRunning}}
+		assert.Equal(t, refresh, h.reconciles(mirror))
+	})
+	t.Run("are removed after the end", func(t *testing.T) {
+		h.inventory.pods[identity.KeyOf(pod)].Status.Phase = corev1.PodSucceeded
+		assert.Equal(t, removeAfter, h.reconciles(mirror))
+		h.pass(removeAfter)
+		assert.Zero(t, h.reconciles(mirror))
+		assert.Nil(t, h.copyOf(mirror))
+	})
+}
+
+func TestTokensOfAnotherPodOfTheSameNameAreRemoved(t *testing.T) {
+	h := newHarness(t)
+	pod := h.put(newPod("web", tokenRef("")))
+	h.ensures(pod)
+	h.put(newPod("web", tokenRef(""), func(pod *corev1.Pod) { pod.UID = "successor" }))
+	assert.Equal(t, removeAfter, h.reconciles(identity.TokenMirror(pod)))
+}
+
+func TestWhenATokenIsRenewed(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	for name, test := range map[string]struct{ lifetime, earliest, latest time.Duration }{
+		"at four fifths of its lifetime": {time.Hour, 43 * time.Minute, 48 * time.Minute},
+		"after a day at the latest":      {100 * time.Hour, 21*time.Hour + 36*time.Minute, 24 * time.Hour},
+		"at once if it has expired":      {-time.Hour, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 100 {
+				use := renewal(now, now.Add(test.lifetime)).Sub(now)
+				assert.GreaterOrEqual(t, use, test.earliest-time.Minute)
+				assert.LessOrEqual(t, use, test.latest)
+			}
+		})
+	}
+}
+
+func TestAnUnreadableRenewalTimeIsDueAtOnce(t *testing.T) {
+	h := newHarness(t)
+	pod := h.put(newPod("web", tokenRef("")))
+	mirror := identity.TokenMirror(pod)
+	meta := owner.MirrorMeta(mirror, pod.UID)
+	meta.Annotations[policy.CloudRenewAnnotation] = "soon"
+	h.createCopy(meta, cci.Secret, map[string]string{identity.TokenKey(corev1.ServiceAccountTokenProjection{}): "old"})
+	h.lists()
+	h.reconciles(mirror)
+	assert.Equal(t, 1, h.tokens)
+}
