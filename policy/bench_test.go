@@ -13,7 +13,9 @@ import (
 func BenchmarkDecide(b *testing.B) {
 	decider, err := policy.New(policy.DefaultConfig())
 	require.NoError(b, err)
-	for name, file := range map[string]string{"nginx": "testdata/seed-nginx-deployment.input.yaml", "hostPath": "testdata/seed-hostpath-deployment.input.yaml"} {
+	for name, file := range map[string]string{
+		"nginx": "testdata/seed-nginx-deployment.input.yaml", "hostPath": "testdata/seed-hostpath-deployment.input.yaml",
+	} {
 		b.Run(name, func(b *testing.B) {
 			in := policytest.Read(b, file).Input(b)
 			b.ReportAllocs()

@@ -24,7 +24,13 @@ func TestFitCCI1AgreesWithAnOracle(t *testing.T) {
 			continue
 		}
 		fits++
-		require.Equal(t, sizes.Flavor{MilliCPU: int64(want.VCPU * 1000), MilliGiB: int64(want.GiB * 1000)}, fit.Size, "seed %d", seed)
+		require.Equal(
+			t,
+			sizes.Flavor{MilliCPU: int64(want.VCPU * 1000), MilliGiB: int64(want.GiB * 1000)},
+			fit.Size,
+			"seed %d",
+			seed,
+		)
 		var milliCPU, bytes int64
 		for i, list := range fit.Containers {
 			milliCPU, bytes = milliCPU+list.Cpu().MilliValue(), bytes+list.Memory().Value()

@@ -64,7 +64,13 @@ func TestDecide(t *testing.T) {
 func decideCase(t *testing.T, c policytest.Case) caseOutput {
 	t.Helper()
 	decision, pod := c.Decide(t), c.Input(t).Pod
-	output := caseOutput{Placement: decision.Placement, Mode: decision.Mode, Quota: decision.Quota, Reason: decision.Reason, Message: decision.Message}
+	output := caseOutput{
+		Placement: decision.Placement,
+		Mode:      decision.Mode,
+		Quota:     decision.Quota,
+		Reason:    decision.Reason,
+		Message:   decision.Message,
+	}
 	if flavor, err := sizes.For(pod.Annotations, &pod.Spec); err == nil && decision.MayBurst() {
 		output.Flavor = flavor.String()
 	}
@@ -110,7 +116,12 @@ func TestDescribe(t *testing.T) {
 			"LocalOnly (SwitchOff): set it to true",
 		},
 		"and the quota where there is one": {
-			policy.Decision{Placement: policy.PlacementLocalFirst, Reason: policy.ReasonSwitchOn, Message: "allowed", Quota: &quota},
+			policy.Decision{
+				Placement: policy.PlacementLocalFirst,
+				Reason:    policy.ReasonSwitchOn,
+				Message:   "allowed",
+				Quota:     &quota,
+			},
 			"LocalFirst (SwitchOn): allowed; LOCAL_REPLICAS=2",
 		},
 	}
@@ -157,11 +168,20 @@ func TestClaims(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "web-0"},
 		Spec: corev1.PodSpec{Volumes: []corev1.Volume{
 			{Name: "cache", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
-			{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data-web-0"}}},
+			{
+				Name: "data",
+				VolumeSource: corev1.VolumeSource{
+					PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data-web-0"},
+				},
+			},
 			{Name: "scratch", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}},
 		}},
 	}
-	assert.Equal(t, map[string]*corev1.Volume{"data-web-0": &pod.Spec.Volumes[1], "web-0-scratch": &pod.Spec.Volumes[2]}, maps.Collect(policy.Claims(pod)))
+	assert.Equal(
+		t,
+		map[string]*corev1.Volume{"data-web-0": &pod.Spec.Volumes[1], "web-0-scratch": &pod.Spec.Volumes[2]},
+		maps.Collect(policy.Claims(pod)),
+	)
 	assert.Empty(t, maps.Collect(policy.Claims(&corev1.Pod{})))
 	for name := range policy.Claims(pod) {
 		assert.Equal(t, "data-web-0", name)

@@ -98,10 +98,12 @@ func FuzzFlavorFor(f *testing.F) {
 	f.Add("", int64(1), int32(30), int64(-1), int32(-9))
 	f.Add("0.25_0.5", int64(250), int32(-3), int64(512), int32(6))
 	f.Fuzz(func(t *testing.T, annotation string, cpu int64, cpuScale int32, memory int64, memoryScale int32) {
-		spec := &corev1.PodSpec{Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
-			corev1.ResourceCPU:    *resource.NewScaledQuantity(cpu, resource.Scale(cpuScale)),
-			corev1.ResourceMemory: *resource.NewScaledQuantity(memory, resource.Scale(memoryScale)),
-		}}}}}
+		spec := &corev1.PodSpec{
+			Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
+				corev1.ResourceCPU:    *resource.NewScaledQuantity(cpu, resource.Scale(cpuScale)),
+				corev1.ResourceMemory: *resource.NewScaledQuantity(memory, resource.Scale(memoryScale)),
+			}}}},
+		}
 		annotations := map[string]string{}
 		if annotation != "" {
 			annotations[policy.FlavorAnnotation] = annotation
@@ -124,7 +126,11 @@ func FuzzFlavorFor(f *testing.F) {
 
 func FuzzReplaceHostPaths(f *testing.F) {
 	f.Add(uint64(1), `[{"name":"*","policyType":"remove"}]`)
-	f.Add(uint64(2), `[{"name":"v0","policyType":"replaceByEmptyDir"},{"name":"v1","policyType":"remove"},{"name":"*","policyType":"remove"}]`)
+	f.Add(
+		uint64(2),
+		`[{"name":"v0","policyType":"replaceByEmptyDir"},{"name":"v1","policyType":"remove"},`+
+			`{"name":"*","policyType":"remove"}]`,
+	)
 	f.Add(uint64(3), ``)
 	f.Fuzz(func(t *testing.T, seed uint64, annotation string) {
 		pod := tellStory(seed).input().Pod
@@ -193,8 +199,24 @@ func FuzzDecide(f *testing.F) {
 		f.Add(pod, in.WorkloadLabels[burstLabel], in.NamespaceLabels["virtual-node-affinity-injection"], int(in.Global))
 	}
 	f.Add([]byte(`{}`), "", "", 0)
-	f.Add([]byte(`{"spec":{"containers":[{}],"initContainers":[{"restartPolicy":""}],"volumes":[{}],"securityContext":{"sysctls":[{}]},"resources":{}}}`), "", "enabled", 7)
-	f.Add([]byte(`{"spec":{"containers":[{"livenessProbe":{},"readinessProbe":{"httpGet":{}},"ports":[{}],"volumeMounts":[{}]}],"volumes":[{"emptyDir":{"sizeLimit":"1e99"}}]}}`), "auto", "", -1)
+	f.Add(
+		[]byte(
+			`{"spec":{"containers":[{}],"initContainers":[{"restartPolicy":""}],"volumes":[{}],`+
+				`"securityContext":{"sysctls":[{}]},"resources":{}}}`,
+		),
+		"",
+		"enabled",
+		7,
+	)
+	f.Add(
+		[]byte(
+			`{"spec":{"containers":[{"livenessProbe":{},"readinessProbe":{"httpGet":{}},"ports":[{}],"volumeMounts":[{}]}],`+
+				`"volumes":[{"emptyDir":{"sizeLimit":"1e99"}}]}}`,
+		),
+		"auto",
+		"",
+		-1,
+	)
 	decider, err := policy.New(policy.DefaultConfig())
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, data []byte, workload, namespace string, global int) {
@@ -216,7 +238,7 @@ func FuzzDecide(f *testing.F) {
 	})
 }
 
-// FuzzDecideKeys gives a Pod of the oracle texts that nobody wrote on purpose.
+// FuzzDecideKeys sets random texts as the keys of a Pod of the oracle.
 func FuzzDecideKeys(f *testing.F) {
 	f.Add(uint64(1), "true", "1", `[{"name":"*","policyType":"remove"}]`, "2.00_4.0", "1024 60999", "auto")
 	f.Add(uint64(2), "", "", "", "", "", "")
@@ -226,10 +248,15 @@ func FuzzDecideKeys(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, local, quota, replacement, flavor, portRange, label string) {
 		in := tellStory(seed).input()
 		in.Pod.Annotations = present(map[string]string{
-			"AUTO_SCALE_EKS": local, "LOCAL_REPLICAS": quota, replacementAnnotation: replacement, policy.FlavorAnnotation: flavor,
+			"AUTO_SCALE_EKS":        local,
+			"LOCAL_REPLICAS":        quota,
+			replacementAnnotation:   replacement,
+			policy.FlavorAnnotation: flavor,
 		})
 		in.Pod.Labels = present(map[string]string{burstLabel: label})
-		in.Pod.Spec.SecurityContext = &corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "net.ipv4.ip_local_port_range", Value: portRange}}}
+		in.Pod.Spec.SecurityContext = &corev1.PodSecurityContext{
+			Sysctls: []corev1.Sysctl{{Name: "net.ipv4.ip_local_port_range", Value: portRange}},
+		}
 		before := in.Pod.DeepCopy()
 		decision := decider.Decide(in)
 		require.Equal(t, before, in.Pod, "the Pod is not changed")

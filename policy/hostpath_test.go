@@ -23,32 +23,53 @@ func TestParseReplacements(t *testing.T) {
 		value string
 		want  []policy.Replacement
 	}{
-		"seed 2: one becomes an emptyDir": {
+		"CCE bursting: one becomes an emptyDir": {
 			`[{"name":"source-hostpath-volume-3","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"10Gi"}}]`,
 			[]policy.Replacement{{Name: "source-hostpath-volume-3", PolicyType: "replaceByEmptyDir", EmptyDir: limit("10Gi")}},
 		},
-		"seed 2: one is removed": {
+		"CCE bursting: one is removed": {
 			`[{"name":"source-hostpath-volume-1","policyType":"remove"}]`,
 			[]policy.Replacement{{Name: "source-hostpath-volume-1", PolicyType: "remove"}},
 		},
-		"seed 2: all are removed": {
+		"CCE bursting: all are removed": {
 			`[{"name":"*","policyType":"remove"}]`,
 			[]policy.Replacement{{Name: "*", PolicyType: "remove"}},
 		},
-		"seed 2: several": {
-			`[{"name":"source-hostpath-volume-1","policyType":"remove"},{"name":"source-hostpath-volume-3","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"10Gi"}}]`,
-			[]policy.Replacement{{Name: "source-hostpath-volume-1", PolicyType: "remove"}, {Name: "source-hostpath-volume-3", PolicyType: "replaceByEmptyDir", EmptyDir: limit("10Gi")}},
+		"CCE bursting: several": {
+			`[{"name":"source-hostpath-volume-1","policyType":"remove"},{"name":"source-hostpath-volume-3",` +
+				`"policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"10Gi"}}]`,
+			[]policy.Replacement{
+				{Name: "source-hostpath-volume-1", PolicyType: "remove"},
+				{Name: "source-hostpath-volume-3", PolicyType: "replaceByEmptyDir", EmptyDir: limit("10Gi")},
+			},
 		},
-		"seed 2: with the spaces of its Deployment": {
-			`[{"name": "test-log2", "policyType": "remove"}, {"name": "test-log", "policyType": "replaceByEmptyDir", "emptyDir":{"sizeLimit":"10Gi"}}, {"name": "test-log1", "policyType": "remove" }]`,
-			[]policy.Replacement{{Name: "test-log2", PolicyType: "remove"}, {Name: "test-log", PolicyType: "replaceByEmptyDir", EmptyDir: limit("10Gi")}, {Name: "test-log1", PolicyType: "remove"}},
+		"CCE bursting: with the spaces of its Deployment": {
+			`[{"name": "test-log2", "policyType": "remove"}, {"name": "test-log", "policyType": "replaceByEmptyDir", ` +
+				`"emptyDir":{"sizeLimit":"10Gi"}}, {"name": "test-log1", "policyType": "remove" }]`,
+			[]policy.Replacement{
+				{Name: "test-log2", PolicyType: "remove"},
+				{Name: "test-log", PolicyType: "replaceByEmptyDir", EmptyDir: limit("10Gi")},
+				{Name: "test-log1", PolicyType: "remove"},
+			},
 		},
-		"an empty list":           {`[]`, []policy.Replacement{}},
-		"null is no list":         {`null`, nil},
-		"an emptyDir of any size": {`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{}}]`, []policy.Replacement{{Name: "a", PolicyType: "replaceByEmptyDir", EmptyDir: &policy.ReplacementDir{}}}},
-		"a limit of null":         {`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":null}}]`, []policy.Replacement{{Name: "a", PolicyType: "replaceByEmptyDir", EmptyDir: &policy.ReplacementDir{}}}},
-		"a limit in bytes":        {`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":1073741824}}]`, []policy.Replacement{{Name: "a", PolicyType: "replaceByEmptyDir", EmptyDir: limit("1073741824")}}},
-		"a fraction":              {`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"1.5Gi"}}]`, []policy.Replacement{{Name: "a", PolicyType: "replaceByEmptyDir", EmptyDir: limit("1536Mi")}}},
+		"an empty list":   {`[]`, []policy.Replacement{}},
+		"null is no list": {`null`, nil},
+		"an emptyDir of any size": {
+			`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{}}]`,
+			[]policy.Replacement{{Name: "a", PolicyType: "replaceByEmptyDir", EmptyDir: &policy.ReplacementDir{}}},
+		},
+		"a limit of null": {
+			`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":null}}]`,
+			[]policy.Replacement{{Name: "a", PolicyType: "replaceByEmptyDir", EmptyDir: &policy.ReplacementDir{}}},
+		},
+		"a limit in bytes": {
+			`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":1073741824}}]`,
+			[]policy.Replacement{{Name: "a", PolicyType: "replaceByEmptyDir", EmptyDir: limit("1073741824")}},
+		},
+		"a fraction": {
+			`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"1.5Gi"}}]`,
+			[]policy.Replacement{{Name: "a", PolicyType: "replaceByEmptyDir", EmptyDir: limit("1536Mi")}},
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -76,26 +97,64 @@ func TestParseReplacementsSaysWhatIsWrong(t *testing.T) {
 		value string
 		want  []string
 	}{
-		"no text":                  {``, []string{`: invalid value "": must be a JSON list such as [{"name":"VOLUME","policyType":"remove"}]`}},
+		"no text": {
+			``,
+			[]string{`: invalid value "": must be a JSON list such as [{"name":"VOLUME","policyType":"remove"}]`},
+		},
 		"no JSON":                  {`remove`, []string{`: invalid value "remove": must be a JSON list`}},
 		"an object":                {`{"name":"*","policyType":"remove"}`, []string{`must be a JSON list`}},
 		"cut in the middle":        {`[{"name":"a"`, []string{`must be a JSON list`, `unexpected EOF`}},
 		"more text after the list": {`[] []`, []string{`must be a JSON list`, `there is more text after the JSON value`}},
 		"a field misspelt":         {`[{"name":"a","policy":"remove"}]`, []string{`unknown field "policy"`}},
-		"a field of the emptyDir":  {`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"medium":"Memory"}}]`, []string{`unknown field "medium"`}},
-		"an entry of null":         {`[null]`, []string{`[0].name: must be the name of a volume or "*"`, `[0].policyType: invalid value ""`}},
-		"a policy that is none":    {`[{"name":"a","policyType":"Remove"}]`, []string{`[0].policyType: invalid value "Remove": must be remove or replaceByEmptyDir`}},
-		"a name twice":             {`[{"name":"a","policyType":"remove"},{"name":"a","policyType":"remove"}]`, []string{`[1].name: duplicate value "a": each volume has one replacement`}},
-		"* twice":                  {`[{"name":"*","policyType":"remove"},{"name":"*","policyType":"replaceByEmptyDir"}]`, []string{`[1].name: duplicate value "*"`}},
-		"every fault of the list": {
-			`[{"policyType":"remove"},{"name":"a","policyType":"x"},{"name":"b","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"0Gi"}}]`,
-			[]string{`[0].name: must be`, `[1].policyType: invalid value "x"`, `[2].emptyDir.sizeLimit: invalid value "0": must be above zero`},
+		"a field of the emptyDir": {
+			`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"medium":"Memory"}}]`,
+			[]string{`unknown field "medium"`},
 		},
-		"a negative limit":           {`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"-1Gi"}}]`, []string{`sizeLimit: invalid value "-1Gi": must be a quantity such as 10Gi`}},
-		"a limit with a wrong unit":  {`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"10GB"}}]`, []string{`sizeLimit: invalid value "10GB"`}},
-		"a limit without a value":    {`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":""}}]`, []string{`sizeLimit: invalid value ""`}},
-		"a limit that takes minutes": {`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":1e-100000000}}]`, []string{`sizeLimit: invalid value "1e-100000000"`}},
-		"a limit that is an object":  {`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":{}}}]`, []string{`sizeLimit: invalid value "{}"`}},
+		"an entry of null": {
+			`[null]`,
+			[]string{`[0].name: must be the name of a volume or "*"`, `[0].policyType: invalid value ""`},
+		},
+		"a policy that is none": {
+			`[{"name":"a","policyType":"Remove"}]`,
+			[]string{`[0].policyType: invalid value "Remove": must be remove or replaceByEmptyDir`},
+		},
+		"a name twice": {
+			`[{"name":"a","policyType":"remove"},{"name":"a","policyType":"remove"}]`,
+			[]string{`[1].name: duplicate value "a": each volume has one replacement`},
+		},
+		"* twice": {
+			`[{"name":"*","policyType":"remove"},{"name":"*","policyType":"replaceByEmptyDir"}]`,
+			[]string{`[1].name: duplicate value "*"`},
+		},
+		"every fault of the list": {
+			`[{"policyType":"remove"},{"name":"a","policyType":"x"},{"name":"b","policyType":"replaceByEmptyDir",` +
+				`"emptyDir":{"sizeLimit":"0Gi"}}]`,
+			[]string{
+				`[0].name: must be`,
+				`[1].policyType: invalid value "x"`,
+				`[2].emptyDir.sizeLimit: invalid value "0": must be above zero`,
+			},
+		},
+		"a negative limit": {
+			`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"-1Gi"}}]`,
+			[]string{`sizeLimit: invalid value "-1Gi": must be a quantity such as 10Gi`},
+		},
+		"a limit with a wrong unit": {
+			`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"10GB"}}]`,
+			[]string{`sizeLimit: invalid value "10GB"`},
+		},
+		"a limit without a value": {
+			`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":""}}]`,
+			[]string{`sizeLimit: invalid value ""`},
+		},
+		"a limit that takes minutes": {
+			`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":1e-100000000}}]`,
+			[]string{`sizeLimit: invalid value "1e-100000000"`},
+		},
+		"a limit that is an object": {
+			`[{"name":"a","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":{}}}]`,
+			[]string{`sizeLimit: invalid value "{}"`},
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -110,9 +169,11 @@ func TestParseReplacementsSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// A caller may change what it gets: the Pod is in somebody's cache.
+// A caller may change the result, but the Pod belongs to a cache.
 func TestReplaceHostPathsReturnsACopy(t *testing.T) {
-	for name, value := range map[string]string{"without replacements": "", "with": `[{"name":"*","policyType":"remove"}]`, "malformed": "{"} {
+	for name, value := range map[string]string{
+		"without replacements": "", "with": `[{"name":"*","policyType":"remove"}]`, "malformed": "{",
+	} {
 		t.Run(name, func(t *testing.T) {
 			pod := &corev1.Pod{Spec: corev1.PodSpec{
 				Containers: []corev1.Container{{Name: "web", VolumeMounts: []corev1.VolumeMount{{Name: "conf"}, {Name: "logs"}}}},

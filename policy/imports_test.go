@@ -14,7 +14,20 @@ import (
 
 // Decisions stay pure only as long as nothing that could read a clock, a cluster or a network can be reached from here.
 func TestPolicyImportsOnlyTheStandardLibraryAndTheAPI(t *testing.T) {
-	impure := []string{"context", "crypto/rand", "io/fs", "log", "math/rand", "net", "os", "sync", "syscall", "testing", "time", "unsafe"}
+	impure := []string{
+		"context",
+		"crypto/rand",
+		"io/fs",
+		"log",
+		"math/rand",
+		"net",
+		"os",
+		"sync",
+		"syscall",
+		"testing",
+		"time",
+		"unsafe",
+	}
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
 	more, err := filepath.Glob("sizes/*.go")
@@ -32,7 +45,14 @@ func TestPolicyImportsOnlyTheStandardLibraryAndTheAPI(t *testing.T) {
 		for _, spec := range parsed.Imports {
 			path, err := strconv.Unquote(spec.Path.Value)
 			require.NoError(t, err)
-			assert.True(t, isStandard(path) || within(path, "k8s.io/api") || within(path, "k8s.io/apimachinery") || path == "github.com/spillway-k8s/spillway/policy/sizes", "%s imports %s", file, path)
+			assert.True(
+				t,
+				isStandard(path) || within(path, "k8s.io/api") || within(path, "k8s.io/apimachinery") ||
+					path == "github.com/spillway-k8s/spillway/policy/sizes",
+				"%s imports %s",
+				file,
+				path,
+			)
 			for _, tree := range impure {
 				assert.False(t, within(path, tree), "%s imports %s", file, path)
 			}

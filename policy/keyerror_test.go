@@ -16,16 +16,58 @@ import (
 
 func TestFaultsTakesApartWhatParsersReturn(t *testing.T) {
 	_, _, quota := policy.ParseLocalReplicas(map[string]string{"LOCAL_REPLICAS": "two"})
-	_, replacements := policy.ParseReplacements(map[string]string{replacementAnnotation: `[{"policyType":"remove"},{"name":"a","policyType":"remove"},{"name":"a","policyType":"x"}]`})
+	_, replacements := policy.ParseReplacements(
+		map[string]string{
+			replacementAnnotation: `[{"policyType":"remove"},{"name":"a","policyType":"remove"},{"name":"a","policyType":"x"}]`,
+		},
+	)
 	_, broken := policy.ParseReplacements(map[string]string{replacementAnnotation: `{`})
 
-	got := policy.KeyErrors(errors.Join(quota, errors.New("of someone else"), replacements, nil, broken))
+	got := policy.KeyErrors(errors.Join(quota, errors.New("of another package"), replacements, nil, broken))
 
 	require.Len(t, got, 5)
-	assert.Equal(t, policy.KeyError{Key: "LOCAL_REPLICAS", Kind: field.ErrorTypeInvalid, Value: "two", Right: `must be a whole number from 0 to 2147483647, such as "1"`}, *got[0])
-	assert.Equal(t, policy.KeyError{Key: replacementAnnotation, Path: "[0].name", Kind: field.ErrorTypeRequired, Right: `must be the name of a volume or "*"`}, *got[1])
-	assert.Equal(t, policy.KeyError{Key: replacementAnnotation, Path: "[2].name", Kind: field.ErrorTypeDuplicate, Value: "a", Right: "each volume has one replacement"}, *got[2])
-	assert.Equal(t, policy.KeyError{Key: replacementAnnotation, Path: "[2].policyType", Kind: field.ErrorTypeInvalid, Value: "x", Right: "must be remove or replaceByEmptyDir"}, *got[3])
+	assert.Equal(
+		t,
+		policy.KeyError{
+			Key:   "LOCAL_REPLICAS",
+			Kind:  field.ErrorTypeInvalid,
+			Value: "two",
+			Right: `must be a whole number from 0 to 2147483647, such as "1"`,
+		},
+		*got[0],
+	)
+	assert.Equal(
+		t,
+		policy.KeyError{
+			Key:   replacementAnnotation,
+			Path:  "[0].name",
+			Kind:  field.ErrorTypeRequired,
+			Right: `must be the name of a volume or "*"`,
+		},
+		*got[1],
+	)
+	assert.Equal(
+		t,
+		policy.KeyError{
+			Key:   replacementAnnotation,
+			Path:  "[2].name",
+			Kind:  field.ErrorTypeDuplicate,
+			Value: "a",
+			Right: "each volume has one replacement",
+		},
+		*got[2],
+	)
+	assert.Equal(
+		t,
+		policy.KeyError{
+			Key:   replacementAnnotation,
+			Path:  "[2].policyType",
+			Kind:  field.ErrorTypeInvalid,
+			Value: "x",
+			Right: "must be remove or replaceByEmptyDir",
+		},
+		*got[3],
+	)
 	require.ErrorContains(t, got[4].Cause, "unexpected EOF")
 	require.ErrorIs(t, broken, got[4].Cause, "the cause can be told")
 	assert.Empty(t, policy.KeyErrors(nil))
@@ -41,6 +83,10 @@ func TestCheckKeysReportsEveryMalformedKeyOfAPod(t *testing.T) {
 	for _, fault := range policy.KeyErrors(policy.CheckKeys(pod)) {
 		keys = append(keys, fault.Key)
 	}
-	assert.Equal(t, []string{"virtual-kubelet.io/burst-to-cci", "LOCAL_REPLICAS", "AUTO_SCALE_EKS", replacementAnnotation}, keys)
+	assert.Equal(
+		t,
+		[]string{"virtual-kubelet.io/burst-to-cci", "LOCAL_REPLICAS", "AUTO_SCALE_EKS", replacementAnnotation},
+		keys,
+	)
 	assert.NoError(t, policy.CheckKeys(&corev1.Pod{}))
 }

@@ -75,12 +75,13 @@ const (
 	// DeletionCostAnnotation ranks Pods for scale-in. Spillway sets it to CloudDeletionCost on cloud Pods without a value.
 	DeletionCostAnnotation = "controller.kubernetes.io/pod-deletion-cost"
 	CloudDeletionCost      = "-100"
-	// LocaltimePath is the only hostPath that the cloud supports: it means the time zone of the node. Source: CCE bursting.
+	// LocaltimePath is the only hostPath that the cloud supports: it means the time zone of the node. Source: CCE
+	// bursting.
 	LocaltimePath = "/etc/localtime"
 )
 
-// The identity of cloud Pods: which Pod of which cluster each represents. The annotations define the identity; the name and
-// the labels do not.
+// The identity of cloud Pods: which Pod of which cluster each represents. The annotations define the identity; the name
+// and the labels do not.
 const (
 	// CloudClusterKey is the id of the cluster: an annotation, and a label for users and for cleaning up after a cluster.
 	// As a label of a Node it marks a virtual node of Spillway: other systems use NodeTypeLabel too.

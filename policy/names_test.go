@@ -152,9 +152,13 @@ func TestToleratesProviderAgreesWithKubernetes(t *testing.T) {
 	taint := policy.ProviderTaint()
 	tolerated := 0
 	for _, key := range []string{"", "virtual-kubelet.io/provider", "other"} {
-		for _, operator := range []corev1.TolerationOperator{"", corev1.TolerationOpEqual, corev1.TolerationOpExists, corev1.TolerationOpLt, corev1.TolerationOpGt} {
+		for _, operator := range []corev1.TolerationOperator{
+			"", corev1.TolerationOpEqual, corev1.TolerationOpExists, corev1.TolerationOpLt, corev1.TolerationOpGt,
+		} {
 			for _, value := range []string{"", "huawei", "azure", "7"} {
-				for _, effect := range []corev1.TaintEffect{"", corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute} {
+				for _, effect := range []corev1.TaintEffect{
+					"", corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute,
+				} {
 					if key == "" && operator != corev1.TolerationOpExists {
 						continue // Refused by the API server.
 					}
@@ -164,7 +168,13 @@ func TestToleratesProviderAgreesWithKubernetes(t *testing.T) {
 						tolerated++
 					}
 					other := corev1.Toleration{Key: "other", Operator: corev1.TolerationOpExists}
-					assert.Equal(t, want, policy.ToleratesProvider(&corev1.PodSpec{Tolerations: []corev1.Toleration{other, toleration}}), "%+v", toleration)
+					assert.Equal(
+						t,
+						want,
+						policy.ToleratesProvider(&corev1.PodSpec{Tolerations: []corev1.Toleration{other, toleration}}),
+						"%+v",
+						toleration,
+					)
 				}
 			}
 		}
@@ -174,7 +184,11 @@ func TestToleratesProviderAgreesWithKubernetes(t *testing.T) {
 }
 
 func TestAvoidsVirtualNodes(t *testing.T) {
-	against := corev1.NodeSelectorRequirement{Key: "type", Operator: corev1.NodeSelectorOpNotIn, Values: []string{"edge", "virtual-kubelet"}}
+	against := corev1.NodeSelectorRequirement{
+		Key:      "type",
+		Operator: corev1.NodeSelectorOpNotIn,
+		Values:   []string{"edge", "virtual-kubelet"},
+	}
 	other := corev1.NodeSelectorRequirement{Key: "zone", Operator: corev1.NodeSelectorOpExists}
 	term := func(requirements ...corev1.NodeSelectorRequirement) corev1.NodeSelectorTerm {
 		return corev1.NodeSelectorTerm{MatchExpressions: requirements}
@@ -183,21 +197,31 @@ func TestAvoidsVirtualNodes(t *testing.T) {
 		terms []corev1.NodeSelectorTerm
 		want  bool
 	}{
-		"the one term says so":            {[]corev1.NodeSelectorTerm{term(against)}, true},
-		"it says so among others":         {[]corev1.NodeSelectorTerm{term(other, against)}, true},
-		"every term says so":              {[]corev1.NodeSelectorTerm{term(against), term(against, other)}, true},
-		"one of two terms does not":       {[]corev1.NodeSelectorTerm{term(against), term(other)}, false},
-		"the opposite":                    {[]corev1.NodeSelectorTerm{term(corev1.NodeSelectorRequirement{Key: "type", Operator: corev1.NodeSelectorOpIn, Values: against.Values})}, false},
-		"other values of the same label":  {[]corev1.NodeSelectorTerm{term(corev1.NodeSelectorRequirement{Key: "type", Operator: corev1.NodeSelectorOpNotIn, Values: []string{"edge"}})}, false},
+		"the one term says so":      {[]corev1.NodeSelectorTerm{term(against)}, true},
+		"it says so among others":   {[]corev1.NodeSelectorTerm{term(other, against)}, true},
+		"every term says so":        {[]corev1.NodeSelectorTerm{term(against), term(against, other)}, true},
+		"one of two terms does not": {[]corev1.NodeSelectorTerm{term(against), term(other)}, false},
+		"the opposite": {[]corev1.NodeSelectorTerm{term(corev1.NodeSelectorRequirement{
+			Key: "type", Operator: corev1.NodeSelectorOpIn, Values: against.Values,
+		})}, false},
+		"other values of the same label": {[]corev1.NodeSelectorTerm{term(corev1.NodeSelectorRequirement{
+			Key: "type", Operator: corev1.NodeSelectorOpNotIn, Values: []string{"edge"},
+		})}, false},
 		"nothing about the kind of nodes": {[]corev1.NodeSelectorTerm{term(other)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, test.want, policy.AvoidsVirtualNodes(&corev1.PodSpec{Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
-				RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: test.terms},
-			}}}))
+			assert.Equal(
+				t,
+				test.want,
+				policy.AvoidsVirtualNodes(&corev1.PodSpec{Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+					RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: test.terms},
+				}}}),
+			)
 		})
 	}
-	for name, affinity := range map[string]*corev1.Affinity{"no affinity": nil, "no node affinity": {}, "nothing is required": {NodeAffinity: &corev1.NodeAffinity{}}} {
+	for name, affinity := range map[string]*corev1.Affinity{
+		"no affinity": nil, "no node affinity": {}, "nothing is required": {NodeAffinity: &corev1.NodeAffinity{}},
+	} {
 		assert.False(t, policy.AvoidsVirtualNodes(&corev1.PodSpec{Affinity: affinity}), name)
 	}
 }

@@ -75,21 +75,23 @@ type storyContainer struct {
 type storyMount struct{ volume, subPath, subPathExpr string }
 
 type storyVolume struct {
-	name, kind string // hostPath, emptyDir, configMap, secret, downwardAPI, projected, nfs, claim, ephemeral, csi, gitRepo, iscsi, certificate
+	// kind is hostPath, emptyDir, configMap, secret, downwardAPI, projected, nfs, claim, ephemeral, csi, gitRepo, iscsi or
+	// certificate.
+	name, kind string
 	path       string // of a hostPath
 	limit      string // of an emptyDir
 	claim      string
 }
 
-// verdict is what expect says.
-type verdict struct {
+// outcome is the result that expect computes.
+type outcome struct {
 	placement, mode, reason string
 	quota                   int // -1 for none
 	broken                  []string
 }
 
-func (s story) expect(sizes []policytest.Size) verdict {
-	// 1. May it burst? The labels: the Pod's own, else its workload's, else its namespace's; the alias only where there is no label.
+func (s story) expect(sizes []policytest.Size) outcome {
+	// 1. May it burst? The label of the Pod, else of its workload, else of its namespace; the alias only without a label.
 	mode, byNamespace := "", false
 	for _, label := range []string{s.podLabel, s.podAlias, s.workloadLabel, s.workloadAlias} {
 		if mode == "" {
@@ -99,7 +101,7 @@ func (s story) expect(sizes []policytest.Size) verdict {
 	if mode == "" && s.namespaceLabel == "enabled" {
 		mode, byNamespace = "enforce", true
 	}
-	v := verdict{mode: mode, quota: -1}
+	v := outcome{mode: mode, quota: -1}
 	if mode == "enforce" {
 		v.placement, v.reason = "CloudOnly", "LabelEnforce"
 		if byNamespace {
@@ -110,13 +112,13 @@ func (s story) expect(sizes []policytest.Size) verdict {
 	} else if mode == "auto" {
 		v.placement, v.reason = "ByScore", "LabelAuto"
 	} else if mode == "off" {
-		return verdict{placement: "LocalOnly", mode: "off", reason: "LabelOff", quota: -1}
+		return outcome{placement: "LocalOnly", mode: "off", reason: "LabelOff", quota: -1}
 	} else if mode != "" {
-		return verdict{placement: "LocalOnly", mode: "off", reason: "InvalidPolicy", quota: -1}
+		return outcome{placement: "LocalOnly", mode: "off", reason: "InvalidPolicy", quota: -1}
 	} else if s.local != "" && s.local != "true" && s.local != "false" {
-		return verdict{placement: "LocalOnly", reason: "InvalidPolicy", quota: -1}
+		return outcome{placement: "LocalOnly", reason: "InvalidPolicy", quota: -1}
 	} else if s.global == "false" && s.local == "false" || s.global == "false" && s.local == "" {
-		return verdict{placement: "LocalOnly", reason: "SwitchOff", quota: -1}
+		return outcome{placement: "LocalOnly", reason: "SwitchOff", quota: -1}
 	} else {
 		v.placement, v.reason = "LocalFirst", "SwitchOn"
 	}
@@ -131,7 +133,8 @@ func (s story) expect(sizes []policytest.Size) verdict {
 		v.placement, v.reason = "LocalOnly", v.broken[0]
 		return v
 	}
-	if s.replacement == "malformed" && slices.ContainsFunc(s.volumes, func(v storyVolume) bool { return v.kind == "hostPath" }) {
+	if s.replacement == "malformed" &&
+		slices.ContainsFunc(s.volumes, func(v storyVolume) bool { return v.kind == "hostPath" }) {
 		v.placement, v.reason = "LocalOnly", "InvalidPolicy"
 		return v
 	}
@@ -220,7 +223,8 @@ func (s story) broken(sizes []policytest.Size) []string {
 		}
 	}
 	for _, m := range mounts {
-		if (m.subPath != "" || m.subPathExpr != "") && slices.ContainsFunc(volumes, func(v storyVolume) bool { return v.name == m.volume && v.kind == "emptyDir" }) {
+		if (m.subPath != "" || m.subPathExpr != "") &&
+			slices.ContainsFunc(volumes, func(v storyVolume) bool { return v.name == m.volume && v.kind == "emptyDir" }) {
 			broken = append(broken, "EmptyDirSubPath")
 			break
 		}
@@ -238,7 +242,16 @@ func (s story) broken(sizes []policytest.Size) []string {
 		whole++
 	}
 	for _, v := range volumes {
-		limits := map[string]int64{"": 0, "0": 0, "1Gi": 1, "10Gi": 10, "11Gi": 11, "40Gi": 40, "41Gi": 41, "2048Mi": 2} // 1500Mi, 1.5Gi: no Gi.
+		limits := map[string]int64{
+			"":       0,
+			"0":      0,
+			"1Gi":    1,
+			"10Gi":   10,
+			"11Gi":   11,
+			"40Gi":   40,
+			"41Gi":   41,
+			"2048Mi": 2,
+		} // 1500Mi, 1.5Gi: no Gi.
 		if gib, whole1 := limits[v.limit]; v.kind == "emptyDir" && (!whole1 || gib > 10*whole) {
 			broken = append(broken, "EmptyDirSizeLimit")
 			break
@@ -262,13 +275,20 @@ func (s story) broken(sizes []policytest.Size) []string {
 	if s.dynamicClaims {
 		broken = append(broken, "DynamicResource")
 	}
-	if slices.ContainsFunc(s.containers, func(c storyContainer) bool { return c.restarts || c.ownPolicy && c.kind != "sidecar" }) {
+	if slices.ContainsFunc(
+		s.containers,
+		func(c storyContainer) bool { return c.restarts || c.ownPolicy && c.kind != "sidecar" },
+	) {
 		broken = append(broken, "RestartRules")
 	}
 	if s.groups == "Strict" {
 		broken = append(broken, "SupplementalGroupsPolicy")
 	}
-	if s.cci1 && slices.ContainsFunc(s.containers, func(c storyContainer) bool { return c.kind == "sidecar" || c.probe == "tcpSocket" && c.probeSlot == 2 }) {
+	if s.cci1 &&
+		slices.ContainsFunc(
+			s.containers,
+			func(c storyContainer) bool { return c.kind == "sidecar" || c.probe == "tcpSocket" && c.probeSlot == 2 },
+		) {
 		broken = append(broken, "NotInCCI1")
 	}
 	if slices.ContainsFunc(s.containers, func(c storyContainer) bool { return c.fromFile }) {
@@ -365,7 +385,10 @@ func (s story) need(resource int) int64 {
 func (s story) sizeInCCI1() (best policytest.Size, ok bool) {
 	var apps, most policytest.Size
 	for _, c := range s.containers {
-		one := policytest.Size{VCPU: float64(cmp.Or(c.milliLimit, c.milliRequest)) / 1000, GiB: float64(cmp.Or(c.mibLimit, c.mibRequest)) / 1024}
+		one := policytest.Size{
+			VCPU: float64(cmp.Or(c.milliLimit, c.milliRequest)) / 1000,
+			GiB:  float64(cmp.Or(c.mibLimit, c.mibRequest)) / 1024,
+		}
 		if one != (policytest.Size{}) {
 			one = policytest.Size{VCPU: max(math.Ceil(one.VCPU*4)/4, 0.25), GiB: max(one.GiB, 0.2)}
 		}
@@ -378,7 +401,9 @@ func (s story) sizeInCCI1() (best policytest.Size, ok bool) {
 	if together.VCPU == 0 && together.GiB > 0 {
 		return policytest.Size{}, false
 	}
-	return smallestOfCCI1(policytest.Size{VCPU: max(apps.VCPU, most.VCPU, together.VCPU), GiB: max(apps.GiB, most.GiB, together.GiB)})
+	return smallestOfCCI1(
+		policytest.Size{VCPU: max(apps.VCPU, most.VCPU, together.VCPU), GiB: max(apps.GiB, most.GiB, together.GiB)},
+	)
 }
 
 // smallestOfCCI1 is the smallest pair of quarters of a core and whole GiB, with 2 to 8 GiB for each core, that holds
@@ -476,7 +501,10 @@ func (s story) spec() corev1.PodSpec {
 		spec.SecurityContext = &corev1.PodSecurityContext{}
 	}
 	if s.portRange != "" {
-		spec.SecurityContext.Sysctls = []corev1.Sysctl{{Name: "kernel.shm_rmid_forced", Value: "0"}, {Name: s.sysctl, Value: s.portRange}}
+		spec.SecurityContext.Sysctls = []corev1.Sysctl{
+			{Name: "kernel.shm_rmid_forced", Value: "0"},
+			{Name: s.sysctl, Value: s.portRange},
+		}
 	}
 	if s.groups != "" {
 		groups := corev1.SupplementalGroupsPolicy(s.groups)
@@ -519,12 +547,18 @@ func quantities(milliCPU, mib int64) corev1.ResourceList {
 
 func (c storyContainer) container() corev1.Container {
 	container := corev1.Container{
-		Name:            c.name,
-		Resources:       corev1.ResourceRequirements{Requests: quantities(c.milliRequest, c.mibRequest), Limits: quantities(c.milliLimit, c.mibLimit)},
+		Name: c.name,
+		Resources: corev1.ResourceRequirements{
+			Requests: quantities(c.milliRequest, c.mibRequest),
+			Limits:   quantities(c.milliLimit, c.mibLimit),
+		},
 		SecurityContext: &corev1.SecurityContext{Privileged: &c.privileged},
 	}
 	if c.containerPort != 0 {
-		container.Ports = []corev1.ContainerPort{{Name: "other", ContainerPort: 80}, {Name: c.portName, ContainerPort: int32(c.containerPort), HostPort: int32(c.hostPort)}}
+		container.Ports = []corev1.ContainerPort{
+			{Name: "other", ContainerPort: 80},
+			{Name: c.portName, ContainerPort: int32(c.containerPort), HostPort: int32(c.hostPort)},
+		}
 	}
 	if c.probe != "" {
 		slots := []**corev1.Probe{&container.LivenessProbe, &container.ReadinessProbe, &container.StartupProbe}
@@ -534,7 +568,8 @@ func (c storyContainer) container() corev1.Container {
 		container.VolumeDevices = []corev1.VolumeDevice{{Name: "data", DevicePath: "/dev/xvda"}}
 	}
 	if c.gibDisk != 0 {
-		container.Resources.Requests[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(c.gibDisk<<30, resource.BinarySI)
+		disk := resource.NewQuantity(c.gibDisk<<30, resource.BinarySI)
+		container.Resources.Requests[corev1.ResourceEphemeralStorage] = *disk
 	}
 	if c.ownPolicy {
 		always := corev1.ContainerRestartPolicyAlways
@@ -551,7 +586,10 @@ func (c storyContainer) container() corev1.Container {
 		container.RestartPolicyRules = []corev1.ContainerRestartRule{{Action: corev1.ContainerRestartRuleActionRestart}}
 	}
 	for _, m := range c.mounts {
-		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: m.volume, MountPath: "/" + m.volume, SubPath: m.subPath, SubPathExpr: m.subPathExpr})
+		container.VolumeMounts = append(
+			container.VolumeMounts,
+			corev1.VolumeMount{Name: m.volume, MountPath: "/" + m.volume, SubPath: m.subPath, SubPathExpr: m.subPathExpr},
+		)
 	}
 	return container
 }
@@ -622,12 +660,21 @@ func tellStory(seed uint64) story {
 	pick := func(values ...string) string { return values[rng.IntN(len(values))] }
 	mode := func() string { return pick("", "", "", "enforce", "localPrefer", "auto", "off", "on") }
 	s := story{
-		namespace: "default", namespaceLabel: pick("", "", "enabled", "true"),
-		podLabel: mode(), workloadLabel: mode(),
-		global: pick("", "true", "false"), local: pick("", "true", "false"),
-		sysctl: pick("net.ipv4.ip_local_port_range", "net/ipv4/ip_local_port_range", "net.core.somaxconn"),
-		groups: pick("", "", "Merge"),
-		claims: map[string]string{"sfs": "nas.csi.everest.io", "turbo": "sfsturbo.csi.everest.io", "disk": "disk.csi.everest.io", "web-v0": "nas.csi.everest.io", "web-v1": "nfs"},
+		namespace:      "default",
+		namespaceLabel: pick("", "", "enabled", "true"),
+		podLabel:       mode(),
+		workloadLabel:  mode(),
+		global:         pick("", "true", "false"),
+		local:          pick("", "true", "false"),
+		sysctl:         pick("net.ipv4.ip_local_port_range", "net/ipv4/ip_local_port_range", "net.core.somaxconn"),
+		groups:         pick("", "", "Merge"),
+		claims: map[string]string{
+			"sfs":    "nas.csi.everest.io",
+			"turbo":  "sfsturbo.csi.everest.io",
+			"disk":   "disk.csi.everest.io",
+			"web-v0": "nas.csi.everest.io",
+			"web-v1": "nfs",
+		},
 	}
 	if rng.IntN(2) == 0 {
 		s.podAlias, s.workloadAlias = mode(), mode()
@@ -643,7 +690,20 @@ func tellStory(seed uint64) story {
 		s.namespace = pick("kube-system", "tke-eni-ip-webhook", "kube-public")
 	}
 	if rarely() {
-		s.portRange = pick("1024 60999", "32768\t60999", "65535 65535", "1 2", "32768 61000", "1024 65535", "61000-65534", "65534 65535", "x y", "x 80", "80 y", "1 2 3")
+		s.portRange = pick(
+			"1024 60999",
+			"32768\t60999",
+			"65535 65535",
+			"1 2",
+			"32768 61000",
+			"1024 65535",
+			"61000-65534",
+			"65534 65535",
+			"x y",
+			"x 80",
+			"80 y",
+			"1 2 3",
+		)
 	}
 	if rarely() {
 		s.flavor = pick("0.25_0.5", "2.00_4.0", "64.00_512.0", "3.00_4.0", "large")
@@ -671,7 +731,10 @@ func tellStory(seed uint64) story {
 }
 
 func tellVolume(rng *rand.Rand, name string, pick func(...string) string) storyVolume {
-	v := storyVolume{name: name, kind: pick("emptyDir", "configMap", "secret", "downwardAPI", "projected", "nfs", "emptyDir", "hostPath")}
+	v := storyVolume{
+		name: name,
+		kind: pick("emptyDir", "configMap", "secret", "downwardAPI", "projected", "nfs", "emptyDir", "hostPath"),
+	}
 	if rng.IntN(15) == 0 {
 		v.kind = pick("claim", "ephemeral", "csi", "gitRepo", "iscsi", "certificate", "claim", "claim")
 	}
@@ -708,7 +771,13 @@ func (s *story) tellReplacements(rng *rand.Rand, pick func(...string) string) {
 	}
 }
 
-func tellContainer(rng *rand.Rand, name string, volumes []storyVolume, rarely func() bool, pick func(...string) string) storyContainer {
+func tellContainer(
+	rng *rand.Rand,
+	name string,
+	volumes []storyVolume,
+	rarely func() bool,
+	pick func(...string) string,
+) storyContainer {
 	c := storyContainer{name: name, kind: pick("app", "app", "init", "sidecar"), portName: pick("http", "health")}
 	ports := []int{80, 8080, 60999, 65535}
 	if rarely() {
@@ -775,7 +844,7 @@ func TestDecideAgreesWithAnOracle(t *testing.T) {
 			deciders[fmt.Sprint(disabled.Reason, version == policy.CCI1)] = decider
 		}
 	}
-	check := func(t *testing.T, seed uint64) verdict {
+	check := func(t *testing.T, seed uint64) outcome {
 		s := tellStory(seed)
 		in := s.input()
 		decider := deciders[fmt.Sprint(strings.Join(s.disabled, ""), s.cci1)]
@@ -803,7 +872,19 @@ func TestDecideAgreesWithAnOracle(t *testing.T) {
 	})
 	// What never came up was not tried.
 	for _, reason := range constants(t, "reason.go") {
-		if slices.Contains([]string{"LocalQuotaReached", "PreemptFirst", "CloudOnly", "LocalOnly", "CloudSoldOut", "BurstAllowed", "WebhookMissed", "KeptLocal"}, reason) {
+		if slices.Contains(
+			[]string{
+				"LocalQuotaReached",
+				"PreemptFirst",
+				"CloudOnly",
+				"LocalOnly",
+				"CloudSoldOut",
+				"BurstAllowed",
+				"WebhookMissed",
+				"KeptLocal",
+			},
+			reason,
+		) {
 			continue // The extender's, the virtual node's and those of Events.
 		}
 		var count int
@@ -814,9 +895,14 @@ func TestDecideAgreesWithAnOracle(t *testing.T) {
 	}
 }
 
-func verdictOf(decider *policy.Policy, in policy.Input) verdict {
+func verdictOf(decider *policy.Policy, in policy.Input) outcome {
 	decision := decider.Decide(in)
-	v := verdict{placement: string(decision.Placement), mode: string(decision.Mode), reason: string(decision.Reason), quota: -1}
+	v := outcome{
+		placement: string(decision.Placement),
+		mode:      string(decision.Mode),
+		reason:    string(decision.Reason),
+		quota:     -1,
+	}
 	if decision.Quota != nil {
 		v.quota = *decision.Quota
 	}

@@ -56,7 +56,8 @@ func TestRefusals(t *testing.T) {
 			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/4 nodes are available: 4 " + refusal + ".",
 		}, true, true},
 		"another refusal of the extender": {corev1.PodCondition{
-			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "1 " + policy.RefusalPrefix + "CloudOnly: none fits",
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
+			Message: "1 " + policy.RefusalPrefix + "CloudOnly: none fits",
 		}, true, false},
 		"a refusal of the scheduler": {corev1.PodCondition{
 			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "4 Insufficient cpu",

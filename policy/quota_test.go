@@ -26,12 +26,18 @@ func TestParseLocalReplicas(t *testing.T) {
 }
 
 func TestParseLocalReplicasNamesKeyValueAndWhatIsRight(t *testing.T) {
-	for _, value := range []string{"", " ", "-1", "+1", "1.5", "1e3", "1_000", "0x10", "50%", " 1", "2147483648", "99999999999999999999", "一"} {
+	for _, value := range []string{
+		"", " ", "-1", "+1", "1.5", "1e3", "1_000", "0x10", "50%", " 1", "2147483648", "99999999999999999999", "一",
+	} {
 		t.Run(value, func(t *testing.T) {
 			got, ok, err := policy.ParseLocalReplicas(map[string]string{"LOCAL_REPLICAS": value})
 			assert.True(t, ok, "the annotation is there")
 			assert.Zero(t, got)
-			assert.EqualError(t, err, fmt.Sprintf(`LOCAL_REPLICAS: invalid value %q: must be a whole number from 0 to 2147483647, such as "1"`, value))
+			assert.EqualError(
+				t,
+				err,
+				fmt.Sprintf(`LOCAL_REPLICAS: invalid value %q: must be a whole number from 0 to 2147483647, such as "1"`, value),
+			)
 		})
 	}
 }

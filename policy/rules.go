@@ -59,8 +59,12 @@ const localPortRangeSysctl = "net.ipv4.ip_local_port_range"
 var rules = []Rule{
 	{ReasonDaemonSet, "Pods of a DaemonSet", "TKE Resilience; CCE bursting", checkDaemonSet},
 	{ReasonProtectedNamespace, "Pods of protected namespaces (configurable)", "TKE Resilience", checkNamespace},
-	{ReasonLocalPortRange, "sysctl net.ipv4.ip_local_port_range that includes ports in 61000-65534, or that is not a range",
-		"TKE Resilience", checkLocalPortRange},
+	{
+		ReasonLocalPortRange,
+		"sysctl net.ipv4.ip_local_port_range that includes ports in 61000-65534, or that is not a range",
+		"TKE Resilience",
+		checkLocalPortRange,
+	},
 	{ReasonReservedPort, "a containerPort or hostPort in 61000-65534, of any container", "TKE Resilience", checkPorts},
 	{ReasonProbePort, "a probe port in 61000-65534, of any container", "TKE Resilience", checkProbePorts},
 	{ReasonFixedIP, "Pods with a fixed IP address, by the annotation " + FixedIPAnnotation, "TKE Resilience",

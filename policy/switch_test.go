@@ -12,7 +12,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// switchRows is the table of seed 0, verbatim and in its order.
+// switchRows is the table of TKE Resilience, verbatim and in its order.
 var switchRows = []struct{ global, local, behaviour string }{
 	{"AUTO_SCALE_EKS=true", "AUTO_SCALE_EKS=false", "调度成功"},
 	{"AUTO_SCALE_EKS=true", "未定义", "调度成功"},
@@ -76,7 +76,10 @@ func TestLocalFalseForbids(t *testing.T) {
 	}
 	t.Run("a burst label beats it", func(t *testing.T) {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-			Annotations: map[string]string{policy.SwitchKey: "false"}, Labels: map[string]string{policy.BurstLabel: "localPrefer"},
+			Annotations: map[string]string{
+				policy.SwitchKey: "false",
+			},
+			Labels: map[string]string{policy.BurstLabel: "localPrefer"},
 		}}
 		assert.True(t, decider.Decide(policy.Input{Pod: pod}).MayBurst())
 	})

@@ -16,11 +16,17 @@ func TestVolumeKind(t *testing.T) {
 		source corev1.PersistentVolumeSource
 		want   string
 	}{
-		"a CSI volume is its driver": {corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "sfsturbo.csi.everest.io"}}, "sfsturbo.csi.everest.io"},
-		"nfs":                        {corev1.PersistentVolumeSource{NFS: &corev1.NFSVolumeSource{}}, "nfs"},
-		"cephfs":                     {corev1.PersistentVolumeSource{CephFS: &corev1.CephFSPersistentVolumeSource{}}, "cephfs"},
-		"hostPath":                   {corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{}}, "hostPath"},
-		"a volume without a source":  {corev1.PersistentVolumeSource{}, ""},
+		"a CSI volume is its driver": {
+			corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "sfsturbo.csi.everest.io"}},
+			"sfsturbo.csi.everest.io",
+		},
+		"nfs": {corev1.PersistentVolumeSource{NFS: &corev1.NFSVolumeSource{}}, "nfs"},
+		"cephfs": {
+			corev1.PersistentVolumeSource{CephFS: &corev1.CephFSPersistentVolumeSource{}},
+			"cephfs",
+		},
+		"hostPath":                  {corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{}}, "hostPath"},
+		"a volume without a source": {corev1.PersistentVolumeSource{}, ""},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -37,7 +37,7 @@ func TestLoad(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(file, []byte("name: file\ncount: 2\nlist: [x]\n"), 0o600))
 	unknown := filepath.Join(t.TempDir(), "unknown.yaml")
-	require.NoError(t, os.WriteFile(unknown, []byte("nmae: file\n"), 0o600))
+	require.NoError(t, os.WriteFile(unknown, []byte("nama: file\n"), 0o600))
 
 	cases := map[string]struct {
 		args    []string
@@ -45,14 +45,22 @@ func TestLoad(t *testing.T) {
 		wantErr string
 	}{
 		"defaults hold where nothing is said": {nil, settings{Name: "default", Count: 1}, ""},
-		"the file wins over defaults":         {[]string{"--config", file}, settings{Name: "file", Count: 2, List: []string{"x"}}, ""},
-		"flags win over the file":             {[]string{"--count", "3", "--config", file}, settings{Name: "file", Count: 3, List: []string{"x"}}, ""},
+		"the file wins over defaults": {
+			[]string{"--config", file},
+			settings{Name: "file", Count: 2, List: []string{"x"}},
+			"",
+		},
+		"flags win over the file": {
+			[]string{"--count", "3", "--config", file},
+			settings{Name: "file", Count: 3, List: []string{"x"}},
+			"",
+		},
 		"a list of flags replaces that of the file": {
 			[]string{"--config", file, "--list=a", "--list=b"}, settings{Name: "file", Count: 2, List: []string{"a", "b"}}, "",
 		},
-		"an unknown field of the file is named":  {[]string{"--config", unknown}, settings{}, "nmae"},
+		"an unknown field of the file is named":  {[]string{"--config", unknown}, settings{}, "nama"},
 		"a missing file is named":                {[]string{"--config", "nowhere.yaml"}, settings{}, "nowhere.yaml"},
-		"an unknown flag is named":               {[]string{"--nmae=x"}, settings{}, "nmae"},
+		"an unknown flag is named":               {[]string{"--nama=x"}, settings{}, "nama"},
 		"a stray argument is named":              {[]string{"stray"}, settings{}, "stray"},
 		"a wrong value is refused with its name": {[]string{"--count=-1"}, settings{}, "count: invalid value -1"},
 	}
@@ -88,10 +96,12 @@ func TestFormerNamesOfFieldsAreAccepted(t *testing.T) {
 		"present names":                 {"name: a\npart: {timeout: 1s}\n", "a", "1s", ""},
 		"former names":                  {"title: a\npart: {oldTimeout: 1s}\n", "a", "1s", ""},
 		"a former name of another part": {"gone: {oldTimeout: 2s}\n", "", "", "gone"},
-		"both names at once":            {"title: a\nname: b\n", "", "", "name: must not be set together with title, its former name"},
-		"a former name, and a typo":     {"title: a\npart: {timeuot: 1s}\n", "", "", "timeuot"},
-		"a field given twice":           {"title: a\ntitle: b\n", "", "", "title"},
-		"a list instead of a mapping":   {"- title\n", "", "", "cannot unmarshal"},
+		"both names at once": {
+			"title: a\nname: b\n", "", "", "name: must not be set together with title, its former name",
+		},
+		"a former name, and a typo":   {"title: a\npart: {timeuot: 1s}\n", "", "", "timeuot"},
+		"a field given twice":         {"title: a\ntitle: b\n", "", "", "title"},
+		"a list instead of a mapping": {"- title\n", "", "", "cannot unmarshal"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "config.yaml")

@@ -46,8 +46,19 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	trial, err := system.Start(ctx, system.Config{
-		Dir: dir, BinDir: bin, DieWithParent: true, Shape: system.Shape{LocalCPU: "1", LocalMemory: "1Gi"},
-		Without: []string{system.ControllerManager, system.Scheduler, system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode"},
+		Dir:           dir,
+		BinDir:        bin,
+		DieWithParent: true,
+		Shape:         system.Shape{LocalCPU: "1", LocalMemory: "1Gi"},
+		Without: []string{
+			system.ControllerManager,
+			system.Scheduler,
+			system.KWOK,
+			system.CCISim,
+			system.Extender,
+			system.Admission,
+			"vnode",
+		},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -132,22 +143,51 @@ func TestGlobalFollowsTheConfigMap(t *testing.T) {
 	} {
 		require.NoError(t, step.do(), step.why)
 		require.Eventually(t, func() bool { return source.Global() == step.want }, timeout, 5*time.Millisecond, step.why)
-		require.Eventually(t, func() bool { return changes.Load() == int64(i+1) }, timeout, 5*time.Millisecond, "%s: it is told once", step.why)
+		require.Eventually(
+			t,
+			func() bool { return changes.Load() == int64(i+1) },
+			timeout,
+			5*time.Millisecond,
+			"%s: it is told once",
+			step.why,
+		)
 	}
-	assert.Contains(t, log.String(), `AUTO_SCALE_EKS: invalid value \"maybe\": must be \"true\" or \"false\"`, "the words are logged")
+	assert.Contains(
+		t,
+		log.String(),
+		`AUTO_SCALE_EKS: invalid value \"maybe\": must be \"true\" or \"false\"`,
+		"the words are logged",
+	)
 
 	// Another ConfigMap, and one of that name elsewhere, are not ours.
-	for _, other := range []metav1.ObjectMeta{{Name: "other", Namespace: "kube-system"}, {Name: "eks-config", Namespace: "default"}} {
-		_, err := client.CoreV1().ConfigMaps(other.Namespace).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: other, Data: map[string]string{"AUTO_SCALE_EKS": "false"}}, metav1.CreateOptions{})
+	for _, other := range []metav1.ObjectMeta{
+		{Name: "other", Namespace: "kube-system"}, {Name: "eks-config", Namespace: "default"},
+	} {
+		_, err := client.CoreV1().ConfigMaps(
+			other.Namespace,
+		).Create(
+			t.Context(),
+			&corev1.ConfigMap{ObjectMeta: other, Data: map[string]string{"AUTO_SCALE_EKS": "false"}},
+			metav1.CreateOptions{},
+		)
 		require.NoError(t, err)
 	}
 	require.NoError(t, write(map[string]string{"AUTO_SCALE_EKS": "true"})())
 	require.Eventually(t, func() bool { return source.Global() == policy.SwitchOn }, timeout, 5*time.Millisecond)
-	require.Eventually(t, func() bool { return changes.Load() == 6 }, timeout, 5*time.Millisecond, "the switch is told, and nothing else was")
+	require.Eventually(
+		t,
+		func() bool { return changes.Load() == 6 },
+		timeout,
+		5*time.Millisecond,
+		"the switch is told, and nothing else was",
+	)
 }
 
 func TestGlobalIsKnownOnceReady(t *testing.T) {
-	configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "eks-config"}, Data: map[string]string{"AUTO_SCALE_EKS": "false"}}
+	configMap := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "eks-config"},
+		Data:       map[string]string{"AUTO_SCALE_EKS": "false"},
+	}
 	_, err := client.CoreV1().ConfigMaps("kube-system").Update(t.Context(), configMap, metav1.UpdateOptions{})
 	if err != nil {
 		_, err = client.CoreV1().ConfigMaps("kube-system").Create(t.Context(), configMap, metav1.CreateOptions{})
@@ -159,14 +199,23 @@ func TestGlobalIsKnownOnceReady(t *testing.T) {
 
 func TestClaims(t *testing.T) {
 	for name, class := range map[string]storagev1.StorageClass{
-		"csi-sfsturbo": {Provisioner: "everest-csi-provisioner", Parameters: map[string]string{"csi.storage.k8s.io/csi-driver-name": "sfsturbo.csi.everest.io"}},
-		"juicefs":      {Provisioner: "juicefs.csi.everest.io"},
+		"csi-sfsturbo": {
+			Provisioner: "everest-csi-provisioner",
+			Parameters:  map[string]string{"csi.storage.k8s.io/csi-driver-name": "sfsturbo.csi.everest.io"},
+		},
+		"juicefs": {Provisioner: "juicefs.csi.everest.io"},
 	} {
 		class.Name = name
 		_, err := client.StorageV1().StorageClasses().Create(t.Context(), &class, metav1.CreateOptions{})
 		require.NoError(t, err)
 	}
-	createVolume(t, "disk-1", corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "disk.csi.everest.io", VolumeHandle: "1"}})
+	createVolume(
+		t,
+		"disk-1",
+		corev1.PersistentVolumeSource{
+			CSI: &corev1.CSIPersistentVolumeSource{Driver: "disk.csi.everest.io", VolumeHandle: "1"},
+		},
+	)
 	createVolume(t, "nfs-1", corev1.PersistentVolumeSource{NFS: &corev1.NFSVolumeSource{Server: "10.0.0.1", Path: "/"}})
 	turbo, juicefs, none := "csi-sfsturbo", "juicefs", "none"
 	createClaim(t, "bound", "disk-1", &turbo)
@@ -197,7 +246,11 @@ func TestClaims(t *testing.T) {
 			assert.Equal(t, want, source.Claims(podWith("default", tc.claim)))
 		})
 	}
-	assert.Equal(t, map[string]string{"bound": "disk.csi.everest.io", "static": "nfs"}, source.Claims(podWith("default", "bound", "static", "lost")))
+	assert.Equal(
+		t,
+		map[string]string{"bound": "disk.csi.everest.io", "static": "nfs"},
+		source.Claims(podWith("default", "bound", "static", "lost")),
+	)
 	assert.Empty(t, source.Claims(podWith("kube-system", "bound")), "a claim belongs to a namespace")
 	assert.Nil(t, source.Claims(podWith("default")))
 }
@@ -210,7 +263,12 @@ func TestClaimsOfEphemeralVolumesAreAsThePodSaysUntilTheyAreMade(t *testing.T) {
 	ephemeral := func(class *string) *corev1.Pod {
 		template := &corev1.PersistentVolumeClaimTemplate{Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: class}}
 		pod := podWith("default")
-		pod.Spec.Volumes = []corev1.Volume{{Name: "tmp", VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{VolumeClaimTemplate: template}}}}
+		pod.Spec.Volumes = []corev1.Volume{
+			{
+				Name:         "tmp",
+				VolumeSource: corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{VolumeClaimTemplate: template}},
+			},
+		}
 		return pod
 	}
 	kind := func(pod *corev1.Pod) string { return source.Claims(pod)["web-tmp"] }
@@ -222,18 +280,34 @@ func TestClaimsOfEphemeralVolumesAreAsThePodSaysUntilTheyAreMade(t *testing.T) {
 	assert.Equal(t, map[string]string{"web-tmp": "nas.csi.everest.io"}, found)
 
 	// The default class is for those that name none; an empty name is none at all.
-	byDefault := storagev1.StorageClass{Provisioner: "disk.csi.everest.io", ObjectMeta: metav1.ObjectMeta{Name: "default", Annotations: map[string]string{defaultAnnotation: "true"}}}
+	byDefault := storagev1.StorageClass{
+		Provisioner: "disk.csi.everest.io",
+		ObjectMeta:  metav1.ObjectMeta{Name: "default", Annotations: map[string]string{defaultAnnotation: "true"}},
+	}
 	_, err = client.StorageV1().StorageClasses().Create(t.Context(), &byDefault, metav1.CreateOptions{})
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		assert.NoError(t, client.StorageV1().StorageClasses().Delete(context.Background(), byDefault.Name, metav1.DeleteOptions{}))
+		assert.NoError(
+			t,
+			client.StorageV1().StorageClasses().Delete(context.Background(), byDefault.Name, metav1.DeleteOptions{}),
+		)
 	})
-	require.Eventually(t, func() bool { return kind(ephemeral(nil)) == byDefault.Provisioner }, timeout, 5*time.Millisecond)
+	require.Eventually(
+		t,
+		func() bool { return kind(ephemeral(nil)) == byDefault.Provisioner },
+		timeout,
+		5*time.Millisecond,
+	)
 	assert.Empty(t, kind(ephemeral(new(""))))
 
 	// Once the claim is there, it counts and not the Pod's words.
 	createClaim(t, "web-tmp", "", &class.Name)
-	require.Eventually(t, func() bool { return kind(ephemeral(new("none"))) == "nas.csi.everest.io" }, timeout, 5*time.Millisecond)
+	require.Eventually(
+		t,
+		func() bool { return kind(ephemeral(new("none"))) == "nas.csi.everest.io" },
+		timeout,
+		5*time.Millisecond,
+	)
 }
 
 func TestClaimsThatTheWatchHasNotBroughtAreLookedFor(t *testing.T) {
@@ -246,7 +320,7 @@ func TestClaimsThatTheWatchHasNotBroughtAreLookedFor(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- source.Run(ctx) }()
 	require.NoError(t, source.WaitReady(ctx))
-	cancel() // From here on its caches stand still.
+	cancel() // From here on its caches stall.
 	require.NoError(t, <-done)
 	createClaim(t, "late", "", &class.Name)
 	pod := podWith("default", "late", "nowhere")
@@ -254,7 +328,12 @@ func TestClaimsThatTheWatchHasNotBroughtAreLookedFor(t *testing.T) {
 	assert.Empty(t, source.Claims(pod))
 	found, err := source.FindClaims(t.Context(), pod)
 	require.NoError(t, err)
-	assert.Equal(t, map[string]string{"late": "nas.csi.everest.io"}, found, "one that is nowhere is not known, and no error")
+	assert.Equal(
+		t,
+		map[string]string{"late": "nas.csi.everest.io"},
+		found,
+		"one that is nowhere is not known, and no error",
+	)
 	found, err = source.FindClaims(t.Context(), podWith("default"))
 	require.NoError(t, err)
 	assert.Nil(t, found)
@@ -276,7 +355,11 @@ func TestWaitReadyEndsWithItsContext(t *testing.T) {
 func createVolume(t *testing.T, name string, source corev1.PersistentVolumeSource) {
 	t.Helper()
 	volume := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{
-		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}, Capacity: oneGi(), PersistentVolumeSource: source,
+		AccessModes: []corev1.PersistentVolumeAccessMode{
+			corev1.ReadWriteMany,
+		},
+		Capacity:               oneGi(),
+		PersistentVolumeSource: source,
 	}}
 	_, err := client.CoreV1().PersistentVolumes().Create(t.Context(), volume, metav1.CreateOptions{})
 	require.NoError(t, err)
@@ -284,10 +367,17 @@ func createVolume(t *testing.T, name string, source corev1.PersistentVolumeSourc
 
 func createClaim(t *testing.T, name, volume string, class *string) {
 	t.Helper()
-	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeClaimSpec{
-		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}, Resources: corev1.VolumeResourceRequirements{Requests: oneGi()},
-		VolumeName: volume, StorageClassName: class,
-	}}
+	claim := &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{
+				corev1.ReadWriteMany,
+			},
+			Resources:        corev1.VolumeResourceRequirements{Requests: oneGi()},
+			VolumeName:       volume,
+			StorageClassName: class,
+		},
+	}
 	_, err := client.CoreV1().PersistentVolumeClaims("default").Create(t.Context(), claim, metav1.CreateOptions{})
 	require.NoError(t, err)
 }

@@ -26,7 +26,12 @@ func Default() Config { return Config{QPS: 200, Burst: 400} }
 
 // AddFlags binds the fields.
 func (c *Config) AddFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&c.Kubeconfig, "kubeconfig", c.Kubeconfig, "kubeconfig `file`; by default the service account of the Pod")
+	flags.StringVar(
+		&c.Kubeconfig,
+		"kubeconfig",
+		c.Kubeconfig,
+		"kubeconfig `file`; by default the service account of the Pod",
+	)
 	flags.Float32Var(&c.QPS, "kube-api-qps", c.QPS, "requests per second to the API server in the long run")
 	flags.IntVar(&c.Burst, "kube-api-burst", c.Burst, "requests to the API server at once")
 }

@@ -60,7 +60,11 @@ func TestValidate(t *testing.T) {
 	err := Config{QPS: -1, Burst: 0}.Validate(field.NewPath("kube")).ToAggregate()
 	require.ErrorContains(t, err, "kube.qps: Invalid value: -1: must be above zero")
 	require.ErrorContains(t, err, "kube.burst: Invalid value: 0: must be above zero")
-	require.ErrorContains(t, Config{QPS: float32(math.NaN()), Burst: 1}.Validate(field.NewPath("kube")).ToAggregate(), "kube.qps: Invalid value: NaN")
+	require.ErrorContains(
+		t,
+		Config{QPS: float32(math.NaN()), Burst: 1}.Validate(field.NewPath("kube")).ToAggregate(),
+		"kube.qps: Invalid value: NaN",
+	)
 }
 
 func TestAddFlags(t *testing.T) {

@@ -52,7 +52,14 @@ func TestTheLeaseIsReleasedAfterTheTaskHasEnded(t *testing.T) {
 
 func TestAnErrorOfTheTaskEndsTheElection(t *testing.T) {
 	failed := errors.New("failed")
-	err := leader(fake.NewClientset(), "one", make(chan bool, 2)).Run(t.Context(), func(context.Context) error { return failed })
+	err := leader(
+		fake.NewClientset(),
+		"one",
+		make(chan bool, 2),
+	).Run(
+		t.Context(),
+		func(context.Context) error { return failed },
+	)
 	require.ErrorIs(t, err, failed)
 }
 

@@ -60,23 +60,65 @@ func TestEveryLibraryLogsThroughTheOneLogger(t *testing.T) {
 		log  func()
 		want map[string]any
 	}{
-		"the logger itself":           {func() { logger.Info("started", "pods", 3) }, map[string]any{"level": "INFO", "msg": "started", "pods": 3.0}},
-		"slog's default":              {func() { slog.Error("ended", "err", boom) }, map[string]any{"level": "ERROR", "msg": "ended", "err": "boom"}},
-		"klog":                        {func() { klog.InfoS("listed", "kind", "Pod") }, map[string]any{"level": "INFO", "msg": "listed", "kind": "Pod"}},
-		"klog's errors":               {func() { klog.ErrorS(boom, "not listed") }, map[string]any{"level": "ERROR", "msg": "not listed", "err": "boom"}},
-		"controller-runtime":          {func() { ctrllog.Log.Info("reconciled", "name", "a") }, map[string]any{"level": "INFO", "msg": "reconciled", "name": "a"}},
-		"virtual-kubelet":             {func() { vklog.G(ctx).WithField("pod", "a").Info("created") }, map[string]any{"level": "INFO", "msg": "created", "pod": "a"}},
-		"with several fields":         {func() { vklog.G(ctx).WithFields(vklog.Fields{"a": 1, "b": 2}).Warn("late") }, map[string]any{"level": "WARN", "msg": "late", "a": 1.0, "b": 2.0}},
-		"with an error":               {func() { vklog.G(ctx).WithError(boom).Errorf("try %d", 2) }, map[string]any{"level": "ERROR", "msg": "try 2", "err": "boom"}},
-		"an error with a stack":       {func() { vklog.G(ctx).WithError(stacked{boom}).Warn("late") }, map[string]any{"level": "WARN", "msg": "late", "err": "boom"}},
-		"no error":                    {func() { vklog.G(ctx).WithError(nil).Warn("late") }, map[string]any{"level": "WARN", "msg": "late", "err": "<nil>"}},
-		"an error for a message":      {func() { vklog.G(ctx).Error(boom) }, map[string]any{"level": "ERROR", "msg": "boom"}},
-		"several arguments":           {func() { vklog.G(ctx).Warn("code ", 7, boom) }, map[string]any{"level": "WARN", "msg": "code 7 boom"}},
-		"no argument":                 {func() { vklog.G(ctx).Info() }, map[string]any{"level": "INFO", "msg": ""}},
-		"a formatted line":            {func() { vklog.G(ctx).Infof("%s has %d", "a", 1) }, map[string]any{"level": "INFO", "msg": "a has 1"}},
-		"a formatted warning":         {func() { vklog.G(ctx).Warnf("%d%%", 90) }, map[string]any{"level": "WARN", "msg": "90%"}},
+		"the logger itself": {
+			func() { logger.Info("started", "pods", 3) },
+			map[string]any{"level": "INFO", "msg": "started", "pods": 3.0},
+		},
+		"slog's default": {
+			func() { slog.Error("ended", "err", boom) },
+			map[string]any{"level": "ERROR", "msg": "ended", "err": "boom"},
+		},
+		"klog": {
+			func() { klog.InfoS("listed", "kind", "Pod") },
+			map[string]any{"level": "INFO", "msg": "listed", "kind": "Pod"},
+		},
+		"klog's errors": {
+			func() { klog.ErrorS(boom, "not listed") },
+			map[string]any{"level": "ERROR", "msg": "not listed", "err": "boom"},
+		},
+		"controller-runtime": {
+			func() { ctrllog.Log.Info("reconciled", "name", "a") },
+			map[string]any{"level": "INFO", "msg": "reconciled", "name": "a"},
+		},
+		"virtual-kubelet": {
+			func() { vklog.G(ctx).WithField("pod", "a").Info("created") },
+			map[string]any{"level": "INFO", "msg": "created", "pod": "a"},
+		},
+		"with several fields": {
+			func() { vklog.G(ctx).WithFields(vklog.Fields{"a": 1, "b": 2}).Warn("late") },
+			map[string]any{"level": "WARN", "msg": "late", "a": 1.0, "b": 2.0},
+		},
+		"with an error": {
+			func() { vklog.G(ctx).WithError(boom).Errorf("try %d", 2) },
+			map[string]any{"level": "ERROR", "msg": "try 2", "err": "boom"},
+		},
+		"an error with a stack": {
+			func() { vklog.G(ctx).WithError(stacked{boom}).Warn("late") },
+			map[string]any{"level": "WARN", "msg": "late", "err": "boom"},
+		},
+		"no error": {
+			func() { vklog.G(ctx).WithError(nil).Warn("late") },
+			map[string]any{"level": "WARN", "msg": "late", "err": "<nil>"},
+		},
+		"an error for a message": {func() { vklog.G(ctx).Error(boom) }, map[string]any{"level": "ERROR", "msg": "boom"}},
+		"several arguments": {
+			func() { vklog.G(ctx).Warn("code ", 7, boom) },
+			map[string]any{"level": "WARN", "msg": "code 7 boom"},
+		},
+		"no argument": {func() { vklog.G(ctx).Info() }, map[string]any{"level": "INFO", "msg": ""}},
+		"a formatted line": {
+			func() { vklog.G(ctx).Infof("%s has %d", "a", 1) },
+			map[string]any{"level": "INFO", "msg": "a has 1"},
+		},
+		"a formatted warning": {
+			func() { vklog.G(ctx).Warnf("%d%%", 90) },
+			map[string]any{"level": "WARN", "msg": "90%"},
+		},
 		"a fatal line, which goes on": {func() { vklog.G(ctx).Fatal(boom) }, map[string]any{"level": "ERROR", "msg": "boom"}},
-		"and a formatted one":         {func() { vklog.G(ctx).Fatalf("%v", boom) }, map[string]any{"level": "ERROR", "msg": "boom"}},
+		"and a formatted one": {
+			func() { vklog.G(ctx).Fatalf("%v", boom) },
+			map[string]any{"level": "ERROR", "msg": "boom"},
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -92,7 +134,7 @@ func TestEveryLibraryLogsThroughTheOneLogger(t *testing.T) {
 	vklog.G(ctx).Info("Created pod in provider")
 	vklog.G(ctx).WithField("pod", "a").Error("Force deleting pod in running state")
 	utilruntime.HandleError(errors.New("error executing command in container: there is none"))
-	utilruntime.HandleError(errors.New("error forwarding port 80 to pod web, uid : nobody listens"))
+	utilruntime.HandleError(errors.New("error forwarding port 80 to pod web, uid : connection refused"))
 	ended := fmt.Errorf("updating a status: %w", context.Canceled)
 	vklog.G(ctx).WithError(ended).WithField("pod", "a").Error("Error processing pod status update")
 	klog.ErrorS(ended, "Error retrieving lease lock")
@@ -135,11 +177,17 @@ func TestValidate(t *testing.T) {
 		config  Config
 		wantErr string
 	}{
-		"the default":          {Default(), ""},
-		"debug as json":        {Config{Level: "debug", Format: "json"}, ""},
-		"an unknown level":     {Config{Level: "loud", Format: "text"}, `logging.level: Invalid value: "loud": must be debug, info, warn or error`},
-		"no level":             {Config{Format: "text"}, `logging.level: Invalid value: ""`},
-		"an unknown format":    {Config{Level: "info", Format: "yaml"}, `logging.format: Invalid value: "yaml": must be text or json`},
+		"the default":   {Default(), ""},
+		"debug as json": {Config{Level: "debug", Format: "json"}, ""},
+		"an unknown level": {
+			Config{Level: "loud", Format: "text"},
+			`logging.level: Invalid value: "loud": must be debug, info, warn or error`,
+		},
+		"no level": {Config{Format: "text"}, `logging.level: Invalid value: ""`},
+		"an unknown format": {
+			Config{Level: "info", Format: "yaml"},
+			`logging.format: Invalid value: "yaml": must be text or json`,
+		},
 		"every error is there": {Config{Level: "loud", Format: "yaml"}, `logging.format: Invalid value: "yaml"`},
 	}
 	for name, tc := range cases {

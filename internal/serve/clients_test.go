@@ -31,8 +31,15 @@ func newAuthority(t *testing.T) authority {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "clients"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(
+			1,
+		),
+		Subject:               pkix.Name{CommonName: "clients"},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign,
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
@@ -43,7 +50,10 @@ func newAuthority(t *testing.T) authority {
 
 func (a authority) write(t *testing.T, file string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw}), 0o600))
+	require.NoError(
+		t,
+		os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw}), 0o600),
+	)
 }
 
 // client is a certificate for the usage that ends when it does.
@@ -93,19 +103,34 @@ func TestClientsOfTheAuthorityAloneAreLetIn(t *testing.T) {
 		certificates []tls.Certificate
 		want         string
 	}{
-		"one of the authority is let in":                                           {first.client(t, x509.ExtKeyUsageClientAuth, soon), ""},
-		"one without a certificate is not":                                         {nil, "tls: certificate required"},
-		"one of another authority is not":                                          {second.client(t, x509.ExtKeyUsageClientAuth, soon), "tls: unknown certificate authority"},
-		"one whose time is over is not":                                            {first.client(t, x509.ExtKeyUsageClientAuth, time.Now().Add(-time.Minute)), "tls: expired certificate"},
-		"a server of the authority is no client":                                   {first.client(t, x509.ExtKeyUsageServerAuth, soon), "tls: bad certificate"},
-		"one of an authority with another name does not even show its certificate": {selfSigned(t), "tls: certificate required"},
+		"one of the authority is let in": {
+			first.client(t, x509.ExtKeyUsageClientAuth, soon),
+			"",
+		},
+		"one without a certificate is not": {nil, "tls: certificate required"},
+		"one of another authority is not": {
+			second.client(t, x509.ExtKeyUsageClientAuth, soon),
+			"tls: unknown certificate authority",
+		},
+		"one whose time is over is not": {
+			first.client(t, x509.ExtKeyUsageClientAuth, time.Now().Add(-time.Minute)),
+			"tls: expired certificate",
+		},
+		"a server of the authority is no client": {
+			first.client(t, x509.ExtKeyUsageServerAuth, soon),
+			"tls: bad certificate",
+		},
+		"one of an authority with another name does not even show its certificate": {
+			selfSigned(t),
+			"tls: certificate required",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			protocol, err := ask(t, address, tc.certificates)
 			if tc.want != "" {
 				require.ErrorContains(t, err, tc.want)
-				assert.Empty(t, asked, "the handler never hears of it")
+				assert.Empty(t, asked, "the handler is not called")
 				return
 			}
 			require.NoError(t, err)

@@ -88,7 +88,9 @@ func TestCertificateIsReadAgainWithoutARestart(t *testing.T) {
 	certFile, keyFile := issue(t, dir, 1)
 	address, end, ended := start(t, Server{Handler: http.HandlerFunc(ok), CertFile: certFile, KeyFile: keyFile})
 
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}}
+	client := http.Client{
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true},
+	}
 	defer client.CloseIdleConnections()
 	get := func() *http.Response {
 		response, err := client.Get("https://" + address)
@@ -133,10 +135,13 @@ func TestACertificateMayComeFromAFunction(t *testing.T) {
 		require.NoError(t, err)
 		shown <- pair
 	}
-	address, end, ended := start(t, Server{Handler: http.HandlerFunc(ok), GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		pair := <-shown
-		return &pair, nil
-	}})
+	address, end, ended := start(
+		t,
+		Server{Handler: http.HandlerFunc(ok), GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			pair := <-shown
+			return &pair, nil
+		}},
+	)
 	for _, want := range []int64{1, 2} { // It is asked at every handshake.
 		load(want)
 		got, err := serial(address, &tls.Config{})
@@ -157,16 +162,35 @@ func TestTLSVersions(t *testing.T) {
 		client  *tls.Config
 		wantErr string
 	}{
-		"TLS 1.3 without a base configuration":          {nil, &tls.Config{MinVersion: tls.VersionTLS13}, ""},
-		"and nothing below":                             {nil, &tls.Config{MaxVersion: tls.VersionTLS12}, "protocol version"},
-		"nor where the base does not say":               {&tls.Config{ClientAuth: tls.RequestClientCert}, &tls.Config{MaxVersion: tls.VersionTLS12}, "protocol version"},
-		"the base may allow TLS 1.2":                    {&tls.Config{MinVersion: tls.VersionTLS12}, &tls.Config{MaxVersion: tls.VersionTLS12}, ""},
-		"a certificate of the base is not used":         {&tls.Config{Certificates: []tls.Certificate{other}}, &tls.Config{}, ""},
-		"nor where the client names the server it asks": {&tls.Config{Certificates: []tls.Certificate{other}}, &tls.Config{ServerName: "localhost"}, ""},
+		"TLS 1.3 without a base configuration": {nil, &tls.Config{MinVersion: tls.VersionTLS13}, ""},
+		"and nothing below":                    {nil, &tls.Config{MaxVersion: tls.VersionTLS12}, "protocol version"},
+		"nor where the base does not say": {
+			&tls.Config{ClientAuth: tls.RequestClientCert},
+			&tls.Config{MaxVersion: tls.VersionTLS12},
+			"protocol version",
+		},
+		"the base may allow TLS 1.2": {
+			&tls.Config{MinVersion: tls.VersionTLS12},
+			&tls.Config{MaxVersion: tls.VersionTLS12},
+			"",
+		},
+		"a certificate of the base is not used": {
+			&tls.Config{Certificates: []tls.Certificate{other}},
+			&tls.Config{},
+			"",
+		},
+		"nor where the client names the server it asks": {
+			&tls.Config{Certificates: []tls.Certificate{other}},
+			&tls.Config{ServerName: "localhost"},
+			"",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			address, end, ended := start(t, Server{Handler: http.HandlerFunc(ok), CertFile: certFile, KeyFile: keyFile, TLS: tc.base})
+			address, end, ended := start(
+				t,
+				Server{Handler: http.HandlerFunc(ok), CertFile: certFile, KeyFile: keyFile, TLS: tc.base},
+			)
 			got, err := serial(address, tc.client)
 			if tc.wantErr != "" {
 				require.ErrorContains(t, err, tc.wantErr)
@@ -207,22 +231,25 @@ func TestRequestsUnderWayAreFinished(t *testing.T) {
 		}
 		_ = conn.Close()
 		return false
-	}, timeout, 5*time.Millisecond, "nobody new is let in")
+	}, timeout, 5*time.Millisecond, "new clients are rejected")
 	close(leave)
 	assert.Equal(t, "<nil>", <-body, "the request is answered in full, and its context lives on")
 	requireEnds(t, ended)
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// A stream never ends by itself: it is cut when the grace is over, and does not keep the program alive.
+// A stream does not end on its own: the server closes it after the shutdown timeout, so that the program can exit.
 func TestAStreamIsCutInTheEnd(t *testing.T) {
 	cut := make(chan struct{})
-	address, end, ended := start(t, Server{Streaming: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintln(w, "first line")
-		_ = http.NewResponseController(w).Flush()
-		<-r.Context().Done()
-		close(cut)
-	})})
+	address, end, ended := start(
+		t,
+		Server{Streaming: true, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintln(w, "first line")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+			close(cut)
+		})},
+	)
 	response, err := http.Get("http://" + address)
 	require.NoError(t, err)
 	defer response.Body.Close()
@@ -252,17 +279,48 @@ func TestRunSaysWhatIsWrong(t *testing.T) {
 		server Server
 		want   []string
 	}{
-		"an address that is taken":      {Server{Address: taken.Addr().String()}, []string{"listening on " + taken.Addr().String(), "address already in use"}},
-		"an address that is none":       {Server{Address: "localhost"}, []string{"listening on localhost", "missing port"}},
-		"a certificate without a key":   {Server{Address: "127.0.0.1:0", CertFile: certFile}, []string{certFile, `key ""`, "must both be files"}},
-		"a key without a certificate":   {Server{Address: "127.0.0.1:0", KeyFile: keyFile}, []string{keyFile, `certificate ""`, "must both be files"}},
-		"a certificate that is missing": {Server{Address: "127.0.0.1:0", CertFile: "nowhere.crt", KeyFile: keyFile}, []string{"reading certificate nowhere.crt", "no such file"}},
-		"clients without TLS":           {Server{Address: "127.0.0.1:0", ClientCAFile: certFile}, []string{"the authority of clients " + certFile, "needs a certificate"}},
-		"an authority that is missing":  {Server{Address: "127.0.0.1:0", CertFile: certFile, KeyFile: keyFile, ClientCAFile: "nowhere.crt"}, []string{"reading the authority of clients nowhere.crt", "no such file"}},
-		"an authority that is none":     {Server{Address: "127.0.0.1:0", CertFile: certFile, KeyFile: keyFile, ClientCAFile: keyFile}, []string{"reading the authority of clients " + keyFile}},
-		"two certificates": {Server{Address: "127.0.0.1:0", CertFile: certFile, KeyFile: keyFile, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }},
-			[]string{"must come from files or from a function, not from both"}},
-		"a key that is not its own": {Server{Address: "127.0.0.1:0", CertFile: certFile, KeyFile: foreignKey}, []string{"reading certificate", "private key does not match"}},
+		"an address that is taken": {
+			Server{Address: taken.Addr().String()},
+			[]string{"listening on " + taken.Addr().String(), "address already in use"},
+		},
+		"an address that is none": {Server{Address: "localhost"}, []string{"listening on localhost", "missing port"}},
+		"a certificate without a key": {
+			Server{Address: "127.0.0.1:0", CertFile: certFile},
+			[]string{certFile, `key ""`, "must both be files"},
+		},
+		"a key without a certificate": {
+			Server{Address: "127.0.0.1:0", KeyFile: keyFile},
+			[]string{keyFile, `certificate ""`, "must both be files"},
+		},
+		"a certificate that is missing": {
+			Server{Address: "127.0.0.1:0", CertFile: "nowhere.crt", KeyFile: keyFile},
+			[]string{"reading certificate nowhere.crt", "no such file"},
+		},
+		"clients without TLS": {
+			Server{Address: "127.0.0.1:0", ClientCAFile: certFile},
+			[]string{"the authority of clients " + certFile, "needs a certificate"},
+		},
+		"an authority that is missing": {
+			Server{Address: "127.0.0.1:0", CertFile: certFile, KeyFile: keyFile, ClientCAFile: "nowhere.crt"},
+			[]string{"reading the authority of clients nowhere.crt", "no such file"},
+		},
+		"an authority that is none": {
+			Server{Address: "127.0.0.1:0", CertFile: certFile, KeyFile: keyFile, ClientCAFile: keyFile},
+			[]string{"reading the authority of clients " + keyFile},
+		},
+		"two certificates": {
+			Server{
+				Address:        "127.0.0.1:0",
+				CertFile:       certFile,
+				KeyFile:        keyFile,
+				GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil },
+			},
+			[]string{"must come from files or from a function, not from both"},
+		},
+		"a key that is not its own": {
+			Server{Address: "127.0.0.1:0", CertFile: certFile, KeyFile: foreignKey},
+			[]string{"reading certificate", "private key does not match"},
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

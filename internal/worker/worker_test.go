@@ -49,7 +49,11 @@ func notYet() (time.Duration, error) { return 10 * time.Second, worker.ErrNotYet
 
 func TestRetryIntervalsDoubleUpToTheLongest(t *testing.T) {
 	got := play(t, worker.Config[string]{}, fails, fails, fails, fails)
-	assert.Equal(t, []attempt{{0, "a"}, {time.Second, "a"}, {3 * time.Second, "a"}, {7 * time.Second, "a"}, {11 * time.Second, "a"}}, got)
+	assert.Equal(
+		t,
+		[]attempt{{0, "a"}, {time.Second, "a"}, {3 * time.Second, "a"}, {7 * time.Second, "a"}, {11 * time.Second, "a"}},
+		got,
+	)
 }
 
 func TestSuccessIsRepeatedOnlyWhereItAsksForIt(t *testing.T) {

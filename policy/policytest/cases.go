@@ -1,5 +1,5 @@
-// Package policytest reads the test cases of decisions (policy/testdata), for the tests of policy and of the programs that
-// act on its decisions. One manifest shows the decision and what is requested from the cloud.
+// Package policytest reads the test cases of decisions (policy/testdata), for the tests of policy and of the programs
+// that act on its decisions. One manifest shows the decision and what is requested from the cloud.
 package policytest
 
 import (

@@ -26,7 +26,10 @@ func sizedAs(name, request, limit string) corev1.Container {
 		}
 		return out
 	}
-	return corev1.Container{Name: name, Resources: corev1.ResourceRequirements{Requests: list(request), Limits: list(limit)}}
+	return corev1.Container{
+		Name:      name,
+		Resources: corev1.ResourceRequirements{Requests: list(request), Limits: list(limit)},
+	}
 }
 
 // shown is what a container gets.
@@ -48,34 +51,57 @@ func TestFitCCI1(t *testing.T) {
 		want []string // of init containers, then containers
 		err  string
 	}{
-		"what is sold stays":                             {one("1 2Gi", ""), "1.00_2.0", []string{"1 2Gi"}, ""},
-		"the manual's own workload":                      {one("250m 512Mi", "250m 512Mi"), "0.25_1.0", []string{"250m 1Gi"}, ""},
-		"CPU becomes quarters":                           {one("300m 1Gi", ""), "0.50_1.0", []string{"500m 1Gi"}, ""},
-		"memory becomes whole GiB":                       {one("1 2100Mi", ""), "1.00_3.0", []string{"1 3Gi"}, ""},
-		"limits count before requests":                   {one("250m 1Gi", "1 4Gi"), "1.00_4.0", []string{"1 4Gi"}, ""},
-		"a limit of one and a request of the other":      {one("500m -", "- 2Gi"), "0.50_2.0", []string{"500m 2Gi"}, ""},
-		"too little memory for the CPU is raised":        {one("4 1Gi", ""), "4.00_8.0", []string{"4 8Gi"}, ""},
-		"to whole GiB too":                               {one("1250m 1Gi", ""), "1.25_3.0", []string{"1250m 3Gi"}, ""},
-		"too little CPU for the memory is raised":        {one("250m 20Gi", ""), "2.50_20.0", []string{"2500m 20Gi"}, ""},
-		"to quarters too":                                {one("250m 9Gi", ""), "1.25_9.0", []string{"1250m 9Gi"}, ""},
-		"CPU alone gets memory":                          {one("2 -", ""), "2.00_4.0", []string{"2 4Gi"}, ""},
-		"the largest":                                    {one("32 256Gi", ""), "32.00_256.0", []string{"32 256Gi"}, ""},
-		"memory alone is refused":                        {one("- 1Gi", ""), "", nil, "give at least one container a CPU request"},
+		"what is sold stays": {one("1 2Gi", ""), "1.00_2.0", []string{"1 2Gi"}, ""},
+		"the manual's own workload": {
+			one("250m 512Mi", "250m 512Mi"),
+			"0.25_1.0",
+			[]string{"250m 1Gi"},
+			"",
+		},
+		"CPU becomes quarters":                      {one("300m 1Gi", ""), "0.50_1.0", []string{"500m 1Gi"}, ""},
+		"memory becomes whole GiB":                  {one("1 2100Mi", ""), "1.00_3.0", []string{"1 3Gi"}, ""},
+		"limits count before requests":              {one("250m 1Gi", "1 4Gi"), "1.00_4.0", []string{"1 4Gi"}, ""},
+		"a limit of one and a request of the other": {one("500m -", "- 2Gi"), "0.50_2.0", []string{"500m 2Gi"}, ""},
+		"too little memory for the CPU is raised":   {one("4 1Gi", ""), "4.00_8.0", []string{"4 8Gi"}, ""},
+		"to whole GiB too":                          {one("1250m 1Gi", ""), "1.25_3.0", []string{"1250m 3Gi"}, ""},
+		"too little CPU for the memory is raised":   {one("250m 20Gi", ""), "2.50_20.0", []string{"2500m 20Gi"}, ""},
+		"to quarters too":                           {one("250m 9Gi", ""), "1.25_9.0", []string{"1250m 9Gi"}, ""},
+		"CPU alone gets memory":                     {one("2 -", ""), "2.00_4.0", []string{"2 4Gi"}, ""},
+		"the largest":                               {one("32 256Gi", ""), "32.00_256.0", []string{"32 256Gi"}, ""},
+		"memory alone is refused": {
+			one("- 1Gi", ""),
+			"",
+			nil,
+			"give at least one container a CPU request",
+		},
 		"more than 32 cores is refused":                  {one("32001m 64Gi", ""), "", nil, "holds 32001m CPU"},
 		"more than 256Gi is refused":                     {one("32 257Gi", ""), "", nil, "257Gi"},
 		"more than there is":                             {one("1e1000000000 1e1000000000", ""), "", nil, "no CCI 1.0 size"},
 		"nothing gets the smallest, the first container": {one("", ""), "0.25_1.0", []string{"250m 1Gi"}, ""},
 		"what is added goes to the first that asks, those that ask for nothing keep nothing": {
-			corev1.PodSpec{Containers: []corev1.Container{sizedAs("log", "", ""), sizedAs("a", "100m 100Mi", ""), sizedAs("b", "1 1Gi", "")}},
-			"1.25_3.0", []string{"nothing", "250m 2Gi", "1 1Gi"}, "",
+			corev1.PodSpec{
+				Containers: []corev1.Container{sizedAs("log", "", ""), sizedAs("a", "100m 100Mi", ""), sizedAs("b", "1 1Gi", "")},
+			},
+			"1.25_3.0",
+			[]string{"nothing", "250m 2Gi", "1 1Gi"},
+			"",
 		},
 		"each container that asks for anything has its least": {
-			corev1.PodSpec{Containers: []corev1.Container{sizedAs("a", "250m 1Gi", ""), sizedAs("b", "- 10Mi", ""), sizedAs("c", "10m -", "")}},
-			"0.75_2.0", []string{"250m 1717986918", "250m 214748365", "250m 214748365"}, "",
+			corev1.PodSpec{
+				Containers: []corev1.Container{sizedAs("a", "250m 1Gi", ""), sizedAs("b", "- 10Mi", ""), sizedAs("c", "10m -", "")},
+			},
+			"0.75_2.0",
+			[]string{"250m 1717986918", "250m 214748365", "250m 214748365"},
+			"",
 		},
 		"an init container is rounded, and the Pod is as large": {
-			corev1.PodSpec{InitContainers: []corev1.Container{sizedAs("i", "2100m 1Gi", ""), sizedAs("j", "", "")}, Containers: []corev1.Container{sizedAs("a", "500m 1Gi", "")}},
-			"2.25_5.0", []string{"2250m 1Gi", "nothing", "2250m 5Gi"}, "",
+			corev1.PodSpec{
+				InitContainers: []corev1.Container{sizedAs("i", "2100m 1Gi", ""), sizedAs("j", "", "")},
+				Containers:     []corev1.Container{sizedAs("a", "500m 1Gi", "")},
+			},
+			"2.25_5.0",
+			[]string{"2250m 1Gi", "nothing", "2250m 5Gi"},
+			"",
 		},
 	}
 	for name, tc := range cases {
@@ -113,8 +139,13 @@ func FuzzFitCCI1(f *testing.F) {
 		container := func(cpu, memory string) (corev1.Container, bool) {
 			c, errCPU := resource.ParseQuantity(cpu)
 			m, errMemory := resource.ParseQuantity(memory)
-			return corev1.Container{Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceCPU: c, corev1.ResourceMemory: m}}},
-				errCPU == nil && errMemory == nil && c.Sign() >= 0 && m.Sign() >= 0
+			return corev1.Container{
+					Resources: corev1.ResourceRequirements{
+						Limits: corev1.ResourceList{corev1.ResourceCPU: c, corev1.ResourceMemory: m},
+					},
+				},
+				errCPU == nil && errMemory == nil && c.Sign() >= 0 &&
+					m.Sign() >= 0
 		}
 		a, okA := container(cpu, memory)
 		i, okI := container(initCPU, initMemory)

@@ -81,43 +81,88 @@ func TestFlavorFor(t *testing.T) {
 		spec corev1.PodSpec
 		want string
 	}{
-		"the manual's example: 6 CPU and 15Gi":             {spec(limited("6", "15Gi")), "8.00_16.0"},
-		"nothing asked":                                    {spec(corev1.Container{}), "0.25_0.5"},
-		"no containers":                                    {corev1.PodSpec{}, "0.25_0.5"},
-		"exactly the smallest":                             {spec(limited("250m", "512Mi")), "0.25_0.5"},
-		"a thousandth of a CPU more":                       {spec(limited("251m", "512Mi")), "0.50_0.5"},
-		"a byte more":                                      {spec(limited("250m", "536870913")), "0.25_1.0"},
-		"a byte less":                                      {spec(limited("250m", "536870911")), "0.25_0.5"},
-		"a thousandth of a byte more":                      {spec(limited("250m", "536870912001m")), "0.25_1.0"},
-		"513Mi are more than half a Gi":                    {spec(limited("250m", "513Mi")), "0.25_1.0"},
-		"500M are less than 512Mi":                         {spec(limited("250m", "500M")), "0.25_0.5"},
-		"1023Mi fit 1Gi":                                   {spec(limited("1", "1023Mi")), "1.00_1.0"},
-		"1025Mi do not":                                    {spec(limited("1", "1025Mi")), "1.00_2.0"},
-		"memory alone chooses the CPU: up to 2Gi":          {spec(limited("", "2Gi")), "0.25_2.0"},
-		"memory alone chooses the CPU: 3Gi":                {spec(limited("", "3Gi")), "0.50_3.0"},
-		"memory alone chooses the CPU: 5Gi":                {spec(limited("", "5Gi")), "1.00_5.0"},
-		"memory alone chooses the CPU: 9Gi":                {spec(limited("", "9Gi")), "2.00_9.0"},
-		"CPU alone takes the row's least memory":           {spec(limited("48", "")), "48.00_96.0"},
-		"4 CPU and 32Gi end their row":                     {spec(limited("4", "32Gi")), "4.00_32.0"},
-		"one byte more goes to the next row":               {spec(limited("4", "34359738369")), "8.00_36.0"},
-		"8 CPU go by 4Gi":                                  {spec(limited("8", "17Gi")), "8.00_20.0"},
-		"16 CPU go by 8Gi":                                 {spec(limited("16", "17Gi")), "16.00_24.0"},
-		"32 CPU double":                                    {spec(limited("32", "65Gi")), "32.00_128.0"},
-		"33 CPU start 48":                                  {spec(limited("32001m", "1Gi")), "48.00_96.0"},
-		"the largest":                                      {spec(limited("64", "512Gi")), "64.00_512.0"},
-		"what the containers ask is added":                 {spec(limited("1", "1Gi"), limited("1500m", "2Gi")), "4.00_4.0"},
-		"limits count over requests":                       {spec(both(list("250m", "512Mi"), list("2", "4Gi"))), "2.00_4.0"},
-		"each resource by itself":                          {spec(both(list("2", "1Gi"), list("", "4Gi"))), "2.00_4.0"},
-		"requests count where there is no limit":           {spec(requesting("2", "4Gi")), "2.00_4.0"},
-		"other resources do not count":                     {spec(both(corev1.ResourceList{"spillway.io/placement": resource.MustParse("1")}, nil)), "0.25_0.5"},
-		"the largest init container beside the containers": {corev1.PodSpec{InitContainers: []corev1.Container{limited("4", "1Gi"), limited("1", "8Gi")}, Containers: []corev1.Container{limited("1", "1Gi")}}, "4.00_8.0"},
-		"a smaller init container does not matter":         {corev1.PodSpec{InitContainers: []corev1.Container{limited("1", "1Gi")}, Containers: []corev1.Container{limited("2", "4Gi")}}, "2.00_4.0"},
-		"sidecars run beside the containers":               {corev1.PodSpec{InitContainers: []corev1.Container{sidecar(limited("1", "1Gi"))}, Containers: []corev1.Container{limited("1", "3Gi")}}, "2.00_4.0"},
-		"init containers run beside earlier sidecars":      {corev1.PodSpec{InitContainers: []corev1.Container{sidecar(limited("1", "1Gi")), limited("3", "3Gi")}, Containers: []corev1.Container{limited("1", "1Gi")}}, "4.00_4.0"},
-		"but not beside later ones":                        {corev1.PodSpec{InitContainers: []corev1.Container{limited("2", "4Gi"), sidecar(limited("1", "1Gi"))}, Containers: []corev1.Container{limited("1", "3Gi")}}, "2.00_4.0"},
-		"what the whole Pod asks for":                      {corev1.PodSpec{Resources: &corev1.ResourceRequirements{Limits: list("2", "4Gi")}, Containers: []corev1.Container{{}}}, "2.00_4.0"},
-		"and never less than its containers":               {corev1.PodSpec{Resources: &corev1.ResourceRequirements{Requests: list("1", "1Gi")}, Containers: []corev1.Container{limited("2", "4Gi")}}, "2.00_4.0"},
-		"a zero of any form":                               {spec(limited("0e1000000000", "0")), "0.25_0.5"},
+		"the manual's example: 6 CPU and 15Gi":    {spec(limited("6", "15Gi")), "8.00_16.0"},
+		"nothing asked":                           {spec(corev1.Container{}), "0.25_0.5"},
+		"no containers":                           {corev1.PodSpec{}, "0.25_0.5"},
+		"exactly the smallest":                    {spec(limited("250m", "512Mi")), "0.25_0.5"},
+		"a thousandth of a CPU more":              {spec(limited("251m", "512Mi")), "0.50_0.5"},
+		"a byte more":                             {spec(limited("250m", "536870913")), "0.25_1.0"},
+		"a byte less":                             {spec(limited("250m", "536870911")), "0.25_0.5"},
+		"a thousandth of a byte more":             {spec(limited("250m", "536870912001m")), "0.25_1.0"},
+		"513Mi are more than half a Gi":           {spec(limited("250m", "513Mi")), "0.25_1.0"},
+		"500M are less than 512Mi":                {spec(limited("250m", "500M")), "0.25_0.5"},
+		"1023Mi fit 1Gi":                          {spec(limited("1", "1023Mi")), "1.00_1.0"},
+		"1025Mi do not":                           {spec(limited("1", "1025Mi")), "1.00_2.0"},
+		"memory alone chooses the CPU: up to 2Gi": {spec(limited("", "2Gi")), "0.25_2.0"},
+		"memory alone chooses the CPU: 3Gi":       {spec(limited("", "3Gi")), "0.50_3.0"},
+		"memory alone chooses the CPU: 5Gi":       {spec(limited("", "5Gi")), "1.00_5.0"},
+		"memory alone chooses the CPU: 9Gi":       {spec(limited("", "9Gi")), "2.00_9.0"},
+		"CPU alone takes the row's least memory":  {spec(limited("48", "")), "48.00_96.0"},
+		"4 CPU and 32Gi end their row":            {spec(limited("4", "32Gi")), "4.00_32.0"},
+		"one byte more goes to the next row":      {spec(limited("4", "34359738369")), "8.00_36.0"},
+		"8 CPU go by 4Gi":                         {spec(limited("8", "17Gi")), "8.00_20.0"},
+		"16 CPU go by 8Gi":                        {spec(limited("16", "17Gi")), "16.00_24.0"},
+		"32 CPU double":                           {spec(limited("32", "65Gi")), "32.00_128.0"},
+		"33 CPU start 48":                         {spec(limited("32001m", "1Gi")), "48.00_96.0"},
+		"the largest":                             {spec(limited("64", "512Gi")), "64.00_512.0"},
+		"what the containers ask is added":        {spec(limited("1", "1Gi"), limited("1500m", "2Gi")), "4.00_4.0"},
+		"limits count over requests":              {spec(both(list("250m", "512Mi"), list("2", "4Gi"))), "2.00_4.0"},
+		"each resource separately":                {spec(both(list("2", "1Gi"), list("", "4Gi"))), "2.00_4.0"},
+		"requests count where there is no limit":  {spec(requesting("2", "4Gi")), "2.00_4.0"},
+		"other resources do not count": {
+			spec(both(corev1.ResourceList{"spillway.io/placement": resource.MustParse("1")}, nil)),
+			"0.25_0.5",
+		},
+		"the largest init container beside the containers": {
+			corev1.PodSpec{
+				InitContainers: []corev1.Container{limited("4", "1Gi"), limited("1", "8Gi")},
+				Containers:     []corev1.Container{limited("1", "1Gi")},
+			},
+			"4.00_8.0",
+		},
+		"a smaller init container does not matter": {
+			corev1.PodSpec{
+				InitContainers: []corev1.Container{limited("1", "1Gi")},
+				Containers:     []corev1.Container{limited("2", "4Gi")},
+			},
+			"2.00_4.0",
+		},
+		"sidecars run beside the containers": {
+			corev1.PodSpec{
+				InitContainers: []corev1.Container{sidecar(limited("1", "1Gi"))},
+				Containers:     []corev1.Container{limited("1", "3Gi")},
+			},
+			"2.00_4.0",
+		},
+		"init containers run beside earlier sidecars": {
+			corev1.PodSpec{
+				InitContainers: []corev1.Container{sidecar(limited("1", "1Gi")), limited("3", "3Gi")},
+				Containers:     []corev1.Container{limited("1", "1Gi")},
+			},
+			"4.00_4.0",
+		},
+		"but not beside later ones": {
+			corev1.PodSpec{
+				InitContainers: []corev1.Container{limited("2", "4Gi"), sidecar(limited("1", "1Gi"))},
+				Containers:     []corev1.Container{limited("1", "3Gi")},
+			},
+			"2.00_4.0",
+		},
+		"what the whole Pod asks for": {
+			corev1.PodSpec{
+				Resources:  &corev1.ResourceRequirements{Limits: list("2", "4Gi")},
+				Containers: []corev1.Container{{}},
+			},
+			"2.00_4.0",
+		},
+		"and never less than its containers": {
+			corev1.PodSpec{
+				Resources:  &corev1.ResourceRequirements{Requests: list("1", "1Gi")},
+				Containers: []corev1.Container{limited("2", "4Gi")},
+			},
+			"2.00_4.0",
+		},
+		"a zero of any form": {spec(limited("0e1000000000", "0")), "0.25_0.5"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -148,7 +193,10 @@ func TestFlavorForTooLarge(t *testing.T) {
 			// Twice and beside an init container, so that it is added and compared too.
 			for _, spec := range []corev1.PodSpec{
 				{Containers: []corev1.Container{limited(tc.cpu, tc.memory)}},
-				{InitContainers: []corev1.Container{sidecar(limited(tc.cpu, tc.memory)), limited(tc.cpu, tc.memory)}, Containers: []corev1.Container{limited(tc.cpu, tc.memory), limited("1", "1")}},
+				{
+					InitContainers: []corev1.Container{sidecar(limited(tc.cpu, tc.memory)), limited(tc.cpu, tc.memory)},
+					Containers:     []corev1.Container{limited(tc.cpu, tc.memory), limited("1", "1")},
+				},
 			} {
 				_, err := sizes.For(nil, &spec)
 				require.ErrorContains(t, err, "no CCI size holds")
@@ -168,16 +216,28 @@ func TestFlavorAnnotation(t *testing.T) {
 		"exactly what is needed":           {"1.00_2.0", "1.00_2.0", ""},
 		"the same numbers in another form": {"2_4", "2.00_4.0", ""},
 		"larger than needed":               {"64.00_512.0", "64.00_512.0", ""},
-		"too little CPU":                   {"0.50_2.0", "", `"0.50_2.0" holds less than the containers need (1 CPU, 2Gi memory)`},
-		"too little memory":                {"1.00_1.0", "", `"1.00_1.0" holds less than the containers need (1 CPU, 2Gi memory)`},
-		"no size that is sold":             {"3.00_4.0", "", `invalid value "3.00_4.0": must be a size that CCI sells, such as "2.00_4.0"`},
-		"numbers swapped":                  {"4.0_2.00", "", "must be a size that CCI sells"},
-		"one number":                       {"2.00", "", "must be a size that CCI sells"},
-		"three numbers":                    {"2.00_4.0_1", "", "must be a size that CCI sells"},
-		"no numbers":                       {"large", "", `invalid value "large"`},
-		"nothing":                          {"", "", `invalid value ""`},
-		"not a number":                     {"NaN_NaN", "", `invalid value "NaN_NaN"`},
-		"endless":                          {"Inf_Inf", "", `invalid value "Inf_Inf"`},
+		"too little CPU": {
+			"0.50_2.0",
+			"",
+			`"0.50_2.0" holds less than the containers need (1 CPU, 2Gi memory)`,
+		},
+		"too little memory": {
+			"1.00_1.0",
+			"",
+			`"1.00_1.0" holds less than the containers need (1 CPU, 2Gi memory)`,
+		},
+		"no size that is sold": {
+			"3.00_4.0",
+			"",
+			`invalid value "3.00_4.0": must be a size that CCI sells, such as "2.00_4.0"`,
+		},
+		"numbers swapped": {"4.0_2.00", "", "must be a size that CCI sells"},
+		"one number":      {"2.00", "", "must be a size that CCI sells"},
+		"three numbers":   {"2.00_4.0_1", "", "must be a size that CCI sells"},
+		"no numbers":      {"large", "", `invalid value "large"`},
+		"nothing":         {"", "", `invalid value ""`},
+		"not a number":    {"NaN_NaN", "", `invalid value "NaN_NaN"`},
+		"endless":         {"Inf_Inf", "", `invalid value "Inf_Inf"`},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -200,10 +260,12 @@ func TestFlavorForIsTheSmallest(t *testing.T) {
 	all := policytest.Sizes(t)
 	rng := rand.New(rand.NewPCG(1, 2))
 	check := func(milliCPU, bytes int64) {
-		spec := corev1.PodSpec{Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
-			corev1.ResourceCPU:    *resource.NewMilliQuantity(milliCPU, resource.DecimalSI),
-			corev1.ResourceMemory: *resource.NewQuantity(bytes, resource.BinarySI),
-		}}}}}
+		spec := corev1.PodSpec{
+			Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
+				corev1.ResourceCPU:    *resource.NewMilliQuantity(milliCPU, resource.DecimalSI),
+				corev1.ResourceMemory: *resource.NewQuantity(bytes, resource.BinarySI),
+			}}}},
+		}
 		var want *policytest.Size
 		for _, s := range all {
 			fits := s.VCPU*1000 >= float64(milliCPU) && s.GiB*(1<<30) >= float64(bytes)
@@ -217,7 +279,14 @@ func TestFlavorForIsTheSmallest(t *testing.T) {
 			return
 		}
 		require.NoError(t, err, "%dm CPU, %d bytes", milliCPU, bytes)
-		require.Equal(t, sizes.Flavor{MilliCPU: int64(want.VCPU * 1000), MilliGiB: int64(want.GiB * 1000)}, got, "%dm CPU, %d bytes", milliCPU, bytes)
+		require.Equal(
+			t,
+			sizes.Flavor{MilliCPU: int64(want.VCPU * 1000), MilliGiB: int64(want.GiB * 1000)},
+			got,
+			"%dm CPU, %d bytes",
+			milliCPU,
+			bytes,
+		)
 	}
 	for _, s := range all { // Each size, and just around it.
 		for _, cpu := range []int64{-1, 0, 1} {

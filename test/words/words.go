@@ -1,5 +1,5 @@
-// Command words finds words that Spillway does not use in text that people read: code, comments, messages, pages, charts.
-// The list in words.txt says what to write instead. `make lint` runs it.
+// Command words finds words that Spillway does not use in text that people read: code, comments, messages, pages,
+// charts. The list in words.txt says what to write instead. `make lint` runs it.
 //
 // Usage: words [DIRECTORY]. It checks the files that git tracks, prints each finding as file:line, and exits with 1 if
 // there are any.
@@ -53,8 +53,8 @@ type word struct {
 	except *regexp.Regexp
 }
 
-// parse reads a list: a regular expression, what to write instead and optionally text in which it is allowed, separated by
-// " | ". The expression ignores case and matches whole words. Lines that begin with # are comments.
+// parse reads a list: a regular expression, what to write instead and optionally text in which it is allowed, separated
+// by " | ". The expression ignores case and matches whole words. Lines that begin with # are comments.
 func parse(text string) ([]word, error) {
 	var words []word
 	number := 0

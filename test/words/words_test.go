@@ -20,7 +20,9 @@ func TestFindingsNameTheLineAndWhatToWrite(t *testing.T) {
 	}{
 		"a text without the words":         {"a managed Pod\n", nil},
 		"one word":                         {"first\na Keyed Pod\n", []string{`2: "Keyed": write managed`}},
-		"two words in one line":            {"keyed at home", []string{`1: "keyed": write managed`, `1: "at home": write on local nodes`}},
+		"two words in one line": {
+			"keyed at home", []string{`1: "keyed": write managed`, `1: "at home": write on local nodes`},
+		},
 		"only whole words":                 {"monkeyed\n", nil},
 		"a text in which it is allowed":    {"unkeyed fields\n", nil},
 		"allowed and not in the same line": {"unkeyed fields keyed\n", []string{`1: "keyed": write managed`}},
@@ -62,7 +64,9 @@ func TestOnlyTrackedTextIsChecked(t *testing.T) {
 	write("picture", "at home \xff\n")
 	write("gone.md", "at home\n")
 	write("untracked.md", "at home\n")
-	for _, args := range [][]string{{"init", "-q"}, {"add", "page.md", "CHANGELOG.md", "sub/go.sum", "picture", "gone.md"}} {
+	for _, args := range [][]string{
+		{"init", "-q"}, {"add", "page.md", "CHANGELOG.md", "sub/go.sum", "picture", "gone.md"},
+	} {
 		command := exec.Command("git", args...)
 		command.Dir = dir
 		output, err := command.CombinedOutput()
