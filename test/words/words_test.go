@@ -18,8 +18,8 @@ func TestFindingsNameTheLineAndWhatToWrite(t *testing.T) {
 		text string
 		want []string
 	}{
-		"a text without the words":         {"a managed Pod\n", nil},
-		"one word":                         {"first\na Keyed Pod\n", []string{`2: "Keyed": write managed`}},
+		"a text without the words": {"a managed Pod\n", nil},
+		"one word":                 {"first\na Keyed Pod\n", []string{`2: "Keyed": write managed`}},
 		"two words in one line": {
 			"keyed at home", []string{`1: "keyed": write managed`, `1: "at home": write on local nodes`},
 		},
