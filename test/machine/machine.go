@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -19,6 +20,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/spillway-k8s/spillway/test/machine/nameserver"
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
@@ -80,7 +82,7 @@ func (m *Machine) bringUp(ctx context.Context) error {
 	if err := m.startProxy(ctx); err != nil {
 		return err
 	}
-	if err := serveNames(m.Client()); err != nil {
+	if err := nameserver.Serve(m.Client(), net.JoinHostPort(ControlAddress, "53")); err != nil {
 		return err
 	}
 	var group errgroup.Group

@@ -29,7 +29,7 @@ func main() {
 func run(ctx context.Context, as string) error {
 	switch as {
 	case "server":
-		return serve(ctx)
+		return serve(ctx, ":80")
 	case "pause":
 		<-ctx.Done()
 		return nil
@@ -40,7 +40,7 @@ func run(ctx context.Context, as string) error {
 	return fmt.Errorf("started as %q: must be server, pause or perl", as)
 }
 
-func serve(ctx context.Context) error {
+func serve(ctx context.Context, address string) error {
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("reading the host name: %w", err)
@@ -48,7 +48,7 @@ func serve(ctx context.Context) error {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, host)
 	})
-	server := &http.Server{Addr: ":80", ReadHeaderTimeout: 5 * time.Second, Handler: handler}
+	server := &http.Server{Addr: address, ReadHeaderTimeout: 5 * time.Second, Handler: handler}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	fmt.Println("serving on", server.Addr)
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {

@@ -1,4 +1,5 @@
-package machine
+// Package nameserver resolves the names of the Services of a cluster, for Pods on real nodes of tests.
+package nameserver
 
 import (
 	"context"
@@ -15,29 +16,31 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// serveNames runs a name server that resolves the names of Services. It returns when the server listens. The server
-// runs until the process ends.
-func serveNames(client kubernetes.Interface) error {
-	listener, err := net.ListenPacket("udp", net.JoinHostPort(ControlAddress, "53"))
+// Serve runs a name server at the UDP address. It returns when the server listens. The server runs until the process ends.
+func Serve(client kubernetes.Interface, address string) error {
+	listener, err := net.ListenPacket("udp", address)
 	if err != nil {
 		return fmt.Errorf("serving names: %w", err)
 	}
-	go func() {
-		for buffer := make([]byte, 1500); ; {
-			n, from, err := listener.ReadFrom(buffer)
-			if err != nil {
-				return
-			}
-			if answer, err := answerName(client, buffer[:n]); err == nil {
-				_, _ = listener.WriteTo(answer, from) // A client that gets no answer retries.
-			}
-		}
-	}()
+	go serve(client, listener)
 	return nil
 }
 
-// answerName answers a request.
-func answerName(client kubernetes.Interface, request []byte) ([]byte, error) {
+// serve answers requests until the listener is closed.
+func serve(client kubernetes.Interface, listener net.PacketConn) {
+	for buffer := make([]byte, 1500); ; {
+		n, from, err := listener.ReadFrom(buffer)
+		if err != nil {
+			return
+		}
+		if response, err := answer(client, buffer[:n]); err == nil {
+			_, _ = listener.WriteTo(response, from) // A client that gets no answer retries.
+		}
+	}
+}
+
+// answer answers a request.
+func answer(client kubernetes.Interface, request []byte) ([]byte, error) {
 	var message dnsmessage.Message
 	if err := message.Unpack(request); err != nil {
 		return nil, err
@@ -49,19 +52,19 @@ func answerName(client kubernetes.Interface, request []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	address, err := serviceAddress(ctx, client, question.Name.String())
-	answer := dnsmessage.Message{
+	response := dnsmessage.Message{
 		Questions: message.Questions, Header: dnsmessage.Header{ID: message.ID, Response: true, Authoritative: true},
 	}
 	switch {
 	case apierrors.IsNotFound(err):
-		answer.RCode = dnsmessage.RCodeNameError
+		response.RCode = dnsmessage.RCodeNameError
 	case err != nil:
-		answer.RCode = dnsmessage.RCodeServerFailure
+		response.RCode = dnsmessage.RCodeServerFailure
 	case question.Type == dnsmessage.TypeA && address != nil: // There are no records of other types.
 		header := dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, TTL: 5}
-		answer.Answers = []dnsmessage.Resource{{Header: header, Body: &dnsmessage.AResource{A: [4]byte(address)}}}
+		response.Answers = []dnsmessage.Resource{{Header: header, Body: &dnsmessage.AResource{A: [4]byte(address)}}}
 	}
-	return answer.Pack()
+	return response.Pack()
 }
 
 // serviceAddress returns the cluster IP of the Service with that name, or nil if it has none. Other names are not
