@@ -1,0 +1,266 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+)
+
+func testConfig() Config {
+	return Config{
+		Name: "virtual-node-cci-0", ClusterID: "prod", IP: "10.0.0.1", Port: 10250, Region: "cn-north-4",
+		Capacity: Capacity(resource.MustParse("1000"), resource.MustParse("4000Gi"), resource.MustParse("90Ti"), 3000),
+	}
+}
+
+func newNode(t *testing.T, client *fake.Clientset) *Node {
+	t.Helper()
+	n, err := New(testConfig(), client, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	return n
+}
+
+func TestTheNodeObject(t *testing.T) {
+	got := object(testConfig())
+	assert.Equal(t, "virtual-node-cci-0", got.Name)
+	assert.Equal(t, policy.NodeTypeVirtual, got.Labels[policy.NodeTypeLabel])
+	assert.Equal(t, "prod", got.Labels[policy.CloudClusterKey])
+	assert.Equal(t, "cn-north-4", got.Labels[corev1.LabelTopologyRegion])
+	assert.Contains(t, got.Labels, corev1.LabelNodeExcludeBalancers, "load balancers send no traffic to it")
+	assert.Equal(t, []corev1.Taint{policy.ProviderTaint()}, got.Spec.Taints)
+	assert.Equal(t, int64(3000), got.Status.Capacity.Pods().Value())
+	assert.Equal(t, got.Status.Capacity, got.Status.Allocatable)
+	assert.Equal(t, int32(10250), got.Status.DaemonEndpoints.KubeletEndpoint.Port)
+	assert.Contains(t, got.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: "10.0.0.1"})
+	for kind, status := range map[corev1.NodeConditionType]corev1.ConditionStatus{
+		corev1.NodeReady: corev1.ConditionTrue, corev1.NodeMemoryPressure: corev1.ConditionFalse,
+		corev1.NodeDiskPressure: corev1.ConditionFalse, corev1.NodePIDPressure: corev1.ConditionFalse,
+		corev1.NodeNetworkUnavailable: corev1.ConditionFalse,
+	} {
+		if condition := FindCondition(got, kind); assert.NotNil(t, condition, kind) {
+			assert.Equal(t, status, condition.Status, kind)
+		}
+	}
+	without := testConfig()
+	without.Region = ""
+	assert.NotContains(t, object(without).Labels, corev1.LabelTopologyRegion)
+}
+
+func TestIncompleteConfigurationsAreRefused(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"without a name":     func(c *Config) { c.Name = "" },
+		"without an address": func(c *Config) { c.IP = "" },
+		"without a port":     func(c *Config) { c.Port = 0 },
+		"without a capacity": func(c *Config) { c.Capacity = nil },
+	} {
+		config := testConfig()
+		change(&config)
+		_, err := New(config, fake.NewClientset(), slog.Default())
+		assert.ErrorContains(t, err, "name, address, port and capacity must be given", name)
+	}
+}
+
+func TestExists(t *testing.T) {
+	for name, test := range map[string]struct {
+		nodes []runtime.Object
+		err   error
+		want  bool
+	}{
+		"a node that is registered":        {[]runtime.Object{object(testConfig())}, nil, true},
+		"a node that is not registered":    {nil, nil, false},
+		"an API server that has a problem": {nil, apierrors.NewInternalError(errors.New("broken")), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := fake.NewClientset(test.nodes...)
+			if test.err != nil {
+				client.PrependReactor("get", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+					return true, nil, test.err
+				})
+			}
+			got, err := newNode(t, client).Exists(t.Context())
+			assert.Equal(t, test.want, got)
+			assert.Equal(t, test.err != nil, err != nil)
+		})
+	}
+}
+
+func TestConditionsAreWritten(t *testing.T) {
+	const kind corev1.NodeConditionType = "Test"
+	earlier, now := time.Unix(1e9, 0), time.Unix(1e9+60, 0)
+	existing := func(status corev1.ConditionStatus, reason, message string) []corev1.NodeCondition {
+		return []corev1.NodeCondition{
+			{Type: corev1.NodeReady, Status: corev1.ConditionTrue},
+			{Type: kind, Status: status, Reason: reason, Message: message, LastTransitionTime: metav1.NewTime(earlier)},
+		}
+	}
+	for name, test := range map[string]struct {
+		existing   []corev1.NodeCondition
+		holds      bool
+		writes     int
+		transition time.Time
+	}{
+		"a new condition":       {nil, true, 1, now},
+		"a new false condition": {nil, false, 1, now},
+		"a changed status":      {existing(corev1.ConditionFalse, "Reason", "message"), true, 1, now},
+		"a changed reason keeps the time of the transition": {
+			existing(corev1.ConditionTrue, "Other", "message"), true, 1, earlier,
+		},
+		"a changed message keeps the time of the transition": {
+			existing(corev1.ConditionTrue, "Reason", "other"), true, 1, earlier,
+		},
+		"nothing if nothing has changed": {existing(corev1.ConditionTrue, "Reason", "message"), true, 0, earlier},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := object(testConfig())
+			before.Status.Conditions = test.existing
+			client := fake.NewClientset(before)
+			require.NoError(t, SetCondition(
+				t.Context(), client.CoreV1().Nodes(), before, kind, test.holds, "Reason", "message", now))
+			assert.Len(t, client.Actions(), test.writes)
+			for _, action := range client.Actions() {
+				assert.Equal(t, "status", action.GetSubresource())
+				var patch corev1.Node
+				require.NoError(t, json.Unmarshal(action.(clienttesting.PatchAction).GetPatch(), &patch))
+				assert.Len(t, patch.Status.Conditions, 1, "the conditions of others are not written")
+			}
+			after, err := client.CoreV1().Nodes().Get(t.Context(), before.Name, metav1.GetOptions{})
+			require.NoError(t, err)
+			condition := FindCondition(after, kind)
+			require.NotNil(t, condition)
+			assert.Equal(t, test.holds, condition.Status == corev1.ConditionTrue)
+			assert.Equal(t, "Reason", condition.Reason)
+			assert.Equal(t, "message", condition.Message)
+			assert.True(t, test.transition.Equal(condition.LastTransitionTime.Time))
+			assert.Equal(t, test.existing != nil, FindCondition(after, corev1.NodeReady) != nil, "the conditions of others stay")
+		})
+	}
+	t.Run("not without the Node", func(t *testing.T) {
+		nodes := fake.NewClientset().CoreV1().Nodes()
+		err := SetCondition(t.Context(), nodes, object(testConfig()), kind, true, "Reason", "message", now)
+		assert.ErrorContains(t, err, "writing condition Test of node virtual-node-cci-0")
+	})
+}
+
+func TestADeletedNodeIsRegisteredAgain(t *testing.T) {
+	notFound := apierrors.NewNotFound(corev1.Resource("nodes"), "virtual-node-cci-0")
+	t.Run("after a write of its status has failed", func(t *testing.T) {
+		client := fake.NewClientset()
+		require.NoError(t, newNode(t, client).recreate(t.Context(), notFound))
+		_, err := client.CoreV1().Nodes().Get(t.Context(), "virtual-node-cci-0", metav1.GetOptions{})
+		assert.NoError(t, err)
+	})
+	t.Run("unless another process was faster", func(t *testing.T) {
+		assert.NoError(t, newNode(t, fake.NewClientset(object(testConfig()))).recreate(t.Context(), notFound))
+	})
+	t.Run("or reports why not", func(t *testing.T) {
+		client := fake.NewClientset()
+		client.PrependReactor("create", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(corev1.Resource("nodes"), "", errors.New("no"))
+		})
+		err := newNode(t, client).recreate(t.Context(), notFound)
+		assert.ErrorContains(t, err, "registering node virtual-node-cci-0 again")
+	})
+	t.Run("and other errors are returned", func(t *testing.T) {
+		broken := errors.New("broken")
+		assert.Equal(t, broken, newNode(t, fake.NewClientset()).recreate(t.Context(), broken))
+	})
+}
+
+func TestAChangedNodeIsReported(t *testing.T) {
+	ready := func(status corev1.ConditionStatus) *corev1.Node {
+		return &corev1.Node{Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{
+			Type: corev1.NodeReady, Status: status,
+		}}}}
+	}
+	for name, test := range map[string]struct {
+		object any
+		want   bool
+	}{
+		"that is Ready needs no write":        {ready(corev1.ConditionTrue), false},
+		"whose Lease was not renewed in time": {ready(corev1.ConditionUnknown), true},
+		"without the condition":               {&corev1.Node{}, true},
+		"that is none needs no write":         {"other", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, written := newNode(t, fake.NewClientset()), make(chan *corev1.Node, 1)
+			n.reporter.NotifyNodeStatus(t.Context(), func(object *corev1.Node) { written <- object })
+			n.changed(test.object)
+			assert.Equal(t, test.want, n.reporter.writing.Load() || len(written) > 0)
+			if test.want {
+				assert.Equal(t, "virtual-node-cci-0", (<-written).Name)
+			}
+		})
+	}
+}
+
+func TestOneReportIsWrittenAtATime(t *testing.T) {
+	r := &reporter{}
+	r.report(testConfig()) // Without a controller it does nothing.
+	started, release := make(chan struct{}, 2), make(chan struct{})
+	r.NotifyNodeStatus(t.Context(), func(*corev1.Node) {
+		started <- struct{}{}
+		<-release
+	})
+	r.report(testConfig())
+	<-started
+	r.report(testConfig())
+	close(release)
+	require.Eventually(t, func() bool { return !r.writing.Load() }, cloudtest.Timeout, cloudtest.Tick)
+	assert.Empty(t, started, "the second report was dropped")
+}
+
+func TestTheDNSAnnotation(t *testing.T) {
+	annotated := func(text string) *corev1.Node {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{policy.ResolvConfAnnotation: text}}}
+	}
+	n := newNode(t, fake.NewClientset())
+	assert.Nil(t, n.DNS())
+	n.readDNS(annotated("nameserver 10.0.0.2\nsearch example.com\n"))
+	require.NotNil(t, n.DNS())
+	assert.Equal(t, []string{"10.0.0.2"}, n.DNS().Nameservers)
+	n.readDNS(annotated("nameserver no-address"))
+	assert.NotNil(t, n.DNS(), "an annotation that cannot be parsed changes nothing")
+	n.readDNS("other")
+	assert.NotNil(t, n.DNS())
+	n.readDNS(&corev1.Node{})
+	assert.Nil(t, n.DNS())
+}
+
+// TestTheNodeIsRegistered runs a node against the fake API server.
+func TestTheNodeIsRegistered(t *testing.T) {
+	client := fake.NewClientset()
+	n := newNode(t, client)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 2)
+	go func() { ended <- n.Watch(ctx) }()
+	go func() { ended <- n.Run(ctx) }()
+	<-n.Ready()
+	nodes, leases := client.CoreV1().Nodes(), client.CoordinationV1().Leases(corev1.NamespaceNodeLease)
+	_, err := nodes.Get(ctx, "virtual-node-cci-0", metav1.GetOptions{})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		lease, err := leases.Get(ctx, "virtual-node-cci-0", metav1.GetOptions{})
+		return err == nil && *lease.Spec.LeaseDurationSeconds == leaseSeconds
+	}, cloudtest.Timeout, cloudtest.Tick, "its Lease is written")
+	cancel()
+	assert.NoError(t, <-ended)
+	assert.NoError(t, <-ended)
+	_, err = nodes.Get(t.Context(), "virtual-node-cci-0", metav1.GetOptions{})
+	assert.NoError(t, err, "the Node stays in the cluster")
+}
