@@ -38,7 +38,7 @@ func TestGoldenDefaultsAreAValidConfigurationFile(t *testing.T) {
 
 func TestFormerFieldNamesAreAccepted(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
-	require.NoError(t, os.WriteFile(file, []byte("patience: 2s\nwakePeriod: 7s\n"), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(`{"patience": "2s", "wakePeriod": "7s"}`), 0o600))
 	cfg := config.Default()
 	require.NoError(t, loader.Load("extender", []string{"--config", file}, cfg))
 	assert.Equal(t, 2*time.Second, cfg.AnswerTimeout.Duration)

@@ -45,7 +45,7 @@ type Ledger struct {
 	local     map[int32]int // active Pods on local nodes, by priority
 	version   uint64
 	synced    bool
-	// advanced wakes up callers of WaitFor when version grows.
+	// advanced notifies callers of WaitFor when version grows.
 	advanced *slowcall.Events[struct{}]
 }
 

@@ -227,7 +227,7 @@ func PriorityOf(pod *corev1.Pod) int32 {
 	return *pod.Spec.Priority
 }
 
-// advance records the resource version that has been counted, and wakes up the callers of WaitFor.
+// advance records the resource version that has been counted, and notifies the callers of WaitFor.
 func (l *Ledger) advance(resourceVersion string) {
 	version, err := strconv.ParseUint(resourceVersion, 10, 64)
 	if err != nil || version < l.version {

@@ -39,7 +39,7 @@ type Nodes struct {
 	mu      sync.Mutex // orders writers
 	classes atomic.Pointer[map[string]Class]
 	synced  atomic.Bool
-	// events wakes up callers of Await. They wait for a name.
+	// events notifies callers of Await. They wait for a name.
 	events *slowcall.Events[string]
 }
 

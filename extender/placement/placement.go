@@ -99,7 +99,7 @@ type FilterResult struct {
 	// Reason is the reason for the result, also if there are nodes.
 	Reason policy.Reason
 	// Refusal is the message for the Pod's condition if there are no nodes. It is constant for a Reason: a message that
-	// changes makes the scheduler retry the Pod in a loop (4,478 attempts in 15 s, facts/scheduler.md 1.4).
+	// changes makes the scheduler retry the Pod in a loop (4,478 attempts in 15 s, docs/sources.md#scheduler-hot-loop).
 	Refusal string
 }
 

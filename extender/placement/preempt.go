@@ -16,9 +16,10 @@ import (
 // Victims are the Pods that the scheduler would evict, by node.
 type Victims map[string]*extenderv1.MetaVictims
 
-// Preempt returns the nodes on which the Pod may run after the eviction. If there are none, no Pod is evicted. Without
-// it a Pod over its quota would evict local Pods although it cannot use the room (facts/scheduler.md 1.5). A Pod below
-// its quota gets its slot now. Otherwise another Pod could take the slot for which Pods were evicted.
+// Preempt returns the nodes on which the Pod may run after the eviction. If there are none, no Pod is evicted.
+// Without it a Pod over its quota would evict local Pods although it cannot use the room
+// (docs/sources.md#scheduler-preemption). A Pod below its quota gets its slot now. Otherwise another Pod could take
+// the slot for which Pods were evicted.
 func (p *Placement) Preempt(ctx context.Context, pod *corev1.Pod, victims Victims) (Victims, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()

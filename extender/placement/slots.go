@@ -16,7 +16,8 @@ import (
 
 // PodSlots writes slots to the Pods themselves, as policy.LocalSlotAnnotation. It is the one API call that the
 // scheduler waits for, once for each local replica of a quota. Without it an extender that restarts would give every
-// slot again whose Pod is not bound yet (measured: 10 local replicas for a quota of 5, facts/scheduler.md, finding 3).
+// slot again whose Pod is not bound yet (measured: 10 local replicas for a quota of 5,
+// docs/sources.md#scheduler-restart).
 type PodSlots struct{ Client kubernetes.Interface }
 
 // Write implements Slots.

@@ -1,6 +1,7 @@
-// Package requeue makes the scheduler retry Pods that the extender has refused. A change of any field of a waiting Pod
-// makes the scheduler retry it within a millisecond, while the scheduler's own retry often comes before the extender
-// has seen what changed (facts/scheduler.md 1.3). The ledger is always changed first, then the Pod is requeued.
+// Package requeue makes the scheduler retry Pods that the extender has refused. A change of any field of a waiting
+// Pod makes the scheduler retry it within a millisecond, while the scheduler's own retry often comes before the
+// extender has seen what changed (docs/sources.md#scheduler-retry). The ledger is always changed first, then the Pod
+// is requeued.
 package requeue
 
 import (

@@ -102,7 +102,7 @@ func (s *server) reject(c *gin.Context, err error) {
 }
 
 // write sends a response with its length. Without a length the response is sent in chunks. kube-scheduler does not read
-// the last chunk, and loses the connection with every call (facts/scheduler.md, finding 10).
+// the last chunk, and loses the connection with every call (docs/sources.md#scheduler-connections).
 func write(c *gin.Context, response any) {
 	body, err := json.Marshal(response)
 	if err != nil {

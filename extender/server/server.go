@@ -98,7 +98,7 @@ func (s *server) readyz(c *gin.Context) {
 
 // filter responds with the nodes that are left. It leaves out refused nodes. If no node is left, one node carries the
 // reason as "unresolvable": for a node in FailedNodes the scheduler would try preemption again and again
-// (facts/scheduler.md 1.4, 1.5).
+// (docs/sources.md#scheduler-hot-loop, docs/sources.md#scheduler-preemption).
 func (s *server) filter(c *gin.Context) {
 	args, names, ok := s.decodeArgs(c)
 	if !ok {

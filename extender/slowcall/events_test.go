@@ -114,7 +114,7 @@ func TestEvents(t *testing.T) {
 			_, err = w.wait(t, "a")
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 		},
-		"all callers wake up": func(t *testing.T, w *watch) {
+		"all callers are notified": func(t *testing.T, w *watch) {
 			var callers sync.WaitGroup
 			for range 10 {
 				callers.Go(func() {

@@ -136,7 +136,7 @@ func (c *candidate) requireIdle(message string) {
 	require.ErrorIs(c.t, err, leadership.ErrNotLeading, message)
 }
 
-// lease changes the Lease as somebody else would.
+// changeLease changes the Lease like another client.
 func changeLease(t *testing.T, name string, change func(*coordinationv1.Lease)) {
 	t.Helper()
 	leases := leases()

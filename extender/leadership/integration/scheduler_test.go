@@ -124,10 +124,10 @@ func TestScheduler(t *testing.T) {
 			require.NoError(t, leases().Delete(t.Context(), lease, metav1.DeleteOptions{}))
 			term, err := s.CurrentTerm(t.Context())
 			require.NoError(t, err)
-			require.ErrorContains(t, s.VerifyTerm(t.Context(), term), "reading the lease")
+			require.ErrorContains(t, s.VerifyTerm(t.Context(), term), "reading lease")
 		},
 		"the error contains the name of a missing Lease": func(t *testing.T, lease string) {
-			require.ErrorContains(t, startSidecar(t, lease).answer(t), "reading the lease default/"+lease+" of the scheduler")
+			require.ErrorContains(t, startSidecar(t, lease).answer(t), "reading lease default/"+lease+" of the scheduler")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
