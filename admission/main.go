@@ -1,5 +1,6 @@
-// Admission prepares Pods for bursting: a mutating webhook for Pods that are being created, a validating one that refuses workloads
-// with malformed keys, and controllers for Pods that wait and those that run in the cloud. It places no Pod.
+// Admission prepares Pods for bursting. A mutating webhook prepares Pods at creation, a validating webhook rejects
+// workloads with malformed keys, and controllers handle Pods that wait for a node and Pods that run in the cloud.
+// Admission does not schedule Pods.
 package main
 
 import (
@@ -7,17 +8,19 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/spillway-k8s/spillway/internal/config"
+	"github.com/spillway-k8s/spillway/admission/app"
+	"github.com/spillway-k8s/spillway/admission/config"
+	loader "github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/run"
 )
 
 func main() { os.Exit(run.Main(program)) }
 
-// program reads the configuration and runs until ctx ends.
+// program reads the configuration and runs admission until ctx ends.
 func program(ctx context.Context, args []string) error {
-	cfg := defaultConfig()
-	if err := config.Load("admission", args, cfg); err != nil {
+	cfg := config.Default()
+	if err := loader.Load("admission", args, cfg); err != nil {
 		return err
 	}
 	logger, err := logging.SetUp(cfg.Logging, os.Stderr)
@@ -26,11 +29,11 @@ func program(ctx context.Context, args []string) error {
 	}
 	host, err := os.Hostname()
 	if err != nil {
-		return fmt.Errorf("finding the name of this host: %w", err)
+		return fmt.Errorf("reading the host name: %w", err)
 	}
-	a, err := newAdmission(cfg, host, logger)
+	a, err := app.New(cfg, host, logger)
 	if err != nil {
 		return err
 	}
-	return a.run(ctx)
+	return a.Run(ctx)
 }

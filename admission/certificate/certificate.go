@@ -23,23 +23,23 @@ import (
 )
 
 const (
-	// lookInterval is how often the time that is left is looked at.
-	lookInterval = time.Hour
-	// retryInterval is how soon what failed is tried again.
+	// checkInterval is how often the remaining lifetime of the certificate is checked.
+	checkInterval = time.Hour
+	// retryInterval is the delay before a retry.
 	retryInterval = time.Second
 )
 
-// Config says where the certificate lives and whom it is for.
+// Config describes the certificate.
 type Config struct {
-	// Namespace and Secret are where it is kept.
+	// Namespace and Secret identify the Secret that holds the certificate.
 	Namespace, Secret string
-	// Names are the DNS names and IP addresses by which the API server reaches the webhook; one at least.
+	// Names are the DNS names and IP addresses by which the API server reaches the webhook. There is at least one.
 	Names []string
-	// Registration is the name of the webhook configurations that are to know the authority.
+	// Registration is the name of the webhook configurations whose CA bundles hold the authority.
 	Registration string
 }
 
-// Source serves the certificate of the Secret, and keeps Secret and registrations right.
+// Source serves the certificate in the Secret, and keeps the Secret and the CA bundles of the registrations up to date.
 type Source struct {
 	client    kubernetes.Interface
 	config    Config
@@ -49,13 +49,14 @@ type Source struct {
 
 	secrets, mutating, validating cache.SharedIndexInformer
 
-	wake   chan struct{}
-	served atomic.Pointer[tls.Certificate]
+	// pending requests a reconciliation.
+	pending chan struct{}
+	served  atomic.Pointer[tls.Certificate]
 }
 
-// New makes a Source. It starts nothing.
+// New returns a Source that uses the clock now. It starts nothing.
 func New(client kubernetes.Interface, config Config, now func() time.Time, logger *slog.Logger) (*Source, error) {
-	s := &Source{client: client, config: config, now: now, logger: logger, wake: make(chan struct{}, 1)}
+	s := &Source{client: client, config: config, now: now, logger: logger, pending: make(chan struct{}, 1)}
 	secrets := s.factory(config.Secret, informers.WithNamespace(config.Namespace))
 	registrations := s.factory(config.Registration)
 	s.secrets = secrets.Core().V1().Secrets().Informer()
@@ -63,7 +64,9 @@ func New(client kubernetes.Interface, config Config, now func() time.Time, logge
 	s.validating = registrations.Admissionregistration().V1().ValidatingWebhookConfigurations().Informer()
 	for _, informer := range []cache.SharedIndexInformer{s.secrets, s.mutating, s.validating} {
 		if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: func(any) { s.look() }, UpdateFunc: func(_, _ any) { s.look() }, DeleteFunc: func(any) { s.look() },
+			AddFunc:    func(any) { s.requeue() },
+			UpdateFunc: func(_, _ any) { s.requeue() },
+			DeleteFunc: func(any) { s.requeue() },
 		}); err != nil {
 			return nil, fmt.Errorf("watching the certificate: %w", err)
 		}
@@ -71,8 +74,10 @@ func New(client kubernetes.Interface, config Config, now func() time.Time, logge
 	return s, nil
 }
 
-// factory watches objects of one name: a right to more is not needed.
-func (s *Source) factory(name string, options ...informers.SharedInformerOption) informers.SharedInformerFactory {
+// factory watches the objects with one name, so the program needs no permission for others.
+func (s *Source) factory(
+	name string, options ...informers.SharedInformerOption,
+) informers.SharedInformerFactory {
 	options = append(options, informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
 	}))
@@ -81,17 +86,18 @@ func (s *Source) factory(name string, options ...informers.SharedInformerOption)
 	return factory
 }
 
-func (s *Source) look() {
+// requeue requests a reconciliation. It does not block.
+func (s *Source) requeue() {
 	select {
-	case s.wake <- struct{}{}:
-	default: // The next look is due already.
+	case s.pending <- struct{}{}:
+	default: // A request is pending already.
 	}
 }
 
-// Ready tells whether there is a certificate to serve.
+// Ready reports whether there is a certificate to serve.
 func (s *Source) Ready() bool { return s.served.Load() != nil }
 
-// GetCertificate is for tls.Config. It does not block.
+// GetCertificate returns the certificate for a handshake (tls.Config). It does not block.
 func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if served := s.served.Load(); served != nil {
 		return served, nil
@@ -99,7 +105,7 @@ func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return nil, errors.New("the webhook has no certificate yet")
 }
 
-// Run keeps everything right until ctx ends. It blocks. Several processes may run it.
+// Run reconciles the Secret and the registrations until ctx ends. It blocks. Several processes may run it.
 func (s *Source) Run(ctx context.Context) error {
 	for _, factory := range s.factories {
 		factory.StartWithContext(ctx)
@@ -109,27 +115,29 @@ func (s *Source) Run(ctx context.Context) error {
 		return nil
 	}
 	for {
-		pause := lookInterval
+		delay := checkInterval
 		if err := s.reconcile(ctx); err != nil && ctx.Err() == nil {
-			pause = retryInterval
-			if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) { // Another process was faster.
-				s.logger.Warn("trying again", "certificate", s.config.Namespace+"/"+s.config.Secret, "err", err)
+			delay = retryInterval
+			// A conflict only means that another process was faster.
+			if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
+				s.logger.Warn("reconciling the certificate failed and is retried",
+					"secret", s.config.Namespace+"/"+s.config.Secret, "err", err)
 			}
 		}
-		timer := time.NewTimer(pause)
+		timer := time.NewTimer(delay)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
-		case <-s.wake:
+		case <-s.pending:
 		case <-timer.C:
 		}
 		timer.Stop()
 	}
 }
 
-// reconcile makes one step: a write of the Secret is seen by the watch, and the next step starts from what is there then. The API server is
-// told the authority of a certificate before the certificate is served.
+// reconcile performs one step. A write of the Secret comes back as a watch event, which starts the next step. The
+// registrations get the authority of a certificate before the webhook serves the certificate.
 func (s *Source) reconcile(ctx context.Context) error {
 	secret := s.secret()
 	data, changed, err := renew(secret.Data, s.config.Names, s.now())
@@ -139,13 +147,13 @@ func (s *Source) reconcile(ctx context.Context) error {
 	if changed {
 		return s.write(ctx, secret, data)
 	}
-	if err := s.announce(ctx, data[authoritiesKey]); err != nil {
+	if err := s.updateBundles(ctx, data[authoritiesKey]); err != nil {
 		return err
 	}
 	return s.load(secret)
 }
 
-// secret is the Secret as the watch knows it, an empty one where there is none.
+// secret returns the Secret from the cache, or an empty one if there is none.
 func (s *Source) secret() *corev1.Secret {
 	for _, object := range s.secrets.GetStore().List() {
 		if secret, ok := object.(*corev1.Secret); ok {
@@ -155,7 +163,7 @@ func (s *Source) secret() *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.config.Namespace, Name: s.config.Secret}}
 }
 
-// load serves what the Secret holds.
+// load makes the webhook serve the certificate in the Secret.
 func (s *Source) load(secret *corev1.Secret) error {
 	pair, err := readCertificate(secret.Data)
 	if err != nil {
@@ -167,7 +175,8 @@ func (s *Source) load(secret *corev1.Secret) error {
 	return nil
 }
 
-// write stores data in the Secret as it was seen: another process that has written since makes it a conflict.
+// write stores data in the version of the Secret that was read. If another process has written since, it fails with a
+// conflict.
 func (s *Source) write(ctx context.Context, secret *corev1.Secret, data map[string][]byte) error {
 	client := s.client.CoreV1().Secrets(s.config.Namespace)
 	out := secret.DeepCopy()
@@ -181,13 +190,14 @@ func (s *Source) write(ctx context.Context, secret *corev1.Secret, data map[stri
 	if err != nil {
 		return fmt.Errorf("storing a new certificate in Secret %s/%s: %w", s.config.Namespace, s.config.Secret, err)
 	}
-	s.logger.Info("made a new certificate", "secret", s.config.Namespace+"/"+s.config.Secret)
+	s.logger.Info("created a new certificate", "secret", s.config.Namespace+"/"+s.config.Secret)
 	return nil
 }
 
-// announce tells the API server which authorities to trust. A registration that is not there is told when it comes.
-func (s *Source) announce(ctx context.Context, bundle []byte) error {
-	var faults []error
+// updateBundles sets the CA bundles of the registrations. A registration that does not exist gets its bundle when it is
+// created.
+func (s *Source) updateBundles(ctx context.Context, bundle []byte) error {
+	var errs []error
 	client := s.client.AdmissionregistrationV1()
 	for _, object := range s.mutating.GetStore().List() {
 		if r, ok := object.(*admissionregistrationv1.MutatingWebhookConfiguration); ok {
@@ -196,8 +206,9 @@ func (s *Source) announce(ctx context.Context, bundle []byte) error {
 				entries = append(entries, entry{w.Name, w.ClientConfig.CABundle})
 			}
 			if patch := bundlePatch(r.ObjectMeta, entries, bundle); patch != nil {
-				_, err := client.MutatingWebhookConfigurations().Patch(ctx, r.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
-				faults = append(faults, announcing("MutatingWebhookConfiguration", r.Name, err))
+				_, err := client.MutatingWebhookConfigurations().
+					Patch(ctx, r.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+				errs = append(errs, updating("MutatingWebhookConfiguration", r.Name, err))
 			}
 		}
 	}
@@ -208,19 +219,20 @@ func (s *Source) announce(ctx context.Context, bundle []byte) error {
 				entries = append(entries, entry{w.Name, w.ClientConfig.CABundle})
 			}
 			if patch := bundlePatch(r.ObjectMeta, entries, bundle); patch != nil {
-				_, err := client.ValidatingWebhookConfigurations().Patch(ctx, r.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
-				faults = append(faults, announcing("ValidatingWebhookConfiguration", r.Name, err))
+				_, err := client.ValidatingWebhookConfigurations().
+					Patch(ctx, r.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+				errs = append(errs, updating("ValidatingWebhookConfiguration", r.Name, err))
 			}
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }
 
-func announcing(kind, name string, err error) error {
+func updating(kind, name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("telling %s %s the authority: %w", kind, name, err)
+	return fmt.Errorf("updating the CA bundle of %s %s: %w", kind, name, err)
 }
 
 // entry is a webhook of a registration.
@@ -229,8 +241,8 @@ type entry struct {
 	bundle []byte
 }
 
-// bundlePatch sets the bundle of those entries that have another one; nil where none has. It holds for the registration as it was
-// seen only.
+// bundlePatch sets the bundle of the entries that have a different one, nil if there are none. It applies only to the
+// version of the registration that was read.
 func bundlePatch(meta metav1.ObjectMeta, entries []entry, bundle []byte) []byte {
 	var webhooks []map[string]any
 	for _, e := range entries {
@@ -244,7 +256,7 @@ func bundlePatch(meta metav1.ObjectMeta, entries []entry, bundle []byte) []byte 
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": meta.UID, "resourceVersion": meta.ResourceVersion}, "webhooks": webhooks,
 	})
-	if err != nil { // Strings and bytes can always be encoded.
+	if err != nil { // Strings and bytes always have an encoding.
 		return nil
 	}
 	return patch

@@ -1,4 +1,5 @@
-// Package certificate makes the certificate with which the webhook serves, renews it in time and tells the API server by which
-// authority it is known. All of it lives in one Secret that every process of the program reads: any of them may write it, and none
-// needs to be restarted. A certificate that is given in files is no business of this package.
+// Package certificate creates the serving certificate of the webhook, renews it in time, and sets the CA bundles of
+// the webhook configurations. Certificate, key and authority are in one Secret that every process of the program
+// reads. Every process may write the Secret, and none has to restart. The package does not handle certificates that
+// are given as files.
 package certificate

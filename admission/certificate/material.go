@@ -14,36 +14,40 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-// authoritiesKey of the Secret, beside the keys of every TLS Secret, holds the authority of the certificate, and behind it the ones before
-// while certificates of theirs may be served. Nobody keeps the keys of authorities: each signs one certificate when it is made.
+// authoritiesKey is the key of the Secret that holds the authority of the certificate, followed by former authorities
+// while a process may still serve one of their certificates. The Secret also has the keys of every TLS Secret. The
+// private key of an authority is not kept: each authority signs one certificate, when it is created.
 const authoritiesKey = "ca.crt"
 
-// lifetime is how long a certificate is good. It is made anew when a third of that is left: nobody has to hurry when the making fails.
+// lifetime is how long a certificate is valid. It is renewed when a third of that is left, so there is much time to
+// repair a renewal that fails.
 const lifetime = 365 * 24 * time.Hour
 
-// renew returns the Secret's data with a certificate that is good for the names, and whether anything changed.
-func renew(data map[string][]byte, names []string, now time.Time) (renewed map[string][]byte, changed bool, err error) {
-	trusted, _ := cert.ParseCertsPEM(data[authoritiesKey]) // None where they cannot be read.
-	if pair, err := readCertificate(data); err == nil && isGood(pair.Leaf, trusted, names, now) {
+// renew returns the data of the Secret with a certificate that is valid for the names, and whether the data changed.
+func renew(
+	data map[string][]byte, names []string, now time.Time,
+) (renewed map[string][]byte, changed bool, err error) {
+	trusted, _ := cert.ParseCertsPEM(data[authoritiesKey]) // None if they are malformed.
+	if pair, err := readCertificate(data); err == nil && isValid(pair.Leaf, trusted, names, now) {
 		return data, false, nil
 	}
 	chain, key, err := generate(names)
 	if err != nil {
-		return nil, false, fmt.Errorf("making a certificate: %w", err)
+		return nil, false, fmt.Errorf("creating a certificate: %w", err)
 	}
-	made, err := cert.ParseCertsPEM(chain)
-	if err != nil || len(made) < 2 {
-		return nil, false, errors.Join(errors.New("making a certificate: it came without its authority"), err)
+	created, err := cert.ParseCertsPEM(chain)
+	if err != nil || len(created) < 2 {
+		return nil, false, errors.Join(errors.New("creating a certificate: the authority is missing"), err)
 	}
 	trusted = slices.DeleteFunc(trusted, func(c *x509.Certificate) bool { return now.After(c.NotAfter) })
-	bundle, err := cert.EncodeCertificates(append(made[1:], trusted...)...)
+	bundle, err := cert.EncodeCertificates(append(created[1:], trusted...)...)
 	if err != nil {
 		return nil, false, fmt.Errorf("encoding the authorities: %w", err)
 	}
 	return map[string][]byte{authoritiesKey: bundle, corev1.TLSCertKey: chain, corev1.TLSPrivateKeyKey: key}, true, nil
 }
 
-// generate makes a certificate for the names, DNS names or IP addresses, with its authority behind it, and its key.
+// generate returns a certificate for the DNS names and IP addresses, followed by its authority, and its private key.
 func generate(names []string) (chain, key []byte, err error) {
 	options := cert.SelfSignedCertKeyOptions{Host: names[0], MaxAge: lifetime}
 	for _, name := range names[1:] {
@@ -56,15 +60,16 @@ func generate(names []string) (chain, key []byte, err error) {
 	return cert.GenerateSelfSignedCertKeyWithOptions(options)
 }
 
-// isGood tells whether a certificate need not be made anew yet.
-func isGood(c *x509.Certificate, trusted []*x509.Certificate, names []string, now time.Time) bool {
+// isValid reports whether a certificate need not be renewed yet.
+func isValid(c *x509.Certificate, trusted []*x509.Certificate, names []string, now time.Time) bool {
 	due := c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore) / 3)
 	signed := func(by *x509.Certificate) bool { return c.CheckSignatureFrom(by) == nil }
-	foreign := func(name string) bool { return c.VerifyHostname(name) != nil }
-	return !now.Before(c.NotBefore) && now.Before(due) && slices.ContainsFunc(trusted, signed) && !slices.ContainsFunc(names, foreign)
+	missing := func(name string) bool { return c.VerifyHostname(name) != nil }
+	return !now.Before(c.NotBefore) && now.Before(due) &&
+		slices.ContainsFunc(trusted, signed) && !slices.ContainsFunc(names, missing)
 }
 
-// readCertificate reads what is served.
+// readCertificate decodes the certificate in the data of the Secret.
 func readCertificate(data map[string][]byte) (*tls.Certificate, error) {
 	if len(bytes.TrimSpace(data[corev1.TLSCertKey])) == 0 {
 		return nil, errors.New("there is no certificate yet")

@@ -53,7 +53,9 @@ func TestWhatIsMadeIsTrusted(t *testing.T) {
 
 func TestWhatIsGoodStays(t *testing.T) {
 	data, birth := made(t)
-	for name, now := range map[string]time.Time{"now": birth, "with more than a third left": birth.Add(lifetime * 6 / 10)} {
+	for name, now := range map[string]time.Time{
+		"now": birth, "with more than a third left": birth.Add(lifetime * 6 / 10),
+	} {
 		same, changed, err := renew(data, names, now)
 		require.NoError(t, err)
 		assert.False(t, changed, name)

@@ -1,4 +1,5 @@
-// Package validation says what is wrong with the keys that a user has written on a workload: faults, for which it is refused, and
-// warnings about what is legal but will not do what it says. It looks at the object alone: the cluster's rules and the claims that
-// are known are its parameters. It answers nobody (admission/webhook does) and changes nothing.
+// Package validation finds what is wrong with the keys that a user has set on a workload: errors, for which the
+// webhook rejects the workload, and warnings about keys that are legal but have no effect. It reads only the object,
+// the rules of the cluster and the claims that are known. It sends no responses (admission/webhook does) and changes
+// nothing.
 package validation

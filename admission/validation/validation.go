@@ -10,53 +10,55 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// Facts are what is known of the cluster (internal/facts).
+// Facts returns what is known about the cluster (internal/facts).
 type Facts interface {
-	// Claims are the kinds of the volumes behind the Pod's claims; one that is not known is missing. It must not block.
+	// Claims returns the kinds of the volumes behind the claims of the Pod, without those that are unknown. It must not
+	// block.
 	Claims(*corev1.Pod) map[string]string
 }
 
-// Validator judges by one policy. It holds no state: many goroutines may use it at once.
+// Validator validates by one policy. It holds no state, so goroutines may share it.
 type Validator struct {
 	policy *policy.Policy
 	facts  Facts
 }
 
-// New makes a Validator.
+// New returns a Validator.
 func New(p *policy.Policy, facts Facts) *Validator { return &Validator{policy: p, facts: facts} }
 
-// Review looks at an object that is created, or at an update of old to it; old is nil for a creation. It is refused for the faults,
-// if there are any, and the warnings are for the user in any case. namespace is the object's.
+// Review validates an object of a namespace. old is its previous version, nil at creation. The webhook rejects the
+// object if there are errors, and returns the warnings to the user in any case.
 //
-// Only what an update changes is a fault: what was malformed before stays editable, and is a warning. What a controller makes is never
-// refused, for nobody would see why it does not come: its faults are warnings too. What is being deleted is left alone.
-func (v *Validator) Review(namespace string, s, old *Subject) (faults field.ErrorList, warnings []string) {
+// An error that old had too is a warning, so that users can edit objects that were malformed before. Errors of an
+// object that a controller creates are warnings too, because no user would see the rejection. An object that is being
+// deleted is not validated.
+func (v *Validator) Review(namespace string, s, old *Subject) (errs field.ErrorList, warnings []string) {
 	object := s.object()
-	if object.DeletionTimestamp != nil || (old != nil && s.saysAsBefore(old)) {
+	if object.DeletionTimestamp != nil || (old != nil && s.unchanged(old)) {
 		return nil, nil
 	}
-	faults = v.faults(s)
+	errs = v.errors(s)
 	if old != nil {
-		faults, warnings = ratchet(faults, v.faults(old))
+		errs, warnings = ratchet(errs, v.errors(old))
 	}
-	// A DaemonSet's Pods never burst, so nothing of ours means anything there.
+	// The Pods of a DaemonSet never burst, so keys have no effect there.
 	if s.kind == "DaemonSet" || metav1.GetControllerOfNoCopy(&object) != nil {
-		for _, fault := range faults {
-			warnings = append(warnings, fault.Error())
+		for _, err := range errs {
+			warnings = append(warnings, err.Error())
 		}
-		faults = nil
+		errs = nil
 	}
-	return faults, append(warnings, v.warnings(namespace, s)...)
+	return errs, append(warnings, v.warnings(namespace, s)...)
 }
 
-// faults are all malformed keys of the subject.
-func (v *Validator) faults(s *Subject) field.ErrorList {
+// errors returns all malformed keys of the subject.
+func (v *Validator) errors(s *Subject) field.ErrorList {
 	var found field.ErrorList
 	for _, at := range s.places() {
 		for _, key := range []string{policy.BurstLabel, policy.BurstLabelAlias} {
 			if value, ok := at.meta.Labels[key]; ok {
 				_, err := policy.ParseMode(map[string]string{key: value})
-				found = append(found, listed(at.path.Child("labels"), err)...)
+				found = append(found, fieldErrors(at.path.Child("labels"), err)...)
 			}
 		}
 	}
@@ -65,13 +67,13 @@ func (v *Validator) faults(s *Subject) field.ErrorList {
 	_, replacementsErr := v.policy.CheckReplacements(s.asPod(""))
 	_, soldOutErr := policy.ParseOnSoldOut(s.pod.meta.Annotations)
 	for _, err := range []error{quotaErr, switchErr, replacementsErr, soldOutErr} {
-		found = append(found, listed(s.pod.path.Child("annotations"), err)...)
+		found = append(found, fieldErrors(s.pod.path.Child("annotations"), err)...)
 	}
 	return found
 }
 
-// listed are the faults of one map of keys as the API names them.
-func listed(keys *field.Path, err error) field.ErrorList {
+// fieldErrors converts an error of a parser of policy. keys is the path of the labels or annotations that it parsed.
+func fieldErrors(keys *field.Path, err error) field.ErrorList {
 	var found field.ErrorList
 	for _, fault := range policy.KeyErrors(err) {
 		detail := fault.Right
@@ -82,29 +84,35 @@ func listed(keys *field.Path, err error) field.ErrorList {
 		if fault.Kind == field.ErrorTypeRequired {
 			value = ""
 		}
-		found = append(found, &field.Error{Type: fault.Kind, Field: keys.Key(fault.Key).String() + fault.Path, BadValue: value, Detail: detail})
+		found = append(found, &field.Error{
+			Type: fault.Kind, Field: keys.Key(fault.Key).String() + fault.Path, BadValue: value, Detail: detail,
+		})
 	}
 	return found
 }
 
-// ratchet takes faults that were there before for warnings. What would be right does not matter: it may depend on the rest of the object.
-func ratchet(faults, before field.ErrorList) (fresh field.ErrorList, warnings []string) {
-	for _, f := range faults {
+// ratchet turns errors that existed before the update into warnings. It does not compare their details, which may
+// depend on the rest of the object.
+func ratchet(errs, before field.ErrorList) (introduced field.ErrorList, warnings []string) {
+	for _, err := range errs {
 		if slices.ContainsFunc(before, func(b *field.Error) bool {
-			return f.Type == b.Type && f.Field == b.Field && f.BadValue == b.BadValue
+			return err.Type == b.Type && err.Field == b.Field && err.BadValue == b.BadValue
 		}) {
-			warnings = append(warnings, f.Error()+"; it was so before this update")
+			warnings = append(warnings, err.Error()+"; this error existed before the update")
 			continue
 		}
-		fresh = append(fresh, f)
+		introduced = append(introduced, err)
 	}
-	return fresh, warnings
+	return introduced, warnings
 }
 
-// asPod is the Pod, or one as the template makes it.
+// asPod returns the Pod, or a Pod as the template describes it.
 func (s *Subject) asPod(namespace string) *corev1.Pod {
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: s.pod.meta.Name, Namespace: namespace, Labels: s.pod.meta.Labels, Annotations: s.pod.meta.Annotations},
-		Spec:       s.spec,
+		ObjectMeta: metav1.ObjectMeta{
+			Name: s.pod.meta.Name, Namespace: namespace,
+			Labels: s.pod.meta.Labels, Annotations: s.pod.meta.Annotations,
+		},
+		Spec: s.spec,
 	}
 }

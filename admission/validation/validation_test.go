@@ -19,30 +19,31 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the files in testdata")
 
-// claims are the kinds of volumes that are known.
+// claims are the kinds of the volumes behind claims.
 type claims map[string]string
 
 func (c claims) Claims(*corev1.Pod) map[string]string { return c }
 
-// input is what a review is asked with.
+// input is the input of a review.
 type input struct {
-	// Policy is what the cluster changes about the rules, nothing for the default.
+	// Policy changes the rules of the policy; empty for the default.
 	Policy *policy.Config `json:"policy,omitempty"`
-	// Claims are the kinds of volumes behind claims.
+	// Claims are the kinds of the volumes behind claims.
 	Claims claims `json:"claims,omitempty"`
-	// Old is what an update starts from, nothing for a creation.
+	// Old is the previous version of the object; empty at creation.
 	Old json.RawMessage `json:"old,omitempty"`
-	// Object is what is reviewed.
+	// Object is the object to review.
 	Object json.RawMessage `json:"object"`
 }
 
-// output is the answer.
+// output is the result of a review.
 type output struct {
-	Faults   []string `json:"faults"`
+	Errors   []string `json:"errors"`
 	Warnings []string `json:"warnings"`
 }
 
-// TestReview asks about the object of each testdata/*.input.yaml and compares with .output.yaml; -update rewrites that.
+// TestReview reviews the object of each testdata/*.input.yaml and compares the result with .output.yaml, which -update
+// rewrites.
 func TestReview(t *testing.T) {
 	inputs, err := filepath.Glob("testdata/*.input.yaml")
 	require.NoError(t, err)
@@ -78,10 +79,10 @@ func review(t *testing.T, in input) output {
 	if in.Old != nil {
 		old = decode(t, in.Old)
 	}
-	faults, warnings := validation.New(rules, in.Claims).Review("shop", decode(t, in.Object), old)
+	errs, warnings := validation.New(rules, in.Claims).Review("shop", decode(t, in.Object), old)
 	out := output{Warnings: warnings}
-	for _, fault := range faults {
-		out.Faults = append(out.Faults, fault.Error())
+	for _, err := range errs {
+		out.Errors = append(out.Errors, err.Error())
 	}
 	return out
 }
@@ -95,24 +96,29 @@ func decode(t *testing.T, raw []byte) *validation.Subject {
 	return subject
 }
 
-// TestEveryKindIsRefusedForEveryKey writes each malformed key to every place of every kind where it is read.
-func TestEveryKindIsRefusedForEveryKey(t *testing.T) {
+// TestEveryMalformedKeyIsAnErrorOnEveryKind sets each malformed key in every place of every kind where it has an
+// effect.
+func TestEveryMalformedKeyIsAnErrorOnEveryKind(t *testing.T) {
 	type keys struct{ labels, annotations map[string]string }
 	malformed := map[string]keys{
-		policy.LocalReplicasAnnotation:       {annotations: map[string]string{policy.LocalReplicasAnnotation: "two"}},
-		policy.SwitchKey:                     {annotations: map[string]string{policy.SwitchKey: "yes"}},
-		policy.HostPathReplacementAnnotation: {annotations: map[string]string{policy.HostPathReplacementAnnotation: "remove"}},
-		policy.BurstLabel:                    {labels: map[string]string{policy.BurstLabel: "always"}},
-		policy.BurstLabelAlias:               {labels: map[string]string{policy.BurstLabelAlias: "always"}},
+		policy.LocalReplicasAnnotation: {annotations: map[string]string{policy.LocalReplicasAnnotation: "two"}},
+		policy.SwitchKey:               {annotations: map[string]string{policy.SwitchKey: "yes"}},
+		policy.HostPathReplacementAnnotation: {
+			annotations: map[string]string{policy.HostPathReplacementAnnotation: "remove"},
+		},
+		policy.BurstLabel:      {labels: map[string]string{policy.BurstLabel: "always"}},
+		policy.BurstLabelAlias: {labels: map[string]string{policy.BurstLabelAlias: "always"}},
 	}
 	template := "spec.template.metadata"
-	for kind, places := range map[string]map[string]bool{ // The value tells whether annotations are read there.
+	for kind, places := range map[string]map[string]bool{ // The value reports whether annotations have an effect there.
 		"Pod":         {"metadata": true},
 		"ReplicaSet":  {"metadata": false, template: true},
 		"Deployment":  {"metadata": false, template: true},
 		"StatefulSet": {"metadata": false, template: true},
 		"Job":         {"metadata": false, template: true},
-		"CronJob":     {"metadata": false, "spec.jobTemplate.metadata": false, "spec.jobTemplate.spec.template.metadata": true},
+		"CronJob": {
+			"metadata": false, "spec.jobTemplate.metadata": false, "spec.jobTemplate.spec.template.metadata": true,
+		},
 	} {
 		for place, read := range places {
 			for key, k := range malformed {
@@ -120,7 +126,8 @@ func TestEveryKindIsRefusedForEveryKey(t *testing.T) {
 					continue
 				}
 				t.Run(kind+" "+place+" "+key, func(t *testing.T) {
-					raw, err := json.Marshal(objectWith(kind, place, map[string]any{"labels": k.labels, "annotations": k.annotations}))
+					meta := map[string]any{"labels": k.labels, "annotations": k.annotations}
+					raw, err := json.Marshal(objectWith(kind, place, meta))
 					require.NoError(t, err)
 					field := place + ".annotations"
 					if k.labels != nil {
@@ -128,14 +135,14 @@ func TestEveryKindIsRefusedForEveryKey(t *testing.T) {
 					}
 
 					created := review(t, input{Object: raw})
-					require.Len(t, created.Faults, 1)
-					assert.Contains(t, created.Faults[0], field+"["+key+"]: Invalid value: ")
-					assert.Contains(t, created.Faults[0], ": must be ")
+					require.Len(t, created.Errors, 1)
+					assert.Contains(t, created.Errors[0], field+"["+key+"]: Invalid value: ")
+					assert.Contains(t, created.Errors[0], ": must be ")
 
 					bare, err := json.Marshal(objectWith(kind, place, map[string]any{}))
 					require.NoError(t, err)
-					assert.Equal(t, created.Faults, review(t, input{Old: bare, Object: raw}).Faults, "an update that writes it")
-					assert.Empty(t, review(t, input{Old: raw, Object: bare}), "an update that takes it off")
+					assert.Equal(t, created.Errors, review(t, input{Old: bare, Object: raw}).Errors, "an update that adds the key")
+					assert.Empty(t, review(t, input{Old: raw, Object: bare}), "an update that removes the key")
 					assert.Empty(t, review(t, input{Old: raw, Object: raw}), "an update of something else")
 				})
 			}
@@ -143,7 +150,7 @@ func TestEveryKindIsRefusedForEveryKey(t *testing.T) {
 	}
 }
 
-// objectWith is an object with metadata at a place.
+// objectWith returns an object with metadata at a place.
 func objectWith(kind, place string, meta map[string]any) map[string]any {
 	object := map[string]any{"kind": kind}
 	at := object
@@ -157,9 +164,10 @@ func objectWith(kind, place string, meta map[string]any) map[string]any {
 	return object
 }
 
-func TestDecodeSaysWhatAnObjectIsNot(t *testing.T) {
+func TestDecodeRejectsOtherKindsAndMalformedObjects(t *testing.T) {
 	_, err := validation.Decode("Node", []byte(`{}`))
-	require.ErrorContains(t, err, `kind "Node": must be one of [Pod ReplicaSet Deployment StatefulSet DaemonSet Job CronJob]`)
+	require.ErrorContains(t, err,
+		`kind "Node": must be one of [Pod ReplicaSet Deployment StatefulSet DaemonSet Job CronJob]`)
 	for _, kind := range []string{"Pod", "ReplicaSet", "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"} {
 		for _, raw := range []string{"", "[]", `{"spec":[]}`} {
 			_, err := validation.Decode(kind, []byte(raw))
@@ -168,7 +176,7 @@ func TestDecodeSaysWhatAnObjectIsNot(t *testing.T) {
 	}
 }
 
-// FuzzReview hunts panics in whatever an object may hold.
+// FuzzReview searches for panics with random objects.
 func FuzzReview(f *testing.F) {
 	inputs, err := filepath.Glob("testdata/*.input.yaml")
 	require.NoError(f, err)
@@ -194,7 +202,7 @@ func FuzzReview(f *testing.F) {
 			was = nil
 		}
 		v.Review("shop", is, was)
-		faults, _ := v.Review("shop", is, is)
-		assert.Empty(t, faults, "an update that changes nothing is never refused")
+		errs, _ := v.Review("shop", is, is)
+		assert.Empty(t, errs, "an update that changes nothing is never rejected")
 	})
 }

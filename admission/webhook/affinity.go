@@ -9,8 +9,8 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// requireNodeType adds to the Pod's node affinity that its node is a virtual one (In) or is none (NotIn). Terms are
-// alternatives, so each of them gets it.
+// requireNodeType adds the requirement to the node affinity of the Pod that its node is a virtual node (In) or is not
+// (NotIn). Terms are alternatives, so the function adds the requirement to each of them.
 func requireNodeType(spec *corev1.PodSpec, operator corev1.NodeSelectorOperator) {
 	requirement := corev1.NodeSelectorRequirement{
 		Key: policy.NodeTypeLabel, Operator: operator, Values: []string{policy.NodeTypeVirtual},
@@ -32,13 +32,13 @@ func requireNodeType(spec *corev1.PodSpec, operator corev1.NodeSelectorOperator)
 	}
 }
 
-// addRequirement leaves an empty term alone: it matches no node, and with a requirement it would match some.
+// addRequirement skips an empty term: it matches no node, but with a requirement it would match some.
 func addRequirement(term *corev1.NodeSelectorTerm, requirement corev1.NodeSelectorRequirement) {
 	empty := len(term.MatchExpressions) == 0 && len(term.MatchFields) == 0
-	there := slices.ContainsFunc(term.MatchExpressions, func(r corev1.NodeSelectorRequirement) bool {
+	exists := slices.ContainsFunc(term.MatchExpressions, func(r corev1.NodeSelectorRequirement) bool {
 		return reflect.DeepEqual(r, requirement)
 	})
-	if !empty && !there {
+	if !empty && !exists {
 		term.MatchExpressions = append(term.MatchExpressions, requirement)
 	}
 }

@@ -1,7 +1,9 @@
-// Package webhook answers the API server about objects at the moment they are created or updated. It prepares Pods for where they
-// may run: tolerations, node affinity, hostPath volumes and the mark that makes the scheduler ask the extender. And it refuses
-// workloads whose keys are malformed (admission/validation finds that), and the uninstallation of Spillway while Pods run in the cloud.
+// Package webhook answers admission reviews. It prepares Pods at creation: tolerations, node affinity, hostPath
+// volumes and the request for the marker resource, which makes the scheduler call the extender. It rejects workloads
+// whose keys are malformed (admission/validation finds them), and it rejects the uninstallation of Spillway while
+// Pods run in the cloud.
 //
-// It answers and touches nothing else, so a dry run is like any other. It never refuses what a controller makes: what is malformed
-// there gets a warning, and what it cannot find out leaves the Pod to admission/controllers.
+// Reviews have no side effects, so a dry run gets the same response. The webhook never rejects what a controller
+// creates: it returns a warning about malformed keys, and if it cannot evaluate a Pod, it leaves the Pod to
+// admission/controllers.
 package webhook

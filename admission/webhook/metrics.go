@@ -7,22 +7,22 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/spillway-k8s/spillway/admission/verdict"
+	"github.com/spillway-k8s/spillway/admission/evaluation"
 )
 
-// outcome is what became of a review.
+// outcome is the result of a review.
 type outcome string
 
 const (
-	// outcomeMutated: the object was changed.
+	// outcomeMutated: the webhook changed the object.
 	outcomeMutated outcome = "mutated"
-	// outcomeUntouched: there was nothing to change.
+	// outcomeUntouched: the object needed no change.
 	outcomeUntouched outcome = "untouched"
-	// outcomeFailed: the verdict could not be found, so the Pod was allowed as it was.
+	// outcomeFailed: the evaluation or the patch failed, so the webhook allowed the object unchanged.
 	outcomeFailed outcome = "failed"
-	// outcomeRefused: the object has malformed keys.
+	// outcomeRefused: the webhook rejected the object.
 	outcomeRefused outcome = "refused"
-	// outcomeMalformed: the request was no review of what its path is for.
+	// outcomeMalformed: the request is not a review for its path.
 	outcomeMalformed outcome = "malformed"
 )
 
@@ -36,16 +36,17 @@ func newMetrics(registerer prometheus.Registerer) (metrics, error) {
 	m := metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_admission_webhook_requests_total",
-			Help: "Reviews by webhook and outcome: mutated, untouched, failed (allowed as they were), refused, malformed (status 400).",
+			Help: "Reviews by webhook and outcome: mutated, untouched, failed (allowed unchanged), refused (rejected), " +
+				"malformed (status 400).",
 		}, []string{"webhook", "outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "spillway_admission_webhook_duration_seconds",
-			Help:    "Time from the arrival of a review to its answer, by webhook.",
+			Help:    "Time from the arrival of a review to its response, by webhook.",
 			Buckets: []float64{.0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 2},
 		}, []string{"webhook"}),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_admission_webhook_decisions_total",
-			Help: "Pods with a burst policy of their own, their workload or their namespace, by placement and reason.",
+			Help: "Decisions about managed Pods at creation, by placement and reason.",
 		}, []string{"placement", "reason"}),
 	}
 	err := errors.Join(registerer.Register(m.requests), registerer.Register(m.duration), registerer.Register(m.decisions))
@@ -55,13 +56,13 @@ func newMetrics(registerer prometheus.Registerer) (metrics, error) {
 	return m, nil
 }
 
-func (m metrics) observe(webhook string, o outcome, took time.Duration) {
+func (m metrics) observe(webhook string, o outcome, duration time.Duration) {
 	m.requests.WithLabelValues(webhook, string(o)).Inc()
-	m.duration.WithLabelValues(webhook).Observe(took.Seconds())
+	m.duration.WithLabelValues(webhook).Observe(duration.Seconds())
 }
 
-func (m metrics) decided(v verdict.Verdict) {
-	if v.Keyed {
-		m.decisions.WithLabelValues(string(v.Placement), string(v.Reason)).Inc()
+func (m metrics) countDecision(result evaluation.Result) {
+	if result.Managed {
+		m.decisions.WithLabelValues(string(result.Placement), string(result.Reason)).Inc()
 	}
 }

@@ -7,60 +7,62 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/spillway-k8s/spillway/admission/verdict"
+	"github.com/spillway-k8s/spillway/admission/evaluation"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// concerns tells whether it makes a difference what the webhook does to a Pod: not where its node is chosen already, as for
-// static Pods, nor where it must be on a certain one.
-func concerns(pod *corev1.Pod) bool {
+// isSchedulable reports whether the scheduler chooses the node of the Pod. It does not hold for Pods that have a node,
+// such as static Pods, nor for the Pods of a DaemonSet, each of which must run on one particular node.
+func isSchedulable(pod *corev1.Pod) bool {
 	owner := metav1.GetControllerOf(pod)
 	return pod.Spec.NodeName == "" && (owner == nil || owner.Kind != "DaemonSet")
 }
 
-// kubernetesControllers are the kinds whose controllers are Kubernetes' own. What they make is as their template says, and the
-// validation, which has seen that, is not asked about it again.
-var kubernetesControllers = []string{"ReplicaSet", "StatefulSet", "Job", "DaemonSet", "Deployment", "CronJob", "ReplicationController"}
+// kubernetesControllers are the kinds whose controllers are part of Kubernetes. They create objects from a template
+// that has been validated already, so what they create is not validated again.
+var kubernetesControllers = []string{
+	"ReplicaSet", "StatefulSet", "Job", "DaemonSet", "Deployment", "CronJob", "ReplicationController",
+}
 
 func isControlled(pod *corev1.Pod) bool {
 	owner := metav1.GetControllerOfNoCopy(pod)
 	return owner != nil && slices.Contains(kubernetesControllers, owner.Kind)
 }
 
-// mutate returns the Pod as the verdict about it wants it, with the scheduler (none where it is empty) that asks the extender; the
-// Pod that was given is not changed. What it returns gets the same
-// verdict and comes out of it unchanged.
-func mutate(pod *corev1.Pod, v verdict.Verdict, schedulerName string) *corev1.Pod {
-	if !v.Keyed {
-		return keepHome(pod, v)
+// mutate returns the Pod as the result of its evaluation requires. schedulerName is the scheduler that calls the
+// extender, empty to keep the scheduler of the Pod. mutate does not change the Pod that it gets. It is idempotent:
+// evaluating the returned Pod gives the same result, and mutating it again changes nothing.
+func mutate(pod *corev1.Pod, result evaluation.Result, schedulerName string) *corev1.Pod {
+	if !result.Managed {
+		return keepLocal(pod, result)
 	}
 	out := pod.DeepCopy()
-	label(out, v)
-	if v.MayBurst() && !policy.ToleratesProvider(&out.Spec) {
+	setBurstLabel(out, result)
+	if result.MayBurst() && !policy.ToleratesProvider(&out.Spec) {
 		out.Spec.Tolerations = append(out.Spec.Tolerations, policy.ProviderToleration())
 	}
-	if v.Placement == policy.PlacementCloudOnly {
+	if result.Placement == policy.PlacementCloudOnly {
 		requireNodeType(&out.Spec, corev1.NodeSelectorOpIn)
-		if spec, err := policy.ReplaceHostPaths(out); err == nil { // One that cannot be read keeps a Pod home.
+		// A Pod whose replacements are malformed is not CloudOnly, so there is no error here.
+		if spec, err := policy.ReplaceHostPaths(out); err == nil {
 			out.Spec = *spec
 		}
 	}
-	if v.Forbidden() && policy.ToleratesProvider(&out.Spec) {
+	if result.Forbidden() && policy.ToleratesProvider(&out.Spec) {
 		requireNodeType(&out.Spec, corev1.NodeSelectorOpNotIn)
 	}
-	if !v.Off {
-		mark(&out.Spec)
-		if byDefault := out.Spec.SchedulerName == "" || out.Spec.SchedulerName == corev1.DefaultSchedulerName; byDefault && schedulerName != "" {
-			out.Spec.SchedulerName = schedulerName
-		}
+	if !result.Off {
+		requestPlacement(&out.Spec)
+		setScheduler(&out.Spec, schedulerName)
 	}
 	return out
 }
 
-// keepHome keeps a Pod that is not keyed off virtual nodes, where it tolerates them by itself and may not burst: neither taint nor
-// extender would. For good, also where the switch turns on later: such a Pod never asked for the cloud.
-func keepHome(pod *corev1.Pod, v verdict.Verdict) *corev1.Pod {
-	if v.MayBurst() || !policy.ToleratesProvider(&pod.Spec) {
+// keepLocal adds node affinity to an unmanaged Pod that tolerates virtual nodes and may not burst: neither the taint
+// nor the extender would keep it off virtual nodes. The affinity stays when the switch turns on later, because such a
+// Pod never requested to burst.
+func keepLocal(pod *corev1.Pod, result evaluation.Result) *corev1.Pod {
+	if result.MayBurst() || !policy.ToleratesProvider(&pod.Spec) {
 		return pod
 	}
 	out := pod.DeepCopy()
@@ -68,10 +70,10 @@ func keepHome(pod *corev1.Pod, v verdict.Verdict) *corev1.Pod {
 	return out
 }
 
-// label writes the burst mode that the Pod has from its workload or namespace on the Pod itself: from here on, everyone looks at the
-// Pod only.
-func label(pod *corev1.Pod, v verdict.Verdict) {
-	if v.Label == policy.ModeNone {
+// setBurstLabel copies the burst mode of the owner or the namespace to the Pod, because the other programs read the
+// labels of the Pod only.
+func setBurstLabel(pod *corev1.Pod, result evaluation.Result) {
+	if result.BurstMode == policy.ModeNone {
 		return
 	}
 	if own, err := policy.ParseMode(pod.Labels); err != nil || own != policy.ModeNone {
@@ -80,12 +82,21 @@ func label(pod *corev1.Pod, v verdict.Verdict) {
 	if pod.Labels == nil {
 		pod.Labels = map[string]string{}
 	}
-	pod.Labels[policy.BurstLabel] = string(v.Label)
+	pod.Labels[policy.BurstLabel] = string(result.BurstMode)
 }
 
-// mark makes the scheduler ask the extender about the Pod (managedResources). A Pod that may not burst now is marked too: the
-// switch may turn while it waits, and a mark cannot be added later.
-func mark(spec *corev1.PodSpec) {
+// setScheduler assigns a Pod of the default scheduler to the named scheduler, if there is a name.
+func setScheduler(spec *corev1.PodSpec, name string) {
+	byDefault := spec.SchedulerName == "" || spec.SchedulerName == corev1.DefaultSchedulerName
+	if byDefault && name != "" {
+		spec.SchedulerName = name
+	}
+}
+
+// requestPlacement adds a request for the marker resource, which makes the scheduler call the extender for the Pod
+// (managedResources). A Pod that may not burst now gets it too: the switch may turn on while the Pod waits, and a
+// request cannot be added later.
+func requestPlacement(spec *corev1.PodSpec) {
 	if policy.NeedsPlacement(spec) || len(spec.Containers) == 0 {
 		return
 	}

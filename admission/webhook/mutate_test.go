@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -25,25 +24,25 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
+	"github.com/spillway-k8s/spillway/admission/evaluation"
 	"github.com/spillway-k8s/spillway/admission/validation"
-	"github.com/spillway-k8s/spillway/admission/verdict"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
 var update = flag.Bool("update", false, "rewrite the files in testdata")
 
-// world is what the webhook knows beside the Pod.
+// world is a fake of the facts and owners that the evaluation of a Pod depends on.
 type world struct {
-	// Switch is the value of the global switch, empty for none.
+	// Switch is the value of the global switch, empty if it is not set.
 	Switch string `json:"switch,omitempty"`
-	// ClaimKinds are the kinds of volumes behind claims.
+	// ClaimKinds are the kinds of the volumes behind claims.
 	ClaimKinds map[string]string `json:"claims,omitempty"`
-	// Workload and NamespaceLabels are the labels of what the Pod belongs to.
+	// Workload and NamespaceLabels are the labels of the owner and the namespace of the Pod.
 	Workload        map[string]string `json:"workload,omitempty"`
 	NamespaceLabels map[string]string `json:"namespace,omitempty"`
-	// Scheduler is the one that asks the extender, where it runs beside another one.
+	// Scheduler is the scheduler that calls the extender, if it runs next to the default scheduler.
 	Scheduler string `json:"scheduler,omitempty"`
-	// lookup is why owners cannot be looked up.
+	// lookup is the error of all look-ups.
 	lookup error
 }
 
@@ -72,36 +71,42 @@ func (w world) Namespace(context.Context, string) (map[string]string, error) {
 	return w.NamespaceLabels, w.lookup
 }
 
-func (w world) judge(t testing.TB) *verdict.Judge {
+func (w world) evaluator(t testing.TB) *evaluation.Evaluator {
 	p, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
-	return verdict.New(p, w, w, time.Minute)
+	return evaluation.New(p, w, w, time.Minute)
 }
 
-// handlerFor is the webhook as it is served, in the given world.
-func handlerFor(t testing.TB, judge Judge, schedulerName ...string) (http.Handler, *prometheus.Registry) {
+// handlerFor returns the webhook.
+func handlerFor(t testing.TB, evaluator Evaluator, schedulerName ...string) (http.Handler, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
-	h, err := New(Parts{Judge: judge, Validator: validatorOf(t), InCloud: nothing, SchedulerName: strings.Join(schedulerName, "")}, registry, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	h, err := New(Config{
+		Evaluator: evaluator, Validator: validatorOf(t), InCloud: nothing, SchedulerName: strings.Join(schedulerName, ""),
+	}, registry, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	return h, registry
 }
 
-// validatorOf is the validation by the default rules, in a cluster of which nothing is known.
+// validatorOf returns the validation by the default rules, without facts about the cluster.
 func validatorOf(t testing.TB) *validation.Validator {
 	p, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
 	return validation.New(p, world{})
 }
 
-// reviewOf is the body with which the API server asks about the creation of an object.
+// reviewOf returns the request body of a review of the creation of a Pod.
 func reviewOf(t testing.TB, raw []byte) []byte {
+	return encode(t, &admissionv1.AdmissionRequest{
+		UID: "b1", Operation: admissionv1.Create, Namespace: "shop",
+		Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"},
+		Object:   runtime.RawExtension{Raw: raw},
+	})
+}
+
+// encode returns the body of a review with the request.
+func encode(t testing.TB, request *admissionv1.AdmissionRequest) []byte {
 	body, err := json.Marshal(admissionv1.AdmissionReview{
-		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
-		Request: &admissionv1.AdmissionRequest{
-			UID: "b1", Operation: admissionv1.Create, Namespace: "shop",
-			Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"},
-			Object:   runtime.RawExtension{Raw: raw},
-		},
+		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"}, Request: request,
 	})
 	require.NoError(t, err)
 	return body
@@ -113,7 +118,7 @@ func post(h http.Handler, path string, body []byte) *httptest.ResponseRecorder {
 	return recorder
 }
 
-// ask sends the Pod through the handler and returns its answer and the patched Pod.
+// ask sends a review of the Pod to the handler and returns the response and the patched Pod.
 func ask(t testing.TB, h http.Handler, raw []byte) (*admissionv1.AdmissionResponse, []byte) {
 	recorder := post(h, PodPath, reviewOf(t, raw))
 	require.Equal(t, http.StatusOK, recorder.Code, recorder.Body.String())
@@ -122,7 +127,7 @@ func ask(t testing.TB, h http.Handler, raw []byte) (*admissionv1.AdmissionRespon
 	require.NotNil(t, review.Response)
 	assert.Equal(t, "AdmissionReview", review.Kind)
 	assert.EqualValues(t, "b1", review.Response.UID)
-	assert.True(t, review.Response.Allowed, "no Pod is ever refused")
+	assert.True(t, review.Response.Allowed, "no Pod is ever rejected")
 	if review.Response.Patch == nil {
 		return review.Response, raw
 	}
@@ -134,7 +139,8 @@ func ask(t testing.TB, h http.Handler, raw []byte) (*admissionv1.AdmissionRespon
 	return review.Response, out
 }
 
-// TestMutate asks about the Pod of each testdata/mutate/*.input.yaml and compares with .output.yaml; -update rewrites that.
+// TestMutate asks about the Pod of each testdata/mutate/*.input.yaml and compares with .output.yaml; -update rewrites
+// that.
 func TestMutate(t *testing.T) {
 	inputs, err := filepath.Glob("testdata/mutate/*.input.yaml")
 	require.NoError(t, err)
@@ -150,13 +156,13 @@ func TestMutate(t *testing.T) {
 			require.NoError(t, yaml.UnmarshalStrict(content, &input))
 			raw, err := json.Marshal(input.Pod)
 			require.NoError(t, err)
-			h, _ := handlerFor(t, input.judge(t), input.Scheduler)
+			h, _ := handlerFor(t, input.evaluator(t), input.Scheduler)
 
 			response, out := ask(t, h, raw)
 			compare(t, strings.Replace(file, ".input.", ".output.", 1), response.Warnings, out)
 
 			again, second := ask(t, h, out)
-			assert.Nil(t, again.Patch, "asked again, the webhook changes nothing")
+			assert.Nil(t, again.Patch, "a second review changes nothing")
 			assert.JSONEq(t, string(out), string(second))
 		})
 	}

@@ -8,10 +8,12 @@ import (
 	evanphx "gopkg.in/evanphx/json-patch.v4"
 )
 
-// patchFor is the JSON patch that makes out of in, whose text is raw; nil where they are the same.
+// patchFor returns the JSON patch that changes in to out, nil if they are equal. raw is the encoding of in that the
+// API server sent.
 //
-// The patch is made from what this program knows of the object, so fields of a newer Kubernetes stay as they are. It is tried before
-// it is answered: the API server fails the creation for a patch that does not fit, whatever the failure policy says.
+// The patch covers only the fields that this program knows, so fields of a newer Kubernetes stay unchanged. patchFor
+// applies the patch to raw before it returns it: if a patch does not apply, the API server fails the creation,
+// whatever the failure policy is.
 func patchFor[T any](raw []byte, in, out *T) ([]byte, error) {
 	if out == in {
 		return nil, nil
@@ -22,11 +24,11 @@ func patchFor[T any](raw []byte, in, out *T) ([]byte, error) {
 	}
 	after, err := json.Marshal(out)
 	if err != nil {
-		return nil, fmt.Errorf("encoding the changed object: %w", err)
+		return nil, fmt.Errorf("encoding the mutated object: %w", err)
 	}
 	operations, err := jsonpatch.CreatePatch(before, after)
 	if err != nil {
-		return nil, fmt.Errorf("comparing the object with the changed one: %w", err)
+		return nil, fmt.Errorf("comparing the object with the mutated one: %w", err)
 	}
 	if len(operations) == 0 {
 		return nil, nil
@@ -35,19 +37,20 @@ func patchFor[T any](raw []byte, in, out *T) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding the patch: %w", err)
 	}
-	if err := try(patch, raw); err != nil {
+	if err := check(patch, raw); err != nil {
 		return nil, err
 	}
 	return patch, nil
 }
 
-func try(patch, raw []byte) error {
+// check applies the patch.
+func check(patch, raw []byte) error {
 	decoded, err := evanphx.DecodePatch(patch)
 	if err != nil {
-		return fmt.Errorf("reading the patch: %w", err)
+		return fmt.Errorf("decoding the patch: %w", err)
 	}
 	if _, err := decoded.Apply(raw); err != nil {
-		return fmt.Errorf("trying the patch: %w", err)
+		return fmt.Errorf("applying the patch: %w", err)
 	}
 	return nil
 }

@@ -10,42 +10,45 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/spillway-k8s/spillway/admission/verdict"
+	"github.com/spillway-k8s/spillway/admission/evaluation"
 )
 
-// podReviewer prepares Pods that are being created. It refuses none.
+// podReviewer prepares Pods at creation. It rejects none.
 type podReviewer struct {
-	judge         Judge
+	evaluator     Evaluator
 	schedulerName string
 	metrics       metrics
 	logger        *slog.Logger
 }
 
-// review allows the Pod, with a patch where it is to be changed and with warnings about its malformed keys.
-func (p *podReviewer) review(ctx context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, outcome, error) {
+// review allows the Pod, with a patch if the Pod needs a change and with warnings about its malformed keys.
+func (p *podReviewer) review(
+	ctx context.Context, request *admissionv1.AdmissionRequest,
+) (*admissionv1.AdmissionResponse, outcome, error) {
 	pod, err := decodePod(request)
 	if err != nil {
 		return nil, outcomeMalformed, err
 	}
 	response := &admissionv1.AdmissionResponse{Allowed: true}
-	if !concerns(pod) {
+	if !isSchedulable(pod) {
 		return response, outcomeUntouched, nil
 	}
 	subject := pod.DeepCopy()
-	subject.Namespace = request.Namespace // The object may leave it out.
-	verdict, err := p.judge.Decide(ctx, subject)
+	subject.Namespace = request.Namespace // The object may omit it.
+	result, err := p.evaluator.Evaluate(ctx, subject)
 	if err == nil {
-		response.Warnings = warnings(pod, verdict)
-		p.metrics.decided(verdict)
-		response.Patch, err = patchFor(request.Object.Raw, pod, mutate(pod, verdict, p.schedulerName))
+		response.Warnings = warnings(pod, result)
+		p.metrics.countDecision(result)
+		response.Patch, err = patchFor(request.Object.Raw, pod, mutate(pod, result, p.schedulerName))
 	}
 	if err != nil {
-		p.logger.Error("leaving a Pod as it is", "namespace", request.Namespace, "name", pod.Name, "generateName", pod.GenerateName, "err", err)
-		response.Warnings = append(response.Warnings, lines("spillway left the Pod as it is: "+err.Error())...)
+		p.logger.Error("a Pod stays unchanged", "namespace", request.Namespace,
+			"name", pod.Name, "generateName", pod.GenerateName, "err", err)
+		response.Warnings = append(response.Warnings, lines("spillway left the Pod unchanged: "+err.Error())...)
 		return response, outcomeFailed, nil
 	}
 	p.logger.Debug("reviewed a Pod", "namespace", request.Namespace, "name", pod.Name, "generateName", pod.GenerateName,
-		"keyed", verdict.Keyed, "decision", verdict.Describe())
+		"managed", result.Managed, "decision", result.Describe())
 	return patched(response)
 }
 
@@ -58,11 +61,11 @@ func patched(response *admissionv1.AdmissionResponse) (*admissionv1.AdmissionRes
 	return response, outcomeMutated, nil
 }
 
-// decodePod reads the Pod of a review of its creation.
+// decodePod returns the Pod of a review of its creation.
 func decodePod(request *admissionv1.AdmissionRequest) (*corev1.Pod, error) {
 	pods := metav1.GroupVersionResource{Version: "v1", Resource: "pods"}
 	if request.Resource != pods || request.SubResource != "" || request.Operation != admissionv1.Create {
-		return nil, fmt.Errorf("request: %s of %s %s: must be CREATE of pods in v1, as Registration says",
+		return nil, fmt.Errorf("request: %s of %s %s: must be CREATE of pods in v1, as in Registration",
 			request.Operation, request.Resource.Resource, request.SubResource)
 	}
 	var kind metav1.TypeMeta
@@ -76,17 +79,17 @@ func decodePod(request *admissionv1.AdmissionRequest) (*corev1.Pod, error) {
 	return &pod, nil
 }
 
-// warnings say what is malformed, and why a Pod that asks for the cloud does not get there. What is malformed on a Pod of nobody is
-// left to the validation, which refuses it.
-func warnings(pod *corev1.Pod, v verdict.Verdict) []string {
+// warnings returns the malformed keys of a Pod, and why a Pod that requests to burst does not. It leaves the
+// malformed keys of a Pod without a controller to the validation, which rejects the Pod.
+func warnings(pod *corev1.Pod, result evaluation.Result) []string {
 	var found []string
 	if isControlled(pod) {
-		for _, fault := range v.Faults {
-			found = append(found, lines(fault.Error())...)
+		for _, err := range result.Errors {
+			found = append(found, lines(err.Error())...)
 		}
 	}
-	if v.Keyed && v.Forbidden() && !v.Off {
-		found = append(found, fmt.Sprintf("%s: the Pod stays on local nodes: %s", v.Reason, v.Message))
+	if result.Managed && result.Forbidden() && !result.Off {
+		found = append(found, fmt.Sprintf("%s: the Pod stays on local nodes: %s", result.Reason, result.Message))
 	}
 	return found
 }

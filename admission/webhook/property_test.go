@@ -14,57 +14,58 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// TestMutateHoldsForAnyPod asks about Pods of every mixture of what the webhook looks at.
-func TestMutateHoldsForAnyPod(t *testing.T) {
+// TestMutatePreservesItsInvariants reviews random Pods with every combination of what the webhook reads.
+func TestMutatePreservesItsInvariants(t *testing.T) {
 	for seed := range uint64(2000) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			w, pod := randomWorld(random), randomPod(random)
-			judge := w.judge(t)
-			v, err := judge.Decide(t.Context(), pod)
+			evaluator := w.evaluator(t)
+			v, err := evaluator.Evaluate(t.Context(), pod)
 			require.NoError(t, err)
-			h, _ := handlerFor(t, judge)
+			h, _ := handlerFor(t, evaluator)
 			raw, err := json.Marshal(pod)
 			require.NoError(t, err)
 
 			_, once := ask(t, h, raw)
 			again, twice := ask(t, h, once)
 
-			assert.Nil(t, again.Patch, "the webhook changes nothing of its own work")
+			assert.Nil(t, again.Patch, "a second review changes nothing")
 			assert.JSONEq(t, string(once), string(twice))
 			var out corev1.Pod
 			require.NoError(t, json.Unmarshal(once, &out))
-			after, err := judge.Decide(t.Context(), &out)
+			after, err := evaluator.Evaluate(t.Context(), &out)
 			require.NoError(t, err)
-			assert.Equal(t, v.Placement, after.Placement, "a Pod means the same as before")
+			assert.Equal(t, v.Placement, after.Placement, "the decision about the Pod stays the same")
 			if v.Off {
-				assert.False(t, v.MayBurst(), "what is malformed or off never bursts")
+				assert.False(t, v.MayBurst(), "a Pod that is malformed or off never bursts")
 			}
-			if !concerns(pod) || (!v.Keyed && (v.MayBurst() || !policy.ToleratesProvider(&pod.Spec))) {
-				assert.JSONEq(t, string(raw), string(once), "who gave no policy is left alone")
+			mayStay := v.MayBurst() || !policy.ToleratesProvider(&pod.Spec)
+			if !isSchedulable(pod) || (!v.Managed && mayStay) {
+				assert.JSONEq(t, string(raw), string(once), "an unmanaged Pod stays unchanged")
 				return
 			}
-			if !v.Keyed {
+			if !v.Managed {
 				kept := pod.DeepCopy()
 				requireNodeType(&kept.Spec, corev1.NodeSelectorOpNotIn)
-				assert.Equal(t, kept.Spec, out.Spec, "who gave no policy and tolerates virtual nodes is kept home where it may not burst")
+				assert.Equal(t, kept.Spec, out.Spec, "an unmanaged Pod that tolerates virtual nodes and may not burst stays local")
 				return
 			}
-			checkKeyed(t, pod, &out, v.Off, v.MayBurst())
+			checkManaged(t, pod, &out, v.Off, v.MayBurst())
 		})
 	}
 }
 
-func checkKeyed(t *testing.T, in, out *corev1.Pod, off, mayBurst bool) {
-	assert.Equal(t, !off, policy.NeedsPlacement(&out.Spec), "the extender is asked about every Pod that is not off")
+func checkManaged(t *testing.T, in, out *corev1.Pod, off, mayBurst bool) {
+	assert.Equal(t, !off, policy.NeedsPlacement(&out.Spec), "the extender places every Pod that is not off")
 	assert.Equal(t, mayBurst || policy.ToleratesProvider(&in.Spec), policy.ToleratesProvider(&out.Spec))
 	require.GreaterOrEqual(t, len(out.Spec.Tolerations), len(in.Spec.Tolerations))
 	for i, toleration := range in.Spec.Tolerations {
-		assert.Equal(t, toleration, out.Spec.Tolerations[i], "the user's tolerations stay")
+		assert.Equal(t, toleration, out.Spec.Tolerations[i], "the tolerations of the user stay")
 	}
 	assert.Equal(t, in.Annotations, out.Annotations)
 	for key, value := range in.Labels {
-		assert.Equal(t, value, out.Labels[key], "the user's labels stay")
+		assert.Equal(t, value, out.Labels[key], "the labels of the user stay")
 	}
 	mounted := map[string]bool{}
 	for _, v := range out.Spec.Volumes {
@@ -72,19 +73,19 @@ func checkKeyed(t *testing.T, in, out *corev1.Pod, off, mayBurst bool) {
 	}
 	for _, c := range out.Spec.Containers {
 		for _, m := range c.VolumeMounts {
-			assert.True(t, mounted[m.Name], "no mount is left without its volume")
+			assert.True(t, mounted[m.Name], "every mount has its volume")
 		}
 	}
 }
 
 func pick[T any](random *rand.Rand, of ...T) T { return of[random.IntN(len(of))] }
 
-// some is a map with each of the keys, or not, and one of its values.
+// some returns a random subset of the keys, each with one of its values.
 func some(random *rand.Rand, of map[string][]string) map[string]string {
 	var found map[string]string
 	for _, key := range []string{
-		policy.BurstLabel, policy.BurstLabelAlias, policy.NamespaceEnforceLabel, policy.LocalReplicasAnnotation, policy.SwitchKey,
-		policy.HostPathReplacementAnnotation, "app",
+		policy.BurstLabel, policy.BurstLabelAlias, policy.NamespaceEnforceLabel, policy.LocalReplicasAnnotation,
+		policy.SwitchKey, policy.HostPathReplacementAnnotation, "app",
 	} {
 		if values := of[key]; len(values) > 0 && random.IntN(3) == 0 {
 			if found == nil {
@@ -100,9 +101,11 @@ var modes = []string{"enforce", "localPrefer", "auto", "off", "always"}
 
 func randomWorld(random *rand.Rand) world {
 	return world{
-		Switch:          pick(random, "", "true", "false", "maybe"),
-		ClaimKinds:      pick(random, nil, map[string]string{"data": "nas.csi.everest.io"}, map[string]string{"data": "local"}),
-		Workload:        some(random, map[string][]string{policy.BurstLabel: modes, policy.BurstLabelAlias: modes, "app": {"web"}}),
+		Switch:     pick(random, "", "true", "false", "maybe"),
+		ClaimKinds: pick(random, nil, map[string]string{"data": "nas.csi.everest.io"}, map[string]string{"data": "local"}),
+		Workload: some(random, map[string][]string{
+			policy.BurstLabel: modes, policy.BurstLabelAlias: modes, "app": {"web"},
+		}),
 		NamespaceLabels: some(random, map[string][]string{policy.NamespaceEnforceLabel: {"enabled", "disabled"}}),
 	}
 }
@@ -116,17 +119,21 @@ func randomPod(random *rand.Rand) *corev1.Pod {
 			policy.SwitchKey:               {"true", "false", "yes"},
 			policy.HostPathReplacementAnnotation: {
 				`[{"name":"*","policyType":"remove"}]`, `[{"name":"logs","policyType":"replaceByEmptyDir"}]`,
-				`[{"name":"logs","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"10Gi"}},{"name":"time","policyType":"remove"}]`, `[{}]`, `{`,
+				`[{"name":"logs","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"10Gi"}},` +
+					`{"name":"time","policyType":"remove"}]`, `[{}]`, `{`,
 			},
 		}),
 	}}
 	if kind := pick(random, "", "ReplicaSet", "DaemonSet"); kind != "" {
-		pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: kind, Name: "o", UID: "1", Controller: new(true)}}
+		pod.OwnerReferences = []metav1.OwnerReference{
+			{APIVersion: "apps/v1", Kind: kind, Name: "o", UID: "1", Controller: new(true)},
+		}
 	}
 	pod.Spec.NodeName = pick(random, "", "", "", "local-1")
 	pod.Spec.HostNetwork = pick(random, false, false, false, true)
 	pod.Spec.Tolerations = pick(random, nil, []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
-		[]corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpExists}}, []corev1.Toleration{policy.ProviderToleration()})
+		[]corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpExists}},
+		[]corev1.Toleration{policy.ProviderToleration()})
 	pod.Spec.Affinity = randomAffinity(random)
 	for _, name := range []string{"logs", "time", "data"} {
 		if random.IntN(3) > 0 {
@@ -153,9 +160,10 @@ func randomPod(random *rand.Rand) *corev1.Pod {
 }
 
 func randomAffinity(random *rand.Rand) *corev1.Affinity {
-	term := corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "zone", Operator: corev1.NodeSelectorOpExists}}}
+	term := corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{
+		{Key: "zone", Operator: corev1.NodeSelectorOpExists},
+	}}
+	required := &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{term, {}, *term.DeepCopy()}}
 	return pick(random, nil, nil, &corev1.Affinity{}, &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{}},
-		&corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
-			NodeSelectorTerms: []corev1.NodeSelectorTerm{term, {}, *term.DeepCopy()},
-		}}})
+		&corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: required}})
 }

@@ -12,81 +12,97 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// Name is the name of both registrations.
+// Name is the name of both webhook configurations.
 const Name = "spillway"
 
-// Where the webhook is served.
+// The paths of the webhook.
 const (
-	// PodPath prepares Pods that are being created.
+	// PodPath prepares Pods at creation.
 	PodPath = "/mutate-pods"
 	// DaemonSetPath keeps DaemonSets off virtual nodes.
 	DaemonSetPath = "/mutate-daemonsets"
-	// ValidationPath refuses workloads with malformed keys.
+	// ValidationPath rejects workloads with malformed keys.
 	ValidationPath = "/validate-workloads"
-	// UninstallPath refuses to let Spillway go while Pods run in the cloud.
+	// UninstallPath rejects the uninstallation of Spillway while Pods run in the cloud.
 	UninstallPath = "/guard-uninstall"
 )
 
-// Registration is how the API server learns of what changes objects: the trial system, the charts and the tests use this one.
-// client says where the webhook listens, without a path; objects of the excluded namespaces (kube-system and Spillway's own) never come
-// to it, but for what tolerates virtual nodes in kube-system.
+// Registration returns the webhook configuration of what changes objects. The trial system, the charts and the tests
+// use it. client is the address of the webhook without a path. The API server does not call the webhook for objects
+// in the excluded namespaces (kube-system and the namespace of Spillway), except for Pods in kube-system that
+// tolerate virtual nodes.
 //
-// There are three entries for Pods, of which a Pod meets one: in a namespace that enforces bursting every Pod is asked about, elsewhere only
-// those that have a key of their own or a workload that may have one, or that tolerate virtual nodes by themselves, and in kube-system only
-// the last of these: nothing else would keep them off. The labels of a workload cannot be seen from here.
+// There are three entries for Pods, of which at most one matches a Pod. In a namespace that enforces bursting, the
+// entry matches every Pod. In other namespaces, it matches Pods that have a key, Pods whose owner may have one (a
+// match condition cannot read the labels of the owner), and Pods that tolerate virtual nodes. In kube-system it
+// matches only Pods that tolerate virtual nodes: nothing else keeps them off.
 //
-// The entry for DaemonSets includes kube-system too: those that tolerate every taint live there.
-func Registration(client admissionregistrationv1.WebhookClientConfig, excluded ...string) *admissionregistrationv1.MutatingWebhookConfiguration {
+// The entry for DaemonSets includes kube-system, because most DaemonSets that tolerate every taint are there.
+func Registration(
+	client admissionregistrationv1.WebhookClientConfig, excluded ...string,
+) *admissionregistrationv1.MutatingWebhookConfiguration {
 	return &admissionregistrationv1.MutatingWebhookConfiguration{
 		TypeMeta: metav1.TypeMeta{
 			APIVersion: admissionregistrationv1.SchemeGroupVersion.String(), Kind: "MutatingWebhookConfiguration",
 		},
 		ObjectMeta: metav1.ObjectMeta{Name: Name},
 		Webhooks: []admissionregistrationv1.MutatingWebhook{
-			entry("pods.spillway.io", client, excluded, metav1.LabelSelectorOpNotIn, notPlaced, notDaemonSet, mayHaveKey()),
-			entry("enforced-namespaces.spillway.io", client, excluded, metav1.LabelSelectorOpIn, notPlaced, notDaemonSet),
+			podEntry("pods.spillway.io", client, excluded, metav1.LabelSelectorOpNotIn,
+				notPlaced, notDaemonSet, mayBeManaged()),
+			podEntry("enforced-namespaces.spillway.io", client, excluded, metav1.LabelSelectorOpIn,
+				notPlaced, notDaemonSet),
 			systemEntry(client),
 			daemonSetEntry(client, excluded),
 		},
 	}
 }
 
-// entry is a webhook for the namespaces that enforce bursting (In) or for all others (NotIn).
-func entry(name string, client admissionregistrationv1.WebhookClientConfig, excluded []string, enforced metav1.LabelSelectorOperator,
-	conditions ...admissionregistrationv1.MatchCondition,
+// podEntry returns a webhook for the namespaces that enforce bursting (In) or for all others (NotIn).
+func podEntry(
+	name string, client admissionregistrationv1.WebhookClientConfig, excluded []string,
+	enforced metav1.LabelSelectorOperator, conditions ...admissionregistrationv1.MatchCondition,
 ) admissionregistrationv1.MutatingWebhook {
 	selector := &metav1.LabelSelector{MatchExpressions: append([]metav1.LabelSelectorRequirement{
 		{Key: policy.NamespaceEnforceLabel, Operator: enforced, Values: []string{policy.NamespaceEnforceValue}},
 	}, except(excluded)...)}
-	return mutating(name, at(client, PodPath), createPods(), selector, conditions...)
+	return mutating(name, withPath(client, PodPath), createPods(), selector, conditions...)
 }
 
-// systemEntry is a webhook for those Pods of kube-system that could be bound to a virtual node, where they never run.
+// systemEntry returns a webhook for the Pods in kube-system that the scheduler could bind to a virtual node, where they
+// never run.
 func systemEntry(client admissionregistrationv1.WebhookClientConfig) admissionregistrationv1.MutatingWebhook {
 	selector := &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: metav1.NamespaceSystem}}
-	reach := admissionregistrationv1.MatchCondition{Name: "tolerates-virtual-nodes", Expression: tolerates("object.spec")}
-	return mutating("system-pods.spillway.io", at(client, PodPath), createPods(), selector, notPlaced, notDaemonSet, reach)
+	reaches := admissionregistrationv1.MatchCondition{
+		Name: "tolerates-virtual-nodes", Expression: tolerates("object.spec"),
+	}
+	return mutating("system-pods.spillway.io", withPath(client, PodPath), createPods(), selector,
+		notPlaced, notDaemonSet, reaches)
 }
 
 func createPods() admissionregistrationv1.RuleWithOperations {
 	return admissionregistrationv1.RuleWithOperations{
 		Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
 		Rule: admissionregistrationv1.Rule{
-			APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}, Scope: new(admissionregistrationv1.NamespacedScope),
+			APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"},
+			Scope: new(admissionregistrationv1.NamespacedScope),
 		},
 	}
 }
 
-// daemonSetEntry is a webhook for DaemonSets that would make Pods for virtual nodes.
-func daemonSetEntry(client admissionregistrationv1.WebhookClientConfig, excluded []string) admissionregistrationv1.MutatingWebhook {
-	excluded = slices.DeleteFunc(slices.Clone(excluded), func(namespace string) bool { return namespace == metav1.NamespaceSystem })
+// daemonSetEntry returns a webhook for DaemonSets whose controller would create Pods for virtual nodes.
+func daemonSetEntry(
+	client admissionregistrationv1.WebhookClientConfig, excluded []string,
+) admissionregistrationv1.MutatingWebhook {
+	excluded = slices.DeleteFunc(slices.Clone(excluded),
+		func(namespace string) bool { return namespace == metav1.NamespaceSystem })
 	selector := &metav1.LabelSelector{MatchExpressions: except(excluded)}
-	return mutating("daemonsets.spillway.io", at(client, DaemonSetPath), createAndUpdate("apps", "daemonsets"), selector,
-		templateChanged, reachesVirtualNodes())
+	return mutating("daemonsets.spillway.io", withPath(client, DaemonSetPath), createAndUpdate("apps", "daemonsets"),
+		selector, templateChanged, reachesVirtualNodes())
 }
 
-// mutating is what all entries have in common.
-func mutating(name string, client admissionregistrationv1.WebhookClientConfig, rule admissionregistrationv1.RuleWithOperations,
+// mutating returns a mutating webhook with what all entries have in common.
+func mutating(
+	name string, client admissionregistrationv1.WebhookClientConfig, rule admissionregistrationv1.RuleWithOperations,
 	namespaces *metav1.LabelSelector, conditions ...admissionregistrationv1.MatchCondition,
 ) admissionregistrationv1.MutatingWebhook {
 	return admissionregistrationv1.MutatingWebhook{
@@ -98,7 +114,7 @@ func mutating(name string, client admissionregistrationv1.WebhookClientConfig, r
 		ObjectSelector:          &metav1.LabelSelector{},
 		MatchConditions:         conditions,
 		MatchPolicy:             new(admissionregistrationv1.Equivalent),
-		// An outage of ours must not stop a cluster: the controllers put right what was missed.
+		// An outage of admission must not stop the cluster. The controllers repair what the webhook missed.
 		FailurePolicy:      new(admissionregistrationv1.Ignore),
 		SideEffects:        new(admissionregistrationv1.SideEffectClassNone),
 		TimeoutSeconds:     new(int32(2)),
@@ -106,7 +122,7 @@ func mutating(name string, client admissionregistrationv1.WebhookClientConfig, r
 	}
 }
 
-// except is a requirement that keeps the namespaces away, none where there are none.
+// except returns a requirement that excludes the namespaces, nil if there are none.
 func except(namespaces []string) []metav1.LabelSelectorRequirement {
 	if len(namespaces) == 0 {
 		return nil
@@ -116,8 +132,10 @@ func except(namespaces []string) []metav1.LabelSelectorRequirement {
 	}
 }
 
-// at is the client with a path.
-func at(client admissionregistrationv1.WebhookClientConfig, path string) admissionregistrationv1.WebhookClientConfig {
+// withPath returns the client with a path.
+func withPath(
+	client admissionregistrationv1.WebhookClientConfig, path string,
+) admissionregistrationv1.WebhookClientConfig {
 	out := *client.DeepCopy()
 	if out.URL != nil {
 		out.URL = new(*out.URL + path)
@@ -128,7 +146,8 @@ func at(client admissionregistrationv1.WebhookClientConfig, path string) admissi
 	return out
 }
 
-// What the API server checks before it calls, in CEL. An error in one counts as a call that failed, which is ignored.
+// The API server evaluates these conditions, in CEL, before it calls the webhook. An error in one counts as a failed
+// call, which the failure policy ignores.
 var (
 	notPlaced = admissionregistrationv1.MatchCondition{
 		Name: "no-node-yet", Expression: `!has(object.spec.nodeName) || object.spec.nodeName == ""`,
@@ -141,9 +160,9 @@ var (
 	}
 )
 
-// mayHaveKey holds for Pods with a burst label or a quota, for those whose workload may have a burst label, and for those that
-// virtual nodes would take without any.
-func mayHaveKey() admissionregistrationv1.MatchCondition {
+// mayBeManaged matches Pods with a burst label or a quota, Pods whose owner may have a burst label, and Pods that
+// tolerate virtual nodes without any key.
+func mayBeManaged() admissionregistrationv1.MatchCondition {
 	return admissionregistrationv1.MatchCondition{Name: "may-have-a-burst-policy", Expression: strings.Join([]string{
 		contains("annotations", policy.LocalReplicasAnnotation),
 		contains("labels", policy.BurstLabel),
@@ -153,19 +172,23 @@ func mayHaveKey() admissionregistrationv1.MatchCondition {
 	}, " || ")}
 }
 
-// reachesVirtualNodes holds for DaemonSets whose Pods tolerate virtual nodes and have no node affinity against them.
+// reachesVirtualNodes matches DaemonSets whose Pods tolerate virtual nodes and have no node affinity against them.
 func reachesVirtualNodes() admissionregistrationv1.MatchCondition {
 	const spec = "object.spec.template.spec"
-	against := fmt.Sprintf("has(%[1]s.affinity) && has(%[1]s.affinity.nodeAffinity) && has(%[1]s.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution)"+
-		" && %[1]s.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms.all(t, has(t.matchExpressions) &&"+
-		` t.matchExpressions.exists(e, e.key == %[2]q && e.operator == "NotIn" && has(e.values) && %[3]q in e.values))`,
-		spec, policy.NodeTypeLabel, policy.NodeTypeVirtual)
-	return admissionregistrationv1.MatchCondition{Name: "reaches-virtual-nodes", Expression: tolerates(spec) + " && !(" + against + ")"}
+	const required = spec + ".affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
+	against := fmt.Sprintf("has(%[1]s.affinity) && has(%[1]s.affinity.nodeAffinity) && has(%[2]s)"+
+		" && %[2]s.nodeSelectorTerms.all(t, has(t.matchExpressions) &&"+
+		` t.matchExpressions.exists(e, e.key == %[3]q && e.operator == "NotIn" && has(e.values) && %[4]q in e.values))`,
+		spec, required, policy.NodeTypeLabel, policy.NodeTypeVirtual)
+	return admissionregistrationv1.MatchCondition{
+		Name: "reaches-virtual-nodes", Expression: tolerates(spec) + " && !(" + against + ")",
+	}
 }
 
-// tolerates holds for Pods that may tolerate the taint of virtual nodes: policy.ToleratesProvider looks closer.
+// tolerates matches Pods that may tolerate the taint of virtual nodes. The exact check is policy.ToleratesProvider.
 func tolerates(spec string) string {
-	return fmt.Sprintf("has(%[1]s.tolerations) && %[1]s.tolerations.exists(t, (!has(t.key) || t.key in %[2]s) && (!has(t.effect) || t.effect in %[3]s))",
+	return fmt.Sprintf("has(%[1]s.tolerations) && %[1]s.tolerations.exists(t, "+
+		"(!has(t.key) || t.key in %[2]s) && (!has(t.effect) || t.effect in %[3]s))",
 		spec, list("", policy.ProviderTaintKey), list("", string(corev1.TaintEffectNoSchedule)))
 }
 
@@ -173,17 +196,17 @@ func contains(field, key string) string {
 	return fmt.Sprintf("has(object.metadata.%[1]s) && %[2]q in object.metadata.%[1]s", field, key)
 }
 
-// controlledBy holds for objects that a controller of one of the kinds has made.
+// controlledBy matches objects that a controller of one of the kinds created.
 func controlledBy(object string, kinds ...string) string {
-	return fmt.Sprintf("has(%[1]s.metadata.ownerReferences) && %[1]s.metadata.ownerReferences.exists(o, has(o.controller) && o.controller && o.kind in %[2]s)",
-		object, list(kinds...))
+	return fmt.Sprintf("has(%[1]s.metadata.ownerReferences) && %[1]s.metadata.ownerReferences.exists(o, "+
+		"has(o.controller) && o.controller && o.kind in %[2]s)", object, list(kinds...))
 }
 
-// list is a list of strings in CEL.
-func list(words ...string) string {
-	quoted := make([]string, 0, len(words))
-	for _, word := range words {
-		quoted = append(quoted, fmt.Sprintf("%q", word))
+// list returns a list of strings in CEL.
+func list(values ...string) string {
+	quoted := make([]string, 0, len(values))
+	for _, value := range values {
+		quoted = append(quoted, fmt.Sprintf("%q", value))
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
 }

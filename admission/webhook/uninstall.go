@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,23 +19,29 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// farewell is the key of the guard's data with what is said when it is let go: who cleans up, and what to do if that fails.
-const farewell = "farewell"
+// The data of the guard holds the uninstall notice: who cleans up, and what to do if that fails. noticeKey is its key;
+// charts before 0.2 use formerNoticeKey.
+const (
+	noticeKey       = "notice"
+	formerNoticeKey = "farewell"
+)
 
-// mostNamed is how many Pods a refusal names.
-const mostNamed = 3
+// maxNamed is how many Pods the message of a rejection names.
+const maxNamed = 3
 
-// uninstallEntry is asked about the deletion of one ConfigMap, the guard, with which helm uninstall begins (charts/spillway). Unlike a Job it
-// needs no node, image or key, and what it refuses changes nothing: not even Helm's record of the release.
+// uninstallEntry returns a webhook for the deletion of one ConfigMap, the guard, with which helm uninstall begins
+// (charts/spillway). Unlike a Job, the webhook needs no node, image or credentials, and a rejection changes nothing,
+// not even the release that Helm has stored.
 func uninstallEntry(client admissionregistrationv1.WebhookClientConfig) admissionregistrationv1.ValidatingWebhook {
 	return admissionregistrationv1.ValidatingWebhook{
 		Name:                    "uninstall.spillway.io",
-		ClientConfig:            at(client, UninstallPath),
+		ClientConfig:            withPath(client, UninstallPath),
 		AdmissionReviewVersions: []string{"v1"},
 		Rules: []admissionregistrationv1.RuleWithOperations{{
 			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Delete},
 			Rule: admissionregistrationv1.Rule{
-				APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"}, Scope: new(admissionregistrationv1.NamespacedScope),
+				APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"},
+				Scope: new(admissionregistrationv1.NamespacedScope),
 			},
 		}},
 		NamespaceSelector: &metav1.LabelSelector{},
@@ -42,24 +49,28 @@ func uninstallEntry(client admissionregistrationv1.WebhookClientConfig) admissio
 			{Key: policy.UninstallLabel, Operator: metav1.LabelSelectorOpExists},
 		}},
 		MatchPolicy: new(admissionregistrationv1.Equivalent),
-		// Who wants to be rid of a broken Spillway must not be held by it.
+		// A broken Spillway must not prevent its own uninstallation.
 		FailurePolicy:  new(admissionregistrationv1.Ignore),
 		SideEffects:    new(admissionregistrationv1.SideEffectClassNone),
 		TimeoutSeconds: new(int32(2)),
 	}
 }
 
-// uninstallReviewer refuses the deletion of the guard while Pods run in the cloud. It changes nothing.
+// uninstallReviewer rejects the deletion of the guard while Pods run in the cloud. It changes nothing.
 type uninstallReviewer struct {
 	inCloud func() []cache.ObjectName
 	logger  *slog.Logger
 }
 
-// review says how many Pods run, and what to do about it.
-func (u *uninstallReviewer) review(_ context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, outcome, error) {
+// review rejects the deletion with the number of Pods and what to do about them, or allows it with the uninstall
+// notice.
+func (u *uninstallReviewer) review(
+	_ context.Context, request *admissionv1.AdmissionRequest,
+) (*admissionv1.AdmissionResponse, outcome, error) {
 	var guard corev1.ConfigMap
 	if request.Operation != admissionv1.Delete || request.Resource.Resource != "configmaps" {
-		return nil, outcomeMalformed, fmt.Errorf("request: %s of %s: must be DELETE of configmaps, as ValidatingRegistration says",
+		return nil, outcomeMalformed, fmt.Errorf(
+			"request: %s of %s: must be DELETE of configmaps, as in ValidatingRegistration",
 			request.Operation, request.Resource.Resource)
 	}
 	if err := json.Unmarshal(request.OldObject.Raw, &guard); err != nil {
@@ -67,29 +78,32 @@ func (u *uninstallReviewer) review(_ context.Context, request *admissionv1.Admis
 	}
 	running := u.inCloud()
 	if len(running) == 0 || guard.Labels[policy.UninstallLabel] == policy.UninstallForced {
-		return &admissionv1.AdmissionResponse{Allowed: true, Warnings: said(guard.Data[farewell])}, outcomeUntouched, nil
+		return &admissionv1.AdmissionResponse{Allowed: true, Warnings: notice(&guard)}, outcomeUntouched, nil
 	}
-	u.logger.Info("refused to let Spillway be uninstalled", "podsInCloud", len(running))
+	u.logger.Info("rejected the uninstallation of Spillway", "podsInCloud", len(running))
 	return &admissionv1.AdmissionResponse{Result: &metav1.Status{
-		Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: stillRunning(running, request),
+		Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden,
+		Message: rejection(running, request),
 	}}, outcomeRefused, nil
 }
 
-func stillRunning(running []cache.ObjectName, request *admissionv1.AdmissionRequest) string {
+// rejection returns the message of a rejection.
+func rejection(running []cache.ObjectName, request *admissionv1.AdmissionRequest) string {
 	var names []string
-	for _, name := range running[:min(len(running), mostNamed)] {
+	for _, name := range running[:min(len(running), maxNamed)] {
 		names = append(names, name.String())
 	}
-	such := strings.Join(names, ", ")
-	if len(running) > mostNamed {
-		such += ", …"
+	examples := strings.Join(names, ", ")
+	if len(running) > maxNamed {
+		examples += ", …"
 	}
-	return fmt.Sprintf("%d Pods run in the cloud (%s). Drain the virtual nodes first, or have these Pods ended: "+
-		"kubectl --namespace %s label --overwrite configmap %s %s=%s", len(running), such, request.Namespace, request.Name,
-		policy.UninstallLabel, policy.UninstallForced)
+	return fmt.Sprintf("%d Pods run in the cloud (%s). Drain the virtual nodes first, or let the uninstallation delete "+
+		"these Pods: kubectl --namespace %s label --overwrite configmap %s %s=%s",
+		len(running), examples, request.Namespace, request.Name, policy.UninstallLabel, policy.UninstallForced)
 }
 
-// said are the warnings that a text makes, none for an empty one.
-func said(text string) []string {
+// notice returns the uninstall notice as warnings, one for each line that is not empty.
+func notice(guard *corev1.ConfigMap) []string {
+	text := cmp.Or(guard.Data[noticeKey], guard.Data[formerNoticeKey])
 	return slices.DeleteFunc(lines(strings.TrimSpace(text)), func(line string) bool { return line == "" })
 }

@@ -15,10 +15,10 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// nothing is what runs in an empty cloud.
+// nothing lists the Pods in an empty cloud.
 func nothing() []cache.ObjectName { return nil }
 
-// deletionReview is the body with which the API server asks about the deletion of the guard.
+// deletionReview returns the request body of a review of the deletion of the guard.
 func deletionReview(t *testing.T, guard string, change ...func(*admissionv1.AdmissionRequest)) []byte {
 	t.Helper()
 	request := &admissionv1.AdmissionRequest{
@@ -30,65 +30,86 @@ func deletionReview(t *testing.T, guard string, change ...func(*admissionv1.Admi
 	for _, f := range change {
 		f(request)
 	}
-	body, err := json.Marshal(admissionv1.AdmissionReview{TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"}, Request: request})
-	require.NoError(t, err)
-	return body
+	return encode(t, request)
 }
 
 const (
-	guarded = `{"metadata":{"labels":{"spillway.io/uninstall":"guarded"}},"data":{"farewell":"A Job cleans up.\n\nIf it fails: vnode gc\n"}}`
-	forced  = `{"metadata":{"labels":{"spillway.io/uninstall":"forced"}}}`
+	guarded = `{"metadata":{"labels":{"spillway.io/uninstall":"guarded"}},` +
+		`"data":{"notice":"A Job cleans up.\n\nIf it fails: vnode gc\n"}}`
+	// former is the guard of an earlier chart.
+	former = `{"metadata":{"labels":{"spillway.io/uninstall":"guarded"}},"data":{"farewell":"A Job cleans up.\n"}}`
+	forced = `{"metadata":{"labels":{"spillway.io/uninstall":"forced"}}}`
 )
 
-func TestUninstallIsRefusedWhilePodsRunInTheCloud(t *testing.T) {
+func TestUninstallationIsRejectedWhilePodsRunInTheCloud(t *testing.T) {
 	web := cache.NewObjectName("shop", "web-1")
-	const mend = " Drain the virtual nodes first, or have these Pods ended: " +
+	const advice = " Drain the virtual nodes first, or let the uninstallation delete these Pods: " +
 		"kubectl --namespace system label --overwrite configmap guard spillway.io/uninstall=forced"
 	for name, test := range map[string]struct {
 		guard    string
 		running  []cache.ObjectName
-		refusal  string
+		message  string
 		warnings []string
 	}{
-		"one Pod":                      {guarded, []cache.ObjectName{web}, "1 Pods run in the cloud (shop/web-1)." + mend, nil},
-		"many Pods, of which some are": {guarded, []cache.ObjectName{web, web, web, web}, "4 Pods run in the cloud (shop/web-1, shop/web-1, shop/web-1, …)." + mend, nil},
-		"a word nobody knows":          {`{"metadata":{"labels":{"spillway.io/uninstall":"yes"}}}`, []cache.ObjectName{web}, "1 Pods run in the cloud (shop/web-1)." + mend, nil},
-		"not when it is forced":        {forced, []cache.ObjectName{web}, "", nil},
-		"not when none runs, and what comes then is said": {guarded, nil, "", []string{"A Job cleans up.", "If it fails: vnode gc"}},
+		"one Pod": {guarded, []cache.ObjectName{web}, "1 Pods run in the cloud (shop/web-1)." + advice, nil},
+		"many Pods, of which the message names some": {
+			guarded, []cache.ObjectName{web, web, web, web},
+			"4 Pods run in the cloud (shop/web-1, shop/web-1, shop/web-1, …)." + advice, nil,
+		},
+		"an unknown value of the label": {
+			`{"metadata":{"labels":{"spillway.io/uninstall":"yes"}}}`, []cache.ObjectName{web},
+			"1 Pods run in the cloud (shop/web-1)." + advice, nil,
+		},
+		"allowed if it is forced": {forced, []cache.ObjectName{web}, "", nil},
+		"allowed with the notice if no Pods run": {
+			guarded, nil, "", []string{"A Job cleans up.", "If it fails: vnode gc"},
+		},
+		"allowed with the notice of the guard of an earlier chart": {former, nil, "", []string{"A Job cleans up."}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := prometheus.NewRegistry()
-			h, err := New(Parts{Judge: world{}.judge(t), Validator: validatorOf(t), InCloud: func() []cache.ObjectName { return test.running }}, registry, slog.New(slog.DiscardHandler))
+			h, err := New(Config{
+				Evaluator: world{}.evaluator(t), Validator: validatorOf(t),
+				InCloud: func() []cache.ObjectName { return test.running },
+			}, registry, slog.New(slog.DiscardHandler))
 			require.NoError(t, err)
 			recorder := post(h, UninstallPath, deletionReview(t, test.guard))
 			require.Equal(t, http.StatusOK, recorder.Code, recorder.Body.String())
 			var review admissionv1.AdmissionReview
 			require.NoError(t, json.Unmarshal(recorder.Body.Bytes(), &review))
-			assert.Equal(t, test.refusal == "", review.Response.Allowed)
+			assert.Equal(t, test.message == "", review.Response.Allowed)
 			assert.Equal(t, test.warnings, review.Response.Warnings)
-			if test.refusal != "" {
-				assert.Equal(t, test.refusal, review.Response.Result.Message)
+			if test.message != "" {
+				assert.Equal(t, test.message, review.Response.Result.Message)
 				assert.InDelta(t, 1, metric(t, registry, outcomeRefused), 0)
 			}
 		})
 	}
 }
 
-func TestMalformedReviewsOfTheGuardGet400WithWords(t *testing.T) {
-	h, _ := handlerFor(t, world{}.judge(t))
+func TestMalformedReviewsOfTheGuardGetStatus400AndAMessage(t *testing.T) {
+	h, _ := handlerFor(t, world{}.evaluator(t))
 	for name, test := range map[string]struct {
 		change func(*admissionv1.AdmissionRequest)
-		words  string
+		want   string
 	}{
-		"a creation":    {func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Create }, "CREATE of configmaps: must be DELETE of configmaps"},
-		"another kind":  {func(r *admissionv1.AdmissionRequest) { r.Resource.Resource = "secrets" }, "DELETE of secrets: must be DELETE of configmaps"},
-		"no object":     {func(r *admissionv1.AdmissionRequest) { r.OldObject.Raw = nil }, "request.oldObject: decoding a ConfigMap"},
-		"another shape": {func(r *admissionv1.AdmissionRequest) { r.OldObject.Raw = []byte("[]") }, "request.oldObject: decoding a ConfigMap"},
+		"a creation": {func(r *admissionv1.AdmissionRequest) {
+			r.Operation = admissionv1.Create
+		}, "CREATE of configmaps: must be DELETE of configmaps"},
+		"another kind": {func(r *admissionv1.AdmissionRequest) {
+			r.Resource.Resource = "secrets"
+		}, "DELETE of secrets: must be DELETE of configmaps"},
+		"no object": {func(r *admissionv1.AdmissionRequest) {
+			r.OldObject.Raw = nil
+		}, "request.oldObject: decoding a ConfigMap"},
+		"another shape": {func(r *admissionv1.AdmissionRequest) {
+			r.OldObject.Raw = []byte("[]")
+		}, "request.oldObject: decoding a ConfigMap"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			recorder := post(h, UninstallPath, deletionReview(t, guarded, test.change))
 			assert.Equal(t, http.StatusBadRequest, recorder.Code)
-			assert.Contains(t, recorder.Body.String(), test.words)
+			assert.Contains(t, recorder.Body.String(), test.want)
 		})
 	}
 }

@@ -9,8 +9,11 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// ValidatingRegistration is how the API server learns of what refuses workloads, and the end of Spillway; the parameters are those of Registration.
-func ValidatingRegistration(client admissionregistrationv1.WebhookClientConfig, excluded ...string) *admissionregistrationv1.ValidatingWebhookConfiguration {
+// ValidatingRegistration returns the webhook configuration of what rejects workloads and the uninstallation of
+// Spillway. The parameters are those of Registration.
+func ValidatingRegistration(
+	client admissionregistrationv1.WebhookClientConfig, excluded ...string,
+) *admissionregistrationv1.ValidatingWebhookConfiguration {
 	return &admissionregistrationv1.ValidatingWebhookConfiguration{
 		TypeMeta: metav1.TypeMeta{
 			APIVersion: admissionregistrationv1.SchemeGroupVersion.String(), Kind: "ValidatingWebhookConfiguration",
@@ -18,7 +21,7 @@ func ValidatingRegistration(client admissionregistrationv1.WebhookClientConfig, 
 		ObjectMeta: metav1.ObjectMeta{Name: Name},
 		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
 			Name:                    "workloads.spillway.io",
-			ClientConfig:            at(client, ValidationPath),
+			ClientConfig:            withPath(client, ValidationPath),
 			AdmissionReviewVersions: []string{"v1"},
 			Rules: []admissionregistrationv1.RuleWithOperations{
 				createAndUpdate("", "pods"),
@@ -29,7 +32,8 @@ func ValidatingRegistration(client admissionregistrationv1.WebhookClientConfig, 
 			ObjectSelector:    &metav1.LabelSelector{},
 			MatchConditions:   []admissionregistrationv1.MatchCondition{notMadeByKubernetes, hasKey()},
 			MatchPolicy:       new(admissionregistrationv1.Equivalent),
-			// An outage of ours must not stop a cluster: what is malformed stays at home, and says so.
+			// An outage of admission must not stop the cluster. A Pod with a malformed key stays on local nodes and gets an
+			// Event.
 			FailurePolicy:  new(admissionregistrationv1.Ignore),
 			SideEffects:    new(admissionregistrationv1.SideEffectClassNone),
 			TimeoutSeconds: new(int32(2)),
@@ -39,26 +43,30 @@ func ValidatingRegistration(client admissionregistrationv1.WebhookClientConfig, 
 
 func createAndUpdate(group string, resources ...string) admissionregistrationv1.RuleWithOperations {
 	return admissionregistrationv1.RuleWithOperations{
-		Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
+		Operations: []admissionregistrationv1.OperationType{
+			admissionregistrationv1.Create, admissionregistrationv1.Update,
+		},
 		Rule: admissionregistrationv1.Rule{
-			APIGroups: []string{group}, APIVersions: []string{"v1"}, Resources: resources, Scope: new(admissionregistrationv1.NamespacedScope),
+			APIGroups: []string{group}, APIVersions: []string{"v1"}, Resources: resources,
+			Scope: new(admissionregistrationv1.NamespacedScope),
 		},
 	}
 }
 
-// notMadeByKubernetes leaves out what Kubernetes makes of a template that was seen before.
+// notMadeByKubernetes excludes what Kubernetes creates from a template that has been validated already.
 var notMadeByKubernetes = admissionregistrationv1.MatchCondition{
 	Name: "not-made-of-a-template", Expression: "!(" + controlledBy("object", kubernetesControllers...) + ")",
 }
 
-// hasKey holds for objects with a key of ours on them, on their Pods' template or, for a CronJob, on its Jobs; a key that is a label may
-// stand among the annotations by mistake, and the other way round. What the object was
-// before an update does not matter: who takes a key off does nothing wrong.
+// hasKey matches objects with a key of Spillway in their metadata, in their Pod template or, for a CronJob, in its
+// Job template. It searches labels and annotations for every key, because users mix them up. It ignores the previous
+// version of the object: removing a key is always right.
 func hasKey() admissionregistrationv1.MatchCondition {
 	const places = `([object]` +
 		` + (has(object.spec.template) ? [object.spec.template] : [])` +
 		` + (has(object.spec.jobTemplate) ? [object.spec.jobTemplate, object.spec.jobTemplate.spec.template] : []))`
-	keys := list(policy.LocalReplicasAnnotation, policy.SwitchKey, policy.HostPathReplacementAnnotation, policy.BurstLabel, policy.BurstLabelAlias)
+	keys := list(policy.LocalReplicasAnnotation, policy.SwitchKey, policy.HostPathReplacementAnnotation,
+		policy.BurstLabel, policy.BurstLabelAlias)
 	return admissionregistrationv1.MatchCondition{Name: "has-a-key", Expression: fmt.Sprintf(
 		"%s.exists(p, has(p.metadata) && (has(p.metadata.annotations) && %[2]s.exists(k, k in p.metadata.annotations) ||"+
 			" has(p.metadata.labels) && %[2]s.exists(k, k in p.metadata.labels)))", places, keys)}

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// workloadReview is the body with which the API server asks about a Deployment; old is empty for a creation.
+// workloadReview returns the request body of a review of a Deployment. old is its previous version, empty at creation.
 func workloadReview(t testing.TB, object, old string, change ...func(*admissionv1.AdmissionRequest)) []byte {
 	request := &admissionv1.AdmissionRequest{
 		UID: "b1", Operation: admissionv1.Create, Namespace: "shop", Name: "web",
@@ -26,18 +26,19 @@ func workloadReview(t testing.TB, object, old string, change ...func(*admissionv
 	for _, f := range change {
 		f(request)
 	}
-	body, err := json.Marshal(admissionv1.AdmissionReview{TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"}, Request: request})
-	require.NoError(t, err)
-	return body
+	return encode(t, request)
 }
 
 const (
-	malformedDeployment = `{"kind":"Deployment","metadata":{"name":"web","labels":{"virtual-kubelet.io/burst-to-cci":"on"}},"spec":{"template":{"metadata":{"annotations":{"LOCAL_REPLICAS":"two"}}}}}`
-	uselessDeployment   = `{"kind":"Deployment","metadata":{"name":"web"},"spec":{"template":{"metadata":{"labels":{"virtual-kubelet.io/burst-to-cci":"off"},"annotations":{"LOCAL_REPLICAS":"2"}}}}}`
+	malformedDeployment = `{"kind":"Deployment","metadata":{"name":"web",` +
+		`"labels":{"virtual-kubelet.io/burst-to-cci":"on"}},` +
+		`"spec":{"template":{"metadata":{"annotations":{"LOCAL_REPLICAS":"two"}}}}}`
+	uselessDeployment = `{"kind":"Deployment","metadata":{"name":"web"},"spec":{"template":{"metadata":` +
+		`{"labels":{"virtual-kubelet.io/burst-to-cci":"off"},"annotations":{"LOCAL_REPLICAS":"2"}}}}}`
 )
 
-func TestWorkloadsAreRefusedAsTheAPIServerRefuses(t *testing.T) {
-	h, registry := handlerFor(t, world{}.judge(t))
+func TestWorkloadsAreRejectedInTheFormOfTheAPIServer(t *testing.T) {
+	h, registry := handlerFor(t, world{}.evaluator(t))
 	recorder := post(h, ValidationPath, workloadReview(t, malformedDeployment, ""))
 	require.Equal(t, http.StatusOK, recorder.Code, recorder.Body.String())
 	var review admissionv1.AdmissionReview
@@ -48,8 +49,14 @@ func TestWorkloadsAreRefusedAsTheAPIServerRefuses(t *testing.T) {
 	assert.Equal(t, metav1.StatusReasonInvalid, response.Result.Reason)
 	assert.EqualValues(t, http.StatusUnprocessableEntity, response.Result.Code)
 	assert.Equal(t, &metav1.StatusDetails{Name: "web", Group: "apps", Kind: "Deployment", Causes: []metav1.StatusCause{
-		{Type: metav1.CauseTypeFieldValueInvalid, Field: "metadata.labels[virtual-kubelet.io/burst-to-cci]", Message: `Invalid value: "on": must be one of enforce, localPrefer, auto, off`},
-		{Type: metav1.CauseTypeFieldValueInvalid, Field: "spec.template.metadata.annotations[LOCAL_REPLICAS]", Message: `Invalid value: "two": must be a whole number from 0 to 2147483647, such as "1"`},
+		{
+			Type: metav1.CauseTypeFieldValueInvalid, Field: "metadata.labels[virtual-kubelet.io/burst-to-cci]",
+			Message: `Invalid value: "on": must be one of enforce, localPrefer, auto, off`,
+		},
+		{
+			Type: metav1.CauseTypeFieldValueInvalid, Field: "spec.template.metadata.annotations[LOCAL_REPLICAS]",
+			Message: `Invalid value: "two": must be a whole number from 0 to 2147483647, such as "1"`,
+		},
 	}}, response.Result.Details)
 	assert.InDelta(t, 1, metric(t, registry, outcomeRefused), 0)
 }
@@ -59,13 +66,16 @@ func TestWorkloadsAreAllowed(t *testing.T) {
 		object, old string
 		warnings    []string
 	}{
-		"with a warning":          {uselessDeployment, "", []string{"spec.template.metadata.annotations[LOCAL_REPLICAS]: means nothing with the burst label off: every replica stays at home"}},
-		"as malformed as before":  {malformedDeployment, malformedDeployment, nil},
+		"with a warning": {uselessDeployment, "", []string{
+			"spec.template.metadata.annotations[LOCAL_REPLICAS]: has no effect together with the burst label off: " +
+				"every replica stays on local nodes",
+		}},
+		"unchanged by the update": {malformedDeployment, malformedDeployment, nil},
 		"without a key":           {`{"kind":"Deployment"}`, "", nil},
-		"put right by the update": {`{"kind":"Deployment"}`, malformedDeployment, nil},
+		"corrected by the update": {`{"kind":"Deployment"}`, malformedDeployment, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, registry := handlerFor(t, world{}.judge(t))
+			h, registry := handlerFor(t, world{}.evaluator(t))
 			recorder := post(h, ValidationPath, workloadReview(t, test.object, test.old))
 			require.Equal(t, http.StatusOK, recorder.Code, recorder.Body.String())
 			var review admissionv1.AdmissionReview
@@ -78,23 +88,35 @@ func TestWorkloadsAreAllowed(t *testing.T) {
 	}
 }
 
-func TestMalformedReviewsOfWorkloadsGet400WithWords(t *testing.T) {
+func TestMalformedReviewsOfWorkloadsGetStatus400AndAMessage(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*admissionv1.AdmissionRequest)
-		words  string
+		want   string
 	}{
-		"a deletion":               {func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Delete }, "must be CREATE or UPDATE of a workload"},
-		"a subresource":            {func(r *admissionv1.AdmissionRequest) { r.SubResource = "scale" }, "must be CREATE or UPDATE of a workload"},
-		"another kind":             {func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "Node" }, `request.object: kind "Node": must be one of`},
-		"no object":                {func(r *admissionv1.AdmissionRequest) { r.Object.Raw = nil }, "request.object: decoding a Deployment"},
-		"an update of nothing":     {func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Update }, "request.oldObject: decoding a Deployment"},
-		"an object that is a list": {func(r *admissionv1.AdmissionRequest) { r.Object.Raw = []byte("[]") }, "request.object: decoding a Deployment"},
+		"a deletion": {func(r *admissionv1.AdmissionRequest) {
+			r.Operation = admissionv1.Delete
+		}, "must be CREATE or UPDATE of a workload"},
+		"a subresource": {func(r *admissionv1.AdmissionRequest) {
+			r.SubResource = "scale"
+		}, "must be CREATE or UPDATE of a workload"},
+		"another kind": {func(r *admissionv1.AdmissionRequest) {
+			r.Kind.Kind = "Node"
+		}, `request.object: kind "Node": must be one of`},
+		"no object": {func(r *admissionv1.AdmissionRequest) {
+			r.Object.Raw = nil
+		}, "request.object: decoding a Deployment"},
+		"an update of nothing": {func(r *admissionv1.AdmissionRequest) {
+			r.Operation = admissionv1.Update
+		}, "request.oldObject: decoding a Deployment"},
+		"an object that is a list": {func(r *admissionv1.AdmissionRequest) {
+			r.Object.Raw = []byte("[]")
+		}, "request.object: decoding a Deployment"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, registry := handlerFor(t, world{}.judge(t))
+			h, registry := handlerFor(t, world{}.evaluator(t))
 			recorder := post(h, ValidationPath, workloadReview(t, malformedDeployment, "", test.change))
 			assert.Equal(t, http.StatusBadRequest, recorder.Code)
-			assert.Contains(t, recorder.Body.String(), test.words)
+			assert.Contains(t, recorder.Body.String(), test.want)
 			assert.InDelta(t, 1, metric(t, registry, outcomeMalformed), 0)
 		})
 	}

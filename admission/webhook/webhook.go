@@ -17,50 +17,51 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/spillway-k8s/spillway/admission/evaluation"
 	"github.com/spillway-k8s/spillway/admission/validation"
-	"github.com/spillway-k8s/spillway/admission/verdict"
 )
 
-// maxBody is above what an API server can send: an object of 3 MiB, its limit for requests, and its old version.
+// maxBody is more than an API server can send: an object of 3 MiB, its limit for requests, and the old version of it.
 const maxBody = 8 << 20
 
-// Judge gives the verdict about a Pod (admission/verdict).
-type Judge interface {
-	// Decide may block for a bounded time. An error means that the verdict could not be found.
-	Decide(context.Context, *corev1.Pod) (verdict.Verdict, error)
+// Evaluator evaluates Pods (admission/evaluation).
+type Evaluator interface {
+	// Evaluate may block for a bounded time.
+	Evaluate(context.Context, *corev1.Pod) (evaluation.Result, error)
 }
 
-// Validator finds faults of workloads (admission/validation). It must not block.
+// Validator validates the keys of workloads (admission/validation). It must not block.
 type Validator interface {
-	// Review is asked with the object's namespace, the object and, for an update, what it was before. Faults refuse it.
-	Review(namespace string, object, old *validation.Subject) (field.ErrorList, []string)
+	// Review validates an object of a namespace. old is its previous version, nil at creation. The webhook rejects the
+	// object if there are errors.
+	Review(namespace string, object, old *validation.Subject) (errs field.ErrorList, warnings []string)
 }
 
-// Parts are what the webhook answers with.
-type Parts struct {
-	// Judge decides about Pods that are created.
-	Judge Judge
-	// Validator decides about workloads.
+// Config holds what the webhook works with.
+type Config struct {
+	// Evaluator evaluates Pods that are created.
+	Evaluator Evaluator
+	// Validator validates workloads.
 	Validator Validator
-	// SchedulerName is what keyed Pods of the default scheduler get; empty leaves them theirs.
-	SchedulerName string
-	// InCloud lists the Pods that run in the cloud, as far as the watches have seen. It must not block.
+	// InCloud lists the Pods that run in the cloud, as far as the caches know. It must not block.
 	InCloud func() []cache.ObjectName
-	// DaemonSetsBurst leaves DaemonSets that tolerate virtual nodes alone: the rule ReasonDaemonSet is switched off.
+	// SchedulerName is the scheduler to assign to managed Pods of the default scheduler; empty to keep theirs.
+	SchedulerName string
+	// DaemonSetsBurst leaves DaemonSets that tolerate virtual nodes unchanged: the rule ReasonDaemonSet is disabled.
 	DaemonSetsBurst bool
 }
 
 // reviewer answers one kind of review.
 type reviewer interface {
-	// review fails with what is wrong with the request; whatever else goes wrong, it allows the object as it is.
+	// review returns an error only if the request is malformed. If anything else fails, it allows the object unchanged.
 	review(context.Context, *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, outcome, error)
 }
 
-// New returns the handler of every path of the registrations. Its metrics are registered with registerer; registering them twice is
-// an error.
-func New(parts Parts, registerer prometheus.Registerer, logger *slog.Logger) (http.Handler, error) {
-	if parts.Judge == nil || parts.Validator == nil || parts.InCloud == nil {
-		return nil, errors.New("the webhook needs a judge, a validator and somebody who knows what is in the cloud")
+// New returns the handler of every path of the registrations and registers its metrics. Registering them twice is an
+// error.
+func New(c Config, registerer prometheus.Registerer, logger *slog.Logger) (http.Handler, error) {
+	if c.Evaluator == nil || c.Validator == nil || c.InCloud == nil {
+		return nil, errors.New("creating the webhook: Evaluator, Validator and InCloud must be set")
 	}
 	m, err := newMetrics(registerer)
 	if err != nil {
@@ -68,17 +69,19 @@ func New(parts Parts, registerer prometheus.Registerer, logger *slog.Logger) (ht
 	}
 	mux := http.NewServeMux()
 	for path, r := range map[string]reviewer{
-		PodPath:        &podReviewer{judge: parts.Judge, schedulerName: parts.SchedulerName, metrics: m, logger: logger},
-		DaemonSetPath:  &daemonSetReviewer{off: parts.DaemonSetsBurst, logger: logger},
-		ValidationPath: &workloadReviewer{validator: parts.Validator, logger: logger},
-		UninstallPath:  &uninstallReviewer{inCloud: parts.InCloud, logger: logger},
+		PodPath: &podReviewer{
+			evaluator: c.Evaluator, schedulerName: c.SchedulerName, metrics: m, logger: logger,
+		},
+		DaemonSetPath:  &daemonSetReviewer{off: c.DaemonSetsBurst, logger: logger},
+		ValidationPath: &workloadReviewer{validator: c.Validator, logger: logger},
+		UninstallPath:  &uninstallReviewer{inCloud: c.InCloud, logger: logger},
 	} {
 		mux.Handle("POST "+path, &handler{name: strings.TrimPrefix(path, "/"), reviewer: r, metrics: m, logger: logger})
 	}
 	return mux, nil
 }
 
-// handler reads and writes reviews.
+// handler decodes reviews and encodes responses.
 type handler struct {
 	name     string
 	reviewer reviewer
@@ -86,34 +89,34 @@ type handler struct {
 	logger   *slog.Logger
 }
 
-// ServeHTTP answers one AdmissionReview. What is none gets status 400 with words.
+// ServeHTTP answers one AdmissionReview. A malformed one gets status 400 and a message.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	review, err := decode(w, r)
 	var response *admissionv1.AdmissionResponse
-	var became outcome
+	var result outcome
 	if err == nil {
-		response, became, err = h.reviewer.review(r.Context(), review.Request)
+		response, result, err = h.reviewer.review(r.Context(), review.Request)
 	}
 	if err != nil {
 		h.metrics.observe(h.name, outcomeMalformed, time.Since(started))
-		h.logger.Warn("refusing a malformed review", "webhook", h.name, "err", err)
+		h.logger.Warn("rejecting a malformed review", "webhook", h.name, "err", err)
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	response.UID = review.Request.UID
-	answer, err := json.Marshal(admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: response})
+	body, err := json.Marshal(admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: response})
 	if err != nil {
-		h.logger.Error("encoding a review", "webhook", h.name, "err", err)
+		h.logger.Error("encoding a review failed", "webhook", h.name, "err", err)
 		http.Error(w, "encoding the review: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(answer) // It fails where the API server has gone: nobody is left to be told.
-	h.metrics.observe(h.name, became, time.Since(started))
+	_, _ = w.Write(body) // It fails only if the API server has closed the connection.
+	h.metrics.observe(h.name, result, time.Since(started))
 }
 
-// decode reads a review that asks something.
+// decode reads a review with a request.
 func decode(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionReview, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
@@ -124,7 +127,8 @@ func decode(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionRevie
 		return nil, fmt.Errorf("decoding the body: %w", err)
 	}
 	if review.APIVersion != admissionv1.SchemeGroupVersion.String() || review.Kind != "AdmissionReview" {
-		return nil, fmt.Errorf("apiVersion %q, kind %q: must be %s, AdmissionReview", review.APIVersion, review.Kind, admissionv1.SchemeGroupVersion)
+		return nil, fmt.Errorf("apiVersion %q, kind %q: must be %s, AdmissionReview",
+			review.APIVersion, review.Kind, admissionv1.SchemeGroupVersion)
 	}
 	if review.Request == nil || review.Request.UID == "" {
 		return nil, errors.New("request.uid: must not be empty")
@@ -132,5 +136,6 @@ func decode(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionRevie
 	return &review, nil
 }
 
-// lines makes a warning of each line: they travel as headers, and the API server drops what has a line break.
+// lines splits a text into one warning per line. Warnings are sent as HTTP headers, and the API server drops a warning
+// that contains a line break.
 func lines(text string) []string { return strings.Split(text, "\n") }

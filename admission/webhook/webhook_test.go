@@ -19,13 +19,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/spillway-k8s/spillway/admission/verdict"
+	"github.com/spillway-k8s/spillway/admission/evaluation"
 )
 
-const enforcedPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web","labels":{"virtual-kubelet.io/burst-to-cci":"enforce"}},` +
+const enforcedPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web",` +
+	`"labels":{"virtual-kubelet.io/burst-to-cci":"enforce"}},` +
 	`"spec":{"containers":[{"name":"c","image":"web","resources":{}}]}}`
 
-func TestMalformedRequestsGet400WithWords(t *testing.T) {
+func TestMalformedRequestsGetStatus400AndAMessage(t *testing.T) {
 	review := func(change func(*admissionv1.AdmissionReview)) string {
 		var r admissionv1.AdmissionReview
 		require.NoError(t, json.Unmarshal(reviewOf(t, []byte(enforcedPod)), &r))
@@ -34,102 +35,122 @@ func TestMalformedRequestsGet400WithWords(t *testing.T) {
 		require.NoError(t, err)
 		return string(body)
 	}
-	for name, test := range map[string]struct{ body, words string }{
-		"no body":             {"", "decoding the body"},
-		"junk":                {"\x00\xff", "decoding the body"},
-		"an empty object":     {"{}", `apiVersion "", kind "": must be admission.k8s.io/v1, AdmissionReview`},
-		"a list":              {"[]", "decoding the body"},
-		"an old version":      {review(func(r *admissionv1.AdmissionReview) { r.APIVersion = "admission.k8s.io/v1beta1" }), "must be admission.k8s.io/v1"},
-		"no request":          {review(func(r *admissionv1.AdmissionReview) { r.Request = nil }), "request.uid: must not be empty"},
-		"no uid":              {review(func(r *admissionv1.AdmissionReview) { r.Request.UID = "" }), "request.uid: must not be empty"},
-		"another resource":    {review(func(r *admissionv1.AdmissionReview) { r.Request.Resource.Resource = "nodes" }), "must be CREATE of pods in v1"},
-		"a subresource":       {review(func(r *admissionv1.AdmissionReview) { r.Request.SubResource = "eviction" }), "must be CREATE of pods in v1"},
-		"an update":           {review(func(r *admissionv1.AdmissionReview) { r.Request.Operation = admissionv1.Update }), "must be CREATE of pods in v1"},
-		"no object":           {review(func(r *admissionv1.AdmissionReview) { r.Request.Object.Raw = nil }), "request.object: must be a Pod"},
-		"an object of a kind": {review(func(r *admissionv1.AdmissionReview) { r.Request.Object.Raw = []byte(`{"kind":"Node"}`) }), "request.object: must be a Pod"},
-		"a Pod that is none":  {review(func(r *admissionv1.AdmissionReview) { r.Request.Object.Raw = []byte(`{"kind":"Pod","spec":[]}`) }), "decoding request.object as a Pod"},
-		"megabytes too much":  {`{"kind":"` + strings.Repeat("x", maxBody) + `"}`, "request body too large"},
+	change := func(f func(*admissionv1.AdmissionRequest)) string {
+		return review(func(r *admissionv1.AdmissionReview) { f(r.Request) })
+	}
+	for name, test := range map[string]struct{ body, want string }{
+		"no body":         {"", "decoding the body"},
+		"not JSON":        {"\x00\xff", "decoding the body"},
+		"an empty object": {"{}", `apiVersion "", kind "": must be admission.k8s.io/v1, AdmissionReview`},
+		"a list":          {"[]", "decoding the body"},
+		"an old version": {review(func(r *admissionv1.AdmissionReview) {
+			r.APIVersion = "admission.k8s.io/v1beta1"
+		}), "must be admission.k8s.io/v1"},
+		"no request": {review(func(r *admissionv1.AdmissionReview) { r.Request = nil }), "request.uid: must not be empty"},
+		"no uid":     {change(func(r *admissionv1.AdmissionRequest) { r.UID = "" }), "request.uid: must not be empty"},
+		"another resource": {change(func(r *admissionv1.AdmissionRequest) {
+			r.Resource.Resource = "nodes"
+		}), "must be CREATE of pods in v1"},
+		"a subresource": {change(func(r *admissionv1.AdmissionRequest) {
+			r.SubResource = "eviction"
+		}), "must be CREATE of pods in v1"},
+		"an update": {change(func(r *admissionv1.AdmissionRequest) {
+			r.Operation = admissionv1.Update
+		}), "must be CREATE of pods in v1"},
+		"no object": {change(func(r *admissionv1.AdmissionRequest) { r.Object.Raw = nil }), "request.object: must be a Pod"},
+		"an object of another kind": {change(func(r *admissionv1.AdmissionRequest) {
+			r.Object.Raw = []byte(`{"kind":"Node"}`)
+		}), "request.object: must be a Pod"},
+		"an object that is not a Pod": {change(func(r *admissionv1.AdmissionRequest) {
+			r.Object.Raw = []byte(`{"kind":"Pod","spec":[]}`)
+		}), "decoding request.object as a Pod"},
+		"a body that is too large": {`{"kind":"` + strings.Repeat("x", maxBody) + `"}`, "request body too large"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, registry := handlerFor(t, world{}.judge(t))
+			h, registry := handlerFor(t, world{}.evaluator(t))
 			recorder := post(h, PodPath, []byte(test.body))
 			assert.Equal(t, http.StatusBadRequest, recorder.Code)
-			assert.Contains(t, recorder.Body.String(), test.words)
+			assert.Contains(t, recorder.Body.String(), test.want)
 			assert.InDelta(t, 1, metric(t, registry, outcomeMalformed), 0)
 		})
 	}
 }
 
 func TestOtherMethodsAndPathsAreNotServed(t *testing.T) {
-	h, _ := handlerFor(t, world{}.judge(t))
-	for target, code := range map[string]int{"GET " + PodPath: http.StatusMethodNotAllowed, "POST /": http.StatusNotFound} {
+	h, _ := handlerFor(t, world{}.evaluator(t))
+	body := reviewOf(t, []byte(enforcedPod))
+	for target, code := range map[string]int{
+		"GET " + PodPath: http.StatusMethodNotAllowed, "POST /": http.StatusNotFound,
+	} {
 		method, path, _ := strings.Cut(target, " ")
 		recorder := httptest.NewRecorder()
-		h.ServeHTTP(recorder, httptest.NewRequest(method, path, bytes.NewReader(reviewOf(t, []byte(enforcedPod)))))
+		h.ServeHTTP(recorder, httptest.NewRequest(method, path, bytes.NewReader(body)))
 		assert.Equal(t, code, recorder.Code, target)
 	}
 }
 
-func TestAPodWhoseOwnersCannotBeFoundIsLeftAsItIs(t *testing.T) {
-	w := world{lookup: errors.New("the API server is away")}
-	h, registry := handlerFor(t, w.judge(t))
-	raw := []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web","annotations":{"LOCAL_REPLICAS":"1"}},"spec":{"containers":[{"name":"c"}]}}`)
+func TestAPodStaysUnchangedIfItsOwnersCannotBeLookedUp(t *testing.T) {
+	w := world{lookup: errors.New("connection refused")}
+	h, registry := handlerFor(t, w.evaluator(t))
+	raw := []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web","annotations":{"LOCAL_REPLICAS":"1"}},` +
+		`"spec":{"containers":[{"name":"c"}]}}`)
 
 	response, out := ask(t, h, raw)
 
 	assert.Nil(t, response.Patch)
 	assert.Equal(t, raw, out)
 	require.Len(t, response.Warnings, 1)
-	assert.Contains(t, response.Warnings[0], "left the Pod as it is")
-	assert.Contains(t, response.Warnings[0], "the API server is away")
+	assert.Contains(t, response.Warnings[0], "left the Pod unchanged")
+	assert.Contains(t, response.Warnings[0], "connection refused")
 	assert.InDelta(t, 1, metric(t, registry, outcomeFailed), 0)
 }
 
-func TestAPodWithALabelOfItsOwnNeedsNoLookup(t *testing.T) {
-	w := world{lookup: errors.New("the API server is away")}
-	h, registry := handlerFor(t, w.judge(t))
+func TestAPodWithABurstLabelNeedsNoLookUp(t *testing.T) {
+	w := world{lookup: errors.New("connection refused")}
+	h, registry := handlerFor(t, w.evaluator(t))
 	response, _ := ask(t, h, []byte(enforcedPod))
 	assert.NotNil(t, response.Patch)
 	assert.Empty(t, response.Warnings)
 	assert.InDelta(t, 1, metric(t, registry, outcomeMutated), 0)
 }
 
-func TestFieldsOfANewerKubernetesStay(t *testing.T) {
+func TestFieldsOfANewerKubernetesStayUnchanged(t *testing.T) {
 	raw := strings.Replace(enforcedPod, `"image":"web"`, `"image":"web","tomorrow":{"a":[1,2]}`, 1)
 	raw = strings.Replace(raw, `"spec":{`, `"spec":{"later":true,`, 1)
-	h, _ := handlerFor(t, world{}.judge(t))
+	h, _ := handlerFor(t, world{}.evaluator(t))
 	_, out := ask(t, h, []byte(raw))
 	assert.Contains(t, string(out), `"tomorrow":{"a":[1,2]}`)
 	assert.Contains(t, string(out), `"later":true`)
 	assert.Contains(t, string(out), "spillway.io/placement")
 }
 
-// An API server fails a creation for which the patch does not fit: such a patch must never be answered.
-func TestAPatchThatDoesNotFitIsNotAnswered(t *testing.T) {
+// If a patch does not apply, the API server fails the creation, so the webhook must not return such a patch.
+func TestAPatchThatDoesNotApplyIsNotReturned(t *testing.T) {
 	raw := strings.Replace(enforcedPod, `,"resources":{}`, "", 1)
-	h, registry := handlerFor(t, world{}.judge(t))
+	h, registry := handlerFor(t, world{}.evaluator(t))
 	response, out := ask(t, h, []byte(raw))
 	assert.Nil(t, response.Patch)
 	assert.JSONEq(t, raw, string(out))
 	require.Len(t, response.Warnings, 1)
-	assert.Contains(t, response.Warnings[0], "trying the patch")
+	assert.Contains(t, response.Warnings[0], "applying the patch")
 	assert.InDelta(t, 1, metric(t, registry, outcomeFailed), 0)
 }
 
-func TestTheJudgeIsAskedAboutThePodInTheNamespaceOfTheRequest(t *testing.T) {
-	var asked *corev1.Pod
-	h, _ := handlerFor(t, judgeFunc(func(pod *corev1.Pod) (verdict.Verdict, error) {
-		asked = pod
-		return verdict.Verdict{}, nil
+func TestThePodIsEvaluatedInTheNamespaceOfTheRequest(t *testing.T) {
+	var evaluated *corev1.Pod
+	h, _ := handlerFor(t, evaluatorFunc(func(pod *corev1.Pod) (evaluation.Result, error) {
+		evaluated = pod
+		return evaluation.Result{}, nil
 	}))
 	ask(t, h, []byte(enforcedPod))
-	require.NotNil(t, asked)
-	assert.Equal(t, "shop", asked.Namespace)
+	require.NotNil(t, evaluated)
+	assert.Equal(t, "shop", evaluated.Namespace)
 }
 
 func TestMetricsAreRegisteredOnce(t *testing.T) {
-	_, registry := handlerFor(t, world{}.judge(t))
-	_, err := New(Parts{Judge: world{}.judge(t), Validator: validatorOf(t), InCloud: nothing}, registry, nil)
+	_, registry := handlerFor(t, world{}.evaluator(t))
+	c := Config{Evaluator: world{}.evaluator(t), Validator: validatorOf(t), InCloud: nothing}
+	_, err := New(c, registry, nil)
 	assert.ErrorContains(t, err, "registering the metrics of the webhook")
 }
 
@@ -150,15 +171,29 @@ func TestRegistrations(t *testing.T) {
 		require.NoError(t, err)
 		assert.YAMLEq(t, string(want), string(got))
 	}
-	assert.Nil(t, client.Service.Path, "what was given is not changed")
+	assert.Nil(t, client.Service.Path, "the parameter is not changed")
 }
 
-// FuzzServeHTTP hunts panics: whatever is sent, the answer is a review that allows or a 400.
+func TestNewRejectsAnIncompleteConfig(t *testing.T) {
+	for name, c := range map[string]Config{
+		"no evaluator": {Validator: validatorOf(t), InCloud: nothing},
+		"no validator": {Evaluator: world{}.evaluator(t), InCloud: nothing},
+		"no cloud":     {Evaluator: world{}.evaluator(t), Validator: validatorOf(t)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := New(c, prometheus.NewRegistry(), nil)
+			assert.ErrorContains(t, err, "Evaluator, Validator and InCloud must be set")
+		})
+	}
+}
+
+// FuzzServeHTTP searches for panics: any request gets a review that allows the Pod, or status 400.
 func FuzzServeHTTP(f *testing.F) {
 	f.Add([]byte("{}"))
 	f.Add(reviewOf(f, []byte(enforcedPod)))
 	f.Add(reviewOf(f, []byte(`{"kind":"Pod","spec":{"containers":[]},"metadata":{"annotations":{"LOCAL_REPLICAS":"1"}}}`)))
-	h, _ := handlerFor(f, world{NamespaceLabels: map[string]string{"virtual-node-affinity-injection": "enabled"}}.judge(f))
+	enforcing := world{NamespaceLabels: map[string]string{"virtual-node-affinity-injection": "enabled"}}
+	h, _ := handlerFor(f, enforcing.evaluator(f))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		recorder := post(h, PodPath, body)
 		if recorder.Code == http.StatusBadRequest {
@@ -171,11 +206,13 @@ func FuzzServeHTTP(f *testing.F) {
 	})
 }
 
-type judgeFunc func(*corev1.Pod) (verdict.Verdict, error)
+type evaluatorFunc func(*corev1.Pod) (evaluation.Result, error)
 
-func (f judgeFunc) Decide(_ context.Context, pod *corev1.Pod) (verdict.Verdict, error) { return f(pod) }
+func (f evaluatorFunc) Evaluate(_ context.Context, pod *corev1.Pod) (evaluation.Result, error) {
+	return f(pod)
+}
 
-// metric is how many reviews had the outcome.
+// metric returns how many reviews had the outcome.
 func metric(t *testing.T, registry *prometheus.Registry, o outcome) float64 {
 	families, err := registry.Gather()
 	require.NoError(t, err)

@@ -13,20 +13,22 @@ import (
 	"github.com/spillway-k8s/spillway/admission/validation"
 )
 
-// workloadReviewer refuses workloads with malformed keys. It changes none.
+// workloadReviewer rejects workloads with malformed keys. It changes none.
 type workloadReviewer struct {
 	validator Validator
 	logger    *slog.Logger
 }
 
-// review answers with all faults at once, in the form in which the API server answers its own.
-func (w *workloadReviewer) review(_ context.Context, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, outcome, error) {
+// review returns all errors at once, in the form of the API server's own validation errors.
+func (w *workloadReviewer) review(
+	_ context.Context, request *admissionv1.AdmissionRequest,
+) (*admissionv1.AdmissionResponse, outcome, error) {
 	object, old, err := decodeWorkload(request)
 	if err != nil {
 		return nil, outcomeMalformed, err
 	}
-	faults, warnings := w.validator.Review(request.Namespace, object, old)
-	response := &admissionv1.AdmissionResponse{Allowed: len(faults) == 0}
+	errs, warnings := w.validator.Review(request.Namespace, object, old)
+	response := &admissionv1.AdmissionResponse{Allowed: len(errs) == 0}
 	for _, warning := range warnings {
 		response.Warnings = append(response.Warnings, lines(warning)...)
 	}
@@ -34,16 +36,18 @@ func (w *workloadReviewer) review(_ context.Context, request *admissionv1.Admiss
 		return response, outcomeUntouched, nil
 	}
 	kind := schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}
-	response.Result = new(apierrors.NewInvalid(kind, cmp.Or(request.Name, object.Name()), faults).Status())
-	w.logger.Debug("refused a workload", "kind", request.Kind.Kind, "namespace", request.Namespace, "name", object.Name(), "err", faults.ToAggregate())
+	response.Result = new(apierrors.NewInvalid(kind, cmp.Or(request.Name, object.Name()), errs).Status())
+	w.logger.Debug("rejected a workload", "kind", request.Kind.Kind, "namespace", request.Namespace,
+		"name", object.Name(), "err", errs.ToAggregate())
 	return response, outcomeRefused, nil
 }
 
-// decodeWorkload reads the object of a review, and for an update what it was before.
+// decodeWorkload returns the object of a review, and its previous version if the review is about an update.
 func decodeWorkload(request *admissionv1.AdmissionRequest) (object, old *validation.Subject, err error) {
 	update := request.Operation == admissionv1.Update
 	if (request.Operation != admissionv1.Create && !update) || request.SubResource != "" {
-		return nil, nil, fmt.Errorf("request: %s of %s %s: must be CREATE or UPDATE of a workload, as ValidatingRegistration says",
+		return nil, nil, fmt.Errorf(
+			"request: %s of %s %s: must be CREATE or UPDATE of a workload, as in ValidatingRegistration",
 			request.Operation, request.Resource.Resource, request.SubResource)
 	}
 	object, err = validation.Decode(request.Kind.Kind, request.Object.Raw)

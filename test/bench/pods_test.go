@@ -19,8 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/spillway-k8s/spillway/admission/evaluation"
 	"github.com/spillway-k8s/spillway/admission/validation"
-	"github.com/spillway-k8s/spillway/admission/verdict"
 	"github.com/spillway-k8s/spillway/admission/webhook"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -43,8 +43,8 @@ func patchOf(t *testing.T, pod *corev1.Pod) string {
 	t.Helper()
 	rules, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
-	handler, err := webhook.New(webhook.Parts{
-		Judge:     verdict.New(rules, quietCluster{}, quietCluster{}, time.Second),
+	handler, err := webhook.New(webhook.Config{
+		Evaluator: evaluation.New(rules, quietCluster{}, quietCluster{}, time.Second),
 		Validator: validation.New(rules, quietCluster{}),
 		InCloud:   func() []cache.ObjectName { return nil },
 	}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))

@@ -1,0 +1,173 @@
+// Package config holds the configuration of the admission program: its fields, defaults, flags and validation.
+package config
+
+import (
+	"net"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/spillway-k8s/spillway/internal/kube"
+	"github.com/spillway-k8s/spillway/internal/leaderelection"
+	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// Config is the configuration of the admission program.
+type Config struct {
+	// Logging is how the program logs.
+	Logging logging.Config `json:"logging"`
+	// Kube is the connection to the cluster. Its rate limits apply to each of three clients: one for Pods, one for the
+	// owners of Pods, and one for the Lease.
+	Kube kube.Config `json:"kube"`
+	// Listen is host:port of the webhook. Default ":8443".
+	Listen string `json:"listen"`
+	// TLSCertFile is a PEM file with the certificate of the webhook. The program reads it again when it changes. Default
+	// none: the program creates and renews a certificate. Set both TLSCertFile and TLSPrivateKeyFile or none.
+	TLSCertFile string `json:"tlsCertFile"`
+	// TLSPrivateKeyFile is a PEM file with the private key of the webhook. The program reads it again when it changes.
+	TLSPrivateKeyFile string `json:"tlsPrivateKeyFile"`
+	// TLSSecret is the Secret in LeaderElectionNamespace that holds the certificate that the program creates. Default
+	// spillway-admission-tls.
+	TLSSecret string `json:"tlsSecret"`
+	// TLSNames are the DNS names and IP addresses of that certificate: those by which the API server reaches the webhook.
+	// Default spillway-admission.spillway-system.svc.
+	TLSNames []string `json:"tlsNames"`
+	// HealthListen is host:port of /healthz, /readyz and /metrics, without TLS. Default ":8081".
+	HealthListen string `json:"healthListen"`
+	// LeaderElectionNamespace is the namespace of the Lease that elects the process that runs the controllers. Default
+	// spillway-system.
+	LeaderElectionNamespace string `json:"leaderElectionNamespace"`
+	// LookupTimeout limits how long a review may read the owner of a Pod, its namespace or its claims from the API server,
+	// each, if the cache lacks it. Default 500ms. With a longer timeout, fewer Pods are left to the controllers while the
+	// API server is slow. The API server gives up on a review after 2s.
+	LookupTimeout metav1.Duration `json:"lookupTimeout"`
+	// Resync is how often the controllers reconcile every waiting Pod and every cloud Pod although nothing is known to
+	// have changed. Default 1m. A shorter interval repairs missed changes sooner, and sends more requests to the API
+	// server while many Pods wait.
+	Resync metav1.Duration `json:"resync"`
+	// SchedulerName is the scheduler that calls the extender, for a cluster that runs it next to its own: managed Pods
+	// of the default scheduler are assigned to it. Default empty: every Pod keeps its scheduler.
+	SchedulerName string `json:"schedulerName"`
+	// Policy changes the rules of the policy. It must be the same for all three programs.
+	Policy policy.Config `json:"policy"`
+}
+
+// Default returns the default configuration.
+func Default() *Config {
+	return &Config{
+		Logging:                 logging.Default(),
+		Kube:                    kube.Default(),
+		Listen:                  ":8443",
+		TLSSecret:               "spillway-admission-tls",
+		TLSNames:                []string{"spillway-admission.spillway-system.svc"},
+		HealthListen:            ":8081",
+		LeaderElectionNamespace: "spillway-system",
+		LookupTimeout:           metav1.Duration{Duration: 500 * time.Millisecond},
+		Resync:                  metav1.Duration{Duration: time.Minute},
+		Policy:                  policy.DefaultConfig(),
+	}
+}
+
+// AddFlags binds the fields that have flags.
+func (c *Config) AddFlags(flags *pflag.FlagSet) {
+	c.Kube.AddFlags(flags)
+	flags.StringVar(&c.Listen, "listen", c.Listen, "`host:port` of the webhook")
+	flags.StringVar(&c.TLSCertFile, "tls-cert-file", c.TLSCertFile,
+		"PEM `file` with the certificate of the webhook; it is read again when it changes")
+	flags.StringVar(&c.TLSPrivateKeyFile, "tls-private-key-file", c.TLSPrivateKeyFile,
+		"PEM `file` with the private key of the webhook; it is read again when it changes")
+	flags.StringVar(&c.TLSSecret, "tls-secret", c.TLSSecret,
+		"`Secret` in the namespace of the Lease that holds the certificate that the program creates without --tls-cert-file")
+	flags.StringSliceVar(&c.TLSNames, "tls-names", c.TLSNames,
+		"DNS `names` and IP addresses of the certificate that the program creates")
+	flags.StringVar(&c.HealthListen, "health-listen", c.HealthListen, "`host:port` of /healthz, /readyz and /metrics")
+	leaderelection.AddFlags(flags, &c.LeaderElectionNamespace)
+	flags.DurationVar(&c.LookupTimeout.Duration, "lookup-timeout", c.LookupTimeout.Duration,
+		"how long a review may read the owner or the claims of a Pod from the API server")
+	flags.StringVar(&c.SchedulerName, "scheduler-name", c.SchedulerName,
+		"`scheduler` to assign to managed Pods of the default scheduler; empty to keep theirs")
+	c.Logging.AddFlags(flags)
+	flags.DurationVar(&c.Resync.Duration, "resync", c.Resync.Duration,
+		"how often Pods are reconciled although nothing is known to have changed")
+}
+
+// maxLookupTimeout leaves time for the response of the webhook: the API server gives up on a review after 2 s.
+const maxLookupTimeout = 1500 * time.Millisecond
+
+// minResync keeps the controllers from sending the same requests all the time.
+const minResync = time.Second
+
+// OwnCertificate reports whether the program creates its certificate.
+func (c *Config) OwnCertificate() bool { return c.TLSCertFile == "" && c.TLSPrivateKeyFile == "" }
+
+// Validate returns every error at once.
+func (c *Config) Validate() error {
+	errs := c.Logging.Validate(field.NewPath("logging"))
+	errs = append(errs, c.Kube.Validate(field.NewPath("kube"))...)
+	errs = append(errs, validateAddress(field.NewPath("listen"), c.Listen)...)
+	errs = append(errs, validateAddress(field.NewPath("healthListen"), c.HealthListen)...)
+	errs = append(errs, c.validateTLS()...)
+	if c.LeaderElectionNamespace == "" {
+		errs = append(errs, field.Required(field.NewPath("leaderElectionNamespace"), "must be the name of a namespace"))
+	}
+	if problems := validation.IsDNS1123Subdomain(c.SchedulerName); c.SchedulerName != "" && len(problems) > 0 {
+		errs = append(errs, field.Invalid(field.NewPath("schedulerName"), c.SchedulerName,
+			"must be the name of a scheduler or profile: "+strings.Join(problems, "; ")))
+	}
+	if c.LookupTimeout.Duration <= 0 || c.LookupTimeout.Duration > maxLookupTimeout {
+		errs = append(errs, field.Invalid(field.NewPath("lookupTimeout"), c.LookupTimeout.Duration.String(),
+			"must be above 0s and at most "+maxLookupTimeout.String()))
+	}
+	if c.Resync.Duration < minResync {
+		errs = append(errs, field.Invalid(field.NewPath("resync"), c.Resync.Duration.String(),
+			"must be at least "+minResync.String()))
+	}
+	return append(errs, c.Policy.Validate(field.NewPath("policy"))...).ToAggregate()
+}
+
+func validateAddress(path *field.Path, value string) field.ErrorList {
+	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
+		return field.ErrorList{field.Invalid(path, value, "must be host:port, such as :8443")}
+	}
+	return nil
+}
+
+func (c *Config) validateTLS() field.ErrorList {
+	if !c.OwnCertificate() {
+		return c.validateFiles()
+	}
+	var errs field.ErrorList
+	if problems := validation.IsDNS1123Subdomain(c.TLSSecret); len(problems) > 0 {
+		errs = append(errs, field.Invalid(field.NewPath("tlsSecret"), c.TLSSecret,
+			"must be the name of a Secret if no certificate files are given: "+strings.Join(problems, "; ")))
+	}
+	names := field.NewPath("tlsNames")
+	if len(c.TLSNames) == 0 {
+		errs = append(errs, field.Required(names, "must have at least one name if no certificate files are given"))
+	}
+	for i, name := range c.TLSNames {
+		if problems := validation.IsDNS1123Subdomain(name); net.ParseIP(name) == nil && len(problems) > 0 {
+			errs = append(errs, field.Invalid(names.Index(i), name,
+				"must be a DNS name or an IP address: "+strings.Join(problems, "; ")))
+		}
+	}
+	return errs
+}
+
+// validateFiles rejects a certificate without a key and a key without a certificate.
+func (c *Config) validateFiles() field.ErrorList {
+	switch {
+	case c.TLSCertFile == "":
+		return field.ErrorList{field.Required(field.NewPath("tlsCertFile"),
+			"must be a file if tlsPrivateKeyFile is set; set both or none")}
+	case c.TLSPrivateKeyFile == "":
+		return field.ErrorList{field.Required(field.NewPath("tlsPrivateKeyFile"),
+			"must be a file if tlsCertFile is set; set both or none")}
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package config_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-k8s/spillway/admission/config"
+	loader "github.com/spillway-k8s/spillway/internal/config"
+	"github.com/spillway-k8s/spillway/internal/run"
+)
+
+var update = flag.Bool("update", false, "rewrite the files in testdata")
+
+func TestDefaultsMatchTheGoldenFile(t *testing.T) {
+	got, err := yaml.Marshal(config.Default())
+	require.NoError(t, err)
+	if *update {
+		require.NoError(t, os.WriteFile("testdata/defaults.yaml", got, 0o644))
+	}
+	want, err := os.ReadFile("testdata/defaults.yaml")
+	require.NoError(t, err)
+	assert.YAMLEq(t, string(want), string(got))
+}
+
+func TestDefaultsAreValid(t *testing.T) { assert.NoError(t, config.Default().Validate()) }
+
+func TestAFileSetsEveryFieldAndFlagsOverrideIt(t *testing.T) {
+	const fields = `
+logging: {level: debug, format: json}
+kube: {kubeconfig: /etc/kubeconfig, qps: 10, burst: 20}
+tlsCertFile: /etc/tls.crt
+tlsPrivateKeyFile: /etc/tls.key
+tlsSecret: tls
+tlsNames: [admission.example, 10.0.0.1]
+healthListen: 127.0.0.1:9081
+leaderElectionNamespace: elsewhere
+lookupTimeout: 250ms
+schedulerName: bursting
+policy:
+  protectedNamespaces: [infra]
+  volumeKinds: [nfs]
+  localFalseForbids: true
+  disabledRules: [GRPCProbe]
+  cciVersion: "1.0"
+`
+	file := filepath.Join(t.TempDir(), "admission.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(fields+"listen: 127.0.0.1:9443\nresync: 30s\n"), 0o600))
+	cfg := config.Default()
+	args := []string{"--config", file, "--listen", ":7443", "--resync", "5s"}
+	require.NoError(t, loader.Load("admission", args, cfg))
+
+	got, err := yaml.Marshal(cfg)
+	require.NoError(t, err)
+	assert.YAMLEq(t, fields+"listen: :7443\nresync: 5s\n", string(got))
+}
+
+func TestValidateReportsEveryErrorAtOnce(t *testing.T) {
+	err := loader.Load("admission", []string{
+		"--listen", "8443", "--health-listen", "nowhere", "--leader-election-namespace", "", "--lookup-timeout", "3s",
+		"--resync", "1ms", "--kube-api-qps", "0", "--scheduler-name", "My Scheduler",
+		"--tls-secret", "My Secret", "--tls-names", "my name",
+	}, config.Default())
+	require.ErrorIs(t, err, run.ErrUsage)
+	for _, want := range []string{
+		`listen: Invalid value: "8443": must be host:port`,
+		`healthListen: Invalid value: "nowhere": must be host:port`,
+		`tlsSecret: Invalid value: "My Secret": must be the name of a Secret`,
+		`tlsNames[0]: Invalid value: "my name": must be a DNS name or an IP address`,
+		"leaderElectionNamespace: Required value: must be the name of a namespace",
+		`lookupTimeout: Invalid value: "3s": must be above 0s and at most 1.5s`,
+		`resync: Invalid value: "1ms": must be at least 1s`,
+		"kube.qps",
+		`schedulerName: Invalid value: "My Scheduler": must be the name of a scheduler or profile`,
+	} {
+		assert.ErrorContains(t, err, want)
+	}
+}
+
+func TestCertificateAndKeyAreSetTogether(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*config.Config)
+		want   string
+		own    bool
+	}{
+		"a certificate without a key": {
+			change: func(c *config.Config) { c.TLSCertFile = "tls.crt" },
+			want:   "tlsPrivateKeyFile: Required value: must be a file",
+		},
+		"a key without a certificate": {
+			change: func(c *config.Config) { c.TLSPrivateKeyFile = "tls.key" },
+			want:   "tlsCertFile: Required value: must be a file",
+		},
+		"an own certificate without names": {
+			change: func(c *config.Config) { c.TLSNames = nil },
+			want:   "tlsNames: Required value: must have at least one name",
+			own:    true,
+		},
+		"a certificate with a key needs no names": {
+			change: func(c *config.Config) { c.TLSCertFile, c.TLSPrivateKeyFile, c.TLSNames = "tls.crt", "tls.key", nil },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := config.Default()
+			test.change(cfg)
+			assert.Equal(t, test.own, cfg.OwnCertificate())
+			if test.want == "" {
+				assert.NoError(t, cfg.Validate())
+				return
+			}
+			assert.ErrorContains(t, cfg.Validate(), test.want)
+		})
+	}
+}
+
+func TestAnUnknownRuleIsAnErrorOfThePolicy(t *testing.T) {
+	cfg := config.Default()
+	cfg.Policy.DisabledRules = append(cfg.Policy.DisabledRules, "NoSuchRule")
+	assert.ErrorContains(t, cfg.Validate(), `policy.disabledRules[0]: Unsupported value: "NoSuchRule"`)
+}

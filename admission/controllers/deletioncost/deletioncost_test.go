@@ -1,0 +1,134 @@
+package deletioncost
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/spillway-k8s/spillway/admission/controllers/podcachetest"
+	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+func controller(t *testing.T, pods ...*corev1.Pod) (*fake.Clientset, *Controller) {
+	t.Helper()
+	client, cached := podcachetest.Pods(t, pods...)
+	registry := prometheus.NewRegistry()
+	failures, err := reconciler.NewFailures(registry)
+	require.NoError(t, err)
+	c, err := New(Config{
+		Client: client, Pods: cached, Nodes: podcachetest.Nodes(t), Resync: time.Hour, Failures: failures,
+		Logger: slog.New(slog.DiscardHandler),
+	}, registry)
+	require.NoError(t, err)
+	return client, c
+}
+
+func cost(t *testing.T, client *fake.Clientset) string {
+	t.Helper()
+	pod, err := client.CoreV1().Pods("shop").Get(t.Context(), "web", metav1.GetOptions{})
+	require.NoError(t, err)
+	return pod.Annotations[policy.DeletionCostAnnotation]
+}
+
+func TestReconcile(t *testing.T) {
+	for name, test := range map[string]struct {
+		pod     *corev1.Pod
+		want    string
+		written float64
+	}{
+		"a cloud Pod gets a cost":        {podcachetest.RunningPod(podcachetest.VirtualNode), policy.CloudDeletionCost, 1},
+		"a local Pod gets none":          {podcachetest.RunningPod("local-1"), "", 0},
+		"a Pod without a node gets none": {podcachetest.WaitingPod(), "", 0},
+		"a cost of the user stays": {podcachetest.RunningPod(podcachetest.VirtualNode, func(pod *corev1.Pod) {
+			pod.Annotations = map[string]string{policy.DeletionCostAnnotation: "7"}
+		}), "7", 0},
+		"a Pod of a StatefulSet gets none": {podcachetest.RunningPod(podcachetest.VirtualNode, func(pod *corev1.Pod) {
+			pod.OwnerReferences[0].Kind = "StatefulSet"
+		}), "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, c := controller(t, test.pod)
+			require.NoError(t, c.reconcile(t.Context(), podcachetest.Web))
+			assert.Equal(t, test.want, cost(t, client))
+			assert.InDelta(t, test.written, testutil.ToFloat64(c.written), 0)
+		})
+	}
+}
+
+func TestReconcileReturnsErrorsSoThatThePodIsRetried(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		want string
+	}{
+		"a conflict": {
+			apierrors.NewConflict(corev1.Resource("pods"), "web", errors.New("changed")),
+			"writing controller.kubernetes.io/pod-deletion-cost: ",
+		},
+		"a Pod that is gone is no error": {apierrors.NewNotFound(corev1.Resource("pods"), "web"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, c := controller(t, podcachetest.RunningPod(podcachetest.VirtualNode))
+			client.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, test.err
+			})
+			err := c.reconcile(t.Context(), podcachetest.Web)
+			assert.Zero(t, testutil.ToFloat64(c.written))
+			if test.want == "" {
+				assert.NoError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, test.want)
+		})
+	}
+}
+
+func TestTheBacklogHoldsThePodsOnVirtualNodes(t *testing.T) {
+	named := func(name string) func(*corev1.Pod) { return func(pod *corev1.Pod) { pod.Name = name } }
+	_, c := controller(t,
+		podcachetest.RunningPod(podcachetest.VirtualNode, named("cloud")),
+		podcachetest.RunningPod("local-1", named("local")),
+	)
+	assert.Equal(t, []cache.ObjectName{{Namespace: "shop", Name: "cloud"}}, c.backlog())
+}
+
+func TestRunReconcilesExistingAndNewPods(t *testing.T) {
+	client, c := controller(t, podcachetest.RunningPod(podcachetest.VirtualNode))
+	podcachetest.Run(t, c.Run)
+	podcachetest.Eventually(t, func() bool { return testutil.ToFloat64(c.written) == 1 }, "the existing Pod has a cost")
+	another := podcachetest.RunningPod(podcachetest.VirtualNode, func(pod *corev1.Pod) {
+		pod.Name, pod.UID = "another", "u2"
+	})
+	_, err := client.CoreV1().Pods("shop").Create(t.Context(), another, metav1.CreateOptions{})
+	require.NoError(t, err)
+	podcachetest.Eventually(t, func() bool { return testutil.ToFloat64(c.written) == 2 }, "the new Pod has a cost")
+}
+
+func TestThePatchAppliesOnlyToTheVersionThatWasRead(t *testing.T) {
+	got, err := costPatch(podcachetest.WaitingPod())
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"metadata": {
+		"uid": "u1", "resourceVersion": "7", "annotations": {"controller.kubernetes.io/pod-deletion-cost": "-100"}
+	}}`, string(got))
+}
+
+func TestMetricsAreRegisteredOnce(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	_, err := New(Config{}, registry)
+	require.NoError(t, err)
+	_, err = New(Config{}, registry)
+	assert.ErrorContains(t, err, "registering the metrics of controller rank")
+}

@@ -1,0 +1,256 @@
+// Package explanation tells users what Spillway does with their Pods and why, where the condition of the scheduler does
+// not. A Pod that has to wait for a local node gets an Event with the reason. A Pod with a malformed key gets an Event
+// about the key, wherever the Pod runs. A Pod whose quota is not kept because of its scheduling group gets a condition.
+package explanation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/spillway-k8s/spillway/admission/controllers/podcache"
+	"github.com/spillway-k8s/spillway/admission/controllers/podevents"
+	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
+	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+const (
+	// name is the name of the controller in logs and metrics.
+	name    = "explain"
+	workers = 16
+)
+
+// Evaluator evaluates Pods (admission/evaluation).
+type Evaluator interface {
+	// Evaluate may block for a bounded time.
+	Evaluate(context.Context, *corev1.Pod) (evaluation.Result, error)
+}
+
+// Owners knows the labels of owners and namespaces (admission/owners).
+type Owners interface {
+	// InheritsMalformed reports whether the Pod takes its burst mode from an owner whose label is malformed. It must not
+	// block.
+	InheritsMalformed(*corev1.Pod) bool
+	// OnChange calls changed with a namespace until stop is called. changed must not block.
+	OnChange(changed func(namespace string)) (stop func() error, err error)
+}
+
+// Config holds what the controller works with. No field is optional.
+type Config struct {
+	Client    kubernetes.Interface
+	Pods      *podcache.Pods
+	Nodes     *podcache.VirtualNodes
+	Evaluator Evaluator
+	Owners    Owners
+	// Events records the Events. The controller also removes from it the Pods that need no explanation any longer.
+	Events *podevents.Recorder
+	// Resync is how often every such Pod is reconciled although nothing is known to have changed.
+	Resync time.Duration
+	// Trigger fires when the global switch changes.
+	Trigger *reconciler.Trigger
+	// Failures counts failed reconciliations (reconciler.NewFailures).
+	Failures *prometheus.CounterVec
+	// Now is the clock, for the times in conditions.
+	Now    func() time.Time
+	Logger *slog.Logger
+}
+
+// Controller explains Pods.
+type Controller struct {
+	Config
+	explained *prometheus.CounterVec
+}
+
+// New returns the controller and registers its metrics. It starts nothing.
+func New(c Config, registerer prometheus.Registerer) (*Controller, error) {
+	explained := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "spillway_admission_pods_explained_total",
+		Help: "Events that say why a Pod waits or which of its keys is malformed, by the reason of the policy.",
+	}, []string{"reason"})
+	if err := registerer.Register(explained); err != nil {
+		return nil, fmt.Errorf("registering the metrics of controller %s: %w", name, err)
+	}
+	return &Controller{Config: c, explained: explained}, nil
+}
+
+// Run runs the controller until ctx ends. It blocks. It may be called again afterwards.
+func (c *Controller) Run(ctx context.Context) error {
+	return reconciler.Run(ctx, reconciler.Config{
+		Name: name, Workers: workers, Resync: c.Resync, Trigger: c.Trigger, Failures: c.Failures, Logger: c.Logger,
+		Watch: c.watch, Reconcile: c.reconcile,
+		Backlog: func() []cache.ObjectName { return c.Pods.Select(c.needsExplanation) },
+	})
+}
+
+// needsExplanation reports whether there may be something to explain: the Pod waits, it or its owner has a malformed
+// key, or it has a quota that is not kept because of its scheduling group.
+func (c *Controller) needsExplanation(pod *corev1.Pod) bool {
+	return podcache.IsWaiting(pod) || podcache.IsMalformed(pod) || podcache.HasGroupQuota(pod) ||
+		(policy.IsActive(pod) && c.Owners.InheritsMalformed(pod))
+}
+
+func (c *Controller) watch(add func(cache.ObjectName)) (stop func() error, err error) {
+	addWaiting := func(namespace string) {
+		for _, pod := range c.Pods.Waiting(namespace) {
+			add(pod)
+		}
+	}
+	stopPods, err := c.Pods.Handle(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(pod any) { c.handle(pod, add) },
+		UpdateFunc: func(before, after any) {
+			c.handle(after, add)
+			if namespace, ok := c.boundLocally(before, after); ok {
+				addWaiting(namespace)
+			}
+		},
+		DeleteFunc: c.handleDeletion,
+	})
+	if err != nil {
+		return nil, err
+	}
+	stopOwners, err := c.Owners.OnChange(addWaiting)
+	if err != nil {
+		return nil, errors.Join(err, stopPods())
+	}
+	return func() error { return errors.Join(stopOwners(), stopPods()) }, nil
+}
+
+func (c *Controller) handle(object any, add func(cache.ObjectName)) {
+	pod, ok := object.(*corev1.Pod)
+	switch {
+	case !ok:
+	case c.needsExplanation(pod):
+		add(cache.MetaObjectToName(pod))
+	default:
+		c.Events.Forget(pod.UID)
+	}
+}
+
+// boundLocally returns the namespace of a Pod with a quota that an update has bound to a local node. The Pod may have
+// taken the last slot of a quota that other Pods wait for.
+func (c *Controller) boundLocally(before, after any) (namespace string, ok bool) {
+	was, okBefore := before.(*corev1.Pod)
+	is, okAfter := after.(*corev1.Pod)
+	if !okBefore || !okAfter || was.Spec.NodeName == is.Spec.NodeName || c.Nodes.Has(is.Spec.NodeName) {
+		return "", false
+	}
+	_, hasQuota := is.Annotations[policy.LocalReplicasAnnotation]
+	return is.Namespace, hasQuota
+}
+
+func (c *Controller) handleDeletion(object any) {
+	if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = tombstone.Obj
+	}
+	if pod, ok := object.(*corev1.Pod); ok {
+		c.Events.Forget(pod.UID)
+	}
+}
+
+func (c *Controller) reconcile(ctx context.Context, name cache.ObjectName) error {
+	pod := c.Pods.Get(name)
+	if pod == nil || !c.needsExplanation(pod) {
+		return nil
+	}
+	result, err := c.Evaluator.Evaluate(ctx, pod)
+	if err != nil {
+		return fmt.Errorf("evaluating the Pod: %w", err)
+	}
+	if len(result.Errors) > 0 {
+		err = c.record(ctx, pod, malformedEvent(result))
+	}
+	if podcache.HasGroupQuota(pod) {
+		err = errors.Join(err, c.updateCondition(ctx, pod, result))
+	}
+	if event, ok := c.waitingEvent(pod, result); ok {
+		err = errors.Join(err, c.record(ctx, pod, event))
+	}
+	return err
+}
+
+// record records an Event about the Pod. It counts the Event if it is new.
+func (c *Controller) record(ctx context.Context, pod *corev1.Pod, event podevents.Event) error {
+	created, err := c.Events.Record(ctx, pod, event)
+	if created {
+		c.explained.WithLabelValues(string(event.Reason)).Inc()
+	}
+	return err
+}
+
+// malformedEvent is for Pods with malformed keys. They bypassed validation, so this Event is all that the user gets.
+func malformedEvent(result evaluation.Result) podevents.Event {
+	errs := make([]string, 0, len(result.Errors))
+	for _, err := range result.Errors {
+		errs = append(errs, strings.ReplaceAll(err.Error(), "\n", "; ")) // Joined errors have a line each.
+	}
+	effect := "; this is ignored, because it does not affect where the Pod runs"
+	if result.Off {
+		effect = "; until this is corrected, the Pod is treated as off and does not burst"
+	}
+	return podevents.Event{
+		Type: corev1.EventTypeWarning, Reason: policy.ReasonInvalid, Message: strings.Join(errs, "; ") + effect,
+	}
+}
+
+// waitingEvent says why a Pod waits; ok is false if the Pod does not wait or if other Events or the condition of the
+// scheduler say all.
+func (c *Controller) waitingEvent(pod *corev1.Pod, result evaluation.Result) (event podevents.Event, ok bool) {
+	switch {
+	case !podcache.IsWaiting(pod):
+		return podevents.Event{}, false
+	case len(result.Errors) > 0 && result.Off:
+		return podevents.Event{}, false // malformedEvent says that the Pod does not burst.
+	case !result.MayBurst():
+		return mayNotBurstEvent(pod, result), true
+	case !policy.ToleratesProvider(&pod.Spec):
+		return podevents.Event{}, false // Controller toleration lets the Pod burst.
+	case policy.AvoidsVirtualNodes(&pod.Spec):
+		return podevents.Event{
+			Type: corev1.EventTypeNormal, Reason: policy.ReasonKeptLocal,
+			Message: "no local node fits; the Pod may burst, but " + keptLocal,
+		}, true
+	}
+	return c.quotaEvent(pod, result)
+}
+
+// keptLocal is why a Pod with node affinity against virtual nodes stays on local nodes, and what the user can do.
+const keptLocal = "its node affinity keeps it on local nodes: the webhook adds that affinity to Pods that tolerate " +
+	"every taint and may not burst at creation; delete the Pod so that it is recreated"
+
+func mayNotBurstEvent(pod *corev1.Pod, result evaluation.Result) podevents.Event {
+	event := podevents.Event{
+		Type: corev1.EventTypeNormal, Reason: result.Reason,
+		Message: "no local node fits, and the Pod may not run on virtual nodes: " + result.Message,
+	}
+	if result.Managed && !result.Off && result.Forbidden() {
+		event.Type = corev1.EventTypeWarning
+	}
+	if !result.Forbidden() && policy.AvoidsVirtualNodes(&pod.Spec) {
+		event.Message += "; even then, " + keptLocal
+	}
+	return event
+}
+
+// quotaEvent is for Pods that may burst, tolerate virtual nodes and wait because the quota of their revision is used
+// up. If no node fits at all, the scheduler calls the extender about preemption only, and that response carries no
+// message.
+func (c *Controller) quotaEvent(pod *corev1.Pod, result evaluation.Result) (event podevents.Event, ok bool) {
+	if result.Quota == nil || c.Pods.LocalReplicas(policy.RevisionOf(pod), c.Nodes) < *result.Quota {
+		return podevents.Event{}, false
+	}
+	return podevents.Event{
+		Type: corev1.EventTypeNormal, Reason: policy.ReasonLocalQuota,
+		Message: fmt.Sprintf("this revision has used up its %s=%d on local nodes, and no virtual node can take the Pod now; "+
+			"no local Pod is evicted for it; the scheduler retries the Pod when a local replica is deleted or a virtual node "+
+			"has room", policy.LocalReplicasAnnotation, *result.Quota),
+	}, true
+}

@@ -1,0 +1,103 @@
+package podcache_test
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/spillway-k8s/spillway/admission/controllers/podcachetest"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+func named(name string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Name, pod.UID = name, "" }
+}
+
+func withQuota(pod *corev1.Pod) {
+	pod.Annotations = map[string]string{policy.LocalReplicasAnnotation: "1"}
+}
+
+func in(namespace string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Namespace = namespace }
+}
+
+func names(list ...string) []cache.ObjectName {
+	var found []cache.ObjectName
+	for _, name := range list {
+		found = append(found, cache.NewObjectName("shop", name))
+	}
+	return found
+}
+
+func TestPodsAreListedByTheirIndexes(t *testing.T) {
+	const virtual = podcachetest.VirtualNode
+	_, pods := podcachetest.Pods(t,
+		podcachetest.WaitingPod(named("waits")),
+		podcachetest.WaitingPod(named("waits-elsewhere"), in("other")),
+		podcachetest.RunningPod(virtual, named("cloud")),
+		podcachetest.RunningPod("bursting-node", named("other-cloud")),
+		podcachetest.RunningPod("local-1", named("local"), withQuota),
+		podcachetest.RunningPod(virtual, named("cloud-with-quota"), withQuota, func(pod *corev1.Pod) {
+			pod.Annotations[policy.DeletionCostAnnotation] = "7"
+		}),
+	)
+	nodes := podcachetest.Nodes(t, "bursting-node")
+
+	assert.Equal(t, names("waits"), pods.Waiting("shop"))
+	assert.Equal(t, names("cloud"), pods.Unranked(virtual))
+	assert.Empty(t, pods.Unranked("no-such-node"))
+	revision := policy.RevisionOf(podcachetest.RunningPod("local-1"))
+	assert.Equal(t, 1, pods.LocalReplicas(revision, nodes), "the replica in the cloud does not count")
+	assert.Zero(t, pods.LocalReplicas(policy.Revision{Owner: "another"}, nodes))
+	assert.Equal(t, names("cloud", "cloud-with-quota"), pods.InCloud(nodes), "Pods on nodes of other systems do not count")
+	assert.Equal(t, names("local"), pods.Select(func(pod *corev1.Pod) bool { return pod.Spec.NodeName == "local-1" }))
+	assert.Nil(t, pods.Get(cache.NewObjectName("shop", "gone")))
+	assert.Equal(t, "waits", pods.Get(cache.NewObjectName("shop", "waits")).Name)
+}
+
+func TestHandlersAreCalledUntilStop(t *testing.T) {
+	client, pods := podcachetest.Pods(t, podcachetest.WaitingPod(named("first")))
+	var lock sync.Mutex
+	seen := map[string]bool{}
+	has := func(name string) func() bool {
+		return func() bool {
+			lock.Lock()
+			defer lock.Unlock()
+			return seen[name]
+		}
+	}
+	stop, err := pods.Handle(cache.ResourceEventHandlerFuncs{AddFunc: func(object any) {
+		lock.Lock()
+		defer lock.Unlock()
+		seen[object.(*corev1.Pod).Name] = true
+	}})
+	require.NoError(t, err)
+	podcachetest.Eventually(t, has("first"), "the handler is called for a Pod in the cache")
+	create := func(name string) {
+		pod := podcachetest.WaitingPod(named(name))
+		_, err := client.CoreV1().Pods("shop").Create(t.Context(), pod, metav1.CreateOptions{})
+		require.NoError(t, err)
+		podcachetest.Eventually(t, func() bool { return pods.Get(cache.NewObjectName("shop", name)) != nil }, "it is cached")
+	}
+	create("second")
+	podcachetest.Eventually(t, has("second"), "the handler is called for a new Pod")
+	require.NoError(t, stop())
+	create("third")
+	assert.False(t, has("third")(), "the handler is not called after stop")
+}
+
+func TestVirtualNodes(t *testing.T) {
+	nodes := podcachetest.Nodes(t, "bursting-node")
+	assert.ElementsMatch(t, []string{podcachetest.VirtualNode, "bursting-node"}, nodes.Names())
+	for name, want := range map[string]struct{ has, ours bool }{
+		podcachetest.VirtualNode: {true, true}, "bursting-node": {true, false}, "local-1": {false, false},
+	} {
+		assert.Equal(t, want.has, nodes.Has(name), name)
+		assert.Equal(t, want.ours, nodes.IsOurs(name), name)
+	}
+}

@@ -1,0 +1,49 @@
+package podcache
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// IsWaiting reports whether the scheduler has found no node for the Pod. It does not hold while preemption makes room
+// for the Pod, nor if scheduling failed with an error (reason SchedulerError). It does not hold for the Pods of a
+// DaemonSet either, because each of them waits for one particular node.
+func IsWaiting(pod *corev1.Pod) bool {
+	if pod.Spec.NodeName != "" || pod.DeletionTimestamp != nil || len(pod.Spec.SchedulingGates) > 0 ||
+		pod.Status.Phase != corev1.PodPending || pod.Status.NominatedNodeName != "" || isControlledBy(pod, "DaemonSet") {
+		return false
+	}
+	scheduled := policy.PodCondition(pod, corev1.PodScheduled)
+	return scheduled != nil && scheduled.Status == corev1.ConditionFalse &&
+		scheduled.Reason == corev1.PodReasonUnschedulable
+}
+
+// IsMalformed reports whether an active Pod has a malformed key of its own. Keys have no effect on the Pods of a
+// DaemonSet.
+func IsMalformed(pod *corev1.Pod) bool {
+	return policy.IsActive(pod) && !isControlledBy(pod, "DaemonSet") && policy.CheckKeys(pod) != nil
+}
+
+// HasGroupQuota reports whether an active Pod of a scheduling group has a local quota, or still has the condition that
+// says that its quota is not kept.
+func HasGroupQuota(pod *corev1.Pod) bool {
+	if pod.Spec.SchedulingGroup == nil || !policy.IsActive(pod) {
+		return false
+	}
+	_, hasQuota := pod.Annotations[policy.LocalReplicasAnnotation]
+	return hasQuota || policy.PodCondition(pod, policy.LocalReplicasCondition) != nil
+}
+
+// IsUnranked reports whether the Pod needs a deletion cost if its node is a virtual one. Only ReplicaSets use that
+// cost.
+func IsUnranked(pod *corev1.Pod) bool {
+	_, ranked := pod.Annotations[policy.DeletionCostAnnotation]
+	return pod.Spec.NodeName != "" && !ranked && isControlledBy(pod, "ReplicaSet") && policy.IsActive(pod)
+}
+
+func isControlledBy(pod *corev1.Pod, kind string) bool {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	return owner != nil && owner.Kind == kind
+}

@@ -1,0 +1,192 @@
+// Package toleration adds the toleration of virtual nodes to Pods for which no local node fits, as soon as they may
+// burst (seed 0, the admission-controller). A toleration cannot be removed from a Pod, so a Pod that fits on a local
+// node never gets it.
+package toleration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/spillway-k8s/spillway/admission/controllers/podcache"
+	"github.com/spillway-k8s/spillway/admission/controllers/podevents"
+	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
+	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+const (
+	// name is the name of the controller in logs and metrics.
+	name    = "tolerate"
+	workers = 16
+)
+
+// Evaluator evaluates Pods (admission/evaluation).
+type Evaluator interface {
+	// Evaluate may block for a bounded time.
+	Evaluate(context.Context, *corev1.Pod) (evaluation.Result, error)
+}
+
+// Owners reports changes of the labels of owners and namespaces (admission/owners).
+type Owners interface {
+	// OnChange calls changed with a namespace until stop is called. changed must not block.
+	OnChange(changed func(namespace string)) (stop func() error, err error)
+}
+
+// Config holds what the controller works with. No field is optional.
+type Config struct {
+	Client    kubernetes.Interface
+	Pods      *podcache.Pods
+	Evaluator Evaluator
+	Owners    Owners
+	Events    *podevents.Recorder
+	// Resync is how often every waiting Pod is reconciled although nothing is known to have changed.
+	Resync time.Duration
+	// Trigger fires when the global switch changes.
+	Trigger *reconciler.Trigger
+	// Failures counts failed reconciliations (reconciler.NewFailures).
+	Failures *prometheus.CounterVec
+	Logger   *slog.Logger
+}
+
+// Controller adds tolerations.
+type Controller struct {
+	Config
+	added *prometheus.CounterVec
+}
+
+// New returns the controller and registers its metrics. It starts nothing.
+func New(c Config, registerer prometheus.Registerer) (*Controller, error) {
+	added := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "spillway_admission_tolerations_added_total",
+		Help: "Waiting Pods that got the toleration of virtual nodes, by the reason of the policy.",
+	}, []string{"reason"})
+	if err := registerer.Register(added); err != nil {
+		return nil, fmt.Errorf("registering the metrics of controller %s: %w", name, err)
+	}
+	return &Controller{Config: c, added: added}, nil
+}
+
+// Run runs the controller until ctx ends. It blocks. It may be called again afterwards.
+func (c *Controller) Run(ctx context.Context) error {
+	return reconciler.Run(ctx, reconciler.Config{
+		Name: name, Workers: workers, Resync: c.Resync, Trigger: c.Trigger, Failures: c.Failures, Logger: c.Logger,
+		Watch: c.watch, Reconcile: c.reconcile,
+		Backlog: func() []cache.ObjectName { return c.Pods.Select(needsToleration) },
+	})
+}
+
+// watch adds Pods that begin to wait, and all waiting Pods of a namespace where a label about bursting changes.
+func (c *Controller) watch(add func(cache.ObjectName)) (stop func() error, err error) {
+	handle := func(object any) {
+		if pod, ok := object.(*corev1.Pod); ok && needsToleration(pod) {
+			add(cache.MetaObjectToName(pod))
+		}
+	}
+	stopPods, err := c.Pods.Handle(cache.ResourceEventHandlerFuncs{
+		AddFunc: handle, UpdateFunc: func(_, pod any) { handle(pod) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	stopOwners, err := c.Owners.OnChange(func(namespace string) {
+		for _, pod := range c.Pods.Waiting(namespace) {
+			add(pod)
+		}
+	})
+	if err != nil {
+		return nil, errors.Join(err, stopPods())
+	}
+	return func() error { return errors.Join(stopOwners(), stopPods()) }, nil
+}
+
+func needsToleration(pod *corev1.Pod) bool {
+	return podcache.IsWaiting(pod) && !policy.ToleratesProvider(&pod.Spec)
+}
+
+func (c *Controller) reconcile(ctx context.Context, name cache.ObjectName) error {
+	pod := c.Pods.Get(name)
+	if pod == nil || !needsToleration(pod) {
+		return nil
+	}
+	result, err := c.Evaluator.Evaluate(ctx, pod)
+	if err != nil {
+		return fmt.Errorf("evaluating the Pod: %w", err)
+	}
+	if !result.MayBurst() {
+		return nil // Controller explanation tells the user why.
+	}
+	return c.addToleration(ctx, pod, result)
+}
+
+func (c *Controller) addToleration(ctx context.Context, pod *corev1.Pod, result evaluation.Result) error {
+	patch, err := tolerationPatch(pod, result)
+	if err != nil {
+		return err
+	}
+	_, err = c.Client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, patch,
+		metav1.PatchOptions{FieldManager: reconciler.FieldManager})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("adding the toleration of virtual nodes: %w", err)
+	}
+	c.added.WithLabelValues(string(result.Reason)).Inc()
+	c.Logger.Info("added the toleration of virtual nodes to a Pod",
+		"pod", cache.MetaObjectToName(pod).String(), "reason", string(result.Reason))
+	for _, event := range tolerationEvents(pod, result) {
+		if _, err := c.Events.Record(ctx, pod, event); err != nil {
+			c.Logger.Warn("a Pod got the toleration of virtual nodes without an Event",
+				"pod", cache.MetaObjectToName(pod).String(), "err", err)
+		}
+	}
+	return nil
+}
+
+// tolerationPatch applies only to the version of the Pod that was evaluated: if the Pod has changed, the patch fails
+// with a conflict and the Pod is evaluated again. The patch also sets the burst label if the Pod takes its mode from
+// its owner or its namespace, because virtual nodes read the labels of the Pod only.
+func tolerationPatch(pod *corev1.Pod, result evaluation.Result) ([]byte, error) {
+	metadata := map[string]any{"uid": pod.UID, "resourceVersion": pod.ResourceVersion}
+	own, err := policy.ParseMode(pod.Labels)
+	if err == nil && own == policy.ModeNone && result.BurstMode != policy.ModeNone {
+		metadata["labels"] = map[string]string{policy.BurstLabel: string(result.BurstMode)}
+	}
+	tolerations := append(slices.Clone(pod.Spec.Tolerations), policy.ProviderToleration())
+	patch, err := json.Marshal(map[string]any{
+		"metadata": metadata, "spec": map[string]any{"tolerations": tolerations},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encoding a patch: %w", err)
+	}
+	return patch, nil
+}
+
+func tolerationEvents(pod *corev1.Pod, result evaluation.Result) []podevents.Event {
+	events := []podevents.Event{{
+		Type: corev1.EventTypeNormal, Reason: policy.ReasonBurstAllowed,
+		Message: "no local node fits, and virtual nodes may take the Pod now: " + result.Message,
+	}}
+	if result.Managed && !policy.NeedsPlacement(&pod.Spec) {
+		events = append(events, podevents.Event{
+			Type: corev1.EventTypeWarning, Reason: policy.ReasonWebhookMissed,
+			Message: "the webhook was not available when the Pod was created, so the scheduler places the Pod by stock rules " +
+				"(no " + string(policy.PlacementResource) + " request, no node affinity for enforce): " +
+				"delete the Pod so that it is recreated",
+		})
+	}
+	return events
+}

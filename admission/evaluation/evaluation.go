@@ -1,0 +1,132 @@
+// Package evaluation collects what the policy needs to know about a Pod: the switches, the labels of its owners and
+// its namespace, and the kinds of its volumes. Then it calls the policy. It makes no decision of its own and changes
+// nothing.
+package evaluation
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// Facts returns what is known about the cluster (internal/facts).
+type Facts interface {
+	// Global returns the global switch. It must not block.
+	Global() policy.Switch
+	// Claims returns the kinds of the volumes behind the claims of the Pod. It must not block.
+	Claims(*corev1.Pod) map[string]string
+	// FindClaims does the same, and reads claims that the cache lacks from the API server, until the context ends.
+	FindClaims(context.Context, *corev1.Pod) (map[string]string, error)
+}
+
+// Owners returns the labels of what a Pod belongs to (admission/owners). Both methods may call the API server, for a
+// bounded time.
+type Owners interface {
+	// Labels returns the labels of the nearest owner that has a burst label, nil if there is none.
+	Labels(context.Context, *corev1.Pod) (map[string]string, error)
+	// Namespace returns the labels of a namespace.
+	Namespace(ctx context.Context, name string) (map[string]string, error)
+}
+
+// Evaluator evaluates Pods. It holds no state, so goroutines may share it.
+type Evaluator struct {
+	policy  *policy.Policy
+	facts   Facts
+	owners  Owners
+	timeout time.Duration
+}
+
+// New returns an Evaluator. timeout limits the look-up of the claims of one Pod.
+func New(p *policy.Policy, facts Facts, owners Owners, timeout time.Duration) *Evaluator {
+	return &Evaluator{policy: p, facts: facts, owners: owners, timeout: timeout}
+}
+
+// Result is the decision of the policy about a Pod, and what else admission needs to know about the Pod.
+type Result struct {
+	policy.Decision
+	// Managed reports whether Spillway manages the Pod: the Pod, its owner or its namespace has a burst policy beyond
+	// the switches, so the extender places the Pod.
+	Managed bool
+	// BurstMode is the burst mode of the Pod, its owner or its namespace. It is ModeNone if there is none or if the
+	// label is malformed.
+	BurstMode policy.Mode
+	// Errors are the malformed keys, each with its value and what would be right.
+	Errors []error
+	// Off reports whether the keys of the Pod forbid bursting: the label is off, or a key that matters is malformed.
+	Off bool
+}
+
+// Forbidden reports whether the Pod may not burst whatever the global switch says: it is Off, or the cloud cannot run
+// it.
+func (r Result) Forbidden() bool {
+	return !r.MayBurst() && (r.Off || r.Reason != policy.ReasonSwitchOff)
+}
+
+// Evaluate returns the result for a Pod, whose namespace must be set. It does not change the Pod. It returns an error
+// if it cannot look up the owners of the Pod or the claims of a managed Pod.
+func (e *Evaluator) Evaluate(ctx context.Context, pod *corev1.Pod) (Result, error) {
+	in, err := e.input(ctx, pod)
+	if err != nil {
+		return Result{}, err
+	}
+	mode, modeErr := policy.ResolveMode(pod.Labels, in.WorkloadLabels, in.NamespaceLabels)
+	_, hasQuota, quotaErr := policy.ParseLocalReplicas(pod.Annotations)
+	_, switchErr := policy.ParseSwitch(pod.Annotations)
+	_, replacementsErr := policy.ParseReplacements(pod.Annotations)
+	_, unreplaced := policy.ReplaceHostPaths(pod)
+	managed := hasQuota || modeErr != nil || mode != policy.ModeNone
+	if in.Claims, err = e.claims(ctx, pod, managed); err != nil {
+		return Result{}, err
+	}
+	r := Result{
+		Decision: e.policy.Decide(in),
+		Managed:  managed,
+		Errors:   present(modeErr, quotaErr, switchErr, replacementsErr),
+		// A malformed key counts as off where it matters, as in policy.Decide: a burst label overrides the switches, and
+		// enforce ignores the quota.
+		Off: mode == policy.ModeOff || modeErr != nil || unreplaced != nil ||
+			(quotaErr != nil && mode != policy.ModeEnforce) || (switchErr != nil && mode == policy.ModeNone),
+	}
+	if modeErr == nil {
+		r.BurstMode = mode
+	}
+	return r, nil
+}
+
+// input looks up the owners only if the Pod has no burst label, and the namespace only if the owners have none either:
+// the label of the Pod overrides that of its owner, which overrides that of the namespace.
+func (e *Evaluator) input(ctx context.Context, pod *corev1.Pod) (in policy.Input, err error) {
+	in = policy.Input{Pod: pod, Global: e.facts.Global()}
+	if mode, err := policy.ParseMode(pod.Labels); err != nil || mode != policy.ModeNone {
+		return in, nil
+	}
+	if in.WorkloadLabels, err = e.owners.Labels(ctx, pod); err != nil || in.WorkloadLabels != nil {
+		return in, err
+	}
+	in.NamespaceLabels, err = e.owners.Namespace(ctx, pod.Namespace)
+	return in, err
+}
+
+// claims calls the API server for managed Pods only, because their node affinity cannot be changed later. Other Pods
+// are evaluated again after the scheduler has found no node for them.
+func (e *Evaluator) claims(ctx context.Context, pod *corev1.Pod, managed bool) (map[string]string, error) {
+	if !managed {
+		return e.facts.Claims(pod), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.timeout)
+	defer cancel()
+	return e.facts.FindClaims(ctx, pod)
+}
+
+func present(errs ...error) []error {
+	var found []error
+	for _, err := range errs {
+		if err != nil {
+			found = append(found, err)
+		}
+	}
+	return found
+}

@@ -1,0 +1,166 @@
+package evaluation
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// cluster is a fake of Facts and Owners.
+type cluster struct {
+	global           policy.Switch
+	owner, namespace map[string]string
+	err, claimErr    error
+}
+
+func (c cluster) Global() policy.Switch                { return c.global }
+func (c cluster) Claims(*corev1.Pod) map[string]string { return nil }
+func (c cluster) FindClaims(_ context.Context, pod *corev1.Pod) (map[string]string, error) {
+	kinds := map[string]string{}
+	for name := range policy.Claims(pod) {
+		kinds[name] = "nas.csi.everest.io"
+	}
+	return kinds, c.claimErr
+}
+
+func (c cluster) Labels(context.Context, *corev1.Pod) (map[string]string, error) {
+	return c.owner, c.err
+}
+
+func (c cluster) Namespace(context.Context, string) (map[string]string, error) {
+	return c.namespace, c.err
+}
+
+func TestEvaluate(t *testing.T) {
+	burst := func(mode string) map[string]string { return map[string]string{policy.BurstLabel: mode} }
+	annotation := func(key, value string) map[string]string { return map[string]string{key: value} }
+	enforcing := map[string]string{policy.NamespaceEnforceLabel: policy.NamespaceEnforceValue}
+	quota := func(n string) map[string]string { return annotation(policy.LocalReplicasAnnotation, n) }
+	logs := []corev1.Volume{{Name: "logs", VolumeSource: corev1.VolumeSource{
+		HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"},
+	}}}
+	type want struct {
+		managed, off, forbidden, mayBurst bool
+		mode                              policy.Mode
+		errors                            int
+	}
+	malformed := want{managed: true, off: true, forbidden: true, errors: 1}
+	auto := want{managed: true, mayBurst: true, mode: policy.ModeAuto}
+	for name, test := range map[string]struct {
+		cluster             cluster
+		labels, annotations map[string]string
+		host                bool
+		volumes             []corev1.Volume
+		want                want
+	}{
+		"a Pod without keys is unmanaged": {want: want{mayBurst: true}},
+		"a Pod with only the local switch is unmanaged": {
+			annotations: annotation(policy.SwitchKey, "true"), want: want{mayBurst: true},
+		},
+		"a Pod with a quota is managed": {annotations: quota("1"), want: want{managed: true, mayBurst: true}},
+		"a Pod with a quota is managed while the switch is off": {
+			cluster: cluster{global: policy.SwitchOff}, annotations: quota("1"), want: want{managed: true},
+		},
+		"a malformed quota counts as off": {annotations: quota("x"), want: malformed},
+		"a malformed quota counts as off while the switch is off": {
+			cluster: cluster{global: policy.SwitchOff}, annotations: quota("x"), want: malformed,
+		},
+		"the mode comes from the label of the Pod":   {labels: burst("auto"), want: auto},
+		"the mode comes from the label of the owner": {cluster: cluster{owner: burst("auto")}, want: auto},
+		"the mode comes from the label of the namespace": {
+			cluster: cluster{namespace: enforcing}, want: want{managed: true, mayBurst: true, mode: policy.ModeEnforce},
+		},
+		"the label of the Pod overrides that of the owner": {
+			cluster: cluster{owner: burst("enforce")}, labels: burst("off"),
+			want: want{managed: true, off: true, forbidden: true, mode: policy.ModeOff},
+		},
+		"a malformed label of the Pod counts as off without a mode":   {labels: burst("x"), want: malformed},
+		"a malformed label of the owner counts as off without a mode": {cluster: cluster{owner: burst("x")}, want: malformed},
+		"a malformed local switch counts as off": {
+			annotations: annotation(policy.SwitchKey, "x"), want: want{off: true, forbidden: true, errors: 1},
+		},
+		"a burst label overrides a malformed local switch": {
+			labels: burst("auto"), annotations: annotation(policy.SwitchKey, "x"),
+			want: want{managed: true, mayBurst: true, mode: policy.ModeAuto, errors: 1},
+		},
+		"malformed replacements of a hostPath volume count as off": {
+			labels: burst("auto"), annotations: annotation(policy.HostPathReplacementAnnotation, "x"), volumes: logs,
+			want: want{managed: true, off: true, forbidden: true, mode: policy.ModeAuto, errors: 1},
+		},
+		"malformed replacements without a hostPath volume are ignored": {
+			labels: burst("auto"), annotations: annotation(policy.HostPathReplacementAnnotation, "x"),
+			want: want{managed: true, mayBurst: true, mode: policy.ModeAuto, errors: 1},
+		},
+		"enforce ignores a malformed quota": {
+			labels: burst("enforce"), annotations: quota("x"),
+			want: want{managed: true, mayBurst: true, mode: policy.ModeEnforce, errors: 1},
+		},
+		"a managed Pod that the cloud cannot run is forbidden": {
+			labels: burst("auto"), host: true, want: want{managed: true, forbidden: true, mode: policy.ModeAuto},
+		},
+		"an unmanaged Pod that the cloud cannot run is forbidden": {host: true, want: want{forbidden: true}},
+		"owners are not looked up for a Pod with a label": {
+			cluster: cluster{err: errors.New("connection refused")}, labels: burst("auto"), want: auto,
+		},
+		"owners are not looked up for a Pod with a malformed label": {
+			cluster: cluster{err: errors.New("connection refused")}, labels: burst("x"), want: malformed,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rules, err := policy.New(policy.DefaultConfig())
+			require.NoError(t, err)
+			pod := &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Labels: test.labels, Annotations: test.annotations},
+				Spec: corev1.PodSpec{
+					HostNetwork: test.host, Containers: []corev1.Container{{Name: "c"}}, Volumes: test.volumes,
+				},
+			}
+			got, err := New(rules, test.cluster, test.cluster, time.Minute).Evaluate(t.Context(), pod)
+			require.NoError(t, err)
+			assert.Equal(t, test.want, want{
+				got.Managed, got.Off, got.Forbidden(), got.MayBurst(), got.BurstMode, len(got.Errors),
+			}, got.Describe())
+		})
+	}
+}
+
+func TestEvaluateFailsIfTheOwnersCannotBeLookedUp(t *testing.T) {
+	rules, err := policy.New(policy.DefaultConfig())
+	require.NoError(t, err)
+	unreachable := cluster{err: errors.New("connection refused")}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}}
+	_, err = New(rules, unreachable, unreachable, time.Minute).Evaluate(t.Context(), pod)
+	assert.ErrorContains(t, err, "connection refused")
+}
+
+// The cache lacks the claim of this Pod; the API server has it.
+func TestEvaluateLooksUpTheClaimsOfManagedPodsOnly(t *testing.T) {
+	rules, err := policy.New(policy.DefaultConfig())
+	require.NoError(t, err)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}, Spec: corev1.PodSpec{
+		Containers: []corev1.Container{{Name: "c"}},
+		Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"},
+		}}},
+	}}
+	unreachable := cluster{claimErr: errors.New("connection refused")}
+
+	got, err := New(rules, unreachable, unreachable, time.Minute).Evaluate(t.Context(), pod)
+	require.NoError(t, err, "the claims of an unmanaged Pod are not looked up")
+	assert.Equal(t, policy.ReasonPersistentVolume, got.Reason)
+
+	pod.Labels = map[string]string{policy.BurstLabel: "enforce"}
+	_, err = New(rules, unreachable, unreachable, time.Minute).Evaluate(t.Context(), pod)
+	require.ErrorContains(t, err, "connection refused")
+	got, err = New(rules, cluster{}, cluster{}, time.Minute).Evaluate(t.Context(), pod)
+	require.NoError(t, err)
+	assert.Equal(t, policy.PlacementCloudOnly, got.Placement)
+}

@@ -1,0 +1,15 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/spillway-k8s/spillway/internal/run"
+)
+
+func TestProgramReportsWrongFlagsBeforeItStarts(t *testing.T) {
+	assert.ErrorIs(t, program(t.Context(), []string{"--help"}), pflag.ErrHelp)
+	assert.ErrorIs(t, program(t.Context(), []string{"--resync", "soon"}), run.ErrUsage)
+}

@@ -1,0 +1,282 @@
+package owners
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/metadata/fake"
+	"k8s.io/client-go/rest"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// timeout is longer than any of these look-ups take.
+const timeout = 30 * time.Second
+
+// object returns the metadata of an object in namespace shop whose UID is its name. owner is its controller, if any.
+func object(apiVersion, kind, name, mode string, owner ...metav1.OwnerReference) *metav1.PartialObjectMetadata {
+	o := &metav1.PartialObjectMetadata{
+		TypeMeta:   metav1.TypeMeta{APIVersion: apiVersion, Kind: kind},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name), OwnerReferences: owner},
+	}
+	if mode != "" {
+		o.Labels = map[string]string{policy.BurstLabel: mode}
+	}
+	return o
+}
+
+func reference(apiVersion, kind, name string) metav1.OwnerReference {
+	return metav1.OwnerReference{
+		APIVersion: apiVersion, Kind: kind, Name: name, UID: types.UID(name), Controller: new(true),
+	}
+}
+
+func podOf(owner ...metav1.OwnerReference) *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", OwnerReferences: owner}}
+}
+
+func source(t *testing.T, objects ...*metav1.PartialObjectMetadata) (*fake.FakeMetadataClient, *Source) {
+	t.Helper()
+	scheme := fake.NewTestScheme()
+	require.NoError(t, metav1.AddMetaToScheme(scheme))
+	initial := []runtime.Object{namespace(nil)}
+	for _, o := range objects {
+		initial = append(initial, o)
+	}
+	client := fake.NewSimpleMetadataClient(scheme, initial...)
+	return client, New(client, timeout)
+}
+
+func namespace(labels map[string]string) *metav1.PartialObjectMetadata {
+	return &metav1.PartialObjectMetadata{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
+		ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: labels},
+	}
+}
+
+// run fills the caches of the source.
+func run(t *testing.T, s *Source) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		assert.NoError(t, <-ended)
+	})
+	require.Eventually(t, s.Ready, timeout, time.Millisecond)
+}
+
+var (
+	toReplicaSet  = reference("apps/v1", "ReplicaSet", "web-1")
+	toDeployment  = reference("apps/v1", "Deployment", "web")
+	toStatefulSet = reference("apps/v1", "StatefulSet", "db")
+	toJob         = reference("batch/v1", "Job", "backup-1")
+	toCronJob     = reference("batch/v1", "CronJob", "backup")
+)
+
+func TestLabels(t *testing.T) {
+	replicaSet := object("apps/v1", "ReplicaSet", "web-1", "", toDeployment)
+	earlier := toStatefulSet
+	earlier.UID = "another"
+	notController := toStatefulSet
+	notController.Controller = nil
+	for name, test := range map[string]struct {
+		objects []*metav1.PartialObjectMetadata
+		pod     *corev1.Pod
+		want    string
+	}{
+		"of a StatefulSet": {
+			[]*metav1.PartialObjectMetadata{object("apps/v1", "StatefulSet", "db", "auto")}, podOf(toStatefulSet), "auto",
+		},
+		"of a Deployment, through its ReplicaSet": {
+			[]*metav1.PartialObjectMetadata{replicaSet, object("apps/v1", "Deployment", "web", "enforce")},
+			podOf(toReplicaSet), "enforce",
+		},
+		"of a CronJob, through its Job": {
+			[]*metav1.PartialObjectMetadata{
+				object("batch/v1", "Job", "backup-1", "", toCronJob), object("batch/v1", "CronJob", "backup", "off"),
+			}, podOf(toJob), "off",
+		},
+		"of the nearest owner with a label": {
+			[]*metav1.PartialObjectMetadata{
+				object("apps/v1", "ReplicaSet", "web-1", "auto", toDeployment), object("apps/v1", "Deployment", "web", "enforce"),
+			}, podOf(toReplicaSet), "auto",
+		},
+		"a malformed label": {
+			[]*metav1.PartialObjectMetadata{object("apps/v1", "StatefulSet", "db", "x")}, podOf(toStatefulSet), "x",
+		},
+		"none without an owner":            {nil, podOf(), ""},
+		"none of an owner of another kind": {nil, podOf(reference("v1", "ConfigMap", "c")), ""},
+		"none of an owner that is not the controller": {
+			[]*metav1.PartialObjectMetadata{object("apps/v1", "StatefulSet", "db", "auto")}, podOf(notController), "",
+		},
+		"none of an owner without a label": {
+			[]*metav1.PartialObjectMetadata{object("apps/v1", "StatefulSet", "db", "")}, podOf(toStatefulSet), "",
+		},
+		"none of an owner that is gone": {nil, podOf(toStatefulSet), ""},
+		"none of a later object with the same name": {
+			[]*metav1.PartialObjectMetadata{object("apps/v1", "StatefulSet", "db", "auto")}, podOf(earlier), "",
+		},
+		"none of owners that form a cycle": {
+			[]*metav1.PartialObjectMetadata{object("batch/v1", "Job", "backup-1", "", toJob)}, podOf(toJob), "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, s := source(t, test.objects...)
+			for _, caches := range []string{"empty", "filled"} {
+				if caches == "filled" {
+					run(t, s)
+				}
+				labels, err := s.Labels(t.Context(), test.pod)
+				require.NoError(t, err)
+				assert.Equal(t, test.want, labels[policy.BurstLabel], caches)
+			}
+			if test.want != "" {
+				client.ClearActions()
+				_, err := s.Labels(t.Context(), test.pod)
+				require.NoError(t, err)
+				assert.Empty(t, client.Actions(), "with filled caches, the API server is not called")
+			}
+		})
+	}
+}
+
+func TestLookUpsReturnTheErrorOfTheAPIServer(t *testing.T) {
+	client, s := source(t)
+	client.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("connection refused")
+	})
+	_, err := s.Labels(t.Context(), podOf(toStatefulSet))
+	require.EqualError(t, err, "looking up StatefulSet shop/db: connection refused")
+	_, err = s.Namespace(t.Context(), "shop")
+	require.EqualError(t, err, "looking up namespace shop: connection refused")
+}
+
+func TestNamespace(t *testing.T) {
+	client, s := source(t)
+	labelled := namespace(map[string]string{"team": "shop"})
+	require.NoError(t, client.Tracker().Update(namespaces, labelled, ""))
+	for _, caches := range []string{"empty", "filled"} {
+		if caches == "filled" {
+			run(t, s)
+		}
+		labels, err := s.Namespace(t.Context(), "shop")
+		require.NoError(t, err)
+		assert.Equal(t, "shop", labels["team"], caches)
+		_, err = s.Namespace(t.Context(), "gone")
+		require.ErrorContains(t, err, "looking up namespace gone")
+	}
+}
+
+func TestInheritsMalformed(t *testing.T) {
+	_, s := source(t, object("apps/v1", "StatefulSet", "db", "x"), object("batch/v1", "Job", "backup-1", "auto"))
+	assert.False(t, s.InheritsMalformed(podOf(toStatefulSet)), "only the caches count")
+	run(t, s)
+	own := podOf(toStatefulSet)
+	own.Labels = map[string]string{policy.BurstLabel: "auto"}
+	for name, test := range map[string]struct {
+		pod  *corev1.Pod
+		want bool
+	}{
+		"from an owner with a malformed label":           {podOf(toStatefulSet), true},
+		"not from an owner with a valid label":           {podOf(toJob), false},
+		"not if the Pod has a label, which overrides it": {own, false},
+		"not without an owner":                           {podOf(), false},
+		"not from an owner that the cache lacks":         {podOf(toReplicaSet), false},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, test.want, s.InheritsMalformed(test.pod)) })
+	}
+}
+
+func TestOnChangeReportsNamespacesUntilStop(t *testing.T) {
+	client, s := source(t, object("apps/v1", "StatefulSet", "db", ""))
+	run(t, s)
+	changed := make(chan string, 10)
+	stop, err := s.OnChange(func(namespace string) { changed <- namespace })
+	require.NoError(t, err)
+	statefulSets := resources[schema.GroupKind{Group: "apps", Kind: "StatefulSet"}]
+	update := func(mode string) {
+		require.NoError(t, client.Tracker().Update(statefulSets, object("apps/v1", "StatefulSet", "db", mode), "shop"))
+		require.Eventually(t, func() bool {
+			cached := s.cached(statefulSets, "shop", "db", "")
+			return cached != nil && cached.Labels[policy.BurstLabel] == mode
+		}, timeout, time.Millisecond)
+	}
+	update("auto")
+	assert.Equal(t, "shop", <-changed)
+	require.NoError(t, stop())
+	update("off")
+	assert.Empty(t, changed)
+}
+
+func TestChangedNamespace(t *testing.T) {
+	labels := func(keys ...string) *metav1.PartialObjectMetadata {
+		o := object("apps/v1", "StatefulSet", "db", "")
+		o.Labels = map[string]string{}
+		for _, key := range keys {
+			o.Labels[key] = "enabled"
+		}
+		return o
+	}
+	statefulSets := resources[schema.GroupKind{Group: "apps", Kind: "StatefulSet"}]
+	for name, test := range map[string]struct {
+		isNamespace   bool
+		before, after any
+		want          string
+	}{
+		"a burst label is added":                  {before: labels(), after: labels(policy.BurstLabel), want: "shop"},
+		"an alias is removed":                     {before: labels(policy.BurstLabelAlias), after: labels(), want: "shop"},
+		"another label is added":                  {before: labels(), after: labels("team")},
+		"nothing changes":                         {before: labels(policy.BurstLabel), after: labels(policy.BurstLabel)},
+		"a namespace enforces":                    {true, labels(), labels(policy.NamespaceEnforceLabel), "db"},
+		"a namespace gets a label without effect": {true, labels(), labels(policy.BurstLabel), ""},
+		"an object of another type":               {before: "text", after: labels()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resource := statefulSets
+			if test.isNamespace {
+				resource = namespaces
+			}
+			got, ok := changedNamespace(resource, test.before, test.after)
+			assert.Equal(t, test.want, got)
+			assert.Equal(t, test.want != "", ok)
+		})
+	}
+}
+
+func TestStripKeepsLabelsAndOwners(t *testing.T) {
+	o := object("apps/v1", "ReplicaSet", "web-1", "auto", toDeployment)
+	want := o.DeepCopy()
+	o.Annotations, o.ManagedFields = map[string]string{"a": "b"}, []metav1.ManagedFieldsEntry{{Manager: "m"}}
+	got, err := strip(o)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+}
+
+func TestALookUpEndsAtItsTimeout(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // It accepts connections and never responds.
+	require.NoError(t, err)
+	defer silent.Close()
+	client, err := metadata.NewForConfig(&rest.Config{Host: "http://" + silent.Addr().String()})
+	require.NoError(t, err)
+	started := time.Now()
+
+	_, err = New(client, 100*time.Millisecond).Labels(t.Context(), podOf(toStatefulSet))
+
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "looking up StatefulSet shop/db")
+	assert.Less(t, time.Since(started), timeout/2)
+}
