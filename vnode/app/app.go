@@ -250,7 +250,7 @@ func (a *App) makeProvider(client kubernetes.Interface) error {
 	}
 	a.inventory, err = inventory.New(inventory.Config{
 		API: a.cloud, Namespace: a.config.CCI.Namespace, Owner: translation.Owner, WatchTimeout: a.config.CCI.WatchTimeout.Duration,
-		RelistInterval: a.config.CCI.RelistInterval.Duration, MinRetryInterval: firstRetry, Registerer: a.metrics.Registerer(), Logger: a.logger,
+		RelistInterval: a.config.CCI.RelistInterval.Duration, MinRetryInterval: firstRetry, Now: time.Now, Registerer: a.metrics.Registerer(), Logger: a.logger,
 	})
 	if err != nil {
 		return err

@@ -79,17 +79,17 @@ func (i *Inventory) list(ctx context.Context) (version string, err error) {
 // follow watches from a version on, in one watch after another, until the Pods must be listed again. It returns the
 // cause.
 func (i *Inventory) follow(ctx context.Context, version string) (cause string) {
-	due := time.Now().Add(i.config.RelistInterval)
+	due := i.config.Now().Add(i.config.RelistInterval)
 	retry := i.newRetry()
 	for empty := 0; ctx.Err() == nil; {
-		start := time.Now()
+		start := i.config.Now()
 		reached, err := i.watch(ctx, version)
-		succeeded := reached != version || (err == nil && time.Since(start) >= minWatch)
+		succeeded := reached != version || (err == nil && i.config.Now().Sub(start) >= minWatch)
 		version = reached
 		switch {
 		case cci.IsExpired(err):
 			return causeExpired
-		case time.Now().After(due):
+		case i.config.Now().After(due):
 			return causeInterval
 		case succeeded:
 			empty, retry = 0, i.newRetry()

@@ -50,6 +50,8 @@ type Config struct {
 	RelistInterval time.Duration
 	// MinRetryInterval is the time between the first two attempts after an error. It doubles up to 30 s, with jitter.
 	MinRetryInterval time.Duration
+	// Now is the clock.
+	Now func() time.Time
 	// Registerer registers the metrics of this package; nil registers nothing.
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger
@@ -72,8 +74,8 @@ type Inventory struct {
 
 // New checks the configuration and returns an Inventory. It starts nothing.
 func New(config Config) (*Inventory, error) {
-	if config.API == nil || config.Logger == nil || config.Namespace == "" {
-		return nil, errors.New("creating the inventory: API, namespace and logger must be given")
+	if config.API == nil || config.Namespace == "" || config.Now == nil || config.Logger == nil {
+		return nil, errors.New("creating the inventory: API, namespace, clock and logger must be given")
 	}
 	if config.WatchTimeout <= 0 || config.MinRetryInterval <= 0 || config.RelistInterval <= 0 {
 		return nil, fmt.Errorf(

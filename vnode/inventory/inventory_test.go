@@ -40,7 +40,7 @@ func run(t *testing.T, cloud *cloudtest.Cloud, change func(*inventory.Config)) *
 	config := inventory.Config{
 		API: cloud.Client, Namespace: cloudtest.Namespace, Owner: owner,
 		WatchTimeout: time.Minute, RelistInterval: time.Hour, MinRetryInterval: 10 * time.Millisecond,
-		Registerer: s.registry, Logger: slog.New(slog.DiscardHandler),
+		Now: time.Now, Registerer: s.registry, Logger: slog.New(slog.DiscardHandler),
 	}
 	if change != nil {
 		change(&config)
@@ -246,7 +246,7 @@ func TestConfigErrorsAreReported(t *testing.T) {
 	_, err := inventory.New(inventory.Config{})
 	assert.ErrorContains(t, err, "must be given")
 	_, err = inventory.New(inventory.Config{
-		API: &cci.Client{}, Namespace: "n", Logger: slog.Default(),
+		API: &cci.Client{}, Namespace: "n", Now: time.Now, Logger: slog.Default(),
 	})
 	assert.ErrorContains(t, err, "above zero")
 }

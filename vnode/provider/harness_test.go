@@ -118,7 +118,7 @@ func (h *harness) config() Config {
 	require.NoError(h.t, err)
 	pods := informers.NewSharedInformerFactory(h.client, 0).Core().V1().Pods().Informer()
 	known, err := inventory.New(inventory.Config{
-		API: h.cloud, Namespace: cloudtest.Namespace, Owner: owner, Logger: logger,
+		API: h.cloud, Namespace: cloudtest.Namespace, Owner: owner, Now: now, Logger: logger,
 		WatchTimeout: time.Minute, RelistInterval: time.Hour, MinRetryInterval: time.Millisecond,
 	})
 	require.NoError(h.t, err)

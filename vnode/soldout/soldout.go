@@ -32,7 +32,7 @@ type Config struct {
 	Node string
 	// Timeout is how long a cloud Pod may wait for capacity before the cloud counts as sold out.
 	Timeout time.Duration
-	// Lock is how long the node is locked then. Source: seed 2, question 1: half an hour.
+	// Lock is how long the node is locked then. Source: CCE bursting: half an hour.
 	Lock time.Duration
 	// Interval is the time between two checks.
 	Interval time.Duration
