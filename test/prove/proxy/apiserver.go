@@ -38,7 +38,7 @@ type APIServer struct {
 	lateness time.Duration
 	// binds is the fault of requests to bind a Pod, until bindsHealed is closed.
 	binds       BindFault
-	bindsHealed chan struct{}
+	bindFaultEnded chan struct{}
 	late        sync.WaitGroup
 }
 
