@@ -109,7 +109,7 @@ func (w *world) force(t *testing.T) {
 	require.Error(t, err)
 	const refusal = `admission webhook "uninstall.spillway.io" denied the request: 2 Pods run in the cloud (default/web-`
 	assert.Contains(t, out, refusal)
-	_, command, found := strings.Cut(strings.TrimSpace(out), "have these Pods ended: kubectl ")
+	_, command, found := strings.Cut(strings.TrimSpace(out), "delete these Pods: kubectl ")
 	require.True(t, found, out)
 	must(t, "kubectl", strings.Fields(command)...)
 }
