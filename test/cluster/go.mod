@@ -1,5 +1,5 @@
-// The control plane of the trial system, built from the modules of Kubernetes itself.
-// It is a module of its own, so that what Kubernetes needs never decides what Spillway links.
+// The control plane of trial systems, built from the modules of Kubernetes. It is a separate module, so that the
+// dependencies of Kubernetes do not determine those of Spillway.
 module github.com/spillway-k8s/spillway/test/cluster
 
 go 1.26.0

@@ -135,8 +135,8 @@ type Config struct {
 	// BareNodes creates local nodes without heartbeats, which KWOK does not manage. Thousands of them cost nothing. Pods
 	// bound to them never run. The node lifecycle controller is off, because it would taint them all.
 	BareNodes bool
-	// AskForEveryPod makes the scheduler call the extender for every Pod, not only for those with the marker resource.
-	AskForEveryPod bool
+	// CallForEveryPod makes the scheduler call the extender for every Pod, not only for those with the marker resource.
+	CallForEveryPod bool
 	// Scheduler edits the scheduler's configuration before it is written, if it is not nil.
 	Scheduler func(*schedulerv1.KubeSchedulerConfiguration)
 	// Routes are URLs of the API server for processes that must not connect to it directly, by process name. They are

@@ -136,7 +136,7 @@ func (s *System) extender() schedulerv1.Extender {
 		extender.EnableHTTPS = true
 		extender.TLSConfig = &schedulerv1.ExtenderTLSConfig{CAFile: s.AuthorityFile(), CertFile: certFile, KeyFile: keyFile}
 	}
-	if !s.config.AskForEveryPod {
+	if !s.config.CallForEveryPod {
 		extender.ManagedResources = []schedulerv1.ExtenderManagedResource{{Name: string(policy.PlacementResource),
 			IgnoredByScheduler: true}}
 	}

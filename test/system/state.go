@@ -12,7 +12,7 @@ import (
 
 // state is what a system chooses at its first start, and then keeps.
 type state struct {
-	// Shape is what the cluster is made of.
+	// Shape describes the nodes of the cluster.
 	Shape Shape `json:"shape"`
 	// FirstPort is the first port of the system's block of ports.
 	FirstPort int `json:"firstPort"`

@@ -1,4 +1,4 @@
-// What the project is checked with. A module of its own, so that the tools' needs never decide what Spillway links.
+// Tools of the project. They are a separate module, so that their dependencies do not determine those of Spillway.
 module github.com/spillway-k8s/spillway/test/tools
 
 go 1.26.0

@@ -1,4 +1,5 @@
-// containerd runs the containers of the real nodes. A module of its own: its versions are not Kubernetes' nor Spillway's.
+// containerd runs the containers of real nodes. It is a separate module, because its dependencies have other versions
+// than those of Kubernetes and Spillway.
 module github.com/spillway-k8s/spillway/test/cluster/containerd
 
 go 1.26.6

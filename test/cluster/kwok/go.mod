@@ -1,4 +1,5 @@
-// KWOK plays the local nodes of the trial system. A module of its own: its versions are not Kubernetes' nor Spillway's.
+// KWOK simulates the local nodes of trial systems. It is a separate module, because its dependencies have other versions
+// than those of Kubernetes and Spillway.
 module github.com/spillway-k8s/spillway/test/cluster/kwok
 
 go 1.26.0
