@@ -11,44 +11,45 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/credentials"
 )
 
+// requestTries and requestDelay apply to requests that may be repeated.
 const (
-	// requestTries and requestDelay are for requests that may be repeated.
 	requestTries = 4
 	requestDelay = 200 * time.Millisecond
 )
 
-// KubeClient makes a client of the cluster, with a rate limit of its own. program is who it says it is.
-func (c *Config) KubeClient(program string) (*kubernetes.Clientset, error) {
-	rest, err := c.Kube.REST(program)
+// KubeClient returns a client of the cluster with its own rate limit. userAgent is the name of the program.
+// KubeClient reads files and does not connect.
+func (c *Config) KubeClient(userAgent string) (*kubernetes.Clientset, error) {
+	rest, err := c.Kube.REST(userAgent)
 	if err != nil {
 		return nil, err
 	}
 	client, err := kubernetes.NewForConfig(rest)
 	if err != nil {
-		return nil, fmt.Errorf("making the client of the cluster: %w", err)
+		return nil, fmt.Errorf("creating the client of the cluster: %w", err)
 	}
 	return client, nil
 }
 
-// CloudClient makes a client of the cloud; watched is who hears of its requests.
-func (c *Config) CloudClient(watched cci.Config) (*cci.Client, error) {
-	watched.Version = c.Policy.CCIVersion
-	return c.CCI.client(watched)
-}
-
-func (c CCIConfig) client(watched cci.Config) (*cci.Client, error) {
-	keys, err := c.credentials(watched.Logger)
+// CloudClient returns a client of the cloud. observers holds what the configuration does not: the logger, the metrics
+// and the callbacks.
+func (c *Config) CloudClient(observers cci.Config) (*cci.Client, error) {
+	keys, err := c.CCI.credentials(observers.Logger)
 	if err != nil {
 		return nil, err
 	}
-	watched.Endpoint, watched.ProjectID, watched.Credentials = c.endpoint(), c.ProjectID, keys
-	watched.QPS, watched.Burst, watched.RequestTimeout = c.QPS, c.Burst, c.RequestTimeout.Duration
-	watched.Tries, watched.RetryDelay = requestTries, requestDelay
-	watched.Exec = cci.ExecConfig{Handshake: c.Exec.Handshake, IAMEndpoint: c.iamEndpoint(), KeepAlive: c.Exec.KeepAlive.Duration}
-	return cci.New(watched)
+	client := observers
+	client.Version = c.Policy.CCIVersion
+	client.Endpoint, client.ProjectID, client.Credentials = c.CCI.endpoint(), c.CCI.ProjectID, keys
+	client.QPS, client.Burst, client.RequestTimeout = c.CCI.QPS, c.CCI.Burst, c.CCI.RequestTimeout.Duration
+	client.Tries, client.RetryDelay = requestTries, requestDelay
+	client.Exec = cci.ExecConfig{
+		Handshake: c.CCI.Exec.Handshake, IAMEndpoint: c.CCI.iamEndpoint(), KeepAlive: c.CCI.Exec.KeepAlive.Duration,
+	}
+	return cci.New(client)
 }
 
-// credentials are what requests to the cloud are signed with. They follow their source.
+// credentials returns the keys that sign requests. They are renewed when their source changes.
 func (c CCIConfig) credentials(logger *slog.Logger) (*credentials.Source, error) {
 	switch c.CredentialsFrom {
 	case fromMachine:

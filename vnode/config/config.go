@@ -1,3 +1,5 @@
+// Package config is the configuration of a virtual node: its fields, defaults, flags and validation, and the clients
+// that it describes. The subcommands "vnode gc" and "vnode uninstall" read the same file.
 package config
 
 import (
@@ -18,229 +20,274 @@ import (
 type Config struct {
 	// Logging is how the program logs.
 	Logging logging.Config `json:"logging"`
-	// Kube is the connection to the cluster. Its limits hold for each of three clients: what tends Pods, what keeps the Node and its
-	// Lease, and what writes events.
+	// Kube is the connection to the cluster. Its rate limit applies to each of four clients separately: one for Pods, one
+	// for the Node and its heartbeat, one for the leader election, and one for Events and Node conditions.
 	Kube kube.Config `json:"kube"`
-	// ClusterID tells the clusters of one account apart. It is written onto every cloud Pod and must never change while there are
-	// any. At most 16 characters that a label may have. No default.
+	// ClusterID distinguishes the clusters of one cloud account. It is written onto every cloud Pod. Do not change it
+	// while the cluster has cloud Pods: the virtual node would no longer recognize them. A label value of at most 16
+	// characters. Required, no default.
 	ClusterID string `json:"clusterID"`
-	// Node is the node.
+	// Node is the Node object.
 	Node NodeConfig `json:"node"`
-	// LeaderElectionNamespace is where the Lease is that lets one process tend the node, also where several were started for it by
-	// mistake, or a machine that was cut off comes back. Default spillway-system.
+	// LeaderElectionNamespace is the namespace of the Lease that lets only one process manage the node, for example when
+	// two are started by mistake, or when a machine returns after a network partition. Default spillway-system.
 	LeaderElectionNamespace string `json:"leaderElectionNamespace"`
-	// Listen is host:port of the kubelet port, over TLS; its port is what the Node shows. Default ":10250".
+	// Listen is the host:port of the kubelet port, which serves TLS. The Node object shows its port. Default ":10250".
 	Listen string `json:"listen"`
-	// TLSCertFile and TLSPrivateKeyFile are the kubelet port's certificate, PEM. They are read again when they change. Default none:
-	// without CertificateDir too it is self-signed and new at each start, as a kubelet's by default. API servers take that unless they
-	// have --kubelet-certificate-authority.
+	// TLSCertFile and TLSPrivateKeyFile are the certificate and the key of the kubelet port, in PEM. They are read again
+	// when they change. Default none: without CertificateDir too, the certificate is self-signed and new at each start,
+	// like that of a kubelet by default. API servers accept that unless they run with --kubelet-certificate-authority.
 	TLSCertFile       string `json:"tlsCertFile"`
 	TLSPrivateKeyFile string `json:"tlsPrivateKeyFile"`
-	// CertificateDir keeps the kubelet port's certificate where the cluster signs it, in place of the files: the virtual node asks by a
-	// CertificateSigningRequest (kubernetes.io/kubelet-serving), which somebody must approve. On a disk that outlives a restart nobody has
-	// to approve again until it is renewed. Default none.
+	// CertificateDir is a directory for a certificate that the cluster signs, used instead of the two files. The virtual
+	// node creates a CertificateSigningRequest (signer kubernetes.io/kubelet-serving), which an administrator or a
+	// controller must approve. If the directory survives a restart, no new approval is needed until the certificate is
+	// renewed. Default none.
 	CertificateDir string `json:"certificateDir"`
-	// ClientCAFile is the authority of the API server's client certificate, PEM. No default: without it logs would be open to all.
+	// ClientCAFile is the authority of the API server's client certificate, in PEM. It is read again when it changes.
+	// Required, no default: without it, every client could read the logs of containers.
 	ClientCAFile string `json:"clientCAFile"`
-	// PortForward lets kubectl port-forward reach Pods by their addresses, as far as the virtual node reaches the cloud's subnets. Whoever may
-	// forward ports of a Pod then reaches each of them, from the virtual node: security groups see no other caller. Default true.
+	// PortForward enables kubectl port-forward, which connects to the Pods' addresses from the virtual node. It works if
+	// the virtual node reaches the cloud's subnets. A user who may forward ports of a Pod then reaches all of its ports,
+	// and security groups see the virtual node as the client. Default true.
 	PortForward bool `json:"portForward"`
-	// Usage is how the CPU and memory of Pods are found out.
+	// Usage is how the CPU and memory usage of Pods is collected.
 	Usage UsageConfig `json:"usage"`
-	// HealthListen is host:port of /healthz, /readyz and /metrics, without TLS. Default ":8082".
+	// HealthListen is the host:port of /healthz, /readyz and /metrics, without TLS. Default ":8082".
 	HealthListen string `json:"healthListen"`
-	// CCI is the cloud.
+	// CCI is the connection to the cloud, and where Pods run in it.
 	CCI CCIConfig `json:"cci"`
-	// Pods is how Pods are translated and tended.
+	// Pods is how Pods are translated and managed.
 	Pods PodConfig `json:"pods"`
-	// SoldOut is what happens when the cloud has no room.
+	// SoldOut is what happens when the cloud has no capacity.
 	SoldOut SoldOutConfig `json:"soldOut"`
-	// Policy is what the cluster changes about the rules. It must be the same for all three programs.
+	// Policy is how the cluster changes the rules. It must be the same for the extender, admission and the virtual nodes.
 	Policy policy.Config `json:"policy"`
 }
 
-// UsageConfig is how the exporters of cloud Pods are asked, when somebody wants to know: metrics-server, each 15 s. None is asked twice in 10 s.
+// UsageConfig is how the exporters of cloud Pods are read. They are read when a client, such as metrics-server,
+// requests the usage of the node, and each at most once in 10 seconds.
 type UsageConfig struct {
-	// Concurrency is how many are asked at once. More takes less time for many Pods. Default 64.
+	// Concurrency is how many exporters are read at once. More shortens the time for many Pods and uses more connections.
+	// Default 64.
 	Concurrency int `json:"concurrency"`
-	// Timeout is how long one may take: a Pod that does not answer is left out. Default 2s.
+	// Timeout is how long reading one exporter may take. A Pod that does not answer in time is left out. More includes
+	// slow Pods and delays the answer for all. At least 100ms. Default 2s.
 	Timeout metav1.Duration `json:"timeout"`
 }
 
-// NodeConfig is what the Node shows.
+// NodeConfig is what the Node object shows.
 type NodeConfig struct {
-	// Name of the Node. No default.
+	// Name is the name of the Node. Required, no default.
 	Name string `json:"name"`
-	// IP is where the API server reaches the kubelet port, and the hostIP of the Pods. No default.
+	// IP is the address at which the API server reaches the kubelet port. It is also the hostIP of the Pods. Required, no
+	// default.
 	IP string `json:"ip"`
-	// CPU, Memory, EphemeralStorage and Pods are the capacity. The cloud sets aside nothing for it. More lets more Pods burst, and distorts
-	// graphs of the cluster's use and scores of the scheduler; less bounds the bill. Defaults 1000, 4000Gi, 90Ti and 3000: the
-	// number of Pods that one virtual node should have at most, and room for each of average size.
+	// CPU, Memory, EphemeralStorage and Pods are the capacity of the Node. The cloud reserves nothing for it. More lets
+	// more Pods burst, but distorts the scheduler's scores and graphs of the cluster's utilization. Less limits the
+	// cost. Defaults 1000, 4000Gi, 90Ti and 3000: the number of Pods that one virtual node should have at most, with
+	// capacity for each Pod of average size.
 	CPU              resource.Quantity `json:"cpu"`
 	Memory           resource.Quantity `json:"memory"`
 	EphemeralStorage resource.Quantity `json:"ephemeralStorage"`
 	Pods             int64             `json:"pods"`
 }
 
-// CCIConfig is how the cloud is reached and where Pods go.
+// CCIConfig is the connection to the cloud, and where Pods run in it.
 type CCIConfig struct {
-	// Endpoint is scheme and host of the service. Default https://cci.REGION.myhuaweicloud.com.
+	// Endpoint is the URL of the service: scheme and host. Default https://cci.REGION.myhuaweicloud.com.
 	Endpoint string `json:"endpoint"`
-	// Region such as cn-north-4. No default.
+	// Region is the region of the cloud, such as cn-north-4. Required, no default.
 	Region string `json:"region"`
-	// ProjectID is the id of the region's project. No default.
+	// ProjectID is the ID of the project of the region. Required, no default.
 	ProjectID string `json:"projectID"`
-	// DomainID is the account's id, for a network that must be made; empty where the service does not ask for it. Default empty.
+	// DomainID is the ID of the account. It is written onto a network that the virtual node creates. Leave it empty if the
+	// service does not require it. Default empty.
 	DomainID string `json:"domainID"`
-	// CredentialsFrom says where the keys come from. file: CredentialsFile. machine: temporary keys of the agency of the ECS machine.
-	// podIdentity: temporary keys of the agency that the Pod's service account is bound to. Temporary keys renew themselves. Default file.
+	// CredentialsFrom is the source of the keys that sign requests. "file": CredentialsFile. "machine": temporary keys
+	// of the agency of the ECS machine. "podIdentity": temporary keys of the agency that the Pod's service account is
+	// bound to. Temporary keys are renewed automatically. Default file.
 	CredentialsFrom string `json:"credentialsFrom"`
-	// CredentialsFile is YAML with accessKey, secretKey, for temporary keys securityToken, and authToken where an IAM token is given rather
-	// than got by the keys; or the directory of a mounted Secret with files of these names. It is read again when it changes. No default.
+	// CredentialsFile is a YAML file with accessKey and secretKey, with securityToken for temporary keys, and with
+	// authToken if an IAM token is given instead of being requested with the keys. It can also be the directory of a
+	// mounted Secret with files of these names. It is read again when it changes. Required if CredentialsFrom is "file",
+	// no default.
 	CredentialsFile string `json:"credentialsFile"`
-	// Namespace is the CCI namespace of the Pods; it is made where it is missing. Virtual nodes of several clusters may share one.
-	// No default.
+	// Namespace is the cloud namespace of the Pods. It is created if it does not exist. The virtual nodes of several
+	// clusters can share one. Required, no default.
 	Namespace string `json:"namespace"`
-	// SubnetIDs are Neutron ids (not VPC subnet ids) of IPv4 subnets. At least one.
+	// SubnetIDs are Neutron IDs (not VPC subnet IDs) of IPv4 subnets. At least one is required.
 	SubnetIDs []string `json:"subnetIDs"`
-	// SecurityGroupIDs are those of the Pods. At least one.
+	// SecurityGroupIDs are the security groups of the Pods. At least one is required.
 	SecurityGroupIDs []string `json:"securityGroupIDs"`
-	// Network1 is what CCI 1.0 needs to know beside. There is one subnet and one security group then.
+	// Network1 describes the network to CCI 1.0, which takes one subnet and one security group. Leave it empty for CCI
+	// 2.0.
 	Network1 Network1Config `json:"network1"`
-	// QPS and Burst pace requests: so many a second in the long run, so many at once. More makes large bursts quicker until the service
-	// throttles; its limits are not published. Defaults 20 and 40.
+	// QPS and Burst limit the rate of requests to the cloud: per second in the long run, and at once. More makes large
+	// bursts faster until the service throttles. Its limits are not published. Defaults 20 and 40.
 	QPS   float64 `json:"qps"`
 	Burst int     `json:"burst"`
-	// RequestTimeout is for one try of a request. Less gives up on a slow cloud, more keeps workers waiting. Default 30s.
+	// RequestTimeout is the timeout of one attempt of a request. Less gives up on a slow cloud earlier, more blocks
+	// workers longer. At least 1s. Default 30s.
 	RequestTimeout metav1.Duration `json:"requestTimeout"`
-	// WatchTimeout is how long one watch lasts: a dead connection is noticed by then. Default 2m.
+	// WatchTimeout is how long one watch lasts. A dead connection is detected by then. Less detects it earlier and starts
+	// more watches. At least 1s. Default 2m.
 	WatchTimeout metav1.Duration `json:"watchTimeout"`
-	// RelistInterval is how often all Pods are listed although the watch goes on. Default 10m.
+	// RelistInterval is how often all cloud Pods are listed even though the watch works. Less corrects missed events
+	// earlier and costs more requests. At least 1s. Default 10m.
 	RelistInterval metav1.Duration `json:"relistInterval"`
-	// OrphanInterval is how often the cloud is compared with the cluster, Pods of nodes that are no more included. What two looks in a
-	// row find to stand for no Pod is ended. Less ends it sooner and costs lists of both. Default 10m.
+	// OrphanInterval is how often the cloud Pods are compared with the Pods of the cluster, including the cloud Pods of
+	// nodes that no longer exist. A cloud Pod without a Pod in two comparisons in a row is deleted. Less deletes it
+	// earlier and costs lists of both. At least 1s. Default 10m.
 	OrphanInterval metav1.Duration `json:"orphanInterval"`
-	// IAMEndpoint is scheme and host of the service that gives tokens. Default https://iam.REGION.myhuaweicloud.com.
+	// IAMEndpoint is the URL of the service that issues tokens: scheme and host. Default
+	// https://iam.REGION.myhuaweicloud.com.
 	IAMEndpoint string `json:"iamEndpoint"`
-	// Exec is how commands are run in containers.
+	// Exec is how commands run in containers.
 	Exec ExecConfig `json:"exec"`
 }
 
-// Network1Config describes the subnet to CCI 1.0, which finds nothing out by itself. For CCI 2.0 all of it is empty.
+// Network1Config describes the subnet to CCI 1.0. CCI 2.0 derives all of it from the subnet: leave it empty there.
 type Network1Config struct {
-	// VPCID and NetworkID are the ids of the subnet's VPC and of its Neutron network, which the VPC console calls the subnet's id. No default.
+	// VPCID is the ID of the subnet's VPC. NetworkID is the ID of the subnet's Neutron network, which the VPC console
+	// calls the subnet's ID. Both are required for CCI 1.0, no default.
 	VPCID     string `json:"vpcID"`
 	NetworkID string `json:"networkID"`
-	// AvailabilityZone such as cn-north-4a holds the Pods there. Default empty: any.
+	// AvailabilityZone, such as cn-north-4a, restricts the Pods to a zone. Default empty: any zone.
 	AvailabilityZone string `json:"availabilityZone"`
-	// CIDR is the subnet's. Default empty: the service finds it.
+	// CIDR is the address range of the subnet. Default empty: the service determines it.
 	CIDR string `json:"cidr"`
 }
 
-// ExecConfig is how commands are run in containers.
+// ExecConfig is how commands run in containers.
 type ExecConfig struct {
-	// Handshake is how the caller is made known: "token", by an IAM token, which is known to work, or "signature", by the access key, of
-	// which that is not known, and which needs no IAM. Default token. The token is authToken of the credentials, or else got by the keys.
+	// Handshake is how the virtual node authenticates. "token": with an IAM token, either authToken of the credentials
+	// or requested with the keys. This is confirmed to work. "signature": with the access key, without IAM. Whether the
+	// service accepts this is not confirmed. Default token.
 	Handshake cci.Handshake `json:"handshake"`
-	// KeepAlive is how often a stream is kept from looking idle: the service cuts it after five minutes. Default 1m.
+	// KeepAlive is how often an idle stream sends something. The service closes a stream that is idle for five minutes.
+	// At least 1s. Default 1m.
 	KeepAlive metav1.Duration `json:"keepAlive"`
 }
 
-// PodConfig is how Pods are translated and tended.
+// PodConfig is how Pods are translated and managed.
 type PodConfig struct {
-	// DefaultSize is what a Pod gets that asks for nothing, as vCPU_GiB. Default 0.50_1.0.
+	// DefaultSize is the size of a Pod without resource requests, as vCPU_GiB. More costs more. Default 0.50_1.0.
 	DefaultSize string `json:"defaultSize"`
-	// ClusterDNS are addresses of the cluster's DNS that are reachable from the cloud's subnets (a ClusterIP is not). Default none: Pods
-	// then have the DNS of the cloud, which does not know the cluster's Services.
+	// ClusterDNS are addresses of the cluster's DNS that are reachable from the cloud's subnets. A ClusterIP is not.
+	// Default none: Pods use the DNS of the cloud, which does not resolve the cluster's Services.
 	ClusterDNS []string `json:"clusterDNS"`
 	// ClusterDomain is the domain of the cluster's Services. Default cluster.local.
 	ClusterDomain string `json:"clusterDomain"`
-	// TimeZone such as Asia/Shanghai is what containers that mount /etc/localtime get as TZ. Default none: UTC.
+	// TimeZone, such as Asia/Shanghai, is the value of TZ in containers that mount /etc/localtime. Default empty: UTC.
 	TimeZone string `json:"timeZone"`
-	// PullSecret is the secret of the CCI namespace that images are pulled with. Default imagepull-secret, which the service keeps
-	// itself for its own registry.
+	// PullSecret is the Secret of the cloud namespace that images are pulled with. Default imagepull-secret, which the
+	// service creates for its own registry.
 	PullSecret string `json:"pullSecret"`
-	// ServiceAccountTokens carries tokens of service accounts to the cloud, where whoever can read the CCI namespace can read them. Without,
-	// Pods go without the token that Kubernetes mounts by itself, and those that ask for one are refused. Default true.
+	// ServiceAccountTokens copies service account tokens to the cloud, where every user who can read the cloud namespace
+	// can read them. If false, Pods run without the token that Kubernetes mounts automatically, and Pods that explicitly
+	// request a token are refused. Default true.
 	ServiceAccountTokens bool `json:"serviceAccountTokens"`
-	// Claims carries claims of SFS and SFS Turbo (policy.volumeKinds) to the cloud, in regions whose CCI has PersistentVolumes; CCI 1.0 has none. Without, Pods with
-	// claims are refused. Default true.
+	// Claims copies PersistentVolumeClaims of SFS and SFS Turbo (policy.volumeKinds) to the cloud, in regions whose CCI
+	// has PersistentVolumes. CCI 1.0 has none. If false, Pods with claims are refused. Default true.
 	Claims bool `json:"claims"`
-	// APIServer is host:port of the cluster's API server as the cloud's subnets reach it (the ClusterIP they cannot): containers get it as
-	// KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT. Default none: they go without the variables.
+	// APIServer is the host:port at which the cloud's subnets reach the cluster's API server. They do not reach its
+	// ClusterIP. Containers get it as KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT. Default empty: containers do
+	// not get these variables.
 	APIServer string `json:"apiServer"`
-	// ImagePrefixes replace how images begin, where the cloud pulls from another registry than the cluster; the longest that fits. Default
-	// none.
+	// ImagePrefixes replace prefixes of images, if the cloud pulls from another registry than the cluster. The longest
+	// prefix that matches applies. Default none.
 	ImagePrefixes []translate.ImagePrefix `json:"imagePrefixes"`
-	// MirrorRefresh is how often the copies of ConfigMaps and Secrets in the cloud are compared with their sources: one request to the API
-	// server for each. Default 1m, about the kubelet's.
+	// MirrorRefresh is how often the copies of ConfigMaps and Secrets in the cloud are compared with their sources. Each
+	// costs one request to the API server. Less updates copies earlier. At least 1s. Default 1m, similar to the kubelet.
 	MirrorRefresh metav1.Duration `json:"mirrorRefresh"`
-	// MirrorRemoval is after how long without a Pod a copy is removed. More spares requests while Pods come and go. Default 30s.
+	// MirrorRemoval is how long a copy is kept after its last Pod. More saves requests while Pods come and go. At least
+	// 1s. Default 30s.
 	MirrorRemoval metav1.Duration `json:"mirrorRemoval"`
-	// Workers is how many Pods are worked on at once. Default 50.
+	// Workers is how many Pods are reconciled at once. More makes large bursts faster, as far as the rate limits allow.
+	// Default 50.
 	Workers int `json:"workers"`
-	// LongestRetry is between two tries at most, while the cloud has trouble. Default 1m.
-	LongestRetry metav1.Duration `json:"longestRetry"`
-	// RefusalRetry is after how long a Pod is tried again that the cloud has refused for good: quotas grow. Default 5m.
+	// MaxRetryInterval is the longest interval between two attempts while the cloud fails. Less recovers earlier, more
+	// spares a failing cloud. At least 1s. Default 1m.
+	MaxRetryInterval metav1.Duration `json:"maxRetryInterval"`
+	// RefusalRetry is the interval between attempts for a Pod that the cloud refuses: a quota may have been raised
+	// meanwhile. Less finds out earlier, more saves requests. At least 1s. Default 5m.
 	RefusalRetry metav1.Duration `json:"refusalRetry"`
 }
 
-// SoldOutConfig is what happens when the cloud has no room. The service takes Pods then and leaves them Pending.
+// SoldOutConfig is what happens when the cloud has no capacity. The service accepts Pods then and leaves them Pending.
 type SoldOutConfig struct {
-	// Patience is for how long a cloud Pod waits for a place before the cloud counts as sold out. Less locks the node when the cloud is
-	// only slow, more keeps Pods waiting that could run elsewhere. Default 2m.
-	Patience metav1.Duration `json:"patience"`
-	// Signs is a regular expression of what the service says when it is sold out: then nobody waits for Patience. Its words are not
-	// documented. Default (?i)sold.?out; empty for none.
+	// Timeout is how long a cloud Pod stays unscheduled before the cloud counts as sold out. Less may lock the node when
+	// the cloud is only slow, more delays Pods that could run elsewhere. At least 1s. Default 2m.
+	Timeout metav1.Duration `json:"timeout"`
+	// Signs is a regular expression for the messages of the service when it is sold out. If one matches, Timeout does not
+	// apply. The messages are not documented. Empty means none. Default (?i)sold.?out.
 	Signs string `json:"signs"`
-	// Lock is for how long the node takes no Pods then. kubectl uncordon ends it. Default 30m.
+	// Lock is how long the node then accepts no Pods. kubectl uncordon ends it earlier. Less tries the cloud again
+	// earlier, more spares Pods the failed attempt. At least 1s. Default 30m.
 	Lock metav1.Duration `json:"lock"`
-	// StuckPods is what becomes of the Pods that wait on a locked node and do not say it themselves (spillway.io/on-sold-out):
-	// reschedule or wait. Pods without an owner always wait, those of Jobs unless they say otherwise. Default reschedule.
-	StuckPods policy.OnSoldOut `json:"stuckPods"`
+	// StrandedPods is what happens to the Pods that wait on a locked node, unless their annotation
+	// spillway.io/on-sold-out specifies it: "reschedule" evicts them so that their owners create them again, "wait"
+	// leaves them. Pods without an owner always wait. Pods of Jobs wait unless their annotation says otherwise. Default
+	// reschedule.
+	StrandedPods policy.OnSoldOut `json:"strandedPods"`
 }
 
-// Where the keys of the cloud come from (CCIConfig.CredentialsFrom).
+// Sources of the keys (CCIConfig.CredentialsFrom).
 const (
 	fromFile        = "file"
 	fromMachine     = "machine"
 	fromPodIdentity = "podIdentity"
 )
 
+// Default returns the default configuration.
 func Default() *Config {
 	return &Config{
 		Logging: logging.Default(),
 		Kube:    kube.Default(),
 		Node: NodeConfig{
-			CPU: resource.MustParse("1000"), Memory: resource.MustParse("4000Gi"), EphemeralStorage: resource.MustParse("90Ti"), Pods: 3000,
+			CPU: resource.MustParse("1000"), Memory: resource.MustParse("4000Gi"),
+			EphemeralStorage: resource.MustParse("90Ti"), Pods: 3000,
 		},
 		LeaderElectionNamespace: "spillway-system",
 		Listen:                  ":10250",
 		PortForward:             true,
-		Usage:                   UsageConfig{Concurrency: 64, Timeout: metav1.Duration{Duration: 2 * time.Second}},
+		Usage:                   UsageConfig{Concurrency: 64, Timeout: duration(2 * time.Second)},
 		HealthListen:            ":8082",
 		CCI: CCIConfig{
 			CredentialsFrom: fromFile, QPS: 20, Burst: 40,
-			RequestTimeout: metav1.Duration{Duration: 30 * time.Second},
-			WatchTimeout:   metav1.Duration{Duration: 2 * time.Minute},
-			RelistInterval: metav1.Duration{Duration: 10 * time.Minute},
-			OrphanInterval: metav1.Duration{Duration: 10 * time.Minute},
-			Exec:           ExecConfig{Handshake: cci.HandshakeToken, KeepAlive: metav1.Duration{Duration: time.Minute}},
+			RequestTimeout: duration(30 * time.Second),
+			WatchTimeout:   duration(2 * time.Minute),
+			RelistInterval: duration(10 * time.Minute),
+			OrphanInterval: duration(10 * time.Minute),
+			Exec:           ExecConfig{Handshake: cci.HandshakeToken, KeepAlive: duration(time.Minute)},
 		},
 		Pods: PodConfig{
 			DefaultSize: "0.50_1.0", ClusterDomain: "cluster.local", PullSecret: "imagepull-secret", Workers: 50,
-			ServiceAccountTokens: true, Claims: true, MirrorRefresh: metav1.Duration{Duration: time.Minute}, MirrorRemoval: metav1.Duration{Duration: 30 * time.Second},
-			LongestRetry: metav1.Duration{Duration: time.Minute}, RefusalRetry: metav1.Duration{Duration: 5 * time.Minute},
+			ServiceAccountTokens: true, Claims: true,
+			MirrorRefresh: duration(time.Minute), MirrorRemoval: duration(30 * time.Second),
+			MaxRetryInterval: duration(time.Minute), RefusalRetry: duration(5 * time.Minute),
 		},
 		SoldOut: SoldOutConfig{
-			Patience: metav1.Duration{Duration: 2 * time.Minute}, Signs: "(?i)sold.?out",
-			Lock: metav1.Duration{Duration: 30 * time.Minute}, StuckPods: policy.SoldOutReschedule,
+			Timeout: duration(2 * time.Minute), Signs: "(?i)sold.?out",
+			Lock: duration(30 * time.Minute), StrandedPods: policy.SoldOutReschedule,
 		},
 		Policy: policy.DefaultConfig(),
 	}
 }
 
-// endpoint is the configured one, or the region's.
+func duration(d time.Duration) metav1.Duration { return metav1.Duration{Duration: d} }
+
+// Aliases returns the former names of renamed fields, which the file may still use.
+func (c *Config) Aliases() map[string]string {
+	return map[string]string{
+		"pods.longestRetry": "pods.maxRetryInterval",
+		"soldOut.patience":  "soldOut.timeout",
+		"soldOut.stuckPods": "soldOut.strandedPods",
+	}
+}
+
+// endpoint returns the configured endpoint, or that of the region.
 func (c CCIConfig) endpoint() string {
 	if c.Endpoint != "" {
 		return c.Endpoint
@@ -248,7 +295,7 @@ func (c CCIConfig) endpoint() string {
 	return "https://cci." + c.Region + ".myhuaweicloud.com"
 }
 
-// iamEndpoint is the configured one, or the region's.
+// iamEndpoint returns the configured IAM endpoint, or that of the region.
 func (c CCIConfig) iamEndpoint() string {
 	if c.IAMEndpoint != "" {
 		return c.IAMEndpoint
@@ -256,15 +303,25 @@ func (c CCIConfig) iamEndpoint() string {
 	return "https://iam." + c.Region + ".myhuaweicloud.com"
 }
 
-// CarriesClaims tells whether claims come along: CCI 1.0 has no PersistentVolumes.
-func (c *Config) CarriesClaims() bool { return c.Pods.Claims && c.Policy.CCIVersion != policy.CCI1 }
+// IsSelfSigned reports whether the kubelet port uses a self-signed certificate.
+func (c *Config) IsSelfSigned() bool { return c.TLSCertFile == "" && c.CertificateDir == "" }
 
-// Translation is what the translation of Pods depends on.
+// CopiesClaims reports whether PersistentVolumeClaims are copied to the cloud. CCI 1.0 has no PersistentVolumes.
+func (c *Config) CopiesClaims() bool { return c.Pods.Claims && c.Policy.CCIVersion != policy.CCI1 }
+
+// Owner returns the owner of the virtual node's objects in the cloud.
+func (c *Config) Owner() identity.Owner {
+	return identity.Owner{ClusterID: c.ClusterID, Node: c.Node.Name}
+}
+
+// Translation returns the configuration of the translation of Pods.
 func (c *Config) Translation() translate.Config {
 	return translate.Config{
 		Version: c.Policy.CCIVersion,
-		Owner:   identity.Owner{ClusterID: c.ClusterID, Node: c.Node.Name}, NodeIP: c.Node.IP, DefaultSize: c.Pods.DefaultSize,
-		ClusterDNS: c.Pods.ClusterDNS, ClusterDomain: c.Pods.ClusterDomain, TimeZone: c.Pods.TimeZone, PullSecret: c.Pods.PullSecret,
-		NoTokens: !c.Pods.ServiceAccountTokens, NoClaims: !c.CarriesClaims(), APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes,
+		Owner:   c.Owner(),
+		NodeIP:  c.Node.IP, DefaultSize: c.Pods.DefaultSize,
+		ClusterDNS: c.Pods.ClusterDNS, ClusterDomain: c.Pods.ClusterDomain, TimeZone: c.Pods.TimeZone,
+		PullSecret: c.Pods.PullSecret, NoTokens: !c.Pods.ServiceAccountTokens, NoClaims: !c.CopiesClaims(),
+		APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes,
 	}
 }

@@ -1,8 +1,11 @@
 package config
 
 import (
+	"bytes"
 	"flag"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -13,9 +16,12 @@ import (
 
 	loader "github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/run"
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-var update = flag.Bool("update", false, "write the goldens anew")
+var update = flag.Bool("update", false, "rewrite the golden file")
 
 func TestDefaults(t *testing.T) {
 	const golden = "testdata/defaults.yaml"
@@ -29,95 +35,191 @@ func TestDefaults(t *testing.T) {
 	assert.Equal(t, string(want), string(got), "a default has changed")
 }
 
-// required are the flags without a default, as the trial system gives them.
-func required() []string {
-	return []string{
-		"--cluster-id=prod", "--node-name=virtual-node-cci-0", "--node-ip=10.0.0.9", "--client-ca-file=ca", "--tls-cert-file=crt", "--tls-private-key-file=key",
+// required returns the flags without a default, as the trial system sets them.
+func required(more ...string) []string {
+	return append([]string{
+		"--cluster-id=prod", "--node-name=virtual-node-cci-0", "--node-ip=10.0.0.9", "--client-ca-file=ca",
+		"--tls-cert-file=crt", "--tls-private-key-file=key",
 		"--cci-region=cn-north-4", "--cci-project-id=p", "--cci-credentials-file=c", "--cci-namespace=bursting-prod",
 		"--cci-subnet-id=a", "--cci-subnet-id=b", "--cci-security-group-id=g",
-	}
+	}, more...)
 }
+
+func load(c *Config, args ...string) error { return loader.Load("vnode", args, c) }
 
 func TestFlags(t *testing.T) {
-	cfg := Default()
-	require.NoError(t, loader.Load("vnode", append(required(), "--node-cpu=64", "--node-memory=256Gi", "--cluster-dns=10.1.2.3", "--cci-qps=5"), cfg))
-	assert.Equal(t, []string{"a", "b"}, cfg.CCI.SubnetIDs)
-	assert.Equal(t, "64", cfg.Node.CPU.String())
-	assert.Equal(t, "256Gi", cfg.Node.Memory.String())
-	assert.Equal(t, []string{"10.1.2.3"}, cfg.Pods.ClusterDNS)
-	assert.Equal(t, "https://cci.cn-north-4.myhuaweicloud.com", cfg.CCI.endpoint())
-	assert.Equal(t, "https://iam.cn-north-4.myhuaweicloud.com", cfg.CCI.iamEndpoint())
-	port, err := cfg.KubeletPort()
-	require.NoError(t, err)
-	assert.Equal(t, int32(10250), port)
-}
-
-func TestAllFaultsAreReportedAtOnce(t *testing.T) {
-	err := loader.Load("vnode", []string{
-		"--cluster-id=longer-than-sixteen-characters", "--node-name=UPPER", "--node-ip=here", "--listen=10250", "--health-listen=8082",
-		"--node-cpu=0", "--node-pods=-1", "--cci-namespace=UPPER", "--cci-qps=0", "--log-level=loud", "--default-pod-size=3_3", "--cluster-dns=dns", "--time-zone=Nowhere", "--tls-cert-file=crt",
-	}, Default())
-	require.ErrorIs(t, err, run.ErrUsage)
-	for _, word := range []string{
-		"cluster-id", "longer-than-sixteen-characters", "node-name", "UPPER", "node-ip", "here", "listen", "health-listen", "node-cpu", "node-pods",
-		"cci-namespace", "cci-qps", "loud", "3_3", "dns", "Nowhere", "tls-cert-file", "tls-private-key-file", "client-ca-file", "cci-region", "cci-project-id",
-		"cci-credentials-file", "cci-subnet-id", "cci-security-group-id",
-	} {
-		assert.ErrorContains(t, err, word)
-	}
-	assert.ErrorContains(t, loader.Load("vnode", append(required(), "--certificate-dir=d"), Default()), "certificate-dir", "two certificates are one too many")
-	assert.ErrorContains(t, loader.Load("vnode", append(required(), "--tls-private-key-file="), Default()), "tls-private-key-file")
-	require.NoError(t, loader.Load("vnode", append(required(), "--certificate-dir=d", "--tls-cert-file=", "--tls-private-key-file="), Default()))
-	require.NoError(t, loader.Load("vnode", append(required(), "--tls-cert-file=", "--tls-private-key-file="), Default()), "self-signed")
-	assert.ErrorContains(t, loader.Load("vnode", []string{"--node-cpu=many"}, Default()), "must be a quantity")
-}
-
-func TestFaultsOfTheFirstGeneration(t *testing.T) {
-	err := loader.Load("vnode", append(required(), "--cci-version=1.0", "--cci-security-group-id=h"), Default())
-	for _, words := range []string{"cci-subnet-id", "[a b]", "[g h]", "cci.network1.vpcID", "cci.network1.networkID"} {
-		assert.ErrorContains(t, err, words)
-	}
-	assert.ErrorContains(t, loader.Load("vnode", append(required(), "--cci-version=3.0"), Default()), `policy.cciVersion: Unsupported value: "3.0"`)
-
 	c := Default()
-	c.CCI.Network1.CIDR = "10.0.0.0"
-	assert.ErrorContains(t, loader.Load("vnode", required(), c), "cci.network1: must be empty")
-	assert.ErrorContains(t, loader.Load("vnode", append(required(), "--cci-version=1.0"), c), `cci.network1.cidr: invalid value "10.0.0.0"`)
-	c = Default()
-	c.CCI.Network1 = Network1Config{VPCID: "v", NetworkID: "n"}
-	one := slices.DeleteFunc(required(), func(flag string) bool { return flag == "--cci-subnet-id=b" })
-	require.NoError(t, loader.Load("vnode", append(one, "--cci-version=1.0"), c))
-	assert.ErrorContains(t, loader.Load("vnode", append(required(), "--cci-credentials-from=machine"), Default()), "cci-credentials-file")
-	assert.ErrorContains(t, loader.Load("vnode", append(required(), "--cci-credentials-from=cloud"), Default()), `cci-credentials-from: invalid value "cloud"`)
+	require.NoError(t, load(c, required("--node-cpu=64", "--node-memory=256Gi", "--cluster-dns=10.1.2.3", "--cci-qps=5")...))
+	assert.Equal(t, []string{"a", "b"}, c.CCI.SubnetIDs)
+	assert.Equal(t, "64", c.Node.CPU.String())
+	assert.Equal(t, "256Gi", c.Node.Memory.String())
+	assert.Equal(t, []string{"10.1.2.3"}, c.Pods.ClusterDNS)
+	assert.Equal(t, "https://cci.cn-north-4.myhuaweicloud.com", c.CCI.endpoint())
+	assert.Equal(t, "https://iam.cn-north-4.myhuaweicloud.com", c.CCI.iamEndpoint())
+	assert.Equal(t, int32(10250), c.KubeletPort())
 }
 
-func TestClaimsThatAreNotCarriedAreNotSentEither(t *testing.T) {
+func TestFormerNamesOfFieldsAreAccepted(t *testing.T) {
+	var logs bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&logs, nil)))
+	t.Cleanup(func() { slog.SetDefault(before) })
+	file := filepath.Join(t.TempDir(), "vnode.yaml")
+	require.NoError(t, os.WriteFile(file,
+		[]byte("pods: {longestRetry: 7s}\nsoldOut: {patience: 8s, stuckPods: wait}\n"), 0o600))
 	c := Default()
-	c.Pods.Claims = false
-	assert.ErrorContains(t, loader.Load("vnode", required(), c), "pods.claims, policy.volumeKinds: invalid values false and [nas.csi.everest.io sfsturbo.csi.everest.io]")
-	c.Policy.VolumeKinds = nil
-	require.NoError(t, loader.Load("vnode", required(), c))
-}
-
-func TestFaultsOfSoldOut(t *testing.T) {
-	cfg := Default()
-	cfg.SoldOut.Signs, cfg.SoldOut.StuckPods = "(", "move"
-	cfg.SoldOut.Patience.Duration, cfg.SoldOut.Lock.Duration = 0, time.Millisecond
-	err := cfg.SoldOut.validate()
-	for _, words := range []string{
-		`soldOut.signs: invalid value "(": must be a regular expression`, `soldOut.stuckPods: invalid value "move": must be reschedule or wait`,
-		"soldOut.patience: invalid value 0s", "soldOut.lock: invalid value 1ms",
-	} {
-		assert.ErrorContains(t, err, words)
+	require.NoError(t, load(c, required("--config", file)...))
+	assert.Equal(t, 7*time.Second, c.Pods.MaxRetryInterval.Duration)
+	assert.Equal(t, 8*time.Second, c.SoldOut.Timeout.Duration)
+	assert.Equal(t, policy.SoldOutWait, c.SoldOut.StrandedPods)
+	for old, present := range c.Aliases() {
+		assert.Contains(t, logs.String(), "field="+old+" use="+present)
 	}
 }
 
-func TestFaultsOfTheFileAloneAreNamed(t *testing.T) {
-	cfg := Default()
-	cfg.CCI.Exec.Handshake, cfg.CCI.Exec.KeepAlive.Duration = "secret", 0
-	cfg.Usage.Concurrency, cfg.Usage.Timeout.Duration = 0, 0
-	err := cfg.Validate()
-	for _, word := range []string{`cci.exec.handshake: invalid value "secret"`, "cci.exec.keepAlive", "usage.concurrency", "usage.timeout"} {
-		assert.ErrorContains(t, err, word)
+// TestErrors requires that every error names its field, and that all are reported at once.
+func TestErrors(t *testing.T) {
+	cases := map[string]struct {
+		change func(*Config)
+		args   []string
+		want   []string
+	}{
+		"nothing is configured": {nil, nil, []string{
+			`clusterID: Invalid value: "": must have 1 to 16 letters`, `node.name: Invalid value: ""`,
+			`node.ip: Invalid value: "": must be an IP address`, "clientCAFile: Required value",
+			"cci.region: Required value", "cci.projectID: Required value: the console shows it under My Credentials",
+			"cci.credentialsFile: Required value", "cci.subnetIDs: Required value", "cci.securityGroupIDs: Required value",
+			`cci.namespace: Invalid value: "": must be a valid name of a namespace`,
+		}},
+		"flags are invalid": {nil, []string{
+			"--cluster-id=longer-than-sixteen-characters", "--node-name=UPPER", "--node-ip=here", "--listen=10250",
+			"--health-listen=8082", "--node-cpu=0", "--node-pods=-1", "--cci-namespace=UPPER", "--cci-qps=0", "--cci-burst=0",
+			"--log-level=loud", "--default-pod-size=3_3", "--cluster-dns=dns", "--time-zone=Nowhere", "--tls-cert-file=crt",
+			"--kube-api-qps=0", "--leader-election-namespace=",
+		}, []string{
+			`clusterID: Invalid value: "longer-than-sixteen-characters"`, `node.name: Invalid value: "UPPER"`,
+			`node.ip: Invalid value: "here"`, `listen: Invalid value: "10250": must be host:port with a number`,
+			`healthListen: Invalid value: "8082"`, `node.cpu: Invalid value: "0": must be above zero`,
+			"node.pods: Invalid value: -1", `cci.namespace: Invalid value: "UPPER"`, "cci.qps: Invalid value: 0",
+			"cci.burst: Invalid value: 0", `logging.level: Invalid value: "loud"`, `pods.defaultSize: Invalid value: "3_3"`,
+			`pods.clusterDNS[0]: Invalid value: "dns"`, `pods.timeZone: Invalid value: "Nowhere"`,
+			"tlsPrivateKeyFile: Required value: must be set together with tlsCertFile", "kube.qps: Invalid value: 0",
+			"leaderElectionNamespace: Required value",
+		}},
+		"the kubelet port has two certificates": {nil, required("--certificate-dir=d"),
+			[]string{`certificateDir: Invalid value: "d": must be empty if tlsCertFile is set`}},
+		"the certificate has no key": {nil, required("--tls-private-key-file="), []string{"tlsPrivateKeyFile: Required value"}},
+		"the key has no certificate": {nil, required("--tls-cert-file="), []string{"tlsCertFile: Required value"}},
+		"a quantity is malformed":    {nil, []string{"--node-cpu=many"}, []string{"must be a quantity"}},
+		"CCI 1.0 gets two subnets, two security groups and no network": {nil,
+			required("--cci-version=1.0", "--cci-security-group-id=h"), []string{
+				`cci.subnetIDs: Invalid value: "a,b"`, `cci.securityGroupIDs: Invalid value: "g,h"`,
+				"cci.network1.vpcID: Required value", "cci.network1.networkID: Required value",
+			}},
+		"CCI 1.0 gets a malformed address range": {func(c *Config) { c.CCI.Network1.CIDR = "10.0.0.0" },
+			required("--cci-version=1.0"), []string{`cci.network1.cidr: Invalid value: "10.0.0.0"`}},
+		"CCI 2.0 gets a network": {func(c *Config) { c.CCI.Network1.CIDR = "10.0.0.0" }, required(),
+			[]string{"cci.network1: Forbidden: must be empty"}},
+		"a generation does not exist": {nil, required("--cci-version=3.0"),
+			[]string{`policy.cciVersion: Unsupported value: "3.0"`}},
+		"temporary keys come with a file": {nil, required("--cci-credentials-from=machine"),
+			[]string{`cci.credentialsFile: Invalid value: "c": must be empty if credentialsFrom is machine`}},
+		"a source of keys does not exist": {nil, required("--cci-credentials-from=cloud"),
+			[]string{`cci.credentialsFrom: Unsupported value: "cloud"`}},
+		"claims are not copied, but Pods with claims are sent": {func(c *Config) { c.Pods.Claims = false }, required(),
+			[]string{`policy.volumeKinds: Invalid value: "nas.csi.everest.io,sfsturbo.csi.everest.io": must be empty if pods.claims is false`}},
+		"the file has invalid values without flags": {func(c *Config) {
+			c.CCI.Exec.Handshake, c.CCI.Exec.KeepAlive.Duration = "secret", 0
+			c.CCI.RequestTimeout.Duration, c.CCI.WatchTimeout.Duration = 0, 0
+			c.CCI.RelistInterval.Duration, c.CCI.OrphanInterval.Duration = 0, 0
+			c.Usage.Concurrency, c.Usage.Timeout.Duration = 0, 0
+			c.Pods.Workers, c.Pods.MirrorRefresh.Duration, c.Pods.MirrorRemoval.Duration = 0, 0, 0
+			c.Pods.MaxRetryInterval.Duration, c.Pods.RefusalRetry.Duration = 0, 0
+			c.SoldOut = SoldOutConfig{Signs: "(", StrandedPods: "move", Lock: duration(time.Millisecond)}
+		}, required(), []string{
+			`cci.exec.handshake: Unsupported value: "secret"`, `cci.exec.keepAlive: Invalid value: "0s": must be 1s or more`,
+			"cci.requestTimeout", "cci.watchTimeout", "cci.relistInterval", "cci.orphanInterval",
+			"usage.concurrency: Invalid value: 0", `usage.timeout: Invalid value: "0s": must be 100ms or more`,
+			"pods.workers", "pods.mirrorRefresh", "pods.mirrorRemoval", "pods.maxRetryInterval", "pods.refusalRetry",
+			`soldOut.signs: Invalid value: "(": must be a regular expression`,
+			`soldOut.strandedPods: Unsupported value: "move": supported values: "reschedule", "wait"`,
+			`soldOut.timeout: Invalid value: "0s"`, `soldOut.lock: Invalid value: "1ms"`,
+		}},
 	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			c := Default()
+			if tc.change != nil {
+				tc.change(c)
+			}
+			err := load(c, tc.args...)
+			require.ErrorIs(t, err, run.ErrUsage)
+			for _, words := range tc.want {
+				assert.ErrorContains(t, err, words)
+			}
+		})
+	}
+}
+
+func TestValidConfigurations(t *testing.T) {
+	cases := map[string]struct {
+		change func(*Config)
+		args   []string
+	}{
+		"the required flags": {nil, required()},
+		"a certificate that the cluster signs": {nil,
+			required("--certificate-dir=d", "--tls-cert-file=", "--tls-private-key-file=")},
+		"a self-signed certificate": {nil, required("--tls-cert-file=", "--tls-private-key-file=")},
+		"CCI 1.0 with its network": {func(c *Config) { c.CCI.Network1 = Network1Config{VPCID: "v", NetworkID: "n"} },
+			slices.DeleteFunc(required("--cci-version=1.0"), func(flag string) bool { return flag == "--cci-subnet-id=b" })},
+		"claims that are neither copied nor sent": {func(c *Config) {
+			c.Pods.Claims, c.Policy.VolumeKinds = false, nil
+		}, required()},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			c := Default()
+			if tc.change != nil {
+				tc.change(c)
+			}
+			require.NoError(t, load(c, tc.args...))
+		})
+	}
+}
+
+func TestCleanupNeedsNoNode(t *testing.T) {
+	c := Default()
+	c.ClusterID = "prod"
+	c.CCI.Namespace, c.CCI.Region, c.CCI.ProjectID, c.CCI.CredentialsFile = "bursting-prod", "cn-north-4", "p", "c"
+	require.NoError(t, c.ValidateCleanup().ToAggregate())
+	require.Error(t, c.Validate())
+	c.ClusterID, c.CCI.Region = "", ""
+	err := c.ValidateCleanup().ToAggregate()
+	assert.ErrorContains(t, err, "clusterID")
+	assert.ErrorContains(t, err, "cci.region")
+}
+
+func TestTranslationFollowsTheConfiguration(t *testing.T) {
+	c := Default()
+	require.NoError(t, load(c, required("--cci-version=2.0")...))
+	got := c.Translation()
+	assert.Equal(t, identity.Owner{ClusterID: "prod", Node: "virtual-node-cci-0"}, got.Owner)
+	assert.False(t, got.NoClaims)
+	assert.False(t, got.NoTokens)
+	c.Policy.CCIVersion = policy.CCI1
+	assert.True(t, c.Translation().NoClaims, "CCI 1.0 has no PersistentVolumes")
+}
+
+func TestSignsPattern(t *testing.T) {
+	assert.True(t, Default().SoldOut.SignsPattern().MatchString("flavor is Sold-Out"))
+	assert.Nil(t, SoldOutConfig{}.SignsPattern())
+}
+
+func TestClientsFailWithoutTheirFiles(t *testing.T) {
+	c := Default()
+	require.NoError(t, load(c, required("--kubeconfig=nowhere.kubeconfig", "--cci-credentials-file=nowhere.yaml")...))
+	_, err := c.KubeClient("vnode")
+	assert.ErrorContains(t, err, "nowhere.kubeconfig")
+	_, err = c.CloudClient(cci.Config{Logger: slog.New(slog.DiscardHandler)})
+	assert.ErrorContains(t, err, "nowhere.yaml")
 }

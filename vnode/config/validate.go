@@ -1,11 +1,10 @@
 package config
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -16,233 +15,258 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
-// longestClusterID is what a user of the older systems knows. Source: seed 0, cloud.uniqueID.
-const longestClusterID = 16
+// maxClusterIDLength is the limit of the systems that Spillway replaces. Source: seed 0, cloud.uniqueID.
+const maxClusterIDLength = 16
 
-// Validate reports every fault at once.
+// Validate returns every error at once.
 func (c *Config) Validate() error {
-	faults := []error{
-		c.Logging.Validate(field.NewPath("logging")).ToAggregate(), c.Kube.Validate(field.NewPath("kube")).ToAggregate(),
-		c.Policy.Validate(field.NewPath("policy")).ToAggregate(), address("health-listen", c.HealthListen), c.validateClusterID(),
+	errs := c.validateShared()
+	errs = append(errs, c.Kube.Validate(field.NewPath("kube"))...)
+	errs = append(errs, c.validateServing()...)
+	if c.LeaderElectionNamespace == "" {
+		errs = append(errs, field.Required(field.NewPath("leaderElectionNamespace"),
+			"without a Lease, two processes could manage one node"))
 	}
-	if _, err := c.KubeletPort(); err != nil {
-		faults = append(faults, err)
+	errs = append(errs, c.Node.validate(field.NewPath("node"))...)
+	errs = append(errs, c.CCI.validate(field.NewPath("cci"), c.Policy.CCIVersion)...)
+	errs = append(errs, c.Pods.validate(field.NewPath("pods"))...)
+	errs = append(errs, c.Translation().Validate(field.NewPath("pods"))...)
+	errs = append(errs, c.validateClaims()...)
+	errs = append(errs, c.Usage.validate(field.NewPath("usage"))...)
+	errs = append(errs, c.SoldOut.validate(field.NewPath("soldOut"))...)
+	return errs.ToAggregate()
+}
+
+// ValidateCleanup validates what "vnode gc" and "vnode uninstall" need. They do not need what only a running node
+// needs.
+func (c *Config) ValidateCleanup() field.ErrorList {
+	return append(c.validateShared(), c.CCI.validateAccess(field.NewPath("cci"))...)
+}
+
+// validateShared validates what every subcommand needs, except the access to the cloud.
+func (c *Config) validateShared() field.ErrorList {
+	errs := c.Logging.Validate(field.NewPath("logging"))
+	errs = append(errs, c.Policy.Validate(field.NewPath("policy"))...)
+	if c.ClusterID == "" || len(c.ClusterID) > maxClusterIDLength || len(validation.IsValidLabelValue(c.ClusterID)) > 0 {
+		errs = append(errs, field.Invalid(field.NewPath("clusterID"), c.ClusterID,
+			"must have 1 to "+strconv.Itoa(maxClusterIDLength)+" letters, digits, dashes, dots or underscores, "+
+				"and begin and end with a letter or a digit"))
+	}
+	return errs
+}
+
+// validateServing validates the kubelet port and the health port.
+func (c *Config) validateServing() field.ErrorList {
+	var errs field.ErrorList
+	if c.KubeletPort() == 0 {
+		errs = append(errs, field.Invalid(field.NewPath("listen"), c.Listen,
+			"must be host:port with a number, such as :10250"))
+	}
+	if _, port, err := net.SplitHostPort(c.HealthListen); err != nil || port == "" {
+		errs = append(errs, field.Invalid(field.NewPath("healthListen"), c.HealthListen,
+			"must be host:port, such as :8082"))
 	}
 	if c.ClientCAFile == "" {
-		faults = append(faults, errors.New("client-ca-file: must not be empty: without it everybody could read logs"))
+		errs = append(errs, field.Required(field.NewPath("clientCAFile"),
+			"without it every client could read the logs of containers"))
 	}
-	if c.LeaderElectionNamespace == "" {
-		faults = append(faults, errors.New("leader-election-namespace: must not be empty: two processes could tend one node"))
+	switch {
+	case c.TLSCertFile != "" && c.TLSPrivateKeyFile == "":
+		errs = append(errs, field.Required(field.NewPath("tlsPrivateKeyFile"), "must be set together with tlsCertFile"))
+	case c.TLSCertFile == "" && c.TLSPrivateKeyFile != "":
+		errs = append(errs, field.Required(field.NewPath("tlsCertFile"), "must be set together with tlsPrivateKeyFile"))
+	case c.TLSCertFile != "" && c.CertificateDir != "":
+		errs = append(errs, field.Invalid(field.NewPath("certificateDir"), c.CertificateDir,
+			"must be empty if tlsCertFile is set: the kubelet port has one certificate"))
 	}
-	faults = append(faults, c.validateCertificate(), c.validateClaims())
-	return errors.Join(append(faults, c.Node.validate(), c.CCI.validate(c.Policy.CCIVersion), c.Pods.validate(), c.Usage.validate(), c.SoldOut.validate(), c.Translation().Validate(field.NewPath("pods")).ToAggregate())...)
+	return errs
 }
 
-// ValidateCleanup checks what those need who clean up the cloud. What only a running node needs is not asked for.
-func (c *Config) ValidateCleanup() error {
-	return errors.Join(c.Logging.Validate(field.NewPath("logging")).ToAggregate(), c.Policy.Validate(field.NewPath("policy")).ToAggregate(), c.validateClusterID(), namespaceName(c.CCI.Namespace), c.CCI.validateAccess())
-}
-
-// validateCertificate demands at most one certificate of the kubelet port.
-func (c *Config) validateCertificate() error {
-	half := (c.TLSCertFile == "") != (c.TLSPrivateKeyFile == "")
-	if half || (c.TLSCertFile != "" && c.CertificateDir != "") {
-		return fmt.Errorf("tls-cert-file, tls-private-key-file, certificate-dir: invalid values %q, %q and %q: must be both files, or the directory of a "+
-			"certificate that the cluster signs, or none for a self-signed one", c.TLSCertFile, c.TLSPrivateKeyFile, c.CertificateDir)
-	}
-	return nil
-}
-
-// SelfSigned tells whether the kubelet port has a certificate that nobody vouches for.
-func (c *Config) SelfSigned() bool { return c.TLSCertFile == "" && c.CertificateDir == "" }
-
-// validateClaims finds the two settings at odds: Pods with claims would be sent to a node that refuses them.
-func (c *Config) validateClaims() error {
-	if kinds := c.Policy.VolumeKinds; !c.Pods.Claims && c.Policy.CCIVersion != policy.CCI1 && len(kinds) > 0 {
-		return fmt.Errorf("pods.claims, policy.volumeKinds: invalid values false and %v: where claims are not carried, volumeKinds must be empty, here, "+
-			"in the extender and in admission, so that Pods with claims stay home", kinds)
-	}
-	return nil
-}
-
-func (c *Config) validateClusterID() error {
-	if c.ClusterID == "" || len(c.ClusterID) > longestClusterID || len(validation.IsValidLabelValue(c.ClusterID)) > 0 {
-		return fmt.Errorf("cluster-id: invalid value %q: must have 1 to %d letters, digits, dashes, dots or underscores, "+
-			"a letter or digit first and last", c.ClusterID, longestClusterID)
-	}
-	return nil
-}
-
-// KubeletPort is the one that the Node shows.
-func (c *Config) KubeletPort() (int32, error) {
+// KubeletPort returns the port number of Listen, which the Node object shows. It returns 0 if Listen is invalid.
+func (c *Config) KubeletPort() int32 {
 	_, text, err := net.SplitHostPort(c.Listen)
-	if err == nil {
-		var port int64
-		if port, err = strconv.ParseInt(text, 10, 32); err == nil && port > 0 && port < 1<<16 {
-			return int32(port), nil
-		}
+	if err != nil {
+		return 0
 	}
-	return 0, fmt.Errorf("listen: invalid value %q: must be host:port with a number, such as :10250", c.Listen)
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return 0
+	}
+	return int32(port)
 }
 
-func address(field, value string) error {
-	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
-		return fmt.Errorf("%s: invalid value %q: must be host:port, such as :8082", field, value)
+// validateClaims rejects two settings that contradict each other: the extender would send Pods with claims to a node
+// that refuses them.
+func (c *Config) validateClaims() field.ErrorList {
+	if kinds := c.Policy.VolumeKinds; !c.Pods.Claims && c.Policy.CCIVersion != policy.CCI1 && len(kinds) > 0 {
+		return field.ErrorList{field.Invalid(field.NewPath("policy", "volumeKinds"), strings.Join(kinds, ","),
+			"must be empty if pods.claims is false, here, in the extender and in admission, "+
+				"so that Pods with claims stay on local nodes")}
 	}
 	return nil
 }
 
-func (c NodeConfig) validate() error {
-	var faults []error
+func (c NodeConfig) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	if len(validation.IsDNS1123Subdomain(c.Name)) > 0 {
-		faults = append(faults, fmt.Errorf("node-name: invalid value %q: must be a name that a Node can have, such as virtual-node-cci-0", c.Name))
+		errs = append(errs, field.Invalid(path.Child("name"), c.Name,
+			"must be a valid name of a Node, such as virtual-node-cci-0"))
 	}
 	if net.ParseIP(c.IP) == nil {
-		faults = append(faults, fmt.Errorf("node-ip: invalid value %q: must be an IP address", c.IP))
+		errs = append(errs, field.Invalid(path.Child("ip"), c.IP, "must be an IP address"))
 	}
-	for _, field := range []struct {
+	for _, quantity := range []struct {
 		name  string
 		value resource.Quantity
-	}{{"node-cpu", c.CPU}, {"node-memory", c.Memory}, {"node-ephemeral-storage", c.EphemeralStorage}} {
-		if field.value.Sign() <= 0 {
-			faults = append(faults, fmt.Errorf("%s: invalid value %s: must be above zero", field.name, field.value.String()))
+	}{{"cpu", c.CPU}, {"memory", c.Memory}, {"ephemeralStorage", c.EphemeralStorage}} {
+		if quantity.value.Sign() <= 0 {
+			errs = append(errs, field.Invalid(path.Child(quantity.name), quantity.value.String(), "must be above zero"))
 		}
 	}
 	if c.Pods <= 0 {
-		faults = append(faults, fmt.Errorf("node-pods: invalid value %d: must be above zero", c.Pods))
+		errs = append(errs, field.Invalid(path.Child("pods"), c.Pods, "must be above zero"))
 	}
-	return errors.Join(faults...)
+	return errs
 }
 
-// validateAccess checks what is needed to ask the cloud anything.
-func (c CCIConfig) validateAccess() error {
-	var faults []error
-	for _, field := range []struct{ name, value, why string }{
-		{"cci-region", c.Region, "such as cn-north-4"},
-		{"cci-project-id", c.ProjectID, "the console shows it under My Credentials"},
-	} {
-		if field.value == "" {
-			faults = append(faults, fmt.Errorf("%s: must not be empty: %s", field.name, field.why))
-		}
+// validateAccess validates what every request to the cloud needs.
+func (c CCIConfig) validateAccess(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(validation.IsDNS1123Label(c.Namespace)) > 0 {
+		errs = append(errs, field.Invalid(path.Child("namespace"), c.Namespace,
+			"must be a valid name of a namespace, such as bursting-prod"))
 	}
-	switch c.CredentialsFrom {
+	if c.Region == "" {
+		errs = append(errs, field.Required(path.Child("region"), "must be a region such as cn-north-4"))
+	}
+	if c.ProjectID == "" {
+		errs = append(errs, field.Required(path.Child("projectID"), "the console shows it under My Credentials"))
+	}
+	switch file := path.Child("credentialsFile"); c.CredentialsFrom {
 	case fromFile:
 		if c.CredentialsFile == "" {
-			faults = append(faults, errors.New("cci-credentials-file: must not be empty: requests are signed with the key in it"))
+			errs = append(errs, field.Required(file, "requests are signed with the key in it"))
 		}
 	case fromMachine, fromPodIdentity:
 		if c.CredentialsFile != "" {
-			faults = append(faults, fmt.Errorf("cci-credentials-file: invalid value %q: must be empty where the keys come from %s", c.CredentialsFile, c.CredentialsFrom))
+			errs = append(errs, field.Invalid(file, c.CredentialsFile,
+				"must be empty if credentialsFrom is "+c.CredentialsFrom))
 		}
 	default:
-		faults = append(faults, fmt.Errorf("cci-credentials-from: invalid value %q: must be %s, %s or %s", c.CredentialsFrom, fromFile, fromMachine, fromPodIdentity))
+		errs = append(errs, field.NotSupported(path.Child("credentialsFrom"), c.CredentialsFrom,
+			[]string{fromFile, fromMachine, fromPodIdentity}))
 	}
-	if c.QPS <= 0 || c.Burst <= 0 {
-		faults = append(faults, fmt.Errorf("cci-qps, cci-burst: invalid values %g and %d: must be above zero", c.QPS, c.Burst))
+	if !(c.QPS > 0) { // NaN is not above zero either.
+		errs = append(errs, field.Invalid(path.Child("qps"), c.QPS, "must be above zero"))
 	}
-	return errors.Join(append(faults, atLeast("cci.requestTimeout", c.RequestTimeout.Duration, time.Second))...)
+	if c.Burst <= 0 {
+		errs = append(errs, field.Invalid(path.Child("burst"), c.Burst, "must be above zero"))
+	}
+	return append(errs, atLeast(path.Child("requestTimeout"), c.RequestTimeout.Duration, time.Second)...)
 }
 
-func namespaceName(name string) error {
-	if len(validation.IsDNS1123Label(name)) > 0 {
-		return fmt.Errorf("cci-namespace: invalid value %q: must be a name that a namespace can have, such as bursting-prod", name)
-	}
-	return nil
-}
-
-func (c CCIConfig) validate(version policy.CCIVersion) error {
-	faults := []error{namespaceName(c.Namespace), c.validateAccess()}
-	if version == policy.CCI1 {
-		faults = append(faults, c.validateNetwork1())
-	} else if c.Network1 != (Network1Config{}) {
-		faults = append(faults, errors.New("cci.network1: must be empty with policy.cciVersion 2.0, which finds out by itself what belongs to a subnet"))
-	}
+func (c CCIConfig) validate(path *field.Path, version policy.CCIVersion) field.ErrorList {
+	errs := c.validateAccess(path)
 	if len(c.SubnetIDs) == 0 {
-		faults = append(faults, errors.New("cci-subnet-id: must be given at least once: the Neutron id of an IPv4 subnet, "+
-			"which the VPC console shows beside the subnet's id"))
+		errs = append(errs, field.Required(path.Child("subnetIDs"),
+			"must have the Neutron ID of at least one IPv4 subnet, which the VPC console shows next to the subnet's ID"))
 	}
 	if len(c.SecurityGroupIDs) == 0 {
-		faults = append(faults, errors.New("cci-security-group-id: must be given at least once"))
+		errs = append(errs, field.Required(path.Child("securityGroupIDs"), "must have at least one ID"))
 	}
-	return errors.Join(append(faults,
-		atLeast("cci.watchTimeout", c.WatchTimeout.Duration, time.Second),
-		atLeast("cci.relistInterval", c.RelistInterval.Duration, time.Second),
-		atLeast("cci.orphanInterval", c.OrphanInterval.Duration, time.Second),
-		c.Exec.validate())...)
+	if version == policy.CCI1 {
+		errs = append(errs, c.validateNetwork1(path)...)
+	} else if c.Network1 != (Network1Config{}) {
+		errs = append(errs, field.Forbidden(path.Child("network1"),
+			"must be empty with policy.cciVersion 2.0, which derives it from the subnet"))
+	}
+	errs = append(errs, atLeast(path.Child("watchTimeout"), c.WatchTimeout.Duration, time.Second)...)
+	errs = append(errs, atLeast(path.Child("relistInterval"), c.RelistInterval.Duration, time.Second)...)
+	errs = append(errs, atLeast(path.Child("orphanInterval"), c.OrphanInterval.Duration, time.Second)...)
+	return append(errs, c.Exec.validate(path.Child("exec"))...)
 }
 
-func (c UsageConfig) validate() error {
-	var fault error
-	if c.Concurrency <= 0 {
-		fault = fmt.Errorf("usage.concurrency: invalid value %d: must be above zero", c.Concurrency)
+// validateNetwork1 validates what CCI 1.0 requires to create a network.
+func (c CCIConfig) validateNetwork1(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(c.SubnetIDs) > 1 {
+		errs = append(errs, field.Invalid(path.Child("subnetIDs"), strings.Join(c.SubnetIDs, ","),
+			"must have one ID: CCI 1.0 takes one subnet"))
 	}
-	return errors.Join(fault, atLeast("usage.timeout", c.Timeout.Duration, 100*time.Millisecond))
-}
-
-// validateNetwork1 checks what CCI 1.0 needs to know of a network.
-func (c CCIConfig) validateNetwork1() error {
-	var faults []error
-	if len(c.SubnetIDs) > 1 || len(c.SecurityGroupIDs) > 1 {
-		faults = append(faults, fmt.Errorf("cci-subnet-id, cci-security-group-id: invalid values %v and %v: CCI 1.0 takes one of each", c.SubnetIDs, c.SecurityGroupIDs))
+	if len(c.SecurityGroupIDs) > 1 {
+		errs = append(errs, field.Invalid(path.Child("securityGroupIDs"), strings.Join(c.SecurityGroupIDs, ","),
+			"must have one ID: CCI 1.0 takes one security group"))
 	}
+	network := path.Child("network1")
 	if c.Network1.VPCID == "" {
-		faults = append(faults, errors.New("cci.network1.vpcID: must not be empty with CCI 1.0: the id of the subnet's VPC"))
+		errs = append(errs, field.Required(network.Child("vpcID"), "CCI 1.0 requires the ID of the subnet's VPC"))
 	}
 	if c.Network1.NetworkID == "" {
-		faults = append(faults, errors.New("cci.network1.networkID: must not be empty with CCI 1.0: the subnet's Neutron network, which the VPC console calls the subnet's id"))
+		errs = append(errs, field.Required(network.Child("networkID"),
+			"CCI 1.0 requires the subnet's Neutron network, which the VPC console calls the subnet's ID"))
 	}
 	if cidr := c.Network1.CIDR; cidr != "" {
 		if _, _, err := net.ParseCIDR(cidr); err != nil {
-			faults = append(faults, fmt.Errorf("cci.network1.cidr: invalid value %q: must be the subnet's, such as 10.0.1.0/24", cidr))
+			errs = append(errs, field.Invalid(network.Child("cidr"), cidr,
+				"must be the address range of the subnet, such as 10.0.1.0/24"))
 		}
 	}
-	return errors.Join(faults...)
+	return errs
 }
 
-func (c ExecConfig) validate() error {
-	var fault error
+func (c ExecConfig) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	if c.Handshake != cci.HandshakeToken && c.Handshake != cci.HandshakeSignature {
-		fault = fmt.Errorf("cci.exec.handshake: invalid value %q: must be %s or %s", c.Handshake, cci.HandshakeToken, cci.HandshakeSignature)
+		errs = append(errs, field.NotSupported(path.Child("handshake"), c.Handshake,
+			[]cci.Handshake{cci.HandshakeToken, cci.HandshakeSignature}))
 	}
-	return errors.Join(fault, atLeast("cci.exec.keepAlive", c.KeepAlive.Duration, time.Second))
+	return append(errs, atLeast(path.Child("keepAlive"), c.KeepAlive.Duration, time.Second)...)
 }
 
-func (c PodConfig) validate() error {
-	var fault error
+func (c UsageConfig) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if c.Concurrency <= 0 {
+		errs = append(errs, field.Invalid(path.Child("concurrency"), c.Concurrency, "must be above zero"))
+	}
+	return append(errs, atLeast(path.Child("timeout"), c.Timeout.Duration, 100*time.Millisecond)...)
+}
+
+// validate validates what Translation does not pass on.
+func (c PodConfig) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	if c.Workers <= 0 {
-		fault = fmt.Errorf("pods.workers: invalid value %d: must be above zero", c.Workers)
+		errs = append(errs, field.Invalid(path.Child("workers"), c.Workers, "must be above zero"))
 	}
-	return errors.Join(fault,
-		atLeast("pods.mirrorRefresh", c.MirrorRefresh.Duration, time.Second),
-		atLeast("pods.mirrorRemoval", c.MirrorRemoval.Duration, time.Second),
-		atLeast("pods.longestRetry", c.LongestRetry.Duration, time.Second),
-		atLeast("pods.refusalRetry", c.RefusalRetry.Duration, time.Second))
+	errs = append(errs, atLeast(path.Child("mirrorRefresh"), c.MirrorRefresh.Duration, time.Second)...)
+	errs = append(errs, atLeast(path.Child("mirrorRemoval"), c.MirrorRemoval.Duration, time.Second)...)
+	errs = append(errs, atLeast(path.Child("maxRetryInterval"), c.MaxRetryInterval.Duration, time.Second)...)
+	return append(errs, atLeast(path.Child("refusalRetry"), c.RefusalRetry.Duration, time.Second)...)
 }
 
-func (c SoldOutConfig) validate() error {
-	var faults []error
+func (c SoldOutConfig) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	if _, err := regexp.Compile(c.Signs); err != nil {
-		faults = append(faults, fmt.Errorf("soldOut.signs: invalid value %q: must be a regular expression: %w", c.Signs, err))
+		errs = append(errs, field.Invalid(path.Child("signs"), c.Signs, "must be a regular expression: "+err.Error()))
 	}
-	if c.StuckPods != policy.SoldOutReschedule && c.StuckPods != policy.SoldOutWait {
-		faults = append(faults, fmt.Errorf("soldOut.stuckPods: invalid value %q: must be %s or %s", c.StuckPods, policy.SoldOutReschedule, policy.SoldOutWait))
+	if c.StrandedPods != policy.SoldOutReschedule && c.StrandedPods != policy.SoldOutWait {
+		errs = append(errs, field.NotSupported(path.Child("strandedPods"), c.StrandedPods,
+			[]policy.OnSoldOut{policy.SoldOutReschedule, policy.SoldOutWait}))
 	}
-	return errors.Join(append(faults,
-		atLeast("soldOut.patience", c.Patience.Duration, time.Second),
-		atLeast("soldOut.lock", c.Lock.Duration, time.Second))...)
+	errs = append(errs, atLeast(path.Child("timeout"), c.Timeout.Duration, time.Second)...)
+	return append(errs, atLeast(path.Child("lock"), c.Lock.Duration, time.Second)...)
 }
 
-// SignsPattern is nil where there are none.
+// SignsPattern returns Signs, compiled, or nil if it is empty. It must be valid.
 func (c SoldOutConfig) SignsPattern() *regexp.Regexp {
 	if c.Signs == "" {
 		return nil
 	}
-	return regexp.MustCompile(c.Signs) // It has been validated.
+	return regexp.MustCompile(c.Signs)
 }
 
-func atLeast(field string, value, least time.Duration) error {
+func atLeast(path *field.Path, value, least time.Duration) field.ErrorList {
 	if value < least {
-		return fmt.Errorf("%s: invalid value %s: must be %s or more", field, value, least)
+		return field.ErrorList{field.Invalid(path, value.String(), "must be "+least.String()+" or more")}
 	}
 	return nil
 }
