@@ -1,6 +1,6 @@
-// Package cloudnamespace makes sure that the place in the cloud where Pods go is there and usable: the CCI namespace, Active, and in it a network,
-// Ready. What is missing is made once; what is there is taken as it is, and never changed. Remove takes a namespace away again that nobody uses
-// any more.
+// Package cloudnamespace ensures that the cloud namespace exists and is ready for Pods: the CCI namespace is Active
+// and has a network that is Ready. It creates what does not exist, once. It never changes what exists. Remove deletes
+// a cloud namespace that is no longer used.
 package cloudnamespace
 
 import (
@@ -20,62 +20,63 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
-// networkName is that of a network of our making.
+// networkName is the name of a network that this package creates.
 const networkName = "spillway"
 
-// longestDelay is between two looks at most.
-const longestDelay = 10 * time.Second
+// maxInterval is the longest interval between two checks.
+const maxInterval = 10 * time.Second
 
-// Config says which place.
+// Config describes the cloud namespace.
 type Config struct {
-	// Namespace is the CCI namespace.
+	// Namespace is the name of the CCI namespace.
 	Namespace string
-	// Subnets are ids of Neutron IPv4 subnets, SecurityGroups of security groups: for a network that must be made.
+	// Subnets are the IDs of Neutron IPv4 subnets, and SecurityGroups those of security groups, for a new network.
 	Subnets, SecurityGroups []string
-	// VPCID, NetworkID, AvailabilityZone and CIDR describe the subnet where the service is CCI 1.0: see cci.NetworkSpec.
+	// VPCID, NetworkID, AvailabilityZone and CIDR describe the subnet to CCI 1.0: see cci.NetworkSpec.
 	VPCID, NetworkID, AvailabilityZone, CIDR string
-	// ProjectID and DomainID are written onto a new network; the domain may be empty.
+	// ProjectID and DomainID are written onto a new network. DomainID may be empty.
 	ProjectID, DomainID string
 	// ClusterID is written onto a new namespace.
 	ClusterID string
-	// Insist has also tried again, for ever, what only an operator can mend: where Pods run, nobody may give up.
-	Insist bool
-	// Report is told after every look what stands against the place, nil once nothing does; nil for nobody.
+	// RetryForever retries even what only an administrator can correct. It is set if Pods already run.
+	RetryForever bool
+	// Report is called after each check with the reason why the cloud namespace is not ready, or nil if it is. Optional.
 	Report func(error)
-	// Poll is how often to look, the first time; it doubles up to 10 s.
+	// Poll is the first interval between two checks. It doubles up to 10s.
 	Poll time.Duration
 }
 
-// ErrUnusable is wrapped by errors that only an operator can mend: trying again is of no use.
-var ErrUnusable = errors.New("the place in the cloud is not usable")
+// ErrUnusable is wrapped by errors that only an administrator can correct: a retry does not help.
+var ErrUnusable = errors.New("the cloud namespace cannot be used")
 
-// Ensure blocks until the place is usable, until ctx ends, or until it is clear that it will not become so (ErrUnusable, with what would
-// mend it), unless Config.Insist. Errors that may pass, a missing permission among them, are logged and tried again. It may be called again.
+// Ensure blocks until the cloud namespace is ready or ctx ends. Unless Config.RetryForever is set, it also returns
+// when the cloud namespace cannot become ready, with ErrUnusable and a message that says what to correct. It logs and
+// retries errors that may be temporary, such as a missing permission. It may be called again.
 func Ensure(ctx context.Context, api cci.API, config Config, logger *slog.Logger) error {
-	backoff := wait.Backoff{Duration: config.Poll, Factor: 2, Jitter: 0.2, Steps: 20, Cap: longestDelay}
-	said := ""
+	backoff := wait.Backoff{Duration: config.Poll, Factor: 2, Jitter: 0.2, Steps: 20, Cap: maxInterval}
+	logged := ""
 	for {
-		missing, err := ensure(ctx, api, config)
+		pending, err := ensure(ctx, api, config)
 		if cci.IsPermanent(err) {
 			err = fmt.Errorf("%w: %w", ErrUnusable, err)
 		}
-		config.report(missing, err)
+		config.report(pending, err)
 		switch {
 		case ctx.Err() != nil:
 			return fmt.Errorf("preparing cloud namespace %s: %w", config.Namespace, ctx.Err())
-		case errors.Is(err, ErrUnusable) && !config.Insist:
+		case errors.Is(err, ErrUnusable) && !config.RetryForever:
 			return err
-		case err == nil && missing == "":
-			if said != "" {
-				logger.Info("the place in the cloud is usable", "namespace", config.Namespace)
+		case err == nil && pending == "":
+			if logged != "" {
+				logger.Info("the cloud namespace is ready", "namespace", config.Namespace)
 			}
 			return nil
-		case err != nil && err.Error() != said:
-			said = err.Error()
-			logger.Error("the place in the cloud cannot be prepared and will be tried again", "namespace", config.Namespace, "err", err)
-		case err == nil && missing != said:
-			said = missing
-			logger.Info("waiting for the place in the cloud", "namespace", config.Namespace, "for", missing)
+		case err != nil && err.Error() != logged:
+			logged = err.Error()
+			logger.Error("failed to prepare the cloud namespace, will retry", "namespace", config.Namespace, "err", err)
+		case err == nil && pending != logged:
+			logged = pending
+			logger.Info("waiting for the cloud namespace", "namespace", config.Namespace, "for", pending)
 		}
 		timer := time.NewTimer(max(backoff.Step(), cci.RetryAfter(err)))
 		select {
@@ -86,24 +87,24 @@ func Ensure(ctx context.Context, api cci.API, config Config, logger *slog.Logger
 	}
 }
 
-func (c Config) report(missing string, err error) {
-	if err == nil && missing != "" {
-		err = fmt.Errorf("waiting for the place in the cloud: %s", missing)
+func (c Config) report(pending string, err error) {
+	if err == nil && pending != "" {
+		err = fmt.Errorf("waiting for the cloud namespace: %s", pending)
 	}
 	if c.Report != nil {
 		c.Report(err)
 	}
 }
 
-// ensure looks once, makes what is missing, and says what has still to be waited for.
-func ensure(ctx context.Context, api cci.API, config Config) (missing string, err error) {
-	if missing, err := ensureNamespace(ctx, api, config); err != nil || missing != "" {
-		return missing, err
+// ensure checks once, creates what does not exist, and returns what is not ready yet.
+func ensure(ctx context.Context, api cci.API, config Config) (pending string, err error) {
+	if pending, err := ensureNamespace(ctx, api, config); err != nil || pending != "" {
+		return pending, err
 	}
 	return ensureNetwork(ctx, api, config)
 }
 
-func ensureNamespace(ctx context.Context, api cci.API, config Config) (missing string, err error) {
+func ensureNamespace(ctx context.Context, api cci.API, config Config) (pending string, err error) {
 	namespace, err := api.GetNamespace(ctx, config.Namespace)
 	if cci.IsNotFound(err) {
 		namespace, err = api.CreateNamespace(ctx, &cci.Namespace{ObjectMeta: metav1.ObjectMeta{
@@ -112,7 +113,7 @@ func ensureNamespace(ctx context.Context, api cci.API, config Config) (missing s
 	}
 	switch {
 	case cci.IsTaken(err):
-		return "the namespace", nil // It has been made meanwhile, by another virtual node: look again.
+		return "the namespace", nil // Another virtual node has created it meanwhile. Check again.
 	case err != nil:
 		return "", err
 	case namespace.Status.Phase == corev1.NamespaceActive:
@@ -121,7 +122,7 @@ func ensureNamespace(ctx context.Context, api cci.API, config Config) (missing s
 	return fmt.Sprintf("namespace %s to be Active: it is %q", config.Namespace, namespace.Status.Phase), nil
 }
 
-func ensureNetwork(ctx context.Context, api cci.API, config Config) (missing string, err error) {
+func ensureNetwork(ctx context.Context, api cci.API, config Config) (pending string, err error) {
 	networks, err := api.ListNetworks(ctx, config.Namespace)
 	if err != nil {
 		return "", err
@@ -129,47 +130,53 @@ func ensureNetwork(ctx context.Context, api cci.API, config Config) (missing str
 	if len(networks) == 0 {
 		return createNetwork(ctx, api, config)
 	}
-	// Whatever is Ready carries Pods: the console makes a network of its own with a namespace. One without free addresses is set up all the
-	// same, and the Pods that run in it must be tended.
+	// Any Ready network serves: the console creates one together with a namespace. A network without free addresses is
+	// set up too, and the Pods that run in it must be managed.
 	for _, network := range networks {
 		if network.Status.Status == cci.NetworkReady || network.Status.Status == cci.NetworkIPInsufficient {
 			return "", checkSubnets(network, config)
 		}
 	}
 	network := networks[0]
+	conditions := describe(network.Status.Conditions)
 	if network.Status.Status == cci.NetworkFailed {
 		return "", fmt.Errorf("%w: network %s of cloud namespace %s has failed: %s; %s, and delete the network",
-			ErrUnusable, network.Name, config.Namespace, conditionWords(network.Status.Conditions), commonFaults)
+			ErrUnusable, network.Name, config.Namespace, conditions, networkHint)
 	}
 	return fmt.Sprintf("network %s to be Ready: it is %q (%s); if it stays so, %s",
-		network.Name, network.Status.Status, conditionWords(network.Status.Conditions), commonFaults), nil
+		network.Name, network.Status.Status, conditions, networkHint), nil
 }
 
-// commonFaults are what is behind most networks that never become Ready: the service takes any id.
-const commonFaults = "check that the subnets are given by their Neutron ids, not the VPC's, and are of this region, and that the security groups exist"
+// networkHint names the causes of most networks that never become Ready. The service accepts any ID.
+const networkHint = "check that the subnets are given by their Neutron IDs, not the VPC's, and are in this region, " +
+	"and that the security groups exist"
 
-// checkSubnets refuses a network that puts Pods elsewhere than configured: they would be unreachable, and nobody would see why.
+// checkSubnets rejects a network in other subnets than configured: its Pods would be unreachable without a visible
+// reason.
 func checkSubnets(network cci.Network, config Config) error {
-	var has []string
+	var actual []string
 	for _, subnet := range network.Spec.Subnets {
-		has = append(has, subnet.SubnetID)
+		actual = append(actual, subnet.SubnetID)
 	}
 	for _, wanted := range config.Subnets {
-		if !slices.Contains(has, wanted) {
+		if !slices.Contains(actual, wanted) {
 			return fmt.Errorf("%w: network %s of cloud namespace %s is in subnets %s, not in the configured %s; "+
 				"configure its subnets, or another namespace",
-				ErrUnusable, network.Name, config.Namespace, strings.Join(has, ", "), wanted)
+				ErrUnusable, network.Name, config.Namespace, strings.Join(actual, ", "), wanted)
 		}
 	}
 	return nil
 }
 
-func createNetwork(ctx context.Context, api cci.API, config Config) (missing string, err error) {
+func createNetwork(ctx context.Context, api cci.API, config Config) (pending string, err error) {
 	network := &cci.Network{
-		ObjectMeta: metav1.ObjectMeta{Name: networkName, Annotations: map[string]string{cci.NetworkProjectAnnotation: config.ProjectID}},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: networkName, Annotations: map[string]string{cci.NetworkProjectAnnotation: config.ProjectID},
+		},
 		Spec: cci.NetworkSpec{
-			NetworkType: cci.NetworkTypeNeutron, SecurityGroups: config.SecurityGroups, IPFamilies: []string{"IPv4"}, DefaultNetwork: true,
-			VPCID: config.VPCID, NetworkID: config.NetworkID, AvailabilityZone: config.AvailabilityZone, CIDR: config.CIDR,
+			NetworkType: cci.NetworkTypeNeutron, SecurityGroups: config.SecurityGroups,
+			IPFamilies: []string{"IPv4"}, DefaultNetwork: true, VPCID: config.VPCID, NetworkID: config.NetworkID,
+			AvailabilityZone: config.AvailabilityZone, CIDR: config.CIDR,
 		},
 	}
 	if config.DomainID != "" {
@@ -184,15 +191,16 @@ func createNetwork(ctx context.Context, api cci.API, config Config) (missing str
 	return "the new network", nil
 }
 
-func conditionWords(conditions []metav1.Condition) string {
-	var words []string
+// describe returns the conditions that are not True.
+func describe(conditions []metav1.Condition) string {
+	var messages []string
 	for _, c := range conditions {
 		if c.Status != metav1.ConditionTrue {
-			words = append(words, strings.TrimSpace(c.Type+" "+c.Reason+" "+c.Message))
+			messages = append(messages, strings.TrimSpace(c.Type+" "+c.Reason+" "+c.Message))
 		}
 	}
-	if len(words) == 0 {
-		return "without saying why"
+	if len(messages) == 0 {
+		return "no reason given"
 	}
-	return strings.Join(words, "; ")
+	return strings.Join(messages, "; ")
 }

@@ -20,12 +20,12 @@ import (
 
 func config() cloudnamespace.Config {
 	return cloudnamespace.Config{
-		Namespace: cloudtest.Namespace, Subnets: []string{"subnet"}, SecurityGroups: []string{"group"}, ProjectID: "project", DomainID: "domain",
-		ClusterID: "prod", Poll: time.Millisecond,
+		Namespace: cloudtest.Namespace, Subnets: []string{"subnet"}, SecurityGroups: []string{"group"},
+		ProjectID: "project", DomainID: "domain", ClusterID: "prod", Poll: time.Millisecond,
 	}
 }
 
-// reports keeps what was told of the place.
+// reports keeps the last report.
 type reports struct {
 	mu   sync.Mutex
 	last error
@@ -43,28 +43,40 @@ func (r *reports) get() error {
 	return r.last
 }
 
-// What stands against a place is said, with what an operator can do; what may pass, or be mended meanwhile, is waited for.
-func TestWhatStandsAgainstAPlaceIsSaid(t *testing.T) {
+// Ensure reports why the cloud namespace is not ready, with what an administrator can do. It retries what may be
+// temporary.
+func TestEnsureReportsWhyTheCloudNamespaceIsNotReady(t *testing.T) {
 	refusal := func(status int, code, message, path string) ccisim.Fault {
-		return ccisim.Fault{Kind: ccisim.ServerError, Status: status, ErrorCode: code, Message: message, Verb: "create", Path: path}
+		return ccisim.Fault{
+			Kind: ccisim.ServerError, Status: status, ErrorCode: code, Message: message, Verb: "create", Path: path,
+		}
 	}
 	cases := map[string]struct {
 		fault ccisim.Fault
-		words []string
-		// ends says that trying again is of no use.
-		ends bool
+		want  []string
+		// permanent says that Ensure does not retry.
+		permanent bool
 	}{
-		"a missing agency":                             {ccisim.Fault{Kind: ccisim.NoAgency}, []string{"CCI.01.403122", "open the CCI console"}, false},
-		"arrears":                                      {ccisim.Fault{Kind: ccisim.Arrears}, []string{"CCI.01.403009", "owes money"}, false},
-		"no permission":                                {refusal(403, "CCI.01.403103", "no permission", "namespaces$"), []string{"creating cloud namespace", "cci:namespace:*"}, false},
-		"no permission in it":                          {refusal(403, "CCI.01.403110", "no permission", "networks$"), []string{"creating network", "cci:namespaceSubResource:*"}, false},
-		"the region has no room":                       {refusal(400, "CCI.02.400116", "NoAllocatedCluster", "namespaces$"), []string{"NoAllocatedCluster", "another region"}, false},
-		"the gateway throttles":                        {ccisim.Fault{Kind: ccisim.Throttle}, []string{"429"}, false},
-		"a page of a firewall":                         {ccisim.Fault{Kind: ccisim.ServerError, Status: 403, HTML: true, Message: "Blocked"}, []string{"403", "Blocked"}, false},
-		"the namespace quota":                          {refusal(400, "CCI.02.400106", "quota used up", "namespaces$"), []string{"creating cloud namespace", "larger quota"}, true},
-		"no security group":                            {refusal(400, "CCI.01.400101", "securitygroup can not be empty", "networks$"), []string{"creating network", "securitygroup can not be empty"}, true},
-		"a subnet that is taken":                       {refusal(403, "", "subnetID subnet is not allowed to be duplicated", "networks$"), []string{"not allowed to be duplicated"}, true},
-		"a wrong subnet or security group, found late": {ccisim.Fault{Kind: ccisim.NetworkFailed}, []string{"NetworkSynced", "a subnet or a security group was not found", "Neutron ids", "delete the network"}, true},
+		"a missing agency": {ccisim.Fault{Kind: ccisim.NoAgency}, []string{"CCI.01.403122", "open the CCI console"}, false},
+		"arrears":          {ccisim.Fault{Kind: ccisim.Arrears}, []string{"CCI.01.403009", "settle the balance"}, false},
+		"no permission for namespaces": {refusal(403, "CCI.01.403103", "no permission", "namespaces$"),
+			[]string{"creating cloud namespace", "cci:namespace:*"}, false},
+		"no permission in the namespace": {refusal(403, "CCI.01.403110", "no permission", "networks$"),
+			[]string{"creating network", "cci:namespaceSubResource:*"}, false},
+		"no capacity in the region": {refusal(400, "CCI.02.400116", "NoAllocatedCluster", "namespaces$"),
+			[]string{"NoAllocatedCluster", "another region"}, false},
+		"throttling": {ccisim.Fault{Kind: ccisim.Throttle}, []string{"429"}, false},
+		"a page of a firewall": {ccisim.Fault{Kind: ccisim.ServerError, Status: 403, HTML: true, Message: "Blocked"},
+			[]string{"403", "Blocked"}, false},
+		"the quota of namespaces": {refusal(400, "CCI.02.400106", "quota used up", "namespaces$"),
+			[]string{"creating cloud namespace", "larger quota"}, true},
+		"no security group": {refusal(400, "CCI.01.400101", "securitygroup can not be empty", "networks$"),
+			[]string{"creating network", "securitygroup can not be empty"}, true},
+		"a subnet that is in use": {refusal(403, "", "subnetID subnet is not allowed to be duplicated", "networks$"),
+			[]string{"not allowed to be duplicated"}, true},
+		"a wrong subnet or security group, detected late": {ccisim.Fault{Kind: ccisim.NetworkFailed}, []string{
+			"NetworkSynced", "a subnet or a security group was not found", "Neutron IDs", "delete the network",
+		}, true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -76,17 +88,19 @@ func TestWhatStandsAgainstAPlaceIsSaid(t *testing.T) {
 			c.Report = seen.note
 			ended := make(chan error, 1)
 			go func() { ended <- cloudnamespace.Ensure(t.Context(), cloud.Client, c, slog.New(slog.DiscardHandler)) }()
-			if tc.ends {
+			if tc.permanent {
 				err := <-ended
 				require.ErrorIs(t, err, cloudnamespace.ErrUnusable)
-				for _, words := range tc.words {
+				for _, words := range tc.want {
 					assert.ErrorContains(t, err, words)
 				}
 				assert.Error(t, seen.get())
 				return
 			}
-			for _, words := range tc.words {
-				require.EventuallyWithT(t, func(c *assert.CollectT) { assert.ErrorContains(c, seen.get(), words) }, cloudtest.Timeout, cloudtest.Tick)
+			for _, words := range tc.want {
+				require.EventuallyWithT(t, func(c *assert.CollectT) {
+					assert.ErrorContains(c, seen.get(), words)
+				}, cloudtest.Timeout, cloudtest.Tick)
 			}
 			lift()
 			require.NoError(t, <-ended)
@@ -95,8 +109,8 @@ func TestWhatStandsAgainstAPlaceIsSaid(t *testing.T) {
 	}
 }
 
-// The service takes a subnet id that does not exist and leaves the network as it is.
-func TestANetworkThatStaysPendingIsExplained(t *testing.T) {
+// The service accepts a subnet ID that does not exist and leaves the network Pending.
+func TestEnsureExplainsANetworkThatStaysPending(t *testing.T) {
 	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.NetworkDelay = time.Hour })
 	var seen reports
 	c := config()
@@ -106,20 +120,20 @@ func TestANetworkThatStaysPendingIsExplained(t *testing.T) {
 	go func() { ended <- cloudnamespace.Ensure(ctx, cloud.Client, c, slog.New(slog.DiscardHandler)) }()
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		assert.ErrorContains(c, seen.get(), `network spillway to be Ready: it is "Pending"`)
-		assert.ErrorContains(c, seen.get(), "Neutron ids, not the VPC's")
+		assert.ErrorContains(c, seen.get(), "Neutron IDs, not the VPC's")
 	}, cloudtest.Timeout, cloudtest.Tick)
 	cancel()
 	assert.ErrorIs(t, <-ended, context.Canceled)
 }
 
-// CCI 1.0 has other objects, and says less of them.
-func TestAPlaceInTheFirstGeneration(t *testing.T) {
+// CCI 1.0 has other objects, with less detail.
+func TestEnsureWithCCI1(t *testing.T) {
 	cloud := cloudtest.New(t).In(t, policy.CCI1)
 	c := config()
 	c.VPCID, c.NetworkID, c.AvailabilityZone, c.CIDR = "vpc", "neutron", "cn-north-4a", "10.0.0.0/24"
 	quiet := slog.New(slog.DiscardHandler)
 	require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet))
-	require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet), "it is taken as it is")
+	require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet), "an existing one is not changed")
 	networks, err := cloud.Client.ListNetworks(t.Context(), cloudtest.Namespace)
 	require.NoError(t, err)
 	require.Len(t, networks, 1)
@@ -132,13 +146,14 @@ func TestAPlaceInTheFirstGeneration(t *testing.T) {
 
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.NetworkFailed})
 	require.EventuallyWithT(t, func(collect *assert.CollectT) {
-		assert.ErrorContains(collect, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet), "a subnet or a security group was not found")
+		assert.ErrorContains(collect, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet),
+			"a subnet or a security group was not found")
 	}, cloudtest.Timeout, cloudtest.Tick)
 	c.VPCID, c.Namespace = "", "other"
 	assert.ErrorContains(t, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet), "spec.attachedVPC: Required value")
 }
 
-func TestAPlaceIsMadeOnceAndTakenAsItIs(t *testing.T) {
+func TestEnsureCreatesOnceAndChangesNothing(t *testing.T) {
 	cloud := cloudtest.New(t)
 	quiet := slog.New(slog.DiscardHandler)
 	var group sync.WaitGroup

@@ -11,21 +11,21 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
-// mostNamed is how many things of others are named.
-const mostNamed = 3
+// maxNamed is how many objects of others a message names.
+const maxNamed = 3
 
-// Removal says which namespace is to go.
+// Removal describes the cloud namespace to delete.
 type Removal struct {
-	// Namespace is the CCI namespace, ClusterID the cluster whose virtual nodes have made it.
+	// Namespace is the CCI namespace. ClusterID is the cluster whose virtual nodes created it.
 	Namespace, ClusterID string
-	// DryRun removes nothing.
+	// DryRun deletes nothing.
 	DryRun bool
-	// Poll is between two looks whether it is gone.
+	// Poll is the interval between two checks whether it is gone.
 	Poll time.Duration
 }
 
-// Remove deletes a CCI namespace that virtual nodes of the cluster have made, with all that is the cluster's in it, and returns when it is
-// gone. One that somebody else has made or uses stays: kept says why. It may be called again.
+// Remove deletes a CCI namespace that virtual nodes of the cluster created, with all objects of the cluster in it, and
+// returns when it is gone. It keeps a namespace that others created or use, and kept says why. It may be called again.
 func Remove(ctx context.Context, api cci.API, r Removal) (kept string, err error) {
 	namespace, err := api.GetNamespace(ctx, r.Namespace)
 	if cci.IsNotFound(err) {
@@ -34,46 +34,49 @@ func Remove(ctx context.Context, api cci.API, r Removal) (kept string, err error
 	if err != nil {
 		return "", err
 	}
-	if maker := namespace.Annotations[policy.CloudClusterKey]; maker != r.ClusterID {
-		return "it was made by " + makerWords(maker), nil
+	if creator := namespace.Annotations[policy.CloudClusterKey]; creator != r.ClusterID {
+		return "it was created by " + describeCreator(creator), nil
 	}
 	contents, err := api.NamespaceContents(ctx, r.Namespace)
-	if err != nil { // NotFound too: what is not known is not removed.
+	if err != nil { // NotFound too: a namespace with unknown contents is not deleted.
 		return "", err
 	}
-	others := slices.DeleteFunc(contents, func(o cci.NamespaceObject) bool { return o.Annotations[policy.CloudClusterKey] == r.ClusterID })
+	others := slices.DeleteFunc(contents, func(o cci.NamespaceObject) bool {
+		return o.Annotations[policy.CloudClusterKey] == r.ClusterID
+	})
 	if len(others) > 0 {
-		return usedWords(others), nil
+		return describeOthers(others), nil
 	}
 	if r.DryRun {
 		return "", nil
 	}
-	if err := api.DeleteNamespace(ctx, r.Namespace, cci.DeleteOptions{UID: namespace.UID}); err != nil && !cci.IsNotFound(err) {
+	err = api.DeleteNamespace(ctx, r.Namespace, cci.DeleteOptions{UID: namespace.UID})
+	if err != nil && !cci.IsNotFound(err) {
 		return "", err
 	}
 	return "", awaitGone(ctx, api, namespace, r.Poll)
 }
 
-func makerWords(cluster string) string {
+func describeCreator(cluster string) string {
 	if cluster == "" {
-		return "somebody else"
+		return "another user or program"
 	}
 	return "cluster " + cluster
 }
 
-func usedWords(others []cci.NamespaceObject) string {
+func describeOthers(others []cci.NamespaceObject) string {
 	var names []string
-	for _, o := range others[:min(len(others), mostNamed)] {
+	for _, o := range others[:min(len(others), maxNamed)] {
 		names = append(names, o.String())
 	}
-	words := fmt.Sprintf("it holds %d things of others: %s", len(others), strings.Join(names, ", "))
-	if len(others) > mostNamed {
-		words += ", …"
+	message := fmt.Sprintf("it contains %d objects of others: %s", len(others), strings.Join(names, ", "))
+	if len(others) > maxNamed {
+		message += ", …"
 	}
-	return words
+	return message
 }
 
-// awaitGone returns when the namespace is gone, or another one of its name is there.
+// awaitGone returns when the namespace is gone, or another one has its name.
 func awaitGone(ctx context.Context, api cci.API, namespace *cci.Namespace, poll time.Duration) error {
 	for {
 		found, err := api.GetNamespace(ctx, namespace.Name)

@@ -18,20 +18,24 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
 
-// put makes a ConfigMap, a Secret and a claim in the namespace, of a cluster or, where that is empty, of somebody else.
+// put creates a ConfigMap and a Secret in the namespace. They belong to a cluster, or to others if clusterID is empty.
 func put(t *testing.T, cloud *cloudtest.Cloud, clusterID string) {
 	t.Helper()
 	meta := metav1.ObjectMeta{Name: "theirs"}
 	if clusterID != "" {
-		meta = metav1.ObjectMeta{Name: "of-" + clusterID, Annotations: map[string]string{policy.CloudClusterKey: clusterID}}
+		meta = metav1.ObjectMeta{
+			Name: "of-" + clusterID, Annotations: map[string]string{policy.CloudClusterKey: clusterID},
+		}
 	}
-	for _, data := range []cci.Data{{Kind: cci.ConfigMap, ObjectMeta: meta}, {Kind: cci.Secret, ObjectMeta: meta, Type: corev1.SecretTypeOpaque}} {
+	for _, data := range []cci.Data{
+		{Kind: cci.ConfigMap, ObjectMeta: meta}, {Kind: cci.Secret, ObjectMeta: meta, Type: corev1.SecretTypeOpaque},
+	} {
 		_, err := cloud.Client.CreateData(t.Context(), cloudtest.Namespace, &data)
 		require.NoError(t, err)
 	}
 }
 
-func isThere(t *testing.T, cloud *cloudtest.Cloud) bool {
+func exists(t *testing.T, cloud *cloudtest.Cloud) bool {
 	t.Helper()
 	_, err := cloud.Client.GetNamespace(t.Context(), cloudtest.Namespace)
 	if !cci.IsNotFound(err) {
@@ -40,34 +44,45 @@ func isThere(t *testing.T, cloud *cloudtest.Cloud) bool {
 	return err == nil
 }
 
-func TestOnlyANamespaceOfOursThatNobodyUsesIsRemoved(t *testing.T) {
-	made := func(t *testing.T, cloud *cloudtest.Cloud) {
+func TestRemoveDeletesOnlyAnUnusedNamespaceOfTheCluster(t *testing.T) {
+	ensure := func(t *testing.T, cloud *cloudtest.Cloud) {
 		t.Helper()
 		require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, config(), slog.New(slog.DiscardHandler)))
+	}
+	ensureAndPut := func(clusterID string) func(*testing.T, *cloudtest.Cloud) {
+		return func(t *testing.T, c *cloudtest.Cloud) {
+			t.Helper()
+			ensure(t, c)
+			put(t, c, clusterID)
+		}
 	}
 	for name, test := range map[string]struct {
 		before func(*testing.T, *cloudtest.Cloud)
 		dryRun bool
 		kept   string
-		there  bool
+		exists bool
 	}{
-		"an empty one goes":                             {before: made},
-		"one with things of the cluster goes with them": {before: func(t *testing.T, c *cloudtest.Cloud) { made(t, c); put(t, c, "prod") }},
-		"one that is not there is gone":                 {before: func(*testing.T, *cloudtest.Cloud) {}},
-		"a dry run removes nothing":                     {before: made, dryRun: true, there: true},
-		"one that people use stays":                     {before: func(t *testing.T, c *cloudtest.Cloud) { made(t, c); put(t, c, "") }, kept: "it holds 2 things of others: configmaps theirs, secrets theirs", there: true},
-		"one that another cluster uses stays":           {before: func(t *testing.T, c *cloudtest.Cloud) { made(t, c); put(t, c, "test") }, kept: "it holds 2 things of others: configmaps of-test, secrets of-test", there: true},
-		"one that somebody else has made stays":         {before: func(t *testing.T, c *cloudtest.Cloud) { c.CreateCloudNamespace(t) }, kept: "it was made by somebody else", there: true},
-		"one where the service makes an image snapshot stays": {before: func(t *testing.T, c *cloudtest.Cloud) {
-			made(t, c)
+		"an empty one is deleted":                    {before: ensure},
+		"one with objects of the cluster is deleted": {before: ensureAndPut("prod")},
+		"one that does not exist needs no deletion":  {before: func(*testing.T, *cloudtest.Cloud) {}},
+		"a dry run deletes nothing":                  {before: ensure, dryRun: true, exists: true},
+		"one with objects of others is kept": {before: ensureAndPut(""),
+			kept: "it contains 2 objects of others: configmaps theirs, secrets theirs", exists: true},
+		"one with objects of another cluster is kept": {before: ensureAndPut("test"),
+			kept: "it contains 2 objects of others: configmaps of-test, secrets of-test", exists: true},
+		"one that others created is kept": {
+			before: func(t *testing.T, c *cloudtest.Cloud) { c.CreateCloudNamespace(t) },
+			kept:   "it was created by another user or program", exists: true},
+		"one in which the service creates an image snapshot is kept": {before: func(t *testing.T, c *cloudtest.Cloud) {
+			ensure(t, c)
 			_, err := c.AddImageSnapshotPod(cloudtest.Namespace)
 			require.NoError(t, err)
-		}, kept: "it holds 1 things of others: pods cci-imagesnapshot-", there: true},
-		"one that another cluster has made stays": {before: func(t *testing.T, c *cloudtest.Cloud) {
+		}, kept: "it contains 1 objects of others: pods cci-imagesnapshot-", exists: true},
+		"one that another cluster created is kept": {before: func(t *testing.T, c *cloudtest.Cloud) {
 			other := config()
 			other.ClusterID = "test"
 			require.NoError(t, cloudnamespace.Ensure(t.Context(), c.Client, other, slog.New(slog.DiscardHandler)))
-		}, kept: "it was made by cluster test", there: true},
+		}, kept: "it was created by cluster test", exists: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -81,12 +96,12 @@ func TestOnlyANamespaceOfOursThatNobodyUsesIsRemoved(t *testing.T) {
 				assert.Empty(t, kept)
 			}
 			assert.Contains(t, kept, test.kept)
-			assert.Equal(t, test.there, isThere(t, cloud))
+			assert.Equal(t, test.exists, exists(t, cloud))
 		})
 	}
 }
 
-func TestANamespaceOfTheFirstGenerationIsRemoved(t *testing.T) {
+func TestRemoveWithCCI1(t *testing.T) {
 	cloud := cloudtest.New(t).In(t, policy.CCI1)
 	c := config()
 	c.VPCID, c.NetworkID = "vpc", "neutron"
@@ -95,18 +110,18 @@ func TestANamespaceOfTheFirstGenerationIsRemoved(t *testing.T) {
 	put(t, cloud, "test")
 	kept, err := cloudnamespace.Remove(t.Context(), cloud.Client, removal)
 	require.NoError(t, err)
-	assert.Equal(t, "it holds 2 things of others: configmaps of-test, secrets of-test", kept)
+	assert.Equal(t, "it contains 2 objects of others: configmaps of-test, secrets of-test", kept)
 	for _, kind := range []cci.DataKind{cci.ConfigMap, cci.Secret} {
 		require.NoError(t, cloud.Client.DeleteData(t.Context(), cloudtest.Namespace, kind, "of-test", cci.DeleteOptions{}))
 	}
 	kept, err = cloudnamespace.Remove(t.Context(), cloud.Client, removal)
 	require.NoError(t, err)
 	assert.Empty(t, kept)
-	assert.False(t, isThere(t, cloud))
+	assert.False(t, exists(t, cloud))
 }
 
-// What is not known is not removed, and what does not go is not waited for without end.
-func TestRemovingANamespaceFailsWithWords(t *testing.T) {
+// Remove keeps a namespace whose contents are unknown, and does not wait forever for its deletion.
+func TestRemoveReportsErrors(t *testing.T) {
 	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.FinalizerDelay = time.Hour })
 	require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, config(), slog.New(slog.DiscardHandler)))
 	removal := cloudnamespace.Removal{Namespace: cloudtest.Namespace, ClusterID: "prod", Poll: time.Millisecond}
@@ -114,7 +129,7 @@ func TestRemovingANamespaceFailsWithWords(t *testing.T) {
 	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.Arrears, Path: "/secrets$"})
 	_, err := cloudnamespace.Remove(t.Context(), cloud.Client, removal)
 	require.ErrorContains(t, err, "listing secrets of cloud namespace "+cloudtest.Namespace)
-	assert.True(t, isThere(t, cloud))
+	assert.True(t, exists(t, cloud))
 	lift()
 
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)

@@ -1,5 +1,6 @@
-// Package nodeconditions shows on the Node what is wrong between it and the cloud: a key or an account that is refused, throttling, silence, no place
-// for Pods. A Pod then only waits; here an operator sees why. The Node stays Ready: what runs in the cloud goes on running.
+// Package nodeconditions shows problems between the virtual node and the cloud as conditions of the Node: rejected
+// credentials, throttling, an unavailable cloud, and a cloud namespace that is not ready. Pods only wait then, and the
+// conditions tell administrators why. The Node stays Ready, because Pods in the cloud keep running.
 package nodeconditions
 
 import (
@@ -21,96 +22,100 @@ import (
 )
 
 const (
-	// deniedFor is how long a refusal counts when the same operation is not tried again: Pods are retried each minute.
-	deniedFor = 5 * time.Minute
-	// throttledFor is the same for throttling, which comes and goes.
-	throttledFor = time.Minute
-	// silentFor is for how long every request must have failed before the cloud counts as unavailable.
-	silentFor = 30 * time.Second
-	// longest bounds the words of the service in a condition.
-	longest = 400
+	// deniedWindow is how long a rejection counts if the same operation is not retried. Pods are retried every minute.
+	deniedWindow = 5 * time.Minute
+	// throttledWindow is the same for throttling, which is shorter.
+	throttledWindow = time.Minute
+	// unavailableAfter is how long every request must have failed before the cloud counts as unavailable.
+	unavailableAfter = 30 * time.Second
+	// maxMessage is the maximum length of a message of the service in a condition.
+	maxMessage = 400
 )
 
-// Tracker remembers how requests to the cloud ended.
+// Tracker keeps the results of requests to the cloud. It is safe for concurrent use.
 type Tracker struct {
 	now func() time.Time
 
 	mu   sync.Mutex
 	last map[string]outcome
-	// failing is since when every request has ended without an answer, or with an error of the cloud's own; fault is the last of them.
-	failing time.Time
-	fault   string
-	// place says what stands against the place of the Pods in the cloud, empty for nothing; it means something once seen is set.
-	place string
-	seen  bool
+	// failingSince is since when every request has ended without an answer or with an error of the cloud itself, zero if
+	// that is not so. failure is the message of the last of them.
+	failingSince time.Time
+	failure      string
+	// namespaceErr is why the cloud namespace is not ready, empty if it is. It is valid once namespaceChecked is set.
+	namespaceErr     string
+	namespaceChecked bool
 }
 
 type outcome struct {
 	kind cci.Kind
-	// key says that the key was refused, not what was asked for.
-	key     bool
-	message string
-	at      time.Time
+	// keyRejected says that the key was rejected, and not the operation.
+	keyRejected bool
+	message     string
+	at          time.Time
 }
 
-// NewTracker makes a Tracker with a clock.
+// NewTracker returns a Tracker with a clock.
 func NewTracker(now func() time.Time) *Tracker {
 	return &Tracker{now: now, last: map[string]outcome{}}
 }
 
-// Note takes the end of one try of a request (cci.Config.Outcome).
+// Note records the result of one attempt of a request (cci.Config.Outcome).
 func (t *Tracker) Note(operation string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	kind, now := cci.KindOf(err), t.now()
 	if err != nil && kind == "" {
-		return // The caller has gone.
+		return // The caller has canceled the request.
 	}
 	message := ""
 	if err != nil {
-		message = fmt.Sprintf("%s: %.*s", operation, longest, err.Error())
+		message = operation + ": " + truncate(err)
 	}
 	if err == nil {
 		t.keyAcceptedLocked()
 	}
-	t.last[operation] = outcome{kind, isKeyRefused(err), message, now}
+	t.last[operation] = outcome{kind, isKeyRejected(err), message, now}
 	switch {
 	case kind != cci.Transient:
-		t.failing = time.Time{}
-	case t.failing.IsZero():
-		t.failing = now
+		t.failingSince = time.Time{}
+	case t.failingSince.IsZero():
+		t.failingSince = now
 	}
 	if kind == cci.Transient {
-		t.fault = message
+		t.failure = message
 	}
 }
 
-// NotePlace takes what stands against the place of the Pods in the cloud, nil for nothing (cloudnamespace.Config.Report).
-func (t *Tracker) NotePlace(err error) {
+// NoteCloudNamespace records why the cloud namespace is not ready, nil if it is (cloudnamespace.Config.Report).
+func (t *Tracker) NoteCloudNamespace(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.seen, t.place = true, ""
+	t.namespaceChecked, t.namespaceErr = true, ""
 	if err != nil {
-		t.place = fmt.Sprintf("%.*s", longest, err.Error())
+		t.namespaceErr = truncate(err)
 	}
 }
 
-// isKeyRefused tells whether the gateway knew the key at all.
-func isKeyRefused(err error) bool {
-	fault, ok := errors.AsType[*cci.Error](err)
-	return ok && fault.Kind == cci.Denied && fault.Status == http.StatusUnauthorized
+// truncate returns at most maxMessage characters of an error.
+func truncate(err error) string { return fmt.Sprintf("%.*s", maxMessage, err.Error()) }
+
+// isKeyRejected reports whether the gateway rejected the key.
+func isKeyRejected(err error) bool {
+	rejection, ok := errors.AsType[*cci.Error](err)
+	return ok && rejection.Kind == cci.Denied && rejection.Status == http.StatusUnauthorized
 }
 
-// keyAcceptedLocked drops what was said of the key: one that is good for an operation is good for all.
+// keyAcceptedLocked drops rejections of the key: a key that is valid for one operation is valid for all.
 func (t *Tracker) keyAcceptedLocked() {
 	for operation, o := range t.last {
-		if o.key {
+		if o.keyRejected {
 			delete(t.last, operation)
 		}
 	}
 }
 
-// condition is one thing that can be wrong.
+// condition is one condition of the Node.
 type condition struct {
 	kind    corev1.NodeConditionType
 	holds   bool
@@ -118,42 +123,54 @@ type condition struct {
 	message string
 }
 
-// Types of conditions. Pods that wait because of them have the same word as their reason.
+// Types of the conditions. Pods that wait show them as their reasons.
 const (
-	// Denied: the cloud refuses the key, a permission, the agency or the account. An operator must act.
-	Denied corev1.NodeConditionType = "CloudDenied"
-	// Throttled: the cloud refused requests in the last minute because there were too many.
-	Throttled corev1.NodeConditionType = "CloudThrottled"
-	// Unavailable: all requests to the cloud have failed for half a minute.
+	Denied      corev1.NodeConditionType = "CloudDenied"
+	Throttled   corev1.NodeConditionType = "CloudThrottled"
 	Unavailable corev1.NodeConditionType = "CloudUnavailable"
-	// Unusable: the namespace or the network in the cloud is missing, has failed, or differs from the configuration.
-	Unusable corev1.NodeConditionType = "CloudUnusable"
+	Unusable    corev1.NodeConditionType = "CloudUnusable"
 )
 
-// conditions says how it stands.
+// Reasons of the conditions, of each type first the one of status True.
+const (
+	ReasonRefused                = "Refused"
+	ReasonAccepted               = "Accepted"
+	ReasonTooManyRequests        = "TooManyRequests"
+	ReasonNotThrottled           = "NotThrottled"
+	ReasonNoAnswer               = "NoAnswer"
+	ReasonAnswers                = "Answers"
+	ReasonCloudNamespaceNotReady = "CloudNamespaceNotReady"
+	ReasonCloudNamespaceReady    = "CloudNamespaceReady"
+)
+
+// conditions returns the present conditions.
 func (t *Tracker) conditions() []condition {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	silent := condition{Unavailable, false, "Answers", "the cloud answers"}
-	if !t.failing.IsZero() && t.now().Sub(t.failing) >= silentFor {
-		silent = condition{Unavailable, true, "NoAnswer", t.fault}
+	unavailable := condition{Unavailable, false, ReasonAnswers, "the cloud answers"}
+	if !t.failingSince.IsZero() && t.now().Sub(t.failingSince) >= unavailableAfter {
+		unavailable = condition{Unavailable, true, ReasonNoAnswer, t.failure}
 	}
 	all := []condition{
-		t.recentLocked(cci.Denied, deniedFor, condition{Denied, true, "Refused", ""}, condition{Denied, false, "Accepted", "the cloud accepts the key and the account"}),
-		t.recentLocked(cci.Throttled, throttledFor, condition{Throttled, true, "TooManyRequests", ""}, condition{Throttled, false, "NotThrottled", "the cloud takes all requests"}),
-		silent,
+		t.recentLocked(cci.Denied, deniedWindow, condition{Denied, true, ReasonRefused, ""},
+			condition{Denied, false, ReasonAccepted, "the cloud accepts the key and the account"}),
+		t.recentLocked(cci.Throttled, throttledWindow, condition{Throttled, true, ReasonTooManyRequests, ""},
+			condition{Throttled, false, ReasonNotThrottled, "the cloud accepts all requests"}),
+		unavailable,
 	}
 	switch {
-	case !t.seen: // What an earlier process has written may still be so.
-	case t.place != "":
-		all = append(all, condition{Unusable, true, "NoPlace", t.place})
+	case !t.namespaceChecked: // What an earlier process has written may still be true.
+	case t.namespaceErr != "":
+		all = append(all, condition{Unusable, true, ReasonCloudNamespaceNotReady, t.namespaceErr})
 	default:
-		all = append(all, condition{Unusable, false, "PlaceReady", "the namespace and the network in the cloud are set up"})
+		all = append(all, condition{Unusable, false, ReasonCloudNamespaceReady,
+			"the cloud namespace and its network are ready"})
 	}
 	return all
 }
 
-// recentLocked is bad, with the words of the latest, where an operation last ended with the kind and that is not too long ago.
+// recentLocked returns bad, with the latest message, if the last result of an operation is of this kind and within the
+// window. Otherwise it returns good.
 func (t *Tracker) recentLocked(kind cci.Kind, window time.Duration, bad, good condition) condition {
 	var latest outcome
 	for _, o := range t.last {
@@ -168,8 +185,11 @@ func (t *Tracker) recentLocked(kind cci.Kind, window time.Duration, bad, good co
 	return bad
 }
 
-// Run writes the conditions whenever they change, until ctx ends. It blocks and returns nil: what fails is tried at the next look.
-func (t *Tracker) Run(ctx context.Context, name string, nodes corev1client.NodeInterface, interval time.Duration, logger *slog.Logger) error {
+// Run writes the conditions to the Node when they change, until ctx ends. It blocks and returns nil. It retries
+// errors at the next interval.
+func (t *Tracker) Run(
+	ctx context.Context, name string, nodes corev1client.NodeInterface, interval time.Duration, logger *slog.Logger,
+) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
@@ -179,7 +199,7 @@ func (t *Tracker) Run(ctx context.Context, name string, nodes corev1client.NodeI
 		case <-ticker.C:
 		}
 		if err := t.write(ctx, name, nodes); err != nil && ctx.Err() == nil {
-			logger.Warn("writing the node's conditions will be tried again", "node", name, "err", err)
+			logger.Warn("failed to write the conditions of the node, will retry", "node", name, "err", err)
 		}
 	}
 }
@@ -190,7 +210,7 @@ func (t *Tracker) write(ctx context.Context, name string, nodes corev1client.Nod
 		return nil // It is not registered yet.
 	}
 	if err != nil {
-		return fmt.Errorf("asking for node %s: %w", name, err)
+		return fmt.Errorf("reading node %s: %w", name, err)
 	}
 	for _, c := range t.conditions() {
 		if err := node.SetCondition(ctx, nodes, object, c.kind, c.holds, c.reason, c.message, t.now()); err != nil {
