@@ -148,8 +148,8 @@ func TestUninstallLeavesNoTrace(t *testing.T) {
 	started := time.Now()
 	out := must(t, "helm", "-n", namespace, "uninstall", "spillway")
 	t.Logf("uninstalled within %s:\n%s", time.Since(started).Round(time.Second), out)
-	assert.Contains(t, out, "2 cloud Pods of cluster prod without a Pod ended")
-	assert.Contains(t, out, "Cloud namespace spillway-prod removed.")
+	assert.Contains(t, out, "2 cloud Pods of cluster prod without a Pod deleted")
+	assert.Contains(t, out, "Cloud namespace spillway-prod deleted.")
 	assert.Contains(t, out, "Nothing of Spillway remains.")
 	awaitLocal(t)
 	must(t, "kubectl", "delete", "deployment", "web")
@@ -190,7 +190,7 @@ func TestUninstallEndsAfterFailuresAndTheRestIsRemovedLater(t *testing.T) {
 				must(t, "kubectl", "-n", namespace, "patch", "secret", "keys", "--patch", patch)
 			},
 			[]string{
-				"What remains:\n- in cloud namespace spillway-prod whatever is of cluster prod", "the cloud answered 401",
+				"What remains:\n- in cloud namespace spillway-prod objects of cluster prod", "the cloud answered 401",
 				"job spillway-uninstall failed: BackoffLimitExceeded",
 			},
 		},
@@ -214,7 +214,7 @@ func TestUninstallEndsAfterFailuresAndTheRestIsRemovedLater(t *testing.T) {
 			printed := commands.FindAllString(out, -1)
 			require.NotEmpty(t, printed)
 			args := strings.Fields(strings.Replace(printed[len(printed)-1], "FILE", w.credentials, 1))
-			assert.Contains(t, must(t, "vnode", args[1:]...), "Cloud namespace spillway-prod removed.")
+			assert.Contains(t, must(t, "vnode", args[1:]...), "Cloud namespace spillway-prod deleted.")
 			assert.Zero(t, w.cloud.CountPods(cloudNamespace, corev1.PodRunning))
 			must(t, "kubectl", "delete", "nodes", "-l", policy.CloudClusterKey)
 			awaitLocal(t)

@@ -1,301 +1,187 @@
+// Package app assembles a virtual node from its rooms, runs it, and reports its health.
 package app
 
 import (
-	"context"
-	"crypto/tls"
-	"fmt"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	vknode "github.com/virtual-kubelet/virtual-kubelet/node"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/client-go/util/workqueue"
 
 	"github.com/spillway-k8s/spillway/internal/leaderelection"
+	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cleanup/orphans"
 	"github.com/spillway-k8s/spillway/vnode/config"
 	"github.com/spillway-k8s/spillway/vnode/inventory"
 	"github.com/spillway-k8s/spillway/vnode/kubelet"
-	"github.com/spillway-k8s/spillway/vnode/metrics"
 	"github.com/spillway-k8s/spillway/vnode/mirror"
 	"github.com/spillway-k8s/spillway/vnode/node"
 	"github.com/spillway-k8s/spillway/vnode/nodeconditions"
 	"github.com/spillway-k8s/spillway/vnode/provider"
 	"github.com/spillway-k8s/spillway/vnode/soldout"
 	"github.com/spillway-k8s/spillway/vnode/translate"
-	"github.com/spillway-k8s/spillway/vnode/usage"
 )
 
 const (
-	// firstRetry and recheck need no tuning: they are the quickest that is not rude.
-	firstRetry = 500 * time.Millisecond
-	recheck    = 20 * time.Second
-	// leasePrefix begins the name of a node's Lease.
+	// leasePrefix begins the name of the Lease of the leader election. The name of the node follows.
 	leasePrefix = "spillway-vnode-"
-	// leaseDuration is long: whoever loses the Lease ends, and a restart of the API server is no reason to.
+	// leaseDuration is long because the process ends when it loses the Lease. A restart of the API server must not cause
+	// that.
 	leaseDuration = time.Minute
-	// nodeLook is between two looks at what the Node should say about the cloud.
-	nodeLook = 2 * time.Second
 )
 
-// App is the whole program: its parts, made and not yet started.
+// App is a virtual node: its parts, created but not started.
 type App struct {
 	config   *config.Config
-	hostname string
 	logger   *slog.Logger
+	clients  clients
 	cloud    cci.API
-	node     *node.Node
-	// inventory, mirrors and provider are built in this order: each needs those before it.
+	registry *prometheus.Registry
+	events   record.EventBroadcaster
+	// leader lets one process manage the node. leads reports whether it is this process.
+	leader leaderelection.Leader
+	leads  *atomic.Bool
+
+	node       *node.Node
+	conditions *nodeconditions.Tracker
+	// informers hold the Pods that are bound to the node.
+	informers informers.SharedInformerFactory
 	inventory *inventory.Inventory
 	mirrors   *mirror.Mirrors
 	provider  *provider.Provider
-	soldOut   *soldout.Controller
-	orphans   *orphans.Sweep
-	trouble   *nodeconditions.Tracker
-	pods      *vknode.PodController
-	factory   informers.SharedInformerFactory
-	auth      *kubelet.Auth
-	kubelet   http.Handler
-	// certificate is that of the kubelet port where the cluster signs it; nil where it comes from files.
+	// pods is virtual-kubelet's controller. It calls the provider.
+	pods    *vknode.PodController
+	soldOut *soldout.Controller
+	orphans *orphans.Sweep
+
+	// auth authorizes requests to the kubelet port.
+	auth        *kubelet.Auth
+	kubeletPort serve.Server
+	// certificate is the certificate of the kubelet port that the cluster signs, or nil if it has another.
 	certificate *kubelet.Certificate
-	// selfSigned is that of the kubelet port where nobody vouches for it; nil otherwise.
-	selfSigned *tls.Certificate
-	metrics    *metrics.Metrics
-	recorders  record.EventBroadcaster
-	// leader lets one process tend the node; leads tells whether it is this one.
-	leader leaderelection.Leader
-	leads  atomic.Bool
-	events *kubernetes.Clientset
-	// noPlace is what stands against the place in the cloud, nil where nothing does.
-	noPlace atomic.Pointer[error]
+
+	// cloudNamespaceErr is why the cloud namespace is not ready, nil once it is.
+	cloudNamespaceErr atomic.Pointer[error]
 }
 
-// New makes all parts, checks what can be checked without asking anybody, and starts nothing.
+// clients are the clients of the cluster, each with its own rate limit: a burst of Pods must not delay the heartbeat
+// of the Node, nor the renewal of the Lease.
+type clients struct{ pods, node, leader, events *kubernetes.Clientset }
+
+func newClients(cfg *config.Config) (c clients, err error) {
+	for _, client := range []**kubernetes.Clientset{&c.pods, &c.node, &c.leader, &c.events} {
+		if *client, err = cfg.KubeClient("vnode"); err != nil {
+			return clients{}, err
+		}
+	}
+	return c, nil
+}
+
+// New creates all parts and starts nothing. It checks what can be checked without a connection. hostname identifies
+// this process in the leader election: the Pod of a StatefulSet restarts with the same name, which is its host name,
+// and then does not wait until its own Lease expires.
 func New(cfg *config.Config, hostname string, logger *slog.Logger) (*App, error) {
-	a := &App{config: cfg, hostname: hostname, logger: logger, metrics: metrics.New(), recorders: record.NewBroadcaster(),
-		trouble: nodeconditions.NewTracker(time.Now)}
-	if err := a.makeCloud(); err != nil {
-		return nil, err
-	}
-	tending, err := a.config.KubeClient("vnode")
+	clients, err := newClients(cfg)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.makeNode(tending); err != nil {
+	registry, conditions, leads := newRegistry(), nodeconditions.NewTracker(time.Now), new(atomic.Bool)
+	cloud, err := cfg.CloudClient(cci.Config{Registerer: registry, Outcome: conditions.Note, Logger: logger})
+	if err != nil {
 		return nil, err
 	}
-	if err := a.makePods(tending); err != nil {
+	translator, err := translate.New(cfg.Translation())
+	if err != nil {
 		return nil, err
 	}
-	if a.events, err = a.config.KubeClient("vnode"); err != nil {
+	rules, err := policy.New(cfg.Policy)
+	if err != nil {
 		return nil, err
 	}
-	if err := a.makeLeader(); err != nil {
+	broadcaster := record.NewBroadcaster()
+	b := builder{
+		config: cfg, clients: clients, cloud: cloud, registry: registry, translator: translator, rules: rules, logger: logger,
+		informers: newInformers(clients.pods, cfg.Node.Name),
+		recorder: broadcaster.NewRecorder(scheme.Scheme,
+			corev1.EventSource{Component: "spillway-vnode", Host: cfg.Node.Name}),
+	}
+
+	// Each part is passed whole to the parts that need it.
+	virtualNode, err := b.node()
+	if err != nil {
 		return nil, err
 	}
-	return a, nil
-}
-
-func (a *App) makeCloud() (err error) {
-	a.cloud, err = a.config.CloudClient(cci.Config{
-		Registerer: a.metrics.Registerer(), Outcome: a.trouble.Note, Logger: a.logger,
-	})
-	return err
-}
-
-// makeNode makes the Node and its kubelet port. The Node's client is its own: a burst of Pods must not delay its Lease.
-func (a *App) makeNode(tending kubernetes.Interface) error {
-	client, err := a.config.KubeClient("vnode")
+	cloudPods, err := b.inventory()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	port, err := a.config.KubeletPort()
+	mirrors, err := b.mirrors(cloudPods)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c := a.config.Node
-	a.node, err = node.New(node.Config{
-		Name: c.Name, ClusterID: a.config.ClusterID, IP: c.IP, Port: port, Region: a.config.CCI.Region,
-		Capacity: node.Capacity(c.CPU, c.Memory, c.EphemeralStorage, c.Pods),
-	}, client, a.logger)
+	pods, err := b.provider(virtualNode, cloudPods, mirrors)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := a.makeCertificate(client); err != nil {
-		return err
-	}
-	a.auth, err = kubelet.NewAuth(tending, c.Name, a.config.ClientCAFile)
-	return err
-}
-
-// makeCertificate makes the kubelet port's certificate where it does not come from files.
-func (a *App) makeCertificate(client kubernetes.Interface) (err error) {
-	c := a.config.Node
-	switch {
-	case a.config.SelfSigned():
-		a.selfSigned, err = kubelet.SelfSigned(c.Name, c.IP)
-	case a.config.CertificateDir != "":
-		a.certificate, err = kubelet.NewCertificate(client, c.Name, c.IP, a.config.CertificateDir, a.logger)
-	}
-	return err
-}
-
-// makeLeader makes what sees to it that one process tends the node. A Pod of a StatefulSet comes back under its name, which is its host's, and
-// need not wait until its own Lease has run out.
-func (a *App) makeLeader() error {
-	client, err := a.config.KubeClient("vnode")
+	podController, err := b.podController(pods)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	a.leader = leaderelection.Leader{
-		Client: client, Namespace: a.config.LeaderElectionNamespace, Name: leasePrefix + a.config.Node.Name, Identity: a.hostname,
-		Lease: leaseDuration, Leads: a.leads.Store, Logger: a.logger,
+	soldOut, err := b.soldOut(cloudPods)
+	if err != nil {
+		return nil, err
 	}
-	return nil
-}
-
-// makePods makes what tends Pods: the provider, and virtual-kubelet's controller over it.
-func (a *App) makePods(client kubernetes.Interface) error {
-	a.factory = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(stripManagedFields),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
-			o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", a.config.Node.Name).String()
-		}))
-	if err := a.makeProvider(client); err != nil {
-		return err
+	auth, err := kubelet.NewAuth(clients.pods, cfg.Node.Name, cfg.ClientCAFile)
+	if err != nil {
+		return nil, err
 	}
-	var err error
-	if a.kubelet, err = a.newKubelet(); err != nil {
-		return err
+	handler, err := b.kubelet(auth, pods)
+	if err != nil {
+		return nil, err
 	}
-	if a.soldOut, err = a.newKeeper(client); err != nil {
-		return err
+	port, certificate, err := b.kubeletPort(handler)
+	if err != nil {
+		return nil, err
 	}
-	cluster := orphans.API{Client: client.CoreV1()}
-	a.orphans = &orphans.Sweep{
-		Finder: &orphans.Finder{
-			Cloud: a.cloud, Namespace: a.config.CCI.Namespace, ClusterID: a.config.ClusterID, Cluster: cluster, Nodes: cluster.MineOrNobodys(a.config.Node.Name), Gone: cluster.Gone(a.config.Node.Name),
+	return &App{
+		config: cfg, logger: logger, clients: clients, cloud: cloud, registry: registry, events: broadcaster,
+		leader: leaderelection.Leader{
+			Client: clients.leader, Namespace: cfg.LeaderElectionNamespace, Name: leasePrefix + cfg.Node.Name,
+			Identity: hostname, Lease: leaseDuration, Leads: leads.Store, Logger: logger,
 		},
-		Interval: a.config.CCI.OrphanInterval.Duration, Found: a.metrics.OrphansFound, Ended: a.metrics.OrphanEnded, Logger: a.logger,
-	}
-	a.pods, err = newPodController(a.provider, a.factory, client)
-	return err
+		leads: leads, node: virtualNode, conditions: conditions, informers: b.informers, inventory: cloudPods,
+		mirrors: mirrors, provider: pods, pods: podController, soldOut: soldOut, orphans: b.orphans(),
+		auth: auth, kubeletPort: port, certificate: certificate,
+	}, nil
 }
 
-// newKeeper makes what locks the node while the cloud is sold out.
-func (a *App) newKeeper(client kubernetes.Interface) (*soldout.Controller, error) {
-	c := a.config.SoldOut
-	return soldout.New(soldout.Config{
-		Node: a.config.Node.Name, Timeout: c.Patience.Duration, Lock: c.Lock.Duration, Interval: nodeLook, Signs: c.SignsPattern(), StrandedPods: c.StuckPods,
-		Cloud: a.inventory.All,
-		Networks: func(ctx context.Context) ([]cci.Network, error) {
-			return a.cloud.ListNetworks(ctx, a.config.CCI.Namespace)
-		},
-		Events: func(ctx context.Context, pod *cci.Pod) ([]corev1.Event, error) {
-			return a.cloud.PodEvents(ctx, a.config.CCI.Namespace, pod.Name, pod.UID)
-		},
-		Client: client, Pods: a.factory.Core().V1().Pods().Lister(), Recorder: a.recorder(), Registerer: a.metrics.Registerer(),
-		Now: time.Now, Logger: a.logger,
-	})
+// newRegistry returns the registry in which every room registers its own metrics.
+func newRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
 }
 
-func (a *App) recorder() record.EventRecorder {
-	return a.recorders.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "spillway-vnode", Host: a.config.Node.Name})
+// usageClient reads the exporters of Pods. Pods are not behind a proxy, and a connection to each of thousands of Pods
+// is not worth keeping. It follows no redirects: a Pod must not send it to other addresses.
+func usageClient() *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
-func (a *App) newKubelet() (http.Handler, error) {
-	used, err := usage.New(usage.Config{
-		NodeName: a.config.Node.Name, Targets: a.provider.UsageTargets, Concurrency: a.config.Usage.Concurrency, Timeout: a.config.Usage.Timeout.Duration,
-		// Pods are not behind a proxy, and a connection to each of thousands is not worth keeping.
-		// A Pod must not send us elsewhere.
-		Client: &http.Client{
-			Transport:     &http.Transport{DisableKeepAlives: true},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		Now: time.Now, Registerer: a.metrics.Registerer(), Logger: a.logger,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return kubelet.New(kubelet.Config{Auth: a.auth, Pods: a.provider, PortForward: a.config.PortForward, Usage: used, Logger: a.logger})
-}
-
-// stripManagedFields halves the memory of a cached Pod.
-func stripManagedFields(obj any) (any, error) {
-	if object, ok := obj.(metav1.Object); ok {
-		object.SetManagedFields(nil)
-	}
-	return obj, nil
-}
-
-// makeProvider makes the inventory of the cloud Pods, the mirrors and the provider over both.
-func (a *App) makeProvider(client kubernetes.Interface) error {
-	translation, p, pods := a.config.Translation(), a.config.Pods, a.factory.Core().V1().Pods().Informer()
-	translator, err := translate.New(translation)
-	if err != nil {
-		return err
-	}
-	rules, err := policy.New(a.config.Policy)
-	if err != nil {
-		return err
-	}
-	a.inventory, err = inventory.New(inventory.Config{
-		API: a.cloud, Namespace: a.config.CCI.Namespace, Owner: translation.Owner, WatchTimeout: a.config.CCI.WatchTimeout.Duration,
-		RelistInterval: a.config.CCI.RelistInterval.Duration, MinRetryInterval: firstRetry, Now: time.Now, Registerer: a.metrics.Registerer(), Logger: a.logger,
-	})
-	if err != nil {
-		return err
-	}
-	a.mirrors, err = mirror.New(mirror.Config{
-		API: a.cloud, Namespace: a.config.CCI.Namespace, Owner: translation.Owner, Translator: translator, Sources: client.CoreV1(),
-		Pods: pods, Inventory: a.inventory, Claims: a.config.CarriesClaims(), VolumeKinds: a.config.Policy.VolumeKinds,
-		Refresh: p.MirrorRefresh.Duration, RemoveAfter: p.MirrorRemoval.Duration, Relist: a.config.CCI.RelistInterval.Duration,
-		MinRetryInterval: firstRetry, MaxRetryInterval: p.LongestRetry.Duration, Now: time.Now, Registerer: a.metrics.Registerer(),
-		Logger: a.logger,
-	})
-	if err != nil {
-		return err
-	}
-	a.provider, err = provider.New(provider.Config{
-		Cloud: a.cloud, Namespace: a.config.CCI.Namespace, Owner: translation.Owner, Inventory: a.inventory, Mirrors: a.mirrors,
-		Translator: translator, Policy: rules, NodeIP: a.config.Node.IP, NodeDNS: a.node.DNS, Pods: pods, Client: client.CoreV1(),
-		Recorder: a.recorder(), Workers: p.Workers, MinRetryInterval: firstRetry, MaxRetryInterval: p.LongestRetry.Duration,
-		RefusalRetry: p.RefusalRetry.Duration, Recheck: recheck, Now: time.Now, Registerer: a.metrics.Registerer(), Logger: a.logger,
-	})
-	return err
-}
-
-// newPodController makes virtual-kubelet's controller with limits that do not limit: its own hold a node to ten Pods a second, and give up
-// after twenty failures.
-func newPodController(p *provider.Provider, pods informers.SharedInformerFactory, client kubernetes.Interface) (*vknode.PodController, error) {
-	// The controller wants listers for what it would resolve itself. They are never started: the cluster's Secrets are none of ours.
-	unstarted := informers.NewSharedInformerFactory(client, 0).Core().V1()
-	forever := func(context.Context, string, int, time.Time, error) (*time.Duration, error) { return nil, nil }
-	limiter := func() workqueue.TypedRateLimiter[any] {
-		return workqueue.NewTypedItemExponentialFailureRateLimiter[any](5*time.Millisecond, 30*time.Second)
-	}
-	controller, err := vknode.NewPodController(vknode.PodControllerConfig{
-		PodClient: p.PodsGetter(), PodInformer: pods.Core().V1().Pods(), EventRecorder: provider.DiscardEvents(), Provider: p,
-		ConfigMapInformer: unstarted.ConfigMaps(), SecretInformer: unstarted.Secrets(), ServiceInformer: unstarted.Services(),
-		SkipDownwardAPIResolution:                true,
-		SyncPodsFromKubernetesRateLimiter:        limiter(),
-		SyncPodsFromKubernetesShouldRetryFunc:    forever,
-		DeletePodsFromKubernetesRateLimiter:      limiter(),
-		DeletePodsFromKubernetesShouldRetryFunc:  forever,
-		SyncPodStatusFromProviderRateLimiter:     limiter(),
-		SyncPodStatusFromProviderShouldRetryFunc: forever,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("making the pod controller: %w", err)
-	}
-	return controller, nil
-}
+// errLeadershipLost ends the program, which is then started again: the parts that manage Pods cannot be started twice.
+var errLeadershipLost = errors.New(
+	"lost the leader election: another vnode manages the node, or the API server is unavailable")

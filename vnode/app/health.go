@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // health serves /healthz, /readyz and /metrics.
@@ -17,24 +19,25 @@ func (a *App) health() http.Handler {
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	mux.Handle("GET /metrics", a.metrics.Handler())
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{}))
 	return mux
 }
 
-// notePlace remembers what stands against the place in the cloud, and shows it on the Node.
-func (a *App) notePlace(err error) {
-	a.noPlace.Store(&err)
-	a.trouble.NotePlace(err)
+// noteCloudNamespace keeps why the cloud namespace is not ready, and shows it on the Node.
+func (a *App) noteCloudNamespace(err error) {
+	a.cloudNamespaceErr.Store(&err)
+	a.conditions.NoteCloudNamespace(err)
 }
 
-// ready says what is not there yet, nil when Pods are tended.
+// ready returns what is not ready yet, or nil once Pods are managed.
 func (a *App) ready() error {
 	if !a.leads.Load() {
-		return fmt.Errorf("another vnode tends node %s: Lease %s in namespace %s says which", a.config.Node.Name, a.leader.Name, a.leader.Namespace)
+		return fmt.Errorf("another vnode manages node %s: see Lease %s in namespace %s",
+			a.config.Node.Name, a.leader.Name, a.leader.Namespace)
 	}
 	for _, part := range []struct {
-		name  string
-		ready <-chan struct{}
+		message string
+		ready   <-chan struct{}
 	}{
 		{"the node is not registered", a.node.Ready()},
 		{"the cloud pods are not known", a.inventory.Synced()},
@@ -43,11 +46,11 @@ func (a *App) ready() error {
 		select {
 		case <-part.ready:
 		default:
-			var noPlace error
-			if noted := a.noPlace.Load(); noted != nil {
-				noPlace = *noted
+			var cloudNamespace error
+			if noted := a.cloudNamespaceErr.Load(); noted != nil {
+				cloudNamespace = *noted
 			}
-			return errors.Join(errors.New(part.name), noPlace, a.inventory.Err())
+			return errors.Join(errors.New(part.message), cloudNamespace, a.inventory.Err())
 		}
 	}
 	return nil

@@ -16,90 +16,95 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-const (
-	// pageSize is how many Pods a list takes at once.
-	pageSize = 500
-	// poll is between two looks.
-	poll = time.Second
-)
+// pageSize is the number of Pods in one page of a list.
+const pageSize = 500
 
-// clusterCleaner is what Spillway leaves. All its methods may be called again; their errors name what could not be removed.
+// clusterCleaner deletes what Spillway's programs created in the cluster while they ran and no one manages once they
+// are gone: virtual nodes and the Pods on them, their CertificateSigningRequests, and waiting Pods that no scheduler
+// would ever place. All its methods may be called again. Their errors name what could not be deleted.
 type clusterCleaner struct {
 	client kubernetes.Interface
-	// clusterID tells virtual nodes of this Spillway from others.
+	// clusterID distinguishes the virtual nodes of this Spillway from others.
 	clusterID string
-	// say is told what was done, in sentences.
-	say func(format string, args ...any)
+	// poll is the time between two checks whether something is gone.
+	poll time.Duration
+	// printf prints a sentence about what was done.
+	printf func(format string, args ...any)
 }
 
-// awaitPrograms returns when none of the Pods is there any more: they would make again what is removed. It fails when ctx ends before.
+// awaitPrograms returns when none of the Pods exists anymore: a running program would create again what is deleted.
+// It fails if ctx ends earlier.
 func (c *clusterCleaner) awaitPrograms(ctx context.Context, namespace, selector string) error {
 	for {
 		list, err := c.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 		if err == nil && len(list.Items) == 0 {
-			c.say("None of Spillway's programs runs any more.")
+			c.printf("None of Spillway's programs is running.")
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			if err != nil {
-				return fmt.Errorf("asking for Spillway's programs: %w", err)
+				return fmt.Errorf("listing the Pods of Spillway's programs: %w", err)
 			}
-			return fmt.Errorf("%d Pods of Spillway's programs in namespace %s, such as %s, which should end", len(list.Items), namespace, list.Items[0].Name)
-		case <-time.After(poll):
+			return fmt.Errorf("%d Pods of Spillway's programs in namespace %s, such as %s, which have not stopped",
+				len(list.Items), namespace, list.Items[0].Name)
+		case <-time.After(c.poll):
 		}
 	}
 }
 
-// removeNodes deletes the virtual nodes and returns their names. The Leases of their heartbeats go with them.
-func (c *clusterCleaner) removeNodes(ctx context.Context) ([]string, error) {
-	list, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(labels.Set{
+// deleteNodes deletes the virtual nodes and returns their names. The garbage collector deletes the Leases of their
+// heartbeats.
+func (c *clusterCleaner) deleteNodes(ctx context.Context) ([]string, error) {
+	selector := labels.SelectorFromSet(labels.Set{
 		policy.NodeTypeLabel: policy.NodeTypeVirtual, policy.CloudClusterKey: c.clusterID,
-	}).String()})
+	})
+	list, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
 	if err != nil {
 		return nil, fmt.Errorf("virtual nodes: listing them: %w", err)
 	}
 	var names []string
-	var faults []error
+	var errs []error
 	for i := range list.Items {
 		node := &list.Items[i]
 		names = append(names, node.Name)
 		options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(node.UID))}
 		if err := c.client.CoreV1().Nodes().Delete(ctx, node.Name, options); err != nil && !apierrors.IsNotFound(err) {
-			faults = append(faults, fmt.Errorf("virtual node %s: %w", node.Name, err))
+			errs = append(errs, fmt.Errorf("virtual node %s: %w", node.Name, err))
 			continue
 		}
-		c.say("Virtual node %s deleted.", node.Name)
+		c.printf("Virtual node %s deleted.", node.Name)
 	}
-	return names, errors.Join(faults...)
+	return names, errors.Join(errs...)
 }
 
-// endPods deletes the Pods on nodes that are no more: nobody else would. By force they are gone when it returns; otherwise they are gone from
-// Services and are made again elsewhere, as far as somebody makes them.
-func (c *clusterCleaner) endPods(ctx context.Context, nodes []string, force bool) error {
-	var faults []error
-	ended := 0
+// deletePods deletes the Pods on nodes that no longer exist: nothing else would. With force they are gone when it
+// returns. Without, they are removed from Services, and their controllers create them again elsewhere.
+func (c *clusterCleaner) deletePods(ctx context.Context, nodes []string, force bool) error {
+	var errs []error
+	deleted := 0
 	for _, node := range nodes {
 		selector := fields.OneTermEqualSelector("spec.nodeName", node)
-		faults = append(faults, c.eachPod(ctx, selector, func(pod *corev1.Pod) error {
+		errs = append(errs, c.eachPod(ctx, selector, func(pod *corev1.Pod) error {
 			if !force && pod.DeletionTimestamp != nil {
 				return nil
 			}
-			ended++
+			deleted++
 			return c.deletePod(ctx, pod, force)
 		}))
 	}
-	if err := errors.Join(faults...); err != nil {
-		return fmt.Errorf("ending Pods on virtual nodes: %w", err)
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("deleting Pods on virtual nodes: %w", err)
 	}
-	if ended > 0 && !force {
-		c.say("%d Pods on virtual nodes told to end.", ended)
+	if deleted > 0 && !force {
+		c.printf("%d Pods on virtual nodes deleted.", deleted)
 	}
 	return nil
 }
 
-// replaceWaiting deletes the Pods that wait with the mark that makes the scheduler ask the extender, which is no more: the mark cannot be taken
-// off a Pod. Who made them makes them again without. Those that nobody made are an error.
+// replaceWaiting deletes the waiting Pods with the marker resource, for which the scheduler calls an extender that no
+// longer exists. The marker cannot be removed from a Pod. The Pods' controllers create them again without it. A Pod
+// without a controller is an error.
 func (c *clusterCleaner) replaceWaiting(ctx context.Context) error {
 	replaced, alone := 0, []string(nil)
 	err := c.eachPod(ctx, fields.OneTermEqualSelector("spec.nodeName", ""), func(pod *corev1.Pod) error {
@@ -114,15 +119,17 @@ func (c *clusterCleaner) replaceWaiting(ctx context.Context) error {
 		return c.deletePod(ctx, pod, false)
 	})
 	if replaced > 0 {
-		c.say("%d waiting Pods deleted that only Spillway's scheduler could place: who made them makes them again.", replaced)
+		c.printf("%d waiting Pods deleted that only Spillway's scheduler could place: their controllers create them again.",
+			replaced)
 	}
 	if len(alone) > 0 {
-		err = errors.Join(err, fmt.Errorf("%d waiting Pods that nobody makes again and no scheduler will place, such as %s", len(alone), alone[0]))
+		err = errors.Join(err, fmt.Errorf("%d waiting Pods without a controller that no scheduler can place, such as %s",
+			len(alone), alone[0]))
 	}
 	return err
 }
 
-// deletePod deletes the Pod, and none that has its name by then.
+// deletePod deletes this Pod. The UID ensures that a newer Pod of the same name is kept.
 func (c *clusterCleaner) deletePod(ctx context.Context, pod *corev1.Pod, force bool) error {
 	options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))}
 	if force {
@@ -138,20 +145,20 @@ func (c *clusterCleaner) deletePod(ctx context.Context, pod *corev1.Pod, force b
 	return nil
 }
 
-// eachPod does something with all Pods that a selector chooses, page by page.
+// eachPod calls do for all Pods that match a selector, page by page.
 func (c *clusterCleaner) eachPod(ctx context.Context, selector fields.Selector, do func(*corev1.Pod) error) error {
 	options := metav1.ListOptions{FieldSelector: selector.String(), Limit: pageSize}
-	var faults []error
+	var errs []error
 	for {
 		page, err := c.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, options)
 		if err != nil {
-			return errors.Join(append(faults, fmt.Errorf("listing Pods: %w", err))...)
+			return errors.Join(append(errs, fmt.Errorf("listing Pods: %w", err))...)
 		}
 		for i := range page.Items {
-			faults = append(faults, do(&page.Items[i]))
+			errs = append(errs, do(&page.Items[i]))
 		}
 		if options.Continue = page.Continue; options.Continue == "" {
-			return errors.Join(faults...)
+			return errors.Join(errs...)
 		}
 	}
 }

@@ -1,9 +1,10 @@
+// Package cleanup holds the subcommands that delete what virtual nodes leave behind: "vnode gc" deletes it in the
+// cloud, "vnode uninstall" in the cloud and in the cluster. What was installed together with the programs, such as a
+// chart, is deleted by its installer.
 package cleanup
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -18,45 +19,58 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/config"
 )
 
-// gcConfig is what "vnode gc" reads: the file of a virtual node, of which it needs the cluster, its id and the cloud, and flags of its own.
+// gcConfig is the configuration of "vnode gc": the file of a virtual node, of which it uses the cluster, its ID and the
+// cloud, and flags of its own.
 type gcConfig struct {
 	config.Config
-	// WithoutCluster takes the cluster for gone: all its cloud Pods are orphans, and nobody needs the CCI namespace for it.
+	// WithoutCluster assumes that the cluster no longer exists: all its cloud Pods are orphans, and it no longer needs the
+	// cloud namespace. Default false.
 	WithoutCluster bool `json:"-"`
-	// DryRun ends nothing.
+	// DryRun deletes nothing. Default false.
 	DryRun bool `json:"-"`
-	// MinAge spares what is younger.
+	// MinAge skips cloud Pods that are younger. Default 5m.
 	MinAge time.Duration `json:"-"`
-	// Timeout is how long all of it may take.
+	// Timeout is how long the command may take. At least 1s. Default 5m.
 	Timeout time.Duration `json:"-"`
 }
 
 // AddFlags binds the fields that have flags.
 func (c *gcConfig) AddFlags(flags *pflag.FlagSet) {
 	c.AddCleanupFlags(flags)
-	flags.BoolVar(&c.WithoutCluster, "without-cluster", c.WithoutCluster, "take the cluster for gone, do not ask it: all that is its in the cloud is removed")
-	flags.BoolVar(&c.DryRun, "dry-run", c.DryRun, "say what would be ended, and end nothing")
-	flags.DurationVar(&c.MinAge, "min-age", c.MinAge, "spare cloud Pods that are younger")
-	flags.DurationVar(&c.Timeout, "timeout", c.Timeout, "`time` that it may take until all is gone")
+	flags.BoolVar(&c.WithoutCluster, "without-cluster", c.WithoutCluster,
+		"assume that the cluster no longer exists: do not connect to it, and delete everything that it has in the cloud")
+	flags.BoolVar(&c.DryRun, "dry-run", c.DryRun, "print what would be deleted, and delete nothing")
+	flags.DurationVar(&c.MinAge, "min-age", c.MinAge, "skip cloud Pods that are younger")
+	flags.DurationVar(&c.Timeout, "timeout", c.Timeout, "maximum `time` until everything is deleted")
 }
 
-// Validate reports every fault at once.
+// Validate returns every error at once.
 func (c *gcConfig) Validate() error {
-	faults := []error{c.ValidateCleanup()}
+	errs := c.ValidateCleanup()
 	if !c.WithoutCluster {
-		faults = append(faults, c.Kube.Validate(field.NewPath("kube")).ToAggregate())
+		errs = append(errs, c.Kube.Validate(field.NewPath("kube"))...)
 	}
 	if c.MinAge < 0 {
-		faults = append(faults, fmt.Errorf("min-age: invalid value %s: must not be negative", c.MinAge))
+		errs = append(errs, field.Invalid(field.NewPath("min-age"), c.MinAge.String(), "must not be negative"))
 	}
-	faults = append(faults, atLeast("timeout", c.Timeout, time.Second))
-	return errors.Join(faults...)
+	return append(errs, validateTimeout(c.Timeout, time.Second)...).ToAggregate()
 }
 
-// GC is "vnode gc": it ends the cloud Pods of a cluster that stand for none of its Pods, and says which. It fails where something is
-// left that it should have removed. setUp makes its logger.
-func GC(ctx context.Context, args []string, out io.Writer, setUp func(logging.Config) (*slog.Logger, error)) error {
-	cfg := defaultGC()
+func validateTimeout(timeout, least time.Duration) field.ErrorList {
+	if timeout < least {
+		return field.ErrorList{field.Invalid(field.NewPath("timeout"), timeout.String(),
+			"must be "+least.String()+" or more")}
+	}
+	return nil
+}
+
+// SetUpLogging creates the logger of a subcommand.
+type SetUpLogging func(logging.Config) (*slog.Logger, error)
+
+// GC is "vnode gc". It deletes the cloud Pods of a cluster that no longer have a Pod, and prints which to out. It
+// fails if it could not delete something that it should have deleted.
+func GC(ctx context.Context, args []string, out io.Writer, setUp SetUpLogging) error {
+	cfg := &gcConfig{Config: *config.Default(), MinAge: 5 * time.Minute, Timeout: 5 * time.Minute}
 	if err := loader.Load("vnode gc", args, cfg); err != nil {
 		return err
 	}
@@ -68,23 +82,21 @@ func GC(ctx context.Context, args []string, out io.Writer, setUp func(logging.Co
 	if err != nil {
 		return err
 	}
-	finder := &orphans.Finder{Cloud: cloud, Namespace: cfg.CCI.Namespace, ClusterID: cfg.ClusterID, Ending: true}
+	cleaner := &cloudCleaner{
+		finder: &orphans.Finder{
+			Cloud: cloud, Namespace: cfg.CCI.Namespace, ClusterID: cfg.ClusterID, Terminating: true,
+		},
+		minAge: cfg.MinAge, dryRun: cfg.DryRun, namespace: cfg.WithoutCluster, poll: poll, now: time.Now, out: out,
+	}
 	if !cfg.WithoutCluster {
 		client, err := cfg.KubeClient("vnode-gc")
 		if err != nil {
 			return err
 		}
-		cluster := orphans.API{Client: client.CoreV1()}
-		finder.Cluster, finder.Gone = cluster, cluster.Gone("")
+		cluster := orphans.APIServer{Client: client.CoreV1()}
+		cleaner.finder.Cluster, cleaner.finder.Gone = cluster, cluster.Gone("")
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
-	return (&garbage{finder: finder, minAge: cfg.MinAge, dryRun: cfg.DryRun, namespace: cfg.WithoutCluster, out: out}).collect(ctx)
-}
-
-func atLeast(field string, value, least time.Duration) error {
-	if value < least {
-		return fmt.Errorf("%s: invalid value %s: must be %s or more", field, value, least)
-	}
-	return nil
+	return cleaner.clean(ctx)
 }

@@ -15,11 +15,12 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 )
 
-// nodeUser begins the common name of a node's certificate.
-const nodeUser = "system:node:"
+// nodeUserPrefix begins the common name of a node's certificate.
+const nodeUserPrefix = "system:node:"
 
-// removeRequests deletes the CertificateSigningRequests of nodes that are no more. The cluster would do so after a day.
-func (c *clusterCleaner) removeRequests(ctx context.Context, nodes []string) error {
+// deleteRequests deletes the CertificateSigningRequests of nodes that no longer exist. The cluster would delete them
+// after a day.
+func (c *clusterCleaner) deleteRequests(ctx context.Context, nodes []string) error {
 	client := c.client.CertificatesV1().CertificateSigningRequests()
 	list, err := client.List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("spec.signerName", certificatesv1.KubeletServingSignerName).String(),
@@ -27,25 +28,26 @@ func (c *clusterCleaner) removeRequests(ctx context.Context, nodes []string) err
 	if err != nil {
 		return fmt.Errorf("CertificateSigningRequests: listing them: %w", err)
 	}
-	removed := 0
-	var faults []error
+	deleted := 0
+	var errs []error
 	for i := range list.Items {
+		name := list.Items[i].Name
 		if !slices.Contains(nodes, nodeOf(list.Items[i].Spec.Request)) {
 			continue
 		}
-		if err := client.Delete(ctx, list.Items[i].Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			faults = append(faults, fmt.Errorf("CertificateSigningRequest %s: %w", list.Items[i].Name, err))
+		if err := client.Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			errs = append(errs, fmt.Errorf("CertificateSigningRequest %s: %w", name, err))
 			continue
 		}
-		removed++
+		deleted++
 	}
-	if removed > 0 {
-		c.say("%d CertificateSigningRequests deleted.", removed)
+	if deleted > 0 {
+		c.printf("%d CertificateSigningRequests deleted.", deleted)
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }
 
-// nodeOf is the node that a request is for, empty where it is for none.
+// nodeOf returns the node that a request is for, or "" if it is not for a node.
 func nodeOf(request []byte) string {
 	block, _ := pem.Decode(request)
 	if block == nil {
@@ -55,6 +57,9 @@ func nodeOf(request []byte) string {
 	if err != nil {
 		return ""
 	}
-	name, _ := strings.CutPrefix(parsed.Subject.CommonName, nodeUser)
+	name, isNode := strings.CutPrefix(parsed.Subject.CommonName, nodeUserPrefix)
+	if !isNode {
+		return ""
+	}
 	return name
 }

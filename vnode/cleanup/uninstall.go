@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	loader "github.com/spillway-k8s/spillway/internal/config"
-	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cleanup/orphans"
@@ -21,48 +20,59 @@ import (
 )
 
 const (
-	// programsShare is the part of the time that is waited for the programs to end.
+	// programsShare is the fraction of the time, 1/programsShare, that the command waits for the programs to stop.
 	programsShare = 4
-	// lastWords is what is left of the time when the cloud has had its share: for what comes after it, and for saying what remains.
-	lastWords = 15 * time.Second
+	// reserve is the time that is left after the cleanup of the cloud: for the steps after it, and to print what remains.
+	reserve = 15 * time.Second
 )
 
-// uninstallConfig is what "vnode uninstall" reads: the file of a virtual node, as "vnode gc" does, and flags of its own.
+// uninstallConfig is the configuration of "vnode uninstall": the file of a virtual node, as for "vnode gc", and flags
+// of its own.
 type uninstallConfig struct {
 	config.Config
-	// Programs selects the Pods of Spillway's programs in LeaderElectionNamespace by their labels. Default app.kubernetes.io/name=spillway.
+	// Programs is a label selector for the Pods of Spillway's programs in LeaderElectionNamespace. Default
+	// app.kubernetes.io/name=spillway.
 	Programs string `json:"-"`
-	// Cloud removes what is in the cloud too. Default true; false where the cloud itself is taken away, as the simulated one is.
+	// Cloud deletes what is in the cloud too. Set it to false if the cloud itself is deleted, such as a simulated one.
+	// Default true.
 	Cloud bool `json:"-"`
-	// Timeout is how long all of it may take. What is not removed by then is named.
+	// Timeout is how long the command may take. What is not deleted by then is printed. At least 30s. Default 4m.
 	Timeout time.Duration `json:"-"`
 }
 
 // AddFlags binds the fields that have flags.
 func (c *uninstallConfig) AddFlags(flags *pflag.FlagSet) {
 	c.AddCleanupFlags(flags)
-	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", c.LeaderElectionNamespace, "`namespace` of Spillway's programs")
-	flags.StringVar(&c.Programs, "programs", c.Programs, "`selector` of the labels of Spillway's programs, which must have ended")
-	flags.BoolVar(&c.Cloud, "cloud", c.Cloud, "remove what the cluster has in the cloud too")
-	flags.DurationVar(&c.Timeout, "timeout", c.Timeout, "`time` that it may take; what is not removed by then is named")
+	flags.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", c.LeaderElectionNamespace,
+		"`namespace` of Spillway's programs")
+	flags.StringVar(&c.Programs, "programs", c.Programs,
+		"label `selector` for the Pods of Spillway's programs, which must have stopped")
+	flags.BoolVar(&c.Cloud, "cloud", c.Cloud, "delete what the cluster has in the cloud too")
+	flags.DurationVar(&c.Timeout, "timeout", c.Timeout,
+		"maximum `time`; what is not deleted by then is printed")
 }
 
-// Validate reports every fault at once.
+// Validate returns every error at once.
 func (c *uninstallConfig) Validate() error {
-	faults := []error{c.ValidateCleanup(), c.Kube.Validate(field.NewPath("kube")).ToAggregate(), atLeast("timeout", c.Timeout, 2*lastWords)}
+	errs := append(c.ValidateCleanup(), c.Kube.Validate(field.NewPath("kube"))...)
+	errs = append(errs, validateTimeout(c.Timeout, 2*reserve)...)
 	if c.LeaderElectionNamespace == "" {
-		faults = append(faults, errors.New("leader-election-namespace: must not be empty"))
+		errs = append(errs, field.Required(field.NewPath("leaderElectionNamespace"),
+			"must be the namespace of Spillway's programs"))
 	}
 	if selector, err := labels.Parse(c.Programs); err != nil || selector.Empty() {
-		faults = append(faults, fmt.Errorf("programs: invalid value %q: must be a selector of labels, such as app.kubernetes.io/name=spillway", c.Programs))
+		errs = append(errs, field.Invalid(field.NewPath("programs"), c.Programs,
+			"must be a label selector, such as app.kubernetes.io/name=spillway"))
 	}
-	return errors.Join(faults...)
+	return errs.ToAggregate()
 }
 
-// Uninstall is "vnode uninstall": it removes what Spillway has made in the cluster while it ran, and what the cluster has in the cloud. It tries
-// everything, says what it did and what remains, and fails where something does. setUp makes its logger.
-func Uninstall(ctx context.Context, args []string, out io.Writer, setUp func(logging.Config) (*slog.Logger, error)) error {
-	cfg := defaultUninstall()
+// Uninstall is "vnode uninstall". It deletes what Spillway created in the cluster while it ran, and what the cluster
+// has in the cloud. It tries every step, prints to out what it did and what remains, and fails if something remains.
+func Uninstall(ctx context.Context, args []string, out io.Writer, setUp SetUpLogging) error {
+	cfg := &uninstallConfig{
+		Config: *config.Default(), Programs: "app.kubernetes.io/name=spillway", Cloud: true, Timeout: 4 * time.Minute,
+	}
 	if err := loader.Load("vnode uninstall", args, cfg); err != nil {
 		return err
 	}
@@ -74,86 +84,91 @@ func Uninstall(ctx context.Context, args []string, out io.Writer, setUp func(log
 	if err != nil {
 		return err
 	}
-	d := &departure{config: cfg, out: out, logger: logger}
-	d.cluster = &clusterCleaner{client: client, clusterID: cfg.ClusterID, say: d.say}
-	return d.run(ctx)
+	u := &uninstaller{config: cfg, out: out, logger: logger}
+	u.cluster = &clusterCleaner{client: client, clusterID: cfg.ClusterID, poll: poll, printf: u.printf}
+	return u.run(ctx)
 }
 
-// departure is one run of "vnode uninstall".
-type departure struct {
+// uninstaller is one run of "vnode uninstall".
+type uninstaller struct {
 	config  *uninstallConfig
 	cluster *clusterCleaner
 	out     io.Writer
 	logger  *slog.Logger
-	// remains is what could not be removed.
+	// remains holds what could not be deleted.
 	remains []error
 }
 
-func (d *departure) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
+func (u *uninstaller) printf(format string, args ...any) { fmt.Fprintf(u.out, format+"\n", args...) }
 
-func (d *departure) note(err error) {
+func (u *uninstaller) note(err error) {
 	if err != nil {
-		d.remains = append(d.remains, err)
+		u.remains = append(u.remains, err)
 	}
 }
 
-// run removes the nodes first, so that nothing new comes, and the Pods in the cloud before those in the cluster, so that no two Pods of one
-// name run at a time.
-func (d *departure) run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, d.config.Timeout)
+// run deletes the nodes first, so that no new Pods arrive. It deletes the Pods in the cloud before those in the
+// cluster, so that no two Pods of the same name run at once.
+func (u *uninstaller) run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, u.config.Timeout)
 	defer cancel()
-	ending, cancelEnding := context.WithTimeout(ctx, d.config.Timeout/programsShare)
-	defer cancelEnding()
-	d.note(d.cluster.awaitPrograms(ending, d.config.LeaderElectionNamespace, d.config.Programs))
-	nodes, err := d.cluster.removeNodes(ctx)
-	d.note(err)
-	d.note(d.cluster.removeRequests(ctx, nodes))
-	d.note(d.cluster.replaceWaiting(ctx))
-	d.note(d.cluster.endPods(ctx, nodes, false))
+	stopping, cancelStopping := context.WithTimeout(ctx, u.config.Timeout/programsShare)
+	defer cancelStopping()
+	u.note(u.cluster.awaitPrograms(stopping, u.config.LeaderElectionNamespace, u.config.Programs))
+	nodes, err := u.cluster.deleteNodes(ctx)
+	u.note(err)
+	u.note(u.cluster.deleteRequests(ctx, nodes))
+	u.note(u.cluster.replaceWaiting(ctx))
+	u.note(u.cluster.deletePods(ctx, nodes, false))
 	var cloudErr error
-	if d.config.Cloud {
-		cloudErr = d.cleanCloud(ctx)
-		d.note(cloudErr)
+	if u.config.Cloud {
+		cloudErr = u.cleanCloud(ctx)
+		u.note(cloudErr)
 	}
-	d.note(d.cluster.endPods(ctx, nodes, true))
-	return d.result(cloudErr != nil)
+	u.note(u.cluster.deletePods(ctx, nodes, true))
+	return u.result(cloudErr != nil)
 }
 
-// cleanCloud takes the cluster for gone.
-func (d *departure) cleanCloud(ctx context.Context) error {
+// cleanCloud deletes all that the cluster has in the cloud, as if the cluster no longer existed.
+func (u *uninstaller) cleanCloud(ctx context.Context) error {
 	deadline, _ := ctx.Deadline()
-	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-lastWords))
+	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-reserve))
 	defer cancel()
-	cloud, err := d.config.CloudClient(cci.Config{Logger: d.logger})
+	namespace, clusterID := u.config.CCI.Namespace, u.config.ClusterID
+	cloud, err := u.config.CloudClient(cci.Config{Logger: u.logger})
 	if err == nil {
-		finder := &orphans.Finder{Cloud: cloud, Namespace: d.config.CCI.Namespace, ClusterID: d.config.ClusterID, Ending: true}
-		err = (&garbage{finder: finder, namespace: true, out: d.out}).collect(ctx)
+		finder := &orphans.Finder{Cloud: cloud, Namespace: namespace, ClusterID: clusterID, Terminating: true}
+		cleaner := &cloudCleaner{finder: finder, namespace: true, poll: poll, now: time.Now, out: u.out}
+		err = cleaner.clean(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("in cloud namespace %s whatever is of cluster %s, Pods that are billed among it: %w", d.config.CCI.Namespace, d.config.ClusterID, err)
+		return fmt.Errorf("in cloud namespace %s objects of cluster %s, which may include Pods that are billed: %w",
+			namespace, clusterID, err)
 	}
 	return nil
 }
 
-// result says what remains, and what helps.
-func (d *departure) result(inCloud bool) error {
-	if len(d.remains) == 0 {
-		d.say("Nothing of Spillway remains.")
+// result prints what remains, and how to delete it.
+func (u *uninstaller) result(inCloud bool) error {
+	if len(u.remains) == 0 {
+		u.printf("Nothing of Spillway remains.")
 		return nil
 	}
-	d.say("What remains:")
-	for _, err := range d.remains {
-		d.say("- %v", err)
+	u.printf("What remains:")
+	for _, err := range u.remains {
+		u.printf("- %v", err)
 	}
 	if inCloud {
-		d.say("To remove what is in the cloud, from any machine that reaches it, also when the cluster is no more:\n%s", gcCommand(&d.config.Config))
+		u.printf("To delete what is in the cloud, run this on any machine that reaches it, "+
+			"even after the cluster is gone:\n%s", gcCommand(&u.config.Config))
 	}
-	return fmt.Errorf("removing what Spillway has made: %w", errors.Join(d.remains...))
+	return fmt.Errorf("uninstalling Spillway: %w", errors.Join(u.remains...))
 }
 
-// gcCommand is what removes, later and elsewhere, what the cluster has in the cloud.
+// gcCommand returns the command that deletes, later and elsewhere, what the cluster has in the cloud.
 func gcCommand(c *config.Config) string {
-	command := fmt.Sprintf("vnode gc --without-cluster --min-age=0s --cluster-id=%s --cci-namespace=%s --cci-region=%s --cci-project-id=%s",
+	command := fmt.Sprintf(
+		"vnode gc --without-cluster --min-age=0s --cluster-id=%s --cci-namespace=%s --cci-region=%s --cci-project-id=%s",
 		c.ClusterID, c.CCI.Namespace, c.CCI.Region, c.CCI.ProjectID)
 	if c.CCI.Endpoint != "" {
 		command += " --cci-endpoint=" + c.CCI.Endpoint

@@ -100,8 +100,8 @@ var cloudFaults = map[string]cloudFault{
 		other.AccessKey = "another"
 		require.NoError(t, cloud.SetCredentials([]ccisim.Credential{other}))
 		return func() { require.NoError(t, cloud.SetCredentials([]ccisim.Credential{cloudtest.Account})) }
-	}, provider.ReasonDenied, nodeconditions.Denied, "the key is wrong, over or revoked", "once a key is good, without a restart"),
-	"the account owes money (arrears)": waiting(always(ccisim.Fault{Kind: ccisim.Arrears, Verb: "create"}), provider.ReasonDenied, nodeconditions.Denied, "owes money", "once it is paid"),
+	}, provider.ReasonDenied, nodeconditions.Denied, "the access key is wrong, expired, revoked", "once a key is good, without a restart"),
+	"the account owes money (arrears)": waiting(always(ccisim.Fault{Kind: ccisim.Arrears, Verb: "create"}), provider.ReasonDenied, nodeconditions.Denied, "settle the balance", "once it is paid"),
 	"the service is not authorised (no agency)": waiting(always(ccisim.Fault{Kind: ccisim.NoAgency, Verb: "create"}), provider.ReasonDenied, nodeconditions.Denied,
 		"open the CCI console", "once somebody agrees in the console"),
 	"the key lacks a permission": waiting(answers(403, "CCI.01.403110", "no permission"), provider.ReasonDenied, nodeconditions.Denied, "cci:namespaceSubResource:*", "once it has it"),
@@ -206,7 +206,7 @@ func TestEveryFaultOfTheCloud(t *testing.T) {
 	for name, row := range cloudFaults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newScenario(t, func(c *Config) { c.SoldOut.Patience.Duration = time.Second })
+			s := newScenario(t, func(c *Config) { c.SoldOut.Timeout.Duration = time.Second })
 			name := s.node.name()
 			for _, pod := range []string{"stays", "goes"} {
 				create(t, s.namespace, podOn(name, pod))

@@ -38,9 +38,7 @@ func TestTheNodeIsAVirtualOne(t *testing.T) {
 	assert.Contains(t, node.Spec.Taints, policy.ProviderTaint())
 	assert.Equal(t, "1k", node.Status.Allocatable.Cpu().String())
 	assert.Equal(t, "3k", node.Status.Allocatable.Pods().String())
-	port, err := config.KubeletPort()
-	require.NoError(t, err)
-	assert.Equal(t, port, node.Status.DaemonEndpoints.KubeletEndpoint.Port)
+	assert.Equal(t, config.KubeletPort(), node.Status.DaemonEndpoints.KubeletEndpoint.Port)
 	for _, c := range node.Status.Conditions {
 		assert.Equal(t, c.Type == corev1.NodeReady, c.Status == corev1.ConditionTrue, "%s", c.Type)
 	}
@@ -253,7 +251,7 @@ func TestOneProcessTendsANode(t *testing.T) {
 	first := start(t, config)
 	second := launchOn(t, first.again(t), "another-machine")
 	eventually(t, func() error {
-		if err := second.get("/readyz"); err == nil || !strings.Contains(err.Error(), "another vnode tends node") {
+		if err := second.get("/readyz"); err == nil || !strings.Contains(err.Error(), "another vnode manages node") {
 			return fmt.Errorf("it is ready, or says something else: %w", err)
 		}
 		return nil

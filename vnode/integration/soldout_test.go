@@ -28,7 +28,7 @@ const soldOutCondition = corev1.NodeConditionType(policy.ReasonSoldOut)
 func soldOutNode(t *testing.T, cloud *cloudtest.Cloud, changes ...func(*config.SoldOutConfig)) *Config {
 	t.Helper()
 	cfg := settings(t, cloud, nodeName(t))
-	cfg.SoldOut.Patience.Duration = time.Second
+	cfg.SoldOut.Timeout.Duration = time.Second
 	for _, change := range changes {
 		change(&cfg.SoldOut)
 	}
@@ -124,7 +124,7 @@ func TestASoldOutCloudLocksTheNode(t *testing.T) {
 func TestOneSizeThatIsSoldOutLocksNothing(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	cfg := soldOutNode(t, cloud, func(c *config.SoldOutConfig) { c.Patience.Duration = 4 * time.Second; c.Signs = "" })
+	cfg := soldOutNode(t, cloud, func(c *config.SoldOutConfig) { c.Timeout.Duration = 4 * time.Second; c.Signs = "" })
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut, Path: "large"})
 	ns := namespace(t)
 	create(t, ns, podOn(cfg.Node.Name, "large"))
@@ -170,7 +170,7 @@ func TestALockSurvivesARestartAndACordonOfOthersIsTheirs(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	cfg := settings(t, cloud, nodeName(t))
-	cfg.SoldOut.Patience.Duration, cfg.SoldOut.Lock.Duration = time.Second, 5*time.Second
+	cfg.SoldOut.Timeout.Duration, cfg.SoldOut.Lock.Duration = time.Second, 5*time.Second
 	first := start(t, cfg)
 	end := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
 	ns := namespace(t)
@@ -199,7 +199,7 @@ func schedulable(t *testing.T, name string, can bool) {
 	require.NoError(t, err)
 }
 
-func TestStuckPodsGoElsewhereWhereTheyWantThat(t *testing.T) {
+func TestStrandedPodsGoElsewhereWhereTheyWantThat(t *testing.T) {
 	t.Parallel()
 	// Kinds that this cluster does not have: their controllers, and the garbage collector, leave the Pods alone.
 	set := metav1.OwnerReference{APIVersion: "apps.kruise.io/v1alpha1", Kind: "CloneSet", Name: "web", UID: "1", Controller: new(true)}
@@ -221,7 +221,7 @@ func TestStuckPodsGoElsewhereWhereTheyWantThat(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cloud := cloudtest.New(t)
-			cfg := soldOutNode(t, cloud, func(c *config.SoldOutConfig) { c.StuckPods = test.byDefault })
+			cfg := soldOutNode(t, cloud, func(c *config.SoldOutConfig) { c.StrandedPods = test.byDefault })
 			cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
 			ns := namespace(t)
 			pod := podOn(cfg.Node.Name, "web")
@@ -257,7 +257,7 @@ func TestStuckPodsGoElsewhereWhereTheyWantThat(t *testing.T) {
 }
 
 // Two regions, say, of which one is sold out: its Pods are evicted once its node is locked, and the scheduler finds them the other.
-func TestStuckPodsGoToAnotherVirtualNode(t *testing.T) {
+func TestStrandedPodsGoToAnotherVirtualNode(t *testing.T) {
 	t.Parallel()
 	full, free := cloudtest.New(t), cloudtest.New(t)
 	full.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})

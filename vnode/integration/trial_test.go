@@ -87,7 +87,7 @@ func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
 		c.CCI.Network1 = config.Network1Config{VPCID: "vpc", NetworkID: "neutron-network"}
 	}
 	c.CCI.RequestTimeout.Duration = 2 * time.Second
-	c.Pods.LongestRetry.Duration = time.Second
+	c.Pods.MaxRetryInterval.Duration = time.Second
 	c.Pods.RefusalRetry.Duration = time.Second
 	return c
 }

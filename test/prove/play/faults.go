@@ -67,8 +67,8 @@ func (f *Faults) disturb(ctx context.Context, d plan.Disturbance) error {
 	if !ok {
 		return fmt.Errorf("unknown fault %q", d.Fault)
 	}
-	undo := begin()
-	defer undo()
+	heal := begin()
+	defer heal()
 	return pause(ctx, d.For)
 }
 
@@ -229,7 +229,7 @@ func kill(pid int, signal syscall.Signal, process string) error {
 
 // begins contains the faults that do not end a process. Each function starts a fault and returns the function that ends
 // it.
-func (f *Faults) begins() map[plan.Fault]func() (undo func()) {
+func (f *Faults) begins() map[plan.Fault]func() (heal func()) {
 	binds := func(how proxy.BindFault) func() func() {
 		return func() func() { return f.asScheduler.DisturbBinds(how) }
 	}

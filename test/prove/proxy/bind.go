@@ -34,16 +34,16 @@ const (
 )
 
 // DisturbBinds applies the fault to all requests to bind a Pod, until the returned function is called.
-func (p *APIServer) DisturbBinds(fault BindFault) (undo func()) {
+func (p *APIServer) DisturbBinds(fault BindFault) (heal func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	ended := make(chan struct{})
-	p.binds, p.bindFaultEnded = fault, ended
+	healed := make(chan struct{})
+	p.binds, p.bindsHealed = fault, healed
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.binds = ""
-		close(ended)
+		close(healed)
 	}
 }
 
@@ -64,7 +64,7 @@ func bindTarget(path string) (namespace, name string) {
 // bind passes on a request to bind a Pod, or applies the fault.
 func (p *APIServer) bind(forward *httputil.ReverseProxy, w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
-	fault, ended := p.binds, p.bindFaultEnded
+	fault, healed := p.binds, p.bindsHealed
 	p.mu.Unlock()
 	timedOut := apierrors.NewTimeoutError("the request did not complete in time (the proof disturbs)", 0)
 	switch fault {
@@ -79,7 +79,7 @@ func (p *APIServer) bind(forward *httputil.ReverseProxy, w http.ResponseWriter, 
 		answer(w, timedOut)
 	case BindHangs:
 		r = detached(r)
-		<-ended // Even if the scheduler has been killed meanwhile: the request was already sent.
+		<-healed // Even if the scheduler has been killed meanwhile: the request was already sent.
 		p.pass(forward, w, r, fault)
 	default:
 		p.pass(forward, w, r, fault)

@@ -12,12 +12,14 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// API asks the API server itself: a cache may be late.
-type API struct{ Client corev1client.CoreV1Interface }
+// APIServer reads from the API server. It does not use a cache, which can be outdated.
+type APIServer struct{ Client corev1client.CoreV1Interface }
 
 // PodsOn implements Cluster.
-func (a API) PodsOn(ctx context.Context, node string) (map[identity.Key]bool, error) {
-	options := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String(), Limit: pageSize}
+func (a APIServer) PodsOn(ctx context.Context, node string) (map[identity.Key]bool, error) {
+	options := metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String(), Limit: pageSize,
+	}
 	found := map[identity.Key]bool{}
 	for {
 		page, err := a.Client.Pods(metav1.NamespaceAll).List(ctx, options)
@@ -33,18 +35,20 @@ func (a API) PodsOn(ctx context.Context, node string) (map[identity.Key]bool, er
 	}
 }
 
-// Gone tells of a virtual node that the cluster does not have it, and that it is not the one that asks, which may not be registered yet.
-func (a API) Gone(mine string) func(ctx context.Context, name string) (bool, error) {
+// Gone returns a function that reports whether the cluster no longer has a virtual node. It reports false for mine, the
+// calling node, which may not be registered yet.
+func (a APIServer) Gone(mine string) func(ctx context.Context, name string) (bool, error) {
 	return func(ctx context.Context, name string) (bool, error) {
 		if name == mine {
 			return false, nil
 		}
-		return a.MineOrNobodys(mine)(ctx, name)
+		return a.MineOrGone(mine)(ctx, name)
 	}
 }
 
-// MineOrNobodys chooses a virtual node's own Pods and those of nodes that the cluster does not have: the others are tended by their own.
-func (a API) MineOrNobodys(mine string) func(ctx context.Context, name string) (bool, error) {
+// MineOrGone returns a function that selects mine, the calling node, and the nodes that the cluster no longer has.
+// The other nodes manage their own cloud Pods.
+func (a APIServer) MineOrGone(mine string) func(ctx context.Context, name string) (bool, error) {
 	return func(ctx context.Context, name string) (bool, error) {
 		if name == mine {
 			return true, nil
@@ -54,7 +58,7 @@ func (a API) MineOrNobodys(mine string) func(ctx context.Context, name string) (
 			return true, nil
 		}
 		if err != nil {
-			return false, fmt.Errorf("asking for the node: %w", err)
+			return false, fmt.Errorf("reading node %s: %w", name, err)
 		}
 		return false, nil
 	}

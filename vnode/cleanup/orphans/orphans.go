@@ -1,10 +1,11 @@
-// Package orphans finds cloud Pods of a cluster that stand for none of its Pods, and ends them: they would run, and be billed, for nobody. A
-// virtual node ends its own as soon as their Pods are gone; here is the net below that, for what the watches missed and for nodes that are
-// no more.
+// Package orphans finds and deletes orphans: cloud Pods of a cluster that no longer have a Pod, which would run and
+// be billed without use. A virtual node deletes its own cloud Pods as soon as their Pods are gone. This package is
+// the safety net: it covers events that watches missed, and nodes that no longer exist.
 //
-// It also removes the copies (package mirror's) of virtual nodes that are no more: each node tends its own for as long as it is there.
+// It also deletes the mirrors (package mirror) of virtual nodes that no longer exist. Each existing node manages its
+// own.
 //
-// Nothing is an orphan by an error or an incomplete list, by the word of another cluster's Pods, or at first sight.
+// An error or an incomplete list never makes a cloud Pod an orphan, nor does another cluster, nor a single comparison.
 package orphans
 
 import (
@@ -16,55 +17,56 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// pageSize is how many Pods a list takes at once.
+// pageSize is the number of Pods in one page of a list.
 const pageSize = 500
 
 // Orphan is a cloud Pod without a Pod.
 type Orphan struct {
-	// Key is the Pod that it stood for, Node the virtual node.
+	// Key identifies the Pod that it stood for. Node is its virtual node.
 	Key  identity.Key
 	Node string
-	// Cloud is the cloud Pod. It has no spec.
+	// Cloud is the cloud Pod, without its spec.
 	Cloud *cci.Pod
 }
 
-// Cluster is asked which Pods there are. Its answers must be complete, and as new as the question.
+// Cluster lists the Pods of the cluster. Its answers must be complete, and not older than the call.
 type Cluster interface {
 	// PodsOn returns the Pods that are bound to a node.
 	PodsOn(ctx context.Context, node string) (map[identity.Key]bool, error)
 }
 
-// Finder finds the orphans of one cluster in one namespace of the cloud.
+// Finder finds the orphans of one cluster in one cloud namespace.
 type Finder struct {
 	Cloud     cci.API
 	Namespace string
 	ClusterID string
-	// Nodes chooses the virtual nodes whose cloud Pods are looked at; nil for all.
+	// Nodes selects the virtual nodes whose cloud Pods are compared. Nil selects all.
 	Nodes func(ctx context.Context, name string) (bool, error)
-	// Gone tells that a virtual node is no more, so that nobody tends its copies; nil where all are gone.
+	// Gone reports whether a virtual node no longer exists, so that it no longer manages its mirrors. Nil means that no
+	// virtual node exists.
 	Gone func(ctx context.Context, name string) (bool, error)
-	// Cluster is nil when the cluster is no more: then all its cloud Pods are orphans.
+	// Cluster is nil if the cluster no longer exists. Then all its cloud Pods are orphans.
 	Cluster Cluster
-	// Ending has those found too that are being deleted already.
-	Ending bool
+	// Terminating includes orphans that are already being deleted.
+	Terminating bool
 }
 
-// Find lists the orphans. It asks the cloud first and the cluster then: a Pod is always in the cluster before it is in the cloud. An error
-// means that nothing is known.
+// Find lists the orphans. It lists the cloud before the cluster, because a Pod is always in the cluster before it is
+// in the cloud. After an error nothing is known.
 func (f *Finder) Find(ctx context.Context) ([]Orphan, error) {
 	candidates, err := f.list(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var found []Orphan
-	alive := map[string]map[identity.Key]bool{}
+	existing := map[string]map[identity.Key]bool{}
 	for _, c := range candidates {
-		pods, asked := alive[c.Node]
-		if !asked {
+		pods, listed := existing[c.Node]
+		if !listed {
 			if pods, err = f.podsOn(ctx, c.Node); err != nil {
-				return nil, fmt.Errorf("asking for the pods of node %s: %w", c.Node, err)
+				return nil, fmt.Errorf("listing the pods of node %s: %w", c.Node, err)
 			}
-			alive[c.Node] = pods
+			existing[c.Node] = pods
 		}
 		if pods != nil && !pods[c.Key] {
 			found = append(found, c)
@@ -73,10 +75,10 @@ func (f *Finder) Find(ctx context.Context) ([]Orphan, error) {
 	return found, nil
 }
 
-// podsOn returns the Pods of a node, nil for a node that is not looked at.
+// podsOn returns the Pods of a node, or nil if the node is not selected.
 func (f *Finder) podsOn(ctx context.Context, node string) (map[identity.Key]bool, error) {
 	if f.Nodes != nil {
-		if chosen, err := f.Nodes(ctx, node); err != nil || !chosen {
+		if selected, err := f.Nodes(ctx, node); err != nil || !selected {
 			return nil, err
 		}
 	}
@@ -91,7 +93,7 @@ func (f *Finder) podsOn(ctx context.Context, node string) (map[identity.Key]bool
 	return pods, err
 }
 
-// list takes all pages of the cluster's cloud Pods.
+// list returns all cloud Pods of the cluster.
 func (f *Finder) list(ctx context.Context) ([]Orphan, error) {
 	options := cci.ListOptions{LabelSelector: identity.ClusterSelector(f.ClusterID), Limit: pageSize}
 	var all []Orphan
@@ -102,9 +104,9 @@ func (f *Finder) list(ctx context.Context) ([]Orphan, error) {
 		}
 		for i := range page.Items {
 			pod := &page.Items[i]
-			// The annotations are the identity: a service that ignores the selector must not cost other people's Pods.
+			// The annotations are checked because the service might ignore the selector: Pods of others must never be deleted.
 			key, owner, ok := identity.OfPod(pod)
-			if ok && owner.ClusterID == f.ClusterID && (f.Ending || pod.DeletionTimestamp == nil) {
+			if ok && owner.ClusterID == f.ClusterID && (f.Terminating || pod.DeletionTimestamp == nil) {
 				pod.Spec = cci.PodSpec{}
 				all = append(all, Orphan{Key: key, Node: owner.Node, Cloud: pod})
 			}
@@ -115,9 +117,9 @@ func (f *Finder) list(ctx context.Context) ([]Orphan, error) {
 	}
 }
 
-// End asks the cloud to end an orphan, and nobody else: a cloud Pod that was made again under its name is another one. It returns before
-// the Pod is gone and may be called again.
-func (f *Finder) End(ctx context.Context, o Orphan) error {
+// Delete requests the deletion of an orphan. The UID ensures that a newer cloud Pod of the same name is kept. Delete
+// returns before the cloud Pod is gone, and may be called again.
+func (f *Finder) Delete(ctx context.Context, o Orphan) error {
 	err := f.Cloud.DeletePod(ctx, f.Namespace, o.Cloud.Name, cci.DeleteOptions{UID: o.Cloud.UID})
 	if cci.IsNotFound(err) || cci.IsConflict(err) {
 		return nil
@@ -125,5 +127,5 @@ func (f *Finder) End(ctx context.Context, o Orphan) error {
 	return err
 }
 
-// Age is how long ago the cloud made it, by the cloud's clock for its making and ours for now.
+// Age returns the time since the cloud Pod was created: now is our clock, the creation is the cloud's.
 func (o Orphan) Age(now time.Time) time.Duration { return now.Sub(o.Cloud.CreationTimestamp.Time) }

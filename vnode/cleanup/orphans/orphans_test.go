@@ -6,19 +6,19 @@ import (
 	"log/slog"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// cluster is what a cluster says of its Pods.
+// cluster returns fixed answers.
 type cluster struct {
 	pods map[identity.Key]bool
 	err  error
@@ -28,22 +28,19 @@ func (c *cluster) PodsOn(context.Context, string) (map[identity.Key]bool, error)
 	return c.pods, c.err
 }
 
-// put makes a cloud Pod that stands for a Pod.
+// put creates a cloud Pod that stands for a Pod.
 func put(t *testing.T, cloud *cloudtest.Cloud, clusterID string, key identity.Key) {
 	t.Helper()
+	meta := metav1.ObjectMeta{Name: identity.CloudName(key)}
+	identity.Owner{ClusterID: clusterID, Node: "node"}.Mark(&meta, key)
+	size := corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("500m"), corev1.ResourceMemory: resource.MustParse("1Gi"),
+	}
 	_, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, &cci.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Name:   identity.CloudName(key),
-			Labels: map[string]string{policy.CloudClusterKey: clusterID},
-			Annotations: map[string]string{
-				policy.CloudClusterKey: clusterID, policy.CloudNodeAnnotation: "node", policy.CloudNamespaceAnnotation: key.Namespace,
-				policy.CloudNameAnnotation: key.Name, policy.CloudUIDAnnotation: string(key.UID),
-			},
-		},
-		Spec: cci.PodSpec{Containers: []cci.Container{{Name: "c", Image: "nginx", Resources: cci.Resources{
-			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m"), corev1.ResourceMemory: resource.MustParse("1Gi")},
-			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("500m"), corev1.ResourceMemory: resource.MustParse("1Gi")},
-		}}}},
+		ObjectMeta: meta,
+		Spec: cci.PodSpec{Containers: []cci.Container{{
+			Name: "c", Image: "nginx", Resources: cci.Resources{Requests: size, Limits: size},
+		}}},
 	})
 	require.NoError(t, err)
 }
@@ -56,9 +53,10 @@ func names(found []Orphan) []string {
 	return all
 }
 
-func TestOnlyWhatStandsForNoPodIsAnOrphan(t *testing.T) {
+func TestOnlyACloudPodWithoutAPodIsAnOrphan(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
-	live, gone := identity.Key{Namespace: "ns", Name: "live", UID: "1"}, identity.Key{Namespace: "ns", Name: "gone", UID: "2"}
+	live := identity.Key{Namespace: "ns", Name: "live", UID: "1"}
+	gone := identity.Key{Namespace: "ns", Name: "gone", UID: "2"}
 	older := identity.Key{Namespace: "ns", Name: "live", UID: "0"}
 	for _, key := range []identity.Key{live, gone, older} {
 		put(t, cloud, "mine", key)
@@ -69,45 +67,45 @@ func TestOnlyWhatStandsForNoPodIsAnOrphan(t *testing.T) {
 
 	found, err := finder.Find(t.Context())
 	require.NoError(t, err)
-	assert.ElementsMatch(t, []string{"gone", "live"}, names(found), "the one whose Pod is gone, and the one of an earlier Pod of the same name")
+	assert.ElementsMatch(t, []string{"gone", "live"}, names(found),
+		"the one whose Pod is gone, and the one of an earlier Pod of the same name")
 
 	finder.Nodes = func(context.Context, string) (bool, error) { return false, nil }
 	found, err = finder.Find(t.Context())
 	require.NoError(t, err)
-	assert.Empty(t, found, "the node has a tender of its own")
+	assert.Empty(t, found, "the node manages its own cloud Pods")
 
 	finder.Nodes = nil
 	known.err = errors.New("the API server is away")
 	_, err = finder.Find(t.Context())
-	require.ErrorContains(t, err, "the API server is away", "what is not known is no orphan")
+	require.ErrorContains(t, err, "the API server is away", "after an error nothing is an orphan")
 }
 
-func TestASweepEndsWhatItSeesTwiceInARow(t *testing.T) {
+func TestASweepDeletesWhatTwoComparisonsInARowFind(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
 	key := identity.Key{Namespace: "ns", Name: "web", UID: "1"}
 	put(t, cloud, "mine", key)
 	known := &cluster{pods: map[identity.Key]bool{}}
-	var found, ended int
-	sweep := &Sweep{
+	sweep := NewSweep(SweepConfig{
 		Finder: &Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine", Cluster: known},
-		Found:  func(n int) { found = n }, Ended: func() { ended++ }, Logger: slog.New(slog.DiscardHandler),
-	}
+		Logger: slog.New(slog.DiscardHandler),
+	})
 	steps := []struct {
-		what         string
-		there        bool
-		err          error
-		found, ended int
+		what           string
+		there          bool
+		err            error
+		found, deleted int
 	}{
-		{"first sight", false, nil, 1, 0},
-		{"its Pod is there after all", true, nil, 0, 0},
-		{"first sight again", false, nil, 1, 0},
-		{"the cluster cannot be asked", false, errors.New("away"), 1, 0},
-		{"seen by two good looks in a row", false, nil, 1, 1},
+		{"the first comparison finds it", false, nil, 1, 0},
+		{"its Pod exists after all", true, nil, 0, 0},
+		{"a first comparison finds it again", false, nil, 1, 0},
+		{"the API server is unavailable", false, errors.New("away"), 1, 0},
+		{"two comparisons in a row have found it", false, nil, 1, 1},
 	}
 	for _, step := range steps {
 		known.pods[key], known.err = step.there, step.err
-		sweep.look(t.Context())
-		assert.Equal(t, step.found, found, step.what)
-		assert.Equal(t, step.ended, ended, step.what)
+		sweep.sweepPods(t.Context())
+		assert.Equal(t, float64(step.found), testutil.ToFloat64(sweep.metrics.orphans), step.what)
+		assert.Equal(t, float64(step.deleted), testutil.ToFloat64(sweep.metrics.deleted), step.what)
 	}
 }

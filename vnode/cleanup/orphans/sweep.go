@@ -5,82 +5,98 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Sweep ends orphans for as long as it runs.
-type Sweep struct {
+// SweepConfig configures a Sweep.
+type SweepConfig struct {
+	// Finder finds the orphans and the mirrors.
 	Finder *Finder
-	// Interval is between two looks; an orphan is ended at the second look that finds it, so this is the age that it has at least.
+	// Interval is the time between two comparisons. An orphan is deleted by the second comparison in a row that finds
+	// it, so its age is at least Interval.
 	Interval time.Duration
-	// Found is told after every look how many orphans there are, Ended of each that is ended, for metrics.
-	Found  func(int)
-	Ended  func()
-	Logger *slog.Logger
-
-	// seen are the orphans of the last look.
-	seen map[types.UID]bool
-	// seenCopies are the copies of virtual nodes that are no more.
-	seenCopies map[types.UID]bool
+	// Registerer registers the metrics. Nil registers nothing.
+	Registerer prometheus.Registerer
+	Logger     *slog.Logger
 }
 
-// Run looks again and again until ctx ends. It blocks and returns nil: what fails is tried at the next look.
+// Sweep deletes orphans, and mirrors of virtual nodes that no longer exist, while it runs.
+type Sweep struct {
+	config  SweepConfig
+	metrics metrics
+	// seen holds the orphans of the last comparison, seenMirrors the mirrors.
+	seen, seenMirrors map[types.UID]bool
+}
+
+// NewSweep returns a Sweep. It starts nothing.
+func NewSweep(config SweepConfig) *Sweep {
+	return &Sweep{config: config, metrics: newMetrics(config.Registerer)}
+}
+
+// Run compares the cloud with the cluster at each interval, until ctx ends. It blocks and returns nil. The next
+// comparison retries what failed.
 func (s *Sweep) Run(ctx context.Context) error {
 	wait.JitterUntilWithContext(ctx, func(ctx context.Context) {
-		s.look(ctx)
-		s.lookForCopies(ctx)
-	}, s.Interval, 0.2, true)
+		s.sweepPods(ctx)
+		s.sweepMirrors(ctx)
+	}, s.config.Interval, 0.2, true)
 	return nil
 }
 
-// look compares the cloud with the cluster, once.
-func (s *Sweep) look(ctx context.Context) {
-	found, err := s.Finder.Find(ctx)
+// sweepPods compares the cloud Pods with the Pods of the cluster once.
+func (s *Sweep) sweepPods(ctx context.Context) {
+	logger := s.config.Logger
+	found, err := s.config.Finder.Find(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			s.Logger.Warn("looking for orphans in the cloud will be tried again", "err", err)
+			logger.Warn("failed to find orphans in the cloud, will retry", "err", err)
 		}
-		return // What was seen before must be seen again.
+		return // Keep what the last comparison found.
 	}
-	s.Found(len(found))
+	s.metrics.orphans.Set(float64(len(found)))
 	seen := make(map[types.UID]bool, len(found))
 	for _, o := range found {
 		seen[o.Cloud.UID] = true
 		if !s.seen[o.Cloud.UID] {
-			s.Logger.Warn("a cloud pod has no pod and is ended if that stays so", "pod", o.Key, "node", o.Node, "cloud", o.Cloud.Name)
+			logger.Warn("a cloud pod has no pod, it is deleted if the next comparison confirms it",
+				"pod", o.Key, "node", o.Node, "cloud", o.Cloud.Name)
 			continue
 		}
-		if err := s.Finder.End(ctx, o); err != nil {
-			s.Logger.Warn("ending an orphan will be tried again", "pod", o.Key, "node", o.Node, "cloud", o.Cloud.Name, "err", err)
+		if err := s.config.Finder.Delete(ctx, o); err != nil {
+			logger.Warn("failed to delete an orphan, will retry",
+				"pod", o.Key, "node", o.Node, "cloud", o.Cloud.Name, "err", err)
 			continue
 		}
-		s.Ended()
-		s.Logger.Info("ended an orphan", "pod", o.Key, "node", o.Node, "cloud", o.Cloud.Name)
+		s.metrics.deleted.Inc()
+		logger.Info("deleted an orphan", "pod", o.Key, "node", o.Node, "cloud", o.Cloud.Name)
 	}
 	s.seen = seen
 }
 
-// lookForCopies removes what two looks have found of virtual nodes that are no more.
-func (s *Sweep) lookForCopies(ctx context.Context) {
-	found, err := s.Finder.FindCopies(ctx)
+// sweepMirrors deletes the mirrors that two comparisons in a row have found.
+func (s *Sweep) sweepMirrors(ctx context.Context) {
+	logger := s.config.Logger
+	found, err := s.config.Finder.FindMirrors(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			s.Logger.Warn("looking for copies of removed nodes in the cloud will be tried again", "err", err)
+			logger.Warn("failed to find copies of deleted nodes in the cloud, will retry", "err", err)
 		}
 		return
 	}
 	seen := make(map[types.UID]bool, len(found))
-	for _, c := range found {
-		seen[c.UID] = true
-		if !s.seenCopies[c.UID] {
+	for _, m := range found {
+		seen[m.UID] = true
+		if !s.seenMirrors[m.UID] {
 			continue
 		}
-		if err := s.Finder.Remove(ctx, c); err != nil {
-			s.Logger.Warn("removing a copy of a removed node will be tried again", "mirror", c.Mirror.String(), "node", c.Node, "err", err)
+		if err := s.config.Finder.DeleteMirror(ctx, m); err != nil {
+			logger.Warn("failed to delete a copy of a deleted node, will retry",
+				"mirror", m.Mirror.String(), "node", m.Node, "err", err)
 			continue
 		}
-		s.Logger.Info("removed a copy of a removed node", "mirror", c.Mirror.String(), "node", c.Node)
+		logger.Info("deleted a copy of a deleted node", "mirror", m.Mirror.String(), "node", m.Node)
 	}
-	s.seenCopies = seen
+	s.seenMirrors = seen
 }

@@ -17,41 +17,47 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// copyAll puts a copy of each kind into the cloud.
+// copyAll creates a mirror of each kind in the cloud.
 func copyAll(t *testing.T, cloud *cloudtest.Cloud, owner identity.Owner) {
 	t.Helper()
 	mirror := func(kind identity.MirrorKind) identity.Mirror {
 		return identity.Mirror{Kind: kind, Namespace: "ns", Name: "x"}
 	}
 	for kind, data := range map[identity.MirrorKind]*cci.Data{
-		identity.MirrorConfigMap: {Kind: cci.ConfigMap}, identity.MirrorSecret: {Kind: cci.Secret, Type: corev1.SecretTypeOpaque},
+		identity.MirrorConfigMap: {Kind: cci.ConfigMap},
+		identity.MirrorSecret:    {Kind: cci.Secret, Type: corev1.SecretTypeOpaque},
 	} {
 		data.ObjectMeta = owner.MirrorMeta(mirror(kind), "1")
 		_, err := cloud.Client.CreateData(t.Context(), cloudtest.Namespace, data)
 		require.NoError(t, err)
 	}
-	modes, size := []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}, corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+	modes := []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
+	size := corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
 	meta := owner.MirrorMeta(mirror(identity.MirrorClaim), "1")
-	_, err := cloud.Client.CreateVolume(t.Context(), &cci.PersistentVolume{ObjectMeta: meta, Spec: cci.PersistentVolumeSpec{
+	volume := &cci.PersistentVolume{ObjectMeta: meta, Spec: cci.PersistentVolumeSpec{
 		AccessModes: modes, Capacity: size, CSI: &cci.CSIVolume{Driver: "nas.csi.everest.io", VolumeHandle: "share"},
-	}})
+	}}
+	_, err := cloud.Client.CreateVolume(t.Context(), volume)
 	require.NoError(t, err)
-	_, err = cloud.Client.CreateClaim(t.Context(), cloudtest.Namespace, &cci.PersistentVolumeClaim{ObjectMeta: meta, Spec: cci.PersistentVolumeClaimSpec{
+	claim := &cci.PersistentVolumeClaim{ObjectMeta: meta, Spec: cci.PersistentVolumeClaimSpec{
 		AccessModes: modes, VolumeName: meta.Name, Resources: cci.Resources{Requests: size},
-	}})
+	}}
+	_, err = cloud.Client.CreateClaim(t.Context(), cloudtest.Namespace, claim)
 	require.NoError(t, err)
 }
 
-func TestOnlyCopiesOfNodesThatAreNoMoreAreRemoved(t *testing.T) {
+func TestOnlyMirrorsOfDeletedNodesAreDeleted(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
-	for _, owner := range []identity.Owner{{ClusterID: "mine", Node: "gone"}, {ClusterID: "mine", Node: "live"}, {ClusterID: "theirs", Node: "gone"}} {
+	for _, owner := range []identity.Owner{
+		{ClusterID: "mine", Node: "gone"}, {ClusterID: "mine", Node: "live"}, {ClusterID: "theirs", Node: "gone"},
+	} {
 		copyAll(t, cloud, owner)
 	}
-	asked := func(_ context.Context, name string) (bool, error) { return name == "gone", nil }
-	finder := &Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine", Gone: asked}
-	find := func() []Copy {
+	isGone := func(_ context.Context, name string) (bool, error) { return name == "gone", nil }
+	finder := &Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine", Gone: isGone}
+	find := func() []Mirror {
 		t.Helper()
-		found, err := finder.FindCopies(t.Context())
+		found, err := finder.FindMirrors(t.Context())
 		require.NoError(t, err)
 		return found
 	}
@@ -62,35 +68,37 @@ func TestOnlyCopiesOfNodesThatAreNoMoreAreRemoved(t *testing.T) {
 	}
 
 	finder.Gone = func(context.Context, string) (bool, error) { return false, errors.New("the API server is away") }
-	_, err := finder.FindCopies(t.Context())
-	require.ErrorContains(t, err, "the API server is away", "what is not known is not removed")
-	finder.Gone = asked
+	_, err := finder.FindMirrors(t.Context())
+	require.ErrorContains(t, err, "the API server is away", "after an error nothing is deleted")
+	finder.Gone = isGone
 
-	sweep := &Sweep{Finder: finder, Logger: slog.New(slog.DiscardHandler)}
-	sweep.lookForCopies(t.Context())
-	assert.Len(t, find(), 4, "nothing is removed at first sight")
-	sweep.lookForCopies(t.Context())
+	sweep := NewSweep(SweepConfig{Finder: finder, Logger: slog.New(slog.DiscardHandler)})
+	sweep.sweepMirrors(t.Context())
+	assert.Len(t, find(), 4, "one comparison deletes nothing")
+	sweep.sweepMirrors(t.Context())
 	require.Eventually(t, func() bool { return len(find()) == 0 }, cloudtest.Timeout, cloudtest.Tick)
 	finder.Gone = nil
-	assert.Len(t, find(), 4, "those of the other node are left")
+	assert.Len(t, find(), 4, "those of the other node are kept")
 	finder.ClusterID = "theirs"
 	assert.Len(t, find(), 4, "and those of the other cluster")
 }
 
-func TestCopiesStayForAsLongAsPodsDo(t *testing.T) {
+func TestMirrorsAreKeptWhileTheirNodeHasCloudPods(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
 	copyAll(t, cloud, identity.Owner{ClusterID: "mine", Node: "node"})
 	put(t, cloud, "mine", identity.Key{Namespace: "ns", Name: "web", UID: "1"})
-	found, err := (&Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine"}).FindCopies(t.Context())
+	finder := &Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine"}
+	found, err := finder.FindMirrors(t.Context())
 	require.NoError(t, err)
 	assert.Empty(t, found)
 }
 
-func TestCopiesAreFoundInARegionWithoutVolumes(t *testing.T) {
+func TestMirrorsAreFoundInARegionWithoutVolumes(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t)
 	copyAll(t, cloud, identity.Owner{ClusterID: "mine", Node: "node"})
 	require.NoError(t, cloud.SetPolicies(ccisim.Policies{NoVolumes: true}))
-	found, err := (&Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine"}).FindCopies(t.Context())
+	finder := &Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine"}
+	found, err := finder.FindMirrors(t.Context())
 	require.NoError(t, err)
 	assert.Len(t, found, 2)
 }

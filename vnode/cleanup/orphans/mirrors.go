@@ -13,24 +13,25 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// Copy is a copy of something that Pods of a virtual node referred to (see package mirror) when the virtual node is no more.
-type Copy struct {
-	// Mirror is what it is a copy of, Node the virtual node.
+// Mirror is a copy in the cloud of an object that Pods of a virtual node referred to (see package mirror). The
+// virtual node no longer exists.
+type Mirror struct {
+	// Mirror is what it is a copy of. Node is the virtual node.
 	Mirror identity.Mirror
 	Node   string
-	// UID is the cloud's.
+	// UID is the UID in the cloud.
 	UID types.UID
 
 	remove func(ctx context.Context, options cci.DeleteOptions) error
 }
 
-// copiesPage is how many copies a list takes at once: they come with what they hold.
-const copiesPage = 40
+// dataPageSize is the number of ConfigMaps or Secrets in one page of a list. Lists include their contents.
+const dataPageSize = 40
 
-// FindCopies lists the copies of virtual nodes that are no more, and of which the cloud has no Pod any more either. An error means that
+// FindMirrors lists the mirrors of virtual nodes that no longer exist and have no cloud Pods anymore. After an error
 // nothing is known.
-func (f *Finder) FindCopies(ctx context.Context) ([]Copy, error) {
-	all, err := f.listCopies(ctx)
+func (f *Finder) FindMirrors(ctx context.Context) ([]Mirror, error) {
+	all, err := f.listMirrors(ctx)
 	if err != nil || len(all) == 0 {
 		return nil, err
 	}
@@ -39,15 +40,15 @@ func (f *Finder) FindCopies(ctx context.Context) ([]Copy, error) {
 		return nil, err
 	}
 	gone := map[string]bool{}
-	var found []Copy
-	for _, c := range all {
-		if _, asked := gone[c.Node]; !asked {
-			if gone[c.Node], err = f.isGone(ctx, c.Node); err != nil {
+	var found []Mirror
+	for _, m := range all {
+		if _, known := gone[m.Node]; !known {
+			if gone[m.Node], err = f.isGone(ctx, m.Node); err != nil {
 				return nil, err
 			}
 		}
-		if gone[c.Node] && !busy[c.Node] {
-			found = append(found, c)
+		if gone[m.Node] && !busy[m.Node] {
+			found = append(found, m)
 		}
 	}
 	return found, nil
@@ -60,7 +61,7 @@ func (f *Finder) isGone(ctx context.Context, node string) (bool, error) {
 	return f.Gone(ctx, node)
 }
 
-// nodesWithPods are the virtual nodes that have cloud Pods, those that end among them.
+// nodesWithPods returns the virtual nodes that have cloud Pods, terminating ones included.
 func (f *Finder) nodesWithPods(ctx context.Context) (map[string]bool, error) {
 	options := cci.ListOptions{LabelSelector: identity.ClusterSelector(f.ClusterID), Limit: pageSize}
 	busy := map[string]bool{}
@@ -80,11 +81,11 @@ func (f *Finder) nodesWithPods(ctx context.Context) (map[string]bool, error) {
 	}
 }
 
-// listCopies lists the cluster's copies of all kinds, claims before their volumes.
-func (f *Finder) listCopies(ctx context.Context) ([]Copy, error) {
-	var all []Copy
+// listMirrors lists the cluster's mirrors of all kinds, claims before their volumes.
+func (f *Finder) listMirrors(ctx context.Context) ([]Mirror, error) {
+	var all []Mirror
 	for _, kind := range []cci.DataKind{cci.ConfigMap, cci.Secret} {
-		options := cci.ListOptions{LabelSelector: identity.ClusterSelector(f.ClusterID), Limit: copiesPage}
+		options := cci.ListOptions{LabelSelector: identity.ClusterSelector(f.ClusterID), Limit: dataPageSize}
 		for {
 			page, err := f.Cloud.ListData(ctx, f.Namespace, kind, options)
 			if err != nil {
@@ -92,9 +93,10 @@ func (f *Finder) listCopies(ctx context.Context) ([]Copy, error) {
 			}
 			for i := range page.Items {
 				name := page.Items[i].Name
-				all = f.appendCopy(all, &page.Items[i].ObjectMeta, func(ctx context.Context, options cci.DeleteOptions) error {
+				remove := func(ctx context.Context, options cci.DeleteOptions) error {
 					return f.Cloud.DeleteData(ctx, f.Namespace, kind, name, options)
-				})
+				}
+				all = f.appendMirror(all, &page.Items[i].ObjectMeta, remove)
 			}
 			if options.Continue = page.Continue; options.Continue == "" {
 				break
@@ -105,11 +107,11 @@ func (f *Finder) listCopies(ctx context.Context) ([]Copy, error) {
 	return append(all, storage...), err
 }
 
-// listStorage lists nothing where the region has no volumes.
-func (f *Finder) listStorage(ctx context.Context) ([]Copy, error) {
+// listStorage lists the mirrors of claims and their volumes. It returns none if the region has no volumes.
+func (f *Finder) listStorage(ctx context.Context) ([]Mirror, error) {
 	options := cci.ListOptions{LabelSelector: identity.ClusterSelector(f.ClusterID), Limit: pageSize}
 	claims, err := f.Cloud.ListClaims(ctx, f.Namespace, options)
-	if fault, is := errors.AsType[*cci.Error](err); is && fault.Status == http.StatusNotFound {
+	if answer, is := errors.AsType[*cci.Error](err); is && answer.Status == http.StatusNotFound {
 		return nil, nil
 	}
 	if err != nil {
@@ -119,38 +121,42 @@ func (f *Finder) listStorage(ctx context.Context) ([]Copy, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []Copy
+	var all []Mirror
 	for i := range claims {
 		name := claims[i].Name
-		all = f.appendCopy(all, &claims[i].ObjectMeta, func(ctx context.Context, options cci.DeleteOptions) error {
+		remove := func(ctx context.Context, options cci.DeleteOptions) error {
 			return f.Cloud.DeleteClaim(ctx, f.Namespace, name, options)
-		})
+		}
+		all = f.appendMirror(all, &claims[i].ObjectMeta, remove)
 	}
 	for i := range volumes {
 		name := volumes[i].Name
-		all = f.appendCopy(all, &volumes[i].ObjectMeta, func(ctx context.Context, options cci.DeleteOptions) error {
+		remove := func(ctx context.Context, options cci.DeleteOptions) error {
 			return f.Cloud.DeleteVolume(ctx, name, options)
-		})
+		}
+		all = f.appendMirror(all, &volumes[i].ObjectMeta, remove)
 	}
 	return all, nil
 }
 
-func (f *Finder) appendCopy(all []Copy, meta *metav1.ObjectMeta, remove func(context.Context, cci.DeleteOptions) error) []Copy {
+func (f *Finder) appendMirror(
+	all []Mirror, meta *metav1.ObjectMeta, remove func(context.Context, cci.DeleteOptions) error,
+) []Mirror {
 	mirror, owner, ok := identity.OfMirror(meta)
 	if !ok || owner.ClusterID != f.ClusterID {
 		return all
 	}
-	return append(all, Copy{Mirror: mirror, Node: owner.Node, UID: meta.UID, remove: remove})
+	return append(all, Mirror{Mirror: mirror, Node: owner.Node, UID: meta.UID, remove: remove})
 }
 
-// Remove takes a copy out of the cloud, and no other of its name. It may be called again.
-func (f *Finder) Remove(ctx context.Context, c Copy) error {
-	err := c.remove(ctx, cci.DeleteOptions{UID: c.UID})
+// DeleteMirror deletes a mirror. The UID ensures that a newer object of the same name is kept. It may be called again.
+func (f *Finder) DeleteMirror(ctx context.Context, m Mirror) error {
+	err := m.remove(ctx, cci.DeleteOptions{UID: m.UID})
 	if cci.IsNotFound(err) || cci.IsConflict(err) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("removing the copy of %s of node %s: %w", c.Mirror, c.Node, err)
+		return fmt.Errorf("deleting the copy of %s of node %s: %w", m.Mirror, m.Node, err)
 	}
 	return nil
 }

@@ -1,0 +1,193 @@
+package app
+
+import (
+	"crypto/tls"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/cert"
+
+	"github.com/spillway-k8s/spillway/vnode/config"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden file")
+
+// authority returns a certificate authority.
+var authority = sync.OnceValues(func() ([]byte, error) {
+	certificate, _, err := cert.GenerateSelfSignedCertKey("authority", nil, nil)
+	return certificate, err
+})
+
+// settings returns a configuration with files that exist and addresses that no one listens on.
+func settings(t *testing.T) *config.Config {
+	t.Helper()
+	write := func(name, content string) string {
+		file := filepath.Join(t.TempDir(), name)
+		require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
+		return file
+	}
+	ca, err := authority()
+	require.NoError(t, err)
+	c := config.Default()
+	c.ClusterID, c.Node.Name, c.Node.IP = "prod", "virtual", "10.0.0.9"
+	c.ClientCAFile = write("ca.crt", string(ca))
+	c.Kube.Kubeconfig = write("kubeconfig", `
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+contexts: [{name: c, context: {cluster: c, user: u}}]
+current-context: c
+users: [{name: u, user: {token: t}}]
+`)
+	c.CCI.Endpoint, c.CCI.IAMEndpoint = "https://127.0.0.1:1", "https://127.0.0.1:1"
+	c.CCI.Region, c.CCI.ProjectID = "r", "p"
+	c.CCI.CredentialsFile = write("credentials.yaml", "accessKey: a\nsecretKey: s\n")
+	c.CCI.Namespace, c.CCI.SubnetIDs, c.CCI.SecurityGroupIDs = "bursting", []string{"subnet"}, []string{"group"}
+	require.NoError(t, c.Validate())
+	return c
+}
+
+func newApp(t *testing.T, c *config.Config) *App {
+	t.Helper()
+	a, err := New(c, "machine", slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	return a
+}
+
+func get(t *testing.T, a *App, path string) (status int, body string) {
+	t.Helper()
+	response := httptest.NewRecorder()
+	a.health().ServeHTTP(response, httptest.NewRequest(http.MethodGet, path, nil))
+	return response.Code, response.Body.String()
+}
+
+func TestNewNamesTheFileThatItCannotUse(t *testing.T) {
+	for name, change := range map[string]func(*config.Config){
+		"the authority of clients": func(c *config.Config) { c.ClientCAFile = "nowhere" },
+		"the cloud's credentials":  func(c *config.Config) { c.CCI.CredentialsFile = "nowhere" },
+		"the kubeconfig":           func(c *config.Config) { c.Kube.Kubeconfig = "nowhere" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := settings(t)
+			change(c)
+			_, err := New(c, "machine", slog.New(slog.DiscardHandler))
+			assert.ErrorContains(t, err, "nowhere")
+		})
+	}
+}
+
+func TestReadinessNamesWhatIsMissing(t *testing.T) {
+	a := newApp(t, settings(t))
+	status, body := get(t, a, "/healthz")
+	assert.Equal(t, http.StatusOK, status)
+	assert.Equal(t, "ok\n", body)
+
+	status, body = get(t, a, "/readyz")
+	assert.Equal(t, http.StatusServiceUnavailable, status)
+	assert.Contains(t, body,
+		"another vnode manages node virtual: see Lease spillway-vnode-virtual in namespace spillway-system")
+
+	a.leads.Store(true)
+	a.noteCloudNamespace(fmt.Errorf("the network has failed"))
+	status, body = get(t, a, "/readyz")
+	assert.Equal(t, http.StatusServiceUnavailable, status)
+	assert.Contains(t, body, "the node is not registered\nthe network has failed")
+	a.noteCloudNamespace(nil)
+	_, body = get(t, a, "/readyz")
+	assert.NotContains(t, body, "the network has failed")
+}
+
+// descriptor matches the description of a metric by the Prometheus library.
+var descriptor = regexp.MustCompile(`fqName: "(spillway_\w+)", help: "([^"]+)", .*variableLabels: \{([\w,]*)\}`)
+
+// The golden file holds the name and the labels of every metric that the rooms register.
+func TestMetrics(t *testing.T) {
+	const golden = "testdata/metrics.txt"
+	a := newApp(t, settings(t))
+	descriptions := make(chan *prometheus.Desc, 1000)
+	a.registry.Describe(descriptions)
+	close(descriptions)
+	var metrics []string
+	for description := range descriptions {
+		if match := descriptor.FindStringSubmatch(description.String()); match != nil {
+			metrics = append(metrics, strings.TrimSpace(match[1]+" "+match[3])+"\n")
+			assert.Regexp(t, `^[A-Z].*\.$`, match[2], "the help is a sentence")
+		}
+	}
+	slices.Sort(metrics)
+	got := strings.Join(slices.Compact(metrics), "")
+	if *update {
+		require.NoError(t, os.WriteFile(golden, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), got)
+
+	status, body := get(t, a, "/metrics")
+	assert.Equal(t, http.StatusOK, status)
+	for _, name := range []string{"spillway_vnode_orphans", "go_goroutines", "process_start_time_seconds"} {
+		assert.Contains(t, body, name)
+	}
+}
+
+func TestTheKubeletPortHasOneCertificate(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*testing.T, *config.Config)
+		check  func(*testing.T, *App)
+	}{
+		"self-signed": {func(*testing.T, *config.Config) {}, func(t *testing.T, a *App) {
+			got, err := a.kubeletPort.GetCertificate(&tls.ClientHelloInfo{})
+			require.NoError(t, err)
+			assert.NotEmpty(t, got.Certificate)
+			assert.Nil(t, a.certificate)
+		}},
+		"signed by the cluster": {func(t *testing.T, c *config.Config) { c.CertificateDir = t.TempDir() },
+			func(t *testing.T, a *App) {
+				assert.NotNil(t, a.certificate)
+				assert.NotNil(t, a.kubeletPort.GetCertificate)
+			}},
+		"from files": {func(_ *testing.T, c *config.Config) { c.TLSCertFile, c.TLSPrivateKeyFile = "crt", "key" },
+			func(t *testing.T, a *App) {
+				assert.Equal(t, "crt", a.kubeletPort.CertFile)
+				assert.Equal(t, "key", a.kubeletPort.KeyFile)
+				assert.Nil(t, a.kubeletPort.GetCertificate)
+			}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := settings(t)
+			test.change(t, c)
+			test.check(t, newApp(t, c))
+		})
+	}
+}
+
+func TestCachedPodsHaveNoManagedFields(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}}}
+	got, err := stripManagedFields(pod)
+	require.NoError(t, err)
+	assert.Empty(t, got.(*corev1.Pod).ManagedFields)
+}
+
+func TestUsageRequestsFollowNoRedirects(t *testing.T) {
+	server := httptest.NewServer(http.RedirectHandler("/elsewhere", http.StatusFound))
+	t.Cleanup(server.Close)
+	response, err := usageClient().Get(server.URL)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.Equal(t, http.StatusFound, response.StatusCode)
+}
