@@ -17,7 +17,7 @@ import (
 )
 
 // maxTokenUse bounds how long a token is used. A token is renewed at four fifths of its lifetime, after maxTokenUse
-// at the latest, and up to a tenth earlier. Source: kubelet, pkg/kubelet/token.
+// at the latest, and up to a tenth earlier. Source: Kubernetes v1.36, pkg/kubelet/token.
 const maxTokenUse = 24 * time.Hour
 
 // syncToken requests tokens if there are none or if they are due for renewal.

@@ -156,8 +156,8 @@ func (p *Provider) removeFromCluster(ctx context.Context, pod *corev1.Pod) (time
 		return 0, nil // The deletion is requested. The Pod is removed with the last finalizer.
 	}
 	// The API server deletes in two steps: it records a grace period of 0, then it removes the Pod. If this program or
-	// the API server was killed between them, only another request removes the Pod (apiserver, registry/rest,
-	// BeforeDelete).
+	// the API server was killed between them, only another request removes the Pod. Source: Kubernetes v1.36,
+	// staging/src/k8s.io/apiserver/pkg/registry/rest/delete.go, BeforeDelete.
 	options := metav1.NewDeleteOptions(0)
 	options.Preconditions = metav1.NewUIDPreconditions(string(pod.UID))
 	err := p.config.Client.Pods(pod.Namespace).Delete(ctx, pod.Name, *options)

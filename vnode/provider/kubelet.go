@@ -19,7 +19,8 @@ var (
 )
 
 // CreatePod implements virtual-kubelet's PodLifecycleHandler. It never fails: on any error virtual-kubelet ends a Pod
-// with restartPolicy Never (node/pod.go, handleProviderError). The provider reports the status through NotifyPods.
+// with restartPolicy Never. The provider reports the status through NotifyPods. Source: virtual-kubelet, node/pod.go,
+// handleProviderError.
 func (p *Provider) CreatePod(_ context.Context, pod *corev1.Pod) error {
 	p.loop.Add(identity.KeyOf(pod))
 	return nil
