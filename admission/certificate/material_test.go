@@ -13,8 +13,8 @@ import (
 
 var names = []string{"spillway-admission.spillway-system.svc", "127.0.0.1", "admission.example"}
 
-// made is a Secret's data as the first step makes it, and when that was.
-func made(t *testing.T) (data map[string][]byte, birth time.Time) {
+// created returns the data of a new Secret and the time of its creation.
+func created(t *testing.T) (data map[string][]byte, birth time.Time) {
 	t.Helper()
 	birth = time.Now()
 	data, changed, err := renew(nil, names, birth)
@@ -23,7 +23,7 @@ func made(t *testing.T) (data map[string][]byte, birth time.Time) {
 	return data, birth
 }
 
-// verify checks what is served as the API server does.
+// verify checks the serving certificate as the API server does.
 func verify(t *testing.T, data map[string][]byte, now time.Time) error {
 	t.Helper()
 	pair, err := readCertificate(data)
@@ -38,21 +38,21 @@ func verify(t *testing.T, data map[string][]byte, now time.Time) error {
 	return nil
 }
 
-func TestWhatIsMadeIsTrusted(t *testing.T) {
-	data, birth := made(t)
+func TestANewCertificateIsTrusted(t *testing.T) {
+	data, birth := created(t)
 	require.NoError(t, verify(t, data, birth))
-	require.NoError(t, verify(t, data, birth.Add(-30*time.Minute)), "by a clock that is behind")
+	require.NoError(t, verify(t, data, birth.Add(-30*time.Minute)), "a clock that is behind trusts it too")
 	require.NoError(t, verify(t, data, birth.Add(lifetime-2*time.Hour)))
 	pair, err := readCertificate(data)
 	require.NoError(t, err)
 	assert.Equal(t, []string{names[0], names[2]}, pair.Leaf.DNSNames)
 	assert.Equal(t, names[1], net.IP(pair.Leaf.IPAddresses[0]).String())
 	assert.False(t, pair.Leaf.IsCA)
-	assert.Len(t, data, 3, "the key of the authority is not kept")
+	assert.Len(t, data, 3, "the private key of the authority is not kept")
 }
 
-func TestWhatIsGoodStays(t *testing.T) {
-	data, birth := made(t)
+func TestAValidCertificateStays(t *testing.T) {
+	data, birth := created(t)
 	for name, now := range map[string]time.Time{
 		"now": birth, "with more than a third left": birth.Add(lifetime * 6 / 10),
 	} {
@@ -64,28 +64,31 @@ func TestWhatIsGoodStays(t *testing.T) {
 }
 
 func TestACertificateIsRenewed(t *testing.T) {
+	set := func(key string) func(map[string][]byte) {
+		return func(d map[string][]byte) { d[key] = []byte("malformed") }
+	}
 	for name, test := range map[string]struct {
-		after time.Duration
-		names []string
-		spoil func(map[string][]byte)
-		// former is how many authorities are trusted beside the new one.
+		after  time.Duration
+		names  []string
+		damage func(map[string][]byte)
+		// former is how many authorities are trusted in addition to the new one.
 		former int
 	}{
-		"when a third of its life is left": {after: lifetime * 7 / 10, former: 1},
-		"after it has run out":             {after: lifetime * 2},
-		"when the clock was wrong":         {after: -2 * time.Hour, former: 1},
-		"when it has other names":          {names: append(names, "another.example"), former: 1},
-		"when it is gone":                  {spoil: func(d map[string][]byte) { delete(d, "tls.crt") }, former: 1},
-		"when it is junk":                  {spoil: func(d map[string][]byte) { d["tls.crt"] = []byte("junk") }, former: 1},
-		"when its key is gone":             {spoil: func(d map[string][]byte) { delete(d, "tls.key") }, former: 1},
-		"when its authority is gone":       {spoil: func(d map[string][]byte) { delete(d, authoritiesKey) }},
-		"when its authority is junk":       {spoil: func(d map[string][]byte) { d[authoritiesKey] = []byte("junk") }},
+		"when a third of its lifetime is left": {after: lifetime * 7 / 10, former: 1},
+		"after it has expired":                 {after: lifetime * 2},
+		"when the clock was wrong":             {after: -2 * time.Hour, former: 1},
+		"when it has other names":              {names: append(names, "another.example"), former: 1},
+		"when it is missing":                   {damage: func(d map[string][]byte) { delete(d, "tls.crt") }, former: 1},
+		"when it is malformed":                 {damage: set("tls.crt"), former: 1},
+		"when its key is missing":              {damage: func(d map[string][]byte) { delete(d, "tls.key") }, former: 1},
+		"when its authority is missing":        {damage: func(d map[string][]byte) { delete(d, authoritiesKey) }},
+		"when its authority is malformed":      {damage: set(authoritiesKey)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			data, birth := made(t)
+			data, birth := created(t)
 			before := data[authoritiesKey]
-			if test.spoil != nil {
-				test.spoil(data)
+			if test.damage != nil {
+				test.damage(data)
 			}
 			if test.names == nil {
 				test.names = names
@@ -102,7 +105,7 @@ func TestACertificateIsRenewed(t *testing.T) {
 			}
 			encoded, err := cert.EncodeCertificates(trusted[1])
 			require.NoError(t, err)
-			assert.Equal(t, before, encoded, "certificates of the authority before may be served still")
+			assert.Equal(t, before, encoded, "a process may still serve a certificate of the former authority")
 		})
 	}
 }

@@ -139,7 +139,7 @@ func ask(t testing.TB, h http.Handler, raw []byte) (*admissionv1.AdmissionRespon
 	return review.Response, out
 }
 
-// TestMutate asks about the Pod of each testdata/mutate/*.input.yaml and compares with .output.yaml; -update rewrites
+// TestMutate reviews the Pod of each testdata/mutate/*.input.yaml and compares with .output.yaml; -update rewrites
 // that.
 func TestMutate(t *testing.T) {
 	inputs, err := filepath.Glob("testdata/mutate/*.input.yaml")

@@ -61,8 +61,8 @@ mv "$bin/server" "$bin/etcd" # The binary has the name of its directory.
 echo "Building KWOK: about 2 minutes on 2 cores the first time"
 build kwok tool -ldflags "-s -w"
 
-# KWOK's stages of Nodes and Pods are files of its module. KWOK keeps nodes Ready through their status, not through Leases:
-# a killed KWOK would hold the Leases for most of a minute, and so delay the next one.
+# KWOK's stages of Nodes and Pods are files of its module. KWOK keeps nodes Ready through their status, not through
+# Leases: a killed KWOK would hold the Leases for most of a minute, and so delay the next one.
 stages=$(go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage
 for stage in node/fast/node-initialize node/heartbeat/node-heartbeat \
   pod/fast/pod-ready pod/fast/pod-complete pod/fast/pod-delete; do

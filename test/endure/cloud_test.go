@@ -31,8 +31,10 @@ func TestPodsOfTheCloud(t *testing.T) {
 		want map[types.UID]string
 		err  string
 	}{
-		"none":          {nil, map[types.UID]string{}, ""},
-		"a deleted Pod": {[]ccisim.PodRecord{podRecord("a", "1", false), podRecord("b", "2", true)}, map[types.UID]string{"1": "a"}, ""},
+		"none": {nil, map[types.UID]string{}, ""},
+		"a deleted Pod": {
+			[]ccisim.PodRecord{podRecord("a", "1", false), podRecord("b", "2", true)}, map[types.UID]string{"1": "a"}, "",
+		},
 		"two for one Pod": {
 			[]ccisim.PodRecord{podRecord("a", "1", true), podRecord("b", "1", false)}, nil,
 			"the cloud created a and b for the Pod with UID 1: want one",

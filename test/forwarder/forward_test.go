@@ -146,8 +146,10 @@ func TestEndpointsAreParsed(t *testing.T) {
 		texts []string
 		want  string
 	}{
-		"no endpoint":               {nil, "endpoint: must be given at least once"},
-		"an endpoint without a URL": {[]string{"127.0.0.1:1"}, `endpoint: invalid value "127.0.0.1:1": must be host:port=URL`},
+		"no endpoint": {nil, "endpoint: must be given at least once"},
+		"an endpoint without a URL": {
+			[]string{"127.0.0.1:1"}, `endpoint: invalid value "127.0.0.1:1": must be host:port=URL`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := parseEndpoints(test.texts)

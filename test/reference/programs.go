@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/pflag"
 
+	admission "github.com/spillway-k8s/spillway/admission/config"
 	extender "github.com/spillway-k8s/spillway/extender/config"
 	"github.com/spillway-k8s/spillway/vnode/cleanup"
 	vnode "github.com/spillway-k8s/spillway/vnode/config"
@@ -25,6 +26,7 @@ type program struct {
 func programs() []program {
 	return []program{
 		{name: "extender", addFlags: extender.Default().AddFlags, dir: "extender/config", config: extender.Default()},
+		{name: "admission", addFlags: admission.Default().AddFlags, dir: "admission/config", config: admission.Default()},
 		{name: "vnode", addFlags: vnode.Default().AddFlags, dir: "vnode/config", config: vnode.Default()},
 		{name: "vnode gc", addFlags: cleanup.AddGCFlags, base: "vnode"},
 		{name: "vnode uninstall", addFlags: cleanup.AddUninstallFlags, base: "vnode"},

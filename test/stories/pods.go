@@ -11,8 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// podCounts counts the active Pods on local nodes, in the cloud and without a node, the running Pods among them, and the
-// terminating Pods.
+// podCounts counts the active Pods on local nodes, in the cloud and without a node, the running Pods among them, and
+// the terminating Pods.
 type podCounts struct{ local, cloud, pending, running, terminating int }
 
 func (s podCounts) String() string {

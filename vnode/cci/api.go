@@ -80,8 +80,8 @@ type API interface {
 	// DeleteData returns NotFound if the object does not exist, and Conflict if its UID differs from options.
 	DeleteData(ctx context.Context, namespace string, kind DataKind, name string, options DeleteOptions) error
 
-	// CreateVolume is not retried. It returns AlreadyExists if the name is taken. Not all regions have volumes: the others
-	// answer 404 without a reason, which is Transient.
+	// CreateVolume is not retried. It returns AlreadyExists if the name is taken. A region without volumes answers 404,
+	// which is NotFound if the response has that reason and Transient otherwise.
 	CreateVolume(ctx context.Context, volume *PersistentVolume) (*PersistentVolume, error)
 	// GetVolume returns NotFound if the volume does not exist.
 	GetVolume(ctx context.Context, name string) (*PersistentVolume, error)

@@ -242,7 +242,7 @@ func TestInvalidExecConfiguration(t *testing.T) {
 func TestRegionWithoutVolumes(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) { c.Policies.NoVolumes = true })
 	_, err := cloud.Client.CreateVolume(t.Context(), volume("v"))
-	assert.True(t, cci.IsTransient(err), "404 without a reason: %v", err)
+	assert.True(t, cci.IsNotFound(err), "%v", err)
 	_, err = cloud.Client.NamespaceContents(t.Context(), cloudtest.Namespace)
 	assert.NoError(t, err, "a resource that the region does not have is left out")
 }

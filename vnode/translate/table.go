@@ -39,7 +39,7 @@ type Section struct {
 func Table() []Section { return table }
 
 const (
-	scheduled   = "has taken effect in the scheduler"
+	scheduled   = "kube-scheduler has already applied it"
 	noHost      = "cloud Pods have no host"
 	unsupported = "the cloud does not support it"
 )
@@ -57,7 +57,7 @@ var table = []Section{
 		{"nodeSelector", Dropped, scheduled},
 		{"serviceAccountName", Dropped, "tokens are requested for this ServiceAccount"},
 		{"serviceAccount", Dropped, "the former name of serviceAccountName"},
-		{"automountServiceAccountToken", Dropped, "has taken effect in the API server"},
+		{"automountServiceAccountToken", Dropped, "the API server has already applied it"},
 		{"nodeName", Dropped, scheduled},
 		{"hostNetwork", Unsupported, "rule HostNamespace"},
 		{"hostPID", Unsupported, "rule HostNamespace"},

@@ -16,7 +16,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// Serve runs a name server at the UDP address. It returns when the server listens. The server runs until the process ends.
+// Serve runs a name server at the UDP address. It returns when the server listens. The server runs until the process
+// ends.
 func Serve(client kubernetes.Interface, address string) error {
 	listener, err := net.ListenPacket("udp", address)
 	if err != nil {

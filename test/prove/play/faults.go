@@ -67,8 +67,8 @@ func (f *Faults) disturb(ctx context.Context, d plan.Disturbance) error {
 	if !ok {
 		return fmt.Errorf("unknown fault %q", d.Fault)
 	}
-	heal := begin()
-	defer heal()
+	undo := begin()
+	defer undo()
 	return pause(ctx, d.For)
 }
 
@@ -229,7 +229,7 @@ func kill(pid int, signal syscall.Signal, process string) error {
 
 // begins contains the faults that do not end a process. Each function starts a fault and returns the function that ends
 // it.
-func (f *Faults) begins() map[plan.Fault]func() (heal func()) {
+func (f *Faults) begins() map[plan.Fault]func() (undo func()) {
 	binds := func(how proxy.BindFault) func() func() {
 		return func() func() { return f.asScheduler.DisturbBinds(how) }
 	}

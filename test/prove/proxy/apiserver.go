@@ -37,9 +37,9 @@ type APIServer struct {
 	// lateness is the delay of what watches deliver.
 	lateness time.Duration
 	// binds is the fault of requests to bind a Pod, until bindsHealed is closed.
-	binds       BindFault
-	bindsHealed chan struct{}
-	late        sync.WaitGroup
+	binds          BindFault
+	bindFaultEnded chan struct{}
+	late           sync.WaitGroup
 }
 
 // ListenAPIServer opens a port on loopback. Requests wait until Run serves them. The kubeconfig, which may be created

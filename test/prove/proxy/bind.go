@@ -34,16 +34,16 @@ const (
 )
 
 // DisturbBinds applies the fault to all requests to bind a Pod, until the returned function is called.
-func (p *APIServer) DisturbBinds(fault BindFault) (heal func()) {
+func (p *APIServer) DisturbBinds(fault BindFault) (undo func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	healed := make(chan struct{})
-	p.binds, p.bindsHealed = fault, healed
+	ended := make(chan struct{})
+	p.binds, p.bindFaultEnded = fault, ended
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.binds = ""
-		close(healed)
+		close(ended)
 	}
 }
 
@@ -64,7 +64,7 @@ func bindTarget(path string) (namespace, name string) {
 // bind passes on a request to bind a Pod, or applies the fault.
 func (p *APIServer) bind(forward *httputil.ReverseProxy, w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
-	fault, healed := p.binds, p.bindsHealed
+	fault, ended := p.binds, p.bindFaultEnded
 	p.mu.Unlock()
 	timedOut := apierrors.NewTimeoutError("the request did not complete in time (the proof disturbs)", 0)
 	switch fault {
@@ -79,7 +79,7 @@ func (p *APIServer) bind(forward *httputil.ReverseProxy, w http.ResponseWriter, 
 		answer(w, timedOut)
 	case BindHangs:
 		r = detached(r)
-		<-healed // Even if the scheduler has been killed meanwhile: the request was already sent.
+		<-ended // Even if the scheduler has been killed meanwhile: the request was already sent.
 		p.pass(forward, w, r, fault)
 	default:
 		p.pass(forward, w, r, fault)

@@ -57,7 +57,7 @@ func TestAHangingBindIsCompletedWhenTheFaultEnds(t *testing.T) {
 		landed <- struct{}{}
 		w.WriteHeader(http.StatusCreated)
 	})
-	heal := p.DisturbBinds(BindHangs)
+	undo := p.DisturbBinds(BindHangs)
 	ctx, kill := context.WithCancel(t.Context())
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+bindPath, strings.NewReader("the binding"))
 	require.NoError(t, err)
@@ -76,7 +76,7 @@ func TestAHangingBindIsCompletedWhenTheFaultEnds(t *testing.T) {
 	}
 	kill()
 	require.Error(t, <-ended, "the client was canceled, as if the scheduler was killed")
-	heal()
+	undo()
 	<-landed
 	require.Eventually(t, func() bool { return len(log.Entries()) == 1 }, 5*time.Second, time.Millisecond)
 }
@@ -170,14 +170,14 @@ func TestWatchesDeliverStallAndAreCut(t *testing.T) {
 	tick <- "one"
 	assert.Equal(t, "one\n", <-lines)
 
-	heal := p.StallWatches()
+	undo := p.StallWatches()
 	tick <- "two"
 	select {
 	case line := <-lines:
 		t.Errorf("%q was delivered during the stall", line)
 	case <-time.After(50 * time.Millisecond): // Nothing shows that the watch stalls, so the test waits.
 	}
-	heal()
+	undo()
 	assert.Equal(t, "two\n", <-lines)
 
 	p.CutWatches()
@@ -187,13 +187,13 @@ func TestWatchesDeliverStallAndAreCut(t *testing.T) {
 
 func TestResumingWatchesExpire(t *testing.T) {
 	p, _, url := before(t, ticks(nil))
-	heal := p.ExpireWatches()
+	undo := p.ExpireWatches()
 	response := openWatch(t, url)
 	assert.Equal(t, http.StatusGone, response.StatusCode)
 	var status metav1.Status
 	require.NoError(t, json.NewDecoder(response.Body).Decode(&status))
 	assert.Equal(t, metav1.StatusReasonExpired, status.Reason)
-	heal()
+	undo()
 	assert.Equal(t, http.StatusOK, openWatch(t, url).StatusCode)
 }
 

@@ -45,7 +45,7 @@ func resumes(r *http.Request) bool {
 }
 
 // StallWatches delays what every watch delivers until the returned function is called. No connection is closed.
-func (p *APIServer) StallWatches() (heal func()) {
+func (p *APIServer) StallWatches() (undo func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	stalled := make(chan struct{})
@@ -63,7 +63,7 @@ func (p *APIServer) StallWatches() (heal func()) {
 const lateWatch = 300 * time.Millisecond
 
 // DelayWatches delays what every watch delivers by a constant time, until the returned function is called.
-func (p *APIServer) DelayWatches() (heal func()) {
+func (p *APIServer) DelayWatches() (undo func()) {
 	p.delay(lateWatch)
 	return func() { p.delay(0) }
 }
@@ -84,7 +84,7 @@ func (p *APIServer) CutWatches() {
 }
 
 // ExpireWatches ends every watch. Watches that resume get 410 Gone until the returned function is called.
-func (p *APIServer) ExpireWatches() (heal func()) {
+func (p *APIServer) ExpireWatches() (undo func()) {
 	p.mu.Lock()
 	p.expired = true
 	p.mu.Unlock()
