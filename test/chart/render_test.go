@@ -101,8 +101,12 @@ func TestTheProgramsAcceptEveryValue(t *testing.T) {
 		"the extender as a service": {
 			"extender", "spillway-extender", append(every, "--set", "scheduler.mode=service"),
 		},
-		"admission":                 {"admission", "spillway-admission", every},
-		"the virtual node":          {"vnode", "spillway-vnode", every},
+		"admission":        {"admission", "spillway-admission", every},
+		"the virtual node": {"vnode", "spillway-vnode", every},
+		"the virtual node with former names": {
+			"vnode", "spillway-vnode",
+			values("--set", "vnode.pods.longestRetry=2m,vnode.soldOut.patience=1m,vnode.soldOut.stuckPods=wait"),
+		},
 		"a virtual node of CCI 1.0": {"vnode", "spillway-vnode", values("-f", "testdata/cci1.yaml")},
 	}
 	for name, tc := range cases {
