@@ -53,7 +53,7 @@ func TestAKeyIsRotatedUnderLoad(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(filepath.Join(mount, "secretKey"), nil, 0o600)) // Half of a rotation.
 	eventually(t, func() error {
-		if !strings.Contains(v.logs.String(), "credentials cannot be read") {
+		if !strings.Contains(v.logs.String(), "cannot read the cloud credentials") {
 			return errors.New("it is not noticed")
 		}
 		return nil
