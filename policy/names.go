@@ -20,8 +20,8 @@ const (
 	BurstLabel = "virtual-kubelet.io/burst-to-cci"
 	// BurstLabelAlias is the name of BurstLabel in CCI 2.0. Source: CCI manual cci_01_0025.
 	BurstLabelAlias = "bursting.cci.io/burst-to-cci"
-	// NamespaceEnforceLabel with the value NamespaceEnforceValue sends every Pod of a namespace to the cloud. Source: seed
-	// 4.
+	// NamespaceEnforceLabel with the value NamespaceEnforceValue sends every Pod of a namespace to the cloud. Source: ACK
+	// virtual nodes.
 	NamespaceEnforceLabel = "virtual-node-affinity-injection"
 	// NamespaceEnforceValue is the only value of NamespaceEnforceLabel that has an effect.
 	NamespaceEnforceValue = "enabled"

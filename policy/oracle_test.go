@@ -24,7 +24,8 @@ import (
 var oracleSeed = flag.Uint64("seed", 0, "decide only the random Pod with this seed, to look at a failure again")
 
 // story is a Pod in so few words that a reader can decide it by hand. pod() makes the real Pod of it, expect() decides
-// it: written from the seeds and the design page, line by line, with nothing of the package under test.
+// it: written from the sources (docs/sources.md) and the design page, line by line, with nothing of the package under
+// test.
 type story struct {
 	namespace                    string
 	daemonSet                    bool
