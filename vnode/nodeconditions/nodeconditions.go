@@ -125,22 +125,34 @@ type condition struct {
 
 // Types of the conditions. Pods that wait show them as their reasons.
 const (
-	Denied      corev1.NodeConditionType = "CloudDenied"
-	Throttled   corev1.NodeConditionType = "CloudThrottled"
+	// Denied: the cloud refuses the key, a permission, the agency or the account. An operator must act.
+	Denied corev1.NodeConditionType = "CloudDenied"
+	// Throttled: the cloud refused requests in the last minute because there were too many.
+	Throttled corev1.NodeConditionType = "CloudThrottled"
+	// Unavailable: all requests to the cloud have failed for half a minute.
 	Unavailable corev1.NodeConditionType = "CloudUnavailable"
-	Unusable    corev1.NodeConditionType = "CloudUnusable"
+	// Unusable: the namespace or the network in the cloud is missing, has failed, or differs from the configuration.
+	Unusable corev1.NodeConditionType = "CloudUnusable"
 )
 
 // Reasons of the conditions, of each type first the one of status True.
 const (
-	ReasonRefused                = "Refused"
-	ReasonAccepted               = "Accepted"
-	ReasonTooManyRequests        = "TooManyRequests"
-	ReasonNotThrottled           = "NotThrottled"
-	ReasonNoAnswer               = "NoAnswer"
-	ReasonAnswers                = "Answers"
+	// ReasonRefused: CloudDenied is True.
+	ReasonRefused = "Refused"
+	// ReasonAccepted: CloudDenied is False.
+	ReasonAccepted = "Accepted"
+	// ReasonTooManyRequests: CloudThrottled is True.
+	ReasonTooManyRequests = "TooManyRequests"
+	// ReasonNotThrottled: CloudThrottled is False.
+	ReasonNotThrottled = "NotThrottled"
+	// ReasonNoAnswer: CloudUnavailable is True.
+	ReasonNoAnswer = "NoAnswer"
+	// ReasonAnswers: CloudUnavailable is False.
+	ReasonAnswers = "Answers"
+	// ReasonCloudNamespaceNotReady: CloudUnusable is True.
 	ReasonCloudNamespaceNotReady = "CloudNamespaceNotReady"
-	ReasonCloudNamespaceReady    = "CloudNamespaceReady"
+	// ReasonCloudNamespaceReady: CloudUnusable is False.
+	ReasonCloudNamespaceReady = "CloudNamespaceReady"
 )
 
 // conditions returns the present conditions.
