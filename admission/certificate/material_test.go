@@ -2,7 +2,9 @@ package certificate
 
 import (
 	"crypto/x509"
+	"maps"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,15 +15,27 @@ import (
 
 var names = []string{"spillway-admission.spillway-system.svc", "127.0.0.1", "admission.example"}
 
-// created returns the data of a new Secret and the time of its creation.
-func created(t *testing.T) (data map[string][]byte, birth time.Time) {
+// created returns the data of a new Secret and the time of its creation. All tests share one certificate, because the
+// race detector slows the generation of RSA keys down.
+func created(t testing.TB) (data map[string][]byte, birth time.Time) {
 	t.Helper()
-	birth = time.Now()
-	data, changed, err := renew(nil, names, birth)
+	first, err := firstSecret()
 	require.NoError(t, err)
-	require.True(t, changed)
-	return data, birth
+	require.True(t, first.changed)
+	return maps.Clone(first.data), first.birth
 }
+
+type newSecret struct {
+	data    map[string][]byte
+	changed bool
+	birth   time.Time
+}
+
+var firstSecret = sync.OnceValues(func() (newSecret, error) {
+	birth := time.Now()
+	data, changed, err := renew(nil, names, birth)
+	return newSecret{data, changed, birth}, err
+})
 
 // verify checks the serving certificate as the API server does.
 func verify(t *testing.T, data map[string][]byte, now time.Time) error {
@@ -111,8 +125,7 @@ func TestACertificateIsRenewed(t *testing.T) {
 }
 
 func FuzzReadCertificate(f *testing.F) {
-	data, _, err := renew(nil, names, time.Now())
-	require.NoError(f, err)
+	data, _ := created(f)
 	f.Add(data["tls.crt"], data["tls.key"])
 	f.Fuzz(func(t *testing.T, certificate, key []byte) {
 		got, err := readCertificate(map[string][]byte{"tls.crt": certificate, "tls.key": key})
