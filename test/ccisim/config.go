@@ -65,8 +65,8 @@ type Config struct {
 	// TokenLife is how long an IAM token is valid. Default 24h.
 	TokenLife time.Duration
 	// Processes runs containers with the image ProcessImage as real processes, with the rights of the simulator, or as
-	// user nobody if it runs as root. Every client that may create Pods can then run commands on this machine. Default
-	// off.
+	// the unprivileged user 65534 if it runs as root. Every client that may create Pods can then run commands on this
+	// machine. Default off.
 	Processes bool
 	// Exporters serves the metrics of each Pod at its address. SubnetCIDR must then be in 127.0.0.0/8, whose addresses all
 	// belong to this machine. Default off: the addresses of Pods cannot be reached.

@@ -25,10 +25,10 @@
 //
 // # What containers do
 //
-// A container of image ccisim/process (ProcessImage) is a real process of this machine, if Config.Processes allows it:
-// its command runs in a directory of its Pod, which is removed with the Pod, as user nobody if the simulator runs as
-// root. Its log is what the process prints. It gets the variables of its container, also from ConfigMaps and Secrets,
-// but no volumes and no probes. Commands of exec run next to it.
+// A container of image ccisim/process (ProcessImage) is a real process of this machine, if Config.Processes allows
+// it: its command runs in a directory of its Pod, which is removed with the Pod, as the unprivileged user 65534 if
+// the simulator runs as root. Its log is what the process prints. It gets the variables of its container, also from
+// ConfigMaps and Secrets, but no volumes and no probes. Commands of exec run next to it.
 //
 // All other containers are simulated. Annotations of their Pod, under BehaviorPrefix, say what they do:
 //

@@ -90,8 +90,8 @@ func (s *Sim) newGeneration(cfg Config, which objects.Generation, stateFile stri
 
 func (s *Sim) generations() []*generation { return []*generation{s.cci2, s.cci1} }
 
-// having returns the generation that has a namespace: CCI 2.0 if both or none have it.
-func (s *Sim) having(namespace string) *generation {
+// generationOf returns the generation that has a namespace: CCI 2.0 if both or none have it.
+func (s *Sim) generationOf(namespace string) *generation {
 	for _, g := range s.generations() {
 		var phase corev1.NamespacePhase
 		g.store.View(func(v store.View) { phase = v.NamespacePhase(namespace) })
@@ -213,18 +213,18 @@ func (s *Sim) Compact() {
 
 // FinishContainer ends a running container with an exit code, as if its process had ended.
 func (s *Sim) FinishContainer(namespace, pod, container string, exitCode int32) error {
-	return s.having(namespace).life.FinishContainer(namespace, pod, container, exitCode)
+	return s.generationOf(namespace).life.FinishContainer(namespace, pod, container, exitCode)
 }
 
 // AppendLog writes a line to the log of a running container. Line ends in it make several lines.
 func (s *Sim) AppendLog(namespace, pod, container, text string) error {
-	return s.having(namespace).life.AppendLog(namespace, pod, container, text)
+	return s.generationOf(namespace).life.AppendLog(namespace, pod, container, text)
 }
 
 // AddImageSnapshotPod adds a Pod to a namespace as the image snapshot maker of the service does: no client has
 // requested it, and none may change it. It returns the name of the Pod.
 func (s *Sim) AddImageSnapshotPod(namespace string) (string, error) {
-	return s.having(namespace).api.AddImageSnapshotPod(namespace)
+	return s.generationOf(namespace).api.AddImageSnapshotPod(namespace)
 }
 
 // Requests returns the counts of all requests, in a fixed order.
@@ -248,7 +248,7 @@ func (s *Sim) PodsEver() []PodRecord { return s.pods.All() }
 // CountPods returns the number of Pods of a namespace that are in a phase now.
 func (s *Sim) CountPods(namespace string, phase corev1.PodPhase) int {
 	n := 0
-	s.having(namespace).store.View(func(v store.View) {
+	s.generationOf(namespace).store.View(func(v store.View) {
 		for obj := range v.All(objects.Pods) {
 			if obj.GetNamespace() == namespace && obj.(*Pod).Status.Phase == phase {
 				n++

@@ -19,8 +19,8 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim/objects"
 )
 
-// nobody is the user of commands if the simulator runs as root.
-const nobody = 65534
+// unprivileged is the ID of the user and group of commands if the simulator runs as root.
+const unprivileged = 65534
 
 // pipeDelay is how long to wait for the output of an ended command whose children still have it open.
 const pipeDelay = time.Second
@@ -34,7 +34,7 @@ func (c *Controller) newCommand(ctx context.Context, pod *objects.Pod, environme
 	// A process group can be killed with the command's children. Pdeathsig kills the command if the simulator is killed.
 	run.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() == 0 {
-		run.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+		run.SysProcAttr.Credential = &syscall.Credential{Uid: unprivileged, Gid: unprivileged}
 	}
 	run.Cancel = func() error { return syscall.Kill(-run.Process.Pid, syscall.SIGKILL) }
 	run.WaitDelay = pipeDelay
@@ -53,7 +53,7 @@ func (c *Controller) makePodDir(pod *objects.Pod) error {
 		return fmt.Errorf("creating the directory of pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
 	if os.Geteuid() == 0 {
-		return os.Chown(dir, nobody, nobody)
+		return os.Chown(dir, unprivileged, unprivileged)
 	}
 	return nil
 }

@@ -74,8 +74,8 @@ type Controller struct {
 	spawnOnce  sync.Once
 	spawning   chan func()
 
-	// wake interrupts the sleep of Run: something is due earlier than before.
-	wake chan struct{}
+	// interrupt ends the sleep of Run, because something is due earlier than before.
+	interrupt chan struct{}
 	// stopped is closed when Run ends.
 	stopped  chan struct{}
 	stopOnce sync.Once
@@ -92,7 +92,7 @@ func New(cfg Config) *Controller {
 		processes: map[containerKey]*process{},
 		exporters: map[types.UID]*http.Server{},
 		waiting:   map[types.NamespacedName]bool{},
-		wake:      make(chan struct{}, 1),
+		interrupt: make(chan struct{}, 1),
 		stopped:   make(chan struct{}),
 		spawning:  make(chan func()),
 	}
@@ -144,7 +144,7 @@ func (c *Controller) Run(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 			return
-		case <-c.wake:
+		case <-c.interrupt:
 			timer.Stop()
 		case <-timer.C():
 		}
@@ -256,7 +256,7 @@ func (c *Controller) Enqueue(tx store.Tx, res *objects.Resource, k types.Namespa
 	}
 	if c.due.set(target{res, k}, c.now()) {
 		select {
-		case c.wake <- struct{}{}:
+		case c.interrupt <- struct{}{}:
 		default:
 		}
 	}

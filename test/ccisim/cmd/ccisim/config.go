@@ -37,8 +37,8 @@ type Config struct {
 	// ExecIdle is how long the stream of a command may be silent before it is cut. Default 5m, as in the service.
 	ExecIdle metav1.Duration `json:"execIdle"`
 	// Processes runs containers with the image ccisim/process as real processes, with the rights of the simulator, or as
-	// user nobody if it runs as root. Every client that may create Pods can then run commands on this machine. Default
-	// off.
+	// the unprivileged user 65534 if it runs as root. Every client that may create Pods can then run commands on this
+	// machine. Default off.
 	Processes bool `json:"processes"`
 	// Exporters serves the metrics of each Pod at its address, which must be in 127.0.0.0/8. Default off.
 	Exporters bool `json:"exporters"`
