@@ -27,13 +27,13 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
 
-// signedByTheCluster has the cluster sign the certificate of the kubelet port.
+// signedByTheCluster configures a certificate of the kubelet port that the cluster signs.
 func signedByTheCluster(t *testing.T) func(*Config) {
 	dir := filepath.Join(t.TempDir(), "certificate")
 	return func(c *Config) { c.TLSCertFile, c.TLSPrivateKeyFile, c.CertificateDir = "", "", dir }
 }
 
-// requestsFor are the CertificateSigningRequests for a node.
+// requestsFor returns the CertificateSigningRequests for a node.
 func requestsFor(t testing.TB, node string) (found []certificatesv1.CertificateSigningRequest) {
 	t.Helper()
 	list, err := trial.Client().CertificatesV1().CertificateSigningRequests().List(t.Context(), metav1.ListOptions{})
@@ -62,7 +62,8 @@ func approve(t *testing.T, node string) {
 	assert.Zero(t, ask(t, "default", "", "certificate", "approve", requestsFor(t, node)[0].Name).code)
 }
 
-// awaitLogs waits until kubectl reads the log of a Pod. The API server verifies the certificate: it has --kubelet-certificate-authority.
+// awaitLogs waits until kubectl reads the log of a Pod. The API server verifies the certificate: it has
+// --kubelet-certificate-authority.
 func awaitLogs(t *testing.T, namespace, pod string) {
 	t.Helper()
 	eventually(t, func() error {
@@ -73,12 +74,12 @@ func awaitLogs(t *testing.T, namespace, pod string) {
 	})
 }
 
-func TestTheClusterSignsTheKubeletPortsCertificate(t *testing.T) {
+func TestTheClusterSignsTheCertificateOfTheKubeletPort(t *testing.T) {
 	t.Parallel()
 	v, ns := startOn(t, cloudtest.New(t), signedByTheCluster(t))
 	create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)
-	assert.NotZero(t, ask(t, ns, "", "logs", "web").code, "nobody has approved yet")
+	assert.NotZero(t, ask(t, ns, "", "logs", "web").code, "nothing has approved it yet")
 	approve(t, v.name())
 	awaitLogs(t, ns, "web")
 
@@ -88,8 +89,9 @@ func TestTheClusterSignsTheKubeletPortsCertificate(t *testing.T) {
 	assert.Len(t, requestsFor(t, v.name()), 1, "a restart needs no other approval")
 }
 
-// A certificate of which most of the life is over is replaced: until somebody approves, it serves; then the new one does, without a restart.
-func TestTheKubeletPortsCertificateIsRenewedInTime(t *testing.T) {
+// A certificate near its expiry is replaced. It is served until the new one is approved. Then the new one is served
+// without a restart.
+func TestTheCertificateOfTheKubeletPortIsRenewed(t *testing.T) {
 	t.Parallel()
 	aged := big.NewInt(4711)
 	v, ns := startOn(t, cloudtest.New(t), signedByTheCluster(t), func(c *Config) { keepAged(t, c, aged) })
@@ -109,7 +111,7 @@ func TestTheKubeletPortsCertificateIsRenewedInTime(t *testing.T) {
 	assert.Len(t, requestsFor(t, v.name()), 1)
 }
 
-// served is the certificate of a port.
+// served returns the certificate of a port.
 func served(t *testing.T, address string) *x509.Certificate {
 	t.Helper()
 	connection, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
@@ -118,7 +120,7 @@ func served(t *testing.T, address string) *x509.Certificate {
 	return connection.ConnectionState().PeerCertificates[0]
 }
 
-// keepAged puts a certificate of the cluster's into the node's directory that was made long ago and ends soon.
+// keepAged writes an old certificate of the cluster, which expires soon, into the node's directory.
 func keepAged(t *testing.T, config *Config, number *big.Int) {
 	t.Helper()
 	authority, err := tls.LoadX509KeyPair(trialFile("pki", "ca.crt"), trialFile("pki", "ca.key"))

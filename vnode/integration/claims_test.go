@@ -19,17 +19,19 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/provider"
 )
 
-// volumeOf makes a volume in the cluster that is kept for a claim of the namespace.
+// volumeOf creates a volume in the cluster that is reserved for a claim of the namespace.
 func volumeOf(t testing.TB, namespace, claim, driver string) *corev1.PersistentVolume {
 	t.Helper()
 	volume, err := trial.Client().CoreV1().PersistentVolumes().Create(t.Context(), &corev1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "share-"},
 		Spec: corev1.PersistentVolumeSpec{
-			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}, Capacity: corev1.ResourceList{"storage": resource.MustParse("500Gi")},
+			AccessModes:  []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany},
+			Capacity:     corev1.ResourceList{"storage": resource.MustParse("500Gi")},
 			ClaimRef:     &corev1.ObjectReference{Namespace: namespace, Name: claim},
 			MountOptions: []string{"vers=3"}, PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
 			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
-				Driver: driver, VolumeHandle: "id-of-" + claim, VolumeAttributes: map[string]string{"everest.io/share-export-location": "10.0.0.7:/"},
+				Driver: driver, VolumeHandle: "id-of-" + claim,
+				VolumeAttributes: map[string]string{"everest.io/share-export-location": "10.0.0.7:/"},
 			}},
 		},
 	}, metav1.CreateOptions{})
@@ -37,14 +39,15 @@ func volumeOf(t testing.TB, namespace, claim, driver string) *corev1.PersistentV
 	return volume
 }
 
-// claim makes a claim for a volume in the cluster.
+// claim creates a claim for a volume in the cluster.
 func claim(t testing.TB, namespace, name, volume string) {
 	t.Helper()
 	_, err := trial.Client().CoreV1().PersistentVolumeClaims(namespace).Create(t.Context(), &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.PersistentVolumeClaimSpec{
-			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}, StorageClassName: new(""), VolumeName: volume,
-			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{"storage": resource.MustParse("500Gi")}},
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}, StorageClassName: new(""),
+			VolumeName: volume,
+			Resources:  corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{"storage": resource.MustParse("500Gi")}},
 		},
 	}, metav1.CreateOptions{})
 	require.NoError(t, err)
@@ -79,7 +82,7 @@ func awaitStorage(t testing.TB, cloud *cloudtest.Cloud, want int) {
 	})
 }
 
-func TestClaimsOfSharedFileSystemsComeAlong(t *testing.T) {
+func TestClaimsOfSharedFileSystemsAreCopied(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud, hurried)
@@ -96,10 +99,10 @@ func TestClaimsOfSharedFileSystemsComeAlong(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "id-of-data", copied.Spec.CSI.VolumeHandle)
 	assert.Equal(t, "10.0.0.7:/", copied.Spec.CSI.VolumeAttributes["everest.io/share-export-location"])
-	assert.Equal(t, corev1.PersistentVolumeReclaimRetain, copied.Spec.ReclaimPolicy, "the data are the cluster's")
+	assert.Equal(t, corev1.PersistentVolumeReclaimRetain, copied.Spec.ReclaimPolicy, "the data belongs to the cluster")
 	assert.Equal(t, []string{"vers=3"}, copied.Spec.MountOptions)
 
-	// A restart finds it, one Pod's end leaves it to the other, and the last takes it along.
+	// It survives a restart and the deletion of one of its Pods. It is deleted together with the last Pod.
 	v.stop(t)
 	v = start(t, v.again(t))
 	remove(t, ns, "a")
@@ -113,7 +116,7 @@ func TestClaimsOfSharedFileSystemsComeAlong(t *testing.T) {
 	awaitStorage(t, cloud, 1)
 	remove(t, ns, "b")
 	awaitStorage(t, cloud, 0)
-	assert.Equal(t, 0.0, v.metric(t, "spillway_vnode_mirror_writes_total", "Claim", "create"), "nothing is made twice")
+	assert.Equal(t, 0.0, v.metric(t, "spillway_vnode_mirror_writes_total", "Claim", "create"), "nothing is created twice")
 	assert.Empty(t, cloud.DroppedFields())
 }
 
@@ -133,8 +136,8 @@ func TestOtherClaimsAreRefused(t *testing.T) {
 func TestARegionWithoutVolumesRunsPodsWithoutClaims(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Config){
-		"that is not known":  func(*Config) {},
-		"that is configured": func(c *Config) { c.Pods.Claims, c.Policy.VolumeKinds = false, nil },
+		"detected by the virtual node": func(*Config) {},
+		"configured":                   func(c *Config) { c.Pods.Claims, c.Policy.VolumeKinds = false, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -19,14 +19,15 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/nodeconditions"
 )
 
-// The worst order: the old key is revoked before the new one is there, while Pods come and go.
+// The old key is revoked before the new one is available, while Pods are created and deleted.
 func TestAKeyIsRotatedUnderLoad(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	config := settings(t, cloud, nodeName(t))
 	mount := t.TempDir()
 	put := func(credential ccisim.Credential) {
-		for name, key := range map[string]string{"accessKey": credential.AccessKey, "secretKey": credential.SecretKey, "securityToken": credential.SecurityToken} {
+		for name, key := range map[string]string{"accessKey": credential.AccessKey, "secretKey": credential.SecretKey,
+			"securityToken": credential.SecurityToken} {
 			require.NoError(t, os.WriteFile(filepath.Join(mount, name), []byte(key+"\n"), 0o600))
 		}
 	}
@@ -54,7 +55,7 @@ func TestAKeyIsRotatedUnderLoad(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(mount, "secretKey"), nil, 0o600)) // Half of a rotation.
 	eventually(t, func() error {
 		if !strings.Contains(v.logs.String(), "cannot read the cloud credentials") {
-			return errors.New("it is not noticed")
+			return errors.New("the unreadable credentials are not logged")
 		}
 		return nil
 	})
@@ -72,5 +73,5 @@ func TestAKeyIsRotatedUnderLoad(t *testing.T) {
 			assert.Zero(t, status.RestartCount, pod.Name)
 		}
 	}
-	assert.Len(t, cloud.PodsEver(), 20, "nothing was made twice")
+	assert.Len(t, cloud.PodsEver(), 20, "nothing was created twice")
 }

@@ -22,35 +22,36 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/provider"
 )
 
-// cloudFault is one thing that the cloud can do to a virtual node: what users see of it, and how it ends. TestEveryFaultOfTheCloud holds each
-// to its word, and TestFaultsPage writes them into the documentation.
+// cloudFault is a fault of the cloud, what users see of it, and how it ends.
+// TestEveryFaultOfTheCloud checks each, and TestFaultsPage writes them into the documentation.
 type cloudFault struct {
-	// begin brings it about, and returns what takes it away.
+	// begin starts the fault, and returns the function that ends it.
 	begin func(t *testing.T, cloud *cloudtest.Cloud) (end func())
-	// pod is what a Pod that comes meanwhile shows; see says how that is told.
+	// pod is what a Pod shows that is created during the fault. see checks it.
 	pod string
 	see func(pod *corev1.Pod) error
-	// node is the condition of the Node that is True meanwhile; empty for none.
+	// node is the condition of the Node that is True during the fault, empty if there is none.
 	node corev1.NodeConditionType
-	// says is what the condition's message has in it.
-	says string
-	// refusal says that the cloud will not have the Pod: one of a Job fails, and its Job counts that.
+	// message is a part of the condition's message.
+	message string
+	// refusal says that the cloud refuses the Pod. The Pod of a Job then fails, and its Job counts that.
 	refusal bool
-	// held says that Pods that are deleted meanwhile stay until it is over.
+	// held says that Pods that are deleted during the fault stay until its end.
 	held bool
-	// ends says how.
+	// ends says how the fault ends.
 	ends string
 }
 
-// What Pods show that come meanwhile.
+// What Pods show that are created during a fault.
 const (
 	podRuns       = "runs"
 	podRunsLate   = "runs, later"
-	endsUnnoticed = "nobody notices"
-	endsByItself  = "by itself: all is tried again"
+	endsUnnoticed = "not visible"
+	endsByItself  = "automatically: everything is retried"
 )
 
-// always is one fault of the simulator for as long as it lasts. One that strikes a number of times lasts until it has struck.
+// always is a fault of the simulator. A fault with a number of times must have occurred at least once before it
+// ends.
 func always(fault ccisim.Fault) func(*testing.T, *cloudtest.Cloud) func() {
 	return func(t *testing.T, cloud *cloudtest.Cloud) func() {
 		off := cloud.Fault(t, fault)
@@ -58,7 +59,7 @@ func always(fault ccisim.Fault) func(*testing.T, *cloudtest.Cloud) func() {
 			eventually(t, func() error {
 				for _, left := range cloud.Faults() {
 					if fault.Times > 0 && left.Times == fault.Times {
-						return errors.New("it has not struck")
+						return errors.New("it has not occurred")
 					}
 				}
 				return nil
@@ -68,112 +69,140 @@ func always(fault ccisim.Fault) func(*testing.T, *cloudtest.Cloud) func() {
 	}
 }
 
-// waits is what a Pod shows that has no cloud Pod, for the reason.
+// waits is what a Pod without a cloud Pod shows, with the reason.
 func waits(reason string) string { return "Pending, `" + reason + "`" }
 
 func answers(status int, code, message string) func(*testing.T, *cloudtest.Cloud) func() {
-	return always(ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Path: "/pods$", Status: status, ErrorCode: code, Message: message})
+	return always(ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Path: "/pods$", Status: status, ErrorCode: code,
+		Message: message})
 }
 
-// refusing is a fault for which the cloud will not have a Pod.
+// refusing is a fault in which the cloud refuses a Pod.
 func refusing(begin func(*testing.T, *cloudtest.Cloud) func(), ends string) cloudFault {
 	row := waiting(begin, provider.ReasonRefused, "", "", ends)
 	row.refusal, row.pod = true, row.pod+"; of a Job: Failed"
 	return row
 }
 
-// waiting is a fault that keeps Pods waiting, with a reason, and perhaps shows on the Node.
-func waiting(begin func(*testing.T, *cloudtest.Cloud) func(), reason string, condition corev1.NodeConditionType, says, ends string) cloudFault {
-	return cloudFault{begin: begin, pod: waits(reason), see: hasReason(reason), node: condition, says: says, ends: ends}
+// waiting is a fault in which Pods wait with a reason. It can also be a condition of the Node.
+func waiting(begin func(*testing.T, *cloudtest.Cloud) func(), reason string, condition corev1.NodeConditionType,
+	message, ends string) cloudFault {
+	return cloudFault{begin: begin, pod: waits(reason), see: hasReason(reason), node: condition, message: message,
+		ends: ends}
 }
 
-// goingOn is a fault during which Pods come and go nevertheless.
-func goingOn(begin func(*testing.T, *cloudtest.Cloud) func(), pod, ends string) cloudFault {
+// goingOn is a fault in which Pods still start and stop.
+func tolerated(begin func(*testing.T, *cloudtest.Cloud) func(), pod, ends string) cloudFault {
 	return cloudFault{begin: begin, pod: pod, see: isReady, ends: ends}
 }
 
-// cloudFaults is the list: each row is a sentence.
+// cloudFaults lists the faults by a sentence.
 var cloudFaults = map[string]cloudFault{
-	// Who may call.
+	// Access.
 	"the access key is revoked": waiting(func(t *testing.T, cloud *cloudtest.Cloud) func() {
 		other := cloudtest.Account
 		other.AccessKey = "another"
 		require.NoError(t, cloud.SetCredentials([]ccisim.Credential{other}))
 		return func() { require.NoError(t, cloud.SetCredentials([]ccisim.Credential{cloudtest.Account})) }
-	}, provider.ReasonDenied, nodeconditions.Denied, "the access key is wrong, expired, revoked", "once a key is good, without a restart"),
-	"the account owes money (arrears)": waiting(always(ccisim.Fault{Kind: ccisim.Arrears, Verb: "create"}), provider.ReasonDenied, nodeconditions.Denied, "settle the balance", "once it is paid"),
-	"the service is not authorised (no agency)": waiting(always(ccisim.Fault{Kind: ccisim.NoAgency, Verb: "create"}), provider.ReasonDenied, nodeconditions.Denied,
-		"open the CCI console", "once somebody agrees in the console"),
-	"the key lacks a permission": waiting(answers(403, "CCI.01.403110", "no permission"), provider.ReasonDenied, nodeconditions.Denied, "cci:namespaceSubResource:*", "once it has it"),
-	"a firewall answers with a page": waiting(always(ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Status: 403, HTML: true, Message: "Blocked"}),
-		provider.ReasonDenied, nodeconditions.Denied, "Blocked", "once it lets requests through"),
+	}, provider.ReasonDenied, nodeconditions.Denied, "the access key is wrong, expired, revoked",
+		"once a key is valid, without a restart"),
+	"the account is in arrears": waiting(always(ccisim.Fault{Kind: ccisim.Arrears, Verb: "create"}),
+		provider.ReasonDenied, nodeconditions.Denied, "settle the balance", "once the balance is settled"),
+	"the service is not authorized (no agency)": waiting(always(ccisim.Fault{Kind: ccisim.NoAgency, Verb: "create"}),
+		provider.ReasonDenied, nodeconditions.Denied,
+		"open the CCI console", "once the authorization is accepted in the console"),
+	"the key lacks a permission": waiting(answers(403, "CCI.01.403110", "no permission"), provider.ReasonDenied,
+		nodeconditions.Denied, "cci:namespaceSubResource:*", "once the permission is granted"),
+	"a firewall answers with an HTML page": waiting(
+		always(ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Status: 403, HTML: true, Message: "Blocked"}),
+		provider.ReasonDenied, nodeconditions.Denied, "Blocked", "once the firewall lets requests through"),
 
-	// What the cloud takes.
-	"the cloud refuses the Pod (403)":     refusing(answers(403, "", "quota exceeded"), "tried again every `pods.refusalRetry`: quotas grow"),
-	"the cloud calls it invalid (422)":    refusing(answers(422, "", "metadata.labels: Invalid value"), "tried again every `pods.refusalRetry`"),
-	"the namespace has no usable network": pendingWithout(always(ccisim.Fault{Kind: ccisim.NetworkFailed}), `is not Ready, it is "Failed"`, "once the network is Ready; the lock ends by itself"),
-	"the cloud is sold out":               pendingWithout(always(ccisim.Fault{Kind: ccisim.SoldOut}), "sold out", "once there is room; the lock after `soldOut.lock`, or by `kubectl uncordon`"),
-	"the subnets have no address left":    pendingWithout(always(ccisim.Fault{Kind: ccisim.IPInsufficient}), "no address left", "once addresses are free; the lock as where it is sold out"),
+	// Pods.
+	"the cloud refuses the Pod (403)": refusing(answers(403, "", "quota exceeded"),
+		"retried every `pods.refusalRetry`: a quota may have been raised"),
+	"the cloud considers the Pod invalid (422)": refusing(answers(422, "", "metadata.labels: Invalid value"),
+		"retried every `pods.refusalRetry`"),
+	"the namespace has no usable network": pendingWithout(always(ccisim.Fault{Kind: ccisim.NetworkFailed}),
+		`is not Ready: its status is "Failed"`, "once the network is Ready; the lock ends automatically"),
+	"the cloud is sold out": pendingWithout(always(ccisim.Fault{Kind: ccisim.SoldOut}), "sold out",
+		"once the cloud has capacity; the lock after `soldOut.lock`, or with `kubectl uncordon`"),
+	"the subnets have no free address": pendingWithout(always(ccisim.Fault{Kind: ccisim.IPInsufficient}),
+		"no address left", "once addresses are free; the lock as for a sold-out cloud"),
 	"images cannot be pulled": {
-		begin: always(ccisim.Fault{Kind: ccisim.ImagePull}), pod: "Pending, `ErrImagePull` or `ImagePullBackOff` in its containers' status",
+		begin: always(ccisim.Fault{Kind: ccisim.ImagePull}),
+		pod:   "Pending, `ErrImagePull` or `ImagePullBackOff` in its containers' status",
 		see: func(pod *corev1.Pod) error {
 			for _, status := range pod.Status.ContainerStatuses {
 				if w := status.State.Waiting; w != nil && strings.Contains(w.Reason, "ImagePull") && w.Message != "" {
 					return nil
 				}
 			}
-			return errors.New("its containers should say that their image cannot be pulled")
-		}, ends: "the cloud tries again",
+			return errors.New("its containers should report that their image cannot be pulled")
+		}, ends: "the cloud retries",
 	},
 
-	// How it answers.
-	"too many requests (429), all of them": waiting(always(ccisim.Fault{Kind: ccisim.Throttle, Verb: "create"}), provider.ReasonThrottled, nodeconditions.Throttled,
-		"429", "by itself, `Retry-After` obeyed; the condition a minute later"),
-	"too many requests, beyond a rate": goingOn(always(ccisim.Fault{Kind: ccisim.Throttle, RatePerSecond: 5, Burst: 3}), podRunsLate, endsByItself),
-	"errors of the service (500)":      waiting(always(ccisim.Fault{Kind: ccisim.ServerError, Verb: "create"}), provider.ReasonUnavailable, "", "", endsByItself),
-	"it asks for patience (503, Retry-After)": waiting(always(ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Status: 503, RetryAfterSeconds: 1}),
-		provider.ReasonUnavailable, "", "", "by itself, `Retry-After` obeyed"),
-	"no answer but errors of a gateway (502)": waiting(always(ccisim.Fault{Kind: ccisim.ServerError, Status: 502, HTML: true, Message: "Bad Gateway"}),
-		provider.ReasonUnavailable, "", "", "by itself; after half a minute the Node says `CloudUnavailable`"),
-	"slow answers":                        goingOn(always(ccisim.Fault{Kind: ccisim.Latency, Delay: metav1.Duration{Duration: 300 * time.Millisecond}}), podRunsLate, endsUnnoticed),
-	"the answer to a creation is lost":    goingOn(always(ccisim.Fault{Kind: ccisim.LoseAnswer, Verb: "create", Times: 3}), podRuns, "what was made is found by its name, and not made again"),
-	"the answer to a deletion is lost":    goingOn(always(ccisim.Fault{Kind: ccisim.LoseAnswer, Verb: "delete", Times: 3}), podRuns, endsUnnoticed),
-	"the answer to a creation is cut off": goingOn(always(ccisim.Fault{Kind: ccisim.HalfBody, Verb: "create", Times: 3}), podRuns, "as if it were lost"),
-	"a list is cut off": goingOn(func(t *testing.T, cloud *cloudtest.Cloud) func() {
+	// Answers.
+	"all requests are throttled (429)": waiting(always(ccisim.Fault{Kind: ccisim.Throttle, Verb: "create"}),
+		provider.ReasonThrottled, nodeconditions.Throttled,
+		"429", "automatically, after `Retry-After`; the condition a minute later"),
+	"requests above a rate are throttled (429)": tolerated(
+		always(ccisim.Fault{Kind: ccisim.Throttle, RatePerSecond: 5, Burst: 3}),
+		podRunsLate, endsByItself),
+	"errors of the service (500)": waiting(always(ccisim.Fault{Kind: ccisim.ServerError, Verb: "create"}),
+		provider.ReasonUnavailable, "", "", endsByItself),
+	"the service is unavailable (503, Retry-After)": waiting(
+		always(ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Status: 503, RetryAfterSeconds: 1}),
+		provider.ReasonUnavailable, "", "", "automatically, after `Retry-After`"),
+	"only errors of a gateway (502)": waiting(
+		always(ccisim.Fault{Kind: ccisim.ServerError, Status: 502, HTML: true, Message: "Bad Gateway"}),
+		provider.ReasonUnavailable, "", "", "automatically; after 30 seconds the Node has the condition `CloudUnavailable`"),
+	"slow answers": tolerated(always(ccisim.Fault{Kind: ccisim.Latency,
+		Delay: metav1.Duration{Duration: 300 * time.Millisecond}}), podRunsLate, endsUnnoticed),
+	"the answer to a creation is lost": tolerated(always(ccisim.Fault{Kind: ccisim.LoseAnswer, Verb: "create",
+		Times: 3}), podRuns, "the cloud Pod is found by its name, and not created again"),
+	"the answer to a deletion is lost": tolerated(
+		always(ccisim.Fault{Kind: ccisim.LoseAnswer, Verb: "delete", Times: 3}), podRuns, endsUnnoticed),
+	"the answer to a creation is cut off": tolerated(always(ccisim.Fault{Kind: ccisim.HalfBody, Verb: "create", Times: 3}),
+		podRuns, "as for a lost answer"),
+	"a list is cut off": tolerated(func(t *testing.T, cloud *cloudtest.Cloud) func() {
 		end := always(ccisim.Fault{Kind: ccisim.HalfBody, Verb: "list", Times: 3})(t, cloud)
 		cloud.Compact()
 		cloud.CutWatches(true)
 		return end
-	}, podRuns, "half a list proves nothing: it is taken again"),
+	}, podRuns, "an incomplete list is not used: it is requested again"),
 
-	// What it says of changes.
-	"watches are cut": goingOn(func(_ *testing.T, cloud *cloudtest.Cloud) func() {
+	// Watches.
+	"watches are disconnected": tolerated(func(_ *testing.T, cloud *cloudtest.Cloud) func() {
 		cloud.CutWatches(true)
 		return func() { cloud.CutWatches(false) }
-	}, podRuns, "they go on where they were"),
-	"a watch is cut in the middle of an event":      goingOn(always(ccisim.Fault{Kind: ccisim.HalfBody, Verb: "watch", Times: 3}), podRuns, "it goes on before that event"),
-	"the past of a watch has expired (ERROR event)": goingOn(expired(false), podRuns, "by a list"),
-	"the past of a watch has expired (HTTP 410)":    goingOn(expired(true), podRuns, "by a list"),
-	"events come twice":                             goingOn(always(ccisim.Fault{Kind: ccisim.DuplicateEvents}), podRuns, endsUnnoticed),
-	"lists come whole, whatever their limit": goingOn(func(t *testing.T, cloud *cloudtest.Cloud) func() {
+	}, podRuns, "they resume where they ended"),
+	"a watch is disconnected within an event": tolerated(
+		always(ccisim.Fault{Kind: ccisim.HalfBody, Verb: "watch", Times: 3}), podRuns, "it resumes before that event"),
+	"the version of a watch has expired (ERROR event)": tolerated(expired(false), podRuns, "with a list"),
+	"the version of a watch has expired (HTTP 410)":    tolerated(expired(true), podRuns, "with a list"),
+	"events arrive twice": tolerated(always(ccisim.Fault{Kind: ccisim.DuplicateEvents}), podRuns,
+		endsUnnoticed),
+	"lists ignore their limit": tolerated(func(t *testing.T, cloud *cloudtest.Cloud) func() {
 		require.NoError(t, cloud.SetPolicies(ccisim.Policies{IgnoreLimit: true}))
 		return func() {}
 	}, podRuns, endsUnnoticed),
-	"deleted Pods do not go (a finalizer hangs)": {
-		begin: always(ccisim.Fault{Kind: ccisim.HoldFinalizer}), pod: "runs; one that is deleted stays, Terminating", see: isReady, held: true,
-		ends: "the Pod goes when its cloud Pod is gone",
+	"deleted Pods are not removed (a finalizer remains)": {
+		begin: always(ccisim.Fault{Kind: ccisim.HoldFinalizer}), pod: "runs; a deleted Pod stays Terminating",
+		see: isReady, held: true,
+		ends: "the Pod is removed once its cloud Pod is gone",
 	},
-	"the service makes Pods of its own": goingOn(func(t *testing.T, cloud *cloudtest.Cloud) func() {
+	"the service creates Pods of its own": tolerated(func(t *testing.T, cloud *cloudtest.Cloud) func() {
 		_, err := cloud.AddImageSnapshotPod(cloudtest.Namespace)
 		require.NoError(t, err)
 		return func() {}
-	}, podRuns, "they are left alone"),
+	}, podRuns, "they are not changed"),
 }
 
-// faultsTable is the list for readers.
+// faultsTable returns the list for the documentation.
 func faultsTable() string {
 	var table strings.Builder
-	table.WriteString("| in the cloud | a Pod that comes meanwhile | the Node | how it ends |\n|---|---|---|---|\n")
+	table.WriteString(
+		"| Fault of the cloud | A Pod created meanwhile | Condition of the Node | How it ends |\n|---|---|---|---|\n")
 	for _, name := range slices.Sorted(maps.Keys(cloudFaults)) {
 		row, condition := cloudFaults[name], ""
 		if row.node != "" {
@@ -184,12 +213,13 @@ func faultsTable() string {
 	return table.String()
 }
 
-// pendingWithout are faults that leave cloud Pods without a place: the node is locked.
-func pendingWithout(begin func(*testing.T, *cloudtest.Cloud) func(), says, ends string) cloudFault {
-	return cloudFault{begin: begin, pod: "Pending in the cloud", see: hasPhase(corev1.PodPending), node: soldOutCondition, says: says, ends: ends}
+// pendingWithout is a fault in which cloud Pods are not scheduled and the node is locked.
+func pendingWithout(begin func(*testing.T, *cloudtest.Cloud) func(), message, ends string) cloudFault {
+	return cloudFault{begin: begin, pod: "Pending in the cloud", see: hasPhase(corev1.PodPending),
+		node: soldOutCondition, message: message, ends: ends}
 }
 
-// expired has watches begin anew from a past that is forgotten.
+// expired makes watches start from a version that has expired.
 func expired(asStatus bool) func(*testing.T, *cloudtest.Cloud) func() {
 	return func(t *testing.T, cloud *cloudtest.Cloud) func() {
 		require.NoError(t, cloud.SetPolicies(ccisim.Policies{GoneAsStatus: asStatus}))
@@ -199,8 +229,8 @@ func expired(asStatus bool) func(*testing.T, *cloudtest.Cloud) func() {
 	}
 }
 
-// Under every fault what runs goes on, and what comes and goes shows what the row says. In the end all have run and gone as they should, the
-// cloud has what the cluster has, and nothing was ever made twice.
+// During every fault, running Pods continue, and new and deleted Pods show what the row says. In the end all Pods have
+// run and stopped as they should, the cloud and the cluster have the same Pods, and nothing was created twice.
 func TestEveryFaultOfTheCloud(t *testing.T) {
 	t.Parallel()
 	for name, row := range cloudFaults {
@@ -226,7 +256,7 @@ func TestEveryFaultOfTheCloud(t *testing.T) {
 			}
 			end()
 
-			assert.Empty(t, await(t, s.namespace, "web", isReady).Status.Reason, "what stood against it is forgotten")
+			assert.Empty(t, await(t, s.namespace, "web", isReady).Status.Reason, "the reason is removed")
 			if !row.refusal {
 				await(t, s.namespace, "job", hasPhase(corev1.PodSucceeded))
 			}
@@ -241,7 +271,7 @@ func TestEveryFaultOfTheCloud(t *testing.T) {
 	}
 }
 
-// seeJob holds that a Pod of a Job fails where the cloud will not have it, and nowhere else.
+// seeJob checks that the Pod of a Job fails only if the cloud refuses it.
 func (s *scenario) seeJob(row cloudFault) {
 	if row.refusal {
 		await(s.t, s.namespace, "job", hasPhase(corev1.PodFailed))
@@ -251,7 +281,7 @@ func (s *scenario) seeJob(row cloudFault) {
 	assert.NotEqual(s.t, corev1.PodFailed, get(s.t, s.namespace, "job").Status.Phase)
 }
 
-// seeNode looks for what the Node should say. It is Ready whatever it says.
+// seeNode checks the condition of the Node. The Node is Ready in any case.
 func (s *scenario) seeNode(row cloudFault) {
 	ready := hasCondition(corev1.NodeReady, corev1.ConditionTrue)
 	if row.node == "" {
@@ -260,8 +290,8 @@ func (s *scenario) seeNode(row cloudFault) {
 	}
 	object := awaitNode(s.t, s.node.name(), hasCondition(row.node, corev1.ConditionTrue))
 	assert.NoError(s.t, ready(object))
-	require.NotEmpty(s.t, row.says)
-	assert.Contains(s.t, node.FindCondition(object, row.node).Message, row.says)
+	require.NotEmpty(s.t, row.message)
+	assert.Contains(s.t, node.FindCondition(object, row.node).Message, row.message)
 }
 
 // TestFaultsPage compares the table of the page with the rows. With -update it writes the table.

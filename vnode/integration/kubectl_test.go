@@ -30,15 +30,16 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
 
-// kubectl is a command of the real kubectl, as the administrator.
+// kubectl returns a command of the real kubectl, run as the administrator.
 func kubectl(ctx context.Context, t testing.TB, namespace string, args ...string) *exec.Cmd {
 	t.Helper()
 	bin, err := system.FindBinDir()
 	require.NoError(t, err)
-	return exec.CommandContext(ctx, filepath.Join(bin, "kubectl"), append([]string{"--kubeconfig", trial.Kubeconfig(), "--namespace", namespace}, args...)...)
+	return exec.CommandContext(ctx, filepath.Join(bin, "kubectl"),
+		append([]string{"--kubeconfig", trial.Kubeconfig(), "--namespace", namespace}, args...)...)
 }
 
-// answer is what a kubectl printed, and its exit code.
+// answer is the output of a kubectl, and its exit code.
 type answer struct {
 	out, errs string
 	code      int
@@ -65,7 +66,7 @@ func shellPod(node string, command ...string) *corev1.Pod {
 	return pod
 }
 
-// startShell is a virtual node with a running Pod "web" that is a real process.
+// startShell starts a virtual node with a running Pod "web" whose container is a real process.
 func startShell(t *testing.T, changes ...func(*ccisim.Config)) (cloud *cloudtest.Cloud, namespaceName string) {
 	t.Helper()
 	cloud = cloudtest.New(t, append(changes, func(c *ccisim.Config) { c.Processes = true })...)
@@ -83,11 +84,15 @@ func TestKubectlRunsCommands(t *testing.T) {
 		args  []string
 		want  answer
 	}{
-		"a command that prints":            {"", []string{"web", "--", "echo", "hello"}, answer{"hello\n", "", 0}},
-		"a code other than 0":              {"", []string{"web", "--", "sh", "-c", "echo out; echo err >&2; exit 3"}, answer{"out\n", "err\ncommand terminated with exit code 3\n", 3}},
-		"arguments arrive as they are":     {"", []string{"web", "-c", "c", "--", "printf", "%s|", "a b", `"q" 'r'`, "$HOME", "*", ""}, answer{`a b|"q" 'r'|$HOME|*||`, "", 0}},
-		"input comes from a pipe":          {"one\ntwo\n", []string{"web", "-i", "--", "sh", "-c", "read a; read b; echo $b $a"}, answer{"two one\n", "", 0}},
-		"a megabyte goes in and comes out": {strings.Repeat("x", 1<<20), []string{"web", "-i", "--", "head", "-c", "1048576"}, answer{strings.Repeat("x", 1<<20), "", 0}},
+		"a command that prints": {"", []string{"web", "--", "echo", "hello"}, answer{"hello\n", "", 0}},
+		"an exit code other than 0": {"", []string{"web", "--", "sh", "-c", "echo out; echo err >&2; exit 3"},
+			answer{"out\n", "err\ncommand terminated with exit code 3\n", 3}},
+		"arguments are passed unchanged": {"", []string{"web", "-c", "c", "--", "printf", "%s|", "a b", `"q" 'r'`,
+			"$HOME", "*", ""}, answer{`a b|"q" 'r'|$HOME|*||`, "", 0}},
+		"input comes from a pipe": {"one\ntwo\n",
+			[]string{"web", "-i", "--", "sh", "-c", "read a; read b; echo $b $a"}, answer{"two one\n", "", 0}},
+		"a megabyte of input and output": {strings.Repeat("x", 1<<20),
+			[]string{"web", "-i", "--", "head", "-c", "1048576"}, answer{strings.Repeat("x", 1<<20), "", 0}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -95,18 +100,19 @@ func TestKubectlRunsCommands(t *testing.T) {
 		})
 	}
 	for name, tc := range map[string]struct {
-		args  []string
-		words []string
+		args []string
+		want []string
 	}{
-		"a program that is not there":   {[]string{"exec", "web", "--", "no-such-program"}, []string{"no-such-program", "executable file not found"}},
-		"a container that is not there": {[]string{"exec", "web", "-c", "d", "--", "true"}, []string{"d"}},
-		"attach, which the cloud lacks": {[]string{"attach", "web"}, []string{"the cloud cannot attach", "kubectl logs -f"}},
+		"a missing program": {[]string{"exec", "web", "--", "no-such-program"},
+			[]string{"no-such-program", "executable file not found"}},
+		"a missing container":            {[]string{"exec", "web", "-c", "d", "--", "true"}, []string{"d"}},
+		"attach, which is not supported": {[]string{"attach", "web"}, []string{"the cloud cannot attach", "kubectl logs -f"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := ask(t, ns, "", tc.args...)
 			assert.Equal(t, 1, got.code)
-			for _, words := range tc.words {
-				assert.Contains(t, got.errs, words)
+			for _, want := range tc.want {
+				assert.Contains(t, got.errs, want)
 			}
 			t.Log(got.errs)
 		})
@@ -123,9 +129,9 @@ func TestKubectlHasATerminal(t *testing.T) {
 	require.NoError(t, err)
 	defer terminal.Close()
 	var seen strings.Builder
-	until := func(words string) {
+	until := func(text string) {
 		buffer := make([]byte, 1024)
-		for !strings.Contains(seen.String(), words) {
+		for !strings.Contains(seen.String(), text) {
 			n, err := terminal.Read(buffer)
 			seen.Write(buffer[:n])
 			require.NoError(t, err, seen.String())
@@ -145,10 +151,11 @@ func TestKubectlHasATerminal(t *testing.T) {
 	assert.Equal(t, 7, command.ProcessState.ExitCode(), seen.String())
 }
 
-func TestASilentCommandOutlivesTheCloudsPatience(t *testing.T) {
+func TestASilentCommandOutlivesTheIdleTimeoutOfTheCloud(t *testing.T) {
 	t.Parallel()
 	_, ns := startShell(t, func(c *ccisim.Config) { c.ExecIdle = 2500 * time.Millisecond })
-	assert.Equal(t, answer{"still here\n", "", 0}, ask(t, ns, "", "exec", "web", "--", "sh", "-c", "sleep 6; echo still here"))
+	assert.Equal(t, answer{"still here\n", "", 0},
+		ask(t, ns, "", "exec", "web", "--", "sh", "-c", "sleep 6; echo still here"))
 }
 
 func TestACommandEndsWithKubectl(t *testing.T) {
@@ -164,13 +171,13 @@ func TestACommandEndsWithKubectl(t *testing.T) {
 	_ = command.Wait()
 	eventually(t, func() error {
 		if got := ask(t, ns, "", "exec", "web", "--", "sh", "-c", "kill -0 $(cat pid)"); got.code == 0 {
-			return errors.New("the command runs on without anybody who listens")
+			return errors.New("the command still runs without a client")
 		}
 		return nil
 	})
 }
 
-// onLoopback gives Pods addresses of this machine, so that their processes can be reached by them.
+// onLoopback gives Pods addresses of this machine, so that their processes are reachable.
 func onLoopback(c *ccisim.Config) { c.SubnetCIDR = "127.77.0.0/16" }
 
 // forwarded starts kubectl port-forward and returns the local address.
@@ -200,7 +207,7 @@ func TestKubectlForwardsPorts(t *testing.T) {
 	v, ns := startOn(t, cloud)
 	pod := create(t, ns, shellPod(v.name(), "sleep", "3600"))
 	running := await(t, ns, "web", isReady)
-	// Something of the Pod's that listens on its address alone.
+	// A process of the Pod that listens only on its address.
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		assert.NoError(t, err)
@@ -225,9 +232,9 @@ func TestKubectlForwardsPorts(t *testing.T) {
 
 	closed, errs := forwarded(t, ns, "1")
 	eventually(t, func() error {
-		// An error that is quicker than kubectl opens its streams is "Stream reset" to it: upstream's race.
+		// An error that arrives before kubectl opens its streams is reported as "Stream reset": a race in kubectl.
 		if _, err := http.Get("http://" + closed); err == nil {
-			return errors.New("nobody should answer")
+			return errors.New("the connection should fail")
 		}
 		if text := errs.String(); !strings.Contains(text, "connecting to the cloud Pod at "+running.Status.PodIP) {
 			return fmt.Errorf("kubectl should say why: %s", text)
@@ -236,7 +243,7 @@ func TestKubectlForwardsPorts(t *testing.T) {
 	})
 }
 
-func TestPortsAreNotForwardedWhereThatIsOff(t *testing.T) {
+func TestPortsAreNotForwardedIfThatIsDisabled(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	node := nodeName(t)
@@ -251,7 +258,7 @@ func TestPortsAreNotForwardedWhereThatIsOff(t *testing.T) {
 	assert.Contains(t, got.errs, "does not forward ports")
 }
 
-func TestWhatPodsUseIsTold(t *testing.T) {
+func TestTheUsageOfPodsIsReported(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t, onLoopback, func(c *ccisim.Config) { c.Exporters, c.Processes = true, true })
 	node := nodeName(t)
@@ -260,15 +267,17 @@ func TestWhatPodsUseIsTold(t *testing.T) {
 	ns := namespace(t)
 	busy := shellPod(node, "sh", "-c", "while :; do :; done")
 	quiet := podOn(node, "quiet")
-	quiet.Annotations = map[string]string{"ccisim.spillway.io/cpu-cores": "0.5", "ccisim.spillway.io/memory-bytes": "1048576", "monitoring.cci.io/metrics-port": "19200"}
+	quiet.Annotations = map[string]string{"ccisim.spillway.io/cpu-cores": "0.5",
+		"ccisim.spillway.io/memory-bytes": "1048576", "monitoring.cci.io/metrics-port": "19200"}
 	without := podOn(node, "without")
 	without.Annotations = map[string]string{"monitoring.cci.io/enable-pod-metrics": "false"}
 	for _, pod := range []*corev1.Pod{busy, quiet, without} {
 		create(t, ns, pod)
 		await(t, ns, pod.Name, isReady)
 	}
-	// As metrics-server reads it: from the kubelet port, by its own right.
-	meter := token(t, ns, "meter", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/metrics", "nodes/stats"}, Verbs: []string{"get"}})
+	// As metrics-server reads it: from the kubelet port, with its own permissions.
+	meter := token(t, ns, "meter", rbacv1.PolicyRule{APIGroups: []string{""},
+		Resources: []string{"nodes/metrics", "nodes/stats"}, Verbs: []string{"get"}})
 	read := func(path string) string {
 		status, body := callKubelet(t, config, http.MethodGet, path, meter)
 		require.Equal(t, http.StatusOK, status, body)
@@ -276,9 +285,10 @@ func TestWhatPodsUseIsTold(t *testing.T) {
 	}
 	text := read("/metrics/resource")
 	assert.Regexp(t, `container_cpu_usage_seconds_total\{container="c",namespace="`+ns+`",pod="web"\} \S+ \d{13}\n`, text)
-	assert.Contains(t, text, `container_memory_working_set_bytes{container="c",namespace="`+ns+`",pod="quiet"} 1.048576e+06 `)
+	assert.Contains(t, text,
+		`container_memory_working_set_bytes{container="c",namespace="`+ns+`",pod="quiet"} 1.048576e+06 `)
 	assert.Contains(t, text, `container_start_time_seconds{container="c",namespace="`+ns+`",pod="quiet"}`)
-	assert.NotContains(t, text, "without", "a Pod that has no exporter is not one that uses nothing")
+	assert.NotContains(t, text, "without", "a Pod without an exporter is left out")
 	assert.Equal(t, 2.0, r.metric(t, "spillway_vnode_exporter_requests_total", "answered"))
 
 	var summary struct {
@@ -295,21 +305,24 @@ func TestKubectlReadsTheLogsOfAProcess(t *testing.T) {
 	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Processes, c.RestartBackoff = true, time.Millisecond })
 	v, ns := startOn(t, cloud)
 	pod := shellPod(v.name(), "sh", "-c", "echo run; while [ ! -e stop ]; do sleep 0.05; done; rm stop; echo end; exit 1")
-	pod.Spec.InitContainers = []corev1.Container{{Name: "init", Image: ccisim.ProcessImage, Command: []string{"echo", "made ready"}}}
+	pod.Spec.InitContainers = []corev1.Container{{Name: "init", Image: ccisim.ProcessImage,
+		Command: []string{"echo", "made ready"}}}
 	create(t, ns, pod)
 	await(t, ns, "web", isReady)
 	assert.Equal(t, answer{"made ready\n", "", 0}, ask(t, ns, "", "logs", "web", "-c", "init"))
 	all := ask(t, ns, "", "logs", "web", "--all-containers", "--prefix") // kubectl asks about them in any order.
-	assert.ElementsMatch(t, []string{"[pod/web/init] made ready\n", "[pod/web/c] run\n"}, slices.Collect(strings.Lines(all.out)))
+	assert.ElementsMatch(t, []string{"[pod/web/init] made ready\n", "[pod/web/c] run\n"},
+		slices.Collect(strings.Lines(all.out)))
 	assert.Equal(t, answer{all.out, "", 0}, all)
 	assert.Equal(t, answer{"", "", 0}, ask(t, ns, "", "logs", "web", "-c", "c", "--tail=0"))
-	assert.Equal(t, answer{"run\n", "", 0}, ask(t, ns, "", "logs", "web", "-c", "c", "--since-time="+time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)))
+	assert.Equal(t, answer{"run\n", "", 0},
+		ask(t, ns, "", "logs", "web", "-c", "c", "--since-time="+time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)))
 	assert.Equal(t, "ru", ask(t, ns, "", "logs", "web", "-c", "c", "--limit-bytes=2").out)
 	before := ask(t, ns, "", "logs", "web", "-c", "c", "--previous")
 	assert.Equal(t, 1, before.code)
 	assert.Contains(t, before.errs, `previous terminated container "c"`)
 
-	// Who follows gets the end, and is let go with it.
+	// A client that follows receives the end, and its stream is closed.
 	follow := kubectl(t.Context(), t, ns, "logs", "web", "-c", "c", "-f")
 	out, err := follow.StdoutPipe()
 	require.NoError(t, err)
@@ -339,12 +352,15 @@ func TestAProcessInTheCloudSeesTheClustersSecrets(t *testing.T) {
 	require.Zero(t, ask(t, ns, "", "create", "configmap", "settings", "--from-literal=COLOUR=blue").code)
 	pod := shellPod(v.name(), "sleep", "3600")
 	c := &pod.Spec.Containers[0]
-	c.EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}}}
+	c.EnvFrom = []corev1.EnvFromSource{
+		{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}}}
 	c.Env = []corev1.EnvVar{
-		{Name: "KEY", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}, Key: "key"}}},
+		{Name: "KEY", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+			LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}, Key: "key"}}},
 		{Name: "POD", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}},
 	}
 	create(t, ns, pod)
 	await(t, ns, "web", isReady)
-	assert.Equal(t, answer{"blue|hidden & seek|web", "", 0}, ask(t, ns, "", "exec", "web", "--", "sh", "-c", `printf %s "$COLOUR|$KEY|$POD"`))
+	assert.Equal(t, answer{"blue|hidden & seek|web", "", 0},
+		ask(t, ns, "", "exec", "web", "--", "sh", "-c", `printf %s "$COLOUR|$KEY|$POD"`))
 }

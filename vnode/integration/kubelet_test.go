@@ -22,7 +22,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// logs reads a log as kubectl does: from the API server, which asks the kubelet port.
+// logs reads a log as kubectl does: from the API server, which requests it from the kubelet port.
 func logs(t testing.TB, namespace string, options corev1.PodLogOptions) string {
 	t.Helper()
 	options.Container = "c"
@@ -31,7 +31,7 @@ func logs(t testing.TB, namespace string, options corev1.PodLogOptions) string {
 	return string(text)
 }
 
-func TestLogsComeThroughTheAPIServer(t *testing.T) {
+func TestLogsAreReadThroughTheAPIServer(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
@@ -43,13 +43,16 @@ func TestLogsComeThroughTheAPIServer(t *testing.T) {
 	write("one\ntwo\nthree\n")
 	assert.Contains(t, logs(t, ns, corev1.PodLogOptions{}), "one\ntwo\nthree\n")
 	assert.Equal(t, "three\n", logs(t, ns, corev1.PodLogOptions{TailLines: new(int64(1))}))
-	assert.Empty(t, logs(t, ns, corev1.PodLogOptions{TailLines: new(int64(0))}), "none is not all")
+	assert.Empty(t, logs(t, ns, corev1.PodLogOptions{TailLines: new(int64(0))}), "zero lines are not all lines")
 	assert.Equal(t, "th", logs(t, ns, corev1.PodLogOptions{TailLines: new(int64(1)), LimitBytes: new(int64(2))}))
-	assert.Regexp(t, `^20\d\d-\d\d-\d\dT\S+ three\n$`, logs(t, ns, corev1.PodLogOptions{TailLines: new(int64(1)), Timestamps: true}))
+	assert.Regexp(t, `^20\d\d-\d\d-\d\dT\S+ three\n$`,
+		logs(t, ns, corev1.PodLogOptions{TailLines: new(int64(1)), Timestamps: true}))
 	assert.Contains(t, logs(t, ns, corev1.PodLogOptions{SinceSeconds: new(int64(3600))}), "one\n")
-	assert.Contains(t, logs(t, ns, corev1.PodLogOptions{SinceTime: new(metav1.NewTime(pod.CreationTimestamp.Time))}), "one\n")
+	assert.Contains(t, logs(t, ns, corev1.PodLogOptions{SinceTime: new(metav1.NewTime(pod.CreationTimestamp.Time))}),
+		"one\n")
 
-	stream, err := trial.Client().CoreV1().Pods(ns).GetLogs("web", &corev1.PodLogOptions{Container: "c", Follow: true, TailLines: new(int64(1))}).Stream(t.Context())
+	stream, err := trial.Client().CoreV1().Pods(ns).GetLogs("web",
+		&corev1.PodLogOptions{Container: "c", Follow: true, TailLines: new(int64(1))}).Stream(t.Context())
 	require.NoError(t, err)
 	lines := bufio.NewReader(stream)
 	for _, want := range []string{"three\n", "four\n", "five\n"} {
@@ -62,12 +65,13 @@ func TestLogsComeThroughTheAPIServer(t *testing.T) {
 	}
 	require.NoError(t, stream.Close())
 
-	answer, err := trial.Client().CoreV1().Pods(ns).GetLogs("web", &corev1.PodLogOptions{Container: "c", Previous: true}).DoRaw(t.Context())
+	answer, err := trial.Client().CoreV1().Pods(ns).GetLogs("web",
+		&corev1.PodLogOptions{Container: "c", Previous: true}).DoRaw(t.Context())
 	assert.True(t, apierrors.IsBadRequest(err), "%v", err)
-	assert.Contains(t, string(answer), "previous terminated container", "the cloud's words arrive")
+	assert.Contains(t, string(answer), "previous terminated container", "the message of the cloud is passed on")
 }
 
-func TestLogsOfWhatHasNotStartedSayWhy(t *testing.T) {
+func TestLogsOfAContainerThatHasNotStartedExplainWhy(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
@@ -85,20 +89,23 @@ func TestLogsOfWhatHasNotStartedSayWhy(t *testing.T) {
 	assert.Contains(t, string(answer), "waiting to start")
 }
 
-// token is that of a new ServiceAccount, with the rule bound to it cluster-wide if there is one.
+// token returns the token of a new ServiceAccount with these rules, cluster-wide.
 func token(t testing.TB, namespace, account string, rules ...rbacv1.PolicyRule) string {
 	t.Helper()
 	client := trial.Client()
 	ctx := t.Context()
-	_, err := client.CoreV1().ServiceAccounts(namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: account}}, metav1.CreateOptions{})
+	_, err := client.CoreV1().ServiceAccounts(namespace).Create(ctx,
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: account}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	if len(rules) > 0 {
 		name := namespace + "-" + account
-		_, err = client.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules}, metav1.CreateOptions{})
+		_, err = client.RbacV1().ClusterRoles().Create(ctx,
+			&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules}, metav1.CreateOptions{})
 		require.NoError(t, err)
 		_, err = client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
-			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account}},
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account}},
 		}, metav1.CreateOptions{})
 		require.NoError(t, err)
 		t.Cleanup(func() {
@@ -106,12 +113,13 @@ func token(t testing.TB, namespace, account string, rules ...rbacv1.PolicyRule) 
 			assert.NoError(t, client.RbacV1().ClusterRoles().Delete(context.Background(), name, metav1.DeleteOptions{}))
 		})
 	}
-	issued, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	issued, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, &authenticationv1.TokenRequest{},
+		metav1.CreateOptions{})
 	require.NoError(t, err)
 	return issued.Status.Token
 }
 
-// callKubelet asks the kubelet port itself, as nobody where there is no token.
+// callKubelet sends a request to the kubelet port, without authentication if token is empty.
 func callKubelet(t testing.TB, config *Config, method, path, token string) (status int, body string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, "https://"+config.Listen+path, strings.NewReader(""))
@@ -119,7 +127,8 @@ func callKubelet(t testing.TB, config *Config, method, path, token string) (stat
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // Its certificate is the API server's business.
+	// The API server verifies the certificate, not this test.
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	response, err := client.Do(request)
 	require.NoError(t, err)
 	defer response.Body.Close()
@@ -128,12 +137,13 @@ func callKubelet(t testing.TB, config *Config, method, path, token string) (stat
 	return response.StatusCode, string(content)
 }
 
-func TestTheKubeletPortSignsItselfWhereNothingIsGiven(t *testing.T) {
+func TestTheKubeletPortIsSelfSignedByDefault(t *testing.T) {
 	t.Parallel()
 	config := settings(t, cloudtest.New(t), nodeName(t))
 	config.TLSCertFile, config.TLSPrivateKeyFile = "", ""
 	start(t, config)
-	reader := token(t, namespace(t), "reader", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get"}})
+	reader := token(t, namespace(t), "reader",
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get"}})
 	status, body := callKubelet(t, config, "GET", "/healthz", reader)
 	assert.Equal(t, 200, status, body)
 	connection, err := tls.Dial("tcp", config.Listen, &tls.Config{InsecureSkipVerify: true})
@@ -144,60 +154,71 @@ func TestTheKubeletPortSignsItselfWhereNothingIsGiven(t *testing.T) {
 	assert.NoError(t, leaf.VerifyHostname(config.Node.IP))
 }
 
-func TestTheKubeletPortKnowsWhoAsks(t *testing.T) {
+func TestTheKubeletPortAuthorizesRequests(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
 	create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)
 	stranger := token(t, ns, "stranger")
-	reader := token(t, ns, "reader", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get", "create"}})
-	looker := token(t, ns, "looker", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get"}})
-	physician := token(t, ns, "physician", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/healthz"}, Verbs: []string{"get"}})
-	meter := token(t, ns, "meter", rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/metrics", "nodes/stats"}, Verbs: []string{"get"}})
+	reader := token(t, ns, "reader",
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get", "create"}})
+	looker := token(t, ns, "looker",
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get"}})
+	physician := token(t, ns, "physician",
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/healthz"}, Verbs: []string{"get"}})
+	meter := token(t, ns, "meter", rbacv1.PolicyRule{APIGroups: []string{""},
+		Resources: []string{"nodes/metrics", "nodes/stats"}, Verbs: []string{"get"}})
 	logPath := "/containerLogs/" + ns + "/web/c"
 
 	cases := map[string]struct {
 		method, path, token string
 		want                int
-		words               string
+		message             string
 	}{
-		"nobody":                           {"GET", logPath, "", 401, "Unauthorized"},
-		"somebody with a made-up token":    {"GET", logPath, "nonsense", 401, "Unauthorized"},
-		"somebody without the right":       {"GET", logPath, stranger, 403, "Forbidden"},
-		"somebody with the right":          {"GET", logPath, reader, 200, ""},
-		"a Pod that is not there":          {"GET", "/containerLogs/" + ns + "/nobody/c", reader, 404, "nobody is not on this node"},
-		"a container that is not there":    {"GET", "/containerLogs/" + ns + "/web/d", reader, 404, `no container "d"`},
-		"wrong options, all of them":       {"GET", logPath + "?tailLines=-1&follow=perhaps&sinceTime=yesterday&stream=Stdout", reader, 400, "tailLines"},
-		"a stranger who wants a command":   {"GET", "/exec/" + ns + "/web/c?command=sh&output=1", stranger, 403, "verb=create, resource=nodes, subresource(s)=[proxy]"},
-		"one who may look, not act":        {"GET", "/exec/" + ns + "/web/c?command=sh&output=1", looker, 403, "verb=create"},
-		"one who may look, looking":        {"GET", logPath, looker, 200, ""},
-		"one who may see health alone":     {"GET", "/healthz", physician, 200, "ok"},
-		"one who may see figures alone":    {"GET", "/metrics/resource", meter, 200, "resource_scrape_error"},
-		"in the other form":                {"GET", "/stats/summary", meter, 200, v.name()},
-		"but no logs":                      {"GET", logPath, meter, 403, "Forbidden"},
-		"figures, for another":             {"GET", "/metrics/resource", physician, 403, "subresource(s)=[metrics]"},
-		"and nothing else":                 {"GET", logPath, physician, 403, "Forbidden"},
-		"a command of nothing":             {"POST", "/exec/" + ns + "/web/c?output=1", reader, 400, "command"},
-		"a command without streams":        {"POST", "/exec/" + ns + "/web/c?command=sh", reader, 400, "at least 1 of stdin, stdout, stderr"},
-		"a command in no container":        {"POST", "/exec/" + ns + "/web/d?command=sh&output=1", reader, 404, `no container "d"`},
-		"a command without an upgrade":     {"POST", "/exec/" + ns + "/web/c?command=sh&output=1", reader, 400, "pgrade"},
-		"a command of the old kind":        {"POST", "/run/" + ns + "/web/c?cmd=sh", reader, 501, "/exec only"},
-		"attach, which there is none of":   {"POST", "/attach/" + ns + "/web/c", reader, 501, "kubectl logs -f"},
-		"ports of a Pod that is not there": {"POST", "/portForward/" + ns + "/nobody", reader, 404, "nobody is not on this node"},
-		"ports without an upgrade":         {"POST", "/portForward/" + ns + "/web", reader, 400, "pgrade"},
-		"ports, for one who may look":      {"GET", "/portForward/" + ns + "/web", looker, 403, "verb=create"},
-		"another path":                     {"GET", "/pods", reader, 404, "does not serve this path"},
+		"no token":                      {"GET", logPath, "", 401, "Unauthorized"},
+		"an invalid token":              {"GET", logPath, "nonsense", 401, "Unauthorized"},
+		"a user without the permission": {"GET", logPath, stranger, 403, "Forbidden"},
+		"a user with the permission":    {"GET", logPath, reader, 200, ""},
+		"a missing Pod": {"GET", "/containerLogs/" + ns + "/missing/c", reader, 404,
+			"missing is not on this node"},
+		"a missing container": {"GET", "/containerLogs/" + ns + "/web/d", reader, 404, `no container "d"`},
+		"all options are invalid": {"GET", logPath +
+			"?tailLines=-1&follow=perhaps&sinceTime=yesterday&stream=Stdout", reader, 400, "tailLines"},
+		"a command of a user without the permission": {"GET", "/exec/" + ns + "/web/c?command=sh&output=1", stranger, 403,
+			"verb=create, resource=nodes, subresource(s)=[proxy]"},
+		"a command of a user with read permission": {"GET", "/exec/" + ns + "/web/c?command=sh&output=1", looker, 403,
+			"verb=create"},
+		"a log for a user with read permission":     {"GET", logPath, looker, 200, ""},
+		"health for a user with that permission":    {"GET", "/healthz", physician, 200, "ok"},
+		"metrics for a user with that permission":   {"GET", "/metrics/resource", meter, 200, "resource_scrape_error"},
+		"the summary for the same user":             {"GET", "/stats/summary", meter, 200, v.name()},
+		"no log for the same user":                  {"GET", logPath, meter, 403, "Forbidden"},
+		"no metrics with the permission for health": {"GET", "/metrics/resource", physician, 403, "subresource(s)=[metrics]"},
+		"no log with the permission for health":     {"GET", logPath, physician, 403, "Forbidden"},
+		"an empty command":                          {"POST", "/exec/" + ns + "/web/c?output=1", reader, 400, "command"},
+		"a command without streams": {"POST", "/exec/" + ns + "/web/c?command=sh", reader, 400,
+			"at least 1 of stdin, stdout, stderr"},
+		"a command in a missing container": {"POST", "/exec/" + ns + "/web/d?command=sh&output=1", reader, 404,
+			`no container "d"`},
+		"a command without an upgrade":   {"POST", "/exec/" + ns + "/web/c?command=sh&output=1", reader, 400, "pgrade"},
+		"a command at the former path":   {"POST", "/run/" + ns + "/web/c?cmd=sh", reader, 501, "/exec only"},
+		"attach, which is not supported": {"POST", "/attach/" + ns + "/web/c", reader, 501, "kubectl logs -f"},
+		"ports of a missing Pod": {"POST", "/portForward/" + ns + "/missing", reader, 404,
+			"missing is not on this node"},
+		"ports without an upgrade":              {"POST", "/portForward/" + ns + "/web", reader, 400, "pgrade"},
+		"ports for a user with read permission": {"GET", "/portForward/" + ns + "/web", looker, 403, "verb=create"},
+		"another path":                          {"GET", "/pods", reader, 404, "does not serve this path"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			status, body := callKubelet(t, v.config, tc.method, tc.path, tc.token)
 			assert.Equal(t, tc.want, status, body)
-			assert.Contains(t, body, tc.words)
+			assert.Contains(t, body, tc.message)
 		})
 	}
 	response, err := http.Get("http://" + v.config.Listen + logPath)
 	require.NoError(t, err)
 	defer response.Body.Close()
-	assert.Equal(t, http.StatusBadRequest, response.StatusCode, "without TLS there is no log")
+	assert.Equal(t, http.StatusBadRequest, response.StatusCode, "without TLS no log is served")
 }

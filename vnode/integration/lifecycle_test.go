@@ -29,7 +29,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
-// cloudPod is the cloud Pod of a Pod.
+// cloudPod returns the cloud Pod of a Pod.
 func cloudPod(t testing.TB, cloud *cloudtest.Cloud, pod *corev1.Pod) *cci.Pod {
 	t.Helper()
 	found, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, identity.CloudName(identity.KeyOf(pod)))
@@ -37,7 +37,7 @@ func cloudPod(t testing.TB, cloud *cloudtest.Cloud, pod *corev1.Pod) *cci.Pod {
 	return found
 }
 
-func TestAPodLivesInTheCloud(t *testing.T) {
+func TestAPodRunsInTheCloud(t *testing.T) {
 	t.Parallel()
 	for _, version := range []policy.CCIVersion{policy.CCI2, policy.CCI1} {
 		t.Run(string(version), func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestAPodLivesInTheCloud(t *testing.T) {
 	}
 }
 
-// liveAndEnd has a Pod made, become Ready and be deleted.
+// liveAndEnd creates a Pod, waits until it is Ready, and deletes it.
 func liveAndEnd(t *testing.T, cloud *cloudtest.Cloud) {
 	v, ns := startOn(t, cloud)
 	made := create(t, ns, podOn(v.name(), "web"))
@@ -69,12 +69,13 @@ func liveAndEnd(t *testing.T, cloud *cloudtest.Cloud) {
 	assert.Contains(t, events(t, ns, "web"), "CloudPodCreated")
 }
 
-// events are the reasons of all events of a Pod.
+// events returns the reasons of all Events of a Pod.
 func events(t testing.TB, namespace, name string) []string {
 	t.Helper()
 	var reasons []string
 	eventually(t, func() error {
-		list, err := trial.Client().CoreV1().Events(namespace).List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=" + name})
+		list, err := trial.Client().CoreV1().Events(namespace).List(t.Context(),
+			metav1.ListOptions{FieldSelector: "involvedObject.name=" + name})
 		if err != nil {
 			return err
 		}
@@ -100,7 +101,8 @@ func TestAJobEndsWithTheExitCodesOfTheCloud(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"ccisim.spillway.io/run-seconds": "0.05"}},
 		Spec:       jobPodOn(v.name(), "x").Spec,
 	}
-	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "pi"}, Spec: batchv1.JobSpec{Completions: new(int32(3)), Parallelism: new(int32(2)), Template: template}}
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "pi"},
+		Spec: batchv1.JobSpec{Completions: new(int32(3)), Parallelism: new(int32(2)), Template: template}}
 	_, err := trial.Client().BatchV1().Jobs(ns).Create(t.Context(), job, metav1.CreateOptions{})
 	require.NoError(t, err)
 	failing := job.DeepCopy()
@@ -126,15 +128,16 @@ func TestAJobEndsWithTheExitCodesOfTheCloud(t *testing.T) {
 	assert.Equal(t, int32(3), pods.Items[0].Status.ContainerStatuses[0].State.Terminated.ExitCode)
 }
 
-// deploy makes a Deployment "web" that the scheduler may place on the virtual nodes that are named.
+// deploy creates a Deployment "web" that the scheduler may place on these virtual nodes.
 func deploy(t testing.TB, namespace string, replicas int32, nodes ...string) {
 	t.Helper()
 	spec := podOn("", "x").Spec
 	spec.Tolerations = []corev1.Toleration{policy.ProviderToleration()}
 	here := corev1.NodeSelectorRequirement{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: nodes}
-	spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
-		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{here}}},
-	}}}
+	spec.Affinity = &corev1.Affinity{
+		NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{here}}},
+		}}}
 	labels := map[string]string{"app": "web"}
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DeploymentSpec{
 		Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
@@ -144,7 +147,7 @@ func deploy(t testing.TB, namespace string, replicas int32, nodes ...string) {
 	require.NoError(t, err)
 }
 
-// awaitReplicas waits until the Deployment has so many replicas, all of them ready.
+// awaitReplicas waits until the Deployment has this number of replicas, all of them ready.
 func awaitReplicas(t testing.TB, namespace string, want int32) {
 	t.Helper()
 	eventually(t, func() error {
@@ -174,7 +177,7 @@ func TestADeploymentIsScaledByTheScheduler(t *testing.T) {
 	awaitCloudPods(t, cloud, 0)
 }
 
-// awaitCloudPods waits until the cloud has so many Pods.
+// awaitCloudPods waits until the cloud has this number of Pods.
 func awaitCloudPods(t testing.TB, cloud *cloudtest.Cloud, want int) {
 	t.Helper()
 	eventually(t, func() error {
@@ -189,8 +192,9 @@ func awaitCloudPods(t testing.TB, cloud *cloudtest.Cloud, want int) {
 	})
 }
 
-// A Service sends nothing to a Pod before what others must say about it (readiness gates) is said, in the cluster: the cloud knows nothing of it.
-func TestAServiceFindsAPodWhenItsGatesAreOpen(t *testing.T) {
+// A Service sends requests to a Pod only once its readiness gates are open. They are set in the cluster, and the cloud
+// does not know them.
+func TestAServiceSelectsAPodOnceItsReadinessGatesAreOpen(t *testing.T) {
 	t.Parallel()
 	v, ns := startOn(t, cloudtest.New(t))
 	_, err := trial.Client().CoreV1().Services(ns).Create(t.Context(), &corev1.Service{
@@ -202,11 +206,12 @@ func TestAServiceFindsAPodWhenItsGatesAreOpen(t *testing.T) {
 	pod := podOn(v.name(), "web")
 	pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: gate}}
 	create(t, ns, pod)
-	// served waits until the Service knows the Pod's address, as ready or not.
+	// served waits until the Service has the Pod's address, ready or not.
 	served := func(address string, ready bool) {
 		t.Helper()
 		eventually(t, func() error {
-			slices, err := trial.Client().DiscoveryV1().EndpointSlices(ns).List(t.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=web"})
+			slices, err := trial.Client().DiscoveryV1().EndpointSlices(ns).List(t.Context(),
+				metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=web"})
 			if err != nil {
 				return err
 			}
@@ -225,13 +230,14 @@ func TestAServiceFindsAPodWhenItsGatesAreOpen(t *testing.T) {
 	assert.Error(t, isReady(get(t, ns, "web")), "its gate is closed")
 
 	open := []byte(`{"status":{"conditions":[{"type":"` + gate + `","status":"True"}]}}`)
-	_, err = trial.Client().CoreV1().Pods(ns).Patch(t.Context(), "web", types.StrategicMergePatchType, open, metav1.PatchOptions{}, "status")
+	_, err = trial.Client().CoreV1().Pods(ns).Patch(t.Context(), "web", types.StrategicMergePatchType, open,
+		metav1.PatchOptions{}, "status")
 	require.NoError(t, err)
 	await(t, ns, "web", isReady)
 	served(running.Status.PodIP, true)
 }
 
-func TestAPodStaysInTheClusterUntilItIsGoneInTheCloud(t *testing.T) {
+func TestAPodStaysInTheClusterUntilItsCloudPodIsGone(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
@@ -249,8 +255,9 @@ func TestAPodStaysInTheClusterUntilItIsGoneInTheCloud(t *testing.T) {
 		}
 		return nil
 	})
-	assert.Equal(t, int32(7), ended.Status.ContainerStatuses[0].State.Terminated.ExitCode, "the exit code is the cloud's")
-	// virtual-kubelet takes a Pod away after its grace, at the latest: 1s and some more.
+	assert.Equal(t, int32(7), ended.Status.ContainerStatuses[0].State.Terminated.ExitCode,
+		"the exit code is that of the cloud")
+	// virtual-kubelet removes a Pod after its grace period at the latest, a little over 1s.
 	assert.Never(t, func() bool {
 		_, err := trial.Client().CoreV1().Pods(ns).Get(context.Background(), "web", metav1.GetOptions{})
 		return apierrors.IsNotFound(err)
@@ -260,7 +267,7 @@ func TestAPodStaysInTheClusterUntilItIsGoneInTheCloud(t *testing.T) {
 	awaitCloudPods(t, cloud, 0)
 }
 
-func TestAPodThatNeverStartedIsTakenOutAtOnce(t *testing.T) {
+func TestAPodThatNeverStartedIsRemovedAtOnce(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
@@ -269,8 +276,9 @@ func TestAPodThatNeverStartedIsTakenOutAtOnce(t *testing.T) {
 	pod.Spec.TerminationGracePeriodSeconds = new(int64(600))
 	create(t, ns, pod)
 	await(t, ns, "web", func(pod *corev1.Pod) error {
-		if s := pod.Status.ContainerStatuses; len(s) != 1 || s[0].State.Waiting == nil || !strings.Contains(s[0].State.Waiting.Reason, "Image") {
-			return errors.New("it should say that its image cannot be pulled")
+		if s := pod.Status.ContainerStatuses; len(s) != 1 || s[0].State.Waiting == nil ||
+			!strings.Contains(s[0].State.Waiting.Reason, "Image") {
+			return errors.New("it should report that its image cannot be pulled")
 		}
 		return nil
 	})
@@ -279,7 +287,7 @@ func TestAPodThatNeverStartedIsTakenOutAtOnce(t *testing.T) {
 	awaitCloudPods(t, cloud, 0)
 }
 
-func TestPodsThatTheCloudCannotRunSayWhy(t *testing.T) {
+func TestPodsThatTheCloudCannotRunReportWhy(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
@@ -287,13 +295,15 @@ func TestPodsThatTheCloudCannotRunSayWhy(t *testing.T) {
 		change    func(*corev1.Pod)
 		wantPhase corev1.PodPhase
 		want      policy.Reason
-		words     string
+		message   string
 	}{
 		"a hostPath": {func(p *corev1.Pod) {
-			p.Spec.Volumes = []corev1.Volume{{Name: "log", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}}}}
+			p.Spec.Volumes = []corev1.Volume{{Name: "log",
+				VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}}}}
 		}, corev1.PodPending, policy.ReasonHostPath, policy.HostPathReplacementAnnotation},
 		"another kind of volume": {func(p *corev1.Pod) {
-			p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "data"}}}}
+			p.Spec.Volumes = []corev1.Volume{{Name: "data",
+				VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "data"}}}}
 		}, corev1.PodPending, policy.ReasonVolumeKind, "data"},
 		"a Job's Pod with a device fails": {func(p *corev1.Pod) {
 			p.Spec.RestartPolicy = corev1.RestartPolicyNever
@@ -311,17 +321,18 @@ func TestPodsThatTheCloudCannotRunSayWhy(t *testing.T) {
 			created := create(t, ns, pod)
 			got := await(t, ns, created.Name, hasReason(string(tc.want)))
 			assert.Equal(t, tc.wantPhase, got.Status.Phase)
-			assert.Contains(t, got.Status.Message, tc.words)
+			assert.Contains(t, got.Status.Message, tc.message)
 			assert.Contains(t, events(t, ns, created.Name), string(tc.want))
 			remove(t, ns, created.Name)
 			awaitGone(t, ns, created.Name)
 		})
 	}
-	assert.Empty(t, cloud.PodsEver(), "nothing was made of them")
+	assert.Empty(t, cloud.PodsEver(), "no cloud Pod was created")
 	assert.Positive(t, v.metric(t, "spillway_vnode_pods_refused_total", string(policy.ReasonHostPath)))
 }
 
-// A DaemonSet that tolerates everything reaches the node: its Pod waits there, with the word of the seeds, and is not made again and again.
+// A DaemonSet that tolerates everything reaches the node. Its Pod waits there, with the documented reason, and is not
+// created repeatedly.
 func TestADaemonSetsPodIsForbidden(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
@@ -343,7 +354,8 @@ func TestADaemonSetsPodIsForbidden(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if len(pods.Items) != 1 || pods.Items[0].Status.Reason != string(policy.ReasonDaemonSet) || pods.Items[0].Status.Phase != corev1.PodPending {
+		if len(pods.Items) != 1 || pods.Items[0].Status.Reason != string(policy.ReasonDaemonSet) ||
+			pods.Items[0].Status.Phase != corev1.PodPending {
 			return fmt.Errorf("there are %d Pods, and none is forbidden", len(pods.Items))
 		}
 		return nil
@@ -365,15 +377,16 @@ func TestALostPodFails(t *testing.T) {
 	v, ns := startOn(t, cloud)
 	made := create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)
-	require.NoError(t, cloud.Client.DeletePod(t.Context(), cloudtest.Namespace, cloudPod(t, cloud, made).Name, cci.DeleteOptions{}))
+	require.NoError(t,
+		cloud.Client.DeletePod(t.Context(), cloudtest.Namespace, cloudPod(t, cloud, made).Name, cci.DeleteOptions{}))
 	pod := await(t, ns, "web", hasReason(provider.ReasonLost))
 	assert.Equal(t, corev1.PodFailed, pod.Status.Phase)
 	assert.NotNil(t, pod.Status.ContainerStatuses[0].State.Terminated)
 	assert.Equal(t, 1.0, v.metric(t, "spillway_vnode_pods_lost_total"))
-	assert.Len(t, cloud.PodsEver(), 1, "it is not made again")
+	assert.Len(t, cloud.PodsEver(), 1, "it is not created again")
 }
 
-func TestANamesakeIsAnotherPod(t *testing.T) {
+func TestAPodWithTheNameOfAnEarlierPodIsAnotherPod(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
@@ -381,7 +394,7 @@ func TestANamesakeIsAnotherPod(t *testing.T) {
 	first.Annotations = map[string]string{"ccisim.spillway.io/stop-seconds": "1"}
 	old := create(t, ns, first)
 	await(t, ns, "web-0", isReady)
-	// By force: the cluster forgets the old one while it still runs.
+	// With force: the cluster removes the old Pod while it still runs.
 	require.NoError(t, trial.Client().CoreV1().Pods(ns).Delete(t.Context(), "web-0", *metav1.NewDeleteOptions(0)))
 	young := create(t, ns, podOn(v.name(), "web-0"))
 	pod := await(t, ns, "web-0", isReady)
@@ -392,26 +405,27 @@ func TestANamesakeIsAnotherPod(t *testing.T) {
 		if cci.IsNotFound(err) {
 			return nil
 		}
-		return errors.Join(err, errors.New("the old one still runs"))
+		return errors.Join(err, errors.New("the old Pod still runs"))
 	})
-	assert.NoError(t, isReady(get(t, ns, "web-0")), "the end of the old one is not the young one's")
+	assert.NoError(t, isReady(get(t, ns, "web-0")), "the end of the old Pod does not affect the new one")
 }
 
-func TestWhatEndsInTheClusterEndsInTheCloud(t *testing.T) {
+func TestAPodThatFailsInTheClusterIsDeletedInTheCloud(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
 	create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)
-	// As the eviction of a Pod does.
+	// As an eviction does.
 	evicted := []byte(`{"status":{"phase":"Failed","reason":"Evicted"}}`)
-	_, err := trial.Client().CoreV1().Pods(ns).Patch(t.Context(), "web", types.MergePatchType, evicted, metav1.PatchOptions{}, "status")
+	_, err := trial.Client().CoreV1().Pods(ns).Patch(t.Context(), "web", types.MergePatchType, evicted,
+		metav1.PatchOptions{}, "status")
 	require.NoError(t, err)
 	awaitCloudPods(t, cloud, 0)
 	assert.Equal(t, "Evicted", get(t, ns, "web").Status.Reason)
 }
 
-func TestAnnotationsOfOthersSurviveEveryStatus(t *testing.T) {
+func TestAnnotationsOfOthersSurviveStatusUpdates(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
@@ -419,9 +433,11 @@ func TestAnnotationsOfOthersSurviveEveryStatus(t *testing.T) {
 	pod.Annotations = map[string]string{"ccisim.spillway.io/crash-loop": "true"} // A status every few milliseconds.
 	create(t, ns, pod)
 	for i := range 50 {
-		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{fmt.Sprintf("example.com/a%d", i): "x"}}})
+		patch, err := json.Marshal(
+			map[string]any{"metadata": map[string]any{"annotations": map[string]string{fmt.Sprintf("example.com/a%d", i): "x"}}})
 		require.NoError(t, err)
-		_, err = trial.Client().CoreV1().Pods(ns).Patch(t.Context(), "web", types.MergePatchType, patch, metav1.PatchOptions{})
+		_, err = trial.Client().CoreV1().Pods(ns).Patch(t.Context(), "web", types.MergePatchType, patch,
+			metav1.PatchOptions{})
 		require.NoError(t, err)
 	}
 	got := await(t, ns, "web", func(pod *corev1.Pod) error {
@@ -435,18 +451,19 @@ func TestAnnotationsOfOthersSurviveEveryStatus(t *testing.T) {
 	}
 }
 
-func TestKubectlDebugIsToldThatItCannotBe(t *testing.T) {
+func TestKubectlDebugIsRejectedWithAnEvent(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
 	create(t, ns, podOn(v.name(), "web"))
 	pod := await(t, ns, "web", isReady)
-	pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debugger", Image: "busybox"}}}
+	pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{
+		{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debugger", Image: "busybox"}}}
 	_, err := trial.Client().CoreV1().Pods(ns).UpdateEphemeralContainers(t.Context(), "web", pod, metav1.UpdateOptions{})
 	require.NoError(t, err)
 	eventually(t, func() error {
 		if !slices.Contains(events(t, ns, "web"), "CloudPodKeepsContainers") {
-			return errors.New("nothing is said")
+			return errors.New("there is no Event")
 		}
 		return nil
 	})

@@ -23,7 +23,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/nodeconditions"
 )
 
-func TestTheNodeIsAVirtualOne(t *testing.T) {
+func TestTheNodeIsAVirtualNode(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	config := settings(t, cloud, nodeName(t))
@@ -43,7 +43,7 @@ func TestTheNodeIsAVirtualOne(t *testing.T) {
 		assert.Equal(t, c.Type == corev1.NodeReady, c.Status == corev1.ConditionTrue, "%s", c.Type)
 	}
 
-	// Somebody deletes it: it comes back, and so does its Lease.
+	// If it is deleted, it is created again, and so is its Lease.
 	require.NoError(t, nodes.Delete(t.Context(), config.Node.Name, metav1.DeleteOptions{}))
 	eventually(t, func() error {
 		again, err := nodes.Get(t.Context(), config.Node.Name, metav1.GetOptions{})
@@ -51,7 +51,7 @@ func TestTheNodeIsAVirtualOne(t *testing.T) {
 			return err
 		}
 		if again.UID == node.UID {
-			return errors.New("it is still the old one")
+			return errors.New("it is still the old Node")
 		}
 		if len(again.Spec.Taints) != 1 || !policy.IsVirtualNode(again.Labels) {
 			return errors.New("it lacks its taint or its labels")
@@ -59,9 +59,10 @@ func TestTheNodeIsAVirtualOne(t *testing.T) {
 		return nil
 	})
 
-	// Its Lease was not renewed in time, and the control plane takes it for silent: it says again that it is ready.
+	// If its Lease was not renewed in time, the control plane marks it Unknown. It becomes Ready again.
 	silent := `{"status":{"conditions":[{"type":"Ready","status":"Unknown","reason":"NodeStatusUnknown"}]}}`
-	_, err = nodes.Patch(t.Context(), config.Node.Name, types.StrategicMergePatchType, []byte(silent), metav1.PatchOptions{}, "status")
+	_, err = nodes.Patch(t.Context(), config.Node.Name, types.StrategicMergePatchType, []byte(silent),
+		metav1.PatchOptions{}, "status")
 	require.NoError(t, err)
 	eventually(t, func() error {
 		again, err := nodes.Get(t.Context(), config.Node.Name, metav1.GetOptions{})
@@ -75,7 +76,7 @@ func TestTheNodeIsAVirtualOne(t *testing.T) {
 	})
 }
 
-func TestTheNodesAnnotationRulesTheDNS(t *testing.T) {
+func TestTheAnnotationOfTheNodeSetsTheDNS(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud, func(c *Config) { c.Pods.ClusterDNS = []string{"10.1.2.3"} })
@@ -94,59 +95,62 @@ func TestTheNodesAnnotationRulesTheDNS(t *testing.T) {
 	}
 	annotate("nameserver 4.4.4.4\nnameserver 8.8.8.8\n")
 	eventually(t, func() error {
-		if got := dnsOf(fmt.Sprintf("p-%d", len(cloud.PodsEver()))); len(got.Nameservers) != 2 || got.Nameservers[0] != "4.4.4.4" {
+		if got := dnsOf(fmt.Sprintf("p-%d", len(cloud.PodsEver()))); len(got.Nameservers) != 2 ||
+			got.Nameservers[0] != "4.4.4.4" {
 			return fmt.Errorf("the DNS is %v", got)
 		}
 		return nil
 	})
 }
 
-func TestThePlaceIsMadeOrTaken(t *testing.T) {
+func TestTheCloudNamespaceIsCreatedOrUsed(t *testing.T) {
 	t.Parallel()
-	t.Run("a network of the console's is taken", func(t *testing.T) {
+	t.Run("a network that the console created is used", func(t *testing.T) {
 		cloud := cloudtest.NewWithNetwork(t)
 		start(t, settings(t, cloud, nodeName(t)))
 		networks, err := cloud.Client.ListNetworks(t.Context(), cloudtest.Namespace)
 		require.NoError(t, err)
 		assert.Len(t, networks, 1)
 	})
-	t.Run("a missing one is made with all that the service may ask for", func(t *testing.T) {
+	t.Run("a missing network is created with all annotations that the service may require", func(t *testing.T) {
 		cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Policies.RequireNetworkAnnotations = true })
 		start(t, settings(t, cloud, nodeName(t)))
 	})
-	t.Run("one without free addresses is set up nevertheless", func(t *testing.T) {
+	t.Run("a network without free addresses is used", func(t *testing.T) {
 		cloud := cloudtest.NewWithNetwork(t)
 		cloud.Fault(t, ccisim.Fault{Kind: ccisim.IPInsufficient})
 		start(t, settings(t, cloud, nodeName(t)))
 	})
-	t.Run("trouble that may pass is waited for", func(t *testing.T) {
+	t.Run("temporary errors are retried", func(t *testing.T) {
 		cloud := cloudtest.New(t)
 		lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.Arrears})
 		v := launch(t, settings(t, cloud, nodeName(t)))
 		eventually(t, func() error {
 			if cloud.CountRequests("", "", 403) == 0 {
-				return errors.New("the cloud was not asked yet")
+				return errors.New("the cloud has not received a request yet")
 			}
 			return nil
 		})
 		assert.ErrorContains(t, v.get("/readyz"), "not registered")
 		_, err := trial.Client().CoreV1().Nodes().Get(t.Context(), v.config.Node.Name, metav1.GetOptions{})
-		assert.True(t, apierrors.IsNotFound(err), "there is no node that would take Pods")
+		assert.True(t, apierrors.IsNotFound(err), "no Node is registered")
 		lift()
 		eventually(t, func() error { return v.get("/readyz") })
 	})
 }
 
-func TestAPlaceThatCannotBeUsedEndsTheProgram(t *testing.T) {
+func TestACloudNamespaceThatCannotBeUsedEndsTheProgram(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		cloud func(testing.TB) *cloudtest.Cloud
-		words []string
+		want  []string
 	}{
-		"a network in other subnets": {func(t testing.TB) *cloudtest.Cloud { return cloudtest.NewWithNetwork(t) }, []string{"net", "subnet", "elsewhere"}},
+		"a network in other subnets": {func(t testing.TB) *cloudtest.Cloud { return cloudtest.NewWithNetwork(t) },
+			[]string{"net", "subnet", "elsewhere"}},
 		"security groups that the service refuses": {func(t testing.TB) *cloudtest.Cloud {
 			cloud := cloudtest.New(t)
-			cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Path: "/networks", Status: 400, ErrorCode: "CCI.01.400101", Message: "securitygroup can not be empty"})
+			cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Path: "/networks", Status: 400,
+				ErrorCode: "CCI.01.400101", Message: "securitygroup can not be empty"})
 			return cloud
 		}, []string{"creating network spillway", "securitygroup can not be empty"}},
 	}
@@ -158,15 +162,16 @@ func TestAPlaceThatCannotBeUsedEndsTheProgram(t *testing.T) {
 			require.NoError(t, err)
 			err = v.Run(t.Context())
 			require.ErrorIs(t, err, cloudnamespace.ErrUnusable)
-			for _, word := range tc.words {
+			for _, word := range tc.want {
 				assert.ErrorContains(t, err, word)
 			}
 		})
 	}
 }
 
-// An operator has mistaken something, or the network is gone, while Pods run: the node is no less alive for it, and says what is wrong.
-func TestAKnownNodeIsKeptAlthoughItsPlaceCannotBeUsed(t *testing.T) {
+// A configuration error, or a network that was deleted, does not affect an existing node with Pods. The node reports
+// the error.
+func TestAnExistingNodeIsKeptIfItsCloudNamespaceCannotBeUsed(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
@@ -178,7 +183,8 @@ func TestAKnownNodeIsKeptAlthoughItsPlaceCannotBeUsed(t *testing.T) {
 	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.NetworkFailed})
 	start(t, v.again(t))
 	object := awaitNode(t, v.name(), hasCondition(nodeconditions.Unusable, corev1.ConditionTrue))
-	assert.Contains(t, virtualnode.FindCondition(object, nodeconditions.Unusable).Message, "a subnet or a security group was not found")
+	assert.Contains(t, virtualnode.FindCondition(object, nodeconditions.Unusable).Message,
+		"a subnet or a security group was not found")
 	assert.Equal(t, corev1.ConditionTrue, virtualnode.FindCondition(object, corev1.NodeReady).Status)
 	remove(t, ns, "goes")
 	awaitGone(t, ns, "goes")
@@ -189,11 +195,11 @@ func TestAKnownNodeIsKeptAlthoughItsPlaceCannotBeUsed(t *testing.T) {
 	lift()
 	awaitNode(t, v.name(), hasCondition(nodeconditions.Unusable, corev1.ConditionFalse))
 	await(t, ns, "comes", isReady)
-	assert.Len(t, cloud.PodsEver(), 3, "nothing was made twice")
+	assert.Len(t, cloud.PodsEver(), 3, "nothing was created twice")
 }
 
-// A restart while the cloud is away must not make the node, and with it its Pods, look lost.
-func TestAKnownNodeIsKeptWhileTheCloudIsAway(t *testing.T) {
+// After a restart while the cloud is unavailable, the node and its Pods must not look lost.
+func TestAnExistingNodeIsKeptWhileTheCloudIsUnavailable(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
@@ -202,7 +208,8 @@ func TestAKnownNodeIsKeptWhileTheCloudIsAway(t *testing.T) {
 	v.stop(t)
 	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Status: 503})
 	lease := func() *metav1.MicroTime {
-		lease, err := trial.Client().CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), v.name(), metav1.GetOptions{})
+		lease, err := trial.Client().CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), v.name(),
+			metav1.GetOptions{})
 		require.NoError(t, err)
 		return lease.Spec.RenewTime
 	}
@@ -243,8 +250,8 @@ func TestSeveralNodesShareACloudNamespace(t *testing.T) {
 	assert.Len(t, list.Items, 1)
 }
 
-// A second process for the same node does nothing until the first has ended.
-func TestOneProcessTendsANode(t *testing.T) {
+// A second process for the same node waits until the first has ended.
+func TestOneProcessManagesANode(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	config := settings(t, cloud, nodeName(t))
@@ -252,14 +259,14 @@ func TestOneProcessTendsANode(t *testing.T) {
 	second := launchOn(t, first.again(t), "another-machine")
 	eventually(t, func() error {
 		if err := second.get("/readyz"); err == nil || !strings.Contains(err.Error(), "another vnode manages node") {
-			return fmt.Errorf("it is ready, or says something else: %w", err)
+			return fmt.Errorf("it is ready, or reports something else: %w", err)
 		}
 		return nil
 	})
 	ns := namespace(t)
 	create(t, ns, podOn(config.Node.Name, "web"))
 	await(t, ns, "web", isReady)
-	assert.Zero(t, second.metric(t, "spillway_vnode_cloud_requests_total"), "it asks the cloud for nothing")
+	assert.Zero(t, second.metric(t, "spillway_vnode_cloud_requests_total"), "it sends no request to the cloud")
 	first.stop(t)
 	eventually(t, func() error { return second.get("/readyz") })
 	create(t, ns, podOn(config.Node.Name, "later"))

@@ -23,7 +23,8 @@ import (
 )
 
 // runningOn starts a virtual node with a Pod that is ready, and returns both.
-func runningOn(t *testing.T, cloud *cloudtest.Cloud, ns, clusterID string, changes ...func(*Config)) (*running, *Config) {
+func runningOn(t *testing.T, cloud *cloudtest.Cloud, ns, clusterID string, changes ...func(*Config)) (*running,
+	*Config) {
 	t.Helper()
 	config := settings(t, cloud, nodeName(t))
 	config.ClusterID = clusterID
@@ -36,7 +37,8 @@ func runningOn(t *testing.T, cloud *cloudtest.Cloud, ns, clusterID string, chang
 	return r, config
 }
 
-// abandon ends a virtual node and its Node and Pod, as a cluster that is taken down does: the cloud hears nothing of it.
+// abandon stops a virtual node and deletes its Node and Pod, as if the cluster were deleted. The cloud receives no
+// request.
 func abandon(t *testing.T, r *running, ns, name string) {
 	t.Helper()
 	r.stop(t)
@@ -44,7 +46,7 @@ func abandon(t *testing.T, r *running, ns, name string) {
 	require.NoError(t, trial.Client().CoreV1().Nodes().Delete(t.Context(), name, metav1.DeleteOptions{}))
 }
 
-// inCloud are the names of the Pods that the cloud Pods stand for, those that end left out.
+// inCloud returns the names of the Pods that have a cloud Pod that is not terminating.
 func inCloud(t *testing.T, cloud *cloudtest.Cloud) []string {
 	t.Helper()
 	page, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
@@ -58,7 +60,7 @@ func inCloud(t *testing.T, cloud *cloudtest.Cloud) []string {
 	return names
 }
 
-func TestWhatARemovedNodeLeavesIsEndedByAnother(t *testing.T) {
+func TestCloudPodsOfADeletedNodeAreDeletedByAnother(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	ns := namespace(t)
@@ -66,12 +68,14 @@ func TestWhatARemovedNodeLeavesIsEndedByAnother(t *testing.T) {
 	still, stillConfig := runningOn(t, cloud, ns, "trial")
 	_, otherConfig := runningOn(t, cloud, ns, "other-cluster")
 	abandon(t, gone, ns, goneConfig.Node.Name)
-	// A node that is down for a while is no removed node.
+	// A node that is only stopped is not a deleted node.
 	still.stop(t)
-	require.NoError(t, trial.Client().CoreV1().Pods(ns).Delete(t.Context(), stillConfig.Node.Name, *metav1.NewDeleteOptions(0)))
+	require.NoError(t,
+		trial.Client().CoreV1().Pods(ns).Delete(t.Context(), stillConfig.Node.Name, *metav1.NewDeleteOptions(0)))
 	require.Len(t, inCloud(t, cloud), 3)
 
-	sweeper, sweeperConfig := runningOn(t, cloud, ns, "trial", func(c *Config) { c.CCI.OrphanInterval.Duration = time.Second })
+	sweeper, sweeperConfig := runningOn(t, cloud, ns, "trial",
+		func(c *Config) { c.CCI.OrphanInterval.Duration = time.Second })
 	left := []string{stillConfig.Node.Name, otherConfig.Node.Name, sweeperConfig.Node.Name}
 	eventually(t, func() error {
 		if names := inCloud(t, cloud); len(names) != len(left) {
@@ -97,13 +101,13 @@ func awaitNoCopies(t *testing.T, cloud *cloudtest.Cloud, node string) {
 	t.Helper()
 	eventually(t, func() error {
 		if names := copiesOf(t, cloud, node); len(names) > 0 {
-			return fmt.Errorf("the cloud has %v of a node that is no more", names)
+			return fmt.Errorf("the cloud has %v of a deleted node", names)
 		}
 		return nil
 	})
 }
 
-// copiesOf are the names of the copies that a virtual node made.
+// copiesOf returns the names of the copies that a virtual node created.
 func copiesOf(t *testing.T, cloud *cloudtest.Cloud, node string) []string {
 	t.Helper()
 	var names []string
@@ -117,22 +121,25 @@ func copiesOf(t *testing.T, cloud *cloudtest.Cloud, node string) []string {
 	return names
 }
 
-// quietly logs nothing, and leaves the loggers of the process to the virtual nodes that run beside it.
+// quietly returns a logger that discards everything, and does not change the loggers of the process.
 func quietly(logging.Config) (*slog.Logger, error) { return slog.New(slog.DiscardHandler), nil }
 
 // gc runs "vnode gc" and returns what it prints.
 func gc(t *testing.T, config *Config, flags ...string) (string, error) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "vnode.yaml")
-	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "clusterID: %s\nnode: {name: x}\nkube: {kubeconfig: %s}\ncci: {namespace: %s}\n",
-		config.ClusterID, config.Kube.Kubeconfig, config.CCI.Namespace), 0o600))
+	require.NoError(t,
+		os.WriteFile(file, fmt.Appendf(nil, "clusterID: %s\nnode: {name: x}\nkube: {kubeconfig: %s}\ncci: {namespace: %s}\n",
+			config.ClusterID, config.Kube.Kubeconfig, config.CCI.Namespace), 0o600))
 	var out bytes.Buffer
-	err := cleanup.GC(t.Context(), append([]string{"--config", file, "--cci-endpoint", config.CCI.Endpoint, "--cci-region", "sim-1",
-		"--cci-project-id", config.CCI.ProjectID, "--cci-credentials-file", config.CCI.CredentialsFile}, flags...), &out, quietly)
+	err := cleanup.GC(t.Context(),
+		append([]string{"--config", file, "--cci-endpoint", config.CCI.Endpoint, "--cci-region", "sim-1",
+			"--cci-project-id", config.CCI.ProjectID, "--cci-credentials-file", config.CCI.CredentialsFile}, flags...), &out,
+		quietly)
 	return out.String(), err
 }
 
-func TestGCEndsWhatStandsForNoPod(t *testing.T) {
+func TestGCDeletesCloudPodsWithoutAPod(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	ns := namespace(t)
@@ -170,11 +177,11 @@ func TestGCEndsWhatStandsForNoPod(t *testing.T) {
 	absent := *goneConfig
 	absent.Kube.Kubeconfig = "nowhere.kubeconfig"
 	_, err = gc(t, &absent, "--min-age=0s")
-	require.Error(t, err, "a cluster that cannot be asked is not a cluster that is gone")
+	require.Error(t, err, "an unavailable cluster is not a deleted cluster")
 	assert.ElementsMatch(t, all[1:], inCloud(t, cloud))
 }
 
-func TestGCWithoutAClusterEndsAllThatIsTheClusters(t *testing.T) {
+func TestGCWithoutAClusterDeletesAllCloudPodsOfTheCluster(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	ns := namespace(t)

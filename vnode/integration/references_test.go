@@ -21,11 +21,12 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/provider"
 )
 
-// configMap makes a ConfigMap in the cluster, or changes it.
+// configMap creates a ConfigMap in the cluster, or changes it.
 func configMap(t testing.TB, namespace, name string, data map[string]string) *corev1.ConfigMap {
 	t.Helper()
 	client := trial.Client().CoreV1().ConfigMaps(namespace)
-	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: data, BinaryData: map[string][]byte{"raw": {0, 0xff}}}
+	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: data,
+		BinaryData: map[string][]byte{"raw": {0, 0xff}}}
 	if made, err := client.Create(t.Context(), object, metav1.CreateOptions{}); err == nil {
 		return made
 	}
@@ -34,7 +35,7 @@ func configMap(t testing.TB, namespace, name string, data map[string]string) *co
 	return changed
 }
 
-// secret makes a Secret in the cluster, or changes it.
+// secret creates a Secret in the cluster, or changes it.
 func secret(t testing.TB, namespace, name string, kind corev1.SecretType, data map[string]string) *corev1.Secret {
 	t.Helper()
 	client := trial.Client().CoreV1().Secrets(namespace)
@@ -47,7 +48,7 @@ func secret(t testing.TB, namespace, name string, kind corev1.SecretType, data m
 	return changed
 }
 
-// copies are the objects of a kind in the cloud that are anybody's copies, by their names.
+// copies returns all copies of a kind in the cloud, by their names.
 func copies(t testing.TB, cloud *cloudtest.Cloud, kind cci.DataKind) map[string]cci.Data {
 	t.Helper()
 	list, err := cloud.Client.ListData(t.Context(), cloudtest.Namespace, kind, cci.ListOptions{})
@@ -61,57 +62,65 @@ func copies(t testing.TB, cloud *cloudtest.Cloud, kind cci.DataKind) map[string]
 	return found
 }
 
-// awaitCopies waits until the cloud has so many copies of either kind.
+// awaitCopies waits until the cloud has this number of copies of each kind.
 func awaitCopies(t testing.TB, cloud *cloudtest.Cloud, configMaps, secrets int) {
 	t.Helper()
 	eventually(t, func() error {
 		c, s := len(copies(t, cloud, cci.ConfigMap)), len(copies(t, cloud, cci.Secret))
 		if c != configMaps || s != secrets {
-			return fmt.Errorf("the cloud has copies of %d ConfigMaps and %d Secrets, %d and %d wanted", c, s, configMaps, secrets)
+			return fmt.Errorf("the cloud has copies of %d ConfigMaps and %d Secrets, %d and %d wanted", c, s, configMaps,
+				secrets)
 		}
 		return nil
 	})
 }
 
-// hurry is the shortest that a virtual node may be told to wait.
+// hurry is the shortest interval that can be configured.
 const hurry = time.Second
 
-// hurried makes a virtual node follow sources, and tidy up, every second.
+// hurried makes a virtual node compare copies with their sources, and delete unused copies, every second.
 func hurried(c *Config) {
 	c.Pods.MirrorRefresh.Duration, c.Pods.MirrorRemoval.Duration = hurry, hurry
 }
 
-// referringPod refers to ConfigMap "settings" and Secret "password" in every way there is.
+// referringPod returns a Pod that refers to ConfigMap "settings" and Secret "password" in every possible way.
 func referringPod(node, name string) *corev1.Pod {
 	pod := podOn(node, name)
 	local := func(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
 	c := &pod.Spec.Containers[0]
 	c.EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: local("settings")}}}
-	c.Env = []corev1.EnvVar{{Name: "PASSWORD", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: local("password"), Key: "word"}}}}
-	c.VolumeMounts = []corev1.VolumeMount{{Name: "settings", MountPath: "/settings"}, {Name: "password", MountPath: "/password"}, {Name: "vault", MountPath: "/vault"}}
+	c.Env = []corev1.EnvVar{{Name: "PASSWORD", ValueFrom: &corev1.EnvVarSource{
+		SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: local("password"), Key: "word"}}}}
+	c.VolumeMounts = []corev1.VolumeMount{{Name: "settings", MountPath: "/settings"},
+		{Name: "password", MountPath: "/password"}, {Name: "vault", MountPath: "/vault"}}
 	pod.Spec.ImagePullSecrets = []corev1.LocalObjectReference{local("registry"), local("not-there")}
 	pod.Spec.Volumes = []corev1.Volume{
-		{Name: "settings", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: local("settings")}}},
-		{Name: "password", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "password", Items: []corev1.KeyToPath{{Key: "word", Path: "w"}}}}},
-		{Name: "vault", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
-			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: "vault", ExpirationSeconds: new(int64(600)), Path: "token"}},
-			{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: local("maybe"), Optional: new(true)}},
-		}}}},
+		{Name: "settings", VolumeSource: corev1.VolumeSource{
+			ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: local("settings")}}},
+		{Name: "password", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "password",
+			Items: []corev1.KeyToPath{{Key: "word", Path: "w"}}}}},
+		{Name: "vault",
+			VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+				{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: "vault", ExpirationSeconds: new(int64(600)),
+					Path: "token"}},
+				{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: local("maybe"), Optional: new(true)}},
+			}}}},
 	}
 	return pod
 }
 
 const dockerConfig = `{"auths":{"registry.local":{"auth":"dTpw"}}}`
 
-// makeSources makes what a referringPod refers to.
+// makeSources creates the objects that a referringPod refers to.
 func makeSources(t testing.TB, namespace string) {
 	t.Helper()
 	configMap(t, namespace, "settings", map[string]string{"COLOUR": "blue"})
 	secret(t, namespace, "password", corev1.SecretTypeOpaque, map[string]string{"word": "swordfish"})
-	secret(t, namespace, "registry", corev1.SecretTypeDockerConfigJson, map[string]string{corev1.DockerConfigJsonKey: dockerConfig})
+	secret(t, namespace, "registry", corev1.SecretTypeDockerConfigJson,
+		map[string]string{corev1.DockerConfigJsonKey: dockerConfig})
 }
 
-// awaitHeld waits until the copy holds the value under the key.
+// awaitHeld waits until the copy has the value under the key.
 func awaitHeld(t testing.TB, cloud *cloudtest.Cloud, kind cci.DataKind, name, key, want string) {
 	t.Helper()
 	eventually(t, func() error {
@@ -126,7 +135,7 @@ func awaitHeld(t testing.TB, cloud *cloudtest.Cloud, kind cci.DataKind, name, ke
 	})
 }
 
-func TestAPodHasInTheCloudWhatItRefersTo(t *testing.T) {
+func TestReferencedObjectsAreCopiedToTheCloud(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud, hurried)
@@ -145,12 +154,13 @@ func TestAPodHasInTheCloudWhatItRefersTo(t *testing.T) {
 	password := name(identity.MirrorSecret, "password")
 	assert.Equal(t, password, pod.Spec.Containers[0].Env[0].ValueFrom.SecretKeyRef.Name)
 	awaitHeld(t, cloud, cci.Secret, password, "word", "swordfish")
-	registry, err := cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, name(identity.MirrorSecret, "registry"))
+	registry, err := cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret,
+		name(identity.MirrorSecret, "registry"))
 	require.NoError(t, err)
 	assert.Equal(t, corev1.SecretTypeDockerConfigJson, registry.Type)
-	assert.NotContains(t, fmt.Sprint(pod.Annotations, pod.Spec), "swordfish", "no value travels in a Pod")
+	assert.NotContains(t, fmt.Sprint(pod.Annotations, pod.Spec), "swordfish", "a Pod contains no values")
 
-	// Changes of the sources follow, what is optional too.
+	// Changes of the sources are copied, including optional sources.
 	configMap(t, ns, "settings", map[string]string{"COLOUR": "red"})
 	secret(t, ns, "password", corev1.SecretTypeOpaque, map[string]string{"word": "sesame"})
 	configMap(t, ns, "maybe", map[string]string{"x": "now"})
@@ -158,7 +168,7 @@ func TestAPodHasInTheCloudWhatItRefersTo(t *testing.T) {
 	awaitHeld(t, cloud, cci.Secret, password, "word", "sesame")
 	awaitHeld(t, cloud, cci.ConfigMap, name(identity.MirrorConfigMap, "maybe"), "x", "now")
 
-	// A source that is gone leaves its copy to what runs.
+	// If a source is deleted, its copy is kept for running Pods.
 	require.NoError(t, trial.Client().CoreV1().ConfigMaps(ns).Delete(t.Context(), "settings", metav1.DeleteOptions{}))
 	configMap(t, ns, "maybe", map[string]string{"x": "later"})
 	awaitHeld(t, cloud, cci.ConfigMap, name(identity.MirrorConfigMap, "maybe"), "x", "later")
@@ -172,23 +182,23 @@ func TestAPodHasInTheCloudWhatItRefersTo(t *testing.T) {
 	awaitCopies(t, cloud, 0, 0)
 	assert.Equal(t, 0.0, v.metric(t, "spillway_vnode_mirrors"))
 	_, err = cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, "imagepull-secret")
-	assert.NoError(t, err, "what is not ours stays")
+	assert.NoError(t, err, "objects of others are kept")
 	assert.Empty(t, cloud.DroppedFields())
-	assert.NotContains(t, v.logs.String(), "sesame", "no value reaches a log")
+	assert.NotContains(t, v.logs.String(), "sesame", "no value is logged")
 }
 
-func TestAPodWaitsForWhatItRefersTo(t *testing.T) {
+func TestAPodWaitsForReferencedObjects(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud, hurried)
 	pod := referringPod(v.name(), "web")
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	create(t, ns, pod)
-	waits := func(words string) {
+	waits := func(message string) {
 		t.Helper()
 		got := await(t, ns, "web", func(pod *corev1.Pod) error {
-			if pod.Status.Reason != provider.ReasonConfigError || pod.Status.Message != words {
-				return fmt.Errorf("it should wait because %s", words)
+			if pod.Status.Reason != provider.ReasonConfigError || pod.Status.Message != message {
+				return fmt.Errorf("it should wait because %s", message)
 			}
 			return nil
 		})
@@ -201,30 +211,32 @@ func TestAPodWaitsForWhatItRefersTo(t *testing.T) {
 	waits(`secret "password" not found`)
 	secret(t, ns, "password", corev1.SecretTypeOpaque, map[string]string{"wrod": "x"})
 	waits("couldn't find key word in Secret " + ns + "/password")
-	assert.Empty(t, cloud.PodsEver(), "nothing is billed while a Pod waits")
+	assert.Empty(t, cloud.PodsEver(), "a waiting Pod has no cloud Pod that would be billed")
 	secret(t, ns, "password", corev1.SecretTypeOpaque, map[string]string{"word": "x"})
 	got := await(t, ns, "web", hasPhase(corev1.PodSucceeded))
 	assert.Empty(t, got.Status.Reason)
 }
 
-// reviewed asks the API server whose token it is.
+// reviewed returns the API server's review of a token.
 func reviewed(t testing.TB, token string, audiences ...string) authenticationv1.TokenReviewStatus {
 	t.Helper()
 	review, err := trial.Client().AuthenticationV1().TokenReviews().Create(t.Context(),
-		&authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: audiences}}, metav1.CreateOptions{})
+		&authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: audiences}},
+		metav1.CreateOptions{})
 	require.NoError(t, err)
 	return review.Status
 }
 
-// tokenOf is the copy with a Pod's tokens.
+// tokenOf returns the copy with a Pod's tokens.
 func tokenOf(t testing.TB, cloud *cloudtest.Cloud, v *running, pod *corev1.Pod) *cci.Data {
 	t.Helper()
-	data, err := cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, v.owner().MirrorName(identity.TokenMirror(pod)))
+	data, err := cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret,
+		v.owner().MirrorName(identity.TokenMirror(pod)))
 	require.NoError(t, err)
 	return data
 }
 
-func TestTokensAreThePodsOwnAndAreRenewed(t *testing.T) {
+func TestTokensBelongToThePodAndAreRenewed(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud, hurried, func(c *Config) { c.CCI.RelistInterval.Duration = hurry })
@@ -244,11 +256,12 @@ func TestTokensAreThePodsOwnAndAreRenewed(t *testing.T) {
 		assert.True(t, status.Authenticated, status.Error)
 		assert.Equal(t, "system:serviceaccount:"+ns+":default", status.User.Username)
 		assert.Equal(t, authenticationv1.ExtraValue{"web"}, status.User.Extra["authentication.kubernetes.io/pod-name"])
-		assert.Equal(t, authenticationv1.ExtraValue{string(made.UID)}, status.User.Extra["authentication.kubernetes.io/pod-uid"])
+		assert.Equal(t, authenticationv1.ExtraValue{string(made.UID)},
+			status.User.Extra["authentication.kubernetes.io/pod-uid"])
 	}
-	assert.False(t, reviewed(t, string(before.Binary[vault])).Authenticated, "a token is for its audience alone")
+	assert.False(t, reviewed(t, string(before.Binary[vault])).Authenticated, "a token is valid only for its audience")
 
-	// As if they had been made long ago.
+	// As if they had been created long ago.
 	due := *before
 	due.Annotations[policy.CloudRenewAnnotation] = "2020-01-01T00:00:00Z"
 	_, err := cloud.Client.UpdateData(t.Context(), cloudtest.Namespace, &due)
@@ -256,7 +269,7 @@ func TestTokensAreThePodsOwnAndAreRenewed(t *testing.T) {
 	eventually(t, func() error {
 		for key, token := range tokenOf(t, cloud, v, made).Binary {
 			if string(token) == string(before.Binary[key]) {
-				return errors.New("a token is still the old one")
+				return errors.New("a token has not been renewed")
 			}
 		}
 		return nil
@@ -268,7 +281,7 @@ func TestTokensAreThePodsOwnAndAreRenewed(t *testing.T) {
 	}
 }
 
-func TestCopiesSurviveARestartAndWhatIsLeftOverDoesNot(t *testing.T) {
+func TestUsedCopiesSurviveARestartAndUnusedCopiesDoNot(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud, hurried)
@@ -284,7 +297,8 @@ func TestCopiesSurviveARestartAndWhatIsLeftOverDoesNot(t *testing.T) {
 	tokens := tokenOf(t, cloud, v, stays)
 	stranger := identity.Owner{ClusterID: "other", Node: v.name()}
 	meta := stranger.MirrorMeta(identity.Mirror{Kind: identity.MirrorSecret, Namespace: ns, Name: "password"}, "uid")
-	_, err := cloud.Client.CreateData(t.Context(), cloudtest.Namespace, &cci.Data{Kind: cci.Secret, ObjectMeta: meta, Type: corev1.SecretTypeOpaque})
+	_, err := cloud.Client.CreateData(t.Context(), cloudtest.Namespace,
+		&cci.Data{Kind: cci.Secret, ObjectMeta: meta, Type: corev1.SecretTypeOpaque})
 	require.NoError(t, err)
 
 	v.stop(t)
@@ -293,14 +307,15 @@ func TestCopiesSurviveARestartAndWhatIsLeftOverDoesNot(t *testing.T) {
 	v = start(t, v.again(t))
 
 	awaitCopies(t, cloud, 2, 4) // The stranger's is one of them.
-	awaitHeld(t, cloud, cci.ConfigMap, v.owner().MirrorName(identity.Mirror{Kind: identity.MirrorConfigMap, Namespace: ns, Name: "settings"}), "COLOUR", "red")
-	assert.Equal(t, tokens.Binary, tokenOf(t, cloud, v, stays).Binary, "tokens that hold are kept")
-	assert.Equal(t, 0.0, v.metric(t, "spillway_vnode_mirror_writes_total", "create"), "nothing is made twice")
+	awaitHeld(t, cloud, cci.ConfigMap, v.owner().MirrorName(identity.Mirror{Kind: identity.MirrorConfigMap,
+		Namespace: ns, Name: "settings"}), "COLOUR", "red")
+	assert.Equal(t, tokens.Binary, tokenOf(t, cloud, v, stays).Binary, "valid tokens are kept")
+	assert.Equal(t, 0.0, v.metric(t, "spillway_vnode_mirror_writes_total", "create"), "nothing is created twice")
 	_, err = cloud.Client.GetData(t.Context(), cloudtest.Namespace, cci.Secret, meta.Name)
 	assert.NoError(t, err)
 }
 
-func TestACopyThatOthersDeleteIsMadeAgain(t *testing.T) {
+func TestADeletedCopyIsCreatedAgain(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud, hurried, func(c *Config) { c.CCI.RelistInterval.Duration = hurry })
@@ -315,7 +330,7 @@ func TestACopyThatOthersDeleteIsMadeAgain(t *testing.T) {
 	awaitCopies(t, cloud, 2, 3)
 }
 
-// Two virtual nodes that share a cloud namespace have copies of their own, and leave each other's alone.
+// Two virtual nodes that share a cloud namespace have separate copies, and do not change those of the other.
 func TestVirtualNodesShareACloudNamespace(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
@@ -332,16 +347,16 @@ func TestVirtualNodesShareACloudNamespace(t *testing.T) {
 	assert.NoError(t, isReady(get(t, ns, "b")))
 }
 
-func TestPodsWithReferencesRunWhateverTheWeather(t *testing.T) {
+func TestPodsWithReferencesRunDespiteFaults(t *testing.T) {
 	t.Parallel()
-	for weather, rage := range weathers {
-		t.Run(weather, func(t *testing.T) {
+	for name, disturbance := range disturbances {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cloud := cloudtest.New(t)
 			v, ns := startOn(t, cloud, hurried)
 			makeSources(t, ns)
 			const pods = 10
-			storm(t, cloud, rage, func() {
+			during(t, cloud, disturbance, func() {
 				for i := range pods {
 					create(t, ns, referringPod(v.name(), fmt.Sprintf("web-%d", i)))
 				}
@@ -354,9 +369,10 @@ func TestPodsWithReferencesRunWhateverTheWeather(t *testing.T) {
 				}
 			})
 			awaitCopies(t, cloud, 2, 3)
-			awaitHeld(t, cloud, cci.ConfigMap, v.owner().MirrorName(identity.Mirror{Kind: identity.MirrorConfigMap, Namespace: ns, Name: "settings"}), "COLOUR", "red")
+			awaitHeld(t, cloud, cci.ConfigMap, v.owner().MirrorName(identity.Mirror{Kind: identity.MirrorConfigMap,
+				Namespace: ns, Name: "settings"}), "COLOUR", "red")
 			assert.NoError(t, isReady(get(t, ns, "web-9")))
-			assert.Len(t, cloud.PodsEver(), pods, "each was made once")
+			assert.Len(t, cloud.PodsEver(), pods, "each was created once")
 		})
 	}
 }
@@ -366,7 +382,8 @@ func TestTheCloudRefusesACopy(t *testing.T) {
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud, hurried)
 	makeSources(t, ns)
-	lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Path: "/secrets", Status: 403, Message: "quota exceeded"})
+	lift := cloud.Fault(t,
+		ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Path: "/secrets", Status: 403, Message: "quota exceeded"})
 	create(t, ns, referringPod(v.name(), "web"))
 	got := await(t, ns, "web", hasReason(provider.ReasonRefused))
 	assert.True(t, strings.Contains(got.Status.Message, "quota exceeded"), got.Status.Message)

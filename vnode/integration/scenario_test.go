@@ -21,25 +21,27 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
-// weathers are states of the cloud. Each runs until its context ends, and leaves the cloud healthy.
-var weathers = map[string]func(ctx context.Context, t *testing.T, cloud *cloudtest.Cloud){
+// disturbances are states of the cloud. Each runs until its context ends, and leaves the cloud healthy.
+var disturbances = map[string]func(ctx context.Context, t *testing.T, cloud *cloudtest.Cloud){
 	"healthy":    func(ctx context.Context, _ *testing.T, _ *cloudtest.Cloud) { <-ctx.Done() },
 	"slow":       lasting(ccisim.Fault{Kind: ccisim.Latency, Delay: metav1.Duration{Duration: 150 * time.Millisecond}}),
 	"throttling": lasting(ccisim.Fault{Kind: ccisim.Throttle, RatePerSecond: 40, Burst: 10}),
 	"failing":    disturb,
 }
 
-// storm does something while a weather rages.
-func storm(t *testing.T, cloud *cloudtest.Cloud, rage func(context.Context, *testing.T, *cloudtest.Cloud), do func()) {
+// during calls a function during a disturbance.
+func during(
+	t *testing.T, cloud *cloudtest.Cloud, disturbance func(context.Context, *testing.T, *cloudtest.Cloud), do func(),
+) {
 	ctx, calm := context.WithCancel(t.Context())
 	var over sync.WaitGroup
-	over.Go(func() { rage(ctx, t, cloud) })
+	over.Go(func() { disturbance(ctx, t, cloud) })
 	defer over.Wait()
 	defer calm()
 	do()
 }
 
-// lasting is a weather of one fault.
+// lasting is a disturbance by one fault.
 func lasting(fault ccisim.Fault) func(ctx context.Context, t *testing.T, cloud *cloudtest.Cloud) {
 	return func(ctx context.Context, t *testing.T, cloud *cloudtest.Cloud) {
 		added, err := cloud.AddFault(fault)
@@ -49,12 +51,15 @@ func lasting(fault ccisim.Fault) func(ctx context.Context, t *testing.T, cloud *
 	}
 }
 
-// disturb does to the cloud whatever may happen to it, a few times a second.
+// disturb causes random faults of the cloud, several per second.
 func disturb(ctx context.Context, t *testing.T, cloud *cloudtest.Cloud) {
 	faults := []ccisim.Fault{
-		{Kind: ccisim.ServerError, Status: 500}, {Kind: ccisim.ServerError, Status: 503, RetryAfterSeconds: 1}, {Kind: ccisim.Throttle},
-		{Kind: ccisim.LoseAnswer, Verb: "create"}, {Kind: ccisim.LoseAnswer, Verb: "delete"}, {Kind: ccisim.HalfBody, Verb: "create"},
-		{Kind: ccisim.HalfBody, Verb: "list"}, {Kind: ccisim.HalfBody, Verb: "watch"}, {Kind: ccisim.DuplicateEvents, Verb: "watch"},
+		{Kind: ccisim.ServerError, Status: 500}, {Kind: ccisim.ServerError, Status: 503, RetryAfterSeconds: 1},
+		{Kind: ccisim.Throttle},
+		{Kind: ccisim.LoseAnswer, Verb: "create"}, {Kind: ccisim.LoseAnswer, Verb: "delete"},
+		{Kind: ccisim.HalfBody, Verb: "create"},
+		{Kind: ccisim.HalfBody, Verb: "list"}, {Kind: ccisim.HalfBody, Verb: "watch"},
+		{Kind: ccisim.DuplicateEvents, Verb: "watch"},
 		{Kind: ccisim.ServerError, Status: 500, Verb: "list"}, {Kind: ccisim.LoseAnswer, Verb: "get"},
 	}
 	for ctx.Err() == nil {
@@ -76,31 +81,34 @@ func disturb(ctx context.Context, t *testing.T, cloud *cloudtest.Cloud) {
 	}
 }
 
-// Whatever the weather, and whether or not the virtual node is restarted in the middle: in the end the cloud has what the cluster has,
-// nothing was ever made twice, and no Pod failed that could have run.
+// During every disturbance, with and without a restart of the virtual node: in the end the cloud and the cluster have
+// the same Pods, nothing was created twice, and no Pod failed that could have run.
 func TestScenarios(t *testing.T) {
-	for weather, rage := range weathers {
+	for kind, disturbance := range disturbances {
 		for name, restarts := range map[string]bool{"": false, " with restarts": true} {
-			t.Run(weather+name, func(t *testing.T) {
+			t.Run(kind+name, func(t *testing.T) {
 				t.Parallel()
 				s := newScenario(t)
 				s.restarts = restarts
-				storm(t, s.cloud, rage, s.live)
+				during(t, s.cloud, disturbance, s.live)
 				s.check()
 			})
 		}
 	}
 }
 
-// What nobody documents about the service is a switch of the simulated one: a virtual node stands the strictest of the answers and the laxest.
-func TestEitherAnswerOfTheService(t *testing.T) {
+// Undocumented behavior of the service is a setting of the simulated one: a virtual node works with the strictest and
+// with the most lenient settings.
+func TestUndocumentedBehaviorOfTheService(t *testing.T) {
 	t.Parallel()
 	for name, policies := range map[string]ccisim.Policies{
-		"the strictest": {
-			Fields: ccisim.RefuseFields, EqualRequests: true, RequireNetworkAnnotations: true, Events: ccisim.EventsAbsent, NoVolumes: true,
+		"the strictest service": {
+			Fields: ccisim.RefuseFields, EqualRequests: true, RequireNetworkAnnotations: true, Events: ccisim.EventsAbsent,
+			NoVolumes: true,
 		},
-		"the laxest": {
-			IgnoreLimit: true, IgnorePreconditions: true, GoneAsStatus: true, SilentConditions: true, SignedExec: true, Events: ccisim.EventsWatched,
+		"the most lenient service": {
+			IgnoreLimit: true, IgnorePreconditions: true, GoneAsStatus: true, SilentConditions: true, SignedExec: true,
+			Events: ccisim.EventsWatched,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -119,7 +127,7 @@ type scenario struct {
 	cloud     *cloudtest.Cloud
 	node      *running
 	namespace string
-	// restarts has the virtual node restarted while it is busy.
+	// restarts restarts the virtual node while it is busy.
 	restarts bool
 }
 
@@ -129,11 +137,12 @@ func newScenario(t *testing.T, changes ...func(*Config)) *scenario {
 
 func newScenarioOn(t *testing.T, cloud *cloudtest.Cloud, changes ...func(*Config)) *scenario {
 	s := &scenario{t: t, cloud: cloud}
-	s.node, s.namespace = startOn(t, s.cloud, append(changes, func(c *Config) { c.CCI.WatchTimeout.Duration = time.Second })...)
+	s.node, s.namespace = startOn(t, s.cloud,
+		append(changes, func(c *Config) { c.CCI.WatchTimeout.Duration = time.Second })...)
 	return s
 }
 
-// restart ends the virtual node in the middle of what it does and starts it again, in a restless scenario.
+// restart stops the virtual node while it is busy and starts it again, if the scenario has restarts.
 func (s *scenario) restart() {
 	if !s.restarts {
 		return
@@ -148,7 +157,8 @@ const (
 	scenarioRounds   = 3
 )
 
-// live makes and deletes Pods for some rounds: services, of which half are made anew under their old names each time, and jobs.
+// live creates and deletes Pods for some rounds: long-running Pods, half of which are recreated with the same name each
+// time, and Pods of Jobs.
 func (s *scenario) live() {
 	for round := range scenarioRounds {
 		for i := range scenarioServices {
@@ -177,7 +187,7 @@ func (s *scenario) live() {
 	}
 }
 
-// check waits until everything is as it should be, and looks at what has been.
+// check waits until the cloud and the cluster have the same Pods, and checks the history of the cloud.
 func (s *scenario) check() {
 	for i := range scenarioServices {
 		await(s.t, s.namespace, fmt.Sprintf("web-%d", i), isReady)
@@ -191,7 +201,7 @@ func (s *scenario) check() {
 	s.checkPast()
 }
 
-// checkPast looks at what the cloud has ever made.
+// checkPast checks all Pods that the cloud has ever had.
 func (s *scenario) checkPast() {
 	made := map[string]int{}
 	for _, pod := range s.cloud.PodsEver() {
@@ -205,7 +215,7 @@ func (s *scenario) checkPast() {
 	assert.Empty(s.t, s.cloud.DroppedFields())
 }
 
-// compare tells what the cloud and the cluster have that the other has not.
+// compare returns an error if the cloud and the cluster have different Pods.
 func (s *scenario) compare() error {
 	wanted := map[identity.Key]bool{}
 	pods, err := trial.Client().CoreV1().Pods(s.namespace).List(s.t.Context(), metav1.ListOptions{})
@@ -225,17 +235,17 @@ func (s *scenario) compare() error {
 			continue // Of the service's own.
 		}
 		if !ours || !wanted[key] {
-			return fmt.Errorf("the cloud has %s, the cluster has not", list.Items[i].Name)
+			return fmt.Errorf("the cloud has %s, the cluster does not", list.Items[i].Name)
 		}
 		delete(wanted, key)
 	}
 	if len(wanted) > 0 {
-		return fmt.Errorf("the cluster has %d Pods that the cloud has not, such as %v", len(wanted), wanted)
+		return fmt.Errorf("the cluster has %d Pods that the cloud does not have, such as %v", len(wanted), wanted)
 	}
 	return nil
 }
 
-func TestWhatIsLeftOverIsEndedAndWhatIsOthersIsNot(t *testing.T) {
+func TestOrphansAreDeletedAndPodsOfOthersAreKept(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
@@ -248,7 +258,8 @@ func TestWhatIsLeftOverIsEndedAndWhatIsOthersIsNot(t *testing.T) {
 	snapshot, err := cloud.AddImageSnapshotPod(cloudtest.Namespace)
 	require.NoError(t, err)
 	others := map[string]identity.Owner{
-		"another cluster": {ClusterID: "other", Node: v.name()}, "another node": {ClusterID: v.config.ClusterID, Node: "other"},
+		"another cluster": {ClusterID: "other", Node: v.name()},
+		"another node":    {ClusterID: v.config.ClusterID, Node: "other"},
 	}
 	for name, owner := range others {
 		translator, err := translate.New(translate.Config{Owner: owner, DefaultSize: "0.50_1.0"})
@@ -263,7 +274,7 @@ func TestWhatIsLeftOverIsEndedAndWhatIsOthersIsNot(t *testing.T) {
 	}
 
 	v.stop(t)
-	// While nobody looks: one is deleted by force, one gracefully.
+	// While no virtual node runs, one Pod is deleted with force, one gracefully.
 	require.NoError(t, trial.Client().CoreV1().Pods(ns).Delete(t.Context(), "goes", *metav1.NewDeleteOptions(0)))
 	remove(t, ns, "ends")
 	v = start(t, v.again(t))
@@ -273,18 +284,19 @@ func TestWhatIsLeftOverIsEndedAndWhatIsOthersIsNot(t *testing.T) {
 	assert.NoError(t, isReady(get(t, ns, "stays")))
 	_, err = cloud.Client.GetPod(t.Context(), cloudtest.Namespace, snapshot)
 	require.NoError(t, err)
-	assert.Len(t, cloud.PodsEver(), 3+len(others)+1, "nothing was made a second time")
+	assert.Len(t, cloud.PodsEver(), 3+len(others)+1, "nothing was created twice")
 	assert.Equal(t, 1.0, v.metric(t, "spillway_vnode_pods_collected_total"))
 }
 
-// A burst is bounded by the cloud, not by the virtual node.
+// The speed of a burst is limited by the cloud, not by the virtual node.
 func TestABurstOfPods(t *testing.T) {
 	const pods = 300
 	cloud := cloudtest.New(t)
-	// Every request counts: none may be repeated because the machine is busy.
+	// The test counts requests: none may be repeated because the machine is busy.
 	v, ns := startOn(t, cloud, func(c *Config) { c.CCI.RequestTimeout.Duration = time.Minute })
 	lease := func() time.Time {
-		lease, err := trial.Client().CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), v.name(), metav1.GetOptions{})
+		lease, err := trial.Client().CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), v.name(),
+			metav1.GetOptions{})
 		require.NoError(t, err)
 		return lease.Spec.RenewTime.Time
 	}
@@ -294,7 +306,8 @@ func TestABurstOfPods(t *testing.T) {
 	for worker := range 10 {
 		group.Go(func() {
 			for i := worker; i < pods; i += 10 {
-				_, err := trial.Client().CoreV1().Pods(ns).Create(t.Context(), podOn(v.name(), fmt.Sprintf("p-%d", i)), metav1.CreateOptions{})
+				_, err := trial.Client().CoreV1().Pods(ns).Create(t.Context(), podOn(v.name(), fmt.Sprintf("p-%d", i)),
+					metav1.CreateOptions{})
 				assert.NoError(t, err)
 			}
 		})
@@ -307,12 +320,15 @@ func TestABurstOfPods(t *testing.T) {
 		}
 		return nil
 	})
-	t.Logf("%d Pods: created after %s, all Running after %s", pods, created.Round(time.Millisecond), time.Since(begin).Round(time.Millisecond))
+	t.Logf("%d Pods: created after %s, all Running after %s", pods, created.Round(time.Millisecond),
+		time.Since(begin).Round(time.Millisecond))
 	assert.Equal(t, float64(pods), v.metric(t, "spillway_vnode_cloud_requests_total", "CreatePod"))
-	assert.LessOrEqual(t, v.metric(t, "spillway_vnode_cloud_requests_total", "GetPod"), 0.0, "no Pod is asked for one by one")
+	assert.LessOrEqual(t, v.metric(t, "spillway_vnode_cloud_requests_total", "GetPod"), 0.0,
+		"Pods are not requested one by one")
 
 	begin = time.Now()
-	require.NoError(t, trial.Client().CoreV1().Pods(ns).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}))
+	require.NoError(t,
+		trial.Client().CoreV1().Pods(ns).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}))
 	awaitCloudPods(t, cloud, 0)
 	eventually(t, func() error {
 		if n := v.metric(t, "spillway_vnode_pods"); n != 0 {
@@ -320,7 +336,8 @@ func TestABurstOfPods(t *testing.T) {
 		}
 		return nil
 	})
-	assert.InDelta(t, pods, v.metric(t, "spillway_vnode_cloud_requests_total", "DeletePod"), pods*0.05, "each is asked to end once")
+	assert.InDelta(t, pods, v.metric(t, "spillway_vnode_cloud_requests_total", "DeletePod"), pods*0.05,
+		"each is deleted once")
 	t.Logf("all gone after %s", time.Since(begin).Round(time.Millisecond))
 	eventually(t, func() error {
 		if !lease().After(first) {

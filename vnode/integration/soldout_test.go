@@ -24,7 +24,7 @@ import (
 
 const soldOutCondition = corev1.NodeConditionType(policy.ReasonSoldOut)
 
-// soldOutNode starts a virtual node that loses patience soon.
+// soldOutNode starts a virtual node with a short sold-out timeout.
 func soldOutNode(t *testing.T, cloud *cloudtest.Cloud, changes ...func(*config.SoldOutConfig)) *Config {
 	t.Helper()
 	cfg := settings(t, cloud, nodeName(t))
@@ -36,7 +36,7 @@ func soldOutNode(t *testing.T, cloud *cloudtest.Cloud, changes ...func(*config.S
 	return cfg
 }
 
-// awaitNode returns the Node once it is as the check wants it.
+// awaitNode waits until the Node passes the check, and returns it.
 func awaitNode(t *testing.T, name string, check func(*corev1.Node) error) *corev1.Node {
 	t.Helper()
 	var found *corev1.Node
@@ -63,9 +63,9 @@ func isLocked(object *corev1.Node) error {
 	condition := node.FindCondition(object, soldOutCondition)
 	switch {
 	case !object.Spec.Unschedulable:
-		return errors.New("the node can be scheduled to")
+		return errors.New("the node is schedulable")
 	case object.Annotations[policy.SoldOutUntilAnnotation] == "":
-		return errors.New("the node does not say until when it is locked")
+		return errors.New("the node does not have the end of its lock")
 	case condition == nil || condition.Status != corev1.ConditionTrue:
 		return fmt.Errorf("the condition is %v", condition)
 	}
@@ -77,9 +77,9 @@ func isUnlocked(reason string) func(*corev1.Node) error {
 		condition := node.FindCondition(object, soldOutCondition)
 		switch {
 		case object.Spec.Unschedulable:
-			return errors.New("the node cannot be scheduled to")
+			return errors.New("the node is not schedulable")
 		case object.Annotations[policy.SoldOutUntilAnnotation] != "":
-			return errors.New("the node still says until when it is locked")
+			return errors.New("the node still has the end of its lock")
 		case condition == nil || condition.Status != corev1.ConditionFalse || condition.Reason != reason:
 			return fmt.Errorf("the condition is %v", condition)
 		}
@@ -87,19 +87,19 @@ func isUnlocked(reason string) func(*corev1.Node) error {
 	}
 }
 
-// How the service shows that it has no room is not documented. Whichever way it is, the node is locked.
+// How the service reports that it has no capacity is not documented. The node is locked in every case.
 func TestASoldOutCloudLocksTheNode(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		fault  ccisim.FaultKind
-		silent bool // The status says nothing.
+		silent bool // The status has no message.
 		signs  string
-		words  string
+		want   string
 	}{
-		"by the service's words":            {ccisim.SoldOut, false, "(?i)sold.?out", "the cloud reports: Unschedulable"},
-		"by the words of its events":        {ccisim.SoldOut, true, "(?i)sold.?out", "the cloud reports: FailedScheduling"},
-		"by Pods that wait too long":        {ccisim.SoldOut, false, "", "no capacity for the Pod for 1s"},
-		"by subnets that have no addresses": {ccisim.IPInsufficient, false, "", "have no address left"},
+		"a message of the service":       {ccisim.SoldOut, false, "(?i)sold.?out", "the cloud reports: Unschedulable"},
+		"a message of its Events":        {ccisim.SoldOut, true, "(?i)sold.?out", "the cloud reports: FailedScheduling"},
+		"Pods that wait for the timeout": {ccisim.SoldOut, false, "", "no capacity for the Pod for 1s"},
+		"subnets without free addresses": {ccisim.IPInsufficient, false, "", "have no address left"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -109,36 +109,36 @@ func TestASoldOutCloudLocksTheNode(t *testing.T) {
 			ns := namespace(t)
 			create(t, ns, podOn(cfg.Node.Name, "web"))
 			locked := awaitNode(t, cfg.Node.Name, isLocked)
-			assert.Contains(t, node.FindCondition(locked, soldOutCondition).Message, test.words)
+			assert.Contains(t, node.FindCondition(locked, soldOutCondition).Message, test.want)
 			until, err := time.Parse(time.RFC3339, locked.Annotations[policy.SoldOutUntilAnnotation])
 			require.NoError(t, err)
 			assert.WithinDuration(t, time.Now().Add(30*time.Minute), until, 2*time.Minute)
 			awaitEvent(t, ns, "web", string(policy.ReasonSoldOut))
 			end()
 			await(t, ns, "web", isReady)
-			assert.NoError(t, isLocked(awaitNode(t, cfg.Node.Name, isLocked)), "room for one Pod does not end the lock")
+			assert.NoError(t, isLocked(awaitNode(t, cfg.Node.Name, isLocked)), "capacity for one Pod does not end the lock")
 		})
 	}
 }
 
-func TestOneSizeThatIsSoldOutLocksNothing(t *testing.T) {
+func TestOneSoldOutSizeDoesNotLockTheNode(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	cfg := soldOutNode(t, cloud, func(c *config.SoldOutConfig) { c.Timeout.Duration = 4 * time.Second; c.Signs = "" })
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut, Path: "large"})
 	ns := namespace(t)
 	create(t, ns, podOn(cfg.Node.Name, "large"))
-	// Small ones get places all the while.
+	// Small Pods are still scheduled.
 	for i := 0; !hasEvent(t, ns, "large", string(policy.ReasonSoldOut)); i++ {
 		name := fmt.Sprintf("small-%d", i)
 		create(t, ns, podOn(cfg.Node.Name, name))
 		await(t, ns, name, isReady)
-		time.Sleep(100 * time.Millisecond) // There is no hurry: it must take longer than the virtual node's patience.
+		time.Sleep(100 * time.Millisecond) // The loop must take longer than the sold-out timeout.
 	}
 	assert.NoError(t, isUnlocked("CloudHasRoom")(awaitNode(t, cfg.Node.Name, isUnlocked("CloudHasRoom"))))
 }
 
-func TestTheLockEndsByItselfAndComesBack(t *testing.T) {
+func TestTheLockEndsAutomaticallyAndReturns(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	cfg := soldOutNode(t, cloud, func(c *config.SoldOutConfig) { c.Lock.Duration = 3 * time.Second })
@@ -166,7 +166,7 @@ func TestUncordonEndsTheLock(t *testing.T) {
 	awaitNode(t, cfg.Node.Name, isUnlocked("Uncordoned"))
 }
 
-func TestALockSurvivesARestartAndACordonOfOthersIsTheirs(t *testing.T) {
+func TestALockSurvivesARestartAndAManualCordonIsKept(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	cfg := settings(t, cloud, nodeName(t))
@@ -185,13 +185,13 @@ func TestALockSurvivesARestartAndACordonOfOthersIsTheirs(t *testing.T) {
 	again := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
 	create(t, ns, podOn(cfg.Node.Name, "late"))
 	cordoned := awaitNode(t, cfg.Node.Name, hasCondition(soldOutCondition, corev1.ConditionTrue))
-	assert.NotContains(t, cordoned.Annotations, policy.SoldOutUntilAnnotation, "a cordon by hand has no end")
+	assert.NotContains(t, cordoned.Annotations, policy.SoldOutUntilAnnotation, "a manual cordon has no end")
 	again()
 	cordoned = awaitNode(t, cfg.Node.Name, hasCondition(soldOutCondition, corev1.ConditionFalse))
-	assert.True(t, cordoned.Spec.Unschedulable, "who cordons a node uncordons it")
+	assert.True(t, cordoned.Spec.Unschedulable, "a manual cordon is not removed")
 }
 
-// schedulable does what kubectl cordon and uncordon do.
+// schedulable cordons or uncordons a Node, as kubectl does.
 func schedulable(t *testing.T, name string, can bool) {
 	t.Helper()
 	_, err := trial.Client().CoreV1().Nodes().Patch(t.Context(), name, types.StrategicMergePatchType,
@@ -199,24 +199,26 @@ func schedulable(t *testing.T, name string, can bool) {
 	require.NoError(t, err)
 }
 
-func TestStrandedPodsGoElsewhereWhereTheyWantThat(t *testing.T) {
+func TestStrandedPodsAreRescheduledIfConfigured(t *testing.T) {
 	t.Parallel()
-	// Kinds that this cluster does not have: their controllers, and the garbage collector, leave the Pods alone.
-	set := metav1.OwnerReference{APIVersion: "apps.kruise.io/v1alpha1", Kind: "CloneSet", Name: "web", UID: "1", Controller: new(true)}
-	job := metav1.OwnerReference{APIVersion: "batch.volcano.sh/v1alpha1", Kind: "Job", Name: "batch", UID: "2", Controller: new(true)}
+	// The cluster does not have these kinds, so no controller and no garbage collector changes the Pods.
+	set := metav1.OwnerReference{APIVersion: "apps.kruise.io/v1alpha1", Kind: "CloneSet", Name: "web", UID: "1",
+		Controller: new(true)}
+	job := metav1.OwnerReference{APIVersion: "batch.volcano.sh/v1alpha1", Kind: "Job", Name: "batch", UID: "2",
+		Controller: new(true)}
 	for name, test := range map[string]struct {
 		byDefault  policy.OnSoldOut
 		annotation string
 		owner      *metav1.OwnerReference
-		goes       bool
+		evicted    bool
 	}{
-		"a set's Pod goes by default":           {policy.SoldOutReschedule, "", &set, true},
-		"a set's Pod waits where it says so":    {policy.SoldOutReschedule, "wait", &set, false},
-		"a set's Pod goes where it says so":     {policy.SoldOutWait, "reschedule", &set, true},
-		"a set's Pod waits where the node does": {policy.SoldOutWait, "", &set, false},
-		"a misspelt word evicts nothing":        {policy.SoldOutReschedule, "rescedule", &set, false},
-		"a Job's Pod waits by default":          {policy.SoldOutReschedule, "", &job, false},
-		"a Pod that nobody makes again waits":   {policy.SoldOutReschedule, "reschedule", nil, false},
+		"a Pod of a set is rescheduled by default":                {policy.SoldOutReschedule, "", &set, true},
+		"a Pod of a set waits if its annotation says so":          {policy.SoldOutReschedule, "wait", &set, false},
+		"a Pod of a set is rescheduled if its annotation says so": {policy.SoldOutWait, "reschedule", &set, true},
+		"a Pod of a set waits if the node is configured so":       {policy.SoldOutWait, "", &set, false},
+		"an invalid annotation evicts nothing":                    {policy.SoldOutReschedule, "rescedule", &set, false},
+		"a Pod of a Job waits by default":                         {policy.SoldOutReschedule, "", &job, false},
+		"a Pod without an owner waits":                            {policy.SoldOutReschedule, "reschedule", nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -234,7 +236,7 @@ func TestStrandedPodsGoElsewhereWhereTheyWantThat(t *testing.T) {
 			made := create(t, ns, pod)
 			awaitNode(t, cfg.Node.Name, isLocked)
 			awaitEvent(t, ns, "web", string(policy.ReasonSoldOut))
-			if !test.goes {
+			if !test.evicted {
 				assert.Nil(t, get(t, ns, "web").DeletionTimestamp)
 				return
 			}
@@ -243,7 +245,7 @@ func TestStrandedPodsGoElsewhereWhereTheyWantThat(t *testing.T) {
 				if apierrors.IsNotFound(err) || err == nil && found.UID != made.UID {
 					return nil
 				}
-				return errors.Join(err, errors.New("it is still there"))
+				return errors.Join(err, errors.New("it still exists"))
 			})
 			eventually(t, func() error {
 				page, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
@@ -256,8 +258,9 @@ func TestStrandedPodsGoElsewhereWhereTheyWantThat(t *testing.T) {
 	}
 }
 
-// Two regions, say, of which one is sold out: its Pods are evicted once its node is locked, and the scheduler finds them the other.
-func TestStrandedPodsGoToAnotherVirtualNode(t *testing.T) {
+// One of two clouds is sold out: its Pods are evicted once its node is locked, and the scheduler places them on the
+// other node.
+func TestStrandedPodsMoveToAnotherVirtualNode(t *testing.T) {
 	t.Parallel()
 	full, free := cloudtest.New(t), cloudtest.New(t)
 	full.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})

@@ -10,7 +10,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
 
-func TestItDoesNotStartWithoutWhatMakesLogsSafe(t *testing.T) {
+func TestItDoesNotStartWithoutRequiredFiles(t *testing.T) {
 	cases := map[string]struct {
 		change func(*Config)
 		want   string
@@ -28,7 +28,7 @@ func TestItDoesNotStartWithoutWhatMakesLogsSafe(t *testing.T) {
 			assert.ErrorContains(t, err, tc.want)
 		})
 	}
-	t.Run("its certificate", func(t *testing.T) {
+	t.Run("the certificate", func(t *testing.T) {
 		cfg := settings(t, cloud, nodeName(t))
 		cfg.TLSCertFile = "nowhere.crt"
 		v, err := app.New(cfg, hostname, newDiscard())

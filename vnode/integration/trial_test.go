@@ -27,16 +27,17 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// Tests of this package run virtual nodes in their own process, with the rights of their ServiceAccount, between a real control plane (etcd,
-// API server, controller manager, scheduler) and simulated clouds. There are no other nodes, and no extender.
+// Tests of this package run virtual nodes in their own process, with the rights of their ServiceAccount, between a
+// real control plane (etcd, API server, controller manager, scheduler) and simulated clouds. There are no other
+// nodes, and no extender.
 var trial *system.System
 
 var update = flag.Bool("update", false, "rewrite the generated tables")
 
-// Config is short for what nearly every test changes.
+// Config is an alias: nearly every test changes it.
 type Config = config.Config
 
-// hostname is the machine of the virtual nodes: one that restarts need not wait until its Lease expires.
+// hostname is the host name of the virtual nodes. With the same name, a restart does not wait until the Lease expires.
 const hostname = "machine"
 
 func newDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -56,7 +57,7 @@ func trialFile(elements ...string) string {
 	return filepath.Join(append([]string{filepath.Dir(trial.Kubeconfig()), "data"}, elements...)...)
 }
 
-// running is a virtual node that runs.
+// running is a running virtual node.
 type running struct {
 	config *Config
 	cancel context.CancelFunc
@@ -65,7 +66,7 @@ type running struct {
 	logs   *programtest.Log
 }
 
-// settings are those of a virtual node between the trial cluster and a cloud, in a hurry.
+// settings returns the configuration of a virtual node between the trial cluster and a cloud, with short intervals.
 func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
 	t.Helper()
 	c := config.Default()
@@ -74,8 +75,10 @@ func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
 	c.ClusterID = "trial"
 	c.Node.Name, c.Node.IP = name, "127.0.0.1"
 	c.Listen, c.HealthListen = programtest.FreeAddress(t), programtest.FreeAddress(t)
-	c.ClientCAFile, c.TLSCertFile, c.TLSPrivateKeyFile = trialFile("pki", "ca.crt"), trialFile("pki", "vnode.crt"), trialFile("pki", "vnode.key")
-	c.CCI.Endpoint, c.CCI.Region, c.CCI.ProjectID, c.CCI.DomainID = cloud.URL, "sim-1", cloudtest.Account.ProjectID, cloudtest.Account.DomainID
+	c.ClientCAFile, c.TLSCertFile, c.TLSPrivateKeyFile = trialFile("pki", "ca.crt"), trialFile("pki", "vnode.crt"),
+		trialFile("pki", "vnode.key")
+	c.CCI.Endpoint, c.CCI.Region, c.CCI.ProjectID, c.CCI.DomainID = cloud.URL, "sim-1", cloudtest.Account.ProjectID,
+		cloudtest.Account.DomainID
 	c.CCI.IAMEndpoint = cloud.URL
 	c.CCI.CredentialsFile = filepath.Join(t.TempDir(), "credentials.yaml")
 	require.NoError(t, os.WriteFile(c.CCI.CredentialsFile,
@@ -98,11 +101,12 @@ func launch(t testing.TB, config *Config) *running {
 	return launchOn(t, config, hostname)
 }
 
-// launchOn is launch on a machine of that name.
+// launchOn is launch on a host of this name.
 func launchOn(t testing.TB, config *Config, machine string) *running {
 	t.Helper()
 	require.NoError(t, config.Validate())
-	r := &running{config: config, ended: make(chan error, 1), health: "http://" + config.HealthListen, logs: &programtest.Log{}}
+	r := &running{config: config, ended: make(chan error, 1), health: "http://" + config.HealthListen,
+		logs: &programtest.Log{}}
 	v, err := app.New(config, machine, slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -125,7 +129,7 @@ func start(t testing.TB, config *Config) *running {
 	return r
 }
 
-// startOn starts a virtual node of a cloud, with settings that are changed, and makes a namespace for its Pods.
+// startOn starts a virtual node of a cloud with changed settings, and creates a namespace for its Pods.
 func startOn(t testing.TB, cloud *cloudtest.Cloud, changes ...func(*Config)) (v *running, namespaceName string) {
 	t.Helper()
 	config := settings(t, cloud, nodeName(t))
@@ -135,15 +139,15 @@ func startOn(t testing.TB, cloud *cloudtest.Cloud, changes ...func(*Config)) (v 
 	return start(t, config), namespace(t)
 }
 
-// name is that of the node.
+// name returns the name of the node.
 func (r *running) name() string { return r.config.Node.Name }
 
-// owner is whose the cloud Pods and copies are.
+// owner returns the owner of the cloud Pods and copies.
 func (r *running) owner() identity.Owner {
 	return identity.Owner{ClusterID: r.config.ClusterID, Node: r.name()}
 }
 
-// again are the settings of a virtual node that takes this one's place.
+// again returns the settings of a virtual node that replaces this one.
 func (r *running) again(t testing.TB) *Config {
 	next := *r.config
 	next.Listen, next.HealthListen = programtest.FreeAddress(t), programtest.FreeAddress(t)
@@ -160,41 +164,42 @@ func (r *running) stop(t testing.TB) {
 	case <-time.After(programtest.Timeout):
 		t.Error("the virtual node does not end")
 	}
-	assert.NotContains(t, r.logs.String(), "system:serviceaccount", "the virtual node lacks a right")
+	assert.NotContains(t, r.logs.String(), "system:serviceaccount", "the virtual node lacks a permission")
 }
 
-// get asks the health port.
+// get sends a request to the health port.
 func (r *running) get(path string) error {
 	_, err := programtest.Get(r.health + path)
 	return err
 }
 
-// metric is the sum of those of a name that have the label values.
+// metric returns the sum of the metrics of a name with these label values.
 func (r *running) metric(t testing.TB, name string, labels ...string) float64 {
 	t.Helper()
 	return programtest.Metric(t, r.health, name, labels...)
 }
 
-// eventually is short for what nearly every test here does.
+// eventually waits until the check passes.
 func eventually(t testing.TB, check func() error) {
 	t.Helper()
 	programtest.Eventually(t, check)
 }
 
-// nodes counts the names of virtual nodes: a Node outlives its virtual node.
+// nodes counts the names of virtual nodes. A Node remains when its virtual node stops.
 var nodes atomic.Int32
 
-// nodeName is a name of a virtual node that nobody else has.
+// nodeName returns an unused name for a virtual node.
 func nodeName(t testing.TB) string {
 	t.Helper()
 	return fmt.Sprintf("virtual-node-cci-%d", nodes.Add(1))
 }
 
-// namespace makes a namespace for the test in which Pods can be created, and takes them away afterwards.
+// namespace creates a namespace for the test in which Pods can be created, and deletes them afterwards.
 func namespace(t testing.TB) string {
 	t.Helper()
 	client := trial.Client().CoreV1()
-	made, err := client.Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}, metav1.CreateOptions{})
+	made, err := client.Namespaces().Create(t.Context(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	eventually(t, func() error {
 		_, err := client.ServiceAccounts(made.Name).Get(t.Context(), "default", metav1.GetOptions{})
@@ -207,7 +212,7 @@ func namespace(t testing.TB) string {
 	return made.Name
 }
 
-// podOn is a Pod that is bound to the node already.
+// podOn returns a Pod that is already bound to the node.
 func podOn(node, name string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "web"}},
@@ -218,7 +223,7 @@ func podOn(node, name string) *corev1.Pod {
 	}
 }
 
-// jobPodOn is a Pod that ends by itself, as the simulated cloud makes it.
+// jobPodOn returns a Pod that succeeds after a while, as the simulated cloud runs it.
 func jobPodOn(node, name string) *corev1.Pod {
 	pod := podOn(node, name)
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
@@ -244,7 +249,7 @@ func remove(t testing.TB, namespace, name string) {
 	require.NoError(t, trial.Client().CoreV1().Pods(namespace).Delete(t.Context(), name, metav1.DeleteOptions{}))
 }
 
-// await returns the Pod once it is as the check wants it.
+// await waits until the Pod passes the check, and returns it.
 func await(t testing.TB, namespace, name string, check func(*corev1.Pod) error) *corev1.Pod {
 	t.Helper()
 	var pod *corev1.Pod
@@ -295,6 +300,6 @@ func awaitGone(t testing.TB, namespace, name string) {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return errors.Join(err, fmt.Errorf("pod %s is still there", name))
+		return errors.Join(err, fmt.Errorf("pod %s still exists", name))
 	})
 }
