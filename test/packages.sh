@@ -6,8 +6,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# What starts a control plane.
-plane='/test/(system|programtest|machine|install|uninstall)( |$)'
+# What starts a control plane. The benchmark itself starts one in its tests.
+plane='/test/(system|programtest|machine|install|uninstall)( |$)|^[^ ]*/test/bench '
 # What `make test` and `make e2e-install` run on their own.
 alone='/test/(system|e2e|endure|prove|machine|install|uninstall)$'
 

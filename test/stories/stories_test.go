@@ -22,7 +22,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-k8s/spillway/policy"
-	"github.com/spillway-k8s/spillway/test/system"
 )
 
 // onNode returns a Pod on a node, in a phase. It is ready if it runs.
@@ -110,7 +109,9 @@ func TestTheWatcherRemembersTheMaximumOfLocalPods(t *testing.T) {
 // newWorld returns a World with a client of the objects, a cloud at the URL, and the output.
 func newWorld(url string, client *fake.Clientset) (*World, *bytes.Buffer) {
 	out := &bytes.Buffer{}
-	return NewWorldOn(Cluster{Client: client, Cloud: system.Cloud{Endpoint: url, Namespace: "cloud"}}, out), out
+	cluster := Cluster{Client: client}
+	cluster.Cloud.Endpoint = url
+	return NewWorldOn(cluster, out), out
 }
 
 // respond runs a cloud that returns the body for the path.

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -29,7 +30,11 @@ func main() {
 func run(ctx context.Context, as string) error {
 	switch as {
 	case "server":
-		return serve(ctx, ":80")
+		listener, err := net.Listen("tcp", ":80")
+		if err != nil {
+			return fmt.Errorf("listening: %w", err)
+		}
+		return serve(ctx, listener)
 	case "pause":
 		<-ctx.Done()
 		return nil
@@ -40,7 +45,7 @@ func run(ctx context.Context, as string) error {
 	return fmt.Errorf("started as %q: must be server, pause or perl", as)
 }
 
-func serve(ctx context.Context, address string) error {
+func serve(ctx context.Context, listener net.Listener) error {
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("reading the host name: %w", err)
@@ -48,10 +53,10 @@ func serve(ctx context.Context, address string) error {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, host)
 	})
-	server := &http.Server{Addr: address, ReadHeaderTimeout: 5 * time.Second, Handler: handler}
+	server := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: handler}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
-	fmt.Println("serving on", server.Addr)
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+	fmt.Println("serving on", listener.Addr())
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving: %w", err)
 	}
 	return nil

@@ -3,15 +3,13 @@ package main
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/spillway-k8s/spillway/test/programtest"
 )
 
 func TestTheNameDeterminesTheProgram(t *testing.T) {
@@ -24,18 +22,15 @@ func TestTheNameDeterminesTheProgram(t *testing.T) {
 
 func TestTheServerReturnsTheHostNameUntilItEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	address, ended := programtest.FreeAddress(t), make(chan error, 1)
-	go func() { ended <- serve(ctx, address) }()
-	var body []byte
-	require.Eventually(t, func() bool {
-		response, err := http.Get("http://" + address)
-		if err != nil {
-			return false
-		}
-		defer response.Body.Close()
-		body, err = io.ReadAll(response.Body)
-		return err == nil
-	}, time.Minute, time.Millisecond)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, listener) }()
+	response, err := http.Get("http://" + listener.Addr().String())
+	require.NoError(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
 	host, err := os.Hostname()
 	require.NoError(t, err)
 	assert.Equal(t, host+"\n", string(body))
