@@ -3,7 +3,6 @@ package certificate
 import (
 	"crypto/x509"
 	"maps"
-	"net"
 	"sync"
 	"testing"
 	"time"
@@ -60,7 +59,7 @@ func TestANewCertificateIsTrusted(t *testing.T) {
 	pair, err := readCertificate(data)
 	require.NoError(t, err)
 	assert.Equal(t, []string{names[0], names[2]}, pair.Leaf.DNSNames)
-	assert.Equal(t, names[1], net.IP(pair.Leaf.IPAddresses[0]).String())
+	assert.Equal(t, names[1], pair.Leaf.IPAddresses[0].String())
 	assert.False(t, pair.Leaf.IsCA)
 	assert.Len(t, data, 3, "the private key of the authority is not kept")
 }

@@ -88,10 +88,10 @@ func TestTheWebhookPreparesPods(t *testing.T) {
 		pods      int
 		want      outline
 	}{
-		"the nginx of seed 0: a quota and the switch": {
+		"the nginx of TKE Resilience: a quota and the switch": {
 			file(t, "nginx.yaml"), nil, 4, outline{Marked: true, Tolerates: true},
 		},
-		"the hostPath Deployment of seed 2: enforce on the Deployment": {file(t, "hostpath.yaml"), nil, 2, outline{
+		"the hostPath Deployment of CCE bursting: enforce on the Deployment": {file(t, "hostpath.yaml"), nil, 2, outline{
 			Label: "enforce", Marked: true, Tolerates: true, NodeType: corev1.NodeSelectorOpIn,
 			Volumes: "test-log emptyDir 10Gi",
 		}},

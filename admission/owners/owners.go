@@ -27,7 +27,7 @@ const maxOwners = 2
 
 var namespaces = corev1.SchemeGroupVersion.WithResource("namespaces")
 
-// resources are the kinds that may have a burst label (seed 2), and the kinds between them and the Pods.
+// resources are the kinds that may have a burst label (source: CCE bursting), and the kinds between them and the Pods.
 var resources = map[schema.GroupKind]schema.GroupVersionResource{
 	{Group: "apps", Kind: "ReplicaSet"}:  {Group: "apps", Version: "v1", Resource: "replicasets"},
 	{Group: "apps", Kind: "Deployment"}:  {Group: "apps", Version: "v1", Resource: "deployments"},

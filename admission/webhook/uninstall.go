@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,12 +18,8 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// The data of the guard holds the uninstall notice: who cleans up, and what to do if that fails. noticeKey is its key;
-// charts before 0.2 use formerNoticeKey.
-const (
-	noticeKey       = "notice"
-	formerNoticeKey = "farewell"
-)
+// noticeKey is the key of the uninstall notice in the data of the guard: who cleans up, and what to do if that fails.
+const noticeKey = "notice"
 
 // maxNamed is how many Pods the message of a rejection names.
 const maxNamed = 3
@@ -104,6 +99,6 @@ func rejection(running []cache.ObjectName, request *admissionv1.AdmissionRequest
 
 // notice returns the uninstall notice as warnings, one for each line that is not empty.
 func notice(guard *corev1.ConfigMap) []string {
-	text := cmp.Or(guard.Data[noticeKey], guard.Data[formerNoticeKey])
-	return slices.DeleteFunc(lines(strings.TrimSpace(text)), func(line string) bool { return line == "" })
+	text := strings.TrimSpace(guard.Data[noticeKey])
+	return slices.DeleteFunc(lines(text), func(line string) bool { return line == "" })
 }

@@ -36,8 +36,6 @@ func deletionReview(t *testing.T, guard string, change ...func(*admissionv1.Admi
 const (
 	guarded = `{"metadata":{"labels":{"spillway.io/uninstall":"guarded"}},` +
 		`"data":{"notice":"A Job cleans up.\n\nIf it fails: vnode gc\n"}}`
-	// former is the guard of an earlier chart.
-	former = `{"metadata":{"labels":{"spillway.io/uninstall":"guarded"}},"data":{"farewell":"A Job cleans up.\n"}}`
 	forced = `{"metadata":{"labels":{"spillway.io/uninstall":"forced"}}}`
 )
 
@@ -64,7 +62,6 @@ func TestUninstallationIsRejectedWhilePodsRunInTheCloud(t *testing.T) {
 		"allowed with the notice if no Pods run": {
 			guarded, nil, "", []string{"A Job cleans up.", "If it fails: vnode gc"},
 		},
-		"allowed with the notice of the guard of an earlier chart": {former, nil, "", []string{"A Job cleans up."}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := prometheus.NewRegistry()

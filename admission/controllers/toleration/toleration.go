@@ -1,6 +1,6 @@
 // Package toleration adds the toleration of virtual nodes to Pods for which no local node fits, as soon as they may
-// burst (seed 0, the admission-controller). A toleration cannot be removed from a Pod, so a Pod that fits on a local
-// node never gets it.
+// burst, like the admission-controller of TKE Resilience. A toleration cannot be removed from a Pod, so a Pod that
+// fits on a local node never gets it.
 package toleration
 
 import (
