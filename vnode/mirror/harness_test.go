@@ -242,7 +242,7 @@ func (h *harness) put(pod *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
-// remove deletes a Pod from the node.
+// removePod deletes a Pod from the node.
 func (h *harness) removePod(pod *corev1.Pod) {
 	h.t.Helper()
 	require.NoError(h.t, h.store.Delete(pod))
