@@ -91,15 +91,15 @@ func TestEnsureReportsWhyTheCloudNamespaceIsNotReady(t *testing.T) {
 			if tc.permanent {
 				err := <-ended
 				require.ErrorIs(t, err, cloudnamespace.ErrUnusable)
-				for _, words := range tc.want {
-					assert.ErrorContains(t, err, words)
+				for _, want := range tc.want {
+					assert.ErrorContains(t, err, want)
 				}
 				assert.Error(t, seen.get())
 				return
 			}
-			for _, words := range tc.want {
+			for _, want := range tc.want {
 				require.EventuallyWithT(t, func(c *assert.CollectT) {
-					assert.ErrorContains(c, seen.get(), words)
+					assert.ErrorContains(c, seen.get(), want)
 				}, cloudtest.Timeout, cloudtest.Tick)
 			}
 			lift()

@@ -3,10 +3,13 @@ package config
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,7 +52,8 @@ func load(c *Config, args ...string) error { return loader.Load("vnode", args, c
 
 func TestFlags(t *testing.T) {
 	c := Default()
-	require.NoError(t, load(c, required("--node-cpu=64", "--node-memory=256Gi", "--cluster-dns=10.1.2.3", "--cci-qps=5")...))
+	require.NoError(t,
+		load(c, required("--node-cpu=64", "--node-memory=256Gi", "--cluster-dns=10.1.2.3", "--cci-qps=5")...))
 	assert.Equal(t, []string{"a", "b"}, c.CCI.SubnetIDs)
 	assert.Equal(t, "64", c.Node.CPU.String())
 	assert.Equal(t, "256Gi", c.Node.Memory.String())
@@ -60,20 +64,30 @@ func TestFlags(t *testing.T) {
 }
 
 func TestFormerNamesOfFieldsAreAccepted(t *testing.T) {
-	var logs bytes.Buffer
-	before := slog.Default()
-	slog.SetDefault(slog.New(slog.NewTextHandler(&logs, nil)))
-	t.Cleanup(func() { slog.SetDefault(before) })
-	file := filepath.Join(t.TempDir(), "vnode.yaml")
-	require.NoError(t, os.WriteFile(file,
-		[]byte("pods: {longestRetry: 7s}\nsoldOut: {patience: 8s, stuckPods: wait}\n"), 0o600))
-	c := Default()
-	require.NoError(t, load(c, required("--config", file)...))
-	assert.Equal(t, 7*time.Second, c.Pods.MaxRetryInterval.Duration)
-	assert.Equal(t, 8*time.Second, c.SoldOut.Timeout.Duration)
-	assert.Equal(t, policy.SoldOutWait, c.SoldOut.StrandedPods)
-	for old, present := range c.Aliases() {
-		assert.Contains(t, logs.String(), "field="+old+" use="+present)
+	cases := map[string]struct {
+		value string
+		get   func(*Config) any
+		want  any
+	}{
+		"pods.longestRetry": {"7s", func(c *Config) any { return c.Pods.MaxRetryInterval.Duration }, 7 * time.Second},
+		"soldOut.patience":  {"8s", func(c *Config) any { return c.SoldOut.Timeout.Duration }, 8 * time.Second},
+		"soldOut.stuckPods": {"wait", func(c *Config) any { return c.SoldOut.StrandedPods }, policy.SoldOutWait},
+	}
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(Default().Aliases())), slices.Collect(maps.Keys(cases)))
+	for former, tc := range cases {
+		t.Run(former, func(t *testing.T) {
+			var logs bytes.Buffer
+			before := slog.Default()
+			slog.SetDefault(slog.New(slog.NewTextHandler(&logs, nil)))
+			t.Cleanup(func() { slog.SetDefault(before) })
+			section, name, _ := strings.Cut(former, ".")
+			file := filepath.Join(t.TempDir(), "vnode.yaml")
+			require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "%s: {%s: %s}\n", section, name, tc.value), 0o600))
+			c := Default()
+			require.NoError(t, load(c, required("--config", file)...))
+			assert.Equal(t, tc.want, tc.get(c))
+			assert.Contains(t, logs.String(), "field="+former+" use="+c.Aliases()[former])
+		})
 	}
 }
 
@@ -108,7 +122,8 @@ func TestErrors(t *testing.T) {
 		}},
 		"the kubelet port has two certificates": {nil, required("--certificate-dir=d"),
 			[]string{`certificateDir: Invalid value: "d": must be empty if tlsCertFile is set`}},
-		"the certificate has no key": {nil, required("--tls-private-key-file="), []string{"tlsPrivateKeyFile: Required value"}},
+		"the certificate has no key": {nil, required("--tls-private-key-file="),
+			[]string{"tlsPrivateKeyFile: Required value"}},
 		"the key has no certificate": {nil, required("--tls-cert-file="), []string{"tlsCertFile: Required value"}},
 		"a quantity is malformed":    {nil, []string{"--node-cpu=many"}, []string{"must be a quantity"}},
 		"CCI 1.0 gets two subnets, two security groups and no network": {nil,
@@ -127,7 +142,10 @@ func TestErrors(t *testing.T) {
 		"a source of keys does not exist": {nil, required("--cci-credentials-from=cloud"),
 			[]string{`cci.credentialsFrom: Unsupported value: "cloud"`}},
 		"claims are not copied, but Pods with claims are sent": {func(c *Config) { c.Pods.Claims = false }, required(),
-			[]string{`policy.volumeKinds: Invalid value: "nas.csi.everest.io,sfsturbo.csi.everest.io": must be empty if pods.claims is false`}},
+			[]string{
+				`policy.volumeKinds: Invalid value: "nas.csi.everest.io,sfsturbo.csi.everest.io"`,
+				"must be empty if pods.claims is false",
+			}},
 		"the file has invalid values without flags": {func(c *Config) {
 			c.CCI.Exec.Handshake, c.CCI.Exec.KeepAlive.Duration = "secret", 0
 			c.CCI.RequestTimeout.Duration, c.CCI.WatchTimeout.Duration = 0, 0
@@ -154,8 +172,8 @@ func TestErrors(t *testing.T) {
 			}
 			err := load(c, tc.args...)
 			require.ErrorIs(t, err, run.ErrUsage)
-			for _, words := range tc.want {
-				assert.ErrorContains(t, err, words)
+			for _, want := range tc.want {
+				assert.ErrorContains(t, err, want)
 			}
 		})
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
-// maxClusterIDLength is the limit of the systems that Spillway replaces. Source: seed 0, cloud.uniqueID.
+// maxClusterIDLength is the limit of the systems that Spillway replaces. Source: TKE Resilience, cloud.uniqueID.
 const maxClusterIDLength = 16
 
 // Validate returns every error at once.

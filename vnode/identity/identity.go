@@ -1,5 +1,6 @@
-// Package identity names the Pods of the cluster and their objects in the cloud. It writes and reads the labels and annotations that say
-// which cluster and which virtual node an object of the cloud belongs to, and what it stands for. It does not access the cloud.
+// Package identity names the Pods of the cluster and their objects in the cloud. It writes and reads the labels and
+// annotations that say which cluster and which virtual node an object of the cloud belongs to, and what it stands
+// for. It does not access the cloud.
 package identity
 
 import (
@@ -22,14 +23,15 @@ type Owner struct {
 	Node      string
 }
 
-// Selector returns the label selector of the owner's cloud Pods. A caller that lists with it must still check Owns: if the service
-// ignores the selector, the caller must not delete Pods of others.
+// Selector returns the label selector of the owner's cloud Pods. A caller that lists with it must still check Owns:
+// if the service ignores the selector, the caller must not delete Pods of others.
 func (o Owner) Selector() string { return policy.CloudOwnerLabel + "=" + o.hash() }
 
 // hash returns the value of the owner label. A node name can be too long for a label value.
 func (o Owner) hash() string { return hash(o.ClusterID, o.Node) }
 
-// Key identifies one Pod of the cluster for its whole life. A Pod that is created again with the same name has another Key.
+// Key identifies one Pod of the cluster for its whole life. A Pod that is created again with the same name has
+// another Key.
 type Key struct {
 	Namespace string
 	Name      string
@@ -63,7 +65,8 @@ func (o Owner) Owns(pod *cci.Pod) (Key, bool) {
 	return key, ok && owner == o
 }
 
-// OfPod reads from a cloud Pod which Pod of the cluster it stands for, and its owner. It returns false if Spillway did not create it.
+// OfPod reads from a cloud Pod which Pod of the cluster it stands for, and its owner. It returns false if Spillway
+// did not create it.
 func OfPod(pod *cci.Pod) (Key, Owner, bool) {
 	a := pod.Annotations
 	key := Key{
@@ -81,16 +84,18 @@ func ownerOf(annotations map[string]string) Owner {
 
 func (o Owner) isComplete() bool { return o.ClusterID != "" && o.Node != "" }
 
-// ClusterSelector returns the label selector of all cloud Pods of a cluster. A caller that lists with it must still check OfPod.
+// ClusterSelector returns the label selector of all cloud Pods of a cluster. A caller that lists with it must still
+// check OfPod.
 func ClusterSelector(clusterID string) string { return policy.CloudClusterKey + "=" + clusterID }
 
-// CloudName returns the name of the cloud Pod of a Pod. It is a function of the key, so that no Pod is ever created twice. It begins
-// with the namespace and the name, for people who search, and ends with a hash of the whole key.
+// CloudName returns the name of the cloud Pod of a Pod. It is a function of the key, so that no Pod is ever created
+// twice. It begins with the namespace and the name, for people who search, and ends with a hash of the whole key.
 func CloudName(key Key) string {
 	return readableName(key.Namespace, key.Name, hash(key.Namespace, key.Name, string(key.UID)))
 }
 
-// readableName returns namespace-name-suffix, shortened to a DNS label: the strictest rule that applies to names in the cloud.
+// readableName returns namespace-name-suffix, shortened to a DNS label: the strictest rule that applies to names in
+// the cloud.
 func readableName(namespace, name, suffix string) string {
 	prefix := strings.ReplaceAll(namespace+"-"+name, ".", "-")
 	prefix = prefix[:min(len(prefix), validation.DNS1123LabelMaxLength-len(suffix)-1)]

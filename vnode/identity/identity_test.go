@@ -57,14 +57,14 @@ func TestTokensOfOneAudienceAndLifetimeShareAKey(t *testing.T) {
 	assert.NotEqual(t, token("vault", nil), token("", nil))
 }
 
-func TestMirrorsAreTheOwnersAlone(t *testing.T) {
+func TestAMirrorBelongsToOneOwner(t *testing.T) {
 	mirror := identity.Mirror{Kind: identity.MirrorSecret, Namespace: "shop", Name: "password"}
 	meta := owner.MirrorMeta(mirror, "uid-1")
 	found, ours := owner.OwnsMirror(&meta)
 	assert.True(t, ours)
 	assert.Equal(t, mirror, found)
 	assert.Empty(t, validation.IsDNS1123Label(meta.Name))
-	// What is in the cloud is found by this name after an update of the program: the function must not change.
+	// An updated program finds existing objects by this name: the function must not change.
 	assert.Equal(t, "shop-password-566be899c6d801f8", meta.Name)
 
 	names := map[string]bool{meta.Name: true}
@@ -78,8 +78,10 @@ func TestMirrorsAreTheOwnersAlone(t *testing.T) {
 		names[other.MirrorName(mirror)] = true
 	}
 	for _, other := range []identity.Mirror{
-		{Kind: identity.MirrorConfigMap, Namespace: "shop", Name: "password"}, {Kind: identity.MirrorSecret, Namespace: "shop-a", Name: "b"},
-		{Kind: identity.MirrorSecret, Namespace: "shop", Name: "a-b"}, {Kind: identity.MirrorToken, Namespace: "shop", Name: "web-0", UID: "1"},
+		{Kind: identity.MirrorConfigMap, Namespace: "shop", Name: "password"},
+		{Kind: identity.MirrorSecret, Namespace: "shop-a", Name: "b"},
+		{Kind: identity.MirrorSecret, Namespace: "shop", Name: "a-b"},
+		{Kind: identity.MirrorToken, Namespace: "shop", Name: "web-0", UID: "1"},
 		{Kind: identity.MirrorToken, Namespace: "shop", Name: "web-0", UID: "2"},
 	} {
 		assert.False(t, names[owner.MirrorName(other)], other)
@@ -88,14 +90,15 @@ func TestMirrorsAreTheOwnersAlone(t *testing.T) {
 	stolen := meta.DeepCopy()
 	stolen.Name = "other"
 	_, ours = owner.OwnsMirror(stolen)
-	assert.False(t, ours, "annotations alone make no copy ours")
+	assert.False(t, ours, "the name must match too")
 }
 
 func TestCloudNames(t *testing.T) {
 	long := strings.Repeat("long.name-", 30)
 	keys := []identity.Key{
 		{"default", "web-0", "uid-1"}, {"default", "web-0", "uid-2"}, {"a-b", "c", "uid-1"}, {"a", "b-c", "uid-1"},
-		{"default", "my.pod.example.com", "uid-1"}, {long[:63], long[:253], "uid-1"}, {long[:63], long[:253], "uid-2"}, {"n", "1", ""},
+		{"default", "my.pod.example.com", "uid-1"}, {long[:63], long[:253], "uid-1"}, {long[:63], long[:253], "uid-2"},
+		{"n", "1", ""},
 	}
 	seen := map[string]identity.Key{}
 	for _, key := range keys {
@@ -105,7 +108,7 @@ func TestCloudNames(t *testing.T) {
 		assert.NotContains(t, seen, name, "%v and %v", key, seen[name])
 		seen[name] = key
 	}
-	// What runs is found by this name after an update of the program: the function must not change.
+	// An updated program finds running Pods by this name: the function must not change.
 	assert.Equal(t, "default-web-0-98aefe489a552d93", identity.CloudName(keys[0]))
 }
 
@@ -115,6 +118,7 @@ func FuzzCloudName(f *testing.F) {
 		if len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
 			return
 		}
-		assert.Empty(t, validation.IsDNS1123Label(identity.CloudName(identity.Key{Namespace: namespace, Name: name, UID: types.UID(uid)})))
+		assert.Empty(t,
+			validation.IsDNS1123Label(identity.CloudName(identity.Key{Namespace: namespace, Name: name, UID: types.UID(uid)})))
 	})
 }

@@ -40,9 +40,9 @@ func TokenMirror(pod *corev1.Pod) Mirror {
 	return Mirror{Kind: MirrorToken, Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID}
 }
 
-// MirrorName returns the name of a mirror in the cloud, which is a function of the owner and the mirror. All namespaces of a cluster,
-// and several clusters, can share one cloud namespace. Each virtual node has its own mirrors, so that no two of them write or delete
-// the same object.
+// MirrorName returns the name of a mirror in the cloud, which is a function of the owner and the mirror. All
+// namespaces of a cluster, and several clusters, can share one cloud namespace. Each virtual node has its own
+// mirrors, so that no two of them write or delete the same object.
 func (o Owner) MirrorName(m Mirror) string {
 	return readableName(m.Namespace, m.Name, hash(o.ClusterID, o.Node, string(m.Kind), m.Namespace, m.Name, string(m.UID)))
 }
@@ -69,7 +69,8 @@ func (o Owner) OwnsMirror(object *metav1.ObjectMeta) (Mirror, bool) {
 	return m, ok && owner == o
 }
 
-// OfMirror reads from an object of the cloud what it is a copy of, and its owner. It returns false if the object is not a mirror.
+// OfMirror reads from an object of the cloud what it is a copy of, and its owner. It returns false if the object is
+// not a mirror.
 func OfMirror(object *metav1.ObjectMeta) (Mirror, Owner, bool) {
 	a := object.Annotations
 	m := Mirror{
@@ -84,7 +85,8 @@ func OfMirror(object *metav1.ObjectMeta) (Mirror, Owner, bool) {
 	return m, owner, owner.isComplete() && object.Name == owner.MirrorName(m)
 }
 
-// TokenKey returns the key of a token in the MirrorToken of its Pod. Tokens with the same audience and lifetime share a key.
+// TokenKey returns the key of a token in the MirrorToken of its Pod. Tokens with the same audience and lifetime share
+// a key.
 func TokenKey(token corev1.ServiceAccountTokenProjection) string {
 	return "token-" + hash(token.Audience, strconv.FormatInt(TokenSeconds(token), 10))
 }

@@ -115,7 +115,8 @@ func TestConditionsAreWrittenWhenTheyChange(t *testing.T) {
 	tracker := NewTracker(func() time.Time { return time.Unix(1e9, 0) })
 	nodes := client.CoreV1().Nodes()
 	require.NoError(t, tracker.write(t.Context(), "virtual", nodes), "a Node that is not registered is no error")
-	_, err := nodes.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "virtual"}}, metav1.CreateOptions{})
+	_, err := nodes.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "virtual"}},
+		metav1.CreateOptions{})
 	require.NoError(t, err)
 
 	tracker.NoteCloudNamespace(errors.New("the network has failed"))
