@@ -127,8 +127,8 @@ func (p *Provider) createFailed(pod *corev1.Pod, err error) (time.Duration, erro
 	return 0, err
 }
 
-// reportWaiting reports the error of a Pod that is retried. It does not report the first failure: most pass before
-// the status is written.
+// reportWaiting reports the error of a Pod that is retried. It does not report the first failure, which is not worth a
+// write of the status.
 func (p *Provider) reportWaiting(pod *corev1.Pod, reason string, err error) {
 	if p.state(identity.KeyOf(pod)).failures == 0 {
 		return
