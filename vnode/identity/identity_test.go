@@ -47,6 +47,15 @@ func TestAMarkedPodIsRecognized(t *testing.T) {
 	}
 }
 
+func TestTheKeyOfAPod(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0", UID: "uid-1"}}
+	assert.Equal(t, identity.Key{Namespace: "shop", Name: "web-0", UID: "uid-1"}, identity.KeyOf(pod))
+	assert.Equal(t, "shop/web-0/uid-1", identity.KeyOf(pod).String())
+	assert.Equal(t, identity.Mirror{Kind: identity.MirrorToken, Namespace: "shop", Name: "web-0", UID: "uid-1"},
+		identity.TokenMirror(pod))
+	assert.Equal(t, "Token shop/web-0", identity.TokenMirror(pod).String())
+}
+
 func TestTokensOfOneAudienceAndLifetimeShareAKey(t *testing.T) {
 	hour, day := int64(3600), int64(86400)
 	token := func(audience string, seconds *int64) string {
