@@ -33,8 +33,12 @@ $(BIN)/helm: test/tools/go.mod
 	@go build -modfile=test/tools/go.mod -trimpath -ldflags '-s -w' -o $(BIN)/ helm.sh/helm/v3/cmd/helm
 	@touch $@
 
+.PHONY: generate
+generate: charts ## Generate the reference pages
+	@go run ./test/reference
+
 .PHONY: charts
-charts: ## Generate the reference pages of the charts' values
+charts:
 	@go tool -modfile=test/tools/go.mod helm-docs --log-level=warning --chart-search-root charts \
 		--template-files README.md.gotmpl --sort-values-order file
 
@@ -111,6 +115,6 @@ lint: ## Check code, words, module files and generated pages
 	@echo "no test may skip"; ! git grep -nE '\b[tb]\.(Skip|SkipNow|Skipf)\(|testing\.Short\(' -- '*.go'
 	@echo "words"; go run ./test/words
 	@for module in $(MODULES); do echo "go mod tidy: $$module"; (cd $$module && go mod tidy -diff) || exit 1; done
-	@echo "the pages of the charts"; $(MAKE) -s charts && git diff --exit-code -- charts/*/README.md
+	@echo "generated pages"; $(MAKE) -s generate && git diff --exit-code -- charts/*/README.md docs/reference
 	@echo "golangci-lint: takes some minutes to build the first time"
 	@go tool -modfile=test/tools/lint/go.mod golangci-lint run ./...

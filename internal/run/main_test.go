@@ -108,7 +108,7 @@ func TestWhatEndsAProgramIsSaidOnce(t *testing.T) {
 		want     string
 	}{
 		"failing": {nil, exitFailed, "listening on :1: permission denied"},
-		"misused": {[]string{"--nama"}, exitUsage, "usage: unknown flag --nmae\n"},
+		"misused": {[]string{"--nama"}, exitUsage, "usage: unknown flag --nama\n"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -284,7 +284,9 @@ func TestClaimsOfEphemeralVolumesAreAreThoseOfTheTemplateUntilTheyExist(t *testi
 	// The default class is for claims without a class name; an empty name means no class.
 	byDefault := storagev1.StorageClass{
 		Provisioner: "disk.csi.everest.io",
-		ObjectMeta:  metav1.ObjectMeta{Name: "default", Annotations: map[string]string{"storageclass.kubernetes.io/is-default-class": "true"}},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "default", Annotations: map[string]string{"storageclass.kubernetes.io/is-default-class": "true"},
+		},
 	}
 	_, err = client.StorageV1().StorageClasses().Create(t.Context(), &byDefault, metav1.CreateOptions{})
 	require.NoError(t, err)

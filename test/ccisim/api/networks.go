@@ -20,7 +20,7 @@ const (
 )
 
 // networkAdmission admits networks of CCI 2.0.
-type networkAdmission struct{ plain }
+type networkAdmission struct{}
 
 func (networkAdmission) prepare(s *Server, _ *Credential, obj objects.Object) *apiError {
 	network := obj.(*objects.Network)

@@ -36,7 +36,7 @@ func (n namespace1Admission) prepare(s *Server, caller *Credential, obj objects.
 }
 
 // network1Admission admits networks of CCI 1.0.
-type network1Admission struct{ plain }
+type network1Admission struct{}
 
 func (network1Admission) prepare(_ *Server, _ *Credential, obj objects.Object) *apiError {
 	network := obj.(*objects.Network1)
