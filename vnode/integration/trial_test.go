@@ -1,3 +1,6 @@
+// Package integration tests whole virtual nodes and the subcommands of vnode. They run in the process of the test, with
+// the permissions of their ServiceAccount, between a real control plane (etcd, API server, controller manager,
+// scheduler) and simulated clouds. There are no other nodes, and no extender.
 package integration
 
 import (
@@ -27,9 +30,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// Tests of this package run virtual nodes in their own process, with the rights of their ServiceAccount, between a
-// real control plane (etcd, API server, controller manager, scheduler) and simulated clouds. There are no other
-// nodes, and no extender.
+// trial is the control plane.
 var trial *system.System
 
 var update = flag.Bool("update", false, "rewrite the generated tables")
@@ -57,7 +58,7 @@ func trialFile(elements ...string) string {
 	return filepath.Join(append([]string{filepath.Dir(trial.Kubeconfig()), "data"}, elements...)...)
 }
 
-// running is a running virtual node.
+// running is a virtual node that runs until the test ends.
 type running struct {
 	config *Config
 	cancel context.CancelFunc
