@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -68,8 +69,12 @@ func (s Server) serve(ctx context.Context, listener net.Listener) error {
 	if s.Streaming {
 		server.ReadTimeout, server.WriteTimeout = 0, 0
 	}
+	var watches sync.WaitGroup
+	defer watches.Wait() // Run leaves nothing running.
+	ctx, stopWatches := context.WithCancel(ctx)
+	defer stopWatches()
 	failed := make(chan error, 2)
-	config, err := s.secure(ctx, failed)
+	config, err := s.secure(ctx, &watches, failed)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}

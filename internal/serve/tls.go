@@ -5,15 +5,16 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"sync"
 
 	"k8s.io/client-go/util/cert"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 )
 
-// secure returns the TLS configuration, nil for plain HTTP. It watches the files of the certificate until ctx ends. If
-// the watch fails, it sends the error to failed: without the watch the server would fail later, when its certificate
-// expires.
-func (s Server) secure(ctx context.Context, failed chan<- error) (*tls.Config, error) {
+// secure returns the TLS configuration, nil for plain HTTP. It watches the files of the certificate in the group until ctx
+// ends. If the watch fails, it sends the error to failed: without the watch the server would fail later, when its
+// certificate expires.
+func (s Server) secure(ctx context.Context, group *sync.WaitGroup, failed chan<- error) (*tls.Config, error) {
 	if s.ClientCAFile != "" {
 		if _, err := cert.NewPool(s.ClientCAFile); err != nil {
 			return nil, fmt.Errorf("reading the authority of clients %s: %w", s.ClientCAFile, err)
@@ -29,11 +30,11 @@ func (s Server) secure(ctx context.Context, failed chan<- error) (*tls.Config, e
 	if err != nil {
 		return nil, fmt.Errorf("reading certificate %s and key %s: %w", s.CertFile, s.KeyFile, err)
 	}
-	go func() {
+	group.Go(func() {
 		if err := watcher.Start(ctx); err != nil {
 			failed <- fmt.Errorf("watching certificate %s and key %s: %w", s.CertFile, s.KeyFile, err)
 		}
-	}()
+	})
 	return s.tlsConfig(watcher.GetCertificate), nil
 }
 
