@@ -39,13 +39,14 @@ type Nodes struct {
 	mu      sync.Mutex // orders writers
 	classes atomic.Pointer[map[string]Class]
 	synced  atomic.Bool
-	// events notifies callers of Await. They wait for a name.
+	// events notifies callers of Await. They wait for a name, which most events do not concern: each is a change of some
+	// node.
 	events *slowcall.Events[string]
 }
 
 // New returns an empty set.
 func New() *Nodes {
-	n := &Nodes{changed: func() {}, events: slowcall.NewEvents[string]()}
+	n := &Nodes{changed: func() {}, events: slowcall.NewEvents[string]().DespiteEvents()}
 	n.classes.Store(&map[string]Class{})
 	return n
 }

@@ -96,6 +96,20 @@ func TestAwait(t *testing.T) {
 		require.NoError(t, n.Store().Add(node("new", false)))
 		require.NoError(t, <-done)
 	})
+	t.Run("does not wait again although another node has changed while it waited", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := nodes.New()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			time.AfterFunc(500*time.Millisecond, func() { assert.NoError(t, n.Store().Add(node("another", false))) })
+			_, err := n.Await(ctx, []string{"new"})
+			require.ErrorContains(t, err, `unknown node "new"`)
+			start := time.Now()
+			_, err = n.Await(t.Context(), []string{"new"})
+			require.ErrorContains(t, err, `unknown node "new"`)
+			assert.Zero(t, time.Since(start))
+		})
+	})
 	t.Run("returns the name of a node that does not appear", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -13,11 +13,12 @@ var ErrStalled = errors.New("no event since an earlier wait has reached its dead
 // Events lets callers wait for a state that changes with the events of a watch. K identifies what a caller waits for;
 // use struct{} if all callers wait for the same thing. Create one with NewEvents.
 type Events[K comparable] struct {
-	next    atomic.Pointer[chan struct{}] // closed and replaced by Notify
-	stalled atomic.Pointer[stalled[K]]
+	next          atomic.Pointer[chan struct{}] // closed and replaced by Notify
+	stalled       atomic.Pointer[stalled[K]]
+	despiteEvents bool
 }
 
-// stalled is the last wait that has reached its deadline without an event.
+// stalled is the last wait that counts: it has reached its deadline, without an event unless despiteEvents is set.
 type stalled[K comparable] struct {
 	key  K
 	next *chan struct{}
@@ -31,6 +32,13 @@ func NewEvents[K comparable]() *Events[K] {
 	return e
 }
 
+// DespiteEvents makes a wait count that has reached its deadline even if there were events during it. Use it if most
+// events say nothing about what a caller waits for. Call it before Wait.
+func (e *Events[K]) DespiteEvents() *Events[K] {
+	e.despiteEvents = true
+	return e
+}
+
 // Notify makes every waiting caller check again. Call it after the state has changed.
 func (e *Events[K]) Notify() {
 	next := make(chan struct{})
@@ -41,8 +49,8 @@ func (e *Events[K]) Notify() {
 // the caller still waits for.
 //
 // Wait returns ErrStalled instead of blocking if an earlier call has waited for the same thing until its deadline,
-// without any event, and there has been no event since. A canceled context does not count as a deadline: it says that
-// the scheduler has given up, and nothing about the watch.
+// without any event (but see DespiteEvents), and there has been no event since. A canceled context does not count as a
+// deadline: it says that the scheduler has given up, and nothing about the watch.
 func (e *Events[K]) Wait(ctx context.Context, check func() (missing K, ready bool)) error {
 	var first stalled[K]
 	for {
@@ -61,7 +69,7 @@ func (e *Events[K]) Wait(ctx context.Context, check func() (missing K, ready boo
 		select {
 		case <-*next:
 		case <-ctx.Done():
-			if first == this && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			if (first == this || e.despiteEvents) && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				e.stalled.Store(&this)
 			}
 			return ctx.Err()

@@ -99,6 +99,17 @@ func TestEvents(t *testing.T) {
 			_, err = w.wait(t, "a")
 			require.ErrorIs(t, err, slowcall.ErrStalled)
 		},
+		"despite events a wait counts that has reached its deadline": func(t *testing.T, w *watch) {
+			w.DespiteEvents()
+			time.AfterFunc(500*time.Millisecond, func() { w.event("b") })
+			_, err := w.wait(t, "a")
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			_, err = w.wait(t, "a")
+			require.ErrorIs(t, err, slowcall.ErrStalled)
+			w.event("c")
+			_, err = w.wait(t, "a")
+			require.ErrorIs(t, err, context.DeadlineExceeded, "after an event callers wait again")
+		},
 		"a wait for the next thing counts from when it begins": func(t *testing.T, w *watch) {
 			time.AfterFunc(500*time.Millisecond, func() { w.event("a") })
 			_, err := w.wait(t, "a", "b")
