@@ -93,6 +93,17 @@ func status(a *App, path string) int {
 	return recorder.Code
 }
 
+func TestEveryControllerExportsItsFailuresBeforeTheFirst(t *testing.T) {
+	a, err := assemble(config.Default(), fakeClients(), "host", slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	response := httptest.NewRecorder()
+	a.health.Handler.ServeHTTP(response, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for _, controller := range []string{"tolerate", "explain", "rank"} {
+		assert.Contains(t, response.Body.String(),
+			`spillway_admission_reconcile_failures_total{controller="`+controller+`"} 0`)
+	}
+}
+
 func TestTheWebhookServesOnlyWhenEverySourceIsReady(t *testing.T) {
 	source := &part{}
 	a := app(t, source)

@@ -56,6 +56,7 @@ func New(c Config, registerer prometheus.Registerer) (*Controller, error) {
 	if err := registerer.Register(written); err != nil {
 		return nil, fmt.Errorf("registering the metrics of controller %s: %w", name, err)
 	}
+	reconciler.ExportFailures(c.Failures, name)
 	return &Controller{Config: c, written: written}, nil
 }
 

@@ -127,8 +127,10 @@ func TestThePatchAppliesOnlyToTheVersionThatWasRead(t *testing.T) {
 
 func TestMetricsAreRegisteredOnce(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	_, err := New(Config{}, registry)
+	failures, err := reconciler.NewFailures(registry)
 	require.NoError(t, err)
-	_, err = New(Config{}, registry)
+	_, err = New(Config{Failures: failures}, registry)
+	require.NoError(t, err)
+	_, err = New(Config{Failures: failures}, registry)
 	assert.ErrorContains(t, err, "registering the metrics of controller rank")
 }

@@ -76,6 +76,7 @@ func New(c Config, registerer prometheus.Registerer) (*Controller, error) {
 	if err := registerer.Register(added); err != nil {
 		return nil, fmt.Errorf("registering the metrics of controller %s: %w", name, err)
 	}
+	reconciler.ExportFailures(c.Failures, name)
 	return &Controller{Config: c, added: added}, nil
 }
 

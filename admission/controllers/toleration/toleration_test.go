@@ -218,8 +218,10 @@ func TestThePatchSetsNoLabel(t *testing.T) {
 
 func TestMetricsAreRegisteredOnce(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	_, err := New(Config{}, registry)
+	failures, err := reconciler.NewFailures(registry)
 	require.NoError(t, err)
-	_, err = New(Config{}, registry)
+	_, err = New(Config{Failures: failures}, registry)
+	require.NoError(t, err)
+	_, err = New(Config{Failures: failures}, registry)
 	assert.ErrorContains(t, err, "registering the metrics of controller tolerate")
 }
