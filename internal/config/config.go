@@ -3,6 +3,7 @@ package config
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -98,9 +99,16 @@ func readFile(name string, cfg Config) error {
 }
 
 // rename moves the values of former fields to their present names. A file without former names is returned unchanged.
+// Numbers keep their digits: a cluster ID that consists of digits may be longer than what a float64 holds.
 func rename(data []byte, aliases map[string]string) ([]byte, error) {
+	text, err := yaml.YAMLToJSONStrict(data)
+	if err != nil {
+		return nil, err
+	}
 	var root map[string]any
-	if err := yaml.UnmarshalStrict(data, &root); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&root); err != nil {
 		return nil, err
 	}
 	changed := false
@@ -119,5 +127,5 @@ func rename(data []byte, aliases map[string]string) ([]byte, error) {
 	if !changed {
 		return data, nil
 	}
-	return yaml.Marshal(root)
+	return json.Marshal(root) // JSON is YAML.
 }

@@ -96,6 +96,9 @@ func TestFormerNamesOfFieldsAreAccepted(t *testing.T) {
 		"present names":                 {"name: a\npart: {timeout: 1s}\n", "a", "1s", ""},
 		"former names":                  {"title: a\npart: {oldTimeout: 1s}\n", "a", "1s", ""},
 		"a former name of another part": {"gone: {oldTimeout: 2s}\n", "", "", "gone"},
+		"a number of 16 digits in a text": {
+			"title: a\npart: {oldTimeout: 9999999999999999}\n", "a", "9999999999999999", "",
+		},
 		"both names at once": {
 			"title: a\nname: b\n", "", "", "name: must not be set together with title, its former name",
 		},
