@@ -46,7 +46,7 @@ func (m *Mirrors) reconcile(ctx context.Context, mirror identity.Mirror) (requeu
 // failed logs a failed attempt.
 func (m *Mirrors) failed(mirror identity.Mirror, failures int, delay time.Duration, err error) {
 	m.config.Logger.Warn("a copy will be retried",
-		"mirror", mirror.String(), "failures", failures, "after", delay, "err", err)
+		"mirror", mirror.String(), "failures", failures, "retryAfter", delay, "err", err)
 }
 
 // refresh updates a copy from its source.

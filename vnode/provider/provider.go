@@ -181,7 +181,7 @@ func (p *Provider) work(ctx context.Context, key identity.Key) (time.Duration, e
 // failed records a failed attempt.
 func (p *Provider) failed(key identity.Key, failures int, delay time.Duration, err error) {
 	p.config.Logger.Warn("a pod will be retried",
-		"pod", key.Namespace+"/"+key.Name, "uid", key.UID, "failures", failures, "after", delay, "err", err)
+		"pod", key.Namespace+"/"+key.Name, "uid", key.UID, "failures", failures, "retryAfter", delay, "err", err)
 	p.updateKnown(key, func(s *podState) { s.failures = failures })
 	p.delayAttempt(key, delay)
 }

@@ -133,5 +133,5 @@ func (c Config) failed(pod cache.ObjectName, failures int, delay time.Duration, 
 	}
 	c.Failures.WithLabelValues(c.Name).Inc()
 	c.Logger.Warn("reconciling a Pod failed and is retried",
-		"controller", c.Name, "pod", pod.String(), "failures", failures, "delay", delay, "err", err)
+		"controller", c.Name, "pod", pod.String(), "failures", failures, "retryAfter", delay, "err", err)
 }
