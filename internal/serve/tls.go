@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 )
 
-// secure returns the TLS configuration, nil for plain HTTP. It watches the files of the certificate in the group until ctx
-// ends. If the watch fails, it sends the error to failed: without the watch the server would fail later, when its
+// secure returns the TLS configuration, nil for plain HTTP. It watches the files of the certificate in the group until
+// ctx ends. If the watch fails, it sends the error to failed: without the watch the server would fail later, when its
 // certificate expires.
 func (s Server) secure(ctx context.Context, group *sync.WaitGroup, failed chan<- error) (*tls.Config, error) {
 	if s.ClientCAFile != "" {
