@@ -38,7 +38,7 @@ type Config struct {
 	// CCIVersion is the generation of the cloud, "2.0" or "1.0". It determines the API that virtual nodes use and the
 	// sizes of Pods. It must be the same for all virtual nodes of a cluster. Default: 2.0.
 	CCIVersion CCIVersion `json:"cciVersion"`
-	// DisabledRules are the restrictions to ignore, by Reason. Disable a rule only if the cloud is known to accept such
+	// DisabledRules are the restrictions to ignore, by reason. Disable a rule only if the cloud is known to accept such
 	// Pods. Default: none.
 	DisabledRules []Reason `json:"disabledRules"`
 }
@@ -126,7 +126,7 @@ type Decision struct {
 // MayBurst reports whether the Pod may run on a virtual node.
 func (d Decision) MayBurst() bool { return d.Placement != PlacementLocalOnly }
 
-// Describe returns the decision as text. Events, logs and /explain use the same text.
+// Describe returns the decision as text for logs.
 func (d Decision) Describe() string {
 	text := fmt.Sprintf("%s (%s): %s", d.Placement, d.Reason, d.Message)
 	if d.Quota != nil {

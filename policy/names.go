@@ -68,10 +68,12 @@ const (
 	// node without it was cordoned by a user and stays unschedulable.
 	SoldOutUntilAnnotation = "spillway.io/sold-out-until"
 	// UninstallLabel is set on the ConfigMap that helm uninstall deletes first. Unless its value is UninstallForced,
-	// admission refuses the deletion while Pods run in the cloud.
-	UninstallLabel   = "spillway.io/uninstall"
+	// admission rejects the deletion while Pods run in the cloud.
+	UninstallLabel = "spillway.io/uninstall"
+	// UninstallGuarded is the value of UninstallLabel after the installation.
 	UninstallGuarded = "guarded"
-	UninstallForced  = "forced"
+	// UninstallForced is the value of UninstallLabel with which the deletion is allowed although Pods run in the cloud.
+	UninstallForced = "forced"
 	// DeletionCostAnnotation ranks Pods for scale-in. Spillway sets it to CloudDeletionCost on cloud Pods without a value.
 	DeletionCostAnnotation = "controller.kubernetes.io/pod-deletion-cost"
 	CloudDeletionCost      = "-100"
@@ -85,11 +87,15 @@ const (
 const (
 	// CloudClusterKey is the id of the cluster: an annotation, and a label for users and for cleaning up after a cluster.
 	// As a label of a Node it marks a virtual node of Spillway: other systems use NodeTypeLabel too.
-	CloudClusterKey          = "spillway.io/cluster-id"
-	CloudNodeAnnotation      = "spillway.io/node"
+	CloudClusterKey = "spillway.io/cluster-id"
+	// CloudNodeAnnotation is the name of the virtual node to which the Pod is bound.
+	CloudNodeAnnotation = "spillway.io/node"
+	// CloudNamespaceAnnotation is the namespace of the Pod.
 	CloudNamespaceAnnotation = "spillway.io/pod-namespace"
-	CloudNameAnnotation      = "spillway.io/pod-name"
-	CloudUIDAnnotation       = "spillway.io/pod-uid"
+	// CloudNameAnnotation is the name of the Pod.
+	CloudNameAnnotation = "spillway.io/pod-name"
+	// CloudUIDAnnotation is the UID of the Pod.
+	CloudUIDAnnotation = "spillway.io/pod-uid"
 	// CloudOwnerLabel selects the cloud Pods of one virtual node. Its value is a hash, since the name of a node may be too
 	// long for a label.
 	CloudOwnerLabel = "spillway.io/owner"
@@ -99,10 +105,14 @@ const (
 
 // The identity of mirrors: annotations that name the object of which each is a copy.
 const (
-	CloudSourceKindAnnotation      = "spillway.io/source-kind"
+	// CloudSourceKindAnnotation is the kind of the object, such as ConfigMap.
+	CloudSourceKindAnnotation = "spillway.io/source-kind"
+	// CloudSourceNamespaceAnnotation is the namespace of the object.
 	CloudSourceNamespaceAnnotation = "spillway.io/source-namespace"
-	CloudSourceNameAnnotation      = "spillway.io/source-name"
-	CloudSourceUIDAnnotation       = "spillway.io/source-uid"
+	// CloudSourceNameAnnotation is the name of the object.
+	CloudSourceNameAnnotation = "spillway.io/source-name"
+	// CloudSourceUIDAnnotation is the UID of the object.
+	CloudSourceUIDAnnotation = "spillway.io/source-uid"
 	// CloudSourceVolumeAnnotation is the handle of the volume of a claim.
 	CloudSourceVolumeAnnotation = "spillway.io/source-volume"
 	// CloudRenewAnnotation is the time when a mirror with tokens must be renewed.

@@ -10,11 +10,14 @@ const (
 	ReasonSwitchOn Reason = "SwitchOn"
 	// ReasonSwitchOff: the global switch is off and the local one is not on.
 	ReasonSwitchOff Reason = "SwitchOff"
-	// ReasonLabelOff, ReasonLabelEnforce, ReasonLabelLocalPrefer, ReasonLabelAuto: the burst label decides.
-	ReasonLabelOff         Reason = "LabelOff"
-	ReasonLabelEnforce     Reason = "LabelEnforce"
+	// ReasonLabelOff: the burst label is off. The Pod runs on local nodes only.
+	ReasonLabelOff Reason = "LabelOff"
+	// ReasonLabelEnforce: the burst label is enforce. The Pod runs on virtual nodes only.
+	ReasonLabelEnforce Reason = "LabelEnforce"
+	// ReasonLabelLocalPrefer: the burst label is localPrefer. The Pod bursts only if no local node fits.
 	ReasonLabelLocalPrefer Reason = "LabelLocalPrefer"
-	ReasonLabelAuto        Reason = "LabelAuto"
+	// ReasonLabelAuto: the burst label is auto. The scores of the scheduler decide.
+	ReasonLabelAuto Reason = "LabelAuto"
 	// ReasonNamespaceEnforce: all Pods of the namespace run on virtual nodes only.
 	ReasonNamespaceEnforce Reason = "NamespaceEnforce"
 	// ReasonInvalid: a key of the Pod is malformed. The Pod stays on local nodes until the key is corrected.
