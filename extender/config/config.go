@@ -32,12 +32,13 @@ type Config struct {
 	// certificate. Every client that has one of the names can use up slots. Default system:kube-scheduler, the name with
 	// which the scheduler of kubeadm authenticates to the API server.
 	ClientNames []string `json:"clientNames"`
-	// HealthListen is the host:port that serves /healthz, /readyz and /metrics, without TLS. If it is empty, Listen serves
-	// them. TLS requires it, because the kubelet's probes have no client certificate. Default empty.
+	// HealthListen is the host:port that serves /healthz, /readyz and /metrics, without TLS. If it is empty, the address
+	// for the scheduler serves them. TLS requires it, because the kubelet's probes have no client certificate. Default
+	// empty.
 	HealthListen string `json:"healthListen"`
 	// LeaderElectionNamespace is the namespace of the Lease with which several extenders elect the one that answers. It is
-	// required if Listen is not a loopback address, because then clients may reach several extenders. Default empty: this
-	// extender always answers, as it does next to a scheduler.
+	// required if the extender listens beyond loopback, because then clients may reach several extenders. Default empty:
+	// this extender always answers, as it does next to a scheduler.
 	LeaderElectionNamespace string `json:"leaderElectionNamespace"`
 	// SchedulerLease is the Lease, as namespace/name, with which several schedulers elect their leader, if each has an
 	// extender of its own. The extender then gives slots only while its scheduler leads, and once it knows which slots the
@@ -91,7 +92,7 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	text(&c.SchedulerLease, "scheduler-lease",
 		"`namespace/name` of the Lease with which the schedulers elect their leader; empty if there is one scheduler")
 	flags.DurationVar(&c.AnswerTimeout.Duration, "patience", c.AnswerTimeout.Duration,
-		"how long an answer waits for the caches and for the write of a slot")
+		"how long an answer waits for the caches and for the write of a slot (answerTimeout)")
 	c.Logging.AddFlags(flags)
 }
 

@@ -220,8 +220,8 @@ type SoldOutConfig struct {
 	// Timeout is how long a cloud Pod stays unscheduled before the cloud counts as sold out. Less may lock the node when
 	// the cloud is only slow, more delays Pods that could run elsewhere. At least 1s. Default 2m.
 	Timeout metav1.Duration `json:"timeout"`
-	// Signs is a regular expression for the messages of the service when it is sold out. If one matches, Timeout does not
-	// apply. The messages are not documented. Empty means none. Default (?i)sold.?out.
+	// Signs is a regular expression for the messages of the service when it is sold out. If one matches, the node is
+	// locked at once. The messages are not documented. Empty means none. Default (?i)sold.?out.
 	Signs string `json:"signs"`
 	// Lock is how long the node then accepts no Pods. kubectl uncordon ends it earlier. Less tries the cloud again
 	// earlier, more spares Pods the failed attempt. At least 1s. Default 30m.
