@@ -35,7 +35,7 @@ var (
 	errStarting = errors.New("the extender is starting")
 )
 
-// settleTimeout bounds how long a term may take to settle.
+// settleTimeout bounds how long a term may take to settle: until this process knows the slots of all earlier terms.
 const settleTimeout = 10 * time.Second
 
 // Term identifies one period in which one process leads. No two terms are equal. The zero Term means that the process

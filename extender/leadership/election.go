@@ -164,14 +164,14 @@ func (e *Election) begin(leading context.Context, callbacks Callbacks) {
 		if err == nil || leading.Err() != nil {
 			return
 		}
-		e.Logger.Warn("settling the new term failed, retrying", "err", err)
+		e.Logger.Warn("this process cannot answer in the new term yet, will retry", "err", err)
 		select {
 		case <-settling.Done():
 		case <-time.After(time.Second):
 		}
 	}
 	if leading.Err() == nil {
-		e.Logger.Warn("releasing the lease: the new term did not settle", "timeout", settleTimeout)
+		e.Logger.Warn("releasing the lease: the slots of earlier terms could not be read in time", "timeout", settleTimeout)
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.unsettled = true

@@ -36,7 +36,7 @@ type Scheduler struct {
 	mu sync.Mutex
 	// settle is nil until Run.
 	settle func(context.Context) error
-	// settled is the last term that has settled.
+	// settled is the last term in which this extender knows the slots of all earlier terms.
 	settled Term
 	// seen is when settled was last read as the current term.
 	seen time.Time

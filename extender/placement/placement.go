@@ -248,7 +248,7 @@ func refusal(reason policy.Reason, d policy.Decision) string {
 	case policy.ReasonLocalQuota:
 		return policy.RefusalPrefix + string(reason) + ": this revision has its " + policy.LocalReplicasAnnotation +
 			" on local nodes, and no virtual node can take the Pod now; " +
-			"the Pod is retried when a local replica goes or a virtual node has room"
+			"the scheduler retries the Pod when a local replica ends or a virtual node has room"
 	case policy.ReasonPreemptFirst:
 		return preemptFirst
 	case policy.ReasonCloudOnly:

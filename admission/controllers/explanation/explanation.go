@@ -251,7 +251,7 @@ func (c *Controller) quotaEvent(pod *corev1.Pod, result evaluation.Result) (even
 	return podevents.Event{
 		Type: corev1.EventTypeNormal, Reason: policy.ReasonLocalQuota,
 		Message: fmt.Sprintf("this revision has used up its %s=%d on local nodes, and no virtual node can take the Pod now; "+
-			"no local Pod is evicted for it; the scheduler retries the Pod when a local replica is deleted or a virtual node "+
-			"has room", policy.LocalReplicasAnnotation, *result.Quota),
+			"no local Pod is evicted for it; the scheduler retries the Pod when a local replica ends or a virtual node has "+
+			"room", policy.LocalReplicasAnnotation, *result.Quota),
 	}, true
 }
