@@ -17,7 +17,7 @@ type Report struct {
 	// local node (I2).
 	Cloud, NoLocalNode int
 	// The revisions at the end of a round, by the number of their local replicas: Exact have the minimum of quota and
-	// replicas. Fewer have less, because local replicas ended and no Pod requested their slots, or because there was no
+	// replicas. Fewer have fewer, because local replicas ended and no Pod requested their slots, or because there was no
 	// capacity. More have more, because of Pods placed without the extender. Mixed have Pods with different quotas.
 	Exact, Fewer, More, Mixed int
 
