@@ -11,6 +11,16 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
+// Reasons of the conditions that every Node has.
+const (
+	// ReasonCloudReady: Ready is True. Conditions of their own report the faults of the cloud.
+	ReasonCloudReady = "CloudReady"
+	// ReasonNoHost: MemoryPressure, DiskPressure and PIDPressure are False, because the node is not a machine.
+	ReasonNoHost = "NoHost"
+	// ReasonNetworkReady: NetworkUnavailable is False. The network in the cloud is set up.
+	ReasonNetworkReady = "NetworkReady"
+)
+
 // kubeletVersion returns the version in the status of the node: the version of the API that it was built for.
 func kubeletVersion() string { return run.KubernetesVersion() + "-spillway" }
 
@@ -87,10 +97,14 @@ func conditions() []corev1.NodeCondition {
 		}
 	}
 	return []corev1.NodeCondition{
-		condition(corev1.NodeReady, corev1.ConditionTrue, "CloudReady", "the cloud accepts Pods"),
-		condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, "NoHost", "the node is not a machine: it has no memory"),
-		condition(corev1.NodeDiskPressure, corev1.ConditionFalse, "NoHost", "the node is not a machine: it has no disk"),
-		condition(corev1.NodePIDPressure, corev1.ConditionFalse, "NoHost", "the node is not a machine: it has no processes"),
-		condition(corev1.NodeNetworkUnavailable, corev1.ConditionFalse, "NetworkReady", "the network in the cloud is set up"),
+		condition(corev1.NodeReady, corev1.ConditionTrue, ReasonCloudReady, "the cloud accepts Pods"),
+		condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, ReasonNoHost,
+			"the node is not a machine: it has no memory"),
+		condition(corev1.NodeDiskPressure, corev1.ConditionFalse, ReasonNoHost,
+			"the node is not a machine: it has no disk"),
+		condition(corev1.NodePIDPressure, corev1.ConditionFalse, ReasonNoHost,
+			"the node is not a machine: it has no processes"),
+		condition(corev1.NodeNetworkUnavailable, corev1.ConditionFalse, ReasonNetworkReady,
+			"the network in the cloud is set up"),
 	}
 }

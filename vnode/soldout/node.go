@@ -15,9 +15,20 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/node"
 )
 
+const conditionType = corev1.NodeConditionType(policy.ReasonSoldOut)
+
+// Reasons of the condition CloudSoldOut. ReasonUncordoned and ReasonLockEnded are also reasons of Events of the Node.
 const (
-	conditionType = corev1.NodeConditionType(policy.ReasonSoldOut)
-	reasonLocked  = "Locked"
+	// ReasonLocked: CloudSoldOut is True, and the Node is locked.
+	ReasonLocked = "Locked"
+	// ReasonNoRoom: CloudSoldOut is True. The Node was cordoned by a user, so it is not locked.
+	ReasonNoRoom = "NoRoom"
+	// ReasonHasRoom: CloudSoldOut is False. No Pod waits for capacity of the cloud.
+	ReasonHasRoom = "CloudHasRoom"
+	// ReasonUncordoned: CloudSoldOut is False. kubectl uncordon has ended the lock.
+	ReasonUncordoned = "Uncordoned"
+	// ReasonLockEnded: CloudSoldOut is False. The time of the lock is over.
+	ReasonLockEnded = "LockEnded"
 )
 
 // nodeState is what the Node says about the lock.
@@ -83,7 +94,7 @@ func (c *Controller) lock(ctx context.Context, state *nodeState, until time.Time
 	c.config.Logger.Warn("the cloud is sold out and the node is locked",
 		"node", c.config.Node, "until", until, "cause", cause)
 	c.config.Recorder.Event(state.object, corev1.EventTypeWarning, string(policy.ReasonSoldOut), message)
-	return c.setCondition(ctx, state, true, reasonLocked, message)
+	return c.setCondition(ctx, state, true, ReasonLocked, message)
 }
 
 func lockedUntil(until time.Time, cause string) string {

@@ -36,7 +36,7 @@ type Config struct {
 	Lock time.Duration
 	// Interval is the time between two checks.
 	Interval time.Duration
-	// Signs matches messages by which the service reports that it is sold out. Then Timeout does not apply. Optional.
+	// Signs matches messages by which the service reports that it is sold out. The node is then locked at once. Optional.
 	Signs *regexp.Regexp
 	// StrandedPods is what happens to waiting Pods that have no annotation for it.
 	StrandedPods policy.OnSoldOut
@@ -144,16 +144,16 @@ func (c *Controller) updateLock(ctx context.Context, node *nodeState, stranded [
 	}
 	switch {
 	case node.locked && !node.unschedulable:
-		return c.unlock(ctx, node, "Uncordoned", "the node was uncordoned, which ends the lock")
+		return c.unlock(ctx, node, ReasonUncordoned, "the node was uncordoned, which ends the lock")
 	case node.locked && !now.Before(node.until):
-		return c.unlock(ctx, node, "LockEnded", "the lock has ended; Pods may run in the cloud again")
+		return c.unlock(ctx, node, ReasonLockEnded, "the lock has ended; Pods may run in the cloud again")
 	case node.locked:
-		return c.setCondition(ctx, node, true, reasonLocked, node.message(cause))
+		return c.setCondition(ctx, node, true, ReasonLocked, node.message(cause))
 	case cause == "":
-		return c.setCondition(ctx, node, false, "CloudHasRoom", "the cloud has capacity for Pods")
+		return c.setCondition(ctx, node, false, ReasonHasRoom, "the cloud has capacity for Pods")
 	case !node.unschedulable:
 		return c.lock(ctx, node, now.Add(c.config.Lock), cause)
 	}
 	// Another client has cordoned the node. That cordon has no end, and only the client may remove it.
-	return c.setCondition(ctx, node, true, "NoRoom", cause)
+	return c.setCondition(ctx, node, true, ReasonNoRoom, cause)
 }

@@ -151,7 +151,7 @@ func (h *harness) assertLocked() string {
 	h.t.Helper()
 	assert.True(h.t, h.node().Spec.Unschedulable)
 	assert.Contains(h.t, h.node().Annotations, policy.SoldOutUntilAnnotation)
-	return h.assertCondition(corev1.ConditionTrue, reasonLocked)
+	return h.assertCondition(corev1.ConditionTrue, ReasonLocked)
 }
 
 func (h *harness) assertUnlocked(reason string) {
