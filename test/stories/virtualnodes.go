@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -25,10 +26,19 @@ func playNamespace(ctx context.Context, w *World) error {
 		return err
 	}
 	if len(byNode) < 2 {
-		return fmt.Errorf("all ten Pods are on one virtual node: want several: %v", byNode)
+		return fmt.Errorf("all ten Pods are on one virtual node: want several: %s", countsText(byNode))
 	}
-	w.printf("  Pods on each virtual node: %v", byNode)
+	w.printf("  Pods on each virtual node: %s", countsText(byNode))
 	return nil
+}
+
+// countsText lists the number of Pods on each node.
+func countsText(byNode map[string]int) string {
+	var parts []string
+	for _, node := range slices.Sorted(maps.Keys(byNode)) {
+		parts = append(parts, fmt.Sprintf("%s %d", node, byNode[node]))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // startInCloudNamespace labels the story's namespace and creates the given number of Pods in it.
@@ -93,9 +103,9 @@ func PlayFewerVirtualNodes(
 		return err
 	}
 	if len(byNode) < 2 {
-		return fmt.Errorf("all ten Pods are on one virtual node: want several: %v", byNode)
+		return fmt.Errorf("all ten Pods are on one virtual node: want several: %s", countsText(byNode))
 	}
-	w.printf("  Pods on each virtual node: %v", byNode)
+	w.printf("  Pods on each virtual node: %s", countsText(byNode))
 	if err := w.run(ctx, slices.Concat([]string{"drain"}, others, []string{"--timeout=90s"})...); err != nil {
 		return err
 	}
