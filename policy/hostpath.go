@@ -94,7 +94,11 @@ func ParseReplacements(annotations map[string]string) ([]Replacement, error) {
 func decodeStrictly(data []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
+	err := decoder.Decode(into)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // Its text names types of Go.
+		return fmt.Errorf("unexpected %s at offset %d", wrong.Value, wrong.Offset)
+	}
+	if err != nil {
 		return err
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
