@@ -54,11 +54,11 @@ down: ## Stop the trial system and delete its state
 demo: build ## Run the stories of Spillway on a new system, and stop it
 	@$(BIN)/trial demo
 
+# Some tests wait most of the time, so more of them run at once than there are processors.
 .PHONY: test-unit
 test-unit: compiler ## Run the tests that need no control plane
-	@go test -race -vet=off $$(test/packages.sh unit)
+	@go test -race -vet=off -p 4 $$(test/packages.sh unit)
 
-# Tests that start programs mostly wait, so more of them run at once than there are processors.
 .PHONY: test
 test: build test-unit ## Run all tests, from unit to end-to-end
 	go test -race -p 3 -parallel 4 $$(test/packages.sh controlplane)
