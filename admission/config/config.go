@@ -14,6 +14,7 @@ import (
 	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/internal/leaderelection"
 	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -109,8 +110,8 @@ func (c *Config) OwnCertificate() bool { return c.TLSCertFile == "" && c.TLSPriv
 func (c *Config) Validate() error {
 	errs := c.Logging.Validate(field.NewPath("logging"))
 	errs = append(errs, c.Kube.Validate(field.NewPath("kube"))...)
-	errs = append(errs, validateAddress(field.NewPath("listen"), c.Listen)...)
-	errs = append(errs, validateAddress(field.NewPath("healthListen"), c.HealthListen)...)
+	errs = append(errs, serve.ValidateAddress(field.NewPath("listen"), c.Listen, ":8443")...)
+	errs = append(errs, serve.ValidateAddress(field.NewPath("healthListen"), c.HealthListen, ":8443")...)
 	errs = append(errs, c.validateTLS()...)
 	if c.LeaderElectionNamespace == "" {
 		errs = append(errs, field.Required(field.NewPath("leaderElectionNamespace"), "must be the name of a namespace"))
@@ -128,13 +129,6 @@ func (c *Config) Validate() error {
 			"must be at least "+minResync.String()))
 	}
 	return append(errs, c.Policy.Validate(field.NewPath("policy"))...).ToAggregate()
-}
-
-func validateAddress(path *field.Path, value string) field.ErrorList {
-	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
-		return field.ErrorList{field.Invalid(path, value, "must be host:port, such as :8443")}
-	}
-	return nil
 }
 
 func (c *Config) validateTLS() field.ErrorList {

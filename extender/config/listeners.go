@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/spillway-k8s/spillway/internal/serve"
 )
 
 // UsesTLS reports whether the scheduler is served over TLS.
@@ -31,10 +33,7 @@ func (c *Config) validateListeners() field.ErrorList {
 		errs = c.validateService()
 	}
 	if c.HealthListen != "" {
-		if _, port, err := net.SplitHostPort(c.HealthListen); err != nil || port == "" {
-			path := field.NewPath("healthListen")
-			errs = append(errs, field.Invalid(path, c.HealthListen, "must be host:port, such as :10291"))
-		}
+		errs = append(errs, serve.ValidateAddress(field.NewPath("healthListen"), c.HealthListen, ":10291")...)
 	}
 	return append(errs, c.validateTLS()...)
 }

@@ -18,6 +18,7 @@ import (
 	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -42,7 +43,7 @@ type Source struct {
 func New(client kubernetes.Interface, changed func(), logger *slog.Logger) (*Source, error) {
 	s := &Source{
 		client:  client,
-		factory: informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(stripManagedFields)),
+		factory: informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(kube.StripManagedFields)),
 		switches: informers.NewSharedInformerFactoryWithOptions(client, 0,
 			informers.WithNamespace(policy.SwitchConfigMapNamespace),
 			informers.WithTweakListOptions(func(o *metav1.ListOptions) {
@@ -107,14 +108,6 @@ func (s *Source) WaitReady(ctx context.Context) error {
 
 // Global returns the global switch as last seen. A malformed value counts as off; it was logged when it was seen.
 func (s *Source) Global() policy.Switch { return policy.Switch(s.global.Load()) }
-
-// stripManagedFields halves the memory of a cached object.
-func stripManagedFields(obj any) (any, error) {
-	if object, ok := obj.(metav1.Object); ok {
-		object.SetManagedFields(nil)
-	}
-	return obj, nil
-}
 
 func (s *Source) read(obj any) {
 	configMap, ok := obj.(*corev1.ConfigMap)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -71,4 +72,12 @@ func (c Config) connection() (*rest.Config, error) {
 		return nil, fmt.Errorf("reading kubeconfig %q: %w", c.Kubeconfig, err)
 	}
 	return config, nil
+}
+
+// StripManagedFields is a transform of informers. It halves the memory of a cached object.
+func StripManagedFields(obj any) (any, error) {
+	if object, ok := obj.(metav1.Object); ok {
+		object.SetManagedFields(nil)
+	}
+	return obj, nil
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -73,4 +75,14 @@ func TestAddFlags(t *testing.T) {
 	config.AddFlags(flags)
 	require.NoError(t, flags.Parse([]string{"--kubeconfig=f", "--kube-api-burst=3"}))
 	assert.Equal(t, Config{Kubeconfig: "f", QPS: 200, Burst: 3}, config)
+}
+
+func TestStripManagedFields(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", ManagedFields: []metav1.ManagedFieldsEntry{{}}}}
+	stripped, err := StripManagedFields(pod)
+	require.NoError(t, err)
+	assert.Equal(t, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web"}}, stripped)
+	other, err := StripManagedFields("a tombstone")
+	require.NoError(t, err)
+	assert.Equal(t, "a tombstone", other, "what is not an object stays")
 }

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // shutdownTimeout is how long a server waits for active requests when it shuts down.
@@ -34,6 +36,15 @@ type Server struct {
 	TLS *tls.Config
 	// Streaming disables the write timeout, for handlers that follow logs.
 	Streaming bool
+}
+
+// ValidateAddress returns an error unless a value of the configuration is host:port. The host may be empty. example is
+// what the message shows, such as ":8081".
+func ValidateAddress(path *field.Path, value, example string) field.ErrorList {
+	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
+		return field.ErrorList{field.Invalid(path, value, "must be host:port, such as "+example)}
+	}
+	return nil
 }
 
 // Run serves until ctx ends, then waits for active requests, for 5 s at most. It blocks.

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -336,4 +337,16 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.NoError(t, Server{Address: "127.0.0.1:0", Handler: http.HandlerFunc(ok)}.Run(ctx))
+}
+
+func TestAddressesAreHostAndPort(t *testing.T) {
+	for value, valid := range map[string]bool{
+		":8081": true, "127.0.0.1:8081": true, "[::1]:8081": true, "": false, "8081": false, "localhost:": false,
+	} {
+		errs := ValidateAddress(field.NewPath("listen"), value, ":8081")
+		assert.Equal(t, valid, len(errs) == 0, value)
+		if !valid {
+			assert.ErrorContains(t, errs.ToAggregate(), "must be host:port, such as :8081")
+		}
+	}
 }

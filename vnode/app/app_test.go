@@ -18,8 +18,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/cert"
 
 	"github.com/spillway-k8s/spillway/vnode/config"
@@ -174,13 +172,6 @@ func TestTheKubeletPortHasOneCertificate(t *testing.T) {
 			test.check(t, newApp(t, c))
 		})
 	}
-}
-
-func TestCachedPodsHaveNoManagedFields(t *testing.T) {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}}}
-	got, err := stripManagedFields(pod)
-	require.NoError(t, err)
-	assert.Empty(t, got.(*corev1.Pod).ManagedFields)
 }
 
 func TestUsageRequestsFollowNoRedirects(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 
+	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
@@ -169,18 +170,10 @@ func (b builder) kubeletPort(handler http.Handler) (serve.Server, *kubelet.Certi
 
 // newInformers returns informers for the Pods that are bound to the node.
 func newInformers(client kubernetes.Interface, nodeName string) informers.SharedInformerFactory {
-	return informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(stripManagedFields),
+	return informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(kube.StripManagedFields),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 			o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", nodeName).String()
 		}))
-}
-
-// stripManagedFields halves the memory of a cached Pod.
-func stripManagedFields(obj any) (any, error) {
-	if object, ok := obj.(metav1.Object); ok {
-		object.SetManagedFields(nil)
-	}
-	return obj, nil
 }
 
 // podController returns virtual-kubelet's controller, with rate limits and retries that do not hold up Pods. By

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
@@ -62,10 +63,7 @@ func (c *Config) validateServing() field.ErrorList {
 		errs = append(errs, field.Invalid(field.NewPath("listen"), c.Listen,
 			"must be host:port with a number, such as :10250"))
 	}
-	if _, port, err := net.SplitHostPort(c.HealthListen); err != nil || port == "" {
-		errs = append(errs, field.Invalid(field.NewPath("healthListen"), c.HealthListen,
-			"must be host:port, such as :8082"))
-	}
+	errs = append(errs, serve.ValidateAddress(field.NewPath("healthListen"), c.HealthListen, ":8082")...)
 	if c.ClientCAFile == "" {
 		errs = append(errs, field.Required(field.NewPath("clientCAFile"),
 			"without it every client could read the logs of containers"))
