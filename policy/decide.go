@@ -41,6 +41,10 @@ type Config struct {
 	// DisabledRules are the restrictions to ignore, by reason. Disable a rule only if the cloud is known to accept such
 	// Pods. Default: none.
 	DisabledRules []Reason `json:"disabledRules"`
+	// CloudLimits are the limits of every namespace without the annotation spillway.io/cloud-limits, such as
+	// "pods=50,cpu=200,memory=400Gi". CPU and memory are those of the billed sizes. "pods=0" means that a namespace uses
+	// the cloud only if it has the annotation. It must be the same for all programs. Default: empty, no limits.
+	CloudLimits string `json:"cloudLimits"`
 }
 
 // DefaultConfig returns the rules of the systems that Spillway replaces (docs/sources.md).
@@ -63,6 +67,9 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child(list.field).Index(i), "", "must be a name"))
 		}
 	}
+	if _, err := ParseCloudLimits(c.CloudLimits); err != nil {
+		errs = append(errs, field.Invalid(path.Child("cloudLimits"), c.CloudLimits, limitsRight))
+	}
 	for i, name := range c.DisabledRules {
 		if !slices.ContainsFunc(rules, func(r Rule) bool { return r.Reason == name }) {
 			errs = append(errs, field.NotSupported(path.Child("disabledRules").Index(i), name, ruleNames()))
@@ -73,8 +80,9 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 
 // Policy decides by one Config. It has no state: its methods may be called by many goroutines at once.
 type Policy struct {
-	config Config
-	rules  []Rule
+	config      Config
+	rules       []Rule
+	cloudLimits CloudLimits
 }
 
 // New validates the configuration and returns a Policy.
@@ -85,7 +93,11 @@ func New(config Config) (*Policy, error) {
 	if config.CCIVersion == CCI1 {
 		config.VolumeKinds = nil
 	}
-	p := &Policy{config: config}
+	limits, err := ParseCloudLimits(config.CloudLimits)
+	if err != nil {
+		return nil, fmt.Errorf("checking the policy configuration: %w", err)
+	}
+	p := &Policy{config: config, cloudLimits: limits}
 	for _, rule := range rules {
 		if !slices.Contains(config.DisabledRules, rule.Reason) {
 			p.rules = append(p.rules, rule)
@@ -106,6 +118,8 @@ type Input struct {
 	WorkloadLabels map[string]string
 	// NamespaceLabels are the labels of the Pod's namespace. They are needed as long as WorkloadLabels.
 	NamespaceLabels map[string]string
+	// NamespaceAnnotations are the annotations of the Pod's namespace.
+	NamespaceAnnotations map[string]string
 	// Claims are the kinds of the PersistentVolumes of the Pod's claims, by claim name: the name of a CSI driver or the
 	// field of the volume source. A claim that does not exist or is not known yet is not in the map.
 	Claims map[string]string
@@ -142,6 +156,10 @@ func (p *Policy) Decide(in Input) Decision {
 	decision := p.decideMode(in)
 	if !decision.MayBurst() {
 		return decision
+	}
+	if forbidden, ok := p.forbiddenByNamespace(in); ok {
+		forbidden.Mode = decision.Mode
+		return forbidden
 	}
 	s := p.subject(in)
 	if found := p.violations(s); len(found) > 0 {

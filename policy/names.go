@@ -57,6 +57,12 @@ const (
 	// Pod to run on a local node, so that it knows the slot after a restart. Its value is the UID of the Pod: a copied
 	// manifest or a template never has a valid slot.
 	LocalSlotAnnotation = "spillway.io/local-slot"
+	// CloudSlotAnnotation records that the Pod counts towards the cloud limits of its namespace (CloudLimitsAnnotation).
+	// The extender writes it before it allows the Pod to run on a virtual node. Its value is the UID of the Pod.
+	CloudSlotAnnotation = "spillway.io/cloud-slot"
+	// CloudLimitsAnnotation on a Namespace says how much its Pods may use in the cloud together, such as
+	// "pods=50,cpu=200,memory=400Gi". Tenants cannot write it: they do not own their Namespace object.
+	CloudLimitsAnnotation = "spillway.io/cloud-limits"
 	// RequeueAnnotation is changed by the extender to make the scheduler retry a Pod that the extender refused.
 	RequeueAnnotation = "spillway.io/wake"
 	// LocalReplicasCondition is the type of a condition of a Pod. It is False if LocalReplicasAnnotation has no effect

@@ -44,6 +44,8 @@ func TestNames(t *testing.T) {
 		// Ours.
 		"PlacementResource":      "spillway.io/placement",
 		"LocalSlotAnnotation":    "spillway.io/local-slot",
+		"CloudSlotAnnotation":    "spillway.io/cloud-slot",
+		"CloudLimitsAnnotation":  "spillway.io/cloud-limits",
 		"RequeueAnnotation":      "spillway.io/wake",
 		"LocalReplicasCondition": "spillway.io/LocalReplicas",
 		"OnSoldOutAnnotation":    "spillway.io/on-sold-out",

@@ -32,6 +32,7 @@ type story struct {
 	podLabel, podAlias           string // "" for no label
 	workloadLabel, workloadAlias string
 	namespaceLabel               string
+	cloudLimits                  string
 	global, local                string // "" for no key
 	quota                        string
 	group                        bool
@@ -124,7 +125,13 @@ func (s story) expect(sizes []policytest.Size) outcome {
 		v.placement, v.reason = "LocalFirst", "SwitchOn"
 	}
 
-	// 2. Can it run there at all?
+	// 2. May the namespace use the cloud, and can the Pod run there at all?
+	switch s.cloudLimits {
+	case "pods=0":
+		return outcome{placement: "LocalOnly", mode: mode, reason: "CloudForbidden", quota: -1}
+	case "pods=-1":
+		return outcome{placement: "LocalOnly", mode: mode, reason: "InvalidNamespacePolicy", quota: -1}
+	}
 	for _, rule := range s.broken(sizes) {
 		if !slices.Contains(s.disabled, rule) {
 			v.broken = append(v.broken, rule)
@@ -464,8 +471,9 @@ func (s story) input() policy.Input {
 	}
 	return policy.Input{
 		Pod: pod, Global: global, Claims: s.claims,
-		WorkloadLabels:  present(map[string]string{burstLabel: s.workloadLabel, burstAlias: s.workloadAlias}),
-		NamespaceLabels: present(map[string]string{"virtual-node-affinity-injection": s.namespaceLabel}),
+		WorkloadLabels:       present(map[string]string{burstLabel: s.workloadLabel, burstAlias: s.workloadAlias}),
+		NamespaceLabels:      present(map[string]string{"virtual-node-affinity-injection": s.namespaceLabel}),
+		NamespaceAnnotations: present(map[string]string{"spillway.io/cloud-limits": s.cloudLimits}),
 	}
 }
 
@@ -663,6 +671,7 @@ func tellStory(seed uint64) story {
 	s := story{
 		namespace:      "default",
 		namespaceLabel: pick("", "", "enabled", "true"),
+		cloudLimits:    pick("", "", "", "", "", "pods=5", "pods=0", "pods=-1"),
 		podLabel:       mode(),
 		workloadLabel:  mode(),
 		global:         pick("", "true", "false"),
@@ -876,6 +885,7 @@ func TestDecideAgreesWithAnOracle(t *testing.T) {
 		if slices.Contains(
 			[]string{
 				"LocalQuotaReached",
+				"CloudLimitsReached",
 				"PreemptFirst",
 				"CloudOnly",
 				"LocalOnly",

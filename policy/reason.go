@@ -25,6 +25,11 @@ const (
 	// ReasonSchedulingGroup: the Pod has a local quota and belongs to a scheduling group, for which no quota can be kept.
 	// It stays on local nodes.
 	ReasonSchedulingGroup Reason = "SchedulingGroup"
+	// ReasonCloudForbidden: the namespace may not use the cloud. The Pod stays on local nodes.
+	ReasonCloudForbidden Reason = "CloudForbidden"
+	// ReasonInvalidNamespace: an annotation of the namespace is malformed. Its Pods stay on local nodes until an
+	// administrator corrects it.
+	ReasonInvalidNamespace Reason = "InvalidNamespacePolicy"
 )
 
 // The restrictions: why a Pod can never run in the cloud. Each is the name of a rule that the configuration can
@@ -72,6 +77,8 @@ const (
 	// ReasonPreemptFirst: no local node fits, and Pods of lower priority are evicted from local nodes before the Pod
 	// bursts.
 	ReasonPreemptFirst Reason = "PreemptFirst"
+	// ReasonCloudLimits: the Pods of the namespace use as much of the cloud as its limits allow.
+	ReasonCloudLimits Reason = "CloudLimitsReached"
 	// ReasonCloudOnly: only virtual nodes may take the Pod, and none can.
 	ReasonCloudOnly Reason = "CloudOnly"
 	// ReasonLocalOnly: only local nodes may take the Pod, and none can.

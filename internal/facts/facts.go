@@ -1,11 +1,13 @@
-// Package facts collects from the cluster what policy.Input needs besides the Pod: the global switch and the kinds of
-// the volumes of claims. It reads caches, and calls the API server in FindClaims only. It decides nothing.
+// Package facts collects from the cluster what policy.Input needs besides the Pod: the global switch, the annotations
+// of namespaces and the kinds of the volumes of claims. It reads caches, and calls the API server in FindClaims only.
+// It decides nothing.
 package facts
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -33,13 +35,15 @@ type Source struct {
 	claims   corelisters.PersistentVolumeClaimLister
 	volumes  corelisters.PersistentVolumeLister
 	classes  storagelisters.StorageClassLister
+	spaces   corelisters.NamespaceLister
 	synced   []cache.InformerSynced
 	global   atomic.Int64
 	changed  func()
 	logger   *slog.Logger
 }
 
-// New returns a Source that calls changed after every change of the global switch. It starts nothing.
+// New returns a Source that calls changed after every change of the global switch and of the annotations of a
+// namespace. It starts nothing.
 func New(client kubernetes.Interface, changed func(), logger *slog.Logger) (*Source, error) {
 	s := &Source{
 		client:  client,
@@ -61,6 +65,14 @@ func New(client kubernetes.Interface, changed func(), logger *slog.Logger) (*Sou
 		s.factory.Storage().V1().StorageClasses().Informer(),
 	} {
 		s.synced = append(s.synced, informer.HasSynced)
+	}
+	namespaces := s.factory.Core().V1().Namespaces()
+	s.spaces = namespaces.Lister()
+	s.synced = append(s.synced, namespaces.Informer().HasSynced)
+	if _, err := namespaces.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		UpdateFunc: s.namespaceChanged,
+	}); err != nil {
+		return nil, fmt.Errorf("watching namespaces: %w", err)
 	}
 	registration, err := s.switches.Core().V1().ConfigMaps().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(obj any) { s.read(obj) },
@@ -124,6 +136,25 @@ func (s *Source) read(obj any) {
 func (s *Source) set(value policy.Switch) {
 	if s.global.Swap(int64(value)) != int64(value) {
 		s.logger.Info("the global switch changed", "switch", value.String())
+		s.changed()
+	}
+}
+
+// Namespace returns the annotations of a namespace (policy.Input.NamespaceAnnotations). It returns an error while the
+// cache does not contain the namespace: what it allows is not known.
+func (s *Source) Namespace(name string) (map[string]string, error) {
+	namespace, err := s.spaces.Get(name)
+	if err != nil {
+		return nil, fmt.Errorf("looking up the annotations of namespace %s: %w", name, err)
+	}
+	return namespace.Annotations, nil
+}
+
+// namespaceChanged reports a change of the annotations of a namespace.
+func (s *Source) namespaceChanged(before, after any) {
+	old, ok := before.(*corev1.Namespace)
+	changed, known := after.(*corev1.Namespace)
+	if ok && known && !maps.Equal(old.Annotations, changed.Annotations) {
 		s.changed()
 	}
 }

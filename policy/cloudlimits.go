@@ -1,0 +1,150 @@
+package policy
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/spillway-k8s/spillway/policy/sizes"
+)
+
+// CloudLimits are what the Pods of one namespace may use in the cloud together. The zero value has no limit.
+type CloudLimits struct {
+	// pods is the number of Pods, milliCPU is in thousandths of a vCPU, milliGiB in thousandths of a GiB; nil for no
+	// limit. CPU and memory are those of the billed sizes.
+	pods, milliCPU, milliGiB *int64
+	text                     string
+}
+
+// CloudUse is what Pods use in the cloud, in billed sizes.
+type CloudUse struct {
+	Pods int64
+	sizes.Flavor
+}
+
+// Plus returns the sum of two uses.
+func (u CloudUse) Plus(other CloudUse) CloudUse {
+	return CloudUse{u.Pods + other.Pods, sizes.Flavor{
+		MilliCPU: u.MilliCPU + other.MilliCPU, MilliGiB: u.MilliGiB + other.MilliGiB,
+	}}
+}
+
+// Minus returns the difference of two uses.
+func (u CloudUse) Minus(other CloudUse) CloudUse {
+	return CloudUse{u.Pods - other.Pods, sizes.Flavor{
+		MilliCPU: u.MilliCPU - other.MilliCPU, MilliGiB: u.MilliGiB - other.MilliGiB,
+	}}
+}
+
+const limitsRight = "must be a list such as \"pods=50,cpu=200,memory=400Gi\", each of pods, cpu and memory once at most"
+
+// mostLimit bounds limits so that sums of them cannot overflow. It is beyond every account.
+const mostLimit = int64(1) << 40
+
+// ParseCloudLimits reads limits such as "pods=50,cpu=200,memory=400Gi". What is not in the list has no limit. An empty
+// text has none at all. The error is a KeyError of CloudLimitsAnnotation.
+func ParseCloudLimits(text string) (CloudLimits, error) {
+	limits := CloudLimits{text: text}
+	if text == "" {
+		return limits, nil
+	}
+	invalid := func(part string) error { return invalidValue(CloudLimitsAnnotation, "", part, limitsRight) }
+	if len(text) > 200 {
+		return CloudLimits{}, invalid(text)
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+		into, unit := &limits.pods, int64(1)
+		switch name {
+		case "pods":
+		case "cpu":
+			into, unit = &limits.milliCPU, 1000
+		case "memory":
+			into, unit = &limits.milliGiB, 0
+		default:
+			return CloudLimits{}, invalid(part)
+		}
+		amount, ok := parseLimit(value, unit)
+		if !ok || *into != nil {
+			return CloudLimits{}, invalid(part)
+		}
+		*into = &amount
+	}
+	return limits, nil
+}
+
+// parseLimit reads a number in thousandths (unit 1000), in ones (unit 1), or an amount of bytes as thousandths of a GiB
+// (unit 0), rounded down. ok is false for anything negative or beyond mostLimit.
+func parseLimit(value string, unit int64) (amount int64, ok bool) {
+	if unit == 1 {
+		n, err := strconv.ParseInt(value, 10, 64)
+		return n, err == nil && n >= 0 && n <= mostLimit
+	}
+	if len(value) > 20 || strings.ContainsAny(value, "eE") && !strings.HasSuffix(value, "Ei") {
+		return 0, false // No exponents: resource.ParseQuantity takes seconds for large ones.
+	}
+	quantity, err := resource.ParseQuantity(value)
+	if err != nil || quantity.Sign() < 0 {
+		return 0, false
+	}
+	if unit == 1000 {
+		n := sizes.Amount(quantity, corev1.ResourceCPU)
+		return n, n <= mostLimit
+	}
+	bytes := sizes.Amount(quantity, corev1.ResourceMemory)
+	n := bytes/sizes.GiB*1000 + bytes%sizes.GiB*1000/sizes.GiB
+	return n, n <= mostLimit
+}
+
+// String returns the limits as they were written.
+func (l CloudLimits) String() string { return l.text }
+
+// IsZero reports whether there is no limit.
+func (l CloudLimits) IsZero() bool { return l.pods == nil && l.milliCPU == nil && l.milliGiB == nil }
+
+// Forbid reports whether the limits allow no Pod at all.
+func (l CloudLimits) Forbid() bool { return l.pods != nil && *l.pods == 0 }
+
+// Allow reports whether the use is within the limits.
+func (l CloudLimits) Allow(use CloudUse) bool {
+	within := func(limit *int64, used int64) bool { return limit == nil || used <= *limit }
+	return within(l.pods, use.Pods) && within(l.milliCPU, use.MilliCPU) && within(l.milliGiB, use.MilliGiB)
+}
+
+// CloudLimits returns the limits of a namespace: those of its annotation, or without one those of the configuration.
+func (p *Policy) CloudLimits(namespaceAnnotations map[string]string) (CloudLimits, error) {
+	text, ok := namespaceAnnotations[CloudLimitsAnnotation]
+	if !ok {
+		return p.cloudLimits, nil
+	}
+	return ParseCloudLimits(text)
+}
+
+// CloudUse returns what a Pod uses in the cloud: one Pod of the size that is billed. It returns an error if no size
+// holds the Pod.
+func (p *Policy) CloudUse(pod *corev1.Pod) (CloudUse, error) {
+	size, err := p.config.CCIVersion.size(pod.Annotations, &pod.Spec)
+	if err != nil {
+		return CloudUse{}, fmt.Errorf("finding the billed size of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return CloudUse{Pods: 1, Flavor: size}, nil
+}
+
+// forbiddenByNamespace returns a decision if the namespace may not use the cloud at all, or if nobody can say how much.
+func (p *Policy) forbiddenByNamespace(in Input) (Decision, bool) {
+	limits, err := p.CloudLimits(in.NamespaceAnnotations)
+	switch {
+	case err != nil:
+		return Decision{Placement: PlacementLocalOnly, Reason: ReasonInvalidNamespace, Message: fmt.Sprintf(
+			"namespace %s: annotation %s: an administrator of the cluster must correct it", in.Pod.Namespace, oneLine(err)),
+		}, true
+	case limits.Forbid():
+		return Decision{Placement: PlacementLocalOnly, Reason: ReasonCloudForbidden, Message: fmt.Sprintf(
+			"namespace %s may not use the cloud (%s: %s): ask an administrator of the cluster",
+			in.Pod.Namespace, CloudLimitsAnnotation, limits)}, true
+	}
+	return Decision{}, false
+}
