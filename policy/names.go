@@ -42,6 +42,11 @@ const (
 	// NodeTypeLabel with the value NodeTypeVirtual marks a virtual node.
 	NodeTypeLabel   = "type"
 	NodeTypeVirtual = "virtual-kubelet"
+	// TrustedNodeLabel with the value TrustedNodeValue marks a virtual node of Spillway. Other systems use NodeTypeLabel
+	// too, and a kubelet can give its own Node any label without the prefix node-restriction.kubernetes.io/ (admission
+	// plug-in NodeRestriction).
+	TrustedNodeLabel = "node-restriction.kubernetes.io/spillway"
+	TrustedNodeValue = "virtual-node"
 	// ProviderTaintKey, with the value ProviderTaintValue and the effect NoSchedule, repels Pods that may not burst.
 	ProviderTaintKey   = "virtual-kubelet.io/provider"
 	ProviderTaintValue = "huawei"
@@ -92,7 +97,7 @@ const (
 // and the labels do not.
 const (
 	// CloudClusterKey is the id of the cluster: an annotation, and a label for users and for cleaning up after a cluster.
-	// As a label of a Node it marks a virtual node of Spillway: other systems use NodeTypeLabel too.
+	// Virtual nodes have it as a label too.
 	CloudClusterKey = "spillway.io/cluster-id"
 	// CloudNodeAnnotation is the name of the virtual node to which the Pod is bound.
 	CloudNodeAnnotation = "spillway.io/node"
@@ -138,12 +143,18 @@ func ProviderTaint() corev1.Taint {
 	return corev1.Taint{Key: ProviderTaintKey, Value: ProviderTaintValue, Effect: corev1.TaintEffectNoSchedule}
 }
 
-// IsVirtualNode reports whether a node represents the cloud, by its labels.
+// VirtualNodeLabels returns the labels by which a virtual node of Spillway is recognized.
+func VirtualNodeLabels() map[string]string {
+	return map[string]string{NodeTypeLabel: NodeTypeVirtual, TrustedNodeLabel: TrustedNodeValue}
+}
+
+// IsVirtualNode reports whether a node claims to represent a cloud, by its labels: that of Spillway or of another
+// system.
 func IsVirtualNode(labels map[string]string) bool { return labels[NodeTypeLabel] == NodeTypeVirtual }
 
 // IsOurNode reports whether a node is a virtual node of Spillway.
 func IsOurNode(labels map[string]string) bool {
-	return IsVirtualNode(labels) && labels[CloudClusterKey] != ""
+	return IsVirtualNode(labels) && labels[TrustedNodeLabel] == TrustedNodeValue
 }
 
 // NeedsPlacement reports whether the scheduler calls the extender for the Pod (PlacementResource).

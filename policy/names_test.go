@@ -36,6 +36,8 @@ func TestNames(t *testing.T) {
 		// The virtual node.
 		"NodeTypeLabel":      "type",
 		"NodeTypeVirtual":    "virtual-kubelet",
+		"TrustedNodeLabel":   "node-restriction.kubernetes.io/spillway",
+		"TrustedNodeValue":   "virtual-node",
 		"ProviderTaintKey":   "virtual-kubelet.io/provider",
 		"ProviderTaintValue": "huawei",
 		// Kubernetes' own.
@@ -123,6 +125,16 @@ func TestIsVirtualNode(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, tc.want, policy.IsVirtualNode(tc.labels)) })
 	}
+}
+
+// A kubelet may label its own Node, but not with the prefix node-restriction.kubernetes.io/.
+func TestIsOurNode(t *testing.T) {
+	assert.True(t, policy.IsOurNode(policy.VirtualNodeLabels()))
+	assert.False(t, policy.IsOurNode(nil))
+	assert.False(t, policy.IsOurNode(map[string]string{
+		policy.NodeTypeLabel: policy.NodeTypeVirtual, policy.CloudClusterKey: "prod", "kubernetes.io/role": "agent",
+	}), "labels that a kubelet can give itself")
+	assert.Equal(t, "node-restriction.kubernetes.io/", policy.TrustedNodeLabel[:len("node-restriction.kubernetes.io/")])
 }
 
 func TestNeedsPlacement(t *testing.T) {

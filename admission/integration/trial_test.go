@@ -94,10 +94,8 @@ func prepare(ctx context.Context, s *system.System) error {
 // virtual returns a virtual node as vnode creates it. No vnode runs behind it.
 func virtual() *corev1.Node {
 	node := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: virtualNode, Labels: map[string]string{
-			policy.NodeTypeLabel: policy.NodeTypeVirtual, policy.CloudClusterKey: "trial",
-		}},
-		Spec: corev1.NodeSpec{Taints: []corev1.Taint{policy.ProviderTaint()}},
+		ObjectMeta: metav1.ObjectMeta{Name: virtualNode, Labels: policy.VirtualNodeLabels()},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{policy.ProviderTaint()}},
 		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{
 			{Type: corev1.NodeReady, Status: corev1.ConditionTrue},
 		}},

@@ -86,7 +86,7 @@ func New(cfg *config.Config, clients Clients, hostname string, logger *slog.Logg
 		return nil, err
 	}
 	nodeSet := nodes.New()
-	slots := ledger.New(nodeSet.IsVirtual, requeuer.Add)
+	slots := ledger.New(nodeSet, requeuer.Add)
 	registry.MustRegister(ledger.NewCollector(slots))
 	nodeSet.OnVirtualChange(slots.Recount)
 	source, err := facts.New(clients.Kubernetes, slots.RequeueParked, logger)

@@ -39,7 +39,6 @@ func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	scheme := metadatafake.NewTestScheme()
 	require.NoError(t, metav1.AddMetaToScheme(scheme))
-	virtual := map[string]string{policy.NodeTypeLabel: policy.NodeTypeVirtual}
 	client := fake.NewClientset()
 	client.PrependReactor("create", "leases", func(action kubetesting.Action) (bool, runtime.Object, error) {
 		action.(kubetesting.CreateAction).GetObject().(*coordinationv1.Lease).UID = "lease"
@@ -47,7 +46,8 @@ func newCluster(t *testing.T) *cluster {
 	})
 	return &cluster{
 		t: t, pods: client,
-		metadata: metadatafake.NewSimpleMetadataClient(scheme, node("local-0", nil), node("virtual-0", virtual)),
+		metadata: metadatafake.NewSimpleMetadataClient(scheme,
+			node("local-0", nil), node("virtual-0", policy.VirtualNodeLabels())),
 	}
 }
 

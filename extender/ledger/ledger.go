@@ -35,8 +35,8 @@ func RefOf(pod *corev1.Pod) PodRef {
 
 // Ledger counts slots. Create one with New.
 type Ledger struct {
-	isVirtual func(node string) bool
-	requeue   func(PodRef)
+	nodes   Nodes
+	requeue func(PodRef)
 
 	mu        sync.Mutex
 	pods      map[types.UID]*entry
@@ -79,11 +79,19 @@ type ticket struct {
 	requeued bool
 }
 
-// New returns an empty Ledger. isVirtual reports whether a node is virtual; an unknown node counts as local. requeue is
-// called, with the ledger locked, for a Pod that was refused and may now be scheduled. It must not block.
-func New(isVirtual func(node string) bool, requeue func(PodRef)) *Ledger {
+// Nodes says of which class a node is. Some are neither local nor virtual.
+type Nodes interface {
+	// IsLocal reports whether a node is local. An unknown node counts as local.
+	IsLocal(node string) bool
+	// IsVirtual reports whether a node is a virtual node of Spillway.
+	IsVirtual(node string) bool
+}
+
+// New returns an empty Ledger. requeue is called, with the ledger locked, for a Pod that was refused and may now be
+// scheduled. It must not block.
+func New(nodes Nodes, requeue func(PodRef)) *Ledger {
 	return &Ledger{
-		isVirtual: isVirtual,
+		nodes:     nodes,
 		requeue:   requeue,
 		pods:      map[types.UID]*entry{},
 		revisions: map[policy.Revision]*revision{},
@@ -135,7 +143,7 @@ func (l *Ledger) Reserve(r Request) (outcome Outcome, fresh bool) {
 	l.revokeUnconfirmed(e, r.Quota)
 	switch {
 	case e.node != "": // The Pod is bound, and the scheduler does not know it yet.
-		if l.isVirtual(e.node) {
+		if l.nodes.IsVirtual(e.node) {
 			return Cloud, false
 		}
 		return Local, false
@@ -227,7 +235,7 @@ func (l *Ledger) HasLocalBelow(priority int32) bool {
 	return false
 }
 
-// Recount must be called after the result of isVirtual has changed for a node.
+// Recount must be called after the class of a node has changed.
 func (l *Ledger) Recount() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -359,7 +367,7 @@ func (l *Ledger) holdsSlot(e *entry) bool {
 }
 
 // isLocal reports whether the Pod is active on a local node.
-func (l *Ledger) isLocal(e *entry) bool { return e.active && e.node != "" && !l.isVirtual(e.node) }
+func (l *Ledger) isLocal(e *entry) bool { return e.active && e.node != "" && l.nodes.IsLocal(e.node) }
 
 // change changes an entry and keeps the invariant.
 func (l *Ledger) change(e *entry, apply func()) {

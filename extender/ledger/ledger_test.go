@@ -18,12 +18,18 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
+// virtualNodes are the names of the virtual nodes. All others are local.
+type virtualNodes map[string]bool
+
+func (v virtualNodes) IsVirtual(name string) bool { return v[name] }
+func (v virtualNodes) IsLocal(name string) bool   { return !v[name] }
+
 // cluster is what the ledger sees, and which Pods it requeues.
 type cluster struct {
 	*ledger.Ledger
 	t        *testing.T
 	store    cache.ReflectorStore
-	virtual  map[string]bool
+	virtual  virtualNodes
 	requeued []string
 	version  int
 	objects  map[string]*corev1.Pod
@@ -31,9 +37,9 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{t: t, virtual: map[string]bool{"virtual-0": true}, objects: map[string]*corev1.Pod{}}
+	c := &cluster{t: t, virtual: virtualNodes{"virtual-0": true}, objects: map[string]*corev1.Pod{}}
 	c.Ledger = ledger.New(
-		func(node string) bool { return c.virtual[node] },
+		c.virtual,
 		func(pod ledger.PodRef) { c.requeued = append(c.requeued, pod.Name) },
 	)
 	c.store = c.Store(slog.New(slog.DiscardHandler))

@@ -1,5 +1,5 @@
-// Package nodes knows which nodes of the cluster are virtual. It keeps the name and the class of each node, and no Node
-// objects.
+// Package nodes knows which nodes of the cluster are local and which are virtual. It keeps the name and the class of
+// each node, and no Node objects.
 package nodes
 
 import (
@@ -28,8 +28,11 @@ const (
 	Unknown Class = iota
 	// Local is a machine of the cluster.
 	Local
-	// Virtual is a node that stands for the cloud.
+	// Virtual is a node of Spillway that stands for the cloud.
 	Virtual
+	// Foreign is a node that claims to stand for a cloud, but not for Spillway's: managed Pods do not go there, and its
+	// Pods are not local replicas.
+	Foreign
 )
 
 // Nodes is the set of all nodes. A watch of their metadata keeps it up to date. Reading it takes no lock.
@@ -51,7 +54,7 @@ func New() *Nodes {
 	return n
 }
 
-// OnVirtualChange registers the function that is called after a node has become virtual or has stopped being virtual. A
+// OnVirtualChange registers the function that is called after a node has become or stopped being virtual or foreign. A
 // new local node changes no Pod's class, because an unknown node counts as local. Call it before Run, once.
 func (n *Nodes) OnVirtualChange(changed func()) { n.changed = changed }
 
@@ -63,6 +66,12 @@ func (n *Nodes) View() View { return *n.classes.Load() }
 
 // IsVirtual reports whether a node is virtual. An unknown node is not.
 func (n *Nodes) IsVirtual(name string) bool { return n.View()[name] == Virtual }
+
+// IsLocal reports whether a node is local. An unknown node counts as local.
+func (n *Nodes) IsLocal(name string) bool {
+	class := n.View()[name]
+	return class == Local || class == Unknown
+}
 
 // Synced reports whether the set has been filled.
 func (n *Nodes) Synced() bool { return n.synced.Load() }
@@ -102,7 +111,7 @@ func (v View) firstUnknown(names []string) string {
 	return ""
 }
 
-// Split sorts names by class and keeps their order. It leaves out unknown names.
+// Split sorts names by class and keeps their order. It leaves out unknown and foreign nodes.
 func (v View) Split(names []string) (local, virtual []string) {
 	local = make([]string, 0, len(names))
 	for _, name := range names {
@@ -111,7 +120,7 @@ func (v View) Split(names []string) (local, virtual []string) {
 			local = append(local, name)
 		case Virtual:
 			virtual = append(virtual, name)
-		case Unknown:
+		case Unknown, Foreign:
 		}
 	}
 	return local, virtual
@@ -173,7 +182,7 @@ func (s *store) Replace(list []any, _ string) error {
 		fresh[node.Name] = classOf(node)
 	}
 	s.nodes.edit(func(classes map[string]Class) {
-		maps.DeleteFunc(classes, func(_ string, c Class) bool { return c != Virtual })
+		maps.DeleteFunc(classes, func(_ string, c Class) bool { return c == Local })
 		maps.Copy(classes, fresh)
 	})
 	s.nodes.synced.Store(true)
@@ -192,20 +201,16 @@ func (n *Nodes) edit(change func(map[string]Class)) {
 	n.classes.Store(&classes)
 	n.events.Notify()
 	n.mu.Unlock()
-	if !maps.Equal(before.virtual(), View(classes).virtual()) {
+	if !maps.Equal(before.notLocal(), View(classes).notLocal()) {
 		n.changed()
 	}
 }
 
-// virtual returns the names of the virtual nodes.
-func (v View) virtual() map[string]bool {
-	names := map[string]bool{}
-	for name, class := range v {
-		if class == Virtual {
-			names[name] = true
-		}
-	}
-	return names
+// notLocal returns the nodes that are not local.
+func (v View) notLocal() View {
+	others := maps.Clone(v)
+	maps.DeleteFunc(others, func(_ string, c Class) bool { return c == Local })
+	return others
 }
 
 func asNode(obj any) (*metav1.PartialObjectMetadata, error) {
@@ -217,8 +222,11 @@ func asNode(obj any) (*metav1.PartialObjectMetadata, error) {
 }
 
 func classOf(node *metav1.PartialObjectMetadata) Class {
-	if policy.IsVirtualNode(node.Labels) {
+	switch {
+	case policy.IsOurNode(node.Labels):
 		return Virtual
+	case policy.IsVirtualNode(node.Labels):
+		return Foreign
 	}
 	return Local
 }

@@ -21,7 +21,7 @@ func node(name string, virtual bool) *metav1.PartialObjectMetadata {
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}, ObjectMeta: metav1.ObjectMeta{Name: name},
 	}
 	if virtual {
-		object.Labels = map[string]string{policy.NodeTypeLabel: policy.NodeTypeVirtual}
+		object.Labels = policy.VirtualNodeLabels()
 	}
 	return object
 }
@@ -60,6 +60,30 @@ func TestADeletedVirtualNodeStaysVirtual(t *testing.T) {
 	require.NoError(t, store.Replace(nil, "2"))
 	assert.True(t, n.IsVirtual("virtual-0"), "its Pods must not count as local")
 	assert.Equal(t, nodes.Unknown, n.View()["local-0"])
+}
+
+// A stolen kubelet can give its Node the labels of other systems' virtual nodes. It must get no managed Pods by that,
+// and must not change what counts as ours.
+func TestANodeThatOnlyClaimsToBeVirtualIsForeign(t *testing.T) {
+	changes := 0
+	n := nodes.New()
+	n.OnVirtualChange(func() { changes++ })
+	claims := node("claims", false)
+	claims.Labels = map[string]string{policy.NodeTypeLabel: policy.NodeTypeVirtual, policy.CloudClusterKey: "prod"}
+	require.NoError(t, n.Store().Replace([]any{claims, node("local-0", false), node("virtual-0", true)}, "1"))
+	assert.Equal(t, 1, changes)
+	local, virtual := n.View().Split([]string{"claims", "local-0", "virtual-0"})
+	assert.Equal(t, []string{"local-0"}, local)
+	assert.Equal(t, []string{"virtual-0"}, virtual)
+	assert.False(t, n.IsVirtual("claims"))
+	assert.False(t, n.IsLocal("claims"))
+	assert.True(t, n.IsLocal("unknown"))
+	require.NoError(t, n.Store().Replace([]any{node("local-0", false)}, "2"))
+	assert.False(t, n.IsLocal("claims"), "the Pods of a deleted node keep their class")
+
+	require.NoError(t, n.Store().Update(node("claims", true)))
+	assert.True(t, n.IsVirtual("claims"), "a virtual node of the previous version gets the label when its vnode starts")
+	assert.Equal(t, 2, changes)
 }
 
 func TestAnObjectThatIsNoNodeIsAnError(t *testing.T) {

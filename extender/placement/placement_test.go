@@ -95,10 +95,10 @@ func newFixture(t *testing.T) *fixture {
 	n := nodes.New()
 	list := []any{node("local-0", nil), node("local-1", nil)}
 	for _, name := range []string{"virtual-0", "virtual-1"} {
-		list = append(list, node(name, map[string]string{policy.NodeTypeLabel: policy.NodeTypeVirtual}))
+		list = append(list, node(name, policy.VirtualNodeLabels()))
 	}
 	require.NoError(t, n.Store().Replace(list, "1"))
-	f.ledger = ledger.New(n.IsVirtual, func(pod ledger.PodRef) { f.requeued = append(f.requeued, pod.Name) })
+	f.ledger = ledger.New(n, func(pod ledger.PodRef) { f.requeued = append(f.requeued, pod.Name) })
 	f.pods = f.ledger.Store(slog.New(slog.DiscardHandler))
 	require.NoError(t, f.pods.Replace(nil, "1"))
 	f.version = 1

@@ -33,12 +33,13 @@ func (p *Placement) Preempt(ctx context.Context, pod *corev1.Pod, victims Victim
 	}
 	kept := maps.Clone(victims)
 	maps.DeleteFunc(kept, func(name string, _ *extenderv1.MetaVictims) bool {
-		return class != nodes.Unknown && view[name] != class
+		return view[name] == nodes.Foreign || class != nodes.Unknown && view[name] != class
 	})
 	return kept, nil
 }
 
-// evictionClass returns the class of nodes on which Pods may be evicted for this Pod; nodes.Unknown stands for both.
+// evictionClass returns the class of nodes on which Pods may be evicted for this Pod; nodes.Unknown stands for local
+// and virtual ones.
 func (p *Placement) evictionClass(ctx context.Context, pod *corev1.Pod, local, virtual bool) (nodes.Class, error) {
 	d := p.decide(pod)
 	switch {

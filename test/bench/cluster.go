@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -144,7 +145,7 @@ func localNode(i int) *corev1.Node {
 // virtualNode returns a virtual node that never gets full.
 func virtualNode(i int) *corev1.Node {
 	node := bareNode(virtualName(i), "1M", "4Pi", "1M")
-	node.Labels[policy.NodeTypeLabel] = policy.NodeTypeVirtual
+	maps.Copy(node.Labels, policy.VirtualNodeLabels())
 	node.Spec.Taints = []corev1.Taint{policy.ProviderTaint()}
 	return node
 }

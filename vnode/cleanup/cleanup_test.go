@@ -173,9 +173,9 @@ func clusterOf(objects ...runtime.Object) (*clusterCleaner, *fake.Clientset, *by
 }
 
 func node(name, clusterID string) *corev1.Node {
-	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
-		policy.NodeTypeLabel: policy.NodeTypeVirtual, policy.CloudClusterKey: clusterID,
-	}}}
+	labels := policy.VirtualNodeLabels()
+	labels[policy.CloudClusterKey] = clusterID
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
 }
 
 func pod(name, nodeName string, change ...func(*corev1.Pod)) *corev1.Pod {

@@ -56,9 +56,9 @@ func (c *clusterCleaner) awaitPrograms(ctx context.Context, namespace, selector 
 // deleteNodes deletes the virtual nodes and returns their names. The garbage collector deletes the Leases of their
 // heartbeats.
 func (c *clusterCleaner) deleteNodes(ctx context.Context) ([]string, error) {
-	selector := labels.SelectorFromSet(labels.Set{
-		policy.NodeTypeLabel: policy.NodeTypeVirtual, policy.CloudClusterKey: c.clusterID,
-	})
+	set := labels.Set(policy.VirtualNodeLabels())
+	set[policy.CloudClusterKey] = c.clusterID
+	selector := labels.SelectorFromSet(set)
 	list, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
 	if err != nil {
 		return nil, fmt.Errorf("virtual nodes: listing them: %w", err)

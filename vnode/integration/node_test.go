@@ -53,10 +53,22 @@ func TestTheNodeIsAVirtualNode(t *testing.T) {
 		if again.UID == node.UID {
 			return errors.New("it is still the old Node")
 		}
-		if len(again.Spec.Taints) != 1 || !policy.IsVirtualNode(again.Labels) {
+		if len(again.Spec.Taints) != 1 || !policy.IsOurNode(again.Labels) {
 			return errors.New("it lacks its taint or its labels")
 		}
 		return nil
+	})
+
+	// A Node of the previous version, or one whose label somebody has removed, becomes a virtual node of Spillway again.
+	_, err = nodes.Patch(t.Context(), config.Node.Name, types.MergePatchType,
+		fmt.Appendf(nil, `{"metadata":{"labels":{%q:null}}}`, policy.TrustedNodeLabel), metav1.PatchOptions{})
+	require.NoError(t, err)
+	eventually(t, func() error {
+		again, err := nodes.Get(t.Context(), config.Node.Name, metav1.GetOptions{})
+		if err == nil && !policy.IsOurNode(again.Labels) {
+			err = errors.New("it lacks its label")
+		}
+		return err
 	})
 
 	// If its Lease was not renewed in time, the control plane marks it Unknown. It becomes Ready again.

@@ -129,14 +129,15 @@ func (n *Node) recreate(ctx context.Context, err error) error {
 }
 
 // changed handles a change of the Node. If its Lease was not renewed in time, the Node is not Ready until its status is
-// written again.
+// written again. Without its labels it is no virtual node of Spillway.
 func (n *Node) changed(obj any) {
 	n.readDNS(obj)
 	node, ok := obj.(*corev1.Node)
 	if !ok {
 		return
 	}
-	if ready := FindCondition(node, corev1.NodeReady); ready == nil || ready.Status != corev1.ConditionTrue {
+	ready := FindCondition(node, corev1.NodeReady)
+	if ready == nil || ready.Status != corev1.ConditionTrue || !policy.IsOurNode(node.Labels) {
 		n.reporter.report(n.config)
 	}
 }

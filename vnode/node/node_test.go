@@ -39,7 +39,7 @@ func newNode(t *testing.T, client *fake.Clientset) *Node {
 func TestTheNodeObject(t *testing.T) {
 	got := object(testConfig())
 	assert.Equal(t, "virtual-node-cci-0", got.Name)
-	assert.Equal(t, policy.NodeTypeVirtual, got.Labels[policy.NodeTypeLabel])
+	assert.True(t, policy.IsOurNode(got.Labels))
 	assert.Equal(t, "prod", got.Labels[policy.CloudClusterKey])
 	assert.Equal(t, "cn-north-4", got.Labels[corev1.LabelTopologyRegion])
 	assert.Contains(t, got.Labels, corev1.LabelNodeExcludeBalancers, "load balancers send no traffic to it")
@@ -184,10 +184,12 @@ func TestADeletedNodeIsRegisteredAgain(t *testing.T) {
 
 func TestAChangedNodeIsReported(t *testing.T) {
 	ready := func(status corev1.ConditionStatus) *corev1.Node {
-		return &corev1.Node{Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{
-			Type: corev1.NodeReady, Status: status,
-		}}}}
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: policy.VirtualNodeLabels()}, Status: corev1.NodeStatus{
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status}},
+		}}
 	}
+	unlabelled := ready(corev1.ConditionTrue)
+	unlabelled.Labels = nil
 	for name, test := range map[string]struct {
 		object any
 		want   bool
@@ -195,6 +197,7 @@ func TestAChangedNodeIsReported(t *testing.T) {
 		"that is Ready needs no write":        {ready(corev1.ConditionTrue), false},
 		"whose Lease was not renewed in time": {ready(corev1.ConditionUnknown), true},
 		"without the condition":               {&corev1.Node{}, true},
+		"without its labels":                  {unlabelled, true},
 		"that is none needs no write":         {"other", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -207,6 +210,22 @@ func TestAChangedNodeIsReported(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestANodeOfThePreviousVersionGetsItsLabels(t *testing.T) {
+	before := object(testConfig())
+	delete(before.Labels, policy.TrustedNodeLabel)
+	client := fake.NewClientset(before)
+	n := newNode(t, client)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	<-n.Ready()
+	after, err := client.CoreV1().Nodes().Get(t.Context(), before.Name, metav1.GetOptions{})
+	require.NoError(t, err)
+	assert.True(t, policy.IsOurNode(after.Labels))
+	cancel()
+	assert.NoError(t, <-ended)
 }
 
 func TestOneReportIsWrittenAtATime(t *testing.T) {

@@ -3,6 +3,8 @@
 package node
 
 import (
+	"maps"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,7 +72,6 @@ func object(c Config) *corev1.Node {
 
 func labels(c Config) map[string]string {
 	all := map[string]string{
-		policy.NodeTypeLabel:           policy.NodeTypeVirtual,
 		policy.CloudClusterKey:         c.ClusterID,
 		corev1.LabelHostname:           c.Name,
 		corev1.LabelOSStable:           "linux",
@@ -80,6 +81,7 @@ func labels(c Config) map[string]string {
 		// Load balancers must not send traffic to the node: it has no ports.
 		corev1.LabelNodeExcludeBalancers: "true",
 	}
+	maps.Copy(all, policy.VirtualNodeLabels())
 	if c.Region != "" {
 		all[corev1.LabelTopologyRegion] = c.Region
 	}

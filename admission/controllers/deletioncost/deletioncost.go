@@ -92,7 +92,7 @@ func (c *Controller) watch(add func(cache.ObjectName), nodeAdded *reconciler.Tri
 	if err != nil {
 		return nil, err
 	}
-	stopNodes, err := c.Nodes.Handle(cache.ResourceEventHandlerFuncs{AddFunc: func(any) { nodeAdded.Fire() }})
+	stopNodes, err := c.Nodes.OnNew(nodeAdded.Fire)
 	if err != nil {
 		return nil, errors.Join(err, stopPods())
 	}
@@ -100,7 +100,7 @@ func (c *Controller) watch(add func(cache.ObjectName), nodeAdded *reconciler.Tri
 }
 
 func (c *Controller) needsCost(pod *corev1.Pod) bool {
-	return podcache.IsUnranked(pod) && c.Nodes.Has(pod.Spec.NodeName)
+	return podcache.IsUnranked(pod) && c.Nodes.IsOurs(pod.Spec.NodeName)
 }
 
 func (c *Controller) reconcile(ctx context.Context, name cache.ObjectName) error {

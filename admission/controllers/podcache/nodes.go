@@ -2,6 +2,7 @@ package podcache
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,7 +13,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// VirtualNodes caches the metadata of all virtual nodes.
+// VirtualNodes caches the metadata of all virtual nodes, also of those of other systems.
 type VirtualNodes struct {
 	factory  metadatainformer.SharedInformerFactory
 	informer cache.SharedIndexInformer
@@ -37,24 +38,41 @@ func (n *VirtualNodes) Run(ctx context.Context) error {
 // Ready reports whether the cache is filled.
 func (n *VirtualNodes) Ready() bool { return n.informer.HasSynced() }
 
-// Handle calls the handlers for every virtual node and for every change, until stop is called. The handlers must not
-// block.
-func (n *VirtualNodes) Handle(handlers cache.ResourceEventHandler) (stop func() error, err error) {
-	return handle(n.informer, "virtual nodes", handlers)
+// OnNew calls the handler for every virtual node of Spillway, until stop is called: when it is added and when it gets
+// the label that makes it one. The handler must not block.
+func (n *VirtualNodes) OnNew(handler func()) (stop func() error, err error) {
+	return handle(n.informer, "virtual nodes", cache.ResourceEventHandlerFuncs{
+		AddFunc: func(node any) {
+			if isOurs(node) {
+				handler()
+			}
+		},
+		UpdateFunc: func(before, after any) {
+			if isOurs(after) && !isOurs(before) {
+				handler()
+			}
+		},
+	})
 }
 
-// Has reports whether there is a virtual node with the name.
+// Has reports whether there is a virtual node with the name, of whatever system: its Pods are not local.
 func (n *VirtualNodes) Has(name string) bool {
 	_, ok, err := n.informer.GetStore().GetByKey(name)
 	return err == nil && ok
 }
 
-// Names lists the virtual nodes.
-func (n *VirtualNodes) Names() []string { return n.informer.GetStore().ListKeys() }
+// Names lists the virtual nodes of Spillway.
+func (n *VirtualNodes) Names() []string {
+	return slices.DeleteFunc(n.informer.GetStore().ListKeys(), func(name string) bool { return !n.IsOurs(name) })
+}
 
-// IsOurs reports whether the node with the name is a virtual node of Spillway. Other systems use the same label.
+// IsOurs reports whether the node with the name is a virtual node of Spillway.
 func (n *VirtualNodes) IsOurs(name string) bool {
 	object, ok, err := n.informer.GetStore().GetByKey(name)
-	node, known := object.(*metav1.PartialObjectMetadata)
-	return err == nil && ok && known && policy.IsOurNode(node.Labels)
+	return err == nil && ok && isOurs(object)
+}
+
+func isOurs(object any) bool {
+	node, ok := object.(*metav1.PartialObjectMetadata)
+	return ok && policy.IsOurNode(node.Labels)
 }

@@ -75,9 +75,9 @@ func Pods(t *testing.T, pods ...*corev1.Pod) (*fake.Clientset, *podcache.Pods) {
 // Nodes returns a cache with VirtualNode, which belongs to Spillway, and with virtual nodes of another system.
 func Nodes(t *testing.T, others ...string) *podcache.VirtualNodes {
 	t.Helper()
-	objects := []runtime.Object{node(VirtualNode, policy.CloudClusterKey)}
+	objects := []runtime.Object{node(VirtualNode, policy.VirtualNodeLabels())}
 	for _, other := range others {
-		objects = append(objects, node(other, "another"))
+		objects = append(objects, node(other, map[string]string{policy.NodeTypeLabel: policy.NodeTypeVirtual}))
 	}
 	scheme := metadatafake.NewTestScheme()
 	require.NoError(t, metav1.AddMetaToScheme(scheme))
@@ -87,12 +87,10 @@ func Nodes(t *testing.T, others ...string) *podcache.VirtualNodes {
 	return nodes
 }
 
-func node(name, label string) *metav1.PartialObjectMetadata {
+func node(name string, labels map[string]string) *metav1.PartialObjectMetadata {
 	return &metav1.PartialObjectMetadata{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
-			policy.NodeTypeLabel: policy.NodeTypeVirtual, label: "c1",
-		}},
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
 	}
 }
 

@@ -43,7 +43,7 @@ func startAPI(t *testing.T) *system.System {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, trial.Stop(context.WithoutCancel(t.Context()))) })
 	virtual := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
-		Name: "virtual-0", Labels: map[string]string{policy.NodeTypeLabel: policy.NodeTypeVirtual},
+		Name: "virtual-0", Labels: policy.VirtualNodeLabels(),
 	}}
 	_, err = trial.Client().CoreV1().Nodes().Create(t.Context(), virtual, metav1.CreateOptions{})
 	require.NoError(t, err)

@@ -65,7 +65,7 @@ func NodeOf(node *corev1.Node) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Node{Version: version, Name: node.Name, Virtual: policy.IsVirtualNode(node.Labels), Content: hash}, nil
+	return &Node{Version: version, Name: node.Name, Virtual: policy.IsOurNode(node.Labels), Content: hash}, nil
 }
 
 // contentOf hashes the fields whose change makes the scheduler retry refused Pods: everything except heartbeats.
