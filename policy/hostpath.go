@@ -28,6 +28,13 @@ const (
 // AnyVolume as the name of a Replacement matches every hostPath volume that no other replacement names.
 const AnyVolume = "*"
 
+const (
+	// maxReplacements is more than the number of hostPath volumes of any Pod.
+	maxReplacements = 256
+	// maxReplacementsLength is the length of the annotation, in bytes. A replacement has about 100.
+	maxReplacementsLength = 64 << 10
+)
+
 // Replacement is one entry of the annotation HostPathReplacementAnnotation. Source: CCE bursting,
 // "负载Hostpath配置方式".
 type Replacement struct {
@@ -77,12 +84,20 @@ func ParseReplacements(annotations map[string]string) ([]Replacement, error) {
 	if !ok {
 		return nil, nil
 	}
+	if len(value) > maxReplacementsLength {
+		return nil, invalidValue(HostPathReplacementAnnotation, "", value,
+			fmt.Sprintf("must be at most %d bytes long, not %d", maxReplacementsLength, len(value)))
+	}
 	var list []Replacement
 	if err := decodeStrictly([]byte(value), &list); err != nil {
 		invalid := invalidValue(HostPathReplacementAnnotation, "", value,
 			"must be a JSON list such as [{\"name\":\"VOLUME\",\"policyType\":\"remove\"}]")
 		invalid.Cause = err
 		return nil, invalid
+	}
+	if len(list) > maxReplacements {
+		return nil, invalidValue(HostPathReplacementAnnotation, "", value,
+			fmt.Sprintf("must have at most %d replacements, not %d", maxReplacements, len(list)))
 	}
 	if err := checkReplacements(list); err != nil {
 		return nil, err

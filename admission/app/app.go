@@ -13,11 +13,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/spillway-k8s/spillway/admission/certificate"
 	"github.com/spillway-k8s/spillway/admission/config"
@@ -119,6 +119,11 @@ func assemble(cfg *config.Config, clients clients, host string, logger *slog.Log
 	if err != nil {
 		return nil, err
 	}
+	rejections, err := serve.NewRejections(registry)
+	if err != nil {
+		return nil, err
+	}
+	server.Rejections = rejections
 	sources := []source{caches.facts, caches.owners, caches.pods, caches.nodes}
 	if cfg.OwnCertificate() {
 		certificate, err := newCertificate(cfg, clients, logger)
@@ -135,7 +140,9 @@ func assemble(cfg *config.Config, clients clients, host string, logger *slog.Log
 	serving := &atomic.Bool{}
 	return &App{
 		sources: sources, controllers: controllers, webhook: server, serving: serving, logger: logger,
-		health: serve.Server{Address: cfg.HealthListen, Handler: healthHandler(registry, serving)},
+		health: serve.Server{
+			Name: "health", Rejections: rejections, Address: cfg.HealthListen, Handler: healthHandler(registry, serving),
+		},
 		leader: leaderelection.Leader{
 			Client: clients.lease, Namespace: cfg.LeaderElectionNamespace, Name: LeaseName,
 			Identity: host + "_" + string(uuid.NewUUID()), Lease: leaseDuration, Leads: leads, Logger: logger,
@@ -212,14 +219,16 @@ func newWebhook(
 ) (serve.Server, error) {
 	handler, err := webhook.New(webhook.Config{
 		Evaluator: evaluator, Validator: validation.New(rules, caches.facts), SchedulerName: cfg.SchedulerName,
-		InCloud:         func() []cache.ObjectName { return caches.pods.InCloud(caches.nodes) },
+		InCloud:         func() int { return len(caches.pods.InCloud(caches.nodes)) },
+		Guard:           types.NamespacedName{Namespace: cfg.LeaderElectionNamespace, Name: webhook.GuardName},
 		DaemonSetsBurst: !rules.Has(policy.ReasonDaemonSet),
 	}, registry, logger)
 	if err != nil {
 		return serve.Server{}, err
 	}
 	return serve.Server{
-		Address: cfg.Listen, Handler: handler, CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile,
+		Name: "webhook", Address: cfg.Listen, Handler: handler,
+		CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile,
 	}, nil
 }
 

@@ -87,7 +87,7 @@ func prepare(ctx context.Context, s *system.System) error {
 	_, errMutating := registrations.MutatingWebhookConfigurations().
 		Create(ctx, webhook.Registration(listener, excluded...), metav1.CreateOptions{})
 	_, errValidating := registrations.ValidatingWebhookConfigurations().
-		Create(ctx, webhook.ValidatingRegistration(listener, excluded...), metav1.CreateOptions{})
+		Create(ctx, webhook.ValidatingRegistration(listener, system.ProgramNamespace, excluded...), metav1.CreateOptions{})
 	return errors.Join(errMutating, errValidating)
 }
 

@@ -11,12 +11,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-k8s/spillway/admission/webhook"
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/system"
 )
 
-const guard = `apiVersion: v1
+// guarded has the name of the guard and its label.
+const guarded = `apiVersion: v1
 kind: ConfigMap
-metadata: {name: guard, labels: {spillway.io/uninstall: guarded}}
+metadata: {name: spillway-uninstall-guard, labels: {spillway.io/uninstall: guarded}}
 data: {notice: "A Job cleans up.\nIf it fails, see docs/uninstall.md."}`
 
 // runsOn creates a Pod whose status says that it runs on a node.
@@ -43,10 +46,11 @@ func TestUninstallationIsRejectedWhilePodsRunInTheCloud(t *testing.T) {
 		_ = trial.Client().CoreV1().Nodes().Delete(t.Context(), others.Name, metav1.DeleteOptions{})
 	})
 	runsOn(t, ns, "elsewhere", others.Name)
-	apply(t, ns, guard)
-	deleteGuard := func(flags ...string) (string, error) {
-		return kubectl(t, ns, "", append([]string{"delete", "configmap", "guard"}, flags...)...)
+	apply(t, system.ProgramNamespace, guarded)
+	deleteIn := func(namespace string, flags ...string) (string, error) {
+		return kubectl(t, namespace, "", append([]string{"delete", "configmap", webhook.GuardName}, flags...)...)
 	}
+	deleteGuard := func(flags ...string) (string, error) { return deleteIn(system.ProgramNamespace, flags...) }
 
 	eventually(t, func() error {
 		printed, err := deleteGuard("--dry-run=server")
@@ -66,18 +70,29 @@ func TestUninstallationIsRejectedWhilePodsRunInTheCloud(t *testing.T) {
 	printed, err := deleteGuard()
 	require.Error(t, err)
 	assert.Equal(t, `Error from server (Forbidden): admission webhook "uninstall.spillway.io" denied the request: `+
-		`1 Pods run in the cloud (`+ns+`/serves). Drain the virtual nodes first, or let the uninstallation delete `+
-		`these Pods: kubectl --namespace `+ns+" label --overwrite configmap guard spillway.io/uninstall=forced\n", printed)
+		`1 Pods run in the cloud. Drain the virtual nodes first, or let the uninstallation delete these Pods: kubectl `+
+		"--namespace spillway-system label --overwrite configmap spillway-uninstall-guard spillway.io/uninstall=forced\n",
+		printed)
+	printedRefusal := printed
+
+	// A ConfigMap of a tenant is no guard. It delays neither its own deletion nor that of its namespace.
+	apply(t, ns, guarded)
+	printed, err = deleteIn(ns)
+	require.NoError(t, err, printed)
+	assert.NotContains(t, printed, "Warning")
+	apply(t, ns, guarded)
+	require.NoError(t, trial.Client().CoreV1().ConfigMaps(ns).
+		DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}))
 
 	// The command in the message works.
-	_, command, _ := strings.Cut(strings.TrimSpace(printed), "kubectl --namespace "+ns+" ")
-	printed, err = kubectl(t, ns, "", strings.Fields(command)...)
+	_, command, _ := strings.Cut(strings.TrimSpace(printedRefusal), "kubectl --namespace "+system.ProgramNamespace+" ")
+	printed, err = kubectl(t, system.ProgramNamespace, "", strings.Fields(command)...)
 	require.NoError(t, err, printed)
 	printed, err = deleteGuard()
 	require.NoError(t, err, printed)
 
 	// Without the webhook, the guard can be deleted.
-	apply(t, ns, guard)
+	apply(t, system.ProgramNamespace, guarded)
 	p.stop(t)
 	printed, err = deleteGuard()
 	require.NoError(t, err, printed)

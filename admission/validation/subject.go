@@ -2,7 +2,6 @@ package validation
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
@@ -13,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/spillway-k8s/spillway/internal/rawjson"
 )
 
 // kinds are the kinds that can be validated.
@@ -42,32 +43,32 @@ func Decode(kind string, raw []byte) (*Subject, error) {
 	switch kind {
 	case "Pod":
 		var o corev1.Pod
-		err = json.Unmarshal(raw, &o)
+		err = rawjson.Unmarshal(raw, &o)
 		s.pod, s.spec = place{field.NewPath("metadata"), o.ObjectMeta}, o.Spec
 	case "ReplicaSet":
 		var o appsv1.ReplicaSet
-		err = json.Unmarshal(raw, &o)
+		err = rawjson.Unmarshal(raw, &o)
 		s.setTemplate(o.ObjectMeta, o.Spec.Template)
 	case "Deployment":
 		var o appsv1.Deployment
-		err = json.Unmarshal(raw, &o)
+		err = rawjson.Unmarshal(raw, &o)
 		s.setTemplate(o.ObjectMeta, o.Spec.Template)
 	case "StatefulSet":
 		var o appsv1.StatefulSet
-		err = json.Unmarshal(raw, &o)
+		err = rawjson.Unmarshal(raw, &o)
 		s.setTemplate(o.ObjectMeta, o.Spec.Template)
 		s.addClaims(o.Spec.VolumeClaimTemplates)
 	case "DaemonSet":
 		var o appsv1.DaemonSet
-		err = json.Unmarshal(raw, &o)
+		err = rawjson.Unmarshal(raw, &o)
 		s.setTemplate(o.ObjectMeta, o.Spec.Template)
 	case "Job":
 		var o batchv1.Job
-		err = json.Unmarshal(raw, &o)
+		err = rawjson.Unmarshal(raw, &o)
 		s.setTemplate(o.ObjectMeta, o.Spec.Template)
 	case "CronJob":
 		var o batchv1.CronJob
-		err = json.Unmarshal(raw, &o)
+		err = rawjson.Unmarshal(raw, &o)
 		s.setCronJob(o)
 	default:
 		return nil, fmt.Errorf("kind %q: must be one of %v", kind, kinds)
@@ -132,8 +133,7 @@ func (s *Subject) specPath() *field.Path {
 func (s *Subject) places() []place { return append(slices.Clone(s.owners), s.pod) }
 
 // unchanged reports whether an update changes nothing that validation reads. reflect.DeepEqual is enough, because the
-// same text decodes to equal values. The semantic comparison of apimachinery would expand quantities such as
-// 1e1000000000, which takes minutes.
+// same text decodes to equal values.
 func (s *Subject) unchanged(old *Subject) bool {
 	is, was := s.places(), old.places()
 	for i := range is {

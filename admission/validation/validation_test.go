@@ -206,3 +206,11 @@ func FuzzReview(f *testing.F) {
 		assert.Empty(t, errs, "an update that changes nothing is never rejected")
 	})
 }
+
+func TestQuantitiesThatTakeLongAreNotDecoded(t *testing.T) {
+	raw := []byte(`{"spec":{"template":{"spec":{"containers":[{"resources":{"limits":{"cpu":"1e1000000000"}}}]}}}}`)
+	for _, kind := range []string{"ReplicaSet", "Deployment", "StatefulSet", "DaemonSet", "Job"} {
+		_, err := validation.Decode(kind, raw)
+		require.ErrorContains(t, err, `spec.template.spec.containers.resources.limits.cpu: invalid quantity "1e1000000000"`)
+	}
+}

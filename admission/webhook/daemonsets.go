@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -12,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/internal/rawjson"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -62,14 +62,14 @@ func decodeDaemonSet(request *admissionv1.AdmissionRequest) (set, old *appsv1.Da
 			request.Operation, request.Resource.Resource, request.SubResource)
 	}
 	set = &appsv1.DaemonSet{}
-	if err := json.Unmarshal(request.Object.Raw, set); err != nil {
+	if err := rawjson.Unmarshal(request.Object.Raw, set); err != nil {
 		return nil, nil, fmt.Errorf("decoding request.object as a DaemonSet: %w", err)
 	}
 	if !update {
 		return set, nil, nil
 	}
 	old = &appsv1.DaemonSet{}
-	if err := json.Unmarshal(request.OldObject.Raw, old); err != nil {
+	if err := rawjson.Unmarshal(request.OldObject.Raw, old); err != nil {
 		return nil, nil, fmt.Errorf("decoding request.oldObject as a DaemonSet: %w", err)
 	}
 	return set, old, nil

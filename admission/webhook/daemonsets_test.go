@@ -50,7 +50,8 @@ func TestDaemonSetsStayOffVirtualNodes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, err := New(Config{
-				Evaluator: world{}.evaluator(t), Validator: validatorOf(t), InCloud: nothing, DaemonSetsBurst: test.burst,
+				Evaluator: world{}.evaluator(t), Validator: validatorOf(t), InCloud: nothing, Guard: guard,
+				DaemonSetsBurst: test.burst,
 			}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 			require.NoError(t, err)
 			old := ""

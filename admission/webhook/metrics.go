@@ -24,6 +24,8 @@ const (
 	outcomeRefused outcome = "refused"
 	// outcomeMalformed: the request is not a review for its path.
 	outcomeMalformed outcome = "malformed"
+	// outcomeBusy: the reviews in flight needed too much memory for another one.
+	outcomeBusy outcome = "busy"
 )
 
 type metrics struct {
@@ -37,7 +39,7 @@ func newMetrics(registerer prometheus.Registerer) (metrics, error) {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_admission_webhook_requests_total",
 			Help: "Reviews by webhook and outcome: mutated, untouched, failed (allowed unchanged), refused (rejected), " +
-				"malformed (status 400).",
+				"malformed (status 400), busy (status 503: too much in flight).",
 		}, []string{"webhook", "outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "spillway_admission_webhook_duration_seconds",

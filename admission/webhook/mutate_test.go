@@ -81,7 +81,8 @@ func (w world) evaluator(t testing.TB) *evaluation.Evaluator {
 func handlerFor(t testing.TB, evaluator Evaluator, schedulerName ...string) (http.Handler, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
 	h, err := New(Config{
-		Evaluator: evaluator, Validator: validatorOf(t), InCloud: nothing, SchedulerName: strings.Join(schedulerName, ""),
+		Evaluator: evaluator, Validator: validatorOf(t), InCloud: nothing, Guard: guard,
+		SchedulerName: strings.Join(schedulerName, ""),
 	}, registry, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	return h, registry

@@ -2,7 +2,7 @@ package webhook
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/internal/rawjson"
 )
 
 // podReviewer prepares Pods at creation. It rejects none.
@@ -68,13 +69,15 @@ func decodePod(request *admissionv1.AdmissionRequest) (*corev1.Pod, error) {
 		return nil, fmt.Errorf("request: %s of %s %s: must be CREATE of pods in v1, as in Registration",
 			request.Operation, request.Resource.Resource, request.SubResource)
 	}
-	var kind metav1.TypeMeta
-	if err := json.Unmarshal(request.Object.Raw, &kind); err != nil || kind.Kind != "Pod" {
-		return nil, fmt.Errorf("request.object: must be a Pod, not %q", kind.Kind)
-	}
 	var pod corev1.Pod
-	if err := json.Unmarshal(request.Object.Raw, &pod); err != nil {
+	if len(request.Object.Raw) == 0 {
+		return nil, errors.New("request.object: must be a Pod: missing")
+	}
+	if err := rawjson.Unmarshal(request.Object.Raw, &pod); err != nil {
 		return nil, fmt.Errorf("decoding request.object as a Pod: %w", err)
+	}
+	if pod.Kind != "Pod" {
+		return nil, fmt.Errorf("request.object: must be a Pod, not %q", pod.Kind)
 	}
 	return &pod, nil
 }

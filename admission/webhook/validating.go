@@ -10,9 +10,9 @@ import (
 )
 
 // ValidatingRegistration returns the webhook configuration of what rejects workloads and the uninstallation of
-// Spillway. The parameters are those of Registration.
+// Spillway. namespace is that of the release. The other parameters are those of Registration.
 func ValidatingRegistration(
-	client admissionregistrationv1.WebhookClientConfig, excluded ...string,
+	client admissionregistrationv1.WebhookClientConfig, namespace string, excluded ...string,
 ) *admissionregistrationv1.ValidatingWebhookConfiguration {
 	return &admissionregistrationv1.ValidatingWebhookConfiguration{
 		TypeMeta: metav1.TypeMeta{
@@ -37,7 +37,7 @@ func ValidatingRegistration(
 			FailurePolicy:  new(admissionregistrationv1.Ignore),
 			SideEffects:    new(admissionregistrationv1.SideEffectClassNone),
 			TimeoutSeconds: new(int32(2)),
-		}, uninstallEntry(client)},
+		}, uninstallEntry(client, namespace)},
 	}
 }
 

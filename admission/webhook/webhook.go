@@ -5,24 +5,36 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/spillway-k8s/spillway/admission/evaluation"
 	"github.com/spillway-k8s/spillway/admission/validation"
+	"github.com/spillway-k8s/spillway/internal/rawjson"
+	"github.com/spillway-k8s/spillway/internal/serve"
 )
 
-// maxBody is more than an API server can send: an object of 3 MiB, its limit for requests, and the old version of it.
-const maxBody = 8 << 20
+const (
+	// maxBody is more than an API server can send: an object of 3 MiB, its limit for requests, and the old version of it.
+	maxBody = 8 << 20
+	// maxMemory is what all reviews in flight may need, in bytes: a fifth of the memory limit in the chart. It is enough
+	// for some hundred usual Pods at once. Reviews beyond wait.
+	maxMemory = 96 << 20
+	// maxWarnings is how many warnings a response may have, and maxWarning how long each may be, in bytes.
+	maxWarnings, maxWarning = 20, 1 << 10
+	// maxErrors is how many errors of an object a rejection names.
+	maxErrors = 20
+)
 
 // Evaluator evaluates Pods (admission/evaluation).
 type Evaluator interface {
@@ -43,8 +55,10 @@ type Config struct {
 	Evaluator Evaluator
 	// Validator validates workloads.
 	Validator Validator
-	// InCloud lists the Pods that run in the cloud, as far as the caches know. It must not block.
-	InCloud func() []cache.ObjectName
+	// InCloud counts the Pods that run in the cloud, as far as the caches know. It must not block.
+	InCloud func() int
+	// Guard is the ConfigMap that helm uninstall deletes first.
+	Guard types.NamespacedName
 	// SchedulerName is the scheduler to assign to managed Pods of the default scheduler; empty to keep theirs.
 	SchedulerName string
 	// DaemonSetsBurst leaves DaemonSets that tolerate virtual nodes unchanged: the rule ReasonDaemonSet is disabled.
@@ -60,23 +74,25 @@ type reviewer interface {
 // New returns the handler of every path of the registrations and registers its metrics. Registering them twice is an
 // error.
 func New(c Config, registerer prometheus.Registerer, logger *slog.Logger) (http.Handler, error) {
-	if c.Evaluator == nil || c.Validator == nil || c.InCloud == nil {
-		return nil, errors.New("creating the webhook: Evaluator, Validator and InCloud must be set")
+	if c.Evaluator == nil || c.Validator == nil || c.InCloud == nil || c.Guard.Name == "" {
+		return nil, errors.New("creating the webhook: Evaluator, Validator, InCloud and Guard must be set")
 	}
 	m, err := newMetrics(registerer)
 	if err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
+	mux, memory := http.NewServeMux(), serve.NewMemory(maxMemory)
 	for path, r := range map[string]reviewer{
 		PodPath: &podReviewer{
 			evaluator: c.Evaluator, schedulerName: c.SchedulerName, metrics: m, logger: logger,
 		},
 		DaemonSetPath:  &daemonSetReviewer{off: c.DaemonSetsBurst, logger: logger},
 		ValidationPath: &workloadReviewer{validator: c.Validator, logger: logger},
-		UninstallPath:  &uninstallReviewer{inCloud: c.InCloud, logger: logger},
+		UninstallPath:  &uninstallReviewer{inCloud: c.InCloud, guard: c.Guard, logger: logger},
 	} {
-		mux.Handle("POST "+path, &handler{name: strings.TrimPrefix(path, "/"), reviewer: r, metrics: m, logger: logger})
+		mux.Handle("POST "+path, &handler{
+			name: strings.TrimPrefix(path, "/"), reviewer: r, memory: memory, metrics: m, logger: logger,
+		})
 	}
 	return mux, nil
 }
@@ -85,18 +101,27 @@ func New(c Config, registerer prometheus.Registerer, logger *slog.Logger) (http.
 type handler struct {
 	name     string
 	reviewer reviewer
+	memory   *serve.Memory
 	metrics  metrics
 	logger   *slog.Logger
 }
 
-// ServeHTTP answers one AdmissionReview. A malformed one gets status 400 and a message.
+// ServeHTTP answers one AdmissionReview. A malformed one gets status 400 and a message, and one that waits too long for
+// memory status 503. The API server then ignores the webhook, as the failure policy says.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
-	review, err := decode(w, r)
+	reservation := h.memory.For(r)
+	defer reservation.Release()
+	review, err := decode(w, r, reservation)
 	var response *admissionv1.AdmissionResponse
 	var result outcome
 	if err == nil {
-		response, result, err = h.reviewer.review(r.Context(), review.Request)
+		response, result, err = h.review(r.Context(), review.Request)
+	}
+	if errors.Is(err, serve.ErrBusy) {
+		h.metrics.observe(h.name, outcomeBusy, time.Since(started))
+		serve.RejectBusy(w, err.Error())
+		return
 	}
 	if err != nil {
 		h.metrics.observe(h.name, outcomeMalformed, time.Since(started))
@@ -105,6 +130,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	response.UID = review.Request.UID
+	response.Warnings = bounded(response.Warnings)
 	body, err := json.Marshal(admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: response})
 	if err != nil {
 		h.logger.Error("encoding a review failed", "webhook", h.name, "err", err)
@@ -116,14 +142,40 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.metrics.observe(h.name, result, time.Since(started))
 }
 
-// decode reads a review with a request.
-func decode(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionReview, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+// review rejects an object that takes long to decode. No workload needs it, and it would take long in every program
+// that reads it.
+func (h *handler) review(
+	ctx context.Context, request *admissionv1.AdmissionRequest,
+) (*admissionv1.AdmissionResponse, outcome, error) {
+	response, result, err := h.reviewer.review(ctx, request)
+	if limit, ok := errors.AsType[*rawjson.LimitError](err); ok {
+		h.logger.Warn("rejected an object that takes long to decode", "webhook", h.name,
+			"namespace", request.Namespace, "name", request.Name, "err", err)
+		return &admissionv1.AdmissionResponse{Result: &metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid,
+			Message: limit.Error(),
+		}}, outcomeRefused, nil
+	}
+	return response, result, err
+}
+
+// decode reads a review with a request. It reserves the memory for the body and the objects in it.
+func decode(
+	w http.ResponseWriter, r *http.Request, reservation *serve.Reservation,
+) (*admissionv1.AdmissionReview, error) {
+	body, err := reservation.Body(w, r, maxBody)
 	if err != nil {
 		return nil, fmt.Errorf("reading the body: %w", err)
 	}
+	text, err := rawjson.Scan(body)
+	if err != nil {
+		return nil, fmt.Errorf("decoding the body: %w", err)
+	}
+	if err := reservation.Grow(r.Context(), text.Memory()); err != nil {
+		return nil, err
+	}
 	var review admissionv1.AdmissionReview
-	if err := json.Unmarshal(body, &review); err != nil {
+	if err := text.Unmarshal(&review); err != nil {
 		return nil, fmt.Errorf("decoding the body: %w", err)
 	}
 	if review.APIVersion != admissionv1.SchemeGroupVersion.String() || review.Kind != "AdmissionReview" {
@@ -134,6 +186,19 @@ func decode(w http.ResponseWriter, r *http.Request) (*admissionv1.AdmissionRevie
 		return nil, errors.New("request.uid: must not be empty")
 	}
 	return &review, nil
+}
+
+// bounded shortens warnings. Beyond 4 KiB in all, the API server cuts each to 256 characters and drops the last.
+func bounded(warnings []string) []string {
+	if more := len(warnings) - maxWarnings; more > 0 {
+		warnings = append(slices.Clone(warnings[:maxWarnings]), fmt.Sprintf("spillway: and %d more warnings", more))
+	}
+	for i, warning := range warnings {
+		if len(warning) > maxWarning {
+			warnings[i] = strings.ToValidUTF8(warning[:maxWarning], "") + "…"
+		}
+	}
+	return warnings
 }
 
 // lines splits a text into one warning per line. Warnings are sent as HTTP headers, and the API server drops a warning

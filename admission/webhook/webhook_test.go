@@ -149,18 +149,19 @@ func TestThePodIsEvaluatedInTheNamespaceOfTheRequest(t *testing.T) {
 
 func TestMetricsAreRegisteredOnce(t *testing.T) {
 	_, registry := handlerFor(t, world{}.evaluator(t))
-	c := Config{Evaluator: world{}.evaluator(t), Validator: validatorOf(t), InCloud: nothing}
+	c := Config{Evaluator: world{}.evaluator(t), Validator: validatorOf(t), InCloud: nothing, Guard: guard}
 	_, err := New(c, registry, nil)
 	assert.ErrorContains(t, err, "registering the metrics of the webhook")
 }
 
 func TestRegistrations(t *testing.T) {
+	const release = "spillway-system"
 	client := admissionregistrationv1.WebhookClientConfig{
 		Service: &admissionregistrationv1.ServiceReference{Namespace: "spillway-system", Name: "spillway-admission"},
 	}
 	for file, registration := range map[string]any{
-		"testdata/registration.yaml":            Registration(client, "kube-system", "spillway-system"),
-		"testdata/validating-registration.yaml": ValidatingRegistration(client, "kube-system", "spillway-system"),
+		"testdata/registration.yaml":            Registration(client, "kube-system", release),
+		"testdata/validating-registration.yaml": ValidatingRegistration(client, release, "kube-system", release),
 	} {
 		got, err := yaml.Marshal(registration)
 		require.NoError(t, err)
@@ -176,13 +177,14 @@ func TestRegistrations(t *testing.T) {
 
 func TestNewRejectsAnIncompleteConfig(t *testing.T) {
 	for name, c := range map[string]Config{
-		"no evaluator": {Validator: validatorOf(t), InCloud: nothing},
-		"no validator": {Evaluator: world{}.evaluator(t), InCloud: nothing},
-		"no cloud":     {Evaluator: world{}.evaluator(t), Validator: validatorOf(t)},
+		"no evaluator": {Validator: validatorOf(t), InCloud: nothing, Guard: guard},
+		"no validator": {Evaluator: world{}.evaluator(t), InCloud: nothing, Guard: guard},
+		"no cloud":     {Evaluator: world{}.evaluator(t), Validator: validatorOf(t), Guard: guard},
+		"no guard":     {Evaluator: world{}.evaluator(t), Validator: validatorOf(t), InCloud: nothing},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := New(c, prometheus.NewRegistry(), nil)
-			assert.ErrorContains(t, err, "Evaluator, Validator and InCloud must be set")
+			assert.ErrorContains(t, err, "Evaluator, Validator, InCloud and Guard must be set")
 		})
 	}
 }

@@ -19,7 +19,7 @@ type workloadReviewer struct {
 	logger    *slog.Logger
 }
 
-// review returns all errors at once, in the form of the API server's own validation errors.
+// review returns the errors at once, up to maxErrors, in the form of the API server's own validation errors.
 func (w *workloadReviewer) review(
 	_ context.Context, request *admissionv1.AdmissionRequest,
 ) (*admissionv1.AdmissionResponse, outcome, error) {
@@ -36,7 +36,14 @@ func (w *workloadReviewer) review(
 		return response, outcomeUntouched, nil
 	}
 	kind := schema.GroupKind{Group: request.Kind.Group, Kind: request.Kind.Kind}
+	more := len(errs) - maxErrors
+	if more > 0 {
+		errs = errs[:maxErrors]
+	}
 	response.Result = new(apierrors.NewInvalid(kind, cmp.Or(request.Name, object.Name()), errs).Status())
+	if more > 0 {
+		response.Result.Message += fmt.Sprintf(" and %d more errors", more)
+	}
 	w.logger.Debug("rejected a workload", "kind", request.Kind.Kind, "namespace", request.Namespace,
 		"name", object.Name(), "err", errs.ToAggregate())
 	return response, outcomeRefused, nil

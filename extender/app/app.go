@@ -107,7 +107,11 @@ func New(cfg *config.Config, clients Clients, hostname string, logger *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	e.servers = listeners(cfg, handlers)
+	rejections, err := serve.NewRejections(registry)
+	if err != nil {
+		return nil, err
+	}
+	e.servers = listeners(cfg, handlers, rejections)
 	return e, nil
 }
 

@@ -221,7 +221,7 @@ func TestListeners(t *testing.T) {
 			cfg := config.Default()
 			tc.change(cfg)
 			served := map[string][2]string{}
-			for _, s := range listeners(cfg, handlers) {
+			for _, s := range listeners(cfg, handlers, nil) {
 				var bodies [2]string
 				for i, path := range []string{"/v1/filter", "/readyz"} {
 					recorder := httptest.NewRecorder()

@@ -4,42 +4,65 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 
 	"github.com/gin-gonic/gin"
 	corev1 "k8s.io/api/core/v1"
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
+
+	"github.com/spillway-k8s/spillway/internal/rawjson"
+	"github.com/spillway-k8s/spillway/internal/serve"
 )
 
 // maxBody is the size limit of a request in bytes. A Pod as large as the API server accepts (1.5 MiB) and 50,000 long
 // node names fit.
 const maxBody = 8 << 20
 
+// maxMemory is what all requests in flight may need, in bytes: a fifth of the memory limit in the chart. A scheduler
+// sends its requests one after another.
+const maxMemory = 96 << 20
+
 // decode reads the one JSON value of a request. If the request is malformed, it responds with status 400 and a message,
 // and returns false.
-func (s *server) decode(c *gin.Context, into any) bool {
-	decoder := json.NewDecoder(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
-	err := decoder.Decode(into)
+func (s *server) decode(c *gin.Context, reservation *serve.Reservation, into any) bool {
+	err := decode(c, reservation, into)
 	if err == nil {
-		if _, err = decoder.Token(); errors.Is(err, io.EOF) {
-			return true
-		}
-		err = errors.New("there is data after the JSON object")
+		return true
 	}
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if errors.Is(err, serve.ErrBusy) {
+		s.metrics.outcome(c, "busy")
+		serve.RejectBusy(c.Writer, err.Error())
+		return false
+	}
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		err = fmt.Errorf("larger than %d bytes", tooLarge.Limit)
 	}
 	s.reject(c, fmt.Errorf("the body must be one JSON object as kube-scheduler sends it: %w", err))
 	return false
 }
 
+func decode(c *gin.Context, reservation *serve.Reservation, into any) error {
+	body, err := reservation.Body(c.Writer, c.Request, maxBody)
+	if err != nil {
+		return err
+	}
+	text, err := rawjson.Scan(body)
+	if err != nil {
+		return err
+	}
+	if err := reservation.Grow(c, text.Memory()); err != nil {
+		return err
+	}
+	return text.Unmarshal(into)
+}
+
 // decodeArgs reads the arguments of filter and prioritize.
-func (s *server) decodeArgs(c *gin.Context) (*extenderv1.ExtenderArgs, []string, bool) {
+func (s *server) decodeArgs(
+	c *gin.Context, reservation *serve.Reservation,
+) (*extenderv1.ExtenderArgs, []string, bool) {
 	var args extenderv1.ExtenderArgs
-	if !s.decode(c, &args) {
+	if !s.decode(c, reservation, &args) {
 		return nil, nil, false
 	}
 	if err := checkArgs(&args); err != nil {

@@ -23,7 +23,7 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_extender_requests_total",
-			Help: "Number of requests of the scheduler, by verb and outcome (ok, refused, error, malformed, forbidden).",
+			Help: "Number of requests of the scheduler, by verb and outcome (ok, refused, error, malformed, busy, forbidden).",
 		}, []string{"verb", "outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "spillway_extender_request_duration_seconds",

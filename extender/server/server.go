@@ -18,6 +18,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/extender/nodes"
 	"github.com/spillway-k8s/spillway/extender/placement"
+	"github.com/spillway-k8s/spillway/internal/serve"
 )
 
 // Placement is what the server calls. Package placement implements it.
@@ -31,6 +32,7 @@ type Placement interface {
 
 type server struct {
 	placement Placement
+	memory    *serve.Memory
 	metrics   *metrics
 	logger    *slog.Logger
 }
@@ -50,7 +52,7 @@ func New(p Placement, clients []string, registry *prometheus.Registry, logger *s
 	if err != nil {
 		return Handlers{}, err
 	}
-	s := &server{p, m, logger}
+	s := &server{p, serve.NewMemory(maxMemory), m, logger}
 	verbs := s.engine()
 	handle := func(verb string, handler gin.HandlerFunc) {
 		verbs.POST("/v1/"+verb, s.measure(verb), s.authorize(clients), handler)
@@ -100,7 +102,9 @@ func (s *server) readyz(c *gin.Context) {
 // reason as "unresolvable": for a node in FailedNodes the scheduler would try preemption again and again
 // (docs/sources.md#scheduler-hot-loop, docs/sources.md#scheduler-preemption).
 func (s *server) filter(c *gin.Context) {
-	args, names, ok := s.decodeArgs(c)
+	reservation := s.memory.For(c.Request)
+	defer reservation.Release()
+	args, names, ok := s.decodeArgs(c, reservation)
 	if !ok {
 		return
 	}
@@ -142,7 +146,9 @@ func (s *server) closeConnection(c *gin.Context) {
 }
 
 func (s *server) prioritize(c *gin.Context) {
-	args, names, ok := s.decodeArgs(c)
+	reservation := s.memory.For(c.Request)
+	defer reservation.Release()
+	args, names, ok := s.decodeArgs(c, reservation)
 	if !ok {
 		return
 	}
@@ -155,8 +161,10 @@ func (s *server) prioritize(c *gin.Context) {
 }
 
 func (s *server) preempt(c *gin.Context) {
+	reservation := s.memory.For(c.Request)
+	defer reservation.Release()
 	var args extenderv1.ExtenderPreemptionArgs
-	if !s.decode(c, &args) {
+	if !s.decode(c, reservation, &args) {
 		return
 	}
 	if err := checkPreemption(&args); err != nil {

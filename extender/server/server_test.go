@@ -167,7 +167,7 @@ func TestMalformedRequestsAreRejectedWithAMessage(t *testing.T) {
 		"null":          {"/v1/prioritize", `null`, "Pod: missing"},
 		"data after the object": {
 			"/v1/filter", `{` + pod + `,"NodeNames":["a"]} {}`,
-			"data after the JSON object",
+			"after top-level value",
 		},
 		"a body that is too large": {"/v1/filter", megabytes, "larger than 8388608 bytes"},
 		"no names":                 {"/v1/filter", `{` + pod + `,"NodeNames":[]}`, "NodeNames: missing"},

@@ -1,5 +1,5 @@
-// Package serve runs HTTP servers with timeouts, certificates that are reloaded when their files change, and a graceful
-// shutdown.
+// Package serve runs HTTP servers with timeouts and limits, certificates that are reloaded when their files change, and
+// a graceful shutdown.
 package serve
 
 import (
@@ -20,6 +20,10 @@ const shutdownTimeout = 5 * time.Second
 
 // Server is one listener and its handler.
 type Server struct {
+	// Name is the name of the server in the metric of Rejections.
+	Name string
+	// Rejections counts what the server rejects. Optional.
+	Rejections *Rejections
 	// Address is host:port.
 	Address string
 	// Handler handles the requests.
@@ -34,7 +38,8 @@ type Server struct {
 	// TLS is the base of the TLS configuration. Optional. MinVersion defaults to TLS 1.3, NextProtos to HTTP/2 and
 	// HTTP/1.1. Certificates are replaced.
 	TLS *tls.Config
-	// Streaming disables the write timeout, for handlers that follow logs.
+	// Streaming removes the limit of the time of a response, for handlers that follow logs. The time of a request's header
+	// and body stays limited.
 	Streaming bool
 }
 
@@ -69,17 +74,9 @@ func (s Server) Run(ctx context.Context) error {
 
 // serve serves on a listener, which it closes.
 func (s Server) serve(ctx context.Context, listener net.Listener) error {
-	server := &http.Server{
-		Handler:           s.Handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       10 * time.Minute,
-		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
-	}
-	if s.Streaming {
-		server.ReadTimeout, server.WriteTimeout = 0, 0
-	}
+	server := s.httpServer()
+	server.BaseContext = func(net.Listener) context.Context { return context.WithoutCancel(ctx) }
+	listener = s.limitConnections(listener)
 	var watches sync.WaitGroup
 	defer watches.Wait() // Run leaves nothing running.
 	ctx, stopWatches := context.WithCancel(ctx)

@@ -17,7 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/tools/cache"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/admission/evaluation"
 	"github.com/spillway-k8s/spillway/admission/validation"
@@ -46,7 +46,8 @@ func patchOf(t *testing.T, pod *corev1.Pod) string {
 	handler, err := webhook.New(webhook.Config{
 		Evaluator: evaluation.New(rules, quietCluster{}, quietCluster{}, time.Second),
 		Validator: validation.New(rules, quietCluster{}),
-		InCloud:   func() []cache.ObjectName { return nil },
+		InCloud:   func() int { return 0 },
+		Guard:     types.NamespacedName{Namespace: namespace, Name: webhook.GuardName},
 	}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	pod = pod.DeepCopy()

@@ -35,7 +35,7 @@ func TestTheRegistrationsAreThoseOfTheProgram(t *testing.T) {
 		"helm.sh/chart":                "{{ .Chart.Name }}-{{ .Chart.Version }}",
 	}
 	mutating := webhook.Registration(client, metav1.NamespaceSystem, namespace)
-	validating := webhook.ValidatingRegistration(client, metav1.NamespaceSystem, namespace)
+	validating := webhook.ValidatingRegistration(client, namespace, metav1.NamespaceSystem, namespace)
 	mutating.Labels, validating.Labels = labels, labels
 	written := bytes.NewBufferString("# Generated from admission/webhook by " +
 		"go test ./test/chart -run TestTheRegistrations -update. Admission adds its CA\n" +

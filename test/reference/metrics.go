@@ -32,6 +32,7 @@ func metricsPage(m *module) (string, error) {
 		{"ledger of the extender", "", "spillway_ledger_"},
 		{"admission", "", "spillway_admission_"},
 		{"vnode", "", "spillway_vnode_"},
+		{"servers of all programs", "", "spillway_server_"},
 		{"resource usage of Pods", wrap("The virtual node serves these at `/metrics/resource` "+
 			"on the kubelet port, as a kubelet does. metrics-server reads them there.") + "\n", ""},
 	} {

@@ -151,7 +151,7 @@ func (s *System) RegisterWebhooks(ctx context.Context) error {
 	}
 	listener := admissionregistrationv1.WebhookClientConfig{URL: new(s.Endpoint(Admission)), CABundle: authority}
 	for _, registration := range []any{
-		webhook.ValidatingRegistration(listener, metav1.NamespaceSystem, ProgramNamespace),
+		webhook.ValidatingRegistration(listener, ProgramNamespace, metav1.NamespaceSystem, ProgramNamespace),
 		webhook.Registration(listener, metav1.NamespaceSystem, ProgramNamespace),
 	} {
 		object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(registration)

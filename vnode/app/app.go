@@ -68,6 +68,7 @@ type App struct {
 	// auth authorizes requests to the kubelet port.
 	auth        *kubelet.Auth
 	kubeletPort serve.Server
+	healthPort  serve.Server
 	// certificate is the certificate of the kubelet port that the cluster signs, or nil if it has another.
 	certificate *kubelet.Certificate
 
@@ -154,7 +155,12 @@ func New(cfg *config.Config, hostname string, logger *slog.Logger) (*App, error)
 	if err != nil {
 		return nil, err
 	}
-	return &App{
+	rejections, err := serve.NewRejections(registry)
+	if err != nil {
+		return nil, err
+	}
+	port.Rejections = rejections
+	a := &App{
 		config: cfg, logger: logger, clients: clients, cloud: cloud, registry: registry, events: broadcaster,
 		leader: leaderelection.Leader{
 			Client: clients.leader, Namespace: cfg.LeaderElectionNamespace, Name: leasePrefix + cfg.Node.Name,
@@ -163,7 +169,11 @@ func New(cfg *config.Config, hostname string, logger *slog.Logger) (*App, error)
 		leads: leads, node: virtualNode, conditions: conditions, informers: b.informers, inventory: cloudPods,
 		mirrors: mirrors, provider: pods, pods: podController, soldOut: soldOut, orphans: b.orphans(),
 		auth: auth, kubeletPort: port, certificate: certificate,
-	}, nil
+	}
+	a.healthPort = serve.Server{
+		Name: "health", Rejections: rejections, Address: cfg.HealthListen, Handler: a.health(),
+	}
+	return a, nil
 }
 
 // newRegistry returns the registry in which every room registers its own metrics.

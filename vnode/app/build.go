@@ -147,7 +147,7 @@ func (b builder) kubelet(auth *kubelet.Auth, pods *provider.Provider) (http.Hand
 func (b builder) kubeletPort(handler http.Handler) (serve.Server, *kubelet.Certificate, error) {
 	c := b.config
 	server := serve.Server{
-		Address: c.Listen, Handler: handler, CertFile: c.TLSCertFile, KeyFile: c.TLSPrivateKeyFile,
+		Name: "kubelet", Address: c.Listen, Handler: handler, CertFile: c.TLSCertFile, KeyFile: c.TLSPrivateKeyFile,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert}, Streaming: true,
 	}
 	switch {

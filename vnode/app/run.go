@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
-	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/vnode/cloudnamespace"
 )
 
@@ -19,7 +18,7 @@ func (a *App) Run(ctx context.Context) error {
 	a.events.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: a.clients.events.CoreV1().Events("")})
 	defer a.events.Shutdown()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serve.Server{Address: a.config.HealthListen, Handler: a.health()}.Run(ctx) })
+	group.Go(func() error { return a.healthPort.Run(ctx) })
 	group.Go(func() error {
 		return a.leader.Run(ctx, func(leading context.Context) error {
 			if err := a.manage(leading); err != nil || ctx.Err() != nil {
