@@ -37,6 +37,12 @@ const (
 	SwitchConfigMapName      = "eks-config"
 )
 
+// PodAnnotations returns the annotations of Spillway that users set on Pods and on Pod templates. Admission validates
+// each of them. Elsewhere they have no effect.
+func PodAnnotations() []string {
+	return []string{LocalReplicasAnnotation, SwitchKey, HostPathReplacementAnnotation, OnSoldOutAnnotation}
+}
+
 // What distinguishes a virtual node from a local node.
 const (
 	// NodeTypeLabel with the value NodeTypeVirtual marks a virtual node.

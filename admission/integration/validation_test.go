@@ -84,6 +84,12 @@ func TestRejectionsAsKubectlPrintsThem(t *testing.T) {
 			`The Pod "x" is invalid: metadata.annotations[AUTO_SCALE_EKS]: Invalid value: "on": ` +
 				`must be "true" or "false"` + "\n",
 		},
+		"a Pod whose only key is on-sold-out": {
+			"apiVersion: v1\nkind: Pod\nmetadata: {name: x, annotations: {spillway.io/on-sold-out: leave}}\n" +
+				"spec: {containers: [{name: c, image: web}]}",
+			`The Pod "x" is invalid: metadata.annotations[spillway.io/on-sold-out]: Invalid value: "leave": ` +
+				`must be one of wait, reschedule` + "\n",
+		},
 		"a replacement that is too large": {
 			manifest("apps/v1", "StatefulSet", "", selectorAnd(template(`coordinator.cci.io/hostpath-replacement: `+
 				`'[{"name":"*","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"11Gi"}}]'`))),

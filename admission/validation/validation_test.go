@@ -106,8 +106,12 @@ func TestEveryMalformedKeyIsAnErrorOnEveryKind(t *testing.T) {
 		policy.HostPathReplacementAnnotation: {
 			annotations: map[string]string{policy.HostPathReplacementAnnotation: "remove"},
 		},
-		policy.BurstLabel:      {labels: map[string]string{policy.BurstLabel: "always"}},
-		policy.BurstLabelAlias: {labels: map[string]string{policy.BurstLabelAlias: "always"}},
+		policy.OnSoldOutAnnotation: {annotations: map[string]string{policy.OnSoldOutAnnotation: "leave"}},
+		policy.BurstLabel:          {labels: map[string]string{policy.BurstLabel: "always"}},
+		policy.BurstLabelAlias:     {labels: map[string]string{policy.BurstLabelAlias: "always"}},
+	}
+	for _, key := range policy.PodAnnotations() {
+		require.Contains(t, malformed, key, "each annotation is validated")
 	}
 	template := "spec.template.metadata"
 	for kind, places := range map[string]map[string]bool{ // The value reports whether annotations have an effect there.

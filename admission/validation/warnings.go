@@ -42,9 +42,6 @@ func (s *Subject) mode() policy.Mode {
 	return policy.ModeNone
 }
 
-// podAnnotations have an effect on Pods only.
-var podAnnotations = []string{policy.LocalReplicasAnnotation, policy.SwitchKey, policy.HostPathReplacementAnnotation}
-
 // misplaced finds annotations for Pods on the owners of Pods, labels that are set as annotations and annotations that
 // are set as labels.
 func misplaced(s *Subject) []string {
@@ -56,7 +53,7 @@ func misplaced(s *Subject) []string {
 					at.path.Child("annotations").Key(key), at.path.Child("labels")))
 			}
 		}
-		for _, key := range podAnnotations {
+		for _, key := range policy.PodAnnotations() {
 			if _, ok := at.meta.Labels[key]; ok {
 				found = append(found, fmt.Sprintf("%s: has no effect as a label: set the annotation in %s",
 					at.path.Child("labels").Key(key), s.pod.path.Child("annotations")))
@@ -64,7 +61,7 @@ func misplaced(s *Subject) []string {
 		}
 	}
 	for _, at := range s.owners {
-		for _, key := range podAnnotations {
+		for _, key := range policy.PodAnnotations() {
 			if _, ok := at.meta.Annotations[key]; ok {
 				found = append(found, fmt.Sprintf("%s: has no effect here: set it in %s",
 					at.path.Child("annotations").Key(key), s.pod.path.Child("annotations")))
@@ -77,7 +74,7 @@ func misplaced(s *Subject) []string {
 // onDaemonSet finds keys on a DaemonSet.
 func onDaemonSet(s *Subject) []string {
 	var found []string
-	for _, key := range podAnnotations {
+	for _, key := range policy.PodAnnotations() {
 		if _, ok := s.pod.meta.Annotations[key]; ok {
 			found = append(found, fmt.Sprintf("%s: has no effect on a DaemonSet: its Pods run on local nodes only",
 				s.pod.path.Child("annotations").Key(key)))

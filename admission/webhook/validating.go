@@ -65,8 +65,7 @@ func hasKey() admissionregistrationv1.MatchCondition {
 	const places = `([object]` +
 		` + (has(object.spec.template) ? [object.spec.template] : [])` +
 		` + (has(object.spec.jobTemplate) ? [object.spec.jobTemplate, object.spec.jobTemplate.spec.template] : []))`
-	keys := list(policy.LocalReplicasAnnotation, policy.SwitchKey, policy.HostPathReplacementAnnotation,
-		policy.BurstLabel, policy.BurstLabelAlias)
+	keys := list(append(policy.PodAnnotations(), policy.BurstLabel, policy.BurstLabelAlias)...)
 	return admissionregistrationv1.MatchCondition{Name: "has-a-key", Expression: fmt.Sprintf(
 		"%s.exists(p, has(p.metadata) && (has(p.metadata.annotations) && %[2]s.exists(k, k in p.metadata.annotations) ||"+
 			" has(p.metadata.labels) && %[2]s.exists(k, k in p.metadata.labels)))", places, keys)}
