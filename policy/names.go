@@ -84,6 +84,9 @@ const (
 	// SoldOutUntilAnnotation is set on a locked virtual node: the time when the lock ends, in RFC 3339. An unschedulable
 	// node without it was cordoned by a user and stays unschedulable.
 	SoldOutUntilAnnotation = "spillway.io/sold-out-until"
+	// SoldOutLockAnnotation on a virtual node is how long its last lock lasts or lasted, such as 2m0s. The next one lasts
+	// twice as long. It is removed when a Pod finds room.
+	SoldOutLockAnnotation = "spillway.io/sold-out-lock"
 	// UninstallLabel is set on the ConfigMap that helm uninstall deletes first. Unless its value is UninstallForced,
 	// admission rejects the deletion while Pods run in the cloud.
 	UninstallLabel = "spillway.io/uninstall"
@@ -116,6 +119,9 @@ const (
 	// CloudOwnerLabel selects the cloud Pods of one virtual node. Its value is a hash, since the name of a node may be too
 	// long for a label.
 	CloudOwnerLabel = "spillway.io/owner"
+	// CloudSizeAnnotation is the size of a cloud Pod in CCI 1.0, which has no annotation for it. In CCI 2.0 it is
+	// FlavorAnnotation.
+	CloudSizeAnnotation = "spillway.io/size"
 	// CloudFileAnnotation, followed by a number, is the content of a file of the downward API of a cloud Pod.
 	CloudFileAnnotation = "spillway.io/file-"
 )

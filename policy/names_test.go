@@ -52,6 +52,7 @@ func TestNames(t *testing.T) {
 		"LocalReplicasCondition": "spillway.io/LocalReplicas",
 		"OnSoldOutAnnotation":    "spillway.io/on-sold-out",
 		"SoldOutUntilAnnotation": "spillway.io/sold-out-until",
+		"SoldOutLockAnnotation":  "spillway.io/sold-out-lock",
 		"UninstallLabel":         "spillway.io/uninstall",
 		"UninstallGuarded":       "guarded",
 		"UninstallForced":        "forced",
@@ -63,6 +64,7 @@ func TestNames(t *testing.T) {
 		"CloudUIDAnnotation":       "spillway.io/pod-uid",
 		"CloudOwnerLabel":          "spillway.io/owner",
 		"CloudFileAnnotation":      "spillway.io/file-",
+		"CloudSizeAnnotation":      "spillway.io/size",
 
 		"CloudSourceKindAnnotation":      "spillway.io/source-kind",
 		"CloudSourceNamespaceAnnotation": "spillway.io/source-namespace",

@@ -59,6 +59,28 @@ func (o Owner) Mark(meta *metav1.ObjectMeta, key Key) {
 	}
 }
 
+// ProbeName returns the name of the owner's probe, a cloud Pod that stands for no Pod of the cluster (package soldout).
+// It is fixed, so that there is never more than one.
+func (o Owner) ProbeName() string { return "spillway-probe-" + hash(o.ClusterID, o.Node, "probe") }
+
+// MarkProbe turns the metadata of a cloud Pod into that of the owner's probe. OfPod and Owns do not find it, so it
+// never counts as the Pod of a user.
+func (o Owner) MarkProbe(meta *metav1.ObjectMeta) {
+	o.Mark(meta, Key{})
+	meta.Name = o.ProbeName()
+	for _, key := range []string{
+		policy.CloudNamespaceAnnotation, policy.CloudNameAnnotation, policy.CloudUIDAnnotation,
+	} {
+		delete(meta.Annotations, key)
+	}
+}
+
+// OfProbe reads from a cloud Pod whose probe it is. It returns false for other Pods.
+func OfProbe(pod *cci.Pod) (Owner, bool) {
+	owner := ownerOf(pod.Annotations)
+	return owner, owner.isComplete() && pod.Name == owner.ProbeName()
+}
+
 // Owns reports whether a cloud Pod belongs to the owner, and which Pod of the cluster it stands for.
 func (o Owner) Owns(pod *cci.Pod) (Key, bool) {
 	key, owner, ok := OfPod(pod)

@@ -47,6 +47,30 @@ func TestAMarkedPodIsRecognized(t *testing.T) {
 	}
 }
 
+func TestAProbeIsNotThePodOfAUser(t *testing.T) {
+	probe := &cci.Pod{}
+	owner.Mark(&probe.ObjectMeta, identity.Key{Namespace: "spillway", Name: "probe", UID: "probe"})
+	_, is := identity.OfProbe(probe)
+	assert.False(t, is, "not every cloud Pod is a probe")
+	owner.MarkProbe(&probe.ObjectMeta)
+	by, is := identity.OfProbe(probe)
+	assert.True(t, is)
+	assert.Equal(t, owner, by)
+	assert.Empty(t, validation.IsDNS1123Label(probe.Name))
+	_, _, ofUser := identity.OfPod(probe)
+	assert.False(t, ofUser)
+	_, ours := owner.Owns(probe)
+	assert.False(t, ours)
+	selector, err := labels.Parse(identity.ClusterSelector(owner.ClusterID))
+	assert.NoError(t, err)
+	assert.True(t, selector.Matches(labels.Set(probe.Labels)), "cleaning up after a cluster finds it")
+	other := identity.Owner{ClusterID: owner.ClusterID, Node: "virtual-node-cci-1"}
+	assert.NotEqual(t, probe.Name, other.ProbeName(), "each node has its own")
+	probe.Name = "spillway-probe-1"
+	_, is = identity.OfProbe(probe)
+	assert.False(t, is, "the name must match too")
+}
+
 func TestTheKeyOfAPod(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0", UID: "uid-1"}}
 	assert.Equal(t, identity.Key{Namespace: "shop", Name: "web-0", UID: "uid-1"}, identity.KeyOf(pod))

@@ -1,12 +1,19 @@
 package translate
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/policy/sizes"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
+
+// instanceTypeAnnotation on a Pod requests one of instanceTypes. Source: CCI API, "Pod annotations".
+const instanceTypeAnnotation = "resource.cci.io/instance-type"
+
+var instanceTypes = []string{"general-computing", "general-computing-lite"}
 
 // sized are the resources that determine the size of a cloud Pod.
 var sized = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
@@ -25,6 +32,19 @@ func (b *builder) chooseSize() sizes.Flavor {
 	size, err := sizes.For(b.pod.Annotations, b.spec)
 	if err != nil {
 		b.refuse("%v", err)
+	}
+	return size
+}
+
+// SizeOf returns the size of a translated Pod, such as 2.00_4.0, with the type of instance if the Pod requests one: the
+// cloud may have capacity for one type only. It contains no text that users choose.
+func SizeOf(pod *cci.Pod) string {
+	size := pod.Annotations[policy.FlavorAnnotation]
+	if size == "" {
+		size = pod.Annotations[policy.CloudSizeAnnotation]
+	}
+	if instanceType := pod.Annotations[instanceTypeAnnotation]; slices.Contains(instanceTypes, instanceType) {
+		size += " " + instanceType
 	}
 	return size
 }

@@ -182,6 +182,7 @@ func (t *Translator) meta(pod *corev1.Pod, size sizes.Flavor) metav1.ObjectMeta 
 func (t *Translator) annotateSize(annotations map[string]string, size sizes.Flavor) {
 	if t.config.Version == policy.CCI1 {
 		delete(annotations, policy.FlavorAnnotation)
+		annotations[policy.CloudSizeAnnotation] = size.String()
 		return
 	}
 	annotations[policy.FlavorAnnotation] = size.String()

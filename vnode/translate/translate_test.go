@@ -361,3 +361,28 @@ func TestAllErrorsOfTheConfigurationAreReported(t *testing.T) {
 		assert.ErrorContains(t, err, text)
 	}
 }
+
+func TestSizeOf(t *testing.T) {
+	for name, test := range map[string]struct {
+		annotations map[string]string
+		want        string
+	}{
+		"of CCI 2.0": {map[string]string{policy.FlavorAnnotation: "2.00_4.0"}, "2.00_4.0"},
+		"of CCI 1.0": {map[string]string{policy.CloudSizeAnnotation: "0.25_1.0"}, "0.25_1.0"},
+		"a user cannot write another size": {
+			map[string]string{policy.FlavorAnnotation: "2.00_4.0", policy.CloudSizeAnnotation: "9"}, "2.00_4.0",
+		},
+		"with a type of instance": {
+			map[string]string{policy.FlavorAnnotation: "2.00_4.0", "resource.cci.io/instance-type": "general-computing-lite"},
+			"2.00_4.0 general-computing-lite",
+		},
+		"without a type that does not exist": {
+			map[string]string{policy.FlavorAnnotation: "2.00_4.0", "resource.cci.io/instance-type": "call 555-1234"},
+			"2.00_4.0",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, test.want, translate.SizeOf(&cci.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: test.annotations}}))
+		})
+	}
+}

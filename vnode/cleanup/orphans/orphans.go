@@ -2,8 +2,8 @@
 // be billed without use. A virtual node deletes its own cloud Pods as soon as their Pods are gone. This package is
 // the safety net: it covers events that watches missed, and nodes that no longer exist.
 //
-// It also deletes the mirrors (package mirror) of virtual nodes that no longer exist. Each existing node manages its
-// own.
+// It also deletes the mirrors (package mirror) and the probes (package soldout) of virtual nodes that no longer exist.
+// Each existing node manages its own.
 //
 // An error or an incomplete list never makes a cloud Pod an orphan, nor does another cluster, nor a single comparison.
 package orphans
@@ -22,12 +22,17 @@ const pageSize = 500
 
 // Orphan is a cloud Pod without a Pod.
 type Orphan struct {
-	// Key identifies the Pod that it stood for. Node is its virtual node.
+	// Key identifies the Pod that it stood for. Node is its virtual node. A probe of package soldout stands for no Pod.
 	Key  identity.Key
 	Node string
 	// Cloud is the cloud Pod, without its spec.
 	Cloud *cci.Pod
 }
+
+// probeKey stands for a probe, which has no Pod in the cluster. No Pod has this key.
+var probeKey = identity.Key{Name: "(probe)"}
+
+func (o Orphan) isProbe() bool { return o.Key == probeKey }
 
 // Cluster lists the Pods of the cluster. Its answers must be complete, and not older than the call.
 type Cluster interface {
@@ -42,8 +47,8 @@ type Finder struct {
 	ClusterID string
 	// Nodes selects the virtual nodes whose cloud Pods are compared. Nil selects all.
 	Nodes func(ctx context.Context, name string) (bool, error)
-	// Gone reports whether a virtual node no longer exists, so that it no longer manages its mirrors. Nil means that no
-	// virtual node exists.
+	// Gone reports whether a virtual node no longer exists, so that it no longer manages its mirrors and its probe. Nil
+	// means that no virtual node exists.
 	Gone func(ctx context.Context, name string) (bool, error)
 	// Cluster is nil if the cluster no longer exists. Then all its cloud Pods are orphans.
 	Cluster Cluster
@@ -61,6 +66,16 @@ func (f *Finder) Find(ctx context.Context) ([]Orphan, error) {
 	var found []Orphan
 	existing := map[string]map[identity.Key]bool{}
 	for _, c := range candidates {
+		if c.isProbe() {
+			gone, err := f.isGone(ctx, c.Node)
+			if err != nil {
+				return nil, err
+			}
+			if gone {
+				found = append(found, c)
+			}
+			continue
+		}
 		pods, listed := existing[c.Node]
 		if !listed {
 			if pods, err = f.podsOn(ctx, c.Node); err != nil {
@@ -106,6 +121,10 @@ func (f *Finder) list(ctx context.Context) ([]Orphan, error) {
 			pod := &page.Items[i]
 			// The annotations are checked because the service might ignore the selector: Pods of others must never be deleted.
 			key, owner, ok := identity.OfPod(pod)
+			if !ok {
+				owner, ok = identity.OfProbe(pod)
+				key = probeKey
+			}
 			if ok && owner.ClusterID == f.ClusterID && (f.Terminating || pod.DeletionTimestamp == nil) {
 				pod.Spec = cci.PodSpec{}
 				all = append(all, Orphan{Key: key, Node: owner.Node, Cloud: pod})

@@ -33,6 +33,19 @@ func put(t *testing.T, cloud *cloudtest.Cloud, clusterID string, key identity.Ke
 	t.Helper()
 	meta := metav1.ObjectMeta{Name: identity.CloudName(key)}
 	identity.Owner{ClusterID: clusterID, Node: "node"}.Mark(&meta, key)
+	putPod(t, cloud, meta)
+}
+
+// putProbe creates the probe of a virtual node.
+func putProbe(t *testing.T, cloud *cloudtest.Cloud, clusterID, node string) {
+	t.Helper()
+	var meta metav1.ObjectMeta
+	identity.Owner{ClusterID: clusterID, Node: node}.MarkProbe(&meta)
+	putPod(t, cloud, meta)
+}
+
+func putPod(t *testing.T, cloud *cloudtest.Cloud, meta metav1.ObjectMeta) {
+	t.Helper()
 	size := corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse("500m"), corev1.ResourceMemory: resource.MustParse("1Gi"),
 	}
@@ -79,6 +92,35 @@ func TestOnlyACloudPodWithoutAPodIsAnOrphan(t *testing.T) {
 	known.err = errors.New("the API server is away")
 	_, err = finder.Find(t.Context())
 	require.ErrorContains(t, err, "the API server is away", "after an error nothing is an orphan")
+}
+
+// The probe of a virtual node is managed by the node as long as it exists.
+func TestOnlyTheProbesOfDeletedNodesAreOrphans(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	putProbe(t, cloud, "mine", "gone")
+	putProbe(t, cloud, "mine", "live")
+	putProbe(t, cloud, "theirs", "gone")
+	finder := &Finder{
+		Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine", Cluster: &cluster{},
+		Gone: func(_ context.Context, name string) (bool, error) { return name == "gone", nil },
+	}
+	find := func() []string {
+		t.Helper()
+		found, err := finder.Find(t.Context())
+		require.NoError(t, err)
+		var nodes []string
+		for _, o := range found {
+			assert.Equal(t, "(probe)", o.Key.Name)
+			nodes = append(nodes, o.Node)
+		}
+		return nodes
+	}
+	assert.Equal(t, []string{"gone"}, find())
+	finder.Gone, finder.Cluster = nil, nil
+	assert.ElementsMatch(t, []string{"gone", "live"}, find(), "without a cluster no node exists")
+	finder.Gone = func(context.Context, string) (bool, error) { return false, errors.New("the API server is away") }
+	_, err := finder.Find(t.Context())
+	require.ErrorContains(t, err, "the API server is away", "after an error nothing is deleted")
 }
 
 func TestASweepDeletesWhatTwoComparisonsInARowFind(t *testing.T) {
