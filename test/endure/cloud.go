@@ -74,6 +74,9 @@ func (c cloud) pods(ctx context.Context) (map[types.UID]string, error) {
 	created, present := map[types.UID]string{}, map[types.UID]string{}
 	for _, record := range ever {
 		uid := types.UID(record.Annotations[policy.CloudUIDAnnotation])
+		if uid == "" {
+			continue // A probe of a virtual node stands for no Pod.
+		}
 		if first, twice := created[uid]; twice {
 			return nil, fmt.Errorf("the cloud created %s and %s for the Pod with UID %s: want one", first, record.Name, uid)
 		}

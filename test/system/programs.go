@@ -46,6 +46,21 @@ func (s *System) writeCloudCredentials() error {
 	return nil
 }
 
+// vnodeConfig makes the virtual nodes notice within seconds that the simulated cloud is sold out, and stay locked until
+// someone has looked at them.
+const vnodeConfig = `soldOut:
+  signs: ^Unschedulable$
+  firstLock: 30m
+`
+
+// writeVNodeConfig writes the configuration of the virtual nodes that has no flags.
+func (s *System) writeVNodeConfig() error {
+	if err := os.WriteFile(s.data("vnode.yaml"), []byte(vnodeConfig), 0o600); err != nil {
+		return fmt.Errorf("writing the configuration of the virtual nodes: %w", err)
+	}
+	return nil
+}
+
 func (s *System) ccisimArgs() []string {
 	return []string{
 		"--listen", s.address(CCISim),
@@ -95,6 +110,7 @@ func (s *System) admissionArgs() []string {
 
 func (s *System) vnodeArgs(i int) []string {
 	return []string{
+		"--config", s.data("vnode.yaml"),
 		"--kubeconfig", s.kubeconfig(vnode),
 		"--node-name", VirtualNode(i),
 		"--node-ip", "127.0.0.1",

@@ -140,7 +140,7 @@ func (s *System) prepare() error {
 		Timeout:   10 * time.Second,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}},
 	}
-	err = errors.Join(s.writeTokenFile(), s.writeKubeconfigs(), s.writeCloudCredentials(),
+	err = errors.Join(s.writeTokenFile(), s.writeKubeconfigs(), s.writeCloudCredentials(), s.writeVNodeConfig(),
 		s.ConfigureScheduler(s.config.Scheduler))
 	if err != nil {
 		return err

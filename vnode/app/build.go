@@ -10,7 +10,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	vknode "github.com/virtual-kubelet/virtual-kubelet/node"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/informers"
@@ -103,14 +102,18 @@ func (b builder) provider(
 
 // soldOut returns the controller that locks the node while the cloud is sold out.
 func (b builder) soldOut(cloudPods *inventory.Inventory) (*soldout.Controller, error) {
-	c, namespace := b.config.SoldOut, b.config.CCI.Namespace
+	c := b.config.SoldOut
+	var probe *cci.Pod
+	if c.ProbeImage != "" {
+		var err error
+		if probe, err = soldout.NewProbe(b.translator, b.config.Owner(), c.ProbeImage); err != nil {
+			return nil, err
+		}
+	}
 	return soldout.New(soldout.Config{
-		Node: b.config.Node.Name, Timeout: c.Timeout.Duration, Lock: c.Lock.Duration, Interval: nodeInterval,
-		Signs: c.SignsPattern(), StrandedPods: c.StrandedPods, Cloud: cloudPods.All,
-		Networks: func(ctx context.Context) ([]cci.Network, error) { return b.cloud.ListNetworks(ctx, namespace) },
-		Events: func(ctx context.Context, pod *cci.Pod) ([]corev1.Event, error) {
-			return b.cloud.PodEvents(ctx, namespace, pod.Name, pod.UID)
-		},
+		Owner: b.config.Owner(), Timeout: c.Timeout.Duration, FirstLock: c.FirstLock.Duration, Lock: c.Lock.Duration,
+		Interval: nodeInterval, Signs: c.SignsPattern(), Probe: probe, StrandedPods: c.StrandedPods,
+		CloudPods: cloudPods.All, API: b.cloud, CloudNamespace: b.config.CCI.Namespace,
 		Client: b.clients.pods, Pods: b.informers.Core().V1().Pods().Lister(), Recorder: b.recorder,
 		Now: time.Now, Registerer: b.registry, Logger: b.logger,
 	})

@@ -80,7 +80,14 @@ func (a *App) runPods(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return a.inventory.Run(ctx) })
 	group.Go(func() error { return a.mirrors.Run(ctx) })
 	group.Go(func() error { return a.provider.Run(ctx) })
-	group.Go(func() error { return a.soldOut.Run(ctx) })
+	group.Go(func() error {
+		select { // Addresses that Pods already have must not look like new ones.
+		case <-ctx.Done():
+			return nil
+		case <-a.inventory.Synced():
+			return a.soldOut.Run(ctx)
+		}
+	})
 	group.Go(func() error { return a.orphans.Run(ctx) })
 	group.Go(func() error {
 		select { // virtual-kubelet first requests all Pods, and the provider knows them only then.

@@ -217,19 +217,33 @@ type PodConfig struct {
 
 // SoldOutConfig is what happens when the cloud has no capacity. The service accepts Pods then and leaves them Pending.
 type SoldOutConfig struct {
-	// Timeout is how long a cloud Pod stays unscheduled before the cloud counts as sold out. Less may lock the node when
-	// the cloud is only slow, more delays Pods that could run elsewhere. At least 1s. Default 2m.
+	// Timeout is how long a cloud Pod stays unscheduled, while no other of its size is scheduled, before the size counts
+	// as sold out. Less may lock the node when the cloud is only slow, more delays Pods that could run elsewhere. At
+	// least 1s. Default 2m.
 	Timeout metav1.Duration `json:"timeout"`
-	// Signs is a regular expression for the messages of the service when it is sold out. If one matches, the node is
-	// locked at once. The messages are not documented. Empty means none. Default (?i)sold.?out.
+	// Signs is a regular expression for the reasons by which the service reports that it is sold out: of the condition
+	// PodScheduled, of the status, or of a warning event of a cloud Pod. If one matches, the size of the Pod counts as
+	// sold out at once. Messages are not matched, because they contain names that users choose. The reasons are not
+	// documented. Empty means none. Default (?i)sold.?out.
 	Signs string `json:"signs"`
-	// Lock is how long the node then accepts no Pods. kubectl uncordon ends it earlier. Less tries the cloud again
-	// earlier, more spares Pods the failed attempt. At least 1s. Default 30m.
+	// ProbeImage is the image of the probe: a cloud Pod of the smallest size that is created while Pods wait, to find out
+	// whether the whole cloud is sold out. Only if it finds no room either is the node locked. It is deleted as soon as
+	// it has found room, before its image is pulled, so the image does not have to exist. It is billed for some seconds,
+	// at most once in three timeouts. Empty means no probe: the node is then locked if Pods of two namespaces wait and
+	// no Pod has found room since. Default registry.k8s.io/pause:3.10.
+	ProbeImage string `json:"probeImage"`
+	// FirstLock is how long the node accepts no Pods when the cloud is sold out for the first time. If Pods find no room
+	// afterwards either, each lock lasts twice as long as the one before, up to Lock. Once a Pod finds room, the next
+	// lock is a first one again. Less tries the cloud again earlier, more spares Pods the failed attempt. A value of
+	// Lock or more makes all locks last as long as Lock. At least 1s. Default 1m.
+	FirstLock metav1.Duration `json:"firstLock"`
+	// Lock is how long the node accepts no Pods at the longest. kubectl uncordon ends a lock earlier, and so does a Pod
+	// that finds room. Less tries the cloud again earlier, more spares Pods the failed attempt. At least 1s. Default 30m.
 	Lock metav1.Duration `json:"lock"`
-	// StrandedPods is what happens to the Pods that wait on a locked node, unless their annotation
-	// spillway.io/on-sold-out specifies it: "reschedule" evicts them so that their owners create them again, "wait"
-	// leaves them. Pods without an owner always wait. Pods of Jobs wait unless their annotation says otherwise. Default
-	// reschedule.
+	// StrandedPods is what happens to the Pods that wait on a locked node because their size is sold out, unless their
+	// annotation spillway.io/on-sold-out specifies it: "reschedule" evicts them so that their owners create them again,
+	// "wait" leaves them. Pods without an owner always wait. Pods of Jobs wait unless their annotation says otherwise.
+	// Default reschedule.
 	StrandedPods policy.OnSoldOut `json:"strandedPods"`
 }
 
@@ -269,8 +283,8 @@ func Default() *Config {
 			MaxRetryInterval: duration(time.Minute), RefusalRetry: duration(5 * time.Minute),
 		},
 		SoldOut: SoldOutConfig{
-			Timeout: duration(2 * time.Minute), Signs: "(?i)sold.?out",
-			Lock: duration(30 * time.Minute), StrandedPods: policy.SoldOutReschedule,
+			Timeout: duration(2 * time.Minute), Signs: "(?i)sold.?out", ProbeImage: "registry.k8s.io/pause:3.10",
+			FirstLock: duration(time.Minute), Lock: duration(30 * time.Minute), StrandedPods: policy.SoldOutReschedule,
 		},
 		Policy: policy.DefaultConfig(),
 	}

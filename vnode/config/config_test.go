@@ -161,7 +161,8 @@ func TestErrors(t *testing.T) {
 			"pods.workers", "pods.mirrorRefresh", "pods.mirrorRemoval", "pods.maxRetryInterval", "pods.refusalRetry",
 			`soldOut.signs: Invalid value: "(": must be a regular expression`,
 			`soldOut.strandedPods: Unsupported value: "move": supported values: "reschedule", "wait"`,
-			`soldOut.timeout: Invalid value: "0s"`, `soldOut.lock: Invalid value: "1ms"`,
+			`soldOut.timeout: Invalid value: "0s"`, `soldOut.firstLock: Invalid value: "0s"`,
+			`soldOut.lock: Invalid value: "1ms"`,
 		}},
 	}
 	for name, tc := range cases {

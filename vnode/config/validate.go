@@ -251,6 +251,7 @@ func (c SoldOutConfig) validate(path *field.Path) field.ErrorList {
 			[]policy.OnSoldOut{policy.SoldOutReschedule, policy.SoldOutWait}))
 	}
 	errs = append(errs, atLeast(path.Child("timeout"), c.Timeout.Duration, time.Second)...)
+	errs = append(errs, atLeast(path.Child("firstLock"), c.FirstLock.Duration, time.Second)...)
 	return append(errs, atLeast(path.Child("lock"), c.Lock.Duration, time.Second)...)
 }
 

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/test/page/pagetest"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
@@ -124,8 +125,9 @@ var cloudFaults = map[string]cloudFault{
 		"retried every `pods.refusalRetry`"),
 	"the namespace has no usable network": pendingWithout(always(ccisim.Fault{Kind: ccisim.NetworkFailed}),
 		`is not Ready: its status is "Failed"`, "once the network is Ready; the lock ends automatically"),
-	"the cloud is sold out": pendingWithout(always(ccisim.Fault{Kind: ccisim.SoldOut}), "sold out",
-		"once the cloud has capacity; the lock after `soldOut.lock`, or with `kubectl uncordon`"),
+	"the cloud is sold out": pendingWithout(always(ccisim.Fault{Kind: ccisim.SoldOut}),
+		"a probe of size 0.25_0.5 finds no room either",
+		"once the cloud has capacity; the lock after `soldOut.lock` at the latest, or with `kubectl uncordon`"),
 	"the subnets have no free address": pendingWithout(always(ccisim.Fault{Kind: ccisim.IPInsufficient}),
 		"no address left", "once addresses are free; the lock as for a sold-out cloud"),
 	"images cannot be pulled": {
@@ -236,7 +238,9 @@ func TestEveryFaultOfTheCloud(t *testing.T) {
 	for name, row := range cloudFaults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newScenario(t, func(c *Config) { c.SoldOut.Timeout.Duration = time.Second })
+			s := newScenario(t, func(c *Config) {
+				c.SoldOut.Timeout.Duration, c.SoldOut.StrandedPods = time.Second, policy.SoldOutWait
+			})
 			name := s.node.name()
 			for _, pod := range []string{"stays", "goes"} {
 				create(t, s.namespace, podOn(name, pod))
@@ -244,7 +248,7 @@ func TestEveryFaultOfTheCloud(t *testing.T) {
 			}
 
 			end := row.begin(t, s.cloud)
-			create(t, s.namespace, podOn(name, "web"))
+			create(t, s.namespace, replicaOn(name, "web"))
 			create(t, s.namespace, jobPodOn(name, "job"))
 			remove(t, s.namespace, "goes")
 			await(t, s.namespace, "web", row.see)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +22,8 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/config"
 	"github.com/spillway-k8s/spillway/vnode/node"
+	"github.com/spillway-k8s/spillway/vnode/soldout"
+	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 const soldOutCondition = corev1.NodeConditionType(policy.ReasonSoldOut)
@@ -87,36 +91,51 @@ func isUnlocked(reason string) func(*corev1.Node) error {
 	}
 }
 
+// replicaOn returns the Pod of a set on a node. The cluster does not have the kind of the set, so no controller and no
+// garbage collector changes the Pod.
+func replicaOn(node, name string) *corev1.Pod {
+	pod := podOn(node, name)
+	pod.OwnerReferences = []metav1.OwnerReference{{
+		APIVersion: "apps.kruise.io/v1alpha1", Kind: "CloneSet", Name: name, UID: types.UID(name), Controller: new(true),
+	}}
+	return pod
+}
+
+// stay leaves stranded Pods where they are.
+func stay(c *config.SoldOutConfig) { c.StrandedPods = policy.SoldOutWait }
+
 // How the service reports that it has no capacity is not documented. The node is locked in every case.
 func TestASoldOutCloudLocksTheNode(t *testing.T) {
 	t.Parallel()
+	const noRoom = "a probe of size 0.25_0.5 finds no room"
 	for name, test := range map[string]struct {
 		fault  ccisim.FaultKind
-		silent bool // The status has no message.
+		silent bool // The status has no reason.
 		signs  string
 		want   string
 	}{
-		"a message of the service":       {ccisim.SoldOut, false, "(?i)sold.?out", "the cloud reports: Unschedulable"},
-		"a message of its Events":        {ccisim.SoldOut, true, "(?i)sold.?out", "the cloud reports: FailedScheduling"},
-		"Pods that wait for the timeout": {ccisim.SoldOut, false, "", "no capacity for the Pod for 1s"},
+		"a reason of the service":        {ccisim.SoldOut, false, "^Unschedulable$", noRoom},
+		"a reason of its Events":         {ccisim.SoldOut, true, "^FailedScheduling$", noRoom},
+		"Pods that wait for the timeout": {ccisim.SoldOut, false, "", noRoom},
 		"subnets without free addresses": {ccisim.IPInsufficient, false, "", "have no address left"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Policies.SilentConditions = test.silent })
-			cfg := soldOutNode(t, cloud, func(c *config.SoldOutConfig) { c.Signs = test.signs })
+			cfg := soldOutNode(t, cloud, stay, func(c *config.SoldOutConfig) { c.Signs = test.signs })
 			end := cloud.Fault(t, ccisim.Fault{Kind: test.fault})
 			ns := namespace(t)
-			create(t, ns, podOn(cfg.Node.Name, "web"))
+			create(t, ns, replicaOn(cfg.Node.Name, "web"))
 			locked := awaitNode(t, cfg.Node.Name, isLocked)
 			assert.Contains(t, node.FindCondition(locked, soldOutCondition).Message, test.want)
 			until, err := time.Parse(time.RFC3339, locked.Annotations[policy.SoldOutUntilAnnotation])
 			require.NoError(t, err)
-			assert.WithinDuration(t, time.Now().Add(30*time.Minute), until, 2*time.Minute)
+			assert.WithinDuration(t, time.Now().Add(time.Minute), until, 45*time.Second)
 			awaitEvent(t, ns, "web", string(policy.ReasonSoldOut))
+			awaitCloudPods(t, cloud, 1) // The probe is deleted.
 			end()
 			await(t, ns, "web", isReady)
-			assert.NoError(t, isLocked(awaitNode(t, cfg.Node.Name, isLocked)), "capacity for one Pod does not end the lock")
+			awaitNode(t, cfg.Node.Name, isUnlocked("RoomFound"))
 		})
 	}
 }
@@ -124,44 +143,84 @@ func TestASoldOutCloudLocksTheNode(t *testing.T) {
 func TestOneSoldOutSizeDoesNotLockTheNode(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	cfg := soldOutNode(t, cloud, func(c *config.SoldOutConfig) { c.Timeout.Duration = 4 * time.Second; c.Signs = "" })
+	cfg := soldOutNode(t, cloud)
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut, Path: "large"})
 	ns := namespace(t)
-	create(t, ns, podOn(cfg.Node.Name, "large"))
-	// Small Pods are still scheduled.
-	for i := 0; !hasEvent(t, ns, "large", string(policy.ReasonSoldOut)); i++ {
-		name := fmt.Sprintf("small-%d", i)
-		create(t, ns, podOn(cfg.Node.Name, name))
-		await(t, ns, name, isReady)
-		time.Sleep(100 * time.Millisecond) // The loop must take longer than the sold-out timeout.
+	large := replicaOn(cfg.Node.Name, "large")
+	large.Annotations = map[string]string{policy.FlavorAnnotation: "64.00_512.0"}
+	create(t, ns, large)
+	create(t, namespace(t), replicaOn(cfg.Node.Name, "large-too"))
+	open := awaitNode(t, cfg.Node.Name, isUnlocked("SizesSoldOut"))
+	assert.Contains(t, node.FindCondition(open, soldOutCondition).Message, "0.50_1.0, 64.00_512.0")
+	awaitEvent(t, ns, "large", string(policy.ReasonSoldOut))
+	create(t, ns, podOn(cfg.Node.Name, "small"))
+	await(t, ns, "small", isReady)
+	awaitCloudPods(t, cloud, 3)
+	assert.NoError(t, isUnlocked("SizesSoldOut")(awaitNode(t, cfg.Node.Name, isUnlocked("SizesSoldOut"))))
+	probes := 0
+	for _, pod := range cloud.PodsEver() {
+		if pod.Name == cfg.Owner().ProbeName() {
+			probes++
+		}
 	}
-	assert.NoError(t, isUnlocked("CloudHasRoom")(awaitNode(t, cfg.Node.Name, isUnlocked("CloudHasRoom"))))
+	assert.Positive(t, probes, "a probe has found room")
 }
 
-func TestTheLockEndsAutomaticallyAndReturns(t *testing.T) {
+// Without a probe, only the Pods of several namespaces show that the cloud is sold out.
+func TestTheSizesOfOneTenantDoNotLockTheNode(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	cfg := soldOutNode(t, cloud, func(c *config.SoldOutConfig) { c.Lock.Duration = 3 * time.Second })
+	cfg := soldOutNode(t, cloud, stay, func(c *config.SoldOutConfig) { c.ProbeImage = "" })
+	cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
+	ns := namespace(t)
+	for i, size := range []string{"1.00_1.0", "2.00_2.0", "4.00_4.0", "64.00_512.0"} {
+		pod := replicaOn(cfg.Node.Name, fmt.Sprintf("attack-%d", i))
+		pod.Annotations = map[string]string{policy.FlavorAnnotation: size}
+		create(t, ns, pod)
+	}
+	awaitNode(t, cfg.Node.Name, func(object *corev1.Node) error {
+		if found := node.FindCondition(object, soldOutCondition); found == nil ||
+			!strings.Contains(found.Message, "1.00_1.0, 2.00_2.0, 4.00_4.0, 64.00_512.0") {
+			return fmt.Errorf("the condition is %v", found)
+		}
+		return isUnlocked("SizesSoldOut")(object)
+	})
+	create(t, namespace(t), replicaOn(cfg.Node.Name, "other"))
+	locked := awaitNode(t, cfg.Node.Name, isLocked)
+	assert.Contains(t, node.FindCondition(locked, soldOutCondition).Message, "Pods of 2 namespaces find no room")
+}
+
+func TestTheLockEndsAutomaticallyAndReturnsForLonger(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	cfg := soldOutNode(t, cloud, stay, func(c *config.SoldOutConfig) { c.FirstLock.Duration = 3 * time.Second })
 	end := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
 	ns := namespace(t)
-	create(t, ns, podOn(cfg.Node.Name, "web"))
-	awaitNode(t, cfg.Node.Name, isLocked)
+	create(t, ns, replicaOn(cfg.Node.Name, "web"))
+	first := awaitNode(t, cfg.Node.Name, isLocked)
+	assert.Equal(t, "3s", first.Annotations[policy.SoldOutLockAnnotation])
 	awaitNode(t, cfg.Node.Name, isUnlocked("LockEnded"))
-	awaitNode(t, cfg.Node.Name, isLocked)
+	second := awaitNode(t, cfg.Node.Name, isLocked)
+	assert.Equal(t, "6s", second.Annotations[policy.SoldOutLockAnnotation])
 	end()
-	awaitNode(t, cfg.Node.Name, isUnlocked("LockEnded"))
 	await(t, ns, "web", isReady)
+	awaitNode(t, cfg.Node.Name, func(object *corev1.Node) error {
+		if _, ok := object.Annotations[policy.SoldOutLockAnnotation]; ok || object.Spec.Unschedulable {
+			return errors.New("the node still has its last lock")
+		}
+		return hasCondition(soldOutCondition, corev1.ConditionFalse)(object)
+	})
 }
 
 func TestUncordonEndsTheLock(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	cfg := soldOutNode(t, cloud)
-	end := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
+	cfg := soldOutNode(t, cloud, stay)
+	cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
 	ns := namespace(t)
-	create(t, ns, podOn(cfg.Node.Name, "web"))
+	create(t, ns, replicaOn(cfg.Node.Name, "web"))
 	awaitNode(t, cfg.Node.Name, isLocked)
-	end()
+	remove(t, ns, "web")
 	schedulable(t, cfg.Node.Name, true)
 	awaitNode(t, cfg.Node.Name, isUnlocked("Uncordoned"))
 }
@@ -171,24 +230,49 @@ func TestALockSurvivesARestartAndAManualCordonIsKept(t *testing.T) {
 	cloud := cloudtest.New(t)
 	cfg := settings(t, cloud, nodeName(t))
 	cfg.SoldOut.Timeout.Duration, cfg.SoldOut.Lock.Duration = time.Second, 5*time.Second
+	cfg.SoldOut.StrandedPods = policy.SoldOutWait
 	first := start(t, cfg)
 	end := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
 	ns := namespace(t)
-	create(t, ns, podOn(cfg.Node.Name, "web"))
+	create(t, ns, replicaOn(cfg.Node.Name, "web"))
 	awaitNode(t, cfg.Node.Name, isLocked)
 	first.stop(t)
 	end()
+	eventually(t, func() error { // An address from before the start is no sign that the cloud has room now.
+		page, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
+		if err == nil && slices.ContainsFunc(page.Items, func(pod cci.Pod) bool { return pod.Status.PodIP == "" }) {
+			err = errors.New("a cloud Pod has no address")
+		}
+		return err
+	})
 	start(t, first.again(t))
 	awaitNode(t, cfg.Node.Name, isUnlocked("LockEnded"))
 
 	schedulable(t, cfg.Node.Name, false)
 	again := cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
-	create(t, ns, podOn(cfg.Node.Name, "late"))
+	create(t, ns, replicaOn(cfg.Node.Name, "late"))
 	cordoned := awaitNode(t, cfg.Node.Name, hasCondition(soldOutCondition, corev1.ConditionTrue))
 	assert.NotContains(t, cordoned.Annotations, policy.SoldOutUntilAnnotation, "a manual cordon has no end")
 	again()
 	cordoned = awaitNode(t, cfg.Node.Name, hasCondition(soldOutCondition, corev1.ConditionFalse))
 	assert.True(t, cordoned.Spec.Unschedulable, "a manual cordon is not removed")
+}
+
+// A process that has crashed may leave its probe in the cloud. The next one deletes it.
+func TestAProbeThatIsLeftIsDeleted(t *testing.T) {
+	t.Parallel()
+	cloud := cloudtest.New(t)
+	cfg := settings(t, cloud, nodeName(t))
+	first := start(t, cfg)
+	first.stop(t)
+	translator, err := translate.New(cfg.Translation())
+	require.NoError(t, err)
+	left, err := soldout.NewProbe(translator, cfg.Owner(), "pause")
+	require.NoError(t, err)
+	_, err = cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, left)
+	require.NoError(t, err)
+	start(t, first.again(t))
+	awaitCloudPods(t, cloud, 0)
 }
 
 // schedulable cordons or uncordons a Node, as kubectl does.
@@ -225,6 +309,7 @@ func TestStrandedPodsAreRescheduledIfConfigured(t *testing.T) {
 			cloud := cloudtest.New(t)
 			cfg := soldOutNode(t, cloud, func(c *config.SoldOutConfig) { c.StrandedPods = test.byDefault })
 			cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
+			schedulable(t, cfg.Node.Name, false)
 			ns := namespace(t)
 			pod := podOn(cfg.Node.Name, "web")
 			if test.annotation != "" {
@@ -234,7 +319,6 @@ func TestStrandedPodsAreRescheduledIfConfigured(t *testing.T) {
 				pod.OwnerReferences = []metav1.OwnerReference{*test.owner}
 			}
 			made := create(t, ns, pod)
-			awaitNode(t, cfg.Node.Name, isLocked)
 			awaitEvent(t, ns, "web", string(policy.ReasonSoldOut))
 			if !test.evicted {
 				assert.Nil(t, get(t, ns, "web").DeletionTimestamp)

@@ -14,24 +14,23 @@ import (
 )
 
 // failOver reports once on each stranded Pod why it waits, and evicts the Pods that are to be rescheduled. It evicts
-// only while the node is unschedulable: otherwise their successors would come back.
+// only while the node is unschedulable: otherwise their successors would come back to it at once, without end.
 func (c *Controller) failOver(ctx context.Context, stranded []strandedPod, unschedulable bool) error {
 	var errs []error
 	for _, s := range stranded {
-		pod, err := c.config.Pods.Pods(s.key.Namespace).Get(s.key.Name)
-		if err != nil || pod.UID != s.key.UID || pod.DeletionTimestamp != nil {
+		if s.pod == nil {
 			continue
 		}
-		action, invalid := c.action(pod)
+		action, invalid := c.action(s.pod)
 		if !unschedulable {
 			action = policy.SoldOutWait
 		}
-		if reported, known := c.reported[s.key]; !known || reported != action {
-			c.reported[s.key] = action
-			c.report(pod, action, s.cause, invalid)
+		if s.reported != action {
+			s.reported = action
+			c.report(s.pod, action, s.cause, invalid)
 		}
 		if action == policy.SoldOutReschedule {
-			errs = append(errs, c.evict(ctx, pod))
+			errs = append(errs, c.evict(ctx, s.pod))
 		}
 	}
 	return errors.Join(errs...)

@@ -5,9 +5,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// newLocks registers the counter of locks. A nil registerer registers nothing.
-func newLocks(registerer prometheus.Registerer) prometheus.Counter {
-	return promauto.With(registerer).NewCounter(prometheus.CounterOpts{
-		Name: "spillway_vnode_sold_out_locks_total", Help: "Locks of the node because the cloud was sold out.",
-	})
+type metrics struct {
+	locks, probes prometheus.Counter
+	sizes         prometheus.Gauge
+}
+
+// newMetrics registers the metrics. A nil registerer registers nothing.
+func newMetrics(registerer prometheus.Registerer) metrics {
+	factory := promauto.With(registerer)
+	return metrics{
+		locks: factory.NewCounter(prometheus.CounterOpts{
+			Name: "spillway_vnode_sold_out_locks_total", Help: "Locks of the node because the cloud was sold out.",
+		}),
+		probes: factory.NewCounter(prometheus.CounterOpts{
+			Name: "spillway_vnode_sold_out_probes_total",
+			Help: "Cloud Pods of the smallest size that were created to find out whether the cloud has room.",
+		}),
+		sizes: factory.NewGauge(prometheus.GaugeOpts{
+			Name: "spillway_vnode_sold_out_sizes", Help: "Sizes of Pods for which the cloud has no capacity.",
+		}),
+	}
 }

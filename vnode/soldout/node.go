@@ -3,6 +3,7 @@ package soldout
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,18 +18,24 @@ import (
 
 const conditionType = corev1.NodeConditionType(policy.ReasonSoldOut)
 
-// Reasons of the condition CloudSoldOut. ReasonUncordoned and ReasonLockEnded are also reasons of Events of the Node.
+// Reasons of the condition CloudSoldOut. ReasonUncordoned, ReasonLockEnded and ReasonRoomFound are also reasons of
+// Events of the Node.
 const (
 	// ReasonLocked: CloudSoldOut is True, and the Node is locked.
 	ReasonLocked = "Locked"
 	// ReasonNoRoom: CloudSoldOut is True. The Node was cordoned by a user, so it is not locked.
 	ReasonNoRoom = "NoRoom"
+	// ReasonSizes: CloudSoldOut is False. The cloud has no capacity for the sizes in the message, and takes other Pods.
+	ReasonSizes = "SizesSoldOut"
 	// ReasonHasRoom: CloudSoldOut is False. No Pod waits for capacity of the cloud.
 	ReasonHasRoom = "CloudHasRoom"
 	// ReasonUncordoned: CloudSoldOut is False. kubectl uncordon has ended the lock.
 	ReasonUncordoned = "Uncordoned"
-	// ReasonLockEnded: CloudSoldOut is False. The time of the lock is over.
+	// ReasonLockEnded: CloudSoldOut is False. The time of the lock is over. If Pods find no room again, the next lock
+	// lasts twice as long.
 	ReasonLockEnded = "LockEnded"
+	// ReasonRoomFound: CloudSoldOut is False. A Pod got an address before the time of the lock was over.
+	ReasonRoomFound = "RoomFound"
 )
 
 // nodeState is what the Node says about the lock.
@@ -38,17 +45,8 @@ type nodeState struct {
 	// locked: this program has locked the node, until the time until.
 	locked bool
 	until  time.Time
-}
-
-// message returns the message of the condition. Without a new cause, the message of the condition stays.
-func (n *nodeState) message(cause string) string {
-	if cause != "" {
-		return lockedUntil(n.until, cause)
-	}
-	if found := n.condition(); found != nil && found.Status == corev1.ConditionTrue {
-		return found.Message
-	}
-	return lockedUntil(n.until, "no Pod is waiting any longer")
+	// lastLock is how long the last lock lasts or lasted, zero if a Pod has found room since.
+	lastLock time.Duration
 }
 
 func (n *nodeState) condition() *corev1.NodeCondition {
@@ -57,14 +55,20 @@ func (n *nodeState) condition() *corev1.NodeCondition {
 
 // readNode reads the Node, nil if it is not registered now.
 func (c *Controller) readNode(ctx context.Context) (*nodeState, error) {
-	object, err := c.config.Client.CoreV1().Nodes().Get(ctx, c.config.Node, metav1.GetOptions{})
+	object, err := c.config.Client.CoreV1().Nodes().Get(ctx, c.config.Owner.Node, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading node %s: %w", c.config.Node, err)
+		return nil, fmt.Errorf("reading node %s: %w", c.config.Owner.Node, err)
 	}
 	state := &nodeState{object: object, unschedulable: object.Spec.Unschedulable}
+	if text, ok := object.Annotations[policy.SoldOutLockAnnotation]; ok {
+		if state.lastLock, err = time.ParseDuration(text); err != nil { // Another client has written it.
+			c.config.Logger.Warn("an annotation of the node cannot be parsed; the next lock is a first one",
+				"annotation", policy.SoldOutLockAnnotation, "value", text)
+		}
+	}
 	text, ok := object.Annotations[policy.SoldOutUntilAnnotation]
 	if !ok {
 		return state, nil
@@ -77,22 +81,51 @@ func (c *Controller) readNode(ctx context.Context) (*nodeState, error) {
 	return state, nil
 }
 
-func (c *Controller) lock(ctx context.Context, state *nodeState, until time.Time, cause string) error {
-	patch := map[string]any{
-		"metadata": map[string]any{
-			"resourceVersion": state.object.ResourceVersion,
-			"annotations":     map[string]any{policy.SoldOutUntilAnnotation: until.UTC().Format(time.RFC3339)},
-		},
-		"spec": map[string]any{"unschedulable": true},
+// updateLock locks or unlocks the node, and writes the state into its condition.
+func (c *Controller) updateLock(ctx context.Context, node *nodeState, v verdict) error {
+	now := c.config.Now()
+	c.metrics.sizes.Set(float64(len(v.sizes)))
+	switch {
+	case node.locked && !node.unschedulable:
+		return c.unlock(ctx, node, ReasonUncordoned, "the node was uncordoned, which ends the lock")
+	case node.locked && v.found:
+		return c.unlock(ctx, node, ReasonRoomFound, "a Pod has found room, which ends the lock")
+	case node.locked && !now.Before(node.until):
+		return c.unlock(ctx, node, ReasonLockEnded, "the lock has ended; Pods may run in the cloud again")
+	case node.locked:
+		if found := node.condition(); found != nil && found.Status == corev1.ConditionTrue {
+			return nil
+		}
+		return c.setCondition(ctx, node, true, ReasonLocked, lockedUntil(node.until, "the cloud is sold out"))
+	case v.cause != "" && !node.unschedulable:
+		return c.lock(ctx, node, v.cause)
+	case v.cause != "": // Another client has cordoned the node. Only it may uncordon the node.
+		return c.setCondition(ctx, node, true, ReasonNoRoom, v.cause)
 	}
-	if err := c.patchNode(ctx, state, patch); err != nil {
-		return fmt.Errorf("locking node %s: %w", c.config.Node, err)
+	return errors.Join(c.forgetLock(ctx, node, v.found), c.setOpenCondition(ctx, node, v.sizes))
+}
+
+// nextLock returns how long the next lock lasts: twice as long as the last, within the limits of the configuration.
+func (c *Controller) nextLock(last time.Duration) time.Duration {
+	return min(max(c.config.FirstLock, 2*min(last, c.config.Lock)), c.config.Lock)
+}
+
+func (c *Controller) lock(ctx context.Context, state *nodeState, cause string) error {
+	length := c.nextLock(state.lastLock)
+	until := c.config.Now().Add(length)
+	err := c.patchNode(ctx, state, map[string]any{"unschedulable": true}, map[string]any{
+		policy.SoldOutUntilAnnotation: until.UTC().Format(time.RFC3339),
+		policy.SoldOutLockAnnotation:  length.String(),
+	})
+	if err != nil {
+		return fmt.Errorf("locking node %s: %w", c.config.Owner.Node, err)
 	}
 	state.unschedulable, state.locked, state.until = true, true, until
+	c.probe.next = time.Time{}
 	message := lockedUntil(until, cause)
-	c.locks.Inc()
+	c.metrics.locks.Inc()
 	c.config.Logger.Warn("the cloud is sold out and the node is locked",
-		"node", c.config.Node, "until", until, "cause", cause)
+		"node", c.config.Owner.Node, "until", until, "cause", cause)
 	c.config.Recorder.Event(state.object, corev1.EventTypeWarning, string(policy.ReasonSoldOut), message)
 	return c.setCondition(ctx, state, true, ReasonLocked, message)
 }
@@ -101,33 +134,53 @@ func lockedUntil(until time.Time, cause string) string {
 	return fmt.Sprintf("locked until %s or until kubectl uncordon: %s", until.UTC().Format(time.RFC3339), cause)
 }
 
-// unlock reverts what lock did. For the Pods that still wait, Timeout starts again.
+// unlock reverts what lock did. For the Pods that still wait, Timeout starts again. At the end of its time the length
+// of the lock stays on the Node: the next one lasts longer.
 func (c *Controller) unlock(ctx context.Context, state *nodeState, reason, message string) error {
-	patch := map[string]any{
-		"metadata": map[string]any{
-			"resourceVersion": state.object.ResourceVersion,
-			"annotations":     map[string]any{policy.SoldOutUntilAnnotation: nil},
-		},
-		"spec": map[string]any{"unschedulable": nil},
+	annotations := map[string]any{policy.SoldOutUntilAnnotation: nil}
+	if reason != ReasonLockEnded {
+		annotations[policy.SoldOutLockAnnotation] = nil
 	}
-	if err := c.patchNode(ctx, state, patch); err != nil {
-		return fmt.Errorf("unlocking node %s: %w", c.config.Node, err)
+	if err := c.patchNode(ctx, state, map[string]any{"unschedulable": nil}, annotations); err != nil {
+		return fmt.Errorf("unlocking node %s: %w", c.config.Owner.Node, err)
 	}
 	state.unschedulable, state.locked = false, false
-	clear(c.waitingSince)
-	clear(c.reported)
-	c.config.Logger.Info("the node is unlocked", "node", c.config.Node, "cause", message)
+	c.opened = c.config.Now()
+	for _, w := range c.waiting {
+		w.reported = ""
+	}
+	c.config.Logger.Info("the node is unlocked", "node", c.config.Owner.Node, "cause", message)
 	c.config.Recorder.Event(state.object, corev1.EventTypeNormal, reason, message)
 	return c.setCondition(ctx, state, false, reason, message)
 }
 
-func (c *Controller) patchNode(ctx context.Context, state *nodeState, patch map[string]any) error {
+// forgetLock makes the next lock a first one, if a Pod has found room, or none has tried for as long as the longest
+// lock.
+func (c *Controller) forgetLock(ctx context.Context, state *nodeState, found bool) error {
+	if _, ok := state.object.Annotations[policy.SoldOutLockAnnotation]; !ok ||
+		!found && c.config.Now().Sub(c.opened) < c.config.Lock {
+		return nil
+	}
+	if err := c.patchNode(ctx, state, nil, map[string]any{policy.SoldOutLockAnnotation: nil}); err != nil {
+		return fmt.Errorf("removing the last lock from node %s: %w", c.config.Owner.Node, err)
+	}
+	return nil
+}
+
+// patchNode changes the spec and the annotations of the Node.
+func (c *Controller) patchNode(ctx context.Context, state *nodeState, spec, annotations map[string]any) error {
+	patch := map[string]any{
+		"metadata": map[string]any{"resourceVersion": state.object.ResourceVersion, "annotations": annotations},
+	}
+	if spec != nil {
+		patch["spec"] = spec
+	}
 	body, err := json.Marshal(patch)
 	if err != nil {
 		return err
 	}
 	nodes := c.config.Client.CoreV1().Nodes()
-	written, err := nodes.Patch(ctx, c.config.Node, types.MergePatchType, body, metav1.PatchOptions{})
+	written, err := nodes.Patch(ctx, c.config.Owner.Node, types.MergePatchType, body, metav1.PatchOptions{})
 	if err != nil {
 		return err
 	}
@@ -135,12 +188,20 @@ func (c *Controller) patchNode(ctx context.Context, state *nodeState, patch map[
 	return nil
 }
 
-// setCondition writes the condition of the Node. While the cloud has capacity, the reason and message stay: they say
-// what ended the last lock.
-func (c *Controller) setCondition(ctx context.Context, state *nodeState, soldOut bool, reason, message string) error {
-	if found := state.condition(); found != nil && !soldOut && found.Status == corev1.ConditionFalse {
+// setOpenCondition writes the condition of a Node that is not locked. As long as no size is sold out, the reason and
+// the message stay: they say what ended the last lock.
+func (c *Controller) setOpenCondition(ctx context.Context, state *nodeState, sizes []string) error {
+	found := state.condition()
+	switch {
+	case len(sizes) > 0:
+		return c.setCondition(ctx, state, false, ReasonSizes, "the cloud has no capacity for Pods of size "+listed(sizes))
+	case found != nil && found.Status == corev1.ConditionFalse && found.Reason != ReasonSizes:
 		return nil
 	}
-	return node.SetCondition(
-		ctx, c.config.Client.CoreV1().Nodes(), state.object, conditionType, soldOut, reason, message, c.config.Now())
+	return c.setCondition(ctx, state, false, ReasonHasRoom, "the cloud has capacity for Pods")
+}
+
+func (c *Controller) setCondition(ctx context.Context, state *nodeState, soldOut bool, reason, message string) error {
+	return node.SetCondition(ctx, c.config.Client.CoreV1().Nodes(), state.object, conditionType, soldOut, reason,
+		fmt.Sprintf("%.*s", maxMessage, message), c.config.Now())
 }

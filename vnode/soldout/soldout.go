@@ -1,9 +1,13 @@
-// Package soldout locks a virtual node while the cloud has no capacity: new Pods then run elsewhere, and waiting Pods
-// that allow it are evicted. The package decides by the cloud Pods that wait, because the service does not report that
-// it is sold out: it accepts a Pod and leaves it Pending.
+// Package soldout judges by the cloud Pods that wait which sizes the cloud has no room for, because the service does
+// not report that it is sold out: it accepts a Pod and leaves it Pending. If the whole cloud has no room, it locks the
+// virtual node: new Pods then run elsewhere, and waiting Pods that allow it are evicted.
 //
-// All state is on the Node (policy.SoldOutUntilAnnotation, spec.unschedulable, a condition). A restart loses only how
-// long Pods have been waiting.
+// The Pods of one tenant alone never lock the node: a probe, a cloud Pod of the smallest size, must find no room
+// either. Without a probe, Pods of two namespaces must wait. The lock of a node grows from FirstLock to Lock while Pods
+// find no room (docs/decisions/sold-out-by-probe.md).
+//
+// All state is on the Node (policy.SoldOutUntilAnnotation, policy.SoldOutLockAnnotation, spec.unschedulable, a
+// condition). A restart loses only how long Pods have been waiting, and deletes a probe that is left.
 package soldout
 
 import (
@@ -12,11 +16,11 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/record"
@@ -26,26 +30,38 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
-// Config configures a Controller. All fields but Signs and Registerer are required.
+// CloudAPI is the part of cci.API that a Controller uses.
+type CloudAPI interface {
+	ListNetworks(ctx context.Context, namespace string) ([]cci.Network, error)
+	PodEvents(ctx context.Context, namespace, name string, uid types.UID) ([]corev1.Event, error)
+	CreatePod(ctx context.Context, namespace string, pod *cci.Pod) (*cci.Pod, error)
+	GetPod(ctx context.Context, namespace, name string) (*cci.Pod, error)
+	DeletePod(ctx context.Context, namespace, name string, options cci.DeleteOptions) error
+}
+
+// Config configures a Controller. All fields but Signs, Probe and Registerer are required.
 type Config struct {
-	// Node is the name of the virtual node.
-	Node string
-	// Timeout is how long a cloud Pod may wait for capacity before the cloud counts as sold out.
+	// Owner is the virtual node.
+	Owner identity.Owner
+	// Timeout is how long a cloud Pod may wait before its size counts as sold out.
 	Timeout time.Duration
-	// Lock is how long the node is locked then. Source: CCE bursting: half an hour.
-	Lock time.Duration
+	// FirstLock is how long the node is locked first. Each lock that follows lasts twice as long, but not longer than
+	// Lock, until a Pod finds room. Source: CCE bursting: half an hour.
+	FirstLock, Lock time.Duration
 	// Interval is the time between two checks.
 	Interval time.Duration
-	// Signs matches messages by which the service reports that it is sold out. The node is then locked at once. Optional.
+	// Signs matches reasons by which the service reports that it is sold out. The size of the Pod then counts as sold out
+	// at once. Messages are not matched: they contain names that users choose. Optional.
 	Signs *regexp.Regexp
+	// Probe is the cloud Pod that finds out whether the cloud has room for the smallest size (NewProbe). Optional.
+	Probe *cci.Pod
 	// StrandedPods is what happens to waiting Pods that have no annotation for it.
 	StrandedPods policy.OnSoldOut
-	// Cloud returns the node's cloud Pods. They are not changed.
-	Cloud func() map[identity.Key]*cci.Pod
-	// Networks reads the networks of the Pods from the cloud. It may block until ctx ends.
-	Networks func(ctx context.Context) ([]cci.Network, error)
-	// Events reads the events of a cloud Pod from the cloud. It may block until ctx ends.
-	Events func(ctx context.Context, pod *cci.Pod) ([]corev1.Event, error)
+	// Pods returns the node's cloud Pods. They are not changed. The first call must return all of them.
+	CloudPods func() map[identity.Key]*cci.Pod
+	// API and CloudNamespace are where the cloud Pods run.
+	API            CloudAPI
+	CloudNamespace string
 	// Client writes the Node and evicts Pods. Pods holds the Pods of the node.
 	Client   kubernetes.Interface
 	Pods     corelisters.PodLister
@@ -59,37 +75,38 @@ type Config struct {
 
 // Controller locks and unlocks one virtual node. Its methods are not safe for concurrent use.
 type Controller struct {
-	config Config
-	locks  prometheus.Counter
-	// waitingSince is when each cloud Pod was first seen without an address, by this program's clock: the cloud's clock
-	// may differ.
-	waitingSince map[identity.Key]time.Time
-	// hasAddress holds the cloud Pods that have an address. lastAddress is when one was last seen to get its address.
-	hasAddress  map[identity.Key]bool
+	config  Config
+	metrics metrics
+	// waiting holds the cloud Pods that have no address yet.
+	waiting map[identity.Key]*waitingPod
+	// hasAddress holds the cloud Pods that have an address, nil before the first check.
+	hasAddress map[identity.Key]bool
+	// lastAddress is when a Pod or the probe was last seen to find room. addresses counts them.
 	lastAddress time.Time
-	// warnings holds the last warning from the events of each waiting cloud Pod.
-	warnings map[identity.Key]warning
-	// reported holds what an Event has last reported about each waiting Pod.
-	reported map[identity.Key]policy.OnSoldOut
+	addresses   int
+	// opened is when the node was last unlocked, or the first check. The time that a Pod waits counts from then on.
+	opened time.Time
+	probe  probe
+	// problem is why no Pod gets an address, empty if the networks are not the cause. It was read at problemAt.
+	problem   string
+	problemAt time.Time
 	// lastError is the last logged error. An error that repeats is logged once.
 	lastError string
 }
 
 // New checks the configuration and returns a Controller. It starts nothing.
 func New(config Config) (*Controller, error) {
-	if config.Node == "" || config.Cloud == nil || config.Networks == nil || config.Events == nil ||
+	if config.Owner.Node == "" || config.CloudPods == nil || config.API == nil || config.CloudNamespace == "" ||
 		config.Client == nil || config.Pods == nil || config.Recorder == nil || config.Now == nil || config.Logger == nil {
 		return nil, errors.New("creating the sold-out controller: a required field is missing")
 	}
-	if config.Timeout <= 0 || config.Lock <= 0 || config.Interval <= 0 {
+	if config.Timeout <= 0 || config.FirstLock <= 0 || config.Lock <= 0 || config.Interval <= 0 {
 		return nil, fmt.Errorf(
-			"creating the sold-out controller: timeout %s, lock %s and interval %s must be above zero",
-			config.Timeout, config.Lock, config.Interval)
+			"creating the sold-out controller: timeout %s, first lock %s, lock %s and interval %s must be above zero",
+			config.Timeout, config.FirstLock, config.Lock, config.Interval)
 	}
 	return &Controller{
-		config: config, locks: newLocks(config.Registerer),
-		waitingSince: map[identity.Key]time.Time{}, hasAddress: map[identity.Key]bool{},
-		warnings: map[identity.Key]warning{}, reported: map[identity.Key]policy.OnSoldOut{},
+		config: config, metrics: newMetrics(config.Registerer), waiting: map[identity.Key]*waitingPod{},
 	}, nil
 }
 
@@ -116,44 +133,23 @@ func (c *Controller) logError(err error) {
 	if err.Error() != c.lastError {
 		c.lastError = err.Error()
 		c.config.Logger.Warn("checking whether the cloud is sold out failed and will be retried",
-			"node", c.config.Node, "err", err)
+			"node", c.config.Owner.Node, "err", err)
 	}
 }
 
-// reconcile compares the stranded Pods with the lock, once.
+// reconcile judges the Pods that wait and compares the verdict with the lock, once. An error of one step does not keep
+// the others from being done: a lock must end while the cloud does not answer.
 func (c *Controller) reconcile(ctx context.Context) error {
-	stranded, err := c.findStranded(ctx)
-	if err != nil {
-		return err
-	}
 	node, err := c.readNode(ctx)
 	if err != nil || node == nil {
 		return err
 	}
-	if err := c.updateLock(ctx, node, stranded); err != nil {
-		return err
-	}
-	return c.failOver(ctx, stranded, node.unschedulable)
-}
-
-// updateLock locks or unlocks the node, and writes the state into its condition.
-func (c *Controller) updateLock(ctx context.Context, node *nodeState, stranded []strandedPod) error {
-	now, cause := c.config.Now(), ""
-	if i := slices.IndexFunc(stranded, func(s strandedPod) bool { return s.general }); i >= 0 {
-		cause = stranded[i].cause
-	}
-	switch {
-	case node.locked && !node.unschedulable:
-		return c.unlock(ctx, node, ReasonUncordoned, "the node was uncordoned, which ends the lock")
-	case node.locked && !now.Before(node.until):
-		return c.unlock(ctx, node, ReasonLockEnded, "the lock has ended; Pods may run in the cloud again")
-	case node.locked:
-		return c.setCondition(ctx, node, true, ReasonLocked, node.message(cause))
-	case cause == "":
-		return c.setCondition(ctx, node, false, ReasonHasRoom, "the cloud has capacity for Pods")
-	case !node.unschedulable:
-		return c.lock(ctx, node, now.Add(c.config.Lock), cause)
-	}
-	// Another client has cordoned the node. That cordon has no end, and only the client may remove it.
-	return c.setCondition(ctx, node, true, ReasonNoRoom, cause)
+	before := c.addresses
+	c.observe()
+	c.readWarnings(ctx)
+	problemErr := c.readProblem(ctx)
+	stranded := c.stranded()
+	cause, probeErr := c.cause(ctx, node, stranded)
+	lockErr := c.updateLock(ctx, node, verdict{cause: cause, found: c.addresses > before, sizes: sizesOf(stranded)})
+	return errors.Join(problemErr, probeErr, lockErr, c.failOver(ctx, stranded, node.unschedulable))
 }

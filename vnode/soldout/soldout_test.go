@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"regexp"
 	"strings"
@@ -29,13 +30,86 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/node"
+	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 const (
-	nodeName = "virtual-node-cci-0"
-	timeout  = time.Minute
-	lockTime = 30 * time.Minute
+	nodeName  = "virtual-node-cci-0"
+	timeout   = time.Minute
+	firstLock = 2 * time.Minute
+	lockTime  = 30 * time.Minute
+	smallest  = "0.25_0.5"
+	common    = "2.00_4.0"
+	large     = "64.00_512.0"
 )
+
+// fakeCloud is the cloud with at most one probe, which finds room unless the cloud is sold out.
+type fakeCloud struct {
+	pods       map[identity.Key]*cci.Pod
+	networks   []cci.Network
+	networkErr error
+	// eventsOf returns the events of a cloud Pod.
+	eventsOf func(name string) ([]corev1.Event, error)
+
+	soldOut bool
+	// reason is why the probe is not scheduled.
+	reason string
+	probe  *cci.Pod
+	// created and deleted count the probes. The errors fail the requests. lost: a creation that fails is carried out.
+	created, deleted             int
+	createErr, getErr, deleteErr error
+	lost                         bool
+}
+
+func (f *fakeCloud) all() map[identity.Key]*cci.Pod { return f.pods }
+
+func (f *fakeCloud) ListNetworks(context.Context, string) ([]cci.Network, error) {
+	return f.networks, f.networkErr
+}
+
+func (f *fakeCloud) PodEvents(_ context.Context, _, name string, _ types.UID) ([]corev1.Event, error) {
+	if f.eventsOf == nil {
+		return nil, nil
+	}
+	return f.eventsOf(name)
+}
+
+func (f *fakeCloud) CreatePod(_ context.Context, _ string, pod *cci.Pod) (*cci.Pod, error) {
+	if f.probe != nil {
+		return nil, &cci.Error{Kind: cci.AlreadyExists}
+	}
+	if f.createErr == nil || f.lost {
+		f.created++
+		f.probe = &cci.Pod{ObjectMeta: *pod.ObjectMeta.DeepCopy(), Status: corev1.PodStatus{Phase: corev1.PodPending}}
+	}
+	return f.probe, f.createErr
+}
+
+func (f *fakeCloud) GetPod(_ context.Context, _, name string) (*cci.Pod, error) {
+	if f.getErr != nil {
+		return nil, f.getErr
+	}
+	if f.probe == nil || f.probe.Name != name {
+		return nil, &cci.Error{Kind: cci.NotFound}
+	}
+	f.probe.Status.Reason = f.reason
+	if !f.soldOut {
+		f.probe.Status.PodIP = "10.0.0.9"
+	}
+	return f.probe, nil
+}
+
+func (f *fakeCloud) DeletePod(_ context.Context, _, name string, _ cci.DeleteOptions) error {
+	if f.deleteErr != nil {
+		return f.deleteErr
+	}
+	if f.probe == nil || f.probe.Name != name {
+		return &cci.Error{Kind: cci.NotFound}
+	}
+	f.probe = nil
+	f.deleted++
+	return nil
+}
 
 // harness is a Controller with a fake API server. Its loop does not run: tests call reconcile.
 type harness struct {
@@ -46,21 +120,21 @@ type harness struct {
 	recorder *record.FakeRecorder
 	clock    time.Time
 	log      bytes.Buffer
-	// cloud and networks are what the cloud has. networkErr is the error of a read of the networks.
-	cloud      map[identity.Key]*cci.Pod
-	networks   []cci.Network
-	networkErr error
+	cloud    *fakeCloud
 	// evictions holds the Pods whose eviction was requested. evictErr is the response.
 	evictions []*policyv1.Eviction
 	evictErr  error
 }
 
-func newHarness(t *testing.T) *harness {
+func newHarness(t *testing.T, changes ...func(*Config)) *harness {
 	t.Helper()
 	h := &harness{
-		t: t, recorder: record.NewFakeRecorder(100), clock: time.Unix(1e9, 0), cloud: map[identity.Key]*cci.Pod{},
-		networks: []cci.Network{{Status: cci.NetworkStatus{Status: cci.NetworkReady}}},
-		client:   fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}}),
+		t: t, recorder: record.NewFakeRecorder(1000), clock: time.Unix(1e9, 0),
+		cloud: &fakeCloud{
+			pods:     map[identity.Key]*cci.Pod{},
+			networks: []cci.Network{{Status: cci.NetworkStatus{Status: cci.NetworkReady}}},
+		},
+		client: fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}}),
 		pods: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{
 			cache.NamespaceIndex: cache.MetaNamespaceIndexFunc,
 		}),
@@ -73,20 +147,41 @@ func newHarness(t *testing.T) *harness {
 		h.evictions = append(h.evictions, create.Object.(*policyv1.Eviction))
 		return true, nil, h.evictErr
 	})
-	var err error
-	h.Controller, err = New(h.config())
-	require.NoError(t, err)
+	h.restart(changes...)
 	return h
+}
+
+// restart replaces the Controller by a new one.
+func (h *harness) restart(changes ...func(*Config)) {
+	h.t.Helper()
+	config := h.config()
+	for _, change := range changes {
+		change(&config)
+	}
+	var err error
+	h.Controller, err = New(config)
+	require.NoError(h.t, err)
+}
+
+func withoutProbe(config *Config) { config.Probe = nil }
+
+var owner = identity.Owner{ClusterID: "prod", Node: nodeName}
+
+func newProbe(t *testing.T) *cci.Pod {
+	t.Helper()
+	translator, err := translate.New(translate.Config{Owner: owner, DefaultSize: "0.50_1.0"})
+	require.NoError(t, err)
+	probe, err := NewProbe(translator, owner, "pause")
+	require.NoError(t, err)
+	return probe
 }
 
 func (h *harness) config() Config {
 	return Config{
-		Node: nodeName, Timeout: timeout, Lock: lockTime, Interval: time.Second, Signs: regexp.MustCompile("(?i)sold.?out"),
-		StrandedPods: policy.SoldOutReschedule,
-		Cloud:        func() map[identity.Key]*cci.Pod { return h.cloud },
-		Networks:     func(context.Context) ([]cci.Network, error) { return h.networks, h.networkErr },
-		Events:       func(context.Context, *cci.Pod) ([]corev1.Event, error) { return nil, nil },
-		Client:       h.client, Pods: corelisters.NewPodLister(h.pods), Recorder: h.recorder,
+		Owner: owner, Timeout: timeout, FirstLock: firstLock, Lock: lockTime, Interval: time.Second,
+		Signs: regexp.MustCompile("(?i)sold.?out"), Probe: newProbe(h.t), StrandedPods: policy.SoldOutReschedule,
+		CloudPods: h.cloud.all, API: h.cloud, CloudNamespace: "cloud",
+		Client: h.client, Pods: corelisters.NewPodLister(h.pods), Recorder: h.recorder,
 		Now: func() time.Time { return h.clock }, Logger: slog.New(slog.NewTextHandler(&h.log, nil)),
 	}
 }
@@ -98,27 +193,62 @@ func (h *harness) reconciles() {
 
 func (h *harness) pass(d time.Duration) { h.clock = h.clock.Add(d) }
 
-// wait adds a Pod whose cloud Pod waits for capacity with a message of the cloud.
-func (h *harness) wait(name, message string, changes ...func(*corev1.Pod)) *corev1.Pod {
+// passes lets time pass, with checks meanwhile.
+func (h *harness) passes(d time.Duration) {
+	h.t.Helper()
+	for step := timeout / 12; d > 0; d -= step {
+		h.pass(min(step, d))
+		h.reconciles()
+	}
+}
+
+// of gives a Pod another namespace, and a UID of its own.
+func of(namespace string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Namespace = namespace }
+}
+
+func sized(size string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { metav1.SetMetaDataAnnotation(&pod.ObjectMeta, policy.FlavorAnnotation, size) }
+}
+
+func bare(pod *corev1.Pod) { pod.OwnerReferences = nil }
+
+// wait adds a Pod of the common size whose cloud Pod waits for capacity, for a reason.
+func (h *harness) wait(name, reason string, changes ...func(*corev1.Pod)) *corev1.Pod {
 	h.t.Helper()
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "default", Name: name, UID: types.UID("uid-" + name),
+		Annotations:     map[string]string{policy.FlavorAnnotation: common},
 		OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "web", Controller: new(true)}},
 	}}
 	for _, change := range changes {
 		change(pod)
 	}
 	require.NoError(h.t, h.pods.Add(pod))
-	h.cloud[identity.KeyOf(pod)] = &cci.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Status:     corev1.PodStatus{Phase: corev1.PodPending, Message: message},
+	h.cloud.pods[identity.KeyOf(pod)] = &cci.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: pod.Annotations},
+		Status:     corev1.PodStatus{Phase: corev1.PodPending, Reason: reason},
 	}
 	return pod
 }
 
 // place gives the cloud Pod of a Pod an address.
 func (h *harness) place(pod *corev1.Pod) {
-	h.cloud[identity.KeyOf(pod)] = &cci.Pod{Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.5"}}
+	placed := *h.cloud.pods[identity.KeyOf(pod)]
+	placed.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.5"}
+	h.cloud.pods[identity.KeyOf(pod)] = &placed
+}
+
+// lock has the node locked: a Pod waits with a sign, and so does the probe.
+func (h *harness) lock(changes ...func(*corev1.Pod)) *corev1.Pod {
+	h.t.Helper()
+	h.reconciles()
+	h.cloud.soldOut, h.cloud.reason = true, "SoldOut"
+	pod := h.wait("web", "SoldOut", changes...)
+	h.reconciles()
+	h.reconciles()
+	h.assertLocked()
+	return pod
 }
 
 func (h *harness) node() *corev1.Node {
@@ -175,56 +305,163 @@ func (h *harness) events() []string {
 }
 
 func TestASoldOutCloudLocksTheNode(t *testing.T) {
+	late := "size 2.00_4.0 is sold out: the cloud has had no capacity for the Pod for 1m0s"
 	for name, test := range map[string]struct {
-		message  string
-		networks []cci.Network
-		after    time.Duration
-		want     string
+		reason    string
+		networks  []cci.Network
+		after     time.Duration
+		want, pod string
 	}{
-		"at once if the cloud reports that it is sold out": {
-			message: "flavor is SoldOut", want: "the cloud reports: flavor is SoldOut",
+		"at once if the cloud reports of the Pod and the probe that it is sold out": {
+			reason: "SoldOut", want: "a probe of size 0.25_0.5 finds no room either, as Pods of size 2.00_4.0",
+			pod: "size 2.00_4.0 is sold out: the cloud reports: SoldOut",
 		},
 		"after the timeout": {
-			message: "no node", after: timeout, want: "the cloud has had no capacity for the Pod for 1m0s: no node",
+			reason: "NoNode", after: timeout,
+			want: "a probe of size 0.25_0.5 finds no room either, as Pods of size 2.00_4.0", pod: late + ": NoNode",
 		},
-		"after the timeout without a message": {after: timeout, want: "the cloud has had no capacity for the Pod for 1m0s"},
+		"after the timeout without a reason": {
+			after: timeout, want: "a probe of size 0.25_0.5 finds no room either, as Pods of size 2.00_4.0", pod: late,
+		},
 		"after the timeout if the subnets have no addresses": {
 			networks: []cci.Network{{
 				ObjectMeta: metav1.ObjectMeta{Name: "net"}, Status: cci.NetworkStatus{Status: cci.NetworkIPInsufficient},
 			}},
 			after: timeout, want: "the subnets of network net have no address left",
+			pod: "the subnets of network net have no address left",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)
 			if test.networks != nil {
-				h.networks = test.networks
+				h.cloud.networks = test.networks
 			}
 			h.reconciles()
 			h.assertUnlocked("CloudHasRoom")
-			h.wait("web", test.message)
+			h.cloud.soldOut, h.cloud.reason = true, test.reason
+			h.wait("web", test.reason)
+			h.reconciles()
 			if test.after > 0 {
-				h.reconciles()
-				h.pass(test.after - time.Second)
-				h.reconciles()
+				h.passes(test.after - timeout/12)
 				h.assertUnlocked("CloudHasRoom")
-				h.pass(time.Second)
+				h.pass(timeout / 12)
 			}
 			h.reconciles()
-			until := h.clock.Add(lockTime).UTC().Format(time.RFC3339)
+			until := h.clock.Add(firstLock).UTC().Format(time.RFC3339)
 			assert.Equal(t, until, h.node().Annotations[policy.SoldOutUntilAnnotation])
+			assert.Equal(t, "2m0s", h.node().Annotations[policy.SoldOutLockAnnotation])
 			assert.Equal(t, "locked until "+until+" or until kubectl uncordon: "+test.want, h.assertLocked())
-			assert.EqualValues(t, 1, testutil.ToFloat64(h.locks))
+			assert.EqualValues(t, 1, testutil.ToFloat64(h.metrics.locks))
 			events := h.events()
-			require.Len(t, events, 2)
-			assert.Contains(t, events[0], "Warning CloudSoldOut locked until ")
-			assert.Equal(t, "Warning CloudSoldOut The Pod is evicted to be scheduled elsewhere: "+test.want, events[1])
-			h.pass(time.Minute)
-			h.reconciles()
-			assert.EqualValues(t, 1, testutil.ToFloat64(h.locks), "a locked node is not locked again")
+			require.GreaterOrEqual(t, len(events), 2)
+			assert.Contains(t, events, "Warning CloudSoldOut The Pod is evicted to be scheduled elsewhere: "+test.pod)
+			h.passes(time.Minute)
+			assert.EqualValues(t, 1, testutil.ToFloat64(h.metrics.locks), "a locked node is not locked again")
+			assert.Nil(t, h.cloud.probe, "the probe is deleted")
 			assert.Empty(t, h.events())
 		})
 	}
+}
+
+// The attack that this package must withstand: one user with many Deployments of many sizes, each of which has a
+// controller.
+func TestOneTenantAloneDoesNotLockTheNode(t *testing.T) {
+	for name, change := range map[string]func(*Config){"with a probe": func(*Config) {}, "without a probe": withoutProbe} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, change)
+			for i := range 60 {
+				h.wait(fmt.Sprintf("attack-%d", i), "SoldOut", sized(fmt.Sprintf("%d.00_512.0", i)),
+					func(pod *corev1.Pod) { pod.OwnerReferences[0].Name = pod.Name })
+				h.passes(timeout)
+				require.Zero(t, testutil.ToFloat64(h.metrics.locks))
+			}
+			assert.Empty(t, h.evictions)
+			assert.LessOrEqual(t, h.cloud.created, 60/probePause+1, "the probes are few")
+			assert.Nil(t, h.cloud.probe)
+			assert.Contains(t, h.assertCondition(corev1.ConditionFalse, ReasonSizes), " and 50 more")
+			assert.EqualValues(t, 60, testutil.ToFloat64(h.metrics.sizes))
+		})
+	}
+}
+
+// Without a probe, only Pods of several namespaces show that the whole cloud is sold out.
+func TestWithoutAProbeSeveralNamespacesLockTheNode(t *testing.T) {
+	for name, test := range map[string]struct {
+		first, second []func(*corev1.Pod)
+		// placed: a Pod of a third namespace gets an address meanwhile.
+		placed, locked bool
+	}{
+		"Pods of two namespaces":                  {second: []func(*corev1.Pod){of("other")}, locked: true},
+		"Pods of two owners in one namespace":     {second: []func(*corev1.Pod){sized(large)}},
+		"a Pod without an owner does not count":   {second: []func(*corev1.Pod){of("other"), bare}},
+		"a Pod with an address shows the reverse": {second: []func(*corev1.Pod){of("other")}, placed: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, withoutProbe)
+			h.reconciles()
+			h.wait("first", "", test.first...)
+			h.wait("second", "", test.second...)
+			third := h.wait("third", "", of("third"), sized(smallest))
+			h.reconciles()
+			h.place(third)
+			if !test.placed {
+				delete(h.cloud.pods, identity.KeyOf(third))
+			}
+			h.passes(4 * timeout)
+			assert.Zero(t, h.cloud.created)
+			if !test.locked {
+				assert.Zero(t, testutil.ToFloat64(h.metrics.locks))
+				return
+			}
+			assert.Contains(t, h.assertLocked(), "Pods of 2 namespaces find no room, of size 2.00_4.0")
+		})
+	}
+}
+
+// Half of a Deployment finds room, and then the cloud is sold out: the addresses of the others are no proof for ever.
+func TestPodsThatWaitAfterOthersFoundRoomLockTheNode(t *testing.T) {
+	h := newHarness(t)
+	h.reconciles()
+	h.wait("late", "")
+	lucky := h.wait("lucky", "")
+	h.reconciles()
+	h.passes(timeout / 4)
+	h.place(lucky)
+	h.cloud.soldOut = true
+	h.passes(timeout - timeout/12)
+	h.assertUnlocked("CloudHasRoom")
+	h.passes(timeout / 6)
+	h.assertLocked()
+	assert.NotEmpty(t, h.evictions)
+}
+
+func TestAPodWithoutAnOwnerNeverLocksTheNode(t *testing.T) {
+	h := newHarness(t)
+	h.cloud.soldOut = true
+	h.wait("bare", "SoldOut", bare)
+	h.passes(10 * timeout)
+	assert.Zero(t, testutil.ToFloat64(h.metrics.locks))
+	assert.Zero(t, h.cloud.created, "it does not cost a probe either")
+	assert.Equal(t, "the cloud has no capacity for Pods of size 2.00_4.0",
+		h.assertCondition(corev1.ConditionFalse, ReasonSizes))
+	clear(h.cloud.pods)
+	h.reconciles()
+	h.assertUnlocked(ReasonHasRoom)
+}
+
+// A message contains names that users choose: of images, containers, volumes and Pods.
+func TestASignInAMessageDoesNotCount(t *testing.T) {
+	h := newHarness(t)
+	pod := h.wait("web", "Failed")
+	h.cloud.pods[identity.KeyOf(pod)].Status.Message = `Failed to pull image "attacker/sold-out"`
+	h.cloud.eventsOf = func(string) ([]corev1.Event, error) {
+		return []corev1.Event{{Type: corev1.EventTypeWarning, Reason: "Failed", Message: "pod default/sold-out"}}, nil
+	}
+	h.cloud.soldOut = true
+	h.reconciles()
+	h.passes(timeout / 3)
+	assert.Zero(t, h.cloud.created)
+	assert.Empty(t, h.events())
 }
 
 func TestPodsThatDoNotWait(t *testing.T) {
@@ -238,7 +475,7 @@ func TestPodsThatDoNotWait(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)
-			change(h.cloud[identity.KeyOf(h.wait("web", ""))])
+			change(h.cloud.pods[identity.KeyOf(h.wait("web", ""))])
 			h.reconciles()
 			h.pass(2 * timeout)
 			h.reconciles()
@@ -250,36 +487,34 @@ func TestPodsThatDoNotWait(t *testing.T) {
 
 func TestOneSizeThatIsSoldOutDoesNotLockTheNode(t *testing.T) {
 	h := newHarness(t)
-	small := h.wait("small", "")
-	h.wait("large", "")
 	h.reconciles()
-	h.pass(timeout / 2)
-	h.place(small)
-	h.reconciles()
-	h.pass(timeout / 2)
-	h.reconciles()
-	h.assertUnlocked("CloudHasRoom")
+	h.wait("large", "", sized(large))
+	h.wait("large-too", "", sized(large), of("other"))
+	h.passes(2 * timeout)
+	assert.Zero(t, testutil.ToFloat64(h.metrics.locks))
+	assert.Equal(t, 1, h.cloud.created, "the probe finds room")
+	assert.Equal(t, "the cloud has no capacity for Pods of size 64.00_512.0",
+		h.assertCondition(corev1.ConditionFalse, ReasonSizes))
+	assert.EqualValues(t, 1, testutil.ToFloat64(h.metrics.sizes))
 	events := h.events()
-	require.Len(t, events, 1)
-	assert.Contains(t, events[0], "The Pod waits until the cloud has capacity: the cloud has had no capacity")
+	require.Len(t, events, 2)
+	assert.Contains(t, events[0], "The Pod waits until the cloud has capacity: size 64.00_512.0 is sold out")
 	assert.Empty(t, h.evictions, "its successor would come back to the node")
 }
 
 func TestTheEndOfALock(t *testing.T) {
 	lock := func(t *testing.T) (*harness, *corev1.Pod) {
 		h := newHarness(t)
-		pod := h.wait("web", "sold out")
-		h.reconciles()
-		h.assertLocked()
+		pod := h.lock()
 		h.events()
 		return h, pod
 	}
 	t.Run("comes after its time", func(t *testing.T) {
-		h, pod := lock(t)
-		h.place(pod)
-		h.pass(lockTime - time.Second)
+		h, _ := lock(t)
+		clear(h.cloud.pods)
+		h.pass(firstLock - time.Second)
 		h.reconciles()
-		assert.Contains(t, h.assertLocked(), "sold out", "the cause stays in the message")
+		assert.Contains(t, h.assertLocked(), "a probe of size", "the cause stays in the message")
 		h.pass(time.Second)
 		h.reconciles()
 		h.assertUnlocked("LockEnded")
@@ -288,81 +523,151 @@ func TestTheEndOfALock(t *testing.T) {
 		h.reconciles()
 		h.assertUnlocked("LockEnded")
 	})
-	t.Run("is followed by another lock while Pods wait", func(t *testing.T) {
+	t.Run("is followed by longer locks while Pods find no room", func(t *testing.T) {
+		h, _ := lock(t)
+		length := firstLock
+		for range 7 {
+			h.passes(length)
+			h.assertUnlocked("LockEnded")
+			h.passes(timeout - timeout/12)
+			require.False(t, h.node().Spec.Unschedulable, "the node is open for the timeout, whatever the cloud reported before")
+			h.passes(timeout / 6)
+			h.assertLocked()
+			length = min(2*length, lockTime)
+			assert.Equal(t, length.String(), h.node().Annotations[policy.SoldOutLockAnnotation])
+			h.pass(-timeout / 12) // The node was locked one step earlier.
+		}
+		assert.Equal(t, lockTime, length)
+		assert.EqualValues(t, 8, testutil.ToFloat64(h.metrics.locks))
+	})
+	t.Run("is followed by a longer lock after a restart", func(t *testing.T) {
+		h, _ := lock(t)
+		h.passes(firstLock)
+		h.restart()
+		h.passes(timeout + timeout/6)
+		h.assertLocked()
+		assert.Equal(t, (2 * firstLock).String(), h.node().Annotations[policy.SoldOutLockAnnotation])
+	})
+	t.Run("comes when a Pod finds room, and the next lock is a first one", func(t *testing.T) {
 		h, pod := lock(t)
-		h.cloud[identity.KeyOf(pod)].Status.Message = ""
-		h.pass(lockTime)
+		h.passes(timeout)
+		h.place(pod)
+		h.reconciles()
+		h.assertUnlocked(ReasonRoomFound)
+		assert.NotContains(t, h.node().Annotations, policy.SoldOutLockAnnotation)
+	})
+	t.Run("is forgotten when a Pod finds room while the node is open", func(t *testing.T) {
+		h, pod := lock(t)
+		h.passes(firstLock)
+		assert.Contains(t, h.node().Annotations, policy.SoldOutLockAnnotation)
+		h.place(pod)
 		h.reconciles()
 		h.assertUnlocked("LockEnded")
+		assert.NotContains(t, h.node().Annotations, policy.SoldOutLockAnnotation)
+	})
+	t.Run("is forgotten when no Pod has come for as long as the longest lock", func(t *testing.T) {
+		h, _ := lock(t)
+		clear(h.cloud.pods)
+		h.passes(firstLock)
+		h.pass(lockTime - time.Second)
 		h.reconciles()
-		h.pass(timeout - time.Second)
-		h.reconciles()
-		h.assertUnlocked("LockEnded")
+		assert.Contains(t, h.node().Annotations, policy.SoldOutLockAnnotation)
 		h.pass(time.Second)
 		h.reconciles()
-		h.assertLocked()
-		assert.EqualValues(t, 2, testutil.ToFloat64(h.locks))
+		assert.NotContains(t, h.node().Annotations, policy.SoldOutLockAnnotation)
 	})
 	t.Run("comes with kubectl uncordon", func(t *testing.T) {
-		h, pod := lock(t)
-		h.place(pod)
+		h, _ := lock(t)
+		clear(h.cloud.pods)
 		h.setNode(func(node *corev1.Node) { node.Spec.Unschedulable = false })
 		h.reconciles()
 		h.assertUnlocked("Uncordoned")
+		assert.NotContains(t, h.node().Annotations, policy.SoldOutLockAnnotation, "the next lock is a first one")
 	})
-	t.Run("comes with an annotation that cannot be parsed", func(t *testing.T) {
-		h, pod := lock(t)
-		h.place(pod)
-		h.setNode(func(node *corev1.Node) { node.Annotations[policy.SoldOutUntilAnnotation] = "tomorrow" })
+	t.Run("comes with annotations that cannot be parsed", func(t *testing.T) {
+		h, _ := lock(t)
+		clear(h.cloud.pods)
+		h.setNode(func(node *corev1.Node) {
+			node.Annotations[policy.SoldOutUntilAnnotation] = "tomorrow"
+			node.Annotations[policy.SoldOutLockAnnotation] = "long"
+		})
 		h.reconciles()
 		h.assertUnlocked("LockEnded")
-		assert.Contains(t, h.log.String(), "cannot be parsed")
+		assert.Contains(t, h.log.String(), "the lock ends")
+		assert.Contains(t, h.log.String(), "the next lock is a first one")
 	})
-	t.Run("comes after a restart too", func(t *testing.T) {
+	t.Run("comes after a restart too, and addresses from before are no sign of room", func(t *testing.T) {
 		h, _ := lock(t)
-		clear(h.cloud)
-		var err error
-		h.Controller, err = New(h.config())
-		require.NoError(t, err)
+		clear(h.cloud.pods)
+		h.place(h.wait("old", ""))
+		h.restart()
 		h.reconciles()
 		h.assertLocked()
-		h.pass(lockTime)
+		h.pass(firstLock)
 		h.reconciles()
+		h.assertUnlocked("LockEnded")
+	})
+	t.Run("comes although the cloud does not answer", func(t *testing.T) {
+		h, _ := lock(t)
+		broken := &cci.Error{Kind: cci.Transient, Message: "away"}
+		h.cloud.networkErr, h.cloud.getErr, h.cloud.deleteErr, h.cloud.createErr = broken, broken, broken, broken
+		h.pass(firstLock)
+		_ = h.reconcile(t.Context())
 		h.assertUnlocked("LockEnded")
 	})
 }
 
-func TestALockWithoutAConditionSaysThatNoPodWaits(t *testing.T) {
+func TestTheLengthOfALock(t *testing.T) {
+	for name, test := range map[string]struct{ first, longest, last, want time.Duration }{
+		"the first":                                   {time.Minute, lockTime, 0, time.Minute},
+		"the next lasts twice as long":                {time.Minute, lockTime, 4 * time.Minute, 8 * time.Minute},
+		"none lasts longer than the longest":          {time.Minute, lockTime, 16 * time.Minute, lockTime},
+		"all last as long as the documents say":       {lockTime, lockTime, 0, lockTime},
+		"the longest limits the first":                {time.Minute, 30 * time.Second, 0, 30 * time.Second},
+		"an annotation that another client wrote":     {time.Minute, lockTime, 1 << 62, lockTime},
+		"a negative one that another client wrote":    {time.Minute, lockTime, -time.Hour, time.Minute},
+		"a shorter configuration than that before it": {time.Minute, 2 * time.Minute, time.Hour, 2 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, func(c *Config) { c.FirstLock, c.Lock = test.first, test.longest })
+			assert.Equal(t, test.want, h.nextLock(test.last))
+		})
+	}
+}
+
+func TestALockWithoutAConditionGetsOne(t *testing.T) {
 	h := newHarness(t)
 	h.setNode(func(node *corev1.Node) {
 		node.Spec.Unschedulable = true
 		node.Annotations = map[string]string{policy.SoldOutUntilAnnotation: h.clock.Add(time.Hour).UTC().Format(time.RFC3339)}
 	})
 	h.reconciles()
-	assert.Contains(t, h.assertLocked(), "no Pod is waiting any longer")
+	assert.Contains(t, h.assertLocked(), "the cloud is sold out")
 }
 
 func TestTheCordonOfAnotherClientStays(t *testing.T) {
 	h := newHarness(t)
 	h.setNode(func(node *corev1.Node) { node.Spec.Unschedulable = true })
-	pod := h.wait("web", "sold out")
+	h.reconciles()
+	h.cloud.soldOut, h.cloud.reason = true, "SoldOut"
+	pod := h.wait("web", "SoldOut")
+	h.reconciles()
+	assert.Len(t, h.evictions, 1, "Pods are rescheduled while the node is unschedulable")
 	h.reconciles()
 	h.assertCondition(corev1.ConditionTrue, "NoRoom")
 	assert.NotContains(t, h.node().Annotations, policy.SoldOutUntilAnnotation, "such a cordon has no end")
-	assert.Len(t, h.evictions, 1, "Pods are rescheduled while the node is unschedulable")
 	h.place(pod)
 	h.reconciles()
 	h.assertCondition(corev1.ConditionFalse, "CloudHasRoom")
 	assert.True(t, h.node().Spec.Unschedulable)
-	assert.Zero(t, testutil.ToFloat64(h.locks))
+	assert.Zero(t, testutil.ToFloat64(h.metrics.locks))
 }
 
 func TestWhatHappensToStrandedPods(t *testing.T) {
 	annotated := func(value string) func(*corev1.Pod) {
-		return func(pod *corev1.Pod) { pod.Annotations = map[string]string{policy.OnSoldOutAnnotation: value} }
+		return func(pod *corev1.Pod) { pod.Annotations[policy.OnSoldOutAnnotation] = value }
 	}
 	job := func(pod *corev1.Pod) { pod.OwnerReferences[0].Kind = "Job" }
-	bare := func(pod *corev1.Pod) { pod.OwnerReferences = nil }
 	deleted := func(pod *corev1.Pod) { pod.DeletionTimestamp = &metav1.Time{Time: time.Now()} }
 	for name, test := range map[string]struct {
 		configured policy.OnSoldOut
@@ -393,10 +698,10 @@ func TestWhatHappensToStrandedPods(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)
 			h.Controller.config.StrandedPods = test.configured
-			pod := h.wait("web", "sold out", test.changes...)
+			h.setNode(func(node *corev1.Node) { node.Spec.Unschedulable = true })
+			pod := h.wait("web", "SoldOut", test.changes...)
 			h.reconciles()
-			h.assertLocked()
-			events := h.events()[1:] // The first is that of the Node.
+			events := h.events()
 			if test.event == "" {
 				assert.Empty(t, events)
 			} else if assert.Len(t, events, 1) {
@@ -424,11 +729,11 @@ func TestPodsThatTheNodeDoesNotHaveAreNotEvicted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)
-			change(h, h.wait("web", "sold out"))
+			h.setNode(func(node *corev1.Node) { node.Spec.Unschedulable = true })
+			change(h, h.wait("web", "SoldOut"))
 			h.reconciles()
-			h.assertLocked()
 			assert.Empty(t, h.evictions)
-			assert.Len(t, h.events(), 1, "only that of the Node")
+			assert.Empty(t, h.events())
 		})
 	}
 }
@@ -447,7 +752,8 @@ func TestErrorsOfAnEviction(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)
-			h.wait("web", "sold out")
+			h.setNode(func(node *corev1.Node) { node.Spec.Unschedulable = true })
+			h.wait("web", "SoldOut")
 			h.evictErr = test.err
 			err := h.reconcile(t.Context())
 			if test.want == "" {
@@ -483,11 +789,7 @@ func TestErrorsOfACheck(t *testing.T) {
 			fail("patch")(h)
 		}, "unlocking node " + nodeName},
 		"the networks cannot be read": {func(h *harness) {
-			late := &cci.Pod{Status: corev1.PodStatus{Phase: corev1.PodPending}}
-			h.cloud[identity.Key{Namespace: "default", Name: "late"}] = late
-			h.waitingPods()
-			h.pass(timeout)
-			h.networkErr = broken
+			h.cloud.networkErr = broken
 		}, "reading whether the networks have addresses"},
 		"the Node is not registered": {func(h *harness) {
 			require.NoError(h.t, h.client.CoreV1().Nodes().Delete(h.t.Context(), nodeName, metav1.DeleteOptions{}))
@@ -495,7 +797,11 @@ func TestErrorsOfACheck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)
-			h.wait("web", "sold out")
+			h.cloud.soldOut, h.cloud.reason = true, "SoldOut"
+			h.reconciles()
+			h.wait("web", "SoldOut")
+			h.reconciles()
+			h.pass(timeout)
 			test.prepare(h)
 			err := h.reconcile(t.Context())
 			if test.want == "" {
@@ -520,7 +826,7 @@ func TestRunReconcilesUntilItsContextEnds(t *testing.T) {
 	config := h.config()
 	config.Interval, config.Logger = time.Millisecond, slog.New(slog.DiscardHandler)
 	checks := make(chan struct{}, 1000)
-	config.Cloud = func() map[identity.Key]*cci.Pod {
+	config.CloudPods = func() map[identity.Key]*cci.Pod {
 		checks <- struct{}{}
 		return nil
 	}
@@ -541,5 +847,5 @@ func TestConfigErrorsAreReported(t *testing.T) {
 	config := newHarness(t).config()
 	config.Timeout = 0
 	_, err = New(config)
-	assert.ErrorContains(t, err, "timeout 0s, lock 30m0s and interval 1s must be above zero")
+	assert.ErrorContains(t, err, "timeout 0s, first lock 2m0s, lock 30m0s and interval 1s must be above zero")
 }

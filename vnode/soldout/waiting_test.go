@@ -1,11 +1,9 @@
 package soldout
 
 import (
-	"context"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -17,17 +15,17 @@ func TestIsScheduled(t *testing.T) {
 	for name, test := range map[string]struct {
 		status    corev1.PodStatus
 		scheduled bool
-		message   string
+		says      report
 	}{
 		"nothing is known yet": {},
 		"the status gives the cause": {
-			status: corev1.PodStatus{Reason: "Unschedulable", Message: "no flavor"}, message: "Unschedulable no flavor",
+			status: corev1.PodStatus{Reason: "Unschedulable", Message: "no flavor"}, says: report{"Unschedulable", "no flavor"},
 		},
 		"the condition gives the cause": {
 			status: corev1.PodStatus{Conditions: []corev1.PodCondition{{
 				Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "sold out",
 			}}},
-			message: "Unschedulable sold out",
+			says: report{"Unschedulable", "sold out"},
 		},
 		"the condition says that the Pod is scheduled": {
 			status: corev1.PodStatus{Conditions: []corev1.PodCondition{{
@@ -42,7 +40,7 @@ func TestIsScheduled(t *testing.T) {
 				}},
 				ContainerStatuses: container,
 			},
-			message: "Unschedulable",
+			says: report{"Unschedulable", ""},
 		},
 		"without a condition, a container status shows it": {
 			status: corev1.PodStatus{ContainerStatuses: container}, scheduled: true,
@@ -52,9 +50,9 @@ func TestIsScheduled(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			scheduled, message := isScheduled(&cci.Pod{Status: test.status})
+			scheduled, says := isScheduled(&cci.Pod{Status: test.status})
 			assert.Equal(t, test.scheduled, scheduled)
-			assert.Equal(t, test.message, message)
+			assert.Equal(t, test.says, says)
 		})
 	}
 }
@@ -97,12 +95,7 @@ func TestNetworkProblem(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &Controller{config: Config{Networks: func(context.Context) ([]cci.Network, error) {
-				return test.networks, nil
-			}}}
-			got, err := c.networkProblem(t.Context())
-			require.NoError(t, err)
-			assert.Equal(t, test.want, got)
+			assert.Equal(t, test.want, networkProblem(test.networks))
 		})
 	}
 }

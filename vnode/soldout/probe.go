@@ -1,0 +1,141 @@
+package soldout
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy/sizes"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/identity"
+	"github.com/spillway-k8s/spillway/vnode/translate"
+)
+
+const (
+	// probeDeadline is how long a probe may run. The cloud then ends it itself: a probe that a crashed vnode left behind
+	// does not cost anything for longer.
+	probeDeadline = 5 * time.Minute
+	// probePause is the number of timeouts after which another probe may follow, unless the node has been locked
+	// meanwhile. Without a pause, one Pod that waits for ever would have a probe running all the time.
+	probePause = 3
+)
+
+// probe is a cloud Pod of the smallest size. It shows whether the cloud has room, which no user can influence. There is
+// at most one, because its name is fixed. It is deleted as soon as it has found room.
+type probe struct {
+	// gone: the cloud has no probe. It is false at the start, because a former process may have left one.
+	gone bool
+	// since is when the probe was created or first seen.
+	since time.Time
+	// next is when another probe may be created.
+	next time.Time
+}
+
+// NewProbe returns the cloud Pod that finds out whether the cloud has room. Its image is never needed: the Pod is
+// deleted as soon as it has an address, which is before the image is pulled.
+func NewProbe(translator *translate.Translator, owner identity.Owner, image string) (*cci.Pod, error) {
+	smallest := sizes.Flavors()[0].Resources()
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "spillway", Name: "probe", UID: "probe"},
+		Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{
+				Name: "probe", Image: image,
+				Resources: corev1.ResourceRequirements{Requests: smallest, Limits: smallest},
+			}},
+			RestartPolicy:                 corev1.RestartPolicyNever,
+			ActiveDeadlineSeconds:         new(int64(probeDeadline.Seconds())),
+			TerminationGracePeriodSeconds: new(int64),
+			AutomountServiceAccountToken:  new(bool),
+		},
+	}
+	result, err := translator.Pod(pod, nil)
+	if err != nil {
+		return nil, fmt.Errorf("creating the sold-out probe: %w", err)
+	}
+	owner.MarkProbe(&result.Pod.ObjectMeta)
+	return result.Pod, nil
+}
+
+// wantsProbe reports whether a probe must show if the cloud has room: a Pod with an owner has waited for half of the
+// timeout, or is reported as sold out, and no Pod has found room meanwhile. The probe has the other half, so the node
+// is locked after the timeout.
+func (c *Controller) wantsProbe() bool {
+	for _, w := range c.waiting {
+		if w.scheduled || !hasOwner(c.podOf(w)) {
+			continue
+		}
+		quiet := c.config.Now().Sub(latest(w.since, c.lastAddress, c.opened))
+		sign := c.hasSign(w) && !w.since.Before(latest(c.lastAddress, c.opened))
+		if sign || quiet >= c.config.Timeout/2 {
+			return true
+		}
+	}
+	return false
+}
+
+// updateProbe creates, reads or deletes the probe. It reports whether the probe finds no room.
+func (c *Controller) updateProbe(ctx context.Context, wanted bool) (waits bool, err error) {
+	now := c.config.Now()
+	switch {
+	case !wanted:
+		return false, c.removeProbe(ctx)
+	case !c.probe.gone:
+		return c.readProbe(ctx)
+	case now.Before(c.probe.next):
+		return false, nil
+	}
+	c.config.Logger.Info("Pods find no room in the cloud: creating a probe", "cloud", c.config.Probe.Name)
+	c.metrics.probes.Inc()
+	_, err = c.config.API.CreatePod(ctx, c.config.CloudNamespace, c.config.Probe)
+	// After an error too: the cloud may have created it.
+	c.probe = probe{since: now, next: now.Add(probePause * c.config.Timeout)}
+	if err != nil && !cci.IsTaken(err) {
+		return false, fmt.Errorf("creating the sold-out probe: %w", err)
+	}
+	return false, nil
+}
+
+// readProbe reads the probe. If it has found room, it is deleted.
+func (c *Controller) readProbe(ctx context.Context) (waits bool, err error) {
+	pod, err := c.config.API.GetPod(ctx, c.config.CloudNamespace, c.config.Owner.ProbeName())
+	if cci.IsNotFound(err) {
+		c.probe.gone = true
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading the sold-out probe: %w", err)
+	}
+	now := c.config.Now()
+	if c.probe.since.IsZero() || pod.DeletionTimestamp != nil { // That of a former process, or one that is being deleted.
+		c.probe.since = now
+	}
+	scheduled, status := isScheduled(pod)
+	if scheduled || pod.Status.PodIP != "" || pod.Status.Phase == corev1.PodRunning || isFinished(pod) {
+		c.noteRoom(c.probeSize())
+		return false, c.removeProbe(ctx)
+	}
+	return c.isSign(status.reason) || now.Sub(c.probe.since) >= c.config.Timeout/2, nil
+}
+
+// removeProbe deletes the probe, also one that a former process has left.
+func (c *Controller) removeProbe(ctx context.Context) error {
+	if c.probe.gone {
+		return nil
+	}
+	options := cci.DeleteOptions{GraceSeconds: new(int64)}
+	err := c.config.API.DeletePod(ctx, c.config.CloudNamespace, c.config.Owner.ProbeName(), options)
+	if err != nil && !cci.IsNotFound(err) {
+		return fmt.Errorf("deleting the sold-out probe: %w", err)
+	}
+	c.probe.gone = true
+	return nil
+}
+
+func (c *Controller) probeSize() string { return translate.SizeOf(c.config.Probe) }
+
+func isFinished(pod *cci.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
