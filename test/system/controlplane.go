@@ -30,7 +30,8 @@ func (s *System) apiServerArgs() []string {
 		"--tls-cert-file=" + s.pki.certFile(APIServer), "--tls-private-key-file=" + s.pki.keyFile(APIServer),
 		// The API server is reachable only over loopback, which cannot be advertised. This address is for documentation.
 		"--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none",
-		"--authorization-mode=Node,RBAC", "--token-auth-file=" + s.data("tokens.csv"),
+		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+		"--token-auth-file=" + s.data("tokens.csv"),
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + s.pki.keyFile("service-accounts"),
 		"--service-account-signing-key-file=" + s.pki.keyFile("service-accounts"),

@@ -78,10 +78,20 @@ type App struct {
 
 // clients are the clients of the cluster, each with its own rate limit: a burst of Pods must not delay the heartbeat
 // of the Node, nor the renewal of the Lease.
-type clients struct{ pods, node, leader, events *kubernetes.Clientset }
+type clients struct {
+	// These act as the node, unless the configuration says otherwise.
+	pods, node, events *kubernetes.Clientset
+	// These act as the program's own user. account is for what a node may not do.
+	leader, account *kubernetes.Clientset
+}
 
 func newClients(cfg *config.Config) (c clients, err error) {
-	for _, client := range []**kubernetes.Clientset{&c.pods, &c.node, &c.leader, &c.events} {
+	for _, client := range []**kubernetes.Clientset{&c.pods, &c.node, &c.events} {
+		if *client, err = cfg.NodeClient("vnode", cfg.Node.Name); err != nil {
+			return clients{}, err
+		}
+	}
+	for _, client := range []**kubernetes.Clientset{&c.leader, &c.account} {
 		if *client, err = cfg.KubeClient("vnode"); err != nil {
 			return clients{}, err
 		}

@@ -62,7 +62,7 @@ func (b builder) node() (*node.Node, error) {
 	return node.New(node.Config{
 		Name: c.Name, ClusterID: b.config.ClusterID, IP: c.IP, Port: b.config.KubeletPort(), Region: b.config.CCI.Region,
 		Capacity: node.Capacity(c.CPU, c.Memory, c.EphemeralStorage, c.Pods),
-	}, b.clients.node, b.logger)
+	}, b.clients.node, b.clients.account, b.logger)
 }
 
 func (b builder) inventory() (*inventory.Inventory, error) {
@@ -121,7 +121,7 @@ func (b builder) soldOut(cloudPods *inventory.Inventory) (*soldout.Controller, e
 
 // orphans returns the sweep that deletes what the watches and former nodes have left in the cloud.
 func (b builder) orphans() *orphans.Sweep {
-	cluster, name := orphans.APIServer{Client: b.clients.pods.CoreV1()}, b.config.Node.Name
+	cluster, name := b.config.Cluster("vnode", b.clients.account), b.config.Node.Name
 	return orphans.NewSweep(orphans.SweepConfig{
 		Finder: &orphans.Finder{
 			Cloud: b.cloud, Namespace: b.config.CCI.Namespace, ClusterID: b.config.ClusterID,

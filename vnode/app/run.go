@@ -8,6 +8,8 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/spillway-k8s/spillway/vnode/cloudnamespace"
+	"github.com/spillway-k8s/spillway/vnode/config"
+	"github.com/spillway-k8s/spillway/vnode/nodeuser"
 )
 
 // cloudNamespacePoll is the first interval between two checks of the cloud namespace.
@@ -50,9 +52,16 @@ func (a *App) manage(ctx context.Context) error {
 // error that only an administrator can correct ends the program. An existing Node is kept alive at once, whatever the
 // state of the cloud namespace, because otherwise the cluster would consider its Pods lost.
 func (a *App) runNode(ctx context.Context, group *errgroup.Group) error {
+	asNode := a.config.Identity == config.IdentityNode
 	exists, err := a.node.Exists(ctx)
+	if err != nil && asNode {
+		err = nodeuser.Explain(a.config.Node.Name, err)
+	}
 	if err != nil {
 		return unlessEnded(ctx, err)
+	}
+	if asNode {
+		a.checkRestriction(ctx)
 	}
 	if exists {
 		a.runPods(ctx, group)
@@ -71,6 +80,18 @@ func (a *App) runNode(ctx context.Context, group *errgroup.Group) error {
 		a.runPods(ctx, group)
 	}
 	return nil
+}
+
+// checkRestriction warns if the API server does not restrict the virtual node to its own Node and Pods.
+func (a *App) checkRestriction(ctx context.Context) {
+	restricted, err := nodeuser.IsRestricted(ctx, a.clients.node.CoordinationV1(), a.config.Node.Name)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		a.logger.Warn("cannot check the admission plugin NodeRestriction", "err", err)
+	case err == nil && !restricted:
+		a.logger.Warn("the API server runs without the admission plugin NodeRestriction: this program's token can be used " +
+			"to change other Nodes, and the status of all Pods")
+	}
 }
 
 // runPods starts the parts that keep the Node alive and manage its Pods.

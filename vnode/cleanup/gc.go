@@ -37,6 +37,7 @@ type gcConfig struct {
 // AddFlags binds the fields that have flags.
 func (c *gcConfig) AddFlags(flags *pflag.FlagSet) {
 	c.AddCleanupFlags(flags)
+	c.AddIdentityFlag(flags)
 	flags.BoolVar(&c.WithoutCluster, "without-cluster", c.WithoutCluster,
 		"assume that the cluster no longer exists: do not connect to it, and delete everything that it has in the cloud")
 	flags.BoolVar(&c.DryRun, "dry-run", c.DryRun, "print what would be deleted, and delete nothing")
@@ -93,7 +94,7 @@ func GC(ctx context.Context, args []string, out io.Writer, setUp SetUpLogging) e
 		if err != nil {
 			return err
 		}
-		cluster := orphans.APIServer{Client: client.CoreV1()}
+		cluster := cfg.Cluster("vnode-gc", client)
 		cleaner.finder.Cluster, cleaner.finder.Gone = cluster, cluster.Gone("")
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)

@@ -7,16 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-)
 
-// nodeUserPrefix begins the common name of a node's certificate.
-const nodeUserPrefix = "system:node:"
+	"github.com/spillway-k8s/spillway/vnode/nodeuser"
+)
 
 // deleteRequests deletes the CertificateSigningRequests of nodes that no longer exist. The cluster would delete them
 // after a day.
@@ -57,9 +55,6 @@ func nodeOf(request []byte) string {
 	if err != nil {
 		return ""
 	}
-	name, isNode := strings.CutPrefix(parsed.Subject.CommonName, nodeUserPrefix)
-	if !isNode {
-		return ""
-	}
+	name, _ := nodeuser.NodeOf(parsed.Subject.CommonName)
 	return name
 }

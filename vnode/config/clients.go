@@ -6,9 +6,12 @@ import (
 	"time"
 
 	"k8s.io/client-go/kubernetes"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cleanup/orphans"
 	"github.com/spillway-k8s/spillway/vnode/credentials"
+	"github.com/spillway-k8s/spillway/vnode/nodeuser"
 )
 
 // requestTries and requestDelay apply to requests that may be repeated.
@@ -29,6 +32,39 @@ func (c *Config) KubeClient(userAgent string) (*kubernetes.Clientset, error) {
 		return nil, fmt.Errorf("creating the client of the cluster: %w", err)
 	}
 	return client, nil
+}
+
+// NodeClient returns a client with its own rate limit that acts as the virtual node, if Identity says so. NodeClient
+// reads files and does not connect.
+func (c *Config) NodeClient(userAgent, name string) (*kubernetes.Clientset, error) {
+	if c.Identity != IdentityNode {
+		return c.KubeClient(userAgent)
+	}
+	rest, err := c.Kube.REST(userAgent)
+	if err != nil {
+		return nil, err
+	}
+	rest.Impersonate = nodeuser.Impersonation(name)
+	client, err := kubernetes.NewForConfig(rest)
+	if err != nil {
+		return nil, fmt.Errorf("creating the client of node %s: %w", name, err)
+	}
+	return client, nil
+}
+
+// Cluster returns what the search for orphans reads from the cluster. client reads Nodes. Cluster does not connect.
+func (c *Config) Cluster(userAgent string, client kubernetes.Interface) orphans.APIServer {
+	cluster := orphans.APIServer{Client: client.CoreV1()}
+	if c.Identity == IdentityNode {
+		cluster.As = func(node string) (corev1client.CoreV1Interface, error) {
+			client, err := c.NodeClient(userAgent, node)
+			if err != nil {
+				return nil, err
+			}
+			return client.CoreV1(), nil
+		}
+	}
+	return cluster
 }
 
 // CloudClient returns a client of the cloud. observers holds what the configuration does not: the logger, the metrics

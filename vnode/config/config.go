@@ -20,9 +20,16 @@ import (
 type Config struct {
 	// Logging is how the program logs.
 	Logging logging.Config `json:"logging"`
-	// Kube is the connection to the cluster. Its rate limit applies to each of four clients separately: one for Pods, one
-	// for the Node and its heartbeat, one for the leader election, and one for Events and Node conditions.
+	// Kube is the connection to the cluster. Its rate limit applies to each of five clients separately: one for Pods, one
+	// for the Node and its heartbeat, one for Events and Node conditions, one for the leader election, and one for what
+	// only the service account may do.
 	Kube kube.Config `json:"kube"`
+	// Identity is the user that reads and writes Pods and what they refer to. "node": the service account acts as the
+	// user system:node:NAME (it impersonates this user), so that the API server allows what it allows a kubelet: it reads
+	// the Secrets and ConfigMaps of Pods on this node only. The API server needs the Node authorizer and the admission
+	// plugin NodeRestriction. "serviceAccount": the service account itself, which then needs rights on all Secrets,
+	// ConfigMaps and Pods of the cluster. Default serviceAccount.
+	Identity Identity `json:"identity"`
 	// ClusterID distinguishes the clusters of one cloud account. It is written onto every cloud Pod. Do not change it
 	// while the cluster has cloud Pods: the virtual node would no longer recognize them. A label value of at most 16
 	// characters. Required, no default.
@@ -64,6 +71,15 @@ type Config struct {
 	// Policy is how the cluster changes the rules. It must be the same for the extender, admission and the virtual nodes.
 	Policy policy.Config `json:"policy"`
 }
+
+// Identity is the user that reads and writes Pods and what they refer to.
+type Identity string
+
+// The values of Identity.
+const (
+	IdentityNode           Identity = "node"
+	IdentityServiceAccount Identity = "serviceAccount"
+)
 
 // UsageConfig is how the exporters of cloud Pods are read. They are read when a client, such as metrics-server,
 // requests the usage of the node, and each at most once in 10 seconds.
@@ -258,7 +274,7 @@ const (
 func Default() *Config {
 	return &Config{
 		Logging: logging.Default(),
-		Kube:    kube.Default(),
+		Kube:    kube.Default(), Identity: IdentityServiceAccount,
 		Node: NodeConfig{
 			CPU: resource.MustParse("1000"), Memory: resource.MustParse("4000Gi"),
 			EphemeralStorage: resource.MustParse("90Ti"), Pods: 3000,

@@ -141,6 +141,8 @@ func TestErrors(t *testing.T) {
 			[]string{`cci.credentialsFile: Invalid value: "c": must be empty if credentialsFrom is machine`}},
 		"a source of keys does not exist": {nil, required("--cci-credentials-from=cloud"),
 			[]string{`cci.credentialsFrom: Unsupported value: "cloud"`}},
+		"an identity does not exist": {nil, required("--identity=kubelet"),
+			[]string{`identity: Unsupported value: "kubelet": supported values: "node", "serviceAccount"`}},
 		"claims are not copied, but Pods with claims are sent": {func(c *Config) { c.Pods.Claims = false }, required(),
 			[]string{
 				`policy.volumeKinds: Invalid value: "nas.csi.everest.io,sfsturbo.csi.everest.io"`,

@@ -13,6 +13,7 @@ import (
 // AddFlags binds the fields that have flags.
 func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	c.AddCleanupFlags(flags)
+	c.AddIdentityFlag(flags)
 	leaderelection.AddFlags(flags, &c.LeaderElectionNamespace)
 	flags.StringVar(&c.Listen, "listen", c.Listen, "`host:port` of the kubelet port")
 	flags.StringVar(&c.TLSCertFile, "tls-cert-file", c.TLSCertFile,
@@ -37,6 +38,12 @@ func (c *Config) AddCleanupFlags(flags *pflag.FlagSet) {
 		"`ID` of the cluster, unique in the cloud account, at most 16 characters; it must never change")
 	addVersionFlag(flags, &c.Policy)
 	c.CCI.addFlags(flags)
+}
+
+// AddIdentityFlag binds the field that "vnode gc" needs as well.
+func (c *Config) AddIdentityFlag(flags *pflag.FlagSet) {
+	flags.StringVar((*string)(&c.Identity), "identity", string(c.Identity),
+		"`user` that reads Pods and what they refer to: node or serviceAccount")
 }
 
 func addVersionFlag(flags *pflag.FlagSet, c *policy.Config) {

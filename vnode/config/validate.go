@@ -47,6 +47,10 @@ func (c *Config) ValidateCleanup() field.ErrorList {
 // validateShared validates what every subcommand needs, except the access to the cloud.
 func (c *Config) validateShared() field.ErrorList {
 	errs := c.Logging.Validate(field.NewPath("logging"))
+	if c.Identity != IdentityNode && c.Identity != IdentityServiceAccount {
+		errs = append(errs, field.NotSupported(field.NewPath("identity"), c.Identity,
+			[]Identity{IdentityNode, IdentityServiceAccount}))
+	}
 	errs = append(errs, c.Policy.Validate(field.NewPath("policy"))...)
 	if c.ClusterID == "" || len(c.ClusterID) > maxClusterIDLength || len(validation.IsValidLabelValue(c.ClusterID)) > 0 {
 		errs = append(errs, field.Invalid(field.NewPath("clusterID"), c.ClusterID,

@@ -246,7 +246,7 @@ func TestSeveralNodesShareACloudNamespace(t *testing.T) {
 	cloud := cloudtest.New(t)
 	ns := namespace(t)
 	for i := range 2 {
-		name := fmt.Sprintf("%s-%d", nodeName(t), i)
+		name := nodeName(t)
 		start(t, settings(t, cloud, name))
 		create(t, ns, podOn(name, fmt.Sprintf("web-%d", i)))
 	}

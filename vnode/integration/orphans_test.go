@@ -129,8 +129,9 @@ func gc(t *testing.T, config *Config, flags ...string) (string, error) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "vnode.yaml")
 	require.NoError(t,
-		os.WriteFile(file, fmt.Appendf(nil, "clusterID: %s\nnode: {name: x}\nkube: {kubeconfig: %s}\ncci: {namespace: %s}\n",
-			config.ClusterID, config.Kube.Kubeconfig, config.CCI.Namespace), 0o600))
+		os.WriteFile(file, fmt.Appendf(nil,
+			"clusterID: %s\nidentity: %s\nnode: {name: x}\nkube: {kubeconfig: %s}\ncci: {namespace: %s}\n",
+			config.ClusterID, config.Identity, config.Kube.Kubeconfig, config.CCI.Namespace), 0o600))
 	var out bytes.Buffer
 	err := cleanup.GC(t.Context(),
 		append([]string{"--config", file, "--cci-endpoint", config.CCI.Endpoint, "--cci-region", "sim-1",

@@ -46,11 +46,12 @@ func newDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 func TestMain(m *testing.M) {
 	os.Exit(programtest.Main(m, system.Config{
 		BareNodes: true,
+		Users:     map[string]string{nodeAccount: ""},
 		Shape:     system.Shape{LocalNodes: 0, LocalCPU: "1", LocalMemory: "1Gi"},
 		Without:   []string{system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode"},
-	}, func(_ context.Context, s *system.System) error {
+	}, func(ctx context.Context, s *system.System) error {
 		trial = s
-		return nil
+		return grantNodes(ctx, s.Client())
 	}))
 }
 
@@ -71,7 +72,7 @@ type running struct {
 func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
 	t.Helper()
 	c := config.Default()
-	c.Kube.Kubeconfig = trialFile("vnode.kubeconfig")
+	c.Identity, c.Kube.Kubeconfig = config.IdentityNode, trial.UserKubeconfig(nodeAccount)
 	c.Kube.QPS, c.Kube.Burst = 2000, 4000
 	c.ClusterID = "trial"
 	c.Node.Name, c.Node.IP = name, "127.0.0.1"
@@ -165,7 +166,9 @@ func (r *running) stop(t testing.TB) {
 	case <-time.After(programtest.Timeout):
 		t.Error("the virtual node does not end")
 	}
-	assert.NotContains(t, r.logs.String(), "system:serviceaccount", "the virtual node lacks a permission")
+	for _, user := range []string{"system:serviceaccount", nodeAccount} {
+		assert.NotContains(t, r.logs.String(), user, "the virtual node lacks a permission")
+	}
 }
 
 // get sends a request to the health port.

@@ -15,6 +15,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/cert"
 	"k8s.io/client-go/util/certificate"
+
+	"github.com/spillway-k8s/spillway/vnode/nodeuser"
 )
 
 // Certificate is a serving certificate of the kubelet port that the cluster signs. It is requested by a
@@ -42,7 +44,7 @@ func NewCertificate(
 		// The signer requires this subject, these names and these usages. Source: Kubernetes documentation, "Certificates and
 		// Certificate Signing Requests", "Kubernetes signers".
 		Template: &x509.CertificateRequest{
-			Subject:     pkix.Name{CommonName: "system:node:" + nodeName, Organization: []string{"system:nodes"}},
+			Subject:     pkix.Name{CommonName: nodeuser.Name(nodeName), Organization: []string{nodeuser.Group}},
 			DNSNames:    []string{nodeName},
 			IPAddresses: []net.IP{net.ParseIP(nodeIP)},
 		},

@@ -102,6 +102,7 @@ func TestAnObjectThatAPodNeedsIsMissing(t *testing.T) {
 		"a claim":                 {claimRef("data"), nil, `persistentvolumeclaim "data" not found`, true},
 		"a permission":            {configMapRef("settings", false), forbidden, "reading ConfigMap default/settings", false},
 		"a permission for tokens": {tokenOf("broken"), nil, "requesting a token of", false},
+		"the Pod, for tokens":     {tokenOf("new"), nil, "requesting a token of", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)

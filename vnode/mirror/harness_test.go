@@ -147,7 +147,8 @@ func (h *harness) restart() {
 	}
 }
 
-// issueToken is the token API of the cluster. Only the service account "missing" does not exist.
+// issueToken is the token API of the cluster. Only the service account "missing" does not exist. For
+// "new" the Pod is not known yet.
 func (h *harness) issueToken(action clienttesting.Action) (bool, runtime.Object, error) {
 	create, ok := action.(clienttesting.CreateActionImpl)
 	if !ok || action.GetSubresource() != "token" {
@@ -156,6 +157,8 @@ func (h *harness) issueToken(action clienttesting.Action) (bool, runtime.Object,
 	switch create.Name {
 	case "missing":
 		return true, nil, apierrors.NewNotFound(corev1.Resource("serviceaccounts"), create.Name)
+	case "new":
+		return true, nil, apierrors.NewNotFound(corev1.Resource("pods"), "web")
 	case "broken":
 		return true, nil, apierrors.NewInternalError(fmt.Errorf("broken"))
 	}

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -92,13 +93,20 @@ func (m *Mirrors) requestToken(
 	account := pod.Spec.ServiceAccountName
 	accounts := m.config.Sources.ServiceAccounts(pod.Namespace)
 	response, err := accounts.CreateToken(ctx, account, request, metav1.CreateOptions{})
-	if apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) && !isAboutPods(err) {
 		return nil, &Missing{fmt.Sprintf("serviceaccount %q not found", account)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("requesting a token of serviceaccount %s/%s: %w", pod.Namespace, account, err)
 	}
 	return &response.Status, nil
+}
+
+// isAboutPods reports whether an error of the API server names a Pod. A moment after a Pod is bound, the admission
+// plugin NodeRestriction may not know it yet.
+func isAboutPods(err error) bool {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	return ok && status.ErrStatus.Details != nil && status.ErrStatus.Details.Kind == "pods"
 }
 
 // renewal returns when a token that was issued now is due for renewal.

@@ -37,6 +37,7 @@ const (
 type Node struct {
 	config     Config
 	client     kubernetes.Interface
+	nodes      completion
 	controller *vknode.NodeController
 	reporter   *reporter
 	factory    informers.SharedInformerFactory
@@ -45,14 +46,15 @@ type Node struct {
 }
 
 // New returns a Node and starts nothing. client should have a rate limit of its own: the Lease must be renewed under
-// any load.
-func New(config Config, client kubernetes.Interface, logger *slog.Logger) (*Node, error) {
+// any load. account sets the labels that client may not set, if client acts as the node.
+func New(config Config, client, account kubernetes.Interface, logger *slog.Logger) (*Node, error) {
 	if config.Name == "" || config.IP == "" || config.Port <= 0 || len(config.Capacity) == 0 {
 		return nil, errors.New("creating the node: name, address, port and capacity must be given")
 	}
 	n := &Node{config: config, client: client, reporter: &reporter{}, logger: logger}
+	n.nodes = newCompletion(client.CoreV1().Nodes(), account.CoreV1().Nodes(), labels(config))
 	var err error
-	n.controller, err = vknode.NewNodeController(n.reporter, object(config), client.CoreV1().Nodes(),
+	n.controller, err = vknode.NewNodeController(n.reporter, object(config), n.nodes,
 		vknode.WithNodeEnableLeaseV1WithRenewInterval(
 			client.CoordinationV1().Leases(corev1.NamespaceNodeLease), leaseSeconds, renewInterval),
 		vknode.WithNodeStatusUpdateInterval(statusInterval),
@@ -121,7 +123,7 @@ func (n *Node) recreate(ctx context.Context, err error) error {
 		return err
 	}
 	n.logger.Warn("the node was deleted and is registered again", "node", n.config.Name)
-	_, err = n.client.CoreV1().Nodes().Create(ctx, object(n.config), metav1.CreateOptions{})
+	_, err = n.nodes.Create(ctx, object(n.config), metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("registering node %s again: %w", n.config.Name, err)
 	}
@@ -129,7 +131,7 @@ func (n *Node) recreate(ctx context.Context, err error) error {
 }
 
 // changed handles a change of the Node. If its Lease was not renewed in time, the Node is not Ready until its status is
-// written again. Without its labels it is no virtual node of Spillway.
+// written again. Without its labels it is no virtual node of Spillway: the same write sets them.
 func (n *Node) changed(obj any) {
 	n.readDNS(obj)
 	node, ok := obj.(*corev1.Node)
@@ -137,7 +139,8 @@ func (n *Node) changed(obj any) {
 		return
 	}
 	ready := FindCondition(node, corev1.NodeReady)
-	if ready == nil || ready.Status != corev1.ConditionTrue || !policy.IsOurNode(node.Labels) {
+	labelled := policy.IsOurNode(node.Labels) && len(n.nodes.missing(node)) == 0
+	if ready == nil || ready.Status != corev1.ConditionTrue || !labelled {
 		n.reporter.report(n.config)
 	}
 }

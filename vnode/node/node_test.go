@@ -31,7 +31,7 @@ func testConfig() Config {
 
 func newNode(t *testing.T, client *fake.Clientset) *Node {
 	t.Helper()
-	n, err := New(testConfig(), client, slog.New(slog.DiscardHandler))
+	n, err := New(testConfig(), client, client, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	return n
 }
@@ -71,7 +71,7 @@ func TestIncompleteConfigurationsAreRefused(t *testing.T) {
 	} {
 		config := testConfig()
 		change(&config)
-		_, err := New(config, fake.NewClientset(), slog.Default())
+		_, err := New(config, fake.NewClientset(), fake.NewClientset(), slog.Default())
 		assert.ErrorContains(t, err, "name, address, port and capacity must be given", name)
 	}
 }
@@ -184,12 +184,14 @@ func TestADeletedNodeIsRegisteredAgain(t *testing.T) {
 
 func TestAChangedNodeIsReported(t *testing.T) {
 	ready := func(status corev1.ConditionStatus) *corev1.Node {
-		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: policy.VirtualNodeLabels()}, Status: corev1.NodeStatus{
-			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status}},
-		}}
+		complete := object(testConfig())
+		complete.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status}}
+		return complete
 	}
 	unlabelled := ready(corev1.ConditionTrue)
-	unlabelled.Labels = nil
+	delete(unlabelled.Labels, "kubernetes.io/role")
+	foreign := ready(corev1.ConditionTrue)
+	delete(foreign.Labels, policy.NodeTypeLabel)
 	for name, test := range map[string]struct {
 		object any
 		want   bool
@@ -197,7 +199,8 @@ func TestAChangedNodeIsReported(t *testing.T) {
 		"that is Ready needs no write":        {ready(corev1.ConditionTrue), false},
 		"whose Lease was not renewed in time": {ready(corev1.ConditionUnknown), true},
 		"without the condition":               {&corev1.Node{}, true},
-		"without its labels":                  {unlabelled, true},
+		"without a label":                     {unlabelled, true},
+		"of another type":                     {foreign, true},
 		"that is none needs no write":         {"other", false},
 	} {
 		t.Run(name, func(t *testing.T) {

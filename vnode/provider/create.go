@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/spillway-k8s/spillway/internal/worker"
 	"github.com/spillway-k8s/spillway/policy"
@@ -104,6 +105,9 @@ func (p *Provider) mirrorFailed(pod *corev1.Pod, err error) (time.Duration, erro
 	}
 	if unsupported, ok := errors.AsType[*mirror.Unsupported](err); ok {
 		return p.refuse(pod, string(policy.ReasonPersistentVolume), unsupported.Message)
+	}
+	if apierrors.IsForbidden(err) && p.state(identity.KeyOf(pod)).failures == 0 {
+		return 0, err // A moment after the Pod was bound, the API server may not know yet that this node may read this.
 	}
 	if missing, ok := errors.AsType[*mirror.Missing](err); ok && p.recordRefusal(pod, ReasonConfigError) {
 		p.config.Recorder.Event(pod, corev1.EventTypeWarning, ReasonConfigError, missing.Message)

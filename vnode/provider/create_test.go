@@ -9,8 +9,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/spillway-k8s/spillway/internal/worker"
 	"github.com/spillway-k8s/spillway/policy"
@@ -279,6 +282,21 @@ func TestObjectsThatAPodRefersTo(t *testing.T) {
 		}))
 		h.reconciles(pod)
 		h.assertEvent("CloudPodCreated")
+	})
+	t.Run("a first refusal of the cluster is not reported", func(t *testing.T) {
+		h := newHarness(t)
+		pod := h.put(newPod("web", secret))
+		h.client.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(corev1.Resource("secrets"), "password", errors.New("no relationship"))
+		})
+		_, err := h.reconcilePod(pod)
+		require.ErrorContains(t, err, "no relationship")
+		assert.Nil(t, h.reported)
+		h.clock = h.clock.Add(time.Minute)
+		_, err = h.reconcilePod(pod)
+		require.Error(t, err)
+		assert.Equal(t, ReasonConfigError, h.status().Reason)
+		assert.Contains(t, h.status().Message, "no relationship")
 	})
 	t.Run("a Pod with a claim that the cloud cannot mount is refused", func(t *testing.T) {
 		h := newHarness(t)

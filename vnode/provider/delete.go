@@ -3,11 +3,13 @@ package provider
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
@@ -40,16 +42,15 @@ func (p *Provider) collect(ctx context.Context, key identity.Key, cloud *cci.Pod
 	return p.config.Recheck, err
 }
 
-// existsInCluster reads the Pod from the API server: the watch may be late, and then a running Pod would be deleted.
+// existsInCluster reads the Pod from the API server: the watch may be late, and then a running Pod would be deleted. It
+// lists: the API server refuses a node that reads a Pod which is gone, because it is not on the node any more.
 func (p *Provider) existsInCluster(ctx context.Context, key identity.Key) (bool, error) {
-	pod, err := p.config.Client.Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
+	this := fields.Set{"metadata.name": key.Name, "spec.nodeName": p.config.Owner.Node}
+	list, err := p.config.Client.Pods(key.Namespace).List(ctx, metav1.ListOptions{FieldSelector: this.String()})
 	if err != nil {
 		return false, fmt.Errorf("reading pod %s/%s before deleting its cloud pod: %w", key.Namespace, key.Name, err)
 	}
-	return pod.UID == key.UID, nil
+	return slices.ContainsFunc(list.Items, func(pod corev1.Pod) bool { return pod.UID == key.UID }), nil
 }
 
 // release deletes the cloud Pod of a Pod that has ended for the cluster, by an eviction for example. A cloud Pod that

@@ -237,7 +237,7 @@ func TestACloudPodIsDeletedWhenItsPodIsGone(t *testing.T) {
 				require.NoError(t, h.client.Tracker().Add(test.cluster))
 			}
 			if test.err != nil {
-				h.fail("get", test.err)
+				h.fail("list", test.err)
 			}
 			requeueAfter, err := h.reconcilePod(pod)
 			assert.Equal(t, test.err != nil, err != nil)
