@@ -114,19 +114,45 @@ func (l CloudLimits) Allow(use CloudUse) bool {
 	return within(l.pods, use.Pods) && within(l.milliCPU, use.MilliCPU) && within(l.milliGiB, use.MilliGiB)
 }
 
+// Amounts returns the limits that there are, by the name of the resource: Pods, CPU in cores and memory in bytes.
+func (l CloudLimits) Amounts() map[string]float64 {
+	amounts := map[string]float64{}
+	for name, limit := range map[string]*int64{"pods": l.pods, "cpu": l.milliCPU, "memory": l.milliGiB} {
+		if limit != nil {
+			amounts[name] = CloudUse{*limit, sizes.Flavor{MilliCPU: *limit, MilliGiB: *limit}}.Amounts()[name]
+		}
+	}
+	return amounts
+}
+
+// Amounts returns the use by the name of the resource, as CloudLimits.Amounts does.
+func (u CloudUse) Amounts() map[string]float64 {
+	return map[string]float64{
+		"pods": float64(u.Pods), "cpu": float64(u.MilliCPU) / 1000, "memory": float64(u.MilliGiB) / 1000 * float64(sizes.GiB),
+	}
+}
+
 // CloudLimits returns the limits of a namespace: those of its annotation, or without one those of the configuration.
+// With an error it returns limits that allow nothing.
 func (p *Policy) CloudLimits(namespaceAnnotations map[string]string) (CloudLimits, error) {
 	text, ok := namespaceAnnotations[CloudLimitsAnnotation]
 	if !ok {
 		return p.cloudLimits, nil
 	}
-	return ParseCloudLimits(text)
+	limits, err := ParseCloudLimits(text)
+	if err != nil {
+		return NoCloud(), err
+	}
+	return limits, nil
 }
+
+// NoCloud returns limits that allow nothing.
+func NoCloud() CloudLimits { return CloudLimits{pods: new(int64), text: "pods=0"} }
 
 // CloudUse returns what a Pod uses in the cloud: one Pod of the size that is billed. It returns an error if no size
 // holds the Pod.
 func (p *Policy) CloudUse(pod *corev1.Pod) (CloudUse, error) {
-	size, err := p.config.CCIVersion.size(pod.Annotations, &pod.Spec)
+	size, err := p.config.CCIVersion.Size(pod.Annotations, &pod.Spec, p.defaultSize)
 	if err != nil {
 		return CloudUse{}, fmt.Errorf("finding the billed size of pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}

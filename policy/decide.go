@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
 // Placement says where a Pod may run, and which nodes are tried first.
@@ -38,6 +40,9 @@ type Config struct {
 	// CCIVersion is the generation of the cloud, "2.0" or "1.0". It determines the API that virtual nodes use and the
 	// sizes of Pods. It must be the same for all virtual nodes of a cluster. Default: 2.0.
 	CCIVersion CCIVersion `json:"cciVersion"`
+	// DefaultSize is the size of a Pod without resource requests, as vCPU_GiB. It is what the cloud bills, and what counts
+	// towards the limits of a namespace. It must be the same for all programs. More costs more. Default 0.50_1.0.
+	DefaultSize string `json:"defaultSize"`
 	// DisabledRules are the restrictions to ignore, by reason. Disable a rule only if the cloud is known to accept such
 	// Pods. Default: none.
 	DisabledRules []Reason `json:"disabledRules"`
@@ -51,6 +56,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		CCIVersion:          CCI2,
+		DefaultSize:         "0.50_1.0",
 		ProtectedNamespaces: []string{"kube-system", "tke-eni-ip-webhook"},
 		VolumeKinds:         []string{"nas.csi.everest.io", "sfsturbo.csi.everest.io"},
 	}
@@ -67,6 +73,9 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child(list.field).Index(i), "", "must be a name"))
 		}
 	}
+	if _, err := c.ParseDefaultSize(); err != nil {
+		errs = append(errs, field.Invalid(path.Child("defaultSize"), c.DefaultSize, err.Error()))
+	}
 	if _, err := ParseCloudLimits(c.CloudLimits); err != nil {
 		errs = append(errs, field.Invalid(path.Child("cloudLimits"), c.CloudLimits, limitsRight))
 	}
@@ -78,11 +87,21 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 	return errs
 }
 
+// ParseDefaultSize returns DefaultSize, zero if there is none. Its syntax is that of CCI 2.0. CCI 1.0 rounds it as it
+// rounds Pods.
+func (c Config) ParseDefaultSize() (sizes.Flavor, error) {
+	if c.DefaultSize == "" {
+		return sizes.Flavor{}, nil
+	}
+	return sizes.For(map[string]string{FlavorAnnotation: c.DefaultSize}, &corev1.PodSpec{})
+}
+
 // Policy decides by one Config. It has no state: its methods may be called by many goroutines at once.
 type Policy struct {
 	config      Config
 	rules       []Rule
 	cloudLimits CloudLimits
+	defaultSize sizes.Flavor
 }
 
 // New validates the configuration and returns a Policy.
@@ -97,7 +116,11 @@ func New(config Config) (*Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checking the policy configuration: %w", err)
 	}
-	p := &Policy{config: config, cloudLimits: limits}
+	size, err := config.ParseDefaultSize()
+	if err != nil {
+		return nil, fmt.Errorf("checking the policy configuration: %w", err)
+	}
+	p := &Policy{config: config, cloudLimits: limits, defaultSize: size}
 	for _, rule := range rules {
 		if !slices.Contains(config.DisabledRules, rule.Reason) {
 			p.rules = append(p.rules, rule)

@@ -69,7 +69,8 @@ const (
 	// manifest or a template never has a valid slot.
 	LocalSlotAnnotation = "spillway.io/local-slot"
 	// CloudSlotAnnotation records that the Pod counts towards the cloud limits of its namespace (CloudLimitsAnnotation).
-	// The extender writes it before it allows the Pod to run on a virtual node. Its value is the UID of the Pod.
+	// The extender writes it before it allows the Pod to run on a virtual node. Its value is the UID of the Pod and the
+	// size that counts, such as "6d2c…/0.50_1.0" (CloudSlot).
 	CloudSlotAnnotation = "spillway.io/cloud-slot"
 	// CloudLimitsAnnotation on a Namespace says how much its Pods may use in the cloud together, such as
 	// "pods=50,cpu=200,memory=400Gi". Tenants cannot write it: they do not own their Namespace object.

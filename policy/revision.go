@@ -11,6 +11,9 @@ import (
 // of a Job. It is never a whole Deployment: during a rolling update the old Pods would hold all slots, and the update
 // would end with no local replica.
 type Revision struct {
+	// Namespace is that of the Pods. A Pod can name any UID as its owner: with the UID of an owner in another namespace it
+	// must not take that owner's slots.
+	Namespace string
 	// Owner is the UID of the controller, or of the Pod itself if it has no controller.
 	Owner types.UID
 	// Hash distinguishes the revisions of a controller that keeps its UID during an update.
@@ -18,13 +21,15 @@ type Revision struct {
 }
 
 // String returns a key for indexes, which is different for each revision.
-func (r Revision) String() string { return string(r.Owner) + "/" + r.Hash }
+func (r Revision) String() string { return r.Namespace + "/" + string(r.Owner) + "/" + r.Hash }
 
 // RevisionOf returns the revision that a Pod belongs to.
 func RevisionOf(pod *corev1.Pod) Revision {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {
-		return Revision{Owner: pod.UID}
+		return Revision{Namespace: pod.Namespace, Owner: pod.UID}
 	}
-	return Revision{Owner: owner.UID, Hash: pod.Labels[appsv1.ControllerRevisionHashLabelKey]}
+	return Revision{
+		Namespace: pod.Namespace, Owner: owner.UID, Hash: pod.Labels[appsv1.ControllerRevisionHashLabelKey],
+	}
 }

@@ -381,7 +381,7 @@ func limitRight(most int64) string {
 // wholeCores returns the Pod's CPU rounded up to whole cores: the example in the manual has 10Gi with 250m.
 func (v CCIVersion) wholeCores(annotations map[string]string, spec *corev1.PodSpec) int64 {
 	milli := sizes.NeedOf(spec, corev1.ResourceCPU)
-	if flavor, err := v.size(annotations, spec); err == nil {
+	if flavor, err := v.Size(annotations, spec, sizes.Flavor{}); err == nil {
 		milli = flavor.MilliCPU
 	}
 	return (milli-1)/1000 + 1
@@ -497,7 +497,7 @@ func checkSupplementalGroups(s subject) []string {
 }
 
 func checkFlavor(s subject) []string {
-	if _, err := s.config.CCIVersion.size(s.pod.Annotations, s.spec); err != nil {
+	if _, err := s.config.CCIVersion.Size(s.pod.Annotations, s.spec, sizes.Flavor{}); err != nil {
 		return []string{err.Error()}
 	}
 	return nil

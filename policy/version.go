@@ -27,11 +27,25 @@ func (v CCIVersion) validate(path *field.Path) field.ErrorList {
 	return nil
 }
 
-// size returns the size of the Pod in this generation. It returns an error if no size holds the Pod.
-func (v CCIVersion) size(annotations map[string]string, spec *corev1.PodSpec) (sizes.Flavor, error) {
+// Size returns the size of a Pod in this generation, which is the one that is billed. A Pod without requests and limits
+// gets byDefault, or the smallest size if byDefault is zero. Size returns an error if no size holds the Pod.
+func (v CCIVersion) Size(
+	annotations map[string]string, spec *corev1.PodSpec, byDefault sizes.Flavor,
+) (sizes.Flavor, error) {
+	if !RequestsNothing(spec) {
+		byDefault = sizes.Flavor{}
+	}
 	if v == CCI1 {
-		fit, err := sizes.FitCCI1(spec, sizes.Flavor{})
+		fit, err := sizes.FitCCI1(spec, byDefault)
 		return fit.Size, err
 	}
+	if _, explicit := annotations[FlavorAnnotation]; !explicit && byDefault != (sizes.Flavor{}) {
+		return byDefault, nil
+	}
 	return sizes.For(annotations, spec)
+}
+
+// RequestsNothing reports whether a Pod has neither requests nor limits of CPU and memory.
+func RequestsNothing(spec *corev1.PodSpec) bool {
+	return sizes.NeedOf(spec, corev1.ResourceCPU) == 0 && sizes.NeedOf(spec, corev1.ResourceMemory) == 0
 }

@@ -48,6 +48,8 @@ policy:
   localFalseForbids: true
   disabledRules: [GRPCProbe]
   cciVersion: "1.0"
+  defaultSize: 1.00_2.0
+  cloudLimits: pods=5
 `
 	file := filepath.Join(t.TempDir(), "admission.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(fields+"listen: 127.0.0.1:9443\nresync: 30s\n"), 0o600))

@@ -86,13 +86,14 @@ func New(cfg *config.Config, clients Clients, hostname string, logger *slog.Logg
 		return nil, err
 	}
 	nodeSet := nodes.New()
-	slots := ledger.New(nodeSet, requeuer.Add)
-	registry.MustRegister(ledger.NewCollector(slots))
-	nodeSet.OnVirtualChange(slots.Recount)
-	source, err := facts.New(clients.Kubernetes, slots.RequeueParked, logger)
+	var slots *ledger.Ledger
+	source, err := facts.New(clients.Kubernetes, func() { slots.PolicyChanged() }, logger)
 	if err != nil {
 		return nil, err
 	}
+	slots = ledger.New(nodeSet, placement.Billing{Policy: decisions, Facts: source}, requeuer.Add)
+	registry.MustRegister(ledger.NewCollector(slots))
+	nodeSet.OnVirtualChange(slots.Recount)
 	answers := placement.Config{
 		Policy: decisions, Facts: source, Ledger: slots, Nodes: nodeSet,
 		Slots: placement.PodSlots{Client: clients.Kubernetes}, Leadership: leader,

@@ -39,7 +39,7 @@ func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	scheme := metadatafake.NewTestScheme()
 	require.NoError(t, metav1.AddMetaToScheme(scheme))
-	client := fake.NewClientset()
+	client := fake.NewClientset(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 	client.PrependReactor("create", "leases", func(action kubetesting.Action) (bool, runtime.Object, error) {
 		action.(kubetesting.CreateAction).GetObject().(*coordinationv1.Lease).UID = "lease"
 		return false, nil, nil

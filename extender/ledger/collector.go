@@ -6,12 +6,16 @@ import "github.com/prometheus/client_golang/prometheus"
 type Collector struct {
 	ledger                                         *Ledger
 	pods, revisions, reservations, waiting, parked *prometheus.Desc
+	cloudUsed, cloudLimit, cloudWaiting            *prometheus.Desc
 }
 
 // NewCollector returns the Collector of a Ledger.
 func NewCollector(l *Ledger) *Collector {
 	gauge := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc("spillway_ledger_"+name, help, nil, nil)
+	}
+	byResource := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("spillway_ledger_"+name, help, []string{"namespace", "resource"}, nil)
 	}
 	return &Collector{
 		ledger:       l,
@@ -20,6 +24,11 @@ func NewCollector(l *Ledger) *Collector {
 		reservations: gauge("reservations", "Number of slots reserved for Pods whose binding has not been seen yet."),
 		waiting:      gauge("waiting_pods", "Number of Pods that wait for a slot of their local quota."),
 		parked:       gauge("parked_pods", "Number of Pods that policy refused and that wait for a change of the switch."),
+		cloudUsed: byResource("cloud_used", "What the Pods of a namespace with limits use in the cloud: pods, cpu in cores "+
+			"and memory in bytes, in billed sizes."),
+		cloudLimit: byResource("cloud_limit", "What the Pods of a namespace may use in the cloud, in the same units."),
+		cloudWaiting: prometheus.NewDesc("spillway_ledger_cloud_waiting_pods",
+			"Number of Pods that wait because of the limits of their namespace.", []string{"namespace"}, nil),
 	}
 }
 
@@ -34,5 +43,14 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		c.waiting: stats.Waiting, c.parked: stats.Parked,
 	} {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value))
+	}
+	for _, a := range stats.Accounts {
+		out <- prometheus.MustNewConstMetric(c.cloudWaiting, prometheus.GaugeValue, float64(a.Waiting), a.Namespace)
+		for resource, used := range a.Used.Amounts() {
+			out <- prometheus.MustNewConstMetric(c.cloudUsed, prometheus.GaugeValue, used, a.Namespace, resource)
+		}
+		for resource, limit := range a.Limits.Amounts() {
+			out <- prometheus.MustNewConstMetric(c.cloudLimit, prometheus.GaugeValue, limit, a.Namespace, resource)
+		}
 	}
 }

@@ -33,13 +33,37 @@ type cluster struct {
 	requeued []string
 	version  int
 	objects  map[string]*corev1.Pod
+	limits   policy.CloudLimits
+	rules    *policy.Policy
+}
+
+// Use implements ledger.Billing.
+func (c *cluster) Use(pod *corev1.Pod) policy.CloudUse {
+	use, err := c.rules.CloudUse(pod)
+	require.NoError(c.t, err)
+	return use
+}
+
+// Limits implements ledger.Billing. All namespaces have the same limits.
+func (c *cluster) Limits(string) policy.CloudLimits { return c.limits }
+
+// limit sets the limits of the namespaces, and reports the change.
+func (c *cluster) limit(text string) {
+	c.t.Helper()
+	var err error
+	c.limits, err = policy.ParseCloudLimits(text)
+	require.NoError(c.t, err)
+	c.PolicyChanged()
 }
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{t: t, virtual: virtualNodes{"virtual-0": true}, objects: map[string]*corev1.Pod{}}
+	var err error
+	c.rules, err = policy.New(policy.DefaultConfig())
+	require.NoError(t, err)
 	c.Ledger = ledger.New(
-		c.virtual,
+		c.virtual, c,
 		func(pod ledger.PodRef) { c.requeued = append(c.requeued, pod.Name) },
 	)
 	c.store = c.Store(slog.New(slog.DiscardHandler))
@@ -97,10 +121,8 @@ func (c *cluster) reserve(name string, fits ...bool) ledger.Outcome {
 		local, cloud = fits[0], fits[1]
 	}
 	uid := types.UID("uid-" + name)
-	outcome, _ := c.Reserve(ledger.Request{UID: uid, Quota: 1, LocalFits: local, CloudFits: cloud})
-	if outcome == ledger.Local {
-		c.Confirm(uid)
-	}
+	outcome, slot := c.Reserve(ledger.Request{UID: uid, Quota: new(1), LocalFits: local, CloudFits: cloud})
+	c.Confirm(uid, slot.Kind)
 	return outcome
 }
 
@@ -129,11 +151,11 @@ func TestASlot(t *testing.T) {
 		},
 		"is kept by its Pod however often Reserve is called": func(c *cluster) {
 			c.pod("a")
-			_, fresh := c.Reserve(ledger.Request{UID: "uid-a", Quota: 1, LocalFits: true, CloudFits: true})
-			assert.True(c.t, fresh)
-			outcome, fresh := c.Reserve(ledger.Request{UID: "uid-a", Quota: 1, LocalFits: true})
+			_, slot := c.Reserve(ledger.Request{UID: "uid-a", Quota: new(1), LocalFits: true, CloudFits: true})
+			assert.Equal(c.t, ledger.Slot{Kind: ledger.LocalSlot, Fresh: true}, slot)
+			outcome, slot := c.Reserve(ledger.Request{UID: "uid-a", Quota: new(1), LocalFits: true})
 			assert.Equal(c.t, ledger.Local, outcome)
-			assert.False(c.t, fresh)
+			assert.Equal(c.t, ledger.Slot{Kind: ledger.LocalSlot}, slot)
 		},
 		"is held by a bound local Pod": func(c *cluster) {
 			c.pod("a", bound("local-0"))
@@ -248,7 +270,7 @@ func TestASlot(t *testing.T) {
 		},
 		"whose write was slow is revoked if another Pod was bound without the extender meanwhile": func(c *cluster) {
 			c.pod("a")
-			outcome, _ := c.Reserve(ledger.Request{UID: "uid-a", Quota: 1, LocalFits: true})
+			outcome, _ := c.Reserve(ledger.Request{UID: "uid-a", Quota: new(1), LocalFits: true})
 			assert.Equal(c.t, ledger.Local, outcome)
 			c.pod("a", slotWritten)
 			c.pod("b", bound("local-0"))
@@ -271,7 +293,7 @@ func TestASlot(t *testing.T) {
 			c.pod("a")
 			c.pod("b")
 			assert.Equal(c.t, ledger.Local, c.reserve("a"))
-			c.Cancel("uid-a")
+			c.Cancel("uid-a", ledger.LocalSlot)
 			assert.Equal(c.t, ledger.Local, c.reserve("b"))
 		},
 		"is held by a Pod that may not burst even if the quota is used up": func(c *cluster) {
@@ -385,8 +407,8 @@ func TestAWaitingPod(t *testing.T) {
 		"that policy refused is requeued when policy changes": func(c *cluster) {
 			c.pod("a")
 			c.Park("uid-a")
-			c.RequeueParked()
-			c.RequeueParked()
+			c.PolicyChanged()
+			c.PolicyChanged()
 			assert.Equal(c.t, []string{"a"}, c.requeued)
 		},
 		"is requeued by a new leader if its condition says that it was refused": func(c *cluster) {
@@ -410,7 +432,7 @@ func TestAWaitingPod(t *testing.T) {
 			c.pod("a")
 			c.Park("uid-a")
 			c.pod("a", bound("local-0"))
-			c.RequeueParked()
+			c.PolicyChanged()
 			assert.Empty(c.t, c.requeued)
 		},
 	}

@@ -16,9 +16,17 @@ import (
 
 // oracle is the simplest implementation of Reserve: it goes through all Pods each time.
 type oracle struct {
-	// reserved are the Pods that have a slot. Those in confirmed were reported to the scheduler.
-	reserved, confirmed map[types.UID]bool
+	// local and cloud are the Pods that have a slot of each kind.
+	local, cloud slots
 }
+
+// slots are the Pods that have a slot. Those in confirmed were reported to the scheduler.
+type slots struct{ reserved, confirmed map[types.UID]bool }
+
+func newSlots() slots { return slots{reserved: map[types.UID]bool{}, confirmed: map[types.UID]bool{}} }
+
+// unconfirmed reports whether a Pod has a slot that was not reported.
+func (s slots) unconfirmed(uid types.UID) bool { return s.reserved[uid] && !s.confirmed[uid] }
 
 func (o *oracle) used(c *cluster, of *corev1.Pod) int {
 	used := 0
@@ -30,9 +38,22 @@ func (o *oracle) used(c *cluster, of *corev1.Pod) int {
 			continue
 		}
 		isLocal := pod.Spec.NodeName != "" && !c.virtual[pod.Spec.NodeName]
-		isReserved := pod.Spec.NodeName == "" && o.reserved[pod.UID]
+		isReserved := pod.Spec.NodeName == "" && o.local.reserved[pod.UID]
 		if isLocal || isReserved {
 			used++
+		}
+	}
+	return used
+}
+
+// cloudUse returns what the Pods of a namespace use in the cloud.
+func (o *oracle) cloudUse(c *cluster, namespace string) policy.CloudUse {
+	var used policy.CloudUse
+	for _, pod := range c.objects {
+		isCloud := c.virtual[pod.Spec.NodeName]
+		isReserved := pod.Spec.NodeName == "" && o.cloud.reserved[pod.UID]
+		if pod.Namespace == namespace && isActive(pod) && (isCloud || isReserved) {
+			used = used.Plus(c.Use(pod))
 		}
 	}
 	return used
@@ -42,27 +63,40 @@ func isActive(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
+// reserve decides for a Pod. A quota below 0 means that it has none.
 func (o *oracle) reserve(c *cluster, pod *corev1.Pod, quota int, local, cloud bool) ledger.Outcome {
 	_, counted := pod.Annotations[policy.LocalReplicasAnnotation]
-	if o.reserved[pod.UID] && !o.confirmed[pod.UID] && o.used(c, pod) > quota {
-		o.reserved[pod.UID] = false
-	}
-	switch {
-	case !isActive(pod) || !counted:
+	if !isActive(pod) || quota >= 0 && !counted {
 		return ledger.Gone
+	}
+	if quota >= 0 && o.local.unconfirmed(pod.UID) && o.used(c, pod) > quota {
+		o.local.reserved[pod.UID] = false
+	}
+	if o.cloud.unconfirmed(pod.UID) && !c.limits.Allow(o.cloudUse(c, pod.Namespace)) {
+		o.cloud.reserved[pod.UID] = false
+	}
+	below := quota >= 0 && (o.local.reserved[pod.UID] || o.used(c, pod) < quota)
+	switch {
 	case pod.Spec.NodeName != "" && c.virtual[pod.Spec.NodeName]:
 		return ledger.Cloud
 	case pod.Spec.NodeName != "":
 		return ledger.Local
-	case local && (o.reserved[pod.UID] || o.used(c, pod) < quota):
-		o.reserved[pod.UID] = true
+	case local && below:
+		o.local.reserved[pod.UID] = true
 		return ledger.Local
-	case cloud && (o.reserved[pod.UID] || o.used(c, pod) < quota):
-		return ledger.Overflow
-	case cloud:
-		return ledger.Cloud
+	case !cloud:
+		return ledger.Wait
+	case !o.cloud.reserved[pod.UID] && !c.limits.Allow(o.cloudUse(c, pod.Namespace).Plus(c.Use(pod))):
+		return ledger.Limited
 	}
-	return ledger.Wait
+	o.cloud.reserved[pod.UID] = true
+	if c.limits.IsZero() {
+		o.cloud.confirmed[pod.UID] = true
+	}
+	if below {
+		return ledger.Overflow
+	}
+	return ledger.Cloud
 }
 
 // TestLedgerAgreesWithTheOracle runs random histories on both. The seed reproduces a history.
@@ -81,15 +115,19 @@ func FuzzLedgerAgreesWithTheOracle(f *testing.F) {
 
 func playHistory(t *testing.T, random *rand.Rand, steps int) {
 	c := newCluster(t)
-	o := &oracle{reserved: map[types.UID]bool{}, confirmed: map[types.UID]bool{}}
+	o := &oracle{local: newSlots(), cloud: newSlots()}
 	created := 0
 	for step := range steps {
 		name := pick(random, c)
-		switch action := random.IntN(13); {
+		switch action := random.IntN(14); {
 		case action == 0 || name == "":
 			created++
 			owner := types.UID(fmt.Sprintf("rs-%d", random.IntN(3)))
-			c.pod(fmt.Sprintf("pod-%d", created), func(p *corev1.Pod) { p.OwnerReferences[0].UID = owner })
+			namespace := fmt.Sprintf("ns-%d", random.IntN(2))
+			size := []string{"0.25_0.5", "0.50_1.0", "1.00_1.0"}[random.IntN(3)]
+			c.pod(fmt.Sprintf("pod-%d", created), sized(size), func(p *corev1.Pod) {
+				p.Namespace, p.OwnerReferences[0].UID = namespace, owner
+			})
 		case action <= 6:
 			reserveBoth(t, c, o, name, random, step)
 		case action == 7:
@@ -102,11 +140,21 @@ func playHistory(t *testing.T, random *rand.Rand, steps int) {
 			c.pod(name, phase(corev1.PodSucceeded))
 		case action == 11:
 			c.pod(name, []func(*corev1.Pod){released, adopted}[random.IntN(2)])
+		case action == 12:
+			c.limit([]string{"", "pods=0", "pods=2", "cpu=1", "pods=3,cpu=2,memory=2Gi"}[random.IntN(5)])
 		default:
 			delete(c.objects, name)
 			c.relist()
 		}
+		requireSameAccounts(t, c, o, step)
 		requireNoLostRequeue(t, c, o, step)
+	}
+}
+
+func requireSameAccounts(t *testing.T, c *cluster, o *oracle, step int) {
+	t.Helper()
+	for _, account := range c.Stats().Accounts {
+		require.Equalf(t, o.cloudUse(c, account.Namespace), account.Used, "step %d, namespace %s", step, account.Namespace)
 	}
 }
 
@@ -127,19 +175,31 @@ func reserveBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.
 	local := random.IntN(4) > 0
 	cloud := !local || random.IntN(3) > 0 // The scheduler does not call the extender without nodes.
 	pod := c.objects[name]
-	want := o.reserve(c, pod, 2, local, cloud)
-	got, _ := c.Reserve(ledger.Request{UID: pod.UID, Quota: 2, LocalFits: local, CloudFits: cloud})
-	require.Equalf(t, want, got, "step %d, pod %s, local fits %t, cloud fits %t", step, name, local, cloud)
+	request := ledger.Request{UID: pod.UID, LocalFits: local, CloudFits: cloud}
+	quota := -1
+	if random.IntN(3) > 0 {
+		quota = 2
+		request.Quota = &quota
+	}
+	want := o.reserve(c, pod, quota, local, cloud)
+	got, slot := c.Reserve(request)
+	require.Equalf(t, want, got, "step %d, pod %s, quota %d, local fits %t, cloud fits %t, limits %s", step, name, quota,
+		local, cloud, c.limits)
 	c.requeued = slices.DeleteFunc(c.requeued, func(r string) bool { return r == name })
-	if got != ledger.Local || pod.Spec.NodeName != "" {
+	if slot.Kind == "" {
 		return
 	}
-	if random.IntN(2) == 0 {
-		c.pod(name, slotWritten)
+	written, confirmed := slotWritten, o.local.confirmed
+	if slot.Kind == ledger.CloudSlot {
+		written, confirmed = cloudSlot(slot.Use.String()), o.cloud.confirmed
 	}
 	if random.IntN(2) == 0 {
-		c.Confirm(pod.UID)
-		o.confirmed[pod.UID] = true
+		c.pod(name, written)
+	}
+	confirmed[pod.UID] = confirmed[pod.UID] && !slot.Fresh
+	if random.IntN(2) == 0 {
+		c.Confirm(pod.UID, slot.Kind)
+		confirmed[pod.UID] = true
 	}
 }
 
@@ -150,7 +210,7 @@ func bind(c *cluster, o *oracle, name string, random *rand.Rand) {
 		return
 	}
 	node := "virtual-0"
-	if o.reserved[pod.UID] && random.IntN(4) > 0 {
+	if o.local.reserved[pod.UID] && random.IntN(4) > 0 {
 		node = "local-0"
 	}
 	c.pod(name, bound(node))
@@ -159,9 +219,6 @@ func bind(c *cluster, o *oracle, name string, random *rand.Rand) {
 // requireNoLostRequeue requires that for each free slot a waiting Pod has been requeued.
 func requireNoLostRequeue(t *testing.T, c *cluster, o *oracle, step int) {
 	t.Helper()
-	if c.Stats().Waiting == 0 {
-		return
-	}
 	before := len(c.requeued)
 	c.Recount() // Requeues the Pods for which a slot is free and that have not been requeued yet.
 	require.Lenf(t, c.requeued, before,

@@ -22,7 +22,7 @@ func TestRunFollowsThePodsOfTheCluster(t *testing.T) {
 		listed := newCluster(t).pod("listed", bound("local-0"))
 		created := newCluster(t).pod("created", bound("local-0"))
 		client := fake.NewClientset(listed)
-		l := ledger.New(virtualNodes{}, func(ledger.PodRef) {})
+		l := ledger.New(virtualNodes{}, newCluster(t), func(ledger.PodRef) {})
 		assert.False(t, l.Synced())
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})

@@ -130,7 +130,8 @@ func asPod(obj any) (*corev1.Pod, error) {
 func (l *Ledger) observe(pod *corev1.Pod) {
 	e, ok := l.pods[pod.UID]
 	if !ok {
-		e = &entry{ref: RefOf(pod)}
+		e = &entry{ref: RefOf(pod), account: l.account(pod.Namespace)}
+		e.account.pods++
 		l.pods[pod.UID] = e
 	}
 	if revision := policy.RevisionOf(pod); revision != e.revision {
@@ -138,11 +139,13 @@ func (l *Ledger) observe(pod *corev1.Pod) {
 		e.revision = revision
 	}
 	l.setCounted(e, pod)
+	l.measure(e, pod)
 	l.countNode(e, -1)
 	l.change(e, func() {
 		e.node = pod.Spec.NodeName
 		e.active = policy.IsActive(pod)
-		e.reserved = e.node == "" && (e.reserved || hasSlot(pod) && !e.revoked)
+		e.local.reserved = e.node == "" && (e.local.reserved || hasLocalSlot(pod) && !e.local.revoked)
+		e.cloud.reserved = e.node == "" && (e.cloud.reserved || hasCloudSlot(pod) && !e.cloud.revoked)
 	})
 	e.refused = e.node == "" && e.active && policy.RefusedByExtender(pod)
 	e.priority = PriorityOf(pod)
@@ -177,7 +180,7 @@ func (l *Ledger) uncount(e *entry) {
 	if !e.counted {
 		return
 	}
-	l.leave(e)
+	l.leaveLocal(e)
 	l.change(e, func() { e.counted = false })
 	rev := l.revisions[e.revision]
 	if rev.pods--; rev.pods == 0 {
@@ -185,20 +188,25 @@ func (l *Ledger) uncount(e *entry) {
 	}
 }
 
-// leave removes a Pod that the scheduler will not retry from its queue. The next Pod gets the slot that the removed Pod
-// was requeued for.
-func (l *Ledger) leave(e *entry) {
-	if e.waiting == nil {
-		return
+// account returns the account of a namespace.
+func (l *Ledger) account(namespace string) *account {
+	a, ok := l.accounts[namespace]
+	if !ok {
+		a = &account{namespace: namespace}
+		l.accounts[namespace] = a
 	}
-	l.leaveQueue(e)
-	l.requeueNext(l.revisions[e.revision])
+	return a
 }
 
 func (l *Ledger) forget(e *entry) {
 	l.uncount(e)
+	l.leave(e)
 	l.countNode(e, -1)
+	l.change(e, func() { e.active = false })
 	delete(l.pods, e.ref.UID)
+	if e.account.pods--; e.account.pods == 0 {
+		delete(l.accounts, e.account.namespace)
+	}
 }
 
 // countNode adds by, which is 1 or -1, to the counts of the active Pod's node.

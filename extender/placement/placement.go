@@ -22,14 +22,17 @@ import (
 type Facts interface {
 	Global() policy.Switch
 	Claims(*corev1.Pod) map[string]string
+	// Namespace returns the annotations of a namespace. It returns an error while they are not known.
+	Namespace(name string) (map[string]string, error)
 	Ready() bool
 }
 
 // Slots makes a reserved slot durable. The slot must survive a restart of the extender before it is reported to the
 // scheduler.
 type Slots interface {
-	// Write blocks for one API call. notWritten is true if the error proves that the slot was not written.
-	Write(ctx context.Context, pod *corev1.Pod) (notWritten bool, err error)
+	// Write writes an annotation of the Pod, and blocks for one API call. notWritten is true if the error proves that the
+	// slot was not written.
+	Write(ctx context.Context, pod *corev1.Pod, annotation, value string) (notWritten bool, err error)
 }
 
 // Leadership reports whether this process may answer, and whether it may report what it has decided. Package leadership
@@ -112,49 +115,82 @@ func (p *Placement) Filter(ctx context.Context, pod *corev1.Pod, names []string)
 	if err != nil {
 		return FilterResult{}, err
 	}
-	local, virtual := view.Split(names)
-	decision := p.decide(pod)
-	chosen, reason, err := p.choose(ctx, pod, decision, local, virtual)
+	c, err := p.decide(pod)
 	if err != nil {
 		return FilterResult{}, err
 	}
-	noLocalFits := reason != policy.ReasonLocalQuota && len(local) == 0
-	if allowsBoth(decision) && noLocalFits && p.preemptsFirst(pod, view) {
-		chosen, reason = nil, policy.ReasonPreemptFirst
+	local, virtual := view.Split(names)
+	c.fits = classes{len(local) > 0, len(virtual) > 0}
+	c.preemptFirst = allowsBoth(c.Decision) && !c.fits.local && p.preemptsFirst(pod, view)
+	if c.Placement == policy.PlacementLocalOnly {
+		if err := p.reserveIfCounted(ctx, pod, local); err != nil {
+			return FilterResult{}, err
+		}
+	}
+	allowed, reason, err := p.choose(ctx, c)
+	if err != nil {
+		return FilterResult{}, err
+	}
+	chosen := []string{}
+	if allowed.local {
+		chosen = local
+	}
+	if allowed.virtual {
+		chosen = append(chosen, virtual...)
 	}
 	p.logger.DebugContext(ctx, "filtered nodes", "pod", ledger.RefOf(pod).NamespacedName,
-		"decision", decision.Describe(), "reason", reason, "nodes", len(chosen))
+		"decision", c.Describe(), "reason", reason, "nodes", len(chosen))
 	if len(chosen) > 0 {
 		return FilterResult{Names: chosen, Reason: reason}, nil
 	}
-	if reason != policy.ReasonLocalQuota {
+	if reason != policy.ReasonLocalQuota && reason != policy.ReasonCloudLimits {
 		p.ledger.Park(pod.UID) // The ledger itself requeues Pods that wait for a slot.
 	}
-	return FilterResult{Names: []string{}, Reason: reason, Refusal: refusal(reason, decision)}, nil
+	return FilterResult{Names: chosen, Reason: reason, Refusal: p.refusal(reason, c)}, nil
 }
 
-func (p *Placement) decide(pod *corev1.Pod) policy.Decision {
-	return p.policy.Decide(policy.Input{Pod: pod, Global: p.facts.Global(), Claims: p.facts.Claims(pod)})
+// candidate is a Pod for which a class of nodes is chosen.
+type candidate struct {
+	policy.Decision
+	pod    *corev1.Pod
+	limits policy.CloudLimits
+	// fits are the classes that can take the Pod now.
+	fits classes
+	// preemptFirst forbids the Pod to burst for now (preemptsFirst).
+	preemptFirst bool
 }
 
-// choose returns the nodes of the class to which the Pod goes.
-func (p *Placement) choose(
-	ctx context.Context, pod *corev1.Pod, d policy.Decision, local, virtual []string,
-) ([]string, policy.Reason, error) {
-	switch {
-	case d.Placement == policy.PlacementLocalOnly:
-		return local, policy.ReasonLocalOnly, p.reserveIfCounted(ctx, pod, local)
-	case d.Placement == policy.PlacementCloudOnly:
-		return virtual, policy.ReasonCloudOnly, nil
-	case d.Placement == policy.PlacementByScore:
-		return append(local, virtual...), d.Reason, nil
-	case d.Quota != nil:
-		return p.chooseByQuota(ctx, pod, d, local, virtual)
-	case len(local) > 0:
-		return local, d.Reason, nil
-	default:
-		return virtual, d.Reason, nil
+// classes is a set of classes of nodes.
+type classes struct{ local, virtual bool }
+
+// decide asks policy about a Pod.
+func (p *Placement) decide(pod *corev1.Pod) (candidate, error) {
+	annotations, err := p.facts.Namespace(pod.Namespace)
+	if err != nil {
+		return candidate{}, err
 	}
+	decision := p.policy.Decide(policy.Input{
+		Pod: pod, Global: p.facts.Global(), Claims: p.facts.Claims(pod), NamespaceAnnotations: annotations,
+	})
+	limits, _ := p.policy.CloudLimits(annotations) // Decide has kept the Pod local if they are malformed.
+	return candidate{Decision: decision, pod: pod, limits: limits}, nil
+}
+
+// choose returns the classes to which the Pod goes, of those that fit.
+func (p *Placement) choose(ctx context.Context, c candidate) (classes, policy.Reason, error) {
+	switch {
+	case c.Placement == policy.PlacementLocalOnly:
+		return classes{local: c.fits.local}, policy.ReasonLocalOnly, nil
+	case c.Quota != nil:
+		return p.chooseByQuota(ctx, c)
+	case c.Placement == policy.PlacementLocalFirst && c.fits.local:
+		return classes{local: true}, c.Reason, nil
+	case c.preemptFirst:
+		return classes{}, policy.ReasonPreemptFirst, nil
+	case c.Placement == policy.PlacementCloudOnly:
+		c.fits.local, c.Reason = false, policy.ReasonCloudOnly
+	}
+	return p.chooseWithinLimits(ctx, c)
 }
 
 // reserveIfCounted reserves a slot for a Pod that has a quota but may not burst. If the switch is turned on while the
@@ -170,39 +206,68 @@ func (p *Placement) reserveIfCounted(ctx context.Context, pod *corev1.Pod, local
 	return nil
 }
 
-func (p *Placement) chooseByQuota(
-	ctx context.Context, pod *corev1.Pod, d policy.Decision, local, virtual []string,
-) ([]string, policy.Reason, error) {
-	outcome, err := p.reserve(ctx, pod, *d.Quota, len(local) > 0, len(virtual) > 0)
-	if err != nil {
-		return nil, "", err
+// chooseWithinLimits chooses for a Pod without a quota that may go to any class that fits.
+func (p *Placement) chooseWithinLimits(ctx context.Context, c candidate) (classes, policy.Reason, error) {
+	if !c.fits.virtual {
+		return c.fits, c.Reason, nil
 	}
-	switch outcome {
-	case ledger.Local:
-		return local, d.Reason, nil
-	case ledger.Overflow:
-		return virtual, d.Reason, nil
-	case ledger.Cloud:
-		return virtual, policy.ReasonLocalQuota, nil
-	case ledger.Wait:
-		return nil, policy.ReasonLocalQuota, nil
+	if c.limits.IsZero() {
+		p.ledger.ChargeCloud(c.pod.UID)
+		return c.fits, c.Reason, nil
+	}
+	outcome, err := p.reserve(ctx, c)
+	switch {
+	case err != nil:
+		return classes{}, "", err
+	case outcome == ledger.Cloud:
+		return c.fits, c.Reason, nil
+	case c.fits.local: // The limits do not allow the Pod now, or it is bound already.
+		return classes{local: true}, c.Reason, nil
 	default:
-		return nil, "", fmt.Errorf("pod %s/%s with UID %s is gone, terminating or finished", pod.Namespace, pod.Name, pod.UID)
+		return classes{}, policy.ReasonCloudLimits, nil
 	}
 }
 
-// reserve reserves a slot once the ledger has seen what the scheduler has seen, and writes a fresh slot before it
-// returns. If there are other extenders, it returns "local" only in a term that was still current after the slot was
+func (p *Placement) chooseByQuota(ctx context.Context, c candidate) (classes, policy.Reason, error) {
+	outcome, err := p.reserve(ctx, c)
+	if err != nil {
+		return classes{}, "", err
+	}
+	switch outcome {
+	case ledger.Local:
+		return classes{local: c.fits.local}, c.Reason, nil
+	case ledger.Overflow:
+		return classes{virtual: true}, c.Reason, nil
+	case ledger.Cloud:
+		return classes{virtual: c.fits.virtual}, policy.ReasonLocalQuota, nil
+	case ledger.Preempt:
+		return classes{}, policy.ReasonPreemptFirst, nil
+	case ledger.Limited:
+		return classes{}, policy.ReasonCloudLimits, nil
+	default:
+		return classes{}, policy.ReasonLocalQuota, nil
+	}
+}
+
+// reserve reserves a slot once the ledger has seen what the scheduler has seen, and writes a slot to the Pod before it
+// returns. If there are other extenders, it reports a slot only in a term that was still current after the slot was
 // written, so that every later leader counts the slot.
-func (p *Placement) reserve(
-	ctx context.Context, pod *corev1.Pod, quota int, localFits, cloudFits bool,
-) (ledger.Outcome, error) {
-	request := ledger.Request{UID: pod.UID, Quota: quota, LocalFits: localFits, CloudFits: cloudFits}
+func (p *Placement) reserve(ctx context.Context, c candidate) (ledger.Outcome, error) {
+	request := ledger.Request{
+		UID: c.pod.UID, Quota: c.Quota, LocalFits: c.fits.local, CloudFits: c.fits.virtual, PreemptFirst: c.preemptFirst,
+	}
 	for {
-		outcome, err := p.reserveInTerm(ctx, pod, request)
-		if !errors.Is(err, leadership.ErrNewTerm) {
-			return outcome, err
+		outcome, err := p.reserveInTerm(ctx, c.pod, request)
+		switch {
+		case errors.Is(err, leadership.ErrNewTerm):
+			continue
+		case err != nil:
+			return "", err
+		case outcome == ledger.Gone:
+			return "", fmt.Errorf("pod %s/%s with UID %s is gone, terminating or finished",
+				c.pod.Namespace, c.pod.Name, c.pod.UID)
 		}
+		return outcome, nil
 	}
 }
 
@@ -216,46 +281,66 @@ func (p *Placement) reserveInTerm(
 	if err := p.ledger.WaitFor(ctx, pod.ResourceVersion); err != nil {
 		return "", err
 	}
-	outcome, fresh := p.ledger.Reserve(request)
-	if outcome != ledger.Local {
+	outcome, slot := p.ledger.Reserve(request)
+	if slot.Kind == "" {
 		return outcome, nil
 	}
-	if err := p.writeSlot(ctx, pod, fresh); err != nil {
+	if err := p.writeSlot(ctx, pod, slot); err != nil {
 		return "", err
 	}
 	if err := p.leadership.VerifyTerm(ctx, term); err != nil {
 		return "", err
 	}
-	p.ledger.Confirm(pod.UID)
+	p.ledger.Confirm(pod.UID, slot.Kind)
 	return outcome, nil
 }
 
 // writeSlot makes the Pod's slot durable.
-func (p *Placement) writeSlot(ctx context.Context, pod *corev1.Pod, fresh bool) error {
-	if !fresh && pod.Annotations[policy.LocalSlotAnnotation] == string(pod.UID) {
+func (p *Placement) writeSlot(ctx context.Context, pod *corev1.Pod, slot ledger.Slot) error {
+	annotation, value := string(slot.Kind), string(pod.UID)
+	if slot.Kind == ledger.CloudSlot {
+		value = policy.CloudSlot{Flavor: slot.Use.Flavor}.Value(pod)
+	}
+	if !slot.Fresh && pod.Annotations[annotation] == value {
 		return nil
 	}
-	notWritten, err := p.slots.write(ctx, pod)
-	if err != nil && notWritten && fresh {
-		p.ledger.Cancel(pod.UID)
+	notWritten, err := p.slots.write(ctx, pod, annotation, value)
+	if err != nil && notWritten && slot.Fresh {
+		p.ledger.Cancel(pod.UID, slot.Kind)
 	}
 	return err
 }
 
 // refusal returns the message for the condition of a Pod for which there is no node.
-func refusal(reason policy.Reason, d policy.Decision) string {
+func (p *Placement) refusal(reason policy.Reason, c candidate) string {
+	prefix := policy.RefusalPrefix + string(reason) + ": "
 	switch reason {
 	case policy.ReasonLocalQuota:
-		return policy.RefusalPrefix + string(reason) + ": this revision has its " + policy.LocalReplicasAnnotation +
+		return prefix + "this revision has its " + policy.LocalReplicasAnnotation +
 			" on local nodes, and no virtual node can take the Pod now; " +
 			"the scheduler retries the Pod when a local replica ends or a virtual node has room"
+	case policy.ReasonCloudLimits:
+		return prefix + p.limitsReached(c)
 	case policy.ReasonPreemptFirst:
 		return preemptFirst
 	case policy.ReasonCloudOnly:
-		return policy.RefusalPrefix + string(reason) + ": " + d.Message + ", and none can take the Pod now"
+		return prefix + c.Message + ", and none can take the Pod now"
 	case policy.ReasonLocalOnly:
-		return policy.RefusalPrefix + string(d.Reason) + ": " + d.Message
+		return policy.RefusalPrefix + string(c.Reason) + ": " + c.Message
 	default:
-		return policy.RefusalPrefix + string(reason) + ": no node of the right class can take the Pod now"
+		return prefix + "no node of the right class can take the Pod now"
 	}
+}
+
+// limitsReached says why the limits of the namespace do not allow the Pod now, and what would change that.
+func (p *Placement) limitsReached(c candidate) string {
+	limits := fmt.Sprintf("namespace %s may use %s in the cloud (%s)", c.pod.Namespace, c.limits,
+		policy.CloudLimitsAnnotation)
+	if use, err := p.policy.CloudUse(c.pod); err == nil && !c.limits.Allow(use) {
+		size := use.Resources()
+		return fmt.Sprintf("%s, and the Pod alone is billed as %s vCPU and %s of memory: "+
+			"request less, or ask an administrator of the cluster for more", limits, size.Cpu(), size.Memory())
+	}
+	return limits + ", and its Pods there leave no room for this one; " +
+		"the scheduler retries the Pod when one of them ends or the limits change"
 }

@@ -39,6 +39,10 @@ type fixture struct {
 	global   policy.Switch
 	mu       sync.Mutex
 	written  []string
+	// slots are the annotations of the written slots, by Pod.
+	slots map[string]string
+	// limits are those of every namespace; "unknown" if the namespace is not known yet.
+	limits string
 	// verified contains the number of written slots at each call of VerifyTerm.
 	verified []int
 	// notLeading is the error of Ready and CurrentTerm, termOver that of VerifyTerm.
@@ -55,13 +59,19 @@ type fixture struct {
 func (f *fixture) Global() policy.Switch                { return f.global }
 func (f *fixture) Claims(*corev1.Pod) map[string]string { return nil }
 func (f *fixture) Ready() bool                          { return true }
+func (f *fixture) Namespace(string) (map[string]string, error) {
+	if f.limits == "unknown" {
+		return nil, errors.New("namespace not found")
+	}
+	return map[string]string{policy.CloudLimitsAnnotation: f.limits}, nil
+}
 
 // leader is the Leadership of the fixture, whose own Ready is that of the Facts.
 type leader struct{ *fixture }
 
 func (l leader) Ready() error { return l.notLeading }
 
-func (f *fixture) Write(_ context.Context, pod *corev1.Pod) (bool, error) {
+func (f *fixture) Write(_ context.Context, pod *corev1.Pod, annotation, value string) (bool, error) {
 	time.Sleep(f.writeTakes)
 	if f.writeErr != nil {
 		return f.notWritten, f.writeErr
@@ -69,6 +79,7 @@ func (f *fixture) Write(_ context.Context, pod *corev1.Pod) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.written = append(f.written, pod.Name)
+	f.slots[pod.Name] = annotation + ": " + value
 	return false, nil
 }
 
@@ -89,7 +100,7 @@ func (f *fixture) VerifyTerm(context.Context, leadership.Term) error {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t}
+	f := &fixture{t: t, slots: map[string]string{}}
 	decide, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
 	n := nodes.New()
@@ -98,7 +109,8 @@ func newFixture(t *testing.T) *fixture {
 		list = append(list, node(name, policy.VirtualNodeLabels()))
 	}
 	require.NoError(t, n.Store().Replace(list, "1"))
-	f.ledger = ledger.New(n, func(pod ledger.PodRef) { f.requeued = append(f.requeued, pod.Name) })
+	billing := placement.Billing{Policy: decide, Facts: f}
+	f.ledger = ledger.New(n, billing, func(pod ledger.PodRef) { f.requeued = append(f.requeued, pod.Name) })
 	f.pods = f.ledger.Store(slog.New(slog.DiscardHandler))
 	require.NoError(t, f.pods.Replace(nil, "1"))
 	f.version = 1
@@ -380,7 +392,7 @@ func TestAPodThatPolicyRefusedIsRequeuedWhenPolicyChanges(t *testing.T) {
 	f.global = policy.SwitchOff
 	assert.Empty(t, f.filter(f.pod("a", quota(0)), virtuals...).Names)
 	f.global = policy.SwitchOn
-	f.ledger.RequeueParked()
+	f.ledger.PolicyChanged()
 	assert.Equal(t, []string{"a"}, f.requeued)
 }
 

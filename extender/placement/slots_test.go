@@ -19,7 +19,7 @@ import (
 func TestASlotIsWrittenToItsPod(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a", UID: "uid-a"}}
 	client := fake.NewClientset(pod)
-	notWritten, err := placement.PodSlots{Client: client}.Write(t.Context(), pod)
+	notWritten, err := placement.PodSlots{Client: client}.Write(t.Context(), pod, "spillway.io/local-slot", "uid-a")
 	require.NoError(t, err)
 	assert.False(t, notWritten)
 	patch := client.Actions()[0].(kubetesting.PatchAction)
@@ -47,7 +47,7 @@ func TestOnlyARefusalProvesThatASlotIsNotWritten(t *testing.T) {
 				return true, nil, tc.err
 			})
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a", UID: "uid-a"}}
-			notWritten, err := placement.PodSlots{Client: client}.Write(t.Context(), pod)
+			notWritten, err := placement.PodSlots{Client: client}.Write(t.Context(), pod, "spillway.io/local-slot", "uid-a")
 			require.ErrorIs(t, err, tc.err)
 			require.ErrorContains(t, err, "writing the slot of pod default/a")
 			assert.Equal(t, tc.wantNotWritten, notWritten)

@@ -29,9 +29,11 @@ func newSlotWriter(slots Slots) *slotWriter {
 }
 
 // write blocks for slowWrite at most, or until ctx ends. notWritten is that of Slots.
-func (w *slotWriter) write(ctx context.Context, pod *corev1.Pod) (notWritten bool, err error) {
-	notWritten, err = w.calls.Do(ctx, string(pod.UID), func(ctx context.Context) (bool, error) {
-		return w.slots.Write(ctx, pod)
+func (w *slotWriter) write(
+	ctx context.Context, pod *corev1.Pod, annotation, value string,
+) (notWritten bool, err error) {
+	notWritten, err = w.calls.Do(ctx, annotation+"="+value, func(ctx context.Context) (bool, error) {
+		return w.slots.Write(ctx, pod, annotation, value)
 	})
 	if errors.Is(err, slowcall.ErrSlow) {
 		return false, fmt.Errorf("writing the slot of the Pod: %w", err)

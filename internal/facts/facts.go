@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -150,11 +151,23 @@ func (s *Source) Namespace(name string) (map[string]string, error) {
 	return namespace.Annotations, nil
 }
 
-// namespaceChanged reports a change of the annotations of a namespace.
+// namespaceChanged reports a change of the annotations of a namespace that are Spillway's. Other controllers change
+// theirs as often as they like.
 func (s *Source) namespaceChanged(before, after any) {
 	old, ok := before.(*corev1.Namespace)
 	changed, known := after.(*corev1.Namespace)
-	if ok && known && !maps.Equal(old.Annotations, changed.Annotations) {
+	if ok && known && !maps.Equal(ours(old.Annotations), ours(changed.Annotations)) {
 		s.changed()
 	}
+}
+
+// ours returns the annotations whose keys are Spillway's.
+func ours(annotations map[string]string) map[string]string {
+	found := map[string]string{}
+	for key, value := range annotations {
+		if strings.HasPrefix(key, "spillway.io/") {
+			found[key] = value
+		}
+	}
+	return found
 }

@@ -128,3 +128,33 @@ func TestWaitReadyEndsWithItsContext(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, source.WaitReady(ctx), context.Canceled)
 }
+
+func TestTheAnnotationsOfANamespace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		changes := 0
+		source, client := follow(t, func() { changes++ })
+		_, err := source.Namespace("shop")
+		require.ErrorContains(t, err, `looking up the annotations of namespace shop: namespace "shop" not found`)
+
+		shop := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
+		namespaces := client.CoreV1().Namespaces()
+		_, err = namespaces.Create(t.Context(), shop, metav1.CreateOptions{})
+		require.NoError(t, err)
+		for i, annotations := range []map[string]string{
+			{policy.CloudLimitsAnnotation: "pods=1"},
+			{policy.CloudLimitsAnnotation: "pods=1", "field.example/of-another": "controller"},
+			{policy.CloudLimitsAnnotation: "pods=2"},
+			nil,
+		} {
+			shop = shop.DeepCopy()
+			shop.Annotations = annotations
+			_, err = namespaces.Update(t.Context(), shop, metav1.UpdateOptions{})
+			require.NoError(t, err)
+			synctest.Wait()
+			got, err := source.Namespace("shop")
+			require.NoError(t, err)
+			assert.Equal(t, annotations, got)
+			assert.Equal(t, []int{1, 1, 2, 3}[i], changes, "only Spillway's annotations are reported")
+		}
+	})
+}

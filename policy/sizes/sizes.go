@@ -174,6 +174,18 @@ func For(annotations map[string]string, spec *corev1.PodSpec) (Flavor, error) {
 		needed.Cpu(), needed.Memory())
 }
 
+// Parse reads what Flavor.String returns. The size need not be one that is sold: CCI 1.0 has others.
+func Parse(text string) (Flavor, error) {
+	cpu, memory, _ := strings.Cut(text, "_")
+	c, errCPU := strconv.ParseFloat(cpu, 64)
+	m, errMemory := strconv.ParseFloat(memory, 64)
+	size := Flavor{MilliCPU: int64(math.Round(c * 1000)), MilliGiB: int64(math.Round(m * 1000))}
+	if errCPU != nil || errMemory != nil || size.String() != text {
+		return Flavor{}, fmt.Errorf("size: invalid value %.100q: must be such as \"2.00_4.0\" (vCPU_GiB)", text)
+	}
+	return size, nil
+}
+
 func parseFlavor(text string) (Flavor, error) {
 	cpu, memory, _ := strings.Cut(text, "_")
 	c, errCPU := strconv.ParseFloat(cpu, 64)

@@ -188,8 +188,6 @@ type ExecConfig struct {
 
 // PodConfig is how Pods are translated and managed.
 type PodConfig struct {
-	// DefaultSize is the size of a Pod without resource requests, as vCPU_GiB. More costs more. Default 0.50_1.0.
-	DefaultSize string `json:"defaultSize"`
 	// ClusterDNS are addresses of the cluster's DNS that are reachable from the cloud's subnets. A ClusterIP is not.
 	// Default none: Pods use the DNS of the cloud, which does not resolve the cluster's Services.
 	ClusterDNS []string `json:"clusterDNS"`
@@ -293,7 +291,7 @@ func Default() *Config {
 			Exec:           ExecConfig{Handshake: cci.HandshakeToken, KeepAlive: duration(time.Minute)},
 		},
 		Pods: PodConfig{
-			DefaultSize: "0.50_1.0", ClusterDomain: "cluster.local", PullSecret: "imagepull-secret", Workers: 50,
+			ClusterDomain: "cluster.local", PullSecret: "imagepull-secret", Workers: 50,
 			ServiceAccountTokens: true, Claims: true,
 			MirrorRefresh: duration(time.Minute), MirrorRemoval: duration(30 * time.Second),
 			MaxRetryInterval: duration(time.Minute), RefusalRetry: duration(5 * time.Minute),
@@ -311,6 +309,7 @@ func duration(d time.Duration) metav1.Duration { return metav1.Duration{Duration
 // Aliases returns the former names of renamed fields, which the file may still use.
 func (c *Config) Aliases() map[string]string {
 	return map[string]string{
+		"pods.defaultSize":  "policy.defaultSize",
 		"pods.longestRetry": "pods.maxRetryInterval",
 		"soldOut.patience":  "soldOut.timeout",
 		"soldOut.stuckPods": "soldOut.strandedPods",
@@ -349,7 +348,7 @@ func (c *Config) Translation() translate.Config {
 	return translate.Config{
 		Version: c.Policy.CCIVersion,
 		Owner:   c.Owner(),
-		NodeIP:  c.Node.IP, DefaultSize: c.Pods.DefaultSize,
+		NodeIP:  c.Node.IP, DefaultSize: c.Policy.DefaultSize,
 		ClusterDNS: c.Pods.ClusterDNS, ClusterDomain: c.Pods.ClusterDomain, TimeZone: c.Pods.TimeZone,
 		PullSecret: c.Pods.PullSecret, NoTokens: !c.Pods.ServiceAccountTokens, NoClaims: !c.CopiesClaims(),
 		APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes,

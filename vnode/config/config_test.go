@@ -69,6 +69,7 @@ func TestFormerNamesOfFieldsAreAccepted(t *testing.T) {
 		get   func(*Config) any
 		want  any
 	}{
+		"pods.defaultSize":  {"1.00_2.0", func(c *Config) any { return c.Policy.DefaultSize }, "1.00_2.0"},
 		"pods.longestRetry": {"7s", func(c *Config) any { return c.Pods.MaxRetryInterval.Duration }, 7 * time.Second},
 		"soldOut.patience":  {"8s", func(c *Config) any { return c.SoldOut.Timeout.Duration }, 8 * time.Second},
 		"soldOut.stuckPods": {"wait", func(c *Config) any { return c.SoldOut.StrandedPods }, policy.SoldOutWait},
@@ -115,7 +116,7 @@ func TestErrors(t *testing.T) {
 			`node.ip: Invalid value: "here"`, `listen: Invalid value: "10250": must be host:port with a number`,
 			`healthListen: Invalid value: "8082"`, `node.cpu: Invalid value: "0": must be above zero`,
 			"node.pods: Invalid value: -1", `cci.namespace: Invalid value: "UPPER"`, "cci.qps: Invalid value: 0",
-			"cci.burst: Invalid value: 0", `logging.level: Invalid value: "loud"`, `pods.defaultSize: Invalid value: "3_3"`,
+			"cci.burst: Invalid value: 0", `logging.level: Invalid value: "loud"`, `policy.defaultSize: Invalid value: "3_3"`,
 			`pods.clusterDNS[0]: Invalid value: "dns"`, `pods.timeZone: Invalid value: "Nowhere"`,
 			"tlsPrivateKeyFile: Required value: must be set together with tlsCertFile", "kube.qps: Invalid value: 0",
 			"leaderElectionNamespace: Required value",

@@ -26,6 +26,8 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 		"PEM `file` with the authority of the API server's client certificate; read again when it changes")
 	flags.BoolVar(&c.PortForward, "port-forward", c.PortForward, "forward ports to the addresses of the Pods")
 	flags.StringVar(&c.HealthListen, "health-listen", c.HealthListen, "`host:port` of /healthz, /readyz and /metrics")
+	flags.StringVar(&c.Policy.DefaultSize, "default-pod-size", c.Policy.DefaultSize,
+		"`size` of a Pod without resource requests, as vCPU_GiB; the extender and admission must use the same")
 	c.Node.addFlags(flags)
 	c.Pods.addFlags(flags)
 }
@@ -83,8 +85,6 @@ func (c *CCIConfig) addFlags(flags *pflag.FlagSet) {
 }
 
 func (c *PodConfig) addFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&c.DefaultSize, "default-pod-size", c.DefaultSize,
-		"`size` of a Pod without resource requests, as vCPU_GiB")
 	flags.StringSliceVar(&c.ClusterDNS, "cluster-dns", c.ClusterDNS,
 		"`address` of the cluster's DNS, reachable from the cloud; can be repeated")
 	flags.StringVar(&c.ClusterDomain, "cluster-domain", c.ClusterDomain, "`domain` of the cluster's Services")

@@ -18,18 +18,12 @@ var instanceTypes = []string{"general-computing", "general-computing-lite"}
 // sized are the resources that determine the size of a cloud Pod.
 var sized = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
 
-// chooseSize returns the smallest size that fits the Pod. A Pod without requests and limits gets the configured
-// default size.
+// chooseSize returns the size of the Pod, which is also the one that counts towards the limits of its namespace.
 func (b *builder) chooseSize() sizes.Flavor {
-	need := sizes.Need(b.spec)
-	nothing := need.Cpu().IsZero() && need.Memory().IsZero()
 	if b.translator.config.Version == policy.CCI1 {
-		return b.fitCCI1(nothing)
+		return b.fitCCI1()
 	}
-	if _, explicit := b.pod.Annotations[policy.FlavorAnnotation]; !explicit && nothing {
-		return b.translator.defaultSize
-	}
-	size, err := sizes.For(b.pod.Annotations, b.spec)
+	size, err := b.translator.config.Version.Size(b.pod.Annotations, b.spec, b.translator.defaultSize)
 	if err != nil {
 		b.refuse("%v", err)
 	}
@@ -50,9 +44,9 @@ func SizeOf(pod *cci.Pod) string {
 }
 
 // fitCCI1 does the same for CCI 1.0, where the size is the sum of the resources of the containers.
-func (b *builder) fitCCI1(nothing bool) sizes.Flavor {
+func (b *builder) fitCCI1() sizes.Flavor {
 	var least sizes.Flavor
-	if nothing {
+	if policy.RequestsNothing(b.spec) {
 		least = b.translator.defaultSize
 	}
 	if b.pod.Annotations[policy.FlavorAnnotation] != "" {

@@ -38,8 +38,7 @@ type Config struct {
 	Owner identity.Owner
 	// NodeIP is the value of status.hostIP in the containers.
 	NodeIP string
-	// DefaultSize is the size of a Pod without requests and limits, in vCPU and GiB, such as "0.50_1.0". CCI refuses a Pod
-	// without a size.
+	// DefaultSize is the size of a Pod without requests and limits, such as "0.50_1.0" (policy.Config).
 	DefaultSize string
 	// ClusterDNS are the IP addresses of the cluster's name servers. They must be reachable from the subnets of the
 	// cloud. Without them Pods use the DNS of the cloud, which does not resolve Services of the cluster.
@@ -73,9 +72,6 @@ type ImagePrefix struct {
 // Validate returns all errors. path is that of the field that holds this part of the configuration (pods).
 func (c Config) Validate(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if _, err := c.defaultSize(); err != nil {
-		errs = append(errs, field.Invalid(path.Child("defaultSize"), c.DefaultSize, err.Error()))
-	}
 	for i, server := range c.ClusterDNS {
 		if net.ParseIP(server) == nil {
 			errs = append(errs, field.Invalid(path.Child("clusterDNS").Index(i), server, "must be an IP address"))
@@ -102,11 +98,6 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 	return errs
 }
 
-// defaultSize parses DefaultSize. Its syntax is that of CCI 2.0. CCI 1.0 rounds it as it rounds Pods.
-func (c Config) defaultSize() (sizes.Flavor, error) {
-	return sizes.For(map[string]string{policy.FlavorAnnotation: c.DefaultSize}, &corev1.PodSpec{})
-}
-
 // Translator translates Pods according to one Config. It is safe for concurrent use.
 type Translator struct {
 	config      Config
@@ -118,7 +109,7 @@ func New(config Config) (*Translator, error) {
 	if err := config.Validate(field.NewPath("pods")).ToAggregate(); err != nil {
 		return nil, fmt.Errorf("validating the configuration of the translation: %w", err)
 	}
-	size, err := config.defaultSize()
+	size, err := policy.Config{DefaultSize: config.DefaultSize}.ParseDefaultSize()
 	if err != nil {
 		return nil, fmt.Errorf("parsing the default size: %w", err)
 	}

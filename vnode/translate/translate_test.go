@@ -351,11 +351,11 @@ func FuzzParseResolvConf(f *testing.F) {
 
 func TestAllErrorsOfTheConfigurationAreReported(t *testing.T) {
 	_, err := translate.New(translate.Config{
-		DefaultSize: "3_3", ClusterDNS: []string{"dns"}, ClusterDomain: "A", TimeZone: "Nowhere", APIServer: "host",
+		ClusterDNS: []string{"dns"}, ClusterDomain: "A", TimeZone: "Nowhere", APIServer: "host",
 		ImagePrefixes: []translate.ImagePrefix{{To: "registry/"}},
 	})
 	for _, text := range []string{
-		"pods.defaultSize", "3_3", `pods.clusterDNS[0]: Invalid value: "dns"`, `pods.clusterDomain: Invalid value: "A"`,
+		`pods.clusterDNS[0]: Invalid value: "dns"`, `pods.clusterDomain: Invalid value: "A"`,
 		`pods.timeZone: Invalid value: "Nowhere"`, `pods.apiServer: Invalid value: "host"`, "pods.imagePrefixes[0].from",
 	} {
 		assert.ErrorContains(t, err, text)

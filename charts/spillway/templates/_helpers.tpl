@@ -115,7 +115,11 @@ checksum/config: {{ include (print (index . 0).Template.BasePath "/" (index . 1)
 {{/* Sections that the configuration files of all Spillway's programs share. */}}
 {{- define "spillway.commonConfig" -}}
 logging: {{- toYaml .Values.logging | nindent 2 }}
-{{- with .Values.policy }}
+{{- $policy := .Values.policy }}
+{{- with .Values.vnode.pods.defaultSize }}{{/* The former name of policy.defaultSize. */}}
+{{- $policy = merge (dict) $policy (dict "defaultSize" .) }}
+{{- end }}
+{{- with $policy }}
 policy: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}

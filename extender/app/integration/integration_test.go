@@ -148,10 +148,10 @@ type lateSlots struct {
 	called, release chan struct{}
 }
 
-func (s *lateSlots) Write(_ context.Context, pod *corev1.Pod) (bool, error) {
+func (s *lateSlots) Write(_ context.Context, pod *corev1.Pod, annotation, value string) (bool, error) {
 	close(s.called)
 	<-s.release
-	return s.Slots.Write(context.Background(), pod)
+	return s.Slots.Write(context.Background(), pod, annotation, value)
 }
 
 // TestASuspendedLeaderTakesNoSlot: a leader decides, is suspended until another leader has given the slot, and resumes.

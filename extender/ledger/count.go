@@ -1,0 +1,156 @@
+package ledger
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// change changes an entry and keeps both invariants.
+func (l *Ledger) change(e *entry, apply func()) {
+	local, cloud := l.holdsLocal(e), l.cloudUse(e)
+	apply()
+	l.countLocal(e, local, l.holdsLocal(e))
+	if after := l.cloudUse(e); after != cloud {
+		e.account.used = e.account.used.Minus(cloud).Plus(after)
+		l.requeueForCloud(e.account) // Also if more is used: a smaller Pod may fit instead of one that was requeued.
+	}
+}
+
+// countLocal counts an entry in its revision.
+func (l *Ledger) countLocal(e *entry, before, after bool) {
+	rev := l.revisions[e.revision]
+	switch {
+	case rev == nil || before == after:
+		return
+	case after:
+		rev.used++
+	default:
+		rev.used--
+		l.requeueForLocal(rev)
+	}
+}
+
+// holdsLocal reports whether the entry holds a slot of its revision.
+func (l *Ledger) holdsLocal(e *entry) bool {
+	if !e.counted || !e.active {
+		return false
+	}
+	return l.isLocal(e) || e.node == "" && e.local.reserved
+}
+
+// cloudUse returns what the entry holds of the limits of its namespace.
+func (l *Ledger) cloudUse(e *entry) policy.CloudUse {
+	if e.active && (e.node == "" && e.cloud.reserved || e.node != "" && l.nodes.IsVirtual(e.node)) {
+		return e.use
+	}
+	return policy.CloudUse{}
+}
+
+// isLocal reports whether the Pod is active on a local node.
+func (l *Ledger) isLocal(e *entry) bool { return e.active && e.node != "" && l.nodes.IsLocal(e.node) }
+
+// missing returns what the entry needs in addition to what it holds.
+func missing(e *entry) policy.CloudUse {
+	if e.cloud.reserved {
+		return policy.CloudUse{}
+	}
+	return e.use
+}
+
+// measure sets what a Pod uses in the cloud. While it has a slot, that is what the slot is for, and more if the Pod has
+// grown since: users can change what determines the size, but not what the cloud bills already.
+func (l *Ledger) measure(e *entry, pod *corev1.Pod) {
+	use := l.billing.Use(pod)
+	if s, ok := policy.CloudSlotOf(pod); ok {
+		e.granted = policy.CloudUse{Pods: 1, Flavor: s.Flavor}
+	}
+	use.MilliCPU, use.MilliGiB = max(use.MilliCPU, e.granted.MilliCPU), max(use.MilliGiB, e.granted.MilliGiB)
+	if use == e.use {
+		return
+	}
+	l.change(e, func() { e.use = use })
+	if e.waitsForCloud != nil {
+		l.requeueForCloud(e.account) // It may fit now.
+	}
+}
+
+// hasLocalSlot reports whether an extender, this one or an earlier one, has reserved a local slot for a Pod.
+func hasLocalSlot(pod *corev1.Pod) bool {
+	return pod.Annotations[policy.LocalSlotAnnotation] == string(pod.UID)
+}
+
+// hasCloudSlot reports the same for a cloud slot.
+func hasCloudSlot(pod *corev1.Pod) bool {
+	_, ok := policy.CloudSlotOf(pod)
+	return ok
+}
+
+// Recount must be called after the class of a node has changed.
+func (l *Ledger) Recount() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, rev := range l.revisions {
+		rev.used = 0
+	}
+	for _, a := range l.accounts {
+		a.used = policy.CloudUse{}
+	}
+	clear(l.local)
+	for _, e := range l.pods {
+		if l.holdsLocal(e) {
+			l.revisions[e.revision].used++
+		}
+		if l.isLocal(e) {
+			l.local[e.priority]++
+		}
+		e.account.used = e.account.used.Plus(l.cloudUse(e))
+	}
+	l.requeueQueues(false)
+}
+
+// Stats are the numbers for metrics. Reserved is the number of local slots of Pods that are not bound, and Waiting that
+// of the Pods that wait for one.
+type Stats struct {
+	Pods, Revisions, Reserved, Waiting, Parked int
+	// Accounts are the namespaces that have limits.
+	Accounts []Account
+}
+
+// Account is the account of one namespace.
+type Account struct {
+	Namespace string
+	Used      policy.CloudUse
+	Limits    policy.CloudLimits
+	// Waiting is how many Pods wait for a cloud slot.
+	Waiting int
+}
+
+// Stats returns the current numbers. It takes time in proportion to the number of Pods.
+func (l *Ledger) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := Stats{Pods: len(l.pods), Revisions: len(l.revisions)}
+	for _, e := range l.pods {
+		if e.local.reserved && e.active {
+			s.Reserved++
+		}
+		if e.waitsForLocal != nil {
+			s.Waiting++
+		}
+		if e.parked {
+			s.Parked++
+		}
+	}
+	for a := range maps.Values(l.accounts) {
+		if limits := l.billing.Limits(a.namespace); !limits.IsZero() {
+			s.Accounts = append(s.Accounts, Account{a.namespace, a.used, limits, len(a.queue)})
+		}
+	}
+	slices.SortFunc(s.Accounts, func(a, b Account) int { return strings.Compare(a.Namespace, b.Namespace) })
+	return s
+}
