@@ -187,7 +187,7 @@ func (p *Policy) Decide(in Input) Decision {
 	s := p.subject(in)
 	if found := p.violations(s); len(found) > 0 {
 		return Decision{
-			Placement: PlacementLocalOnly, Mode: decision.Mode, Reason: found[0].Reason, Message: joinMessages(found),
+			Placement: PlacementLocalOnly, Mode: decision.Mode, Reason: found[0].Reason, Message: Describe(found),
 		}
 	}
 	if s.replaceErr != nil { // No rule has reported it: the rule is disabled, or the only hostPath is LocaltimePath.
@@ -259,12 +259,13 @@ func invalid(mode Mode, err error) Decision {
 }
 
 // oneLine returns the text of an error for conditions and Events. Joined errors have a line each.
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+func oneLine(err error) string { return Summary(strings.Split(err.Error(), "\n")) }
 
-func joinMessages(found []Violation) string {
-	messages := make([]string, 0, len(found))
-	for _, v := range found {
-		messages = append(messages, v.Message)
+// Describe returns violations as one message.
+func Describe(violations []Violation) string {
+	var m Messages
+	for _, v := range violations {
+		m.add(v.Message)
 	}
-	return strings.Join(messages, "; ")
+	return m.String()
 }

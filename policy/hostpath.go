@@ -25,6 +25,13 @@ const (
 	ReplacementEmptyDir ReplacementPolicy = "replaceByEmptyDir"
 )
 
+const (
+	// maxFaults is how many faults of an annotation are reported at once. An annotation can contain thousands.
+	maxFaults = 10
+	// maxCause is the maximum length in bytes of the cause of a fault.
+	maxCause = 200
+)
+
 // AnyVolume as the name of a Replacement matches every hostPath volume that no other replacement names.
 const AnyVolume = "*"
 
@@ -77,8 +84,8 @@ func (d *ReplacementDir) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// ParseReplacements reads the annotation HostPathReplacementAnnotation. It returns nil without the annotation. All
-// errors are returned at once, each with its place in the list.
+// ParseReplacements reads the annotation HostPathReplacementAnnotation. It returns nil without the annotation. The
+// first ten errors are returned at once, each with its place in the list.
 func ParseReplacements(annotations map[string]string) ([]Replacement, error) {
 	value, ok := annotations[HostPathReplacementAnnotation]
 	if !ok {
@@ -92,7 +99,7 @@ func ParseReplacements(annotations map[string]string) ([]Replacement, error) {
 	if err := decodeStrictly([]byte(value), &list); err != nil {
 		invalid := invalidValue(HostPathReplacementAnnotation, "", value,
 			"must be a JSON list such as [{\"name\":\"VOLUME\",\"policyType\":\"remove\"}]")
-		invalid.Cause = err
+		invalid.Cause = errors.New(Clip(err.Error(), maxCause)) // It can contain names of fields of any length.
 		return nil, invalid
 	}
 	if len(list) > maxReplacements {
@@ -126,6 +133,9 @@ func checkReplacements(list []Replacement) error {
 	var errs []error
 	seen := map[string]bool{}
 	for i, r := range list {
+		if len(errs) >= maxFaults {
+			break
+		}
 		key, path := HostPathReplacementAnnotation, fmt.Sprintf("[%d]", i)
 		switch {
 		case r.Name == "":
@@ -151,8 +161,8 @@ func checkReplacements(list []Replacement) error {
 // sizeLimitPath is the path of the limit within a replacement.
 const sizeLimitPath = ".emptyDir.sizeLimit"
 
-// CheckReplacements reads the replacements of a Pod or of a Pod template, and returns every error at once: those of
-// ParseReplacements, and size limits that the cloud does not allow for the CPU of the Pod (the rule
+// CheckReplacements reads the replacements of a Pod or of a Pod template, and returns the first ten errors at once:
+// those of ParseReplacements, and size limits that the cloud does not allow for the CPU of the Pod (the rule
 // ReasonEmptyDirSizeLimit, unless it is disabled).
 func (p *Policy) CheckReplacements(pod *corev1.Pod) ([]Replacement, error) {
 	list, err := ParseReplacements(pod.Annotations)
@@ -164,6 +174,9 @@ func (p *Policy) CheckReplacements(pod *corev1.Pod) ([]Replacement, error) {
 	for i, r := range list {
 		if r.PolicyType != ReplacementEmptyDir || r.EmptyDir == nil || r.EmptyDir.SizeLimit == nil {
 			continue
+		}
+		if len(errs) >= maxFaults {
+			break
 		}
 		if limit := r.EmptyDir.SizeLimit; !limitFits(*limit, most) {
 			errs = append(errs, invalidValue(HostPathReplacementAnnotation, fmt.Sprintf("[%d]%s", i, sizeLimitPath),
@@ -187,14 +200,18 @@ func ReplaceHostPaths(pod *corev1.Pod) (*corev1.PodSpec, error) {
 	if err != nil {
 		return spec, err
 	}
+	byName := map[string]Replacement{}
+	for _, r := range replacements {
+		byName[r.Name] = r
+	}
 	removed := map[string]bool{}
 	spec.Volumes = slices.DeleteFunc(spec.Volumes, func(v corev1.Volume) bool {
-		r, ok := replacementFor(v, replacements)
+		r, ok := replacementFor(v, byName)
 		removed[v.Name] = ok && r.PolicyType == ReplacementRemove
 		return removed[v.Name]
 	})
 	for i, v := range spec.Volumes {
-		if r, ok := replacementFor(v, replacements); ok {
+		if r, ok := replacementFor(v, byName); ok {
 			spec.Volumes[i].VolumeSource = corev1.VolumeSource{EmptyDir: emptyDirOf(r)}
 		}
 	}
@@ -203,18 +220,14 @@ func ReplaceHostPaths(pod *corev1.Pod) (*corev1.PodSpec, error) {
 }
 
 // replacementFor returns the replacement of a volume; ok is false if the volume stays.
-func replacementFor(v corev1.Volume, replacements []Replacement) (found Replacement, ok bool) {
+func replacementFor(v corev1.Volume, byName map[string]Replacement) (found Replacement, ok bool) {
 	if v.HostPath == nil {
 		return Replacement{}, false
 	}
-	for _, r := range replacements {
-		if r.Name == v.Name {
-			return r, true
-		}
-		if r.Name == AnyVolume && v.HostPath.Path != LocaltimePath {
-			found, ok = r, true
-		}
+	if found, ok = byName[v.Name]; ok || v.HostPath.Path == LocaltimePath {
+		return found, ok
 	}
+	found, ok = byName[AnyVolume]
 	return found, ok
 }
 

@@ -153,7 +153,7 @@ func checkLocalPortRange(s subject) []string {
 	for _, sysctl := range s.spec.SecurityContext.Sysctls {
 		// Kubernetes accepts slashes as separators, as sysctl(8) does.
 		if strings.ReplaceAll(sysctl.Name, "/", ".") == localPortRangeSysctl && reachesReserved(sysctl.Value) {
-			return []string{fmt.Sprintf("sysctl %s is %q: the cloud reserves ports %d-%d; end the range below them",
+			return []string{fmt.Sprintf("sysctl %s is %.100q: the cloud reserves ports %d-%d; end the range below them",
 				localPortRangeSysctl, sysctl.Value, reservedPortLow, reservedPortHigh)}
 		}
 	}
@@ -254,7 +254,7 @@ func checkHostPath(s subject) []string {
 	}
 	if s.replaceErr != nil && len(names) > 0 {
 		return []string{fmt.Sprintf("hostPath volumes %s: their replacement in the cloud is invalid: %s",
-			strings.Join(names, ", "), oneLine(s.replaceErr))}
+			Clip(strings.Join(names, ", "), maxCause), oneLine(s.replaceErr))}
 	}
 	return found
 }
@@ -442,11 +442,15 @@ func checkResourceClaims(s subject) []string {
 
 func checkRestartRules(s subject) []string {
 	var found []string
+	sidecars := map[*corev1.Container]bool{}
+	for i := range s.spec.InitContainers {
+		sidecars[&s.spec.InitContainers[i]] = isSidecar(&s.spec.InitContainers[i])
+	}
 	for c := range containers(s.spec) {
 		if len(c.RestartPolicyRules) > 0 {
 			found = append(found, fmt.Sprintf("container %s has restartPolicyRules, which the cloud does not support: "+
 				"use the restartPolicy of the Pod", c.Name))
-		} else if c.RestartPolicy != nil && !isSidecar(s.spec, c) {
+		} else if c.RestartPolicy != nil && !sidecars[c] {
 			found = append(found, fmt.Sprintf("container %s has a restartPolicy of its own, which the cloud does not support: "+
 				"use the restartPolicy of the Pod", c.Name))
 		}
@@ -454,11 +458,9 @@ func checkRestartRules(s subject) []string {
 	return found
 }
 
-// isSidecar reports whether a container is an init container that keeps running next to the containers.
-func isSidecar(spec *corev1.PodSpec, c *corev1.Container) bool {
-	isIt := func(other corev1.Container) bool { return other.Name == c.Name }
-	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways &&
-		slices.ContainsFunc(spec.InitContainers, isIt)
+// isSidecar reports whether an init container keeps running next to the containers.
+func isSidecar(c *corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
 func checkVariables(s subject) []string {
@@ -516,7 +518,7 @@ func checkCCI1(s subject) []string {
 		}
 	}
 	for i := range s.spec.InitContainers {
-		if c := &s.spec.InitContainers[i]; isSidecar(s.spec, c) {
+		if c := &s.spec.InitContainers[i]; isSidecar(c) {
 			found = append(found, fmt.Sprintf("init container %s is a sidecar (restartPolicy): "+
 				"CCI 1.0 runs init containers to completion only", c.Name))
 		}

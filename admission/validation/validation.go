@@ -48,6 +48,7 @@ func (v *Validator) Review(namespace string, s, old *Subject) (errs field.ErrorL
 		}
 		errs = nil
 	}
+	shorten(errs)
 	return errs, append(warnings, v.warnings(namespace, s)...)
 }
 
@@ -89,6 +90,15 @@ func fieldErrors(keys *field.Path, err error) field.ErrorList {
 		})
 	}
 	return found
+}
+
+// shorten cuts the values in errors, because the answer repeats them: a value can be an annotation of 256 KiB.
+func shorten(errs field.ErrorList) {
+	for _, err := range errs {
+		if value, ok := err.BadValue.(string); ok {
+			err.BadValue = policy.Clip(value, policy.MaxMessage)
+		}
+	}
 }
 
 // ratchet turns errors that existed before the update into warnings. It does not compare their details, which may

@@ -22,6 +22,7 @@ import (
 	"github.com/spillway-k8s/spillway/admission/validation"
 	"github.com/spillway-k8s/spillway/internal/rawjson"
 	"github.com/spillway-k8s/spillway/internal/serve"
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 const (
@@ -194,9 +195,7 @@ func bounded(warnings []string) []string {
 		warnings = append(slices.Clone(warnings[:maxWarnings]), fmt.Sprintf("spillway: and %d more warnings", more))
 	}
 	for i, warning := range warnings {
-		if len(warning) > maxWarning {
-			warnings[i] = strings.ToValidUTF8(warning[:maxWarning], "") + "…"
-		}
+		warnings[i] = policy.Clip(warning, maxWarning)
 	}
 	return warnings
 }

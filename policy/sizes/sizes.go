@@ -159,7 +159,7 @@ func For(annotations map[string]string, spec *corev1.PodSpec) (Flavor, error) {
 		}
 		if !flavor.holds(milliCPU, bytes) {
 			needed := Need(spec)
-			return Flavor{}, fmt.Errorf("%s: %q holds less than the containers need (%s CPU, %s memory): "+
+			return Flavor{}, fmt.Errorf("%s: %.100q holds less than the containers need (%s CPU, %s memory): "+
 				"request a larger size, or remove the annotation", Annotation, text, needed.Cpu(), needed.Memory())
 		}
 		return flavor, nil

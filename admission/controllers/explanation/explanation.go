@@ -191,14 +191,14 @@ func (c *Controller) record(ctx context.Context, pod *corev1.Pod, event podevent
 func malformedEvent(result evaluation.Result) podevents.Event {
 	errs := make([]string, 0, len(result.Errors))
 	for _, err := range result.Errors {
-		errs = append(errs, strings.ReplaceAll(err.Error(), "\n", "; ")) // Joined errors have a line each.
+		errs = append(errs, strings.Split(err.Error(), "\n")...) // Joined errors have a line each.
 	}
 	effect := "; this is ignored, because it does not affect where the Pod runs"
 	if result.Off {
 		effect = "; until this is corrected, the Pod is treated as off and does not burst"
 	}
 	return podevents.Event{
-		Type: corev1.EventTypeWarning, Reason: policy.ReasonInvalid, Message: strings.Join(errs, "; ") + effect,
+		Type: corev1.EventTypeWarning, Reason: policy.ReasonInvalid, Message: policy.Summary(errs) + effect,
 	}
 }
 

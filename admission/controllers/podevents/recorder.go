@@ -111,17 +111,13 @@ func eventName(pod *corev1.Pod, event Event) string {
 }
 
 func compose(name string, pod *corev1.Pod, event Event, now time.Time) *corev1.Event {
-	message := event.Message
-	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage-3], "") + "..."
-	}
 	return &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: pod.Namespace},
 		InvolvedObject: corev1.ObjectReference{
 			APIVersion: "v1", Kind: "Pod",
 			Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
 		},
-		Type: event.Type, Reason: string(event.Reason), Message: message, Count: 1,
+		Type: event.Type, Reason: string(event.Reason), Message: policy.Clip(event.Message, maxMessage), Count: 1,
 		FirstTimestamp: metav1.NewTime(now), LastTimestamp: metav1.NewTime(now),
 		Source: corev1.EventSource{Component: component}, ReportingController: component,
 	}

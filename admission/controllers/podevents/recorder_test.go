@@ -138,5 +138,5 @@ func TestEventNamesAreValidAndUnique(t *testing.T) {
 func TestLongMessagesAreCutBetweenCharacters(t *testing.T) {
 	got := compose("n", pod(), Event{"Normal", "HostPath", strings.Repeat("云", 1000)}, time.Unix(0, 0))
 	assert.LessOrEqual(t, len(got.Message), maxMessage)
-	assert.True(t, strings.HasSuffix(got.Message, "云..."), got.Message[len(got.Message)-20:])
+	assert.True(t, strings.HasSuffix(got.Message, "云…"), got.Message[len(got.Message)-20:])
 }
