@@ -25,6 +25,9 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 		"a subnet that is no ID": {
 			"cloud.subnetIDs={10.0.0.0/24}", "at '/cloud/subnetIDs/0': '10.0.0.0/24' does not match pattern",
 		},
+		"a subnet's ID as its range": {
+			"cloud.podCIDRs={5d1e}", "at '/cloud/podCIDRs/0': '5d1e' does not match pattern",
+		},
 		"a malformed region": {"cloud.region=Beijing 4", "at '/cloud/region': 'Beijing 4' does not match pattern"},
 		"an unknown mode of the scheduler": {
 			"scheduler.mode=plugin", "at '/scheduler/mode': value must be one of 'sidecar', 'service'",
@@ -129,8 +132,8 @@ func TestSectionsHaveTheFieldsOfTheProgram(t *testing.T) {
 		"capacity": {vnode["capacity"].Properties, []string{"name", "ip"}, "node"},
 		"policy":   {values.Properties["policy"].Properties, nil, "policy"},
 		"cloud": {cloud["settings"].Properties, []string{
-			"region", "projectID", "domainID", "namespace", "subnetIDs", "securityGroupIDs", "endpoint", "iamEndpoint",
-			"credentialsFrom", "credentialsFile",
+			"region", "projectID", "domainID", "namespace", "subnetIDs", "podCIDRs", "securityGroupIDs", "endpoint",
+			"iamEndpoint", "credentialsFrom", "credentialsFile",
 		}, "cci"},
 	}
 	for name, tc := range cases {

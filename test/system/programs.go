@@ -9,10 +9,12 @@ import (
 
 // The cloud namespace and network of the virtual nodes. The simulated cloud accepts any.
 const (
-	cloudRegion        = "sim-1"
-	cloudProject       = "5b1c3f0e9a7d4c2f8e6b0a1d2c3e4f50"
-	cloudNamespace     = "spillway-trial"
-	cloudSubnet        = "0f6c8a52-5d1e-4b7a-9c3f-2e8d7b6a5140"
+	cloudRegion    = "sim-1"
+	cloudProject   = "5b1c3f0e9a7d4c2f8e6b0a1d2c3e4f50"
+	cloudNamespace = "spillway-trial"
+	cloudSubnet    = "0f6c8a52-5d1e-4b7a-9c3f-2e8d7b6a5140"
+	// cloudPodCIDR is the range from which the simulator takes addresses by default.
+	cloudPodCIDR       = "10.246.0.0/16"
 	cloudSecurityGroup = "7a9e1d34-6c2b-4f85-b0d7-93e4c5a8f216"
 )
 
@@ -127,6 +129,7 @@ func (s *System) vnodeArgs(i int) []string {
 		"--cci-credentials-file", s.data("cloud-credentials.yaml"),
 		"--cci-namespace", cloudNamespace,
 		"--cci-subnet-id", cloudSubnet,
+		"--cci-pod-cidr", cloudPodCIDR,
 		"--cci-security-group-id", cloudSecurityGroup,
 	}
 }

@@ -10,9 +10,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // maxTextLength is the length in bytes to which the text of a response that is not JSON, such as an HTML page, is
@@ -38,9 +39,9 @@ func decodeError(status int, header http.Header, body []byte, now time.Time) *Er
 	}
 	e := &Error{
 		Status:    status,
-		Code:      cmp.Or(decoded.ErrorCode, decoded.GatewayCode),
-		Message:   text,
-		RequestID: header.Get("X-Request-Id"),
+		Code:      policy.Clip(cmp.Or(decoded.ErrorCode, decoded.GatewayCode), maxName),
+		Message:   policy.Clip(text, policy.MaxMessage),
+		RequestID: policy.Clip(header.Get("X-Request-Id"), maxName),
 		After:     retryAfter(header, now),
 	}
 	e.Kind = kindOf(status, e.Code, decoded.Reason)
@@ -124,15 +125,7 @@ func stripTags(text string) string {
 	return html.UnescapeString(tags.ReplaceAllString(text, " "))
 }
 
-// truncate returns at most maxTextLength bytes of the text without cutting a character.
+// truncate returns at most maxTextLength bytes of the text, as one line.
 func truncate(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) <= maxTextLength {
-		return text
-	}
-	end := maxTextLength
-	for end > 0 && !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return text[:end] + "…"
+	return policy.Clip(strings.Join(strings.Fields(text), " "), maxTextLength)
 }

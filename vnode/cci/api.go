@@ -127,6 +127,10 @@ type ListOptions struct {
 	Limit int64
 	// Continue is the continue token of the previous page, empty for the first page.
 	Continue string
+	// Keep is called with each Pod of ListPods when it is read, and reports whether the page contains it. It may remove
+	// what the caller does not need, so that no page is in memory as a whole. A retry may call it again for the same
+	// Pod. Nil keeps all Pods as they are.
+	Keep func(*Pod) bool
 }
 
 // WatchOptions select changes.

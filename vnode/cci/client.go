@@ -22,8 +22,6 @@ import (
 
 const (
 	userAgent = "spillway-vnode"
-	// maxResponseSize limits what is read of one response, in bytes. A page of 500 Pods has about 5 MB.
-	maxResponseSize = 64 << 20
 	// defaultPause is how long requests are delayed after a throttled request without a Retry-After header.
 	defaultPause = time.Second
 )
@@ -51,6 +49,8 @@ type Config struct {
 	RetryDelay time.Duration
 	// Exec configures how commands run in containers.
 	Exec ExecConfig
+	// Addresses are the addresses that cloud Pods may have.
+	Addresses Addresses
 	// Transport sends the requests. Nil means a transport that connects directly or through the proxy of the environment.
 	Transport http.RoundTripper
 	// Registerer registers the client's metrics. Nil means that they are not exported. Only one Client may use a
@@ -157,8 +157,12 @@ func newTransport() http.RoundTripper {
 	}
 	transport := standard.Clone()
 	transport.MaxIdleConnsPerHost = 64
+	transport.MaxResponseHeaderBytes = maxHeader
 	return transport
 }
+
+// streamed is a result that decodes a response while it is read.
+type streamed interface{ decode(body io.Reader) error }
 
 // do sends a call once and decodes the response into result, unless result is nil.
 func (c *Client) do(ctx context.Context, call call, result any) error {
@@ -172,7 +176,15 @@ func (c *Client) do(ctx context.Context, call call, result any) error {
 		return err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponseSize))
+	if stream, ok := result.(streamed); ok {
+		if err := stream.decode(response.Body); err != nil {
+			return noAnswer(ctx, "reading the answer of the cloud", err)
+		}
+		return nil
+	}
+	reader := &boundedReader{reader: response.Body, total: maxObject}
+	reader.next()
+	body, err := io.ReadAll(reader)
 	if err != nil {
 		return noAnswer(ctx, "reading the answer of the cloud", err)
 	}
@@ -182,7 +194,16 @@ func (c *Client) do(ctx context.Context, call call, result any) error {
 	if err := json.Unmarshal(body, result); err != nil {
 		return noAnswer(ctx, "decoding the answer of the cloud", err)
 	}
+	if pod, ok := result.(*Pod); ok {
+		c.receive(pod)
+	}
 	return nil
+}
+
+// receive bounds what a Pod of an answer contains, and checks its addresses.
+func (c *Client) receive(pod *Pod) {
+	c.config.Addresses.apply(pod)
+	pod.Status = Bound(pod.Status)
 }
 
 // doWithRetry sends a call that may be executed more than once. It retries after errors that may be temporary.
@@ -229,7 +250,7 @@ func (c *Client) try(requestCtx, callerCtx context.Context, call call) (*http.Re
 	}
 	defer response.Body.Close()
 	// A partial body is sufficient for an error.
-	body, _ := io.ReadAll(io.LimitReader(response.Body, maxResponseSize))
+	body, _ := io.ReadAll(io.LimitReader(response.Body, maxError))
 	answered := decodeError(response.StatusCode, response.Header, body, time.Now())
 	if answered.Kind == Throttled {
 		// The jitter keeps this client apart from other virtual nodes of the account, which receive the same delay.
@@ -247,6 +268,10 @@ func encode(object any) ([]byte, error) {
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(object); err != nil {
 		return nil, fmt.Errorf("encoding the request: %w", err)
+	}
+	if buffer.Len() > maxRequest {
+		return nil, &Error{Kind: Permanent, Message: fmt.Sprintf(
+			"the object has %d KiB, and the cloud takes %d KiB", buffer.Len()>>10, maxRequest>>10)}
 	}
 	return buffer.Bytes(), nil
 }

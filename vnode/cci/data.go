@@ -36,6 +36,8 @@ type DataList struct {
 	// Continue is the continue token of the next page. It is empty on the last page.
 	Continue string
 	Items    []Data
+	// Objects is the number of objects of the page.
+	Objects int
 }
 
 // encode returns the JSON body of a request.
@@ -102,20 +104,17 @@ func (c *Client) GetData(ctx context.Context, namespace string, kind DataKind, n
 func (c *Client) ListData(
 	ctx context.Context, namespace string, kind DataKind, options ListOptions,
 ) (*DataList, error) {
-	var page struct {
-		Metadata metav1.ListMeta `json:"metadata"`
-		Items    []wireData      `json:"items"`
-	}
+	var found page[wireData]
 	call := call{
 		operation: "List" + string(kind) + "s", method: http.MethodGet, path: c.paths.data(kind, namespace),
 		query: options.query(),
 	}
-	if err := c.doWithRetry(ctx, call, &page); err != nil {
+	if err := c.doWithRetry(ctx, call, &found); err != nil {
 		return nil, fmt.Errorf("listing cloud %ss of %s: %w", kind, namespace, err)
 	}
-	list := &DataList{Continue: page.Metadata.Continue}
-	for i := range page.Items {
-		data, err := kind.decode(&page.Items[i])
+	list := &DataList{Continue: found.Metadata.Continue, Objects: found.objects}
+	for i := range found.Items {
+		data, err := kind.decode(&found.Items[i])
 		if err != nil {
 			return nil, err
 		}

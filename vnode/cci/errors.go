@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/url"
 	"time"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // Kind classifies an error by what the caller can do about it.
@@ -57,7 +59,7 @@ func (e *Error) Error() string {
 	text := fmt.Sprintf("the cloud answered %d: %s", e.Status, e.Message)
 	switch {
 	case e.Status == 0 && e.cause != nil:
-		return fmt.Sprintf("%s: %v", e.Message, e.cause)
+		return policy.Clip(fmt.Sprintf("%s: %v", e.Message, e.cause), policy.MaxMessage)
 	case e.Status == 0:
 		return e.Message
 	case e.Code != "":

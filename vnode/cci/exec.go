@@ -127,11 +127,13 @@ func (c *Client) dial(ctx context.Context, call call, header http.Header) (*webs
 		dialer.Proxy, dialer.NetDialContext = transport.Proxy, transport.DialContext
 		dialer.TLSClientConfig = transport.TLSClientConfig
 	}
+	handshake := limitHandshake(&dialer)
 	// http and https become ws and wss.
 	host := strings.TrimSuffix(strings.TrimPrefix(c.config.Endpoint, "http"), "/")
 	address := "ws" + host + call.path + "?" + call.query.Encode()
 	start := time.Now()
 	conn, response, err := dialer.DialContext(ctx, address, header)
+	handshake.done()
 	if response == nil {
 		c.metrics.observe(call.operation, noResponse, time.Since(start))
 		return nil, noAnswer(ctx, "sending a request to the cloud", err)
@@ -148,6 +150,6 @@ func (c *Client) dial(ctx context.Context, call call, header http.Header) (*webs
 	}
 	defer response.Body.Close()
 	// A partial body is sufficient for an error.
-	body, _ := io.ReadAll(io.LimitReader(response.Body, maxResponseSize))
+	body, _ := io.ReadAll(io.LimitReader(response.Body, maxError))
 	return nil, decodeError(response.StatusCode, response.Header, body, time.Now())
 }

@@ -14,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/remotecommand"
 	utilexec "k8s.io/utils/exec"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // maxInputSize is the largest input of one frame, in bytes.
@@ -127,7 +129,7 @@ func (s *execSession) receive(ctx context.Context) error {
 		case remotecommand.StreamStdErr:
 			err = forward(s.streams.Stderr, frame)
 		case remotecommand.StreamErr:
-			status, err := io.ReadAll(io.LimitReader(frame, maxResponseSize))
+			status, err := io.ReadAll(io.LimitReader(frame, maxError))
 			if err != nil {
 				return noAnswer(ctx, "the stream of the command broke", err)
 			}
@@ -168,5 +170,6 @@ func decodeResult(text []byte) error {
 	}
 	// The kubelet API adds these prefixes to the message again.
 	message := strings.TrimPrefix(status.Message, "Internal error occurred: ")
-	return &Error{Kind: Permanent, Message: strings.TrimPrefix(message, "error executing command in container: ")}
+	message = strings.TrimPrefix(message, "error executing command in container: ")
+	return &Error{Kind: Permanent, Message: policy.Clip(message, policy.MaxMessage)}
 }

@@ -34,17 +34,17 @@ func (c *Client) GetPod(ctx context.Context, namespace, name string) (*Pod, erro
 
 // ListPods implements API.
 func (c *Client) ListPods(ctx context.Context, namespace string, options ListOptions) (*PodList, error) {
-	query := options.query()
-	var list struct {
-		Metadata metav1.ListMeta `json:"metadata"`
-		Items    []Pod           `json:"items"`
-	}
-	call := call{operation: "ListPods", method: http.MethodGet, path: c.paths.pods(namespace), query: query}
+	list := page[Pod]{keep: func(pod *Pod) bool {
+		c.receive(pod)
+		return options.Keep == nil || options.Keep(pod)
+	}}
+	call := call{operation: "ListPods", method: http.MethodGet, path: c.paths.pods(namespace), query: options.query()}
 	if err := c.doWithRetry(ctx, call, &list); err != nil {
 		return nil, fmt.Errorf("listing cloud pods of %s: %w", namespace, err)
 	}
 	return &PodList{
 		ResourceVersion: list.Metadata.ResourceVersion, Continue: list.Metadata.Continue, Items: list.Items,
+		Objects: list.objects,
 	}, nil
 }
 

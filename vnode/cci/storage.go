@@ -141,25 +141,6 @@ func (c *Client) ListVolumes(ctx context.Context, options ListOptions) ([]Persis
 	return all, nil
 }
 
-// listPages lists the objects of all pages.
-func listPages[T any](ctx context.Context, c *Client, operation, path string, options ListOptions) ([]T, error) {
-	var all []T
-	for {
-		var page struct {
-			Metadata metav1.ListMeta `json:"metadata"`
-			Items    []T             `json:"items"`
-		}
-		call := call{operation: operation, method: http.MethodGet, path: path, query: options.query()}
-		if err := c.doWithRetry(ctx, call, &page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Items...)
-		if options.Continue = page.Metadata.Continue; options.Continue == "" {
-			return all, nil
-		}
-	}
-}
-
 // DeleteClaim implements API.
 func (c *Client) DeleteClaim(ctx context.Context, namespace, name string, options DeleteOptions) error {
 	body, err := options.encode()

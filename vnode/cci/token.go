@@ -94,7 +94,7 @@ func (c *Client) createToken(ctx context.Context) (token string, ends time.Time,
 			ExpiresAt time.Time `json:"expires_at"`
 		} `json:"token"`
 	}
-	decoder := json.NewDecoder(io.LimitReader(response.Body, maxResponseSize))
+	decoder := json.NewDecoder(io.LimitReader(response.Body, maxObject))
 	if decoder.Decode(&answer) != nil || answer.Token.ExpiresAt.IsZero() {
 		return token, time.Now().Add(tokenLife), nil
 	}

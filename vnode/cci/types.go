@@ -80,7 +80,13 @@ type Pod struct {
 	Spec              PodSpec `json:"spec"`
 	// Status has the type of Kubernetes. It has no hostIP, and the additional phase PodStopped.
 	Status corev1.PodStatus `json:"status,omitzero"`
+	// RefusedAddress is an address of the Pod that Config.Addresses does not allow, and why. The client removes it from
+	// the status.
+	RefusedAddress string `json:"-"`
 }
+
+// HasAddress reports whether the cloud has given the Pod an address, even if it is one that is not used.
+func (p *Pod) HasAddress() bool { return p.Status.PodIP != "" || p.RefusedAddress != "" }
 
 // PodStopped is a phase that Kubernetes does not have. The schema lists it without describing when it occurs. Source:
 // CCI API, "PodStatus".
@@ -93,12 +99,16 @@ type PodList struct {
 	// Continue is the continue token of the next page. It is empty on the last page.
 	Continue string
 	Items    []Pod
+	// Objects is the number of Pods of the page, including those that ListOptions.Keep has left out.
+	Objects int
 }
 
 // Annotations of a Pod that the service reads or writes. Source: CCI API, "Pod annotations".
 const (
 	// SizeAnnotation is the size that is billed. The service writes it.
 	SizeAnnotation = "resource.cci.io/size"
+	// InstanceTypeAnnotation requests a type of instance.
+	InstanceTypeAnnotation = "resource.cci.io/instance-type"
 	// ExporterAnnotation "false" disables the metrics exporter of a Pod. ExporterPortAnnotation sets its port.
 	ExporterAnnotation     = "monitoring.cci.io/enable-pod-metrics"
 	ExporterPortAnnotation = "monitoring.cci.io/metrics-port"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -36,14 +37,19 @@ func (c *Client) WatchPods(ctx context.Context, namespace string, options WatchO
 		cancel()
 		return nil, fmt.Errorf("watching cloud pods of %s: %w", namespace, err)
 	}
-	return &podWatch{caller: ctx, cancel: cancel, body: response.Body, decoder: json.NewDecoder(response.Body)}, nil
+	reader := &boundedReader{reader: response.Body, total: math.MaxInt64}
+	return &podWatch{
+		client: c, caller: ctx, cancel: cancel, body: response.Body, reader: reader, decoder: json.NewDecoder(reader),
+	}, nil
 }
 
 // podWatch reads the stream of a watch, which is a sequence of JSON objects.
 type podWatch struct {
+	client  *Client
 	caller  context.Context
 	cancel  context.CancelFunc
 	body    io.ReadCloser
+	reader  *boundedReader
 	decoder *json.Decoder
 }
 
@@ -53,6 +59,7 @@ func (w *podWatch) Next() (PodEvent, error) {
 		Type   watch.EventType `json:"type"`
 		Object json.RawMessage `json:"object"`
 	}
+	w.reader.next()
 	if err := w.decoder.Decode(&raw); err != nil {
 		if errors.Is(err, io.EOF) && w.caller.Err() == nil {
 			return PodEvent{}, io.EOF
@@ -66,6 +73,7 @@ func (w *podWatch) Next() (PodEvent, error) {
 	if err := json.Unmarshal(raw.Object, event.Pod); err != nil {
 		return PodEvent{}, noAnswer(w.caller, "decoding an event of cloud pods", err)
 	}
+	w.client.receive(event.Pod)
 	return event, nil
 }
 

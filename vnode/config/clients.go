@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -79,10 +80,27 @@ func (c *Config) CloudClient(observers cci.Config) (*cci.Client, error) {
 	client.Endpoint, client.ProjectID, client.Credentials = c.CCI.endpoint(), c.CCI.ProjectID, keys
 	client.QPS, client.Burst, client.RequestTimeout = c.CCI.QPS, c.CCI.Burst, c.CCI.RequestTimeout.Duration
 	client.Tries, client.RetryDelay = requestTries, requestDelay
+	client.Addresses = c.addresses()
 	client.Exec = cci.ExecConfig{
 		Handshake: c.CCI.Exec.Handshake, IAMEndpoint: c.CCI.iamEndpoint(), KeepAlive: c.CCI.Exec.KeepAlive.Duration,
 	}
 	return cci.New(client)
+}
+
+// addresses returns the addresses that cloud Pods may have. The configuration must be valid.
+func (c *Config) addresses() cci.Addresses {
+	var addresses cci.Addresses
+	ranges := c.CCI.PodCIDRs
+	if len(ranges) == 0 && c.CCI.Network1.CIDR != "" {
+		ranges = []string{c.CCI.Network1.CIDR}
+	}
+	for _, cidr := range ranges {
+		if prefix, err := netip.ParsePrefix(cidr); err == nil {
+			addresses.Ranges = append(addresses.Ranges, prefix.Masked())
+		}
+	}
+	addresses.Node, _ = netip.ParseAddr(c.Node.IP) // "vnode gc" has no node.
+	return addresses
 }
 
 // credentials returns the keys that sign requests. They are renewed when their source changes.

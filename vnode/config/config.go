@@ -134,6 +134,12 @@ type CCIConfig struct {
 	Namespace string `json:"namespace"`
 	// SubnetIDs are Neutron IDs (not VPC subnet IDs) of IPv4 subnets. At least one is required.
 	SubnetIDs []string `json:"subnetIDs"`
+	// PodCIDRs are the address ranges of these subnets, such as 10.0.1.0/24. An address that the cloud reports for a Pod
+	// is used only if it is in one of them: in the status of the Pod, where Services take it from, and for connections of
+	// the virtual node (port forwarding, usage). Default empty: network1.cidr if it is set, else every address except
+	// loopback, link-local, multicast and unspecified ones. The node's own address is never used. Set it if you do not
+	// trust everybody who can change objects in the cloud account.
+	PodCIDRs []string `json:"podCIDRs"`
 	// SecurityGroupIDs are the security groups of the Pods. At least one is required.
 	SecurityGroupIDs []string `json:"securityGroupIDs"`
 	// Network1 describes the network to CCI 1.0, which takes one subnet and one security group. Leave it empty for CCI

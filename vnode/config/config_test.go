@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -134,6 +135,11 @@ func TestErrors(t *testing.T) {
 			}},
 		"CCI 1.0 gets a malformed address range": {func(c *Config) { c.CCI.Network1.CIDR = "10.0.0.0" },
 			required("--cci-version=1.0"), []string{`cci.network1.cidr: Invalid value: "10.0.0.0"`}},
+		"ranges of addresses are malformed": {nil,
+			required("--cci-pod-cidr=10.0.1.0", "--cci-pod-cidr=10.0.1.7/24"), []string{
+				`cci.podCIDRs[0]: Invalid value: "10.0.1.0": must be the address range of a subnet, such as 10.0.1.0/24`,
+				`cci.podCIDRs[1]: Invalid value: "10.0.1.7/24"`,
+			}},
 		"CCI 2.0 gets a network": {func(c *Config) { c.CCI.Network1.CIDR = "10.0.0.0" }, required(),
 			[]string{"cci.network1: Forbidden: must be empty"}},
 		"a generation does not exist": {nil, required("--cci-version=3.0"),
@@ -244,4 +250,17 @@ func TestClientsFailWithoutTheirFiles(t *testing.T) {
 	assert.ErrorContains(t, err, "nowhere.kubeconfig")
 	_, err = c.CloudClient(cci.Config{Logger: slog.New(slog.DiscardHandler)})
 	assert.ErrorContains(t, err, "nowhere.yaml")
+}
+
+func TestAddressesOfPods(t *testing.T) {
+	c := Default()
+	c.Node.IP = "192.168.0.9"
+	assert.Empty(t, c.addresses().Ranges)
+	assert.Equal(t, "192.168.0.9", c.addresses().Node.String())
+	c.CCI.Network1.CIDR = "10.2.0.0/16"
+	assert.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.2.0.0/16")}, c.addresses().Ranges)
+	c.CCI.PodCIDRs = []string{"10.1.0.0/16", "fd00::/64"}
+	assert.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/64")},
+		c.addresses().Ranges)
+	assert.False(t, Default().addresses().Node.IsValid(), "vnode gc has no node")
 }

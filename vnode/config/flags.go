@@ -78,6 +78,8 @@ func (c *CCIConfig) addFlags(flags *pflag.FlagSet) {
 		"cloud `namespace` of the Pods; created if it does not exist")
 	flags.StringSliceVar(&c.SubnetIDs, "cci-subnet-id", c.SubnetIDs,
 		"Neutron `ID` of an IPv4 subnet; can be repeated")
+	flags.StringSliceVar(&c.PodCIDRs, "cci-pod-cidr", c.PodCIDRs,
+		"`range` of addresses of the subnets, such as 10.0.1.0/24; can be repeated; by default every address of a host")
 	flags.StringSliceVar(&c.SecurityGroupIDs, "cci-security-group-id", c.SecurityGroupIDs,
 		"`ID` of a security group; can be repeated")
 	flags.Float64Var(&c.QPS, "cci-qps", c.QPS, "requests per second to the cloud in the long run")

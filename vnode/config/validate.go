@@ -2,6 +2,7 @@ package config
 
 import (
 	"net"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -175,6 +176,12 @@ func (c CCIConfig) validate(path *field.Path, version policy.CCIVersion) field.E
 	}
 	if len(c.SecurityGroupIDs) == 0 {
 		errs = append(errs, field.Required(path.Child("securityGroupIDs"), "must have at least one ID"))
+	}
+	for i, cidr := range c.PodCIDRs {
+		if prefix, err := netip.ParsePrefix(cidr); err != nil || prefix != prefix.Masked() {
+			errs = append(errs, field.Invalid(path.Child("podCIDRs").Index(i), cidr,
+				"must be the address range of a subnet, such as 10.0.1.0/24"))
+		}
 	}
 	if version == policy.CCI1 {
 		errs = append(errs, c.validateNetwork1(path)...)

@@ -86,6 +86,7 @@ func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
 	require.NoError(t, os.WriteFile(c.CCI.CredentialsFile,
 		fmt.Appendf(nil, "accessKey: %s\nsecretKey: %s\n", cloudtest.Account.AccessKey, cloudtest.Account.SecretKey), 0o600))
 	c.CCI.Namespace, c.CCI.SubnetIDs, c.CCI.SecurityGroupIDs = cloudtest.Namespace, []string{"subnet"}, []string{"group"}
+	c.CCI.PodCIDRs = []string{"10.246.0.0/16", "127.77.0.0/16"} // See onLoopback.
 	c.CCI.QPS, c.CCI.Burst = 1000, 1000
 	if cloud.Version == policy.CCI1 {
 		c.Policy.CCIVersion = policy.CCI1

@@ -53,21 +53,26 @@ func (i *Inventory) Run(ctx context.Context) error {
 
 // list reads all pages. An incomplete list is an error and changes nothing.
 func (i *Inventory) list(ctx context.Context) (version string, err error) {
+	fresh := newCopies()
 	options := cci.ListOptions{LabelSelector: i.config.Owner.Selector(), Limit: pageSize}
-	var all []cci.Pod
-	for {
+	options.Keep = func(pod *cci.Pod) bool {
+		if key, ok := i.config.Owner.Owns(pod); ok && fresh.size <= maxSize {
+			fresh.set(key, newCopy(pod))
+		}
+		return false // The copies are all that is needed of the page.
+	}
+	err = cci.EachPage(options, func(options cci.ListOptions) (string, int, error) {
 		page, err := i.config.API.ListPods(ctx, i.config.Namespace, options)
 		if err != nil {
-			return "", fmt.Errorf("listing: %w", err)
+			return "", 0, err
 		}
-		all = append(all, page.Items...)
-		if page.Continue == "" {
-			version = page.ResourceVersion
-			break
-		}
-		options.Continue = page.Continue
+		version = page.ResourceVersion
+		return page.Continue, page.Objects, fresh.check()
+	})
+	if err != nil {
+		return "", fmt.Errorf("listing: %w", err)
 	}
-	i.replace(all)
+	i.replace(fresh)
 	select {
 	case <-i.synced:
 	default:
@@ -127,9 +132,12 @@ func (i *Inventory) watch(ctx context.Context, version string) (reached string, 
 		}
 		switch event.Type {
 		case watch.Added, watch.Modified:
-			i.apply(event.Pod, Present)
+			err = i.apply(event.Pod, Present)
 		case watch.Deleted:
-			i.apply(event.Pod, Gone)
+			err = i.apply(event.Pod, Gone)
+		}
+		if err != nil {
+			return version, err
 		}
 		if event.Pod.ResourceVersion != "" {
 			version = event.Pod.ResourceVersion

@@ -2,8 +2,11 @@ package inventory
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,7 +46,10 @@ type scriptedCloud struct {
 func (c *scriptedCloud) ListPods(_ context.Context, _ string, options cci.ListOptions) (*cci.PodList, error) {
 	c.lists = append(c.lists, options)
 	if n := len(c.lists) - 1; n < len(c.pages) {
-		return &c.pages[n], nil
+		page := c.pages[n]
+		page.Objects = len(page.Items)
+		page.Items = slices.DeleteFunc(slices.Clone(page.Items), func(pod cci.Pod) bool { return !options.Keep(&pod) })
+		return &page, nil
 	}
 	return nil, c.listErr
 }
@@ -197,16 +203,22 @@ func TestAListOfSeveralPages(t *testing.T) {
 }
 
 func TestAListReportsWhatHasChanged(t *testing.T) {
-	i, changes := newScripted(t, &scriptedCloud{})
-	i.replace([]cci.Pod{
+	cloud := &scriptedCloud{pages: []cci.PodList{{Items: []cci.Pod{
 		*cloudPod("same", "1"), *cloudPod("newer", "1"), *cloudPod("again", "1"), *cloudPod("missing", "1"),
-	})
-	*changes = nil
+	}}}}
+	i, changes := newScripted(t, cloud)
+	_, err := i.list(t.Context())
+	require.NoError(t, err)
+	*changes, cloud.lists = nil, nil
 	again := cloudPod("again", "1")
 	again.UID = "another"
 	foreign := cloudPod("foreign", "1")
 	foreign.Annotations = nil
-	i.replace([]cci.Pod{*cloudPod("same", "1"), *cloudPod("newer", "2"), *again, *cloudPod("new", "1"), *foreign})
+	cloud.pages[0].Items = []cci.Pod{
+		*cloudPod("same", "1"), *cloudPod("newer", "2"), *again, *cloudPod("new", "1"), *foreign,
+	}
+	_, err = i.list(t.Context())
+	require.NoError(t, err)
 	assert.ElementsMatch(t, []notified{
 		{"newer", Present}, {"again", Present}, {"new", Present}, {"missing", Missing},
 	}, *changes)
@@ -216,18 +228,74 @@ func TestAListReportsWhatHasChanged(t *testing.T) {
 
 func TestAWatchReportsEveryChange(t *testing.T) {
 	i, changes := newScripted(t, &scriptedCloud{})
-	i.apply(cloudPod("web", "1"), Present)
-	i.apply(cloudPod("web", "1"), Present)
+	require.NoError(t, i.apply(cloudPod("web", "1"), Present))
+	require.NoError(t, i.apply(cloudPod("web", "1"), Present))
 	old := cloudPod("web", "2")
 	old.UID = "older"
-	i.apply(old, Gone)
+	require.NoError(t, i.apply(old, Gone))
 	assert.NotNil(t, i.Get(keyOf("web")), "the Pod that is gone had another UID")
-	i.apply(cloudPod("web", "3"), Gone)
+	require.NoError(t, i.apply(cloudPod("web", "3"), Gone))
 	assert.Nil(t, i.Get(keyOf("web")))
 	foreign := cloudPod("web", "4")
 	foreign.Annotations = nil
-	i.apply(foreign, Present)
+	require.NoError(t, i.apply(foreign, Present))
 	assert.Equal(t, []notified{{"web", Present}, {"web", Present}, {"web", Gone}, {"web", Gone}}, *changes)
+}
+
+// A cloud that lies must not exhaust the memory of the virtual node.
+func TestPodsThatAreTooLargeAreAnError(t *testing.T) {
+	large := func(name string) cci.Pod {
+		pod := cloudPod(name, strings.Repeat("1", 1<<20)) // The version is kept as it is.
+		return *pod
+	}
+	cloud := &scriptedCloud{pages: []cci.PodList{{Items: []cci.Pod{large("a")}}}}
+	i, changes := newScripted(t, cloud)
+	_, err := i.list(t.Context())
+	require.NoError(t, err)
+	*changes = nil
+
+	cloud.lists = nil
+	version := large("b").ResourceVersion
+	for n := range maxSize>>20 + 1 {
+		pod := *cloudPod(fmt.Sprintf("p%d", n), "1")
+		pod.ResourceVersion = version // One text for all.
+		cloud.pages[0].Items = append(cloud.pages[0].Items, pod)
+	}
+	_, err = i.list(t.Context())
+	require.EqualError(t, err, "listing: the cloud reports Pods of this node of more than 256 MiB")
+	assert.Len(t, i.All(), 1, "the list changes nothing")
+	assert.Empty(t, *changes)
+
+	i.pods.size = maxSize
+	require.ErrorContains(t, i.apply(cloudPod("web", "2"), Present), "more than 256 MiB")
+	assert.Nil(t, i.Get(keyOf("web")))
+	assert.Empty(t, *changes)
+}
+
+func TestAListWithoutEndIsAnError(t *testing.T) {
+	cloud := &scriptedCloud{pages: slices.Repeat([]cci.PodList{{Continue: "more"}}, 10)}
+	i, _ := newScripted(t, cloud)
+	_, err := i.list(t.Context())
+	require.ErrorContains(t, err, "the same continue token for two pages")
+	assert.Len(t, cloud.lists, 2)
+}
+
+func TestOnlyWhatCallersNeedIsKept(t *testing.T) {
+	i, _ := newScripted(t, &scriptedCloud{})
+	pod := cloudPod("web", "1")
+	pod.Annotations["large"] = strings.Repeat("x", 1<<18)
+	pod.Annotations[cci.ExporterPortAnnotation] = "9000"
+	pod.Labels = map[string]string{"app": "web"}
+	require.NoError(t, i.apply(pod, Present))
+	kept := i.Get(keyOf("web"))
+	assert.NotContains(t, kept.Annotations, "large")
+	assert.Equal(t, "9000", kept.Annotations[cci.ExporterPortAnnotation])
+	assert.Empty(t, kept.Labels)
+	_, owned := testOwner.Owns(kept)
+	assert.True(t, owned)
+	assert.Less(t, i.pods.size, 4096)
+	require.NoError(t, i.apply(pod, Gone))
+	assert.Zero(t, i.pods.size)
 }
 
 func TestWhatPodsReferTo(t *testing.T) {

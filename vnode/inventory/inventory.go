@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -66,10 +65,8 @@ type Inventory struct {
 	handlers []Handler
 
 	mu   sync.RWMutex
-	pods map[identity.Key]*cci.Pod
-	// refers holds the objects that each Pod in pods refers to.
-	refers map[identity.Key][]cci.Object
-	err    error
+	pods *copies
+	err  error
 }
 
 // New checks the configuration and returns an Inventory. It starts nothing.
@@ -84,7 +81,7 @@ func New(config Config) (*Inventory, error) {
 	}
 	return &Inventory{
 		config: config, synced: make(chan struct{}), lists: newLists(config.Registerer),
-		pods: map[identity.Key]*cci.Pod{}, refers: map[identity.Key][]cci.Object{},
+		pods: newCopies(),
 	}, nil
 }
 
@@ -111,22 +108,26 @@ func (i *Inventory) Err() error {
 func (i *Inventory) Get(key identity.Key) *cci.Pod {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
-	return i.pods[key]
+	return i.pods.get(key)
 }
 
 // All returns every known cloud Pod by the key of its Pod. The Pods must not be changed.
 func (i *Inventory) All() map[identity.Key]*cci.Pod {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
-	return maps.Clone(i.pods)
+	all := make(map[identity.Key]*cci.Pod, len(i.pods.byKey))
+	for key, c := range i.pods.byKey {
+		all[key] = c.pod
+	}
+	return all
 }
 
 // Refers reports whether a known cloud Pod refers to an object.
 func (i *Inventory) Refers(object cci.Object) bool {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
-	for _, objects := range i.refers {
-		if slices.Contains(objects, object) {
+	for _, c := range i.pods.byKey {
+		if slices.Contains(c.refers, object) {
 			return true
 		}
 	}
@@ -142,8 +143,8 @@ func (i *Inventory) Put(pod *cci.Pod) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if known := i.pods[key]; known == nil || known.UID != pod.UID {
-		i.pods[key], i.refers[key] = slim(pod), pod.Spec.Objects()
+	if known := i.pods.get(key); known == nil || known.UID != pod.UID {
+		i.pods.set(key, newCopy(pod))
 	}
 }
 
@@ -151,48 +152,28 @@ func (i *Inventory) Put(pod *cci.Pod) {
 func (i *Inventory) Drop(key identity.Key, gone *cci.Pod) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if known := i.pods[key]; known != nil && known.UID == gone.UID {
-		i.remove(key)
+	if known := i.pods.get(key); known != nil && known.UID == gone.UID {
+		i.pods.remove(key)
 	}
-}
-
-// remove takes a Pod out. The caller must hold mu.
-func (i *Inventory) remove(key identity.Key) {
-	delete(i.pods, key)
-	delete(i.refers, key)
-}
-
-// slim returns a copy with only those fields that callers need: the inventory holds thousands of Pods.
-func slim(pod *cci.Pod) *cci.Pod {
-	kept := *pod
-	kept.Spec = cci.PodSpec{}
-	kept.Labels, kept.ManagedFields, kept.OwnerReferences = nil, nil, nil
-	return &kept
 }
 
 // replace takes a complete list as the truth.
-func (i *Inventory) replace(list []cci.Pod) {
-	fresh := make(map[identity.Key]*cci.Pod, len(list))
-	refers := make(map[identity.Key][]cci.Object, len(list))
-	for n := range list {
-		if key, ok := i.config.Owner.Owns(&list[n]); ok {
-			fresh[key], refers[key] = slim(&list[n]), list[n].Spec.Objects()
-		}
-	}
+func (i *Inventory) replace(fresh *copies) {
 	// The changes are collected under the lock: after it, others change the map.
 	var changed, missing []change
 	i.mu.Lock()
-	for key, pod := range fresh {
-		if known := i.pods[key]; known == nil || known.UID != pod.UID || known.ResourceVersion != pod.ResourceVersion {
-			changed = append(changed, change{key, pod})
+	for key, c := range fresh.byKey {
+		known := i.pods.get(key)
+		if known == nil || known.UID != c.pod.UID || known.ResourceVersion != c.pod.ResourceVersion {
+			changed = append(changed, change{key, c.pod})
 		}
 	}
-	for key, pod := range i.pods {
-		if fresh[key] == nil {
-			missing = append(missing, change{key, pod})
+	for key, c := range i.pods.byKey {
+		if fresh.get(key) == nil {
+			missing = append(missing, change{key, c.pod})
 		}
 	}
-	i.pods, i.refers = fresh, refers
+	i.pods = fresh
 	i.mu.Unlock()
 	for _, c := range changed {
 		i.notify(c.key, c.pod, Present)
@@ -208,23 +189,30 @@ type change struct {
 	pod *cci.Pod
 }
 
-// apply takes one change from the watch. It may repeat an earlier one.
-func (i *Inventory) apply(pod *cci.Pod, state State) {
+// apply takes one change from the watch. It may repeat an earlier one. It returns an error if the Pods are too large.
+func (i *Inventory) apply(pod *cci.Pod, state State) error {
 	key, ok := i.config.Owner.Owns(pod)
 	if !ok {
-		return
+		return nil
 	}
-	objects := pod.Spec.Objects()
-	pod = slim(pod)
+	c := newCopy(pod)
 	i.mu.Lock()
-	switch known := i.pods[key]; {
+	switch known := i.pods.get(key); {
 	case state == Present:
-		i.pods[key], i.refers[key] = pod, objects
+		i.pods.set(key, c)
 	case known != nil && known.UID == pod.UID:
-		i.remove(key)
+		i.pods.remove(key)
+	}
+	err := i.pods.check()
+	if err != nil {
+		i.pods.remove(key)
 	}
 	i.mu.Unlock()
-	i.notify(key, pod, state)
+	if err != nil {
+		return err
+	}
+	i.notify(key, c.pod, state)
+	return nil
 }
 
 func (i *Inventory) setErr(err error) {

@@ -182,25 +182,14 @@ func (m *Mirrors) markSynced() {
 }
 
 // list replaces what is known of all copies that this program has not written during the list. An incomplete list
-// changes nothing.
+// makes no copy count as gone.
 func (m *Mirrors) list(ctx context.Context) error {
 	began := m.config.Now()
-	var all []cci.Data
+	listed := map[identity.Mirror]bool{}
 	for _, kind := range []cci.DataKind{cci.ConfigMap, cci.Secret} {
-		page, err := m.listKind(ctx, kind)
-		if err != nil {
+		if err := m.listKind(ctx, kind, began, listed); err != nil {
 			return err
 		}
-		all = append(all, page...)
-	}
-	listed := map[identity.Mirror]bool{}
-	for i := range all {
-		mirror, ok := m.config.Owner.OwnsMirror(&all[i].ObjectMeta)
-		if !ok || dataKind(mirror) != all[i].Kind {
-			continue
-		}
-		listed[mirror] = true
-		m.adopt(mirror, &all[i], began)
 	}
 	claimsListed, err := m.listClaims(ctx, began, listed)
 	if err != nil {
@@ -233,18 +222,23 @@ func (m *Mirrors) adopt(mirror identity.Mirror, data *cci.Data, began time.Time)
 	e.setCopy(data)
 }
 
-func (m *Mirrors) listKind(ctx context.Context, kind cci.DataKind) ([]cci.Data, error) {
-	var all []cci.Data
+// listKind adopts the copies of a kind and adds them to listed. It keeps no page: together the copies can be large.
+func (m *Mirrors) listKind(
+	ctx context.Context, kind cci.DataKind, began time.Time, listed map[identity.Mirror]bool,
+) error {
 	options := cci.ListOptions{LabelSelector: m.config.Owner.Selector(), Limit: pageSize}
-	for {
+	return cci.EachPage(options, func(options cci.ListOptions) (string, int, error) {
 		page, err := m.config.API.ListData(ctx, m.config.Namespace, kind, options)
 		if err != nil {
-			return nil, err
+			return "", 0, err
 		}
-		all = append(all, page.Items...)
-		if page.Continue == "" {
-			return all, nil
+		for i := range page.Items {
+			data := &page.Items[i]
+			if mirror, ok := m.config.Owner.OwnsMirror(&data.ObjectMeta); ok && dataKind(mirror) == data.Kind {
+				listed[mirror] = true
+				m.adopt(mirror, data, began)
+			}
 		}
-		options.Continue = page.Continue
-	}
+		return page.Continue, page.Objects, nil
+	})
 }

@@ -24,6 +24,8 @@ type podState struct {
 	refusal string
 	// lost: the provider has reported that the cloud has lost the Pod.
 	lost bool
+	// addressRefused: the provider has reported that it does not use an address of the cloud Pod.
+	addressRefused bool
 	// attempted is the cloud Pod that the provider last tried to create. retryAt is when it may try the same again.
 	attempted *cci.Pod
 	retryAt   time.Time
@@ -115,6 +117,12 @@ func (p *Provider) recordRefusal(pod *corev1.Pod, reason string) (isNew bool) {
 // written some time later.
 func (p *Provider) recordLost(key identity.Key) (isNew bool) {
 	p.update(key, func(s *podState) { isNew, s.lost = !s.lost, true })
+	return isNew
+}
+
+// recordRefusedAddress records that an address of a Pod is not used. It reports whether that is new.
+func (p *Provider) recordRefusedAddress(key identity.Key) (isNew bool) {
+	p.update(key, func(s *podState) { isNew, s.addressRefused = !s.addressRefused, true })
 	return isNew
 }
 

@@ -29,6 +29,8 @@ const (
 	eventChanged = "CloudPodDiffers"
 	// eventImageKept: an image was changed, and the cloud Pod keeps its old image.
 	eventImageKept = "CloudPodKeepsImage"
+	// eventAddressRefused: the cloud reports an address that is not in the configured ranges. Nothing connects to it.
+	eventAddressRefused = "CloudAddressRefused"
 	// eventNoDebugging: an ephemeral container was added, and the cloud Pod does not run it.
 	eventNoDebugging = "CloudPodKeepsContainers"
 )

@@ -40,6 +40,7 @@ func (p *Provider) reconcile(ctx context.Context, key identity.Key) (requeueAfte
 	case cloud != nil && cloud.DeletionTimestamp != nil && translate.IsTerminal(cloud.Status.Phase):
 		return p.config.Recheck, nil
 	case cloud != nil:
+		p.warnAboutAddress(pod, cloud)
 		p.report(pod, translate.Status(pod, cloud, p.config.NodeIP, p.now()))
 		return 0, nil
 	case p.hasRun(pod):
@@ -59,6 +60,16 @@ func (p *Provider) report(pod *corev1.Pod, status corev1.PodStatus) {
 	p.notify(updated)
 }
 
+// warnAboutAddress reports once that an address of a Pod is not used.
+func (p *Provider) warnAboutAddress(pod *corev1.Pod, cloud *cci.Pod) {
+	if cloud.RefusedAddress == "" || !p.recordRefusedAddress(identity.KeyOf(pod)) {
+		return
+	}
+	p.config.Recorder.Eventf(pod, corev1.EventTypeWarning, eventAddressRefused,
+		"An address that the cloud reports for this Pod is not used: %s; if it is right, add its range to cci.podCIDRs",
+		cloud.RefusedAddress)
+}
+
 // hasRun reports whether the Pod has had a cloud Pod with an address or a container. The provider does not create
 // such a Pod again.
 func (p *Provider) hasRun(pod *corev1.Pod) bool {
@@ -71,7 +82,7 @@ func (p *Provider) hasRun(pod *corev1.Pod) bool {
 		}
 	}
 	last := p.state(identity.KeyOf(pod)).last
-	return last != nil && last.Status.PodIP != ""
+	return last != nil && last.HasAddress()
 }
 
 // recover reads a Pod that the inventory does not have from the cloud, and reports it as failed if the cloud does not

@@ -113,7 +113,7 @@ func (c *Controller) readProbe(ctx context.Context) (waits bool, err error) {
 		c.probe.since = now
 	}
 	scheduled, status := isScheduled(pod)
-	if scheduled || pod.Status.PodIP != "" || pod.Status.Phase == corev1.PodRunning || isFinished(pod) {
+	if scheduled || pod.HasAddress() || pod.Status.Phase == corev1.PodRunning || isFinished(pod) {
 		c.noteRoom(c.probeSize())
 		return false, c.removeProbe(ctx)
 	}

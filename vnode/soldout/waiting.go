@@ -56,7 +56,7 @@ func (c *Controller) observe() {
 	maps.DeleteFunc(c.hasAddress, func(key identity.Key, _ bool) bool { return all[key] == nil })
 	maps.DeleteFunc(c.waiting, func(key identity.Key, _ *waitingPod) bool { return !isWaiting(all[key]) })
 	for key, pod := range all {
-		if pod.Status.PodIP != "" && !c.hasAddress[key] {
+		if pod.HasAddress() && !c.hasAddress[key] {
 			c.hasAddress[key] = true
 			if !first {
 				c.noteRoom(translate.SizeOf(pod))
@@ -89,7 +89,7 @@ func (c *Controller) noteRoom(size string) {
 }
 
 func isWaiting(pod *cci.Pod) bool {
-	return pod != nil && pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodPending && pod.Status.PodIP == ""
+	return pod != nil && pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodPending && !pod.HasAddress()
 }
 
 // isScheduled reports whether the cloud has found capacity for a Pod, and what the cloud says if it has not. How the

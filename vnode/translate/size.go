@@ -10,9 +10,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
-// instanceTypeAnnotation on a Pod requests one of instanceTypes. Source: CCI API, "Pod annotations".
-const instanceTypeAnnotation = "resource.cci.io/instance-type"
-
+// instanceTypes are the values of cci.InstanceTypeAnnotation. Source: CCI API, "Pod annotations".
 var instanceTypes = []string{"general-computing", "general-computing-lite"}
 
 // sized are the resources that determine the size of a cloud Pod.
@@ -37,7 +35,7 @@ func SizeOf(pod *cci.Pod) string {
 	if size == "" {
 		size = pod.Annotations[policy.CloudSizeAnnotation]
 	}
-	if instanceType := pod.Annotations[instanceTypeAnnotation]; slices.Contains(instanceTypes, instanceType) {
+	if instanceType := pod.Annotations[cci.InstanceTypeAnnotation]; slices.Contains(instanceTypes, instanceType) {
 		size += " " + instanceType
 	}
 	return size

@@ -65,20 +65,23 @@ func (f *Finder) isGone(ctx context.Context, node string) (bool, error) {
 func (f *Finder) nodesWithPods(ctx context.Context) (map[string]bool, error) {
 	options := cci.ListOptions{LabelSelector: identity.ClusterSelector(f.ClusterID), Limit: pageSize}
 	busy := map[string]bool{}
-	for {
+	options.Keep = func(pod *cci.Pod) bool {
+		if _, owner, ok := identity.OfPod(pod); ok && owner.ClusterID == f.ClusterID {
+			busy[owner.Node] = true
+		}
+		return false
+	}
+	err := cci.EachPage(options, func(options cci.ListOptions) (string, int, error) {
 		page, err := f.Cloud.ListPods(ctx, f.Namespace, options)
 		if err != nil {
-			return nil, err
+			return "", 0, err
 		}
-		for i := range page.Items {
-			if _, owner, ok := identity.OfPod(&page.Items[i]); ok && owner.ClusterID == f.ClusterID {
-				busy[owner.Node] = true
-			}
-		}
-		if options.Continue = page.Continue; options.Continue == "" {
-			return busy, nil
-		}
+		return page.Continue, page.Objects, nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	return busy, nil
 }
 
 // listMirrors lists the cluster's mirrors of all kinds, claims before their volumes.
@@ -86,10 +89,10 @@ func (f *Finder) listMirrors(ctx context.Context) ([]Mirror, error) {
 	var all []Mirror
 	for _, kind := range []cci.DataKind{cci.ConfigMap, cci.Secret} {
 		options := cci.ListOptions{LabelSelector: identity.ClusterSelector(f.ClusterID), Limit: dataPageSize}
-		for {
+		err := cci.EachPage(options, func(options cci.ListOptions) (string, int, error) {
 			page, err := f.Cloud.ListData(ctx, f.Namespace, kind, options)
 			if err != nil {
-				return nil, err
+				return "", 0, err
 			}
 			for i := range page.Items {
 				name := page.Items[i].Name
@@ -98,9 +101,10 @@ func (f *Finder) listMirrors(ctx context.Context) ([]Mirror, error) {
 				}
 				all = f.appendMirror(all, &page.Items[i].ObjectMeta, remove)
 			}
-			if options.Continue = page.Continue; options.Continue == "" {
-				break
-			}
+			return page.Continue, page.Objects, nil
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
 	storage, err := f.listStorage(ctx)

@@ -25,7 +25,7 @@ type Orphan struct {
 	// Key identifies the Pod that it stood for. Node is its virtual node. A probe of package soldout stands for no Pod.
 	Key  identity.Key
 	Node string
-	// Cloud is the cloud Pod, without its spec.
+	// Cloud is the cloud Pod, without its spec, labels and annotations.
 	Cloud *cci.Pod
 }
 
@@ -111,29 +111,40 @@ func (f *Finder) podsOn(ctx context.Context, node string) (map[identity.Key]bool
 // list returns all cloud Pods of the cluster.
 func (f *Finder) list(ctx context.Context) ([]Orphan, error) {
 	options := cci.ListOptions{LabelSelector: identity.ClusterSelector(f.ClusterID), Limit: pageSize}
+	options.Keep = func(pod *cci.Pod) bool {
+		pod.Spec, pod.ManagedFields = cci.PodSpec{}, nil
+		_, _, ok := f.ours(pod)
+		return ok && (f.Terminating || pod.DeletionTimestamp == nil)
+	}
 	var all []Orphan
-	for {
+	err := cci.EachPage(options, func(options cci.ListOptions) (string, int, error) {
 		page, err := f.Cloud.ListPods(ctx, f.Namespace, options)
 		if err != nil {
-			return nil, err
+			return "", 0, err
 		}
 		for i := range page.Items {
 			pod := &page.Items[i]
-			// The annotations are checked because the service might ignore the selector: Pods of others must never be deleted.
-			key, owner, ok := identity.OfPod(pod)
-			if !ok {
-				owner, ok = identity.OfProbe(pod)
-				key = probeKey
-			}
-			if ok && owner.ClusterID == f.ClusterID && (f.Terminating || pod.DeletionTimestamp == nil) {
-				pod.Spec = cci.PodSpec{}
-				all = append(all, Orphan{Key: key, Node: owner.Node, Cloud: pod})
-			}
+			key, owner, _ := f.ours(pod)
+			pod.Annotations, pod.Labels = nil, nil // Those of users can be large.
+			all = append(all, Orphan{Key: key, Node: owner.Node, Cloud: pod})
 		}
-		if options.Continue = page.Continue; options.Continue == "" {
-			return all, nil
-		}
+		return page.Continue, page.Objects, nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	return all, nil
+}
+
+// ours reads which Pod of the cluster a cloud Pod stands for. The annotations are checked because the service might
+// ignore the selector: Pods of others must never be deleted.
+func (f *Finder) ours(pod *cci.Pod) (identity.Key, identity.Owner, bool) {
+	key, owner, ok := identity.OfPod(pod)
+	if !ok {
+		owner, ok = identity.OfProbe(pod)
+		key = probeKey
+	}
+	return key, owner, ok && owner.ClusterID == f.ClusterID
 }
 
 // Delete requests the deletion of an orphan. The UID ensures that a newer cloud Pod of the same name is kept. Delete

@@ -3,6 +3,7 @@
 {{- $cci := dict "region" .Values.cloud.region "projectID" .Values.cloud.projectID -}}
 {{- $_ := set $cci "subnetIDs" .Values.cloud.subnetIDs -}}
 {{- $_ := set $cci "securityGroupIDs" .Values.cloud.securityGroupIDs -}}
+{{- with .Values.cloud.podCIDRs }}{{ $_ := set $cci "podCIDRs" . }}{{ end -}}
 {{- if .Values.simulator.enabled -}}
 {{- $_ := set $cci "region" (.Values.cloud.region | default "sim-1") -}}
 {{- $_ := set $cci "projectID" (.Values.cloud.projectID | default "simulated") -}}

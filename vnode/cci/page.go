@@ -1,0 +1,106 @@
+package cci
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// page is a page of a list. It is decoded object by object: a page is much larger than what its caller keeps of it.
+type page[T any] struct {
+	// keep is called with each object, and reports whether it becomes part of Items. It may remove parts of the object.
+	// Nil keeps all objects as they are.
+	keep func(*T) bool
+
+	Metadata metav1.ListMeta
+	Items    []T
+	// objects is the number of objects, including those that were not kept.
+	objects int
+}
+
+// decode implements streamed.
+func (p *page[T]) decode(body io.Reader) error {
+	*p = page[T]{keep: p.keep} // After a failed attempt.
+	reader := &boundedReader{reader: body, total: maxPage}
+	reader.next()
+	decoder := json.NewDecoder(reader)
+	if err := expect(decoder, json.Delim('{')); err != nil {
+		return err
+	}
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil {
+			return err
+		}
+		reader.next()
+		switch name {
+		case "metadata":
+			err = decoder.Decode(&p.Metadata)
+		case "items":
+			err = p.decodeItems(decoder, reader)
+		default:
+			err = decoder.Decode(&json.RawMessage{})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return expect(decoder, json.Delim('}'))
+}
+
+func (p *page[T]) decodeItems(decoder *json.Decoder, reader *boundedReader) error {
+	switch token, err := decoder.Token(); {
+	case err != nil:
+		return err
+	case token == nil: // null
+		return nil
+	case token != json.Delim('['):
+		return fmt.Errorf("items are %v: must be a list", token)
+	}
+	for decoder.More() {
+		reader.next()
+		var item T
+		if err := decoder.Decode(&item); err != nil {
+			return err
+		}
+		if p.objects++; p.objects > maxListed {
+			return tooLarge("a page has more than %d objects", maxListed)
+		}
+		if p.keep == nil || p.keep(&item) {
+			p.Items = append(p.Items, item)
+		}
+	}
+	return expect(decoder, json.Delim(']'))
+}
+
+func expect(decoder *json.Decoder, want json.Delim) error {
+	token, err := decoder.Token()
+	if err != nil {
+		return err
+	}
+	if token != want {
+		return fmt.Errorf("unexpected %v: must be %v", token, want)
+	}
+	return nil
+}
+
+// listPages lists the objects of all pages.
+func listPages[T any](ctx context.Context, c *Client, operation, path string, options ListOptions) ([]T, error) {
+	var all []T
+	err := EachPage(options, func(options ListOptions) (string, int, error) {
+		var found page[T]
+		call := call{operation: operation, method: "GET", path: path, query: options.query()}
+		if err := c.doWithRetry(ctx, call, &found); err != nil {
+			return "", 0, err
+		}
+		all = append(all, found.Items...)
+		return found.Metadata.Continue, found.objects, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
