@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,7 +46,7 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 		"Created cloud Pod %s of size %s", created.Name, result.Size)
 	if len(result.Warnings) > 0 {
 		p.config.Recorder.Event(pod, corev1.EventTypeWarning, eventChanged,
-			"The cloud Pod differs: "+strings.Join(result.Warnings, "; "))
+			"The cloud Pod differs: "+policy.Summary(result.Warnings))
 	}
 	p.report(pod, translate.Status(pod, created, p.config.NodeIP, p.now()))
 	return 0, nil
@@ -61,7 +60,7 @@ func (p *Provider) translate(pod *corev1.Pod) (result translate.Result, reason p
 		return v.Reason == policy.ReasonPersistentVolume
 	})
 	if len(violations) > 0 {
-		return result, violations[0].Reason, joinMessages(violations)
+		return result, violations[0].Reason, policy.Describe(violations)
 	}
 	result, err := p.config.Translator.Pod(pod, p.config.NodeDNS())
 	if refused, ok := errors.AsType[*translate.Refused](err); ok {
@@ -71,14 +70,6 @@ func (p *Provider) translate(pod *corev1.Pod) (result translate.Result, reason p
 		return result, translate.ReasonUnsupported, err.Error()
 	}
 	return result, "", ""
-}
-
-func joinMessages(violations []policy.Violation) string {
-	messages := make([]string, 0, len(violations))
-	for _, v := range violations {
-		messages = append(messages, v.Message)
-	}
-	return strings.Join(messages, "; ")
 }
 
 // adopt takes over the cloud Pod that already has the name: a response was lost, or this program was restarted.

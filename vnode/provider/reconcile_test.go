@@ -2,16 +2,23 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/virtual-kubelet/virtual-kubelet/errdefs"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/internal/costtest"
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/identity"
@@ -206,4 +213,55 @@ func TestAFailureOfAnUnknownPodKeepsNothing(t *testing.T) {
 	h := newHarness(t)
 	h.failed(identity.Key{Name: "gone"}, 1, time.Second, &cci.Error{Kind: cci.Transient})
 	assert.Empty(t, h.states)
+}
+
+// 400 containers with ten faults each once made a status of 131 MB, because each container had all messages.
+func TestAPodWithManyFaultsHasASmallStatus(t *testing.T) {
+	h := newHarness(t)
+	pod := newPod("web", func(pod *corev1.Pod) {
+		ports := slices.Repeat([]corev1.ContainerPort{{ContainerPort: 61000}}, 10)
+		pod.Spec.Containers = nil
+		for i := range 400 {
+			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: fmt.Sprintf("c%d", i), Ports: ports})
+		}
+	})
+	h.put(pod)
+	costtest.AtMost(t, 32<<20, func() { h.reconciles(pod) })
+	status, err := json.Marshal(h.status())
+	require.NoError(t, err)
+	t.Logf("the status has %d KB", len(status)/1000)
+	assert.Less(t, len(status), 64<<10)
+	assert.Equal(t, string(policy.ReasonReservedPort), h.status().Reason)
+	assert.LessOrEqual(t, len(h.status().Message), policy.MaxMessage)
+	assert.Equal(t, 1, strings.Count(string(status), "container c7 has containerPort 61000"))
+	for _, event := range h.drainEvents() {
+		assert.Less(t, len(event), 1100)
+	}
+}
+
+// A cloud that lies could point Services, port forwarding and requests of vnode at any machine.
+func TestAnAddressOutsideTheSubnetsIsNotUsed(t *testing.T) {
+	h := newHarness(t)
+	pod := h.put(newPod("web"))
+	cloud := &cci.Pod{
+		RefusedAddress: "169.254.169.254: it is a loopback, link-local, multicast or unspecified address",
+		Status: corev1.PodStatus{
+			Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{
+				{Name: "main", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
+			},
+		},
+	}
+	owner.Mark(&cloud.ObjectMeta, identity.KeyOf(pod))
+	h.setCloud(cloud)
+	h.reconciles(pod)
+	h.reconciles(pod)
+	events := h.drainEvents()
+	require.Len(t, events, 1, "once")
+	assert.Contains(t, events[0], "Warning CloudAddressRefused An address that the cloud reports for this Pod is not used: "+
+		"169.254.169.254: it is a loopback")
+	assert.Empty(t, h.status().PodIP)
+	assert.Empty(t, h.UsageTargets())
+	_, err := h.Address("default", "web")
+	assert.True(t, errdefs.IsInvalidInput(err))
+	assert.ErrorContains(t, err, "the address of pod default/web is not used: 169.254.169.254")
 }

@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // Reasons of conditions. Source: Kubernetes v1.36, pkg/kubelet/status/generate.go.
@@ -35,9 +37,10 @@ func initialized(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodCondition 
 		return condition
 	}
 	var missing []string
+	keepRunning := sidecars(pod)
 	for _, s := range status.InitContainerStatuses {
 		done := s.State.Terminated != nil && s.State.Terminated.ExitCode == 0
-		if isSidecar(pod.Spec.InitContainers, s.Name) {
+		if keepRunning[s.Name] {
 			done = s.Started != nil && *s.Started
 		}
 		if !done {
@@ -46,7 +49,7 @@ func initialized(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodCondition 
 	}
 	if len(missing) > 0 && !anyStarted(status.ContainerStatuses) {
 		condition.Status, condition.Reason = corev1.ConditionFalse, reasonNotInit
-		condition.Message = fmt.Sprintf("containers with incomplete status: %v", missing)
+		condition.Message = policy.Clip(fmt.Sprintf("containers with incomplete status: %v", missing), policy.MaxMessage)
 	}
 	return condition
 }
@@ -78,7 +81,7 @@ func containersReady(status *corev1.PodStatus) corev1.PodCondition {
 		condition.Status, condition.Reason = corev1.ConditionFalse, reasonPodFailed
 	case len(unready) > 0:
 		condition.Status, condition.Reason = corev1.ConditionFalse, reasonNotReady
-		condition.Message = fmt.Sprintf("containers with unready status: %v", unready)
+		condition.Message = policy.Clip(fmt.Sprintf("containers with unready status: %v", unready), policy.MaxMessage)
 	}
 	return condition
 }
@@ -99,7 +102,7 @@ func ready(pod *corev1.Pod, list []corev1.PodCondition, containers corev1.PodCon
 	}
 	if len(unset) > 0 {
 		condition.Status, condition.Reason = corev1.ConditionFalse, reasonGatesNotSet
-		condition.Message = fmt.Sprintf("readiness gates that are not true: %v", unset)
+		condition.Message = policy.Clip(fmt.Sprintf("readiness gates that are not true: %v", unset), policy.MaxMessage)
 	}
 	return condition
 }

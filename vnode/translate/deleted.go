@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
@@ -27,7 +28,7 @@ func DeletedStatus(pod *corev1.Pod, last *cci.Pod, nodeIP string, now metav1.Tim
 	if last != nil && !IsTerminal(status.Phase) {
 		status = Status(pod, last, nodeIP, now)
 	}
-	failed := end(status.InitContainerStatuses, pod.Spec.InitContainers, now)
+	failed := end(status.InitContainerStatuses, sidecars(pod), now)
 	failed = end(status.ContainerStatuses, nil, now) || failed
 	if !IsTerminal(status.Phase) {
 		status.Phase = corev1.PodSucceeded
@@ -42,7 +43,7 @@ func DeletedStatus(pod *corev1.Pod, last *cci.Pod, nodeIP string, now metav1.Tim
 
 // end marks running containers as terminated with an unknown exit code. It reports whether any container failed or
 // never ran. Sidecars among init containers do not count.
-func end(statuses []corev1.ContainerStatus, sidecars []corev1.Container, now metav1.Time) (failed bool) {
+func end(statuses []corev1.ContainerStatus, sidecars map[string]bool, now metav1.Time) (failed bool) {
 	for i := range statuses {
 		s := &statuses[i]
 		s.Ready, s.Started = false, new(false)
@@ -54,7 +55,7 @@ func end(statuses []corev1.ContainerStatus, sidecars []corev1.Container, now met
 			}}
 		}
 		ended := s.State.Terminated
-		if !isSidecar(sidecars, s.Name) && (ended == nil || ended.ExitCode != 0) {
+		if !sidecars[s.Name] && (ended == nil || ended.ExitCode != 0) {
 			failed = true
 		}
 	}
@@ -68,43 +69,37 @@ func startOf(state corev1.ContainerState) metav1.Time {
 	return state.Running.StartedAt
 }
 
-// isSidecar reports whether the init container of that name is a sidecar. Its exit code does not count.
-func isSidecar(containers []corev1.Container, name string) bool {
-	for i := range containers {
-		policy := containers[i].RestartPolicy
-		if containers[i].Name == name {
-			return policy != nil && *policy == corev1.ContainerRestartPolicyAlways
-		}
+// sidecars returns the names of the init containers that are sidecars. Their exit codes do not count.
+func sidecars(pod *corev1.Pod) map[string]bool {
+	found := map[string]bool{}
+	for i := range pod.Spec.InitContainers {
+		own := pod.Spec.InitContainers[i].RestartPolicy
+		found[pod.Spec.InitContainers[i].Name] = own != nil && *own == corev1.ContainerRestartPolicyAlways
 	}
-	return false
+	return found
 }
 
 // WaitingStatus returns the status of a Pod that has no cloud Pod yet. reason and message say what it waits for. The
-// Pod is not changed.
+// containers have the reason, which kubectl shows. The message is in one place only: a Pod can have hundreds of
+// containers. The Pod is not changed.
 func WaitingStatus(pod *corev1.Pod, reason, message, nodeIP string, now metav1.Time) corev1.PodStatus {
 	status := *pod.Status.DeepCopy()
 	status.ObservedGeneration = pod.Generation
-	status.Phase, status.Reason, status.Message = corev1.PodPending, reason, message
+	status.Phase, status.Reason = corev1.PodPending, reason
+	status.Message = policy.Clip(message, policy.MaxMessage)
 	status.HostIP, status.HostIPs = nodeIP, []corev1.HostIP{{IP: nodeIP}}
-	status.InitContainerStatuses = waitingStatuses(pod.Spec.InitContainers, reason, message)
-	status.ContainerStatuses = waitingStatuses(pod.Spec.Containers, reason, message)
+	status.InitContainerStatuses = containerStatuses(pod.Spec.InitContainers, nil, reason)
+	status.ContainerStatuses = containerStatuses(pod.Spec.Containers, nil, reason)
 	status.Conditions = conditions(pod, &status, now)
 	return status
-}
-
-func waitingStatuses(containers []corev1.Container, reason, message string) []corev1.ContainerStatus {
-	statuses := containerStatuses(containers, nil, reason)
-	for i := range statuses {
-		statuses[i].State.Waiting.Message = message
-	}
-	return statuses
 }
 
 // FailedStatus returns the status of a Pod that cannot have a cloud Pod, or has lost it. last is the last known state
 // of the cloud Pod, nil if there never was one. The arguments are not changed.
 func FailedStatus(pod *corev1.Pod, last *cci.Pod, reason, message, nodeIP string, now metav1.Time) corev1.PodStatus {
 	status := DeletedStatus(pod, last, nodeIP, now)
-	status.Phase, status.Reason, status.Message = corev1.PodFailed, reason, message
+	status.Phase, status.Reason = corev1.PodFailed, reason
+	status.Message = policy.Clip(message, policy.MaxMessage)
 	status.Conditions = conditions(pod, &status, now)
 	return status
 }

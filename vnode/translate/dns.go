@@ -52,12 +52,7 @@ func (b *builder) merge(base, own *corev1.PodDNSConfig) *corev1.PodDNSConfig {
 	if own != nil {
 		merged.Nameservers = union(merged.Nameservers, own.Nameservers)
 		merged.Searches = union(merged.Searches, own.Searches)
-		for _, option := range own.Options {
-			merged.Options = slices.DeleteFunc(merged.Options, func(o corev1.PodDNSConfigOption) bool {
-				return o.Name == option.Name
-			})
-			merged.Options = append(merged.Options, option)
-		}
+		merged.Options = lastOfEach(append(merged.Options, own.Options...))
 	}
 	if len(merged.Nameservers) > maxNameservers {
 		b.warn("name servers after the third are ignored: %s", strings.Join(merged.Nameservers[maxNameservers:], ", "))
@@ -68,6 +63,21 @@ func (b *builder) merge(base, own *corev1.PodDNSConfig) *corev1.PodDNSConfig {
 		merged.Searches = merged.Searches[:maxSearches]
 	}
 	return merged
+}
+
+// lastOfEach returns the last option of each name.
+func lastOfEach(options []corev1.PodDNSConfigOption) []corev1.PodDNSConfigOption {
+	last := map[string]int{}
+	for i, option := range options {
+		last[option.Name] = i
+	}
+	var kept []corev1.PodDNSConfigOption
+	for i, option := range options {
+		if last[option.Name] == i {
+			kept = append(kept, option)
+		}
+	}
+	return kept
 }
 
 func union(first, second []string) []string {

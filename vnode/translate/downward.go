@@ -36,7 +36,7 @@ func (b *builder) filePath(file corev1.DownwardAPIVolumeFile) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("refers to a container's resources: %w", err)
 		}
-		return b.literalFile(value), nil
+		return b.literalFile("="+value, value), nil
 	}
 	if file.FieldRef == nil {
 		return "", errors.New("has a source that the cloud does not support")
@@ -49,9 +49,9 @@ func (b *builder) filePath(file corev1.DownwardAPIVolumeFile) (string, error) {
 	case "metadata.uid":
 		return annotationField(policy.CloudUIDAnnotation), nil
 	case "metadata.labels":
-		return b.literalFile(formatMap(b.pod.Labels)), nil
+		return b.mapFile(path, b.pod.Labels), nil
 	case "metadata.annotations":
-		return b.literalFile(formatMap(b.pod.Annotations)), nil
+		return b.mapFile(path, b.pod.Annotations), nil
 	default:
 		if _, ok := b.field(path); ok && strings.HasPrefix(path, "metadata.") {
 			return path, nil // The cloud Pod has the same labels and annotations.
@@ -60,12 +60,32 @@ func (b *builder) filePath(file corev1.DownwardAPIVolumeFile) (string, error) {
 	}
 }
 
-// literalFile writes a value to an annotation of the cloud Pod and returns the path of that annotation.
-func (b *builder) literalFile(value string) string {
-	key := fmt.Sprintf("%s%d", policy.CloudFileAnnotation, len(b.files))
-	b.files = append(b.files, value)
-	return annotationField(key)
+// mapFile writes all labels or annotations to an annotation of the cloud Pod and returns its path. It does not format
+// what is too large, which checkSizes refuses.
+func (b *builder) mapFile(path string, m map[string]string) string {
+	if known, ok := b.filePaths[path]; ok {
+		return known
+	}
+	if size := mapSize(m); size > maxAnnotations {
+		b.unwritten += size
+		return path
+	}
+	return b.literalFile(path, formatMap(m))
 }
+
+// literalFile writes a value to an annotation of the cloud Pod and returns the path of that annotation. Files of the
+// same source share an annotation: a Pod can mount its annotations a thousand times.
+func (b *builder) literalFile(source, value string) string {
+	if known, ok := b.filePaths[source]; ok {
+		return known
+	}
+	path := annotationField(fileKey(len(b.files)))
+	b.files, b.filePaths[source] = append(b.files, value), path
+	return path
+}
+
+// fileKey returns the annotation of a file.
+func fileKey(number int) string { return fmt.Sprintf("%s%d", policy.CloudFileAnnotation, number) }
 
 // formatMap formats labels and annotations as the kubelet does. Source: Kubernetes v1.36, pkg/fieldpath/fieldpath.go.
 func formatMap(m map[string]string) string {

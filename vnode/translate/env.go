@@ -122,12 +122,7 @@ func (b *builder) envField(c *corev1.Container, e corev1.EnvVar) (corev1.EnvVar,
 		b.refuse("variable %s of container %s refers to %s, which is not available in the cloud", e.Name, c.Name, path)
 		return corev1.EnvVar{}, false
 	}
-	return literal(e.Name, value), true
-}
-
-// literal returns a variable whose value is not expanded. Kubernetes reads $$ as $.
-func literal(name, value string) corev1.EnvVar {
-	return corev1.EnvVar{Name: name, Value: strings.ReplaceAll(value, "$", "$$")}
+	return b.literal(e.Name, value)
 }
 
 // field returns the value that a field has for the kubelet of a local node.
@@ -172,7 +167,7 @@ func (b *builder) envResource(c *corev1.Container, e corev1.EnvVar) (corev1.EnvV
 		b.refuse("variable %s of container %s: %v", e.Name, c.Name, err)
 		return corev1.EnvVar{}, false
 	}
-	return literal(e.Name, value), true
+	return b.literal(e.Name, value)
 }
 
 // resourceField returns the value that the kubelet computes. It is rounded up to the divisor. A limit that is not set
@@ -200,14 +195,15 @@ func (b *builder) resourceField(c *corev1.Container, selector *corev1.ResourceFi
 
 // find returns the container or init container of that name, nil if there is none.
 func (b *builder) find(name string) *corev1.Container {
-	for _, list := range [][]corev1.Container{b.spec.InitContainers, b.spec.Containers} {
-		for i := range list {
-			if list[i].Name == name {
-				return &list[i]
+	if b.byName == nil {
+		b.byName = map[string]*corev1.Container{}
+		for _, list := range [][]corev1.Container{b.spec.InitContainers, b.spec.Containers} {
+			for i := range list {
+				b.byName[list[i].Name] = &list[i]
 			}
 		}
 	}
-	return nil
+	return b.byName[name]
 }
 
 // divide divides and rounds up. It treats extremely large quantities as the maximum (see sizes.Amount), because the

@@ -21,7 +21,7 @@ type Reference struct {
 
 // References lists the objects to which the cloud Pod of a Pod refers, each once. It does not read the objects.
 func (t *Translator) References(pod *corev1.Pod) []Reference {
-	var found references
+	found := references{index: map[identity.Mirror]int{}}
 	for _, secret := range pod.Spec.ImagePullSecrets {
 		if secret.Name != "" && !t.isOwnPullSecret(secret.Name) {
 			// As on a local node, the image is pulled even if the Secret is missing.
@@ -40,18 +40,22 @@ func (t *Translator) References(pod *corev1.Pod) []Reference {
 	return found.list
 }
 
-type references struct{ list []Reference }
+// references is a list of references, and the index of each object in it.
+type references struct {
+	list  []Reference
+	index map[identity.Mirror]int
+}
 
 // add merges references to the same object. The object is optional only if all references are.
 func (r *references) add(ref Reference) {
-	for i := range r.list {
-		if known := &r.list[i]; known.Mirror == ref.Mirror {
-			known.Optional = known.Optional && ref.Optional
-			known.Keys = append(known.Keys, ref.Keys...)
-			known.Tokens = append(known.Tokens, ref.Tokens...)
-			return
-		}
+	if i, ok := r.index[ref.Mirror]; ok {
+		known := &r.list[i]
+		known.Optional = known.Optional && ref.Optional
+		known.Keys = append(known.Keys, ref.Keys...)
+		known.Tokens = append(known.Tokens, ref.Tokens...)
+		return
 	}
+	r.index[ref.Mirror] = len(r.list)
 	r.list = append(r.list, ref)
 }
 

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -96,7 +97,8 @@ func (b *builder) checkResources(c *corev1.Container) {
 	if len(c.Resources.Claims) > 0 {
 		b.refuse("container %s has dynamic resource claims, which the cloud does not support", c.Name)
 	}
-	for name, quantity := range c.Resources.Requests {
+	for _, name := range slices.Sorted(maps.Keys(c.Resources.Requests)) {
+		quantity := c.Resources.Requests[name]
 		switch {
 		case name == corev1.ResourceCPU, name == corev1.ResourceMemory, name == policy.PlacementResource, quantity.IsZero():
 		case name == corev1.ResourceEphemeralStorage: // See extraStorage.

@@ -24,24 +24,25 @@ func Status(pod *corev1.Pod, cloud *cci.Pod, nodeIP string, now metav1.Time) cor
 	status := *pod.Status.DeepCopy()
 	status.ObservedGeneration = pod.Generation
 	status.Phase = phase(pod.Status.Phase, cloud.Status.Phase)
-	status.Reason, status.Message = cloud.Status.Reason, cloud.Status.Message
+	bounded := cci.Bound(cloud.Status) // The client has bounded it already, but nothing here may depend on that.
+	status.Reason, status.Message = bounded.Reason, bounded.Message
 	if cloud.Status.Phase == cci.PodStopped {
 		status.Reason = ReasonStopped
 		status.Message = "the cloud has stopped this Pod, which is neither running nor terminated: check the state of the " +
 			"account in the console"
 	}
 	status.HostIP, status.HostIPs = nodeIP, []corev1.HostIP{{IP: nodeIP}}
-	status.PodIP, status.PodIPs = addresses(&cloud.Status)
+	status.PodIP, status.PodIPs = addresses(&bounded)
 	if cloud.Status.StartTime != nil && status.StartTime == nil {
 		status.StartTime = cloud.Status.StartTime
 	}
 	status.InitContainerStatuses = containerStatuses(
-		pod.Spec.InitContainers, cloud.Status.InitContainerStatuses, reasonInitializing)
+		pod.Spec.InitContainers, bounded.InitContainerStatuses, reasonInitializing)
 	waiting := reasonCreating
 	if len(pod.Spec.InitContainers) > 0 {
 		waiting = reasonInitializing
 	}
-	status.ContainerStatuses = containerStatuses(pod.Spec.Containers, cloud.Status.ContainerStatuses, waiting)
+	status.ContainerStatuses = containerStatuses(pod.Spec.Containers, bounded.ContainerStatuses, waiting)
 	if cloud.Status.Phase == cci.PodStopped {
 		unready(status.ContainerStatuses)
 	}
@@ -77,18 +78,20 @@ func addresses(status *corev1.PodStatus) (string, []corev1.PodIP) {
 func containerStatuses(
 	containers []corev1.Container, cloud []corev1.ContainerStatus, waiting string,
 ) []corev1.ContainerStatus {
+	reported := map[string]*corev1.ContainerStatus{}
+	for i := range cloud {
+		reported[cloud[i].Name] = &cloud[i]
+	}
 	var statuses []corev1.ContainerStatus
 	for i := range containers {
-		status := corev1.ContainerStatus{
+		if found := reported[containers[i].Name]; found != nil {
+			statuses = append(statuses, *found.DeepCopy())
+			continue
+		}
+		statuses = append(statuses, corev1.ContainerStatus{
 			Name: containers[i].Name, Image: containers[i].Image, Started: new(false),
 			State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: waiting}},
-		}
-		for j := range cloud {
-			if cloud[j].Name == containers[i].Name {
-				status = *cloud[j].DeepCopy()
-			}
-		}
-		statuses = append(statuses, status)
+		})
 	}
 	return statuses
 }

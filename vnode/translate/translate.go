@@ -121,11 +121,12 @@ type Result struct {
 	Pod *cci.Pod
 	// Size is the size that is billed.
 	Size sizes.Flavor
-	// Warnings describe what was dropped or changed and may matter to the user, one sentence each.
+	// Warnings describe what was dropped or changed and may matter to the user, one sentence each. If there are more
+	// than fit into policy.MaxMessage, the last one says how many.
 	Warnings []string
 }
 
-// Refused is the error of a Pod that the cloud cannot run, with all reasons.
+// Refused is the error of a Pod that the cloud cannot run. Messages says why, bounded like Result.Warnings.
 type Refused struct {
 	Reason   policy.Reason
 	Messages []string
@@ -139,18 +140,19 @@ func (r *Refused) Error() string { return strings.Join(r.Messages, "; ") }
 func (t *Translator) Pod(pod *corev1.Pod, nodeDNS *corev1.PodDNSConfig) (Result, error) {
 	spec, err := policy.ReplaceHostPaths(pod)
 	if err != nil {
-		return Result{}, &Refused{policy.ReasonHostPath, []string{err.Error()}}
+		return Result{}, &Refused{policy.ReasonHostPath, []string{policy.Clip(err.Error(), policy.MaxMessage)}}
 	}
-	b := &builder{translator: t, pod: pod, spec: spec, dropped: map[string]bool{}}
+	b := &builder{translator: t, pod: pod, spec: spec, dropped: map[string]bool{}, filePaths: map[string]string{}}
 	b.size = b.chooseSize()
 	cloud := &cci.Pod{ObjectMeta: t.meta(pod, b.size), Spec: b.podSpec(nodeDNS)}
+	b.checkSizes(cloud.Annotations)
+	if refusals := b.refusals.List(); len(refusals) > 0 {
+		return Result{}, &Refused{ReasonUnsupported, refusals}
+	}
 	for i, value := range b.files {
-		cloud.Annotations[fmt.Sprintf("%s%d", policy.CloudFileAnnotation, i)] = value
+		cloud.Annotations[fileKey(i)] = value
 	}
-	if len(b.refusals) > 0 {
-		return Result{}, &Refused{ReasonUnsupported, b.refusals}
-	}
-	return Result{Pod: cloud, Size: b.size, Warnings: b.warnings}, nil
+	return Result{Pod: cloud, Size: b.size, Warnings: b.warnings.List()}, nil
 }
 
 // meta returns the metadata of the cloud Pod. It contains the labels and annotations of the Pod: the cloud shows them,
@@ -195,20 +197,23 @@ type builder struct {
 	dropped map[string]bool
 	// localtime contains the names of volumes that mount the time zone of the node.
 	localtime map[string]bool
-	// files are the contents of files of the downward API that no field of the cloud Pod contains.
-	files []string
+	// files are the contents of files of the downward API that no field of the cloud Pod contains. filePaths maps the
+	// sources of files to their paths in the cloud Pod.
+	files     []string
+	filePaths map[string]string
+	// unwritten is the size of the files that are too large.
+	unwritten int
+	// values is the size of all values that variables get from fields and resources.
+	values int
+	// byName contains all containers. See find.
+	byName map[string]*corev1.Container
 
-	warnings []string
-	refusals []string
+	warnings, refusals policy.Messages
 }
 
-func (b *builder) warn(format string, args ...any) {
-	b.warnings = append(b.warnings, fmt.Sprintf(format, args...))
-}
+func (b *builder) warn(format string, args ...any) { b.warnings.Add(format, args...) }
 
-func (b *builder) refuse(format string, args ...any) {
-	b.refusals = append(b.refusals, fmt.Sprintf(format, args...))
-}
+func (b *builder) refuse(format string, args ...any) { b.refusals.Add(format, args...) }
 
 // podSpec translates the spec field by field.
 func (b *builder) podSpec(nodeDNS *corev1.PodDNSConfig) cci.PodSpec {
