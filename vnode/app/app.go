@@ -197,7 +197,10 @@ func newRegistry() *prometheus.Registry {
 // is not worth keeping. It follows no redirects: a Pod must not send it to other addresses.
 func usageClient() *http.Client {
 	return &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
+		Transport: &http.Transport{
+			// Containers of a Pod can answer in the place of its exporter, with any header.
+			DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

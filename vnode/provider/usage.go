@@ -18,7 +18,8 @@ func (p *Provider) UsageTargets() []usage.Target {
 	var targets []usage.Target
 	for key, cloud := range p.inventory.All() {
 		port := exporterPort(cloud)
-		if port == 0 || cloud.Status.PodIP == "" || cloud.Status.Phase != corev1.PodRunning || p.pod(key) == nil {
+		pod := p.pod(key)
+		if port == 0 || cloud.Status.PodIP == "" || cloud.Status.Phase != corev1.PodRunning || pod == nil {
 			continue
 		}
 		target := usage.Target{
@@ -29,7 +30,7 @@ func (p *Provider) UsageTargets() []usage.Target {
 			target.Started = cloud.Status.StartTime.Time
 		}
 		for _, status := range slices.Concat(cloud.Status.InitContainerStatuses, cloud.Status.ContainerStatuses) {
-			if status.State.Running != nil {
+			if status.State.Running != nil && hasContainer(pod, status.Name) {
 				target.Containers[status.Name] = status.State.Running.StartedAt.Time
 			}
 		}

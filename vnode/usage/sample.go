@@ -44,8 +44,11 @@ func (s *Sample) total() (cpu float64, workingSet uint64) {
 	return cpu, workingSet
 }
 
+// maxCores is the highest rate that a container can have. The largest size of a Pod has 64 cores.
+const maxCores = 128
+
 // ratesSince returns the cores that each container used on average since the previous sample. A container that has
-// restarted in between has no rate.
+// restarted in between, or reports more than a Pod can use, has no rate.
 func (s *Sample) ratesSince(previous *Sample) map[string]float64 {
 	rates := map[string]float64{}
 	if previous == nil {
@@ -56,7 +59,9 @@ func (s *Sample) ratesSince(previous *Sample) map[string]float64 {
 		old, known := previous.Containers[name]
 		restarted := !previous.Target.Containers[name].Equal(s.Target.Containers[name]) || use.CPU < old.CPU
 		if known && elapsed > 0 && !restarted {
-			rates[name] = (use.CPU - old.CPU) / elapsed
+			if rate := (use.CPU - old.CPU) / elapsed; rate <= maxCores {
+				rates[name] = rate
+			}
 		}
 	}
 	return rates

@@ -2,6 +2,7 @@ package usage
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -78,12 +79,15 @@ func podStats(sample *Sample) (pod stats.PodStats, rate float64) {
 
 // cpuStats returns CPU statistics, without a rate if rate is nil.
 func cpuStats(at time.Time, use ContainerUsage, rate *float64) *stats.CPUStats {
-	s := &stats.CPUStats{Time: metav1.NewTime(at), UsageCoreNanoSeconds: new(uint64(use.CPU * 1e9))}
+	s := &stats.CPUStats{Time: metav1.NewTime(at), UsageCoreNanoSeconds: new(nanoseconds(use.CPU))}
 	if rate != nil {
-		s.UsageNanoCores = new(uint64(*rate * 1e9))
+		s.UsageNanoCores = new(nanoseconds(*rate))
 	}
 	return s
 }
+
+// nanoseconds converts seconds. A sum of many containers can exceed 64 bits.
+func nanoseconds(seconds float64) uint64 { return uint64(min(seconds*1e9, math.MaxInt64)) }
 
 func memoryStats(at time.Time, use ContainerUsage) *stats.MemoryStats {
 	return &stats.MemoryStats{
