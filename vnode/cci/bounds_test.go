@@ -291,7 +291,8 @@ func TestAddresses(t *testing.T) {
 }
 
 func TestAddressesOutsideAreRemovedFromEveryAnswer(t *testing.T) {
-	status := `"status":{"podIP":"169.254.169.254","podIPs":[{"ip":"169.254.169.254"},{"ip":"10.1.0.1"},{"ip":"10.1.0.2"}]}`
+	status := `"status":{"podIP":"169.254.169.254",` +
+		`"podIPs":[{"ip":"169.254.169.254"},{"ip":"10.1.0.1"},{"ip":"10.1.0.2"}]}`
 	client := lied(t, func(r *http.Request) (int, io.Reader) {
 		pod := `{"metadata":{"name":"p"},` + status + `}`
 		switch {

@@ -257,8 +257,8 @@ func TestAnAddressOutsideTheSubnetsIsNotUsed(t *testing.T) {
 	h.reconciles(pod)
 	events := h.drainEvents()
 	require.Len(t, events, 1, "once")
-	assert.Contains(t, events[0], "Warning CloudAddressRefused An address that the cloud reports for this Pod is not used: "+
-		"169.254.169.254: it is a loopback")
+	assert.Contains(t, events[0], "Warning CloudAddressRefused An address that the cloud reports for this Pod is not "+
+		"used: 169.254.169.254: it is a loopback")
 	assert.Empty(t, h.status().PodIP)
 	assert.Empty(t, h.UsageTargets())
 	_, err := h.Address("default", "web")
