@@ -49,7 +49,8 @@ func New(
 	r := &Requeuer{client: client, leader: leader, now: now}
 	var err error
 	r.loop, err = worker.New(worker.Config[ledger.PodRef]{
-		Name: "requeue", Workers: workers, Reconcile: r.requeue,
+		Name: "requeue", Workers: workers, Namespace: func(pod ledger.PodRef) string { return pod.Namespace },
+		Reconcile:        r.requeue,
 		MinRetryInterval: minRetryInterval, MaxRetryInterval: maxRetryInterval,
 		Failed: func(pod ledger.PodRef, _ int, delay time.Duration, err error) {
 			logger.Warn("requeueing the pod failed", "pod", pod.NamespacedName, "retryAfter", delay, "err", err)

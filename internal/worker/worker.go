@@ -1,5 +1,6 @@
 // Package worker reconciles keys from a queue. It is the one loop of all programs: client-go's workqueue, with a retry
-// interval for each key and with the delays that a cloud asks for (Retry-After).
+// interval for each key, with the delays that a cloud asks for (Retry-After), and with turns for namespaces, so that
+// the keys of one do not delay those of the others.
 //
 // It is not a controller: it watches nothing and knows no objects. docs/decisions/worker-loop.md says why Spillway does
 // not use the controllers of controller-runtime.
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/util/workqueue"
+
+	"github.com/spillway-k8s/spillway/internal/fairness"
 )
 
 // ErrNotYet is returned by Reconcile together with a delay when it is too early to try a key again. It counts neither
@@ -25,9 +28,12 @@ type Config[K comparable] struct {
 	Name string
 	// Workers is how many keys are reconciled at the same time. One key is never reconciled by two workers at once.
 	Workers int
-	// Reconcile handles one key. It may block. After a success the key is reconciled again after requeueAfter, if that is
-	// above zero. After an error, it is retried with an exponential backoff. An error after the context has ended is
-	// ignored.
+	// Namespace returns the namespace of a key. Namespaces take turns, and one alone does not keep all workers busy, if
+	// there are five or more.
+	Namespace func(key K) string
+	// Reconcile handles one key. It may block. Its context has the key's namespace (see package fairness). After a
+	// success the key is reconciled again after requeueAfter, if that is above zero. After an error, it is retried with an
+	// exponential backoff. An error after the context has ended is ignored.
 	Reconcile func(ctx context.Context, key K) (requeueAfter time.Duration, err error)
 	// MinRetryInterval is the delay after the first failure of a key. It doubles with each failure, up to
 	// MaxRetryInterval.
@@ -50,8 +56,8 @@ type Loop[K comparable] struct {
 // New checks the configuration. It starts nothing.
 func New[K comparable](config Config[K]) (*Loop[K], error) {
 	switch {
-	case config.Reconcile == nil:
-		return nil, fmt.Errorf("creating the worker loop %q: Reconcile must be set", config.Name)
+	case config.Reconcile == nil || config.Namespace == nil:
+		return nil, fmt.Errorf("creating the worker loop %q: Reconcile and Namespace must be set", config.Name)
 	case config.Workers <= 0:
 		return nil, fmt.Errorf("creating the worker loop %q: invalid number of workers %d: must be above zero",
 			config.Name, config.Workers)
@@ -68,7 +74,9 @@ func New[K comparable](config Config[K]) (*Loop[K], error) {
 	}
 	return &Loop[K]{
 		config: config,
-		queue:  workqueue.NewTypedDelayingQueue[K](),
+		queue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[K]{
+			Queue: newQueue(config.Workers, config.Namespace),
+		}),
 		failures: workqueue.NewTypedItemExponentialFailureRateLimiter[K](
 			config.MinRetryInterval, config.MaxRetryInterval),
 	}, nil
@@ -104,9 +112,9 @@ func (l *Loop[K]) next(ctx context.Context) bool {
 	}
 	defer l.queue.Done(key)
 	if ctx.Err() != nil {
-		return true // ShutDown drains the queue; the next run of the program starts from a list.
+		return true // The queue is about to be shut down.
 	}
-	delay, err := l.config.Reconcile(ctx, key)
+	delay, err := l.config.Reconcile(fairness.WithNamespace(ctx, l.config.Namespace(key)), key)
 	switch {
 	case ctx.Err() != nil:
 		return true

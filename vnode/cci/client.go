@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/spillway-k8s/spillway/internal/fairness"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -37,7 +38,8 @@ type Config struct {
 	// Credentials returns the keys that sign a request. It is called for each request.
 	Credentials Source
 	// QPS is the sustained rate of requests per second, Burst the number of requests that may exceed it at once. Higher
-	// values are faster until the service throttles. The limits of the service are not published.
+	// values are faster until the service throttles. The limits of the service are not published. Requests that wait take
+	// turns by the namespaces of their contexts (see package fairness).
 	QPS   float64
 	Burst int
 	// RequestTimeout is the timeout of one attempt of a request that is not a stream.
@@ -112,7 +114,7 @@ type Client struct {
 	config  Config
 	paths   paths
 	http    *http.Client
-	limiter *rateLimiter
+	limiter *fairness.Limiter
 	breaker *breaker
 	tokens  tokenCache
 	metrics metrics
@@ -135,12 +137,13 @@ func New(config Config) (*Client, error) {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	config.Exec.KeepAlive = cmp.Or(config.Exec.KeepAlive, defaultKeepAlive)
+	limiter := fairness.NewLimiter(config.QPS, config.Burst)
 	return &Client{
 		config:  config,
 		paths:   paths{config.Version},
-		limiter: newRateLimiter(config.QPS, config.Burst),
+		limiter: limiter,
 		breaker: &breaker{now: time.Now, first: 4 * config.RetryDelay},
-		metrics: newMetrics(config.Registerer),
+		metrics: newMetrics(config.Registerer, limiter),
 		http: &http.Client{
 			// There is no timeout, because it would end watches. Redirects are not followed, because they would not be signed.
 			Transport:     config.Transport,
@@ -166,7 +169,7 @@ type streamed interface{ decode(body io.Reader) error }
 
 // do sends a call once and decodes the response into result, unless result is nil.
 func (c *Client) do(ctx context.Context, call call, result any) error {
-	if err := c.limiter.wait(ctx); err != nil {
+	if err := c.limiter.Wait(ctx); err != nil {
 		return err
 	}
 	tryCtx, cancel := context.WithTimeout(ctx, c.config.RequestTimeout)
@@ -224,11 +227,12 @@ func (c *Client) doWithRetry(ctx context.Context, call call, result any) error {
 // send signs and sends a call and returns a successful response whose body is not read yet. requestCtx bounds the
 // connection. callerCtx determines whether the caller has canceled the request.
 func (c *Client) send(requestCtx, callerCtx context.Context, call call) (*http.Response, error) {
-	if err := c.breaker.admit(); err != nil {
+	namespace := fairness.NamespaceOf(callerCtx)
+	if err := c.breaker.admit(namespace); err != nil {
 		return nil, err
 	}
 	response, err := c.try(requestCtx, callerCtx, call)
-	c.breaker.done(err)
+	c.breaker.done(namespace, err)
 	c.config.Outcome(call.operation, err)
 	return response, err
 }
@@ -254,11 +258,21 @@ func (c *Client) try(requestCtx, callerCtx context.Context, call call) (*http.Re
 	answered := decodeError(response.StatusCode, response.Header, body, time.Now())
 	if answered.Kind == Throttled {
 		// The jitter keeps this client apart from other virtual nodes of the account, which receive the same delay.
-		c.limiter.pause(wait.Jitter(cmp.Or(answered.After, defaultPause), 0.2))
+		c.limiter.Pause(wait.Jitter(cmp.Or(answered.After, defaultPause), 0.2))
 	}
 	c.config.Logger.Debug("the cloud refused a request", "operation", call.operation, "status", answered.Status,
 		"code", answered.Code, "message", answered.Message, "request", answered.RequestID)
 	return nil, answered
+}
+
+// sleep blocks for d or until ctx ends. It returns the error of ctx in the second case.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
 // encode returns the JSON body of a call.

@@ -67,7 +67,7 @@ func (c ExecConfig) validate(path *field.Path, credentials Credentials) field.Er
 func (c *Client) PodExec(
 	ctx context.Context, namespace, name string, options ExecOptions, streams ExecStreams,
 ) error {
-	if err := c.limiter.wait(ctx); err != nil {
+	if err := c.limiter.Wait(ctx); err != nil {
 		return err
 	}
 	conn, err := c.openExec(ctx, call{

@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/spillway-k8s/spillway/internal/fairness"
 )
 
 // metrics counts and times the attempts of requests.
@@ -13,9 +15,22 @@ type metrics struct {
 	durations *prometheus.HistogramVec
 }
 
-// newMetrics registers the metrics, unless the registerer is nil.
-func newMetrics(registerer prometheus.Registerer) metrics {
+// newMetrics registers the metrics, unless the registerer is nil. Namespaces are not labels: there can be many.
+func newMetrics(registerer prometheus.Registerer, limiter *fairness.Limiter) metrics {
 	factory := promauto.With(registerer)
+	factory.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "spillway_vnode_cloud_waiting_requests", Help: "Requests to the cloud that wait for the rate limit.",
+	}, func() float64 {
+		requests, _ := limiter.Waiting()
+		return float64(requests)
+	})
+	factory.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "spillway_vnode_cloud_waiting_namespaces",
+		Help: "Namespaces whose requests to the cloud wait for the rate limit. They take turns.",
+	}, func() float64 {
+		_, namespaces := limiter.Waiting()
+		return float64(namespaces)
+	})
 	return metrics{
 		requests: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_vnode_cloud_requests_total",

@@ -96,7 +96,7 @@ func (c *Client) PodLog(
 	setNumber(query, "tailLines", options.TailLines)
 	setNumber(query, "limitBytes", options.LimitBytes)
 	call := call{operation: "PodLog", method: http.MethodGet, path: c.paths.pods(namespace, name, "log"), query: query}
-	if err := c.limiter.wait(ctx); err != nil {
+	if err := c.limiter.Wait(ctx); err != nil {
 		return nil, err
 	}
 	response, err := c.send(ctx, ctx, call)

@@ -27,7 +27,7 @@ func (c *Client) WatchPods(ctx context.Context, namespace string, options WatchO
 	}
 	setText(query, "labelSelector", options.LabelSelector)
 	setText(query, "resourceVersion", options.ResourceVersion)
-	if err := c.limiter.wait(ctx); err != nil {
+	if err := c.limiter.Wait(ctx); err != nil {
 		return nil, err
 	}
 	streamCtx, cancel := context.WithTimeout(ctx, options.Timeout+watchSlack)

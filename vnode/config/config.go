@@ -146,7 +146,8 @@ type CCIConfig struct {
 	// 2.0.
 	Network1 Network1Config `json:"network1"`
 	// QPS and Burst limit the rate of requests to the cloud: per second in the long run, and at once. More makes large
-	// bursts faster until the service throttles. Its limits are not published. Defaults 20 and 40.
+	// bursts faster until the service throttles. Its limits are not published. Namespaces whose requests wait take turns.
+	// Defaults 20 and 40.
 	QPS   float64 `json:"qps"`
 	Burst int     `json:"burst"`
 	// RequestTimeout is the timeout of one attempt of a request. Less gives up on a slow cloud earlier, more blocks
@@ -225,7 +226,8 @@ type PodConfig struct {
 	// 1s. Default 30s.
 	MirrorRemoval metav1.Duration `json:"mirrorRemoval"`
 	// Workers is how many Pods are reconciled at once. More makes large bursts faster, as far as the rate limits allow.
-	// Default 50.
+	// Namespaces take turns, and one alone keeps at most four fifths busy. Fewer than 5 leave no worker for the others
+	// while one namespace waits for the cloud. Default 50.
 	Workers int `json:"workers"`
 	// MaxRetryInterval is the longest interval between two attempts while the cloud fails. Less recovers earlier, more
 	// spares a failing cloud. At least 1s. Default 1m.

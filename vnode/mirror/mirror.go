@@ -99,7 +99,8 @@ func New(config Config) (*Mirrors, error) {
 	}
 	var err error
 	m.loop, err = worker.New(worker.Config[identity.Mirror]{
-		Name: "mirrors", Workers: workers, Reconcile: m.reconcile, RetryAfter: cci.RetryAfter, Failed: m.failed,
+		Name: "mirrors", Workers: workers, Namespace: func(mirror identity.Mirror) string { return mirror.Namespace },
+		Reconcile: m.reconcile, RetryAfter: cci.RetryAfter, Failed: m.failed,
 		MinRetryInterval: config.MinRetryInterval, MaxRetryInterval: config.MaxRetryInterval,
 	})
 	if err != nil {

@@ -310,6 +310,7 @@ func TestADeletedPodQueuesItsCopies(t *testing.T) {
 			var err error
 			h.loop, err = worker.New(worker.Config[identity.Mirror]{
 				Name: "test", Workers: 1, MinRetryInterval: time.Second, MaxRetryInterval: time.Second,
+				Namespace: func(mirror identity.Mirror) string { return mirror.Namespace },
 				Reconcile: func(_ context.Context, mirror identity.Mirror) (time.Duration, error) {
 					queued <- mirror
 					return 0, nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/virtual-kubelet/virtual-kubelet/errdefs"
 
+	"github.com/spillway-k8s/spillway/internal/fairness"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
@@ -55,6 +56,7 @@ func (p *Provider) Exec(
 	if err != nil {
 		return errdefs.NotFoundf("pod %s/%s is not on this node", namespace, name)
 	}
+	ctx = fairness.WithNamespace(ctx, namespace)
 	err = p.cloud.PodExec(ctx, p.namespace, identity.CloudName(identity.KeyOf(pod)), options, streams)
 	if cci.IsNotFound(err) {
 		return errdefs.NotFoundf("pod %s/%s has no cloud pod", namespace, name)

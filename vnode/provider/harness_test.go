@@ -294,6 +294,7 @@ func (h *harness) rebuildLoop(pass func(identity.Key)) {
 	var err error
 	h.loop, err = worker.New(worker.Config[identity.Key]{
 		Name: "test", Workers: 1, MinRetryInterval: time.Second, MaxRetryInterval: time.Second,
+		Namespace: func(key identity.Key) string { return key.Namespace },
 		Reconcile: func(_ context.Context, key identity.Key) (time.Duration, error) {
 			pass(key)
 			return 0, nil

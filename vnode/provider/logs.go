@@ -9,6 +9,7 @@ import (
 	"github.com/virtual-kubelet/virtual-kubelet/errdefs"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-k8s/spillway/internal/fairness"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
@@ -23,6 +24,7 @@ func (p *Provider) Logs(ctx context.Context, namespace, name string, options cci
 	if !hasContainer(pod, options.Container) {
 		return nil, errdefs.NotFoundf("pod %s/%s has no container %q", namespace, name, options.Container)
 	}
+	ctx = fairness.WithNamespace(ctx, namespace)
 	stream, err := p.cloud.PodLog(ctx, p.namespace, identity.CloudName(identity.KeyOf(pod)), options)
 	if cci.IsNotFound(err) {
 		return nil, errdefs.NotFoundf("pod %s/%s has no cloud pod", namespace, name)

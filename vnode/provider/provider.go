@@ -106,7 +106,8 @@ func New(config Config) (*Provider, error) {
 	var err error
 	// The retry intervals are those of each Pod. There is no rate limit for all Pods: the client of the cloud has one.
 	p.loop, err = worker.New(worker.Config[identity.Key]{
-		Name: "pods", Workers: config.Workers, Reconcile: p.work, RetryAfter: cci.RetryAfter, Failed: p.failed,
+		Name: "pods", Workers: config.Workers, Namespace: func(key identity.Key) string { return key.Namespace },
+		Reconcile: p.work, RetryAfter: cci.RetryAfter, Failed: p.failed,
 		MinRetryInterval: config.MinRetryInterval, MaxRetryInterval: config.MaxRetryInterval,
 	})
 	if err != nil {

@@ -85,7 +85,8 @@ func (t *Trigger) Fire() {
 // Run runs the controller until ctx ends. It blocks until every worker has ended. It may be called again afterwards.
 func Run(ctx context.Context, c Config) error {
 	loop, err := worker.New(worker.Config[cache.ObjectName]{
-		Name: c.Name, Workers: c.Workers, MinRetryInterval: minRetryInterval, MaxRetryInterval: maxRetryInterval,
+		Name: c.Name, Workers: c.Workers, Namespace: func(pod cache.ObjectName) string { return pod.Namespace },
+		MinRetryInterval: minRetryInterval, MaxRetryInterval: maxRetryInterval,
 		Reconcile: func(ctx context.Context, pod cache.ObjectName) (time.Duration, error) {
 			return 0, c.Reconcile(ctx, pod)
 		},
