@@ -42,6 +42,10 @@ func (m *Mirrors) syncClaim(ctx context.Context, e *entry) error {
 	if err != nil {
 		return fmt.Errorf("reading the volume of %s: %w", e.mirror, err)
 	}
+	if !isBound(claim, volume) {
+		return &Missing{fmt.Sprintf("persistentvolumeclaim %q is not bound: volume %q is not bound to this claim",
+			claim.Name, volume.Name)}
+	}
 	if err := m.checkVolume(claim, volume); err != nil {
 		return err
 	}
@@ -50,6 +54,15 @@ func (m *Mirrors) syncClaim(ctx context.Context, e *entry) error {
 	}
 	e.found, e.checked = true, began
 	return nil
+}
+
+// isBound reports whether the volume of a claim is bound to this claim, not to an earlier one of the same name: the
+// API server gives each another UID. A claim says itself which volume it has. Source: Kubernetes v1.36,
+// pkg/kubelet/volumemanager/populator, getPVSpec.
+func isBound(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume) bool {
+	to := volume.Spec.ClaimRef
+	return volume.Status.Phase == corev1.VolumeBound && to != nil &&
+		to.Namespace == claim.Namespace && to.Name == claim.Name && to.UID == claim.UID
 }
 
 // checkVolume returns an error for a volume that the cloud cannot mount.
@@ -91,17 +104,34 @@ func (m *Mirrors) writeClaim(
 	e.leftover = true
 	cloudClaim, err := m.config.API.CreateClaim(ctx, m.config.Namespace, claimCopy(want))
 	if cci.IsTaken(err) {
-		cloudClaim, err = m.config.API.GetClaim(ctx, m.config.Namespace, want.Name)
+		return m.takeClaim(ctx, e, want)
 	}
 	if err != nil {
 		return err
 	}
-	if cloudClaim.DeletionTimestamp != nil {
-		return fmt.Errorf("cloud claim %s is being deleted: it is created again when it is gone", cloudClaim.Name)
-	}
 	e.setClaim(cloudClaim, volumeDigest(want))
 	e.written = m.config.Now()
 	m.observe(e.mirror, created)
+	return nil
+}
+
+// takeClaim takes over the claim that has the name in the cloud, if it is a copy for the same claim and volume.
+func (m *Mirrors) takeClaim(ctx context.Context, e *entry, want *cci.PersistentVolume) error {
+	found, err := m.config.API.GetClaim(ctx, m.config.Namespace, want.Name)
+	if err != nil {
+		return err
+	}
+	if is, ok := m.config.Owner.OwnsMirror(&found.ObjectMeta); !ok || is != e.mirror {
+		return fmt.Errorf("cloud claim %s is not a copy for %s: its annotations name another object", want.Name, e.mirror)
+	}
+	if found.DeletionTimestamp != nil {
+		return fmt.Errorf("cloud claim %s is being deleted: it is created again when it is gone", found.Name)
+	}
+	e.setClaim(found, claimDigest(found))
+	e.written = m.config.Now()
+	if e.copy.digest != volumeDigest(want) {
+		return fmt.Errorf("cloud claim %s is for another volume: it is replaced when no Pod uses it", found.Name)
+	}
 	return nil
 }
 
@@ -136,6 +166,14 @@ func volumeDigest(volume *cci.PersistentVolume) [sha256.Size]byte {
 	return handleDigest(volume.Annotations[policy.CloudSourceVolumeAnnotation])
 }
 
+// claimDigest identifies the data of a claim, as long as it has the volume of its name.
+func claimDigest(claim *cci.PersistentVolumeClaim) [sha256.Size]byte {
+	if claim.Spec.VolumeName != claim.Name {
+		return [sha256.Size]byte{}
+	}
+	return handleDigest(claim.Annotations[policy.CloudSourceVolumeAnnotation])
+}
+
 func handleDigest(handle string) [sha256.Size]byte { return sha256.Sum256([]byte(handle)) }
 
 // createVolume creates the volume, or keeps the existing one. A volume that was bound to another claim, or has other
@@ -152,7 +190,7 @@ func (m *Mirrors) createVolume(ctx context.Context, mirror identity.Mirror, want
 	if is, ok := m.config.Owner.OwnsMirror(&found.ObjectMeta); !ok || is != mirror {
 		return fmt.Errorf("cloud volume %s is not a copy for %s: its annotations name another object", want.Name, mirror)
 	}
-	if found.Status.Phase != corev1.VolumeReleased && volumeDigest(found) == volumeDigest(want) {
+	if isSameVolume(found, want) {
 		return nil
 	}
 	err = m.config.API.DeleteVolume(ctx, want.Name, cci.DeleteOptions{UID: found.UID})
@@ -161,6 +199,14 @@ func (m *Mirrors) createVolume(ctx context.Context, mirror identity.Mirror, want
 	}
 	_, err = m.config.API.CreateVolume(ctx, want)
 	return err
+}
+
+// isSameVolume reports whether a volume in the cloud has the data of the wanted one and is for its claim.
+func isSameVolume(found, want *cci.PersistentVolume) bool {
+	data, claim := found.Spec.CSI, found.Spec.ClaimRef
+	return found.Status.Phase != corev1.VolumeReleased && volumeDigest(found) == volumeDigest(want) &&
+		data != nil && data.Driver == want.Spec.CSI.Driver && data.VolumeHandle == want.Spec.CSI.VolumeHandle &&
+		claim != nil && claim.Namespace == want.Spec.ClaimRef.Namespace && claim.Name == want.Spec.ClaimRef.Name
 }
 
 // refreshClaim creates a copy again that others have removed. While the claim in the cluster is not usable, its copy
@@ -246,7 +292,7 @@ func (m *Mirrors) adoptClaims(
 		}
 		listed[mirror] = true
 		m.adoptClaim(mirror, began, func(e *entry) {
-			e.setClaim(&claims[i], handleDigest(claims[i].Annotations[policy.CloudSourceVolumeAnnotation]))
+			e.setClaim(&claims[i], claimDigest(&claims[i]))
 		})
 	}
 	for i := range volumes {

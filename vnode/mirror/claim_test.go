@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
@@ -34,10 +35,12 @@ func (h *harness) addClaim(handle string, changes ...func(*corev1.PersistentVolu
 		Spec: corev1.PersistentVolumeSpec{
 			AccessModes: modes, Capacity: size, MountOptions: []string{"vers=3"},
 			PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimDelete,
+			ClaimRef:                      &corev1.ObjectReference{Namespace: "default", Name: "data", UID: claim.UID},
 			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
 				Driver: turbo, VolumeHandle: handle, VolumeAttributes: map[string]string{"path": "/share"},
 			}},
 		},
+		Status: corev1.PersistentVolumeStatus{Phase: corev1.VolumeBound},
 	}
 	for _, change := range changes {
 		change(claim, volume)
@@ -115,6 +118,30 @@ func TestClaimsThatCannotBeCopied(t *testing.T) {
 		"a claim whose volume is missing": {
 			func(c *corev1.PersistentVolumeClaim, _ *corev1.PersistentVolume) { c.Spec.VolumeName = "other" },
 			"reading the volume of Claim default/data", false,
+		},
+		"a claim created again by the name of one that had the volume": {
+			func(c *corev1.PersistentVolumeClaim, _ *corev1.PersistentVolume) { c.UID = "again" },
+			`persistentvolumeclaim "data" is not bound: volume "volume-share-1" is not bound to this claim`, false,
+		},
+		"a claim that names the volume of another namespace": {
+			func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) {
+				v.Spec.ClaimRef.Namespace = "victim"
+			},
+			"is not bound to this claim", false,
+		},
+		"a claim that names the volume of another claim": {
+			func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) { v.Spec.ClaimRef.Name = "victim" },
+			"is not bound to this claim", false,
+		},
+		"a claim that names a volume which no one has claimed": {
+			func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) { v.Spec.ClaimRef = nil },
+			"is not bound to this claim", false,
+		},
+		"a volume that was released": {
+			func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) {
+				v.Status.Phase = corev1.VolumeReleased
+			},
+			"is not bound to this claim", false,
 		},
 		"a disk": {
 			func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) {
@@ -231,6 +258,12 @@ func TestAVolumeOfTheNameInTheCloud(t *testing.T) {
 	}{
 		"with the same data is kept":  {func(*cci.PersistentVolume) {}, "share-1", ""},
 		"with other data is replaced": {func(v *cci.PersistentVolume) { setHandle(v, "share-0") }, "share-1", ""},
+		"with annotations that lie about the data is replaced": {
+			func(v *cci.PersistentVolume) { v.Spec.CSI.VolumeHandle = "victim" }, "share-1", "",
+		},
+		"for another claim is replaced": {
+			func(v *cci.PersistentVolume) { v.Spec.ClaimRef.Name = "other" }, "share-1", "",
+		},
 		"of another client is an error": {
 			func(v *cci.PersistentVolume) { v.Annotations = nil }, "", "its annotations name another object",
 		},
@@ -251,6 +284,62 @@ func TestAVolumeOfTheNameInTheCloud(t *testing.T) {
 			}
 			h.ensures(pod)
 			assert.Equal(t, test.want, h.handle())
+		})
+	}
+}
+
+func TestAClaimOfTheNameInTheCloud(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*cci.PersistentVolumeClaim)
+		err    string
+		// replaced: the second attempt succeeds.
+		replaced bool
+	}{
+		"for the same volume is kept": {func(*cci.PersistentVolumeClaim) {}, "", false},
+		"for other data is replaced": {func(c *cci.PersistentVolumeClaim) {
+			c.Annotations[policy.CloudSourceVolumeAnnotation] = "share-0"
+		}, "is for another volume", true},
+		"for another volume is replaced": {
+			func(c *cci.PersistentVolumeClaim) { c.Spec.VolumeName = "victim" }, "is for another volume", true,
+		},
+		"of another client is an error": {
+			func(c *cci.PersistentVolumeClaim) { c.Annotations = nil }, "its annotations name another object", false,
+		},
+		"for another claim is an error": {func(c *cci.PersistentVolumeClaim) {
+			c.Annotations[policy.CloudSourceNamespaceAnnotation] = "victim"
+		}, "its annotations name another object", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t)
+			h.addClaim("share-1")
+			source, err := h.cluster.CoreV1().PersistentVolumes().Get(t.Context(), "volume-share-1", metav1.GetOptions{})
+			require.NoError(t, err)
+			claim := claimCopy(h.volumeCopy(data, "claim-share-1", source))
+			test.change(claim)
+			created, err := h.sim.Client.CreateClaim(t.Context(), cloudtest.Namespace, claim)
+			require.NoError(t, err)
+			pod := h.put(newPod("web", claimRef("data")))
+			uid := func() types.UID {
+				found, err := h.sim.Client.GetClaim(t.Context(), cloudtest.Namespace, claim.Name)
+				require.NoError(t, err)
+				return found.UID
+			}
+			if test.err == "" {
+				h.ensures(pod)
+				assert.Equal(t, created.UID, uid())
+				return
+			}
+			assert.ErrorContains(t, h.ensureFails(pod), test.err)
+			assert.Equal(t, created.UID, uid(), "it is not touched")
+			if test.replaced {
+				require.Eventually(t, func() bool {
+					h.pass(1)
+					return h.Ensure(t.Context(), pod) == nil // The old claim may take a moment to disappear.
+				}, cloudtest.Timeout, cloudtest.Tick)
+				assert.NotEqual(t, created.UID, uid())
+			} else {
+				assert.ErrorContains(t, h.ensureFails(pod), test.err)
+			}
 		})
 	}
 }

@@ -308,9 +308,13 @@ func TestObjectsThatAPodRefersTo(t *testing.T) {
 		}))
 		require.NoError(t, h.client.Tracker().Add(&corev1.PersistentVolume{
 			ObjectMeta: metav1.ObjectMeta{Name: "disk"},
-			Spec: corev1.PersistentVolumeSpec{PersistentVolumeSource: corev1.PersistentVolumeSource{
-				CSI: &corev1.CSIPersistentVolumeSource{Driver: "disk.csi.example.com", VolumeHandle: "d"},
-			}},
+			Spec: corev1.PersistentVolumeSpec{
+				ClaimRef: &corev1.ObjectReference{Namespace: "default", Name: "data", UID: "c"},
+				PersistentVolumeSource: corev1.PersistentVolumeSource{
+					CSI: &corev1.CSIPersistentVolumeSource{Driver: "disk.csi.example.com", VolumeHandle: "d"},
+				},
+			},
+			Status: corev1.PersistentVolumeStatus{Phase: corev1.VolumeBound},
 		}))
 		assert.Equal(t, refusalRetry, h.reconciles(pod))
 		h.assertEvent("Warning "+string(policy.ReasonPersistentVolume), "claim data is bound to a volume of kind")
