@@ -28,7 +28,7 @@ type Owner struct {
 func (o Owner) Selector() string { return policy.CloudOwnerLabel + "=" + o.hash() }
 
 // hash returns the value of the owner label. A node name can be too long for a label value.
-func (o Owner) hash() string { return hash(o.ClusterID, o.Node) }
+func (o Owner) hash() string { return hash(shortHash, o.ClusterID, o.Node) }
 
 // Key identifies one Pod of the cluster for its whole life. A Pod that is created again with the same name has
 // another Key.
@@ -111,9 +111,11 @@ func (o Owner) isComplete() bool { return o.ClusterID != "" && o.Node != "" }
 func ClusterSelector(clusterID string) string { return policy.CloudClusterKey + "=" + clusterID }
 
 // CloudName returns the name of the cloud Pod of a Pod. It is a function of the key, so that no Pod is ever created
-// twice. It begins with the namespace and the name, for people who search, and ends with a hash of the whole key.
+// twice. It begins with the namespace and the name, for people who search, and ends with a hash of the whole key. The
+// short hash is enough, because the API server chooses the UID at random: who wants a Pod with the name of a given one
+// must create 2^64 Pods. Two Pods of one name would not mix either, because their annotations differ.
 func CloudName(key Key) string {
-	return readableName(key.Namespace, key.Name, hash(key.Namespace, key.Name, string(key.UID)))
+	return readableName(key.Namespace, key.Name, hash(shortHash, key.Namespace, key.Name, string(key.UID)))
 }
 
 // readableName returns namespace-name-suffix, shortened to a DNS label: the strictest rule that applies to names in
@@ -124,8 +126,16 @@ func readableName(namespace, name, suffix string) string {
 	return strings.TrimRight(prefix, "-") + "-" + suffix
 }
 
-// hash returns 16 characters that depend on all parts. The separator cannot occur in a part, so a-b/c and a/b-c differ.
-func hash(parts ...string) string {
+// Lengths of a hash in bytes. The long one is for names that tenants can choose: finding two such names of one hash
+// takes 2^64 attempts without any request, and 2^32 with the short one.
+const (
+	shortHash = 8
+	longHash  = 16
+)
+
+// hash returns two characters for each byte of length. They depend on all parts. The separator cannot occur in a part,
+// so a-b/c and a/b-c differ.
+func hash(length int, parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
-	return hex.EncodeToString(sum[:8])
+	return hex.EncodeToString(sum[:length])
 }

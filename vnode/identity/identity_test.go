@@ -98,7 +98,7 @@ func TestAMirrorBelongsToOneOwner(t *testing.T) {
 	assert.Equal(t, mirror, found)
 	assert.Empty(t, validation.IsDNS1123Label(meta.Name))
 	// An updated program finds existing objects by this name: the function must not change.
-	assert.Equal(t, "shop-password-566be899c6d801f8", meta.Name)
+	assert.Regexp(t, `^shop-password-566be899c6d801f8[0-9a-f]{16}$`, meta.Name)
 
 	names := map[string]bool{meta.Name: true}
 	for name, other := range map[string]identity.Owner{
@@ -120,6 +120,13 @@ func TestAMirrorBelongsToOneOwner(t *testing.T) {
 		assert.False(t, names[owner.MirrorName(other)], other)
 		names[owner.MirrorName(other)] = true
 	}
+	short := mirror
+	short.Short = true
+	old := owner.MirrorMeta(short, "uid-1")
+	assert.Equal(t, "shop-password-566be899c6d801f8", old.Name, "the name that earlier versions gave")
+	found, ours = owner.OwnsMirror(&old)
+	assert.True(t, ours)
+	assert.Equal(t, short, found, "it is a mirror of its own")
 	stolen := meta.DeepCopy()
 	stolen.Name = "other"
 	_, ours = owner.OwnsMirror(stolen)
@@ -143,6 +150,14 @@ func TestCloudNames(t *testing.T) {
 	}
 	// An updated program finds running Pods by this name: the function must not change.
 	assert.Equal(t, "default-web-0-98aefe489a552d93", identity.CloudName(keys[0]))
+}
+
+func TestLongMirrorNamesAreLabels(t *testing.T) {
+	long := strings.Repeat("long.name-", 30)
+	first := identity.Mirror{Kind: identity.MirrorSecret, Namespace: long[:63], Name: long[:253]}
+	second := identity.Mirror{Kind: identity.MirrorConfigMap, Namespace: long[:63], Name: long[:253]}
+	assert.Empty(t, validation.IsDNS1123Label(owner.MirrorName(first)))
+	assert.NotEqual(t, owner.MirrorName(first), owner.MirrorName(second))
 }
 
 func FuzzCloudName(f *testing.F) {

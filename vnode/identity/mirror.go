@@ -30,6 +30,9 @@ type Mirror struct {
 	Namespace, Name string
 	// UID is the UID of the Pod. Only a MirrorToken has it.
 	UID types.UID
+	// Short: the copy has the short name that earlier versions gave it. It is a copy of its own: only cloud Pods that
+	// such a version created refer to it, and it is kept up to date until they are gone. New copies have long names.
+	Short bool
 }
 
 // String returns the Mirror for logs.
@@ -44,7 +47,12 @@ func TokenMirror(pod *corev1.Pod) Mirror {
 // namespaces of a cluster, and several clusters, can share one cloud namespace. Each virtual node has its own
 // mirrors, so that no two of them write or delete the same object.
 func (o Owner) MirrorName(m Mirror) string {
-	return readableName(m.Namespace, m.Name, hash(o.ClusterID, o.Node, string(m.Kind), m.Namespace, m.Name, string(m.UID)))
+	length := longHash
+	if m.Short {
+		length = shortHash
+	}
+	return readableName(m.Namespace, m.Name,
+		hash(length, o.ClusterID, o.Node, string(m.Kind), m.Namespace, m.Name, string(m.UID)))
 }
 
 // MirrorMeta returns the metadata of a mirror. source is the UID of the object that is copied.
@@ -82,13 +90,16 @@ func OfMirror(object *metav1.ObjectMeta) (Mirror, Owner, bool) {
 		m.UID = types.UID(a[policy.CloudSourceUIDAnnotation])
 	}
 	owner := ownerOf(a)
+	if object.Name != owner.MirrorName(m) {
+		m.Short = true
+	}
 	return m, owner, owner.isComplete() && object.Name == owner.MirrorName(m)
 }
 
 // TokenKey returns the key of a token in the MirrorToken of its Pod. Tokens with the same audience and lifetime share
-// a key.
+// a key. Who finds two audiences of one hash mixes up only the tokens of its own Pod.
 func TokenKey(token corev1.ServiceAccountTokenProjection) string {
-	return "token-" + hash(token.Audience, strconv.FormatInt(TokenSeconds(token), 10))
+	return "token-" + hash(shortHash, token.Audience, strconv.FormatInt(TokenSeconds(token), 10))
 }
 
 // defaultTokenSeconds is the API server's default lifetime of a token that specifies none.

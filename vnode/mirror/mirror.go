@@ -200,6 +200,10 @@ func (m *Mirrors) podDeleted(obj any) {
 // isNeeded reports whether a Pod of the node or a cloud Pod refers to the copy. A Pod that has ended no longer needs
 // its tokens.
 func (m *Mirrors) isNeeded(mirror identity.Mirror) bool {
+	object := cci.Object{Kind: objectKind(mirror), Name: m.config.Owner.MirrorName(mirror)}
+	if mirror.Short && !m.config.Inventory.Refers(object) {
+		return false // New cloud Pods refer to copies with long names only.
+	}
 	if mirror.Kind == identity.MirrorToken {
 		key := identity.Key{Namespace: mirror.Namespace, Name: mirror.Name, UID: mirror.UID}
 		cloud := m.config.Inventory.Get(key)
@@ -209,7 +213,7 @@ func (m *Mirrors) isNeeded(mirror identity.Mirror) bool {
 	if err != nil || len(users) > 0 {
 		return true // The only possible error is that of an unknown index.
 	}
-	return m.config.Inventory.Refers(cci.Object{Kind: objectKind(mirror), Name: m.config.Owner.MirrorName(mirror)})
+	return m.config.Inventory.Refers(object)
 }
 
 // pod returns the Pod of a MirrorToken, nil if the Pod has ended or is gone.

@@ -62,7 +62,7 @@ func (m *Mirrors) refresh(ctx context.Context, e *entry) (time.Duration, error) 
 		return m.config.Refresh, nil // The Pod is ending.
 	}
 	for _, ref := range m.config.Translator.References(pod) {
-		if ref.Mirror != e.mirror {
+		if ref.Mirror != identity.TokenMirror(pod) {
 			continue
 		}
 		err := m.syncToken(ctx, e, pod, ref.Tokens)

@@ -27,7 +27,7 @@ func (m *Mirrors) syncToken(
 ) error {
 	began := m.config.Now()
 	if e.copy == nil || !began.Before(e.renew) || !e.hasTokens(tokens) {
-		copy, err := m.requestTokens(ctx, pod, tokens)
+		copy, err := m.requestTokens(ctx, e.mirror, pod, tokens)
 		if err != nil {
 			return err
 		}
@@ -50,9 +50,8 @@ func (e *entry) hasTokens(tokens []corev1.ServiceAccountTokenProjection) bool {
 
 // requestTokens returns a copy with new tokens for a Pod.
 func (m *Mirrors) requestTokens(
-	ctx context.Context, pod *corev1.Pod, tokens []corev1.ServiceAccountTokenProjection,
+	ctx context.Context, mirror identity.Mirror, pod *corev1.Pod, tokens []corev1.ServiceAccountTokenProjection,
 ) (*cci.Data, error) {
-	mirror := identity.TokenMirror(pod)
 	copy := &cci.Data{
 		Kind: cci.Secret, ObjectMeta: m.config.Owner.MirrorMeta(mirror, pod.UID), Type: corev1.SecretTypeOpaque,
 		Binary: map[string][]byte{},
