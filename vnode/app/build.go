@@ -79,6 +79,10 @@ func (b builder) mirrors(cloudPods *inventory.Inventory) (*mirror.Mirrors, error
 		API: b.cloud, Namespace: b.config.CCI.Namespace, Owner: b.config.Owner(), Translator: b.translator,
 		Sources: b.clients.pods.CoreV1(), Pods: b.informers.Core().V1().Pods().Informer(), Inventory: cloudPods,
 		Claims: b.config.CopiesClaims(), VolumeKinds: b.config.Policy.VolumeKinds,
+		Limits: mirror.Limits{
+			ObjectsPerPod: c.MirrorLimits.ObjectsPerPod, ObjectsPerNamespace: c.MirrorLimits.ObjectsPerNamespace,
+			BytesPerNamespace: c.MirrorLimits.BytesPerNamespace.Value(),
+		},
 		Refresh: c.MirrorRefresh.Duration, RemoveAfter: c.MirrorRemoval.Duration,
 		Relist:           b.config.CCI.RelistInterval.Duration,
 		MinRetryInterval: minRetryInterval, MaxRetryInterval: c.MaxRetryInterval.Duration,

@@ -225,6 +225,8 @@ type PodConfig struct {
 	// MirrorRemoval is how long a copy is kept after its last Pod. More saves requests while Pods come and go. At least
 	// 1s. Default 30s.
 	MirrorRemoval metav1.Duration `json:"mirrorRemoval"`
+	// MirrorLimits bound these copies.
+	MirrorLimits MirrorLimits `json:"mirrorLimits"`
 	// Workers is how many Pods are reconciled at once. More makes large bursts faster, as far as the rate limits allow.
 	// Namespaces take turns, and one alone keeps at most four fifths busy. Fewer than 5 leave no worker for the others
 	// while one namespace waits for the cloud. Default 50.
@@ -235,6 +237,20 @@ type PodConfig struct {
 	// RefusalRetry is the interval between attempts for a Pod that the cloud refuses: a quota may have been raised
 	// meanwhile. Less finds out earlier, more saves requests. At least 1s. Default 5m.
 	RefusalRetry metav1.Duration `json:"refusalRetry"`
+}
+
+// MirrorLimits bound the copies in the cloud of what Pods refer to, so that one namespace leaves room for the others.
+type MirrorLimits struct {
+	// ObjectsPerPod is how many ConfigMaps, Secrets, claims and tokens one Pod may refer to. A Pod that refers to more is
+	// refused. More lets one Pod keep a worker busy for longer: each object costs up to two requests to the cloud before
+	// the Pod is created. Default 100.
+	ObjectsPerPod int `json:"objectsPerPod"`
+	// ObjectsPerNamespace is how many ConfigMaps, Secrets and claims of one namespace have copies at once. A Pod that
+	// needs one more waits. More costs memory, about 1 KiB each, and requests (MirrorRefresh). Default 2000.
+	ObjectsPerNamespace int `json:"objectsPerNamespace"`
+	// BytesPerNamespace is the size of all copies of one namespace. A Pod that needs more waits, and a copy is no longer
+	// updated from a source that has grown beyond it. More fills the cloud namespace. Default 64Mi.
+	BytesPerNamespace resource.Quantity `json:"bytesPerNamespace"`
 }
 
 // SoldOutConfig is what happens when the cloud has no capacity. The service accepts Pods then and leaves them Pending.
@@ -302,6 +318,9 @@ func Default() *Config {
 			ClusterDomain: "cluster.local", PullSecret: "imagepull-secret", Workers: 50,
 			ServiceAccountTokens: true, Claims: true,
 			MirrorRefresh: duration(time.Minute), MirrorRemoval: duration(30 * time.Second),
+			MirrorLimits: MirrorLimits{
+				ObjectsPerPod: 100, ObjectsPerNamespace: 2000, BytesPerNamespace: resource.MustParse("64Mi"),
+			},
 			MaxRetryInterval: duration(time.Minute), RefusalRetry: duration(5 * time.Minute),
 		},
 		SoldOut: SoldOutConfig{

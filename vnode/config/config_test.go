@@ -162,12 +162,15 @@ func TestErrors(t *testing.T) {
 			c.Usage.Concurrency, c.Usage.Timeout.Duration = 0, 0
 			c.Pods.Workers, c.Pods.MirrorRefresh.Duration, c.Pods.MirrorRemoval.Duration = 0, 0, 0
 			c.Pods.MaxRetryInterval.Duration, c.Pods.RefusalRetry.Duration = 0, 0
+			c.Pods.MirrorLimits = MirrorLimits{ObjectsPerPod: -1}
 			c.SoldOut = SoldOutConfig{Signs: "(", StrandedPods: "move", Lock: duration(time.Millisecond)}
 		}, required(), []string{
 			`cci.exec.handshake: Unsupported value: "secret"`, `cci.exec.keepAlive: Invalid value: "0s": must be 1s or more`,
 			"cci.requestTimeout", "cci.watchTimeout", "cci.relistInterval", "cci.orphanInterval",
 			"usage.concurrency: Invalid value: 0", `usage.timeout: Invalid value: "0s": must be 100ms or more`,
 			"pods.workers", "pods.mirrorRefresh", "pods.mirrorRemoval", "pods.maxRetryInterval", "pods.refusalRetry",
+			"pods.mirrorLimits.objectsPerPod: Invalid value: -1: must be above zero", "pods.mirrorLimits.objectsPerNamespace",
+			`pods.mirrorLimits.bytesPerNamespace: Invalid value: "0": must be above zero, such as 64Mi`,
 			`soldOut.signs: Invalid value: "(": must be a regular expression`,
 			`soldOut.strandedPods: Unsupported value: "move": supported values: "reschedule", "wait"`,
 			`soldOut.timeout: Invalid value: "0s"`, `soldOut.firstLock: Invalid value: "0s"`,

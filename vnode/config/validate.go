@@ -246,10 +246,28 @@ func (c PodConfig) validate(path *field.Path) field.ErrorList {
 	if c.Workers <= 0 {
 		errs = append(errs, field.Invalid(path.Child("workers"), c.Workers, "must be above zero"))
 	}
+	errs = append(errs, c.MirrorLimits.validate(path.Child("mirrorLimits"))...)
 	errs = append(errs, atLeast(path.Child("mirrorRefresh"), c.MirrorRefresh.Duration, time.Second)...)
 	errs = append(errs, atLeast(path.Child("mirrorRemoval"), c.MirrorRemoval.Duration, time.Second)...)
 	errs = append(errs, atLeast(path.Child("maxRetryInterval"), c.MaxRetryInterval.Duration, time.Second)...)
 	return append(errs, atLeast(path.Child("refusalRetry"), c.RefusalRetry.Duration, time.Second)...)
+}
+
+func (c MirrorLimits) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, limit := range []struct {
+		name  string
+		value int
+	}{{"objectsPerPod", c.ObjectsPerPod}, {"objectsPerNamespace", c.ObjectsPerNamespace}} {
+		if limit.value <= 0 {
+			errs = append(errs, field.Invalid(path.Child(limit.name), limit.value, "must be above zero"))
+		}
+	}
+	if c.BytesPerNamespace.Value() <= 0 {
+		errs = append(errs, field.Invalid(path.Child("bytesPerNamespace"), c.BytesPerNamespace.String(),
+			"must be above zero, such as 64Mi"))
+	}
+	return errs
 }
 
 func (c SoldOutConfig) validate(path *field.Path) field.ErrorList {

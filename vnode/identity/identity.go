@@ -61,7 +61,9 @@ func (o Owner) Mark(meta *metav1.ObjectMeta, key Key) {
 
 // ProbeName returns the name of the owner's probe, a cloud Pod that stands for no Pod of the cluster (package soldout).
 // It is fixed, so that there is never more than one.
-func (o Owner) ProbeName() string { return "spillway-probe-" + hash(o.ClusterID, o.Node, "probe") }
+func (o Owner) ProbeName() string {
+	return "spillway-probe-" + hash(shortHash, o.ClusterID, o.Node, "probe")
+}
 
 // MarkProbe turns the metadata of a cloud Pod into that of the owner's probe. OfPod and Owns do not find it, so it
 // never counts as the Pod of a user.

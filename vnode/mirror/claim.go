@@ -308,7 +308,7 @@ func (m *Mirrors) adoptClaims(
 }
 
 func (m *Mirrors) adoptClaim(mirror identity.Mirror, began time.Time, set func(*entry)) {
-	e := m.lock(mirror)
+	e := m.lockListed(mirror)
 	defer e.mu.Unlock()
 	if e.written.Before(began) {
 		set(e)

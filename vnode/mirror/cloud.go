@@ -58,8 +58,12 @@ func (m *Mirrors) tryWrite(ctx context.Context, e *entry, want *cci.Data) (done 
 }
 
 func (m *Mirrors) create(ctx context.Context, e *entry, want *cci.Data) error {
+	if err := m.reserve(e, sizeOf(want)); err != nil {
+		return err
+	}
 	response, err := m.config.API.CreateData(ctx, m.config.Namespace, want)
 	if err != nil {
+		m.settle(e)
 		return err
 	}
 	m.wrote(e, response, want, created)
@@ -68,11 +72,15 @@ func (m *Mirrors) create(ctx context.Context, e *entry, want *cci.Data) error {
 
 // update changes the copy and keeps the metadata that the service has added to it.
 func (m *Mirrors) update(ctx context.Context, e *entry, want *cci.Data) error {
+	if err := m.reserve(e, sizeOf(want)); err != nil {
+		return err
+	}
 	next := *want
 	next.ObjectMeta = *e.copy.meta.DeepCopy()
 	next.Labels, next.Annotations = merged(next.Labels, want.Labels), merged(next.Annotations, want.Annotations)
 	response, err := m.config.API.UpdateData(ctx, m.config.Namespace, &next)
 	if err != nil {
+		m.settle(e)
 		return err
 	}
 	m.wrote(e, response, want, updated)
@@ -92,7 +100,7 @@ func merged(base, over map[string]string) map[string]string {
 func (m *Mirrors) wrote(e *entry, response, want *cci.Data, operation string) {
 	sent := *want
 	sent.ObjectMeta = response.ObjectMeta
-	e.setCopy(&sent)
+	m.setCopy(e, &sent)
 	e.written = m.config.Now()
 	m.config.Logger.Debug("wrote a copy", "operation", operation, "mirror", e.mirror.String(), "cloud", sent.Name)
 	m.observe(e.mirror, operation)
@@ -107,7 +115,7 @@ func (m *Mirrors) fetch(ctx context.Context, e *entry) error {
 	name := m.config.Owner.MirrorName(e.mirror)
 	data, err := m.config.API.GetData(ctx, m.config.Namespace, dataKind(e.mirror), name)
 	if cci.IsNotFound(err) {
-		e.setCopy(nil)
+		m.setCopy(e, nil)
 		return nil
 	}
 	if err != nil {
@@ -116,7 +124,7 @@ func (m *Mirrors) fetch(ctx context.Context, e *entry) error {
 	if found, ok := m.config.Owner.OwnsMirror(&data.ObjectMeta); !ok || found != e.mirror {
 		return fmt.Errorf("cloud %s %s is not a copy of %s: its annotations name another object", data.Kind, name, e.mirror)
 	}
-	e.setCopy(data)
+	m.setCopy(e, data)
 	return nil
 }
 
@@ -137,7 +145,7 @@ func (m *Mirrors) remove(ctx context.Context, e *entry) error {
 		}
 		return err
 	}
-	e.setCopy(nil)
+	m.setCopy(e, nil)
 	e.written = m.config.Now()
 	m.observe(e.mirror, deleted)
 	return nil
@@ -208,7 +216,7 @@ func (m *Mirrors) list(ctx context.Context) error {
 
 // adopt records a copy from a list, unless the copy was written after the list began.
 func (m *Mirrors) adopt(mirror identity.Mirror, data *cci.Data, began time.Time) {
-	e := m.lock(mirror)
+	e := m.lockListed(mirror)
 	defer e.mu.Unlock()
 	if !e.written.Before(began) {
 		return
@@ -219,7 +227,7 @@ func (m *Mirrors) adopt(mirror identity.Mirror, data *cci.Data, began time.Time)
 		m.loop.Add(mirror)
 	}
 	e.leftover = false
-	e.setCopy(data)
+	m.setCopy(e, data)
 }
 
 // listKind adopts the copies of a kind and adds them to listed. It keeps no page: together the copies can be large.

@@ -31,10 +31,14 @@ func (u *Unsupported) Error() string { return u.Message }
 // Ensure creates or updates the copies that the cloud Pod of a Pod will refer to: each is compared with its source
 // after the call began. It may block for several requests for each copy, and may be called again. The error is a
 // *Missing if the Pod must wait for an object of the cluster, an *Unsupported if the cloud can never have an object,
-// else the error of the cluster or of the cloud.
+// a *Limited if the copies would exceed a limit, else the error of the cluster or of the cloud.
 func (m *Mirrors) Ensure(ctx context.Context, pod *corev1.Pod) error {
 	since := m.config.Now()
-	for _, ref := range m.config.Translator.References(pod) {
+	references, err := m.references(pod)
+	if err != nil {
+		return err
+	}
+	for _, ref := range references {
 		if err := m.ensure(ctx, pod, ref, since); err != nil {
 			return err
 		}
@@ -44,7 +48,10 @@ func (m *Mirrors) Ensure(ctx context.Context, pod *corev1.Pod) error {
 
 // ensure syncs one copy, unless it has been synced since then, perhaps for another Pod.
 func (m *Mirrors) ensure(ctx context.Context, pod *corev1.Pod, ref translate.Reference, since time.Time) error {
-	e := m.lock(ref.Mirror)
+	e, err := m.lock(ref.Mirror, m.admit)
+	if err != nil {
+		return err
+	}
 	defer e.mu.Unlock()
 	e.unusedSince = time.Time{}
 	if e.checked.IsZero() || e.checked.Before(since) {

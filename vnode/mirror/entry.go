@@ -23,6 +23,9 @@ type entry struct {
 	// exists reports, without the lock, whether copy is set.
 	exists atomic.Bool
 
+	// size is the counted size of the copy in bytes. Mirrors.mu guards it.
+	size int64
+
 	// mu is held during all work on the copy, requests included. So a copy is not removed while Ensure is called for a
 	// Pod that needs it.
 	mu sync.Mutex
@@ -48,18 +51,28 @@ type copied struct {
 	meta   metav1.ObjectMeta
 	kind   corev1.SecretType
 	digest [sha256.Size]byte
+	size   int64
 }
 
-// lock returns the entry of a copy, locked.
-func (m *Mirrors) lock(mirror identity.Mirror) *entry {
+// lock returns the entry of a copy, locked. It fails only if admit refuses a new entry.
+func (m *Mirrors) lock(mirror identity.Mirror, admit func(identity.Mirror) error) (*entry, error) {
 	for {
-		e := m.entry(mirror)
+		e, err := m.entry(mirror, admit)
+		if err != nil {
+			return nil, err
+		}
 		e.mu.Lock()
 		if !e.dropped {
-			return e
+			return e, nil
 		}
 		e.mu.Unlock()
 	}
+}
+
+// lockListed returns the entry of a copy that is in the cloud already, locked.
+func (m *Mirrors) lockListed(mirror identity.Mirror) *entry {
+	e, _ := m.lock(mirror, func(identity.Mirror) error { return nil })
+	return e
 }
 
 // lockKnown returns the entry of a copy, locked, nil if there is none.
@@ -78,16 +91,20 @@ func (m *Mirrors) lockKnown(mirror identity.Mirror) *entry {
 	return e
 }
 
-func (m *Mirrors) entry(mirror identity.Mirror) *entry {
+func (m *Mirrors) entry(mirror identity.Mirror, admit func(identity.Mirror) error) (*entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.entries[mirror]
 	if e == nil {
+		if err := admit(mirror); err != nil {
+			return nil, err
+		}
 		e = &entry{mirror: mirror}
 		m.entries[mirror] = e
+		m.change(mirror, 1, 0)
 		m.loop.AddAfter(mirror, jittered(m.config.Refresh))
 	}
-	return e
+	return e, nil
 }
 
 // drop removes a locked entry from the map.
@@ -96,6 +113,7 @@ func (m *Mirrors) drop(e *entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.entries, e.mirror)
+	m.change(e.mirror, -1, -e.size)
 }
 
 func (m *Mirrors) known() []identity.Mirror {
@@ -105,13 +123,14 @@ func (m *Mirrors) known() []identity.Mirror {
 }
 
 // setCopy records a copy as the cloud has it, nil for none.
-func (e *entry) setCopy(data *cci.Data) {
+func (m *Mirrors) setCopy(e *entry, data *cci.Data) {
+	defer m.settle(e)
 	e.exists.Store(data != nil)
 	if data == nil {
 		e.copy = nil
 		return
 	}
-	e.copy = &copied{meta: data.ObjectMeta, kind: data.Type, digest: digest(data)}
+	e.copy = &copied{meta: data.ObjectMeta, kind: data.Type, digest: digest(data), size: sizeOf(data)}
 	e.copy.meta.ManagedFields = nil
 	if e.mirror.Kind == identity.MirrorToken {
 		e.keys = keysOf(data)
@@ -129,6 +148,17 @@ func keysOf(data *cci.Data) map[string]bool {
 		keys[key] = true
 	}
 	return keys
+}
+
+// sizeOf returns the size of contents in bytes.
+func sizeOf(data *cci.Data) (size int64) {
+	for key, value := range data.Text {
+		size += int64(len(key) + len(value))
+	}
+	for key, value := range data.Binary {
+		size += int64(len(key) + len(value))
+	}
+	return size
 }
 
 // digest identifies contents. It includes lengths, so that different contents never hash the same bytes.

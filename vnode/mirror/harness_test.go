@@ -124,6 +124,7 @@ func (h *harness) config() Config {
 		API: h.cloud, Namespace: cloudtest.Namespace, Owner: owner, Translator: translator, Sources: h.cluster.CoreV1(),
 		Pods:      informers.NewSharedInformerFactory(h.cluster, 0).Core().V1().Pods().Informer(),
 		Inventory: h.inventory, Claims: true, VolumeKinds: []string{turbo},
+		Limits:  Limits{ObjectsPerPod: 100, ObjectsPerNamespace: 1000, BytesPerNamespace: 1 << 20},
 		Refresh: refresh, RemoveAfter: removeAfter, Relist: time.Hour,
 		MinRetryInterval: time.Millisecond, MaxRetryInterval: time.Second,
 		Now: func() time.Time { return h.clock }, Logger: slog.New(slog.DiscardHandler),

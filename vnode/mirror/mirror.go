@@ -42,6 +42,8 @@ type Config struct {
 	// Claims enables copies of claims. VolumeKinds are the kinds of volume that the cloud can mount. Both are optional.
 	Claims      bool
 	VolumeKinds []string
+	// Limits bound the copies.
+	Limits Limits
 	// Refresh is how often a copy is compared with its source. A shorter interval follows changes sooner and costs more
 	// requests: one to the API server for each copy.
 	Refresh time.Duration
@@ -80,6 +82,8 @@ type Mirrors struct {
 
 	mu      sync.Mutex
 	entries map[identity.Mirror]*entry
+	// used is what the entries of each namespace use.
+	used map[string]used
 }
 
 // referenceIndex finds the Pods of the node that refer to an object.
@@ -96,6 +100,7 @@ func New(config Config) (*Mirrors, error) {
 		synced:  make(chan struct{}),
 		writes:  newWrites(config.Registerer),
 		entries: map[identity.Mirror]*entry{},
+		used:    map[string]used{},
 	}
 	var err error
 	m.loop, err = worker.New(worker.Config[identity.Mirror]{
@@ -135,6 +140,9 @@ func (c Config) validate() error {
 		errs = append(errs, fmt.Errorf("refresh %s, removal after %s, relist %s and retry intervals %s to %s: "+
 			"must be above zero, the maximum no shorter than the minimum",
 			c.Refresh, c.RemoveAfter, c.Relist, c.MinRetryInterval, c.MaxRetryInterval))
+	}
+	if !c.Limits.valid() {
+		errs = append(errs, fmt.Errorf("limits %+v: must be above zero", c.Limits))
 	}
 	return errors.Join(errs...)
 }
@@ -176,8 +184,12 @@ func (m *Mirrors) index(obj any) ([]string, error) {
 	if !ok {
 		return nil, nil
 	}
+	references, err := m.references(pod)
+	if err != nil {
+		return nil, nil // It gets no cloud Pod.
+	}
 	var names []string
-	for _, ref := range m.config.Translator.References(pod) {
+	for _, ref := range references {
 		names = append(names, ref.String())
 	}
 	return names, nil
@@ -192,7 +204,11 @@ func (m *Mirrors) podDeleted(obj any) {
 	if !ok {
 		return
 	}
-	for _, ref := range m.config.Translator.References(pod) {
+	references, err := m.references(pod)
+	if err != nil {
+		return
+	}
+	for _, ref := range references {
 		m.loop.Add(ref.Mirror)
 	}
 }

@@ -61,7 +61,11 @@ func (m *Mirrors) refresh(ctx context.Context, e *entry) (time.Duration, error) 
 	if pod == nil {
 		return m.config.Refresh, nil // The Pod is ending.
 	}
-	for _, ref := range m.config.Translator.References(pod) {
+	references, err := m.references(pod)
+	if err != nil {
+		return m.config.Refresh, nil // The limit was lowered; the Pod keeps the tokens that it has.
+	}
+	for _, ref := range references {
 		if ref.Mirror != identity.TokenMirror(pod) {
 			continue
 		}

@@ -38,7 +38,7 @@ func TestTokensAreRenewed(t *testing.T) {
 	pod := h.put(newPod("web", tokenRef("")))
 	h.ensures(pod)
 	mirror := identity.TokenMirror(pod)
-	entry := h.lock(mirror)
+	entry := h.lockListed(mirror)
 	due := entry.renew
 	entry.mu.Unlock()
 

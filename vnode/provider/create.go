@@ -100,10 +100,18 @@ func (p *Provider) mirrorFailed(pod *corev1.Pod, err error) (time.Duration, erro
 	if apierrors.IsForbidden(err) && p.state(identity.KeyOf(pod)).failures == 0 {
 		return 0, err // A moment after the Pod was bound, the API server may not know yet that this node may read this.
 	}
-	if missing, ok := errors.AsType[*mirror.Missing](err); ok && p.recordRefusal(pod, ReasonConfigError) {
-		p.config.Recorder.Event(pod, corev1.EventTypeWarning, ReasonConfigError, missing.Message)
+	reason := ReasonConfigError
+	limited, isLimited := errors.AsType[*mirror.Limited](err)
+	if isLimited {
+		reason = ReasonMirrorLimit
+		if limited.Permanent {
+			return p.refuse(pod, reason, limited.Message)
+		}
 	}
-	p.report(pod, translate.WaitingStatus(pod, ReasonConfigError, err.Error(), p.config.NodeIP, p.now()))
+	if _, isMissing := errors.AsType[*mirror.Missing](err); (isMissing || isLimited) && p.recordRefusal(pod, reason) {
+		p.config.Recorder.Event(pod, corev1.EventTypeWarning, reason, err.Error())
+	}
+	p.report(pod, translate.WaitingStatus(pod, reason, err.Error(), p.config.NodeIP, p.now()))
 	return 0, err
 }
 

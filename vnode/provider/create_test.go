@@ -298,6 +298,25 @@ func TestObjectsThatAPodRefersTo(t *testing.T) {
 		assert.Equal(t, ReasonConfigError, h.status().Reason)
 		assert.Contains(t, h.status().Message, "no relationship")
 	})
+	t.Run("a Pod that refers to more objects than one may is refused", func(t *testing.T) {
+		h := newHarness(t)
+		pod := h.put(newPod("web", configMaps("a", "b", "c", "d")))
+		assert.Equal(t, refusalRetry, h.reconciles(pod))
+		assert.Equal(t, ReasonMirrorLimit, h.status().Reason)
+		h.assertEvent("Warning "+ReasonMirrorLimit, "pods.mirrorLimits.objectsPerPod")
+	})
+	t.Run("a Pod of a namespace with as many copies as it may have waits", func(t *testing.T) {
+		h := newHarness(t)
+		h.reconciles(h.put(newPod("second", configMaps("a", "b"))))
+		h.assertEvent("CloudPodCreated")
+		h.reconciles(h.put(newPod("third", configMaps("c", "d"))))
+		h.assertEvent("CloudPodCreated")
+		_, err := h.reconcilePod(h.put(newPod("fourth", configMaps("e"))))
+		require.Error(t, err, "it is retried")
+		assert.Equal(t, corev1.PodPending, h.status().Phase)
+		assert.Equal(t, ReasonMirrorLimit, h.status().Reason)
+		h.assertEvent("Warning "+ReasonMirrorLimit, "pods.mirrorLimits.objectsPerNamespace")
+	})
 	t.Run("a Pod with a claim that the cloud cannot mount is refused", func(t *testing.T) {
 		h := newHarness(t)
 		pod := h.put(newPod("web", claim))
@@ -333,4 +352,17 @@ func TestObjectsThatAPodRefersTo(t *testing.T) {
 		}
 		assert.Equal(t, ReasonDenied, h.status().Reason)
 	})
+}
+
+// configMaps makes a Pod refer to ConfigMaps, which need not exist.
+func configMaps(names ...string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		for _, name := range names {
+			pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{
+				Name: name, VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
+					LocalObjectReference: corev1.LocalObjectReference{Name: name}, Optional: new(true),
+				}},
+			})
+		}
+	}
 }

@@ -119,6 +119,7 @@ func startFlood(ctx context.Context, t *testing.T, ended *sync.WaitGroup) *flood
 	mirrors, err := mirror.New(mirror.Config{
 		API: client, Namespace: cloudtest.Namespace, Owner: owner, Translator: translator,
 		Sources: sources.CoreV1(), Pods: pods, Inventory: known, Refresh: time.Minute, RemoveAfter: time.Minute,
+		Limits: mirror.Limits{ObjectsPerPod: 100, ObjectsPerNamespace: 2000, BytesPerNamespace: 64 << 20},
 		Relist: time.Hour, MinRetryInterval: 500 * time.Millisecond, MaxRetryInterval: time.Minute, Now: time.Now,
 		Logger: logger,
 	})

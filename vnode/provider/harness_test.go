@@ -127,6 +127,7 @@ func (h *harness) config() Config {
 		Pods: pods, Inventory: known, Refresh: time.Minute, RemoveAfter: time.Minute, Relist: time.Hour,
 		MinRetryInterval: time.Millisecond, MaxRetryInterval: time.Second, Now: now, Logger: logger,
 		Claims: true, VolumeKinds: []string{"sfsturbo"},
+		Limits: mirror.Limits{ObjectsPerPod: 3, ObjectsPerNamespace: 4, BytesPerNamespace: 1 << 20},
 	})
 	require.NoError(h.t, err)
 	return Config{

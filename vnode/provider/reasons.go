@@ -15,6 +15,9 @@ const (
 	// ReasonConfigError: a ConfigMap, Secret or service account that the Pod refers to does not exist, lacks a key or
 	// cannot be read. The kubelet uses the same reason. The Pod is retried.
 	ReasonConfigError = "CreateContainerConfigError"
+	// ReasonMirrorLimit: the objects that the Pod refers to would exceed a limit for copies in the cloud, which the
+	// message names (pods.mirrorLimits). The Pod is retried. If it exceeds the limit for one Pod, it is refused.
+	ReasonMirrorLimit = "MirrorLimitExceeded"
 	// ReasonLost: the cloud Pod disappeared without a request to delete it.
 	ReasonLost = "CloudPodLost"
 )
