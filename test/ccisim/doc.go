@@ -47,7 +47,7 @@
 //
 // # The simulator's own API
 //
-// The same listener also serves, without credentials:
+// The same listener, or that of controlListen, also serves, without credentials:
 //
 //	GET    /healthz, /readyz
 //	GET    /_sim/requests                 counts of requests by verb, resource and code

@@ -102,9 +102,24 @@ func (s *Sim) generationOf(namespace string) *generation {
 	return s.cci2
 }
 
-// Handler serves the CCI API, the simulator's own API under /_sim/, and /healthz and /readyz.
+// Handler serves what ServiceHandler and ControlHandler serve.
 func (s *Sim) Handler() http.Handler {
-	controls, tokens := control.Handler(s), s.auth.TokenHandler(s.requests)
+	controls, service := s.ControlHandler(), s.ServiceHandler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, control.Prefix) {
+			controls.ServeHTTP(w, r)
+			return
+		}
+		service.ServeHTTP(w, r)
+	})
+}
+
+// ControlHandler serves the simulator's own API under /_sim/. It needs no credentials and can replace them.
+func (s *Sim) ControlHandler() http.Handler { return control.Handler(s) }
+
+// ServiceHandler serves the CCI API, /healthz and /readyz.
+func (s *Sim) ServiceHandler() http.Handler {
+	tokens := s.auth.TokenHandler(s.requests)
 	// A ServeMux would redirect paths that are not clean. The service does not.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
@@ -112,8 +127,6 @@ func (s *Sim) Handler() http.Handler {
 			_, _ = io.WriteString(w, "ok\n")
 		case path == api.TokensPath:
 			tokens.ServeHTTP(w, r)
-		case strings.HasPrefix(path, control.Prefix):
-			controls.ServeHTTP(w, r)
 		case path == objects.FirstAPI, strings.HasPrefix(path, objects.FirstAPI+"/"),
 			strings.HasPrefix(path, objects.FirstNetworks+"/"):
 			s.cci1.api.ServeHTTP(w, r)

@@ -144,7 +144,7 @@ func (l *localWatcher) awaitBound(ctx context.Context, want int) error {
 
 // noDuplicates checks with the simulator that it never created two cloud Pods for one Pod.
 func (w *World) noDuplicates(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.cluster.Cloud.Endpoint+"/_sim/pods", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.cluster.Cloud.Control+"/_sim/pods", nil)
 	if err != nil {
 		return fmt.Errorf("creating the request for all cloud pods ever created: %w", err)
 	}

@@ -51,7 +51,7 @@ func (w *World) whileSoldOut(ctx context.Context, play func(context.Context) err
 
 // simulate makes the simulated cloud do something that a real cloud does on its own.
 func (w *World) simulate(ctx context.Context, method, path, body string) error {
-	request, err := http.NewRequestWithContext(ctx, method, w.cluster.Cloud.Endpoint+"/_sim/"+path,
+	request, err := http.NewRequestWithContext(ctx, method, w.cluster.Cloud.Control+"/_sim/"+path,
 		strings.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("creating the request %s: %w", path, err)

@@ -85,6 +85,8 @@ type Cluster struct {
 	BinDir string
 	// Cloud is the simulated cloud that the virtual nodes use.
 	Cloud system.Cloud
+	// WithoutTokens says that tokens of ServiceAccounts are not copied to the cloud.
+	WithoutTokens bool
 	// Programs controls Spillway's programs, by their names in a trial system. Stories about outages need it.
 	Programs Programs
 	// Edit changes manifests before they are applied. It may be nil.

@@ -110,7 +110,7 @@ func TestTheWatcherRemembersTheMaximumOfLocalPods(t *testing.T) {
 func newWorld(url string, client *fake.Clientset) (*World, *bytes.Buffer) {
 	out := &bytes.Buffer{}
 	cluster := Cluster{Client: client}
-	cluster.Cloud.Endpoint = url
+	cluster.Cloud.Endpoint, cluster.Cloud.Control = url, url
 	return NewWorldOn(cluster, out), out
 }
 

@@ -22,6 +22,8 @@ const (
 type Cloud struct {
 	// Endpoint is the URL of the API.
 	Endpoint string
+	// Control is the URL of the simulator's own API, without the path /_sim/.
+	Control string
 	// Region, ProjectID and Namespace locate the Pods of the virtual nodes.
 	Region, ProjectID, Namespace string
 	// AccessKey and SecretKey sign requests.
@@ -31,7 +33,7 @@ type Cloud struct {
 // Cloud returns the address and the access keys of the system's cloud.
 func (s *System) Cloud() Cloud {
 	return Cloud{
-		Endpoint: s.Endpoint(CCISim), Region: cloudRegion, ProjectID: cloudProject, Namespace: cloudNamespace,
+		Endpoint: s.Endpoint(CCISim), Control: s.Endpoint(CCISim), Region: cloudRegion, ProjectID: cloudProject, Namespace: cloudNamespace,
 		AccessKey: s.state.AccessKey, SecretKey: s.state.SecretKey,
 	}
 }

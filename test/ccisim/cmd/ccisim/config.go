@@ -14,9 +14,11 @@ import (
 
 // Config is the configuration of the program.
 type Config struct {
-	// Listen is the host:port of the API and of /_sim/, which needs no credentials: keep it on the loopback interface.
-	// Default 127.0.0.1:10243.
+	// Listen is the host:port of the API, and of /_sim/ unless ControlListen is set. Default 127.0.0.1:10243.
 	Listen string `json:"listen"`
+	// ControlListen is the host:port of /_sim/, which needs no credentials and can replace them: keep it on the loopback
+	// interface. Default empty: that of Listen.
+	ControlListen string `json:"controlListen"`
 	// TLSCertFile and TLSPrivateKeyFile enable TLS: set both, or none for plain HTTP. Default none.
 	TLSCertFile       string `json:"tlsCertFile"`
 	TLSPrivateKeyFile string `json:"tlsPrivateKeyFile"`
@@ -63,7 +65,9 @@ func defaultConfig() *Config {
 
 // AddFlags adds the flags of the fields that have one.
 func (c *Config) AddFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&c.Listen, "listen", c.Listen, "`host:port` of the API and of /_sim/, which needs no credentials")
+	flags.StringVar(&c.Listen, "listen", c.Listen, "`host:port` of the API, and of /_sim/ unless it has its own")
+	flags.StringVar(&c.ControlListen, "control-listen", c.ControlListen,
+		"`host:port` of /_sim/, which needs no credentials; empty for that of the API")
 	flags.StringVar(&c.TLSCertFile, "tls-cert-file", c.TLSCertFile, "`file` with the certificate; empty for plain HTTP")
 	flags.StringVar(&c.TLSPrivateKeyFile, "tls-private-key-file", c.TLSPrivateKeyFile,
 		"`file` with the key of the certificate")
@@ -93,6 +97,12 @@ func (c *Config) Validate() error {
 	var errs field.ErrorList
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		errs = append(errs, field.Invalid(field.NewPath("listen"), c.Listen, "must be host:port: "+err.Error()))
+	}
+	if c.ControlListen != "" {
+		if _, _, err := net.SplitHostPort(c.ControlListen); err != nil {
+			errs = append(errs, field.Invalid(field.NewPath("controlListen"), c.ControlListen,
+				"must be host:port, or empty: "+err.Error()))
+		}
 	}
 	if (c.TLSCertFile == "") != (c.TLSPrivateKeyFile == "") {
 		errs = append(errs, field.Invalid(field.NewPath("tlsCertFile"), c.TLSCertFile,

@@ -31,9 +31,16 @@ func program(ctx context.Context, args []string) error {
 	logger.Info("starting", "listen", cfg.Listen, "stateFile", cfg.StateFile)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return sim.Run(ctx) })
+	handler := sim.Handler()
+	if cfg.ControlListen != "" {
+		handler = sim.ServiceHandler()
+		group.Go(func() error {
+			return serve.Server{Address: cfg.ControlListen, Handler: sim.ControlHandler()}.Run(ctx)
+		})
+	}
 	group.Go(func() error {
 		return serve.Server{
-			Address: cfg.Listen, Handler: sim.Handler(), CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile,
+			Address: cfg.Listen, Handler: handler, CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile,
 			Streaming: true,
 		}.Run(ctx)
 	})

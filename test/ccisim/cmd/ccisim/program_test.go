@@ -24,10 +24,13 @@ func TestInvalidFlagsAreRefused(t *testing.T) {
 	}{
 		"no flags":                {nil, "credentialsFile"},
 		"an address without port": {[]string{"--listen=here", "--credentials-file=x"}, `listen: Invalid value: "here"`},
-		"a certificate, no key":   {[]string{"--tls-cert-file=c", "--credentials-file=x"}, "tlsCertFile"},
-		"a start delay of zero":   {[]string{"--start-delay=0s", "--credentials-file=x"}, "startDelay"},
-		"an unknown level":        {[]string{"--log-level=loud", "--credentials-file=x"}, "logging.level"},
-		"an unknown flag":         {[]string{"--speed=9"}, "speed"},
+		"a control port, no host": {
+			[]string{"--control-listen=here", "--credentials-file=x"}, `controlListen: Invalid value: "here"`,
+		},
+		"a certificate, no key": {[]string{"--tls-cert-file=c", "--credentials-file=x"}, "tlsCertFile"},
+		"a start delay of zero": {[]string{"--start-delay=0s", "--credentials-file=x"}, "startDelay"},
+		"an unknown level":      {[]string{"--log-level=loud", "--credentials-file=x"}, "logging.level"},
+		"an unknown flag":       {[]string{"--speed=9"}, "speed"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -107,5 +110,22 @@ func TestProgramShutsDownGracefullyAndKeepsItsState(t *testing.T) {
 
 	base, stop = start(t, args...)
 	assert.Equal(t, http.StatusOK, call(t, "GET", base+"/apis/cci/v2/namespaces/kept", ""))
+	require.NoError(t, stop())
+}
+
+func TestTheControlAPIHasAPortOfItsOwn(t *testing.T) {
+	base, stop := start(t, "--credentials-file", credentials(t))
+	assert.Equal(t, http.StatusOK, call(t, "GET", base+"/_sim/faults", ""), "by default it does not")
+	require.NoError(t, stop())
+
+	control := programtest.FreeAddress(t)
+	base, stop = start(t, "--credentials-file", credentials(t), "--control-listen", control)
+	assert.Equal(t, http.StatusNotFound, call(t, "GET", base+"/_sim/faults", ""))
+	require.Eventually(t, func() bool {
+		response, err := http.Get("http://" + control + "/_sim/faults")
+		return err == nil && response.Body.Close() == nil && response.StatusCode == http.StatusOK
+	},
+		20*time.Second, 5*time.Millisecond)
+	assert.Equal(t, http.StatusNotFound, call(t, "GET", "http://"+control+"/apis/cci/v2/namespaces", ""))
 	require.NoError(t, stop())
 }
