@@ -54,7 +54,7 @@ func TestANamespaceOfRestrictedPodsAcceptsTheChart(t *testing.T) {
 			map[string]int{"extender": 2, "admission": 2, "vnode": 2},
 		},
 		"with options that are off by default": {
-			simulated("--set", "networkPolicies.enabled=true,vnode.certificate=cluster,vnode.clientCA=BEGIN CERTIFICATE"),
+			simulated("--set", "networkPolicies.enabled=false,vnode.certificate=cluster,vnode.clientCA=BEGIN CERTIFICATE"),
 			map[string]int{"scheduler": 1, "admission": 1, "vnode": 1, "simulator": 1},
 		},
 	}

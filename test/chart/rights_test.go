@@ -2,6 +2,8 @@ package chart
 
 import (
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -11,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-k8s/spillway/test/system"
 )
 
 // rules returns the rules of each role, by kind, namespace and name. The namespace of the programs is called own.
@@ -25,24 +29,46 @@ func rules(list []*unstructured.Unstructured) map[string]any {
 	return found
 }
 
-// TestTheRightsAreThoseOfTheTrialSystem checks that every program has the same permissions as in the trial system. The
-// stories, which run there, show that the programs need them and no more.
+// trialManifest contains what the programs of trial systems may do.
+const trialManifest = "../system/manifests/spillway.yaml"
+
+// TestTheRightsAreThoseOfTheTrialSystem checks that the programs of trial systems have what the chart gives them:
+// ServiceAccounts, roles, the objects that they must not create, and the policies that restrict them. The stories,
+// which run there, show that the programs need their rights and no more. With -update it writes the manifest.
 func TestTheRightsAreThoseOfTheTrialSystem(t *testing.T) {
-	charted := rules(objects(t, spillway, values("--set", "scheduler.mode=service,vnode.certificate=cluster")...))
-	tried := map[string]any{}
-	for _, program := range []string{"extender", "admission", "vnode", "uninstall"} {
-		content, err := os.ReadFile("../system/manifests/" + program + ".yaml")
-		require.NoError(t, err)
-		for document := range strings.SplitSeq(string(content), "\n---\n") {
-			object := &unstructured.Unstructured{}
-			require.NoError(t, yaml.Unmarshal([]byte(document), &object.Object))
-			for role, found := range rules([]*unstructured.Unstructured{object}) {
-				tried[role] = found
-			}
+	nodes := strconv.Itoa(system.MaxVirtualNodes)
+	const header = "# Generated from the chart by go test ./test/chart -run TestTheRights -update.\n"
+	var documents []string
+	found := map[string]bool{}
+	for _, object := range objects(t, spillway,
+		values("--set", "scheduler.mode=service,vnode.certificate=cluster,vnode.replicas="+nodes)...) {
+		switch kind := object.GetKind(); {
+		case kind == "Secret" && object.GetName() == "spillway-admission-tls":
+		case slices.Contains([]string{
+			"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Lease",
+			"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
+		}, kind):
+		default:
+			continue
 		}
+		found[object.GetKind()+" "+object.GetName()] = true
+		object.SetLabels(nil)
+		object.SetAnnotations(nil)
+		content, err := yaml.Marshal(object.Object)
+		require.NoError(t, err)
+		documents = append(documents, string(content))
 	}
-	assert.Len(t, tried, 10)
-	assert.Equal(t, tried, charted)
+	written := header + strings.Join(documents, "---\n")
+	for _, program := range []string{system.Extender, system.Admission, "vnode", "uninstall"} {
+		assert.Contains(t, found, "ServiceAccount "+system.ServiceAccount(program))
+	}
+	assert.Contains(t, found, "Lease spillway-vnode-"+system.VirtualNode(system.MaxVirtualNodes-1))
+	if *update {
+		require.NoError(t, os.WriteFile(trialManifest, []byte(written), 0o644))
+	}
+	kept, err := os.ReadFile(trialManifest)
+	require.NoError(t, err)
+	assert.Equal(t, written, string(kept), "run go test ./test/chart -run TestTheRights -update")
 }
 
 func TestUnusedFeaturesGetNoPermissions(t *testing.T) {

@@ -86,7 +86,7 @@ func TestASchedulerAcceptsTheEntry(t *testing.T) {
 		values("--set", "scheduler.mode=service,extender.service.clusterIP=10.96.0.42")...)
 	entry, err := os.ReadFile(filepath.Join(dir, "extenders.yaml"))
 	require.NoError(t, err)
-	assert.Contains(t, string(entry), "urlPrefix: https://10.96.0.42:10290/v1")
+	assert.Contains(t, string(entry), `urlPrefix: "https://10.96.0.42:10290/v1"`)
 	file, written := filepath.Join(dir, "scheduler.yaml"), filepath.Join(dir, "written.yaml")
 	certificate, key := trial.Certificate(system.Scheduler)
 	paths := strings.NewReplacer("/etc/kubernetes/spillway/ca.crt", trial.AuthorityFile(),

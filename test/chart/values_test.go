@@ -44,6 +44,29 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 		"a URL with a path": {
 			"cloud.endpoint=https://cci.example/api", "at '/cloud/endpoint': 'https://cci.example/api' does not match pattern",
 		},
+		"an issuer of tokens without TLS": {
+			"cloud.iamEndpoint=http://iam.example", "at '/cloud/iamEndpoint': 'http://iam.example' does not match pattern",
+		},
+		"a malformed digest": {
+			"image.digests.vnode=sha256:12", "at '/image/digests/vnode': 'sha256:12' does not match pattern",
+		},
+		"a digest of an unknown image": {
+			"image.digests.node=sha256:12", "at '/image/digests': additional properties 'node' not allowed",
+		},
+		"a malformed network": {
+			"networkPolicies.apiServerCIDRs={10.0.0.1}",
+			"at '/networkPolicies/apiServerCIDRs/0': '10.0.0.1' does not match pattern",
+		},
+		"a peer of an unknown kind": {
+			"networkPolicies.metricsPeers[0].namespace=monitoring",
+			"at '/networkPolicies/metricsPeers/0': additional properties 'namespace' not allowed",
+		},
+		"no API server to connect to": {
+			"networkPolicies.restrictEgress=true",
+			"networkPolicies.apiServerCIDRs: must not be empty with networkPolicies.restrictEgress",
+		},
+		"a tag that is none":          {"image.tag=a b", "at '/image/tag': 'a b' does not match pattern"},
+		"an image that is none":       {"image.registry=a b", "at '/image/registry': 'a b' does not match pattern"},
 		"a CA that is no certificate": {"vnode.clientCA=ca.crt", "at '/vnode/clientCA': 'ca.crt' does not match pattern"},
 		"a Secret and an access key": {
 			"credentials.accessKey=k", "credentials.existingSecret: must be empty if accessKey or secretKey is set",

@@ -119,7 +119,8 @@ func (c *cluster) playSwitch(t *testing.T) {
 
 // playRotation gives the virtual nodes a new access key, and then makes the cloud refuse the old one.
 func (c *cluster) playRotation(t *testing.T) {
-	former := ccisim.Credential{AccessKey: "simulated", SecretKey: "simulated"}
+	cloud := c.simulated(t)
+	former := ccisim.Credential{AccessKey: cloud.AccessKey, SecretKey: cloud.SecretKey}
 	next := ccisim.Credential{AccessKey: "rotated", SecretKey: "rotated-secret"}
 	before := c.vnodes(t)
 	c.setCredentials(t, former, next)
@@ -127,12 +128,12 @@ func (c *cluster) playRotation(t *testing.T) {
 		"stringData": map[string]string{"accessKey": next.AccessKey, "secretKey": next.SecretKey},
 	})
 	require.NoError(t, err)
-	c.kubectl(t, "patch", "secret", "spillway-cci-credentials", "--namespace", namespace, "--patch", string(patch))
+	c.kubectl(t, "patch", "secret", "spillway-simulator", "--namespace", namespace, "--patch", string(patch))
 	c.setCredentials(t, next)
 	c.kubectl(t, "scale", "deployment", "burst", "--replicas=8")
 	c.eventually(t, "Pods to burst with the new key", c.runs("burst", 1, 7))
 	require.Equal(t, before, c.vnodes(t), "the virtual nodes have not been restarted")
-	c.setCredentials(t, former, next) // The next upgrade restores the key from the values.
+	c.setCredentials(t, former, next)
 }
 
 // vnodes returns the UIDs of the virtual nodes' Pods, with the numbers of their restarts.
@@ -150,7 +151,7 @@ func (c *cluster) setCredentials(t *testing.T, list ...ccisim.Credential) {
 	t.Helper()
 	body, err := json.Marshal(list)
 	require.NoError(t, err)
-	url := c.simulated(t).Endpoint + "/_sim/credentials"
+	url := c.simulated(t).Control + "/_sim/credentials"
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, bytes.NewReader(body))
 	require.NoError(t, err)
 	response, err := http.DefaultClient.Do(request)

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -123,22 +124,44 @@ func (c *cluster) world(t *testing.T) *stories.World {
 	t.Helper()
 	return stories.NewWorldOn(stories.Cluster{
 		Client: c.Client(), Kubeconfig: c.Kubeconfig(), BinDir: c.binDir, Cloud: c.simulated(t),
+		WithoutTokens: true, // The chart never copies tokens to the simulator.
 		Edit: func(manifest string) string {
 			return imagesOfStories.ReplaceAllString(manifest, "image: "+machine.WorkloadImage)
 		},
 	}, t.Output())
 }
 
-// simulated returns the simulated cloud of the chart.
+// simulated returns the simulated cloud of the chart, with the key that the chart has generated.
 func (c *cluster) simulated(t *testing.T) system.Cloud {
 	t.Helper()
 	service, err := c.Client().CoreV1().Services(namespace).Get(t.Context(), "spillway-simulator", metav1.GetOptions{})
 	require.NoError(t, err)
+	secret, err := c.Client().CoreV1().Secrets(namespace).Get(t.Context(), "spillway-simulator", metav1.GetOptions{})
+	require.NoError(t, err)
 	return system.Cloud{
 		Endpoint: fmt.Sprintf("http://%s:10243", service.Spec.ClusterIP), Region: "sim-1", ProjectID: "simulated",
+		Control:   c.forward(t, "deployment/spillway-simulator", 10244),
 		Namespace: "spillway-simulated",
-		AccessKey: "simulated", SecretKey: "simulated",
+		AccessKey: string(secret.Data["accessKey"]), SecretKey: string(secret.Data["secretKey"]),
 	}
+}
+
+// forward forwards a port that a Pod serves on its loopback interface, until the test ends, and returns its URL.
+func (c *cluster) forward(t *testing.T, of string, port int) (url string) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), filepath.Join(c.binDir, "kubectl"), "--kubeconfig", c.Kubeconfig(),
+		"port-forward", "--namespace", namespace, of, fmt.Sprintf(":%d", port))
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	out, err := command.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, command.Start())
+	t.Cleanup(func() { _ = command.Wait() }) // The end of the test has killed it.
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err, stderr.String())
+	address := regexp.MustCompile(`^Forwarding from (127\.0\.0\.1:\d+) `).FindStringSubmatch(line)
+	require.NotNil(t, address, line)
+	return "http://" + address[1]
 }
 
 // play plays stories, each as a subtest.

@@ -30,7 +30,11 @@ import (
 // ProgramNamespace contains the ServiceAccounts of Spillway's programs, and their Leases.
 const ProgramNamespace = "spillway-system"
 
-// manifests contains the roles of the programs, one file per program.
+// ServiceAccount returns the name of the ServiceAccount of a program: Extender, Admission or "vnode".
+func ServiceAccount(program string) string { return "spillway-" + program }
+
+// manifests contains what a program may do. Package test/chart generates spillway.yaml from the chart: it contains the
+// ServiceAccounts, their roles, the Leases, and the policies that restrict the accounts.
 //
 //go:embed manifests/*.yaml
 var manifests embed.FS
@@ -116,22 +120,21 @@ func (s *System) apiServerFor(user string) string {
 	return cmp.Or(s.config.Routes[strings.TrimPrefix(user, "system:")], s.Endpoint(APIServer))
 }
 
-// grant creates the roles of the programs, and a kubeconfig for each with a new token of its ServiceAccount.
+// grant creates the rights of the programs, and a kubeconfig for each with a new token of its ServiceAccount.
 func (s *System) grant(ctx context.Context) error {
 	if err := s.applyManifest(ctx, "access.yaml"); err != nil || s.config.Installed {
 		return err
 	}
-	if err := s.applyManifest(ctx, "namespace.yaml"); err != nil {
-		return err
-	}
-	for _, program := range []string{Extender, Admission, vnode, uninstall} {
-		if err := s.applyManifest(ctx, program+".yaml"); err != nil {
+	for _, file := range []string{"namespace.yaml", "spillway.yaml"} {
+		if err := s.applyManifest(ctx, file); err != nil {
 			return err
 		}
+	}
+	for _, program := range []string{Extender, Admission, vnode, uninstall} {
 		seconds := int64(lifetime / time.Second)
 		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
 		accounts := s.client.CoreV1().ServiceAccounts(ProgramNamespace)
-		issued, err := accounts.CreateToken(ctx, program, request, metav1.CreateOptions{})
+		issued, err := accounts.CreateToken(ctx, ServiceAccount(program), request, metav1.CreateOptions{})
 		if err != nil {
 			return fmt.Errorf("requesting a token for %s: %w", program, err)
 		}

@@ -48,8 +48,8 @@ const extenderReplicas = 2
 // ExtenderReplica returns the name of the process of the i-th extender behind the Forwarder, 0 or 1.
 func ExtenderReplica(i int) string { return fmt.Sprintf("%s-%d", Extender, i) }
 
-// maxVirtualNodes is the number of pairs of ports that fit into a system's block of ports.
-const maxVirtualNodes = 20
+// MaxVirtualNodes is the most virtual nodes of a system: so many pairs of ports fit into its block of ports.
+const MaxVirtualNodes = 20
 
 // VNode returns the name of the process of the i-th virtual node, counted from 0.
 func VNode(i int) string { return fmt.Sprintf("%s-%d", vnode, i) }
@@ -99,8 +99,8 @@ func (s Shape) Validate() error {
 	if s.LocalNodes < 0 {
 		errs = append(errs, fmt.Errorf("local nodes: %d: must not be below 0", s.LocalNodes))
 	}
-	if s.VirtualNodes < 0 || s.VirtualNodes > maxVirtualNodes {
-		errs = append(errs, fmt.Errorf("virtual nodes: %d: must be between 0 and %d", s.VirtualNodes, maxVirtualNodes))
+	if s.VirtualNodes < 0 || s.VirtualNodes > MaxVirtualNodes {
+		errs = append(errs, fmt.Errorf("virtual nodes: %d: must be between 0 and %d", s.VirtualNodes, MaxVirtualNodes))
 	}
 	if _, err := resource.ParseQuantity(s.LocalCPU); err != nil {
 		errs = append(errs, fmt.Errorf("local CPU: %q: must be a quantity such as 4 or 500m", s.LocalCPU))

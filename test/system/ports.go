@@ -32,7 +32,7 @@ const (
 	admissionHealthPort
 	firstVNodePort
 
-	firstReplicaPort    = firstVNodePort + 2*maxVirtualNodes // Two per extender, and one for the forwarder's health.
+	firstReplicaPort    = firstVNodePort + 2*MaxVirtualNodes // Two per extender, and one for the forwarder's health.
 	forwarderHealthPort = firstReplicaPort + 2*extenderReplicas
 )
 

@@ -33,7 +33,8 @@ type Cloud struct {
 // Cloud returns the address and the access keys of the system's cloud.
 func (s *System) Cloud() Cloud {
 	return Cloud{
-		Endpoint: s.Endpoint(CCISim), Control: s.Endpoint(CCISim), Region: cloudRegion, ProjectID: cloudProject, Namespace: cloudNamespace,
+		Endpoint: s.Endpoint(CCISim), Control: s.Endpoint(CCISim),
+		Region: cloudRegion, ProjectID: cloudProject, Namespace: cloudNamespace,
 		AccessKey: s.state.AccessKey, SecretKey: s.state.SecretKey,
 	}
 }

@@ -278,7 +278,7 @@ func (s *System) report(format string, values ...any) {
 
 // vnodeIndex returns the index of the virtual node. It returns false if the process is not a virtual node.
 func vnodeIndex(name string) (int, bool) {
-	for i := range maxVirtualNodes {
+	for i := range MaxVirtualNodes {
 		if name == VNode(i) {
 			return i, true
 		}

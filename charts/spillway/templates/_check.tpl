@@ -40,6 +40,10 @@
   {{- $errors = append $errors (print "policy.volumeKinds: must be empty ([]) with vnode.pods.claims false, "
     "so that Pods with claims stay local") -}}
 {{- end -}}
+{{- if and .Values.networkPolicies.restrictEgress (not .Values.networkPolicies.apiServerCIDRs) }}
+  {{- $errors = append $errors (print "networkPolicies.apiServerCIDRs: must not be empty with "
+    "networkPolicies.restrictEgress: the programs connect to the API servers") -}}
+{{- end -}}
 {{- if has "default-scheduler" (prepend .Values.scheduler.otherNames .Values.scheduler.name) }}
   {{- $errors = append $errors (print
     "scheduler.name, scheduler.otherNames: must not be default-scheduler, the name of "

@@ -1,17 +1,17 @@
 {{/* Labels of every object. */}}
 {{- define "spillway.labels" -}}
 app.kubernetes.io/name: spillway
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end }}
 
 {{/* Metadata of an object. Takes a list: context, name, component, and a namespace other than the release's. */}}
 {{- define "spillway.metadata" -}}
 {{- $root := index . 0 -}}
-name: {{ index . 1 }}
-namespace: {{ if gt (len .) 3 }}{{ index . 3 }}{{ else }}{{ $root.Release.Namespace }}{{ end }}
+name: {{ index . 1 | quote }}
+namespace: {{ gt (len .) 3 | ternary (last .) $root.Release.Namespace | quote }}
 labels:
   {{- include "spillway.labels" $root | nindent 2 }}
   app.kubernetes.io/component: {{ index . 2 }}
@@ -19,7 +19,7 @@ labels:
 
 {{/* Metadata of an object without a namespace. */}}
 {{- define "spillway.clusterMetadata" -}}
-name: {{ index . 1 }}
+name: {{ index . 1 | quote }}
 labels:
   {{- include "spillway.labels" (index . 0) | nindent 2 }}
   app.kubernetes.io/component: {{ index . 2 }}
@@ -28,7 +28,7 @@ labels:
 {{/* Labels that select the Pods of a component. */}}
 {{- define "spillway.selector" -}}
 app.kubernetes.io/name: spillway
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
@@ -48,7 +48,7 @@ topologySpreadConstraints:
   whenUnsatisfiable: ScheduleAnyway
   labelSelector: {matchLabels: {{ include "spillway.selector" . | fromYaml | toJson }}}
 {{- with $root.Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $root.Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
@@ -77,11 +77,18 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* An image with a digest, if there is one. A digest takes precedence over the tag. Takes a list: image, digest. */}}
+{{- define "spillway.pinned" -}}
+{{ with index . 1 }}{{ printf "%s@%s" (index $ 0) . | quote }}{{ else }}{{ index . 0 | quote }}{{ end }}
+{{- end }}
+
 {{/* Image of a program. Takes a list: context, program. */}}
 {{- define "spillway.image" -}}
 {{- with (index . 0) -}}
-image: {{ .Values.image.registry }}/spillway-{{ index $ 1 }}:{{ .Values.image.tag | default .Chart.AppVersion }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
+{{- $image := printf "%s/spillway-%s:%s" .Values.image.registry (index $ 1) $tag -}}
+image: {{ include "spillway.pinned" (list $image (get .Values.image.digests (index $ 1))) }}
+imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
 {{- end }}
 {{- end }}
 
@@ -107,9 +114,26 @@ checksum/config: {{ include (print (index . 0).Template.BasePath "/" (index . 1)
 {{ if eq .Values.scheduler.mode "sidecar" }}spillway-scheduler{{ else }}spillway-extender{{ end }}
 {{- end }}
 
-{{/* Name of the Secret with the cloud's access keys. */}}
+{{/* Where the access keys of the cloud come from. Those of the simulator are always in a Secret. */}}
+{{- define "spillway.credentialsFrom" -}}
+{{ .Values.simulator.enabled | ternary "secret" .Values.credentials.from }}
+{{- end }}
+
+{{/* Name of the Secret with the access keys of the cloud. */}}
 {{- define "spillway.credentialsSecret" -}}
-{{ .Values.credentials.existingSecret | default "spillway-cci-credentials" }}
+{{ if .Values.simulator.enabled }}spillway-simulator
+{{- else }}{{ .Values.credentials.existingSecret | default "spillway-cci-credentials" }}{{ end }}
+{{- end }}
+
+{{/* Whether the chart stores the access keys of the cloud itself: "true" or nothing. */}}
+{{- define "spillway.storesCredentials" -}}
+{{- if and (eq (include "spillway.credentialsFrom" .) "secret") (not .Values.simulator.enabled)
+  (not .Values.credentials.existingSecret) }}true{{ end -}}
+{{- end }}
+
+{{/* Whether tokens of ServiceAccounts are copied to the cloud: "true" or nothing. The simulator never gets any. */}}
+{{- define "spillway.copiesTokens" -}}
+{{- if and (not .Values.simulator.enabled) (dig "serviceAccountTokens" true .Values.vnode.pods) }}true{{ end -}}
 {{- end }}
 
 {{/* Sections that the configuration files of all Spillway's programs share. */}}
@@ -122,4 +146,22 @@ logging: {{- toYaml .Values.logging | nindent 2 }}
 {{- with $policy }}
 policy: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/* Names of the virtual nodes, as JSON. There is at least one: an empty list of names in a role means all names. */}}
+{{- define "spillway.nodeNames" -}}
+{{- $names := list -}}
+{{- range $i := until (int (max 1 .Values.vnode.replicas)) }}
+{{- $names = append $names (printf "%s-%d" $.Values.vnode.name $i) -}}
+{{- end -}}
+{{ toJson $names }}
+{{- end }}
+
+{{/* Names of the Leases that allow one process per virtual node, as JSON. */}}
+{{- define "spillway.processLeases" -}}
+{{- $names := list -}}
+{{- range include "spillway.nodeNames" . | fromJsonArray }}
+{{- $names = append $names (printf "spillway-vnode-%s" .) -}}
+{{- end -}}
+{{ toJson $names }}
 {{- end }}

@@ -178,7 +178,7 @@ func allowLease(ctx context.Context, client kubernetes.Interface) error {
 	binding := &rbacv1.RoleBinding{
 		ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
 		Subjects: []rbacv1.Subject{
-			{Kind: rbacv1.ServiceAccountKind, Namespace: system.ProgramNamespace, Name: system.Extender},
+			{Kind: rbacv1.ServiceAccountKind, Namespace: system.ProgramNamespace, Name: system.ServiceAccount(system.Extender)},
 		},
 	}
 	if _, err := client.RbacV1().RoleBindings(leaseNamespace).Create(ctx, binding, metav1.CreateOptions{}); err != nil {

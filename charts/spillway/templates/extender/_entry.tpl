@@ -2,7 +2,7 @@
 {{- define "spillway.extenderEntry" -}}
 {{- $name := printf "spillway-extender.%s.svc" .Release.Namespace -}}
 extenders:
-- urlPrefix: https://{{ .Values.extender.service.clusterIP | default $name }}:10290/v1
+- urlPrefix: {{ printf "https://%s:10290/v1" (.Values.extender.service.clusterIP | default $name) | quote }}
   filterVerb: filter
   prioritizeVerb: prioritize
   preemptVerb: preempt
@@ -11,7 +11,7 @@ extenders:
   httpTimeout: 2s
   enableHTTPS: true
   tlsConfig:
-    serverName: {{ $name }}
+    serverName: {{ $name | quote }}
     caFile: /etc/kubernetes/spillway/ca.crt
     certFile: /etc/kubernetes/spillway/tls.crt
     keyFile: /etc/kubernetes/spillway/tls.key

@@ -19,7 +19,7 @@
 {{- with .Values.cloud.domainID }}{{ $_ := set $cci "domainID" . }}{{ end -}}
 {{- $default := printf "spillway-%s" (include "spillway.clusterID" . | lower | replace "." "-" | replace "_" "-") -}}
 {{- $_ := set $cci "namespace" (.Values.cloud.namespace | default $default) -}}
-{{- if eq .Values.credentials.from "secret" -}}
+{{- if eq (include "spillway.credentialsFrom" .) "secret" -}}
 {{- $_ := set $cci "credentialsFile" "/etc/spillway-credentials" -}}
 {{- else -}}
 {{- $_ := set $cci "credentialsFrom" .Values.credentials.from -}}
@@ -34,11 +34,6 @@
 
 {{/* The access keys of the cloud, in the format of a Secret. */}}
 {{- define "spillway.credentials" -}}
-{{- if .Values.simulator.enabled -}}
-accessKey: simulated
-secretKey: simulated
-{{- else -}}
 accessKey: {{ .Values.credentials.accessKey | quote }}
 secretKey: {{ .Values.credentials.secretKey | quote }}
-{{- end }}
 {{- end }}
