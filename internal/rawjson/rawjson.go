@@ -69,6 +69,9 @@ func (t Text) Unmarshal(into any) error {
 // Memory estimates how many bytes a handler needs for the decoded object and its copies.
 func (t Text) Memory() int64 { return 10*int64(len(t.raw)) + 1000*int64(t.elements) }
 
+// Elements returns how many elements the lists below the second level have together.
+func (t Text) Elements() int { return t.elements }
+
 // Scan checks the limits of the structure. It reads the text once and allocates nothing. It does not validate the text:
 // of a malformed one it says anything, and the decoder rejects it.
 func Scan(raw []byte) (Text, error) {

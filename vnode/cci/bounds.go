@@ -27,6 +27,11 @@ const (
 	// maxRequest is the maximum size of a request in bytes. Source: Kubernetes v1.36, which limits the bodies of
 	// requests to 3 MiB (MaxRequestBodyBytes).
 	maxRequest = 3 << 20
+	// maxElements is the number of elements that the lists of a request may have together, such as arguments and
+	// variables. It leaves room for what the cloud adds until an answer has too many (package rawjson).
+	maxElements = 20_000
+	// largeObject is the size in bytes beyond which objects are decoded one at a time: they need many times their size.
+	largeObject = 256 << 10
 	// maxListed is the number of objects that one list may have, maxPages the number of its pages. Namespaces with
 	// 10,000 Pods exist.
 	maxListed = 100_000

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/spillway-k8s/spillway/internal/fairness"
+	"github.com/spillway-k8s/spillway/internal/rawjson"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -117,7 +119,9 @@ type Client struct {
 	limiter *fairness.Limiter
 	breaker *breaker
 	tokens  tokenCache
-	metrics metrics
+	// decoding is held while a large object is decoded.
+	decoding sync.Mutex
+	metrics  metrics
 }
 
 var _ API = (*Client)(nil)
@@ -194,7 +198,11 @@ func (c *Client) do(ctx context.Context, call call, result any) error {
 	if result == nil {
 		return nil
 	}
-	if err := json.Unmarshal(body, result); err != nil {
+	if len(body) > largeObject {
+		c.decoding.Lock()
+		defer c.decoding.Unlock()
+	}
+	if err := rawjson.Unmarshal(body, result); err != nil {
 		return noAnswer(ctx, "decoding the answer of the cloud", err)
 	}
 	if pod, ok := result.(*Pod); ok {
@@ -286,6 +294,10 @@ func encode(object any) ([]byte, error) {
 	if buffer.Len() > maxRequest {
 		return nil, &Error{Kind: Permanent, Message: fmt.Sprintf(
 			"the object has %d KiB, and the cloud takes %d KiB", buffer.Len()>>10, maxRequest>>10)}
+	}
+	if text, err := rawjson.Scan(buffer.Bytes()); err != nil || text.Elements() > maxElements {
+		return nil, &Error{Kind: Permanent, Message: fmt.Sprintf(
+			"the object has more than %d elements in all its lists (arguments, variables and others) together", maxElements)}
 	}
 	return buffer.Bytes(), nil
 }

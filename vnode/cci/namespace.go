@@ -53,12 +53,8 @@ func (c *Client) DeleteNamespace(ctx context.Context, name string, options Delet
 // ListNetworks implements API.
 func (c *Client) ListNetworks(ctx context.Context, namespace string) ([]Network, error) {
 	call := call{operation: "ListNetworks", method: http.MethodGet, path: c.paths.networks(namespace)}
-	var list struct {
-		Items []Network `json:"items"`
-	}
-	var list1 struct {
-		Items []network1 `json:"items"`
-	}
+	var list page[Network]
+	var list1 page[network1]
 	var result any = &list
 	if c.config.Version == policy.CCI1 {
 		result = &list1

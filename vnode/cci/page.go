@@ -3,10 +3,13 @@ package cci
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/internal/rawjson"
 )
 
 // page is a page of a list. It is decoded object by object: a page is much larger than what its caller keeps of it.
@@ -62,18 +65,30 @@ func (p *page[T]) decodeItems(decoder *json.Decoder, reader *boundedReader) erro
 	}
 	for decoder.More() {
 		reader.next()
-		var item T
-		if err := decoder.Decode(&item); err != nil {
+		var raw json.RawMessage
+		if err := decoder.Decode(&raw); err != nil {
 			return err
 		}
 		if p.objects++; p.objects > maxListed {
 			return tooLarge("a page has more than %d objects", maxListed)
+		}
+		var item T
+		if err := rawjson.Unmarshal(raw, &item); isLimit(err) {
+			continue // One object must not hide the others. A missing object proves nothing.
+		} else if err != nil {
+			return err
 		}
 		if p.keep == nil || p.keep(&item) {
 			p.Items = append(p.Items, item)
 		}
 	}
 	return expect(decoder, json.Delim(']'))
+}
+
+// isLimit reports whether an object costs too much to decode.
+func isLimit(err error) bool {
+	_, is := errors.AsType[*rawjson.LimitError](err)
+	return is
 }
 
 func expect(decoder *json.Decoder, want json.Delim) error {

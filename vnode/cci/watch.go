@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/spillway-k8s/spillway/internal/rawjson"
 )
 
 // watchSlack is the time after which the client ends a stream that the service should have ended.
@@ -55,6 +57,16 @@ type podWatch struct {
 
 // Next implements PodWatch.
 func (w *podWatch) Next() (PodEvent, error) {
+	for {
+		event, err := w.next()
+		if !isLimit(err) { // One object must not end the watch of the others.
+			return event, err
+		}
+	}
+}
+
+// next reads one event. It returns a LimitError of package rawjson if the object costs too much to decode.
+func (w *podWatch) next() (PodEvent, error) {
 	var raw struct {
 		Type   watch.EventType `json:"type"`
 		Object json.RawMessage `json:"object"`
@@ -67,10 +79,12 @@ func (w *podWatch) Next() (PodEvent, error) {
 		return PodEvent{}, noAnswer(w.caller, "reading the watch of cloud pods", err)
 	}
 	if raw.Type == watch.Error {
-		return PodEvent{}, w.decodeErrorEvent(raw.Object)
+		return PodEvent{}, w.decodeErrorEvent(raw.Object[:min(len(raw.Object), maxError)])
 	}
 	event := PodEvent{Type: raw.Type, Pod: &Pod{}}
-	if err := json.Unmarshal(raw.Object, event.Pod); err != nil {
+	if err := rawjson.Unmarshal(raw.Object, event.Pod); isLimit(err) {
+		return PodEvent{}, err
+	} else if err != nil {
 		return PodEvent{}, noAnswer(w.caller, "decoding an event of cloud pods", err)
 	}
 	w.client.receive(event.Pod)

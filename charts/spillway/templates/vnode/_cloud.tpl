@@ -8,6 +8,7 @@
 {{- $_ := set $cci "region" (.Values.cloud.region | default "sim-1") -}}
 {{- $_ := set $cci "projectID" (.Values.cloud.projectID | default "simulated") -}}
 {{- $_ := set $cci "subnetIDs" (.Values.cloud.subnetIDs | default (list "simulated-subnet")) -}}
+{{- $_ := set $cci "podCIDRs" (.Values.cloud.podCIDRs | default (list "10.246.0.0/16")) -}}
 {{- $_ := set $cci "securityGroupIDs" (.Values.cloud.securityGroupIDs | default (list "simulated-group")) -}}
 {{- $_ := set $cci "endpoint" (printf "http://spillway-simulator.%s.svc:10243" .Release.Namespace) -}}
 {{- $_ := set $cci "iamEndpoint" $cci.endpoint -}}
