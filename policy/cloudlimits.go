@@ -39,7 +39,8 @@ func (u CloudUse) Minus(other CloudUse) CloudUse {
 	}}
 }
 
-const limitsRight = "must be a list such as \"pods=50,cpu=200,memory=400Gi\", each of pods, cpu and memory once at most"
+// LimitsRight says what CloudLimitsAnnotation must be.
+const LimitsRight = "must be a list such as \"pods=50,cpu=200,memory=400Gi\", each of pods, cpu and memory once at most"
 
 // mostLimit bounds limits so that sums of them cannot overflow. It is beyond every account.
 const mostLimit = int64(1) << 40
@@ -51,7 +52,7 @@ func ParseCloudLimits(text string) (CloudLimits, error) {
 	if text == "" {
 		return limits, nil
 	}
-	invalid := func(part string) error { return invalidValue(CloudLimitsAnnotation, "", part, limitsRight) }
+	invalid := func(part string) error { return invalidValue(CloudLimitsAnnotation, "", part, LimitsRight) }
 	if len(text) > 200 {
 		return CloudLimits{}, invalid(text)
 	}

@@ -77,7 +77,7 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(path.Child("defaultSize"), c.DefaultSize, err.Error()))
 	}
 	if _, err := ParseCloudLimits(c.CloudLimits); err != nil {
-		errs = append(errs, field.Invalid(path.Child("cloudLimits"), c.CloudLimits, limitsRight))
+		errs = append(errs, field.Invalid(path.Child("cloudLimits"), c.CloudLimits, LimitsRight))
 	}
 	for i, name := range c.DisabledRules {
 		if !slices.ContainsFunc(rules, func(r Rule) bool { return r.Reason == name }) {

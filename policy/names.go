@@ -58,6 +58,9 @@ const (
 	ProviderTaintValue = "huawei"
 )
 
+// Prefix begins all keys of Spillway.
+const Prefix = "spillway.io/"
+
 // Keys of Spillway, for which the replaced systems have none.
 const (
 	// PlacementResource is the marker resource. The scheduler calls the extender for Pods that request it

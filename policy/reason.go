@@ -65,6 +65,9 @@ const (
 	ReasonBurstAllowed Reason = "BurstAllowed"
 	// ReasonWebhookMissed: the Pod was created while the webhook was down, and lacks fields that cannot be added later.
 	ReasonWebhookMissed Reason = "WebhookMissed"
+	// ReasonNotCounted: the namespace has cloud limits, and the Pod does not request the extender, which would count it.
+	// It stays on local nodes until it is recreated.
+	ReasonNotCounted Reason = "NotCounted"
 	// ReasonKeptLocal: the Pod tolerates every taint and was not allowed to burst when it was created. The webhook gave it
 	// node affinity against virtual nodes, so it stays on local nodes until it is recreated.
 	ReasonKeptLocal Reason = "KeptLocal"

@@ -27,8 +27,8 @@ type Facts interface {
 type Owners interface {
 	// Labels returns the labels of the nearest owner that has a burst label, nil if there is none.
 	Labels(context.Context, *corev1.Pod) (map[string]string, error)
-	// Namespace returns the labels of a namespace.
-	Namespace(ctx context.Context, name string) (map[string]string, error)
+	// Namespace returns the labels and the annotations of a namespace.
+	Namespace(ctx context.Context, name string) (labels, annotations map[string]string, err error)
 }
 
 // Evaluator evaluates Pods. It holds no state, so goroutines may share it.
@@ -48,8 +48,11 @@ func New(p *policy.Policy, facts Facts, owners Owners, timeout time.Duration) *E
 type Result struct {
 	policy.Decision
 	// Managed reports whether Spillway manages the Pod: the Pod, its owner or its namespace has a burst policy beyond
-	// the switches, so the extender places the Pod.
+	// the switches, or its namespace has limits that it counts towards, so the extender places the Pod.
 	Managed bool
+	// Limited reports whether the Pod may go to the cloud only if the extender counts it towards the limits of its
+	// namespace.
+	Limited bool
 	// BurstMode is the burst mode of the Pod, its owner or its namespace. It is ModeNone if there is none or if the
 	// label is malformed.
 	BurstMode policy.Mode
@@ -78,12 +81,15 @@ func (e *Evaluator) Evaluate(ctx context.Context, pod *corev1.Pod) (Result, erro
 	_, replacementsErr := policy.ParseReplacements(pod.Annotations)
 	_, unreplaced := policy.ReplaceHostPaths(pod)
 	managed := hasQuota || modeErr != nil || mode != policy.ModeNone
-	if in.Claims, err = e.claims(ctx, pod, managed); err != nil {
+	limits, _ := e.policy.CloudLimits(in.NamespaceAnnotations) // Decide says so if they are malformed.
+	limited := !limits.IsZero()
+	if in.Claims, err = e.claims(ctx, pod, managed || limited); err != nil {
 		return Result{}, err
 	}
 	r := Result{
 		Decision: e.policy.Decide(in),
 		Managed:  managed,
+		Limited:  limited,
 		Errors:   present(modeErr, quotaErr, switchErr, replacementsErr),
 		// A malformed key counts as off where it matters, as in policy.Decide: a burst label overrides the switches, and
 		// enforce ignores the quota.
@@ -93,25 +99,34 @@ func (e *Evaluator) Evaluate(ctx context.Context, pod *corev1.Pod) (Result, erro
 	if modeErr == nil {
 		r.BurstMode = mode
 	}
+	// A Pod that can never burst needs no extender, and its namespace may have most of the cluster's Pods.
+	r.Managed = managed || limited && !r.Forbidden()
 	return r, nil
 }
 
-// input looks up the owners only if the Pod has no burst label, and the namespace only if the owners have none either:
-// the label of the Pod overrides that of its owner, which overrides that of the namespace.
+// input looks up the owners only if the Pod has no burst label. The label of the Pod overrides that of its owner, which
+// overrides that of the namespace. A Pod with a burst label is managed even if its namespace cannot be looked up: the
+// extender decides again, and knows the namespace.
 func (e *Evaluator) input(ctx context.Context, pod *corev1.Pod) (in policy.Input, err error) {
 	in = policy.Input{Pod: pod, Global: e.facts.Global()}
-	if mode, err := policy.ParseMode(pod.Labels); err != nil || mode != policy.ModeNone {
+	labels, annotations, err := e.owners.Namespace(ctx, pod.Namespace)
+	in.NamespaceAnnotations = annotations
+	if mode, malformed := policy.ParseMode(pod.Labels); malformed != nil || mode != policy.ModeNone {
 		return in, nil
+	}
+	if err != nil {
+		return in, err
 	}
 	if in.WorkloadLabels, err = e.owners.Labels(ctx, pod); err != nil || in.WorkloadLabels != nil {
 		return in, err
 	}
-	in.NamespaceLabels, err = e.owners.Namespace(ctx, pod.Namespace)
-	return in, err
+	in.NamespaceLabels = labels
+	return in, nil
 }
 
-// claims calls the API server for managed Pods only, because their node affinity cannot be changed later. Other Pods
-// are evaluated again after the scheduler has found no node for them.
+// claims calls the API server for managed Pods and for Pods in namespaces with limits only, because their node affinity
+// and their request for the extender cannot be changed later. Other Pods are evaluated again after the scheduler has
+// found no node for them.
 func (e *Evaluator) claims(ctx context.Context, pod *corev1.Pod, managed bool) (map[string]string, error) {
 	if !managed {
 		return e.facts.Claims(pod), nil

@@ -18,6 +18,7 @@ import (
 type cluster struct {
 	global           policy.Switch
 	owner, namespace map[string]string
+	limits           string
 	err, claimErr    error
 }
 
@@ -35,8 +36,14 @@ func (c cluster) Labels(context.Context, *corev1.Pod) (map[string]string, error)
 	return c.owner, c.err
 }
 
-func (c cluster) Namespace(context.Context, string) (map[string]string, error) {
-	return c.namespace, c.err
+func (c cluster) Namespace(_ context.Context, name string) (labels, annotations map[string]string, err error) {
+	if name == "gone" {
+		return nil, nil, errors.New("not found")
+	}
+	if c.limits != "" {
+		annotations = map[string]string{policy.CloudLimitsAnnotation: c.limits}
+	}
+	return c.namespace, annotations, nil
 }
 
 func TestEvaluate(t *testing.T) {
@@ -51,6 +58,7 @@ func TestEvaluate(t *testing.T) {
 		managed, off, forbidden, mayBurst bool
 		mode                              policy.Mode
 		errors                            int
+		limited                           bool
 	}
 	malformed := want{managed: true, off: true, forbidden: true, errors: 1}
 	auto := want{managed: true, mayBurst: true, mode: policy.ModeAuto}
@@ -107,6 +115,25 @@ func TestEvaluate(t *testing.T) {
 			labels: burst("auto"), host: true, want: want{managed: true, forbidden: true, mode: policy.ModeAuto},
 		},
 		"an unmanaged Pod that the cloud cannot run is forbidden": {host: true, want: want{forbidden: true}},
+		"a Pod in a namespace with limits is managed": {
+			cluster: cluster{limits: "pods=1"}, want: want{managed: true, mayBurst: true, limited: true},
+		},
+		"a Pod in a namespace with limits is managed while the switch is off": {
+			cluster: cluster{limits: "pods=1", global: policy.SwitchOff}, want: want{managed: true, limited: true},
+		},
+		"a Pod that the cloud cannot run is not managed because of limits": {
+			cluster: cluster{limits: "pods=1"}, host: true, want: want{forbidden: true, limited: true},
+		},
+		"a Pod in a namespace that may not use the cloud is not managed": {
+			cluster: cluster{limits: "pods=0"}, want: want{forbidden: true, limited: true},
+		},
+		"a Pod in a namespace with malformed limits is not managed": {
+			cluster: cluster{limits: "pods=x"}, want: want{forbidden: true, limited: true},
+		},
+		"a Pod with a label in a namespace that may not use the cloud is managed and forbidden": {
+			cluster: cluster{limits: "pods=0"}, labels: burst("auto"),
+			want: want{managed: true, forbidden: true, mode: policy.ModeAuto, limited: true},
+		},
 		"owners are not looked up for a Pod with a label": {
 			cluster: cluster{err: errors.New("connection refused")}, labels: burst("auto"), want: auto,
 		},
@@ -127,6 +154,7 @@ func TestEvaluate(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, test.want, want{
 				got.Managed, got.Off, got.Forbidden(), got.MayBurst(), got.BurstMode, len(got.Errors),
+				got.Limited,
 			}, got.Describe())
 		})
 	}
@@ -139,6 +167,9 @@ func TestEvaluateFailsIfTheOwnersCannotBeLookedUp(t *testing.T) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}}
 	_, err = New(rules, unreachable, unreachable, time.Minute).Evaluate(t.Context(), pod)
 	assert.ErrorContains(t, err, "connection refused")
+	pod.Namespace = "gone"
+	_, err = New(rules, cluster{}, cluster{}, time.Minute).Evaluate(t.Context(), pod)
+	assert.ErrorContains(t, err, "not found")
 }
 
 // The cache lacks the claim of this Pod; the API server has it.

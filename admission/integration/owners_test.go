@@ -35,7 +35,7 @@ func TestOwnersAreFoundWithEmptyAndFilledCaches(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, "auto", labels[policy.BurstLabel])
 
-			labels, err = source.Namespace(t.Context(), ns)
+			labels, _, err = source.Namespace(t.Context(), ns)
 			require.NoError(t, err)
 			assert.Equal(t, "shop", labels["team"])
 
@@ -51,7 +51,7 @@ func TestOwnersAreFoundWithEmptyAndFilledCaches(t *testing.T) {
 			require.NoError(t, err)
 			assert.Nil(t, labels)
 
-			_, err = source.Namespace(t.Context(), "no-such-namespace")
+			_, _, err = source.Namespace(t.Context(), "no-such-namespace")
 			require.ErrorContains(t, err, "looking up namespace no-such-namespace")
 		})
 	}

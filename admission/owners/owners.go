@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -62,7 +64,11 @@ func New(client metadata.Interface, timeout time.Duration) *Source {
 // strip removes what look-ups do not read. Annotations may hold whole manifests, and managed fields are larger still.
 func strip(obj any) (any, error) {
 	if object, ok := obj.(*metav1.PartialObjectMetadata); ok {
-		object.ManagedFields, object.Annotations = nil, nil
+		object.ManagedFields = nil
+		maps.DeleteFunc(object.Annotations, func(key, _ string) bool { return !strings.HasPrefix(key, policy.Prefix) })
+		if len(object.Annotations) == 0 {
+			object.Annotations = nil
+		}
 	}
 	return obj, nil
 }
@@ -151,15 +157,16 @@ func labels(
 	return nil, nil
 }
 
-// Namespace returns the labels of a namespace. It may call the API server, as Labels does.
-func (s *Source) Namespace(ctx context.Context, name string) (map[string]string, error) {
+// Namespace returns the labels of a namespace, and its annotations whose keys are Spillway's. It may call the API
+// server, as Labels does.
+func (s *Source) Namespace(ctx context.Context, name string) (labels, annotations map[string]string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	namespace, err := s.get(ctx, namespaces, "", name, "")
 	if err != nil {
-		return nil, fmt.Errorf("looking up namespace %s: %w", name, err)
+		return nil, nil, fmt.Errorf("looking up namespace %s: %w", name, err)
 	}
-	return namespace.Labels, nil
+	return namespace.Labels, namespace.Annotations, nil
 }
 
 // get returns an object from the cache. If the cache lacks it, or holds an earlier object with the same name, get reads
@@ -196,8 +203,8 @@ func (s *Source) cached(
 	return object
 }
 
-// OnChange calls changed with a namespace when a burst label of an owner in it, or its own label about bursting,
-// changes. It does so until stop is called. changed must not block.
+// OnChange calls changed with a namespace when a burst label of an owner in it, its own label about bursting, or an
+// annotation of it whose key is Spillway's changes. It does so until stop is called. changed must not block.
 func (s *Source) OnChange(changed func(namespace string)) (stop func() error, err error) {
 	var registered []func() error
 	stop = func() error {
@@ -231,6 +238,9 @@ func changedNamespace(resource schema.GroupVersionResource, before, after any) (
 	keys, namespace := []string{policy.BurstLabel, policy.BurstLabelAlias}, is.Namespace
 	if resource == namespaces {
 		keys, namespace = []string{policy.NamespaceEnforceLabel}, is.Name
+		if !maps.Equal(was.Annotations, is.Annotations) {
+			return namespace, true
+		}
 	}
 	for _, key := range keys {
 		if was.Labels[key] != is.Labels[key] {

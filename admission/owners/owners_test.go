@@ -161,7 +161,7 @@ func TestLookUpsReturnTheErrorOfTheAPIServer(t *testing.T) {
 	})
 	_, err := s.Labels(t.Context(), podOf(toStatefulSet))
 	require.EqualError(t, err, "looking up StatefulSet shop/db: connection refused")
-	_, err = s.Namespace(t.Context(), "shop")
+	_, _, err = s.Namespace(t.Context(), "shop")
 	require.EqualError(t, err, "looking up namespace shop: connection refused")
 }
 
@@ -173,10 +173,10 @@ func TestNamespace(t *testing.T) {
 		if caches == "filled" {
 			run(t, s)
 		}
-		labels, err := s.Namespace(t.Context(), "shop")
+		labels, _, err := s.Namespace(t.Context(), "shop")
 		require.NoError(t, err)
 		assert.Equal(t, "shop", labels["team"], caches)
-		_, err = s.Namespace(t.Context(), "gone")
+		_, _, err = s.Namespace(t.Context(), "gone")
 		require.ErrorContains(t, err, "looking up namespace gone")
 	}
 }
@@ -231,6 +231,8 @@ func TestChangedNamespace(t *testing.T) {
 		}
 		return o
 	}
+	limited := labels()
+	limited.Annotations = map[string]string{policy.CloudLimitsAnnotation: "pods=1"}
 	statefulSets := resources[schema.GroupKind{Group: "apps", Kind: "StatefulSet"}]
 	for name, test := range map[string]struct {
 		isNamespace   bool
@@ -243,6 +245,7 @@ func TestChangedNamespace(t *testing.T) {
 		"nothing changes":                         {before: labels(policy.BurstLabel), after: labels(policy.BurstLabel)},
 		"a namespace enforces":                    {true, labels(), labels(policy.NamespaceEnforceLabel), "db"},
 		"a namespace gets a label without effect": {true, labels(), labels(policy.BurstLabel), ""},
+		"a namespace gets limits":                 {true, labels(), limited, "db"},
 		"an object of another type":               {before: "text", after: labels()},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -257,10 +260,12 @@ func TestChangedNamespace(t *testing.T) {
 	}
 }
 
-func TestStripKeepsLabelsAndOwners(t *testing.T) {
+func TestStripKeepsLabelsOwnersAndOurAnnotations(t *testing.T) {
 	o := object("apps/v1", "ReplicaSet", "web-1", "auto", toDeployment)
 	want := o.DeepCopy()
-	o.Annotations, o.ManagedFields = map[string]string{"a": "b"}, []metav1.ManagedFieldsEntry{{Manager: "m"}}
+	want.Annotations = map[string]string{policy.CloudLimitsAnnotation: "pods=1"}
+	o.Annotations = map[string]string{"a": "b", policy.CloudLimitsAnnotation: "pods=1"}
+	o.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m"}}
 	got, err := strip(o)
 	require.NoError(t, err)
 	assert.Equal(t, want, got)

@@ -40,6 +40,8 @@ type world struct {
 	// Workload and NamespaceLabels are the labels of the owner and the namespace of the Pod.
 	Workload        map[string]string `json:"workload,omitempty"`
 	NamespaceLabels map[string]string `json:"namespace,omitempty"`
+	// NamespaceAnnotations are the annotations of the namespace of the Pod.
+	NamespaceAnnotations map[string]string `json:"namespaceAnnotations,omitempty"`
 	// Scheduler is the scheduler that calls the extender, if it runs next to the default scheduler.
 	Scheduler string `json:"scheduler,omitempty"`
 	// lookup is the error of all look-ups.
@@ -67,8 +69,8 @@ func (w world) Labels(context.Context, *corev1.Pod) (map[string]string, error) {
 	return w.Workload, w.lookup
 }
 
-func (w world) Namespace(context.Context, string) (map[string]string, error) {
-	return w.NamespaceLabels, w.lookup
+func (w world) Namespace(context.Context, string) (labels, annotations map[string]string, err error) {
+	return w.NamespaceLabels, w.NamespaceAnnotations, w.lookup
 }
 
 func (w world) evaluator(t testing.TB) *evaluation.Evaluator {

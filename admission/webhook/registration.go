@@ -23,6 +23,8 @@ const (
 	DaemonSetPath = "/mutate-daemonsets"
 	// ValidationPath rejects workloads with malformed keys.
 	ValidationPath = "/validate-workloads"
+	// NamespacePath rejects Namespaces with malformed limits.
+	NamespacePath = "/validate-namespaces"
 	// UninstallPath rejects the uninstallation of Spillway while Pods run in the cloud.
 	UninstallPath = "/guard-uninstall"
 )

@@ -9,8 +9,8 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// ValidatingRegistration returns the webhook configuration of what rejects workloads and the uninstallation of
-// Spillway. namespace is that of the release. The other parameters are those of Registration.
+// ValidatingRegistration returns the webhook configuration of what rejects workloads, limits of Namespaces, and the
+// uninstallation of Spillway. namespace is that of the release. The other parameters are those of Registration.
 func ValidatingRegistration(
 	client admissionregistrationv1.WebhookClientConfig, namespace string, excluded ...string,
 ) *admissionregistrationv1.ValidatingWebhookConfiguration {
@@ -37,7 +37,7 @@ func ValidatingRegistration(
 			FailurePolicy:  new(admissionregistrationv1.Ignore),
 			SideEffects:    new(admissionregistrationv1.SideEffectClassNone),
 			TimeoutSeconds: new(int32(2)),
-		}, uninstallEntry(client, namespace)},
+		}, namespaceEntry(client), uninstallEntry(client, namespace)},
 	}
 }
 

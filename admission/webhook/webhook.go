@@ -89,6 +89,7 @@ func New(c Config, registerer prometheus.Registerer, logger *slog.Logger) (http.
 		},
 		DaemonSetPath:  &daemonSetReviewer{off: c.DaemonSetsBurst, logger: logger},
 		ValidationPath: &workloadReviewer{validator: c.Validator, logger: logger},
+		NamespacePath:  &namespaceReviewer{logger: logger},
 		UninstallPath:  &uninstallReviewer{inCloud: c.InCloud, guard: c.Guard, logger: logger},
 	} {
 		mux.Handle("POST "+path, &handler{

@@ -165,7 +165,7 @@ func (s *Source) namespaceChanged(before, after any) {
 func ours(annotations map[string]string) map[string]string {
 	found := map[string]string{}
 	for key, value := range annotations {
-		if strings.HasPrefix(key, "spillway.io/") {
+		if strings.HasPrefix(key, policy.Prefix) {
 			found[key] = value
 		}
 	}

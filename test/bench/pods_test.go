@@ -36,7 +36,9 @@ func (quietCluster) FindClaims(context.Context, *corev1.Pod) (map[string]string,
 func (quietCluster) Labels(context.Context, *corev1.Pod) (map[string]string, error) {
 	return nil, nil
 }
-func (quietCluster) Namespace(context.Context, string) (map[string]string, error) { return nil, nil }
+func (quietCluster) Namespace(context.Context, string) (labels, annotations map[string]string, err error) {
+	return nil, nil, nil
+}
 
 // patchOf returns the patch of the webhook for the Pod. It is empty if the webhook does not change the Pod.
 func patchOf(t *testing.T, pod *corev1.Pod) string {

@@ -28,7 +28,10 @@ type breakage struct {
 	promise string
 }
 
-var ledgerFile = filepath.Join("extender", "ledger", "ledger.go")
+var (
+	ledgerFile = filepath.Join("extender", "ledger", "ledger.go")
+	countFile  = filepath.Join("extender", "ledger", "count.go")
+)
 
 func breakages() map[string]breakage {
 	waiting := plan.Workload{
@@ -43,11 +46,14 @@ func breakages() map[string]breakage {
 	freeing.Steps = []plan.Step{{After: 10 * time.Second, Do: plan.DropQuota, Count: 1}}
 	return map[string]breakage{
 		"reservations off": {
-			edit:  edit{ledgerFile, `return l.isLocal(e) || e.node == "" && e.reserved`, `return l.isLocal(e)`},
+			edit:  edit{countFile, `return l.isLocal(e) || e.node == "" && e.local.reserved`, `return l.isLocal(e)`},
 			round: plan.Round{Number: 1, Workloads: []plan.Workload{burst}}, promise: "I1",
 		},
 		"no rebuild after a restart": {
-			edit: edit{ledgerFile, `return pod.Spec.NodeName == "" &&`, `return false && pod.Spec.NodeName == "" &&`},
+			edit: edit{
+				countFile, `return pod.Annotations[policy.LocalSlotAnnotation] ==`,
+				`return pod.Annotations["lost/"+policy.LocalSlotAnnotation] ==`,
+			},
 			// Slots are given, and their bindings take long. Meanwhile the extender is killed and new Pods are created.
 			round: plan.Round{
 				Number: 2, Workloads: []plan.Workload{growing},

@@ -212,6 +212,8 @@ func (c *Controller) waitingEvent(pod *corev1.Pod, result evaluation.Result) (ev
 		return podevents.Event{}, false // malformedEvent says that the Pod does not burst.
 	case !result.MayBurst():
 		return mayNotBurstEvent(pod, result), true
+	case result.Limited && !policy.NeedsPlacement(&pod.Spec):
+		return podevents.Event{Type: corev1.EventTypeWarning, Reason: policy.ReasonNotCounted, Message: notCounted}, true
 	case !policy.ToleratesProvider(&pod.Spec):
 		return podevents.Event{}, false // Controller toleration lets the Pod burst.
 	case policy.AvoidsVirtualNodes(&pod.Spec):
@@ -222,6 +224,12 @@ func (c *Controller) waitingEvent(pod *corev1.Pod, result evaluation.Result) (ev
 	}
 	return c.quotaEvent(pod, result)
 }
+
+// notCounted is why a Pod that does not request the extender stays on local nodes, and what the user can do. The
+// webhook adds the request to Pods of ReplicaSets, StatefulSets and Jobs and to those with a burst label.
+const notCounted = "no local node fits; the namespace has limits (" + policy.CloudLimitsAnnotation + "), and the " +
+	"Pod does not count towards them: it was created before the limits or without the webhook, or is not managed by a " +
+	"ReplicaSet, StatefulSet or Job; recreate it, in the last case with the label " + policy.BurstLabel + "=localPrefer"
 
 // keptLocal is why a Pod with node affinity against virtual nodes stays on local nodes, and what the user can do.
 const keptLocal = "its node affinity keeps it on local nodes: the webhook adds that affinity to Pods that tolerate " +

@@ -41,6 +41,8 @@ func result(
 
 func managed(r *evaluation.Result) { r.Managed = true }
 
+func limited(r *evaluation.Result) { r.Limited = true }
+
 func off(r *evaluation.Result) { r.Off = true }
 
 func withError(r *evaluation.Result) { r.Errors = []error{errors.New("LOCAL_REPLICAS: invalid value")} }
@@ -144,6 +146,10 @@ func TestReconcile(t *testing.T) {
 		},
 		"a Pod that is about to get the toleration": {
 			result: result(first, policy.ReasonSwitchOn), pod: podcachetest.WaitingPod(),
+		},
+		"a Pod in a namespace with limits that does not request the extender": {
+			result: result(first, policy.ReasonSwitchOn, limited), pod: podcachetest.WaitingPod(),
+			want: []event{{"NotCounted", "Warning", "the namespace has limits (spillway.io/cloud-limits)"}},
 		},
 		"a Pod that waits for any node": {
 			result: result(first, policy.ReasonSwitchOn), pod: podcachetest.WaitingPod(tolerating),

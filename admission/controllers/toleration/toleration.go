@@ -126,8 +126,8 @@ func (c *Controller) reconcile(ctx context.Context, name cache.ObjectName) error
 	if err != nil {
 		return fmt.Errorf("evaluating the Pod: %w", err)
 	}
-	if !result.MayBurst() {
-		return nil // Controller explanation tells the user why.
+	if !result.MayBurst() || result.Limited && !policy.NeedsPlacement(&pod.Spec) {
+		return nil // Controller explanation tells the user why. Without the extender, nothing would keep the limits.
 	}
 	return c.addToleration(ctx, pod, result)
 }

@@ -71,6 +71,8 @@ func reasons(t *testing.T, client *fake.Clientset) []string {
 func TestReconcile(t *testing.T) {
 	managed := mayBurst
 	managed.Managed = true
+	limited := managed
+	limited.Limited = true
 	requested := func(pod *corev1.Pod) {
 		pod.Spec.Containers[0].Resources.Requests = corev1.ResourceList{policy.PlacementResource: resource.MustParse("1")}
 	}
@@ -88,6 +90,12 @@ func TestReconcile(t *testing.T) {
 		},
 		"a managed Pod that the webhook has missed gets a second Event": {
 			result: managed, pod: podcachetest.WaitingPod(), added: true, reasons: []string{"BurstAllowed", "WebhookMissed"},
+		},
+		"a Pod in a namespace with limits that requests the extender gets the toleration": {
+			result: limited, pod: podcachetest.WaitingPod(requested), added: true, reasons: []string{"BurstAllowed"},
+		},
+		"a Pod in a namespace with limits that does not request the extender stays unchanged": {
+			result: limited, pod: podcachetest.WaitingPod(),
 		},
 		"a waiting Pod that may not burst stays unchanged": {result: mayNotBurst, pod: podcachetest.WaitingPod()},
 		"a Pod with a node stays unchanged":                {result: mayBurst, pod: podcachetest.RunningPod("local-1")},
