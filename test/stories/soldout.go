@@ -15,7 +15,8 @@ import (
 
 // playSoldOut makes the cloud sold out while a Deployment bursts, and then available again.
 func playSoldOut(ctx context.Context, w *World) error {
-	err := w.whileSoldOut(ctx, func(ctx context.Context) error {
+	w.printf("The cloud is sold out:")
+	err := w.whileFault(ctx, `{"kind":"soldOut"}`, func(ctx context.Context) error {
 		if err := w.apply(ctx, "nginx-deployment.yaml"); err != nil {
 			return err
 		}
@@ -35,10 +36,59 @@ func playSoldOut(ctx context.Context, w *World) error {
 	return w.awaitRunning(ctx, "nginx", 1, 3)
 }
 
-// whileSoldOut calls play while the cloud has no capacity for new Pods.
-func (w *World) whileSoldOut(ctx context.Context, play func(context.Context) error) (err error) {
-	w.printf("The cloud is sold out:")
-	if err := w.simulate(ctx, http.MethodPost, "faults", `{"kind":"soldOut"}`); err != nil {
+// playSoldOutSize makes one size sold out, while Pods of another size burst to the same nodes.
+func playSoldOutSize(ctx context.Context, w *World) error {
+	w.printf("The cloud has no capacity for the size of one Deployment:")
+	err := w.whileFault(ctx, `{"kind":"soldOut","path":"-large-"}`, func(ctx context.Context) error {
+		if err := w.apply(ctx, "large.yaml"); err != nil {
+			return err
+		}
+		if err := w.awaitSizeSoldOut(ctx, "64.00_128.0"); err != nil {
+			return err
+		}
+		if err := w.apply(ctx, "nginx-deployment.yaml"); err != nil {
+			return err
+		}
+		return w.awaitRunning(ctx, "nginx", 1, 3)
+	})
+	if err != nil {
+		return err
+	}
+	w.printf("The cloud has capacity for it again:")
+	return w.awaitRunning(ctx, "large", 0, 1)
+}
+
+// awaitSizeSoldOut blocks until a virtual node reports that a size is sold out. No virtual node may be locked.
+func (w *World) awaitSizeSoldOut(ctx context.Context, size string) error {
+	var message string
+	virtual := metav1.ListOptions{LabelSelector: policy.NodeTypeLabel + "=" + policy.NodeTypeVirtual}
+	err := w.await(ctx, "size "+size+" to be sold out", func(ctx context.Context) (bool, string, error) {
+		nodes, err := w.client.CoreV1().Nodes().List(ctx, virtual)
+		if err != nil {
+			return false, "", err
+		}
+		for i := range nodes.Items {
+			node := &nodes.Items[i]
+			if node.Spec.Unschedulable {
+				return false, "", fmt.Errorf("node %s is locked: %s",
+					node.Name, soldOutMessage(node, corev1.ConditionTrue))
+			}
+			if message = soldOutMessage(node, corev1.ConditionFalse); strings.Contains(message, size) {
+				return true, "", nil
+			}
+		}
+		return false, "no virtual node reports it", nil
+	})
+	if err != nil {
+		return err
+	}
+	w.printf("  the virtual nodes take Pods: %s", message)
+	return nil
+}
+
+// whileFault calls play while the cloud has a fault.
+func (w *World) whileFault(ctx context.Context, fault string, play func(context.Context) error) (err error) {
+	if err := w.simulate(ctx, http.MethodPost, "faults", fault); err != nil {
 		return err
 	}
 	defer func() {
@@ -78,8 +128,9 @@ func (w *World) awaitLocked(ctx context.Context) error {
 			return false, "", err
 		}
 		for i := range nodes.Items {
-			if message = soldOutMessage(&nodes.Items[i]); message == "" || !nodes.Items[i].Spec.Unschedulable {
-				return false, fmt.Sprintf("node %s is not locked", nodes.Items[i].Name), nil
+			node := &nodes.Items[i]
+			if message = soldOutMessage(node, corev1.ConditionTrue); message == "" || !node.Spec.Unschedulable {
+				return false, fmt.Sprintf("node %s is not locked", node.Name), nil
 			}
 		}
 		return true, "", nil
@@ -91,10 +142,10 @@ func (w *World) awaitLocked(ctx context.Context) error {
 	return nil
 }
 
-// soldOutMessage returns the message of the node's condition. It is empty if the cloud has capacity.
-func soldOutMessage(node *corev1.Node) string {
+// soldOutMessage returns the message of the node's condition, empty if it has another status.
+func soldOutMessage(node *corev1.Node, status corev1.ConditionStatus) string {
 	for _, c := range node.Status.Conditions {
-		if string(c.Type) == string(policy.ReasonSoldOut) && c.Status == corev1.ConditionTrue {
+		if string(c.Type) == string(policy.ReasonSoldOut) && c.Status == status {
 			return c.Message
 		}
 	}

@@ -61,6 +61,11 @@ func Further() []Story {
 			"A sold-out cloud locks its nodes, and Pods over their quota wait with that reason until it has capacity",
 			playSoldOut,
 		},
+		{
+			"sold-out-size",
+			"A size that is sold out lets its own Pods wait; Pods of other sizes run in the cloud",
+			playSoldOutSize,
+		},
 		{"labels", "Burst labels: off never bursts, localPrefer and auto start on local nodes", playLabels},
 	}
 }

@@ -57,7 +57,7 @@ type Config struct {
 	Probe *cci.Pod
 	// StrandedPods is what happens to waiting Pods that have no annotation for it.
 	StrandedPods policy.OnSoldOut
-	// Pods returns the node's cloud Pods. They are not changed. The first call must return all of them.
+	// CloudPods returns the node's cloud Pods. They are not changed. The first call must return all of them.
 	CloudPods func() map[identity.Key]*cci.Pod
 	// API and CloudNamespace are where the cloud Pods run.
 	API            CloudAPI
