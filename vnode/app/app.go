@@ -80,10 +80,15 @@ type App struct {
 // of the Node, nor the renewal of the Lease.
 type clients struct {
 	// These act as the node, unless the configuration says otherwise.
-	pods, node, events *kubernetes.Clientset
+	// tokens and access review the callers of the kubelet port.
+	pods, node, events, tokens, access *kubernetes.Clientset
 	// These act as the program's own user. account is for what a node may not do.
 	leader, account *kubernetes.Clientset
 }
+
+// reviewsPerSecond and reviewsAtOnce limit the TokenReviews, and the SubjectAccessReviews. The results are cached, so
+// that usual callers need less than one per second.
+const reviewsPerSecond, reviewsAtOnce = 20, 40
 
 func newClients(cfg *config.Config) (c clients, err error) {
 	for _, client := range []**kubernetes.Clientset{&c.pods, &c.node, &c.events} {
@@ -93,6 +98,13 @@ func newClients(cfg *config.Config) (c clients, err error) {
 	}
 	for _, client := range []**kubernetes.Clientset{&c.leader, &c.account} {
 		if *client, err = cfg.KubeClient("vnode"); err != nil {
+			return clients{}, err
+		}
+	}
+	reviewing := *cfg
+	reviewing.Kube.QPS, reviewing.Kube.Burst = reviewsPerSecond, reviewsAtOnce
+	for _, client := range []**kubernetes.Clientset{&c.tokens, &c.access} {
+		if *client, err = reviewing.NodeClient("vnode", cfg.Node.Name); err != nil {
 			return clients{}, err
 		}
 	}
@@ -153,7 +165,7 @@ func New(cfg *config.Config, hostname string, logger *slog.Logger) (*App, error)
 	if err != nil {
 		return nil, err
 	}
-	auth, err := kubelet.NewAuth(clients.pods, cfg.Node.Name, cfg.ClientCAFile)
+	auth, err := kubelet.NewAuth(clients.tokens, clients.access, cfg.Node.Name, cfg.ClientCAFile)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"crypto/tls"
 	"flag"
 	"fmt"
@@ -13,11 +14,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/cert"
 
 	"github.com/spillway-k8s/spillway/vnode/config"
@@ -181,4 +184,38 @@ func TestUsageRequestsFollowNoRedirects(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	assert.Equal(t, http.StatusFound, response.StatusCode)
+}
+
+// A flood of tokens at the kubelet port uses up a rate limit that nothing else has, and the writes of Pods use up none
+// of it.
+func TestTokensAreReviewedWithARateLimitOfTheirOwn(t *testing.T) {
+	var reviewed atomic.Int64
+	cluster := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/apis/authentication.k8s.io/v1/tokenreviews" {
+			reviewed.Add(1)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview"}`)
+	}))
+	t.Cleanup(cluster.Close)
+	c := settings(t)
+	content, err := os.ReadFile(c.Kube.Kubeconfig)
+	require.NoError(t, err)
+	content = bytes.ReplaceAll(content, []byte("https://127.0.0.1:1"), []byte(cluster.URL))
+	require.NoError(t, os.WriteFile(c.Kube.Kubeconfig, content, 0o600))
+	c.Kube.QPS, c.Kube.Burst = 0.001, 1 // Once drained, these clients wait for 17 minutes.
+	a := newApp(t, c)
+	for _, client := range []*kubernetes.Clientset{a.clients.pods, a.clients.node, a.clients.leader, a.clients.events} {
+		assert.True(t, client.CoreV1().RESTClient().GetRateLimiter().TryAccept())
+		assert.False(t, client.CoreV1().RESTClient().GetRateLimiter().TryAccept())
+	}
+	for _, client := range []*kubernetes.Clientset{a.clients.tokens, a.clients.access} {
+		assert.InDelta(t, reviewsPerSecond, client.CoreV1().RESTClient().GetRateLimiter().QPS(), 0)
+	}
+	response := httptest.NewRecorder()
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/healthz", nil)
+	request.Header.Set("Authorization", "Bearer unknown")
+	a.kubeletPort.Handler.ServeHTTP(response, request)
+	assert.Equal(t, http.StatusUnauthorized, response.Code)
+	assert.Equal(t, int64(1), reviewed.Load())
 }

@@ -6,12 +6,14 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/virtual-kubelet/virtual-kubelet/node/nodeutil"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/client-go/kubernetes"
+	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
 )
 
 // Auth authenticates callers by a TokenReview or a client certificate, and authorizes them by a SubjectAccessReview.
@@ -20,23 +22,40 @@ type Auth struct {
 	nodeutil.Auth
 	nodeName string
 	clientCA *dynamiccertificates.DynamicFileCAContent
+	callers  *callers
+}
+
+// reviewTimeout is how long a TokenReview may take, with its retries.
+const reviewTimeout = 10 * time.Second
+
+// reviews sends TokenReviews with one client and everything else, such as SubjectAccessReviews, with another.
+type reviews struct {
+	kubernetes.Interface
+	tokens kubernetes.Interface
+}
+
+// AuthenticationV1 implements kubernetes.Interface.
+func (r reviews) AuthenticationV1() authenticationv1.AuthenticationV1Interface {
+	return r.tokens.AuthenticationV1()
 }
 
 // NewAuth reads the CA of client certificates from clientCAFile (PEM). It fails if the file is missing or invalid. It
-// sends no requests; the client is used for reviews later.
-func NewAuth(client kubernetes.Interface, nodeName, clientCAFile string) (*Auth, error) {
+// sends no requests; the clients are used for TokenReviews and SubjectAccessReviews later. Whoever can reach the port
+// can use up the rate limit of tokens, so no other requests may share it.
+func NewAuth(tokens, access kubernetes.Interface, nodeName, clientCAFile string) (*Auth, error) {
 	clientCA, err := dynamiccertificates.NewDynamicCAContentFromFile("client-ca", clientCAFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading the CA of client certificates: %w", err)
 	}
-	auth, err := nodeutil.WebhookAuth(client, nodeName, func(c *nodeutil.WebhookAuthConfig) error {
+	auth, err := nodeutil.WebhookAuth(reviews{access, tokens}, nodeName, func(c *nodeutil.WebhookAuthConfig) error {
 		c.AuthnConfig.ClientCertificateCAContentProvider = clientCA
+		c.AuthnConfig.TokenAccessReviewTimeout = reviewTimeout
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("setting up authentication and authorization: %w", err)
 	}
-	return &Auth{Auth: auth, nodeName: nodeName, clientCA: clientCA}, nil
+	return &Auth{Auth: auth, nodeName: nodeName, clientCA: clientCA, callers: newCallers()}, nil
 }
 
 // Run reads the CA file again when it changes. It blocks until ctx ends.
@@ -87,7 +106,14 @@ func requiredAttributes(r *http.Request) (verb string, subresources []string) {
 // withAuth admits only callers that are authenticated and authorized.
 func withAuth(auth *Auth, next http.Handler, logger *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		end, ok := auth.callers.begin(r)
+		if !ok {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "too many tokens of this address are unknown or under review", http.StatusTooManyRequests)
+			return
+		}
 		found, known, err := auth.AuthenticateRequest(r)
+		end(err == nil && known)
 		if err != nil {
 			logger.Info("cannot authenticate a caller of the kubelet port", "path", r.URL.Path, "err", err)
 		}

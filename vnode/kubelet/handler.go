@@ -63,8 +63,10 @@ func New(config Config) (http.Handler, error) {
 		return nil, errors.New("creating the handler of the kubelet port: auth, pods, usage and logger must be set")
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /containerLogs/{namespace}/{pod}/{container}", &logHandler{config.Pods, config.Logger})
-	commands := &execHandler{config.Pods, config.Logger}
+	streams := newStreams()
+	mux.Handle("GET /containerLogs/{namespace}/{pod}/{container}",
+		streams.limit(&logHandler{config.Pods, config.Logger}))
+	commands := streams.limit(&execHandler{config.Pods, config.Logger})
 	for _, path := range []string{"/exec/{namespace}/{pod}/{container}", "/exec/{namespace}/{pod}/{uid}/{container}"} {
 		// A WebSocket connection begins with a GET.
 		mux.Handle("GET "+path, commands)
@@ -72,9 +74,10 @@ func New(config Config) (http.Handler, error) {
 	}
 	unsupported := map[string]string{"/run/": messageRun, "/attach/": messageAttach}
 	if config.PortForward {
+		forward := streams.limit(&portForwardHandler{config.Pods})
 		for _, path := range []string{"/portForward/{namespace}/{pod}", "/portForward/{namespace}/{pod}/{uid}"} {
-			mux.Handle("GET "+path, &portForwardHandler{config.Pods})
-			mux.Handle("POST "+path, &portForwardHandler{config.Pods})
+			mux.Handle("GET "+path, forward)
+			mux.Handle("POST "+path, forward)
 		}
 	} else {
 		unsupported["/portForward/"] = messagePortForward

@@ -87,7 +87,7 @@ func newCluster(t *testing.T) kubernetes.Interface {
 }
 
 // clientCA writes a file with a CA certificate.
-func clientCA(t *testing.T) string {
+func clientCA(t testing.TB) string {
 	t.Helper()
 	certificate, _, err := cert.GenerateSelfSignedCertKey("ca", nil, nil)
 	require.NoError(t, err)
@@ -147,7 +147,7 @@ func (usage) ServeSummary(w http.ResponseWriter, r *http.Request) {
 // newPort serves the kubelet port without TLS and returns its URL.
 func newPort(t *testing.T, p *pods, changes ...func(*kubelet.Config)) string {
 	t.Helper()
-	auth, err := kubelet.NewAuth(newCluster(t), "virtual", clientCA(t))
+	auth, err := kubelet.NewAuth(newCluster(t), newCluster(t), "virtual", clientCA(t))
 	require.NoError(t, err)
 	config := kubelet.Config{
 		Auth: auth, Pods: p, PortForward: true, Usage: usage{}, Logger: slog.New(slog.DiscardHandler),
@@ -476,16 +476,16 @@ func TestPortForwardToAClosedPort(t *testing.T) {
 func TestErrorsOfTheConfiguration(t *testing.T) {
 	_, err := kubelet.New(kubelet.Config{})
 	assert.ErrorContains(t, err, "auth, pods, usage and logger must be set")
-	_, err = kubelet.NewAuth(newCluster(t), "virtual", filepath.Join(t.TempDir(), "missing"))
+	_, err = kubelet.NewAuth(newCluster(t), newCluster(t), "virtual", filepath.Join(t.TempDir(), "missing"))
 	assert.ErrorContains(t, err, "reading the CA of client certificates")
 	empty := filepath.Join(t.TempDir(), "empty")
 	require.NoError(t, os.WriteFile(empty, nil, 0o600))
-	_, err = kubelet.NewAuth(newCluster(t), "virtual", empty)
+	_, err = kubelet.NewAuth(newCluster(t), newCluster(t), "virtual", empty)
 	assert.ErrorContains(t, err, "reading the CA of client certificates")
 }
 
 func TestAuthRunsUntilTheContextEnds(t *testing.T) {
-	auth, err := kubelet.NewAuth(newCluster(t), "virtual", clientCA(t))
+	auth, err := kubelet.NewAuth(newCluster(t), newCluster(t), "virtual", clientCA(t))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

@@ -41,6 +41,7 @@ func copyFlushing(w http.ResponseWriter, stream io.Reader) error {
 	control := http.NewResponseController(w)
 	buffer := make([]byte, 32<<10)
 	for {
+		_ = control.SetWriteDeadline(time.Now().Add(idleTimeout)) // For a caller that does not read.
 		if err := control.Flush(); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
@@ -46,11 +47,17 @@ type forwarder struct {
 	namespace, pod string
 	// caller ends when the caller disconnects.
 	caller context.Context
+	// open counts the connections.
+	open atomic.Int32
 }
 
 // PortForward implements portforward.PortForwarder. It blocks until the Pod closes its side of the connection or the
 // caller disconnects.
 func (f *forwarder) PortForward(_ context.Context, _, _ string, port int32, stream io.ReadWriteCloser) error {
+	defer f.open.Add(-1)
+	if f.open.Add(1) > maxForwarded {
+		return fmt.Errorf("%d connections are forwarded already: close some of them", maxForwarded)
+	}
 	address, err := f.pods.Address(f.namespace, f.pod)
 	if err != nil {
 		return err
