@@ -99,7 +99,7 @@ func (n *Nodes) Await(ctx context.Context, names []string) (View, error) {
 type UnknownNodeError struct{ Name string }
 
 func (e *UnknownNodeError) Error() string {
-	return fmt.Sprintf("unknown node %q: the cluster has no node of this name", e.Name)
+	return fmt.Sprintf("unknown node %.253q: the cluster has no node of this name", e.Name)
 }
 
 func (v View) firstUnknown(names []string) string {

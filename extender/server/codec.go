@@ -19,6 +19,9 @@ import (
 // node names fit.
 const maxBody = 8 << 20
 
+// maxNodes is ten times as many nodes as a cluster of Kubernetes supports.
+const maxNodes = 50_000
+
 // maxMemory is what all requests in flight may need, in bytes: a fifth of the memory limit in the chart. A scheduler
 // sends its requests one after another.
 const maxMemory = 96 << 20
@@ -80,6 +83,8 @@ func checkArgs(args *extenderv1.ExtenderArgs) error {
 			"of the scheduler, so that it sends names and not whole nodes"))
 	case args.NodeNames == nil || len(*args.NodeNames) == 0:
 		err = errors.Join(err, errors.New("field NodeNames: missing: the request must name the nodes to choose from"))
+	case len(*args.NodeNames) > maxNodes:
+		err = errors.Join(err, fmt.Errorf("field NodeNames: %d nodes: must be at most %d", len(*args.NodeNames), maxNodes))
 	}
 	return err
 }
@@ -91,8 +96,8 @@ func checkPreemption(args *extenderv1.ExtenderPreemptionArgs) error {
 			"set nodeCacheCapable: true on the extender entry of the scheduler"))
 	}
 	for node, victims := range args.NodeNameToMetaVictims {
-		if victims == nil {
-			err = errors.Join(err, fmt.Errorf("field NodeNameToMetaVictims[%q]: must not be null", node))
+		if victims == nil { // The first one is enough: there may be as many as fit into the body.
+			return errors.Join(err, fmt.Errorf("field NodeNameToMetaVictims[%.253q]: must not be null", node))
 		}
 	}
 	return err
@@ -111,7 +116,7 @@ func checkPod(pod *corev1.Pod) error {
 		}
 	}
 	if _, parseErr := strconv.ParseUint(pod.ResourceVersion, 10, 64); parseErr != nil {
-		err = errors.Join(err, fmt.Errorf("field Pod.metadata.resourceVersion: invalid value %q: must be a number",
+		err = errors.Join(err, fmt.Errorf("field Pod.metadata.resourceVersion: invalid value %.50q: must be a number",
 			pod.ResourceVersion))
 	}
 	return err

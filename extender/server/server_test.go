@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -17,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -339,20 +339,25 @@ func TestHealthAndVerbsAreSeparate(t *testing.T) {
 	}
 }
 
-// FuzzDecoding searches for panics and for responses without a message. The tests above cover their contents.
+// FuzzDecoding searches for panics, for responses without a message, and for requests that take much time or memory.
+// The tests above cover the contents.
 func FuzzDecoding(f *testing.F) {
-	f.Add("/v1/filter", []byte(`{`+pod+`,"NodeNames":["local-0"]}`))
-	f.Add("/v1/preempt", []byte(`{`+pod+`,"NodeNameToMetaVictims":{"a":{"Pods":[null]}}}`))
-	f.Add("/v1/prioritize", []byte(`{"Pod":null,"NodeNames":[null]}`))
-	fixed := fakePlacement{result: placement.FilterResult{Names: []string{"local-0"}}}
-	handlers, err := server.New(fixed, nil, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
-	require.NoError(f, err)
-	f.Fuzz(func(t *testing.T, path string, body []byte) {
-		if path != "/v1/filter" && path != "/v1/preempt" && path != "/v1/prioritize" {
-			return
+	f.Add(uint8(0), []byte(`{`+pod+`,"NodeNames":["local-0"]}`))
+	f.Add(uint8(2), []byte(`{`+pod+`,"NodeNameToMetaVictims":{"a":{"Pods":[null]}}}`))
+	f.Add(uint8(1), []byte(`{"Pod":null,"NodeNames":[null]}`))
+	for _, body := range attacks() {
+		for i := range verbs {
+			if len(body) < 10_000 { // TestAttacksTakeLittleTimeAndMemory has the others.
+				f.Add(uint8(i), []byte(body))
+			}
 		}
-		recorder := httptest.NewRecorder()
-		handlers.Together().ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body)))
+	}
+	handler := attacked(f)
+	f.Fuzz(func(t *testing.T, verb uint8, body []byte) {
+		var recorder *httptest.ResponseRecorder
+		took, allocated := cost(func() { recorder = send(handler, verbs[int(verb)%len(verbs)], body) })
+		require.Less(t, took, time.Second)
+		require.Less(t, allocated, uint64(8<<20+1000*len(body)))
 		switch recorder.Code {
 		case http.StatusOK:
 			require.True(t, json.Valid(recorder.Body.Bytes()))
