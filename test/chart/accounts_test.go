@@ -128,6 +128,7 @@ func TestEveryRightHasAReason(t *testing.T) {
 	require.NoError(t, yaml.UnmarshalStrict(content, &reasons))
 
 	options := []string{"-f", spillway + "/values-ha.yaml", "--set", "vnode.certificate=cluster"}
+	const asAccount = "spillway-vnode with vnode.identity=serviceAccount"
 	found := map[string]map[right]string{}
 	t.Run("with a scheduler of its own", func(t *testing.T) {
 		install(t, values(options...)...)
@@ -143,8 +144,12 @@ func TestEveryRightHasAReason(t *testing.T) {
 			assert.Equal(t, found[account], rightsOf(t, account), "the rights of %s do not depend on the scheduler", account)
 		}
 	})
+	t.Run("without a Node authorizer", func(t *testing.T) {
+		install(t, values(append(options, "--set", "vnode.identity=serviceAccount")...)...)
+		found[asAccount] = rightsOf(t, "spillway-vnode")
+	})
 	t.Run("with the simulator", func(t *testing.T) {
-		install(t, simulated()...)
+		install(t, simulated("--set", "vnode.identity=serviceAccount")...)
 		accounts := onCluster(t, "kubectl", "get", "serviceaccounts", "--namespace", namespace, "-o", "name")
 		assert.NotContains(t, accounts, "simulator", "the simulator needs no rights")
 		for r := range rightsOf(t, "spillway-vnode") {

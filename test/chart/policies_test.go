@@ -230,7 +230,8 @@ const (
 // TestWhatThePoliciesAllow sends to a real API server what a program sends, and what it could send with the same RBAC
 // if it were compromised.
 func TestWhatThePoliciesAllow(t *testing.T) {
-	install(t, values("--set", "scheduler.mode=service,vnode.certificate=cluster,vnode.replicas=2")...)
+	install(t, values("--set", "scheduler.mode=service,vnode.certificate=cluster,vnode.replicas=2",
+		"--set", "vnode.identity=serviceAccount")...)
 	admin, extender := trial.Client(), as(t, "spillway-extender", "")
 	admission := as(t, "spillway-admission", "")
 	bundle, err := os.ReadFile(trial.AuthorityFile())
@@ -463,4 +464,36 @@ func noWarnings(t *testing.T) {
 		}
 		return true
 	}, programtest.Timeout, 100*time.Millisecond)
+}
+
+// TestTheAccountOfVirtualNodesOnlyLabelsNodes sends what a virtual node sends as its ServiceAccount, and what a stolen
+// token could send. What it sends as the user of its node is restricted by the API server itself.
+func TestTheAccountOfVirtualNodesOnlyLabelsNodes(t *testing.T) {
+	install(t, values("--set", "vnode.replicas=2")...)
+	own, other := system.VirtualNode(0), system.VirtualNode(1)
+	for _, name := range []string{own, other} {
+		_, err := trial.Client().CoreV1().Nodes().Create(t.Context(), &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"type": "virtual-kubelet"}},
+			Spec:       corev1.NodeSpec{Taints: []corev1.Taint{policy.ProviderTaint()}},
+		}, metav1.CreateOptions{})
+		require.NoError(t, err)
+		t.Cleanup(func() { onCluster(t, "kubectl", "delete", "node", name) })
+	}
+	vnode := as(t, "spillway-vnode", own)
+	const (
+		labels     = `{"metadata":{"labels":{"node-restriction.kubernetes.io/spillway":"x","kubernetes.io/role":"agent"}}}`
+		notItsOwn  = "a virtual node must not write other Nodes"
+		onlyLabels = "a virtual node must not change its Node"
+	)
+	check(t, map[string]policyCase{
+		"it sets its labels":             {vnode, patchNode(own, labels), ""},
+		"it labels another":              {vnode, patchNode(other, labels), notItsOwn},
+		"it removes its taints":          {vnode, patchNode(own, `{"spec":{"taints":null}}`), onlyLabels},
+		"it cordons its Node":            {vnode, patchNode(own, `{"spec":{"unschedulable":true}}`), onlyLabels},
+		"it sets another label":          {vnode, patchNode(own, otherLabel), onlyLabels},
+		"it removes a label":             {vnode, patchNode(own, `{"metadata":{"labels":{"type":null}}}`), onlyLabels},
+		"it sets an annotation":          {vnode, patchNode(own, annotate("note", "x")), onlyLabels},
+		"an unbound token labels a Node": {as(t, "spillway-vnode", ""), patchNode(own, labels), ""},
+	})
+	t.Run("the API server finds no mistakes in the policies", noWarnings)
 }

@@ -73,7 +73,8 @@ func TestTheRightsAreThoseOfTheTrialSystem(t *testing.T) {
 
 func TestUnusedFeaturesGetNoPermissions(t *testing.T) {
 	without := rules(objects(t, spillway,
-		values("--set", "vnode.pods.serviceAccountTokens=false")...))["ClusterRole /spillway-vnode"]
+		values("--set", "vnode.identity=serviceAccount,vnode.pods.serviceAccountTokens=false")...,
+	))["ClusterRole /spillway-vnode"]
 	assert.NotContains(t, without, map[string]any{
 		"apiGroups": []any{""}, "resources": []any{"serviceaccounts/token"}, "verbs": []any{"create"},
 	})
@@ -91,7 +92,6 @@ func TestPermissionsOfEachServiceAccount(t *testing.T) {
 		coordination          = "coordination.k8s.io"
 		rbac                  = "rbac.authorization.k8s.io"
 		mutating              = "mutatingwebhookconfigurations"
-		nodeLeases            = "kube-node-lease"
 	)
 	// access is one request. The namespace follows the resource, and may be empty.
 	access := func(verb, group, resource, namespace, name string) authorizationv1.ResourceAttributes {
@@ -137,15 +137,31 @@ func TestPermissionsOfEachServiceAccount(t *testing.T) {
 		"the scheduler updates its own Lease": {
 			scheduler, access("update", coordination, "leases", namespace, scheduler), true,
 		},
-		"the scheduler does not read Secrets":     {scheduler, access("get", "", "secrets", namespace, ""), false},
-		"the virtual node reads a Secret by name": {vnode, access("get", "", "secrets", "default", "password"), true},
-		"the virtual node does not list Secrets":  {vnode, access("list", "", "secrets", "default", ""), false},
-		"the virtual node does not watch ConfigMaps": {
-			vnode, access("watch", "", "configmaps", "default", ""), false,
+		"the scheduler does not read Secrets": {scheduler, access("get", "", "secrets", namespace, ""), false},
+		"the virtual node acts as the user of its node": {
+			vnode, access("impersonate", "", "users", "", "system:node:virtual-node-cci-0"), true,
 		},
-		"the virtual node updates its heartbeat": {
-			vnode, access("update", coordination, "leases", nodeLeases, "virtual-node-cci-0"), true,
+		"and as a member of the group of nodes": {vnode, access("impersonate", "", "groups", "", "system:nodes"), true},
+		"the virtual node does not act as a machine": {
+			vnode, access("impersonate", "", "users", "", "system:node:local-0"), false,
 		},
+		"the virtual node does not act as an administrator": {
+			vnode, access("impersonate", "", "groups", "", "system:masters"), false,
+		},
+		"the virtual node does not act as another account": {
+			vnode, access("impersonate", "", "serviceaccounts", namespace, admission), false,
+		},
+		"the account of the virtual node reads no Secret": {
+			vnode, access("get", "", "secrets", "default", "password"), false,
+		},
+		"the account of the virtual node reads no ConfigMap": {
+			vnode, access("get", "", "configmaps", "default", "settings"), false,
+		},
+		"the account of the virtual node lists no Pods": {vnode, access("list", "", "pods", "", ""), false},
+		"the account of the virtual node requests no tokens": {
+			vnode, access("create", "", "serviceaccounts/token", "default", "default"), false,
+		},
+		"the account of the virtual node patches no machine": {vnode, access("patch", "", "nodes", "", "local-0"), false},
 		"the virtual node does not update Leases of others": {
 			vnode, access("update", coordination, "leases", "kube-system", "kube-scheduler"), false,
 		},

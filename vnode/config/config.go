@@ -28,7 +28,7 @@ type Config struct {
 	// user system:node:NAME (it impersonates this user), so that the API server allows what it allows a kubelet: it reads
 	// the Secrets and ConfigMaps of Pods on this node only. The API server needs the Node authorizer and the admission
 	// plugin NodeRestriction. "serviceAccount": the service account itself, which then needs rights on all Secrets,
-	// ConfigMaps and Pods of the cluster. Default serviceAccount.
+	// ConfigMaps and Pods of the cluster. Default node.
 	Identity Identity `json:"identity"`
 	// ClusterID distinguishes the clusters of one cloud account. It is written onto every cloud Pod. Do not change it
 	// while the cluster has cloud Pods: the virtual node would no longer recognize them. A label value of at most 16
@@ -296,7 +296,7 @@ const (
 func Default() *Config {
 	return &Config{
 		Logging: logging.Default(),
-		Kube:    kube.Default(), Identity: IdentityServiceAccount,
+		Kube:    kube.Default(), Identity: IdentityNode,
 		Node: NodeConfig{
 			CPU: resource.MustParse("1000"), Memory: resource.MustParse("4000Gi"),
 			EphemeralStorage: resource.MustParse("90Ti"), Pods: 3000,

@@ -30,43 +30,65 @@ import (
 
 // asServiceAccount lets a virtual node act as its ServiceAccount, which then has the rights itself.
 func asServiceAccount(c *Config) {
-	c.Identity, c.Kube.Kubeconfig = config.IdentityServiceAccount, trialFile("vnode.kubeconfig")
+	c.Identity, c.Kube.Kubeconfig = config.IdentityServiceAccount, trial.UserKubeconfig(ownAccount)
 }
 
-// nodeAccount is the user that acts as the virtual nodes of most tests. It has the rights of a ServiceAccount with
-// identity node.
-const nodeAccount = "vnode-as-node"
+// The users of the virtual nodes of the tests have the rights that the chart gives to the ServiceAccount: nodeAccount
+// with identity node, ownAccount with identity serviceAccount. The chart restricts them to the names of a few virtual
+// nodes, and the tests have many.
+const (
+	nodeAccount = "vnode-as-node"
+	ownAccount  = "vnode-as-account"
+)
 
 // grantedNodes is the number of virtual nodes that the tests may have.
 const grantedNodes = 200
 
-// grantNodes gives nodeAccount its rights. RBAC restricts them to the names of the virtual nodes.
-func grantNodes(ctx context.Context, client kubernetes.Interface) error {
+// grant gives both users their rights.
+func grant(ctx context.Context, client kubernetes.Interface) error {
 	var users, nodes []string
 	for i := range grantedNodes {
 		users = append(users, nodeuser.Name(system.VirtualNode(i)))
 		nodes = append(nodes, system.VirtualNode(i))
 	}
-	const group = "coordination.k8s.io"
-	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: nodeAccount}, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"users"}, ResourceNames: users, Verbs: []string{"impersonate"}},
-		{
-			APIGroups: []string{""}, Resources: []string{"groups"}, ResourceNames: []string{nodeuser.Group},
-			Verbs: []string{"impersonate"},
-		},
-		{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get"}},
-		{APIGroups: []string{""}, Resources: []string{"nodes"}, ResourceNames: nodes, Verbs: []string{"patch"}},
-		{APIGroups: []string{group}, Resources: []string{"leases"}, Verbs: []string{"get", "create", "update"}},
-	}}
-	if _, err := client.RbacV1().ClusterRoles().Create(ctx, role, metav1.CreateOptions{}); err != nil {
-		return err
+	rule := func(group string, resources, names []string, verbs ...string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, ResourceNames: names, Verbs: verbs}
 	}
-	_, err := client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: role.ObjectMeta,
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: nodeAccount},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: nodeAccount}},
-	}, metav1.CreateOptions{})
-	return err
+	leases := rule("coordination.k8s.io", []string{"leases"}, nil, "get", "create", "update")
+	for user, rules := range map[string][]rbacv1.PolicyRule{
+		nodeAccount: {
+			rule("", []string{"users"}, users, "impersonate"),
+			rule("", []string{"groups"}, []string{nodeuser.Group}, "impersonate"),
+			rule("", []string{"nodes"}, nil, "get"),
+			rule("", []string{"nodes"}, nodes, "patch"),
+			leases,
+		},
+		ownAccount: {
+			rule("", []string{"nodes"}, nil, "get", "list", "watch", "create", "patch"),
+			rule("", []string{"nodes/status", "pods/status"}, nil, "patch"),
+			rule("", []string{"pods"}, nil, "get", "list", "watch", "delete"),
+			rule("", []string{"pods/eviction", "serviceaccounts/token"}, nil, "create"),
+			rule("", []string{"events"}, nil, "create", "patch"),
+			rule("", []string{"configmaps", "secrets", "persistentvolumeclaims", "persistentvolumes"}, nil, "get"),
+			rule("authentication.k8s.io", []string{"tokenreviews"}, nil, "create"),
+			rule("authorization.k8s.io", []string{"subjectaccessreviews"}, nil, "create"),
+			leases,
+		},
+	} {
+		role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: rules}
+		if _, err := client.RbacV1().ClusterRoles().Create(ctx, role, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+		_, err := client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
+			ObjectMeta: role.ObjectMeta,
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: user},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // stolen returns a client with the token of the virtual nodes' ServiceAccount that acts as another user.
@@ -321,7 +343,7 @@ func TestAChangeOfTheIdentityKeepsPods(t *testing.T) {
 func TestWithoutTheRightToActAsANodeTheProgramEnds(t *testing.T) {
 	t.Parallel()
 	config := settings(t, cloudtest.New(t), nodeName(t))
-	config.Kube.Kubeconfig = trialFile("vnode.kubeconfig")
+	config.Kube.Kubeconfig = trial.UserKubeconfig(ownAccount)
 	v, err := app.New(config, hostname, newDiscard())
 	require.NoError(t, err)
 	err = v.Run(t.Context())
@@ -352,11 +374,11 @@ func TestWithTheRightsOfTheServiceAccount(t *testing.T) {
 		remove(t, ns, "web")
 		awaitGone(t, ns, "web")
 	})
-	t.Run("a lock while the cloud is sold out", func(t *testing.T) {
+	t.Run("a lock while the cloud has no address", func(t *testing.T) {
 		t.Parallel()
 		cloud := cloudtest.New(t)
 		v, ns := startOn(t, cloud, asServiceAccount, func(c *Config) { c.SoldOut.Timeout.Duration = hurry })
-		cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
+		cloud.Fault(t, ccisim.Fault{Kind: ccisim.IPInsufficient})
 		create(t, ns, podOn(v.name(), "web"))
 		locked := awaitNode(t, v.name(), hasCondition(soldOutCondition, corev1.ConditionTrue))
 		assert.True(t, locked.Spec.Unschedulable)

@@ -46,12 +46,12 @@ func newDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 func TestMain(m *testing.M) {
 	os.Exit(programtest.Main(m, system.Config{
 		BareNodes: true,
-		Users:     map[string]string{nodeAccount: ""},
+		Users:     map[string]string{nodeAccount: "", ownAccount: ""},
 		Shape:     system.Shape{LocalNodes: 0, LocalCPU: "1", LocalMemory: "1Gi"},
 		Without:   []string{system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode"},
 	}, func(ctx context.Context, s *system.System) error {
 		trial = s
-		return grantNodes(ctx, s.Client())
+		return grant(ctx, s.Client())
 	}))
 }
 
@@ -167,7 +167,7 @@ func (r *running) stop(t testing.TB) {
 	case <-time.After(programtest.Timeout):
 		t.Error("the virtual node does not end")
 	}
-	for _, user := range []string{"system:serviceaccount", nodeAccount} {
+	for _, user := range []string{ownAccount, nodeAccount} {
 		assert.NotContains(t, r.logs.String(), user, "the virtual node lacks a permission")
 	}
 }

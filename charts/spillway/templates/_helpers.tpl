@@ -157,6 +157,15 @@ policy: {{- toYaml . | nindent 2 }}
 {{ toJson $names }}
 {{- end }}
 
+{{/* Names of the users of the virtual nodes, as JSON. */}}
+{{- define "spillway.nodeUsers" -}}
+{{- $names := list -}}
+{{- range include "spillway.nodeNames" . | fromJsonArray }}
+{{- $names = append $names (printf "system:node:%s" .) -}}
+{{- end -}}
+{{ toJson $names }}
+{{- end }}
+
 {{/* Names of the Leases that allow one process per virtual node, as JSON. */}}
 {{- define "spillway.processLeases" -}}
 {{- $names := list -}}
