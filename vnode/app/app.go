@@ -136,8 +136,8 @@ func New(cfg *config.Config, hostname string, logger *slog.Logger) (*App, error)
 	b := builder{
 		config: cfg, clients: clients, cloud: cloud, registry: registry, translator: translator, rules: rules, logger: logger,
 		informers: newInformers(clients.pods, cfg.Node.Name),
-		recorder: broadcaster.NewRecorder(scheme.Scheme,
-			corev1.EventSource{Component: "spillway-vnode", Host: cfg.Node.Name}),
+		recorder: boundedRecorder{broadcaster.NewRecorder(scheme.Scheme,
+			corev1.EventSource{Component: "spillway-vnode", Host: cfg.Node.Name})},
 	}
 
 	// Each part is passed whole to the parts that need it.
