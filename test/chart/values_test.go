@@ -156,7 +156,7 @@ func TestSectionsHaveTheFieldsOfTheProgram(t *testing.T) {
 		"policy":   {values.Properties["policy"].Properties, nil, "policy"},
 		"cloud": {cloud["settings"].Properties, []string{
 			"region", "projectID", "domainID", "namespace", "subnetIDs", "podCIDRs", "securityGroupIDs", "endpoint",
-			"iamEndpoint", "credentialsFrom", "credentialsFile",
+			"iamEndpoint", "allowHTTP", "credentialsFrom", "credentialsFile",
 		}, "cci"},
 	}
 	for name, tc := range cases {

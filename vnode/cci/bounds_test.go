@@ -37,7 +37,7 @@ func (l liar) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func lied(t testing.TB, answer liar) *cci.Client {
 	t.Helper()
-	cloud := cloudtest.Cloud{URL: "http://cloud"}
+	cloud := cloudtest.Cloud{URL: "https://cloud"}
 	config := cloud.Config()
 	config.Transport, config.Tries = answer, 1
 	config.QPS, config.Burst = 1e9, 1e9

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -33,6 +34,8 @@ const (
 type Config struct {
 	// Endpoint is the scheme and the host of CCI, such as https://cci.cn-north-4.myhuaweicloud.com. It has no path.
 	Endpoint string
+	// AllowHTTP allows endpoints without TLS. A loopback address is always allowed.
+	AllowHTTP bool
 	// Version is the generation of CCI. Empty means policy.CCI2.
 	Version policy.CCIVersion
 	// ProjectID is the ID of the project in the region.
@@ -69,10 +72,7 @@ type Config struct {
 // Validate returns all errors of the configuration. path is that of the field that holds the configuration.
 func (c Config) Validate(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if !isHost(c.Endpoint) {
-		errs = append(errs, field.Invalid(path.Child("endpoint"), c.Endpoint,
-			"must be a scheme and a host, such as https://cci.cn-north-4.myhuaweicloud.com"))
-	}
+	errs = append(errs, ValidateEndpoint(path.Child("endpoint"), c.Endpoint, c.AllowHTTP)...)
 	if c.Version != "" && c.Version != policy.CCI1 && c.Version != policy.CCI2 {
 		errs = append(errs, field.NotSupported(path.Child("version"), c.Version,
 			[]policy.CCIVersion{policy.CCI2, policy.CCI1}))
@@ -85,7 +85,7 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 	} else {
 		keys := c.Credentials.Current()
 		errs = append(errs, keys.Validate(path.Child("credentials"))...)
-		errs = append(errs, c.Exec.validate(path, keys)...)
+		errs = append(errs, c.Exec.validate(path, keys, c.AllowHTTP)...)
 	}
 	for _, number := range []struct {
 		field    string
@@ -105,10 +105,25 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 	return errs
 }
 
-// isHost reports whether an endpoint has a scheme and a host, and nothing else.
-func isHost(endpoint string) bool {
+// ValidateEndpoint requires that an endpoint has a scheme and a host, and nothing else. Without TLS, the access key for
+// tokens, the tokens, and the contents of Secrets could be read on the way.
+func ValidateEndpoint(path *field.Path, endpoint string, allowHTTP bool) field.ErrorList {
 	u, err := url.Parse(endpoint)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && (u.Path == "" || u.Path == "/")
+	switch {
+	case err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || u.User != nil ||
+		(u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "":
+		return field.ErrorList{field.Invalid(path, endpoint,
+			"must be a scheme and a host, such as https://cci.cn-north-4.myhuaweicloud.com")}
+	case u.Scheme == "http" && !allowHTTP && !isLoopback(u.Hostname()):
+		return field.ErrorList{field.Invalid(path, endpoint,
+			"must begin with https://, because keys and Secrets are sent to it; for a simulated cloud, set allowHTTP")}
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
 // Client implements API over HTTP.

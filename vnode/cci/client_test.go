@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/spillway-k8s/spillway/test/ccisim"
@@ -386,13 +387,50 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Cleanup(elsewhere.Close)
 	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusFound))
 	t.Cleanup(server.Close)
-	client := cloudtest.NewClient(t, cci.Config{
+	config := cci.Config{
 		Endpoint: server.URL, ProjectID: "p", Credentials: cci.Credentials{AccessKey: "a", SecretKey: "s"},
 		QPS: 10, Burst: 10, RequestTimeout: time.Second, Tries: 1, RetryDelay: time.Millisecond,
-		Exec: cci.ExecConfig{Handshake: cci.HandshakeSignature},
-	})
-	_, err := client.GetNamespace(t.Context(), "any")
-	assert.True(t, cci.IsPermanent(err), "%v", err)
+		Exec: cci.ExecConfig{IAMEndpoint: server.URL},
+	}
+	withToken := config
+	withToken.Credentials = cci.Credentials{AccessKey: "a", SecretKey: "s", AuthToken: "t"}
+	_, err := cloudtest.NewClient(t, config).GetNamespace(t.Context(), "any")
+	assert.True(t, cci.IsPermanent(err), "a signed request: %v", err)
+	for name, config := range map[string]cci.Config{"the request for a token": config, "the token": withToken} {
+		err := cloudtest.NewClient(t, config).PodExec(t.Context(), "any", "pod",
+			cci.ExecOptions{Container: "c", Command: []string{"true"}}, cci.ExecStreams{})
+		assert.True(t, cci.IsPermanent(err), "%s: %v", name, err)
+	}
+}
+
+func TestEndpointsNeedTLS(t *testing.T) {
+	const tls = "must begin with https://"
+	for endpoint, want := range map[string]string{
+		"https://cci.cn-north-4.myhuaweicloud.com": "",
+		"https://10.0.0.7:8443/":                   "",
+		"http://127.0.0.1:10243":                   "",
+		"http://[::1]:10243":                       "",
+		"http://localhost:10243":                   "",
+		"http://cci.cn-north-4.myhuaweicloud.com":  tls,
+		"http://10.0.0.7":                          tls,
+		"http://127.0.0.1.example.com":             tls,
+		"http://localhost.example.com":             tls,
+		"http://user@127.0.0.1":                    "must be a scheme and a host",
+		"https://cci.example.com?to=elsewhere":     "must be a scheme and a host",
+		"https://cci.example.com/path":             "must be a scheme and a host",
+		"ftp://cci.example.com":                    "must be a scheme and a host",
+		"https://:443":                             "must be a scheme and a host",
+	} {
+		err := cci.ValidateEndpoint(field.NewPath("cci", "endpoint"), endpoint, false).ToAggregate()
+		if want == "" {
+			assert.NoError(t, err, endpoint)
+			continue
+		}
+		assert.ErrorContains(t, err, want, endpoint)
+		if want == tls {
+			assert.NoError(t, cci.ValidateEndpoint(nil, endpoint, true).ToAggregate(), endpoint)
+		}
+	}
 }
 
 func TestAllErrorsOfTheConfigurationAreReported(t *testing.T) {

@@ -46,7 +46,7 @@ type ExecConfig struct {
 
 // validate returns all errors. path is that of the client's configuration. The IAM endpoint must be valid unless it is
 // not used.
-func (c ExecConfig) validate(path *field.Path, credentials Credentials) field.ErrorList {
+func (c ExecConfig) validate(path *field.Path, credentials Credentials, allowHTTP bool) field.ErrorList {
 	var errs field.ErrorList
 	if c.Handshake != "" && c.Handshake != HandshakeToken && c.Handshake != HandshakeSignature {
 		errs = append(errs, field.NotSupported(path.Child("exec", "handshake"), c.Handshake,
@@ -56,9 +56,8 @@ func (c ExecConfig) validate(path *field.Path, credentials Credentials) field.Er
 		errs = append(errs, field.Invalid(path.Child("exec", "keepAlive"), c.KeepAlive.String(), "must not be negative"))
 	}
 	unused := c.Handshake == HandshakeSignature || (c.IAMEndpoint == "" && credentials.AuthToken != "")
-	if !unused && !isHost(c.IAMEndpoint) {
-		errs = append(errs, field.Invalid(path.Child("iamEndpoint"), c.IAMEndpoint,
-			"must be a scheme and a host, such as https://iam.cn-north-4.myhuaweicloud.com"))
+	if !unused {
+		errs = append(errs, ValidateEndpoint(path.Child("iamEndpoint"), c.IAMEndpoint, allowHTTP)...)
 	}
 	return errs
 }

@@ -289,11 +289,11 @@ func TestTheCommandThatCleansTheCloudIsComplete(t *testing.T) {
 	c := config.Default()
 	c.ClusterID, c.Policy.CCIVersion = "prod", policy.CCI1
 	c.CCI.Namespace, c.CCI.Region, c.CCI.ProjectID = "bursting", "cn-north-4", "p"
-	c.CCI.Endpoint = "https://cci.example.com"
+	c.CCI.Endpoint, c.CCI.AllowHTTP = "http://cci.example.com", true
 	command := gcCommand(c)
 	assert.Equal(t, "vnode gc --without-cluster --min-age=0s --cluster-id=prod --cci-namespace=bursting "+
-		"--cci-region=cn-north-4 --cci-project-id=p --cci-endpoint=https://cci.example.com --cci-version=1.0 "+
-		"--cci-credentials-file=FILE", command)
+		"--cci-region=cn-north-4 --cci-project-id=p --cci-endpoint=http://cci.example.com --cci-allow-http "+
+		"--cci-version=1.0 --cci-credentials-file=FILE", command)
 	flags, cfg := pflag.NewFlagSet("vnode gc", pflag.ContinueOnError), &gcConfig{Config: *config.Default()}
 	cfg.AddFlags(flags)
 	assert.NoError(t, flags.Parse(strings.Fields(command)[2:]), "vnode gc accepts it")

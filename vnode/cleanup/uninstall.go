@@ -173,6 +173,9 @@ func gcCommand(c *config.Config) string {
 	if c.CCI.Endpoint != "" {
 		command += " --cci-endpoint=" + c.CCI.Endpoint
 	}
+	if c.CCI.AllowHTTP {
+		command += " --cci-allow-http"
+	}
 	if c.Policy.CCIVersion == policy.CCI1 {
 		command += " --cci-version=" + string(policy.CCI1)
 	}

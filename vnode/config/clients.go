@@ -78,6 +78,7 @@ func (c *Config) CloudClient(observers cci.Config) (*cci.Client, error) {
 	client := observers
 	client.Version = c.Policy.CCIVersion
 	client.Endpoint, client.ProjectID, client.Credentials = c.CCI.endpoint(), c.CCI.ProjectID, keys
+	client.AllowHTTP = c.CCI.AllowHTTP
 	client.QPS, client.Burst, client.RequestTimeout = c.CCI.QPS, c.CCI.Burst, c.CCI.RequestTimeout.Duration
 	client.Tries, client.RetryDelay = requestTries, requestDelay
 	client.Addresses = c.addresses()

@@ -111,7 +111,7 @@ type NodeConfig struct {
 
 // CCIConfig is the connection to the cloud, and where Pods run in it.
 type CCIConfig struct {
-	// Endpoint is the URL of the service: scheme and host. Default https://cci.REGION.myhuaweicloud.com.
+	// Endpoint is the URL of the service: https:// and a host. Default https://cci.REGION.myhuaweicloud.com.
 	Endpoint string `json:"endpoint"`
 	// Region is the region of the cloud, such as cn-north-4. Required, no default.
 	Region string `json:"region"`
@@ -163,9 +163,13 @@ type CCIConfig struct {
 	// nodes that no longer exist. A cloud Pod without a Pod in two comparisons in a row is deleted. Less deletes it
 	// earlier and costs lists of both. At least 1s. Default 10m.
 	OrphanInterval metav1.Duration `json:"orphanInterval"`
-	// IAMEndpoint is the URL of the service that issues tokens: scheme and host. Default
+	// IAMEndpoint is the URL of the service that issues tokens: https:// and a host. Default
 	// https://iam.REGION.myhuaweicloud.com.
 	IAMEndpoint string `json:"iamEndpoint"`
+	// AllowHTTP allows Endpoint and IAMEndpoint to begin with http://, for a simulated cloud in the cluster. The keys,
+	// tokens and Secrets that are sent to it can then be read on the way. A loopback address is always allowed. Default
+	// false.
+	AllowHTTP bool `json:"allowHTTP"`
 	// Exec is how commands run in containers.
 	Exec ExecConfig `json:"exec"`
 }

@@ -150,6 +150,12 @@ func TestErrors(t *testing.T) {
 			[]string{`cci.credentialsFrom: Unsupported value: "cloud"`}},
 		"an identity does not exist": {nil, required("--identity=kubelet"),
 			[]string{`identity: Unsupported value: "kubelet": supported values: "node", "serviceAccount"`}},
+		"an endpoint without TLS": {
+			nil, required("--cci-endpoint=http://cci.example.com", "--iam-endpoint=http://iam.example.com"), []string{
+				`cci.endpoint: Invalid value: "http://cci.example.com": must begin with https://`,
+				`cci.iamEndpoint: Invalid value: "http://iam.example.com": must begin with https://`,
+			},
+		},
 		"claims are not copied, but Pods with claims are sent": {func(c *Config) { c.Pods.Claims = false }, required(),
 			[]string{
 				`policy.volumeKinds: Invalid value: "nas.csi.everest.io,sfsturbo.csi.everest.io"`,

@@ -66,6 +66,8 @@ func (c *CCIConfig) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Endpoint, "cci-endpoint", c.Endpoint, "`URL` of the service; by default that of the region")
 	flags.StringVar(&c.IAMEndpoint, "iam-endpoint", c.IAMEndpoint,
 		"`URL` of the service that issues tokens; by default that of the region")
+	flags.BoolVar(&c.AllowHTTP, "cci-allow-http", c.AllowHTTP,
+		"allow URLs of these services that begin with http://, for a simulated cloud")
 	flags.StringVar(&c.Region, "cci-region", c.Region, "`region`, such as cn-north-4")
 	flags.StringVar(&c.ProjectID, "cci-project-id", c.ProjectID, "`ID` of the project of the region")
 	flags.StringVar(&c.DomainID, "cci-domain-id", c.DomainID, "`ID` of the account, if networks require it")

@@ -145,6 +145,11 @@ func (c CCIConfig) validateAccess(path *field.Path) field.ErrorList {
 	if c.ProjectID == "" {
 		errs = append(errs, field.Required(path.Child("projectID"), "the console shows it under My Credentials"))
 	}
+	for _, url := range []struct{ name, value string }{{"endpoint", c.Endpoint}, {"iamEndpoint", c.IAMEndpoint}} {
+		if url.value != "" {
+			errs = append(errs, cci.ValidateEndpoint(path.Child(url.name), url.value, c.AllowHTTP)...)
+		}
+	}
 	switch file := path.Child("credentialsFile"); c.CredentialsFrom {
 	case fromFile:
 		if c.CredentialsFile == "" {

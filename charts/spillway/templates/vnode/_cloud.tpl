@@ -12,6 +12,7 @@
 {{- $_ := set $cci "securityGroupIDs" (.Values.cloud.securityGroupIDs | default (list "simulated-group")) -}}
 {{- $_ := set $cci "endpoint" (printf "http://spillway-simulator.%s.svc:10243" .Release.Namespace) -}}
 {{- $_ := set $cci "iamEndpoint" $cci.endpoint -}}
+{{- $_ := set $cci "allowHTTP" true -}}
 {{- else -}}
 {{- range $field := list "endpoint" "iamEndpoint" -}}
 {{- with get $.Values.cloud $field }}{{ $_ := set $cci $field . }}{{ end -}}
