@@ -132,11 +132,14 @@ func (p *Placement) Filter(ctx context.Context, pod *corev1.Pod, names []string)
 		return FilterResult{}, err
 	}
 	chosen := []string{}
-	if allowed.local {
+	switch {
+	case allowed.local && allowed.virtual:
+		local = append(local, virtual...)
 		chosen = local
-	}
-	if allowed.virtual {
-		chosen = append(chosen, virtual...)
+	case allowed.local:
+		chosen = local
+	case allowed.virtual:
+		chosen = virtual
 	}
 	p.logger.DebugContext(ctx, "filtered nodes", "pod", ledger.RefOf(pod).NamespacedName,
 		"decision", c.Describe(), "reason", reason, "nodes", len(chosen))

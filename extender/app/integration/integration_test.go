@@ -66,26 +66,16 @@ func startReplica(t *testing.T, trial *system.System, name string, changes ...fu
 	t.Helper()
 	r := &replica{blocked: &atomic.Bool{}, late: &stall{}}
 	cfg := config.Default()
-	cfg.Kube.Kubeconfig = trial.Kubeconfig()
+	cfg.Kube.Kubeconfig = trial.UserKubeconfig(system.Extender)
 	cfg.Listen, cfg.LeaderElectionNamespace = "127.0.0.1:0", "default"
 	cfg.AnswerTimeout.Duration = timeout // An answer may wait for the test.
 	for _, change := range changes {
 		change(cfg)
 	}
-	cluster, err := cfg.Kube.REST("extender")
-	require.NoError(t, err)
-	cluster.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return roundTripper(func(request *http.Request) (*http.Response, error) {
-			if r.blocked.Load() {
-				<-request.Context().Done()
-				return nil, request.Context().Err()
-			}
-			return next.RoundTrip(request)
-		})
-	})
-	cluster.Wrap(r.late.wrap)
-	r.clients, err = app.NewClients(cluster)
-	require.NoError(t, err)
+	r.clients = r.connect(t, cfg)
+	cfg.Kube.Kubeconfig = trial.Kubeconfig() // The extender has no rights for the Leases of these tests.
+	r.clients.Leases = r.connect(t, cfg).Leases
+	var err error
 	r.Extender, err = app.New(cfg, r.clients, name, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -99,6 +89,26 @@ func startReplica(t *testing.T, trial *system.System, name string, changes ...fu
 	}
 	t.Cleanup(r.stop)
 	return r
+}
+
+// connect returns clients whose requests the test can block.
+func (r *replica) connect(t *testing.T, cfg *config.Config) app.Clients {
+	t.Helper()
+	cluster, err := cfg.Kube.REST("extender")
+	require.NoError(t, err)
+	cluster.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(request *http.Request) (*http.Response, error) {
+			if r.blocked.Load() {
+				<-request.Context().Done()
+				return nil, request.Context().Err()
+			}
+			return next.RoundTrip(request)
+		})
+	})
+	cluster.Wrap(r.late.wrap)
+	clients, err := app.NewClients(cluster)
+	require.NoError(t, err)
+	return clients
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
