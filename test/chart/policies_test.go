@@ -272,23 +272,23 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 		return `"spec":{"tolerations":[` + tolerations.String() + added + `]}`
 	}
 	check(t, map[string]policyCase{
-		"a user sets a slot":          {admin, patchPod(onLocal, annotate("spillway.io/cloud-slot", "x")), slots},
-		"a user changes a slot":       {admin, patchPod(onLocal, annotate("spillway.io/local-slot", "x")), slots},
-		"a user removes a slot":       {admin, patchPod(onLocal, annotate("spillway.io/local-slot", "")), slots},
+		"a user sets a slot":          {admin, patchPod(onLocal, annotate(policy.CloudSlotAnnotation, "x")), slots},
+		"a user changes a slot":       {admin, patchPod(onLocal, annotate(policy.LocalSlotAnnotation, "x")), slots},
+		"a user removes a slot":       {admin, patchPod(onLocal, annotate(policy.LocalSlotAnnotation, "")), slots},
 		"a user removes all of them":  {admin, patchPod(onLocal, `{"metadata":{"annotations":null}}`), slots},
-		"a user sets it as a status":  {admin, patchPod(onLocal, annotate("spillway.io/cloud-slot", "x"), "status"), slots},
-		"a user sets it by a Binding": {admin, bindPod(onNone, map[string]string{"spillway.io/cloud-slot": "x"}), slots},
+		"a user sets it as a status":  {admin, patchPod(onLocal, annotate(policy.CloudSlotAnnotation, "x"), "status"), slots},
+		"a user sets it by a Binding": {admin, bindPod(onNone, map[string]string{policy.CloudSlotAnnotation: "x"}), slots},
 		"admission sets a slot": {
-			admission, patchPod(onLocal, annotate("spillway.io/cloud-slot", "x")), slots,
+			admission, patchPod(onLocal, annotate(policy.CloudSlotAnnotation, "x")), slots,
 		},
 		"a user changes another annotation": {admin, patchPod(onLocal, annotate("note", "x")), ""},
 		"a user binds a Pod":                {admin, bindPod(onNone, nil), ""},
 		"a user copies a Pod":               {admin, createPod(forged), ""},
 		"a user changes a status":           {admin, patchPod(onLocal, `{"status":{"message":"x"}}`, "status"), ""},
 
-		"the extender writes a slot":       {extender, patchPod(onNone, annotate("spillway.io/cloud-slot", "x")), ""},
-		"the extender requeues":            {extender, patchPod(onNone, annotate("spillway.io/wake", "x")), ""},
-		"the extender removes a slot":      {extender, patchPod(onNone, annotate("spillway.io/local-slot", "")), ""},
+		"the extender writes a slot":       {extender, patchPod(onNone, annotate(policy.CloudSlotAnnotation, "x")), ""},
+		"the extender requeues":            {extender, patchPod(onNone, annotate(policy.RequeueAnnotation, "x")), ""},
+		"the extender removes a slot":      {extender, patchPod(onNone, annotate(policy.LocalSlotAnnotation, "")), ""},
 		"the extender changes a note":      {extender, patchPod(onNone, annotate("note", "x")), otherNote},
 		"the extender removes a note":      {extender, patchPod(onNone, annotate("note", "")), otherNote},
 		"the extender sets a quota":        {extender, patchPod(onNone, annotate("LOCAL_REPLICAS", "9")), otherNote},
@@ -434,7 +434,7 @@ func TestWhatThePoliciesAllowTheScheduler(t *testing.T) {
 		"it nominates a node": {scheduler, patchPod(onNone, `{"status":{"nominatedNodeName":"local-0"}}`, "status"), ""},
 		"it binds a Pod":      {scheduler, bindPod(onNone, nil), ""},
 		"it deletes a Pod":    {scheduler, deletePod(onLocal), ""},
-		"it writes a slot":    {scheduler, patchPod(onNone, annotate("spillway.io/local-slot", "x")), ""},
+		"it writes a slot":    {scheduler, patchPod(onNone, annotate(policy.LocalSlotAnnotation, "x")), ""},
 		"it sets a label with the status": {
 			scheduler, patchPod(onNone, otherLabel, "status"), "the extender must not change metadata",
 		},
