@@ -42,6 +42,8 @@ func breakages() map[string]breakage {
 	burst.Nodes, burst.Replicas = plan.Wide, 60
 	growing := waiting
 	growing.Steps = []plan.Step{{After: 5 * time.Second, Do: plan.Scale, Count: 30}}
+	limited := burst
+	limited.Quota, limited.Burst = nil, policy.ModeEnforce
 	freeing := waiting
 	freeing.Steps = []plan.Step{{After: 10 * time.Second, Do: plan.DropQuota, Count: 1}}
 	return map[string]breakage{
@@ -63,6 +65,12 @@ func breakages() map[string]breakage {
 				},
 			},
 			promise: "I1",
+		},
+		"cloud slots are not counted": {
+			edit: edit{
+				countFile, `e.active && (e.node == "" && e.cloud.reserved ||`, `e.active && (`,
+			},
+			round: plan.Round{Number: 4, Limits: "pods=7", Workloads: []plan.Workload{limited}}, promise: "I8",
 		},
 		"no requeue": {
 			edit: edit{ledgerFile, "requeue:   requeue,", "requeue:   func(PodRef) {},"},

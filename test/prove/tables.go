@@ -42,6 +42,9 @@ func tables(r *check.Report) string {
 	row("I6", "Pods evicted by preemption", r.Evictions)
 	row("I6", "followed by the preemptor / preemptor deleted / preemptor on another local node",
 		fmt.Sprintf("%d / %d / %d", r.EvictionsFollowed, r.EvictionsDeleted, r.EvictionsElsewhere))
+	row("I8", "Pods sent to the cloud within the limits of their namespace", r.CloudSlots)
+	row("I8", "Pods bound to virtual nodes without the extender", r.Uncounted)
+	row("I8", "Pods waiting because of the limits at the end of a round", r.Limited)
 	for _, verb := range slices.Sorted(maps.Keys(r.Requests)) {
 		row("", "requests: "+verb, r.Requests[verb])
 	}

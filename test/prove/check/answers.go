@@ -41,6 +41,7 @@ func (c *Checker) observeResponse(response *record.Response) {
 	if response.Error != "" {
 		c.report.Errors++
 		p.waiting.changed = append(p.waiting.changed, w.now) // The scheduler retries the Pod without a change.
+		p.possiblyCharged = p.possiblyCharged || q.Virtual > 0
 		if q.Local > 0 {
 			w.mayHaveAnswered(p)
 		}
@@ -79,8 +80,9 @@ func (c *Checker) observePreemption(p *pod, response *record.Response) {
 }
 
 // waitsForSlot reports whether the extender has refused the Pod because its quota is used up, so that it waits for a
-// slot.
+// slot. A Pod for which a local node fits, and which waits for the limits of its namespace, waits for a slot too.
 func (p *pod) waitsForSlot() bool {
 	waiting := p.Active() && p.Node == "" && p.Quota != nil && !p.holds
-	return waiting && p.response != nil && strings.Contains(p.response.Refusal, string(policy.ReasonLocalQuota))
+	return waiting && p.response != nil && (strings.Contains(p.response.Refusal, string(policy.ReasonLocalQuota)) ||
+		p.isLimited() && p.response.request.Local > 0)
 }

@@ -5,10 +5,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 func TestBrokenPromisesAreFound(t *testing.T) {
 	const unschedulable, text = "Unschedulable", "0/2 nodes are available"
+	explained := because(unschedulable, text)
 	for name, test := range map[string]struct {
 		history *history
 		want    []string
@@ -276,6 +279,49 @@ func TestBrokenPromisesAreFound(t *testing.T) {
 		},
 		"the harness delays an answer": {
 			newHistory().pod("a").fault("extender is slow", false).filter("a", reply{err: "no", took: 3 * time.Second}), nil,
+		},
+
+		// I8
+		"a namespace uses what its limits allow": {
+			within("pods=2").counted("a").counted("b").pod("b", terminating).counted("c").quiet(), nil,
+		},
+		"a namespace uses more Pods than its limits allow": {
+			within("pods=1").counted("a").counted("b"), []string{"I8"},
+		},
+		"a namespace uses more CPU than its limits allow": {
+			within("cpu=400m").counted("a").counted("b"), []string{"I8"},
+		},
+		"a namespace without limits uses what it likes": {
+			newHistory().counted("a").counted("b").quiet(), nil,
+		},
+		"a Pod is bound to a virtual node without a cloud slot": {
+			within("pods=1").pod("a", noQuota).filter("a", toCloud).pod("a", on(cloud)), []string{"I8"},
+		},
+		"a Pod that was bound without the extender counts afterwards": {
+			within("pods=1").pod("a", noQuota, unmarked).pod("a", on(cloud)).counted("b"), []string{"I8"},
+		},
+		"a Pod that was bound without the extender after the request does not count": {
+			within("pods=1").pod("b", noQuota).filter("b", toCloud).pod("b", cloudSlot).pod("a", noQuota, unmarked).
+				pod("a", on(cloud)).pod("b", on(cloud)), nil,
+		},
+		"a Pod waits for limits that are used up": {
+			within("pods=1").counted("a").pod("b", noQuota, explained).filter("b", limited).quiet(), nil,
+		},
+		"a Pod waits for limits that leave room": {
+			within("pods=1").counted("a").pod("b", noQuota, explained).filter("b", limited).pod("a", gone).quiet(),
+			[]string{"I8"},
+		},
+		"a Pod waits for limits while a slot is reserved": {
+			within("pods=1").pod("a", noQuota, explained).filter("a", toCloud).pod("a", cloudSlot).
+				pod("b", noQuota, explained).filter("b", limited).quiet(), nil,
+		},
+		"a Pod waits for limits while a slot may be reserved": {
+			within("pods=1").pod("a", noQuota, explained).filter("a", reply{err: "timeout"}).
+				pod("b", noQuota, explained).filter("b", limited).quiet(), nil,
+		},
+		"a Pod over its quota waits for limits although its slot is free": {
+			within("pods=0").pod("a", explained).filter("a", reply{reason: policy.ReasonCloudLimits}).quiet(),
+			[]string{"I2"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 
 // Violation is a broken promise.
 type Violation struct {
-	// Promise is one of I1 to I7.
+	// Promise is one of I1 to I8.
 	Promise string
 	// Revision is the revision concerned, and Pod the Pod that shows the violation.
 	Revision string
@@ -111,6 +111,7 @@ func (c *Checker) observePod(noted *record.Pod) {
 	c.checkSlot(change)
 	if bound {
 		c.checkCloud(p)
+		c.checkLimits(change)
 		c.checkUnmanaged(p)
 		c.checkAttempts(p)
 	}
@@ -167,6 +168,7 @@ func (c *Checker) violate(promise string, p *pod, format string, args ...any) {
 func (c *Checker) observeRound(round *record.Round) {
 	switch round.Phase {
 	case record.Begun:
+		c.setLimits(round)
 		c.report.Rounds++
 		if round.Calm {
 			c.report.CalmRounds++

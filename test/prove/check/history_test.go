@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/sizes"
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
@@ -77,6 +79,8 @@ func (h *history) pod(name string, changes ...func(*record.Pod)) *history {
 }
 
 func slot(p *record.Pod)        { p.Slot = true }
+func cloudSlot(p *record.Pod)   { p.CloudSlot = true }
+func small(p *record.Pod)       { p.Size = sizes.Flavor{MilliCPU: 250, MilliGiB: 500} }
 func listed(p *record.Pod)      { p.Listed = true }
 func gone(p *record.Pod)        { p.Gone = true }
 func terminating(p *record.Pod) { p.Terminating = true }
@@ -109,12 +113,15 @@ type reply struct {
 	took           time.Duration
 	// noLocalNode: the request contains no local node.
 	noLocalNode bool
+	// reason is that of a refusal, by default that of a quota.
+	reason policy.Reason
 }
 
 var (
 	toLocal = reply{local: 1}
 	toCloud = reply{virtual: 1}
 	toWait  = reply{}
+	limited = reply{reason: policy.ReasonCloudLimits, noLocalNode: true}
 )
 
 // filter sends a request about a Pod in its current state, and gets an answer.
@@ -141,7 +148,7 @@ func (h *history) call(verb, name string, r reply, meanwhile func(*history)) *hi
 	meanwhile(h)
 	response := &record.Response{ID: id, Verb: verb, UID: pod.UID, Local: r.local, Virtual: r.virtual, Error: r.err}
 	if r.local+r.virtual == 0 && r.err == "" {
-		response.Refusal = "Spillway " + string(policy.ReasonLocalQuota) + ": this revision has its LOCAL_REPLICAS local Pods"
+		response.Refusal = "Spillway " + string(cmp.Or(r.reason, policy.ReasonLocalQuota)) + ": text"
 	}
 	return h.add(record.Entry{Response: response})
 }
@@ -152,6 +159,18 @@ func (h *history) times(n int, part func(*history)) *history {
 		part(h)
 	}
 	return h
+}
+
+// within begins a round in a namespace with limits.
+func within(limits string) *history {
+	h := newHistory()
+	return h.add(record.Entry{Round: &record.Round{Namespace: "round", Phase: record.Begun, Limits: limits}})
+}
+
+// counted creates a Pod without a quota, gives it a cloud slot and binds it to a virtual node.
+func (h *history) counted(name string, changes ...func(*record.Pod)) *history {
+	changes = append(changes, noQuota, small)
+	return h.pod(name, changes...).filter(name, toCloud).pod(name, cloudSlot).pod(name, on(cloud))
 }
 
 // onLocal creates a Pod, gives it a slot and binds it to a local node.

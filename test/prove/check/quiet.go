@@ -7,7 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// checkQuiet checks I2, I4, I5 and I6 for the Pods of a round's namespace, when the round has been played and is quiet.
+// checkQuiet checks I2, I4, I5, I6 and I8 for the Pods of a round's namespace, when the round has been played and is
+// quiet.
 func (c *Checker) checkQuiet(namespace string) {
 	c.checkEvictions()
 	seen := map[*revision]bool{}
@@ -23,6 +24,7 @@ func (c *Checker) checkQuiet(namespace string) {
 			c.report.Waiting++
 			c.checkReason(p)
 			c.checkPassedOver(p)
+			c.checkKeptOut(p)
 			c.checkAttempts(p)
 		}
 	}

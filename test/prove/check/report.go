@@ -25,6 +25,10 @@ type Report struct {
 	// its binding (I3). UseBehind contains the latter while the scheduler did not keep up, UseDisturbed those during and
 	// after faults.
 	Given, Use, UseBehind, UseDisturbed []time.Duration
+	// CloudSlots counts the Pods that were bound to virtual nodes within the limits of their namespace, and Uncounted
+	// those that were bound there without the extender. Limited counts the Pods that wait at the end of a round because of
+	// limits (I8).
+	CloudSlots, Uncounted, Limited int
 	// Waiting counts the waiting Pods at the end of a round (I4).
 	Waiting int
 	// Refusals contains the refusals of each refused Pod, and Attempts those per change (I5).

@@ -27,6 +27,10 @@ type pod struct {
 	// possiblyAnswered is set if a local node may have been answered without a record of it: the extender holds a slot for
 	// it.
 	possiblyAnswered bool
+	// uncountedAt is the version at which it was bound to a virtual node without the extender, or 0. possiblyCharged is
+	// set if the extender may count it in the cloud without a slot on it.
+	uncountedAt     uint64
+	possiblyCharged bool
 	// may is set while the Pod counts in the course of its revision.
 	may bool
 	// allowed is set once the extender has answered that it may be local. A slot that was written but never answered does
@@ -56,6 +60,7 @@ type answer struct {
 // world is the state of the cluster after the entries so far.
 type world struct {
 	pods      map[types.UID]*pod
+	limits    map[string]policy.CloudLimits // by namespace
 	revisions map[revisionKey]*revision
 	virtual   map[string]bool
 	// version is the highest version of all observed Pods.
@@ -94,7 +99,8 @@ func newWorld() (*world, error) {
 		return nil, err
 	}
 	return &world{
-		pods: map[types.UID]*pod{}, revisions: map[revisionKey]*revision{}, virtual: map[string]bool{},
+		pods: map[types.UID]*pod{}, limits: map[string]policy.CloudLimits{},
+		revisions: map[revisionKey]*revision{}, virtual: map[string]bool{},
 		pending: map[int64]pendingRequest{}, rules: rules, faults: map[faultKey]bool{}, untried: map[types.UID]time.Time{},
 	}, nil
 }

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
 )
@@ -9,7 +10,9 @@ import (
 type Round struct {
 	Number int
 	// Calm rounds have no faults. The promises for undisturbed times are measured in them.
-	Calm      bool
+	Calm bool
+	// Limits are the cloud limits of the round's namespace, or empty.
+	Limits    string
 	Workloads []Workload
 	// ClusterEvents happen one after another.
 	ClusterEvents []ClusterEvent
@@ -90,6 +93,9 @@ func (p *Planner) Next() Round {
 		round.Workloads = append(round.Workloads, drawWorkload(random, len(round.Workloads), size.Within))
 	}
 	round.ClusterEvents = drawClusterEvents(random, size)
+	if round.Number%2 == 1 {
+		round.Limits = fmt.Sprintf("pods=%d,cpu=%d", 10+random.IntN(30), 3+random.IntN(6))
+	}
 	if !round.Calm {
 		for _, kinds := range [][]Fault{programFaults(size.Service), apiServerFaults(), networkFaults()} {
 			round.Faults = append(round.Faults, drawFaults(random, kinds, size.Faults))

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/prove/plan"
 	"github.com/spillway-k8s/spillway/test/prove/record"
 	"github.com/spillway-k8s/spillway/test/system"
@@ -35,11 +36,12 @@ type Stage struct {
 // not become quiet.
 func (s *Stage) Play(ctx context.Context, round plan.Round) error {
 	namespace := fmt.Sprintf("round-%d", round.Number)
-	if err := s.createNamespace(ctx, namespace); err != nil {
+	if err := s.createNamespace(ctx, namespace, round.Limits); err != nil {
 		return err
 	}
 	note := record.Round{
 		Number: round.Number, Namespace: namespace, Phase: record.Begun, Histories: len(round.Workloads), Calm: round.Calm,
+		Limits: round.Limits,
 	}
 	s.log.Add(record.Entry{Round: &note})
 	if err := s.playUntilQuiet(ctx, namespace, round); err != nil {
@@ -69,9 +71,11 @@ func (s *Stage) Renew(ctx context.Context) error {
 }
 
 // createNamespace returns when Pods can be created in the namespace.
-func (s *Stage) createNamespace(ctx context.Context, name string) error {
+func (s *Stage) createNamespace(ctx context.Context, name, limits string) error {
 	core := s.client.CoreV1()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Annotations: map[string]string{policy.CloudLimitsAnnotation: limits}, // Empty means no limits.
+	}}
 	if _, err := core.Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("creating namespace %s: %w", name, err)
 	}

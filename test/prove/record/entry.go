@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
 // Entry is one observation. Exactly one of the pointers is set.
@@ -42,6 +44,9 @@ type Pod struct {
 	Switch string `json:"switch,omitempty"`
 	// Slot is set if the Pod carries a slot that was written for this Pod.
 	Slot bool `json:"slot,omitempty"`
+	// CloudSlot is set if the Pod carries a cloud slot that was written for this Pod. Size is what it uses in the cloud.
+	CloudSlot bool         `json:"cloudSlot,omitempty"`
+	Size      sizes.Flavor `json:"size"`
 	// Marked is set if the Pod has the marker resource, for which the scheduler calls the extender.
 	Marked    bool   `json:"marked,omitempty"`
 	Scheduler string `json:"scheduler,omitempty"`
@@ -159,6 +164,8 @@ type Round struct {
 	Histories int `json:"histories,omitempty"`
 	// Calm is set if the round has no faults.
 	Calm bool `json:"calm,omitempty"`
+	// Limits are the cloud limits of the namespace, or empty.
+	Limits string `json:"limits,omitempty"`
 }
 
 // Active reports whether a controller counts the Pod as a replica.

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
 // PodOf returns the entry of a Pod. It fails if the resource version or the quota is not a number.
@@ -18,11 +19,17 @@ func PodOf(pod *corev1.Pod) (*Pod, error) {
 	if err != nil {
 		return nil, err
 	}
+	size, err := policy.CCI2.Size(pod.Annotations, &pod.Spec, sizes.Flavor{})
+	if err != nil {
+		return nil, fmt.Errorf("finding the size of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	_, cloudSlot := policy.CloudSlotOf(pod)
 	noted := &Pod{
 		Version: version, Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
 		Hash: pod.Labels["controller-revision-hash"], Burst: pod.Labels[policy.BurstLabel],
-		Switch: pod.Annotations[policy.SwitchKey],
-		Slot:   pod.Annotations[policy.LocalSlotAnnotation] == string(pod.UID),
+		Switch:    pod.Annotations[policy.SwitchKey],
+		Slot:      pod.Annotations[policy.LocalSlotAnnotation] == string(pod.UID),
+		CloudSlot: cloudSlot, Size: size,
 		Marked: policy.NeedsPlacement(&pod.Spec), Scheduler: pod.Spec.SchedulerName,
 		Node: pod.Spec.NodeName, Phase: string(pod.Status.Phase), Terminating: pod.DeletionTimestamp != nil,
 		Nominated: pod.Status.NominatedNodeName,

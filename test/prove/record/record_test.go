@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
 func TestARecordIsReadUnchanged(t *testing.T) {
@@ -39,8 +40,11 @@ func TestPodOf(t *testing.T) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "ns", Name: "web-0", UID: "u", ResourceVersion: "12",
-			Labels:          map[string]string{"controller-revision-hash": "h", policy.BurstLabel: "auto"},
-			Annotations:     map[string]string{policy.LocalReplicasAnnotation: "2", policy.LocalSlotAnnotation: "u"},
+			Labels: map[string]string{"controller-revision-hash": "h", policy.BurstLabel: "auto"},
+			Annotations: map[string]string{
+				policy.LocalReplicasAnnotation: "2", policy.LocalSlotAnnotation: "u",
+				policy.CloudSlotAnnotation: "u/0.25_0.5",
+			},
 			OwnerReferences: []metav1.OwnerReference{{Name: "web", UID: "o", Controller: new(true)}},
 		},
 		Spec: corev1.PodSpec{SchedulerName: "s", Priority: new(int32(5))},
@@ -54,6 +58,7 @@ func TestPodOf(t *testing.T) {
 	assert.Equal(t, &Pod{
 		Version: 12, Namespace: "ns", Name: "web-0", UID: "u", Owner: "o", OwnerName: "web", Hash: "h", Quota: new(2),
 		Burst: "auto", Slot: true, Scheduler: "s", Phase: "Pending", Priority: 5,
+		CloudSlot: true, Size: sizes.Flavor{MilliCPU: 250, MilliGiB: 500},
 		Reason: "Unschedulable", Message: "why", Disrupted: "PreemptionByScheduler",
 	}, noted)
 
