@@ -159,19 +159,3 @@ func (p *Policy) CloudUse(pod *corev1.Pod) (CloudUse, error) {
 	}
 	return CloudUse{Pods: 1, Flavor: size}, nil
 }
-
-// forbiddenByNamespace returns a decision if the namespace may not use the cloud at all, or if nobody can say how much.
-func (p *Policy) forbiddenByNamespace(in Input) (Decision, bool) {
-	limits, err := p.CloudLimits(in.NamespaceAnnotations)
-	switch {
-	case err != nil:
-		return Decision{Placement: PlacementLocalOnly, Reason: ReasonInvalidNamespace, Message: fmt.Sprintf(
-			"namespace %s: annotation %s: an administrator of the cluster must correct it", in.Pod.Namespace, oneLine(err)),
-		}, true
-	case limits.Forbid():
-		return Decision{Placement: PlacementLocalOnly, Reason: ReasonCloudForbidden, Message: fmt.Sprintf(
-			"namespace %s may not use the cloud (%s: %s): ask an administrator of the cluster",
-			in.Pod.Namespace, CloudLimitsAnnotation, limits)}, true
-	}
-	return Decision{}, false
-}

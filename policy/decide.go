@@ -43,6 +43,10 @@ type Config struct {
 	// DefaultSize is the size of a Pod without resource requests, as vCPU_GiB. It is what the cloud bills, and what counts
 	// towards the limits of a namespace. It must be the same for all programs. More costs more. Default 0.50_1.0.
 	DefaultSize string `json:"defaultSize"`
+	// AllowOversize lets Pods request a larger size than they need, by the annotation resource.cci.io/pod-size-specs. Such
+	// a size passes ResourceQuota and LimitRange, and is billed. The annotation spillway.io/allow-oversize of a Namespace
+	// overrides it. Default: false.
+	AllowOversize bool `json:"allowOversize"`
 	// DisabledRules are the restrictions to ignore, by reason. Disable a rule only if the cloud is known to accept such
 	// Pods. Default: none.
 	DisabledRules []Reason `json:"disabledRules"`
@@ -141,7 +145,7 @@ type Input struct {
 	WorkloadLabels map[string]string
 	// NamespaceLabels are the labels of the Pod's namespace. They are needed as long as WorkloadLabels.
 	NamespaceLabels map[string]string
-	// NamespaceAnnotations are the annotations of the Pod's namespace.
+	// NamespaceAnnotations are the annotations of the Pod's namespace (NamespaceSettings).
 	NamespaceAnnotations map[string]string
 	// Claims are the kinds of the PersistentVolumes of the Pod's claims, by claim name: the name of a CSI driver or the
 	// field of the volume source. A claim that does not exist or is not known yet is not in the map.
@@ -180,11 +184,12 @@ func (p *Policy) Decide(in Input) Decision {
 	if !decision.MayBurst() {
 		return decision
 	}
-	if forbidden, ok := p.forbiddenByNamespace(in); ok {
+	settings, err := p.NamespaceSettings(in.NamespaceAnnotations)
+	if forbidden, ok := settings.forbidden(in.Pod.Namespace, err); ok {
 		forbidden.Mode = decision.Mode
 		return forbidden
 	}
-	s := p.subject(in)
+	s := p.subject(in, settings)
 	if found := p.violations(s); len(found) > 0 {
 		return Decision{
 			Placement: PlacementLocalOnly, Mode: decision.Mode, Reason: found[0].Reason, Message: Describe(found),

@@ -78,6 +78,12 @@ const (
 	// CloudLimitsAnnotation on a Namespace says how much its Pods may use in the cloud together, such as
 	// "pods=50,cpu=200,memory=400Gi". Tenants cannot write it: they do not own their Namespace object.
 	CloudLimitsAnnotation = "spillway.io/cloud-limits"
+	// AllowOversizeAnnotation on a Namespace says whether its Pods may request a larger size than they need
+	// (FlavorAnnotation): "true" or "false". Without it the configuration decides (Config.AllowOversize).
+	AllowOversizeAnnotation = "spillway.io/allow-oversize"
+	// AllowCloudAnnotationsAnnotation on a Namespace lists annotations that its Pods may have in the cloud besides those
+	// that the configuration allows, such as "yangtse.io/pod-with-eip,yangtse.io/eip-charge-mode=traffic".
+	AllowCloudAnnotationsAnnotation = "spillway.io/allow-cloud-annotations"
 	// RequeueAnnotation is changed by the extender to make the scheduler retry a Pod that the extender refused.
 	RequeueAnnotation = "spillway.io/wake"
 	// LocalReplicasCondition is the type of a condition of a Pod. It is False if LocalReplicasAnnotation has no effect

@@ -44,6 +44,7 @@ type subject struct {
 	// replaceErr is the error of applying the replacements.
 	replaceErr error
 	claims     map[string]string
+	settings   NamespaceSettings
 	config     Config
 }
 
@@ -109,7 +110,11 @@ func ruleNames() []Reason {
 // Restrictions returns why the cloud cannot run the Pod, in the order of Rules. It returns nothing if the cloud can run
 // it.
 func (p *Policy) Restrictions(in Input) []Violation {
-	return p.violations(p.subject(in))
+	settings, err := p.NamespaceSettings(in.NamespaceAnnotations)
+	if err != nil { // A malformed setting allows nothing.
+		settings = NamespaceSettings{}
+	}
+	return p.violations(p.subject(in, settings))
 }
 
 // Has reports whether the rule applies: it is one of Rules, and not disabled.
@@ -117,9 +122,16 @@ func (p *Policy) Has(rule Reason) bool {
 	return slices.ContainsFunc(p.rules, func(r Rule) bool { return r.Reason == rule })
 }
 
-func (p *Policy) subject(in Input) subject {
+// Without returns a Policy that does not apply the rules.
+func (p *Policy) Without(reasons ...Reason) *Policy {
+	other := *p
+	other.rules = slices.DeleteFunc(slices.Clone(p.rules), func(r Rule) bool { return slices.Contains(reasons, r.Reason) })
+	return &other
+}
+
+func (p *Policy) subject(in Input, settings NamespaceSettings) subject {
 	spec, err := ReplaceHostPaths(in.Pod)
-	return subject{pod: in.Pod, spec: spec, replaceErr: err, claims: in.Claims, config: p.config}
+	return subject{pod: in.Pod, spec: spec, replaceErr: err, claims: in.Claims, settings: settings, config: p.config}
 }
 
 func (p *Policy) violations(s subject) []Violation {

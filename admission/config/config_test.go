@@ -45,6 +45,7 @@ schedulerName: bursting
 policy:
   protectedNamespaces: [infra]
   volumeKinds: [nfs]
+  allowOversize: true
   localFalseForbids: true
   disabledRules: [GRPCProbe]
   cciVersion: "1.0"

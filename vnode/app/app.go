@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/spillway-k8s/spillway/internal/facts"
 	"github.com/spillway-k8s/spillway/internal/leaderelection"
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
@@ -53,6 +54,7 @@ type App struct {
 	leader leaderelection.Leader
 	leads  *atomic.Bool
 
+	facts      *facts.Cluster
 	node       *node.Node
 	conditions *nodeconditions.Tracker
 	// informers hold the Pods that are bound to the node.
@@ -132,9 +134,15 @@ func New(cfg *config.Config, hostname string, logger *slog.Logger) (*App, error)
 	if err != nil {
 		return nil, err
 	}
+	var pods *provider.Provider
+	cluster, err := facts.NewCluster(clients.account, func() { pods.FactsChanged() }, logger)
+	if err != nil {
+		return nil, err
+	}
 	broadcaster := record.NewBroadcaster()
 	b := builder{
-		config: cfg, clients: clients, cloud: cloud, registry: registry, translator: translator, rules: rules, logger: logger,
+		config: cfg, clients: clients, cloud: cloud, registry: registry, translator: translator, rules: rules, facts: cluster,
+		logger:    logger,
 		informers: newInformers(clients.pods, cfg.Node.Name),
 		recorder: boundedRecorder{broadcaster.NewRecorder(scheme.Scheme,
 			corev1.EventSource{Component: "spillway-vnode", Host: cfg.Node.Name})},
@@ -153,7 +161,7 @@ func New(cfg *config.Config, hostname string, logger *slog.Logger) (*App, error)
 	if err != nil {
 		return nil, err
 	}
-	pods, err := b.provider(virtualNode, cloudPods, mirrors)
+	pods, err = b.provider(virtualNode, cloudPods, mirrors)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +196,7 @@ func New(cfg *config.Config, hostname string, logger *slog.Logger) (*App, error)
 			Client: clients.leader, Namespace: cfg.LeaderElectionNamespace, Name: leasePrefix + cfg.Node.Name,
 			Identity: hostname, Lease: leaseDuration, Leads: leads.Store, Logger: logger,
 		},
-		leads: leads, node: virtualNode, conditions: conditions, informers: b.informers, inventory: cloudPods,
+		leads: leads, facts: cluster, node: virtualNode, conditions: conditions, informers: b.informers, inventory: cloudPods,
 		mirrors: mirrors, provider: pods, pods: podController, soldOut: soldOut, orphans: b.orphans(),
 		auth: auth, kubeletPort: port, certificate: certificate,
 	}

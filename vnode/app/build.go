@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 
+	"github.com/spillway-k8s/spillway/internal/facts"
 	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
@@ -52,6 +53,7 @@ type builder struct {
 	registry   *prometheus.Registry
 	translator *translate.Translator
 	rules      *policy.Policy
+	facts      *facts.Cluster
 	informers  informers.SharedInformerFactory
 	recorder   record.EventRecorder
 	logger     *slog.Logger
@@ -96,7 +98,7 @@ func (b builder) provider(
 	c := b.config.Pods
 	return provider.New(provider.Config{
 		Cloud: b.cloud, Namespace: b.config.CCI.Namespace, Owner: b.config.Owner(), Inventory: cloudPods, Mirrors: mirrors,
-		Translator: b.translator, Policy: b.rules, NodeIP: b.config.Node.IP, NodeDNS: virtualNode.DNS,
+		Translator: b.translator, Policy: b.rules, Facts: b.facts, NodeIP: b.config.Node.IP, NodeDNS: virtualNode.DNS,
 		Pods: b.informers.Core().V1().Pods().Informer(), Client: b.clients.pods.CoreV1(), Recorder: b.recorder,
 		Workers: c.Workers, MinRetryInterval: minRetryInterval, MaxRetryInterval: c.MaxRetryInterval.Duration,
 		RefusalRetry: c.RefusalRetry.Duration, Recheck: recheckInterval,

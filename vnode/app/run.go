@@ -100,6 +100,13 @@ func (a *App) runPods(ctx context.Context, group *errgroup.Group) {
 	a.informers.StartWithContext(ctx)
 	group.Go(func() error { return a.inventory.Run(ctx) })
 	group.Go(func() error { return a.mirrors.Run(ctx) })
+	group.Go(func() error { return a.facts.Run(ctx) })
+	group.Go(func() error {
+		if a.facts.WaitReady(ctx) == nil {
+			a.provider.FactsChanged() // Pods wait until it is known whether they may run in the cloud.
+		}
+		return nil
+	})
 	group.Go(func() error { return a.provider.Run(ctx) })
 	group.Go(func() error {
 		select { // Addresses that Pods already have must not look like new ones.

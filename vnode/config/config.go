@@ -223,6 +223,12 @@ type PodConfig struct {
 	// ImagePrefixes replace prefixes of images, if the cloud pulls from another registry than the cluster. The longest
 	// prefix that matches applies. Default none.
 	ImagePrefixes []translate.ImagePrefix `json:"imagePrefixes"`
+	// CloudAnnotations are the annotations of Pods that go to the cloud, for all namespaces. An entry is a key, which
+	// allows every value, or "key=value". The annotation spillway.io/allow-cloud-annotations of a Namespace adds entries
+	// for its Pods. Other annotations that the cloud reads are left out, and an Event says so: they can open the network
+	// or cost money. Default: the instance types general-computing and general-computing-lite, and the keys of the
+	// exporter of metrics.
+	CloudAnnotations policy.CloudAnnotations `json:"cloudAnnotations"`
 	// MirrorRefresh is how often the copies of ConfigMaps and Secrets in the cloud are compared with their sources. Each
 	// costs one request to the API server. Less updates copies earlier. At least 1s. Default 1m, similar to the kubelet.
 	MirrorRefresh metav1.Duration `json:"mirrorRefresh"`
@@ -320,7 +326,7 @@ func Default() *Config {
 		},
 		Pods: PodConfig{
 			ClusterDomain: "cluster.local", PullSecret: "imagepull-secret", Workers: 50,
-			ServiceAccountTokens: true, Claims: true,
+			ServiceAccountTokens: true, Claims: true, CloudAnnotations: translate.DefaultCloudAnnotations(),
 			MirrorRefresh: duration(time.Minute), MirrorRemoval: duration(30 * time.Second),
 			MirrorLimits: MirrorLimits{
 				ObjectsPerPod: 100, ObjectsPerNamespace: 2000, BytesPerNamespace: resource.MustParse("64Mi"),
@@ -382,6 +388,6 @@ func (c *Config) Translation() translate.Config {
 		NodeIP:  c.Node.IP, DefaultSize: c.Policy.DefaultSize,
 		ClusterDNS: c.Pods.ClusterDNS, ClusterDomain: c.Pods.ClusterDomain, TimeZone: c.Pods.TimeZone,
 		PullSecret: c.Pods.PullSecret, NoTokens: !c.Pods.ServiceAccountTokens, NoClaims: !c.CopiesClaims(),
-		APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes,
+		APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes, CloudAnnotations: c.Pods.CloudAnnotations,
 	}
 }

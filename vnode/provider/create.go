@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,7 +21,15 @@ import (
 func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, error) {
 	key := identity.KeyOf(pod)
 	since := p.firstAttempt(key)
-	result, reason, message := p.translate(pod)
+	settings, refused, err := p.decide(pod)
+	if err != nil {
+		p.reportWaiting(pod, ReasonUndecided, err)
+		return 0, err
+	}
+	if refused != nil {
+		return p.refuseDecided(pod, *refused)
+	}
+	result, reason, message := p.translate(pod, settings.CloudAnnotations)
 	if reason != "" {
 		return p.refuse(pod, string(reason), message)
 	}
@@ -53,16 +60,10 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 }
 
 // translate returns the cloud Pod, or the reason and the message why there can be none.
-func (p *Provider) translate(pod *corev1.Pod) (result translate.Result, reason policy.Reason, message string) {
-	violations := p.config.Policy.Restrictions(policy.Input{Pod: pod})
-	// The translation decides about claims: it knows which ones it can mount.
-	violations = slices.DeleteFunc(violations, func(v policy.Violation) bool {
-		return v.Reason == policy.ReasonPersistentVolume
-	})
-	if len(violations) > 0 {
-		return result, violations[0].Reason, policy.Describe(violations)
-	}
-	result, err := p.config.Translator.Pod(pod, p.config.NodeDNS())
+func (p *Provider) translate(
+	pod *corev1.Pod, allowed policy.CloudAnnotations,
+) (result translate.Result, reason policy.Reason, message string) {
+	result, err := p.config.Translator.Pod(pod, p.config.NodeDNS(), allowed)
 	if refused, ok := errors.AsType[*translate.Refused](err); ok {
 		return result, refused.Reason, refused.Error()
 	}
@@ -143,10 +144,7 @@ func (p *Provider) reportWaiting(pod *corev1.Pod, reason string, err error) {
 // reason: ReplicaSets, StatefulSets and DaemonSets replace a failed Pod at once, and the next one would fail too,
 // without end. With other policies the Pod fails: Jobs count failures and give up.
 func (p *Provider) refuse(pod *corev1.Pod, reason, message string) (time.Duration, error) {
-	if p.recordRefusal(pod, reason) {
-		p.config.Recorder.Event(pod, corev1.EventTypeWarning, reason, message)
-		p.metrics.refused.WithLabelValues(reason).Inc()
-	}
+	p.noteRefusal(pod, reason, message)
 	if pod.Spec.RestartPolicy == corev1.RestartPolicyAlways || pod.Spec.RestartPolicy == "" {
 		p.report(pod, translate.WaitingStatus(pod, reason, message, p.config.NodeIP, p.now()))
 		p.delayAttempt(identity.KeyOf(pod), p.config.RefusalRetry)
@@ -154,4 +152,12 @@ func (p *Provider) refuse(pod *corev1.Pod, reason, message string) (time.Duratio
 	}
 	p.report(pod, translate.FailedStatus(pod, nil, reason, message, p.config.NodeIP, p.now()))
 	return 0, nil
+}
+
+// noteRefusal reports why a Pod has no cloud Pod in an Event, unless the reason is known already.
+func (p *Provider) noteRefusal(pod *corev1.Pod, reason, message string) {
+	if p.recordRefusal(pod, reason) {
+		p.config.Recorder.Event(pod, corev1.EventTypeWarning, reason, message)
+		p.metrics.refused.WithLabelValues(reason).Inc()
+	}
 }

@@ -61,7 +61,7 @@ func TestDifferencesOfTheCloudPodAreReported(t *testing.T) {
 func TestAnExistingCloudPodIsAdopted(t *testing.T) {
 	for name, lose := range map[string]func(*harness, *corev1.Pod){
 		"after a restart": func(h *harness, pod *corev1.Pod) {
-			result, reason, _ := h.translate(pod)
+			result, reason, _ := h.translate(pod, nil)
 			require.Empty(h.t, reason)
 			_, err := h.sim.Client.CreatePod(h.t.Context(), cloudtest.Namespace, result.Pod)
 			require.NoError(h.t, err)
@@ -98,7 +98,7 @@ func TestAForeignCloudPodIsNotAdopted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)
 			pod := h.put(newPod("web"))
-			result, reason, _ := h.translate(pod)
+			result, reason, _ := h.translate(pod, nil)
 			require.Empty(t, reason)
 			change(result.Pod)
 			_, err := h.sim.Client.CreatePod(t.Context(), cloudtest.Namespace, result.Pod)

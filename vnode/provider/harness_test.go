@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -76,6 +77,26 @@ func (c *spyCloud) DeletePod(ctx context.Context, namespace, name string, option
 	return c.API.DeletePod(ctx, namespace, name, options)
 }
 
+// fakeFacts are what a test says about the cluster.
+type fakeFacts struct {
+	ready  bool
+	global policy.Switch
+	// annotations are by namespace. A namespace that is not in the map is unknown.
+	annotations map[string]map[string]string
+	labels      map[string]string
+}
+
+func (f *fakeFacts) Ready() bool                              { return f.ready }
+func (f *fakeFacts) Global() policy.Switch                    { return f.global }
+func (f *fakeFacts) NamespaceLabels(string) map[string]string { return f.labels }
+func (f *fakeFacts) Namespace(name string) (map[string]string, error) {
+	annotations, ok := f.annotations[name]
+	if !ok {
+		return nil, fmt.Errorf("namespace %s is unknown", name)
+	}
+	return annotations, nil
+}
+
 // harness is a Provider whose loop does not run: tests call reconcile. The Pods of the cluster are those that a test
 // puts into the informer's store and into the fake API server.
 type harness struct {
@@ -88,6 +109,7 @@ type harness struct {
 	recorder *record.FakeRecorder
 	registry *prometheus.Registry
 	clock    time.Time
+	facts    *fakeFacts
 	// reported is the last Pod that the provider has passed to virtual-kubelet.
 	reported *corev1.Pod
 }
@@ -97,6 +119,7 @@ func newHarness(t *testing.T) *harness {
 	h := &harness{
 		t: t, sim: cloudtest.NewWithNetwork(t), client: fake.NewClientset(), recorder: record.NewFakeRecorder(100),
 		registry: prometheus.NewRegistry(), clock: time.Now(),
+		facts: &fakeFacts{ready: true, annotations: map[string]map[string]string{"default": {}}},
 	}
 	h.cloud = &spyCloud{API: h.sim.Client, calls: map[string]int{}, fail: map[string]error{}}
 	config := h.config()
@@ -132,8 +155,9 @@ func (h *harness) config() Config {
 	require.NoError(h.t, err)
 	return Config{
 		Cloud: h.cloud, Namespace: cloudtest.Namespace, Owner: owner, Inventory: known, Mirrors: mirrors,
-		Translator: translator, Policy: rules, NodeIP: "10.0.0.1", NodeDNS: func() *corev1.PodDNSConfig { return nil },
-		Pods: pods, Client: h.client.CoreV1(), Recorder: h.recorder, Workers: 2,
+		Translator: translator, Policy: rules, Facts: h.facts, NodeIP: "10.0.0.1",
+		NodeDNS: func() *corev1.PodDNSConfig { return nil },
+		Pods:    pods, Client: h.client.CoreV1(), Recorder: h.recorder, Workers: 2,
 		MinRetryInterval: time.Millisecond, MaxRetryInterval: time.Minute, RefusalRetry: refusalRetry, Recheck: recheck,
 		Now: now, Registerer: h.registry, Logger: logger,
 	}

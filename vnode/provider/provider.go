@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
@@ -37,8 +38,10 @@ type Config struct {
 	Mirrors   *mirror.Mirrors
 	// Translator translates Pods to cloud Pods of Owner.
 	Translator *translate.Translator
-	// Policy is the last check for Pods that the cloud cannot run.
+	// Policy decides about Pods once more before their cloud Pods are created, from the Pod and Facts. The translation
+	// decides about claims: it knows which ones it can mount.
 	Policy *policy.Policy
+	Facts  Facts
 	// NodeIP is the address of the node's kubelet port.
 	NodeIP string
 	// NodeDNS returns the DNS configuration in the node's annotation, nil if there is none. It must not block.
@@ -65,6 +68,18 @@ type Config struct {
 	Logger     *slog.Logger
 }
 
+// Facts are what a decision depends on besides the Pod. No method blocks.
+type Facts interface {
+	// Ready reports whether the cluster's answers are known.
+	Ready() bool
+	// Global returns the global switch.
+	Global() policy.Switch
+	// Namespace returns the annotations of a namespace. It returns an error if they are not known.
+	Namespace(name string) (annotations map[string]string, err error)
+	// NamespaceLabels returns the labels of a namespace.
+	NamespaceLabels(name string) map[string]string
+}
+
 // Provider implements virtual-kubelet's PodLifecycleHandler and PodNotifier.
 type Provider struct {
 	config    Config
@@ -74,6 +89,7 @@ type Provider struct {
 	inventory *inventory.Inventory
 	mirrors   *mirror.Mirrors
 	metrics   metrics
+	rules     *policy.Policy
 	pods      corelisters.PodLister
 	loop      *worker.Loop[identity.Key]
 
@@ -99,6 +115,7 @@ func New(config Config) (*Provider, error) {
 		inventory: config.Inventory,
 		mirrors:   config.Mirrors,
 		metrics:   newMetrics(config.Registerer),
+		rules:     config.Policy.Without(policy.ReasonPersistentVolume),
 		pods:      corelisters.NewPodLister(config.Pods.GetIndexer()),
 		notified:  make(chan struct{}),
 		states:    map[identity.Key]*podState{},
@@ -131,6 +148,7 @@ func (c Config) validate() error {
 	}{
 		{"Cloud", c.Cloud != nil}, {"Namespace", c.Namespace != ""}, {"Inventory", c.Inventory != nil},
 		{"Mirrors", c.Mirrors != nil}, {"Translator", c.Translator != nil}, {"Policy", c.Policy != nil},
+		{"Facts", c.Facts != nil},
 		{"NodeDNS", c.NodeDNS != nil}, {"Pods", c.Pods != nil}, {"Client", c.Client != nil},
 		{"Recorder", c.Recorder != nil}, {"Now", c.Now != nil}, {"Logger", c.Logger != nil},
 	} {
@@ -168,6 +186,20 @@ func (p *Provider) waitReady(ctx context.Context) bool {
 		}
 	}
 	return true
+}
+
+// FactsChanged queues the Pods without a cloud Pod: the answers of Facts have changed, or are known now. It does not
+// block and may be called at any time.
+func (p *Provider) FactsChanged() {
+	pods, err := p.pods.List(labels.Everything())
+	if err != nil {
+		return // A lister returns only the error of its selector, and this selector has none.
+	}
+	for _, pod := range pods {
+		if key := identity.KeyOf(pod); !translate.IsTerminal(pod.Status.Phase) && p.inventory.Get(key) == nil {
+			p.loop.Add(key)
+		}
+	}
 }
 
 // work reconciles one Pod for the worker loop.

@@ -51,7 +51,7 @@ func NewProbe(translator *translate.Translator, owner identity.Owner, image stri
 			AutomountServiceAccountToken:  new(bool),
 		},
 	}
-	result, err := translator.Pod(pod, nil)
+	result, err := translator.Pod(pod, nil, nil)
 	if err != nil {
 		return nil, fmt.Errorf("creating the sold-out probe: %w", err)
 	}

@@ -53,8 +53,8 @@ func (b *builder) filePath(file corev1.DownwardAPIVolumeFile) (string, error) {
 	case "metadata.annotations":
 		return b.mapFile(path, b.pod.Annotations), nil
 	default:
-		if _, ok := b.field(path); ok && strings.HasPrefix(path, "metadata.") {
-			return path, nil // The cloud Pod has the same labels and annotations.
+		if value, ok := b.field(path); ok && strings.HasPrefix(path, "metadata.") {
+			return b.literalFile(path, value), nil // The cloud Pod does not have all labels and annotations.
 		}
 		return "", fmt.Errorf("refers to %s, which is not available in the cloud", path)
 	}

@@ -53,6 +53,7 @@ func attacks() map[string]*corev1.Pod {
 	fileAttack.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{DownwardAPI: files}}}
 	tooLarge := fileAttack.DeepCopy()
 	tooLarge.Annotations["large"] = large
+	tooLarge.Spec.Volumes[0].DownwardAPI.Items[0] = file(0, "metadata.annotations['large']")
 
 	containers := annotated(0, nil)
 	delete(containers.Annotations, "large")
@@ -123,7 +124,7 @@ func translateWithin(t *testing.T, pod *corev1.Pod, size int) {
 	var encoded []byte
 	var err error
 	costtest.AtMost(t, uint64(size)*maxFactor+base, func() {
-		result, err = translator.Pod(pod, nil)
+		result, err = translator.Pod(pod, nil, nil)
 		_ = translator.References(pod)
 		if err == nil {
 			encoded, err = json.Marshal(result.Pod)
@@ -154,7 +155,7 @@ func TestAttacksAreTranslatedWithinBounds(t *testing.T) {
 			size := sizeOf(t, pod)
 			translator := newTranslator(t, input{})
 			cost := costtest.Of(func() {
-				result, err := translator.Pod(pod, nil)
+				result, err := translator.Pod(pod, nil, nil)
 				if err == nil {
 					_, err = json.Marshal(result.Pod)
 				}
@@ -176,10 +177,10 @@ func TestLargeTextsAreRefusedWithWords(t *testing.T) {
 		"variables of an annotation": "the values of all variables with a fieldRef or a resourceFieldRef have more than " +
 			"256 KiB: refer to fewer or shorter labels and annotations",
 	} {
-		_, err := newTranslator(t, input{}).Pod(pods[name], nil)
+		_, err := newTranslator(t, input{}).Pod(pods[name], nil, nil)
 		assert.EqualError(t, err, want, name)
 	}
-	result, err := newTranslator(t, input{}).Pod(pods["files of the annotations"], nil)
+	result, err := newTranslator(t, input{}).Pod(pods["files of the annotations"], nil, nil)
 	require.NoError(t, err, "the content of a thousand files is one annotation")
 	first := result.Pod.Spec.Volumes[0].DownwardAPI.Items
 	require.Len(t, first, 1100)

@@ -303,7 +303,7 @@ func translated(t *testing.T, pod *corev1.Pod) outcome {
 			o.refusals = append(o.refusals, violation.Message)
 		}
 	}
-	result, err := newTranslator(t, input{TimeZone: "Asia/Shanghai", ClusterDNS: []string{"10.0.0.10"}}).Pod(pod, nil)
+	result, err := newTranslator(t, input{TimeZone: "Asia/Shanghai", ClusterDNS: []string{"10.0.0.10"}}).Pod(pod, nil, nil)
 	if err != nil {
 		o.refusals = append(o.refusals, err.Error())
 		return o

@@ -2,13 +2,11 @@ package translate
 
 import (
 	"fmt"
-	"maps"
 	"net"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -20,15 +18,6 @@ import (
 
 // ReasonUnsupported is the reason of a Pod with a field that the cloud does not support.
 const ReasonUnsupported policy.Reason = "UnsupportedPod"
-
-// appliedAnnotation contains kubectl's copy of the manifest. It is large and has no use in the cloud.
-const appliedAnnotation = "kubectl.kubernetes.io/last-applied-configuration"
-
-// largeAnnotation is required for a Pod with more than 32 vCPU. Source: CCI API, "Pod annotations".
-const (
-	largeAnnotation = "resource.cci.io/resizing-large-size-instance-greater-than-32-cores"
-	largeMilliCPU   = 32000
-)
 
 // Config configures the translation of all Pods of a virtual node.
 type Config struct {
@@ -59,6 +48,8 @@ type Config struct {
 	APIServer string
 	// ImagePrefixes replace prefixes of images. The longest matching prefix is used.
 	ImagePrefixes []ImagePrefix
+	// CloudAnnotations are the annotations that all Pods may have in the cloud.
+	CloudAnnotations policy.CloudAnnotations
 }
 
 // ImagePrefix replaces a prefix of images in the cloud.
@@ -93,6 +84,11 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 		if prefix.From == "" {
 			errs = append(errs, field.Required(path.Child("imagePrefixes").Index(i).Child("from"),
 				"an empty prefix would match every image"))
+		}
+	}
+	for i, entry := range c.CloudAnnotations {
+		if !policy.ValidCloudAnnotation(entry) {
+			errs = append(errs, field.Invalid(path.Child("cloudAnnotations").Index(i), entry, policy.CloudAnnotationsRight))
 		}
 	}
 	return errs
@@ -135,16 +131,19 @@ type Refused struct {
 // Error joins the messages.
 func (r *Refused) Error() string { return strings.Join(r.Messages, "; ") }
 
-// Pod translates a Pod. nodeDNS replaces the DNS configuration of every Pod, unless it is nil. The Pod is not changed.
-// The same arguments give the same result. Every error is a *Refused. It does not block.
-func (t *Translator) Pod(pod *corev1.Pod, nodeDNS *corev1.PodDNSConfig) (Result, error) {
+// Pod translates a Pod. nodeDNS replaces the DNS configuration of every Pod, unless it is nil. allowed are the
+// annotations that an administrator allows the Pod's namespace besides those of the configuration. The Pod is not
+// changed. The same arguments give the same result. Every error is a *Refused. It does not block.
+func (t *Translator) Pod(
+	pod *corev1.Pod, nodeDNS *corev1.PodDNSConfig, allowed policy.CloudAnnotations,
+) (Result, error) {
 	spec, err := policy.ReplaceHostPaths(pod)
 	if err != nil {
 		return Result{}, &Refused{policy.ReasonHostPath, []string{policy.Clip(err.Error(), policy.MaxMessage)}}
 	}
 	b := &builder{translator: t, pod: pod, spec: spec, dropped: map[string]bool{}, filePaths: map[string]string{}}
 	b.size = b.chooseSize()
-	cloud := &cci.Pod{ObjectMeta: t.meta(pod, b.size), Spec: b.podSpec(nodeDNS)}
+	cloud := &cci.Pod{ObjectMeta: b.meta(allowed), Spec: b.podSpec(nodeDNS)}
 	b.checkSizes(cloud.Annotations)
 	if refusals := b.refusals.List(); len(refusals) > 0 {
 		return Result{}, &Refused{ReasonUnsupported, refusals}
@@ -153,35 +152,6 @@ func (t *Translator) Pod(pod *corev1.Pod, nodeDNS *corev1.PodDNSConfig) (Result,
 		cloud.Annotations[fileKey(i)] = value
 	}
 	return Result{Pod: cloud, Size: b.size, Warnings: b.warnings.List()}, nil
-}
-
-// meta returns the metadata of the cloud Pod. It contains the labels and annotations of the Pod: the cloud shows them,
-// some of them configure the cloud (instance type, EIP), and the downward API reads them.
-func (t *Translator) meta(pod *corev1.Pod, size sizes.Flavor) metav1.ObjectMeta {
-	key := identity.KeyOf(pod)
-	meta := metav1.ObjectMeta{
-		Name: identity.CloudName(key), Labels: maps.Clone(pod.Labels), Annotations: maps.Clone(pod.Annotations),
-	}
-	if meta.Annotations == nil {
-		meta.Annotations = map[string]string{}
-	}
-	delete(meta.Annotations, appliedAnnotation)
-	t.annotateSize(meta.Annotations, size)
-	t.config.Owner.Mark(&meta, key)
-	return meta
-}
-
-// annotateSize sets the annotation of the size. CCI 1.0 uses the sum of the containers instead.
-func (t *Translator) annotateSize(annotations map[string]string, size sizes.Flavor) {
-	if t.config.Version == policy.CCI1 {
-		delete(annotations, policy.FlavorAnnotation)
-		annotations[policy.CloudSizeAnnotation] = size.String()
-		return
-	}
-	annotations[policy.FlavorAnnotation] = size.String()
-	if size.MilliCPU > largeMilliCPU {
-		annotations[largeAnnotation] = "true"
-	}
 }
 
 // builder holds the state of one translation.

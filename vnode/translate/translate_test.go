@@ -41,7 +41,9 @@ type input struct {
 	APIServer  string            `json:"apiServer,omitempty"`
 	// ImagePrefixes are those of the configuration.
 	ImagePrefixes []translate.ImagePrefix `json:"imagePrefixes,omitempty"`
-	Pod           corev1.Pod              `json:"pod"`
+	// Allowed are the annotations that the namespace allows.
+	Allowed policy.CloudAnnotations `json:"allowed,omitempty"`
+	Pod     corev1.Pod              `json:"pod"`
 }
 
 // output is the content of testdata/<case>.output.yaml.
@@ -59,6 +61,7 @@ func newTranslator(t testing.TB, in input) *translate.Translator {
 		Version: in.Version, Owner: owner, NodeIP: "10.0.0.9", DefaultSize: "0.50_1.0",
 		ClusterDNS: in.ClusterDNS, ClusterDomain: "cluster.local", TimeZone: in.TimeZone, PullSecret: "imagepull-secret",
 		NoTokens: in.NoTokens, APIServer: in.APIServer, ImagePrefixes: in.ImagePrefixes,
+		CloudAnnotations: translate.DefaultCloudAnnotations(),
 	})
 	require.NoError(t, err)
 	return translator
@@ -82,7 +85,7 @@ func run(t testing.TB, in input) output {
 		require.NoError(t, err)
 	}
 	before := in.Pod.DeepCopy()
-	result, err := newTranslator(t, in).Pod(&in.Pod, nodeDNS)
+	result, err := newTranslator(t, in).Pod(&in.Pod, nodeDNS, in.Allowed)
 	assert.Equal(t, before, &in.Pod, "the Pod is not changed")
 	if err != nil {
 		var refused *translate.Refused
@@ -274,7 +277,7 @@ func TestExtremeQuantitiesAreRefusedQuickly(t *testing.T) {
 				corev1.EnvVar{Name: "A", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: selector}})
 		}
 		begin := time.Now()
-		_, err := newTranslator(t, input{}).Pod(pod, nil)
+		_, err := newTranslator(t, input{}).Pod(pod, nil, nil)
 		assert.Error(t, err, name)
 		assert.Less(t, time.Since(begin), 10*time.Second, name)
 	}
@@ -285,7 +288,7 @@ func TestTranslatedPodHasAnOwner(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0", UID: "uid-1"},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "nginx"}}},
 	}
-	result, err := newTranslator(t, input{}).Pod(pod, nil)
+	result, err := newTranslator(t, input{}).Pod(pod, nil, nil)
 	require.NoError(t, err)
 	key, ours := owner.Owns(result.Pod)
 	assert.True(t, ours)
@@ -352,11 +355,13 @@ func FuzzParseResolvConf(f *testing.F) {
 func TestAllErrorsOfTheConfigurationAreReported(t *testing.T) {
 	_, err := translate.New(translate.Config{
 		ClusterDNS: []string{"dns"}, ClusterDomain: "A", TimeZone: "Nowhere", APIServer: "host",
-		ImagePrefixes: []translate.ImagePrefix{{To: "registry/"}},
+		ImagePrefixes:    []translate.ImagePrefix{{To: "registry/"}},
+		CloudAnnotations: policy.CloudAnnotations{"yangtse.io/pod-with-eip", "spillway.io/pod-uid"},
 	})
 	for _, text := range []string{
 		`pods.clusterDNS[0]: Invalid value: "dns"`, `pods.clusterDomain: Invalid value: "A"`,
 		`pods.timeZone: Invalid value: "Nowhere"`, `pods.apiServer: Invalid value: "host"`, "pods.imagePrefixes[0].from",
+		`pods.cloudAnnotations[1]: Invalid value: "spillway.io/pod-uid"`,
 	} {
 		assert.ErrorContains(t, err, text)
 	}
