@@ -40,7 +40,10 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 		},
 		"a malformed capacity":      {"vnode.capacity.cpu=all", "at '/vnode/capacity/cpu': 'all' does not match pattern"},
 		"a duration without a unit": {"vnode.soldOut.lock=30", "at '/vnode/soldOut/lock': got number, want string"},
-		"no replica":                {"admission.replicas=0", "at '/admission/replicas': minimum: got 0, want 1"},
+		"a number as an image of the probe": {
+			"vnode.soldOut.probeImage=1", "at '/vnode/soldOut/probeImage': got number, want string",
+		},
+		"no replica": {"admission.replicas=0", "at '/admission/replicas': minimum: got 0, want 1"},
 		"a URL with a path": {
 			"cloud.endpoint=https://cci.example/api", "at '/cloud/endpoint': 'https://cci.example/api' does not match pattern",
 		},
