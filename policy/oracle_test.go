@@ -32,7 +32,7 @@ type story struct {
 	podLabel, podAlias           string // "" for no label
 	workloadLabel, workloadAlias string
 	namespaceLabel               string
-	cloudLimits                  string
+	cloudLimits, allowOversize   string
 	global, local                string // "" for no key
 	quota                        string
 	group                        bool
@@ -308,6 +308,17 @@ func (s story) broken(sizes []policytest.Size) []string {
 	if !fits {
 		broken = append(broken, "NoFlavor")
 	}
+	if fits && s.flavor != "" && s.allowOversize != "true" && !s.cci1 {
+		without := s
+		without.flavor = ""
+		enough, _ := without.size(sizes)
+		if s.need(milliCPU) == 0 && s.need(mib) == 0 {
+			enough = policytest.Size{VCPU: 0.5, GiB: 1} // The default.
+		}
+		if bought.VCPU > enough.VCPU || bought.GiB > enough.GiB {
+			broken = append(broken, "OversizedFlavor")
+		}
+	}
 	return broken
 }
 
@@ -471,9 +482,11 @@ func (s story) input() policy.Input {
 	}
 	return policy.Input{
 		Pod: pod, Global: global, Claims: s.claims,
-		WorkloadLabels:       present(map[string]string{burstLabel: s.workloadLabel, burstAlias: s.workloadAlias}),
-		NamespaceLabels:      present(map[string]string{"virtual-node-affinity-injection": s.namespaceLabel}),
-		NamespaceAnnotations: present(map[string]string{"spillway.io/cloud-limits": s.cloudLimits}),
+		WorkloadLabels:  present(map[string]string{burstLabel: s.workloadLabel, burstAlias: s.workloadAlias}),
+		NamespaceLabels: present(map[string]string{"virtual-node-affinity-injection": s.namespaceLabel}),
+		NamespaceAnnotations: present(map[string]string{
+			"spillway.io/cloud-limits": s.cloudLimits, "spillway.io/allow-oversize": s.allowOversize,
+		}),
 	}
 }
 
@@ -671,6 +684,7 @@ func tellStory(seed uint64) story {
 	s := story{
 		namespace:      "default",
 		namespaceLabel: pick("", "", "enabled", "true"),
+		allowOversize:  pick("", "", "true", "false"),
 		cloudLimits:    pick("", "", "", "", "", "pods=5", "pods=0", "pods=-1"),
 		podLabel:       mode(),
 		workloadLabel:  mode(),
@@ -886,6 +900,7 @@ func TestDecideAgreesWithAnOracle(t *testing.T) {
 			[]string{
 				"LocalQuotaReached",
 				"CloudLimitsReached",
+				"NotCounted",
 				"PreemptFirst",
 				"CloudOnly",
 				"LocalOnly",

@@ -50,6 +50,7 @@ const (
 	ReasonPrivileged         Reason = "Privileged"
 	ReasonGRPCProbe          Reason = "GRPCProbe"
 	ReasonNoFlavor           Reason = "NoFlavor"
+	ReasonOversizedFlavor    Reason = "OversizedFlavor"
 	ReasonBlockDevice        Reason = "BlockDevice"
 	ReasonDynamicResource    Reason = "DynamicResource"
 	ReasonRestartRules       Reason = "RestartRules"

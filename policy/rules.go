@@ -45,7 +45,9 @@ type subject struct {
 	replaceErr error
 	claims     map[string]string
 	settings   NamespaceSettings
-	config     Config
+	// defaultSize is the size of a Pod without requests.
+	defaultSize sizes.Flavor
+	config      Config
 }
 
 // The ports that the cloud reserves. Source: TKE Resilience.
@@ -94,6 +96,8 @@ var rules = []Rule{
 		checkStorage},
 	{ReasonNoFlavor, "a Pod that no CCI size holds, or a requested size that is too small or not sold",
 		"CCI manual cci_01_0058", checkFlavor},
+	{ReasonOversizedFlavor, "a requested size that is larger than the Pod needs, unless an administrator allows it " +
+		"(`allowOversize`, or " + AllowOversizeAnnotation + " of the namespace)", "Spillway", checkOversize},
 }
 
 // Rules returns all restrictions. The table in the documentation is generated from them.
@@ -131,7 +135,8 @@ func (p *Policy) Without(reasons ...Reason) *Policy {
 
 func (p *Policy) subject(in Input, settings NamespaceSettings) subject {
 	spec, err := ReplaceHostPaths(in.Pod)
-	return subject{pod: in.Pod, spec: spec, replaceErr: err, claims: in.Claims, settings: settings, config: p.config}
+	return subject{pod: in.Pod, spec: spec, replaceErr: err, claims: in.Claims, settings: settings, config: p.config,
+		defaultSize: p.defaultSize}
 }
 
 func (p *Policy) violations(s subject) []Violation {
@@ -515,6 +520,26 @@ func checkFlavor(s subject) []string {
 		return []string{err.Error()}
 	}
 	return nil
+}
+
+// checkOversize refuses a requested size that the Pod does not need: it passes ResourceQuota and LimitRange, which see
+// requests only, and is billed. CCI 1.0 has no requested sizes.
+func checkOversize(s subject) []string {
+	text, ok := s.pod.Annotations[FlavorAnnotation]
+	if !ok || s.settings.AllowOversize || s.config.CCIVersion == CCI1 {
+		return nil
+	}
+	requested, err := sizes.For(s.pod.Annotations, s.spec)
+	if err != nil {
+		return nil // checkFlavor reports it.
+	}
+	needed, err := s.config.CCIVersion.Size(nil, s.spec, s.defaultSize)
+	if err != nil || requested.MilliCPU <= needed.MilliCPU && requested.MilliGiB <= needed.MilliGiB {
+		return nil
+	}
+	return []string{fmt.Sprintf("annotation %s requests size %s, and the Pod gets %s by its requests: request more "+
+		"resources, remove the annotation, or ask an administrator of the cluster to allow it (%s of the namespace)",
+		FlavorAnnotation, text, needed, AllowOversizeAnnotation)}
 }
 
 // checkCCI1 finds what the first generation of the cloud does not support. It has the API of Kubernetes 1.19.

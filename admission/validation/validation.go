@@ -24,7 +24,11 @@ type Validator struct {
 }
 
 // New returns a Validator.
-func New(p *policy.Policy, facts Facts) *Validator { return &Validator{policy: p, facts: facts} }
+//
+// It does not know what namespaces may: it does not warn about sizes, which a namespace may be allowed to choose.
+func New(p *policy.Policy, facts Facts) *Validator {
+	return &Validator{policy: p.Without(policy.ReasonOversizedFlavor), facts: facts}
+}
 
 // Review validates an object of a namespace. old is its previous version, nil at creation. The webhook rejects the
 // object if there are errors, and returns the warnings to the user in any case.

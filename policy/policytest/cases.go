@@ -29,6 +29,8 @@ type Case struct {
 	ConfigMap map[string]string `json:"configMap,omitempty"`
 	// Namespace are the labels of the Pod's namespace.
 	Namespace map[string]string `json:"namespaceLabels,omitempty"`
+	// Annotations are the annotations of the Pod's namespace.
+	Annotations map[string]string `json:"namespaceAnnotations,omitempty"`
 	// Claims are the kinds of the volumes of claims.
 	Claims map[string]string `json:"claims,omitempty"`
 	// Config is the configuration of the rules, by default DefaultConfig. Disabled is added to it.
@@ -77,7 +79,10 @@ func (c Case) Input(t testing.TB) policy.Input {
 	global, err := policy.ParseSwitch(c.ConfigMap)
 	require.NoError(t, err)
 	pod, labels := c.podAndLabels(t)
-	return policy.Input{Pod: pod, Global: global, WorkloadLabels: labels, NamespaceLabels: c.Namespace, Claims: c.Claims}
+	return policy.Input{
+		Pod: pod, Global: global, WorkloadLabels: labels, NamespaceLabels: c.Namespace, NamespaceAnnotations: c.Annotations,
+		Claims: c.Claims,
+	}
 }
 
 // podAndLabels returns the Pod that the controller of the workload would create, and the labels of the workload.

@@ -131,8 +131,11 @@ func startFlood(ctx context.Context, t *testing.T, ended *sync.WaitGroup) *flood
 		Logger: logger,
 	})
 	require.NoError(t, err)
+	namespaces := map[string]map[string]string{"large": {}, "broken": {}, "small": {}}
+	facts := &fakeFacts{ready: true, annotations: namespaces}
 	p, err := New(Config{
 		Cloud: client, Namespace: cloudtest.Namespace, Owner: owner, Inventory: known, Mirrors: mirrors,
+		Facts:      facts,
 		Translator: translator, Policy: rules, NodeIP: "10.0.0.1", NodeDNS: func() *corev1.PodDNSConfig { return nil },
 		Pods: pods, Client: sources.CoreV1(), Recorder: record.NewFakeRecorder(10_000), Workers: 50,
 		MinRetryInterval: 500 * time.Millisecond, MaxRetryInterval: time.Minute, RefusalRetry: refusalRetry,
