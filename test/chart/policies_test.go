@@ -278,8 +278,8 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 		"a user removes all of them":  {admin, patchPod(onLocal, `{"metadata":{"annotations":null}}`), slots},
 		"a user sets it as a status":  {admin, patchPod(onLocal, annotate(policy.CloudSlotAnnotation, "x"), "status"), slots},
 		"a user sets it by a Binding": {admin, bindPod(onNone, map[string]string{policy.CloudSlotAnnotation: "x"}), slots},
-		"admission sets a slot": {
-			admission, patchPod(onLocal, annotate(policy.CloudSlotAnnotation, "x")), slots,
+		"admission sets a slot": { // Two policies refuse it, and the error names either.
+			admission, patchPod(onLocal, annotate(policy.CloudSlotAnnotation, "x")), "must not ",
 		},
 		"a user changes another annotation": {admin, patchPod(onLocal, annotate("note", "x")), ""},
 		"a user binds a Pod":                {admin, bindPod(onNone, nil), ""},

@@ -108,7 +108,7 @@ func fill(value any, with string) any {
 
 // variants are values that choose between variants of the chart, or that it computes with.
 var variants = []string{
-	"scheduler.mode", "vnode.certificate", "vnode.name", "credentials.from", "eksConfig.autoScaleEKS",
+	"scheduler.mode", "vnode.certificate", "vnode.name", "vnode.identity", "credentials.from", "eksConfig.autoScaleEKS",
 }
 
 // generated matches what depends on other values, or differs in each rendering.
