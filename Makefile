@@ -62,7 +62,7 @@ test-unit: compiler ## Run the tests that need no control plane
 .PHONY: test
 test: build test-unit ## Run all tests, from unit to end-to-end
 	go test -race -p 3 -parallel 4 $$(test/packages.sh controlplane)
-	go test -race -count=1 -p 2 -parallel 3 -timeout 30m ./test/system/... ./test/e2e/... ./test/endure/...
+	go test -race -count=1 -p 2 -parallel 3 -timeout 30m ./test/system/... ./test/e2e/... ./test/tenants ./test/endure/...
 	go test -race -count=1 -timeout 30m ./test/prove
 
 .PHONY: prove

@@ -36,7 +36,7 @@ func (p *Policy) NamespaceSettings(annotations map[string]string) (NamespaceSett
 	return settings, errors.Join(limitsErr, oversizeErr, keysErr)
 }
 
-// forbidden returns a decision if the namespace may not use the cloud at all, or if nobody can say what it may.
+// forbidden returns a decision if the namespace may not use the cloud at all, or if its settings cannot be read.
 func (s NamespaceSettings) forbidden(namespace string, err error) (Decision, bool) {
 	switch {
 	case err != nil:

@@ -13,8 +13,8 @@ import (
 )
 
 // The limits of each server. One address of a client gets half of the connections and requests: the programs are called
-// by the API server, a scheduler or a monitoring system, and whoever else can reach the port must not keep them out. A
-// further connection is closed, a further request is answered with status 503, both at once: a queue would only make
+// by the API server, a scheduler or a monitoring system, and other clients that reach the port must not keep them out.
+// A further connection is closed, a further request is answered with status 503, both at once: a queue would only make
 // every client wait.
 const (
 	// maxConnections is about 50 KB each. API servers and schedulers keep some connections. Every stream of the kubelet

@@ -21,7 +21,7 @@ type queue[K comparable] struct {
 	workers   int
 
 	mu sync.Mutex
-	// changed wakes one worker. Whoever takes a key wakes the next.
+	// changed signals one worker. The worker that takes a key signals the next.
 	changed *sync.Cond
 	waiting fairness.Queue[K]
 	// added are the keys to reconcile: those that wait, and those that were added while they were being reconciled.

@@ -176,7 +176,7 @@ func TestAThousandKeysOfOneNamespaceDoNotDelayAnother(t *testing.T) {
 	}
 }
 
-// An attack: the Pods of a tenant fail for ever.
+// An attack: the Pods of a tenant fail forever.
 func TestKeysThatAlwaysFailTakeTurnsToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tries, served := 0, 0

@@ -60,11 +60,11 @@ func playReferences(ctx context.Context, w *World) error {
 // mirrors returns the mirrors of the objects in the story's namespace, by the kind and name of the source.
 func (w *World) mirrors(ctx context.Context) (map[string]corev1.ConfigMap, map[string]corev1.Secret, error) {
 	var configMaps corev1.ConfigMapList
-	if err := w.listInCloud(ctx, "configmaps", &configMaps); err != nil {
+	if err := w.cluster.Cloud.List(ctx, "configmaps", &configMaps); err != nil {
 		return nil, nil, err
 	}
 	var secrets corev1.SecretList
-	if err := w.listInCloud(ctx, "secrets", &secrets); err != nil {
+	if err := w.cluster.Cloud.List(ctx, "secrets", &secrets); err != nil {
 		return nil, nil, err
 	}
 	source := func(meta metav1.ObjectMeta) (string, bool) {

@@ -52,7 +52,7 @@ func (s *System) writeCloudCredentials() error {
 }
 
 // vnodeConfig makes the virtual nodes notice within seconds that the simulated cloud is sold out, and stay locked until
-// someone has looked at them.
+// a user has looked at them.
 const vnodeConfig = `soldOut:
   signs: ^Unschedulable$
   firstLock: 30m

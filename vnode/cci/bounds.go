@@ -10,7 +10,7 @@ import (
 )
 
 // An answer of the service is as large as the service wants it to be. Everything that is read of one is bounded here: a
-// service that lies must neither exhaust the memory of a program nor keep it busy for ever.
+// service that lies must neither exhaust the memory of a program nor keep it busy forever.
 const (
 	// maxObject is the maximum size of one object in bytes, in a response, a list or a watch. etcd stores objects of
 	// 1.5 MiB.

@@ -49,7 +49,7 @@ func always(body func() io.Reader) liar {
 	return func(*http.Request) (int, io.Reader) { return http.StatusOK, body() }
 }
 
-// endless repeats a text for ever.
+// endless repeats a text forever.
 type endless struct {
 	text string
 	at   int
@@ -118,7 +118,7 @@ func TestAnswersWithoutEndAreErrors(t *testing.T) {
 			func(c *cci.Client) error { _, err := c.ListVolumes(ctx, cci.ListOptions{}); return err },
 			"the same continue token for two pages",
 		},
-		"a list that continues for ever": {
+		"a list that continues forever": {
 			func(*http.Request) (int, io.Reader) {
 				tokens++
 				return 200, strings.NewReader(fmt.Sprintf(`{"metadata":{"continue":"%d"},"items":[]}`, tokens))
@@ -152,7 +152,7 @@ func TestAnswersWithoutEndAreErrors(t *testing.T) {
 	}
 }
 
-// A header is read before any of it can be judged.
+// A header is read before any of it can be checked.
 func TestHeadersWithoutEndAreErrors(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -59,7 +59,7 @@ func TestTheNodeIsAVirtualNode(t *testing.T) {
 		return nil
 	})
 
-	// A Node of the previous version, or one whose label somebody has removed, becomes a virtual node of Spillway again.
+	// A Node of the previous version, or one whose label was removed, becomes a virtual node of Spillway again.
 	_, err = nodes.Patch(t.Context(), config.Node.Name, types.MergePatchType,
 		fmt.Appendf(nil, `{"metadata":{"labels":{%q:null}}}`, policy.TrustedNodeLabel), metav1.PatchOptions{})
 	require.NoError(t, err)

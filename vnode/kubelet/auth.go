@@ -40,8 +40,8 @@ func (r reviews) AuthenticationV1() authenticationv1.AuthenticationV1Interface {
 }
 
 // NewAuth reads the CA of client certificates from clientCAFile (PEM). It fails if the file is missing or invalid. It
-// sends no requests; the clients are used for TokenReviews and SubjectAccessReviews later. Whoever can reach the port
-// can use up the rate limit of tokens, so no other requests may share it.
+// sends no requests; the clients are used for TokenReviews and SubjectAccessReviews later. Any client that reaches the
+// port can use up the rate limit of tokens, so no other requests may share it.
 func NewAuth(tokens, access kubernetes.Interface, nodeName, clientCAFile string) (*Auth, error) {
 	clientCA, err := dynamiccertificates.NewDynamicCAContentFromFile("client-ca", clientCAFile)
 	if err != nil {

@@ -20,8 +20,8 @@ const (
 	maxAddresses = 1024
 )
 
-// callers limits the callers that present a token, because whoever can reach the port can make the virtual node send a
-// TokenReview. The API server presents a certificate, which is verified without a request.
+// callers limits the callers that present a token, because a client that reaches the port can make the virtual node
+// send a TokenReview. The API server presents a certificate, which is verified without a request.
 type callers struct {
 	mu      sync.Mutex
 	reviews int

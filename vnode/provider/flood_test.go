@@ -36,7 +36,7 @@ import (
 // floodLatency is how long the cloud of a flood takes for an answer.
 const floodLatency = 100 * time.Millisecond
 
-// floodCloud is a cloud in memory, because the clock of a bubble stands still while a connection is used. It accepts
+// floodCloud is a cloud in memory, because the clock of a bubble stalls while a connection is used. It accepts
 // everything. It refuses to create Pods of the namespace broken.
 type floodCloud struct {
 	mu sync.Mutex

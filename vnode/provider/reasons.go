@@ -12,7 +12,7 @@ const (
 	ReasonDenied = "CloudDenied"
 	// ReasonRefused: the cloud does not accept this Pod.
 	ReasonRefused = "CloudRefused"
-	// ReasonUndecided: the switch and the settings of namespaces are not known yet, so nobody can say whether the Pod may
+	// ReasonUndecided: the switch and the settings of namespaces are not known yet, so it is not known whether the Pod may
 	// run in the cloud. The Pod is retried.
 	ReasonUndecided = "PolicyUnknown"
 	// ReasonConfigError: a ConfigMap, Secret or service account that the Pod refers to does not exist, lacks a key or

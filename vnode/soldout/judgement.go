@@ -26,8 +26,8 @@ type strandedPod struct {
 	cause string
 }
 
-// verdict is what a check has found out about the cloud.
-type verdict struct {
+// finding is what a check has found out about the cloud.
+type finding struct {
 	// cause is why the whole cloud has no room, empty if it has.
 	cause string
 	// found: a Pod or the probe has found room since the last check.

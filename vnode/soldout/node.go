@@ -82,7 +82,7 @@ func (c *Controller) readNode(ctx context.Context) (*nodeState, error) {
 }
 
 // updateLock locks or unlocks the node, and writes the state into its condition.
-func (c *Controller) updateLock(ctx context.Context, node *nodeState, v verdict) error {
+func (c *Controller) updateLock(ctx context.Context, node *nodeState, v finding) error {
 	now := c.config.Now()
 	c.metrics.sizes.Set(float64(len(v.sizes)))
 	switch {

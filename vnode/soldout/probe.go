@@ -19,7 +19,7 @@ const (
 	// does not cost anything for longer.
 	probeDeadline = 5 * time.Minute
 	// probePause is the number of timeouts after which another probe may follow, unless the node has been locked
-	// meanwhile. Without a pause, one Pod that waits for ever would have a probe running all the time.
+	// meanwhile. Without a pause, one Pod that waits forever would have a probe running all the time.
 	probePause = 3
 )
 

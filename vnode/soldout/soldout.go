@@ -1,4 +1,4 @@
-// Package soldout judges by the cloud Pods that wait which sizes the cloud has no room for, because the service does
+// Package soldout decides by the cloud Pods that wait which sizes the cloud has no room for, because the service does
 // not report that it is sold out: it accepts a Pod and leaves it Pending. If the whole cloud has no room, it locks the
 // virtual node: new Pods then run elsewhere, and waiting Pods that allow it are evicted.
 //
@@ -137,7 +137,7 @@ func (c *Controller) logError(err error) {
 	}
 }
 
-// reconcile judges the Pods that wait and compares the verdict with the lock, once. An error of one step does not keep
+// reconcile checks the Pods that wait and compares the finding with the lock, once. An error of one step does not keep
 // the others from being done: a lock must end while the cloud does not answer.
 func (c *Controller) reconcile(ctx context.Context) error {
 	node, err := c.readNode(ctx)
@@ -150,6 +150,6 @@ func (c *Controller) reconcile(ctx context.Context) error {
 	problemErr := c.readProblem(ctx)
 	stranded := c.stranded()
 	cause, probeErr := c.cause(ctx, node, stranded)
-	lockErr := c.updateLock(ctx, node, verdict{cause: cause, found: c.addresses > before, sizes: sizesOf(stranded)})
+	lockErr := c.updateLock(ctx, node, finding{cause: cause, found: c.addresses > before, sizes: sizesOf(stranded)})
 	return errors.Join(problemErr, probeErr, lockErr, c.failOver(ctx, stranded, node.unschedulable))
 }

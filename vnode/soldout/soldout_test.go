@@ -418,7 +418,7 @@ func TestWithoutAProbeSeveralNamespacesLockTheNode(t *testing.T) {
 	}
 }
 
-// Half of a Deployment finds room, and then the cloud is sold out: the addresses of the others are no proof for ever.
+// Half of a Deployment finds room, and then the cloud is sold out: the addresses of the others are no proof forever.
 func TestPodsThatWaitAfterOthersFoundRoomLockTheNode(t *testing.T) {
 	h := newHarness(t)
 	h.reconciles()

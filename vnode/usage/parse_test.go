@@ -26,7 +26,7 @@ func targetOf(containers ...string) Target {
 	return target
 }
 
-// endless repeats a line for ever, so that the test itself needs no memory.
+// endless repeats a line forever, so that the test itself needs no memory.
 type endless struct {
 	line string
 	at   int
