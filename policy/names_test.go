@@ -44,6 +44,7 @@ func TestNames(t *testing.T) {
 		"DeletionCostAnnotation": "controller.kubernetes.io/pod-deletion-cost",
 		"CloudDeletionCost":      "-100",
 		// Ours.
+		"Prefix":                          "spillway.io/",
 		"PlacementResource":               "spillway.io/placement",
 		"LocalSlotAnnotation":             "spillway.io/local-slot",
 		"CloudSlotAnnotation":             "spillway.io/cloud-slot",

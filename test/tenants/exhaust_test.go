@@ -78,8 +78,8 @@ func TestOnePodMustNotExhaustAProgram(t *testing.T) {
 		pod := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x","namespace":"mallory"},"spec":{"containers":[` +
 			strings.Join(list, ",") + `]}}`
 		review := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","kind":{` +
-			`"version":"v1","kind":"Pod"},"resource":{"version":"v1","resource":"pods"},"namespace":"mallory","operation":"CREATE","object":` +
-			pod + `}}`
+			`"version":"v1","kind":"Pod"},"resource":{"version":"v1","resource":"pods"},"namespace":"mallory",` +
+			`"operation":"CREATE","object":` + pod + `}}`
 		for endpoint, body := range map[string]string{
 			cluster.Endpoint(system.Admission) + "/mutate-pods": review,
 			cluster.Endpoint(system.Extender) + "/filter":       `{"Pod":` + pod + `,"NodeNames":["local-0"]}`,
