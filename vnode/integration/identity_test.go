@@ -54,6 +54,8 @@ func grant(ctx context.Context, client kubernetes.Interface) error {
 	rule := func(group string, resources, names []string, verbs ...string) rbacv1.PolicyRule {
 		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, ResourceNames: names, Verbs: verbs}
 	}
+	namespaces := rule("", []string{"namespaces"}, nil, "list", "watch")
+	globalSwitch := rule("", []string{"configmaps"}, []string{policy.SwitchConfigMapName}, "list", "watch")
 	leases := rule("coordination.k8s.io", []string{"leases"}, nil, "get", "create", "update")
 	for user, rules := range map[string][]rbacv1.PolicyRule{
 		nodeAccount: {
@@ -61,7 +63,7 @@ func grant(ctx context.Context, client kubernetes.Interface) error {
 			rule("", []string{"groups"}, []string{nodeuser.Group}, "impersonate"),
 			rule("", []string{"nodes"}, nil, "get"),
 			rule("", []string{"nodes"}, nodes, "patch"),
-			leases,
+			leases, namespaces, globalSwitch,
 		},
 		ownAccount: {
 			rule("", []string{"nodes"}, nil, "get", "list", "watch", "create", "patch"),
@@ -72,7 +74,7 @@ func grant(ctx context.Context, client kubernetes.Interface) error {
 			rule("", []string{"configmaps", "secrets", "persistentvolumeclaims", "persistentvolumes"}, nil, "get"),
 			rule("authentication.k8s.io", []string{"tokenreviews"}, nil, "create"),
 			rule("authorization.k8s.io", []string{"subjectaccessreviews"}, nil, "create"),
-			leases,
+			leases, namespaces, globalSwitch,
 		},
 	} {
 		role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: rules}

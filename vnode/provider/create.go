@@ -33,6 +33,9 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 	if reason != "" {
 		return p.refuse(pod, string(reason), message)
 	}
+	if message := p.reserveWithin(settings.CloudLimits, pod, result.Size); message != "" {
+		return p.refuseDecided(pod, policy.Decision{Reason: policy.ReasonCloudLimits, Message: message})
+	}
 	if wait := p.attempt(key, result.Pod); wait > 0 {
 		return wait, worker.ErrNotYet
 	}
@@ -48,6 +51,7 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 	}
 	p.inventory.Put(created)
 	p.recordCreated(key)
+	p.cancelReservation(key)
 	p.metrics.creation.Observe(p.config.Now().Sub(since).Seconds())
 	p.config.Recorder.Eventf(pod, corev1.EventTypeNormal, eventCreated,
 		"Created cloud Pod %s of size %s", created.Name, result.Size)
@@ -84,6 +88,7 @@ func (p *Provider) adopt(ctx context.Context, pod *corev1.Pod) (time.Duration, e
 		return 0, fmt.Errorf("cloud pod %s existed a moment ago and is gone", identity.CloudName(key))
 	}
 	p.recordCreated(key)
+	p.cancelReservation(key)
 	p.metrics.adopted.Inc()
 	p.config.Recorder.Eventf(pod, corev1.EventTypeNormal, eventAdopted, "Found existing cloud Pod %s", cloud.Name)
 	p.report(pod, translate.Status(pod, cloud, p.config.NodeIP, p.now()))
@@ -144,6 +149,7 @@ func (p *Provider) reportWaiting(pod *corev1.Pod, reason string, err error) {
 // reason: ReplicaSets, StatefulSets and DaemonSets replace a failed Pod at once, and the next one would fail too,
 // without end. With other policies the Pod fails: Jobs count failures and give up.
 func (p *Provider) refuse(pod *corev1.Pod, reason, message string) (time.Duration, error) {
+	p.cancelReservation(identity.KeyOf(pod))
 	p.noteRefusal(pod, reason, message)
 	if pod.Spec.RestartPolicy == corev1.RestartPolicyAlways || pod.Spec.RestartPolicy == "" {
 		p.report(pod, translate.WaitingStatus(pod, reason, message, p.config.NodeIP, p.now()))

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
@@ -55,6 +56,7 @@ func (p *Provider) refuseDecided(pod *corev1.Pod, decision policy.Decision) (tim
 	message := policy.Summary([]string{
 		decision.Message, "if you delete the Pod, its owner creates it again where it may run",
 	})
+	p.cancelReservation(identity.KeyOf(pod))
 	p.noteRefusal(pod, reason, message)
 	p.report(pod, translate.WaitingStatus(pod, reason, message, p.config.NodeIP, p.now()))
 	return p.config.RefusalRetry, nil

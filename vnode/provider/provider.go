@@ -97,6 +97,8 @@ type Provider struct {
 	notified chan struct{}
 	notify   func(*corev1.Pod)
 
+	reserved reservations
+
 	mu     sync.Mutex
 	states map[identity.Key]*podState
 }
@@ -119,6 +121,7 @@ func New(config Config) (*Provider, error) {
 		pods:      corelisters.NewPodLister(config.Pods.GetIndexer()),
 		notified:  make(chan struct{}),
 		states:    map[identity.Key]*podState{},
+		reserved:  reservations{uses: map[identity.Key]policy.CloudUse{}},
 	}
 	var err error
 	// The retry intervals are those of each Pod. There is no rate limit for all Pods: the client of the cloud has one.
@@ -229,6 +232,7 @@ func (p *Provider) cloudChanged(key identity.Key, pod *cci.Pod, state inventory.
 	case inventory.Present:
 		p.updateKnown(key, func(s *podState) { s.gone = false })
 	}
+	p.cloudFreed(key, pod, state == inventory.Present)
 	p.loop.Add(key)
 }
 

@@ -30,6 +30,9 @@ import (
 //	exists, never ran does not exist     created
 func (p *Provider) reconcile(ctx context.Context, key identity.Key) (requeueAfter time.Duration, err error) {
 	pod, cloud := p.pod(key), p.inventory.Get(key)
+	if pod == nil || pod.DeletionTimestamp != nil || translate.IsTerminal(pod.Status.Phase) {
+		p.cancelReservation(key)
+	}
 	switch {
 	case pod == nil:
 		return p.collect(ctx, key, cloud)

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -32,12 +33,18 @@ func (b *builder) chooseSize() sizes.Flavor {
 // SizeOf returns the size of a translated Pod, such as 2.00_4.0, with the type of instance if the Pod requests one: the
 // cloud may have capacity for one type only. It contains no text that users choose.
 func SizeOf(pod *cci.Pod) string {
-	size := pod.Annotations[policy.FlavorAnnotation]
-	if size == "" {
-		size = pod.Annotations[policy.CloudSizeAnnotation]
-	}
+	size := cmp.Or(pod.Annotations[policy.FlavorAnnotation], pod.Annotations[policy.CloudSizeAnnotation])
 	if instanceType := pod.Annotations[cci.InstanceTypeAnnotation]; slices.Contains(instanceTypes, instanceType) {
 		size += " " + instanceType
+	}
+	return size
+}
+
+// BilledSize returns the size of a translated Pod, zero if its annotations do not say it.
+func BilledSize(pod *cci.Pod) sizes.Flavor {
+	size, err := sizes.Parse(cmp.Or(pod.Annotations[policy.FlavorAnnotation], pod.Annotations[policy.CloudSizeAnnotation]))
+	if err != nil {
+		return sizes.Flavor{}
 	}
 	return size
 }
