@@ -40,11 +40,12 @@ func TestOnePodMustNotExhaustAProgram(t *testing.T) {
 		pod := enforced("expands")
 		pod.Annotations["large"] = strings.Repeat("x", 240<<10)
 		for i := range 1100 {
+			// Two sources, which are too large together. Files of one source share an annotation.
+			source := []string{"metadata.annotations", "metadata.annotations['large']"}[i%2]
 			pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: fmt.Sprintf("v%d", i),
 				VolumeSource: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{
 					Items: []corev1.DownwardAPIVolumeFile{{
-						Path:     "annotations",
-						FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations"},
+						Path: "annotations", FieldRef: &corev1.ObjectFieldSelector{FieldPath: source},
 					}},
 				}},
 			})

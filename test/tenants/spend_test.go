@@ -145,13 +145,13 @@ func TestNobodyUsesTheCloudWithoutLeave(t *testing.T) {
 	})
 }
 
-// awaitKeptLocal waits until the scheduler says that the Pod may not go to the cloud.
+// awaitKeptLocal waits until the Pod is on a local node, or its condition says why it may go to no other.
 func awaitKeptLocal(t *testing.T, pod *corev1.Pod, reason policy.Reason) {
 	t.Helper()
 	var said string
 	awaitPod(t, pod, "stay local", func(p *corev1.Pod) bool {
 		if p.Spec.NodeName != "" {
-			return !isVirtual(p.Spec.NodeName) && reason == ""
+			return !isVirtual(p.Spec.NodeName)
 		}
 		for _, condition := range p.Status.Conditions {
 			if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
