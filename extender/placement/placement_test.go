@@ -101,7 +101,9 @@ func (f *fixture) VerifyTerm(context.Context, leadership.Term) error {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{t: t, slots: map[string]string{}}
-	decide, err := policy.New(policy.DefaultConfig())
+	rules := policy.DefaultConfig()
+	rules.AllowOversize = true // Tests set the size of a Pod by its annotation alone.
+	decide, err := policy.New(rules)
 	require.NoError(t, err)
 	n := nodes.New()
 	list := []any{node("local-0", nil), node("local-1", nil)}
