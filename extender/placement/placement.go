@@ -134,8 +134,7 @@ func (p *Placement) Filter(ctx context.Context, pod *corev1.Pod, names []string)
 	chosen := []string{}
 	switch {
 	case allowed.local && allowed.virtual:
-		local = append(local, virtual...)
-		chosen = local
+		chosen = append(local, virtual...)
 	case allowed.local:
 		chosen = local
 	case allowed.virtual:

@@ -3,7 +3,6 @@ package stories
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -88,34 +87,15 @@ func (w *World) awaitSizeSoldOut(ctx context.Context, size string) error {
 
 // whileFault calls play while the cloud has a fault.
 func (w *World) whileFault(ctx context.Context, fault string, play func(context.Context) error) (err error) {
-	if err := w.simulate(ctx, http.MethodPost, "faults", fault); err != nil {
+	if err := w.cluster.Cloud.Simulate(ctx, http.MethodPost, "faults", fault); err != nil {
 		return err
 	}
 	defer func() {
-		if resetErr := w.simulate(context.WithoutCancel(ctx), http.MethodDelete, "faults", ""); err == nil {
+		if resetErr := w.cluster.Cloud.Simulate(context.WithoutCancel(ctx), http.MethodDelete, "faults", ""); err == nil {
 			err = resetErr
 		}
 	}()
 	return play(ctx)
-}
-
-// simulate makes the simulated cloud do something that a real cloud does on its own.
-func (w *World) simulate(ctx context.Context, method, path, body string) error {
-	request, err := http.NewRequestWithContext(ctx, method, w.cluster.Cloud.Control+"/_sim/"+path,
-		strings.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("creating the request %s: %w", path, err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("calling the simulator at %s: %w", path, err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode >= 300 {
-		message, _ := io.ReadAll(response.Body)
-		return fmt.Errorf("calling the simulator at %s: %s: %s", path, response.Status, message)
-	}
-	return nil
 }
 
 // awaitLocked blocks until every virtual node is locked and its condition reports until when.

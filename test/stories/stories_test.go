@@ -153,7 +153,7 @@ func TestDuplicatesInTheCloudAreFound(t *testing.T) {
 
 func TestCallsOfTheSimulatorReportItsMessage(t *testing.T) {
 	w, _ := newWorld(respond(t, "/_sim/faults", http.StatusBadRequest, "unknown fault"), fake.NewClientset())
-	err := w.simulate(t.Context(), http.MethodPost, "faults", "{}")
+	err := w.cluster.Cloud.Simulate(t.Context(), http.MethodPost, "faults", "{}")
 	assert.EqualError(t, err, "calling the simulator at faults: 400 Bad Request: unknown fault")
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"strings"
 
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/signer"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/request"
@@ -36,6 +38,25 @@ func (c Cloud) List(ctx context.Context, resource string, list any) error {
 	}
 	if err := json.NewDecoder(response.Body).Decode(list); err != nil {
 		return fmt.Errorf("decoding cloud %s: %w", resource, err)
+	}
+	return nil
+}
+
+// Simulate makes the simulated cloud do something that a real cloud does on its own, such as POST faults.
+func (c Cloud) Simulate(ctx context.Context, method, path, body string) error {
+	call, err := http.NewRequestWithContext(ctx, method, c.Control+"/_sim/"+path,
+		strings.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("creating the request %s: %w", path, err)
+	}
+	response, err := http.DefaultClient.Do(call)
+	if err != nil {
+		return fmt.Errorf("calling the simulator at %s: %w", path, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode >= 300 {
+		message, _ := io.ReadAll(response.Body)
+		return fmt.Errorf("calling the simulator at %s: %s: %s", path, response.Status, message)
 	}
 	return nil
 }

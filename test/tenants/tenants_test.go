@@ -322,22 +322,8 @@ func cleanup() context.Context { return context.Background() }
 // simulate injects a fault into the simulated cloud until the test ends.
 func simulate(t *testing.T, fault string) {
 	t.Helper()
-	send := func(ctx context.Context, method, body string) error {
-		request, err := http.NewRequestWithContext(ctx, method, cluster.Cloud().Endpoint+"/_sim/faults",
-			strings.NewReader(body))
-		if err != nil {
-			return err
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return err
-		}
-		defer response.Body.Close()
-		if response.StatusCode >= http.StatusMultipleChoices {
-			return fmt.Errorf("the simulator answers %s", response.Status)
-		}
-		return nil
-	}
-	require.NoError(t, send(t.Context(), http.MethodPost, fault))
-	t.Cleanup(func() { assert.NoError(t, send(cleanup(), http.MethodDelete, "")) })
+	require.NoError(t, cluster.Cloud().Simulate(t.Context(), http.MethodPost, "faults", fault))
+	t.Cleanup(func() {
+		assert.NoError(t, cluster.Cloud().Simulate(cleanup(), http.MethodDelete, "faults", ""))
+	})
 }
