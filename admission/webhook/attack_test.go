@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +17,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/spillway-k8s/spillway/internal/costtest"
 )
 
 // many returns n copies of an element of a list.
@@ -140,20 +141,10 @@ func bodyOf(t testing.TB, request *admissionv1.AdmissionRequest) []byte {
 	return []byte(body + "}}")
 }
 
-// cost returns what a call takes: time, and bytes that it allocates.
-func cost(f func()) (time.Duration, uint64) {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	started := time.Now()
-	f()
-	took := time.Since(started)
-	runtime.ReadMemStats(&after)
-	return took, after.TotalAlloc - before.TotalAlloc
-}
-
 const (
-	// maxTime is how long a review may take, on a busy machine too. The quantities in attacks take half an hour.
-	maxTime = 10 * time.Second
+	// maxCPU is the processor time that a review may take under the race detector, which makes it 10 to 20 times as
+	// long. The quantities in attacks take half an hour without it.
+	maxCPU = 20 * time.Second
 	// maxAlloc is what a review may allocate in all. It allocates it in steps and frees most of it meanwhile.
 	maxAlloc = 300 << 20
 	// maxAnswer is how long an answer may be, in bytes.
@@ -167,11 +158,11 @@ func TestAttacksTakeLittleTimeAndMemory(t *testing.T) {
 			t.Run(name+path, func(t *testing.T) {
 				body := bodyOf(t, request)
 				var recorder *httptest.ResponseRecorder
-				took, allocated := cost(func() { recorder = post(h, path, body) })
+				cost := costtest.Of(func() { recorder = post(h, path, body) })
 				t.Logf("status %d, %s, %d KiB for %d KiB: %.300s",
-					recorder.Code, took, allocated>>10, len(body)>>10, recorder.Body)
-				assert.Less(t, took, maxTime)
-				assert.Less(t, allocated, uint64(maxAlloc))
+					recorder.Code, cost.CPU, cost.Memory>>10, len(body)>>10, recorder.Body)
+				assert.Less(t, cost.CPU, maxCPU)
+				assert.Less(t, cost.Memory, uint64(maxAlloc))
 				assert.Less(t, recorder.Body.Len(), maxAnswer)
 				assert.Contains(t, []int{http.StatusOK, http.StatusBadRequest}, recorder.Code)
 			})
@@ -238,9 +229,9 @@ func FuzzReviews(f *testing.F) {
 	h, _ := handlerFor(f, world{}.evaluator(f))
 	f.Fuzz(func(t *testing.T, path uint8, body []byte) {
 		var recorder *httptest.ResponseRecorder
-		took, allocated := cost(func() { recorder = post(h, paths[int(path)%len(paths)], body) })
-		require.Less(t, took, time.Second)
-		require.Less(t, allocated, uint64(8<<20+1000*len(body)))
+		costtest.AtMost(t, uint64(8<<20+1000*len(body)), func() {
+			recorder = post(h, paths[int(path)%len(paths)], body)
+		})
 		require.Contains(t, []int{http.StatusOK, http.StatusBadRequest}, recorder.Code)
 	})
 }

@@ -108,15 +108,17 @@ func TestAClientThatSendsATrickleIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := dial(t, Server{Handler: http.HandlerFunc(echo)})
 		started := time.Now()
-		go func() {
+		var writer sync.WaitGroup
+		writer.Go(func() {
 			_, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
 			for ; err == nil; _, err = io.WriteString(conn, "a") {
 				time.Sleep(time.Second)
 			}
-		}()
+		})
 		_, err := io.ReadAll(conn)
 		require.NoError(t, err)
 		assert.LessOrEqual(t, time.Since(started), bodyTimeout+2*time.Second)
+		writer.Wait()
 	})
 }
 

@@ -1,6 +1,7 @@
 package cci_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -165,6 +166,9 @@ func TestHeadersWithoutEndAreErrors(t *testing.T) {
 			}
 			go func() {
 				defer conn.Close()
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+					return
+				}
 				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n")
 				_, _ = io.Copy(conn, repeat("A: "+strings.Repeat("x", 1000)+"\r\n"))
 			}()
