@@ -170,9 +170,11 @@ func (b *builder) envResource(c *corev1.Container, e corev1.EnvVar) (corev1.EnvV
 	return b.literal(e.Name, value)
 }
 
-// resourceField returns the value that the kubelet computes. It is rounded up to the divisor. A limit that is not set
-// is the size of the cloud Pod. Source: Kubernetes documentation, "Downward API", "Information available via
-// resourceFieldRef".
+// resourceField returns the value that the kubelet computes. It is rounded up to the divisor. For a limit that is not
+// set the kubelet shows what is allocatable on the node. Here it is what the container has in the cloud: the limit that
+// it gets there, which is its request, or without one the size of the cloud Pod. Source: Kubernetes documentation,
+// "Downward API", "Information available via resourceFieldRef"; Kubernetes v1.36, pkg/api/v1/resource/helpers.go,
+// MergeContainerResourceLimits.
 func (b *builder) resourceField(c *corev1.Container, selector *corev1.ResourceFieldSelector) (string, error) {
 	if selector.ContainerName != "" {
 		c = b.find(selector.ContainerName)
@@ -186,11 +188,22 @@ func (b *builder) resourceField(c *corev1.Container, selector *corev1.ResourceFi
 	if isLimit {
 		list = c.Resources.Limits
 	}
-	quantity, set := list[corev1.ResourceName(name)]
-	if !set && isLimit {
-		quantity = b.size.Resources()[corev1.ResourceName(name)]
+	quantity := list[corev1.ResourceName(name)]
+	if quantity.IsZero() && isLimit {
+		quantity = b.limit(c, corev1.ResourceName(name))
 	}
 	return divide(quantity, selector.Divisor, corev1.ResourceName(name)), nil
+}
+
+// limit returns how much of a resource a container without a limit can use in the cloud.
+func (b *builder) limit(c *corev1.Container, name corev1.ResourceName) resource.Quantity {
+	if name == corev1.ResourceEphemeralStorage {
+		return *resource.NewQuantity(b.storage()*gib, resource.BinarySI)
+	}
+	if quantity, ok := b.share(c)[name]; ok {
+		return quantity
+	}
+	return b.size.Resources()[name]
 }
 
 // find returns the container or init container of that name, nil if there is none.

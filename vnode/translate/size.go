@@ -77,8 +77,14 @@ func (b *builder) fitCCI1() sizes.Flavor {
 // has been seen to refuse requests that differ from limits, and bills the size of the Pod in any case.
 func (b *builder) resources(c *corev1.Container) cci.Resources {
 	b.checkResources(c)
+	return equal(b.share(c))
+}
+
+// share returns the resources that a container has in the cloud. What is not in the list is limited by the size of the
+// Pod only.
+func (b *builder) share(c *corev1.Container) corev1.ResourceList {
 	if b.shares != nil {
-		return equal(b.shares[c])
+		return b.shares[c]
 	}
 	list := corev1.ResourceList{}
 	for _, name := range sized {
@@ -88,7 +94,7 @@ func (b *builder) resources(c *corev1.Container) cci.Resources {
 			list[name] = quantity
 		}
 	}
-	return equal(list)
+	return list
 }
 
 // equal returns a list as both the limits and the requests.
@@ -122,27 +128,39 @@ const (
 	freeStorageCCI1 = 20
 )
 
+// wantedStorage returns the ephemeral storage that the Pod requests, in GiB, rounded up.
+func (b *builder) wantedStorage() int64 {
+	bytes := sizes.NeedOf(b.spec, corev1.ResourceEphemeralStorage)
+	if bytes%gib > 0 {
+		return bytes/gib + 1
+	}
+	return bytes / gib
+}
+
+// storage returns the ephemeral storage that the Pod has in the cloud, in GiB.
+func (b *builder) storage() int64 {
+	if b.translator.config.Version == policy.CCI1 {
+		return freeStorageCCI1
+	}
+	return min(max(freeStorage, b.wanted), policy.MostStorage)
+}
+
 // extraStorage returns the ephemeral storage that the Pod requests in addition to what it has at no charge, nil for
 // none.
 func (b *builder) extraStorage() *cci.ExtraEphemeralStorage {
-	bytes := sizes.NeedOf(b.spec, corev1.ResourceEphemeralStorage)
-	wanted := bytes / gib
-	if bytes%gib > 0 {
-		wanted++
-	}
 	switch {
 	case b.translator.config.Version == policy.CCI1:
-		if wanted > freeStorageCCI1 {
+		if b.wanted > freeStorageCCI1 {
 			b.warn("ephemeral storage above the %dGi of every Pod of CCI 1.0 is ignored", freeStorageCCI1)
 		}
 		return nil
-	case wanted <= freeStorage:
+	case b.wanted <= freeStorage:
 		return nil
-	case wanted > policy.MostStorage:
+	case b.wanted > policy.MostStorage:
 		b.refuse("the Pod requests more ephemeral storage than %dGi, the maximum in the cloud", policy.MostStorage)
 		return nil
 	}
-	return &cci.ExtraEphemeralStorage{SizeInGiB: int32(wanted - freeStorage)}
+	return &cci.ExtraEphemeralStorage{SizeInGiB: int32(b.wanted - freeStorage)}
 }
 
 const gib = int64(1) << 30

@@ -142,7 +142,7 @@ func (t *Translator) Pod(
 		return Result{}, &Refused{policy.ReasonHostPath, []string{policy.Clip(err.Error(), policy.MaxMessage)}}
 	}
 	b := &builder{translator: t, pod: pod, spec: spec, dropped: map[string]bool{}, filePaths: map[string]string{}}
-	b.size = b.chooseSize()
+	b.size, b.wanted = b.chooseSize(), b.wantedStorage()
 	cloud := &cci.Pod{ObjectMeta: b.meta(allowed), Spec: b.podSpec(nodeDNS)}
 	b.checkSizes(cloud.Annotations)
 	if refusals := b.refusals.List(); len(refusals) > 0 {
@@ -161,6 +161,8 @@ type builder struct {
 	// spec is the spec of the Pod with hostPath volumes replaced. It is not changed.
 	spec *corev1.PodSpec
 	size sizes.Flavor
+	// wanted is the ephemeral storage that the Pod requests, in GiB.
+	wanted int64
 	// shares maps each container to its share of the size in CCI 1.0. It is nil in CCI 2.0.
 	shares map[*corev1.Container]corev1.ResourceList
 	// dropped contains the names of volumes that are left out. Their mounts are left out as well.
