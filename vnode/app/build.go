@@ -18,7 +18,6 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	"github.com/spillway-k8s/spillway/internal/facts"
-	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
@@ -179,7 +178,7 @@ func (b builder) kubeletPort(handler http.Handler) (serve.Server, *kubelet.Certi
 
 // newInformers returns informers for the Pods that are bound to the node.
 func newInformers(client kubernetes.Interface, nodeName string) informers.SharedInformerFactory {
-	return informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(kube.StripManagedFields),
+	return informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(translate.Trim),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 			o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", nodeName).String()
 		}))

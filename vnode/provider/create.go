@@ -20,7 +20,7 @@ import (
 // create creates the cloud Pod of a Pod, or reports why it cannot.
 func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, error) {
 	key := identity.KeyOf(pod)
-	since := p.firstAttempt(key)
+	since := p.acknowledged(pod)
 	settings, refused, err := p.decide(pod)
 	if err != nil {
 		p.reportWaiting(pod, ReasonUndecided, err)
@@ -52,6 +52,9 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 	p.inventory.Put(created)
 	p.recordCreated(key)
 	p.cancelReservation(key)
+	if now := p.pod(key); now != nil && now != pod { // It was changed meanwhile, and the inventory did not have it yet.
+		p.warnAboutChanges(pod, now)
+	}
 	p.metrics.creation.Observe(p.config.Now().Sub(since).Seconds())
 	p.config.Recorder.Eventf(pod, corev1.EventTypeNormal, eventCreated,
 		"Created cloud Pod %s of size %s", created.Name, result.Size)

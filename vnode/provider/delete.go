@@ -66,25 +66,35 @@ func (p *Provider) release(ctx context.Context, key identity.Key, cloud *cci.Pod
 // terminate handles a Pod that is being deleted: it removes first the cloud Pod, then the Pod.
 func (p *Provider) terminate(ctx context.Context, pod *corev1.Pod, cloud *cci.Pod) (time.Duration, error) {
 	key := identity.KeyOf(pod)
-	if cloud == nil && !p.state(key).gone {
-		found, err := p.readCloudPod(ctx, key)
-		if err != nil {
-			return 0, err
-		}
-		cloud = found
-	}
-	if cloud == nil {
-		return p.removeFromCluster(ctx, pod)
-	}
-	gone, err := p.deleteCloudPod(ctx, key, cloud, pod.DeletionGracePeriodSeconds)
+	left, err := p.endInCloud(ctx, key, cloud, pod.DeletionGracePeriodSeconds)
 	if err != nil {
 		return 0, err
 	}
-	if gone {
+	if left == nil {
 		return p.removeFromCluster(ctx, pod)
 	}
-	p.report(pod, translate.Status(pod, cloud, p.config.NodeIP, p.now()))
+	p.report(pod, translate.Status(pod, left, p.config.NodeIP, p.now()))
 	return p.config.Recheck, nil
+}
+
+// endInCloud requests the deletion of the cloud Pod of a Pod. It returns the cloud Pod, or nil as the proof that there
+// is none any more. A nil grace is the cloud Pod's own grace period.
+func (p *Provider) endInCloud(
+	ctx context.Context, key identity.Key, cloud *cci.Pod, grace *int64,
+) (left *cci.Pod, err error) {
+	if cloud == nil && !p.state(key).gone {
+		if cloud, err = p.readCloudPod(ctx, key); err != nil {
+			return nil, err
+		}
+	}
+	if cloud == nil {
+		return nil, nil
+	}
+	gone, err := p.deleteCloudPod(ctx, key, cloud, grace)
+	if err != nil || gone {
+		return nil, err
+	}
+	return cloud, nil
 }
 
 // deleteCloudPod requests the deletion of a cloud Pod, unless it has done so already. gone reports that there is no

@@ -20,8 +20,8 @@ func (p *Provider) CheckRunning(namespace, name, container string) error {
 	if err != nil {
 		return errdefs.NotFoundf("pod %s/%s is not on this node", namespace, name)
 	}
-	if !hasContainer(pod, container) {
-		return errdefs.NotFoundf("pod %s/%s has no container %q", namespace, name, container)
+	if err := checkContainer(pod, container); err != nil {
+		return err
 	}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if status.Name == container && status.State.Running != nil {

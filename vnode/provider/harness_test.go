@@ -44,6 +44,8 @@ type spyCloud struct {
 	calls map[string]int
 	// fail holds the error of each operation.
 	fail map[string]error
+	// onCreate is called while a Pod is being created. It may be nil.
+	onCreate func()
 	// deletions holds the options of all deletions that were requested.
 	deletions []cci.DeleteOptions
 }
@@ -58,6 +60,9 @@ func (c *spyCloud) call(operation string) error {
 func (c *spyCloud) CreatePod(ctx context.Context, namespace string, pod *cci.Pod) (*cci.Pod, error) {
 	if err := c.call("create"); err != nil {
 		return nil, err
+	}
+	if c.onCreate != nil {
+		c.onCreate()
 	}
 	return c.API.CreatePod(ctx, namespace, pod)
 }

@@ -105,8 +105,7 @@ func (p *Provider) podHandler() cache.ResourceEventHandler {
 				p.podChanged(old) // Another Pod of the same name may have replaced it.
 			}
 			p.podChanged(after)
-			p.warnAboutImages(before, after)
-			p.warnAboutDebugging(before, after)
+			p.warnAboutUpdate(before, after)
 		},
 		DeleteFunc: func(obj any) {
 			if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
@@ -120,35 +119,5 @@ func (p *Provider) podHandler() cache.ResourceEventHandler {
 func (p *Provider) podChanged(obj any) {
 	if pod, ok := obj.(*corev1.Pod); ok {
 		p.loop.Add(identity.KeyOf(pod))
-	}
-}
-
-// warnAboutDebugging reports that a container which kubectl debug has added will not start.
-func (p *Provider) warnAboutDebugging(before, after any) {
-	old, okOld := before.(*corev1.Pod)
-	pod, ok := after.(*corev1.Pod)
-	if !okOld || !ok || old.UID != pod.UID {
-		return
-	}
-	known := min(len(old.Spec.EphemeralContainers), len(pod.Spec.EphemeralContainers))
-	for _, c := range pod.Spec.EphemeralContainers[known:] {
-		p.config.Recorder.Eventf(pod, corev1.EventTypeWarning, eventNoDebugging,
-			"Container %s will not start: the cloud adds no containers to a running Pod; use kubectl exec", c.Name)
-	}
-}
-
-// warnAboutImages reports that an image that was changed in place stays the same in the cloud. Users do that,
-// workload controllers do not.
-func (p *Provider) warnAboutImages(before, after any) {
-	old, okOld := before.(*corev1.Pod)
-	pod, ok := after.(*corev1.Pod)
-	if !okOld || !ok || old.UID != pod.UID || len(old.Spec.Containers) != len(pod.Spec.Containers) {
-		return
-	}
-	for i, c := range pod.Spec.Containers {
-		if was := old.Spec.Containers[i].Image; was != c.Image {
-			p.config.Recorder.Eventf(pod, corev1.EventTypeWarning, eventImageKept,
-				"Container %s keeps image %s in the cloud: a new image needs a new Pod", c.Name, was)
-		}
 	}
 }

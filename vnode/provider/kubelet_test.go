@@ -91,48 +91,9 @@ func TestCallsAndChangesQueueThePod(t *testing.T) {
 	}
 }
 
-func TestChangesThatTheCloudCannotFollow(t *testing.T) {
-	image := func(image string) func(*corev1.Pod) {
-		return func(pod *corev1.Pod) { pod.Spec.Containers[0].Image = image }
-	}
-	debug := func(pod *corev1.Pod) {
-		pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{
-			EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debugger"},
-		}}
-	}
-	for name, test := range map[string]struct {
-		before, after *corev1.Pod
-		event         string
-	}{
-		"a new image": {
-			newPod("web"), newPod("web", image("nginx:2")),
-			"Warning CloudPodKeepsImage Container main keeps image nginx",
-		},
-		"the same image": {newPod("web"), newPod("web"), ""},
-		"a debugger": {
-			newPod("web"), newPod("web", debug),
-			"Warning CloudPodKeepsContainers Container debugger will not start",
-		},
-		"the same Pod": {newPod("web", debug), newPod("web", debug), ""},
-		"another Pod of the same name": {
-			newPod("web"), newPod("web", debug, image("nginx:2"), func(pod *corev1.Pod) { pod.UID = "successor" }), "",
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			h := newHarness(t)
-			h.podHandler().OnUpdate(test.before, test.after)
-			if test.event == "" {
-				h.assertNoEvent()
-				return
-			}
-			h.assertEvent(test.event)
-		})
-	}
-}
-
 func TestWhereACommandCanRun(t *testing.T) {
 	h := newHarness(t)
-	h.put(newPod("web", func(pod *corev1.Pod) {
+	h.put(newPod("web", debugger, func(pod *corev1.Pod) {
 		pod.Spec.InitContainers = []corev1.Container{{Name: "init"}}
 		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "waiting"})
 		pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{
@@ -149,6 +110,7 @@ func TestWhereACommandCanRun(t *testing.T) {
 		"in a running container":         {"web", "main", func(err error) bool { return err == nil }},
 		"not in a waiting container":     {"web", "waiting", errdefs.IsInvalidInput},
 		"not in an ended container":      {"web", "init", errdefs.IsInvalidInput},
+		"not in a debugger":              {"web", "debugger", errdefs.IsInvalidInput},
 		"not in an unknown container":    {"web", "other", errdefs.IsNotFound},
 		"not in a Pod of another node":   {"other", "main", errdefs.IsNotFound},
 		"not without a container's name": {"web", "", errdefs.IsNotFound},
@@ -161,7 +123,7 @@ func TestWhereACommandCanRun(t *testing.T) {
 
 func TestCommandsLogsAndAddressesOfAPod(t *testing.T) {
 	h := newHarness(t)
-	pod := newPod("web")
+	pod := newPod("web", debugger)
 	cloud := h.run(pod)
 	h.put(newPod("new"))
 
@@ -187,6 +149,9 @@ func TestCommandsLogsAndAddressesOfAPod(t *testing.T) {
 		_, err = h.Logs(t.Context(), "default", test.pod, cci.LogOptions{Container: test.container})
 		assert.True(t, errdefs.IsNotFound(err), name)
 	}
+	_, err = h.Logs(t.Context(), "default", "web", cci.LogOptions{Container: "debugger"})
+	assert.True(t, errdefs.IsInvalidInput(err))
+	assert.ErrorContains(t, err, "container debugger of pod default/web has not started: the cloud adds no containers")
 	_, err = h.Logs(t.Context(), "default", "web", cci.LogOptions{Container: "main", Previous: true})
 	assert.ErrorContains(t, err, "getting the log of pod default/web")
 

@@ -25,7 +25,7 @@ func newMetrics(registerer prometheus.Registerer) metrics {
 	return metrics{
 		creation: factory.NewHistogram(prometheus.HistogramOpts{
 			Name:    "spillway_vnode_pod_creation_seconds",
-			Help:    "Time from the first attempt to create a cloud Pod until the cloud accepted it.",
+			Help:    "Time from when the node acknowledged a Pod until the cloud accepted its cloud Pod.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 		}),
 		adopted: counter("spillway_vnode_pods_adopted_total",

@@ -16,16 +16,16 @@ type podState struct {
 	last *cci.Pod
 	// gone: the cloud has reported the cloud Pod as gone.
 	gone bool
-	// firstAttempt is when the provider first tried to create the cloud Pod.
-	firstAttempt time.Time
+	// acknowledged is when the provider first saw the Pod. It becomes the start time in the status of the Pod.
+	acknowledged time.Time
 	// failures counts failed attempts in a row.
 	failures int
 	// refusal is the last reported reason why the Pod cannot run in the cloud.
 	refusal string
-	// lost: the provider has reported that the cloud has lost the Pod.
-	lost bool
-	// addressRefused: the provider has reported that it does not use an address of the cloud Pod.
-	addressRefused bool
+	// The provider has reported that the cloud has lost the Pod, that the deadline of the Pod has passed, that it does not
+	// use an address of the cloud Pod, that files of the downward API do not follow a change, and that a resize has no
+	// effect.
+	lost, expired, addressRefused, filesKept, resizeRefused bool
 	// attempted is the cloud Pod that the provider last tried to create. retryAt is when it may try the same again.
 	attempted *cci.Pod
 	retryAt   time.Time
@@ -70,13 +70,17 @@ func (p *Provider) forget(key identity.Key) {
 	delete(p.states, key)
 }
 
-// firstAttempt records when the provider first tried to create the cloud Pod, and returns it.
-func (p *Provider) firstAttempt(key identity.Key) (at time.Time) {
-	p.update(key, func(s *podState) {
-		if s.firstAttempt.IsZero() {
-			s.firstAttempt = p.config.Now()
+// acknowledged returns when the node has acknowledged a Pod: the start time in its status, or, until that is written,
+// when the provider first saw the Pod.
+func (p *Provider) acknowledged(pod *corev1.Pod) (at time.Time) {
+	if start := pod.Status.StartTime; start != nil {
+		return start.Time
+	}
+	p.update(identity.KeyOf(pod), func(s *podState) {
+		if s.acknowledged.IsZero() {
+			s.acknowledged = p.config.Now()
 		}
-		at = s.firstAttempt
+		at = s.acknowledged
 	})
 	return at
 }
@@ -113,16 +117,13 @@ func (p *Provider) recordRefusal(pod *corev1.Pod, reason string) (isNew bool) {
 	return isNew
 }
 
-// recordLost records that the cloud has lost a Pod. It reports whether that is new: the status that says so is
-// written some time later.
-func (p *Provider) recordLost(key identity.Key) (isNew bool) {
-	p.update(key, func(s *podState) { isNew, s.lost = !s.lost, true })
-	return isNew
-}
-
-// recordRefusedAddress records that an address of a Pod is not used. It reports whether that is new.
-func (p *Provider) recordRefusedAddress(key identity.Key) (isNew bool) {
-	p.update(key, func(s *podState) { isNew, s.addressRefused = !s.addressRefused, true })
+// recordOnce sets a field of the state of a Pod. It reports whether that is new: what the field says is reported once,
+// although the status that says so is written some time later.
+func (p *Provider) recordOnce(key identity.Key, field func(*podState) *bool) (isNew bool) {
+	p.update(key, func(s *podState) {
+		reported := field(s)
+		isNew, *reported = !*reported, true
+	})
 	return isNew
 }
 

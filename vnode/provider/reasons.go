@@ -23,6 +23,9 @@ const (
 	ReasonMirrorLimit = "MirrorLimitExceeded"
 	// ReasonLost: the cloud Pod disappeared without a request to delete it.
 	ReasonLost = "CloudPodLost"
+	// ReasonDeadline: the Pod has been active for longer than its activeDeadlineSeconds, counted from the moment when
+	// the virtual node has accepted it. The kubelet uses the same reason.
+	ReasonDeadline = "DeadlineExceeded"
 )
 
 // Reasons of Events.
@@ -39,4 +42,10 @@ const (
 	eventAddressRefused = "CloudAddressRefused"
 	// eventNoDebugging: an ephemeral container was added, and the cloud Pod does not run it.
 	eventNoDebugging = "CloudPodKeepsContainers"
+	// eventFilesKept: labels or annotations were changed that files of the downward API show. The files keep the old
+	// values.
+	eventFilesKept = "CloudPodKeepsFiles"
+	// eventResizeRefused: the resources of a Pod were changed, and its cloud Pod keeps its size. The kubelet uses the same
+	// reason.
+	eventResizeRefused = "ResizeInfeasible"
 )

@@ -3,11 +3,11 @@ package provider
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
@@ -24,6 +24,7 @@ import (
 //	being deleted     gone               the containers are reported as ended, then the Pod is removed from the cluster
 //	ended             running            deleted: it would run, and cost money, without purpose
 //	ended             ended              kept for its log
+//	past its deadline exists             deleted, then the Pod is reported as failed
 //	exists            exists             the Pod's status follows
 //	exists            ended by others    nothing until it is gone: its end is not that of the Pod's own containers
 //	exists, has run   gone               read from the cloud once more, then the Pod is reported as failed
@@ -40,11 +41,24 @@ func (p *Provider) reconcile(ctx context.Context, key identity.Key) (requeueAfte
 		return p.terminate(ctx, pod, cloud)
 	case translate.IsTerminal(pod.Status.Phase):
 		return p.release(ctx, key, cloud)
+	}
+	if left, ok := p.untilDeadline(pod); ok {
+		hasEnded := cloud != nil && cloud.DeletionTimestamp == nil && translate.IsTerminal(cloud.Status.Phase)
+		switch {
+		case left > 0:
+			p.loop.AddAfter(key, left) // Also if the attempt fails: the deadline is not delayed by retries.
+		case !hasEnded:
+			return p.expire(ctx, pod, cloud)
+		}
+	}
+	switch {
 	case cloud != nil && cloud.DeletionTimestamp != nil && translate.IsTerminal(cloud.Status.Phase):
 		return p.config.Recheck, nil
 	case cloud != nil:
 		p.warnAboutAddress(pod, cloud)
-		p.report(pod, translate.Status(pod, cloud, p.config.NodeIP, p.now()))
+		status := translate.Status(pod, cloud, p.config.NodeIP, p.now())
+		p.warnAboutResize(pod, &status)
+		p.report(pod, status)
 		return 0, nil
 	case p.hasRun(pod):
 		return p.recover(ctx, pod)
@@ -54,6 +68,9 @@ func (p *Provider) reconcile(ctx context.Context, key identity.Key) (requeueAfte
 
 // report passes the status of a Pod to virtual-kubelet, which retries until it has written the status to the cluster.
 func (p *Provider) report(pod *corev1.Pod, status corev1.PodStatus) {
+	if status.StartTime == nil {
+		status.StartTime = &metav1.Time{Time: p.acknowledged(pod)}
+	}
 	if equality.Semantic.DeepEqual(pod.Status, status) {
 		return
 	}
@@ -65,7 +82,8 @@ func (p *Provider) report(pod *corev1.Pod, status corev1.PodStatus) {
 
 // warnAboutAddress reports once that an address of a Pod is not used.
 func (p *Provider) warnAboutAddress(pod *corev1.Pod, cloud *cci.Pod) {
-	if cloud.RefusedAddress == "" || !p.recordRefusedAddress(identity.KeyOf(pod)) {
+	reported := func(s *podState) *bool { return &s.addressRefused }
+	if cloud.RefusedAddress == "" || !p.recordOnce(identity.KeyOf(pod), reported) {
 		return
 	}
 	p.config.Recorder.Eventf(pod, corev1.EventTypeWarning, eventAddressRefused,
@@ -76,13 +94,8 @@ func (p *Provider) warnAboutAddress(pod *corev1.Pod, cloud *cci.Pod) {
 // hasRun reports whether the Pod has had a cloud Pod with an address or a container. The provider does not create
 // such a Pod again.
 func (p *Provider) hasRun(pod *corev1.Pod) bool {
-	if pod.Status.PodIP != "" {
+	if translate.HasRun(pod) {
 		return true
-	}
-	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if s.ContainerID != "" || s.State.Running != nil || s.State.Terminated != nil {
-			return true
-		}
 	}
 	last := p.state(identity.KeyOf(pod)).last
 	return last != nil && last.HasAddress()
@@ -101,11 +114,11 @@ func (p *Provider) recover(ctx context.Context, pod *corev1.Pod) (time.Duration,
 		return 0, nil
 	}
 	message := "the cloud Pod disappeared without a request to delete it"
-	if p.recordLost(key) {
+	if p.recordOnce(key, func(s *podState) *bool { return &s.lost }) {
 		p.metrics.lost.Inc()
 		p.config.Recorder.Event(pod, corev1.EventTypeWarning, ReasonLost, message)
 	}
-	p.report(pod, translate.FailedStatus(pod, p.state(key).last, ReasonLost, message, p.config.NodeIP, p.now()))
+	p.report(pod, translate.LostStatus(pod, p.state(key).last, ReasonLost, message, p.config.NodeIP, p.now()))
 	return 0, nil
 }
 

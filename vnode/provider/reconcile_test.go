@@ -42,6 +42,10 @@ func TestALostCloudPodIsReported(t *testing.T) {
 	h.assertEvent("Warning CloudPodLost", "disappeared without a request")
 	assert.Equal(t, corev1.PodFailed, h.status().Phase)
 	assert.Equal(t, ReasonLost, h.status().Reason)
+	assert.Contains(t, h.status().Conditions, corev1.PodCondition{
+		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "TerminationByKubelet",
+		Message: h.status().Message, LastTransitionTime: metav1.NewTime(h.clock),
+	}, "the podFailurePolicy of a Job can ignore the loss")
 	assert.EqualValues(t, 1, h.metric(h.metrics.lost))
 
 	h.reconciles(pod)

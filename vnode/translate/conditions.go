@@ -22,7 +22,12 @@ const (
 // conditions returns the conditions that a kubelet sets, computed from the containers. All other conditions of the Pod
 // are kept. Source: Kubernetes v1.36, pkg/kubelet/status/generate.go.
 func conditions(pod *corev1.Pod, status *corev1.PodStatus, now metav1.Time) []corev1.PodCondition {
-	list := append([]corev1.PodCondition(nil), pod.Status.Conditions...)
+	list := slices.Clone(pod.Status.Conditions)
+	if pending := resizePending(pod, status); pending != nil {
+		list = setCondition(list, *pending, now)
+	} else {
+		list = slices.DeleteFunc(list, func(c corev1.PodCondition) bool { return c.Type == corev1.PodResizePending })
+	}
 	list = setCondition(list, initialized(pod, status), now)
 	containers := containersReady(status)
 	list = setCondition(list, containers, now)
@@ -127,16 +132,20 @@ func setCondition(list []corev1.PodCondition, condition corev1.PodCondition, now
 	if old.Status != condition.Status {
 		condition.LastTransitionTime = now
 	}
-	condition.ObservedGeneration = old.ObservedGeneration
+	if condition.ObservedGeneration == 0 {
+		condition.ObservedGeneration = old.ObservedGeneration
+	}
 	*old = condition
 	return list
 }
 
 // owned are the conditions that a virtual node sets. All others belong to other components.
-var owned = []corev1.PodConditionType{corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady}
+var owned = []corev1.PodConditionType{
+	corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady, corev1.PodResizePending,
+}
 
 // MergeConditions returns the conditions that a virtual node sets from wanted, and all others from current, which may
-// have changed since wanted was computed.
+// have changed since wanted was computed. A virtual node adds DisruptionTarget, and never removes it.
 func MergeConditions(current, wanted []corev1.PodCondition) []corev1.PodCondition {
 	var merged []corev1.PodCondition
 	for _, c := range current {
@@ -145,7 +154,8 @@ func MergeConditions(current, wanted []corev1.PodCondition) []corev1.PodConditio
 		}
 	}
 	for _, c := range wanted {
-		if slices.Contains(owned, c.Type) {
+		isNew := c.Type == corev1.DisruptionTarget && findCondition(current, c.Type) == nil
+		if isNew || slices.Contains(owned, c.Type) {
 			merged = append(merged, c)
 		}
 	}

@@ -41,6 +41,18 @@ func DeletedStatus(pod *corev1.Pod, last *cci.Pod, nodeIP string, now metav1.Tim
 	return status
 }
 
+// LostStatus returns the status of a Pod whose cloud Pod is gone although the Pod was not deleted in the cluster. It
+// is that of FailedStatus with the condition DisruptionTarget, as the kubelet sets it when it ends a Pod for reasons of
+// the node: the podFailurePolicy of a Job can ignore such a failure.
+func LostStatus(pod *corev1.Pod, last *cci.Pod, reason, message, nodeIP string, now metav1.Time) corev1.PodStatus {
+	status := FailedStatus(pod, last, reason, message, nodeIP, now)
+	status.Conditions = setCondition(status.Conditions, corev1.PodCondition{
+		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonTerminationByKubelet,
+		Message: policy.Clip(message, policy.MaxMessage), ObservedGeneration: pod.Generation,
+	}, now)
+	return status
+}
+
 // end marks running containers as terminated with an unknown exit code. It reports whether any container failed or
 // never ran. Sidecars among init containers do not count.
 func end(statuses []corev1.ContainerStatus, sidecars map[string]bool, now metav1.Time) (failed bool) {
@@ -90,6 +102,7 @@ func WaitingStatus(pod *corev1.Pod, reason, message, nodeIP string, now metav1.T
 	status.HostIP, status.HostIPs = nodeIP, []corev1.HostIP{{IP: nodeIP}}
 	status.InitContainerStatuses = containerStatuses(pod.Spec.InitContainers, nil, reason)
 	status.ContainerStatuses = containerStatuses(pod.Spec.Containers, nil, reason)
+	status.EphemeralContainerStatuses = debuggers(pod, now)
 	status.Conditions = conditions(pod, &status, now)
 	return status
 }

@@ -33,9 +33,6 @@ func Status(pod *corev1.Pod, cloud *cci.Pod, nodeIP string, now metav1.Time) cor
 	}
 	status.HostIP, status.HostIPs = nodeIP, []corev1.HostIP{{IP: nodeIP}}
 	status.PodIP, status.PodIPs = addresses(&bounded)
-	if cloud.Status.StartTime != nil && status.StartTime == nil {
-		status.StartTime = cloud.Status.StartTime
-	}
 	status.InitContainerStatuses = containerStatuses(
 		pod.Spec.InitContainers, bounded.InitContainerStatuses, reasonInitializing)
 	waiting := reasonCreating
@@ -46,6 +43,9 @@ func Status(pod *corev1.Pod, cloud *cci.Pod, nodeIP string, now metav1.Time) cor
 	if cloud.Status.Phase == cci.PodStopped {
 		unready(status.ContainerStatuses)
 	}
+	reportResources(status.InitContainerStatuses, pod.Spec.InitContainers, pod.Status.InitContainerStatuses)
+	reportResources(status.ContainerStatuses, pod.Spec.Containers, pod.Status.ContainerStatuses)
+	status.EphemeralContainerStatuses = debuggers(pod, now)
 	status.Conditions = conditions(pod, &status, now)
 	return status
 }

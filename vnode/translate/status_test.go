@@ -22,7 +22,7 @@ var now = metav1.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // statusInput is the content of testdata/status/<case>.input.yaml.
 type statusInput struct {
-	// Call is Status, DeletedStatus, WaitingStatus or FailedStatus.
+	// Call is Status, DeletedStatus, WaitingStatus, FailedStatus or LostStatus.
 	Call    string     `json:"call"`
 	Reason  string     `json:"reason,omitempty"`
 	Message string     `json:"message,omitempty"`
@@ -39,6 +39,8 @@ func (in statusInput) run(t *testing.T) corev1.PodStatus {
 		return translate.DeletedStatus(&in.Pod, in.Cloud, nodeIP, now)
 	case "WaitingStatus":
 		return translate.WaitingStatus(&in.Pod, in.Reason, in.Message, nodeIP, now)
+	case "LostStatus":
+		return translate.LostStatus(&in.Pod, in.Cloud, in.Reason, in.Message, nodeIP, now)
 	case "FailedStatus":
 		return translate.FailedStatus(&in.Pod, in.Cloud, in.Reason, in.Message, nodeIP, now)
 	}

@@ -49,10 +49,11 @@ var table = []Section{
 		{"volumes", Translated, "see Volume"},
 		{"initContainers", Translated, "see Container; sidecars remain sidecars"},
 		{"containers", Translated, "see Container"},
-		{"ephemeralContainers", Dropped, "the cloud cannot add containers to a running Pod; an Event reports the attempt"},
+		{"ephemeralContainers", Dropped, "the cloud cannot add containers to a running Pod; an Event reports the attempt, and " +
+			"the status shows that the container has ended"},
 		{"restartPolicy", Copied, ""},
 		{"terminationGracePeriodSeconds", Copied, ""},
-		{"activeDeadlineSeconds", Copied, ""},
+		{"activeDeadlineSeconds", Copied, "vnode ends the Pod; the cloud ends it if vnode does not run"},
 		{"dnsPolicy", Translated, "to Default or None, the only policies of the cloud"},
 		{"nodeSelector", Dropped, scheduled},
 		{"serviceAccountName", Dropped, "tokens are requested for this ServiceAccount"},
