@@ -61,7 +61,8 @@ type builder struct {
 func (b builder) node() (*node.Node, error) {
 	c := b.config.Node
 	return node.New(node.Config{
-		Name: c.Name, ClusterID: b.config.ClusterID, IP: c.IP, Port: b.config.KubeletPort(), Region: b.config.CCI.Region,
+		Name: c.Name, ClusterID: b.config.ClusterID, IP: c.IP, Port: b.config.KubeletPort(),
+		Region:   b.config.CCI.Region,
 		Capacity: node.Capacity(c.CPU, c.Memory, c.EphemeralStorage, c.Pods),
 	}, b.clients.node, b.clients.account, b.logger)
 }
@@ -96,8 +97,9 @@ func (b builder) provider(
 ) (*provider.Provider, error) {
 	c := b.config.Pods
 	return provider.New(provider.Config{
-		Cloud: b.cloud, Namespace: b.config.CCI.Namespace, Owner: b.config.Owner(), Inventory: cloudPods, Mirrors: mirrors,
-		Translator: b.translator, Policy: b.rules, Facts: b.facts, NodeIP: b.config.Node.IP, NodeDNS: virtualNode.DNS,
+		Cloud: b.cloud, Namespace: b.config.CCI.Namespace, Owner: b.config.Owner(), Inventory: cloudPods,
+		Mirrors: mirrors, Translator: b.translator, Policy: b.rules, Facts: b.facts,
+		NodeIP: b.config.Node.IP, NodeDNS: virtualNode.DNS,
 		Pods: b.informers.Core().V1().Pods().Informer(), Client: b.clients.pods.CoreV1(), Recorder: b.recorder,
 		Workers: c.Workers, MinRetryInterval: minRetryInterval, MaxRetryInterval: c.MaxRetryInterval.Duration,
 		RefusalRetry: c.RefusalRetry.Duration, Recheck: recheckInterval,
@@ -195,8 +197,9 @@ func (b builder) podController(pods *provider.Provider) (*vknode.PodController, 
 		return workqueue.NewTypedItemExponentialFailureRateLimiter[any](5*time.Millisecond, 30*time.Second)
 	}
 	controller, err := vknode.NewPodController(vknode.PodControllerConfig{
-		PodClient: pods.PodsGetter(), PodInformer: b.informers.Core().V1().Pods(), EventRecorder: provider.DiscardEvents(),
-		Provider: pods, ConfigMapInformer: unstarted.ConfigMaps(), SecretInformer: unstarted.Secrets(),
+		PodClient: pods.PodsGetter(), PodInformer: b.informers.Core().V1().Pods(),
+		EventRecorder: provider.DiscardEvents(), Provider: pods,
+		ConfigMapInformer: unstarted.ConfigMaps(), SecretInformer: unstarted.Secrets(),
 		ServiceInformer:                          unstarted.Services(),
 		SkipDownwardAPIResolution:                true,
 		SyncPodsFromKubernetesRateLimiter:        limiter(),

@@ -66,7 +66,9 @@ func (p *Provider) warnAboutFiles(old, pod *corev1.Pod) {
 
 // warnAboutResize reports once that a resize has no effect. The condition in the status says so too.
 func (p *Provider) warnAboutResize(pod *corev1.Pod, status *corev1.PodStatus) {
-	i := slices.IndexFunc(status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodResizePending })
+	i := slices.IndexFunc(status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodResizePending
+	})
 	key := identity.KeyOf(pod)
 	if i < 0 {
 		p.updateKnown(key, func(s *podState) { s.resizeRefused = false })

@@ -50,12 +50,13 @@ func TestChangesThatTheCloudCannotFollow(t *testing.T) {
 		},
 		"the same Pod": {newPod("web", debugger), newPod("web", debugger), ""},
 		"another Pod of the same name": {
-			newPod("web"), newPod("web", debugger, image("nginx:2"), func(pod *corev1.Pod) { pod.UID = "successor" }), "",
+			newPod("web"),
+			newPod("web", debugger, image("nginx:2"), func(pod *corev1.Pod) { pod.UID = "successor" }), "",
 		},
 		"a label that a file shows": {
 			newPod("web", labelFile("1")), newPod("web", labelFile("2")),
-			"Warning CloudPodKeepsFiles The containers do not see the changed labels or annotations: these files of the " +
-				"downward API keep the values from the creation of the cloud Pod: labels",
+			"Warning CloudPodKeepsFiles The containers do not see the changed labels or annotations: these files of " +
+				"the downward API keep the values from the creation of the cloud Pod: labels",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -127,7 +128,8 @@ func TestAResizeIsInfeasible(t *testing.T) {
 		assert.Equal(t, pod.Generation, pending()[0].ObservedGeneration)
 		assert.Equal(t, "500m", pod.Status.ContainerStatuses[0].Resources.Requests.Cpu().String(), "what it has")
 	}
-	h.assertEvent("Warning ResizeInfeasible the cloud cannot resize a Pod, so these containers keep their resources: main")
+	h.assertEvent("Warning ResizeInfeasible",
+		"the cloud cannot resize a Pod, so these containers keep their resources: main")
 
 	cpu("0.5")(pod)
 	h.reconciles(pod)

@@ -40,7 +40,8 @@ func (p *Provider) Address(namespace, name string) (string, error) {
 	}
 	cloud := p.inventory.Get(identity.KeyOf(pod))
 	if cloud != nil && cloud.Status.PodIP == "" && cloud.RefusedAddress != "" {
-		return "", errdefs.InvalidInputf("the address of pod %s/%s is not used: %s", namespace, name, cloud.RefusedAddress)
+		return "", errdefs.InvalidInputf(
+			"the address of pod %s/%s is not used: %s", namespace, name, cloud.RefusedAddress)
 	}
 	if cloud == nil || cloud.Status.PodIP == "" || translate.IsTerminal(cloud.Status.Phase) {
 		return "", errdefs.InvalidInputf("pod %s/%s is not running, so it has no address", namespace, name)

@@ -184,12 +184,14 @@ func TestExporters(t *testing.T) {
 		change  func(*cci.Pod)
 		address string
 	}{
-		"a running Pod has the default port":         {nil, "10.0.0.7:19100"},
-		"a Pod can choose its port":                  {annotated(cci.ExporterPortAnnotation, "9000"), "10.0.0.7:9000"},
-		"a Pod can disable its exporter":             {annotated(cci.ExporterAnnotation, "False"), ""},
-		"a Pod with an invalid port has none":        {annotated(cci.ExporterPortAnnotation, "x"), ""},
-		"a Pod without an address has none":          {func(pod *cci.Pod) { pod.Status.PodIP = "" }, ""},
-		"a Pod that has ended has none":              {func(pod *cci.Pod) { pod.Status.Phase = corev1.PodSucceeded }, ""},
+		"a running Pod has the default port":  {nil, "10.0.0.7:19100"},
+		"a Pod can choose its port":           {annotated(cci.ExporterPortAnnotation, "9000"), "10.0.0.7:9000"},
+		"a Pod can disable its exporter":      {annotated(cci.ExporterAnnotation, "False"), ""},
+		"a Pod with an invalid port has none": {annotated(cci.ExporterPortAnnotation, "x"), ""},
+		"a Pod without an address has none":   {func(pod *cci.Pod) { pod.Status.PodIP = "" }, ""},
+		"a Pod that has ended has none": {
+			func(pod *cci.Pod) { pod.Status.Phase = corev1.PodSucceeded }, "",
+		},
 		"a Pod without a running container has none": {func(pod *cci.Pod) { pod.Status.ContainerStatuses = nil }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -34,7 +34,8 @@ func newMetrics(registerer prometheus.Registerer) metrics {
 			Name: "spillway_vnode_pods_refused_total", Help: "Pods that cannot run in the cloud, by reason.",
 		}, []string{"reason"}),
 		collected: counter("spillway_vnode_pods_collected_total", "Cloud Pods deleted because their Pods were gone."),
-		lost:      counter("spillway_vnode_pods_lost_total", "Cloud Pods that disappeared without a request to delete them."),
+		lost: counter("spillway_vnode_pods_lost_total",
+			"Cloud Pods that disappeared without a request to delete them."),
 	}
 }
 

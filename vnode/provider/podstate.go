@@ -22,9 +22,9 @@ type podState struct {
 	failures int
 	// refusal is the last reported reason why the Pod cannot run in the cloud.
 	refusal string
-	// The provider has reported that the cloud has lost the Pod, that the deadline of the Pod has passed, that it does not
-	// use an address of the cloud Pod, that files of the downward API do not follow a change, and that a resize has no
-	// effect.
+	// The provider has reported that the cloud has lost the Pod, that the deadline of the Pod has passed, that it does
+	// not use an address of the cloud Pod, that files of the downward API do not follow a change, and that a resize has
+	// no effect.
 	lost, expired, addressRefused, filesKept, resizeRefused bool
 	// attempted is the cloud Pod that the provider last tried to create. retryAt is when it may try the same again.
 	attempted *cci.Pod

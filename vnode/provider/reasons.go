@@ -7,13 +7,13 @@ const (
 	ReasonUnavailable = "CloudUnavailable"
 	// ReasonThrottled: the cloud accepts no more requests for now. The Pod is retried.
 	ReasonThrottled = "CloudThrottled"
-	// ReasonDenied: the account has no permission to use the cloud, or has it no longer. The Pod is retried; an operator
-	// must act.
+	// ReasonDenied: the account has no permission to use the cloud, or has it no longer. The Pod is retried; an
+	// operator must act.
 	ReasonDenied = "CloudDenied"
 	// ReasonRefused: the cloud does not accept this Pod.
 	ReasonRefused = "CloudRefused"
-	// ReasonUndecided: the switch and the settings of namespaces are not known yet, so it is not known whether the Pod may
-	// run in the cloud. The Pod is retried.
+	// ReasonUndecided: the switch and the settings of namespaces are not known yet, so it is not known whether the Pod
+	// may run in the cloud. The Pod is retried.
 	ReasonUndecided = "PolicyUnknown"
 	// ReasonConfigError: a ConfigMap, Secret or service account that the Pod refers to does not exist, lacks a key or
 	// cannot be read. The kubelet uses the same reason. The Pod is retried.
@@ -45,7 +45,7 @@ const (
 	// eventFilesKept: labels or annotations were changed that files of the downward API show. The files keep the old
 	// values.
 	eventFilesKept = "CloudPodKeepsFiles"
-	// eventResizeRefused: the resources of a Pod were changed, and its cloud Pod keeps its size. The kubelet uses the same
-	// reason.
+	// eventResizeRefused: the resources of a Pod were changed, and its cloud Pod keeps its size. The kubelet uses the
+	// same reason.
 	eventResizeRefused = "ResizeInfeasible"
 )

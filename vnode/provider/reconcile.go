@@ -21,7 +21,7 @@ import (
 //	Pod               cloud Pod          action
 //	gone              exists             deleted, after the cluster has confirmed that the Pod is gone
 //	being deleted     exists             deleted with the Pod's grace period; the Pod's status follows
-//	being deleted     gone               the containers are reported as ended, then the Pod is removed from the cluster
+//	being deleted     gone               the containers are reported as ended, then the Pod is removed
 //	ended             running            deleted: it would run, and cost money, without purpose
 //	ended             ended              kept for its log
 //	past its deadline exists             deleted, then the Pod is reported as failed

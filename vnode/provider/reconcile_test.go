@@ -226,7 +226,9 @@ func TestAPodWithManyFaultsHasASmallStatus(t *testing.T) {
 		ports := slices.Repeat([]corev1.ContainerPort{{ContainerPort: 61000}}, 10)
 		pod.Spec.Containers = nil
 		for i := range 400 {
-			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: fmt.Sprintf("c%d", i), Ports: ports})
+			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{
+				Name: fmt.Sprintf("c%d", i), Ports: ports,
+			})
 		}
 	})
 	h.put(pod)

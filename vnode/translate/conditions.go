@@ -54,7 +54,8 @@ func initialized(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodCondition 
 	}
 	if len(missing) > 0 && !anyStarted(status.ContainerStatuses) {
 		condition.Status, condition.Reason = corev1.ConditionFalse, reasonNotInit
-		condition.Message = policy.Clip(fmt.Sprintf("containers with incomplete status: %v", missing), policy.MaxMessage)
+		condition.Message = policy.Clip(
+			fmt.Sprintf("containers with incomplete status: %v", missing), policy.MaxMessage)
 	}
 	return condition
 }

@@ -88,15 +88,17 @@ func (b *builder) envVar(c *corev1.Container, e corev1.EnvVar) (resolved corev1.
 	case from == nil:
 		return e, true
 	case from.ConfigMapKeyRef != nil:
-		return corev1.EnvVar{Name: e.Name, ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
+		selector := &corev1.ConfigMapKeySelector{
 			LocalObjectReference: b.mirror(identity.MirrorConfigMap, from.ConfigMapKeyRef.Name),
 			Key:                  from.ConfigMapKeyRef.Key, Optional: from.ConfigMapKeyRef.Optional,
-		}}}, true
+		}
+		return corev1.EnvVar{Name: e.Name, ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: selector}}, true
 	case from.SecretKeyRef != nil:
-		return corev1.EnvVar{Name: e.Name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
+		selector := &corev1.SecretKeySelector{
 			LocalObjectReference: b.mirror(identity.MirrorSecret, from.SecretKeyRef.Name),
 			Key:                  from.SecretKeyRef.Key, Optional: from.SecretKeyRef.Optional,
-		}}}, true
+		}
+		return corev1.EnvVar{Name: e.Name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: selector}}, true
 	case from.FieldRef != nil:
 		return b.envField(c, e)
 	case from.ResourceFieldRef != nil:
@@ -111,8 +113,8 @@ func (b *builder) envVar(c *corev1.Container, e corev1.EnvVar) (resolved corev1.
 func (b *builder) envField(c *corev1.Container, e corev1.EnvVar) (corev1.EnvVar, bool) {
 	path := e.ValueFrom.FieldRef.FieldPath
 	if path == "status.podIP" || path == "status.podIPs" {
-		// The value is unknown before the cloud Pod exists. The documents disagree on whether CCI resolves the field. If it
-		// does not, it refuses the Pod. Source: CCI API, "ObjectFieldSelector".
+		// The value is unknown before the cloud Pod exists. The documents disagree on whether CCI resolves the field.
+		// If it does not, it refuses the Pod. Source: CCI API, "ObjectFieldSelector".
 		b.warn("variable %s of container %s is resolved by the cloud: %s is unknown before the Pod starts",
 			e.Name, c.Name, path)
 		return e, true

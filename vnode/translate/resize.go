@@ -42,8 +42,8 @@ func resizePending(pod *corev1.Pod, status *corev1.PodStatus) *corev1.PodConditi
 	return &corev1.PodCondition{
 		Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: corev1.PodReasonInfeasible,
 		ObservedGeneration: pod.Generation,
-		Message: policy.Clip(fmt.Sprintf("the cloud cannot resize a Pod, so these containers keep their resources: %s; "+
-			"create the Pod again to give it others", strings.Join(resized, ", ")), policy.MaxMessage),
+		Message: policy.Clip(fmt.Sprintf("the cloud cannot resize a Pod, so these containers keep their "+
+			"resources: %s; create the Pod again to give it others", strings.Join(resized, ", ")), policy.MaxMessage),
 	}
 }
 
@@ -82,7 +82,8 @@ func debuggers(pod *corev1.Pod, now metav1.Time) []corev1.ContainerStatus {
 	var statuses []corev1.ContainerStatus
 	for i := range pod.Spec.EphemeralContainers {
 		c := &pod.Spec.EphemeralContainers[i]
-		if known := statusOf(pod.Status.EphemeralContainerStatuses, c.Name); known != nil && known.State.Terminated != nil {
+		known := statusOf(pod.Status.EphemeralContainerStatuses, c.Name)
+		if known != nil && known.State.Terminated != nil {
 			statuses = append(statuses, *known)
 			continue
 		}
@@ -97,8 +98,8 @@ func debuggers(pod *corev1.Pod, now metav1.Time) []corev1.ContainerStatus {
 }
 
 const (
-	// ReasonCannotRun is the reason of an ephemeral container, and exitCannotRun its exit code. Source: Kubernetes v1.36,
-	// pkg/kubelet/kuberuntime/kuberuntime_container.go; the exit code that container runtimes report.
+	// ReasonCannotRun is the reason of an ephemeral container, and exitCannotRun its exit code. Source: Kubernetes
+	// v1.36, pkg/kubelet/kuberuntime/kuberuntime_container.go; the exit code that container runtimes report.
 	ReasonCannotRun = "ContainerCannotRun"
 	exitCannotRun   = 128
 	// NoDebugging says why an ephemeral container does not start.

@@ -42,7 +42,8 @@ func SizeOf(pod *cci.Pod) string {
 
 // BilledSize returns the size of a translated Pod, zero if its annotations do not say it.
 func BilledSize(pod *cci.Pod) sizes.Flavor {
-	size, err := sizes.Parse(cmp.Or(pod.Annotations[policy.FlavorAnnotation], pod.Annotations[policy.CloudSizeAnnotation]))
+	text := cmp.Or(pod.Annotations[policy.FlavorAnnotation], pod.Annotations[policy.CloudSizeAnnotation])
+	size, err := sizes.Parse(text)
 	if err != nil {
 		return sizes.Flavor{}
 	}
@@ -56,7 +57,8 @@ func (b *builder) fitCCI1() sizes.Flavor {
 		least = b.translator.defaultSize
 	}
 	if b.pod.Annotations[policy.FlavorAnnotation] != "" {
-		b.warn("annotation %s is ignored: CCI 1.0 uses the resources of the containers, rounded up", policy.FlavorAnnotation)
+		b.warn("annotation %s is ignored: CCI 1.0 uses the resources of the containers, rounded up",
+			policy.FlavorAnnotation)
 	}
 	fit, err := sizes.FitCCI1(b.spec, least)
 	if err != nil {
@@ -113,7 +115,7 @@ func (b *builder) checkResources(c *corev1.Container) {
 	for _, name := range slices.Sorted(maps.Keys(c.Resources.Requests)) {
 		quantity := c.Resources.Requests[name]
 		switch {
-		case name == corev1.ResourceCPU, name == corev1.ResourceMemory, name == policy.PlacementResource, quantity.IsZero():
+		case slices.Contains(sized, name), name == policy.PlacementResource, quantity.IsZero():
 		case name == corev1.ResourceEphemeralStorage: // See extraStorage.
 		default:
 			b.refuse("container %s requests %s, which the cloud does not offer", c.Name, name)

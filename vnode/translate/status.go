@@ -28,8 +28,8 @@ func Status(pod *corev1.Pod, cloud *cci.Pod, nodeIP string, now metav1.Time) cor
 	status.Reason, status.Message = bounded.Reason, bounded.Message
 	if cloud.Status.Phase == cci.PodStopped {
 		status.Reason = ReasonStopped
-		status.Message = "the cloud has stopped this Pod, which is neither running nor terminated: check the state of the " +
-			"account in the console"
+		status.Message = "the cloud has stopped this Pod, which is neither running nor terminated: check the state " +
+			"of the account in the console"
 	}
 	status.HostIP, status.HostIPs = nodeIP, []corev1.HostIP{{IP: nodeIP}}
 	status.PodIP, status.PodIPs = addresses(&bounded)

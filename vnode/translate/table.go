@@ -8,11 +8,11 @@ const (
 	Copied Handling = "copied"
 	// Translated means that the cloud Pod has another value or field with the same effect.
 	Translated Handling = "translated"
-	// Dropped means that the cloud Pod does not have the field. The field has already taken effect in the cluster, or has
-	// no meaning in the cloud.
+	// Dropped means that the cloud Pod does not have the field. The field has already taken effect in the cluster, or
+	// has no meaning in the cloud.
 	Dropped Handling = "dropped"
-	// DroppedWithEvent means that the cloud Pod does not have the field, and that an Event of the Pod says so, because it
-	// may matter to the user.
+	// DroppedWithEvent means that the cloud Pod does not have the field, and that an Event of the Pod says so, because
+	// it may matter to the user.
 	DroppedWithEvent Handling = "dropped, with an Event"
 	// Unsupported means that a Pod with this field does not run in the cloud. Its status contains the reason.
 	Unsupported Handling = "not supported"
@@ -49,8 +49,8 @@ var table = []Section{
 		{"volumes", Translated, "see Volume"},
 		{"initContainers", Translated, "see Container; sidecars remain sidecars"},
 		{"containers", Translated, "see Container"},
-		{"ephemeralContainers", Dropped, "the cloud cannot add containers to a running Pod; an Event reports the attempt, and " +
-			"the status shows that the container has ended"},
+		{"ephemeralContainers", Dropped, "the cloud cannot add containers to a running Pod; an Event reports the " +
+			"attempt, and the status shows that the container has ended"},
 		{"restartPolicy", Copied, ""},
 		{"terminationGracePeriodSeconds", Copied, ""},
 		{"activeDeadlineSeconds", Copied, "vnode ends the Pod; the cloud ends it if vnode does not run"},
@@ -83,7 +83,8 @@ var table = []Section{
 		{"topologySpreadConstraints", Dropped, scheduled},
 		{"setHostnameAsFQDN", Copied, ""},
 		{"os", Dropped, scheduled},
-		{"hostUsers", DroppedWithEvent, "if false, which requests a user namespace: each cloud Pod has a kernel of its own"},
+		{"hostUsers", DroppedWithEvent, "if false, which requests a user namespace: each cloud Pod has a kernel " +
+			"of its own"},
 		{"schedulingGates", Dropped, scheduled},
 		{"resourceClaims", Unsupported, "rule DynamicResource"},
 		{"resources", Translated, "to the size of the cloud Pod"},
@@ -303,7 +304,9 @@ var table = []Section{
 		{"path", Copied, ""},
 		{"readOnly", Copied, ""},
 	}},
-	{"DownwardAPIVolumeSource", []Field{{"items", Translated, "see DownwardAPIVolumeFile"}, {"defaultMode", Copied, ""}}},
+	{"DownwardAPIVolumeSource", []Field{
+		{"items", Translated, "see DownwardAPIVolumeFile"}, {"defaultMode", Copied, ""},
+	}},
 	{"DownwardAPIVolumeFile", []Field{
 		{"path", Copied, ""},
 		{"fieldRef", Translated, "to an annotation of the cloud Pod that contains the value"},

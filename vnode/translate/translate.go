@@ -36,15 +36,15 @@ type Config struct {
 	ClusterDomain string
 	// TimeZone, such as Asia/Shanghai, is the value of TZ in a container that mounts /etc/localtime. Empty means UTC.
 	TimeZone string
-	// PullSecret is the Secret in the cloud namespace with which images are pulled. CCI itself creates imagepull-secret,
-	// for its own registry.
+	// PullSecret is the Secret in the cloud namespace with which images are pulled. CCI itself creates
+	// imagepull-secret, for its own registry.
 	PullSecret string
 	// NoTokens keeps ServiceAccount tokens out of the cloud.
 	NoTokens bool
 	// NoClaims refuses Pods with PersistentVolumeClaims.
 	NoClaims bool
-	// APIServer is the host:port at which cloud Pods reach the API server of the cluster. It sets KUBERNETES_SERVICE_HOST
-	// and KUBERNETES_SERVICE_PORT. Without it these variables are not set.
+	// APIServer is the host:port at which cloud Pods reach the API server of the cluster. It sets
+	// KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT. Without it these variables are not set.
 	APIServer string
 	// ImagePrefixes replace prefixes of images. The longest matching prefix is used.
 	ImagePrefixes []ImagePrefix
@@ -74,11 +74,14 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 	}
 	if c.TimeZone != "" {
 		if _, err := time.LoadLocation(c.TimeZone); err != nil {
-			errs = append(errs, field.Invalid(path.Child("timeZone"), c.TimeZone, "must be a name such as Asia/Shanghai"))
+			errs = append(errs, field.Invalid(path.Child("timeZone"), c.TimeZone,
+				"must be a name such as Asia/Shanghai"))
 		}
 	}
-	if host, port, err := net.SplitHostPort(c.APIServer); c.APIServer != "" && (err != nil || host == "" || port == "") {
-		errs = append(errs, field.Invalid(path.Child("apiServer"), c.APIServer, "must be host:port, such as 10.0.0.5:6443"))
+	host, port, err := net.SplitHostPort(c.APIServer)
+	if c.APIServer != "" && (err != nil || host == "" || port == "") {
+		errs = append(errs, field.Invalid(path.Child("apiServer"), c.APIServer,
+			"must be host:port, such as 10.0.0.5:6443"))
 	}
 	for i, prefix := range c.ImagePrefixes {
 		if prefix.From == "" {
@@ -88,7 +91,8 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 	}
 	for i, entry := range c.CloudAnnotations {
 		if !policy.ValidCloudAnnotation(entry) {
-			errs = append(errs, field.Invalid(path.Child("cloudAnnotations").Index(i), entry, policy.CloudAnnotationsRight))
+			errs = append(errs, field.Invalid(path.Child("cloudAnnotations").Index(i), entry,
+				policy.CloudAnnotationsRight))
 		}
 	}
 	return errs
