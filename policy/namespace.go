@@ -52,7 +52,7 @@ func (s NamespaceSettings) forbidden(namespace string, err error) (Decision, boo
 }
 
 // CloudAnnotations are the annotations of Pods that may go to the cloud. An entry is a key, which allows every value,
-// or "key=value", which allows that value only.
+// "key=value", which allows that value only, or "domain/*", which allows every key of a domain.
 type CloudAnnotations []string
 
 // Allow reports whether an annotation may go to the cloud.
@@ -61,17 +61,24 @@ func (c CloudAnnotations) Allow(key, value string) bool {
 		if rest, ok := strings.CutPrefix(entry, key); ok && (rest == "" || rest == "="+value) {
 			return true
 		}
+		if domain, ok := strings.CutSuffix(entry, "/*"); ok && strings.HasPrefix(key, domain+"/") {
+			return true
+		}
 	}
 	return false
 }
 
 // CloudAnnotationsRight says what an entry must be.
-const CloudAnnotationsRight = "must be the key of an annotation, such as \"yangtse.io/pod-with-eip\", or a key and " +
-	"the only value that is allowed, such as \"yangtse.io/eip-charge-mode=traffic\"; not a key of Spillway"
+const CloudAnnotationsRight = "must be the key of an annotation, such as \"yangtse.io/pod-with-eip\", a key and " +
+	"the only value that is allowed, such as \"yangtse.io/eip-charge-mode=traffic\", or all keys of a domain, such as " +
+	"\"yangtse.io/*\"; not a key of Spillway"
 
 // ValidCloudAnnotation reports whether a text is an entry of CloudAnnotations.
 func ValidCloudAnnotation(entry string) bool {
 	key, _, _ := strings.Cut(entry, "=")
+	if domain, ok := strings.CutSuffix(entry, "/*"); ok {
+		key = domain + "/all"
+	}
 	return len(validation.IsQualifiedName(strings.ToLower(key))) == 0 && !strings.HasPrefix(key, Prefix)
 }
 

@@ -23,7 +23,7 @@ func TestNamespaceSettings(t *testing.T) {
 
 	settings, err = p.NamespaceSettings(map[string]string{
 		policy.AllowOversizeAnnotation:         "false",
-		policy.AllowCloudAnnotationsAnnotation: "yangtse.io/pod-with-eip, yangtse.io/eip-charge-mode=traffic",
+		policy.AllowCloudAnnotationsAnnotation: "yangtse.io/pod-with-eip, yangtse.io/eip-charge-mode=traffic, sim.example/*",
 	})
 	require.NoError(t, err)
 	assert.False(t, settings.AllowOversize, "the annotation overrides the configuration")
@@ -38,6 +38,9 @@ func TestNamespaceSettings(t *testing.T) {
 		{"yangtse.io/pod-with-ei", "true", false},
 		{"yangtse.io/pod-with-eip2", "true", false},
 		{"cci.io/insecure-registries", "registry.example", false},
+		{"sim.example/exit-code", "3", true},
+		{"sim.example", "3", false},
+		{"other.sim.example/exit-code", "3", false},
 	} {
 		assert.Equal(t, test.want, settings.CloudAnnotations.Allow(test.key, test.value), "%s=%s", test.key, test.value)
 	}
@@ -59,7 +62,7 @@ func TestMalformedSettingsOfANamespace(t *testing.T) {
 		assert.NotEmpty(t, found[i].Right)
 	}
 	for _, text := range []string{
-		",", "a,", "=x", "/", "yangtse.io/", "spillway.io/pod-uid", "spillway.io/pod-uid=forged",
+		",", "a,", "=x", "/", "yangtse.io/", "*", "/*", "yangtse.io/a*", "spillway.io/*", "spillway.io/pod-uid", "spillway.io/pod-uid=forged",
 		strings.Repeat("a,", 1023) + "aaa",
 	} {
 		_, err := p.NamespaceSettings(map[string]string{policy.AllowCloudAnnotationsAnnotation: text})

@@ -224,10 +224,10 @@ type PodConfig struct {
 	// prefix that matches applies. Default none.
 	ImagePrefixes []translate.ImagePrefix `json:"imagePrefixes"`
 	// CloudAnnotations are the annotations of Pods that go to the cloud, for all namespaces. An entry is a key, which
-	// allows every value, or "key=value". The annotation spillway.io/allow-cloud-annotations of a Namespace adds entries
-	// for its Pods. Other annotations that the cloud reads are left out, and an Event says so: they can open the network
-	// or cost money. Default: the instance types general-computing and general-computing-lite, and the keys of the
-	// exporter of metrics.
+	// allows every value, "key=value", or "domain/*" for all keys of a domain. The annotation
+	// spillway.io/allow-cloud-annotations of a Namespace adds entries for its Pods. Other annotations that the cloud reads
+	// are left out, and an Event says so: they can open the network or cost money. Default: the instance types
+	// general-computing and general-computing-lite, the keys of the exporter of metrics, and those of the simulator.
 	CloudAnnotations policy.CloudAnnotations `json:"cloudAnnotations"`
 	// MirrorRefresh is how often the copies of ConfigMaps and Secrets in the cloud are compared with their sources. Each
 	// costs one request to the API server. Less updates copies earlier. At least 1s. Default 1m, similar to the kubelet.

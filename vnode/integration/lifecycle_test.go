@@ -295,7 +295,9 @@ func TestAPodThatNeverStartedIsRemovedAtOnce(t *testing.T) {
 func TestPodsThatTheCloudCannotRunReportWhy(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
-	v, ns := startOn(t, cloud)
+	v, ns := startOn(t, cloud, func(c *Config) {
+		c.Pods.CloudAnnotations = append(c.Pods.CloudAnnotations, "resource.cci.io/instance-type")
+	})
 	cases := map[string]struct {
 		change    func(*corev1.Pod)
 		wantPhase corev1.PodPhase

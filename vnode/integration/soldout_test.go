@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -140,6 +141,13 @@ func TestASoldOutCloudLocksTheNode(t *testing.T) {
 	}
 }
 
+// request sets the requests of the first container of a Pod.
+func request(pod *corev1.Pod, cpu, memory string) {
+	pod.Spec.Containers[0].Resources.Requests = corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory),
+	}
+}
+
 func TestOneSoldOutSizeDoesNotLockTheNode(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
@@ -147,7 +155,7 @@ func TestOneSoldOutSizeDoesNotLockTheNode(t *testing.T) {
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut, Path: "large"})
 	ns := namespace(t)
 	large := replicaOn(cfg.Node.Name, "large")
-	large.Annotations = map[string]string{policy.FlavorAnnotation: "64.00_512.0"}
+	request(large, "64", "512Gi")
 	create(t, ns, large)
 	create(t, namespace(t), replicaOn(cfg.Node.Name, "large-too"))
 	open := awaitNode(t, cfg.Node.Name, isUnlocked("SizesSoldOut"))
@@ -173,9 +181,9 @@ func TestTheSizesOfOneTenantDoNotLockTheNode(t *testing.T) {
 	cfg := soldOutNode(t, cloud, stay, func(c *config.SoldOutConfig) { c.ProbeImage = "" })
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut})
 	ns := namespace(t)
-	for i, size := range []string{"1.00_1.0", "2.00_2.0", "4.00_4.0", "64.00_512.0"} {
+	for i, size := range [][2]string{{"1", "1Gi"}, {"2", "2Gi"}, {"4", "4Gi"}, {"64", "512Gi"}} {
 		pod := replicaOn(cfg.Node.Name, fmt.Sprintf("attack-%d", i))
-		pod.Annotations = map[string]string{policy.FlavorAnnotation: size}
+		request(pod, size[0], size[1])
 		create(t, ns, pod)
 	}
 	awaitNode(t, cfg.Node.Name, func(object *corev1.Node) error {

@@ -24,6 +24,7 @@ func DefaultCloudAnnotations() policy.CloudAnnotations {
 		instanceType + "=" + general, instanceType + "=" + lite,
 		preference + "=" + general + "," + lite, preference + "=" + lite + "," + general,
 		cci.ExporterAnnotation, cci.ExporterPortAnnotation,
+		"ccisim.spillway.io/*", // The simulator reads them. They mean nothing to the real cloud.
 	}
 }
 
