@@ -7,9 +7,12 @@ import (
 )
 
 // IsActive reports whether the Pod counts as a replica: it is not terminating and has neither succeeded nor failed.
-func IsActive(pod *corev1.Pod) bool {
-	return pod.DeletionTimestamp == nil &&
-		pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+func IsActive(pod *corev1.Pod) bool { return pod.DeletionTimestamp == nil && !HasEnded(pod) }
+
+// HasEnded reports whether the Pod has succeeded or failed: all its containers have terminated. A terminating Pod has
+// not ended yet.
+func HasEnded(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
 // PodCondition returns the condition of a type, or nil if the Pod does not have it. The condition is part of the Pod:

@@ -100,7 +100,24 @@ func TestACloudSlot(t *testing.T) {
 			c.pod("a", bound("local-0"))
 			assert.Equal(c.t, ledger.Cloud, c.cloud("b"))
 		},
-		"is free when its Pod is terminating, finished or deleted": func(c *cluster) {
+		"is held by a Pod in the cloud while it terminates: its user chooses for how long": func(c *cluster) {
+			c.limit("pods=1")
+			c.pod("a", bound("virtual-0"), terminating)
+			c.pod("b")
+			assert.Equal(c.t, ledger.Limited, c.cloud("b"))
+			c.pod("a", phase(corev1.PodFailed))
+			assert.Equal(c.t, []string{"b"}, c.requeued)
+			assert.Equal(c.t, ledger.Cloud, c.cloud("b"))
+		},
+		"is free when a Pod that terminates in the cloud is deleted": func(c *cluster) {
+			c.limit("pods=1")
+			c.pod("a", bound("virtual-0"), terminating)
+			c.pod("b")
+			assert.Equal(c.t, ledger.Limited, c.cloud("b"))
+			c.delete("a")
+			assert.Equal(c.t, ledger.Cloud, c.cloud("b"))
+		},
+		"is free when its Pod is terminating before it is bound, finished or deleted": func(c *cluster) {
 			c.limit("pods=1")
 			for i, end := range []func(name string){
 				func(name string) { c.pod(name, terminating) },

@@ -45,7 +45,9 @@ func (l *Ledger) holdsLocal(e *entry) bool {
 
 // cloudUse returns what the entry holds of the limits of its namespace.
 func (l *Ledger) cloudUse(e *entry) policy.CloudUse {
-	if e.active && (e.node == "" && e.cloud.reserved || e.node != "" && l.nodes.IsVirtual(e.node)) {
+	reserved := e.node == "" && e.active && e.cloud.reserved
+	running := e.node != "" && !e.ended && l.nodes.IsVirtual(e.node)
+	if reserved || running {
 		return e.use
 	}
 	return policy.CloudUse{}

@@ -6,8 +6,9 @@
 // and does not know HTTP. All methods are safe for concurrent use.
 //
 // Invariant for each revision: used = its active Pods that are bound to a local node + its active unbound Pods with a
-// local slot. Invariant for each namespace: used = the sum of its active Pods that are bound to a virtual node + its
-// active unbound Pods with a cloud slot. A Pod that is terminating, has Succeeded or has Failed holds no slot.
+// local slot. Invariant for each namespace: used = the sum of its Pods that are bound to a virtual node and have
+// neither Succeeded nor Failed + its active unbound Pods with a cloud slot. A Pod that is terminating holds no local
+// slot, but the cloud bills it until it is gone: users choose its grace period.
 package ledger
 
 import (
@@ -64,6 +65,7 @@ type entry struct {
 	node         string // empty while the Pod is unbound
 	priority     int32
 	active       bool
+	ended        bool // has Succeeded, has Failed or is deleted: the cloud no longer bills it
 	local        slot
 	cloud        slot
 	refused      bool // the Pod's condition says that the extender refused it

@@ -50,17 +50,19 @@ func (o *oracle) used(c *cluster, of *corev1.Pod) int {
 func (o *oracle) cloudUse(c *cluster, namespace string) policy.CloudUse {
 	var used policy.CloudUse
 	for _, pod := range c.objects {
-		isCloud := c.virtual[pod.Spec.NodeName]
-		isReserved := pod.Spec.NodeName == "" && o.cloud.reserved[pod.UID]
-		if pod.Namespace == namespace && isActive(pod) && (isCloud || isReserved) {
+		isCloud := c.virtual[pod.Spec.NodeName] && !hasEnded(pod)
+		isReserved := pod.Spec.NodeName == "" && isActive(pod) && o.cloud.reserved[pod.UID]
+		if pod.Namespace == namespace && (isCloud || isReserved) {
 			used = used.Plus(c.Use(pod))
 		}
 	}
 	return used
 }
 
-func isActive(pod *corev1.Pod) bool {
-	return pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+func isActive(pod *corev1.Pod) bool { return pod.DeletionTimestamp == nil && !hasEnded(pod) }
+
+func hasEnded(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
 // reserve decides for a Pod. A quota below 0 means that it has none.
@@ -154,7 +156,8 @@ func playHistory(t *testing.T, random *rand.Rand, steps int) {
 func requireSameAccounts(t *testing.T, c *cluster, o *oracle, step int) {
 	t.Helper()
 	for _, account := range c.Stats().Accounts {
-		require.Equalf(t, o.cloudUse(c, account.Namespace), account.Used, "step %d, namespace %s", step, account.Namespace)
+		require.Equalf(t, o.cloudUse(c, account.Namespace), account.Used, "step %d, namespace %s", step,
+			account.Namespace)
 	}
 }
 
@@ -183,7 +186,8 @@ func reserveBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.
 	}
 	want := o.reserve(c, pod, quota, local, cloud)
 	got, slot := c.Reserve(request)
-	require.Equalf(t, want, got, "step %d, pod %s, quota %d, local fits %t, cloud fits %t, limits %s", step, name, quota,
+	require.Equalf(t, want, got, "step %d, pod %s, quota %d, local fits %t, cloud fits %t, limits %s", step, name,
+		quota,
 		local, cloud, c.limits)
 	c.requeued = slices.DeleteFunc(c.requeued, func(r string) bool { return r == name })
 	if slot.Kind == "" {

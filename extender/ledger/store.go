@@ -143,7 +143,7 @@ func (l *Ledger) observe(pod *corev1.Pod) {
 	l.countNode(e, -1)
 	l.change(e, func() {
 		e.node = pod.Spec.NodeName
-		e.active = policy.IsActive(pod)
+		e.active, e.ended = policy.IsActive(pod), policy.HasEnded(pod)
 		e.local.reserved = e.node == "" && (e.local.reserved || hasLocalSlot(pod) && !e.local.revoked)
 		e.cloud.reserved = e.node == "" && (e.cloud.reserved || hasCloudSlot(pod) && !e.cloud.revoked)
 	})
@@ -202,7 +202,7 @@ func (l *Ledger) forget(e *entry) {
 	l.uncount(e)
 	l.leave(e)
 	l.countNode(e, -1)
-	l.change(e, func() { e.active = false })
+	l.change(e, func() { e.active, e.ended = false, true })
 	delete(l.pods, e.ref.UID)
 	if e.account.pods--; e.account.pods == 0 {
 		delete(l.accounts, e.account.namespace)

@@ -68,17 +68,18 @@ func breakages() map[string]breakage {
 		},
 		"cloud slots are not counted": {
 			edit: edit{
-				countFile, `e.active && (e.node == "" && e.cloud.reserved ||`, `e.active && (`,
+				countFile, `reserved := e.node == "" && e.active && e.cloud.reserved`, `reserved := false`,
 			},
 			round: plan.Round{Number: 4, Limits: "pods=7", Workloads: []plan.Workload{limited}}, promise: "I8",
 		},
 		"no requeue": {
 			edit: edit{ledgerFile, "requeue:   requeue,", "requeue:   func(PodRef) {},"},
-			// A slot becomes free, and the scheduler retries before the extender has received the change. The Pods of the
-			// round before are deleted by then: their deletion would cause another retry.
+			// A slot becomes free, and the scheduler retries before the extender has received the change. The Pods of
+			// the round before are deleted by then: their deletion would cause another retry.
 			round: plan.Round{
 				Number: 3, Workloads: []plan.Workload{freeing},
-				Faults: [][]plan.Disturbance{{{After: 9 * time.Second, Fault: plan.LateExtender, For: 3 * time.Second}}},
+				Faults: [][]plan.Disturbance{{{After: 9 * time.Second, Fault: plan.LateExtender,
+					For: 3 * time.Second}}},
 			},
 			promise: "I2",
 		},
@@ -111,7 +112,8 @@ func TestBrokenLedgersAreCaught(t *testing.T) {
 				require.NoError(t, stage.Play(ctx, b.round), "the unmodified ledger")
 				require.Empty(t, w.report(), "the unmodified ledger")
 				exchange(ctx, t, stage, binary, broken[name])
-				// The breakage depends on races, so several tries may be necessary. A broken ledger may never become quiet.
+				// The breakage depends on races, so several tries may be necessary. A broken ledger may never become
+				// quiet.
 				var found []*check.Violation
 				for try := 0; try < 5 && len(found) == 0; try++ {
 					b.round.Number += 10

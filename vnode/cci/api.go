@@ -28,7 +28,8 @@ type API interface {
 	// returns NotFound if the namespace does not exist, and Conflict if its UID differs from options.
 	DeleteNamespace(ctx context.Context, name string, options DeleteOptions) error
 	// NamespaceContents lists the objects that users and programs have created in a namespace. Networks
-	// and objects that the service itself keeps there are left out. It returns NotFound if the namespace does not exist.
+	// and objects that the service itself keeps there are left out. It returns NotFound if the namespace does not
+	// exist.
 	NamespaceContents(ctx context.Context, namespace string) ([]NamespaceObject, error)
 
 	// ListNetworks lists the networks of a namespace. It returns NotFound if the namespace does not exist.
@@ -40,16 +41,16 @@ type API interface {
 	CreateNetwork(ctx context.Context, namespace string, network *Network) (*Network, error)
 
 	// CreatePod is not retried: after Transient or Throttled the Pod may still exist. It returns AlreadyExists or
-	// Conflict if the name is taken, and Permanent if the service will never accept this Pod. The Pod is Pending when the
-	// call returns.
+	// Conflict if the name is taken, and Permanent if the service will never accept this Pod. The Pod is Pending when
+	// the call returns.
 	CreatePod(ctx context.Context, namespace string, pod *Pod) (*Pod, error)
 	// GetPod returns NotFound if the Pod does not exist. This is the only proof that a Pod is gone.
 	GetPod(ctx context.Context, namespace, name string) (*Pod, error)
 	// ListPods returns one page. It returns Expired if Continue is too old: list again from the start. The service may
 	// ignore Limit.
 	ListPods(ctx context.Context, namespace string, options ListOptions) (*PodList, error)
-	// WatchPods streams changes since ResourceVersion until the caller closes the stream, ctx ends or the service ends the
-	// stream. It returns Expired if ResourceVersion is too old: list again.
+	// WatchPods streams changes since ResourceVersion until the caller closes the stream, ctx ends or the service ends
+	// the stream. It returns Expired if ResourceVersion is too old: list again.
 	WatchPods(ctx context.Context, namespace string, options WatchOptions) (PodWatch, error)
 	// DeletePod starts the deletion of a Pod and returns before it is complete. It returns NotFound if the Pod does not
 	// exist, and Conflict if its UID differs from options. It may be called again with a shorter grace period.
@@ -59,11 +60,11 @@ type API interface {
 	// PodLog streams the log of one container. The caller closes the stream. It returns Permanent (HTTP 400) if the
 	// container has not started.
 	PodLog(ctx context.Context, namespace, name string, options LogOptions) (io.ReadCloser, error)
-	// PodExec runs a command in a container. It blocks until the command ends, the stream breaks or ctx ends; the request
-	// timeout does not apply. It returns nil if the command exits with 0, and an unwrapped k8s.io/utils/exec.ExitError if
-	// it exits with another code. It returns Permanent if the command cannot run, and Transient if the stream broke: the
-	// command may still be running. It is not retried. The caller closes the streams. A read of Stdin may still block
-	// when PodExec returns.
+	// PodExec runs a command in a container. It blocks until the command ends, the stream breaks or ctx ends; the
+	// request timeout does not apply. It returns nil if the command exits with 0, and an unwrapped
+	// k8s.io/utils/exec.ExitError if it exits with another code. It returns Permanent if the command cannot run, and
+	// Transient if the stream broke: the command may still be running. It is not retried. The caller closes the
+	// streams. A read of Stdin may still block when PodExec returns.
 	PodExec(ctx context.Context, namespace, name string, options ExecOptions, streams ExecStreams) error
 
 	// CreateData is not retried. It returns AlreadyExists if the name is taken.
@@ -90,8 +91,8 @@ type API interface {
 	// DeleteVolume returns NotFound if the volume does not exist, and Conflict if its UID differs from options. Its
 	// reclaim policy determines what happens to the data.
 	DeleteVolume(ctx context.Context, name string, options DeleteOptions) error
-	// CreateClaim is not retried. It returns AlreadyExists if the name is taken. The claim becomes Bound some time after
-	// the call returns.
+	// CreateClaim is not retried. It returns AlreadyExists if the name is taken. The claim becomes Bound some time
+	// after the call returns.
 	CreateClaim(
 		ctx context.Context, namespace string, claim *PersistentVolumeClaim,
 	) (*PersistentVolumeClaim, error)
@@ -106,8 +107,8 @@ type API interface {
 
 // PodWatch is a stream of changes. Only Close is safe for concurrent use.
 type PodWatch interface {
-	// Next blocks until the next change. It returns io.EOF when the service has ended the stream regularly, Expired if the
-	// resourceVersion is too old, and Transient if the stream broke.
+	// Next blocks until the next change. It returns io.EOF when the service has ended the stream regularly, Expired if
+	// the resourceVersion is too old, and Transient if the stream broke.
 	Next() (PodEvent, error)
 	// Close ends the stream, after which Next returns. It may be called more than once.
 	Close()
@@ -139,9 +140,15 @@ type WatchOptions struct {
 	LabelSelector string
 	// ResourceVersion is that of the list or of the last event.
 	ResourceVersion string
-	// Timeout is the time after which the service ends the stream. It bounds how long a broken connection goes unnoticed.
+	// Timeout is the time after which the service ends the stream. It bounds how long a broken connection goes
+	// unnoticed.
 	Timeout time.Duration
 }
+
+// EndedGraceSeconds is the grace period of a cloud Pod whose Pod the cluster no longer has, or has ended: the default
+// of Kubernetes. The one in the spec does not count: a user may choose years and delete the Pod by force, and nothing
+// in the cluster would show what the cloud bills.
+const EndedGraceSeconds int64 = 30
 
 // DeleteOptions describe a deletion.
 type DeleteOptions struct {

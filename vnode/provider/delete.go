@@ -26,7 +26,8 @@ func (p *Provider) collect(ctx context.Context, key identity.Key, cloud *cci.Pod
 		p.forget(key)
 		return 0, nil
 	}
-	if cloud.DeletionTimestamp == nil && p.state(key).deletion.uid != cloud.UID {
+	sent, grace := p.state(key).deletion, new(cci.EndedGraceSeconds)
+	if !isTerminating(cloud, grace) && (sent.uid != cloud.UID || sent.grace == nil || *sent.grace > *grace) {
 		exists, err := p.existsInCluster(ctx, key)
 		if err != nil {
 			return 0, err
@@ -38,7 +39,7 @@ func (p *Provider) collect(ctx context.Context, key identity.Key, cloud *cci.Pod
 			"pod", key.Namespace+"/"+key.Name, "uid", key.UID, "cloud", cloud.Name)
 		p.metrics.collected.Inc()
 	}
-	_, err := p.deleteCloudPod(ctx, key, cloud, nil)
+	_, err := p.deleteCloudPod(ctx, key, cloud, grace)
 	return p.config.Recheck, err
 }
 
@@ -59,7 +60,7 @@ func (p *Provider) release(ctx context.Context, key identity.Key, cloud *cci.Pod
 	if cloud == nil || translate.IsTerminal(cloud.Status.Phase) {
 		return 0, nil
 	}
-	_, err := p.deleteCloudPod(ctx, key, cloud, nil)
+	_, err := p.deleteCloudPod(ctx, key, cloud, new(cci.EndedGraceSeconds))
 	return p.config.Recheck, err
 }
 
@@ -97,8 +98,8 @@ func (p *Provider) endInCloud(
 	return cloud, nil
 }
 
-// deleteCloudPod requests the deletion of a cloud Pod, unless it has done so already. gone reports that there is no
-// cloud Pod any more. A nil grace is the cloud Pod's own grace period.
+// deleteCloudPod requests the deletion of a cloud Pod, unless it has done so already or the cloud Pod ends sooner. gone
+// reports that there is no cloud Pod any more. A nil grace is the cloud Pod's own grace period.
 func (p *Provider) deleteCloudPod(
 	ctx context.Context, key identity.Key, cloud *cci.Pod, grace *int64,
 ) (gone bool, err error) {

@@ -187,11 +187,17 @@ func TestErrorsOfADeletionInTheCloud(t *testing.T) {
 		ends bool
 		kind cci.Kind
 	}{
-		"a cloud Pod that is gone ends the Pod":             {err: &cci.Error{Kind: cci.NotFound}, ends: true},
-		"a conflict with a cloud Pod that is gone ends it":  {err: &cci.Error{Kind: cci.Conflict}, gone: true, ends: true},
-		"a conflict with a cloud Pod that exists does not":  {err: &cci.Error{Kind: cci.Conflict}},
-		"an error of the service is retried":                {err: &cci.Error{Kind: cci.Transient}, kind: cci.Transient},
-		"too many requests are retried after a longer time": {err: &cci.Error{Kind: cci.Throttled}, kind: cci.Throttled},
+		"a cloud Pod that is gone ends the Pod": {err: &cci.Error{Kind: cci.NotFound}, ends: true},
+		"a conflict with a cloud Pod that is gone ends it": {
+			err: &cci.Error{Kind: cci.Conflict}, gone: true, ends: true,
+		},
+		"a conflict with a cloud Pod that exists does not": {err: &cci.Error{Kind: cci.Conflict}},
+		"an error of the service is retried": {
+			err: &cci.Error{Kind: cci.Transient}, kind: cci.Transient,
+		},
+		"too many requests are retried after a longer time": {
+			err: &cci.Error{Kind: cci.Throttled}, kind: cci.Throttled,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)
@@ -200,9 +206,10 @@ func TestErrorsOfADeletionInTheCloud(t *testing.T) {
 			deleted(30)(pod)
 			h.cloud.fail["delete"] = test.err
 			if test.gone {
-				require.NoError(t, h.sim.Client.DeletePod(t.Context(), cloudtest.Namespace, cloud.Name, cci.DeleteOptions{
-					GraceSeconds: new(int64(0)),
-				}))
+				require.NoError(t, h.sim.Client.DeletePod(t.Context(), cloudtest.Namespace, cloud.Name,
+					cci.DeleteOptions{
+						GraceSeconds: new(int64(0)),
+					}))
 				h.awaitGone(pod)
 			}
 			_, err := h.reconcilePod(pod)
@@ -247,7 +254,7 @@ func TestACloudPodIsDeletedWhenItsPodIsGone(t *testing.T) {
 				assert.Zero(t, h.metric(h.metrics.collected))
 				return
 			}
-			assert.Equal(t, []cci.DeleteOptions{{UID: cloud.UID}}, h.cloud.deletions)
+			assert.Equal(t, []cci.DeleteOptions{{UID: cloud.UID, GraceSeconds: new(int64(30))}}, h.cloud.deletions)
 			h.clock = h.clock.Add(recheck)
 			h.reconciles(pod)
 			assert.EqualValues(t, 1, h.metric(h.metrics.collected), "a repeated deletion is not counted again")
@@ -260,6 +267,25 @@ func TestACloudPodIsDeletedWhenItsPodIsGone(t *testing.T) {
 	}
 }
 
+// An attack: a tenant deletes a Pod with a grace period of a year, then by force. Without the Pod, nothing in the
+// cluster would show what the cloud bills.
+func TestADeletionByForceEndsACloudPodThatTerminatesForAYear(t *testing.T) {
+	h := newHarness(t)
+	const year = int64(365 * 24 * 3600)
+	pod := newPod("web", func(pod *corev1.Pod) { pod.Spec.TerminationGracePeriodSeconds = new(year) })
+	cloud := h.run(pod)
+	deleted(year)(pod)
+	h.reconciles(pod)
+	h.observe(pod, func(cloud *cci.Pod) bool { return cloud.DeletionTimestamp != nil })
+
+	require.NoError(t, h.store.Delete(pod))
+	require.NoError(t, h.client.CoreV1().Pods("default").Delete(t.Context(), "web", metav1.DeleteOptions{}))
+	h.reconciles(pod)
+	assert.Equal(t, []cci.DeleteOptions{
+		{UID: cloud.UID, GraceSeconds: new(year)}, {UID: cloud.UID, GraceSeconds: new(int64(30))},
+	}, h.cloud.deletions)
+}
+
 func TestTheCloudPodOfAnEndedPod(t *testing.T) {
 	t.Run("is deleted while it runs", func(t *testing.T) {
 		h := newHarness(t)
@@ -267,7 +293,7 @@ func TestTheCloudPodOfAnEndedPod(t *testing.T) {
 		cloud := h.run(pod)
 		phase(corev1.PodFailed)(pod) // By an eviction.
 		assert.Equal(t, recheck, h.reconciles(pod))
-		assert.Equal(t, []cci.DeleteOptions{{UID: cloud.UID}}, h.cloud.deletions)
+		assert.Equal(t, []cci.DeleteOptions{{UID: cloud.UID, GraceSeconds: new(int64(30))}}, h.cloud.deletions)
 		assert.Nil(t, h.reported)
 	})
 	t.Run("is kept for its log after its end", func(t *testing.T) {
@@ -295,9 +321,15 @@ func TestAnEarlierDeletionCoversALaterOne(t *testing.T) {
 		earlier, later deletion
 		want           bool
 	}{
-		"with the same grace period":             {deletion{"a", seconds(30), at}, deletion{"a", seconds(30), at}, true},
-		"with a longer grace period":             {deletion{"a", seconds(30), at}, deletion{"a", seconds(60), at}, true},
-		"but not with a shorter grace period":    {deletion{"a", seconds(30), at}, deletion{"a", seconds(5), at}, false},
+		"with the same grace period": {
+			deletion{"a", seconds(30), at}, deletion{"a", seconds(30), at}, true,
+		},
+		"with a longer grace period": {
+			deletion{"a", seconds(30), at}, deletion{"a", seconds(60), at}, true,
+		},
+		"but not with a shorter grace period": {
+			deletion{"a", seconds(30), at}, deletion{"a", seconds(5), at}, false,
+		},
 		"with the cloud Pod's own grace period":  {deletion{"a", seconds(30), at}, deletion{"a", nil, at}, true},
 		"but not if its grace period is unknown": {deletion{"a", nil, at}, deletion{"a", seconds(5), at}, false},
 		"but not after a while":                  {deletion{"a", nil, at}, deletion{"a", nil, at.Add(recheck)}, false},

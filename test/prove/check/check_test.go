@@ -107,7 +107,8 @@ func TestBrokenPromisesAreFound(t *testing.T) {
 				inCloud("b"), []string{"I2"},
 		},
 		"its own slot does not count against it": {
-			newHistory().pod("a").filter("a", toLocal).pod("a", slot).filter("a", toCloud).pod("a", on(cloud)), []string{"I2"},
+			newHistory().pod("a").filter("a", toLocal).pod("a", slot).filter("a", toCloud).
+				pod("a", on(cloud)), []string{"I2"},
 		},
 		"a slot counts from when it was written, although the answer came later": {
 			newHistory().onLocal("a", quota(2)).pod("b", quota(2)).pod("b", slot).pod("c", quota(2)).pod("a", gone).
@@ -130,12 +131,14 @@ func TestBrokenPromisesAreFound(t *testing.T) {
 				pod("b", slot).filter("b", toLocal).filter("c", toCloud).pod("c", on(cloud)), nil,
 		},
 		"a slot does not count before the request for it": {
-			newHistory().onLocal("a", quota(2)).pod("b", quota(2)).pod("c", quota(2)).filter("b", toWait).pod("a", gone).
+			newHistory().onLocal("a", quota(2)).pod("b", quota(2)).pod("c", quota(2)).filter("b", toWait).
+				pod("a", gone).
 				filter("b", toLocal).pod("b", slot).
 				filter("c", toCloud).pod("c", on(cloud)), []string{"I2"},
 		},
 		"a slot that was refused counts again when it is answered": {
-			newHistory().pod("b", quota(2)).pod("b", slot).filter("b", toLocal).pod("c", quota(2)).pod("d", owner("other")).
+			newHistory().pod("b", quota(2)).pod("b", slot).filter("b", toLocal).pod("c", quota(2)).
+				pod("d", owner("other")).
 				filter("b", toWait).filter("b", toLocal).
 				filter("c", toCloud).pod("c", on(cloud)), []string{"I2"},
 		},
@@ -143,7 +146,8 @@ func TestBrokenPromisesAreFound(t *testing.T) {
 			newHistory().onLocal("a").pod("b").pod("b", on(cloud)), []string{"I2"},
 		},
 		"a Pod waits for a free slot while the round is quiet": {
-			newHistory().onLocal("a").pod("b").filter("b", toWait).pod("b", because(unschedulable, text)).pod("a", gone).
+			newHistory().onLocal("a").pod("b").filter("b", toWait).pod("b", because(unschedulable, text)).
+				pod("a", gone).
 				quiet(), []string{"I2"},
 		},
 		"a Pod waits for a slot that is held": {
@@ -160,12 +164,14 @@ func TestBrokenPromisesAreFound(t *testing.T) {
 				onLocal("b"), []string{"I3"},
 		},
 		"a slot is used late while the scheduler is behind": {
-			newHistory().onLocal("a").pod("b").filter("b", toWait).pod("a", gone).pod("new", owner("new")).after(2*time.Second).
+			newHistory().onLocal("a").pod("b").filter("b", toWait).pod("a", gone).pod("new", owner("new")).
+				after(2*time.Second).
 				filter("new", toLocal).onLocal("b"), nil,
 		},
 		"a slot is used late while the scheduler is never idle": {
 			newHistory().onLocal("a").pod("b").filter("b", toWait).pod("c", owner("other")).pod("a", gone).
-				times(40, func(h *history) { h.after(30*time.Millisecond).filter("c", reply{err: "no"}) }).onLocal("b"), nil,
+				times(40, func(h *history) { h.after(30*time.Millisecond).filter("c", reply{err: "no"}) }).
+				onLocal("b"), nil,
 		},
 		"a slot is used late although the scheduler was idle": {
 			newHistory().onLocal("a").pod("b").filter("b", toWait).pod("c", owner("other")).pod("a", gone).
@@ -173,7 +179,8 @@ func TestBrokenPromisesAreFound(t *testing.T) {
 				after(100*time.Millisecond).filter("c", reply{err: "no"}).onLocal("b"), []string{"I3"},
 		},
 		"a slot is used late during a fault": {
-			newHistory().fault("x", false).onLocal("a").pod("b").filter("b", toWait).pod("a", gone).after(3*time.Second).
+			newHistory().fault("x", false).onLocal("a").pod("b").filter("b", toWait).pod("a", gone).
+				after(3*time.Second).
 				fault("x", true).onLocal("b"), nil,
 		},
 		"no Pod waited when the slot became free": {
@@ -217,7 +224,8 @@ func TestBrokenPromisesAreFound(t *testing.T) {
 		"a Pod is refused once per change of the Pod": {
 			newHistory().onLocal("a").pod("b", because(unschedulable, text)).filter("b", toWait).filter("b", toWait).
 				times(9, func(h *history) {
-					h.after(time.Minute).pod("b", nominated(local)).filter("b", toWait).pod("b", nominated("")).filter("b", toWait)
+					h.after(time.Minute).pod("b", nominated(local)).filter("b", toWait).pod("b", nominated("")).
+						filter("b", toWait)
 				}).quiet(), nil,
 		},
 		"a change of its condition is not a change of the Pod": {
@@ -237,17 +245,20 @@ func TestBrokenPromisesAreFound(t *testing.T) {
 
 		// I6
 		"an eviction is followed by the preemptor": {
-			newHistory().onLocal("low", owner("low")).pod("low", preempt).pod("low", gone).onLocal("vip", high).quiet(), nil,
+			newHistory().onLocal("low", owner("low")).pod("low", preempt).pod("low", gone).onLocal("vip", high).
+				quiet(), nil,
 		},
 		"an eviction is not followed by any Pod": {
 			newHistory().onLocal("low", owner("low")).pod("low", preempt).pod("low", gone).quiet(), []string{"I6"},
 		},
 		"the preemptor goes to the cloud": {
-			newHistory().pod("vip", high, nominated(local)).onLocal("low", owner("low")).pod("low", preempt).pod("low", gone).
+			newHistory().pod("vip", high, nominated(local)).onLocal("low", owner("low")).pod("low", preempt).
+				pod("low", gone).
 				filter("vip", reply{virtual: 1, noLocalNode: true}).pod("vip", on(cloud)).quiet(), []string{"I6"},
 		},
 		"the preemptor is deleted": {
-			newHistory().onLocal("low", owner("low")).pod("low", preempt).pod("vip", high, nominated(local)).pod("low", gone).
+			newHistory().onLocal("low", owner("low")).pod("low", preempt).pod("vip", high, nominated(local)).
+				pod("low", gone).
 				pod("vip", gone).quiet(), nil,
 		},
 
@@ -278,12 +289,16 @@ func TestBrokenPromisesAreFound(t *testing.T) {
 			newHistory().pod("a").filter("a", reply{err: "no", took: 3 * time.Second}), []string{"I7"},
 		},
 		"the harness delays an answer": {
-			newHistory().pod("a").fault("extender is slow", false).filter("a", reply{err: "no", took: 3 * time.Second}), nil,
+			newHistory().pod("a").fault("extender is slow", false).
+				filter("a", reply{err: "no", took: 3 * time.Second}), nil,
 		},
 
 		// I8
 		"a namespace uses what its limits allow": {
-			within("pods=2").counted("a").counted("b").pod("b", terminating).counted("c").quiet(), nil,
+			within("pods=2").counted("a").counted("b").pod("b", terminating).pod("b", gone).counted("c").quiet(), nil,
+		},
+		"a Pod in the cloud counts until it has terminated": {
+			within("pods=2").counted("a").counted("b").pod("b", terminating).counted("c"), []string{"I8"},
 		},
 		"a namespace uses more Pods than its limits allow": {
 			within("pods=1").counted("a").counted("b"), []string{"I8"},

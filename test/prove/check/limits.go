@@ -15,7 +15,8 @@ func (c *Checker) setLimits(round *record.Round) {
 	limits, err := policy.ParseCloudLimits(round.Limits)
 	if err != nil {
 		c.violations = append(c.violations, &Violation{
-			Promise: "I8", Revision: "none", Pod: round.Namespace, At: c.world.now, What: fmt.Sprint("its limits: ", err),
+			Promise: "I8", Revision: "none", Pod: round.Namespace, At: c.world.now, What: fmt.Sprint("its limits: ",
+				err),
 		})
 	}
 	if !limits.IsZero() {
@@ -46,19 +47,22 @@ func (c *Checker) checkLimits(ch change) {
 		known = p.request.Version
 	}
 	used := w.cloudUse(p.Namespace, func(other *pod) bool {
-		return w.virtual[other.Node] && (other == p || other.uncountedAt <= known) // The extender counts what it can know.
+		// The extender counts what it can know.
+		return w.virtual[other.Node] && (other == p || other.uncountedAt <= known)
 	})
 	if !limits.Allow(used) {
-		c.violate("I8", p, "it is bound to a virtual node, and its namespace then uses %d Pods and %s: the limits are %s",
+		c.violate("I8", p,
+			"it is bound to a virtual node, and its namespace then uses %d Pods and %s: the limits are %s",
 			used.Pods, used.Flavor, limits)
 	}
 }
 
-// cloudUse sums up what the active Pods of a namespace that satisfy a condition use in the cloud.
+// cloudUse sums up what the Pods of a namespace that satisfy a condition use in the cloud. The cloud bills a Pod that
+// terminates until it is gone.
 func (w *world) cloudUse(namespace string, counts func(*pod) bool) policy.CloudUse {
 	var used policy.CloudUse
 	for _, p := range w.pods {
-		if p.Namespace == namespace && p.Active() && counts(p) {
+		if p.Namespace == namespace && !p.Ended() && counts(p) {
 			used = used.Plus(p.use())
 		}
 	}
@@ -81,7 +85,7 @@ func (c *Checker) checkKeptOut(p *pod) {
 	}
 	c.report.Limited++
 	used := w.cloudUse(p.Namespace, func(other *pod) bool {
-		reserved := other.Node == "" && (other.CloudSlot || other.possiblyCharged)
+		reserved := other.Node == "" && other.Active() && (other.CloudSlot || other.possiblyCharged)
 		return other != p && (reserved || w.virtual[other.Node])
 	})
 	if limits.Allow(used.Plus(p.use())) {

@@ -34,7 +34,8 @@ type Pod struct {
 	Gone bool `json:"gone,omitempty"`
 	// Listed is set if the Pod was observed in a list. All changes since the last observation are then one change.
 	Listed bool `json:"listed,omitempty"`
-	// Owner is the UID of the controlling object, and OwnerName its name. Hash distinguishes the revisions of one owner.
+	// Owner is the UID of the controlling object, and OwnerName its name. Hash distinguishes the revisions of one
+	// owner.
 	Owner     types.UID `json:"owner,omitempty"`
 	OwnerName string    `json:"ownerName,omitempty"`
 	Hash      string    `json:"hash,omitempty"`
@@ -44,7 +45,8 @@ type Pod struct {
 	Switch string `json:"switch,omitempty"`
 	// Slot is set if the Pod carries a slot that was written for this Pod.
 	Slot bool `json:"slot,omitempty"`
-	// CloudSlot is set if the Pod carries a cloud slot that was written for this Pod. Size is what it uses in the cloud.
+	// CloudSlot is set if the Pod carries a cloud slot that was written for this Pod. Size is what it uses in the
+	// cloud.
 	CloudSlot bool         `json:"cloudSlot,omitempty"`
 	Size      sizes.Flavor `json:"size"`
 	// Marked is set if the Pod has the marker resource, for which the scheduler calls the extender.
@@ -169,6 +171,7 @@ type Round struct {
 }
 
 // Active reports whether a controller counts the Pod as a replica.
-func (p *Pod) Active() bool {
-	return !p.Gone && !p.Terminating && p.Phase != "Succeeded" && p.Phase != "Failed"
-}
+func (p *Pod) Active() bool { return !p.Terminating && !p.Ended() }
+
+// Ended reports whether the Pod is gone or all its containers have terminated.
+func (p *Pod) Ended() bool { return p.Gone || p.Phase == "Succeeded" || p.Phase == "Failed" }

@@ -150,7 +150,8 @@ func (f *Finder) ours(pod *cci.Pod) (identity.Key, identity.Owner, bool) {
 // Delete requests the deletion of an orphan. The UID ensures that a newer cloud Pod of the same name is kept. Delete
 // returns before the cloud Pod is gone, and may be called again.
 func (f *Finder) Delete(ctx context.Context, o Orphan) error {
-	err := f.Cloud.DeletePod(ctx, f.Namespace, o.Cloud.Name, cci.DeleteOptions{UID: o.Cloud.UID})
+	options := cci.DeleteOptions{UID: o.Cloud.UID, GraceSeconds: new(cci.EndedGraceSeconds)}
+	err := f.Cloud.DeletePod(ctx, f.Namespace, o.Cloud.Name, options)
 	if cci.IsNotFound(err) || cci.IsConflict(err) {
 		return nil
 	}
