@@ -104,9 +104,9 @@ const (
 	UninstallGuarded = "guarded"
 	// UninstallForced is the value of UninstallLabel with which the deletion is allowed although Pods run in the cloud.
 	UninstallForced = "forced"
-	// DeletionCostAnnotation ranks Pods for scale-in. Spillway sets it to CloudDeletionCost on cloud Pods without a value.
+	// DeletionCostAnnotation ranks Pods for scale-in. Spillway sets it on cloud Pods without a value (deletionCost in the
+	// configuration of admission).
 	DeletionCostAnnotation = "controller.kubernetes.io/pod-deletion-cost"
-	CloudDeletionCost      = "-100"
 	// LocaltimePath is the only hostPath that the cloud supports: it means the time zone of the node. Source: CCE
 	// bursting.
 	LocaltimePath = "/etc/localtime"

@@ -42,7 +42,6 @@ func TestNames(t *testing.T) {
 		"ProviderTaintValue": "huawei",
 		// Kubernetes' own.
 		"DeletionCostAnnotation": "controller.kubernetes.io/pod-deletion-cost",
-		"CloudDeletionCost":      "-100",
 		// Ours.
 		"Prefix":                          "spillway.io/",
 		"PlacementResource":               "spillway.io/placement",

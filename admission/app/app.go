@@ -204,13 +204,18 @@ func newControllers(
 	if err != nil {
 		return nil, err
 	}
+	running := []runner{tolerations, explanations}
+	if cfg.DeletionCost == 0 {
+		return running, nil
+	}
 	costs, err := deletioncost.New(deletioncost.Config{
-		Client: clients.pods, Pods: caches.pods, Nodes: caches.nodes, Resync: resync, Failures: failures, Logger: logger,
+		Client: clients.pods, Pods: caches.pods, Nodes: caches.nodes, Cost: cfg.DeletionCost, Resync: resync,
+		Failures: failures, Logger: logger,
 	}, registry)
 	if err != nil {
 		return nil, err
 	}
-	return []runner{tolerations, explanations, costs}, nil
+	return append(running, costs), nil
 }
 
 func newWebhook(

@@ -51,6 +51,11 @@ type Config struct {
 	// have changed. Default 1m. A shorter interval repairs missed changes sooner, and sends more requests to the API
 	// server while many Pods wait.
 	Resync metav1.Duration `json:"resync"`
+	// DeletionCost is the value of controller.kubernetes.io/pod-deletion-cost that cloud Pods without a value get, so that
+	// scaling in removes them before local Pods. Default -1000000: below the ranks that Karpenter writes to Pods on its
+	// nodes (PodDeletionCostManagement), at most one for each node. Pods of nodes that Karpenter drains go first, with the
+	// lowest value there is. A higher value lets more of what other controllers write come first. 0 writes none.
+	DeletionCost int32 `json:"deletionCost"`
 	// SchedulerName is the scheduler that calls the extender, for a cluster that runs it next to its own: managed Pods
 	// of the default scheduler are assigned to it. Default empty: every Pod keeps its scheduler.
 	SchedulerName string `json:"schedulerName"`
@@ -70,6 +75,7 @@ func Default() *Config {
 		LeaderElectionNamespace: "spillway-system",
 		LookupTimeout:           metav1.Duration{Duration: 500 * time.Millisecond},
 		Resync:                  metav1.Duration{Duration: time.Minute},
+		DeletionCost:            -1_000_000,
 		Policy:                  policy.DefaultConfig(),
 	}
 }
@@ -127,6 +133,10 @@ func (c *Config) Validate() error {
 	if c.Resync.Duration < minResync {
 		errs = append(errs, field.Invalid(field.NewPath("resync"), c.Resync.Duration.String(),
 			"must be at least "+minResync.String()))
+	}
+	if c.DeletionCost > 0 {
+		errs = append(errs, field.Invalid(field.NewPath("deletionCost"), c.DeletionCost,
+			"must be from -2147483648 to -1, or 0 to write none"))
 	}
 	return append(errs, c.Policy.Validate(field.NewPath("policy"))...).ToAggregate()
 }

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"flag"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -41,6 +42,7 @@ tlsNames: [admission.example, 10.0.0.1]
 healthListen: 127.0.0.1:9081
 leaderElectionNamespace: elsewhere
 lookupTimeout: 250ms
+deletionCost: -7
 schedulerName: bursting
 policy:
   protectedNamespaces: [infra]
@@ -118,6 +120,18 @@ func TestCertificateAndKeyAreSetTogether(t *testing.T) {
 			}
 			assert.ErrorContains(t, cfg.Validate(), test.want)
 		})
+	}
+}
+
+func TestADeletionCostIsNotPositive(t *testing.T) {
+	for cost, right := range map[int32]bool{math.MinInt32: true, -1: true, 0: true, 1: false} {
+		cfg := config.Default()
+		cfg.DeletionCost = cost
+		if right {
+			require.NoError(t, cfg.Validate())
+			continue
+		}
+		assert.ErrorContains(t, cfg.Validate(), "deletionCost: Invalid value: 1: must be from -2147483648 to -1, or 0")
 	}
 }
 

@@ -419,7 +419,7 @@ func TestCloudPodsOfAReplicaSetGetACostAndAreDeletedFirst(t *testing.T) {
 			continue
 		}
 		eventually(t, func() error {
-			if cost := get(t, ns, pod.Name).Annotations[policy.DeletionCostAnnotation]; cost != policy.CloudDeletionCost {
+			if cost := get(t, ns, pod.Name).Annotations[policy.DeletionCostAnnotation]; cost != cloudCost {
 				return fmt.Errorf("Pod %s has the cost %q", pod.Name, cost)
 			}
 			return nil
@@ -454,7 +454,7 @@ func TestCloudPodsOfAReplicaSetGetACostAndAreDeletedFirst(t *testing.T) {
 	}
 }
 
-func TestACostOfTheUserStaysAndOnlyReplicaSetsGetOne(t *testing.T) {
+func TestACostOfTheUserStaysAndStatefulSetsGetNone(t *testing.T) {
 	p := start(t, func(c *config.Config) { c.Resync.Duration = time.Second })
 	ns := namespace(t, nil)
 	apply(t, ns, deployment("enforce", `controller.kubernetes.io/pod-deletion-cost: "7"`))
@@ -467,7 +467,7 @@ func TestACostOfTheUserStaysAndOnlyReplicaSetsGetOne(t *testing.T) {
 	}
 	ranked := pods(t, other, 1)[0].Name
 	eventually(t, func() error {
-		if get(t, other, ranked).Annotations[policy.DeletionCostAnnotation] != policy.CloudDeletionCost {
+		if get(t, other, ranked).Annotations[policy.DeletionCostAnnotation] != cloudCost {
 			return fmt.Errorf("Pod %s has no cost", ranked)
 		}
 		return nil

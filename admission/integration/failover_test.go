@@ -88,7 +88,7 @@ func TestTheNextLeaderRepairsWhatAKilledLeaderMissed(t *testing.T) {
 		}
 		assert.Equal(t, virtualNode, onNode(t, ns, pod.Name))
 		eventually(t, func() error {
-			if cost := get(t, ns, pod.Name).Annotations[policy.DeletionCostAnnotation]; cost != policy.CloudDeletionCost {
+			if cost := get(t, ns, pod.Name).Annotations[policy.DeletionCostAnnotation]; cost != cloudCost {
 				return fmt.Errorf("Pod %s has the cost %q", pod.Name, cost)
 			}
 			return nil

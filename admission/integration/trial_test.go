@@ -37,6 +37,9 @@ var trial *system.System
 
 const virtualNode = "virtual-node-cci-0"
 
+// cloudCost is the deletion cost of cloud Pods by default.
+const cloudCost = "-1000000"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(run.Main(program))

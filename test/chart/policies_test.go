@@ -306,7 +306,7 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 				`{"metadata":{"labels":{"virtual-kubelet.io/burst-to-cci":"auto"}},`+tolerate(toleration)+`}`), "",
 		},
 		"admission ranks a Pod": {
-			admission, patchPod(onNone, annotate(policy.DeletionCostAnnotation, policy.CloudDeletionCost)), "",
+			admission, patchPod(onNone, annotate(policy.DeletionCostAnnotation, "-1000000")), "",
 		},
 		"admission writes its condition": {
 			admission, patchPod(onNone, `{"status":{"conditions":[{"type":"spillway.io/LocalReplicas","status":"False"}]}}`,
@@ -325,7 +325,7 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 			admission, patchPod(onNone, `{"metadata":{"labels":{"app":"b"}}}`), "must not change other labels",
 		},
 		"admission ranks a Pod differently": {
-			admission, patchPod(onNone, annotate(policy.DeletionCostAnnotation, "5")), "with the value -100",
+			admission, patchPod(onNone, annotate(policy.DeletionCostAnnotation, "5")), "with the value -1000000",
 		},
 		"admission removes a finalizer": {
 			admission, patchPod(onNone, noFinalizer), "other than labels and annotations",

@@ -1,6 +1,6 @@
-// Package deletioncost writes a negative pod-deletion-cost to the Pods of ReplicaSets that run on virtual nodes, so
-// that the ReplicaSet controller deletes cloud Pods first when it scales in. It never changes a cost that is set,
-// whether by the user or by another controller.
+// Package deletioncost writes a negative pod-deletion-cost to the Pods on virtual nodes whose controllers use that cost,
+// such as the Pods of ReplicaSets, so that they delete cloud Pods first when they scale in. It never changes a cost that
+// is set, whether by the user or by another controller.
 package deletioncost
 
 import (
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +36,8 @@ type Config struct {
 	Client kubernetes.Interface
 	Pods   *podcache.Pods
 	Nodes  *podcache.VirtualNodes
+	// Cost is the deletion cost of cloud Pods.
+	Cost int32
 	// Resync is how often every Pod without a cost is reconciled although nothing is known to have changed.
 	Resync time.Duration
 	// Failures counts failed reconciliations (reconciler.NewFailures).
@@ -108,7 +111,7 @@ func (c *Controller) reconcile(ctx context.Context, name cache.ObjectName) error
 	if pod == nil || !c.needsCost(pod) {
 		return nil
 	}
-	patch, err := costPatch(pod)
+	patch, err := costPatch(pod, c.Cost)
 	if err != nil {
 		return err
 	}
@@ -126,10 +129,10 @@ func (c *Controller) reconcile(ctx context.Context, name cache.ObjectName) error
 
 // costPatch applies only to the version of the Pod that was read: if anyone has changed the Pod since, for example the
 // user, the patch fails with a conflict.
-func costPatch(pod *corev1.Pod) ([]byte, error) {
+func costPatch(pod *corev1.Pod, cost int32) ([]byte, error) {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid": pod.UID, "resourceVersion": pod.ResourceVersion,
-		"annotations": map[string]string{policy.DeletionCostAnnotation: policy.CloudDeletionCost},
+		"annotations": map[string]string{policy.DeletionCostAnnotation: strconv.Itoa(int(cost))},
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("encoding a patch: %w", err)

@@ -23,6 +23,9 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
+// negative is the cost of the controllers in these tests.
+const negative = "-700"
+
 func controller(t *testing.T, pods ...*corev1.Pod) (*fake.Clientset, *Controller) {
 	t.Helper()
 	client, cached := podcachetest.Pods(t, pods...)
@@ -30,8 +33,8 @@ func controller(t *testing.T, pods ...*corev1.Pod) (*fake.Clientset, *Controller
 	failures, err := reconciler.NewFailures(registry)
 	require.NoError(t, err)
 	c, err := New(Config{
-		Client: client, Pods: cached, Nodes: podcachetest.Nodes(t), Resync: time.Hour, Failures: failures,
-		Logger: slog.New(slog.DiscardHandler),
+		Client: client, Pods: cached, Nodes: podcachetest.Nodes(t), Cost: -700, Resync: time.Hour,
+		Failures: failures, Logger: slog.New(slog.DiscardHandler),
 	}, registry)
 	require.NoError(t, err)
 	return client, c
@@ -51,12 +54,17 @@ func TestReconcile(t *testing.T) {
 		want    string
 		written float64
 	}{
-		"a cloud Pod gets a cost":        {podcachetest.RunningPod(podcachetest.VirtualNode), policy.CloudDeletionCost, 1},
+		"a cloud Pod gets a cost":        {podcachetest.RunningPod(podcachetest.VirtualNode), negative, 1},
 		"a local Pod gets none":          {podcachetest.RunningPod("local-1"), "", 0},
 		"a Pod without a node gets none": {podcachetest.WaitingPod(), "", 0},
 		"a cost of the user stays": {podcachetest.RunningPod(podcachetest.VirtualNode, func(pod *corev1.Pod) {
 			pod.Annotations = map[string]string{policy.DeletionCostAnnotation: "7"}
 		}), "7", 0},
+		"a cloud Pod of a ReplicationController gets a cost": {
+			podcachetest.RunningPod(podcachetest.VirtualNode, func(pod *corev1.Pod) {
+				pod.OwnerReferences[0].Kind = "ReplicationController"
+			}), negative, 1,
+		},
 		"a Pod of a StatefulSet gets none": {podcachetest.RunningPod(podcachetest.VirtualNode, func(pod *corev1.Pod) {
 			pod.OwnerReferences[0].Kind = "StatefulSet"
 		}), "", 0},
@@ -112,7 +120,7 @@ func TestRunReconcilesExistingAndNewPods(t *testing.T) {
 	// The API is read, not the counter: until the cache shows the patch, the Pod may be patched again, which the fake
 	// accepts and an API server refuses as a conflict.
 	has := func(name string) func() bool {
-		return func() bool { return cost(t, client, name) == policy.CloudDeletionCost }
+		return func() bool { return cost(t, client, name) == negative }
 	}
 	podcachetest.Eventually(t, has("web"), "the existing Pod has a cost")
 	another := podcachetest.RunningPod(podcachetest.VirtualNode, func(pod *corev1.Pod) {
@@ -124,10 +132,10 @@ func TestRunReconcilesExistingAndNewPods(t *testing.T) {
 }
 
 func TestThePatchAppliesOnlyToTheVersionThatWasRead(t *testing.T) {
-	got, err := costPatch(podcachetest.WaitingPod())
+	got, err := costPatch(podcachetest.WaitingPod(), -700)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"metadata": {
-		"uid": "u1", "resourceVersion": "7", "annotations": {"controller.kubernetes.io/pod-deletion-cost": "-100"}
+		"uid": "u1", "resourceVersion": "7", "annotations": {"controller.kubernetes.io/pod-deletion-cost": "-700"}
 	}}`, string(got))
 }
 

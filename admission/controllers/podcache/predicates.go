@@ -1,6 +1,8 @@
 package podcache
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -36,11 +38,17 @@ func HasGroupQuota(pod *corev1.Pod) bool {
 	return hasQuota || policy.PodCondition(pod, policy.LocalReplicasCondition) != nil
 }
 
-// IsUnranked reports whether the Pod needs a deletion cost if its node is a virtual one. Only ReplicaSets use that
-// cost.
+// rankedKinds are the kinds whose controllers use the deletion cost of Pods. Sources: Kubernetes v1.36,
+// pkg/controller/replicaset (which also runs ReplicationControllers); OpenKruise, "CloneSet", pod-deletion-cost.
+var rankedKinds = []string{"ReplicaSet", "ReplicationController", "CloneSet"}
+
+// IsUnranked reports whether the Pod needs a deletion cost if its node is a virtual one.
 func IsUnranked(pod *corev1.Pod) bool {
-	_, ranked := pod.Annotations[policy.DeletionCostAnnotation]
-	return pod.Spec.NodeName != "" && !ranked && isControlledBy(pod, "ReplicaSet") && policy.IsActive(pod)
+	if _, ranked := pod.Annotations[policy.DeletionCostAnnotation]; ranked || pod.Spec.NodeName == "" {
+		return false
+	}
+	owner := metav1.GetControllerOfNoCopy(pod)
+	return owner != nil && slices.Contains(rankedKinds, owner.Kind) && policy.IsActive(pod)
 }
 
 func isControlledBy(pod *corev1.Pod, kind string) bool {

@@ -160,16 +160,19 @@ func TestIsUnranked(t *testing.T) {
 		change func(*corev1.Pod)
 		want   bool
 	}{
-		"a Pod of a ReplicaSet":        {func(*corev1.Pod) {}, true},
-		"a Pod without a node":         {func(p *corev1.Pod) { p.Spec.NodeName = "" }, false},
-		"a Pod with a cost":            {annotate(policy.DeletionCostAnnotation, "5"), false},
-		"a Pod with an empty cost":     {annotate(policy.DeletionCostAnnotation, ""), false},
-		"a Pod with other annotations": {annotate("a", "b"), true},
-		"a Pod of a StatefulSet":       {ownedBy("StatefulSet"), false},
-		"a Pod without an owner":       {func(p *corev1.Pod) { p.OwnerReferences = nil }, false},
-		"a Pod that is being deleted":  {beingDeleted, false},
-		"a Pod that has succeeded":     {inPhase(corev1.PodSucceeded), false},
-		"a Pod that has failed":        {inPhase(corev1.PodFailed), false},
+		"a Pod of a ReplicaSet":            {func(*corev1.Pod) {}, true},
+		"a Pod without a node":             {func(p *corev1.Pod) { p.Spec.NodeName = "" }, false},
+		"a Pod with a cost":                {annotate(policy.DeletionCostAnnotation, "5"), false},
+		"a Pod with an empty cost":         {annotate(policy.DeletionCostAnnotation, ""), false},
+		"a Pod with other annotations":     {annotate("a", "b"), true},
+		"a Pod of a ReplicationController": {ownedBy("ReplicationController"), true},
+		"a Pod of a CloneSet":              {ownedBy("CloneSet"), true},
+		"a Pod of a StatefulSet":           {ownedBy("StatefulSet"), false},
+		"a Pod of a Job":                   {ownedBy("Job"), false},
+		"a Pod without an owner":           {func(p *corev1.Pod) { p.OwnerReferences = nil }, false},
+		"a Pod that is being deleted":      {beingDeleted, false},
+		"a Pod that has succeeded":         {inPhase(corev1.PodSucceeded), false},
+		"a Pod that has failed":            {inPhase(corev1.PodFailed), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := waitingPod()
