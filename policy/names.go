@@ -86,6 +86,10 @@ const (
 	AllowCloudAnnotationsAnnotation = "spillway.io/allow-cloud-annotations"
 	// RequeueAnnotation is changed by the extender to make the scheduler retry a Pod that the extender refused.
 	RequeueAnnotation = "spillway.io/wake"
+	// AddedAffinityAnnotation on a Pod says that admission added a requirement about virtual nodes to the node affinity of
+	// the Pod, and with which operator (In or NotIn). Admission replaces the requirement if it is called again and decides
+	// differently.
+	AddedAffinityAnnotation = "spillway.io/added-node-affinity"
 	// LocalReplicasCondition is the type of a condition of a Pod. It is False if LocalReplicasAnnotation has no effect
 	// because the Pod belongs to a scheduling group. Other Pods do not have the condition.
 	LocalReplicasCondition corev1.PodConditionType = "spillway.io/LocalReplicas"

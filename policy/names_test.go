@@ -52,6 +52,7 @@ func TestNames(t *testing.T) {
 		"AllowCloudAnnotationsAnnotation": "spillway.io/allow-cloud-annotations",
 		"RequeueAnnotation":               "spillway.io/wake",
 		"LocalReplicasCondition":          "spillway.io/LocalReplicas",
+		"AddedAffinityAnnotation":         "spillway.io/added-node-affinity",
 		"OnSoldOutAnnotation":             "spillway.io/on-sold-out",
 		"SoldOutUntilAnnotation":          "spillway.io/sold-out-until",
 		"SoldOutLockAnnotation":           "spillway.io/sold-out-lock",

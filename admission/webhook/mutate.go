@@ -31,7 +31,8 @@ func isControlled(pod *corev1.Pod) bool {
 
 // mutate returns the Pod as the result of its evaluation requires. schedulerName is the scheduler that calls the
 // extender, empty to keep the scheduler of the Pod. mutate does not change the Pod that it gets. It is idempotent:
-// evaluating the returned Pod gives the same result, and mutating it again changes nothing.
+// evaluating the returned Pod, without the affinity that mutate added, gives the same result, and mutating it again
+// changes nothing.
 func mutate(pod *corev1.Pod, result evaluation.Result, schedulerName string) *corev1.Pod {
 	if !result.Managed {
 		return keepLocal(pod, result)
@@ -42,14 +43,14 @@ func mutate(pod *corev1.Pod, result evaluation.Result, schedulerName string) *co
 		out.Spec.Tolerations = append(out.Spec.Tolerations, policy.ProviderToleration())
 	}
 	if result.Placement == policy.PlacementCloudOnly {
-		requireNodeType(&out.Spec, corev1.NodeSelectorOpIn)
+		requireAndRecord(out, corev1.NodeSelectorOpIn)
 		// A Pod whose replacements are malformed is not CloudOnly, so there is no error here.
 		if spec, err := policy.ReplaceHostPaths(out); err == nil {
 			out.Spec = *spec
 		}
 	}
 	if result.Forbidden() && policy.ToleratesProvider(&out.Spec) {
-		requireNodeType(&out.Spec, corev1.NodeSelectorOpNotIn)
+		requireAndRecord(out, corev1.NodeSelectorOpNotIn)
 	}
 	if !result.Off {
 		requestPlacement(&out.Spec)
@@ -66,7 +67,7 @@ func keepLocal(pod *corev1.Pod, result evaluation.Result) *corev1.Pod {
 		return pod
 	}
 	out := pod.DeepCopy()
-	requireNodeType(&out.Spec, corev1.NodeSelectorOpNotIn)
+	requireAndRecord(out, corev1.NodeSelectorOpNotIn)
 	return out
 }
 

@@ -34,13 +34,14 @@ func (p *podReviewer) review(
 	if !isSchedulable(pod) {
 		return response, outcomeUntouched, nil
 	}
-	subject := pod.DeepCopy()
+	before := withoutAdded(pod)
+	subject := before.DeepCopy()
 	subject.Namespace = request.Namespace // The object may omit it.
 	result, err := p.evaluator.Evaluate(ctx, subject)
 	if err == nil {
 		response.Warnings = warnings(pod, result)
 		p.metrics.countDecision(result)
-		response.Patch, err = patchFor(request.Object.Raw, pod, mutate(pod, result, p.schedulerName))
+		response.Patch, err = patchFor(request.Object.Raw, pod, mutate(before, result, p.schedulerName))
 	}
 	if err != nil {
 		p.logger.Error("a Pod stays unchanged", "namespace", request.Namespace,

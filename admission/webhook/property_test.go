@@ -3,7 +3,9 @@ package webhook
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -63,7 +65,12 @@ func checkManaged(t *testing.T, in, out *corev1.Pod, off, mayBurst bool) {
 	for i, toleration := range in.Spec.Tolerations {
 		assert.Equal(t, toleration, out.Spec.Tolerations[i], "the tolerations of the user stay")
 	}
-	assert.Equal(t, in.Annotations, out.Annotations)
+	annotations := maps.Clone(out.Annotations)
+	delete(annotations, policy.AddedAffinityAnnotation)
+	assert.Equal(t, len(in.Annotations), len(annotations))
+	for key, value := range in.Annotations {
+		assert.Equal(t, value, annotations[key], "the annotations of the user stay")
+	}
 	for key, value := range in.Labels {
 		assert.Equal(t, value, out.Labels[key], "the labels of the user stay")
 	}
@@ -76,6 +83,128 @@ func checkManaged(t *testing.T, in, out *corev1.Pod, off, mayBurst bool) {
 			assert.True(t, mounted[m.Name], "every mount has its volume")
 		}
 	}
+}
+
+// The API server calls the webhook again if a webhook that runs later has changed the Pod. Meanwhile the switch and the
+// labels of the workload may have changed too.
+func TestASecondReviewFollowsWhatChangedSinceTheFirst(t *testing.T) {
+	placements := map[policy.Placement]map[policy.Placement]bool{}
+	for seed := range uint64(4000) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 2))
+			original, before, after := randomPod(random), randomWorld(random), randomWorld(random)
+			h, _ := handlerFor(t, before.evaluator(t))
+			raw, err := json.Marshal(original)
+			require.NoError(t, err)
+			_, first := ask(t, h, raw)
+			changed := podFrom(t, first)
+			changeLater(random, changed)
+			raw, err = json.Marshal(changed)
+			require.NoError(t, err)
+
+			h, _ = handlerFor(t, after.evaluator(t))
+			_, second := ask(t, h, raw)
+			again, _ := ask(t, h, second)
+
+			assert.Nil(t, again.Patch, "a third review changes nothing")
+			out := podFrom(t, second)
+			for _, term := range requiredTerms(out) {
+				in, notIn := has(term, corev1.NodeSelectorOpIn), has(term, corev1.NodeSelectorOpNotIn)
+				assert.False(t, in && notIn, "no node can match the Pod: %+v", term)
+			}
+			if !isSchedulable(changed) {
+				return
+			}
+			result, err := after.evaluator(t).Evaluate(t.Context(), withoutAdded(out))
+			require.NoError(t, err)
+			if placements[podPlacement(t, before, original)] == nil {
+				placements[podPlacement(t, before, original)] = map[policy.Placement]bool{}
+			}
+			placements[podPlacement(t, before, original)][result.Placement] = true
+			for _, term := range requiredTerms(out) {
+				if isEmpty(&term) {
+					continue
+				}
+				if result.Placement == policy.PlacementCloudOnly {
+					assert.True(t, has(term, corev1.NodeSelectorOpIn), "the Pod runs on virtual nodes only: %+v", term)
+				}
+				if result.Forbidden() && policy.ToleratesProvider(&out.Spec) {
+					assert.True(t, has(term, corev1.NodeSelectorOpNotIn), "the Pod runs on local nodes only: %+v", term)
+				}
+				if result.Placement != policy.PlacementCloudOnly && result.MayBurst() {
+					assert.False(t, has(term, corev1.NodeSelectorOpIn) || has(term, corev1.NodeSelectorOpNotIn),
+						"the Pod may run on all nodes: %+v", term)
+				}
+			}
+		})
+	}
+	for _, from := range []policy.Placement{policy.PlacementCloudOnly, policy.PlacementLocalOnly, policy.PlacementLocalFirst} {
+		assert.Len(t, placements[from], 4, "the seeds have each change from %s to another placement", from)
+	}
+}
+
+// changeLater changes a Pod as webhooks of others may.
+func changeLater(random *rand.Rand, pod *corev1.Pod) {
+	other := randomPod(random)
+	if random.IntN(2) == 0 {
+		pod.Labels = other.Labels
+	}
+	if random.IntN(2) == 0 {
+		added, ok := pod.Annotations[policy.AddedAffinityAnnotation]
+		if pod.Annotations = other.Annotations; ok {
+			metav1.SetMetaDataAnnotation(&pod.ObjectMeta, policy.AddedAffinityAnnotation, added)
+		}
+	}
+	if random.IntN(3) == 0 {
+		pod.Spec.HostNetwork = other.Spec.HostNetwork
+	}
+	if random.IntN(3) == 0 {
+		pod.Spec.Tolerations = other.Spec.Tolerations
+	}
+	if random.IntN(4) == 0 {
+		pod.Spec.Affinity = other.Spec.Affinity
+	}
+}
+
+func podFrom(t *testing.T, raw []byte) *corev1.Pod {
+	t.Helper()
+	var pod corev1.Pod
+	require.NoError(t, json.Unmarshal(raw, &pod))
+	return &pod
+}
+
+func podPlacement(t *testing.T, w world, pod *corev1.Pod) policy.Placement {
+	t.Helper()
+	result, err := w.evaluator(t).Evaluate(t.Context(), pod)
+	require.NoError(t, err)
+	return result.Placement
+}
+
+func requiredTerms(pod *corev1.Pod) []corev1.NodeSelectorTerm {
+	affinity := pod.Spec.Affinity
+	if affinity == nil || affinity.NodeAffinity == nil {
+		return nil
+	}
+	required := affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	if required == nil {
+		return nil
+	}
+	return required.NodeSelectorTerms
+}
+
+func has(term corev1.NodeSelectorTerm, operator corev1.NodeSelectorOperator) bool {
+	return slices.ContainsFunc(term.MatchExpressions, equal(nodeType(operator)))
+}
+
+func TestARequirementThatAUserWroteStays(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"team": "shop"}}}
+	requireNodeType(&pod.Spec, corev1.NodeSelectorOpNotIn)
+	before := pod.DeepCopy()
+
+	requireAndRecord(pod, corev1.NodeSelectorOpNotIn)
+
+	assert.Equal(t, before, pod, "it was there already")
+	assert.Equal(t, before, withoutAdded(pod))
 }
 
 func pick[T any](random *rand.Rand, of ...T) T { return of[random.IntN(len(of))] }
