@@ -19,6 +19,11 @@ type NamespaceSettings struct {
 	CloudAnnotations CloudAnnotations
 }
 
+// NamespaceAnnotations returns the annotations of Namespaces that NamespaceSettings reads.
+func NamespaceAnnotations() []string {
+	return []string{CloudLimitsAnnotation, AllowOversizeAnnotation, AllowCloudAnnotationsAnnotation}
+}
+
 // NamespaceSettings reads the annotations of a Namespace. What they do not say comes from the configuration. The error
 // joins a KeyError for each malformed annotation.
 func (p *Policy) NamespaceSettings(annotations map[string]string) (NamespaceSettings, error) {
@@ -70,8 +75,8 @@ func (c CloudAnnotations) Allow(key, value string) bool {
 
 // CloudAnnotationsRight says what an entry must be.
 const CloudAnnotationsRight = "must be the key of an annotation, such as \"yangtse.io/pod-with-eip\", a key and " +
-	"the only value that is allowed, such as \"yangtse.io/eip-charge-mode=traffic\", or all keys of a domain, such as " +
-	"\"yangtse.io/*\"; not a key of Spillway"
+	"the only value that is allowed, such as \"yangtse.io/eip-charge-mode=traffic\", or all keys of a domain, such " +
+	"as \"yangtse.io/*\"; not a key of Spillway"
 
 // ValidCloudAnnotation reports whether a text is an entry of CloudAnnotations.
 func ValidCloudAnnotation(entry string) bool {

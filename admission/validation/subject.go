@@ -17,7 +17,9 @@ import (
 )
 
 // kinds are the kinds that can be validated.
-var kinds = []string{"Pod", "ReplicaSet", "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"}
+var kinds = []string{
+	"Pod", "ReplicationController", "ReplicaSet", "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob",
+}
 
 // Subject is what validation reads of an object.
 type Subject struct {
@@ -45,6 +47,14 @@ func Decode(kind string, raw []byte) (*Subject, error) {
 		var o corev1.Pod
 		err = rawjson.Unmarshal(raw, &o)
 		s.pod, s.spec = place{field.NewPath("metadata"), o.ObjectMeta}, o.Spec
+	case "ReplicationController":
+		var o corev1.ReplicationController
+		err = rawjson.Unmarshal(raw, &o)
+		var template corev1.PodTemplateSpec
+		if o.Spec.Template != nil {
+			template = *o.Spec.Template
+		}
+		s.setTemplate(o.ObjectMeta, template)
 	case "ReplicaSet":
 		var o appsv1.ReplicaSet
 		err = rawjson.Unmarshal(raw, &o)

@@ -56,6 +56,17 @@ func (v *Validator) Review(namespace string, s, old *Subject) (errs field.ErrorL
 	return errs, append(warnings, v.warnings(namespace, s)...)
 }
 
+// ReviewNamespace validates the annotations of a Namespace. old are those of its previous version, nil at creation. An
+// error that old had too is a warning.
+func (v *Validator) ReviewNamespace(annotations, old map[string]string) (errs field.ErrorList, warnings []string) {
+	path := field.NewPath("metadata", "annotations")
+	_, err := v.policy.NamespaceSettings(annotations)
+	_, before := v.policy.NamespaceSettings(old)
+	errs, warnings = ratchet(fieldErrors(path, err), fieldErrors(path, before))
+	shorten(errs)
+	return errs, warnings
+}
+
 // errors returns all malformed keys of the subject.
 func (v *Validator) errors(s *Subject) field.ErrorList {
 	var found field.ErrorList

@@ -115,11 +115,12 @@ func TestEveryMalformedKeyIsAnErrorOnEveryKind(t *testing.T) {
 	}
 	template := "spec.template.metadata"
 	for kind, places := range map[string]map[string]bool{ // The value reports whether annotations have an effect there.
-		"Pod":         {"metadata": true},
-		"ReplicaSet":  {"metadata": false, template: true},
-		"Deployment":  {"metadata": false, template: true},
-		"StatefulSet": {"metadata": false, template: true},
-		"Job":         {"metadata": false, template: true},
+		"Pod":                   {"metadata": true},
+		"ReplicaSet":            {"metadata": false, template: true},
+		"ReplicationController": {"metadata": false, template: true},
+		"Deployment":            {"metadata": false, template: true},
+		"StatefulSet":           {"metadata": false, template: true},
+		"Job":                   {"metadata": false, template: true},
 		"CronJob": {
 			"metadata": false, "spec.jobTemplate.metadata": false, "spec.jobTemplate.spec.template.metadata": true,
 		},
@@ -145,7 +146,12 @@ func TestEveryMalformedKeyIsAnErrorOnEveryKind(t *testing.T) {
 
 					bare, err := json.Marshal(objectWith(kind, place, map[string]any{}))
 					require.NoError(t, err)
-					assert.Equal(t, created.Errors, review(t, input{Old: bare, Object: raw}).Errors, "an update that adds the key")
+					assert.Equal(
+						t,
+						created.Errors,
+						review(t, input{Old: bare, Object: raw}).Errors,
+						"an update that adds the key",
+					)
 					assert.Empty(t, review(t, input{Old: raw, Object: bare}), "an update that removes the key")
 					assert.Empty(t, review(t, input{Old: raw, Object: raw}), "an update of something else")
 				})
@@ -170,8 +176,8 @@ func objectWith(kind, place string, meta map[string]any) map[string]any {
 
 func TestDecodeRejectsOtherKindsAndMalformedObjects(t *testing.T) {
 	_, err := validation.Decode("Node", []byte(`{}`))
-	require.ErrorContains(t, err,
-		`kind "Node": must be one of [Pod ReplicaSet Deployment StatefulSet DaemonSet Job CronJob]`)
+	require.ErrorContains(t, err, `kind "Node": must be one of `+
+		`[Pod ReplicationController ReplicaSet Deployment StatefulSet DaemonSet Job CronJob]`)
 	for _, kind := range []string{"Pod", "ReplicaSet", "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"} {
 		for _, raw := range []string{"", "[]", `{"spec":[]}`} {
 			_, err := validation.Decode(kind, []byte(raw))
@@ -215,6 +221,7 @@ func TestQuantitiesThatTakeLongAreNotDecoded(t *testing.T) {
 	raw := []byte(`{"spec":{"template":{"spec":{"containers":[{"resources":{"limits":{"cpu":"1e1000000000"}}}]}}}}`)
 	for _, kind := range []string{"ReplicaSet", "Deployment", "StatefulSet", "DaemonSet", "Job"} {
 		_, err := validation.Decode(kind, raw)
-		require.ErrorContains(t, err, `spec.template.spec.containers.resources.limits.cpu: invalid quantity "1e1000000000"`)
+		require.ErrorContains(t, err,
+			`spec.template.spec.containers.resources.limits.cpu: invalid quantity "1e1000000000"`)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -18,8 +19,10 @@ func (v *Validator) warnings(namespace string, s *Subject) []string {
 	mode := s.mode()
 	found = append(found, againstLabel(s, mode)...)
 	found = append(found, onGroup(s, mode)...)
+	found = append(found, withoutController(s, mode)...)
 	if s.kind == "Pod" && mode == policy.ModeEnforce {
-		// The mutating webhook has replaced the hostPath volumes already, and has warned if the Pod stays on local nodes.
+		// The mutating webhook has replaced the hostPath volumes already, and has warned if the Pod stays on local
+		// nodes.
 		return found
 	}
 	found = append(found, replacements(s)...)
@@ -81,7 +84,8 @@ func onDaemonSet(s *Subject) []string {
 		}
 	}
 	for _, at := range s.places() {
-		if mode, err := policy.ParseMode(at.meta.Labels); err == nil && mode != policy.ModeNone && mode != policy.ModeOff {
+		if mode, err := policy.ParseMode(at.meta.Labels); err == nil && mode != policy.ModeNone &&
+			mode != policy.ModeOff {
 			found = append(found, fmt.Sprintf("%s: the burst label %s has no effect on a DaemonSet: "+
 				"its Pods run on local nodes only", at.path.Child("labels"), mode))
 		}
@@ -99,6 +103,19 @@ func onGroup(s *Subject, mode policy.Mode) []string {
 		s.pod.path.Child("annotations").Key(policy.LocalReplicasAnnotation), policy.GroupQuota)}
 }
 
+// withoutController finds a quota of a Pod that belongs to no workload. With the quota 0, the Pod runs in the cloud
+// only.
+func withoutController(s *Subject, mode policy.Mode) []string {
+	quota, hasQuota, err := policy.ParseLocalReplicas(s.pod.meta.Annotations)
+	if s.kind != "Pod" || !hasQuota || err != nil || quota == 0 || metav1.GetControllerOfNoCopy(&s.pod.meta) != nil ||
+		mode == policy.ModeEnforce || mode == policy.ModeOff {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: counts this Pod alone, because it has no controller: it runs on a local node, or "+
+		"in the cloud if none fits; set the quota in the Pod template of a workload, such as a Deployment",
+		s.pod.path.Child("annotations").Key(policy.LocalReplicasAnnotation))}
+}
+
 // againstLabel finds annotations that the burst label overrides.
 func againstLabel(s *Subject, mode policy.Mode) []string {
 	if mode == policy.ModeNone {
@@ -112,12 +129,13 @@ func againstLabel(s *Subject, mode policy.Mode) []string {
 	}
 	_, quota, _ := policy.ParseLocalReplicas(s.pod.meta.Annotations)
 	if quota && mode == policy.ModeEnforce {
-		found = append(found, fmt.Sprintf("%s: has no effect together with the burst label enforce: every replica runs in "+
-			"the cloud; use localPrefer to keep the quota on local nodes", annotations.Key(policy.LocalReplicasAnnotation)))
+		found = append(found, fmt.Sprintf("%s: has no effect together with the burst label enforce: every replica "+
+			"runs in the cloud; use localPrefer to keep the quota on local nodes",
+			annotations.Key(policy.LocalReplicasAnnotation)))
 	}
 	if quota && mode == policy.ModeOff {
-		found = append(found, fmt.Sprintf("%s: has no effect together with the burst label off: every replica stays on "+
-			"local nodes", annotations.Key(policy.LocalReplicasAnnotation)))
+		found = append(found, fmt.Sprintf("%s: has no effect together with the burst label off: every replica stays "+
+			"on local nodes", annotations.Key(policy.LocalReplicasAnnotation)))
 	}
 	return found
 }
@@ -134,8 +152,8 @@ func replacements(s *Subject) []string {
 			return volume.HostPath != nil && (volume.Name == r.Name || r.Name == policy.AnyVolume)
 		})
 		if !matches {
-			found = append(found, fmt.Sprintf("%s[%d].name: %q matches no hostPath volume of the Pod: the replacement has "+
-				"no effect", s.pod.path.Child("annotations").Key(policy.HostPathReplacementAnnotation), i, r.Name))
+			found = append(found, fmt.Sprintf("%s[%d].name: %q matches no hostPath volume of the Pod: the replacement "+
+				"has no effect", s.pod.path.Child("annotations").Key(policy.HostPathReplacementAnnotation), i, r.Name))
 		}
 	}
 	return found
@@ -155,8 +173,8 @@ func (v *Validator) restrictions(namespace string, s *Subject) []string {
 		func(volume corev1.Volume) bool { return unknown[volume.Name] })
 	var found []string
 	for _, violation := range v.policy.Restrictions(policy.Input{Pod: pod, Claims: claims}) {
-		found = append(found, fmt.Sprintf("%s: the burst label is enforce, but the cloud cannot run this Pod, so it stays "+
-			"on local nodes: %s: %s", s.specPath(), violation.Reason, violation.Message))
+		found = append(found, fmt.Sprintf("%s: the burst label is enforce, but the cloud cannot run this Pod, so it "+
+			"stays on local nodes: %s: %s", s.specPath(), violation.Reason, violation.Message))
 	}
 	return found
 }
