@@ -12,7 +12,8 @@ const (
 	// SwitchKey turns bursting on and off: an annotation of the Pod template (local switch) and a key of the ConfigMap
 	// SwitchConfigMapName (global switch). Source: TKE Resilience.
 	SwitchKey = "AUTO_SCALE_EKS"
-	// LocalReplicasAnnotation is the number of replicas of one revision that stay on local nodes. Source: TKE Resilience.
+	// LocalReplicasAnnotation is the number of replicas of one revision that stay on local nodes. Source: TKE
+	// Resilience.
 	LocalReplicasAnnotation = "LOCAL_REPLICAS"
 	// HostPathReplacementAnnotation says what replaces hostPath volumes in the cloud. Source: CCE bursting.
 	HostPathReplacementAnnotation = "coordinator.cci.io/hostpath-replacement"
@@ -20,8 +21,8 @@ const (
 	BurstLabel = "virtual-kubelet.io/burst-to-cci"
 	// BurstLabelAlias is the name of BurstLabel in CCI 2.0. Source: CCI manual cci_01_0025.
 	BurstLabelAlias = "bursting.cci.io/burst-to-cci"
-	// NamespaceEnforceLabel with the value NamespaceEnforceValue sends every Pod of a namespace to the cloud. Source: ACK
-	// virtual nodes.
+	// NamespaceEnforceLabel with the value NamespaceEnforceValue sends every Pod of a namespace to the cloud. Source:
+	// ACK virtual nodes.
 	NamespaceEnforceLabel = "virtual-node-affinity-injection"
 	// NamespaceEnforceValue is the only value of NamespaceEnforceLabel that has an effect.
 	NamespaceEnforceValue = "enabled"
@@ -48,9 +49,9 @@ const (
 	// NodeTypeLabel with the value NodeTypeVirtual marks a virtual node.
 	NodeTypeLabel   = "type"
 	NodeTypeVirtual = "virtual-kubelet"
-	// TrustedNodeLabel with the value TrustedNodeValue marks a virtual node of Spillway. Other systems use NodeTypeLabel
-	// too, and a kubelet can give its own Node any label without the prefix node-restriction.kubernetes.io/ (admission
-	// plug-in NodeRestriction).
+	// TrustedNodeLabel with the value TrustedNodeValue marks a virtual node of Spillway. Other systems use
+	// NodeTypeLabel too, and a kubelet can give its own Node any label without the prefix
+	// node-restriction.kubernetes.io/ (admission plug-in NodeRestriction).
 	TrustedNodeLabel = "node-restriction.kubernetes.io/spillway"
 	TrustedNodeValue = "virtual-node"
 	// ProviderTaintKey, with the value ProviderTaintValue and the effect NoSchedule, repels Pods that may not burst.
@@ -64,16 +65,16 @@ const Prefix = "spillway.io/"
 // Keys of Spillway, for which the replaced systems have none.
 const (
 	// PlacementResource is the marker resource. The scheduler calls the extender for Pods that request it
-	// (managedResources of the extender's entry). The webhook adds the request, the scheduler and the kubelet ignore it,
-	// vnode removes it.
+	// (managedResources of the extender's entry). The webhook adds the request, the scheduler and the kubelet ignore
+	// it, vnode removes it.
 	PlacementResource corev1.ResourceName = "spillway.io/placement"
-	// LocalSlotAnnotation records that the Pod has a slot of its local quota. The extender writes it before it allows the
-	// Pod to run on a local node, so that it knows the slot after a restart. Its value is the UID of the Pod: a copied
-	// manifest or a template never has a valid slot.
+	// LocalSlotAnnotation records that the Pod has a slot of its local quota. The extender writes it before it allows
+	// the Pod to run on a local node, so that it knows the slot after a restart. Its value is the UID of the Pod: a
+	// copied manifest or a template never has a valid slot.
 	LocalSlotAnnotation = "spillway.io/local-slot"
-	// CloudSlotAnnotation records that the Pod counts towards the cloud limits of its namespace (CloudLimitsAnnotation).
-	// The extender writes it before it allows the Pod to run on a virtual node. Its value is the UID of the Pod and the
-	// size that counts, such as "6d2c…/0.50_1.0" (CloudSlot).
+	// CloudSlotAnnotation records that the Pod counts towards the cloud limits of its namespace
+	// (CloudLimitsAnnotation). The extender writes it before it allows the Pod to run on a virtual node. Its value is
+	// the UID of the Pod and the size that counts, such as "6d2c…/0.50_1.0" (CloudSlot).
 	CloudSlotAnnotation = "spillway.io/cloud-slot"
 	// CloudLimitsAnnotation on a Namespace says how much its Pods may use in the cloud together, such as
 	// "pods=50,cpu=200,memory=400Gi". Tenants cannot write it: they do not own their Namespace object.
@@ -81,25 +82,25 @@ const (
 	// AllowOversizeAnnotation on a Namespace says whether its Pods may request a larger size than they need
 	// (FlavorAnnotation): "true" or "false". Without it the configuration decides (Config.AllowOversize).
 	AllowOversizeAnnotation = "spillway.io/allow-oversize"
-	// AllowCloudAnnotationsAnnotation on a Namespace lists annotations that its Pods may have in the cloud besides those
-	// that the configuration allows, such as "yangtse.io/pod-with-eip,yangtse.io/eip-charge-mode=traffic".
+	// AllowCloudAnnotationsAnnotation on a Namespace lists annotations that its Pods may have in the cloud besides
+	// those that the configuration allows, such as "yangtse.io/pod-with-eip,yangtse.io/eip-charge-mode=traffic".
 	AllowCloudAnnotationsAnnotation = "spillway.io/allow-cloud-annotations"
 	// RequeueAnnotation is changed by the extender to make the scheduler retry a Pod that the extender refused.
 	RequeueAnnotation = "spillway.io/wake"
-	// AddedAffinityAnnotation on a Pod says that admission added a requirement about virtual nodes to the node affinity of
-	// the Pod, and with which operator (In or NotIn). Admission replaces the requirement if it is called again and decides
-	// differently.
+	// AddedAffinityAnnotation on a Pod says that admission added a requirement about virtual nodes to the node affinity
+	// of the Pod, and with which operator (In or NotIn). Admission replaces the requirement if it is called again and
+	// decides differently.
 	AddedAffinityAnnotation = "spillway.io/added-node-affinity"
 	// LocalReplicasCondition is the type of a condition of a Pod. It is False if LocalReplicasAnnotation has no effect
 	// because the Pod belongs to a scheduling group. Other Pods do not have the condition.
 	LocalReplicasCondition corev1.PodConditionType = "spillway.io/LocalReplicas"
 	// OnSoldOutAnnotation on a Pod says what happens to it on a virtual node whose cloud is sold out (OnSoldOut).
 	OnSoldOutAnnotation = "spillway.io/on-sold-out"
-	// SoldOutUntilAnnotation is set on a locked virtual node: the time when the lock ends, in RFC 3339. An unschedulable
-	// node without it was cordoned by a user and stays unschedulable.
+	// SoldOutUntilAnnotation is set on a locked virtual node: the time when the lock ends, in RFC 3339. An
+	// unschedulable node without it was cordoned by a user and stays unschedulable.
 	SoldOutUntilAnnotation = "spillway.io/sold-out-until"
-	// SoldOutLockAnnotation on a virtual node is how long its last lock lasts or lasted, such as 2m0s. The next one lasts
-	// twice as long. It is removed when a Pod finds room.
+	// SoldOutLockAnnotation on a virtual node is how long its last lock lasts or lasted, such as 2m0s. The next one
+	// lasts twice as long. It is removed when a Pod finds room.
 	SoldOutLockAnnotation = "spillway.io/sold-out-lock"
 	// UninstallLabel is set on the ConfigMap that helm uninstall deletes first. Unless its value is UninstallForced,
 	// admission rejects the deletion while Pods run in the cloud.
@@ -108,8 +109,8 @@ const (
 	UninstallGuarded = "guarded"
 	// UninstallForced is the value of UninstallLabel with which the deletion is allowed although Pods run in the cloud.
 	UninstallForced = "forced"
-	// DeletionCostAnnotation ranks Pods for scale-in. Spillway sets it on cloud Pods without a value (deletionCost in the
-	// configuration of admission).
+	// DeletionCostAnnotation ranks Pods for scale-in. Spillway sets it on cloud Pods without a value (deletionCost in
+	// the configuration of admission).
 	DeletionCostAnnotation = "controller.kubernetes.io/pod-deletion-cost"
 	// LocaltimePath is the only hostPath that the cloud supports: it means the time zone of the node. Source: CCE
 	// bursting.
@@ -119,8 +120,8 @@ const (
 // The identity of cloud Pods: which Pod of which cluster each represents. The annotations define the identity; the name
 // and the labels do not.
 const (
-	// CloudClusterKey is the id of the cluster: an annotation, and a label for users and for cleaning up after a cluster.
-	// Virtual nodes have it as a label too.
+	// CloudClusterKey is the id of the cluster: an annotation, and a label for users and for cleaning up after a
+	// cluster. Virtual nodes have it as a label too.
 	CloudClusterKey = "spillway.io/cluster-id"
 	// CloudNodeAnnotation is the name of the virtual node to which the Pod is bound.
 	CloudNodeAnnotation = "spillway.io/node"
@@ -130,8 +131,8 @@ const (
 	CloudNameAnnotation = "spillway.io/pod-name"
 	// CloudUIDAnnotation is the UID of the Pod.
 	CloudUIDAnnotation = "spillway.io/pod-uid"
-	// CloudOwnerLabel selects the cloud Pods of one virtual node. Its value is a hash, since the name of a node may be too
-	// long for a label.
+	// CloudOwnerLabel selects the cloud Pods of one virtual node. Its value is a hash, since the name of a node may be
+	// too long for a label.
 	CloudOwnerLabel = "spillway.io/owner"
 	// CloudSizeAnnotation is the size of a cloud Pod in CCI 1.0, which has no annotation for it. In CCI 2.0 it is
 	// FlavorAnnotation.

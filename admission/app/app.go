@@ -141,7 +141,8 @@ func assemble(cfg *config.Config, clients clients, host string, logger *slog.Log
 	return &App{
 		sources: sources, controllers: controllers, webhook: server, serving: serving, logger: logger,
 		health: serve.Server{
-			Name: "health", Rejections: rejections, Address: cfg.HealthListen, Handler: healthHandler(registry, serving),
+			Name: "health", Rejections: rejections, Address: cfg.HealthListen,
+			Handler: healthHandler(registry, serving),
 		},
 		leader: leaderelection.Leader{
 			Client: clients.lease, Namespace: cfg.LeaderElectionNamespace, Name: LeaseName,
@@ -175,10 +176,14 @@ func newCaches(cfg *config.Config, clients clients, triggers switchTriggers, log
 	if err != nil {
 		return caches{}, err
 	}
-	return caches{
-		facts: facts, owners: owners.New(clients.metadata, cfg.LookupTimeout.Duration),
-		pods: pods, nodes: podcache.NewVirtualNodes(clients.metadata),
-	}, nil
+	found, err := owners.New(owners.Config{
+		Client: clients.metadata, Pods: pods, Kinds: cfg.Owners(), Timeout: cfg.LookupTimeout.Duration, Now: time.Now,
+		Logger: logger,
+	})
+	if err != nil {
+		return caches{}, err
+	}
+	return caches{facts: facts, owners: found, pods: pods, nodes: podcache.NewVirtualNodes(clients.metadata)}, nil
 }
 
 func newControllers(
@@ -199,7 +204,8 @@ func newControllers(
 	}
 	explanations, err := explanation.New(explanation.Config{
 		Client: clients.pods, Pods: caches.pods, Nodes: caches.nodes, Evaluator: evaluator, Owners: caches.owners,
-		Events: events, Resync: resync, Trigger: triggers.explanation, Failures: failures, Now: time.Now, Logger: logger,
+		Events: events, Resync: resync, Trigger: triggers.explanation, Failures: failures, Now: time.Now,
+		Logger: logger,
 	}, registry)
 	if err != nil {
 		return nil, err

@@ -3,11 +3,13 @@ package config
 
 import (
 	"net"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -27,40 +29,113 @@ type Config struct {
 	Kube kube.Config `json:"kube"`
 	// Listen is host:port of the webhook. Default ":8443".
 	Listen string `json:"listen"`
-	// TLSCertFile is a PEM file with the certificate of the webhook. The program reads it again when it changes. Default
-	// none: the program creates and renews a certificate. Set both TLSCertFile and TLSPrivateKeyFile or none.
+	// TLSCertFile is a PEM file with the certificate of the webhook. The program reads it again when it changes.
+	// Default none: the program creates and renews a certificate. Set both TLSCertFile and TLSPrivateKeyFile or none.
 	TLSCertFile string `json:"tlsCertFile"`
 	// TLSPrivateKeyFile is a PEM file with the private key of the webhook. The program reads it again when it changes.
 	TLSPrivateKeyFile string `json:"tlsPrivateKeyFile"`
 	// TLSSecret is the Secret in LeaderElectionNamespace that holds the certificate that the program creates. Default
 	// spillway-admission-tls.
 	TLSSecret string `json:"tlsSecret"`
-	// TLSNames are the DNS names and IP addresses of that certificate: those by which the API server reaches the webhook.
-	// Default spillway-admission.spillway-system.svc.
+	// TLSNames are the DNS names and IP addresses of that certificate: those by which the API server reaches the
+	// webhook. Default spillway-admission.spillway-system.svc.
 	TLSNames []string `json:"tlsNames"`
 	// HealthListen is host:port of /healthz, /readyz and /metrics, without TLS. Default ":8081".
 	HealthListen string `json:"healthListen"`
 	// LeaderElectionNamespace is the namespace of the Lease that elects the process that runs the controllers. Default
 	// spillway-system.
 	LeaderElectionNamespace string `json:"leaderElectionNamespace"`
-	// LookupTimeout limits how long a review may read the owner of a Pod, its namespace or its claims from the API server,
-	// each, if the cache lacks it. Default 500ms. With a longer timeout, fewer Pods are left to the controllers while the
-	// API server is slow. The API server gives up on a review after 2s.
+	// LookupTimeout limits how long a review may read the owner of a Pod, its namespace or its claims from the API
+	// server, each, if the cache lacks it. Default 500ms. With a longer timeout, fewer Pods are left to the controllers
+	// while the API server is slow. The API server gives up on a review after 2s.
 	LookupTimeout metav1.Duration `json:"lookupTimeout"`
 	// Resync is how often the controllers reconcile every waiting Pod and every cloud Pod although nothing is known to
 	// have changed. Default 1m. A shorter interval repairs missed changes sooner, and sends more requests to the API
 	// server while many Pods wait.
 	Resync metav1.Duration `json:"resync"`
-	// DeletionCost is the value of controller.kubernetes.io/pod-deletion-cost that cloud Pods without a value get, so that
-	// scaling in removes them before local Pods. Default -1000000: below the ranks that Karpenter writes to Pods on its
-	// nodes (PodDeletionCostManagement), at most one for each node. Pods of nodes that Karpenter drains go first, with the
-	// lowest value there is. A higher value lets more of what other controllers write come first. 0 writes none.
+	// OwnerKinds are further kinds whose burst labels apply to Pods, and kinds between them and the Pods: admission
+	// follows the references of Pods to their controllers, five at most. It needs the rights to get, list and watch
+	// their metadata. Default none: ReplicaSets, Deployments, StatefulSets, Jobs, CronJobs, ReplicationControllers and
+	// Pods are always followed. Each kind costs a watch, and memory for the names and labels of its objects.
+	OwnerKinds []OwnerKind `json:"ownerKinds"`
+	// DeletionCost is the value of controller.kubernetes.io/pod-deletion-cost that cloud Pods without a value get, so
+	// that scaling in removes them before local Pods. Default -1000000: below the ranks that Karpenter writes to Pods
+	// on its nodes (PodDeletionCostManagement), at most one for each node. Pods of nodes that Karpenter drains go
+	// first, with the lowest value there is. A higher value lets more of what other controllers write come first. 0
+	// writes none.
 	DeletionCost int32 `json:"deletionCost"`
 	// SchedulerName is the scheduler that calls the extender, for a cluster that runs it next to its own: managed Pods
 	// of the default scheduler are assigned to it. Default empty: every Pod keeps its scheduler.
 	SchedulerName string `json:"schedulerName"`
 	// Policy changes the rules of the policy. It must be the same for all three programs.
 	Policy policy.Config `json:"policy"`
+}
+
+// OwnerKind is a kind of objects that lead to Pods, such as a Rollout.
+type OwnerKind struct {
+	// Group is the API group, such as argoproj.io, of a further kind whose burst labels apply to Pods, or of a kind
+	// between it and the Pods. The fields below are those of the same kind.
+	Group string `json:"group"`
+	// Version is a version that the API server serves, such as v1alpha1.
+	Version string `json:"version"`
+	// Resource is the plural name, such as rollouts.
+	Resource string `json:"resource"`
+	// Kind is the name in owner references, such as Rollout.
+	Kind string `json:"kind"`
+}
+
+// Owners returns OwnerKinds as the client needs them.
+func (c *Config) Owners() map[schema.GroupKind]schema.GroupVersionResource {
+	kinds := map[schema.GroupKind]schema.GroupVersionResource{}
+	for _, k := range c.OwnerKinds {
+		kinds[schema.GroupKind{Group: k.Group, Kind: k.Kind}] = schema.GroupVersionResource{
+			Group: k.Group, Version: k.Version, Resource: k.Resource,
+		}
+	}
+	return kinds
+}
+
+// maxOwnerKinds limits the watches of one process.
+const maxOwnerKinds = 32
+
+// groupsOfKubernetes are those of the kinds that are always followed.
+var groupsOfKubernetes = []string{"", "apps", "batch"}
+
+// validateOwnerKinds returns what is wrong with OwnerKinds.
+func (c *Config) validateOwnerKinds(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(c.OwnerKinds) > maxOwnerKinds {
+		errs = append(errs, field.TooMany(path, len(c.OwnerKinds), maxOwnerKinds))
+	}
+	seen := map[schema.GroupKind]bool{}
+	for i, k := range c.OwnerKinds {
+		at, kind := path.Index(i), schema.GroupKind{Group: k.Group, Kind: k.Kind}
+		if seen[kind] {
+			errs = append(errs, field.Duplicate(at, kind.String()))
+		}
+		seen[kind] = true
+		switch problems := validation.IsDNS1123Subdomain(k.Group); {
+		case slices.Contains(groupsOfKubernetes, k.Group):
+			errs = append(errs, field.Invalid(at.Child("group"), k.Group,
+				"must be another group than those of Kubernetes' workloads, whose kinds are always followed"))
+		case len(problems) > 0:
+			errs = append(errs, field.Invalid(at.Child("group"), k.Group,
+				"must be an API group, such as argoproj.io: "+strings.Join(problems, "; ")))
+		}
+		for _, part := range []struct{ name, value, example string }{
+			{"version", k.Version, "v1alpha1"}, {"resource", k.Resource, "rollouts"},
+		} {
+			if problems := validation.IsDNS1123Label(part.value); len(problems) > 0 {
+				errs = append(errs, field.Invalid(at.Child(part.name), part.value,
+					"must be as in the API, such as "+part.example+": "+strings.Join(problems, "; ")))
+			}
+		}
+		if problems := validation.IsDNS1035Label(strings.ToLower(k.Kind)); len(problems) > 0 {
+			errs = append(errs, field.Invalid(at.Child("kind"), k.Kind,
+				"must be as in owner references, such as Rollout: "+strings.Join(problems, "; ")))
+		}
+	}
+	return errs
 }
 
 // Default returns the default configuration.
@@ -89,7 +164,8 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.TLSPrivateKeyFile, "tls-private-key-file", c.TLSPrivateKeyFile,
 		"PEM `file` with the private key of the webhook; it is read again when it changes")
 	flags.StringVar(&c.TLSSecret, "tls-secret", c.TLSSecret,
-		"`Secret` in the namespace of the Lease that holds the certificate that the program creates without --tls-cert-file")
+		"`Secret` in the namespace of the Lease that holds the certificate that the program creates without "+
+			"--tls-cert-file")
 	flags.StringSliceVar(&c.TLSNames, "tls-names", c.TLSNames,
 		"DNS `names` and IP addresses of the certificate that the program creates")
 	flags.StringVar(&c.HealthListen, "health-listen", c.HealthListen, "`host:port` of /healthz, /readyz and /metrics")
@@ -134,6 +210,7 @@ func (c *Config) Validate() error {
 		errs = append(errs, field.Invalid(field.NewPath("resync"), c.Resync.Duration.String(),
 			"must be at least "+minResync.String()))
 	}
+	errs = append(errs, c.validateOwnerKinds(field.NewPath("ownerKinds"))...)
 	if c.DeletionCost > 0 {
 		errs = append(errs, field.Invalid(field.NewPath("deletionCost"), c.DeletionCost,
 			"must be from -2147483648 to -1, or 0 to write none"))

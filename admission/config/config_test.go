@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-k8s/spillway/admission/config"
@@ -43,6 +44,8 @@ healthListen: 127.0.0.1:9081
 leaderElectionNamespace: elsewhere
 lookupTimeout: 250ms
 deletionCost: -7
+ownerKinds:
+- {group: argoproj.io, version: v1alpha1, resource: rollouts, kind: Rollout}
 schedulerName: bursting
 policy:
   protectedNamespaces: [infra]
@@ -107,7 +110,9 @@ func TestCertificateAndKeyAreSetTogether(t *testing.T) {
 			own:    true,
 		},
 		"a certificate with a key needs no names": {
-			change: func(c *config.Config) { c.TLSCertFile, c.TLSPrivateKeyFile, c.TLSNames = "tls.crt", "tls.key", nil },
+			change: func(c *config.Config) {
+				c.TLSCertFile, c.TLSPrivateKeyFile, c.TLSNames = "tls.crt", "tls.key", nil
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,6 +126,31 @@ func TestCertificateAndKeyAreSetTogether(t *testing.T) {
 			assert.ErrorContains(t, cfg.Validate(), test.want)
 		})
 	}
+}
+
+func TestOwnerKindsAreValidated(t *testing.T) {
+	rollout := config.OwnerKind{Group: "argoproj.io", Version: "v1alpha1", Resource: "rollouts", Kind: "Rollout"}
+	cfg := config.Default()
+	cfg.OwnerKinds = []config.OwnerKind{rollout}
+	require.NoError(t, cfg.Validate())
+	assert.Equal(t, map[schema.GroupKind]schema.GroupVersionResource{
+		{Group: "argoproj.io", Kind: "Rollout"}: {Group: "argoproj.io", Version: "v1alpha1", Resource: "rollouts"},
+	}, cfg.Owners())
+
+	cfg.OwnerKinds = []config.OwnerKind{rollout, rollout, {Group: "apps", Kind: "Deployment"}, {Group: "Big Group"}}
+	err := cfg.Validate()
+	for _, want := range []string{
+		`ownerKinds[1]: Duplicate value: "Rollout.argoproj.io"`,
+		`ownerKinds[2].group: Invalid value: "apps": must be another group than those of Kubernetes' workloads`,
+		`ownerKinds[2].version: Invalid value: "": must be as in the API, such as v1alpha1`,
+		`ownerKinds[2].resource: Invalid value: "": must be as in the API, such as rollouts`,
+		`ownerKinds[3].group: Invalid value: "Big Group": must be an API group, such as argoproj.io`,
+		`ownerKinds[3].kind: Invalid value: "": must be as in owner references, such as Rollout`,
+	} {
+		require.ErrorContains(t, err, want)
+	}
+	cfg.OwnerKinds = make([]config.OwnerKind, 33)
+	assert.ErrorContains(t, cfg.Validate(), "ownerKinds: Too many: 33: must have at most 32 items")
 }
 
 func TestADeletionCostIsNotPositive(t *testing.T) {

@@ -111,7 +111,8 @@ func TestAPodThatStaysLocalGetsOneEventWithTheReason(t *testing.T) {
 
 			again := recordedOnce(t, p, ns, "x", event)
 			assert.Empty(t, get(t, ns, "x").Spec.NodeName)
-			assert.Zero(t, again.metric(t, "spillway_admission_pods_explained_total", test.reason), "only new Events count")
+			assert.Zero(t, again.metric(t, "spillway_admission_pods_explained_total", test.reason),
+				"only new Events count")
 		})
 	}
 }
@@ -231,7 +232,8 @@ func TestPodsThatBypassedValidationAreTreatedAsOffAndGetOneEvent(t *testing.T) {
 // quota.
 func TestAPodThatWaitsForItsQuotaGetsAnEvent(t *testing.T) {
 	cordon(t, true)
-	start(t, func(c *config.Config) { c.Resync.Duration = time.Hour }) // Events must reconcile the Pods, not the resync.
+	// Events must reconcile the Pods, not the resync.
+	start(t, func(c *config.Config) { c.Resync.Duration = time.Hour })
 	ns := namespace(t, nil)
 	// Two local nodes take one Pod each: without the extender, the quota is not enforced and only affects messages.
 	apply(t, ns, manifest("apps/v1", "ReplicaSet", "", `replicas: 3, selector: {matchLabels: {app: x}}, template: {`+

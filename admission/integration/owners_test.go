@@ -2,7 +2,9 @@ package integration
 
 import (
 	"fmt"
+	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -10,11 +12,27 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/spillway-k8s/spillway/admission/owners"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/programtest"
 )
+
+// noPods is an empty cache.
+type noPods struct{}
+
+func (noPods) Get(cache.ObjectName) *corev1.Pod { return nil }
+
+func newSource(t *testing.T, client metadata.Interface) *owners.Source {
+	t.Helper()
+	source, err := owners.New(owners.Config{
+		Client: client, Pods: noPods{}, Timeout: programtest.Timeout, Now: time.Now,
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	return source
+}
 
 // A Source with empty caches stands for one that has not yet seen owners that were created milliseconds ago.
 func TestOwnersAreFoundWithEmptyAndFilledCaches(t *testing.T) {
@@ -23,12 +41,12 @@ func TestOwnersAreFoundWithEmptyAndFilledCaches(t *testing.T) {
 	pod := pods(t, ns, 1)[0]
 	client, err := metadata.NewForConfig(trial.RESTConfig())
 	require.NoError(t, err)
-	watching := owners.New(client, programtest.Timeout)
+	watching := newSource(t, client)
 	runPart(t, watching.Run)
 	eventually(t, func() error { return ready(watching.Ready()) })
 
 	for name, source := range map[string]*owners.Source{
-		"empty caches": owners.New(client, programtest.Timeout), "filled caches": watching,
+		"empty caches": newSource(t, client), "filled caches": watching,
 	} {
 		t.Run(name, func(t *testing.T) {
 			labels, err := source.Labels(t.Context(), &pod)
@@ -65,7 +83,7 @@ func TestTheMalformedLabelOfAnOwnerIsInherited(t *testing.T) {
 	pod, fine := pods(t, ns, 1)[0], pods(t, right, 1)[0]
 	client, err := metadata.NewForConfig(trial.RESTConfig())
 	require.NoError(t, err)
-	source := owners.New(client, programtest.Timeout)
+	source := newSource(t, client)
 	assert.False(t, source.InheritsMalformed(&pod), "the caches are empty")
 	runPart(t, source.Run)
 	eventually(t, func() error { return ready(source.Ready()) })
@@ -94,7 +112,7 @@ func TestALookUpOfOwnersThatFormACycleEnds(t *testing.T) {
 	require.NoError(t, err)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, OwnerReferences: job.OwnerReferences}}
 
-	labels, err := owners.New(client, programtest.Timeout).Labels(t.Context(), pod)
+	labels, err := newSource(t, client).Labels(t.Context(), pod)
 
 	require.NoError(t, err)
 	assert.Nil(t, labels)

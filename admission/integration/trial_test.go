@@ -86,11 +86,13 @@ func prepare(ctx context.Context, s *system.System) error {
 	listener := admissionregistrationv1.WebhookClientConfig{
 		URL: new(trial.Endpoint(system.Admission)), CABundle: authority,
 	}
-	registrations, excluded := client.AdmissionregistrationV1(), []string{metav1.NamespaceSystem, system.ProgramNamespace}
+	registrations := client.AdmissionregistrationV1()
+	excluded := []string{metav1.NamespaceSystem, system.ProgramNamespace}
 	_, errMutating := registrations.MutatingWebhookConfigurations().
 		Create(ctx, webhook.Registration(listener, excluded...), metav1.CreateOptions{})
 	_, errValidating := registrations.ValidatingWebhookConfigurations().
-		Create(ctx, webhook.ValidatingRegistration(listener, system.ProgramNamespace, excluded...), metav1.CreateOptions{})
+		Create(ctx, webhook.ValidatingRegistration(listener, system.ProgramNamespace, excluded...),
+			metav1.CreateOptions{})
 	return errors.Join(errMutating, errValidating)
 }
 
@@ -256,7 +258,8 @@ func write(t *testing.T, maps interface {
 ) {
 	t.Helper()
 	object := &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Name: policy.SwitchConfigMapName}, Data: map[string]string{policy.SwitchKey: value},
+		ObjectMeta: metav1.ObjectMeta{Name: policy.SwitchConfigMapName},
+		Data:       map[string]string{policy.SwitchKey: value},
 	}
 	_, err := maps.Create(t.Context(), object, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {

@@ -1,12 +1,13 @@
-// Package owners finds what a Pod belongs to: its namespace and the Deployment, StatefulSet, Job or CronJob behind
-// it, with their labels. It caches metadata only, reads objects that its caches lack from the API server, and decides
-// nothing.
+// Package owners finds what a Pod belongs to: its namespace and the controllers behind it, such as a Deployment or a
+// CronJob, with their labels. It caches metadata only, reads objects that its caches lack from the API server, and
+// decides nothing.
 package owners
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"strings"
 	"time"
@@ -23,14 +24,20 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// maxOwners limits the chain of owners. The longest ones are Pod, ReplicaSet, Deployment and Pod, Job, CronJob. Without
-// a limit, owner references that form a cycle would be followed indefinitely.
-const maxOwners = 2
+// maxOwners limits the chain of owners. The longest ones that are known have five: ReplicaSet, Deployment, Revision,
+// Configuration, Service (Knative). Without a limit, owner references that form a cycle would be followed indefinitely.
+const maxOwners = 5
 
-var namespaces = corev1.SchemeGroupVersion.WithResource("namespaces")
+var (
+	namespaces = corev1.SchemeGroupVersion.WithResource("namespaces")
+	pods       = corev1.SchemeGroupVersion.WithResource("pods")
+)
 
-// resources are the kinds that may have a burst label (source: CCE bursting), and the kinds between them and the Pods.
-var resources = map[schema.GroupKind]schema.GroupVersionResource{
+// ofKubernetes are the kinds of Kubernetes that may have a burst label (source: CCE bursting), and the kinds between
+// them and the Pods. A Pod owns others too: the driver of a Spark application, the leader of a LeaderWorkerSet.
+var ofKubernetes = map[schema.GroupKind]schema.GroupVersionResource{
+	{Kind: "Pod"}:                        pods,
+	{Kind: "ReplicationController"}:      corev1.SchemeGroupVersion.WithResource("replicationcontrollers"),
 	{Group: "apps", Kind: "ReplicaSet"}:  {Group: "apps", Version: "v1", Resource: "replicasets"},
 	{Group: "apps", Kind: "Deployment"}:  {Group: "apps", Version: "v1", Resource: "deployments"},
 	{Group: "apps", Kind: "StatefulSet"}: {Group: "apps", Version: "v1", Resource: "statefulsets"},
@@ -38,27 +45,67 @@ var resources = map[schema.GroupKind]schema.GroupVersionResource{
 	{Group: "batch", Kind: "CronJob"}:    {Group: "batch", Version: "v1", Resource: "cronjobs"},
 }
 
-// Source caches the metadata of namespaces and of the owners of Pods.
-type Source struct {
-	client    metadata.Interface
-	factory   metadatainformer.SharedInformerFactory
-	informers map[schema.GroupVersionResource]cache.SharedIndexInformer
-	timeout   time.Duration
+// Pods caches Pods (admission/controllers/podcache).
+type Pods interface {
+	// Get returns a Pod with its labels about bursting and its owner references, nil if there is none. It must not
+	// block.
+	Get(cache.ObjectName) *corev1.Pod
 }
 
-// New returns a Source. timeout limits the calls to the API server of one look-up. New starts nothing.
-func New(client metadata.Interface, timeout time.Duration) *Source {
+// Config holds what a Source works with. No field is optional, except Kinds.
+type Config struct {
+	// Client reads metadata.
+	Client metadata.Interface
+	// Pods are the Pods that own other Pods.
+	Pods Pods
+	// Kinds are further kinds of owners. Their caches may stay empty, because a kind may not be installed, or the
+	// program may lack the right to read it.
+	Kinds map[schema.GroupKind]schema.GroupVersionResource
+	// Timeout limits the calls to the API server of one look-up.
+	Timeout time.Duration
+	// Now is the clock.
+	Now    func() time.Time
+	Logger *slog.Logger
+}
+
+// Source caches the metadata of namespaces and of the owners of Pods.
+type Source struct {
+	Config
+	resources map[schema.GroupKind]schema.GroupVersionResource
+	factory   metadatainformer.SharedInformerFactory
+	informers map[schema.GroupVersionResource]cache.SharedIndexInformer
+	// further are the states of Kinds.
+	further map[schema.GroupVersionResource]*access
+}
+
+// New returns a Source. It starts nothing.
+func New(c Config) (*Source, error) {
 	s := &Source{
-		client:    client,
-		factory:   metadatainformer.NewSharedInformerFactoryWithOptions(client, 0, metadatainformer.WithTransform(strip)),
+		Config:    c,
+		resources: maps.Clone(ofKubernetes),
+		factory: metadatainformer.NewSharedInformerFactoryWithOptions(
+			c.Client, 0, metadatainformer.WithTransform(strip)),
 		informers: map[schema.GroupVersionResource]cache.SharedIndexInformer{},
-		timeout:   timeout,
+		further:   map[schema.GroupVersionResource]*access{},
 	}
 	s.informers[namespaces] = s.factory.ForResource(namespaces).Informer()
-	for _, resource := range resources {
-		s.informers[resource] = s.factory.ForResource(resource).Informer()
+	for _, resource := range ofKubernetes {
+		if resource != pods {
+			s.informers[resource] = s.factory.ForResource(resource).Informer()
+		}
 	}
-	return s
+	for kind, resource := range c.Kinds {
+		if _, ok := ofKubernetes[kind]; ok {
+			return nil, fmt.Errorf("kind %s is known already", kind)
+		}
+		state := &access{resource: resource, now: c.Now, logger: c.Logger}
+		informer := s.factory.ForResource(resource).Informer()
+		if err := informer.SetWatchErrorHandlerWithContext(state.watchFailed); err != nil {
+			return nil, fmt.Errorf("watching %s: %w", resource.Resource, err)
+		}
+		s.resources[kind], s.informers[resource], s.further[resource] = resource, informer, state
+	}
+	return s, nil
 }
 
 // strip removes what look-ups do not read. Annotations may hold whole manifests, and managed fields are larger still.
@@ -81,10 +128,11 @@ func (s *Source) Run(ctx context.Context) error {
 	return nil
 }
 
-// Ready reports whether every cache is filled.
+// Ready reports whether every cache of Kubernetes' own kinds is filled. What other caches lack is read from the API
+// server.
 func (s *Source) Ready() bool {
-	for _, informer := range s.informers {
-		if !informer.HasSynced() {
+	for resource, informer := range s.informers {
+		if s.further[resource] == nil && !informer.HasSynced() {
 			return false
 		}
 	}
@@ -95,9 +143,9 @@ func (s *Source) Ready() bool {
 // owner is gone. It may call the API server, for the timeout of New at most. It returns an error if the look-up
 // fails.
 func (s *Source) Labels(ctx context.Context, pod *corev1.Pod) (map[string]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	return labels(pod, func(o owner) (*metav1.PartialObjectMetadata, error) {
+	return s.labels(pod, func(o owner) (*metav1.PartialObjectMetadata, error) {
 		return s.get(ctx, o.resource, pod.Namespace, o.name, o.uid)
 	})
 }
@@ -108,7 +156,7 @@ func (s *Source) InheritsMalformed(pod *corev1.Pod) bool {
 	if mode, err := policy.ParseMode(pod.Labels); err != nil || mode != policy.ModeNone {
 		return false
 	}
-	inherited, err := labels(pod, func(o owner) (*metav1.PartialObjectMetadata, error) {
+	inherited, err := s.labels(pod, func(o owner) (*metav1.PartialObjectMetadata, error) {
 		if object := s.cached(o.resource, pod.Namespace, o.name, o.uid); object != nil {
 			return object, nil
 		}
@@ -129,7 +177,7 @@ type owner struct {
 }
 
 // labels follows the chain of owners of a Pod, each of which find returns.
-func labels(
+func (s *Source) labels(
 	pod *corev1.Pod, find func(owner) (*metav1.PartialObjectMetadata, error),
 ) (map[string]string, error) {
 	var object metav1.Object = pod
@@ -138,7 +186,7 @@ func labels(
 		if reference == nil {
 			return nil, nil
 		}
-		resource, ok := resources[schema.FromAPIVersionAndKind(reference.APIVersion, reference.Kind).GroupKind()]
+		resource, ok := s.resources[schema.FromAPIVersionAndKind(reference.APIVersion, reference.Kind).GroupKind()]
 		if !ok {
 			return nil, nil
 		}
@@ -160,7 +208,7 @@ func labels(
 // Namespace returns the labels of a namespace, and its annotations whose keys are Spillway's. It may call the API
 // server, as Labels does.
 func (s *Source) Namespace(ctx context.Context, name string) (labels, annotations map[string]string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	namespace, err := s.get(ctx, namespaces, "", name, "")
 	if err != nil {
@@ -177,7 +225,14 @@ func (s *Source) get(
 	if object := s.cached(resource, namespace, name, uid); object != nil {
 		return object, nil
 	}
-	object, err := s.client.Resource(resource).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	state := s.further[resource]
+	if state.isDenied() {
+		return nil, apierrors.NewNotFound(resource.GroupResource(), name)
+	}
+	object, err := s.Client.Resource(resource).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	if state.failed(err) {
+		return nil, apierrors.NewNotFound(resource.GroupResource(), name)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -191,6 +246,9 @@ func (s *Source) get(
 func (s *Source) cached(
 	resource schema.GroupVersionResource, namespace, name string, uid types.UID,
 ) *metav1.PartialObjectMetadata {
+	if resource == pods {
+		return cachedPod(s.Pods.Get(cache.NewObjectName(namespace, name)), uid)
+	}
 	key := cache.NewObjectName(namespace, name).String()
 	found, ok, err := s.informers[resource].GetStore().GetByKey(key)
 	if err != nil || !ok {
@@ -201,6 +259,14 @@ func (s *Source) cached(
 		return nil
 	}
 	return object
+}
+
+// cachedPod returns the metadata of a Pod, nil if the Pod is nil or another one with the same name.
+func cachedPod(pod *corev1.Pod, uid types.UID) *metav1.PartialObjectMetadata {
+	if pod == nil || pod.UID != uid {
+		return nil
+	}
+	return &metav1.PartialObjectMetadata{ObjectMeta: pod.ObjectMeta}
 }
 
 // OnChange calls changed with a namespace when a burst label of an owner in it, its own label about bursting, or an
@@ -215,11 +281,12 @@ func (s *Source) OnChange(changed func(namespace string)) (stop func() error, er
 		return errors.Join(errs...)
 	}
 	for resource, informer := range s.informers {
-		registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(before, after any) {
+		updated := func(before, after any) {
 			if namespace, ok := changedNamespace(resource, before, after); ok {
 				changed(namespace)
 			}
-		}})
+		}
+		registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: updated})
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("watching %s: %w", resource.Resource, err), stop())
 		}

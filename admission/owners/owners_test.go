@@ -3,7 +3,10 @@ package owners
 import (
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,6 +21,7 @@ import (
 	"k8s.io/client-go/metadata/fake"
 	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -43,8 +47,32 @@ func reference(apiVersion, kind, name string) metav1.OwnerReference {
 	}
 }
 
+// objects returns its arguments.
+func objects(list ...*metav1.PartialObjectMetadata) []*metav1.PartialObjectMetadata { return list }
+
 func podOf(owner ...metav1.OwnerReference) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", OwnerReferences: owner}}
+}
+
+// further is a kind that is not of Kubernetes.
+var further = schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "rollouts"}
+
+// cachedPods are Pods by their names.
+type cachedPods map[string]*corev1.Pod
+
+func (p cachedPods) Get(name cache.ObjectName) *corev1.Pod { return p[name.Name] }
+
+func newSource(t *testing.T, client metadata.Interface, timeout time.Duration, logs io.Writer) *Source {
+	t.Helper()
+	leader := podOf(toStatefulSet)
+	leader.Name, leader.UID, leader.Labels = "leader", "leader", map[string]string{policy.BurstLabel: "auto"}
+	s, err := New(Config{
+		Client: client, Pods: cachedPods{"leader": leader}, Timeout: timeout, Now: time.Now,
+		Kinds:  map[schema.GroupKind]schema.GroupVersionResource{{Group: "argoproj.io", Kind: "Rollout"}: further},
+		Logger: slog.New(slog.NewTextHandler(logs, nil)),
+	})
+	require.NoError(t, err)
+	return s
 }
 
 func source(t *testing.T, objects ...*metav1.PartialObjectMetadata) (*fake.FakeMetadataClient, *Source) {
@@ -56,7 +84,7 @@ func source(t *testing.T, objects ...*metav1.PartialObjectMetadata) (*fake.FakeM
 		initial = append(initial, o)
 	}
 	client := fake.NewSimpleMetadataClient(scheme, initial...)
-	return client, New(client, timeout)
+	return client, newSource(t, client, timeout, io.Discard)
 }
 
 func namespace(labels map[string]string) *metav1.PartialObjectMetadata {
@@ -85,10 +113,18 @@ var (
 	toStatefulSet = reference("apps/v1", "StatefulSet", "db")
 	toJob         = reference("batch/v1", "Job", "backup-1")
 	toCronJob     = reference("batch/v1", "CronJob", "backup")
+	toRollout     = reference("argoproj.io/v1beta1", "Rollout", "web")
+	toLeader      = reference("v1", "Pod", "leader")
 )
 
 func TestLabels(t *testing.T) {
 	replicaSet := object("apps/v1", "ReplicaSet", "web-1", "", toDeployment)
+	labelled := object("apps/v1", "StatefulSet", "db", "auto")
+	rollout := object("argoproj.io/v1alpha1", "Rollout", "web", "auto")
+	// chain has four owners, of which each owns the one before. The last is owned by a StatefulSet.
+	chain := objects(replicaSet, object("apps/v1", "Deployment", "web", "", toJob),
+		object("batch/v1", "Job", "backup-1", "", toCronJob),
+		object("batch/v1", "CronJob", "backup", "", toStatefulSet))
 	earlier := toStatefulSet
 	earlier.UID = "another"
 	notController := toStatefulSet
@@ -99,7 +135,7 @@ func TestLabels(t *testing.T) {
 		want    string
 	}{
 		"of a StatefulSet": {
-			[]*metav1.PartialObjectMetadata{object("apps/v1", "StatefulSet", "db", "auto")}, podOf(toStatefulSet), "auto",
+			objects(labelled), podOf(toStatefulSet), "auto",
 		},
 		"of a Deployment, through its ReplicaSet": {
 			[]*metav1.PartialObjectMetadata{replicaSet, object("apps/v1", "Deployment", "web", "enforce")},
@@ -110,10 +146,28 @@ func TestLabels(t *testing.T) {
 				object("batch/v1", "Job", "backup-1", "", toCronJob), object("batch/v1", "CronJob", "backup", "off"),
 			}, podOf(toJob), "off",
 		},
+		"of an owner of a further kind, in any version": {
+			objects(object("apps/v1", "ReplicaSet", "web-1", "", toRollout), rollout), podOf(toReplicaSet), "auto",
+		},
+		"of a ReplicationController": {
+			[]*metav1.PartialObjectMetadata{object("v1", "ReplicationController", "rc", "auto")},
+			podOf(reference("v1", "ReplicationController", "rc")), "auto",
+		},
+		"of a Pod that owns others, through a StatefulSet": {
+			[]*metav1.PartialObjectMetadata{object("apps/v1", "StatefulSet", "db", "", toLeader)},
+			podOf(toStatefulSet), "auto",
+		},
+		"of the fifth owner": {
+			slices.Concat(chain, objects(labelled)), podOf(toReplicaSet), "auto",
+		},
+		"none of the sixth owner": {
+			slices.Concat(chain, objects(object("apps/v1", "StatefulSet", "db", "", toRollout), rollout)),
+			podOf(toReplicaSet), "",
+		},
+		"none of a Pod that is gone": {nil, podOf(reference("v1", "Pod", "gone")), ""},
 		"of the nearest owner with a label": {
-			[]*metav1.PartialObjectMetadata{
-				object("apps/v1", "ReplicaSet", "web-1", "auto", toDeployment), object("apps/v1", "Deployment", "web", "enforce"),
-			}, podOf(toReplicaSet), "auto",
+			objects(object("apps/v1", "ReplicaSet", "web-1", "auto", toDeployment),
+				object("apps/v1", "Deployment", "web", "enforce")), podOf(toReplicaSet), "auto",
 		},
 		"a malformed label": {
 			[]*metav1.PartialObjectMetadata{object("apps/v1", "StatefulSet", "db", "x")}, podOf(toStatefulSet), "x",
@@ -121,14 +175,14 @@ func TestLabels(t *testing.T) {
 		"none without an owner":            {nil, podOf(), ""},
 		"none of an owner of another kind": {nil, podOf(reference("v1", "ConfigMap", "c")), ""},
 		"none of an owner that is not the controller": {
-			[]*metav1.PartialObjectMetadata{object("apps/v1", "StatefulSet", "db", "auto")}, podOf(notController), "",
+			objects(labelled), podOf(notController), "",
 		},
 		"none of an owner without a label": {
 			[]*metav1.PartialObjectMetadata{object("apps/v1", "StatefulSet", "db", "")}, podOf(toStatefulSet), "",
 		},
 		"none of an owner that is gone": {nil, podOf(toStatefulSet), ""},
 		"none of a later object with the same name": {
-			[]*metav1.PartialObjectMetadata{object("apps/v1", "StatefulSet", "db", "auto")}, podOf(earlier), "",
+			objects(labelled), podOf(earlier), "",
 		},
 		"none of owners that form a cycle": {
 			[]*metav1.PartialObjectMetadata{object("batch/v1", "Job", "backup-1", "", toJob)}, podOf(toJob), "",
@@ -207,7 +261,7 @@ func TestOnChangeReportsNamespacesUntilStop(t *testing.T) {
 	changed := make(chan string, 10)
 	stop, err := s.OnChange(func(namespace string) { changed <- namespace })
 	require.NoError(t, err)
-	statefulSets := resources[schema.GroupKind{Group: "apps", Kind: "StatefulSet"}]
+	statefulSets := ofKubernetes[schema.GroupKind{Group: "apps", Kind: "StatefulSet"}]
 	update := func(mode string) {
 		require.NoError(t, client.Tracker().Update(statefulSets, object("apps/v1", "StatefulSet", "db", mode), "shop"))
 		require.Eventually(t, func() bool {
@@ -233,16 +287,20 @@ func TestChangedNamespace(t *testing.T) {
 	}
 	limited := labels()
 	limited.Annotations = map[string]string{policy.CloudLimitsAnnotation: "pods=1"}
-	statefulSets := resources[schema.GroupKind{Group: "apps", Kind: "StatefulSet"}]
+	statefulSets := ofKubernetes[schema.GroupKind{Group: "apps", Kind: "StatefulSet"}]
 	for name, test := range map[string]struct {
 		isNamespace   bool
 		before, after any
 		want          string
 	}{
-		"a burst label is added":                  {before: labels(), after: labels(policy.BurstLabel), want: "shop"},
-		"an alias is removed":                     {before: labels(policy.BurstLabelAlias), after: labels(), want: "shop"},
-		"another label is added":                  {before: labels(), after: labels("team")},
-		"nothing changes":                         {before: labels(policy.BurstLabel), after: labels(policy.BurstLabel)},
+		"a burst label is added": {before: labels(), after: labels(policy.BurstLabel), want: "shop"},
+		"an alias is removed": {
+			before: labels(policy.BurstLabelAlias), after: labels(), want: "shop",
+		},
+		"another label is added": {before: labels(), after: labels("team")},
+		"nothing changes": {
+			before: labels(policy.BurstLabel), after: labels(policy.BurstLabel),
+		},
 		"a namespace enforces":                    {true, labels(), labels(policy.NamespaceEnforceLabel), "db"},
 		"a namespace gets a label without effect": {true, labels(), labels(policy.BurstLabel), ""},
 		"a namespace gets limits":                 {true, labels(), limited, "db"},
@@ -279,7 +337,7 @@ func TestALookUpEndsAtItsTimeout(t *testing.T) {
 	require.NoError(t, err)
 	started := time.Now()
 
-	_, err = New(client, 100*time.Millisecond).Labels(t.Context(), podOf(toStatefulSet))
+	_, err = newSource(t, client, 100*time.Millisecond, io.Discard).Labels(t.Context(), podOf(toStatefulSet))
 
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, "looking up StatefulSet shop/db")

@@ -10,20 +10,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/spillway-k8s/spillway/internal/rawjson"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// namespaceEntry returns a webhook for Namespaces whose limits are set or changed. A change of anything else in a
-// Namespace with malformed limits is not rejected.
+// namespaceEntry returns a webhook for Namespaces of which an annotation of Spillway is set or changed.
 func namespaceEntry(client admissionregistrationv1.WebhookClientConfig) admissionregistrationv1.ValidatingWebhook {
 	rule := createAndUpdate("", "namespaces")
 	rule.Scope = new(admissionregistrationv1.ClusterScope)
-	changed := fmt.Sprintf("has(object.metadata.annotations) && %[1]q in object.metadata.annotations && "+
-		"(oldObject == null || !has(oldObject.metadata.annotations) || !(%[1]q in oldObject.metadata.annotations) || "+
-		"object.metadata.annotations[%[1]q] != oldObject.metadata.annotations[%[1]q])", policy.CloudLimitsAnnotation)
+	changed := list(policy.NamespaceAnnotations()...) + ".exists(k, " +
+		"has(object.metadata.annotations) && k in object.metadata.annotations && " +
+		"(oldObject == null || !has(oldObject.metadata.annotations) || !(k in oldObject.metadata.annotations) || " +
+		"object.metadata.annotations[k] != oldObject.metadata.annotations[k]))"
 	return admissionregistrationv1.ValidatingWebhook{
 		Name:                    "namespaces.spillway.io",
 		ClientConfig:            withPath(client, NamespacePath),
@@ -32,18 +31,21 @@ func namespaceEntry(client admissionregistrationv1.WebhookClientConfig) admissio
 		NamespaceSelector:       &metav1.LabelSelector{},
 		ObjectSelector:          &metav1.LabelSelector{},
 		MatchConditions: []admissionregistrationv1.MatchCondition{
-			{Name: "limits-changed", Expression: changed},
+			{Name: "settings-changed", Expression: changed},
 		},
 		MatchPolicy: new(admissionregistrationv1.Equivalent),
-		// Malformed limits keep the Pods of the namespace on local nodes.
+		// Malformed settings keep the Pods of the namespace on local nodes.
 		FailurePolicy:  new(admissionregistrationv1.Ignore),
 		SideEffects:    new(admissionregistrationv1.SideEffectClassNone),
 		TimeoutSeconds: new(int32(2)),
 	}
 }
 
-// namespaceReviewer rejects Namespaces with malformed limits. It changes none.
-type namespaceReviewer struct{ logger *slog.Logger }
+// namespaceReviewer rejects Namespaces with malformed settings. It changes none.
+type namespaceReviewer struct {
+	validator Validator
+	logger    *slog.Logger
+}
 
 func (n *namespaceReviewer) review(
 	_ context.Context, request *admissionv1.AdmissionRequest,
@@ -52,20 +54,25 @@ func (n *namespaceReviewer) review(
 		return nil, outcomeMalformed, fmt.Errorf("request: %s of %s %s: must be CREATE or UPDATE of a Namespace",
 			request.Operation, request.Kind.Kind, request.SubResource)
 	}
-	var namespace corev1.Namespace
+	var namespace, old corev1.Namespace
 	if err := rawjson.Unmarshal(request.Object.Raw, &namespace); err != nil {
 		return nil, outcomeMalformed, fmt.Errorf("decoding request.object as a Namespace: %w", err)
 	}
-	text := namespace.Annotations[policy.CloudLimitsAnnotation]
-	_, err := policy.ParseCloudLimits(text)
-	if err == nil {
-		return &admissionv1.AdmissionResponse{Allowed: true}, outcomeUntouched, nil
+	if request.Operation == admissionv1.Update {
+		if err := rawjson.Unmarshal(request.OldObject.Raw, &old); err != nil {
+			return nil, outcomeMalformed, fmt.Errorf("decoding request.oldObject as a Namespace: %w", err)
+		}
 	}
-	n.logger.Debug("rejected a Namespace", "name", request.Name, "err", err)
-	path := field.NewPath("metadata", "annotations").Key(policy.CloudLimitsAnnotation)
-	errs := field.ErrorList{field.Invalid(path, fmt.Sprintf("%.200s", text), policy.LimitsRight)}
+	errs, warnings := n.validator.ReviewNamespace(namespace.Annotations, old.Annotations)
+	response := &admissionv1.AdmissionResponse{Allowed: len(errs) == 0}
+	for _, warning := range warnings {
+		response.Warnings = append(response.Warnings, lines(warning)...)
+	}
+	if response.Allowed {
+		return response, outcomeUntouched, nil
+	}
+	n.logger.Debug("rejected a Namespace", "name", request.Name, "err", errs.ToAggregate())
 	kind := corev1.SchemeGroupVersion.WithKind("Namespace").GroupKind()
-	return &admissionv1.AdmissionResponse{
-		Result: new(apierrors.NewInvalid(kind, request.Name, errs).Status()),
-	}, outcomeRefused, nil
+	response.Result = new(apierrors.NewInvalid(kind, request.Name, errs).Status())
+	return response, outcomeRefused, nil
 }

@@ -50,7 +50,8 @@ func TestMutatePreservesItsInvariants(t *testing.T) {
 			if !v.Managed {
 				kept := pod.DeepCopy()
 				requireNodeType(&kept.Spec, corev1.NodeSelectorOpNotIn)
-				assert.Equal(t, kept.Spec, out.Spec, "an unmanaged Pod that tolerates virtual nodes and may not burst stays local")
+				assert.Equal(t, kept.Spec, out.Spec,
+					"an unmanaged Pod that tolerates virtual nodes and may not burst stays local")
 				return
 			}
 			checkManaged(t, pod, &out, v.Off, v.MayBurst())
@@ -138,7 +139,9 @@ func TestASecondReviewFollowsWhatChangedSinceTheFirst(t *testing.T) {
 			}
 		})
 	}
-	for _, from := range []policy.Placement{policy.PlacementCloudOnly, policy.PlacementLocalOnly, policy.PlacementLocalFirst} {
+	for _, from := range []policy.Placement{
+		policy.PlacementCloudOnly, policy.PlacementLocalOnly, policy.PlacementLocalFirst,
+	} {
 		assert.Len(t, placements[from], 4, "the seeds have each change from %s to another placement", from)
 	}
 }
@@ -230,8 +233,9 @@ var modes = []string{"enforce", "localPrefer", "auto", "off", "always"}
 
 func randomWorld(random *rand.Rand) world {
 	return world{
-		Switch:     pick(random, "", "true", "false", "maybe"),
-		ClaimKinds: pick(random, nil, map[string]string{"data": "nas.csi.everest.io"}, map[string]string{"data": "local"}),
+		Switch: pick(random, "", "true", "false", "maybe"),
+		ClaimKinds: pick(random, nil,
+			map[string]string{"data": "nas.csi.everest.io"}, map[string]string{"data": "local"}),
 		Workload: some(random, map[string][]string{
 			policy.BurstLabel: modes, policy.BurstLabelAlias: modes, "app": {"web"},
 		}),
@@ -242,7 +246,9 @@ func randomWorld(random *rand.Rand) world {
 func randomPod(random *rand.Rand) *corev1.Pod {
 	pod := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{
 		Name: "web", Namespace: "shop",
-		Labels: some(random, map[string][]string{policy.BurstLabel: modes, policy.BurstLabelAlias: modes, "app": {"web"}}),
+		Labels: some(random, map[string][]string{
+			policy.BurstLabel: modes, policy.BurstLabelAlias: modes, "app": {"web"},
+		}),
 		Annotations: some(random, map[string][]string{
 			policy.LocalReplicasAnnotation: {"0", "3", "many", ""},
 			policy.SwitchKey:               {"true", "false", "yes"},

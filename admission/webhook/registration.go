@@ -35,9 +35,9 @@ const (
 // tolerate virtual nodes.
 //
 // There are three entries for Pods, of which at most one matches a Pod. In a namespace that enforces bursting, the
-// entry matches every Pod. In other namespaces, it matches Pods that have a key, Pods whose owner may have one (a
-// match condition cannot read the labels of the owner), and Pods that tolerate virtual nodes. In kube-system it
-// matches only Pods that tolerate virtual nodes: nothing else keeps them off.
+// entry matches every Pod. In other namespaces, it matches Pods that have a key, Pods of a controller, which may have
+// one itself or through its own controller (a match condition cannot read their labels), and Pods that tolerate virtual
+// nodes. In kube-system it matches only Pods that tolerate virtual nodes: nothing else keeps them off.
 //
 // The entry for DaemonSets includes kube-system, because most DaemonSets that tolerate every taint are there.
 func Registration(
@@ -162,14 +162,15 @@ var (
 	}
 )
 
-// mayBeManaged matches Pods with a burst label or a quota, Pods whose owner may have a burst label, and Pods that
-// tolerate virtual nodes without any key.
+// mayBeManaged matches Pods with a burst label or a quota, Pods of a controller, which may have a burst label, and Pods
+// that tolerate virtual nodes without any key.
 func mayBeManaged() admissionregistrationv1.MatchCondition {
 	return admissionregistrationv1.MatchCondition{Name: "may-have-a-burst-policy", Expression: strings.Join([]string{
 		contains("annotations", policy.LocalReplicasAnnotation),
 		contains("labels", policy.BurstLabel),
 		contains("labels", policy.BurstLabelAlias),
-		controlledBy("object", "ReplicaSet", "StatefulSet", "Job"),
+		"has(object.metadata.ownerReferences) && " +
+			"object.metadata.ownerReferences.exists(o, has(o.controller) && o.controller)",
 		tolerates("object.spec"),
 	}, " || ")}
 }

@@ -24,7 +24,7 @@ func ValidatingRegistration(
 			ClientConfig:            withPath(client, ValidationPath),
 			AdmissionReviewVersions: []string{"v1"},
 			Rules: []admissionregistrationv1.RuleWithOperations{
-				createAndUpdate("", "pods"),
+				createAndUpdate("", "pods", "replicationcontrollers"),
 				createAndUpdate("apps", "replicasets", "deployments", "statefulsets", "daemonsets"),
 				createAndUpdate("batch", "jobs", "cronjobs"),
 			},
@@ -32,8 +32,8 @@ func ValidatingRegistration(
 			ObjectSelector:    &metav1.LabelSelector{},
 			MatchConditions:   []admissionregistrationv1.MatchCondition{notMadeByKubernetes, hasKey()},
 			MatchPolicy:       new(admissionregistrationv1.Equivalent),
-			// An outage of admission must not stop the cluster. A Pod with a malformed key stays on local nodes and gets an
-			// Event.
+			// An outage of admission must not stop the cluster. A Pod with a malformed key stays on local nodes and
+			// gets an Event.
 			FailurePolicy:  new(admissionregistrationv1.Ignore),
 			SideEffects:    new(admissionregistrationv1.SideEffectClassNone),
 			TimeoutSeconds: new(int32(2)),
@@ -67,6 +67,7 @@ func hasKey() admissionregistrationv1.MatchCondition {
 		` + (has(object.spec.jobTemplate) ? [object.spec.jobTemplate, object.spec.jobTemplate.spec.template] : []))`
 	keys := list(append(policy.PodAnnotations(), policy.BurstLabel, policy.BurstLabelAlias)...)
 	return admissionregistrationv1.MatchCondition{Name: "has-a-key", Expression: fmt.Sprintf(
-		"%s.exists(p, has(p.metadata) && (has(p.metadata.annotations) && %[2]s.exists(k, k in p.metadata.annotations) ||"+
+		"%s.exists(p, has(p.metadata) && (has(p.metadata.annotations) && "+
+			"%[2]s.exists(k, k in p.metadata.annotations) ||"+
 			" has(p.metadata.labels) && %[2]s.exists(k, k in p.metadata.labels)))", places, keys)}
 }

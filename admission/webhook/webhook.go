@@ -26,10 +26,11 @@ import (
 )
 
 const (
-	// maxBody is more than an API server can send: an object of 3 MiB, its limit for requests, and the old version of it.
+	// maxBody is more than an API server can send: an object of 3 MiB, its limit for requests, and the old version of
+	// it.
 	maxBody = 8 << 20
-	// maxMemory is what all reviews in flight may need, in bytes: a fifth of the memory limit in the chart. It is enough
-	// for some hundred usual Pods at once. Reviews beyond wait.
+	// maxMemory is what all reviews in flight may need, in bytes: a fifth of the memory limit in the chart. It is
+	// enough for some hundred usual Pods at once. Reviews beyond wait.
 	maxMemory = 96 << 20
 	// maxWarnings is how many warnings a response may have, and maxWarning how long each may be, in bytes.
 	maxWarnings, maxWarning = 20, 1 << 10
@@ -43,11 +44,13 @@ type Evaluator interface {
 	Evaluate(context.Context, *corev1.Pod) (evaluation.Result, error)
 }
 
-// Validator validates the keys of workloads (admission/validation). It must not block.
+// Validator validates the keys of workloads and namespaces (admission/validation). It must not block.
 type Validator interface {
 	// Review validates an object of a namespace. old is its previous version, nil at creation. The webhook rejects the
 	// object if there are errors.
 	Review(namespace string, object, old *validation.Subject) (errs field.ErrorList, warnings []string)
+	// ReviewNamespace validates the annotations of a Namespace. old are those of its previous version.
+	ReviewNamespace(annotations, old map[string]string) (errs field.ErrorList, warnings []string)
 }
 
 // Config holds what the webhook works with.
@@ -89,7 +92,7 @@ func New(c Config, registerer prometheus.Registerer, logger *slog.Logger) (http.
 		},
 		DaemonSetPath:  &daemonSetReviewer{off: c.DaemonSetsBurst, logger: logger},
 		ValidationPath: &workloadReviewer{validator: c.Validator, logger: logger},
-		NamespacePath:  &namespaceReviewer{logger: logger},
+		NamespacePath:  &namespaceReviewer{validator: c.Validator, logger: logger},
 		UninstallPath:  &uninstallReviewer{inCloud: c.InCloud, guard: c.Guard, logger: logger},
 	} {
 		mux.Handle("POST "+path, &handler{

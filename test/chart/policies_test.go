@@ -63,13 +63,17 @@ func patchPod(name, patch string, subresources ...string) request {
 
 func deletePod(name string) request {
 	return func(ctx context.Context, client kubernetes.Interface) error {
-		return client.CoreV1().Pods(metav1.NamespaceDefault).Delete(ctx, name, metav1.DeleteOptions{DryRun: onlyChecked})
+		return client.CoreV1().
+			Pods(metav1.NamespaceDefault).
+			Delete(ctx, name, metav1.DeleteOptions{DryRun: onlyChecked})
 	}
 }
 
 func createPod(pod *corev1.Pod) request {
 	return func(ctx context.Context, client kubernetes.Interface) error {
-		_, err := client.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, pod, metav1.CreateOptions{DryRun: onlyChecked})
+		_, err := client.CoreV1().
+			Pods(metav1.NamespaceDefault).
+			Create(ctx, pod, metav1.CreateOptions{DryRun: onlyChecked})
 		return err
 	}
 }
@@ -102,7 +106,9 @@ func patchNode(name, patch string, subresources ...string) request {
 func createLease(namespace, name string) request {
 	return func(ctx context.Context, client kubernetes.Interface) error {
 		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}
-		_, err := client.CoordinationV1().Leases(namespace).Create(ctx, lease, metav1.CreateOptions{DryRun: onlyChecked})
+		_, err := client.CoordinationV1().
+			Leases(namespace).
+			Create(ctx, lease, metav1.CreateOptions{DryRun: onlyChecked})
 		return err
 	}
 }
@@ -111,7 +117,9 @@ func createLease(namespace, name string) request {
 func token(namespace string, bound *authenticationv1.BoundObjectReference) request {
 	return func(ctx context.Context, client kubernetes.Interface) error {
 		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: bound}}
-		_, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, "default", request, metav1.CreateOptions{})
+		_, err := client.CoreV1().
+			ServiceAccounts(namespace).
+			CreateToken(ctx, "default", request, metav1.CreateOptions{})
 		return err
 	}
 }
@@ -172,8 +180,12 @@ func createPods(t *testing.T, extender kubernetes.Interface) map[string]*corev1.
 			onCluster(t, "kubectl", "patch", "pod", name, "--type=merge", "--patch", noFinalizer)
 			onCluster(t, "kubectl", "delete", "pod", name, "--force", "--ignore-not-found")
 		})
-		created[name], err = extender.CoreV1().Pods(metav1.NamespaceDefault).Patch(t.Context(), name, types.MergePatchType,
-			[]byte(`{"metadata":{"annotations":{"spillway.io/local-slot":"`+string(pod.UID)+`"}}}`), metav1.PatchOptions{})
+		created[name], err = extender.CoreV1().
+			Pods(metav1.NamespaceDefault).
+			Patch(t.Context(), name, types.MergePatchType,
+				[]byte(
+					`{"metadata":{"annotations":{"spillway.io/local-slot":"`+string(pod.UID)+`"}}}`,
+				), metav1.PatchOptions{})
 		require.NoError(t, err)
 	}
 	return created
@@ -272,12 +284,20 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 		return `"spec":{"tolerations":[` + tolerations.String() + added + `]}`
 	}
 	check(t, map[string]policyCase{
-		"a user sets a slot":          {admin, patchPod(onLocal, annotate(policy.CloudSlotAnnotation, "x")), slots},
-		"a user changes a slot":       {admin, patchPod(onLocal, annotate(policy.LocalSlotAnnotation, "x")), slots},
-		"a user removes a slot":       {admin, patchPod(onLocal, annotate(policy.LocalSlotAnnotation, "")), slots},
-		"a user removes all of them":  {admin, patchPod(onLocal, `{"metadata":{"annotations":null}}`), slots},
-		"a user sets it as a status":  {admin, patchPod(onLocal, annotate(policy.CloudSlotAnnotation, "x"), "status"), slots},
-		"a user sets it by a Binding": {admin, bindPod(onNone, map[string]string{policy.CloudSlotAnnotation: "x"}), slots},
+		"a user sets a slot":         {admin, patchPod(onLocal, annotate(policy.CloudSlotAnnotation, "x")), slots},
+		"a user changes a slot":      {admin, patchPod(onLocal, annotate(policy.LocalSlotAnnotation, "x")), slots},
+		"a user removes a slot":      {admin, patchPod(onLocal, annotate(policy.LocalSlotAnnotation, "")), slots},
+		"a user removes all of them": {admin, patchPod(onLocal, `{"metadata":{"annotations":null}}`), slots},
+		"a user sets it as a status": {
+			admin,
+			patchPod(onLocal, annotate(policy.CloudSlotAnnotation, "x"), "status"),
+			slots,
+		},
+		"a user sets it by a Binding": {
+			admin,
+			bindPod(onNone, map[string]string{policy.CloudSlotAnnotation: "x"}),
+			slots,
+		},
 		"admission sets a slot": { // Two policies refuse it, and the error names either.
 			admission, patchPod(onLocal, annotate(policy.CloudSlotAnnotation, "x")), "must not ",
 		},
@@ -309,11 +329,12 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 			admission, patchPod(onNone, annotate(policy.DeletionCostAnnotation, "-1000000")), "",
 		},
 		"admission writes its condition": {
-			admission, patchPod(onNone, `{"status":{"conditions":[{"type":"spillway.io/LocalReplicas","status":"False"}]}}`,
-				"status"), "",
+			admission, patchPod(onNone,
+				`{"status":{"conditions":[{"type":"spillway.io/LocalReplicas","status":"False"}]}}`, "status"), "",
 		},
 		"admission tolerates everything": {
-			admission, patchPod(onNone, `{`+tolerate(`{"operator":"Exists"}`)+`}`), "other tolerations than that of virtual",
+			admission, patchPod(onNone, `{`+tolerate(`{"operator":"Exists"}`)+`}`),
+			"other tolerations than that of virtual",
 		},
 		"admission changes an image": {
 			admission, patchPod(onNone, otherImage), "spec of a Pod other than",
@@ -345,7 +366,8 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 				base64.StdEncoding.EncodeToString(bundle)+`"}}]}`, types.StrategicMergePatchType), "",
 		},
 		"admission registers another address": {
-			admission, patchWebhooks(`{"webhooks":[{"name":"pods.spillway.io","clientConfig":{"service":{"path":"/x"}}}]}`,
+			admission, patchWebhooks(
+				`{"webhooks":[{"name":"pods.spillway.io","clientConfig":{"service":{"path":"/x"}}}]}`,
 				types.StrategicMergePatchType), "other than the CA",
 		},
 		"admission registers for other objects": {
@@ -362,11 +384,15 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 		"a virtual node writes the status of its Pod": {
 			vnode, patchPod(onVirtual, running, "status"), "",
 		},
-		"a virtual node deletes its Pod":             {vnode, deletePod(onVirtual), ""},
-		"a virtual node registers itself":            {other, createNode(system.VirtualNode(1)), ""},
-		"a virtual node writes its status":           {vnode, patchNode(system.VirtualNode(0), running, "status"), ""},
-		"a virtual node cordons itself":              {vnode, patchNode(system.VirtualNode(0), cordon), ""},
-		"a virtual node creates its Lease":           {vnode, createLease("kube-node-lease", system.VirtualNode(0)), ""},
+		"a virtual node deletes its Pod":   {vnode, deletePod(onVirtual), ""},
+		"a virtual node registers itself":  {other, createNode(system.VirtualNode(1)), ""},
+		"a virtual node writes its status": {vnode, patchNode(system.VirtualNode(0), running, "status"), ""},
+		"a virtual node cordons itself":    {vnode, patchNode(system.VirtualNode(0), cordon), ""},
+		"a virtual node creates its Lease": {
+			vnode,
+			createLease("kube-node-lease", system.VirtualNode(0)),
+			"",
+		},
 		"a virtual node requests a token of its Pod": {vnode, token(metav1.NamespaceDefault, bound(onVirtual)), ""},
 		"a virtual node requests its certificate":    {vnode, requestCertificate(t, serving), ""},
 		"an unbound token writes the status of a Pod of a virtual node": {
@@ -409,10 +435,12 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 			}), "not bound to a Pod and its UID",
 		},
 		"a virtual node requests a token of the control plane": {
-			vnode, token(metav1.NamespaceSystem, bound(onVirtual)), "Pods of namespace kube-system never run on a virtual node",
+			vnode, token(metav1.NamespaceSystem, bound(onVirtual)),
+			"Pods of namespace kube-system never run on a virtual node",
 		},
 		"a virtual node requests a token of Spillway": {
-			vnode, token(namespace, bound(onVirtual)), "Pods of namespace " + namespace + " never run on a virtual node",
+			vnode, token(namespace, bound(onVirtual)),
+			"Pods of namespace " + namespace + " never run on a virtual node",
 		},
 		"a virtual node requests the certificate of a client": {
 			vnode, requestCertificate(t, client), "other certificates than that of its port",
@@ -429,12 +457,17 @@ func TestWhatThePoliciesAllowTheScheduler(t *testing.T) {
 	createPods(t, scheduler)
 	check(t, map[string]policyCase{
 		"it writes a condition": {
-			scheduler, patchPod(onNone, `{"status":{"conditions":[{"type":"PodScheduled","status":"False"}]}}`, "status"), "",
+			scheduler,
+			patchPod(onNone, `{"status":{"conditions":[{"type":"PodScheduled","status":"False"}]}}`, "status"), "",
 		},
-		"it nominates a node": {scheduler, patchPod(onNone, `{"status":{"nominatedNodeName":"local-0"}}`, "status"), ""},
-		"it binds a Pod":      {scheduler, bindPod(onNone, nil), ""},
-		"it deletes a Pod":    {scheduler, deletePod(onLocal), ""},
-		"it writes a slot":    {scheduler, patchPod(onNone, annotate(policy.LocalSlotAnnotation, "x")), ""},
+		"it nominates a node": {
+			scheduler,
+			patchPod(onNone, `{"status":{"nominatedNodeName":"local-0"}}`, "status"),
+			"",
+		},
+		"it binds a Pod":   {scheduler, bindPod(onNone, nil), ""},
+		"it deletes a Pod": {scheduler, deletePod(onLocal), ""},
+		"it writes a slot": {scheduler, patchPod(onNone, annotate(policy.LocalSlotAnnotation, "x")), ""},
 		"it sets a label with the status": {
 			scheduler, patchPod(onNone, otherLabel, "status"), "the extender must not change metadata",
 		},
@@ -481,7 +514,8 @@ func TestTheAccountOfVirtualNodesOnlyLabelsNodes(t *testing.T) {
 	}
 	vnode := as(t, "spillway-vnode", own)
 	const (
-		labels     = `{"metadata":{"labels":{"node-restriction.kubernetes.io/spillway":"x","kubernetes.io/role":"agent"}}}`
+		labels = `{"metadata":{"labels":{"node-restriction.kubernetes.io/spillway":"x",` +
+			`"kubernetes.io/role":"agent"}}}`
 		notItsOwn  = "a virtual node must not write other Nodes"
 		onlyLabels = "a virtual node must not change its Node"
 	)

@@ -22,8 +22,9 @@ func TestWhatTheChartsRender(t *testing.T) {
 		"scheduler.otherNames={tke-scheduler}", "networkPolicies.apiServerCIDRs={10.0.0.0/28}",
 		"networkPolicies.restrictEgress=true", "image.digests.vnode=" + digest, "scheduler.image.digest=" + digest,
 		"metrics.serviceMonitor.enabled=true",
-		"eksConfig.autoScaleEKS=true", "policy.localFalseForbids=true", "vnode.certificate=cluster", "vnode.capacity.cpu=500",
-		"vnode.soldOut.lock=10m", "cloud.settings.qps=50",
+		"eksConfig.autoScaleEKS=true", "policy.localFalseForbids=true", "vnode.certificate=cluster",
+		"vnode.capacity.cpu=500",
+		"vnode.soldOut.lock=10m", "cloud.settings.qps=50", "admission.deletionCost=-1", rollouts,
 	}, ",")
 	cases := map[string]struct {
 		chart, golden string
@@ -34,7 +35,8 @@ func TestWhatTheChartsRender(t *testing.T) {
 			spillway, "testdata/ha.yaml", values("-f", spillway+"/values-ha.yaml", "--set", everything),
 		},
 		"the extender as a service": {
-			spillway, "testdata/service.yaml", values("--set", "scheduler.mode=service,vnode.certificate=secret/kubelet"),
+			spillway, "testdata/service.yaml",
+			values("--set", "scheduler.mode=service,vnode.certificate=secret/kubelet"),
 		},
 		"a simulated cloud": {spillway, "testdata/simulator.yaml", simulated()},
 		// The stories install this one.
@@ -118,7 +120,13 @@ func TestTheProgramsAcceptEveryValue(t *testing.T) {
 			if tc.program == "vnode" {
 				keys := filepath.Join(t.TempDir(), "keys.yaml")
 				require.NoError(t, os.WriteFile(keys, []byte("accessKey: a\nsecretKey: s\n"), 0o600))
-				args = append(args, "--node-name=virtual-node-cci-0", "--node-ip=10.0.0.9", "--cci-credentials-file", keys)
+				args = append(
+					args,
+					"--node-name=virtual-node-cci-0",
+					"--node-ip=10.0.0.9",
+					"--cci-credentials-file",
+					keys,
+				)
 			}
 			_, err := run(tc.program, args...)
 			assert.ErrorContains(t, err, "reading the service account of the Pod")

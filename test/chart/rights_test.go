@@ -32,6 +32,10 @@ func rules(list []*unstructured.Unstructured) map[string]any {
 // trialManifest contains what the programs of trial systems may do.
 const trialManifest = "../system/manifests/spillway.yaml"
 
+// rollouts is a value of the chart: Rollouts are owners of Pods.
+const rollouts = "admission.ownerKinds[0].group=argoproj.io,admission.ownerKinds[0].version=v1alpha1," +
+	"admission.ownerKinds[0].resource=rollouts,admission.ownerKinds[0].kind=Rollout"
+
 // TestTheRightsAreThoseOfTheTrialSystem checks that the programs of trial systems have what the chart gives them:
 // ServiceAccounts, roles, the objects that they must not create, and the policies that restrict them. The stories,
 // which run there, show that the programs need their rights and no more. With -update it writes the manifest.
@@ -41,7 +45,7 @@ func TestTheRightsAreThoseOfTheTrialSystem(t *testing.T) {
 	var documents []string
 	found := map[string]bool{}
 	for _, object := range objects(t, spillway,
-		values("--set", "scheduler.mode=service,vnode.certificate=cluster,vnode.replicas="+nodes)...) {
+		values("--set", "scheduler.mode=service,vnode.certificate=cluster,vnode.replicas="+nodes+","+rollouts)...) {
 		switch kind := object.GetKind(); {
 		case kind == "Secret" && object.GetName() == "spillway-admission-tls":
 		case slices.Contains([]string{
@@ -161,7 +165,11 @@ func TestPermissionsOfEachServiceAccount(t *testing.T) {
 		"the account of the virtual node requests no tokens": {
 			vnode, access("create", "", "serviceaccounts/token", "default", "default"), false,
 		},
-		"the account of the virtual node patches no machine": {vnode, access("patch", "", "nodes", "", "local-0"), false},
+		"the account of the virtual node patches no machine": {
+			vnode,
+			access("patch", "", "nodes", "", "local-0"),
+			false,
+		},
 		"the virtual node does not update Leases of others": {
 			vnode, access("update", coordination, "leases", "kube-system", "kube-scheduler"), false,
 		},
@@ -179,7 +187,11 @@ func TestPermissionsOfEachServiceAccount(t *testing.T) {
 		"the scheduler does not grant permissions": {
 			scheduler, access("create", rbac, "clusterrolebindings", "", ""), false,
 		},
-		"the virtual node does not grant permissions": {vnode, access("create", rbac, "clusterrolebindings", "", ""), false},
+		"the virtual node does not grant permissions": {
+			vnode,
+			access("create", rbac, "clusterrolebindings", "", ""),
+			false,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -66,6 +66,20 @@ func (s *System) writeVNodeConfig() error {
 	return nil
 }
 
+// admissionConfig has a kind of owners that is not of Kubernetes, for the stories. Its CustomResourceDefinition is
+// missing until a story creates it.
+const admissionConfig = `ownerKinds:
+- {group: argoproj.io, version: v1alpha1, resource: rollouts, kind: Rollout}
+`
+
+// writeAdmissionConfig writes the configuration of admission that has no flags.
+func (s *System) writeAdmissionConfig() error {
+	if err := os.WriteFile(s.data("admission.yaml"), []byte(admissionConfig), 0o600); err != nil {
+		return fmt.Errorf("writing the configuration of admission: %w", err)
+	}
+	return nil
+}
+
 func (s *System) ccisimArgs() []string {
 	return []string{
 		"--listen", s.address(CCISim),
@@ -95,15 +109,25 @@ func (s *System) replicaArgs(i int) []string {
 }
 
 func (s *System) forwarderArgs() []string {
-	args := []string{"--listen", s.address(Forwarder), "--health-listen", address(s.state.FirstPort + forwarderHealthPort)}
+	args := []string{
+		"--listen",
+		s.address(Forwarder),
+		"--health-listen",
+		address(s.state.FirstPort + forwarderHealthPort),
+	}
 	for i := range extenderReplicas {
-		args = append(args, "--endpoint", s.address(ExtenderReplica(i))+"="+s.HealthEndpoint(ExtenderReplica(i))+"/readyz")
+		args = append(
+			args,
+			"--endpoint",
+			s.address(ExtenderReplica(i))+"="+s.HealthEndpoint(ExtenderReplica(i))+"/readyz",
+		)
 	}
 	return args
 }
 
 func (s *System) admissionArgs() []string {
 	return []string{
+		"--config", s.data("admission.yaml"),
 		"--kubeconfig", s.kubeconfig(Admission),
 		"--listen", s.address(Admission),
 		"--tls-cert-file", s.pki.certFile(Admission),

@@ -141,7 +141,7 @@ func (s *System) prepare() error {
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}},
 	}
 	err = errors.Join(s.writeTokenFile(), s.writeKubeconfigs(), s.writeCloudCredentials(), s.writeVNodeConfig(),
-		s.ConfigureScheduler(s.config.Scheduler))
+		s.writeAdmissionConfig(), s.ConfigureScheduler(s.config.Scheduler))
 	if err != nil {
 		return err
 	}

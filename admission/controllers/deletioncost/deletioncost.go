@@ -1,6 +1,6 @@
-// Package deletioncost writes a negative pod-deletion-cost to the Pods on virtual nodes whose controllers use that cost,
-// such as the Pods of ReplicaSets, so that they delete cloud Pods first when they scale in. It never changes a cost that
-// is set, whether by the user or by another controller.
+// Package deletioncost writes a negative pod-deletion-cost to the Pods on virtual nodes whose controllers use that
+// cost, such as the Pods of ReplicaSets, so that they delete cloud Pods first when they scale in. It never changes a
+// cost that is set, whether by the user or by another controller.
 package deletioncost
 
 import (

@@ -37,8 +37,8 @@ type Evaluator interface {
 
 // Owners knows the labels of owners and namespaces (admission/owners).
 type Owners interface {
-	// InheritsMalformed reports whether the Pod takes its burst mode from an owner whose label is malformed. It must not
-	// block.
+	// InheritsMalformed reports whether the Pod takes its burst mode from an owner whose label is malformed. It must
+	// not block.
 	InheritsMalformed(*corev1.Pod) bool
 	// OnChange calls changed with a namespace until stop is called. changed must not block.
 	OnChange(changed func(namespace string)) (stop func() error, err error)
@@ -213,7 +213,9 @@ func (c *Controller) waitingEvent(pod *corev1.Pod, result evaluation.Result) (ev
 	case !result.MayBurst():
 		return mayNotBurstEvent(pod, result), true
 	case result.Limited && !policy.NeedsPlacement(&pod.Spec):
-		return podevents.Event{Type: corev1.EventTypeWarning, Reason: policy.ReasonNotCounted, Message: notCounted}, true
+		return podevents.Event{
+			Type: corev1.EventTypeWarning, Reason: policy.ReasonNotCounted, Message: notCounted,
+		}, true
 	case !policy.ToleratesProvider(&pod.Spec):
 		return podevents.Event{}, false // Controller toleration lets the Pod burst.
 	case policy.AvoidsVirtualNodes(&pod.Spec):
@@ -226,10 +228,10 @@ func (c *Controller) waitingEvent(pod *corev1.Pod, result evaluation.Result) (ev
 }
 
 // notCounted is why a Pod that does not request the extender stays on local nodes, and what the user can do. The
-// webhook adds the request to Pods of ReplicaSets, StatefulSets and Jobs and to those with a burst label.
+// webhook adds the request to Pods of controllers and to those with a burst label.
 const notCounted = "no local node fits; the namespace has limits (" + policy.CloudLimitsAnnotation + "), and the " +
-	"Pod does not count towards them: it was created before the limits or without the webhook, or is not managed by a " +
-	"ReplicaSet, StatefulSet or Job; recreate it, in the last case with the label " + policy.BurstLabel + "=localPrefer"
+	"Pod does not count towards them: it was created before the limits or without the webhook, or has no controller; " +
+	"recreate it, in the last case with the label " + policy.BurstLabel + "=localPrefer"
 
 // keptLocal is why a Pod with node affinity against virtual nodes stays on local nodes, and what the user can do.
 const keptLocal = "its node affinity keeps it on local nodes: the webhook adds that affinity to Pods that tolerate " +
@@ -258,8 +260,8 @@ func (c *Controller) quotaEvent(pod *corev1.Pod, result evaluation.Result) (even
 	}
 	return podevents.Event{
 		Type: corev1.EventTypeNormal, Reason: policy.ReasonLocalQuota,
-		Message: fmt.Sprintf("this revision has used up its %s=%d on local nodes, and no virtual node can take the Pod now; "+
-			"no local Pod is evicted for it; the scheduler retries the Pod when a local replica ends or a virtual node has "+
-			"room", policy.LocalReplicasAnnotation, *result.Quota),
+		Message: fmt.Sprintf("this revision has used up its %s=%d on local nodes, and no virtual node can take the "+
+			"Pod now; no local Pod is evicted for it; the scheduler retries the Pod when a local replica ends or a "+
+			"virtual node has room", policy.LocalReplicasAnnotation, *result.Quota),
 	}, true
 }

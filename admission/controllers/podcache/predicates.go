@@ -14,7 +14,8 @@ import (
 // DaemonSet either, because each of them waits for one particular node.
 func IsWaiting(pod *corev1.Pod) bool {
 	if pod.Spec.NodeName != "" || pod.DeletionTimestamp != nil || len(pod.Spec.SchedulingGates) > 0 ||
-		pod.Status.Phase != corev1.PodPending || pod.Status.NominatedNodeName != "" || isControlledBy(pod, "DaemonSet") {
+		pod.Status.Phase != corev1.PodPending || pod.Status.NominatedNodeName != "" ||
+		isControlledBy(pod, "DaemonSet") {
 		return false
 	}
 	scheduled := policy.PodCondition(pod, corev1.PodScheduled)

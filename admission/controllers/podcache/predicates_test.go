@@ -54,7 +54,9 @@ func TestIsWaiting(t *testing.T) {
 		"a Pod without a node waits":                {func(*corev1.Pod) {}, true},
 		"a Pod with a node does not wait":           {func(p *corev1.Pod) { p.Spec.NodeName = "local-1" }, false},
 		"a Pod that is being deleted does not wait": {beingDeleted, false},
-		"a Pod with a nominated node does not wait": {func(p *corev1.Pod) { p.Status.NominatedNodeName = "local-1" }, false},
+		"a Pod with a nominated node does not wait": {
+			func(p *corev1.Pod) { p.Status.NominatedNodeName = "local-1" }, false,
+		},
 		"a Pod without the condition does not wait": {func(p *corev1.Pod) { p.Status.Conditions = nil }, false},
 		"a failed Pod does not wait":                {inPhase(corev1.PodFailed), false},
 		"a Pod of a DaemonSet does not wait":        {ownedBy("DaemonSet"), false},
