@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -27,19 +28,28 @@ func metricsPage(m *module) (string, error) {
 	begin(&b, "Metrics",
 		"Each program serves its metrics at `/metrics` on its health port, with those of the Go runtime and "+
 			"of the process (`go_*`, `process_*`). [Alerts](../operations.md#alerts) says which to watch.")
-	for _, part := range []struct{ title, intro, prefix string }{
-		{"extender", "", "spillway_extender_"},
-		{"ledger of the extender", "", "spillway_ledger_"},
-		{"admission", "", "spillway_admission_"},
-		{"vnode", "", "spillway_vnode_"},
-		{"servers of all programs", "", "spillway_server_"},
+	begins := func(prefix string) func(metric) bool {
+		return func(one metric) bool { return strings.HasPrefix(one.name, prefix) }
+	}
+	for _, part := range []struct {
+		title, intro string
+		has          func(metric) bool
+	}{
+		{"extender", "", begins("spillway_extender_")},
+		{"ledger of the extender", "", begins("spillway_ledger_")},
+		{"admission", "", begins("spillway_admission_")},
+		{"vnode", "", begins("spillway_vnode_")},
+		{"servers of all programs", "", begins("spillway_server_")},
 		{"resource usage of Pods", wrap("The virtual node serves these at `/metrics/resource` "+
-			"on the kubelet port, as a kubelet does. metrics-server reads them there.") + "\n", ""},
+			"on the kubelet port, as a kubelet does. metrics-server reads them there.") + "\n", isResource},
+		{"containers as cAdvisor shows them", wrap("The virtual node serves these at `/metrics/cadvisor` "+
+			"on the kubelet port.") + "\n", isCAdvisor},
+		{"the virtual node as a kubelet", wrap("The virtual node serves these at `/metrics` "+
+			"on the kubelet port.") + "\n", begins("kubelet_")},
 	} {
 		var rows [][]string
 		for _, f := range found {
-			ours := strings.HasPrefix(f.name, "spillway_")
-			if (part.prefix != "" && strings.HasPrefix(f.name, part.prefix)) || (part.prefix == "" && !ours) {
+			if part.has(f) {
 				rows = append(rows, []string{code(f.name), f.kind, strings.Join(coded(f.labels), ", "), f.help})
 			}
 		}
@@ -50,6 +60,15 @@ func metricsPage(m *module) (string, error) {
 			table([]string{"Metric", "Type", "Labels", "Description"}, rows))
 	}
 	return b.String(), nil
+}
+
+// isCAdvisor reports whether a metric is one of cAdvisor: the kubelet has metrics of the same names and other labels.
+func isCAdvisor(one metric) bool {
+	return slices.Contains(one.labels, "image") || one.name == "container_scrape_error"
+}
+
+func isResource(one metric) bool {
+	return !strings.HasPrefix(one.name, "spillway_") && !strings.HasPrefix(one.name, "kubelet_") && !isCAdvisor(one)
 }
 
 func coded(words []string) []string {
@@ -129,13 +148,15 @@ func (m *module) metrics() ([]metric, error) {
 			}
 		}
 	}
-	slices.SortFunc(result, func(a, b metric) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(result, func(a, b metric) int {
+		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(len(a.labels), len(b.labels)))
+	})
 	errs = append(errs, m.unread(result)...)
 	for i, one := range result {
 		if one.help == "" {
 			errs = append(errs, fmt.Errorf("metric %s has no help", one.name))
 		}
-		if i > 0 && result[i-1].name == one.name {
+		if i > 0 && result[i-1].name == one.name && isCAdvisor(result[i-1]) == isCAdvisor(one) {
 			errs = append(errs, fmt.Errorf("metric %s is constructed twice", one.name))
 		}
 	}

@@ -109,12 +109,13 @@ func token(t testing.TB, namespace, account string, rules ...rbacv1.PolicyRule) 
 		}, metav1.CreateOptions{})
 		require.NoError(t, err)
 		t.Cleanup(func() {
-			assert.NoError(t, client.RbacV1().ClusterRoleBindings().Delete(context.Background(), name, metav1.DeleteOptions{}))
-			assert.NoError(t, client.RbacV1().ClusterRoles().Delete(context.Background(), name, metav1.DeleteOptions{}))
+			ctx, rbac := context.Background(), client.RbacV1()
+			assert.NoError(t, rbac.ClusterRoleBindings().Delete(ctx, name, metav1.DeleteOptions{}))
+			assert.NoError(t, rbac.ClusterRoles().Delete(ctx, name, metav1.DeleteOptions{}))
 		})
 	}
-	issued, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, &authenticationv1.TokenRequest{},
-		metav1.CreateOptions{})
+	issued, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account,
+		&authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	return issued.Status.Token
 }
@@ -122,7 +123,8 @@ func token(t testing.TB, namespace, account string, rules ...rbacv1.PolicyRule) 
 // callKubelet sends a request to the kubelet port, without authentication if token is empty.
 func callKubelet(t testing.TB, config *Config, method, path, token string) (status int, body string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, "https://"+config.Listen+path, strings.NewReader(""))
+	url := "https://" + config.Listen + path
+	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(""))
 	require.NoError(t, err)
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
@@ -161,8 +163,9 @@ func TestTheKubeletPortAuthorizesRequests(t *testing.T) {
 	create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)
 	stranger := token(t, ns, "stranger")
-	reader := token(t, ns, "reader",
-		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get", "create"}})
+	reader := token(t, ns, "reader", rbacv1.PolicyRule{
+		APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get", "create"},
+	})
 	looker := token(t, ns, "looker",
 		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"nodes/proxy"}, Verbs: []string{"get"}})
 	physician := token(t, ns, "physician",
@@ -185,18 +188,22 @@ func TestTheKubeletPortAuthorizesRequests(t *testing.T) {
 		"a missing container": {"GET", "/containerLogs/" + ns + "/web/d", reader, 404, `no container "d"`},
 		"all options are invalid": {"GET", logPath +
 			"?tailLines=-1&follow=perhaps&sinceTime=yesterday&stream=Stdout", reader, 400, "tailLines"},
-		"a command of a user without the permission": {"GET", "/exec/" + ns + "/web/c?command=sh&output=1", stranger, 403,
-			"verb=create, resource=nodes, subresource(s)=[proxy]"},
+		"a command of a user without the permission": {
+			"GET", "/exec/" + ns + "/web/c?command=sh&output=1", stranger, 403,
+			"verb=create, resource=nodes, subresource(s)=[proxy]",
+		},
 		"a command of a user with read permission": {"GET", "/exec/" + ns + "/web/c?command=sh&output=1", looker, 403,
 			"verb=create"},
-		"a log for a user with read permission":     {"GET", logPath, looker, 200, ""},
-		"health for a user with that permission":    {"GET", "/healthz", physician, 200, "ok"},
-		"metrics for a user with that permission":   {"GET", "/metrics/resource", meter, 200, "resource_scrape_error"},
-		"the summary for the same user":             {"GET", "/stats/summary", meter, 200, v.name()},
-		"no log for the same user":                  {"GET", logPath, meter, 403, "Forbidden"},
-		"no metrics with the permission for health": {"GET", "/metrics/resource", physician, 403, "subresource(s)=[metrics]"},
-		"no log with the permission for health":     {"GET", logPath, physician, 403, "Forbidden"},
-		"an empty command":                          {"POST", "/exec/" + ns + "/web/c?output=1", reader, 400, "command"},
+		"a log for a user with read permission":   {"GET", logPath, looker, 200, ""},
+		"health for a user with that permission":  {"GET", "/healthz", physician, 200, "ok"},
+		"metrics for a user with that permission": {"GET", "/metrics/resource", meter, 200, "resource_scrape_error"},
+		"the summary for the same user":           {"GET", "/stats/summary", meter, 200, v.name()},
+		"no log for the same user":                {"GET", logPath, meter, 403, "Forbidden"},
+		"no metrics with the permission for health": {
+			"GET", "/metrics/resource", physician, 403, "subresource(s)=[metrics]",
+		},
+		"no log with the permission for health": {"GET", logPath, physician, 403, "Forbidden"},
+		"an empty command":                      {"POST", "/exec/" + ns + "/web/c?output=1", reader, 400, "command"},
 		"a command without streams": {"POST", "/exec/" + ns + "/web/c?command=sh", reader, 400,
 			"at least 1 of stdin, stdout, stderr"},
 		"a command in a missing container": {"POST", "/exec/" + ns + "/web/d?command=sh&output=1", reader, 404,
@@ -206,9 +213,13 @@ func TestTheKubeletPortAuthorizesRequests(t *testing.T) {
 		"attach, which is not supported": {"POST", "/attach/" + ns + "/web/c", reader, 501, "kubectl logs -f"},
 		"ports of a missing Pod": {"POST", "/portForward/" + ns + "/missing", reader, 404,
 			"missing is not on this node"},
-		"ports without an upgrade":              {"POST", "/portForward/" + ns + "/web", reader, 400, "pgrade"},
-		"ports for a user with read permission": {"GET", "/portForward/" + ns + "/web", looker, 403, "verb=create"},
-		"another path":                          {"GET", "/pods", reader, 404, "does not serve this path"},
+		"ports without an upgrade": {"POST", "/portForward/" + ns + "/web", reader, 400, "pgrade"},
+		"ports for a user with read permission": {
+			"GET", "/portForward/" + ns + "/web", looker, 403, "verb=create",
+		},
+		"the Pods for a user with get on nodes/proxy": {"GET", "/pods", looker, 200, `"name":"web"`},
+		"no Pods with the permission for metrics":     {"GET", "/pods", meter, 403, "subresource(s)=[pods proxy]"},
+		"another path": {"GET", "/configz", reader, 404, "does not serve this path"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -97,7 +97,9 @@ func requiredAttributes(r *http.Request) (verb string, subresources []string) {
 		return "create", []string{"proxy"}
 	case "stats", "metrics":
 		return verb, []string{first}
-	case "pods", "healthz":
+	case "pods", "runningpods":
+		return verb, []string{"pods", "proxy"}
+	case "healthz":
 		return verb, []string{first, "proxy"}
 	}
 	return verb, []string{"proxy"}

@@ -3,11 +3,13 @@ package kubelet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 
 	"github.com/virtual-kubelet/virtual-kubelet/errdefs"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
@@ -24,12 +26,16 @@ type Pods interface {
 	Exec(ctx context.Context, namespace, pod string, options cci.ExecOptions, streams cci.ExecStreams) error
 	// Address returns the IP address of the cloud Pod. It does not block.
 	Address(namespace, pod string) (string, error)
+	// List returns the Pods of the node, which must not be changed. It does not block.
+	List() []*corev1.Pod
 }
 
 // Usage serves the usage of the Pods.
 type Usage interface {
 	// ServeResource serves /metrics/resource.
 	ServeResource(w http.ResponseWriter, r *http.Request)
+	// ServeCAdvisor serves /metrics/cadvisor.
+	ServeCAdvisor(w http.ResponseWriter, r *http.Request)
 	// ServeSummary serves /stats/summary.
 	ServeSummary(w http.ResponseWriter, r *http.Request)
 }
@@ -42,7 +48,7 @@ type Config struct {
 	Pods Pods
 	// PortForward enables port forwarding. It requires that the virtual node can reach the subnets of the cloud.
 	PortForward bool
-	// Usage serves /metrics/resource and /stats/summary.
+	// Usage serves the usage of the Pods.
 	Usage Usage
 	// Logger logs failures of streams and of the admission of callers.
 	Logger *slog.Logger
@@ -87,8 +93,25 @@ func New(config Config) (http.Handler, error) {
 			http.Error(w, message, http.StatusNotImplemented)
 		})
 	}
+	metrics, err := serveMetrics(nodeMetrics{config.Auth.nodeName, config.Pods})
+	if err != nil {
+		return nil, fmt.Errorf("creating the handler of the kubelet port: %w", err)
+	}
+	none, err := serveMetrics()
+	if err != nil {
+		return nil, fmt.Errorf("creating the handler of the kubelet port: %w", err)
+	}
+	mux.Handle("GET /metrics", metrics)
+	// The probes run in the cloud, which does not report them, and there are no health checks of components.
+	mux.Handle("GET /metrics/probes", none)
+	mux.Handle("GET /metrics/slis", none)
+	mux.HandleFunc("GET /metrics/cadvisor", config.Usage.ServeCAdvisor)
 	mux.HandleFunc("GET /metrics/resource", config.Usage.ServeResource)
 	mux.HandleFunc("GET /stats/summary", config.Usage.ServeSummary)
+	lists := newPodLists(config.Pods, config.Logger)
+	mux.HandleFunc("GET /pods", lists.all)
+	mux.HandleFunc("GET /pods/{$}", lists.all)
+	mux.HandleFunc("GET /runningpods/{$}", lists.running)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "this virtual node does not serve this path", http.StatusNotFound)

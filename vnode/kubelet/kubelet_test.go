@@ -26,6 +26,7 @@ import (
 	"github.com/virtual-kubelet/virtual-kubelet/errdefs"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
@@ -48,6 +49,7 @@ var permissions = map[string][]string{
 	"viewer":   {"get proxy"},
 	"monitor":  {"get metrics", "get stats"},
 	"prober":   {"get healthz"},
+	"lister":   {"get pods"},
 	"stranger": {},
 }
 
@@ -101,7 +103,10 @@ type pods struct {
 	logs    func(options cci.LogOptions) (io.ReadCloser, error)
 	exec    func(ctx context.Context, options cci.ExecOptions, streams cci.ExecStreams) error
 	address string
+	list    []*corev1.Pod
 }
+
+func (p *pods) List() []*corev1.Pod { return slices.Clone(p.list) }
 
 func (p *pods) check(namespace, pod string) error {
 	if namespace != "default" || pod != "web" {
@@ -140,12 +145,22 @@ type usage struct{}
 func (usage) ServeResource(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, r.URL.Path)
 }
+func (usage) ServeCAdvisor(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.WriteString(w, r.URL.Path)
+}
 func (usage) ServeSummary(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, r.URL.Path)
 }
 
 // newPort serves the kubelet port without TLS and returns its URL.
 func newPort(t *testing.T, p *pods, changes ...func(*kubelet.Config)) string {
+	t.Helper()
+	server := httptest.NewServer(newHandler(t, p, changes...))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func newHandler(t *testing.T, p *pods, changes ...func(*kubelet.Config)) http.Handler {
 	t.Helper()
 	auth, err := kubelet.NewAuth(newCluster(t), newCluster(t), "virtual", clientCA(t))
 	require.NoError(t, err)
@@ -157,9 +172,7 @@ func newPort(t *testing.T, p *pods, changes ...func(*kubelet.Config)) string {
 	}
 	handler, err := kubelet.New(config)
 	require.NoError(t, err)
-	server := httptest.NewServer(handler)
-	t.Cleanup(server.Close)
-	return server.URL
+	return handler
 }
 
 // send sends a request with the token of a user, or without a token if user is empty.
@@ -190,21 +203,30 @@ func TestCallersAreAuthenticatedAndAuthorized(t *testing.T) {
 		want               int
 		wantBody           string
 	}{
-		"no credentials":                          {"GET", log, "", 401, "Unauthorized"},
-		"an unknown token":                        {"GET", log, "unknown", 401, "Unauthorized"},
-		"a user without permissions":              {"GET", log, "stranger", 403, "user=stranger, verb=get, resource=nodes"},
-		"the cluster cannot authorize":            {"GET", log, "unreviewable", 500, "Authorization error"},
-		"logs need get on nodes/proxy":            {"GET", log, "viewer", 200, "log\n"},
-		"metrics need get on nodes/metrics":       {"GET", "/metrics/resource", "monitor", 200, "/metrics/resource"},
-		"stats need get on nodes/stats":           {"GET", "/stats/summary", "monitor", 200, "/stats/summary"},
-		"metrics are no other subresource":        {"GET", "/metrics/resource", "viewer", 403, "subresource(s)=[metrics]"},
+		"no credentials":   {"GET", log, "", 401, "Unauthorized"},
+		"an unknown token": {"GET", log, "unknown", 401, "Unauthorized"},
+		"a user without permissions": {
+			"GET", log, "stranger", 403, "user=stranger, verb=get, resource=nodes",
+		},
+		"the cluster cannot authorize":      {"GET", log, "unreviewable", 500, "Authorization error"},
+		"logs need get on nodes/proxy":      {"GET", log, "viewer", 200, "log\n"},
+		"metrics need get on nodes/metrics": {"GET", "/metrics/resource", "monitor", 200, "/metrics/resource"},
+		"stats need get on nodes/stats":     {"GET", "/stats/summary", "monitor", 200, "/stats/summary"},
+		"metrics are no other subresource": {
+			"GET", "/metrics/resource", "viewer", 403, "subresource(s)=[metrics]",
+		},
 		"permission for metrics is none for logs": {"GET", log, "monitor", 403, "Forbidden"},
 		"health needs get on nodes/healthz":       {"GET", "/healthz", "prober", 200, "ok"},
 		"health, or get on nodes/proxy":           {"GET", "/healthz", "viewer", 200, "ok"},
 		"a GET that runs a command needs create":  {"GET", exec, "viewer", 403, "verb=create"},
 		"so does port forwarding":                 {"GET", "/portForward/default/web", "viewer", 403, "verb=create"},
 		"other methods have other verbs":          {"DELETE", log, "admin", 403, "verb=delete"},
-		"even an unknown path needs a permission": {"GET", "/pods", "stranger", 403, "Forbidden"},
+		"even an unknown path needs a permission": {"GET", "/unknown", "stranger", 403, "Forbidden"},
+		"Pods need get on nodes/pods":             {"GET", "/pods", "lister", 200, "PodList"},
+		"Pods, or get on nodes/proxy":             {"GET", "/pods", "viewer", 200, "PodList"},
+		"running Pods need get on nodes/pods":     {"GET", "/runningpods/", "lister", 200, "PodList"},
+		"running Pods, or get on nodes/proxy":     {"GET", "/runningpods/", "viewer", 200, "PodList"},
+		"permission for metrics is none for Pods": {"GET", "/pods", "monitor", 403, "subresource(s)=[pods proxy]"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -218,8 +240,8 @@ func TestCallersAreAuthenticatedAndAuthorized(t *testing.T) {
 func TestPathsAndErrors(t *testing.T) {
 	failing := map[string]error{
 		"throttled": &cci.Error{Kind: cci.Throttled, Status: 429}, "denied": &cci.Error{Kind: cci.Denied, Status: 403},
-		"transient": &cci.Error{Kind: cci.Transient, Status: 503}, "unstarted": &cci.Error{Kind: cci.Permanent, Status: 400},
-		"unknown": errors.New("unknown"),
+		"transient": &cci.Error{Kind: cci.Transient, Status: 503},
+		"unstarted": &cci.Error{Kind: cci.Permanent, Status: 400}, "unknown": errors.New("unknown"),
 	}
 	p := &pods{logs: func(options cci.LogOptions) (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader("")), failing[options.Container]
@@ -230,16 +252,18 @@ func TestPathsAndErrors(t *testing.T) {
 		want         int
 		wantBody     string
 	}{
-		"a Pod of another node":           {"GET", "/containerLogs/default/other/c", 404, "is not on this node"},
-		"invalid log options":             {"GET", "/containerLogs/default/web/c?tailLines=-1&follow=x", 400, "follow"},
-		"the cloud throttles":             {"GET", "/containerLogs/default/web/throttled", 429, "429"},
-		"the cloud denies":                {"GET", "/containerLogs/default/web/denied", 502, "403"},
-		"the cloud has an error":          {"GET", "/containerLogs/default/web/transient", 502, "503"},
-		"the container has not started":   {"GET", "/containerLogs/default/web/unstarted", 400, "400"},
-		"any other error":                 {"GET", "/containerLogs/default/web/unknown", 500, "unknown"},
-		"a command without a program":     {"POST", "/exec/default/web/c?output=1", 400, "command"},
-		"a command without streams":       {"POST", "/exec/default/web/c?command=sh", 400, "at least 1 of stdin, stdout"},
-		"a command in another node's Pod": {"POST", "/exec/default/other/c?command=sh&output=1", 404, "not on this node"},
+		"a Pod of another node":         {"GET", "/containerLogs/default/other/c", 404, "is not on this node"},
+		"invalid log options":           {"GET", "/containerLogs/default/web/c?tailLines=-1&follow=x", 400, "follow"},
+		"the cloud throttles":           {"GET", "/containerLogs/default/web/throttled", 429, "429"},
+		"the cloud denies":              {"GET", "/containerLogs/default/web/denied", 502, "403"},
+		"the cloud has an error":        {"GET", "/containerLogs/default/web/transient", 502, "503"},
+		"the container has not started": {"GET", "/containerLogs/default/web/unstarted", 400, "400"},
+		"any other error":               {"GET", "/containerLogs/default/web/unknown", 500, "unknown"},
+		"a command without a program":   {"POST", "/exec/default/web/c?output=1", 400, "command"},
+		"a command without streams":     {"POST", "/exec/default/web/c?command=sh", 400, "at least 1 of stdin"},
+		"a command in another node's Pod": {
+			"POST", "/exec/default/other/c?command=sh&output=1", 404, "not on this node",
+		},
 		"a command in a waiting container": {
 			"POST", "/exec/default/web/waiting?command=sh&output=1", 400, "is not running",
 		},
@@ -249,7 +273,7 @@ func TestPathsAndErrors(t *testing.T) {
 		"attach":                       {"POST", "/attach/default/web/c", 501, "kubectl logs -f"},
 		"ports of another node's Pod":  {"POST", "/portForward/default/other", 404, "not on this node"},
 		"ports without an upgrade":     {"POST", "/portForward/default/web", 400, "pgrade"},
-		"an unknown path":              {"GET", "/pods", 404, "does not serve this path"},
+		"an unknown path":              {"GET", "/configz", 404, "does not serve this path"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -410,7 +434,8 @@ func forward(t *testing.T, port string, remote int) string {
 	dialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, target)
 	stop, ready := make(chan struct{}), make(chan struct{})
 	ports := []string{"0:" + strconv.Itoa(remote)}
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, ports, stop, ready, io.Discard, io.Discard)
+	forwarder, err := portforward.NewOnAddresses(
+		dialer, []string{"127.0.0.1"}, ports, stop, ready, io.Discard, io.Discard)
 	require.NoError(t, err)
 	ended := make(chan error, 1)
 	go func() { ended <- forwarder.ForwardPorts() }()

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/virtual-kubelet/virtual-kubelet/errdefs"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/spillway-k8s/spillway/internal/fairness"
 	"github.com/spillway-k8s/spillway/vnode/cci"
@@ -29,6 +31,15 @@ func (p *Provider) CheckRunning(namespace, name, container string) error {
 		}
 	}
 	return errdefs.InvalidInputf("container %q of pod %s/%s is not running", container, namespace, name)
+}
+
+// List returns the Pods of the node. They must not be changed.
+func (p *Provider) List() []*corev1.Pod {
+	pods, err := p.pods.List(labels.Everything())
+	if err != nil {
+		return nil // A lister returns only the error of its selector, and this selector has none.
+	}
+	return pods
 }
 
 // Address returns the Pod's address in the cloud. It comes from the cloud Pod, since other clients can write the

@@ -206,7 +206,7 @@ func TestExporters(t *testing.T) {
 			}
 			assert.Equal(t, []usage.Target{{
 				Namespace: "default", Name: "web", UID: string(pod.UID), Address: test.address, Started: started,
-				Containers: map[string]time.Time{"main": started},
+				Containers: map[string]time.Time{"main": started}, Images: map[string]string{"main": "nginx"},
 			}}, targets)
 		})
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
@@ -194,11 +193,7 @@ func (p *Provider) waitReady(ctx context.Context) bool {
 // FactsChanged queues the Pods without a cloud Pod: the answers of Facts have changed, or are known now. It does not
 // block and may be called at any time.
 func (p *Provider) FactsChanged() {
-	pods, err := p.pods.List(labels.Everything())
-	if err != nil {
-		return // A lister returns only the error of its selector, and this selector has none.
-	}
-	for _, pod := range pods {
+	for _, pod := range p.List() {
 		if key := identity.KeyOf(pod); !translate.IsTerminal(pod.Status.Phase) && p.inventory.Get(key) == nil {
 			p.loop.Add(key)
 		}

@@ -24,6 +24,7 @@ func (p *Provider) UsageTargets() []usage.Target {
 		}
 		target := usage.Target{
 			Namespace: key.Namespace, Name: key.Name, UID: string(key.UID), Containers: map[string]time.Time{},
+			Images:  map[string]string{},
 			Address: net.JoinHostPort(cloud.Status.PodIP, strconv.Itoa(port)),
 		}
 		if cloud.Status.StartTime != nil {
@@ -32,6 +33,7 @@ func (p *Provider) UsageTargets() []usage.Target {
 		for _, status := range slices.Concat(cloud.Status.InitContainerStatuses, cloud.Status.ContainerStatuses) {
 			if status.State.Running != nil && hasContainer(pod, status.Name) {
 				target.Containers[status.Name] = status.State.Running.StartedAt.Time
+				target.Images[status.Name] = imageOf(pod, status.Name)
 			}
 		}
 		if len(target.Containers) > 0 {
@@ -39,6 +41,16 @@ func (p *Provider) UsageTargets() []usage.Target {
 		}
 	}
 	return targets
+}
+
+// imageOf returns the image of a container as the Pod names it: the one in the cloud may have another prefix.
+func imageOf(pod *corev1.Pod, container string) string {
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if c.Name == container {
+			return c.Image
+		}
+	}
+	return ""
 }
 
 // exporterPort returns the port of a cloud Pod's exporter, 0 if the cloud Pod has none.

@@ -12,6 +12,8 @@ type Target struct {
 	Started time.Time
 	// Containers maps the running containers to their start times.
 	Containers map[string]time.Time
+	// Images maps the same containers to their images.
+	Images map[string]string
 }
 
 // Sample is the usage of a Pod at one time.
