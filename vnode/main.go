@@ -1,5 +1,5 @@
-// Vnode is a virtual node: a kubelet for the cloud. It runs the Pods that are scheduled to it in CCI, Huawei Cloud's
-// serverless container service. See docs/vnode.md.
+// Vnode runs virtual nodes: kubelets for the cloud. A virtual node runs the Pods that are scheduled to it in CCI,
+// Huawei Cloud's serverless container service. See docs/vnode.md.
 package main
 
 import (
@@ -14,14 +14,14 @@ import (
 	loader "github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/run"
-	"github.com/spillway-k8s/spillway/vnode/app"
 	"github.com/spillway-k8s/spillway/vnode/cleanup"
 	"github.com/spillway-k8s/spillway/vnode/config"
+	"github.com/spillway-k8s/spillway/vnode/host"
 )
 
 func main() { os.Exit(run.Main(program)) }
 
-// program runs the subcommand that args begin with, or else the virtual node, until ctx ends. "gc" deletes what the
+// program runs the subcommand that args begin with, or else the virtual nodes, until ctx ends. "gc" deletes what the
 // cluster left in the cloud. "uninstall" deletes everything that Spillway created.
 func program(ctx context.Context, args []string) error {
 	if len(args) > 0 {
@@ -44,11 +44,11 @@ func program(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("reading the host name: %w", err)
 	}
-	node, err := app.New(cfg, hostname, logger)
+	h, err := host.New(cfg, hostname, logger)
 	if err != nil {
 		return err
 	}
-	return node.Run(ctx)
+	return h.Run(ctx)
 }
 
 // setUpLogging writes logs to stderr: the subcommands print their results to stdout.

@@ -311,7 +311,7 @@ func (a *App) ready() bool {
 }
 
 // lead runs the controllers until ctx ends.
-func (a *App) lead(ctx context.Context) error {
+func (a *App) lead(ctx context.Context, _ *leaderelection.Term) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, c := range a.controllers {
 		group.Go(func() error { return c.Run(ctx) })

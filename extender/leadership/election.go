@@ -13,6 +13,8 @@ import (
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/utils/ptr"
+
+	lease "github.com/spillway-k8s/spillway/internal/leaderelection"
 )
 
 // Another process acquires the Lease leaseDuration after it saw the last renewal. The leader stops answering one margin
@@ -29,8 +31,8 @@ const (
 
 // Config is the configuration of an Election.
 type Config struct {
-	// Client renews and reads the Lease. It should be used for nothing else: other requests can use up its rate limit and
-	// delay the renewal.
+	// Client renews and reads the Lease. It should be used for nothing else: other requests can use up its rate limit
+	// and delay the renewal.
 	Client kubernetes.Interface
 	// Namespace and Name are those of the Lease.
 	Namespace, Name string
@@ -95,19 +97,19 @@ func (e *Election) VerifyTerm(ctx context.Context, term Term) error {
 
 // read reads the term of this process from the API server, and from no cache.
 func (e *Election) read(ctx context.Context) (Term, error) {
-	lease, err := e.Client.CoordinationV1().Leases(e.Namespace).Get(ctx, e.Name, metav1.GetOptions{})
+	read, err := e.Client.CoordinationV1().Leases(e.Namespace).Get(ctx, e.Name, metav1.GetOptions{})
 	if err != nil {
 		return Term{}, fmt.Errorf("reading lease %s/%s: %w", e.Namespace, e.Name, err)
 	}
-	return e.ownTerm(lease), nil
+	return e.ownTerm(read), nil
 }
 
 // ownTerm returns the term of this process, or zero if another process holds the Lease.
-func (e *Election) ownTerm(lease *coordinationv1.Lease) Term {
-	if ptr.Deref(lease.Spec.HolderIdentity, "") != e.Identity {
+func (e *Election) ownTerm(read *coordinationv1.Lease) Term {
+	if ptr.Deref(read.Spec.HolderIdentity, "") != e.Identity {
 		return Term{}
 	}
-	return termOf(lease)
+	return termOf(read)
 }
 
 // Run takes part in the election until ctx ends, then releases the Lease. It calls Settle once a second until it
@@ -141,11 +143,14 @@ func (e *Election) wasUnsettled() bool {
 
 func (e *Election) elector(callbacks Callbacks) (*leaderelection.LeaderElector, error) {
 	return leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: &leaseLock{election: e, Interface: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: e.Namespace, Name: e.Name},
-			Client:     e.Client.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
-		}},
+		Lock: &lease.Lock{
+			Interface: &resourcelock.LeaseLock{
+				LeaseMeta:  metav1.ObjectMeta{Namespace: e.Namespace, Name: e.Name},
+				Client:     e.Client.CoordinationV1(),
+				LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
+			},
+			Now: e.Now, Renewed: e.renewed, End: e.end,
+		},
 		LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod, ReleaseOnCancel: true,
 		Name: e.Name,
 		Callbacks: leaderelection.LeaderCallbacks{
@@ -171,7 +176,8 @@ func (e *Election) begin(leading context.Context, callbacks Callbacks) {
 		}
 	}
 	if leading.Err() == nil {
-		e.Logger.Warn("releasing the lease: the slots of earlier terms could not be read in time", "timeout", settleTimeout)
+		e.Logger.Warn("releasing the lease: the slots of earlier terms could not be read in time",
+			"timeout", settleTimeout)
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.unsettled = true
@@ -227,11 +233,11 @@ func (e *Election) endLocked() {
 // renewed extends the time for which this process answers. No other process acquires the Lease until leaseDuration
 // after the renewal, which was after the request was sent. If another process held the Lease in between, the term is
 // over.
-func (e *Election) renewed(sent time.Time, transitions int32) {
+func (e *Election) renewed(sent time.Time, transitions int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.until = sent.Add(leaseDuration - margin)
-	if e.term != (Term{}) && e.term.transitions != transitions {
+	if e.term != (Term{}) && e.term.transitions != int32(transitions) {
 		e.endLocked()
 	}
 }

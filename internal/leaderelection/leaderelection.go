@@ -1,6 +1,7 @@
-// Package leaderelection runs a task in one of several processes, which a Lease elects. After a network partition, the
-// old and the new leader may both run for a moment: the old leader does not know yet that it lost the Lease. Where that
-// must never happen, more is needed: see extender/leadership.
+// Package leaderelection runs a task in one of several processes, which a Lease elects. A leader that was suspended, or
+// cut off, may still run when another process leads: it does not know yet that it lost the Lease. A task that must not
+// write then sends its requests through its Term. Where a clock must not decide, more is needed: see
+// extender/leadership.
 package leaderelection
 
 import (
@@ -32,39 +33,42 @@ type Leader struct {
 	// Namespace and Name are the Lease's.
 	Namespace, Name string
 	// Identity distinguishes the processes. A process that restarts with the same identity does not wait until its own
-	// Lease expires.
+	// Lease expires, so no two processes may have it at the same time.
 	Identity string
-	// Lease is how soon another process takes over from a process that was killed. It is also a little longer than a
-	// leader keeps running when it cannot renew. More survives longer outages of the API server.
+	// Lease is how soon another process takes over from a process that was killed. More survives longer outages of the
+	// API server.
 	Lease time.Duration
-	// Leads is called when this process becomes the leader and when it stops being the leader.
-	Leads  func(bool)
-	Logger *slog.Logger
+	// Leads is called when this process becomes the leader and when it stops being the leader. Optional.
+	Leads func(bool)
+	// Observed is called with the identity of the holder when it changes, "" if there is none. Optional.
+	Observed func(holder string)
+	Logger   *slog.Logger
 }
 
-// Run calls lead each time this process becomes the leader. The context of lead ends when the process is no longer the
-// leader. Run blocks until ctx ends or lead fails, and never calls lead before its last call has returned.
-func (l Leader) Run(ctx context.Context, lead func(context.Context) error) error {
+// renewDeadline returns how long a leader keeps running when it cannot renew a Lease of this duration.
+func renewDeadline(lease time.Duration) time.Duration { return lease * 7 / 10 }
+
+// Run calls lead each time this process becomes the leader. The context of lead ends when the term ends. Run blocks
+// until ctx ends or lead fails, and never calls lead before its last call has returned. If the term has ended by
+// itself, the error of lead is ignored.
+func (l Leader) Run(ctx context.Context, lead func(context.Context, *Term) error) error {
 	for ctx.Err() == nil {
-		if err := l.term(ctx, lead); err != nil {
+		if err := l.candidacy(ctx, lead); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// term waits until this process is elected and runs lead until the term ends. It releases the Lease after lead has
-// returned.
-func (l Leader) term(ctx context.Context, lead func(context.Context) error) error {
+// candidacy waits until this process is elected and runs lead until the term ends. It releases the Lease after lead
+// has returned.
+func (l Leader) candidacy(ctx context.Context, lead func(context.Context, *Term) error) error {
 	electing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	began, ended := make(chan context.Context), make(chan struct{})
-	elector, err := l.elector(func(leading context.Context) {
-		select {
-		case began <- leading:
-		case <-leading.Done():
-		}
-	})
+	term := NewTerm(renewDeadline(l.Lease))
+	defer term.End()
+	began, ended := make(chan struct{}), make(chan struct{})
+	elector, err := l.elector(term, func(context.Context) { close(began) })
 	if err != nil {
 		return fmt.Errorf("preparing the leader election: %w", err)
 	}
@@ -73,8 +77,8 @@ func (l Leader) term(ctx context.Context, lead func(context.Context) error) erro
 		elector.Run(electing)
 	}()
 	select {
-	case leading := <-began:
-		err = l.lead(ctx, leading, lead)
+	case <-began:
+		err = l.lead(ctx, term, lead)
 	case <-ctx.Done():
 	case <-ended:
 	}
@@ -83,28 +87,42 @@ func (l Leader) term(ctx context.Context, lead func(context.Context) error) erro
 	return err
 }
 
-// lead calls lead with a context that ends when either of the two contexts ends.
-func (l Leader) lead(ctx, leading context.Context, lead func(context.Context) error) error {
-	leading, cancel := context.WithCancel(leading)
+// lead calls lead with a context that ends when ctx or the term ends.
+func (l Leader) lead(ctx context.Context, term *Term, lead func(context.Context, *Term) error) error {
+	leading, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(ctx, cancel)()
+	defer context.AfterFunc(term.ctx, cancel)()
 	l.Logger.Info("became the leader", "lease", l.Namespace+"/"+l.Name, "identity", l.Identity)
-	l.Leads(true)
-	defer l.Leads(false)
-	err := lead(leading)
+	if l.Leads != nil {
+		l.Leads(true)
+		defer l.Leads(false)
+	}
+	err := lead(leading, term)
 	l.Logger.Info("no longer the leader", "lease", l.Namespace+"/"+l.Name, "identity", l.Identity)
+	if term.Err() != nil {
+		return nil // What was cut off in the middle fails, and says nothing.
+	}
 	return err
 }
 
-func (l Leader) elector(began func(context.Context)) (*leaderelection.LeaderElector, error) {
+func (l Leader) elector(term *Term, began func(context.Context)) (*leaderelection.LeaderElector, error) {
+	observed := l.Observed
+	if observed == nil {
+		observed = func(string) {}
+	}
 	return leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: l.Namespace, Name: l.Name},
-			Client:     l.Client.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: l.Identity},
+		Lock: &Lock{
+			Interface: &resourcelock.LeaseLock{
+				LeaseMeta:  metav1.ObjectMeta{Namespace: l.Namespace, Name: l.Name},
+				Client:     l.Client.CoordinationV1(),
+				LockConfig: resourcelock.ResourceLockConfig{Identity: l.Identity},
+			},
+			Now: time.Now, Renewed: term.Renew, End: term.End, Over: func() bool { return term.ctx.Err() != nil },
 		},
-		LeaseDuration: l.Lease, RenewDeadline: l.Lease * 7 / 10, RetryPeriod: retryPeriod, ReleaseOnCancel: true,
-		Name:      l.Name,
-		Callbacks: leaderelection.LeaderCallbacks{OnStartedLeading: began, OnStoppedLeading: func() {}},
+		LeaseDuration: l.Lease, RenewDeadline: renewDeadline(l.Lease), RetryPeriod: retryPeriod, ReleaseOnCancel: true,
+		Name: l.Name,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: began, OnStoppedLeading: func() {}, OnNewLeader: observed,
+		},
 	})
 }

@@ -37,7 +37,7 @@ func TestTheLeaseIsReleasedAfterTheTaskHasEnded(t *testing.T) {
 	client, leads := fake.NewClientset(), make(chan bool, 2)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	err := leader(client, "one", leads).Run(ctx, func(leading context.Context) error {
+	err := leader(client, "one", leads).Run(ctx, func(leading context.Context, _ *leaderelection.Term) error {
 		assert.True(t, <-leads)
 		assert.Equal(t, "one", holder(t, client))
 		cancel()
@@ -58,7 +58,7 @@ func TestAnErrorOfTheTaskEndsTheElection(t *testing.T) {
 		make(chan bool, 2),
 	).Run(
 		t.Context(),
-		func(context.Context) error { return failed },
+		func(context.Context, *leaderelection.Term) error { return failed },
 	)
 	require.ErrorIs(t, err, failed)
 }
@@ -68,12 +68,13 @@ func TestAProcessWaitsWhileAnotherLeads(t *testing.T) {
 	client := fake.NewClientset(&coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "spillway-system", Name: "node"},
 		Spec: coordinationv1.LeaseSpec{
-			HolderIdentity: ptr.To("other"), LeaseDurationSeconds: ptr.To(int32(3600)), AcquireTime: &now, RenewTime: &now,
+			HolderIdentity: ptr.To("other"), LeaseDurationSeconds: ptr.To(int32(3600)),
+			AcquireTime: &now, RenewTime: &now,
 		},
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	err := leader(client, "one", make(chan bool, 2)).Run(ctx, func(context.Context) error {
+	err := leader(client, "one", make(chan bool, 2)).Run(ctx, func(context.Context, *leaderelection.Term) error {
 		assert.Fail(t, "the other process holds the Lease")
 		return nil
 	})
@@ -86,13 +87,14 @@ func TestAProcessWithTheSameIdentityTakesItsLeaseBackAtOnce(t *testing.T) {
 	client := fake.NewClientset(&coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "spillway-system", Name: "node"},
 		Spec: coordinationv1.LeaseSpec{
-			HolderIdentity: ptr.To("one"), LeaseDurationSeconds: ptr.To(int32(3600)), AcquireTime: &now, RenewTime: &now,
+			HolderIdentity: ptr.To("one"), LeaseDurationSeconds: ptr.To(int32(3600)),
+			AcquireTime: &now, RenewTime: &now,
 		},
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	led := false
-	err := leader(client, "one", make(chan bool, 2)).Run(ctx, func(context.Context) error {
+	err := leader(client, "one", make(chan bool, 2)).Run(ctx, func(context.Context, *leaderelection.Term) error {
 		led = true
 		cancel()
 		return nil

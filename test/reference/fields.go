@@ -26,9 +26,9 @@ type field struct {
 func configurationPage(m *module) (string, error) {
 	var b strings.Builder
 	begin(&b, "Configuration fields",
-		"Each program reads a YAML file that `--config` names. A field that is "+
-			"left out has its default. Unknown fields are errors. Durations are written as in Go: `500ms`, `1m`, `2h`. The "+
-			"section `policy` must be the same in all three programs: [the rules](../configuration.md#the-rules).")
+		"Each program reads a YAML file that `--config` names. A field that is left out "+
+			"has its default. Unknown fields are errors. Durations are written as in Go: `500ms`, `1m`, `2h`. "+
+			"The section `policy` must be the same in all three programs: [the rules](../configuration.md#the-rules).")
 	for _, p := range programs() {
 		if p.dir == "" {
 			continue
@@ -125,6 +125,7 @@ func literal(value any) string {
 var types = map[string]string{
 	"string": "string", "bool": "boolean", "int": "integer", "int32": "integer", "int64": "integer",
 	"float32": "number", "float64": "number", "metav1.Duration": "duration", "resource.Quantity": "quantity",
+	"map[string]string": "map of strings", "corev1.Taint": "taint",
 }
 
 // fields returns the fields of a struct, those of structs in it after their own.

@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -10,19 +11,24 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/cert"
 
+	"github.com/spillway-k8s/spillway/internal/leaderelection"
+	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/config"
 )
 
@@ -65,17 +71,17 @@ users: [{name: u, user: {token: t}}]
 
 func newApp(t *testing.T, c *config.Config) *App {
 	t.Helper()
-	a, err := New(c, "machine", slog.New(slog.DiscardHandler))
+	a, err := New(c, always{}, nil, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
+	t.Cleanup(a.Close)
 	return a
 }
 
-func get(t *testing.T, a *App, path string) (status int, body string) {
-	t.Helper()
-	response := httptest.NewRecorder()
-	a.health().ServeHTTP(response, httptest.NewRequest(http.MethodGet, path, nil))
-	return response.Code, response.Body.String()
-}
+// always is a term that does not end.
+type always struct{}
+
+func (always) Err() error                                    { return nil }
+func (always) Wrap(next http.RoundTripper) http.RoundTripper { return next }
 
 func TestNewNamesTheFileThatItCannotUse(t *testing.T) {
 	for name, change := range map[string]func(*config.Config){
@@ -86,7 +92,7 @@ func TestNewNamesTheFileThatItCannotUse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := settings(t)
 			change(c)
-			_, err := New(c, "machine", slog.New(slog.DiscardHandler))
+			_, err := New(c, always{}, nil, slog.New(slog.DiscardHandler))
 			assert.ErrorContains(t, err, "nowhere")
 		})
 	}
@@ -94,23 +100,10 @@ func TestNewNamesTheFileThatItCannotUse(t *testing.T) {
 
 func TestReadinessNamesWhatIsMissing(t *testing.T) {
 	a := newApp(t, settings(t))
-	status, body := get(t, a, "/healthz")
-	assert.Equal(t, http.StatusOK, status)
-	assert.Equal(t, "ok\n", body)
-
-	status, body = get(t, a, "/readyz")
-	assert.Equal(t, http.StatusServiceUnavailable, status)
-	assert.Contains(t, body,
-		"another vnode manages node virtual: see Lease spillway-vnode-virtual in namespace spillway-system")
-
-	a.leads.Store(true)
-	a.noteCloudNamespace(fmt.Errorf("the network has failed"))
-	status, body = get(t, a, "/readyz")
-	assert.Equal(t, http.StatusServiceUnavailable, status)
-	assert.Contains(t, body, "the node is not registered\nthe network has failed")
+	a.noteCloudNamespace(errors.New("the network has failed"))
+	require.EqualError(t, a.Ready(), "the node is not registered\nthe network has failed")
 	a.noteCloudNamespace(nil)
-	_, body = get(t, a, "/readyz")
-	assert.NotContains(t, body, "the network has failed")
+	assert.NotContains(t, a.Ready().Error(), "the network has failed")
 }
 
 // descriptor matches the description of a metric by the Prometheus library.
@@ -139,11 +132,60 @@ func TestMetrics(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, string(want), got)
 
-	status, body := get(t, a, "/metrics")
-	assert.Equal(t, http.StatusOK, status)
-	for _, name := range []string{"spillway_vnode_orphans", "go_goroutines", "process_start_time_seconds"} {
-		assert.Contains(t, body, name)
+	families, err := a.Gatherer().Gather()
+	require.NoError(t, err)
+	assert.NotEmpty(t, families)
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			labels := map[string]string{}
+			for _, label := range metric.GetLabel() {
+				labels[label.GetName()] = label.GetValue()
+			}
+			assert.Equal(t, "virtual", labels["node"], "several nodes can run in one process: %s", family.GetName())
+		}
 	}
+}
+
+// What the term does not allow is not sent, neither to the cluster nor to the cloud.
+func TestAllClientsPassTheGuard(t *testing.T) {
+	var sent atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { sent.Add(1) }))
+	t.Cleanup(server.Close)
+	c := settings(t)
+	content, err := os.ReadFile(c.Kube.Kubeconfig)
+	require.NoError(t, err)
+	content = bytes.ReplaceAll(content, []byte("https://127.0.0.1:1"), []byte(server.URL))
+	require.NoError(t, os.WriteFile(c.Kube.Kubeconfig, content, 0o600))
+	c.CCI.Endpoint, c.CCI.IAMEndpoint = server.URL, server.URL
+	term := leaderelection.NewTerm(time.Hour)
+	a, err := New(c, term, nil, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	t.Cleanup(a.Close)
+	requests := map[string]func() error{
+		"a pod in the cloud": func() error { return a.cloud.DeletePod(t.Context(), "ns", "pod", cci.DeleteOptions{}) },
+		"a command in the cloud": func() error {
+			return a.cloud.PodExec(t.Context(), "ns", "pod", cci.ExecOptions{}, cci.ExecStreams{})
+		},
+	}
+	clients := map[string]*kubernetes.Clientset{
+		"pods": a.clients.pods, "node": a.clients.node, "events": a.clients.events, "tokens": a.clients.tokens,
+		"access": a.clients.access, "account": a.clients.account,
+	}
+	assert.Len(t, clients, reflect.TypeOf(a.clients).NumField(), "a client is missing here")
+	for name, client := range clients {
+		requests[name] = func() error {
+			return client.CoreV1().Nodes().Delete(t.Context(), "n", metav1.DeleteOptions{})
+		}
+	}
+	for name, send := range requests {
+		assert.ErrorIs(t, send(), leaderelection.ErrTermOver, name)
+	}
+	assert.Zero(t, sent.Load())
+	term.Renew(time.Now(), 0)
+	for name, send := range requests {
+		assert.NotErrorIs(t, send(), leaderelection.ErrTermOver, name)
+	}
+	assert.GreaterOrEqual(t, sent.Load(), int64(len(requests)))
 }
 
 func TestTheKubeletPortHasOneCertificate(t *testing.T) {
@@ -205,7 +247,9 @@ func TestTokensAreReviewedWithARateLimitOfTheirOwn(t *testing.T) {
 	require.NoError(t, os.WriteFile(c.Kube.Kubeconfig, content, 0o600))
 	c.Kube.QPS, c.Kube.Burst = 0.001, 1 // Once drained, these clients wait for 17 minutes.
 	a := newApp(t, c)
-	for _, client := range []*kubernetes.Clientset{a.clients.pods, a.clients.node, a.clients.leader, a.clients.events} {
+	for _, client := range []*kubernetes.Clientset{
+		a.clients.pods, a.clients.node, a.clients.account, a.clients.events,
+	} {
 		assert.True(t, client.CoreV1().RESTClient().GetRateLimiter().TryAccept())
 		assert.False(t, client.CoreV1().RESTClient().GetRateLimiter().TryAccept())
 	}

@@ -49,7 +49,8 @@ type builder struct {
 	config     *config.Config
 	clients    clients
 	cloud      cci.API
-	registry   *prometheus.Registry
+	guard      Guard
+	registry   prometheus.Registerer
 	translator *translate.Translator
 	rules      *policy.Policy
 	facts      *facts.Cluster
@@ -62,7 +63,8 @@ func (b builder) node() (*node.Node, error) {
 	c := b.config.Node
 	return node.New(node.Config{
 		Name: c.Name, ClusterID: b.config.ClusterID, IP: c.IP, Port: b.config.KubeletPort(),
-		Region:   b.config.CCI.Region,
+		Region: b.config.CCI.Region,
+		Zone:   c.Zone, Labels: c.Labels, Taints: c.Taints,
 		Capacity: node.Capacity(c.CPU, c.Memory, c.EphemeralStorage, c.Pods),
 	}, b.clients.node, b.clients.account, b.logger)
 }
@@ -128,7 +130,7 @@ func (b builder) soldOut(cloudPods *inventory.Inventory) (*soldout.Controller, e
 
 // orphans returns the sweep that deletes what the watches and former nodes have left in the cloud.
 func (b builder) orphans() *orphans.Sweep {
-	cluster, name := b.config.Cluster("vnode", b.clients.account), b.config.Node.Name
+	cluster, name := b.config.Cluster("vnode", b.clients.account, b.guard.Wrap), b.config.Node.Name
 	return orphans.NewSweep(orphans.SweepConfig{
 		Finder: &orphans.Finder{
 			Cloud: b.cloud, Namespace: b.config.CCI.Namespace, ClusterID: b.config.ClusterID,

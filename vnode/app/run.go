@@ -15,25 +15,11 @@ import (
 // cloudNamespacePoll is the first interval between two checks of the cloud namespace.
 const cloudNamespacePoll = 500 * time.Millisecond
 
-// Run runs the virtual node until ctx ends or a part fails. It leaves the cloud Pods and the Node as they are.
+// Run runs the virtual node until ctx ends or a part fails. It leaves the cloud Pods and the Node as they are, and
+// nothing running. It must be called once.
 func (a *App) Run(ctx context.Context) error {
+	defer a.Close()
 	a.events.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: a.clients.events.CoreV1().Events("")})
-	defer a.events.Shutdown()
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return a.healthPort.Run(ctx) })
-	group.Go(func() error {
-		return a.leader.Run(ctx, func(leading context.Context) error {
-			if err := a.manage(leading); err != nil || ctx.Err() != nil {
-				return err
-			}
-			return errLeadershipLost
-		})
-	})
-	return group.Wait()
-}
-
-// manage runs the parts that only one process may run. It returns when ctx ends.
-func (a *App) manage(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.node.Watch(ctx) })
 	group.Go(func() error { return a.auth.Run(ctx) })
@@ -89,8 +75,8 @@ func (a *App) checkRestriction(ctx context.Context) {
 	case err != nil && ctx.Err() == nil:
 		a.logger.Warn("cannot check the admission plugin NodeRestriction", "err", err)
 	case err == nil && !restricted:
-		a.logger.Warn("the API server runs without the admission plugin NodeRestriction: this program's token can be used " +
-			"to change other Nodes, and the status of all Pods")
+		a.logger.Warn("the API server runs without the admission plugin NodeRestriction: this program's token can be " +
+			"used to change other Nodes, and the status of all Pods")
 	}
 }
 
@@ -98,6 +84,11 @@ func (a *App) checkRestriction(ctx context.Context) {
 func (a *App) runPods(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return a.node.Run(ctx) })
 	a.informers.StartWithContext(ctx)
+	group.Go(func() error {
+		<-ctx.Done()
+		a.informers.Shutdown()
+		return nil
+	})
 	group.Go(func() error { return a.inventory.Run(ctx) })
 	group.Go(func() error { return a.mirrors.Run(ctx) })
 	group.Go(func() error { return a.facts.Run(ctx) })

@@ -43,30 +43,42 @@ type Config struct {
 	// Credentials returns the keys that sign a request. It is called for each request.
 	Credentials Source
 	// QPS is the sustained rate of requests per second, Burst the number of requests that may exceed it at once. Higher
-	// values are faster until the service throttles. The limits of the service are not published. Requests that wait take
-	// turns by the namespaces of their contexts (see package fairness).
+	// values are faster until the service throttles. The limits of the service are not published. Requests that wait
+	// take turns by the namespaces of their contexts (see package fairness).
 	QPS   float64
 	Burst int
 	// RequestTimeout is the timeout of one attempt of a request that is not a stream.
 	RequestTimeout time.Duration
-	// Tries is the maximum number of attempts of a request that can be retried. RetryDelay is the delay before the second
-	// attempt. It doubles with each attempt, with jitter. After ten consecutive requests without an answer no request is
-	// sent for four times RetryDelay, which doubles up to 30 seconds.
+	// Tries is the maximum number of attempts of a request that can be retried. RetryDelay is the delay before the
+	// second attempt. It doubles with each attempt, with jitter. After ten consecutive requests without an answer no
+	// request is sent for four times RetryDelay, which doubles up to 30 seconds.
 	Tries      int
 	RetryDelay time.Duration
 	// Exec configures how commands run in containers.
 	Exec ExecConfig
 	// Addresses are the addresses that cloud Pods may have.
 	Addresses Addresses
-	// Transport sends the requests. Nil means a transport that connects directly or through the proxy of the environment.
+	// Transport sends the requests. Nil means a transport that connects directly or through the proxy of the
+	// environment.
 	Transport http.RoundTripper
+	// Guard lets requests pass only while it allows them. Nil means always.
+	Guard Guard
 	// Registerer registers the client's metrics. Nil means that they are not exported. Only one Client may use a
 	// registerer.
 	Registerer prometheus.Registerer
-	// Outcome is called with the result of each attempt, a nil error for a success. It must not block. Nil means no call.
+	// Outcome is called with the result of each attempt, a nil error for a success. It must not block. Nil means no
+	// call.
 	Outcome func(operation string, err error)
 	// Logger logs errors that are retried. Nil discards them.
 	Logger *slog.Logger
+}
+
+// Guard lets requests pass only while this process may send them (leaderelection.Term).
+type Guard interface {
+	// Err returns why no request may be sent, nil if requests may be sent.
+	Err() error
+	// Wrap returns a transport that sends requests only while they may be sent.
+	Wrap(http.RoundTripper) http.RoundTripper
 }
 
 // Validate returns all errors of the configuration. path is that of the field that holds the configuration.
@@ -156,6 +168,10 @@ func New(config Config) (*Client, error) {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	config.Exec.KeepAlive = cmp.Or(config.Exec.KeepAlive, defaultKeepAlive)
+	guarded := config.Transport
+	if config.Guard != nil {
+		guarded = config.Guard.Wrap(config.Transport)
+	}
 	limiter := fairness.NewLimiter(config.QPS, config.Burst)
 	return &Client{
 		config:  config,
@@ -164,11 +180,19 @@ func New(config Config) (*Client, error) {
 		breaker: &breaker{now: time.Now, first: 4 * config.RetryDelay},
 		metrics: newMetrics(config.Registerer, limiter),
 		http: &http.Client{
-			// There is no timeout, because it would end watches. Redirects are not followed, because they would not be signed.
-			Transport:     config.Transport,
+			// There is no timeout, because it would end watches. Redirects are not followed, because they would not be
+			// signed.
+			Transport:     guarded,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
+}
+
+// CloseIdleConnections closes the connections that no request uses.
+func (c *Client) CloseIdleConnections() {
+	if transport, ok := c.config.Transport.(interface{ CloseIdleConnections() }); ok {
+		transport.CloseIdleConnections()
+	}
 }
 
 // newTransport returns Go's default transport with enough idle connections to the one host for all workers.
@@ -312,7 +336,8 @@ func encode(object any) ([]byte, error) {
 	}
 	if text, err := rawjson.Scan(buffer.Bytes()); err != nil || text.Elements() > maxElements {
 		return nil, &Error{Kind: Permanent, Message: fmt.Sprintf(
-			"the object has more than %d elements in all its lists (arguments, variables and others) together", maxElements)}
+			"the object has more than %d elements in all its lists (arguments, variables and others) together",
+			maxElements)}
 	}
 	return buffer.Bytes(), nil
 }

@@ -53,7 +53,8 @@ func (c ExecConfig) validate(path *field.Path, credentials Credentials, allowHTT
 			[]Handshake{HandshakeToken, HandshakeSignature}))
 	}
 	if c.KeepAlive < 0 {
-		errs = append(errs, field.Invalid(path.Child("exec", "keepAlive"), c.KeepAlive.String(), "must not be negative"))
+		errs = append(errs, field.Invalid(path.Child("exec", "keepAlive"), c.KeepAlive.String(),
+			"must not be negative"))
 	}
 	unused := c.Handshake == HandshakeSignature || (c.IAMEndpoint == "" && credentials.AuthToken != "")
 	if !unused {
@@ -117,9 +118,16 @@ func tokenHeader(token string) http.Header {
 
 // dial opens the WebSocket connection of a call.
 func (c *Client) dial(ctx context.Context, call call, header http.Header) (*websocket.Conn, error) {
+	if c.config.Guard != nil {
+		if err := c.config.Guard.Err(); err != nil {
+			return nil, noAnswer(ctx, "sending a request to the cloud", err)
+		}
+	}
 	dialer := websocket.Dialer{
-		Proxy: http.ProxyFromEnvironment, HandshakeTimeout: c.config.RequestTimeout, Subprotocols: []string{execProtocol},
-		// A message that exceeds the buffer is sent in fragments, which servers of this protocol treat as separate frames.
+		Proxy: http.ProxyFromEnvironment, HandshakeTimeout: c.config.RequestTimeout,
+		Subprotocols: []string{execProtocol},
+		// A message that exceeds the buffer is sent in fragments, which servers of this protocol treat as separate
+		// frames.
 		WriteBufferSize: maxInputSize + 1<<10,
 	}
 	if transport, ok := c.config.Transport.(*http.Transport); ok {

@@ -8,9 +8,11 @@ import (
 // published schema and those that the vendor's own Terraform provider sends. Other fields of a Kubernetes Pod cannot
 // be expressed. Types that are identical in both APIs are those of Kubernetes. Source: CCI API, "Pod".
 type PodSpec struct {
-	ActiveDeadlineSeconds *int64      `json:"activeDeadlineSeconds,omitempty"`
-	InitContainers        []Container `json:"initContainers,omitempty"`
-	Containers            []Container `json:"containers"`
+	ActiveDeadlineSeconds *int64 `json:"activeDeadlineSeconds,omitempty"`
+	// Affinity has a node affinity with keys of zones and regions only.
+	Affinity       *corev1.Affinity `json:"affinity,omitempty"`
+	InitContainers []Container      `json:"initContainers,omitempty"`
+	Containers     []Container      `json:"containers"`
 	// DNSPolicy is Default or None.
 	DNSPolicy corev1.DNSPolicy     `json:"dnsPolicy,omitempty"`
 	DNSConfig *corev1.PodDNSConfig `json:"dnsConfig,omitempty"`

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/transport"
 
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cleanup/orphans"
@@ -21,12 +22,15 @@ const (
 	requestDelay = 200 * time.Millisecond
 )
 
-// KubeClient returns a client of the cluster with its own rate limit. userAgent is the name of the program.
-// KubeClient reads files and does not connect.
-func (c *Config) KubeClient(userAgent string) (*kubernetes.Clientset, error) {
+// KubeClient returns a client of the cluster with its own rate limit. userAgent is the name of the program. All
+// requests pass the wrappers. KubeClient reads files and does not connect.
+func (c *Config) KubeClient(userAgent string, wrap ...transport.WrapperFunc) (*kubernetes.Clientset, error) {
 	rest, err := c.Kube.REST(userAgent)
 	if err != nil {
 		return nil, err
+	}
+	for _, wrapper := range wrap {
+		rest.Wrap(wrapper)
 	}
 	client, err := kubernetes.NewForConfig(rest)
 	if err != nil {
@@ -37,15 +41,18 @@ func (c *Config) KubeClient(userAgent string) (*kubernetes.Clientset, error) {
 
 // NodeClient returns a client with its own rate limit that acts as the virtual node, if Identity says so. NodeClient
 // reads files and does not connect.
-func (c *Config) NodeClient(userAgent, name string) (*kubernetes.Clientset, error) {
+func (c *Config) NodeClient(userAgent, name string, wrap ...transport.WrapperFunc) (*kubernetes.Clientset, error) {
 	if c.Identity != IdentityNode {
-		return c.KubeClient(userAgent)
+		return c.KubeClient(userAgent, wrap...)
 	}
 	rest, err := c.Kube.REST(userAgent)
 	if err != nil {
 		return nil, err
 	}
 	rest.Impersonate = nodeuser.Impersonation(name)
+	for _, wrapper := range wrap {
+		rest.Wrap(wrapper)
+	}
 	client, err := kubernetes.NewForConfig(rest)
 	if err != nil {
 		return nil, fmt.Errorf("creating the client of node %s: %w", name, err)
@@ -54,11 +61,13 @@ func (c *Config) NodeClient(userAgent, name string) (*kubernetes.Clientset, erro
 }
 
 // Cluster returns what the search for orphans reads from the cluster. client reads Nodes. Cluster does not connect.
-func (c *Config) Cluster(userAgent string, client kubernetes.Interface) orphans.APIServer {
+func (c *Config) Cluster(
+	userAgent string, client kubernetes.Interface, wrap ...transport.WrapperFunc,
+) orphans.APIServer {
 	cluster := orphans.APIServer{Client: client.CoreV1()}
 	if c.Identity == IdentityNode {
 		cluster.As = func(node string) (corev1client.CoreV1Interface, error) {
-			client, err := c.NodeClient(userAgent, node)
+			client, err := c.NodeClient(userAgent, node, wrap...)
 			if err != nil {
 				return nil, err
 			}

@@ -5,6 +5,7 @@ package config
 import (
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -20,43 +21,52 @@ import (
 type Config struct {
 	// Logging is how the program logs.
 	Logging logging.Config `json:"logging"`
-	// Kube is the connection to the cluster. Its rate limit applies to each of five clients separately: one for Pods, one
-	// for the Node and its heartbeat, one for Events and Node conditions, one for the leader election, and one for what
-	// only the service account may do.
+	// Kube is the connection to the cluster. Its rate limit applies to each of five clients separately: one for Pods,
+	// one for the Node and its heartbeat, one for Events and Node conditions, one for the leader election, and one for
+	// what only the service account may do.
 	Kube kube.Config `json:"kube"`
 	// Identity is the user that reads and writes Pods and what they refer to. "node": the service account acts as the
-	// user system:node:NAME (it impersonates this user), so that the API server allows what it allows a kubelet: it reads
-	// the Secrets and ConfigMaps of Pods on this node only. The API server needs the Node authorizer and the admission
-	// plugin NodeRestriction. "serviceAccount": the service account itself, which then needs rights on all Secrets,
-	// ConfigMaps and Pods of the cluster. Default node.
+	// user system:node:NAME (it impersonates this user), so that the API server allows what it allows a kubelet: it
+	// reads the Secrets and ConfigMaps of Pods on this node only. The API server needs the Node authorizer and the
+	// admission plugin NodeRestriction. "serviceAccount": the service account itself, which then needs rights on all
+	// Secrets, ConfigMaps and Pods of the cluster. Default node.
 	Identity Identity `json:"identity"`
 	// ClusterID distinguishes the clusters of one cloud account. It is written onto every cloud Pod. Do not change it
 	// while the cluster has cloud Pods: the virtual node would no longer recognize them. A label value of at most 16
 	// characters. Required, no default.
 	ClusterID string `json:"clusterID"`
-	// Node is the Node object.
+	// Node is what all virtual nodes have in common, or the only one.
 	Node NodeConfig `json:"node"`
-	// LeaderElectionNamespace is the namespace of the Lease that lets only one process manage the node, for example when
-	// two are started by mistake, or when a machine returns after a network partition. Default spillway-system.
+	// Nodes are the virtual nodes. It must be the same in all processes that share them: each virtual node is run by
+	// one of them, and another takes over when that one ends. Default empty: the one node of node.name.
+	Nodes []VirtualNode `json:"nodes"`
+	// ProcessName identifies this process among those that share the virtual nodes. No two processes may have the same
+	// name at the same time: a process that restarts with its name takes its nodes back at once. A process whose name
+	// ends with the number K prefers the K-th node, counted from 0. Default: the host name.
+	ProcessName string `json:"processName"`
+	// LeaderElectionNamespace is the namespace of the Leases that let only one process manage a node. Default
+	// spillway-system.
 	LeaderElectionNamespace string `json:"leaderElectionNamespace"`
-	// Listen is the host:port of the kubelet port, which serves TLS. The Node object shows its port. Default ":10250".
+	// Listen is the host:port of the kubelet port of the first node, which serves TLS. The second node has the next
+	// port, and so on. The Node objects show their ports. Default ":10250".
 	Listen string `json:"listen"`
-	// TLSCertFile and TLSPrivateKeyFile are the certificate and the key of the kubelet port, in PEM. They are read again
-	// when they change. Default none: without CertificateDir too, the certificate is self-signed and new at each start,
-	// like that of a kubelet by default. API servers accept that unless they run with --kubelet-certificate-authority.
+	// TLSCertFile and TLSPrivateKeyFile are the certificate and the key of the kubelet port, in PEM. They are read
+	// again when they change. Default none: without CertificateDir too, the certificate is self-signed and new at each
+	// start, like that of a kubelet by default. API servers accept that unless they run with
+	// --kubelet-certificate-authority.
 	TLSCertFile       string `json:"tlsCertFile"`
 	TLSPrivateKeyFile string `json:"tlsPrivateKeyFile"`
-	// CertificateDir is a directory for a certificate that the cluster signs, used instead of the two files. The virtual
-	// node creates a CertificateSigningRequest (signer kubernetes.io/kubelet-serving), which an administrator or a
-	// controller must approve. If the directory survives a restart, no new approval is needed until the certificate is
-	// renewed. Default none.
+	// CertificateDir is a directory for a certificate that the cluster signs, used instead of the two files. The
+	// virtual node creates a CertificateSigningRequest (signer kubernetes.io/kubelet-serving), which an administrator
+	// or a controller must approve. If the directory survives a restart, no new approval is needed until the
+	// certificate is renewed. Default none.
 	CertificateDir string `json:"certificateDir"`
 	// ClientCAFile is the authority of the API server's client certificate, in PEM. It is read again when it changes.
 	// Required, no default: without it, every client could read the logs of containers.
 	ClientCAFile string `json:"clientCAFile"`
-	// PortForward enables kubectl port-forward, which connects to the Pods' addresses from the virtual node. It works if
-	// the virtual node reaches the cloud's subnets. A user who may forward ports of a Pod then reaches all of its ports,
-	// and security groups see the virtual node as the client. Default true.
+	// PortForward enables kubectl port-forward, which connects to the Pods' addresses from the virtual node. It works
+	// if the virtual node reaches the cloud's subnets. A user who may forward ports of a Pod then reaches all of its
+	// ports, and security groups see the virtual node as the client. Default true.
 	PortForward bool `json:"portForward"`
 	// Usage is how the CPU and memory usage of Pods is collected.
 	Usage UsageConfig `json:"usage"`
@@ -68,7 +78,8 @@ type Config struct {
 	Pods PodConfig `json:"pods"`
 	// SoldOut is what happens when the cloud has no capacity.
 	SoldOut SoldOutConfig `json:"soldOut"`
-	// Policy is how the cluster changes the rules. It must be the same for the extender, admission and the virtual nodes.
+	// Policy is how the cluster changes the rules. It must be the same for the extender, admission and the virtual
+	// nodes.
 	Policy policy.Config `json:"policy"`
 }
 
@@ -84,21 +95,30 @@ const (
 // UsageConfig is how the exporters of cloud Pods are read. They are read when a client, such as metrics-server,
 // requests the usage of the node, and each at most once in 10 seconds.
 type UsageConfig struct {
-	// Concurrency is how many exporters are read at once. More shortens the time for many Pods and uses more connections.
-	// Default 64.
+	// Concurrency is how many exporters are read at once. More shortens the time for many Pods and uses more
+	// connections. Default 64.
 	Concurrency int `json:"concurrency"`
 	// Timeout is how long reading one exporter may take. A Pod that does not answer in time is left out. More includes
 	// slow Pods and delays the answer for all. At least 100ms. Default 2s.
 	Timeout metav1.Duration `json:"timeout"`
 }
 
-// NodeConfig is what the Node object shows.
+// NodeConfig is what the Node objects show.
 type NodeConfig struct {
-	// Name is the name of the Node. Required, no default.
+	// Name is the name of the only virtual node: short for a list Nodes with one name. Required without Nodes, must be
+	// empty with Nodes. Default empty.
 	Name string `json:"name"`
-	// IP is the address at which the API server reaches the kubelet port. It is also the hostIP of the Pods. Required, no
-	// default.
+	// IP is the address at which the API server reaches the kubelet ports of this process. It is also the hostIP of the
+	// Pods. Required, no default.
 	IP string `json:"ip"`
+	// Zone is the zone of the cloud, such as cn-north-4a: the label topology.kubernetes.io/zone. CCI 2.0 places the
+	// Pods of the node in this zone. Default empty: no label, and Pods run in any zone of their subnets.
+	Zone string `json:"zone"`
+	// Labels are additional labels of the Node. It gets them again if it loses them. Default none.
+	Labels map[string]string `json:"labels"`
+	// Taints are additional taints of the Node. It gets them again if it loses them. A taint that is no longer
+	// configured stays until you remove it. Default none.
+	Taints []corev1.Taint `json:"taints"`
 	// CPU, Memory, EphemeralStorage and Pods are the capacity of the Node. The cloud reserves nothing for it. More lets
 	// more Pods burst, but distorts the scheduler's scores and graphs of the cluster's utilization. Less limits the
 	// cost. Defaults 1000, 4000Gi, 90Ti and 3000: the number of Pods that one virtual node should have at most, with
@@ -109,6 +129,28 @@ type NodeConfig struct {
 	Pods             int64             `json:"pods"`
 }
 
+// VirtualNode is one of several virtual nodes. What is not set is that of the sections node and cci.
+type VirtualNode struct {
+	// Name is the name of the Node. Required, no default.
+	Name string `json:"name"`
+	// Zone replaces node.zone.
+	Zone string `json:"zone,omitempty"`
+	// Labels are added to node.labels.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Taints replace node.taints.
+	Taints []corev1.Taint `json:"taints,omitempty"`
+	// SubnetIDs replace cci.subnetIDs. A cloud namespace has one network, so the Pods of this node then have a cloud
+	// namespace of their own.
+	SubnetIDs []string `json:"subnetIDs,omitempty"`
+	// CloudNamespace replaces cci.namespace. Default with SubnetIDs: cci.namespace, a dash and the name of the Node.
+	CloudNamespace string `json:"cloudNamespace,omitempty"`
+	// CPU, Memory, EphemeralStorage and Pods replace those of node.
+	CPU              *resource.Quantity `json:"cpu,omitempty"`
+	Memory           *resource.Quantity `json:"memory,omitempty"`
+	EphemeralStorage *resource.Quantity `json:"ephemeralStorage,omitempty"`
+	Pods             *int64             `json:"pods,omitempty"`
+}
+
 // CCIConfig is the connection to the cloud, and where Pods run in it.
 type CCIConfig struct {
 	// Endpoint is the URL of the service: https:// and a host. Default https://cci.REGION.myhuaweicloud.com.
@@ -117,8 +159,8 @@ type CCIConfig struct {
 	Region string `json:"region"`
 	// ProjectID is the ID of the project of the region. Required, no default.
 	ProjectID string `json:"projectID"`
-	// DomainID is the ID of the account. It is written onto a network that the virtual node creates. Leave it empty if the
-	// service does not require it. Default empty.
+	// DomainID is the ID of the account. It is written onto a network that the virtual node creates. Leave it empty if
+	// the service does not require it. Default empty.
 	DomainID string `json:"domainID"`
 	// CredentialsFrom is the source of the keys that sign requests. "file": CredentialsFile. "machine": temporary keys
 	// of the agency of the ECS machine. "podIdentity": temporary keys of the agency that the Pod's service account is
@@ -126,19 +168,19 @@ type CCIConfig struct {
 	CredentialsFrom string `json:"credentialsFrom"`
 	// CredentialsFile is a YAML file with accessKey and secretKey, with securityToken for temporary keys, and with
 	// authToken if an IAM token is given instead of being requested with the keys. It can also be the directory of a
-	// mounted Secret with files of these names. It is read again when it changes. Required if CredentialsFrom is "file",
-	// no default.
+	// mounted Secret with files of these names. It is read again when it changes. Required if CredentialsFrom is
+	// "file", no default.
 	CredentialsFile string `json:"credentialsFile"`
 	// Namespace is the cloud namespace of the Pods. It is created if it does not exist. The virtual nodes of several
 	// clusters can share one. Required, no default.
 	Namespace string `json:"namespace"`
 	// SubnetIDs are Neutron IDs (not VPC subnet IDs) of IPv4 subnets. At least one is required.
 	SubnetIDs []string `json:"subnetIDs"`
-	// PodCIDRs are the address ranges of these subnets, such as 10.0.1.0/24. An address that the cloud reports for a Pod
-	// is used only if it is in one of them: in the status of the Pod, where Services take it from, and for connections of
-	// the virtual node (port forwarding, usage). Default empty: network1.cidr if it is set, else every address except
-	// loopback, link-local, multicast and unspecified ones. The node's own address is never used. Set it if you do not
-	// trust everybody who can change objects in the cloud account.
+	// PodCIDRs are the address ranges of these subnets, such as 10.0.1.0/24. An address that the cloud reports for a
+	// Pod is used only if it is in one of them: in the status of the Pod, where Services take it from, and for
+	// connections of the virtual node (port forwarding, usage). Default empty: network1.cidr if it is set, else every
+	// address except loopback, link-local, multicast and unspecified ones. The node's own address is never used. Set it
+	// if you do not trust everybody who can change objects in the cloud account.
 	PodCIDRs []string `json:"podCIDRs"`
 	// SecurityGroupIDs are the security groups of the Pods. At least one is required.
 	SecurityGroupIDs []string `json:"securityGroupIDs"`
@@ -146,15 +188,15 @@ type CCIConfig struct {
 	// 2.0.
 	Network1 Network1Config `json:"network1"`
 	// QPS and Burst limit the rate of requests to the cloud: per second in the long run, and at once. More makes large
-	// bursts faster until the service throttles. Its limits are not published. Namespaces whose requests wait take turns.
-	// Defaults 20 and 40.
+	// bursts faster until the service throttles. Its limits are not published. Namespaces whose requests wait take
+	// turns. Defaults 20 and 40.
 	QPS   float64 `json:"qps"`
 	Burst int     `json:"burst"`
 	// RequestTimeout is the timeout of one attempt of a request. Less gives up on a slow cloud earlier, more blocks
 	// workers longer. At least 1s. Default 30s.
 	RequestTimeout metav1.Duration `json:"requestTimeout"`
-	// WatchTimeout is how long one watch lasts. A dead connection is detected by then. Less detects it earlier and starts
-	// more watches. At least 1s. Default 2m.
+	// WatchTimeout is how long one watch lasts. A dead connection is detected by then. Less detects it earlier and
+	// starts more watches. At least 1s. Default 2m.
 	WatchTimeout metav1.Duration `json:"watchTimeout"`
 	// RelistInterval is how often all cloud Pods are listed even though the watch works. Less corrects missed events
 	// earlier and costs more requests. At least 1s. Default 10m.
@@ -209,9 +251,9 @@ type PodConfig struct {
 	// PullSecret is the Secret of the cloud namespace that images are pulled with. Default imagepull-secret, which the
 	// service creates for its own registry.
 	PullSecret string `json:"pullSecret"`
-	// ServiceAccountTokens copies service account tokens to the cloud, where every user who can read the cloud namespace
-	// can read them. If false, Pods run without the token that Kubernetes mounts automatically, and Pods that explicitly
-	// request a token are refused. Default true.
+	// ServiceAccountTokens copies service account tokens to the cloud, where every user who can read the cloud
+	// namespace can read them. If false, Pods run without the token that Kubernetes mounts automatically, and Pods that
+	// explicitly request a token are refused. Default true.
 	ServiceAccountTokens bool `json:"serviceAccountTokens"`
 	// Claims copies PersistentVolumeClaims of SFS and SFS Turbo (policy.volumeKinds) to the cloud, in regions whose CCI
 	// has PersistentVolumes. CCI 1.0 has none. If false, Pods with claims are refused. Default true.
@@ -225,12 +267,13 @@ type PodConfig struct {
 	ImagePrefixes []translate.ImagePrefix `json:"imagePrefixes"`
 	// CloudAnnotations are the annotations of Pods that go to the cloud, for all namespaces. An entry is a key, which
 	// allows every value, "key=value", or "domain/*" for all keys of a domain. The annotation
-	// spillway.io/allow-cloud-annotations of a Namespace adds entries for its Pods. Other annotations that the cloud reads
-	// are left out, and an Event says so: they can open the network or cost money. Default: the instance types
+	// spillway.io/allow-cloud-annotations of a Namespace adds entries for its Pods. Other annotations that the cloud
+	// reads are left out, and an Event says so: they can open the network or cost money. Default: the instance types
 	// general-computing and general-computing-lite, the keys of the exporter of metrics, and those of the simulator.
 	CloudAnnotations policy.CloudAnnotations `json:"cloudAnnotations"`
-	// MirrorRefresh is how often the copies of ConfigMaps and Secrets in the cloud are compared with their sources. Each
-	// costs one request to the API server. Less updates copies earlier. At least 1s. Default 1m, similar to the kubelet.
+	// MirrorRefresh is how often the copies of ConfigMaps and Secrets in the cloud are compared with their sources.
+	// Each costs one request to the API server. Less updates copies earlier. At least 1s. Default 1m, similar to the
+	// kubelet.
 	MirrorRefresh metav1.Duration `json:"mirrorRefresh"`
 	// MirrorRemoval is how long a copy is kept after its last Pod. More saves requests while Pods come and go. At least
 	// 1s. Default 30s.
@@ -251,42 +294,43 @@ type PodConfig struct {
 
 // MirrorLimits bound the copies in the cloud of what Pods refer to, so that one namespace leaves room for the others.
 type MirrorLimits struct {
-	// ObjectsPerPod is how many ConfigMaps, Secrets, claims and tokens one Pod may refer to. A Pod that refers to more is
-	// refused. More lets one Pod keep a worker busy for longer: each object costs up to two requests to the cloud before
-	// the Pod is created. Default 100.
+	// ObjectsPerPod is how many ConfigMaps, Secrets, claims and tokens one Pod may refer to. A Pod that refers to more
+	// is refused. More lets one Pod keep a worker busy for longer: each object costs up to two requests to the cloud
+	// before the Pod is created. Default 100.
 	ObjectsPerPod int `json:"objectsPerPod"`
 	// ObjectsPerNamespace is how many ConfigMaps, Secrets and claims of one namespace have copies at once. A Pod that
 	// needs one more waits. More costs memory, about 1 KiB each, and requests (MirrorRefresh). Default 2000.
 	ObjectsPerNamespace int `json:"objectsPerNamespace"`
-	// BytesPerNamespace is the size of all copies of one namespace. A Pod that needs more waits, and a copy is no longer
-	// updated from a source that has grown beyond it. More fills the cloud namespace. Default 64Mi.
+	// BytesPerNamespace is the size of all copies of one namespace. A Pod that needs more waits, and a copy is no
+	// longer updated from a source that has grown beyond it. More fills the cloud namespace. Default 64Mi.
 	BytesPerNamespace resource.Quantity `json:"bytesPerNamespace"`
 }
 
 // SoldOutConfig is what happens when the cloud has no capacity. The service accepts Pods then and leaves them Pending.
 type SoldOutConfig struct {
-	// Timeout is how long a cloud Pod stays unscheduled, while no other of its size is scheduled, before the size counts
-	// as sold out. Less may lock the node when the cloud is only slow, more delays Pods that could run elsewhere. At
-	// least 1s. Default 2m.
+	// Timeout is how long a cloud Pod stays unscheduled, while no other of its size is scheduled, before the size
+	// counts as sold out. Less may lock the node when the cloud is only slow, more delays Pods that could run
+	// elsewhere. At least 1s. Default 2m.
 	Timeout metav1.Duration `json:"timeout"`
 	// Signs is a regular expression for the reasons by which the service reports that it is sold out: of the condition
 	// PodScheduled, of the status, or of a warning event of a cloud Pod. If one matches, the size of the Pod counts as
 	// sold out at once. Messages are not matched, because they contain names that users choose. The reasons are not
 	// documented. Empty means none. Default (?i)sold.?out.
 	Signs string `json:"signs"`
-	// ProbeImage is the image of the probe: a cloud Pod of the smallest size that is created while Pods wait, to find out
-	// whether the whole cloud is sold out. Only if it finds no room either is the node locked. It is deleted as soon as
-	// it has found room, before its image is pulled, so the image does not have to exist. It is billed for some seconds,
-	// at most once in three timeouts. Empty means no probe: the node is then locked if Pods of two namespaces wait and
-	// no Pod has found room since. Default registry.k8s.io/pause:3.10.
+	// ProbeImage is the image of the probe: a cloud Pod of the smallest size that is created while Pods wait, to find
+	// out whether the whole cloud is sold out. Only if it finds no room either is the node locked. It is deleted as
+	// soon as it has found room, before its image is pulled, so the image does not have to exist. It is billed for some
+	// seconds, at most once in three timeouts. Empty means no probe: the node is then locked if Pods of two namespaces
+	// wait and no Pod has found room since. Default registry.k8s.io/pause:3.10.
 	ProbeImage string `json:"probeImage"`
-	// FirstLock is how long the node accepts no Pods when the cloud is sold out for the first time. If Pods find no room
-	// afterwards either, each lock lasts twice as long as the one before, up to Lock. Once a Pod finds room, the next
-	// lock is a first one again. Less tries the cloud again earlier, more spares Pods the failed attempt. A value of
-	// Lock or more makes all locks last as long as Lock. At least 1s. Default 1m.
+	// FirstLock is how long the node accepts no Pods when the cloud is sold out for the first time. If Pods find no
+	// room afterwards either, each lock lasts twice as long as the one before, up to Lock. Once a Pod finds room, the
+	// next lock is a first one again. Less tries the cloud again earlier, more spares Pods the failed attempt. A value
+	// of Lock or more makes all locks last as long as Lock. At least 1s. Default 1m.
 	FirstLock metav1.Duration `json:"firstLock"`
 	// Lock is how long the node accepts no Pods at the longest. kubectl uncordon ends a lock earlier, and so does a Pod
-	// that finds room. Less tries the cloud again earlier, more spares Pods the failed attempt. At least 1s. Default 30m.
+	// that finds room. Less tries the cloud again earlier, more spares Pods the failed attempt. At least 1s. Default
+	// 30m.
 	Lock metav1.Duration `json:"lock"`
 	// StrandedPods is what happens to the Pods that wait on a locked node because their size is sold out, unless their
 	// annotation spillway.io/on-sold-out specifies it: "reschedule" evicts them so that their owners create them again,
@@ -375,17 +419,17 @@ func (c *Config) IsSelfSigned() bool { return c.TLSCertFile == "" && c.Certifica
 // CopiesClaims reports whether PersistentVolumeClaims are copied to the cloud. CCI 1.0 has no PersistentVolumes.
 func (c *Config) CopiesClaims() bool { return c.Pods.Claims && c.Policy.CCIVersion != policy.CCI1 }
 
-// Owner returns the owner of the virtual node's objects in the cloud.
+// Owner returns the owner of the virtual node's objects in the cloud. The configuration must be that of one node.
 func (c *Config) Owner() identity.Owner {
 	return identity.Owner{ClusterID: c.ClusterID, Node: c.Node.Name}
 }
 
-// Translation returns the configuration of the translation of Pods.
+// Translation returns the configuration of the translation of Pods. The configuration must be that of one node.
 func (c *Config) Translation() translate.Config {
 	return translate.Config{
 		Version: c.Policy.CCIVersion,
 		Owner:   c.Owner(),
-		NodeIP:  c.Node.IP, DefaultSize: c.Policy.DefaultSize,
+		NodeIP:  c.Node.IP, Zone: c.Node.Zone, DefaultSize: c.Policy.DefaultSize,
 		ClusterDNS: c.Pods.ClusterDNS, ClusterDomain: c.Pods.ClusterDomain, TimeZone: c.Pods.TimeZone,
 		PullSecret: c.Pods.PullSecret, NoTokens: !c.Pods.ServiceAccountTokens, NoClaims: !c.CopiesClaims(),
 		APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes, CloudAnnotations: c.Pods.CloudAnnotations,

@@ -15,7 +15,10 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	c.AddCleanupFlags(flags)
 	c.AddIdentityFlag(flags)
 	leaderelection.AddFlags(flags, &c.LeaderElectionNamespace)
-	flags.StringVar(&c.Listen, "listen", c.Listen, "`host:port` of the kubelet port")
+	flags.StringVar(&c.ProcessName, "process-name", c.ProcessName,
+		"`name` of this process among those that share the virtual nodes; by default the host name")
+	flags.StringVar(&c.Listen, "listen", c.Listen,
+		"`host:port` of the kubelet port of the first virtual node; the others have the next ports")
 	flags.StringVar(&c.TLSCertFile, "tls-cert-file", c.TLSCertFile,
 		"PEM `file` with the certificate of the kubelet port; read again when it changes")
 	flags.StringVar(&c.TLSPrivateKeyFile, "tls-private-key-file", c.TLSPrivateKeyFile,
@@ -54,8 +57,8 @@ func addVersionFlag(flags *pflag.FlagSet, c *policy.Config) {
 }
 
 func (c *NodeConfig) addFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&c.Name, "node-name", c.Name, "`name` of the Node")
-	flags.StringVar(&c.IP, "node-ip", c.IP, "`address` at which the API server reaches the kubelet port")
+	flags.StringVar(&c.Name, "node-name", c.Name, "`name` of the only virtual node, if the file has no list of nodes")
+	flags.StringVar(&c.IP, "node-ip", c.IP, "`address` at which the API server reaches the kubelet ports")
 	flags.Var(&quantity{&c.CPU}, "node-cpu", "CPU capacity of the Node")
 	flags.Var(&quantity{&c.Memory}, "node-memory", "memory capacity of the Node")
 	flags.Var(&quantity{&c.EphemeralStorage}, "node-ephemeral-storage", "ephemeral storage capacity of the Node")

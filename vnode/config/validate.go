@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"regexp"
@@ -8,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -29,7 +30,8 @@ func (c *Config) Validate() error {
 		errs = append(errs, field.Required(field.NewPath("leaderElectionNamespace"),
 			"without a Lease, two processes could manage one node"))
 	}
-	errs = append(errs, c.Node.validate(field.NewPath("node"))...)
+	errs = append(errs, c.Node.validate(field.NewPath("node"), len(c.Nodes) > 0)...)
+	errs = append(errs, c.validateNodes(field.NewPath("nodes"))...)
 	errs = append(errs, c.CCI.validate(field.NewPath("cci"), c.Policy.CCIVersion)...)
 	errs = append(errs, c.Pods.validate(field.NewPath("pods"))...)
 	errs = append(errs, c.Translation().Validate(field.NewPath("pods"))...)
@@ -53,7 +55,8 @@ func (c *Config) validateShared() field.ErrorList {
 			[]Identity{IdentityNode, IdentityServiceAccount}))
 	}
 	errs = append(errs, c.Policy.Validate(field.NewPath("policy"))...)
-	if c.ClusterID == "" || len(c.ClusterID) > maxClusterIDLength || len(validation.IsValidLabelValue(c.ClusterID)) > 0 {
+	if c.ClusterID == "" || len(c.ClusterID) > maxClusterIDLength ||
+		len(validation.IsValidLabelValue(c.ClusterID)) > 0 {
 		errs = append(errs, field.Invalid(field.NewPath("clusterID"), c.ClusterID,
 			"must have 1 to "+strconv.Itoa(maxClusterIDLength)+" letters, digits, dashes, dots or underscores, "+
 				"and begin and end with a letter or a digit"))
@@ -64,9 +67,16 @@ func (c *Config) validateShared() field.ErrorList {
 // validateServing validates the kubelet port and the health port.
 func (c *Config) validateServing() field.ErrorList {
 	var errs field.ErrorList
-	if c.KubeletPort() == 0 {
+	switch first, last := int(c.KubeletPort()), int(c.KubeletPort())+max(len(c.Nodes), 1)-1; {
+	case first == 0:
 		errs = append(errs, field.Invalid(field.NewPath("listen"), c.Listen,
 			"must be host:port with a number, such as :10250"))
+	case last > math.MaxUint16:
+		errs = append(errs, field.Invalid(field.NewPath("listen"), c.Listen,
+			"must leave a port for each of the nodes: the last one would have "+strconv.Itoa(last)))
+	case first <= portOf(c.HealthListen) && portOf(c.HealthListen) <= last:
+		errs = append(errs, field.Invalid(field.NewPath("healthListen"), c.HealthListen,
+			fmt.Sprintf("must have another port than %d to %d, the kubelet ports of the nodes", first, last)))
 	}
 	errs = append(errs, serve.ValidateAddress(field.NewPath("healthListen"), c.HealthListen, ":8082")...)
 	if c.ClientCAFile == "" {
@@ -85,9 +95,13 @@ func (c *Config) validateServing() field.ErrorList {
 	return errs
 }
 
-// KubeletPort returns the port number of Listen, which the Node object shows. It returns 0 if Listen is invalid.
-func (c *Config) KubeletPort() int32 {
-	_, text, err := net.SplitHostPort(c.Listen)
+// KubeletPort returns the port number of Listen, which the Node object of the first node shows. It returns 0 if Listen
+// is invalid.
+func (c *Config) KubeletPort() int32 { return int32(portOf(c.Listen)) }
+
+// portOf returns the port number of host:port, 0 if there is none.
+func portOf(address string) int {
+	_, text, err := net.SplitHostPort(address)
 	if err != nil {
 		return 0
 	}
@@ -95,7 +109,7 @@ func (c *Config) KubeletPort() int32 {
 	if err != nil {
 		return 0
 	}
-	return int32(port)
+	return int(port)
 }
 
 // validateClaims rejects two settings that contradict each other: the extender would send Pods with claims to a node
@@ -107,29 +121,6 @@ func (c *Config) validateClaims() field.ErrorList {
 				"so that Pods with claims stay on local nodes")}
 	}
 	return nil
-}
-
-func (c NodeConfig) validate(path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if len(validation.IsDNS1123Subdomain(c.Name)) > 0 {
-		errs = append(errs, field.Invalid(path.Child("name"), c.Name,
-			"must be a valid name of a Node, such as virtual-node-cci-0"))
-	}
-	if net.ParseIP(c.IP) == nil {
-		errs = append(errs, field.Invalid(path.Child("ip"), c.IP, "must be an IP address"))
-	}
-	for _, quantity := range []struct {
-		name  string
-		value resource.Quantity
-	}{{"cpu", c.CPU}, {"memory", c.Memory}, {"ephemeralStorage", c.EphemeralStorage}} {
-		if quantity.value.Sign() <= 0 {
-			errs = append(errs, field.Invalid(path.Child(quantity.name), quantity.value.String(), "must be above zero"))
-		}
-	}
-	if c.Pods <= 0 {
-		errs = append(errs, field.Invalid(path.Child("pods"), c.Pods, "must be above zero"))
-	}
-	return errs
 }
 
 // validateAccess validates what every request to the cloud needs.
@@ -177,7 +168,8 @@ func (c CCIConfig) validate(path *field.Path, version policy.CCIVersion) field.E
 	errs := c.validateAccess(path)
 	if len(c.SubnetIDs) == 0 {
 		errs = append(errs, field.Required(path.Child("subnetIDs"),
-			"must have the Neutron ID of at least one IPv4 subnet, which the VPC console shows next to the subnet's ID"))
+			"must have the Neutron ID of at least one IPv4 subnet, which the VPC console shows next to the "+
+				"subnet's ID"))
 	}
 	if len(c.SecurityGroupIDs) == 0 {
 		errs = append(errs, field.Required(path.Child("securityGroupIDs"), "must have at least one ID"))

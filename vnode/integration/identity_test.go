@@ -21,10 +21,10 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/test/system"
-	"github.com/spillway-k8s/spillway/vnode/app"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/config"
+	"github.com/spillway-k8s/spillway/vnode/host"
 	"github.com/spillway-k8s/spillway/vnode/nodeuser"
 )
 
@@ -153,7 +153,8 @@ func listPods(selector string) attempt {
 func patchStatus(pod *corev1.Pod) attempt {
 	return func(ctx context.Context, thief kubernetes.Interface) error {
 		_, err := thief.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType,
-			[]byte(`{"status":{"message":"stolen"}}`), metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}, "status")
+			[]byte(`{"status":{"message":"stolen"}}`),
+			metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}, "status")
 		return err
 	}
 }
@@ -265,14 +266,16 @@ func TestAVirtualNodeHasTheRightsOfANode(t *testing.T) {
 
 		"it does not act as a machine": {nodeuser.Impersonation("local-0"), readSecret(ns, "own"), false},
 		"it does not act as an administrator": {
-			rest.ImpersonationConfig{UserName: "admin", Groups: []string{"system:masters"}}, readSecret(ns, "own"), false,
+			rest.ImpersonationConfig{UserName: "admin", Groups: []string{"system:masters"}},
+			readSecret(ns, "own"), false,
 		},
 		"it does not join the administrators": {
 			rest.ImpersonationConfig{UserName: node.UserName, Groups: []string{nodeuser.Group, "system:masters"}},
 			readSecret(ns, "own"), false,
 		},
 		"it does not act as another account": {
-			rest.ImpersonationConfig{UserName: "system:serviceaccount:kube-system:default"}, readSecret(ns, "own"), false,
+			rest.ImpersonationConfig{UserName: "system:serviceaccount:kube-system:default"},
+			readSecret(ns, "own"), false,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -346,10 +349,11 @@ func TestWithoutTheRightToActAsANodeTheProgramEnds(t *testing.T) {
 	t.Parallel()
 	config := settings(t, cloudtest.New(t), nodeName(t))
 	config.Kube.Kubeconfig = trial.UserKubeconfig(ownAccount)
-	v, err := app.New(config, hostname, newDiscard())
+	v, err := host.New(config, hostname, newDiscard())
 	require.NoError(t, err)
 	err = v.Run(t.Context())
-	require.ErrorContains(t, err, "this program's user must be allowed to impersonate user system:node:"+config.Node.Name)
+	require.ErrorContains(t, err,
+		"this program's user must be allowed to impersonate user system:node:"+config.Node.Name)
 	require.ErrorContains(t, err, "or set identity to serviceAccount")
 }
 

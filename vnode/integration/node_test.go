@@ -15,10 +15,11 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
-	"github.com/spillway-k8s/spillway/vnode/app"
+	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudnamespace"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/host"
 	virtualnode "github.com/spillway-k8s/spillway/vnode/node"
 	"github.com/spillway-k8s/spillway/vnode/nodeconditions"
 )
@@ -81,7 +82,8 @@ func TestTheNodeIsAVirtualNode(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if ready := virtualnode.FindCondition(again, corev1.NodeReady); ready == nil || ready.Status != corev1.ConditionTrue {
+		ready := virtualnode.FindCondition(again, corev1.NodeReady)
+		if ready == nil || ready.Status != corev1.ConditionTrue {
 			return errors.New("it is not Ready again")
 		}
 		return nil
@@ -102,7 +104,8 @@ func TestTheAnnotationOfTheNodeSetsTheDNS(t *testing.T) {
 	assert.Equal(t, []string{"10.1.2.3"}, dnsOf("first").Nameservers)
 	annotate := func(value string) {
 		_, err := trial.Client().CoreV1().Nodes().Patch(t.Context(), v.name(), types.MergePatchType,
-			fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, policy.ResolvConfAnnotation, value), metav1.PatchOptions{})
+			fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, policy.ResolvConfAnnotation, value),
+			metav1.PatchOptions{})
 		require.NoError(t, err)
 	}
 	annotate("nameserver 4.4.4.4\nnameserver 8.8.8.8\n")
@@ -170,7 +173,7 @@ func TestACloudNamespaceThatCannotBeUsedEndsTheProgram(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := settings(t, tc.cloud(t), nodeName(t))
 			config.CCI.SubnetIDs = []string{"elsewhere"}
-			v, err := app.New(config, hostname, newDiscard())
+			v, err := host.New(config, hostname, newDiscard())
 			require.NoError(t, err)
 			err = v.Run(t.Context())
 			require.ErrorIs(t, err, cloudnamespace.ErrUnusable)
@@ -262,7 +265,7 @@ func TestSeveralNodesShareACloudNamespace(t *testing.T) {
 	assert.Len(t, list.Items, 1)
 }
 
-// A second process for the same node waits until the first has ended.
+// A second process for the same node is its standby until the first has ended.
 func TestOneProcessManagesANode(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
@@ -270,17 +273,23 @@ func TestOneProcessManagesANode(t *testing.T) {
 	first := start(t, config)
 	second := launchOn(t, first.again(t), "another-machine")
 	eventually(t, func() error {
-		if err := second.get("/readyz"); err == nil || !strings.Contains(err.Error(), "another vnode manages node") {
-			return fmt.Errorf("it is ready, or reports something else: %w", err)
+		state, err := programtest.Get(second.health + "/readyz")
+		if err == nil && !strings.Contains(state, "runs in machine, this process is its standby") {
+			err = errors.New("it reports something else: " + state)
 		}
-		return nil
+		return err
 	})
 	ns := namespace(t)
 	create(t, ns, podOn(config.Node.Name, "web"))
 	await(t, ns, "web", isReady)
-	assert.Zero(t, second.metric(t, "spillway_vnode_cloud_requests_total"), "it sends no request to the cloud")
+	assert.Zero(t, second.metric(t, "spillway_vnode_node_running"))
 	first.stop(t)
-	eventually(t, func() error { return second.get("/readyz") })
+	eventually(t, func() error {
+		if second.metric(t, "spillway_vnode_node_running") != 1 {
+			return errors.New("the standby does not take over")
+		}
+		return second.get("/readyz")
+	})
 	create(t, ns, podOn(config.Node.Name, "later"))
 	await(t, ns, "later", isReady)
 	assert.Len(t, cloud.PodsEver(), 2)

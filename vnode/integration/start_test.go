@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/spillway-k8s/spillway/vnode/app"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
+	"github.com/spillway-k8s/spillway/vnode/host"
 )
 
 func TestItDoesNotStartWithoutRequiredFiles(t *testing.T) {
@@ -17,21 +17,22 @@ func TestItDoesNotStartWithoutRequiredFiles(t *testing.T) {
 	}{
 		"the authority of clients": {func(c *Config) { c.ClientCAFile = "nowhere.crt" }, "nowhere.crt"},
 		"the cloud's credentials":  {func(c *Config) { c.CCI.CredentialsFile = "nowhere.yaml" }, "nowhere.yaml"},
-		"the cluster":              {func(c *Config) { c.Kube.Kubeconfig = "nowhere.kubeconfig" }, "nowhere.kubeconfig"},
+		"the cluster": {func(c *Config) { c.Kube.Kubeconfig = "nowhere.kubeconfig" },
+			"nowhere.kubeconfig"},
 	}
 	cloud := cloudtest.New(t)
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			cfg := settings(t, cloud, "virtual-node")
 			tc.change(cfg)
-			_, err := app.New(cfg, hostname, newDiscard())
+			_, err := host.New(cfg, hostname, newDiscard())
 			assert.ErrorContains(t, err, tc.want)
 		})
 	}
 	t.Run("the certificate", func(t *testing.T) {
 		cfg := settings(t, cloud, nodeName(t))
 		cfg.TLSCertFile = "nowhere.crt"
-		v, err := app.New(cfg, hostname, newDiscard())
+		v, err := host.New(cfg, hostname, newDiscard())
 		require.NoError(t, err)
 		assert.ErrorContains(t, v.Run(t.Context()), "nowhere.crt")
 	})

@@ -24,9 +24,9 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/test/system"
-	"github.com/spillway-k8s/spillway/vnode/app"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/config"
+	"github.com/spillway-k8s/spillway/vnode/host"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
@@ -84,8 +84,10 @@ func settings(t testing.TB, cloud *cloudtest.Cloud, name string) *Config {
 	c.CCI.IAMEndpoint = cloud.URL
 	c.CCI.CredentialsFile = filepath.Join(t.TempDir(), "credentials.yaml")
 	require.NoError(t, os.WriteFile(c.CCI.CredentialsFile,
-		fmt.Appendf(nil, "accessKey: %s\nsecretKey: %s\n", cloudtest.Account.AccessKey, cloudtest.Account.SecretKey), 0o600))
-	c.CCI.Namespace, c.CCI.SubnetIDs, c.CCI.SecurityGroupIDs = cloudtest.Namespace, []string{"subnet"}, []string{"group"}
+		fmt.Appendf(nil, "accessKey: %s\nsecretKey: %s\n", cloudtest.Account.AccessKey, cloudtest.Account.SecretKey),
+		0o600))
+	c.CCI.Namespace, c.CCI.SubnetIDs = cloudtest.Namespace, []string{"subnet"}
+	c.CCI.SecurityGroupIDs = []string{"group"}
 	c.CCI.PodCIDRs = []string{"10.246.0.0/16", "127.77.0.0/16"} // See onLoopback.
 	c.CCI.QPS, c.CCI.Burst = 1000, 1000
 	if cloud.Version == policy.CCI1 {
@@ -110,7 +112,8 @@ func launchOn(t testing.TB, config *Config, machine string) *running {
 	require.NoError(t, config.Validate())
 	r := &running{config: config, ended: make(chan error, 1), health: "http://" + config.HealthListen,
 		logs: &programtest.Log{}}
-	v, err := app.New(config, machine, slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	v, err := host.New(config, machine,
+		slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
@@ -264,7 +267,8 @@ func await(t testing.TB, namespace, name string, check func(*corev1.Pod) error) 
 			return err
 		}
 		if err := check(pod); err != nil {
-			return fmt.Errorf("pod %s is %s (%s: %s): %w", name, pod.Status.Phase, pod.Status.Reason, pod.Status.Message, err)
+			return fmt.Errorf("pod %s is %s (%s: %s): %w",
+				name, pod.Status.Phase, pod.Status.Reason, pod.Status.Message, err)
 		}
 		return nil
 	})

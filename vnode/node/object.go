@@ -35,8 +35,11 @@ type Config struct {
 	// IP and Port are where the API server reaches the kubelet port.
 	IP   string
 	Port int32
-	// Region is the value of the topology label. Optional.
-	Region string
+	// Region and Zone are the values of the topology labels. Optional.
+	Region, Zone string
+	// Labels and Taints are those of the operator, in addition to those of every virtual node.
+	Labels map[string]string
+	Taints []corev1.Taint
 	// Capacity limits what the scheduler may place. No capacity in the cloud is reserved for it.
 	Capacity corev1.ResourceList
 }
@@ -53,7 +56,7 @@ func Capacity(cpu, memory, storage resource.Quantity, pods int64) corev1.Resourc
 func object(c Config) *corev1.Node {
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: c.Name, Labels: labels(c)},
-		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{policy.ProviderTaint()}},
+		Spec:       corev1.NodeSpec{Taints: taints(c)},
 		Status: corev1.NodeStatus{
 			Capacity:    c.Capacity,
 			Allocatable: c.Capacity,
@@ -85,7 +88,26 @@ func labels(c Config) map[string]string {
 	if c.Region != "" {
 		all[corev1.LabelTopologyRegion] = c.Region
 	}
+	if c.Zone != "" {
+		all[corev1.LabelTopologyZone] = c.Zone
+	}
+	for key, value := range c.Labels {
+		if _, taken := all[key]; !taken {
+			all[key] = value
+		}
+	}
 	return all
+}
+
+// IsReservedLabel reports whether an operator must not configure a label, because virtual nodes set it themselves.
+func IsReservedLabel(key string) bool {
+	_, own := labels(Config{Region: "r", Zone: "z"})[key]
+	return own || key == corev1.LabelHostname
+}
+
+// taints returns the taints that the Node must have.
+func taints(c Config) []corev1.Taint {
+	return append([]corev1.Taint{policy.ProviderTaint()}, c.Taints...)
 }
 
 func conditions() []corev1.NodeCondition {

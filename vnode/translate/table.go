@@ -68,7 +68,7 @@ var table = []Section{
 		{"imagePullSecrets", Translated, "to mirrors, followed by the Secret of the cloud namespace"},
 		{"hostname", Copied, "the name of the Pod if it is not set"},
 		{"subdomain", DroppedWithEvent, "cloud Pods have no records in the DNS of the cluster"},
-		{"affinity", Dropped, scheduled},
+		{"affinity", Dropped, scheduled + "; in the cloud the zone of the virtual node is required"},
 		{"schedulerName", Dropped, scheduled},
 		{"tolerations", Dropped, scheduled},
 		{"hostAliases", Copied, ""},

@@ -27,6 +27,8 @@ type Config struct {
 	Owner identity.Owner
 	// NodeIP is the value of status.hostIP in the containers.
 	NodeIP string
+	// Zone is the zone of the cloud in which Pods run. Empty means any.
+	Zone string
 	// DefaultSize is the size of a Pod without requests and limits, such as "0.50_1.0" (policy.Config).
 	DefaultSize string
 	// ClusterDNS are the IP addresses of the cluster's name servers. They must be reachable from the subnets of the
@@ -207,6 +209,7 @@ func (b *builder) podSpec(nodeDNS *corev1.PodDNSConfig) cci.PodSpec {
 		Volumes:                       b.volumes(), // Before the containers, which leave out mounts of dropped volumes.
 	}
 	spec.DNSPolicy, spec.DNSConfig = b.dns(nodeDNS)
+	spec.Affinity = b.translator.zoneAffinity()
 	spec.ExtraEphemeralStorage = b.extraStorage()
 	for i := range b.spec.InitContainers {
 		spec.InitContainers = append(spec.InitContainers, b.container(&b.spec.InitContainers[i]))
