@@ -70,6 +70,7 @@ type entry struct {
 	cloud        slot
 	refused      bool // the Pod's condition says that the extender refused it
 	parked       bool // refused by policy
+	undecided    bool // the scheduler's last question about preemption had no answer (PreemptEnded)
 	// The Pod may wait for a local slot and for a cloud slot at the same time. nil if it does not.
 	waitsForLocal, waitsForCloud *ticket
 }

@@ -153,6 +153,29 @@ func (l *Ledger) Park(uid types.UID) {
 	}
 }
 
+// PreemptEnded records whether the scheduler got an answer about preemption for a Pod. Without one it has evicted
+// nothing, and does not ask again: the Pod is requeued.
+func (l *Ledger) PreemptEnded(uid types.UID, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e, ok := l.pods[uid]
+	if !ok || !e.active || e.node != "" {
+		return
+	}
+	e.undecided = err != nil
+	if e.undecided {
+		l.requeue(e.ref)
+	}
+}
+
+// PreemptUndecided reports whether the last question about preemption for a Pod had no answer.
+func (l *Ledger) PreemptUndecided(uid types.UID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e, ok := l.pods[uid]
+	return ok && e.undecided
+}
+
 // PolicyChanged requeues every parked Pod, and the waiting Pods that the limits of their namespaces allow now. Call it
 // when something that policy depends on has changed. It takes time in proportion to the number of Pods.
 func (l *Ledger) PolicyChanged() {

@@ -447,6 +447,31 @@ func TestTheCloudComesLast(t *testing.T) {
 	})
 }
 
+// The scheduler takes an error of Preempt for "no Pod can be evicted", and asks no second time.
+func TestAPodDoesNotBurstBecausePreemptHadNoAnswer(t *testing.T) {
+	f := newFixture(t)
+	lowest := int32(-10)
+	f.pod("buffer", on("local-0"), func(p *corev1.Pod) { p.Spec.Priority = &lowest })
+	pod := f.pod("a", quota(1))
+	first := f.filter(pod, virtuals...)
+	assert.Equal(t, policy.ReasonPreemptFirst, first.Reason)
+	victims := placement.Victims{"local-0": &extenderv1.MetaVictims{Pods: []*extenderv1.MetaPod{{UID: "uid-buffer"}}}}
+	f.writeErr = errors.New("the API server is slow")
+	_, err := f.Preempt(t.Context(), pod, victims)
+	require.ErrorIs(t, err, f.writeErr)
+	assert.Equal(t, []string{"a"}, f.requeued, "the scheduler must ask again")
+
+	pod.Status.Conditions = []corev1.PodCondition{{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: first.Refusal,
+	}}
+	assert.Equal(t, policy.ReasonPreemptFirst, f.filter(pod, virtuals...).Reason)
+	f.writeErr = nil
+	kept, err := f.Preempt(t.Context(), pod, victims)
+	require.NoError(t, err)
+	assert.Len(t, kept, 1)
+	assert.Equal(t, virtuals, f.filter(pod, virtuals...).Names, "after an answer, no nominated node means no success")
+}
+
 func TestPreemptKeepsNodesWhereThePodMayRun(t *testing.T) {
 	cases := map[string]struct {
 		changes []change

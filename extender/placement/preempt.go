@@ -19,6 +19,12 @@ type Victims map[string]*extenderv1.MetaVictims
 // (docs/sources.md#scheduler-preemption). A Pod below its quota gets its slot now. Otherwise another Pod could take
 // the slot for which Pods were evicted. The same holds for the limits of its namespace.
 func (p *Placement) Preempt(ctx context.Context, pod *corev1.Pod, victims Victims) (Victims, error) {
+	kept, err := p.preempt(ctx, pod, victims)
+	p.ledger.PreemptEnded(pod.UID, err)
+	return kept, err
+}
+
+func (p *Placement) preempt(ctx context.Context, pod *corev1.Pod, victims Victims) (Victims, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	view, err := p.nodes.Await(ctx, slices.Collect(maps.Keys(victims)))

@@ -21,7 +21,8 @@ func allowsBoth(d policy.Decision) bool {
 
 // preemptsFirst reports whether the Pod must not burst yet because the cloud comes last: preemption on a local node is
 // in progress, or the scheduler has not tried it although Pods of a lower priority are on local nodes. If it was tried
-// without success, the Pod has the refusal in its condition and no nominated node.
+// without success, the Pod has the refusal in its condition and no nominated node. A question about preemption without
+// an answer looks the same to the scheduler, but was no try.
 func (p *Placement) preemptsFirst(pod *corev1.Pod, view nodes.View) bool {
 	if nominated := pod.Status.NominatedNodeName; nominated != "" {
 		return view[nominated] == nodes.Local
@@ -34,5 +35,6 @@ func (p *Placement) preemptsFirst(pod *corev1.Pod, view nodes.View) bool {
 		// whole group a backoff.
 		return false
 	}
-	return !policy.RefusedWith(pod, preemptFirst) && p.ledger.HasLocalBelow(ledger.PriorityOf(pod))
+	tried := policy.RefusedWith(pod, preemptFirst) && !p.ledger.PreemptUndecided(pod.UID)
+	return !tried && p.ledger.HasLocalBelow(ledger.PriorityOf(pod))
 }
