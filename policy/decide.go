@@ -27,32 +27,34 @@ const (
 
 // Config configures the rules of a cluster. The zero value protects no namespace: start from DefaultConfig.
 type Config struct {
-	// ProtectedNamespaces are the namespaces whose Pods never burst. Default: kube-system, tke-eni-ip-webhook (source: TKE
-	// Resilience).
+	// ProtectedNamespaces are the namespaces whose Pods never burst. Default: kube-system, tke-eni-ip-webhook (source:
+	// TKE Resilience).
 	ProtectedNamespaces []string `json:"protectedNamespaces"`
 	// VolumeKinds are the kinds of PersistentVolume that the cloud can mount: the name of a CSI driver, or the field of
-	// the volume source (nfs, cephfs, hostPath, …). Has no effect with CCI 1.0, which mounts none. Default: the drivers of
-	// SFS and SFS Turbo (source: CCE bursting).
+	// the volume source (nfs, cephfs, hostPath, …). Has no effect with CCI 1.0, which mounts none. Default: the drivers
+	// of SFS and SFS Turbo (source: CCE bursting).
 	VolumeKinds []string `json:"volumeKinds"`
-	// LocalFalseForbids makes AUTO_SCALE_EKS "false" on a Pod forbid bursting even if the global switch is on. By default
-	// a local "false" has an effect only if the global switch is off too (source: TKE Resilience). Default: false.
+	// LocalFalseForbids makes AUTO_SCALE_EKS "false" on a Pod forbid bursting even if the global switch is on. By
+	// default a local "false" has an effect only if the global switch is off too (source: TKE Resilience). Default:
+	// false.
 	LocalFalseForbids bool `json:"localFalseForbids"`
 	// CCIVersion is the generation of the cloud, "2.0" or "1.0". It determines the API that virtual nodes use and the
 	// sizes of Pods. It must be the same for all virtual nodes of a cluster. Default: 2.0.
 	CCIVersion CCIVersion `json:"cciVersion"`
-	// DefaultSize is the size of a Pod without resource requests, as vCPU_GiB. It is what the cloud bills, and what counts
-	// towards the limits of a namespace. It must be the same for all programs. More costs more. Default 0.50_1.0.
+	// DefaultSize is the size of a Pod without resource requests, as vCPU_GiB. It is what the cloud bills, and what
+	// counts towards the limits of a namespace. It must be the same for all programs. More costs more. Default
+	// 0.50_1.0.
 	DefaultSize string `json:"defaultSize"`
-	// AllowOversize lets Pods request a larger size than they need, by the annotation resource.cci.io/pod-size-specs. Such
-	// a size passes ResourceQuota and LimitRange, and is billed. The annotation spillway.io/allow-oversize of a Namespace
-	// overrides it. Default: false.
+	// AllowOversize lets Pods request a larger size than they need, by the annotation resource.cci.io/pod-size-specs.
+	// Such a size passes ResourceQuota and LimitRange, and is billed. The annotation spillway.io/allow-oversize of a
+	// Namespace overrides it. Default: false.
 	AllowOversize bool `json:"allowOversize"`
 	// DisabledRules are the restrictions to ignore, by reason. Disable a rule only if the cloud is known to accept such
 	// Pods. Default: none.
 	DisabledRules []Reason `json:"disabledRules"`
 	// CloudLimits are the limits of every namespace without the annotation spillway.io/cloud-limits, such as
-	// "pods=50,cpu=200,memory=400Gi". CPU and memory are those of the billed sizes. "pods=0" means that a namespace uses
-	// the cloud only if it has the annotation. It must be the same for all programs. Default: empty, no limits.
+	// "pods=50,cpu=200,memory=400Gi". CPU and memory are those of the billed sizes. "pods=0" means that a namespace
+	// uses the cloud only if it has the annotation. It must be the same for all programs. Default: empty, no limits.
 	CloudLimits string `json:"cloudLimits"`
 }
 
@@ -150,6 +152,9 @@ type Input struct {
 	// Claims are the kinds of the PersistentVolumes of the Pod's claims, by claim name: the name of a CSI driver or the
 	// field of the volume source. A claim that does not exist or is not known yet is not in the map.
 	Claims map[string]string
+	// Nodes are the virtual nodes of Spillway in the cluster. Without them nothing is known about what they exclude.
+	// For a Pod that is on one already they have no meaning.
+	Nodes []VirtualNode
 }
 
 // Decision says where a Pod may run, and why.
@@ -225,14 +230,26 @@ func (p *Policy) decideMode(in Input) Decision {
 	}
 	switch mode {
 	case ModeOff:
-		return Decision{PlacementLocalOnly, nil, mode, ReasonLabelOff, "the burst label is off: remove or change the label " +
-			BurstLabel + " (or " + BurstLabelAlias + ") of the Pod or its workload to allow bursting"}
+		return Decision{
+			PlacementLocalOnly,
+			nil,
+			mode,
+			ReasonLabelOff,
+			"the burst label is off: remove or change the label " +
+				BurstLabel + " (or " + BurstLabelAlias + ") of the Pod or its workload to allow bursting",
+		}
 	case ModeEnforce:
 		if label, _ := ResolveMode(in.Pod.Labels, in.WorkloadLabels, nil); label == ModeNone {
 			return Decision{PlacementCloudOnly, nil, mode, ReasonNamespaceEnforce, "the namespace has the label " +
 				NamespaceEnforceLabel + "=" + NamespaceEnforceValue + ": virtual nodes only"}
 		}
-		return Decision{PlacementCloudOnly, nil, mode, ReasonLabelEnforce, "the burst label is enforce: virtual nodes only"}
+		return Decision{
+			PlacementCloudOnly,
+			nil,
+			mode,
+			ReasonLabelEnforce,
+			"the burst label is enforce: virtual nodes only",
+		}
 	case ModeLocalPrefer:
 		return Decision{PlacementLocalFirst, nil, mode, ReasonLabelLocalPrefer,
 			"the burst label is localPrefer: virtual nodes if no local node fits"}

@@ -85,6 +85,9 @@ const (
 	// AllowCloudAnnotationsAnnotation on a Namespace lists annotations that its Pods may have in the cloud besides
 	// those that the configuration allows, such as "yangtse.io/pod-with-eip,yangtse.io/eip-charge-mode=traffic".
 	AllowCloudAnnotationsAnnotation = "spillway.io/allow-cloud-annotations"
+	// KeptLocalAnnotation says why a Pod stays on local nodes although it, its workload or its namespace requests that
+	// it bursts: the reason and the message of a restriction. The webhook sets it when the Pod is created.
+	KeptLocalAnnotation = "spillway.io/kept-local"
 	// RequeueAnnotation is changed by the extender to make the scheduler retry a Pod that the extender refused.
 	RequeueAnnotation = "spillway.io/wake"
 	// AddedAffinityAnnotation on a Pod says that admission added a requirement about virtual nodes to the node affinity
@@ -203,13 +206,9 @@ func AvoidsVirtualNodes(spec *corev1.PodSpec) bool {
 	if required == nil {
 		return false
 	}
-	excludes := func(r corev1.NodeSelectorRequirement) bool {
-		return r.Key == NodeTypeLabel && r.Operator == corev1.NodeSelectorOpNotIn &&
-			slices.Contains(r.Values, NodeTypeVirtual)
-	}
 	// Terms are alternatives: a term without the requirement admits virtual nodes.
 	return !slices.ContainsFunc(required.NodeSelectorTerms, func(term corev1.NodeSelectorTerm) bool {
-		return !slices.ContainsFunc(term.MatchExpressions, excludes)
+		return !slices.ContainsFunc(term.MatchExpressions, excludesVirtualNodes)
 	})
 }
 

@@ -50,6 +50,7 @@ func TestNames(t *testing.T) {
 		"CloudLimitsAnnotation":           "spillway.io/cloud-limits",
 		"AllowOversizeAnnotation":         "spillway.io/allow-oversize",
 		"AllowCloudAnnotationsAnnotation": "spillway.io/allow-cloud-annotations",
+		"KeptLocalAnnotation":             "spillway.io/kept-local",
 		"RequeueAnnotation":               "spillway.io/wake",
 		"LocalReplicasCondition":          "spillway.io/LocalReplicas",
 		"AddedAffinityAnnotation":         "spillway.io/added-node-affinity",

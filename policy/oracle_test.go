@@ -48,6 +48,13 @@ type story struct {
 	groups                       string
 	wholePod                     [2]int64 // milli CPU and Mi of the Pod as a whole; 0 for not said
 	claims                       map[string]string
+	nodes                        []policy.VirtualNode
+	selector                     map[string]string
+	terms                        []storyTerm
+	podAffinity, spread          string // a topologyKey, "" for none
+	softSpread                   bool
+	extended                     string // a resource of the first container
+	extendedAmount               int64
 	disabled                     []string
 	cci1                         bool // The cloud is CCI 1.0.
 }
@@ -74,11 +81,18 @@ type storyContainer struct {
 	mounts                       []storyMount
 }
 
+// storyTerm is a term of the required node affinity with one requirement.
+type storyTerm struct {
+	key      string
+	operator string
+	values   []string
+}
+
 type storyMount struct{ volume, subPath, subPathExpr string }
 
 type storyVolume struct {
-	// kind is hostPath, emptyDir, configMap, secret, downwardAPI, projected, nfs, claim, ephemeral, csi, gitRepo, iscsi or
-	// certificate.
+	// kind is hostPath, emptyDir, configMap, secret, downwardAPI, projected, nfs, claim, ephemeral, csi, gitRepo, iscsi
+	// or certificate.
 	name, kind string
 	path       string // of a hostPath
 	limit      string // of an emptyDir
@@ -93,7 +107,8 @@ type outcome struct {
 }
 
 func (s story) expect(sizes []policytest.Size) outcome {
-	// 1. May it burst? The label of the Pod, else of its workload, else of its namespace; the alias only without a label.
+	// 1. May it burst? The label of the Pod, else of its workload, else of its namespace; the alias only without a
+	// label.
 	mode, byNamespace := "", false
 	for _, label := range []string{s.podLabel, s.podAlias, s.workloadLabel, s.workloadAlias} {
 		if mode == "" {
@@ -232,7 +247,10 @@ func (s story) broken(sizes []policytest.Size) []string {
 	}
 	for _, m := range mounts {
 		if (m.subPath != "" || m.subPathExpr != "") &&
-			slices.ContainsFunc(volumes, func(v storyVolume) bool { return v.name == m.volume && v.kind == "emptyDir" }) {
+			slices.ContainsFunc(
+				volumes,
+				func(v storyVolume) bool { return v.name == m.volume && v.kind == "emptyDir" },
+			) {
 			broken = append(broken, "EmptyDirSubPath")
 			break
 		}
@@ -319,7 +337,79 @@ func (s story) broken(sizes []policytest.Size) []string {
 			broken = append(broken, "OversizedFlavor")
 		}
 	}
+	return append(broken, s.brokenByNodes()...)
+}
+
+// brokenByNodes lists the rules about what virtual nodes are and have.
+func (s story) brokenByNodes() []string {
+	var broken []string
+	if s.extended != "" && s.extended != "spillway.io/placement" && s.extendedAmount > 0 {
+		broken = append(broken, "ExtendedResource")
+	}
+	var matching []policy.VirtualNode
+	for _, node := range s.nodes {
+		if s.selects(node) {
+			matching = append(matching, node)
+		}
+	}
+	candidates := matching
+	if len(matching) == 0 {
+		candidates = s.nodes
+	}
+	missing := func(key string) bool {
+		if key == "" || len(candidates) == 0 {
+			return false
+		}
+		for _, node := range candidates {
+			if _, ok := node.Labels[key]; ok {
+				return false
+			}
+		}
+		return true
+	}
+	if missing(s.podAffinity) {
+		broken = append(broken, "PodAffinity")
+	}
+	if missing(s.spread) && !s.softSpread {
+		broken = append(broken, "TopologySpread")
+	}
+	if len(s.nodes) > 0 && len(matching) == 0 {
+		broken = append(broken, "NodeSelector")
+	}
 	return broken
+}
+
+// selects says whether the Pod may be on a node by its selector and one of its terms.
+func (s story) selects(node policy.VirtualNode) bool {
+	for key, value := range s.selector {
+		if node.Labels[key] != value {
+			return false
+		}
+	}
+	if len(s.terms) == 0 {
+		return true
+	}
+	for _, term := range s.terms {
+		value, has := node.Labels[term.key]
+		if term.key == "metadata.name" {
+			value, has = node.Name, true
+		}
+		var number, limit int
+		fmt.Sscan(value, &number)
+		if len(term.values) > 0 {
+			fmt.Sscan(term.values[0], &limit)
+		}
+		switch {
+		case term.operator == "In" && has && slices.Contains(term.values, value),
+			term.operator == "NotIn" && !(has && slices.Contains(term.values, value)),
+			term.operator == "Exists" && has,
+			term.operator == "DoesNotExist" && !has,
+			term.operator == "Gt" && number > limit && number != 0,
+			term.operator == "Lt" && number < limit && number != 0:
+			return true
+		}
+	}
+	return false
 }
 
 // inTheCloud says which volumes and mounts are left once the hostPath volumes are replaced.
@@ -481,7 +571,7 @@ func (s story) input() policy.Input {
 		pod.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{PodGroupName: new("train")}
 	}
 	return policy.Input{
-		Pod: pod, Global: global, Claims: s.claims,
+		Pod: pod, Global: global, Claims: s.claims, Nodes: s.nodes,
 		WorkloadLabels:  present(map[string]string{burstLabel: s.workloadLabel, burstAlias: s.workloadAlias}),
 		NamespaceLabels: present(map[string]string{"virtual-node-affinity-injection": s.namespaceLabel}),
 		NamespaceAnnotations: present(map[string]string{
@@ -553,7 +643,54 @@ func (s story) spec() corev1.PodSpec {
 	for _, v := range s.volumes {
 		spec.Volumes = append(spec.Volumes, v.volume())
 	}
+	s.setConstraints(&spec)
+	if s.extended != "" {
+		list := append(spec.InitContainers, spec.Containers...)
+		list[0].Resources.Limits[corev1.ResourceName(s.extended)] = *resource.NewQuantity(
+			s.extendedAmount, resource.DecimalSI)
+	}
 	return spec
+}
+
+// setConstraints sets what says on which nodes the Pod may be.
+func (s story) setConstraints(spec *corev1.PodSpec) {
+	spec.NodeSelector = s.selector
+	spec.Affinity = &corev1.Affinity{}
+	for _, term := range s.terms {
+		if spec.Affinity.NodeAffinity == nil {
+			spec.Affinity.NodeAffinity = &corev1.NodeAffinity{
+				RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{},
+			}
+		}
+		requirement := []corev1.NodeSelectorRequirement{
+			{Key: term.key, Operator: corev1.NodeSelectorOperator(term.operator), Values: term.values},
+		}
+		selectorTerm := corev1.NodeSelectorTerm{MatchExpressions: requirement}
+		if term.key == "metadata.name" {
+			selectorTerm = corev1.NodeSelectorTerm{MatchFields: requirement}
+		}
+		required := spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+		required.NodeSelectorTerms = append(required.NodeSelectorTerms, selectorTerm)
+	}
+	if s.podAffinity != "" {
+		spec.Affinity.PodAffinity = &corev1.PodAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: s.podAffinity}},
+		}
+		spec.Affinity.PodAntiAffinity = &corev1.PodAntiAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{
+				{TopologyKey: "kubernetes.io/hostname"},
+			},
+		}
+	}
+	if s.spread != "" {
+		constraint := corev1.TopologySpreadConstraint{
+			MaxSkew: 1, TopologyKey: s.spread, WhenUnsatisfiable: corev1.DoNotSchedule,
+		}
+		if s.softSpread {
+			constraint.WhenUnsatisfiable = corev1.ScheduleAnyway
+		}
+		spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{constraint}
+	}
 }
 
 func quantities(milliCPU, mib int64) corev1.ResourceList {
@@ -610,7 +747,12 @@ func (c storyContainer) container() corev1.Container {
 	for _, m := range c.mounts {
 		container.VolumeMounts = append(
 			container.VolumeMounts,
-			corev1.VolumeMount{Name: m.volume, MountPath: "/" + m.volume, SubPath: m.subPath, SubPathExpr: m.subPathExpr},
+			corev1.VolumeMount{
+				Name:        m.volume,
+				MountPath:   "/" + m.volume,
+				SubPath:     m.subPath,
+				SubPathExpr: m.subPathExpr,
+			},
 		)
 	}
 	return container
@@ -653,7 +795,9 @@ func (v storyVolume) volume() corev1.Volume {
 	case "projected":
 		volume.Projected = &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
 			{ConfigMap: &corev1.ConfigMapProjection{}}, {Secret: &corev1.SecretProjection{}},
-			{DownwardAPI: &corev1.DownwardAPIProjection{}}, {ServiceAccountToken: &corev1.ServiceAccountTokenProjection{}},
+			{
+				DownwardAPI: &corev1.DownwardAPIProjection{},
+			}, {ServiceAccountToken: &corev1.ServiceAccountTokenProjection{}},
 		}}
 	case "certificate":
 		volume.Projected = &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
@@ -748,10 +892,62 @@ func tellStory(seed uint64) story {
 	for i := range 1 + rng.IntN(3) {
 		s.containers = append(s.containers, tellContainer(rng, fmt.Sprintf("c%d", i), s.volumes, rarely, pick))
 	}
+	s.tellConstraints(rng, pick)
 	if rng.IntN(4) == 0 {
 		s.disabled = append(s.disabled, string(policy.Rules()[rng.IntN(len(policy.Rules()))].Reason))
 	}
 	return s
+}
+
+// tellConstraints invents virtual nodes, and which nodes the Pod wants.
+func (s *story) tellConstraints(rng *rand.Rand, pick func(...string) string) {
+	for i := range rng.IntN(3) {
+		labels := map[string]string{"type": "virtual-kubelet", "generation": pick("1", "2")}
+		if rng.IntN(2) == 0 {
+			labels["topology.kubernetes.io/zone"] = pick("a", "b")
+		}
+		if rng.IntN(4) == 0 {
+			labels["kubernetes.io/hostname"] = fmt.Sprintf("virtual-%d", i)
+		}
+		s.nodes = append(s.nodes, policy.VirtualNode{Name: fmt.Sprintf("virtual-%d", i), Labels: labels})
+	}
+	if rng.IntN(15) == 0 {
+		s.selector = map[string]string{"topology.kubernetes.io/zone": pick("a", "b", "c")}
+		if rng.IntN(2) == 0 {
+			s.selector["type"] = "virtual-kubelet"
+		}
+	}
+	for rng.IntN(12) == 0 {
+		term := storyTerm{
+			key:      pick("topology.kubernetes.io/zone", "type", "disktype"),
+			operator: pick("Exists", "DoesNotExist"),
+		}
+		switch rng.IntN(4) {
+		case 0:
+			term.operator, term.values = pick("In", "NotIn"), []string{pick("a", "b"), pick("c", "virtual-kubelet")}
+		case 1:
+			term.key, term.operator, term.values = "generation", pick("Gt", "Lt"), []string{pick("1", "2", "3")}
+		case 2:
+			term.key, term.operator, term.values = "metadata.name", pick(
+				"In",
+				"NotIn",
+			), []string{
+				pick("virtual-0", "local"),
+			}
+		}
+		s.terms = append(s.terms, term)
+	}
+	topology := func() string { return pick("topology.kubernetes.io/zone", "kubernetes.io/hostname") }
+	if rng.IntN(20) == 0 {
+		s.podAffinity = topology()
+	}
+	if rng.IntN(15) == 0 {
+		s.spread, s.softSpread = topology(), rng.IntN(3) == 0
+	}
+	if rng.IntN(20) == 0 {
+		s.extended = pick("nvidia.com/gpu", "hugepages-2Mi", "example.com/fpga", "spillway.io/placement")
+		s.extendedAmount = rng.Int64N(3)
+	}
 }
 
 func tellVolume(rng *rand.Rand, name string, pick func(...string) string) storyVolume {
@@ -813,7 +1009,14 @@ func tellContainer(
 			c.hostPort = ports[rng.IntN(len(ports))]
 		}
 	}
-	c.probe, c.probeSlot, c.probePort = pick("", "httpGet", "tcpSocket", "exec"), rng.IntN(3), ports[rng.IntN(len(ports))]
+	c.probe, c.probeSlot, c.probePort = pick(
+		"",
+		"httpGet",
+		"tcpSocket",
+		"exec",
+	), rng.IntN(
+		3,
+	), ports[rng.IntN(len(ports))]
 	if rng.IntN(2) == 0 {
 		c.probeName = pick("http", "health")
 	}

@@ -22,8 +22,8 @@ const (
 	ReasonNamespaceEnforce Reason = "NamespaceEnforce"
 	// ReasonInvalid: a key of the Pod is malformed. The Pod stays on local nodes until the key is corrected.
 	ReasonInvalid Reason = "InvalidPolicy"
-	// ReasonSchedulingGroup: the Pod has a local quota and belongs to a scheduling group, for which no quota can be kept.
-	// It stays on local nodes.
+	// ReasonSchedulingGroup: the Pod has a local quota and belongs to a scheduling group, for which no quota can be
+	// kept. It stays on local nodes.
 	ReasonSchedulingGroup Reason = "SchedulingGroup"
 	// ReasonCloudForbidden: the namespace may not use the cloud. The Pod stays on local nodes.
 	ReasonCloudForbidden Reason = "CloudForbidden"
@@ -58,6 +58,10 @@ const (
 	ReasonCCI1               Reason = "NotInCCI1"
 	ReasonVariableSource     Reason = "VariableSource"
 	ReasonEphemeralStorage   Reason = "EphemeralStorage"
+	ReasonExtendedResource   Reason = "ExtendedResource"
+	ReasonPodAffinity        Reason = "PodAffinity"
+	ReasonTopologySpread     Reason = "TopologySpread"
+	ReasonNodeSelector       Reason = "NodeSelector"
 )
 
 // Reasons of Events that are not reasons of a decision.
@@ -66,17 +70,17 @@ const (
 	ReasonBurstAllowed Reason = "BurstAllowed"
 	// ReasonWebhookMissed: the Pod was created while the webhook was down, and lacks fields that cannot be added later.
 	ReasonWebhookMissed Reason = "WebhookMissed"
-	// ReasonNotCounted: the namespace has cloud limits, and the Pod does not request the extender, which would count it.
-	// It stays on local nodes until it is recreated.
+	// ReasonNotCounted: the namespace has cloud limits, and the Pod does not request the extender, which would count
+	// it. It stays on local nodes until it is recreated.
 	ReasonNotCounted Reason = "NotCounted"
-	// ReasonKeptLocal: the Pod tolerates every taint and was not allowed to burst when it was created. The webhook gave it
-	// node affinity against virtual nodes, so it stays on local nodes until it is recreated.
+	// ReasonKeptLocal: the Pod tolerates every taint and was not allowed to burst when it was created. The webhook gave
+	// it node affinity against virtual nodes, so it stays on local nodes until it is recreated.
 	ReasonKeptLocal Reason = "KeptLocal"
 )
 
 // Why the extender refuses a Pod until something changes.
 const (
-	// ReasonLocalQuota: the local quota of the revision is used up, and no virtual node can take the Pod.
+	// ReasonLocalQuota: the local quota of the revision is used up, and no virtual node passes the scheduler's filters.
 	ReasonLocalQuota Reason = "LocalQuotaReached"
 	// ReasonPreemptFirst: no local node fits, and Pods of lower priority are evicted from local nodes before the Pod
 	// bursts.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,7 @@ type subject struct {
 	// replaceErr is the error of applying the replacements.
 	replaceErr error
 	claims     map[string]string
+	nodes      []VirtualNode
 	settings   NamespaceSettings
 	// defaultSize is the size of a Pod without requests.
 	defaultSize sizes.Flavor
@@ -74,13 +76,28 @@ var rules = []Rule{
 		checkFixedIP},
 	{ReasonHostPath, "hostPath volumes that " + HostPathReplacementAnnotation + " does not replace, except " +
 		LocaltimePath, "CCE bursting", checkHostPath},
-	{ReasonVolumeKind, "volumes other than configMap, secret, emptyDir, downwardAPI, projected (of these and of service " +
-		"account tokens), nfs and claims", "CCE bursting; CCI API", checkVolumeKinds},
-	{ReasonPersistentVolume, "PersistentVolumes of other kinds than the configured ones, or of a kind that is not known " +
-		"yet", "TKE Resilience; CCE bursting", checkClaims},
+	{
+		ReasonVolumeKind,
+		"volumes other than configMap, secret, emptyDir, downwardAPI, projected (of these and of service " +
+			"account tokens), nfs and claims",
+		"CCE bursting; CCI API",
+		checkVolumeKinds,
+	},
+	{
+		ReasonPersistentVolume,
+		"PersistentVolumes of other kinds than the configured ones, or of a kind that is not known " +
+			"yet",
+		"TKE Resilience; CCE bursting",
+		checkClaims,
+	},
 	{ReasonEmptyDirSubPath, "an emptyDir mounted with subPath", "CCE bursting", checkSubPath},
-	{ReasonEmptyDirSizeLimit, "an emptyDir with a sizeLimit that is not a multiple of 1Gi, or above 10Gi per CPU core, " +
-		"cores rounded up", "CCE bursting", checkSizeLimit},
+	{
+		ReasonEmptyDirSizeLimit,
+		"an emptyDir with a sizeLimit that is not a multiple of 1Gi, or above 10Gi per CPU core, " +
+			"cores rounded up",
+		"CCE bursting",
+		checkSizeLimit,
+	},
 	{ReasonHostNamespace, "hostNetwork, hostPID and hostIPC", "CCI manual cci_01_0156", checkHostNamespaces},
 	{ReasonPrivileged, "privileged containers", "CCI manual cci_01_0156", checkPrivileged},
 	{ReasonGRPCProbe, "gRPC probes", "CCI API, Probe", checkGRPCProbes},
@@ -98,6 +115,28 @@ var rules = []Rule{
 		"CCI manual cci_01_0058", checkFlavor},
 	{ReasonOversizedFlavor, "a requested size that is larger than the Pod needs, unless an administrator allows it " +
 		"(`allowOversize`, or " + AllowOversizeAnnotation + " of the namespace)", "Spillway", checkOversize},
+	{
+		ReasonExtendedResource,
+		"requests for extended resources, such as GPUs, and for huge pages",
+		"CCI manual cci_01_0058",
+		checkExtendedResources,
+	},
+	{
+		ReasonPodAffinity,
+		"required podAffinity by a topologyKey that no virtual node has, such as " + corev1.LabelHostname,
+		"kube-scheduler, InterPodAffinity",
+		checkPodAffinity,
+	},
+	{
+		ReasonTopologySpread,
+		"a topologySpreadConstraint with DoNotSchedule by a topologyKey that no virtual node has, such " +
+			"as " + corev1.LabelHostname,
+		"kube-scheduler, PodTopologySpread",
+		checkTopologySpread,
+	},
+	// Last, because the webhook itself may give a Pod that the cloud cannot run node affinity against virtual nodes.
+	{ReasonNodeSelector, "a nodeSelector or required node affinity that matches no virtual node",
+		"kube-scheduler, NodeAffinity", checkNodeSelector},
 }
 
 // Rules returns all restrictions. The table in the documentation is generated from them.
@@ -129,14 +168,17 @@ func (p *Policy) Has(rule Reason) bool {
 // Without returns a Policy that does not apply the rules.
 func (p *Policy) Without(reasons ...Reason) *Policy {
 	other := *p
-	other.rules = slices.DeleteFunc(slices.Clone(p.rules), func(r Rule) bool { return slices.Contains(reasons, r.Reason) })
+	other.rules = slices.DeleteFunc(
+		slices.Clone(p.rules),
+		func(r Rule) bool { return slices.Contains(reasons, r.Reason) },
+	)
 	return &other
 }
 
 func (p *Policy) subject(in Input, settings NamespaceSettings) subject {
 	spec, err := ReplaceHostPaths(in.Pod)
-	return subject{pod: in.Pod, spec: spec, replaceErr: err, claims: in.Claims, settings: settings, config: p.config,
-		defaultSize: p.defaultSize}
+	return subject{pod: in.Pod, spec: spec, replaceErr: err, claims: in.Claims, nodes: in.Nodes, settings: settings,
+		config: p.config, defaultSize: p.defaultSize}
 }
 
 func (p *Policy) violations(s subject) []Violation {
@@ -215,8 +257,11 @@ func checkProbePorts(s subject) []string {
 		for name, probe := range probes(c) {
 			for _, port := range probePorts(c, probe) {
 				if isReserved(port) {
-					found = append(found, fmt.Sprintf("container %s has a %s on port %d: the cloud reserves ports %d-%d",
-						c.Name, name, port, reservedPortLow, reservedPortHigh))
+					found = append(
+						found,
+						fmt.Sprintf("container %s has a %s on port %d: the cloud reserves ports %d-%d",
+							c.Name, name, port, reservedPortLow, reservedPortHigh),
+					)
 				}
 			}
 		}
@@ -253,8 +298,10 @@ func resolvePort(c *corev1.Container, port intstr.IntOrString) []int32 {
 
 func checkFixedIP(s subject) []string {
 	if _, ok := s.pod.Annotations[FixedIPAnnotation]; ok {
-		return []string{fmt.Sprintf("annotation %s requests a fixed IP address, which the cloud does not support: remove it",
-			FixedIPAnnotation)}
+		return []string{
+			fmt.Sprintf("annotation %s requests a fixed IP address, which the cloud does not support: remove it",
+				FixedIPAnnotation),
+		}
 	}
 	return nil
 }
@@ -266,8 +313,11 @@ func checkHostPath(s subject) []string {
 			continue
 		}
 		names = append(names, v.Name)
-		found = append(found, fmt.Sprintf("volume %s is a hostPath: set its replacement in the cloud with annotation %s",
-			v.Name, HostPathReplacementAnnotation))
+		found = append(
+			found,
+			fmt.Sprintf("volume %s is a hostPath: set its replacement in the cloud with annotation %s",
+				v.Name, HostPathReplacementAnnotation),
+		)
 	}
 	if s.replaceErr != nil && len(names) > 0 {
 		return []string{fmt.Sprintf("hostPath volumes %s: their replacement in the cloud is invalid: %s",
@@ -358,8 +408,11 @@ func checkSubPath(s subject) []string {
 	for c := range containers(s.spec) {
 		for _, m := range c.VolumeMounts {
 			if emptyDirs[m.Name] && (m.SubPath != "" || m.SubPathExpr != "") {
-				found = append(found, fmt.Sprintf("container %s mounts emptyDir %s with a subPath: mount the whole volume",
-					c.Name, m.Name))
+				found = append(
+					found,
+					fmt.Sprintf("container %s mounts emptyDir %s with a subPath: mount the whole volume",
+						c.Name, m.Name),
+				)
 			}
 		}
 	}
@@ -432,8 +485,11 @@ func checkGRPCProbes(s subject) []string {
 	for c := range containers(s.spec) {
 		for name, probe := range probes(c) {
 			if probe.GRPC != nil {
-				found = append(found, fmt.Sprintf("container %s has a gRPC %s: the cloud supports exec, httpGet and tcpSocket",
-					c.Name, name))
+				found = append(
+					found,
+					fmt.Sprintf("container %s has a gRPC %s: the cloud supports exec, httpGet and tcpSocket",
+						c.Name, name),
+				)
 			}
 		}
 	}
@@ -444,7 +500,10 @@ func checkBlockDevices(s subject) []string {
 	var found []string
 	for c := range containers(s.spec) {
 		if len(c.VolumeDevices) > 0 {
-			found = append(found, fmt.Sprintf("container %s uses raw block volumes, which the cloud cannot attach", c.Name))
+			found = append(
+				found,
+				fmt.Sprintf("container %s uses raw block volumes, which the cloud cannot attach", c.Name),
+			)
 		}
 	}
 	return found
@@ -455,6 +514,41 @@ func checkResourceClaims(s subject) []string {
 		return []string{"the Pod has dynamic resource claims, which the cloud does not know"}
 	}
 	return nil
+}
+
+// sold are the resources that the cloud sells. The cloud does not see the marker: vnode removes it.
+var sold = []corev1.ResourceName{
+	corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage, PlacementResource,
+}
+
+// checkExtendedResources finds requests for what no virtual node offers. The scheduler ignores a request for zero.
+func checkExtendedResources(s subject) []string {
+	var found []string
+	check := func(who string, resources corev1.ResourceRequirements) {
+		var names map[corev1.ResourceName]bool
+		for _, list := range []corev1.ResourceList{resources.Requests, resources.Limits} {
+			for name, quantity := range list {
+				if slices.Contains(sold, name) || quantity.IsZero() {
+					continue
+				}
+				if names == nil { // Hardly any Pod gets here, and every Pod is checked.
+					names = map[corev1.ResourceName]bool{}
+				}
+				names[name] = true
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			found = append(found, fmt.Sprintf("%s requests %s, which the cloud does not sell", who, name))
+		}
+	}
+	for c := range containers(s.spec) {
+		check("container "+c.Name, c.Resources)
+	}
+	if s.spec.Resources != nil {
+		check("the Pod", *s.spec.Resources)
+	}
+	check("the RuntimeClass of the Pod", corev1.ResourceRequirements{Requests: s.spec.Overhead})
+	return found
 }
 
 func checkRestartRules(s subject) []string {
@@ -468,8 +562,8 @@ func checkRestartRules(s subject) []string {
 			found = append(found, fmt.Sprintf("container %s has restartPolicyRules, which the cloud does not support: "+
 				"use the restartPolicy of the Pod", c.Name))
 		} else if c.RestartPolicy != nil && !sidecars[c] {
-			found = append(found, fmt.Sprintf("container %s has a restartPolicy of its own, which the cloud does not support: "+
-				"use the restartPolicy of the Pod", c.Name))
+			found = append(found, fmt.Sprintf("container %s has a restartPolicy of its own, which the cloud does not "+
+				"support: use the restartPolicy of the Pod", c.Name))
 		}
 	}
 	return found

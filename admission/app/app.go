@@ -110,7 +110,7 @@ func assemble(cfg *config.Config, clients clients, host string, logger *slog.Log
 	if err != nil {
 		return nil, err
 	}
-	evaluator := evaluation.New(rules, caches.facts, caches.owners, cfg.LookupTimeout.Duration)
+	evaluator := evaluation.New(rules, caches.facts, caches.owners, caches.nodes, cfg.LookupTimeout.Duration)
 	controllers, err := newControllers(cfg, clients, caches, evaluator, triggers, registry, logger)
 	if err != nil {
 		return nil, err
@@ -183,7 +183,12 @@ func newCaches(cfg *config.Config, clients clients, triggers switchTriggers, log
 	if err != nil {
 		return caches{}, err
 	}
-	return caches{facts: facts, owners: found, pods: pods, nodes: podcache.NewVirtualNodes(clients.metadata)}, nil
+	nodes := podcache.NewVirtualNodes(clients.metadata)
+	// It is never stopped: the triggers exist as long as the program.
+	if _, err := nodes.OnChange(triggers.fire); err != nil {
+		return caches{}, err
+	}
+	return caches{facts: facts, owners: found, pods: pods, nodes: nodes}, nil
 }
 
 func newControllers(
@@ -229,7 +234,8 @@ func newWebhook(
 	registry prometheus.Registerer, logger *slog.Logger,
 ) (serve.Server, error) {
 	handler, err := webhook.New(webhook.Config{
-		Evaluator: evaluator, Validator: validation.New(rules, caches.facts), SchedulerName: cfg.SchedulerName,
+		Evaluator: evaluator, Validator: validation.New(rules, caches.facts, caches.nodes),
+		SchedulerName:   cfg.SchedulerName,
 		InCloud:         func() int { return len(caches.pods.InCloud(caches.nodes)) },
 		Guard:           types.NamespacedName{Namespace: cfg.LeaderElectionNamespace, Name: webhook.GuardName},
 		DaemonSetsBurst: !rules.Has(policy.ReasonDaemonSet),

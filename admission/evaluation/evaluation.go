@@ -1,6 +1,6 @@
-// Package evaluation collects what the policy needs to know about a Pod: the switches, the labels of its owners and
-// its namespace, and the kinds of its volumes. Then it calls the policy. It makes no decision of its own and changes
-// nothing.
+// Package evaluation collects what the policy needs to know about a Pod: the switches, the labels of its owners and its
+// namespace, the kinds of its volumes, and the virtual nodes. Then it calls the policy. It makes no decision of its own
+// and changes nothing.
 package evaluation
 
 import (
@@ -22,6 +22,12 @@ type Facts interface {
 	FindClaims(context.Context, *corev1.Pod) (map[string]string, error)
 }
 
+// Nodes knows the virtual nodes (admission/controllers/podcache).
+type Nodes interface {
+	// Ours returns the virtual nodes of Spillway. It must not block.
+	Ours() []policy.VirtualNode
+}
+
 // Owners returns the labels of what a Pod belongs to (admission/owners). Both methods may call the API server, for a
 // bounded time.
 type Owners interface {
@@ -36,12 +42,13 @@ type Evaluator struct {
 	policy  *policy.Policy
 	facts   Facts
 	owners  Owners
+	nodes   Nodes
 	timeout time.Duration
 }
 
 // New returns an Evaluator. timeout limits the look-up of the claims of one Pod.
-func New(p *policy.Policy, facts Facts, owners Owners, timeout time.Duration) *Evaluator {
-	return &Evaluator{policy: p, facts: facts, owners: owners, timeout: timeout}
+func New(p *policy.Policy, facts Facts, owners Owners, nodes Nodes, timeout time.Duration) *Evaluator {
+	return &Evaluator{policy: p, facts: facts, owners: owners, nodes: nodes, timeout: timeout}
 }
 
 // Result is the decision of the policy about a Pod, and what else admission needs to know about the Pod.
@@ -68,6 +75,10 @@ func (r Result) Forbidden() bool {
 	return !r.MayBurst() && (r.Off || r.Reason != policy.ReasonSwitchOff)
 }
 
+// StaysLocal reports whether the Pod requests to burst with keys that are right, and may not: what it is or needs keeps
+// it on local nodes.
+func (r Result) StaysLocal() bool { return r.Managed && r.Forbidden() && !r.Off }
+
 // Evaluate returns the result for a Pod, whose namespace must be set. It does not change the Pod. It returns an error
 // if it cannot look up the owners of the Pod or the claims of a managed Pod.
 func (e *Evaluator) Evaluate(ctx context.Context, pod *corev1.Pod) (Result, error) {
@@ -91,8 +102,8 @@ func (e *Evaluator) Evaluate(ctx context.Context, pod *corev1.Pod) (Result, erro
 		Managed:  managed,
 		Limited:  limited,
 		Errors:   present(modeErr, quotaErr, switchErr, replacementsErr),
-		// A malformed key counts as off where it matters, as in policy.Decide: a burst label overrides the switches, and
-		// enforce ignores the quota.
+		// A malformed key counts as off where it matters, as in policy.Decide: a burst label overrides the switches,
+		// and enforce ignores the quota.
 		Off: mode == policy.ModeOff || modeErr != nil || unreplaced != nil ||
 			(quotaErr != nil && mode != policy.ModeEnforce) || (switchErr != nil && mode == policy.ModeNone),
 	}
@@ -108,7 +119,7 @@ func (e *Evaluator) Evaluate(ctx context.Context, pod *corev1.Pod) (Result, erro
 // overrides that of the namespace. A Pod with a burst label is managed even if its namespace cannot be looked up: the
 // extender decides again, and knows the namespace.
 func (e *Evaluator) input(ctx context.Context, pod *corev1.Pod) (in policy.Input, err error) {
-	in = policy.Input{Pod: pod, Global: e.facts.Global()}
+	in = policy.Input{Pod: pod, Global: e.facts.Global(), Nodes: e.nodes.Ours()}
 	labels, annotations, err := e.owners.Namespace(ctx, pod.Namespace)
 	in.NamespaceAnnotations = annotations
 	if mode, malformed := policy.ParseMode(pod.Labels); malformed != nil || mode != policy.ModeNone {

@@ -19,10 +19,12 @@ type cluster struct {
 	global           policy.Switch
 	owner, namespace map[string]string
 	limits           string
+	nodes            []policy.VirtualNode
 	err, claimErr    error
 }
 
 func (c cluster) Global() policy.Switch                { return c.global }
+func (c cluster) Ours() []policy.VirtualNode           { return c.nodes }
 func (c cluster) Claims(*corev1.Pod) map[string]string { return nil }
 func (c cluster) FindClaims(_ context.Context, pod *corev1.Pod) (map[string]string, error) {
 	kinds := map[string]string{}
@@ -61,17 +63,30 @@ func TestEvaluate(t *testing.T) {
 		limited                           bool
 	}
 	malformed := want{managed: true, off: true, forbidden: true, errors: 1}
+	virtual := []policy.VirtualNode{{Name: "virtual-0", Labels: map[string]string{"zone": "a"}}}
 	auto := want{managed: true, mayBurst: true, mode: policy.ModeAuto}
 	for name, test := range map[string]struct {
 		cluster             cluster
 		labels, annotations map[string]string
 		host                bool
 		volumes             []corev1.Volume
+		selector            map[string]string
 		want                want
 	}{
 		"a Pod without keys is unmanaged": {want: want{mayBurst: true}},
 		"a Pod with only the local switch is unmanaged": {
 			annotations: annotation(policy.SwitchKey, "true"), want: want{mayBurst: true},
+		},
+		"a selector that no virtual node matches keeps a Pod local": {
+			cluster: cluster{nodes: virtual}, labels: burst("enforce"), selector: map[string]string{"disktype": "ssd"},
+			want: want{managed: true, forbidden: true, mode: policy.ModeEnforce},
+		},
+		"a selector that a virtual node matches does not": {
+			cluster: cluster{nodes: virtual}, labels: burst("auto"), selector: map[string]string{"zone": "a"},
+			want: auto,
+		},
+		"without virtual nodes a selector excludes nothing": {
+			labels: burst("auto"), selector: map[string]string{"disktype": "ssd"}, want: auto,
 		},
 		"a Pod with a quota is managed": {annotations: quota("1"), want: want{managed: true, mayBurst: true}},
 		"a Pod with a quota is managed while the switch is off": {
@@ -90,8 +105,9 @@ func TestEvaluate(t *testing.T) {
 			cluster: cluster{owner: burst("enforce")}, labels: burst("off"),
 			want: want{managed: true, off: true, forbidden: true, mode: policy.ModeOff},
 		},
-		"a malformed label of the Pod counts as off without a mode":   {labels: burst("x"), want: malformed},
-		"a malformed label of the owner counts as off without a mode": {cluster: cluster{owner: burst("x")}, want: malformed},
+		"a malformed label of the Pod counts as off without a mode": {labels: burst("x"), want: malformed},
+		"a malformed label of the owner counts as off without a mode": {cluster: cluster{owner: burst("x")},
+			want: malformed},
 		"a malformed local switch counts as off": {
 			annotations: annotation(policy.SwitchKey, "x"), want: want{off: true, forbidden: true, errors: 1},
 		},
@@ -147,10 +163,11 @@ func TestEvaluate(t *testing.T) {
 			pod := &corev1.Pod{
 				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Labels: test.labels, Annotations: test.annotations},
 				Spec: corev1.PodSpec{
-					HostNetwork: test.host, Containers: []corev1.Container{{Name: "c"}}, Volumes: test.volumes,
+					NodeSelector: test.selector,
+					HostNetwork:  test.host, Containers: []corev1.Container{{Name: "c"}}, Volumes: test.volumes,
 				},
 			}
-			got, err := New(rules, test.cluster, test.cluster, time.Minute).Evaluate(t.Context(), pod)
+			got, err := New(rules, test.cluster, test.cluster, test.cluster, time.Minute).Evaluate(t.Context(), pod)
 			require.NoError(t, err)
 			assert.Equal(t, test.want, want{
 				got.Managed, got.Off, got.Forbidden(), got.MayBurst(), got.BurstMode, len(got.Errors),
@@ -165,10 +182,10 @@ func TestEvaluateFailsIfTheOwnersCannotBeLookedUp(t *testing.T) {
 	require.NoError(t, err)
 	unreachable := cluster{err: errors.New("connection refused")}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}}
-	_, err = New(rules, unreachable, unreachable, time.Minute).Evaluate(t.Context(), pod)
+	_, err = New(rules, unreachable, unreachable, unreachable, time.Minute).Evaluate(t.Context(), pod)
 	assert.ErrorContains(t, err, "connection refused")
 	pod.Namespace = "gone"
-	_, err = New(rules, cluster{}, cluster{}, time.Minute).Evaluate(t.Context(), pod)
+	_, err = New(rules, cluster{}, cluster{}, cluster{}, time.Minute).Evaluate(t.Context(), pod)
 	assert.ErrorContains(t, err, "not found")
 }
 
@@ -184,14 +201,14 @@ func TestEvaluateLooksUpTheClaimsOfManagedPodsOnly(t *testing.T) {
 	}}
 	unreachable := cluster{claimErr: errors.New("connection refused")}
 
-	got, err := New(rules, unreachable, unreachable, time.Minute).Evaluate(t.Context(), pod)
+	got, err := New(rules, unreachable, unreachable, unreachable, time.Minute).Evaluate(t.Context(), pod)
 	require.NoError(t, err, "the claims of an unmanaged Pod are not looked up")
 	assert.Equal(t, policy.ReasonPersistentVolume, got.Reason)
 
 	pod.Labels = map[string]string{policy.BurstLabel: "enforce"}
-	_, err = New(rules, unreachable, unreachable, time.Minute).Evaluate(t.Context(), pod)
+	_, err = New(rules, unreachable, unreachable, unreachable, time.Minute).Evaluate(t.Context(), pod)
 	require.ErrorContains(t, err, "connection refused")
-	got, err = New(rules, cluster{}, cluster{}, time.Minute).Evaluate(t.Context(), pod)
+	got, err = New(rules, cluster{}, cluster{}, cluster{}, time.Minute).Evaluate(t.Context(), pod)
 	require.NoError(t, err)
 	assert.Equal(t, policy.PlacementCloudOnly, got.Placement)
 }

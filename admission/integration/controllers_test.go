@@ -259,7 +259,8 @@ func TestAPodThatWaitsForItsQuotaGetsAnEvent(t *testing.T) {
 	event := eventOf(t, ns, waiting[0], "LocalQuotaReached")
 	assert.Equal(t, corev1.EventTypeNormal, event.Type)
 	assert.Contains(t, event.Message,
-		"this revision has used up its LOCAL_REPLICAS=1 on local nodes, and no virtual node can take the Pod now")
+		"this revision has used up its LOCAL_REPLICAS=1 on local nodes, and kube-scheduler's filters "+
+			"exclude every virtual node")
 
 	// A Pod that is bound to a local node later uses up the quota of a Pod that waits already.
 	owner, err := trial.Client().CoreV1().ConfigMaps(ns).

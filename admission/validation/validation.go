@@ -17,17 +17,24 @@ type Facts interface {
 	Claims(*corev1.Pod) map[string]string
 }
 
+// Nodes knows the virtual nodes (admission/controllers/podcache).
+type Nodes interface {
+	// Ours returns the virtual nodes of Spillway. It must not block.
+	Ours() []policy.VirtualNode
+}
+
 // Validator validates by one policy. It holds no state, so goroutines may share it.
 type Validator struct {
 	policy *policy.Policy
 	facts  Facts
+	nodes  Nodes
 }
 
 // New returns a Validator.
 //
 // It does not know what namespaces may: it does not warn about sizes, which a namespace may be allowed to choose.
-func New(p *policy.Policy, facts Facts) *Validator {
-	return &Validator{policy: p.Without(policy.ReasonOversizedFlavor), facts: facts}
+func New(p *policy.Policy, facts Facts, nodes Nodes) *Validator {
+	return &Validator{policy: p.Without(policy.ReasonOversizedFlavor), facts: facts, nodes: nodes}
 }
 
 // Review validates an object of a namespace. old is its previous version, nil at creation. The webhook rejects the

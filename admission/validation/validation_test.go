@@ -24,12 +24,19 @@ type claims map[string]string
 
 func (c claims) Claims(*corev1.Pod) map[string]string { return c }
 
+// nodes are the virtual nodes.
+type nodes []policy.VirtualNode
+
+func (n nodes) Ours() []policy.VirtualNode { return n }
+
 // input is the input of a review.
 type input struct {
 	// Policy changes the rules of the policy; empty for the default.
 	Policy *policy.Config `json:"policy,omitempty"`
 	// Claims are the kinds of the volumes behind claims.
 	Claims claims `json:"claims,omitempty"`
+	// Nodes are the virtual nodes.
+	Nodes nodes `json:"nodes,omitempty"`
 	// Old is the previous version of the object; empty at creation.
 	Old json.RawMessage `json:"old,omitempty"`
 	// Object is the object to review.
@@ -79,7 +86,7 @@ func review(t *testing.T, in input) output {
 	if in.Old != nil {
 		old = decode(t, in.Old)
 	}
-	errs, warnings := validation.New(rules, in.Claims).Review("shop", decode(t, in.Object), old)
+	errs, warnings := validation.New(rules, in.Claims, in.Nodes).Review("shop", decode(t, in.Object), old)
 	out := output{Warnings: warnings}
 	for _, err := range errs {
 		out.Errors = append(out.Errors, err.Error())
@@ -201,7 +208,7 @@ func FuzzReview(f *testing.F) {
 	}
 	rules, err := policy.New(policy.DefaultConfig())
 	require.NoError(f, err)
-	v := validation.New(rules, claims{})
+	v := validation.New(rules, claims{}, nodes{})
 	f.Fuzz(func(t *testing.T, kind string, object, old []byte) {
 		is, err := validation.Decode(kind, object)
 		if err != nil {

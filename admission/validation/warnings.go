@@ -26,10 +26,27 @@ func (v *Validator) warnings(namespace string, s *Subject) []string {
 		return found
 	}
 	found = append(found, replacements(s)...)
-	if mode == policy.ModeEnforce {
-		found = append(found, v.restrictions(namespace, s)...)
+	if request := s.request(mode); request != "" && s.kind != "Pod" { // The mutating webhook warns about a Pod.
+		found = append(found, v.restrictions(namespace, s, request)...)
 	}
 	return found
+}
+
+// request says how the subject requests that its Pods burst. It is empty if it does not.
+func (s *Subject) request(mode policy.Mode) string {
+	_, hasQuota, quotaErr := policy.ParseLocalReplicas(s.pod.meta.Annotations)
+	local, switchErr := policy.ParseSwitch(s.pod.meta.Annotations)
+	switch {
+	case mode == policy.ModeOff:
+		return ""
+	case mode != policy.ModeNone:
+		return "the burst label is " + string(mode)
+	case hasQuota && quotaErr == nil:
+		return "the Pods have " + policy.LocalReplicasAnnotation
+	case local == policy.SwitchOn && switchErr == nil:
+		return policy.SwitchKey + " is true"
+	}
+	return ""
 }
 
 // mode returns the burst mode that the subject gives its Pods, ModeNone if the label is malformed.
@@ -159,8 +176,8 @@ func replacements(s *Subject) []string {
 	return found
 }
 
-// restrictions finds why Pods that must run in the cloud cannot. It ignores claims whose kind is not known yet.
-func (v *Validator) restrictions(namespace string, s *Subject) []string {
+// restrictions finds why Pods that request to burst cannot. It ignores claims whose kind is not known yet.
+func (v *Validator) restrictions(namespace string, s *Subject, request string) []string {
 	pod := s.asPod(namespace)
 	if _, err := policy.ParseReplacements(pod.Annotations); err != nil {
 		return nil // errors reports that.
@@ -172,9 +189,9 @@ func (v *Validator) restrictions(namespace string, s *Subject) []string {
 	pod.Spec.Volumes = slices.DeleteFunc(slices.Clone(pod.Spec.Volumes),
 		func(volume corev1.Volume) bool { return unknown[volume.Name] })
 	var found []string
-	for _, violation := range v.policy.Restrictions(policy.Input{Pod: pod, Claims: claims}) {
-		found = append(found, fmt.Sprintf("%s: the burst label is enforce, but the cloud cannot run this Pod, so it "+
-			"stays on local nodes: %s: %s", s.specPath(), violation.Reason, violation.Message))
+	for _, violation := range v.policy.Restrictions(policy.Input{Pod: pod, Claims: claims, Nodes: v.nodes.Ours()}) {
+		found = append(found, fmt.Sprintf("%s: %s, but the cloud cannot run this Pod, so it "+
+			"stays on local nodes: %s: %s", s.specPath(), request, violation.Reason, violation.Message))
 	}
 	return found
 }

@@ -39,6 +39,7 @@ func mutate(pod *corev1.Pod, result evaluation.Result, schedulerName string) *co
 	}
 	out := pod.DeepCopy()
 	setBurstLabel(out, result)
+	explainLocal(out, result)
 	if result.MayBurst() && !policy.ToleratesProvider(&out.Spec) {
 		out.Spec.Tolerations = append(out.Spec.Tolerations, policy.ProviderToleration())
 	}
@@ -63,12 +64,30 @@ func mutate(pod *corev1.Pod, result evaluation.Result, schedulerName string) *co
 // nor the extender would keep it off virtual nodes. The affinity stays when the switch turns on later, because such a
 // Pod never requested to burst.
 func keepLocal(pod *corev1.Pod, result evaluation.Result) *corev1.Pod {
-	if result.MayBurst() || !policy.ToleratesProvider(&pod.Spec) {
+	_, explained := pod.Annotations[policy.KeptLocalAnnotation]
+	stays := !result.MayBurst() && policy.ToleratesProvider(&pod.Spec)
+	if !explained && !stays {
 		return pod
 	}
 	out := pod.DeepCopy()
-	requireAndRecord(out, corev1.NodeSelectorOpNotIn)
+	explainLocal(out, result)
+	if stays {
+		requireAndRecord(out, corev1.NodeSelectorOpNotIn)
+	}
 	return out
+}
+
+// explainLocal writes to a Pod that requests to burst why it stays on local nodes. It removes the explanation of
+// another Pod, of which the manifest may be a copy.
+func explainLocal(pod *corev1.Pod, result evaluation.Result) {
+	delete(pod.Annotations, policy.KeptLocalAnnotation)
+	if !result.StaysLocal() {
+		return
+	}
+	if pod.Annotations == nil {
+		pod.Annotations = map[string]string{}
+	}
+	pod.Annotations[policy.KeptLocalAnnotation] = string(result.Reason) + ": " + result.Message
 }
 
 // setBurstLabel copies the burst mode of the owner or the namespace to the Pod, because the other programs read the

@@ -44,6 +44,8 @@ type world struct {
 	NamespaceAnnotations map[string]string `json:"namespaceAnnotations,omitempty"`
 	// Scheduler is the scheduler that calls the extender, if it runs next to the default scheduler.
 	Scheduler string `json:"scheduler,omitempty"`
+	// Nodes are the virtual nodes.
+	Nodes []policy.VirtualNode `json:"nodes,omitempty"`
 	// lookup is the error of all look-ups.
 	lookup error
 }
@@ -55,6 +57,8 @@ func (w world) Global() policy.Switch {
 	value, _ := policy.ParseSwitch(map[string]string{policy.SwitchKey: w.Switch})
 	return value
 }
+
+func (w world) Ours() []policy.VirtualNode { return w.Nodes }
 
 func (w world) Claims(*corev1.Pod) map[string]string { return w.ClaimKinds }
 
@@ -76,7 +80,7 @@ func (w world) Namespace(context.Context, string) (labels, annotations map[strin
 func (w world) evaluator(t testing.TB) *evaluation.Evaluator {
 	p, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
-	return evaluation.New(p, w, w, time.Minute)
+	return evaluation.New(p, w, w, w, time.Minute)
 }
 
 // handlerFor returns the webhook.
@@ -94,7 +98,7 @@ func handlerFor(t testing.TB, evaluator Evaluator, schedulerName ...string) (htt
 func validatorOf(t testing.TB) *validation.Validator {
 	p, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
-	return validation.New(p, world{})
+	return validation.New(p, world{}, world{})
 }
 
 // reviewOf returns the request body of a review of the creation of a Pod.

@@ -92,7 +92,7 @@ func warnings(pod *corev1.Pod, result evaluation.Result) []string {
 			found = append(found, lines(err.Error())...)
 		}
 	}
-	if result.Managed && result.Forbidden() && !result.Off {
+	if result.StaysLocal() {
 		found = append(found, fmt.Sprintf("%s: the Pod stays on local nodes: %s", result.Reason, result.Message))
 	}
 	return found

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/admission/evaluation"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -54,12 +55,13 @@ func TestMutatePreservesItsInvariants(t *testing.T) {
 					"an unmanaged Pod that tolerates virtual nodes and may not burst stays local")
 				return
 			}
-			checkManaged(t, pod, &out, v.Off, v.MayBurst())
+			checkManaged(t, pod, &out, v)
 		})
 	}
 }
 
-func checkManaged(t *testing.T, in, out *corev1.Pod, off, mayBurst bool) {
+func checkManaged(t *testing.T, in, out *corev1.Pod, result evaluation.Result) {
+	off, mayBurst := result.Off, result.MayBurst()
 	assert.Equal(t, !off, policy.NeedsPlacement(&out.Spec), "the extender places every Pod that is not off")
 	assert.Equal(t, mayBurst || policy.ToleratesProvider(&in.Spec), policy.ToleratesProvider(&out.Spec))
 	require.GreaterOrEqual(t, len(out.Spec.Tolerations), len(in.Spec.Tolerations))
@@ -68,6 +70,12 @@ func checkManaged(t *testing.T, in, out *corev1.Pod, off, mayBurst bool) {
 	}
 	annotations := maps.Clone(out.Annotations)
 	delete(annotations, policy.AddedAffinityAnnotation)
+	explanation, explained := annotations[policy.KeptLocalAnnotation]
+	delete(annotations, policy.KeptLocalAnnotation)
+	assert.Equal(t, result.StaysLocal(), explained)
+	if explained {
+		assert.Equal(t, string(result.Reason)+": "+result.Message, explanation)
+	}
 	assert.Equal(t, len(in.Annotations), len(annotations))
 	for key, value := range in.Annotations {
 		assert.Equal(t, value, annotations[key], "the annotations of the user stay")
@@ -240,6 +248,10 @@ func randomWorld(random *rand.Rand) world {
 			policy.BurstLabel: modes, policy.BurstLabelAlias: modes, "app": {"web"},
 		}),
 		NamespaceLabels: some(random, map[string][]string{policy.NamespaceEnforceLabel: {"enabled", "disabled"}}),
+		Nodes: pick(random, nil, []policy.VirtualNode{{Name: "virtual-0", Labels: policy.VirtualNodeLabels()}},
+			[]policy.VirtualNode{{Name: "virtual-0", Labels: map[string]string{
+				policy.NodeTypeLabel: policy.NodeTypeVirtual, "zone": "a", "disktype": "ssd",
+			}}}),
 	}
 }
 
@@ -270,6 +282,7 @@ func randomPod(random *rand.Rand) *corev1.Pod {
 		[]corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpExists}},
 		[]corev1.Toleration{policy.ProviderToleration()})
 	pod.Spec.Affinity = randomAffinity(random)
+	pod.Spec.NodeSelector = pick(random, nil, nil, nil, map[string]string{"disktype": "ssd"})
 	for _, name := range []string{"logs", "time", "data"} {
 		if random.IntN(3) > 0 {
 			continue

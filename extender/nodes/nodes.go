@@ -1,11 +1,12 @@
 // Package nodes knows which nodes of the cluster are local and which are virtual. It keeps the name and the class of
-// each node, and no Node objects.
+// each node, the labels of virtual nodes, and no Node objects.
 package nodes
 
 import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -41,9 +42,11 @@ type Nodes struct {
 
 	mu      sync.Mutex // orders writers
 	classes atomic.Pointer[map[string]Class]
+	virtual map[string]virtualNode // guarded by mu
+	state   atomic.Pointer[virtualState]
 	synced  atomic.Bool
-	// events notifies callers of Await. They wait for a name, which most events do not concern: each is a change of some
-	// node.
+	// events notifies callers of Await. They wait for a name, which most events do not concern: each is a change of
+	// some node.
 	events *slowcall.Events[string]
 }
 
@@ -51,6 +54,8 @@ type Nodes struct {
 func New() *Nodes {
 	n := &Nodes{changed: func() {}, events: slowcall.NewEvents[string]().DespiteEvents()}
 	n.classes.Store(&map[string]Class{})
+	n.virtual = map[string]virtualNode{}
+	n.state.Store(&virtualState{})
 	return n
 }
 
@@ -72,6 +77,25 @@ func (n *Nodes) IsLocal(name string) bool {
 	class := n.View()[name]
 	return class == Local || class == Unknown
 }
+
+// virtualNode is a virtual node of Spillway that exists.
+type virtualNode struct {
+	policy.VirtualNode
+	// locked reports whether its cloud is sold out.
+	locked bool
+}
+
+// virtualState is what readers know of the virtual nodes of Spillway.
+type virtualState struct {
+	ours    []policy.VirtualNode
+	soldOut bool
+}
+
+// Ours returns the virtual nodes of Spillway that exist, in the order of their names. The caller must not change them.
+func (n *Nodes) Ours() []policy.VirtualNode { return n.state.Load().ours }
+
+// SoldOut reports whether vnode has locked every virtual node of Spillway, and there is one.
+func (n *Nodes) SoldOut() bool { return n.state.Load().soldOut }
 
 // Synced reports whether the set has been filled.
 func (n *Nodes) Synced() bool { return n.synced.Load() }
@@ -159,7 +183,16 @@ func (s *store) Update(obj any) error {
 		return err
 	}
 	class := classOf(node)
-	if s.nodes.View()[node.Name] == class {
+	before := s.nodes.View()[node.Name]
+	if class == Virtual || before == Virtual {
+		s.nodes.editVirtual(func(all map[string]virtualNode) {
+			delete(all, node.Name)
+			if class == Virtual {
+				all[node.Name] = virtualOf(node)
+			}
+		})
+	}
+	if before == class {
 		return nil // A heartbeat.
 	}
 	s.nodes.edit(func(classes map[string]Class) { classes[node.Name] = class })
@@ -169,18 +202,33 @@ func (s *store) Update(obj any) error {
 // Delete implements cache.ReflectorStore. It keeps the name: the scheduler's snapshot may still contain a node that is
 // gone, and the Pods of a deleted virtual node must not count as local. The next full list removes the names of local
 // nodes.
-func (s *store) Delete(any) error { return nil }
+func (s *store) Delete(obj any) error {
+	node, err := asNode(obj)
+	if err != nil {
+		return err
+	}
+	s.nodes.editVirtual(func(all map[string]virtualNode) { delete(all, node.Name) })
+	return nil
+}
 
 // Replace implements cache.ReflectorStore.
 func (s *store) Replace(list []any, _ string) error {
 	fresh := map[string]Class{}
+	virtual := map[string]virtualNode{}
 	for _, obj := range list {
 		node, err := asNode(obj)
 		if err != nil {
 			return err
 		}
 		fresh[node.Name] = classOf(node)
+		if fresh[node.Name] == Virtual {
+			virtual[node.Name] = virtualOf(node)
+		}
 	}
+	s.nodes.editVirtual(func(all map[string]virtualNode) {
+		clear(all)
+		maps.Copy(all, virtual)
+	})
 	s.nodes.edit(func(classes map[string]Class) {
 		maps.DeleteFunc(classes, func(_ string, c Class) bool { return c == Local })
 		maps.Copy(classes, fresh)
@@ -204,6 +252,26 @@ func (n *Nodes) edit(change func(map[string]Class)) {
 	if !maps.Equal(before.notLocal(), View(classes).notLocal()) {
 		n.changed()
 	}
+}
+
+// editVirtual changes the virtual nodes, and replaces what readers know of them.
+func (n *Nodes) editVirtual(change func(map[string]virtualNode)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	change(n.virtual)
+	state := &virtualState{soldOut: len(n.virtual) > 0}
+	for _, name := range slices.Sorted(maps.Keys(n.virtual)) {
+		node := n.virtual[name]
+		state.ours = append(state.ours, node.VirtualNode)
+		state.soldOut = state.soldOut && node.locked
+	}
+	n.state.Store(state)
+}
+
+// virtualOf returns what is kept of a virtual node.
+func virtualOf(node *metav1.PartialObjectMetadata) virtualNode {
+	_, locked := node.Annotations[policy.SoldOutUntilAnnotation]
+	return virtualNode{policy.VirtualNode{Name: node.Name, Labels: node.Labels}, locked}
 }
 
 // notLocal returns the nodes that are not local.

@@ -86,10 +86,62 @@ func TestANodeThatOnlyClaimsToBeVirtualIsForeign(t *testing.T) {
 	assert.Equal(t, 2, changes)
 }
 
+func TestTheLabelsOfVirtualNodesThatExist(t *testing.T) {
+	n := nodes.New()
+	assert.Empty(t, n.Ours())
+	inZone := func(name, zone string) *metav1.PartialObjectMetadata {
+		object := node(name, true)
+		object.Labels[corev1.LabelTopologyZone] = zone
+		return object
+	}
+	zones := func() map[string]string {
+		found := map[string]string{}
+		for _, virtual := range n.Ours() {
+			found[virtual.Name] = virtual.Labels[corev1.LabelTopologyZone]
+		}
+		return found
+	}
+	store := n.Store()
+	require.NoError(
+		t,
+		store.Replace([]any{inZone("virtual-1", "b"), node("local-0", false), inZone("virtual-0", "a")}, "1"),
+	)
+	assert.Equal(t, map[string]string{"virtual-0": "a", "virtual-1": "b"}, zones())
+	assert.Equal(t, "virtual-0", n.Ours()[0].Name, "in the order of their names, so that messages do not change")
+	require.NoError(t, store.Update(inZone("virtual-1", "c")))
+	assert.Equal(t, map[string]string{"virtual-0": "a", "virtual-1": "c"}, zones())
+	require.NoError(t, store.Update(node("virtual-1", false)))
+	assert.Equal(t, map[string]string{"virtual-0": "a"}, zones())
+	require.NoError(t, store.Delete(inZone("virtual-0", "a")))
+	assert.Empty(t, zones(), "a deleted node excludes nothing")
+	require.NoError(t, store.Replace([]any{inZone("virtual-2", "d")}, "2"))
+	assert.Equal(t, map[string]string{"virtual-2": "d"}, zones())
+}
+
+func TestTheCloudIsSoldOutWhenEveryVirtualNodeIsLocked(t *testing.T) {
+	locked := func(name string) *metav1.PartialObjectMetadata {
+		object := node(name, true)
+		object.Annotations = map[string]string{policy.SoldOutUntilAnnotation: "2026-11-01T12:00:00Z"}
+		return object
+	}
+	n := nodes.New()
+	assert.False(t, n.SoldOut(), "there is no virtual node")
+	require.NoError(
+		t,
+		n.Store().Replace([]any{locked("virtual-0"), node("virtual-1", true), node("local-0", false)}, "1"),
+	)
+	assert.False(t, n.SoldOut())
+	require.NoError(t, n.Store().Update(locked("virtual-1")))
+	assert.True(t, n.SoldOut())
+	require.NoError(t, n.Store().Update(node("virtual-0", true)))
+	assert.False(t, n.SoldOut())
+}
+
 func TestAnObjectThatIsNoNodeIsAnError(t *testing.T) {
 	store := nodes.New().Store()
 	require.ErrorContains(t, store.Update(&corev1.Pod{}), "expected the metadata of a Node, got *v1.Pod")
 	require.ErrorContains(t, store.Replace([]any{"a"}, "1"), "expected the metadata of a Node, got string")
+	require.ErrorContains(t, store.Delete("a"), "expected the metadata of a Node, got string")
 }
 
 func TestAwait(t *testing.T) {

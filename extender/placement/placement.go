@@ -30,8 +30,8 @@ type Facts interface {
 // Slots makes a reserved slot durable. The slot must survive a restart of the extender before it is reported to the
 // scheduler.
 type Slots interface {
-	// Write writes an annotation of the Pod, and blocks for one API call. notWritten is true if the error proves that the
-	// slot was not written.
+	// Write writes an annotation of the Pod, and blocks for one API call. notWritten is true if the error proves that
+	// the slot was not written.
 	Write(ctx context.Context, pod *corev1.Pod, annotation, value string) (notWritten bool, err error)
 }
 
@@ -41,8 +41,8 @@ type Leadership interface {
 	// Ready returns nil if this process answers, and otherwise an error that says why it does not. It does not block.
 	Ready() error
 	// CurrentTerm returns the current term. In that term this process knows what was made durable in earlier ones. It
-	// returns an error if this process does not answer. It may block for some API calls, but a slow API server delays only
-	// one of many calls.
+	// returns an error if this process does not answer. It may block for some API calls, but a slow API server delays
+	// only one of many calls.
 	CurrentTerm(ctx context.Context) (leadership.Term, error)
 	// VerifyTerm blocks for one API call. If it returns nil, every later leader knows what was made durable before the
 	// call. If it returns leadership.ErrNewTerm, the decision must be made again in a new term.
@@ -173,6 +173,7 @@ func (p *Placement) decide(pod *corev1.Pod) (candidate, error) {
 	}
 	decision := p.policy.Decide(policy.Input{
 		Pod: pod, Global: p.facts.Global(), Claims: p.facts.Claims(pod), NamespaceAnnotations: annotations,
+		Nodes: p.nodes.Ours(),
 	})
 	limits, _ := p.policy.CloudLimits(annotations) // Decide has kept the Pod local if they are malformed.
 	return candidate{Decision: decision, pod: pod, limits: limits}, nil
@@ -256,7 +257,8 @@ func (p *Placement) chooseByQuota(ctx context.Context, c candidate) (classes, po
 // written, so that every later leader counts the slot.
 func (p *Placement) reserve(ctx context.Context, c candidate) (ledger.Outcome, error) {
 	request := ledger.Request{
-		UID: c.pod.UID, Quota: c.Quota, LocalFits: c.fits.local, CloudFits: c.fits.virtual, PreemptFirst: c.preemptFirst,
+		UID: c.pod.UID, Quota: c.Quota, LocalFits: c.fits.local, CloudFits: c.fits.virtual,
+		PreemptFirst: c.preemptFirst,
 	}
 	for {
 		outcome, err := p.reserveInTerm(ctx, c.pod, request)
@@ -319,19 +321,33 @@ func (p *Placement) refusal(reason policy.Reason, c candidate) string {
 	switch reason {
 	case policy.ReasonLocalQuota:
 		return prefix + "this revision has its " + policy.LocalReplicasAnnotation +
-			" on local nodes, and no virtual node can take the Pod now; " +
-			"the scheduler retries the Pod when a local replica ends or a virtual node has room"
+			" on local nodes, and " + p.noVirtualNode(c.pod) +
+			"; the scheduler retries the Pod when a local replica ends or a virtual node changes"
 	case policy.ReasonCloudLimits:
 		return prefix + p.limitsReached(c)
 	case policy.ReasonPreemptFirst:
 		return preemptFirst
 	case policy.ReasonCloudOnly:
-		return prefix + c.Message + ", and none can take the Pod now"
+		return prefix + c.Message + ", and " + p.noVirtualNode(c.pod)
 	case policy.ReasonLocalOnly:
 		return policy.RefusalPrefix + string(c.Reason) + ": " + c.Message
 	default:
-		return prefix + "no node of the right class can take the Pod now"
+		return prefix + c.Message + "; no local node passes kube-scheduler's filters, and " + p.noVirtualNode(c.pod)
 	}
+}
+
+// noVirtualNode says why no virtual node is among the nodes that the scheduler has sent. It sends the nodes that have
+// passed its filters, and reports the reasons of the others itself, in the same condition.
+func (p *Placement) noVirtualNode(pod *corev1.Pod) string {
+	switch {
+	case len(p.nodes.Ours()) == 0:
+		return "the cluster has no virtual node"
+	case !policy.ToleratesProvider(&pod.Spec):
+		return "the Pod does not tolerate the taint " + policy.ProviderTaintKey + " of virtual nodes"
+	case p.nodes.SoldOut():
+		return "the cloud is sold out: every virtual node is locked"
+	}
+	return "kube-scheduler's filters exclude every virtual node: this condition has their reasons too"
 }
 
 // limitsReached says why the limits of the namespace do not allow the Pod now, and what would change that.

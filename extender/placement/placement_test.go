@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
@@ -33,6 +34,7 @@ type fixture struct {
 	*placement.Placement
 	t        *testing.T
 	ledger   *ledger.Ledger
+	nodes    *nodes.Nodes
 	pods     cache.ReflectorStore
 	version  int
 	requeued []string
@@ -111,14 +113,16 @@ func newFixture(t *testing.T) *fixture {
 		list = append(list, node(name, policy.VirtualNodeLabels()))
 	}
 	require.NoError(t, n.Store().Replace(list, "1"))
+	f.nodes = n
 	billing := placement.Billing{Policy: decide, Facts: f}
 	f.ledger = ledger.New(n, billing, func(pod ledger.PodRef) { f.requeued = append(f.requeued, pod.Name) })
 	f.pods = f.ledger.Store(slog.New(slog.DiscardHandler))
 	require.NoError(t, f.pods.Replace(nil, "1"))
 	f.version = 1
 	f.Placement = placement.New(placement.Config{
-		Policy: decide, Facts: f, Ledger: f.ledger, Nodes: n, Slots: f, Leadership: leader{f}, Timeout: 50 * time.Millisecond,
-		Logger: slog.New(slog.DiscardHandler),
+		Policy: decide, Facts: f, Ledger: f.ledger, Nodes: n, Slots: f, Leadership: leader{f},
+		Timeout: 50 * time.Millisecond,
+		Logger:  slog.New(slog.DiscardHandler),
 	})
 	return f
 }
@@ -229,7 +233,13 @@ func TestFilterReturnsOneClass(t *testing.T) {
 			got := f.filter(f.pod("a", tc.changes...), tc.names...)
 			assert.Equal(t, tc.want, got.Names)
 			assert.Equal(t, tc.reason, got.Reason)
-			assert.Equal(t, len(tc.want) == 0, got.Refusal != "", "a refusal is set only if the Pod waits: %q", got.Refusal)
+			assert.Equal(
+				t,
+				len(tc.want) == 0,
+				got.Refusal != "",
+				"a refusal is set only if the Pod waits: %q",
+				got.Refusal,
+			)
 		})
 	}
 }
@@ -252,6 +262,84 @@ func TestTheRefusalIsConstant(t *testing.T) {
 	first := f.filter(f.pod("a", quota(1)), locals...)
 	second := f.filter(f.pod("a", quota(1)), "local-1", "local-0")
 	assert.Equal(t, first.Refusal, second.Refusal)
+}
+
+func TestTheRefusalSaysWhatRefused(t *testing.T) {
+	tolerates := func(p *corev1.Pod) { p.Spec.Tolerations = []corev1.Toleration{policy.ProviderToleration()} }
+	locked := func(f *fixture) {
+		for _, name := range virtuals {
+			node := node(name, policy.VirtualNodeLabels())
+			node.Annotations = map[string]string{policy.SoldOutUntilAnnotation: "2026-11-01T12:00:00Z"}
+			require.NoError(f.t, f.nodes.Store().Update(node))
+		}
+	}
+	none := func(f *fixture) {
+		for _, name := range virtuals {
+			require.NoError(f.t, f.nodes.Store().Delete(node(name, policy.VirtualNodeLabels())))
+		}
+	}
+	for name, tc := range map[string]struct {
+		cluster func(*fixture)
+		pod     []change
+		want    string
+	}{
+		"a filter of the scheduler, such as anti-affinity": {
+			nil, []change{quota(0), tolerates},
+			"Spillway LocalQuotaReached: this revision has its LOCAL_REPLICAS on local nodes, and kube-scheduler's " +
+				"filters exclude every virtual node: this condition has their reasons too; " +
+				"the scheduler retries the Pod when a local replica ends or a virtual node changes",
+		},
+		"the taint of virtual nodes": {
+			nil, []change{quota(0)}, "the Pod does not tolerate the taint virtual-kubelet.io/provider of virtual nodes",
+		},
+		"the lock": {locked, []change{quota(0), tolerates},
+			"the cloud is sold out: every virtual node is locked"},
+		"no virtual node": {none, []change{quota(0), tolerates}, "the cluster has no virtual node"},
+		"enforce": {
+			locked, []change{mode(policy.ModeEnforce), tolerates},
+			"Spillway CloudOnly: the burst label is enforce: virtual nodes only, and the cloud is sold out: " +
+				"every virtual node is locked",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			if tc.cluster != nil {
+				tc.cluster(f)
+			}
+			got := f.filter(f.pod("a", tc.pod...), locals...)
+			assert.Empty(t, got.Names)
+			assert.Contains(t, got.Refusal, tc.want)
+			assert.Equal(t, got.Refusal, f.filter(f.pod("a", tc.pod...), locals...).Refusal)
+		})
+	}
+}
+
+// TestAPodThatNoVirtualNodeSatisfiesHasNoQuota tests that the quota means nothing for Pods that only local nodes can
+// satisfy.
+func TestAPodThatNoVirtualNodeSatisfiesHasNoQuota(t *testing.T) {
+	gpu := func(p *corev1.Pod) {
+		p.Spec.Containers = []corev1.Container{{Name: "train", Resources: corev1.ResourceRequirements{
+			Limits: corev1.ResourceList{"nvidia.com/gpu": resource.MustParse("1")},
+		}}}
+	}
+	fast := func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"disktype": "ssd"} }
+	for name, constraint := range map[string]change{"a GPU": gpu, "a nodeSelector": fast} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			for i := range 3 {
+				assert.Equal(t, locals, f.filter(f.pod(fmt.Sprint(i), quota(1), constraint), locals...).Names)
+			}
+			assert.Equal(t, locals, f.filter(f.pod("enforced", mode(policy.ModeEnforce), constraint), locals...).Names)
+			assert.Empty(t, f.written, "no slot is given")
+		})
+	}
+	f := newFixture(t)
+	fastNode := node("virtual-1", policy.VirtualNodeLabels())
+	fastNode.Labels["disktype"] = "ssd"
+	require.NoError(t, f.nodes.Store().Update(fastNode))
+	assert.Equal(t, locals, f.filter(f.pod("a", quota(1), fast), "local-0", "local-1", "virtual-1").Names)
+	assert.Equal(t, []string{"virtual-1"}, f.filter(f.pod("b", quota(1), fast), "local-0", "virtual-1").Names,
+		"a virtual node has the label now")
 }
 
 func TestASlotThatCannotBeWritten(t *testing.T) {
@@ -307,7 +395,12 @@ func TestAnAPIServerThatIsSlow(t *testing.T) {
 
 		late := f.pod("late", quota(12))
 		_, err := f.Filter(t.Context(), late, everywhere)
-		require.ErrorContains(t, err, "the API server is slow", "the next write shows that the API server is fast again")
+		require.ErrorContains(
+			t,
+			err,
+			"the API server is slow",
+			"the next write shows that the API server is fast again",
+		)
 		synctest.Wait()
 		assert.Equal(t, locals, f.filter(late, everywhere...).Names)
 		assert.Equal(t, locals, f.filter(f.pod("later", quota(12)), everywhere...).Names)
@@ -422,15 +515,24 @@ func TestTheCloudComesLast(t *testing.T) {
 		"a Pod bursts at once if all local Pods have its priority":   {[]change{priority(-10)}, virtuals},
 		"preemption comes first if a local Pod has a lower priority": {nil, []string{}},
 		"preemption comes first with a quota":                        {[]change{quota(1)}, []string{}},
-		"preemption comes first with localPrefer":                    {[]change{mode(policy.ModeLocalPrefer)}, []string{}},
-		"preemption comes first with auto":                           {[]change{mode(policy.ModeAuto)}, []string{}},
-		"a Pod bursts after preemption without success":              {[]change{tried}, virtuals},
-		"preemption comes first after a refusal for another reason":  {[]change{refused("3 Insufficient cpu")}, []string{}},
-		"a Pod waits while preemption is in progress":                {[]change{tried, nominated("local-0")}, []string{}},
-		"a Pod of a scheduling group bursts at once":                 {[]change{group}, virtuals},
-		"a Pod that never preempts bursts at once":                   {[]change{never}, virtuals},
-		"a Pod over its quota bursts at once":                        {[]change{quota(0)}, virtuals},
-		"enforce bursts at once":                                     {[]change{mode(policy.ModeEnforce)}, virtuals},
+		"preemption comes first with localPrefer": {
+			[]change{mode(policy.ModeLocalPrefer)},
+			[]string{},
+		},
+		"preemption comes first with auto":              {[]change{mode(policy.ModeAuto)}, []string{}},
+		"a Pod bursts after preemption without success": {[]change{tried}, virtuals},
+		"preemption comes first after a refusal for another reason": {
+			[]change{refused("3 Insufficient cpu")},
+			[]string{},
+		},
+		"a Pod waits while preemption is in progress": {
+			[]change{tried, nominated("local-0")},
+			[]string{},
+		},
+		"a Pod of a scheduling group bursts at once": {[]change{group}, virtuals},
+		"a Pod that never preempts bursts at once":   {[]change{never}, virtuals},
+		"a Pod over its quota bursts at once":        {[]change{quota(0)}, virtuals},
+		"enforce bursts at once":                     {[]change{mode(policy.ModeEnforce)}, virtuals},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -478,13 +580,25 @@ func TestPreemptKeepsNodesWhereThePodMayRun(t *testing.T) {
 		names   []string
 		want    []string
 	}{
-		"below its quota a Pod may evict local Pods":         {[]change{quota(1)}, locals, locals},
-		"over its quota a Pod evicts no local Pods":          {[]change{quota(0)}, locals, nil},
-		"over its quota a Pod may evict Pods in the cloud":   {[]change{quota(0)}, everywhere, virtuals},
-		"enforce evicts no local Pods":                       {[]change{mode(policy.ModeEnforce)}, everywhere, virtuals},
-		"off evicts no Pods in the cloud":                    {[]change{mode(policy.ModeOff)}, everywhere, locals},
-		"localPrefer evicts local Pods first":                {[]change{mode(policy.ModeLocalPrefer)}, everywhere, locals},
-		"localPrefer evicts Pods in the cloud if it must":    {[]change{mode(policy.ModeLocalPrefer)}, virtuals, virtuals},
+		"below its quota a Pod may evict local Pods":       {[]change{quota(1)}, locals, locals},
+		"over its quota a Pod evicts no local Pods":        {[]change{quota(0)}, locals, nil},
+		"over its quota a Pod may evict Pods in the cloud": {[]change{quota(0)}, everywhere, virtuals},
+		"enforce evicts no local Pods": {
+			[]change{mode(policy.ModeEnforce)},
+			everywhere,
+			virtuals,
+		},
+		"off evicts no Pods in the cloud": {[]change{mode(policy.ModeOff)}, everywhere, locals},
+		"localPrefer evicts local Pods first": {
+			[]change{mode(policy.ModeLocalPrefer)},
+			everywhere,
+			locals,
+		},
+		"localPrefer evicts Pods in the cloud if it must": {
+			[]change{mode(policy.ModeLocalPrefer)},
+			virtuals,
+			virtuals,
+		},
 		"auto leaves the choice of victims to the scheduler": {[]change{mode(policy.ModeAuto)}, everywhere, everywhere},
 	}
 	for name, tc := range cases {

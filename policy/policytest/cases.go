@@ -33,6 +33,8 @@ type Case struct {
 	Annotations map[string]string `json:"namespaceAnnotations,omitempty"`
 	// Claims are the kinds of the volumes of claims.
 	Claims map[string]string `json:"claims,omitempty"`
+	// Nodes are the virtual nodes.
+	Nodes []policy.VirtualNode `json:"nodes,omitempty"`
 	// Config is the configuration of the rules, by default DefaultConfig. Disabled is added to it.
 	Config   *policy.Config  `json:"config,omitempty"`
 	Disabled []policy.Reason `json:"disabledRules,omitempty"`
@@ -80,8 +82,9 @@ func (c Case) Input(t testing.TB) policy.Input {
 	require.NoError(t, err)
 	pod, labels := c.podAndLabels(t)
 	return policy.Input{
-		Pod: pod, Global: global, WorkloadLabels: labels, NamespaceLabels: c.Namespace, NamespaceAnnotations: c.Annotations,
-		Claims: c.Claims,
+		Pod: pod, Global: global, WorkloadLabels: labels, NamespaceLabels: c.Namespace,
+		NamespaceAnnotations: c.Annotations,
+		Claims:               c.Claims, Nodes: c.Nodes,
 	}
 }
 

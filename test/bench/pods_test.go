@@ -29,6 +29,7 @@ import (
 type quietCluster struct{}
 
 func (quietCluster) Global() policy.Switch                { return policy.SwitchUnset }
+func (quietCluster) Ours() []policy.VirtualNode           { return nil }
 func (quietCluster) Claims(*corev1.Pod) map[string]string { return nil }
 func (quietCluster) FindClaims(context.Context, *corev1.Pod) (map[string]string, error) {
 	return nil, nil
@@ -46,8 +47,8 @@ func patchOf(t *testing.T, pod *corev1.Pod) string {
 	rules, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
 	handler, err := webhook.New(webhook.Config{
-		Evaluator: evaluation.New(rules, quietCluster{}, quietCluster{}, time.Second),
-		Validator: validation.New(rules, quietCluster{}),
+		Evaluator: evaluation.New(rules, quietCluster{}, quietCluster{}, quietCluster{}, time.Second),
+		Validator: validation.New(rules, quietCluster{}, quietCluster{}),
 		InCloud:   func() int { return 0 },
 		Guard:     types.NamespacedName{Namespace: namespace, Name: webhook.GuardName},
 	}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
@@ -59,7 +60,8 @@ func patchOf(t *testing.T, pod *corev1.Pod) string {
 	review, err := json.Marshal(admissionv1.AdmissionReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
 		Request: &admissionv1.AdmissionRequest{
-			UID: "1", Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"}, Operation: admissionv1.Create,
+			UID: "1", Operation: admissionv1.Create,
+			Resource:  metav1.GroupVersionResource{Version: "v1", Resource: "pods"},
 			Namespace: namespace, Object: runtime.RawExtension{Raw: raw},
 		},
 	})

@@ -210,6 +210,11 @@ func (c *Controller) waitingEvent(pod *corev1.Pod, result evaluation.Result) (ev
 		return podevents.Event{}, false
 	case len(result.Errors) > 0 && result.Off:
 		return podevents.Event{}, false // malformedEvent says that the Pod does not burst.
+	case keptByWebhook(pod, result):
+		return podevents.Event{
+			Type: corev1.EventTypeNormal, Reason: policy.ReasonKeptLocal,
+			Message: "no local node fits; the Pod may burst, but " + keptLocal,
+		}, true
 	case !result.MayBurst():
 		return mayNotBurstEvent(pod, result), true
 	case result.Limited && !policy.NeedsPlacement(&pod.Spec):
@@ -218,13 +223,16 @@ func (c *Controller) waitingEvent(pod *corev1.Pod, result evaluation.Result) (ev
 		}, true
 	case !policy.ToleratesProvider(&pod.Spec):
 		return podevents.Event{}, false // Controller toleration lets the Pod burst.
-	case policy.AvoidsVirtualNodes(&pod.Spec):
-		return podevents.Event{
-			Type: corev1.EventTypeNormal, Reason: policy.ReasonKeptLocal,
-			Message: "no local node fits; the Pod may burst, but " + keptLocal,
-		}, true
 	}
 	return c.quotaEvent(pod, result)
+}
+
+// keptByWebhook reports whether only the node affinity of the Pod against virtual nodes keeps it local.
+func keptByWebhook(pod *corev1.Pod, result evaluation.Result) bool {
+	if !policy.AvoidsVirtualNodes(&pod.Spec) || !policy.ToleratesProvider(&pod.Spec) {
+		return false
+	}
+	return result.MayBurst() || result.Reason == policy.ReasonNodeSelector
 }
 
 // notCounted is why a Pod that does not request the extender stays on local nodes, and what the user can do. The
@@ -242,7 +250,7 @@ func mayNotBurstEvent(pod *corev1.Pod, result evaluation.Result) podevents.Event
 		Type: corev1.EventTypeNormal, Reason: result.Reason,
 		Message: "no local node fits, and the Pod may not run on virtual nodes: " + result.Message,
 	}
-	if result.Managed && !result.Off && result.Forbidden() {
+	if result.StaysLocal() {
 		event.Type = corev1.EventTypeWarning
 	}
 	if !result.Forbidden() && policy.AvoidsVirtualNodes(&pod.Spec) {
@@ -260,8 +268,9 @@ func (c *Controller) quotaEvent(pod *corev1.Pod, result evaluation.Result) (even
 	}
 	return podevents.Event{
 		Type: corev1.EventTypeNormal, Reason: policy.ReasonLocalQuota,
-		Message: fmt.Sprintf("this revision has used up its %s=%d on local nodes, and no virtual node can take the "+
-			"Pod now; no local Pod is evicted for it; the scheduler retries the Pod when a local replica ends or a "+
-			"virtual node has room", policy.LocalReplicasAnnotation, *result.Quota),
+		Message: fmt.Sprintf("this revision has used up its %s=%d on local nodes, and kube-scheduler's filters "+
+			"exclude every virtual node: the condition PodScheduled has their reasons; no local Pod is evicted for "+
+			"it; the scheduler retries the Pod when a local replica ends or a virtual node changes",
+			policy.LocalReplicasAnnotation, *result.Quota),
 	}, true
 }

@@ -2,7 +2,9 @@ package podcache
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -53,6 +55,48 @@ func (n *VirtualNodes) OnNew(handler func()) (stop func() error, err error) {
 			}
 		},
 	})
+}
+
+// OnChange calls the handler, until stop is called, when what virtual nodes of Spillway exclude may have changed: one
+// is added or deleted, or its labels change. The handler must not block.
+func (n *VirtualNodes) OnChange(handler func()) (stop func() error, err error) {
+	one := func(object any) {
+		if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+			object = tombstone.Obj
+		}
+		if isOurs(object) {
+			handler()
+		}
+	}
+	return handle(n.informer, "virtual nodes", cache.ResourceEventHandlerFuncs{
+		AddFunc: one, DeleteFunc: one,
+		UpdateFunc: func(before, after any) {
+			if (isOurs(before) || isOurs(after)) && !maps.Equal(labelsOf(before), labelsOf(after)) {
+				handler()
+			}
+		},
+	})
+}
+
+func labelsOf(object any) map[string]string {
+	node, ok := object.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return nil
+	}
+	return node.Labels
+}
+
+// Ours returns what decisions depend on of the virtual nodes of Spillway, in the order of their names. The caller must
+// not change the labels.
+func (n *VirtualNodes) Ours() []policy.VirtualNode {
+	var found []policy.VirtualNode
+	for _, object := range n.informer.GetStore().List() {
+		if node, ok := object.(*metav1.PartialObjectMetadata); ok && isOurs(node) {
+			found = append(found, policy.VirtualNode{Name: node.Name, Labels: node.Labels})
+		}
+	}
+	slices.SortFunc(found, func(a, b policy.VirtualNode) int { return strings.Compare(a.Name, b.Name) })
+	return found
 }
 
 // Has reports whether there is a virtual node with the name, of whatever system: its Pods are not local.

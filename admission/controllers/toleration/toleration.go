@@ -159,12 +159,16 @@ func (c *Controller) addToleration(ctx context.Context, pod *corev1.Pod, result 
 
 // tolerationPatch applies only to the version of the Pod that was evaluated: if the Pod has changed, the patch fails
 // with a conflict and the Pod is evaluated again. The patch also sets the burst label if the Pod takes its mode from
-// its owner or its namespace, because virtual nodes read the labels of the Pod only.
+// its owner or its namespace, because virtual nodes read the labels of the Pod only. It removes the explanation why the
+// Pod stays local.
 func tolerationPatch(pod *corev1.Pod, result evaluation.Result) ([]byte, error) {
 	metadata := map[string]any{"uid": pod.UID, "resourceVersion": pod.ResourceVersion}
 	own, err := policy.ParseMode(pod.Labels)
 	if err == nil && own == policy.ModeNone && result.BurstMode != policy.ModeNone {
 		metadata["labels"] = map[string]string{policy.BurstLabel: string(result.BurstMode)}
+	}
+	if _, explained := pod.Annotations[policy.KeptLocalAnnotation]; explained {
+		metadata["annotations"] = map[string]any{policy.KeptLocalAnnotation: nil} // It is no longer true.
 	}
 	tolerations := append(slices.Clone(pod.Spec.Tolerations), policy.ProviderToleration())
 	patch, err := json.Marshal(map[string]any{
@@ -184,8 +188,10 @@ func tolerationEvents(pod *corev1.Pod, result evaluation.Result) []podevents.Eve
 	if result.Managed && !policy.NeedsPlacement(&pod.Spec) {
 		events = append(events, podevents.Event{
 			Type: corev1.EventTypeWarning, Reason: policy.ReasonWebhookMissed,
-			Message: "the webhook was not available when the Pod was created, so the scheduler places the Pod by stock rules " +
-				"(no " + string(policy.PlacementResource) + " request, no node affinity for enforce): " +
+			Message: "the webhook was not available when the Pod was created, so the scheduler places the Pod by " +
+				"stock rules (no " + string(
+				policy.PlacementResource,
+			) + " request, no node affinity for enforce): " +
 				"delete the Pod so that it is recreated",
 		})
 	}

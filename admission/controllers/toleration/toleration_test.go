@@ -74,7 +74,9 @@ func TestReconcile(t *testing.T) {
 	limited := managed
 	limited.Limited = true
 	requested := func(pod *corev1.Pod) {
-		pod.Spec.Containers[0].Resources.Requests = corev1.ResourceList{policy.PlacementResource: resource.MustParse("1")}
+		pod.Spec.Containers[0].Resources.Requests = corev1.ResourceList{
+			policy.PlacementResource: resource.MustParse("1"),
+		}
 	}
 	for name, test := range map[string]struct {
 		result  evaluation.Result
@@ -89,7 +91,8 @@ func TestReconcile(t *testing.T) {
 			result: managed, pod: podcachetest.WaitingPod(requested), added: true, reasons: []string{"BurstAllowed"},
 		},
 		"a managed Pod that the webhook has missed gets a second Event": {
-			result: managed, pod: podcachetest.WaitingPod(), added: true, reasons: []string{"BurstAllowed", "WebhookMissed"},
+			result: managed, pod: podcachetest.WaitingPod(), added: true,
+			reasons: []string{"BurstAllowed", "WebhookMissed"},
 		},
 		"a Pod in a namespace with limits that requests the extender gets the toleration": {
 			result: limited, pod: podcachetest.WaitingPod(requested), added: true, reasons: []string{"BurstAllowed"},
@@ -100,7 +103,8 @@ func TestReconcile(t *testing.T) {
 		"a waiting Pod that may not burst stays unchanged": {result: mayNotBurst, pod: podcachetest.WaitingPod()},
 		"a Pod with a node stays unchanged":                {result: mayBurst, pod: podcachetest.RunningPod("local-1")},
 		"a Pod for which preemption makes room stays unchanged": {
-			result: mayBurst, pod: podcachetest.WaitingPod(func(pod *corev1.Pod) { pod.Status.NominatedNodeName = "local-1" }),
+			result: mayBurst,
+			pod:    podcachetest.WaitingPod(func(pod *corev1.Pod) { pod.Status.NominatedNodeName = "local-1" }),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -183,16 +187,22 @@ func TestRunReconcilesPodsThatBeginToWaitAndAllOfThemAfterATrigger(t *testing.T)
 	results <- mayBurst
 	c.Trigger.Fire() // The global switch has turned on.
 	<-evaluated
-	podcachetest.Eventually(t, func() bool { return policy.ToleratesProvider(&read(t, client).Spec) }, "the Pod may burst")
+	podcachetest.Eventually(
+		t,
+		func() bool { return policy.ToleratesProvider(&read(t, client).Spec) },
+		"the Pod may burst",
+	)
 }
 
 func TestThePatchAppliesOnlyToTheEvaluatedVersion(t *testing.T) {
 	pod := podcachetest.WaitingPod()
 	pod.Spec.Tolerations = []corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpExists}}
+	pod.Annotations = map[string]string{policy.KeptLocalAnnotation: "NodeSelector: no virtual node had the label"}
 	got, err := tolerationPatch(pod, evaluation.Result{BurstMode: policy.ModeAuto})
 	require.NoError(t, err)
 	assert.JSONEq(t, `{
-		"metadata": {"uid": "u1", "resourceVersion": "7", "labels": {"virtual-kubelet.io/burst-to-cci": "auto"}},
+		"metadata": {"uid": "u1", "resourceVersion": "7", "labels": {"virtual-kubelet.io/burst-to-cci": "auto"},
+			"annotations": {"spillway.io/kept-local": null}},
 		"spec": {"tolerations": [
 			{"key": "dedicated", "operator": "Exists"},
 			{"key": "virtual-kubelet.io/provider", "operator": "Equal", "value": "huawei", "effect": "NoSchedule"}
