@@ -65,6 +65,7 @@ func (b builder) node() (*node.Node, error) {
 		Name: c.Name, ClusterID: b.config.ClusterID, IP: c.IP, Port: b.config.KubeletPort(),
 		Region: b.config.CCI.Region,
 		Zone:   c.Zone, Labels: c.Labels, Taints: c.Taints,
+		HostnameLabel: c.HostnameLabel, TopologyHints: c.TopologyHints,
 		Capacity: node.Capacity(c.CPU, c.Memory, c.EphemeralStorage, c.Pods),
 	}, b.clients.node, b.clients.account, b.logger)
 }

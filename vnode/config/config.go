@@ -119,6 +119,15 @@ type NodeConfig struct {
 	// Taints are additional taints of the Node. It gets them again if it loses them. A taint that is no longer
 	// configured stays until you remove it. Default none.
 	Taints []corev1.Taint `json:"taints"`
+	// HostnameLabel gives the Node the label kubernetes.io/hostname. To the scheduler all its Pods then are on one
+	// host: of Pods with required anti-affinity by host name, one runs in the cloud. Default false: each cloud Pod is
+	// on a host of its own.
+	HostnameLabel bool `json:"hostnameLabel"`
+	// TopologyHints lets the CPU of the Node count when Kubernetes distributes the endpoints of Services with
+	// topology-mode Auto over zones, and the hints of all these Services are lost if the Node has no zone. Default
+	// false: the Node has the label node-role.kubernetes.io/master, by which Kubernetes leaves it out. Use true if
+	// something in the cluster takes nodes with that label for machines of the control plane.
+	TopologyHints bool `json:"topologyHints"`
 	// CPU, Memory, EphemeralStorage and Pods are the capacity of the Node. The cloud reserves nothing for it. More lets
 	// more Pods burst, but distorts the scheduler's scores and graphs of the cluster's utilization. Less limits the
 	// cost. Defaults 1000, 4000Gi, 90Ti and 3000: the number of Pods that one virtual node should have at most, with

@@ -138,11 +138,7 @@ func deploy(t testing.TB, namespace string, replicas int32, nodes ...string) {
 	t.Helper()
 	spec := podOn("", "x").Spec
 	spec.Tolerations = []corev1.Toleration{policy.ProviderToleration()}
-	here := corev1.NodeSelectorRequirement{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: nodes}
-	spec.Affinity = &corev1.Affinity{
-		NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
-			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{here}}},
-		}}}
+	spec.Affinity = onlyOn(nodes...)
 	labels := map[string]string{"app": "web"}
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DeploymentSpec{
 		Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
@@ -150,6 +146,21 @@ func deploy(t testing.TB, namespace string, replicas int32, nodes ...string) {
 	}}
 	_, err := trial.Client().AppsV1().Deployments(namespace).Create(t.Context(), deployment, metav1.CreateOptions{})
 	require.NoError(t, err)
+}
+
+// onlyOn returns affinity to nodes by their names. Virtual nodes have no label with their name.
+func onlyOn(nodes ...string) *corev1.Affinity {
+	required := &corev1.NodeSelector{}
+	for _, name := range nodes {
+		required.NodeSelectorTerms = append(required.NodeSelectorTerms, corev1.NodeSelectorTerm{
+			MatchFields: []corev1.NodeSelectorRequirement{
+				{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{name}},
+			},
+		})
+	}
+	return &corev1.Affinity{
+		NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: required},
+	}
 }
 
 // awaitReplicas waits until the Deployment has this number of replicas, all of them ready.
@@ -204,7 +215,8 @@ func TestAServiceSelectsAPodOnceItsReadinessGatesAreOpen(t *testing.T) {
 	v, ns := startOn(t, cloudtest.New(t))
 	_, err := trial.Client().CoreV1().Services(ns).Create(t.Context(), &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "web"},
-		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Port: 80}}},
+		Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "web"},
+			Ports: []corev1.ServicePort{{Port: 80}}},
 	}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	const gate = "example.com/balanced"
@@ -247,7 +259,8 @@ func TestAPodStaysInTheClusterUntilItsCloudPodIsGone(t *testing.T) {
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
 	pod := podOn(v.name(), "web")
-	pod.Annotations = map[string]string{"ccisim.spillway.io/stop-seconds": "0.2", "ccisim.spillway.io/stop-exit-code": "7"}
+	pod.Annotations = map[string]string{"ccisim.spillway.io/stop-seconds": "0.2",
+		"ccisim.spillway.io/stop-exit-code": "7"}
 	pod.Spec.TerminationGracePeriodSeconds = new(int64(1))
 	create(t, ns, pod)
 	await(t, ns, "web", isReady)
@@ -347,7 +360,7 @@ func TestADaemonSetsPodIsForbidden(t *testing.T) {
 	labels := map[string]string{"app": "agent"}
 	spec := podOn("", "x").Spec
 	spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
-	spec.NodeSelector = map[string]string{corev1.LabelHostname: v.name()}
+	spec.Affinity = onlyOn(v.name())
 	set, err := trial.Client().AppsV1().DaemonSets(ns).Create(t.Context(), &appsv1.DaemonSet{
 		ObjectMeta: metav1.ObjectMeta{Name: "agent"},
 		Spec: appsv1.DaemonSetSpec{
@@ -441,7 +454,9 @@ func TestAnnotationsOfOthersSurviveStatusUpdates(t *testing.T) {
 	create(t, ns, pod)
 	for i := range 50 {
 		patch, err := json.Marshal(
-			map[string]any{"metadata": map[string]any{"annotations": map[string]string{fmt.Sprintf("example.com/a%d", i): "x"}}})
+			map[string]any{"metadata": map[string]any{
+				"annotations": map[string]string{fmt.Sprintf("example.com/a%d", i): "x"},
+			}})
 		require.NoError(t, err)
 		_, err = trial.Client().CoreV1().Pods(ns).Patch(t.Context(), "web", types.MergePatchType, patch,
 			metav1.PatchOptions{})
@@ -466,7 +481,8 @@ func TestKubectlDebugIsRejectedWithAnEvent(t *testing.T) {
 	pod := await(t, ns, "web", isReady)
 	pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{
 		{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debugger", Image: "busybox"}}}
-	_, err := trial.Client().CoreV1().Pods(ns).UpdateEphemeralContainers(t.Context(), "web", pod, metav1.UpdateOptions{})
+	_, err := trial.Client().CoreV1().Pods(ns).UpdateEphemeralContainers(t.Context(), "web", pod,
+		metav1.UpdateOptions{})
 	require.NoError(t, err)
 	eventually(t, func() error {
 		if !slices.Contains(events(t, ns, "web"), "CloudPodKeepsContainers") {

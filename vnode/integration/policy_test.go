@@ -25,7 +25,8 @@ func setSwitch(t testing.TB, value string) {
 	t.Helper()
 	client := trial.Client().CoreV1().ConfigMaps(policy.SwitchConfigMapNamespace)
 	config := &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Name: policy.SwitchConfigMapName}, Data: map[string]string{policy.SwitchKey: value},
+		ObjectMeta: metav1.ObjectMeta{Name: policy.SwitchConfigMapName},
+		Data:       map[string]string{policy.SwitchKey: value},
 	}
 	_, err := client.Create(t.Context(), config, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
@@ -67,7 +68,7 @@ func TestPodsThatReachTheNodeWithoutLeaveAreNotCreated(t *testing.T) {
 
 	gated := podOn("", "by-gate")
 	gated.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/later"}}
-	gated.Spec.NodeSelector = map[string]string{corev1.LabelHostname: v.name()}
+	gated.Spec.Affinity = onlyOn(v.name())
 	create(t, ns, gated)
 	_, err := trial.Client().CoreV1().Pods(ns).Patch(t.Context(), "by-gate", types.JSONPatchType, []byte(
 		`[{"op":"add","path":"/spec/tolerations/-","value":{"operator":"Exists"}},`+

@@ -57,11 +57,15 @@ func (c completion) Get(ctx context.Context, name string, options metav1.GetOpti
 	return c.complete(ctx, object)
 }
 
-// missing returns the reserved labels that the Node lacks.
-func (c completion) missing(object *corev1.Node) map[string]string {
-	missing := map[string]string{}
+// missing returns the reserved labels that the Node lacks, and with the value nil one that it must not have.
+func (c completion) missing(object *corev1.Node) map[string]any {
+	missing := map[string]any{}
+	_, has := object.Labels[noHintsLabel]
+	if _, wanted := c.reserved[noHintsLabel]; has && !wanted {
+		missing[noHintsLabel] = nil
+	}
 	for key, value := range c.reserved {
-		if object.Labels[key] != value {
+		if has, ok := object.Labels[key]; !ok || has != value {
 			missing[key] = value
 		}
 	}

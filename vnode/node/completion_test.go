@@ -74,6 +74,17 @@ func TestAnIncompleteNodeIsCompleted(t *testing.T) {
 	}
 }
 
+func TestANodeLosesTheLabelThatExcludesItFromTopologyHints(t *testing.T) {
+	existing := object(testConfig())
+	client, account := twoClients(existing)
+	config := testConfig()
+	config.TopologyHints = true
+	nodes := newCompletion(client.CoreV1().Nodes(), account.CoreV1().Nodes(), labels(config))
+	got, err := nodes.Get(t.Context(), existing.Name, metav1.GetOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, labels(config), got.Labels)
+}
+
 func TestANodeThatCannotBeCompletedIsAnError(t *testing.T) {
 	client, account := twoClients()
 	account.PrependReactor("patch", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {

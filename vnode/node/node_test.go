@@ -57,6 +57,12 @@ func TestTheNodeObject(t *testing.T) {
 			assert.Equal(t, status, condition.Status, kind)
 		}
 	}
+	assert.NotContains(t, got.Labels, corev1.LabelHostname, "each Pod is on a host of its own")
+	assert.Contains(t, got.Labels, "node-role.kubernetes.io/master", "topology hints of Services leave the node out")
+	with := testConfig()
+	with.HostnameLabel, with.TopologyHints = true, true
+	assert.Equal(t, with.Name, object(with).Labels[corev1.LabelHostname])
+	assert.NotContains(t, object(with).Labels, "node-role.kubernetes.io/master")
 	without := testConfig()
 	without.Region = ""
 	assert.NotContains(t, object(without).Labels, corev1.LabelTopologyRegion)
@@ -147,7 +153,8 @@ func TestConditionsAreWritten(t *testing.T) {
 			assert.Equal(t, "Reason", condition.Reason)
 			assert.Equal(t, "message", condition.Message)
 			assert.True(t, test.transition.Equal(condition.LastTransitionTime.Time))
-			assert.Equal(t, test.existing != nil, FindCondition(after, corev1.NodeReady) != nil, "the conditions of others stay")
+			assert.Equal(t, test.existing != nil, FindCondition(after, corev1.NodeReady) != nil,
+				"the conditions of others stay")
 		})
 	}
 	t.Run("not without the Node", func(t *testing.T) {
@@ -249,7 +256,8 @@ func TestOneReportIsWrittenAtATime(t *testing.T) {
 
 func TestTheDNSAnnotation(t *testing.T) {
 	annotated := func(text string) *corev1.Node {
-		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{policy.ResolvConfAnnotation: text}}}
+		annotations := map[string]string{policy.ResolvConfAnnotation: text}
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Annotations: annotations}}
 	}
 	n := newNode(t, fake.NewClientset())
 	assert.Nil(t, n.DNS())

@@ -40,6 +40,10 @@ type Config struct {
 	// Labels and Taints are those of the operator, in addition to those of every virtual node.
 	Labels map[string]string
 	Taints []corev1.Taint
+	// HostnameLabel gives the Node the label kubernetes.io/hostname, which makes all its Pods those of one host.
+	HostnameLabel bool
+	// TopologyHints lets the CPU of the Node count for the topology hints of Services.
+	TopologyHints bool
 	// Capacity limits what the scheduler may place. No capacity in the cloud is reserved for it.
 	Capacity corev1.ResourceList
 }
@@ -73,10 +77,14 @@ func object(c Config) *corev1.Node {
 	}
 }
 
+// noHintsLabel is the label by which the EndpointSlice controller leaves a node out when it distributes the endpoints
+// of Services over zones, by the CPU of the nodes in each. There is one more such label, of the control plane, which
+// far more programs read. Source: Kubernetes v1.36, k8s.io/endpointslice/topologycache.
+const noHintsLabel = "node-role.kubernetes.io/master"
+
 func labels(c Config) map[string]string {
 	all := map[string]string{
 		policy.CloudClusterKey:         c.ClusterID,
-		corev1.LabelHostname:           c.Name,
 		corev1.LabelOSStable:           "linux",
 		corev1.LabelArchStable:         "amd64",
 		"kubernetes.io/role":           "agent",
@@ -91,6 +99,12 @@ func labels(c Config) map[string]string {
 	if c.Zone != "" {
 		all[corev1.LabelTopologyZone] = c.Zone
 	}
+	if c.HostnameLabel {
+		all[corev1.LabelHostname] = c.Name
+	}
+	if !c.TopologyHints {
+		all[noHintsLabel] = ""
+	}
 	for key, value := range c.Labels {
 		if _, taken := all[key]; !taken {
 			all[key] = value
@@ -101,8 +115,8 @@ func labels(c Config) map[string]string {
 
 // IsReservedLabel reports whether an operator must not configure a label, because virtual nodes set it themselves.
 func IsReservedLabel(key string) bool {
-	_, own := labels(Config{Region: "r", Zone: "z"})[key]
-	return own || key == corev1.LabelHostname
+	_, own := labels(Config{Region: "r", Zone: "z", HostnameLabel: true})[key]
+	return own
 }
 
 // taints returns the taints that the Node must have.
