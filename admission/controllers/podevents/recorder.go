@@ -28,6 +28,9 @@ const (
 	refreshInterval = 20 * time.Minute
 	// maxMessage is the limit of the events.k8s.io API for the length of a message.
 	maxMessage = 1024
+	// maxRemembered is how many Events are remembered for one Pod. Users can change a key of a Pod, and with it the
+	// message, without end. An Event that is forgotten is refreshed sooner.
+	maxRemembered = 16
 	// maxPodName limits the part of the name of an Event that comes from the Pod. Names have at most 253 characters.
 	maxPodName = 230
 )
@@ -101,6 +104,15 @@ func (r *Recorder) remember(uid types.UID, name string, now time.Time) {
 		r.recorded[uid] = map[string]time.Time{}
 	}
 	r.recorded[uid][name] = now
+	if known := r.recorded[uid]; len(known) > maxRemembered {
+		oldest := name
+		for other, at := range known {
+			if at.Before(known[oldest]) {
+				oldest = other
+			}
+		}
+		delete(known, oldest)
+	}
 }
 
 // eventName is unique for the Pod and the content of the Event. It cuts long names of Pods, and never ends the cut name

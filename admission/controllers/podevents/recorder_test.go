@@ -2,6 +2,7 @@ package podevents
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -139,4 +140,25 @@ func TestLongMessagesAreCutBetweenCharacters(t *testing.T) {
 	got := compose("n", pod(), Event{"Normal", "HostPath", strings.Repeat("云", 1000)}, time.Unix(0, 0))
 	assert.LessOrEqual(t, len(got.Message), maxMessage)
 	assert.True(t, strings.HasSuffix(got.Message, "云…"), got.Message[len(got.Message)-20:])
+}
+
+// An attack: a tenant changes a malformed key of a Pod a thousand times. Each value is another message.
+func TestAPodWhoseEventsChangeWithoutEndTakesLittleMemory(t *testing.T) {
+	clock := &clock{time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}
+	recorder := NewRecorder(fake.NewClientset(), clock.now)
+	message := func(i int) Event {
+		return Event{Type: corev1.EventTypeWarning, Reason: policy.ReasonInvalid,
+			Message: "invalid value " + strconv.Itoa(i)}
+	}
+	for i := range 1000 {
+		clock.time = clock.time.Add(time.Second)
+		created, err := recorder.Record(t.Context(), pod(), message(i))
+		require.NoError(t, err)
+		require.True(t, created)
+	}
+	assert.LessOrEqual(t, len(recorder.recorded["u1"]), maxRemembered)
+	before := len(recorder.client.(*fake.Clientset).Actions())
+	_, err := recorder.Record(t.Context(), pod(), message(999))
+	require.NoError(t, err)
+	assert.Len(t, recorder.client.(*fake.Clientset).Actions(), before, "the newest is remembered")
 }
