@@ -129,7 +129,8 @@ func (l CloudLimits) Amounts() map[string]float64 {
 // Amounts returns the use by the name of the resource, as CloudLimits.Amounts does.
 func (u CloudUse) Amounts() map[string]float64 {
 	return map[string]float64{
-		"pods": float64(u.Pods), "cpu": float64(u.MilliCPU) / 1000, "memory": float64(u.MilliGiB) / 1000 * float64(sizes.GiB),
+		"pods": float64(u.Pods), "cpu": float64(u.MilliCPU) / 1000,
+		"memory": float64(u.MilliGiB) / 1000 * float64(sizes.GiB),
 	}
 }
 
@@ -149,6 +150,13 @@ func (p *Policy) CloudLimits(namespaceAnnotations map[string]string) (CloudLimit
 
 // NoCloud returns limits that allow nothing.
 func NoCloud() CloudLimits { return CloudLimits{pods: new(int64), text: "pods=0"} }
+
+// Fits reports whether the cloud has a size and the storage for what a Pod requests. The size that an annotation
+// requests does not matter.
+func (p *Policy) Fits(spec *corev1.PodSpec) bool {
+	_, err := p.config.CCIVersion.Size(nil, spec, p.defaultSize)
+	return err == nil && sizes.NeedOf(spec, corev1.ResourceEphemeralStorage) <= MostStorage*sizes.GiB
+}
 
 // CloudUse returns what a Pod uses in the cloud: one Pod of the size that is billed. It returns an error if no size
 // holds the Pod.

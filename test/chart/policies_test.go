@@ -35,13 +35,21 @@ import (
 // bound. Without a name the token is bound to no Pod.
 func as(t *testing.T, account, pod string) kubernetes.Interface {
 	t.Helper()
+	var extra map[string][]string
+	if pod != "" {
+		extra = map[string][]string{"authentication.kubernetes.io/pod-name": {pod}}
+	}
+	return asServiceAccount(t, namespace, account, extra)
+}
+
+// asServiceAccount returns a client that acts as any ServiceAccount.
+func asServiceAccount(t *testing.T, namespace, name string, extra map[string][]string) kubernetes.Interface {
+	t.Helper()
 	config := trial.RESTConfig()
 	config.Impersonate = rest.ImpersonationConfig{
-		UserName: "system:serviceaccount:" + namespace + ":" + account,
+		UserName: "system:serviceaccount:" + namespace + ":" + name,
 		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
-	}
-	if pod != "" {
-		config.Impersonate.Extra = map[string][]string{"authentication.kubernetes.io/pod-name": {pod}}
+		Extra:    extra,
 	}
 	client, err := kubernetes.NewForConfig(config)
 	require.NoError(t, err)
@@ -283,7 +291,41 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 	tolerate := func(added string) string {
 		return `"spec":{"tolerations":[` + tolerations.String() + added + `]}`
 	}
+	creator := asServiceAccount(t, metav1.NamespaceSystem, "replicaset-controller", nil)
+	// named returns a Pod on a node, or on none.
+	named := func(node string) *corev1.Pod {
+		return &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "named"},
+			Spec: corev1.PodSpec{
+				NodeName: node, Containers: []corev1.Container{{Name: "c", Image: "nginx"}},
+				Tolerations: []corev1.Toleration{policy.ProviderToleration()},
+			},
+		}
+	}
+	const (
+		onlyScheduler = "only the scheduler binds Pods to virtual nodes"
+		notLater      = "the toleration of virtual nodes must not be added to a Pod that exists"
+	)
 	check(t, map[string]policyCase{
+		"a workload creates a Pod that tolerates virtual nodes": {creator, createPod(named("")), ""},
+		"a workload creates a Pod on a local node":              {creator, createPod(named(system.LocalNode(0))), ""},
+		"a workload creates a Pod on a virtual node": {
+			creator, createPod(named(system.VirtualNode(0))), onlyScheduler,
+		},
+		"an administrator creates a Pod on a virtual node": {admin, createPod(named(system.VirtualNode(0))), ""},
+		"a user adds the toleration of virtual nodes": {
+			creator, patchPod(onNone, `{`+tolerate(toleration)+`}`), notLater,
+		},
+		"a user adds the toleration of every taint": {
+			creator, patchPod(onNone, `{`+tolerate(`{"operator":"Exists"}`)+`}`), notLater,
+		},
+		"a user adds another toleration": {
+			creator, patchPod(onNone, `{`+tolerate(`{"key":"gpu","operator":"Exists"}`)+`}`), "",
+		},
+		"an administrator adds the toleration of virtual nodes": {
+			admin, patchPod(onNone, `{`+tolerate(toleration)+`}`), "",
+		},
+
 		"a user sets a slot":         {admin, patchPod(onLocal, annotate(policy.CloudSlotAnnotation, "x")), slots},
 		"a user changes a slot":      {admin, patchPod(onLocal, annotate(policy.LocalSlotAnnotation, "x")), slots},
 		"a user removes a slot":      {admin, patchPod(onLocal, annotate(policy.LocalSlotAnnotation, "")), slots},
@@ -316,7 +358,7 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 		"the extender removes a finalizer": {extender, patchPod(onNone, noFinalizer), ofExtender + "metadata"},
 		"the extender changes an image":    {extender, patchPod(onNone, otherImage), ofExtender + "the spec"},
 		"the extender adds a toleration": {
-			extender, patchPod(onNone, `{`+tolerate(toleration)+`}`), ofExtender + "the spec",
+			extender, patchPod(onNone, `{`+tolerate(toleration)+`}`), "must not ",
 		},
 		"the extender bounds the life time": {extender, patchPod(onNone, deadline), ofExtender + "the spec"},
 

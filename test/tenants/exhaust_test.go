@@ -68,15 +68,15 @@ func TestOnePodMustNotExhaustAProgram(t *testing.T) {
 			pod.Spec.Containers = append(pod.Spec.Containers, container)
 		}
 		// nodeName passes over the scheduler, so that vnode has to say it.
-		pod.Spec.NodeName = system.VirtualNode(0)
-		seesRefusal(t, create(t, client, mallory, pod))
+		seesRefusal(t, byNodeName(t, client, pod))
 	})
 	attack(t, "quantities that take seconds to parse do not reach a parser of Spillway", func(t *testing.T,
 		_ kubernetes.Interface) {
 		started := time.Now()
 		var list []string
 		for i := range 2000 {
-			list = append(list, fmt.Sprintf(`{"name":"c%d","image":"a","resources":{"requests":{"cpu":"1e-4000000"}}}`, i))
+			list = append(list, fmt.Sprintf(
+				`{"name":"c%d","image":"a","resources":{"requests":{"cpu":"1e-4000000"}}}`, i))
 		}
 		pod := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x","namespace":"mallory"},"spec":{"containers":[` +
 			strings.Join(list, ",") + `]}}`
@@ -261,7 +261,8 @@ func TestMessagesOfSpillwayNameNoOtherTenant(t *testing.T) {
 		client kubernetes.Interface) {
 		made, err := client.CoreV1().ConfigMaps(mallory).Create(t.Context(), &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{
-				Name: "guard", Labels: map[string]string{policy.UninstallLabel: policy.UninstallGuarded, "attack": "guard"},
+				Name: "guard", Labels: map[string]string{policy.UninstallLabel: policy.UninstallGuarded,
+					"attack": "guard"},
 			},
 		}, metav1.CreateOptions{})
 		require.NoError(t, err)

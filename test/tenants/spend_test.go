@@ -24,13 +24,15 @@ func annotate(t *testing.T, tenant, key, value string) {
 	t.Helper()
 	set := func(value string) error {
 		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%s}}}`, key, value)
-		_, err := admin.CoreV1().Namespaces().Patch(t.Context(), tenant, types.MergePatchType, patch, metav1.PatchOptions{})
+		_, err := admin.CoreV1().Namespaces().Patch(t.Context(), tenant, types.MergePatchType, patch,
+			metav1.PatchOptions{})
 		return err
 	}
 	require.NoError(t, set(fmt.Sprintf("%q", value)))
 	t.Cleanup(func() {
 		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:null}}}`, key)
-		_, err := admin.CoreV1().Namespaces().Patch(cleanup(), tenant, types.MergePatchType, patch, metav1.PatchOptions{})
+		_, err := admin.CoreV1().Namespaces().Patch(cleanup(), tenant, types.MergePatchType, patch,
+			metav1.PatchOptions{})
 		assert.NoError(t, err)
 	})
 }
@@ -64,33 +66,40 @@ func staysOut(t *testing.T, pod *corev1.Pod, reason policy.Reason) {
 	assert.Nil(t, cloudPod(t, pod))
 }
 
-func TestNobodyUsesTheCloudWithoutLeave(t *testing.T) {
-	onNode := func(pod *corev1.Pod) *corev1.Pod {
+// byNodeName creates a Pod on a virtual node without the scheduler. A policy refuses it from the tenant, so the
+// administrator does: vnode is the last line of a cluster without policies.
+func byNodeName(t *testing.T, client kubernetes.Interface, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	if pod.Spec.NodeName == "" {
 		pod.Spec.NodeName = system.VirtualNode(0)
-		return pod
 	}
+	_, err := client.CoreV1().Pods(mallory).Create(t.Context(), pod, metav1.CreateOptions{})
+	require.ErrorContains(t, err, "only the scheduler binds Pods to virtual nodes")
+	return create(t, admin, mallory, pod)
+}
+
+func TestNobodyUsesTheCloudWithoutLeave(t *testing.T) {
 	attack(t, "nodeName does not pass over a switch that is off", func(t *testing.T, client kubernetes.Interface) {
 		running := create(t, as(t, alice), alice, enforced("before"))
 		running = awaitPod(t, running, "run", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodRunning })
 		turnSwitch(t, "false")
-		staysOut(t, create(t, client, mallory, onNode(plain("named"))), policy.ReasonSwitchOff)
+		staysOut(t, byNodeName(t, client, plain("named")), policy.ReasonSwitchOff)
 		again, err := admin.CoreV1().Pods(alice).Get(t.Context(), running.Name, metav1.GetOptions{})
 		require.NoError(t, err)
 		assert.Equal(t, corev1.PodRunning, again.Status.Phase, "what runs goes on running")
 	})
 	attack(t, "nodeName does not pass over a burst label that is off", func(t *testing.T, client kubernetes.Interface) {
-		pod := onNode(plain("off"))
+		pod := plain("off")
 		pod.Labels[policy.BurstLabel] = string(policy.ModeOff)
-		staysOut(t, create(t, client, mallory, pod), policy.ReasonLabelOff)
+		staysOut(t, byNodeName(t, client, pod), policy.ReasonLabelOff)
 	})
 	attack(t, "a forged DaemonSet as the owner does not pass over the restriction", func(t *testing.T,
 		client kubernetes.Interface) {
-		pod := onNode(plain("daemon"))
+		pod := plain("daemon")
 		pod.OwnerReferences = []metav1.OwnerReference{{
 			APIVersion: "apps/v1", Kind: "DaemonSet", Name: "forged", UID: "forged", Controller: new(true),
 		}}
-		created, err := client.CoreV1().Pods(mallory).Create(t.Context(), pod, metav1.CreateOptions{})
-		require.NoError(t, err)
+		created := byNodeName(t, client, pod)
 		// The garbage collector deletes a Pod whose owner does not exist, so its Event is all that remains.
 		t.Logf("%s reads: %s", mallory, awaitEvent(t, created, string(policy.ReasonDaemonSet)))
 		assert.Nil(t, cloudPod(t, created))
@@ -108,13 +117,17 @@ func TestNobodyUsesTheCloudWithoutLeave(t *testing.T) {
 			`{"op":"remove","path":"/spec/schedulingGates"}]`, toleration.Key)
 		_, err := client.CoreV1().Pods(mallory).Patch(t.Context(), created.Name, types.JSONPatchType, patch,
 			metav1.PatchOptions{})
+		require.ErrorContains(t, err, "the toleration of virtual nodes must not be added to a Pod that exists")
+		_, err = admin.CoreV1().Pods(mallory).Patch(t.Context(), created.Name, types.JSONPatchType, patch,
+			metav1.PatchOptions{})
 		require.NoError(t, err)
 		staysOut(t, created, policy.ReasonSwitchOff)
 	})
-	attack(t, "a namespace that may not use the cloud stays out of it", func(t *testing.T, client kubernetes.Interface) {
+	attack(t, "a namespace that may not use the cloud stays out of it", func(t *testing.T,
+		client kubernetes.Interface) {
 		annotate(t, mallory, policy.CloudLimitsAnnotation, "pods=0")
 		awaitKeptLocal(t, create(t, client, mallory, enforced("forbidden")), policy.ReasonCloudForbidden)
-		staysOut(t, create(t, client, mallory, onNode(enforced("forbidden"))), policy.ReasonCloudForbidden)
+		staysOut(t, byNodeName(t, client, enforced("forbidden")), policy.ReasonCloudForbidden)
 		_, err := client.CoreV1().Namespaces().Patch(t.Context(), mallory, types.MergePatchType,
 			[]byte(`{"metadata":{"annotations":{"spillway.io/cloud-limits":null}}}`), metav1.PatchOptions{})
 		assert.True(t, apierrors.IsForbidden(err), "a tenant does not own its Namespace: %v", err)
@@ -126,9 +139,7 @@ func TestNobodyUsesTheCloudWithoutLeave(t *testing.T) {
 		created := create(t, client, mallory, pod)
 		awaitKeptLocal(t, created, "")
 		assert.Nil(t, cloudPod(t, created))
-		named := pod.DeepCopy()
-		onNode(named)
-		created = create(t, client, mallory, named)
+		created = byNodeName(t, client, pod.DeepCopy())
 		t.Logf("%s reads: %s", mallory, awaitEvent(t, created, "64.00_512.0"))
 		assert.Nil(t, cloudPod(t, created))
 	})
@@ -206,7 +217,8 @@ func TestNobodySpendsMoreThanTheLimits(t *testing.T) {
 				switch {
 				case pod.Status.Phase == corev1.PodRunning && isVirtual(pod.Spec.NodeName):
 					running++
-				case policy.RefusedByExtender(&pod) && strings.Contains(conditionOf(&pod), string(policy.ReasonCloudLimits)):
+				case policy.RefusedByExtender(&pod) && strings.Contains(conditionOf(&pod),
+					string(policy.ReasonCloudLimits)):
 					waiting++
 				}
 			}
@@ -252,9 +264,7 @@ func TestNobodySpendsMoreThanTheLimits(t *testing.T) {
 		client kubernetes.Interface) {
 		annotate(t, mallory, policy.CloudLimitsAnnotation, "pods=1")
 		for range 3 {
-			pod := enforced("named")
-			pod.Spec.NodeName = system.VirtualNode(0)
-			created := create(t, client, mallory, pod)
+			created := byNodeName(t, client, enforced("named"))
 			for _, key := range []string{policy.CloudSlotAnnotation, policy.LocalSlotAnnotation} {
 				patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, key, created.UID)
 				_, err := client.CoreV1().Pods(mallory).Patch(t.Context(), created.Name, types.MergePatchType, patch,
@@ -269,7 +279,8 @@ func TestNobodySpendsMoreThanTheLimits(t *testing.T) {
 }
 
 func TestNobodyTakesTheSlotsOfOthers(t *testing.T) {
-	attack(t, "a forged owner takes no slot of another tenant's quota", func(t *testing.T, client kubernetes.Interface) {
+	attack(t, "a forged owner takes no slot of another tenant's quota", func(t *testing.T,
+		client kubernetes.Interface) {
 		pod := plain("web")
 		pod.Annotations[policy.LocalReplicasAnnotation] = "1"
 		// Nothing of alice runs yet: what mallory does first must not count for her.
@@ -278,7 +289,8 @@ func TestNobodyTakesTheSlotsOfOthers(t *testing.T) {
 		require.NoError(t, err)
 		var owner *appsv1.ReplicaSet
 		waitUntil(t, "the ReplicaSet of alice", func() bool {
-			sets, err := admin.AppsV1().ReplicaSets(alice).List(t.Context(), metav1.ListOptions{LabelSelector: "app=web"})
+			sets, err := admin.AppsV1().ReplicaSets(alice).
+				List(t.Context(), metav1.ListOptions{LabelSelector: "app=web"})
 			if err == nil && len(sets.Items) == 1 {
 				owner = &sets.Items[0]
 			}
@@ -315,6 +327,18 @@ func TestNobodyTakesTheSlotsOfOthers(t *testing.T) {
 }
 
 func TestOnePodMustNotLockTheNode(t *testing.T) {
+	attack(t, "a Pod that no size holds takes no room of the node", func(t *testing.T, client kubernetes.Interface) {
+		for node := range 2 {
+			pod := plain("huge")
+			pod.Spec.NodeName = system.VirtualNode(node)
+			pod.Spec.Containers[0].Resources = requests("999", "3900Gi")
+			created := byNodeName(t, client, pod)
+			failed := awaitPod(t, created, "fail",
+				func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
+			t.Logf("%s reads: %s", mallory, failed.Status.Message)
+		}
+		aliceBursts(t)
+	})
 	unlocked := func(t *testing.T) {
 		t.Helper()
 		nodes, err := admin.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{
@@ -326,7 +350,8 @@ func TestOnePodMustNotLockTheNode(t *testing.T) {
 			require.False(t, node.Spec.Unschedulable, "%s is locked: %+v", node.Name, node.Status.Conditions)
 		}
 	}
-	attack(t, "Pods of sizes that the cloud does not have lock nothing", func(t *testing.T, client kubernetes.Interface) {
+	attack(t, "Pods of sizes that the cloud does not have lock nothing", func(t *testing.T,
+		client kubernetes.Interface) {
 		simulate(t, `{"kind":"soldOut","path":"pods/mallory-unsold"}`)
 		lonely := create(t, client, mallory, enforced("unsold"))
 		for i, cpu := range []string{"300m", "700m", "1500m", "3", "7"} {

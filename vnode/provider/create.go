@@ -150,11 +150,14 @@ func (p *Provider) reportWaiting(pod *corev1.Pod, reason string, err error) {
 
 // refuse reports a Pod that cannot run in the cloud. With restartPolicy Always the Pod stays Pending and shows the
 // reason: ReplicaSets, StatefulSets and DaemonSets replace a failed Pod at once, and the next one would fail too,
-// without end. With other policies the Pod fails: Jobs count failures and give up.
+// without end. With other policies the Pod fails: Jobs count failures and give up. A Pod that no size holds fails too,
+// as where a kubelet has no room for it: until it has failed, the scheduler counts its requests, and one Pod could take
+// all the capacity of the node.
 func (p *Provider) refuse(pod *corev1.Pod, reason, message string) (time.Duration, error) {
 	p.cancelReservation(identity.KeyOf(pod))
 	p.noteRefusal(pod, reason, message)
-	if pod.Spec.RestartPolicy == corev1.RestartPolicyAlways || pod.Spec.RestartPolicy == "" {
+	always := pod.Spec.RestartPolicy == corev1.RestartPolicyAlways || pod.Spec.RestartPolicy == ""
+	if always && p.rules.Fits(&pod.Spec) {
 		p.report(pod, translate.WaitingStatus(pod, reason, message, p.config.NodeIP, p.now()))
 		p.delayAttempt(identity.KeyOf(pod), p.config.RefusalRetry)
 		return p.config.RefusalRetry, nil

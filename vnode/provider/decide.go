@@ -50,7 +50,7 @@ var held = []policy.Reason{
 // refuseDecided reports a Pod that policy keeps out of the cloud.
 func (p *Provider) refuseDecided(pod *corev1.Pod, decision policy.Decision) (time.Duration, error) {
 	reason := string(decision.Reason)
-	if !slices.Contains(held, decision.Reason) {
+	if !slices.Contains(held, decision.Reason) || !p.rules.Fits(&pod.Spec) {
 		return p.refuse(pod, reason, decision.Message)
 	}
 	message := policy.Summary([]string{
