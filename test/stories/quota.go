@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/system"
 )
 
 func playQuota(ctx context.Context, w *World) error {
@@ -43,7 +44,8 @@ func (w *World) cloudIPs(ctx context.Context, app string) error {
 		cloud, ok := clouds[pod.UID]
 		ip, want := pod.Status.PodIP, cloud.Status.PodIP
 		if !ok || ip == "" || ip != want || slices.Contains(addresses, ip) {
-			return fmt.Errorf("pod %s has IP %q: want the IP of its cloud pod, %q, and no other pod's", pod.Name, ip, want)
+			return fmt.Errorf("pod %s has IP %q: want the IP of its cloud pod, %q, and no other pod's",
+				pod.Name, ip, want)
 		}
 		addresses = append(addresses, ip)
 	}
@@ -63,7 +65,8 @@ func playScale(ctx context.Context, w *World) error {
 		if err := w.awaitRanked(ctx, "nginx"); err != nil {
 			return err
 		}
-		if err := w.run(ctx, "scale", "deployment", "nginx-deployment", fmt.Sprintf("--replicas=%d", replicas)); err != nil {
+		count := fmt.Sprintf("--replicas=%d", replicas)
+		if err := w.run(ctx, "scale", "deployment", "nginx-deployment", count); err != nil {
 			return err
 		}
 		if err := w.awaitRunning(ctx, "nginx", 1, replicas-1); err != nil {
@@ -123,4 +126,56 @@ func playRollout(ctx context.Context, w *World) error {
 	}
 	w.printPods(ctx)
 	return nil
+}
+
+// playFullRollout updates a Deployment while its local replicas fill the local nodes: a Pod fits on a node alone, and
+// one of the three nodes is cordoned. A surge Pod finds no room there. Without surge, each Pod has the room of the one
+// before.
+func playFullRollout(ctx context.Context, w *World) (err error) {
+	cordoned := system.LocalNode(2)
+	if err := w.run(ctx, "cordon", cordoned); err != nil {
+		return err
+	}
+	defer func() {
+		if uncordonErr := w.run(context.WithoutCancel(ctx), "uncordon", cordoned); err == nil {
+			err = uncordonErr
+		}
+	}()
+	if err := w.apply(ctx, "full-rollout.yaml"); err != nil {
+		return err
+	}
+	if err := w.awaitRunning(ctx, "full", 2, 2); err != nil {
+		return err
+	}
+	if err := w.rollOut(ctx, "nginx:1.29"); err != nil {
+		return err
+	}
+	if err := w.awaitRunning(ctx, "full", 2, 2); err != nil {
+		return err
+	}
+	w.printf("  with maxSurge: 0, as many replicas are local as before")
+	const surge = `{"spec":{"strategy":{"rollingUpdate":{"maxSurge":1,"maxUnavailable":0}}}}`
+	if err := w.run(ctx, "patch", "deployment", "full", "--patch", surge); err != nil {
+		return err
+	}
+	if err := w.rollOut(ctx, "nginx:1.30"); err != nil {
+		return err
+	}
+	if err := w.awaitRunning(ctx, "full", 1, 3); err != nil {
+		return err
+	}
+	w.printf("  with maxSurge: 1, one replica fewer is local")
+	return nil
+}
+
+// rollOut updates the image of Deployment full and waits for the end of the update.
+func (w *World) rollOut(ctx context.Context, image string) error {
+	// The cost of each cloud Pod determines which Pods the update deletes first.
+	if err := w.awaitRanked(ctx, "full"); err != nil {
+		return err
+	}
+	if err := w.run(ctx, "set", "image", "deployment/full", "main="+image); err != nil {
+		return err
+	}
+	return w.run(ctx, "rollout", "status", "deployment/full", "--timeout=90s")
 }

@@ -41,7 +41,10 @@ type Story struct {
 // All lists the stories in the order of the demonstration. They need Shape.
 func All() []Story {
 	return []Story{
-		{"quota", "LOCAL_REPLICAS: \"1\" on a Deployment of 4: one replica stays local, three run in the cloud", playQuota},
+		{
+			"quota", "LOCAL_REPLICAS: \"1\" on a Deployment of 4: one replica stays local, three run in the cloud",
+			playQuota,
+		},
 		{"scale", "Scaling in removes cloud replicas first, and the local replica remains", playScale},
 		{"rollout", "A rolling update ends with exactly one local replica again", playRollout},
 		{"hostpath", "A Deployment with hostPath volumes runs in the cloud, its volumes replaced", playHostPath},
@@ -54,7 +57,8 @@ func All() []Story {
 		{"kinds", "A Job and a StatefulSet burst; a DaemonSet and a Pod in kube-system never do", playKinds},
 		{
 			"namespace",
-			"The Pods of a namespace labeled virtual-node-affinity-injection=enabled run in the cloud, on several virtual nodes",
+			"The Pods of a namespace labeled virtual-node-affinity-injection=enabled run in the cloud, on several " +
+				"virtual nodes",
 			playNamespace,
 		},
 		{"logs", "kubectl logs shows the log of a cloud Pod, and only to authorized users", playLogs},
@@ -144,7 +148,7 @@ func (w *World) Play(ctx context.Context, story Story) (err error) {
 }
 
 // makers are the kinds that create Pods, each before the kinds that it creates, and Pods.
-const makers = "cronjobs,deployments,statefulsets,daemonsets,jobs,replicasets,pods"
+const makers = "cronjobs,replicationcontrollers,deployments,statefulsets,daemonsets,jobs,replicasets,pods"
 
 // leave deletes the namespace and returns when its Pods are deleted, so that the next story has their capacity. It
 // deletes the objects itself because Kubernetes waits five seconds before it begins to empty a namespace.

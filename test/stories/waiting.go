@@ -15,17 +15,20 @@ func Further() []Story {
 	return []Story{
 		{
 			"references",
-			"A Deployment has mirrors of its ConfigMap, Secret and token in the cloud; they follow changes and are deleted " +
-				"with it",
+			"A Deployment has mirrors of its ConfigMap, Secret and token in the cloud; they follow changes and are " +
+				"deleted with it",
 			playReferences,
 		},
 		{
 			"waiting",
-			"A Pod over its quota waits with a reason while the virtual nodes are cordoned, takes a slot that becomes free, " +
-				"and bursts after they are uncordoned",
+			"A Pod over its quota waits with a reason while the virtual nodes are cordoned, takes a slot that " +
+				"becomes free, and bursts after they are uncordoned",
 			playWaiting,
 		},
-		{"preemption", "A Pod below its quota preempts one of lower priority; Pods over it preempt none", playPreemption},
+		{
+			"preemption", "A Pod below its quota preempts one of lower priority; Pods over it preempt none",
+			playPreemption,
+		},
 		{"placeholder", "The cloud comes last: Pods burst only after all low-priority placeholders are preempted",
 			playPlaceholder},
 		{
@@ -35,7 +38,8 @@ func Further() []Story {
 		},
 		{
 			"workloads",
-			"The burst label of a Deployment, StatefulSet, Job and CronJob applies to their Pods, and a Pod's own label wins",
+			"The burst label of a Deployment, StatefulSet, Job and CronJob applies to their Pods, and a Pod's own " +
+				"label wins",
 			playWorkloads,
 		},
 		{
@@ -65,6 +69,21 @@ func Further() []Story {
 			"sold-out-size",
 			"A size that is sold out lets its own Pods wait; Pods of other sizes run in the cloud",
 			playSoldOutSize,
+		},
+		{
+			"replication-controller", "Scaling in a ReplicationController removes cloud replicas first",
+			playReplicationController,
+		},
+		{
+			"templates", "The head and the workers of one owner, each with LOCAL_REPLICAS: \"1\", have a quota each",
+			playTemplates,
+		},
+		{"rollouts", "The burst label of an Argo Rollout applies to its Pods", playRollouts},
+		{
+			"full-rollout",
+			"A rolling update on full local nodes ends with as many local replicas without surge, and with " +
+				"fewer otherwise",
+			playFullRollout,
 		},
 		{"labels", "Burst labels: off never bursts, localPrefer and auto start on local nodes", playLabels},
 	}
@@ -121,7 +140,8 @@ func (w *World) awaitRefused(ctx context.Context, app string, local, waiting int
 			return false, got.String(), nil
 		}
 		for i := range pods {
-			if text := schedulingMessage(&pods[i]); pods[i].Spec.NodeName == "" && !strings.Contains(text, string(reason)) {
+			text := schedulingMessage(&pods[i])
+			if pods[i].Spec.NodeName == "" && !strings.Contains(text, string(reason)) {
 				return false, fmt.Sprintf("pod %s waits: %s", pods[i].Name, text), nil
 			}
 		}
