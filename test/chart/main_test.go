@@ -145,3 +145,8 @@ func run(program string, args ...string) (string, error) {
 	}
 	return out.String() + stderr.String(), nil
 }
+
+// virtualNodes is an argument of --set-json with a number of virtual nodes that have nothing special.
+func virtualNodes(count int) string {
+	return "vnode.nodes=[" + strings.TrimSuffix(strings.Repeat("{},", count), ",") + "]"
+}

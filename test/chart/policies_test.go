@@ -251,13 +251,12 @@ const (
 // if it were compromised.
 func TestWhatThePoliciesAllow(t *testing.T) {
 	install(t, values("--set", "scheduler.mode=service,vnode.certificate=cluster,vnode.replicas=2",
-		"--set", "vnode.identity=serviceAccount")...)
+		"--set", "vnode.identity=serviceAccount", "--set-json", virtualNodes(2))...)
 	admin, extender := trial.Client(), as(t, "spillway-extender", "")
 	admission := as(t, "spillway-admission", "")
 	bundle, err := os.ReadFile(trial.AuthorityFile())
 	require.NoError(t, err)
 	vnode, other := as(t, "spillway-vnode", system.VirtualNode(0)), as(t, "spillway-vnode", system.VirtualNode(1))
-	unbound := as(t, "spillway-vnode", "")
 	pods := createPods(t, extender)
 	createdNode := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: system.VirtualNode(0)}}
 	_, err = vnode.CoreV1().Nodes().Create(t.Context(), createdNode, metav1.CreateOptions{})
@@ -276,7 +275,7 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 		slots      = "annotations spillway.io/local-slot and spillway.io/cloud-slot must not be set, changed or removed"
 		ofExtender = "the extender must not change "
 		otherNote  = ofExtender + "annotations other than spillway.io/local-slot, "
-		notItsNode = "not on the virtual node that sends the request"
+		notItsNode = "not on a virtual node of the release"
 		running    = `{"status":{"phase":"Running"}}`
 		cordon     = `{"spec":{"unschedulable":true}}`
 		deadline   = `{"spec":{"activeDeadlineSeconds":1}}`
@@ -435,18 +434,10 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 			createLease("kube-node-lease", system.VirtualNode(0)),
 			"",
 		},
-		"a virtual node requests a token of its Pod": {vnode, token(metav1.NamespaceDefault, bound(onVirtual)), ""},
-		"a virtual node requests its certificate":    {vnode, requestCertificate(t, serving), ""},
-		"an unbound token writes the status of a Pod of a virtual node": {
-			unbound, patchPod(onVirtual, running, "status"), "",
-		},
-		"another virtual node writes its status": {
-			other, patchPod(onVirtual, `{"status":{"phase":"Failed"}}`, "status"), notItsNode,
-		},
-		"another virtual node deletes its Pod": {other, deletePod(onVirtual), notItsNode},
-		"an unbound token writes the status of a local Pod": {
-			unbound, patchPod(onLocal, `{"status":{"phase":"Failed"}}`, "status"), notItsNode,
-		},
+		"a virtual node requests a token of its Pod":    {vnode, token(metav1.NamespaceDefault, bound(onVirtual)), ""},
+		"a virtual node requests its certificate":       {vnode, requestCertificate(t, serving), ""},
+		"the process that takes over writes its status": {other, patchPod(onVirtual, running, "status"), ""},
+		"the process that takes over deletes its Pod":   {other, deletePod(onVirtual), ""},
 		"a virtual node writes the status of a local Pod": {
 			vnode, patchPod(onLocal, `{"status":{"phase":"Failed"}}`, "status"), notItsNode,
 		},
@@ -458,7 +449,8 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 		"a virtual node removes a finalizer with the status": {
 			vnode, patchPod(onVirtual, noFinalizer, "status"), "the metadata of a Pod",
 		},
-		"a virtual node registers another": {vnode, createNode(system.VirtualNode(1)), notItsOwn},
+		"a virtual node registers another":           {vnode, createNode(system.VirtualNode(1)), ""},
+		"a virtual node registers one of no release": {vnode, createNode(system.VirtualNode(2)), notItsOwn},
 		"a virtual node cordons a local node": {
 			vnode, patchNode(system.LocalNode(0), cordon), notItsOwn,
 		},
@@ -544,7 +536,8 @@ func noWarnings(t *testing.T) {
 // TestTheAccountOfVirtualNodesOnlyLabelsNodes sends what a virtual node sends as its ServiceAccount, and what a stolen
 // token could send. What it sends as the user of its node is restricted by the API server itself.
 func TestTheAccountOfVirtualNodesOnlyLabelsNodes(t *testing.T) {
-	install(t, values("--set", "vnode.replicas=2")...)
+	install(t, values("--set-json",
+		`vnode.nodes=[{"labels":{"team":"web"},"taints":[{"key":"spare","effect":"NoSchedule"}]},{}]`)...)
 	own, other := system.VirtualNode(0), system.VirtualNode(1)
 	for _, name := range []string{own, other} {
 		_, err := trial.Client().CoreV1().Nodes().Create(t.Context(), &corev1.Node{
@@ -558,18 +551,24 @@ func TestTheAccountOfVirtualNodesOnlyLabelsNodes(t *testing.T) {
 	const (
 		labels = `{"metadata":{"labels":{"node-restriction.kubernetes.io/spillway":"x",` +
 			`"kubernetes.io/role":"agent"}}}`
-		notItsOwn  = "a virtual node must not write other Nodes"
 		onlyLabels = "a virtual node must not change its Node"
+		provider   = `{"key":"virtual-kubelet.io/provider","value":"huawei","effect":"NoSchedule"}`
+		spare      = `{"key":"spare","effect":"NoSchedule"}`
+		foreign    = `{"key":"foreign","effect":"NoExecute"}`
 	)
+	taints := func(list ...string) string { return `{"spec":{"taints":[` + strings.Join(list, ",") + `]}}` }
 	check(t, map[string]policyCase{
-		"it sets its labels":             {vnode, patchNode(own, labels), ""},
-		"it labels another":              {vnode, patchNode(other, labels), notItsOwn},
-		"it removes its taints":          {vnode, patchNode(own, `{"spec":{"taints":null}}`), onlyLabels},
-		"it cordons its Node":            {vnode, patchNode(own, `{"spec":{"unschedulable":true}}`), onlyLabels},
-		"it sets another label":          {vnode, patchNode(own, otherLabel), onlyLabels},
-		"it removes a label":             {vnode, patchNode(own, `{"metadata":{"labels":{"type":null}}}`), onlyLabels},
-		"it sets an annotation":          {vnode, patchNode(own, annotate("note", "x")), onlyLabels},
-		"an unbound token labels a Node": {as(t, "spillway-vnode", ""), patchNode(own, labels), ""},
+		"it sets its labels":         {vnode, patchNode(own, labels), ""},
+		"it labels another":          {vnode, patchNode(other, labels), ""},
+		"it removes its taints":      {vnode, patchNode(own, `{"spec":{"taints":null}}`), "must not remove a taint"},
+		"it sets its taints":         {vnode, patchNode(own, taints(provider, spare)), ""},
+		"it sets another taint":      {vnode, patchNode(own, taints(provider, foreign)), "nor set others"},
+		"it replaces its taint":      {vnode, patchNode(own, taints(spare)), "must not remove a taint"},
+		"it sets a configured label": {vnode, patchNode(own, `{"metadata":{"labels":{"team":"web"}}}`), ""},
+		"it cordons its Node":        {vnode, patchNode(own, `{"spec":{"unschedulable":true}}`), onlyLabels},
+		"it sets another label":      {vnode, patchNode(own, otherLabel), onlyLabels},
+		"it removes a label":         {vnode, patchNode(own, `{"metadata":{"labels":{"type":null}}}`), onlyLabels},
+		"it sets an annotation":      {vnode, patchNode(own, annotate("note", "x")), onlyLabels},
 	})
 	t.Run("the API server finds no mistakes in the policies", noWarnings)
 }

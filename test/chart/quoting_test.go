@@ -106,9 +106,11 @@ func fill(value any, with string) any {
 	return value
 }
 
-// variants are values that choose between variants of the chart, or that it computes with.
+// variants are values that choose between variants of the chart, or that it computes with: keys of taints are part of
+// expressions, and the schema restricts them to the characters of a key.
 var variants = []string{
 	"scheduler.mode", "vnode.certificate", "vnode.name", "vnode.identity", "credentials.from", "eksConfig.autoScaleEKS",
+	"vnode.nodes.taints.key",
 }
 
 // generated matches what depends on other values, or differs in each rendering.

@@ -122,7 +122,7 @@ func TestTheProgramsAcceptEveryValue(t *testing.T) {
 				require.NoError(t, os.WriteFile(keys, []byte("accessKey: a\nsecretKey: s\n"), 0o600))
 				args = append(
 					args,
-					"--node-name=virtual-node-cci-0",
+					"--process-name=0_virtual-node-cci-0",
 					"--node-ip=10.0.0.9",
 					"--cci-credentials-file",
 					keys,

@@ -3,7 +3,6 @@ package chart
 import (
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -40,12 +39,12 @@ const rollouts = "admission.ownerKinds[0].group=argoproj.io,admission.ownerKinds
 // ServiceAccounts, roles, the objects that they must not create, and the policies that restrict them. The stories,
 // which run there, show that the programs need their rights and no more. With -update it writes the manifest.
 func TestTheRightsAreThoseOfTheTrialSystem(t *testing.T) {
-	nodes := strconv.Itoa(system.MaxVirtualNodes)
 	const header = "# Generated from the chart by go test ./test/chart -run TestTheRights -update.\n"
 	var documents []string
 	found := map[string]bool{}
 	for _, object := range objects(t, spillway,
-		values("--set", "scheduler.mode=service,vnode.certificate=cluster,vnode.replicas="+nodes+","+rollouts)...) {
+		values("--set", "scheduler.mode=service,vnode.certificate=cluster,"+rollouts,
+			"--set-json", virtualNodes(system.MaxVirtualNodes))...) {
 		switch kind := object.GetKind(); {
 		case kind == "Secret" && object.GetName() == "spillway-admission-tls":
 		case slices.Contains([]string{

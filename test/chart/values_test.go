@@ -18,10 +18,12 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 		want string
 	}{
 		"a cluster ID that is too long": {"clusterID=seventeen-letters", "at '/clusterID': maxLength: got 17, want 16"},
-		"a cluster ID with a space":     {"clusterID=my cluster", "at '/clusterID': 'my cluster' does not match pattern"},
-		"a misspelt value":              {"vnode.replica=2", "at '/vnode': additional properties 'replica' not allowed"},
-		"a misspelt section":            {"admision.replicas=2", "at '': additional properties 'admision' not allowed"},
-		"one subnet instead of a list":  {"cloud.subnetIDs=5d1e", "at '/cloud/subnetIDs': got string, want array"},
+		"a cluster ID with a space": {"clusterID=my cluster",
+			"at '/clusterID': 'my cluster' does not match pattern"},
+		"a misspelt value": {"vnode.replica=2",
+			"at '/vnode': additional properties 'replica' not allowed"},
+		"a misspelt section":           {"admision.replicas=2", "at '': additional properties 'admision' not allowed"},
+		"one subnet instead of a list": {"cloud.subnetIDs=5d1e", "at '/cloud/subnetIDs': got string, want array"},
 		"a subnet that is no ID": {
 			"cloud.subnetIDs={10.0.0.0/24}", "at '/cloud/subnetIDs/0': '10.0.0.0/24' does not match pattern",
 		},
@@ -33,22 +35,27 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 			"scheduler.mode=plugin", "at '/scheduler/mode': value must be one of 'sidecar', 'service'",
 		},
 		"an unknown value of the switch": {
-			"eksConfig.autoScaleEKS=maybe", "at '/eksConfig/autoScaleEKS': value must be one of 'true', 'false', 'unset'",
+			"eksConfig.autoScaleEKS=maybe",
+			"at '/eksConfig/autoScaleEKS': value must be one of 'true', 'false', 'unset'",
 		},
 		"a malformed quantity": {
-			"vnode.resources.requests.memory=much", "at '/vnode/resources/requests/memory': 'much' does not match pattern",
+			"vnode.resources.requests.memory=much",
+			"at '/vnode/resources/requests/memory': 'much' does not match pattern",
 		},
-		"a malformed capacity":      {"vnode.capacity.cpu=all", "at '/vnode/capacity/cpu': 'all' does not match pattern"},
+		"a malformed capacity": {"vnode.capacity.cpu=all",
+			"at '/vnode/capacity/cpu': 'all' does not match pattern"},
 		"a duration without a unit": {"vnode.soldOut.lock=30", "at '/vnode/soldOut/lock': got number, want string"},
 		"a number as an image of the probe": {
 			"vnode.soldOut.probeImage=1", "at '/vnode/soldOut/probeImage': got number, want string",
 		},
 		"no replica": {"admission.replicas=0", "at '/admission/replicas': minimum: got 0, want 1"},
 		"a URL with a path": {
-			"cloud.endpoint=https://cci.example/api", "at '/cloud/endpoint': 'https://cci.example/api' does not match pattern",
+			"cloud.endpoint=https://cci.example/api",
+			"at '/cloud/endpoint': 'https://cci.example/api' does not match pattern",
 		},
 		"an issuer of tokens without TLS": {
-			"cloud.iamEndpoint=http://iam.example", "at '/cloud/iamEndpoint': 'http://iam.example' does not match pattern",
+			"cloud.iamEndpoint=http://iam.example",
+			"at '/cloud/iamEndpoint': 'http://iam.example' does not match pattern",
 		},
 		"a malformed digest": {
 			"image.digests.vnode=sha256:12", "at '/image/digests/vnode': 'sha256:12' does not match pattern",
@@ -68,9 +75,10 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 			"networkPolicies.restrictEgress=true",
 			"networkPolicies.apiServerCIDRs: must not be empty with networkPolicies.restrictEgress",
 		},
-		"a tag that is none":          {"image.tag=a b", "at '/image/tag': 'a b' does not match pattern"},
-		"an image that is none":       {"image.registry=a b", "at '/image/registry': 'a b' does not match pattern"},
-		"a CA that is no certificate": {"vnode.clientCA=ca.crt", "at '/vnode/clientCA': 'ca.crt' does not match pattern"},
+		"a tag that is none":    {"image.tag=a b", "at '/image/tag': 'a b' does not match pattern"},
+		"an image that is none": {"image.registry=a b", "at '/image/registry': 'a b' does not match pattern"},
+		"a CA that is no certificate": {"vnode.clientCA=ca.crt",
+			"at '/vnode/clientCA': 'ca.crt' does not match pattern"},
 		"a Secret and an access key": {
 			"credentials.accessKey=k", "credentials.existingSecret: must be empty if accessKey or secretKey is set",
 		},
@@ -78,14 +86,17 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 			"vnode.pods.claims=false", "policy.volumeKinds: must be empty ([]) with vnode.pods.claims false",
 		},
 		"three extenders": {
-			"scheduler.mode=service,scheduler.replicas=3", "scheduler.replicas: must be 1 or 2 with scheduler.mode service",
+			"scheduler.mode=service,scheduler.replicas=3",
+			"scheduler.replicas: must be 1 or 2 with scheduler.mode service",
 		},
 		"the name of the cluster's scheduler": {
 			"scheduler.otherNames={default-scheduler}",
-			"scheduler.name, scheduler.otherNames: must not be default-scheduler, the name of the cluster's own scheduler",
+			"scheduler.name, scheduler.otherNames: must not be default-scheduler, " +
+				"the name of the cluster's own scheduler",
 		},
 		"a test in Spillway's namespace": {
-			"test.namespace=spillway-system", `namespace "spillway-system": must be a namespace that only Spillway uses`,
+			"test.namespace=spillway-system",
+			`namespace "spillway-system": must be a namespace that only Spillway uses`,
 		},
 	}
 	for name, tc := range cases {
@@ -155,7 +166,7 @@ func TestSectionsHaveTheFieldsOfTheProgram(t *testing.T) {
 	}{
 		"pods":     {vnode["pods"].Properties, nil, "pods"},
 		"soldOut":  {vnode["soldOut"].Properties, nil, "soldOut"},
-		"capacity": {vnode["capacity"].Properties, []string{"name", "ip"}, "node"},
+		"capacity": {vnode["capacity"].Properties, []string{"name", "ip", "zone", "labels", "taints"}, "node"},
 		"policy":   {values.Properties["policy"].Properties, nil, "policy"},
 		"cloud": {cloud["settings"].Properties, []string{
 			"region", "projectID", "domainID", "namespace", "subnetIDs", "podCIDRs", "securityGroupIDs", "endpoint",

@@ -37,7 +37,7 @@ func (c *cluster) upgrade(t *testing.T, args ...string) {
 
 // playSecondNode adds a second virtual node and waits until the stories can use both.
 func (c *cluster) playSecondNode(t *testing.T) {
-	c.upgrade(t, "--set=vnode.replicas=2")
+	c.upgrade(t, "--set-json=vnode.nodes=[{},{}]")
 	c.eventually(t, "two virtual nodes to be Ready", func(ctx context.Context) error {
 		ready, err := c.virtualNodes(ctx)
 		if err == nil && len(ready) != 2 {

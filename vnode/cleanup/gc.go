@@ -5,6 +5,7 @@ package cleanup
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"time"
@@ -23,8 +24,8 @@ import (
 // cloud, and flags of its own.
 type gcConfig struct {
 	config.Config
-	// WithoutCluster assumes that the cluster no longer exists: all its cloud Pods are orphans, and it no longer needs the
-	// cloud namespace. Default false.
+	// WithoutCluster assumes that the cluster no longer exists: all its cloud Pods are orphans, and it no longer needs
+	// the cloud namespace. Default false.
 	WithoutCluster bool `json:"-"`
 	// DryRun deletes nothing. Default false.
 	DryRun bool `json:"-"`
@@ -39,7 +40,8 @@ func (c *gcConfig) AddFlags(flags *pflag.FlagSet) {
 	c.AddCleanupFlags(flags)
 	c.AddIdentityFlag(flags)
 	flags.BoolVar(&c.WithoutCluster, "without-cluster", c.WithoutCluster,
-		"assume that the cluster no longer exists: do not connect to it, and delete everything that it has in the cloud")
+		"assume that the cluster no longer exists: do not connect to it, "+
+			"and delete everything that it has in the cloud")
 	flags.BoolVar(&c.DryRun, "dry-run", c.DryRun, "print what would be deleted, and delete nothing")
 	flags.DurationVar(&c.MinAge, "min-age", c.MinAge, "skip cloud Pods that are younger")
 	flags.DurationVar(&c.Timeout, "timeout", c.Timeout, "maximum `time` until everything is deleted")
@@ -83,21 +85,26 @@ func GC(ctx context.Context, args []string, out io.Writer, setUp SetUpLogging) e
 	if err != nil {
 		return err
 	}
-	cleaner := &cloudCleaner{
-		finder: &orphans.Finder{
-			Cloud: cloud, Namespace: cfg.CCI.Namespace, ClusterID: cfg.ClusterID, Terminating: true,
-		},
-		minAge: cfg.MinAge, dryRun: cfg.DryRun, namespace: cfg.WithoutCluster, poll: poll, now: time.Now, out: out,
-	}
+	finder := orphans.Finder{Cloud: cloud, ClusterID: cfg.ClusterID, Terminating: true}
 	if !cfg.WithoutCluster {
 		client, err := cfg.KubeClient("vnode-gc")
 		if err != nil {
 			return err
 		}
 		cluster := cfg.Cluster("vnode-gc", client)
-		cleaner.finder.Cluster, cleaner.finder.Gone = cluster, cluster.Gone("")
+		finder.Cluster, finder.Gone = cluster, cluster.Gone("")
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
-	return cleaner.clean(ctx)
+	var errs []error
+	for _, namespace := range cfg.CloudNamespaces() {
+		in := finder
+		in.Namespace = namespace
+		cleaner := &cloudCleaner{
+			finder: &in, minAge: cfg.MinAge, dryRun: cfg.DryRun, namespace: cfg.WithoutCluster,
+			poll: poll, now: time.Now, out: out,
+		}
+		errs = append(errs, cleaner.clean(ctx))
+	}
+	return errors.Join(errs...)
 }

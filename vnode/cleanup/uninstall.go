@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -22,7 +23,8 @@ import (
 const (
 	// programsShare is the fraction of the time, 1/programsShare, that the command waits for the programs to stop.
 	programsShare = 4
-	// reserve is the time that is left after the cleanup of the cloud: for the steps after it, and to print what remains.
+	// reserve is the time that is left after the cleanup of the cloud: for the steps after it, and to print what
+	// remains.
 	reserve = 15 * time.Second
 )
 
@@ -134,18 +136,24 @@ func (u *uninstaller) cleanCloud(ctx context.Context) error {
 	deadline, _ := ctx.Deadline()
 	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-reserve))
 	defer cancel()
-	namespace, clusterID := u.config.CCI.Namespace, u.config.ClusterID
 	cloud, err := u.config.CloudClient(cci.Config{Logger: u.logger})
-	if err == nil {
-		finder := &orphans.Finder{Cloud: cloud, Namespace: namespace, ClusterID: clusterID, Terminating: true}
-		cleaner := &cloudCleaner{finder: finder, namespace: true, poll: poll, now: time.Now, out: u.out}
-		err = cleaner.clean(ctx)
+	var errs []error
+	for _, namespace := range u.config.CloudNamespaces() {
+		err := err
+		if err == nil {
+			finder := &orphans.Finder{
+				Cloud: cloud, Namespace: namespace, ClusterID: u.config.ClusterID, Terminating: true,
+			}
+			cleaner := &cloudCleaner{finder: finder, namespace: true, poll: poll, now: time.Now, out: u.out}
+			err = cleaner.clean(ctx)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf(
+				"in cloud namespace %s objects of cluster %s, which may include Pods that are billed: %w",
+				namespace, u.config.ClusterID, err))
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("in cloud namespace %s objects of cluster %s, which may include Pods that are billed: %w",
-			namespace, clusterID, err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // result prints what remains, and how to delete it.
@@ -160,15 +168,26 @@ func (u *uninstaller) result(inCloud bool) error {
 	}
 	if inCloud {
 		u.printf("To delete what is in the cloud, run this on any machine that reaches it, "+
-			"even after the cluster is gone:\n%s", gcCommand(&u.config.Config))
+			"even after the cluster is gone:\n%s", strings.Join(gcCommands(&u.config.Config), "\n"))
 	}
 	return fmt.Errorf("uninstalling Spillway: %w", errors.Join(u.remains...))
 }
 
-// gcCommand returns the command that deletes, later and elsewhere, what the cluster has in the cloud.
+// gcCommands returns the commands that delete, later and elsewhere, what the cluster has in its cloud namespaces.
+func gcCommands(c *config.Config) []string {
+	var commands []string
+	for _, namespace := range c.CloudNamespaces() {
+		one := *c
+		one.CCI.Namespace = namespace
+		commands = append(commands, gcCommand(&one))
+	}
+	return commands
+}
+
 func gcCommand(c *config.Config) string {
 	command := fmt.Sprintf(
-		"vnode gc --without-cluster --min-age=0s --cluster-id=%s --cci-namespace=%s --cci-region=%s --cci-project-id=%s",
+		"vnode gc --without-cluster --min-age=0s --cluster-id=%s --cci-namespace=%s "+
+			"--cci-region=%s --cci-project-id=%s",
 		c.ClusterID, c.CCI.Namespace, c.CCI.Region, c.CCI.ProjectID)
 	if c.CCI.Endpoint != "" {
 		command += " --cci-endpoint=" + c.CCI.Endpoint

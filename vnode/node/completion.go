@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -13,24 +15,25 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/nodeuser"
 )
 
-// completion is the client of the Node for virtual-kubelet. A node may not set all of its own labels: another user,
-// account, sets those that are reserved. A Node is created without them. Until it has them, it is not a virtual node
-// for others.
+// completion is the client of the Node for virtual-kubelet. A node may not set all of its own labels, nor change its
+// taints: another user, account, does. A Node is created without these labels. Until it has them, it is not a virtual
+// node for others.
 type completion struct {
 	corev1client.NodeInterface
 	account  corev1client.NodeInterface
 	reserved map[string]string
+	taints   []corev1.Taint
 }
 
-// newCompletion returns the client. labels are all labels of the Node.
-func newCompletion(node, account corev1client.NodeInterface, labels map[string]string) completion {
+// newCompletion returns the client for a Node.
+func newCompletion(node, account corev1client.NodeInterface, config Config) completion {
 	reserved := map[string]string{}
-	for key, value := range labels {
+	for key, value := range labels(config) {
 		if !nodeuser.MaySetLabel(key) {
 			reserved[key] = value
 		}
 	}
-	return completion{NodeInterface: node, account: account, reserved: reserved}
+	return completion{NodeInterface: node, account: account, reserved: reserved, taints: taints(config)}
 }
 
 // Create creates the Node and completes it.
@@ -72,19 +75,48 @@ func (c completion) missing(object *corev1.Node) map[string]any {
 	return missing
 }
 
-// complete sets the reserved labels that the Node lacks.
+// missingTaints returns the taints that the Node lacks, or has with another value.
+func (c completion) missingTaints(object *corev1.Node) []corev1.Taint {
+	var missing []corev1.Taint
+	for _, taint := range c.taints {
+		if !slices.ContainsFunc(object.Spec.Taints, func(has corev1.Taint) bool {
+			return has.MatchTaint(&taint) && has.Value == taint.Value
+		}) {
+			missing = append(missing, taint)
+		}
+	}
+	return missing
+}
+
+// complete sets the reserved labels and the taints that the Node lacks. If the Node changes meanwhile, it returns a
+// conflict, because the list of taints is written as a whole.
 func (c completion) complete(ctx context.Context, object *corev1.Node) (*corev1.Node, error) {
-	missing := c.missing(object)
-	if len(missing) == 0 {
+	patch := map[string]any{}
+	metadata := map[string]any{}
+	if missing := c.missing(object); len(missing) > 0 {
+		metadata["labels"], patch["metadata"] = missing, metadata
+	}
+	if missing := c.missingTaints(object); len(missing) > 0 {
+		kept := slices.DeleteFunc(slices.Clone(object.Spec.Taints), func(has corev1.Taint) bool {
+			return slices.ContainsFunc(missing, func(taint corev1.Taint) bool { return has.MatchTaint(&taint) })
+		})
+		metadata["resourceVersion"], patch["metadata"] = object.ResourceVersion, metadata
+		patch["spec"] = map[string]any{"taints": append(kept, missing...)}
+	}
+	if len(patch) == 0 {
 		return object, nil
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": missing}})
+	body, err := json.Marshal(patch)
 	if err != nil {
-		return nil, fmt.Errorf("encoding the labels of node %s: %w", object.Name, err)
+		return nil, fmt.Errorf("encoding the labels and taints of node %s: %w", object.Name, err)
 	}
-	completed, err := c.account.Patch(ctx, object.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+	completed, err := c.account.Patch(ctx, object.Name, types.MergePatchType, body, metav1.PatchOptions{})
+	if apierrors.IsConflict(err) {
+		return nil, err // Unwrapped: virtual-kubelet retries a conflict that it recognizes.
+	}
 	if err != nil {
-		return nil, fmt.Errorf("setting the labels of node %s that only others may set: %w", object.Name, err)
+		return nil, fmt.Errorf("setting the labels and taints of node %s that only others may set: %w",
+			object.Name, err)
 	}
 	return completed, nil
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/nodeuser"
 )
 
@@ -29,7 +30,7 @@ func twoClients(objects ...runtime.Object) (node, account *fake.Clientset) {
 }
 
 func newCompletionOf(node, account *fake.Clientset) completion {
-	return newCompletion(node.CoreV1().Nodes(), account.CoreV1().Nodes(), labels(testConfig()))
+	return newCompletion(node.CoreV1().Nodes(), account.CoreV1().Nodes(), testConfig())
 }
 
 func TestANewNodeGetsTheLabelsThatItMayNotSet(t *testing.T) {
@@ -58,7 +59,12 @@ func TestAnIncompleteNodeIsCompleted(t *testing.T) {
 	}{
 		"a complete Node is not written": {func(*corev1.Node) {}, 0},
 		"a Node without a label":         {func(n *corev1.Node) { delete(n.Labels, "kubernetes.io/role") }, 1},
-		"a Node with another value":      {func(n *corev1.Node) { n.Labels["kubernetes.io/role"] = "other" }, 1},
+		"a Node without a taint":         {func(n *corev1.Node) { n.Spec.Taints = nil }, 1},
+		"a Node with another taint value": {func(n *corev1.Node) {
+			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "more", Effect: corev1.TaintEffectNoSchedule})
+			n.Spec.Taints[0].Value = "other"
+		}, 1},
+		"a Node with another value": {func(n *corev1.Node) { n.Labels["kubernetes.io/role"] = "other" }, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			existing := object(testConfig())
@@ -69,6 +75,8 @@ func TestAnIncompleteNodeIsCompleted(t *testing.T) {
 			got, err := newCompletionOf(client, account).Get(t.Context(), existing.Name, metav1.GetOptions{})
 			require.NoError(t, err)
 			assert.Equal(t, want, got.Labels)
+			assert.Contains(t, got.Spec.Taints, policy.ProviderTaint())
+			assert.Len(t, got.Spec.Taints, max(len(existing.Spec.Taints), 1), "the taints of others stay")
 			assert.Len(t, account.Actions(), test.writes)
 		})
 	}
@@ -79,7 +87,7 @@ func TestANodeLosesTheLabelThatExcludesItFromTopologyHints(t *testing.T) {
 	client, account := twoClients(existing)
 	config := testConfig()
 	config.TopologyHints = true
-	nodes := newCompletion(client.CoreV1().Nodes(), account.CoreV1().Nodes(), labels(config))
+	nodes := newCompletion(client.CoreV1().Nodes(), account.CoreV1().Nodes(), config)
 	got, err := nodes.Get(t.Context(), existing.Name, metav1.GetOptions{})
 	require.NoError(t, err)
 	assert.Equal(t, labels(config), got.Labels)
@@ -91,5 +99,5 @@ func TestANodeThatCannotBeCompletedIsAnError(t *testing.T) {
 		return true, nil, apierrors.NewForbidden(corev1.Resource("nodes"), "", errors.New("no"))
 	})
 	_, err := newCompletionOf(client, account).Create(t.Context(), object(testConfig()), metav1.CreateOptions{})
-	assert.ErrorContains(t, err, "setting the labels of node virtual-node-cci-0 that only others may set")
+	assert.ErrorContains(t, err, "setting the labels and taints of node virtual-node-cci-0 that only others may set")
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	vknode "github.com/virtual-kubelet/virtual-kubelet/node"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,8 +53,9 @@ func New(config Config, client, account kubernetes.Interface, logger *slog.Logge
 	if config.Name == "" || config.IP == "" || config.Port <= 0 || len(config.Capacity) == 0 {
 		return nil, errors.New("creating the node: name, address, port and capacity must be given")
 	}
-	n := &Node{config: config, client: client, reporter: &reporter{}, logger: logger}
-	n.nodes = newCompletion(client.CoreV1().Nodes(), account.CoreV1().Nodes(), labels(config))
+	n := &Node{config: config, client: client, logger: logger}
+	n.reporter = &reporter{limit: rate.NewLimiter(rate.Every(reportInterval), reportBurst)}
+	n.nodes = newCompletion(client.CoreV1().Nodes(), account.CoreV1().Nodes(), config)
 	var err error
 	n.controller, err = vknode.NewNodeController(n.reporter, object(config), n.nodes,
 		vknode.WithNodeEnableLeaseV1WithRenewInterval(
@@ -130,19 +133,44 @@ func (n *Node) recreate(ctx context.Context, err error) error {
 	return nil
 }
 
-// changed handles a change of the Node. If its Lease was not renewed in time, the Node is not Ready until its status is
-// written again. Without its labels it is no virtual node of Spillway: the same write sets them.
+// changed handles a change of the Node. If the Node is not as this process reports it, the next write corrects it, and
+// that is now.
 func (n *Node) changed(obj any) {
 	n.readDNS(obj)
 	node, ok := obj.(*corev1.Node)
 	if !ok {
 		return
 	}
-	ready := FindCondition(node, corev1.NodeReady)
-	labelled := policy.IsOurNode(node.Labels) && len(n.nodes.missing(node)) == 0
-	if ready == nil || ready.Status != corev1.ConditionTrue || !labelled {
+	if n.differs(node) {
 		n.reporter.report(n.config)
 	}
+}
+
+// differs reports whether others have changed what matters. The cluster makes a Node not Ready if its Lease was not
+// renewed in time. A controller of routes reports that the network is unavailable, because it has no route to a node
+// that needs none. Without its labels the Node is no virtual node of Spillway. Another process, which has run the node
+// before, may have written its own address last.
+func (n *Node) differs(node *corev1.Node) bool {
+	is := func(kind corev1.NodeConditionType, status corev1.ConditionStatus) bool {
+		found := FindCondition(node, kind)
+		return found != nil && found.Status == status
+	}
+	if !is(corev1.NodeReady, corev1.ConditionTrue) || is(corev1.NodeNetworkUnavailable, corev1.ConditionTrue) {
+		return true
+	}
+	for key, value := range labels(n.config) {
+		if node.Labels[key] != value {
+			return true
+		}
+	}
+	wanted := object(n.config).Status
+	for _, address := range wanted.Addresses {
+		if !slices.Contains(node.Status.Addresses, address) {
+			return true
+		}
+	}
+	return node.Status.DaemonEndpoints != wanted.DaemonEndpoints || len(n.nodes.missing(node)) > 0 ||
+		len(n.nodes.missingTaints(node)) > 0
 }
 
 // reporter makes the node controller write the Node after a change.
@@ -150,10 +178,21 @@ type reporter struct {
 	vknode.NaiveNodeProvider
 	write   atomic.Pointer[func(*corev1.Node)]
 	writing atomic.Bool
+	// limit bounds the writes if another client changes the Node again each time.
+	limit *rate.Limiter
+	// ctx ends with the controller.
+	ctx atomic.Pointer[context.Context]
 }
 
+// reportInterval and reportBurst limit how often the Node is written because others have changed it.
+const (
+	reportInterval = 5 * time.Second
+	reportBurst    = 10
+)
+
 // NotifyNodeStatus implements vknode.NodeProvider.
-func (r *reporter) NotifyNodeStatus(_ context.Context, write func(*corev1.Node)) {
+func (r *reporter) NotifyNodeStatus(ctx context.Context, write func(*corev1.Node)) {
+	r.ctx.Store(&ctx)
 	r.write.Store(&write)
 }
 
@@ -166,7 +205,9 @@ func (r *reporter) report(config Config) {
 	}
 	go func() {
 		defer r.writing.Store(false)
-		(*write)(object(config))
+		if r.limit.Wait(*r.ctx.Load()) == nil {
+			(*write)(object(config))
+		}
 	}()
 }
 

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -195,6 +197,11 @@ func TestAChangedNodeIsReported(t *testing.T) {
 		complete.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status}}
 		return complete
 	}
+	changed := func(change func(*corev1.Node)) *corev1.Node {
+		node := ready(corev1.ConditionTrue)
+		change(node)
+		return node
+	}
 	unlabelled := ready(corev1.ConditionTrue)
 	delete(unlabelled.Labels, "kubernetes.io/role")
 	foreign := ready(corev1.ConditionTrue)
@@ -208,7 +215,24 @@ func TestAChangedNodeIsReported(t *testing.T) {
 		"without the condition":               {&corev1.Node{}, true},
 		"without a label":                     {unlabelled, true},
 		"of another type":                     {foreign, true},
-		"that is none needs no write":         {"other", false},
+		"that a controller of routes calls unavailable": {changed(func(n *corev1.Node) {
+			n.Status.Conditions = append(n.Status.Conditions,
+				corev1.NodeCondition{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionTrue})
+		}), true},
+		"without its taint":             {changed(func(n *corev1.Node) { n.Spec.Taints = nil }), true},
+		"whose taint has another value": {changed(func(n *corev1.Node) { n.Spec.Taints[0].Value = "other" }), true},
+		"with more taints and labels needs no write": {changed(func(n *corev1.Node) {
+			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "more", Effect: corev1.TaintEffectNoSchedule})
+			n.Labels["more"] = "x"
+		}), false},
+		"in another zone": {changed(func(n *corev1.Node) { n.Labels[corev1.LabelTopologyRegion] = "other" }), true},
+		"with the address of another process": {changed(func(n *corev1.Node) {
+			n.Status.Addresses[0].Address = "10.0.0.2"
+		}), true},
+		"with the port of another process": {changed(func(n *corev1.Node) {
+			n.Status.DaemonEndpoints.KubeletEndpoint.Port++
+		}), true},
+		"that is none needs no write": {"other", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, written := newNode(t, fake.NewClientset()), make(chan *corev1.Node, 1)
@@ -220,6 +244,22 @@ func TestAChangedNodeIsReported(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTheConfiguredLabelsAndTaintsAreThoseOfTheNode(t *testing.T) {
+	config := testConfig()
+	config.Zone = "north-a"
+	config.Labels = map[string]string{"team": "web", policy.NodeTypeLabel: "cannot be replaced"}
+	config.Taints = []corev1.Taint{{Key: "dedicated", Value: "web", Effect: corev1.TaintEffectNoSchedule}}
+	got := object(config)
+	assert.Equal(t, "north-a", got.Labels[corev1.LabelTopologyZone])
+	assert.Equal(t, "web", got.Labels["team"])
+	assert.True(t, policy.IsOurNode(got.Labels))
+	assert.Equal(t, []corev1.Taint{policy.ProviderTaint(), config.Taints[0]}, got.Spec.Taints)
+	for key := range object(testConfig()).Labels {
+		assert.True(t, IsReservedLabel(key), key)
+	}
+	assert.False(t, IsReservedLabel("team"))
 }
 
 func TestANodeOfThePreviousVersionGetsItsLabels(t *testing.T) {
@@ -239,7 +279,7 @@ func TestANodeOfThePreviousVersionGetsItsLabels(t *testing.T) {
 }
 
 func TestOneReportIsWrittenAtATime(t *testing.T) {
-	r := &reporter{}
+	r := &reporter{limit: rate.NewLimiter(rate.Inf, 1)}
 	r.report(testConfig()) // Without a controller it does nothing.
 	started, release := make(chan struct{}, 2), make(chan struct{})
 	r.NotifyNodeStatus(t.Context(), func(*corev1.Node) {
@@ -252,6 +292,25 @@ func TestOneReportIsWrittenAtATime(t *testing.T) {
 	close(release)
 	require.Eventually(t, func() bool { return !r.writing.Load() }, cloudtest.Timeout, cloudtest.Tick)
 	assert.Empty(t, started, "the second report was dropped")
+}
+
+// Another client that changes the Node again and again does not make this one write as often.
+func TestReportsAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, written := newNode(t, fake.NewClientset()), 0
+		ctx, cancel := context.WithCancel(t.Context())
+		n.reporter.NotifyNodeStatus(ctx, func(*corev1.Node) { written++ })
+		for range 1000 {
+			n.changed(&corev1.Node{})
+			time.Sleep(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		assert.InDelta(t, reportBurst+20, written, 2)
+		n.changed(&corev1.Node{})
+		cancel()
+		synctest.Wait()
+		assert.InDelta(t, reportBurst+20, written, 2, "after the end nothing is written")
+	})
 }
 
 func TestTheDNSAnnotation(t *testing.T) {

@@ -46,13 +46,29 @@ later versions of Kubernetes add. Takes a list: path of the part, fields.
 {{- end }}
 
 {{/*
-A CEL expression: the node is that of the virtual node that sends the request. It has the name of its Pod, and the API
-server knows the Pod to which it has issued a token. A token that is bound to no Pod, which no program of Spillway uses,
-stands for all virtual nodes of the release. Takes a list: context, expression that is the name of the node.
+A CEL expression: the node is one of the virtual nodes of the release. Each process may run each of them. Takes a list:
+context, expression that is the name of the node.
 */}}
 {{- define "spillway.ownNode" -}}
-{{- $node := index . 1 -}}
-(has(request.userInfo.extra) && 'authentication.kubernetes.io/pod-name' in request.userInfo.extra
-? [{{ $node }}] == request.userInfo.extra['authentication.kubernetes.io/pod-name']
-: {{ $node }}.matches('^{{ (index . 0).Values.vnode.name }}-[0-9]+$'))
+{{ index . 1 }} in {{ include "spillway.nodeNames" (index . 0) | replace "\"" "'" }}
+{{- end }}
+
+{{/*
+CEL expressions: the keys of the labels that a node must not set on itself, and of the taints that a virtual node has.
+The operator can configure some. Take the context.
+*/}}
+{{- define "spillway.nodeLabelKeys" -}}
+{{- $keys := list "node-restriction.kubernetes.io/spillway" "kubernetes.io/role"
+  "node-role.kubernetes.io/master" -}}
+{{- range include "spillway.nodes" . | fromJsonArray }}
+{{- $keys = concat $keys (.labels | default dict | keys) -}}
+{{- end -}}
+{{ $keys | uniq | toJson }}
+{{- end }}
+{{- define "spillway.nodeTaintKeys" -}}
+{{- $keys := list "virtual-kubelet.io/provider" -}}
+{{- range include "spillway.nodes" . | fromJsonArray }}
+{{- range .taints }}{{ $keys = append $keys .key }}{{ end -}}
+{{- end -}}
+{{ $keys | uniq | toJson | replace "\"" "'" }}
 {{- end }}

@@ -148,13 +148,27 @@ policy: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* Names of the virtual nodes, as JSON. There is at least one: an empty list of names in a role means all names. */}}
+{{/* The virtual nodes with their names, as JSON. There is at least one. */}}
+{{- define "spillway.nodes" -}}
+{{- $nodes := list -}}
+{{- range $i, $node := .Values.vnode.nodes | default (list dict) }}
+{{- $nodes = append $nodes (merge (dict) $node (dict "name" (printf "%s-%d" $.Values.vnode.name $i))) -}}
+{{- end -}}
+{{ toJson $nodes }}
+{{- end }}
+
+{{/* Names of the virtual nodes, as JSON. An empty list of names in a role would mean all names. */}}
 {{- define "spillway.nodeNames" -}}
 {{- $names := list -}}
-{{- range $i := until (int (max 1 .Values.vnode.replicas)) }}
-{{- $names = append $names (printf "%s-%d" $.Values.vnode.name $i) -}}
+{{- range include "spillway.nodes" . | fromJsonArray }}
+{{- $names = append $names .name -}}
 {{- end -}}
 {{ toJson $names }}
+{{- end }}
+
+{{/* Name of the kubelet port of the i-th virtual node. */}}
+{{- define "spillway.kubeletPort" -}}
+{{ if eq (int .) 0 }}kubelet{{ else }}kubelet-{{ . }}{{ end }}
 {{- end }}
 
 {{/* Names of the users of the virtual nodes, as JSON. */}}
