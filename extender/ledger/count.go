@@ -14,6 +14,9 @@ import (
 func (l *Ledger) change(e *entry, apply func()) {
 	local, cloud := l.holdsLocal(e), l.cloudUse(e)
 	apply()
+	if e.waitsForCloud != nil {
+		e.account.queue.move(e.waitsForCloud, missing(e))
+	}
 	l.countLocal(e, local, l.holdsLocal(e))
 	if after := l.cloudUse(e); after != cloud {
 		e.account.used = e.account.used.Minus(cloud).Plus(after)
@@ -150,7 +153,7 @@ func (l *Ledger) Stats() Stats {
 	}
 	for a := range maps.Values(l.accounts) {
 		if limits := l.billing.Limits(a.namespace); !limits.IsZero() {
-			s.Accounts = append(s.Accounts, Account{a.namespace, a.used, limits, len(a.queue)})
+			s.Accounts = append(s.Accounts, Account{a.namespace, a.used, limits, a.queue.len})
 		}
 	}
 	slices.SortFunc(s.Accounts, func(a, b Account) int { return strings.Compare(a.Namespace, b.Namespace) })

@@ -72,7 +72,8 @@ type entry struct {
 	parked       bool // refused by policy
 	undecided    bool // the scheduler's last question about preemption had no answer (PreemptEnded)
 	// The Pod may wait for a local slot and for a cloud slot at the same time. nil if it does not.
-	waitsForLocal, waitsForCloud *ticket
+	waitsForLocal *ticket[int]
+	waitsForCloud *ticket[policy.CloudUse]
 }
 
 // slot is a right that a Pod has before its binding is seen.
@@ -84,9 +85,10 @@ type slot struct {
 
 // revision is the count of one quota.
 type revision struct {
-	pods  int // entries that refer to it
-	used  int
-	queue queue
+	pods int // entries that refer to it
+	used int
+	// queue holds the Pods that wait for a local slot, by their quotas.
+	queue queue[int]
 }
 
 // account is what the Pods of one namespace use in the cloud.
@@ -94,7 +96,8 @@ type account struct {
 	namespace string
 	pods      int // entries that refer to it
 	used      policy.CloudUse
-	queue     queue
+	// queue holds the Pods that wait for a cloud slot, by what they need in addition to what they hold.
+	queue queue[policy.CloudUse]
 }
 
 // Billing says what is counted in the cloud.

@@ -1,48 +1,124 @@
 package ledger
 
 import (
+	"cmp"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
-// queue are Pods that wait for a slot, first in, first out.
-type queue []*ticket
+// queue are Pods that wait for a slot, first in, first out. Pods that need the same are one group: whether there is
+// room is decided once for each group, because a user can let tens of thousands of Pods wait, and the scheduler waits
+// for each answer. The zero value is empty.
+type queue[G comparable] struct {
+	groups map[G][]*ticket[G]
+	last   uint64 // the number of the last ticket
+	len    int
+}
 
 // ticket is the position of a Pod in a queue.
-type ticket struct {
+type ticket[G comparable] struct {
 	entry    *entry
-	quota    int // in the queue of a revision
+	group    G // what the Pod needs
+	number   uint64
 	requeued bool
 }
 
-func (q *queue) remove(t *ticket) {
-	*q = slices.DeleteFunc(*q, func(other *ticket) bool { return other == t })
+// add adds a Pod to the end.
+func (q *queue[G]) add(e *entry, group G) *ticket[G] {
+	q.last++
+	t := &ticket[G]{entry: e, group: group, number: q.last}
+	q.insert(t)
+	return t
 }
 
-// next requeues the Pods for which fits returns true, in order, except for those that were requeued before and have not
-// come back yet. fits is called for them too: what is free for them is not free for others.
-func (q queue) next(fits func(*ticket) bool, requeue func(PodRef)) {
-	for _, t := range q {
-		if fits(t) && !t.requeued {
+func (q *queue[G]) insert(t *ticket[G]) {
+	if q.groups == nil {
+		q.groups = map[G][]*ticket[G]{}
+	}
+	list := q.groups[t.group]
+	at, _ := slices.BinarySearchFunc(list, t.number, (*ticket[G]).compare)
+	q.groups[t.group] = slices.Insert(list, at, t)
+	q.len++
+}
+
+func (q *queue[G]) remove(t *ticket[G]) {
+	list := q.groups[t.group]
+	at, found := slices.BinarySearchFunc(list, t.number, (*ticket[G]).compare)
+	if !found {
+		return
+	}
+	q.len--
+	switch {
+	case len(list) == 1:
+		delete(q.groups, t.group)
+	case at == 0: // The usual case, which moves nothing.
+		list[0] = nil
+		q.groups[t.group] = list[1:]
+	default:
+		q.groups[t.group] = slices.Delete(list, at, at+1)
+	}
+}
+
+// move changes what a Pod needs. The Pod keeps its position.
+func (q *queue[G]) move(t *ticket[G], group G) {
+	if t.group != group {
+		q.remove(t)
+		t.group = group
+		q.insert(t)
+	}
+}
+
+func (t *ticket[G]) compare(number uint64) int { return cmp.Compare(t.number, number) }
+
+// next requeues the Pods for which there is room, in order, except for those that were requeued before and have not
+// come back yet. fits reports whether there is room for one more of a group. take takes it, for Pods that were requeued
+// before too: what is free for them is not free for others.
+func (q *queue[G]) next(fits func(G) bool, take func(G), requeue func(PodRef)) {
+	var rest [][]*ticket[G]
+	for group, list := range q.groups {
+		if fits(group) {
+			rest = append(rest, list)
+		}
+	}
+	for len(rest) > 0 {
+		first := 0
+		for i, list := range rest {
+			if list[0].number < rest[first][0].number {
+				first = i
+			}
+		}
+		t := rest[first][0]
+		if !fits(t.group) { // Less is free than at the start.
+			rest = slices.Delete(rest, first, first+1)
+			continue
+		}
+		take(t.group)
+		if !t.requeued {
 			t.requeued = true
 			requeue(t.entry.ref)
+		}
+		if rest[first] = rest[first][1:]; len(rest[first]) == 0 {
+			rest = slices.Delete(rest, first, first+1)
 		}
 	}
 }
 
 // again makes next requeue Pods that were requeued before.
-func (q queue) again() {
-	for _, t := range q {
-		t.requeued = false
+func (q *queue[G]) again() {
+	for _, list := range q.groups {
+		for _, t := range list {
+			t.requeued = false
+		}
 	}
 }
 
 // waitForLocal adds a refused Pod to the end of its revision's queue.
 func (l *Ledger) waitForLocal(e *entry, quota int) {
 	rev := l.revisions[e.revision]
-	e.waitsForLocal = &ticket{entry: e, quota: quota}
-	rev.queue = append(rev.queue, e.waitsForLocal)
+	e.waitsForLocal = rev.queue.add(e, quota)
 }
 
 // waitForCloud adds a refused Pod to the end of its namespace's queue. A Pod that is in the queue keeps its position:
@@ -52,8 +128,7 @@ func (l *Ledger) waitForCloud(e *entry) {
 		e.waitsForCloud.requeued = false
 		return
 	}
-	e.waitsForCloud = &ticket{entry: e}
-	e.account.queue = append(e.account.queue, e.waitsForCloud)
+	e.waitsForCloud = e.account.queue.add(e, missing(e))
 }
 
 // leave removes a Pod that does not wait for slots any more from its queues.
@@ -91,31 +166,24 @@ func (l *Ledger) leaveCloudQueue(e *entry) {
 
 // requeueForLocal requeues as many waiting Pods as there are free slots.
 func (l *Ledger) requeueForLocal(rev *revision) {
-	requeued := 0
-	rev.queue.next(func(t *ticket) bool {
-		if t.quota-rev.used <= requeued {
-			return false
-		}
-		requeued++
-		return true
-	}, l.requeue)
+	used := rev.used
+	rev.queue.next(
+		func(quota int) bool { return used < quota },
+		func(int) { used++ },
+		l.requeue)
 }
 
 // requeueForCloud requeues as many waiting Pods as the limits of the namespace allow. A Pod that is too large for what
 // is free now is skipped, so that smaller ones behind it do not wait.
 func (l *Ledger) requeueForCloud(a *account) {
-	if len(a.queue) == 0 {
+	if a.queue.len == 0 {
 		return
 	}
 	limits, used := l.billing.Limits(a.namespace), a.used
-	a.queue.next(func(t *ticket) bool {
-		more := used.Plus(missing(t.entry))
-		if !limits.Allow(more) {
-			return false
-		}
-		used = more
-		return true
-	}, l.requeue)
+	a.queue.next(
+		func(missing policy.CloudUse) bool { return limits.Allow(used.Plus(missing)) },
+		func(missing policy.CloudUse) { used = used.Plus(missing) },
+		l.requeue)
 }
 
 // requeueQueues requeues the Pods for which there is room in any queue. If again is true, it also requeues Pods that
