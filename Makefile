@@ -4,29 +4,42 @@
 SHELL := /bin/bash -o pipefail
 BIN := .run/bin
 PARTS := .run/machine
-MODULES := . test/cluster test/cluster/kwok test/cluster/containerd test/tools test/tools/lint
+MODULES := . $(patsubst %/go.mod,%,$(wildcard test/cluster/go.mod test/cluster/*/go.mod)) test/tools test/tools/lint
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
+
+# The versions of Kubernetes that the control plane can have. .run/bin has the newest, .run/bin/k8s-VERSION another one.
+NEWEST := $(shell sed -nE 's/.*k8s.io\/kubernetes v(1\.[0-9]+)\..*/\1/p' test/cluster/go.mod)
+OLDER := $(patsubst test/cluster/%/go.mod,%,$(wildcard test/cluster/1.*/go.mod))
+CLUSTER := $(BIN)/$(if $(filter-out $(NEWEST),$(K8S)),k8s-$(K8S)/).cluster
 
 # The shape of a new system of `make up`. A running system keeps its shape.
 SHAPE = $(if $(LOCAL_NODES),--local-nodes=$(LOCAL_NODES)) $(if $(LOCAL_CPU),--local-cpu=$(LOCAL_CPU)) \
 	$(if $(LOCAL_MEMORY),--local-memory=$(LOCAL_MEMORY)) $(if $(VIRTUAL_NODES),--virtual-nodes=$(VIRTUAL_NODES)) \
-	$(if $(TOPOLOGY),--topology=$(TOPOLOGY))
+	$(if $(VIRTUAL_ZONES),--virtual-zones=$(VIRTUAL_ZONES)) $(if $(TOPOLOGY),--topology=$(TOPOLOGY)) \
+	$(if $(HA),--ha=$(HA)) $(KUBERNETES)
+KUBERNETES = $(if $(K8S),--kubernetes=$(K8S))
 
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  make up takes LOCAL_NODES (3), LOCAL_CPU (4), LOCAL_MEMORY (8Gi), VIRTUAL_NODES (1) and"
-	@echo "  TOPOLOGY (sidecar, or service)."
+	@echo "  make up takes LOCAL_NODES (3), LOCAL_CPU (4), LOCAL_MEMORY (8Gi), VIRTUAL_NODES (1), VIRTUAL_ZONES"
+	@echo "  (a,b: a virtual node in each), HA (1: two of each program) and TOPOLOGY (sidecar, or service)."
+	@echo "  make up, demo and prove take K8S, the version of Kubernetes: $(OLDER) or $(NEWEST) (default)."
 
 .PHONY: build
-build: $(BIN)/.cluster $(BIN)/helm ## Build the programs and the control plane for the tests
+build: $(CLUSTER) $(BIN)/.kwok $(BIN)/helm ## Build the programs and the control plane for the tests
 	@echo "Building Spillway"
 	@go build -o $(BIN)/ ./extender ./admission ./vnode ./test/ccisim/cmd/ccisim ./test/forwarder ./test/trial
 
-$(BIN)/.cluster: test/cluster/build.sh $(wildcard test/cluster/go.* test/cluster/kwok/go.*)
-	@test/cluster/build.sh $(BIN)
-	@touch $@
+$(BIN)/.cluster: test/cluster/build.sh $(wildcard test/cluster/go.*)
+	@test/cluster/build.sh $(BIN) $(NEWEST)
+
+$(BIN)/k8s-%/.cluster: test/cluster/build.sh $(wildcard test/cluster/1.*/go.*)
+	@test/cluster/build.sh $(BIN) $*
+
+$(BIN)/.kwok: test/cluster/build.sh $(wildcard test/cluster/kwok/go.*)
+	@test/cluster/build.sh $(BIN) kwok
 
 $(BIN)/helm: test/tools/go.mod
 	@echo "Building Helm: about 2 minutes on 2 cores the first time"
@@ -52,7 +65,7 @@ down: ## Stop the trial system and delete its state
 
 .PHONY: demo
 demo: build ## Run the stories of Spillway on a new system, and stop it
-	@$(BIN)/trial demo
+	@$(BIN)/trial demo $(KUBERNETES)
 
 # Some tests wait most of the time, so more of them run at once than there are processors.
 .PHONY: test-unit
@@ -66,10 +79,16 @@ test: build test-unit ## Run all tests, from unit to end-to-end
 	go test -race -count=1 -timeout 30m ./test/prove
 
 .PHONY: prove
-prove: build ## Run random histories with faults, and check the quotas (BUDGET, ROUNDS, SEED, TOPOLOGY; docs/prove.md)
+prove: build ## Run random histories with faults, and check the quotas (BUDGET, ROUNDS, SEED, TOPOLOGY, K8S)
 	@go build -o $(BIN)/prove ./test/prove
 	@$(BIN)/prove $(if $(BUDGET),--budget=$(BUDGET)) $(if $(SEED),--seed=$(SEED)) $(if $(ROUNDS),--rounds=$(ROUNDS)) \
-		$(if $(TOPOLOGY),--topology=$(TOPOLOGY)) $(PROVE)
+		$(if $(TOPOLOGY),--topology=$(TOPOLOGY)) $(KUBERNETES) $(PROVE)
+
+.PHONY: matrix
+matrix: build $(OLDER:%=$(BIN)/k8s-%/.cluster) ## Run all stories and a short proof on each version of Kubernetes
+	@go build -o $(BIN)/ ./test/prove ./test/matrix
+	@go test -c -o $(BIN)/e2e.test ./test/e2e
+	@$(BIN)/matrix --document=docs/compatibility.md $(MATRIX)
 
 .PHONY: endure
 endure: build ## Run ROUNDS (200) of workloads, faults and kills against a virtual node, with a SEED
@@ -91,7 +110,6 @@ images: ## Build images and SBOMs of the programs for amd64 and arm64 into .run/
 
 $(PARTS)/.nodes: test/cluster/build.sh $(wildcard test/cluster/go.* test/cluster/containerd/go.*)
 	@test/cluster/build.sh $(PARTS) nodes
-	@touch $@
 
 .PHONY: e2e-install
 e2e-install: build $(PARTS)/.nodes ## Install the charts on real nodes, as root, and run the stories there

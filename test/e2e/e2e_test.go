@@ -18,13 +18,17 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+var (
+	update     = flag.Bool("update", false, "rewrite the golden files")
+	kubernetes = flag.String("kubernetes", "", "version of the control plane, such as 1.34; empty for the newest")
+)
 
 // newWorld starts a system for one test.
 func newWorld(t *testing.T, shape system.Shape) (*stories.World, *system.System) {
 	t.Helper()
 	binDir, err := system.FindBinDir()
 	require.NoError(t, err)
+	shape.Kubernetes = *kubernetes
 	config := system.Config{
 		Dir: t.TempDir(), BinDir: binDir, Shape: shape, Scheduler: stories.AddTKEScheduler, DieWithParent: true,
 		Progress: t.Output(),
@@ -37,7 +41,7 @@ func newWorld(t *testing.T, shape system.Shape) (*stories.World, *system.System)
 		}
 		assert.NoError(t, system.Stop(context.Background(), config.Dir))
 	})
-	return stories.NewWorld(s, binDir, t.Output()), s
+	return stories.NewWorld(s, system.KubernetesBinDir(binDir, *kubernetes), t.Output()), s
 }
 
 // printLogs prints the ends of the logs of Spillway's programs.
@@ -75,7 +79,8 @@ func TestStories(t *testing.T) {
 func TestFurtherStories(t *testing.T) {
 	t.Parallel()
 	further := append(stories.Further(), stories.Story{
-		Name: schedulerName, Title: "A Deployment that names tke-scheduler keeps its quota", Play: stories.PlaySchedulerName,
+		Name: schedulerName, Title: "A Deployment that names tke-scheduler keeps its quota",
+		Play: stories.PlaySchedulerName,
 	}, stories.Story{
 		Name: "apply", Title: "kubectl apply reports malformed keys, and keys that have no effect",
 		Play: func(ctx context.Context, w *stories.World) error { return checkApply(ctx, t, w) },
@@ -137,8 +142,9 @@ func TestFewerVirtualNodes(t *testing.T) {
 		programs[system.VirtualNode(i)] = system.VNode(i)
 	}
 	require.NoError(t, world.Play(t.Context(), stories.Story{
-		Name:  fewerVirtualNodes,
-		Title: "Four virtual nodes share ten Pods; three are drained, stopped and deleted, and no Pod is lost or left over",
+		Name: fewerVirtualNodes,
+		Title: "Four virtual nodes share ten Pods; three are drained, stopped and deleted, and no Pod is lost or " +
+			"left over",
 		Play: func(ctx context.Context, w *stories.World) error {
 			stop := func(node string) error { return s.Kill(programs[node]) }
 			return stories.PlayFewerVirtualNodes(ctx, w, system.VirtualNode(0), others, stop)
@@ -178,7 +184,8 @@ func TestTheQuotaHoldsInABurst(t *testing.T) {
 			require.NoError(t, world.Play(t.Context(), stories.Story{
 				Name: "burst-" + burst.name, Title: "60 replicas at once, 5 of them local: " + burst.name,
 				Play: func(ctx context.Context, w *stories.World) error {
-					return stories.PlayBurst(ctx, w, stories.Burst{Replicas: 60, Quota: 5, MidwayAt: 4, Midway: burst.midway})
+					all := stories.Burst{Replicas: 60, Quota: 5, MidwayAt: 4, Midway: burst.midway}
+					return stories.PlayBurst(ctx, w, all)
 				},
 			}))
 		})

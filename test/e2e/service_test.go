@@ -33,8 +33,10 @@ func TestTheExtenderAsAService(t *testing.T) {
 		require.NoError(t, world.Play(t.Context(), stories.All()[0]))
 	})
 	for name, midway := range map[string]func(context.Context, string) error{
-		"undisturbed":             nil,
-		"the leader is killed":    func(ctx context.Context, leader string) error { return killAndRestart(ctx, s, leader) },
+		"undisturbed": nil,
+		"the leader is killed": func(ctx context.Context, leader string) error {
+			return killAndRestart(ctx, s, leader)
+		},
 		"the leader is replaced":  func(ctx context.Context, leader string) error { return s.Restart(ctx, leader) },
 		"the leader is suspended": func(ctx context.Context, leader string) error { return suspend(ctx, s, leader) },
 		"the scheduler is killed": func(ctx context.Context,
@@ -172,7 +174,7 @@ func filterAs(t *testing.T, s *system.System, certFile, keyFile string) answer {
 	}
 	client := http.Client{Timeout: 5 * time.Second,
 		Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
-	response, err := client.Post(s.Endpoint(system.Extender)+"/v1/filter", "application/json",
+	response, err := client.Post(s.ServiceEndpoint(system.Extender)+"/v1/filter", "application/json",
 		bytes.NewReader([]byte("{}")))
 	if err != nil {
 		return answer{err: err}

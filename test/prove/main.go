@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -63,7 +64,24 @@ func prove(ctx context.Context, o options, out io.Writer, logger *slog.Logger) e
 		return err
 	}
 	fmt.Fprintf(out, "All promises were kept (seed %d).\n", o.Seed)
-	return keep(o, result.report)
+	return errors.Join(keep(o, result.report), writeFigures(o, result.report))
+}
+
+// writeFigures writes what other programs read.
+func writeFigures(o options, report *check.Report) error {
+	if o.Figures == "" {
+		return nil
+	}
+	content, err := json.Marshal(map[string]int{
+		"histories": report.Histories, "pods": report.Pods, "slots": report.Slots, "cloudSlots": report.CloudSlots,
+	})
+	if err != nil {
+		return fmt.Errorf("encoding the figures: %w", err)
+	}
+	if err := os.WriteFile(o.Figures, content, 0o644); err != nil {
+		return fmt.Errorf("writing the figures: %w", err)
+	}
+	return nil
 }
 
 // keep writes the figures into the document.

@@ -30,13 +30,18 @@ type options struct {
 	Record string `json:"record"`
 	// Document is the page whose figures are updated if all promises were kept. By default no page is updated.
 	Document string `json:"document"`
+	// Figures is a file that receives the most important figures as JSON if all promises were kept. By default none.
+	Figures string `json:"figures"`
+	// Kubernetes is the version of the control plane, such as 1.34. The default, empty, is the newest.
+	Kubernetes string `json:"kubernetes"`
 	// Check is a record to check again. Nothing is played then.
 	Check string `json:"check"`
 	// Slack multiplies the time limits of I3 and I7, for a busy machine. Default 1.
 	Slack int `json:"slack"`
 	// Topology is how the scheduler reaches the extender: "sidecar", the default, or "service".
 	Topology string `json:"topology"`
-	// Workloads is the number of concurrent histories of a round, at least 1 in addition to duels and burst. Default 75.
+	// Workloads is the number of concurrent histories of a round, at least 1 in addition to duels and burst. Default
+	// 75.
 	Workloads int `json:"workloads"`
 	// Burst is the number of replicas of the one workload of a round that creates them all at once, or 0. Default 200.
 	Burst int `json:"burst"`
@@ -78,6 +83,8 @@ func (o *options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Record, "record", o.Record, "`file` for the record")
 	flags.StringVar(&o.Document, "document", o.Document,
 		"`page` whose figures are updated if all promises were kept; empty updates none")
+	flags.StringVar(&o.Figures, "figures", o.Figures, "`file` for the most important figures; empty for none")
+	flags.StringVar(&o.Kubernetes, "kubernetes", o.Kubernetes, "version of the control plane; empty for the newest")
 	flags.StringVar(&o.Check, "check", o.Check, "`file` of a record to check again; nothing is played")
 	flags.IntVar(&o.Slack, "slack", o.Slack, "multiplier of the time limits of I3 and I7")
 	flags.StringVar(&o.Topology, "topology", o.Topology,
@@ -155,6 +162,9 @@ func (o *options) command() string {
 		}
 	}
 	command := fmt.Sprintf("make prove %s SEED=%d TOPOLOGY=%s", length, o.Seed, o.Topology)
+	if o.Kubernetes != "" {
+		command += " K8S=" + o.Kubernetes
+	}
 	if len(rest) > 0 {
 		command += fmt.Sprintf(" PROVE=%q", strings.Join(rest, " "))
 	}
@@ -170,7 +180,7 @@ func (o *options) limits() check.Limits {
 
 func (o *options) size() plan.Size {
 	return plan.Size{
-		Workloads: o.Workloads, Burst: o.Burst, WideNodes: o.Nodes, TightNodes: o.Duels, Patient: o.Patient, Faults: o.Faults,
-		Service: o.Topology == service, Within: o.Within.Duration,
+		Workloads: o.Workloads, Burst: o.Burst, WideNodes: o.Nodes, TightNodes: o.Duels, Patient: o.Patient,
+		Faults: o.Faults, Service: o.Topology == service, Within: o.Within.Duration,
 	}
 }

@@ -77,7 +77,8 @@ func play(ctx context.Context, o options, out io.Writer, logger *slog.Logger) (*
 
 func stageOptions(o options, extender string, out io.Writer, logger *slog.Logger) player.Options {
 	return player.Options{
-		Dir: o.Dir, BinDir: o.BinDir, Size: o.size(), Extender: extender, Progress: out, Logger: logger,
+		Dir: o.Dir, BinDir: o.BinDir, Size: o.size(), Kubernetes: o.Kubernetes, Extender: extender, Progress: out,
+		Logger: logger,
 	}
 }
 

@@ -152,7 +152,7 @@ func (s *System) RegisterWebhooks(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the certificate authority: %w", err)
 	}
-	listener := admissionregistrationv1.WebhookClientConfig{URL: new(s.Endpoint(Admission)), CABundle: authority}
+	listener := admissionregistrationv1.WebhookClientConfig{URL: new(s.ServiceEndpoint(Admission)), CABundle: authority}
 	for _, registration := range []any{
 		webhook.ValidatingRegistration(listener, ProgramNamespace, metav1.NamespaceSystem, ProgramNamespace),
 		webhook.Registration(listener, metav1.NamespaceSystem, ProgramNamespace),
@@ -167,8 +167,10 @@ func (s *System) RegisterWebhooks(ctx context.Context) error {
 	}
 	// The API server loads the registration with a delay. Until then it would create Pods without calling the webhook.
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "probe", Annotations: map[string]string{policy.LocalReplicasAnnotation: "1"}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: "probe"}}},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "probe", Annotations: map[string]string{policy.LocalReplicasAnnotation: "1"},
+		},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: "probe"}}},
 	}
 	pods := s.client.CoreV1().Pods(metav1.NamespaceDefault)
 	return s.await(ctx, Admission, func(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package system
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,8 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
 	schedulerv1 "k8s.io/kube-scheduler/config/v1"
 )
 
@@ -26,7 +29,9 @@ const (
 	Admission         = "admission"
 	// Forwarder takes the place of the Kubernetes Service in front of the extenders, with TopologyService only.
 	Forwarder = "forwarder"
-	vnode     = "vnode"
+	// AdmissionForwarder takes the place of the Kubernetes Service in front of the webhooks, with HA only.
+	AdmissionForwarder = "forwarder-admission"
+	vnode              = "vnode"
 	// uninstall is not a process. Tests of "vnode uninstall" use its roles.
 	uninstall = "uninstall"
 )
@@ -37,16 +42,20 @@ type Topology string
 const (
 	// TopologySidecar, the default: one extender, over plain HTTP on loopback.
 	TopologySidecar Topology = ""
-	// TopologyService: extenders that elect a leader (the processes ExtenderReplica), called over mutual TLS through the
-	// Forwarder. There is no process Extender. Endpoint(Extender) is the address that the scheduler calls.
+	// TopologyService: extenders that elect a leader, called over mutual TLS through the Forwarder. The processes are
+	// ExtenderReplica; with HA, Extender and Second(Extender).
 	TopologyService Topology = "service"
 )
 
-// extenderReplicas is the number of extenders behind the Forwarder.
-const extenderReplicas = 2
+// replicas is the number of processes of a program of which there are several, except vnode.
+const replicas = 2
 
-// ExtenderReplica returns the name of the process of the i-th extender behind the Forwarder, 0 or 1.
+// ExtenderReplica returns the name of the process of the i-th extender behind the Forwarder, 0 or 1. With HA the first
+// is Extender.
 func ExtenderReplica(i int) string { return fmt.Sprintf("%s-%d", Extender, i) }
+
+// Second returns the name of the second process of a program: Extender, Admission or Scheduler. It runs with HA.
+func Second(program string) string { return program + "-1" }
 
 // MaxVirtualNodes is the most virtual nodes of a system: so many pairs of ports fit into its block of ports.
 const MaxVirtualNodes = 20
@@ -72,10 +81,17 @@ type Shape struct {
 	LocalCPU string `json:"localCPU"`
 	// LocalMemory is the capacity of each local node, a quantity such as "8Gi".
 	LocalMemory string `json:"localMemory"`
-	// VirtualNodes is the number of vnode processes, at most 20. It may be 0.
+	// VirtualNodes is the number of virtual nodes, at most 20. It may be 0.
 	VirtualNodes int `json:"virtualNodes"`
-	// Topology is how the scheduler reaches the extender.
+	// VirtualZones are the zones of the virtual nodes, separated by commas, one for each virtual node. The local nodes
+	// are spread over the same zones. If it is empty, no node has a zone.
+	VirtualZones string `json:"virtualZones,omitempty"`
+	// Topology is how the scheduler reaches the extender. With HA it is TopologyService.
 	Topology Topology `json:"topology,omitempty"`
+	// HA runs two of each program and two schedulers, and at least two vnode processes.
+	HA bool `json:"ha,omitempty"`
+	// Kubernetes is the version of the control plane, one of KubernetesVersions. If it is empty, it is the newest.
+	Kubernetes string `json:"kubernetes,omitempty"`
 }
 
 // DefaultShape returns three local nodes of 4 CPU and 8Gi, and one virtual node.
@@ -83,14 +99,40 @@ func DefaultShape() Shape {
 	return Shape{LocalNodes: 3, LocalCPU: "4", LocalMemory: "8Gi", VirtualNodes: 1}
 }
 
+// complete returns the shape with the version of Kubernetes that it stands for.
+func (s Shape) complete() Shape {
+	s.Kubernetes = cmp.Or(s.Kubernetes, newestKubernetes)
+	return s
+}
+
 // String describes the shape in a phrase.
 func (s Shape) String() string {
 	text := fmt.Sprintf("%d local nodes (%s CPU, %s) and %d virtual",
 		s.LocalNodes, s.LocalCPU, s.LocalMemory, s.VirtualNodes)
+	if s.VirtualZones != "" {
+		text += " in the zones " + s.VirtualZones
+	}
 	if s.Topology == TopologyService {
 		text += ", the extender as a service"
 	}
-	return text
+	if s.HA {
+		text += ", two of each program"
+	}
+	return text + ", Kubernetes " + s.complete().Kubernetes
+}
+
+// zone returns the zone of the i-th local or virtual node. Without zones it is empty.
+func (s Shape) zone(i int) string {
+	zones := strings.Split(s.VirtualZones, ",")
+	return zones[i%len(zones)]
+}
+
+// vnodes returns the number of vnode processes.
+func (s Shape) vnodes() int {
+	if s.HA && s.VirtualNodes > 0 {
+		return max(s.VirtualNodes, replicas)
+	}
+	return s.VirtualNodes
 }
 
 // Validate reports all errors of the shape at once.
@@ -111,7 +153,34 @@ func (s Shape) Validate() error {
 	if s.Topology != TopologySidecar && s.Topology != TopologyService {
 		errs = append(errs, fmt.Errorf("topology: %q: must be sidecar (empty) or service", s.Topology))
 	}
-	return errors.Join(errs...)
+	if s.HA && s.Topology == TopologySidecar {
+		errs = append(errs, errors.New("topology: sidecar: must be service with HA, because an extender finds the "+
+			"scheduler beside it by the name of their host, and all processes of a trial system have one host"))
+	}
+	if !slices.Contains(KubernetesVersions, s.complete().Kubernetes) {
+		errs = append(errs, fmt.Errorf("version of Kubernetes: %q: must be one of %s", s.Kubernetes,
+			strings.Join(KubernetesVersions, ", ")))
+	}
+	return errors.Join(append(errs, s.validateZones()...)...)
+}
+
+func (s Shape) validateZones() (errs []error) {
+	if s.VirtualZones == "" {
+		return nil
+	}
+	zones := strings.Split(s.VirtualZones, ",")
+	for i, zone := range zones {
+		if zone == "" || len(validation.IsValidLabelValue(zone)) > 0 || slices.Contains(zones[:i], zone) {
+			errs = append(errs, fmt.Errorf("virtual zones: %q: must be different names that a label can have, such as "+
+				"a,b", s.VirtualZones))
+			break
+		}
+	}
+	if len(zones) != s.VirtualNodes {
+		errs = append(errs, fmt.Errorf("virtual nodes: %d: must be %d, one for each of the virtual zones %s, or left "+
+			"out", s.VirtualNodes, len(zones), s.VirtualZones))
+	}
+	return errs
 }
 
 // Config sets the directory of a system, and what differs from a complete system.
@@ -126,14 +195,14 @@ type Config struct {
 	// scheduler's configuration has no extender. Without Admission, no webhook is registered. "vnode" means all virtual
 	// nodes.
 	Without []string
-	// Users are additional users of the API server, and their groups. UserKubeconfig returns the path of their kubeconfig.
-	// They must be the users with which Dir was first started.
+	// Users are additional users of the API server, and their groups. UserKubeconfig returns the path of their
+	// kubeconfig. They must be the users with which Dir was first started.
 	Users map[string]string
 	// Installed leaves the installation of Spillway to the caller. The system starts none of its programs and does not
 	// create their namespace, accounts and roles. It does not start the simulated cloud either.
 	Installed bool
-	// BareNodes creates local nodes without heartbeats, which KWOK does not manage. Thousands of them cost nothing. Pods
-	// bound to them never run. The node lifecycle controller is off, because it would taint them all.
+	// BareNodes creates local nodes without heartbeats, which KWOK does not manage. Thousands of them cost nothing.
+	// Pods bound to them never run. The node lifecycle controller is off, because it would taint them all.
 	BareNodes bool
 	// CallForEveryPod makes the scheduler call the extender for every Pod, not only for those with the marker resource.
 	CallForEveryPod bool
@@ -145,8 +214,8 @@ type Config struct {
 	Routes map[string]string
 	// Binaries replace files in BinDir, by process name. "vnode" means all virtual nodes.
 	Binaries map[string]string
-	// Args adds flags to processes, by process name. "vnode" means all virtual nodes, "extender" all extenders. If a flag
-	// is repeated, the last one counts.
+	// Args adds flags to processes, by process name. "vnode" means all virtual nodes, and the name of another program
+	// of which there are several means all of them. If a flag is repeated, the last one counts.
 	Args map[string][]string
 	// DieWithParent ends the processes when the calling process ends. Tests set it, so that a killed test leaves no
 	// processes. Otherwise the processes run until Stop.
@@ -165,6 +234,7 @@ func (c Config) check() (Config, error) {
 		errs = append(errs, errors.New("the directory of the binaries is not set"))
 	}
 	errs = append(errs, c.Shape.Validate())
+	c.Shape = c.Shape.complete()
 	known := []string{ControllerManager, Scheduler, KWOK, CCISim, Extender, Admission, vnode}
 	for _, name := range c.Without {
 		if !slices.Contains(known, name) {
@@ -203,25 +273,43 @@ func (c Config) has(name string) bool {
 // wanted returns the processes that Start starts in addition to etcd and the API server.
 func (c Config) wanted() []string {
 	return slices.DeleteFunc(c.processes(), func(name string) bool {
-		return !c.has(family(name)) || name == Forwarder && !c.has(Extender)
+		switch name {
+		case Forwarder:
+			return !c.has(Extender)
+		case AdmissionForwarder:
+			return !c.has(Admission)
+		}
+		return !c.has(family(name))
 	})
 }
 
 // processes returns all processes that a system of this shape can have, except etcd and the API server.
 func (c Config) processes() []string {
-	extenders := []string{Extender}
+	schedulers, admissions := []string{Scheduler}, []string{Admission}
+	if c.Shape.HA {
+		schedulers = append(schedulers, Second(Scheduler))
+		admissions = append(admissions, Second(Admission), AdmissionForwarder)
+	}
+	extenders := c.Shape.extenders()
 	if c.Shape.Topology == TopologyService {
-		extenders = nil
-		for i := range extenderReplicas {
-			extenders = append(extenders, ExtenderReplica(i))
-		}
 		extenders = append(extenders, Forwarder)
 	}
-	names := slices.Concat([]string{ControllerManager, Scheduler, KWOK, CCISim}, extenders, []string{Admission})
-	for i := range c.Shape.VirtualNodes {
+	names := slices.Concat([]string{ControllerManager}, schedulers, []string{KWOK, CCISim}, extenders, admissions)
+	for i := range c.Shape.vnodes() {
 		names = append(names, VNode(i))
 	}
 	return names
+}
+
+// extenders returns the names of the processes of the extender.
+func (s Shape) extenders() []string {
+	switch {
+	case s.HA:
+		return []string{Extender, Second(Extender)}
+	case s.Topology == TopologyService:
+		return []string{ExtenderReplica(0), ExtenderReplica(1)}
+	}
+	return []string{Extender}
 }
 
 // FindBinDir searches the working directory and its parents for the directory that `make build` builds into.
@@ -236,7 +324,8 @@ func FindBinDir() (string, error) {
 			return bin, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", errors.New("no parent of the working directory has .run/bin with a control plane: run `make build`")
+			return "", errors.New("no parent of the working directory has .run/bin with a control plane: " +
+				"run `make build`")
 		}
 	}
 }

@@ -28,7 +28,8 @@ func (s *System) apiServerArgs() []string {
 		"--etcd-servers=http://" + s.address(Etcd),
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", s.port(APIServer)),
 		"--tls-cert-file=" + s.pki.certFile(APIServer), "--tls-private-key-file=" + s.pki.keyFile(APIServer),
-		// The API server is reachable only over loopback, which cannot be advertised. This address is for documentation.
+		// The API server is reachable only over loopback, which cannot be advertised. This address is for
+		// documentation.
 		"--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none",
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--token-auth-file=" + s.data("tokens.csv"),
@@ -66,10 +67,10 @@ func (s *System) controllerManagerArgs() []string {
 	return args
 }
 
-func (s *System) schedulerArgs() []string {
+func (s *System) schedulerArgs(name string) []string {
 	return []string{
 		"--config=" + s.data("scheduler.yaml"),
-		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", s.port(Scheduler)),
+		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", s.port(name)),
 		"--tls-cert-file=" + s.pki.certFile(Scheduler), "--tls-private-key-file=" + s.pki.keyFile(Scheduler),
 		"--authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics",
 	}
@@ -106,9 +107,10 @@ func (s *System) schedulerConfiguration() *schedulerv1.KubeSchedulerConfiguratio
 		TypeMeta: metav1.TypeMeta{
 			APIVersion: schedulerv1.SchemeGroupVersion.String(), Kind: "KubeSchedulerConfiguration",
 		},
-		LeaderElection: configv1alpha1.LeaderElectionConfiguration{LeaderElect: new(false)},
+		LeaderElection: configv1alpha1.LeaderElectionConfiguration{LeaderElect: new(s.config.Shape.HA)},
 		ClientConnection: configv1alpha1.ClientConnectionConfiguration{
-			Kubeconfig: s.kubeconfig("system:kube-scheduler"), QPS: 500, Burst: 1000, // The defaults, 50 and 100, limit binding.
+			Kubeconfig: s.kubeconfig("system:kube-scheduler"),
+			QPS:        500, Burst: 1000, // The defaults, 50 and 100, limit binding.
 		},
 		Profiles: []schedulerv1.KubeSchedulerProfile{{
 			SchedulerName: new("default-scheduler"),
@@ -124,7 +126,7 @@ func (s *System) schedulerConfiguration() *schedulerv1.KubeSchedulerConfiguratio
 
 func (s *System) extender() schedulerv1.Extender {
 	extender := schedulerv1.Extender{
-		URLPrefix:        s.Endpoint(Extender) + "/v1",
+		URLPrefix:        s.ServiceEndpoint(Extender) + "/v1",
 		FilterVerb:       "filter",
 		PrioritizeVerb:   "prioritize",
 		PreemptVerb:      "preempt",
@@ -135,7 +137,9 @@ func (s *System) extender() schedulerv1.Extender {
 	if s.config.Shape.Topology == TopologyService {
 		certFile, keyFile := s.Certificate(SchedulerUser)
 		extender.EnableHTTPS = true
-		extender.TLSConfig = &schedulerv1.ExtenderTLSConfig{CAFile: s.AuthorityFile(), CertFile: certFile, KeyFile: keyFile}
+		extender.TLSConfig = &schedulerv1.ExtenderTLSConfig{
+			CAFile: s.AuthorityFile(), CertFile: certFile, KeyFile: keyFile,
+		}
 	}
 	if !s.config.CallForEveryPod {
 		extender.ManagedResources = []schedulerv1.ExtenderManagedResource{{Name: string(policy.PlacementResource),

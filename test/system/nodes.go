@@ -24,7 +24,7 @@ func (s *System) createLocalNodes(ctx context.Context) error {
 	group.SetLimit(16)
 	for i := range s.state.Shape.LocalNodes {
 		group.Go(func() error {
-			_, err := s.client.CoreV1().Nodes().Create(groupContext, s.localNode(LocalNode(i)), metav1.CreateOptions{})
+			_, err := s.client.CoreV1().Nodes().Create(groupContext, s.localNodeInZone(i), metav1.CreateOptions{})
 			if err != nil && !apierrors.IsAlreadyExists(err) {
 				return fmt.Errorf("creating node %s: %w", LocalNode(i), err)
 			}
@@ -45,6 +45,15 @@ func (s *System) CreateLocalNode(ctx context.Context, name string, edit func(*co
 		return fmt.Errorf("creating node %s: %w", name, err)
 	}
 	return nil
+}
+
+// localNodeInZone returns the i-th local node. The local nodes are spread over the zones, if there are any.
+func (s *System) localNodeInZone(i int) *corev1.Node {
+	node := s.localNode(LocalNode(i))
+	if zone := s.state.Shape.zone(i); zone != "" {
+		node.Labels[corev1.LabelTopologyZone] = zone
+	}
+	return node
 }
 
 func (s *System) localNode(name string) *corev1.Node {
@@ -76,7 +85,8 @@ func (s *System) awaitCluster(ctx context.Context) error {
 	if s.config.has(ControllerManager) {
 		// The API server refuses Pods without this account.
 		account := func(ctx context.Context) error {
-			_, err := s.client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
+			accounts := s.client.CoreV1().ServiceAccounts(metav1.NamespaceDefault)
+			_, err := accounts.Get(ctx, "default", metav1.GetOptions{})
 			return err
 		}
 		if err := s.await(ctx, ControllerManager, account); err != nil {

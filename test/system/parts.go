@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -30,21 +31,38 @@ func (s *System) Endpoint(name string) string {
 	return "http://" + s.address(name)
 }
 
+// ServiceEndpoint returns the URL at which clients call a program, Extender or Admission: that of the process, or of
+// the forwarder in front of several.
+func (s *System) ServiceEndpoint(program string) string {
+	switch {
+	case program == Extender && s.config.Shape.Topology == TopologyService:
+		return "https://" + s.address(Forwarder)
+	case program == Admission && s.config.Shape.HA:
+		return "https://" + s.address(AdmissionForwarder)
+	}
+	return s.Endpoint(program)
+}
+
 // HealthEndpoint returns the URL of the port where the process serves /readyz and, if it has metrics, /metrics.
 func (s *System) HealthEndpoint(name string) string {
-	if name == Admission {
-		return "http://" + address(s.state.FirstPort+admissionHealthPort)
-	}
-	if name == Forwarder {
-		return "http://" + address(s.state.FirstPort+forwarderHealthPort)
-	}
 	if i, ok := vnodeIndex(name); ok {
 		return "http://" + address(s.vnodeHealthPort(i))
 	}
-	if i, ok := replicaIndex(name); ok {
+	if i, ok := s.replicaIndex(name); ok {
 		return "http://" + address(s.replicaHealthPort(i))
 	}
+	if offset, ok := map[string]int{
+		Admission: admissionHealthPort, Second(Admission): secondAdmissionHealthPort, Forwarder: forwarderHealthPort,
+		AdmissionForwarder: admissionForwarderHealthPort,
+	}[name]; ok {
+		return "http://" + address(s.state.FirstPort+offset)
+	}
 	return s.Endpoint(name)
+}
+
+// healthAddress returns the address of HealthEndpoint.
+func (s *System) healthAddress(name string) string {
+	return strings.TrimPrefix(s.HealthEndpoint(name), "http://")
 }
 
 func (s *System) address(name string) string { return address(s.port(name)) }
@@ -53,44 +71,63 @@ func (s *System) port(name string) int {
 	if i, ok := vnodeIndex(name); ok {
 		return s.state.FirstPort + firstVNodePort + 2*i
 	}
-	if i, ok := replicaIndex(name); ok {
+	if i, ok := s.replicaIndex(name); ok {
 		return s.state.FirstPort + firstReplicaPort + 2*i
 	}
 	return s.state.FirstPort + map[string]int{
 		Etcd: etcdPort, APIServer: apiServerPort, ControllerManager: controllerManagerPort, Scheduler: schedulerPort,
-		KWOK: kwokPort, CCISim: ccisimPort, Extender: extenderPort, Forwarder: extenderPort, Admission: admissionPort,
+		Second(Scheduler): secondSchedulerPort, KWOK: kwokPort, CCISim: ccisimPort, Extender: extenderPort,
+		Forwarder: extenderPort, Admission: admissionPort, Second(Admission): secondAdmissionPort,
+		AdmissionForwarder: admissionForwarderPort,
 	}[name]
 }
 
 func (s *System) vnodeHealthPort(i int) int { return s.port(VNode(i)) + 1 }
 
-func (s *System) replicaHealthPort(i int) int { return s.port(ExtenderReplica(i)) + 1 }
+func (s *System) replicaHealthPort(i int) int { return s.state.FirstPort + firstReplicaPort + 2*i + 1 }
+
+// replicaIndex returns the index of the extender behind the Forwarder. It returns false if the process is none.
+func (s *System) replicaIndex(name string) (int, bool) {
+	if s.config.Shape.Topology != TopologyService {
+		return 0, false
+	}
+	i := slices.Index(s.config.Shape.extenders(), name)
+	return i, i >= 0
+}
 
 // args returns the flags of the process. It returns false if the system has no process of that name.
 func (s *System) args(name string) ([]string, bool) {
-	if i, ok := vnodeIndex(name); ok {
-		return s.vnodeArgs(i), i < s.state.Shape.VirtualNodes
-	}
-	if s.config.Shape.Topology == TopologyService {
-		if i, ok := replicaIndex(name); ok {
-			return s.replicaArgs(i), true
-		}
-		if name == Forwarder {
-			return s.forwarderArgs(), true
-		}
-		if name == Extender {
-			return nil, false
-		}
-	}
-	build, ok := map[string]func() []string{
-		Etcd: s.etcdArgs, APIServer: s.apiServerArgs, ControllerManager: s.controllerManagerArgs,
-		Scheduler: s.schedulerArgs,
-		KWOK:      s.kwokArgs, CCISim: s.ccisimArgs, Extender: s.extenderArgs, Admission: s.admissionArgs,
-	}[name]
-	if !ok {
+	if name != Etcd && name != APIServer && !slices.Contains(s.config.processes(), name) {
 		return nil, false
 	}
-	return build(), true
+	if i, ok := vnodeIndex(name); ok {
+		return s.vnodeArgs(i), true
+	}
+	if _, ok := s.replicaIndex(name); ok {
+		return s.replicaArgs(name), true
+	}
+	switch family(name) {
+	case Etcd:
+		return s.etcdArgs(), true
+	case APIServer:
+		return s.apiServerArgs(), true
+	case ControllerManager:
+		return s.controllerManagerArgs(), true
+	case Scheduler:
+		return s.schedulerArgs(name), true
+	case KWOK:
+		return s.kwokArgs(), true
+	case CCISim:
+		return s.ccisimArgs(), true
+	case Extender:
+		return s.extenderArgs(), true
+	case Admission:
+		return s.admissionArgs(name), true
+	}
+	if name == AdmissionForwarder {
+		return s.forwarderArgs(name, Admission, Second(Admission)), true
+	}
+	return s.forwarderArgs(name, s.config.Shape.extenders()...), true
 }
 
 // launch starts those of the processes that are not running.
@@ -115,7 +152,7 @@ func (s *System) launch(names ...string) error {
 func (s *System) awaitReady(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		path := "/readyz"
-		_, replica := replicaIndex(name)
+		_, replica := s.replicaIndex(name)
 		if replica || name == ControllerManager || name == KWOK { // Only one replica is ready at a time.
 			path = "/healthz"
 		}

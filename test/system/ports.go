@@ -33,7 +33,16 @@ const (
 	firstVNodePort
 
 	firstReplicaPort    = firstVNodePort + 2*MaxVirtualNodes // Two per extender, and one for the forwarder's health.
-	forwarderHealthPort = firstReplicaPort + 2*extenderReplicas
+	forwarderHealthPort = firstReplicaPort + 2*replicas
+)
+
+// Offsets of the ports of a system with HA, after the others.
+const (
+	secondSchedulerPort = forwarderHealthPort + 1 + iota
+	secondAdmissionPort
+	secondAdmissionHealthPort
+	admissionForwarderPort
+	admissionForwarderHealthPort
 )
 
 // claimPorts chooses a block of ports for the system in dir. Systems that start at the same time cannot find each

@@ -96,43 +96,35 @@ func (s *System) extenderArgs() []string {
 	}
 }
 
-func (s *System) replicaArgs(i int) []string {
+func (s *System) replicaArgs(name string) []string {
 	return []string{
 		"--kubeconfig", s.kubeconfig(Extender),
-		"--listen", s.address(ExtenderReplica(i)),
+		"--listen", s.address(name),
 		"--tls-cert-file", s.pki.certFile(Extender),
 		"--tls-private-key-file", s.pki.keyFile(Extender),
 		"--client-ca-file", s.pki.certFile("ca"),
-		"--health-listen", address(s.replicaHealthPort(i)),
+		"--health-listen", s.healthAddress(name),
 		"--leader-election-namespace", ProgramNamespace,
 	}
 }
 
-func (s *System) forwarderArgs() []string {
-	args := []string{
-		"--listen",
-		s.address(Forwarder),
-		"--health-listen",
-		address(s.state.FirstPort + forwarderHealthPort),
-	}
-	for i := range extenderReplicas {
-		args = append(
-			args,
-			"--endpoint",
-			s.address(ExtenderReplica(i))+"="+s.HealthEndpoint(ExtenderReplica(i))+"/readyz",
-		)
+// forwarderArgs returns the flags of a forwarder in front of the given processes.
+func (s *System) forwarderArgs(name string, processes ...string) []string {
+	args := []string{"--listen", s.address(name), "--health-listen", s.healthAddress(name)}
+	for _, process := range processes {
+		args = append(args, "--endpoint", s.address(process)+"="+s.HealthEndpoint(process)+"/readyz")
 	}
 	return args
 }
 
-func (s *System) admissionArgs() []string {
+func (s *System) admissionArgs(name string) []string {
 	return []string{
 		"--config", s.data("admission.yaml"),
 		"--kubeconfig", s.kubeconfig(Admission),
-		"--listen", s.address(Admission),
+		"--listen", s.address(name),
 		"--tls-cert-file", s.pki.certFile(Admission),
 		"--tls-private-key-file", s.pki.keyFile(Admission),
-		"--health-listen", address(s.state.FirstPort + admissionHealthPort),
+		"--health-listen", s.healthAddress(name),
 		"--leader-election-namespace", ProgramNamespace,
 	}
 }

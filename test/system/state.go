@@ -43,6 +43,7 @@ func readState(dir string) (state, error) {
 	if err := json.Unmarshal(content, &recorded); err != nil {
 		return state{}, fmt.Errorf("reading the state of the system in %s: %w", statePath(dir), err)
 	}
+	recorded.Shape = recorded.Shape.complete()
 	return recorded, nil
 }
 

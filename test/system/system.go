@@ -117,14 +117,20 @@ func (s *System) bringUp(ctx context.Context) error {
 func (s *System) checkBinaries() error {
 	var missing []string
 	for _, name := range append(s.config.wanted(), Etcd, APIServer) {
-		if _, err := os.Stat(s.binary(family(name))); err != nil {
-			missing = append(missing, family(name))
+		program := family(name)
+		if _, err := os.Stat(s.binary(program)); err != nil && !slices.Contains(missing, program) {
+			missing = append(missing, program)
 		}
 	}
-	if len(missing) > 0 {
-		return fmt.Errorf("%s are not in %s: run `make build`", strings.Join(missing, ", "), s.config.BinDir)
+	if len(missing) == 0 {
+		return nil
 	}
-	return nil
+	where, command := s.config.BinDir, "make build"
+	if version := s.config.Shape.Kubernetes; version != newestKubernetes {
+		where += " and " + KubernetesBinDir(where, version)
+		command = "K8S=" + version + " make build"
+	}
+	return fmt.Errorf("%s are not in %s: run `%s`", strings.Join(missing, ", "), where, command)
 }
 
 // prepare writes all files that the processes read, and creates the clients.
@@ -267,9 +273,13 @@ func (s *System) LogFile(name string) string { return s.processes.logFile(name) 
 // data returns the path of an internal file of the system.
 func (s *System) data(name string) string { return filepath.Join(s.config.Dir, "data", name) }
 
-// binary returns the executable of a process. The name "vnode" stands for a virtual node.
-func (s *System) binary(name string) string {
-	return cmp.Or(s.config.Binaries[name], filepath.Join(s.config.BinDir, name))
+// binary returns the executable of a program.
+func (s *System) binary(program string) string {
+	dir := s.config.BinDir
+	if ofKubernetes(program) {
+		dir = KubernetesBinDir(dir, s.config.Shape.Kubernetes)
+	}
+	return cmp.Or(s.config.Binaries[program], filepath.Join(dir, program))
 }
 
 func (s *System) report(format string, values ...any) {
@@ -286,24 +296,21 @@ func vnodeIndex(name string) (int, bool) {
 	return 0, false
 }
 
-// family returns the name that a Config uses for the process: "vnode" for all virtual nodes, "extender" for all
-// extenders, and otherwise the name itself.
+// family returns the name of the program of the process: "vnode" for all virtual nodes, Forwarder for both forwarders,
+// and otherwise the name itself, without the number of one of several.
 func family(name string) string {
 	if _, ok := vnodeIndex(name); ok {
 		return vnode
 	}
-	if _, ok := replicaIndex(name); ok {
+	switch name {
+	case ExtenderReplica(0), ExtenderReplica(1):
 		return Extender
+	case Second(Admission):
+		return Admission
+	case Second(Scheduler):
+		return Scheduler
+	case AdmissionForwarder:
+		return Forwarder
 	}
 	return name
-}
-
-// replicaIndex returns the index of the extender behind the Forwarder. It returns false if the process is none.
-func replicaIndex(name string) (int, bool) {
-	for i := range extenderReplicas {
-		if name == ExtenderReplica(i) {
-			return i, true
-		}
-	}
-	return 0, false
 }

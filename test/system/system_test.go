@@ -110,8 +110,8 @@ func TestSystemKeepsItsStateWhenProcessesDie(t *testing.T) {
 		other := config
 		other.Shape.LocalNodes = 5
 		_, err := Start(t.Context(), other)
-		assert.ErrorContains(t, err, "has 2 local nodes (2 CPU, 4Gi) and 0 virtual, not 5 local nodes (2 CPU, 4Gi) "+
-			"and 0 virtual: to change the shape, run `make down` first")
+		assert.ErrorContains(t, err, "has 2 local nodes (2 CPU, 4Gi) and 0 virtual, Kubernetes 1.37, not 5 local "+
+			"nodes (2 CPU, 4Gi) and 0 virtual, Kubernetes 1.37: to change the shape, run `make down` first")
 	})
 	t.Run("a stopped system leaves no process and continues with its state", func(t *testing.T) {
 		require.NoError(t, s.Stop(t.Context()))

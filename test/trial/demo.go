@@ -14,11 +14,12 @@ import (
 )
 
 // demo plays all stories on its own system, next to one that may be running, and then removes the system.
-func demo(ctx context.Context, dir, binDir string, out io.Writer) (err error) {
+func demo(ctx context.Context, dir, binDir, kubernetes string, out io.Writer) (err error) {
 	started := time.Now()
 	config := system.Config{
 		Dir: filepath.Join(dir, "demo"), BinDir: binDir, Shape: stories.Shape(), DieWithParent: true, Progress: out,
 	}
+	config.Shape.Kubernetes = kubernetes
 	if err := os.MkdirAll(config.Dir, 0o755); err != nil {
 		return fmt.Errorf("creating the directory of the demonstration: %w", err)
 	}
@@ -35,7 +36,7 @@ func demo(ctx context.Context, dir, binDir string, out io.Writer) (err error) {
 		stopping := context.WithoutCancel(ctx)
 		err = errors.Join(err, system.Stop(stopping, config.Dir), system.Remove(config.Dir))
 	}()
-	world := stories.NewWorld(running, binDir, out)
+	world := stories.NewWorld(running, system.KubernetesBinDir(binDir, kubernetes), out)
 	for _, story := range stories.All() {
 		if err := world.Play(ctx, story); err != nil {
 			return fmt.Errorf("a story failed: %w; logs are in %s", err, filepath.Join(config.Dir, "logs"))

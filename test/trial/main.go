@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -47,6 +48,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&shape.LocalCPU, "local-cpu", shape.LocalCPU, "CPU of each local node")
 	flags.StringVar(&shape.LocalMemory, "local-memory", shape.LocalMemory, "memory of each local node")
 	flags.IntVar(&shape.VirtualNodes, "virtual-nodes", shape.VirtualNodes, "number of virtual nodes")
+	flags.StringVar(&shape.VirtualZones, "virtual-zones", "",
+		"zones, such as a,b: one virtual node in each, and the local nodes spread over them")
+	flags.BoolVar(&shape.HA, "ha", false, "run two of each program and two schedulers, the extender as a service")
+	flags.StringVar(&shape.Kubernetes, "kubernetes", "",
+		"version of the control plane: "+strings.Join(system.KubernetesVersions, ", ")+" (default the newest)")
 	var topology string
 	flags.StringVar(&topology, "topology", "sidecar",
 		"how the scheduler reaches the extender: sidecar, or service for two that elect a leader, over mutual TLS")
@@ -57,6 +63,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	if shape.Topology = system.Topology(topology); topology == "sidecar" {
 		shape.Topology = system.TopologySidecar
+	}
+	if shape.HA && !flags.Changed("topology") {
+		shape.Topology = system.TopologyService
+	}
+	if shape.VirtualZones != "" && !flags.Changed("virtual-nodes") {
+		shape.VirtualNodes = len(strings.Split(shape.VirtualZones, ","))
 	}
 	if binDir == "" {
 		binDir = filepath.Join(dir, "bin")
@@ -71,7 +83,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case command == "down" && flags.NArg() == 1:
 		return down(ctx, dir, out)
 	case command == "demo" && flags.NArg() == 1:
-		return demo(ctx, dir, binDir, out)
+		return demo(ctx, dir, binDir, shape.Kubernetes, out)
 	default:
 		flags.Usage()
 		return fmt.Errorf("%q: must be one command: up, down or demo", flags.Args())
@@ -93,11 +105,21 @@ func keepShape(dir string, wanted system.Shape, flags *pflag.FlagSet) (system.Sh
 	if flags.Changed("local-memory") {
 		recorded.LocalMemory = wanted.LocalMemory
 	}
-	if flags.Changed("virtual-nodes") {
+	if flags.Changed("virtual-zones") {
+		recorded.VirtualZones = wanted.VirtualZones
+	}
+	if flags.Changed("virtual-nodes") || flags.Changed("virtual-zones") {
 		recorded.VirtualNodes = wanted.VirtualNodes
 	}
-	if flags.Changed("topology") {
+	// HA determines the topology, unless that is set too.
+	if flags.Changed("topology") || flags.Changed("ha") && recorded.HA != wanted.HA {
 		recorded.Topology = wanted.Topology
+	}
+	if flags.Changed("ha") {
+		recorded.HA = wanted.HA
+	}
+	if flags.Changed("kubernetes") {
+		recorded.Kubernetes = wanted.Kubernetes
 	}
 	return recorded, nil
 }

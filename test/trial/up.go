@@ -49,8 +49,9 @@ func up(ctx context.Context, config system.Config) error {
 		return err
 	}
 	dir := filepath.Dir(running.Kubeconfig())
+	binDir := system.KubernetesBinDir(filepath.Join(dir, "bin"), config.Shape.Kubernetes)
 	_, err = fmt.Fprintf(config.Progress, guide,
-		running.Kubeconfig(), filepath.Join(dir, "bin"), filepath.Join(dir, "logs"), filepath.Join(dir, "pids"))
+		running.Kubeconfig(), binDir, filepath.Join(dir, "logs"), filepath.Join(dir, "pids"))
 	return err
 }
 

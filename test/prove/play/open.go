@@ -33,6 +33,8 @@ type Options struct {
 	Dir, BinDir string
 	// Size is the size of the plan that will be played.
 	Size plan.Size
+	// Kubernetes is the version of the control plane. If it is empty, it is the newest.
+	Kubernetes string
 	// Extender is the binary of the extender. If it is empty, it is the one in BinDir.
 	Extender string
 	// Progress receives a line for each step of the start.
@@ -117,12 +119,14 @@ func (s *Stage) startSystem(ctx context.Context, o Options) (err error) {
 		Dir: o.Dir, BinDir: o.BinDir, DieWithParent: true, Progress: o.Progress,
 		Shape: system.Shape{
 			LocalNodes: o.Size.WideNodes, LocalCPU: "16", LocalMemory: "64Gi", VirtualNodes: virtualNodes,
+			Kubernetes: o.Kubernetes,
 		},
 		Routes: map[string]string{
 			system.Extender: s.faults.asExtender.URL(), system.Scheduler: s.faults.asScheduler.URL(),
 		},
 		Scheduler: func(c *schedulerv1.KubeSchedulerConfiguration) {
-			// The proxy reads the requests, so the scheduler uses plain HTTP. The proxy may use mutual TLS to the extender.
+			// The proxy reads the requests, so the scheduler uses plain HTTP. The proxy may use mutual TLS to the
+			// extender.
 			e := &c.Extenders[0]
 			e.URLPrefix, e.EnableHTTPS, e.TLSConfig = s.faults.extender.URL()+"/v1", false, nil
 		},
@@ -143,7 +147,7 @@ func (s *Stage) startSystem(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	s.faults.extender.Target(s.system.Endpoint(system.Extender), transport)
+	s.faults.extender.Target(s.system.ServiceEndpoint(system.Extender), transport)
 	return nil
 }
 
@@ -157,8 +161,9 @@ func electScheduler(config *system.Config) {
 		configure(c)
 		c.LeaderElection = configv1alpha1.LeaderElectionConfiguration{
 			LeaderElect: new(true), ResourceNamespace: leaseNamespace, ResourceName: leaseName,
-			LeaseDuration: metav1.Duration{Duration: 8 * time.Second}, RenewDeadline: metav1.Duration{Duration: 6 * time.Second},
-			RetryPeriod: metav1.Duration{Duration: time.Second},
+			LeaseDuration: metav1.Duration{Duration: 8 * time.Second},
+			RenewDeadline: metav1.Duration{Duration: 6 * time.Second},
+			RetryPeriod:   metav1.Duration{Duration: time.Second},
 		}
 	}
 	config.Args = map[string][]string{system.Extender: {"--scheduler-lease=" + leaseNamespace + "/" + leaseName}}
@@ -178,7 +183,10 @@ func allowLease(ctx context.Context, client kubernetes.Interface) error {
 	binding := &rbacv1.RoleBinding{
 		ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
 		Subjects: []rbacv1.Subject{
-			{Kind: rbacv1.ServiceAccountKind, Namespace: system.ProgramNamespace, Name: system.ServiceAccount(system.Extender)},
+			{
+				Kind: rbacv1.ServiceAccountKind, Namespace: system.ProgramNamespace,
+				Name: system.ServiceAccount(system.Extender),
+			},
 		},
 	}
 	if _, err := client.RbacV1().RoleBindings(leaseNamespace).Create(ctx, binding, metav1.CreateOptions{}); err != nil {
