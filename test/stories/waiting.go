@@ -37,6 +37,26 @@ func Further() []Story {
 			playRestrictions,
 		},
 		{
+			"anti-affinity",
+			"Of nine replicas that must be on different hosts, two are local and seven run in the cloud",
+			playAntiAffinity,
+		},
+		{
+			"gpu",
+			"Pods with GPUs stay local whatever their quota, and kubectl apply and the Pods say why",
+			playGPU,
+		},
+		{
+			"node-selector",
+			"Pods with a nodeSelector that no virtual node matches stay local, with a quota and with enforce, and say why",
+			playNodeSelector,
+		},
+		{
+			"spread",
+			"Replicas that must be spread over zones burst; those that must be spread over hosts stay local and say why",
+			playSpread,
+		},
+		{
 			"workloads",
 			"The burst label of a Deployment, StatefulSet, Job and CronJob applies to their Pods, and a Pod's own " +
 				"label wins",
