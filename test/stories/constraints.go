@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,7 +36,8 @@ func (w *World) applyConstrained(ctx context.Context, manifest, warning string) 
 		return err
 	}
 	w.printf("  %s", strings.TrimSpace(printed))
-	if warned := strings.Contains(printed, "Warning"); !strings.Contains(printed, warning) || warned != (warning != "") {
+	warned := strings.Contains(printed, "Warning")
+	if !strings.Contains(printed, warning) || warned != (warning != "") {
 		return fmt.Errorf("kubectl apply prints %q: want the warning %q", printed, warning)
 	}
 	return nil
@@ -120,7 +123,8 @@ func (w *World) keptLocal(ctx context.Context, app string, reason policy.Reason)
 	}
 	for _, pod := range pods {
 		if why := pod.Annotations[policy.KeptLocalAnnotation]; !strings.HasPrefix(why, string(reason)+": ") {
-			return fmt.Errorf("pod %s says %q in %s: want the reason %s", pod.Name, why, policy.KeptLocalAnnotation, reason)
+			return fmt.Errorf("pod %s says %q in %s: want the reason %s",
+				pod.Name, why, policy.KeptLocalAnnotation, reason)
 		}
 	}
 	w.printf("  %s: %s", policy.KeptLocalAnnotation, pods[0].Annotations[policy.KeptLocalAnnotation])
@@ -134,7 +138,9 @@ func playSpread(ctx context.Context, w *World) (err error) {
 		system.LocalNode(0): "a", system.LocalNode(1): "b", system.LocalNode(2): "a",
 		system.VirtualNode(0): "a", system.VirtualNode(1): "b",
 	}
-	for node, zone := range zones {
+	// The virtual nodes come first: the programs have seen their labels by the time that the last node has one.
+	for _, node := range slices.Backward(slices.Sorted(maps.Keys(zones))) {
+		zone := zones[node]
 		if err := w.run(ctx, "label", "node", node, corev1.LabelTopologyZone+"="+zone); err != nil {
 			return err
 		}

@@ -48,12 +48,14 @@ func Further() []Story {
 		},
 		{
 			"node-selector",
-			"Pods with a nodeSelector that no virtual node matches stay local, with a quota and with enforce, and say why",
+			"Pods with a nodeSelector that no virtual node matches stay local, with a quota and with enforce, and " +
+				"say why",
 			playNodeSelector,
 		},
 		{
 			"spread",
-			"Replicas that must be spread over zones burst; those that must be spread over hosts stay local and say why",
+			"Replicas that must be spread over zones burst; those that must be spread over hosts stay local and say " +
+				"why",
 			playSpread,
 		},
 		{
