@@ -98,7 +98,7 @@ func checkManaged(t *testing.T, in, out *corev1.Pod, result evaluation.Result) {
 // labels of the workload may have changed too.
 func TestASecondReviewFollowsWhatChangedSinceTheFirst(t *testing.T) {
 	placements := map[policy.Placement]map[policy.Placement]bool{}
-	for seed := range uint64(4000) {
+	for seed := range uint64(3000) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 2))
 			original, before, after := randomPod(random), randomWorld(random), randomWorld(random)
