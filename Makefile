@@ -24,7 +24,8 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make up takes LOCAL_NODES (3), LOCAL_CPU (4), LOCAL_MEMORY (8Gi), VIRTUAL_NODES (1), VIRTUAL_ZONES"
-	@echo "  (a,b: a virtual node in each), HA (1: two of each program) and TOPOLOGY (sidecar, or service)."
+	@echo "  (a,b: a virtual node in each), HA (1: two of each program) and TOPOLOGY (sidecar,"
+	@echo "  own-scheduler or service). make demo takes TOPOLOGY too."
 	@echo "  make up, demo and prove take K8S, the version of Kubernetes: $(OLDER) or $(NEWEST) (default)."
 
 .PHONY: build
@@ -65,7 +66,7 @@ down: ## Stop the trial system and delete its state
 
 .PHONY: demo
 demo: build ## Run the stories of Spillway on a new system, and stop it
-	@$(BIN)/trial demo $(KUBERNETES)
+	@$(BIN)/trial demo $(KUBERNETES) $(if $(TOPOLOGY),--topology=$(TOPOLOGY))
 
 # Some tests wait most of the time, so more of them run at once than there are processors.
 .PHONY: test-unit

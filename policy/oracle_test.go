@@ -1111,6 +1111,8 @@ func TestDecideAgreesWithAnOracle(t *testing.T) {
 				"BurstAllowed",
 				"WebhookMissed",
 				"KeptLocal",
+				"OtherScheduler",
+				"Unmanaged",
 			},
 			reason,
 		) {

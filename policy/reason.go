@@ -73,10 +73,17 @@ const (
 	// ReasonNotCounted: the namespace has cloud limits, and the Pod does not request the extender, which would count
 	// it. It stays on local nodes until it is recreated.
 	ReasonNotCounted Reason = "NotCounted"
+	// ReasonOtherScheduler: the scheduler that the Pod names does not call the extender, so neither local quotas nor
+	// limits of namespaces can be kept for the Pod.
+	ReasonOtherScheduler Reason = "OtherScheduler"
 	// ReasonKeptLocal: the Pod tolerates every taint and was not allowed to burst when it was created. The webhook gave
 	// it node affinity against virtual nodes, so it stays on local nodes until it is recreated.
 	ReasonKeptLocal Reason = "KeptLocal"
 )
+
+// ReasonUnmanaged: the Pod has no key of Spillway, and the extender lets the scheduler place it. Only a scheduler of
+// Spillway's own calls the extender for such a Pod.
+const ReasonUnmanaged Reason = "Unmanaged"
 
 // Why the extender refuses a Pod until something changes.
 const (

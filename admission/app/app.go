@@ -202,15 +202,15 @@ func newControllers(
 	events, resync := podevents.NewRecorder(clients.pods, time.Now), cfg.Resync.Duration
 	tolerations, err := toleration.New(toleration.Config{
 		Client: clients.pods, Pods: caches.pods, Evaluator: evaluator, Owners: caches.owners, Events: events,
-		Resync: resync, Trigger: triggers.toleration, Failures: failures, Logger: logger,
+		Schedulers: cfg.Schedulers(), Resync: resync, Trigger: triggers.toleration, Failures: failures, Logger: logger,
 	}, registry)
 	if err != nil {
 		return nil, err
 	}
 	explanations, err := explanation.New(explanation.Config{
 		Client: clients.pods, Pods: caches.pods, Nodes: caches.nodes, Evaluator: evaluator, Owners: caches.owners,
-		Events: events, Resync: resync, Trigger: triggers.explanation, Failures: failures, Now: time.Now,
-		Logger: logger,
+		Schedulers: cfg.Schedulers(), Events: events, Resync: resync, Trigger: triggers.explanation, Failures: failures,
+		Now: time.Now, Logger: logger,
 	}, registry)
 	if err != nil {
 		return nil, err
@@ -234,8 +234,8 @@ func newWebhook(
 	registry prometheus.Registerer, logger *slog.Logger,
 ) (serve.Server, error) {
 	handler, err := webhook.New(webhook.Config{
-		Evaluator: evaluator, Validator: validation.New(rules, caches.facts, caches.nodes),
-		SchedulerName:   cfg.SchedulerName,
+		Evaluator: evaluator, Schedulers: cfg.Schedulers(),
+		Validator:       validation.New(rules, caches.facts, caches.nodes, cfg.Schedulers()),
 		InCloud:         func() int { return len(caches.pods.InCloud(caches.nodes)) },
 		Guard:           types.NamespacedName{Namespace: cfg.LeaderElectionNamespace, Name: webhook.GuardName},
 		DaemonSetsBurst: !rules.Has(policy.ReasonDaemonSet),

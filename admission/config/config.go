@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/spillway-k8s/spillway/admission/schedulers"
 	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/internal/leaderelection"
 	"github.com/spillway-k8s/spillway/internal/logging"
@@ -64,9 +65,16 @@ type Config struct {
 	// first, with the lowest value there is. A higher value lets more of what other controllers write come first. 0
 	// writes none.
 	DeletionCost int32 `json:"deletionCost"`
-	// SchedulerName is the scheduler that calls the extender, for a cluster that runs it next to its own: managed Pods
-	// of the default scheduler are assigned to it. Default empty: every Pod keeps its scheduler.
+	// SchedulerName is the scheduler, or the profile of one, that managed Pods of the default scheduler are assigned
+	// to. It must call the extender. Default empty: they keep the default scheduler, which must call it then.
 	SchedulerName string `json:"schedulerName"`
+	// OtherSchedulerNames are further schedulers that call the extender. Pods name them themselves. A Pod that names
+	// any other scheduler keeps it, does not get the marker resource, and has no quota. Default none.
+	OtherSchedulerNames []string `json:"otherSchedulerNames"`
+	// MarkerResource adds the marker resource spillway.io/placement to managed Pods. A scheduler with managedResources
+	// in its entry of the extender needs it. A scheduler that calls the extender for every Pod that names it does not,
+	// and without it node autoscalers add and remove nodes for managed Pods. Default true.
+	MarkerResource bool `json:"markerResource"`
 	// Policy changes the rules of the policy. It must be the same for all three programs.
 	Policy policy.Config `json:"policy"`
 }
@@ -151,6 +159,7 @@ func Default() *Config {
 		LookupTimeout:           metav1.Duration{Duration: 500 * time.Millisecond},
 		Resync:                  metav1.Duration{Duration: time.Minute},
 		DeletionCost:            -1_000_000,
+		MarkerResource:          true,
 		Policy:                  policy.DefaultConfig(),
 	}
 }
@@ -174,6 +183,10 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 		"how long a review may read the owner or the claims of a Pod from the API server")
 	flags.StringVar(&c.SchedulerName, "scheduler-name", c.SchedulerName,
 		"`scheduler` to assign to managed Pods of the default scheduler; empty to keep theirs")
+	flags.StringSliceVar(&c.OtherSchedulerNames, "other-scheduler-names", c.OtherSchedulerNames,
+		"further `schedulers` that call the extender, which Pods name themselves")
+	flags.BoolVar(&c.MarkerResource, "marker-resource", c.MarkerResource,
+		"add the marker resource to managed Pods, for schedulers with managedResources in their entry of the extender")
 	c.Logging.AddFlags(flags)
 	flags.DurationVar(&c.Resync.Duration, "resync", c.Resync.Duration,
 		"how often Pods are reconciled although nothing is known to have changed")
@@ -184,6 +197,13 @@ const maxLookupTimeout = 1500 * time.Millisecond
 
 // minResync keeps the controllers from sending the same requests all the time.
 const minResync = time.Second
+
+// Schedulers returns the schedulers that call the extender.
+func (c *Config) Schedulers() schedulers.Schedulers {
+	return schedulers.Schedulers{
+		Assigned: c.SchedulerName, Others: c.OtherSchedulerNames, EveryPod: !c.MarkerResource,
+	}
+}
 
 // OwnCertificate reports whether the program creates its certificate.
 func (c *Config) OwnCertificate() bool { return c.TLSCertFile == "" && c.TLSPrivateKeyFile == "" }
@@ -198,9 +218,11 @@ func (c *Config) Validate() error {
 	if c.LeaderElectionNamespace == "" {
 		errs = append(errs, field.Required(field.NewPath("leaderElectionNamespace"), "must be the name of a namespace"))
 	}
-	if problems := validation.IsDNS1123Subdomain(c.SchedulerName); c.SchedulerName != "" && len(problems) > 0 {
-		errs = append(errs, field.Invalid(field.NewPath("schedulerName"), c.SchedulerName,
-			"must be the name of a scheduler or profile: "+strings.Join(problems, "; ")))
+	if c.SchedulerName != "" {
+		errs = append(errs, validateScheduler(field.NewPath("schedulerName"), c.SchedulerName)...)
+	}
+	for i, name := range c.OtherSchedulerNames {
+		errs = append(errs, validateScheduler(field.NewPath("otherSchedulerNames").Index(i), name)...)
 	}
 	if c.LookupTimeout.Duration <= 0 || c.LookupTimeout.Duration > maxLookupTimeout {
 		errs = append(errs, field.Invalid(field.NewPath("lookupTimeout"), c.LookupTimeout.Duration.String(),
@@ -216,6 +238,14 @@ func (c *Config) Validate() error {
 			"must be from -2147483648 to -1, or 0 to write none"))
 	}
 	return append(errs, c.Policy.Validate(field.NewPath("policy"))...).ToAggregate()
+}
+
+func validateScheduler(path *field.Path, name string) field.ErrorList {
+	if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
+		return field.ErrorList{field.Invalid(path, name,
+			"must be the name of a scheduler or profile: "+strings.Join(problems, "; "))}
+	}
+	return nil
 }
 
 func (c *Config) validateTLS() field.ErrorList {

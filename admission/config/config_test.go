@@ -47,6 +47,8 @@ deletionCost: -7
 ownerKinds:
 - {group: argoproj.io, version: v1alpha1, resource: rollouts, kind: Rollout}
 schedulerName: bursting
+otherSchedulerNames: [tke-scheduler]
+markerResource: false
 policy:
   protectedNamespaces: [infra]
   volumeKinds: [nfs]
@@ -72,6 +74,7 @@ func TestValidateReportsEveryErrorAtOnce(t *testing.T) {
 	err := loader.Load("admission", []string{
 		"--listen", "8443", "--health-listen", "nowhere", "--leader-election-namespace", "", "--lookup-timeout", "3s",
 		"--resync", "1ms", "--kube-api-qps", "0", "--scheduler-name", "My Scheduler",
+		"--other-scheduler-names", "mine,Your Scheduler",
 		"--tls-secret", "My Secret", "--tls-names", "my name",
 	}, config.Default())
 	require.ErrorIs(t, err, run.ErrUsage)
@@ -85,6 +88,7 @@ func TestValidateReportsEveryErrorAtOnce(t *testing.T) {
 		`resync: Invalid value: "1ms": must be at least 1s`,
 		"kube.qps",
 		`schedulerName: Invalid value: "My Scheduler": must be the name of a scheduler or profile`,
+		`otherSchedulerNames[1]: Invalid value: "Your Scheduler": must be the name of a scheduler or profile`,
 	} {
 		assert.ErrorContains(t, err, want)
 	}

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/spillway-k8s/spillway/admission/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -25,16 +26,17 @@ type Nodes interface {
 
 // Validator validates by one policy. It holds no state, so goroutines may share it.
 type Validator struct {
-	policy *policy.Policy
-	facts  Facts
-	nodes  Nodes
+	policy     *policy.Policy
+	facts      Facts
+	nodes      Nodes
+	schedulers schedulers.Schedulers
 }
 
-// New returns a Validator.
+// New returns a Validator. s are the schedulers that call the extender.
 //
 // It does not know what namespaces may: it does not warn about sizes, which a namespace may be allowed to choose.
-func New(p *policy.Policy, facts Facts, nodes Nodes) *Validator {
-	return &Validator{policy: p.Without(policy.ReasonOversizedFlavor), facts: facts, nodes: nodes}
+func New(p *policy.Policy, facts Facts, nodes Nodes, s schedulers.Schedulers) *Validator {
+	return &Validator{policy: p.Without(policy.ReasonOversizedFlavor), facts: facts, nodes: nodes, schedulers: s}
 }
 
 // Review validates an object of a namespace. old is its previous version, nil at creation. The webhook rejects the

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/spillway-k8s/spillway/admission/schedulers"
 	"github.com/spillway-k8s/spillway/admission/validation"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -37,6 +38,8 @@ type input struct {
 	Claims claims `json:"claims,omitempty"`
 	// Nodes are the virtual nodes.
 	Nodes nodes `json:"nodes,omitempty"`
+	// Schedulers are those that call the extender; empty for the default scheduler.
+	Schedulers schedulers.Schedulers `json:"schedulers,omitempty"`
 	// Old is the previous version of the object; empty at creation.
 	Old json.RawMessage `json:"old,omitempty"`
 	// Object is the object to review.
@@ -86,7 +89,8 @@ func review(t *testing.T, in input) output {
 	if in.Old != nil {
 		old = decode(t, in.Old)
 	}
-	errs, warnings := validation.New(rules, in.Claims, in.Nodes).Review("shop", decode(t, in.Object), old)
+	v := validation.New(rules, in.Claims, in.Nodes, in.Schedulers)
+	errs, warnings := v.Review("shop", decode(t, in.Object), old)
 	out := output{Warnings: warnings}
 	for _, err := range errs {
 		out.Errors = append(out.Errors, err.Error())
@@ -208,7 +212,7 @@ func FuzzReview(f *testing.F) {
 	}
 	rules, err := policy.New(policy.DefaultConfig())
 	require.NoError(f, err)
-	v := validation.New(rules, claims{}, nodes{})
+	v := validation.New(rules, claims{}, nodes{}, schedulers.Schedulers{})
 	f.Fuzz(func(t *testing.T, kind string, object, old []byte) {
 		is, err := validation.Decode(kind, object)
 		if err != nil {

@@ -25,6 +25,7 @@ func (v *Validator) warnings(namespace string, s *Subject) []string {
 		// nodes.
 		return found
 	}
+	found = append(found, v.otherScheduler(s, mode)...)
 	found = append(found, replacements(s)...)
 	if request := s.request(mode); request != "" && s.kind != "Pod" { // The mutating webhook warns about a Pod.
 		found = append(found, v.restrictions(namespace, s, request)...)
@@ -155,6 +156,17 @@ func againstLabel(s *Subject, mode policy.Mode) []string {
 			"on local nodes", annotations.Key(policy.LocalReplicasAnnotation)))
 	}
 	return found
+}
+
+// otherScheduler finds Pods that ask to burst and name a scheduler that does not call the extender. The mutating
+// webhook warns about Pods themselves.
+func (v *Validator) otherScheduler(s *Subject, mode policy.Mode) []string {
+	_, quota := s.pod.meta.Annotations[policy.LocalReplicasAnnotation]
+	text := v.schedulers.Warn(s.spec.SchedulerName, mode, quota, false)
+	if s.kind == "Pod" || text == "" {
+		return nil
+	}
+	return []string{s.specPath().Child("schedulerName").String() + ": " + text}
 }
 
 // replacements finds replacements that match no hostPath volume of the Pod.

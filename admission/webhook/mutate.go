@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/admission/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -29,35 +30,68 @@ func isControlled(pod *corev1.Pod) bool {
 	return owner != nil && slices.Contains(kubernetesControllers, owner.Kind)
 }
 
-// mutate returns the Pod as the result of its evaluation requires. schedulerName is the scheduler that calls the
-// extender, empty to keep the scheduler of the Pod. mutate does not change the Pod that it gets. It is idempotent:
-// evaluating the returned Pod, without the affinity that mutate added, gives the same result, and mutating it again
-// changes nothing.
-func mutate(pod *corev1.Pod, result evaluation.Result, schedulerName string) *corev1.Pod {
+// mutate returns the Pod as the result of its evaluation requires. It does not change the Pod that it gets. It is
+// idempotent: evaluating the returned Pod, without the affinity that mutate added, gives the same result, and mutating
+// it again changes nothing.
+func mutate(pod *corev1.Pod, result evaluation.Result, s schedulers.Schedulers) *corev1.Pod {
 	if !result.Managed {
 		return keepLocal(pod, result)
+	}
+	if !s.Call(pod.Spec.SchedulerName) {
+		return mutateOfOther(pod, result)
 	}
 	out := pod.DeepCopy()
 	setBurstLabel(out, result)
 	explainLocal(out, result)
-	if result.MayBurst() && !policy.ToleratesProvider(&out.Spec) {
-		out.Spec.Tolerations = append(out.Spec.Tolerations, policy.ProviderToleration())
+	if result.MayBurst() {
+		tolerateVirtualNodes(&out.Spec)
 	}
 	if result.Placement == policy.PlacementCloudOnly {
-		requireAndRecord(out, corev1.NodeSelectorOpIn)
-		// A Pod whose replacements are malformed is not CloudOnly, so there is no error here.
-		if spec, err := policy.ReplaceHostPaths(out); err == nil {
-			out.Spec = *spec
-		}
+		requireCloud(out)
 	}
 	if result.Forbidden() && policy.ToleratesProvider(&out.Spec) {
 		requireAndRecord(out, corev1.NodeSelectorOpNotIn)
 	}
 	if !result.Off {
-		requestPlacement(&out.Spec)
-		setScheduler(&out.Spec, schedulerName)
+		s.Assign(&out.Spec)
+		if !s.EveryPod {
+			requestPlacement(&out.Spec)
+		}
 	}
 	return out
+}
+
+// mutateOfOther returns a managed Pod whose scheduler does not call the extender. That scheduler would not find the
+// marker resource on any node. Pods that must run in the cloud need no extender. Others get the toleration when their
+// scheduler has found no local node (controllers/toleration), because it would not prefer local nodes. Without the
+// extender, nothing counts the Pod towards the limits of its namespace, so there it stays on local nodes.
+func mutateOfOther(pod *corev1.Pod, result evaluation.Result) *corev1.Pod {
+	out := pod.DeepCopy()
+	setBurstLabel(out, result)
+	explainLocal(out, result)
+	switch {
+	case (result.Forbidden() || result.Limited) && policy.ToleratesProvider(&out.Spec):
+		requireAndRecord(out, corev1.NodeSelectorOpNotIn)
+	case result.Placement == policy.PlacementCloudOnly && !result.Limited:
+		tolerateVirtualNodes(&out.Spec)
+		requireCloud(out)
+	}
+	return out
+}
+
+func tolerateVirtualNodes(spec *corev1.PodSpec) {
+	if !policy.ToleratesProvider(spec) {
+		spec.Tolerations = append(spec.Tolerations, policy.ProviderToleration())
+	}
+}
+
+// requireCloud restricts a Pod to virtual nodes and replaces its hostPath volumes.
+func requireCloud(pod *corev1.Pod) {
+	requireAndRecord(pod, corev1.NodeSelectorOpIn)
+	// A Pod whose replacements are malformed is not CloudOnly, so there is no error here.
+	if spec, err := policy.ReplaceHostPaths(pod); err == nil {
+		pod.Spec = *spec
+	}
 }
 
 // keepLocal adds node affinity to an unmanaged Pod that tolerates virtual nodes and may not burst: neither the taint
@@ -103,14 +137,6 @@ func setBurstLabel(pod *corev1.Pod, result evaluation.Result) {
 		pod.Labels = map[string]string{}
 	}
 	pod.Labels[policy.BurstLabel] = string(result.BurstMode)
-}
-
-// setScheduler assigns a Pod of the default scheduler to the named scheduler, if there is a name.
-func setScheduler(spec *corev1.PodSpec, name string) {
-	byDefault := spec.SchedulerName == "" || spec.SchedulerName == corev1.DefaultSchedulerName
-	if byDefault && name != "" {
-		spec.SchedulerName = name
-	}
 }
 
 // requestPlacement adds a request for the marker resource, which makes the scheduler call the extender for the Pod

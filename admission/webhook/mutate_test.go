@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/admission/schedulers"
 	"github.com/spillway-k8s/spillway/admission/validation"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -42,8 +43,12 @@ type world struct {
 	NamespaceLabels map[string]string `json:"namespace,omitempty"`
 	// NamespaceAnnotations are the annotations of the namespace of the Pod.
 	NamespaceAnnotations map[string]string `json:"namespaceAnnotations,omitempty"`
-	// Scheduler is the scheduler that calls the extender, if it runs next to the default scheduler.
-	Scheduler string `json:"scheduler,omitempty"`
+	// Scheduler is the scheduler that calls the extender, if it runs next to the default scheduler, and OtherSchedulers
+	// are further ones.
+	Scheduler       string   `json:"scheduler,omitempty"`
+	OtherSchedulers []string `json:"otherSchedulers,omitempty"`
+	// EveryPod says that they call it for every Pod.
+	EveryPod bool `json:"everyPod,omitempty"`
 	// Nodes are the virtual nodes.
 	Nodes []policy.VirtualNode `json:"nodes,omitempty"`
 	// lookup is the error of all look-ups.
@@ -83,12 +88,22 @@ func (w world) evaluator(t testing.TB) *evaluation.Evaluator {
 	return evaluation.New(p, w, w, w, time.Minute)
 }
 
-// handlerFor returns the webhook.
-func handlerFor(t testing.TB, evaluator Evaluator, schedulerName ...string) (http.Handler, *prometheus.Registry) {
+func (w world) schedulers() schedulers.Schedulers {
+	return schedulers.Schedulers{Assigned: w.Scheduler, Others: w.OtherSchedulers, EveryPod: w.EveryPod}
+}
+
+// handlerFor returns the webhook in a cluster whose default scheduler calls the extender.
+func handlerFor(t testing.TB, evaluator Evaluator) (http.Handler, *prometheus.Registry) {
+	return handlerWith(t, evaluator, schedulers.Schedulers{})
+}
+
+// handlerWith returns the webhook.
+func handlerWith(
+	t testing.TB, evaluator Evaluator, s schedulers.Schedulers,
+) (http.Handler, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
 	h, err := New(Config{
-		Evaluator: evaluator, Validator: validatorOf(t), InCloud: nothing, Guard: guard,
-		SchedulerName: strings.Join(schedulerName, ""),
+		Evaluator: evaluator, Validator: validatorOf(t), InCloud: nothing, Guard: guard, Schedulers: s,
 	}, registry, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	return h, registry
@@ -98,7 +113,7 @@ func handlerFor(t testing.TB, evaluator Evaluator, schedulerName ...string) (htt
 func validatorOf(t testing.TB) *validation.Validator {
 	p, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
-	return validation.New(p, world{}, world{})
+	return validation.New(p, world{}, world{}, schedulers.Schedulers{})
 }
 
 // reviewOf returns the request body of a review of the creation of a Pod.
@@ -163,7 +178,7 @@ func TestMutate(t *testing.T) {
 			require.NoError(t, yaml.UnmarshalStrict(content, &input))
 			raw, err := json.Marshal(input.Pod)
 			require.NoError(t, err)
-			h, _ := handlerFor(t, input.evaluator(t), input.Scheduler)
+			h, _ := handlerWith(t, input.evaluator(t), input.schedulers())
 
 			response, out := ask(t, h, raw)
 			compare(t, strings.Replace(file, ".input.", ".output.", 1), response.Warnings, out)

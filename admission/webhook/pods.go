@@ -11,15 +11,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/admission/schedulers"
 	"github.com/spillway-k8s/spillway/internal/rawjson"
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // podReviewer prepares Pods at creation. It rejects none.
 type podReviewer struct {
-	evaluator     Evaluator
-	schedulerName string
-	metrics       metrics
-	logger        *slog.Logger
+	evaluator  Evaluator
+	schedulers schedulers.Schedulers
+	metrics    metrics
+	logger     *slog.Logger
 }
 
 // review allows the Pod, with a patch if the Pod needs a change and with warnings about its malformed keys.
@@ -39,9 +41,9 @@ func (p *podReviewer) review(
 	subject.Namespace = request.Namespace // The object may omit it.
 	result, err := p.evaluator.Evaluate(ctx, subject)
 	if err == nil {
-		response.Warnings = warnings(pod, result)
+		response.Warnings = p.warnings(pod, result)
 		p.metrics.countDecision(result)
-		response.Patch, err = patchFor(request.Object.Raw, pod, mutate(before, result, p.schedulerName))
+		response.Patch, err = patchFor(request.Object.Raw, pod, mutate(before, result, p.schedulers))
 	}
 	if err != nil {
 		p.logger.Error("a Pod stays unchanged", "namespace", request.Namespace,
@@ -83,9 +85,9 @@ func decodePod(request *admissionv1.AdmissionRequest) (*corev1.Pod, error) {
 	return &pod, nil
 }
 
-// warnings returns the malformed keys of a Pod, and why a Pod that requests to burst does not. It leaves the
-// malformed keys of a Pod without a controller to the validation, which rejects the Pod.
-func warnings(pod *corev1.Pod, result evaluation.Result) []string {
+// warnings returns the malformed keys of a Pod, and why a Pod that requests to burst does not, or not as it requests.
+// It leaves the malformed keys of a Pod without a controller to the validation, which rejects the Pod.
+func (p *podReviewer) warnings(pod *corev1.Pod, result evaluation.Result) []string {
 	var found []string
 	if isControlled(pod) {
 		for _, err := range result.Errors {
@@ -94,6 +96,12 @@ func warnings(pod *corev1.Pod, result evaluation.Result) []string {
 	}
 	if result.StaysLocal() {
 		found = append(found, fmt.Sprintf("%s: the Pod stays on local nodes: %s", result.Reason, result.Message))
+	}
+	if !result.Forbidden() {
+		_, quota := pod.Annotations[policy.LocalReplicasAnnotation]
+		if text := p.schedulers.Warn(pod.Spec.SchedulerName, result.BurstMode, quota, result.Limited); text != "" {
+			found = append(found, lines(text)...)
+		}
 	}
 	return found
 }

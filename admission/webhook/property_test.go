@@ -26,7 +26,7 @@ func TestMutatePreservesItsInvariants(t *testing.T) {
 			evaluator := w.evaluator(t)
 			v, err := evaluator.Evaluate(t.Context(), pod)
 			require.NoError(t, err)
-			h, _ := handlerFor(t, evaluator)
+			h, _ := handlerWith(t, evaluator, w.schedulers())
 			raw, err := json.Marshal(pod)
 			require.NoError(t, err)
 
@@ -55,15 +55,25 @@ func TestMutatePreservesItsInvariants(t *testing.T) {
 					"an unmanaged Pod that tolerates virtual nodes and may not burst stays local")
 				return
 			}
-			checkManaged(t, pod, &out, v)
+			checkManaged(t, pod, &out, v, w)
 		})
 	}
 }
 
-func checkManaged(t *testing.T, in, out *corev1.Pod, result evaluation.Result) {
-	off, mayBurst := result.Off, result.MayBurst()
-	assert.Equal(t, !off, policy.NeedsPlacement(&out.Spec), "the extender places every Pod that is not off")
-	assert.Equal(t, mayBurst || policy.ToleratesProvider(&in.Spec), policy.ToleratesProvider(&out.Spec))
+func checkManaged(t *testing.T, in, out *corev1.Pod, v evaluation.Result, w world) {
+	named, s := in.Spec.SchedulerName, w.schedulers()
+	calls := named == w.Scheduler || slices.Contains(w.OtherSchedulers, named) ||
+		named == "" || named == corev1.DefaultSchedulerName
+	assert.Equal(t, calls && !v.Off && !w.EveryPod, policy.NeedsPlacement(&out.Spec),
+		"a Pod that is not off has the marker if its scheduler needs it, and no other scheduler sees it")
+	if !v.Off {
+		assert.Equal(t, calls, s.Place(&out.Spec), "the extender places every Pod, unless another scheduler does")
+	}
+	if !calls {
+		assert.Equal(t, named, out.Spec.SchedulerName, "a Pod keeps the scheduler that it names")
+	}
+	bursts := v.MayBurst() && (calls || v.Placement == policy.PlacementCloudOnly)
+	assert.Equal(t, bursts || policy.ToleratesProvider(&in.Spec), policy.ToleratesProvider(&out.Spec))
 	require.GreaterOrEqual(t, len(out.Spec.Tolerations), len(in.Spec.Tolerations))
 	for i, toleration := range in.Spec.Tolerations {
 		assert.Equal(t, toleration, out.Spec.Tolerations[i], "the tolerations of the user stay")
@@ -72,9 +82,9 @@ func checkManaged(t *testing.T, in, out *corev1.Pod, result evaluation.Result) {
 	delete(annotations, policy.AddedAffinityAnnotation)
 	explanation, explained := annotations[policy.KeptLocalAnnotation]
 	delete(annotations, policy.KeptLocalAnnotation)
-	assert.Equal(t, result.StaysLocal(), explained)
+	assert.Equal(t, v.StaysLocal(), explained)
 	if explained {
-		assert.Equal(t, string(result.Reason)+": "+result.Message, explanation)
+		assert.Equal(t, string(v.Reason)+": "+v.Message, explanation)
 	}
 	assert.Equal(t, len(in.Annotations), len(annotations))
 	for key, value := range in.Annotations {
@@ -241,7 +251,10 @@ var modes = []string{"enforce", "localPrefer", "auto", "off", "always"}
 
 func randomWorld(random *rand.Rand) world {
 	return world{
-		Switch: pick(random, "", "true", "false", "maybe"),
+		Scheduler:       pick(random, "", "bursting"),
+		OtherSchedulers: pick(random, nil, []string{"tke-scheduler"}),
+		EveryPod:        pick(random, false, true),
+		Switch:          pick(random, "", "true", "false", "maybe"),
 		ClaimKinds: pick(random, nil,
 			map[string]string{"data": "nas.csi.everest.io"}, map[string]string{"data": "local"}),
 		Workload: some(random, map[string][]string{
@@ -276,6 +289,7 @@ func randomPod(random *rand.Rand) *corev1.Pod {
 			{APIVersion: "apps/v1", Kind: kind, Name: "o", UID: "1", Controller: new(true)},
 		}
 	}
+	pod.Spec.SchedulerName = pick(random, "", "", "default-scheduler", "bursting", "tke-scheduler", "volcano")
 	pod.Spec.NodeName = pick(random, "", "", "", "local-1")
 	pod.Spec.HostNetwork = pick(random, false, false, false, true)
 	pod.Spec.Tolerations = pick(random, nil, []corev1.Toleration{{Operator: corev1.TolerationOpExists}},

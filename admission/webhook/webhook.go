@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/admission/schedulers"
 	"github.com/spillway-k8s/spillway/admission/validation"
 	"github.com/spillway-k8s/spillway/internal/rawjson"
 	"github.com/spillway-k8s/spillway/internal/serve"
@@ -63,8 +64,8 @@ type Config struct {
 	InCloud func() int
 	// Guard is the ConfigMap that helm uninstall deletes first.
 	Guard types.NamespacedName
-	// SchedulerName is the scheduler to assign to managed Pods of the default scheduler; empty to keep theirs.
-	SchedulerName string
+	// Schedulers are those that call the extender.
+	Schedulers schedulers.Schedulers
 	// DaemonSetsBurst leaves DaemonSets that tolerate virtual nodes unchanged: the rule ReasonDaemonSet is disabled.
 	DaemonSetsBurst bool
 }
@@ -88,7 +89,7 @@ func New(c Config, registerer prometheus.Registerer, logger *slog.Logger) (http.
 	mux, memory := http.NewServeMux(), serve.NewMemory(maxMemory)
 	for path, r := range map[string]reviewer{
 		PodPath: &podReviewer{
-			evaluator: c.Evaluator, schedulerName: c.SchedulerName, metrics: m, logger: logger,
+			evaluator: c.Evaluator, schedulers: c.Schedulers, metrics: m, logger: logger,
 		},
 		DaemonSetPath:  &daemonSetReviewer{off: c.DaemonSetsBurst, logger: logger},
 		ValidationPath: &workloadReviewer{validator: c.Validator, logger: logger},

@@ -107,8 +107,19 @@ type FilterResult struct {
 }
 
 // Filter returns the nodes to which the Pod may go. An error means that there is no answer now. The scheduler retries
-// the Pod. A *nodes.UnknownNodeError is an error of the client.
+// the Pod. A *nodes.UnknownNodeError is an error of the client. For an unmanaged Pod it returns all names, and waits
+// for nothing.
 func (p *Placement) Filter(ctx context.Context, pod *corev1.Pod, names []string) (FilterResult, error) {
+	managed, err := p.manages(pod)
+	if err != nil {
+		return FilterResult{}, err
+	}
+	if !managed {
+		return FilterResult{Names: names, Reason: policy.ReasonUnmanaged}, nil
+	}
+	if err := p.Ready(); err != nil {
+		return FilterResult{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	view, err := p.nodes.Await(ctx, names)

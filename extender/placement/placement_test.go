@@ -141,7 +141,12 @@ func mode(m policy.Mode) change {
 }
 func on(node string) change { return func(p *corev1.Pod) { p.Spec.NodeName = node } }
 
-// pod creates a Pod of one ReplicaSet and adds it to the ledger.
+// unmarked removes the marker resource: only a scheduler of Spillway's own calls the extender for such a Pod.
+func unmarked(p *corev1.Pod) { p.Spec.Containers = nil }
+
+func tolerant(p *corev1.Pod) { p.Spec.Tolerations = []corev1.Toleration{policy.ProviderToleration()} }
+
+// pod creates a Pod of one ReplicaSet with the marker resource and adds it to the ledger.
 func (f *fixture) pod(name string, changes ...change) *corev1.Pod {
 	f.t.Helper()
 	f.version++
@@ -151,6 +156,8 @@ func (f *fixture) pod(name string, changes ...change) *corev1.Pod {
 		Annotations:     map[string]string{},
 		OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", UID: "rs", Controller: &isController}},
 	}}
+	marker := corev1.ResourceList{policy.PlacementResource: resource.MustParse("1")}
+	pod.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: marker}}}
 	for _, apply := range changes {
 		apply(pod)
 	}
@@ -611,6 +618,39 @@ func TestPreemptKeepsNodesWhereThePodMayRun(t *testing.T) {
 			kept, err := f.Preempt(t.Context(), f.pod("a", tc.changes...), victims)
 			require.NoError(t, err)
 			assert.ElementsMatch(t, tc.want, slices.Collect(maps.Keys(kept)))
+		})
+	}
+}
+
+// TestANodeWithoutVictims: from version 1.38 on, the scheduler sends nodes on which no Pod must be evicted, and which
+// an extender refused. Each may be in the answer as it is, or be left out.
+func TestANodeWithoutVictims(t *testing.T) {
+	cases := map[string]struct {
+		changes []change
+		victims placement.Victims
+		want    placement.Victims
+	}{
+		"stays where the Pod may run: another extender may add victims": {
+			[]change{quota(1)},
+			placement.Victims{"local-0": {Pods: []*extenderv1.MetaPod{}}, "virtual-0": {Pods: []*extenderv1.MetaPod{}}},
+			placement.Victims{"local-0": {Pods: []*extenderv1.MetaPod{}}},
+		},
+		"is left out where the Pod may not run": {
+			[]change{quota(0)}, placement.Victims{"local-0": {Pods: []*extenderv1.MetaPod{}}}, placement.Victims{},
+		},
+		"gets no victims, and those of other nodes stay": {
+			[]change{mode(policy.ModeAuto)},
+			placement.Victims{"local-0": {}, "local-1": {Pods: []*extenderv1.MetaPod{{UID: "a"}}, NumPDBViolations: 1}},
+			placement.Victims{"local-0": {}, "local-1": {Pods: []*extenderv1.MetaPod{{UID: "a"}}, NumPDBViolations: 1}},
+		},
+		"no node at all is an answer without nodes": {[]change{quota(1)}, placement.Victims{}, placement.Victims{}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			kept, err := f.Preempt(t.Context(), f.pod("a", tc.changes...), tc.victims)
+			require.NoError(t, err)
+			assert.Equal(t, tc.want, kept)
 		})
 	}
 }

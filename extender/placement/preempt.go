@@ -18,7 +18,21 @@ type Victims map[string]*extenderv1.MetaVictims
 // Without it a Pod over its quota would evict local Pods although it cannot use the room
 // (docs/sources.md#scheduler-preemption). A Pod below its quota gets its slot now. Otherwise another Pod could take
 // the slot for which Pods were evicted. The same holds for the limits of its namespace.
+//
+// A node without victims is one that an extender refused although its own resources suffice: the scheduler asks for
+// victims there from version 1.38 on (docs/sources.md#scheduler-preemption). Spillway frees nothing by evictions, so it
+// adds none. It returns the node as it is if the Pod may run there, so that another extender can add victims, and
+// leaves it out otherwise, which is how an extender rejects a node. The scheduler drops nodes for which no extender has
+// victims.
+//
+// For an unmanaged Pod Preempt returns all victims.
 func (p *Placement) Preempt(ctx context.Context, pod *corev1.Pod, victims Victims) (Victims, error) {
+	if managed, err := p.manages(pod); err == nil && !managed {
+		return victims, nil
+	}
+	if err := p.Ready(); err != nil {
+		return nil, err
+	}
 	kept, err := p.preempt(ctx, pod, victims)
 	p.ledger.PreemptEnded(pod.UID, err)
 	return kept, err

@@ -13,10 +13,13 @@ const maxVirtualScore = 3
 
 // Prioritize scores nodes from 0 to 10. The virtual node with the fewest Pods gets the highest score among virtual
 // nodes. Local nodes score higher than virtual ones. All local nodes have the same score, so that the scheduler ranks
-// them. An error is a *nodes.UnknownNodeError, which is an error of the client.
+// them. An unmanaged Pod gets no scores. An error is a *nodes.UnknownNodeError, which is an error of the client.
 func (p *Placement) Prioritize(
-	ctx context.Context, _ *corev1.Pod, names []string,
+	ctx context.Context, pod *corev1.Pod, names []string,
 ) (extenderv1.HostPriorityList, error) {
+	if managed, err := p.manages(pod); err == nil && !managed {
+		return extenderv1.HostPriorityList{}, nil // Nodes without a score count as 0.
+	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	view, err := p.nodes.Await(ctx, names)

@@ -84,7 +84,10 @@ func checkArgs(args *extenderv1.ExtenderArgs) error {
 	case args.NodeNames == nil || len(*args.NodeNames) == 0:
 		err = errors.Join(err, errors.New("field NodeNames: missing: the request must name the nodes to choose from"))
 	case len(*args.NodeNames) > maxNodes:
-		err = errors.Join(err, fmt.Errorf("field NodeNames: %d nodes: must be at most %d", len(*args.NodeNames), maxNodes))
+		err = errors.Join(
+			err,
+			fmt.Errorf("field NodeNames: %d nodes: must be at most %d", len(*args.NodeNames), maxNodes),
+		)
 	}
 	return err
 }
@@ -96,7 +99,9 @@ func checkPreemption(args *extenderv1.ExtenderPreemptionArgs) error {
 			"set nodeCacheCapable: true on the extender entry of the scheduler"))
 	}
 	for node, victims := range args.NodeNameToMetaVictims {
-		if victims == nil { // The first one is enough: there may be as many as fit into the body.
+		// The scheduler sends an empty list for a node without victims, and would crash if it got null back. The first
+		// one is enough: there may be as many as fit into the body.
+		if victims == nil {
 			return errors.Join(err, fmt.Errorf("field NodeNameToMetaVictims[%.253q]: must not be null", node))
 		}
 	}

@@ -23,7 +23,8 @@ import (
 
 // Placement is what the server calls. Package placement implements it.
 type Placement interface {
-	// Ready returns nil if requests can be answered, and otherwise an error that says why they cannot.
+	// Ready returns nil if requests can be answered, and otherwise an error that says why they cannot. Filter and
+	// Preempt return that error too, except for Pods that Spillway does not manage.
 	Ready() error
 	Filter(ctx context.Context, pod *corev1.Pod, names []string) (placement.FilterResult, error)
 	Prioritize(ctx context.Context, pod *corev1.Pod, names []string) (extenderv1.HostPriorityList, error)
@@ -85,7 +86,12 @@ func (s *server) engine() *gin.Engine {
 			c.Request.URL.Path)
 	})
 	engine.NoMethod(func(c *gin.Context) {
-		c.String(http.StatusMethodNotAllowed, "%s does not support the method %s\n", c.Request.URL.Path, c.Request.Method)
+		c.String(
+			http.StatusMethodNotAllowed,
+			"%s does not support the method %s\n",
+			c.Request.URL.Path,
+			c.Request.Method,
+		)
 	})
 	return engine
 }
@@ -109,7 +115,7 @@ func (s *server) filter(c *gin.Context) {
 		return
 	}
 	response := extenderv1.ExtenderFilterResult{NodeNames: &[]string{}}
-	result, err := s.filterPod(c, args.Pod, names)
+	result, err := s.placement.Filter(c.Request.Context(), args.Pod, names)
 	var unknown *nodes.UnknownNodeError
 	switch {
 	case errors.As(err, &unknown):
@@ -128,13 +134,6 @@ func (s *server) filter(c *gin.Context) {
 	}
 	s.metrics.decided(result.Reason)
 	write(c, response)
-}
-
-func (s *server) filterPod(c *gin.Context, pod *corev1.Pod, names []string) (placement.FilterResult, error) {
-	if err := s.placement.Ready(); err != nil {
-		return placement.FilterResult{}, err
-	}
-	return s.placement.Filter(c.Request.Context(), pod, names)
 }
 
 // closeConnection closes the connection if this extender is not ready: a Kubernetes Service routes new connections to
@@ -171,7 +170,7 @@ func (s *server) preempt(c *gin.Context) {
 		s.reject(c, err)
 		return
 	}
-	kept, err := s.preemptFor(c, &args)
+	kept, err := s.placement.Preempt(c.Request.Context(), args.Pod, args.NodeNameToMetaVictims)
 	var unknown *nodes.UnknownNodeError
 	switch {
 	case errors.As(err, &unknown):
@@ -185,13 +184,6 @@ func (s *server) preempt(c *gin.Context) {
 	default:
 		write(c, extenderv1.ExtenderPreemptionResult{NodeNameToMetaVictims: kept})
 	}
-}
-
-func (s *server) preemptFor(c *gin.Context, args *extenderv1.ExtenderPreemptionArgs) (placement.Victims, error) {
-	if err := s.placement.Ready(); err != nil {
-		return nil, err
-	}
-	return s.placement.Preempt(c.Request.Context(), args.Pod, args.NodeNameToMetaVictims)
 }
 
 // recover turns a panic into a response: a defect that one Pod triggers must not stop the scheduling of all Pods.

@@ -52,6 +52,9 @@ func (p fakePlacement) Filter(context.Context, *corev1.Pod, []string) (placement
 	if p.panics {
 		panic("a defect")
 	}
+	if p.notReady {
+		return placement.FilterResult{}, p.Ready()
+	}
 	return p.result, p.err
 }
 
@@ -66,6 +69,9 @@ func (p fakePlacement) Prioritize(
 }
 
 func (p fakePlacement) Preempt(_ context.Context, _ *corev1.Pod, victims placement.Victims) (placement.Victims, error) {
+	if p.notReady {
+		return nil, p.Ready()
+	}
 	return victims, p.err
 }
 
@@ -100,7 +106,11 @@ func TestResponsesAreGolden(t *testing.T) {
 			"/v1/filter", `{` + pod + `,"NodeNames":["local-0","local-1"]}`,
 		},
 		"filter_error": {
-			fakePlacement{err: errors.New("the watch has stalled")}, "/v1/filter", `{` + pod + `,"NodeNames":["local-0"]}`,
+			fakePlacement{
+				err: errors.New("the watch has stalled"),
+			},
+			"/v1/filter",
+			`{` + pod + `,"NodeNames":["local-0"]}`,
 		},
 		"filter_not_ready": {fakePlacement{notReady: true}, "/v1/filter", `{` + pod + `,"NodeNames":["local-0"]}`},
 		"prioritize":       {fakePlacement{}, "/v1/prioritize", `{` + pod + `,"NodeNames":["local-0","virtual-0"]}`},
@@ -109,6 +119,12 @@ func TestResponsesAreGolden(t *testing.T) {
 			`{` + pod + `,"NodeNameToMetaVictims":{"local-0":{"Pods":[{"UID":"v1"}],"NumPDBViolations":1}}}`,
 		},
 		"preempt_nobody": {fakePlacement{}, "/v1/preempt", `{` + pod + `,"NodeNameToMetaVictims":{}}`},
+		"preempt_without_victims": {
+			fakePlacement{},
+			"/v1/preempt",
+			`{` + pod + `,"NodeNameToVictims":null,` +
+				`"NodeNameToMetaVictims":{"local-0":{"Pods":[],"NumPDBViolations":0}}}`,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -180,7 +196,8 @@ func TestMalformedRequestsAreRejectedWithAMessage(t *testing.T) {
 			"Pod.metadata.uid: missing",
 		},
 		"a Pod with a wrong resource version": {
-			"/v1/filter", `{"Pod":{"metadata":{"name":"a","namespace":"b","uid":"c","resourceVersion":"x"}},"NodeNames":["n"]}`,
+			"/v1/filter",
+			`{"Pod":{"metadata":{"name":"a","namespace":"b","uid":"c","resourceVersion":"x"}},"NodeNames":["n"]}`,
 			`Pod.metadata.resourceVersion: invalid value "x"`,
 		},
 		"a Pod of the wrong shape": {
@@ -193,6 +210,11 @@ func TestMalformedRequestsAreRejectedWithAMessage(t *testing.T) {
 		},
 		"victims as whole Pods are not enough": {
 			"/v1/preempt", `{` + pod + `,"NodeNameToVictims":{}}`,
+			"nodeCacheCapable",
+		},
+		"nor are whole Pods of a node without victims": {
+			"/v1/preempt",
+			`{` + pod + `,"NodeNameToVictims":{"a":{"Pods":[],"NumPDBViolations":0}},"NodeNameToMetaVictims":null}`,
 			"nodeCacheCapable",
 		},
 	}
@@ -287,10 +309,16 @@ func TestOnlyNamedClientsAreServed(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			registry := prometheus.NewRegistry()
-			counted := &counting{fakePlacement: fakePlacement{result: placement.FilterResult{Names: []string{"local-0"}}}}
+			counted := &counting{
+				fakePlacement: fakePlacement{result: placement.FilterResult{Names: []string{"local-0"}}},
+			}
 			handlers, err := server.New(counted, allowed, registry, slog.New(slog.DiscardHandler))
 			require.NoError(t, err)
-			request := httptest.NewRequest(http.MethodPost, "/v1/filter", strings.NewReader(`{`+pod+`,"NodeNames":["local-0"]}`))
+			request := httptest.NewRequest(
+				http.MethodPost,
+				"/v1/filter",
+				strings.NewReader(`{`+pod+`,"NodeNames":["local-0"]}`),
+			)
 			if tc.certificate != nil {
 				request.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{tc.certificate}}
 			}

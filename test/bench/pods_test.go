@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/admission/schedulers"
 	"github.com/spillway-k8s/spillway/admission/validation"
 	"github.com/spillway-k8s/spillway/admission/webhook"
 	"github.com/spillway-k8s/spillway/policy"
@@ -48,7 +49,7 @@ func patchOf(t *testing.T, pod *corev1.Pod) string {
 	require.NoError(t, err)
 	handler, err := webhook.New(webhook.Config{
 		Evaluator: evaluation.New(rules, quietCluster{}, quietCluster{}, quietCluster{}, time.Second),
-		Validator: validation.New(rules, quietCluster{}, quietCluster{}),
+		Validator: validation.New(rules, quietCluster{}, quietCluster{}, schedulers.Schedulers{}),
 		InCloud:   func() int { return 0 },
 		Guard:     types.NamespacedName{Namespace: namespace, Name: webhook.GuardName},
 	}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))

@@ -45,7 +45,10 @@ func kubeconfig(t *testing.T, account string) (file string) {
 	file = filepath.Join(t.TempDir(), account)
 	token := strings.TrimSpace(onCluster(t, "kubectl", "create", "token", account, "--namespace", namespace))
 	for _, args := range [][]string{
-		{"set-cluster", "c", "--server", trial.Endpoint(system.APIServer), "--certificate-authority", trial.AuthorityFile()},
+		{
+			"set-cluster", "c", "--server", trial.Endpoint(system.APIServer),
+			"--certificate-authority", trial.AuthorityFile(),
+		},
 		{"set-credentials", "u", "--token", token},
 		{"set-context", "x", "--cluster", "c", "--user", "u"},
 		{"use-context", "x"},
@@ -91,13 +94,11 @@ func startScheduler(t *testing.T, dir, kubeconfig string) {
 	start(t, "kube-scheduler", "--config", file, "--bind-address=127.0.0.1", "--secure-port", port)
 }
 
-// withQuota returns a ReplicaSet whose Pods have a local quota and the marker resource that admission adds.
-func withQuota() *appsv1.ReplicaSet {
-	marker := corev1.ResourceList{policy.PlacementResource: resource.MustParse("1")}
-	resources := corev1.ResourceRequirements{Requests: marker, Limits: marker}
-	labels, annotations := map[string]string{"app": "quota"}, map[string]string{policy.LocalReplicasAnnotation: "1"}
+// withQuota returns a ReplicaSet whose Pods have a local quota, the scheduler that admission assigns, and resources.
+func withQuota(name string, resources corev1.ResourceRequirements) *appsv1.ReplicaSet {
+	labels, annotations := map[string]string{"app": name}, map[string]string{policy.LocalReplicasAnnotation: "1"}
 	return &appsv1.ReplicaSet{
-		ObjectMeta: metav1.ObjectMeta{Name: "quota"},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: appsv1.ReplicaSetSpec{
 			Replicas: new(int32(1)), Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
@@ -122,23 +123,36 @@ func TestTheProgramsWorkWithTheChart(t *testing.T) {
 		scheduler := kubeconfig(t, "spillway-scheduler")
 		startExtender(t, dir, scheduler)
 		startScheduler(t, dir, scheduler)
-		sets, pods := client.AppsV1().ReplicaSets(metav1.NamespaceDefault), client.CoreV1().Pods(metav1.NamespaceDefault)
-		_, err := sets.Create(t.Context(), withQuota(), metav1.CreateOptions{})
-		require.NoError(t, err)
-		t.Cleanup(func() { onCluster(t, "kubectl", "delete", "replicaset", "quota") })
-		programtest.Eventually(t, func() error {
-			list, err := pods.List(t.Context(), metav1.ListOptions{LabelSelector: "app=quota"})
-			if err != nil || len(list.Items) != 1 {
-				return fmt.Errorf("there should be one Pod, not %d: %w", len(list.Items), err)
-			}
-			pod := list.Items[0]
-			if pod.Spec.NodeName != system.LocalNode(0) || pod.Annotations[policy.LocalSlotAnnotation] != string(pod.UID) {
-				return fmt.Errorf("the Pod should be on the local node and have a slot: %q, %v, %v",
-					pod.Spec.NodeName, pod.Annotations, pod.Status.Conditions)
-			}
-			return nil
-		})
-		lease, err := client.CoordinationV1().Leases(namespace).Get(t.Context(), "spillway-scheduler", metav1.GetOptions{})
+		sets, pods := client.AppsV1().
+			ReplicaSets(metav1.NamespaceDefault),
+			client.CoreV1().
+				Pods(metav1.NamespaceDefault)
+		marker := corev1.ResourceList{policy.PlacementResource: resource.MustParse("1")}
+		for name, resources := range map[string]corev1.ResourceRequirements{
+			"quota": {},
+			// Admission added the marker resource before the upgrade.
+			"marked": {Requests: marker, Limits: marker},
+		} {
+			_, err := sets.Create(t.Context(), withQuota(name, resources), metav1.CreateOptions{})
+			require.NoError(t, err)
+			t.Cleanup(func() { onCluster(t, "kubectl", "delete", "replicaset", name) })
+			programtest.Eventually(t, func() error {
+				list, err := pods.List(t.Context(), metav1.ListOptions{LabelSelector: "app=" + name})
+				if err != nil || len(list.Items) != 1 {
+					return fmt.Errorf("there should be one Pod, not %d: %w", len(list.Items), err)
+				}
+				pod := list.Items[0]
+				if pod.Spec.NodeName != system.LocalNode(0) ||
+					pod.Annotations[policy.LocalSlotAnnotation] != string(pod.UID) {
+					return fmt.Errorf("the Pod should be on the local node and have a slot: %q, %v, %v",
+						pod.Spec.NodeName, pod.Annotations, pod.Status.Conditions)
+				}
+				return nil
+			})
+		}
+		lease, err := client.CoordinationV1().
+			Leases(namespace).
+			Get(t.Context(), "spillway-scheduler", metav1.GetOptions{})
 		require.NoError(t, err)
 		assert.NotEmpty(t, *lease.Spec.HolderIdentity)
 	})

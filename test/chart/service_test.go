@@ -33,7 +33,12 @@ func TestTheExtenderAsAServiceAcceptsTheScheduler(t *testing.T) {
 	install(t, values(asService...)...)
 	served, shown := secret(t, "spillway-extender-tls"), secret(t, "spillway-extender-client")
 	upgrade(t, values("--set", "scheduler.mode=service,scheduler.replicas=2")...)
-	assert.Equal(t, served.Data, secret(t, "spillway-extender-tls").Data, "an upgrade keeps it: the scheduler has a copy")
+	assert.Equal(
+		t,
+		served.Data,
+		secret(t, "spillway-extender-tls").Data,
+		"an upgrade keeps it: the scheduler has a copy",
+	)
 	assert.Equal(t, shown.Data, secret(t, "spillway-extender-client").Data)
 
 	dir := configFiles(t, "spillway-extender", values(append(asService, "--namespace", namespace)...)...)
@@ -100,7 +105,8 @@ func TestASchedulerAcceptsTheEntry(t *testing.T) {
 	require.NoError(t, err)
 	for _, line := range []string{
 		"serverName: spillway-extender.spillway-system.svc", "preemptVerb: preempt", "name: spillway.io/placement",
-		"ignoredByScheduler: true", "httpTimeout: 2s",
+		"ignoredByScheduler: true", "httpTimeout: 2s", "schedulerName: default-scheduler",
+		"percentageOfNodesToScore: 100", "schedulerName: spillway-scheduler",
 	} {
 		assert.Contains(t, string(got), line)
 	}

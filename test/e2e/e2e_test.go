@@ -24,14 +24,20 @@ var (
 )
 
 // newWorld starts a system for one test.
-func newWorld(t *testing.T, shape system.Shape) (*stories.World, *system.System) {
+func newWorld(
+	t *testing.T, shape system.Shape, change ...func(*system.Config),
+) (*stories.World, *system.System) {
 	t.Helper()
 	binDir, err := system.FindBinDir()
 	require.NoError(t, err)
 	shape.Kubernetes = *kubernetes
 	config := system.Config{
 		Dir: t.TempDir(), BinDir: binDir, Shape: shape, Scheduler: stories.AddTKEScheduler, DieWithParent: true,
+		Args:     map[string][]string{system.Admission: {"--other-scheduler-names", stories.TKEScheduler}},
 		Progress: t.Output(),
+	}
+	for _, f := range change {
+		f(&config)
 	}
 	s, err := system.Start(t.Context(), config)
 	require.NoError(t, err)
@@ -89,9 +95,9 @@ func TestFurtherStories(t *testing.T) {
 }
 
 // playAll plays stories one after the other on one system, and checks that they leave nothing behind.
-func playAll(t *testing.T, list []stories.Story) {
+func playAll(t *testing.T, list []stories.Story, change ...func(*system.Config)) {
 	t.Helper()
-	world, _ := newWorld(t, stories.Shape())
+	world, _ := newWorld(t, stories.Shape(), change...)
 	for _, story := range list {
 		t.Run(story.Name, func(t *testing.T) { require.NoError(t, world.Play(t.Context(), story)) })
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -12,6 +14,18 @@ import (
 // it creates the eight high-priority nginx Pods of TKE placeholder (docs/sources.md). Two of them fit into the place of
 // the placeholders of one node.
 func playPlaceholder(ctx context.Context, w *World) error {
+	return w.whileBuffered(ctx, corev1.DefaultSchedulerName, bufferedModes)
+}
+
+// bufferedModes are lines in the metadata of a Pod template: none, a burst mode and a quota.
+var bufferedModes = []string{
+	"",
+	"        " + policy.BurstLabel + ": localPrefer\n",
+	"      annotations: {" + policy.LocalReplicasAnnotation + ": \"8\"}\n",
+}
+
+// whileBuffered plays the story with placeholders of a scheduler, once for each of the lines.
+func (w *World) whileBuffered(ctx context.Context, scheduler string, lines []string) error {
 	// The second manifest is what charts/placeholder renders.
 	for _, manifest := range []string{"placeholder.yaml", "placeholder-chart.yaml"} {
 		if err := w.apply(ctx, manifest); err != nil {
@@ -25,11 +39,11 @@ func playPlaceholder(ctx context.Context, w *World) error {
 	if err := w.awaitRunning(ctx, "filler", 3, 0); err != nil {
 		return err
 	}
-	for _, key := range []string{
-		"",
-		"        " + policy.BurstLabel + ": localPrefer\n",
-		"      annotations: {" + policy.LocalReplicasAnnotation + ": \"8\"}\n",
-	} {
+	patch := fmt.Sprintf(`{"spec":{"template":{"spec":{"schedulerName":%q}}}}`, scheduler)
+	if err := w.run(ctx, "patch", "deployment", "tke-autoscaling-placeholder", "--patch", patch); err != nil {
+		return err
+	}
+	for _, key := range lines {
 		if err := w.bufferIsPreempted(ctx, key); err != nil {
 			return fmt.Errorf("pods with %q: %w", key, err)
 		}
@@ -51,7 +65,13 @@ func (w *World) bufferIsPreempted(ctx context.Context, key string) error {
 	}
 	const behind = "    spec:\n      priorityClassName"
 	w.printf("$ kubectl apply -f test/stories/manifests/placeholder-nginx.yaml, with %q", strings.TrimSpace(key))
-	if _, err := w.kubectl(ctx, strings.Replace(string(manifest), behind, key+behind, 1), "apply", "-f", "-"); err != nil {
+	if _, err := w.kubectl(
+		ctx,
+		strings.Replace(string(manifest), behind, key+behind, 1),
+		"apply",
+		"-f",
+		"-",
+	); err != nil {
 		return err
 	}
 	if err := w.awaitRunning(ctx, "nginx", 6, 2); err != nil {

@@ -8,13 +8,13 @@ import (
 	schedulerv1 "k8s.io/kube-scheduler/config/v1"
 )
 
-// tkeScheduler is the scheduler name that TKE Resilience (docs/sources.md) prescribes outside TKE.
-const tkeScheduler = "tke-scheduler"
+// TKEScheduler is the scheduler name that TKE Resilience (docs/sources.md) prescribes outside TKE.
+const TKEScheduler = "tke-scheduler"
 
 // AddTKEScheduler makes the scheduler also serve Pods with that scheduler name. Users who migrate change no manifest.
 func AddTKEScheduler(c *schedulerv1.KubeSchedulerConfiguration) {
-	profile := *c.Profiles[0].DeepCopy()
-	profile.SchedulerName = new(tkeScheduler)
+	profile := *c.Profiles[len(c.Profiles)-1].DeepCopy() // That of managed Pods, if there is one.
+	profile.SchedulerName = new(TKEScheduler)
 	c.Profiles = append(c.Profiles, profile)
 }
 
@@ -25,9 +25,14 @@ func PlaySchedulerName(ctx context.Context, w *World) error {
 	if err != nil {
 		return fmt.Errorf("reading the manifest: %w", err)
 	}
-	text := strings.Replace(string(manifest), "#schedulerName: "+tkeScheduler+" ", "schedulerName: "+tkeScheduler+" #", 1)
+	text := strings.Replace(
+		string(manifest),
+		"#schedulerName: "+TKEScheduler+" ",
+		"schedulerName: "+TKEScheduler+" #",
+		1,
+	)
 	if text == string(manifest) {
-		return fmt.Errorf("the manifest does not name %s in a comment", tkeScheduler)
+		return fmt.Errorf("the manifest does not name %s in a comment", TKEScheduler)
 	}
 	if _, err := w.kubectl(ctx, text, "apply", "-f", "-"); err != nil {
 		return err

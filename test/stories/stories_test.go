@@ -135,7 +135,8 @@ func TestDuplicatesInTheCloudAreFound(t *testing.T) {
 	}{
 		"two Pods": {"[" + pod("a", "1") + "," + pod("b", "2") + "]", ""},
 		"two for one Pod": {
-			"[" + pod("a", "1") + "," + pod("b", "1") + "]", "the cloud created a and b for the Pod with UID 1: want one",
+			"[" + pod("a", "1") + "," + pod("b", "1") + "]",
+			"the cloud created a and b for the Pod with UID 1: want one",
 		},
 		"junk": {"junk", "decoding all cloud pods ever created"},
 	} {
@@ -160,8 +161,13 @@ func TestCallsOfTheSimulatorReportItsMessage(t *testing.T) {
 func TestEventMessageIsThatOfThePodAndTheReason(t *testing.T) {
 	pod := onNode("1", "", corev1.PodPending)
 	client := fake.NewClientset(&corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "e"}, InvolvedObject: corev1.ObjectReference{UID: "1"},
-		Reason: string(policy.ReasonSwitchOff), Message: "the switch is off\n",
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default",
+			Name:      "e",
+		},
+		InvolvedObject: corev1.ObjectReference{UID: "1"},
+		Reason:         string(policy.ReasonSwitchOff),
+		Message:        "the switch is off\n",
 	})
 	w, _ := newWorld("", client)
 	message, err := w.eventMessage(t.Context(), pod, policy.ReasonSwitchOff)
@@ -193,7 +199,11 @@ func replaced(size string, mounts ...corev1.VolumeMount) corev1.Pod {
 	volume := corev1.Volume{Name: "log"}
 	volume.EmptyDir = &corev1.EmptyDirVolumeSource{SizeLimit: &limit}
 	return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "c"}, Spec: corev1.PodSpec{
-		Volumes: []corev1.Volume{{Name: "kube-api-access-x"}, volume}, Containers: []corev1.Container{{VolumeMounts: mounts}},
+		Volumes: []corev1.Volume{
+			{Name: "kube-api-access-x"},
+			volume,
+		},
+		Containers: []corev1.Container{{VolumeMounts: mounts}},
 	}}
 }
 
@@ -227,7 +237,7 @@ func TestAddTKESchedulerCopiesTheProfile(t *testing.T) {
 	AddTKEScheduler(configuration)
 	require.Len(t, configuration.Profiles, 2)
 	assert.Equal(t, "default-scheduler", *configuration.Profiles[0].SchedulerName)
-	assert.Equal(t, tkeScheduler, *configuration.Profiles[1].SchedulerName)
+	assert.Equal(t, TKEScheduler, *configuration.Profiles[1].SchedulerName)
 	assert.EqualValues(t, 100, *configuration.Profiles[1].PercentageOfNodesToScore)
 }
 

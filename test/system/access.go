@@ -178,7 +178,7 @@ func (s *System) RegisterWebhooks(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, marked := answer.Spec.Containers[0].Resources.Requests[policy.PlacementResource]; !marked {
+		if !policy.NeedsPlacement(&answer.Spec) && answer.Spec.SchedulerName != OwnScheduler {
 			return errors.New("the API server does not call the webhook yet")
 		}
 		return nil

@@ -27,6 +27,9 @@ const (
 	CCISim            = "ccisim"
 	Extender          = "extender"
 	Admission         = "admission"
+	// OtherScheduler is another kube-scheduler, with TopologyOwnScheduler or Config.OtherScheduler only. It calls no
+	// extender.
+	OtherScheduler = "kube-scheduler-other"
 	// Forwarder takes the place of the Kubernetes Service in front of the extenders, with TopologyService only.
 	Forwarder = "forwarder"
 	// AdmissionForwarder takes the place of the Kubernetes Service in front of the webhooks, with HA only.
@@ -40,12 +43,20 @@ const (
 type Topology string
 
 const (
-	// TopologySidecar, the default: one extender, over plain HTTP on loopback.
+	// TopologySidecar, the default: one extender, over plain HTTP on loopback. There is one scheduler for all Pods.
 	TopologySidecar Topology = ""
+	// TopologyOwnScheduler: one extender next to a scheduler of its own, as the chart installs it. The process
+	// Scheduler calls the extender for every Pod that names OwnScheduler, and OtherScheduler is that of the cluster.
+	TopologyOwnScheduler Topology = "own-scheduler"
 	// TopologyService: extenders that elect a leader, called over mutual TLS through the Forwarder. The processes are
-	// ExtenderReplica; with HA, Extender and Second(Extender).
+	// ExtenderReplica; with HA, Extender and Second(Extender). The scheduler has a profile for managed Pods,
+	// OwnScheduler.
 	TopologyService Topology = "service"
 )
+
+// OwnScheduler is the name of the scheduler or of the profile that managed Pods are assigned to. With TopologySidecar,
+// they keep the default scheduler.
+const OwnScheduler = "spillway-scheduler"
 
 // replicas is the number of processes of a program of which there are several, except vnode.
 const replicas = 2
@@ -112,8 +123,12 @@ func (s Shape) String() string {
 	if s.VirtualZones != "" {
 		text += " in the zones " + s.VirtualZones
 	}
-	if s.Topology == TopologyService {
+	switch s.Topology {
+	case TopologyService:
 		text += ", the extender as a service"
+	case TopologyOwnScheduler:
+		text += ", the extender next to a scheduler of its own"
+	case TopologySidecar:
 	}
 	if s.HA {
 		text += ", two of each program"
@@ -150,10 +165,11 @@ func (s Shape) Validate() error {
 	if _, err := resource.ParseQuantity(s.LocalMemory); err != nil {
 		errs = append(errs, fmt.Errorf("local memory: %q: must be a quantity such as 8Gi", s.LocalMemory))
 	}
-	if s.Topology != TopologySidecar && s.Topology != TopologyService {
-		errs = append(errs, fmt.Errorf("topology: %q: must be sidecar (empty) or service", s.Topology))
+	topologies := []Topology{TopologySidecar, TopologyOwnScheduler, TopologyService}
+	if !slices.Contains(topologies, s.Topology) {
+		errs = append(errs, fmt.Errorf("topology: %q: must be sidecar (empty), own-scheduler or service", s.Topology))
 	}
-	if s.HA && s.Topology == TopologySidecar {
+	if s.HA && s.Topology != TopologyService {
 		errs = append(errs, errors.New("topology: sidecar: must be service with HA, because an extender finds the "+
 			"scheduler beside it by the name of their host, and all processes of a trial system have one host"))
 	}
@@ -208,6 +224,8 @@ type Config struct {
 	CallForEveryPod bool
 	// Scheduler edits the scheduler's configuration before it is written, if it is not nil.
 	Scheduler func(*schedulerv1.KubeSchedulerConfiguration)
+	// OtherScheduler starts the process OtherScheduler and edits its configuration, if it is not nil.
+	OtherScheduler func(*schedulerv1.KubeSchedulerConfiguration)
 	// Routes are URLs of the API server for processes that must not connect to it directly, by process name. They are
 	// those of a proxy of the caller, which serves with the certificate of CertificateFiles. "vnode" means all virtual
 	// nodes.
@@ -294,6 +312,9 @@ func (c Config) processes() []string {
 	if c.Shape.Topology == TopologyService {
 		extenders = append(extenders, Forwarder)
 	}
+	if c.hasOtherScheduler() {
+		schedulers = append(schedulers, OtherScheduler)
+	}
 	names := slices.Concat([]string{ControllerManager}, schedulers, []string{KWOK, CCISim}, extenders, admissions)
 	for i := range c.Shape.vnodes() {
 		names = append(names, VNode(i))
@@ -310,6 +331,10 @@ func (s Shape) extenders() []string {
 		return []string{ExtenderReplica(0), ExtenderReplica(1)}
 	}
 	return []string{Extender}
+}
+
+func (c Config) hasOtherScheduler() bool {
+	return c.OtherScheduler != nil || c.Shape.Topology == TopologyOwnScheduler
 }
 
 // FindBinDir searches the working directory and its parents for the directory that `make build` builds into.

@@ -30,7 +30,7 @@ func TestInvalidConfigurationsAreRefused(t *testing.T) {
 		},
 		"an unknown topology": {
 			spoil: func(c *Config) { c.Shape.Topology = "mesh" },
-			want:  []string{`topology: "mesh": must be sidecar (empty) or service`},
+			want:  []string{`topology: "mesh": must be sidecar (empty), own-scheduler or service`},
 		},
 		"two of each program without the extender as a service": {
 			spoil: func(c *Config) { c.Shape.HA = true },

@@ -5,7 +5,9 @@ import (
 	"os"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	configv1alpha1 "k8s.io/component-base/config/v1alpha1"
 	schedulerv1 "k8s.io/kube-scheduler/config/v1"
 	"sigs.k8s.io/yaml"
@@ -68,8 +70,12 @@ func (s *System) controllerManagerArgs() []string {
 }
 
 func (s *System) schedulerArgs(name string) []string {
+	file := "scheduler.yaml"
+	if name == OtherScheduler {
+		file = "scheduler-other.yaml"
+	}
 	return []string{
-		"--config=" + s.data("scheduler.yaml"),
+		"--config=" + s.data(file),
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", s.port(name)),
 		"--tls-cert-file=" + s.pki.certFile(Scheduler), "--tls-private-key-file=" + s.pki.keyFile(Scheduler),
 		"--authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics",
@@ -89,6 +95,45 @@ func (s *System) kwokArgs() []string {
 // if it is not nil, changes it first.
 func (s *System) ConfigureScheduler(edit func(*schedulerv1.KubeSchedulerConfiguration)) error {
 	configuration := s.schedulerConfiguration()
+	if s.config.has(Extender) {
+		configuration.Extenders = []schedulerv1.Extender{s.extender()}
+	}
+	own := *configuration.Profiles[0].DeepCopy()
+	own.SchedulerName = new(OwnScheduler)
+	// With the default, from 100 nodes on, many samples would not contain a virtual node.
+	own.PercentageOfNodesToScore = new(int32(100))
+	switch s.config.Shape.Topology {
+	case TopologySidecar:
+		configuration.Profiles[0].PercentageOfNodesToScore = own.PercentageOfNodesToScore
+	case TopologyService:
+		configuration.Profiles = append(configuration.Profiles, own)
+	case TopologyOwnScheduler:
+		own.PluginConfig = []schedulerv1.PluginConfig{IgnoreMarker()}
+		configuration.Profiles[0] = own
+	}
+	return s.writeSchedulerConfiguration("scheduler.yaml", configuration, edit)
+}
+
+// configureOtherScheduler writes the configuration of OtherScheduler.
+func (s *System) configureOtherScheduler() error {
+	if !s.config.hasOtherScheduler() {
+		return nil
+	}
+	configuration := s.schedulerConfiguration()
+	configuration.LeaderElection.LeaderElect = new(false)
+	return s.writeSchedulerConfiguration("scheduler-other.yaml", configuration, s.config.OtherScheduler)
+}
+
+// IgnoreMarker returns the part of a profile that makes a scheduler without the extender ignore the marker resource.
+func IgnoreMarker() schedulerv1.PluginConfig {
+	raw := fmt.Appendf(nil, `{"ignoredResources":[%q]}`, policy.PlacementResource)
+	return schedulerv1.PluginConfig{Name: "NodeResourcesFit", Args: runtime.RawExtension{Raw: raw}}
+}
+
+func (s *System) writeSchedulerConfiguration(
+	file string, configuration *schedulerv1.KubeSchedulerConfiguration,
+	edit func(*schedulerv1.KubeSchedulerConfiguration),
+) error {
 	if edit != nil {
 		edit(configuration)
 	}
@@ -96,14 +141,15 @@ func (s *System) ConfigureScheduler(edit func(*schedulerv1.KubeSchedulerConfigur
 	if err != nil {
 		return fmt.Errorf("encoding the scheduler's configuration: %w", err)
 	}
-	if err := os.WriteFile(s.data("scheduler.yaml"), content, 0o600); err != nil {
+	if err := os.WriteFile(s.data(file), content, 0o600); err != nil {
 		return fmt.Errorf("writing the scheduler's configuration: %w", err)
 	}
 	return nil
 }
 
+// schedulerConfiguration returns the configuration of a scheduler that calls no extender.
 func (s *System) schedulerConfiguration() *schedulerv1.KubeSchedulerConfiguration {
-	configuration := &schedulerv1.KubeSchedulerConfiguration{
+	return &schedulerv1.KubeSchedulerConfiguration{
 		TypeMeta: metav1.TypeMeta{
 			APIVersion: schedulerv1.SchemeGroupVersion.String(), Kind: "KubeSchedulerConfiguration",
 		},
@@ -112,16 +158,8 @@ func (s *System) schedulerConfiguration() *schedulerv1.KubeSchedulerConfiguratio
 			Kubeconfig: s.kubeconfig("system:kube-scheduler"),
 			QPS:        500, Burst: 1000, // The defaults, 50 and 100, limit binding.
 		},
-		Profiles: []schedulerv1.KubeSchedulerProfile{{
-			SchedulerName: new("default-scheduler"),
-			// With the default, from 100 nodes on, many samples would not contain a virtual node.
-			PercentageOfNodesToScore: new(int32(100)),
-		}},
+		Profiles: []schedulerv1.KubeSchedulerProfile{{SchedulerName: new(corev1.DefaultSchedulerName)}},
 	}
-	if s.config.has(Extender) {
-		configuration.Extenders = []schedulerv1.Extender{s.extender()}
-	}
-	return configuration
 }
 
 func (s *System) extender() schedulerv1.Extender {
@@ -141,7 +179,7 @@ func (s *System) extender() schedulerv1.Extender {
 			CAFile: s.AuthorityFile(), CertFile: certFile, KeyFile: keyFile,
 		}
 	}
-	if !s.config.CallForEveryPod {
+	if !s.config.CallForEveryPod && s.config.Shape.Topology != TopologyOwnScheduler {
 		extender.ManagedResources = []schedulerv1.ExtenderManagedResource{{Name: string(policy.PlacementResource),
 			IgnoredByScheduler: true}}
 	}

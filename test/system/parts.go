@@ -78,7 +78,7 @@ func (s *System) port(name string) int {
 		Etcd: etcdPort, APIServer: apiServerPort, ControllerManager: controllerManagerPort, Scheduler: schedulerPort,
 		Second(Scheduler): secondSchedulerPort, KWOK: kwokPort, CCISim: ccisimPort, Extender: extenderPort,
 		Forwarder: extenderPort, Admission: admissionPort, Second(Admission): secondAdmissionPort,
-		AdmissionForwarder: admissionForwarderPort,
+		AdmissionForwarder: admissionForwarderPort, OtherScheduler: otherSchedulerPort,
 	}[name]
 }
 

@@ -30,6 +30,7 @@ const (
 	extenderPort
 	admissionPort
 	admissionHealthPort
+	otherSchedulerPort
 	firstVNodePort
 
 	firstReplicaPort    = firstVNodePort + 2*MaxVirtualNodes // Two per extender, and one for the forwarder's health.

@@ -118,7 +118,14 @@ func (s *System) forwarderArgs(name string, processes ...string) []string {
 }
 
 func (s *System) admissionArgs(name string) []string {
-	return []string{
+	var scheduler []string
+	if s.config.Shape.Topology != TopologySidecar {
+		scheduler = []string{
+			"--scheduler-name", OwnScheduler,
+			fmt.Sprintf("--marker-resource=%t", s.config.Shape.Topology == TopologyService),
+		}
+	}
+	return append(scheduler,
 		"--config", s.data("admission.yaml"),
 		"--kubeconfig", s.kubeconfig(Admission),
 		"--listen", s.address(name),
@@ -126,7 +133,7 @@ func (s *System) admissionArgs(name string) []string {
 		"--tls-private-key-file", s.pki.keyFile(Admission),
 		"--health-listen", s.healthAddress(name),
 		"--leader-election-namespace", ProgramNamespace,
-	}
+	)
 }
 
 func (s *System) vnodeArgs(i int) []string {

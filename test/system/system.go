@@ -147,7 +147,7 @@ func (s *System) prepare() error {
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}},
 	}
 	err = errors.Join(s.writeTokenFile(), s.writeKubeconfigs(), s.writeCloudCredentials(), s.writeVNodeConfig(),
-		s.writeAdmissionConfig(), s.ConfigureScheduler(s.config.Scheduler))
+		s.writeAdmissionConfig(), s.ConfigureScheduler(s.config.Scheduler), s.configureOtherScheduler())
 	if err != nil {
 		return err
 	}
@@ -307,7 +307,7 @@ func family(name string) string {
 		return Extender
 	case Second(Admission):
 		return Admission
-	case Second(Scheduler):
+	case Second(Scheduler), OtherScheduler:
 		return Scheduler
 	case AdmissionForwarder:
 		return Forwarder

@@ -14,12 +14,14 @@ import (
 )
 
 // demo plays all stories on its own system, next to one that may be running, and then removes the system.
-func demo(ctx context.Context, dir, binDir, kubernetes string, out io.Writer) (err error) {
+func demo(
+	ctx context.Context, dir, binDir, kubernetes string, topology system.Topology, out io.Writer,
+) (err error) {
 	started := time.Now()
 	config := system.Config{
 		Dir: filepath.Join(dir, "demo"), BinDir: binDir, Shape: stories.Shape(), DieWithParent: true, Progress: out,
 	}
-	config.Shape.Kubernetes = kubernetes
+	config.Shape.Kubernetes, config.Shape.Topology = kubernetes, topology
 	if err := os.MkdirAll(config.Dir, 0o755); err != nil {
 		return fmt.Errorf("creating the directory of the demonstration: %w", err)
 	}

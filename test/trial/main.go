@@ -54,8 +54,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&shape.Kubernetes, "kubernetes", "",
 		"version of the control plane: "+strings.Join(system.KubernetesVersions, ", ")+" (default the newest)")
 	var topology string
-	flags.StringVar(&topology, "topology", "sidecar",
-		"how the scheduler reaches the extender: sidecar, or service for two that elect a leader, over mutual TLS")
+	flags.StringVar(
+		&topology,
+		"topology",
+		"sidecar",
+		"how the scheduler reaches the extender: sidecar, own-scheduler for one next to the cluster's, or service for "+
+			"two extenders that elect a leader, over mutual TLS",
+	)
 	flags.SetOutput(out)
 	flags.Usage = func() { fmt.Fprint(out, usage+flags.FlagUsages()) }
 	if err := flags.Parse(args); err != nil {
@@ -83,7 +88,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case command == "down" && flags.NArg() == 1:
 		return down(ctx, dir, out)
 	case command == "demo" && flags.NArg() == 1:
-		return demo(ctx, dir, binDir, shape.Kubernetes, out)
+		return demo(ctx, dir, binDir, shape.Kubernetes, shape.Topology, out)
 	default:
 		flags.Usage()
 		return fmt.Errorf("%q: must be one command: up, down or demo", flags.Args())

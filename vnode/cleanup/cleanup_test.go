@@ -45,7 +45,8 @@ func TestGCRejectsInvalidConfigurations(t *testing.T) {
 	err := GC(t.Context(), args, &bytes.Buffer{}, quietly)
 	require.ErrorIs(t, err, run.ErrUsage)
 	for _, want := range []string{
-		"clusterID", `min-age: Invalid value: "-1s"`, `cci.namespace: Invalid value: "UPPER"`, "cci.region", "cci.projectID",
+		"clusterID", `min-age: Invalid value: "-1s"`, `cci.namespace: Invalid value: "UPPER"`, "cci.region",
+		"cci.projectID",
 		"cci.credentialsFile", `timeout: Invalid value: "1ms": must be 1s or more`,
 	} {
 		assert.ErrorContains(t, err, want)
@@ -54,11 +55,14 @@ func TestGCRejectsInvalidConfigurations(t *testing.T) {
 }
 
 func TestUninstallRejectsInvalidConfigurations(t *testing.T) {
-	args := []string{"--programs=!!", "--timeout=1s", "--leader-election-namespace="}
+	args := []string{
+		"--programs=!!", "--timeout=1s", "--leader-election-namespace=", "--scheduler=default-scheduler",
+	}
 	err := Uninstall(t.Context(), args, &bytes.Buffer{}, quietly)
 	require.ErrorIs(t, err, run.ErrUsage)
 	for _, want := range []string{
 		"clusterID", `programs: Invalid value: "!!": must be a label selector`,
+		`scheduler: Invalid value: "default-scheduler": must be a scheduler that was installed with Spillway`,
 		`timeout: Invalid value: "1s": must be 30s or more`,
 		"leaderElectionNamespace", "cci.namespace", "cci.credentialsFile",
 	} {
@@ -109,7 +113,7 @@ func TestTheCloudIsCleaned(t *testing.T) {
 			"2 cloud Pods of cluster prod without a Pod found; nothing is deleted in a dry run;",
 			"0 copies of ConfigMaps, Secrets and claims of former virtual nodes found",
 		}, 2},
-		"young cloud Pods are skipped, and keep the namespace": {func(c *cloudCleaner) { c.minAge = time.Hour }, []string{
+		"young cloud Pods are skipped, and keep it": {func(c *cloudCleaner) { c.minAge = time.Hour }, []string{
 			"0 cloud Pods of cluster prod without a Pod deleted; 2 younger than 1h0m0s skipped.",
 			"Cloud namespace cci-test is kept for the Pods that were skipped.",
 		}, 2},
@@ -152,7 +156,8 @@ func clusterOf(objects ...runtime.Object) (*clusterCleaner, *fake.Clientset, *by
 		if selector.Empty() {
 			return false, nil, nil
 		}
-		all, err := client.Tracker().List(list.GetResource(), corev1.SchemeGroupVersion.WithKind("Pod"), list.GetNamespace())
+		all, err := client.Tracker().
+			List(list.GetResource(), corev1.SchemeGroupVersion.WithKind("Pod"), list.GetNamespace())
 		if err != nil {
 			return true, nil, err
 		}
@@ -244,6 +249,19 @@ func TestWaitingPodsWithTheMarkerAreReplaced(t *testing.T) {
 	assert.Equal(t, "alone bound plain", podNames(t, client))
 }
 
+func TestWaitingPodsOfTheSchedulerAreReplaced(t *testing.T) {
+	of := func(scheduler string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) { p.Spec.SchedulerName = scheduler }
+	}
+	cleaner, client, _ := clusterOf(pod("ours", "", of("spillway-scheduler"), owned), pod("plain", "", of(""), owned),
+		pod("theirs", "", of("volcano"), owned), pod("bound", "local", of("spillway-scheduler"), owned))
+	require.NoError(t, cleaner.replaceWaiting(t.Context()))
+	assert.Equal(t, "bound ours plain theirs", podNames(t, client), "there was no scheduler")
+	cleaner.scheduler = "spillway-scheduler"
+	require.NoError(t, cleaner.replaceWaiting(t.Context()))
+	assert.Equal(t, "bound plain theirs", podNames(t, client))
+}
+
 func request(t *testing.T, name, commonName string) *certificatesv1.CertificateSigningRequest {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -263,8 +281,12 @@ func request(t *testing.T, name, commonName string) *certificatesv1.CertificateS
 func TestOnlyRequestsOfDeletedNodesAreDeleted(t *testing.T) {
 	malformed := request(t, "malformed", "system:node:ours")
 	malformed.Spec.Request = []byte("none")
-	cleaner, client, out := clusterOf(request(t, "ours", "system:node:ours"), request(t, "theirs", "system:node:theirs"),
-		request(t, "user", "ours"), malformed)
+	cleaner, client, out := clusterOf(
+		request(t, "ours", "system:node:ours"),
+		request(t, "theirs", "system:node:theirs"),
+		request(t, "user", "ours"),
+		malformed,
+	)
 	require.NoError(t, cleaner.deleteRequests(t.Context(), []string{"ours"}))
 	assert.Equal(t, "1 CertificateSigningRequests deleted.\n", out.String())
 	left, err := client.CertificatesV1().CertificateSigningRequests().List(t.Context(), metav1.ListOptions{})

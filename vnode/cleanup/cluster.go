@@ -26,6 +26,8 @@ type clusterCleaner struct {
 	client kubernetes.Interface
 	// clusterID distinguishes the virtual nodes of this Spillway from others.
 	clusterID string
+	// scheduler is the scheduler that was installed with Spillway, empty if there was none.
+	scheduler string
 	// poll is the time between two checks whether something is gone.
 	poll time.Duration
 	// printf prints a sentence about what was done.
@@ -102,13 +104,14 @@ func (c *clusterCleaner) deletePods(ctx context.Context, nodes []string, force b
 	return nil
 }
 
-// replaceWaiting deletes the waiting Pods with the marker resource, for which the scheduler calls an extender that no
-// longer exists. The marker cannot be removed from a Pod. The Pods' controllers create them again without it. A Pod
-// without a controller is an error.
+// replaceWaiting deletes the waiting Pods of a scheduler that no longer exists, and those with the marker resource, for
+// which a scheduler calls an extender that no longer exists. Neither can be removed from a Pod. The Pods' controllers
+// create them again without them. A Pod without a controller is an error.
 func (c *clusterCleaner) replaceWaiting(ctx context.Context) error {
 	replaced, alone := 0, []string(nil)
 	err := c.eachPod(ctx, fields.OneTermEqualSelector("spec.nodeName", ""), func(pod *corev1.Pod) error {
-		if !policy.NeedsPlacement(&pod.Spec) || pod.DeletionTimestamp != nil {
+		orphan := c.scheduler != "" && pod.Spec.SchedulerName == c.scheduler
+		if !orphan && !policy.NeedsPlacement(&pod.Spec) || pod.DeletionTimestamp != nil {
 			return nil
 		}
 		if metav1.GetControllerOfNoCopy(pod) == nil {
@@ -119,12 +122,17 @@ func (c *clusterCleaner) replaceWaiting(ctx context.Context) error {
 		return c.deletePod(ctx, pod, false)
 	})
 	if replaced > 0 {
-		c.printf("%d waiting Pods deleted that only Spillway's scheduler could place: their controllers create them again.",
-			replaced)
+		c.printf(
+			"%d waiting Pods deleted that only Spillway's scheduler could place: their controllers create them again.",
+			replaced,
+		)
 	}
 	if len(alone) > 0 {
-		err = errors.Join(err, fmt.Errorf("%d waiting Pods without a controller that no scheduler can place, such as %s",
-			len(alone), alone[0]))
+		err = errors.Join(
+			err,
+			fmt.Errorf("%d waiting Pods without a controller that no scheduler can place, such as %s",
+				len(alone), alone[0]),
+		)
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -35,6 +36,9 @@ type uninstallConfig struct {
 	// Programs is a label selector for the Pods of Spillway's programs in LeaderElectionNamespace. Default
 	// app.kubernetes.io/name=spillway.
 	Programs string `json:"-"`
+	// Scheduler is the scheduler that was installed with Spillway. Waiting Pods that it should place are replaced, as
+	// those with the marker resource are. Default empty: there was none.
+	Scheduler string `json:"-"`
 	// Cloud deletes what is in the cloud too. Set it to false if the cloud itself is deleted, such as a simulated one.
 	// Default true.
 	Cloud bool `json:"-"`
@@ -49,6 +53,8 @@ func (c *uninstallConfig) AddFlags(flags *pflag.FlagSet) {
 		"`namespace` of Spillway's programs")
 	flags.StringVar(&c.Programs, "programs", c.Programs,
 		"label `selector` for the Pods of Spillway's programs, which must have stopped")
+	flags.StringVar(&c.Scheduler, "scheduler", c.Scheduler,
+		"`name` of the scheduler that was installed with Spillway: its waiting Pods are replaced")
 	flags.BoolVar(&c.Cloud, "cloud", c.Cloud, "delete what the cluster has in the cloud too")
 	flags.DurationVar(&c.Timeout, "timeout", c.Timeout,
 		"maximum `time`; what is not deleted by then is printed")
@@ -61,6 +67,10 @@ func (c *uninstallConfig) Validate() error {
 	if c.LeaderElectionNamespace == "" {
 		errs = append(errs, field.Required(field.NewPath("leaderElectionNamespace"),
 			"must be the namespace of Spillway's programs"))
+	}
+	if c.Scheduler == corev1.DefaultSchedulerName {
+		errs = append(errs, field.Invalid(field.NewPath("scheduler"), c.Scheduler,
+			"must be a scheduler that was installed with Spillway: the waiting Pods of this one are not Spillway's"))
 	}
 	if selector, err := labels.Parse(c.Programs); err != nil || selector.Empty() {
 		errs = append(errs, field.Invalid(field.NewPath("programs"), c.Programs,
@@ -87,7 +97,9 @@ func Uninstall(ctx context.Context, args []string, out io.Writer, setUp SetUpLog
 		return err
 	}
 	u := &uninstaller{config: cfg, out: out, logger: logger}
-	u.cluster = &clusterCleaner{client: client, clusterID: cfg.ClusterID, poll: poll, printf: u.printf}
+	u.cluster = &clusterCleaner{
+		client: client, clusterID: cfg.ClusterID, scheduler: cfg.Scheduler, poll: poll, printf: u.printf,
+	}
 	return u.run(ctx)
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/spillway-k8s/spillway/admission/controllers/podevents"
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
 	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/admission/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -53,6 +54,8 @@ type Config struct {
 	Owners    Owners
 	// Events records the Events. The controller also removes from it the Pods that need no explanation any longer.
 	Events *podevents.Recorder
+	// Schedulers are those that call the extender.
+	Schedulers schedulers.Schedulers
 	// Resync is how often every such Pod is reconciled although nothing is known to have changed.
 	Resync time.Duration
 	// Trigger fires when the global switch changes.
@@ -217,9 +220,19 @@ func (c *Controller) waitingEvent(pod *corev1.Pod, result evaluation.Result) (ev
 		}, true
 	case !result.MayBurst():
 		return mayNotBurstEvent(pod, result), true
-	case result.Limited && !policy.NeedsPlacement(&pod.Spec):
+	case result.Limited && !c.Schedulers.Call(pod.Spec.SchedulerName):
 		return podevents.Event{
-			Type: corev1.EventTypeWarning, Reason: policy.ReasonNotCounted, Message: notCounted,
+			Type:   corev1.EventTypeWarning,
+			Reason: policy.ReasonOtherScheduler,
+			Message: "no local node fits; the namespace has limits (" + policy.CloudLimitsAnnotation + "), and " +
+				"scheduler " + pod.Spec.SchedulerName + " does not call the extender, which counts Pods; " +
+				schedulers.Right,
+		}, true
+	case result.Limited && !c.Schedulers.Place(&pod.Spec):
+		return podevents.Event{
+			Type:    corev1.EventTypeWarning,
+			Reason:  policy.ReasonNotCounted,
+			Message: notCounted,
 		}, true
 	case !policy.ToleratesProvider(&pod.Spec):
 		return podevents.Event{}, false // Controller toleration lets the Pod burst.

@@ -59,9 +59,13 @@ func tolerating(pod *corev1.Pod) {
 func avoiding(pod *corev1.Pod) {
 	pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
 		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
-			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{
-				Key: policy.NodeTypeLabel, Operator: corev1.NodeSelectorOpNotIn, Values: []string{policy.NodeTypeVirtual},
-			}}}},
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{
+				{
+					Key:      policy.NodeTypeLabel,
+					Operator: corev1.NodeSelectorOpNotIn,
+					Values:   []string{policy.NodeTypeVirtual},
+				},
+			}}},
 		},
 	}}
 }
@@ -122,7 +126,9 @@ func TestReconcile(t *testing.T) {
 	}{
 		"a waiting Pod that may not burst now": {
 			result: result(local, policy.ReasonSwitchOff), pod: podcachetest.WaitingPod(),
-			want: []event{{"SwitchOff", "Normal", "no local node fits, and the Pod may not run on virtual nodes: the reason"}},
+			want: []event{
+				{"SwitchOff", "Normal", "no local node fits, and the Pod may not run on virtual nodes: the reason"},
+			},
 		},
 		"a managed Pod that the cloud cannot run": {
 			result: result(local, policy.ReasonHostPath, managed), pod: podcachetest.WaitingPod(),
@@ -151,6 +157,13 @@ func TestReconcile(t *testing.T) {
 			result: result(first, policy.ReasonSwitchOn, limited), pod: podcachetest.WaitingPod(),
 			want: []event{{"NotCounted", "Warning", "the namespace has limits (spillway.io/cloud-limits)"}},
 		},
+		"a Pod of another scheduler in a namespace with limits": {
+			result: result(first, policy.ReasonSwitchOn, limited),
+			pod:    podcachetest.WaitingPod(func(pod *corev1.Pod) { pod.Spec.SchedulerName = "volcano" }),
+			want: []event{
+				{"OtherScheduler", "Warning", "scheduler volcano does not call the extender, which counts Pods"},
+			},
+		},
 		"a Pod that waits for any node": {
 			result: result(first, policy.ReasonSwitchOn), pod: podcachetest.WaitingPod(tolerating),
 		},
@@ -158,7 +171,9 @@ func TestReconcile(t *testing.T) {
 			result: result(first, policy.ReasonSwitchOn, managed, withQuota(1)),
 			pod:    podcachetest.WaitingPod(tolerating, quota),
 			others: []*corev1.Pod{podcachetest.RunningPod("local-1", quota, named("local"))},
-			want:   []event{{"LocalQuotaReached", "Normal", "this revision has used up its LOCAL_REPLICAS=1 on local nodes"}},
+			want: []event{
+				{"LocalQuotaReached", "Normal", "this revision has used up its LOCAL_REPLICAS=1 on local nodes"},
+			},
 		},
 		"a Pod whose quota is not used up, because a replica in the cloud does not count": {
 			result: result(first, policy.ReasonSwitchOn, managed, withQuota(1)),
@@ -166,8 +181,11 @@ func TestReconcile(t *testing.T) {
 			others: []*corev1.Pod{podcachetest.RunningPod(podcachetest.VirtualNode, quota, named("cloud"))},
 		},
 		"a waiting Pod whose malformed key counts as off gets one Event only": {
-			result: result(local, policy.ReasonInvalid, managed, off, withError), pod: podcachetest.WaitingPod(malformed),
-			want: []event{{"InvalidPolicy", "Warning", "invalid value; until this is corrected, the Pod is treated as off"}},
+			result: result(local, policy.ReasonInvalid, managed, off, withError),
+			pod:    podcachetest.WaitingPod(malformed),
+			want: []event{
+				{"InvalidPolicy", "Warning", "invalid value; until this is corrected, the Pod is treated as off"},
+			},
 		},
 		"a waiting Pod whose malformed key is ignored gets both Events": {
 			result: result(local, policy.ReasonHostPath, managed, withError), pod: podcachetest.WaitingPod(malformed),
@@ -182,7 +200,8 @@ func TestReconcile(t *testing.T) {
 			want:   []event{{"InvalidPolicy", "Warning", "invalid value"}},
 		},
 		"a running Pod that inherits a malformed key": {
-			result: result(local, policy.ReasonInvalid, managed, off, withError), pod: podcachetest.RunningPod("local-1"),
+			result: result(local, policy.ReasonInvalid, managed, off, withError),
+			pod:    podcachetest.RunningPod("local-1"),
 			owners: podcachetest.Owners{Malformed: true},
 			want:   []event{{"InvalidPolicy", "Warning", "invalid value"}},
 		},
@@ -294,7 +313,11 @@ func TestTheConditionIsDatedAndMergedByItsType(t *testing.T) {
 		Status struct{ Conditions []map[string]any }
 	}
 	require.NoError(t, json.Unmarshal(removed, &patch))
-	assert.Equal(t, []map[string]any{{"type": "spillway.io/LocalReplicas", "$patch": "delete"}}, patch.Status.Conditions)
+	assert.Equal(
+		t,
+		[]map[string]any{{"type": "spillway.io/LocalReplicas", "$patch": "delete"}},
+		patch.Status.Conditions,
+	)
 }
 
 func TestAPodThatIsGoneNeedsNoCondition(t *testing.T) {

@@ -24,6 +24,7 @@ import (
 	"github.com/spillway-k8s/spillway/admission/controllers/podevents"
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
 	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/admission/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -52,6 +53,8 @@ type Config struct {
 	Evaluator Evaluator
 	Owners    Owners
 	Events    *podevents.Recorder
+	// Schedulers are those that call the extender.
+	Schedulers schedulers.Schedulers
 	// Resync is how often every waiting Pod is reconciled although nothing is known to have changed.
 	Resync time.Duration
 	// Trigger fires when the global switch changes.
@@ -126,7 +129,7 @@ func (c *Controller) reconcile(ctx context.Context, name cache.ObjectName) error
 	if err != nil {
 		return fmt.Errorf("evaluating the Pod: %w", err)
 	}
-	if !result.MayBurst() || result.Limited && !policy.NeedsPlacement(&pod.Spec) {
+	if !result.MayBurst() || result.Limited && !c.Schedulers.Place(&pod.Spec) {
 		return nil // Controller explanation tells the user why. Without the extender, nothing would keep the limits.
 	}
 	return c.addToleration(ctx, pod, result)
@@ -148,7 +151,7 @@ func (c *Controller) addToleration(ctx context.Context, pod *corev1.Pod, result 
 	c.added.WithLabelValues(string(result.Reason)).Inc()
 	c.Logger.Info("added the toleration of virtual nodes to a Pod",
 		"pod", cache.MetaObjectToName(pod).String(), "reason", string(result.Reason))
-	for _, event := range tolerationEvents(pod, result) {
+	for _, event := range c.tolerationEvents(pod, result) {
 		if _, err := c.Events.Record(ctx, pod, event); err != nil {
 			c.Logger.Warn("a Pod got the toleration of virtual nodes without an Event",
 				"pod", cache.MetaObjectToName(pod).String(), "err", err)
@@ -180,20 +183,27 @@ func tolerationPatch(pod *corev1.Pod, result evaluation.Result) ([]byte, error) 
 	return patch, nil
 }
 
-func tolerationEvents(pod *corev1.Pod, result evaluation.Result) []podevents.Event {
+func (c *Controller) tolerationEvents(pod *corev1.Pod, result evaluation.Result) []podevents.Event {
 	events := []podevents.Event{{
 		Type: corev1.EventTypeNormal, Reason: policy.ReasonBurstAllowed,
 		Message: "no local node fits, and virtual nodes may take the Pod now: " + result.Message,
 	}}
-	if result.Managed && !policy.NeedsPlacement(&pod.Spec) {
-		events = append(events, podevents.Event{
-			Type: corev1.EventTypeWarning, Reason: policy.ReasonWebhookMissed,
-			Message: "the webhook was not available when the Pod was created, so the scheduler places the Pod by " +
-				"stock rules (no " + string(
-				policy.PlacementResource,
-			) + " request, no node affinity for enforce): " +
-				"delete the Pod so that it is recreated",
+	if !result.Managed || c.Schedulers.Place(&pod.Spec) {
+		return events
+	}
+	if !c.Schedulers.Call(pod.Spec.SchedulerName) {
+		return append(events, podevents.Event{
+			Type:   corev1.EventTypeNormal,
+			Reason: policy.ReasonOtherScheduler,
+			Message: "scheduler " + pod.Spec.SchedulerName + " does not call the extender: it places the Pod by its " +
+				"own rules, and a local quota has no effect; " + schedulers.Right,
 		})
 	}
-	return events
+	return append(events, podevents.Event{
+		Type:   corev1.EventTypeWarning,
+		Reason: policy.ReasonWebhookMissed,
+		Message: "the webhook was not available when the Pod was created, so the scheduler places the Pod by stock " +
+			"rules (it does not call the extender, and there is no node affinity for enforce): " +
+			"delete the Pod so that it is recreated",
+	})
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/spillway-k8s/spillway/admission/controllers/podevents"
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
 	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/admission/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -43,7 +44,8 @@ func controller(t *testing.T, evaluator Evaluator, pods ...*corev1.Pod) (*fake.C
 	require.NoError(t, err)
 	c, err := New(Config{
 		Client: client, Pods: cached, Evaluator: evaluator, Owners: podcachetest.Owners{},
-		Events: podevents.NewRecorder(client, time.Now), Resync: time.Hour, Trigger: reconciler.NewTrigger(),
+		Schedulers: schedulers.Schedulers{Assigned: "bursting", EveryPod: true},
+		Events:     podevents.NewRecorder(client, time.Now), Resync: time.Hour, Trigger: reconciler.NewTrigger(),
 		Failures: failures, Logger: slog.New(slog.DiscardHandler),
 	}, registry)
 	require.NoError(t, err)
@@ -78,6 +80,9 @@ func TestReconcile(t *testing.T) {
 			policy.PlacementResource: resource.MustParse("1"),
 		}
 	}
+	of := func(scheduler string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) { pod.Spec.SchedulerName = scheduler }
+	}
 	for name, test := range map[string]struct {
 		result  evaluation.Result
 		pod     *corev1.Pod
@@ -99,6 +104,25 @@ func TestReconcile(t *testing.T) {
 		},
 		"a Pod in a namespace with limits that does not request the extender stays unchanged": {
 			result: limited, pod: podcachetest.WaitingPod(),
+		},
+		"a managed Pod of a scheduler that calls the extender for every Pod gets one Event": {
+			result: managed,
+			pod:    podcachetest.WaitingPod(of("bursting")), added: true, reasons: []string{"BurstAllowed"},
+		},
+		"so does one in a namespace with limits": {
+			result: limited,
+			pod:    podcachetest.WaitingPod(of("bursting")), added: true, reasons: []string{"BurstAllowed"},
+		},
+		"a managed Pod of another scheduler gets an Event that says so": {
+			result: managed, pod: podcachetest.WaitingPod(of("volcano")), added: true,
+			reasons: []string{"BurstAllowed", "OtherScheduler"},
+		},
+		"an unmanaged Pod of another scheduler gets one Event": {
+			result: mayBurst,
+			pod:    podcachetest.WaitingPod(of("volcano")), added: true, reasons: []string{"BurstAllowed"},
+		},
+		"a Pod of another scheduler in a namespace with limits stays unchanged": {
+			result: limited, pod: podcachetest.WaitingPod(of("volcano")),
 		},
 		"a waiting Pod that may not burst stays unchanged": {result: mayNotBurst, pod: podcachetest.WaitingPod()},
 		"a Pod with a node stays unchanged":                {result: mayBurst, pod: podcachetest.RunningPod("local-1")},

@@ -44,7 +44,8 @@
   {{- $errors = append $errors (print "networkPolicies.apiServerCIDRs: must not be empty with "
     "networkPolicies.restrictEgress: the programs connect to the API servers") -}}
 {{- end -}}
-{{- if has "default-scheduler" (prepend .Values.scheduler.otherNames .Values.scheduler.name) }}
+{{- $names := prepend .Values.scheduler.otherNames .Values.scheduler.name -}}
+{{- if and (eq .Values.scheduler.mode "sidecar") (has "default-scheduler" $names) }}
   {{- $errors = append $errors (print
     "scheduler.name, scheduler.otherNames: must not be default-scheduler, the name of "
     "the cluster's own scheduler: use scheduler.mode service with that one") -}}

@@ -3,7 +3,7 @@ package check
 import (
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	"github.com/spillway-k8s/spillway/test/prove/plan"
 )
 
 // keepsUp is how long a Pod waits for its first attempt at most while the scheduler keeps up. If it waits longer,
@@ -15,7 +15,7 @@ const keepsUp = 300 * time.Millisecond
 func (w *world) follow(p *pod) {
 	_, waits := w.untried[p.UID]
 	untried := p.Active() && p.Node == "" && p.Reason == "" && p.request == nil &&
-		p.Scheduler == corev1.DefaultSchedulerName
+		p.Scheduler != plan.OtherScheduler
 	switch {
 	case untried && !waits:
 		w.untried[p.UID] = w.now

@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/prove/plan"
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
@@ -32,7 +31,7 @@ func (c *Checker) checkLimits(ch change) {
 	if !limited || !w.virtual[p.Node] {
 		return
 	}
-	if !p.Marked || p.born.Node != "" || p.Scheduler != corev1.DefaultSchedulerName {
+	if !p.Marked || p.born.Node != "" || p.Scheduler == plan.OtherScheduler {
 		p.uncountedAt = p.Version
 		c.report.Uncounted++
 		return

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
+	"github.com/spillway-k8s/spillway/test/prove/plan"
 )
 
 // checkQuiet checks I2, I4, I5, I6 and I8 for the Pods of a round's namespace, when the round has been played and is
@@ -20,7 +20,7 @@ func (c *Checker) checkQuiet(namespace string) {
 			seen[p.revision] = true
 			c.countOutcome(p.revision)
 		}
-		if p.Node == "" && p.Scheduler == corev1.DefaultSchedulerName {
+		if p.Node == "" && p.Scheduler != plan.OtherScheduler {
 			c.report.Waiting++
 			c.checkReason(p)
 			c.checkPassedOver(p)
@@ -45,8 +45,13 @@ func (w *world) inNamespace(namespace string) []*pod {
 // checkReason checks I4: a waiting Pod has a reason.
 func (c *Checker) checkReason(p *pod) {
 	if p.Reason == "" || p.Message == "" {
-		c.violate("I4", p, "it waits, but its condition PodScheduled has no reason or no message (reason %q, message %q)",
-			p.Reason, p.Message)
+		c.violate(
+			"I4",
+			p,
+			"it waits, but its condition PodScheduled has no reason or no message (reason %q, message %q)",
+			p.Reason,
+			p.Message,
+		)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/prove/plan"
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
@@ -25,7 +26,7 @@ type faultKey struct {
 // isControlled reports whether the extender controls where the Pod runs: the scheduler calls it for the Pod, from the
 // beginning.
 func (w *world) isControlled(p *pod) bool {
-	return p.Marked && p.Quota != nil && p.born.Node == "" && p.Scheduler == corev1.DefaultSchedulerName
+	return p.Marked && p.Quota != nil && p.born.Node == "" && p.Scheduler != plan.OtherScheduler
 }
 
 // switchLag is how long after the record a component may receive a change of the switch. Its watch may be disturbed.

@@ -3,7 +3,7 @@ package check
 import (
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	"github.com/spillway-k8s/spillway/test/prove/plan"
 )
 
 // isUnmanaged reports whether the Pod is not managed by Spillway.
@@ -26,7 +26,7 @@ const maxFailedShare = 20
 // before it in the scheduler's queue. Calls without an answer may have delayed it by no more than the limit of one
 // answer, or by a small part of a long wait. A Pod for which the scheduler found no node waited for another reason.
 func (c *Checker) checkUnmanaged(p *pod) {
-	if !isUnmanaged(p) || p.unfit || p.born.Node != "" || p.Scheduler != corev1.DefaultSchedulerName {
+	if !isUnmanaged(p) || p.unfit || p.born.Node != "" || p.Scheduler == plan.OtherScheduler {
 		return
 	}
 	w := c.world
@@ -41,9 +41,15 @@ func (c *Checker) checkUnmanaged(p *pod) {
 	}
 	c.report.Failed = append(c.report.Failed, failed)
 	if may := max(c.limits.Answer, took/maxFailedShare); failed > may && !c.slow(p.bornAt) {
-		c.violate("I7", p, "it is not managed, but calls of the extender without an answer delayed it by %s: want at most "+
-			"%s of %s",
-			failed, may, took)
+		c.violate(
+			"I7",
+			p,
+			"it is not managed, but calls of the extender without an answer delayed it by %s: want at most "+
+				"%s of %s",
+			failed,
+			may,
+			took,
+		)
 	}
 }
 

@@ -1,6 +1,15 @@
-{{/* The part of a scheduler's configuration file that makes it call the extender's Service. */}}
+{{/* The part of a scheduler's configuration file that makes it call the extender's Service, and the profiles of managed
+Pods. The scheduler's own profile stays as it is. */}}
 {{- define "spillway.extenderEntry" -}}
 {{- $name := printf "spillway-extender.%s.svc" .Release.Namespace -}}
+profiles:
+- schedulerName: default-scheduler
+{{- range prepend .Values.scheduler.otherNames .Values.scheduler.name }}
+{{- if ne . "default-scheduler" }}
+- schedulerName: {{ . | quote }}
+  percentageOfNodesToScore: 100
+{{- end }}
+{{- end }}
 extenders:
 - urlPrefix: {{ printf "https://%s:10290/v1" (.Values.extender.service.clusterIP | default $name) | quote }}
   filterVerb: filter
