@@ -61,7 +61,7 @@ func (l Leader) Run(ctx context.Context, lead func(context.Context, *Term) error
 }
 
 // candidacy waits until this process is elected and runs lead until the term ends. It releases the Lease after lead
-// has returned.
+// has returned. If the Lease could not be renewed in time, it may be released earlier: the term is over then.
 func (l Leader) candidacy(ctx context.Context, lead func(context.Context, *Term) error) error {
 	electing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
