@@ -71,6 +71,9 @@ func Second(program string) string { return program + "-1" }
 // MaxVirtualNodes is the most virtual nodes of a system: so many pairs of ports fit into its block of ports.
 const MaxVirtualNodes = 20
 
+// maxVirtualNodesHA is the most with HA, where each process has a port for each virtual node.
+const maxVirtualNodesHA = 5
+
 // VNode returns the name of the process of the i-th virtual node, counted from 0.
 func VNode(i int) string { return fmt.Sprintf("%s-%d", vnode, i) }
 
@@ -156,8 +159,12 @@ func (s Shape) Validate() error {
 	if s.LocalNodes < 0 {
 		errs = append(errs, fmt.Errorf("local nodes: %d: must not be below 0", s.LocalNodes))
 	}
-	if s.VirtualNodes < 0 || s.VirtualNodes > MaxVirtualNodes {
-		errs = append(errs, fmt.Errorf("virtual nodes: %d: must be between 0 and %d", s.VirtualNodes, MaxVirtualNodes))
+	most := MaxVirtualNodes
+	if s.HA {
+		most = maxVirtualNodesHA
+	}
+	if s.VirtualNodes < 0 || s.VirtualNodes > most {
+		errs = append(errs, fmt.Errorf("virtual nodes: %d: must be between 0 and %d", s.VirtualNodes, most))
 	}
 	if _, err := resource.ParseQuantity(s.LocalCPU); err != nil {
 		errs = append(errs, fmt.Errorf("local CPU: %q: must be a quantity such as 4 or 500m", s.LocalCPU))

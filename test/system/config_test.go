@@ -36,6 +36,10 @@ func TestInvalidConfigurationsAreRefused(t *testing.T) {
 			spoil: func(c *Config) { c.Shape.HA = true },
 			want:  []string{"topology: sidecar: must be service with HA"},
 		},
+		"more virtual nodes than have ports with HA": {
+			spoil: func(c *Config) { c.Shape.HA, c.Shape.Topology, c.Shape.VirtualNodes = true, TopologyService, 6 },
+			want:  []string{"virtual nodes: 6: must be between 0 and 5"},
+		},
 		"an unknown version of Kubernetes": {
 			spoil: func(c *Config) { c.Shape.Kubernetes = "1.12" },
 			want:  []string{`version of Kubernetes: "1.12": must be one of 1.37, 1.36, 1.35, 1.34`},
@@ -129,6 +133,35 @@ func TestTheProcessesOfAShape(t *testing.T) {
 			}
 			for _, program := range []string{Extender, Admission} {
 				assert.Contains(t, ports, mustPort(t, s.ServiceEndpoint(program)), program)
+			}
+		})
+	}
+}
+
+func TestTheConfigurationOfVNodeProcesses(t *testing.T) {
+	for name, test := range map[string]struct {
+		shape Shape
+		want  []string
+	}{
+		"one virtual node for each process": {
+			Shape{VirtualNodes: 2, VirtualZones: "a,b"}, []string{
+				"node:\n  name: virtual-node-cci-0\n  zone: a\n", "node:\n  name: virtual-node-cci-1\n  zone: b\n",
+			},
+		},
+		"HA: at least two processes, and each knows all virtual nodes": {
+			Shape{VirtualNodes: 1, HA: true}, []string{
+				"nodes:\n- name: virtual-node-cci-0\n", "nodes:\n- name: virtual-node-cci-0\n",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := System{config: Config{Dir: t.TempDir(), Shape: test.shape}, state: state{Shape: test.shape}}
+			require.NoError(t, os.MkdirAll(s.data(""), 0o755))
+			require.NoError(t, s.writeVNodeConfigs())
+			for i, want := range test.want {
+				content, err := os.ReadFile(s.vnodeConfigFile(i))
+				require.NoError(t, err)
+				assert.Equal(t, vnodeConfig+want, string(content))
 			}
 		})
 	}

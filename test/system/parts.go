@@ -69,7 +69,7 @@ func (s *System) address(name string) string { return address(s.port(name)) }
 
 func (s *System) port(name string) int {
 	if i, ok := vnodeIndex(name); ok {
-		return s.state.FirstPort + firstVNodePort + 2*i
+		return s.vnodePort(i)
 	}
 	if i, ok := s.replicaIndex(name); ok {
 		return s.state.FirstPort + firstReplicaPort + 2*i
@@ -82,7 +82,21 @@ func (s *System) port(name string) int {
 	}[name]
 }
 
-func (s *System) vnodeHealthPort(i int) int { return s.port(VNode(i)) + 1 }
+// vnodePort returns the kubelet port of the i-th vnode process. With HA it is the first of one for each virtual node.
+func (s *System) vnodePort(i int) int {
+	first := s.state.FirstPort + firstVNodePort
+	if shape := s.config.Shape; shape.HA {
+		return first + shape.vnodes() + i*shape.VirtualNodes
+	}
+	return first + 2*i
+}
+
+func (s *System) vnodeHealthPort(i int) int {
+	if s.config.Shape.HA {
+		return s.state.FirstPort + firstVNodePort + i
+	}
+	return s.vnodePort(i) + 1
+}
 
 func (s *System) replicaHealthPort(i int) int { return s.state.FirstPort + firstReplicaPort + 2*i + 1 }
 

@@ -58,13 +58,35 @@ const vnodeConfig = `soldOut:
   firstLock: 30m
 `
 
-// writeVNodeConfig writes the configuration of the virtual nodes that has no flags.
-func (s *System) writeVNodeConfig() error {
-	if err := os.WriteFile(s.data("vnode.yaml"), []byte(vnodeConfig), 0o600); err != nil {
-		return fmt.Errorf("writing the configuration of the virtual nodes: %w", err)
+// writeVNodeConfigs writes what has no flags of the configuration of each vnode process. With HA all processes know all
+// virtual nodes, and take over those of another one. Otherwise each has one, so that tests can stop it.
+func (s *System) writeVNodeConfigs() error {
+	type virtualNode struct {
+		Name string `json:"name"`
+		Zone string `json:"zone,omitempty"`
+	}
+	shape := s.state.Shape
+	var nodes []virtualNode
+	for i := range shape.VirtualNodes {
+		nodes = append(nodes, virtualNode{VirtualNode(i), shape.zone(i)})
+	}
+	for i := range shape.vnodes() {
+		config := map[string]any{"nodes": nodes}
+		if !shape.HA {
+			config = map[string]any{"node": nodes[i]}
+		}
+		content, err := yaml.Marshal(config)
+		if err != nil {
+			return fmt.Errorf("encoding the configuration of %s: %w", VNode(i), err)
+		}
+		if err := os.WriteFile(s.vnodeConfigFile(i), append([]byte(vnodeConfig), content...), 0o600); err != nil {
+			return fmt.Errorf("writing the configuration of %s: %w", VNode(i), err)
+		}
 	}
 	return nil
 }
+
+func (s *System) vnodeConfigFile(i int) string { return s.data(VNode(i) + ".yaml") }
 
 // admissionConfig has a kind of owners that is not of Kubernetes, for the stories. Its CustomResourceDefinition is
 // missing until a story creates it.
@@ -138,9 +160,9 @@ func (s *System) admissionArgs(name string) []string {
 
 func (s *System) vnodeArgs(i int) []string {
 	return []string{
-		"--config", s.data("vnode.yaml"),
+		"--config", s.vnodeConfigFile(i),
 		"--kubeconfig", s.kubeconfig(vnode),
-		"--node-name", VirtualNode(i),
+		"--process-name", VNode(i),
 		"--node-ip", "127.0.0.1",
 		"--listen", s.address(VNode(i)),
 		"--client-ca-file", s.pki.certFile("ca"),

@@ -146,7 +146,7 @@ func (s *System) prepare() error {
 		Timeout:   10 * time.Second,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}},
 	}
-	err = errors.Join(s.writeTokenFile(), s.writeKubeconfigs(), s.writeCloudCredentials(), s.writeVNodeConfig(),
+	err = errors.Join(s.writeTokenFile(), s.writeKubeconfigs(), s.writeCloudCredentials(), s.writeVNodeConfigs(),
 		s.writeAdmissionConfig(), s.ConfigureScheduler(s.config.Scheduler), s.configureOtherScheduler())
 	if err != nil {
 		return err
