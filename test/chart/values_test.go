@@ -30,6 +30,19 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 		"a subnet's ID as its range": {
 			"cloud.podCIDRs={5d1e}", "at '/cloud/podCIDRs/0': '5d1e' does not match pattern",
 		},
+		"a positive deletion cost": {
+			"admission.deletionCost=1", "at '/admission/deletionCost': maximum: got 1, want 0",
+		},
+		"a kind of owners without a version": {
+			"admission.ownerKinds[0].group=argoproj.io,admission.ownerKinds[0].resource=rollouts," +
+				"admission.ownerKinds[0].kind=Rollout",
+			"at '/admission/ownerKinds/0': missing property 'version'",
+		},
+		"a kind of Kubernetes as a further kind of owners": {
+			"admission.ownerKinds[0].group=apps,admission.ownerKinds[0].version=v1," +
+				"admission.ownerKinds[0].resource=deployments,admission.ownerKinds[0].kind=Deployment",
+			"at '/admission/ownerKinds/0/group': 'not' failed",
+		},
 		"a malformed region": {"cloud.region=Beijing 4", "at '/cloud/region': 'Beijing 4' does not match pattern"},
 		"an unknown mode of the scheduler": {
 			"scheduler.mode=plugin", "at '/scheduler/mode': value must be one of 'sidecar', 'service'",
