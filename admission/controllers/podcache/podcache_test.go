@@ -8,8 +8,10 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metadatafake "k8s.io/client-go/metadata/fake"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/spillway-k8s/spillway/admission/controllers/podcache"
 	"github.com/spillway-k8s/spillway/admission/controllers/podcachetest"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -54,7 +56,12 @@ func TestPodsAreListedByTheirIndexes(t *testing.T) {
 	revision := policy.RevisionOf(podcachetest.RunningPod("local-1"))
 	assert.Equal(t, 1, pods.LocalReplicas(revision, nodes), "the replica in the cloud does not count")
 	assert.Zero(t, pods.LocalReplicas(policy.Revision{Owner: "another"}, nodes))
-	assert.Equal(t, names("cloud", "cloud-with-quota"), pods.InCloud(nodes), "Pods on nodes of other systems do not count")
+	assert.Equal(
+		t,
+		names("cloud", "cloud-with-quota"),
+		pods.InCloud(nodes),
+		"Pods on nodes of other systems do not count",
+	)
 	assert.Equal(t, names("local"), pods.Select(func(pod *corev1.Pod) bool { return pod.Spec.NodeName == "local-1" }))
 	assert.Nil(t, pods.Get(cache.NewObjectName("shop", "gone")))
 	assert.Equal(t, "waits", pods.Get(cache.NewObjectName("shop", "waits")).Name)
@@ -82,7 +89,11 @@ func TestHandlersAreCalledUntilStop(t *testing.T) {
 		pod := podcachetest.WaitingPod(named(name))
 		_, err := client.CoreV1().Pods("shop").Create(t.Context(), pod, metav1.CreateOptions{})
 		require.NoError(t, err)
-		podcachetest.Eventually(t, func() bool { return pods.Get(cache.NewObjectName("shop", name)) != nil }, "it is cached")
+		podcachetest.Eventually(
+			t,
+			func() bool { return pods.Get(cache.NewObjectName("shop", name)) != nil },
+			"it is cached",
+		)
 	}
 	create("second")
 	podcachetest.Eventually(t, has("second"), "the handler is called for a new Pod")
@@ -94,10 +105,44 @@ func TestHandlersAreCalledUntilStop(t *testing.T) {
 func TestVirtualNodes(t *testing.T) {
 	nodes := podcachetest.Nodes(t, "bursting-node")
 	assert.Equal(t, []string{podcachetest.VirtualNode}, nodes.Names())
+	ours := []policy.VirtualNode{{Name: podcachetest.VirtualNode, Labels: policy.VirtualNodeLabels()}}
+	assert.Equal(t, ours, nodes.Ours())
 	for name, want := range map[string]struct{ has, ours bool }{
 		podcachetest.VirtualNode: {true, true}, "bursting-node": {true, false}, "local-1": {false, false},
 	} {
 		assert.Equal(t, want.has, nodes.Has(name), name)
 		assert.Equal(t, want.ours, nodes.IsOurs(name), name)
 	}
+}
+
+func TestAChangeOfWhatVirtualNodesExcludeIsReported(t *testing.T) {
+	scheme := metadatafake.NewTestScheme()
+	require.NoError(t, metav1.AddMetaToScheme(scheme))
+	node := &metav1.PartialObjectMetadata{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{Name: podcachetest.VirtualNode, Labels: policy.VirtualNodeLabels()},
+	}
+	client := metadatafake.NewSimpleMetadataClient(scheme, node)
+	nodes := podcache.NewVirtualNodes(client)
+	podcachetest.Run(t, nodes.Run)
+	changes := make(chan struct{}, 10)
+	stop, err := nodes.OnChange(func() { changes <- struct{}{} })
+	require.NoError(t, err)
+	<-changes // The node exists.
+
+	resource := client.Resource(corev1.SchemeGroupVersion.WithResource("nodes")).(metadatafake.MetadataClient)
+	heartbeat := node.DeepCopy()
+	heartbeat.Annotations = map[string]string{"example.com/heartbeat": "1"}
+	_, err = resource.UpdateFake(heartbeat, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	zone := heartbeat.DeepCopy()
+	zone.Labels[corev1.LabelTopologyZone] = "a"
+	_, err = resource.UpdateFake(zone, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	<-changes
+	assert.Equal(t, "a", nodes.Ours()[0].Labels[corev1.LabelTopologyZone], "a heartbeat is no change")
+	require.NoError(t, resource.Delete(t.Context(), node.Name, metav1.DeleteOptions{}))
+	<-changes
+	assert.Empty(t, nodes.Ours())
+	require.NoError(t, stop())
 }
