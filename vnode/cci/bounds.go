@@ -51,8 +51,11 @@ const (
 	// maxTermination is the maximum length of the message of a container. Source: Kubernetes v1.36,
 	// pkg/kubelet/container/runtime.go, MaxContainerTerminationMessageLength.
 	maxTermination = 4096
-	// maxTexts is the maximum length of all messages of the containers together, and of all IDs.
-	maxTexts = 64 << 10
+	// maxMessages is the maximum length of all messages of the containers together, for each kind of state. Source:
+	// Kubernetes v1.36, pkg/kubelet/kuberuntime (12 KiB for all containers of a Pod).
+	maxMessages = 12 << 10
+	// maxIDs is the maximum length of all images, of all their IDs and of all IDs of the containers.
+	maxIDs = 64 << 10
 	// maxContainers is the number of containers of a Pod whose status is kept.
 	maxContainers = 1000
 	// maxConditions is the number of conditions of a Pod that are kept. Kubernetes has about ten.
@@ -86,13 +89,14 @@ func Bound(status corev1.PodStatus) corev1.PodStatus {
 
 func boundContainers(statuses []corev1.ContainerStatus) []corev1.ContainerStatus {
 	statuses = statuses[:min(len(statuses), maxContainers)]
-	room := maxTexts / max(len(statuses), 1)
+	room, messages := maxIDs/max(len(statuses), 1), maxMessages/max(len(statuses), 1)
 	var bounded []corev1.ContainerStatus
 	for i := range statuses {
 		s := &statuses[i]
 		bounded = append(bounded, corev1.ContainerStatus{
 			Name: policy.Clip(s.Name, maxName), Ready: s.Ready, Started: s.Started, RestartCount: s.RestartCount,
-			State: boundState(s.State, room), LastTerminationState: boundState(s.LastTerminationState, room),
+			State: boundState(s.State, room, messages), LastTerminationState: boundState(s.LastTerminationState, room,
+				messages),
 			Image: policy.Clip(s.Image, min(room, maxID)), ImageID: policy.Clip(s.ImageID, min(room, maxID)),
 			ContainerID: policy.Clip(s.ContainerID, min(room, maxID)),
 		})
@@ -100,16 +104,17 @@ func boundContainers(statuses []corev1.ContainerStatus) []corev1.ContainerStatus
 	return bounded
 }
 
-func boundState(state corev1.ContainerState, room int) corev1.ContainerState {
+func boundState(state corev1.ContainerState, room, messages int) corev1.ContainerState {
 	if waiting := state.Waiting; waiting != nil {
 		state.Waiting = &corev1.ContainerStateWaiting{
-			Reason: policy.Clip(waiting.Reason, maxName), Message: policy.Clip(waiting.Message, min(room, maxTermination)),
+			Reason: policy.Clip(waiting.Reason, maxName), Message: policy.Clip(waiting.Message, min(messages,
+				maxTermination)),
 		}
 	}
 	if ended := state.Terminated; ended != nil {
 		bounded := *ended
 		bounded.Reason = policy.Clip(ended.Reason, maxName)
-		bounded.Message = policy.Clip(ended.Message, min(room, maxTermination))
+		bounded.Message = policy.Clip(ended.Message, min(messages, maxTermination))
 		bounded.ContainerID = policy.Clip(ended.ContainerID, min(room, maxID))
 		state.Terminated = &bounded
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// maxSize is the size in bytes that all copies may have together. 10,000 Pods have about 30 MB. A cloud that lies must
-	// not exhaust the memory of the virtual node.
+	// maxSize is the size in bytes that all copies may have together. 10,000 Pods have about 30 MB. A cloud that lies
+	// must not exhaust the memory of the virtual node.
 	maxSize = 256 << 20
 	// podSize, containerSize and objectSize are the sizes of a copy, a container's status and a reference without their
 	// texts.
@@ -69,6 +69,33 @@ func newCopy(pod *cci.Pod) copied {
 	return c
 }
 
+// withoutTexts returns the copy without the messages, images and IDs of containers. The Pod is not changed.
+func (c copied) withoutTexts() copied {
+	pod := *c.pod
+	strip := func(statuses []corev1.ContainerStatus) []corev1.ContainerStatus {
+		var stripped []corev1.ContainerStatus
+		for i := range statuses {
+			status := *statuses[i].DeepCopy()
+			for _, state := range []*corev1.ContainerState{&status.State, &status.LastTerminationState} {
+				if state.Waiting != nil {
+					state.Waiting.Message = ""
+				}
+				if state.Terminated != nil {
+					state.Terminated.Message, state.Terminated.ContainerID = "", ""
+				}
+			}
+			status.Image, status.ImageID, status.ContainerID = "", "", ""
+			c.size -= textSize(&statuses[i]) - textSize(&status)
+			stripped = append(stripped, status)
+		}
+		return stripped
+	}
+	pod.Status.InitContainerStatuses = strip(pod.Status.InitContainerStatuses)
+	pod.Status.ContainerStatuses = strip(pod.Status.ContainerStatuses)
+	c.pod = &pod
+	return c
+}
+
 func textSize(s *corev1.ContainerStatus) int {
 	size := len(s.Name) + len(s.Image) + len(s.ImageID) + len(s.ContainerID)
 	for _, state := range []corev1.ContainerState{s.State, s.LastTerminationState} {
@@ -92,7 +119,12 @@ func newCopies() *copies { return &copies{byKey: map[identity.Key]copied{}} }
 
 func (c *copies) get(key identity.Key) *cci.Pod { return c.byKey[key].pod }
 
+// set adds a copy. Beyond half of maxSize it has no texts of containers: tenants write them, ended Pods keep them, and
+// the Pods of all tenants are in one list.
 func (c *copies) set(key identity.Key, pod copied) {
+	if c.size-c.byKey[key].size+pod.size > maxSize/2 {
+		pod = pod.withoutTexts()
+	}
 	c.size += pod.size - c.byKey[key].size
 	c.byKey[key] = pod
 }

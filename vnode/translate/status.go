@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"cmp"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -85,7 +87,9 @@ func containerStatuses(
 	var statuses []corev1.ContainerStatus
 	for i := range containers {
 		if found := reported[containers[i].Name]; found != nil {
-			statuses = append(statuses, *found.DeepCopy())
+			status := *found.DeepCopy()
+			status.Image = cmp.Or(status.Image, containers[i].Image) // The inventory may have dropped it.
+			statuses = append(statuses, status)
 			continue
 		}
 		statuses = append(statuses, corev1.ContainerStatus{
