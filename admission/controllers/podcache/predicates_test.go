@@ -195,16 +195,20 @@ func TestRevisionIndex(t *testing.T) {
 		change func(*corev1.Pod)
 		want   []string
 	}{
-		"a Pod of a ReplicaSet":          {func(*corev1.Pod) {}, []string{"shop/o1/"}},
-		"a Pod of a controller revision": {label("controller-revision-hash", "h"), []string{"shop/o1/h"}},
-		"a Pod without an owner":         {func(p *corev1.Pod) { p.OwnerReferences = nil }, []string{"shop/u1/"}},
-		"a Pod without a quota":          {func(p *corev1.Pod) { p.Annotations = nil }, nil},
-		"a Pod without a node":           {func(p *corev1.Pod) { p.Spec.NodeName = "" }, nil},
-		"a Pod that is being deleted":    {beingDeleted, nil},
-		"a Pod that has succeeded":       {inPhase(corev1.PodSucceeded), nil},
+		"a Pod of a ReplicaSet":          {func(*corev1.Pod) {}, []string{"shop/o1//"}},
+		"a Pod of a controller revision": {label("controller-revision-hash", "h"), []string{"shop/o1/h/"}},
+		"a Pod without an owner":         {func(p *corev1.Pod) { p.OwnerReferences = nil }, []string{"shop/u1//"}},
+		"a Pod of a template of another controller": {func(p *corev1.Pod) {
+			p.Name = "pi-worker-0"
+			p.OwnerReferences[0].APIVersion, p.OwnerReferences[0].Kind = "kubeflow.org/v2beta1", "MPIJob"
+		}, []string{"shop/o1//pi-worker"}},
+		"a Pod without a quota":       {func(p *corev1.Pod) { p.Annotations = nil }, nil},
+		"a Pod without a node":        {func(p *corev1.Pod) { p.Spec.NodeName = "" }, nil},
+		"a Pod that is being deleted": {beingDeleted, nil},
+		"a Pod that has succeeded":    {inPhase(corev1.PodSucceeded), nil},
 		"a Pod with a malformed quota": {func(p *corev1.Pod) {
 			p.Annotations[policy.LocalReplicasAnnotation] = "x"
-		}, []string{"shop/o1/"}},
+		}, []string{"shop/o1//"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := waitingPod()
