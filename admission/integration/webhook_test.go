@@ -91,7 +91,7 @@ func TestTheWebhookPreparesPods(t *testing.T) {
 		"the nginx of TKE Resilience: a quota and the switch": {
 			file(t, "nginx.yaml"), nil, 4, outline{Marked: true, Tolerates: true},
 		},
-		"the hostPath Deployment of CCE bursting: enforce on the Deployment": {file(t, "hostpath.yaml"), nil, 2, outline{
+		"the hostPath Deployment of CCE bursting, which enforces": {file(t, "hostpath.yaml"), nil, 2, outline{
 			Label: "enforce", Marked: true, Tolerates: true, NodeType: corev1.NodeSelectorOpIn,
 			Volumes: "test-log emptyDir 10Gi",
 		}},
@@ -172,7 +172,10 @@ func TestPodsThatTheWebhookDoesNotReview(t *testing.T) {
 	system.GenerateName = "system-with-a-quota-"
 	system.Annotations = map[string]string{policy.LocalReplicasAnnotation: "1"}
 	eventually(t, func() error {
-		_, err := trial.Client().CoreV1().ServiceAccounts("kube-system").Get(t.Context(), "default", metav1.GetOptions{})
+		_, err := trial.Client().
+			CoreV1().
+			ServiceAccounts("kube-system").
+			Get(t.Context(), "default", metav1.GetOptions{})
 		return err
 	})
 	create(t, "kube-system", system)
@@ -205,7 +208,8 @@ func TestTheUserGetsWarningsAboutMalformedKeys(t *testing.T) {
 	assert.Equal(t, []string{
 		`virtual-kubelet.io/burst-to-cci: invalid value "enfroce": must be one of enforce, localPrefer, auto, off`,
 		`LOCAL_REPLICAS: invalid value "many": must be a whole number from 0 to 2147483647, such as "1"`,
-		`coordinator.cci.io/hostpath-replacement[0].policyType: invalid value "delete": must be remove or replaceByEmptyDir`,
+		`coordinator.cci.io/hostpath-replacement[0].policyType: invalid value "delete": ` +
+			`must be remove or replaceByEmptyDir`,
 		`coordinator.cci.io/hostpath-replacement[1].name: must be the name of a volume or "*"`,
 	}, received.texts)
 }
@@ -287,6 +291,8 @@ func TestManagedPodsGetTheConfiguredScheduler(t *testing.T) {
 	}
 	other.Spec.SchedulerName = "other"
 	assert.Equal(t, "bursting", create(t, ns, managed).Spec.SchedulerName)
-	assert.Equal(t, "other", create(t, ns, other).Spec.SchedulerName)
+	kept := create(t, ns, other)
+	assert.Equal(t, "other", kept.Spec.SchedulerName)
+	assert.False(t, policy.NeedsPlacement(&kept.Spec), "a scheduler that does not call the extender would refuse it")
 	assert.Equal(t, corev1.DefaultSchedulerName, create(t, ns, small("no-key")).Spec.SchedulerName)
 }

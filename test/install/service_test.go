@@ -12,6 +12,7 @@ import (
 	schedulerv1 "k8s.io/kube-scheduler/config/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/stories"
 	"github.com/spillway-k8s/spillway/test/system"
 )
@@ -21,7 +22,8 @@ import (
 // fixed address in the entry, because a scheduler on the machine does not resolve names of Services.
 func (c *cluster) playService(t *testing.T) {
 	c.upgrade(t, twoReplicas, "--set=scheduler.mode=service,extender.service.clusterIP=10.96.100.100")
-	secret, err := c.Client().CoreV1().Secrets(namespace).Get(t.Context(), "spillway-extender-client", metav1.GetOptions{})
+	secret, err := c.Client().CoreV1().Secrets(namespace).Get(t.Context(), "spillway-extender-client",
+		metav1.GetOptions{})
 	require.NoError(t, err)
 	dir := t.TempDir()
 	for _, name := range []string{"ca.crt", corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
@@ -39,7 +41,7 @@ func (c *cluster) playService(t *testing.T) {
 		*file = filepath.Join(dir, filepath.Base(*file)) // Instead of /etc/kubernetes/spillway.
 	}
 	require.NoError(t, c.ConfigureScheduler(func(configuration *schedulerv1.KubeSchedulerConfiguration) {
-		configuration.Extenders = registered.Extenders
+		configuration.Extenders, configuration.Profiles = registered.Extenders, registered.Profiles
 	}))
 	require.NoError(t, c.Restart(t.Context(), system.Scheduler))
 
@@ -49,7 +51,8 @@ func (c *cluster) playService(t *testing.T) {
 	list, err := c.Client().CoreV1().Pods(metav1.NamespaceDefault).List(t.Context(), ofApp)
 	require.NoError(t, err)
 	for _, pod := range list.Items {
-		require.Equal(t, corev1.DefaultSchedulerName, pod.Spec.SchedulerName, "the scheduler of Pod %s", pod.Name)
+		require.Equal(t, system.OwnScheduler, pod.Spec.SchedulerName, "the profile of Pod %s", pod.Name)
+		require.True(t, policy.NeedsPlacement(&pod.Spec), "the marker resource of Pod %s", pod.Name)
 	}
 	c.kubectl(t, "delete", "--filename=testdata/burst.yaml", "--cascade=foreground")
 	c.play(t, slices.DeleteFunc(stories.Further(), func(s stories.Story) bool { return s.Name != preemption }))

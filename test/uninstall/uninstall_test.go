@@ -89,13 +89,15 @@ func burst(t *testing.T) *world {
 func awaitWebhook(t *testing.T) {
 	t.Helper()
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "probe", Annotations: map[string]string{policy.LocalReplicasAnnotation: "1"}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: machine.WorkloadImage}}},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "probe", Annotations: map[string]string{policy.LocalReplicasAnnotation: "1"},
+		},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: machine.WorkloadImage}}},
 	}
 	pods, dryRun := cluster.Client().CoreV1().Pods(metav1.NamespaceDefault), []string{metav1.DryRunAll}
 	eventually(t, func() error {
 		answer, err := pods.Create(t.Context(), pod, metav1.CreateOptions{DryRun: dryRun})
-		if err == nil && !policy.NeedsPlacement(&answer.Spec) {
+		if err == nil && answer.Spec.SchedulerName == corev1.DefaultSchedulerName {
 			err = errors.New("the webhook is not called yet")
 		}
 		return err
@@ -107,7 +109,8 @@ func (w *world) force(t *testing.T) {
 	t.Helper()
 	out, err := run(t, "helm", "-n", namespace, "uninstall", "spillway")
 	require.Error(t, err)
-	const refusal = `admission webhook "uninstall.spillway.io" denied the request: 2 Pods run in the cloud (default/web-`
+	const refusal = `admission webhook "uninstall.spillway.io" denied the request: ` +
+		`2 Pods run in the cloud (default/web-`
 	assert.Contains(t, out, refusal)
 	_, command, found := strings.Cut(strings.TrimSpace(out), "delete these Pods: kubectl ")
 	require.True(t, found, out)
@@ -180,7 +183,8 @@ func TestUninstallEndsAfterFailuresAndTheRestIsRemovedLater(t *testing.T) {
 	}{
 		"the image of the Job is missing": {
 			func(t *testing.T) {
-				must(t, "helm", "-n", namespace, "upgrade", "spillway", chart, "--reuse-values", "--set", "image.tag=gone")
+				must(t, "helm", "-n", namespace, "upgrade", "spillway", chart, "--reuse-values",
+					"--set", "image.tag=gone")
 			},
 			[]string{"Warning: If Helm reports that the Job failed", "job spillway-uninstall failed: DeadlineExceeded"},
 		},
