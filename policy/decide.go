@@ -185,11 +185,22 @@ func (d Decision) Describe() string {
 // tried first. A malformed key keeps the Pod on local nodes. It is ignored where the key has no effect: a switch
 // together with a burst label, a quota with enforce, a replacement without a hostPath volume.
 func (p *Policy) Decide(in Input) Decision {
+	decision, _ := p.DecideWithSettings(in)
+	return decision
+}
+
+// DecideWithSettings is Decide. If the Pod may burst, it also returns the settings of its namespace.
+func (p *Policy) DecideWithSettings(in Input) (Decision, NamespaceSettings) {
 	decision := p.decideMode(in)
 	if !decision.MayBurst() {
-		return decision
+		return decision, NamespaceSettings{}
 	}
 	settings, err := p.NamespaceSettings(in.NamespaceAnnotations)
+	return p.decideWithin(in, decision, settings, err), settings
+}
+
+// decideWithin continues Decide for a Pod that may burst by its mode. err is that of the settings.
+func (p *Policy) decideWithin(in Input, decision Decision, settings NamespaceSettings, err error) Decision {
 	if forbidden, ok := settings.forbidden(in.Pod.Namespace, err); ok {
 		forbidden.Mode = decision.Mode
 		return forbidden

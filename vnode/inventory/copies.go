@@ -10,6 +10,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
+	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 const (
@@ -28,6 +29,8 @@ type copied struct {
 	pod    *cci.Pod
 	refers []cci.Object
 	size   int
+	// use is what counts towards the limits of the namespace.
+	use policy.CloudUse
 }
 
 // keptAnnotations are the annotations of cloud Pods that callers read. All others are dropped, because those of users
@@ -54,6 +57,9 @@ func newCopy(pod *cci.Pod) copied {
 		}
 	}
 	c := copied{pod: kept, refers: pod.Spec.Objects()}
+	if !translate.IsTerminal(kept.Status.Phase) {
+		c.use = policy.CloudUse{Pods: 1, Flavor: translate.BilledSize(kept)}
+	}
 	c.size = podSize + len(pod.Name) + len(pod.Namespace) + len(pod.UID) + len(pod.ResourceVersion)
 	for _, value := range kept.Annotations {
 		c.size += len(value)
@@ -112,26 +118,40 @@ func textSize(s *corev1.ContainerStatus) int {
 // copies are the copies of all Pods. They are not safe for concurrent use.
 type copies struct {
 	byKey map[identity.Key]copied
-	size  int
+	// used is the sum of the uses of each namespace.
+	used map[string]policy.CloudUse
+	size int
 }
 
-func newCopies() *copies { return &copies{byKey: map[identity.Key]copied{}} }
+func newCopies() *copies {
+	return &copies{byKey: map[identity.Key]copied{}, used: map[string]policy.CloudUse{}}
+}
 
 func (c *copies) get(key identity.Key) *cci.Pod { return c.byKey[key].pod }
 
 // set adds a copy. Beyond half of maxSize it has no texts of containers: tenants write them, ended Pods keep them, and
 // the Pods of all tenants are in one list.
 func (c *copies) set(key identity.Key, pod copied) {
-	if c.size-c.byKey[key].size+pod.size > maxSize/2 {
+	c.remove(key)
+	if c.size+pod.size > maxSize/2 {
 		pod = pod.withoutTexts()
 	}
-	c.size += pod.size - c.byKey[key].size
+	c.size += pod.size
+	c.used[key.Namespace] = c.used[key.Namespace].Plus(pod.use)
 	c.byKey[key] = pod
 }
 
 func (c *copies) remove(key identity.Key) {
-	c.size -= c.byKey[key].size
+	known, ok := c.byKey[key]
+	if !ok {
+		return
+	}
+	c.size -= known.size
 	delete(c.byKey, key)
+	left := c.used[key.Namespace].Minus(known.use)
+	if c.used[key.Namespace] = left; left == (policy.CloudUse{}) {
+		delete(c.used, key.Namespace)
+	}
 }
 
 // check returns an error if the copies are too large.

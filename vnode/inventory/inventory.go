@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
@@ -120,6 +121,20 @@ func (i *Inventory) All() map[identity.Key]*cci.Pod {
 		all[key] = c.pod
 	}
 	return all
+}
+
+// UsedBesides returns what the Pods of a namespace use together, without the Pod of the key: those whose cloud Pods
+// are known and have not ended, and those of pending whose cloud Pods are not known.
+func (i *Inventory) UsedBesides(key identity.Key, pending map[identity.Key]policy.CloudUse) policy.CloudUse {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	used := i.pods.used[key.Namespace].Minus(i.pods.byKey[key].use)
+	for other, use := range pending {
+		if _, known := i.pods.byKey[other]; !known && other != key {
+			used = used.Plus(use)
+		}
+	}
+	return used
 }
 
 // Refers reports whether a known cloud Pod refers to an object.

@@ -30,15 +30,14 @@ func (p *Provider) decide(
 	if err != nil {
 		return settings, nil, err
 	}
-	decision := p.rules.Decide(policy.Input{
+	decision, settings := p.rules.DecideWithSettings(policy.Input{
 		Pod: pod, Global: p.config.Facts.Global(),
 		NamespaceLabels: p.config.Facts.NamespaceLabels(pod.Namespace), NamespaceAnnotations: annotations,
 	})
 	if !decision.MayBurst() {
 		return settings, &decision, nil
 	}
-	settings, err = p.rules.NamespaceSettings(annotations)
-	return settings, nil, err
+	return settings, nil, nil
 }
 
 // held are the reasons that say nothing about the Pod itself: it waits until an administrator changes something, and

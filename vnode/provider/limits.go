@@ -15,8 +15,29 @@ import (
 
 // reservations are the sizes of cloud Pods that are about to be created. The inventory does not contain them yet.
 type reservations struct {
-	mu   sync.Mutex
-	uses map[identity.Key]policy.CloudUse
+	mu sync.Mutex
+	// uses are by namespace.
+	uses map[string]map[identity.Key]policy.CloudUse
+}
+
+// add adds a reservation. The reservations must be locked.
+func (r *reservations) add(key identity.Key, use policy.CloudUse) {
+	if r.uses[key.Namespace] == nil {
+		r.uses[key.Namespace] = map[identity.Key]policy.CloudUse{}
+	}
+	r.uses[key.Namespace][key] = use
+}
+
+// remove removes a reservation, and reports whether there was one.
+func (r *reservations) remove(key identity.Key) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	own := r.uses[key.Namespace]
+	_, ok := own[key]
+	if delete(own, key); len(own) == 0 {
+		delete(r.uses, key.Namespace)
+	}
+	return ok
 }
 
 // reserveWithin reserves the size of a cloud Pod within the limits of its namespace. It returns an empty message, or
@@ -37,38 +58,17 @@ func (p *Provider) reserveWithin(limits policy.CloudLimits, pod *corev1.Pod, siz
 	key, use := identity.KeyOf(pod), policy.CloudUse{Pods: 1, Flavor: size}
 	p.reserved.mu.Lock()
 	defer p.reserved.mu.Unlock()
-	if !limits.Allow(p.usedBesides(key).Plus(use)) {
+	if !limits.Allow(p.inventory.UsedBesides(key, p.reserved.uses[key.Namespace]).Plus(use)) {
 		return namespace + ", and its Pods on this node leave no room for this one; " +
 			"it is tried again when one of them ends or the limits change"
 	}
-	p.reserved.uses[key] = use
+	p.reserved.add(key, use)
 	return ""
-}
-
-// usedBesides returns what the other Pods of a namespace use on this node. The reservations must be locked.
-func (p *Provider) usedBesides(key identity.Key) policy.CloudUse {
-	known := p.inventory.All()
-	var used policy.CloudUse
-	for other, cloud := range known {
-		if other.Namespace == key.Namespace && other != key && !translate.IsTerminal(cloud.Status.Phase) {
-			used = used.Plus(policy.CloudUse{Pods: 1, Flavor: translate.BilledSize(cloud)})
-		}
-	}
-	for other, use := range p.reserved.uses {
-		if other.Namespace == key.Namespace && other != key && known[other] == nil {
-			used = used.Plus(use)
-		}
-	}
-	return used
 }
 
 // cancelReservation must be called when a cloud Pod is in the inventory or will not be created.
 func (p *Provider) cancelReservation(key identity.Key) {
-	p.reserved.mu.Lock()
-	_, ok := p.reserved.uses[key]
-	delete(p.reserved.uses, key)
-	p.reserved.mu.Unlock()
-	if ok && p.inventory.Get(key) == nil {
+	if p.reserved.remove(key) && p.inventory.Get(key) == nil {
 		p.limitsFreed(key.Namespace)
 	}
 }

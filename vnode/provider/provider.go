@@ -120,7 +120,7 @@ func New(config Config) (*Provider, error) {
 		pods:      corelisters.NewPodLister(config.Pods.GetIndexer()),
 		notified:  make(chan struct{}),
 		states:    map[identity.Key]*podState{},
-		reserved:  reservations{uses: map[identity.Key]policy.CloudUse{}},
+		reserved:  reservations{uses: map[string]map[identity.Key]policy.CloudUse{}},
 	}
 	var err error
 	// The retry intervals are those of each Pod. There is no rate limit for all Pods: the client of the cloud has one.
