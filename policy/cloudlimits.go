@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -158,12 +160,76 @@ func (p *Policy) Fits(spec *corev1.PodSpec) bool {
 	return err == nil && sizes.NeedOf(spec, corev1.ResourceEphemeralStorage) <= MostStorage*sizes.GiB
 }
 
-// CloudUse returns what a Pod uses in the cloud: one Pod of the size that is billed. It returns an error if no size
-// holds the Pod.
+// CloudUse returns what a Pod uses in the cloud: one Pod of the size that is billed. A Pod that was resized counts with
+// the resources that its containers have by its status, if these are more: the cloud does not resize a Pod. CloudUse
+// returns an error if no size holds the Pod.
 func (p *Policy) CloudUse(pod *corev1.Pod) (CloudUse, error) {
-	size, err := p.config.CCIVersion.Size(pod.Annotations, &pod.Spec, p.defaultSize)
+	size, err := p.config.CCIVersion.Size(pod.Annotations, actualSpec(pod), p.defaultSize)
 	if err != nil {
 		return CloudUse{}, fmt.Errorf("finding the billed size of pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
 	return CloudUse{Pods: 1, Flavor: size}, nil
+}
+
+// actualSpec returns the spec of a Pod, with containers that request at least what they have by the status of the Pod.
+func actualSpec(pod *corev1.Pod) *corev1.PodSpec {
+	spec := pod.Spec
+	spec.Containers = withActual(spec.Containers, pod.Status.ContainerStatuses)
+	spec.InitContainers = withActual(spec.InitContainers, pod.Status.InitContainerStatuses)
+	return &spec
+}
+
+// withActual returns containers with the larger of each resource. It changes copies only.
+func withActual(containers []corev1.Container, statuses []corev1.ContainerStatus) []corev1.Container {
+	if len(statuses) == 0 {
+		return containers
+	}
+	copied := false
+	var byName map[string]*corev1.ResourceRequirements
+	for at := range containers {
+		var has *corev1.ResourceRequirements
+		if at < len(statuses) && statuses[at].Name == containers[at].Name {
+			has = statuses[at].Resources
+		} else {
+			if byName == nil {
+				byName = map[string]*corev1.ResourceRequirements{}
+				for i := range statuses {
+					byName[statuses[i].Name] = statuses[i].Resources
+				}
+			}
+			has = byName[containers[at].Name]
+		}
+		if has == nil {
+			continue
+		}
+		wants := containers[at].Resources
+		limits, moreLimits := larger(wants.Limits, has.Limits)
+		requests, moreRequests := larger(wants.Requests, has.Requests)
+		if !moreLimits && !moreRequests {
+			continue
+		}
+		if !copied {
+			containers, copied = slices.Clone(containers), true
+		}
+		containers[at].Resources.Limits, containers[at].Resources.Requests = limits, requests
+	}
+	return containers
+}
+
+// larger returns the larger of each resource that determines a size, and whether that is more than wants.
+func larger(wants, has corev1.ResourceList) (list corev1.ResourceList, more bool) {
+	list = wants
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		if sizes.Amount(has[name], name) <= sizes.Amount(wants[name], name) {
+			continue
+		}
+		if !more {
+			list, more = maps.Clone(wants), true
+			if list == nil {
+				list = corev1.ResourceList{}
+			}
+		}
+		list[name] = has[name]
+	}
+	return list, more
 }

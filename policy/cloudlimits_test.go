@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
@@ -112,4 +113,40 @@ func TestConfigRejectsMalformedCloudLimits(t *testing.T) {
 	config.CloudLimits = "pods=many"
 	_, err := policy.New(config)
 	assert.ErrorContains(t, err, `policy.cloudLimits: Invalid value: "pods=many"`)
+}
+
+func TestAPodThatWasResizedCountsWithWhatItHas(t *testing.T) {
+	rules, err := policy.New(policy.DefaultConfig())
+	require.NoError(t, err)
+	cpu := func(amount string) corev1.ResourceRequirements {
+		return corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse(amount)}}
+	}
+	status := func(name, amount string) corev1.ContainerStatus {
+		return corev1.ContainerStatus{Name: name, Resources: new(cpu(amount))}
+	}
+	for name, test := range map[string]struct {
+		statuses []corev1.ContainerStatus
+		milliCPU int64
+	}{
+		"no status yet":       {nil, 1000},
+		"no resources in it":  {[]corev1.ContainerStatus{{Name: "a"}, {Name: "b"}}, 1000},
+		"the same":            {[]corev1.ContainerStatus{status("a", "0.5"), status("b", "0.5")}, 1000},
+		"one had more":        {[]corev1.ContainerStatus{status("a", "3500m"), status("b", "500m")}, 4000},
+		"in another order":    {[]corev1.ContainerStatus{status("b", "500m"), status("a", "3500m")}, 4000},
+		"one wants more":      {[]corev1.ContainerStatus{status("a", "100m"), status("b", "500m")}, 1000},
+		"an unknown one":      {[]corev1.ContainerStatus{status("c", "30")}, 1000},
+		"one is not reported": {[]corev1.ContainerStatus{status("b", "1500m")}, 2000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{
+				{Name: "a", Resources: cpu("500m")}, {Name: "b", Resources: cpu("500m")},
+			}}}
+			pod.Status.ContainerStatuses = test.statuses
+			before := pod.DeepCopy()
+			used, err := rules.CloudUse(pod)
+			require.NoError(t, err)
+			assert.Equal(t, test.milliCPU, used.MilliCPU)
+			assert.Equal(t, before, pod, "the Pod is not changed")
+		})
+	}
 }

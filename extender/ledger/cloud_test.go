@@ -356,6 +356,18 @@ func TestAPodThatWaitsForACloudSlot(t *testing.T) {
 			c.pod("a", sized("1.00_2.0"))
 			assert.Equal(c.t, []string{"a"}, c.requeued)
 		},
+		"is not needed by a Pod that was bound before there were limits, and counts in its size": func(c *cluster) {
+			c.pod("a", bound("virtual-0"), sized("2.00_4.0"))
+			c.limit("cpu=2")
+			c.pod("a", bound("virtual-0"), sized("0.25_0.5"))
+			assert.EqualValues(c.t, 2000, c.used().MilliCPU, "the cloud bills what it bills")
+			c.pod("b")
+			assert.Equal(c.t, ledger.Limited, c.cloud("b"))
+			c.pod("a", bound("virtual-0"), sized("4.00_8.0"))
+			assert.EqualValues(c.t, 4000, c.used().MilliCPU)
+			c.delete("a")
+			assert.Equal(c.t, ledger.Cloud, c.cloud("b"))
+		},
 		"is requeued once for a slot, and again by RequeueWaiting": func(c *cluster) {
 			c.limit("pods=0")
 			c.pod("a")

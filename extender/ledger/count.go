@@ -68,13 +68,18 @@ func missing(e *entry) policy.CloudUse {
 }
 
 // measure sets what a Pod uses in the cloud. While it has a slot, that is what the slot is for, and more if the Pod has
-// grown since: users can change what determines the size, but not what the cloud bills already.
+// grown since: users can change what determines the size, but not what the cloud bills already. So a Pod on a virtual
+// node never counts less than before, also without a slot: it may have been bound before its namespace had limits.
 func (l *Ledger) measure(e *entry, pod *corev1.Pod) {
 	use := l.billing.Use(pod)
 	if s, ok := policy.CloudSlotOf(pod); ok {
 		e.granted = policy.CloudUse{Pods: 1, Flavor: s.Flavor}
 	}
-	use.MilliCPU, use.MilliGiB = max(use.MilliCPU, e.granted.MilliCPU), max(use.MilliGiB, e.granted.MilliGiB)
+	least := e.granted
+	if e.node != "" && l.nodes.IsVirtual(e.node) {
+		least.MilliCPU, least.MilliGiB = max(least.MilliCPU, e.use.MilliCPU), max(least.MilliGiB, e.use.MilliGiB)
+	}
+	use.MilliCPU, use.MilliGiB = max(use.MilliCPU, least.MilliCPU), max(use.MilliGiB, least.MilliGiB)
 	if use == e.use {
 		return
 	}

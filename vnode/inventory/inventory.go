@@ -77,7 +77,8 @@ func New(config Config) (*Inventory, error) {
 	}
 	if config.WatchTimeout <= 0 || config.MinRetryInterval <= 0 || config.RelistInterval <= 0 {
 		return nil, fmt.Errorf(
-			"creating the inventory: watch timeout %s, relist interval %s and minimum retry interval %s must be above zero",
+			"creating the inventory: watch timeout %s, relist interval %s and minimum retry interval %s must be "+
+				"above zero",
 			config.WatchTimeout, config.RelistInterval, config.MinRetryInterval)
 	}
 	return &Inventory{

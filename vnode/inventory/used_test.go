@@ -25,8 +25,8 @@ import (
 func newIdle(t *testing.T) *inventory.Inventory {
 	t.Helper()
 	i, err := inventory.New(inventory.Config{
-		API: cloudtest.NewWithNetwork(t).Client, Namespace: cloudtest.Namespace, Owner: owner, WatchTimeout: time.Minute,
-		RelistInterval: time.Hour, MinRetryInterval: time.Second, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		API: cloudtest.NewWithNetwork(t).Client, Namespace: cloudtest.Namespace, Owner: owner,
+		WatchTimeout: time.Minute, RelistInterval: time.Hour, MinRetryInterval: time.Second, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
 	return i

@@ -52,7 +52,8 @@ func (p *Provider) reserveWithin(limits policy.CloudLimits, pod *corev1.Pod, siz
 		pod.Namespace, limits, policy.CloudLimitsAnnotation)
 	slot, ok := policy.CloudSlotOf(pod)
 	if !ok || size.MilliCPU > slot.MilliCPU || size.MilliGiB > slot.MilliGiB {
-		return fmt.Sprintf("%s, and the extender has not counted this Pod with its size %s: only the scheduler may bind it",
+		return fmt.Sprintf("%s, and the extender has not counted this Pod with its size %s: only the scheduler may "+
+			"bind it",
 			namespace, size)
 	}
 	key, use := identity.KeyOf(pod), policy.CloudUse{Pods: 1, Flavor: size}
