@@ -43,7 +43,8 @@ type Config struct {
 	API       cci.API
 	Namespace string
 	Owner     identity.Owner
-	// WatchTimeout is how long one watch lasts. A shorter timeout detects dead connections sooner and costs more requests.
+	// WatchTimeout is how long one watch lasts. A shorter timeout detects dead connections sooner and costs more
+	// requests.
 	WatchTimeout time.Duration
 	// RelistInterval is how often all cloud Pods are listed while the watch works: a list finds what a watch may have
 	// lost.

@@ -26,7 +26,8 @@ func newIdle(t *testing.T) *inventory.Inventory {
 	t.Helper()
 	i, err := inventory.New(inventory.Config{
 		API: cloudtest.NewWithNetwork(t).Client, Namespace: cloudtest.Namespace, Owner: owner,
-		WatchTimeout: time.Minute, RelistInterval: time.Hour, MinRetryInterval: time.Second, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		WatchTimeout: time.Minute, RelistInterval: time.Hour, MinRetryInterval: time.Second,
+		Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
 	return i

@@ -183,8 +183,8 @@ func inFlood(t *testing.T, test func(t *testing.T, f *flood)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var ended sync.WaitGroup
 		f := startFlood(ctx, t, &ended)
-		// Deferred: after a requirement that is not met, goroutines that remain would turn the failure into a panic of the
-		// bubble, which says "deadlock" and not what was required.
+		// Deferred: after a requirement that is not met, goroutines that remain would turn the failure into a panic of
+		// the bubble, which says "deadlock" and not what was required.
 		defer f.cluster.Shutdown()
 		defer ended.Wait()
 		defer cancel()
