@@ -22,7 +22,7 @@ func required(t *testing.T, file, module string) string {
 
 func TestTheVersionOfKubernetesIsThatOfGoMod(t *testing.T) {
 	want := required(t, "../../go.mod", "k8s.io/api")
-	assert.Equal(t, want, required(t, "../../test/cluster/1.36/go.mod", "k8s.io/kubernetes"),
+	assert.Equal(t, want, required(t, "../../test/cluster/go.mod", "k8s.io/kubernetes"),
 		"the tests run the version that the programs are built for")
 	assert.Equal(t, "v1."+want, kubernetesVersion([]*debug.Module{
 		{Path: "k8s.io/apimachinery", Version: "v0.1.2"}, {Path: "k8s.io/api", Version: "v0." + want},

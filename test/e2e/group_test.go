@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
-	schedulingv1alpha2 "k8s.io/api/scheduling/v1alpha2"
+	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,16 +19,17 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// TestSchedulingGroups creates gangs of three Pods on a control plane with the alpha feature gates of Kubernetes 1.36.
+// TestSchedulingGroups creates gangs of three Pods on a control plane with the feature gate and the API of groups,
+// which Kubernetes 1.37 does not enable by default.
 func TestSchedulingGroups(t *testing.T) {
 	t.Parallel()
-	const gates = "--feature-gates=GenericWorkload=true,GangScheduling=true"
+	const gates = "--feature-gates=GenericWorkload=true"
 	binDir, err := system.FindBinDir()
 	require.NoError(t, err)
 	config := system.Config{
 		Dir: t.TempDir(), BinDir: binDir, Shape: system.DefaultShape(), DieWithParent: true, Progress: t.Output(),
 		Args: map[string][]string{
-			system.APIServer:         {gates, "--runtime-config=scheduling.k8s.io/v1alpha2=true"},
+			system.APIServer:         {gates, "--runtime-config=scheduling.k8s.io/v1beta1=true"},
 			system.ControllerManager: {gates},
 			system.Scheduler:         {gates},
 		},
@@ -57,11 +58,14 @@ func TestSchedulingGroups(t *testing.T) {
 		"enforce":      {[]func(*corev1.Pod){labeled(policy.ModeEnforce)}, "cloud cloud cloud"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			gang := schedulingv1alpha2.PodGroupSchedulingPolicy{Gang: &schedulingv1alpha2.GangSchedulingPolicy{MinCount: 3}}
-			group := &schedulingv1alpha2.PodGroup{
-				ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: schedulingv1alpha2.PodGroupSpec{SchedulingPolicy: gang},
+			gang := schedulingv1beta1.PodGroupSchedulingPolicy{
+				Gang: &schedulingv1beta1.GangSchedulingPolicy{MinCount: 3},
 			}
-			_, err := s.Client().SchedulingV1alpha2().PodGroups("default").Create(t.Context(), group, metav1.CreateOptions{})
+			group := &schedulingv1beta1.PodGroup{
+				ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: schedulingv1beta1.PodGroupSpec{SchedulingPolicy: gang},
+			}
+			groups := s.Client().SchedulingV1beta1().PodGroups("default")
+			_, err := groups.Create(t.Context(), group, metav1.CreateOptions{})
 			require.NoError(t, err)
 			for i := range 3 {
 				pod := &corev1.Pod{
@@ -119,7 +123,8 @@ func placesOf(t *testing.T, s *system.System, group string) string {
 	t.Helper()
 	var places []string
 	for i := range 3 {
-		pod, err := s.Client().CoreV1().Pods("default").Get(t.Context(), fmt.Sprintf("%s-%d", group, i), metav1.GetOptions{})
+		name := fmt.Sprintf("%s-%d", group, i)
+		pod, err := s.Client().CoreV1().Pods("default").Get(t.Context(), name, metav1.GetOptions{})
 		require.NoError(t, err)
 		require.NotNil(t, pod.Spec.SchedulingGroup, "the Pod belongs to a group")
 		places = append(places, placeOf(t, s, pod))

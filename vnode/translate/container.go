@@ -69,7 +69,12 @@ func (b *builder) mounts(c *corev1.Container) []cci.VolumeMount {
 			b.warn("mountPropagation of volume %s in container %s is ignored: cloud Pods have no host", m.Name, c.Name)
 		}
 		if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled {
-			b.warn("recursiveReadOnly of volume %s in container %s is ignored: the cloud does not support it", m.Name, c.Name)
+			b.warn("recursiveReadOnly of volume %s in container %s is ignored: the cloud does not support it",
+				m.Name, c.Name)
+		}
+		if len(m.BindMountOptions) > 0 {
+			b.warn("bindMountOptions of volume %s in container %s are ignored: the cloud does not support them",
+				m.Name, c.Name)
 		}
 		mounts = append(mounts, cci.VolumeMount{
 			Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly, SubPath: m.SubPath, SubPathExpr: m.SubPathExpr,
@@ -105,7 +110,18 @@ func (b *builder) handler(c *corev1.Container, name string, h *corev1.LifecycleH
 	case h.Exec == nil && h.HTTPGet == nil:
 		return nil
 	}
-	return &cci.Handler{Exec: h.Exec, HTTPGet: h.HTTPGet}
+	return &cci.Handler{Exec: h.Exec, HTTPGet: b.httpGet(c, name, h.HTTPGet)}
+}
+
+// httpGet drops the protocol of a request. The cloud uses HTTP/1.1.
+func (b *builder) httpGet(c *corev1.Container, name string, action *corev1.HTTPGetAction) *corev1.HTTPGetAction {
+	if action == nil || action.Protocol == nil {
+		return action
+	}
+	b.warn("httpGet.protocol of the %s of container %s is ignored: the cloud uses HTTP/1.1", name, c.Name)
+	cloud := *action
+	cloud.Protocol = nil
+	return &cloud
 }
 
 func (b *builder) probe(c *corev1.Container, name string, p *corev1.Probe) *cci.Probe {
@@ -117,10 +133,11 @@ func (b *builder) probe(c *corev1.Container, name string, p *corev1.Probe) *cci.
 			c.Name, name)
 		return nil
 	case p.TerminationGracePeriodSeconds != nil:
-		b.warn("terminationGracePeriodSeconds of the %s of container %s is ignored: that of the Pod applies", name, c.Name)
+		b.warn("terminationGracePeriodSeconds of the %s of container %s is ignored: that of the Pod applies",
+			name, c.Name)
 	}
 	return &cci.Probe{
-		Exec: p.Exec, HTTPGet: p.HTTPGet, TCPSocket: p.TCPSocket,
+		Exec: p.Exec, HTTPGet: b.httpGet(c, name, p.HTTPGet), TCPSocket: p.TCPSocket,
 		InitialDelaySeconds: p.InitialDelaySeconds, TimeoutSeconds: p.TimeoutSeconds, PeriodSeconds: p.PeriodSeconds,
 		SuccessThreshold: p.SuccessThreshold, FailureThreshold: p.FailureThreshold,
 	}

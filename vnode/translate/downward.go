@@ -22,6 +22,7 @@ func (b *builder) downwardFiles(volume string, files []corev1.DownwardAPIVolumeF
 			b.refuse("file %s of volume %s %v", file.Path, volume, err)
 			continue
 		}
+		b.owner(volume, file.User)
 		translated = append(translated, corev1.DownwardAPIVolumeFile{
 			Path: file.Path, Mode: file.Mode, FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: path},
 		})

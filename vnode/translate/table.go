@@ -90,6 +90,7 @@ var table = []Section{
 		{"resources", Translated, "to the size of the cloud Pod"},
 		{"hostnameOverride", Translated, "to hostname"},
 		{"schedulingGroup", Dropped, scheduled},
+		{"evictionResponders", Dropped, "Kubernetes asks them before it evicts the Pod"},
 	}},
 	{"PodSecurityContext", []Field{
 		{"seLinuxOptions", DroppedWithEvent, noHost},
@@ -197,6 +198,7 @@ var table = []Section{
 		{"subPath", Copied, "see rule EmptyDirSubPath"},
 		{"mountPropagation", DroppedWithEvent, noHost},
 		{"subPathExpr", Copied, "see rule EmptyDirSubPath"},
+		{"bindMountOptions", DroppedWithEvent, unsupported},
 	}},
 	{"Probe", []Field{
 		{"exec", Copied, ""},
@@ -217,6 +219,7 @@ var table = []Section{
 		{"host", Copied, ""},
 		{"scheme", Copied, ""},
 		{"httpHeaders", Copied, ""},
+		{"protocol", DroppedWithEvent, "the cloud uses HTTP/1.1"},
 	}},
 	{"HTTPHeader", []Field{{"name", Copied, ""}, {"value", Copied, ""}}},
 	{"TCPSocketAction", []Field{{"port", Copied, ""}, {"host", Copied, ""}}},
@@ -285,35 +288,53 @@ var table = []Section{
 	}},
 	{"EphemeralVolumeSource", []Field{{"volumeClaimTemplate", Dropped, "the cluster has created the claim"}}},
 	{"HostPathVolumeSource", []Field{{"path", Translated, "`/etc/localtime` only"}, {"type", Dropped, noHost}}},
-	{"EmptyDirVolumeSource", []Field{{"medium", Copied, ""}, {"sizeLimit", Copied, ""}}},
+	{"EmptyDirVolumeSource", []Field{
+		{"medium", Copied, ""},
+		{"sizeLimit", Copied, ""},
+		{"mode", DroppedWithEvent, unsupported},
+	}},
 	{"SecretVolumeSource", []Field{
 		{"secretName", Translated, "to the name of the mirror"},
 		{"items", Copied, ""},
 		{"defaultMode", Copied, ""},
 		{"optional", Copied, ""},
+		{"defaultUser", DroppedWithEvent, unsupported},
 	}},
 	{"ConfigMapVolumeSource", []Field{
 		{"name", Translated, "to the name of the mirror"},
 		{"items", Copied, ""},
 		{"defaultMode", Copied, ""},
 		{"optional", Copied, ""},
+		{"defaultUser", DroppedWithEvent, unsupported},
 	}},
-	{"KeyToPath", []Field{{"key", Copied, ""}, {"path", Copied, ""}, {"mode", Copied, ""}}},
+	{"KeyToPath", []Field{
+		{"key", Copied, ""},
+		{"path", Copied, ""},
+		{"mode", Copied, ""},
+		{"user", DroppedWithEvent, unsupported},
+	}},
 	{"NFSVolumeSource", []Field{
 		{"server", Copied, "the cloud must be able to reach it"},
 		{"path", Copied, ""},
 		{"readOnly", Copied, ""},
 	}},
 	{"DownwardAPIVolumeSource", []Field{
-		{"items", Translated, "see DownwardAPIVolumeFile"}, {"defaultMode", Copied, ""},
+		{"items", Translated, "see DownwardAPIVolumeFile"},
+		{"defaultMode", Copied, ""},
+		{"defaultUser", DroppedWithEvent, unsupported},
 	}},
 	{"DownwardAPIVolumeFile", []Field{
 		{"path", Copied, ""},
 		{"fieldRef", Translated, "to an annotation of the cloud Pod that contains the value"},
 		{"resourceFieldRef", Translated, "to an annotation of the cloud Pod that contains the value"},
 		{"mode", Copied, ""},
+		{"user", DroppedWithEvent, unsupported},
 	}},
-	{"ProjectedVolumeSource", []Field{{"sources", Translated, "see VolumeProjection"}, {"defaultMode", Copied, ""}}},
+	{"ProjectedVolumeSource", []Field{
+		{"sources", Translated, "see VolumeProjection"},
+		{"defaultMode", Copied, ""},
+		{"defaultUser", DroppedWithEvent, unsupported},
+	}},
 	{"VolumeProjection", []Field{
 		{"secret", Translated, "to the mirror"},
 		{"downwardAPI", Translated, "to annotations of the cloud Pod"},
@@ -337,5 +358,6 @@ var table = []Section{
 		{"audience", Translated, "to the key of the token"},
 		{"expirationSeconds", Translated, "to the key of the token"},
 		{"path", Copied, ""},
+		{"user", DroppedWithEvent, unsupported},
 	}},
 }

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,6 +32,9 @@ func (b *builder) volumes() []cci.Volume {
 func (b *builder) volume(v corev1.Volume) *cci.Volume {
 	switch {
 	case v.EmptyDir != nil:
+		if v.EmptyDir.Mode != nil {
+			b.warn("mode of volume %s is ignored: the cloud does not support it", v.Name)
+		}
 		return &cci.Volume{Name: v.Name, EmptyDir: emptyDir(v.EmptyDir)}
 	case v.NFS != nil:
 		return &cci.Volume{Name: v.Name, NFS: v.NFS}
@@ -38,17 +42,22 @@ func (b *builder) volume(v corev1.Volume) *cci.Volume {
 		b.hostPath(v)
 		return nil
 	case v.DownwardAPI != nil:
+		b.owner(v.Name, v.DownwardAPI.DefaultUser)
 		return &cci.Volume{Name: v.Name, DownwardAPI: &corev1.DownwardAPIVolumeSource{
 			DefaultMode: v.DownwardAPI.DefaultMode, Items: b.downwardFiles(v.Name, v.DownwardAPI.Items),
 		}}
 	case v.ConfigMap != nil:
+		b.owner(v.Name, v.ConfigMap.DefaultUser)
 		return &cci.Volume{Name: v.Name, ConfigMap: &corev1.ConfigMapVolumeSource{
-			LocalObjectReference: b.mirror(identity.MirrorConfigMap, v.ConfigMap.Name), Items: v.ConfigMap.Items,
-			DefaultMode: v.ConfigMap.DefaultMode, Optional: v.ConfigMap.Optional,
+			LocalObjectReference: b.mirror(identity.MirrorConfigMap, v.ConfigMap.Name),
+			Items:                b.items(v.Name, v.ConfigMap.Items),
+			DefaultMode:          v.ConfigMap.DefaultMode, Optional: v.ConfigMap.Optional,
 		}}
 	case v.Secret != nil:
+		b.owner(v.Name, v.Secret.DefaultUser)
 		return &cci.Volume{Name: v.Name, Secret: &corev1.SecretVolumeSource{
-			SecretName: b.mirror(identity.MirrorSecret, v.Secret.SecretName).Name, Items: v.Secret.Items,
+			SecretName:  b.mirror(identity.MirrorSecret, v.Secret.SecretName).Name,
+			Items:       b.items(v.Name, v.Secret.Items),
 			DefaultMode: v.Secret.DefaultMode, Optional: v.Secret.Optional,
 		}}
 	case v.PersistentVolumeClaim != nil:
@@ -58,13 +67,30 @@ func (b *builder) volume(v corev1.Volume) *cci.Volume {
 	case v.Projected != nil:
 		return b.projected(v.Name, v.Projected)
 	}
-	b.refuse("volume %s has a type that the cloud cannot mount: use configMap, secret, emptyDir, downwardAPI, projected, "+
-		"nfs or persistentVolumeClaim", v.Name)
+	b.refuse("volume %s has a type that the cloud cannot mount: use configMap, secret, emptyDir, downwardAPI, "+
+		"projected, nfs or persistentVolumeClaim", v.Name)
 	return nil
 }
 
-// emptyDir drops a size limit of 0. Kubernetes treats it as no limit. CCI refuses it because it is not a multiple of
-// 1Gi.
+// owner reports that the cloud does not set the owner of files.
+func (b *builder) owner(volume string, user *int64) {
+	if user != nil {
+		b.warn("the owner %d of files of volume %s is ignored: the cloud does not support it", *user, volume)
+	}
+}
+
+// items drops the owners of files.
+func (b *builder) items(volume string, items []corev1.KeyToPath) []corev1.KeyToPath {
+	cloud := slices.Clone(items)
+	for i := range cloud {
+		b.owner(volume, cloud[i].User)
+		cloud[i].User = nil
+	}
+	return cloud
+}
+
+// emptyDir drops a mode, and a size limit of 0. Kubernetes treats it as no limit. CCI refuses it because it is not a
+// multiple of 1Gi.
 func emptyDir(e *corev1.EmptyDirVolumeSource) *corev1.EmptyDirVolumeSource {
 	cloud := &corev1.EmptyDirVolumeSource{Medium: e.Medium, SizeLimit: e.SizeLimit}
 	if cloud.SizeLimit != nil && cloud.SizeLimit.IsZero() {
@@ -108,9 +134,11 @@ func (b *builder) mirror(kind identity.MirrorKind, name string) corev1.LocalObje
 // projected translates all sources of a projected volume. It returns nil if the volume is left out.
 func (b *builder) projected(name string, p *corev1.ProjectedVolumeSource) *cci.Volume {
 	if b.translator.config.NoTokens && isTokenVolume(name, p) {
-		b.warn("the ServiceAccount token is left out: tokens are disabled for this virtual node (pods.serviceAccountTokens)")
+		b.warn("the ServiceAccount token is left out: tokens are disabled for this virtual node " +
+			"(pods.serviceAccountTokens)")
 		return nil
 	}
+	b.owner(name, p.DefaultUser)
 	projected := &cci.ProjectedVolume{DefaultMode: p.DefaultMode}
 	for i := range p.Sources {
 		if source := b.projection(name, &p.Sources[i]); source != nil {
@@ -129,12 +157,12 @@ func (b *builder) projection(volume string, source *corev1.VolumeProjection) *cc
 	case source.ConfigMap != nil:
 		return &cci.Projection{ConfigMap: &corev1.ConfigMapProjection{
 			LocalObjectReference: b.mirror(identity.MirrorConfigMap, source.ConfigMap.Name),
-			Items:                source.ConfigMap.Items, Optional: source.ConfigMap.Optional,
+			Items:                b.items(volume, source.ConfigMap.Items), Optional: source.ConfigMap.Optional,
 		}}
 	case source.Secret != nil:
 		return &cci.Projection{Secret: &corev1.SecretProjection{
 			LocalObjectReference: b.mirror(identity.MirrorSecret, source.Secret.Name),
-			Items:                source.Secret.Items, Optional: source.Secret.Optional,
+			Items:                b.items(volume, source.Secret.Items), Optional: source.Secret.Optional,
 		}}
 	case source.ServiceAccountToken != nil:
 		return b.token(volume, source.ServiceAccountToken)
@@ -151,6 +179,7 @@ func (b *builder) token(volume string, token *corev1.ServiceAccountTokenProjecti
 			"(pods.serviceAccountTokens)", volume)
 		return nil
 	}
+	b.owner(volume, token.User)
 	name := b.translator.config.Owner.MirrorName(identity.TokenMirror(b.pod))
 	return &cci.Projection{Secret: &corev1.SecretProjection{
 		LocalObjectReference: corev1.LocalObjectReference{Name: name},
