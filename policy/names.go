@@ -59,11 +59,10 @@ const (
 	ProviderTaintValue = "huawei"
 )
 
-// Prefix begins all keys of Spillway.
-const Prefix = "spillway.io/"
-
 // Keys of Spillway, for which the replaced systems have none.
 const (
+	// Prefix begins all of them.
+	Prefix = "spillway.io/"
 	// PlacementResource is the marker resource. The scheduler calls the extender for Pods that request it
 	// (managedResources of the extender's entry). The webhook adds the request, the scheduler and the kubelet ignore
 	// it, vnode removes it.
