@@ -42,7 +42,8 @@ func (u CloudUse) Minus(other CloudUse) CloudUse {
 }
 
 // LimitsRight says what CloudLimitsAnnotation must be.
-const LimitsRight = "must be a list such as \"pods=50,cpu=200,memory=400Gi\", each of pods, cpu and memory once at most"
+const LimitsRight = "must be a list such as \"pods=50,cpu=200,memory=400Gi\", each of pods, cpu and memory once at most, " +
+	"memory with a unit"
 
 // mostLimit bounds limits so that sums of them cannot overflow. It is beyond every account.
 const mostLimit = int64(1) << 40
@@ -99,7 +100,7 @@ func parseLimit(value string, unit int64) (amount int64, ok bool) {
 	}
 	bytes := sizes.Amount(quantity, corev1.ResourceMemory)
 	n := bytes/sizes.GiB*1000 + bytes%sizes.GiB*1000/sizes.GiB
-	return n, n <= mostLimit
+	return n, n <= mostLimit && (n > 0 || bytes == 0) // Less than that has no unit by mistake.
 }
 
 // String returns the limits as they were written.
@@ -108,8 +109,11 @@ func (l CloudLimits) String() string { return l.text }
 // IsZero reports whether there is no limit.
 func (l CloudLimits) IsZero() bool { return l.pods == nil && l.milliCPU == nil && l.milliGiB == nil }
 
-// Forbid reports whether the limits allow no Pod at all.
-func (l CloudLimits) Forbid() bool { return l.pods != nil && *l.pods == 0 }
+// Forbid reports whether the limits allow no Pod at all: each uses some CPU and memory.
+func (l CloudLimits) Forbid() bool {
+	none := func(limit *int64) bool { return limit != nil && *limit == 0 }
+	return none(l.pods) || none(l.milliCPU) || none(l.milliGiB)
+}
 
 // Allow reports whether the use is within the limits.
 func (l CloudLimits) Allow(use CloudUse) bool {

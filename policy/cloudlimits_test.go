@@ -54,6 +54,7 @@ func TestParseCloudLimitsRejectsEverythingElse(t *testing.T) {
 	for _, text := range []string{
 		"pods", "pods=", "pods=-1", "pods=1.5", "pods=1,pods=2", "cpu=", "cpu=-1", "cpu=two", "gpu=1", ",", "pods=1,",
 		"cpu=1e-4000000", "cpu=1e4000000", "memory=1E9", "pods=99999999999999999999", "memory=99999999Ei", "Pods=1",
+		"memory=4", "memory=400", "cpu=2Gi",
 		strings.Repeat("pods=1,", 100000),
 	} {
 		start := time.Now()
@@ -93,6 +94,8 @@ func TestANamespaceThatMayNotUseTheCloudKeepsItsPodsLocal(t *testing.T) {
 	}
 	for text, want := range map[string]policy.Reason{
 		"pods=0":   policy.ReasonCloudForbidden,
+		"cpu=0":    policy.ReasonCloudForbidden,
+		"memory=0": policy.ReasonCloudForbidden,
 		"pods=two": policy.ReasonInvalidNamespace,
 		"pods=1":   policy.ReasonLabelEnforce,
 	} {
