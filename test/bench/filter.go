@@ -19,8 +19,8 @@ const unmanagedTitle = "unmanaged"
 type podKind struct {
 	title string
 	pod   *corev1.Pod
-	// virtual is set if Spillway must answer with the virtual nodes, and not with the local nodes.
-	virtual bool
+	// answer says whether Spillway must answer with a node.
+	answer func(name string) bool
 }
 
 // answerRow contains the response times for a kind of Pod and a number of names.
@@ -140,7 +140,7 @@ func (a callers) check(ctx context.Context, r *answerRow, o options, names []str
 	if err != nil {
 		return err
 	}
-	want := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return isVirtual(name) != r.virtual })
+	want := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !r.answer(name) })
 	if !slices.Equal(want, left) {
 		return fmt.Errorf("%s: the extender answered with %d names: must be %d of %d", r.title, len(left), len(want),
 			len(names))
@@ -181,10 +181,12 @@ func (c *cluster) podKinds(ctx context.Context, ours *caller, o options) ([]podK
 	if err != nil {
 		return nil, fmt.Errorf("reading the pod with a slot: %w", err)
 	}
+	every := func(string) bool { return true }
+	isLocal := func(name string) bool { return !isVirtual(name) }
 	return []podKind{
-		{title: unmanagedTitle, pod: pods[1]},
-		{title: "quota used up", pod: pods[2], virtual: true},
-		{title: "below the quota, has its slot", pod: asScheduled(slot)},
+		{title: unmanagedTitle, pod: pods[1], answer: every},
+		{title: "quota used up", pod: pods[2], answer: isVirtual},
+		{title: "below the quota, has its slot", pod: asScheduled(slot), answer: isLocal},
 	}, nil
 }
 
