@@ -176,7 +176,7 @@ func TestTheProgramsWorkWithTheChart(t *testing.T) {
 		ready(t, cloud)
 		health := programtest.FreeAddress(t)
 		start(t, "vnode", "--config", filepath.Join(dir, "vnode.yaml"), "--kubeconfig", kubeconfig(t, "spillway-vnode"),
-			"--node-name=virtual-node-cci-0", "--node-ip=127.0.0.1", "--client-ca-file", trial.AuthorityFile(),
+			"--process-name=spillway-vnode-0", "--node-ip=127.0.0.1", "--client-ca-file", trial.AuthorityFile(),
 			"--listen", programtest.FreeAddress(t), "--health-listen", health,
 			"--cci-endpoint", cloud, "--iam-endpoint", cloud, "--cci-credentials-file", keys)
 		ready(t, "http://"+health)
