@@ -26,7 +26,6 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/provider"
-	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 // cloudPod returns the cloud Pod of a Pod.
@@ -102,10 +101,7 @@ func TestAJobEndsWithTheExitCodesOfTheCloud(t *testing.T) {
 	t.Parallel()
 	cloud := cloudtest.New(t)
 	v, ns := startOn(t, cloud)
-	template := corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"ccisim.spillway.io/run-seconds": "0.05"}},
-		Spec:       jobPodOn(v.name(), "x").Spec,
-	}
+	template := jobTemplateOn(v.name(), map[string]string{"ccisim.spillway.io/run-seconds": "0.05"})
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "pi"},
 		Spec: batchv1.JobSpec{Completions: new(int32(3)), Parallelism: new(int32(2)), Template: template}}
 	_, err := trial.Client().BatchV1().Jobs(ns).Create(t.Context(), job, metav1.CreateOptions{})
@@ -329,7 +325,7 @@ func TestPodsThatTheCloudCannotRunReportWhy(t *testing.T) {
 			p.Spec.RestartPolicy = corev1.RestartPolicyNever
 			devices := corev1.ResourceList{"nvidia.com/gpu": resource.MustParse("1")}
 			p.Spec.Containers[0].Resources = corev1.ResourceRequirements{Limits: devices, Requests: devices}
-		}, corev1.PodFailed, translate.ReasonUnsupported, "nvidia.com/gpu"},
+		}, corev1.PodFailed, policy.ReasonExtendedResource, "nvidia.com/gpu"},
 		"what only the cloud refuses": {func(p *corev1.Pod) {
 			p.Annotations = map[string]string{"resource.cci.io/instance-type": "nonsense"}
 		}, corev1.PodPending, provider.ReasonRefused, "nonsense"},

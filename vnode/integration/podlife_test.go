@@ -37,7 +37,7 @@ func TestALostCloudPodIsNoFailureOfItsJob(t *testing.T) {
 	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.RunTime = time.Hour })
 	v, ns := startOn(t, cloud)
 	jobs := trial.Client().BatchV1().Jobs(ns)
-	template := corev1.PodTemplateSpec{Spec: jobPodOn(v.name(), "x").Spec}
+	template := jobTemplateOn(v.name(), nil)
 	_, err := jobs.Create(t.Context(), &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Name: "pi"},
 		Spec: batchv1.JobSpec{

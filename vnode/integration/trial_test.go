@@ -238,6 +238,21 @@ func jobPodOn(node, name string) *corev1.Pod {
 	return pod
 }
 
+// jobTemplateOn returns the template of a Job whose Pods the scheduler binds to the node: a controller may not create
+// them on a virtual node itself.
+func jobTemplateOn(node string, annotations map[string]string) corev1.PodTemplateSpec {
+	spec := jobPodOn("", "").Spec
+	spec.Tolerations = []corev1.Toleration{{Key: policy.ProviderTaintKey, Operator: corev1.TolerationOpExists}}
+	spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{
+				{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{node}},
+			}}},
+		},
+	}}
+	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: annotations}, Spec: spec}
+}
+
 func create(t testing.TB, namespace string, pod *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	made, err := trial.Client().CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
