@@ -42,8 +42,8 @@ func (u CloudUse) Minus(other CloudUse) CloudUse {
 }
 
 // LimitsRight says what CloudLimitsAnnotation must be.
-const LimitsRight = "must be a list such as \"pods=50,cpu=200,memory=400Gi\", each of pods, cpu and memory once at most, " +
-	"memory with a unit"
+const LimitsRight = "must be a list such as \"pods=50,cpu=200,memory=400Gi\", each of pods, cpu and memory once at " +
+	"most, memory with a unit"
 
 // mostLimit bounds limits so that sums of them cannot overflow. It is beyond every account.
 const mostLimit = int64(1) << 40

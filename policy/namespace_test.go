@@ -62,7 +62,8 @@ func TestMalformedSettingsOfANamespace(t *testing.T) {
 		assert.NotEmpty(t, found[i].Right)
 	}
 	for _, text := range []string{
-		",", "a,", "=x", "/", "yangtse.io/", "*", "/*", "yangtse.io/a*", "spillway.io/*", "spillway.io/pod-uid", "spillway.io/pod-uid=forged",
+		",", "a,", "=x", "/", "yangtse.io/", "*", "/*", "yangtse.io/a*", "spillway.io/*", "spillway.io/pod-uid",
+		"spillway.io/pod-uid=forged",
 		strings.Repeat("a,", 1023) + "aaa",
 	} {
 		_, err := p.NamespaceSettings(map[string]string{policy.AllowCloudAnnotationsAnnotation: text})

@@ -123,7 +123,7 @@ func TestADeadlineRunsFromTheMomentWhenTheNodeAcceptsThePod(t *testing.T) {
 		eventually(t, func() error {
 			_, err := cloud.Client.GetPod(t.Context(), cloudtest.Namespace, identity.CloudName(identity.KeyOf(made)))
 			if !cci.IsNotFound(err) {
-				return fmt.Errorf("the cloud Pod should be gone: %v", err)
+				return errors.Join(errors.New("the cloud Pod should be gone"), err)
 			}
 			return nil
 		})
