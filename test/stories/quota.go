@@ -129,8 +129,7 @@ func playRollout(ctx context.Context, w *World) error {
 }
 
 // playFullRollout updates a Deployment while its local replicas fill the local nodes: a Pod fits on a node alone, and
-// one of the three nodes is cordoned. A surge Pod finds no room there. Without surge, each Pod has the room of the one
-// before.
+// one of the three nodes is cordoned. How many of the new Pods find the room of an old one is a matter of moments.
 func playFullRollout(ctx context.Context, w *World) (err error) {
 	cordoned := system.LocalNode(2)
 	if err := w.run(ctx, "cordon", cordoned); err != nil {
@@ -147,35 +146,32 @@ func playFullRollout(ctx context.Context, w *World) (err error) {
 	if err := w.awaitRunning(ctx, "full", 2, 2); err != nil {
 		return err
 	}
-	if err := w.rollOut(ctx, "nginx:1.29"); err != nil {
-		return err
-	}
-	if err := w.awaitRunning(ctx, "full", 2, 2); err != nil {
-		return err
-	}
-	w.printf("  with maxSurge: 0, as many replicas are local as before")
-	const surge = `{"spec":{"strategy":{"rollingUpdate":{"maxSurge":1,"maxUnavailable":0}}}}`
-	if err := w.run(ctx, "patch", "deployment", "full", "--patch", surge); err != nil {
-		return err
-	}
-	if err := w.rollOut(ctx, "nginx:1.30"); err != nil {
-		return err
-	}
-	if err := w.awaitRunning(ctx, "full", 1, 3); err != nil {
-		return err
-	}
-	w.printf("  with maxSurge: 1, one replica fewer is local")
-	return nil
-}
-
-// rollOut updates the image of Deployment full and waits for the end of the update.
-func (w *World) rollOut(ctx context.Context, image string) error {
 	// The cost of each cloud Pod determines which Pods the update deletes first.
 	if err := w.awaitRanked(ctx, "full"); err != nil {
 		return err
 	}
-	if err := w.run(ctx, "set", "image", "deployment/full", "main="+image); err != nil {
+	if err := w.run(ctx, "set", "image", "deployment/full", "main=nginx:1.29"); err != nil {
 		return err
 	}
-	return w.run(ctx, "rollout", "status", "deployment/full", "--timeout=90s")
+	if err := w.run(ctx, "rollout", "status", "deployment/full", "--timeout=90s"); err != nil {
+		return err
+	}
+	pods, err := w.pods(ctx, "full")
+	if err != nil {
+		return err
+	}
+	if updated := count(pods); updated.local > 2 {
+		return fmt.Errorf("after the update %d Pods are local: must be at most 2", updated.local)
+	}
+	remove := []string{"delete", "pod", "--wait=false"}
+	for _, pod := range pods {
+		if isVirtual(pod.Spec.NodeName) {
+			remove = append(remove, pod.Name)
+		}
+	}
+	w.printf("  the update is done; the cloud Pods are deleted, so that the quota is filled again")
+	if err := w.run(ctx, remove...); err != nil {
+		return err
+	}
+	return w.awaitRunning(ctx, "full", 2, 2)
 }

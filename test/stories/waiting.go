@@ -103,8 +103,7 @@ func Further() []Story {
 		{"rollouts", "The burst label of an Argo Rollout applies to its Pods", playRollouts},
 		{
 			"full-rollout",
-			"A rolling update on full local nodes ends with as many local replicas without surge, and with " +
-				"fewer otherwise",
+			"A rolling update on full local nodes exceeds no quota, and deleting cloud Pods fills the quota again",
 			playFullRollout,
 		},
 		{"labels", "Burst labels: off never bursts, localPrefer and auto start on local nodes", playLabels},

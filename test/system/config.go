@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 	schedulerv1 "k8s.io/kube-scheduler/config/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // Names of the processes of a system. VNode returns those of the virtual nodes.
@@ -227,6 +229,8 @@ type Config struct {
 	// BareNodes creates local nodes without heartbeats, which KWOK does not manage. Thousands of them cost nothing.
 	// Pods bound to them never run. The node lifecycle controller is off, because it would taint them all.
 	BareNodes bool
+	// DisabledRules are the restrictions that the extender and admission ignore.
+	DisabledRules []policy.Reason
 	// CallForEveryPod makes the scheduler call the extender for every Pod, not only for those with the marker resource.
 	CallForEveryPod bool
 	// Scheduler edits the scheduler's configuration before it is written, if it is not nil.

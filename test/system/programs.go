@@ -94,13 +94,21 @@ const admissionConfig = `ownerKinds:
 - {group: argoproj.io, version: v1alpha1, resource: rollouts, kind: Rollout}
 `
 
-// writeAdmissionConfig writes the configuration of admission that has no flags.
-func (s *System) writeAdmissionConfig() error {
-	if err := os.WriteFile(s.data("admission.yaml"), []byte(admissionConfig), 0o600); err != nil {
-		return fmt.Errorf("writing the configuration of admission: %w", err)
+// writePolicyConfigs writes the configuration of admission and of the extender that has no flags.
+func (s *System) writePolicyConfigs() error {
+	shared, err := yaml.Marshal(map[string]any{"policy": map[string]any{"disabledRules": s.config.DisabledRules}})
+	if err != nil {
+		return fmt.Errorf("encoding the configuration of policy: %w", err)
+	}
+	for program, own := range map[string]string{Admission: admissionConfig, Extender: ""} {
+		if err := os.WriteFile(s.policyConfigFile(program), append([]byte(own), shared...), 0o600); err != nil {
+			return fmt.Errorf("writing the configuration of %s: %w", program, err)
+		}
 	}
 	return nil
 }
+
+func (s *System) policyConfigFile(program string) string { return s.data(program + ".yaml") }
 
 func (s *System) ccisimArgs() []string {
 	return []string{
@@ -113,6 +121,7 @@ func (s *System) ccisimArgs() []string {
 
 func (s *System) extenderArgs() []string {
 	return []string{
+		"--config", s.policyConfigFile(Extender),
 		"--kubeconfig", s.kubeconfig(Extender),
 		"--listen", s.address(Extender),
 	}
@@ -120,6 +129,7 @@ func (s *System) extenderArgs() []string {
 
 func (s *System) replicaArgs(name string) []string {
 	return []string{
+		"--config", s.policyConfigFile(Extender),
 		"--kubeconfig", s.kubeconfig(Extender),
 		"--listen", s.address(name),
 		"--tls-cert-file", s.pki.certFile(Extender),
@@ -148,7 +158,7 @@ func (s *System) admissionArgs(name string) []string {
 		}
 	}
 	return append(scheduler,
-		"--config", s.data("admission.yaml"),
+		"--config", s.policyConfigFile(Admission),
 		"--kubeconfig", s.kubeconfig(Admission),
 		"--listen", s.address(name),
 		"--tls-cert-file", s.pki.certFile(Admission),

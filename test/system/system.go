@@ -147,7 +147,7 @@ func (s *System) prepare() error {
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}},
 	}
 	err = errors.Join(s.writeTokenFile(), s.writeKubeconfigs(), s.writeCloudCredentials(), s.writeVNodeConfigs(),
-		s.writeAdmissionConfig(), s.ConfigureScheduler(s.config.Scheduler), s.configureOtherScheduler())
+		s.writePolicyConfigs(), s.ConfigureScheduler(s.config.Scheduler), s.configureOtherScheduler())
 	if err != nil {
 		return err
 	}

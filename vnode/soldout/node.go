@@ -145,7 +145,7 @@ func (c *Controller) unlock(ctx context.Context, state *nodeState, reason, messa
 		return fmt.Errorf("unlocking node %s: %w", c.config.Owner.Node, err)
 	}
 	state.unschedulable, state.locked = false, false
-	c.opened = c.config.Now()
+	c.opened = c.observed // A Pod that was first seen now has come after the node was opened.
 	for _, w := range c.waiting {
 		w.reported = ""
 	}

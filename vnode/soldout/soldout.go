@@ -87,6 +87,8 @@ type Controller struct {
 	// opened is when the node was last unlocked, or the first check. The time that a Pod waits counts from then on.
 	opened time.Time
 	probe  probe
+	// observed is when the cloud Pods were last observed.
+	observed time.Time
 	// problem is why no Pod gets an address, empty if the networks are not the cause. It was read at problemAt.
 	problem   string
 	problemAt time.Time

@@ -849,3 +849,25 @@ func TestConfigErrorsAreReported(t *testing.T) {
 	_, err = New(config)
 	assert.ErrorContains(t, err, "timeout 0s, first lock 2m0s, lock 30m0s and interval 1s must be above zero")
 }
+
+// The controller sees a Pod that comes right after kubectl uncordon for the first time when it sees the uncordoned node.
+func TestASignOfAPodThatCameAfterTheLockCounts(t *testing.T) {
+	h := newHarness(t, func(config *Config) {
+		now := config.Now
+		moments := time.Duration(0)
+		config.Now = func() time.Time { // Time passes during a check too.
+			moments += time.Millisecond
+			return now().Add(moments)
+		}
+	})
+	old := h.lock()
+	h.place(old)
+	h.setNode(func(object *corev1.Node) { object.Spec.Unschedulable = false })
+	h.wait("large", "SoldOut", sized("64.00_128.0"))
+	h.reconciles()
+	h.assertUnlocked(ReasonUncordoned)
+	h.cloud.soldOut = false
+	h.pass(time.Second)
+	h.reconciles()
+	assert.Contains(t, h.assertCondition(corev1.ConditionFalse, ReasonSizes), "64.00_128.0")
+}

@@ -50,6 +50,7 @@ func (r report) String() string {
 // they show nothing.
 func (c *Controller) observe() {
 	all, now, first := c.config.CloudPods(), c.config.Now(), c.hasAddress == nil
+	c.observed = now
 	if first {
 		c.hasAddress, c.opened = map[identity.Key]bool{}, now
 	}

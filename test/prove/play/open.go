@@ -21,6 +21,7 @@ import (
 	configv1alpha1 "k8s.io/component-base/config/v1alpha1"
 	schedulerv1 "k8s.io/kube-scheduler/config/v1"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/prove/plan"
 	"github.com/spillway-k8s/spillway/test/prove/proxy"
 	"github.com/spillway-k8s/spillway/test/prove/record"
@@ -117,6 +118,8 @@ func (s *Stage) startSystem(ctx context.Context, o Options) (err error) {
 	}
 	config := system.Config{
 		Dir: o.Dir, BinDir: o.BinDir, DieWithParent: true, Progress: o.Progress,
+		// Some Pods exclude the virtual nodes so that they wait for a slot (plan.WideOnly). They must keep their quota.
+		DisabledRules: []policy.Reason{policy.ReasonNodeSelector},
 		Shape: system.Shape{
 			LocalNodes: o.Size.WideNodes, LocalCPU: "16", LocalMemory: "64Gi", VirtualNodes: virtualNodes,
 			Kubernetes: o.Kubernetes,
