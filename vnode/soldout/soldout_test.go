@@ -850,7 +850,7 @@ func TestConfigErrorsAreReported(t *testing.T) {
 	assert.ErrorContains(t, err, "timeout 0s, first lock 2m0s, lock 30m0s and interval 1s must be above zero")
 }
 
-// The controller sees a Pod that comes right after kubectl uncordon for the first time when it sees the uncordoned node.
+// A Pod comes right after kubectl uncordon. The controller first sees it in the check that sees the uncordoned node.
 func TestASignOfAPodThatCameAfterTheLockCounts(t *testing.T) {
 	h := newHarness(t, func(config *Config) {
 		now := config.Now
