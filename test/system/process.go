@@ -189,7 +189,7 @@ func (p *processes) end(
 	}
 	err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, grace, true, gone)
 	if wait.Interrupted(err) && ctx.Err() == nil && signal != syscall.SIGKILL {
-		return p.end(ctx, name, process, syscall.SIGKILL, grace)
+		return p.end(ctx, name, process, syscall.SIGKILL, stopGrace)
 	}
 	if err != nil {
 		return fmt.Errorf("waiting for %s to end after %s: %w", name, signal, err)
