@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // The metrics of cAdvisor, with the labels that the kubelet gives them. Source: cAdvisor v0.56, metrics/prometheus.go;
@@ -33,12 +32,7 @@ var (
 // at which the exporter was read.
 func (c *Collector) ServeCAdvisor(w http.ResponseWriter, r *http.Request) {
 	samples, _ := c.Samples(r.Context())
-	registry := prometheus.NewRegistry()
-	if err := registry.Register(containers(samples)); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	serve(w, r, containers(samples))
 }
 
 // containers exports the samples as metrics of cAdvisor.

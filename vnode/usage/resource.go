@@ -34,8 +34,13 @@ var (
 // ServeResource serves /metrics/resource. Each value has the time at which the exporter was read.
 func (c *Collector) ServeResource(w http.ResponseWriter, r *http.Request) {
 	samples, cpu := c.Samples(r.Context())
+	serve(w, r, resources{samples, cpu, c.config.Now()})
+}
+
+// serve serves the metrics of one collector.
+func serve(w http.ResponseWriter, r *http.Request, collector prometheus.Collector) {
 	registry := prometheus.NewRegistry()
-	if err := registry.Register(resources{samples, cpu, c.config.Now()}); err != nil {
+	if err := registry.Register(collector); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
