@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -167,13 +168,21 @@ func checkPodAffinity(s subject) []string {
 		return nil
 	}
 	var found []string
-	nodes := s.selected()
-	for _, term := range s.spec.Affinity.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
-		if lacks(nodes, term.TopologyKey) {
-			found = append(found, fmt.Sprintf("the required podAffinity by %s fits on no virtual node, "+
-				"which has no such label: use preferredDuringSchedulingIgnoredDuringExecution, or %s",
-				term.TopologyKey, corev1.LabelTopologyZone))
+	nodes, affinity := s.selected(), s.spec.Affinity.PodAffinity
+	required := affinity.RequiredDuringSchedulingIgnoredDuringExecution
+	for _, term := range required {
+		if !lacks(nodes, term.TopologyKey) {
+			continue
 		}
+		advice := []string{"use preferredDuringSchedulingIgnoredDuringExecution"}
+		if slices.ContainsFunc(affinity.PreferredDuringSchedulingIgnoredDuringExecution,
+			func(p corev1.WeightedPodAffinityTerm) bool { return reflect.DeepEqual(p.PodAffinityTerm, term) }) {
+			advice = []string{"remove it, because the Pod prefers the same already"}
+		}
+		zones := slices.ContainsFunc(required,
+			func(t corev1.PodAffinityTerm) bool { return t.TopologyKey == corev1.LabelTopologyZone })
+		found = append(found, fmt.Sprintf("the required podAffinity by %s fits on no virtual node, "+
+			"which has no such label: %s", term.TopologyKey, otherTopology(nodes, term.TopologyKey, zones, advice)))
 	}
 	return found
 }
@@ -182,17 +191,54 @@ func checkPodAffinity(s subject) []string {
 // kubernetes.io/hostname. The scheduler's plugin PodTopologySpread fits no node without the label, and with it counts
 // all Pods of a virtual node as Pods of one host.
 func checkTopologySpread(s subject) []string {
-	if len(s.spec.TopologySpreadConstraints) == 0 {
+	constraints := s.spec.TopologySpreadConstraints
+	if len(constraints) == 0 {
 		return nil
 	}
 	var found []string
 	nodes := s.selected()
-	for _, c := range s.spec.TopologySpreadConstraints {
-		if c.WhenUnsatisfiable == corev1.DoNotSchedule && lacks(nodes, c.TopologyKey) {
-			found = append(found, fmt.Sprintf("the topologySpreadConstraint by %s with whenUnsatisfiable "+
-				"DoNotSchedule fits on no virtual node, which has no such label: use ScheduleAnyway, %s, or "+
-				"podAntiAffinity for one Pod on each host", c.TopologyKey, corev1.LabelTopologyZone))
+	for _, c := range constraints {
+		if c.WhenUnsatisfiable != corev1.DoNotSchedule || !lacks(nodes, c.TopologyKey) {
+			continue
 		}
+		advice := []string{"use ScheduleAnyway"}
+		if slices.ContainsFunc(constraints, func(o corev1.TopologySpreadConstraint) bool {
+			return o.WhenUnsatisfiable == corev1.ScheduleAnyway && o.TopologyKey == c.TopologyKey &&
+				reflect.DeepEqual(o.LabelSelector, c.LabelSelector)
+		}) {
+			advice = []string{"remove it, because the Pod has the same with ScheduleAnyway already"}
+		}
+		if c.TopologyKey == corev1.LabelHostname {
+			advice = append(advice, "use podAntiAffinity for one Pod on each host")
+			if isAloneOnHost(s.spec) {
+				advice = []string{"remove it, because the podAntiAffinity of the Pod spreads over hosts already"}
+			}
+		}
+		zones := slices.ContainsFunc(constraints,
+			func(o corev1.TopologySpreadConstraint) bool { return o.TopologyKey == corev1.LabelTopologyZone })
+		found = append(found, fmt.Sprintf("the topologySpreadConstraint by %s with whenUnsatisfiable DoNotSchedule "+
+			"fits on no virtual node, which has no such label: %s",
+			c.TopologyKey, otherTopology(nodes, c.TopologyKey, zones, advice)))
 	}
 	return found
+}
+
+// isAloneOnHost reports whether the Pod requires that some other Pods are not on its host.
+func isAloneOnHost(spec *corev1.PodSpec) bool {
+	return spec.Affinity != nil && spec.Affinity.PodAntiAffinity != nil && slices.ContainsFunc(
+		spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution,
+		func(t corev1.PodAffinityTerm) bool { return t.TopologyKey == corev1.LabelHostname })
+}
+
+// otherTopology joins advice about a topology that virtual nodes lack, and adds which other topology would fit. zones
+// reports whether the Pod has the same for zones already. The host name is not a label to give to virtual nodes:
+// docs/decisions/no-hostname-label.md.
+func otherTopology(nodes []VirtualNode, topologyKey string, zones bool, advice []string) string {
+	if !zones && !lacks(nodes, corev1.LabelTopologyZone) {
+		advice = append(advice, "use "+corev1.LabelTopologyZone)
+	}
+	if topologyKey != corev1.LabelHostname {
+		advice = append(advice, "give the virtual nodes the label")
+	}
+	return strings.Join(advice, ", or ")
 }
