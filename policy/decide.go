@@ -279,8 +279,8 @@ func (p *Policy) decideMode(in Input) Decision {
 	}
 	if !MayBurst(in.Global, local) {
 		return Decision{Placement: PlacementLocalOnly, Reason: ReasonSwitchOff, Message: fmt.Sprintf(
-			"%s is false in ConfigMap %s/%s: set it to true, or annotate the Pod template with %s: \"true\"",
-			SwitchKey, SwitchConfigMapNamespace, SwitchConfigMapName, SwitchKey)}
+			"%s in ConfigMap %s/%s is %s: set it to true, or annotate the Pod template with %s: \"true\"",
+			SwitchKey, SwitchConfigMapNamespace, SwitchConfigMapName, in.Global.why(), SwitchKey)}
 	}
 	return Decision{Placement: PlacementLocalFirst, Reason: ReasonSwitchOn,
 		Message: SwitchKey + " allows bursting: virtual nodes if no local node fits"}

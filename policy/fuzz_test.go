@@ -26,7 +26,7 @@ func FuzzParseSwitch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value string) {
 		got, err := policy.ParseSwitch(map[string]string{"AUTO_SCALE_EKS": value})
 		if err != nil {
-			assert.Equal(t, policy.SwitchOff, got)
+			assert.Equal(t, policy.SwitchMalformed, got)
 			return
 		}
 		assert.NotEqual(t, policy.SwitchUnset, got, "a key that is there is not unset")

@@ -134,7 +134,7 @@ func (s story) expect(sizes []policytest.Size) outcome {
 		return outcome{placement: "LocalOnly", mode: "off", reason: "InvalidPolicy", quota: -1}
 	} else if s.local != "" && s.local != "true" && s.local != "false" {
 		return outcome{placement: "LocalOnly", reason: "InvalidPolicy", quota: -1}
-	} else if s.global == "false" && s.local == "false" || s.global == "false" && s.local == "" {
+	} else if (s.global == "false" || s.global == "yes") && s.local != "true" {
 		return outcome{placement: "LocalOnly", reason: "SwitchOff", quota: -1}
 	} else {
 		v.placement, v.reason = "LocalFirst", "SwitchOn"
@@ -832,7 +832,7 @@ func tellStory(seed uint64) story {
 		cloudLimits:    pick("", "", "", "", "", "pods=5", "pods=0", "pods=-1"),
 		podLabel:       mode(),
 		workloadLabel:  mode(),
-		global:         pick("", "true", "false"),
+		global:         pick("", "true", "false", "yes"),
 		local:          pick("", "true", "false"),
 		sysctl:         pick("net.ipv4.ip_local_port_range", "net/ipv4/ip_local_port_range", "net.core.somaxconn"),
 		groups:         pick("", "", "Merge"),

@@ -8,7 +8,7 @@ type Reason string
 const (
 	// ReasonSwitchOn: the global or local switch allows bursting and no burst label says otherwise.
 	ReasonSwitchOn Reason = "SwitchOn"
-	// ReasonSwitchOff: the global switch is off and the local one is not on.
+	// ReasonSwitchOff: the global switch is off or malformed and the local one is not on.
 	ReasonSwitchOff Reason = "SwitchOff"
 	// ReasonLabelOff: the burst label is off. The Pod runs on local nodes only.
 	ReasonLabelOff Reason = "LabelOff"

@@ -112,7 +112,8 @@ func TestParseSwitchNamesKeyValueAndWhatIsRight(t *testing.T) {
 		t.Run(value, func(t *testing.T) {
 			got, err := policy.ParseSwitch(map[string]string{"AUTO_SCALE_EKS": value})
 			assert.EqualError(t, err, fmt.Sprintf(`AUTO_SCALE_EKS: invalid value %q: must be "true" or "false"`, value))
-			assert.Equal(t, policy.SwitchOff, got, "what cannot be read must not cost money")
+			assert.Equal(t, policy.SwitchMalformed, got)
+			assert.False(t, policy.MayBurst(got, policy.SwitchUnset), "what cannot be read must not cost money")
 		})
 	}
 }
@@ -121,4 +122,5 @@ func TestSwitchString(t *testing.T) {
 	assert.Equal(t, "true", policy.SwitchOn.String())
 	assert.Equal(t, "false", policy.SwitchOff.String())
 	assert.Equal(t, "unset", policy.SwitchUnset.String())
+	assert.Equal(t, "malformed", policy.SwitchMalformed.String())
 }

@@ -54,7 +54,7 @@ func TestWaitingPodsBurstAfterTheGlobalSwitchTurnsOn(t *testing.T) {
 	assert.Equal(t, virtualNode, onNode(t, ns, "exempt"), "the local switch is on")
 	event := eventOf(t, ns, "x0", "SwitchOff")
 	assert.Equal(t, corev1.EventTypeNormal, event.Type)
-	assert.Contains(t, event.Message, "AUTO_SCALE_EKS is false in ConfigMap kube-system/eks-config: set it to true")
+	assert.Contains(t, event.Message, "AUTO_SCALE_EKS in ConfigMap kube-system/eks-config is false: set it to true")
 	for i := range 20 {
 		eventOf(t, ns, "x"+strconv.Itoa(i), "SwitchOff")
 	}

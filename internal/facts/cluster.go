@@ -99,7 +99,7 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 	return nil
 }
 
-// Global returns the global switch as last seen. A malformed value counts as off; it was logged when it was seen.
+// Global returns the global switch as last seen. A malformed value was logged when it was seen.
 func (c *Cluster) Global() policy.Switch { return policy.Switch(c.global.Load()) }
 
 func (c *Cluster) read(obj any) {

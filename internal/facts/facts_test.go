@@ -62,7 +62,7 @@ func TestTheGlobalSwitchFollowsItsConfigMap(t *testing.T) {
 		_, err = configMaps.Update(t.Context(), eksConfig("maybe"), metav1.UpdateOptions{})
 		require.NoError(t, err)
 		synctest.Wait()
-		assert.Equal(t, policy.SwitchOff, source.Global(), "a malformed switch counts as off")
+		assert.Equal(t, policy.SwitchMalformed, source.Global())
 
 		require.NoError(t, configMaps.Delete(t.Context(), policy.SwitchConfigMapName, metav1.DeleteOptions{}))
 		synctest.Wait()

@@ -140,7 +140,7 @@ func TestGlobalFollowsTheConfigMap(t *testing.T) {
 		{"the ConfigMap comes with the switch on", write(map[string]string{"AUTO_SCALE_EKS": "true"}), policy.SwitchOn},
 		{"it is turned off", write(map[string]string{"AUTO_SCALE_EKS": "false"}), policy.SwitchOff},
 		{"the key goes", write(map[string]string{"OTHER": "false"}), policy.SwitchUnset},
-		{"an invalid value counts as off", write(map[string]string{"AUTO_SCALE_EKS": "maybe"}), policy.SwitchOff},
+		{"it becomes invalid", write(map[string]string{"AUTO_SCALE_EKS": "maybe"}), policy.SwitchMalformed},
 		{"the ConfigMap goes", remove, policy.SwitchUnset},
 	} {
 		require.NoError(t, step.do(), step.why)
