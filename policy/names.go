@@ -44,6 +44,13 @@ func PodAnnotations() []string {
 	return []string{LocalReplicasAnnotation, SwitchKey, HostPathReplacementAnnotation, OnSoldOutAnnotation}
 }
 
+// WrittenAnnotations returns the annotations that the programs of Spillway set on Pods.
+func WrittenAnnotations() []string {
+	return []string{
+		LocalSlotAnnotation, CloudSlotAnnotation, KeptLocalAnnotation, RequeueAnnotation, AddedAffinityAnnotation,
+	}
+}
+
 // What distinguishes a virtual node from a local node.
 const (
 	// NodeTypeLabel with the value NodeTypeVirtual marks a virtual node.

@@ -32,9 +32,9 @@ func ParseSwitch(values map[string]string) (Switch, error) {
 	return SwitchMalformed, invalidValue(SwitchKey, "", value, "must be \"true\" or \"false\"")
 }
 
-// MayBurst reports whether the two switches allow bursting. They forbid it only if the global switch is off or malformed
-// and the local one is not on. A local "false" under a global "true" allows it: use the burst label "off" to forbid it. Source:
-// TKE Resilience, table of nine rows.
+// MayBurst reports whether the two switches allow bursting. They forbid it only if the global switch is off or
+// malformed and the local one is not on. A local "false" under a global "true" allows it: use the burst label "off" to
+// forbid it. Source: TKE Resilience, table of nine rows.
 func MayBurst(global, local Switch) bool {
 	return global == SwitchOn || global == SwitchUnset || local == SwitchOn
 }

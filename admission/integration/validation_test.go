@@ -148,6 +148,26 @@ func TestWarningsAsKubectlPrintsThem(t *testing.T) {
 			"Warning: spec.jobTemplate.metadata.annotations[LOCAL_REPLICAS]: has no effect here: " +
 				"set it in spec.jobTemplate.spec.template.metadata.annotations\ncronjob.batch/x created\n",
 		},
+		"mistyped keys of a Pod and of a template": {
+			"apiVersion: v1\nkind: Pod\nmetadata: {name: typo, labels: {virtual-kubelet.io/burst-to-cc: enforce}}\n" +
+				"spec: {containers: [{name: c, image: web}]}\n---\n" +
+				strings.Replace(manifest("apps/v1", "Deployment", "", selectorAnd(template(`LOCAL_REPLICA: "1"`))),
+					"{name: x", "{name: typo", 1),
+			"Warning: metadata.labels[virtual-kubelet.io/burst-to-cc]: has no effect, because Spillway has no such key: " +
+				"the most similar one is virtual-kubelet.io/burst-to-cci\npod/typo created\n" +
+				"Warning: spec.template.metadata.annotations[LOCAL_REPLICA]: has no effect, because Spillway has no such " +
+				"key: the most similar one is LOCAL_REPLICAS\ndeployment.apps/typo created\n",
+		},
+		"a mistyped key of a Namespace": {
+			"apiVersion: v1\nkind: Namespace\nmetadata: {name: mistyped, annotations: {spillway.io/cloud-limit: pods=1}}",
+			"Warning: metadata.annotations[spillway.io/cloud-limit]: has no effect, because Spillway has no such key: " +
+				"the most similar one is spillway.io/cloud-limits\nnamespace/mistyped created\n",
+		},
+		"a key of Spillway's own programs on a Pod": {
+			"apiVersion: v1\nkind: Pod\nmetadata: {name: z, annotations: {spillway.io/wake: \"1\"}}\n" +
+				"spec: {containers: [{name: c, image: web}]}",
+			"pod/z created\n",
+		},
 		"a Pod that enforces, whose volumes the mutating webhook has replaced": {
 			"apiVersion: v1\nkind: Pod\nmetadata: {name: x, labels: {virtual-kubelet.io/burst-to-cci: enforce}, " +
 				"annotations: {coordinator.cci.io/hostpath-replacement: " +
@@ -158,7 +178,7 @@ func TestWarningsAsKubectlPrintsThem(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			printed, err := kubectl(t, ns, test.manifest, "apply", "--filename", "-")
-			require.NoError(t, err)
+			require.NoError(t, err, printed)
 			assert.Equal(t, test.printed, printed)
 		})
 	}

@@ -65,15 +65,16 @@ func (v *Validator) Review(namespace string, s, old *Subject) (errs field.ErrorL
 	return errs, append(warnings, v.warnings(namespace, s)...)
 }
 
-// ReviewNamespace validates the annotations of a Namespace. old are those of its previous version, nil at creation. An
-// error that old had too is a warning.
-func (v *Validator) ReviewNamespace(annotations, old map[string]string) (errs field.ErrorList, warnings []string) {
-	path := field.NewPath("metadata", "annotations")
-	_, err := v.policy.NamespaceSettings(annotations)
-	_, before := v.policy.NamespaceSettings(old)
+// ReviewNamespace validates the keys of a Namespace. old is its previous version, empty at creation. An error that old
+// had too is a warning.
+func (v *Validator) ReviewNamespace(namespace, old metav1.ObjectMeta) (errs field.ErrorList, warnings []string) {
+	at := place{field.NewPath("metadata"), namespace}
+	_, err := v.policy.NamespaceSettings(namespace.Annotations)
+	_, before := v.policy.NamespaceSettings(old.Annotations)
+	path := at.path.Child("annotations")
 	errs, warnings = ratchet(fieldErrors(path, err), fieldErrors(path, before))
 	shorten(errs)
-	return errs, warnings
+	return errs, append(warnings, mistyped(at)...)
 }
 
 // errors returns all malformed keys of the subject.

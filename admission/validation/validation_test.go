@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -169,6 +170,16 @@ func TestEveryMalformedKeyIsAnErrorOnEveryKind(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestWarningsNameSomeOfManyMistypedKeys(t *testing.T) {
+	annotations := map[string]string{}
+	for i := range 20_000 {
+		annotations["spillway.io/"+strconv.Itoa(i)] = ""
+	}
+	raw, err := json.Marshal(objectWith("Pod", "metadata", map[string]any{"annotations": annotations}))
+	require.NoError(t, err)
+	assert.Len(t, review(t, input{Object: raw}).Warnings, 10)
 }
 
 // objectWith returns an object with metadata at a place.

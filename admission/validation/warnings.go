@@ -2,17 +2,19 @@ package validation
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/spillway-k8s/spillway/policy"
 )
 
 // warnings returns what is legal but has no effect.
 func (v *Validator) warnings(namespace string, s *Subject) []string {
-	found := misplaced(s)
+	found := append(misplaced(s), mistyped(s.places()...)...)
 	if s.kind == "DaemonSet" {
 		return append(found, onDaemonSet(s)...)
 	}
@@ -63,8 +65,8 @@ func (s *Subject) mode() policy.Mode {
 	return policy.ModeNone
 }
 
-// misplaced finds annotations for Pods on the owners of Pods, labels that are set as annotations and annotations that
-// are set as labels.
+// misplaced finds annotations for Pods on the owners of Pods, labels that are set as annotations, annotations that are
+// set as labels, and annotations for Namespaces.
 func misplaced(s *Subject) []string {
 	var found []string
 	for _, at := range s.places() {
@@ -81,11 +83,46 @@ func misplaced(s *Subject) []string {
 			}
 		}
 	}
+	for _, at := range s.places() {
+		for _, key := range policy.NamespaceAnnotations() {
+			if _, ok := at.meta.Annotations[key]; ok {
+				found = append(found, fmt.Sprintf("%s: has no effect here: an administrator of the cluster sets it "+
+					"on the Namespace", at.path.Child("annotations").Key(key)))
+			}
+		}
+	}
 	for _, at := range s.owners {
 		for _, key := range policy.PodAnnotations() {
 			if _, ok := at.meta.Annotations[key]; ok {
 				found = append(found, fmt.Sprintf("%s: has no effect here: set it in %s",
 					at.path.Child("annotations").Key(key), s.pod.path.Child("annotations")))
+			}
+		}
+	}
+	return found
+}
+
+// maxMistyped is how many mistyped keys warnings name: an object can have thousands.
+const maxMistyped = 10
+
+// mistyped finds keys that are meant for Spillway and that it does not have.
+func mistyped(places ...place) []string {
+	var found []string
+	for _, at := range places {
+		for _, keys := range []struct {
+			path   *field.Path
+			values map[string]string
+		}{{at.path.Child("annotations"), at.meta.Annotations}, {at.path.Child("labels"), at.meta.Labels}} {
+			for _, key := range slices.Sorted(maps.Keys(keys.values)) {
+				similar, ok := policy.Mistyped(key)
+				if !ok {
+					continue
+				}
+				found = append(found, fmt.Sprintf("%s: has no effect, because Spillway has no such key: the most "+
+					"similar one is %s", keys.path.Key(policy.Clip(key, policy.MaxMessage/2)), similar))
+				if len(found) == maxMistyped {
+					return found
+				}
 			}
 		}
 	}

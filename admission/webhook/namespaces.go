@@ -15,14 +15,16 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// namespaceEntry returns a webhook for Namespaces of which an annotation of Spillway is set or changed.
+// namespaceEntry returns a webhook for Namespaces of which an annotation of Spillway is set or changed, or that get a
+// key that may be meant as one.
 func namespaceEntry(client admissionregistrationv1.WebhookClientConfig) admissionregistrationv1.ValidatingWebhook {
 	rule := createAndUpdate("", "namespaces")
 	rule.Scope = new(admissionregistrationv1.ClusterScope)
 	changed := list(policy.NamespaceAnnotations()...) + ".exists(k, " +
 		"has(object.metadata.annotations) && k in object.metadata.annotations && " +
 		"(oldObject == null || !has(oldObject.metadata.annotations) || !(k in oldObject.metadata.annotations) || " +
-		"object.metadata.annotations[k] != oldObject.metadata.annotations[k]))"
+		"object.metadata.annotations[k] != oldObject.metadata.annotations[k]))" +
+		mistypedNow("annotations") + mistypedNow("labels")
 	return admissionregistrationv1.ValidatingWebhook{
 		Name:                    "namespaces.spillway.io",
 		ClientConfig:            withPath(client, NamespacePath),
@@ -39,6 +41,12 @@ func namespaceEntry(client admissionregistrationv1.WebhookClientConfig) admissio
 		SideEffects:    new(admissionregistrationv1.SideEffectClassNone),
 		TimeoutSeconds: new(int32(2)),
 	}
+}
+
+// mistypedNow returns the alternative that an object gets a key that may be mistyped.
+func mistypedNow(keys string) string {
+	return fmt.Sprintf(" || has(object.metadata.%[1]s) && object.metadata.%[1]s.exists(k, %[2]s && "+
+		"(oldObject == null || !has(oldObject.metadata.%[1]s) || !(k in oldObject.metadata.%[1]s)))", keys, maybeMistyped)
 }
 
 // namespaceReviewer rejects Namespaces with malformed settings. It changes none.
@@ -63,7 +71,7 @@ func (n *namespaceReviewer) review(
 			return nil, outcomeMalformed, fmt.Errorf("decoding request.oldObject as a Namespace: %w", err)
 		}
 	}
-	errs, warnings := n.validator.ReviewNamespace(namespace.Annotations, old.Annotations)
+	errs, warnings := n.validator.ReviewNamespace(namespace.ObjectMeta, old.ObjectMeta)
 	response := &admissionv1.AdmissionResponse{Allowed: len(errs) == 0}
 	for _, warning := range warnings {
 		response.Warnings = append(response.Warnings, lines(warning)...)

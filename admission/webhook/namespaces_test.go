@@ -64,6 +64,11 @@ func TestANamespaceWithMalformedSettingsIsRejected(t *testing.T) {
 			old:     map[string]string{policy.AllowOversizeAnnotation: "yes"},
 			warning: "this error existed before the update",
 		},
+		"a mistyped key": {
+			annotations: map[string]string{"spillway.io/cloud-limit": "pods=50"},
+			warning: "metadata.annotations[spillway.io/cloud-limit]: has no effect, because Spillway has no such key: " +
+				"the most similar one is spillway.io/cloud-limits",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			recorder := post(h, NamespacePath, namespaceReview(t, "Namespace", test.annotations, test.old))

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"fmt"
+	"slices"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -58,16 +59,28 @@ var notMadeByKubernetes = admissionregistrationv1.MatchCondition{
 	Name: "not-made-of-a-template", Expression: "!(" + controlledBy("object", kubernetesControllers...) + ")",
 }
 
-// hasKey matches objects with a key of Spillway in their metadata, in their Pod template or, for a CronJob, in its
-// Job template. It searches labels and annotations for every key, because users mix them up. It ignores the previous
-// version of the object: removing a key is always right.
+// hasKey matches objects with a key of Spillway, or one that may be meant as such, in their metadata, in their Pod
+// template or, for a CronJob, in its Job template. It searches labels and annotations for every key, because users mix
+// them up. It ignores the previous version of the object: removing a key is always right. It looks at every key of the
+// object only if the object has none of Spillway's.
 func hasKey() admissionregistrationv1.MatchCondition {
 	const places = `([object]` +
 		` + (has(object.spec.template) ? [object.spec.template] : [])` +
 		` + (has(object.spec.jobTemplate) ? [object.spec.jobTemplate, object.spec.jobTemplate.spec.template] : []))`
-	keys := list(append(policy.PodAnnotations(), policy.BurstLabel, policy.BurstLabelAlias)...)
-	return admissionregistrationv1.MatchCondition{Name: "has-a-key", Expression: fmt.Sprintf(
-		"%s.exists(p, has(p.metadata) && (has(p.metadata.annotations) && "+
-			"%[2]s.exists(k, k in p.metadata.annotations) ||"+
-			" has(p.metadata.labels) && %[2]s.exists(k, k in p.metadata.labels)))", places, keys)}
+	anywhere := func(test string) string {
+		const annotations, labels = "p.metadata.annotations", "p.metadata.labels"
+		return fmt.Sprintf("%s.exists(p, has(p.metadata) && (has(%s) && %s || has(%s) && %s))", places,
+			annotations, fmt.Sprintf(test, annotations), labels, fmt.Sprintf(test, labels))
+	}
+	keys := list(slices.Concat(policy.PodAnnotations(), policy.NamespaceAnnotations(),
+		[]string{policy.BurstLabel, policy.BurstLabelAlias})...)
+	return admissionregistrationv1.MatchCondition{
+		Name:       "has-a-key",
+		Expression: anywhere(keys+".exists(k, k in %s)") + " || " + anywhere("%s.exists(k, "+maybeMistyped+")"),
+	}
 }
+
+// maybeMistyped is the expression that key k may be meant as a key of Spillway. The annotations that programs set on
+// Pods are left out, so that their updates need no review.
+var maybeMistyped = fmt.Sprintf("k.matches(%q) && !(k in %s)", policy.MaybeMistyped,
+	list(policy.WrittenAnnotations()...))

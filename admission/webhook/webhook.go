@@ -50,8 +50,8 @@ type Validator interface {
 	// Review validates an object of a namespace. old is its previous version, nil at creation. The webhook rejects the
 	// object if there are errors.
 	Review(namespace string, object, old *validation.Subject) (errs field.ErrorList, warnings []string)
-	// ReviewNamespace validates the annotations of a Namespace. old are those of its previous version.
-	ReviewNamespace(annotations, old map[string]string) (errs field.ErrorList, warnings []string)
+	// ReviewNamespace validates the keys of a Namespace. old is its previous version, empty at creation.
+	ReviewNamespace(namespace, old metav1.ObjectMeta) (errs field.ErrorList, warnings []string)
 }
 
 // Config holds what the webhook works with.
