@@ -62,7 +62,7 @@ func (v *Validator) Review(namespace string, s, old *Subject) (errs field.ErrorL
 		errs = nil
 	}
 	shorten(errs)
-	return errs, append(warnings, v.warnings(namespace, s)...)
+	return errs, append(warnings, v.warnings(namespace, s, old)...)
 }
 
 // ReviewNamespace validates the keys of a Namespace. old is its previous version, empty at creation. An error that old

@@ -12,9 +12,12 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// warnings returns what is legal but has no effect.
-func (v *Validator) warnings(namespace string, s *Subject) []string {
+// warnings returns what is legal but has no effect. old is the previous version, nil at creation.
+func (v *Validator) warnings(namespace string, s, old *Subject) []string {
 	found := append(misplaced(s), mistyped(s.places()...)...)
+	if old != nil && s.kind == "Pod" && s.spec.NodeName != "" {
+		return append(found, onBoundPod(s, old)...)
+	}
 	if s.kind == "DaemonSet" {
 		return append(found, onDaemonSet(s)...)
 	}
@@ -126,6 +129,24 @@ func mistyped(places ...place) []string {
 			}
 		}
 	}
+	return found
+}
+
+// onBoundPod finds burst labels and switches that are set on a Pod which has its node already.
+func onBoundPod(s, old *Subject) []string {
+	var found []string
+	add := func(path *field.Path, is, was map[string]string, keys ...string) {
+		for _, key := range keys {
+			if value, ok := is[key]; ok && value != was[key] {
+				found = append(found, fmt.Sprintf("%s: has an effect when a Pod is created: this one stays on node %s; "+
+					"set it in the Pod template, and the workload creates its next Pods accordingly", path.Key(key),
+					s.spec.NodeName))
+			}
+		}
+	}
+	is, was := s.pod.meta, old.pod.meta
+	add(s.pod.path.Child("labels"), is.Labels, was.Labels, policy.BurstLabel, policy.BurstLabelAlias)
+	add(s.pod.path.Child("annotations"), is.Annotations, was.Annotations, policy.SwitchKey)
 	return found
 }
 

@@ -28,6 +28,7 @@ func (p *Provider) warnAboutUpdate(before, after any) {
 func (p *Provider) warnAboutChanges(old, pod *corev1.Pod) {
 	p.warnAboutImages(old, pod)
 	p.warnAboutFiles(old, pod)
+	p.warnAboutBurst(old, pod)
 }
 
 // warnAboutDebugging reports that a container which kubectl debug has added will not start.
@@ -51,6 +52,23 @@ func (p *Provider) warnAboutImages(old, pod *corev1.Pod) {
 				"Container %s keeps image %s in the cloud: a new image needs a new Pod", c.Name, was)
 		}
 	}
+}
+
+// warnAboutBurst reports that a changed burst label or switch does not move the Pod.
+func (p *Provider) warnAboutBurst(old, pod *corev1.Pod) {
+	for _, key := range []string{policy.BurstLabel, policy.BurstLabelAlias} {
+		p.warnAboutKey(pod, key, old.Labels[key], pod.Labels[key])
+	}
+	p.warnAboutKey(pod, policy.SwitchKey, old.Annotations[policy.SwitchKey], pod.Annotations[policy.SwitchKey])
+}
+
+func (p *Provider) warnAboutKey(pod *corev1.Pod, key, was, is string) {
+	if is == was {
+		return
+	}
+	p.config.Recorder.Eventf(pod, corev1.EventTypeNormal, eventStays,
+		"%s is %.100q now, and the Pod stays in the cloud: the key has an effect when a Pod is created; set it in the "+
+			"Pod template, and the workload creates its next Pods accordingly", key, is)
 }
 
 // warnAboutFiles reports once that files of the downward API keep what they show.

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
@@ -20,6 +21,10 @@ func debugger(pod *corev1.Pod) {
 	pod.Spec.EphemeralContainers = append(pod.Spec.EphemeralContainers, corev1.EphemeralContainer{
 		EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debugger"},
 	})
+}
+
+func burst(mode string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Labels = map[string]string{policy.BurstLabel: mode} }
 }
 
 // labelFile gives a Pod a label and a file that shows it.
@@ -58,6 +63,12 @@ func TestChangesThatTheCloudCannotFollow(t *testing.T) {
 			"Warning CloudPodKeepsFiles The containers do not see the changed labels or annotations: these files of " +
 				"the downward API keep the values from the creation of the cloud Pod: labels",
 		},
+		"a burst label that forbids bursting": {
+			newPod("web"), newPod("web", burst("off")),
+			"Normal CloudPodStays virtual-kubelet.io/burst-to-cci is \"off\" now, and the Pod stays in the cloud: the " +
+				"key has an effect when a Pod is created",
+		},
+		"the same burst label": {newPod("web", burst("auto")), newPod("web", burst("auto")), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)

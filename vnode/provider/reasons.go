@@ -45,6 +45,8 @@ const (
 	// eventFilesKept: labels or annotations were changed that files of the downward API show. The files keep the old
 	// values.
 	eventFilesKept = "CloudPodKeepsFiles"
+	// eventStays: the burst label or the switch of the Pod was changed. The Pod stays in the cloud.
+	eventStays = "CloudPodStays"
 	// eventResizeRefused: the resources of a Pod were changed, and its cloud Pod keeps its size. The kubelet uses the
 	// same reason.
 	eventResizeRefused = "ResizeInfeasible"

@@ -170,7 +170,7 @@ func (c *Controller) reconcile(ctx context.Context, name cache.ObjectName) error
 		return fmt.Errorf("evaluating the Pod: %w", err)
 	}
 	if len(result.Errors) > 0 {
-		err = c.record(ctx, pod, malformedEvent(result))
+		err = c.record(ctx, pod, malformedEvent(result, c.Nodes.Has(pod.Spec.NodeName)))
 	}
 	if podcache.HasGroupQuota(pod) {
 		err = errors.Join(err, c.updateCondition(ctx, pod, result))
@@ -191,13 +191,17 @@ func (c *Controller) record(ctx context.Context, pod *corev1.Pod, event podevent
 }
 
 // malformedEvent is for Pods with malformed keys. They bypassed validation, so this Event is all that the user gets.
-func malformedEvent(result evaluation.Result) podevents.Event {
+// inCloud reports whether the Pod is on a virtual node: its key was changed later.
+func malformedEvent(result evaluation.Result, inCloud bool) podevents.Event {
 	errs := make([]string, 0, len(result.Errors))
 	for _, err := range result.Errors {
 		errs = append(errs, strings.Split(err.Error(), "\n")...) // Joined errors have a line each.
 	}
 	effect := "; this is ignored, because it does not affect where the Pod runs"
-	if result.Off {
+	switch {
+	case result.Off && inCloud:
+		effect = "; the Pod stays in the cloud; unless this is corrected, it is treated as off when it is created again"
+	case result.Off:
 		effect = "; until this is corrected, the Pod is treated as off and does not burst"
 	}
 	return podevents.Event{

@@ -199,6 +199,11 @@ func TestReconcile(t *testing.T) {
 			pod:    podcachetest.RunningPod("local-1", malformed),
 			want:   []event{{"InvalidPolicy", "Warning", "invalid value"}},
 		},
+		"a Pod in the cloud whose key is malformed later": {
+			result: result(local, policy.ReasonInvalid, managed, off, withError),
+			pod:    podcachetest.RunningPod(podcachetest.VirtualNode, malformed),
+			want:   []event{{"InvalidPolicy", "Warning", "invalid value; the Pod stays in the cloud"}},
+		},
 		"a running Pod that inherits a malformed key": {
 			result: result(local, policy.ReasonInvalid, managed, off, withError),
 			pod:    podcachetest.RunningPod("local-1"),
@@ -231,7 +236,7 @@ func TestTheMessageAboutMalformedKeysHoldsEveryError(t *testing.T) {
 		policy.HostPathReplacementAnnotation: `[{"name":"a","policyType":"x"},{"policyType":"remove"}]`,
 	})
 	_, _, quotaErr := policy.ParseLocalReplicas(map[string]string{policy.LocalReplicasAnnotation: "x"})
-	event := malformedEvent(evaluation.Result{Errors: []error{quotaErr, replacementsErr}, Off: true})
+	event := malformedEvent(evaluation.Result{Errors: []error{quotaErr, replacementsErr}, Off: true}, false)
 	assert.Equal(t, podevents.Event{
 		Type: corev1.EventTypeWarning, Reason: policy.ReasonInvalid,
 		Message: `LOCAL_REPLICAS: invalid value "x": must be a whole number from 0 to 2147483647, such as "1"; ` +
