@@ -256,7 +256,7 @@ func TestFaultsOverHTTP(t *testing.T) {
 		body    any
 		message string
 	}{
-		"an unknown kind":  {object{"kind": "meteor"}, `invalid value \"meteor\": must be one of arrears, duplicateEvents, `},
+		"an unknown kind":  {object{"kind": "meteor"}, `invalid value \"meteor\": must be one of agencyQuota, `},
 		"an unknown field": {object{"kind": "soldOut", "colour": "red"}, "colour"},
 		"an invalid path":  {object{"kind": "throttle", "path": "("}, "path"},
 		"negative times":   {object{"kind": "throttle", "times": -1}, "times: invalid value -1"},

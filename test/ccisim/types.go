@@ -38,6 +38,8 @@ const (
 	ServerError     = faults.ServerError
 	Arrears         = faults.Arrears
 	NoAgency        = faults.NoAgency
+	AgencyQuota     = faults.AgencyQuota
+	NotListed       = faults.NotListed
 	Latency         = faults.Latency
 	LoseAnswer      = faults.LoseAnswer
 	HalfBody        = faults.HalfBody

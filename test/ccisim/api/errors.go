@@ -25,6 +25,8 @@ const (
 	codeConflict          = "CCI.02.409101"
 	codeArrears           = "CCI.01.403009"
 	codeNoAgency          = "CCI.01.403122"
+	codeAgencyQuota       = "CCI.01.400104"
+	codeNotListed         = "CCI.02.400102"
 )
 
 // apiError is an error that is sent to the client.
@@ -154,6 +156,10 @@ func refusalOf(f *faults.Fault) *apiError {
 		return codedError(http.StatusForbidden, codeArrears, "the account is in arrears, the operation is forbidden")
 	case faults.NoAgency:
 		return codedError(http.StatusForbidden, codeNoAgency, "user has no agency to cci")
+	case faults.AgencyQuota:
+		return badRequest(codeAgencyQuota, "no agency quota found from iam, please enlarge your quota")
+	case faults.NotListed:
+		return badRequest(codeNotListed, "the tenant is not in the whitelist")
 	default:
 		status := cmp.Or(f.Status, http.StatusInternalServerError)
 		message := cmp.Or(f.Message, "the service is not able to answer: "+http.StatusText(status))
@@ -164,6 +170,30 @@ func refusalOf(f *faults.Fault) *apiError {
 		err.retryAfter = f.RetryAfterSeconds
 		return err
 	}
+}
+
+// unpublished is the error of the gateway for an API that it does not know.
+func unpublished() *apiError {
+	return gateway(http.StatusNotFound, "APIG.0101",
+		"The API does not exist or has not been published in the environment")
+}
+
+// bare returns the error without the fields by which a client of Kubernetes tells what happened. Only errors that a
+// client could take for others have such a form.
+func (e *apiError) bare() *apiError {
+	body, isStatus := e.body.(codedStatus)
+	switch e.status {
+	case http.StatusForbidden, http.StatusNotFound, http.StatusConflict:
+	default:
+		return e
+	}
+	if !isStatus {
+		return e
+	}
+	bare := *e
+	body.Reason, body.Details = "", nil
+	bare.body = body
+	return &bare
 }
 
 // gateway returns an error of the gateway. The request ID is added when it is sent.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -76,6 +77,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	out, refusal := s.answer(c, routeErr, injected)
 	if refusal != nil {
+		if s.cfg.Faults.Policies().BareErrors {
+			refusal = refusal.bare()
+		}
 		status, body, header := refusal.encode(requestID)
 		out = &reply{status: status, header: header, body: body}
 	}
@@ -154,9 +158,12 @@ func (s *Server) dispatch(c *call) (*reply, *apiError) {
 	}
 }
 
-// checkPolicies applies the policies of events and volumes.
+// checkPolicies applies the policies about resources that a region may lack.
 func (s *Server) checkPolicies(c *call) *apiError {
 	policies := s.cfg.Faults.Policies()
+	if slices.Contains(policies.Unpublished, c.label()) {
+		return unpublished()
+	}
 	switch c.res {
 	case objects.Volumes, objects.Claims:
 		if s.cfg.Generation == objects.CCI1 || policies.NoVolumes {

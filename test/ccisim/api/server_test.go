@@ -145,6 +145,43 @@ func TestLostResponse(t *testing.T) {
 	assert.Contains(t, e.server.cfg.Requests.Counts(), want[0])
 }
 
+func TestAPIsThatAreNotPublished(t *testing.T) {
+	e := newNamespaceEnv(t)
+	e.createPod("web", "")
+	require.NoError(t, e.server.cfg.Faults.SetPolicies(faults.Policies{Unpublished: []string{"pods/log", "events"}}))
+	for _, target := range []string{podsPath + "/web/log?container=c", "/apis/cci/v2/namespaces/ns/events"} {
+		body := e.want(http.StatusNotFound, "GET", target, "").Body.String()
+		assert.Contains(t, body, `"error_code":"APIG.0101"`)
+	}
+	e.want(http.StatusOK, "GET", podsPath+"/web", "")
+	assert.ErrorContains(t, e.server.cfg.Faults.SetPolicies(faults.Policies{Unpublished: []string{"pod"}}),
+		`policies.unpublished[0]: Unsupported value: "pod"`)
+}
+
+func TestErrorsWithoutAReason(t *testing.T) {
+	e := newNamespaceEnv(t)
+	e.createPod("web", "")
+	for name, tc := range map[string]struct {
+		status               int
+		method, target, body string
+		bare                 bool
+	}{
+		"an object that does not exist": {http.StatusNotFound, "GET", podsPath + "/none", "", true},
+		"a name that is taken":          {http.StatusConflict, "POST", podsPath, podBody("web", ""), true},
+		"an invalid object":             {http.StatusUnprocessableEntity, "POST", podsPath, podBody("X", ""), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, e.server.cfg.Faults.SetPolicies(faults.Policies{}))
+			assert.Contains(t, e.want(tc.status, tc.method, tc.target, tc.body).Body.String(), `"reason":`)
+			require.NoError(t, e.server.cfg.Faults.SetPolicies(faults.Policies{BareErrors: true}))
+			body := e.want(tc.status, tc.method, tc.target, tc.body).Body.String()
+			assert.Contains(t, body, `"message":`)
+			assert.Equal(t, !tc.bare, strings.Contains(body, `"reason":`), body)
+			assert.Equal(t, !tc.bare, strings.Contains(body, `"details":`), body)
+		})
+	}
+}
+
 func TestPoliciesOfResources(t *testing.T) {
 	const events, volumes = "/apis/cci/v2/namespaces/ns/events", "/apis/cci/v2/persistentvolumes"
 	cases := map[string]struct {

@@ -26,6 +26,10 @@ const (
 	Arrears Kind = "arrears"
 	// NoAgency responds with 403 CCI.01.403122: the service was never authorized in the console.
 	NoAgency Kind = "noAgency"
+	// AgencyQuota responds with 400 CCI.01.400104: the account has no quota for the agency of the service.
+	AgencyQuota Kind = "agencyQuota"
+	// NotListed responds with 400 CCI.02.400102: the account is not on the list of those that may use the service.
+	NotListed Kind = "notListed"
 	// Latency delays the request by Delay before it is processed.
 	Latency Kind = "latency"
 	// LoseAnswer processes the request and then closes the connection without a response.
@@ -79,7 +83,7 @@ type Fault struct {
 }
 
 // refusingKinds respond to a request with an error.
-var refusingKinds = []Kind{Throttle, ServerError, Arrears, NoAgency}
+var refusingKinds = []Kind{Throttle, ServerError, Arrears, NoAgency, AgencyQuota, NotListed}
 
 var requestKinds = append([]Kind{Latency, LoseAnswer, HalfBody, DuplicateEvents}, refusingKinds...)
 

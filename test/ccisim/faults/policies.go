@@ -2,6 +2,7 @@ package faults
 
 import (
 	"cmp"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -47,12 +48,23 @@ type Policies struct {
 	// NoVolumes responds with 404 to persistentvolumes and persistentvolumeclaims, as regions do that do not have them
 	// yet. Default off.
 	NoVolumes bool `json:"noVolumes"`
+	// Unpublished are resources that the gateway does not know, as in regions that do not offer them: it responds with
+	// 404 APIG.0101. They are named by their plural, such as events, or with the subresource, such as pods/exec.
+	Unpublished []string `json:"unpublished,omitempty"`
+	// BareErrors leaves the reason and the details out of every Status of 403, 404 and 409. Default off.
+	BareErrors bool `json:"bareErrors"`
 	// RequireNetworkAnnotations refuses networks without the yangtse.io/project-id and domain-id annotations. Default off.
 	RequireNetworkAnnotations bool `json:"requireNetworkAnnotations"`
 	// SilentConditions reports only in Events why a Pod has no node, and not in its condition. Default off.
 	SilentConditions bool `json:"silentConditions"`
 	// SignedExec accepts a signature instead of X-Auth-Token for pods/exec. Default off.
 	SignedExec bool `json:"signedExec"`
+}
+
+// resources are those that the gateway may not know.
+var resources = []string{
+	"namespaces", "networks", "pods", "pods/log", "pods/exec", "configmaps", "secrets", "events", "persistentvolumes",
+	"persistentvolumeclaims",
 }
 
 // WithDefaults returns the policies with every unset field filled in.
@@ -75,6 +87,11 @@ func (p Policies) Validate(path *field.Path) field.ErrorList {
 	default:
 		errs = append(errs, field.NotSupported(path.Child("events"), p.Events,
 			[]EventAccess{EventsListed, EventsWatched, EventsAbsent}))
+	}
+	for i, resource := range p.Unpublished {
+		if !slices.Contains(resources, resource) {
+			errs = append(errs, field.NotSupported(path.Child("unpublished").Index(i), resource, resources))
+		}
 	}
 	return errs
 }

@@ -27,7 +27,7 @@ func TestInvalidFaults(t *testing.T) {
 		fault Fault
 		want  string
 	}{
-		"an unknown kind":         {Fault{Kind: "meteor"}, `kind: invalid value "meteor": must be one of arrears, `},
+		"an unknown kind":         {Fault{Kind: "meteor"}, `kind: invalid value "meteor": must be one of agencyQuota, `},
 		"an invalid path":         {Fault{Kind: Throttle, Path: "("}, "path: "},
 		"a negative limit":        {Fault{Kind: Throttle, Times: -1}, "times: invalid value -1"},
 		"a verb for the cloud":    {Fault{Kind: SoldOut, Verb: "get"}, "do not apply to soldOut"},
