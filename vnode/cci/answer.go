@@ -29,8 +29,8 @@ type errorBody struct {
 	GatewayMessage string `json:"error_msg"`
 }
 
-// decodeError returns the error of a response whose HTTP status is not a success.
-func decodeError(status int, header http.Header, body []byte, now time.Time) *Error {
+// decodeError returns the error of a response to a method whose HTTP status is not a success.
+func decodeError(method string, status int, header http.Header, body []byte, now time.Time) *Error {
 	var decoded errorBody
 	_ = json.Unmarshal(body, &decoded) // A body that is not JSON is used as text below.
 	text := decoded.Message
@@ -44,7 +44,8 @@ func decodeError(status int, header http.Header, body []byte, now time.Time) *Er
 		RequestID: policy.Clip(header.Get("X-Request-Id"), maxName),
 		After:     retryAfter(header, now),
 	}
-	e.Kind = kindOf(status, e.Code, decoded.Reason)
+	e.Kind = decoded.kind(method, status, e.Code)
+	e.unexplained = e.Kind == Transient && status == http.StatusNotFound
 	return e
 }
 
@@ -52,29 +53,40 @@ func decodeError(status int, header http.Header, body []byte, now time.Time) *Er
 // Source: CCI manual, "Error codes".
 const codeNoCluster = "CCI.02.400116"
 
-// deniedCodes are refusals that concern the account, not the request: not authorized in the console, in arrears,
-// frozen. The codes of missing permissions are a range: see isPermissionCode. Source: CCI manual, "Error codes".
-var deniedCodes = []string{"CCI.01.401102", "CCI.01.404101", "CCI.01.403122", "CCI.01.403009", "CCI.01.403010"}
+// accountCodes are refusals that concern the account, not the request: not authorized in the console, in arrears,
+// frozen, without a quota for the agency, not on the list of accounts that may use the service. The codes of missing
+// permissions are a range: see isPermissionCode. Source: CCI manual, "Error codes".
+var accountCodes = []string{
+	"CCI.01.401102", "CCI.01.404101", "CCI.01.403122", "CCI.01.403009", "CCI.01.403010", codeAgencyQuota, codeNotListed,
+}
 
 const permissionCodes, firstPermission, lastPermission = "CCI.01.", 403103, 403114
 
-func isDeniedCode(code string) bool {
-	if slices.Contains(deniedCodes, code) {
-		return true
-	}
-	if strings.HasPrefix(code, "APIG") {
-		return true // The API gateway answers 403 for its own checks only, which do not depend on the Pod.
-	}
-	return isPermissionCode(code)
+func isAccountCode(code string) bool {
+	return slices.Contains(accountCodes, code) || isPermissionCode(code)
 }
+
+// isGatewayCode reports whether the API gateway in front of CCI has answered. Source: CCI manual, "Error codes".
+func isGatewayCode(code string) bool { return strings.HasPrefix(code, "APIG") }
 
 func isPermissionCode(code string) bool {
 	n, err := strconv.Atoi(strings.TrimPrefix(code, permissionCodes))
 	return err == nil && n >= firstPermission && n <= lastPermission
 }
 
-// kindOf classifies a response by what the caller can do about it.
-func kindOf(status int, code string, reason metav1.StatusReason) Kind {
+// unknownResource begins the message of an API server that does not know the resource of a path. Its reason is NotFound
+// too, but the object may well exist. Source: Kubernetes v1.36,
+// staging/src/k8s.io/apimachinery/pkg/api/errors/errors.go.
+const unknownResource = "the server could not find the requested resource"
+
+// isStatus reports whether CCI itself has answered, and no gateway or proxy.
+func (b *errorBody) isStatus() bool {
+	return b.Kind == "Status" || b.Status.Status == metav1.StatusFailure
+}
+
+// kind classifies a response by what the caller can do about it.
+func (b *errorBody) kind(method string, status int, code string) Kind {
+	reason := b.Reason
 	switch {
 	case status == http.StatusTooManyRequests:
 		return Throttled
@@ -82,14 +94,21 @@ func kindOf(status int, code string, reason metav1.StatusReason) Kind {
 		return Transient
 	case status == http.StatusUnauthorized:
 		return Denied
-	case (status == http.StatusForbidden || status == http.StatusNotFound) && isDeniedCode(code):
+	case isAccountCode(code):
 		return Denied
+	case status == http.StatusForbidden && isGatewayCode(code):
+		return Denied // The gateway answers 403 for its own checks only, which do not depend on the Pod.
 	case status == http.StatusForbidden && code == "" && reason == "":
+		if b.isStatus() && isWrite(method) {
+			return Permanent // The object was read and refused: the text says why. A key is refused for reads as well.
+		}
 		return Denied // From a firewall or a proxy, whose decision does not depend on the Pod either.
+	case status == http.StatusNotFound && (isGatewayCode(code) || strings.HasPrefix(b.Message, unknownResource)):
+		return NotOffered
 	case status == http.StatusNotFound && reason == metav1.StatusReasonNotFound:
 		return NotFound
 	case status == http.StatusNotFound:
-		return Transient // From a proxy or a wrong address. Treated as proof, it would end Pods that are running.
+		return Transient // Maybe from a proxy. Treated as proof, it would end Pods that are running: see Client.explain.
 	case status == http.StatusConflict && reason == metav1.StatusReasonAlreadyExists:
 		return AlreadyExists
 	case status == http.StatusConflict:
@@ -98,6 +117,11 @@ func kindOf(status int, code string, reason metav1.StatusReason) Kind {
 		return Expired
 	}
 	return Permanent
+}
+
+// isWrite reports whether a request with the method sends an object.
+func isWrite(method string) bool {
+	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
 }
 
 // maxRetryAfter is the longest delay that the client accepts from a Retry-After header.

@@ -71,7 +71,35 @@ func TestDecodeError(t *testing.T) {
 			Error{Kind: NotFound, Status: 404, Message: `pods "x" not found`},
 		},
 		"404 without a reason is no proof that the object is gone": {
-			404, nil, "<html>not found</html>", Error{Kind: Transient, Status: 404, Message: "not found"},
+			404, nil, "<html>not found</html>",
+			Error{Kind: Transient, Status: 404, Message: "not found", unexplained: true},
+		},
+		"404 as a Status without a reason is no proof either": {
+			404, nil, `{"kind":"Status","status":"Failure","message":"pods \"x\" not found","code":404}`,
+			Error{Kind: Transient, Status: 404, Message: `pods "x" not found`, unexplained: true},
+		},
+		"an API that the gateway does not know": {
+			404, nil, `{"error_code":"APIG.0101","error_msg":"The API does not exist or has not been published"}`,
+			Error{
+				Kind: NotOffered, Status: 404, Code: "APIG.0101",
+				Message: "The API does not exist or has not been published",
+			},
+		},
+		"a resource that the API server does not know says nothing about an object": {
+			404, nil, `{"kind":"Status","message":"the server could not find the requested resource","reason":"NotFound"}`,
+			Error{Kind: NotOffered, Status: 404, Message: "the server could not find the requested resource"},
+		},
+		"a malformed request is not the fault of the account": {
+			400, nil, `{"error_code":"APIG.0201","error_msg":"Bad request"}`,
+			Error{Kind: Permanent, Status: 400, Code: "APIG.0201", Message: "Bad request"},
+		},
+		"no quota for the agency": {
+			400, nil, `{"message":"no agency quota found from iam","errorCode":"CCI.01.400104"}`,
+			Error{Kind: Denied, Status: 400, Code: "CCI.01.400104", Message: "no agency quota found from iam"},
+		},
+		"an account that is not on the list": {
+			400, nil, `{"message":"no","errorCode":"CCI.02.400102"}`,
+			Error{Kind: Denied, Status: 400, Code: "CCI.02.400102", Message: "no"},
 		},
 		"the code after the last permission code": {
 			403, nil, `{"message":"refused","errorCode":"CCI.01.403115"}`,
@@ -80,7 +108,30 @@ func TestDecodeError(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, tc.want, *decodeError(tc.status, tc.header, []byte(tc.body), now))
+			assert.Equal(t, tc.want, *decodeError(http.MethodGet, tc.status, tc.header, []byte(tc.body), now))
+		})
+	}
+}
+
+// A 403 without a reason can mean the object or the key. The service reads the object of a write before it refuses it.
+func TestA403WithoutAReasonIsJudgedByTheRequest(t *testing.T) {
+	const status = `{"kind":"Status","status":"Failure","message":"subnetID x is not allowed to be duplicated","code":403}`
+	for name, test := range map[string]struct {
+		method, body string
+		want         Kind
+	}{
+		"a new object is refused":               {http.MethodPost, status, Permanent},
+		"a changed object is refused":           {http.MethodPut, status, Permanent},
+		"a patch is refused":                    {http.MethodPatch, status, Permanent},
+		"a read is refused to the key":          {http.MethodGet, status, Denied},
+		"a deletion is refused to the key":      {http.MethodDelete, status, Denied},
+		"a firewall refuses a new object":       {http.MethodPost, "<html>Blocked</html>", Denied},
+		"a proxy refuses a new object":          {http.MethodPost, `{"message":"no"}`, Denied},
+		"the gateway refuses a new object":      {http.MethodPost, `{"error_code":"APIG.0302","error_msg":"no"}`, Denied},
+		"a permission is missing for an object": {http.MethodPost, `{"kind":"Status","errorCode":"CCI.01.403110"}`, Denied},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, test.want, decodeError(test.method, 403, nil, []byte(test.body), time.Now()).Kind)
 		})
 	}
 }
@@ -103,6 +154,13 @@ func TestErrorsContainAHint(t *testing.T) {
 		"the last permission":        {403, `{"message":"no","errorCode":"CCI.01.403114"}`, "cci:namespace:*"},
 		"the quota of namespaces":    {400, `{"message":"no","errorCode":"CCI.02.400106"}`, "larger quota"},
 		"no cluster for a namespace": {400, `{"message":"NoAllocatedCluster","errorCode":"CCI.02.400116"}`, "another region"},
+		"no quota for the agency":    {400, `{"message":"no","errorCode":"CCI.01.400104"}`, "unused agencies"},
+		"an account that is not on the list": {
+			400, `{"message":"no","errorCode":"CCI.02.400102"}`, "not on the list",
+		},
+		"a permission, with identity policies": {
+			403, `{"message":"no","errorCode":"CCI.01.403103"}`, "the new IAM console",
+		},
 		"a wrong key": {
 			401, `{"error_code":"APIG.0301","error_msg":"verify aksk signature fail"}`, "the clock",
 		},
@@ -110,7 +168,7 @@ func TestErrorsContainAHint(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			text := decodeError(tc.status, nil, []byte(tc.body), time.Now()).Error()
+			text := decodeError(http.MethodGet, tc.status, nil, []byte(tc.body), time.Now()).Error()
 			if tc.want == "" {
 				assert.NotContains(t, text, "(")
 				return
@@ -121,17 +179,18 @@ func TestErrorsContainAHint(t *testing.T) {
 }
 
 func TestLongTextIsTruncated(t *testing.T) {
-	text := decodeError(500, nil, []byte(strings.Repeat("ä", 1000)), time.Now()).Message
+	text := decodeError(http.MethodGet, 500, nil, []byte(strings.Repeat("ä", 1000)), time.Now()).Message
 	assert.LessOrEqual(t, len(text), maxTextLength+len("…"))
 	assert.True(t, strings.HasSuffix(text, "ä…"), "no character is cut")
 }
 
 func FuzzDecodeError(f *testing.F) {
-	f.Add(403, `{"message":"x","errorCode":"CCI.01.403103"}`)
-	f.Add(429, "<html>")
-	f.Add(200, `{"code":"text"}`)
-	f.Fuzz(func(t *testing.T, status int, body string) {
-		decoded := decodeError(status, nil, []byte(body), time.Now())
+	f.Add("GET", 403, `{"message":"x","errorCode":"CCI.01.403103"}`)
+	f.Add("POST", 429, "<html>")
+	f.Add("GET", 200, `{"code":"text"}`)
+	f.Add("PUT", 403, `{"kind":"Status","message":"x"}`)
+	f.Fuzz(func(t *testing.T, method string, status int, body string) {
+		decoded := decodeError(method, status, nil, []byte(body), time.Now())
 		assert.NotEmpty(t, decoded.Kind)
 		assert.NotEmpty(t, decoded.Error())
 	})

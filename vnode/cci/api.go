@@ -13,11 +13,12 @@ import (
 // API is the part of CCI that a virtual node uses.
 //
 // Each call may block for the request timeout times the number of attempts, plus the delay of the rate limit. It
-// returns immediately when ctx ends, with the error of ctx. The caller owns the results. Arguments are neither kept
-// nor changed. All methods are safe for concurrent use. Reads and deletions are retried after transient errors. In
-// addition to the errors named below, each call can return Throttled, Denied, Permanent and Transient: see Kind for
-// how to handle them. While the service does not answer at all, calls return Transient immediately, without sending a
-// request. Source: CCI API, the pages of the resources.
+// returns immediately when ctx ends, with the error of ctx. The caller owns the results. Arguments are neither kept nor
+// changed. All methods are safe for concurrent use. Reads and deletions are retried after transient errors. In addition
+// to the errors named below, each call can return Throttled, Denied, NotOffered, Permanent and Transient: see Kind for
+// how to handle them. A 404 that does not say what was not found costs one more request, a list. While the service does
+// not answer at all, calls return Transient immediately, without sending a request. Source: CCI API, the pages of the
+// resources.
 type API interface {
 	// GetNamespace returns NotFound if the namespace does not exist, or was created in the other generation of CCI.
 	GetNamespace(ctx context.Context, name string) (*Namespace, error)
@@ -44,7 +45,8 @@ type API interface {
 	// Conflict if the name is taken, and Permanent if the service will never accept this Pod. The Pod is Pending when
 	// the call returns.
 	CreatePod(ctx context.Context, namespace string, pod *Pod) (*Pod, error)
-	// GetPod returns NotFound if the Pod does not exist. This is the only proof that a Pod is gone.
+	// GetPod returns NotFound if the Pod does not exist. This and NotFound of DeletePod are the only proofs that a Pod is
+	// gone.
 	GetPod(ctx context.Context, namespace, name string) (*Pod, error)
 	// ListPods returns one page. It returns Expired if Continue is too old: list again from the start. The service may
 	// ignore Limit.
@@ -55,7 +57,7 @@ type API interface {
 	// DeletePod starts the deletion of a Pod and returns before it is complete. It returns NotFound if the Pod does not
 	// exist, and Conflict if its UID differs from options. It may be called again with a shorter grace period.
 	DeletePod(ctx context.Context, namespace, name string, options DeleteOptions) error
-	// PodEvents lists the Events of one Pod, in no particular order. It returns NotFound if the region has no Events.
+	// PodEvents lists the Events of one Pod, in no particular order. It returns NotOffered if the region has no Events.
 	PodEvents(ctx context.Context, namespace, name string, uid types.UID) ([]corev1.Event, error)
 	// PodLog streams the log of one container. The caller closes the stream. It returns Permanent (HTTP 400) if the
 	// container has not started.
@@ -81,8 +83,8 @@ type API interface {
 	// DeleteData returns NotFound if the object does not exist, and Conflict if its UID differs from options.
 	DeleteData(ctx context.Context, namespace string, kind DataKind, name string, options DeleteOptions) error
 
-	// CreateVolume is not retried. It returns AlreadyExists if the name is taken. A region without volumes answers 404,
-	// which is NotFound if the response has that reason and Transient otherwise.
+	// CreateVolume is not retried. It returns AlreadyExists if the name is taken. All calls about volumes and claims
+	// return NotOffered in a region without them.
 	CreateVolume(ctx context.Context, volume *PersistentVolume) (*PersistentVolume, error)
 	// GetVolume returns NotFound if the volume does not exist.
 	GetVolume(ctx context.Context, name string) (*PersistentVolume, error)

@@ -146,6 +146,7 @@ type Client struct {
 	limiter *fairness.Limiter
 	breaker *breaker
 	tokens  tokenCache
+	names   nameLists
 	// decoding is held while a large object is decoded.
 	decoding sync.Mutex
 	metrics  metrics
@@ -210,8 +211,17 @@ func newTransport() http.RoundTripper {
 // streamed is a result that decodes a response while it is read.
 type streamed interface{ decode(body io.Reader) error }
 
-// do sends a call once and decodes the response into result, unless result is nil.
+// do sends a call once and decodes the response into result, unless result is nil. It finds out what a 404 means.
 func (c *Client) do(ctx context.Context, call call, result any) error {
+	err := c.attempt(ctx, call, result)
+	if answer, unexplained := asUnexplained(err); unexplained {
+		return c.explain(ctx, call, answer)
+	}
+	return err
+}
+
+// attempt sends a call once and decodes the response into result, unless result is nil.
+func (c *Client) attempt(ctx context.Context, call call, result any) error {
 	if err := c.limiter.Wait(ctx); err != nil {
 		return err
 	}
@@ -256,11 +266,16 @@ func (c *Client) receive(pod *Pod) {
 	pod.Status = Bound(pod.Status)
 }
 
-// doWithRetry sends a call that may be executed more than once. It retries after errors that may be temporary.
+// doWithRetry sends a call that may be executed more than once. It retries after errors that may be temporary. It finds
+// out at most once what a 404 means.
 func (c *Client) doWithRetry(ctx context.Context, call call, result any) error {
 	backoff := wait.Backoff{Duration: c.config.RetryDelay, Factor: 2, Jitter: 0.5, Steps: c.config.Tries}
+	send := c.do
 	for try := 1; ; try++ {
-		err := c.do(ctx, call, result)
+		err := send(ctx, call, result)
+		if _, unexplained := asUnexplained(err); unexplained {
+			send = c.attempt
+		}
 		if err == nil || (!IsTransient(err) && !IsThrottled(err)) || isUnsent(err) || try >= c.config.Tries {
 			return err
 		}
@@ -302,7 +317,7 @@ func (c *Client) try(requestCtx, callerCtx context.Context, call call) (*http.Re
 	defer response.Body.Close()
 	// A partial body is sufficient for an error.
 	body, _ := io.ReadAll(io.LimitReader(response.Body, maxError))
-	answered := decodeError(response.StatusCode, response.Header, body, time.Now())
+	answered := c.decodeAnswer(call, response, body)
 	if answered.Kind == Throttled {
 		// The jitter keeps this client apart from other virtual nodes of the account, which receive the same delay.
 		c.limiter.Pause(wait.Jitter(cmp.Or(answered.After, defaultPause), 0.2))
@@ -310,6 +325,15 @@ func (c *Client) try(requestCtx, callerCtx context.Context, call call) (*http.Re
 	c.config.Logger.Debug("the cloud refused a request", "operation", call.operation, "status", answered.Status,
 		"code", answered.Code, "message", answered.Message, "request", answered.RequestID)
 	return nil, answered
+}
+
+// decodeAnswer returns the error of a response to a call.
+func (c *Client) decodeAnswer(call call, response *http.Response, body []byte) *Error {
+	answered := decodeError(call.method, response.StatusCode, response.Header, body, time.Now())
+	if answered.Kind == NotOffered {
+		return c.notOffered(call, *answered)
+	}
+	return answered
 }
 
 // sleep blocks for d or until ctx ends. It returns the error of ctx in the second case.

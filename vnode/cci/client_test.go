@@ -41,8 +41,10 @@ func pod(name string) *cci.Pod {
 	}
 }
 
-func TestPodIsCreatedReadAndDeleted(t *testing.T) {
-	cloud := cloudtest.NewWithNetwork(t)
+func TestPodIsCreatedReadAndDeleted(t *testing.T) { inBothForms(t, podIsCreatedReadAndDeleted) }
+
+func podIsCreatedReadAndDeleted(t *testing.T, form func(*ccisim.Config)) {
+	cloud := cloudtest.NewWithNetwork(t, form)
 	ctx := t.Context()
 	created, err := cloud.Client.CreatePod(ctx, cloudtest.Namespace, pod("web"))
 	require.NoError(t, err)
@@ -70,8 +72,10 @@ func TestPodIsCreatedReadAndDeleted(t *testing.T) {
 	assert.Empty(t, cloud.DroppedFields(), "the service knows every field that is sent")
 }
 
-func TestNamespacesAndNetworks(t *testing.T) {
-	cloud := cloudtest.New(t)
+func TestNamespacesAndNetworks(t *testing.T) { inBothForms(t, namespacesAndNetworks) }
+
+func namespacesAndNetworks(t *testing.T, form func(*ccisim.Config)) {
+	cloud := cloudtest.New(t, form)
 	ctx := t.Context()
 	_, err := cloud.Client.GetNamespace(ctx, "nowhere")
 	assert.True(t, cci.IsNotFound(err), "%v", err)

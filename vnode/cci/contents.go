@@ -53,8 +53,15 @@ func (c *Client) NamespaceContents(ctx context.Context, namespace string) ([]Nam
 	var all []NamespaceObject
 	for _, group := range namespaced[cmp.Or(c.config.Version, policy.CCI2)] {
 		for _, resource := range group.resources {
-			found, err := c.listObjects(ctx, group.group, namespace, resource)
-			if group.optional && statusOf(err) == http.StatusNotFound {
+			list := call{
+				operation: "ListNamespaceContents", method: http.MethodGet, namespace: namespace,
+				path: group.group + "/namespaces/" + namespace + "/" + resource,
+			}
+			if group.optional {
+				list.feature = Feature(resource)
+			}
+			found, err := c.listObjects(ctx, list, resource)
+			if group.optional && IsNotOffered(err) {
 				continue
 			}
 			if err != nil {
@@ -67,13 +74,12 @@ func (c *Client) NamespaceContents(ctx context.Context, namespace string) ([]Nam
 }
 
 // listObjects lists the objects of one resource, without those that CCI itself keeps in every namespace.
-func (c *Client) listObjects(ctx context.Context, group, namespace, resource string) ([]NamespaceObject, error) {
+func (c *Client) listObjects(ctx context.Context, list call, resource string) ([]NamespaceObject, error) {
 	type object struct {
 		Metadata metav1.ObjectMeta `json:"metadata"`
 		Type     corev1.SecretType `json:"type"`
 	}
-	path := group + "/namespaces/" + namespace + "/" + resource
-	objects, err := listPages[object](ctx, c, "ListNamespaceContents", path, ListOptions{Limit: contentsPageSize})
+	objects, err := listPages[object](ctx, c, list, ListOptions{Limit: contentsPageSize})
 	if err != nil {
 		return nil, err
 	}

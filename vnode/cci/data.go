@@ -92,7 +92,10 @@ func (c *Client) CreateData(ctx context.Context, namespace string, data *Data) (
 
 // GetData implements API.
 func (c *Client) GetData(ctx context.Context, namespace string, kind DataKind, name string) (*Data, error) {
-	call := call{operation: "Get" + string(kind), method: http.MethodGet, path: c.paths.data(kind, namespace, name)}
+	call := call{
+		operation: "Get" + string(kind), method: http.MethodGet, path: c.paths.data(kind, namespace, name),
+		namespace: namespace, list: c.paths.data(kind, namespace),
+	}
 	var wire wireData
 	if err := c.doWithRetry(ctx, call, &wire); err != nil {
 		return nil, fmt.Errorf("getting cloud %s %s: %w", kind, name, err)
@@ -107,7 +110,7 @@ func (c *Client) ListData(
 	var found page[wireData]
 	call := call{
 		operation: "List" + string(kind) + "s", method: http.MethodGet, path: c.paths.data(kind, namespace),
-		query: options.query(),
+		query: options.query(), namespace: namespace,
 	}
 	if err := c.doWithRetry(ctx, call, &found); err != nil {
 		return nil, fmt.Errorf("listing cloud %ss of %s: %w", kind, namespace, err)
@@ -131,7 +134,7 @@ func (c *Client) UpdateData(ctx context.Context, namespace string, data *Data) (
 	}
 	call := call{
 		operation: "Update" + string(data.Kind), method: http.MethodPut, path: c.paths.data(data.Kind, namespace, data.Name),
-		body: body,
+		body: body, namespace: namespace, list: c.paths.data(data.Kind, namespace),
 	}
 	var wire wireData
 	if err := c.do(ctx, call, &wire); err != nil {
@@ -150,6 +153,7 @@ func (c *Client) DeleteData(
 	}
 	call := call{
 		operation: "Delete" + string(kind), method: http.MethodDelete, path: c.paths.data(kind, namespace, name), body: body,
+		namespace: namespace, list: c.paths.data(kind, namespace),
 	}
 	if err := c.doWithRetry(ctx, call, nil); err != nil {
 		return fmt.Errorf("deleting cloud %s %s: %w", kind, name, err)

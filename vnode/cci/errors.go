@@ -14,7 +14,7 @@ import (
 type Kind string
 
 const (
-	// NotFound means that the object does not exist.
+	// NotFound means that the object does not exist. The service said so, or its list does not contain the object.
 	NotFound Kind = "NotFound"
 	// AlreadyExists means that the name is taken. The caller reads the object to find out who owns it.
 	AlreadyExists Kind = "AlreadyExists"
@@ -24,6 +24,9 @@ const (
 	Expired Kind = "Expired"
 	// Throttled means that there were too many requests. The caller waits for RetryAfter.
 	Throttled Kind = "Throttled"
+	// NotOffered means that there is no such API at the endpoint. Either this region does not offer it, or the endpoint or
+	// the generation of CCI is wrong. It says nothing about objects. Error.Feature tells optional APIs from the others.
+	NotOffered Kind = "NotOffered"
 	// Denied means that the access key, a permission, the agency or the account is not accepted. Every other request fails
 	// in the same way until an operator acts.
 	Denied Kind = "Denied"
@@ -32,6 +35,22 @@ const (
 	// Transient means that there was no answer, or an internal error of the service. The request may have been executed.
 	// The caller retries later.
 	Transient Kind = "Transient"
+)
+
+// Feature is a part of the API that the regions may lack. Without it a virtual node does less, and runs Pods all the
+// same.
+type Feature string
+
+// The features.
+const (
+	// Events are the Events of cloud Pods.
+	Events Feature = "Events of Pods"
+	// Volumes are PersistentVolumes and PersistentVolumeClaims.
+	Volumes Feature = "volumes and claims"
+	// Logs are the logs of containers.
+	Logs Feature = "logs of containers"
+	// Exec are commands in containers.
+	Exec Feature = "commands in containers"
 )
 
 // Error is an error response of the service, or the reason why there was no response.
@@ -47,10 +66,16 @@ type Error struct {
 	RequestID string
 	// After is the delay of the header Retry-After. It is 0 if there was none.
 	After time.Duration
+	// Feature is what the region lacks if the Kind is NotOffered and the API is optional. Otherwise it is empty.
+	Feature Feature
 
+	// api is the API that is NotOffered: the endpoint and the generation of CCI.
+	api   string
 	cause error
 	// unsent means that the request was never sent, so that an immediate retry cannot succeed.
 	unsent bool
+	// unexplained means that the response is a 404 that does not say what was not found.
+	unexplained bool
 }
 
 // Error returns a message for people, with a hint on what to do if there is one. The message is the same for every
@@ -85,6 +110,9 @@ func KindOf(err error) Kind {
 
 // IsNotFound reports whether the object does not exist.
 func IsNotFound(err error) bool { return KindOf(err) == NotFound }
+
+// IsNotOffered reports whether there is no such API at the endpoint.
+func IsNotOffered(err error) bool { return KindOf(err) == NotOffered }
 
 // IsTaken reports whether the name of a new object is taken. The service answers with either of two kinds.
 func IsTaken(err error) bool { return KindOf(err) == AlreadyExists || KindOf(err) == Conflict }

@@ -17,6 +17,7 @@ import (
 func (c *Client) PodEvents(ctx context.Context, namespace, name string, uid types.UID) ([]corev1.Event, error) {
 	call := call{
 		operation: "ListEvents", method: http.MethodGet, path: c.paths.namespaces(namespace, "events"),
+		namespace: namespace, feature: Events,
 		query: url.Values{
 			"fieldSelector": {strings.Join([]string{"involvedObject.kind=Pod", "involvedObject.name=" + name}, ",")},
 		},

@@ -72,7 +72,7 @@ func (c *Client) PodExec(
 	}
 	conn, err := c.openExec(ctx, call{
 		operation: "PodExec", method: http.MethodGet, path: c.paths.pods(namespace, name, "exec"),
-		query: execQuery(options, streams),
+		query: execQuery(options, streams), feature: Exec,
 	})
 	if err != nil {
 		return fmt.Errorf("running a command in container %s of cloud pod %s: %w", options.Container, name, err)
@@ -158,5 +158,5 @@ func (c *Client) dial(ctx context.Context, call call, header http.Header) (*webs
 	defer response.Body.Close()
 	// A partial body is sufficient for an error.
 	body, _ := io.ReadAll(io.LimitReader(response.Body, maxError))
-	return nil, decodeError(response.StatusCode, response.Header, body, time.Now())
+	return nil, c.decodeAnswer(call, response, body)
 }

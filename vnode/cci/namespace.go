@@ -12,7 +12,9 @@ import (
 // GetNamespace implements API.
 func (c *Client) GetNamespace(ctx context.Context, name string) (*Namespace, error) {
 	var found Namespace
-	call := call{operation: "GetNamespace", method: http.MethodGet, path: c.paths.namespaces(name)}
+	call := call{
+		operation: "GetNamespace", method: http.MethodGet, path: c.paths.namespaces(name), list: c.paths.namespaces(),
+	}
 	if err := c.doWithRetry(ctx, call, &found); err != nil {
 		return nil, fmt.Errorf("getting cloud namespace %s: %w", name, err)
 	}
@@ -31,7 +33,8 @@ func (c *Client) CreateNamespace(ctx context.Context, namespace *Namespace) (*Na
 		sent.Annotations[flavorAnnotation1] = generalComputing
 	}
 	var created Namespace
-	if err := c.create(ctx, "CreateNamespace", c.paths.namespaces(), &sent, &created); err != nil {
+	post := call{operation: "CreateNamespace", path: c.paths.namespaces()}
+	if err := c.create(ctx, post, &sent, &created); err != nil {
 		return nil, fmt.Errorf("creating cloud namespace %s: %w", namespace.Name, err)
 	}
 	return &created, nil
@@ -43,7 +46,10 @@ func (c *Client) DeleteNamespace(ctx context.Context, name string, options Delet
 	if err != nil {
 		return fmt.Errorf("deleting cloud namespace %s: %w", name, err)
 	}
-	call := call{operation: "DeleteNamespace", method: http.MethodDelete, path: c.paths.namespaces(name), body: body}
+	call := call{
+		operation: "DeleteNamespace", method: http.MethodDelete, path: c.paths.namespaces(name), body: body,
+		list: c.paths.namespaces(),
+	}
 	if err := c.doWithRetry(ctx, call, nil); err != nil {
 		return fmt.Errorf("deleting cloud namespace %s: %w", name, err)
 	}
@@ -52,7 +58,9 @@ func (c *Client) DeleteNamespace(ctx context.Context, name string, options Delet
 
 // ListNetworks implements API.
 func (c *Client) ListNetworks(ctx context.Context, namespace string) ([]Network, error) {
-	call := call{operation: "ListNetworks", method: http.MethodGet, path: c.paths.networks(namespace)}
+	call := call{
+		operation: "ListNetworks", method: http.MethodGet, path: c.paths.networks(namespace), namespace: namespace,
+	}
 	var list page[Network]
 	var list1 page[network1]
 	var result any = &list
@@ -70,7 +78,10 @@ func (c *Client) ListNetworks(ctx context.Context, namespace string) ([]Network,
 
 // GetNetwork implements API.
 func (c *Client) GetNetwork(ctx context.Context, namespace, name string) (*Network, error) {
-	call := call{operation: "GetNetwork", method: http.MethodGet, path: c.paths.networks(namespace, name)}
+	call := call{
+		operation: "GetNetwork", method: http.MethodGet, path: c.paths.networks(namespace, name), namespace: namespace,
+		list: c.paths.networks(namespace),
+	}
 	found, err := c.network(func(result any) error { return c.doWithRetry(ctx, call, result) })
 	if err != nil {
 		return nil, fmt.Errorf("getting network %s of cloud namespace %s: %w", name, namespace, err)
@@ -87,7 +98,7 @@ func (c *Client) CreateNetwork(ctx context.Context, namespace string, network *N
 		body = newNetwork1(network)
 	}
 	created, err := c.network(func(result any) error {
-		return c.create(ctx, "CreateNetwork", c.paths.networks(namespace), body, result)
+		return c.create(ctx, call{operation: "CreateNetwork", path: c.paths.networks(namespace)}, body, result)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("creating network %s in cloud namespace %s: %w", network.Name, namespace, err)
@@ -108,10 +119,10 @@ func (c *Client) network(send func(result any) error) (*Network, error) {
 }
 
 // create posts an object without retries.
-func (c *Client) create(ctx context.Context, operation, path string, object, created any) error {
-	body, err := encode(object)
-	if err != nil {
+func (c *Client) create(ctx context.Context, post call, object, created any) (err error) {
+	post.method = http.MethodPost
+	if post.body, err = encode(object); err != nil {
 		return err
 	}
-	return c.do(ctx, call{operation: operation, method: http.MethodPost, path: path, body: body}, created)
+	return c.do(ctx, post, created)
 }

@@ -29,9 +29,13 @@ func data(kind cci.DataKind, name string) *cci.Data {
 }
 
 func TestDataIsCreatedListedUpdatedAndDeleted(t *testing.T) {
+	inBothForms(t, dataIsCreatedListedUpdatedAndDeleted)
+}
+
+func dataIsCreatedListedUpdatedAndDeleted(t *testing.T, form func(*ccisim.Config)) {
 	for _, kind := range []cci.DataKind{cci.ConfigMap, cci.Secret} {
 		t.Run(string(kind), func(t *testing.T) {
-			cloud := cloudtest.NewWithNetwork(t)
+			cloud := cloudtest.NewWithNetwork(t, form)
 			ctx, client, ns := t.Context(), cloud.Client, cloudtest.Namespace
 			_, err := client.GetData(ctx, ns, kind, "a")
 			require.True(t, cci.IsNotFound(err), "%v", err)
@@ -71,6 +75,8 @@ func TestDataIsCreatedListedUpdatedAndDeleted(t *testing.T) {
 			err = client.DeleteData(ctx, ns, kind, "a-0", cci.DeleteOptions{UID: "another"})
 			assert.True(t, cci.IsConflict(err), "another UID: %v", err)
 			require.NoError(t, client.DeleteData(ctx, ns, kind, "a-0", cci.DeleteOptions{UID: updated.UID}))
+			_, err = client.UpdateData(ctx, ns, updated)
+			assert.True(t, cci.IsNotFound(err), "it is gone: %v", err)
 			assert.True(t, cci.IsNotFound(client.DeleteData(ctx, ns, kind, "a-0", cci.DeleteOptions{})))
 			assert.Empty(t, cloud.DroppedFields())
 		})
@@ -102,8 +108,10 @@ func claim(name, volume string) *cci.PersistentVolumeClaim {
 	}
 }
 
-func TestVolumesAndClaims(t *testing.T) {
-	cloud := cloudtest.NewWithNetwork(t)
+func TestVolumesAndClaims(t *testing.T) { inBothForms(t, volumesAndClaims) }
+
+func volumesAndClaims(t *testing.T, form func(*ccisim.Config)) {
+	cloud := cloudtest.NewWithNetwork(t, form)
 	ctx, client, ns := t.Context(), cloud.Client, cloudtest.Namespace
 	_, err := client.GetVolume(ctx, "v")
 	require.True(t, cci.IsNotFound(err), "%v", err)
@@ -242,7 +250,7 @@ func TestInvalidExecConfiguration(t *testing.T) {
 func TestRegionWithoutVolumes(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) { c.Policies.NoVolumes = true })
 	_, err := cloud.Client.CreateVolume(t.Context(), volume("v"))
-	assert.True(t, cci.IsNotFound(err), "%v", err)
+	assert.True(t, cci.IsNotOffered(err), "%v", err)
 	_, err = cloud.Client.NamespaceContents(t.Context(), cloudtest.Namespace)
 	assert.NoError(t, err, "a resource that the region does not have is left out")
 }

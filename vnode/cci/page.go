@@ -22,6 +22,8 @@ type page[T any] struct {
 	Items    []T
 	// objects is the number of objects, including those that were not kept.
 	objects int
+	// complete: the answer has a list of objects, and every object of it was decoded.
+	complete bool
 }
 
 // decode implements streamed.
@@ -59,10 +61,12 @@ func (p *page[T]) decodeItems(decoder *json.Decoder, reader *boundedReader) erro
 	case err != nil:
 		return err
 	case token == nil: // null
+		p.complete = true
 		return nil
 	case token != json.Delim('['):
 		return fmt.Errorf("items are %v: must be a list", token)
 	}
+	p.complete = true
 	for decoder.More() {
 		reader.next()
 		var raw json.RawMessage
@@ -74,6 +78,7 @@ func (p *page[T]) decodeItems(decoder *json.Decoder, reader *boundedReader) erro
 		}
 		var item T
 		if err := rawjson.Unmarshal(raw, &item); isLimit(err) {
+			p.complete = false
 			continue // One object must not hide the others. A missing object proves nothing.
 		} else if err != nil {
 			return err
@@ -102,13 +107,13 @@ func expect(decoder *json.Decoder, want json.Delim) error {
 	return nil
 }
 
-// listPages lists the objects of all pages.
-func listPages[T any](ctx context.Context, c *Client, operation, path string, options ListOptions) ([]T, error) {
+// listPages lists the objects of all pages. list is the call for a page, without its query.
+func listPages[T any](ctx context.Context, c *Client, list call, options ListOptions) ([]T, error) {
 	var all []T
 	err := EachPage(options, func(options ListOptions) (string, int, error) {
 		var found page[T]
-		call := call{operation: operation, method: "GET", path: path, query: options.query()}
-		if err := c.doWithRetry(ctx, call, &found); err != nil {
+		list.query = options.query()
+		if err := c.doWithRetry(ctx, list, &found); err != nil {
 			return "", 0, err
 		}
 		all = append(all, found.Items...)

@@ -16,7 +16,7 @@ func (c *Client) CreatePod(ctx context.Context, namespace string, pod *Pod) (*Po
 	sent := *pod
 	sent.APIVersion, sent.Kind = c.paths.apiVersion(), "Pod"
 	var created Pod
-	if err := c.create(ctx, "CreatePod", c.paths.pods(namespace), &sent, &created); err != nil {
+	if err := c.create(ctx, call{operation: "CreatePod", path: c.paths.pods(namespace)}, &sent, &created); err != nil {
 		return nil, fmt.Errorf("creating cloud pod %s: %w", pod.Name, err)
 	}
 	return &created, nil
@@ -25,7 +25,10 @@ func (c *Client) CreatePod(ctx context.Context, namespace string, pod *Pod) (*Po
 // GetPod implements API.
 func (c *Client) GetPod(ctx context.Context, namespace, name string) (*Pod, error) {
 	var found Pod
-	call := call{operation: "GetPod", method: http.MethodGet, path: c.paths.pods(namespace, name)}
+	call := call{
+		operation: "GetPod", method: http.MethodGet, path: c.paths.pods(namespace, name), namespace: namespace,
+		list: c.paths.pods(namespace),
+	}
 	if err := c.doWithRetry(ctx, call, &found); err != nil {
 		return nil, fmt.Errorf("getting cloud pod %s: %w", name, err)
 	}
@@ -38,7 +41,10 @@ func (c *Client) ListPods(ctx context.Context, namespace string, options ListOpt
 		c.receive(pod)
 		return options.Keep == nil || options.Keep(pod)
 	}}
-	call := call{operation: "ListPods", method: http.MethodGet, path: c.paths.pods(namespace), query: options.query()}
+	call := call{
+		operation: "ListPods", method: http.MethodGet, path: c.paths.pods(namespace), query: options.query(),
+		namespace: namespace,
+	}
 	if err := c.doWithRetry(ctx, call, &list); err != nil {
 		return nil, fmt.Errorf("listing cloud pods of %s: %w", namespace, err)
 	}
@@ -65,7 +71,10 @@ func (c *Client) DeletePod(ctx context.Context, namespace, name string, options 
 	if err != nil {
 		return fmt.Errorf("deleting cloud pod %s: %w", name, err)
 	}
-	call := call{operation: "DeletePod", method: http.MethodDelete, path: c.paths.pods(namespace, name), body: body}
+	call := call{
+		operation: "DeletePod", method: http.MethodDelete, path: c.paths.pods(namespace, name), body: body,
+		namespace: namespace, list: c.paths.pods(namespace),
+	}
 	if err := c.doWithRetry(ctx, call, nil); err != nil {
 		return fmt.Errorf("deleting cloud pod %s: %w", name, err)
 	}
@@ -95,7 +104,10 @@ func (c *Client) PodLog(
 	setNumber(query, "sinceSeconds", options.SinceSeconds)
 	setNumber(query, "tailLines", options.TailLines)
 	setNumber(query, "limitBytes", options.LimitBytes)
-	call := call{operation: "PodLog", method: http.MethodGet, path: c.paths.pods(namespace, name, "log"), query: query}
+	call := call{
+		operation: "PodLog", method: http.MethodGet, path: c.paths.pods(namespace, name, "log"), query: query,
+		feature: Logs,
+	}
 	if err := c.limiter.Wait(ctx); err != nil {
 		return nil, err
 	}

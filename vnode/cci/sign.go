@@ -23,6 +23,11 @@ type call struct {
 	query    url.Values
 	// body is JSON. It is empty if the request has no body.
 	body []byte
+	// namespace is the cloud namespace of the path, empty for other paths. list is the path of the list that contains the
+	// object of the call, empty if the call is not about one object. They show what a 404 means: see Client.explain.
+	namespace, list string
+	// feature is the feature that the call belongs to, empty if every region must offer its API.
+	feature Feature
 }
 
 // sign returns the HTTP request of a call, signed with the vendor's signer. The signature is valid for 15 minutes and

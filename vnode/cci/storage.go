@@ -64,12 +64,32 @@ func claimsPath(namespace string) string {
 	return (paths{policy.CCI2}).namespaces(namespace, "persistentvolumeclaims")
 }
 
+// onVolumes returns a call about all volumes, or about the one of a name.
+func onVolumes(operation, method string, name ...string) call {
+	on := call{operation: operation, method: method, path: join(volumesPath, name), feature: Volumes}
+	if len(name) > 0 {
+		on.list = volumesPath
+	}
+	return on
+}
+
+// onClaims returns a call about all claims of a namespace, or about the one of a name.
+func onClaims(operation, method, namespace string, name ...string) call {
+	on := call{
+		operation: operation, method: method, path: join(claimsPath(namespace), name), namespace: namespace, feature: Volumes,
+	}
+	if len(name) > 0 {
+		on.list = claimsPath(namespace)
+	}
+	return on
+}
+
 // CreateVolume implements API.
 func (c *Client) CreateVolume(ctx context.Context, volume *PersistentVolume) (*PersistentVolume, error) {
 	sent := *volume
 	sent.APIVersion, sent.Kind = (paths{policy.CCI2}).apiVersion(), "PersistentVolume"
 	var created PersistentVolume
-	if err := c.create(ctx, "CreateVolume", volumesPath, &sent, &created); err != nil {
+	if err := c.create(ctx, onVolumes("CreateVolume", http.MethodPost), &sent, &created); err != nil {
 		return nil, fmt.Errorf("creating cloud volume %s: %w", volume.Name, err)
 	}
 	return &created, nil
@@ -78,8 +98,7 @@ func (c *Client) CreateVolume(ctx context.Context, volume *PersistentVolume) (*P
 // GetVolume implements API.
 func (c *Client) GetVolume(ctx context.Context, name string) (*PersistentVolume, error) {
 	var found PersistentVolume
-	call := call{operation: "GetVolume", method: http.MethodGet, path: volumesPath + "/" + name}
-	if err := c.doWithRetry(ctx, call, &found); err != nil {
+	if err := c.doWithRetry(ctx, onVolumes("GetVolume", http.MethodGet, name), &found); err != nil {
 		return nil, fmt.Errorf("getting cloud volume %s: %w", name, err)
 	}
 	return &found, nil
@@ -91,7 +110,8 @@ func (c *Client) DeleteVolume(ctx context.Context, name string, options DeleteOp
 	if err != nil {
 		return fmt.Errorf("deleting cloud volume %s: %w", name, err)
 	}
-	call := call{operation: "DeleteVolume", method: http.MethodDelete, path: volumesPath + "/" + name, body: body}
+	call := onVolumes("DeleteVolume", http.MethodDelete, name)
+	call.body = body
 	if err := c.doWithRetry(ctx, call, nil); err != nil {
 		return fmt.Errorf("deleting cloud volume %s: %w", name, err)
 	}
@@ -105,7 +125,7 @@ func (c *Client) CreateClaim(
 	sent := *claim
 	sent.APIVersion, sent.Kind = (paths{policy.CCI2}).apiVersion(), "PersistentVolumeClaim"
 	var created PersistentVolumeClaim
-	if err := c.create(ctx, "CreateClaim", claimsPath(namespace), &sent, &created); err != nil {
+	if err := c.create(ctx, onClaims("CreateClaim", http.MethodPost, namespace), &sent, &created); err != nil {
 		return nil, fmt.Errorf("creating cloud claim %s: %w", claim.Name, err)
 	}
 	return &created, nil
@@ -114,8 +134,7 @@ func (c *Client) CreateClaim(
 // GetClaim implements API.
 func (c *Client) GetClaim(ctx context.Context, namespace, name string) (*PersistentVolumeClaim, error) {
 	var found PersistentVolumeClaim
-	call := call{operation: "GetClaim", method: http.MethodGet, path: claimsPath(namespace) + "/" + name}
-	if err := c.doWithRetry(ctx, call, &found); err != nil {
+	if err := c.doWithRetry(ctx, onClaims("GetClaim", http.MethodGet, namespace, name), &found); err != nil {
 		return nil, fmt.Errorf("getting cloud claim %s: %w", name, err)
 	}
 	return &found, nil
@@ -125,7 +144,7 @@ func (c *Client) GetClaim(ctx context.Context, namespace, name string) (*Persist
 func (c *Client) ListClaims(
 	ctx context.Context, namespace string, options ListOptions,
 ) ([]PersistentVolumeClaim, error) {
-	all, err := listPages[PersistentVolumeClaim](ctx, c, "ListClaims", claimsPath(namespace), options)
+	all, err := listPages[PersistentVolumeClaim](ctx, c, onClaims("ListClaims", http.MethodGet, namespace), options)
 	if err != nil {
 		return nil, fmt.Errorf("listing cloud claims of %s: %w", namespace, err)
 	}
@@ -134,7 +153,7 @@ func (c *Client) ListClaims(
 
 // ListVolumes implements API.
 func (c *Client) ListVolumes(ctx context.Context, options ListOptions) ([]PersistentVolume, error) {
-	all, err := listPages[PersistentVolume](ctx, c, "ListVolumes", volumesPath, options)
+	all, err := listPages[PersistentVolume](ctx, c, onVolumes("ListVolumes", http.MethodGet), options)
 	if err != nil {
 		return nil, fmt.Errorf("listing cloud volumes: %w", err)
 	}
@@ -147,7 +166,8 @@ func (c *Client) DeleteClaim(ctx context.Context, namespace, name string, option
 	if err != nil {
 		return fmt.Errorf("deleting cloud claim %s: %w", name, err)
 	}
-	call := call{operation: "DeleteClaim", method: http.MethodDelete, path: claimsPath(namespace) + "/" + name, body: body}
+	call := onClaims("DeleteClaim", http.MethodDelete, namespace, name)
+	call.body = body
 	if err := c.doWithRetry(ctx, call, nil); err != nil {
 		return fmt.Errorf("deleting cloud claim %s: %w", name, err)
 	}

@@ -79,7 +79,7 @@ func (c *Client) createToken(ctx context.Context) (token string, ends time.Time,
 	defer cancel()
 	response, err := c.send(tryCtx, ctx, call{
 		operation: "CreateToken", endpoint: c.config.Exec.IAMEndpoint, method: http.MethodPost, path: "/v3/auth/tokens",
-		query: url.Values{"nocatalog": {"true"}}, body: body,
+		query: url.Values{"nocatalog": {"true"}}, body: body, feature: Exec,
 	})
 	if err != nil {
 		return "", time.Time{}, err

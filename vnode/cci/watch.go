@@ -100,7 +100,7 @@ func (w *podWatch) decodeErrorEvent(object []byte) error {
 	if err := json.Unmarshal(object, &status); err != nil {
 		return noAnswer(w.caller, "decoding an error of the watch", err)
 	}
-	return decodeError(status.Code, nil, object, time.Now())
+	return decodeError(http.MethodGet, status.Code, nil, object, time.Now())
 }
 
 // Close implements PodWatch.

@@ -134,6 +134,8 @@ func statusOf(err error) int {
 		return http.StatusTooManyRequests
 	case cci.Transient, cci.Denied:
 		return http.StatusBadGateway
+	case cci.NotOffered:
+		return http.StatusNotImplemented
 	}
 	return http.StatusInternalServerError
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -271,15 +270,28 @@ func (m *Mirrors) listClaims(
 	if err == nil {
 		var volumes []cci.PersistentVolume
 		if volumes, err = m.config.API.ListVolumes(ctx, options); err == nil {
+			m.noteVolumes(true)
 			m.adoptClaims(claims, volumes, began, listed)
 			return true, nil
 		}
 	}
-	if cloudErr, is := errors.AsType[*cci.Error](err); is && cloudErr.Status == http.StatusNotFound {
-		m.config.Logger.Warn("the CCI of this region has no volumes: pods with claims cannot run in it", "err", err)
+	if cci.IsNotOffered(err) {
+		m.noteVolumes(false)
 		return false, nil
 	}
 	return false, err
+}
+
+// noteVolumes logs once that the region does not offer volumes, and once that it does again.
+func (m *Mirrors) noteVolumes(offered bool) {
+	switch {
+	case !offered && !m.noVolumes:
+		m.config.Logger.Warn("the region offers no volumes: Pods with claims wait; this is checked again at each list",
+			"interval", m.config.Relist)
+	case offered && m.noVolumes:
+		m.config.Logger.Info("the region offers volumes now")
+	}
+	m.noVolumes = !offered
 }
 
 func (m *Mirrors) adoptClaims(

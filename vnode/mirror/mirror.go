@@ -79,6 +79,8 @@ type Mirrors struct {
 	loop   *worker.Loop[identity.Mirror]
 	synced chan struct{}
 	writes *prometheus.CounterVec
+	// noVolumes: the region does not offer volumes. Only follow uses it.
+	noVolumes bool
 
 	mu      sync.Mutex
 	entries map[identity.Mirror]*entry

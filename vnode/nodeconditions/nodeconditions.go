@@ -1,6 +1,7 @@
 // Package nodeconditions shows problems between the virtual node and the cloud as conditions of the Node: rejected
-// credentials, throttling, an unavailable cloud, and a cloud namespace that is not ready. Pods only wait then, and the
-// conditions tell administrators why. The Node stays Ready, because Pods in the cloud keep running.
+// credentials, throttling, an unavailable cloud, a cloud namespace that is not ready, and APIs that the region does not
+// offer. Pods only wait then, and the conditions tell administrators why. The Node stays Ready, because Pods in the
+// cloud keep running.
 package nodeconditions
 
 import (
@@ -8,7 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,7 +26,8 @@ import (
 )
 
 const (
-	// deniedWindow is how long a rejection counts if the same operation is not retried. Pods are retried every minute.
+	// deniedWindow is how long a rejection, and an API that is not there, counts if the same operation is not retried.
+	// Pods are retried every minute.
 	deniedWindow = 5 * time.Minute
 	// throttledWindow is the same for throttling, which is shorter.
 	throttledWindow = time.Minute
@@ -38,6 +43,9 @@ type Tracker struct {
 
 	mu   sync.Mutex
 	last map[string]outcome
+	// lacking holds the features that the region does not offer, by the operations that have shown it. They have no
+	// window: some operations are retried rarely.
+	lacking map[string]cci.Feature
 	// failingSince is since when every request has ended without an answer or with an error of the cloud itself, zero if
 	// that is not so. failure is the message of the last of them.
 	failingSince time.Time
@@ -57,7 +65,7 @@ type outcome struct {
 
 // NewTracker returns a Tracker with a clock.
 func NewTracker(now func() time.Time) *Tracker {
-	return &Tracker{now: now, last: map[string]outcome{}}
+	return &Tracker{now: now, last: map[string]outcome{}, lacking: map[string]cci.Feature{}}
 }
 
 // Note records the result of one attempt of a request (cci.Config.Outcome).
@@ -75,6 +83,9 @@ func (t *Tracker) Note(operation string, err error) {
 	if err == nil {
 		t.keyAcceptedLocked()
 	}
+	if isLacking := t.noteFeatureLocked(operation, err); isLacking {
+		kind = "" // The virtual node can do without.
+	}
 	t.last[operation] = outcome{kind, isKeyRejected(err), message, now}
 	switch {
 	case kind != cci.Transient:
@@ -85,6 +96,19 @@ func (t *Tracker) Note(operation string, err error) {
 	if kind == cci.Transient {
 		t.failure = message
 	}
+}
+
+// noteFeatureLocked records whether the region offers the feature of an operation, if it is one that the region may
+// lack. One answer is enough for all operations of the feature.
+func (t *Tracker) noteFeatureLocked(operation string, err error) (isLacking bool) {
+	if answer, ok := errors.AsType[*cci.Error](err); ok && answer.Kind == cci.NotOffered && answer.Feature != "" {
+		t.lacking[operation] = answer.Feature
+		return true
+	}
+	if offered, known := t.lacking[operation]; known && err == nil {
+		maps.DeleteFunc(t.lacking, func(_ string, feature cci.Feature) bool { return feature == offered })
+	}
+	return false
 }
 
 // NoteCloudNamespace records why the cloud namespace is not ready, nil if it is (cloudnamespace.Config.Report).
@@ -131,8 +155,12 @@ const (
 	Throttled corev1.NodeConditionType = "CloudThrottled"
 	// Unavailable: all requests to the cloud have failed for half a minute.
 	Unavailable corev1.NodeConditionType = "CloudUnavailable"
-	// Unusable: the namespace or the network in the cloud is missing, has failed, or differs from the configuration.
+	// Unusable: the namespace or the network in the cloud is missing, has failed, or differs from the configuration. Or
+	// the endpoint has no API for Pods.
 	Unusable corev1.NodeConditionType = "CloudUnusable"
+	// Lacking: the region does not offer an API that a virtual node can do without. It does less then. This is no fault,
+	// and its name differs from those of the faults, so that no alert fires.
+	Lacking corev1.NodeConditionType = "FeaturesMissing"
 )
 
 // Reasons of the conditions, of each type first the one of status True.
@@ -153,6 +181,13 @@ const (
 	ReasonCloudNamespaceNotReady = "CloudNamespaceNotReady"
 	// ReasonCloudNamespaceReady: CloudUnusable is False.
 	ReasonCloudNamespaceReady = "CloudNamespaceReady"
+	// ReasonAPIMissing: CloudUnusable is True, because the endpoint has no API for Pods, namespaces or networks. The
+	// region, the endpoint or the version is wrong.
+	ReasonAPIMissing = "APIMissing"
+	// ReasonNotOffered: FeaturesMissing is True.
+	ReasonNotOffered = "NotOffered"
+	// ReasonAllOffered: FeaturesMissing is False.
+	ReasonAllOffered = "AllOffered"
 )
 
 // conditions returns the present conditions.
@@ -169,8 +204,12 @@ func (t *Tracker) conditions() []condition {
 		t.recentLocked(cci.Throttled, throttledWindow, condition{Throttled, true, ReasonTooManyRequests, ""},
 			condition{Throttled, false, ReasonNotThrottled, "the cloud accepts all requests"}),
 		unavailable,
+		t.featuresLocked(),
 	}
+	missing := t.recentLocked(cci.NotOffered, deniedWindow, condition{Unusable, true, ReasonAPIMissing, ""}, condition{})
 	switch {
+	case missing.holds:
+		all = append(all, missing)
 	case !t.namespaceChecked: // What an earlier process has written may still be true.
 	case t.namespaceErr != "":
 		all = append(all, condition{Unusable, true, ReasonCloudNamespaceNotReady, t.namespaceErr})
@@ -179,6 +218,20 @@ func (t *Tracker) conditions() []condition {
 			"the cloud namespace and its network are ready"})
 	}
 	return all
+}
+
+// featuresLocked returns the condition of the features that the region lacks.
+func (t *Tracker) featuresLocked() condition {
+	var names []string
+	for _, feature := range t.lacking {
+		names = append(names, string(feature))
+	}
+	if len(names) == 0 {
+		return condition{Lacking, false, ReasonAllOffered, "the region offers every API that was used"}
+	}
+	slices.Sort(names)
+	return condition{Lacking, true, ReasonNotOffered,
+		"the region does not offer " + strings.Join(slices.Compact(names), ", ")}
 }
 
 // recentLocked returns bad, with the latest message, if the last result of an operation is of this kind and within the

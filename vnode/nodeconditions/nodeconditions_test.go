@@ -49,12 +49,28 @@ func TestTheStateOfTheCloudNamespaceIsACondition(t *testing.T) {
 	assert.Equal(t, "CloudNamespaceReady", shown[0].reason)
 }
 
+func TestTheConditionNamesWhatTheRegionLacks(t *testing.T) {
+	tracker := NewTracker(time.Now)
+	for operation, feature := range map[string]cci.Feature{
+		"ListEvents": cci.Events, "ListClaims": cci.Volumes, "ListVolumes": cci.Volumes,
+	} {
+		tracker.Note(operation, &cci.Error{Kind: cci.NotOffered, Status: 404, Feature: feature})
+	}
+	shown := slices.DeleteFunc(tracker.conditions(), func(c condition) bool { return c.kind != Lacking })
+	assert.Equal(t, []condition{
+		{Lacking, true, ReasonNotOffered, "the region does not offer Events of Pods, volumes and claims"},
+	}, shown)
+}
+
 func TestResultsOfRequestsAreConditions(t *testing.T) {
 	arrears := &cci.Error{Kind: cci.Denied, Status: 403, Code: "CCI.01.403009", Message: "arrears"}
 	broken := &cci.Error{Kind: cci.Transient, Status: 503, Message: "down"}
 	wrongKey := &cci.Error{Kind: cci.Denied, Status: 401, Code: "APIG.0301", Message: "verify aksk signature fail"}
 	busy := &cci.Error{Kind: cci.Throttled, Status: 429, Message: "slow down"}
 	missing := &cci.Error{Kind: cci.NotFound, Status: 404, Message: "no such pod"}
+	noAPI := &cci.Error{Kind: cci.NotOffered, Status: 404, Code: "APIG.0101", Message: "not published"}
+	noEvents := &cci.Error{Kind: cci.NotOffered, Status: 404, Feature: cci.Events}
+	noVolumes := &cci.Error{Kind: cci.NotOffered, Status: 404, Feature: cci.Volumes}
 	for name, test := range map[string]struct {
 		notes []note
 		want  []string
@@ -83,6 +99,24 @@ func TestResultsOfRequestsAreConditions(t *testing.T) {
 		"an answer between errors, even NotFound": {notes: []note{
 			{time.Minute, "getPod", broken}, {20 * time.Second, "getPod", missing}, {time.Second, "listPods", broken},
 		}},
+		"the endpoint has no API for Pods": {[]note{{time.Second, "listPods", noAPI}}, []string{"CloudUnusable"}},
+		"the endpoint has it again": {
+			notes: []note{{2 * time.Second, "listPods", noAPI}, {time.Second, "listPods", nil}},
+		},
+		"the region has no Events": {[]note{{time.Second, "listEvents", noEvents}}, []string{"FeaturesMissing"}},
+		"the region had no Events an hour ago, and was not asked since": {
+			[]note{{time.Hour, "listEvents", noEvents}, {time.Second, "listPods", nil}}, []string{"FeaturesMissing"},
+		},
+		"the region has Events now": {notes: []note{{time.Hour, "listEvents", noEvents}, {time.Second, "listEvents", nil}}},
+		"one answer is enough for all requests of a feature": {notes: []note{
+			{time.Hour, "createClaim", noVolumes}, {time.Hour, "listClaims", noVolumes}, {time.Second, "listClaims", nil},
+		}},
+		"an answer for one feature says nothing about another": {notes: []note{
+			{time.Hour, "listEvents", noEvents}, {time.Hour, "listClaims", noVolumes}, {time.Second, "listClaims", nil},
+		}, want: []string{"FeaturesMissing"}},
+		"a feature is missing while the cloud is down": {notes: []note{
+			{time.Minute, "listEvents", noEvents}, {50 * time.Second, "listEvents", broken}, {time.Second, "listEvents", broken},
+		}, want: []string{"CloudUnavailable", "FeaturesMissing"}},
 		"a canceled request does not count": {
 			[]note{{time.Minute, "getPod", broken}, {time.Second, "getPod", context.Canceled}}, []string{"CloudUnavailable"},
 		},
@@ -125,7 +159,7 @@ func TestConditionsAreWrittenWhenTheyChange(t *testing.T) {
 	require.NoError(t, err)
 	for kind, want := range map[corev1.NodeConditionType]corev1.ConditionStatus{
 		Denied: corev1.ConditionFalse, Throttled: corev1.ConditionFalse, Unavailable: corev1.ConditionFalse,
-		Unusable: corev1.ConditionTrue,
+		Unusable: corev1.ConditionTrue, Lacking: corev1.ConditionFalse,
 	} {
 		found := node.FindCondition(object, kind)
 		require.NotNil(t, found, kind)

@@ -133,6 +133,8 @@ func (p *Provider) createFailed(pod *corev1.Pod, err error) (time.Duration, erro
 		p.reportWaiting(pod, ReasonThrottled, err)
 	case cci.Denied:
 		p.reportWaiting(pod, ReasonDenied, err)
+	case cci.NotOffered:
+		p.reportWaiting(pod, ReasonNotOffered, err)
 	default:
 		p.reportWaiting(pod, ReasonUnavailable, err)
 	}

@@ -10,6 +10,9 @@ const (
 	// ReasonDenied: the account has no permission to use the cloud, or has it no longer. The Pod is retried; an
 	// operator must act.
 	ReasonDenied = "CloudDenied"
+	// ReasonNotOffered: the region does not offer what the Pod needs, such as volumes, or the endpoint has no API for
+	// Pods. The Pod is retried; an operator must act.
+	ReasonNotOffered = "CloudNotOffered"
 	// ReasonRefused: the cloud does not accept this Pod.
 	ReasonRefused = "CloudRefused"
 	// ReasonUndecided: the switch and the settings of namespaces are not known yet, so it is not known whether the Pod

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
 const (
@@ -14,6 +16,9 @@ const (
 	maxEventReads = 2
 )
 
+// absentInterval is the time after which a region without Events is asked again.
+const absentInterval = time.Hour
+
 // readInterval is the time between two reads of something that explains why Pods wait.
 func (c *Controller) readInterval() time.Duration { return min(eventsInterval, c.config.Timeout/2) }
 
@@ -21,6 +26,9 @@ func (c *Controller) readInterval() time.Duration { return min(eventsInterval, c
 // it is sold out. A region without events, or with events that cannot be read, reports nothing.
 func (c *Controller) readWarnings(ctx context.Context) {
 	now, reads := c.config.Now(), 0
+	if now.Before(c.eventsNext) {
+		return
+	}
 	for key, w := range c.waiting {
 		if w.scheduled || c.isSign(w.status.reason) || now.Sub(w.since) < c.readInterval() ||
 			now.Sub(w.warningAt) < eventsInterval {
@@ -30,11 +38,24 @@ func (c *Controller) readWarnings(ctx context.Context) {
 			return
 		}
 		events, err := c.config.API.PodEvents(ctx, c.config.CloudNamespace, w.cloud.Name, w.cloud.UID)
+		if cci.IsNotOffered(err) {
+			c.noteNoEvents()
+			return
+		}
 		if err != nil && ctx.Err() == nil {
 			c.config.Logger.Debug("the events of a waiting cloud Pod cannot be read", "pod", key, "err", err)
 		}
 		w.warning, w.warningAt = lastWarning(events), now
 	}
+}
+
+// noteNoEvents stops the reading of events for a while, and logs that once.
+func (c *Controller) noteNoEvents() {
+	if c.eventsNext.IsZero() {
+		c.config.Logger.Warn("the region offers no Events of Pods: that a size is sold out is found by Pods that wait",
+			"node", c.config.Owner.Node, "checkedAgainEvery", absentInterval)
+	}
+	c.eventsNext = c.config.Now().Add(absentInterval)
 }
 
 // lastWarning returns the newest warning.

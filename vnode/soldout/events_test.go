@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
 func TestEventsAreReadPeriodically(t *testing.T) {
@@ -65,4 +67,25 @@ func TestEventsAreReadPeriodically(t *testing.T) {
 	clear(h.cloud.pods)
 	stranded()
 	assert.Empty(t, h.waiting)
+}
+
+// A region without Events is not asked for them with each check.
+func TestARegionWithoutEventsIsAskedRarely(t *testing.T) {
+	h := newHarness(t)
+	reads := 0
+	h.cloud.eventsOf = func(string) ([]corev1.Event, error) {
+		reads++
+		return nil, &cci.Error{Kind: cci.NotOffered, Status: 404, Feature: cci.Events}
+	}
+	h.wait("a", "")
+	h.wait("b", "")
+	h.reconciles()
+	for range 3 {
+		h.pass(eventsInterval)
+		h.reconciles()
+	}
+	assert.Equal(t, 1, reads)
+	h.pass(absentInterval)
+	h.reconciles()
+	assert.Equal(t, 2, reads)
 }

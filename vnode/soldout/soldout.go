@@ -92,6 +92,8 @@ type Controller struct {
 	// problem is why no Pod gets an address, empty if the networks are not the cause. It was read at problemAt.
 	problem   string
 	problemAt time.Time
+	// eventsNext is when the events of Pods may be read again, zero unless the region did not offer them.
+	eventsNext time.Time
 	// lastError is the last logged error. An error that repeats is logged once.
 	lastError string
 }

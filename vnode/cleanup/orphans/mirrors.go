@@ -2,9 +2,7 @@ package orphans
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -115,13 +113,13 @@ func (f *Finder) listMirrors(ctx context.Context) ([]Mirror, error) {
 func (f *Finder) listStorage(ctx context.Context) ([]Mirror, error) {
 	options := cci.ListOptions{LabelSelector: identity.ClusterSelector(f.ClusterID), Limit: pageSize}
 	claims, err := f.Cloud.ListClaims(ctx, f.Namespace, options)
-	if answer, is := errors.AsType[*cci.Error](err); is && answer.Status == http.StatusNotFound {
+	var volumes []cci.PersistentVolume
+	if err == nil {
+		volumes, err = f.Cloud.ListVolumes(ctx, options)
+	}
+	if cci.IsNotOffered(err) || cci.IsNotFound(err) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	volumes, err := f.Cloud.ListVolumes(ctx, options)
 	if err != nil {
 		return nil, err
 	}
