@@ -46,14 +46,14 @@ type Config[K comparable] struct {
 	Failed func(key K, failures int, delay time.Duration, err error)
 }
 
-// Loop reconciles keys. Create one with New.
+// Loop reconciles keys. Create one with New. Close it, unless Run has been called.
 type Loop[K comparable] struct {
 	config   Config[K]
 	queue    workqueue.TypedDelayingInterface[K]
 	failures workqueue.TypedRateLimiter[K]
 }
 
-// New checks the configuration. It starts nothing.
+// New checks the configuration. It starts nothing but a timer, which Close and Run end.
 func New[K comparable](config Config[K]) (*Loop[K], error) {
 	switch {
 	case config.Reconcile == nil || config.Namespace == nil:
@@ -103,6 +103,9 @@ func (l *Loop[K]) Run(ctx context.Context) error {
 	workers.Wait()
 	return nil
 }
+
+// Close ends what delays keys. Run does so too. It may be called again. It does not block.
+func (l *Loop[K]) Close() { l.queue.ShutDown() }
 
 // next reconciles one key. It returns false when the queue is shut down.
 func (l *Loop[K]) next(ctx context.Context) bool {

@@ -191,6 +191,12 @@ func (a *App) assemble(b builder, rejections *serve.Rejections) error {
 
 // Close releases what New has created. It may be called again. Run calls it.
 func (a *App) Close() {
+	if a.mirrors != nil {
+		a.mirrors.Close()
+	}
+	if a.provider != nil {
+		a.provider.Close()
+	}
 	a.events.Shutdown()
 	a.cloud.CloseIdleConnections()
 }

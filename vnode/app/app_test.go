@@ -7,12 +7,14 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -96,6 +98,32 @@ func TestNewNamesTheFileThatItCannotUse(t *testing.T) {
 			assert.ErrorContains(t, err, "nowhere")
 		})
 	}
+}
+
+// A virtual node that fails, because the API server does not answer for example, is built again and again.
+func TestNothingRemainsOfATermThatFails(t *testing.T) {
+	const terms = 10
+	c := settings(t)
+	certificate, key, err := cert.GenerateSelfSignedCertKey("virtual", nil, nil)
+	require.NoError(t, err)
+	c.TLSCertFile, c.TLSPrivateKeyFile = filepath.Join(t.TempDir(), "crt"), filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(c.TLSCertFile, certificate, 0o600))
+	require.NoError(t, os.WriteFile(c.TLSPrivateKeyFile, key, 0o600))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	c.Listen = listener.Addr().String()
+	require.NoError(t, listener.Close())
+	run := func() {
+		a, err := New(c, always{}, nil, slog.New(slog.DiscardHandler))
+		require.NoError(t, err)
+		require.Error(t, a.Run(t.Context()))
+	}
+	run()
+	before := runtime.NumGoroutine()
+	for range terms {
+		run()
+	}
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+terms/2 }, time.Minute, 10*time.Millisecond)
 }
 
 func TestReadinessNamesWhatIsMissing(t *testing.T) {

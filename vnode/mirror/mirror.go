@@ -91,7 +91,8 @@ type Mirrors struct {
 // referenceIndex finds the Pods of the node that refer to an object.
 const referenceIndex = "spillway.io/references"
 
-// New checks the configuration and returns Mirrors. It starts nothing. It must be called before the informer runs.
+// New checks the configuration and returns Mirrors. It starts nothing but a timer, which Close ends. It must be called
+// before the informer runs.
 func New(config Config) (*Mirrors, error) {
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("creating the mirrors: %w", err)
@@ -148,6 +149,9 @@ func (c Config) validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Close releases what New has created. It may be called again. It does not block.
+func (m *Mirrors) Close() { m.loop.Close() }
 
 // Run lists and reconciles copies until ctx ends. It blocks, and returns nil when no request is in progress. It
 // removes nothing before both the Pods of the cluster and the cloud Pods are known.

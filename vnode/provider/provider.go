@@ -102,8 +102,8 @@ type Provider struct {
 	states map[identity.Key]*podState
 }
 
-// New checks the configuration and returns a Provider. It starts nothing. It must be called before the informer and
-// the inventory run.
+// New checks the configuration and returns a Provider. It starts nothing but a timer, which Close ends. It must be
+// called before the informer and the inventory run.
 func New(config Config) (*Provider, error) {
 	if err := config.validate(); err != nil {
 		return nil, fmt.Errorf("creating the provider: %w", err)
@@ -166,6 +166,9 @@ func (c Config) validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Close releases what New has created. It may be called again. It does not block.
+func (p *Provider) Close() { p.loop.Close() }
 
 // Run reconciles Pods until ctx ends. It blocks, and returns when no request is in progress. It does nothing before
 // the Pods of the cluster, the cloud Pods and the mirrors are known and virtual-kubelet has called NotifyPods.
