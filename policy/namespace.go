@@ -73,6 +73,17 @@ func (c CloudAnnotations) Allow(key, value string) bool {
 	return false
 }
 
+// Values returns the values that are allowed for a key which may not have every value.
+func (c CloudAnnotations) Values(key string) []string {
+	var values []string
+	for _, entry := range c {
+		if value, ok := strings.CutPrefix(entry, key+"="); ok {
+			values = append(values, value)
+		}
+	}
+	return values
+}
+
 // CloudAnnotationsRight says what an entry must be.
 const CloudAnnotationsRight = "must be the key of an annotation, such as \"yangtse.io/pod-with-eip\", a key and " +
 	"the only value that is allowed, such as \"yangtse.io/eip-charge-mode=traffic\", or all keys of a domain, such " +

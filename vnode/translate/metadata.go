@@ -57,6 +57,7 @@ const (
 // besides those of the configuration.
 func (b *builder) meta(namespace policy.CloudAnnotations) metav1.ObjectMeta {
 	var left []string
+	values := map[string][]string{}
 	pick := func(all map[string]string, keepOthers bool) map[string]string {
 		kept := map[string]string{}
 		for key, value := range all {
@@ -66,6 +67,7 @@ func (b *builder) meta(namespace policy.CloudAnnotations) metav1.ObjectMeta {
 				kept[key] = value
 			case read && key != policy.FlavorAnnotation && key != largeAnnotation: // The translation itself sets them.
 				left = append(left, key)
+				values[key] = slices.Concat(b.translator.config.CloudAnnotations.Values(key), namespace.Values(key))
 			}
 		}
 		return kept
@@ -74,12 +76,7 @@ func (b *builder) meta(namespace policy.CloudAnnotations) metav1.ObjectMeta {
 	meta := metav1.ObjectMeta{
 		Name: identity.CloudName(key), Labels: pick(b.pod.Labels, true), Annotations: pick(b.pod.Annotations, false),
 	}
-	if len(left) > 0 {
-		slices.Sort(left)
-		b.warn("without %s: what configures the cloud needs the permission of an administrator "+
-			"(pods.cloudAnnotations, or annotation %s of the namespace)",
-			policy.Clip(strings.Join(slices.Compact(left), ", "), maxLeft), policy.AllowCloudAnnotationsAnnotation)
-	}
+	b.warnAboutLeft(left, values)
 	b.annotateSize(meta.Annotations)
 	b.translator.config.Owner.Mark(&meta, key)
 	return meta
@@ -87,6 +84,24 @@ func (b *builder) meta(namespace policy.CloudAnnotations) metav1.ObjectMeta {
 
 // maxLeft bounds the list of keys in a message.
 const maxLeft = 400
+
+// warnAboutLeft reports the keys that are left out. values are those that are allowed, for keys of which only some are.
+func (b *builder) warnAboutLeft(left []string, values map[string][]string) {
+	slices.Sort(left)
+	var forbidden []string
+	for _, key := range slices.Compact(left) {
+		if len(values[key]) == 0 {
+			forbidden = append(forbidden, key)
+			continue
+		}
+		b.warn("without %s, which must be one of: %s", key, policy.Clip(strings.Join(values[key], "; "), maxLeft))
+	}
+	if len(forbidden) > 0 {
+		b.warn("without %s: what configures the cloud needs the permission of an administrator "+
+			"(pods.cloudAnnotations, or annotation %s of the namespace)",
+			policy.Clip(strings.Join(forbidden, ", "), maxLeft), policy.AllowCloudAnnotationsAnnotation)
+	}
+}
 
 // annotateSize sets the annotation of the size. CCI 1.0 uses the sum of the containers instead.
 func (b *builder) annotateSize(annotations map[string]string) {
