@@ -145,16 +145,18 @@ func TestANamespaceThatIsNotKnownYetIsAnError(t *testing.T) {
 	require.ErrorContains(t, err, "namespace not found")
 }
 
-func TestTheRefusalNamesTheLimits(t *testing.T) {
+func TestTheRefusalStaysTrueWhenTheLimitsChange(t *testing.T) {
 	f := newFixture(t)
 	f.limits = "pods=1,cpu=2"
 	f.pod("first", on("virtual-0"))
-	got := f.filter(f.pod("a", mode(policy.ModeEnforce)), everywhere...)
-	assert.Equal(t, "Spillway CloudLimitsReached: namespace default may use pods=1,cpu=2 in the cloud "+
-		"(spillway.io/cloud-limits), and its Pods there leave no room for this one; "+
-		"the scheduler retries the Pod when one of them ends or the limits change", got.Refusal)
-	got = f.filter(f.pod("b", mode(policy.ModeEnforce), sized("4.00_8.0")), everywhere...)
-	assert.Contains(t, got.Refusal, "and the Pod alone is billed as 4 vCPU and 8Gi of memory: request less")
+	a := f.pod("a", mode(policy.ModeEnforce), sized("4.00_8.0"))
+	got := f.filter(a, everywhere...)
+	assert.Equal(t, "Spillway CloudLimitsReached: what namespace default may use in the cloud (its annotation "+
+		"spillway.io/cloud-limits, or the default of the cluster) leaves no room for this Pod; the scheduler retries "+
+		"it when a Pod of the namespace ends there or the limits change; if the limits are less than the 4 vCPU and "+
+		"8Gi of memory that it is billed as, request less or ask an administrator of the cluster for more", got.Refusal)
+	f.limits = "pods=1,cpu=20"
+	assert.Equal(t, got.Refusal, f.filter(a, everywhere...).Refusal)
 }
 
 func TestPreemptKeepsTheLimits(t *testing.T) {

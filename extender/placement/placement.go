@@ -361,15 +361,17 @@ func (p *Placement) noVirtualNode(pod *corev1.Pod) string {
 	return "kube-scheduler's filters exclude every virtual node: this condition has their reasons too"
 }
 
-// limitsReached says why the limits of the namespace do not allow the Pod now, and what would change that.
+// limitsReached says why the limits of the namespace do not allow the Pod now, and what would change that. It names no
+// limit: the condition stays as it is when the limits change and leave no room still, because a retry of all Pods that
+// wait would only write other figures.
 func (p *Placement) limitsReached(c candidate) string {
-	limits := fmt.Sprintf("namespace %s may use %s in the cloud (%s)", c.pod.Namespace, c.limits,
-		policy.CloudLimitsAnnotation)
-	if use, err := p.policy.CloudUse(c.pod); err == nil && !c.limits.Allow(use) {
-		size := use.Resources()
-		return fmt.Sprintf("%s, and the Pod alone is billed as %s vCPU and %s of memory: "+
-			"request less, or ask an administrator of the cluster for more", limits, size.Cpu(), size.Memory())
+	size := "its size"
+	if use, err := p.policy.CloudUse(c.pod); err == nil {
+		resources := use.Resources()
+		size = fmt.Sprintf("the %s vCPU and %s of memory that it is billed as", resources.Cpu(), resources.Memory())
 	}
-	return limits + ", and its Pods there leave no room for this one; " +
-		"the scheduler retries the Pod when one of them ends or the limits change"
+	return fmt.Sprintf("what namespace %s may use in the cloud (its annotation %s, or the default of the cluster) "+
+		"leaves no room for this Pod; the scheduler retries it when a Pod of the namespace ends there or the limits "+
+		"change; if the limits are less than %s, request less or ask an administrator of the cluster for more",
+		c.pod.Namespace, policy.CloudLimitsAnnotation, size)
 }
