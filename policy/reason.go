@@ -70,8 +70,8 @@ const (
 	ReasonBurstAllowed Reason = "BurstAllowed"
 	// ReasonWebhookMissed: the Pod was created while the webhook was down, and lacks fields that cannot be added later.
 	ReasonWebhookMissed Reason = "WebhookMissed"
-	// ReasonNotCounted: the namespace has cloud limits, and the Pod does not request the extender, which would count
-	// it. It stays on local nodes until it is recreated.
+	// ReasonNotCounted: the namespace has cloud limits, and the extender has not counted the Pod, or does not count it
+	// because the Pod does not request it. The Pod does not run in the cloud until it is recreated.
 	ReasonNotCounted Reason = "NotCounted"
 	// ReasonOtherScheduler: the scheduler that the Pod names does not call the extender, so neither local quotas nor
 	// limits of namespaces can be kept for the Pod.

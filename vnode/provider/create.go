@@ -33,8 +33,8 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 	if reason != "" {
 		return p.refuse(pod, string(reason), message)
 	}
-	if message := p.reserveWithin(settings.CloudLimits, pod, result.Size); message != "" {
-		return p.refuseDecided(pod, policy.Decision{Reason: policy.ReasonCloudLimits, Message: message})
+	if refused := p.reserveWithin(settings.CloudLimits, pod, result.Size); refused != nil {
+		return p.refuseDecided(pod, *refused)
 	}
 	if wait := p.attempt(key, result.Pod); wait > 0 {
 		return wait, worker.ErrNotYet

@@ -44,6 +44,7 @@ func (p *Provider) decide(
 // does not fail, whatever its restartPolicy.
 var held = []policy.Reason{
 	policy.ReasonSwitchOff, policy.ReasonCloudForbidden, policy.ReasonInvalidNamespace, policy.ReasonCloudLimits,
+	policy.ReasonNotCounted,
 }
 
 // refuseDecided reports a Pod that policy keeps out of the cloud.

@@ -40,31 +40,36 @@ func (r *reservations) remove(key identity.Key) bool {
 	return ok
 }
 
-// reserveWithin reserves the size of a cloud Pod within the limits of its namespace. It returns an empty message, or
-// why it cannot. The extender counts all nodes. This is the last line, for Pods that it has not seen: a Pod needs the
+// reserveWithin reserves the size of a cloud Pod within the limits of its namespace. It returns nil, or why it cannot.
+// The extender counts all nodes. This is the last line, for Pods that it has not seen: a Pod needs the
 // slot that the extender has given it, and the Pods of its namespace on this node alone must be within the limits.
 // Cloud Pods that exist count, and are never ended.
-func (p *Provider) reserveWithin(limits policy.CloudLimits, pod *corev1.Pod, size sizes.Flavor) (message string) {
+func (p *Provider) reserveWithin(limits policy.CloudLimits, pod *corev1.Pod, size sizes.Flavor) *policy.Decision {
 	if limits.IsZero() {
-		return ""
+		return nil
 	}
-	namespace := fmt.Sprintf("namespace %s may use %s in the cloud (%s)",
-		pod.Namespace, limits, policy.CloudLimitsAnnotation)
+	refuse := func(reason policy.Reason, format string, args ...any) *policy.Decision {
+		return &policy.Decision{Reason: reason, Message: fmt.Sprintf("namespace %s may use %s in the cloud (%s), and ",
+			pod.Namespace, limits, policy.CloudLimitsAnnotation) + fmt.Sprintf(format, args...)}
+	}
 	slot, ok := policy.CloudSlotOf(pod)
-	if !ok || size.MilliCPU > slot.MilliCPU || size.MilliGiB > slot.MilliGiB {
-		return fmt.Sprintf("%s, and the extender has not counted this Pod with its size %s: only the scheduler may "+
-			"bind it",
-			namespace, size)
+	switch {
+	case !ok:
+		return refuse(policy.ReasonNotCounted, "the extender has not counted this Pod: it was bound before the namespace "+
+			"had limits, or without the scheduler")
+	case size.MilliCPU > slot.MilliCPU || size.MilliGiB > slot.MilliGiB:
+		return refuse(policy.ReasonNotCounted, "the extender has counted this Pod with size %s: it was changed later, and "+
+			"needs %s", slot, size)
 	}
 	key, use := identity.KeyOf(pod), policy.CloudUse{Pods: 1, Flavor: size}
 	p.reserved.mu.Lock()
 	defer p.reserved.mu.Unlock()
 	if !limits.Allow(p.inventory.UsedBesides(key, p.reserved.uses[key.Namespace]).Plus(use)) {
-		return namespace + ", and its Pods on this node leave no room for this one; " +
-			"it is tried again when one of them ends or the limits change"
+		return refuse(policy.ReasonCloudLimits, "its Pods on this node leave no room for this one; it is tried again "+
+			"when one of them ends or the limits change")
 	}
 	p.reserved.add(key, use)
-	return ""
+	return nil
 }
 
 // cancelReservation must be called when a cloud Pod is in the inventory or will not be created.

@@ -26,26 +26,32 @@ func (h *harness) limit(text string) {
 }
 
 func TestAPodNeedsASlotOfItsOwnSize(t *testing.T) {
-	for name, change := range map[string]func(*corev1.Pod){
-		"none": func(*corev1.Pod) {},
-		"that of another Pod": func(pod *corev1.Pod) {
+	const notCounted = "the extender has not counted this Pod: it was bound before the namespace had limits"
+	for name, test := range map[string]struct {
+		change func(*corev1.Pod)
+		want   string
+	}{
+		"none": {func(*corev1.Pod) {}, notCounted},
+		"that of another Pod": {func(pod *corev1.Pod) {
 			counted(pod)
 			pod.UID = "another"
-		},
-		"a smaller one": func(pod *corev1.Pod) {
+		}, notCounted},
+		"a smaller one": {func(pod *corev1.Pod) {
 			counted(pod)
 			size := sizes.Flavor{MilliCPU: 500, MilliGiB: 2000}
 			pod.Spec.Containers[0].Resources.Requests = size.Resources()
-		},
-		"a forged one": func(pod *corev1.Pod) {
+		}, "the extender has counted this Pod with size 0.50_1.0: it was changed later, and needs 0.50_2.0"},
+		"a forged one": {func(pod *corev1.Pod) {
 			pod.Annotations = map[string]string{policy.CloudSlotAnnotation: string(pod.UID)}
-		},
+		}, notCounted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)
 			h.limit("pods=10")
-			assert.Equal(t, refusalRetry, h.reconciles(h.put(newPod("web", change))))
-			h.assertEvent("Warning CloudLimitsReached", "pods=10", "the extender has not counted this Pod")
+			pod := h.put(newPod("web", test.change, restart(corev1.RestartPolicyNever)))
+			assert.Equal(t, refusalRetry, h.reconciles(pod))
+			h.assertEvent("Warning NotCounted", "pods=10", test.want, "if you delete the Pod")
+			assert.Equal(t, corev1.PodPending, h.status().Phase, "it waits, whatever its restartPolicy")
 			assert.Zero(t, h.cloud.calls["create"])
 		})
 	}
