@@ -2,9 +2,11 @@ package ccisim_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/client-go/transport/spdy"
 	"k8s.io/client-go/util/exec"
 
 	"github.com/spillway-k8s/spillway/test/ccisim"
@@ -77,6 +80,61 @@ func TestExecWithKubernetesClient(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "typed\n", out)
 	assert.Positive(t, b.sim.CountRequests("exec", "pods/exec", http.StatusSwitchingProtocols))
+}
+
+// Kubectl runs commands over SPDY after the service has refused its first protocol, and has its token in Authorization.
+func TestExecOverSPDYWithABearerToken(t *testing.T) {
+	b := newNamespaceEnv(t, withProcesses)
+	b.createPod("web", withCommand("sleep", "3600"))
+	b.untilPhase("web", "Running")
+	run := func(token string, protocols ...string) (string, error) {
+		query := url.Values{
+			"container": {"web"}, "command": {"sh", "-c", "cat; exit 7"}, "stdin": {"true"}, "stdout": {"true"},
+		}
+		target, err := url.Parse(b.base + podsPath + "/web/exec?" + query.Encode())
+		require.NoError(t, err)
+		transport, upgrader, err := spdy.RoundTripperFor(&rest.Config{Host: b.base, BearerToken: token})
+		require.NoError(t, err)
+		executor, err := remotecommand.NewSPDYExecutorForProtocols(transport, upgrader, "POST", target, protocols...)
+		require.NoError(t, err)
+		var out bytes.Buffer
+		err = executor.StreamWithContext(t.Context(),
+			remotecommand.StreamOptions{Stdin: strings.NewReader("typed\n"), Stdout: &out})
+		return out.String(), err
+	}
+	out, err := run("token-1", "v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io")
+	assert.Equal(t, "typed\n", out)
+	var exited exec.CodeExitError
+	require.ErrorAs(t, err, &exited)
+	assert.Equal(t, 7, exited.Code)
+	_, err = run("made up", "v4.channel.k8s.io")
+	require.Error(t, err)
+	_, err = run("token-1", "v3.channel.k8s.io")
+	require.Error(t, err)
+	assert.Positive(t, b.sim.CountRequests("exec", "pods/exec", http.StatusForbidden))
+}
+
+// What a container runs as: the user of its securityContext, unless the policy says that this has no effect. Only a
+// simulator that runs as root can choose.
+func TestUserOfAProcess(t *testing.T) {
+	b := newNamespaceEnv(t, withProcesses)
+	b.createPod("web", withCommand("sleep", "3600"), withSpec("securityContext", object{"runAsUser": 10001}),
+		withContainer("securityContext", object{"runAsGroup": 10002}))
+	b.untilPhase("web", "Running")
+	user := func() string {
+		out, _, err := b.exec("token-1", "", v4, "sh", "-c", `echo "$(id -u):$(id -g)"; touch written-by-$(id -u)`)
+		require.NoError(t, err)
+		return strings.TrimSpace(out)
+	}
+	own := fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
+	with, without := own, own
+	if os.Geteuid() == 0 {
+		with, without = "10001:10002", "65534:65534"
+	}
+	assert.Equal(t, with, user())
+	require.NoError(t, b.sim.SetPolicies(ccisim.Policies{IgnoreSecurityContext: true}))
+	assert.Equal(t, without, user())
+	assert.Equal(t, int64(10001), *b.pod("web").Spec.SecurityContext.RunAsUser, "nothing shows that it has no effect")
 }
 
 func TestExecErrors(t *testing.T) {

@@ -53,7 +53,7 @@ func newCCI1Env(t *testing.T, change ...func(*ccisim.Config)) *env {
 	t.Helper()
 	b := newEnv(t, change...)
 	b.want(http.StatusCreated, http.MethodPost, first1, namespace1("old", "general-computing"))
-	b.want(http.StatusCreated, http.MethodPost, firstNetworks1, network1("net"))
+	b.want(http.StatusCreated, http.MethodPost, firstNetworks1, network1("net", "subnetID"))
 	return b
 }
 
@@ -129,7 +129,7 @@ func TestCCI1Admission(t *testing.T) {
 			first1, object{"apiVersion": "cci/v2", "kind": "Namespace", "metadata": object{"name": "x"}}, 400, "cci/v2",
 		},
 		"a network without a security group": {firstNetworks1, noGroup, 400, "securitygroup can not be empty"},
-		"a network without a subnet":         {firstNetworks1, network1("other", "subnetID"), 422, "subnetID"},
+		"a network without a network":        {firstNetworks1, network1("other", "networkID"), 422, "networkID"},
 		"a network without a VPC":            {firstNetworks1, network1("other", "attachedVPC"), 422, "attachedVPC"},
 		"a second network":                   {firstNetworks1, network1("other"), 403, "has network net already"},
 		"requests that are not limits": {

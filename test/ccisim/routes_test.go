@@ -2,6 +2,7 @@ package ccisim_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -167,7 +168,8 @@ func TestNetworks(t *testing.T) {
 			with("networkType", "underlay-neutron"), 403, `networkType "underlay-neutron" is not supported`,
 		},
 		"no type":             {with("networkType", ""), 403, "is not supported"},
-		"no security group":   {with("securityGroups", []string{}), 400, "securitygroup can not be empty"},
+		"no security group":   {with("securityGroups", nil), 201, ""},
+		"a nameless group":    {with("securityGroups", []string{""}), 201, ""},
 		"no subnet":           {with("subnets", []object{}), 422, "spec.subnets"},
 		"a subnet without id": {with("subnets", []object{{}}), 422, "spec.subnets[0].subnetID"},
 		"an unknown family":   {with("ipFamilies", []string{"IPX"}), 422, "spec.ipFamilies[0]"},
@@ -208,14 +210,26 @@ func TestNetworks(t *testing.T) {
 		require.Len(t, network.Status.SubnetAttrs, 1)
 		assert.Equal(t, "subnet-1", network.Status.SubnetAttrs[0].SubnetV4ID)
 	})
-	t.Run("security groups may change, subnets may not", func(t *testing.T) {
+	t.Run("security groups may change, and subnets be added", func(t *testing.T) {
 		b := newNamespaceEnv(t)
-		assert.Equal(t, http.StatusOK, b.doAs("PATCH", path+"/net", "application/merge-patch+json",
-			`{"spec":{"securityGroups":["sg-2"]}}`).status)
-		assert.Equal(t, http.StatusUnprocessableEntity,
-			b.doAs("PATCH", path+"/net", "application/merge-patch+json", `{"spec":{"subnets":[{"subnetID":"x"}]}}`).status)
+		b.want(http.StatusCreated, "POST", path, networkBody("second", "subnet-2"))
+		body := networkBody("net", "subnet-1")
+		change := func(groups []string, subnets ...object) answer {
+			body["spec"].(object)["securityGroups"], body["spec"].(object)["subnets"] = groups, subnets
+			return b.do("PUT", path+"/net", body)
+		}
+		first, second, third := object{"subnetID": "subnet-1"}, object{"subnetID": "subnet-2"}, object{"subnetID": "subnet-3"}
+		assert.Equal(t, http.StatusOK, change([]string{"sg-2"}, first, third).status)
+		assert.Equal(t, http.StatusUnprocessableEntity, change([]string{"sg-2"}, third).status, "a subnet is removed")
+		assert.Equal(t, http.StatusUnprocessableEntity, change(nil, first, third, third).status, "a subnet is there twice")
+		assert.Equal(t, http.StatusForbidden, change(nil, first, third, second).status, "another network has the subnet")
+		body["spec"].(object)["networkType"] = "other"
+		assert.Equal(t, http.StatusUnprocessableEntity, change(nil, first, third).status, "the type changes")
 		var network ccisim.Network
-		b.get(path+"/net", &network)
+		b.eventually(func() bool {
+			b.get(path+"/net", &network)
+			return len(network.Status.SubnetAttrs) == 2
+		}, "the status has both subnets")
 		assert.Equal(t, []string{"sg-2"}, network.Spec.SecurityGroups)
 		assert.Equal(t, "Ready", network.Status.Status)
 	})
@@ -240,6 +254,87 @@ func TestNetworks(t *testing.T) {
 		named["metadata"].(object)["annotations"] = object{"yangtse.io/project-id": "p", "yangtse.io/domain-id": "d"}
 		b.want(http.StatusCreated, "POST", path, named)
 	})
+}
+
+// The clients of others leave out the apiVersion and the kind, which the path names.
+func TestBodiesWithoutAType(t *testing.T) {
+	b := newNamespaceEnv(t)
+	const maps = "/apis/cci/v2/namespaces/ns/configmaps"
+	without := func(name string, fields ...string) object {
+		body := object{"apiVersion": "cci/v2", "kind": "ConfigMap", "metadata": object{"name": name}}
+		for _, field := range fields {
+			delete(body, field)
+		}
+		return body
+	}
+	b.want(http.StatusCreated, "POST", maps, without("a", "apiVersion", "kind"))
+	b.want(http.StatusCreated, "POST", maps, without("b", "apiVersion"))
+	b.want(http.StatusCreated, "POST", maps, without("c", "kind"))
+	b.want(http.StatusOK, "PUT", maps+"/a", without("a", "apiVersion", "kind"))
+	var config ccisim.ConfigMap
+	b.get(maps+"/a", &config)
+	assert.Equal(t, "cci/v2", config.APIVersion)
+	assert.Equal(t, "ConfigMap", config.Kind)
+	for field, wrong := range map[string]string{"apiVersion": "v1", "kind": "Secret"} {
+		body := without("d", "apiVersion", "kind")
+		body[field] = wrong
+		b.want(http.StatusBadRequest, "POST", maps, body)
+	}
+}
+
+func TestLimitsPolicies(t *testing.T) {
+	const hidden = "/apis/cci/v2/namespaces/ns/secrets"
+	b := newNamespaceEnv(t)
+	secret := func(name, kind string, data object) object {
+		return object{"apiVersion": "cci/v2", "kind": "Secret", "metadata": object{"name": name}, "type": kind, "data": data}
+	}
+	basic := secret("basic", "kubernetes.io/basic-auth", object{"username": "eA=="})
+	searching := func(name string, searches ...string) object {
+		return podBody(name, withSpec("dnsConfig", object{"searches": searches}))
+	}
+	require.NoError(t, b.sim.SetPolicies(ccisim.Policies{
+		SecretTypes: ccisim.DocumentedLimits, Searches: ccisim.DocumentedLimits,
+	}))
+	status, _ := b.want(http.StatusUnprocessableEntity, "POST", hidden, basic).statusBody(t)
+	assert.Contains(t, status.Message, `type: Unsupported value: "kubernetes.io/basic-auth"`)
+	b.want(http.StatusCreated, "POST", hidden,
+		secret("tls", "kubernetes.io/tls", object{"tls.crt": "eA==", "tls.key": "eA=="}))
+	status, _ = b.want(http.StatusUnprocessableEntity, "POST", podsPath,
+		searching("four", "a", "b", "c", "d")).statusBody(t)
+	assert.Contains(t, status.Message, "spec.dnsConfig.searches: Too many: 4: must have at most 3 items")
+	b.want(http.StatusCreated, "POST", podsPath, searching("three", "a", "b", "c"))
+	require.NoError(t, b.sim.SetPolicies(ccisim.Policies{
+		SecretTypes: ccisim.KubernetesLimits, Searches: ccisim.KubernetesLimits,
+	}))
+	b.want(http.StatusCreated, "POST", hidden, basic)
+	b.want(http.StatusCreated, "POST", podsPath, searching("four", "a", "b", "c", "d"))
+}
+
+func TestPodPolicies(t *testing.T) {
+	containers := func(name string, n int) object {
+		body := podBody(name)
+		list := []any{}
+		for i := range n {
+			list = append(list, object{"name": fmt.Sprintf("c%d", i), "image": "a:1",
+				"resources": object{"limits": object{"cpu": "250m", "memory": "512Mi"}}})
+		}
+		body["spec"].(object)["containers"] = list
+		return body
+	}
+	lite := func(name, annotation string) object {
+		return podBody(name, withAnnotations(annotation, "general-computing-lite"))
+	}
+	one, preference := "resource.cci.io/instance-type", "resource.cci.io/instance-type-preference"
+	b := newNamespaceEnv(t)
+	b.want(http.StatusCreated, "POST", podsPath, containers("six", 6))
+	b.want(http.StatusCreated, "POST", podsPath, lite("lite", one))
+	require.NoError(t, b.sim.SetPolicies(ccisim.Policies{MaxContainers: 5, RefuseLite: true}))
+	status, _ := b.want(http.StatusForbidden, "POST", podsPath, containers("six-more", 6)).statusBody(t)
+	assert.Contains(t, status.Message, "a pod may have 5 containers, not 6")
+	b.want(http.StatusCreated, "POST", podsPath, containers("five", 5))
+	b.want(http.StatusForbidden, "POST", podsPath, lite("lite-more", one))
+	b.want(http.StatusForbidden, "POST", podsPath, lite("lite-last", preference))
+	b.createPod("general", withAnnotations(one, "general-computing"))
 }
 
 func TestConfigMapsAndSecrets(t *testing.T) {

@@ -20,6 +20,7 @@ type (
 	Policies    = faults.Policies
 	FieldPolicy = faults.FieldPolicy
 	EventAccess = faults.EventAccess
+	LimitPolicy = faults.LimitPolicy
 
 	Namespace             = objects.Namespace
 	Network               = objects.Network
@@ -51,11 +52,13 @@ const (
 	ImagePull      = faults.ImagePull
 	HoldFinalizer  = faults.HoldFinalizer
 
-	DropFields    = faults.DropFields
-	RefuseFields  = faults.RefuseFields
-	EventsListed  = faults.EventsListed
-	EventsWatched = faults.EventsWatched
-	EventsAbsent  = faults.EventsAbsent
+	DropFields       = faults.DropFields
+	RefuseFields     = faults.RefuseFields
+	KubernetesLimits = faults.KubernetesLimits
+	DocumentedLimits = faults.DocumentedLimits
+	EventsListed     = faults.EventsListed
+	EventsWatched    = faults.EventsWatched
+	EventsAbsent     = faults.EventsAbsent
 )
 
 // The names with which Pods configure the simulator: see packages objects and podlife.

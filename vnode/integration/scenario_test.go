@@ -104,11 +104,12 @@ func TestUndocumentedBehaviorOfTheService(t *testing.T) {
 	for name, policies := range map[string]ccisim.Policies{
 		"the strictest service": {
 			Fields: ccisim.RefuseFields, EqualRequests: true, RequireNetworkAnnotations: true, Events: ccisim.EventsAbsent,
-			NoVolumes: true,
+			NoVolumes: true, SecretTypes: ccisim.DocumentedLimits, Searches: ccisim.DocumentedLimits, MaxContainers: 5,
+			RefuseLite: true,
 		},
 		"the most lenient service": {
 			IgnoreLimit: true, IgnorePreconditions: true, GoneAsStatus: true, SilentConditions: true, SignedExec: true,
-			Events: ccisim.EventsWatched,
+			Events: ccisim.EventsWatched, IgnoreSecurityContext: true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,30 +1,27 @@
 package api
 
 import (
-	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"fmt"
 	"net/http"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/signer"
-	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/request"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/clock"
 )
 
 const (
-	headerContentHash   = "X-Sdk-Content-Sha256"
+	headerAuthorization = "Authorization"
 	headerProjectID     = "X-Project-Id"
 	headerSecurityToken = "X-Security-Token"
 	headerAuthToken     = "X-Auth-Token"
-	unsignedPayload     = "UNSIGNED-PAYLOAD"
+
+	// unauthenticated begins every message about credentials.
+	unauthenticated = "Incorrect IAM authentication information: "
 
 	// maxSkew is the greatest difference between the date of a signature and the clock of the service. Source: the
 	// vendor's documents about signatures.
@@ -75,30 +72,40 @@ func (a *Auth) SetCredentials(list []Credential) error {
 
 // authenticate returns the credential of the client. If it is nil, the second result is the gateway's message.
 func (a *Auth) authenticate(r *http.Request, body []byte) (*Credential, string) {
-	if token := r.Header.Get(headerAuthToken); token != "" {
+	if token := tokenOf(r); token != "" {
 		return a.authenticateToken(r, token)
 	}
-	parts := authorizationForm.FindStringSubmatch(r.Header.Get(signer.HeaderAuthorization))
+	parts := authorizationForm.FindStringSubmatch(r.Header.Get(headerAuthorization))
 	if parts == nil {
-		return nil, "Incorrect IAM authentication information: " +
-			"the request has neither X-Auth-Token nor an SDK-HMAC-SHA256 Authorization header"
+		return nil, unauthenticated + "the request has no token and no " + signatureAlgorithm + " Authorization header"
 	}
 	credential, known := a.accounts.Load().byAccessKey[parts[1]]
 	if !known {
-		return nil, "Incorrect IAM authentication information: " +
-			"AK access failed to reach the limit, or the AK does not exist"
+		return nil, unauthenticated + "AK access failed to reach the limit, or the AK does not exist"
 	}
 	if reason := a.checkSignedRequest(r, credential, body); reason != "" {
-		return nil, "Incorrect IAM authentication information: " + reason
+		return nil, unauthenticated + reason
 	}
-	want, err := signAgain(r, credential, strings.Split(parts[2], ";"), body)
+	want, err := signatureOf(r, body, strings.Split(parts[2], ";"), credential.SecretKey)
 	if err != nil {
-		return nil, "Incorrect IAM authentication information: " + err.Error()
+		return nil, unauthenticated + err.Error()
 	}
-	if subtle.ConstantTimeCompare([]byte(want), []byte(r.Header.Get(signer.HeaderAuthorization))) != 1 {
-		return nil, "Incorrect IAM authentication information: verify aksk signature fail"
+	if subtle.ConstantTimeCompare([]byte(want), []byte(parts[3])) != 1 {
+		return nil, unauthenticated + "verify aksk signature fail"
 	}
 	return credential.of(r), ""
+}
+
+// tokenOf returns the IAM token of a request: that of X-Auth-Token, or that of kubectl and other Kubernetes clients.
+func tokenOf(r *http.Request) string {
+	if token := r.Header.Get(headerAuthToken); token != "" {
+		return token
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get(headerAuthorization), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
 }
 
 // of returns the credential, with the project that a request names if the credential names none.
@@ -122,24 +129,21 @@ func (a *Auth) authenticateToken(r *http.Request, token string) (*Credential, st
 	if credential := a.tokens.find(token, a.clock.Now()); credential != nil {
 		return credential.of(r), ""
 	}
-	return nil, "Incorrect IAM authentication information: decrypt token fail"
+	return nil, unauthenticated + "decrypt token fail"
 }
 
 // checkSignedRequest checks what a signature alone does not prove.
 func (a *Auth) checkSignedRequest(r *http.Request, credential *Credential, body []byte) string {
-	date, err := time.Parse(signer.BasicDateFormat, r.Header.Get(signer.HeaderXDate))
+	date, err := time.Parse(dateFormat, r.Header.Get(headerDate))
 	if err != nil {
-		return fmt.Sprintf("X-Sdk-Date %q is not of the form %s", r.Header.Get(signer.HeaderXDate), signer.BasicDateFormat)
+		return fmt.Sprintf("X-Sdk-Date %q is not of the form %s", r.Header.Get(headerDate), dateFormat)
 	}
 	if skew := a.clock.Now().Sub(date).Abs(); skew > maxSkew {
 		return "signature expired"
 	}
-	// The signer of the SDK uses this header without reading the body.
-	if hash := r.Header.Get(headerContentHash); hash != "" && hash != unsignedPayload {
-		sum := sha256.Sum256(body)
-		if hash != hex.EncodeToString(sum[:]) {
-			return "X-Sdk-Content-Sha256 is not the hash of the body"
-		}
+	// The signature covers the hash that this header names, not the body.
+	if hash := r.Header.Get(headerContentHash); hash != "" && hash != unsignedPayload && hash != hexHash(body) {
+		return headerContentHash + " is not the hash of the body"
 	}
 	project := r.Header.Get(headerProjectID)
 	if project != "" && credential.ProjectID != "" && project != credential.ProjectID {
@@ -150,33 +154,4 @@ func (a *Auth) checkSignedRequest(r *http.Request, credential *Credential, body 
 		return "X-Security-Token is not the credential's"
 	}
 	return ""
-}
-
-// signAgain signs the received request with the signer of the SDK, over the headers that the client lists as signed.
-func signAgain(r *http.Request, credential *Credential, signedHeaders []string, body []byte) (string, error) {
-	builder := request.NewHttpRequestBuilder().
-		WithMethod(r.Method).WithEndpoint("http://"+r.Host).WithPath(r.URL.Path).
-		WithBody("", string(body))
-	for _, name := range signedHeaders {
-		switch name {
-		case "host":
-			builder.AddHeaderParam(name, r.Host)
-		case strings.ToLower(signer.HeaderXDate):
-			builder.AddHeaderParam(signer.HeaderXDate, r.Header.Get(name))
-		case strings.ToLower(headerContentHash):
-			builder.AddHeaderParam(headerContentHash, r.Header.Get(name))
-		default:
-			builder.AddHeaderParam(name, r.Header.Get(name))
-		}
-	}
-	// The signer adds the present time if the date is not among the signed headers. The date that was sent must be used.
-	builder.AddHeaderParam(signer.HeaderXDate, r.Header.Get(signer.HeaderXDate))
-	for key, values := range r.URL.Query() {
-		builder.AddQueryParam(key, reflect.ValueOf(values))
-	}
-	headers, err := signer.Sign(builder.Build(), credential.AccessKey, credential.SecretKey)
-	if err != nil {
-		return "", fmt.Errorf("signing the request again: %w", err)
-	}
-	return headers[signer.HeaderAuthorization], nil
 }

@@ -58,7 +58,7 @@ func TestSignatures(t *testing.T) {
 		"a date in another format": {
 			func(r *http.Request) { r.Header.Set(signer.HeaderXDate, "now") }, "{}", 0, "X-Sdk-Date",
 		},
-		"no signature": {func(r *http.Request) { r.Header.Del("Authorization") }, "{}", 0, "has neither X-Auth-Token"},
+		"no signature": {func(r *http.Request) { r.Header.Del("Authorization") }, "{}", 0, "has no token and no SDK-HMAC"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -3,12 +3,14 @@ package api
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/spillway-k8s/spillway/test/ccisim/faults"
 	"github.com/spillway-k8s/spillway/test/ccisim/objects"
 )
 
@@ -43,13 +45,23 @@ func checkConfigMap(c *objects.ConfigMap) *apiError {
 	return checkData(objects.ConfigMaps, c.Name, keys, size)
 }
 
+// secretTypes are the types that CCI 2.0 documents. Source: the schema's text of Secret.
+var secretTypes = []corev1.SecretType{
+	corev1.SecretTypeOpaque, corev1.SecretTypeDockercfg, corev1.SecretTypeDockerConfigJson, corev1.SecretTypeTLS,
+}
+
 // secretAdmission admits Secrets.
 type secretAdmission struct{ plain }
 
-func (secretAdmission) prepare(_ *Server, _ *Credential, obj objects.Object) *apiError {
+func (secretAdmission) prepare(s *Server, _ *Credential, obj objects.Object) *apiError {
 	secret := obj.(*objects.Secret)
 	mergeStringData(secret)
 	secret.Type = cmp.Or(secret.Type, corev1.SecretTypeOpaque)
+	if s.cfg.Generation == objects.CCI2 && s.cfg.Faults.Policies().SecretTypes == faults.DocumentedLimits &&
+		!slices.Contains(secretTypes, secret.Type) {
+		return invalid(objects.Secrets, secret.Name,
+			field.ErrorList{field.NotSupported(field.NewPath("type"), secret.Type, secretTypes)})
+	}
 	return checkSecret(secret)
 }
 

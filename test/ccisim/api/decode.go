@@ -31,12 +31,14 @@ func (s *Server) decodeBody(c *call, raw []byte, allowed fields) (objects.Object
 	return s.typedObject(c.res, s.cfg.Generation.New(c.res), generic)
 }
 
-// checkType returns an error for a body of another kind.
+// checkType returns an error for a body of another kind. A body without an apiVersion or a kind has those of the path.
+// Source: the schema says that a server may infer both, and independent clients send neither.
 func (s *Server) checkType(res *objects.Resource, generic map[string]any) *apiError {
-	apiVersion, kind := generic["apiVersion"], generic["kind"]
-	if apiVersion != s.apiVersion(res) || kind != res.Kind {
-		return badRequest(codeBadBody, "apiVersion %v and kind %v do not fit the path: %s and %s are right",
-			apiVersion, kind, s.apiVersion(res), res.Kind)
+	for name, right := range map[string]string{"apiVersion": s.apiVersion(res), "kind": res.Kind} {
+		if value := generic[name]; value != nil && value != "" && value != right {
+			return badRequest(codeBadBody, "apiVersion %v and kind %v do not fit the path: %s and %s are right",
+				generic["apiVersion"], generic["kind"], s.apiVersion(res), res.Kind)
+		}
 	}
 	return nil
 }

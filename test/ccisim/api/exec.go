@@ -15,12 +15,12 @@ import (
 // execParameters are the query parameters of pods/exec.
 var execParameters = []string{"command", "container", "stdin", "stdout", "stderr", "tty"}
 
-// serveExec serves pods/exec: a WebSocket that speaks v4.channel.k8s.io only. It is cut when no frame is sent or
-// received for ExecIdle.
+// serveExec serves pods/exec: a WebSocket, or SPDY as kubectl wants it after a WebSocket was refused. Both speak
+// v4.channel.k8s.io only, and are cut when no frame is sent or received for ExecIdle.
 func (s *Server) serveExec(c *call) (*reply, *apiError) {
 	query := c.r.URL.Query()
 	s.countIgnoredParameters(c, query, execParameters)
-	if c.r.Header.Get(headerAuthToken) == "" && !s.cfg.Faults.Policies().SignedExec {
+	if tokenOf(c.r) == "" && !s.cfg.Faults.Policies().SignedExec {
 		return nil, &apiError{
 			status: http.StatusUnauthorized, body: htmlPage("CloudWAF: no token"),
 			message: "the handshake has no X-Auth-Token",
@@ -42,7 +42,7 @@ func (s *Server) serveExec(c *call) (*reply, *apiError) {
 		return &reply{status: http.StatusSwitchingProtocols, upgrade: func(w http.ResponseWriter, r *http.Request) {
 			w, r, hangUp := serve.UntilHangUp(w, r)
 			defer hangUp()
-			r.Header.Set("Sec-WebSocket-Protocol", remotecommand.StreamProtocolV4Name)
+			r.Header.Set(protocolHeader(r), remotecommand.StreamProtocolV4Name)
 			remotecommand.ServeExec(w, r, run, pod.Name, string(pod.UID), container, query["command"], options,
 				s.cfg.ExecIdle, remotecommand.DefaultStreamCreationTimeout, []string{remotecommand.StreamProtocolV4Name})
 		}}, nil
@@ -51,22 +51,36 @@ func (s *Server) serveExec(c *call) (*reply, *apiError) {
 
 // checkExec refuses what the service is known to refuse: a request that is no handshake, and other protocols.
 func checkExec(c *call, options *remotecommand.Options, command []string) *apiError {
+	header := protocolHeader(c.r)
 	var offered []string
-	for protocol := range strings.SplitSeq(c.r.Header.Get("Sec-WebSocket-Protocol"), ",") {
-		offered = append(offered, strings.TrimSpace(protocol))
+	for _, line := range c.r.Header.Values(header) {
+		for protocol := range strings.SplitSeq(line, ",") {
+			offered = append(offered, strings.TrimSpace(protocol))
+		}
 	}
 	switch {
 	case len(command) == 0:
 		return badRequest("", "you must specify at least 1 command")
 	case !options.Stdin && !options.Stdout && !options.Stderr:
 		return badRequest("", "you must specify at least 1 of stdin, stdout, stderr")
-	case !strings.EqualFold(c.r.Header.Get("Upgrade"), "websocket"):
+	case header == "":
 		return badRequest("", "Upgrade request required")
 	case !slices.Contains(offered, remotecommand.StreamProtocolV4Name):
 		return forbidden(objects.Pods, c.name,
 			"none of the protocols %v is supported: %s is", offered, remotecommand.StreamProtocolV4Name)
 	}
 	return nil
+}
+
+// protocolHeader returns the header in which a handshake offers its protocols, empty if a request is no handshake.
+func protocolHeader(r *http.Request) string {
+	switch upgrade := r.Header.Get("Upgrade"); {
+	case strings.EqualFold(upgrade, "websocket"):
+		return "Sec-Websocket-Protocol"
+	case strings.EqualFold(upgrade, "SPDY/3.1"):
+		return "X-Stream-Protocol-Version"
+	}
+	return ""
 }
 
 // findRunning returns a Pod and the name of its running container.

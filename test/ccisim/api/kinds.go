@@ -9,7 +9,7 @@ import (
 type admission interface {
 	// prepare completes a new object, and refuses it for what it contains.
 	prepare(s *Server, caller *Credential, obj objects.Object) *apiError
-	// admit refuses a new object because of other stored objects.
+	// admit refuses a new or changed object because of other stored objects.
 	admit(v store.View, obj objects.Object) *apiError
 	// prepareUpdate completes next, which is to replace old, and refuses changes of immutable fields.
 	prepareUpdate(old, next objects.Object) *apiError

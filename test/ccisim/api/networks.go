@@ -1,7 +1,6 @@
 package api
 
 import (
-	"net/http"
 	"slices"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -38,19 +37,9 @@ func checkNetwork(s *Server, network *objects.Network) *apiError {
 		return forbidden(objects.Networks, network.Name,
 			"networkType %q is not supported, it should be %q", spec.NetworkType, networkType)
 	}
-	if len(spec.SecurityGroups) == 0 {
-		return codedError(http.StatusBadRequest, codeBadBody, "securitygroup can not be empty")
-	}
-	var errs field.ErrorList
-	subnets := field.NewPath("spec", "subnets")
-	if len(spec.Subnets) == 0 {
-		errs = append(errs, field.Required(subnets, "at least one subnet"))
-	}
-	for i, subnet := range spec.Subnets {
-		if subnet.SubnetID == "" {
-			errs = append(errs, field.Required(subnets.Index(i).Child("subnetID"), "the Neutron subnet's id"))
-		}
-	}
+	// No security group is accepted, and means none. A group with an empty name means that nothing is allowed. Source: the
+	// schema's text of NetworkSpec.
+	errs := checkSubnets(spec.Subnets)
 	for i, family := range spec.IPFamilies {
 		if family != "IPv4" && family != "IPv6" {
 			path := field.NewPath("spec", "ipFamilies").Index(i)
@@ -70,10 +59,30 @@ func checkNetwork(s *Server, network *objects.Network) *apiError {
 	return nil
 }
 
+func checkSubnets(list []objects.NetworkSubnet) field.ErrorList {
+	path := field.NewPath("spec", "subnets")
+	if len(list) == 0 {
+		return field.ErrorList{field.Required(path, "at least one subnet")}
+	}
+	var errs field.ErrorList
+	for i, subnet := range list {
+		switch {
+		case subnet.SubnetID == "":
+			errs = append(errs, field.Required(path.Index(i).Child("subnetID"), "the Neutron subnet's id"))
+		case slices.Contains(list[:i], subnet):
+			errs = append(errs, field.Duplicate(path.Index(i).Child("subnetID"), subnet.SubnetID))
+		}
+	}
+	return errs
+}
+
 // admit refuses a second network on the same subnet in a namespace.
 func (networkAdmission) admit(v store.View, obj objects.Object) *apiError {
 	network := obj.(*objects.Network)
 	for _, e := range v.Sorted(objects.Networks, network.Namespace) {
+		if e.Object.GetName() == network.Name {
+			continue // An update of the network itself.
+		}
 		for _, used := range e.Object.(*objects.Network).Spec.Subnets {
 			if slices.Contains(network.Spec.Subnets, used) {
 				return forbidden(objects.Networks, network.Name,
@@ -84,16 +93,24 @@ func (networkAdmission) admit(v store.View, obj objects.Object) *apiError {
 	return nil
 }
 
+// prepareUpdate lets the security groups change, and subnets be added. Source: the reference page of the update, and
+// updates that the provider of OTC has made. Nobody is known to have removed a subnet.
 func (networkAdmission) prepareUpdate(old, next objects.Object) *apiError {
 	was, will := old.CopyObject().(*objects.Network), next.(*objects.Network)
 	will.Status = was.Status
-	was.Spec.SecurityGroups = will.Spec.SecurityGroups
-	if len(will.Spec.SecurityGroups) == 0 {
-		return codedError(http.StatusBadRequest, codeBadBody, "securitygroup can not be empty")
+	if errs := checkSubnets(will.Spec.Subnets); len(errs) > 0 {
+		return invalid(objects.Networks, will.Name, errs)
 	}
+	for _, subnet := range was.Spec.Subnets {
+		if !slices.Contains(will.Spec.Subnets, subnet) {
+			return invalid(objects.Networks, will.Name, field.ErrorList{field.Forbidden(
+				field.NewPath("spec", "subnets"), "subnet "+subnet.SubnetID+" may not be removed")})
+		}
+	}
+	was.Spec.SecurityGroups, was.Spec.Subnets = will.Spec.SecurityGroups, will.Spec.Subnets
 	if !apiequality.Semantic.DeepEqual(was.Spec, will.Spec) {
 		return invalid(objects.Networks, will.Name,
-			field.ErrorList{field.Forbidden(field.NewPath("spec"), "only securityGroups may change")})
+			field.ErrorList{field.Forbidden(field.NewPath("spec"), "only securityGroups and subnets may change")})
 	}
 	return nil
 }

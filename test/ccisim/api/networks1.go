@@ -47,10 +47,10 @@ func (network1Admission) prepare(_ *Server, _ *Credential, obj objects.Object) *
 	if network.Annotations[annotationSecurityGroup] == "" {
 		return codedError(http.StatusBadRequest, codeBadBody, "securitygroup can not be empty")
 	}
+	// The subnet may be left out: the Terraform provider of the vendor names the VPC and the network only.
 	var errs field.ErrorList
 	for name, value := range map[string]string{
 		"attachedVPC": network.Spec.AttachedVPC, "networkID": network.Spec.NetworkID,
-		"subnetID": network.Spec.SubnetID,
 	} {
 		if value == "" {
 			errs = append(errs, field.Required(field.NewPath("spec", name), ""))
@@ -67,8 +67,10 @@ func (network1Admission) prepare(_ *Server, _ *Credential, obj objects.Object) *
 // admit refuses a second network in a namespace.
 func (network1Admission) admit(v store.View, obj objects.Object) *apiError {
 	for _, e := range v.Sorted(objects.Networks, obj.GetNamespace()) {
-		return forbidden(objects.Networks, obj.GetName(),
-			"namespace %s has network %s already", obj.GetNamespace(), e.Object.GetName())
+		if e.Object.GetName() != obj.GetName() {
+			return forbidden(objects.Networks, obj.GetName(),
+				"namespace %s has network %s already", obj.GetNamespace(), e.Object.GetName())
+		}
 	}
 	return nil
 }

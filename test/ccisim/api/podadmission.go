@@ -20,7 +20,9 @@ const (
 	maxExtraStorage = 994 - 30
 )
 
-var instanceTypes = []string{"general-computing", "general-computing-lite"}
+const instanceLite = "general-computing-lite"
+
+var instanceTypes = []string{"general-computing", instanceLite}
 
 // podRule is one check of the admission, which refuses with 403. It returns the message, empty if the Pod passes.
 type podRule func(policies faults.Policies, pod *objects.Pod) string
@@ -36,13 +38,14 @@ var podRules = []podRule{
 	extraStorage,
 	knownResources,
 	equalRequests,
+	containerCount,
 }
 
 // admitPod refuses what the service is known to refuse.
 func admitPod(s *Server, pod *objects.Pod) *apiError { return admitBy(s, pod, podRules) }
 
 func admitBy(s *Server, pod *objects.Pod, rules []podRule) *apiError {
-	if errs := validatePod(pod); len(errs) > 0 {
+	if errs := validatePod(pod, s.maxSearches()); len(errs) > 0 {
 		return invalid(objects.Pods, pod.Name, errs)
 	}
 	policies := s.cfg.Faults.Policies()
@@ -114,7 +117,7 @@ func emptyDirSubPaths(_ faults.Policies, pod *objects.Pod) string {
 	return ""
 }
 
-func instanceType(_ faults.Policies, pod *objects.Pod) string {
+func instanceType(policies faults.Policies, pod *objects.Pod) string {
 	one, preference := pod.Annotations[annotationInstanceType], pod.Annotations[annotationInstancePreference]
 	if one != "" && preference != "" {
 		return fmt.Sprintf("annotations %s and %s exclude each other", annotationInstanceType, annotationInstancePreference)
@@ -122,6 +125,8 @@ func instanceType(_ faults.Policies, pod *objects.Pod) string {
 	for _, kind := range strings.Split(one+preference, ",") {
 		if kind = strings.TrimSpace(kind); kind != "" && !slices.Contains(instanceTypes, kind) {
 			return fmt.Sprintf("instance type %q is not supported", kind)
+		} else if kind == instanceLite && policies.RefuseLite {
+			return fmt.Sprintf("instance type %q is not available for the account", kind)
 		}
 	}
 	return ""
@@ -158,6 +163,13 @@ func equalRequests(policies faults.Policies, pod *objects.Pod) string {
 		if !apiequality.Semantic.DeepEqual(c.Resources.Limits, c.Resources.Requests) {
 			return fmt.Sprintf("container %s: limit and request doesn't equal", c.Name)
 		}
+	}
+	return ""
+}
+
+func containerCount(policies faults.Policies, pod *objects.Pod) string {
+	if n := len(pod.Spec.Containers); policies.MaxContainers > 0 && n > policies.MaxContainers {
+		return fmt.Sprintf("a pod may have %d containers, not %d", policies.MaxContainers, n)
 	}
 	return ""
 }

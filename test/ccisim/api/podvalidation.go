@@ -10,17 +10,18 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/spillway-k8s/spillway/test/ccisim/faults"
 	"github.com/spillway-k8s/spillway/test/ccisim/objects"
 )
 
 // validatePod returns the errors for which Kubernetes itself responds with 422, as far as fields are listed, and the
-// values that CCI does not support.
-func validatePod(pod *objects.Pod) field.ErrorList {
+// values that CCI does not support. MaxSearches is how many DNS search domains it may have.
+func validatePod(pod *objects.Pod, maxSearches int) field.ErrorList {
 	spec := field.NewPath("spec")
 	var errs field.ErrorList
 	errs = append(errs, oneOf(spec.Child("restartPolicy"), string(pod.Spec.RestartPolicy),
 		"Always", "OnFailure", "Never")...)
-	errs = append(errs, validateDNS(pod, spec)...)
+	errs = append(errs, validateDNS(pod, spec, maxSearches)...)
 	errs = append(errs, validateHost(pod, spec)...)
 	errs = append(errs, atLeast(spec.Child("activeDeadlineSeconds"), pod.Spec.ActiveDeadlineSeconds, 1)...)
 	errs = append(errs, atLeast(spec.Child("terminationGracePeriodSeconds"), pod.Spec.TerminationGracePeriodSeconds, 0)...)
@@ -60,7 +61,20 @@ func invalidName(path *field.Path, name string, rule func(string) []string) fiel
 	return errs
 }
 
-func validateDNS(pod *objects.Pod, spec *field.Path) field.ErrorList {
+// maxSearches returns how many DNS search domains a Pod may have. Source: the schema of CCI 2.0, which allows 32 to
+// clusters that have the feature ExpandDNSConfig; the manual of CCI 1.0.
+func (s *Server) maxSearches() int {
+	switch {
+	case s.cfg.Faults.Policies().Searches == faults.KubernetesLimits:
+		return 32
+	case s.cfg.Generation == objects.CCI1:
+		return 6
+	default:
+		return 3
+	}
+}
+
+func validateDNS(pod *objects.Pod, spec *field.Path, maxSearches int) field.ErrorList {
 	errs := oneOf(spec.Child("dnsPolicy"), string(pod.Spec.DNSPolicy), string(corev1.DNSDefault), string(corev1.DNSNone))
 	config, path := pod.Spec.DNSConfig, spec.Child("dnsConfig")
 	if pod.Spec.DNSPolicy == corev1.DNSNone && (config == nil || len(config.Nameservers) == 0) {
@@ -78,8 +92,8 @@ func validateDNS(pod *objects.Pod, spec *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child("nameservers").Index(i), server, "must be a valid IP address"))
 		}
 	}
-	if len(config.Searches) > 32 {
-		errs = append(errs, field.TooMany(path.Child("searches"), len(config.Searches), 32))
+	if len(config.Searches) > maxSearches {
+		errs = append(errs, field.TooMany(path.Child("searches"), len(config.Searches), maxSearches))
 	}
 	for i, search := range config.Searches {
 		if search != "." {

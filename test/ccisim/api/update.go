@@ -73,6 +73,9 @@ func (s *Server) change(c *call, newBody func(current []byte) ([]byte, *apiError
 		if refusal := s.checkReplacement(c, old.Object, next); refusal != nil {
 			return nil, refusal
 		}
+		if refusal := s.kinds[c.res].admit(tx.View, next); refusal != nil {
+			return nil, refusal
+		}
 		if isDryRun(c) {
 			return jsonReply(http.StatusOK, mustEncode(next)), nil
 		}

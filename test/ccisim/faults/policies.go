@@ -30,6 +30,17 @@ const (
 	EventsAbsent EventAccess = "none"
 )
 
+// LimitPolicy says which limit of a value the service enforces, where the vendor documents a tighter one than
+// Kubernetes.
+type LimitPolicy string
+
+const (
+	// KubernetesLimits accepts what Kubernetes accepts.
+	KubernetesLimits LimitPolicy = "kubernetes"
+	// DocumentedLimits accepts what the vendor documents.
+	DocumentedLimits LimitPolicy = "documented"
+)
+
 // Policies are behaviors of CCI that are not documented. Each is a switch, so that a client can be tested against both.
 type Policies struct {
 	// Fields is the treatment of unlisted fields. Default drop.
@@ -57,6 +68,20 @@ type Policies struct {
 	RequireNetworkAnnotations bool `json:"requireNetworkAnnotations"`
 	// SilentConditions reports only in Events why a Pod has no node, and not in its condition. Default off.
 	SilentConditions bool `json:"silentConditions"`
+	// SecretTypes is which types of Secrets CCI 2.0 accepts. The documented ones are Opaque, kubernetes.io/dockercfg,
+	// kubernetes.io/dockerconfigjson and kubernetes.io/tls. Default kubernetes.
+	SecretTypes LimitPolicy `json:"secretTypes"`
+	// Searches is how many DNS search domains a Pod may have: 32 in Kubernetes; documented are 3 in CCI 2.0 and 6 in 1.0.
+	// Default kubernetes.
+	Searches LimitPolicy `json:"searches"`
+	// MaxContainers is how many containers a Pod may have, not counting init containers. OTC documents 5, and the vendor
+	// nothing for CCI 2.0. Default 0: any number.
+	MaxContainers int `json:"maxContainers"`
+	// RefuseLite refuses the instance type general-computing-lite, as the service did for one account. Default off.
+	RefuseLite bool `json:"refuseLite"`
+	// IgnoreSecurityContext accepts and shows securityContext without effect: processes run as the user of their image.
+	// Default off.
+	IgnoreSecurityContext bool `json:"ignoreSecurityContext"`
 	// SignedExec accepts a signature instead of X-Auth-Token for pods/exec. Default off.
 	SignedExec bool `json:"signedExec"`
 }
@@ -71,6 +96,8 @@ var resources = []string{
 func (p Policies) WithDefaults() Policies {
 	p.Fields = cmp.Or(p.Fields, DropFields)
 	p.Events = cmp.Or(p.Events, EventsListed)
+	p.SecretTypes = cmp.Or(p.SecretTypes, KubernetesLimits)
+	p.Searches = cmp.Or(p.Searches, KubernetesLimits)
 	return p
 }
 
@@ -92,6 +119,17 @@ func (p Policies) Validate(path *field.Path) field.ErrorList {
 		if !slices.Contains(resources, resource) {
 			errs = append(errs, field.NotSupported(path.Child("unpublished").Index(i), resource, resources))
 		}
+	}
+	for name, limit := range map[string]LimitPolicy{"secretTypes": p.SecretTypes, "searches": p.Searches} {
+		switch limit {
+		case "", KubernetesLimits, DocumentedLimits:
+		default:
+			errs = append(errs, field.NotSupported(path.Child(name), limit,
+				[]LimitPolicy{KubernetesLimits, DocumentedLimits}))
+		}
+	}
+	if p.MaxContainers < 0 {
+		errs = append(errs, field.Invalid(path.Child("maxContainers"), p.MaxContainers, "must be zero or more"))
 	}
 	return errs
 }

@@ -143,10 +143,16 @@ func TestIDs(t *testing.T) {
 
 func TestPolicies(t *testing.T) {
 	table := newTable(t)
-	assert.Equal(t, Policies{Fields: DropFields, Events: EventsListed}, table.Policies())
-	require.NoError(t, table.SetPolicies(Policies{Fields: RefuseFields, SignedExec: true}))
-	assert.Equal(t, Policies{Fields: RefuseFields, Events: EventsListed, SignedExec: true}, table.Policies())
-	err := table.SetPolicies(Policies{Fields: "keep", Events: "some"})
+	defaults := Policies{
+		Fields: DropFields, Events: EventsListed, SecretTypes: KubernetesLimits, Searches: KubernetesLimits,
+	}
+	assert.Equal(t, defaults, table.Policies())
+	require.NoError(t, table.SetPolicies(Policies{Fields: RefuseFields, Searches: DocumentedLimits, SignedExec: true}))
+	defaults.Fields, defaults.Searches, defaults.SignedExec = RefuseFields, DocumentedLimits, true
+	assert.Equal(t, defaults, table.Policies())
+	err := table.SetPolicies(Policies{Fields: "keep", Events: "some", SecretTypes: "few", MaxContainers: -1})
+	assert.ErrorContains(t, err, `policies.secretTypes: Unsupported value: "few"`)
+	assert.ErrorContains(t, err, "policies.maxContainers: Invalid value: -1: must be zero or more")
 	assert.ErrorContains(t, err, `policies.fields: Unsupported value: "keep": supported values: "drop", "refuse"`)
 	assert.ErrorContains(t, err, `policies.events: Unsupported value: "some"`)
 	assert.Equal(t, RefuseFields, table.Policies().Fields, "invalid policies change nothing")

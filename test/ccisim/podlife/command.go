@@ -19,26 +19,54 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim/objects"
 )
 
-// unprivileged is the ID of the user and group of commands if the simulator runs as root.
+// unprivileged is the ID of the user and group of commands if the simulator runs as root, and the user of ProcessImage.
 const unprivileged = 65534
 
 // pipeDelay is how long to wait for the output of an ended command whose children still have it open.
 const pipeDelay = time.Second
 
-// newCommand prepares a command in the directory of a Pod, with the environment of a container. The command and its
-// children get SIGKILL when ctx ends.
-func (c *Controller) newCommand(ctx context.Context, pod *objects.Pod, environment, command []string) *exec.Cmd {
+// newCommand prepares a command in the directory of a Pod, with the environment and the user of a container. The
+// command and its children get SIGKILL when ctx ends.
+func (c *Controller) newCommand(
+	ctx context.Context, pod *objects.Pod, container string, environment, command []string,
+) *exec.Cmd {
 	run := exec.CommandContext(ctx, command[0], command[1:]...)
 	run.Dir = c.podDir(pod)
 	run.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + run.Dir, "HOSTNAME=" + pod.Name}, environment...)
 	// A process group can be killed with the command's children. Pdeathsig kills the command if the simulator is killed.
 	run.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() == 0 {
-		run.SysProcAttr.Credential = &syscall.Credential{Uid: unprivileged, Gid: unprivileged}
+		run.SysProcAttr.Credential = c.userOf(pod, container)
 	}
 	run.Cancel = func() error { return syscall.Kill(-run.Process.Pid, syscall.SIGKILL) }
 	run.WaitDelay = pipeDelay
 	return run
+}
+
+// userOf returns the user and group of a container's processes: those of its securityContext, unless that has no
+// effect, or those of the image. Root is not given to anybody.
+func (c *Controller) userOf(pod *objects.Pod, container string) *syscall.Credential {
+	user := &syscall.Credential{Uid: unprivileged, Gid: unprivileged}
+	if c.cfg.Faults.Policies().IgnoreSecurityContext {
+		return user
+	}
+	set := func(uid, gid *int64) {
+		if uid != nil && *uid > 0 {
+			user.Uid = uint32(*uid)
+		}
+		if gid != nil && *gid > 0 {
+			user.Gid = uint32(*gid)
+		}
+	}
+	if of := pod.Spec.SecurityContext; of != nil {
+		set(of.RunAsUser, of.RunAsGroup)
+	}
+	for _, spec := range objects.AllContainers(pod) {
+		if of := spec.SecurityContext; of != nil && spec.Name == container {
+			set(of.RunAsUser, of.RunAsGroup)
+		}
+	}
+	return user
 }
 
 // podDir returns the working directory of a Pod's processes.
@@ -46,14 +74,14 @@ func (c *Controller) podDir(pod *objects.Pod) string {
 	return filepath.Join(c.processDir, string(pod.UID))
 }
 
-// makePodDir creates podDir.
+// makePodDir creates podDir. The containers may have several users, and all write there.
 func (c *Controller) makePodDir(pod *objects.Pod) error {
 	dir := c.podDir(pod)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("creating the directory of pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
 	if os.Geteuid() == 0 {
-		return os.Chown(dir, unprivileged, unprivileged)
+		return os.Chmod(dir, 0o777|os.ModeSticky)
 	}
 	return nil
 }

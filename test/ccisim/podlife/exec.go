@@ -63,7 +63,7 @@ func (e *Execution) run(
 		case <-ctx.Done():
 		}
 	}()
-	run := e.c.newCommand(ctx, e.pod, e.process.environment, command)
+	run := e.c.newCommand(ctx, e.pod, e.container, e.process.environment, command)
 	if !e.wantsStdin {
 		in = nil
 	}

@@ -29,7 +29,7 @@ func (c *Controller) reconcileNetwork(tx store.Tx, network *objects.Network) res
 	case c.lacksAddresses(tx, network):
 		status = objects.NetworkIPInsufficient
 	}
-	if network.Status.Status == status {
+	if network.Status.Status == status && len(network.Status.SubnetAttrs) == len(network.Spec.Subnets) {
 		return result{}
 	}
 	next := network.CopyObject().(*objects.Network)

@@ -53,7 +53,7 @@ func (c *Controller) startProcess(tx store.Tx, pod *objects.Pod, container *core
 	}
 	ctx, kill := context.WithCancel(context.Background())
 	variables := environment(tx, pod, container)
-	command := c.newCommand(ctx, pod, variables, argv)
+	command := c.newCommand(ctx, pod, container.Name, variables, argv)
 	log, _ := c.Logs(tx.View, pod, container.Name)
 	out, errs := &logWriter{log: log, now: c.now}, &logWriter{log: log, now: c.now}
 	command.Stdout, command.Stderr = out, errs

@@ -58,7 +58,7 @@ func defaultConfig() *Config {
 		StartDelay: metav1.Duration{Duration: 200 * time.Millisecond},
 		RunTime:    metav1.Duration{Duration: time.Second},
 		ExecIdle:   metav1.Duration{Duration: 5 * time.Minute},
-		Policies:   ccisim.Policies{Fields: ccisim.DropFields, Events: ccisim.EventsListed},
+		Policies:   ccisim.Policies{}.WithDefaults(),
 		Logging:    logging.Default(),
 	}
 }
