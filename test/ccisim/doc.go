@@ -4,9 +4,9 @@
 // (Policies).
 //
 // It serves namespaces, networks (yangtse), Pods with their logs and exec, ConfigMaps, Secrets, persistent volumes and
-// claims, Events, and IAM's tokens for access keys. It has one account, and no services or deployments. Attach and port
-// forwarding do not exist in the real service either. CCI 1.0 is served next to 2.0, with the same behavior of Pods and
-// with objects of its own.
+// claims, Events, the account's feature gates and agency, and IAM's tokens for access keys. It has one account, and no
+// services or deployments. Attach and port forwarding do not exist in the real service either. CCI 1.0 is served next
+// to 2.0, with the same behavior of Pods and with objects of its own.
 //
 // New returns a simulator, Handler serves it, Run lets its time pass, Close ends it. With a state file, all objects,
 // the faults and the policies survive a stop and a kill. The lines of logs do not.

@@ -96,6 +96,37 @@ func TestDiscovery(t *testing.T) {
 	assert.Equal(t, "yangtse/v2", groups.Groups[1].PreferredVersion.GroupVersion)
 }
 
+func TestAccount(t *testing.T) {
+	b := newEnv(t)
+	const gatesPath = "/v1/project-1/feature-gates"
+	sold := func() string {
+		var gates []struct{ Feature, Type, Value string }
+		require.Equal(t, http.StatusOK, b.get(gatesPath, &gates))
+		require.Len(t, gates, 1)
+		assert.Equal(t, "sale_policy_list", gates[0].Feature)
+		assert.Equal(t, "list", gates[0].Type)
+		return gates[0].Value
+	}
+	assert.Equal(t, `["general-computing","general-computing-lite"]`, sold())
+	require.NoError(t, b.sim.SetPolicies(ccisim.Policies{RefuseLite: true}))
+	assert.Equal(t, `["general-computing"]`, sold())
+	b.want(http.StatusForbidden, "GET", "/v1/project-2/feature-gates", nil)
+	b.want(http.StatusMethodNotAllowed, "POST", gatesPath, nil)
+
+	assert.Empty(t, b.want(http.StatusNoContent, "POST", "/v1/agency", nil).body)
+	var agencies []map[string]string
+	require.Equal(t, http.StatusOK, b.get("/v1/agency", &agencies))
+	require.Len(t, agencies, 1)
+	assert.Equal(t, "domain-1", agencies[0]["domain_id"])
+	b.want(http.StatusMethodNotAllowed, "DELETE", "/v1/agency", nil)
+	b.want(http.StatusNotFound, "GET", "/v1", nil)
+	b.want(http.StatusNotFound, "GET", "/v1/other", nil)
+	assert.Equal(t, 2, b.sim.CountRequests("get", "feature-gates", http.StatusOK))
+	_, err := b.sim.AddFault(ccisim.Fault{Kind: ccisim.NoAgency})
+	require.NoError(t, err)
+	b.want(http.StatusForbidden, "GET", "/v1/agency", nil)
+}
+
 func TestNamespaces(t *testing.T) {
 	b := newEnv(t)
 	body := namespaceBody("team")

@@ -94,7 +94,7 @@ func (networkAdmission) admit(v store.View, obj objects.Object) *apiError {
 }
 
 // prepareUpdate lets the security groups change, and subnets be added. Source: the reference page of the update, and
-// updates that the provider of OTC has made. Nobody is known to have removed a subnet.
+// updates that the provider of OTC has made. No removal of a subnet is known.
 func (networkAdmission) prepareUpdate(old, next objects.Object) *apiError {
 	was, will := old.CopyObject().(*objects.Network), next.(*objects.Network)
 	will.Status = was.Status

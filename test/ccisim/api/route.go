@@ -20,6 +20,8 @@ type call struct {
 	caller      *Credential
 	body        []byte
 	r           *http.Request
+	// account is what of the account is requested, empty for objects; project is the project in its path.
+	account, project string
 	// allNamespaces is true if lists of all namespaces are served.
 	allNamespaces bool
 }
@@ -33,7 +35,7 @@ func (c *call) key() types.NamespacedName {
 func (c *call) label() string {
 	switch {
 	case c.res == nil:
-		return ""
+		return c.account
 	case c.subresource != "":
 		return c.res.Plural + "/" + c.subresource
 	default:
@@ -41,10 +43,13 @@ func (c *call) label() string {
 	}
 }
 
-// route parses the path. A nil error with a nil resource is discovery.
+// route parses the path. A nil error with a nil resource and no account is discovery.
 func (s *Server) route(r *http.Request) (*call, *apiError) {
 	c := &call{r: r, verb: strings.ToLower(r.Method), allNamespaces: s.cfg.Generation == objects.CCI1}
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	if c.routeAccount(parts) {
+		return c, nil
+	}
 	if s.cfg.Generation == objects.CCI1 {
 		var refusal *apiError
 		if parts, refusal = canonical(parts); refusal != nil {

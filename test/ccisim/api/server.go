@@ -128,6 +128,9 @@ func (s *Server) answer(c *call, routeErr *apiError, injected faults.RequestFaul
 
 // dispatch calls the handler of the verb.
 func (s *Server) dispatch(c *call) (*reply, *apiError) {
+	if c.account != "" {
+		return s.serveAccount(c)
+	}
 	if c.res == nil {
 		return discover(c.r.URL.Path, c.r.Method)
 	}
