@@ -41,6 +41,13 @@ func (u CloudUse) Minus(other CloudUse) CloudUse {
 	}}
 }
 
+// Max returns the larger of two uses, of each resource.
+func (u CloudUse) Max(other CloudUse) CloudUse {
+	return CloudUse{max(u.Pods, other.Pods), sizes.Flavor{
+		MilliCPU: max(u.MilliCPU, other.MilliCPU), MilliGiB: max(u.MilliGiB, other.MilliGiB),
+	}}
+}
+
 // LimitsRight says what CloudLimitsAnnotation must be.
 const LimitsRight = "must be a list such as \"pods=50,cpu=200,memory=400Gi\", each of pods, cpu and memory once at " +
 	"most, memory with a unit"

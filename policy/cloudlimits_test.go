@@ -19,6 +19,10 @@ func use(pods, milliCPU, milliGiB int64) policy.CloudUse {
 	return policy.CloudUse{Pods: pods, Flavor: sizes.Flavor{MilliCPU: milliCPU, MilliGiB: milliGiB}}
 }
 
+func TestTheLargerOfTwoUsesIsThatOfEachResource(t *testing.T) {
+	assert.Equal(t, use(1, 2000, 4000), use(1, 500, 4000).Max(use(0, 2000, 1000)))
+}
+
 func TestParseCloudLimits(t *testing.T) {
 	cases := map[string]struct {
 		text             string

@@ -75,11 +75,10 @@ func (l *Ledger) measure(e *entry, pod *corev1.Pod) {
 	if s, ok := policy.CloudSlotOf(pod); ok {
 		e.granted = policy.CloudUse{Pods: 1, Flavor: s.Flavor}
 	}
-	least := e.granted
+	use = use.Max(e.granted)
 	if e.node != "" && l.nodes.IsVirtual(e.node) {
-		least.MilliCPU, least.MilliGiB = max(least.MilliCPU, e.use.MilliCPU), max(least.MilliGiB, e.use.MilliGiB)
+		use = use.Max(e.use)
 	}
-	use.MilliCPU, use.MilliGiB = max(use.MilliCPU, least.MilliCPU), max(use.MilliGiB, least.MilliGiB)
 	if use == e.use {
 		return
 	}

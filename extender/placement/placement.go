@@ -165,7 +165,8 @@ func (p *Placement) Filter(ctx context.Context, pod *corev1.Pod, names []string)
 // candidate is a Pod for which a class of nodes is chosen.
 type candidate struct {
 	policy.Decision
-	pod    *corev1.Pod
+	pod *corev1.Pod
+	// limits are those of the namespace. They matter only if the Pod may burst.
 	limits policy.CloudLimits
 	// fits are the classes that can take the Pod now.
 	fits classes
@@ -182,12 +183,11 @@ func (p *Placement) decide(pod *corev1.Pod) (candidate, error) {
 	if err != nil {
 		return candidate{}, err
 	}
-	decision := p.policy.Decide(policy.Input{
+	decision, settings := p.policy.DecideWithSettings(policy.Input{
 		Pod: pod, Global: p.facts.Global(), Claims: p.facts.Claims(pod), NamespaceAnnotations: annotations,
 		Nodes: p.nodes.Ours(),
 	})
-	limits, _ := p.policy.CloudLimits(annotations) // Decide has kept the Pod local if they are malformed.
-	return candidate{Decision: decision, pod: pod, limits: limits}, nil
+	return candidate{Decision: decision, pod: pod, limits: settings.CloudLimits}, nil
 }
 
 // choose returns the classes to which the Pod goes, of those that fit.
