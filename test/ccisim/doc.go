@@ -23,6 +23,9 @@
 //	api      routes, authentication, validation and admission, lists, watches, streams of logs and exec
 //	control  the simulator's own API under /_sim/
 //
+// The simulator is held to evidence that does not come from its authors: package contract replays the requests of
+// another client, and package kubectl runs kubectl.
+//
 // # What containers do
 //
 // A container of image ccisim/process (ProcessImage) is a real process of this machine, if Config.Processes allows

@@ -95,7 +95,7 @@ func TestGenerationsAreSeparate(t *testing.T) {
 	b.want(http.StatusCreated, http.MethodPost, first1, namespace1("new", "general-computing"))
 	_, names := b.list("/apis/cci/v2/namespaces")
 	assert.NotContains(t, names, "old")
-	for _, target := range []string{"/api/v1", "/api", "/apis/networking.cci.io/v1beta1", "/api/v2/namespaces",
+	for _, target := range []string{"/api/v2", "/apis/networking.cci.io/v1", "/api/v2/namespaces",
 		"/apis/cci/v1/namespaces"} {
 		b.want(http.StatusNotFound, http.MethodGet, target, nil)
 	}

@@ -92,8 +92,25 @@ func TestDiscovery(t *testing.T) {
 	}, verbs, "events are served but not listed")
 	var groups metav1.APIGroupList
 	require.Equal(t, http.StatusOK, b.get("/apis", &groups))
-	require.Len(t, groups.Groups, 2)
+	require.Len(t, groups.Groups, 3)
 	assert.Equal(t, "yangtse/v2", groups.Groups[1].PreferredVersion.GroupVersion)
+	assert.Equal(t, "networking.cci.io/v1beta1", groups.Groups[2].PreferredVersion.GroupVersion)
+
+	var versions metav1.APIVersions
+	require.Equal(t, http.StatusOK, b.get("/api", &versions))
+	assert.Equal(t, []string{"v1"}, versions.Versions)
+	for path, want := range map[string][]string{
+		"/api/v1":                         {"namespaces", "pods", "pods/log", "pods/exec", "configmaps", "secrets", "events"},
+		"/apis/networking.cci.io/v1beta1": {"networks"}, "/apis/yangtse/v2": {"networks"},
+	} {
+		var list metav1.APIResourceList
+		require.Equal(t, http.StatusOK, b.get(path, &list))
+		var names []string
+		for _, res := range list.APIResources {
+			names = append(names, res.Name)
+		}
+		assert.Equal(t, want, names, path)
+	}
 }
 
 func TestAccount(t *testing.T) {

@@ -86,7 +86,7 @@ func (a *Auth) authenticate(r *http.Request, body []byte) (*Credential, string) 
 	if reason := a.checkSignedRequest(r, credential, body); reason != "" {
 		return nil, unauthenticated + reason
 	}
-	want, err := signatureOf(r, body, strings.Split(parts[2], ";"), credential.SecretKey)
+	want, err := Signature(r, body, strings.Split(parts[2], ";"), credential.SecretKey)
 	if err != nil {
 		return nil, unauthenticated + err.Error()
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -9,43 +10,59 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim/objects"
 )
 
-// discover serves /apis and /apis/{group}/v2.
-func discover(path, method string) (*reply, *apiError) {
-	if method != http.MethodGet {
+// discover lists the versions, the groups, and the resources of one group, as kubectl asks for them. The groups of both
+// generations have one list.
+func (s *Server) discover(c *call) (*reply, *apiError) {
+	if c.r.Method != http.MethodGet {
 		return nil, codedError(http.StatusMethodNotAllowed, "",
 			"the server does not allow this method on the requested resource")
 	}
-	parts := strings.Split(strings.Trim(path, "/"), "/")
-	if len(parts) == 1 {
+	switch path := "/" + strings.Trim(c.r.URL.Path, "/"); path {
+	case objects.FirstAPI:
+		return jsonReply(http.StatusOK, mustEncode(metav1.APIVersions{
+			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "APIVersions"}, Versions: []string{"v1"},
+		})), nil
+	case "/apis":
 		return jsonReply(http.StatusOK, mustEncode(apiGroups())), nil
+	default:
+		version := strings.TrimPrefix(strings.TrimPrefix(path, objects.FirstAPI+"/"), "/apis/")
+		return jsonReply(http.StatusOK, mustEncode(s.apiResources(version))), nil
 	}
-	return jsonReply(http.StatusOK, mustEncode(apiResources(parts[1]))), nil
 }
 
 func apiGroups() metav1.APIGroupList {
 	out := metav1.APIGroupList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "APIGroupList"}}
-	for _, name := range []string{objects.GroupCCI, objects.GroupYangtse} {
-		served := metav1.GroupVersionForDiscovery{GroupVersion: name + "/" + objects.Version, Version: objects.Version}
+	for _, name := range []string{
+		objects.CCI2.APIVersion(objects.Pods), objects.CCI2.APIVersion(objects.Networks),
+		objects.CCI1.APIVersion(objects.Networks),
+	} {
+		group, version, _ := strings.Cut(name, "/")
+		served := metav1.GroupVersionForDiscovery{GroupVersion: name, Version: version}
 		out.Groups = append(out.Groups, metav1.APIGroup{
-			Name: name, Versions: []metav1.GroupVersionForDiscovery{served}, PreferredVersion: served,
+			Name: group, Versions: []metav1.GroupVersionForDiscovery{served}, PreferredVersion: served,
 		})
 	}
 	return out
 }
 
-// apiResources lists a group as the live service does: without events.
-func apiResources(groupName string) metav1.APIResourceList {
+// apiResources lists a group. In CCI 2.0 it lists no events, as the live service does not.
+func (s *Server) apiResources(version string) metav1.APIResourceList {
 	out := metav1.APIResourceList{
 		TypeMeta:     metav1.TypeMeta{APIVersion: "v1", Kind: "APIResourceList"},
-		GroupVersion: groupName + "/" + objects.Version,
+		GroupVersion: version,
 		APIResources: []metav1.APIResource{},
 	}
+	hidden := []*objects.Resource{objects.Events}
+	if s.cfg.Generation == objects.CCI1 {
+		hidden = []*objects.Resource{objects.Volumes, objects.Claims}
+	}
 	for _, res := range objects.All {
-		if res.Group != groupName || res == objects.Events {
+		if s.apiVersion(res) != version || slices.Contains(hidden, res) {
 			continue
 		}
 		out.APIResources = append(out.APIResources, metav1.APIResource{
-			Name: res.Plural, Kind: res.Kind, Namespaced: res.Namespaced, Verbs: res.Verbs,
+			Name: res.Plural, SingularName: strings.ToLower(res.Kind), Kind: res.Kind, Namespaced: res.Namespaced,
+			Verbs: res.Verbs,
 		})
 		if res == objects.Pods {
 			out.APIResources = append(out.APIResources,

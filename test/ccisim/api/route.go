@@ -163,13 +163,14 @@ func (c *call) refuseAllNamespaces() *apiError {
 // IsTrue parses a boolean query parameter as Kubernetes does: it is true if it is set, and neither "0" nor "false".
 func IsTrue(value string) bool { return value != "" && value != "0" && value != "false" }
 
-// canonical converts the parts of a path of CCI 1.0 to those of the same path in CCI 2.0. Discovery of CCI 1.0 is not
-// served.
+// canonical converts the parts of a path of CCI 1.0 to those of the same path in CCI 2.0.
 func canonical(parts []string) ([]string, *apiError) {
 	switch {
-	case len(parts) > 2 && parts[0] == "api" && parts[1] == "v1":
+	case len(parts) == 1 && parts[0] == "api":
+		return []string{"apis"}, nil
+	case len(parts) >= 2 && parts[0] == "api" && parts[1] == "v1":
 		return slices.Concat([]string{"apis", objects.GroupCCI, objects.Version}, parts[2:]), nil
-	case len(parts) > 3 && parts[1] == "networking.cci.io" && parts[2] == "v1beta1":
+	case len(parts) >= 3 && parts[1] == "networking.cci.io" && parts[2] == "v1beta1":
 		return slices.Concat([]string{"apis", objects.GroupYangtse, objects.Version}, parts[3:]), nil
 	}
 	return nil, unknownPath()

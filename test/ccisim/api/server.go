@@ -132,7 +132,7 @@ func (s *Server) dispatch(c *call) (*reply, *apiError) {
 		return s.serveAccount(c)
 	}
 	if c.res == nil {
-		return discover(c.r.URL.Path, c.r.Method)
+		return s.discover(c)
 	}
 	if err := s.checkPolicies(c); err != nil {
 		return nil, err

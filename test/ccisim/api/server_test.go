@@ -68,7 +68,7 @@ func TestRoutesOfCCI1(t *testing.T) {
 		"/apis/networking.cci.io/v1beta1/namespaces/ns/networks":   "networks",
 		"/apis/networking.cci.io/v1beta1/namespaces/ns/configmaps": "",
 		"/api/v2/namespaces": "",
-		"/api/v1":            "",
+		"/api/v2":            "",
 	} {
 		c, err := e.server.route(httptest.NewRequest("GET", path, nil))
 		assert.Equal(t, want, c.label(), path)

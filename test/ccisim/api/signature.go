@@ -20,12 +20,12 @@ const (
 	unsignedPayload    = "UNSIGNED-PAYLOAD"
 )
 
-// signatureOf returns the signature of a request under the headers that the client says it has signed. The date is that
+// Signature returns the signature of a request under the headers that the client says it has signed. The date is that
 // of the request.
 //
 // It is written from the public description of the algorithm, not with the vendor's signer, which the clients use: an
 // error that both sides share would otherwise never show.
-func signatureOf(r *http.Request, body []byte, signed []string, secretKey string) (string, error) {
+func Signature(r *http.Request, body []byte, signed []string, secretKey string) (string, error) {
 	canonical, err := canonicalRequest(r, body, signed)
 	if err != nil {
 		return "", err

@@ -28,7 +28,7 @@ func TestSignatureOfThePublishedExample(t *testing.T) {
 	canonical, err := canonicalRequest(r, nil, signed)
 	require.NoError(t, err)
 	assert.Equal(t, "b25362e603ee30f4f25e7858e8a7160fd36e803bb2dfe206278659d71a9bcd7a", hexHash([]byte(canonical)))
-	signature, err := signatureOf(r, nil, signed, "MFyfvK41ba2giqM7Uio6PznpdUKGpownRZlmVmHc")
+	signature, err := Signature(r, nil, signed, "MFyfvK41ba2giqM7Uio6PznpdUKGpownRZlmVmHc")
 	require.NoError(t, err)
 	assert.Equal(t, "7be6668032f70418fcc22abc52071e57aff61b84a1d2381bb430d6870f4f6ebe", signature)
 }
@@ -151,7 +151,7 @@ func TestSignaturesAreThoseOfTheSDK(t *testing.T) {
 		}
 		parts := authorizationForm.FindStringSubmatch(r.Header.Get(headerAuthorization))
 		require.NotNil(t, parts)
-		got, err := signatureOf(r, []byte(body), strings.Split(parts[2], ";"), account.SecretKey)
+		got, err := Signature(r, []byte(body), strings.Split(parts[2], ";"), account.SecretKey)
 		require.NoError(t, err)
 		require.Equal(t, parts[3], got, "request %d: %s %q ?%s %v %q", i, method, path, query.Encode(), r.Header, body)
 	}

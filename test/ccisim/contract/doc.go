@@ -1,0 +1,9 @@
+// Package contract holds the simulated cloud and vnode to what others know of the real one. It has tests only.
+//
+// The client and the simulator come from the same hands, so an error of one may be in the other too. Nothing here comes
+// from either. In testdata:
+//
+//	terraform.json  the requests of the vendor's Terraform provider (its CCI resources, on its own client golangsdk) in
+//	                the life of a namespace, recorded in November 2026 by running it against the simulator, which sent
+//	                the status. The provider's update of a Pod is left out: its path has an empty element.
+package contract
