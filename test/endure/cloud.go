@@ -1,9 +1,7 @@
 package endure
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -11,10 +9,9 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/system"
 )
 
 // faults are the faults that the cloud can have in a round.
@@ -39,79 +36,27 @@ var faults = []ccisim.Fault{
 	{Kind: ccisim.HoldFinalizer},
 }
 
-// cloud is the control API of the simulated cloud.
-type cloud struct{ endpoint string }
+// cloud is the simulated cloud.
+type cloud struct{ system.Cloud }
 
 // disturb switches a fault on. Sometimes it also cuts the watches, or removes their history so that clients must list.
 // It returns a description.
 func (c cloud) disturb(ctx context.Context, random *rand.Rand) (string, error) {
 	fault := faults[random.IntN(len(faults))]
 	description := fmt.Sprintf("%s %s", fault.Kind, fault.Verb)
-	err := c.call(ctx, http.MethodPost, "faults", fault, nil)
+	err := c.Simulate(ctx, http.MethodPost, "faults", fault, nil)
 	switch random.IntN(4) {
 	case 0:
 		description += ", watches cut"
-		err = errors.Join(err, c.call(ctx, http.MethodPost, "watches/cut?abrupt=true", nil, nil))
+		err = errors.Join(err, c.Simulate(ctx, http.MethodPost, "watches/cut?abrupt=true", nil, nil))
 	case 1:
 		description += ", watches expired"
-		err = errors.Join(err, c.call(ctx, http.MethodPost, "history/compact", nil, nil),
-			c.call(ctx, http.MethodPost, "watches/cut", nil, nil))
+		err = errors.Join(err, c.Simulate(ctx, http.MethodPost, "history/compact", nil, nil),
+			c.Simulate(ctx, http.MethodPost, "watches/cut", nil, nil))
 	}
 	return description, err
 }
 
 func (c cloud) resetFaults(ctx context.Context) error {
-	return c.call(ctx, http.MethodDelete, "faults", nil, nil)
-}
-
-// pods returns the Pods of the cloud, by the UIDs of their Pods in the cluster. It fails if the cloud ever created two
-// for one Pod.
-func (c cloud) pods(ctx context.Context) (map[types.UID]string, error) {
-	var ever []ccisim.PodRecord
-	if err := c.call(ctx, http.MethodGet, "pods", nil, &ever); err != nil {
-		return nil, err
-	}
-	created, present := map[types.UID]string{}, map[types.UID]string{}
-	for _, record := range ever {
-		uid := types.UID(record.Annotations[policy.CloudUIDAnnotation])
-		if uid == "" {
-			continue // A probe of a virtual node stands for no Pod.
-		}
-		if first, twice := created[uid]; twice {
-			return nil, fmt.Errorf("the cloud created %s and %s for the Pod with UID %s: want one", first, record.Name, uid)
-		}
-		created[uid] = record.Name
-		if record.Deleted == nil {
-			present[uid] = record.Name
-		}
-	}
-	return present, nil
-}
-
-func (c cloud) call(ctx context.Context, method, path string, send, receive any) error {
-	var body bytes.Buffer
-	if send != nil {
-		if err := json.NewEncoder(&body).Encode(send); err != nil {
-			return fmt.Errorf("encoding %s: %w", path, err)
-		}
-	}
-	request, err := http.NewRequestWithContext(ctx, method, c.endpoint+"/_sim/"+path, &body)
-	if err != nil {
-		return fmt.Errorf("creating the request %s: %w", path, err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("calling the simulator at %s: %w", path, err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode >= 300 {
-		return fmt.Errorf("calling the simulator at %s: %s", path, response.Status)
-	}
-	if receive == nil {
-		return nil
-	}
-	if err := json.NewDecoder(response.Body).Decode(receive); err != nil {
-		return fmt.Errorf("decoding %s: %w", path, err)
-	}
-	return nil
+	return c.Simulate(ctx, http.MethodDelete, "faults", nil, nil)
 }

@@ -67,7 +67,7 @@ func newRun(t *testing.T) *run {
 	})
 	require.NoError(t, err)
 	r := &run{
-		t: t, system: s, cloud: cloud{s.Cloud().Endpoint}, workloads: workloads{s.Client(), "default"},
+		t: t, system: s, cloud: cloud{s.Cloud()}, workloads: workloads{s.Client(), "default"},
 		random: rand.New(rand.NewPCG(*seed, 0)),
 	}
 	t.Cleanup(func() {
@@ -169,7 +169,7 @@ func (r *run) end() {
 		require.NoError(r.t, r.workloads.remove(ctx, round))
 	}
 	r.eventually("the cloud is empty", func() error {
-		present, err := r.cloud.pods(ctx)
+		present, err := r.cloud.PodsByUID(ctx)
 		if err == nil && len(present) > 0 {
 			err = fmt.Errorf("the cloud has %v", present)
 		}
@@ -179,7 +179,7 @@ func (r *run) end() {
 
 // compare returns an error for each Pod that only the cloud or only the cluster has.
 func (r *run) compare(ctx context.Context) error {
-	present, err := r.cloud.pods(ctx)
+	present, err := r.cloud.PodsByUID(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package install
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -149,15 +148,7 @@ func (c *cluster) vnodes(t *testing.T) map[types.UID]int32 {
 // setCredentials sets the access keys that the simulated cloud accepts.
 func (c *cluster) setCredentials(t *testing.T, list ...ccisim.Credential) {
 	t.Helper()
-	body, err := json.Marshal(list)
-	require.NoError(t, err)
-	url := c.simulated(t).Control + "/_sim/credentials"
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, bytes.NewReader(body))
-	require.NoError(t, err)
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	require.Equal(t, http.StatusNoContent, response.StatusCode)
+	require.NoError(t, c.simulated(t).Simulate(t.Context(), http.MethodPut, "credentials", list, nil))
 }
 
 // playDrains drains the node of the local replica, one of Spillway's nodes, and a virtual node.

@@ -2,9 +2,7 @@ package stories
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -144,32 +142,6 @@ func (l *localWatcher) awaitBound(ctx context.Context, want int) error {
 
 // noDuplicates checks with the simulator that it never created two cloud Pods for one Pod.
 func (w *World) noDuplicates(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.cluster.Cloud.Control+"/_sim/pods", nil)
-	if err != nil {
-		return fmt.Errorf("creating the request for all cloud pods ever created: %w", err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("requesting all cloud pods ever created: %w", err)
-	}
-	defer response.Body.Close()
-	var ever []struct {
-		Name        string            `json:"name"`
-		Annotations map[string]string `json:"annotations"`
-	}
-	if err := json.NewDecoder(response.Body).Decode(&ever); err != nil {
-		return fmt.Errorf("decoding all cloud pods ever created: %w", err)
-	}
-	created := map[string]string{}
-	for _, pod := range ever {
-		uid := pod.Annotations[policy.CloudUIDAnnotation]
-		if uid == "" {
-			continue // A probe of a virtual node stands for no Pod.
-		}
-		if first, twice := created[uid]; twice {
-			return fmt.Errorf("the cloud created %s and %s for the Pod with UID %s: want one", first, pod.Name, uid)
-		}
-		created[uid] = pod.Name
-	}
-	return nil
+	_, err := w.cluster.Cloud.PodsByUID(ctx)
+	return err
 }

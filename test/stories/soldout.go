@@ -2,6 +2,7 @@ package stories
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -87,12 +88,13 @@ func (w *World) awaitSizeSoldOut(ctx context.Context, size string) error {
 
 // whileFault calls play while the cloud has a fault.
 func (w *World) whileFault(ctx context.Context, fault string, play func(context.Context) error) (err error) {
-	if err := w.cluster.Cloud.Simulate(ctx, http.MethodPost, "faults", fault); err != nil {
+	if err := w.cluster.Cloud.Simulate(ctx, http.MethodPost, "faults", json.RawMessage(fault), nil); err != nil {
 		return err
 	}
 	defer func() {
-		if resetErr := w.cluster.Cloud.Simulate(context.WithoutCancel(ctx), http.MethodDelete, "faults", ""); err == nil {
-			err = resetErr
+		reset := w.cluster.Cloud.Simulate(context.WithoutCancel(ctx), http.MethodDelete, "faults", nil, nil)
+		if err == nil {
+			err = reset
 		}
 	}()
 	return play(ctx)

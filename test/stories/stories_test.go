@@ -138,7 +138,7 @@ func TestDuplicatesInTheCloudAreFound(t *testing.T) {
 			"[" + pod("a", "1") + "," + pod("b", "1") + "]",
 			"the cloud created a and b for the Pod with UID 1: want one",
 		},
-		"junk": {"junk", "decoding all cloud pods ever created"},
+		"junk": {"junk", "decoding pods of the simulator"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, _ := newWorld(respond(t, "/_sim/pods", http.StatusOK, test.ever), fake.NewClientset())
@@ -154,7 +154,7 @@ func TestDuplicatesInTheCloudAreFound(t *testing.T) {
 
 func TestCallsOfTheSimulatorReportItsMessage(t *testing.T) {
 	w, _ := newWorld(respond(t, "/_sim/faults", http.StatusBadRequest, "unknown fault"), fake.NewClientset())
-	err := w.cluster.Cloud.Simulate(t.Context(), http.MethodPost, "faults", "{}")
+	err := w.cluster.Cloud.Simulate(t.Context(), http.MethodPost, "faults", nil, nil)
 	assert.EqualError(t, err, "calling the simulator at faults: 400 Bad Request: unknown fault")
 }
 

@@ -6,6 +6,7 @@ package tenants
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -322,8 +323,8 @@ func cleanup() context.Context { return context.Background() }
 // simulate injects a fault into the simulated cloud until the test ends.
 func simulate(t *testing.T, fault string) {
 	t.Helper()
-	require.NoError(t, cluster.Cloud().Simulate(t.Context(), http.MethodPost, "faults", fault))
+	require.NoError(t, cluster.Cloud().Simulate(t.Context(), http.MethodPost, "faults", json.RawMessage(fault), nil))
 	t.Cleanup(func() {
-		assert.NoError(t, cluster.Cloud().Simulate(cleanup(), http.MethodDelete, "faults", ""))
+		assert.NoError(t, cluster.Cloud().Simulate(cleanup(), http.MethodDelete, "faults", nil, nil))
 	})
 }
