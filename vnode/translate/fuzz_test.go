@@ -20,15 +20,17 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
-// attacks are Pods that a tenant can create, and that would need much more memory or time than their size.
-func attacks() map[string]*corev1.Pod {
-	large := strings.Repeat("x", 240<<10)
+// attacks are Pods that a tenant can create, and that would need much more memory or time than their size. Each has a
+// part of what makes it large: one of 1 is an attack, one of a thousand a small Pod of the same form.
+func attacks(part int) map[string]*corev1.Pod {
+	some := func(all int) int { return max(3, all/part) }
+	large := strings.Repeat("x", some(240<<10))
 	annotated := func(count int, change func(c *corev1.Container, i int)) *corev1.Pod {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 			Namespace: "ns", Name: "big", UID: "uid", Annotations: map[string]string{"large": large},
 		}}
 		pod.Spec.Containers = []corev1.Container{{Name: "c0", Image: "image"}}
-		for i := range count {
+		for i := range some(count) {
 			change(&pod.Spec.Containers[0], i)
 		}
 		return pod
@@ -38,11 +40,12 @@ func attacks() map[string]*corev1.Pod {
 			Path: fmt.Sprintf("f%d", i), FieldRef: &corev1.ObjectFieldSelector{FieldPath: path},
 		}
 	}
-	fileAttack := annotated(0, nil)
-	fileAttack.Annotations["large"] = large[:100<<10]
+	nothing := func(*corev1.Container, int) {}
+	fileAttack := annotated(0, nothing)
+	fileAttack.Annotations["large"] = large[:some(100<<10)]
 	volumeAttack := fileAttack.DeepCopy()
 	files := &corev1.DownwardAPIVolumeSource{}
-	for i := range 1100 {
+	for i := range some(1100) {
 		files.Items = append(files.Items, file(i, "metadata.annotations"))
 		volumeAttack.Spec.Volumes = append(volumeAttack.Spec.Volumes, corev1.Volume{
 			Name: fmt.Sprintf("v%d", i), VolumeSource: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{
@@ -55,12 +58,12 @@ func attacks() map[string]*corev1.Pod {
 	tooLarge.Annotations["large"] = large
 	tooLarge.Spec.Volumes[0].DownwardAPI.Items[0] = file(0, "metadata.annotations['large']")
 
-	containers := annotated(0, nil)
+	containers := annotated(0, nothing)
 	delete(containers.Annotations, "large")
 	sidecars := containers.DeepCopy()
 	options := containers.DeepCopy()
 	options.Spec.DNSConfig = &corev1.PodDNSConfig{}
-	for i := range 4000 {
+	for i := range some(4000) {
 		name, always := fmt.Sprintf("c%d", i+1), corev1.ContainerRestartPolicyAlways
 		containers.Spec.Containers = append(containers.Spec.Containers, corev1.Container{
 			Name:  name,
@@ -89,7 +92,7 @@ func attacks() map[string]*corev1.Pod {
 				from := &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations['large']"}}
 				c.Env = append(c.Env, corev1.EnvVar{Name: fmt.Sprintf("V%d", i), ValueFrom: from})
 			})
-			pod.Annotations["large"] = strings.Repeat("$", 240<<10)
+			pod.Annotations["large"] = strings.Repeat("$", some(240<<10))
 			return pod
 		}(),
 		"variables that double": annotated(30, func(c *corev1.Container, i int) {
@@ -114,12 +117,16 @@ func attacks() map[string]*corev1.Pod {
 // the smallest Pod.
 const maxFactor, base = 60, 2 << 20
 
-// translateWithin translates a Pod within a bound on memory and processor time, and checks the result.
-func translateWithin(t *testing.T, pod *corev1.Pod, size int) {
-	t.Helper()
-	translator := newTranslator(t, input{
+// translatorOfAll returns a translator with everything configured that adds to a Pod.
+func translatorOfAll(t testing.TB) *translate.Translator {
+	return newTranslator(t, input{
 		TimeZone: "Asia/Shanghai", APIServer: "10.0.0.5:6443", ClusterDNS: []string{"10.0.0.10"},
 	})
+}
+
+// translateWithin translates a Pod within a bound on memory and processor time, and checks the result.
+func translateWithin(t *testing.T, translator *translate.Translator, pod *corev1.Pod, size int) {
+	t.Helper()
 	var result translate.Result
 	var encoded []byte
 	var err error
@@ -150,7 +157,7 @@ func translateWithin(t *testing.T, pod *corev1.Pod, size int) {
 const maxGenerated = 6 * (512 << 10)
 
 func TestAttacksAreTranslatedWithinBounds(t *testing.T) {
-	for name, pod := range attacks() {
+	for name, pod := range attacks(1) {
 		t.Run(name, func(t *testing.T) {
 			size := sizeOf(t, pod)
 			translator := newTranslator(t, input{})
@@ -162,7 +169,7 @@ func TestAttacksAreTranslatedWithinBounds(t *testing.T) {
 				t.Logf("%v", err)
 			})
 			t.Logf("a Pod of %d KB: %.1f MB, %s", size/1000, float64(cost.Memory)/1e6, cost.CPU)
-			translateWithin(t, pod, size)
+			translateWithin(t, translatorOfAll(t), pod, size)
 			status := translate.WaitingStatus(pod, "Reason", strings.Repeat("message ", 1000), "10.0.0.9", metav1.Now())
 			assert.Less(t, sizeOf(t, status), 4*size+(8<<10), "the status has each message once")
 		})
@@ -170,7 +177,7 @@ func TestAttacksAreTranslatedWithinBounds(t *testing.T) {
 }
 
 func TestLargeTextsAreRefusedWithWords(t *testing.T) {
-	pods := attacks()
+	pods := attacks(1)
 	for name, want := range map[string]string{
 		"files of annotations of 240 KB": "the annotations of the cloud Pod would have 481 KiB, of which files of the " +
 			"downward API are a part: the cloud takes 256 KiB; shorten the annotations, or mount fewer of them",
@@ -198,17 +205,19 @@ func sizeOf(t *testing.T, object any) int {
 var exponent = regexp.MustCompile(`[0-9][eE][+-]?[0-9]{3}`)
 
 func FuzzPod(f *testing.F) {
-	for _, pod := range attacks() {
+	// Small seeds: the fuzzer runs each before it begins, and changes bytes of them. The test above has the large ones.
+	for _, pod := range attacks(1000) {
 		text, err := json.Marshal(pod)
 		require.NoError(f, err)
 		f.Add(text)
 	}
+	translator := translatorOfAll(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var pod corev1.Pod
 		if exponent.Match(text) || json.Unmarshal(text, &pod) != nil {
 			return
 		}
-		translateWithin(t, &pod, len(text))
+		translateWithin(t, translator, &pod, len(text))
 	})
 }
 
