@@ -272,7 +272,7 @@ func TestNobodySpendsMoreThanTheLimits(t *testing.T) {
 				require.Error(t, err)
 				assert.Contains(t, err.Error(), key)
 			}
-			staysOut(t, created, policy.ReasonCloudLimits)
+			staysOut(t, created, policy.ReasonNotCounted)
 		}
 		assert.LessOrEqual(t, inCloud(t, mallory), 1)
 	})
