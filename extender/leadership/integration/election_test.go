@@ -4,7 +4,6 @@ package integration
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -22,6 +21,7 @@ import (
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
 	"github.com/spillway-k8s/spillway/extender/leadership"
+	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
@@ -31,39 +31,16 @@ var trial *system.System
 // timeout is how long a test waits for something that must happen.
 const timeout = time.Minute
 
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
-
-func runTests(m *testing.M) (code int) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	dir, err := os.MkdirTemp("", "leadership")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	bin, err := system.FindBinDir()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	trial, err = system.Start(ctx, system.Config{
-		Dir: dir, BinDir: bin, DieWithParent: true, Shape: system.Shape{LocalCPU: "1", LocalMemory: "1Gi"},
+func TestMain(m *testing.M) {
+	os.Exit(programtest.Main(m, system.Config{
+		Shape: system.Shape{LocalCPU: "1", LocalMemory: "1Gi"},
 		Without: []string{
 			system.ControllerManager, system.Scheduler, system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode",
 		},
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() {
-		if err := trial.Stop(ctx); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}()
-	return m.Run()
+	}, func(_ context.Context, s *system.System) error {
+		trial = s
+		return nil
+	}))
 }
 
 // candidate is an Election whose connection to the API server a test can block.

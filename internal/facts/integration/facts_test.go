@@ -4,7 +4,6 @@ package integration
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/internal/facts"
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
@@ -31,48 +31,16 @@ var client kubernetes.Interface
 // timeout is how long a test waits for an event.
 const timeout = 30 * time.Second
 
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
-
-func runTests(m *testing.M) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	dir, err := os.MkdirTemp("", "facts")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	bin, err := system.FindBinDir()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	trial, err := system.Start(ctx, system.Config{
-		Dir:           dir,
-		BinDir:        bin,
-		DieWithParent: true,
-		Shape:         system.Shape{LocalCPU: "1", LocalMemory: "1Gi"},
+func TestMain(m *testing.M) {
+	os.Exit(programtest.Main(m, system.Config{
+		Shape: system.Shape{LocalCPU: "1", LocalMemory: "1Gi"},
 		Without: []string{
-			system.ControllerManager,
-			system.Scheduler,
-			system.KWOK,
-			system.CCISim,
-			system.Extender,
-			system.Admission,
-			"vnode",
+			system.ControllerManager, system.Scheduler, system.KWOK, system.CCISim, system.Extender, system.Admission, "vnode",
 		},
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	client = trial.Client()
-	code := m.Run()
-	if err := trial.Stop(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
+	}, func(_ context.Context, s *system.System) error {
+		client = s.Client()
+		return nil
+	}))
 }
 
 // follow runs a Source until the test ends; changes counts its calls.
