@@ -52,6 +52,11 @@ type Config struct {
 	// DisabledRules are the restrictions to ignore, by reason. Disable a rule only if the cloud is known to accept such
 	// Pods. Default: none.
 	DisabledRules []Reason `json:"disabledRules"`
+	// IgnoredNodeSelectors are labels that virtual nodes need not have, such as "disktype=ssd", or a key for any value.
+	// Pods that may burst and select them by nodeSelector or required node affinity still need them on local nodes. It
+	// applies to Pods that are created from then on. It must be the same for all programs. More lets more Pods burst.
+	// Default: none.
+	IgnoredNodeSelectors []string `json:"ignoredNodeSelectors"`
 	// CloudLimits are the limits of every namespace without the annotation spillway.io/cloud-limits, such as
 	// "pods=50,cpu=200,memory=400Gi". CPU and memory are those of the billed sizes. "pods=0" means that a namespace
 	// uses the cloud only if it has the annotation. It must be the same for all programs. Default: empty, no limits.
@@ -90,7 +95,8 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 			errs = append(errs, field.NotSupported(path.Child("disabledRules").Index(i), name, ruleNames()))
 		}
 	}
-	return errs
+	_, ignoredErrs := parseIgnoredSelectors(path.Child("ignoredNodeSelectors"), c.IgnoredNodeSelectors)
+	return append(errs, ignoredErrs...)
 }
 
 // ParseDefaultSize returns DefaultSize, zero if there is none. Its syntax is that of CCI 2.0. CCI 1.0 rounds it as it
@@ -108,6 +114,7 @@ type Policy struct {
 	rules       []Rule
 	cloudLimits CloudLimits
 	defaultSize sizes.Flavor
+	ignored     IgnoredSelectors
 }
 
 // New validates the configuration and returns a Policy.
@@ -126,7 +133,8 @@ func New(config Config) (*Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checking the policy configuration: %w", err)
 	}
-	p := &Policy{config: config, cloudLimits: limits, defaultSize: size}
+	ignored, _ := parseIgnoredSelectors(nil, config.IgnoredNodeSelectors) // Validate has found no error.
+	p := &Policy{config: config, cloudLimits: limits, defaultSize: size, ignored: ignored}
 	for _, rule := range rules {
 		if !slices.Contains(config.DisabledRules, rule.Reason) {
 			p.rules = append(p.rules, rule)
@@ -134,6 +142,9 @@ func New(config Config) (*Policy, error) {
 	}
 	return p, nil
 }
+
+// IgnoredSelectors returns the selectors that do not keep Pods off virtual nodes.
+func (p *Policy) IgnoredSelectors() IgnoredSelectors { return p.ignored }
 
 // Input is everything that a decision depends on. A decision does not change it.
 type Input struct {

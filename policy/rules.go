@@ -49,6 +49,7 @@ type subject struct {
 	settings   NamespaceSettings
 	// defaultSize is the size of a Pod without requests.
 	defaultSize sizes.Flavor
+	ignored     IgnoredSelectors
 	config      Config
 }
 
@@ -178,7 +179,7 @@ func (p *Policy) Without(reasons ...Reason) *Policy {
 func (p *Policy) subject(in Input, settings NamespaceSettings) subject {
 	spec, err := ReplaceHostPaths(in.Pod)
 	return subject{pod: in.Pod, spec: spec, replaceErr: err, claims: in.Claims, nodes: in.Nodes, settings: settings,
-		config: p.config, defaultSize: p.defaultSize}
+		config: p.config, defaultSize: p.defaultSize, ignored: p.ignored}
 }
 
 func (p *Policy) violations(s subject) []Violation {

@@ -50,9 +50,31 @@ func requiredNodeAffinity(spec *corev1.PodSpec) *corev1.NodeSelector {
 	return spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
 }
 
-// matches reports whether the node matches a term. An empty term matches no node.
+// RequireNodeAffinity returns the required node affinity of a Pod. If the Pod has none, the function adds one without
+// terms, which the caller must fill: the API server rejects it.
+func RequireNodeAffinity(spec *corev1.PodSpec) (required *corev1.NodeSelector, created bool) {
+	if required := requiredNodeAffinity(spec); required != nil {
+		return required, false
+	}
+	if spec.Affinity == nil {
+		spec.Affinity = &corev1.Affinity{}
+	}
+	if spec.Affinity.NodeAffinity == nil {
+		spec.Affinity.NodeAffinity = &corev1.NodeAffinity{}
+	}
+	required = &corev1.NodeSelector{}
+	spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution = required
+	return required, true
+}
+
+// IsEmptyTerm reports whether a term matches no node because it has no requirement. With one, it would match some.
+func IsEmptyTerm(term *corev1.NodeSelectorTerm) bool {
+	return len(term.MatchExpressions) == 0 && len(term.MatchFields) == 0
+}
+
+// matches reports whether the node matches a term.
 func (n VirtualNode) matches(term corev1.NodeSelectorTerm) bool {
-	if len(term.MatchExpressions) == 0 && len(term.MatchFields) == 0 {
+	if IsEmptyTerm(&term) {
 		return false
 	}
 	for _, r := range term.MatchExpressions {
@@ -113,6 +135,10 @@ func checkNodeSelector(s subject) []string {
 	if len(s.nodes) == 0 || slices.ContainsFunc(s.nodes, func(n VirtualNode) bool { return n.selects(s.spec) }) {
 		return nil
 	}
+	if s.ignoredTooLate() {
+		return []string{"nodeSelector and required node affinity match no virtual node: policy.ignoredNodeSelectors " +
+			"applies when a Pod is created: recreate the Pod, with a burst label if it has no controller"}
+	}
 	const right = ", or give the virtual nodes such labels"
 	var found []string
 	for _, key := range slices.Sorted(maps.Keys(s.spec.NodeSelector)) {
@@ -137,6 +163,18 @@ func checkNodeSelector(s subject) []string {
 			"remove what excludes it"+right)
 	}
 	return found
+}
+
+// ignoredTooLate reports whether a virtual node would match if the webhook had prepared the Pod. It prepares neither
+// Pods that were created before the selectors were ignored or while it was down, nor those without a key that it does
+// not see or that could not burst at that time.
+func (s subject) ignoredTooLate() bool {
+	if !s.ignored.concern(s.spec) {
+		return false
+	}
+	prepared := s.spec.DeepCopy()
+	s.ignored.rewrite(prepared)
+	return slices.ContainsFunc(s.nodes, func(n VirtualNode) bool { return n.selects(prepared) })
 }
 
 // keysOf lists the keys of the requirements of a node selector, each once.

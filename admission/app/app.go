@@ -238,6 +238,7 @@ func newWebhook(
 		Validator:       validation.New(rules, caches.facts, caches.nodes, cfg.Schedulers()),
 		InCloud:         func() int { return len(caches.pods.InCloud(caches.nodes)) },
 		Guard:           types.NamespacedName{Namespace: cfg.LeaderElectionNamespace, Name: webhook.GuardName},
+		Ignored:         rules.IgnoredSelectors(),
 		DaemonSetsBurst: !rules.Has(policy.ReasonDaemonSet),
 	}, registry, logger)
 	if err != nil {

@@ -55,6 +55,7 @@ policy:
   allowOversize: true
   localFalseForbids: true
   disabledRules: [GRPCProbe]
+  ignoredNodeSelectors: [disktype=ssd]
   cciVersion: "1.0"
   defaultSize: 1.00_2.0
   cloudLimits: pods=5

@@ -258,6 +258,7 @@ func (v *Validator) restrictions(namespace string, s *Subject, request string) [
 	}
 	pod.Spec.Volumes = slices.DeleteFunc(slices.Clone(pod.Spec.Volumes),
 		func(volume corev1.Volume) bool { return unknown[volume.Name] })
+	pod = v.policy.IgnoredSelectors().Ignore(pod) // As the webhook does when it creates the Pods.
 	var found []string
 	for _, violation := range v.policy.Restrictions(policy.Input{Pod: pod, Claims: claims, Nodes: v.nodes.Ours()}) {
 		found = append(found, fmt.Sprintf("%s: %s, but the cloud cannot run this Pod, so it "+

@@ -13,21 +13,15 @@ import (
 // (NotIn). Terms are alternatives, so the function adds the requirement to each of them, in place of the opposite one.
 // It reports whether it changed the Pod.
 func requireNodeType(spec *corev1.PodSpec, operator corev1.NodeSelectorOperator) (changed bool) {
-	if spec.Affinity == nil {
-		spec.Affinity = &corev1.Affinity{}
-	}
-	if spec.Affinity.NodeAffinity == nil {
-		spec.Affinity.NodeAffinity = &corev1.NodeAffinity{}
-	}
-	required := &spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
-	if *required == nil {
-		*required = &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+	required, created := policy.RequireNodeAffinity(spec)
+	if created {
+		required.NodeSelectorTerms = []corev1.NodeSelectorTerm{{
 			MatchExpressions: []corev1.NodeSelectorRequirement{nodeType(operator)},
-		}}}
+		}}
 		return true
 	}
-	for i := range (*required).NodeSelectorTerms {
-		if term := &(*required).NodeSelectorTerms[i]; !isEmpty(term) {
+	for i := range required.NodeSelectorTerms {
+		if term := &required.NodeSelectorTerms[i]; !policy.IsEmptyTerm(term) {
 			changed = replaceRequirement(term, nodeType(operator), nodeType(opposite(operator))) || changed
 		}
 	}
@@ -46,11 +40,6 @@ func opposite(operator corev1.NodeSelectorOperator) corev1.NodeSelectorOperator 
 		return corev1.NodeSelectorOpNotIn
 	}
 	return corev1.NodeSelectorOpIn
-}
-
-// isEmpty reports whether a term matches no node. With a requirement, it would match some.
-func isEmpty(term *corev1.NodeSelectorTerm) bool {
-	return len(term.MatchExpressions) == 0 && len(term.MatchFields) == 0
 }
 
 // replaceRequirement adds one requirement to a term and removes another.

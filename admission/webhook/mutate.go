@@ -61,6 +61,15 @@ func mutate(pod *corev1.Pod, result evaluation.Result, s schedulers.Schedulers) 
 	return out
 }
 
+// mayBurstLater reports whether the Pod may run on a virtual node with the affinity that it is created with. A managed
+// Pod may also burst when the switch turns on while it waits. An unmanaged Pod is left alone while the switch is off.
+func mayBurstLater(pod *corev1.Pod, result evaluation.Result, s schedulers.Schedulers) bool {
+	if !result.Managed {
+		return result.MayBurst()
+	}
+	return !result.Forbidden() && (!result.Limited || s.Call(pod.Spec.SchedulerName))
+}
+
 // mutateOfOther returns a managed Pod whose scheduler does not call the extender. That scheduler would not find the
 // marker resource on any node. Pods that must run in the cloud need no extender. Others get the toleration when their
 // scheduler has found no local node (controllers/toleration), because it would not prefer local nodes. Without the

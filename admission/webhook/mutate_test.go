@@ -51,6 +51,8 @@ type world struct {
 	EveryPod bool `json:"everyPod,omitempty"`
 	// Nodes are the virtual nodes.
 	Nodes []policy.VirtualNode `json:"nodes,omitempty"`
+	// Ignored are the selectors that do not keep Pods off virtual nodes.
+	Ignored []string `json:"ignoredNodeSelectors,omitempty"`
 	// lookup is the error of all look-ups.
 	lookup error
 }
@@ -82,10 +84,24 @@ func (w world) Namespace(context.Context, string) (labels, annotations map[strin
 	return w.NamespaceLabels, w.NamespaceAnnotations, w.lookup
 }
 
-func (w world) evaluator(t testing.TB) *evaluation.Evaluator {
-	p, err := policy.New(policy.DefaultConfig())
+func (w world) policy(t testing.TB) *policy.Policy {
+	config := policy.DefaultConfig()
+	config.IgnoredNodeSelectors = w.Ignored
+	p, err := policy.New(config)
 	require.NoError(t, err)
-	return evaluation.New(p, w, w, w, time.Minute)
+	return p
+}
+
+func (w world) evaluator(t testing.TB) *evaluation.Evaluator {
+	return evaluation.New(w.policy(t), w, w, w, time.Minute)
+}
+
+// handler returns the webhook in this world.
+func (w world) handler(t testing.TB) http.Handler {
+	h, _ := handlerWith(t, Config{
+		Evaluator: w.evaluator(t), Schedulers: w.schedulers(), Ignored: w.policy(t).IgnoredSelectors(),
+	})
+	return h
 }
 
 func (w world) schedulers() schedulers.Schedulers {
@@ -94,17 +110,14 @@ func (w world) schedulers() schedulers.Schedulers {
 
 // handlerFor returns the webhook in a cluster whose default scheduler calls the extender.
 func handlerFor(t testing.TB, evaluator Evaluator) (http.Handler, *prometheus.Registry) {
-	return handlerWith(t, evaluator, schedulers.Schedulers{})
+	return handlerWith(t, Config{Evaluator: evaluator})
 }
 
-// handlerWith returns the webhook.
-func handlerWith(
-	t testing.TB, evaluator Evaluator, s schedulers.Schedulers,
-) (http.Handler, *prometheus.Registry) {
+// handlerWith returns the webhook. It completes the configuration.
+func handlerWith(t testing.TB, config Config) (http.Handler, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
-	h, err := New(Config{
-		Evaluator: evaluator, Validator: validatorOf(t), InCloud: nothing, Guard: guard, Schedulers: s,
-	}, registry, slog.New(slog.DiscardHandler))
+	config.Validator, config.InCloud, config.Guard = validatorOf(t), nothing, guard
+	h, err := New(config, registry, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	return h, registry
 }
@@ -178,7 +191,7 @@ func TestMutate(t *testing.T) {
 			require.NoError(t, yaml.UnmarshalStrict(content, &input))
 			raw, err := json.Marshal(input.Pod)
 			require.NoError(t, err)
-			h, _ := handlerWith(t, input.evaluator(t), input.schedulers())
+			h := input.handler(t)
 
 			response, out := ask(t, h, raw)
 			compare(t, strings.Replace(file, ".input.", ".output.", 1), response.Warnings, out)

@@ -20,6 +20,7 @@ import (
 type podReviewer struct {
 	evaluator  Evaluator
 	schedulers schedulers.Schedulers
+	ignored    policy.IgnoredSelectors
 	metrics    metrics
 	logger     *slog.Logger
 }
@@ -37,12 +38,18 @@ func (p *podReviewer) review(
 		return response, outcomeUntouched, nil
 	}
 	before := withoutAdded(pod)
-	subject := before.DeepCopy()
+	// Selectors that virtual nodes need not match are no reason to keep the Pod local. If there is another reason, the
+	// Pod keeps them as they are.
+	prepared := p.ignored.Ignore(before)
+	subject := prepared.DeepCopy()
 	subject.Namespace = request.Namespace // The object may omit it.
 	result, err := p.evaluator.Evaluate(ctx, subject)
 	if err == nil {
 		response.Warnings = p.warnings(pod, result)
 		p.metrics.countDecision(result)
+		if mayBurstLater(before, result, p.schedulers) {
+			before = prepared
+		}
 		response.Patch, err = patchFor(request.Object.Raw, pod, mutate(before, result, p.schedulers))
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -23,10 +24,13 @@ func TestMutatePreservesItsInvariants(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			w, pod := randomWorld(random), randomPod(random)
-			evaluator := w.evaluator(t)
-			v, err := evaluator.Evaluate(t.Context(), pod)
+			evaluator, h := w.evaluator(t), w.handler(t)
+			prepared := pod
+			if isSchedulable(pod) {
+				prepared = w.policy(t).IgnoredSelectors().Ignore(pod)
+			}
+			v, err := evaluator.Evaluate(t.Context(), prepared)
 			require.NoError(t, err)
-			h, _ := handlerWith(t, evaluator, w.schedulers())
 			raw, err := json.Marshal(pod)
 			require.NoError(t, err)
 
@@ -44,8 +48,15 @@ func TestMutatePreservesItsInvariants(t *testing.T) {
 				assert.False(t, v.MayBurst(), "a Pod that is malformed or off never bursts")
 			}
 			mayStay := v.MayBurst() || !policy.ToleratesProvider(&pod.Spec)
+			checkNodes(t, pod, &out, v)
+			if isSchedulable(pod) && !v.Managed && v.MayBurst() {
+				assert.Equal(t, prepared.Spec, out.Spec, "an unmanaged Pod that may burst may ignore selectors")
+				out.Spec = pod.Spec
+				once, err = json.Marshal(&out)
+				require.NoError(t, err)
+			}
 			if !isSchedulable(pod) || (!v.Managed && mayStay) {
-				assert.JSONEq(t, string(raw), string(once), "an unmanaged Pod stays unchanged")
+				assert.JSONEq(t, string(raw), string(once), "an unmanaged Pod stays unchanged otherwise")
 				return
 			}
 			if !v.Managed {
@@ -58,6 +69,29 @@ func TestMutatePreservesItsInvariants(t *testing.T) {
 			checkManaged(t, pod, &out, v, w)
 		})
 	}
+}
+
+// checkNodes checks on which nodes a Pod fits that the webhook has changed.
+func checkNodes(t *testing.T, in, out *corev1.Pod, v evaluation.Result) {
+	ours := policy.VirtualNode{Name: "virtual-1", Labels: policy.VirtualNodeLabels()}
+	if isSchedulable(in) && v.Forbidden() && policy.ToleratesProvider(&out.Spec) {
+		assert.False(t, fits(t, out, ours), "a Pod that may not burst fits on no virtual node")
+	}
+	for _, labels := range []map[string]string{
+		{}, {"disktype": "ssd"}, {"zone": "a"}, {"zone": "b", "disktype": "hdd"}, {"zone": "b", "disktype": "ssd"},
+	} {
+		local := policy.VirtualNode{Name: "local-1", Labels: labels}
+		enforced := in.Annotations[policy.AddedAffinityAnnotation] == "" &&
+			out.Annotations[policy.AddedAffinityAnnotation] == string(corev1.NodeSelectorOpIn)
+		assert.Equal(t, !enforced && fits(t, in, local), fits(t, out, local), "on a local node with the labels %v", labels)
+	}
+}
+
+// fits reports whether the selectors of a Pod match a node.
+func fits(t *testing.T, pod *corev1.Pod, node policy.VirtualNode) bool {
+	t.Helper()
+	found := world{}.policy(t).Restrictions(policy.Input{Pod: pod, Nodes: []policy.VirtualNode{node}})
+	return !slices.ContainsFunc(found, func(v policy.Violation) bool { return v.Reason == policy.ReasonNodeSelector })
 }
 
 func checkManaged(t *testing.T, in, out *corev1.Pod, v evaluation.Result, w world) {
@@ -112,7 +146,8 @@ func TestASecondReviewFollowsWhatChangedSinceTheFirst(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 2))
 			original, before, after := randomPod(random), randomWorld(random), randomWorld(random)
-			h, _ := handlerFor(t, before.evaluator(t))
+			after.Ignored = before.Ignored // The configuration changes with a restart only.
+			h := before.handler(t)
 			raw, err := json.Marshal(original)
 			require.NoError(t, err)
 			_, first := ask(t, h, raw)
@@ -121,7 +156,7 @@ func TestASecondReviewFollowsWhatChangedSinceTheFirst(t *testing.T) {
 			raw, err = json.Marshal(changed)
 			require.NoError(t, err)
 
-			h, _ = handlerFor(t, after.evaluator(t))
+			h = after.handler(t)
 			_, second := ask(t, h, raw)
 			again, _ := ask(t, h, second)
 
@@ -134,14 +169,18 @@ func TestASecondReviewFollowsWhatChangedSinceTheFirst(t *testing.T) {
 			if !isSchedulable(changed) {
 				return
 			}
-			result, err := after.evaluator(t).Evaluate(t.Context(), withoutAdded(out))
+			subject := after.policy(t).IgnoredSelectors().Ignore(withoutAdded(out))
+			result, err := after.evaluator(t).Evaluate(t.Context(), subject)
 			require.NoError(t, err)
+			if reflect.DeepEqual(changed.Spec.Affinity, podFrom(t, first).Spec.Affinity) {
+				checkNodes(t, original, out, result)
+			}
 			if placements[podPlacement(t, before, original)] == nil {
 				placements[podPlacement(t, before, original)] = map[policy.Placement]bool{}
 			}
 			placements[podPlacement(t, before, original)][result.Placement] = true
 			for _, term := range requiredTerms(out) {
-				if isEmpty(&term) {
+				if policy.IsEmptyTerm(&term) {
 					continue
 				}
 				if result.Placement == policy.PlacementCloudOnly {
@@ -263,8 +302,10 @@ func randomWorld(random *rand.Rand) world {
 		NamespaceLabels: some(random, map[string][]string{policy.NamespaceEnforceLabel: {"enabled", "disabled"}}),
 		Nodes: pick(random, nil, []policy.VirtualNode{{Name: "virtual-0", Labels: policy.VirtualNodeLabels()}},
 			[]policy.VirtualNode{{Name: "virtual-0", Labels: map[string]string{
-				policy.NodeTypeLabel: policy.NodeTypeVirtual, "zone": "a", "disktype": "ssd",
+				policy.NodeTypeLabel: policy.NodeTypeVirtual, policy.TrustedNodeLabel: policy.TrustedNodeValue,
+				"zone": "a", "disktype": "ssd",
 			}}}),
+		Ignored: pick(random, nil, []string{"disktype=ssd"}, []string{"disktype", "zone=a"}),
 	}
 }
 

@@ -66,6 +66,8 @@ type Config struct {
 	Guard types.NamespacedName
 	// Schedulers are those that call the extender.
 	Schedulers schedulers.Schedulers
+	// Ignored are the selectors that do not keep Pods off virtual nodes.
+	Ignored policy.IgnoredSelectors
 	// DaemonSetsBurst leaves DaemonSets that tolerate virtual nodes unchanged: the rule ReasonDaemonSet is disabled.
 	DaemonSetsBurst bool
 }
@@ -89,7 +91,7 @@ func New(c Config, registerer prometheus.Registerer, logger *slog.Logger) (http.
 	mux, memory := http.NewServeMux(), serve.NewMemory(maxMemory)
 	for path, r := range map[string]reviewer{
 		PodPath: &podReviewer{
-			evaluator: c.Evaluator, schedulers: c.Schedulers, metrics: m, logger: logger,
+			evaluator: c.Evaluator, schedulers: c.Schedulers, ignored: c.Ignored, metrics: m, logger: logger,
 		},
 		DaemonSetPath:  &daemonSetReviewer{off: c.DaemonSetsBurst, logger: logger},
 		ValidationPath: &workloadReviewer{validator: c.Validator, logger: logger},

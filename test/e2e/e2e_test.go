@@ -88,10 +88,14 @@ func TestFurtherStories(t *testing.T) {
 		Name: schedulerName, Title: "A Deployment that names tke-scheduler keeps its quota",
 		Play: stories.PlaySchedulerName,
 	}, stories.Story{
+		Name:  "ignored-selectors",
+		Title: "Pods with a selector that virtual nodes ignore run on the local nodes that match, and in the cloud",
+		Play:  stories.PlayIgnoredSelectors,
+	}, stories.Story{
 		Name: "apply", Title: "kubectl apply reports malformed keys, and keys that have no effect",
 		Play: func(ctx context.Context, w *stories.World) error { return checkApply(ctx, t, w) },
 	})
-	playAll(t, further)
+	playAll(t, further, func(c *system.Config) { c.IgnoredNodeSelectors = []string{stories.IgnoredSelector} })
 }
 
 // playAll plays stories one after the other on one system, and checks that they leave nothing behind.

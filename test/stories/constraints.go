@@ -115,6 +115,52 @@ func playNodeSelector(ctx context.Context, w *World) (err error) {
 	return nil
 }
 
+// IgnoredSelector is the label that virtual nodes need not have in PlayIgnoredSelectors.
+const IgnoredSelector = "example.com/pool=fast"
+
+// PlayIgnoredSelectors has Pods with a nodeSelector and with node affinity that virtual nodes ignore: below the quota
+// they run only on the local node that they select, and beyond it in the cloud. Pods without a key burst when that node
+// is full. It needs a system that ignores IgnoredSelector.
+func PlayIgnoredSelectors(ctx context.Context, w *World) (err error) {
+	fast := system.LocalNode(1)
+	key, value, _ := strings.Cut(IgnoredSelector, "=")
+	if err := w.run(ctx, "label", "node", fast, IgnoredSelector); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.run(context.WithoutCancel(ctx), "label", "node", fast, key+"-")) }()
+	selector := fmt.Sprintf("nodeSelector: {%s: %s},", key, value)
+	affinity := fmt.Sprintf(`affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {
+  nodeSelectorTerms: [{matchExpressions: [{key: %s, operator: In, values: [%s]}]}]}}},`, key, value)
+	for app, spec := range map[string]string{"selector": selector, "affinity": affinity} {
+		if err := w.applyConstrained(ctx, constrained(app, 4, quotaOf(2), spec, ""), ""); err != nil {
+			return err
+		}
+		if err := w.awaitRunning(ctx, app, 2, 2); err != nil {
+			return err
+		}
+		byNode, err := w.podsByNode(ctx, app)
+		if err != nil {
+			return err
+		}
+		if byNode[fast] != 2 {
+			return fmt.Errorf("the Pods of %s are on %s: want the local ones on %s", app, countsText(byNode), fast)
+		}
+	}
+	enforced := strings.Replace(constrained("enforced", 2, "", selector, ""), "metadata: {name: enforced}",
+		fmt.Sprintf("metadata: {name: enforced, labels: {%s: %s}}", policy.BurstLabel, policy.ModeEnforce), 1)
+	if err := w.applyConstrained(ctx, enforced, ""); err != nil {
+		return err
+	}
+	if err := w.awaitRunning(ctx, "enforced", 0, 2); err != nil {
+		return err
+	}
+	unmanaged := constrained("unmanaged", 2, "", selector, `, resources: {requests: {cpu: "3"}}`)
+	if err := w.applyConstrained(ctx, unmanaged, ""); err != nil {
+		return err
+	}
+	return w.awaitRunning(ctx, "unmanaged", 1, 1)
+}
+
 // keptLocal checks that each Pod says why it stays local.
 func (w *World) keptLocal(ctx context.Context, app string, reason policy.Reason) error {
 	pods, err := w.pods(ctx, app)

@@ -231,6 +231,8 @@ type Config struct {
 	BareNodes bool
 	// DisabledRules are the restrictions that the extender and admission ignore.
 	DisabledRules []policy.Reason
+	// IgnoredNodeSelectors are the labels that virtual nodes need not have (policy.Config).
+	IgnoredNodeSelectors []string
 	// CallForEveryPod makes the scheduler call the extender for every Pod, not only for those with the marker resource.
 	CallForEveryPod bool
 	// Scheduler edits the scheduler's configuration before it is written, if it is not nil.

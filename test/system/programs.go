@@ -96,7 +96,9 @@ const admissionConfig = `ownerKinds:
 
 // writePolicyConfigs writes the configuration of admission and of the extender that has no flags.
 func (s *System) writePolicyConfigs() error {
-	shared, err := yaml.Marshal(map[string]any{"policy": map[string]any{"disabledRules": s.config.DisabledRules}})
+	shared, err := yaml.Marshal(map[string]any{"policy": map[string]any{
+		"disabledRules": s.config.DisabledRules, "ignoredNodeSelectors": s.config.IgnoredNodeSelectors,
+	}})
 	if err != nil {
 		return fmt.Errorf("encoding the configuration of policy: %w", err)
 	}
