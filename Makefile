@@ -68,6 +68,10 @@ down: ## Stop the trial system and delete its state
 demo: build ## Run the stories of Spillway on a new system, and stop it
 	@$(BIN)/trial demo $(KUBERNETES) $(if $(TOPOLOGY),--topology=$(TOPOLOGY))
 
+.PHONY: doctor
+doctor: ## Run vnode doctor against the simulated cloud: a good one and five bad ones
+	@go run ./test/doctor
+
 # Some tests wait most of the time, so more of them run at once than there are processors.
 .PHONY: test-unit
 test-unit: compiler ## Run the tests that need no control plane

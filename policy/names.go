@@ -166,6 +166,15 @@ const (
 	CloudRenewAnnotation = "spillway.io/renew-at"
 )
 
+// What "vnode doctor" creates in the cloud.
+const (
+	// DoctorLabel is on every object that "vnode doctor" creates. Its value identifies the run.
+	DoctorLabel = "spillway.io/doctor"
+	// DoctorUntilAnnotation is the time, in RFC 3339, when the run that has created the object is over. What is left
+	// then is removed by the next run.
+	DoctorUntilAnnotation = "spillway.io/doctor-until"
+)
+
 // ProviderToleration returns the toleration that allows a Pod to run on virtual nodes.
 func ProviderToleration() corev1.Toleration {
 	return corev1.Toleration{

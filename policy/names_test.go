@@ -75,6 +75,8 @@ func TestNames(t *testing.T) {
 		"CloudSourceNameAnnotation":      "spillway.io/source-name",
 		"CloudSourceUIDAnnotation":       "spillway.io/source-uid",
 		"CloudSourceVolumeAnnotation":    "spillway.io/source-volume",
+		"DoctorLabel":                    "spillway.io/doctor",
+		"DoctorUntilAnnotation":          "spillway.io/doctor-until",
 		"CloudRenewAnnotation":           "spillway.io/renew-at",
 	}
 	assert.Equal(t, want, constants(t, "names.go"))

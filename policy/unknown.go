@@ -14,7 +14,7 @@ func Keys() []string {
 		UninstallLabel, DeletionCostAnnotation, CloudClusterKey, CloudNodeAnnotation, CloudNamespaceAnnotation,
 		CloudNameAnnotation, CloudUIDAnnotation, CloudOwnerLabel, CloudSizeAnnotation, CloudSourceKindAnnotation,
 		CloudSourceNamespaceAnnotation, CloudSourceNameAnnotation, CloudSourceUIDAnnotation,
-		CloudSourceVolumeAnnotation, CloudRenewAnnotation,
+		CloudSourceVolumeAnnotation, CloudRenewAnnotation, DoctorLabel, DoctorUntilAnnotation,
 	})
 }
 

@@ -16,13 +16,14 @@ import (
 	"github.com/spillway-k8s/spillway/internal/run"
 	"github.com/spillway-k8s/spillway/vnode/cleanup"
 	"github.com/spillway-k8s/spillway/vnode/config"
+	"github.com/spillway-k8s/spillway/vnode/doctor"
 	"github.com/spillway-k8s/spillway/vnode/host"
 )
 
 func main() { os.Exit(run.Main(program)) }
 
 // program runs the subcommand that args begin with, or else the virtual nodes, until ctx ends. "gc" deletes what the
-// cluster left in the cloud. "uninstall" deletes everything that Spillway created.
+// cluster left in the cloud. "uninstall" deletes everything that Spillway created. "doctor" checks the account.
 func program(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		switch args[0] {
@@ -30,6 +31,8 @@ func program(ctx context.Context, args []string) error {
 			return cleanup.GC(ctx, args[1:], os.Stdout, setUpLogging)
 		case "uninstall":
 			return cleanup.Uninstall(ctx, args[1:], os.Stdout, setUpLogging)
+		case "doctor":
+			return doctor.Command(ctx, args[1:], os.Stdout, os.Stderr, setUpLogging)
 		}
 	}
 	cfg := config.Default()

@@ -26,6 +26,7 @@ func TestArgumentsSelectTheSubcommand(t *testing.T) {
 		"the node":          {nil, "node.name"},
 		"the cleanup":       {[]string{"gc", "--min-age=-1s"}, "min-age"},
 		"the uninstall":     {[]string{"uninstall", "--programs=!!"}, "programs"},
+		"the doctor":        {[]string{"doctor", "--timeout=0s"}, "timeout"},
 		"an unknown action": {[]string{"remove"}, `unknown argument "remove"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -34,7 +35,7 @@ func TestArgumentsSelectTheSubcommand(t *testing.T) {
 			assert.ErrorContains(t, err, test.want)
 		})
 	}
-	for _, args := range [][]string{{"--help"}, {"gc", "--help"}, {"uninstall", "--version"}} {
+	for _, args := range [][]string{{"--help"}, {"gc", "--help"}, {"uninstall", "--version"}, {"doctor", "--help"}} {
 		assert.ErrorIs(t, program(t.Context(), args), pflag.ErrHelp, args)
 	}
 }

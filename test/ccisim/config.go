@@ -30,6 +30,10 @@ type Config struct {
 	// become IPInsufficient. Default 10.246.0.0/16. A smaller network runs out sooner.
 	SubnetCIDR string
 
+	// Subnets are the subnets of the account's VPC. Networks in others fail. The simulator then also serves the part of
+	// the VPC API that shows them. Default none: networks may be in any subnet.
+	Subnets []Subnet
+
 	// NetworkDelay passes before a new network is Ready. Default 200ms.
 	NetworkDelay time.Duration
 	// ScheduleDelay passes before a new Pod has a node. Default 50ms.
@@ -106,6 +110,7 @@ func (c Config) withDefaults() Config {
 // Validate returns every error of the configuration. An unset field is valid, except for the credentials.
 func (c Config) Validate() error {
 	errs := api.ValidateCredentials(c.Credentials, field.NewPath("credentials"))
+	errs = append(errs, api.ValidateSubnets(c.Subnets, field.NewPath("subnets"))...)
 	if c.SubnetCIDR != "" {
 		if _, err := parseSubnet(c.SubnetCIDR); err != nil {
 			errs = append(errs, err)

@@ -4,9 +4,10 @@
 // (Policies).
 //
 // It serves namespaces, networks (yangtse), Pods with their logs and exec, ConfigMaps, Secrets, persistent volumes and
-// claims, Events, the account's feature gates and agency, and IAM's tokens for access keys. It has one account, and no
-// services or deployments. Attach and port forwarding do not exist in the real service either. CCI 1.0 is served next
-// to 2.0, with the same behavior of Pods and with objects of its own.
+// claims, Events, the account's feature gates and agency, and IAM's tokens for access keys. With Config.Subnets it also
+// serves what the VPC API shows of these subnets. It has one account, and no services or deployments. Attach and port
+// forwarding do not exist in the real service either. CCI 1.0 is served next to 2.0, with the same behavior of Pods and
+// with objects of its own.
 //
 // New returns a simulator, Handler serves it, Run lets its time pass, Close ends it. With a state file, all objects,
 // the faults and the policies survive a stop and a kill. The lines of logs do not.
@@ -33,7 +34,8 @@
 // the simulator runs as root. Its log is what the process prints. It gets the variables of its container, also from
 // ConfigMaps and Secrets, but no volumes and no probes. Commands of exec run next to it.
 //
-// All other containers are simulated. Annotations of their Pod, under BehaviorPrefix, say what they do:
+// All other containers are simulated. In them, exec knows "id -u", and "cat" of /etc/resolv.conf and of mounted
+// ConfigMaps and Secrets. Annotations of their Pod, under BehaviorPrefix, say what they do:
 //
 //	ccisim.spillway.io/run-seconds: "2.5"      ends after this time ("forever": never)
 //	ccisim.spillway.io/exit-code: "3"          ends with this code

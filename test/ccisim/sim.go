@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/clock"
 
 	"github.com/spillway-k8s/spillway/test/ccisim/api"
 	"github.com/spillway-k8s/spillway/test/ccisim/control"
@@ -21,6 +22,8 @@ import (
 
 // Sim is one simulated CCI account. Its methods may be called from any goroutine.
 type Sim struct {
+	clock    clock.PassiveClock
+	subnets  []Subnet
 	auth     *api.Auth
 	faults   *faults.Table
 	requests *api.Requests
@@ -44,6 +47,8 @@ func New(cfg Config) (*Sim, error) {
 	}
 	cfg = cfg.withDefaults()
 	s := &Sim{
+		clock:    cfg.Clock,
+		subnets:  cfg.Subnets,
 		auth:     api.NewAuth(cfg.Credentials, cfg.Clock, cfg.TokenLife),
 		faults:   faults.NewTable(cfg.Policies),
 		requests: api.NewRequests(),
@@ -75,7 +80,8 @@ func (s *Sim) newGeneration(cfg Config, which objects.Generation, stateFile stri
 	}
 	life := podlife.New(podlife.Config{
 		Store: stored, Faults: s.faults, Clock: cfg.Clock, Logger: cfg.Logger, Region: cfg.Region, Subnet: subnet,
-		NetworkDelay: cfg.NetworkDelay, ScheduleDelay: cfg.ScheduleDelay, StartDelay: cfg.StartDelay,
+		NeutronSubnets: neutronIDs(cfg.Subnets),
+		NetworkDelay:   cfg.NetworkDelay, ScheduleDelay: cfg.ScheduleDelay, StartDelay: cfg.StartDelay,
 		InitRunTime: cfg.InitRunTime, RunTime: cfg.RunTime, StopDelay: cfg.StopDelay, FinalizerDelay: cfg.FinalizerDelay,
 		RestartBackoff: cfg.RestartBackoff, MaxRestartBackoff: cfg.MaxRestartBackoff,
 		Processes: cfg.Processes, Exporters: cfg.Exporters,
@@ -86,6 +92,14 @@ func (s *Sim) newGeneration(cfg Config, which objects.Generation, stateFile stri
 		BookmarkInterval: cfg.BookmarkInterval, WatchTimeout: cfg.WatchTimeout, ExecIdle: cfg.ExecIdle,
 	})
 	return &generation{store: stored, life: life, api: server}, nil
+}
+
+func neutronIDs(subnets []Subnet) []string {
+	var ids []string
+	for _, subnet := range subnets {
+		ids = append(ids, subnet.NeutronID)
+	}
+	return ids
 }
 
 func (s *Sim) generations() []*generation { return []*generation{s.cci2, s.cci1} }
@@ -119,14 +133,17 @@ func (s *Sim) ControlHandler() http.Handler { return control.Handler(s) }
 
 // ServiceHandler serves the CCI API, /healthz and /readyz.
 func (s *Sim) ServiceHandler() http.Handler {
-	tokens := s.auth.TokenHandler(s.requests)
+	tokens, subnets := s.auth.TokenHandler(s.requests), s.auth.SubnetHandler(s.subnets)
 	// A ServeMux would redirect paths that are not clean. The service does not.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", s.clock.Now().UTC().Format(http.TimeFormat)) // That of the simulated time.
 		switch path := r.URL.Path; {
 		case path == "/healthz", path == "/readyz":
 			_, _ = io.WriteString(w, "ok\n")
 		case path == api.TokensPath:
 			tokens.ServeHTTP(w, r)
+		case len(s.subnets) > 0 && api.IsSubnetPath(path):
+			subnets.ServeHTTP(w, r)
 		case path == objects.FirstAPI, strings.HasPrefix(path, objects.FirstAPI+"/"),
 			strings.HasPrefix(path, objects.FirstNetworks+"/"):
 			s.cci1.api.ServeHTTP(w, r)
@@ -257,6 +274,17 @@ func (s *Sim) ResetRequests() { s.requests.Reset() }
 // PodsEver returns every Pod that was ever created, in that order. Tests use it to prove that no Pod was created twice
 // or lost.
 func (s *Sim) PodsEver() []PodRecord { return s.pods.All() }
+
+// Namespaces returns the names of the namespaces of CCI 2.0. Tests use it to prove that nothing is left.
+func (s *Sim) Namespaces() []string {
+	var names []string
+	s.cci2.store.View(func(v store.View) {
+		for obj := range v.All(objects.Namespaces) {
+			names = append(names, obj.GetName())
+		}
+	})
+	return names
+}
 
 // CountPods returns the number of Pods of a namespace that are in a phase now.
 func (s *Sim) CountPods(namespace string, phase corev1.PodPhase) int {

@@ -11,6 +11,7 @@ import (
 // The types and constants that users of the simulator need, so that they import this package only.
 type (
 	Credential   = api.Credential
+	Subnet       = api.Subnet
 	RequestCount = api.RequestCount
 	DroppedField = api.DroppedField
 	PodRecord    = store.PodRecord

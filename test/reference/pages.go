@@ -32,6 +32,7 @@ func Pages(root string) ([]Page, error) {
 		{"helm-values.md", helmPage},
 		{"metrics.md", metricsPage},
 		{"reasons.md", reasonsPage},
+		{"doctor.md", doctorPage},
 		{"keys.md", keysPage},
 	} {
 		text, err := part.write(m)

@@ -7,6 +7,7 @@ import (
 	extender "github.com/spillway-k8s/spillway/extender/config"
 	"github.com/spillway-k8s/spillway/vnode/cleanup"
 	vnode "github.com/spillway-k8s/spillway/vnode/config"
+	"github.com/spillway-k8s/spillway/vnode/doctor"
 )
 
 // program is a command whose flags are listed.
@@ -30,5 +31,6 @@ func programs() []program {
 		{name: "vnode", addFlags: vnode.Default().AddFlags, dir: "vnode/config", config: vnode.Default()},
 		{name: "vnode gc", addFlags: cleanup.AddGCFlags, base: "vnode"},
 		{name: "vnode uninstall", addFlags: cleanup.AddUninstallFlags, base: "vnode"},
+		{name: "vnode doctor", addFlags: doctor.AddFlags, base: "vnode"},
 	}
 }

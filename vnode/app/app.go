@@ -37,8 +37,10 @@ type App struct {
 	logger     *slog.Logger
 	clients    clients
 	cloud      *cci.Client
+	guard      Guard
 	registry   *prometheus.Registry
 	events     record.EventBroadcaster
+	recorder   record.EventRecorder
 	facts      *facts.Cluster
 	node       *node.Node
 	conditions *nodeconditions.Tracker
@@ -141,8 +143,8 @@ func New(cfg *config.Config, guard Guard, rejections *serve.Rejections, logger *
 			corev1.EventSource{Component: "spillway-vnode", Host: cfg.Node.Name})},
 	}
 	a := &App{
-		config: cfg, logger: logger, clients: clients, cloud: cloud, registry: registry, events: broadcaster,
-		facts: cluster, conditions: conditions, informers: b.informers,
+		config: cfg, logger: logger, clients: clients, cloud: cloud, guard: guard, registry: registry,
+		events: broadcaster, recorder: b.recorder, facts: cluster, conditions: conditions, informers: b.informers,
 	}
 	if err := a.assemble(b, rejections); err != nil {
 		a.Close()

@@ -31,6 +31,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/internal/leaderelection"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/config"
 )
 
@@ -41,6 +42,15 @@ var authority = sync.OnceValues(func() ([]byte, error) {
 	certificate, _, err := cert.GenerateSelfSignedCertKey("authority", nil, nil)
 	return certificate, err
 })
+
+// writeKeys writes the keys of the simulated account to a file.
+func writeKeys(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "keys.yaml")
+	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "accessKey: %s\nsecretKey: %s\n",
+		cloudtest.Account.AccessKey, cloudtest.Account.SecretKey), 0o600))
+	return file
+}
 
 // settings returns a configuration with files that exist and addresses that no one listens on.
 func settings(t *testing.T) *config.Config {

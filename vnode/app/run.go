@@ -51,6 +51,11 @@ func (a *App) runNode(ctx context.Context, group *errgroup.Group) error {
 	}
 	if exists {
 		a.runPods(ctx, group)
+	} else {
+		group.Go(func() error {
+			a.diagnose(ctx)
+			return nil
+		})
 	}
 	c := a.config.CCI
 	err = cloudnamespace.Ensure(ctx, a.cloud, cloudnamespace.Config{

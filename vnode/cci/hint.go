@@ -52,3 +52,6 @@ func (e *Error) hint() string {
 	}
 	return ""
 }
+
+// IsPermission reports whether the service has refused the request because the user of the key lacks a permission.
+func (e *Error) IsPermission() bool { return isPermissionCode(e.Code) }

@@ -86,15 +86,20 @@ func (c *Config) CloudClient(observers cci.Config) (*cci.Client, error) {
 	}
 	client := observers
 	client.Version = c.Policy.CCIVersion
-	client.Endpoint, client.ProjectID, client.Credentials = c.CCI.endpoint(), c.CCI.ProjectID, keys
+	client.Endpoint, client.ProjectID, client.Credentials = c.CCI.ServiceEndpoint(), c.CCI.ProjectID, keys
 	client.AllowHTTP = c.CCI.AllowHTTP
 	client.QPS, client.Burst, client.RequestTimeout = c.CCI.QPS, c.CCI.Burst, c.CCI.RequestTimeout.Duration
 	client.Tries, client.RetryDelay = requestTries, requestDelay
 	client.Addresses = c.addresses()
 	client.Exec = cci.ExecConfig{
-		Handshake: c.CCI.Exec.Handshake, IAMEndpoint: c.CCI.iamEndpoint(), KeepAlive: c.CCI.Exec.KeepAlive.Duration,
+		Handshake: c.CCI.Exec.Handshake, IAMEndpoint: c.CCI.TokenEndpoint(), KeepAlive: c.CCI.Exec.KeepAlive.Duration,
 	}
 	return cci.New(client)
+}
+
+// CloudCredentials returns the source of the keys that CloudClient signs with.
+func (c *Config) CloudCredentials(logger *slog.Logger) (*credentials.Source, error) {
+	return c.CCI.credentials(logger)
 }
 
 // addresses returns the addresses that cloud Pods may have. The configuration must be valid.

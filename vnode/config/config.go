@@ -406,16 +406,16 @@ func (c *Config) Aliases() map[string]string {
 	}
 }
 
-// endpoint returns the configured endpoint, or that of the region.
-func (c CCIConfig) endpoint() string {
+// ServiceEndpoint returns the configured endpoint of CCI, or that of the region.
+func (c CCIConfig) ServiceEndpoint() string {
 	if c.Endpoint != "" {
 		return c.Endpoint
 	}
 	return "https://cci." + c.Region + ".myhuaweicloud.com"
 }
 
-// iamEndpoint returns the configured IAM endpoint, or that of the region.
-func (c CCIConfig) iamEndpoint() string {
+// TokenEndpoint returns the configured endpoint of IAM, or that of the region.
+func (c CCIConfig) TokenEndpoint() string {
 	if c.IAMEndpoint != "" {
 		return c.IAMEndpoint
 	}

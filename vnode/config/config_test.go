@@ -59,8 +59,8 @@ func TestFlags(t *testing.T) {
 	assert.Equal(t, "64", c.Node.CPU.String())
 	assert.Equal(t, "256Gi", c.Node.Memory.String())
 	assert.Equal(t, []string{"10.1.2.3"}, c.Pods.ClusterDNS)
-	assert.Equal(t, "https://cci.cn-north-4.myhuaweicloud.com", c.CCI.endpoint())
-	assert.Equal(t, "https://iam.cn-north-4.myhuaweicloud.com", c.CCI.iamEndpoint())
+	assert.Equal(t, "https://cci.cn-north-4.myhuaweicloud.com", c.CCI.ServiceEndpoint())
+	assert.Equal(t, "https://iam.cn-north-4.myhuaweicloud.com", c.CCI.TokenEndpoint())
 	assert.Equal(t, int32(10250), c.KubeletPort())
 }
 

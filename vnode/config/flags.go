@@ -38,9 +38,14 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 // AddCleanupFlags binds the fields that "vnode gc" and "vnode uninstall" need as well.
 func (c *Config) AddCleanupFlags(flags *pflag.FlagSet) {
 	c.Kube.AddFlags(flags)
-	c.Logging.AddFlags(flags)
 	flags.StringVar(&c.ClusterID, "cluster-id", c.ClusterID,
 		"`ID` of the cluster, unique in the cloud account, at most 16 characters; it must never change")
+	c.AddCloudFlags(flags)
+}
+
+// AddCloudFlags binds the fields that every subcommand needs, also "vnode doctor", which knows no cluster.
+func (c *Config) AddCloudFlags(flags *pflag.FlagSet) {
+	c.Logging.AddFlags(flags)
 	addVersionFlag(flags, &c.Policy)
 	c.CCI.addFlags(flags)
 }

@@ -44,7 +44,14 @@ func (c *Config) Validate() error {
 // ValidateCleanup validates what "vnode gc" and "vnode uninstall" need. They do not need what only a running node
 // needs.
 func (c *Config) ValidateCleanup() field.ErrorList {
-	return append(c.validateShared(), c.CCI.validateAccess(field.NewPath("cci"))...)
+	errs := append(c.validateShared(), c.CCI.validateNamespace(field.NewPath("cci"))...)
+	return append(errs, c.CCI.validateAccess(field.NewPath("cci"))...)
+}
+
+// ValidateAccess validates what "vnode doctor" needs: the access to the cloud.
+func (c *Config) ValidateAccess() field.ErrorList {
+	errs := c.Logging.Validate(field.NewPath("logging"))
+	return append(errs, c.CCI.validateAccess(field.NewPath("cci"))...)
 }
 
 // validateShared validates what every subcommand needs, except the access to the cloud.
@@ -123,13 +130,17 @@ func (c *Config) validateClaims() field.ErrorList {
 	return nil
 }
 
+func (c CCIConfig) validateNamespace(path *field.Path) field.ErrorList {
+	if len(validation.IsDNS1123Label(c.Namespace)) > 0 {
+		return field.ErrorList{field.Invalid(path.Child("namespace"), c.Namespace,
+			"must be a valid name of a namespace, such as bursting-prod")}
+	}
+	return nil
+}
+
 // validateAccess validates what every request to the cloud needs.
 func (c CCIConfig) validateAccess(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if len(validation.IsDNS1123Label(c.Namespace)) > 0 {
-		errs = append(errs, field.Invalid(path.Child("namespace"), c.Namespace,
-			"must be a valid name of a namespace, such as bursting-prod"))
-	}
 	if c.Region == "" {
 		errs = append(errs, field.Required(path.Child("region"), "must be a region such as cn-north-4"))
 	}
@@ -165,7 +176,7 @@ func (c CCIConfig) validateAccess(path *field.Path) field.ErrorList {
 }
 
 func (c CCIConfig) validate(path *field.Path, version policy.CCIVersion) field.ErrorList {
-	errs := c.validateAccess(path)
+	errs := append(c.validateNamespace(path), c.validateAccess(path)...)
 	if len(c.SubnetIDs) == 0 {
 		errs = append(errs, field.Required(path.Child("subnetIDs"),
 			"must have the Neutron ID of at least one IPv4 subnet, which the VPC console shows next to the "+

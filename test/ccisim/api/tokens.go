@@ -79,10 +79,15 @@ func (a *Auth) TokenHandler(requests *Requests) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ends := a.clock.Now().Add(a.tokenLife)
 		credential, err := a.tokenCaller(w, r)
-		code, body := http.StatusCreated, map[string]any{"token": map[string]any{
-			"expires_at": ends.UTC().Format("2006-01-02T15:04:05.000000Z"), "methods": []string{"hw_ak_sk"},
-		}}
+		code, body := http.StatusCreated, map[string]any{}
 		if err == nil {
+			body["token"] = map[string]any{
+				"expires_at": ends.UTC().Format("2006-01-02T15:04:05.000000Z"), "methods": []string{"hw_ak_sk"},
+				"user": map[string]any{"name": "simulated-user", "domain": map[string]any{
+					"id": credential.DomainID, "name": "simulated-account",
+				}},
+				"project": map[string]any{"id": credential.ProjectID},
+			}
 			w.Header().Set("X-Subject-Token", a.tokens.issue(credential, ends))
 		} else {
 			code = http.StatusUnauthorized

@@ -38,6 +38,8 @@ type Config struct {
 	Region string
 	// Subnet is the network of all Pods' addresses.
 	Subnet netip.Prefix
+	// NeutronSubnets are the IDs of the account's subnets. Networks in others fail. Empty means that all IDs exist.
+	NeutronSubnets []string
 
 	NetworkDelay      time.Duration
 	ScheduleDelay     time.Duration

@@ -17,9 +17,9 @@ func environment(tx store.Tx, pod *objects.Pod, container *corev1.Container) []s
 	for _, from := range container.EnvFrom {
 		data := map[string]string{}
 		if from.ConfigMapRef != nil {
-			data = dataOf(tx, objects.ConfigMaps, pod.Namespace, from.ConfigMapRef.Name)
+			data = dataOf(tx.View, objects.ConfigMaps, pod.Namespace, from.ConfigMapRef.Name)
 		} else if from.SecretRef != nil {
-			data = dataOf(tx, objects.Secrets, pod.Namespace, from.SecretRef.Name)
+			data = dataOf(tx.View, objects.Secrets, pod.Namespace, from.SecretRef.Name)
 		}
 		for name, value := range data {
 			all = append(all, from.Prefix+name+"="+value)
@@ -43,16 +43,16 @@ func valueOf(tx store.Tx, pod *objects.Pod, env corev1.EnvVar) (value string, ok
 	case from.FieldRef != nil && (from.FieldRef.FieldPath == "status.podIP" || from.FieldRef.FieldPath == "status.podIPs"):
 		return pod.Status.PodIP, true
 	case from.ConfigMapKeyRef != nil:
-		value, ok = dataOf(tx, objects.ConfigMaps, pod.Namespace, from.ConfigMapKeyRef.Name)[from.ConfigMapKeyRef.Key]
+		value, ok = dataOf(tx.View, objects.ConfigMaps, pod.Namespace, from.ConfigMapKeyRef.Name)[from.ConfigMapKeyRef.Key]
 	case from.SecretKeyRef != nil:
-		value, ok = dataOf(tx, objects.Secrets, pod.Namespace, from.SecretKeyRef.Name)[from.SecretKeyRef.Key]
+		value, ok = dataOf(tx.View, objects.Secrets, pod.Namespace, from.SecretKeyRef.Name)[from.SecretKeyRef.Key]
 	}
 	return value, ok
 }
 
 // dataOf returns the data of a ConfigMap or Secret, nil if it does not exist.
-func dataOf(tx store.Tx, res *objects.Resource, namespace, name string) map[string]string {
-	switch obj := tx.Get(res, types.NamespacedName{Namespace: namespace, Name: name}).(type) {
+func dataOf(v store.View, res *objects.Resource, namespace, name string) map[string]string {
+	switch obj := v.Get(res, types.NamespacedName{Namespace: namespace, Name: name}).(type) {
 	case *objects.ConfigMap:
 		return obj.Data
 	case *objects.Secret:

@@ -2,6 +2,7 @@ package podlife
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,7 +25,7 @@ func (c *Controller) reconcileNetwork(tx store.Tx, network *objects.Network) res
 	}
 	status := objects.NetworkReady
 	switch {
-	case c.hasFault(tx, faults.NetworkFailed, objects.Networks, network):
+	case c.hasFault(tx, faults.NetworkFailed, objects.Networks, network), !c.hasSubnets(network):
 		status = objects.NetworkFailed
 	case c.lacksAddresses(tx, network):
 		status = objects.NetworkIPInsufficient
@@ -74,6 +75,16 @@ func (c *Controller) reconcileNetwork1(tx store.Tx, network *objects.Network1) r
 func (c *Controller) readyAt(network objects.Object) time.Time {
 	created := network.GetCreationTimestamp()
 	return created.Add(c.cfg.NetworkDelay)
+}
+
+// hasSubnets reports whether the account has all subnets of a network, if it is known which it has.
+func (c *Controller) hasSubnets(network *objects.Network) bool {
+	for _, subnet := range network.Spec.Subnets {
+		if len(c.cfg.NeutronSubnets) > 0 && !slices.Contains(c.cfg.NeutronSubnets, subnet.SubnetID) {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *Controller) lacksAddresses(tx store.Tx, network objects.Object) bool {

@@ -1,0 +1,160 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	loader "github.com/spillway-k8s/spillway/internal/config"
+	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/config"
+)
+
+// The values of commandConfig.Output.
+const (
+	outputText = "text"
+	outputJSON = "json"
+)
+
+// commandConfig is the configuration of "vnode doctor": the file of a virtual node, of which it uses the access to the
+// cloud, and flags of its own.
+type commandConfig struct {
+	config.Config
+	// Create also creates objects. Default false.
+	Create bool `json:"-"`
+	// Image is that of the Pods. Default DefaultImage.
+	Image string `json:"-"`
+	// VPCEndpoint is the URL of the service that knows the subnets. Default that of the region.
+	VPCEndpoint string `json:"-"`
+	// Output is text or json. Default text.
+	Output string `json:"-"`
+	// Record is the file of the transcript. Default none.
+	Record string `json:"-"`
+	// StepTimeout bounds a step, Timeout all of them. At least 1s. Defaults 2m and 15m.
+	StepTimeout time.Duration `json:"-"`
+	Timeout     time.Duration `json:"-"`
+}
+
+func defaultCommand() *commandConfig {
+	return &commandConfig{
+		Config: *config.Default(), Image: DefaultImage, Output: outputText,
+		StepTimeout: 2 * time.Minute, Timeout: 15 * time.Minute,
+	}
+}
+
+// AddFlags binds the flags of "vnode doctor" with their defaults, for the reference pages.
+func AddFlags(flags *pflag.FlagSet) { defaultCommand().AddFlags(flags) }
+
+// AddFlags binds the fields that have flags.
+func (c *commandConfig) AddFlags(flags *pflag.FlagSet) {
+	c.AddCloudFlags(flags)
+	flags.BoolVar(&c.Create, "create", c.Create,
+		"also create a namespace with a network and Pods in the cloud, and remove them")
+	flags.StringVar(&c.Image, "image", c.Image, "`image` of the Pods, with the programs sh, id and cat")
+	flags.StringVar(&c.VPCEndpoint, "vpc-endpoint", c.VPCEndpoint,
+		"`URL` of the service that knows the subnets; by default that of the region")
+	flags.StringVarP(&c.Output, "output", "o", c.Output, "`form` of the result: text or json")
+	flags.StringVar(&c.Record, "record", c.Record,
+		"`file` for a transcript of all requests and answers, without keys, IDs, addresses and names")
+	flags.DurationVar(&c.StepTimeout, "step-timeout", c.StepTimeout, "maximum `time` of one step")
+	flags.DurationVar(&c.Timeout, "timeout", c.Timeout, "maximum `time` of all steps together")
+}
+
+// Validate returns every error at once.
+func (c *commandConfig) Validate() error {
+	errs := c.ValidateAccess()
+	if c.Policy.CCIVersion != policy.CCI2 && c.Policy.CCIVersion != "" {
+		errs = append(errs, field.NotSupported(field.NewPath("policy", "cciVersion"), c.Policy.CCIVersion,
+			[]policy.CCIVersion{policy.CCI2}))
+	}
+	if c.Create && len(c.CCI.SubnetIDs) == 0 {
+		errs = append(errs, field.Required(field.NewPath("cci", "subnetIDs"), "--create creates a network in them"))
+	}
+	if c.Create && len(c.CCI.SecurityGroupIDs) == 0 {
+		errs = append(errs, field.Required(field.NewPath("cci", "securityGroupIDs"), "--create creates a network with them"))
+	}
+	if c.Output != outputText && c.Output != outputJSON {
+		errs = append(errs, field.NotSupported(field.NewPath("output"), c.Output, []string{outputText, outputJSON}))
+	}
+	if c.VPCEndpoint != "" {
+		errs = append(errs, cci.ValidateEndpoint(field.NewPath("vpc-endpoint"), c.VPCEndpoint, c.CCI.AllowHTTP)...)
+	}
+	for name, timeout := range map[string]time.Duration{"step-timeout": c.StepTimeout, "timeout": c.Timeout} {
+		if timeout < time.Second {
+			errs = append(errs, field.Invalid(field.NewPath(name), timeout.String(), "must be 1s or more"))
+		}
+	}
+	return errs.ToAggregate()
+}
+
+// Command is "vnode doctor". It prints the findings to out, and the progress there too, or to progress if out has JSON.
+// It returns an error if there are findings of severity error.
+func Command(
+	ctx context.Context, args []string, out, progress io.Writer, setUp func(logging.Config) (*slog.Logger, error),
+) error {
+	cfg := defaultCommand()
+	if err := loader.Load("vnode doctor", args, cfg); err != nil {
+		return err
+	}
+	logger, err := setUp(cfg.Logging)
+	if err != nil {
+		return err
+	}
+	if cfg.Output == outputText {
+		progress = out
+	}
+	return cfg.run(ctx, out, Options{
+		Create: cfg.Create, Image: cfg.Image, VPCEndpoint: cfg.VPCEndpoint, StepTimeout: cfg.StepTimeout,
+		Timeout: cfg.Timeout, Progress: Progress(progress), Logger: logger,
+	})
+}
+
+func (c *commandConfig) run(ctx context.Context, out io.Writer, options Options) error {
+	d, err := New(&c.Config, options)
+	if err != nil {
+		return err
+	}
+	if c.Record != "" { // A file that cannot be written must not be found out at the end.
+		if err := os.WriteFile(c.Record, nil, 0o600); err != nil {
+			return fmt.Errorf("writing the transcript: %w", err)
+		}
+	}
+	report, runErr := d.Run(ctx)
+	if c.Output == outputJSON {
+		err = report.PrintJSON(out)
+	} else {
+		report.PrintText(out)
+	}
+	if c.Record != "" {
+		err = errors.Join(err, d.record(c.Record))
+		if err == nil && c.Output == outputText {
+			fmt.Fprintf(out, "The transcript is in %s.\n", c.Record)
+		}
+	}
+	if n := report.Count(Error); n > 0 {
+		err = errors.Join(err, fmt.Errorf("the doctor has found %d errors", n))
+	}
+	return errors.Join(runErr, err)
+}
+
+// record writes the transcript to a file.
+func (d *Doctor) record(file string) error {
+	var text bytes.Buffer
+	if err := d.Redactor().Write(&text, d.Exchanges()); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, text.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("writing the transcript: %w", err)
+	}
+	return nil
+}
