@@ -404,7 +404,7 @@ func TestUnlistedFields(t *testing.T) {
 		assert.Empty(t, pod.Spec.NodeSelector)
 		assert.Empty(t, pod.Spec.Tolerations)
 		assert.Empty(t, pod.Spec.ServiceAccountName)
-		assert.Empty(t, pod.Spec.SchedulerName)
+		assert.Equal(t, "volcano", pod.Spec.SchedulerName, "that of the service")
 		assert.Empty(t, pod.OwnerReferences)
 		assert.Equal(t, []string{"billing.kubernetes.io/podbilling-finalizer"}, pod.Finalizers)
 		assert.Zero(t, pod.Spec.Containers[0].Ports[0].HostPort)

@@ -152,10 +152,10 @@ func TestNamespaces(t *testing.T) {
 	var ns ccisim.Namespace
 	require.NoError(t, json.Unmarshal(b.want(http.StatusCreated, "POST", "/apis/cci/v2/namespaces", body).body, &ns))
 	assert.Equal(t, corev1.NamespaceActive, ns.Status.Phase)
-	assert.Equal(t, map[string]string{"owner": "spillway"}, ns.Labels)
+	assert.Equal(t, map[string]string{"owner": "spillway", "kubernetes.io/metadata.name": "team"}, ns.Labels)
 	assert.Empty(t, ns.Finalizers)
 	assert.Equal(t, map[string]string{"tenant.kubernetes.io/project-id": "project-1",
-		"tenant.kubernetes.io/domain-id": "domain-1"}, ns.Annotations)
+		"tenant.kubernetes.io/domain-id": "domain-1", "tenant.cci.io/tenant-id": "project-1"}, ns.Annotations)
 
 	status, _ := b.want(http.StatusConflict, "POST", "/apis/cci/v2/namespaces", body).statusBody(t)
 	assert.Equal(t, metav1.StatusReasonAlreadyExists, status.Reason)

@@ -20,12 +20,22 @@ const maxDataSize = 1 << 20
 // configMapAdmission admits ConfigMaps.
 type configMapAdmission struct{ plain }
 
-func (configMapAdmission) prepare(_ *Server, _ *Credential, obj objects.Object) *apiError {
+func (configMapAdmission) prepare(s *Server, caller *Credential, obj objects.Object) *apiError {
+	s.setTenant(obj, caller)
 	return checkConfigMap(obj.(*objects.ConfigMap))
+}
+
+// setTenant sets the labels and the annotation that CCI 2.0 gives to ConfigMaps and Secrets.
+func (s *Server) setTenant(obj objects.Object, caller *Credential) {
+	if s.cfg.Generation == objects.CCI2 {
+		setTenantLabels(obj.Meta(), caller)
+		objects.SetAnnotation(obj.Meta(), objects.AnnotationTenant, caller.ProjectID)
+	}
 }
 
 func (configMapAdmission) prepareUpdate(old, next objects.Object) *apiError {
 	was, will := old.(*objects.ConfigMap), next.(*objects.ConfigMap)
+	keepServerKeys(&was.ObjectMeta, &will.ObjectMeta)
 	same := apiequality.Semantic.DeepEqual(was.Data, will.Data) &&
 		apiequality.Semantic.DeepEqual(was.BinaryData, will.BinaryData)
 	if refusal := checkImmutable(objects.ConfigMaps, will.Name, was.Immutable, will.Immutable, same); refusal != nil {
@@ -53,8 +63,9 @@ var secretTypes = []corev1.SecretType{
 // secretAdmission admits Secrets.
 type secretAdmission struct{ plain }
 
-func (secretAdmission) prepare(s *Server, _ *Credential, obj objects.Object) *apiError {
+func (secretAdmission) prepare(s *Server, caller *Credential, obj objects.Object) *apiError {
 	secret := obj.(*objects.Secret)
+	s.setTenant(obj, caller)
 	mergeStringData(secret)
 	secret.Type = cmp.Or(secret.Type, corev1.SecretTypeOpaque)
 	if s.cfg.Generation == objects.CCI2 && s.cfg.Faults.Policies().SecretTypes == faults.DocumentedLimits &&
@@ -67,6 +78,7 @@ func (secretAdmission) prepare(s *Server, _ *Credential, obj objects.Object) *ap
 
 func (secretAdmission) prepareUpdate(old, next objects.Object) *apiError {
 	was, will := old.(*objects.Secret), next.(*objects.Secret)
+	keepServerKeys(&was.ObjectMeta, &will.ObjectMeta)
 	mergeStringData(will)
 	will.Type = cmp.Or(will.Type, was.Type)
 	if was.Type != will.Type {

@@ -2,9 +2,11 @@ package api
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/spillway-k8s/spillway/test/ccisim/objects"
@@ -40,6 +42,7 @@ func (podAdmission) prepare(s *Server, caller *Credential, obj objects.Object) *
 		return forbidden(objects.Pods, pod.Name, "%s", err)
 	}
 	objects.SetAnnotation(&pod.ObjectMeta, annotationSize, size.String())
+	dropPullPolicies(pod)
 	completePod(pod, caller)
 	return nil
 }
@@ -49,27 +52,50 @@ func completePod(pod *objects.Pod, caller *Credential) {
 	pod.Finalizers = []string{objects.PodFinalizer}
 	objects.SetAnnotation(&pod.ObjectMeta, objects.AnnotationTenant, caller.ProjectID)
 	objects.SetAnnotation(&pod.ObjectMeta, annotationMonitor, fmt.Sprintf("%s:%s", caller.ProjectID, pod.UID))
-	objects.SetLabel(&pod.ObjectMeta, labelEnterprise, "0")
-	objects.SetLabel(&pod.ObjectMeta, labelProject, caller.ProjectID)
-	objects.SetLabel(&pod.ObjectMeta, labelDomain, caller.DomainID)
-	objects.SetLabel(&pod.ObjectMeta, objects.AnnotationTenant, caller.ProjectID)
+	setTenantLabels(&pod.ObjectMeta, caller)
+	pod.Spec.SchedulerName = objects.PodScheduler
 	pod.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qosClass(pod)}
 }
+
+// setTenantLabels sets the labels that the service gives to objects in a namespace.
+func setTenantLabels(meta *metav1.ObjectMeta, caller *Credential) {
+	objects.SetLabel(meta, labelEnterprise, "0")
+	objects.SetLabel(meta, labelProject, caller.ProjectID)
+	objects.SetLabel(meta, labelDomain, caller.DomainID)
+	objects.SetLabel(meta, objects.AnnotationTenant, caller.ProjectID)
+}
+
+// keepServerKeys keeps the labels and annotations of the service in an update.
+func keepServerKeys(was, will *metav1.ObjectMeta) {
+	for _, name := range serverAnnotations {
+		if value, ok := was.Annotations[name]; ok {
+			objects.SetAnnotation(will, name, value)
+		}
+	}
+	for _, name := range serverLabels {
+		if value, ok := was.Labels[name]; ok {
+			objects.SetLabel(will, name, value)
+		}
+	}
+}
+
+// dropPullPolicies removes what the service accepts and, as its published examples show, does not keep.
+func dropPullPolicies(pod *objects.Pod) {
+	for _, c := range objects.AllContainers(pod) {
+		c.ImagePullPolicy = ""
+	}
+}
+
+func hasPullPolicy(c *corev1.Container) bool { return c.ImagePullPolicy != "" }
 
 // prepareUpdate allows only changes of the fields that the vendor lists for PATCH. The labels and annotations of the
 // service are kept.
 func (podAdmission) prepareUpdate(old, next objects.Object) *apiError {
 	was, will := old.(*objects.Pod), next.(*objects.Pod)
 	will.Status = *was.Status.DeepCopy()
-	for _, name := range serverAnnotations {
-		if value, ok := was.Annotations[name]; ok {
-			objects.SetAnnotation(&will.ObjectMeta, name, value)
-		}
-	}
-	for _, name := range serverLabels {
-		if value, ok := was.Labels[name]; ok {
-			objects.SetLabel(&will.ObjectMeta, name, value)
-		}
+	keepServerKeys(&was.ObjectMeta, &will.ObjectMeta)
+	if !slices.ContainsFunc(objects.AllContainers(was), hasPullPolicy) {
+		dropPullPolicies(will)
 	}
 	setPodDefaults(will)
 	if errs := validateImages(will); len(errs) > 0 {

@@ -33,7 +33,6 @@ func (pod1Admission) prepare(s *Server, caller *Credential, obj objects.Object) 
 	completePod(pod, caller)
 	kata, links := "kata", false
 	pod.Spec.RuntimeClassName, pod.Spec.EnableServiceLinks = &kata, &links
-	pod.Spec.SchedulerName = objects.PodScheduler
 	return nil
 }
 

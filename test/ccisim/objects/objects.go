@@ -54,7 +54,8 @@ func SetLabel(meta *metav1.ObjectMeta, name, value string) {
 type Namespace struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
-	Status            NamespaceStatus `json:"status,omitzero"`
+	Spec              corev1.NamespaceSpec `json:"spec,omitzero"`
+	Status            NamespaceStatus      `json:"status,omitzero"`
 }
 
 // NamespaceStatus is Active or Terminating.
@@ -134,6 +135,7 @@ type (
 func (n *Namespace) CopyObject() Object {
 	out := *n
 	out.ObjectMeta = *n.ObjectMeta.DeepCopy()
+	out.Spec = *n.Spec.DeepCopy()
 	return &out
 }
 
