@@ -109,7 +109,7 @@ func TestUndocumentedBehaviorOfTheService(t *testing.T) {
 		},
 		"the most lenient service": {
 			IgnoreLimit: true, IgnorePreconditions: true, GoneAsStatus: true, SilentConditions: true, SignedExec: true,
-			Events: ccisim.EventsWatched, IgnoreSecurityContext: true,
+			Events: ccisim.EventsWatched, IgnoreSecurityContext: true, SecretTypes: ccisim.KubernetesLimits,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

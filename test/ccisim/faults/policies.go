@@ -69,7 +69,7 @@ type Policies struct {
 	// SilentConditions reports only in Events why a Pod has no node, and not in its condition. Default off.
 	SilentConditions bool `json:"silentConditions"`
 	// SecretTypes is which types of Secrets CCI 2.0 accepts. The documented ones are Opaque, kubernetes.io/dockercfg,
-	// kubernetes.io/dockerconfigjson and kubernetes.io/tls. Default kubernetes.
+	// kubernetes.io/dockerconfigjson and kubernetes.io/tls. Default documented.
 	SecretTypes LimitPolicy `json:"secretTypes"`
 	// Searches is how many DNS search domains a Pod may have: 32 in Kubernetes; documented are 3 in CCI 2.0 and 6 in 1.0.
 	// Default kubernetes.
@@ -96,7 +96,7 @@ var resources = []string{
 func (p Policies) WithDefaults() Policies {
 	p.Fields = cmp.Or(p.Fields, DropFields)
 	p.Events = cmp.Or(p.Events, EventsListed)
-	p.SecretTypes = cmp.Or(p.SecretTypes, KubernetesLimits)
+	p.SecretTypes = cmp.Or(p.SecretTypes, DocumentedLimits)
 	p.Searches = cmp.Or(p.Searches, KubernetesLimits)
 	return p
 }

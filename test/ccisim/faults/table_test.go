@@ -144,7 +144,7 @@ func TestIDs(t *testing.T) {
 func TestPolicies(t *testing.T) {
 	table := newTable(t)
 	defaults := Policies{
-		Fields: DropFields, Events: EventsListed, SecretTypes: KubernetesLimits, Searches: KubernetesLimits,
+		Fields: DropFields, Events: EventsListed, SecretTypes: DocumentedLimits, Searches: KubernetesLimits,
 	}
 	assert.Equal(t, defaults, table.Policies())
 	require.NoError(t, table.SetPolicies(Policies{Fields: RefuseFields, Searches: DocumentedLimits, SignedExec: true}))
