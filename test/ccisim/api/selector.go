@@ -19,7 +19,9 @@ type selector struct {
 }
 
 // eventFields are the fields that lists of Events can select by, in addition to the metadata.
-var eventFields = []string{"involvedObject.kind", "involvedObject.name", "involvedObject.uid"}
+var eventFields = []string{
+	"involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",
+}
 
 // parseSelector parses labelSelector and fieldSelector. The fields are metadata.name and metadata.namespace, and in
 // lists of Events those of the involved object: res is nil for watches.
@@ -47,7 +49,7 @@ func (s *selector) matchesObject(obj objects.Object) bool {
 	if event, ok := obj.(*objects.Event); ok {
 		about := event.InvolvedObject
 		set["involvedObject.kind"], set["involvedObject.name"] = about.Kind, about.Name
-		set["involvedObject.uid"] = string(about.UID)
+		set["involvedObject.namespace"], set["involvedObject.uid"] = about.Namespace, string(about.UID)
 	}
 	return (s.namespace == "" || s.namespace == obj.GetNamespace()) && s.fields.Matches(set) &&
 		s.labels.Matches(labels.Set(obj.GetLabels()))

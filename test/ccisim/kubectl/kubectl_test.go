@@ -111,7 +111,9 @@ spec:
 	k.untilRunning("pod/web")
 	assert.Contains(t, k.want("get", "namespaces"), "team ")
 	assert.Contains(t, k.want("get", "pods"), "web ")
-	assert.Contains(t, k.want("describe", "pod", "web"), "ccisim/process:1")
+	described := k.want("describe", "pod", "web")
+	assert.Contains(t, described, "ccisim/process:1")
+	assert.Regexp(t, `(?m)^Events:\n`, described, "the Pod has Events")
 	require.Eventually(t, func() bool { return k.want("logs", "web") == "started\n" }, timeout, tick, "the log is there")
 	out, err := k.run("exec", "web", "--", "sh", "-c", "echo said; exit 3")
 	assert.Contains(t, out, "said\n")
@@ -152,6 +154,7 @@ spec:
 	}, timeout, tick, "the log is there")
 	k.want("label", "pods.cci", "web", "seen=yes")
 	assert.Contains(t, k.want("get", "pods.cci", "-l", "seen=yes"), "web ")
-	k.want("delete", "-f", k.manifest)
+	// The namespace is deleted first, and may take the others with it.
+	k.want("delete", "-f", k.manifest, "--ignore-not-found")
 	assert.NotContains(t, k.want("get", "namespaces.cci", "-o", "name"), "namespace.cci/team")
 }
