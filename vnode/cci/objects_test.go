@@ -2,6 +2,9 @@ package cci_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -253,4 +256,38 @@ func TestRegionWithoutVolumes(t *testing.T) {
 	assert.True(t, cci.IsNotOffered(err), "%v", err)
 	_, err = cloud.Client.NamespaceContents(t.Context(), cloudtest.Namespace)
 	assert.NoError(t, err, "a resource that the region does not have is left out")
+}
+
+// An update replaces the whole object. What this client does not know of it must stay.
+func TestAddingSubnetsKeepsTheNetwork(t *testing.T) {
+	const network = `{"kind":"Network","apiVersion":"yangtse/v2","metadata":{"name":"net","resourceVersion":"7",` +
+		`"generation":9007199254740993},"spec":{"other":{"a":1.10},"subnets":[{"subnetID":"a","tag":"x"}]},` +
+		`"status":{"status":"Ready"}}`
+	var sent []string
+	client := lied(t, func(r *http.Request) (int, io.Reader) {
+		if r.Method == http.MethodPut {
+			body, err := io.ReadAll(r.Body)
+			assert.NoError(t, err)
+			sent = append(sent, string(body))
+		}
+		return http.StatusOK, strings.NewReader(network)
+	})
+	subnets := []cci.Subnet{{SubnetID: "a"}, {SubnetID: "b"}}
+	require.NoError(t, client.AddSubnets(t.Context(), "ns", "net", subnets))
+	require.Len(t, sent, 1)
+	assert.JSONEq(t, `{"kind":"Network","apiVersion":"yangtse/v2","metadata":{"name":"net","resourceVersion":"7",`+
+		`"generation":9007199254740993},"spec":{"other":{"a":1.10},"subnets":[{"subnetID":"a","tag":"x"},{"subnetID":"b"}]}}`,
+		sent[0])
+	assert.Contains(t, sent[0], "9007199254740993", "no number is rounded")
+	require.NoError(t, client.AddSubnets(t.Context(), "ns", "net", subnets[:1]))
+	assert.Len(t, sent, 1, "nothing is missing")
+	for name, answer := range map[string]string{
+		"no spec": `{}`, "another spec": `{"spec":[]}`, "other subnets": `{"spec":{"subnets":"a"}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			liar := lied(t, func(*http.Request) (int, io.Reader) { return http.StatusOK, strings.NewReader(answer) })
+			err := liar.AddSubnets(t.Context(), "ns", "net", subnets)
+			assert.True(t, cci.IsTransient(err), "%v", err)
+		})
+	}
 }

@@ -1,6 +1,6 @@
 // Package cloudnamespace ensures that the cloud namespace exists and is ready for Pods: the CCI namespace is Active
-// and has a network that is Ready. It creates what does not exist, once. It never changes what exists. Remove deletes
-// a cloud namespace that is no longer used.
+// and has a network that is Ready. It creates what does not exist, once. Of what exists it changes one thing: it adds
+// subnets to a network. Remove deletes a cloud namespace that is no longer used.
 package cloudnamespace
 
 import (
@@ -30,8 +30,10 @@ const maxInterval = 10 * time.Second
 type Config struct {
 	// Namespace is the name of the CCI namespace.
 	Namespace string
-	// Subnets are the IDs of Neutron IPv4 subnets, and SecurityGroups those of security groups, for a new network.
-	Subnets, SecurityGroups []string
+	// Subnets are the IDs of Neutron IPv4 subnets. Those that the network does not have are added to it.
+	Subnets []string
+	// SecurityGroups are the IDs of security groups for a new network.
+	SecurityGroups []string
 	// VPCID, NetworkID, AvailabilityZone and CIDR describe the subnet to CCI 1.0: see cci.NetworkSpec.
 	VPCID, NetworkID, AvailabilityZone, CIDR string
 	// ProjectID and DomainID are written onto a new network. DomainID may be empty.
@@ -134,7 +136,7 @@ func ensureNetwork(ctx context.Context, api cci.API, config Config) (pending str
 	// set up too, and the Pods that run in it must be managed.
 	for _, network := range networks {
 		if network.Status.Status == cci.NetworkReady || network.Status.Status == cci.NetworkIPInsufficient {
-			return "", checkSubnets(network, config)
+			return ensureSubnets(ctx, api, network, config)
 		}
 	}
 	network := networks[0]
@@ -151,21 +153,48 @@ func ensureNetwork(ctx context.Context, api cci.API, config Config) (pending str
 const networkHint = "check that the subnets are given by their Neutron IDs, not the VPC's, and are in this region, " +
 	"and that the security groups exist"
 
-// checkSubnets rejects a network in other subnets than configured: its Pods would be unreachable without a visible
-// reason.
-func checkSubnets(network cci.Network, config Config) error {
-	var actual []string
+// ensureSubnets adds configured subnets that the network does not have, so that a namespace whose addresses run out can
+// get more. It rejects a network in other subnets than configured: its Pods would be unreachable without a visible
+// reason. And it rejects a network of this package that is in a subnet which is no longer configured: Pods have
+// addresses there, and new ones may get some. A network of others may be in more subnets.
+func ensureSubnets(ctx context.Context, api cci.API, network cci.Network, config Config) (pending string, err error) {
+	var actual, missing []string
 	for _, subnet := range network.Spec.Subnets {
 		actual = append(actual, subnet.SubnetID)
 	}
-	for _, wanted := range config.Subnets {
-		if !slices.Contains(actual, wanted) {
-			return fmt.Errorf("%w: network %s of cloud namespace %s is in subnets %s, not in the configured %s; "+
-				"configure its subnets, or another namespace",
-				ErrUnusable, network.Name, config.Namespace, strings.Join(actual, ", "), wanted)
+	for _, id := range config.Subnets {
+		if !slices.Contains(actual, id) {
+			missing = append(missing, id)
 		}
 	}
-	return nil
+	removed := slices.DeleteFunc(slices.Clone(actual), func(id string) bool { return slices.Contains(config.Subnets, id) })
+	switch {
+	case len(missing) > 0 && len(removed) > 0:
+		return "", fmt.Errorf("%w: network %s of cloud namespace %s is in subnets %s, not in the configured %s; "+
+			"configure its subnets, to which others can be added, or another namespace",
+			ErrUnusable, network.Name, config.Namespace, strings.Join(actual, ", "), strings.Join(missing, ", "))
+	case len(missing) > 0:
+		return addSubnets(ctx, api, network.Name, missing, config)
+	case len(removed) > 0 && network.Name == networkName:
+		return "", fmt.Errorf("%w: network %s of cloud namespace %s is in subnets %s, which are no longer configured: "+
+			"its Pods may have addresses there, so they cannot be removed; configure them again, or another namespace",
+			ErrUnusable, network.Name, config.Namespace, strings.Join(removed, ", "))
+	}
+	return "", nil
+}
+
+func addSubnets(
+	ctx context.Context, api cci.API, network string, ids []string, config Config,
+) (pending string, err error) {
+	var subnets []cci.Subnet
+	for _, id := range ids {
+		subnets = append(subnets, cci.Subnet{SubnetID: id})
+	}
+	err = api.AddSubnets(ctx, config.Namespace, network, subnets)
+	if err != nil && !cci.IsConflict(err) { // In a conflict another virtual node has added them, or does so next.
+		return "", err
+	}
+	return fmt.Sprintf("subnets %s to be added to network %s", strings.Join(ids, ", "), network), nil
 }
 
 func createNetwork(ctx context.Context, api cci.API, config Config) (pending string, err error) {

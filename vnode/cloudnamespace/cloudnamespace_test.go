@@ -2,7 +2,6 @@ package cloudnamespace_test
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"testing"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
@@ -134,6 +134,9 @@ func TestEnsureWithCCI1(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
 	require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet))
 	require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet), "an existing one is not changed")
+	err := cloud.Client.AddSubnets(t.Context(), cloudtest.Namespace, "spillway", []cci.Subnet{{SubnetID: "more"}})
+	require.True(t, cci.IsPermanent(err), "%v", err)
+	require.ErrorContains(t, err, "has one subnet")
 	networks, err := cloud.Client.ListNetworks(t.Context(), cloudtest.Namespace)
 	require.NoError(t, err)
 	require.Len(t, networks, 1)
@@ -165,10 +168,79 @@ func TestEnsureCreatesOnceAndChangesNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, networks, 1)
 	assert.Equal(t, []cci.Subnet{{SubnetID: "subnet"}}, networks[0].Spec.Subnets)
+}
 
-	other := config()
-	other.Subnets = []string{"elsewhere"}
-	err = cloudnamespace.Ensure(t.Context(), cloud.Client, other, quiet)
-	require.True(t, errors.Is(err, cloudnamespace.ErrUnusable), "%v", err)
-	assert.ErrorContains(t, err, "is in subnets subnet, not in the configured elsewhere")
+// When the addresses of a network run out, an administrator adds subnets to the configuration. No other change of the
+// subnets is possible while Pods run.
+func TestEnsureAddsSubnets(t *testing.T) {
+	quiet := slog.New(slog.DiscardHandler)
+	for name, test := range map[string]struct {
+		// network is what exists, before what is configured, after what the network is in then.
+		network               string
+		before, config, after []string
+		err                   string
+	}{
+		"one more":               {"spillway", []string{"a"}, []string{"a", "b"}, []string{"a", "b"}, ""},
+		"two more, before it":    {"spillway", []string{"a"}, []string{"c", "b", "a"}, []string{"a", "c", "b"}, ""},
+		"one more, of the user":  {"default-network", []string{"a"}, []string{"a", "b"}, []string{"a", "b"}, ""},
+		"the same in any order":  {"spillway", []string{"a", "b"}, []string{"b", "a"}, []string{"a", "b"}, ""},
+		"a part of the user's":   {"default-network", []string{"a", "b"}, []string{"a"}, []string{"a", "b"}, ""},
+		"one that is used":       {"spillway", []string{"a", "b"}, []string{"a"}, []string{"a", "b"}, "which are no longer"},
+		"another one":            {"spillway", []string{"a"}, []string{"b"}, []string{"a"}, "not in the configured b"},
+		"another, of the user's": {"default-network", []string{"a"}, []string{"b"}, []string{"a"}, "not in the configured b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cloud := cloudtest.New(t)
+			ctx, ns := t.Context(), cloudtest.Namespace
+			_, err := cloud.Client.CreateNamespace(ctx, &cci.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
+			require.NoError(t, err)
+			network := cloudtest.Network(test.network)
+			network.Labels = map[string]string{"team": "net"}
+			network.Spec.Subnets = nil
+			for _, id := range test.before {
+				network.Spec.Subnets = append(network.Spec.Subnets, cci.Subnet{SubnetID: id})
+			}
+			_, err = cloud.Client.CreateNetwork(ctx, ns, network)
+			require.NoError(t, err)
+			c := config()
+			c.Subnets = test.config
+			var group sync.WaitGroup
+			for range 3 { // Virtual nodes that start at the same time.
+				group.Go(func() {
+					err := cloudnamespace.Ensure(ctx, cloud.Client, c, quiet)
+					if test.err == "" {
+						assert.NoError(t, err)
+						return
+					}
+					assert.ErrorIs(t, err, cloudnamespace.ErrUnusable)
+					assert.ErrorContains(t, err, test.err)
+				})
+			}
+			group.Wait()
+			found, err := cloud.Client.GetNetwork(ctx, ns, test.network)
+			require.NoError(t, err)
+			var ids []string
+			for _, subnet := range found.Spec.Subnets {
+				ids = append(ids, subnet.SubnetID)
+			}
+			assert.Equal(t, test.after, ids)
+			assert.Equal(t, network.Labels, found.Labels, "everything else is kept")
+			assert.Equal(t, network.Spec.SecurityGroups, found.Spec.SecurityGroups)
+		})
+	}
+}
+
+// The message says why the service refuses a subnet.
+func TestEnsureReportsARefusedSubnet(t *testing.T) {
+	cloud := cloudtest.New(t)
+	quiet := slog.New(slog.DiscardHandler)
+	require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, config(), quiet))
+	cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Status: 403, Verb: "update", Message: "subnet more not in VPC"})
+	more := config()
+	more.Subnets = append(more.Subnets, "more")
+	err := cloudnamespace.Ensure(t.Context(), cloud.Client, more, quiet)
+	require.ErrorIs(t, err, cloudnamespace.ErrUnusable)
+	assert.ErrorContains(t, err, "adding subnets to network spillway")
+	assert.ErrorContains(t, err, "subnet more not in VPC")
 }

@@ -183,7 +183,8 @@ type CCIConfig struct {
 	// Namespace is the cloud namespace of the Pods. It is created if it does not exist. The virtual nodes of several
 	// clusters can share one. Required, no default.
 	Namespace string `json:"namespace"`
-	// SubnetIDs are Neutron IDs (not VPC subnet IDs) of IPv4 subnets. At least one is required.
+	// SubnetIDs are Neutron IDs (not VPC subnet IDs) of IPv4 subnets. At least one is required. When their addresses run
+	// out, append others: they are added to the network of the cloud namespace. None can be removed or replaced there.
 	SubnetIDs []string `json:"subnetIDs"`
 	// PodCIDRs are the address ranges of these subnets, such as 10.0.1.0/24. An address that the cloud reports for a
 	// Pod is used only if it is in one of them: in the status of the Pod, where Services take it from, and for
