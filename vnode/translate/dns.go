@@ -8,17 +8,48 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
-// The limits of a dnsConfig. Source: Kubernetes v1.36, pkg/apis/core/validation/validation.go.
-const (
-	maxNameservers = 3
-	maxSearches    = 32
-)
+// maxNameservers is the number of name servers of a dnsConfig. Source: Kubernetes v1.36,
+// pkg/apis/core/validation/validation.go.
+const maxNameservers = 3
 
-// dns returns the DNS policy and configuration of the cloud Pod. CCI supports Default and None only. The configuration
-// of the cluster DNS is therefore written to the Pod. nodeDNS replaces everything if it is set.
+// maxSearches2 and maxSearches1 are the numbers of search domains of CCI 2.0 and 1.0. Kubernetes allows 32. What CCI
+// does with more is not known: a Pod that it refuses would be worse than a short name that does not resolve. Source:
+// CCI API, "PodDNSConfig" (2.0: three, unless a feature gate of the service allows 32); CCI manual cci_01_0156 (1.0:
+// six).
+const maxSearches2, maxSearches1 = 3, 6
+
+// dns returns the DNS policy and configuration of the cloud Pod.
 func (b *builder) dns(nodeDNS *corev1.PodDNSConfig) (corev1.DNSPolicy, *corev1.PodDNSConfig) {
+	dnsPolicy, config := b.chooseDNS(nodeDNS)
+	limit := maxSearches2
+	if b.translator.config.Version == policy.CCI1 {
+		limit = maxSearches1
+	}
+	if config == nil || len(config.Searches) <= limit {
+		return dnsPolicy, config
+	}
+	config = config.DeepCopy()
+	var left []string
+	// The domain of the cluster only completes names that end in .svc, which are rare. A domain of the Pod is needed.
+	if i := slices.Index(config.Searches, b.translator.config.ClusterDomain); i >= 0 {
+		left = append(left, config.Searches[i])
+		config.Searches = slices.Delete(config.Searches, i, i+1)
+	}
+	if len(config.Searches) > limit {
+		left = append(left, config.Searches[limit:]...)
+		config.Searches = config.Searches[:limit]
+	}
+	b.warn("search domains are left out, because CCI documents no more than %d: %s", limit, strings.Join(left, ", "))
+	return dnsPolicy, config
+}
+
+// chooseDNS returns the DNS policy and configuration without the limits of the cloud. CCI supports Default and None
+// only. The configuration of the cluster DNS is therefore written to the Pod. nodeDNS replaces everything if it is set.
+func (b *builder) chooseDNS(nodeDNS *corev1.PodDNSConfig) (corev1.DNSPolicy, *corev1.PodDNSConfig) {
 	if nodeDNS != nil {
 		return corev1.DNSNone, nodeDNS.DeepCopy()
 	}
@@ -57,10 +88,6 @@ func (b *builder) merge(base, own *corev1.PodDNSConfig) *corev1.PodDNSConfig {
 	if len(merged.Nameservers) > maxNameservers {
 		b.warn("name servers after the third are ignored: %s", strings.Join(merged.Nameservers[maxNameservers:], ", "))
 		merged.Nameservers = merged.Nameservers[:maxNameservers]
-	}
-	if len(merged.Searches) > maxSearches {
-		b.warn("search domains after number %d are ignored", maxSearches)
-		merged.Searches = merged.Searches[:maxSearches]
 	}
 	return merged
 }

@@ -111,7 +111,7 @@ var table = []Section{
 	{"HostAlias", []Field{{"ip", Copied, ""}, {"hostnames", Copied, ""}}},
 	{"PodDNSConfig", []Field{
 		{"nameservers", Copied, "at most 3"},
-		{"searches", Copied, "at most 32"},
+		{"searches", Translated, "3 at most, with CCI 1.0 6; an Event names the others"},
 		{"options", Copied, ""},
 	}},
 	{"PodDNSConfigOption", []Field{{"name", Copied, ""}, {"value", Copied, ""}}},
