@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 
@@ -16,7 +15,10 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/identity"
+	"github.com/spillway-k8s/spillway/vnode/node"
+	"github.com/spillway-k8s/spillway/vnode/nodeconditions"
 	"github.com/spillway-k8s/spillway/vnode/provider"
+	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 // volumeOf creates a volume in the cluster that is reserved for a claim of the namespace.
@@ -135,25 +137,34 @@ func TestOtherClaimsAreRefused(t *testing.T) {
 
 func TestARegionWithoutVolumesRunsPodsWithoutClaims(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*Config){
-		"detected by the virtual node": func(*Config) {},
-		"configured":                   func(c *Config) { c.Pods.Claims, c.Policy.VolumeKinds = false, nil },
+	configured := func(c *Config) { c.Pods.Claims, c.Policy.VolumeKinds = false, nil }
+	unpublished := ccisim.Policies{Unpublished: []string{"persistentvolumes", "persistentvolumeclaims"}}
+	for name, test := range map[string]struct {
+		policies ccisim.Policies
+		change   func(*Config)
+		reason   string
+	}{
+		"detected by the virtual node": {ccisim.Policies{NoVolumes: true}, func(*Config) {}, provider.ReasonNotOffered},
+		"not known to the gateway":     {unpublished, func(*Config) {}, provider.ReasonNotOffered},
+		"configured":                   {ccisim.Policies{NoVolumes: true}, configured, string(translate.ReasonUnsupported)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Policies.NoVolumes = true })
-			v, ns := startOn(t, cloud, hurried, change)
+			cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Policies = test.policies })
+			v, ns := startOn(t, cloud, hurried, test.change)
 			claim(t, ns, "data", volumeOf(t, ns, "data", "nas.csi.everest.io").Name)
 			create(t, ns, claimingPod(v.name(), "claims", "data"))
 			create(t, ns, podOn(v.name(), "web"))
 			await(t, ns, "web", isReady)
-			await(t, ns, "claims", func(pod *corev1.Pod) error {
-				if pod.Status.Phase != corev1.PodPending || pod.Status.Reason == "" {
-					return errors.New("it should wait, with a reason")
-				}
-				return nil
-			})
+			waiting := await(t, ns, "claims", hasReason(test.reason))
+			assert.Equal(t, corev1.PodPending, waiting.Status.Phase)
 			assert.Len(t, cloud.PodsEver(), 1)
+			object := awaitNode(t, v.name(), hasCondition(nodeconditions.Unusable, corev1.ConditionFalse))
+			assert.NoError(t, hasCondition(nodeconditions.Denied, corev1.ConditionFalse)(object))
+			if test.reason == provider.ReasonNotOffered {
+				object = awaitNode(t, v.name(), hasCondition(nodeconditions.Lacking, corev1.ConditionTrue))
+				assert.Contains(t, node.FindCondition(object, nodeconditions.Lacking).Message, "volumes and claims")
+			}
 		})
 	}
 }

@@ -70,6 +70,26 @@ func always(fault ccisim.Fault) func(*testing.T, *cloudtest.Cloud) func() {
 	}
 }
 
+// behaving is a cloud with other policies until the fault ends.
+func behaving(policies ccisim.Policies) func(*testing.T, *cloudtest.Cloud) func() {
+	return func(t *testing.T, cloud *cloudtest.Cloud) func() {
+		before := cloud.Policies()
+		require.NoError(t, cloud.SetPolicies(policies))
+		return func() { require.NoError(t, cloud.SetPolicies(before)) }
+	}
+}
+
+// both are two faults at the same time.
+func both(first, second func(*testing.T, *cloudtest.Cloud) func()) func(*testing.T, *cloudtest.Cloud) func() {
+	return func(t *testing.T, cloud *cloudtest.Cloud) func() {
+		endFirst, endSecond := first(t, cloud), second(t, cloud)
+		return func() {
+			endSecond()
+			endFirst()
+		}
+	}
+}
+
 // waits is what a Pod without a cloud Pod shows, with the reason.
 func waits(reason string) string { return "Pending, `" + reason + "`" }
 
@@ -112,6 +132,14 @@ var cloudFaults = map[string]cloudFault{
 	"the service is not authorized (no agency)": waiting(always(ccisim.Fault{Kind: ccisim.NoAgency, Verb: "create"}),
 		provider.ReasonDenied, nodeconditions.Denied,
 		"open the CCI console", "once the authorization is accepted in the console"),
+	"the account has no quota for the agency": waiting(always(ccisim.Fault{Kind: ccisim.AgencyQuota, Verb: "create"}),
+		provider.ReasonDenied, nodeconditions.Denied, "unused agencies", "once the quota is raised or an agency is deleted"),
+	"the account is not on the list of those that may use CCI": waiting(
+		always(ccisim.Fault{Kind: ccisim.NotListed, Verb: "create"}), provider.ReasonDenied, nodeconditions.Denied,
+		"not on the list", "once the account is on the list"),
+	"the gateway does not know the API of Pods (404)": waiting(behaving(ccisim.Policies{Unpublished: []string{"pods"}}),
+		provider.ReasonNotOffered, nodeconditions.Unusable, "check cci.region, cci.endpoint and policy.cciVersion",
+		"once the endpoint has the API. No Pod ends for it"),
 	"the key lacks a permission": waiting(answers(403, "CCI.01.403110", "no permission"), provider.ReasonDenied,
 		nodeconditions.Denied, "cci:namespaceSubResource:*", "once the permission is granted"),
 	"a firewall answers with an HTML page": waiting(
@@ -121,6 +149,8 @@ var cloudFaults = map[string]cloudFault{
 	// Pods.
 	"the cloud refuses the Pod (403)": refusing(answers(403, "", "quota exceeded"),
 		"retried every `pods.refusalRetry`: a quota may have been raised"),
+	"the cloud refuses the Pod (403 without a reason)": refusing(both(behaving(ccisim.Policies{BareErrors: true}),
+		answers(403, "", "subnetID is not allowed to be duplicated")), "retried every `pods.refusalRetry`"),
 	"the cloud considers the Pod invalid (422)": refusing(answers(422, "", "metadata.labels: Invalid value"),
 		"retried every `pods.refusalRetry`"),
 	"the namespace has no usable network": pendingWithout(always(ccisim.Fault{Kind: ccisim.NetworkFailed}),
@@ -173,6 +203,12 @@ var cloudFaults = map[string]cloudFault{
 		return end
 	}, podRuns, "an incomplete list is not used: it is requested again"),
 
+	"errors have no reason (404, 403, 409)": tolerated(behaving(ccisim.Policies{BareErrors: true}), podRuns,
+		"a list confirms what a 404 means"),
+	"a proxy answers 404 for Pods that exist": tolerated(always(ccisim.Fault{Kind: ccisim.ServerError, Status: 404,
+		HTML: true, Message: "404 page not found", Verb: "get", Path: "/pods/"}), podRuns,
+		"no Pod ends for it: a list shows that they exist"),
+
 	// Watches.
 	"watches are disconnected": tolerated(func(_ *testing.T, cloud *cloudtest.Cloud) func() {
 		cloud.CutWatches(true)
@@ -184,10 +220,7 @@ var cloudFaults = map[string]cloudFault{
 	"the version of a watch has expired (HTTP 410)":    tolerated(expired(true), podRuns, "with a list"),
 	"events arrive twice": tolerated(always(ccisim.Fault{Kind: ccisim.DuplicateEvents}), podRuns,
 		endsUnnoticed),
-	"lists ignore their limit": tolerated(func(t *testing.T, cloud *cloudtest.Cloud) func() {
-		require.NoError(t, cloud.SetPolicies(ccisim.Policies{IgnoreLimit: true}))
-		return func() {}
-	}, podRuns, endsUnnoticed),
+	"lists ignore their limit": tolerated(behaving(ccisim.Policies{IgnoreLimit: true}), podRuns, endsUnnoticed),
 	"deleted Pods are not removed (a finalizer remains)": {
 		begin: always(ccisim.Fault{Kind: ccisim.HoldFinalizer}), pod: "runs; a deleted Pod stays Terminating",
 		see: isReady, held: true,

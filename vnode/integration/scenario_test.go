@@ -105,7 +105,10 @@ func TestUndocumentedBehaviorOfTheService(t *testing.T) {
 		"the strictest service": {
 			Fields: ccisim.RefuseFields, EqualRequests: true, RequireNetworkAnnotations: true, Events: ccisim.EventsAbsent,
 			NoVolumes: true, SecretTypes: ccisim.DocumentedLimits, Searches: ccisim.DocumentedLimits, MaxContainers: 5,
-			RefuseLite: true,
+			RefuseLite: true, BareErrors: true,
+		},
+		"a region without the optional APIs": {
+			Unpublished: []string{"events", "persistentvolumes", "persistentvolumeclaims", "pods/log", "pods/exec"},
 		},
 		"the most lenient service": {
 			IgnoreLimit: true, IgnorePreconditions: true, GoneAsStatus: true, SilentConditions: true, SignedExec: true,
