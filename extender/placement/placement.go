@@ -15,6 +15,7 @@ import (
 	"github.com/spillway-k8s/spillway/extender/leadership"
 	"github.com/spillway-k8s/spillway/extender/ledger"
 	"github.com/spillway-k8s/spillway/extender/nodes"
+	"github.com/spillway-k8s/spillway/extender/slowcall"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -172,6 +173,9 @@ type candidate struct {
 	fits classes
 	// preemptFirst forbids the Pod to burst for now (preemptsFirst).
 	preemptFirst bool
+	// preempting means that the answer lets the scheduler evict Pods, and does not place this one: the scheduler filters
+	// it again.
+	preempting bool
 }
 
 // classes is a set of classes of nodes.
@@ -272,7 +276,7 @@ func (p *Placement) reserve(ctx context.Context, c candidate) (ledger.Outcome, e
 		PreemptFirst: c.preemptFirst,
 	}
 	for {
-		outcome, err := p.reserveInTerm(ctx, c.pod, request)
+		outcome, err := p.reserveInTerm(ctx, c, request)
 		switch {
 		case errors.Is(err, leadership.ErrNewTerm):
 			continue
@@ -287,8 +291,9 @@ func (p *Placement) reserve(ctx context.Context, c candidate) (ledger.Outcome, e
 }
 
 func (p *Placement) reserveInTerm(
-	ctx context.Context, pod *corev1.Pod, request ledger.Request,
+	ctx context.Context, c candidate, request ledger.Request,
 ) (ledger.Outcome, error) {
+	pod := c.pod
 	term, err := p.leadership.CurrentTerm(ctx)
 	if err != nil {
 		return "", err
@@ -300,7 +305,13 @@ func (p *Placement) reserveInTerm(
 	if slot.Kind == "" {
 		return outcome, nil
 	}
-	if err := p.writeSlot(ctx, pod, slot); err != nil {
+	err = p.writeSlot(ctx, pod, slot)
+	if c.preempting && errors.Is(err, slowcall.ErrSlow) {
+		// The write continues in the background, and the Pod is placed only after it has succeeded. An error would leave the
+		// Pod unschedulable for minutes: if only plugins have rejected it, no update of the Pod makes the scheduler retry it.
+		return outcome, nil
+	}
+	if err != nil {
 		return "", err
 	}
 	if err := p.leadership.VerifyTerm(ctx, term); err != nil {

@@ -664,6 +664,27 @@ func TestPreemptReservesTheSlotForWhichPodsAreEvicted(t *testing.T) {
 	assert.Equal(t, []string{"a"}, f.written)
 }
 
+// TestPreemptDoesNotFailOnAnAPIServerThatIsSlow: after an error the scheduler would not retry a Pod that only its own
+// plugins have rejected before something else changes.
+func TestPreemptDoesNotFailOnAnAPIServerThatIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.writeTakes = 2 * time.Second
+		pod := f.pod("a", quota(1))
+		kept, err := f.Preempt(t.Context(), pod, placement.Victims{"local-0": &extenderv1.MetaVictims{}})
+		require.NoError(t, err)
+		assert.Len(t, kept, 1)
+		assert.Equal(t, virtuals, f.filter(f.pod("b", quota(1)), everywhere...).Names, "the slot is not free")
+		_, err = f.Filter(t.Context(), pod, locals)
+		require.ErrorContains(t, err, "the API server is slow", "a Pod is placed only when its slot is stored")
+		time.Sleep(f.writeTakes)
+		synctest.Wait()
+		pod.Annotations[policy.LocalSlotAnnotation] = string(pod.UID)
+		assert.Equal(t, locals, f.filter(pod, locals...).Names)
+		assert.Equal(t, []string{"a"}, f.written)
+	})
+}
+
 func TestPrioritize(t *testing.T) {
 	score := func(f *fixture, names ...string) map[string]int64 {
 		scores := map[string]int64{}

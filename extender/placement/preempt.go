@@ -17,7 +17,8 @@ type Victims map[string]*extenderv1.MetaVictims
 // Preempt returns the nodes on which the Pod may run after the eviction. If there are none, no Pod is evicted.
 // Without it a Pod over its quota would evict local Pods although it cannot use the room
 // (docs/sources.md#scheduler-preemption). A Pod below its quota gets its slot now. Otherwise another Pod could take
-// the slot for which Pods were evicted. The same holds for the limits of its namespace.
+// the slot for which Pods were evicted. The same holds for the limits of its namespace. The answer does not wait for a
+// slow API server to store the slot, because Filter does before the Pod is placed.
 //
 // A node without victims is one that an extender refused although its own resources suffice: the scheduler asks for
 // victims there from version 1.38 on (docs/sources.md#scheduler-preemption). Spillway frees nothing by evictions, so it
@@ -49,7 +50,7 @@ func (p *Placement) preempt(ctx context.Context, pod *corev1.Pod, victims Victim
 	if err != nil {
 		return nil, err
 	}
-	c.fits = classes{victims.has(view, nodes.Local), victims.has(view, nodes.Virtual)}
+	c.fits, c.preempting = classes{victims.has(view, nodes.Local), victims.has(view, nodes.Virtual)}, true
 	allowed, _, err := p.choose(ctx, c)
 	if err != nil {
 		return nil, err

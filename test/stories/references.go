@@ -88,15 +88,16 @@ func (w *World) mirrors(ctx context.Context) (map[string]corev1.ConfigMap, map[s
 
 // checkMirrors compares the mirrors with the data of their sources.
 func (w *World) checkMirrors(ctx context.Context, colour, word string) error {
-	configMaps, secrets, err := w.mirrors(ctx)
+	what := fmt.Sprintf("the mirrors to have %q and %q", colour, word)
+	err := w.await(ctx, what, func(ctx context.Context) (bool, string, error) {
+		configMaps, secrets, err := w.mirrors(ctx)
+		gotColour := configMaps["ConfigMap/settings"].Data["COLOUR"]
+		gotWord := string(secrets["Secret/password"].Data["word"])
+		now := fmt.Sprintf("%q and %q", gotColour, gotWord)
+		return err == nil && gotColour == colour && gotWord == word, now, err
+	})
 	if err != nil {
 		return err
-	}
-	if got := configMaps["ConfigMap/settings"].Data["COLOUR"]; got != colour {
-		return fmt.Errorf("the mirror of ConfigMap settings has %q: want %q", got, colour)
-	}
-	if got := string(secrets["Secret/password"].Data["word"]); got != word {
-		return fmt.Errorf("the mirror of Secret password has %q: want %q", got, word)
 	}
 	pods, err := w.cloudPods(ctx)
 	if err != nil {
