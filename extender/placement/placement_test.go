@@ -100,7 +100,7 @@ func (f *fixture) VerifyTerm(context.Context, leadership.Term) error {
 	return f.termOver
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t *testing.T, options ...func(*placement.Config)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, slots: map[string]string{}}
 	rules := policy.DefaultConfig()
@@ -119,13 +119,20 @@ func newFixture(t *testing.T) *fixture {
 	f.pods = f.ledger.Store(slog.New(slog.DiscardHandler))
 	require.NoError(t, f.pods.Replace(nil, "1"))
 	f.version = 1
-	f.Placement = placement.New(placement.Config{
+	config := placement.Config{
 		Policy: decide, Facts: f, Ledger: f.ledger, Nodes: n, Slots: f, Leadership: leader{f},
-		Timeout: 50 * time.Millisecond,
+		Timeout: time.Minute, // A busy machine must not end an answer.
 		Logger:  slog.New(slog.DiscardHandler),
-	})
+	}
+	for _, option := range options {
+		option(&config)
+	}
+	f.Placement = placement.New(config)
 	return f
 }
+
+// impatient is for tests in which an answer waits for what does not come.
+func impatient(c *placement.Config) { c.Timeout = 50 * time.Millisecond }
 
 func node(name string, labels map[string]string) *metav1.PartialObjectMetadata {
 	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
@@ -375,7 +382,7 @@ func TestASlotThatCannotBeWritten(t *testing.T) {
 // TestAnAPIServerThatIsSlow tests that a slow API server delays the scheduler once, and not once for each slot.
 func TestAnAPIServerThatIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t)
+		f := newFixture(t, impatient)
 		f.writeTakes = 2 * time.Second
 		var pods []*corev1.Pod
 		begun := time.Now()
@@ -457,7 +464,7 @@ func TestAmongSeveralExtenders(t *testing.T) {
 }
 
 func TestFilterWaitsForTheWatch(t *testing.T) {
-	f := newFixture(t)
+	f := newFixture(t, impatient)
 	ahead := f.pod("a", quota(1)).DeepCopy()
 	ahead.ResourceVersion = "99"
 	_, err := f.Filter(t.Context(), ahead, everywhere)
@@ -482,7 +489,7 @@ func TestASlotIsDecidedAgainInANewTerm(t *testing.T) {
 }
 
 func TestAnUnknownNodeIsAnErrorOfTheClient(t *testing.T) {
-	f := newFixture(t)
+	f := newFixture(t, impatient)
 	_, err := f.Filter(t.Context(), f.pod("a"), []string{"local-0", "nowhere"})
 	var unknown *nodes.UnknownNodeError
 	require.ErrorAs(t, err, &unknown)
