@@ -61,6 +61,10 @@ const (
 	// node-restriction.kubernetes.io/ (admission plug-in NodeRestriction).
 	TrustedNodeLabel = "node-restriction.kubernetes.io/spillway"
 	TrustedNodeValue = "virtual-node"
+	// LiqoNodeLabel with the value LiqoNodeVirtual marks a node of Liqo, which stands for another cluster. Versions of
+	// Liqo before July 2026 do not set NodeTypeLabel. Source: Liqo, pkg/consts/namespace_mapping.go.
+	LiqoNodeLabel   = "liqo.io/type"
+	LiqoNodeVirtual = "virtual-node"
 	// ProviderTaintKey, with the value ProviderTaintValue and the effect NoSchedule, repels Pods that may not burst.
 	ProviderTaintKey   = "virtual-kubelet.io/provider"
 	ProviderTaintValue = "huawei"
@@ -193,13 +197,15 @@ func VirtualNodeLabels() map[string]string {
 	return map[string]string{NodeTypeLabel: NodeTypeVirtual, TrustedNodeLabel: TrustedNodeValue}
 }
 
-// IsVirtualNode reports whether a node claims to represent a cloud, by its labels: that of Spillway or of another
-// system.
-func IsVirtualNode(labels map[string]string) bool { return labels[NodeTypeLabel] == NodeTypeVirtual }
+// IsVirtualNode reports whether a node claims to represent a cloud or another cluster, by its labels: that of Spillway
+// or of another system.
+func IsVirtualNode(labels map[string]string) bool {
+	return labels[NodeTypeLabel] == NodeTypeVirtual || labels[LiqoNodeLabel] == LiqoNodeVirtual
+}
 
 // IsOurNode reports whether a node is a virtual node of Spillway.
 func IsOurNode(labels map[string]string) bool {
-	return IsVirtualNode(labels) && labels[TrustedNodeLabel] == TrustedNodeValue
+	return labels[NodeTypeLabel] == NodeTypeVirtual && labels[TrustedNodeLabel] == TrustedNodeValue
 }
 
 // NeedsPlacement reports whether the scheduler calls the extender for the Pod (PlacementResource).

@@ -38,6 +38,8 @@ func TestNames(t *testing.T) {
 		"NodeTypeVirtual":    "virtual-kubelet",
 		"TrustedNodeLabel":   "node-restriction.kubernetes.io/spillway",
 		"TrustedNodeValue":   "virtual-node",
+		"LiqoNodeLabel":      "liqo.io/type",
+		"LiqoNodeVirtual":    "virtual-node",
 		"ProviderTaintKey":   "virtual-kubelet.io/provider",
 		"ProviderTaintValue": "huawei",
 		// Kubernetes' own.

@@ -9,12 +9,13 @@ import (
 // (CloudFileAnnotation).
 func Keys() []string {
 	return slices.Concat(userKeys(), WrittenAnnotations(), []string{
-		NodeTypeLabel, TrustedNodeLabel, ResolvConfAnnotation, FixedIPAnnotation, FlavorAnnotation, ProviderTaintKey,
-		string(PlacementResource), string(LocalReplicasCondition), SoldOutUntilAnnotation, SoldOutLockAnnotation,
-		UninstallLabel, DeletionCostAnnotation, CloudClusterKey, CloudNodeAnnotation, CloudNamespaceAnnotation,
-		CloudNameAnnotation, CloudUIDAnnotation, CloudOwnerLabel, CloudSizeAnnotation, CloudSourceKindAnnotation,
-		CloudSourceNamespaceAnnotation, CloudSourceNameAnnotation, CloudSourceUIDAnnotation,
-		CloudSourceVolumeAnnotation, CloudRenewAnnotation, DoctorLabel, DoctorUntilAnnotation,
+		NodeTypeLabel, TrustedNodeLabel, LiqoNodeLabel, ResolvConfAnnotation, FixedIPAnnotation, FlavorAnnotation,
+		ProviderTaintKey, string(PlacementResource), string(LocalReplicasCondition), SoldOutUntilAnnotation,
+		SoldOutLockAnnotation, UninstallLabel, DeletionCostAnnotation, CloudClusterKey, CloudNodeAnnotation,
+		CloudNamespaceAnnotation, CloudNameAnnotation, CloudUIDAnnotation, CloudOwnerLabel, CloudSizeAnnotation,
+		CloudSourceKindAnnotation, CloudSourceNamespaceAnnotation, CloudSourceNameAnnotation,
+		CloudSourceUIDAnnotation, CloudSourceVolumeAnnotation, CloudRenewAnnotation, DoctorLabel,
+		DoctorUntilAnnotation,
 	})
 }
 

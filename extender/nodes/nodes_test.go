@@ -86,6 +86,25 @@ func TestANodeThatOnlyClaimsToBeVirtualIsForeign(t *testing.T) {
 	assert.Equal(t, 2, changes)
 }
 
+// A Liqo node stands for another cluster. Older versions of Liqo give it their own label only.
+func TestANodeOfLiqoIsForeign(t *testing.T) {
+	for name, labels := range map[string]map[string]string{
+		"since July 2026":  {policy.NodeTypeLabel: policy.NodeTypeVirtual, "liqo.io/type": "virtual-node"},
+		"before July 2026": {"liqo.io/type": "virtual-node", "kubernetes.io/role": "agent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			milan := node("milan", false)
+			milan.Labels = labels
+			n := nodes.New()
+			require.NoError(t, n.Store().Replace([]any{milan, node("local-0", false), node("virtual-0", true)}, "1"))
+			local, virtual := n.View().Split([]string{"milan", "local-0", "virtual-0"})
+			assert.Equal(t, []string{"local-0"}, local, "no managed Pod goes to another cluster")
+			assert.Equal(t, []string{"virtual-0"}, virtual)
+			assert.False(t, n.IsLocal("milan"), "the Pods of another cluster are no local replicas")
+		})
+	}
+}
+
 func TestTheLabelsOfVirtualNodesThatExist(t *testing.T) {
 	n := nodes.New()
 	assert.Empty(t, n.Ours())
