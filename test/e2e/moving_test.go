@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,12 +13,30 @@ import (
 	"github.com/spillway-k8s/spillway/test/stories"
 )
 
+// storyNames are the names of all stories.
+func storyNames() []string {
+	names := []string{schedulerName, fewerVirtualNodes}
+	all := slices.Concat(stories.All(), stories.Further(), stories.Schedulers(), stories.OwnScheduler())
+	for _, story := range all {
+		names = append(names, story.Name)
+	}
+	return names
+}
+
+// docs/beside.md names the stories that try what it says.
+func TestTheStoriesOfOtherSystemsExist(t *testing.T) {
+	page, err := os.ReadFile("../../docs/beside.md")
+	require.NoError(t, err)
+	named := regexp.MustCompile("story `([^`]+)`").FindAllStringSubmatch(string(page), -1)
+	require.Greater(t, len(named), 2)
+	for _, name := range named {
+		assert.Contains(t, storyNames(), name[1])
+	}
+}
+
 // docs/moving.md names stories in the last column of its tables. Each must exist.
 func TestTheStoriesOfThePageExist(t *testing.T) {
-	played := []string{schedulerName, fewerVirtualNodes}
-	for _, story := range append(stories.All(), stories.Further()...) {
-		played = append(played, story.Name)
-	}
+	played := storyNames()
 	page, err := os.ReadFile("../../docs/moving.md")
 	require.NoError(t, err)
 	named := 0

@@ -83,6 +83,26 @@ func TestFieldsThatPagesNameExist(t *testing.T) {
 		func(path string) bool { return exists[path] })
 }
 
+// Pages name the tests of what they promise: functions, and cases of decisions (policy/testdata).
+func TestTestsThatPagesNameExist(t *testing.T) {
+	exists := map[string]bool{}
+	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	require.NoError(t, walk(root, func(name, _ string) error {
+		if decision, ok := strings.CutSuffix(filepath.Base(name), ".input.yaml"); ok {
+			exists[decision] = true
+		}
+		if !strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		content, err := os.ReadFile(name)
+		for _, match := range function.FindAllSubmatch(content, -1) {
+			exists[string(match[1])] = true
+		}
+		return err
+	}))
+	mentioned(t, handwritten(t), "`(Test[A-Z]\\w*|beside-[a-z-]+)`", func(name string) bool { return exists[name] })
+}
+
 func TestEachConditionHasARunbook(t *testing.T) {
 	m, err := parseModule(root)
 	require.NoError(t, err)
