@@ -340,7 +340,6 @@ func TestLimitsPolicies(t *testing.T) {
 	searching := func(name string, searches ...string) object {
 		return podBody(name, withSpec("dnsConfig", object{"searches": searches}))
 	}
-	require.NoError(t, b.sim.SetPolicies(ccisim.Policies{Searches: ccisim.DocumentedLimits}))
 	status, _ := b.want(http.StatusUnprocessableEntity, "POST", hidden, basic).statusBody(t)
 	assert.Contains(t, status.Message, `type: Unsupported value: "kubernetes.io/basic-auth"`)
 	b.want(http.StatusCreated, "POST", hidden,
@@ -349,7 +348,9 @@ func TestLimitsPolicies(t *testing.T) {
 		searching("four", "a", "b", "c", "d")).statusBody(t)
 	assert.Contains(t, status.Message, "spec.dnsConfig.searches: Too many: 4: must have at most 3 items")
 	b.want(http.StatusCreated, "POST", podsPath, searching("three", "a", "b", "c"))
-	require.NoError(t, b.sim.SetPolicies(ccisim.Policies{SecretTypes: ccisim.KubernetesLimits}))
+	require.NoError(t, b.sim.SetPolicies(ccisim.Policies{
+		SecretTypes: ccisim.KubernetesLimits, Searches: ccisim.KubernetesLimits,
+	}))
 	b.want(http.StatusCreated, "POST", hidden, basic)
 	b.want(http.StatusCreated, "POST", podsPath, searching("four", "a", "b", "c", "d"))
 }

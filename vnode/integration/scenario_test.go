@@ -104,8 +104,7 @@ func TestUndocumentedBehaviorOfTheService(t *testing.T) {
 	for name, policies := range map[string]ccisim.Policies{
 		"the strictest service": {
 			Fields: ccisim.RefuseFields, EqualRequests: true, RequireNetworkAnnotations: true, Events: ccisim.EventsAbsent,
-			NoVolumes: true, SecretTypes: ccisim.DocumentedLimits, Searches: ccisim.DocumentedLimits, MaxContainers: 5,
-			RefuseLite: true, BareErrors: true,
+			NoVolumes: true, MaxContainers: 5, RefuseLite: true, BareErrors: true,
 		},
 		"a region without the optional APIs": {
 			Unpublished: []string{"events", "persistentvolumes", "persistentvolumeclaims", "pods/log", "pods/exec"},
@@ -113,6 +112,7 @@ func TestUndocumentedBehaviorOfTheService(t *testing.T) {
 		"the most lenient service": {
 			IgnoreLimit: true, IgnorePreconditions: true, GoneAsStatus: true, SilentConditions: true, SignedExec: true,
 			Events: ccisim.EventsWatched, IgnoreSecurityContext: true, SecretTypes: ccisim.KubernetesLimits,
+			Searches: ccisim.KubernetesLimits,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

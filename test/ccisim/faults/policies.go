@@ -72,7 +72,7 @@ type Policies struct {
 	// kubernetes.io/dockerconfigjson and kubernetes.io/tls. Default documented.
 	SecretTypes LimitPolicy `json:"secretTypes"`
 	// Searches is how many DNS search domains a Pod may have: 32 in Kubernetes; documented are 3 in CCI 2.0 and 6 in 1.0.
-	// Default kubernetes.
+	// Default documented.
 	Searches LimitPolicy `json:"searches"`
 	// MaxContainers is how many containers a Pod may have, not counting init containers. OTC documents 5, and the vendor
 	// nothing for CCI 2.0. Default 0: any number.
@@ -97,7 +97,7 @@ func (p Policies) WithDefaults() Policies {
 	p.Fields = cmp.Or(p.Fields, DropFields)
 	p.Events = cmp.Or(p.Events, EventsListed)
 	p.SecretTypes = cmp.Or(p.SecretTypes, DocumentedLimits)
-	p.Searches = cmp.Or(p.Searches, KubernetesLimits)
+	p.Searches = cmp.Or(p.Searches, DocumentedLimits)
 	return p
 }
 

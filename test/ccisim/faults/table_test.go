@@ -144,11 +144,11 @@ func TestIDs(t *testing.T) {
 func TestPolicies(t *testing.T) {
 	table := newTable(t)
 	defaults := Policies{
-		Fields: DropFields, Events: EventsListed, SecretTypes: DocumentedLimits, Searches: KubernetesLimits,
+		Fields: DropFields, Events: EventsListed, SecretTypes: DocumentedLimits, Searches: DocumentedLimits,
 	}
 	assert.Equal(t, defaults, table.Policies())
-	require.NoError(t, table.SetPolicies(Policies{Fields: RefuseFields, Searches: DocumentedLimits, SignedExec: true}))
-	defaults.Fields, defaults.Searches, defaults.SignedExec = RefuseFields, DocumentedLimits, true
+	require.NoError(t, table.SetPolicies(Policies{Fields: RefuseFields, Searches: KubernetesLimits, SignedExec: true}))
+	defaults.Fields, defaults.Searches, defaults.SignedExec = RefuseFields, KubernetesLimits, true
 	assert.Equal(t, defaults, table.Policies())
 	err := table.SetPolicies(Policies{Fields: "keep", Events: "some", SecretTypes: "few", MaxContainers: -1})
 	assert.ErrorContains(t, err, `policies.secretTypes: Unsupported value: "few"`)
