@@ -1,5 +1,5 @@
 // Package failover tests that virtual nodes survive their processes: vnode processes between a real control plane, with
-// the controller that marks Nodes NotReady, and a simulated cloud are killed, suspended and stopped.
+// the controller that marks Nodes NotReady, and a simulated cloud are upgraded, killed, suspended and cut off.
 package failover
 
 import (
@@ -34,7 +34,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/node"
 )
 
-// rounds is how often each process is killed, suspended and stopped.
+// rounds is how often processes leave in each way.
 var rounds = flag.Int("rounds", 1, "rounds of each kind")
 
 // trial is the control plane.
@@ -84,6 +84,8 @@ func settings(t *testing.T, cloud *cloudtest.Cloud, nodes ...string) *config.Con
 type witness struct {
 	mu   sync.Mutex
 	seen []string
+	// lost is how many endpoints were missing at most.
+	lost int
 }
 
 func (w *witness) note(format string, args ...any) {
@@ -115,7 +117,7 @@ func (w *witness) watch(t *testing.T, namespace string, nodes []string, pods int
 		if pod.Namespace == namespace && pod.Labels["app"] == "web" && (!isReady(pod) || pod.DeletionTimestamp != nil) {
 			w.note("pod %s is not Ready, or is deleted: %v", pod.Name, pod.Status.Conditions)
 		}
-	}, func(any) {})
+	}, func(any) { w.note("a Pod was deleted") })
 	handle(factory.Discovery().V1().EndpointSlices().Informer(), func(obj any) {
 		slice := obj.(*discoveryv1.EndpointSlice)
 		if slice.Namespace != namespace {
@@ -129,8 +131,12 @@ func (w *witness) watch(t *testing.T, namespace string, nodes []string, pods int
 		}
 		if ready != pods {
 			w.note("the Service has %d of %d endpoints", ready, pods)
+			w.lose(pods - ready)
 		}
-	}, func(any) { w.note("an EndpointSlice was deleted") })
+	}, func(any) {
+		w.note("an EndpointSlice was deleted")
+		w.lose(pods)
+	})
 	factory.StartWithContext(ctx)
 	factory.WaitForCacheSync(ctx.Done())
 	t.Cleanup(func() {
@@ -139,13 +145,21 @@ func (w *witness) watch(t *testing.T, namespace string, nodes []string, pods int
 	})
 }
 
-// check fails the test if something was seen.
-func (w *witness) check(t *testing.T) {
+// lose notes that endpoints are missing.
+func (w *witness) lose(endpoints int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lost = max(w.lost, endpoints)
+}
+
+// check fails the test if something was seen since the last check. It returns how many endpoints were lost.
+func (w *witness) check(t *testing.T) (lost int) {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	assert.Empty(t, w.seen)
-	w.seen = nil
+	lost, w.seen, w.lost = w.lost, nil, 0
+	return lost
 }
 
 func isReady(pod *corev1.Pod) bool {
@@ -208,113 +222,209 @@ func awaitReady(t *testing.T, namespace, app string, count int) {
 	})
 }
 
-// The ways in which a process ends.
-var ends = map[string]syscall.Signal{
-	"killed": syscall.SIGKILL, "suspended": syscall.SIGSTOP, "stopped": syscall.SIGTERM,
+// group is two processes that share two virtual nodes with Pods behind a Service.
+type group struct {
+	// whole is the test during which the processes run.
+	whole     *testing.T
+	processes [2]*process
+	nodes     []string
+	namespace string
+	// pods and probes count the Pods that run from the beginning, and those that were created in the rounds.
+	pods, probes int
+	witness      witness
 }
 
-func TestVirtualNodesSurviveTheirProcesses(t *testing.T) {
+// start starts the processes and waits until the Pods are endpoints of the Service.
+func start(t *testing.T, cloud *cloudtest.Cloud) *group {
+	t.Helper()
 	const podsPerNode = 3
-	cloud := cloudtest.New(t)
-	nodes := []string{"virtual-node-cci-0", "virtual-node-cci-1"}
-	file := writeConfig(t, settings(t, cloud, nodes...))
+	g := &group{whole: t, nodes: []string{"virtual-node-cci-0", "virtual-node-cci-1"}}
+	file := writeConfig(t, settings(t, cloud, g.nodes...))
 	_, text, err := net.SplitHostPort(programtest.FreeAddress(t))
 	require.NoError(t, err)
 	port, err := strconv.Atoi(text)
 	require.NoError(t, err)
-	processes := []*process{newProcess(t, 0, port, file), newProcess(t, 1, port, file)}
-	for _, p := range processes {
-		p.start(t)
+	for i := range g.processes {
+		g.processes[i] = newProcess(t, i, port, file, cloud)
+		g.processes[i].start(t)
 	}
 	programtest.Eventually(t, func() error {
-		for i, p := range processes {
-			if !p.runs(nodes[i]) {
+		for i, p := range g.processes {
+			if !p.runs(g.nodes[i]) {
 				state, err := p.state()
-				return fmt.Errorf("%s does not run %s: %s: %w", p.name, nodes[i], state, err)
+				return fmt.Errorf("%s does not run %s: %s: %w", p.name, g.nodes[i], state, err)
 			}
 		}
 		return nil
 	})
-
-	namespace := trialNamespace(t)
-	create := func(name, on, app string) {
-		_, err := trial.Client().CoreV1().Pods(namespace).Create(t.Context(), pod(name, on, app),
-			metav1.CreateOptions{})
-		require.NoError(t, err)
-	}
-	for i, on := range nodes {
+	g.namespace, g.pods = trialNamespace(t), len(g.nodes)*podsPerNode
+	for i, on := range g.nodes {
 		for j := range podsPerNode {
-			create(fmt.Sprintf("web-%d-%d", i, j), on, "web")
+			g.create(t, fmt.Sprintf("web-%d-%d", i, j), on, "web")
 		}
 	}
-	all := len(nodes) * podsPerNode
-	awaitReady(t, namespace, "web", all)
-	w := &witness{}
+	awaitReady(t, g.namespace, "web", g.pods)
 	programtest.Eventually(t, func() error {
-		slices, err := trial.Client().DiscoveryV1().EndpointSlices(namespace).List(t.Context(), metav1.ListOptions{})
-		if err == nil && (len(slices.Items) != 1 || len(slices.Items[0].Endpoints) != all) {
+		slices, err := trial.Client().DiscoveryV1().EndpointSlices(g.namespace).List(t.Context(), metav1.ListOptions{})
+		if err == nil && (len(slices.Items) != 1 || len(slices.Items[0].Endpoints) != g.pods) {
 			err = errors.New("the Service lacks endpoints")
 		}
 		return err
 	})
-	w.watch(t, namespace, nodes, all)
+	g.witness.watch(t, g.namespace, g.nodes, g.pods)
+	return g
+}
 
-	probes := 0
-	whole := t
-	for round := range *rounds {
-		for _, kind := range []string{"killed", "suspended", "stopped"} {
-			t.Run(fmt.Sprintf("%s, round %d", kind, round), func(t *testing.T) {
-				// The process that runs the first node ends. The other one runs both then, before the cluster considers
-				// a Node lost. How long that takes is logged, because a busy machine is slow.
-				victim := slices.IndexFunc(processes, func(p *process) bool { return p.runs(nodes[0]) })
-				require.GreaterOrEqual(t, victim, 0, "no process runs the first node")
-				gone, other := processes[victim], processes[1-victim]
-				began := time.Now()
-				gone.signal(t, ends[kind])
-				probes++
-				name := fmt.Sprintf("probe-%d", probes)
-				create(name, nodes[0], "probe")
-				programtest.Eventually(t, func() error {
-					if !other.runs(nodes[0]) || !other.runs(nodes[1]) {
-						return errors.New("the standby does not run both nodes")
-					}
-					return nil
-				})
-				taken := time.Since(began)
-				awaitReady(t, namespace, "probe", probes)
-				t.Logf("%s: another process runs the node after %s, a new Pod is Ready after %s",
-					kind, taken.Round(100*time.Millisecond), time.Since(began).Round(100*time.Millisecond))
+// create creates a Pod on a node.
+func (g *group) create(t *testing.T, name, on, app string) {
+	t.Helper()
+	_, err := trial.Client().CoreV1().Pods(g.namespace).Create(t.Context(), pod(name, on, app), metav1.CreateOptions{})
+	require.NoError(t, err)
+}
 
-				if ends[kind] == syscall.SIGSTOP {
-					gone.signal(t, syscall.SIGCONT)
-				} else {
-					gone.ended()
-					gone.start(whole)
-				}
-				programtest.Eventually(t, func() error {
-					_, err := gone.state()
-					if err == nil && gone.runs(nodes[0]) {
-						err = errors.New("the former process still runs the node")
-					}
-					return err
-				})
-				assert.True(t, other.runs(nodes[0]), "the node stays where it is")
-				awaitReady(t, namespace, "web", all)
-				w.check(t)
-			})
+// busy returns the process that runs the first node, and the other one.
+func (g *group) busy(t *testing.T) (busy, other *process) {
+	t.Helper()
+	i := slices.IndexFunc(g.processes[:], func(p *process) bool { return p.runs(g.nodes[0]) })
+	require.GreaterOrEqual(t, i, 0, "no process runs the first node")
+	return g.processes[i], g.processes[1-i]
+}
+
+// takeOver makes a process leave its nodes and waits until the other one runs all nodes, and a Pod that was created
+// meanwhile is Ready. How long that takes is measured and not limited, because a busy machine is slow: the cluster
+// decides when a Node is lost.
+func (g *group) takeOver(t *testing.T, other *process, leave func()) measure {
+	t.Helper()
+	began := time.Now()
+	leave()
+	g.probes++
+	g.create(t, fmt.Sprintf("probe-%d", g.probes), g.nodes[0], "probe")
+	programtest.Eventually(t, func() error {
+		if !other.runs(g.nodes...) {
+			return errors.New("the other process does not run all nodes")
 		}
+		return nil
+	})
+	without := time.Since(began)
+	awaitReady(t, g.namespace, "probe", g.probes)
+	return measure{without, time.Since(began)}
+}
+
+// awaitStandby waits until a process is ready and runs no node, and checks that the other one still runs all.
+func (g *group) awaitStandby(t *testing.T, p, other *process) {
+	t.Helper()
+	programtest.Eventually(t, func() error {
+		_, err := p.state()
+		if err == nil && slices.ContainsFunc(g.nodes, func(node string) bool { return p.runs(node) }) {
+			err = errors.New("the process runs a node")
+		}
+		return err
+	})
+	assert.True(t, other.runs(g.nodes...), "the nodes stay where they are")
+}
+
+// away is a way in which one process leaves, and comes back.
+type away struct {
+	leave func(*testing.T, *process)
+	back  func(*testing.T, *group, *process)
+}
+
+func (a away) play(g *group, t *testing.T, _ int) measure {
+	gone, other := g.busy(t)
+	m := g.takeOver(t, other, func() { a.leave(t, gone) })
+	a.back(t, g, gone)
+	g.awaitStandby(t, gone, other)
+	return m
+}
+
+func bySignal(signal syscall.Signal) func(*testing.T, *process) {
+	return func(t *testing.T, p *process) { p.signal(t, signal) }
+}
+
+func restart(_ *testing.T, g *group, p *process) { p.restart(g.whole) }
+
+// kinds are the ways in which processes leave their nodes. play plays a round.
+var kinds = []struct {
+	name string
+	play func(g *group, t *testing.T, round int) measure
+}{
+	{"upgraded", upgrade},
+	{"killed", away{bySignal(syscall.SIGKILL), restart}.play},
+	{"suspended", away{bySignal(syscall.SIGSTOP), func(t *testing.T, _ *group, p *process) {
+		p.signal(t, syscall.SIGCONT)
+	}}.play},
+	{"lost with its machine", loseMachine},
+}
+
+// loseMachine takes a machine from the network: no connection ends, and the process goes on and believes for a while
+// that it runs the node. In even rounds the machine comes back with the process. In odd rounds it was switched off.
+func loseMachine(g *group, t *testing.T, round int) measure {
+	if round%2 == 0 {
+		return away{
+			func(_ *testing.T, p *process) { p.network.cut() },
+			func(_ *testing.T, _ *group, p *process) { p.network.mend() },
+		}.play(g, t, round)
 	}
+	return away{
+		func(t *testing.T, p *process) {
+			p.network.cut()
+			p.signal(t, syscall.SIGKILL)
+		},
+		func(t *testing.T, g *group, p *process) {
+			p.network.forget()
+			p.network.mend()
+			restart(t, g, p)
+		},
+	}.play(g, t, round)
+}
+
+// upgrade replaces the processes as a rolling update of the chart's StatefulSet does: the last one first, each by one
+// with another identity, and the next one when the new one is Ready. It returns the longest times.
+func upgrade(g *group, t *testing.T, round int) (longest measure) {
+	for i := len(g.processes) - 1; i >= 0; i-- {
+		p, other := g.processes[i], g.processes[1-i]
+		m := g.takeOver(t, other, func() { p.signal(t, syscall.SIGTERM) })
+		longest = measure{max(longest.without, m.without), max(longest.fresh, m.fresh)}
+		p.name = fmt.Sprintf("upgrade-%d_vnode-%d", round, i)
+		p.restart(g.whole)
+		g.awaitStandby(t, p, other)
+	}
+	for _, name := range g.nodes {
+		lease, err := trial.Client().CoordinationV1().Leases(metav1.NamespaceDefault).Get(t.Context(),
+			"spillway-vnode-"+name, metav1.GetOptions{})
+		require.NoError(t, err)
+		assert.Equal(t, g.processes[1].name, *lease.Spec.HolderIdentity, "none of the former processes is left")
+	}
+	return longest
+}
+
+func TestVirtualNodesSurviveTheirProcesses(t *testing.T) {
+	cloud := cloudtest.New(t)
+	g := start(t, cloud)
+	var all []*figures
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			f := &figures{kind: kind.name}
+			all = append(all, f)
+			for round := range *rounds {
+				f.measures = append(f.measures, kind.play(g, t, round))
+				awaitReady(t, g.namespace, "web", g.pods)
+				f.lost = max(f.lost, g.witness.check(t))
+			}
+		})
+	}
+	t.Logf("In seconds:\n%s", table(all))
 
 	made := map[string]int{}
 	for _, cloudPod := range cloud.PodsEver() {
 		made[cloudPod.Annotations[policy.CloudUIDAnnotation]]++
 	}
-	assert.Len(t, made, all+probes)
+	assert.Len(t, made, g.pods+g.probes)
 	for uid, times := range made {
 		assert.Equal(t, 1, times, "cloud Pods of Pod %s", uid)
 	}
 	zones := map[string]bool{}
-	for _, name := range nodes {
+	for _, name := range g.nodes {
 		object, err := trial.Client().CoreV1().Nodes().Get(t.Context(), name, metav1.GetOptions{})
 		require.NoError(t, err)
 		zones[object.Labels[corev1.LabelTopologyZone]] = true

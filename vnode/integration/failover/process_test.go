@@ -7,17 +7,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
 	loader "github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/run"
 	"github.com/spillway-k8s/spillway/test/programtest"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/config"
 	"github.com/spillway-k8s/spillway/vnode/host"
 )
@@ -40,12 +43,14 @@ func runAsProcess() int {
 	})
 }
 
-// process is a vnode process.
+// process is a vnode process. It reaches the API server and the cloud through a network of its own.
 type process struct {
 	name, address, health string
-	file                  string
-	command               *exec.Cmd
-	logs                  *os.File
+	network               *network
+	// flags are those that do not change when the process starts again.
+	flags   []string
+	command *exec.Cmd
+	logs    *os.File
 }
 
 // writeConfig writes the configuration file that all processes share.
@@ -59,21 +64,38 @@ func writeConfig(t *testing.T, cfg *config.Config) string {
 }
 
 // newProcess describes the i-th process. It has an address of its own, as a Pod has, and the ports of all processes.
-func newProcess(t *testing.T, i, port int, file string) *process {
+func newProcess(t *testing.T, i, port int, file string, cloud *cloudtest.Cloud) *process {
 	t.Helper()
 	address := fmt.Sprintf("127.0.0.%d", 10+i)
-	return &process{
+	p := &process{
 		name: "vnode-" + strconv.Itoa(i), address: fmt.Sprintf("%s:%d", address, port),
-		health: fmt.Sprintf("%s:%d", address, port+10), file: file,
+		health: fmt.Sprintf("%s:%d", address, port+10), network: newNetwork(t),
 	}
+	cloudURL := "http://" + p.network.to(t, strings.TrimPrefix(cloud.URL, "http://"))
+	p.flags = []string{
+		"--config=" + file, "--kubeconfig=" + p.kubeconfig(t), "--cci-endpoint=" + cloudURL, "--iam-endpoint=" + cloudURL,
+		"--node-ip=" + address, "--listen=" + p.address, "--health-listen=" + p.health,
+	}
+	return p
+}
+
+// kubeconfig writes a kubeconfig file that leads through the network of the process.
+func (p *process) kubeconfig(t *testing.T) string {
+	t.Helper()
+	kubeconfig, err := clientcmd.LoadFromFile(trial.UserKubeconfig(account))
+	require.NoError(t, err)
+	for _, cluster := range kubeconfig.Clusters {
+		cluster.Server = "https://" + p.network.to(t, strings.TrimPrefix(cluster.Server, "https://"))
+	}
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, clientcmd.WriteToFile(*kubeconfig, file))
+	return file
 }
 
 // start starts the process. It is killed when the test ends.
 func (p *process) start(t *testing.T) {
 	t.Helper()
-	host, _, _ := strings.Cut(p.address, ":")
-	p.command = exec.Command(os.Args[0], asProcess, "--config="+p.file, "--process-name="+p.name, "--node-ip="+host,
-		"--listen="+p.address, "--health-listen="+p.health)
+	p.command = exec.Command(os.Args[0], append([]string{asProcess, "--process-name=" + p.name}, p.flags...)...)
 	logs, err := os.CreateTemp(t.TempDir(), p.name)
 	require.NoError(t, err)
 	p.logs, p.command.Stderr = logs, logs
@@ -99,14 +121,20 @@ func (p *process) signal(t *testing.T, signal syscall.Signal) {
 	require.NoError(t, p.command.Process.Signal(signal))
 }
 
-// ended waits until the process has ended, in whatever way.
-func (p *process) ended() { _ = p.command.Wait() }
+// restart starts the process again after it has ended, in whatever way.
+func (p *process) restart(t *testing.T) {
+	t.Helper()
+	_ = p.command.Wait()
+	p.start(t)
+}
 
 // state returns what the process says about its nodes.
 func (p *process) state() (string, error) { return programtest.Get("http://" + p.health + "/readyz") }
 
-// runs reports whether the process runs a node and is ready.
-func (p *process) runs(node string) bool {
+// runs reports whether the process runs all of these nodes and is ready.
+func (p *process) runs(nodes ...string) bool {
 	state, err := p.state()
-	return err == nil && strings.Contains(state, "node "+node+" runs here")
+	return err == nil && !slices.ContainsFunc(nodes, func(node string) bool {
+		return !strings.Contains(state, "node "+node+" runs here")
+	})
 }
