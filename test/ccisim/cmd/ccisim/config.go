@@ -24,6 +24,9 @@ type Config struct {
 	TLSPrivateKeyFile string `json:"tlsPrivateKeyFile"`
 	// CredentialsFile has the accepted credentials: see ccisim.LoadCredentials. Required.
 	CredentialsFile string `json:"credentialsFile"`
+	// Replay is a transcript of "vnode doctor". Its answers are served instead of a simulation: see package replay. It
+	// needs no credentials. Default none.
+	Replay string `json:"replay"`
 	// ProjectID and DomainID are those of credentials that name none. Without a ProjectID, requests with such credentials
 	// may name any project.
 	ProjectID string `json:"projectId"`
@@ -74,6 +77,8 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.CredentialsFile, "credentials-file", c.CredentialsFile,
 		"YAML `file` with one credential or a list: "+
 			"accessKey, secretKey, projectId, domainId, securityToken, authToken")
+	flags.StringVar(&c.Replay, "replay", c.Replay,
+		"`file` with a transcript of vnode doctor, whose answers are served instead of a simulation")
 	flags.StringVar(&c.ProjectID, "project-id", c.ProjectID,
 		"project of credentials that name none; if it is empty, requests with such credentials may name any project")
 	flags.StringVar(&c.DomainID, "domain-id", c.DomainID, "domain of credentials that name none")
@@ -108,7 +113,7 @@ func (c *Config) Validate() error {
 		errs = append(errs, field.Invalid(field.NewPath("tlsCertFile"), c.TLSCertFile,
 			"must be set if and only if tlsPrivateKeyFile is set"))
 	}
-	if c.CredentialsFile == "" {
+	if c.CredentialsFile == "" && c.Replay == "" {
 		errs = append(errs, field.Required(field.NewPath("credentialsFile"), "a file with one credential or a list"))
 	}
 	for name, d := range map[string]time.Duration{

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 
@@ -13,6 +14,8 @@ import (
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/ccisim/replay"
+	"github.com/spillway-k8s/spillway/vnode/doctor/transcript"
 )
 
 func program(ctx context.Context, args []string) error {
@@ -23,6 +26,9 @@ func program(ctx context.Context, args []string) error {
 	logger, err := logging.SetUp(cfg.Logging, os.Stderr)
 	if err != nil {
 		return err
+	}
+	if cfg.Replay != "" {
+		return serveReplay(ctx, cfg, logger)
 	}
 	sim, err := newSim(cfg, logger)
 	if err != nil {
@@ -45,6 +51,24 @@ func program(ctx context.Context, args []string) error {
 		}.Run(ctx)
 	})
 	return errors.Join(group.Wait(), sim.Close())
+}
+
+// serveReplay serves the answers of a transcript until ctx ends.
+func serveReplay(ctx context.Context, cfg *Config, logger *slog.Logger) error {
+	file, err := os.Open(cfg.Replay)
+	if err != nil {
+		return fmt.Errorf("opening the transcript: %w", err)
+	}
+	defer file.Close()
+	exchanges, err := transcript.Read(file)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", cfg.Replay, err)
+	}
+	logger.Info("replaying", "listen", cfg.Listen, "transcript", cfg.Replay, "answers", len(exchanges))
+	return serve.Server{
+		Address: cfg.Listen, Handler: replay.Handler(exchanges), CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSPrivateKeyFile,
+		Streaming: true,
+	}.Run(ctx)
 }
 
 func newSim(cfg *Config, logger *slog.Logger) (*ccisim.Sim, error) {

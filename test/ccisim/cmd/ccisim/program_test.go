@@ -129,3 +129,15 @@ func TestTheControlAPIHasAPortOfItsOwn(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, call(t, "GET", "http://"+control+"/apis/cci/v2/namespaces", ""))
 	require.NoError(t, stop())
 }
+
+func TestTheProgramReplaysATranscript(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "transcript.jsonl")
+	require.NoError(t, os.WriteFile(file, []byte(
+		`{"service":"cci","method":"GET","path":"/readyz","status":200,"text":"ok"}`+"\n"+
+			`{"service":"cci","method":"GET","path":"/apis","status":403,"text":"blocked"}`+"\n"), 0o600))
+	base, stop := start(t, "--replay", file)
+	assert.Equal(t, http.StatusForbidden, call(t, "GET", base+"/apis", ""))
+	assert.Equal(t, http.StatusNotFound, call(t, "GET", base+"/v1/agency", ""), "the transcript does not have it")
+	require.NoError(t, stop())
+	assert.ErrorContains(t, program(t.Context(), []string{"--replay=nowhere.jsonl"}), "opening the transcript")
+}
