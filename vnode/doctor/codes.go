@@ -52,6 +52,7 @@ const (
 	CodePullWords          Code = "DR608"
 	CodeSizeWords          Code = "DR609"
 	CodeSizeAccepted       Code = "DR610"
+	CodeUnlistedDropped    Code = "DR611"
 	CodeNoLog              Code = "DR701"
 	CodeNoExec             Code = "DR702"
 	CodeSignedExecRefused  Code = "DR703"
@@ -205,6 +206,9 @@ func Codes() []Kind {
 		{CodeSizeAccepted, Warning, "a size that does not exist is accepted",
 			"A Pod that is too large waits, and is not refused.",
 			"Report it with a transcript."},
+		{CodeUnlistedDropped, Info, "fields that CCI does not document are dropped",
+			"The cloud does not keep fields that the definitions of its API do not list. It pulls an image by its own rule, " +
+				"whatever `imagePullPolicy` says.", ""},
 		{CodeNoLog, Warning, "the log of a container cannot be read",
 			"`kubectl logs` does not work.",
 			"Report it with a transcript."},

@@ -167,11 +167,25 @@ func compareFields(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	if len(lost) > 0 {
-		return fmt.Sprintf("%d fields differ", len(lost)),
-			[]Finding{found(CodeFieldsDropped, "%s", strings.Join(lost, ", "))}, nil
+	if len(lost) == 0 {
+		return "all fields came back", nil, nil
 	}
-	return "all fields came back", nil, nil
+	unlisted := slices.DeleteFunc(slices.Clone(lost), func(field string) bool { return !isUnlisted(field) })
+	listed := slices.DeleteFunc(slices.Clone(lost), isUnlisted)
+	var findings []Finding
+	if len(listed) > 0 {
+		findings = append(findings, found(CodeFieldsDropped, "%s", strings.Join(listed, ", ")))
+	}
+	if len(unlisted) > 0 {
+		findings = append(findings, found(CodeUnlistedDropped, "%s", strings.Join(unlisted, ", ")))
+	}
+	return fmt.Sprintf("%d of the fields did not come back", len(lost)), findings, nil
+}
+
+// isUnlisted reports whether a field of a container is sent although the definitions of CCI's API do not list it
+// (docs/cloud.md).
+func isUnlisted(path string) bool {
+	return strings.HasSuffix(path, ".imagePullPolicy") || strings.HasSuffix(path, ".stdinOnce")
 }
 
 // readEvents reads the Events of the Pod.
