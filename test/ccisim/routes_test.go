@@ -206,6 +206,13 @@ func TestNetworks(t *testing.T) {
 		body["spec"].(object)[name] = value
 		return body
 	}
+	warm := func(size, hours string) object {
+		body := networkBody("second", "subnet-2")
+		body["metadata"].(object)["annotations"] = object{
+			"yangtse.io/warm-pool-size": size, "yangtse.io/warm-pool-recycle-interval": hours,
+		}
+		return body
+	}
 	cases := map[string]struct {
 		body    object
 		want    int
@@ -229,6 +236,11 @@ func TestNetworks(t *testing.T) {
 			object{"apiVersion": "networking.cci.io/v1beta1", "kind": "Network"}, 400, "yangtse/v2 and Network are right",
 		},
 		"an invalid name": {networkBody("_", "subnet-4"), 422, "metadata.name"},
+		"warm addresses":  {warm("10", "2"), 201, ""},
+		"warm addresses that are no number": {warm("ten", "2"), 422,
+			`metadata.annotations[yangtse.io/warm-pool-size]: Invalid value: "ten"`},
+		"fewer warm addresses than none":       {warm("-1", "2"), 422, "must be a number of 0 or more"},
+		"warm addresses for a part of an hour": {warm("10", "0.5"), 422, "warm-pool-recycle-interval"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -258,7 +270,7 @@ func TestNetworks(t *testing.T) {
 		require.Len(t, network.Status.SubnetAttrs, 1)
 		assert.Equal(t, "subnet-1", network.Status.SubnetAttrs[0].SubnetV4ID)
 	})
-	t.Run("security groups may change, and subnets be added", func(t *testing.T) {
+	t.Run("security groups and annotations may change, and subnets be added", func(t *testing.T) {
 		b := newNamespaceEnv(t)
 		b.want(http.StatusCreated, "POST", path, networkBody("second", "subnet-2"))
 		body := networkBody("net", "subnet-1")
@@ -274,11 +286,19 @@ func TestNetworks(t *testing.T) {
 		body["spec"].(object)["networkType"] = "other"
 		assert.Equal(t, http.StatusUnprocessableEntity, change(nil, first, third).status, "the type changes")
 		var network ccisim.Network
+		warmer := warm("10", "2")
+		warmer["metadata"].(object)["name"] = "net"
+		warmer["spec"].(object)["securityGroups"] = []string{"sg-2"}
+		warmer["spec"].(object)["subnets"] = []object{first, third}
+		assert.Equal(t, http.StatusOK, b.do("PUT", path+"/net", warmer).status, "annotations change")
+		warmer["metadata"].(object)["annotations"] = object{"yangtse.io/warm-pool-size": "ten"}
+		assert.Equal(t, http.StatusUnprocessableEntity, b.do("PUT", path+"/net", warmer).status)
 		b.eventually(func() bool {
 			b.get(path+"/net", &network)
 			return len(network.Status.SubnetAttrs) == 2
 		}, "the status has both subnets")
 		assert.Equal(t, []string{"sg-2"}, network.Spec.SecurityGroups)
+		assert.Equal(t, "10", network.Annotations["yangtse.io/warm-pool-size"])
 		assert.Equal(t, "Ready", network.Status.Status)
 	})
 	t.Run("is removed after its Pods", func(t *testing.T) {

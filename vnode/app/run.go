@@ -60,6 +60,9 @@ func (a *App) runNode(ctx context.Context, group *errgroup.Group) error {
 	c := a.config.CCI
 	err = cloudnamespace.Ensure(ctx, a.cloud, cloudnamespace.Config{
 		Namespace: c.Namespace, Subnets: c.SubnetIDs, SecurityGroups: c.SecurityGroupIDs,
+		WarmPool: cloudnamespace.WarmPool{
+			Size: c.WarmPool.Size, RecycleInterval: c.WarmPool.RecycleInterval.Duration,
+		},
 		ProjectID: c.ProjectID, DomainID: c.DomainID, VPCID: c.Network1.VPCID, NetworkID: c.Network1.NetworkID,
 		AvailabilityZone: c.Network1.AvailabilityZone, CIDR: c.Network1.CIDR, ClusterID: a.config.ClusterID,
 		Poll: cloudNamespacePoll, RetryForever: exists, Report: a.noteCloudNamespace,

@@ -40,10 +40,10 @@ type API interface {
 	// CreateNetwork is not retried. It returns AlreadyExists if the name is taken. The network becomes Ready some time
 	// after the call returns.
 	CreateNetwork(ctx context.Context, namespace string, network *Network) (*Network, error)
-	// AddSubnets adds subnets to a network, and keeps everything else as it is. Pods keep their addresses. It is not
-	// retried. It returns NotFound if the network does not exist, Conflict if it is changed at the same time, and
-	// Permanent with CCI 1.0, whose networks have one subnet.
-	AddSubnets(ctx context.Context, namespace, network string, subnets []Subnet) error
+	// UpdateNetwork changes a network, and keeps everything else as it is. Pods keep their addresses. It is not retried.
+	// It returns NotFound if the network does not exist, Conflict if it is changed at the same time, and Permanent with
+	// CCI 1.0, whose networks do not change.
+	UpdateNetwork(ctx context.Context, namespace, name string, change NetworkChange) error
 
 	// CreatePod is not retried: after Transient or Throttled the Pod may still exist. It returns AlreadyExists or
 	// Conflict if the name is taken, and Permanent if the service will never accept this Pod. The Pod is Pending when

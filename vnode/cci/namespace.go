@@ -3,11 +3,9 @@ package cci
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
-	"slices"
 
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -109,61 +107,36 @@ func (c *Client) CreateNetwork(ctx context.Context, namespace string, network *N
 	return created, nil
 }
 
-// AddSubnets implements API. It sends the network back as it has received it, with fields that Network does not have:
-// an update replaces the whole object. Source: CCI API, "Updating a network": subnets and securityGroups may change.
-func (c *Client) AddSubnets(ctx context.Context, namespace, network string, subnets []Subnet) error {
-	if err := c.addSubnets(ctx, namespace, network, subnets); err != nil {
-		return fmt.Errorf("adding subnets to network %s of cloud namespace %s: %w", network, namespace, err)
+// UpdateNetwork implements API. It sends the network back as it has received it, with fields that Network does not
+// have: an update replaces the whole object. Source: CCI API, "Updating a network": annotations, subnets and
+// securityGroups may change.
+func (c *Client) UpdateNetwork(ctx context.Context, namespace, name string, change NetworkChange) error {
+	if err := c.updateNetwork(ctx, namespace, name, change); err != nil {
+		return fmt.Errorf("updating network %s of cloud namespace %s: %w", name, namespace, err)
 	}
 	return nil
 }
 
-func (c *Client) addSubnets(ctx context.Context, namespace, network string, subnets []Subnet) error {
+func (c *Client) updateNetwork(ctx context.Context, namespace, name string, change NetworkChange) error {
 	if c.config.Version == policy.CCI1 {
-		return &Error{Kind: Permanent, Message: "a network of CCI 1.0 has one subnet"}
+		return &Error{Kind: Permanent, Message: "a network of CCI 1.0 has one subnet and does not change"}
 	}
 	on := call{
-		operation: "GetNetwork", method: http.MethodGet, path: c.paths.networks(namespace, network), namespace: namespace,
+		operation: "GetNetwork", method: http.MethodGet, path: c.paths.networks(namespace, name), namespace: namespace,
 		list: c.paths.networks(namespace),
 	}
-	var object, spec map[string]json.RawMessage
+	var object map[string]json.RawMessage
 	if err := c.doWithRetry(ctx, on, &object); err != nil {
 		return err
 	}
-	var all []json.RawMessage
-	var known []Subnet
-	err := json.Unmarshal(object["spec"], &spec)
-	if texts := spec["subnets"]; err == nil && texts != nil {
-		err = errors.Join(json.Unmarshal(texts, &all), json.Unmarshal(texts, &known))
-	}
+	changed, err := change.apply(object)
 	if err != nil {
 		return noAnswer(ctx, "decoding the answer of the cloud", err)
 	}
-	for _, subnet := range subnets {
-		if slices.Contains(known, subnet) {
-			continue // Another virtual node has added it meanwhile.
-		}
-		added, err := encode(subnet)
-		if err != nil {
-			return err
-		}
-		all = append(all, added)
-	}
-	if len(all) == len(known) {
-		return nil
+	if !changed {
+		return nil // Another virtual node has made the change meanwhile.
 	}
 	delete(object, "status")
-	for _, part := range []struct {
-		of    map[string]json.RawMessage
-		name  string
-		value any
-	}{{spec, "subnets", all}, {object, "spec", spec}} {
-		text, err := encode(part.value)
-		if err != nil {
-			return err
-		}
-		part.of[part.name] = text
-	}
 	on.operation, on.method = "UpdateNetwork", http.MethodPut
 	if on.body, err = encode(object); err != nil {
 		return err

@@ -259,9 +259,10 @@ func TestRegionWithoutVolumes(t *testing.T) {
 }
 
 // An update replaces the whole object. What this client does not know of it must stay.
-func TestAddingSubnetsKeepsTheNetwork(t *testing.T) {
+func TestAChangeKeepsTheRestOfTheNetwork(t *testing.T) {
 	const network = `{"kind":"Network","apiVersion":"yangtse/v2","metadata":{"name":"net","resourceVersion":"7",` +
-		`"generation":9007199254740993},"spec":{"other":{"a":1.10},"subnets":[{"subnetID":"a","tag":"x"}]},` +
+		`"generation":9007199254740993,"annotations":{"a":"1","b":"2"}},` +
+		`"spec":{"other":{"a":1.10},"subnets":[{"subnetID":"a","tag":"x"}]},` +
 		`"status":{"status":"Ready"}}`
 	var sent []string
 	client := lied(t, func(r *http.Request) (int, io.Reader) {
@@ -272,21 +273,27 @@ func TestAddingSubnetsKeepsTheNetwork(t *testing.T) {
 		}
 		return http.StatusOK, strings.NewReader(network)
 	})
-	subnets := []cci.Subnet{{SubnetID: "a"}, {SubnetID: "b"}}
-	require.NoError(t, client.AddSubnets(t.Context(), "ns", "net", subnets))
+	change := cci.NetworkChange{
+		Subnets:     []cci.Subnet{{SubnetID: "a"}, {SubnetID: "b"}},
+		Annotations: map[string]string{"a": "", "c": "3"},
+	}
+	require.NoError(t, client.UpdateNetwork(t.Context(), "ns", "net", change))
 	require.Len(t, sent, 1)
 	assert.JSONEq(t, `{"kind":"Network","apiVersion":"yangtse/v2","metadata":{"name":"net","resourceVersion":"7",`+
-		`"generation":9007199254740993},"spec":{"other":{"a":1.10},"subnets":[{"subnetID":"a","tag":"x"},{"subnetID":"b"}]}}`,
-		sent[0])
+		`"generation":9007199254740993,"annotations":{"b":"2","c":"3"}},`+
+		`"spec":{"other":{"a":1.10},"subnets":[{"subnetID":"a","tag":"x"},{"subnetID":"b"}]}}`, sent[0])
 	assert.Contains(t, sent[0], "9007199254740993", "no number is rounded")
-	require.NoError(t, client.AddSubnets(t.Context(), "ns", "net", subnets[:1]))
-	assert.Len(t, sent, 1, "nothing is missing")
+	require.NoError(t, client.UpdateNetwork(t.Context(), "ns", "net", cci.NetworkChange{
+		Subnets: change.Subnets[:1], Annotations: map[string]string{"a": "1", "d": ""},
+	}))
+	assert.Len(t, sent, 1, "nothing is to be changed")
 	for name, answer := range map[string]string{
-		"no spec": `{}`, "another spec": `{"spec":[]}`, "other subnets": `{"spec":{"subnets":"a"}}`,
+		"another spec": `{"spec":[]}`, "other subnets": `{"spec":{"subnets":"a"}}`, "other metadata": `{"metadata":"a"}`,
+		"other annotations": `{"metadata":{"annotations":[]}}`, "an annotation": `{"metadata":{"annotations":{"a":1}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			liar := lied(t, func(*http.Request) (int, io.Reader) { return http.StatusOK, strings.NewReader(answer) })
-			err := liar.AddSubnets(t.Context(), "ns", "net", subnets)
+			err := liar.UpdateNetwork(t.Context(), "ns", "net", change)
 			assert.True(t, cci.IsTransient(err), "%v", err)
 		})
 	}

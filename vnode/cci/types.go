@@ -36,6 +36,13 @@ const NetworkTypeNeutron = "underlay_neutron"
 const (
 	NetworkProjectAnnotation = "yangtse.io/project-id"
 	NetworkDomainAnnotation  = "yangtse.io/domain-id"
+
+	// WarmPoolSizeAnnotation is how many addresses the service keeps ready in a network, so that a Pod need not wait for
+	// one. WarmPoolRecycleAnnotation is how many hours it keeps idle addresses above that number. Source: the vendor's
+	// Terraform provider, the example of huaweicloud_cciv2_network, and the same settings in huaweicloud_cci_namespace.
+	// No page of CCI 2.0 describes them.
+	WarmPoolSizeAnnotation    = "yangtse.io/warm-pool-size"
+	WarmPoolRecycleAnnotation = "yangtse.io/warm-pool-recycle-interval"
 )
 
 // NetworkSpec describes a network.

@@ -1,6 +1,7 @@
 // Package cloudnamespace ensures that the cloud namespace exists and is ready for Pods: the CCI namespace is Active
-// and has a network that is Ready. It creates what does not exist, once. Of what exists it changes one thing: it adds
-// subnets to a network. Remove deletes a cloud namespace that is no longer used.
+// and has a network that is Ready. It creates what does not exist, once. Of what exists it changes two things: it adds
+// subnets to a network, and it sets how many addresses the network keeps ready. Remove deletes a cloud namespace that
+// is no longer used.
 package cloudnamespace
 
 import (
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +36,8 @@ type Config struct {
 	Subnets []string
 	// SecurityGroups are the IDs of security groups for a new network.
 	SecurityGroups []string
+	// WarmPool is how many addresses the network keeps ready.
+	WarmPool WarmPool
 	// VPCID, NetworkID, AvailabilityZone and CIDR describe the subnet to CCI 1.0: see cci.NetworkSpec.
 	VPCID, NetworkID, AvailabilityZone, CIDR string
 	// ProjectID and DomainID are written onto a new network. DomainID may be empty.
@@ -136,7 +140,7 @@ func ensureNetwork(ctx context.Context, api cci.API, config Config) (pending str
 	// set up too, and the Pods that run in it must be managed.
 	for _, network := range networks {
 		if network.Status.Status == cci.NetworkReady || network.Status.Status == cci.NetworkIPInsufficient {
-			return ensureSubnets(ctx, api, network, config)
+			return updateNetwork(ctx, api, network, config)
 		}
 	}
 	network := networks[0]
@@ -153,12 +157,38 @@ func ensureNetwork(ctx context.Context, api cci.API, config Config) (pending str
 const networkHint = "check that the subnets are given by their Neutron IDs, not the VPC's, and are in this region, " +
 	"and that the security groups exist"
 
-// ensureSubnets adds configured subnets that the network does not have, so that a namespace whose addresses run out can
-// get more. It rejects a network in other subnets than configured: its Pods would be unreachable without a visible
-// reason. And it rejects a network of this package that is in a subnet which is no longer configured: Pods have
-// addresses there, and new ones may get some. A network of others may be in more subnets.
-func ensureSubnets(ctx context.Context, api cci.API, network cci.Network, config Config) (pending string, err error) {
-	var actual, missing []string
+// updateNetwork changes a network of this package, or of others, to what is configured.
+func updateNetwork(ctx context.Context, api cci.API, network cci.Network, config Config) (pending string, err error) {
+	missing, err := missingSubnets(network, config)
+	if err != nil {
+		return "", err
+	}
+	change := cci.NetworkChange{Annotations: config.WarmPool.changes(network)}
+	for _, id := range missing {
+		change.Subnets = append(change.Subnets, cci.Subnet{SubnetID: id})
+	}
+	if change.IsEmpty() {
+		return "", nil
+	}
+	err = api.UpdateNetwork(ctx, config.Namespace, network.Name, change)
+	switch {
+	case cci.IsConflict(err): // Another virtual node has made the change, or does so next.
+		return "network " + network.Name + ", which is being changed", nil
+	case err != nil:
+		return "", err
+	case len(missing) > 0:
+		return fmt.Sprintf("subnets %s to be added to network %s", strings.Join(missing, ", "), network.Name), nil
+	}
+	// Whether the service keeps the annotations as they were sent is not known. Pods run without them.
+	return "", nil
+}
+
+// missingSubnets returns the configured subnets that the network does not have. They are added, so that a namespace
+// whose addresses run out can get more. It rejects a network in other subnets than configured: its Pods would be
+// unreachable without a visible reason. And it rejects a network of this package that is in a subnet which is no longer
+// configured: Pods have addresses there, and new ones may get some. A network of others may be in more subnets.
+func missingSubnets(network cci.Network, config Config) (missing []string, err error) {
+	var actual []string
 	for _, subnet := range network.Spec.Subnets {
 		actual = append(actual, subnet.SubnetID)
 	}
@@ -170,31 +200,15 @@ func ensureSubnets(ctx context.Context, api cci.API, network cci.Network, config
 	removed := slices.DeleteFunc(slices.Clone(actual), func(id string) bool { return slices.Contains(config.Subnets, id) })
 	switch {
 	case len(missing) > 0 && len(removed) > 0:
-		return "", fmt.Errorf("%w: network %s of cloud namespace %s is in subnets %s, not in the configured %s; "+
+		return nil, fmt.Errorf("%w: network %s of cloud namespace %s is in subnets %s, not in the configured %s; "+
 			"configure its subnets, to which others can be added, or another namespace",
 			ErrUnusable, network.Name, config.Namespace, strings.Join(actual, ", "), strings.Join(missing, ", "))
-	case len(missing) > 0:
-		return addSubnets(ctx, api, network.Name, missing, config)
-	case len(removed) > 0 && network.Name == networkName:
-		return "", fmt.Errorf("%w: network %s of cloud namespace %s is in subnets %s, which are no longer configured: "+
+	case len(missing) == 0 && len(removed) > 0 && network.Name == networkName:
+		return nil, fmt.Errorf("%w: network %s of cloud namespace %s is in subnets %s, which are no longer configured: "+
 			"its Pods may have addresses there, so they cannot be removed; configure them again, or another namespace",
 			ErrUnusable, network.Name, config.Namespace, strings.Join(removed, ", "))
 	}
-	return "", nil
-}
-
-func addSubnets(
-	ctx context.Context, api cci.API, network string, ids []string, config Config,
-) (pending string, err error) {
-	var subnets []cci.Subnet
-	for _, id := range ids {
-		subnets = append(subnets, cci.Subnet{SubnetID: id})
-	}
-	err = api.AddSubnets(ctx, config.Namespace, network, subnets)
-	if err != nil && !cci.IsConflict(err) { // In a conflict another virtual node has added them, or does so next.
-		return "", err
-	}
-	return fmt.Sprintf("subnets %s to be added to network %s", strings.Join(ids, ", "), network), nil
+	return missing, nil
 }
 
 func createNetwork(ctx context.Context, api cci.API, config Config) (pending string, err error) {
@@ -211,6 +225,7 @@ func createNetwork(ctx context.Context, api cci.API, config Config) (pending str
 	if config.DomainID != "" {
 		network.Annotations[cci.NetworkDomainAnnotation] = config.DomainID
 	}
+	maps.Copy(network.Annotations, config.WarmPool.annotations())
 	for _, id := range config.Subnets {
 		network.Spec.Subnets = append(network.Spec.Subnets, cci.Subnet{SubnetID: id})
 	}

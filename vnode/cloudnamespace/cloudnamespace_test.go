@@ -134,7 +134,8 @@ func TestEnsureWithCCI1(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
 	require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet))
 	require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet), "an existing one is not changed")
-	err := cloud.Client.AddSubnets(t.Context(), cloudtest.Namespace, "spillway", []cci.Subnet{{SubnetID: "more"}})
+	err := cloud.Client.UpdateNetwork(t.Context(), cloudtest.Namespace, "spillway",
+		cci.NetworkChange{Subnets: []cci.Subnet{{SubnetID: "more"}}})
 	require.True(t, cci.IsPermanent(err), "%v", err)
 	require.ErrorContains(t, err, "has one subnet")
 	networks, err := cloud.Client.ListNetworks(t.Context(), cloudtest.Namespace)
@@ -231,6 +232,72 @@ func TestEnsureAddsSubnets(t *testing.T) {
 	}
 }
 
+// The setting applies to a live network, too. It is removed from a network that vnode has created only: the owner of
+// another one may have set it.
+func TestEnsureSetsTheWarmAddresses(t *testing.T) {
+	const size, recycle = "yangtse.io/warm-pool-size", "yangtse.io/warm-pool-recycle-interval"
+	quiet := slog.New(slog.DiscardHandler)
+	// pools returns the settings of the network, without the other annotations.
+	pools := func(t *testing.T, cloud *cloudtest.Cloud, name string) map[string]string {
+		t.Helper()
+		network, err := cloud.Client.GetNetwork(t.Context(), cloudtest.Namespace, name)
+		require.NoError(t, err)
+		assert.Equal(t, "project", network.Annotations[cci.NetworkProjectAnnotation], "other annotations are kept")
+		found := map[string]string{}
+		for _, key := range []string{size, recycle} {
+			if value, ok := network.Annotations[key]; ok {
+				found[key] = value
+			}
+		}
+		return found
+	}
+	ensure := func(t *testing.T, cloud *cloudtest.Cloud, pool cloudnamespace.WarmPool) {
+		t.Helper()
+		c := config()
+		c.WarmPool = pool
+		require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet))
+	}
+	ten := cloudnamespace.WarmPool{Size: 10, RecycleInterval: 2 * time.Hour}
+	t.Run("of a network that it creates", func(t *testing.T) {
+		t.Parallel()
+		cloud := cloudtest.New(t)
+		ensure(t, cloud, ten)
+		assert.Equal(t, map[string]string{size: "10", recycle: "2"}, pools(t, cloud, "spillway"))
+		ensure(t, cloud, cloudnamespace.WarmPool{Size: 5})
+		assert.Equal(t, map[string]string{size: "5"}, pools(t, cloud, "spillway"))
+		ensure(t, cloud, cloudnamespace.WarmPool{})
+		assert.Empty(t, pools(t, cloud, "spillway"))
+	})
+	t.Run("of a network of others", func(t *testing.T) {
+		t.Parallel()
+		cloud := cloudtest.New(t)
+		ctx, ns := t.Context(), cloudtest.Namespace
+		_, err := cloud.Client.CreateNamespace(ctx, &cci.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
+		require.NoError(t, err)
+		network := cloudtest.Network("default-network")
+		network.Spec.Subnets = []cci.Subnet{{SubnetID: "subnet"}}
+		network.Annotations = map[string]string{cci.NetworkProjectAnnotation: "project", size: "3"}
+		_, err = cloud.Client.CreateNetwork(ctx, ns, network)
+		require.NoError(t, err)
+		ensure(t, cloud, cloudnamespace.WarmPool{})
+		assert.Equal(t, map[string]string{size: "3"}, pools(t, cloud, "default-network"))
+		ensure(t, cloud, ten)
+		assert.Equal(t, map[string]string{size: "10", recycle: "2"}, pools(t, cloud, "default-network"))
+	})
+	t.Run("unless the service refuses them", func(t *testing.T) {
+		t.Parallel()
+		cloud := cloudtest.New(t)
+		ensure(t, cloud, cloudnamespace.WarmPool{})
+		cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Status: 422, Verb: "update", Message: "at most 5"})
+		c := config()
+		c.WarmPool = ten
+		err := cloudnamespace.Ensure(t.Context(), cloud.Client, c, quiet)
+		require.ErrorIs(t, err, cloudnamespace.ErrUnusable)
+		assert.ErrorContains(t, err, "updating network spillway")
+		assert.ErrorContains(t, err, "at most 5")
+	})
+}
+
 // The message says why the service refuses a subnet.
 func TestEnsureReportsARefusedSubnet(t *testing.T) {
 	cloud := cloudtest.New(t)
@@ -241,6 +308,6 @@ func TestEnsureReportsARefusedSubnet(t *testing.T) {
 	more.Subnets = append(more.Subnets, "more")
 	err := cloudnamespace.Ensure(t.Context(), cloud.Client, more, quiet)
 	require.ErrorIs(t, err, cloudnamespace.ErrUnusable)
-	assert.ErrorContains(t, err, "adding subnets to network spillway")
+	assert.ErrorContains(t, err, "updating network spillway")
 	assert.ErrorContains(t, err, "subnet more not in VPC")
 }

@@ -194,6 +194,8 @@ type CCIConfig struct {
 	PodCIDRs []string `json:"podCIDRs"`
 	// SecurityGroupIDs are the security groups of the Pods. At least one is required.
 	SecurityGroupIDs []string `json:"securityGroupIDs"`
+	// WarmPool is how many addresses the network of the cloud namespace keeps ready.
+	WarmPool WarmPoolConfig `json:"warmPool"`
 	// Network1 describes the network to CCI 1.0, which takes one subnet and one security group. Leave it empty for CCI
 	// 2.0.
 	Network1 Network1Config `json:"network1"`
@@ -224,6 +226,18 @@ type CCIConfig struct {
 	AllowHTTP bool `json:"allowHTTP"`
 	// Exec is how commands run in containers.
 	Exec ExecConfig `json:"exec"`
+}
+
+// WarmPoolConfig describes addresses that CCI 2.0 keeps ready, so that Pods need not wait for one.
+type WarmPoolConfig struct {
+	// Size is the number of addresses that the network keeps ready. More starts larger bursts faster, and takes as many
+	// addresses of the subnets from others, also while no Pod runs. A change applies to a live network, too: 0 removes
+	// the setting from a network that a virtual node has created, and leaves other networks as they are. At most 500.
+	// Default 0: none.
+	Size int `json:"size"`
+	// RecycleInterval is how long the service keeps idle addresses above that number, in whole hours. Less gives them
+	// back to the subnets earlier. Default 0: the service decides.
+	RecycleInterval metav1.Duration `json:"recycleInterval"`
 }
 
 // Network1Config describes the subnet to CCI 1.0. CCI 2.0 derives all of it from the subnet: leave it empty there.

@@ -142,6 +142,18 @@ func TestErrors(t *testing.T) {
 			}},
 		"CCI 2.0 gets a network": {func(c *Config) { c.CCI.Network1.CIDR = "10.0.0.0" }, required(),
 			[]string{"cci.network1: Forbidden: must be empty"}},
+		"too many warm addresses": {func(c *Config) { c.CCI.WarmPool.Size = 501 }, required(),
+			[]string{"cci.warmPool.size: Invalid value: 501: must be a number of addresses, from 1 to 500, or 0 for none"}},
+		"fewer warm addresses than none": {func(c *Config) { c.CCI.WarmPool.Size = -1 }, required(),
+			[]string{"cci.warmPool.size: Invalid value: -1: must be a number"}},
+		"warm addresses for half an hour": {func(c *Config) {
+			c.CCI.WarmPool = WarmPoolConfig{Size: 5, RecycleInterval: duration(30 * time.Minute)}
+		}, required(), []string{`cci.warmPool.recycleInterval: Invalid value: "30m0s": must be whole hours, such as 2h`}},
+		"no warm addresses, but for two hours": {func(c *Config) {
+			c.CCI.WarmPool.RecycleInterval = duration(2 * time.Hour)
+		}, required(), []string{`cci.warmPool.recycleInterval: Invalid value: "2h0m0s": must be 0 without warmPool.size`}},
+		"CCI 1.0 gets warm addresses": {func(c *Config) { c.CCI.WarmPool.Size = 5 }, required("--cci-version=1.0"),
+			[]string{"cci.warmPool: Forbidden: must be empty with policy.cciVersion 1.0"}},
 		"a generation does not exist": {nil, required("--cci-version=3.0"),
 			[]string{`policy.cciVersion: Unsupported value: "3.0"`}},
 		"temporary keys come with a file": {nil, required("--cci-credentials-from=machine"),

@@ -21,6 +21,10 @@ import (
 // maxClusterIDLength is the limit of the systems that Spillway replaces. Source: TKE Resilience, cloud.uniqueID.
 const maxClusterIDLength = 16
 
+// maxWarmPool is the largest number of warm addresses. Source: the vendor's Terraform provider,
+// huaweicloud_cci_namespace (CCI 1.0). No other number is published.
+const maxWarmPool = 500
+
 // Validate returns every error at once.
 func (c *Config) Validate() error {
 	errs := c.validateShared()
@@ -197,10 +201,32 @@ func (c CCIConfig) validate(path *field.Path, version policy.CCIVersion) field.E
 		errs = append(errs, field.Forbidden(path.Child("network1"),
 			"must be empty with policy.cciVersion 2.0, which derives it from the subnet"))
 	}
+	errs = append(errs, c.WarmPool.validate(path.Child("warmPool"), version)...)
 	errs = append(errs, atLeast(path.Child("watchTimeout"), c.WatchTimeout.Duration, time.Second)...)
 	errs = append(errs, atLeast(path.Child("relistInterval"), c.RelistInterval.Duration, time.Second)...)
 	errs = append(errs, atLeast(path.Child("orphanInterval"), c.OrphanInterval.Duration, time.Second)...)
 	return append(errs, c.Exec.validate(path.Child("exec"))...)
+}
+
+func (c WarmPoolConfig) validate(path *field.Path, version policy.CCIVersion) field.ErrorList {
+	interval := c.RecycleInterval.Duration
+	switch {
+	case c == WarmPoolConfig{}:
+		return nil
+	case version == policy.CCI1:
+		return field.ErrorList{field.Forbidden(path,
+			"must be empty with policy.cciVersion 1.0, where a namespace gets them when it is created")}
+	case c.Size < 0 || c.Size > maxWarmPool:
+		return field.ErrorList{field.Invalid(path.Child("size"), c.Size,
+			fmt.Sprintf("must be a number of addresses, from 1 to %d, or 0 for none", maxWarmPool))}
+	case interval < 0 || interval%time.Hour != 0:
+		return field.ErrorList{field.Invalid(path.Child("recycleInterval"), interval.String(),
+			"must be whole hours, such as 2h, or 0 for that of the service")}
+	case c.Size == 0:
+		return field.ErrorList{field.Invalid(path.Child("recycleInterval"), interval.String(),
+			"must be 0 without warmPool.size: no addresses are kept ready")}
+	}
+	return nil
 }
 
 // validateNetwork1 validates what CCI 1.0 requires to create a network.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"slices"
+	"strconv"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -16,6 +17,8 @@ const (
 
 	annotationYangtseProject = "yangtse.io/project-id"
 	annotationYangtseDomain  = "yangtse.io/domain-id"
+	annotationWarmPoolSize   = "yangtse.io/warm-pool-size"
+	annotationWarmRecycle    = "yangtse.io/warm-pool-recycle-interval"
 )
 
 // networkAdmission admits networks of CCI 2.0.
@@ -39,7 +42,7 @@ func checkNetwork(s *Server, network *objects.Network) *apiError {
 	}
 	// No security group is accepted, and means none. A group with an empty name means that nothing is allowed. Source: the
 	// schema's text of NetworkSpec.
-	errs := checkSubnets(spec.Subnets)
+	errs := append(checkSubnets(spec.Subnets), checkWarmPool(network.Annotations)...)
 	for i, family := range spec.IPFamilies {
 		if family != "IPv4" && family != "IPv6" {
 			path := field.NewPath("spec", "ipFamilies").Index(i)
@@ -57,6 +60,20 @@ func checkNetwork(s *Server, network *objects.Network) *apiError {
 		return invalid(objects.Networks, network.Name, errs)
 	}
 	return nil
+}
+
+// checkWarmPool checks the addresses that a network keeps ready, and the hours that they are kept. What the service
+// does with something else is not known. The most severe answer is a refusal.
+func checkWarmPool(annotations map[string]string) field.ErrorList {
+	var errs field.ErrorList
+	for _, name := range []string{annotationWarmPoolSize, annotationWarmRecycle} {
+		text, found := annotations[name]
+		if number, err := strconv.Atoi(text); found && (err != nil || number < 0) {
+			errs = append(errs, field.Invalid(field.NewPath("metadata", "annotations").Key(name), text,
+				"must be a number of 0 or more"))
+		}
+	}
+	return errs
 }
 
 func checkSubnets(list []objects.NetworkSubnet) field.ErrorList {
@@ -93,12 +110,12 @@ func (networkAdmission) admit(v store.View, obj objects.Object) *apiError {
 	return nil
 }
 
-// prepareUpdate lets the security groups change, and subnets be added. Source: the reference page of the update, and
-// updates that the provider of OTC has made. No removal of a subnet is known.
+// prepareUpdate lets annotations and the security groups change, and subnets be added. Source: the reference page of
+// the update, and updates that the provider of OTC has made. No removal of a subnet is known.
 func (networkAdmission) prepareUpdate(old, next objects.Object) *apiError {
 	was, will := old.CopyObject().(*objects.Network), next.(*objects.Network)
 	will.Status = was.Status
-	if errs := checkSubnets(will.Spec.Subnets); len(errs) > 0 {
+	if errs := append(checkSubnets(will.Spec.Subnets), checkWarmPool(will.Annotations)...); len(errs) > 0 {
 		return invalid(objects.Networks, will.Name, errs)
 	}
 	for _, subnet := range was.Spec.Subnets {
