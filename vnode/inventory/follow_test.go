@@ -242,6 +242,47 @@ func TestAWatchReportsEveryChange(t *testing.T) {
 	assert.Equal(t, []notified{{"web", Present}, {"web", Present}, {"web", Gone}, {"web", Gone}}, *changes)
 }
 
+// A Pod was read alone and had ended. Events and lists that follow are older: it stays as it is.
+func TestAPodThatHasEndedIsNotActiveAgain(t *testing.T) {
+	withPhase := func(version string, phase corev1.PodPhase) *cci.Pod {
+		pod := cloudPod("job", version)
+		pod.Status.Phase = phase
+		return pod
+	}
+	for name, test := range map[string]struct {
+		before corev1.PodPhase
+		then   func(*testing.T, *Inventory)
+	}{
+		"an older event": {"", func(t *testing.T, i *Inventory) {
+			require.NoError(t, i.apply(withPhase("2", corev1.PodRunning), Present))
+		}},
+		"an older list": {"", func(t *testing.T, i *Inventory) {
+			_, err := i.list(t.Context())
+			require.NoError(t, err)
+		}},
+		"an event before and one after": {corev1.PodPending, func(t *testing.T, i *Inventory) {
+			require.NoError(t, i.apply(withPhase("2", corev1.PodRunning), Present))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := &scriptedCloud{pages: []cci.PodList{{Items: []cci.Pod{*withPhase("2", corev1.PodRunning)}}}}
+			i, changes := newScripted(t, cloud)
+			if test.before != "" {
+				require.NoError(t, i.apply(withPhase("1", test.before), Present))
+			}
+			i.Put(withPhase("3", corev1.PodSucceeded))
+			*changes = nil
+			test.then(t, i)
+			assert.Equal(t, corev1.PodSucceeded, i.Get(keyOf("job")).Status.Phase)
+			assert.Empty(t, *changes)
+			again := withPhase("4", corev1.PodRunning)
+			again.UID = "another"
+			require.NoError(t, i.apply(again, Present))
+			assert.Equal(t, corev1.PodRunning, i.Get(keyOf("job")).Status.Phase, "another Pod of the name")
+		})
+	}
+}
+
 // A cloud that lies must not exhaust the memory of the virtual node.
 func TestPodsThatAreTooLargeAreAnError(t *testing.T) {
 	large := func(name string) cci.Pod {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
+	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 // State describes what is known about the existence of a cloud Pod.
@@ -151,8 +153,16 @@ func (i *Inventory) Refers(object cci.Object) bool {
 	return false
 }
 
+// isOlder reports whether what is said about a Pod is older than what is known: a Pod that has ended has ended for
+// good. A Pod that was read alone can be newer than the next events of a watch. If such an event made it active again,
+// its cloud Pod would be deleted, and the log with it.
+func isOlder(said, known *cci.Pod) bool {
+	return known != nil && known.UID == said.UID &&
+		translate.IsTerminal(known.Status.Phase) && !translate.IsTerminal(said.Status.Phase)
+}
+
 // Put adds a Pod that a create or a get request has returned, before the watch delivers it. A known Pod with the same
-// UID stays: it is as new, or newer.
+// UID stays unless this one has ended: it is as new, or newer.
 func (i *Inventory) Put(pod *cci.Pod) {
 	key, ok := i.config.Owner.Owns(pod)
 	if !ok {
@@ -160,7 +170,7 @@ func (i *Inventory) Put(pod *cci.Pod) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if known := i.pods.get(key); known == nil || known.UID != pod.UID {
+	if known := i.pods.get(key); known == nil || known.UID != pod.UID || isOlder(known, pod) {
 		i.pods.set(key, newCopy(pod))
 	}
 }
@@ -179,8 +189,12 @@ func (i *Inventory) replace(fresh *copies) {
 	// The changes are collected under the lock: after it, others change the map.
 	var changed, missing []change
 	i.mu.Lock()
-	for key, c := range fresh.byKey {
+	for key, c := range maps.Clone(fresh.byKey) {
 		known := i.pods.get(key)
+		if isOlder(c.pod, known) {
+			fresh.set(key, i.pods.byKey[key])
+			continue
+		}
 		if known == nil || known.UID != c.pod.UID || known.ResourceVersion != c.pod.ResourceVersion {
 			changed = append(changed, change{key, c.pod})
 		}
@@ -215,6 +229,9 @@ func (i *Inventory) apply(pod *cci.Pod, state State) error {
 	c := newCopy(pod)
 	i.mu.Lock()
 	switch known := i.pods.get(key); {
+	case state == Present && isOlder(pod, known):
+		i.mu.Unlock()
+		return nil
 	case state == Present:
 		i.pods.set(key, c)
 	case known != nil && known.UID == pod.UID:

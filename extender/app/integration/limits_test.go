@@ -58,7 +58,7 @@ func (r *replica) sentToCloud(t *testing.T, trial *system.System) map[string]boo
 				return
 			}
 			assert.Equal(t, policy.ReasonCloudLimits, result.Reason)
-			assert.Contains(t, result.Refusal, "pods=2")
+			assert.Contains(t, result.Refusal, policy.CloudLimitsAnnotation)
 		})
 	}
 	calls.Wait()
