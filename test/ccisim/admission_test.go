@@ -87,6 +87,14 @@ func TestPodAdmission(t *testing.T) {
 			[]change{withAnnotations("resource.cci.io/instance-type", "general-computing",
 				"resource.cci.io/instance-type-preference", "general-computing-lite")}, 403, "exclude each other",
 		},
+		"an image snapshot that is named and chosen": {
+			[]change{withAnnotations("cci.io/image-snapshot-auto-match", "true",
+				"cci.io/image-snapshot-specified-name", "web")}, 400, "conflict",
+		},
+		"an image snapshot that is named only": {
+			[]change{withAnnotations("cci.io/image-snapshot-auto-match", "false",
+				"cci.io/image-snapshot-specified-name", "web")}, 201, "",
+		},
 		"a preference of known types": {
 			[]change{withAnnotations("resource.cci.io/instance-type-preference",
 				"general-computing,general-computing-lite")}, 201, "",

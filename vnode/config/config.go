@@ -194,6 +194,8 @@ type CCIConfig struct {
 	PodCIDRs []string `json:"podCIDRs"`
 	// SecurityGroupIDs are the security groups of the Pods. At least one is required.
 	SecurityGroupIDs []string `json:"securityGroupIDs"`
+	// ImageSnapshots is how Pods start from snapshots of their images.
+	ImageSnapshots ImageSnapshotConfig `json:"imageSnapshots"`
 	// WarmPool is how many addresses the network of the cloud namespace keeps ready.
 	WarmPool WarmPoolConfig `json:"warmPool"`
 	// Network1 describes the network to CCI 1.0, which takes one subnet and one security group. Leave it empty for CCI
@@ -226,6 +228,15 @@ type CCIConfig struct {
 	AllowHTTP bool `json:"allowHTTP"`
 	// Exec is how commands run in containers.
 	Exec ExecConfig `json:"exec"`
+}
+
+// ImageSnapshotConfig is how Pods start from snapshots of their images. vnode does not create snapshots.
+type ImageSnapshotConfig struct {
+	// AutoMatch lets the cloud choose the snapshot that has most of a Pod's images, instead of pulling them. Snapshots
+	// belong to the account: do not use it if namespaces must not run the private images of others, or if tags of
+	// images move. The annotations cci.io/image-snapshot-auto-match and cci.io/image-snapshot-specified-name of a Pod
+	// have priority, if they are allowed (pods.cloudAnnotations). Default false.
+	AutoMatch bool `json:"autoMatch"`
 }
 
 // WarmPoolConfig describes addresses that CCI 2.0 keeps ready, so that Pods need not wait for one.
@@ -457,5 +468,6 @@ func (c *Config) Translation() translate.Config {
 		ClusterDNS: c.Pods.ClusterDNS, ClusterDomain: c.Pods.ClusterDomain, TimeZone: c.Pods.TimeZone,
 		PullSecret: c.Pods.PullSecret, NoTokens: !c.Pods.ServiceAccountTokens, NoClaims: !c.CopiesClaims(),
 		APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes, CloudAnnotations: c.Pods.CloudAnnotations,
+		MatchSnapshots: c.CCI.ImageSnapshots.AutoMatch,
 	}
 }

@@ -78,6 +78,7 @@ func (b *builder) meta(namespace policy.CloudAnnotations) metav1.ObjectMeta {
 	}
 	b.warnAboutLeft(left, values)
 	b.annotateSize(meta.Annotations)
+	b.useSnapshots(meta.Annotations)
 	b.translator.config.Owner.Mark(&meta, key)
 	return meta
 }

@@ -50,6 +50,8 @@ type Config struct {
 	APIServer string
 	// ImagePrefixes replace prefixes of images. The longest matching prefix is used.
 	ImagePrefixes []ImagePrefix
+	// MatchSnapshots lets the cloud start Pods from snapshots of their images.
+	MatchSnapshots bool
 	// CloudAnnotations are the annotations that all Pods may have in the cloud.
 	CloudAnnotations policy.CloudAnnotations
 }

@@ -40,7 +40,8 @@ type input struct {
 	NoTokens   bool              `json:"noTokens,omitempty"`
 	APIServer  string            `json:"apiServer,omitempty"`
 	// ImagePrefixes are those of the configuration.
-	ImagePrefixes []translate.ImagePrefix `json:"imagePrefixes,omitempty"`
+	ImagePrefixes  []translate.ImagePrefix `json:"imagePrefixes,omitempty"`
+	MatchSnapshots bool                    `json:"matchSnapshots,omitempty"`
 	// Allowed are the annotations that the namespace allows.
 	Allowed policy.CloudAnnotations `json:"allowed,omitempty"`
 	Pod     corev1.Pod              `json:"pod"`
@@ -61,7 +62,7 @@ func newTranslator(t testing.TB, in input) *translate.Translator {
 		Version: in.Version, Owner: owner, NodeIP: "10.0.0.9", DefaultSize: "0.50_1.0",
 		ClusterDNS: in.ClusterDNS, ClusterDomain: "cluster.local", TimeZone: in.TimeZone, PullSecret: "imagepull-secret",
 		NoTokens: in.NoTokens, APIServer: in.APIServer, ImagePrefixes: in.ImagePrefixes,
-		CloudAnnotations: translate.DefaultCloudAnnotations(),
+		CloudAnnotations: translate.DefaultCloudAnnotations(), MatchSnapshots: in.MatchSnapshots,
 	})
 	require.NoError(t, err)
 	return translator

@@ -16,6 +16,10 @@ const (
 	annotationInstanceType       = "resource.cci.io/instance-type"
 	annotationInstancePreference = "resource.cci.io/instance-type-preference"
 
+	// Source: CCI manual, "Using an Image Snapshot".
+	annotationSnapshotMatch = "cci.io/image-snapshot-auto-match"
+	annotationSnapshotName  = "cci.io/image-snapshot-specified-name"
+
 	// maxExtraStorage is the limit of disk in addition to the free 30 GiB. Source: CCI 2.0 manual, 994 in total.
 	maxExtraStorage = 994 - 30
 )
@@ -47,6 +51,10 @@ func admitPod(s *Server, pod *objects.Pod) *apiError { return admitBy(s, pod, po
 func admitBy(s *Server, pod *objects.Pod, rules []podRule) *apiError {
 	if errs := validatePod(pod, s.maxSearches()); len(errs) > 0 {
 		return invalid(objects.Pods, pod.Name, errs)
+	}
+	// The service answers 400 if the two differ. Which snapshot it would choose is not known here: every pair is refused.
+	if name := pod.Annotations[annotationSnapshotName]; name != "" && pod.Annotations[annotationSnapshotMatch] == "true" {
+		return badRequest(codeBadBody, "%s %s and %s conflict", annotationSnapshotName, name, annotationSnapshotMatch)
 	}
 	policies := s.cfg.Faults.Policies()
 	for _, rule := range rules {
