@@ -254,7 +254,7 @@ type WarmPoolConfig struct {
 // Network1Config describes the subnet to CCI 1.0. CCI 2.0 derives all of it from the subnet: leave it empty there.
 type Network1Config struct {
 	// VPCID is the ID of the subnet's VPC. NetworkID is the ID of the subnet's Neutron network, which the VPC console
-	// calls the subnet's ID. Both are required for CCI 1.0, no default.
+	// calls network ID. Both are required for CCI 1.0, no default.
 	VPCID     string `json:"vpcID"`
 	NetworkID string `json:"networkID"`
 	// AvailabilityZone, such as cn-north-4a, restricts the Pods to a zone. Default empty: any zone.

@@ -246,7 +246,7 @@ func (c CCIConfig) validateNetwork1(path *field.Path) field.ErrorList {
 	}
 	if c.Network1.NetworkID == "" {
 		errs = append(errs, field.Required(network.Child("networkID"),
-			"CCI 1.0 requires the subnet's Neutron network, which the VPC console calls the subnet's ID"))
+			"CCI 1.0 requires the subnet's Neutron network, which the VPC console calls network ID"))
 	}
 	if cidr := c.Network1.CIDR; cidr != "" {
 		if _, _, err := net.ParseCIDR(cidr); err != nil {

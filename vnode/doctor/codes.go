@@ -133,7 +133,8 @@ func Codes() []Kind {
 			"Why a Pod waits is then known from its status only, and a sold-out cloud is recognized by time.", ""},
 		{CodeNoVolumes, Warning, "the region offers no volumes",
 			"Pods with PersistentVolumeClaims cannot run there.",
-			"Set `pods.claims: false` (Helm: `vnode.pods.claims`), so that such Pods stay on local nodes."},
+			"Set `policy.volumeKinds: []` and `vnode.pods.claims: false` in the values of the chart, so that such Pods stay " +
+				"on local nodes."},
 		{CodeGatesUnknown, Info, "the feature gates cannot be read",
 			"vnode does not need them.", ""},
 		{CodeSubnetOfVPC, Error, "a subnet is given by the wrong ID",

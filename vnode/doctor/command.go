@@ -142,7 +142,7 @@ func (c *commandConfig) run(ctx context.Context, out io.Writer, options Options)
 		}
 	}
 	if n := report.Count(Error); n > 0 {
-		err = errors.Join(err, fmt.Errorf("the doctor has found %d errors", n))
+		err = errors.Join(err, fmt.Errorf("errors that the doctor has found: %d", n))
 	}
 	return errors.Join(runErr, err)
 }

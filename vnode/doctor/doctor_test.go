@@ -348,7 +348,7 @@ func TestTheCommandPrintsJSONAndWritesATranscript(t *testing.T) {
 	require.NoError(t, cloud.SetCredentials([]ccisim.Credential{{AccessKey: "other", SecretKey: "other"}}))
 	out.Reset()
 	err = Command(t.Context(), args, &out, &progress, logs)
-	require.EqualError(t, err, "the doctor has found 1 errors")
+	require.EqualError(t, err, "errors that the doctor has found: 1")
 	require.NoError(t, json.Unmarshal(out.Bytes(), &report))
 	assert.Equal(t, CodeKeyRefused, report.Findings[0].Code)
 }
