@@ -92,6 +92,8 @@ func (b *errorBody) kind(method string, status int, code string) Kind {
 		return Throttled
 	case code == codeNoCluster, status == http.StatusRequestTimeout, status >= http.StatusInternalServerError:
 		return Transient
+	case status < http.StatusBadRequest:
+		return Transient // A redirect, of a proxy that wants a login or of a wrong endpoint. No Pod may fail for it.
 	case status == http.StatusUnauthorized:
 		return Denied
 	case isAccountCode(code):

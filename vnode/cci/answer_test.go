@@ -101,6 +101,9 @@ func TestDecodeError(t *testing.T) {
 			400, nil, `{"message":"no","errorCode":"CCI.02.400102"}`,
 			Error{Kind: Denied, Status: 400, Code: "CCI.02.400102", Message: "no"},
 		},
+		"a redirect of a proxy says nothing about the request": {
+			302, nil, `<a href="https://login.example.com">Found</a>`, Error{Kind: Transient, Status: 302, Message: "Found"},
+		},
 		"the code after the last permission code": {
 			403, nil, `{"message":"refused","errorCode":"CCI.01.403115"}`,
 			Error{Kind: Permanent, Status: 403, Code: "CCI.01.403115", Message: "refused"},

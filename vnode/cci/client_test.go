@@ -399,11 +399,11 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	withToken := config
 	withToken.Credentials = cci.Credentials{AccessKey: "a", SecretKey: "s", AuthToken: "t"}
 	_, err := cloudtest.NewClient(t, config).GetNamespace(t.Context(), "any")
-	assert.True(t, cci.IsPermanent(err), "a signed request: %v", err)
+	assert.True(t, cci.IsTransient(err), "a signed request: %v", err)
 	for name, config := range map[string]cci.Config{"the request for a token": config, "the token": withToken} {
 		err := cloudtest.NewClient(t, config).PodExec(t.Context(), "any", "pod",
 			cci.ExecOptions{Container: "c", Command: []string{"true"}}, cci.ExecStreams{})
-		assert.True(t, cci.IsPermanent(err), "%s: %v", name, err)
+		assert.True(t, cci.IsTransient(err), "%s: %v", name, err)
 	}
 }
 
