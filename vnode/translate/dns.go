@@ -34,10 +34,12 @@ func (b *builder) dns(nodeDNS *corev1.PodDNSConfig) (corev1.DNSPolicy, *corev1.P
 	}
 	config = config.DeepCopy()
 	var left []string
-	// The domain of the cluster only completes names that end in .svc, which are rare. A domain of the Pod is needed.
-	if i := slices.Index(config.Searches, b.translator.config.ClusterDomain); i >= 0 {
-		left = append(left, config.Searches[i])
-		config.Searches = slices.Delete(config.Searches, i, i+1)
+	// After its two others, the domain of the cluster only completes names that end in .svc, which are rare. A domain of
+	// the Pod is needed. Otherwise the order of the Pod says what it needs.
+	cluster := b.clusterSearches()
+	if last := len(cluster) - 1; last >= 0 && slices.Equal(config.Searches[:len(cluster)], cluster) {
+		left = append(left, cluster[last])
+		config.Searches = slices.Delete(config.Searches, last, last+1)
 	}
 	if len(config.Searches) > limit {
 		left = append(left, config.Searches[limit:]...)

@@ -52,6 +52,10 @@ func TestSearchDomainsBeyondThoseOfTheCloudAreLeftOut(t *testing.T) {
 		"with a DNS of the Pod": {
 			dnsPolicy: corev1.DNSNone, own: domains(1, 5), want: domains(1, 3), left: "no more than 3: d4, d5",
 		},
+		"with a DNS of the Pod, whose order counts": {
+			dnsPolicy: corev1.DNSNone, own: []string{"cluster.local", "d1", "d2", "d3"},
+			want: []string{"cluster.local", "d1", "d2"}, left: "no more than 3: d3",
+		},
 		"with a DNS of the node": {
 			dnsPolicy: corev1.DNSClusterFirst, node: domains(1, 4), want: domains(1, 3), left: "no more than 3: d4",
 		},
