@@ -128,7 +128,7 @@ func TestAnswersWithoutEndAreErrors(t *testing.T) {
 			"a list has more than 2000 pages",
 		},
 		"a list with a long token": {
-			always(after(`{"metadata":{"continue":"`+strings.Repeat("x", 10<<10)+`"}}`, strings.NewReader(""))),
+			always(after(`{"metadata":{"continue":"`+strings.Repeat("x", 10<<10)+`"},"items":[]}`, strings.NewReader(""))),
 			func(c *cci.Client) error { _, err := c.ListVolumes(ctx, cci.ListOptions{}); return err },
 			"a continue token has more than 8 KiB",
 		},

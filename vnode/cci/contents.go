@@ -79,7 +79,7 @@ func (c *Client) listObjects(ctx context.Context, list call, resource string) ([
 		Metadata metav1.ObjectMeta `json:"metadata"`
 		Type     corev1.SecretType `json:"type"`
 	}
-	objects, err := listPages[object](ctx, c, list, ListOptions{Limit: contentsPageSize})
+	objects, err := listPages[object](ctx, c, list, ListOptions{Limit: contentsPageSize}, true)
 	if err != nil {
 		return nil, err
 	}

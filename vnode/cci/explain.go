@@ -56,9 +56,6 @@ func (c *Client) explain(ctx context.Context, asked call, answer *Error) error {
 	return answer
 }
 
-// errIncomplete is the error of a list that proves nothing.
-var errIncomplete = &Error{Kind: Transient, Message: "the answer of the cloud is no complete list"}
-
 // listNames returns the names of all objects of a list. It sends one request for each page, without retries.
 func (c *Client) listNames(ctx context.Context, list call) (map[string]bool, error) {
 	type object struct {
@@ -76,8 +73,8 @@ func (c *Client) listNames(ctx context.Context, list call) (map[string]bool, err
 		if err := c.do(ctx, list, &found); err != nil {
 			return "", 0, err
 		}
-		if !found.complete {
-			return "", 0, errIncomplete
+		if found.skipped {
+			return "", 0, errSkipped
 		}
 		return found.Metadata.Continue, found.objects, nil
 	})

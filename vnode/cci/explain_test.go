@@ -99,6 +99,37 @@ func TestA404WithoutAReasonIsExplainedByAList(t *testing.T) {
 	}
 }
 
+// An answer of something else than the service must not look like an empty list: it would hide networks that exist, and
+// all that a namespace contains before it is deleted.
+func TestAnAnswerWithoutAListIsNoEmptyList(t *testing.T) {
+	ns := "ns"
+	client := lied(t, always(func() io.Reader { return strings.NewReader(`{"status":"ok"}`) }))
+	for name, list := range map[string]func(context.Context) error{
+		"Pods":     func(ctx context.Context) error { _, err := client.ListPods(ctx, ns, cci.ListOptions{}); return err },
+		"networks": func(ctx context.Context) error { _, err := client.ListNetworks(ctx, ns); return err },
+		"claims":   func(ctx context.Context) error { _, err := client.ListClaims(ctx, ns, cci.ListOptions{}); return err },
+		"Events":   func(ctx context.Context) error { _, err := client.PodEvents(ctx, ns, "web", "1"); return err },
+		"contents": func(ctx context.Context) error { _, err := client.NamespaceContents(ctx, ns); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := list(t.Context())
+			assert.True(t, cci.IsTransient(err), "%v", err)
+			assert.ErrorContains(t, err, "no list")
+		})
+	}
+}
+
+// A list of Pods leaves out an object that costs too much to decode. A namespace that contains one is not empty.
+func TestANamespaceWithAnObjectThatIsNotDecodedIsNotEmpty(t *testing.T) {
+	costly := `{"items":[{"metadata":{"finalizers":["a"` + strings.Repeat(`,"a"`, 60_000) + `]}}]}`
+	client := lied(t, always(func() io.Reader { return strings.NewReader(costly) }))
+	pods, err := client.ListPods(t.Context(), "ns", cci.ListOptions{})
+	require.NoError(t, err)
+	assert.Empty(t, pods.Items)
+	_, err = client.NamespaceContents(t.Context(), "ns")
+	assert.True(t, cci.IsTransient(err), "%v", err)
+}
+
 // A retry of a request does not read the list again.
 func TestA404IsExplainedOnceForEachCall(t *testing.T) {
 	lists := 0

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -22,8 +23,8 @@ type page[T any] struct {
 	Items    []T
 	// objects is the number of objects, including those that were not kept.
 	objects int
-	// complete: the answer has a list of objects, and every object of it was decoded.
-	complete bool
+	// skipped: an object was left out because it costs too much to decode. The page is no proof then.
+	skipped bool
 }
 
 // decode implements streamed.
@@ -35,6 +36,7 @@ func (p *page[T]) decode(body io.Reader) error {
 	if err := expect(decoder, json.Delim('{')); err != nil {
 		return err
 	}
+	isList := false
 	for decoder.More() {
 		name, err := decoder.Token()
 		if err != nil {
@@ -45,13 +47,20 @@ func (p *page[T]) decode(body io.Reader) error {
 		case "metadata":
 			err = decoder.Decode(&p.Metadata)
 		case "items":
-			err = p.decodeItems(decoder, reader)
+			isList, err = true, p.decodeItems(decoder, reader)
+		case "kind":
+			var kind string
+			err = decoder.Decode(&kind)
+			isList = isList || strings.HasSuffix(kind, "List")
 		default:
 			err = decoder.Decode(&json.RawMessage{})
 		}
 		if err != nil {
 			return err
 		}
+	}
+	if !isList { // Of something else than the service. An empty list would say that nothing exists.
+		return errors.New("the answer is no list of objects")
 	}
 	return expect(decoder, json.Delim('}'))
 }
@@ -61,12 +70,10 @@ func (p *page[T]) decodeItems(decoder *json.Decoder, reader *boundedReader) erro
 	case err != nil:
 		return err
 	case token == nil: // null
-		p.complete = true
 		return nil
 	case token != json.Delim('['):
 		return fmt.Errorf("items are %v: must be a list", token)
 	}
-	p.complete = true
 	for decoder.More() {
 		reader.next()
 		var raw json.RawMessage
@@ -78,7 +85,7 @@ func (p *page[T]) decodeItems(decoder *json.Decoder, reader *boundedReader) erro
 		}
 		var item T
 		if err := rawjson.Unmarshal(raw, &item); isLimit(err) {
-			p.complete = false
+			p.skipped = true
 			continue // One object must not hide the others. A missing object proves nothing.
 		} else if err != nil {
 			return err
@@ -107,14 +114,21 @@ func expect(decoder *json.Decoder, want json.Delim) error {
 	return nil
 }
 
-// listPages lists the objects of all pages. list is the call for a page, without its query.
-func listPages[T any](ctx context.Context, c *Client, list call, options ListOptions) ([]T, error) {
+// errSkipped is the error of a list that must have every object.
+var errSkipped = &Error{Kind: Transient, Message: "an object in the list costs too much to decode"}
+
+// listPages lists the objects of all pages. list is the call for a page, without its query. If whole is false, objects
+// that cost too much to decode are left out.
+func listPages[T any](ctx context.Context, c *Client, list call, options ListOptions, whole bool) ([]T, error) {
 	var all []T
 	err := EachPage(options, func(options ListOptions) (string, int, error) {
 		var found page[T]
 		list.query = options.query()
 		if err := c.doWithRetry(ctx, list, &found); err != nil {
 			return "", 0, err
+		}
+		if whole && found.skipped {
+			return "", 0, errSkipped
 		}
 		all = append(all, found.Items...)
 		return found.Metadata.Continue, found.objects, nil

@@ -144,7 +144,7 @@ func (c *Client) GetClaim(ctx context.Context, namespace, name string) (*Persist
 func (c *Client) ListClaims(
 	ctx context.Context, namespace string, options ListOptions,
 ) ([]PersistentVolumeClaim, error) {
-	all, err := listPages[PersistentVolumeClaim](ctx, c, onClaims("ListClaims", http.MethodGet, namespace), options)
+	all, err := listPages[PersistentVolumeClaim](ctx, c, onClaims("ListClaims", http.MethodGet, namespace), options, false)
 	if err != nil {
 		return nil, fmt.Errorf("listing cloud claims of %s: %w", namespace, err)
 	}
@@ -153,7 +153,7 @@ func (c *Client) ListClaims(
 
 // ListVolumes implements API.
 func (c *Client) ListVolumes(ctx context.Context, options ListOptions) ([]PersistentVolume, error) {
-	all, err := listPages[PersistentVolume](ctx, c, onVolumes("ListVolumes", http.MethodGet), options)
+	all, err := listPages[PersistentVolume](ctx, c, onVolumes("ListVolumes", http.MethodGet), options, false)
 	if err != nil {
 		return nil, fmt.Errorf("listing cloud volumes: %w", err)
 	}

@@ -52,8 +52,9 @@ func (c *floodCloud) RoundTrip(request *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: http.StatusOK, Body: stream}, nil
 	}
 	time.Sleep(floodLatency)
-	status, answer := http.StatusOK, map[string]any{"metadata": map[string]any{"resourceVersion": "1"}}
+	status, answer := http.StatusOK, map[string]any{"metadata": map[string]any{"resourceVersion": "1"}, "items": nil}
 	if request.Method == http.MethodPost {
+		delete(answer, "items")
 		if err := json.NewDecoder(request.Body).Decode(&answer); err != nil {
 			return nil, err
 		}
