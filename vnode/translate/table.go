@@ -137,7 +137,7 @@ var table = []Section{
 		{"lifecycle", Translated, "see Lifecycle"},
 		{"terminationMessagePath", Copied, ""},
 		{"terminationMessagePolicy", Copied, ""},
-		{"imagePullPolicy", Copied, ""},
+		{"imagePullPolicy", Copied, "CCI may not keep it"},
 		{"securityContext", Translated, "see SecurityContext"},
 		{"stdin", Copied, "the cloud does not connect any input to the main process"},
 		{"stdinOnce", Copied, ""},
