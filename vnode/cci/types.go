@@ -1,6 +1,8 @@
 package cci
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -78,6 +80,20 @@ const (
 type NetworkStatus struct {
 	Status     string             `json:"status,omitempty"`
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Reasons returns the conditions that are not True, with their reasons and messages.
+func (s *NetworkStatus) Reasons() string {
+	var texts []string
+	for _, c := range s.Conditions {
+		if c.Status != metav1.ConditionTrue {
+			texts = append(texts, strings.TrimSpace(c.Type+" "+c.Reason+" "+c.Message))
+		}
+	}
+	if len(texts) == 0 {
+		return "no reason given"
+	}
+	return strings.Join(texts, "; ")
 }
 
 // Pod is a cloud Pod.

@@ -144,7 +144,7 @@ func ensureNetwork(ctx context.Context, api cci.API, config Config) (pending str
 		}
 	}
 	network := networks[0]
-	conditions := describe(network.Status.Conditions)
+	conditions := network.Status.Reasons()
 	if network.Status.Status == cci.NetworkFailed {
 		return "", fmt.Errorf("%w: network %s of cloud namespace %s has failed: %s; %s, and delete the network",
 			ErrUnusable, network.Name, config.Namespace, conditions, networkHint)
@@ -233,18 +233,4 @@ func createNetwork(ctx context.Context, api cci.API, config Config) (pending str
 		return "", err
 	}
 	return "the new network", nil
-}
-
-// describe returns the conditions that are not True.
-func describe(conditions []metav1.Condition) string {
-	var messages []string
-	for _, c := range conditions {
-		if c.Status != metav1.ConditionTrue {
-			messages = append(messages, strings.TrimSpace(c.Type+" "+c.Reason+" "+c.Message))
-		}
-	}
-	if len(messages) == 0 {
-		return "no reason given"
-	}
-	return strings.Join(messages, "; ")
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -101,7 +100,7 @@ func createNetwork(ctx context.Context, d *Doctor) (string, []Finding, error) {
 		return d.refusedCreation(cmp.Or(last, err, listErr))
 	}
 	network := networks[0]
-	because := conditions(network.Status.Conditions)
+	because := network.Status.Reasons()
 	switch {
 	case network.Status.Status == cci.NetworkIPInsufficient:
 		return "", []Finding{found(CodeNoFreeAddress, "network %s is IPInsufficient: %s", network.Name, because)}, nil
@@ -114,20 +113,6 @@ func createNetwork(ctx context.Context, d *Doctor) (string, []Finding, error) {
 			network.Status.Status, because)}, nil
 	}
 	return "", nil, err
-}
-
-// conditions quotes the conditions that are not True.
-func conditions(list []metav1.Condition) string {
-	var texts []string
-	for _, c := range list {
-		if c.Status != metav1.ConditionTrue {
-			texts = append(texts, strings.TrimSpace(c.Type+" "+c.Reason+" "+c.Message))
-		}
-	}
-	if len(texts) == 0 {
-		return "the service says no reason"
-	}
-	return strings.Join(texts, "; ")
 }
 
 // The objects that the Pod refers to.

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -189,15 +188,17 @@ func (i *Inventory) replace(fresh *copies) {
 	// The changes are collected under the lock: after it, others change the map.
 	var changed, missing []change
 	i.mu.Lock()
-	for key, c := range maps.Clone(fresh.byKey) {
-		known := i.pods.get(key)
-		if isOlder(c.pod, known) {
-			fresh.set(key, i.pods.byKey[key])
-			continue
-		}
-		if known == nil || known.UID != c.pod.UID || known.ResourceVersion != c.pod.ResourceVersion {
+	var older []identity.Key
+	for key, c := range fresh.byKey {
+		switch known := i.pods.get(key); {
+		case isOlder(c.pod, known):
+			older = append(older, key)
+		case known == nil || known.UID != c.pod.UID || known.ResourceVersion != c.pod.ResourceVersion:
 			changed = append(changed, change{key, c.pod})
 		}
+	}
+	for _, key := range older {
+		fresh.set(key, i.pods.byKey[key])
 	}
 	for key, c := range i.pods.byKey {
 		if fresh.get(key) == nil {
