@@ -3,6 +3,7 @@ package stories
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,10 @@ type restricted struct {
 	reason                    policy.Reason
 	metadata, spec, container string
 }
+
+// newFields are the names of the Pods with fields that a default API server of Kubernetes 1.34 does not know: the
+// feature gates ContainerRestartRules and EnvFiles are beta since 1.35.
+var newFields = []string{"restart-rules", "restart-policy", "variable"}
 
 // restrictedPods has a Pod for each rule, and for each form of a rule that CCE bursting (docs/sources.md) lists. Pods
 // of DaemonSets and Pods in protected namespaces are not among them.
@@ -91,13 +96,20 @@ func playRestrictions(ctx context.Context, w *World) (err error) {
 	if err := w.awaitClaims(ctx, "disk", "block"); err != nil {
 		return err
 	}
-	for _, r := range restrictedPods {
+	pods := slices.Clone(restrictedPods)
+	if version, err := w.client.Discovery().ServerVersion(); err != nil {
+		return fmt.Errorf("finding the version of the API server: %w", err)
+	} else if version.Minor == "34" {
+		w.printf("  left out, since Kubernetes 1.34 does not know their fields: %s", strings.Join(newFields, ", "))
+		pods = slices.DeleteFunc(pods, func(r restricted) bool { return slices.Contains(newFields, r.name) })
+	}
+	for _, r := range pods {
 		if err := w.pod(ctx, r.name, r.metadata, r.spec, requesting("300m", r)); err != nil {
 			return err
 		}
 	}
 	return w.inProtected(ctx, func(protected []*World) error {
-		for _, r := range restrictedPods {
+		for _, r := range pods {
 			if err := w.awaitWaiting(ctx, r.name, 0, 1, r.reason); err != nil {
 				return err
 			}
@@ -110,7 +122,7 @@ func playRestrictions(ctx context.Context, w *World) (err error) {
 		if err := w.run(ctx, "delete", "deployment", "filler"); err != nil {
 			return err
 		}
-		for _, r := range restrictedPods {
+		for _, r := range pods {
 			if err := w.awaitRunning(ctx, r.name, 1, 0); err != nil {
 				return err
 			}

@@ -128,8 +128,8 @@ func NewWorldOn(cluster Cluster, out io.Writer) *World {
 	return &World{cluster: cluster, client: cluster.Client, out: out, Namespace: "default"}
 }
 
-// Play plays one story in its own namespace. When it returns, the story's Pods are deleted. The namespace is deleted
-// later (AwaitGone).
+// Play plays one story in its own namespace. When it returns, the story's Pods are deleted, also after a failure, so
+// that the next story has the capacity. The namespace is deleted later (AwaitGone).
 func (w *World) Play(ctx context.Context, story Story) (err error) {
 	w.printf("\n=== %s", story.Title)
 	own := *w
@@ -142,7 +142,7 @@ func (w *World) Play(ctx context.Context, story Story) (err error) {
 	}
 	if err := story.Play(ctx, &own); err != nil {
 		own.printPods(ctx)
-		return fmt.Errorf("%s: %w", story.Name, err)
+		return errors.Join(fmt.Errorf("%s: %w", story.Name, err), own.leave(ctx))
 	}
 	return own.leave(ctx)
 }
@@ -150,8 +150,8 @@ func (w *World) Play(ctx context.Context, story Story) (err error) {
 // makers are the kinds that create Pods, each before the kinds that it creates, and Pods.
 const makers = "cronjobs,replicationcontrollers,deployments,statefulsets,daemonsets,jobs,replicasets,pods"
 
-// leave deletes the namespace and returns when its Pods are deleted, so that the next story has their capacity. It
-// deletes the objects itself because Kubernetes waits five seconds before it begins to empty a namespace.
+// leave deletes the namespace and returns when its Pods are deleted. It deletes the objects itself because Kubernetes
+// waits five seconds before it begins to empty a namespace.
 func (w *World) leave(ctx context.Context) error {
 	if _, err := w.kubectl(ctx, "", "delete", makers, "--all", "--wait=false"); err != nil {
 		return err

@@ -111,7 +111,7 @@ func withAuth(auth *Auth, next http.Handler, logger *slog.Logger) http.Handler {
 		end, ok := auth.callers.begin(r)
 		if !ok {
 			w.Header().Set("Retry-After", "1")
-			http.Error(w, "too many tokens of this address are unknown or under review", http.StatusTooManyRequests)
+			refuse(w, r, http.StatusTooManyRequests, "too many tokens of this address are unknown or under review")
 			return
 		}
 		found, known, err := auth.AuthenticateRequest(r)
@@ -120,17 +120,17 @@ func withAuth(auth *Auth, next http.Handler, logger *slog.Logger) http.Handler {
 			logger.Info("cannot authenticate a caller of the kubelet port", "path", r.URL.Path, "err", err)
 		}
 		if err != nil || !known {
-			http.Error(w, "Unauthorized", http.StatusUnauthorized)
+			refuse(w, r, http.StatusUnauthorized, "Unauthorized")
 			return
 		}
 		allowed, attributes, err := auth.authorize(r, found.User)
 		if err != nil {
 			logger.Warn("cannot authorize a caller of the kubelet port", "path", r.URL.Path, "err", err)
-			http.Error(w, "Authorization error ("+attributes+")", http.StatusInternalServerError)
+			refuse(w, r, http.StatusInternalServerError, "Authorization error ("+attributes+")")
 			return
 		}
 		if !allowed {
-			http.Error(w, "Forbidden ("+attributes+")", http.StatusForbidden)
+			refuse(w, r, http.StatusForbidden, "Forbidden ("+attributes+")")
 			return
 		}
 		next.ServeHTTP(w, r)

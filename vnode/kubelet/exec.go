@@ -40,16 +40,16 @@ func (h *execHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	namespace, pod, container := r.PathValue("namespace"), r.PathValue("pod"), r.PathValue("container")
 	options, err := remotecommand.NewOptions(r)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		refuse(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
 	command := r.URL.Query()["command"]
 	if len(command) == 0 {
-		http.Error(w, "command: must be set at least once", http.StatusBadRequest)
+		refuse(w, r, http.StatusBadRequest, "command: must be set at least once")
 		return
 	}
 	if err := h.pods.CheckRunning(namespace, pod, container); err != nil {
-		http.Error(w, err.Error(), statusOf(err))
+		refuse(w, r, statusOf(err), err.Error())
 		return
 	}
 	w, r, hangUp := serve.UntilHangUp(w, r)

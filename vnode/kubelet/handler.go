@@ -89,8 +89,8 @@ func New(config Config) (http.Handler, error) {
 		unsupported["/portForward/"] = messagePortForward
 	}
 	for path, message := range unsupported {
-		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, message, http.StatusNotImplemented)
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			refuse(w, r, http.StatusNotImplemented, message)
 		})
 	}
 	metrics, err := serveMetrics(nodeMetrics{config.Auth.nodeName, config.Pods})
@@ -113,8 +113,8 @@ func New(config Config) (http.Handler, error) {
 	mux.HandleFunc("GET /pods/{$}", lists.all)
 	mux.HandleFunc("GET /runningpods/{$}", lists.running)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "this virtual node does not serve this path", http.StatusNotFound)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, r, http.StatusNotFound, "this virtual node does not serve this path")
 	})
 	return withAuth(config.Auth, mux, config.Logger), nil
 }

@@ -27,6 +27,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
@@ -280,6 +281,40 @@ func TestPathsAndErrors(t *testing.T) {
 			status, body := send(t, tc.method, port+tc.path, "admin")
 			assert.Equal(t, tc.want, status, body)
 			assert.Contains(t, body, tc.wantBody)
+		})
+	}
+}
+
+// The message of kubectl attach has a colon, which API servers of Kubernetes 1.34 do not show if it is sent as text.
+func TestARefusedUpgradeIsAnsweredWithAStatus(t *testing.T) {
+	port := newPort(t, &pods{})
+	cases := map[string]struct {
+		path, user, want string
+		code             int32
+	}{
+		"attach":            {"/attach/default/web/c", "admin", "the cloud cannot attach to a container: ", 501},
+		"a waiting command": {"/exec/default/web/waiting?command=sh&output=1", "admin", "is not running", 400},
+		"a foreign Pod":     {"/portForward/default/other", "admin", "not on this node", 404},
+		"a stranger":        {"/exec/default/web/c?command=sh&output=1", "", "Unauthorized", 401},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, port+tc.path, nil)
+			require.NoError(t, err)
+			request.Header.Set("Connection", "Upgrade")
+			request.Header.Set("Upgrade", "SPDY/3.1")
+			if tc.user != "" {
+				request.Header.Set("Authorization", "Bearer "+tc.user)
+			}
+			response, err := http.DefaultClient.Do(request)
+			require.NoError(t, err)
+			defer response.Body.Close()
+			var status metav1.Status
+			require.NoError(t, json.NewDecoder(response.Body).Decode(&status))
+			assert.Equal(t, int(tc.code), response.StatusCode)
+			assert.Equal(t, "v1/Status Failure", status.APIVersion+"/"+status.Kind+" "+status.Status)
+			assert.Equal(t, tc.code, status.Code)
+			assert.Contains(t, status.Message, tc.want)
 		})
 	}
 }

@@ -18,13 +18,13 @@ type logHandler struct {
 func (h *logHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	options, err := parseLogOptions(r.URL.Query(), time.Now())
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		refuse(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
 	options.Container = r.PathValue("container")
 	stream, err := h.pods.Logs(r.Context(), r.PathValue("namespace"), r.PathValue("pod"), options)
 	if err != nil {
-		http.Error(w, err.Error(), statusOf(err))
+		refuse(w, r, statusOf(err), err.Error())
 		return
 	}
 	defer stream.Close()

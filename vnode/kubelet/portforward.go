@@ -27,11 +27,11 @@ func (h *portForwardHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	namespace, pod := r.PathValue("namespace"), r.PathValue("pod")
 	options, err := portforward.NewV4Options(r)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		refuse(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
 	if _, err := h.pods.Address(namespace, pod); err != nil {
-		http.Error(w, err.Error(), statusOf(err))
+		refuse(w, r, statusOf(err), err.Error())
 		return
 	}
 	w, r, hangUp := serve.UntilHangUp(w, r)

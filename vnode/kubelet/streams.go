@@ -32,12 +32,12 @@ func (s *streams) limit(next http.Handler) http.Handler {
 		namespace := r.PathValue("namespace")
 		pod := namespace + "/" + r.PathValue("pod")
 		if !s.pods.Take(pod) {
-			tooMany(w, "Pod "+pod, maxPodStreams)
+			tooMany(w, r, "Pod "+pod, maxPodStreams)
 			return
 		}
 		defer s.pods.Give(pod)
 		if !s.namespaces.Take(namespace) {
-			tooMany(w, "namespace "+namespace, maxNamespaceStreams)
+			tooMany(w, r, "namespace "+namespace, maxNamespaceStreams)
 			return
 		}
 		defer s.namespaces.Give(namespace)
@@ -45,7 +45,7 @@ func (s *streams) limit(next http.Handler) http.Handler {
 	})
 }
 
-func tooMany(w http.ResponseWriter, whose string, most int) {
-	http.Error(w, fmt.Sprintf("too many logs, commands and forwarded ports are open: at most %d of %s and %d of this "+
-		"virtual node may be: close some of them", most, whose, maxStreams), http.StatusTooManyRequests)
+func tooMany(w http.ResponseWriter, r *http.Request, whose string, most int) {
+	refuse(w, r, http.StatusTooManyRequests, fmt.Sprintf("too many logs, commands and forwarded ports are open: at most "+
+		"%d of %s and %d of this virtual node may be: close some of them", most, whose, maxStreams))
 }
