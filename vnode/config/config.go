@@ -14,6 +14,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
+	"github.com/spillway-k8s/spillway/vnode/services"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
@@ -76,6 +77,8 @@ type Config struct {
 	CCI CCIConfig `json:"cci"`
 	// Pods is how Pods are translated and managed.
 	Pods PodConfig `json:"pods"`
+	// Services is the server that gives Pods the Services of the cluster.
+	Services ServicesConfig `json:"services"`
 	// SoldOut is what happens when the cloud has no capacity.
 	SoldOut SoldOutConfig `json:"soldOut"`
 	// Policy is how the cluster changes the rules. It must be the same for the extender, admission and the virtual
@@ -306,6 +309,8 @@ type PodConfig struct {
 	// reads are left out, and an Event says so: they can open the network or cost money. Default: the instance types
 	// general-computing and general-computing-lite, the keys of the exporter of metrics, and those of the simulator.
 	CloudAnnotations policy.CloudAnnotations `json:"cloudAnnotations"`
+	// Proxy is how the proxies in Pods get the Services of the cluster.
+	Proxy ProxyConfig `json:"proxy"`
 	// MirrorRefresh is how often the copies of ConfigMaps and Secrets in the cloud are compared with their sources.
 	// Each costs one request to the API server. Less updates copies earlier. At least 1s. Default 1m, similar to the
 	// kubelet.
@@ -325,6 +330,25 @@ type PodConfig struct {
 	// RefusalRetry is the interval between attempts for a Pod that the cloud refuses: a quota may have been raised
 	// meanwhile. Less finds out earlier, more saves requests. At least 1s. Default 5m.
 	RefusalRetry metav1.Duration `json:"refusalRetry"`
+}
+
+// ProxyConfig is how the proxies in Pods get the Services of the cluster.
+type ProxyConfig struct {
+	// Addresses are the host:port at which Pods reach the servers of Services (services.address) of the processes of
+	// vnode: a load balancer, or node ports. The first one is used as long as it answers. Default empty: the addresses
+	// of the ready processes of vnode, which the cloud's subnets must then reach.
+	Addresses []string `json:"addresses"`
+	// Namespaces are the namespaces whose Services all Pods see, and their endpoints. "*" is every namespace. A Pod
+	// always sees the Services of its own namespace, and the Service kubernetes of namespace default. Fewer namespaces
+	// show less of the cluster to each Pod, and send less to it. Default ["*"].
+	Namespaces []string `json:"namespaces"`
+}
+
+// ServicesConfig is the server that gives Pods the Services of the cluster.
+type ServicesConfig struct {
+	// Address is the host:port on which every process of vnode serves Services to the proxies in Pods, with TLS.
+	// Default ":10260".
+	Address string `json:"address"`
 }
 
 // MirrorLimits bound the copies in the cloud of what Pods refer to, so that one namespace leaves room for the others.
@@ -406,12 +430,14 @@ func Default() *Config {
 		Pods: PodConfig{
 			ClusterDomain: "cluster.local", PullSecret: "imagepull-secret", Workers: 50,
 			ServiceAccountTokens: true, Claims: true, CloudAnnotations: translate.DefaultCloudAnnotations(),
+			Proxy:         ProxyConfig{Namespaces: []string{services.AllNamespaces}},
 			MirrorRefresh: duration(time.Minute), MirrorRemoval: duration(30 * time.Second),
 			MirrorLimits: MirrorLimits{
 				ObjectsPerPod: 100, ObjectsPerNamespace: 2000, BytesPerNamespace: resource.MustParse("64Mi"),
 			},
 			MaxRetryInterval: duration(time.Minute), RefusalRetry: duration(5 * time.Minute),
 		},
+		Services: ServicesConfig{Address: ":10260"},
 		SoldOut: SoldOutConfig{
 			Timeout: duration(2 * time.Minute), Signs: "(?i)sold.?out", ProbeImage: "registry.k8s.io/pause:3.10",
 			FirstLock: duration(time.Minute), Lock: duration(30 * time.Minute), StrandedPods: policy.SoldOutReschedule,

@@ -122,6 +122,18 @@ func TestErrors(t *testing.T) {
 			"tlsPrivateKeyFile: Required value: must be set together with tlsCertFile", "kube.qps: Invalid value: 0",
 			"leaderElectionNamespace: Required value",
 		}},
+		"the server of Services has no port": {func(c *Config) { c.Services.Address = ":services" }, required(),
+			[]string{`services.address: Invalid value: ":services": must be host:port with a number, such as :10260`}},
+		"addresses of the server of Services are malformed": {func(c *Config) {
+			c.Pods.Proxy.Addresses = []string{"10.0.0.7:10260", "10.0.0.7", "https://lb:10260", "lb:0", ":10260", "[::1]:1"}
+		}, required(), []string{
+			`pods.proxy.addresses[1]: Invalid value: "10.0.0.7": must be the host:port of a load balancer or a node`,
+			`pods.proxy.addresses[2]: Invalid value: "https://lb:10260"`, `pods.proxy.addresses[3]: Invalid value: "lb:0"`,
+			`pods.proxy.addresses[4]: Invalid value: ":10260"`,
+		}},
+		"a namespace that all Pods see is malformed": {func(c *Config) {
+			c.Pods.Proxy.Namespaces = []string{"shop", "shop-*"}
+		}, required(), []string{`pods.proxy.namespaces[1]: Invalid value: "shop-*": must be the name of a namespace`}},
 		"the kubelet port has two certificates": {nil, required("--certificate-dir=d"),
 			[]string{`certificateDir: Invalid value: "d": must be empty if tlsCertFile is set`}},
 		"the certificate has no key": {nil, required("--tls-private-key-file="),

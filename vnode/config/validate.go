@@ -16,6 +16,7 @@ import (
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/services"
 )
 
 // maxClusterIDLength is the limit of the systems that Spillway replaces. Source: TKE Resilience, cloud.uniqueID.
@@ -90,6 +91,10 @@ func (c *Config) validateServing() field.ErrorList {
 			fmt.Sprintf("must have another port than %d to %d, the kubelet ports of the nodes", first, last)))
 	}
 	errs = append(errs, serve.ValidateAddress(field.NewPath("healthListen"), c.HealthListen, ":8082")...)
+	if portOf(c.Services.Address) == 0 {
+		errs = append(errs, field.Invalid(field.NewPath("services", "address"), c.Services.Address,
+			"must be host:port with a number, such as :10260"))
+	}
 	if c.ClientCAFile == "" {
 		errs = append(errs, field.Required(field.NewPath("clientCAFile"),
 			"without it every client could read the logs of containers"))
@@ -280,11 +285,31 @@ func (c PodConfig) validate(path *field.Path) field.ErrorList {
 	if c.Workers <= 0 {
 		errs = append(errs, field.Invalid(path.Child("workers"), c.Workers, "must be above zero"))
 	}
+	errs = append(errs, c.Proxy.validate(path.Child("proxy"))...)
 	errs = append(errs, c.MirrorLimits.validate(path.Child("mirrorLimits"))...)
 	errs = append(errs, atLeast(path.Child("mirrorRefresh"), c.MirrorRefresh.Duration, time.Second)...)
 	errs = append(errs, atLeast(path.Child("mirrorRemoval"), c.MirrorRemoval.Duration, time.Second)...)
 	errs = append(errs, atLeast(path.Child("maxRetryInterval"), c.MaxRetryInterval.Duration, time.Second)...)
 	return append(errs, atLeast(path.Child("refusalRetry"), c.RefusalRetry.Duration, time.Second)...)
+}
+
+func (c ProxyConfig) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, address := range c.Addresses {
+		host, _, err := net.SplitHostPort(address)
+		isHost := net.ParseIP(host) != nil || len(validation.IsDNS1123Subdomain(host)) == 0
+		if err != nil || !isHost || portOf(address) == 0 {
+			errs = append(errs, field.Invalid(path.Child("addresses").Index(i), address,
+				"must be the host:port of a load balancer or a node, such as 10.0.0.7:10260"))
+		}
+	}
+	for i, namespace := range c.Namespaces {
+		if namespace != services.AllNamespaces && len(validation.IsDNS1123Label(namespace)) > 0 {
+			errs = append(errs, field.Invalid(path.Child("namespaces").Index(i), namespace,
+				`must be the name of a namespace, or "*" for all`))
+		}
+	}
+	return errs
 }
 
 func (c MirrorLimits) validate(path *field.Path) field.ErrorList {
