@@ -43,7 +43,7 @@ func parseModule(root string) (*module, error) {
 	}
 	line, _, _ := strings.Cut(string(content), "\n")
 	m.path = strings.TrimSpace(strings.TrimPrefix(line, "module"))
-	for _, dir := range []string{"policy", "internal", "extender", "admission", "vnode"} {
+	for _, dir := range []string{"policy", "internal", "extender", "admission", "vnode", "proxy"} {
 		if err := filepath.WalkDir(filepath.Join(root, dir), m.visit); err != nil {
 			return nil, fmt.Errorf("parsing the code: %w", err)
 		}

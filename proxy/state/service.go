@@ -1,0 +1,94 @@
+package state
+
+import (
+	"cmp"
+	"net/netip"
+	"time"
+	"unique"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/spillway-k8s/spillway/proxy/endpoints"
+)
+
+// Kind says how DNS answers for a Service.
+type Kind uint8
+
+const (
+	// ClusterIP Services have one address, behind which are their endpoints. NodePort and LoadBalancer ones do too.
+	ClusterIP Kind = iota
+	// Headless Services have the addresses of their endpoints.
+	Headless
+	// ExternalName Services are another name.
+	ExternalName
+)
+
+// Service is what is kept of a Service, with its endpoints. It does not change: each change makes another one.
+type Service struct {
+	Name types.NamespacedName
+	Kind Kind
+	// ExternalName is the other name, without a dot at its end.
+	ExternalName string
+	Ports        []endpoints.Port
+	// Affinity is how long the next connection goes to the endpoint of the last one. Zero: it does not.
+	Affinity time.Duration
+	// LocalOnly is internalTrafficPolicy: Local.
+	LocalOnly bool
+	// PublishNotReady is publishNotReadyAddresses.
+	PublishNotReady bool
+
+	// exists is false if only slices are known: they can come first.
+	exists bool
+	slices []*endpoints.Slice
+}
+
+// Usable returns the endpoints that connections to a port of the Service may use now.
+func (s *Service) Usable(port endpoints.Port) []netip.AddrPort {
+	return endpoints.Usable(s.slices, port.Name, port.Protocol, s.LocalOnly)
+}
+
+// Hosts returns the endpoints that DNS shows if the Service is headless.
+func (s *Service) Hosts() []endpoints.Host { return endpoints.Hosts(s.slices, s.PublishNotReady) }
+
+// All returns each port of each endpoint in every state.
+func (s *Service) All() []netip.AddrPort {
+	var found []netip.AddrPort
+	for _, host := range endpoints.Hosts(s.slices, true) {
+		for _, port := range host.Ports {
+			found = append(found, netip.AddrPortFrom(host.Address, port.Number))
+		}
+	}
+	return found
+}
+
+func newService(from *corev1.Service) *Service {
+	policy := ptr.Deref(from.Spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
+	s := &Service{
+		Name:            types.NamespacedName{Namespace: unique.Make(from.Namespace).Value(), Name: from.Name},
+		LocalOnly:       policy == corev1.ServiceInternalTrafficPolicyLocal,
+		PublishNotReady: from.Spec.PublishNotReadyAddresses,
+		exists:          true,
+	}
+	switch {
+	case from.Spec.Type == corev1.ServiceTypeExternalName:
+		s.Kind, s.ExternalName = ExternalName, from.Spec.ExternalName
+	case from.Spec.ClusterIP == corev1.ClusterIPNone:
+		s.Kind = Headless
+	}
+	if from.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
+		seconds := corev1.DefaultClientIPServiceAffinitySeconds
+		if c := from.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil {
+			seconds = ptr.Deref(c.ClientIP.TimeoutSeconds, seconds)
+		}
+		s.Affinity = time.Duration(seconds) * time.Second
+	}
+	for _, port := range from.Spec.Ports {
+		protocol := cmp.Or(port.Protocol, corev1.ProtocolTCP)
+		s.Ports = append(s.Ports, endpoints.Port{
+			Name: unique.Make(port.Name).Value(), Protocol: unique.Make(protocol).Value(), Number: uint16(port.Port),
+		})
+	}
+	return s
+}
