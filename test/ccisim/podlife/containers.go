@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -63,8 +64,10 @@ func (c *Controller) finishContainer(tx store.Tx, pod *objects.Pod, container st
 	return nil
 }
 
-// runContainers reconciles all containers: init containers one after the other, then the others together.
+// runContainers reconciles all containers: init containers one after the other, then the others together. A sidecar
+// must have started, by its startup probe, before the next one.
 func (r *podReconciler) runContainers() {
+	initialized := r.anyStarted()
 	for i := range r.pod.Spec.InitContainers {
 		container, status := &r.pod.Spec.InitContainers[i], r.initStatus(i)
 		if status == nil {
@@ -73,7 +76,7 @@ func (r *podReconciler) runContainers() {
 		r.runContainer(container, status)
 		isSidecar, ended := objects.IsSidecar(container), status.State.Terminated
 		switch {
-		case isSidecar && status.State.Running != nil:
+		case isSidecar && (initialized || hasStarted(status)):
 		case ended != nil && ended.ExitCode == 0 && !isSidecar:
 		case ended != nil && r.pod.Spec.RestartPolicy == corev1.RestartPolicyNever && !isSidecar:
 			r.failInit(status)
@@ -88,6 +91,16 @@ func (r *podReconciler) runContainers() {
 		}
 	}
 	r.stopSidecars()
+}
+
+// hasStarted reports whether the startup probe of a container has succeeded.
+func hasStarted(status *corev1.ContainerStatus) bool { return status.Started != nil && *status.Started }
+
+// anyStarted reports whether a container that is no init container has started once.
+func (r *podReconciler) anyStarted() bool {
+	return slices.ContainsFunc(r.pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.State.Running != nil || s.State.Terminated != nil || s.LastTerminationState.Terminated != nil
+	})
 }
 
 // process returns the process of a container, or nil if it has none.

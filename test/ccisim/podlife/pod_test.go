@@ -129,6 +129,49 @@ func TestInitContainersRunFirst(t *testing.T) {
 	assert.Equal(t, corev1.PodSucceeded, e.pod("job").Status.Phase)
 }
 
+func TestSidecarsStartBeforeTheOthersAndEndAfterThem(t *testing.T) {
+	e := newNamespaceEnv(t)
+	e.createRunning("web", func(pod *objects.Pod) {
+		always := corev1.ContainerRestartPolicyAlways
+		pod.Spec.InitContainers = []corev1.Container{{
+			Name: "side", Image: "a", RestartPolicy: &always,
+			StartupProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{}}, InitialDelaySeconds: 10},
+		}}
+	})
+	states := func() (sidecar, main corev1.ContainerState) {
+		pod := e.pod("web")
+		return pod.Status.InitContainerStatuses[0].State, pod.Status.ContainerStatuses[0].State
+	}
+	sidecar, main := states()
+	assert.NotNil(t, sidecar.Running)
+	assert.NotNil(t, main.Waiting, "it waits for the startup probe of the sidecar")
+	assert.Equal(t, "containers with incomplete status: [side]", condition(e.pod("web"), corev1.PodInitialized).Message)
+	e.step(10 * time.Second)
+	_, main = states()
+	assert.NotNil(t, main.Running)
+	assert.Equal(t, corev1.PodRunning, e.pod("web").Status.Phase)
+
+	e.delete(objects.Pods, "ns", "web", 60)
+	e.step(stopDelay)
+	sidecar, main = states()
+	assert.NotNil(t, main.Terminated)
+	assert.NotNil(t, sidecar.Running, "it gets its signal only now")
+	e.step(stopDelay)
+	sidecar, _ = states()
+	assert.NotNil(t, sidecar.Terminated)
+}
+
+func TestASidecarThatCrashesDoesNotHoldUpTheOthers(t *testing.T) {
+	e := newNamespaceEnv(t)
+	e.createRunning("job", neverRestarts, with(BehaviorCrashLoop+".side", "true"), func(pod *objects.Pod) {
+		always := corev1.ContainerRestartPolicyAlways
+		pod.Spec.InitContainers = []corev1.Container{{Name: "side", Image: "a", RestartPolicy: &always}}
+	})
+	assert.Equal(t, corev1.PodRunning, e.pod("job").Status.Phase)
+	e.step(runTime)
+	assert.Equal(t, corev1.PodSucceeded, e.pod("job").Status.Phase)
+}
+
 func TestFailedInitContainerFailsPod(t *testing.T) {
 	e := newNamespaceEnv(t)
 	e.createRunning("job", neverRestarts, with(BehaviorExitCode+".one", "5"), func(pod *objects.Pod) {

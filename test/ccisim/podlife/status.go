@@ -56,16 +56,18 @@ func (r *podReconciler) phase() corev1.PodPhase {
 	}
 }
 
-// uninitialized returns the names of the init containers that have not succeeded, and of the sidecars that have not
-// started.
+// uninitialized returns the names of the init containers that have not succeeded, and of the sidecars whose startup
+// probes have not succeeded. There are none after the other containers have started.
 func (r *podReconciler) uninitialized() string {
+	if r.anyStarted() {
+		return ""
+	}
 	var names []string
 	for i := range r.pod.Spec.InitContainers {
 		c, status := &r.pod.Spec.InitContainers[i], r.initStatus(i)
 		done := status != nil && status.State.Terminated != nil && status.State.Terminated.ExitCode == 0
 		if objects.IsSidecar(c) {
-			done = status != nil && (status.State.Running != nil || status.State.Terminated != nil ||
-				status.LastTerminationState.Terminated != nil)
+			done = status != nil && hasStarted(status)
 		}
 		if !done {
 			names = append(names, c.Name)

@@ -31,15 +31,9 @@ func (c *Controller) terminatePod(pod *objects.Pod, options *metav1.DeleteOption
 }
 
 // terminate continues the deletion of a Pod, and reports whether the Pod is gone. Containers get SIGTERM, and SIGKILL
-// when the grace period is over. Then the billing finalizer is removed, and the Pod with it.
+// when the grace period is over, sidecars after all others. Then the billing finalizer is removed, and the Pod with it.
 func (r *podReconciler) terminate() bool {
-	running := false
-	for _, container := range objects.AllContainers(r.pod) {
-		if status := objects.ContainerStatus(r.pod, container.Name); status != nil {
-			running = r.stopContainer(container, status) || running
-		}
-	}
-	if running {
+	if r.stopContainers(false) || r.stopContainers(true) {
 		r.summarize()
 		return false
 	}
@@ -67,8 +61,26 @@ func (r *podReconciler) deletedAt() time.Time {
 	return r.pod.DeletionTimestamp.Add(-seconds(grace))
 }
 
-// stopContainer ends a container whose time has come, and reports whether it still runs.
-func (r *podReconciler) stopContainer(container *corev1.Container, status *corev1.ContainerStatus) bool {
+// stopContainers ends the sidecars, or the other containers, whose time has come. It reports whether any of them still
+// runs. Sidecars get SIGTERM when the last of the others has ended.
+func (r *podReconciler) stopContainers(sidecars bool) (running bool) {
+	since := r.deletedAt()
+	if sidecars {
+		since = r.lastEnd()
+	}
+	for _, container := range objects.AllContainers(r.pod) {
+		status := objects.ContainerStatus(r.pod, container.Name)
+		if status != nil && objects.IsSidecar(container) == sidecars {
+			running = r.stopContainer(container, status, since) || running
+		}
+	}
+	return running
+}
+
+// stopContainer ends a container whose time has come, and reports whether it still runs. It gets SIGTERM at since.
+func (r *podReconciler) stopContainer(
+	container *corev1.Container, status *corev1.ContainerStatus, since time.Time,
+) bool {
 	if status.State.Running == nil {
 		return false
 	}
@@ -79,8 +91,8 @@ func (r *podReconciler) stopContainer(container *corev1.Container, status *corev
 	b := r.c.effectiveBehavior(r.pod, container)
 	kill := r.pod.DeletionTimestamp.Time
 	stop, code := kill, int32(exitKilled)
-	if b.stopIn != never && r.deletedAt().Add(b.stopIn).Before(kill) {
-		stop, code = r.deletedAt().Add(b.stopIn), b.stopCode
+	if b.stopIn != never && since.Add(b.stopIn).Before(kill) {
+		stop, code = since.Add(b.stopIn), b.stopCode
 	}
 	if r.now.Before(stop) {
 		r.requeueAt(stop)
