@@ -11,7 +11,7 @@ var differs = map[string]string{
 	"1.37": "the version that the programs are built for",
 	"1.36": "groups of Pods (`spec.schedulingGroup`, alpha) have another API than in 1.37, and were not tried",
 	"1.35": "groups of Pods have another API (`spec.workloadRef`, alpha), which Spillway does not know",
-	"1.34": "no groups of Pods",
+	"1.34": "no groups of Pods; `fileKeyRef` and restart rules of containers are alpha, and were not tried",
 }
 
 // table returns the results in Markdown. docs/compatibility.md contains it.
