@@ -3,6 +3,7 @@ package state
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 	"unique"
 
@@ -47,6 +48,26 @@ type Service struct {
 // Usable returns the endpoints that connections to a port of the Service may use now.
 func (s *Service) Usable(port endpoints.Port) []netip.AddrPort {
 	return endpoints.Usable(s.slices, port.Name, port.Protocol, s.LocalOnly)
+}
+
+// Direct returns the addresses of the endpoints, if a client can use them instead of an address of the Service: all its
+// ports have the same endpoints, and the same numbers there. Otherwise it returns nil.
+func (s *Service) Direct() []netip.Addr {
+	var found []netip.Addr
+	for i, port := range s.Ports {
+		var same []netip.Addr
+		for _, endpoint := range s.Usable(port) {
+			if endpoint.Port() != port.Number {
+				return nil
+			}
+			same = append(same, endpoint.Addr())
+		}
+		if i > 0 && !slices.Equal(found, same) {
+			return nil
+		}
+		found = same
+	}
+	return found
 }
 
 // Hosts returns the endpoints that DNS shows if the Service is headless.
