@@ -30,7 +30,8 @@ type API interface {
 	DeleteNamespace(ctx context.Context, name string, options DeleteOptions) error
 	// NamespaceContents lists the objects that users and programs have created in a namespace. Networks
 	// and objects that the service itself keeps there are left out. It returns NotFound if the namespace does not
-	// exist, and Transient if an object costs too much to decode.
+	// exist, Transient if an object costs too much to decode, and NotOffered if the service answers 404 for a resource
+	// without saying that the region lacks it: there may be such objects.
 	NamespaceContents(ctx context.Context, namespace string) ([]NamespaceObject, error)
 
 	// ListNetworks lists the networks of a namespace. It returns NotFound if the namespace does not exist.

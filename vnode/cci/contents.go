@@ -61,7 +61,7 @@ func (c *Client) NamespaceContents(ctx context.Context, namespace string) ([]Nam
 				list.feature = Feature(resource)
 			}
 			found, err := c.listObjects(ctx, list, resource)
-			if group.optional && IsNotOffered(err) {
+			if group.optional && IsProvenNotOffered(err) {
 				continue
 			}
 			if err != nil {

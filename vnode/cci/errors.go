@@ -68,6 +68,9 @@ type Error struct {
 	After time.Duration
 	// Feature is what the region lacks if the Kind is NotOffered and the API is optional. Otherwise it is empty.
 	Feature Feature
+	// Inferred means that the Kind is NotOffered because of a 404 that does not say so: it has come from the gateway or
+	// the API server of a region that lacks the API, or from a proxy of one that has it.
+	Inferred bool
 
 	// api is the API that is NotOffered: the endpoint and the generation of CCI.
 	api   string
@@ -113,6 +116,13 @@ func IsNotFound(err error) bool { return KindOf(err) == NotFound }
 
 // IsNotOffered reports whether there is no such API at the endpoint.
 func IsNotOffered(err error) bool { return KindOf(err) == NotOffered }
+
+// IsProvenNotOffered reports whether the service has said that there is no such API at the endpoint. What would destroy
+// something needs this proof: see Error.Inferred.
+func IsProvenNotOffered(err error) bool {
+	found, ok := errors.AsType[*Error](err)
+	return ok && found.Kind == NotOffered && !found.Inferred
+}
 
 // IsTaken reports whether the name of a new object is taken. The service answers with either of two kinds.
 func IsTaken(err error) bool { return KindOf(err) == AlreadyExists || KindOf(err) == Conflict }

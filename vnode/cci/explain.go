@@ -51,7 +51,9 @@ func (c *Client) explain(ctx context.Context, asked call, answer *Error) error {
 		explained.Kind, explained.unexplained = NotFound, false
 		return &explained
 	case IsNotOffered(err), err == nil && asked.list == "" && asked.feature != "":
-		return c.notOffered(asked, *answer)
+		explained := c.notOffered(asked, *answer)
+		explained.Inferred = !IsProvenNotOffered(err)
+		return explained
 	}
 	return answer
 }

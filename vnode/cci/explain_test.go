@@ -201,6 +201,7 @@ func TestAPIsThatTheRegionDoesNotOffer(t *testing.T) {
 			err := test.call(t.Context(), cloud.Client)
 			require.True(t, cci.IsNotOffered(err), "%v", err)
 			assert.ErrorContains(t, err, "APIG.0101")
+			assert.True(t, cci.IsProvenNotOffered(err), "the service says so")
 			assert.ErrorContains(t, err, cloud.URL)
 			if test.feature == "" {
 				assert.ErrorContains(t, err, "check cci.region, cci.endpoint and policy.cciVersion")
@@ -221,6 +222,7 @@ func TestAPIsThatTheRegionDoesNotOffer(t *testing.T) {
 			})
 			err := test.call(t.Context(), cloud.Client)
 			assert.True(t, cci.IsNotOffered(err), "%v", err)
+			assert.False(t, cci.IsProvenNotOffered(err), "%v", err)
 		})
 	}
 }

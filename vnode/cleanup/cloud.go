@@ -106,6 +106,10 @@ func (c *cloudCleaner) awaitGone(ctx context.Context, deleted []orphans.Orphan) 
 
 // deleteMirrors deletes what virtual nodes that no longer exist have copied. Their Pods are gone by then.
 func (c *cloudCleaner) deleteMirrors(ctx context.Context) error {
+	c.finder.Unsure = func(err error) {
+		fmt.Fprintf(c.out, "Copies of claims were not looked for: %v. If Pods with claims have run there, run the command "+
+			"again later.\n", err)
+	}
 	found, err := c.finder.FindMirrors(ctx)
 	if err != nil {
 		return fmt.Errorf("finding copies of deleted virtual nodes: %w", err)

@@ -38,6 +38,10 @@ func Remove(ctx context.Context, api cci.API, r Removal) (kept string, err error
 		return "it was created by " + describeCreator(creator), nil
 	}
 	contents, err := api.NamespaceContents(ctx, r.Namespace)
+	if cci.IsNotOffered(err) { // A proxy may have answered. What would be deleted is not known.
+		return fmt.Sprintf("it may contain objects of others: %v; run the command again later, or delete the namespace in "+
+			"the CCI console", err), nil
+	}
 	if err != nil { // NotFound too: a namespace with unknown contents is not deleted.
 		return "", err
 	}

@@ -120,6 +120,42 @@ func TestRemoveWithCCI1(t *testing.T) {
 	assert.False(t, exists(t, cloud))
 }
 
+// A proxy may answer 404 for claims of others. Only the service itself can say that the region has none.
+func TestRemoveDeletesNothingThatItCannotSee(t *testing.T) {
+	for name, test := range map[string]struct {
+		policies ccisim.Policies
+		fault    ccisim.Fault
+		kept     string
+	}{
+		"the gateway does not know claims": {
+			policies: ccisim.Policies{Unpublished: []string{"persistentvolumeclaims"}},
+		},
+		"the API server does not know claims": {policies: ccisim.Policies{NoVolumes: true, BareErrors: true}},
+		"a page says 404": {
+			fault: ccisim.Fault{
+				Kind: ccisim.ServerError, Status: 404, HTML: true, Message: "404 page not found", Path: "/persistentvolumeclaims$",
+			},
+			kept: "it may contain objects of others: listing persistentvolumeclaims of cloud namespace " + cloudtest.Namespace +
+				": the cloud answered 404",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Policies = test.policies })
+			require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, config(), slog.New(slog.DiscardHandler)))
+			if test.fault.Kind != "" {
+				cloud.Fault(t, test.fault)
+			}
+			kept, err := cloudnamespace.Remove(t.Context(), cloud.Client, cloudnamespace.Removal{
+				Namespace: cloudtest.Namespace, ClusterID: "prod", Poll: time.Millisecond,
+			})
+			require.NoError(t, err)
+			assert.Equal(t, test.kept != "", exists(t, cloud), kept)
+			assert.Contains(t, kept, test.kept)
+		})
+	}
+}
+
 // Remove keeps a namespace whose contents are unknown, and does not wait forever for its deletion.
 func TestRemoveReportsErrors(t *testing.T) {
 	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.FinalizerDelay = time.Hour })

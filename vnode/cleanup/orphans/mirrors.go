@@ -117,6 +117,9 @@ func (f *Finder) listStorage(ctx context.Context) ([]Mirror, error) {
 	if err == nil {
 		volumes, err = f.Cloud.ListVolumes(ctx, options)
 	}
+	if cci.IsNotOffered(err) && !cci.IsProvenNotOffered(err) && f.Unsure != nil {
+		f.Unsure(err)
+	}
 	if cci.IsNotOffered(err) || cci.IsNotFound(err) {
 		return nil, nil
 	}

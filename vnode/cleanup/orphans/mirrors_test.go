@@ -98,7 +98,26 @@ func TestMirrorsAreFoundInARegionWithoutVolumes(t *testing.T) {
 	copyAll(t, cloud, identity.Owner{ClusterID: "mine", Node: "node"})
 	require.NoError(t, cloud.SetPolicies(ccisim.Policies{NoVolumes: true}))
 	finder := &Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine"}
+	finder.Unsure = func(err error) { assert.Fail(t, "the service says so", "%v", err) }
 	found, err := finder.FindMirrors(t.Context())
 	require.NoError(t, err)
 	assert.Len(t, found, 2)
+}
+
+// A 404 of a proxy looks like that of a region without volumes.
+func TestMirrorsOfClaimsMayExistAfterA404ThatDoesNotSayMore(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t)
+	copyAll(t, cloud, identity.Owner{ClusterID: "mine", Node: "node"})
+	for _, resource := range []string{"/persistentvolumes$", "/persistentvolumeclaims$"} {
+		lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Status: 404, HTML: true, Path: resource})
+		var unsure []string
+		finder := &Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine"}
+		finder.Unsure = func(err error) { unsure = append(unsure, err.Error()) }
+		found, err := finder.FindMirrors(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, found, 2)
+		require.Len(t, unsure, 1)
+		assert.Contains(t, unsure[0], "the cloud answered 404")
+		lift()
+	}
 }

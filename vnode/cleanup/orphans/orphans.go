@@ -54,6 +54,9 @@ type Finder struct {
 	Cluster Cluster
 	// Terminating includes orphans that are already being deleted.
 	Terminating bool
+	// Unsure is called with the answer if the service answers 404 for claims or volumes, and does not say that the region
+	// has none: mirrors of claims are not found then. Nil means no call.
+	Unsure func(error)
 }
 
 // Find lists the orphans. It lists the cloud before the cluster, because a Pod is always in the cluster before it is
