@@ -62,7 +62,7 @@ func Ensure(ctx context.Context, api cci.API, config Config, logger *slog.Logger
 	backoff := wait.Backoff{Duration: config.Poll, Factor: 2, Jitter: 0.2, Steps: 20, Cap: maxInterval}
 	logged := ""
 	for {
-		pending, err := ensure(ctx, api, config)
+		pending, err := ensure(ctx, api, config, logger)
 		if cci.IsPermanent(err) {
 			err = fmt.Errorf("%w: %w", ErrUnusable, err)
 		}
@@ -103,11 +103,11 @@ func (c Config) report(pending string, err error) {
 }
 
 // ensure checks once, creates what does not exist, and returns what is not ready yet.
-func ensure(ctx context.Context, api cci.API, config Config) (pending string, err error) {
+func ensure(ctx context.Context, api cci.API, config Config, logger *slog.Logger) (pending string, err error) {
 	if pending, err := ensureNamespace(ctx, api, config); err != nil || pending != "" {
 		return pending, err
 	}
-	return ensureNetwork(ctx, api, config)
+	return ensureNetwork(ctx, api, config, logger)
 }
 
 func ensureNamespace(ctx context.Context, api cci.API, config Config) (pending string, err error) {
@@ -128,7 +128,7 @@ func ensureNamespace(ctx context.Context, api cci.API, config Config) (pending s
 	return fmt.Sprintf("namespace %s to be Active: it is %q", config.Namespace, namespace.Status.Phase), nil
 }
 
-func ensureNetwork(ctx context.Context, api cci.API, config Config) (pending string, err error) {
+func ensureNetwork(ctx context.Context, api cci.API, config Config, logger *slog.Logger) (pending string, err error) {
 	networks, err := api.ListNetworks(ctx, config.Namespace)
 	if err != nil {
 		return "", err
@@ -140,7 +140,7 @@ func ensureNetwork(ctx context.Context, api cci.API, config Config) (pending str
 	// set up too, and the Pods that run in it must be managed.
 	for _, network := range networks {
 		if network.Status.Status == cci.NetworkReady || network.Status.Status == cci.NetworkIPInsufficient {
-			return updateNetwork(ctx, api, network, config)
+			return updateNetwork(ctx, api, network, config, logger)
 		}
 	}
 	network := networks[0]
@@ -157,15 +157,23 @@ func ensureNetwork(ctx context.Context, api cci.API, config Config) (pending str
 const networkHint = "check that the subnets are given by their Neutron IDs, not the VPC's, and are in this region, " +
 	"and that the security groups exist"
 
-// updateNetwork changes a network of this package, or of others, to what is configured.
-func updateNetwork(ctx context.Context, api cci.API, network cci.Network, config Config) (pending string, err error) {
-	missing, err := missingSubnets(network, config)
+// updateNetwork changes a network of this package, or of others, to what is configured. It warns about subnets that
+// others have added.
+func updateNetwork(
+	ctx context.Context, api cci.API, network cci.Network, config Config, logger *slog.Logger,
+) (pending string, err error) {
+	missing, others, err := compareSubnets(network, config)
 	if err != nil {
 		return "", err
 	}
 	change := cci.NetworkChange{Annotations: config.WarmPool.changes(network)}
 	for _, id := range missing {
 		change.Subnets = append(change.Subnets, cci.Subnet{SubnetID: id})
+	}
+	if len(missing) == 0 && len(others) > 0 {
+		logger.Warn("the network of the cloud namespace is also in subnets that are not configured: Pods may get addresses "+
+			"in them, which routes, firewalls and cci.podCIDRs must allow",
+			"namespace", config.Namespace, "network", network.Name, "subnets", others)
 	}
 	if change.IsEmpty() {
 		return "", nil
@@ -183,32 +191,26 @@ func updateNetwork(ctx context.Context, api cci.API, network cci.Network, config
 	return "", nil
 }
 
-// missingSubnets returns the configured subnets that the network does not have. They are added, so that a namespace
-// whose addresses run out can get more. It rejects a network in other subnets than configured: its Pods would be
-// unreachable without a visible reason. And it rejects a network of this package that is in a subnet which is no longer
-// configured: Pods have addresses there, and new ones may get some. A network of others may be in more subnets.
-func missingSubnets(network cci.Network, config Config) (missing []string, err error) {
+// compareSubnets returns the configured subnets that the network does not have, and those of the network that are not
+// configured. The first are added, so that a namespace whose addresses run out can get more. The second are kept: Pods
+// may have addresses there, and another cluster that shares the namespace, or another process with newer values, may
+// have added them. It rejects a network that has none of the configured subnets: its Pods would be unreachable without
+// a visible reason.
+func compareSubnets(network cci.Network, config Config) (missing, others []string, err error) {
 	var actual []string
 	for _, subnet := range network.Spec.Subnets {
 		actual = append(actual, subnet.SubnetID)
 	}
-	for _, id := range config.Subnets {
-		if !slices.Contains(actual, id) {
-			missing = append(missing, id)
-		}
+	without := func(list, unwanted []string) []string {
+		return slices.DeleteFunc(slices.Clone(list), func(id string) bool { return slices.Contains(unwanted, id) })
 	}
-	removed := slices.DeleteFunc(slices.Clone(actual), func(id string) bool { return slices.Contains(config.Subnets, id) })
-	switch {
-	case len(missing) > 0 && len(removed) > 0:
-		return nil, fmt.Errorf("%w: network %s of cloud namespace %s is in subnets %s, not in the configured %s; "+
-			"configure its subnets, to which others can be added, or another namespace",
+	missing, others = without(config.Subnets, actual), without(actual, config.Subnets)
+	if len(others) > 0 && len(missing) == len(config.Subnets) {
+		return nil, nil, fmt.Errorf("%w: network %s of cloud namespace %s is in subnets %s, not in the configured %s; "+
+			"configure one of its subnets, to which others can be added, or another namespace",
 			ErrUnusable, network.Name, config.Namespace, strings.Join(actual, ", "), strings.Join(missing, ", "))
-	case len(missing) == 0 && len(removed) > 0 && network.Name == networkName:
-		return nil, fmt.Errorf("%w: network %s of cloud namespace %s is in subnets %s, which are no longer configured: "+
-			"its Pods may have addresses there, so they cannot be removed; configure them again, or another namespace",
-			ErrUnusable, network.Name, config.Namespace, strings.Join(removed, ", "))
 	}
-	return missing, nil
+	return missing, others, nil
 }
 
 func createNetwork(ctx context.Context, api cci.API, config Config) (pending string, err error) {

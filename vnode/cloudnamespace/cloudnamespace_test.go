@@ -1,8 +1,10 @@
 package cloudnamespace_test
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -171,24 +173,25 @@ func TestEnsureCreatesOnceAndChangesNothing(t *testing.T) {
 	assert.Equal(t, []cci.Subnet{{SubnetID: "subnet"}}, networks[0].Spec.Subnets)
 }
 
-// When the addresses of a network run out, an administrator adds subnets to the configuration. No other change of the
-// subnets is possible while Pods run.
+// When the addresses of a network run out, an administrator adds subnets to the configuration. Others that share the
+// namespace do not know them. No other change of the subnets is possible while Pods run.
 func TestEnsureAddsSubnets(t *testing.T) {
-	quiet := slog.New(slog.DiscardHandler)
 	for name, test := range map[string]struct {
 		// network is what exists, before what is configured, after what the network is in then.
 		network               string
 		before, config, after []string
-		err                   string
+		// warns names the subnets that others have added.
+		warns, err string
 	}{
-		"one more":               {"spillway", []string{"a"}, []string{"a", "b"}, []string{"a", "b"}, ""},
-		"two more, before it":    {"spillway", []string{"a"}, []string{"c", "b", "a"}, []string{"a", "c", "b"}, ""},
-		"one more, of the user":  {"default-network", []string{"a"}, []string{"a", "b"}, []string{"a", "b"}, ""},
-		"the same in any order":  {"spillway", []string{"a", "b"}, []string{"b", "a"}, []string{"a", "b"}, ""},
-		"a part of the user's":   {"default-network", []string{"a", "b"}, []string{"a"}, []string{"a", "b"}, ""},
-		"one that is used":       {"spillway", []string{"a", "b"}, []string{"a"}, []string{"a", "b"}, "which are no longer"},
-		"another one":            {"spillway", []string{"a"}, []string{"b"}, []string{"a"}, "not in the configured b"},
-		"another, of the user's": {"default-network", []string{"a"}, []string{"b"}, []string{"a"}, "not in the configured b"},
+		"one more":               {"spillway", []string{"a"}, []string{"a", "b"}, []string{"a", "b"}, "", ""},
+		"two more, before it":    {"spillway", []string{"a"}, []string{"c", "b", "a"}, []string{"a", "c", "b"}, "", ""},
+		"one more, of the user":  {"default-network", []string{"a"}, []string{"a", "b"}, []string{"a", "b"}, "", ""},
+		"the same in any order":  {"spillway", []string{"a", "b"}, []string{"b", "a"}, []string{"a", "b"}, "", ""},
+		"a part of the user's":   {"default-network", []string{"a", "b"}, []string{"a"}, []string{"a", "b"}, "[b]", ""},
+		"others have added one":  {"spillway", []string{"a", "b"}, []string{"a"}, []string{"a", "b"}, "[b]", ""},
+		"both have added one":    {"spillway", []string{"a", "b"}, []string{"a", "c"}, []string{"a", "b", "c"}, "[b]", ""},
+		"another one":            {"spillway", []string{"a"}, []string{"b"}, []string{"a"}, "", "not in the configured b"},
+		"another, of the user's": {"default-network", []string{"a"}, []string{"b"}, []string{"a"}, "", "the configured b"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -209,9 +212,12 @@ func TestEnsureAddsSubnets(t *testing.T) {
 			var group sync.WaitGroup
 			for range 3 { // Virtual nodes that start at the same time.
 				group.Go(func() {
-					err := cloudnamespace.Ensure(ctx, cloud.Client, c, quiet)
+					var log bytes.Buffer
+					err := cloudnamespace.Ensure(ctx, cloud.Client, c, slog.New(slog.NewTextHandler(&log, nil)))
 					if test.err == "" {
 						assert.NoError(t, err)
+						assert.Equal(t, test.warns != "", strings.Contains(log.String(), "level=WARN"), log.String())
+						assert.Contains(t, log.String(), test.warns)
 						return
 					}
 					assert.ErrorIs(t, err, cloudnamespace.ErrUnusable)
