@@ -199,6 +199,9 @@ func (a *App) Close() {
 	if a.provider != nil {
 		a.provider.Close()
 	}
+	if a.auth != nil {
+		a.auth.Close()
+	}
 	a.events.Shutdown()
 	a.cloud.CloseIdleConnections()
 }

@@ -136,6 +136,32 @@ func TestNothingRemainsOfATermThatFails(t *testing.T) {
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+terms }, time.Minute, 10*time.Millisecond)
 }
 
+// So is one whose configuration names files that cannot be used.
+func TestNothingRemainsOfAVirtualNodeThatCannotBeBuilt(t *testing.T) {
+	const tries = 5
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	for name, change := range map[string]func(*config.Config){
+		"the directory of the certificate is a file": func(c *config.Config) { c.CertificateDir = file },
+		"the authority of clients is empty":          func(c *config.Config) { c.ClientCAFile = file },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := settings(t)
+			change(c)
+			build := func() {
+				_, err := New(c, always{}, nil, slog.New(slog.DiscardHandler))
+				require.ErrorContains(t, err, file)
+			}
+			build()
+			before := runtime.NumGoroutine()
+			for range tries {
+				build()
+			}
+			require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+tries }, time.Minute, 10*time.Millisecond)
+		})
+	}
+}
+
 func TestReadinessNamesWhatIsMissing(t *testing.T) {
 	a := newApp(t, settings(t))
 	a.noteCloudNamespace(errors.New("the network has failed"))

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/virtual-kubelet/virtual-kubelet/node/nodeutil"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/client-go/kubernetes"
 	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	"k8s.io/client-go/util/cert"
 )
 
 // Auth authenticates callers by a TokenReview or a client certificate, and authorizes them by a SubjectAccessReview.
@@ -23,6 +25,8 @@ type Auth struct {
 	nodeName string
 	clientCA *dynamiccertificates.DynamicFileCAContent
 	callers  *callers
+	// ran is set by Run, which ends what clientCA has started.
+	ran atomic.Bool
 }
 
 // reviewTimeout is how long a TokenReview may take, with its retries.
@@ -41,27 +45,44 @@ func (r reviews) AuthenticationV1() authenticationv1.AuthenticationV1Interface {
 
 // NewAuth reads the CA of client certificates from clientCAFile (PEM). It fails if the file is missing or invalid. It
 // sends no requests; the clients are used for TokenReviews and SubjectAccessReviews later. Any client that reaches the
-// port can use up the rate limit of tokens, so no other requests may share it.
+// port can use up the rate limit of tokens, so no other requests may share it. Close the Auth unless Run has been
+// called.
 func NewAuth(tokens, access kubernetes.Interface, nodeName, clientCAFile string) (*Auth, error) {
+	// The call below would leave a queue running if it failed.
+	if _, err := cert.CertsFromFile(clientCAFile); err != nil {
+		return nil, fmt.Errorf("reading the CA of client certificates in %s: %w", clientCAFile, err)
+	}
 	clientCA, err := dynamiccertificates.NewDynamicCAContentFromFile("client-ca", clientCAFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading the CA of client certificates: %w", err)
 	}
-	auth, err := nodeutil.WebhookAuth(reviews{access, tokens}, nodeName, func(c *nodeutil.WebhookAuthConfig) error {
+	a := &Auth{nodeName: nodeName, clientCA: clientCA, callers: newCallers()}
+	a.Auth, err = nodeutil.WebhookAuth(reviews{access, tokens}, nodeName, func(c *nodeutil.WebhookAuthConfig) error {
 		c.AuthnConfig.ClientCertificateCAContentProvider = clientCA
 		c.AuthnConfig.TokenAccessReviewTimeout = reviewTimeout
 		return nil
 	})
 	if err != nil {
+		a.Close()
 		return nil, fmt.Errorf("setting up authentication and authorization: %w", err)
 	}
-	return &Auth{Auth: auth, nodeName: nodeName, clientCA: clientCA, callers: newCallers()}, nil
+	return a, nil
 }
 
 // Run reads the CA file again when it changes. It blocks until ctx ends.
 func (a *Auth) Run(ctx context.Context) error {
+	a.ran.Store(true)
 	a.clientCA.Run(ctx, 1)
 	return nil
+}
+
+// Close releases what NewAuth has created. It does nothing if Run has been called. It may be called again.
+func (a *Auth) Close() {
+	if !a.ran.Swap(true) {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		a.clientCA.Run(ended, 1) // Nothing else ends its queue.
+	}
 }
 
 // authorize reports whether a user may make a request. attributes describes what the cluster must allow.
