@@ -60,6 +60,21 @@ func TestWhatTheChartsRender(t *testing.T) {
 	}
 }
 
+// A scheduler has the version of the cluster, unless it is configured. A cluster may be named without a patch version.
+func TestTheSchedulerHasTheVersionOfTheCluster(t *testing.T) {
+	const repository = `image: "registry.k8s.io/kube-scheduler:`
+	for version, want := range map[string]string{
+		"1.34": "v1.34.0", "1.34.2": "v1.34.2", "v1.35.1-eks-4f2b": "v1.35.1", "v1.36.0+k3s1": "v1.36.0",
+	} {
+		out, err := template(spillway, values("--kube-version", version)...)
+		require.NoError(t, err)
+		assert.Contains(t, out, repository+want+`"`, version)
+	}
+	out, err := template(spillway, values("--kube-version", "1.34", "--set", "scheduler.image.tag=v1.33.1")...)
+	require.NoError(t, err)
+	assert.Contains(t, out, repository+`v1.33.1"`)
+}
+
 // objects returns the objects of a rendered chart.
 func objects(t *testing.T, chart string, args ...string) (list []*unstructured.Unstructured) {
 	t.Helper()

@@ -9,7 +9,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 func TestInvalidValuesAreRefused(t *testing.T) {
@@ -144,6 +148,30 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 			assert.ErrorContains(t, err, message)
 		}
 	})
+}
+
+// The programs would not start with such an entry.
+func TestWhatAVirtualNodeIsCannotBeIgnored(t *testing.T) {
+	for entry, want := range map[string]string{
+		policy.NodeTypeLabel + "=virtual-kubelet": "policy.ignoredNodeSelectors: must not have type: it says",
+		policy.TrustedNodeLabel:                   "must not have " + policy.TrustedNodeLabel,
+		policy.CloudClusterKey + "=prod":          "must not have " + policy.CloudClusterKey,
+		corev1.LabelOSStable + "=linux":           "must not have " + corev1.LabelOSStable,
+		corev1.LabelArchStable:                    "must not have " + corev1.LabelArchStable,
+		"types=a":                                 "",
+	} {
+		config := policy.DefaultConfig()
+		config.IgnoredNodeSelectors = []string{entry}
+		refused := config.Validate(field.NewPath("policy")).ToAggregate()
+		_, err := template(spillway, values("--set-json", `policy.ignoredNodeSelectors=["disktype=ssd","`+entry+`"]`)...)
+		if want == "" {
+			require.NoError(t, refused)
+			assert.NoError(t, err)
+			continue
+		}
+		require.Error(t, refused, entry)
+		assert.ErrorContains(t, err, want)
+	}
 }
 
 // schema is the part of a JSON schema that lists the fields.

@@ -35,6 +35,14 @@
   {{- $errors = append $errors (print "scheduler.replicas: must be 1 or 2 with scheduler.mode service: "
     "one replica answers, the other is on standby") -}}
 {{- end -}}
+{{- range .Values.policy.ignoredNodeSelectors }}
+{{- $key := index (splitList "=" .) 0 -}}
+{{- if has $key (list "type" "node-restriction.kubernetes.io/spillway" "spillway.io/cluster-id"
+    "kubernetes.io/os" "kubernetes.io/arch") }}
+  {{- $errors = append $errors (printf (print "policy.ignoredNodeSelectors: must not have %s: it says what a virtual "
+    "node is, and Pods that select another value cannot run there") $key) -}}
+{{- end -}}
+{{- end -}}
 {{- $claims := or (dig "claims" true .Values.vnode.pods) (eq (dig "cciVersion" "2.0" .Values.policy) "1.0") -}}
 {{- if and (not $claims) (dig "volumeKinds" true .Values.policy) }}
   {{- $errors = append $errors (print "policy.volumeKinds: must be empty ([]) with vnode.pods.claims false, "
