@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,8 +24,9 @@ const execIdle = 5 * time.Minute
 // Handler answers requests as the cloud of a transcript has answered them: the first request of a method, a path and a
 // query gets the first answer to it, and so on. The last answer is repeated. It verifies no signatures, and a request
 // that is not in the transcript gets 404. A client must use the placeholders of the transcript, such as PROJECT-ID.
+// What differs in each run, such as the name of the namespace, is taken from the bodies of its requests.
 func Handler(exchanges []transcript.Exchange) http.Handler {
-	h := &handler{left: map[string][]transcript.Exchange{}}
+	h := &handler{left: map[string][]transcript.Exchange{}, renamed: map[string]string{}}
 	for _, e := range exchanges {
 		key := keyOf(e.Method, e.Path, e.Query)
 		h.left[key] = append(h.left[key], e)
@@ -36,6 +38,8 @@ func Handler(exchanges []transcript.Exchange) http.Handler {
 type handler struct {
 	mu   sync.Mutex
 	left map[string][]transcript.Exchange
+	// renamed are the texts that a client sends in the place of those of the transcript.
+	renamed map[string]string
 }
 
 // keyOf identifies requests that are answered by one sequence of answers.
@@ -55,10 +59,28 @@ func keyOf(method, path string, query url.Values) string {
 
 // next returns the next answer to a request, and false if the transcript has none. Commands are also told apart by how
 // they are authenticated.
-func (h *handler) next(r *http.Request) (transcript.Exchange, bool) {
+func (h *handler) next(r *http.Request, body []byte) (transcript.Exchange, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	key := keyOf(r.Method, r.URL.Path, r.URL.Query())
+	e, ok := h.nextLocked(r)
+	if !ok {
+		return e, false
+	}
+	var recorded, sent any
+	if json.Unmarshal(e.Request, &recorded) == nil && json.Unmarshal(body, &sent) == nil {
+		h.learnLocked(recorded, sent)
+	}
+	return h.renameLocked(e), true
+}
+
+func (h *handler) nextLocked(r *http.Request) (transcript.Exchange, bool) {
+	segments := strings.Split(r.URL.Path, "/")
+	for recorded, sent := range h.renamed {
+		if i := slices.Index(segments, sent); i >= 0 {
+			segments[i] = recorded
+		}
+	}
+	key := keyOf(r.Method, strings.Join(segments, "/"), r.URL.Query())
 	list := h.left[key]
 	if strings.HasSuffix(r.URL.Path, "/exec") {
 		auth := transcript.AuthSignature
@@ -80,10 +102,57 @@ func (h *handler) next(r *http.Request) (transcript.Exchange, bool) {
 	return list[0], true
 }
 
+// learnLocked finds the texts that differ in a request of the transcript and in the same request of a client.
+func (h *handler) learnLocked(recorded, sent any) {
+	switch before := recorded.(type) {
+	case map[string]any:
+		after, _ := sent.(map[string]any)
+		for key, value := range before {
+			h.learnLocked(value, after[key])
+		}
+	case []any:
+		after, _ := sent.([]any)
+		for i := range min(len(before), len(after)) {
+			h.learnLocked(before[i], after[i])
+		}
+	case string:
+		if after, ok := sent.(string); ok && after != before {
+			h.renamed[before] = after
+		}
+	}
+}
+
+// renameLocked returns an answer with the texts of the client.
+func (h *handler) renameLocked(e transcript.Exchange) transcript.Exchange {
+	var pairs []string
+	for recorded, sent := range h.renamed {
+		before, errBefore := json.Marshal(recorded)
+		after, errAfter := json.Marshal(sent)
+		if errBefore != nil || errAfter != nil {
+			continue // Texts can always be encoded.
+		}
+		pairs = append(pairs, string(before), string(after))
+	}
+	texts := strings.NewReplacer(pairs...)
+	e.Answer = json.RawMessage(texts.Replace(string(e.Answer)))
+	e.Stream = slices.Clone(e.Stream)
+	for i := range e.Stream {
+		e.Stream[i] = json.RawMessage(texts.Replace(string(e.Stream[i])))
+	}
+	return e
+}
+
+// maxBody is the largest body of a request.
+const maxBody = 1 << 20
+
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	_, _ = io.Copy(io.Discard, r.Body) // Answers do not depend on it.
-	e, ok := h.next(r)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		http.Error(w, "reading the body: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	e, ok := h.next(r, body)
 	switch {
 	case !ok:
 		w.WriteHeader(http.StatusNotFound)
