@@ -6,9 +6,16 @@ import (
 	"context"
 	"fmt"
 	"os"
+
+	"github.com/spillway-k8s/spillway/internal/logging"
 )
 
 func main() {
+	// As in the program: libraries report closed streams of commands as errors.
+	if _, err := logging.SetUp(logging.Default(), os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "doctor:", err)
+		os.Exit(1)
+	}
 	for _, w := range worlds() {
 		fmt.Printf("=== %s: %s\n\n", w.name, w.about)
 		result, err := w.run(context.Background())

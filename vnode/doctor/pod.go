@@ -179,7 +179,7 @@ func compareFields(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	if len(unlisted) > 0 {
 		findings = append(findings, found(CodeUnlistedDropped, "%s", strings.Join(unlisted, ", ")))
 	}
-	return fmt.Sprintf("%d of the fields did not come back", len(lost)), findings, nil
+	return fmt.Sprintf("fields that did not come back: %d", len(lost)), findings, nil
 }
 
 // isUnlisted reports whether a field of a container is sent although the definitions of CCI's API do not list it
