@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -26,6 +27,13 @@ func ValidateSubnets(list []Subnet, path *field.Path) field.ErrorList {
 		}
 		if subnet.NeutronID == "" {
 			errs = append(errs, field.Required(path.Index(i).Child("neutronId"), "its ID in the Neutron API"))
+		}
+		if subnet.CIDR == "" {
+			continue
+		}
+		if _, err := netip.ParsePrefix(subnet.CIDR); err != nil {
+			errs = append(errs, field.Invalid(path.Index(i).Child("cidr"), subnet.CIDR,
+				"must be a range of addresses, such as 10.0.1.0/24"))
 		}
 	}
 	return errs

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/ccisim/api"
 )
 
 // Config is the configuration of the program.
@@ -35,6 +38,9 @@ type Config struct {
 	StateFile string `json:"stateFile"`
 	// SubnetCIDR is the network of the Pods' addresses. Default 10.246.0.0/16.
 	SubnetCIDR string `json:"subnetCIDR"`
+	// Subnets are the subnets of the account's VPC, of which the VPC API then tells. Networks in others fail. Default
+	// none: networks may be in any subnet.
+	Subnets []ccisim.Subnet `json:"subnets"`
 	// StartDelay passes between the scheduling of a Pod and the start of its first container. Default 200ms.
 	StartDelay metav1.Duration `json:"startDelay"`
 	// RunTime is how long a Pod that does not restart runs, unless its annotations say otherwise. Default 1s.
@@ -85,6 +91,9 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.StateFile, "state-file", c.StateFile,
 		"`file` that keeps all objects over a restart; empty keeps nothing")
 	flags.StringVar(&c.SubnetCIDR, "subnet-cidr", c.SubnetCIDR, "IPv4 network of the Pods' addresses")
+	flags.Var(&subnetFlag{list: &c.Subnets}, "subnet",
+		"`VPC-ID,NEUTRON-ID[,CIDR]` of a subnet of the account's VPC; may be repeated; without it, networks may be in any "+
+			"subnet, and the VPC API knows none")
 	flags.DurationVar(&c.StartDelay.Duration, "start-delay", c.StartDelay.Duration,
 		"time between the scheduling of a Pod and the start of its first container")
 	flags.DurationVar(&c.RunTime.Duration, "run-time", c.RunTime.Duration, "how long a Pod that does not restart runs")
@@ -123,5 +132,35 @@ func (c *Config) Validate() error {
 			errs = append(errs, field.Invalid(field.NewPath(name), d.String(), "must be above zero"))
 		}
 	}
+	errs = append(errs, api.ValidateSubnets(c.Subnets, field.NewPath("subnets"))...)
 	return append(errs, c.Logging.Validate(field.NewPath("logging"))...).ToAggregate()
+}
+
+// subnetFlag is a flag that can be repeated. The first one replaces the subnets of the configuration file.
+type subnetFlag struct {
+	list *[]ccisim.Subnet
+	set  bool
+}
+
+// String implements pflag.Value. The default is no subnet.
+func (f *subnetFlag) String() string { return "" }
+
+// Type implements pflag.Value.
+func (f *subnetFlag) Type() string { return "subnet" }
+
+// Set implements pflag.Value.
+func (f *subnetFlag) Set(text string) error {
+	parts := strings.Split(text, ",")
+	if len(parts) < 2 || len(parts) > 3 {
+		return errors.New("must be VPC-ID,NEUTRON-ID or VPC-ID,NEUTRON-ID,CIDR: the two IDs that a subnet has in the console")
+	}
+	if !f.set {
+		f.set, *f.list = true, nil
+	}
+	subnet := ccisim.Subnet{VPCID: parts[0], NeutronID: parts[1]}
+	if len(parts) == 3 {
+		subnet.CIDR = parts[2]
+	}
+	*f.list = append(*f.list, subnet)
+	return nil
 }

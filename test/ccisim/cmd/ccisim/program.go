@@ -85,6 +85,7 @@ func newSim(cfg *Config, logger *slog.Logger) (*ccisim.Sim, error) {
 		Logger:      logger,
 		StateFile:   cfg.StateFile,
 		SubnetCIDR:  cfg.SubnetCIDR,
+		Subnets:     cfg.Subnets,
 		StartDelay:  cfg.StartDelay.Duration,
 		RunTime:     cfg.RunTime.Duration,
 		ExecIdle:    cfg.ExecIdle.Duration,

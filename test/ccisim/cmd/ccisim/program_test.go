@@ -30,7 +30,16 @@ func TestInvalidFlagsAreRefused(t *testing.T) {
 		"a certificate, no key": {[]string{"--tls-cert-file=c", "--credentials-file=x"}, "tlsCertFile"},
 		"a start delay of zero": {[]string{"--start-delay=0s", "--credentials-file=x"}, "startDelay"},
 		"an unknown level":      {[]string{"--log-level=loud", "--credentials-file=x"}, "logging.level"},
-		"an unknown flag":       {[]string{"--speed=9"}, "speed"},
+		"a subnet with one ID": {
+			[]string{"--subnet=v", "--credentials-file=x"}, `"v" for "--subnet"`,
+		},
+		"a subnet without an ID": {
+			[]string{"--subnet=v,", "--credentials-file=x"}, "subnets[0].neutronId: Required",
+		},
+		"a subnet that is no range": {
+			[]string{"--subnet=v,n,10.0.0.1", "--credentials-file=x"}, `subnets[0].cidr: Invalid value: "10.0.0.1"`,
+		},
+		"an unknown flag": {[]string{"--speed=9"}, "speed"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -110,6 +119,17 @@ func TestProgramShutsDownGracefullyAndKeepsItsState(t *testing.T) {
 
 	base, stop = start(t, args...)
 	assert.Equal(t, http.StatusOK, call(t, "GET", base+"/apis/cci/v2/namespaces/kept", ""))
+	require.NoError(t, stop())
+}
+
+func TestTheFlagsNameTheSubnetsOfTheAccount(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ccisim.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("subnets: [{vpcId: replaced, neutronId: n}]\n"), 0o600))
+	base, stop := start(t, "--config", file, "--credentials-file", credentials(t),
+		"--subnet=v1,n1", "--subnet=v2,n2,10.0.2.0/24")
+	for id, status := range map[string]int{"v1": 200, "v2": 200, "n1": 404, "replaced": 404} {
+		assert.Equal(t, status, call(t, "GET", base+"/v1/project/subnets/"+id, ""), id)
+	}
 	require.NoError(t, stop())
 }
 
