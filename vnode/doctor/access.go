@@ -45,6 +45,9 @@ func requestToken(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	if d.keys.Current().AuthToken != "" {
 		return "the credentials have a token", nil, nil
 	}
+	if d.outcomes["connection-iam"] != Passed {
+		return "IAM cannot be reached", nil, errSkip
+	}
 	if err := d.cloud.CheckToken(ctx); err != nil {
 		return "", []Finding{found(CodeNoToken, "%s", quote(err))}, nil
 	}

@@ -182,8 +182,8 @@ func Codes() []Kind {
 				"may use it."},
 		{CodePodNotRunning, Error, "a Pod does not start",
 			"The smallest Pod does not run within the time of a step.",
-			"Read the text of the service. If it has no capacity, try another zone or region. Otherwise run again with a " +
-				"longer `--step-timeout`."},
+			"Read the text of the service. If it has no capacity, try another zone or region. If it says nothing, the image " +
+				"may take too long: name one of SWR with `--image` (DR603), or run again with a longer `--step-timeout`."},
 		{CodeImageNotPulled, Error, "the image cannot be pulled",
 			"Registries on the Internet are reached through a NAT gateway or an EIP only.",
 			"Copy the image into SWR of the region and use `--image=swr.REGION.myhuaweicloud.com/ORGANIZATION/busybox:1.37`. " +

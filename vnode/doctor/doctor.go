@@ -51,7 +51,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// DefaultImage has the programs that the checks run, and is small.
+// DefaultImage has the programs that the checks run, and is small. No document of the vendor names an image in SWR that
+// every account can pull (looked up 2026-11), so subnets without a way to the Internet need another one.
 const DefaultImage = "docker.io/library/busybox:1.37"
 
 func (o Options) withDefaults(cfg *config.Config) Options {
@@ -86,6 +87,8 @@ type Doctor struct {
 	recorder       *transcript.Recorder
 	// plain sends requests without a signature.
 	plain *http.Client
+	// resolver looks names up.
+	resolver *net.Resolver
 
 	// checks are those that have run, by name.
 	outcomes map[string]Outcome
@@ -128,6 +131,7 @@ func New(cfg *config.Config, options Options) (*Doctor, error) {
 	recorder := transcript.NewRecorder(standard.Clone(), cfg.CCI.ServiceEndpoint(), cfg.CCI.TokenEndpoint())
 	d := &Doctor{
 		config: cfg, options: options, keys: keys, recorder: recorder, outcomes: map[string]Outcome{},
+		resolver: net.DefaultResolver,
 		plain: &http.Client{Transport: recorder, CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse
 		}},

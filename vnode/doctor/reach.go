@@ -51,7 +51,7 @@ func resolve(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	if net.ParseIP(u.Hostname()) != nil {
 		return "the endpoint is an address", nil, nil
 	}
-	addresses, err := net.DefaultResolver.LookupHost(ctx, u.Hostname())
+	addresses, err := d.resolver.LookupHost(ctx, u.Hostname())
 	if err != nil {
 		return "", []Finding{found(CodeNameNotResolved, "%s: %v", u.Hostname(), err)}, nil
 	}
