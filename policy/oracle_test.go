@@ -245,15 +245,8 @@ func (s story) broken(sizes []policytest.Size) []string {
 			break
 		}
 	}
-	for _, m := range mounts {
-		if (m.subPath != "" || m.subPathExpr != "") &&
-			slices.ContainsFunc(
-				volumes,
-				func(v storyVolume) bool { return v.name == m.volume && v.kind == "emptyDir" },
-			) {
-			broken = append(broken, "EmptyDirSubPath")
-			break
-		}
+	if slices.ContainsFunc(volumes, func(v storyVolume) bool { return !v.canBeSplit(mounts) }) {
+		broken = append(broken, "EmptyDirSubPath")
 	}
 	bought, fits := s.size(sizes)
 	if s.cci1 {
@@ -410,6 +403,28 @@ func (s story) selects(node policy.VirtualNode) bool {
 		}
 	}
 	return false
+}
+
+// canBeSplit says whether no mount shows a part of an emptyDir, or each part can be a volume of its own.
+func (v storyVolume) canBeSplit(mounts []storyMount) bool {
+	if v.kind != "emptyDir" {
+		return true
+	}
+	whole, parts := 0, map[string]bool{}
+	for _, m := range mounts {
+		switch {
+		case m.volume != v.name:
+		case m.subPathExpr != "":
+			return false
+		case m.subPath == "":
+			whole++
+		default:
+			parts[strings.TrimSuffix(strings.TrimPrefix(m.subPath, "./"), "/")] = true
+		}
+	}
+	inside := parts["sub/in"] && parts["sub"] // No other two of these directories are.
+	limited := v.limit != "" && v.limit != "0" && len(parts) > 1
+	return len(parts) == 0 || whole == 0 && !inside && !limited
 }
 
 // inTheCloud says which volumes and mounts are left once the hostPath volumes are replaced.
@@ -1045,8 +1060,8 @@ func tellContainer(
 			continue
 		}
 		m := storyMount{volume: v.name}
-		if rng.IntN(10) == 0 {
-			m.subPath = "sub"
+		if rng.IntN(4) == 0 {
+			m.subPath = []string{"sub", "sub/", "./sub", "sub/in", "sub-in", "other"}[rng.IntN(6)]
 		} else if rarely() {
 			m.subPathExpr = "$(POD_NAME)"
 		}

@@ -91,7 +91,12 @@ var rules = []Rule{
 		"TKE Resilience; CCE bursting",
 		checkClaims,
 	},
-	{ReasonEmptyDirSubPath, "an emptyDir mounted with subPath", "CCE bursting", checkSubPath},
+	{
+		ReasonEmptyDirSubPath,
+		"an emptyDir mounted with subPathExpr, or with subPath if the directories cannot be volumes of their own",
+		"CCE bursting",
+		checkSubPath,
+	},
 	{
 		ReasonEmptyDirSizeLimit,
 		"an emptyDir with a sizeLimit that is not a multiple of 1Gi, or above 10Gi per CPU core, " +
@@ -398,26 +403,6 @@ func Claims(pod *corev1.Pod) iter.Seq2[string, *corev1.Volume] {
 			}
 		}
 	}
-}
-
-func checkSubPath(s subject) []string {
-	emptyDirs := map[string]bool{}
-	for _, v := range s.spec.Volumes {
-		emptyDirs[v.Name] = v.EmptyDir != nil
-	}
-	var found []string
-	for c := range containers(s.spec) {
-		for _, m := range c.VolumeMounts {
-			if emptyDirs[m.Name] && (m.SubPath != "" || m.SubPathExpr != "") {
-				found = append(
-					found,
-					fmt.Sprintf("container %s mounts emptyDir %s with a subPath: mount the whole volume",
-						c.Name, m.Name),
-				)
-			}
-		}
-	}
-	return found
 }
 
 func checkSizeLimit(s subject) []string {

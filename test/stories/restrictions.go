@@ -51,7 +51,8 @@ var restrictedPods = []restricted{
 	{"claim", policy.ReasonPersistentVolume, "", "volumes: [{name: v, persistentVolumeClaim: {claimName: disk}}],", ""},
 	{
 		"sub-path", policy.ReasonEmptyDirSubPath, "",
-		"volumes: [{name: v, emptyDir: {}}],", "volumeMounts: [{name: v, mountPath: /v, subPath: s}],",
+		"volumes: [{name: v, emptyDir: {}}],",
+		"volumeMounts: [{name: v, mountPath: /v, subPath: s}, {name: v, mountPath: /all}],",
 	},
 	{"size-limit", policy.ReasonEmptyDirSizeLimit, "", "volumes: [{name: v, emptyDir: {sizeLimit: 1500Mi}}],", ""},
 	{"size-limit-above", policy.ReasonEmptyDirSizeLimit, "", "volumes: [{name: v, emptyDir: {sizeLimit: 11Gi}}],", ""},

@@ -195,7 +195,7 @@ var table = []Section{
 		{"readOnly", Copied, ""},
 		{"recursiveReadOnly", DroppedWithEvent, "if Enabled"},
 		{"mountPath", Copied, ""},
-		{"subPath", Copied, "see rule EmptyDirSubPath"},
+		{"subPath", Copied, "those of an emptyDir become volumes of their own (see rule EmptyDirSubPath)"},
 		{"mountPropagation", DroppedWithEvent, noHost},
 		{"subPathExpr", Copied, "see rule EmptyDirSubPath"},
 		{"bindMountOptions", DroppedWithEvent, unsupported},

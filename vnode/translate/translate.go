@@ -149,6 +149,7 @@ func (t *Translator) Pod(
 	if err != nil {
 		return Result{}, &Refused{policy.ReasonHostPath, []string{policy.Clip(err.Error(), policy.MaxMessage)}}
 	}
+	policy.SplitEmptyDirs(spec)
 	b := &builder{translator: t, pod: pod, spec: spec, dropped: map[string]bool{}, filePaths: map[string]string{}}
 	b.size, b.wanted = b.chooseSize(), b.wantedStorage()
 	cloud := &cci.Pod{ObjectMeta: b.meta(allowed), Spec: b.podSpec(nodeDNS)}
@@ -166,7 +167,7 @@ func (t *Translator) Pod(
 type builder struct {
 	translator *Translator
 	pod        *corev1.Pod
-	// spec is the spec of the Pod with hostPath volumes replaced. It is not changed.
+	// spec is the spec of the Pod with hostPath volumes replaced and emptyDirs split. It is not changed.
 	spec *corev1.PodSpec
 	size sizes.Flavor
 	// wanted is the ephemeral storage that the Pod requests, in GiB.
