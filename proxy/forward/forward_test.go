@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
@@ -20,16 +19,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/proxy/addresses"
-	"github.com/spillway-k8s/spillway/proxy/endpoints"
+	"github.com/spillway-k8s/spillway/proxy/podtest"
 	"github.com/spillway-k8s/spillway/proxy/proxytest"
-	"github.com/spillway-k8s/spillway/proxy/servers"
-	"github.com/spillway-k8s/spillway/proxy/state"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// soon is how long a test waits for what must happen.
-const soon = time.Minute
+const soon = podtest.Soon
 
 var cart = types.NamespacedName{Namespace: "shop", Name: "cart"}
 
@@ -49,7 +45,11 @@ type pod struct {
 func start(t *testing.T, change func(*Config)) *pod {
 	t.Helper()
 	p := &pod{t: t, cluster: proxytest.NewCluster(), now: time.Now(), ended: make(chan struct{})}
-	known := state.New(endpoints.Place{Node: "virtual-0"}, func(name types.NamespacedName) { p.Changed(name) })
+	created := make(chan struct{})
+	known := podtest.Follow(t, p.cluster, func(name types.NamespacedName) {
+		<-created
+		p.Changed(name)
+	})
 	config := Config{
 		Service: known.Get, Table: addresses.New(), Now: p.clock,
 		Limits: Limits{Services: 10, Connections: 100, Sessions: 100},
@@ -59,11 +59,7 @@ func start(t *testing.T, change func(*Config)) *pod {
 		change(&config)
 	}
 	p.Forwarder = New(config)
-	file := proxytest.Kubeconfig(t, proxytest.Token, p.cluster.Start(t))
-	transport := servers.New(file, func() []netip.AddrPort { return nil }, slog.New(slog.DiscardHandler))
-	ctx, stop := context.WithCancel(context.Background())
-	followed := make(chan error)
-	go func() { followed <- known.Run(ctx, &http.Client{Transport: transport}) }()
+	close(created)
 	forwarding, end := context.WithCancel(context.Background())
 	p.stop = end
 	go func() {
@@ -73,10 +69,7 @@ func start(t *testing.T, change func(*Config)) *pod {
 	t.Cleanup(func() {
 		end()
 		<-p.ended
-		stop()
-		assert.NoError(t, <-followed)
 	})
-	require.Eventually(t, func() bool { return known.Missing() == nil }, soon, time.Millisecond)
 	return p
 }
 
