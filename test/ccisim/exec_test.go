@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/transport/spdy"
@@ -221,6 +222,52 @@ func TestProcessTermination(t *testing.T) {
 			})
 			assert.Equal(t, tc.want, pod.Status.ContainerStatuses[0].State.Terminated.ExitCode)
 			b.untilGone("web")
+		})
+	}
+}
+
+// The processes of a Pod share a directory, in which the container says that it has ended.
+func TestSidecarProcessesEndAfterTheContainers(t *testing.T) {
+	sidecar := object{
+		"name": "side", "image": ccisim.ProcessImage, "restartPolicy": "Always",
+		"command": []string{"sh", "-c", `trap '[ -e ended ] && exit 7; exit 8' TERM; echo ready; while :; do sleep 0.01; done`},
+	}
+	script := func(last string) string {
+		return `while [ ! -e go ]; do sleep 0.01; done; ` + last
+	}
+	cases := map[string]struct {
+		script string
+		end    func(b *env)
+	}{
+		"of a Job": {script("touch ended"), func(b *env) {
+			_, _, err := b.exec("token-1", "", v4, "touch", "go")
+			require.NoError(b.t, err)
+		}},
+		"of a deleted Pod": {`trap 'touch go' TERM; ` + script("sleep 0.2; touch ended"), func(b *env) {
+			b.want(http.StatusOK, "DELETE", podsPath+"/web", nil)
+		}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newNamespaceEnv(t, withProcesses, func(c *ccisim.Config) { c.FinalizerDelay = time.Second })
+			b.createPod("web", withCommand("sh", "-c", tc.script), withSpec("restartPolicy", "Never"),
+				withSpec("initContainers", []object{sidecar}))
+			b.eventually(func() bool {
+				return strings.Contains(string(b.do("GET", podsPath+"/web/log?container=side", nil).body), "ready")
+			}, "the sidecar is ready")
+			b.untilPhase("web", "Running")
+			tc.end(b)
+			pod := b.untilPod("web", "the sidecar has ended", func(p *ccisim.Pod) bool {
+				if p.Status.InitContainerStatuses[0].State.Terminated == nil {
+					assert.NotEqual(t, corev1.PodSucceeded, p.Status.Phase, "the sidecar still runs")
+					return false
+				}
+				return true
+			})
+			assert.Equal(t, int32(7), pod.Status.InitContainerStatuses[0].State.Terminated.ExitCode)
+			assert.Zero(t, pod.Status.InitContainerStatuses[0].RestartCount)
+			assert.Equal(t, corev1.PodSucceeded, pod.Status.Phase)
 		})
 	}
 }

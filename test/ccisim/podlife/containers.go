@@ -132,18 +132,34 @@ func (r *podReconciler) failInit(status *corev1.ContainerStatus) {
 	r.changed = true
 }
 
-// stopSidecars ends native sidecars when no other container will run again.
-func (r *podReconciler) stopSidecars() {
+// isDone reports whether no container will run again, native sidecars aside.
+func (r *podReconciler) isDone() bool {
 	for i := range r.pod.Spec.Containers {
 		status := r.status(i)
 		if status == nil || status.State.Terminated == nil || r.restarts(&r.pod.Spec.Containers[i], status) {
-			return
+			return false
 		}
 	}
-	for i := range r.pod.Spec.InitContainers {
-		if objects.IsSidecar(&r.pod.Spec.InitContainers[i]) {
-			r.endContainer(&r.pod.Status.InitContainerStatuses[i], 0)
+	return true
+}
+
+// stopSidecars ends native sidecars when no other container will run again: the last first, and each after the one
+// before it. A process gets SIGTERM, and the grace period of the Pod.
+func (r *podReconciler) stopSidecars() {
+	if !r.isDone() {
+		return
+	}
+	for i := range slices.Backward(r.pod.Spec.InitContainers) {
+		container, status := &r.pod.Spec.InitContainers[i], r.initStatus(i)
+		if !objects.IsSidecar(container) || status == nil || status.State.Running == nil {
+			continue
 		}
+		if p := r.process(container.Name); p != nil {
+			p.terminate(r.now)
+			r.stopProcess(p, p.terminated.Add(gracePeriod(r.pod)))
+			return
+		}
+		r.endContainer(status, 0)
 	}
 }
 
@@ -306,7 +322,7 @@ func (r *podReconciler) endContainer(status *corev1.ContainerStatus, code int32)
 func (r *podReconciler) restarts(container *corev1.Container, status *corev1.ContainerStatus) bool {
 	switch {
 	case objects.IsSidecar(container):
-		return true
+		return !r.isDone()
 	case r.pod.Spec.RestartPolicy == corev1.RestartPolicyNever:
 		return false
 	case r.pod.Spec.RestartPolicy == corev1.RestartPolicyOnFailure || isInit(r.pod, container):

@@ -33,8 +33,8 @@ type process struct {
 	environment []string
 	// ended is closed when the process has ended.
 	ended chan struct{}
-	// terminated is true after SIGTERM was sent.
-	terminated bool
+	// terminated is when SIGTERM was sent, zero before.
+	terminated time.Time
 }
 
 // isProcess reports whether a container is a real process.
@@ -97,9 +97,9 @@ func (c *Controller) processEnded(p *process, code int32) {
 }
 
 // terminate sends SIGTERM once, as the kubelet does.
-func (p *process) terminate() {
-	if !p.terminated {
-		p.terminated = true
+func (p *process) terminate(now time.Time) {
+	if p.terminated.IsZero() {
+		p.terminated = now
 		_ = syscall.Kill(-p.command.Process.Pid, syscall.SIGTERM) // The process may have ended already.
 	}
 }

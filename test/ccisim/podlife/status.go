@@ -28,7 +28,7 @@ func (r *podReconciler) summarize() {
 }
 
 // phase returns the phase as the kubelet sets it: Pending until all containers have started once, then Running until
-// none will run again.
+// none will run again and the native sidecars have ended.
 func (r *podReconciler) phase() corev1.PodPhase {
 	if r.uninitialized() != "" {
 		return corev1.PodPending
@@ -47,13 +47,24 @@ func (r *podReconciler) phase() corev1.PodPhase {
 		}
 	}
 	switch {
-	case ended < len(r.pod.Spec.Containers):
+	case ended < len(r.pod.Spec.Containers), r.hasSidecar():
 		return corev1.PodRunning
 	case failed > 0:
 		return corev1.PodFailed
 	default:
 		return corev1.PodSucceeded
 	}
+}
+
+// hasSidecar reports whether a native sidecar runs.
+func (r *podReconciler) hasSidecar() bool {
+	for i := range r.pod.Spec.InitContainers {
+		status := r.initStatus(i)
+		if objects.IsSidecar(&r.pod.Spec.InitContainers[i]) && status != nil && status.State.Running != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // uninitialized returns the names of the init containers that have not succeeded, and of the sidecars whose startup

@@ -15,10 +15,7 @@ const exitKilled = 137
 
 // terminatePod marks a Pod as deleted. A later call may shorten the grace period, but never lengthens it.
 func (c *Controller) terminatePod(pod *objects.Pod, options *metav1.DeleteOptions) {
-	grace := int64(30)
-	if pod.Spec.TerminationGracePeriodSeconds != nil {
-		grace = *pod.Spec.TerminationGracePeriodSeconds
-	}
+	grace := int64(gracePeriod(pod) / time.Second)
 	if options.GracePeriodSeconds != nil {
 		grace = *options.GracePeriodSeconds
 	}
@@ -28,6 +25,14 @@ func (c *Controller) terminatePod(pod *objects.Pod, options *metav1.DeleteOption
 	}
 	pod.DeletionTimestamp = &end
 	pod.DeletionGracePeriodSeconds = &grace
+}
+
+// gracePeriod returns how long the containers of a Pod may take to end, unless a deletion says otherwise.
+func gracePeriod(pod *objects.Pod) time.Duration {
+	if pod.Spec.TerminationGracePeriodSeconds != nil {
+		return seconds(*pod.Spec.TerminationGracePeriodSeconds)
+	}
+	return 30 * time.Second
 }
 
 // terminate continues the deletion of a Pod, and reports whether the Pod is gone. Containers get SIGTERM, and SIGKILL
@@ -85,7 +90,7 @@ func (r *podReconciler) stopContainer(
 		return false
 	}
 	if p := r.process(container.Name); p != nil {
-		r.stopProcess(p)
+		r.stopProcess(p, r.pod.DeletionTimestamp.Time)
 		return true
 	}
 	b := r.c.effectiveBehavior(r.pod, container)
@@ -104,9 +109,9 @@ func (r *podReconciler) stopContainer(
 
 // stopProcess sends SIGTERM to a process, and SIGKILL when the grace period is over. The end of the process reconciles
 // the Pod again.
-func (r *podReconciler) stopProcess(p *process) {
-	if kill := r.pod.DeletionTimestamp.Time; r.now.Before(kill) {
-		p.terminate()
+func (r *podReconciler) stopProcess(p *process, kill time.Time) {
+	if r.now.Before(kill) {
+		p.terminate(r.now)
 		r.requeueAt(kill)
 		return
 	}
