@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"log/slog"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/spillway-k8s/spillway/test/ccisim/api"
+	"github.com/spillway-k8s/spillway/test/ccisim/podlife"
 )
 
 // Config is the configuration of a simulator. The zero value of a field means its default. Only Credentials have none.
@@ -26,12 +29,13 @@ type Config struct {
 
 	// Region is the topology region of Pods. Default cn-north-4.
 	Region string
-	// SubnetCIDR is the network of the Pods' addresses, for all networks together. When no address is free, networks
-	// become IPInsufficient. Default 10.246.0.0/16. A smaller network runs out sooner.
+	// SubnetCIDR has the addresses of all Pods, except for those in a subnet with a range of its own. When no address is
+	// free, networks become IPInsufficient. Default 10.246.0.0/16. A smaller network runs out sooner.
 	SubnetCIDR string
 
 	// Subnets are the subnets of the account's VPC. Networks in others fail. The simulator then also serves the part of
-	// the VPC API that shows them. Default none: networks may be in any subnet.
+	// the VPC API that shows them. Pods in a subnet with a CIDR have addresses of it. Default none: networks may be in
+	// any subnet.
 	Subnets []Subnet
 
 	// NetworkDelay passes before a new network is Ready. Default 200ms.
@@ -72,6 +76,17 @@ type Config struct {
 	// the unprivileged user 65534 if it runs as root. Every client that may create Pods can then run commands on this
 	// machine. Default off.
 	Processes bool
+	// Networks gives each Pod whose containers are processes a network namespace with its address, and each of these
+	// containers a file system of its own with its volumes. It needs Processes, root, iproute2, and that the main function
+	// calls Init first. This machine has routes to the subnets. Default off.
+	Networks bool
+	// Routes are the networks that the VPC routes to this machine, as CIDRs: those that Pods can reach in addition to
+	// other Pods. It needs Networks. Default none.
+	Routes []string
+	// Images are programs of this machine, by the names of images: containers of these images run them as processes. A
+	// name without a tag is that of all tags. The program is also in / and in /usr/local/bin of the container. It needs
+	// Networks.
+	Images map[string]string
 	// Exporters serves the metrics of each Pod at its address. SubnetCIDR must then be in 127.0.0.0/8, whose addresses all
 	// belong to this machine. Default off: the addresses of Pods cannot be reached.
 	Exporters bool
@@ -111,11 +126,8 @@ func (c Config) withDefaults() Config {
 func (c Config) Validate() error {
 	errs := api.ValidateCredentials(c.Credentials, field.NewPath("credentials"))
 	errs = append(errs, api.ValidateSubnets(c.Subnets, field.NewPath("subnets"))...)
-	if c.SubnetCIDR != "" {
-		if _, err := parseSubnet(c.SubnetCIDR); err != nil {
-			errs = append(errs, err)
-		}
-	}
+	_, _, invalid := c.withDefaults().ranges()
+	errs = append(errs, invalid...)
 	for name, d := range map[string]time.Duration{
 		"networkDelay": c.NetworkDelay, "scheduleDelay": c.ScheduleDelay, "startDelay": c.StartDelay,
 		"initRunTime": c.InitRunTime, "runTime": c.RunTime, "stopDelay": c.StopDelay, "finalizerDelay": c.FinalizerDelay,
@@ -131,14 +143,78 @@ func (c Config) Validate() error {
 		errs = append(errs, field.Invalid(field.NewPath("subnetCIDR"), c.SubnetCIDR,
 			"must be in 127.0.0.0/8 if exporters are on, because this machine must have the addresses"))
 	}
+	errs = append(errs, c.validateNetworks()...)
 	if c.HistoryLimit < 0 {
 		errs = append(errs, field.Invalid(field.NewPath("historyLimit"), c.HistoryLimit, "must be zero or more"))
 	}
 	return append(errs, c.Policies.Validate(field.NewPath("policies"))...).ToAggregate()
 }
 
-func parseSubnet(cidr string) (netip.Prefix, *field.Error) {
-	path := field.NewPath("subnetCIDR")
+func (c Config) validateNetworks() field.ErrorList {
+	var errs field.ErrorList
+	networks := field.NewPath("networks")
+	if c.Networks && !c.Processes {
+		errs = append(errs, field.Invalid(networks, c.Networks, "must be off if processes is off: only processes have one"))
+	}
+	if c.Networks && c.Exporters {
+		errs = append(errs, field.Invalid(networks, c.Networks,
+			"must be off if exporters is on: they need loopback addresses"))
+	}
+	if len(c.Routes) > 0 && !c.Networks {
+		errs = append(errs, field.Invalid(field.NewPath("routes"), c.Routes, "must be empty if networks is off"))
+	}
+	if _, err := parseRoutes(c.Routes); err != nil {
+		errs = append(errs, err)
+	}
+	if len(c.Images) > 0 && !c.Networks {
+		errs = append(errs, field.Invalid(field.NewPath("images"), c.Images, "must be empty if networks is off"))
+	}
+	for name, program := range c.Images {
+		if info, err := os.Stat(program); err != nil || !info.Mode().IsRegular() {
+			errs = append(errs, field.Invalid(field.NewPath("images").Key(name), program, "must be the path of a program"))
+		}
+	}
+	return errs
+}
+
+// parseRoutes parses networks that the VPC routes to this machine.
+func parseRoutes(cidrs []string) ([]netip.Prefix, *field.Error) {
+	var routes []netip.Prefix
+	for i, cidr := range cidrs {
+		route, err := netip.ParsePrefix(cidr)
+		if err != nil || !route.Addr().Is4() || route.Bits() == 0 {
+			return nil, field.Invalid(field.NewPath("routes").Index(i), cidr,
+				"must be an IPv4 network, such as 10.96.0.0/12, and not all addresses")
+		}
+		routes = append(routes, route.Masked())
+	}
+	return routes, nil
+}
+
+// ranges returns the addresses of Pods whose subnet has none of its own, and the subnets.
+func (c Config) ranges() (others netip.Prefix, subnets []podlife.Subnet, errs field.ErrorList) {
+	others, err := parseRange(c.SubnetCIDR, field.NewPath("subnetCIDR"))
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for i, subnet := range c.Subnets {
+		next := podlife.Subnet{NeutronID: subnet.NeutronID}
+		if subnet.CIDR != "" {
+			path := field.NewPath("subnets").Index(i).Child("cidr")
+			if next.Range, err = parseRange(subnet.CIDR, path); err != nil {
+				errs = append(errs, err)
+			}
+			isSame := func(other podlife.Subnet) bool { return other.Range.Overlaps(next.Range) }
+			if others.Overlaps(next.Range) || slices.ContainsFunc(subnets, isSame) {
+				errs = append(errs, field.Invalid(path, subnet.CIDR, "must not overlap subnetCIDR or another subnet"))
+			}
+		}
+		subnets = append(subnets, next)
+	}
+	return others, subnets, errs
+}
+
+func parseRange(cidr string, path *field.Path) (netip.Prefix, *field.Error) {
 	prefix, err := netip.ParsePrefix(cidr)
 	if err != nil {
 		return netip.Prefix{}, field.Invalid(path, cidr, err.Error())

@@ -21,6 +21,8 @@
 //	faults   injected faults and policies; api and podlife read them, store saves them
 //	store    objects, resource versions, history, lists, the state file; the only lock over objects
 //	podlife  how objects change as time passes: scheduling, containers, processes, deletion, networks, claims
+//	vpc      the networks of Pods
+//	container  the file systems, users and capabilities of processes
 //	api      routes, authentication, validation and admission, lists, watches, streams of logs and exec
 //	control  the simulator's own API under /_sim/
 //
@@ -33,6 +35,16 @@
 // it: its command runs in a directory of its Pod, which is removed with the Pod, as the unprivileged user 65534 if
 // the simulator runs as root. Its log is what the process prints. It gets the variables of its container, also from
 // ConfigMaps and Secrets, but no volumes and no probes. Commands of exec run next to it.
+//
+// With Config.Networks (Linux, root, iproute2), a Pod with processes has a network namespace with its address. The
+// networks of all Pods are a VPC: a bridge for each subnet, a gateway between them, and a link to this machine, which
+// has routes to the subnets. The VPC has routes back only to Config.Routes, and drops other packets. A container has a
+// file system of its own, with /etc/resolv.conf, /etc/hosts, its volumes and the programs of this machine, and a PID
+// namespace. Its processes have the user of its securityContext and exactly the capabilities that it asks for (policy
+// refuseNetAdmin). Startup, readiness and liveness probes run. Changes of ConfigMaps and Secrets reach the volumes.
+// Claims and NFS are empty directories. Besides ProcessImage, Config.Images are processes, as root unless their
+// securityContext says otherwise. Pods of CCI 1.0 have no networks. Everything ends with the simulator, however that
+// ends; only a directory of volumes remains in the directory for temporary files if it was killed.
 //
 // All other containers are simulated. In them, exec knows "id -u", and "cat" of /etc/resolv.conf and of mounted
 // ConfigMaps and Secrets. Annotations of their Pod, under BehaviorPrefix, say what they do:
@@ -64,6 +76,7 @@
 //	DELETE /_sim/faults[/{id}]            remove one fault, or all
 //	GET    /_sim/policies                 the policies
 //	PUT    /_sim/policies                 replace them; the body is Policies
+//	PUT    /_sim/routes                   replace the networks that the VPC routes to this machine; a list of CIDRs
 //	PUT    /_sim/credentials              replace the accepted credentials; the body is a list of them
 //	POST   /_sim/watches/cut[?abrupt=1]   end all watches; abrupt closes their connections
 //	POST   /_sim/history/compact          make every older resource version and continue token too old (410)

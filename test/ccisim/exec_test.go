@@ -228,9 +228,10 @@ func TestProcessTermination(t *testing.T) {
 
 // The processes of a Pod share a directory, in which the container says that it has ended.
 func TestSidecarProcessesEndAfterTheContainers(t *testing.T) {
+	const waits = `trap '[ -e ended ] && exit 7; exit 8' TERM; echo ready; while :; do sleep 0.01; done`
 	sidecar := object{
 		"name": "side", "image": ccisim.ProcessImage, "restartPolicy": "Always",
-		"command": []string{"sh", "-c", `trap '[ -e ended ] && exit 7; exit 8' TERM; echo ready; while :; do sleep 0.01; done`},
+		"command": []string{"sh", "-c", waits},
 	}
 	script := func(last string) string {
 		return `while [ ! -e go ]; do sleep 0.01; done; ` + last

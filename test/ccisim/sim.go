@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 
@@ -13,11 +14,13 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/spillway-k8s/spillway/test/ccisim/api"
+	"github.com/spillway-k8s/spillway/test/ccisim/container"
 	"github.com/spillway-k8s/spillway/test/ccisim/control"
 	"github.com/spillway-k8s/spillway/test/ccisim/faults"
 	"github.com/spillway-k8s/spillway/test/ccisim/objects"
 	"github.com/spillway-k8s/spillway/test/ccisim/podlife"
 	"github.com/spillway-k8s/spillway/test/ccisim/store"
+	"github.com/spillway-k8s/spillway/test/ccisim/vpc"
 )
 
 // Sim is one simulated CCI account. Its methods may be called from any goroutine.
@@ -30,6 +33,8 @@ type Sim struct {
 	pods     *store.PodHistory
 
 	cci2, cci1 *generation
+	// vpc is nil without networks. The Pods of CCI 1.0 have none.
+	vpc *vpc.VPC
 }
 
 // generation is one of the two APIs of the account. An object in one is not visible in the other. Credentials, tokens,
@@ -54,22 +59,59 @@ func New(cfg Config) (*Sim, error) {
 		requests: api.NewRequests(),
 		pods:     store.NewPodHistory(),
 	}
-	var err error
-	if s.cci2, err = s.newGeneration(cfg, objects.CCI2, cfg.StateFile); err != nil {
+	if cfg.Networks {
+		if err := s.makeNetwork(cfg); err != nil {
+			return nil, fmt.Errorf("creating the network of the simulated cloud: %w", err)
+		}
+	}
+	if err := s.makeGenerations(cfg); err != nil {
+		if s.vpc != nil {
+			s.vpc.Close()
+		}
 		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Sim) makeGenerations(cfg Config) (err error) {
+	if s.cci2, err = s.newGeneration(cfg, objects.CCI2, cfg.StateFile); err != nil {
+		return err
 	}
 	stateFile := cfg.StateFile
 	if stateFile != "" {
 		stateFile += ".cci1"
 	}
 	s.cci1, err = s.newGeneration(cfg, objects.CCI1, stateFile)
-	return s, err
+	return err
 }
 
+// makeNetwork creates the VPC with its subnets and routes.
+func (s *Sim) makeNetwork(cfg Config) error {
+	if err := container.Check(); err != nil {
+		return err
+	}
+	others, subnets, _ := cfg.ranges() // They are valid.
+	all := []netip.Prefix{others}
+	for _, subnet := range subnets {
+		if subnet.Range.IsValid() {
+			all = append(all, subnet.Range)
+		}
+	}
+	var err error
+	if s.vpc, err = vpc.New(all); err != nil {
+		return err
+	}
+	return s.SetRoutes(cfg.Routes)
+}
+
+// Init must be the first that the main function calls of a program that uses Config.Networks. The program runs itself
+// again for each container, and Init does not return there.
+func Init() { container.Init() }
+
 func (s *Sim) newGeneration(cfg Config, which objects.Generation, stateFile string) (*generation, error) {
-	subnet, invalid := parseSubnet(cfg.SubnetCIDR)
-	if invalid != nil {
-		return nil, invalid
+	addresses, subnets, errs := cfg.ranges()
+	if len(errs) > 0 {
+		return nil, errs.ToAggregate()
 	}
 	stored, err := store.Open(store.Config{
 		Generation: which, StateFile: stateFile, HistoryLimit: cfg.HistoryLimit, Faults: s.faults, Pods: s.pods,
@@ -78,28 +120,24 @@ func (s *Sim) newGeneration(cfg Config, which objects.Generation, stateFile stri
 	if err != nil {
 		return nil, err
 	}
-	life := podlife.New(podlife.Config{
-		Store: stored, Faults: s.faults, Clock: cfg.Clock, Logger: cfg.Logger, Region: cfg.Region, Subnet: subnet,
-		NeutronSubnets: neutronIDs(cfg.Subnets),
-		NetworkDelay:   cfg.NetworkDelay, ScheduleDelay: cfg.ScheduleDelay, StartDelay: cfg.StartDelay,
+	settings := podlife.Config{
+		Store: stored, Faults: s.faults, Clock: cfg.Clock, Logger: cfg.Logger, Region: cfg.Region,
+		Range: addresses, Subnets: subnets,
+		NetworkDelay: cfg.NetworkDelay, ScheduleDelay: cfg.ScheduleDelay, StartDelay: cfg.StartDelay,
 		InitRunTime: cfg.InitRunTime, RunTime: cfg.RunTime, StopDelay: cfg.StopDelay, FinalizerDelay: cfg.FinalizerDelay,
 		RestartBackoff: cfg.RestartBackoff, MaxRestartBackoff: cfg.MaxRestartBackoff,
 		Processes: cfg.Processes, Exporters: cfg.Exporters,
-	})
+	}
+	if which == objects.CCI2 {
+		settings.VPC, settings.Images = s.vpc, cfg.Images
+	}
+	life := podlife.New(settings)
 	server := api.New(api.Config{
 		Generation: which, Store: stored, Life: life, Auth: s.auth, Faults: s.faults, Requests: s.requests,
 		Clock: cfg.Clock, Logger: cfg.Logger,
 		BookmarkInterval: cfg.BookmarkInterval, WatchTimeout: cfg.WatchTimeout, ExecIdle: cfg.ExecIdle,
 	})
 	return &generation{store: stored, life: life, api: server}, nil
-}
-
-func neutronIDs(subnets []Subnet) []string {
-	var ids []string
-	for _, subnet := range subnets {
-		ids = append(ids, subnet.NeutronID)
-	}
-	return ids
 }
 
 func (s *Sim) generations() []*generation { return []*generation{s.cci2, s.cci1} }
@@ -165,9 +203,26 @@ func (s *Sim) Run(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the state files, and returns the errors of all writes since they were opened. It is called last, and may
-// be called twice.
-func (s *Sim) Close() error { return errors.Join(s.cci1.store.Close(), s.cci2.store.Close()) }
+// Close removes the networks, closes the state files, and returns the errors of all writes since they were opened. It
+// is called last, and may be called twice.
+func (s *Sim) Close() error {
+	if s.vpc != nil {
+		s.vpc.Close()
+	}
+	return errors.Join(s.cci1.store.Close(), s.cci2.store.Close())
+}
+
+// SetRoutes replaces the networks that the VPC routes to this machine, as CIDRs: see Config.Routes.
+func (s *Sim) SetRoutes(cidrs []string) error {
+	routes, err := parseRoutes(cidrs)
+	if err != nil {
+		return err
+	}
+	if s.vpc == nil {
+		return errors.New("the simulated cloud has no networks")
+	}
+	return s.vpc.SetRoutes(routes)
+}
 
 // SetCredentials replaces the accepted credentials. Requests that are signed with other credentials then get 401. Open
 // streams continue.

@@ -184,6 +184,17 @@ func TestConfigValidation(t *testing.T) {
 	assert.ErrorContains(t, err, "at least one is required")
 	_, err = ccisim.New(ccisim.Config{Credentials: []ccisim.Credential{account}, SubnetCIDR: "here"})
 	assert.ErrorContains(t, err, `"here"`)
+	_, err = ccisim.New(ccisim.Config{Credentials: []ccisim.Credential{account}, Subnets: []ccisim.Subnet{
+		{VPCID: "a", NeutronID: "a", CIDR: "there"}, {VPCID: "b", NeutronID: "b", CIDR: "10.1.0.0/16"},
+		{VPCID: "c", NeutronID: "c", CIDR: "10.1.2.0/24"}, {VPCID: "d", NeutronID: "d", CIDR: "10.246.0.0/24"},
+	}})
+	for _, message := range []string{
+		`subnets[0].cidr: Invalid value: "there"`, `subnets[2].cidr: Invalid value: "10.1.2.0/24": must not overlap`,
+		`subnets[3].cidr: Invalid value: "10.246.0.0/24": must not overlap`,
+	} {
+		assert.ErrorContains(t, err, message)
+	}
+	assert.NotContains(t, err.Error(), "subnets[1]")
 }
 
 func TestCredentialsFile(t *testing.T) {

@@ -104,7 +104,7 @@ func TestUndocumentedBehaviorOfTheService(t *testing.T) {
 	for name, policies := range map[string]ccisim.Policies{
 		"the strictest service": {
 			Fields: ccisim.RefuseFields, EqualRequests: true, RequireNetworkAnnotations: true, Events: ccisim.EventsAbsent,
-			NoVolumes: true, MaxContainers: 5, RefuseLite: true, BareErrors: true,
+			NoVolumes: true, MaxContainers: 5, RefuseLite: true, BareErrors: true, RefuseNetAdmin: true,
 		},
 		"a region without the optional APIs": {
 			Unpublished: []string{"events", "persistentvolumes", "persistentvolumeclaims", "pods/log", "pods/exec"},

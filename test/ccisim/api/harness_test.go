@@ -59,7 +59,7 @@ func newEnv(t *testing.T, change ...func(*Config, *store.Config)) *env {
 	require.NoError(t, err)
 	cfg.Store = stored
 	cfg.Life = podlife.New(podlife.Config{
-		Store: stored, Faults: table, Clock: e.clock, Logger: logger, Subnet: netip.MustParsePrefix("10.0.0.0/24"),
+		Store: stored, Faults: table, Clock: e.clock, Logger: logger, Range: netip.MustParsePrefix("10.0.0.0/24"),
 	})
 	e.server = New(cfg)
 	return e

@@ -43,6 +43,7 @@ var podRules = []podRule{
 	knownResources,
 	equalRequests,
 	containerCount,
+	netAdmin,
 }
 
 // admitPod refuses what the service is known to refuse.
@@ -178,6 +179,17 @@ func equalRequests(policies faults.Policies, pod *objects.Pod) string {
 func containerCount(policies faults.Policies, pod *objects.Pod) string {
 	if n := len(pod.Spec.Containers); policies.MaxContainers > 0 && n > policies.MaxContainers {
 		return fmt.Sprintf("a pod may have %d containers, not %d", policies.MaxContainers, n)
+	}
+	return ""
+}
+
+func netAdmin(policies faults.Policies, pod *objects.Pod) string {
+	for _, c := range objects.AllContainers(pod) {
+		of := c.SecurityContext
+		if policies.RefuseNetAdmin && of != nil && of.Capabilities != nil &&
+			slices.Contains(of.Capabilities.Add, "NET_ADMIN") {
+			return fmt.Sprintf("container %s: capability NET_ADMIN is not supported", c.Name)
+		}
 	}
 	return ""
 }

@@ -14,7 +14,7 @@ type Subnet struct {
 	// CCI takes.
 	VPCID     string `json:"vpcId"`
 	NeutronID string `json:"neutronId"`
-	// CIDR is its range of addresses. Optional.
+	// CIDR has the addresses of its Pods. Optional.
 	CIDR string `json:"cidr"`
 }
 

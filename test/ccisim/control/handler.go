@@ -34,6 +34,7 @@ type Simulator interface {
 	Policies() faults.Policies
 	SetPolicies(policies faults.Policies) error
 	SetCredentials(list []api.Credential) error
+	SetRoutes(cidrs []string) error
 
 	CutWatches(abrupt bool)
 	Compact()
@@ -67,6 +68,7 @@ func Handler(sim Simulator) http.Handler {
 	mux.HandleFunc("DELETE "+Prefix+"faults/{id}", c.removeFault)
 	mux.HandleFunc("PUT "+Prefix+"policies", c.setPolicies)
 	mux.HandleFunc("PUT "+Prefix+"credentials", c.setCredentials)
+	mux.HandleFunc("PUT "+Prefix+"routes", c.setRoutes)
 	mux.HandleFunc("POST "+Prefix+"watches/cut", c.cutWatches)
 	mux.HandleFunc("POST "+Prefix+"namespaces/{namespace}/image-snapshot", c.addImageSnapshot)
 	const container = Prefix + "namespaces/{namespace}/pods/{pod}/containers/{container}/"
@@ -147,6 +149,15 @@ func (c controller) setCredentials(w http.ResponseWriter, r *http.Request) {
 	err := decode(r, &credentials)
 	if err == nil {
 		err = c.sim.SetCredentials(credentials)
+	}
+	finishWith(w, err, http.StatusBadRequest)
+}
+
+func (c controller) setRoutes(w http.ResponseWriter, r *http.Request) {
+	var routes []string
+	err := decode(r, &routes)
+	if err == nil {
+		err = c.sim.SetRoutes(routes)
 	}
 	finishWith(w, err, http.StatusBadRequest)
 }

@@ -51,6 +51,8 @@ func (r *recorder) SetCredentials(list []api.Credential) error {
 	return r.record("SetCredentials %d", len(list))
 }
 
+func (r *recorder) SetRoutes(cidrs []string) error { return r.record("SetRoutes %s", cidrs) }
+
 func (r *recorder) AddImageSnapshotPod(namespace string) (string, error) {
 	return "cci-imagesnapshot-1", r.record("AddImageSnapshotPod %s", namespace)
 }
@@ -87,6 +89,7 @@ func TestRequests(t *testing.T) {
 		"removal of a fault": {"DELETE", "faults/fault-1", "", "RemoveFault fault-1", 204, "", 404},
 		"new policies":       {"PUT", "policies", `{"fields":"drop"}`, "SetPolicies drop", 200, `"fields":"refuse"`, 400},
 		"credentials":        {"PUT", "credentials", `[{},{}]`, "SetCredentials 2", 204, "", 400},
+		"routes":             {"PUT", "routes", `["10.0.0.0/8"]`, "SetRoutes [10.0.0.0/8]", 204, "", 400},
 		"an image snapshot": {
 			"POST", "namespaces/ns/image-snapshot", "", "AddImageSnapshotPod ns", 201, `"name":"cci-imagesnapshot-1"`, 409,
 		},

@@ -82,6 +82,8 @@ type Policies struct {
 	// IgnoreSecurityContext accepts and shows securityContext without effect: processes run as the user of their image.
 	// Default off.
 	IgnoreSecurityContext bool `json:"ignoreSecurityContext"`
+	// RefuseNetAdmin refuses containers that add the capability NET_ADMIN. Default off.
+	RefuseNetAdmin bool `json:"refuseNetAdmin"`
 	// SignedExec accepts a signature instead of X-Auth-Token for pods/exec. Default off.
 	SignedExec bool `json:"signedExec"`
 }

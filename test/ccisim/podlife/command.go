@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	utilexec "k8s.io/utils/exec"
 
+	"github.com/spillway-k8s/spillway/test/ccisim/container"
 	"github.com/spillway-k8s/spillway/test/ccisim/objects"
 )
 
@@ -25,26 +27,58 @@ const unprivileged = 65534
 // pipeDelay is how long to wait for the output of an ended command whose children still have it open.
 const pipeDelay = time.Second
 
-// newCommand prepares a command in the directory of a Pod, with the environment and the user of a container. The
-// command and its children get SIGKILL when ctx ends.
+// command is a process that is ready to be started.
+type command struct {
+	*exec.Cmd
+	// launch starts it in a container with a file system of its own. It is nil without networks.
+	launch *container.Launch
+}
+
+// commandIn prepares a command in the container of a running process.
+func (c *Controller) commandIn(ctx context.Context, pod *objects.Pod, p *process, argv []string) (command, error) {
+	run := command{Cmd: c.newCommand(ctx, pod, p.spec, p.environment, argv)}
+	if !c.isIsolated() {
+		return run, nil
+	}
+	rights, err := c.rightsOf(pod, p.spec)
+	if err == nil {
+		run.launch, err = container.Join(run.Cmd, rights, p.command.Process.Pid)
+	}
+	return run, err
+}
+
+// newCommand prepares a command with the environment of a container. Without networks it also has the user of the
+// container, in the directory of its Pod. The command and its children get SIGKILL when ctx ends.
 func (c *Controller) newCommand(
-	ctx context.Context, pod *objects.Pod, container string, environment, command []string,
+	ctx context.Context, pod *objects.Pod, spec *corev1.Container, environment, argv []string,
 ) *exec.Cmd {
-	run := exec.CommandContext(ctx, command[0], command[1:]...)
-	run.Dir = c.podDir(pod)
-	run.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + run.Dir, "HOSTNAME=" + pod.Name}, environment...)
+	run := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	// A process group can be killed with the command's children. Pdeathsig kills the command if the simulator is killed.
 	run.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if os.Geteuid() == 0 {
-		run.SysProcAttr.Credential = c.userOf(pod, container)
-	}
 	run.Cancel = func() error { return syscall.Kill(-run.Process.Pid, syscall.SIGKILL) }
 	run.WaitDelay = pipeDelay
+	if c.isIsolated() {
+		run.Env = append([]string{"PATH=" + containerPath, "HOME=/", "HOSTNAME=" + hostname(pod)}, environment...)
+		return run
+	}
+	run.Dir = c.podDir(pod)
+	run.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + run.Dir, "HOSTNAME=" + pod.Name}, environment...)
+	if os.Geteuid() == 0 {
+		run.SysProcAttr.Credential = c.userOf(pod, spec.Name)
+	}
 	return run
 }
 
-// userOf returns the user and group of a container's processes: those of its securityContext, unless that has no
-// effect, or those of the image. Root is not given to anybody.
+// start starts a prepared command by a function, on the thread that starts processes.
+func (c *Controller) start(run command, by func() error) error {
+	if run.launch == nil {
+		return c.spawn(by)
+	}
+	return run.launch.Start(func() error { return c.spawn(by) })
+}
+
+// userOf returns the user and group of a container's processes without networks: those of its securityContext, unless
+// that has no effect, or those of the image. Root is not given to any container.
 func (c *Controller) userOf(pod *objects.Pod, container string) *syscall.Credential {
 	user := &syscall.Credential{Uid: unprivileged, Gid: unprivileged}
 	if c.cfg.Faults.Policies().IgnoreSecurityContext {
@@ -74,13 +108,13 @@ func (c *Controller) podDir(pod *objects.Pod) string {
 	return filepath.Join(c.processDir, string(pod.UID))
 }
 
-// makePodDir creates podDir. The containers may have several users, and all write there.
+// makePodDir creates podDir. Without networks, the containers may have several users, and all write there.
 func (c *Controller) makePodDir(pod *objects.Pod) error {
 	dir := c.podDir(pod)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("creating the directory of pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 && !c.isIsolated() {
 		return os.Chmod(dir, 0o777|os.ModeSticky)
 	}
 	return nil
@@ -112,7 +146,7 @@ func (c *Controller) spawn(start func() error) error {
 }
 
 // runOnPipes runs a command with pipes, and returns when it has ended.
-func (c *Controller) runOnPipes(run *exec.Cmd, in io.Reader, out, errs io.Writer) error {
+func (c *Controller) runOnPipes(run command, in io.Reader, out, errs io.Writer) error {
 	run.Stdout, run.Stderr = out, errs
 	if in != nil {
 		// Cmd.Stdin is not used, because Wait would wait for the end of the input.
@@ -125,28 +159,28 @@ func (c *Controller) runOnPipes(run *exec.Cmd, in io.Reader, out, errs io.Writer
 			_ = pipe.Close()
 		}()
 	}
-	if err := c.spawn(run.Start); err != nil {
+	if err := c.start(run, run.Start); err != nil {
 		return fmt.Errorf("failed to exec in container: %w", err)
 	}
-	defer killGroup(run)
+	defer killGroup(run.Cmd)
 	return exitError(run.Wait())
 }
 
 // runOnTerminal runs a command with a terminal, and returns when it has ended.
 func (c *Controller) runOnTerminal(
-	run *exec.Cmd, in io.Reader, out io.Writer, resize <-chan remotecommand.TerminalSize,
+	run command, in io.Reader, out io.Writer, resize <-chan remotecommand.TerminalSize,
 ) error {
 	run.SysProcAttr.Setpgid = false // The terminal starts a session, which is a process group.
 	var terminal *os.File
-	err := c.spawn(func() (err error) {
-		terminal, err = pty.StartWithAttrs(run, nil, withTerminal(run.SysProcAttr))
+	err := c.start(run, func() (err error) {
+		terminal, err = pty.StartWithAttrs(run.Cmd, nil, withTerminal(run.SysProcAttr))
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("failed to exec in container: %w", err)
 	}
 	defer terminal.Close()
-	defer killGroup(run)
+	defer killGroup(run.Cmd)
 	stopSizing := follow(terminal, resize)
 	defer stopSizing()
 	if in != nil {

@@ -277,6 +277,10 @@ func (r *podReconciler) run(container *corev1.Container, status *corev1.Containe
 		r.endContainer(status, exitKilled) // It ended with the simulator that started it.
 		return true
 	}
+	if p := r.process(container.Name); p != nil && r.c.isIsolated() {
+		r.showProbes(status, p)
+		return false
+	}
 	if b.runFor != never {
 		over := startedAt.Add(b.runFor)
 		if !r.now.Before(over) {

@@ -19,6 +19,7 @@ import (
 	"github.com/spillway-k8s/spillway/test/ccisim/faults"
 	"github.com/spillway-k8s/spillway/test/ccisim/objects"
 	"github.com/spillway-k8s/spillway/test/ccisim/store"
+	"github.com/spillway-k8s/spillway/test/ccisim/vpc"
 )
 
 const (
@@ -36,10 +37,10 @@ type Config struct {
 	Logger *slog.Logger
 
 	Region string
-	// Subnet is the network of all Pods' addresses.
-	Subnet netip.Prefix
-	// NeutronSubnets are the IDs of the account's subnets. Networks in others fail. Empty means that all IDs exist.
-	NeutronSubnets []string
+	// Range has the addresses of Pods whose subnet has no range.
+	Range netip.Prefix
+	// Subnets are the account's subnets. Networks in others fail. Empty means that all exist.
+	Subnets []Subnet
 
 	NetworkDelay      time.Duration
 	ScheduleDelay     time.Duration
@@ -52,7 +53,20 @@ type Config struct {
 	MaxRestartBackoff time.Duration
 
 	Processes bool
+	// VPC gives each Pod whose containers are processes a network, and them file systems of their own. Default nil: they
+	// have those of this machine.
+	VPC *vpc.VPC
+	// Images are programs of this machine by the names of their images. They need a VPC.
+	Images    map[string]string
 	Exporters bool
+}
+
+// Subnet is a subnet of the account.
+type Subnet struct {
+	// NeutronID is the ID that networks name.
+	NeutronID string
+	// Range is invalid for a subnet without a range of its own.
+	Range netip.Prefix
 }
 
 // Controller reconciles the objects of one generation. Its methods may be called from any goroutine.
@@ -62,10 +76,11 @@ type Controller struct {
 
 	// The fields of this group are used inside View and Update of the store only.
 	due       *queue
-	addresses *addressPool
+	addresses pools
 	logs      map[types.UID]podLogs
 	processes map[containerKey]*process
 	exporters map[types.UID]*http.Server
+	networks  map[types.UID]*os.File
 	// waiting are the Pods that wait for something outside of them: a node, an address, a ConfigMap.
 	waiting map[types.NamespacedName]bool
 	// eventOrder are the keys of the Events, oldest first.
@@ -89,10 +104,11 @@ func New(cfg Config) *Controller {
 		cfg:       cfg,
 		store:     cfg.Store,
 		due:       newQueue(),
-		addresses: newAddressPool(cfg.Subnet),
+		addresses: newPools(cfg.Range, cfg.Subnets),
 		logs:      map[types.UID]podLogs{},
 		processes: map[containerKey]*process{},
 		exporters: map[types.UID]*http.Server{},
+		networks:  map[types.UID]*os.File{},
 		waiting:   map[types.NamespacedName]bool{},
 		interrupt: make(chan struct{}, 1),
 		stopped:   make(chan struct{}),
@@ -127,11 +143,12 @@ func (c *Controller) resume(tx store.Tx) {
 	}
 }
 
-// Run reconciles objects until ctx ends: Pods start, end and disappear only while it runs. It then ends all processes
-// and exporters, closes Stopped, and returns. It may be called once.
+// Run reconciles objects until ctx ends: Pods start, end and disappear only while it runs. It then ends all processes,
+// networks of Pods and exporters, closes Stopped, and returns. It may be called once.
 func (c *Controller) Run(ctx context.Context) {
 	defer c.stopOnce.Do(func() {
 		c.endProcesses()
+		c.closeNetworks()
 		c.stopExporters()
 		if c.processDir != "" {
 			if err := os.RemoveAll(c.processDir); err != nil {
@@ -295,6 +312,7 @@ func (c *Controller) Stored(tx store.Tx, res *objects.Resource, obj objects.Obje
 	c.Enqueue(tx, res, objects.KeyOf(obj))
 	if res == objects.ConfigMaps || res == objects.Secrets {
 		c.enqueueWaiting(tx)
+		c.rewriteVolumes(tx, obj.GetNamespace())
 	}
 }
 

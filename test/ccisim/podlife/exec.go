@@ -66,7 +66,10 @@ func (e *Execution) run(
 		case <-ctx.Done():
 		}
 	}()
-	run := e.c.newCommand(ctx, e.pod, e.container, e.process.environment, command)
+	run, err := e.c.commandIn(ctx, e.pod, e.process, command)
+	if err != nil {
+		return fmt.Errorf("failed to exec in container: %w", err)
+	}
 	if !e.wantsStdin {
 		in = nil
 	}

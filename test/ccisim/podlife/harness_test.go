@@ -52,7 +52,7 @@ func newEnv(t *testing.T, options ...option) *env {
 		HistoryLimit: 1000, Faults: e.faults, Pods: store.NewPodHistory(), Clock: e.clock, Logger: logger,
 	}
 	cfg := Config{
-		Faults: e.faults, Clock: e.clock, Logger: logger, Region: "region-1", Subnet: netip.MustParsePrefix("10.0.0.0/29"),
+		Faults: e.faults, Clock: e.clock, Logger: logger, Region: "region-1", Range: netip.MustParsePrefix("10.0.0.0/29"),
 		NetworkDelay: networkDelay, ScheduleDelay: scheduleDelay, StartDelay: startDelay, InitRunTime: initRunTime,
 		RunTime: runTime, StopDelay: stopDelay, FinalizerDelay: finalizerDelay,
 		RestartBackoff: restartBackoff, MaxRestartBackoff: maxBackoff,
@@ -203,8 +203,26 @@ func (e *env) status(name string) corev1.ContainerStatus {
 	return pod.Status.ContainerStatuses[0]
 }
 
-func (e *env) networkStatus() string {
-	return e.get(objects.Networks, "ns", "net").(*objects.Network).Status.Status
+func (e *env) networkStatus() string { return e.network().Status.Status }
+
+func (e *env) network() *objects.Network {
+	return e.get(objects.Networks, "ns", "net").(*objects.Network)
+}
+
+// setSubnets changes the subnets of the network.
+func (e *env) setSubnets(ids ...string) {
+	e.t.Helper()
+	next := e.network().CopyObject().(*objects.Network)
+	next.Spec.Subnets = nil
+	for _, id := range ids {
+		next.Spec.Subnets = append(next.Spec.Subnets, objects.NetworkSubnet{SubnetID: id})
+	}
+	e.store.Update(func(tx store.Tx) {
+		_, err := tx.Put(objects.Networks, next)
+		require.NoError(e.t, err)
+		e.controller.Stored(tx, objects.Networks, next)
+	})
+	e.controller.ReconcileDue()
 }
 
 func condition(pod *objects.Pod, kind corev1.PodConditionType) corev1.PodCondition {

@@ -79,8 +79,9 @@ func (c *Controller) readyAt(network objects.Object) time.Time {
 
 // hasSubnets reports whether the account has all subnets of a network, if it is known which it has.
 func (c *Controller) hasSubnets(network *objects.Network) bool {
-	for _, subnet := range network.Spec.Subnets {
-		if len(c.cfg.NeutronSubnets) > 0 && !slices.Contains(c.cfg.NeutronSubnets, subnet.SubnetID) {
+	for _, named := range network.Spec.Subnets {
+		isNamed := func(subnet Subnet) bool { return subnet.NeutronID == named.SubnetID }
+		if len(c.cfg.Subnets) > 0 && !slices.ContainsFunc(c.cfg.Subnets, isNamed) {
 			return false
 		}
 	}
@@ -88,7 +89,7 @@ func (c *Controller) hasSubnets(network *objects.Network) bool {
 }
 
 func (c *Controller) lacksAddresses(tx store.Tx, network objects.Object) bool {
-	return c.addresses.free() == 0 || c.hasFault(tx, faults.IPInsufficient, objects.Networks, network)
+	return c.addresses.areUsed(network) || c.hasFault(tx, faults.IPInsufficient, objects.Networks, network)
 }
 
 // hasFault reports whether a fault of the cloud applies to an object.

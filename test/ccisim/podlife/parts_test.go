@@ -36,8 +36,9 @@ func TestQueueOrdersByTime(t *testing.T) {
 }
 
 func TestAddressPool(t *testing.T) {
-	p := newAddressPool(netip.MustParsePrefix("10.0.0.0/29"))
-	p.reserve("10.0.0.3")
+	all := newPools(netip.MustParsePrefix("10.0.0.0/29"), nil)
+	p := all.others
+	all.reserve("10.0.0.3")
 	var got []string
 	for {
 		addr, ok := p.allocate()
@@ -47,9 +48,9 @@ func TestAddressPool(t *testing.T) {
 		got = append(got, addr.String())
 	}
 	assert.Equal(t, []string{"10.0.0.2", "10.0.0.4", "10.0.0.5", "10.0.0.6"}, got)
-	assert.False(t, p.release("10.9.9.9"))
-	assert.True(t, p.release("10.0.0.4"), "no address was free before")
-	assert.False(t, p.release("10.0.0.5"))
+	assert.False(t, all.release("10.9.9.9"))
+	assert.True(t, all.release("10.0.0.4"), "no address was free before")
+	assert.False(t, all.release("10.0.0.5"))
 	assert.Equal(t, 2, p.free())
 }
 

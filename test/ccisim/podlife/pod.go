@@ -182,14 +182,14 @@ func (r *podReconciler) assignAddress() bool {
 	if r.pod.Status.PodIP != "" {
 		return true
 	}
-	addr, ok := r.c.addresses.allocate()
+	addr, ok := r.c.addresses.allocate(r.tx, r.pod.Namespace)
 	if !ok {
 		r.waitForOthers()
 		r.warn("FailedCreatePodSandBox", "the subnet has no address left")
 		r.c.enqueueNetworks(r.tx, r.pod.Namespace)
 		return false
 	}
-	if r.c.addresses.free() == 0 {
+	if r.c.addresses.with(addr).free() == 0 {
 		r.c.enqueueNetworks(r.tx, r.pod.Namespace)
 	}
 	ip := addr.String()

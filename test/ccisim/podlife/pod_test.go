@@ -1,6 +1,7 @@
 package podlife
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -344,6 +345,31 @@ func TestAddressesRunOut(t *testing.T) {
 	assert.Equal(t, objects.NetworkReady, e.networkStatus())
 	e.step(startDelay)
 	assert.Equal(t, "10.0.0.2", e.pod("late").Status.PodIP, "the freed address")
+}
+
+func TestSubnetsHaveAddressesOfTheirOwn(t *testing.T) {
+	first, second := netip.MustParsePrefix("10.1.0.0/29"), netip.MustParsePrefix("10.2.0.0/29")
+	e := newNamespaceEnv(t, func(c *Config, _ *store.Config) {
+		c.Subnets = []Subnet{
+			{NeutronID: "subnet", Range: first}, {NeutronID: "more", Range: second}, {NeutronID: "without"},
+		}
+	})
+	e.createRunning("a")
+	assert.Equal(t, "10.1.0.2", e.pod("a").Status.PodIP)
+	for _, name := range []string{"b", "c", "d", "e"} {
+		e.createRunning(name)
+	}
+	assert.Equal(t, objects.NetworkIPInsufficient, e.networkStatus())
+	e.setSubnets("subnet", "more")
+	assert.Equal(t, objects.NetworkReady, e.networkStatus())
+	e.createRunning("f")
+	assert.Equal(t, "10.2.0.2", e.pod("f").Status.PodIP)
+	e.setSubnets("without")
+	e.createRunning("g")
+	assert.Equal(t, "10.0.0.2", e.pod("g").Status.PodIP)
+	e.delete(objects.Pods, "ns", "a", 0)
+	e.step(finalizerDelay)
+	assert.Equal(t, 1, e.controller.addresses.ofSubnet["subnet"].free())
 }
 
 func TestFinishContainer(t *testing.T) {

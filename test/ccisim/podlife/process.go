@@ -29,22 +29,26 @@ type process struct {
 	container containerKey
 	kill      context.CancelFunc
 	command   *exec.Cmd
+	// spec is the container at the start.
+	spec *corev1.Container
 	// environment is that of the start. Commands of exec get the same.
 	environment []string
 	// ended is closed when the process has ended.
 	ended chan struct{}
+	// started, ready and failed are what probes have found. They are used inside View and Update of the store only.
+	started, ready, failed bool
 	// terminated is when SIGTERM was sent, zero before.
 	terminated time.Time
 }
 
 // isProcess reports whether a container is a real process.
 func (c *Controller) isProcess(container *corev1.Container) bool {
-	return c.cfg.Processes && objects.IsProcessImage(container.Image)
+	return c.cfg.Processes && (objects.IsProcessImage(container.Image) || c.programOf(container.Image) != "")
 }
 
 // startProcess starts the process of a container. The container ends when the process does.
-func (c *Controller) startProcess(tx store.Tx, pod *objects.Pod, container *corev1.Container) error {
-	argv := append(append([]string{}, container.Command...), container.Args...)
+func (c *Controller) startProcess(tx store.Tx, pod *objects.Pod, spec *corev1.Container) error {
+	argv := c.argumentsOf(spec)
 	if len(argv) == 0 {
 		return errors.New("no command specified")
 	}
@@ -52,23 +56,33 @@ func (c *Controller) startProcess(tx store.Tx, pod *objects.Pod, container *core
 		return err
 	}
 	ctx, kill := context.WithCancel(context.Background())
-	variables := environment(tx, pod, container)
-	command := c.newCommand(ctx, pod, container.Name, variables, argv)
-	log, _ := c.Logs(tx.View, pod, container.Name)
+	p := &process{
+		pod: objects.KeyOf(pod), container: containerKey{pod.UID, spec.Name}, kill: kill, spec: spec.DeepCopy(),
+		environment: environment(tx, pod, spec), ended: make(chan struct{}),
+	}
+	run := command{Cmd: c.newCommand(ctx, pod, spec, p.environment, argv)}
+	log, _ := c.Logs(tx.View, pod, spec.Name)
 	out, errs := &logWriter{log: log, now: c.now}, &logWriter{log: log, now: c.now}
-	command.Stdout, command.Stderr = out, errs
-	if err := c.spawn(command.Start); err != nil {
+	run.Stdout, run.Stderr = out, errs
+	var err error
+	if c.isIsolated() {
+		run.launch, err = c.enclose(tx, pod, spec, run.Cmd)
+	}
+	if err == nil {
+		err = c.start(run, run.Start)
+	}
+	if err != nil {
 		kill()
 		return fmt.Errorf("failed to create containerd task: %w", err)
 	}
-	p := &process{
-		pod: objects.KeyOf(pod), container: containerKey{pod.UID, container.Name}, kill: kill, command: command,
-		environment: variables, ended: make(chan struct{}),
-	}
+	p.command = run.Cmd
 	c.processes[p.container] = p
-	podName, name := pod.Name, container.Name
+	if c.isIsolated() {
+		c.probe(pod.DeepCopy(), p)
+	}
+	podName, name := pod.Name, spec.Name
 	go func() {
-		code, err := exitCode(command.Wait())
+		code, err := exitCode(run.Wait())
 		if err != nil {
 			c.cfg.Logger.Error("Waiting for a process failed", "pod", podName, "container", name, "error", err)
 		}
@@ -117,6 +131,7 @@ func (c *Controller) dropProcesses(tx store.Tx, pod *objects.Pod) {
 	for _, container := range objects.AllContainers(pod) {
 		c.killProcess(tx, containerKey{pod.UID, container.Name})
 	}
+	c.closeNetwork(tx, pod)
 	if c.processDir != "" {
 		if err := os.RemoveAll(c.podDir(pod)); err != nil {
 			c.cfg.Logger.Error("Removing a pod's directory failed", "pod", pod.Name, "error", err)

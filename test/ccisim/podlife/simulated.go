@@ -6,6 +6,8 @@ import (
 	"path"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/spillway-k8s/spillway/test/ccisim/objects"
 	"github.com/spillway-k8s/spillway/test/ccisim/store"
 )
@@ -26,18 +28,31 @@ func (e *Execution) simulate(command []string, out io.Writer) bool {
 	return ok
 }
 
+// cloudDNS is the name server of Pods that name none.
+const cloudDNS = "100.125.1.250"
+
 // resolvConf returns the resolv.conf of a Pod.
 func resolvConf(pod *objects.Pod) string {
-	nameserver, searches := "100.125.1.250", []string(nil)
-	if dns := pod.Spec.DNSConfig; dns != nil {
-		if len(dns.Nameservers) > 0 {
-			nameserver = dns.Nameservers[0]
-		}
-		searches = dns.Searches
+	config := corev1.PodDNSConfig{}
+	if pod.Spec.DNSConfig != nil {
+		config = *pod.Spec.DNSConfig
 	}
-	text := "nameserver " + nameserver + "\n"
-	if len(searches) > 0 {
-		text += "search " + strings.Join(searches, " ") + "\n"
+	if len(config.Nameservers) == 0 {
+		config.Nameservers = []string{cloudDNS}
+	}
+	text := ""
+	for _, server := range config.Nameservers {
+		text += "nameserver " + server + "\n"
+	}
+	if len(config.Searches) > 0 {
+		text += "search " + strings.Join(config.Searches, " ") + "\n"
+	}
+	for _, option := range config.Options {
+		text += "options " + option.Name
+		if option.Value != nil {
+			text += ":" + *option.Value
+		}
+		text += "\n"
 	}
 	return text
 }

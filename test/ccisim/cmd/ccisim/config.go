@@ -51,6 +51,15 @@ type Config struct {
 	// the unprivileged user 65534 if it runs as root. Every client that may create Pods can then run commands on this
 	// machine. Default off.
 	Processes bool `json:"processes"`
+	// Networks gives each Pod whose containers are processes a network, and each of these containers a file system of its
+	// own with its volumes. It needs processes, root and iproute2. Default off.
+	Networks bool `json:"networks"`
+	// Routes are the networks that the VPC routes to this machine, as CIDRs: those that Pods can reach in addition to
+	// other Pods. Default none.
+	Routes []string `json:"routes"`
+	// ProcessImages are programs of this machine, by the names of images: containers of these images run them as
+	// processes. A name without a tag is that of all tags. They need networks. Default none.
+	ProcessImages map[string]string `json:"processImages"`
 	// Exporters serves the metrics of each Pod at its address, which must be in 127.0.0.0/8. Default off.
 	Exporters bool `json:"exporters"`
 	// Policies choose between behaviors of CCI that are not documented.
@@ -101,6 +110,11 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 		"how long the stream of a command may be silent before it is cut")
 	flags.BoolVar(&c.Processes, "processes", c.Processes,
 		"run containers with the image "+ccisim.ProcessImage+" as real processes")
+	flags.BoolVar(&c.Networks, "networks", c.Networks,
+		"give Pods with processes networks, and their containers file systems; needs root and iproute2")
+	flags.StringSliceVar(&c.Routes, "routes", c.Routes, "`networks` that the VPC routes to this machine")
+	flags.StringToStringVar(&c.ProcessImages, "process-image", c.ProcessImages,
+		"`image=program` that containers of the image run as processes; needs networks")
 	flags.BoolVar(&c.Exporters, "exporters", c.Exporters,
 		"serve the metrics of each Pod at its address, which must be in 127.0.0.0/8")
 	c.Logging.AddFlags(flags)

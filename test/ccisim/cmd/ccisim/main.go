@@ -5,6 +5,10 @@ import (
 	"os"
 
 	"github.com/spillway-k8s/spillway/internal/run"
+	"github.com/spillway-k8s/spillway/test/ccisim"
 )
 
-func main() { os.Exit(run.Main(program)) }
+func main() {
+	ccisim.Init()
+	os.Exit(run.Main(program))
+}

@@ -90,6 +90,9 @@ func newSim(cfg *Config, logger *slog.Logger) (*ccisim.Sim, error) {
 		RunTime:     cfg.RunTime.Duration,
 		ExecIdle:    cfg.ExecIdle.Duration,
 		Processes:   cfg.Processes,
+		Networks:    cfg.Networks,
+		Routes:      cfg.Routes,
+		Images:      cfg.ProcessImages,
 		Exporters:   cfg.Exporters,
 		Policies:    cfg.Policies,
 	})
