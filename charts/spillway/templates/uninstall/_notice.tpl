@@ -9,6 +9,7 @@ kubectl delete nodes -l spillway.io/cluster-id={{ include "spillway.clusterID" .
 vnode gc --without-cluster --min-age=0s --cluster-id={{ include "spillway.clusterID" . }}
 {{- "" }} --cci-namespace={{ $cci.namespace }} --cci-region={{ $cci.region }} --cci-project-id={{ $cci.projectID }}
 {{- with $cci.endpoint }} --cci-endpoint={{ . }}{{ end }}
+{{- if $cci.allowHTTP }} --cci-allow-http{{ end }}
 {{- with .Values.policy.cciVersion }} --cci-version={{ . }}{{ end }} --cci-credentials-file=FILE
 {{- end }}
 {{- end }}
