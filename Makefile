@@ -113,7 +113,7 @@ images: ## Build images and SBOMs of the programs for amd64 and arm64 into .run/
 		{ $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends buildah; }
 	@charts/images/build.sh .run/images $(VERSION)
 
-$(PARTS)/.nodes: test/cluster/build.sh $(wildcard test/cluster/go.* test/cluster/containerd/go.*)
+$(PARTS)/.nodes: test/cluster/build.sh $(wildcard test/cluster/go.* test/cluster/containerd/go.* test/cluster/coredns/*)
 	@test/cluster/build.sh $(PARTS) nodes
 
 .PHONY: e2e-install

@@ -4,7 +4,7 @@
 # Usage: build.sh DIRECTORY VERSION  a Kubernetes control plane and kubectl of a version, such as 1.34: the newest into
 #                                    DIRECTORY, another one into k8s-VERSION there
 #        build.sh DIRECTORY kwok     KWOK, which simulates nodes
-#        build.sh DIRECTORY nodes    components of real nodes: containerd, kubelet, kube-proxy, a static kube-scheduler
+#        build.sh DIRECTORY nodes    components of real nodes: containerd, CoreDNS, kubelet, kube-proxy, kube-scheduler
 # The go.mod file in this directory determines the newest version. Each other version has a directory here.
 set -euo pipefail
 
@@ -76,10 +76,11 @@ newest=${newest%.*}
 
 case $what in
 nodes)
-  begin .nodes "$here" "$here/containerd"
+  begin .nodes "$here" "$here/containerd" "$here/coredns"
   export CGO_ENABLED=0 # Static: kube-scheduler gets an image of its own.
   echo "Building the components of real nodes: about 10 minutes on 2 cores the first time"
   build containerd tool -ldflags "-s -w" -tags no_btrfs,no_devmapper,no_zfs
+  build coredns . -ldflags "-s -w"
   build . "$commands/kubelet $commands/kube-proxy $commands/kube-scheduler" -ldflags "$(link_flags "$newest_release")"
   touch "$bin/.nodes"
   ;;

@@ -1,5 +1,5 @@
 // Package machine runs clusters with real nodes on one machine: the control plane of a trial system and, for each node,
-// a containerd, a kubelet and a network for its Pods. One kube-proxy and one name server serve all nodes. Pods are
+// a containerd, a kubelet and a network for its Pods. One kube-proxy and one CoreDNS serve all nodes. Pods are
 // containers of the images in Config. So tests install a chart as a user does.
 //
 // Everything runs in namespaces of the calling process (Isolate). No process outlives it, the machine is not changed,
@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -20,11 +19,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/spillway-k8s/spillway/test/machine/nameserver"
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// Config describes a machine. All fields are required.
+// Config describes a machine. All fields are required, except for Nameserver.
 type Config struct {
 	// Dir contains all files of the machine. Start removes the files of an earlier machine, including its logs.
 	Dir string
@@ -32,6 +30,8 @@ type Config struct {
 	BinDir, PartsDir string
 	// Nodes is the number of real nodes, at most 250. They have the names of a trial system's local nodes.
 	Nodes int
+	// Nameserver is the address of a DNS server for names outside of the cluster: see ServeNames. It may be empty.
+	Nameserver string
 	// Images are loaded into every node.
 	Images []Image
 	// Progress receives a line for each step, with the time since Start.
@@ -82,7 +82,7 @@ func (m *Machine) bringUp(ctx context.Context) error {
 	if err := m.startProxy(ctx); err != nil {
 		return err
 	}
-	if err := nameserver.Serve(m.Client(), net.JoinHostPort(ControlAddress, "53")); err != nil {
+	if err := m.startDNS(ctx); err != nil {
 		return err
 	}
 	var group errgroup.Group
@@ -115,7 +115,7 @@ func (m *Machine) bringUpNode(ctx context.Context, n *node) error {
 // controlPlane returns the configuration of a trial system in which Pods can reach the API server, and with users for
 // the nodes and the proxy. It does not verify the certificates of kubelets, as in clusters of kubeadm.
 func (m *Machine) controlPlane() system.Config {
-	users := map[string]string{proxyUser: ""}
+	users := map[string]string{proxyUser: "", dnsUser: "system:masters"}
 	for _, n := range m.nodes {
 		users[nodeUser(n.index)] = "system:nodes"
 	}

@@ -63,10 +63,13 @@ func TestPodsOfAllNodesServeOneService(t *testing.T) {
 	_, err = m.Client().CoreV1().Services("default").Create(t.Context(), service, metav1.CreateOptions{})
 	require.NoError(t, err)
 	names := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp", net.JoinHostPort(ControlAddress, "53"))
+		return new(net.Dialer).DialContext(ctx, "udp", net.JoinHostPort(DNSAddress, "53"))
 	}}
-	addresses, err := names.LookupHost(t.Context(), "web.default.svc.cluster.local.")
-	require.NoError(t, err)
+	var addresses []string
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		addresses, err = names.LookupHost(t.Context(), "web.default.svc.cluster.local.")
+		require.NoError(c, err)
+	}, timeout, 100*time.Millisecond)
 	_, err = names.LookupHost(t.Context(), "wrong.default.svc.cluster.local.")
 	require.ErrorContains(t, err, "no such host")
 

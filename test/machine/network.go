@@ -11,9 +11,13 @@ import (
 )
 
 const (
-	// ControlAddress is the address of the API server and the name server for Pods.
+	// ControlAddress is the address of the API server and of CoreDNS for Pods. ControlNetwork contains it.
 	ControlAddress = "10.250.0.1"
+	ControlNetwork = "10.250.0.0/24"
 	controlBridge  = "control"
+	// PodNetwork contains the networks of all nodes, ServiceNetwork the ClusterIPs.
+	PodNetwork     = "10.244.0.0/16"
+	ServiceNetwork = "10.96.0.0/16"
 )
 
 // podNetwork returns the network of the Pods of the i-th node, and nodeAddress its first address, which is the node's.

@@ -101,7 +101,7 @@ func (n *node) startKubelet(ctx context.Context, s *system.System) error {
 // machine.
 func (n *node) kubeletConfig(group, authority string) string {
 	return strings.NewReplacer("ADDRESS", nodeAddress(n.index), "GROUP", group, "AUTHORITY", authority,
-		"SOCKET", n.socket(), "DIR", n.dir, "NAMESERVER", ControlAddress,
+		"SOCKET", n.socket(), "DIR", n.dir, "NAMESERVER", DNSAddress,
 	).Replace(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 address: ADDRESS
@@ -158,7 +158,7 @@ func (n *node) awaitReady(ctx context.Context, client kubernetes.Interface) erro
 // checkParts reports everything that the machine lacks.
 func checkParts(binDir string) error {
 	var errs []error
-	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "kubelet", "kube-proxy"} {
+	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "kubelet", "kube-proxy", "coredns"} {
 		if _, err := os.Stat(filepath.Join(binDir, name)); err != nil {
 			errs = append(errs, fmt.Errorf("no %s in %s: run `make e2e-install`", name, binDir))
 		}

@@ -16,11 +16,12 @@ func (m *Machine) startProxy(ctx context.Context) error {
 kind: KubeProxyConfiguration
 mode: nftables
 clientConnection: {kubeconfig: %q}
-clusterCIDR: 10.244.0.0/16
+clusterCIDR: %s
 conntrack: {maxPerCore: 0, min: 0}
 healthzBindAddress: %s
 metricsBindAddress: %s
-`, m.UserKubeconfig(proxyUser), net.JoinHostPort(ControlAddress, "10256"), net.JoinHostPort(ControlAddress, "10249"))
+`, m.UserKubeconfig(proxyUser), PodNetwork, net.JoinHostPort(ControlAddress, "10256"),
+		net.JoinHostPort(ControlAddress, "10249"))
 	file := filepath.Join(m.config.Dir, "kube-proxy.yaml")
 	if err := writeFile(file, config); err != nil {
 		return err
