@@ -31,7 +31,7 @@ help: ## Show this list
 .PHONY: build
 build: $(CLUSTER) $(BIN)/.kwok $(BIN)/helm ## Build the programs and the control plane for the tests
 	@echo "Building Spillway"
-	@go build -o $(BIN)/ ./extender ./admission ./vnode ./test/ccisim/cmd/ccisim ./test/forwarder ./test/trial
+	@go build -o $(BIN)/ ./extender ./admission ./vnode ./proxy ./test/ccisim/cmd/ccisim ./test/forwarder ./test/trial
 
 $(BIN)/.cluster: test/cluster/build.sh $(wildcard test/cluster/go.*)
 	@test/cluster/build.sh $(BIN) $(NEWEST)

@@ -64,4 +64,5 @@ echo "Building the images of Spillway $version: about 5 minutes on 2 cores the f
 program extender ./extender "Tells kube-scheduler which nodes Pods with a local quota or a burst label may use"
 program admission ./admission "Prepares Pods that may burst, and updates them after creation"
 program vnode ./vnode "A virtual node whose Pods run in Huawei Cloud CCI"
+program proxy ./proxy "Carries connections of a Pod in the cloud to the Services of the cluster"
 program ccisim ./test/ccisim/cmd/ccisim "A simulated Huawei Cloud CCI, for trying Spillway without an account"

@@ -25,8 +25,10 @@ type State struct {
 	services map[string]map[string]*Service
 	// slices are the EndpointSlices and the name of the Service of each.
 	slices map[types.NamespacedName]ownedSlice
-	// hasServices and hasSlices are set by the first list of each.
+	// hasServices and hasSlices are set by the first list of each. The later one calls allListed, which closes listed.
 	hasServices, hasSlices bool
+	listed                 chan struct{}
+	allListed              func()
 }
 
 // ownedSlice is an EndpointSlice and the name of its Service in the same namespace.
@@ -38,9 +40,11 @@ type ownedSlice struct {
 // New returns a State without Services. changed is called after each change with the name of the Service, from the
 // goroutines of the reflectors.
 func New(place endpoints.Place, changed func(types.NamespacedName)) *State {
+	listed := make(chan struct{})
 	return &State{
 		place: place, changed: changed,
 		services: map[string]map[string]*Service{}, slices: map[types.NamespacedName]ownedSlice{},
+		listed: listed, allListed: sync.OnceFunc(func() { close(listed) }),
 	}
 }
 
@@ -60,6 +64,9 @@ func (s *State) HasNamespace(namespace string) bool {
 	defer s.mu.RUnlock()
 	return len(s.services[namespace]) > 0
 }
+
+// Listed returns a channel that is closed once Services and EndpointSlices have been listed.
+func (s *State) Listed() <-chan struct{} { return s.listed }
 
 // Missing returns what has not been listed yet, or nil once all is there.
 func (s *State) Missing() error {
@@ -117,7 +124,7 @@ func (s *State) serviceStore() *store[*Service] {
 				}
 			}
 		},
-		listed: &s.hasServices,
+		hasList: &s.hasServices,
 	}
 }
 
@@ -158,11 +165,11 @@ func (s *State) sliceStore() *store[*namedSlice] {
 				},
 			}, true
 		},
-		name:   func(one *namedSlice) types.NamespacedName { return one.name },
-		set:    s.setSlice,
-		remove: s.removeSlice,
-		names:  maps.Keys(s.slices),
-		listed: &s.hasSlices,
+		name:    func(one *namedSlice) types.NamespacedName { return one.name },
+		set:     s.setSlice,
+		remove:  s.removeSlice,
+		names:   maps.Keys(s.slices),
+		hasList: &s.hasSlices,
 	}
 }
 

@@ -21,8 +21,8 @@ type store[T any] struct {
 	remove func(types.NamespacedName) []types.NamespacedName
 	// names are those of the objects that are kept.
 	names iter.Seq[types.NamespacedName]
-	// listed is set by the first list.
-	listed *bool
+	// hasList is set by the first list.
+	hasList *bool
 }
 
 var _ cache.TransformingStore = &store[*Service]{}
@@ -98,7 +98,9 @@ func (s *store[T]) Replace(list []any, _ string) error {
 		for short := range maps.Values(listed) {
 			affected = append(affected, s.set(short)...)
 		}
-		*s.listed = true
+		if *s.hasList = true; s.state.hasServices && s.state.hasSlices {
+			s.state.allListed()
+		}
 		return affected
 	})
 	return nil

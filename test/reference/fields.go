@@ -28,7 +28,7 @@ func configurationPage(m *module) (string, error) {
 	begin(&b, "Configuration fields",
 		"Each program reads a YAML file that `--config` names. A field that is left out "+
 			"has its default. Unknown fields are errors. Durations are written as in Go: `500ms`, `1m`, `2h`. "+
-			"The section `policy` must be the same in all three programs: [the rules](../configuration.md#the-rules).")
+			"The section `policy` must be the same in all programs that have it: [the rules](../configuration.md#the-rules).")
 	for _, p := range programs() {
 		if p.dir == "" {
 			continue

@@ -5,6 +5,7 @@ import (
 
 	admission "github.com/spillway-k8s/spillway/admission/config"
 	extender "github.com/spillway-k8s/spillway/extender/config"
+	proxy "github.com/spillway-k8s/spillway/proxy/config"
 	"github.com/spillway-k8s/spillway/vnode/cleanup"
 	vnode "github.com/spillway-k8s/spillway/vnode/config"
 	"github.com/spillway-k8s/spillway/vnode/doctor"
@@ -32,5 +33,7 @@ func programs() []program {
 		{name: "vnode gc", addFlags: cleanup.AddGCFlags, base: "vnode"},
 		{name: "vnode uninstall", addFlags: cleanup.AddUninstallFlags, base: "vnode"},
 		{name: "vnode doctor", addFlags: doctor.AddFlags, base: "vnode"},
+		{name: "proxy", addFlags: proxy.Default().AddFlags, dir: "proxy/config", config: proxy.Default()},
+		{name: "proxy check", addFlags: proxy.DefaultCheck().AddFlags, base: "proxy"},
 	}
 }
