@@ -111,7 +111,9 @@ func (s *Server) service(labels []string, question dns.Question, aliases int) *a
 	case n == 2:
 		return s.clusterIP(one, question)
 	case n == 3 && strings.HasPrefix(labels[0], "_"):
-		return s.protocol(one, labels[0][1:], question)
+		// A protocol such as _tcp has no records. It exists if there are names of ports below it.
+		question.Qtype = dns.TypeNone
+		return s.ports(one, "", labels[0][1:], question)
 	case n == 3:
 		return hosts(one, labels[0], question)
 	case strings.HasPrefix(labels[0], "_") && strings.HasPrefix(labels[1], "_"):
@@ -146,15 +148,6 @@ func hosts(one *state.Service, name string, question dns.Question) *answer {
 		return absent()
 	}
 	return addressRecords(question, all)
-}
-
-// protocol answers a question about a name such as _tcp.SERVICE, which exists if names below it exist.
-func (s *Server) protocol(one *state.Service, protocol string, question dns.Question) *answer {
-	question.Qtype = dns.TypeSRV
-	if a := s.ports(one, "", protocol, question); a.rcode != dns.RcodeSuccess {
-		return a
-	}
-	return none()
 }
 
 // target is what an SRV record points at.

@@ -346,6 +346,7 @@ func TestNamesOfTheCluster(t *testing.T) {
 		"no such port":                   {"_none._tcp.cart.shop.svc.cluster.local", srv, nx, nil, nil},
 		"a port has no address":          {"_http._tcp.cart.shop.svc.cluster.local", a, ok, nil, nil},
 		"a protocol":                     {"_tcp.cart.shop.svc.cluster.local", a, ok, nil, nil},
+		"a protocol has no ports itself": {"_tcp.cart.shop.svc.cluster.local", srv, ok, nil, nil},
 		"a protocol without ports":       {"_sctp.cart.shop.svc.cluster.local", a, nx, nil, nil},
 		"a port of a headless Service": {
 			"_sql._tcp.db.shop.svc.cluster.local", srv, ok,

@@ -3,10 +3,12 @@ package servers
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spillway-k8s/spillway/proxy/proxytest"
+	"github.com/spillway-k8s/spillway/vnode/services"
 )
 
 const soon = time.Minute
@@ -174,6 +177,22 @@ func TestAForeignCertificateIsRefused(t *testing.T) {
 	require.Eventually(t, func() bool { return s.Failure() != nil }, soon, time.Millisecond)
 	assert.ErrorContains(t, s.Failure(), "not spillway-services")
 	assert.Empty(t, server.Requests(), "the token was not sent")
+}
+
+// vnode writes the addresses in order of preference, and the first is the current context.
+func TestKubeconfigsOfVnodeAreRead(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	content, err := services.Kubeconfig([]string{"10.0.0.9:10260", "10.0.0.1:10260", "lb.example.com:10260"}, ca, "v1.a.b")
+	require.NoError(t, err)
+	found, err := parse(content)
+	require.NoError(t, err)
+	var names []string
+	for _, one := range found {
+		names = append(names, one.name)
+	}
+	assert.Equal(t, []string{"10.0.0.9:10260", "10.0.0.1:10260", "lb.example.com:10260"}, names)
 }
 
 func TestKubeconfigsThatCannotBeUsedAreRefused(t *testing.T) {
