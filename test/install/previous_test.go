@@ -27,7 +27,7 @@ func (c *cluster) playPreviousRelease(t *testing.T) {
 	})
 	version, err := machine.AppVersion(chart)
 	require.NoError(t, err)
-	c.helm(t, "install", release, previous, "--values=testdata/values.yaml", "--set=image.tag="+version, "--wait",
+	c.helm(t, "install", release, previous, "--values=testdata/previous.yaml", "--set=image.tag="+version, "--wait",
 		"--timeout=2m")
 	c.kubectl(t, "apply", "--filename=testdata/burst.yaml")
 	c.eventually(t, "one replica to run on a local node, three in the cloud", c.runs("burst", 1, 3))
