@@ -17,12 +17,14 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// upgrade changes values of the release. Other values are those of testdata/values.yaml. Helm does not wait for the end
-// of the old Pods. Until then the old admission answers too, with the old scheduler name if that has changed.
+// upgrade changes values of the release. Other values are those of testdata/values.yaml, with two virtual nodes. Helm
+// does not wait for the end of the old Pods. Until then the old admission answers too, with the old scheduler name if
+// that has changed.
 func (c *cluster) upgrade(t *testing.T, args ...string) {
 	t.Helper()
 	c.helm(t, append([]string{
-		"upgrade", release, chart, "--values=testdata/values.yaml", "--wait", "--timeout=3m",
+		"upgrade", release, chart, "--values=testdata/values.yaml", "--set-json=vnode.nodes=[{},{}]", "--wait",
+		"--timeout=3m",
 	}, args...)...)
 	c.eventually(t, "the old Pods to be gone", func(ctx context.Context) error {
 		pods, err := c.own(ctx)
@@ -36,7 +38,7 @@ func (c *cluster) upgrade(t *testing.T, args ...string) {
 
 // playSecondNode adds a second virtual node and waits until the stories can use both.
 func (c *cluster) playSecondNode(t *testing.T) {
-	c.upgrade(t, "--set-json=vnode.nodes=[{},{}]")
+	c.upgrade(t)
 	c.eventually(t, "two virtual nodes to be Ready", func(ctx context.Context) error {
 		ready, err := c.virtualNodes(ctx)
 		if err == nil && len(ready) != 2 {
