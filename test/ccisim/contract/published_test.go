@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim/ccisimtest"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
@@ -39,20 +42,25 @@ func published(t *testing.T, name string) example {
 	return out
 }
 
+// clientOf returns a client of a service that has one answer, and of its generation.
+func clientOf(t *testing.T, name string) *cci.Client {
+	t.Helper()
+	answer, err := json.Marshal(published(t, name).Answer)
+	require.NoError(t, err)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(answer)
+	}))
+	t.Cleanup(server.Close)
+	cloud := &cloudtest.Cloud{URL: server.URL}
+	if strings.HasPrefix(name, "1.0/") {
+		cloud.Version = policy.CCI1
+	}
+	return cloudtest.NewClient(t, cloud.Config())
+}
+
 // The client reads from the published answers what vnode needs.
 func TestClientReadsThePublishedAnswers(t *testing.T) {
-	// clientOf returns a client of a service that has one answer.
-	clientOf := func(t *testing.T, name string) *cci.Client {
-		answer, err := json.Marshal(published(t, name).Answer)
-		require.NoError(t, err)
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			_, _ = w.Write(answer)
-		}))
-		t.Cleanup(server.Close)
-		config := (&cloudtest.Cloud{URL: server.URL}).Config()
-		return cloudtest.NewClient(t, config)
-	}
 	t.Run("namespace", func(t *testing.T) {
 		namespace, err := clientOf(t, "namespace").GetNamespace(t.Context(), "test")
 		require.NoError(t, err)
@@ -99,6 +107,64 @@ func TestClientReadsThePublishedAnswers(t *testing.T) {
 	})
 }
 
+// The same of CCI 1.0. Its examples are of 2018.
+func TestClientReadsThePublishedAnswersOfCCI1(t *testing.T) {
+	t.Run("namespace", func(t *testing.T) {
+		namespace, err := clientOf(t, "1.0/namespace").GetNamespace(t.Context(), "namespace-test")
+		require.NoError(t, err)
+		assert.Equal(t, corev1.NamespaceActive, namespace.Status.Phase)
+	})
+	t.Run("a new network", func(t *testing.T) {
+		network, err := clientOf(t, "1.0/network-created").GetNetwork(t.Context(), "test-ns", "test-network")
+		require.NoError(t, err)
+		assert.Equal(t, "Initializing", network.Status.Status)
+		assert.Equal(t, []string{"security-group-id"}, network.Spec.SecurityGroups)
+		assert.Equal(t, []cci.Subnet{{SubnetID: "subnet-id"}}, network.Spec.Subnets)
+		assert.Equal(t, "network-id", network.Spec.NetworkID)
+	})
+	t.Run("network", func(t *testing.T) {
+		network, err := clientOf(t, "1.0/network").GetNetwork(t.Context(), "ns", "net")
+		require.NoError(t, err)
+		assert.Equal(t, cci.NetworkReady, network.Status.Status)
+	})
+	t.Run("configmap", func(t *testing.T) {
+		data, err := clientOf(t, "1.0/configmap").GetData(t.Context(), "ns", cci.ConfigMap, "configmap-test")
+		require.NoError(t, err)
+		assert.Equal(t, map[string]string{"property_1": "test"}, data.Text)
+	})
+	t.Run("secret", func(t *testing.T) {
+		data, err := clientOf(t, "1.0/secret").GetData(t.Context(), "ns", cci.Secret, "secret-test")
+		require.NoError(t, err)
+		assert.Equal(t, "admin", string(data.Binary["key2"]))
+	})
+	t.Run("a Pod that runs", func(t *testing.T) {
+		pod, err := clientOf(t, "1.0/pod").GetPod(t.Context(), "ns", "pod-test")
+		require.NoError(t, err)
+		assert.Equal(t, corev1.PodRunning, pod.Status.Phase)
+		assert.Equal(t, "192.168.245.185", pod.Status.PodIP)
+		require.Len(t, pod.Status.ContainerStatuses, 1)
+		assert.NotNil(t, pod.Status.ContainerStatuses[0].State.Running)
+	})
+	t.Run("a list of Pods", func(t *testing.T) {
+		pods, err := clientOf(t, "1.0/pods").ListPods(t.Context(), "ns", cci.ListOptions{})
+		require.NoError(t, err)
+		assert.Equal(t, "5035636", pods.ResourceVersion)
+		require.Len(t, pods.Items, 1)
+		assert.Equal(t, "pod-test", pods.Items[0].Name)
+		assert.Equal(t, corev1.PodRunning, pods.Items[0].Status.Phase)
+	})
+	t.Run("Events of a Pod", func(t *testing.T) {
+		const name, uid = "deployment-test-57f7cff77c-5x5tw", "00000000-0000-0000-0000-000000000017"
+		events, err := clientOf(t, "1.0/events").PodEvents(t.Context(), "ns", name, uid)
+		require.NoError(t, err)
+		var reasons []string
+		for i := range events {
+			reasons = append(reasons, events[i].Reason)
+		}
+		assert.Equal(t, []string{"Scheduled", "SuccessfulMountVolume", "Pulling"}, reasons)
+	})
+}
+
 // publishedOnly are the known fields that only the published answers have, by example. The simulator has none of its
 // own.
 var publishedOnly = map[string]map[string]string{
@@ -113,40 +179,92 @@ var publishedOnly = map[string]map[string]string{
 	"pod-deleted": {
 		"metadata.labels.test-label-key": "the Pod of the example got this label after its creation",
 	},
+	"1.0/namespace": {
+		"metadata.annotations.pv.kubernetes.io/enable-dynamic-provisioning": "vnode uses no volumes of CCI 1.0",
+		"metadata.annotations.tenant.kubernetes.io/domain-name":             "the simulated account has IDs only",
+		"metadata.annotations.tenant.kubernetes.io/project-name":            "the simulated account has IDs only",
+		"metadata.enable": of2018, "metadata.selfLink": of2018,
+	},
+	"1.0/network-created": {
+		"metadata.annotations.network.alpha.kubernetes.io/type": "vnode does not read it",
+		"metadata.enable": of2018, "metadata.selfLink": of2018,
+	},
+	"1.0/network":   {"metadata.enable": of2018, "metadata.selfLink": of2018},
+	"1.0/configmap": {"metadata.enable": of2018, "metadata.selfLink": of2018},
+	"1.0/secret":    {"metadata.enable": of2018, "metadata.selfLink": of2018},
+	"1.0/pod": {
+		"metadata.annotations.cri.cci.io/container-type":           of2018,
+		"metadata.annotations.kubernetes.io/availablezone":         of2018,
+		"metadata.annotations.network.alpha.kubernetes.io/network": of2018,
+		"metadata.enable": of2018, "metadata.selfLink": of2018,
+		"spec.securityContext": "the request has none, and vnode does not read it",
+		"spec.tolerations":     "vnode does not read them", "spec.tolerations.effect": "as its list",
+		"spec.tolerations.key": "as its list", "spec.tolerations.operator": "as its list",
+		"spec.tolerations.tolerationSeconds": "as its list",
+		"status.managementIP":                of2018,
+	},
+}
+
+// of2018 is the reason of fields that the examples of CCI 1.0 have and that no later answer shows.
+const of2018 = "the example is of 2018"
+
+// of20 is the reason of fields that the examples of CCI 2.0 have. The simulator has one kind of Pods.
+const of20 = "Pods are those of CCI 2.0, whose examples are younger"
+
+// simulatedOnly are the fields that only the answers of the simulator have, by example.
+var simulatedOnly = map[string]map[string]string{
+	"1.0/namespace":       {"apiVersion": "Kubernetes sends it", "kind": "Kubernetes sends it"},
+	"1.0/network-created": {"metadata.finalizers": "networks are deleted as in CCI 2.0"},
+	"1.0/network":         {"metadata.finalizers": "networks are deleted as in CCI 2.0"},
+	"1.0/pod": {
+		"metadata.annotations.cni.yangtse.io/network-status":     of20,
+		"metadata.annotations.networking.cci.io/vm-network-info": of20,
+		"metadata.annotations.openvessel.io/monitoring-aominfo":  of20,
+		"metadata.annotations.scheduling.k8s.io/group-name":      of20,
+		"metadata.annotations.tenant.cci.io/tenant-id":           of20,
+		"metadata.annotations.topology.kubernetes.io/region":     of20,
+		"metadata.annotations.topology.kubernetes.io/zone":       of20,
+		"metadata.finalizers":                                    of20,
+		"metadata.labels.scheduling.cci.io/vmid":                 of20,
+		"metadata.labels.sys_enterprise_project_id":              of20,
+		"metadata.labels.tenant.cci.io/tenant-id":                of20,
+		"metadata.labels.tenant.kubernetes.io/domain-id":         of20,
+		"metadata.labels.tenant.kubernetes.io/project-id":        of20,
+		"spec.enableServiceLinks":                                "reports of live Pods of CCI 1.0",
+		"spec.runtimeClassName":                                  "reports of live Pods of CCI 1.0",
+		"spec.terminationGracePeriodSeconds":                     "a default of Kubernetes",
+		"status.containerStatuses.started":                       "Kubernetes 1.16 and newer",
+		"status.podIPs":                                          "Kubernetes 1.16 and newer",
+		"status.podIPs.ip":                                       "Kubernetes 1.16 and newer",
+	},
 }
 
 // The simulator answers in the shape of the published examples.
 func TestSimulatorAnswersInThePublishedShape(t *testing.T) {
 	opaque := []string{"data", "spec.containers.resources.limits", "spec.containers.resources.requests"}
-	for name, answer := range simulatedAnswers(t) {
+	answers := simulatedAnswers(t)
+	maps.Copy(answers, simulatedAnswers1(t))
+	for name, answer := range answers {
 		t.Run(name, func(t *testing.T) {
 			want, got := fieldPaths(published(t, name).Answer, opaque), fieldPaths(answer, opaque)
-			for _, path := range want {
-				if !slices.Contains(got, path) {
-					assert.NotEmpty(t, publishedOnly[name][path], "the simulator does not send %s: it needs a reason", path)
-				}
-			}
-			for _, path := range got {
-				assert.Contains(t, want, path, "the published answer has no such field")
-			}
-			for path := range publishedOnly[name] {
-				assert.Contains(t, want, path, "the published answer does not have it: it needs no reason")
-				assert.NotContains(t, got, path, "the simulator sends it: it needs no reason")
-			}
+			assert.ElementsMatch(t, slices.Collect(maps.Keys(publishedOnly[name])), without(want, got),
+				"what only the published answer has needs a reason")
+			assert.ElementsMatch(t, slices.Collect(maps.Keys(simulatedOnly[name])), without(got, want),
+				"what only the simulator sends needs a reason")
 		})
 	}
 }
 
-// simulatedAnswers returns the simulator's answers to the published requests, by example. The request for a Pod names
-// the apiVersion v1, which is that of CCI 1.0. It is left out: the simulator refuses it.
+// without returns what is in one list and not in the other.
+func without(list, other []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(path string) bool { return slices.Contains(other, path) })
+}
+
+// simulatedAnswers returns the answers of CCI 2.0 in the simulator to the published requests, by example. The request
+// for a Pod names the apiVersion v1, which is that of CCI 1.0. It is left out: the simulator refuses it.
 func simulatedAnswers(t *testing.T) map[string]map[string]any {
 	t.Helper()
-	token := account
-	token.AuthToken = "token"
-	config := ccisimtest.Quick(token)
-	config.FinalizerDelay = time.Hour
-	_, url := ccisimtest.Start(t, config)
-	s := &service{t: t, url: url, token: token.AuthToken}
+	s := newService(t)
 	answers := map[string]map[string]any{}
 	const namespaces = "/apis/cci/v2/namespaces"
 	answers["namespace"] = s.send("POST", namespaces, published(t, "namespace").Request)
@@ -164,10 +282,40 @@ func simulatedAnswers(t *testing.T) map[string]map[string]any {
 	return answers
 }
 
+// simulatedAnswers1 is simulatedAnswers of CCI 1.0.
+func simulatedAnswers1(t *testing.T) map[string]map[string]any {
+	t.Helper()
+	s := newService(t)
+	answers := map[string]map[string]any{}
+	const namespaces = "/api/v1/namespaces"
+	answers["1.0/namespace"] = s.send("POST", namespaces, published(t, "1.0/namespace").Request)
+	s.send("POST", namespaces, map[string]any{"metadata": map[string]any{
+		"name": "test-ns", "annotations": map[string]any{"namespace.kubernetes.io/flavor": "general-computing"},
+	}})
+	const networks = "/apis/networking.cci.io/v1beta1/namespaces/test-ns/networks"
+	answers["1.0/network-created"] = s.send("POST", networks, published(t, "1.0/network-created").Request)
+	answers["1.0/network"] = s.until(networks+"/test-network", "status.state=Active")
+	answers["1.0/configmap"] = s.send("POST", namespaces+"/test-ns/configmaps", published(t, "1.0/configmap").Request)
+	answers["1.0/secret"] = s.send("POST", namespaces+"/test-ns/secrets", published(t, "1.0/secret").Request)
+	s.send("POST", namespaces+"/test-ns/pods", published(t, "1.0/pod").Request)
+	answers["1.0/pod"] = s.until(namespaces+"/test-ns/pods/pod-test", "status.phase=Running")
+	return answers
+}
+
 // service is a simulated cloud that is asked with a token.
 type service struct {
 	t          *testing.T
 	url, token string
+}
+
+func newService(t *testing.T) *service {
+	t.Helper()
+	token := account
+	token.AuthToken = "token"
+	config := ccisimtest.Quick(token)
+	config.FinalizerDelay = time.Hour
+	_, url := ccisimtest.Start(t, config)
+	return &service{t: t, url: url, token: token.AuthToken}
 }
 
 func (s *service) send(method, path string, body map[string]any) map[string]any {
