@@ -77,8 +77,26 @@ doctor: ## Run vnode doctor against the simulated cloud: a good one and five bad
 test-unit: compiler ## Run the tests that need no control plane
 	@go test -race -vet=off -p 4 $$(test/packages.sh unit)
 
+# Undocumented behavior of the cloud is a policy of the simulated one. Each of them is flipped alone, and all together.
+# POLICY_SETS is what `make test` plays: all, and what it hides.
+POLICY_SETS := all,events=watch,unpublished=events+persistentvolumes+persistentvolumeclaims+pods/exec
+
+.PHONY: policies
+policies: build compiler ## Run the tests of vnode under each set of policies of the simulated cloud, or under SETS
+	@go build -o $(BIN)/ ./test/policies
+	@go test -race -vet=off -p 4 -timeout 2h -exec "$(abspath $(BIN))/policies $(if $(SETS),--sets=$(SETS))" \
+		$$(test/packages.sh policies)
+	@go test -race -vet=off -p 1 -timeout 6h -exec "$(abspath $(BIN))/policies $(if $(SETS),--sets=$(SETS))" \
+		./vnode/integration/...
+
+.PHONY: test-policies
+test-policies: compiler
+	@go build -o $(BIN)/ ./test/policies
+	@go test -race -vet=off -p 4 -timeout 20m -exec "$(abspath $(BIN))/policies --sets=$(POLICY_SETS)" \
+		$$(test/packages.sh policies)
+
 .PHONY: test
-test: build test-unit ## Run all tests, from unit to end-to-end
+test: build test-unit test-policies ## Run all tests, from unit to end-to-end
 	go test -race -p 3 -parallel 4 $$(test/packages.sh controlplane)
 	go test -race -count=1 -p 2 -parallel 3 -timeout 30m ./test/system/... ./test/e2e/... ./test/tenants ./test/endure/...
 	go test -race -count=1 -timeout 30m ./test/prove

@@ -16,7 +16,7 @@ import (
 // diagnosed returns the Events of the first start of a virtual node.
 func diagnosed(t *testing.T, version policy.CCIVersion, faults ...ccisim.Fault) (events []string, requests int) {
 	t.Helper()
-	cloud := cloudtest.New(t)
+	cloud := cloudtest.New(t, cloudtest.EveryAPI)
 	for _, fault := range faults {
 		cloud.Fault(t, fault)
 	}

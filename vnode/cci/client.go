@@ -213,11 +213,7 @@ type streamed interface{ decode(body io.Reader) error }
 
 // do sends a call once and decodes the response into result, unless result is nil. It finds out what a 404 means.
 func (c *Client) do(ctx context.Context, call call, result any) error {
-	err := c.attempt(ctx, call, result)
-	if answer, unexplained := asUnexplained(err); unexplained {
-		return c.explain(ctx, call, answer)
-	}
-	return err
+	return c.explained(ctx, call, c.attempt(ctx, call, result))
 }
 
 // attempt sends a call once and decodes the response into result, unless result is nil.

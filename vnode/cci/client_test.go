@@ -44,7 +44,7 @@ func pod(name string) *cci.Pod {
 func TestPodIsCreatedReadAndDeleted(t *testing.T) { inBothForms(t, podIsCreatedReadAndDeleted) }
 
 func podIsCreatedReadAndDeleted(t *testing.T, form func(*ccisim.Config)) {
-	cloud := cloudtest.NewWithNetwork(t, form)
+	cloud := cloudtest.NewWithNetwork(t, form, preconditions)
 	ctx := t.Context()
 	created, err := cloud.Client.CreatePod(ctx, cloudtest.Namespace, pod("web"))
 	require.NoError(t, err)
@@ -322,8 +322,10 @@ func TestEndOfAWatch(t *testing.T) {
 	}
 }
 
-func TestLogsAreStreamed(t *testing.T) {
-	cloud := cloudtest.NewWithNetwork(t)
+func TestLogsAreStreamed(t *testing.T) { inBothForms(t, logsAreStreamed) }
+
+func logsAreStreamed(t *testing.T, form func(*ccisim.Config)) {
+	cloud := cloudtest.NewWithNetwork(t, cloudtest.EveryAPI, form)
 	_, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
@@ -358,7 +360,7 @@ func TestLogsAreStreamed(t *testing.T) {
 }
 
 func TestEveryAttemptIsCounted(t *testing.T) {
-	cloud := cloudtest.New(t)
+	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Policies.BareErrors = false })
 	config := cloud.Config()
 	registry := prometheus.NewRegistry()
 	config.Registerer = registry

@@ -12,7 +12,8 @@ import (
 )
 
 func TestPodEvents(t *testing.T) {
-	cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) { c.Policies.SilentConditions = true })
+	cloud := cloudtest.NewWithNetwork(t, cloudtest.EveryAPI,
+		func(c *ccisim.Config) { c.Policies.SilentConditions = true })
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.SoldOut, Path: "web$"})
 	created, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, pod("web"))
 	require.NoError(t, err)
@@ -31,7 +32,7 @@ func TestPodEvents(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, found.Status.Conditions)
 
-	require.NoError(t, cloud.SetPolicies(ccisim.Policies{Events: ccisim.EventsAbsent}))
+	cloud.Behave(t, func(p *ccisim.Policies) { p.Events = ccisim.EventsAbsent })
 	_, err = cloud.Client.PodEvents(t.Context(), cloudtest.Namespace, "web", created.UID)
 	assert.True(t, cci.IsNotOffered(err), "a region may have no Events: %v", err)
 }

@@ -70,11 +70,12 @@ func (c *Client) PodExec(
 	if err := c.limiter.Wait(ctx); err != nil {
 		return err
 	}
-	conn, err := c.openExec(ctx, call{
+	call := call{
 		operation: "PodExec", method: http.MethodGet, path: c.paths.pods(namespace, name, "exec"),
-		query: execQuery(options, streams), feature: Exec,
-	})
-	if err != nil {
+		query: execQuery(options, streams), feature: Exec, namespace: namespace, list: c.paths.pods(namespace),
+	}
+	conn, err := c.openExec(ctx, call)
+	if err := c.explained(ctx, call, err); err != nil {
 		return fmt.Errorf("running a command in container %s of cloud pod %s: %w", options.Container, name, err)
 	}
 	return (&execSession{conn: conn, streams: streams, keepAlive: c.config.Exec.KeepAlive}).run(ctx)

@@ -26,7 +26,8 @@ func processes(c *ccisim.Config) { c.Processes = true }
 // newShell returns a cloud with a Pod "web" whose container "c" is a real process.
 func newShell(t *testing.T, changes ...func(*ccisim.Config)) *cloudtest.Cloud {
 	t.Helper()
-	cloud := cloudtest.NewWithNetwork(t, append(changes, processes)...)
+	changes = append([]func(*ccisim.Config){cloudtest.EveryAPI, processes}, changes...)
+	cloud := cloudtest.NewWithNetwork(t, changes...)
 	web := pod("web")
 	web.Spec.Containers[0].Image, web.Spec.Containers[0].Command = ccisim.ProcessImage, []string{"sleep", "3600"}
 	_, err := cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, web)
@@ -95,8 +96,10 @@ func TestExec(t *testing.T) {
 	assert.Equal(t, 1, cloud.CountRequests("create", "tokens", 0), "all commands use one token")
 }
 
-func TestExecErrorsAreExplained(t *testing.T) {
-	cloud := newShell(t)
+func TestExecErrorsAreExplained(t *testing.T) { inBothForms(t, execErrorsAreExplained) }
+
+func execErrorsAreExplained(t *testing.T, form func(*ccisim.Config)) {
+	cloud := newShell(t, form)
 	streams := cci.ExecStreams{Stdout: io.Discard}
 	err := run(t.Context(), cloud.Client, streams, "no-such-program")
 	assert.True(t, cci.IsPermanent(err), "%v", err)
@@ -233,14 +236,14 @@ func TestTokenIsRenewedBeforeItExpires(t *testing.T) {
 }
 
 func TestSignedHandshake(t *testing.T) {
-	cloud := newShell(t)
+	cloud := newShell(t, func(c *ccisim.Config) { c.Policies.SignedExec = false })
 	config := cloud.Config()
 	config.Exec = cci.ExecConfig{Handshake: cci.HandshakeSignature}
 	client := cloudtest.NewClient(t, config)
 	streams := cci.ExecStreams{Stdout: io.Discard}
 	err := run(t.Context(), client, streams, "true")
 	assert.True(t, cci.IsDenied(err), "%v", err)
-	require.NoError(t, cloud.SetPolicies(ccisim.Policies{SignedExec: true}))
+	cloud.Behave(t, func(p *ccisim.Policies) { p.SignedExec = true })
 	require.NoError(t, run(t.Context(), client, streams, "printf", "%s", "a b&c=d"))
 	assert.Zero(t, cloud.CountRequests("create", "tokens", 0))
 }

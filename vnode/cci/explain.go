@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path"
+	"strings"
 	"sync"
 
 	"github.com/spillway-k8s/spillway/policy"
@@ -28,6 +28,14 @@ func (c *Client) notOffered(asked call, answer Error) *Error {
 	return &answer
 }
 
+// explained returns the error of a call after it has found out what a 404 means that does not say it.
+func (c *Client) explained(ctx context.Context, asked call, err error) error {
+	if answer, unexplained := asUnexplained(err); unexplained {
+		return c.explain(ctx, asked, answer)
+	}
+	return err
+}
+
 // explain finds out what a 404 means that does not say it. The service may answer so for an object that does not exist,
 // but proxies and gateways do too, for one that runs. The proof is a list of the same objects that was requested after
 // the 404: the object does not exist if the list is complete and does not contain it. For a call about a whole
@@ -35,7 +43,10 @@ func (c *Client) notOffered(asked call, answer Error) *Error {
 // the collection is NotOffered. In all other cases explain returns the error as it is: it may pass.
 func (c *Client) explain(ctx context.Context, asked call, answer *Error) error {
 	list := call{operation: "ConfirmNotFound", method: http.MethodGet, namespace: asked.namespace, feature: asked.feature}
-	name := path.Base(asked.path)
+	name, subresource, _ := strings.Cut(strings.TrimPrefix(asked.path, asked.list+"/"), "/")
+	if subresource != "" {
+		list.feature = "" // The feature is the subresource.
+	}
 	list.path = asked.list
 	if asked.list == "" {
 		if asked.namespace == "" && asked.feature == "" {

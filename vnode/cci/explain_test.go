@@ -26,6 +26,9 @@ func inBothForms(t *testing.T, test func(t *testing.T, form func(*ccisim.Config)
 	}
 }
 
+// preconditions makes a service check the preconditions of deletions.
+func preconditions(c *ccisim.Config) { c.Policies.IgnorePreconditions = false }
+
 const (
 	bare404 = `{"kind":"Status","status":"Failure","message":"not found","code":404}`
 	page404 = "<html><h1>404 Not Found</h1></html>"

@@ -39,7 +39,9 @@ func pod1(name, image string, command ...string) *cci.Pod {
 }
 
 func TestCCI1(t *testing.T) {
-	cloud := newCCI1(t, func(c *ccisim.Config) { c.Policies.Fields, c.Processes = ccisim.RefuseFields, true })
+	cloud := newCCI1(t, cloudtest.EveryAPI, func(c *ccisim.Config) {
+		c.Policies.Fields, c.Processes = ccisim.RefuseFields, true
+	})
 	ctx, client, ns := t.Context(), cloud.Client, cloudtest.Namespace
 	_, err := client.GetNamespace(ctx, ns)
 	require.True(t, cci.IsNotFound(err), "%v", err)

@@ -106,13 +106,13 @@ func (c *Client) PodLog(
 	setNumber(query, "limitBytes", options.LimitBytes)
 	call := call{
 		operation: "PodLog", method: http.MethodGet, path: c.paths.pods(namespace, name, "log"), query: query,
-		feature: Logs,
+		feature: Logs, namespace: namespace, list: c.paths.pods(namespace),
 	}
 	if err := c.limiter.Wait(ctx); err != nil {
 		return nil, err
 	}
 	response, err := c.send(ctx, ctx, call)
-	if err != nil {
+	if err := c.explained(ctx, call, err); err != nil {
 		return nil, fmt.Errorf("reading the log of container %s of cloud pod %s: %w", options.Container, name, err)
 	}
 	return response.Body, nil

@@ -282,7 +282,7 @@ func TestEnsureSetsTheWarmAddresses(t *testing.T) {
 		require.NoError(t, err)
 		network := cloudtest.Network("default-network")
 		network.Spec.Subnets = []cci.Subnet{{SubnetID: "subnet"}}
-		network.Annotations = map[string]string{cci.NetworkProjectAnnotation: "project", size: "3"}
+		network.Annotations[size] = "3"
 		_, err = cloud.Client.CreateNetwork(ctx, ns, network)
 		require.NoError(t, err)
 		ensure(t, cloud, cloudnamespace.WarmPool{})

@@ -12,6 +12,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/test/ccisim/ccisimtest"
+	"github.com/spillway-k8s/spillway/test/ccisim/faults"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
@@ -46,10 +47,14 @@ func (c *Cloud) In(t testing.TB, version policy.CCIVersion) *Cloud {
 	return in
 }
 
-// New starts an empty cloud in which all delays are short.
+// New starts an empty cloud in which all delays are short. It has the policies of the environment, so that tests can be
+// run under any. A test that is about one behavior of the service sets that policy itself, by a change.
 func New(t testing.TB, changes ...func(*ccisim.Config)) *Cloud {
 	t.Helper()
 	config := ccisimtest.Quick(Account)
+	var err error
+	config.Policies, err = faults.FromEnvironment()
+	require.NoError(t, err)
 	for _, change := range changes {
 		change(&config)
 	}
@@ -57,6 +62,11 @@ func New(t testing.TB, changes ...func(*ccisim.Config)) *Cloud {
 	cloud.Sim, cloud.URL = ccisimtest.Start(t, config)
 	cloud.Client = NewClient(t, cloud.Config())
 	return cloud
+}
+
+// EveryAPI makes a cloud a region that offers all APIs. It is a change for New, for tests that are about one of them.
+func EveryAPI(c *ccisim.Config) {
+	c.Policies.Events, c.Policies.NoVolumes, c.Policies.Unpublished = ccisim.EventsListed, false, nil
 }
 
 // NewWithNetwork starts a cloud that accepts Pods in Namespace.
@@ -83,7 +93,10 @@ func (c *Cloud) CreateCloudNamespace(t testing.TB) {
 
 // Network returns a network that the cloud accepts.
 func Network(name string) *cci.Network {
-	return &cci.Network{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: cci.NetworkSpec{
+	meta := metav1.ObjectMeta{Name: name, Annotations: map[string]string{
+		cci.NetworkProjectAnnotation: Account.ProjectID, cci.NetworkDomainAnnotation: Account.DomainID,
+	}}
+	return &cci.Network{ObjectMeta: meta, Spec: cci.NetworkSpec{
 		NetworkType: cci.NetworkTypeNeutron, SecurityGroups: []string{"group"}, Subnets: []cci.Subnet{{SubnetID: "subnet"}},
 		IPFamilies: []string{"IPv4"}, DefaultNetwork: true, VPCID: "vpc", NetworkID: "neutron-network",
 	}}
@@ -105,6 +118,14 @@ func NewClient(t testing.TB, config cci.Config) *cci.Client {
 	client, err := cci.New(config)
 	require.NoError(t, err)
 	return client
+}
+
+// Behave changes policies of the cloud while it runs.
+func (c *Cloud) Behave(t testing.TB, change func(*ccisim.Policies)) {
+	t.Helper()
+	policies := c.Policies()
+	change(&policies)
+	require.NoError(t, c.SetPolicies(policies))
 }
 
 // Fault switches a fault on and returns a function that switches it off.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/ccisim/faults"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
@@ -43,4 +44,11 @@ func TestBothGenerationsShareOneCloud(t *testing.T) {
 	require.NoError(t, err)
 	_, err = cloud.Client.GetNamespace(t.Context(), "first")
 	assert.True(t, cci.IsNotFound(err), "a namespace belongs to one generation")
+}
+
+func TestTheEnvironmentSetsPolicies(t *testing.T) {
+	t.Setenv(faults.PoliciesVariable, `{"bareErrors":true,"events":"none"}`)
+	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Policies.Events = ccisim.EventsWatched })
+	assert.True(t, cloud.Policies().BareErrors)
+	assert.Equal(t, ccisim.EventsWatched, cloud.Policies().Events, "a test decides about its own subject")
 }

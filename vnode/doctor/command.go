@@ -74,8 +74,8 @@ func (c *commandConfig) AddFlags(flags *pflag.FlagSet) {
 func (c *commandConfig) Validate() error {
 	errs := c.ValidateAccess()
 	if c.Policy.CCIVersion != policy.CCI2 && c.Policy.CCIVersion != "" {
-		errs = append(errs, field.NotSupported(field.NewPath("policy", "cciVersion"), c.Policy.CCIVersion,
-			[]policy.CCIVersion{policy.CCI2}))
+		errs = append(errs, field.Invalid(field.NewPath("policy", "cciVersion"), c.Policy.CCIVersion,
+			"vnode doctor checks CCI 2.0 only: of CCI 1.0, the conditions and Events of the Node say what is wrong"))
 	}
 	if c.Create && len(c.CCI.SubnetIDs) == 0 {
 		errs = append(errs, field.Required(field.NewPath("cci", "subnetIDs"), "--create creates a network in them"))

@@ -34,12 +34,12 @@ var account = ccisim.Credential{
 }
 
 // newCloud starts a cloud whose Pods do not end before the checks do.
-func newCloud(t *testing.T) *cloudtest.Cloud {
+func newCloud(t *testing.T, changes ...func(*ccisim.Config)) *cloudtest.Cloud {
 	t.Helper()
-	return cloudtest.New(t, func(c *ccisim.Config) {
+	return cloudtest.New(t, append(changes, func(c *ccisim.Config) {
 		c.RunTime, c.BookmarkInterval = time.Hour, 50*time.Millisecond
 		c.Credentials = append(c.Credentials, account)
-	})
+	})...)
 }
 
 // keysFile writes the keys of the account to a file.
@@ -317,7 +317,7 @@ func TestTheCommandRejectsWrongFlags(t *testing.T) {
 		"a network without group": {append(valid, "--create", "--cci-subnet-id=s"), "cci.securityGroupIDs"},
 		"no time":                 {append(valid, "--step-timeout=1ms"), "step-timeout"},
 		"an address without TLS":  {append(valid, "--vpc-endpoint=http://vpc.example"), "vpc-endpoint"},
-		"CCI 1.0":                 {append(valid, "--cci-version=1.0"), "policy.cciVersion"},
+		"CCI 1.0":                 {append(valid, "--cci-version=1.0"), `"1.0": vnode doctor checks CCI 2.0 only`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := Command(t.Context(), test.args, &bytes.Buffer{}, &bytes.Buffer{}, logs)

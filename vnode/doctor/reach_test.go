@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
 
 // nameServer answers every question with a code, and returns a resolver that asks it.
@@ -117,7 +119,7 @@ func TestBrokenTLSIsReported(t *testing.T) {
 				check string
 				want  Code
 			}{{"connection", test.cci}, {"connection-iam", test.iam}} {
-				cfg := settings(t, newCloud(t))
+				cfg := settings(t, newCloud(t, cloudtest.EveryAPI))
 				if service.check == "connection" {
 					cfg.CCI.Endpoint = url
 				} else {

@@ -76,7 +76,7 @@ func awaitLogs(t *testing.T, namespace, pod string) {
 
 func TestTheClusterSignsTheCertificateOfTheKubeletPort(t *testing.T) {
 	t.Parallel()
-	v, ns := startOn(t, cloudtest.New(t), signedByTheCluster(t))
+	v, ns := startOn(t, cloudtest.New(t, cloudtest.EveryAPI), signedByTheCluster(t))
 	create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)
 	assert.NotZero(t, ask(t, ns, "", "logs", "web").code, "nothing has approved it yet")
@@ -94,7 +94,8 @@ func TestTheClusterSignsTheCertificateOfTheKubeletPort(t *testing.T) {
 func TestTheCertificateOfTheKubeletPortIsRenewed(t *testing.T) {
 	t.Parallel()
 	aged := big.NewInt(4711)
-	v, ns := startOn(t, cloudtest.New(t), signedByTheCluster(t), func(c *Config) { keepAged(t, c, aged) })
+	cloud := cloudtest.New(t, cloudtest.EveryAPI)
+	v, ns := startOn(t, cloud, signedByTheCluster(t), func(c *Config) { keepAged(t, c, aged) })
 	create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)
 	assert.Equal(t, aged, served(t, v.config.Listen).SerialNumber)

@@ -86,7 +86,7 @@ func awaitStorage(t testing.TB, cloud *cloudtest.Cloud, want int) {
 
 func TestClaimsOfSharedFileSystemsAreCopied(t *testing.T) {
 	t.Parallel()
-	cloud := cloudtest.New(t)
+	cloud := cloudtest.New(t, cloudtest.EveryAPI)
 	v, ns := startOn(t, cloud, hurried)
 	create(t, ns, claimingPod(v.name(), "a", "data"))
 	await(t, ns, "a", hasReason(provider.ReasonConfigError))
@@ -124,7 +124,7 @@ func TestClaimsOfSharedFileSystemsAreCopied(t *testing.T) {
 
 func TestOtherClaimsAreRefused(t *testing.T) {
 	t.Parallel()
-	cloud := cloudtest.New(t)
+	cloud := cloudtest.New(t, cloudtest.EveryAPI)
 	v, ns := startOn(t, cloud, hurried)
 	claim(t, ns, "disk", volumeOf(t, ns, "disk", "disk.csi.everest.io").Name)
 	create(t, ns, claimingPod(v.name(), "web", "disk"))

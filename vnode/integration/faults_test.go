@@ -71,13 +71,17 @@ func always(fault ccisim.Fault) func(*testing.T, *cloudtest.Cloud) func() {
 }
 
 // behaving is a cloud with other policies until the fault ends.
-func behaving(policies ccisim.Policies) func(*testing.T, *cloudtest.Cloud) func() {
+func behaving(change func(*ccisim.Policies)) func(*testing.T, *cloudtest.Cloud) func() {
 	return func(t *testing.T, cloud *cloudtest.Cloud) func() {
 		before := cloud.Policies()
-		require.NoError(t, cloud.SetPolicies(policies))
+		cloud.Behave(t, change)
 		return func() { require.NoError(t, cloud.SetPolicies(before)) }
 	}
 }
+
+func withoutPods(p *ccisim.Policies)  { p.Unpublished = []string{"pods"} }
+func bareErrors(p *ccisim.Policies)   { p.BareErrors = true }
+func ignoredLimit(p *ccisim.Policies) { p.IgnoreLimit = true }
 
 // both are two faults at the same time.
 func both(first, second func(*testing.T, *cloudtest.Cloud) func()) func(*testing.T, *cloudtest.Cloud) func() {
@@ -137,7 +141,7 @@ var cloudFaults = map[string]cloudFault{
 	"the account is not on the list of those that may use CCI": waiting(
 		always(ccisim.Fault{Kind: ccisim.NotListed, Verb: "create"}), provider.ReasonDenied, nodeconditions.Denied,
 		"not on the list", "once the account is on the list"),
-	"the gateway does not know the API of Pods (404)": waiting(behaving(ccisim.Policies{Unpublished: []string{"pods"}}),
+	"the gateway does not know the API of Pods (404)": waiting(behaving(withoutPods),
 		provider.ReasonNotOffered, nodeconditions.Unusable, "check cci.region, cci.endpoint and policy.cciVersion",
 		"once the endpoint has the API. No Pod ends for it"),
 	"the key lacks a permission": waiting(answers(403, "CCI.01.403110", "no permission"), provider.ReasonDenied,
@@ -149,7 +153,7 @@ var cloudFaults = map[string]cloudFault{
 	// Pods.
 	"the cloud refuses the Pod (403)": refusing(answers(403, "", "quota exceeded"),
 		"retried every `pods.refusalRetry`: a quota may have been raised"),
-	"the cloud refuses the Pod (403 without a reason)": refusing(both(behaving(ccisim.Policies{BareErrors: true}),
+	"the cloud refuses the Pod (403 without a reason)": refusing(both(behaving(bareErrors),
 		answers(403, "", "subnetID is not allowed to be duplicated")), "retried every `pods.refusalRetry`"),
 	"the cloud considers the Pod invalid (422)": refusing(answers(422, "", "metadata.labels: Invalid value"),
 		"retried every `pods.refusalRetry`"),
@@ -203,7 +207,7 @@ var cloudFaults = map[string]cloudFault{
 		return end
 	}, podRuns, "an incomplete list is not used: it is requested again"),
 
-	"errors have no reason (404, 403, 409)": tolerated(behaving(ccisim.Policies{BareErrors: true}), podRuns,
+	"errors have no reason (404, 403, 409)": tolerated(behaving(bareErrors), podRuns,
 		"a list confirms what a 404 means"),
 	"a proxy answers 404 for Pods that exist": tolerated(always(ccisim.Fault{Kind: ccisim.ServerError, Status: 404,
 		HTML: true, Message: "404 page not found", Verb: "get", Path: "/pods/"}), podRuns,
@@ -220,7 +224,7 @@ var cloudFaults = map[string]cloudFault{
 	"the version of a watch has expired (HTTP 410)":    tolerated(expired(true), podRuns, "with a list"),
 	"events arrive twice": tolerated(always(ccisim.Fault{Kind: ccisim.DuplicateEvents}), podRuns,
 		endsUnnoticed),
-	"lists ignore their limit": tolerated(behaving(ccisim.Policies{IgnoreLimit: true}), podRuns, endsUnnoticed),
+	"lists ignore their limit": tolerated(behaving(ignoredLimit), podRuns, endsUnnoticed),
 	"deleted Pods are not removed (a finalizer remains)": {
 		begin: always(ccisim.Fault{Kind: ccisim.HoldFinalizer}), pod: "runs; a deleted Pod stays Terminating",
 		see: isReady, held: true,
@@ -257,7 +261,7 @@ func pendingWithout(begin func(*testing.T, *cloudtest.Cloud) func(), message, en
 // expired makes watches start from a version that has expired.
 func expired(asStatus bool) func(*testing.T, *cloudtest.Cloud) func() {
 	return func(t *testing.T, cloud *cloudtest.Cloud) func() {
-		require.NoError(t, cloud.SetPolicies(ccisim.Policies{GoneAsStatus: asStatus}))
+		cloud.Behave(t, func(p *ccisim.Policies) { p.GoneAsStatus = asStatus })
 		cloud.Compact()
 		cloud.CutWatches(true)
 		return func() {}

@@ -370,7 +370,7 @@ func TestWithTheRightsOfTheServiceAccount(t *testing.T) {
 	})
 	t.Run("references and logs", func(t *testing.T) {
 		t.Parallel()
-		cloud := cloudtest.New(t)
+		cloud := cloudtest.New(t, cloudtest.EveryAPI)
 		v, ns := startOn(t, cloud, asServiceAccount)
 		makeSources(t, ns)
 		create(t, ns, referringPod(v.name(), "web"))

@@ -69,7 +69,7 @@ func shellPod(node string, command ...string) *corev1.Pod {
 // startShell starts a virtual node with a running Pod "web" whose container is a real process.
 func startShell(t *testing.T, changes ...func(*ccisim.Config)) (cloud *cloudtest.Cloud, namespaceName string) {
 	t.Helper()
-	cloud = cloudtest.New(t, append(changes, func(c *ccisim.Config) { c.Processes = true })...)
+	cloud = cloudtest.New(t, append(changes, cloudtest.EveryAPI, func(c *ccisim.Config) { c.Processes = true })...)
 	v, ns := startOn(t, cloud, func(c *Config) { c.CCI.Exec.KeepAlive.Duration = time.Second })
 	create(t, ns, shellPod(v.name(), "sleep", "3600"))
 	await(t, ns, "web", isReady)
@@ -167,7 +167,7 @@ func TestACommandEndsWithKubectl(t *testing.T) {
 	require.NoError(t, command.Start())
 	_, err = out.Read(make([]byte, 64))
 	require.NoError(t, err)
-	require.NoError(t, command.Process.Signal(syscall.SIGINT))
+	require.NoError(t, command.Process.Signal(syscall.SIGTERM))
 	_ = command.Wait()
 	eventually(t, func() error {
 		if got := ask(t, ns, "", "exec", "web", "--", "sh", "-c", "kill -0 $(cat pid)"); got.code == 0 {
@@ -203,7 +203,7 @@ func forwarded(t *testing.T, namespace, port string) (address string, errs *prog
 
 func TestKubectlForwardsPorts(t *testing.T) {
 	t.Parallel()
-	cloud := cloudtest.New(t, onLoopback, func(c *ccisim.Config) { c.Processes = true })
+	cloud := cloudtest.New(t, cloudtest.EveryAPI, onLoopback, func(c *ccisim.Config) { c.Processes = true })
 	v, ns := startOn(t, cloud)
 	pod := create(t, ns, shellPod(v.name(), "sleep", "3600"))
 	running := await(t, ns, "web", isReady)
@@ -245,7 +245,7 @@ func TestKubectlForwardsPorts(t *testing.T) {
 
 func TestPortsAreNotForwardedIfThatIsDisabled(t *testing.T) {
 	t.Parallel()
-	cloud := cloudtest.New(t)
+	cloud := cloudtest.New(t, cloudtest.EveryAPI)
 	node := nodeName(t)
 	config := settings(t, cloud, node)
 	config.PortForward = false
@@ -260,7 +260,9 @@ func TestPortsAreNotForwardedIfThatIsDisabled(t *testing.T) {
 
 func TestTheUsageOfPodsIsReported(t *testing.T) {
 	t.Parallel()
-	cloud := cloudtest.New(t, onLoopback, func(c *ccisim.Config) { c.Exporters, c.Processes = true, true })
+	cloud := cloudtest.New(t, cloudtest.EveryAPI, onLoopback, func(c *ccisim.Config) {
+		c.Exporters, c.Processes = true, true
+	})
 	node := nodeName(t)
 	config := settings(t, cloud, node)
 	r := start(t, config)
@@ -302,7 +304,9 @@ func TestTheUsageOfPodsIsReported(t *testing.T) {
 
 func TestKubectlReadsTheLogsOfAProcess(t *testing.T) {
 	t.Parallel()
-	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Processes, c.RestartBackoff = true, time.Millisecond })
+	cloud := cloudtest.New(t, cloudtest.EveryAPI, func(c *ccisim.Config) {
+		c.Processes, c.RestartBackoff = true, time.Millisecond
+	})
 	v, ns := startOn(t, cloud)
 	pod := shellPod(v.name(), "sh", "-c", "echo run; while [ ! -e stop ]; do sleep 0.05; done; rm stop; echo end; exit 1")
 	pod.Spec.InitContainers = []corev1.Container{{Name: "init", Image: ccisim.ProcessImage,
@@ -346,7 +350,7 @@ func TestKubectlReadsTheLogsOfAProcess(t *testing.T) {
 
 func TestAProcessInTheCloudSeesTheClustersSecrets(t *testing.T) {
 	t.Parallel()
-	cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Processes = true })
+	cloud := cloudtest.New(t, cloudtest.EveryAPI, func(c *ccisim.Config) { c.Processes = true })
 	v, ns := startOn(t, cloud)
 	require.Zero(t, ask(t, ns, "", "create", "secret", "generic", "keys", "--from-literal=key=hidden & seek").code)
 	require.Zero(t, ask(t, ns, "", "create", "configmap", "settings", "--from-literal=COLOUR=blue").code)

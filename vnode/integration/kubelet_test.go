@@ -33,7 +33,7 @@ func logs(t testing.TB, namespace string, options corev1.PodLogOptions) string {
 
 func TestLogsAreReadThroughTheAPIServer(t *testing.T) {
 	t.Parallel()
-	cloud := cloudtest.New(t)
+	cloud := cloudtest.New(t, cloudtest.EveryAPI)
 	v, ns := startOn(t, cloud)
 	pod := create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)
@@ -73,7 +73,7 @@ func TestLogsAreReadThroughTheAPIServer(t *testing.T) {
 
 func TestLogsOfAContainerThatHasNotStartedExplainWhy(t *testing.T) {
 	t.Parallel()
-	cloud := cloudtest.New(t)
+	cloud := cloudtest.New(t, cloudtest.EveryAPI)
 	v, ns := startOn(t, cloud)
 	pod := podOn(v.name(), "web")
 	pod.Annotations = map[string]string{"ccisim.spillway.io/image": "missing"}
@@ -141,7 +141,7 @@ func callKubelet(t testing.TB, config *Config, method, path, token string) (stat
 
 func TestTheKubeletPortIsSelfSignedByDefault(t *testing.T) {
 	t.Parallel()
-	config := settings(t, cloudtest.New(t), nodeName(t))
+	config := settings(t, cloudtest.New(t, cloudtest.EveryAPI), nodeName(t))
 	config.TLSCertFile, config.TLSPrivateKeyFile = "", ""
 	start(t, config)
 	reader := token(t, namespace(t), "reader",
@@ -158,7 +158,7 @@ func TestTheKubeletPortIsSelfSignedByDefault(t *testing.T) {
 
 func TestTheKubeletPortAuthorizesRequests(t *testing.T) {
 	t.Parallel()
-	cloud := cloudtest.New(t)
+	cloud := cloudtest.New(t, cloudtest.EveryAPI)
 	v, ns := startOn(t, cloud)
 	create(t, ns, podOn(v.name(), "web"))
 	await(t, ns, "web", isReady)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/ccisim/faults"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/identity"
@@ -97,27 +98,17 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// Undocumented behavior of the service is a setting of the simulated one: a virtual node works with the strictest and
-// with the most lenient settings.
+// Undocumented behavior of the service is a setting of the simulated one: a virtual node works if all of it is other
+// than expected, and without optional APIs. `make policies` runs all tests in this way.
 func TestUndocumentedBehaviorOfTheService(t *testing.T) {
 	t.Parallel()
-	for name, policies := range map[string]ccisim.Policies{
-		"the strictest service": {
-			Fields: ccisim.RefuseFields, EqualRequests: true, RequireNetworkAnnotations: true, Events: ccisim.EventsAbsent,
-			NoVolumes: true, MaxContainers: 5, RefuseLite: true, BareErrors: true, RefuseNetAdmin: true,
-		},
-		"a region without the optional APIs": {
-			Unpublished: []string{"events", "persistentvolumes", "persistentvolumeclaims", "pods/log", "pods/exec"},
-		},
-		"the most lenient service": {
-			IgnoreLimit: true, IgnorePreconditions: true, GoneAsStatus: true, SilentConditions: true, SignedExec: true,
-			Events: ccisim.EventsWatched, IgnoreSecurityContext: true, SecretTypes: ccisim.KubernetesLimits,
-			Searches: ccisim.KubernetesLimits,
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, set := range faults.Sets() {
+		if set.Name != "all" && len(set.Policies.Unpublished) == 0 {
+			continue
+		}
+		t.Run(set.Name, func(t *testing.T) {
 			t.Parallel()
-			s := newScenarioOn(t, cloudtest.New(t, func(c *ccisim.Config) { c.Policies = policies }))
+			s := newScenarioOn(t, cloudtest.New(t, func(c *ccisim.Config) { c.Policies = set.Policies }))
 			s.restarts = true
 			s.live()
 			s.check()

@@ -86,7 +86,7 @@ func (h *harness) claimIsGone() {
 }
 
 func TestAClaimIsCopiedWithItsVolume(t *testing.T) {
-	h := newHarness(t)
+	h := newHarness(t, cloudtest.EveryAPI)
 	h.addClaim("share-1")
 	pod := h.put(newPod("web", claimRef("data")))
 	h.ensures(pod)
@@ -169,7 +169,7 @@ func TestClaimsThatCannotBeCopied(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHarness(t)
+			h := newHarness(t, cloudtest.EveryAPI)
 			h.addClaim("share-1", test.change)
 			err := h.ensureFails(h.put(newPod("web", claimRef("data"))))
 			assert.ErrorContains(t, err, test.want)
@@ -182,7 +182,7 @@ func TestClaimsThatCannotBeCopied(t *testing.T) {
 }
 
 func TestAClaimThatIsCreatedAgainForOtherData(t *testing.T) {
-	h := newHarness(t)
+	h := newHarness(t, cloudtest.EveryAPI)
 	h.addClaim("share-1")
 	pod := h.put(newPod("web", claimRef("data")))
 	h.ensures(pod)
@@ -205,7 +205,7 @@ func TestAClaimThatIsCreatedAgainForOtherData(t *testing.T) {
 }
 
 func TestAClaimIsRemovedWithItsVolume(t *testing.T) {
-	h := newHarness(t)
+	h := newHarness(t, cloudtest.EveryAPI)
 	h.addClaim("share-1")
 	pod := h.put(newPod("web", claimRef("data")))
 	h.ensures(pod)
@@ -233,7 +233,7 @@ func TestClaimsAreFoundAgainAfterARestart(t *testing.T) {
 		"a volume without its claim": {func(h *harness) { h.deleteClaim() }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHarness(t)
+			h := newHarness(t, cloudtest.EveryAPI)
 			h.addClaim("share-1")
 			pod := h.put(newPod("web", claimRef("data")))
 			h.ensures(pod)
@@ -275,7 +275,7 @@ func TestAVolumeOfTheNameInTheCloud(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHarness(t)
+			h := newHarness(t, cloudtest.EveryAPI)
 			h.addClaim("share-1")
 			source, err := h.cluster.CoreV1().PersistentVolumes().Get(t.Context(), "volume-share-1", metav1.GetOptions{})
 			require.NoError(t, err)
@@ -316,7 +316,7 @@ func TestAClaimOfTheNameInTheCloud(t *testing.T) {
 		}, "its annotations name another object", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHarness(t)
+			h := newHarness(t, cloudtest.EveryAPI)
 			h.addClaim("share-1")
 			source, err := h.cluster.CoreV1().PersistentVolumes().Get(t.Context(), "volume-share-1", metav1.GetOptions{})
 			require.NoError(t, err)
@@ -372,7 +372,7 @@ func TestARegionWithoutVolumes(t *testing.T) {
 }
 
 func TestClaimsThatAreNotCopiedAreNotListed(t *testing.T) {
-	h := newHarness(t)
+	h := newHarness(t, cloudtest.EveryAPI)
 	config := h.config()
 	config.Claims = false
 	var err error

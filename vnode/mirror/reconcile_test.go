@@ -27,9 +27,11 @@ import (
 var settings = mirrorOf(identity.MirrorConfigMap, "settings")
 
 // withCopy returns a harness with a Pod that refers to ConfigMap settings, and with its copy.
-func withCopy(t *testing.T) (*harness, *corev1.ConfigMap, *corev1.Pod) {
+func withCopy(
+	t *testing.T, changes ...func(*ccisim.Config),
+) (*harness, *corev1.ConfigMap, *corev1.Pod) {
 	t.Helper()
-	h := newHarness(t)
+	h := newHarness(t, changes...)
 	object := h.addConfigMap("settings", map[string]string{"a": "1"})
 	pod := h.put(newPod("web", configMapRef("settings", false)))
 	h.ensures(pod)
@@ -110,7 +112,7 @@ func TestACopyThatIsNeededStays(t *testing.T) {
 
 func TestErrorsOfARemoval(t *testing.T) {
 	prepare := func(t *testing.T) *harness {
-		h, _, pod := withCopy(t)
+		h, _, pod := withCopy(t, func(c *ccisim.Config) { c.Policies.IgnorePreconditions = false })
 		h.removePod(pod)
 		h.reconciles(settings)
 		h.pass(removeAfter)

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/inventory"
@@ -120,7 +121,7 @@ func TestAPodIsReconciledAtItsDeadline(t *testing.T) {
 func TestADeadlineEndsTheCloudPodFirst(t *testing.T) {
 	for name, patched := range map[string]bool{"from the template": false, "patched into a Pod that runs": true} {
 		t.Run(name, func(t *testing.T) {
-			h := newHarness(t)
+			h := newHarness(t, func(c *ccisim.Config) { c.RunTime = time.Hour })
 			pod := newPod("web", restart(corev1.RestartPolicyNever))
 			if !patched {
 				deadline(60)(pod)

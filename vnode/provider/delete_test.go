@@ -271,6 +271,7 @@ func TestACloudPodIsDeletedWhenItsPodIsGone(t *testing.T) {
 // cluster would show what the cloud bills.
 func TestADeletionByForceEndsACloudPodThatTerminatesForAYear(t *testing.T) {
 	h := newHarness(t)
+	h.sim.Fault(t, ccisim.Fault{Kind: ccisim.HoldFinalizer})
 	const year = int64(365 * 24 * 3600)
 	pod := newPod("web", func(pod *corev1.Pod) { pod.Spec.TerminationGracePeriodSeconds = new(year) })
 	cloud := h.run(pod)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/internal/worker"
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/identity"
@@ -119,11 +120,11 @@ type harness struct {
 	reported *corev1.Pod
 }
 
-func newHarness(t *testing.T) *harness {
+func newHarness(t *testing.T, changes ...func(*ccisim.Config)) *harness {
 	t.Helper()
 	h := &harness{
-		t: t, sim: cloudtest.NewWithNetwork(t), client: fake.NewClientset(), recorder: record.NewFakeRecorder(100),
-		registry: prometheus.NewRegistry(), clock: time.Now(),
+		t: t, sim: cloudtest.NewWithNetwork(t, changes...), client: fake.NewClientset(),
+		recorder: record.NewFakeRecorder(100), registry: prometheus.NewRegistry(), clock: time.Now(),
 		facts: &fakeFacts{ready: true, annotations: map[string]map[string]string{"default": {}}},
 	}
 	h.cloud = &spyCloud{API: h.sim.Client, calls: map[string]int{}, fail: map[string]error{}}

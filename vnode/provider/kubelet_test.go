@@ -122,7 +122,7 @@ func TestWhereACommandCanRun(t *testing.T) {
 }
 
 func TestCommandsLogsAndAddressesOfAPod(t *testing.T) {
-	h := newHarness(t)
+	h := newHarness(t, cloudtest.EveryAPI)
 	pod := newPod("web", debugger)
 	cloud := h.run(pod)
 	h.put(newPod("new"))

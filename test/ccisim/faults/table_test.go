@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -139,6 +140,53 @@ func TestIDs(t *testing.T) {
 	assert.Equal(t, "fault-8", next.ID)
 	assert.True(t, table.Remove(""))
 	assert.Empty(t, table.List())
+}
+
+// A new policy is played with each of its values, or the test fails.
+func TestSetsFlipEachPolicyAloneAndAllTogether(t *testing.T) {
+	sets := Sets()
+	names, flipped := map[string]bool{}, map[string]bool{}
+	for _, set := range sets {
+		assert.False(t, names[set.Name], "%s is there twice", set.Name)
+		names[set.Name] = true
+		assert.Empty(t, set.Policies.Validate(field.NewPath(set.Name)))
+	}
+	assert.Equal(t, Set{Name: "default"}, sets[0])
+	defaults := reflect.ValueOf(Policies{}.WithDefaults())
+	for _, set := range sets[1 : len(sets)-1] {
+		policies, changed := reflect.ValueOf(set.Policies.WithDefaults()), []string{}
+		for i := range policies.NumField() {
+			if !reflect.DeepEqual(policies.Field(i).Interface(), defaults.Field(i).Interface()) {
+				changed = append(changed, policies.Type().Field(i).Name)
+			}
+		}
+		if assert.Len(t, changed, 1, set.Name) {
+			flipped[changed[0]] = true
+		}
+	}
+	all := reflect.ValueOf(sets[len(sets)-1].Policies)
+	for i := range all.NumField() {
+		name := all.Type().Field(i).Name
+		assert.True(t, flipped[name], "%s is flipped alone", name)
+		assert.NotEqual(t, defaults.Field(i).Interface(), all.Field(i).Interface(), "%s is flipped in all", name)
+	}
+	assert.True(t, names["events=watch"] && names["events=none"] && names["unpublished=pods/log"], names)
+}
+
+func TestPoliciesOfTheEnvironment(t *testing.T) {
+	t.Setenv(PoliciesVariable, "")
+	got, err := FromEnvironment()
+	require.NoError(t, err)
+	assert.Equal(t, Policies{}, got)
+	t.Setenv(PoliciesVariable, `{"fields":"refuse","unpublished":["pods/log"]}`)
+	got, err = FromEnvironment()
+	require.NoError(t, err)
+	assert.Equal(t, Policies{Fields: RefuseFields, Unpublished: []string{"pods/log"}}, got)
+	for _, wrong := range []string{`{"field":"refuse"}`, `{"fields":1}`, `{} {}`, `refuse`} {
+		t.Setenv(PoliciesVariable, wrong)
+		_, err = FromEnvironment()
+		assert.ErrorContains(t, err, "environment variable "+PoliciesVariable, wrong)
+	}
 }
 
 func TestPolicies(t *testing.T) {

@@ -47,7 +47,7 @@ func copyAll(t *testing.T, cloud *cloudtest.Cloud, owner identity.Owner) {
 }
 
 func TestOnlyMirrorsOfDeletedNodesAreDeleted(t *testing.T) {
-	cloud := cloudtest.NewWithNetwork(t)
+	cloud := cloudtest.NewWithNetwork(t, cloudtest.EveryAPI)
 	for _, owner := range []identity.Owner{
 		{ClusterID: "mine", Node: "gone"}, {ClusterID: "mine", Node: "live"}, {ClusterID: "theirs", Node: "gone"},
 	} {
@@ -84,7 +84,7 @@ func TestOnlyMirrorsOfDeletedNodesAreDeleted(t *testing.T) {
 }
 
 func TestMirrorsAreKeptWhileTheirNodeHasCloudPods(t *testing.T) {
-	cloud := cloudtest.NewWithNetwork(t)
+	cloud := cloudtest.NewWithNetwork(t, cloudtest.EveryAPI)
 	copyAll(t, cloud, identity.Owner{ClusterID: "mine", Node: "node"})
 	put(t, cloud, "mine", identity.Key{Namespace: "ns", Name: "web", UID: "1"})
 	finder := &Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine"}
@@ -94,9 +94,9 @@ func TestMirrorsAreKeptWhileTheirNodeHasCloudPods(t *testing.T) {
 }
 
 func TestMirrorsAreFoundInARegionWithoutVolumes(t *testing.T) {
-	cloud := cloudtest.NewWithNetwork(t)
+	cloud := cloudtest.NewWithNetwork(t, cloudtest.EveryAPI)
 	copyAll(t, cloud, identity.Owner{ClusterID: "mine", Node: "node"})
-	require.NoError(t, cloud.SetPolicies(ccisim.Policies{NoVolumes: true}))
+	cloud.Behave(t, func(p *ccisim.Policies) { p.NoVolumes = true })
 	finder := &Finder{Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "mine"}
 	finder.Unsure = func(err error) { assert.Fail(t, "the service says so", "%v", err) }
 	found, err := finder.FindMirrors(t.Context())
@@ -106,7 +106,7 @@ func TestMirrorsAreFoundInARegionWithoutVolumes(t *testing.T) {
 
 // A 404 of a proxy looks like that of a region without volumes.
 func TestMirrorsOfClaimsMayExistAfterA404ThatDoesNotSayMore(t *testing.T) {
-	cloud := cloudtest.NewWithNetwork(t)
+	cloud := cloudtest.NewWithNetwork(t, cloudtest.EveryAPI)
 	copyAll(t, cloud, identity.Owner{ClusterID: "mine", Node: "node"})
 	for _, resource := range []string{"/persistentvolumes$", "/persistentvolumeclaims$"} {
 		lift := cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Status: 404, HTML: true, Path: resource})
