@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/system"
 )
@@ -156,7 +158,13 @@ func playFullRollout(ctx context.Context, w *World) (err error) {
 	if err := w.run(ctx, "rollout", "status", "deployment/full", "--timeout=90s"); err != nil {
 		return err
 	}
-	pods, err := w.pods(ctx, "full")
+	var pods []corev1.Pod
+	// Real nodes take a while to end Pods, whose room is needed next.
+	err = w.await(ctx, "the old pods of full to be gone", func(ctx context.Context) (bool, string, error) {
+		var err error
+		pods, err = w.pods(ctx, "full")
+		return err == nil && count(pods).terminating == 0, count(pods).String(), err
+	})
 	if err != nil {
 		return err
 	}
