@@ -11,7 +11,7 @@ import (
 )
 
 // previous is the chart of the previous release, as packaged by `helm package`. It is replaced with each release.
-// Before the first release it is the chart at the time when this test was written. Its programs run from the current
+// Before the first release it is a chart of November 2026, with which the current programs run. They run from current
 // images: the test is about how Helm upgrades the objects of one chart to those of the other.
 const previous = "testdata/previous.tgz"
 
@@ -27,7 +27,7 @@ func (c *cluster) playPreviousRelease(t *testing.T) {
 	})
 	version, err := machine.AppVersion(chart)
 	require.NoError(t, err)
-	c.helm(t, "install", release, previous, "--values=testdata/previous.yaml", "--set=image.tag="+version, "--wait",
+	c.helm(t, "install", release, previous, "--values=testdata/values.yaml", "--set=image.tag="+version, "--wait",
 		"--timeout=2m")
 	c.kubectl(t, "apply", "--filename=testdata/burst.yaml")
 	c.eventually(t, "one replica to run on a local node, three in the cloud", c.runs("burst", 1, 3))
