@@ -12,6 +12,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// Limits are how many connections and requests in flight a server has at most, and how many of them one address of a
+// client.
+type Limits struct {
+	Connections, ConnectionsOfOne int
+	Requests, RequestsOfOne       int
+}
+
 // The limits of each server. One address of a client gets half of the connections and requests: the programs are called
 // by the API server, a scheduler or a monitoring system, and other clients that reach the port must not keep them out.
 // A further connection is closed, a further request is answered with status 503, both at once: a queue would only make
@@ -55,7 +62,7 @@ func NewRejections(registerer prometheus.Registerer) (*Rejections, error) {
 	total := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "spillway_server_rejected_total",
 		Help: "Connections that were closed and requests that were answered with status 503 because the server (webhook, " +
-			"verbs, kubelet, health) or one client had too many, by cause (connections, requests).",
+			"verbs, kubelet, health, services) or one client had too many, by cause (connections, requests).",
 	}, []string{"server", "cause"})
 	if err := registerer.Register(total); err != nil {
 		return nil, fmt.Errorf("registering the metric of rejected requests: %w", err)
@@ -78,6 +85,7 @@ func (s Server) httpServer() *http.Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          s.ErrorLog,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          maxStreams,
 			MaxReceiveBufferPerConnection: receiveBuffer,
@@ -95,9 +103,17 @@ func (s Server) httpServer() *http.Server {
 	return server
 }
 
+func (s Server) limits() Limits {
+	if s.Limits != (Limits{}) {
+		return s.Limits
+	}
+	return Limits{maxConnections, maxConnections / 2, maxRequests, maxRequests / 2}
+}
+
 // limitRequests rejects requests beyond maxRequests.
 func (s Server) limitRequests(next http.Handler) http.Handler {
-	shares := NewShares(maxRequests, maxRequests/2)
+	limits := s.limits()
+	shares := NewShares(limits.Requests, limits.RequestsOfOne)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		source := sourceOf(r.RemoteAddr)
 		if !shares.Take(source) {
@@ -152,7 +168,8 @@ type limitedListener struct {
 }
 
 func (s Server) limitConnections(listener net.Listener) net.Listener {
-	return &limitedListener{listener, NewShares(maxConnections, maxConnections/2), func() {
+	limits := s.limits()
+	return &limitedListener{listener, NewShares(limits.Connections, limits.ConnectionsOfOne), func() {
 		s.Rejections.count(s.Name, "connections")
 	}}
 }

@@ -239,6 +239,40 @@ func TestOneClientCannotUseUpTheRequests(t *testing.T) {
 	assert.Equal(t, http.StatusOK, send("/", "10.0.0.1:1").Code)
 }
 
+func TestAServerHasTheLimitsThatItIsGiven(t *testing.T) {
+	server := Server{Limits: Limits{Connections: 2, ConnectionsOfOne: 1, Requests: 2, RequestsOfOne: 2}}
+	assert.Equal(t, server.Limits, server.limits())
+	listener := newPipes()
+	t.Cleanup(func() { assert.NoError(t, listener.Close()) })
+	limited := server.limitConnections(listener)
+	var ends []net.Conn
+	dial := func() net.Conn {
+		client, server := net.Pipe()
+		ends = append(ends, client)
+		listener.conns <- server
+		return client
+	}
+	t.Cleanup(func() {
+		for _, end := range ends {
+			_ = end.Close()
+		}
+	})
+	go dial()
+	first, err := limited.Accept()
+	require.NoError(t, err)
+	accepted := make(chan net.Conn)
+	go func() {
+		second, err := limited.Accept()
+		assert.NoError(t, err)
+		accepted <- second
+	}()
+	_, err = dial().Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF, "all pipes have one address, and it has a connection")
+	require.NoError(t, first.Close())
+	dial()
+	assert.NoError(t, (<-accepted).Close())
+}
+
 func TestSharesAreBoundedInTotal(t *testing.T) {
 	s := NewShares(3, 2)
 	assert.True(t, s.Take("a"))

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -38,6 +39,10 @@ type Server struct {
 	// TLS is the base of the TLS configuration. Optional. MinVersion defaults to TLS 1.3, NextProtos to HTTP/2 and
 	// HTTP/1.1. Certificates are replaced.
 	TLS *tls.Config
+	// ErrorLog gets what goes wrong with connections, such as TLS handshakes. Optional: then the log of the program.
+	ErrorLog *log.Logger
+	// Limits replaces the limits of connections and requests. Optional.
+	Limits Limits
 	// Streaming removes the limit of the time of a response, for handlers that follow logs. The time of a request's header
 	// and body stays limited.
 	Streaming bool
