@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"os"
+	"runtime/debug"
 
 	loader "github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
@@ -33,5 +34,8 @@ func program(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	// Memory matters more than processor time: there is a proxy in each Pod, and changes are few. A fixed limit of the
+	// heap would be too low for some cluster, and then the collector never stops.
+	debug.SetGCPercent(50)
 	return app.New(cfg, logger).Run(ctx)
 }

@@ -74,13 +74,14 @@ func (p *Proxy) ready() error {
 	return err
 }
 
-// Run blocks until ctx ends or a part fails. After ctx has ended it waits until connections end.
+// Run blocks until ctx ends or a part fails. After ctx has ended it waits until connections end. After a failure it
+// does not: the Pod needs another process at once.
 func (p *Proxy) Run(ctx context.Context) error {
 	p.logger.Info("starting", "dns", p.dns.Address)
-	// Memory matters more than processor time: there is a proxy in each Pod, and few changes are frequent. A fixed limit
-	// of the heap would be wrong for some cluster, and then the collector never stops.
-	debug.SetGCPercent(50)
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.state.Run(ctx, &http.Client{Transport: p.servers}) })
+	group.Go(func() error { p.forward.Run(ctx); return nil })
+	group.Go(func() error { return p.dns.Run(ctx) })
 	group.Go(func() error {
 		select {
 		case <-p.state.Listed():
@@ -89,8 +90,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 		}
 		return nil
 	})
-	group.Go(func() error { return p.state.Run(ctx, &http.Client{Transport: p.servers}) })
-	group.Go(func() error { return p.forward.Run(ctx) })
-	group.Go(func() error { return p.dns.Run(ctx) })
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	p.forward.Wait()
+	return nil
 }

@@ -105,21 +105,24 @@ func New(config Config) *Forwarder {
 	return f
 }
 
-// Run blocks until ctx ends. It then closes all listeners, and waits until all TCP connections have ended: that of a
-// native sidecar ends after the containers of the Pod, and the kubelet limits how long that takes.
-func (f *Forwarder) Run(ctx context.Context) error {
+// Run blocks until ctx ends, and then closes all listeners. Connections continue.
+func (f *Forwarder) Run(ctx context.Context) {
 	<-ctx.Done()
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.stopped = true
 	for _, s := range f.services {
 		f.drop(s)
 	}
-	f.mu.Unlock()
+}
+
+// Wait waits, after Run, until all TCP connections have ended: those of a native sidecar end with the containers of the
+// Pod, and the kubelet limits how long that takes.
+func (f *Forwarder) Wait() {
 	if open := f.connections.Load(); open > 0 {
 		f.Logger.Info("waiting for open connections to end", "connections", open)
 	}
 	f.running.Wait()
-	return nil
 }
 
 // answerLifetime is how long a Service that was requested does not give way to another: programs may still have the

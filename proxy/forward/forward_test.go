@@ -63,7 +63,8 @@ func start(t *testing.T, change func(*Config)) *pod {
 	forwarding, end := context.WithCancel(context.Background())
 	p.stop = end
 	go func() {
-		assert.NoError(t, p.Run(forwarding))
+		p.Run(forwarding)
+		p.Wait()
 		close(p.ended)
 	}()
 	t.Cleanup(func() {
