@@ -41,7 +41,10 @@ const (
 // PodAnnotations returns the annotations of Spillway that users set on Pods and on Pod templates. Admission validates
 // each of them. Elsewhere they have no effect.
 func PodAnnotations() []string {
-	return []string{LocalReplicasAnnotation, SwitchKey, HostPathReplacementAnnotation, OnSoldOutAnnotation}
+	return []string{
+		LocalReplicasAnnotation, SwitchKey, HostPathReplacementAnnotation, OnSoldOutAnnotation, ServicesAnnotation,
+		ReservedPortsAnnotation,
+	}
 }
 
 // WrittenAnnotations returns the annotations that the programs of Spillway set on Pods.
@@ -109,6 +112,14 @@ const (
 	LocalReplicasCondition corev1.PodConditionType = "spillway.io/LocalReplicas"
 	// OnSoldOutAnnotation on a Pod says what happens to it on a virtual node whose cloud is sold out (OnSoldOut).
 	OnSoldOutAnnotation = "spillway.io/on-sold-out"
+	// ServicesAnnotation on a Pod says how it reaches Services in the cloud (ServicesMode): "off", "routed", "proxy" or
+	// "kube-proxy". Without it the virtual node decides (pods.services).
+	ServicesAnnotation = "spillway.io/services"
+	// ReservedPortsAnnotation on a Pod lists ports that its containers listen on, besides their containerPorts, such as
+	// "8080,9090". With the mode "proxy" the sidecar does not listen on them.
+	ReservedPortsAnnotation = "spillway.io/reserved-ports"
+	// ServicesContainer is the name of the sidecar of the modes "proxy" and "kube-proxy". Only the cloud Pod has it.
+	ServicesContainer = "spillway-proxy"
 	// SoldOutUntilAnnotation is set on a locked virtual node: the time when the lock ends, in RFC 3339. An
 	// unschedulable node without it was cordoned by a user and stays unschedulable.
 	SoldOutUntilAnnotation = "spillway.io/sold-out-until"

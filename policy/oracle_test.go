@@ -38,7 +38,7 @@ type story struct {
 	group                        bool
 	replacement                  string
 	replacements                 []storyReplacement // what replacement says, where it is not malformed
-	flavor                       string
+	flavor, services             string
 	fixedIP                      bool
 	sysctl, portRange            string
 	containers                   []storyContainer
@@ -303,11 +303,11 @@ func (s story) broken(sizes []policytest.Size) []string {
 	if s.groups == "Strict" {
 		broken = append(broken, "SupplementalGroupsPolicy")
 	}
-	if s.cci1 &&
+	if s.cci1 && (s.services == "proxy" || s.services == "kube-proxy" ||
 		slices.ContainsFunc(
 			s.containers,
 			func(c storyContainer) bool { return c.kind == "sidecar" || c.probe == "tcpSocket" && c.probeSlot == 2 },
-		) {
+		)) {
 		broken = append(broken, "NotInCCI1")
 	}
 	if slices.ContainsFunc(s.containers, func(c storyContainer) bool { return c.fromFile }) {
@@ -570,6 +570,7 @@ func (s story) input() policy.Input {
 	pod.Labels = present(map[string]string{burstLabel: s.podLabel, burstAlias: s.podAlias})
 	pod.Annotations = present(map[string]string{
 		"AUTO_SCALE_EKS": s.local, "LOCAL_REPLICAS": s.quota, policy.FlavorAnnotation: s.flavor,
+		policy.ServicesAnnotation:                 s.services,
 		"coordinator.cci.io/hostpath-replacement": s.replacementText(),
 	})
 	if s.fixedIP {
@@ -892,6 +893,9 @@ func tellStory(seed uint64) story {
 		s.flavor = pick("0.25_0.5", "2.00_4.0", "64.00_512.0", "3.00_4.0", "large")
 	}
 	s.cci1 = rng.IntN(6) == 0
+	if rarely() {
+		s.services = pick("off", "routed", "proxy", "kube-proxy", "sidecar")
+	}
 	if rarely() {
 		s.groups = "Strict"
 	}

@@ -112,8 +112,8 @@ var rules = []Rule{
 	{ReasonRestartRules, "containers with a restartPolicy or restart rules of their own, except sidecars",
 		"CCI manual cci_01_0156", checkRestartRules},
 	{ReasonSupplementalGroups, "supplementalGroupsPolicy Strict", "CCI manual cci_01_0156", checkSupplementalGroups},
-	{ReasonCCI1, "with `cciVersion: \"1.0\"` only: startup probes by tcpSocket, and sidecars (init containers with a " +
-		"restartPolicy)", "CCI manual cci_01_0156", checkCCI1},
+	{ReasonCCI1, "with `cciVersion: \"1.0\"` only: startup probes by tcpSocket, and sidecars: init containers with a " +
+		"restartPolicy, and that of a mode of Services (" + ServicesAnnotation + ")", "CCI manual cci_01_0156", checkCCI1},
 	{ReasonVariableSource, "variables from files of a volume (fileKeyRef)", "CCI API, EnvVar", checkVariables},
 	{ReasonEphemeralStorage, "more than 994Gi of ephemeral storage (CCI 2.0)", "CCI manual, Ephemeral storage",
 		checkStorage},
@@ -639,6 +639,10 @@ func checkCCI1(s subject) []string {
 			found = append(found, fmt.Sprintf("init container %s is a sidecar (restartPolicy): "+
 				"CCI 1.0 runs init containers to completion only", c.Name))
 		}
+	}
+	if mode, err := ParseServices(s.pod.Annotations); err == nil && mode.HasSidecar() {
+		found = append(found, fmt.Sprintf("annotation %s is %s, which needs a sidecar: CCI 1.0 has none, so use %s or %s",
+			ServicesAnnotation, mode, ServicesRouted, ServicesOff))
 	}
 	return found
 }

@@ -90,6 +90,11 @@ func TestRejectionsAsKubectlPrintsThem(t *testing.T) {
 			`The Pod "x" is invalid: metadata.annotations[spillway.io/on-sold-out]: Invalid value: "leave": ` +
 				`must be one of wait, reschedule` + "\n",
 		},
+		"a Deployment whose template asks for Services in a way that does not exist": {
+			manifest("apps/v1", "Deployment", "", selectorAnd(template(`spillway.io/services: sidecar`))),
+			`The Deployment "x" is invalid: spec.template.metadata.annotations[spillway.io/services]: ` +
+				`Invalid value: "sidecar": must be one of off, routed, proxy, kube-proxy` + "\n",
+		},
 		"a replacement that is too large": {
 			manifest("apps/v1", "StatefulSet", "", selectorAnd(template(`coordinator.cci.io/hostpath-replacement: `+
 				`'[{"name":"*","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"11Gi"}}]'`))),

@@ -92,7 +92,9 @@ func (v *Validator) errors(s *Subject) field.ErrorList {
 	_, switchErr := policy.ParseSwitch(s.pod.meta.Annotations)
 	_, replacementsErr := v.policy.CheckReplacements(s.asPod(""))
 	_, soldOutErr := policy.ParseOnSoldOut(s.pod.meta.Annotations)
-	for _, err := range []error{quotaErr, switchErr, replacementsErr, soldOutErr} {
+	_, servicesErr := policy.ParseServices(s.pod.meta.Annotations)
+	_, portsErr := policy.ParseReservedPorts(s.pod.meta.Annotations)
+	for _, err := range []error{quotaErr, switchErr, replacementsErr, soldOutErr, servicesErr, portsErr} {
 		found = append(found, fieldErrors(s.pod.path.Child("annotations"), err)...)
 	}
 	return found

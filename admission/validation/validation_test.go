@@ -118,9 +118,11 @@ func TestEveryMalformedKeyIsAnErrorOnEveryKind(t *testing.T) {
 		policy.HostPathReplacementAnnotation: {
 			annotations: map[string]string{policy.HostPathReplacementAnnotation: "remove"},
 		},
-		policy.OnSoldOutAnnotation: {annotations: map[string]string{policy.OnSoldOutAnnotation: "leave"}},
-		policy.BurstLabel:          {labels: map[string]string{policy.BurstLabel: "always"}},
-		policy.BurstLabelAlias:     {labels: map[string]string{policy.BurstLabelAlias: "always"}},
+		policy.OnSoldOutAnnotation:     {annotations: map[string]string{policy.OnSoldOutAnnotation: "leave"}},
+		policy.ServicesAnnotation:      {annotations: map[string]string{policy.ServicesAnnotation: "Proxy"}},
+		policy.ReservedPortsAnnotation: {annotations: map[string]string{policy.ReservedPortsAnnotation: "http"}},
+		policy.BurstLabel:              {labels: map[string]string{policy.BurstLabel: "always"}},
+		policy.BurstLabelAlias:         {labels: map[string]string{policy.BurstLabelAlias: "always"}},
 	}
 	for _, key := range policy.PodAnnotations() {
 		require.Contains(t, malformed, key, "each annotation is validated")
