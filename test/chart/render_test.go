@@ -121,7 +121,10 @@ func TestTheProgramsAcceptEveryValue(t *testing.T) {
 		"the extender as a service": {
 			"extender", "spillway-extender", append(every, "--set", "scheduler.mode=service"),
 		},
-		"admission":        {"admission", "spillway-admission", every},
+		"admission": {"admission", "spillway-admission", every},
+		"the virtual node with the image of the sidecar that the chart sets": {
+			"vnode", "spillway-vnode", values("--set", "vnode.pods.services=proxy,vnode.pods.clusterDNS={10.96.0.10}"),
+		},
 		"the virtual node": {"vnode", "spillway-vnode", every},
 		"the virtual node with former names": {
 			"vnode", "spillway-vnode",
@@ -145,6 +148,34 @@ func TestTheProgramsAcceptEveryValue(t *testing.T) {
 			}
 			_, err := run(tc.program, args...)
 			assert.ErrorContains(t, err, "reading the service account of the Pod")
+		})
+	}
+}
+
+func TestTheSidecarOfServicesHasTheImageOfTheRelease(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("0f", 32)
+	for name, tc := range map[string]struct{ set, want string }{
+		"the registry and the tag": {"", "registry.test/spillway-proxy:v1"},
+		"a digest":                 {",image.digests.proxy=" + digest, "registry.test/spillway-proxy:v1@" + digest},
+		"an image of its own":      {",vnode.pods.proxy.image=other", "other"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := configFiles(t, "spillway-vnode", values("--set", "vnode.pods.services=proxy,"+
+				"vnode.pods.clusterDNS={10.96.0.10},vnode.pods.proxy.namespaces={shop},image.registry=registry.test,"+
+				"image.tag=v1"+tc.set)...)
+			content, err := os.ReadFile(filepath.Join(dir, "vnode.yaml"))
+			require.NoError(t, err)
+			var config struct {
+				Pods struct {
+					Proxy struct {
+						Image      string   `json:"image"`
+						Namespaces []string `json:"namespaces"`
+					} `json:"proxy"`
+				} `json:"pods"`
+			}
+			require.NoError(t, yaml.Unmarshal(content, &config))
+			assert.Equal(t, tc.want, config.Pods.Proxy.Image)
+			assert.Equal(t, []string{"shop"}, config.Pods.Proxy.Namespaces)
 		})
 	}
 }

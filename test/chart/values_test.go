@@ -47,6 +47,19 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 				"admission.ownerKinds[0].resource=deployments,admission.ownerKinds[0].kind=Deployment",
 			"at '/admission/ownerKinds/0/group': 'not' failed",
 		},
+		"a mode of Services that does not exist": {
+			"vnode.pods.services=sidecar",
+			"at '/vnode/pods/services': value must be one of 'off', 'routed', 'proxy', 'kube-proxy'",
+		},
+		"Services by a sidecar without name servers": {
+			"vnode.pods.services=proxy", "vnode.pods.clusterDNS or vnode.pods.proxy.nameservers: must not be empty",
+		},
+		"routed Services without a DNS": {
+			"vnode.pods.services=routed", "vnode.pods.clusterDNS: must not be empty with vnode.pods.services routed",
+		},
+		"kube-proxy without an image": {
+			"vnode.pods.services=kube-proxy,vnode.pods.clusterDNS={10.96.0.10}", "vnode.pods.kubeProxy.image: must not be",
+		},
 		"a malformed region": {"cloud.region=Beijing 4", "at '/cloud/region': 'Beijing 4' does not match pattern"},
 		"an unknown mode of the scheduler": {
 			"scheduler.mode=plugin", "at '/scheduler/mode': value must be one of 'sidecar', 'service'",

@@ -27,6 +27,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/node"
 	"github.com/spillway-k8s/spillway/vnode/nodeconditions"
 	"github.com/spillway-k8s/spillway/vnode/provider"
+	"github.com/spillway-k8s/spillway/vnode/services"
 	"github.com/spillway-k8s/spillway/vnode/soldout"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
@@ -47,8 +48,10 @@ type App struct {
 	// informers hold the Pods that are bound to the node.
 	informers informers.SharedInformerFactory
 	inventory *inventory.Inventory
-	mirrors   *mirror.Mirrors
-	provider  *provider.Provider
+	// services are those of the cluster, nil if no Pod can reach any.
+	services *services.Server
+	mirrors  *mirror.Mirrors
+	provider *provider.Provider
 	// pods is virtual-kubelet's controller. It calls the provider.
 	pods    *vknode.PodController
 	soldOut *soldout.Controller
@@ -108,7 +111,9 @@ type Guard interface {
 // New creates all parts and starts nothing. It checks what can be checked without a connection. The configuration is
 // that of one node (config.Config.PerNode). All requests to the cluster and to the cloud pass the guard. rejections
 // counts what the kubelet port rejects. Close the App unless Run has been called.
-func New(cfg *config.Config, guard Guard, rejections *serve.Rejections, logger *slog.Logger) (*App, error) {
+func New(
+	cfg *config.Config, guard Guard, server *services.Server, rejections *serve.Rejections, logger *slog.Logger,
+) (*App, error) {
 	clients, err := newClients(cfg, guard)
 	if err != nil {
 		return nil, err
@@ -137,14 +142,15 @@ func New(cfg *config.Config, guard Guard, rejections *serve.Rejections, logger *
 	broadcaster := record.NewBroadcaster()
 	b := builder{
 		config: cfg, clients: clients, guard: guard, cloud: cloud, registry: labelled, translator: translator,
-		rules: rules, facts: cluster, logger: logger,
+		rules: rules, facts: cluster, services: server, logger: logger,
 		informers: newInformers(clients.pods, cfg.Node.Name),
 		recorder: boundedRecorder{broadcaster.NewRecorder(scheme.Scheme,
 			corev1.EventSource{Component: "spillway-vnode", Host: cfg.Node.Name})},
 	}
 	a := &App{
 		config: cfg, logger: logger, clients: clients, cloud: cloud, guard: guard, registry: registry,
-		events: broadcaster, recorder: b.recorder, facts: cluster, conditions: conditions, informers: b.informers,
+		events: broadcaster, recorder: b.recorder, facts: cluster, services: server, conditions: conditions,
+		informers: b.informers,
 	}
 	if err := a.assemble(b, rejections); err != nil {
 		a.Close()

@@ -83,7 +83,7 @@ users: [{name: u, user: {token: t}}]
 
 func newApp(t *testing.T, c *config.Config) *App {
 	t.Helper()
-	a, err := New(c, always{}, nil, slog.New(slog.DiscardHandler))
+	a, err := New(c, always{}, nil, nil, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(a.Close)
 	return a
@@ -104,7 +104,7 @@ func TestNewNamesTheFileThatItCannotUse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := settings(t)
 			change(c)
-			_, err := New(c, always{}, nil, slog.New(slog.DiscardHandler))
+			_, err := New(c, always{}, nil, nil, slog.New(slog.DiscardHandler))
 			assert.ErrorContains(t, err, "nowhere")
 		})
 	}
@@ -124,7 +124,7 @@ func TestNothingRemainsOfATermThatFails(t *testing.T) {
 	c.Listen = listener.Addr().String()
 	require.NoError(t, listener.Close())
 	run := func() {
-		a, err := New(c, always{}, nil, slog.New(slog.DiscardHandler))
+		a, err := New(c, always{}, nil, nil, slog.New(slog.DiscardHandler))
 		require.NoError(t, err)
 		require.Error(t, a.Run(t.Context()))
 	}
@@ -149,7 +149,7 @@ func TestNothingRemainsOfAVirtualNodeThatCannotBeBuilt(t *testing.T) {
 			c := settings(t)
 			change(c)
 			build := func() {
-				_, err := New(c, always{}, nil, slog.New(slog.DiscardHandler))
+				_, err := New(c, always{}, nil, nil, slog.New(slog.DiscardHandler))
 				require.ErrorContains(t, err, file)
 			}
 			build()
@@ -222,7 +222,7 @@ func TestAllClientsPassTheGuard(t *testing.T) {
 	require.NoError(t, os.WriteFile(c.Kube.Kubeconfig, content, 0o600))
 	c.CCI.Endpoint, c.CCI.IAMEndpoint = server.URL, server.URL
 	term := leaderelection.NewTerm(time.Hour)
-	a, err := New(c, term, nil, slog.New(slog.DiscardHandler))
+	a, err := New(c, term, nil, nil, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(a.Close)
 	requests := map[string]func() error{

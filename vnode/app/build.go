@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	vknode "github.com/virtual-kubelet/virtual-kubelet/node"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/informers"
@@ -28,6 +30,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/mirror"
 	"github.com/spillway-k8s/spillway/vnode/node"
 	"github.com/spillway-k8s/spillway/vnode/provider"
+	"github.com/spillway-k8s/spillway/vnode/services"
 	"github.com/spillway-k8s/spillway/vnode/soldout"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 	"github.com/spillway-k8s/spillway/vnode/usage"
@@ -54,9 +57,18 @@ type builder struct {
 	translator *translate.Translator
 	rules      *policy.Policy
 	facts      *facts.Cluster
+	services   *services.Server
 	informers  informers.SharedInformerFactory
 	recorder   record.EventRecorder
 	logger     *slog.Logger
+}
+
+// servicesOf returns the Services that Pods of a namespace can reach. No Pod asks for them unless they are followed.
+func (b builder) servicesOf(namespace string) ([]*corev1.Service, error) {
+	if b.services == nil {
+		return nil, errors.New("this virtual node does not follow Services")
+	}
+	return b.services.Services(namespace)
 }
 
 func (b builder) node() (*node.Node, error) {
@@ -80,9 +92,14 @@ func (b builder) inventory() (*inventory.Inventory, error) {
 
 func (b builder) mirrors(cloudPods *inventory.Inventory) (*mirror.Mirrors, error) {
 	c := b.config.Pods
+	var kubeconfig func(*corev1.Pod) ([]byte, error)
+	if b.config.ServesServices() {
+		kubeconfig = b.services.Kubeconfig
+	}
 	return mirror.New(mirror.Config{
 		API: b.cloud, Namespace: b.config.CCI.Namespace, Owner: b.config.Owner(), Translator: b.translator,
-		Sources: b.clients.pods.CoreV1(), Pods: b.informers.Core().V1().Pods().Informer(), Inventory: cloudPods,
+		Kubeconfig: kubeconfig,
+		Sources:    b.clients.pods.CoreV1(), Pods: b.informers.Core().V1().Pods().Informer(), Inventory: cloudPods,
 		Claims: b.config.CopiesClaims(), VolumeKinds: b.config.Policy.VolumeKinds,
 		Limits: mirror.Limits{
 			ObjectsPerPod: c.MirrorLimits.ObjectsPerPod, ObjectsPerNamespace: c.MirrorLimits.ObjectsPerNamespace,
@@ -102,7 +119,7 @@ func (b builder) provider(
 	return provider.New(provider.Config{
 		Cloud: b.cloud, Namespace: b.config.CCI.Namespace, Owner: b.config.Owner(), Inventory: cloudPods,
 		Mirrors: mirrors, Translator: b.translator, Policy: b.rules, Facts: b.facts,
-		NodeIP: b.config.Node.IP, NodeDNS: virtualNode.DNS,
+		NodeIP: b.config.Node.IP, NodeDNS: virtualNode.DNS, Services: b.servicesOf,
 		Pods: b.informers.Core().V1().Pods().Informer(), Client: b.clients.pods.CoreV1(), Recorder: b.recorder,
 		Workers: c.Workers, MinRetryInterval: minRetryInterval, MaxRetryInterval: c.MaxRetryInterval.Duration,
 		RefusalRetry: c.RefusalRetry.Duration, Recheck: recheckInterval,

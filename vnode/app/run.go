@@ -10,6 +10,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cloudnamespace"
 	"github.com/spillway-k8s/spillway/vnode/config"
 	"github.com/spillway-k8s/spillway/vnode/nodeuser"
+	"github.com/spillway-k8s/spillway/vnode/services"
 )
 
 // cloudNamespacePoll is the first interval between two checks of the cloud namespace.
@@ -97,6 +98,13 @@ func (a *App) runPods(ctx context.Context, group *errgroup.Group) {
 		a.informers.Shutdown()
 		return nil
 	})
+	if a.config.ServesServices() {
+		group.Go(func() error {
+			return a.services.RunNode(ctx, services.Node{
+				Name: a.config.Node.Name, Pods: a.informers.Core().V1().Pods().Informer(), Nodes: a.node.Informer(),
+			})
+		})
+	}
 	group.Go(func() error { return a.inventory.Run(ctx) })
 	group.Go(func() error { return a.mirrors.Run(ctx) })
 	group.Go(func() error { return a.facts.Run(ctx) })

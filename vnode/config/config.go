@@ -279,8 +279,14 @@ type ExecConfig struct {
 
 // PodConfig is how Pods are translated and managed.
 type PodConfig struct {
-	// ClusterDNS are addresses of the cluster's DNS that are reachable from the cloud's subnets. A ClusterIP is not.
-	// Default none: Pods use the DNS of the cloud, which does not resolve the cluster's Services.
+	// Services is how Pods reach the Services of the cluster, unless their annotation spillway.io/services says
+	// otherwise. "off": they do not. "routed": the network routes ClusterIPs. "proxy": a sidecar without privileges
+	// resolves the names of Services and connects to their endpoints. "kube-proxy": kube-proxy is the sidecar, which
+	// needs the capability NET_ADMIN. Default off.
+	Services policy.ServicesMode `json:"services"`
+	// ClusterDNS are addresses of the cluster's DNS that are reachable from the cloud's subnets. A ClusterIP is one with
+	// services routed or kube-proxy only. Default none: Pods use the DNS of the cloud, which does not resolve the
+	// cluster's Services.
 	ClusterDNS []string `json:"clusterDNS"`
 	// ClusterDomain is the domain of the cluster's Services. Default cluster.local.
 	ClusterDomain string `json:"clusterDomain"`
@@ -296,9 +302,9 @@ type PodConfig struct {
 	// Claims copies PersistentVolumeClaims of SFS and SFS Turbo (policy.volumeKinds) to the cloud, in regions whose CCI
 	// has PersistentVolumes. CCI 1.0 has none. If false, Pods with claims are refused. Default true.
 	Claims bool `json:"claims"`
-	// APIServer is the host:port at which the cloud's subnets reach the cluster's API server. They do not reach its
-	// ClusterIP. Containers get it as KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT. Default empty: containers do
-	// not get these variables.
+	// APIServer is the host:port at which the cloud's subnets reach the cluster's API server. Containers get it as
+	// KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT. Default empty: they get the Service kubernetes of namespace
+	// default, and with services off none of these variables.
 	APIServer string `json:"apiServer"`
 	// ImagePrefixes replace prefixes of images, if the cloud pulls from another registry than the cluster. The longest
 	// prefix that matches applies. Default none.
@@ -309,8 +315,10 @@ type PodConfig struct {
 	// reads are left out, and an Event says so: they can open the network or cost money. Default: the instance types
 	// general-computing and general-computing-lite, the keys of the exporter of metrics, and those of the simulator.
 	CloudAnnotations policy.CloudAnnotations `json:"cloudAnnotations"`
-	// Proxy is how the proxies in Pods get the Services of the cluster.
+	// Proxy is the sidecar of Pods with services proxy, and how the sidecars of all Pods get the Services of the cluster.
 	Proxy ProxyConfig `json:"proxy"`
+	// KubeProxy is the sidecar of Pods with services kube-proxy.
+	KubeProxy KubeProxyConfig `json:"kubeProxy"`
 	// MirrorRefresh is how often the copies of ConfigMaps and Secrets in the cloud are compared with their sources.
 	// Each costs one request to the API server. Less updates copies earlier. At least 1s. Default 1m, similar to the
 	// kubelet.
@@ -332,8 +340,16 @@ type PodConfig struct {
 	RefusalRetry metav1.Duration `json:"refusalRetry"`
 }
 
-// ProxyConfig is how the proxies in Pods get the Services of the cluster.
+// ProxyConfig is the sidecar of Pods with services proxy, and how the sidecars of all Pods get the Services of the
+// cluster.
 type ProxyConfig struct {
+	// Image is the image of the sidecar, spillway-proxy of the same version. The cloud must be able to pull it
+	// (ImagePrefixes). Required for services proxy. If it is set, Pods may also choose it by their annotation. Default
+	// empty.
+	Image string `json:"image"`
+	// Nameservers are addresses of DNS servers that are reachable from the cloud's subnets. The sidecar asks them for
+	// names outside of the cluster. Default: those of clusterDNS.
+	Nameservers []string `json:"nameservers"`
 	// Addresses are the host:port at which Pods reach the servers of Services (services.address) of the processes of
 	// vnode: a load balancer, or node ports. The first one is used as long as it answers. Default empty: the addresses
 	// of the ready processes of vnode, which the cloud's subnets must then reach.
@@ -342,6 +358,14 @@ type ProxyConfig struct {
 	// always sees the Services of its own namespace, and the Service kubernetes of namespace default. Fewer namespaces
 	// show less of the cluster to each Pod, and send less to it. Default ["*"].
 	Namespaces []string `json:"namespaces"`
+}
+
+// KubeProxyConfig is the sidecar of Pods with services kube-proxy.
+type KubeProxyConfig struct {
+	// Image is the image of kube-proxy, such as registry.k8s.io/kube-proxy:v1.37.2, of 1.33 or newer. The cloud must be
+	// able to pull it (ImagePrefixes). Required for services kube-proxy. If it is set, Pods may also choose it by their
+	// annotation. Default empty.
+	Image string `json:"image"`
 }
 
 // ServicesConfig is the server that gives Pods the Services of the cluster.
@@ -428,7 +452,7 @@ func Default() *Config {
 			Exec:           ExecConfig{Handshake: cci.HandshakeToken, KeepAlive: duration(time.Minute)},
 		},
 		Pods: PodConfig{
-			ClusterDomain: "cluster.local", PullSecret: "imagepull-secret", Workers: 50,
+			Services: policy.ServicesOff, ClusterDomain: "cluster.local", PullSecret: "imagepull-secret", Workers: 50,
 			ServiceAccountTokens: true, Claims: true, CloudAnnotations: translate.DefaultCloudAnnotations(),
 			Proxy:         ProxyConfig{Namespaces: []string{services.AllNamespaces}},
 			MirrorRefresh: duration(time.Minute), MirrorRemoval: duration(30 * time.Second),
@@ -480,6 +504,14 @@ func (c *Config) IsSelfSigned() bool { return c.TLSCertFile == "" && c.Certifica
 // CopiesClaims reports whether PersistentVolumeClaims are copied to the cloud. CCI 1.0 has no PersistentVolumes.
 func (c *Config) CopiesClaims() bool { return c.Pods.Claims && c.Policy.CCIVersion != policy.CCI1 }
 
+// FollowsServices reports whether Pods may reach Services in any way, so that the Services of the cluster must be known.
+func (c *Config) FollowsServices() bool { return len(c.Pods.ClusterDNS) > 0 || c.ServesServices() }
+
+// ServesServices reports whether Pods may have a sidecar for Services, to which this process serves them.
+func (c *Config) ServesServices() bool {
+	return c.Pods.Proxy.Image != "" || c.Pods.KubeProxy.Image != ""
+}
+
 // Owner returns the owner of the virtual node's objects in the cloud. The configuration must be that of one node.
 func (c *Config) Owner() identity.Owner {
 	return identity.Owner{ClusterID: c.ClusterID, Node: c.Node.Name}
@@ -495,5 +527,9 @@ func (c *Config) Translation() translate.Config {
 		PullSecret: c.Pods.PullSecret, NoTokens: !c.Pods.ServiceAccountTokens, NoClaims: !c.CopiesClaims(),
 		APIServer: c.Pods.APIServer, ImagePrefixes: c.Pods.ImagePrefixes, CloudAnnotations: c.Pods.CloudAnnotations,
 		MatchSnapshots: c.CCI.ImageSnapshots.AutoMatch,
+		Services: translate.ServicesConfig{
+			Mode: c.Pods.Services, ProxyImage: c.Pods.Proxy.Image, KubeProxyImage: c.Pods.KubeProxy.Image,
+			Nameservers: c.Pods.Proxy.Nameservers, Server: c.LeaderElectionNamespace + "/" + services.ServiceName,
+		},
 	}
 }

@@ -131,6 +131,32 @@ func TestErrors(t *testing.T) {
 			`pods.proxy.addresses[2]: Invalid value: "https://lb:10260"`, `pods.proxy.addresses[3]: Invalid value: "lb:0"`,
 			`pods.proxy.addresses[4]: Invalid value: ":10260"`,
 		}},
+		"a mode of Services does not exist": {func(c *Config) { c.Pods.Services = "sidecar" }, required(), []string{
+			`pods.services: Unsupported value: "sidecar": supported values: "off", "routed", "proxy", "kube-proxy"`,
+		}},
+		"Services are routed, and no name of them can be resolved": {
+			func(c *Config) { c.Pods.Services = policy.ServicesRouted }, required(),
+			[]string{`pods.services: Invalid value: "routed": needs pods.clusterDNS`},
+		},
+		"the sidecar of proxy has no image": {
+			func(c *Config) { c.Pods.Services = policy.ServicesProxy }, required("--cluster-dns=10.0.0.10"),
+			[]string{`pods.services: Invalid value: "proxy": needs pods.proxy.image`},
+		},
+		"the sidecar of proxy has no name servers": {func(c *Config) {
+			c.Pods.Services, c.Pods.Proxy.Image = policy.ServicesProxy, "proxy"
+		}, required(), []string{`pods.services: Invalid value: "proxy": needs pods.proxy.nameservers or pods.clusterDNS`}},
+		"the sidecar of proxy has a name server that is none": {func(c *Config) {
+			c.Pods.Proxy.Nameservers = []string{"10.0.0.10", "dns"}
+		}, required(), []string{`pods.proxy.nameservers[1]: Invalid value: "dns": must be an IP address`}},
+		"the sidecar of kube-proxy has no image": {
+			func(c *Config) { c.Pods.Services = policy.ServicesKubeProxy }, required("--cluster-dns=10.0.0.10"),
+			[]string{`pods.services: Invalid value: "kube-proxy": needs pods.kubeProxy.image`},
+		},
+		"CCI 1.0 has no sidecars": {func(c *Config) {
+			c.Pods.Services, c.Pods.Proxy.Image = policy.ServicesProxy, "proxy"
+		}, required("--cci-version=1.0", "--cluster-dns=10.0.0.10"), []string{
+			`pods.services: Invalid value: "proxy": needs policy.cciVersion 2.0`,
+		}},
 		"a namespace that all Pods see is malformed": {func(c *Config) {
 			c.Pods.Proxy.Namespaces = []string{"shop", "shop-*"}
 		}, required(), []string{`pods.proxy.namespaces[1]: Invalid value: "shop-*": must be the name of a namespace`}},

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/vnode/app"
 	"github.com/spillway-k8s/spillway/vnode/config"
+	"github.com/spillway-k8s/spillway/vnode/services"
 )
 
 const (
@@ -44,6 +46,8 @@ type Host struct {
 	nodes      []*candidate
 	registry   *prometheus.Registry
 	healthPort serve.Server
+	// services are those of the cluster, nil if no Pod can reach any.
+	services *services.Server
 }
 
 // virtualNode is what runs a virtual node for one term (app.App).
@@ -71,19 +75,51 @@ func New(cfg *config.Config, hostname string, logger *slog.Logger) (*Host, error
 	if err != nil {
 		return nil, err
 	}
+	server, err := newServices(cfg, rejections, registry, logger)
+	if err != nil {
+		return nil, err
+	}
 	h, err := newHost(cfg, hostname, registry, parts{
 		build: func(one *config.Config, guard app.Guard) (virtualNode, error) {
-			return app.New(one, guard, rejections, logger)
+			return app.New(one, guard, server, rejections, logger)
 		},
 		client: func(one *config.Config) (kubernetes.Interface, error) { return one.KubeClient("vnode") },
 	}, logger)
 	if err != nil {
 		return nil, err
 	}
+	h.services = server
 	h.healthPort = serve.Server{
 		Name: "health", Rejections: rejections, Address: cfg.HealthListen, Handler: h.health(),
 	}
 	return h, nil
+}
+
+// newServices returns the Services of the cluster for all virtual nodes of this process, nil if no Pod can reach any.
+func newServices(
+	cfg *config.Config, rejections *serve.Rejections, registry *prometheus.Registry, logger *slog.Logger,
+) (*services.Server, error) {
+	if !cfg.FollowsServices() {
+		return nil, nil
+	}
+	client, err := cfg.KubeClient("vnode")
+	if err != nil {
+		return nil, err
+	}
+	address := ""
+	if cfg.ServesServices() {
+		address = cfg.Services.Address
+	}
+	_, port, _ := net.SplitHostPort(cfg.Services.Address)
+	pods := 0
+	for _, one := range cfg.PerNode() {
+		pods += int(one.Node.Pods)
+	}
+	return services.New(services.Config{
+		Address: address, Addresses: cfg.Pods.Proxy.Addresses, Own: net.JoinHostPort(cfg.Node.IP, port),
+		Namespaces: cfg.Pods.Proxy.Namespaces, Namespace: cfg.LeaderElectionNamespace, Pods: pods, Client: client,
+		Rejections: rejections, Registerer: registry, Now: time.Now, Logger: logger,
+	})
 }
 
 func newHost(
@@ -134,6 +170,9 @@ func (h *Host) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if h.healthPort.Handler != nil {
 		group.Go(func() error { return h.healthPort.Run(ctx) })
+	}
+	if h.services != nil {
+		group.Go(func() error { return h.services.Run(ctx) })
 	}
 	for _, n := range h.nodes {
 		group.Go(func() error {

@@ -102,6 +102,9 @@ func TokenKey(token corev1.ServiceAccountTokenProjection) string {
 	return "token-" + hash(shortHash, token.Audience, strconv.FormatInt(TokenSeconds(token), 10))
 }
 
+// KubeconfigKey is the key in the MirrorToken of a Pod of the kubeconfig with which its sidecar reads Services.
+const KubeconfigKey = "kubeconfig"
+
 // defaultTokenSeconds is the API server's default lifetime of a token that specifies none.
 const defaultTokenSeconds = 3600
 

@@ -261,7 +261,7 @@ func TestOrphansAreDeletedAndPodsOfOthersAreKept(t *testing.T) {
 		require.NoError(t, err)
 		pod := podOn("x", "other")
 		pod.Namespace, pod.UID = ns, "0"
-		result, err := translator.Pod(pod, nil, nil)
+		result, err := translator.Pod(pod, translate.Cluster{})
 		require.NoError(t, err)
 		result.Pod.Name += "-" + owner.ClusterID
 		_, err = cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, result.Pod)

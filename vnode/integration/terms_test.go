@@ -24,7 +24,7 @@ func TestNothingRemainsOfATerm(t *testing.T) {
 	run := func() {
 		term := leaderelection.NewTerm(time.Hour)
 		term.Renew(time.Now(), 1)
-		v, err := app.New(config, term, nil, newDiscard())
+		v, err := app.New(config, term, nil, nil, newDiscard())
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

@@ -105,7 +105,7 @@ func makePod(t *testing.T, cloud *cloudtest.Cloud, by identity.Owner, name strin
 			RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{Name: "c", Image: "nginx"}},
 		},
 	}
-	result, err := translator.Pod(pod, nil, nil)
+	result, err := translator.Pod(pod, translate.Cluster{})
 	require.NoError(t, err)
 	_, err = cloud.Client.CreatePod(t.Context(), cloudtest.Namespace, result.Pod)
 	require.NoError(t, err)

@@ -66,11 +66,25 @@ func (m *Mirrors) ensure(ctx context.Context, pod *corev1.Pod, ref translate.Ref
 func (m *Mirrors) sync(ctx context.Context, e *entry, pod *corev1.Pod, ref translate.Reference) error {
 	switch e.mirror.Kind {
 	case identity.MirrorToken:
-		return m.syncToken(ctx, e, pod, ref.Tokens)
+		return m.syncToken(ctx, e, pod, ref)
 	case identity.MirrorClaim:
 		return m.syncClaim(ctx, e)
 	}
 	return m.syncSource(ctx, e)
+}
+
+// Keys returns the keys of a ConfigMap or Secret as they were when its copy was last compared with it, nil if it has
+// none. The caller must not change them. It may wait for a request about this object.
+func (m *Mirrors) Keys(mirror identity.Mirror) map[string]bool {
+	e := m.lockKnown(mirror)
+	if e == nil {
+		return nil
+	}
+	defer e.mu.Unlock()
+	if !e.found {
+		return nil
+	}
+	return e.keys
 }
 
 // satisfies returns an error if the source lacks something that the reference needs. Optional references need nothing.

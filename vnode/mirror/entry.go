@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
@@ -134,8 +133,7 @@ func (m *Mirrors) setCopy(e *entry, data *cci.Data) {
 	e.copy.meta.ManagedFields = nil
 	if e.mirror.Kind == identity.MirrorToken {
 		e.keys = keysOf(data)
-		// If the time cannot be parsed, the tokens are due at once.
-		e.renew, _ = time.Parse(time.RFC3339, data.Annotations[policy.CloudRenewAnnotation])
+		e.renew = renewalOf(data)
 	}
 }
 

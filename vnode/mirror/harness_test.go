@@ -20,6 +20,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
@@ -94,6 +95,9 @@ type harness struct {
 	store     cache.Indexer
 	inventory *cloudPods
 	clock     time.Time
+	// kubeconfig is that of all Pods, kubeconfigErr why there is none.
+	kubeconfig    string
+	kubeconfigErr error
 	// tokens counts the tokens that were requested. Each is valid for lifetime.
 	tokens   int
 	lifetime time.Duration
@@ -103,7 +107,7 @@ func newHarness(t *testing.T, changes ...func(*ccisim.Config)) *harness {
 	t.Helper()
 	h := &harness{
 		t: t, sim: cloudtest.NewWithNetwork(t, changes...), cluster: fake.NewClientset(),
-		clock: time.Now(), lifetime: time.Hour,
+		clock: time.Now(), lifetime: time.Hour, kubeconfig: "first",
 		inventory: &cloudPods{
 			pods: map[identity.Key]*cci.Pod{}, refers: map[cci.Object]bool{}, synced: make(chan struct{}),
 		},
@@ -118,12 +122,16 @@ func newHarness(t *testing.T, changes ...func(*ccisim.Config)) *harness {
 // config returns a complete configuration.
 func (h *harness) config() Config {
 	h.t.Helper()
-	translator, err := translate.New(translate.Config{Owner: owner, DefaultSize: "0.50_1.0"})
+	translator, err := translate.New(translate.Config{
+		Owner: owner, DefaultSize: "0.50_1.0", ClusterDNS: []string{"10.0.0.10"}, ClusterDomain: "cluster.local",
+		Services: translate.ServicesConfig{ProxyImage: "proxy"},
+	})
 	require.NoError(h.t, err)
 	return Config{
 		API: h.cloud, Namespace: cloudtest.Namespace, Owner: owner, Translator: translator, Sources: h.cluster.CoreV1(),
-		Pods:      informers.NewSharedInformerFactory(h.cluster, 0).Core().V1().Pods().Informer(),
-		Inventory: h.inventory, Claims: true, VolumeKinds: []string{turbo},
+		Pods:       informers.NewSharedInformerFactory(h.cluster, 0).Core().V1().Pods().Informer(),
+		Kubeconfig: func(*corev1.Pod) ([]byte, error) { return []byte(h.kubeconfig), h.kubeconfigErr },
+		Inventory:  h.inventory, Claims: true, VolumeKinds: []string{turbo},
 		Limits:  Limits{ObjectsPerPod: 100, ObjectsPerNamespace: 1000, BytesPerNamespace: 1 << 20},
 		Refresh: refresh, RemoveAfter: removeAfter, Relist: time.Hour,
 		MinRetryInterval: time.Millisecond, MaxRetryInterval: time.Second,
@@ -237,6 +245,11 @@ func tokenOf(account string) func(*corev1.Pod) {
 		pod.Spec.ServiceAccountName = account
 		tokenRef("")(pod)
 	}
+}
+
+// proxied makes a Pod have a sidecar for Services.
+func proxied(pod *corev1.Pod) {
+	pod.Annotations = map[string]string{policy.ServicesAnnotation: string(policy.ServicesProxy)}
 }
 
 // put adds a Pod to the node.

@@ -39,6 +39,9 @@ type Config struct {
 	Pods cache.SharedIndexInformer
 	// Inventory is the copy of the cloud Pods. The caller runs it.
 	Inventory Inventory
+	// Kubeconfig returns the kubeconfig with which the sidecar of a Pod reads Services. It must not block. nil returns
+	// none, so that Pods that need one wait.
+	Kubeconfig func(*corev1.Pod) ([]byte, error)
 	// Claims enables copies of claims. VolumeKinds are the kinds of volume that the cloud can mount. Both are optional.
 	Claims      bool
 	VolumeKinds []string

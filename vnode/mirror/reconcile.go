@@ -3,9 +3,11 @@ package mirror
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/spillway-k8s/spillway/vnode/identity"
+	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 // reconcile brings one copy up to date, or removes it if it has been unused for long enough. requeueAfter is when to
@@ -65,17 +67,18 @@ func (m *Mirrors) refresh(ctx context.Context, e *entry) (time.Duration, error) 
 	if err != nil {
 		return m.config.Refresh, nil // The limit was lowered; the Pod keeps the tokens that it has.
 	}
-	for _, ref := range references {
-		if ref.Mirror != identity.TokenMirror(pod) {
-			continue
-		}
-		err := m.syncToken(ctx, e, pod, ref.Tokens)
-		if _, missing := errors.AsType[*Missing](err); missing {
-			return m.config.Refresh, nil // The service account is gone; the Pod keeps the token that it has.
-		}
-		if err != nil {
-			return 0, err
-		}
+	i := slices.IndexFunc(references, func(ref translate.Reference) bool {
+		return ref.Mirror == identity.TokenMirror(pod) // The copy may have a short name.
+	})
+	if i < 0 {
+		return m.config.Refresh, nil // The annotation of the Pod was changed; its sidecar keeps what it has.
+	}
+	err = m.syncToken(ctx, e, pod, references[i])
+	if _, missing := errors.AsType[*Missing](err); missing {
+		return m.config.Refresh, nil // The service account is gone; the Pod keeps the token that it has.
+	}
+	if err != nil {
+		return 0, err
 	}
 	return max(min(m.config.Refresh, e.renew.Sub(m.config.Now())), time.Second), nil
 }

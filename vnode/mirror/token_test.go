@@ -136,3 +136,96 @@ func TestAnUnreadableRenewalTimeIsDueAtOnce(t *testing.T) {
 	h.reconciles(mirror)
 	assert.Equal(t, 1, h.tokens)
 }
+
+func TestTheKubeconfigOfASidecar(t *testing.T) {
+	kubeconfigOf := func(h *harness, pod *corev1.Pod) string {
+		data := h.copyOf(identity.TokenMirror(pod))
+		require.NotNil(t, data)
+		return string(data.Binary[identity.KubeconfigKey])
+	}
+	t.Run("is in a Secret of the Pod, also without tokens", func(t *testing.T) {
+		h := newHarness(t)
+		pod := h.put(newPod("web", proxied))
+		h.ensures(pod)
+		assert.Equal(t, "first", kubeconfigOf(h, pod))
+		assert.Zero(t, h.tokens)
+		assert.Len(t, h.copyOf(identity.TokenMirror(pod)).Binary, 1)
+	})
+	t.Run("is next to the tokens", func(t *testing.T) {
+		h := newHarness(t)
+		pod := h.put(newPod("web", proxied, tokenRef("")))
+		h.ensures(pod)
+		assert.Equal(t, "first", kubeconfigOf(h, pod))
+		assert.Len(t, h.copyOf(identity.TokenMirror(pod)).Binary, 2)
+		assert.Equal(t, 1, h.tokens)
+	})
+	t.Run("is not in the Secret of a Pod without a sidecar", func(t *testing.T) {
+		h := newHarness(t)
+		pod := h.put(newPod("web", tokenRef("")))
+		h.ensures(pod)
+		assert.Empty(t, kubeconfigOf(h, pod))
+	})
+	t.Run("is renewed each hour, and written only if it has changed", func(t *testing.T) {
+		h := newHarness(t)
+		pod := h.put(newPod("web", proxied))
+		h.ensures(pod)
+		h.kubeconfig = "second"
+		assert.Equal(t, refresh, h.reconciles(identity.TokenMirror(pod)))
+		assert.Equal(t, "first", kubeconfigOf(h, pod))
+		h.pass(kubeconfigUse)
+		assert.Equal(t, refresh, h.reconciles(identity.TokenMirror(pod)))
+		assert.Equal(t, "second", kubeconfigOf(h, pod))
+		h.pass(kubeconfigUse)
+		assert.Equal(t, refresh, h.reconciles(identity.TokenMirror(pod)))
+		assert.Equal(t, 1, h.cloud.calls["update"])
+	})
+	t.Run("is that of the cloud after a restart", func(t *testing.T) {
+		h := newHarness(t)
+		pod := h.put(newPod("web", proxied))
+		h.ensures(pod)
+		h.kubeconfig = "second"
+		h.restart()
+		h.lists()
+		h.ensures(pod)
+		assert.Equal(t, "first", kubeconfigOf(h, pod))
+		assert.Zero(t, h.cloud.calls["update"])
+	})
+	t.Run("stays when tokens are renewed while there is no other", func(t *testing.T) {
+		h := newHarness(t)
+		pod := h.put(newPod("web", proxied, tokenRef("")))
+		h.ensures(pod)
+		h.kubeconfigErr = assert.AnError
+		h.pass(time.Hour)
+		assert.Equal(t, refresh, h.reconciles(identity.TokenMirror(pod)))
+		assert.Equal(t, 2, h.tokens)
+		assert.Equal(t, "first", kubeconfigOf(h, pod))
+	})
+	t.Run("stays when the annotation is removed from a Pod that runs", func(t *testing.T) {
+		h := newHarness(t)
+		pod := h.put(newPod("web", proxied, tokenRef("")))
+		h.ensures(pod)
+		pod.Annotations = nil
+		h.pass(time.Hour)
+		assert.Equal(t, refresh, h.reconciles(identity.TokenMirror(pod)))
+		assert.Equal(t, 2, h.tokens)
+		assert.Equal(t, "first", kubeconfigOf(h, pod))
+	})
+	t.Run("without tokens it is not looked at any more then", func(t *testing.T) {
+		h := newHarness(t)
+		pod := h.put(newPod("web", proxied))
+		h.ensures(pod)
+		pod.Annotations = nil
+		h.pass(time.Hour)
+		assert.Equal(t, refresh, h.reconciles(identity.TokenMirror(pod)), "once in a refresh interval, not each second")
+		assert.Equal(t, "first", kubeconfigOf(h, pod))
+	})
+	t.Run("is waited for", func(t *testing.T) {
+		h := newHarness(t)
+		h.kubeconfigErr = assert.AnError
+		pod := h.put(newPod("web", proxied))
+		assert.ErrorIs(t, h.ensureFails(pod), assert.AnError)
+		h.kubeconfigErr = nil
+		h.ensures(pod)
+		assert.Equal(t, "first", kubeconfigOf(h, pod))
+	})
+}

@@ -94,6 +94,9 @@ func (n *Node) Exists(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// Informer has the Node object. Watch runs it.
+func (n *Node) Informer() cache.SharedInformer { return n.factory.Core().V1().Nodes().Informer() }
+
 // Watch watches the Node until ctx ends: its annotations, and changes by other clients. It blocks.
 func (n *Node) Watch(ctx context.Context) error {
 	n.factory.StartWithContext(ctx)

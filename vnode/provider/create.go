@@ -29,7 +29,14 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 	if refused != nil {
 		return p.refuseDecided(pod, *refused)
 	}
-	result, reason, message := p.translate(pod, settings.CloudAnnotations)
+	cluster := translate.Cluster{DNS: p.config.NodeDNS(), Allowed: settings.CloudAnnotations}
+	if p.config.Translator.ReadsServices(pod) {
+		if cluster.Services, err = p.config.Services(pod.Namespace); err != nil {
+			p.reportWaiting(pod, ReasonServicesUnknown, err)
+			return 0, err
+		}
+	}
+	result, reason, message := p.translate(pod, cluster)
 	if reason != "" {
 		return p.refuse(pod, string(reason), message)
 	}
@@ -42,7 +49,7 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 	if err := p.mirrors.Ensure(ctx, pod); err != nil {
 		return p.mirrorFailed(pod, err)
 	}
-	created, err := p.cloud.CreatePod(ctx, p.namespace, result.Pod)
+	created, err := p.cloud.CreatePod(ctx, p.namespace, translate.PreferEnvFrom(result.Pod, pod, p.mirrors.Keys))
 	if cci.IsTaken(err) {
 		return p.adopt(ctx, pod)
 	}
@@ -68,9 +75,9 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 
 // translate returns the cloud Pod, or the reason and the message why there can be none.
 func (p *Provider) translate(
-	pod *corev1.Pod, allowed policy.CloudAnnotations,
+	pod *corev1.Pod, cluster translate.Cluster,
 ) (result translate.Result, reason policy.Reason, message string) {
-	result, err := p.config.Translator.Pod(pod, p.config.NodeDNS(), allowed)
+	result, err := p.config.Translator.Pod(pod, cluster)
 	if refused, ok := errors.AsType[*translate.Refused](err); ok {
 		return result, refused.Reason, refused.Error()
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/identity"
+	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 func TestAPodIsCreatedInTheCloud(t *testing.T) {
@@ -61,7 +62,7 @@ func TestDifferencesOfTheCloudPodAreReported(t *testing.T) {
 func TestAnExistingCloudPodIsAdopted(t *testing.T) {
 	for name, lose := range map[string]func(*harness, *corev1.Pod){
 		"after a restart": func(h *harness, pod *corev1.Pod) {
-			result, reason, _ := h.translate(pod, nil)
+			result, reason, _ := h.translate(pod, translate.Cluster{})
 			require.Empty(h.t, reason)
 			_, err := h.sim.Client.CreatePod(h.t.Context(), cloudtest.Namespace, result.Pod)
 			require.NoError(h.t, err)
@@ -98,7 +99,7 @@ func TestAForeignCloudPodIsNotAdopted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)
 			pod := h.put(newPod("web"))
-			result, reason, _ := h.translate(pod, nil)
+			result, reason, _ := h.translate(pod, translate.Cluster{})
 			require.Empty(t, reason)
 			change(result.Pod)
 			_, err := h.sim.Client.CreatePod(t.Context(), cloudtest.Namespace, result.Pod)

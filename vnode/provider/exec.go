@@ -22,10 +22,14 @@ func (p *Provider) CheckRunning(namespace, name, container string) error {
 	if err != nil {
 		return errdefs.NotFoundf("pod %s/%s is not on this node", namespace, name)
 	}
-	if err := checkContainer(pod, container); err != nil {
+	if err := p.checkContainer(pod, container); err != nil {
 		return err
 	}
-	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+	statuses := slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses)
+	if sidecar := p.sidecar(pod, container); sidecar != nil {
+		statuses = append(statuses, *sidecar)
+	}
+	for _, status := range statuses {
 		if status.Name == container && status.State.Running != nil {
 			return nil
 		}

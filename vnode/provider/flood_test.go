@@ -138,7 +138,8 @@ func startFlood(ctx context.Context, t *testing.T, ended *sync.WaitGroup) *flood
 		Cloud: client, Namespace: cloudtest.Namespace, Owner: owner, Inventory: known, Mirrors: mirrors,
 		Facts:      facts,
 		Translator: translator, Policy: rules, NodeIP: "10.0.0.1", NodeDNS: func() *corev1.PodDNSConfig { return nil },
-		Pods: pods, Client: sources.CoreV1(), Recorder: record.NewFakeRecorder(10_000), Workers: 50,
+		Services: func(string) ([]*corev1.Service, error) { return nil, nil },
+		Pods:     pods, Client: sources.CoreV1(), Recorder: record.NewFakeRecorder(10_000), Workers: 50,
 		MinRetryInterval: 500 * time.Millisecond, MaxRetryInterval: time.Minute, RefusalRetry: refusalRetry,
 		Recheck: recheck, Now: time.Now, Logger: logger,
 	})

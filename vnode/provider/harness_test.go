@@ -116,6 +116,9 @@ type harness struct {
 	registry *prometheus.Registry
 	clock    time.Time
 	facts    *fakeFacts
+	// services are those that Pods see, servicesErr why they are not known.
+	services    []*corev1.Service
+	servicesErr error
 	// reported is the last Pod that the provider has passed to virtual-kubelet.
 	reported *corev1.Pod
 }
@@ -141,7 +144,10 @@ func newHarness(t *testing.T, changes ...func(*ccisim.Config)) *harness {
 func (h *harness) config() Config {
 	h.t.Helper()
 	logger, now := slog.New(slog.DiscardHandler), func() time.Time { return h.clock }
-	translator, err := translate.New(translate.Config{Owner: owner, DefaultSize: "0.50_1.0"})
+	translator, err := translate.New(translate.Config{
+		Owner: owner, DefaultSize: "0.50_1.0", ClusterDNS: []string{"10.0.0.10"}, ClusterDomain: "cluster.local",
+		CloudAnnotations: translate.DefaultCloudAnnotations(), Services: translate.ServicesConfig{ProxyImage: "proxy"},
+	})
 	require.NoError(h.t, err)
 	rules, err := policy.New(policy.DefaultConfig())
 	require.NoError(h.t, err)
@@ -155,15 +161,17 @@ func (h *harness) config() Config {
 		API: h.cloud, Namespace: cloudtest.Namespace, Owner: owner, Translator: translator, Sources: h.client.CoreV1(),
 		Pods: pods, Inventory: known, Refresh: time.Minute, RemoveAfter: time.Minute, Relist: time.Hour,
 		MinRetryInterval: time.Millisecond, MaxRetryInterval: time.Second, Now: now, Logger: logger,
-		Claims: true, VolumeKinds: []string{"sfsturbo"},
+		Kubeconfig: func(*corev1.Pod) ([]byte, error) { return []byte("kubeconfig"), nil },
+		Claims:     true, VolumeKinds: []string{"sfsturbo"},
 		Limits: mirror.Limits{ObjectsPerPod: 3, ObjectsPerNamespace: 4, BytesPerNamespace: 1 << 20},
 	})
 	require.NoError(h.t, err)
 	return Config{
 		Cloud: h.cloud, Namespace: cloudtest.Namespace, Owner: owner, Inventory: known, Mirrors: mirrors,
 		Translator: translator, Policy: rules, Facts: h.facts, NodeIP: "10.0.0.1",
-		NodeDNS: func() *corev1.PodDNSConfig { return nil },
-		Pods:    pods, Client: h.client.CoreV1(), Recorder: h.recorder, Workers: 2,
+		NodeDNS:  func() *corev1.PodDNSConfig { return nil },
+		Services: func(string) ([]*corev1.Service, error) { return h.services, h.servicesErr },
+		Pods:     pods, Client: h.client.CoreV1(), Recorder: h.recorder, Workers: 2,
 		MinRetryInterval: time.Millisecond, MaxRetryInterval: time.Minute, RefusalRetry: refusalRetry, Recheck: recheck,
 		Now: now, Registerer: h.registry, Logger: logger,
 	}

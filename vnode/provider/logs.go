@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/internal/fairness"
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
@@ -23,7 +24,7 @@ func (p *Provider) Logs(ctx context.Context, namespace, name string, options cci
 	if err != nil {
 		return nil, errdefs.NotFoundf("pod %s/%s is not on this node", namespace, name)
 	}
-	if err := checkContainer(pod, options.Container); err != nil {
+	if err := p.checkContainer(pod, options.Container); err != nil {
 		return nil, err
 	}
 	ctx = fairness.WithNamespace(ctx, namespace)
@@ -38,8 +39,9 @@ func (p *Provider) Logs(ctx context.Context, namespace, name string, options cci
 }
 
 // checkContainer returns an error if a container never runs in the cloud: of errdefs' NotFound kind if the Pod has none
-// of that name, of its InvalidInput kind if kubectl debug has added it.
-func checkContainer(pod *corev1.Pod, name string) error {
+// of that name, of its InvalidInput kind if kubectl debug has added it. The sidecar for Services counts: API servers
+// know nothing of it, but an administrator reaches it by the proxy of the Node.
+func (p *Provider) checkContainer(pod *corev1.Pod, name string) error {
 	isDebugger := slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool {
 		return c.Name == name
 	})
@@ -47,10 +49,18 @@ func checkContainer(pod *corev1.Pod, name string) error {
 	case isDebugger:
 		return errdefs.InvalidInputf("container %s of pod %s/%s has not started: %s",
 			name, pod.Namespace, pod.Name, translate.NoDebugging)
-	case !hasContainer(pod, name):
+	case !hasContainer(pod, name) && p.sidecar(pod, name) == nil:
 		return errdefs.NotFoundf("pod %s/%s has no container %q", pod.Namespace, pod.Name, name)
 	}
 	return nil
+}
+
+// sidecar returns the status of the sidecar for Services if it has the name, else nil.
+func (p *Provider) sidecar(pod *corev1.Pod, name string) *corev1.ContainerStatus {
+	if name != policy.ServicesContainer {
+		return nil
+	}
+	return translate.Sidecar(pod, p.inventory.Get(identity.KeyOf(pod)))
 }
 
 func hasContainer(pod *corev1.Pod, name string) bool {

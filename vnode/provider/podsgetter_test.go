@@ -77,8 +77,8 @@ func keys(m map[string]any) []string {
 func TestConfigErrorsAreReportedTogether(t *testing.T) {
 	_, err := New(Config{})
 	for _, word := range []string{
-		"Cloud", "Namespace", "Inventory", "Mirrors", "Translator", "Policy", "NodeDNS", "Pods", "Client", "Recorder", "Now",
-		"Logger", "workers",
+		"Cloud", "Namespace", "Inventory", "Mirrors", "Translator", "Policy", "NodeDNS", "Services", "Pods", "Client",
+		"Recorder", "Now", "Logger", "workers",
 	} {
 		assert.ErrorContains(t, err, word)
 	}

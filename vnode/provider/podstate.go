@@ -23,9 +23,9 @@ type podState struct {
 	// refusal is the last reported reason why the Pod cannot run in the cloud.
 	refusal string
 	// The provider has reported that the cloud has lost the Pod, that the deadline of the Pod has passed, that it does
-	// not use an address of the cloud Pod, that files of the downward API do not follow a change, and that a resize has
-	// no effect.
-	lost, expired, addressRefused, filesKept, resizeRefused bool
+	// not use an address of the cloud Pod, that files of the downward API do not follow a change, that a resize has no
+	// effect, and that the sidecar for Services does not run.
+	lost, expired, addressRefused, filesKept, resizeRefused, sidecarFailed bool
 	// attempted is the cloud Pod that the provider last tried to create. retryAt is when it may try the same again.
 	attempted *cci.Pod
 	retryAt   time.Time

@@ -45,6 +45,9 @@ type Config struct {
 	NodeIP string
 	// NodeDNS returns the DNS configuration in the node's annotation, nil if there is none. It must not block.
 	NodeDNS func() *corev1.PodDNSConfig
+	// Services returns the Services of a namespace, and the Service kubernetes of namespace default. It returns an error
+	// if they are not known. It must not block.
+	Services func(namespace string) ([]*corev1.Service, error)
 	// Pods holds the Pods of this node only.
 	Pods cache.SharedIndexInformer
 	// Client reads a Pod before its cloud Pod is deleted as an orphan, and removes Pods whose cloud Pods are gone.
@@ -151,7 +154,7 @@ func (c Config) validate() error {
 		{"Cloud", c.Cloud != nil}, {"Namespace", c.Namespace != ""}, {"Inventory", c.Inventory != nil},
 		{"Mirrors", c.Mirrors != nil}, {"Translator", c.Translator != nil}, {"Policy", c.Policy != nil},
 		{"Facts", c.Facts != nil},
-		{"NodeDNS", c.NodeDNS != nil}, {"Pods", c.Pods != nil}, {"Client", c.Client != nil},
+		{"NodeDNS", c.NodeDNS != nil}, {"Services", c.Services != nil}, {"Pods", c.Pods != nil}, {"Client", c.Client != nil},
 		{"Recorder", c.Recorder != nil}, {"Now", c.Now != nil}, {"Logger", c.Logger != nil},
 	} {
 		if !field.given {

@@ -18,6 +18,9 @@ const (
 	// ReasonUndecided: the switch and the settings of namespaces are not known yet, so it is not known whether the Pod
 	// may run in the cloud. The Pod is retried.
 	ReasonUndecided = "PolicyUnknown"
+	// ReasonServicesUnknown: the Pod gets variables of the Services of its namespace, which are not known yet. The Pod is
+	// retried.
+	ReasonServicesUnknown = "ServicesUnknown"
 	// ReasonConfigError: a ConfigMap, Secret or service account that the Pod refers to does not exist, lacks a key or
 	// cannot be read. The kubelet uses the same reason. The Pod is retried.
 	ReasonConfigError = "CreateContainerConfigError"
@@ -39,6 +42,8 @@ const (
 	eventAdopted = "CloudPodAdopted"
 	// eventChanged: the cloud Pod differs from the Pod, because the cloud does not support some of its fields.
 	eventChanged = "CloudPodDiffers"
+	// eventSidecarFailed: the sidecar with which the Pod reaches Services does not run.
+	eventSidecarFailed = "ServicesSidecarFailed"
 	// eventImageKept: an image was changed, and the cloud Pod keeps its old image.
 	eventImageKept = "CloudPodKeepsImage"
 	// eventAddressRefused: the cloud reports an address that is not in the configured ranges. Nothing connects to it.

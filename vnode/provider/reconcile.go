@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
@@ -56,6 +57,7 @@ func (p *Provider) reconcile(ctx context.Context, key identity.Key) (requeueAfte
 		return p.config.Recheck, nil
 	case cloud != nil:
 		p.warnAboutAddress(pod, cloud)
+		p.warnAboutSidecar(pod, cloud)
 		status := translate.Status(pod, cloud, p.config.NodeIP, p.now())
 		p.warnAboutResize(pod, &status)
 		p.report(pod, status)
@@ -89,6 +91,22 @@ func (p *Provider) warnAboutAddress(pod *corev1.Pod, cloud *cci.Pod) {
 	p.config.Recorder.Eventf(pod, corev1.EventTypeWarning, eventAddressRefused,
 		"An address that the cloud reports for this Pod is not used: %s; if it is right, add its range to cci.podCIDRs",
 		cloud.RefusedAddress)
+}
+
+// warnAboutSidecar reports once that the sidecar of a Pod does not run, and again after it has run meanwhile. The
+// status of the Pod does not show the sidecar.
+func (p *Provider) warnAboutSidecar(pod *corev1.Pod, cloud *cci.Pod) {
+	key, failure := identity.KeyOf(pod), translate.SidecarFailure(pod, cloud)
+	if failure == "" {
+		if sidecar := translate.Sidecar(pod, cloud); sidecar != nil && sidecar.Started != nil && *sidecar.Started {
+			p.updateKnown(key, func(s *podState) { s.sidecarFailed = false })
+		}
+		return
+	}
+	if p.recordOnce(key, func(s *podState) *bool { return &s.sidecarFailed }) {
+		p.config.Recorder.Eventf(pod, corev1.EventTypeWarning, eventSidecarFailed,
+			"The Pod reaches no Services: its sidecar %s in the cloud does not run: %s", policy.ServicesContainer, failure)
+	}
 }
 
 // hasRun reports whether the Pod has had a cloud Pod with an address or a container. The provider does not create

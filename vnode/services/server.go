@@ -29,7 +29,7 @@ const ServiceName = "spillway-vnode-services"
 
 // Config configures a Server. All fields are required unless their comment says otherwise.
 type Config struct {
-	// Address is the host:port to listen on.
+	// Address is the host:port to listen on. Optional: without it no Pod is served, and only Services is of use.
 	Address string
 	// Addresses are the host:port at which Pods reach the servers. Optional: then Own and those of the Service.
 	Addresses []string
@@ -78,7 +78,7 @@ type served struct {
 
 // New checks the configuration and starts nothing.
 func New(config Config) (*Server, error) {
-	if config.Address == "" || config.Own == "" || config.Namespace == "" || config.Pods <= 0 || config.Client == nil ||
+	if config.Own == "" || config.Namespace == "" || config.Pods <= 0 || config.Client == nil ||
 		config.Registerer == nil || config.Now == nil || config.Logger == nil {
 		return nil, errors.New("creating the server of Services: all fields but addresses, namespaces and rejections " +
 			"must be set")
@@ -135,6 +135,9 @@ func (s *Server) Run(ctx context.Context) error {
 		follow(ctx, s.config.Client, s.services.resources, &corev1.Service{}, services.List, services.Watch)
 		return nil
 	})
+	if s.config.Address == "" {
+		return group.Wait()
+	}
 	slices := s.config.Client.DiscoveryV1().EndpointSlices(metav1.NamespaceAll)
 	group.Go(func() error {
 		follow(ctx, s.config.Client, s.slices.resources, &discoveryv1.EndpointSlice{}, slices.List, slices.Watch)

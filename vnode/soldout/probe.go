@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/policy/sizes"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
@@ -39,7 +40,10 @@ type probe struct {
 func NewProbe(translator *translate.Translator, owner identity.Owner, image string) (*cci.Pod, error) {
 	smallest := sizes.Flavors()[0].Resources()
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "spillway", Name: "probe", UID: "probe"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "spillway", Name: "probe", UID: "probe",
+			Annotations: map[string]string{policy.ServicesAnnotation: string(policy.ServicesOff)},
+		},
 		Spec: corev1.PodSpec{
 			Containers: []corev1.Container{{
 				Name: "probe", Image: image,
@@ -51,7 +55,7 @@ func NewProbe(translator *translate.Translator, owner identity.Owner, image stri
 			AutomountServiceAccountToken:  new(bool),
 		},
 	}
-	result, err := translator.Pod(pod, nil, nil)
+	result, err := translator.Pod(pod, translate.Cluster{})
 	if err != nil {
 		return nil, fmt.Errorf("creating the sold-out probe: %w", err)
 	}

@@ -20,22 +20,23 @@ const (
 )
 
 // conditions returns the conditions that a kubelet sets, computed from the containers. All other conditions of the Pod
-// are kept. Source: Kubernetes v1.36, pkg/kubelet/status/generate.go.
-func conditions(pod *corev1.Pod, status *corev1.PodStatus, now metav1.Time) []corev1.PodCondition {
+// are kept. waits says that the containers wait for something that the status does not show, empty if they do not.
+// Source: Kubernetes v1.36, pkg/kubelet/status/generate.go.
+func conditions(pod *corev1.Pod, status *corev1.PodStatus, waits string, now metav1.Time) []corev1.PodCondition {
 	list := slices.Clone(pod.Status.Conditions)
 	if pending := resizePending(pod, status); pending != nil {
 		list = setCondition(list, *pending, now)
 	} else {
 		list = slices.DeleteFunc(list, func(c corev1.PodCondition) bool { return c.Type == corev1.PodResizePending })
 	}
-	list = setCondition(list, initialized(pod, status), now)
+	list = setCondition(list, initialized(pod, status, waits), now)
 	containers := containersReady(status)
 	list = setCondition(list, containers, now)
 	return setCondition(list, ready(pod, list, containers), now)
 }
 
 // initialized returns the condition Initialized.
-func initialized(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodCondition {
+func initialized(pod *corev1.Pod, status *corev1.PodStatus, waits string) corev1.PodCondition {
 	condition := corev1.PodCondition{Type: corev1.PodInitialized, Status: corev1.ConditionTrue}
 	if status.Phase == corev1.PodSucceeded {
 		condition.Reason = reasonPodCompleted
@@ -52,10 +53,12 @@ func initialized(pod *corev1.Pod, status *corev1.PodStatus) corev1.PodCondition 
 			missing = append(missing, s.Name)
 		}
 	}
-	if len(missing) > 0 && !anyStarted(status.ContainerStatuses) {
+	if waits == "" && len(missing) > 0 {
+		waits = fmt.Sprintf("containers with incomplete status: %v", missing)
+	}
+	if waits != "" && !anyStarted(status.ContainerStatuses) {
 		condition.Status, condition.Reason = corev1.ConditionFalse, reasonNotInit
-		condition.Message = policy.Clip(
-			fmt.Sprintf("containers with incomplete status: %v", missing), policy.MaxMessage)
+		condition.Message = policy.Clip(waits, policy.MaxMessage)
 	}
 	return condition
 }

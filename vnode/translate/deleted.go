@@ -37,7 +37,7 @@ func DeletedStatus(pod *corev1.Pod, last *cci.Pod, nodeIP string, now metav1.Tim
 		}
 	}
 	status.ObservedGeneration = pod.Generation
-	status.Conditions = conditions(pod, &status, now)
+	status.Conditions = conditions(pod, &status, "", now)
 	return status
 }
 
@@ -103,7 +103,7 @@ func WaitingStatus(pod *corev1.Pod, reason, message, nodeIP string, now metav1.T
 	status.InitContainerStatuses = containerStatuses(pod.Spec.InitContainers, nil, reason)
 	status.ContainerStatuses = containerStatuses(pod.Spec.Containers, nil, reason)
 	status.EphemeralContainerStatuses = debuggers(pod, now)
-	status.Conditions = conditions(pod, &status, now)
+	status.Conditions = conditions(pod, &status, "", now)
 	return status
 }
 
@@ -113,6 +113,6 @@ func FailedStatus(pod *corev1.Pod, last *cci.Pod, reason, message, nodeIP string
 	status := DeletedStatus(pod, last, nodeIP, now)
 	status.Phase, status.Reason = corev1.PodFailed, reason
 	status.Message = policy.Clip(message, policy.MaxMessage)
-	status.Conditions = conditions(pod, &status, now)
+	status.Conditions = conditions(pod, &status, "", now)
 	return status
 }

@@ -49,9 +49,33 @@ func (b *builder) dns(nodeDNS *corev1.PodDNSConfig) (corev1.DNSPolicy, *corev1.P
 	return dnsPolicy, config
 }
 
-// chooseDNS returns the DNS policy and configuration without the limits of the cloud. CCI supports Default and None
-// only. The configuration of the cluster DNS is therefore written to the Pod. nodeDNS replaces everything if it is set.
+// loopback is the address of the name server in the sidecar of mode proxy.
+const loopback = "127.0.0.1"
+
+// chooseDNS returns the DNS policy and configuration without the limits of the cloud. In mode proxy the Pod asks its
+// sidecar, which asks the name servers that the Pod would have had.
 func (b *builder) chooseDNS(nodeDNS *corev1.PodDNSConfig) (corev1.DNSPolicy, *corev1.PodDNSConfig) {
+	if b.mode != policy.ServicesProxy {
+		return b.usualDNS(nodeDNS, b.translator.config.ClusterDNS)
+	}
+	servers := b.translator.config.nameservers()
+	dnsPolicy, config := b.usualDNS(nodeDNS, servers)
+	if dnsPolicy == corev1.DNSDefault { // The servers that the cloud would choose are not known here.
+		config = b.merge(&corev1.PodDNSConfig{Nameservers: servers}, config)
+	}
+	config = config.DeepCopy()
+	// The sidecar must not ask itself.
+	b.nameservers = slices.DeleteFunc(config.Nameservers, func(server string) bool { return server == loopback })
+	config.Nameservers = []string{loopback}
+	return corev1.DNSNone, config
+}
+
+// usualDNS returns the DNS policy and configuration without a sidecar. CCI supports Default and None only. The
+// configuration of the cluster DNS is therefore written to the Pod. nodeDNS replaces everything if it is set. servers
+// are those of the cluster.
+func (b *builder) usualDNS(
+	nodeDNS *corev1.PodDNSConfig, servers []string,
+) (corev1.DNSPolicy, *corev1.PodDNSConfig) {
 	if nodeDNS != nil {
 		return corev1.DNSNone, nodeDNS.DeepCopy()
 	}
@@ -59,7 +83,6 @@ func (b *builder) chooseDNS(nodeDNS *corev1.PodDNSConfig) (corev1.DNSPolicy, *co
 	case corev1.DNSNone, corev1.DNSDefault:
 		return b.spec.DNSPolicy, b.spec.DNSConfig
 	}
-	servers := b.translator.config.ClusterDNS
 	if len(servers) == 0 {
 		return corev1.DNSDefault, b.spec.DNSConfig
 	}

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 // CCI documents fewer search domains than Kubernetes allows. The Pod runs with those, and an Event names the others.
@@ -72,7 +73,7 @@ func TestSearchDomainsBeyondThoseOfTheCloudAreLeftOut(t *testing.T) {
 			}
 			given := pod.DeepCopy()
 			translator := newTranslator(t, input{Version: test.version, ClusterDNS: []string{"10.0.0.10"}})
-			result, err := translator.Pod(pod, nodeDNS, nil)
+			result, err := translator.Pod(pod, translate.Cluster{DNS: nodeDNS})
 			require.NoError(t, err)
 			assert.Equal(t, test.want, result.Pod.Spec.DNSConfig.Searches)
 			assert.Equal(t, given, pod, "the Pod is not changed")

@@ -10,17 +10,25 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/policy/sizes"
+	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
 
 // env translates the variables of a container. It resolves fields of the Pod, because the cloud would resolve those of
 // the cloud Pod. Variables of the node come first. A variable of the container with the same name replaces them.
 func (b *builder) env(c *corev1.Container) []corev1.EnvVar {
+	own := make(map[string]bool, len(c.Env))
+	for _, e := range c.Env {
+		own[e.Name] = true
+	}
 	var env []corev1.EnvVar
 	for _, e := range b.nodeEnv(c) {
-		if !slices.ContainsFunc(c.Env, func(own corev1.EnvVar) bool { return own.Name == e.Name }) {
+		if !own[e.Name] {
+			own[e.Name] = true
 			env = append(env, e)
 		}
 	}
@@ -32,20 +40,36 @@ func (b *builder) env(c *corev1.Container) []corev1.EnvVar {
 	return env
 }
 
-// nodeEnv returns the variables that the node adds: the time zone for containers that mount /etc/localtime, and the
-// address of the API server.
+// nodeEnv returns the variables that the node adds: the time zone for containers that mount /etc/localtime, the address
+// of the API server, and the variables of Services. The first one of a name counts.
 func (b *builder) nodeEnv(c *corev1.Container) []corev1.EnvVar {
 	var env []corev1.EnvVar
 	if b.translator.config.TimeZone != "" && b.mountsLocaltime(c) {
 		env = append(env, corev1.EnvVar{Name: "TZ", Value: b.translator.config.TimeZone})
 	}
-	if host, port, err := net.SplitHostPort(b.translator.config.APIServer); err == nil {
+	if host, port := b.apiServer(); host != "" {
 		env = append(env,
 			corev1.EnvVar{Name: "KUBERNETES_SERVICE_HOST", Value: host},
 			corev1.EnvVar{Name: "KUBERNETES_SERVICE_PORT", Value: port},
 			corev1.EnvVar{Name: "KUBERNETES_SERVICE_PORT_HTTPS", Value: port})
 	}
-	return env
+	return append(env, b.links...)
+}
+
+// apiServer returns where the Pod reaches the API server, unless the variables of Services say so.
+func (b *builder) apiServer() (host, port string) {
+	if host, port, err := net.SplitHostPort(b.translator.config.APIServer); err == nil {
+		return host, port
+	}
+	if b.mode != policy.ServicesProxy {
+		return "", ""
+	}
+	// Not every certificate of an API server has the full name.
+	host, domain := apiService+"."+metav1.NamespaceDefault+".svc", b.translator.config.ClusterDomain
+	if !slices.Contains(b.searches, domain) {
+		host += "." + domain
+	}
+	return host, "443"
 }
 
 func (b *builder) mountsLocaltime(c *corev1.Container) bool {
@@ -80,6 +104,48 @@ func (b *builder) envFrom(c *corev1.Container) []corev1.EnvFromSource {
 		sources = append(sources, translated)
 	}
 	return sources
+}
+
+// PreferEnvFrom returns a cloud Pod without those variables of the node that a container has from its envFrom: a
+// kubelet adds its variables last, and only those that are missing. In the cloud they would win. keys returns the keys
+// of a ConfigMap or Secret. The arguments are not changed.
+func PreferEnvFrom(cloud *cci.Pod, pod *corev1.Pod, keys func(identity.Mirror) map[string]bool) *cci.Pod {
+	changed := *cloud
+	changed.Spec.InitContainers = preferEnvFrom(cloud.Spec.InitContainers, pod, pod.Spec.InitContainers, keys)
+	changed.Spec.Containers = preferEnvFrom(cloud.Spec.Containers, pod, pod.Spec.Containers, keys)
+	return &changed
+}
+
+func preferEnvFrom(
+	list []cci.Container, pod *corev1.Pod, originals []corev1.Container, keys func(identity.Mirror) map[string]bool,
+) []cci.Container {
+	list = slices.Clone(list)
+	for i := range originals {
+		c := &originals[i]
+		at := slices.IndexFunc(list, func(cloud cci.Container) bool { return cloud.Name == c.Name })
+		if at < 0 || len(c.EnvFrom) == 0 || len(list[at].Env) == len(c.Env) {
+			continue
+		}
+		own, from := map[string]bool{}, map[string]bool{}
+		for _, e := range c.Env {
+			own[e.Name] = true
+		}
+		for _, source := range c.EnvFrom {
+			mirror := identity.Mirror{Kind: identity.MirrorConfigMap, Namespace: pod.Namespace}
+			if source.ConfigMapRef != nil {
+				mirror.Name = source.ConfigMapRef.Name
+			} else if source.SecretRef != nil {
+				mirror.Kind, mirror.Name = identity.MirrorSecret, source.SecretRef.Name
+			}
+			for key := range keys(mirror) {
+				from[source.Prefix+key] = true
+			}
+		}
+		list[at].Env = slices.DeleteFunc(slices.Clone(list[at].Env), func(e corev1.EnvVar) bool {
+			return from[e.Name] && !own[e.Name]
+		})
+	}
+	return list
 }
 
 // envVar translates one variable. ok is false if the variable is refused.

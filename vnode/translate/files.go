@@ -155,7 +155,9 @@ func Trim(obj any) (any, error) {
 
 // usedAnnotations are the annotations that a virtual node reads of Pods that have run. maxUsed is the maximum length in
 // bytes of a value that is kept.
-var usedAnnotations = []string{policy.OnSoldOutAnnotation, policy.CloudSlotAnnotation, policy.FlavorAnnotation}
+var usedAnnotations = []string{
+	policy.OnSoldOutAnnotation, policy.CloudSlotAnnotation, policy.FlavorAnnotation, policy.ServicesAnnotation,
+}
 
 const maxUsed = 256
 

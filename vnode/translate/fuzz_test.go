@@ -121,6 +121,7 @@ const maxFactor, base = 60, 2 << 20
 func translatorOfAll(t testing.TB) *translate.Translator {
 	return newTranslator(t, input{
 		TimeZone: "Asia/Shanghai", APIServer: "10.0.0.5:6443", ClusterDNS: []string{"10.0.0.10"},
+		Services: translate.ServicesConfig{Mode: policy.ServicesProxy, ProxyImage: "proxy", KubeProxyImage: "kube-proxy"},
 	})
 }
 
@@ -131,7 +132,7 @@ func translateWithin(t *testing.T, translator *translate.Translator, pod *corev1
 	var encoded []byte
 	var err error
 	costtest.AtMost(t, uint64(size)*maxFactor+base, func() {
-		result, err = translator.Pod(pod, nil, nil)
+		result, err = translator.Pod(pod, translate.Cluster{})
 		_ = translator.References(pod)
 		if err == nil {
 			encoded, err = json.Marshal(result.Pod)
@@ -162,7 +163,7 @@ func TestAttacksAreTranslatedWithinBounds(t *testing.T) {
 			size := sizeOf(t, pod)
 			translator := newTranslator(t, input{})
 			cost := costtest.Of(func() {
-				result, err := translator.Pod(pod, nil, nil)
+				result, err := translator.Pod(pod, translate.Cluster{})
 				if err == nil {
 					_, err = json.Marshal(result.Pod)
 				}
@@ -184,10 +185,10 @@ func TestLargeTextsAreRefusedWithWords(t *testing.T) {
 		"variables of an annotation": "the values of all variables with a fieldRef or a resourceFieldRef have more than " +
 			"256 KiB: refer to fewer or shorter labels and annotations",
 	} {
-		_, err := newTranslator(t, input{}).Pod(pods[name], nil, nil)
+		_, err := newTranslator(t, input{}).Pod(pods[name], translate.Cluster{})
 		assert.EqualError(t, err, want, name)
 	}
-	result, err := newTranslator(t, input{}).Pod(pods["files of the annotations"], nil, nil)
+	result, err := newTranslator(t, input{}).Pod(pods["files of the annotations"], translate.Cluster{})
 	require.NoError(t, err, "the content of a thousand files is one annotation")
 	first := result.Pod.Spec.Volumes[0].DownwardAPI.Items
 	require.Len(t, first, 1100)

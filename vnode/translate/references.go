@@ -15,8 +15,9 @@ type Reference struct {
 	Optional bool
 	// Keys are the keys without which the Pod cannot start.
 	Keys []string
-	// Tokens are the tokens of a MirrorToken.
-	Tokens []corev1.ServiceAccountTokenProjection
+	// Tokens are the tokens of a MirrorToken. Kubeconfig: it also has the kubeconfig of the Pod's sidecar.
+	Tokens     []corev1.ServiceAccountTokenProjection
+	Kubeconfig bool
 }
 
 // References lists the objects to which the cloud Pod of a Pod refers, each once. It does not read the objects.
@@ -37,6 +38,9 @@ func (t *Translator) References(pod *corev1.Pod) []Reference {
 	for i := range pod.Spec.Volumes {
 		found.addVolume(pod, &pod.Spec.Volumes[i], t.config.NoTokens)
 	}
+	if mode, _, err := t.services(pod); err == nil && mode.HasSidecar() {
+		found.add(Reference{Mirror: identity.TokenMirror(pod), Kubeconfig: true})
+	}
 	return found.list
 }
 
@@ -53,6 +57,7 @@ func (r *references) add(ref Reference) {
 		known.Optional = known.Optional && ref.Optional
 		known.Keys = append(known.Keys, ref.Keys...)
 		known.Tokens = append(known.Tokens, ref.Tokens...)
+		known.Kubeconfig = known.Kubeconfig || ref.Kubeconfig
 		return
 	}
 	r.index[ref.Mirror] = len(r.list)

@@ -48,7 +48,8 @@ func Status(pod *corev1.Pod, cloud *cci.Pod, nodeIP string, now metav1.Time) cor
 	reportResources(status.InitContainerStatuses, pod.Spec.InitContainers, pod.Status.InitContainerStatuses)
 	reportResources(status.ContainerStatuses, pod.Spec.Containers, pod.Status.ContainerStatuses)
 	status.EphemeralContainerStatuses = debuggers(pod, now)
-	status.Conditions = conditions(pod, &status, now)
+	waits := waitsForSidecar(pod, &cci.Pod{ObjectMeta: cloud.ObjectMeta, Status: bounded})
+	status.Conditions = conditions(pod, &status, waits, now)
 	return status
 }
 

@@ -24,7 +24,7 @@ func TestTheLimitOfEphemeralStorageIsBilled(t *testing.T) {
 			Limits:   corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("130Gi")},
 		}}}},
 	}
-	result, err := translator.Pod(pod, nil, nil)
+	result, err := translator.Pod(pod, translate.Cluster{})
 	require.NoError(t, err)
 	assert.EqualValues(t, 100, result.Pod.Spec.ExtraEphemeralStorage.SizeInGiB)
 }

@@ -77,7 +77,8 @@ var table = []Section{
 		{"dnsConfig", Translated, "merged with the DNS of the cluster"},
 		{"readinessGates", Dropped, "evaluated in the cluster"},
 		{"runtimeClassName", DroppedWithEvent, unsupported},
-		{"enableServiceLinks", Dropped, "the variables of Services contain ClusterIPs, which the cloud cannot reach"},
+		{"enableServiceLinks", Translated, "to the variables of the Services, with a [mode](guides/services.md) in which " +
+			"Pods reach ClusterIPs"},
 		{"preemptionPolicy", Dropped, scheduled},
 		{"overhead", Dropped, "the overhead of cloud Pods is not billed"},
 		{"topologySpreadConstraints", Dropped, scheduled},

@@ -234,6 +234,7 @@ func sample(key string, kind reflect.Type) reflect.Value {
 	fourCPU := corev1.ResourceList{"cpu": resource.MustParse("4")}
 	known := map[string]any{
 		"PodSpec.hostUsers":                               new(false),
+		"PodSpec.enableServiceLinks":                      new(false),
 		"PodSpec.dnsPolicy":                               corev1.DNSDefault,
 		"HostPathVolumeSource.path":                       policy.LocaltimePath,
 		"PodSpec.resources":                               &corev1.ResourceRequirements{Requests: fourCPU},
@@ -286,6 +287,13 @@ func sample(key string, kind reflect.Type) reflect.Value {
 	return reflect.New(kind).Elem()
 }
 
+// service returns a Service of namespace default.
+func service(name, ip string) corev1.Service {
+	s := corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: ip, Ports: []corev1.ServicePort{{Port: 80}}}}
+	s.Namespace, s.Name = "default", name
+	return s
+}
+
 // outcome is the result for a Pod.
 type outcome struct {
 	pod                string
@@ -303,7 +311,12 @@ func translated(t *testing.T, pod *corev1.Pod) outcome {
 			o.refusals = append(o.refusals, violation.Message)
 		}
 	}
-	result, err := newTranslator(t, input{TimeZone: "Asia/Shanghai", ClusterDNS: []string{"10.0.0.10"}}).Pod(pod, nil, nil)
+	in := input{
+		TimeZone: "Asia/Shanghai", ClusterDNS: []string{"10.0.0.10"},
+		Services:        translate.ServicesConfig{Mode: policy.ServicesRouted},
+		ClusterServices: []corev1.Service{service("cart", "10.96.3.4")},
+	}
+	result, err := newTranslator(t, in).Pod(pod, in.cluster(t))
 	if err != nil {
 		o.refusals = append(o.refusals, err.Error())
 		return o

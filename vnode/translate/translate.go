@@ -46,7 +46,7 @@ type Config struct {
 	// NoClaims refuses Pods with PersistentVolumeClaims.
 	NoClaims bool
 	// APIServer is the host:port at which cloud Pods reach the API server of the cluster. It sets
-	// KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT. Without it these variables are not set.
+	// KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT. Without it the mode of Services decides about these variables.
 	APIServer string
 	// ImagePrefixes replace prefixes of images. The longest matching prefix is used.
 	ImagePrefixes []ImagePrefix
@@ -54,6 +54,8 @@ type Config struct {
 	MatchSnapshots bool
 	// CloudAnnotations are the annotations that all Pods may have in the cloud.
 	CloudAnnotations policy.CloudAnnotations
+	// Services is how Pods reach the Services of the cluster.
+	Services ServicesConfig
 }
 
 // ImagePrefix replaces a prefix of images in the cloud.
@@ -87,6 +89,7 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(path.Child("apiServer"), c.APIServer,
 			"must be host:port, such as 10.0.0.5:6443"))
 	}
+	errs = append(errs, c.validateServices(path)...)
 	for i, prefix := range c.ImagePrefixes {
 		if prefix.From == "" {
 			errs = append(errs, field.Required(path.Child("imagePrefixes").Index(i).Child("from"),
@@ -139,20 +142,29 @@ type Refused struct {
 // Error joins the messages.
 func (r *Refused) Error() string { return strings.Join(r.Messages, "; ") }
 
-// Pod translates a Pod. nodeDNS replaces the DNS configuration of every Pod, unless it is nil. allowed are the
-// annotations that an administrator allows the Pod's namespace besides those of the configuration. The Pod is not
-// changed. The same arguments give the same result. Every error is a *Refused. It does not block.
-func (t *Translator) Pod(
-	pod *corev1.Pod, nodeDNS *corev1.PodDNSConfig, allowed policy.CloudAnnotations,
-) (Result, error) {
+// Cluster is what a translation depends on besides the Pod and the configuration.
+type Cluster struct {
+	// DNS replaces the DNS configuration of every Pod, unless it is nil.
+	DNS *corev1.PodDNSConfig
+	// Allowed are the annotations that an administrator allows the Pod's namespace besides those of the configuration.
+	Allowed policy.CloudAnnotations
+	// Services are those of the Pod's namespace, and the Service kubernetes of namespace default. They have no effect
+	// unless ReadsServices says so.
+	Services []*corev1.Service
+}
+
+// Pod translates a Pod. The arguments are not changed, and the same arguments give the same result. Every error is a
+// *Refused. It does not block.
+func (t *Translator) Pod(pod *corev1.Pod, cluster Cluster) (Result, error) {
 	spec, err := policy.ReplaceHostPaths(pod)
 	if err != nil {
 		return Result{}, &Refused{policy.ReasonHostPath, []string{policy.Clip(err.Error(), policy.MaxMessage)}}
 	}
 	policy.SplitEmptyDirs(spec)
 	b := &builder{translator: t, pod: pod, spec: spec, dropped: map[string]bool{}, filePaths: map[string]string{}}
+	b.chooseServices(cluster.Services)
 	b.size, b.wanted = b.chooseSize(), b.wantedStorage()
-	cloud := &cci.Pod{ObjectMeta: b.meta(allowed), Spec: b.podSpec(nodeDNS)}
+	cloud := &cci.Pod{ObjectMeta: b.meta(cluster.Allowed), Spec: b.podSpec(cluster.DNS)}
 	b.checkSizes(cloud.Annotations)
 	if refusals := b.refusals.List(); len(refusals) > 0 {
 		return Result{}, &Refused{ReasonUnsupported, refusals}
@@ -170,6 +182,11 @@ type builder struct {
 	// spec is the spec of the Pod with hostPath volumes replaced and emptyDirs split. It is not changed.
 	spec *corev1.PodSpec
 	size sizes.Flavor
+	// mode is how the Pod reaches Services. links are the variables that all containers get for them, and nameservers
+	// those that the sidecar of mode proxy asks. searches are the search domains of the cloud Pod.
+	mode                  policy.ServicesMode
+	links                 []corev1.EnvVar
+	nameservers, searches []string
 	// wanted is the ephemeral storage that the Pod requests, in GiB.
 	wanted int64
 	// shares maps each container to its share of the size in CCI 1.0. It is nil in CCI 2.0.
@@ -212,8 +229,12 @@ func (b *builder) podSpec(nodeDNS *corev1.PodDNSConfig) cci.PodSpec {
 		Volumes:                       b.volumes(), // Before the containers, which leave out mounts of dropped volumes.
 	}
 	spec.DNSPolicy, spec.DNSConfig = b.dns(nodeDNS)
+	if spec.DNSConfig != nil {
+		b.searches = spec.DNSConfig.Searches
+	}
 	spec.Affinity = b.translator.zoneAffinity()
 	spec.ExtraEphemeralStorage = b.extraStorage()
+	b.addSidecar(&spec)
 	for i := range b.spec.InitContainers {
 		spec.InitContainers = append(spec.InitContainers, b.container(&b.spec.InitContainers[i]))
 	}

@@ -43,8 +43,26 @@ type input struct {
 	ImagePrefixes  []translate.ImagePrefix `json:"imagePrefixes,omitempty"`
 	MatchSnapshots bool                    `json:"matchSnapshots,omitempty"`
 	// Allowed are the annotations that the namespace allows.
-	Allowed policy.CloudAnnotations `json:"allowed,omitempty"`
-	Pod     corev1.Pod              `json:"pod"`
+	Allowed  policy.CloudAnnotations  `json:"allowed,omitempty"`
+	Services translate.ServicesConfig `json:"services,omitzero"`
+	// ClusterServices are those of the cluster.
+	ClusterServices []corev1.Service `json:"clusterServices,omitempty"`
+	Pod             corev1.Pod       `json:"pod"`
+}
+
+// cluster returns what the translation reads of the cluster.
+func (in input) cluster(t testing.TB) translate.Cluster {
+	t.Helper()
+	cluster := translate.Cluster{Allowed: in.Allowed}
+	for i := range in.ClusterServices {
+		cluster.Services = append(cluster.Services, &in.ClusterServices[i])
+	}
+	if in.ResolvConf != "" {
+		var err error
+		cluster.DNS, err = translate.ParseResolvConf(in.ResolvConf)
+		require.NoError(t, err)
+	}
+	return cluster
 }
 
 // output is the content of testdata/<case>.output.yaml.
@@ -62,7 +80,7 @@ func newTranslator(t testing.TB, in input) *translate.Translator {
 		Version: in.Version, Owner: owner, NodeIP: "10.0.0.9", DefaultSize: "0.50_1.0",
 		ClusterDNS: in.ClusterDNS, ClusterDomain: "cluster.local", TimeZone: in.TimeZone, PullSecret: "imagepull-secret",
 		NoTokens: in.NoTokens, APIServer: in.APIServer, ImagePrefixes: in.ImagePrefixes,
-		CloudAnnotations: translate.DefaultCloudAnnotations(), MatchSnapshots: in.MatchSnapshots,
+		CloudAnnotations: translate.DefaultCloudAnnotations(), MatchSnapshots: in.MatchSnapshots, Services: in.Services,
 	})
 	require.NoError(t, err)
 	return translator
@@ -79,14 +97,8 @@ func read(t testing.TB, file string) input {
 
 func run(t testing.TB, in input) output {
 	t.Helper()
-	var nodeDNS *corev1.PodDNSConfig
-	if in.ResolvConf != "" {
-		var err error
-		nodeDNS, err = translate.ParseResolvConf(in.ResolvConf)
-		require.NoError(t, err)
-	}
 	before := in.Pod.DeepCopy()
-	result, err := newTranslator(t, in).Pod(&in.Pod, nodeDNS, in.Allowed)
+	result, err := newTranslator(t, in).Pod(&in.Pod, in.cluster(t))
 	assert.Equal(t, before, &in.Pod, "the Pod is not changed")
 	if err != nil {
 		var refused *translate.Refused
@@ -278,7 +290,7 @@ func TestExtremeQuantitiesAreRefusedQuickly(t *testing.T) {
 				corev1.EnvVar{Name: "A", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: selector}})
 		}
 		begin := time.Now()
-		_, err := newTranslator(t, input{}).Pod(pod, nil, nil)
+		_, err := newTranslator(t, input{}).Pod(pod, translate.Cluster{})
 		assert.Error(t, err, name)
 		assert.Less(t, time.Since(begin), 10*time.Second, name)
 	}
@@ -289,7 +301,7 @@ func TestTranslatedPodHasAnOwner(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0", UID: "uid-1"},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "nginx"}}},
 	}
-	result, err := newTranslator(t, input{}).Pod(pod, nil, nil)
+	result, err := newTranslator(t, input{}).Pod(pod, translate.Cluster{})
 	require.NoError(t, err)
 	key, ours := owner.Owns(result.Pod)
 	assert.True(t, ours)
@@ -357,11 +369,13 @@ func TestAllErrorsOfTheConfigurationAreReported(t *testing.T) {
 	_, err := translate.New(translate.Config{
 		ClusterDNS: []string{"dns"}, ClusterDomain: "A", TimeZone: "Nowhere", APIServer: "host",
 		ImagePrefixes:    []translate.ImagePrefix{{To: "registry/"}},
+		Services:         translate.ServicesConfig{Mode: "sidecar"},
 		CloudAnnotations: policy.CloudAnnotations{"yangtse.io/pod-with-eip", "spillway.io/pod-uid"},
 	})
 	for _, text := range []string{
 		`pods.clusterDNS[0]: Invalid value: "dns"`, `pods.clusterDomain: Invalid value: "A"`,
 		`pods.timeZone: Invalid value: "Nowhere"`, `pods.apiServer: Invalid value: "host"`, "pods.imagePrefixes[0].from",
+		`pods.services: Unsupported value: "sidecar": supported values: "off", "routed", "proxy", "kube-proxy"`,
 		`pods.cloudAnnotations[1]: Invalid value: "spillway.io/pod-uid"`,
 	} {
 		assert.ErrorContains(t, err, text)

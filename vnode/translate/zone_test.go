@@ -43,7 +43,7 @@ func TestAPodRunsInTheZoneOfItsVirtualNode(t *testing.T) {
 				Version: test.version, Owner: owner, Zone: test.zone, DefaultSize: "0.50_1.0",
 			})
 			require.NoError(t, err)
-			result, err := translator.Pod(pod, nil, nil)
+			result, err := translator.Pod(pod, translate.Cluster{})
 			require.NoError(t, err)
 			assert.Equal(t, test.want, result.Pod.Spec.Affinity)
 		})

@@ -48,6 +48,20 @@
   {{- $errors = append $errors (print "policy.volumeKinds: must be empty ([]) with vnode.pods.claims false, "
     "so that Pods with claims stay local") -}}
 {{- end -}}
+{{- $services := dig "services" "off" .Values.vnode.pods -}}
+{{- $dns := dig "clusterDNS" list .Values.vnode.pods -}}
+{{- if and (eq $services "proxy") (not $dns) (not (dig "proxy" "nameservers" list .Values.vnode.pods)) }}
+  {{- $errors = append $errors (print "vnode.pods.clusterDNS or vnode.pods.proxy.nameservers: must not be empty with "
+    "vnode.pods.services proxy, for names outside of the cluster") -}}
+{{- end -}}
+{{- if and (has $services (list "routed" "kube-proxy")) (not $dns) }}
+  {{- $errors = append $errors (printf
+    "vnode.pods.clusterDNS: must not be empty with vnode.pods.services %s, for the names of Services" $services) -}}
+{{- end -}}
+{{- if and (eq $services "kube-proxy") (not (dig "kubeProxy" "image" "" .Values.vnode.pods)) }}
+  {{- $errors = append $errors (print "vnode.pods.kubeProxy.image: must not be empty with vnode.pods.services "
+    "kube-proxy: such as registry.k8s.io/kube-proxy and the version of the cluster") -}}
+{{- end -}}
 {{- if and .Values.networkPolicies.restrictEgress (not .Values.networkPolicies.apiServerCIDRs) }}
   {{- $errors = append $errors (print "networkPolicies.apiServerCIDRs: must not be empty with "
     "networkPolicies.restrictEgress: the programs connect to the API servers") -}}
