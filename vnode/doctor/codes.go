@@ -37,6 +37,8 @@ const (
 	CodeNoFreeAddress      Code = "DR406"
 	CodeCreationRefused    Code = "DR407"
 	CodeNamespaceQuota     Code = "DR408"
+	CodeServiceNotReached  Code = "DR409"
+	CodeServiceNotResolved Code = "DR410"
 	CodeNoReason           Code = "DR501"
 	CodeLimitIgnored       Code = "DR502"
 	CodeNoBookmarks        Code = "DR503"
@@ -53,6 +55,8 @@ const (
 	CodeSizeWords          Code = "DR609"
 	CodeSizeAccepted       Code = "DR610"
 	CodeUnlistedDropped    Code = "DR611"
+	CodeNoSidecar          Code = "DR612"
+	CodeNoNetAdmin         Code = "DR613"
 	CodeNoLog              Code = "DR701"
 	CodeNoExec             Code = "DR702"
 	CodeSignedExecRefused  Code = "DR703"
@@ -164,6 +168,13 @@ func Codes() []Kind {
 		{CodeNamespaceQuota, Error, "the quota of namespaces is used up",
 			"Neither this command nor a virtual node can create its namespace.",
 			"Delete CCI namespaces that are no longer used, or request a larger quota."},
+		{CodeServiceNotReached, Warning, "a ClusterIP cannot be reached",
+			"The network does not route the Services of the cluster to the cloud, so `pods.services: routed` does not work.",
+			"Route the Service network, or use `pods.services: proxy`: see docs/guides/services.md."},
+		{CodeServiceNotResolved, Warning, "the name of a Service is not resolved",
+			"The DNS of the cluster does not answer the cloud. With `pods.services: routed`, Pods find no Service by its name.",
+			"Set `pods.clusterDNS` to an address of the cluster's DNS that the subnets of the cloud reach, or use " +
+				"`pods.services: proxy`: see docs/guides/services.md."},
 		{CodeNoReason, Info, "answers 404 have no reason",
 			"vnode does not take such an answer as proof that an object is gone: it confirms it with a list.", ""},
 		{CodeLimitIgnored, Info, "lists come whole",
@@ -210,6 +221,12 @@ func Codes() []Kind {
 		{CodeUnlistedDropped, Info, "fields that CCI does not document are dropped",
 			"The cloud does not keep fields that the definitions of its API do not list. It pulls an image by its own rule, " +
 				"whatever `imagePullPolicy` says.", ""},
+		{CodeNoSidecar, Warning, "a Pod with a sidecar does not run",
+			"Pods whose init containers include sidecars do not start, and neither does a Pod with `pods.services` `proxy` or " +
+				"`kube-proxy`.",
+			"Use `pods.services: routed` or `off`, and report it with a transcript."},
+		{CodeNoNetAdmin, Info, "containers do not get NET_ADMIN",
+			"`pods.services: kube-proxy` does not work: kube-proxy needs this capability. `proxy` does not.", ""},
 		{CodeNoLog, Warning, "the log of a container cannot be read",
 			"`kubectl logs` does not work.",
 			"Report it with a transcript."},

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	loader "github.com/spillway-k8s/spillway/internal/config"
@@ -34,6 +37,9 @@ type commandConfig struct {
 	Create bool `json:"-"`
 	// Image is that of the Pods. Default DefaultImage.
 	Image string `json:"-"`
+	// ServiceAddress and ServiceName are those of Services that a Pod tries to reach. Default none.
+	ServiceAddress string `json:"-"`
+	ServiceName    string `json:"-"`
 	// VPCEndpoint is the URL of the service that knows the subnets. Default that of the region.
 	VPCEndpoint string `json:"-"`
 	// Output is text or json. Default text.
@@ -61,6 +67,14 @@ func (c *commandConfig) AddFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.Create, "create", c.Create,
 		"also create a namespace with a network and Pods in the cloud, and remove them")
 	flags.StringVar(&c.Image, "image", c.Image, "`image` of the Pods, with the programs sh, id and cat")
+	flags.StringVar(&c.ServiceAddress, "service-address", c.ServiceAddress,
+		"ClusterIP and port (`host:port`) of a Service that a Pod tries to reach, such as 10.96.0.1:443; needs --create, "+
+			"and nc in the image")
+	flags.StringVar(&c.ServiceName, "service-name", c.ServiceName,
+		"full `name` of a Service that a Pod resolves, such as kubernetes.default.svc.cluster.local; needs --create, "+
+			"--cluster-dns, and nslookup in the image")
+	flags.StringSliceVar(&c.Pods.ClusterDNS, "cluster-dns", c.Pods.ClusterDNS,
+		"`address` of the cluster's DNS, which a Pod asks for --service-name")
 	flags.StringVar(&c.VPCEndpoint, "vpc-endpoint", c.VPCEndpoint,
 		"`URL` of the service that knows the subnets; by default that of the region")
 	flags.StringVarP(&c.Output, "output", "o", c.Output, "`form` of the result: text or json")
@@ -83,6 +97,7 @@ func (c *commandConfig) Validate() error {
 	if c.Create && len(c.CCI.SecurityGroupIDs) == 0 {
 		errs = append(errs, field.Required(field.NewPath("cci", "securityGroupIDs"), "--create creates a network with them"))
 	}
+	errs = append(errs, c.validateService()...)
 	if c.Output != outputText && c.Output != outputJSON {
 		errs = append(errs, field.NotSupported(field.NewPath("output"), c.Output, []string{outputText, outputJSON}))
 	}
@@ -95,6 +110,37 @@ func (c *commandConfig) Validate() error {
 		}
 	}
 	return errs.ToAggregate()
+}
+
+// validateService validates what a Pod tries to reach.
+func (c *commandConfig) validateService() field.ErrorList {
+	var errs field.ErrorList
+	for _, flag := range []struct{ name, value string }{
+		{"service-address", c.ServiceAddress}, {"service-name", c.ServiceName},
+	} {
+		if flag.value != "" && !c.Create {
+			errs = append(errs, field.Forbidden(field.NewPath(flag.name), "needs --create: a Pod tries it"))
+		}
+	}
+	if c.ServiceAddress != "" {
+		if at, err := netip.ParseAddrPort(c.ServiceAddress); err != nil || at.Port() == 0 {
+			errs = append(errs, field.Invalid(field.NewPath("service-address"), c.ServiceAddress,
+				"must be a ClusterIP and a port, such as 10.96.0.1:443"))
+		}
+	}
+	if c.ServiceName != "" && len(validation.IsDNS1123Subdomain(c.ServiceName)) > 0 {
+		errs = append(errs, field.Invalid(field.NewPath("service-name"), c.ServiceName,
+			"must be the full name of a Service, such as kubernetes.default.svc.cluster.local"))
+	}
+	if c.ServiceName != "" && len(c.Pods.ClusterDNS) == 0 {
+		errs = append(errs, field.Required(field.NewPath("cluster-dns"), "--service-name is resolved with it"))
+	}
+	for i, server := range c.Pods.ClusterDNS {
+		if net.ParseIP(server) == nil {
+			errs = append(errs, field.Invalid(field.NewPath("cluster-dns").Index(i), server, "must be an IP address"))
+		}
+	}
+	return errs
 }
 
 // Command is "vnode doctor". It prints the findings to out, and the progress there too, or to progress if out has JSON.
@@ -114,7 +160,8 @@ func Command(
 		progress = out
 	}
 	return cfg.run(ctx, out, Options{
-		Create: cfg.Create, Image: cfg.Image, VPCEndpoint: cfg.VPCEndpoint, StepTimeout: cfg.StepTimeout,
+		Create: cfg.Create, Image: cfg.Image, ServiceAddress: cfg.ServiceAddress, ServiceName: cfg.ServiceName,
+		VPCEndpoint: cfg.VPCEndpoint, StepTimeout: cfg.StepTimeout,
 		Timeout: cfg.Timeout, Progress: Progress(progress), Logger: logger,
 	})
 }

@@ -28,9 +28,11 @@ func createChecks() []check {
 		{name: "log", needs: []string{"pod"}, run: readLog},
 		{name: "exec", needs: []string{"pod"}, run: runCommands},
 		{name: "exec-signed", needs: []string{"pod"}, run: runSigned},
+		{name: "services", needs: []string{"exec"}, run: tryServices},
 		{name: "watch", run: watchPods},
 		{name: "watch-expired", needs: []string{"namespace"}, run: watchExpired},
 		{name: "delete", run: deletePod},
+		{name: "sidecar", needs: []string{"network"}, run: createSidecar},
 		{name: "impossible-image", needs: []string{"network"}, run: impossibleImage},
 		{name: "impossible-size", needs: []string{"network"}, run: impossibleSize},
 	}

@@ -32,6 +32,9 @@ type Options struct {
 	Create bool
 	// Image is the image of the Pod. It needs the programs sh, id and cat. Default DefaultImage.
 	Image string
+	// ServiceAddress is the ClusterIP and port of a Service that a Pod tries to reach, and ServiceName the full name of
+	// one that it resolves with the cluster's DNS. Default none. The image then needs the programs nc and nslookup too.
+	ServiceAddress, ServiceName string
 	// VPCEndpoint is the URL of the service that knows the subnets. Default https://vpc.REGION.myhuaweicloud.com, or
 	// none if the configuration has an endpoint of CCI that is not of this form.
 	VPCEndpoint string
@@ -350,6 +353,7 @@ func (d *Doctor) Redactor() *transcript.Redactor {
 	r.Hide("NETWORK-ID", c.Network1.NetworkID)
 	r.Hide("CLUSTER-ID", d.config.ClusterID)
 	r.Hide("REGISTRY/IMAGE:TAG", d.options.Image)
+	r.Hide("SERVICE", d.options.ServiceName)
 	for name, endpoint := range map[string]string{
 		"CCI.EXAMPLE": c.Endpoint, "IAM.EXAMPLE": c.IAMEndpoint, "VPC.EXAMPLE": d.options.VPCEndpoint,
 	} {

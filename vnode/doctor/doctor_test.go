@@ -318,6 +318,14 @@ func TestTheCommandRejectsWrongFlags(t *testing.T) {
 		"no time":                 {append(valid, "--step-timeout=1ms"), "step-timeout"},
 		"an address without TLS":  {append(valid, "--vpc-endpoint=http://vpc.example"), "vpc-endpoint"},
 		"CCI 1.0":                 {append(valid, "--cci-version=1.0"), `"1.0": vnode doctor checks CCI 2.0 only`},
+		"a Service without a Pod": {append(valid, "--service-address=10.96.0.1:443"), "service-address: Forbidden"},
+		"a Service without a port": {
+			append(valid, "--service-address=10.96.0.1"), `service-address: Invalid value: "10.96.0.1": must be a ClusterIP`,
+		},
+		"a Service by a name without DNS": {append(valid, "--service-name=web.shop.svc.cluster.local"), "cluster-dns"},
+		"a name of a Service that is none": {append(valid, "--service-name=web;id", "--cluster-dns=10.96.0.10"),
+			"service-name: Invalid"},
+		"a DNS that has no address": {append(valid, "--cluster-dns=dns"), "cluster-dns[0]: Invalid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := Command(t.Context(), test.args, &bytes.Buffer{}, &bytes.Buffer{}, logs)

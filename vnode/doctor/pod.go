@@ -269,15 +269,23 @@ func runSigned(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	return "a signature is enough", nil, nil
 }
 
-// command runs a command in the Pod and returns its output. The stream is no HTTP request, so it is recorded here.
+// command runs a command in the Pod and returns its output.
 func (d *Doctor) command(ctx context.Context, cloud *cci.Client, auth string, command ...string) (string, error) {
+	return d.commandIn(ctx, cloud, auth, podName, containerName, command...)
+}
+
+// commandIn runs a command in a container of a Pod and returns its output. The stream is no HTTP request, so it is
+// recorded here.
+func (d *Doctor) commandIn(
+	ctx context.Context, cloud *cci.Client, auth, pod, container string, command ...string,
+) (string, error) {
 	var out, errs strings.Builder
-	err := cloud.PodExec(ctx, d.namespace(), podName, cci.ExecOptions{Container: containerName, Command: command},
+	err := cloud.PodExec(ctx, d.namespace(), pod, cci.ExecOptions{Container: container, Command: command},
 		cci.ExecStreams{Stdout: &out, Stderr: &errs})
 	e := transcript.Exchange{
 		Service: transcript.ServiceCCI, Method: http.MethodGet,
-		Path:  "/apis/cci/v2/namespaces/" + d.namespace() + "/pods/" + podName + "/exec",
-		Query: map[string][]string{"command": command, "container": {containerName}}, Auth: auth,
+		Path:  "/apis/cci/v2/namespaces/" + d.namespace() + "/pods/" + pod + "/exec",
+		Query: map[string][]string{"command": command, "container": {container}}, Auth: auth,
 		Status: http.StatusSwitchingProtocols, Text: out.String() + errs.String(),
 	}
 	if err != nil {
