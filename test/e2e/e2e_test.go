@@ -74,6 +74,7 @@ func printLogs(t *testing.T, s *system.System) {
 const (
 	schedulerName     = "scheduler-name"
 	fewerVirtualNodes = "fewer-virtual-nodes"
+	services          = "services"
 )
 
 // Each test of this package has its own system and mostly waits, so the tests run in parallel.
@@ -92,10 +93,15 @@ func TestFurtherStories(t *testing.T) {
 		Title: "Pods with a selector that virtual nodes ignore run on the local nodes that match, and in the cloud",
 		Play:  stories.PlayIgnoredSelectors,
 	}, stories.Story{
+		Name: services, Title: "Pods in the cloud reach Services in the way that they choose, and Jobs with a sidecar end",
+		Play: stories.PlayServices,
+	}, stories.Story{
 		Name: "apply", Title: "kubectl apply reports malformed keys, and keys that have no effect",
 		Play: func(ctx context.Context, w *stories.World) error { return checkApply(ctx, t, w) },
 	})
-	playAll(t, further, func(c *system.Config) { c.IgnoredNodeSelectors = []string{stories.IgnoredSelector} })
+	playAll(t, further, func(c *system.Config) {
+		c.IgnoredNodeSelectors, c.Services = []string{stories.IgnoredSelector}, true
+	})
 }
 
 // playAll plays stories one after the other on one system, and checks that they leave nothing behind.

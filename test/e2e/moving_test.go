@@ -15,7 +15,7 @@ import (
 
 // storyNames are the names of all stories.
 func storyNames() []string {
-	names := []string{schedulerName, fewerVirtualNodes}
+	names := []string{schedulerName, fewerVirtualNodes, services}
 	all := slices.Concat(stories.All(), stories.Further(), stories.Schedulers(), stories.OwnScheduler())
 	for _, story := range all {
 		names = append(names, story.Name)

@@ -233,6 +233,9 @@ type Config struct {
 	DisabledRules []policy.Reason
 	// IgnoredNodeSelectors are the labels that virtual nodes need not have (policy.Config).
 	IgnoredNodeSelectors []string
+	// Services lets Pods choose each mode of Services: the virtual nodes have the DNS of the cluster and images of the
+	// sidecars. At most three vnode processes can have it.
+	Services bool
 	// CallForEveryPod makes the scheduler call the extender for every Pod, not only for those with the marker resource.
 	CallForEveryPod bool
 	// Scheduler edits the scheduler's configuration before it is written, if it is not nil.
@@ -266,6 +269,9 @@ func (c Config) check() (Config, error) {
 	}
 	errs = append(errs, c.Shape.Validate())
 	c.Shape = c.Shape.complete()
+	if most := blockSize - firstServicesPort; c.Services && c.Shape.vnodes() > most {
+		errs = append(errs, fmt.Errorf("services: at most %d vnode processes can have them", most))
+	}
 	known := []string{ControllerManager, Scheduler, KWOK, CCISim, Extender, Admission, vnode}
 	for _, name := range c.Without {
 		if !slices.Contains(known, name) {

@@ -44,6 +44,7 @@ const (
 	secondAdmissionHealthPort
 	admissionForwarderPort
 	admissionForwarderHealthPort
+	firstServicesPort // One per vnode process with Config.Services.
 )
 
 // claimPorts chooses a block of ports for the system in dir. Systems that start at the same time cannot find each

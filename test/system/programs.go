@@ -18,6 +18,9 @@ const (
 	cloudSecurityGroup = "7a9e1d34-6c2b-4f85-b0d7-93e4c5a8f216"
 )
 
+// ClusterDNS is the address of the cluster's DNS for Pods in the cloud, with Config.Services. Nothing answers there.
+const ClusterDNS = "10.96.0.10"
+
 // Cloud contains the address of the simulated cloud, the access keys, and the location that the virtual nodes use.
 type Cloud struct {
 	// Endpoint is the URL of the API.
@@ -74,6 +77,13 @@ func (s *System) writeVNodeConfigs() error {
 		config := map[string]any{"nodes": nodes}
 		if !shape.HA {
 			config = map[string]any{"node": nodes[i]}
+		}
+		if s.config.Services {
+			config["services"] = map[string]any{"address": address(s.state.FirstPort + firstServicesPort + i)}
+			config["pods"] = map[string]any{
+				"clusterDNS": []string{ClusterDNS}, "proxy": map[string]any{"image": "spillway-proxy"},
+				"kubeProxy": map[string]any{"image": "kube-proxy"},
+			}
 		}
 		content, err := yaml.Marshal(config)
 		if err != nil {
