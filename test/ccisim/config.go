@@ -55,6 +55,8 @@ type Config struct {
 	// FinalizerDelay passes between the end of the last container and the removal of a deleted Pod, and before the removal
 	// of a deleted network. Default 100ms.
 	FinalizerDelay time.Duration
+	// SnapshotDelay passes before an image snapshot is Available, if its Pod runs by then. Default 1s.
+	SnapshotDelay time.Duration
 	// RestartBackoff is the first back-off of a container that ends repeatedly. It doubles at each restart up to
 	// MaxRestartBackoff. Default 10s and 5m, as in the kubelet.
 	RestartBackoff    time.Duration
@@ -112,6 +114,7 @@ func (c Config) withDefaults() Config {
 	c.RunTime = cmp.Or(c.RunTime, time.Second)
 	c.StopDelay = cmp.Or(c.StopDelay, 100*time.Millisecond)
 	c.FinalizerDelay = cmp.Or(c.FinalizerDelay, 100*time.Millisecond)
+	c.SnapshotDelay = cmp.Or(c.SnapshotDelay, time.Second)
 	c.RestartBackoff = cmp.Or(c.RestartBackoff, 10*time.Second)
 	c.MaxRestartBackoff = cmp.Or(c.MaxRestartBackoff, 5*time.Minute)
 	c.HistoryLimit = cmp.Or(c.HistoryLimit, 20000)
@@ -131,7 +134,7 @@ func (c Config) Validate() error {
 	for name, d := range map[string]time.Duration{
 		"networkDelay": c.NetworkDelay, "scheduleDelay": c.ScheduleDelay, "startDelay": c.StartDelay,
 		"initRunTime": c.InitRunTime, "runTime": c.RunTime, "stopDelay": c.StopDelay, "finalizerDelay": c.FinalizerDelay,
-		"restartBackoff": c.RestartBackoff, "maxRestartBackoff": c.MaxRestartBackoff,
+		"snapshotDelay": c.SnapshotDelay, "restartBackoff": c.RestartBackoff, "maxRestartBackoff": c.MaxRestartBackoff,
 		"bookmarkInterval": c.BookmarkInterval, "watchTimeout": c.WatchTimeout,
 		"execIdle": c.ExecIdle, "tokenLife": c.TokenLife,
 	} {

@@ -4,12 +4,13 @@
 // (Policies).
 //
 // It serves namespaces, networks (yangtse), Pods with their logs and exec, ConfigMaps, Secrets, persistent volumes and
-// claims, Events, the account's feature gates and agency, and IAM's tokens for access keys. With Config.Subnets it also
-// serves what the VPC API shows of these subnets. It has one account. Attach and port forwarding do not exist in the
-// real service either. CCI 1.0 is served next to 2.0, with the same behavior of Pods and with objects of its own.
+// claims, image snapshots, Events, the account's feature gates and agency, and IAM's tokens for access keys. With
+// Config.Subnets it also serves what the VPC API shows of these subnets. It has one account. Attach and port forwarding
+// do not exist in the real service either. CCI 1.0 is served next to 2.0, with the same behavior of Pods and with
+// objects of its own.
 //
 // What neither vnode nor kubectl uses with these objects is not served: deployments, replica sets, services,
-// autoscalers, storage classes, image snapshots, pool bindings, and the configuration of observability.
+// autoscalers, storage classes, pool bindings, and the configuration of observability.
 //
 // New returns a simulator, Handler serves it, Run lets its time pass, Close ends it. With a state file, all objects,
 // the faults and the policies survive a stop and a kill. The lines of logs do not.

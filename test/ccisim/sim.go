@@ -125,7 +125,7 @@ func (s *Sim) newGeneration(cfg Config, which objects.Generation, stateFile stri
 		Range: addresses, Subnets: subnets,
 		NetworkDelay: cfg.NetworkDelay, ScheduleDelay: cfg.ScheduleDelay, StartDelay: cfg.StartDelay,
 		InitRunTime: cfg.InitRunTime, RunTime: cfg.RunTime, StopDelay: cfg.StopDelay, FinalizerDelay: cfg.FinalizerDelay,
-		RestartBackoff: cfg.RestartBackoff, MaxRestartBackoff: cfg.MaxRestartBackoff,
+		SnapshotDelay: cfg.SnapshotDelay, RestartBackoff: cfg.RestartBackoff, MaxRestartBackoff: cfg.MaxRestartBackoff,
 		Processes: cfg.Processes, Exporters: cfg.Exporters,
 	}
 	if which == objects.CCI2 {

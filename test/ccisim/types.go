@@ -32,6 +32,7 @@ type (
 	Event                 = objects.Event
 	PersistentVolume      = objects.PersistentVolume
 	PersistentVolumeClaim = objects.PersistentVolumeClaim
+	ImageSnapshot         = objects.ImageSnapshot
 )
 
 // The kinds of faults and the values of policies.

@@ -110,6 +110,18 @@ type API interface {
 	// DeleteClaim returns NotFound if the claim does not exist, and Conflict if its UID differs from options. A claim
 	// that a Pod uses is deleted after the Pod.
 	DeleteClaim(ctx context.Context, namespace, name string, options DeleteOptions) error
+
+	// CreateSnapshot is not retried. It returns AlreadyExists if the name is taken. The snapshot becomes Available some
+	// time after the call returns. All calls about snapshots return NotOffered in a region without them.
+	CreateSnapshot(ctx context.Context, snapshot *ImageSnapshot) (*ImageSnapshot, error)
+	// GetSnapshot returns NotFound if the snapshot does not exist.
+	GetSnapshot(ctx context.Context, name string) (*ImageSnapshot, error)
+	// ListSnapshots returns all pages.
+	ListSnapshots(ctx context.Context, options ListOptions) ([]ImageSnapshot, error)
+	// DeleteSnapshot starts the deletion of a snapshot, and of the Pod that makes it, and returns before it is complete.
+	// It returns NotFound if the snapshot does not exist, and Conflict if its UID differs from options. Pods that have
+	// started from the snapshot go on.
+	DeleteSnapshot(ctx context.Context, name string, options DeleteOptions) error
 }
 
 // PodWatch is a stream of changes. Only Close is safe for concurrent use.

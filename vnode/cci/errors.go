@@ -51,6 +51,8 @@ const (
 	Logs Feature = "logs of containers"
 	// Exec are commands in containers.
 	Exec Feature = "commands in containers"
+	// Snapshots are snapshots of images, from which Pods start.
+	Snapshots Feature = "image snapshots"
 )
 
 // Error is an error response of the service, or the reason why there was no response.

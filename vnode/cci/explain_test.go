@@ -186,6 +186,18 @@ func TestAPIsThatTheRegionDoesNotOffer(t *testing.T) {
 			_, err := c.CreateVolume(ctx, volume("v"))
 			return err
 		}},
+		"a list of image snapshots": {"imagesnapshots", cci.Snapshots, func(ctx context.Context, c *cci.Client) error {
+			_, err := c.ListSnapshots(ctx, cci.ListOptions{})
+			return err
+		}},
+		"a new image snapshot": {"imagesnapshots", cci.Snapshots, func(ctx context.Context, c *cci.Client) error {
+			_, err := c.CreateSnapshot(ctx, snapshot("s"))
+			return err
+		}},
+		"the deletion of an image snapshot": {"imagesnapshots", cci.Snapshots,
+			func(ctx context.Context, c *cci.Client) error {
+				return c.DeleteSnapshot(ctx, "s", cci.DeleteOptions{})
+			}},
 		"a log": {"pods/log", cci.Logs, func(ctx context.Context, c *cci.Client) error {
 			_, err := c.PodLog(ctx, ns, "web", cci.LogOptions{Container: "c"})
 			return err
@@ -215,7 +227,7 @@ func TestAPIsThatTheRegionDoesNotOffer(t *testing.T) {
 			require.ErrorAs(t, err, &answer)
 			assert.Equal(t, test.feature, answer.Feature)
 		})
-		if test.feature != cci.Events && test.feature != cci.Volumes {
+		if test.feature == cci.Logs || test.feature == cci.Exec || test.feature == "" {
 			continue
 		}
 		t.Run(name+", as a page without a code", func(t *testing.T) {

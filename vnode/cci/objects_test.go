@@ -250,6 +250,46 @@ func TestInvalidExecConfiguration(t *testing.T) {
 	}
 }
 
+func snapshot(name string) *cci.ImageSnapshot {
+	return &cci.ImageSnapshot{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "web"}},
+		Spec: cci.ImageSnapshotSpec{
+			BuildingConfig: cci.SnapshotBuilding{Namespace: cloudtest.Namespace, TimeoutMinutes: 60}, SizeGiB: 30, TTLDays: 7,
+			Images:     []cci.SnapshotImage{{Image: "nginx:1"}},
+			Registries: []cci.SnapshotRegistry{{Server: "docker.io", PullSecret: "imagepull-secret"}},
+		},
+	}
+}
+
+func TestImageSnapshots(t *testing.T) {
+	cloud := cloudtest.NewWithNetwork(t, cloudtest.EveryAPI, preconditions,
+		func(c *ccisim.Config) { c.Policies.Fields = ccisim.RefuseFields })
+	ctx, client := t.Context(), cloud.Client
+	_, err := client.GetSnapshot(ctx, "s")
+	require.True(t, cci.IsNotFound(err), "%v", err)
+	created, err := client.CreateSnapshot(ctx, snapshot("s"))
+	require.NoError(t, err)
+	assert.True(t, created.IsMade())
+	_, err = client.CreateSnapshot(ctx, snapshot("s"))
+	require.True(t, cci.IsTaken(err), "%v", err)
+	require.Eventually(t, func() bool {
+		found, err := client.GetSnapshot(ctx, "s")
+		return err == nil && found.IsAvailable()
+	}, cloudtest.Timeout, cloudtest.Tick)
+	found, err := client.ListSnapshots(ctx, cci.ListOptions{LabelSelector: "app=web", Limit: 1})
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	assert.Equal(t, snapshot("s").Spec, found[0].Spec)
+	found, err = client.ListSnapshots(ctx, cci.ListOptions{LabelSelector: "app=other"})
+	require.NoError(t, err)
+	assert.Empty(t, found)
+	assert.True(t, cci.IsConflict(client.DeleteSnapshot(ctx, "s", cci.DeleteOptions{UID: "another"})))
+	require.NoError(t, client.DeleteSnapshot(ctx, "s", cci.DeleteOptions{UID: created.UID}))
+	require.Eventually(t, func() bool {
+		return cci.IsNotFound(client.DeleteSnapshot(ctx, "s", cci.DeleteOptions{}))
+	}, cloudtest.Timeout, cloudtest.Tick)
+}
+
 func TestRegionWithoutVolumes(t *testing.T) {
 	cloud := cloudtest.NewWithNetwork(t, func(c *ccisim.Config) { c.Policies.NoVolumes = true })
 	_, err := cloud.Client.CreateVolume(t.Context(), volume("v"))

@@ -66,7 +66,8 @@ func New(t testing.TB, changes ...func(*ccisim.Config)) *Cloud {
 
 // EveryAPI makes a cloud a region that offers all APIs. It is a change for New, for tests that are about one of them.
 func EveryAPI(c *ccisim.Config) {
-	c.Policies.Events, c.Policies.NoVolumes, c.Policies.Unpublished = ccisim.EventsListed, false, nil
+	c.Policies.Events, c.Policies.Unpublished = ccisim.EventsListed, nil
+	c.Policies.NoVolumes, c.Policies.NoSnapshots = false, false
 }
 
 // NewWithNetwork starts a cloud that accepts Pods in Namespace.

@@ -71,6 +71,11 @@ func (s *Server) storeNew(tx store.Tx, c *call, obj objects.Object) (*reply, *ap
 	if err != nil {
 		return nil, statusError(err, "")
 	}
+	if snapshot, ok := obj.(*objects.ImageSnapshot); ok {
+		if err := s.addMaker(tx, snapshot.Spec.BuildingConfig.Namespace, snapshot.Maker()); err != nil {
+			return nil, statusError(err, "")
+		}
+	}
 	s.life.Created(tx, obj)
 	s.life.Stored(tx, c.res, obj)
 	return jsonReply(http.StatusCreated, e.Raw), nil

@@ -54,7 +54,7 @@ func (s *Server) apiResources(version string) metav1.APIResourceList {
 	}
 	hidden := []*objects.Resource{objects.Events}
 	if s.cfg.Generation == objects.CCI1 {
-		hidden = []*objects.Resource{objects.Volumes, objects.Claims}
+		hidden = []*objects.Resource{objects.Volumes, objects.Claims, objects.Snapshots}
 	}
 	for _, res := range objects.All {
 		if s.apiVersion(res) != version || slices.Contains(hidden, res) {

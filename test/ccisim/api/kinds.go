@@ -41,7 +41,8 @@ func kindsOf(generation objects.Generation) map[*objects.Resource]kind {
 		objects.Volumes:    {volumeAdmission{}, volumeObjectFields(createMeta()), volumeObjectFields(updateMeta())},
 		objects.Claims:     {claimAdmission{}, claimFields(createMeta()), claimFields(updateMeta())},
 		// Events are read only.
-		objects.Events: {admission: plain{}},
+		objects.Events:    {admission: plain{}},
+		objects.Snapshots: {admission: snapshotAdmission{}, createFields: snapshotFields(createMeta())},
 	}
 	if generation == objects.CCI1 {
 		kinds[objects.Namespaces] = kind{namespace1Admission{}, namespace, namespace}

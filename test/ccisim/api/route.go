@@ -91,8 +91,10 @@ func (c *call) routeResource(group string, rest []string) *apiError {
 		}
 	case len(rest) == 1:
 		c.res = objects.ResourceFor(group, rest[0])
-	case len(rest) == 2 && rest[0] == objects.Volumes.Plural:
-		c.res, c.name = objects.ResourceFor(group, rest[0]), rest[1]
+	case len(rest) == 2:
+		if res := objects.ResourceFor(group, rest[0]); res != nil && !res.Namespaced {
+			c.res, c.name = res, rest[1]
+		}
 	}
 	if c.res == nil || (!c.res.Namespaced && c.namespace != "") {
 		c.res = nil

@@ -172,6 +172,10 @@ func (s *Server) checkPolicies(c *call) *apiError {
 		if s.cfg.Generation == objects.CCI1 || policies.NoVolumes {
 			return unknownPath()
 		}
+	case objects.Snapshots:
+		if s.cfg.Generation == objects.CCI1 || policies.NoSnapshots {
+			return unknownPath()
+		}
 	case objects.Events:
 		switch {
 		case policies.Events == faults.EventsAbsent:

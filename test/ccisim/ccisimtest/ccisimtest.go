@@ -19,7 +19,7 @@ func Quick(account ccisim.Credential) ccisim.Config {
 		Credentials:  []ccisim.Credential{account},
 		NetworkDelay: 5 * time.Millisecond, ScheduleDelay: 5 * time.Millisecond, StartDelay: 10 * time.Millisecond,
 		InitRunTime: 5 * time.Millisecond, RunTime: 30 * time.Millisecond, StopDelay: 5 * time.Millisecond,
-		FinalizerDelay: 5 * time.Millisecond, RestartBackoff: 20 * time.Millisecond,
+		FinalizerDelay: 5 * time.Millisecond, SnapshotDelay: 20 * time.Millisecond, RestartBackoff: 20 * time.Millisecond,
 	}
 }
 

@@ -76,7 +76,7 @@ func TestSentFieldsAreListedOrHaveAReason(t *testing.T) {
 	sent := everythingSent(t)
 	files, err := filepath.Glob("testdata/fields/*.txt")
 	require.NoError(t, err)
-	require.Len(t, files, 7)
+	require.Len(t, files, 8)
 	for _, file := range files {
 		kind := strings.TrimSuffix(filepath.Base(file), ".txt")
 		t.Run(kind, func(t *testing.T) {
@@ -183,6 +183,12 @@ func sendAll(t *testing.T, client *cci.Client) {
 			AccessModes: modes, Resources: cci.Resources{Requests: size}, StorageClassName: "class", VolumeName: "all",
 		},
 	})
+	require.NoError(t, err)
+	_, err = client.CreateSnapshot(ctx, &cci.ImageSnapshot{ObjectMeta: meta, Spec: cci.ImageSnapshotSpec{
+		BuildingConfig: cci.SnapshotBuilding{Namespace: "all", TimeoutMinutes: 60}, SizeGiB: 30, TTLDays: 7,
+		Images:     []cci.SnapshotImage{{Image: "nginx"}},
+		Registries: []cci.SnapshotRegistry{{Server: "docker.io", PullSecret: "imagepull-secret"}},
+	}})
 	require.NoError(t, err)
 	goldens, err := filepath.Glob("../../../vnode/translate/testdata/*.output.yaml")
 	require.NoError(t, err)

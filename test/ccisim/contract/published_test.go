@@ -99,6 +99,17 @@ func TestClientReadsThePublishedAnswers(t *testing.T) {
 		require.Len(t, pod.Status.ContainerStatuses, 1)
 		assert.NotNil(t, pod.Status.ContainerStatuses[0].State.Running)
 	})
+	t.Run("an image snapshot", func(t *testing.T) {
+		snapshot, err := clientOf(t, "imagesnapshot-created").GetSnapshot(t.Context(), "test-imagesnapshot")
+		require.NoError(t, err)
+		assert.True(t, snapshot.IsMade())
+		assert.Equal(t, []cci.SnapshotImage{{Image: "nginx:stable-alpine-perl"}}, snapshot.Spec.Images)
+	})
+	t.Run("an image snapshot that is being deleted", func(t *testing.T) {
+		snapshot, err := clientOf(t, "imagesnapshot-deleted").GetSnapshot(t.Context(), "test-imagesnapshot")
+		require.NoError(t, err)
+		assert.NotNil(t, snapshot.DeletionTimestamp)
+	})
 	t.Run("a Pod that is being deleted", func(t *testing.T) {
 		pod, err := clientOf(t, "pod-deleted").GetPod(t.Context(), "ns", "test")
 		require.NoError(t, err)
@@ -279,6 +290,9 @@ func simulatedAnswers(t *testing.T) map[string]map[string]any {
 	answers["pod-created"] = s.send("POST", namespaces+"/ns/pods", pod)
 	answers["pod"] = s.until(namespaces+"/ns/pods/test", "status.phase=Running")
 	answers["pod-deleted"] = s.send("DELETE", namespaces+"/ns/pods/test", nil)
+	const snapshots = "/apis/cci/v2/imagesnapshots"
+	answers["imagesnapshot-created"] = s.send("POST", snapshots, published(t, "imagesnapshot-created").Request)
+	answers["imagesnapshot-deleted"] = s.send("DELETE", snapshots+"/test-imagesnapshot", nil)
 	return answers
 }
 

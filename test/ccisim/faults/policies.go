@@ -59,6 +59,8 @@ type Policies struct {
 	// NoVolumes responds with 404 to persistentvolumes and persistentvolumeclaims, as regions do that do not have them
 	// yet. Default off.
 	NoVolumes bool `json:"noVolumes"`
+	// NoSnapshots responds with 404 to imagesnapshots, as regions do that do not have them. Default off.
+	NoSnapshots bool `json:"noSnapshots"`
 	// Unpublished are resources that the gateway does not know, as in regions that do not offer them: it responds with
 	// 404 APIG.0101. They are named by their plural, such as events, or with the subresource, such as pods/exec.
 	Unpublished []string `json:"unpublished,omitempty"`
@@ -91,7 +93,7 @@ type Policies struct {
 // resources are those that the gateway may not know.
 var resources = []string{
 	"namespaces", "networks", "pods", "pods/log", "pods/exec", "configmaps", "secrets", "events", "persistentvolumes",
-	"persistentvolumeclaims",
+	"persistentvolumeclaims", "imagesnapshots",
 }
 
 // WithDefaults returns the policies with every unset field filled in.

@@ -43,6 +43,7 @@ var (
 	allVerbs       = []string{"create", "delete", "get", "list", "patch", "update", "watch"}
 	namespaceVerbs = []string{"create", "delete", "get", "list", "watch"}
 	eventVerbs     = []string{"get", "list", "watch"}
+	snapshotVerbs  = []string{"create", "delete", "get", "list", "watch"}
 )
 
 // The resources of the API.
@@ -65,8 +66,13 @@ var (
 	}
 	Events = &Resource{Group: GroupCCI, Plural: "events", Kind: "Event", Namespaced: true, Verbs: eventVerbs}
 
+	// Snapshots are the image snapshots, which belong to the account.
+	Snapshots = &Resource{
+		Group: GroupCCI, Plural: "imagesnapshots", Kind: "ImageSnapshot", Verbs: snapshotVerbs, Reconciled: true,
+	}
+
 	// All are the resources in the order of discovery and of the state file.
-	All = []*Resource{Namespaces, Networks, Pods, ConfigMaps, Secrets, Volumes, Claims, Events}
+	All = []*Resource{Namespaces, Networks, Pods, ConfigMaps, Secrets, Volumes, Claims, Events, Snapshots}
 )
 
 // ResourceFor returns the resource of a group and plural, or nil if there is none.
@@ -118,6 +124,8 @@ func (g Generation) New(res *Resource) Object {
 		return &PersistentVolume{}
 	case Claims:
 		return &PersistentVolumeClaim{}
+	case Snapshots:
+		return &ImageSnapshot{}
 	default:
 		return &Event{}
 	}

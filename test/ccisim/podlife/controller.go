@@ -49,6 +49,7 @@ type Config struct {
 	RunTime           time.Duration
 	StopDelay         time.Duration
 	FinalizerDelay    time.Duration
+	SnapshotDelay     time.Duration
 	RestartBackoff    time.Duration
 	MaxRestartBackoff time.Duration
 
@@ -225,6 +226,8 @@ func (c *Controller) reconcile(tx store.Tx, t target) {
 		r = c.reconcilePod(tx, obj)
 	case *objects.PersistentVolumeClaim:
 		r = c.reconcileClaim(tx, obj)
+	case *objects.ImageSnapshot:
+		r = c.reconcileSnapshot(tx, obj)
 	default:
 		return
 	}
@@ -353,6 +356,8 @@ func (c *Controller) terminating(obj objects.Object, options *metav1.DeleteOptio
 		c.terminatePod(next, options)
 		return next
 	case *objects.Namespace, *objects.Network, *objects.Network1, *objects.PersistentVolumeClaim:
+	case *objects.ImageSnapshot:
+		next.Finalizers, next.DeletionGracePeriodSeconds = []string{objects.SnapshotFinalizer}, new(int64)
 	default:
 		return nil
 	}

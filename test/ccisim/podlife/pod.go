@@ -55,7 +55,7 @@ func (r *podReconciler) reconcile() bool {
 		r.fail("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 		return false
 	}
-	if started := r.startTime().Add(r.c.cfg.StartDelay); r.now.Before(started) {
+	if started := r.startTime().Add(r.startDelay()); r.now.Before(started) {
 		r.requeueAt(started)
 		return false
 	}
@@ -139,7 +139,7 @@ func (r *podReconciler) schedule() {
 	r.changed = true
 	r.inform("Scheduled",
 		"Successfully assigned "+r.pod.Namespace+"/"+r.pod.Name+" to "+r.pod.Spec.NodeName)
-	r.requeueAt(r.now.Add(r.c.cfg.StartDelay))
+	r.requeueAt(r.now.Add(r.startDelay()))
 }
 
 // isUnschedulable reports whether something keeps the Pod from a node, and shows it as the service does.

@@ -27,6 +27,12 @@ func Policies(exchanges []transcript.Exchange) faults.Policies {
 	case unknown:
 		p.NoVolumes = true
 	}
+	switch all.lacks("imagesnapshots") {
+	case unpublished:
+		p.Unpublished = append(p.Unpublished, "imagesnapshots")
+	case unknown:
+		p.NoSnapshots = true
+	}
 	for i := range exchanges {
 		e := &exchanges[i]
 		switch {
