@@ -60,9 +60,9 @@ func worlds() []world {
 			user: func(c *config.Config) { c.CCI.SubnetIDs = []string{vpcSubnetID} },
 		},
 		{
-			name: "unpublished", about: "the region has no Events and no volumes",
+			name: "unpublished", about: "the region has no Events, no volumes and no image snapshots",
 			sim: func(c *ccisim.Config) {
-				c.Policies.Unpublished = []string{"events", "persistentvolumes", "persistentvolumeclaims"}
+				c.Policies.Unpublished = []string{"events", "persistentvolumes", "persistentvolumeclaims", "imagesnapshots"}
 			},
 		},
 		{

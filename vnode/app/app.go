@@ -28,6 +28,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/nodeconditions"
 	"github.com/spillway-k8s/spillway/vnode/provider"
 	"github.com/spillway-k8s/spillway/vnode/services"
+	"github.com/spillway-k8s/spillway/vnode/snapshots"
 	"github.com/spillway-k8s/spillway/vnode/soldout"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
@@ -56,6 +57,8 @@ type App struct {
 	pods    *vknode.PodController
 	soldOut *soldout.Controller
 	orphans *orphans.Sweep
+	// snapshots keeps image snapshots, nil if none are configured.
+	snapshots *snapshots.Keeper
 
 	// auth authorizes requests to the kubelet port.
 	auth        *kubelet.Auth
@@ -182,6 +185,9 @@ func (a *App) assemble(b builder, rejections *serve.Rejections) error {
 		return err
 	}
 	a.orphans = b.orphans()
+	if a.snapshots, err = b.snapshots(); err != nil {
+		return err
+	}
 	a.auth, err = kubelet.NewAuth(b.clients.tokens, b.clients.access, b.config.Node.Name, b.config.ClientCAFile)
 	if err != nil {
 		return err

@@ -176,7 +176,9 @@ var descriptor = regexp.MustCompile(`fqName: "(spillway_\w+)", help: "([^"]+)", 
 // The golden file holds the name and the labels of every metric that the rooms register.
 func TestMetrics(t *testing.T) {
 	const golden = "testdata/metrics.txt"
-	a := newApp(t, settings(t))
+	c := settings(t)
+	c.CCI.ImageSnapshots.AutoMatch, c.CCI.ImageSnapshots.Keep = true, 1
+	a := newApp(t, c)
 	descriptions := make(chan *prometheus.Desc, 1000)
 	a.registry.Describe(descriptions)
 	close(descriptions)

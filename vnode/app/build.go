@@ -31,6 +31,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/node"
 	"github.com/spillway-k8s/spillway/vnode/provider"
 	"github.com/spillway-k8s/spillway/vnode/services"
+	"github.com/spillway-k8s/spillway/vnode/snapshots"
 	"github.com/spillway-k8s/spillway/vnode/soldout"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 	"github.com/spillway-k8s/spillway/vnode/usage"
@@ -153,8 +154,24 @@ func (b builder) orphans() *orphans.Sweep {
 		Finder: &orphans.Finder{
 			Cloud: b.cloud, Namespace: b.config.CCI.Namespace, ClusterID: b.config.ClusterID,
 			Cluster: cluster, Nodes: cluster.MineOrGone(name), Gone: cluster.Gone(name),
+			Snapshots: b.config.CCI.ImageSnapshots.Keep > 0,
 		},
 		Interval: b.config.CCI.OrphanInterval.Duration, Registerer: b.registry, Logger: b.logger,
+	})
+}
+
+// snapshots returns the keeper of image snapshots, nil if none are configured.
+func (b builder) snapshots() (*snapshots.Keeper, error) {
+	c := b.config.CCI
+	if c.ImageSnapshots.Keep == 0 {
+		return nil, nil
+	}
+	return snapshots.New(snapshots.Config{
+		API: b.cloud, Owner: b.config.Owner(), Namespace: c.Namespace, PullSecret: b.config.Pods.PullSecret,
+		Pods: b.informers.Core().V1().Pods().Informer(), Images: b.translator.SnapshotImages,
+		Keep: c.ImageSnapshots.Keep, Interval: c.ImageSnapshots.Interval.Duration,
+		Removal: c.ImageSnapshots.Removal.Duration, Renewal: c.ImageSnapshots.Renewal.Duration,
+		Now: time.Now, Registerer: b.registry, Logger: b.logger,
 	})
 }
 

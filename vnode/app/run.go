@@ -124,6 +124,9 @@ func (a *App) runPods(ctx context.Context, group *errgroup.Group) {
 		}
 	})
 	group.Go(func() error { return a.orphans.Run(ctx) })
+	if a.snapshots != nil {
+		group.Go(func() error { return a.snapshots.Run(ctx) })
+	}
 	group.Go(func() error {
 		select { // virtual-kubelet first requests all Pods, and the provider knows them only then.
 		case <-ctx.Done():

@@ -29,8 +29,10 @@ import (
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/run"
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cleanup/orphans"
+	"github.com/spillway-k8s/spillway/vnode/cloudnamespace"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/config"
 	"github.com/spillway-k8s/spillway/vnode/identity"
@@ -91,7 +93,7 @@ func put(t *testing.T, cloud *cloudtest.Cloud, name string) {
 func newCloudCleaner(cloud *cloudtest.Cloud, out *bytes.Buffer) *cloudCleaner {
 	return &cloudCleaner{
 		finder: &orphans.Finder{
-			Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "prod", Terminating: true,
+			Cloud: cloud.Client, Namespace: cloudtest.Namespace, ClusterID: "prod", Terminating: true, Snapshots: true,
 		},
 		namespace: true, poll: time.Millisecond, now: time.Now, out: out,
 	}
@@ -136,6 +138,58 @@ func TestTheCloudIsCleaned(t *testing.T) {
 			list, err := cloud.Client.ListPods(t.Context(), cloudtest.Namespace, cci.ListOptions{})
 			require.NoError(t, err)
 			assert.Len(t, list.Items, test.left)
+		})
+	}
+}
+
+// The Pod that makes a snapshot is in the cloud namespace, which is deleted only without objects of others.
+func TestImageSnapshotsAreDeletedBeforeTheNamespace(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*testing.T, *cloudtest.Cloud, *cloudCleaner)
+		want   []string
+		// left is the number of snapshots that remain.
+		left int
+	}{
+		"one that is being made": {func(*testing.T, *cloudtest.Cloud, *cloudCleaner) {}, []string{
+			"1 image snapshots of former virtual nodes deleted.\n", "Cloud namespace cci-test deleted.\n",
+		}, 0},
+		"a dry run deletes nothing": {func(_ *testing.T, _ *cloudtest.Cloud, c *cloudCleaner) { c.dryRun = true }, []string{
+			"1 image snapshots of former virtual nodes found; nothing is deleted in a dry run.\n",
+		}, 1},
+		"the account may not list them": {func(t *testing.T, cloud *cloudtest.Cloud, _ *cloudCleaner) {
+			t.Helper()
+			cloud.Fault(t, ccisim.Fault{Kind: ccisim.NoAgency, Path: "/imagesnapshots$", Times: 1})
+		}, []string{
+			"Image snapshots were not looked for: listing image snapshots: the cloud answered 403",
+			"Cloud namespace cci-test is kept: it contains 1 objects of others: pods cci-imagesnapshot-",
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cloud := cloudtest.New(t, cloudtest.EveryAPI, func(c *ccisim.Config) { c.SnapshotDelay = time.Hour })
+			owner := identity.Owner{ClusterID: "prod", Node: "virtual"}
+			require.NoError(t, cloudnamespace.Ensure(t.Context(), cloud.Client, cloudnamespace.Config{
+				Namespace: cloudtest.Namespace, ClusterID: "prod", Subnets: []string{"subnet"}, SecurityGroups: []string{"group"},
+				DomainID: cloudtest.Account.DomainID, ProjectID: cloudtest.Account.ProjectID, Poll: time.Millisecond,
+			}, slog.New(slog.DiscardHandler)))
+			_, err := cloud.Client.CreateSnapshot(t.Context(), &cci.ImageSnapshot{
+				ObjectMeta: owner.SnapshotMeta("nginx:1"), Spec: cci.ImageSnapshotSpec{
+					BuildingConfig: cci.SnapshotBuilding{Namespace: cloudtest.Namespace}, SizeGiB: 30,
+					Images:     []cci.SnapshotImage{{Image: "nginx:1"}},
+					Registries: []cci.SnapshotRegistry{{Server: "docker.io"}},
+				},
+			})
+			require.NoError(t, err)
+			var out bytes.Buffer
+			cleaner := newCloudCleaner(cloud, &out)
+			test.change(t, cloud, cleaner)
+			require.NoError(t, cleaner.clean(t.Context()))
+			for _, want := range test.want {
+				assert.Contains(t, out.String(), want)
+			}
+			left, err := cloud.Client.ListSnapshots(t.Context(), cci.ListOptions{})
+			require.NoError(t, err)
+			assert.Len(t, left, test.left)
 		})
 	}
 }

@@ -54,7 +54,7 @@ func (c *cloudCleaner) clean(ctx context.Context) error {
 	if err := c.deletePods(ctx, old); err != nil {
 		return err
 	}
-	if err := c.deleteMirrors(ctx); err != nil || !c.namespace {
+	if err := errors.Join(c.deleteMirrors(ctx), c.deleteSnapshots(ctx)); err != nil || !c.namespace {
 		return err
 	}
 	if skipped > 0 {
@@ -125,6 +125,55 @@ func (c *cloudCleaner) deleteMirrors(ctx context.Context) error {
 	}
 	fmt.Fprintf(c.out, "%d copies of ConfigMaps, Secrets and claims of former virtual nodes %s.\n",
 		len(found), c.deleted())
+	return nil
+}
+
+// deleteSnapshots deletes the image snapshots of virtual nodes that no longer exist, and returns when they are gone:
+// the Pod that makes one is in the cloud namespace.
+func (c *cloudCleaner) deleteSnapshots(ctx context.Context) error {
+	found, err := c.finder.FindSnapshots(ctx)
+	if cci.IsDenied(err) { // Few accounts use snapshots, and the cloud deletes what is left of them.
+		fmt.Fprintf(c.out, "Image snapshots were not looked for: %v.\n", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("finding image snapshots of deleted virtual nodes: %w", err)
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	if !c.dryRun {
+		var errs []error
+		for i := range found {
+			errs = append(errs, c.finder.DeleteSnapshot(ctx, &found[i]))
+		}
+		err := errors.Join(errs...)
+		if err == nil {
+			err = c.awaitSnapshotsGone(ctx, found)
+		}
+		if err != nil {
+			return fmt.Errorf("deleting image snapshots of deleted virtual nodes: %w", err)
+		}
+	}
+	fmt.Fprintf(c.out, "%d image snapshots of former virtual nodes %s.\n", len(found), c.deleted())
+	return nil
+}
+
+// awaitSnapshotsGone returns when image snapshots are gone.
+func (c *cloudCleaner) awaitSnapshotsGone(ctx context.Context, deleted []cci.ImageSnapshot) error {
+	for _, snapshot := range deleted {
+		for {
+			left, err := c.finder.Cloud.GetSnapshot(ctx, snapshot.Name)
+			if cci.IsNotFound(err) || err == nil && left.UID != snapshot.UID {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("waiting until image snapshot %s is gone: %w; run the command again", snapshot.Name, ctx.Err())
+			case <-time.After(c.poll):
+			}
+		}
+	}
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 
 	loader "github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cleanup/orphans"
 	"github.com/spillway-k8s/spillway/vnode/config"
@@ -85,7 +86,9 @@ func GC(ctx context.Context, args []string, out io.Writer, setUp SetUpLogging) e
 	if err != nil {
 		return err
 	}
-	finder := orphans.Finder{Cloud: cloud, ClusterID: cfg.ClusterID, Terminating: true}
+	finder := orphans.Finder{
+		Cloud: cloud, ClusterID: cfg.ClusterID, Terminating: true, Snapshots: cfg.Policy.CCIVersion != policy.CCI1,
+	}
 	if !cfg.WithoutCluster {
 		client, err := cfg.KubeClient("vnode-gc")
 		if err != nil {

@@ -155,6 +155,7 @@ func (u *uninstaller) cleanCloud(ctx context.Context) error {
 		if err == nil {
 			finder := &orphans.Finder{
 				Cloud: cloud, Namespace: namespace, ClusterID: u.config.ClusterID, Terminating: true,
+				Snapshots: u.config.Policy.CCIVersion != policy.CCI1,
 			}
 			cleaner := &cloudCleaner{finder: finder, namespace: true, poll: poll, now: time.Now, out: u.out}
 			err = cleaner.clean(ctx)

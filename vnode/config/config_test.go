@@ -190,6 +190,18 @@ func TestErrors(t *testing.T) {
 		"no warm addresses, but for two hours": {func(c *Config) {
 			c.CCI.WarmPool.RecycleInterval = duration(2 * time.Hour)
 		}, required(), []string{`cci.warmPool.recycleInterval: Invalid value: "2h0m0s": must be 0 without warmPool.size`}},
+		"fewer snapshots than none": {func(c *Config) { c.CCI.ImageSnapshots.Keep = -1 }, required(),
+			[]string{"cci.imageSnapshots.keep: Invalid value: -1: must be a number of snapshots, from 1 to 200, or 0"}},
+		"snapshots that no Pod uses": {func(c *Config) { c.CCI.ImageSnapshots.Keep = 5 }, required(),
+			[]string{"cci.imageSnapshots.keep: Invalid value: 5: must be 0 without autoMatch"}},
+		"snapshots of CCI 1.0": {func(c *Config) {
+			c.CCI.ImageSnapshots.Keep, c.CCI.ImageSnapshots.AutoMatch = 5, true
+		}, required("--cci-version=1.0"), []string{"cci.imageSnapshots.keep: Forbidden: must be 0 with policy.cciVersion"}},
+		"snapshots for half a day": {func(c *Config) { c.CCI.ImageSnapshots.Renewal = duration(12 * time.Hour) }, required(),
+			[]string{`cci.imageSnapshots.renewal: Invalid value: "12h0m0s": must be whole days, such as 168h`}},
+		"snapshots all the time": {func(c *Config) {
+			c.CCI.ImageSnapshots.Interval, c.CCI.ImageSnapshots.Removal = duration(0), duration(time.Second)
+		}, required(), []string{"cci.imageSnapshots.interval", "cci.imageSnapshots.removal"}},
 		"CCI 1.0 gets warm addresses": {func(c *Config) { c.CCI.WarmPool.Size = 5 }, required("--cci-version=1.0"),
 			[]string{"cci.warmPool: Forbidden: must be empty with policy.cciVersion 1.0"}},
 		"a generation does not exist": {nil, required("--cci-version=3.0"),

@@ -26,6 +26,9 @@ const maxClusterIDLength = 16
 // huaweicloud_cci_namespace (CCI 1.0). No other number is published.
 const maxWarmPool = 500
 
+// maxSnapshots is the largest number of image snapshots of a virtual node.
+const maxSnapshots = 200
+
 // Validate returns every error at once.
 func (c *Config) Validate() error {
 	errs := c.validateShared()
@@ -207,10 +210,32 @@ func (c CCIConfig) validate(path *field.Path, version policy.CCIVersion) field.E
 			"must be empty with policy.cciVersion 2.0, which derives it from the subnet"))
 	}
 	errs = append(errs, c.WarmPool.validate(path.Child("warmPool"), version)...)
+	errs = append(errs, c.ImageSnapshots.validate(path.Child("imageSnapshots"), version)...)
 	errs = append(errs, atLeast(path.Child("watchTimeout"), c.WatchTimeout.Duration, time.Second)...)
 	errs = append(errs, atLeast(path.Child("relistInterval"), c.RelistInterval.Duration, time.Second)...)
 	errs = append(errs, atLeast(path.Child("orphanInterval"), c.OrphanInterval.Duration, time.Second)...)
 	return append(errs, c.Exec.validate(path.Child("exec"))...)
+}
+
+func (c ImageSnapshotConfig) validate(path *field.Path, version policy.CCIVersion) field.ErrorList {
+	var errs field.ErrorList
+	switch {
+	case c.Keep < 0 || c.Keep > maxSnapshots:
+		errs = append(errs, field.Invalid(path.Child("keep"), c.Keep,
+			fmt.Sprintf("must be a number of snapshots, from 1 to %d, or 0 for none", maxSnapshots)))
+	case c.Keep > 0 && version == policy.CCI1:
+		errs = append(errs, field.Forbidden(path.Child("keep"), "must be 0 with policy.cciVersion 1.0"))
+	case c.Keep > 0 && !c.AutoMatch:
+		errs = append(errs, field.Invalid(path.Child("keep"), c.Keep,
+			"must be 0 without autoMatch: no Pod would start from the snapshots"))
+	}
+	errs = append(errs, atLeast(path.Child("interval"), c.Interval.Duration, time.Second)...)
+	errs = append(errs, atLeast(path.Child("removal"), c.Removal.Duration, time.Hour)...)
+	if day := 24 * time.Hour; c.Renewal.Duration < day || c.Renewal.Duration%day != 0 {
+		errs = append(errs, field.Invalid(path.Child("renewal"), c.Renewal.Duration.String(),
+			"must be whole days, such as 168h"))
+	}
+	return errs
 }
 
 func (c WarmPoolConfig) validate(path *field.Path, version policy.CCIVersion) field.ErrorList {

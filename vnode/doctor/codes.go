@@ -29,6 +29,7 @@ const (
 	CodeNoEvents           Code = "DR302"
 	CodeNoVolumes          Code = "DR303"
 	CodeGatesUnknown       Code = "DR304"
+	CodeNoSnapshots        Code = "DR305"
 	CodeSubnetOfVPC        Code = "DR401"
 	CodeSubnetUnknown      Code = "DR402"
 	CodeSubnetsNotChecked  Code = "DR403"
@@ -141,6 +142,8 @@ func Codes() []Kind {
 				"on local nodes."},
 		{CodeGatesUnknown, Info, "the feature gates cannot be read",
 			"vnode does not need them.", ""},
+		{CodeNoSnapshots, Info, "the region offers no image snapshots",
+			"Pods pull their images, whatever `cci.imageSnapshots` says.", ""},
 		{CodeSubnetOfVPC, Error, "a subnet is given by the wrong ID",
 			"CCI takes the Neutron ID of a subnet. This is the ID of the VPC API, which the console calls network ID. A " +
 				"network with it never becomes Ready.",

@@ -22,6 +22,7 @@ func offerChecks() []check {
 		{name: "missing-objects", needs: []string{"key"}, run: readMissing},
 		{name: "events", needs: []string{"key"}, run: findEvents},
 		{name: "volumes", needs: []string{"key"}, run: findVolumes},
+		{name: "snapshots", needs: []string{"key"}, run: findSnapshots},
 		{name: "leftovers", needs: []string{"key"}, run: findLeftovers},
 	}
 }
@@ -165,6 +166,18 @@ func findVolumes(ctx context.Context, d *Doctor) (string, []Finding, error) {
 		return "not offered, and not used (pods.claims is false)", nil, nil
 	}
 	return "", []Finding{found(CodeNoVolumes, "/apis/cci/v2/persistentvolumes is answered as an unknown path")}, nil
+}
+
+// findSnapshots finds out whether the region has image snapshots.
+func findSnapshots(ctx context.Context, d *Doctor) (string, []Finding, error) {
+	offered, err := d.isOffered(ctx, "/apis/cci/v2/imagesnapshots", "/apis/cci/v2/"+impossiblePlural)
+	switch {
+	case err != nil:
+		return "", nil, err
+	case offered:
+		return "offered", nil, nil
+	}
+	return "", []Finding{found(CodeNoSnapshots, "/apis/cci/v2/imagesnapshots is answered as an unknown path")}, nil
 }
 
 // findLeftovers finds namespaces of earlier runs. With Options.Create they are removed at the end.

@@ -170,3 +170,38 @@ func FuzzCloudName(f *testing.F) {
 			validation.IsDNS1123Label(identity.CloudName(identity.Key{Namespace: namespace, Name: name, UID: types.UID(uid)})))
 	})
 }
+
+func TestASnapshotBelongsToOneOwner(t *testing.T) {
+	const image = "nginx:1"
+	snapshot := func(meta metav1.ObjectMeta, images ...string) *cci.ImageSnapshot {
+		s := &cci.ImageSnapshot{ObjectMeta: meta}
+		for _, image := range images {
+			s.Spec.Images = append(s.Spec.Images, cci.SnapshotImage{Image: image})
+		}
+		return s
+	}
+	found, ok := identity.OfSnapshot(snapshot(owner.SnapshotMeta(image), image))
+	assert.True(t, ok)
+	assert.Equal(t, owner, found)
+	assert.Equal(t, "spillway-image-516e9c049cdd05035af0804777fa9e82", owner.SnapshotMeta(image).Name,
+		"a new version must find it")
+	sibling := identity.Owner{ClusterID: owner.ClusterID, Node: "another"}
+	assert.Equal(t, owner.SnapshotMeta(image).Name, sibling.SnapshotMeta(image).Name,
+		"two virtual nodes make one snapshot")
+	assert.NotEqual(t, owner.SnapshotMeta(image).Name,
+		identity.Owner{ClusterID: "other", Node: owner.Node}.SnapshotMeta(image).Name)
+
+	renamed := owner.SnapshotMeta(image)
+	renamed.Name = "theirs"
+	unmarked := metav1.ObjectMeta{Name: owner.SnapshotMeta(image).Name}
+	for name, theirs := range map[string]*cci.ImageSnapshot{
+		"another name":      snapshot(renamed, image),
+		"another image":     snapshot(owner.SnapshotMeta(image), "nginx:2"),
+		"several images":    snapshot(owner.SnapshotMeta(image), image, "nginx:2"),
+		"no image":          snapshot(owner.SnapshotMeta(image)),
+		"no owner, no mark": snapshot(unmarked, image),
+	} {
+		_, ok := identity.OfSnapshot(theirs)
+		assert.False(t, ok, name)
+	}
+}

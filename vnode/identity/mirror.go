@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
 // MirrorKind is the kind of object that a mirror is a copy of.
@@ -94,6 +95,28 @@ func OfMirror(object *metav1.ObjectMeta) (Mirror, Owner, bool) {
 		m.Short = true
 	}
 	return m, owner, owner.isComplete() && object.Name == owner.MirrorName(m)
+}
+
+// SnapshotMeta returns the metadata of a snapshot of one image. The name is the same for all virtual nodes of the
+// cluster, so that no two of them make a snapshot of the same image.
+func (o Owner) SnapshotMeta(image string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Name:        o.snapshotName(image),
+		Labels:      map[string]string{policy.CloudClusterKey: o.ClusterID, policy.CloudOwnerLabel: o.hash()},
+		Annotations: map[string]string{policy.CloudClusterKey: o.ClusterID, policy.CloudNodeAnnotation: o.Node},
+	}
+}
+
+func (o Owner) snapshotName(image string) string {
+	return "spillway-image-" + hash(longHash, o.ClusterID, "image", image)
+}
+
+// OfSnapshot reads from a snapshot its owner. It returns false if Spillway did not make it. A snapshot of Spillway has
+// one image.
+func OfSnapshot(snapshot *cci.ImageSnapshot) (Owner, bool) {
+	owner := ownerOf(snapshot.Annotations)
+	images := snapshot.Spec.Images
+	return owner, owner.isComplete() && len(images) == 1 && snapshot.Name == owner.snapshotName(images[0].Image)
 }
 
 // TokenKey returns the key of a token in the MirrorToken of its Pod. Tokens with the same audience and lifetime share

@@ -12,7 +12,7 @@ import (
 func (b *builder) container(c *corev1.Container) cci.Container {
 	return cci.Container{
 		Name:                     c.Name,
-		Image:                    b.image(c.Image),
+		Image:                    b.translator.image(c.Image),
 		ImagePullPolicy:          c.ImagePullPolicy,
 		Command:                  c.Command,
 		Args:                     c.Args,
@@ -38,9 +38,9 @@ func (b *builder) container(c *corev1.Container) cci.Container {
 
 // image replaces the longest configured prefix of the image, because the cloud can only pull from registries that it
 // reaches.
-func (b *builder) image(image string) string {
+func (t *Translator) image(image string) string {
 	var longest ImagePrefix
-	for _, prefix := range b.translator.config.ImagePrefixes {
+	for _, prefix := range t.config.ImagePrefixes {
 		if strings.HasPrefix(image, prefix.From) && len(prefix.From) > len(longest.From) {
 			longest = prefix
 		}

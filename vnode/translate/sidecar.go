@@ -75,7 +75,7 @@ func (b *builder) proxy() cci.Container {
 		args = append(args, "--reserved-ports="+strings.Join(texts, ","))
 	}
 	return cci.Container{
-		Image: b.image(c.Services.ProxyImage), Args: args,
+		Image: b.translator.image(c.Services.ProxyImage), Args: args,
 		StartupProbe: &cci.Probe{Exec: &corev1.ExecAction{Command: []string{"/proxy", "check"}}},
 		SecurityContext: &cci.SecurityContext{Capabilities: &corev1.Capabilities{
 			Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"NET_BIND_SERVICE"},
@@ -89,7 +89,7 @@ func (b *builder) proxy() cci.Container {
 func (b *builder) kubeProxy() cci.Container {
 	c := b.translator.config
 	return cci.Container{
-		Image:   b.image(c.Services.KubeProxyImage),
+		Image:   b.translator.image(c.Services.KubeProxyImage),
 		Command: []string{"kube-proxy"}, // The images of Kubernetes begin with another program.
 		Args: []string{
 			"--kubeconfig=" + servicesPath + "/" + identity.KubeconfigKey, "--hostname-override=" + c.Owner.Node,

@@ -14,7 +14,7 @@ import (
 const (
 	// defaultSnapshotTimeout is when the service gives up. Source: the schema's text of BuildingConfig.
 	defaultSnapshotTimeout = 24 * time.Hour
-	// snapshotPolls is how often a snapshot is reconciled while it is made or deleted, within SnapshotDelay.
+	// snapshotPolls is how often a snapshot is reconciled while it is made, within SnapshotDelay.
 	snapshotPolls = 4
 )
 
@@ -41,7 +41,8 @@ func (c *Controller) reconcileSnapshot(tx store.Tx, snapshot *objects.ImageSnaps
 		return c.failSnapshot(tx, snapshot, maker, "the Pod that makes the snapshot is gone")
 	case !c.now().Before(created.Add(snapshotTimeout(snapshot))):
 		return c.failSnapshot(tx, snapshot, maker, "the images were not pulled in time")
-	case maker.Status.PodIP == "" || c.now().Before(created.Add(c.cfg.SnapshotDelay)) || c.lacksImages(tx, snapshot, maker):
+	case maker.Status.PodIP == "" || c.now().Before(created.Add(c.cfg.SnapshotDelay)),
+		c.lacksImages(tx, snapshot, maker):
 		return result{at: c.now().Add(c.snapshotPoll())}
 	}
 	next := snapshot.CopyObject().(*objects.ImageSnapshot)
@@ -105,7 +106,7 @@ func (c *Controller) reconcileSnapshotDeletion(
 ) result {
 	c.endMaker(tx, maker)
 	if maker != nil || c.now().Before(snapshot.DeletionTimestamp.Add(c.cfg.FinalizerDelay)) {
-		return result{at: c.now().Add(c.snapshotPoll())}
+		return result{at: c.now().Add(max(c.cfg.FinalizerDelay, time.Millisecond))}
 	}
 	next := snapshot.CopyObject()
 	next.SetFinalizers(nil)

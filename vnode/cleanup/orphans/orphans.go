@@ -2,8 +2,8 @@
 // be billed without use. A virtual node deletes its own cloud Pods as soon as their Pods are gone. This package is
 // the safety net: it covers events that watches missed, and nodes that no longer exist.
 //
-// It also deletes the mirrors (package mirror) and the probes (package soldout) of virtual nodes that no longer exist.
-// Each existing node manages its own.
+// It also deletes the mirrors (package mirror), the probes (package soldout) and the image snapshots (package
+// snapshots) of virtual nodes that no longer exist. Each existing node manages its own.
 //
 // An error or an incomplete list never makes a cloud Pod an orphan, nor does another cluster, nor a single comparison.
 package orphans
@@ -57,6 +57,8 @@ type Finder struct {
 	// Unsure is called with the answer if the service answers 404 for claims or volumes, and does not say that the region
 	// has none: mirrors of claims are not found then. Nil means no call.
 	Unsure func(error)
+	// Snapshots also finds image snapshots. CCI 1.0 has none.
+	Snapshots bool
 }
 
 // Find lists the orphans. It lists the cloud before the cluster, because a Pod is always in the cluster before it is

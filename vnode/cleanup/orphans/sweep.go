@@ -12,7 +12,7 @@ import (
 
 // SweepConfig configures a Sweep.
 type SweepConfig struct {
-	// Finder finds the orphans and the mirrors.
+	// Finder finds the orphans, the mirrors and the image snapshots.
 	Finder *Finder
 	// Interval is the time between two comparisons. An orphan is deleted by the second comparison in a row that finds
 	// it, so its age is at least Interval.
@@ -22,12 +22,12 @@ type SweepConfig struct {
 	Logger     *slog.Logger
 }
 
-// Sweep deletes orphans, and mirrors of virtual nodes that no longer exist, while it runs.
+// Sweep deletes orphans, and mirrors and image snapshots of virtual nodes that no longer exist, while it runs.
 type Sweep struct {
 	config  SweepConfig
 	metrics metrics
-	// seen holds the orphans of the last comparison, seenMirrors the mirrors.
-	seen, seenMirrors map[types.UID]bool
+	// seen holds the orphans of the last comparison, seenMirrors the mirrors, seenSnapshots the image snapshots.
+	seen, seenMirrors, seenSnapshots map[types.UID]bool
 }
 
 // NewSweep returns a Sweep. It starts nothing.
@@ -41,6 +41,7 @@ func (s *Sweep) Run(ctx context.Context) error {
 	wait.JitterUntilWithContext(ctx, func(ctx context.Context) {
 		s.sweepPods(ctx)
 		s.sweepMirrors(ctx)
+		s.sweepSnapshots(ctx)
 	}, s.config.Interval, 0.2, true)
 	return nil
 }
@@ -99,4 +100,32 @@ func (s *Sweep) sweepMirrors(ctx context.Context) {
 		logger.Info("deleted a copy of a deleted node", "mirror", m.Mirror.String(), "node", m.Node)
 	}
 	s.seenMirrors = seen
+}
+
+// sweepSnapshots deletes the image snapshots that two comparisons in a row have found.
+func (s *Sweep) sweepSnapshots(ctx context.Context) {
+	logger := s.config.Logger
+	found, err := s.config.Finder.FindSnapshots(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			logger.Warn("failed to find image snapshots of deleted nodes in the cloud, will retry", "err", err)
+		}
+		return
+	}
+	seen := make(map[types.UID]bool, len(found))
+	for i := range found {
+		snapshot := &found[i]
+		seen[snapshot.UID] = true
+		if !s.seenSnapshots[snapshot.UID] {
+			continue
+		}
+		if err := s.config.Finder.DeleteSnapshot(ctx, snapshot); err != nil {
+			logger.Warn("failed to delete an image snapshot of a deleted node, will retry",
+				"snapshot", snapshot.Name, "err", err)
+			continue
+		}
+		logger.Info("deleted an image snapshot of a deleted node",
+			"snapshot", snapshot.Name, "image", snapshot.Spec.Images[0].Image)
+	}
+	s.seenSnapshots = seen
 }
