@@ -522,7 +522,7 @@ func (c *Config) IsSelfSigned() bool { return c.TLSCertFile == "" && c.Certifica
 // CopiesClaims reports whether PersistentVolumeClaims are copied to the cloud. CCI 1.0 has no PersistentVolumes.
 func (c *Config) CopiesClaims() bool { return c.Pods.Claims && c.Policy.CCIVersion != policy.CCI1 }
 
-// FollowsServices reports whether Pods may reach Services in any way, so that the Services of the cluster must be known.
+// FollowsServices reports whether Pods may reach Services in any way, so that those of the cluster must be known.
 func (c *Config) FollowsServices() bool { return len(c.Pods.ClusterDNS) > 0 || c.ServesServices() }
 
 // ServesServices reports whether Pods may have a sidecar for Services, to which this process serves them.

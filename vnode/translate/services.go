@@ -76,8 +76,8 @@ func (c Config) nameservers() []string {
 	return c.ClusterDNS
 }
 
-// services returns how a Pod reaches Services. conflict says why the Pod cannot have the sidecar that it should have. It
-// returns an error if the Pod asks for what the virtual node does not offer.
+// services returns how a Pod reaches Services. conflict says why the Pod cannot have the sidecar that it should have.
+// It returns an error if the Pod asks for what the virtual node does not offer.
 func (t *Translator) services(pod *corev1.Pod) (mode policy.ServicesMode, conflict string, err error) {
 	asked, err := policy.ParseServices(pod.Annotations)
 	if err != nil {
