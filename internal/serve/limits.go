@@ -17,6 +17,8 @@ import (
 type Limits struct {
 	Connections, ConnectionsOfOne int
 	Requests, RequestsOfOne       int
+	// Idle is how long a connection without requests stays open.
+	Idle time.Duration
 }
 
 // The limits of each server. One address of a client gets half of the connections and requests: the programs are called
@@ -83,7 +85,7 @@ func (s Server) httpServer() *http.Server {
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       bodyTimeout,
 		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
+		IdleTimeout:       s.limits().Idle,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          s.ErrorLog,
 		HTTP2: &http.HTTP2Config{
@@ -107,7 +109,7 @@ func (s Server) limits() Limits {
 	if s.Limits != (Limits{}) {
 		return s.Limits
 	}
-	return Limits{maxConnections, maxConnections / 2, maxRequests, maxRequests / 2}
+	return Limits{maxConnections, maxConnections / 2, maxRequests, maxRequests / 2, idleTimeout}
 }
 
 // limitRequests rejects requests beyond maxRequests.

@@ -240,8 +240,9 @@ func TestOneClientCannotUseUpTheRequests(t *testing.T) {
 }
 
 func TestAServerHasTheLimitsThatItIsGiven(t *testing.T) {
-	server := Server{Limits: Limits{Connections: 2, ConnectionsOfOne: 1, Requests: 2, RequestsOfOne: 2}}
+	server := Server{Limits: Limits{Connections: 2, ConnectionsOfOne: 1, Requests: 2, RequestsOfOne: 2, Idle: time.Minute}}
 	assert.Equal(t, server.Limits, server.limits())
+	assert.Equal(t, time.Minute, server.httpServer().IdleTimeout)
 	listener := newPipes()
 	t.Cleanup(func() { assert.NoError(t, listener.Close()) })
 	limited := server.limitConnections(listener)

@@ -162,14 +162,21 @@ func (n *node) forget(pod Pod) {
 	}
 }
 
-// end ends all streams. There are no others afterwards.
-func (n *node) end() {
+// endStreams ends all streams.
+func (n *node) endStreams() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.ended = true
 	for _, of := range n.clients {
 		of.end()
 	}
+}
+
+// end ends all streams. There are no others afterwards.
+func (n *node) end() {
+	n.mu.Lock()
+	n.ended = true
+	n.mu.Unlock()
+	n.endStreams()
 }
 
 func (c *client) end() {

@@ -115,6 +115,21 @@ func TestTheStreamsOfAPodEndWithIt(t *testing.T) {
 	}
 }
 
+// Behind a load balancer the next connection may reach the process that runs the node.
+func TestAConnectionThatReachesAnotherProcessIsClosed(t *testing.T) {
+	w := newWorld(t)
+	network := &network{}
+	elsewhere := w.pod("shop", "cart-0").DeepCopy()
+	elsewhere.Spec.NodeName = "virtual-node-cci-1"
+	client := w.clientOn(network, elsewhere)
+	for connections := range 3 {
+		require.True(t, apierrors.IsServiceUnavailable(listServices(t, client)))
+		network.mu.Lock()
+		assert.Len(t, network.connections, connections+1)
+		network.mu.Unlock()
+	}
+}
+
 func TestTheStreamsOfANodeEndWhenAnotherProcessTakesIt(t *testing.T) {
 	w := newWorld(t)
 	client := w.client(w.pod("shop", "cart-0"))

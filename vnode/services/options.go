@@ -13,6 +13,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// maxSelector is how long the selectors of a request may be together, in bytes: every event is compared with them.
+const maxSelector = 1024
+
 // query is what a list or watch asks for.
 type query struct {
 	internalversion.ListOptions
@@ -23,6 +26,10 @@ type query struct {
 // parse returns what a request for objects of a kind asks for, or an error for what this server does not do.
 func parse(values url.Values, k kind) (query, *apierrors.StatusError) {
 	var q query
+	if length := len(values.Get("labelSelector")) + len(values.Get("fieldSelector")); length > maxSelector {
+		return query{}, apierrors.NewBadRequest(fmt.Sprintf(
+			"labelSelector and fieldSelector have %d bytes: at most %d are supported", length, maxSelector))
+	}
 	if err := scheme.ParameterCodec.DecodeParameters(values, metav1.SchemeGroupVersion, &q.ListOptions); err != nil {
 		return query{}, apierrors.NewBadRequest(err.Error())
 	}

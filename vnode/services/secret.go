@@ -121,7 +121,10 @@ func (s *Server) useSecret(content map[string][]byte) error {
 		return fmt.Errorf("reading Secret %s/%s: %w: delete its data, and the servers write it again",
 			s.config.Namespace, SecretName, err)
 	}
-	s.secret.Store(parsed)
+	if s.secret.Swap(parsed) != nil {
+		s.config.Logger.Info("the keys of the server of Services were replaced: proxies need new kubeconfigs")
+		s.eachNode((*node).endStreams)
+	}
 	return nil
 }
 

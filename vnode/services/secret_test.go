@@ -138,6 +138,19 @@ func TestAReplacedSecretIsUsed(t *testing.T) {
 	assert.ErrorIs(t, err, errToken)
 }
 
+func TestStreamsEndWhenTheKeysAreReplaced(t *testing.T) {
+	w := newWorld(t)
+	pod := w.pod("shop", "cart-0")
+	former := w.client(pod)
+	stream := open(t, former)
+	secrets := w.server.config.Client.CoreV1().Secrets("spillway-system")
+	require.NoError(t, secrets.Delete(t.Context(), SecretName, metav1.DeleteOptions{}))
+	require.NoError(t, w.server.readSecret(t.Context()))
+	ended(t, stream)
+	require.Error(t, listServices(t, former))
+	require.NoError(t, listServices(t, w.client(pod)))
+}
+
 func TestTheCertificateIsRenewed(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Now())
 	server := newCluster(t, func(c *Config) { c.Now = clock.Now }).server

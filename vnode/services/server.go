@@ -110,6 +110,9 @@ func New(config Config) (*Server, error) {
 	return s, nil
 }
 
+// idleTimeout is how long a connection without streams stays open. Clients always have streams.
+const idleTimeout = 30 * time.Second
+
 // limitsFor returns the limits for a number of Pods: each has one connection, and a second one while the first has
 // broken silently, with its streams and a few other requests. All of them may have one address, that of a load balancer
 // or a gateway.
@@ -118,6 +121,7 @@ func limitsFor(pods int) serve.Limits {
 	return serve.Limits{
 		Connections: 3*pods + spare, ConnectionsOfOne: 2*pods + spare,
 		Requests: 2*maxStreams*pods + spare, RequestsOfOne: 2*maxStreams*pods + spare,
+		Idle: idleTimeout,
 	}
 }
 
@@ -157,11 +161,7 @@ func (s *Server) serve(ctx context.Context) error {
 	group.Go(func() error { return s.port.Run(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
-		s.mu.RLock()
-		defer s.mu.RUnlock()
-		for _, n := range s.nodes {
-			n.end()
-		}
+		s.eachNode((*node).end)
 		return nil
 	})
 	return group.Wait()
@@ -195,6 +195,14 @@ func (s *Server) Ready() error {
 		}
 	}
 	return nil
+}
+
+func (s *Server) eachNode(do func(*node)) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, n := range s.nodes {
+		do(n)
+	}
 }
 
 func (s *Server) setNode(name string, n *node) {

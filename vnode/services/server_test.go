@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -227,14 +228,15 @@ func TestOtherRequestsGetAStatus(t *testing.T) {
 		assert.True(t, apierrors.IsMethodNotSupported(request("DELETE", path, nil)), path)
 	}
 	for query, want := range map[string]string{
-		"?watch=true&resourceVersion=new":               `resourceVersion: invalid value "new"`,
-		"?labelSelector=a%20in%20b":                     "",
-		"?fieldSelector=spec.externalName=x":            `field "spec.externalName" of Service objects is not supported`,
-		"?continue=x":                                   "this server sends lists whole",
+		"?watch=true&resourceVersion=new":                      `resourceVersion: invalid value "new"`,
+		"?labelSelector=a%20in%20b":                            "",
+		"?fieldSelector=spec.externalName=x":                   `field "spec.externalName" of Service objects is not supported`,
+		"?labelSelector=!" + strings.Repeat("a,!", 1000) + "a": "labelSelector and fieldSelector have 3002 bytes",
+		"?continue=x": "this server sends lists whole",
 		"?resourceVersionMatch=Exact&resourceVersion=5": "use NotOlderThan",
-		"?shardSelector=x":                              "shardSelector is not supported",
-		"?watch=true&sendInitialEvents=true":            "sendInitialEvents requires setting resourceVersionMatch",
-		"?timeoutSeconds=long":                          "",
+		"?shardSelector=x":                   "shardSelector is not supported",
+		"?watch=true&sendInitialEvents=true": "sendInitialEvents requires setting resourceVersionMatch",
+		"?timeoutSeconds=long":               "",
 	} {
 		err := request("GET", pathServices+query, nil)
 		assert.True(t, apierrors.IsBadRequest(err), "%s: %v", query, err)
