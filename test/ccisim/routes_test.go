@@ -89,6 +89,7 @@ func TestDiscovery(t *testing.T) {
 	assert.Equal(t, map[string]metav1.Verbs{
 		"namespaces": {"create", "delete", "get", "list", "watch"}, "pods": all, "pods/log": {"get"}, "pods/exec": {"create",
 			"get"}, "configmaps": all, "secrets": all, "persistentvolumes": all, "persistentvolumeclaims": all,
+		"imagesnapshots": {"create", "delete", "get", "list", "watch"},
 	}, verbs, "events are served but not listed")
 	var groups metav1.APIGroupList
 	require.Equal(t, http.StatusOK, b.get("/apis", &groups))

@@ -43,10 +43,11 @@ func TestTheRightsAreThoseOfTheTrialSystem(t *testing.T) {
 	var documents []string
 	found := map[string]bool{}
 	for _, object := range objects(t, spillway,
-		values("--set", "scheduler.mode=service,vnode.certificate=cluster,"+rollouts,
+		values("--set", "scheduler.mode=service,vnode.certificate=cluster,"+rollouts+
+			",vnode.pods.services=proxy,vnode.pods.clusterDNS={10.96.0.10}",
 			"--set-json", virtualNodes(system.MaxVirtualNodes))...) {
 		switch kind := object.GetKind(); {
-		case kind == "Secret" && object.GetName() == "spillway-admission-tls":
+		case kind == "Secret" && slices.Contains([]string{"spillway-admission-tls", "spillway-services"}, object.GetName()):
 		case slices.Contains([]string{
 			"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Lease",
 			"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -84,7 +85,9 @@ func TestAClientGoesOnAfterItsConnectionWasCut(t *testing.T) {
 	w.remove(gone)
 	restore()
 	w.eventually(services, missed)
-	assert.Equal(t, []string{"default/kubernetes", "shop/missed"}, services.names())
+	require.Eventually(t, func() bool {
+		return slices.Equal(services.names(), []string{"default/kubernetes", "shop/missed"})
+	}, timeout, tick)
 	assert.Equal(t, sent+2, w.sent(), "it gets what it has missed only")
 }
 

@@ -171,6 +171,23 @@ policy: {{- toYaml . | nindent 2 }}
 {{ if eq (int .) 0 }}kubelet{{ else }}kubelet-{{ . }}{{ end }}
 {{- end }}
 
+{{/* Whether vnode serves Services to sidecars of Pods: "true" or nothing. */}}
+{{- define "spillway.servesServices" -}}
+{{- $pods := .Values.vnode.pods -}}
+{{- if or (eq (dig "services" "off" $pods) "proxy") (dig "proxy" "image" "" $pods) (dig "kubeProxy" "image" "" $pods) -}}
+true{{ end -}}
+{{- end }}
+
+{{/* Whether vnode follows the Services of the cluster: "true" or nothing. */}}
+{{- define "spillway.followsServices" -}}
+{{- if or (include "spillway.servesServices" .) .Values.vnode.pods.clusterDNS }}true{{ end -}}
+{{- end }}
+
+{{/* The port of the server of Services. The kubelet ports of more than ten nodes would reach its usual one. */}}
+{{- define "spillway.servicesPort" -}}
+{{ gt (len (include "spillway.nodes" . | fromJsonArray)) 10 | ternary 10300 10260 }}
+{{- end }}
+
 {{/* Names of the users of the virtual nodes, as JSON. */}}
 {{- define "spillway.nodeUsers" -}}
 {{- $names := list -}}
