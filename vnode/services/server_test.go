@@ -230,7 +230,7 @@ func TestOtherRequestsGetAStatus(t *testing.T) {
 	for query, want := range map[string]string{
 		"?watch=true&resourceVersion=new":                      `resourceVersion: invalid value "new"`,
 		"?labelSelector=a%20in%20b":                            "",
-		"?fieldSelector=spec.externalName=x":                   `field "spec.externalName" of Service objects is not supported`,
+		"?fieldSelector=spec.externalName=x":                   `"spec.externalName" of Service objects is not supported`,
 		"?labelSelector=!" + strings.Repeat("a,!", 1000) + "a": "labelSelector and fieldSelector have 3002 bytes",
 		"?continue=x": "this server sends lists whole",
 		"?resourceVersionMatch=Exact&resourceVersion=5": "use NotOlderThan",
