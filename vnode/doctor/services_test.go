@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
 
 // program puts a shell script into a directory that comes first in PATH, where containers that are processes find it.
@@ -48,7 +49,7 @@ func TestServicesAreTriedFromAPod(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cloud := newCloud(t, func(c *ccisim.Config) { c.Processes = true })
+			cloud := newCloud(t, cloudtest.EveryAPI, func(c *ccisim.Config) { c.Processes = true })
 			o := options()
 			o.Image, o.ServiceAddress, o.ServiceName = ccisim.ProcessImage, test.address, test.service
 			cfg := settings(t, cloud)

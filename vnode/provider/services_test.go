@@ -29,7 +29,7 @@ func annotated(key, value string) func(*corev1.Pod) {
 }
 
 func TestAPodWithASidecarForServices(t *testing.T) {
-	h := newHarness(t)
+	h := newHarness(t, cloudtest.EveryAPI)
 	pod := newPod("web", inMode(policy.ServicesProxy))
 	cloud := h.run(pod)
 
