@@ -41,6 +41,9 @@ type entry struct {
 	leftover bool
 	// renew is when the tokens of a MirrorToken are due for renewal.
 	renew time.Time
+	// ways are those of the kubeconfig in a MirrorToken. compared is the digest of one that needs no other.
+	ways     []way
+	compared [sha256.Size]byte
 	// unusedSince is when the copy was first found unused; zero while it is in use.
 	unusedSince time.Time
 }
@@ -134,6 +137,7 @@ func (m *Mirrors) setCopy(e *entry, data *cci.Data) {
 	if e.mirror.Kind == identity.MirrorToken {
 		e.keys = keysOf(data)
 		e.renew = renewalOf(data)
+		e.ways = waysOf(data.Binary[identity.KubeconfigKey])
 	}
 }
 

@@ -73,6 +73,9 @@ func (m *Mirrors) refresh(ctx context.Context, e *entry) (time.Duration, error) 
 	if i < 0 {
 		return m.config.Refresh, nil // The annotation of the Pod was changed; its sidecar keeps what it has.
 	}
+	if m.isCutOff(e, pod) {
+		e.renew = time.Time{} // Not in Ensure, which all Pods call at once after a start.
+	}
 	err = m.syncToken(ctx, e, pod, references[i])
 	if _, missing := errors.AsType[*Missing](err); missing {
 		return m.config.Refresh, nil // The service account is gone; the Pod keeps the token that it has.

@@ -11,6 +11,7 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
+	"github.com/spillway-k8s/spillway/vnode/services"
 )
 
 func TestTokensAreCopied(t *testing.T) {
@@ -137,6 +138,14 @@ func TestAnUnreadableRenewalTimeIsDueAtOnce(t *testing.T) {
 	assert.Equal(t, 1, h.tokens)
 }
 
+// kubeconfigTo returns a kubeconfig with a context for each address.
+func kubeconfigTo(t *testing.T, token string, addresses ...string) string {
+	t.Helper()
+	content, err := services.Kubeconfig(addresses, []byte("authority"), token)
+	require.NoError(t, err)
+	return string(content)
+}
+
 func TestTheKubeconfigOfASidecar(t *testing.T) {
 	kubeconfigOf := func(h *harness, pod *corev1.Pod) string {
 		data := h.copyOf(identity.TokenMirror(pod))
@@ -178,6 +187,33 @@ func TestTheKubeconfigOfASidecar(t *testing.T) {
 		h.pass(kubeconfigUse)
 		assert.Equal(t, refresh, h.reconciles(identity.TokenMirror(pod)))
 		assert.Equal(t, 1, h.cloud.calls["update"])
+	})
+	t.Run("is replaced soon if it does not lead to vnode any more", func(t *testing.T) {
+		first := kubeconfigTo(t, "token", "10.0.0.1:10260", "10.0.0.2:10260")
+		for name, tc := range map[string]struct {
+			kubeconfig string
+			replaced   bool
+		}{
+			"the same":                    {first, false},
+			"another process runs a node": {kubeconfigTo(t, "token", "10.0.0.2:10260", "10.0.0.1:10260"), false},
+			"another process is there":    {kubeconfigTo(t, "token", "10.0.0.1:10260", "10.0.0.3:10260"), false},
+			"vnode has another address":   {kubeconfigTo(t, "token", "10.0.0.4:10260"), true},
+			"the keys were replaced":      {kubeconfigTo(t, "other", "10.0.0.1:10260"), true},
+		} {
+			t.Run(name, func(t *testing.T) {
+				h := newHarness(t)
+				pod := h.put(newPod("web", proxied))
+				h.kubeconfig = first
+				h.ensures(pod)
+				h.kubeconfig = tc.kubeconfig
+				h.restart()
+				h.lists()
+				h.ensures(pod)
+				assert.Equal(t, first, kubeconfigOf(h, pod), "not for all Pods at once")
+				h.reconciles(identity.TokenMirror(pod))
+				assert.Equal(t, tc.replaced, kubeconfigOf(h, pod) == tc.kubeconfig && tc.kubeconfig != first)
+			})
+		}
 	})
 	t.Run("is that of the cloud after a restart", func(t *testing.T) {
 		h := newHarness(t)
