@@ -25,6 +25,9 @@ type Image struct {
 // WorkloadImage serves HTTP on port 80, and computes as perl. Built returns it among others.
 const WorkloadImage = "localhost/workload:1"
 
+// PeerImage is the program of test/services/peer. Built returns it among others.
+const PeerImage = "localhost/peer:1"
+
 // Built returns the images that `make e2e-install` builds into the directory of the parts: Spillway's, of the version
 // that the chart installs, the cluster's kube-scheduler, and those of test workloads.
 func Built(partsDir, chart string) ([]Image, error) {
@@ -42,6 +45,7 @@ func Built(partsDir, chart string) ([]Image, error) {
 	images := []Image{
 		{archive("pause"), []string{PauseImage, "registry.k8s.io/pause:3.10"}},
 		{archive("workload"), []string{WorkloadImage}},
+		{archive("peer"), []string{PeerImage}},
 		{archive("kube-scheduler"), []string{"registry.k8s.io/kube-scheduler:" + kubernetes}},
 	}
 	for _, program := range []string{"extender", "admission", "vnode", "ccisim"} {

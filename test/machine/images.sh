@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images that tests on real nodes need in addition to Spillway's, without a daemon and without a registry.
-# Usage: images.sh DIRECTORY PARTS. Writes archives to DIRECTORY. PARTS contains a static kube-scheduler.
+# Usage: images.sh DIRECTORY PARTS. Writes archives to DIRECTORY, and the program peer, which simulated clouds run.
+# PARTS contains a static kube-scheduler.
 set -euo pipefail
 umask 022
 mkdir -p "$1"
@@ -30,6 +31,8 @@ CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$context/server" ./test/ma
 cp "$context/server" "$context/pause"
 cp "$context/server" "$context/perl"
 cp "$parts/kube-scheduler" "$context/"
+CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$out/peer" ./test/services/peer/cmd/peer
 image workload server "$context/server" "$context/perl"
 image pause pause "$context/pause"
+image peer peer "$out/peer"
 image kube-scheduler kube-scheduler "$context/kube-scheduler"

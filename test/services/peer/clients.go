@@ -114,7 +114,7 @@ func askByUDP(ctx context.Context, address string) (Answer, error) {
 
 // hold uses a connection before and after a time without a byte, and returns the address of this end.
 func hold(ctx context.Context, address string, idle time.Duration) (local string, err error) {
-	connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	connection, err := (&net.Dialer{Timeout: timeout}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return "", err
 	}
@@ -143,7 +143,7 @@ func hold(ctx context.Context, address string, idle time.Duration) (local string
 
 // halfClose sends a text, closes its side, and returns what it receives until the other side is closed.
 func halfClose(ctx context.Context, address string) (received string, err error) {
-	connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	connection, err := (&net.Dialer{Timeout: timeout}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return "", err
 	}

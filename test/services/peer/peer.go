@@ -16,6 +16,7 @@ import (
 const Usage = `peer serve [--http :80] [--tcp :7] [--udp :7] [--drain 0s]
 peer get URL                      prints the Answer
 peer load URL --for 10s           requests over new connections, prints the Load
+peer measure HOST:PORT --for 2s   requests over new connections, then a stream, prints the Speed
 peer udp HOST:PORT                prints the Answer
 peer hold HOST:PORT --for 10m     uses a TCP connection, leaves it idle, uses it again
 peer half HOST:PORT               closes one side of a TCP connection, and reads the other
@@ -55,6 +56,8 @@ func Run(ctx context.Context, args []string, out io.Writer) error {
 		found, err = get(ctx, target)
 	case "load":
 		found = load(ctx, target, *duration)
+	case "measure":
+		found, err = measure(ctx, target, *duration)
 	case "udp":
 		found, err = askByUDP(ctx, target)
 	case "hold":

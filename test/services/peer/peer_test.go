@@ -65,6 +65,20 @@ func TestClientsAndServers(t *testing.T) {
 	assert.Contains(t, found.Errors[0], "refused")
 }
 
+func TestMeasure(t *testing.T) {
+	web := programtest.FreeAddress(t)
+	stop, _ := serve(t, "--http", web)
+	found := run[Speed](t, "measure", web, "--for", "100ms")
+	assert.Positive(t, found.Requests)
+	assert.Positive(t, found.Median)
+	assert.GreaterOrEqual(t, found.P99, found.Median)
+	assert.Positive(t, found.BytesPerSecond)
+	stop()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	assert.ErrorContains(t, Run(ctx, []string{"measure", web}, io.Discard), "refused")
+}
+
 func TestAServerServesForAWhileAfterSIGTERM(t *testing.T) {
 	web := programtest.FreeAddress(t)
 	stop, ended := serve(t, "--http", web, "--drain", "300ms")

@@ -58,6 +58,7 @@ func (s server) run(ctx context.Context, out io.Writer) error {
 		}
 		group.Go(func() error { return answerPackets(ending, listener, host) })
 	}
+	group.Go(func() error { <-ending.Done(); return nil }) // Without an address it only waits.
 	fmt.Fprintln(out, "serving")
 	return group.Wait()
 }
@@ -78,6 +79,7 @@ func serveHTTP(ctx, ending context.Context, listener net.Listener, host string) 
 			http.Error(w, "ending", http.StatusServiceUnavailable)
 		}
 	})
+	mux.HandleFunc("/stream", stream)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if ctx.Err() != nil {
 			w.Header().Set("Connection", "close")
