@@ -143,6 +143,7 @@ e2e-install: build $(PARTS)/.nodes ## Install the charts on real nodes, as root,
 	@test/machine/images.sh $(PARTS)/images $(PARTS)
 	@ARCHITECTURES=$$(go env GOARCH) charts/images/build.sh $(PARTS)/images $(VERSION)
 	go test -v -count=1 -p 1 -timeout 20m ./test/machine ./test/uninstall ./test/ccisim/networks
+	go test -v -count=1 -timeout 60m -parallel 12 ./test/services $(if $(IDLE),-args -idle=$(IDLE))
 	go test -v -count=1 -timeout 40m ./test/install $(if $(DOCUMENT),-args -document=$(abspath $(DOCUMENT)))
 
 # The race detector needs a C compiler.
