@@ -79,9 +79,6 @@ func (m *Machine) bringUp(ctx context.Context) error {
 	if m.System, err = system.Start(ctx, m.controlPlane()); err != nil {
 		return err
 	}
-	if err := m.startProxy(ctx); err != nil {
-		return err
-	}
 	if err := m.startDNS(ctx); err != nil {
 		return err
 	}
@@ -89,7 +86,10 @@ func (m *Machine) bringUp(ctx context.Context) error {
 	for _, n := range m.nodes {
 		group.Go(func() error { return m.bringUpNode(ctx, n) })
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return m.startProxy(ctx) // It ends when its node gets an address later.
 }
 
 func (m *Machine) bringUpNode(ctx context.Context, n *node) error {
