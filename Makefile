@@ -32,6 +32,7 @@ help: ## Show this list
 build: $(CLUSTER) $(BIN)/.kwok $(BIN)/helm ## Build the programs and the control plane for the tests
 	@echo "Building Spillway"
 	@go build -o $(BIN)/ ./extender ./admission ./vnode ./proxy ./test/ccisim/cmd/ccisim ./test/forwarder ./test/trial
+	@go build -o $(BIN)/kubectl-spillway ./cli
 
 $(BIN)/.cluster: test/cluster/build.sh $(wildcard test/cluster/go.*)
 	@test/cluster/build.sh $(BIN) $(NEWEST)

@@ -13,10 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/spillway-k8s/spillway/admission/schedulers"
 	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/internal/leaderelection"
 	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
 )

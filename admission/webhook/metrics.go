@@ -7,7 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/internal/evaluation"
 )
 
 // outcome is the result of a review.

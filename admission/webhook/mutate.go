@@ -7,8 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/spillway-k8s/spillway/admission/evaluation"
-	"github.com/spillway-k8s/spillway/admission/schedulers"
+	"github.com/spillway-k8s/spillway/internal/evaluation"
+	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
 

@@ -24,9 +24,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
-	"github.com/spillway-k8s/spillway/admission/evaluation"
-	"github.com/spillway-k8s/spillway/admission/schedulers"
 	"github.com/spillway-k8s/spillway/admission/validation"
+	"github.com/spillway-k8s/spillway/internal/evaluation"
+	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
 

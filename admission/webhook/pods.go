@@ -10,9 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/spillway-k8s/spillway/admission/evaluation"
-	"github.com/spillway-k8s/spillway/admission/schedulers"
+	"github.com/spillway-k8s/spillway/internal/evaluation"
 	"github.com/spillway-k8s/spillway/internal/rawjson"
+	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
 

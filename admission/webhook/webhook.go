@@ -18,10 +18,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/spillway-k8s/spillway/admission/evaluation"
-	"github.com/spillway-k8s/spillway/admission/schedulers"
 	"github.com/spillway-k8s/spillway/admission/validation"
+	"github.com/spillway-k8s/spillway/internal/evaluation"
 	"github.com/spillway-k8s/spillway/internal/rawjson"
+	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -39,7 +39,7 @@ const (
 	maxErrors = 20
 )
 
-// Evaluator evaluates Pods (admission/evaluation).
+// Evaluator evaluates Pods (internal/evaluation).
 type Evaluator interface {
 	// Evaluate may block for a bounded time.
 	Evaluate(context.Context, *corev1.Pod) (evaluation.Result, error)

@@ -19,7 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/internal/evaluation"
 )
 
 const enforcedPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web",` +

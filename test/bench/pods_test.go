@@ -19,8 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/spillway-k8s/spillway/admission/evaluation"
-	"github.com/spillway-k8s/spillway/admission/schedulers"
+	"github.com/spillway-k8s/spillway/internal/evaluation"
+	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/admission/validation"
 	"github.com/spillway-k8s/spillway/admission/webhook"
 	"github.com/spillway-k8s/spillway/policy"

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-k8s/spillway/admission/webhook"
+	"github.com/spillway-k8s/spillway/internal/installation"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -130,6 +131,9 @@ func (s *System) grant(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := s.describeInstallation(ctx); err != nil {
+		return err
+	}
 	for _, program := range []string{Extender, Admission, vnode, uninstall} {
 		seconds := int64(lifetime / time.Second)
 		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
@@ -143,6 +147,28 @@ func (s *System) grant(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// describeInstallation creates the ConfigMap that the chart would create.
+func (s *System) describeInstallation(ctx context.Context) error {
+	described := installation.Installation{
+		Version: "devel", Namespace: ProgramNamespace, Policy: policy.DefaultConfig(),
+		Scheduler: installation.Scheduler{MarkerResource: s.config.Shape.Topology != TopologyOwnScheduler},
+	}
+	if s.config.Shape.Topology != TopologySidecar {
+		described.Scheduler.Name = OwnScheduler
+	}
+	described.Policy.DisabledRules = s.config.DisabledRules
+	described.Policy.IgnoredNodeSelectors = s.config.IgnoredNodeSelectors
+	configMap, err := described.ConfigMap()
+	if err != nil {
+		return err
+	}
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(configMap)
+	if err != nil {
+		return fmt.Errorf("converting the description of the installation: %w", err)
+	}
+	return s.apply(ctx, &unstructured.Unstructured{Object: object})
 }
 
 // RegisterWebhooks registers the admission program's address and CA with the API server. It returns when the API server

@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
-	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/internal/evaluation"
 	"github.com/spillway-k8s/spillway/policy"
 )
 

@@ -19,8 +19,8 @@ import (
 	"github.com/spillway-k8s/spillway/admission/controllers/podcache"
 	"github.com/spillway-k8s/spillway/admission/controllers/podevents"
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
-	"github.com/spillway-k8s/spillway/admission/evaluation"
-	"github.com/spillway-k8s/spillway/admission/schedulers"
+	"github.com/spillway-k8s/spillway/internal/evaluation"
+	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -30,7 +30,7 @@ const (
 	workers = 16
 )
 
-// Evaluator evaluates Pods (admission/evaluation).
+// Evaluator evaluates Pods (internal/evaluation).
 type Evaluator interface {
 	// Evaluate may block for a bounded time.
 	Evaluate(context.Context, *corev1.Pod) (evaluation.Result, error)

@@ -22,7 +22,7 @@ import (
 	"github.com/spillway-k8s/spillway/admission/controllers/podcachetest"
 	"github.com/spillway-k8s/spillway/admission/controllers/podevents"
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
-	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/internal/evaluation"
 	"github.com/spillway-k8s/spillway/policy"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/admission/controllers/podcache"
 	"github.com/spillway-k8s/spillway/admission/controllers/podcachetest"
-	"github.com/spillway-k8s/spillway/admission/evaluation"
+	"github.com/spillway-k8s/spillway/internal/evaluation"
 )
 
 func TestPodsAreInTheCacheAndInTheAPI(t *testing.T) {

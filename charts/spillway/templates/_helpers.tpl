@@ -139,6 +139,11 @@ checksum/config: {{ include (print (index . 0).Template.BasePath "/" (index . 1)
 {{/* Sections that the configuration files of all Spillway's programs share. */}}
 {{- define "spillway.commonConfig" -}}
 logging: {{- toYaml .Values.logging | nindent 2 }}
+{{- include "spillway.policyConfig" . }}
+{{- end }}
+
+{{/* The section policy, with a line break before it. Nothing if it is empty. */}}
+{{- define "spillway.policyConfig" -}}
 {{- $policy := .Values.policy }}
 {{- with .Values.vnode.pods.defaultSize }}{{/* The former name of policy.defaultSize. */}}
 {{- $policy = merge (dict) $policy (dict "defaultSize" .) }}

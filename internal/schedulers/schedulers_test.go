@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
-	"github.com/spillway-k8s/spillway/admission/schedulers"
+	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
 

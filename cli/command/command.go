@@ -1,0 +1,92 @@
+// Package command is the command line of kubectl spillway: it reads arguments and flags, connects to the cluster with
+// the kubeconfig of the user, and calls the package that does the work.
+package command
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/spillway-k8s/spillway/internal/installation"
+	"github.com/spillway-k8s/spillway/internal/run"
+)
+
+// plugin is the name of the binary. kubectl runs it as "kubectl spillway".
+const plugin = "kubectl-spillway"
+
+// options are what all commands share.
+type options struct {
+	genericiooptions.IOStreams
+	// flags are those of kubectl, such as --kubeconfig, --context and --namespace.
+	flags *genericclioptions.ConfigFlags
+}
+
+// New returns the command with all subcommands.
+func New(streams genericiooptions.IOStreams) *cobra.Command {
+	o := &options{IOStreams: streams, flags: genericclioptions.NewConfigFlags(true)}
+	root := &cobra.Command{
+		Use:   plugin,
+		Short: "Where Pods run and why, what would change it, and what it costs",
+		// The name in usage texts and completions.
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl spillway"},
+		SilenceErrors: true, // run.Main reports them.
+		SilenceUsage:  true,
+	}
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.ErrOut)
+	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
+		return fmt.Errorf("%w: %w; see %s --help", run.ErrUsage, err, command.CommandPath())
+	})
+	o.flags.AddFlags(root.PersistentFlags())
+	root.AddCommand(o.version())
+	return root
+}
+
+// client returns a client with the kubeconfig and the rights of the user.
+func (o *options) client() (kubernetes.Interface, error) {
+	config, err := o.flags.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
+	}
+	config.UserAgent = plugin
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("creating a client of the cluster: %w", err)
+	}
+	return client, nil
+}
+
+func (o *options) version() *cobra.Command {
+	clientOnly := false
+	command := &cobra.Command{
+		Use:   "version",
+		Short: "The version of the plugin, and that of Spillway in the cluster",
+		Args:  cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if _, err := fmt.Fprintln(o.Out, run.Version(plugin)); err != nil || clientOnly {
+				return err
+			}
+			return o.printInstalled(command.Context())
+		},
+	}
+	command.Flags().BoolVar(&clientOnly, "client", false, "do not ask the cluster")
+	return command
+}
+
+func (o *options) printInstalled(ctx context.Context) error {
+	client, err := o.client()
+	if err != nil {
+		return err
+	}
+	installed, err := installation.Read(ctx, client)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(o.Out, "spillway %s in namespace %s\n", installed.Version, installed.Namespace)
+	return err
+}
