@@ -12,7 +12,7 @@ import (
 	"github.com/spillway-k8s/spillway/internal/run"
 )
 
-func main() { os.Exit(run.Main(program)) }
+func main() { os.Exit(run.Tool(program)) }
 
 func program(ctx context.Context, args []string) error {
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/spillway-k8s/spillway/internal/installation"
 	"github.com/spillway-k8s/spillway/internal/run"
@@ -33,7 +34,7 @@ func New(streams genericiooptions.IOStreams) *cobra.Command {
 		Short: "Where Pods run and why, what would change it, and what it costs",
 		// The name in usage texts and completions.
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl spillway"},
-		SilenceErrors: true, // run.Main reports them.
+		SilenceErrors: true, // run.Tool prints them.
 		SilenceUsage:  true,
 	}
 	root.SetIn(streams.In)
@@ -43,17 +44,26 @@ func New(streams genericiooptions.IOStreams) *cobra.Command {
 		return fmt.Errorf("%w: %w; see %s --help", run.ErrUsage, err, command.CommandPath())
 	})
 	o.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(o.version())
+	root.AddCommand(o.version(), o.why())
 	return root
 }
 
-// client returns a client with the kubeconfig and the rights of the user.
-func (o *options) client() (kubernetes.Interface, error) {
+// restConfig returns the connection of the user's kubeconfig.
+func (o *options) restConfig() (*rest.Config, error) {
 	config, err := o.flags.ToRESTConfig()
 	if err != nil {
 		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
 	}
 	config.UserAgent = plugin
+	return config, nil
+}
+
+// client returns a client with the kubeconfig and the rights of the user.
+func (o *options) client() (kubernetes.Interface, error) {
+	config, err := o.restConfig()
+	if err != nil {
+		return nil, err
+	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("creating a client of the cluster: %w", err)

@@ -44,8 +44,8 @@ func kubeconfig(t *testing.T, configMap *corev1.ConfigMap) string {
 	t.Cleanup(server.Close)
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	var text bytes.Buffer
-	text.WriteString(`{"apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],` +
-		`"contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],` +
+	text.WriteString(`{"apiVersion": "v1", "kind": "Config", "current-context": "c", ` +
+		`"users": [{"name": "u", "user": {}}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],` +
 		`"clusters": [{"name": "c", "cluster": {"server": "` + server.URL + `"}}]}`)
 	require.NoError(t, os.WriteFile(file, text.Bytes(), 0o600))
 	return file

@@ -10,12 +10,29 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	storagelisters "k8s.io/client-go/listers/storage/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
 )
 
+// Volumes finds the kinds of volumes in caches.
+type Volumes struct {
+	claims  corelisters.PersistentVolumeClaimLister
+	volumes corelisters.PersistentVolumeLister
+	classes storagelisters.StorageClassLister
+}
+
+// NewVolumes returns a Volumes that reads the caches of the listers.
+func NewVolumes(
+	claims corelisters.PersistentVolumeClaimLister, volumes corelisters.PersistentVolumeLister,
+	classes storagelisters.StorageClassLister,
+) Volumes {
+	return Volumes{claims: claims, volumes: volumes, classes: classes}
+}
+
 // Claims returns the kinds of the volumes of the Pod's claims (policy.Input.Claims), as far as the caches contain them.
-func (s *Source) Claims(pod *corev1.Pod) map[string]string {
+func (s Volumes) Claims(pod *corev1.Pod) map[string]string {
 	var kinds map[string]string
 	for name, v := range policy.Claims(pod) {
 		if kinds == nil {
@@ -53,7 +70,7 @@ func (s *Source) FindClaims(ctx context.Context, pod *corev1.Pod) (map[string]st
 
 // claim returns the claim of a volume of a Pod, nil if the cache does not contain it. The claim of a generic ephemeral
 // volume is created after the Pod; until then it is taken from the template in the Pod.
-func (s *Source) claim(namespace, name string, v *corev1.Volume) *corev1.PersistentVolumeClaimSpec {
+func (s Volumes) claim(namespace, name string, v *corev1.Volume) *corev1.PersistentVolumeClaimSpec {
 	if claim, err := s.claims.PersistentVolumeClaims(namespace).Get(name); err == nil {
 		return &claim.Spec
 	}
@@ -69,7 +86,7 @@ const driverParameter = "csi.storage.k8s.io/csi-driver-name"
 
 // kind returns the kind of the bound volume, else the driver of the class. It returns an empty string if neither is
 // known yet.
-func (s *Source) kind(claim *corev1.PersistentVolumeClaimSpec) string {
+func (s Volumes) kind(claim *corev1.PersistentVolumeClaimSpec) string {
 	if claim == nil {
 		return ""
 	}
@@ -91,7 +108,7 @@ const defaultAnnotation = "storageclass.kubernetes.io/is-default-class"
 
 // defaultClass returns the StorageClass of claims without a class, nil if there is none. If there are several, it is
 // the newest. Source: Kubernetes, StorageClass, "Default StorageClass".
-func (s *Source) defaultClass() *storagev1.StorageClass {
+func (s Volumes) defaultClass() *storagev1.StorageClass {
 	all, err := s.classes.List(labels.Everything())
 	if err != nil { // A lister of a cache returns an error only for malformed objects, which it never contains.
 		return nil

@@ -7,18 +7,14 @@ import (
 	"log/slog"
 
 	"k8s.io/client-go/kubernetes"
-	corelisters "k8s.io/client-go/listers/core/v1"
-	storagelisters "k8s.io/client-go/listers/storage/v1"
 	"k8s.io/client-go/tools/cache"
 )
 
 // Source keeps all facts up to date with watches.
 type Source struct {
 	*Cluster
-	client  kubernetes.Interface
-	claims  corelisters.PersistentVolumeClaimLister
-	volumes corelisters.PersistentVolumeLister
-	classes storagelisters.StorageClassLister
+	Volumes
+	client kubernetes.Interface
 }
 
 // New returns a Source that calls changed as a Cluster does. It starts nothing.
@@ -33,8 +29,6 @@ func New(client kubernetes.Interface, changed func(), logger *slog.Logger) (*Sou
 	} {
 		c.synced = append(c.synced, informer.HasSynced)
 	}
-	return &Source{
-		Cluster: c, client: client, claims: core.PersistentVolumeClaims().Lister(),
-		volumes: core.PersistentVolumes().Lister(), classes: storage.StorageClasses().Lister(),
-	}, nil
+	return &Source{Cluster: c, client: client, Volumes: NewVolumes(core.PersistentVolumeClaims().Lister(),
+		core.PersistentVolumes().Lister(), storage.StorageClasses().Lister())}, nil
 }

@@ -28,13 +28,22 @@ var ErrUsage = errors.New("usage")
 // Main returns the exit code: 0 after a graceful shutdown and for --help, 2 for errors in flags or configuration, 1 for
 // all other errors.
 func Main(program func(ctx context.Context, args []string) error) int {
+	return run(program, func(err error) { slog.Error("ending", "err", err) })
+}
+
+// Tool does the same for a command that a user runs: it prints the error instead of logging it.
+func Tool(command func(ctx context.Context, args []string) error) int {
+	return run(command, func(err error) { fmt.Fprintln(os.Stderr, "error:", err) })
+}
+
+func run(program func(ctx context.Context, args []string) error, report func(error)) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // From here on a signal has its default effect.
-	return exitCode(program(ctx, os.Args[1:]))
+	return exitCode(program(ctx, os.Args[1:]), report)
 }
 
-func exitCode(err error) int {
+func exitCode(err error, report func(error)) int {
 	switch {
 	case err == nil, errors.Is(err, pflag.ErrHelp), errors.Is(err, context.Canceled):
 		return exitOK
@@ -42,7 +51,7 @@ func exitCode(err error) int {
 		fmt.Fprintln(os.Stderr, err)
 		return exitUsage
 	default:
-		slog.Error("ending", "err", err)
+		report(err)
 		return exitFailed
 	}
 }

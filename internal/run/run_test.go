@@ -23,6 +23,10 @@ func TestExitCode(t *testing.T) {
 		"a deadline is an error like 1": {context.DeadlineExceeded, exitFailed},
 	}
 	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) { assert.Equal(t, tc.want, exitCode(tc.err)) })
+		t.Run(name, func(t *testing.T) {
+			var reported error
+			assert.Equal(t, tc.want, exitCode(tc.err, func(err error) { reported = err }))
+			assert.Equal(t, tc.want == exitFailed, reported != nil, "other errors are reported")
+		})
 	}
 }

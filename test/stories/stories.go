@@ -45,6 +45,7 @@ func All() []Story {
 			"quota", "LOCAL_REPLICAS: \"1\" on a Deployment of 4: one replica stays local, three run in the cloud",
 			playQuota,
 		},
+		{"why", "kubectl spillway says why each Pod is where it is, and the command that it prints changes it", playWhy},
 		{"scale", "Scaling in removes cloud replicas first, and the local replica remains", playScale},
 		{"rollout", "A rolling update ends with exactly one local replica again", playRollout},
 		{"hostpath", "A Deployment with hostPath volumes runs in the cloud, its volumes replaced", playHostPath},

@@ -1,0 +1,215 @@
+package cluster
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta/testrestmapper"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/kubernetes/scheme"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/spillway-k8s/spillway/internal/explain"
+	"github.com/spillway-k8s/spillway/internal/installation"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// newReader returns a Reader of a cluster with these objects, and its client.
+func newReader(t *testing.T, objects ...runtime.Object) (*Reader, *fake.Clientset) {
+	t.Helper()
+	configMap, err := installation.Installation{Policy: policy.DefaultConfig()}.ConfigMap()
+	require.NoError(t, err)
+	client := fake.NewClientset(append(objects, configMap)...)
+	reader, err := New(t.Context(), client, dynamicfake.NewSimpleDynamicClient(scheme.Scheme, objects...),
+		testrestmapper.TestOnlyStaticRESTMapper(scheme.Scheme))
+	require.NoError(t, err)
+	return reader, client
+}
+
+func controlledBy(kind, name string, uid types.UID) []metav1.OwnerReference {
+	return []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: kind, Name: name, UID: uid, Controller: new(true)}}
+}
+
+// cart is Deployment cart with a ReplicaSet and a Pod in the cloud.
+func cart() (pod *corev1.Pod, objects []runtime.Object) {
+	label := map[string]string{policy.BurstLabel: "auto"}
+	pod = &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shop", Name: "cart-1", UID: "p", OwnerReferences: controlledBy("ReplicaSet", "cart-5d8c", "rs"),
+		},
+		Spec: corev1.PodSpec{NodeName: "virtual-0", Containers: []corev1.Container{{Name: "c"}}},
+	}
+	return pod, []runtime.Object{
+		pod,
+		&appsv1.Deployment{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "cart", UID: "d", Labels: label},
+		},
+		&appsv1.ReplicaSet{
+			TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "ReplicaSet"},
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: "shop", Name: "cart-5d8c", UID: "rs", OwnerReferences: controlledBy("Deployment", "cart", "d"),
+			},
+		},
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "virtual-0", Labels: policy.VirtualNodeLabels()}},
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "local-0"}},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			Name: "shop", Annotations: map[string]string{policy.CloudLimitsAnnotation: "pods=5"},
+		}},
+		&corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: policy.SwitchConfigMapNamespace, Name: policy.SwitchConfigMapName,
+			},
+			Data: map[string]string{policy.SwitchKey: "false"},
+		},
+	}
+}
+
+func TestAnInputHasWhatADecisionDependsOn(t *testing.T) {
+	pod, objects := cart()
+	reader, _ := newReader(t, objects...)
+	in, err := reader.Input(t.Context(), pod)
+	require.NoError(t, err)
+	assert.Equal(t, policy.SwitchOff, in.Global)
+	assert.Equal(t, "pods=5", in.NamespaceAnnotations[policy.CloudLimitsAnnotation])
+	assert.Empty(t, in.Unknown)
+	require.Len(t, in.Nodes, 1, "virtual nodes only")
+	require.Len(t, in.Owners, 2)
+	assert.Equal(t, "Deployment cart", in.Owners[1].String())
+	assert.Equal(t, "auto", in.Owners[1].Labels[policy.BurstLabel])
+	assert.Equal(t, explain.Cloud, explain.Explain(in).Place)
+
+	pods, err := reader.Pods(t.Context(), "shop", "d")
+	require.NoError(t, err)
+	assert.Len(t, pods, 1)
+	pods, err = reader.Pods(t.Context(), "shop", "another Deployment")
+	require.NoError(t, err)
+	assert.Empty(t, pods)
+}
+
+func TestWhatTheUserMayNotReadIsSaid(t *testing.T) {
+	pod, objects := cart()
+	reader, client := newReader(t, objects...)
+	for _, resource := range []string{"nodes", "namespaces"} {
+		client.PrependReactor("*", resource, func(action clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", nil)
+		})
+	}
+	in, err := reader.Input(t.Context(), pod)
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		"the virtual nodes (you lack the right to read it)",
+		"labels and annotations of namespace shop (you lack the right to read it)",
+	}, in.Unknown)
+}
+
+func TestOtherErrorsOfTheClusterAreErrors(t *testing.T) {
+	pod, objects := cart()
+	reader, client := newReader(t, objects...)
+	client.PrependReactor("list", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, context.DeadlineExceeded
+	})
+	_, err := reader.Input(t.Context(), pod)
+	assert.ErrorContains(t, err, "reading the Pods of namespace shop")
+}
+
+// A tenant can write any reference. It must not name an object that does not exist, and not loop.
+func TestOwnersThatDoNotExistAreIgnored(t *testing.T) {
+	pod, objects := cart()
+	reader, _ := newReader(t, objects...)
+	for name, reference := range map[string]metav1.OwnerReference{
+		"a kind that does not exist": {APIVersion: "x/v1", Kind: "$(reboot)", Name: "a", UID: "1", Controller: new(true)},
+		"a name that does not exist": {APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "b", UID: "2", Controller: new(true)},
+		"another UID": {
+			APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "cart-5d8c", UID: "3", Controller: new(true),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := pod.DeepCopy()
+			pod.OwnerReferences = []metav1.OwnerReference{reference}
+			in, err := reader.Input(t.Context(), pod)
+			require.NoError(t, err)
+			assert.Empty(t, in.Owners)
+		})
+	}
+}
+
+func TestTheKindOfAClaimedVolume(t *testing.T) {
+	pod, objects := cart()
+	pod.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"},
+	}}}
+	objects = append(objects,
+		&corev1.PersistentVolumeClaim{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "data"},
+			Spec:       corev1.PersistentVolumeClaimSpec{VolumeName: "volume"},
+		},
+		&corev1.PersistentVolume{
+			ObjectMeta: metav1.ObjectMeta{Name: "volume"},
+			Spec: corev1.PersistentVolumeSpec{PersistentVolumeSource: corev1.PersistentVolumeSource{
+				CSI: &corev1.CSIPersistentVolumeSource{Driver: "nas.csi.everest.io"},
+			}},
+		})
+	reader, client := newReader(t, objects...)
+	in, err := reader.Input(t.Context(), pod)
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"data": "nas.csi.everest.io"}, in.Claims)
+
+	client.PrependReactor("list", "persistentvolumes", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, &corev1.PersistentVolumeList{}, apierrors.NewForbidden(corev1.Resource("persistentvolumes"), "", nil)
+	})
+	in, err = reader.Input(t.Context(), pod)
+	require.NoError(t, err)
+	assert.Empty(t, in.Claims)
+	assert.Contains(t, in.Unknown[0], "the PersistentVolumes")
+}
+
+func TestTheInputOfAWorkloadThatDoesNotExist(t *testing.T) {
+	reader, _ := newReader(t)
+	template := map[string]any{
+		"metadata": map[string]any{"labels": map[string]any{policy.BurstLabel: "enforce"}},
+		"spec":     map[string]any{"containers": []any{map[string]any{"name": "c", "image": "i"}}},
+	}
+	for name, test := range map[string]struct {
+		apiVersion, kind string
+		spec             map[string]any
+	}{
+		"a Deployment": {"apps/v1", "Deployment", map[string]any{"template": template}},
+		"a CronJob": {"batch/v1", "CronJob", map[string]any{
+			"jobTemplate": map[string]any{"spec": map[string]any{"template": template}},
+		}},
+		"a kind of another project": {"argoproj.io/v1alpha1", "Rollout", map[string]any{"template": template}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, err := reader.InputOf(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+				"apiVersion": test.apiVersion, "kind": test.kind, "spec": test.spec,
+				"metadata": map[string]any{"namespace": "shop", "name": "cart"},
+			}})
+			require.NoError(t, err)
+			got := explain.Explain(in)
+			assert.Equal(t, policy.PlacementCloudOnly, got.Placement)
+			assert.Equal(t, test.kind+" cart", got.Workload)
+			assert.Equal(t, explain.NotCreated, got.Place)
+		})
+	}
+	_, err := reader.InputOf(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "cart"},
+	}})
+	assert.ErrorContains(t, err, "Service cart has no Pod template")
+	_, err = reader.InputOf(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "cart"}, "spec": map[string]any{
+			"containers": "none",
+		},
+	}})
+	assert.ErrorContains(t, err, "reading the Pod of Pod cart")
+}

@@ -1,0 +1,66 @@
+package cluster
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/spillway-k8s/spillway/internal/explain"
+)
+
+// templates are the paths of Pod templates: that of most workloads, and that of a CronJob.
+var templates = [][]string{{"spec", "template"}, {"spec", "jobTemplate", "spec", "template"}}
+
+func isPod(object *unstructured.Unstructured) bool {
+	return object.GroupVersionKind().GroupKind() == schema.GroupKind{Kind: "Pod"}
+}
+
+// templateOf returns the Pod template of an object, nil if it has none.
+func templateOf(object *unstructured.Unstructured) map[string]any {
+	for _, path := range templates {
+		template, ok, err := unstructured.NestedMap(object.Object, path...)
+		if _, pods := template["spec"]; ok && err == nil && pods {
+			return template
+		}
+	}
+	return nil
+}
+
+// podOf returns the Pod that an object is, or that it would create. The name is that of the object.
+func podOf(object *unstructured.Unstructured) (*corev1.Pod, error) {
+	content := object.Object
+	if !isPod(object) {
+		if content = templateOf(object); content == nil {
+			return nil, fmt.Errorf("%s %s has no Pod template: use a Pod or a workload, such as a Deployment",
+				object.GetKind(), object.GetName())
+		}
+	}
+	pod := &corev1.Pod{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, pod); err != nil {
+		return nil, fmt.Errorf("reading the Pod of %s %s: %w", object.GetKind(), object.GetName(), err)
+	}
+	pod.Namespace, pod.Name, pod.Spec.NodeName = object.GetNamespace(), object.GetName(), ""
+	pod.Status = corev1.PodStatus{}
+	if !isPod(object) {
+		pod.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: object.GetAPIVersion(), Kind: object.GetKind(), Name: object.GetName(), UID: object.GetUID(),
+			Controller: new(true),
+		}}
+	}
+	return pod, nil
+}
+
+// asOwner returns what explanations need of an owner.
+func asOwner(object *unstructured.Unstructured) explain.Owner {
+	owner := explain.Owner{
+		APIVersion: object.GetAPIVersion(), Kind: object.GetKind(), Name: object.GetName(), Labels: object.GetLabels(),
+	}
+	if template := templateOf(object); template != nil {
+		owner.TemplateLabels, _, _ = unstructured.NestedStringMap(template, "metadata", "labels")
+	}
+	return owner
+}

@@ -1,0 +1,199 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/cli-runtime/pkg/resource"
+	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-k8s/spillway/cli/cluster"
+	"github.com/spillway-k8s/spillway/internal/explain"
+	"github.com/spillway-k8s/spillway/internal/run"
+)
+
+// why is the command "why".
+type why struct {
+	*options
+	files  resource.FilenameOptions
+	output string
+	reader *cluster.Reader
+}
+
+func (o *options) why() *cobra.Command {
+	w := &why{options: o}
+	command := &cobra.Command{
+		Use:   "why (pod NAME | TYPE NAME | TYPE/NAME | -f FILE)",
+		Short: "Where a Pod is and why, what would change it, and what it is billed as",
+		Long: "Says where a Pod is and why, who holds the local slots of its revision, what would change it as commands\n" +
+			"to paste, and the size that the cloud bills. For a workload it answers for each of its Pods. For a file\n" +
+			"it answers for the Pods that would be created.",
+		Example: "  kubectl spillway why pod cart-5d8c-x7x2p\n" +
+			"  kubectl spillway why deployment cart\n" +
+			"  kubectl spillway why -f cart.yaml\n" +
+			"  kubectl spillway why pod cart-5d8c-x7x2p -o json",
+		RunE: func(command *cobra.Command, args []string) error { return w.run(command.Context(), args) },
+	}
+	flags := command.Flags()
+	flags.StringSliceVarP(&w.files.Filenames, "filename", "f", nil, "`file`, directory or URL with manifests")
+	flags.BoolVarP(&w.files.Recursive, "recursive", "R", false, "read directories of --filename recursively")
+	flags.StringVarP(&w.output, "output", "o", "", "`format`: json or yaml; by default text")
+	return command
+}
+
+func (w *why) run(ctx context.Context, args []string) error {
+	write, err := w.writer()
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 && len(w.files.Filenames) == 0 {
+		return fmt.Errorf("%w: name a Pod or a workload, such as \"pod NAME\" or \"deployment NAME\", or a file with -f",
+			run.ErrUsage)
+	}
+	objects, err := w.objects(args)
+	if err != nil {
+		return err
+	}
+	if w.reader, err = w.newReader(ctx); err != nil {
+		return err
+	}
+	var explanations []explain.Explanation
+	for _, object := range objects {
+		found, err := w.explain(ctx, object)
+		if err != nil {
+			return err
+		}
+		explanations = append(explanations, found...)
+	}
+	return write(explanations)
+}
+
+// objects returns the objects that the arguments name, or those in the files. Files are not looked up in the cluster.
+func (w *why) objects(args []string) ([]*unstructured.Unstructured, error) {
+	namespace, explicit, err := w.flags.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return nil, fmt.Errorf("reading the namespace of the kubeconfig: %w", err)
+	}
+	builder := resource.NewBuilder(w.flags).Unstructured().NamespaceParam(namespace).DefaultNamespace().Flatten()
+	if len(w.files.Filenames) > 0 {
+		if len(args) > 0 {
+			return nil, fmt.Errorf("%w: name objects or files, not both", run.ErrUsage)
+		}
+		builder = builder.Local().FilenameParam(explicit, &w.files)
+	} else {
+		builder = builder.ResourceTypeOrNameArgs(false, args...)
+	}
+	infos, err := builder.Do().Infos()
+	if err != nil {
+		return nil, err // It names the object or the file.
+	}
+	objects := make([]*unstructured.Unstructured, 0, len(infos))
+	for _, info := range infos {
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(info.Object)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", info.ObjectName(), err)
+		}
+		object := &unstructured.Unstructured{Object: content}
+		if object.GetNamespace() == "" {
+			object.SetNamespace(namespace)
+		}
+		objects = append(objects, object)
+	}
+	return objects, nil
+}
+
+func (w *why) newReader(ctx context.Context) (*cluster.Reader, error) {
+	client, err := w.client()
+	if err != nil {
+		return nil, err
+	}
+	config, err := w.restConfig()
+	if err != nil {
+		return nil, err
+	}
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("creating a client of the cluster: %w", err)
+	}
+	mapper, err := w.flags.ToRESTMapper()
+	if err != nil {
+		return nil, fmt.Errorf("reading the resources of the cluster: %w", err)
+	}
+	return cluster.New(ctx, client, objects, mapper)
+}
+
+// explain answers for an object: a Pod, the Pods of a workload, or the Pod that it would create.
+func (w *why) explain(ctx context.Context, object *unstructured.Unstructured) ([]explain.Explanation, error) {
+	pods, err := w.podsOf(ctx, object)
+	if err != nil {
+		return nil, err
+	}
+	if len(pods) == 0 {
+		in, err := w.reader.InputOf(ctx, object)
+		if err != nil {
+			return nil, err
+		}
+		return []explain.Explanation{explain.Explain(in)}, nil
+	}
+	explanations := make([]explain.Explanation, 0, len(pods))
+	for _, pod := range pods {
+		in, err := w.reader.Input(ctx, pod)
+		if err != nil {
+			return nil, err
+		}
+		explanations = append(explanations, explain.Explain(in))
+	}
+	return explanations, nil
+}
+
+// podsOf returns the Pods of an object, none if it does not exist or has none.
+func (w *why) podsOf(ctx context.Context, object *unstructured.Unstructured) ([]*corev1.Pod, error) {
+	if len(w.files.Filenames) > 0 {
+		return nil, nil
+	}
+	if object.GroupVersionKind().GroupKind() != (schema.GroupKind{Kind: "Pod"}) {
+		return w.reader.Pods(ctx, object.GetNamespace(), object.GetUID())
+	}
+	pod := &corev1.Pod{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, pod); err != nil {
+		return nil, fmt.Errorf("reading Pod %s: %w", object.GetName(), err)
+	}
+	return []*corev1.Pod{pod}, nil
+}
+
+// writer returns the function that writes explanations in the format of --output.
+func (w *why) writer() (func([]explain.Explanation) error, error) {
+	switch w.output {
+	case "":
+		return func(explanations []explain.Explanation) error {
+			_, err := io.WriteString(w.Out, explain.Text(explanations))
+			return err
+		}, nil
+	case "json":
+		return func(explanations []explain.Explanation) error {
+			encoder := json.NewEncoder(w.Out)
+			encoder.SetEscapeHTML(false)
+			encoder.SetIndent("", "  ")
+			return encoder.Encode(map[string]any{"items": explanations})
+		}, nil
+	case "yaml":
+		return func(explanations []explain.Explanation) error {
+			text, err := yaml.Marshal(map[string]any{"items": explanations})
+			if err != nil {
+				return fmt.Errorf("encoding explanations: %w", err)
+			}
+			_, err = w.Out.Write(text)
+			return err
+		}, nil
+	default:
+		return nil, fmt.Errorf("%w: --output: invalid value %q: must be json or yaml", run.ErrUsage, w.output)
+	}
+}

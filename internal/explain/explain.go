@@ -1,0 +1,407 @@
+// Package explain says where a Pod is and why, what would change it, and what it is billed as. It decides with package
+// policy, as the programs do, and reads nothing: the caller collects an Input from the cluster.
+package explain
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/internal/schedulers"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// Owner is a controller of a Pod: its ReplicaSet, or the Deployment behind it.
+type Owner struct {
+	APIVersion, Kind, Name string
+	Labels                 map[string]string
+	// TemplateLabels are the labels of its Pod template, nil if it has none.
+	TemplateLabels map[string]string
+}
+
+// String returns the owner as people name it, such as "Deployment cart".
+func (o Owner) String() string { return o.Kind + " " + o.Name }
+
+// Input is what an explanation depends on. Explain does not change it.
+type Input struct {
+	Policy *policy.Policy
+	// Pod is the Pod, or the Pod that a workload would create. Its namespace must be set.
+	Pod *corev1.Pod
+	// NotCreated means that the Pod does not exist.
+	NotCreated bool
+	// Owners are the controllers of the Pod, the nearest first.
+	Owners []Owner
+	// Global is the switch of the cluster.
+	Global policy.Switch
+	// NamespaceLabels and NamespaceAnnotations are those of the Pod's namespace.
+	NamespaceLabels, NamespaceAnnotations map[string]string
+	// Claims are the kinds of the volumes of the Pod's claims (policy.Input).
+	Claims map[string]string
+	// Nodes are the virtual nodes of Spillway.
+	Nodes []*corev1.Node
+	// Pods are the Pods of the namespace. They may include the Pod.
+	Pods []*corev1.Pod
+	// Schedulers are those that call the extender.
+	Schedulers schedulers.Schedulers
+	// Unknown says what could not be read. The explanation assumes that it has no effect.
+	Unknown []string
+}
+
+// Place says where a Pod is.
+type Place string
+
+const (
+	// Local: on a local node.
+	Local Place = "Local"
+	// Cloud: on a virtual node.
+	Cloud Place = "Cloud"
+	// Waiting: on no node yet.
+	Waiting Place = "Waiting"
+	// Ended: it has succeeded or failed.
+	Ended Place = "Ended"
+	// NotCreated: it does not exist.
+	NotCreated Place = "NotCreated"
+)
+
+// Explanation is the answer for one Pod. Its fields are the output of "kubectl spillway why -o json".
+type Explanation struct {
+	Namespace string `json:"namespace"`
+	// Pod is the name of the Pod, or that of the workload whose Pod does not exist.
+	Pod string `json:"pod"`
+	// Workload is the outermost controller, such as "Deployment cart".
+	Workload string `json:"workload,omitempty"`
+	Place    Place  `json:"place"`
+	Node     string `json:"node,omitempty"`
+	// Placement and Reason are the decision of policy now. A Pod that runs stays where it is.
+	Placement policy.Placement `json:"placement"`
+	Reason    policy.Reason    `json:"reason"`
+	// Summary says where the Pod is, and why, in a sentence.
+	Summary string `json:"summary"`
+	// Steps are the steps of the decision, in their order.
+	Steps []Step `json:"steps"`
+	// Quota says who holds the slots of the local quota; nil without one.
+	Quota *Quota `json:"quota,omitempty"`
+	// Size is what the cloud bills; nil if it sells no such size.
+	Size *Size `json:"size,omitempty"`
+	// Changes are what would change where the Pod is.
+	Changes []Change `json:"changes,omitempty"`
+	// Unknown says what could not be read.
+	Unknown []string `json:"unknown,omitempty"`
+}
+
+// Effect says what a step means for the way to the cloud.
+type Effect string
+
+const (
+	// Allows: the step lets the Pod burst, or does not stand in the way.
+	Allows Effect = "Allows"
+	// Prevents: the step keeps the Pod off virtual nodes.
+	Prevents Effect = "Prevents"
+	// None: the step has no effect on the Pod.
+	None Effect = "None"
+)
+
+// Step is one step of a decision.
+type Step struct {
+	Name   string `json:"name"`
+	Effect Effect `json:"effect"`
+	Text   string `json:"text"`
+}
+
+// Quota is the state of the local quota of a revision.
+type Quota struct {
+	// Wanted is the quota, Used how many Pods of the revision hold a slot of it.
+	Wanted int `json:"wanted"`
+	Used   int `json:"used"`
+	// Holders are those Pods, by name.
+	Holders []Holder `json:"holders,omitempty"`
+	// InCloud and Waiting are how many Pods of the revision are on virtual nodes and on no node.
+	InCloud int `json:"inCloud"`
+	Waiting int `json:"waiting"`
+}
+
+// Holder is a Pod that holds a slot. Node is empty while the Pod is not bound.
+type Holder struct {
+	Pod  string `json:"pod"`
+	Node string `json:"node,omitempty"`
+}
+
+// Size is what a Pod is billed as in the cloud, beside what its containers request.
+type Size struct {
+	BilledCPU       string `json:"billedCPU"`
+	BilledMemory    string `json:"billedMemory"`
+	RequestedCPU    string `json:"requestedCPU"`
+	RequestedMemory string `json:"requestedMemory"`
+}
+
+// Change is something that would change where the Pod is. Command is empty if no command does it.
+type Change struct {
+	Effect  string `json:"effect"`
+	Command string `json:"command,omitempty"`
+}
+
+// subject is an Input with what is derived from it.
+type subject struct {
+	Input
+	decision policy.Decision
+	settings policy.NamespaceSettings
+	// settingsErr is the error of the annotations of the namespace.
+	settingsErr  error
+	restrictions []policy.Violation
+	place        Place
+	quota        *Quota
+	size         *policy.CloudUse
+}
+
+// Explain answers for one Pod.
+func Explain(in Input) Explanation {
+	s := newSubject(in)
+	e := Explanation{
+		Namespace: in.Pod.Namespace, Pod: in.Pod.Name, Place: s.place, Node: in.Pod.Spec.NodeName,
+		Placement: s.decision.Placement, Reason: s.decision.Reason, Summary: s.summary(), Steps: s.steps(),
+		Quota: s.quota, Size: s.billed(), Changes: s.changes(), Unknown: in.Unknown,
+	}
+	if w := s.workload(); w != nil {
+		e.Workload = w.String()
+	}
+	return e
+}
+
+func newSubject(in Input) *subject {
+	s := &subject{Input: in}
+	input := policy.Input{
+		Pod: in.Pod, Global: in.Global, WorkloadLabels: s.workloadLabels(), NamespaceLabels: in.NamespaceLabels,
+		NamespaceAnnotations: in.NamespaceAnnotations, Claims: in.Claims, Nodes: s.virtualNodes(),
+	}
+	s.decision = in.Policy.Decide(input)
+	s.restrictions = in.Policy.Restrictions(input)
+	s.settings, s.settingsErr = in.Policy.NamespaceSettings(in.NamespaceAnnotations)
+	s.place = s.findPlace()
+	s.quota = s.countQuota()
+	if use, err := in.Policy.CloudUse(in.Pod); err == nil {
+		s.size = &use
+	}
+	return s
+}
+
+// workloadLabels returns the labels of the nearest owner that has a burst label, as package owners of admission does.
+func (s *subject) workloadLabels() map[string]string {
+	for _, owner := range s.Owners {
+		if hasBurstLabel(owner.Labels) {
+			return owner.Labels
+		}
+	}
+	return nil
+}
+
+func hasBurstLabel(labels map[string]string) bool {
+	mode, err := policy.ParseMode(labels)
+	return err != nil || mode != policy.ModeNone
+}
+
+func (s *subject) virtualNodes() []policy.VirtualNode {
+	nodes := make([]policy.VirtualNode, 0, len(s.Nodes))
+	for _, node := range s.Nodes {
+		nodes = append(nodes, policy.VirtualNode{Name: node.Name, Labels: node.Labels})
+	}
+	return nodes
+}
+
+func (s *subject) isVirtual(node string) bool {
+	return slices.ContainsFunc(s.Nodes, func(n *corev1.Node) bool { return n.Name == node })
+}
+
+func (s *subject) findPlace() Place {
+	switch pod := s.Pod; {
+	case s.NotCreated:
+		return NotCreated
+	case policy.HasEnded(pod):
+		return Ended
+	case pod.Spec.NodeName == "":
+		return Waiting
+	case s.isVirtual(pod.Spec.NodeName):
+		return Cloud
+	default:
+		return Local
+	}
+}
+
+// countQuota counts the Pods of the revision as the ledger of the extender does: bound Pods, and slots on Pods that are
+// not bound yet.
+func (s *subject) countQuota() *Quota {
+	wanted, ok, err := policy.ParseLocalReplicas(s.Pod.Annotations)
+	if !ok || err != nil {
+		return nil
+	}
+	quota := &Quota{Wanted: wanted}
+	if s.NotCreated {
+		return quota
+	}
+	revision := policy.RevisionOf(s.Pod)
+	for _, pod := range s.Pods {
+		if !policy.IsActive(pod) || policy.RevisionOf(pod) != revision {
+			continue
+		}
+		node := pod.Spec.NodeName
+		switch {
+		case s.isVirtual(node):
+			quota.InCloud++
+		case node != "" || pod.Annotations[policy.LocalSlotAnnotation] == string(pod.UID):
+			quota.Holders = append(quota.Holders, Holder{pod.Name, node})
+		default:
+			quota.Waiting++
+		}
+	}
+	quota.Used = len(quota.Holders)
+	slices.SortFunc(quota.Holders, func(a, b Holder) int { return strings.Compare(a.Pod, b.Pod) })
+	return quota
+}
+
+// quotaIsUsedUp reports whether the quota leaves no slot for the Pod.
+func (s *subject) quotaIsUsedUp() bool {
+	return s.quota != nil && s.decision.Quota != nil && s.quota.Used >= s.quota.Wanted && !s.holdsSlot()
+}
+
+func (s *subject) holdsSlot() bool {
+	return s.quota != nil && slices.ContainsFunc(s.quota.Holders, func(h Holder) bool { return h.Pod == s.Pod.Name })
+}
+
+// usedInCloud returns what the Pods of the namespace use in the cloud: those on virtual nodes, and slots of Pods that
+// are not bound yet.
+func (s *subject) usedInCloud() policy.CloudUse {
+	var used policy.CloudUse
+	for _, pod := range s.Pods {
+		if policy.HasEnded(pod) {
+			continue
+		}
+		slot, reserved := policy.CloudSlotOf(pod)
+		if !s.isVirtual(pod.Spec.NodeName) && (pod.Spec.NodeName != "" || !reserved || !policy.IsActive(pod)) {
+			continue
+		}
+		use, err := s.Policy.CloudUse(pod)
+		if err != nil {
+			continue // No size holds the Pod: the cloud does not run it.
+		}
+		if reserved {
+			use = use.Max(policy.CloudUse{Pods: 1, Flavor: slot.Flavor})
+		}
+		used = used.Plus(use)
+	}
+	return used
+}
+
+// workload returns the outermost controller, nil if the Pod has none.
+func (s *subject) workload() *Owner {
+	if len(s.Owners) == 0 {
+		return nil
+	}
+	return &s.Owners[len(s.Owners)-1]
+}
+
+func (s *subject) billed() *Size {
+	if s.size == nil {
+		return nil
+	}
+	billed, requested := s.size.Resources(), requests(&s.Pod.Spec)
+	return &Size{
+		BilledCPU: billed.Cpu().String(), BilledMemory: billed.Memory().String(),
+		RequestedCPU: requested.Cpu().String(), RequestedMemory: requested.Memory().String(),
+	}
+}
+
+// summary says where the Pod is, and why.
+func (s *subject) summary() string {
+	switch s.place {
+	case Ended:
+		return fmt.Sprintf("It has ended (%s).", s.Pod.Status.Phase)
+	case NotCreated:
+		return s.wouldRun()
+	case Local:
+		return "It runs on local node " + s.Pod.Spec.NodeName + s.whyLocal() + "."
+	case Cloud:
+		return "It runs in the cloud, on virtual node " + s.Pod.Spec.NodeName + s.whyCloud() + "."
+	default:
+		return "It waits: " + s.whyWaiting() + "."
+	}
+}
+
+func (s *subject) wouldRun() string {
+	switch d := s.decision; {
+	case d.Placement == policy.PlacementLocalOnly:
+		return "It would run on local nodes only: " + d.Message + "."
+	case d.Placement == policy.PlacementCloudOnly:
+		return "It would run in the cloud only: " + d.Message + "."
+	case d.Quota != nil:
+		return fmt.Sprintf("Of its replicas, %d would run on local nodes, and the others in the cloud.", *d.Quota)
+	case d.Placement == policy.PlacementByScore:
+		return "It would run on a local node or in the cloud: " + d.Message + "."
+	default:
+		return "It would run on a local node if one fits, and otherwise in the cloud."
+	}
+}
+
+func (s *subject) whyLocal() string {
+	switch d := s.decision; {
+	case !d.MayBurst():
+		return ": " + d.Message
+	case d.Quota != nil && s.holdsSlot() && s.quota.Used > s.quota.Wanted:
+		return fmt.Sprintf(". The quota of its revision is %d, and %d of its Pods are local: more than the quota, "+
+			"because it was lowered, or they were placed without the extender", s.quota.Wanted, s.quota.Used)
+	case d.Quota != nil:
+		return fmt.Sprintf(": it holds a local slot of its revision (%d of %d used)", s.quota.Used, s.quota.Wanted)
+	case d.Placement == policy.PlacementCloudOnly:
+		return ". If it were created now, it would run in the cloud: " + d.Message
+	case d.Placement == policy.PlacementByScore:
+		return ": the scores of the scheduler chose it"
+	default:
+		return ": local nodes come first, and one had room"
+	}
+}
+
+func (s *subject) whyCloud() string {
+	switch d := s.decision; {
+	case !d.MayBurst():
+		return ". If it were created now, it would stay local: " + d.Message + ". Pods that run are not moved"
+	case d.Placement == policy.PlacementCloudOnly:
+		return ": " + d.Message
+	case d.Quota != nil && s.quota.Used >= s.quota.Wanted:
+		return fmt.Sprintf(": the local quota of its revision is used up (%d of %d)", s.quota.Used, s.quota.Wanted)
+	case d.Quota != nil:
+		return fmt.Sprintf(". Its revision has %d of its %d local replicas: no local node had room when it was "+
+			"scheduled, or a local replica has ended since", s.quota.Used, s.quota.Wanted)
+	case d.Placement == policy.PlacementByScore:
+		return ": the scores of the scheduler chose it"
+	default:
+		return ": no local node had room when it was scheduled"
+	}
+}
+
+func (s *subject) whyWaiting() string {
+	if gates := s.Pod.Spec.SchedulingGates; len(gates) > 0 {
+		return fmt.Sprintf("the scheduling gate %s is not removed yet; that is not done by Spillway", gates[0].Name)
+	}
+	scheduled := policy.PodCondition(s.Pod, corev1.PodScheduled)
+	if scheduled == nil || scheduled.Message == "" {
+		return "the scheduler " + schedulerOf(s.Pod) + " has not tried it yet"
+	}
+	message := strings.TrimRight(scheduled.Message, ". ")
+	switch {
+	case s.decision.MayBurst() && !policy.ToleratesProvider(&s.Pod.Spec) && !policy.RefusedByExtender(s.Pod):
+		return message + ". It may burst, and does not tolerate virtual nodes yet: admission adds the toleration " +
+			"after the scheduler has found no local node"
+	case !s.decision.MayBurst():
+		return message + ". It may not burst: " + s.decision.Message
+	default:
+		return message
+	}
+}
+
+// schedulerOf returns the name of the scheduler of a Pod.
+func schedulerOf(pod *corev1.Pod) string {
+	if pod.Spec.SchedulerName == "" {
+		return corev1.DefaultSchedulerName
+	}
+	return pod.Spec.SchedulerName
+}

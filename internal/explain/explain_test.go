@@ -1,0 +1,289 @@
+package explain
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-k8s/spillway/internal/schedulers"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+const virtual = "virtual-node-cci-0"
+
+// question is an Input that a test changes.
+type question struct {
+	Input
+	t *testing.T
+}
+
+// ask returns a question about Pod cart-1 of Deployment cart, which waits for the scheduler.
+func ask(t *testing.T) *question {
+	rules, err := policy.New(policy.DefaultConfig())
+	require.NoError(t, err)
+	q := &question{t: t, Input: Input{
+		Policy: rules, Pod: newPod("cart-1"), Nodes: []*corev1.Node{newNode()},
+		Owners: []Owner{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "cart"},
+			{APIVersion: "apps/v1", Kind: "Deployment", Name: "cart"}},
+		Schedulers: schedulers.Schedulers{Assigned: "spillway-scheduler", EveryPod: true},
+	}}
+	q.Pod.Spec.Tolerations = []corev1.Toleration{policy.ProviderToleration()}
+	return q
+}
+
+func newPod(name string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: "shop", UID: types.UID("uid-" + name),
+			Labels: map[string]string{}, Annotations: map[string]string{},
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "cart", UID: "replicaset", Controller: new(true),
+			}},
+		},
+		Spec: corev1.PodSpec{SchedulerName: "spillway-scheduler", Containers: []corev1.Container{{
+			Name: "c", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+				corev1.ResourceCPU: resource.MustParse("300m"), corev1.ResourceMemory: resource.MustParse("600Mi"),
+			}},
+		}}},
+	}
+}
+
+func newNode() *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: virtual, Labels: policy.VirtualNodeLabels()},
+		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{
+			Type: corev1.NodeReady, Status: corev1.ConditionTrue,
+		}}},
+	}
+}
+
+// on binds the Pod.
+func (q *question) on(node string) *question { q.Pod.Spec.NodeName = node; return q }
+
+// refused sets the message of the scheduler.
+func (q *question) refused(message string) *question {
+	q.Pod.Status.Conditions = []corev1.PodCondition{{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: message,
+	}}
+	return q
+}
+
+func (q *question) annotated(key, value string) *question { q.Pod.Annotations[key] = value; return q }
+func (q *question) labeled(value string) *question {
+	q.Pod.Labels[policy.BurstLabel] = value
+	q.Owners[1].TemplateLabels = map[string]string{policy.BurstLabel: value}
+	return q
+}
+
+// quota gives the Pod a quota, and its revision Pods on nodes.
+func (q *question) quota(n string, nodes ...string) *question {
+	q.annotated(policy.LocalReplicasAnnotation, n)
+	for i, node := range nodes {
+		other := newPod("cart-" + string(rune('2'+i)))
+		other.Annotations[policy.LocalReplicasAnnotation] = n
+		other.Spec.NodeName = node
+		q.Pods = append(q.Pods, other)
+	}
+	q.Pods = append(q.Pods, q.Pod)
+	return q
+}
+
+func (q *question) limits(text string) *question {
+	q.NamespaceAnnotations = map[string]string{policy.CloudLimitsAnnotation: text}
+	return q
+}
+
+func (q *question) change(f func(*question)) *question { f(q); return q }
+
+const noLocalNode = "0/4 nodes are available: 3 Insufficient cpu, 1 node(s) had untolerated taint(s)."
+
+// The answers to the questions of users, as the plugin prints them. docs/operations.md names the same states.
+func TestAnswers(t *testing.T) {
+	quotaReached := policy.RefusalPrefix + string(policy.ReasonLocalQuota) + ": this revision has its LOCAL_REPLICAS on " +
+		"local nodes"
+	for name, q := range map[string]*question{
+		"a new Pod that was not tried yet": ask(t),
+		"a Pod with a scheduling gate": ask(t).change(func(q *question) {
+			q.Pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "kueue.x-k8s.io/admission"}}
+		}),
+		"a local Pod without keys":         ask(t).on("local-0"),
+		"a cloud Pod without keys":         ask(t).on(virtual),
+		"a local replica of a quota":       ask(t).on("local-0").quota("2", "local-1", virtual),
+		"a cloud replica beyond a quota":   ask(t).on(virtual).quota("1", "local-1", virtual),
+		"a cloud replica below its quota":  ask(t).on(virtual).quota("3", "local-1"),
+		"more local replicas than a quota": ask(t).on("local-0").quota("1", "local-1"),
+		"a Pod that waits for its quota":   ask(t).refused(quotaReached).quota("1", "local-1"),
+		"a slot that is not bound yet":     ask(t).quota("1").annotated(policy.LocalSlotAnnotation, "uid-cart-1"),
+		"a quota with a locked cloud":      ask(t).refused(quotaReached).quota("1", "local-1").change(lockNode),
+		"a quota of a Job":                 ask(t).refused(quotaReached).quota("1", "local-1").change(ownedByJob),
+		"a quota of a CronJob": ask(t).
+			refused(quotaReached).quota("1", "local-1").change(ownedByCronJob),
+		"a quota of a Rollout": ask(t).
+			refused(quotaReached).quota("1", "local-1").change(ownedByRollout),
+		"a quota of a Pod without owner": ask(t).refused(quotaReached).quota("0").change(func(q *question) {
+			q.Owners = nil
+		}),
+		"a malformed quota": ask(t).
+			refused(noLocalNode).annotated(policy.LocalReplicasAnnotation, "two"),
+		"a quota with another scheduler": ask(t).refused(noLocalNode).quota("1").change(func(q *question) {
+			q.Pod.Spec.SchedulerName = "volcano"
+		}),
+		"a quota with enforce": ask(t).on(virtual).quota("1").labeled("enforce"),
+		"a quota of a scheduling group": ask(t).refused(noLocalNode).quota("1").change(func(q *question) {
+			q.Pod.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{}
+		}),
+		"the switch is off": ask(t).refused(noLocalNode).change(func(q *question) {
+			q.Global = policy.SwitchOff
+		}),
+		"the switch is off and local": ask(t).on("local-0").change(func(q *question) {
+			q.Global = policy.SwitchOff
+		}),
+		"the switch is malformed": ask(t).refused(noLocalNode).change(func(q *question) {
+			q.Global = policy.SwitchMalformed
+		}),
+		"the switch of the Pod overrides": ask(t).
+			on(virtual).annotated(policy.SwitchKey, "true").change(func(q *question) {
+			q.Global = policy.SwitchOff
+		}),
+		"the switch was turned off later": ask(t).on(virtual).change(func(q *question) {
+			q.Global = policy.SwitchOff
+		}),
+		"the label off of a template": ask(t).refused(noLocalNode).labeled("off"),
+		"the label off of a workload": ask(t).refused(noLocalNode).change(func(q *question) {
+			q.Owners[1].Labels = map[string]string{policy.BurstLabel: "off"}
+		}),
+		"the label localPrefer":            ask(t).on(virtual).labeled("localPrefer"),
+		"the label auto on a local node":   ask(t).on("local-0").labeled("auto"),
+		"the label auto in the cloud":      ask(t).on(virtual).labeled("auto"),
+		"the label enforce":                ask(t).on(virtual).labeled("enforce"),
+		"the label enforce added later":    ask(t).on("local-0").labeled("enforce"),
+		"a malformed label":                ask(t).refused(noLocalNode).labeled("always"),
+		"a namespace that enforces":        ask(t).on(virtual).change(enforceNamespace),
+		"a namespace that may not burst":   ask(t).refused(noLocalNode).limits("pods=0"),
+		"a namespace with a malformed key": ask(t).refused(noLocalNode).limits("pods=many"),
+		"limits that are reached": ask(t).
+			refused(policy.RefusalPrefix + string(policy.ReasonCloudLimits) + ": no room").
+			limits("pods=1,cpu=2").change(otherInCloud),
+		"limits that leave room": ask(t).on(virtual).limits("pods=5").change(otherInCloud),
+		"limits and another scheduler": ask(t).refused(noLocalNode).limits("pods=5").change(func(q *question) {
+			q.Pod.Spec.SchedulerName = "volcano"
+		}),
+		"a Pod with a hostPath volume": ask(t).refused(noLocalNode).change(hostPath),
+		"a Pod with two restrictions": ask(t).refused(noLocalNode).change(hostPath).change(func(q *question) {
+			q.Pod.Spec.HostNetwork = true
+		}),
+		"a Pod of a protected namespace": ask(t).refused(noLocalNode).change(func(q *question) {
+			q.Pod.Namespace = "kube-system"
+		}),
+		"a Pod that no size holds": ask(t).refused(noLocalNode).change(tooLarge),
+		"a Pod without the toleration": ask(t).refused(noLocalNode).change(func(q *question) {
+			q.Pod.Spec.Tolerations = nil
+		}),
+		"no virtual node": ask(t).refused(noLocalNode).change(func(q *question) { q.Nodes = nil }),
+		"a virtual node that is cordoned": ask(t).refused(noLocalNode).change(func(q *question) {
+			q.Nodes[0].Spec.Unschedulable = true
+		}),
+		"a virtual node that is not ready": ask(t).refused(noLocalNode).change(notReady),
+		"a Pod that has succeeded": ask(t).on(virtual).change(func(q *question) {
+			q.Pod.Status.Phase = corev1.PodSucceeded
+		}),
+		"a manifest without keys":      ask(t).change(notCreated),
+		"a manifest with a quota":      ask(t).quota("2").change(notCreated),
+		"a manifest with enforce":      ask(t).labeled("enforce").change(notCreated),
+		"a manifest with auto":         ask(t).labeled("auto").change(notCreated),
+		"a manifest that cannot burst": ask(t).change(notCreated).change(hostPath),
+		"a user who may not read the nodes": ask(t).on("local-0").change(func(q *question) {
+			q.Unknown = []string{"the user may not list nodes"}
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Explain(q.Input).Text()
+			file := filepath.Join("testdata", strings.ReplaceAll(name, " ", "-")+".txt")
+			if *update {
+				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
+			}
+			want, err := os.ReadFile(file)
+			require.NoError(t, err, "run go test ./internal/explain -update")
+			assert.Equal(t, string(want), got)
+		})
+	}
+}
+
+func lockNode(q *question) {
+	q.Nodes[0].Spec.Unschedulable = true
+	q.Nodes[0].Annotations = map[string]string{
+		policy.SoldOutUntilAnnotation: time.Date(2026, 11, 30, 8, 0, 0, 0, time.UTC).Format(time.RFC3339),
+	}
+}
+
+func notReady(q *question) {
+	q.Nodes[0].Status.Conditions = []corev1.NodeCondition{{
+		Type: corev1.NodeReady, Status: corev1.ConditionUnknown, Message: "Kubelet stopped posting node status.",
+	}}
+}
+
+func ownedByJob(q *question) {
+	q.Owners = []Owner{{APIVersion: "batch/v1", Kind: "Job", Name: "import"}}
+}
+
+func ownedByCronJob(q *question) {
+	ownedByJob(q)
+	q.Owners = append(q.Owners, Owner{APIVersion: "batch/v1", Kind: "CronJob", Name: "import"})
+}
+
+func ownedByRollout(q *question) {
+	q.Owners[1] = Owner{APIVersion: "argoproj.io/v1alpha1", Kind: "Rollout", Name: "cart"}
+}
+
+func enforceNamespace(q *question) {
+	q.NamespaceLabels = map[string]string{policy.NamespaceEnforceLabel: policy.NamespaceEnforceValue}
+}
+
+func otherInCloud(q *question) {
+	other := newPod("other")
+	other.Spec.NodeName = virtual
+	q.Pods = append(q.Pods, other, q.Pod)
+}
+
+func hostPath(q *question) {
+	q.Pod.Spec.Volumes = []corev1.Volume{{Name: "logs", VolumeSource: corev1.VolumeSource{
+		HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"},
+	}}}
+}
+
+func tooLarge(q *question) {
+	q.Pod.Spec.Containers[0].Resources.Requests[corev1.ResourceCPU] = resource.MustParse("500")
+}
+
+func notCreated(q *question) { q.NotCreated, q.Pods = true, nil }
+
+// What tenants write must not control the terminal of an operator.
+func TestTextHasNoControlCharacters(t *testing.T) {
+	q := ask(t).refused("\x1b[2Jcleared\u009b\r\a").annotated(policy.LocalReplicasAnnotation, "\x1b]0;title\a")
+	for _, r := range Explain(q.Input).Text() {
+		assert.False(t, r != '\n' && (r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0), "%U", r)
+	}
+}
+
+func TestLimitsAreRaisedToWhatThePodNeeds(t *testing.T) {
+	limits, err := policy.ParseCloudLimits("pods=1,memory=1Gi")
+	require.NoError(t, err)
+	need := policy.CloudUse{Pods: 3}
+	need.MilliCPU, need.MilliGiB = 1500, 2500
+	assert.Equal(t, "pods=3,memory=3Gi", raised(limits, need))
+	parsed, err := policy.ParseCloudLimits(raised(limits, need))
+	require.NoError(t, err)
+	assert.True(t, parsed.Allow(need))
+}

@@ -1,0 +1,222 @@
+package explain
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/sizes"
+)
+
+// steps returns the steps of the decision in the order in which policy decides.
+func (s *subject) steps() []Step {
+	steps := []Step{s.labelStep(), s.switchStep(), s.namespaceStep()}
+	steps = append(steps, s.restrictionSteps()...)
+	return append(steps, s.quotaStep(), s.schedulerStep(), s.limitsStep(), s.localStep(), s.cloudStep())
+}
+
+func (s *subject) labelStep() Step {
+	mode, err := policy.ResolveMode(s.Pod.Labels, s.workloadLabels(), s.NamespaceLabels)
+	whose := s.labelOwner()
+	switch {
+	case err != nil:
+		return Step{"label", Prevents, fmt.Sprintf("%s has a malformed burst label: %v", whose, err)}
+	case mode == policy.ModeNone:
+		return Step{"label", None, "no burst label: the switch decides"}
+	case mode == policy.ModeOff:
+		return Step{"label", Prevents, "the burst label of " + whose + " is off"}
+	default:
+		return Step{"label", Allows, fmt.Sprintf("the burst label of %s is %s", whose, mode)}
+	}
+}
+
+// labelOwner says whose burst label decides. The webhook copies the label of a workload or of a namespace to the Pod.
+func (s *subject) labelOwner() string {
+	if hasBurstLabel(s.Pod.Labels) {
+		mode, _ := policy.ParseMode(s.Pod.Labels)
+		same := func(labels map[string]string) bool {
+			other, err := policy.ParseMode(labels)
+			return hasBurstLabel(labels) && err == nil && other == mode
+		}
+		for _, owner := range slices.Backward(s.Owners) {
+			if same(owner.TemplateLabels) {
+				return "the Pod template of " + owner.String()
+			}
+		}
+		for _, owner := range s.Owners {
+			if same(owner.Labels) {
+				return owner.String()
+			}
+		}
+		if mode == policy.ModeEnforce && s.enforcedByNamespace() {
+			return "namespace " + s.Pod.Namespace
+		}
+		return "the Pod"
+	}
+	for _, owner := range s.Owners {
+		if hasBurstLabel(owner.Labels) {
+			return owner.String()
+		}
+	}
+	return "namespace " + s.Pod.Namespace
+}
+
+func (s *subject) enforcedByNamespace() bool {
+	return s.NamespaceLabels[policy.NamespaceEnforceLabel] == policy.NamespaceEnforceValue
+}
+
+func (s *subject) switchStep() Step {
+	local, err := policy.ParseSwitch(s.Pod.Annotations)
+	text := fmt.Sprintf("%s is %s in the cluster and %s on the Pod", policy.SwitchKey, s.Global, local)
+	mode, modeErr := policy.ResolveMode(s.Pod.Labels, s.workloadLabels(), s.NamespaceLabels)
+	switch {
+	case mode != policy.ModeNone || modeErr != nil:
+		return Step{"switch", None, text + "; a burst label decides instead"}
+	case err != nil, s.decision.Reason == policy.ReasonSwitchOff:
+		return Step{"switch", Prevents, text}
+	default:
+		return Step{"switch", Allows, text}
+	}
+}
+
+func (s *subject) namespaceStep() Step {
+	switch {
+	case s.settingsErr != nil:
+		return Step{"namespace", Prevents, "an annotation is malformed: " +
+			policy.Summary(strings.Split(s.settingsErr.Error(), "\n"))}
+	case s.settings.CloudLimits.Forbid():
+		return Step{"namespace", Prevents, fmt.Sprintf("namespace %s may not use the cloud (%s: %s)", s.Pod.Namespace,
+			policy.CloudLimitsAnnotation, s.settings.CloudLimits)}
+	default:
+		return Step{"namespace", Allows, "namespace " + s.Pod.Namespace + " may use the cloud"}
+	}
+}
+
+func (s *subject) restrictionSteps() []Step {
+	if len(s.restrictions) == 0 {
+		return []Step{{"restrictions", Allows, "the cloud can run the Pod"}}
+	}
+	steps := make([]Step, 0, len(s.restrictions))
+	for _, v := range s.restrictions {
+		steps = append(steps, Step{"restrictions", Prevents, string(v.Reason) + ": " + v.Message})
+	}
+	return steps
+}
+
+func (s *subject) quotaStep() Step {
+	_, has, err := policy.ParseLocalReplicas(s.Pod.Annotations)
+	switch {
+	case err != nil:
+		return Step{"quota", Prevents, err.Error()}
+	case !has:
+		return Step{"quota", None, "no " + policy.LocalReplicasAnnotation}
+	case s.decision.Quota == nil:
+		return Step{"quota", None, fmt.Sprintf("%s=%d has no effect: the Pod may run in one place only",
+			policy.LocalReplicasAnnotation, s.quota.Wanted)}
+	case s.NotCreated:
+		return Step{"quota", Allows, fmt.Sprintf("%s=%d: so many replicas of the revision stay local",
+			policy.LocalReplicasAnnotation, s.quota.Wanted)}
+	default:
+		return Step{"quota", Allows, fmt.Sprintf("%s=%d: %d on local nodes, %d in the cloud, %d waiting",
+			policy.LocalReplicasAnnotation, s.quota.Wanted, s.quota.Used, s.quota.InCloud, s.quota.Waiting)}
+	}
+}
+
+func (s *subject) schedulerStep() Step {
+	name := schedulerOf(s.Pod)
+	limits := !s.settings.CloudLimits.IsZero()
+	switch needs := s.decision.Quota != nil || limits; {
+	case s.Schedulers.Call(s.Pod.Spec.SchedulerName):
+		return Step{"scheduler", Allows, name + " calls the extender"}
+	case needs && limits:
+		return Step{"scheduler", Prevents, name + " does not call the extender, which counts Pods of this namespace"}
+	case needs:
+		return Step{"scheduler", None, name + " does not call the extender: " + policy.LocalReplicasAnnotation +
+			" has no effect"}
+	default:
+		return Step{"scheduler", None, name + " does not call the extender, and need not"}
+	}
+}
+
+func (s *subject) limitsStep() Step {
+	limits := s.settings.CloudLimits
+	if limits.IsZero() {
+		return Step{"limits", None, "the namespace has no limits in the cloud"}
+	}
+	used := s.usedInCloud()
+	text := fmt.Sprintf("limits %s; used %s", limits, describeUse(used))
+	if s.place == Cloud || s.place == Ended || s.size == nil {
+		return Step{"limits", None, text}
+	}
+	text += "; this Pod needs " + describeUse(*s.size)
+	if !limits.Allow(used.Plus(*s.size)) {
+		return Step{"limits", Prevents, text}
+	}
+	return Step{"limits", Allows, text}
+}
+
+func describeUse(use policy.CloudUse) string {
+	resources := use.Resources()
+	return fmt.Sprintf("pods=%d,cpu=%s,memory=%s", use.Pods, resources.Cpu(), resources.Memory())
+}
+
+func (s *subject) localStep() Step {
+	switch {
+	case s.place == Local:
+		return Step{"local", None, "bound to " + s.Pod.Spec.NodeName}
+	case s.decision.Placement == policy.PlacementCloudOnly:
+		return Step{"local", None, "local nodes are not tried"}
+	case s.quotaIsUsedUp() && s.place == Waiting:
+		return Step{"local", None, "the quota of the revision leaves no slot"}
+	case s.place == Waiting && policy.PodCondition(s.Pod, corev1.PodScheduled) != nil:
+		return Step{"local", None, "no local node fits: the condition PodScheduled says why"}
+	default:
+		return Step{"local", None, "tried first"}
+	}
+}
+
+func (s *subject) cloudStep() Step {
+	switch {
+	case len(s.Nodes) == 0:
+		return Step{"cloud", Prevents, "the cluster has no virtual node of Spillway"}
+	case s.place == Cloud:
+		return Step{"cloud", Allows, "bound to " + s.Pod.Spec.NodeName}
+	}
+	var states []string
+	usable := false
+	for _, node := range s.Nodes {
+		state := NodeState(node)
+		if state == "" {
+			usable = true
+			state = "ready"
+		}
+		states = append(states, node.Name+": "+state)
+	}
+	if usable {
+		return Step{"cloud", Allows, strings.Join(states, "; ")}
+	}
+	return Step{"cloud", Prevents, strings.Join(states, "; ")}
+}
+
+// NodeState says why a virtual node takes no new Pods, or returns an empty text if it takes them.
+func NodeState(node *corev1.Node) string {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady && condition.Status != corev1.ConditionTrue {
+			return "not ready: " + condition.Message
+		}
+	}
+	if !node.Spec.Unschedulable {
+		return ""
+	}
+	if until, err := time.Parse(time.RFC3339, node.Annotations[policy.SoldOutUntilAnnotation]); err == nil {
+		return "the cloud is sold out; locked until " + until.UTC().Format(time.RFC3339)
+	}
+	return "cordoned by a user"
+}
+
+// requests returns what the containers of a Pod request.
+func requests(spec *corev1.PodSpec) corev1.ResourceList { return sizes.Need(spec) }

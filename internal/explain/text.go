@@ -1,0 +1,87 @@
+package explain
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// marks are the effects in text.
+var marks = map[Effect]string{Allows: "✓", Prevents: "✗", None: "–"}
+
+// Text returns explanations for people: of one Pod all of it, of several Pods a line for each, and all of it for the
+// first that waits.
+func Text(explanations []Explanation) string {
+	if len(explanations) == 1 {
+		return explanations[0].Text()
+	}
+	var b strings.Builder
+	counts := map[Place]int{}
+	for _, e := range explanations {
+		counts[e.Place]++
+	}
+	fmt.Fprintf(&b, "%d Pods: %d on local nodes, %d in the cloud, %d waiting\n\n", len(explanations), counts[Local],
+		counts[Cloud], counts[Waiting])
+	detailed := -1
+	for i, e := range explanations {
+		fmt.Fprintf(&b, "  %s/%s\n    %s\n", e.Namespace, e.Pod, e.Summary)
+		if detailed < 0 && e.Place == Waiting {
+			detailed = i
+		}
+	}
+	if detailed < 0 {
+		return printable(b.String())
+	}
+	return printable(b.String()) + "\n" + explanations[detailed].Text()
+}
+
+// Text returns the explanation for people: one screen.
+func (e Explanation) Text() string {
+	var b strings.Builder
+	title := e.Namespace + "/" + e.Pod
+	if e.Workload != "" {
+		title += " (" + e.Workload + ")"
+	}
+	fmt.Fprintf(&b, "%s\n  %s\n\n", title, e.Summary)
+	for _, step := range e.Steps {
+		fmt.Fprintf(&b, "  %s %-12s  %s\n", marks[step.Effect], step.Name, step.Text)
+	}
+	if e.Quota != nil && len(e.Quota.Holders) > 0 {
+		b.WriteString("\nLocal slots are held by\n")
+		for _, h := range e.Quota.Holders {
+			node := h.Node
+			if node == "" {
+				node = "not bound yet"
+			}
+			fmt.Fprintf(&b, "  %s  %s\n", h.Pod, node)
+		}
+	}
+	if e.Size != nil {
+		fmt.Fprintf(&b, "\nSize in the cloud: %s vCPU, %s (requested: %s, %s)\n", e.Size.BilledCPU, e.Size.BilledMemory,
+			e.Size.RequestedCPU, e.Size.RequestedMemory)
+	}
+	if len(e.Changes) > 0 {
+		b.WriteString("\nWhat would change it\n")
+		for _, c := range e.Changes {
+			fmt.Fprintf(&b, "  %s\n", c.Effect)
+			if c.Command != "" {
+				fmt.Fprintf(&b, "    %s\n", c.Command)
+			}
+		}
+	}
+	for _, unknown := range e.Unknown {
+		fmt.Fprintf(&b, "\nNot known: %s\n", unknown)
+	}
+	return printable(b.String())
+}
+
+// printable removes control characters: tenants write some of the text, and it is printed to terminals of operators.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && unicode.IsControl(r) || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, text)
+}

@@ -1,0 +1,93 @@
+package stories
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// explained is what the story reads of the output of "kubectl spillway why -o json".
+type explained struct {
+	Items []struct {
+		Pod, Place, Summary string
+		Changes             []struct{ Effect, Command string }
+	}
+}
+
+// playWhy asks where the Pods of a Deployment are and why, and runs the command that is said to change it.
+func playWhy(ctx context.Context, w *World) error {
+	if err := w.startNginx(ctx); err != nil {
+		return err
+	}
+	text, err := w.why(ctx, "deployment", "nginx-deployment")
+	if err != nil {
+		return err
+	}
+	w.printf("%s", strings.TrimRight(text, "\n"))
+	const want = "4 Pods: 1 on local nodes, 3 in the cloud, 0 waiting"
+	if !strings.HasPrefix(text, want) {
+		return fmt.Errorf("kubectl spillway why printed %q: want %q first", text, want)
+	}
+	if text, err = w.why(ctx, "deployment", "nginx-deployment", "-o", "json"); err != nil {
+		return err
+	}
+	var answer explained
+	if err := json.Unmarshal([]byte(text), &answer); err != nil {
+		return fmt.Errorf("reading the output of kubectl spillway why: %w", err)
+	}
+	for _, pod := range answer.Items {
+		if pod.Place != "Cloud" {
+			continue
+		}
+		if len(pod.Changes) == 0 || pod.Changes[0].Command == "" {
+			return fmt.Errorf("pod %s: want a command that keeps one more replica local", pod.Pod)
+		}
+		w.printf("$ %s", pod.Changes[0].Command)
+		if err := w.shell(ctx, pod.Changes[0].Command); err != nil {
+			return err
+		}
+		return w.awaitRunning(ctx, "nginx", 2, 2)
+	}
+	return fmt.Errorf("kubectl spillway why named no Pod in the cloud: %s", text)
+}
+
+// why prints and runs kubectl spillway why.
+func (w *World) why(ctx context.Context, args ...string) (string, error) {
+	w.printf("$ kubectl spillway why %s", strings.Join(args, " "))
+	command := exec.CommandContext(ctx, filepath.Join(w.cluster.BinDir, "kubectl-spillway"), append([]string{
+		"--kubeconfig", w.cluster.Kubeconfig, "--namespace", w.Namespace, "why",
+	}, args...)...)
+	text, err := command.Output()
+	if err != nil {
+		return "", fmt.Errorf("kubectl spillway why %s: %w: %s", strings.Join(args, " "), err, stderrOf(err))
+	}
+	return string(text), nil
+}
+
+// shell runs a command line as a user would paste it.
+func (w *World) shell(ctx context.Context, line string) error {
+	bin, err := filepath.Abs(w.cluster.BinDir)
+	if err != nil {
+		return fmt.Errorf("finding the directory of kubectl: %w", err)
+	}
+	command := exec.CommandContext(ctx, "sh", "-c", line)
+	command.Env = append(os.Environ(), "KUBECONFIG="+w.cluster.Kubeconfig,
+		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	if output, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", line, err, output)
+	}
+	return nil
+}
+
+// stderrOf returns what a command has printed about its error.
+func stderrOf(err error) []byte {
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
+		return failed.Stderr
+	}
+	return nil
+}
