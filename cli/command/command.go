@@ -9,9 +9,11 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/spillway-k8s/spillway/cli/cluster"
 	"github.com/spillway-k8s/spillway/internal/installation"
 	"github.com/spillway-k8s/spillway/internal/run"
 )
@@ -44,7 +46,7 @@ func New(streams genericiooptions.IOStreams) *cobra.Command {
 		return fmt.Errorf("%w: %w; see %s --help", run.ErrUsage, err, command.CommandPath())
 	})
 	o.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(o.version(), o.why())
+	root.AddCommand(o.version(), o.why(), o.status())
 	return root
 }
 
@@ -69,6 +71,27 @@ func (o *options) client() (kubernetes.Interface, error) {
 		return nil, fmt.Errorf("creating a client of the cluster: %w", err)
 	}
 	return client, nil
+}
+
+// newReader returns a Reader of the cluster. It blocks for API calls.
+func (o *options) newReader(ctx context.Context) (*cluster.Reader, error) {
+	client, err := o.client()
+	if err != nil {
+		return nil, err
+	}
+	config, err := o.restConfig()
+	if err != nil {
+		return nil, err
+	}
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("creating a client of the cluster: %w", err)
+	}
+	mapper, err := o.flags.ToRESTMapper()
+	if err != nil {
+		return nil, fmt.Errorf("reading the resources of the cluster: %w", err)
+	}
+	return cluster.New(ctx, client, objects, mapper)
 }
 
 func (o *options) version() *cobra.Command {

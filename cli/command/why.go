@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -12,8 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/resource"
-	"k8s.io/client-go/dynamic"
-	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-k8s/spillway/cli/cluster"
 	"github.com/spillway-k8s/spillway/internal/explain"
@@ -50,7 +47,7 @@ func (o *options) why() *cobra.Command {
 }
 
 func (w *why) run(ctx context.Context, args []string) error {
-	write, err := w.writer()
+	render, err := w.renderer()
 	if err != nil {
 		return err
 	}
@@ -73,7 +70,12 @@ func (w *why) run(ctx context.Context, args []string) error {
 		}
 		explanations = append(explanations, found...)
 	}
-	return write(explanations)
+	text, err := render(explanations)
+	if err != nil {
+		return fmt.Errorf("encoding explanations: %w", err)
+	}
+	_, err = io.WriteString(w.Out, text)
+	return err
 }
 
 // objects returns the objects that the arguments name, or those in the files. Files are not looked up in the cluster.
@@ -108,26 +110,6 @@ func (w *why) objects(args []string) ([]*unstructured.Unstructured, error) {
 		objects = append(objects, object)
 	}
 	return objects, nil
-}
-
-func (w *why) newReader(ctx context.Context) (*cluster.Reader, error) {
-	client, err := w.client()
-	if err != nil {
-		return nil, err
-	}
-	config, err := w.restConfig()
-	if err != nil {
-		return nil, err
-	}
-	objects, err := dynamic.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("creating a client of the cluster: %w", err)
-	}
-	mapper, err := w.flags.ToRESTMapper()
-	if err != nil {
-		return nil, fmt.Errorf("reading the resources of the cluster: %w", err)
-	}
-	return cluster.New(ctx, client, objects, mapper)
 }
 
 // explain answers for an object: a Pod, the Pods of a workload, or the Pod that it would create.
@@ -169,31 +151,13 @@ func (w *why) podsOf(ctx context.Context, object *unstructured.Unstructured) ([]
 	return []*corev1.Pod{pod}, nil
 }
 
-// writer returns the function that writes explanations in the format of --output.
-func (w *why) writer() (func([]explain.Explanation) error, error) {
-	switch w.output {
-	case "":
-		return func(explanations []explain.Explanation) error {
-			_, err := io.WriteString(w.Out, explain.Text(explanations))
-			return err
-		}, nil
-	case "json":
-		return func(explanations []explain.Explanation) error {
-			encoder := json.NewEncoder(w.Out)
-			encoder.SetEscapeHTML(false)
-			encoder.SetIndent("", "  ")
-			return encoder.Encode(map[string]any{"items": explanations})
-		}, nil
-	case "yaml":
-		return func(explanations []explain.Explanation) error {
-			text, err := yaml.Marshal(map[string]any{"items": explanations})
-			if err != nil {
-				return fmt.Errorf("encoding explanations: %w", err)
-			}
-			_, err = w.Out.Write(text)
-			return err
-		}, nil
-	default:
-		return nil, fmt.Errorf("%w: --output: invalid value %q: must be json or yaml", run.ErrUsage, w.output)
+// renderer returns the function that renders explanations in the format of --output.
+func (w *why) renderer() (func([]explain.Explanation) (string, error), error) {
+	if w.output == "" {
+		return func(explanations []explain.Explanation) (string, error) { return explain.Text(explanations), nil }, nil
 	}
+	encode, err := encoder(w.output)
+	return func(explanations []explain.Explanation) (string, error) {
+		return encode(map[string]any{"items": explanations})
+	}, err
 }

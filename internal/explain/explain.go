@@ -304,7 +304,7 @@ func (s *subject) billed() *Size {
 	if s.size == nil {
 		return nil
 	}
-	billed, requested := s.size.Resources(), requests(&s.Pod.Spec)
+	billed, requested := s.size.Resources(), Requests(&s.Pod.Spec)
 	return &Size{
 		BilledCPU: billed.Cpu().String(), BilledMemory: billed.Memory().String(),
 		RequestedCPU: requested.Cpu().String(), RequestedMemory: requested.Memory().String(),

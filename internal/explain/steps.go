@@ -218,5 +218,5 @@ func NodeState(node *corev1.Node) string {
 	return "cordoned by a user"
 }
 
-// requests returns what the containers of a Pod request.
-func requests(spec *corev1.PodSpec) corev1.ResourceList { return sizes.Need(spec) }
+// Requests returns the CPU and memory that the containers of a Pod request, as the scheduler counts them.
+func Requests(spec *corev1.PodSpec) corev1.ResourceList { return sizes.Need(spec) }

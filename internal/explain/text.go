@@ -31,9 +31,9 @@ func Text(explanations []Explanation) string {
 		}
 	}
 	if detailed < 0 {
-		return printable(b.String())
+		return Printable(b.String())
 	}
-	return printable(b.String()) + "\n" + explanations[detailed].Text()
+	return Printable(b.String()) + "\n" + explanations[detailed].Text()
 }
 
 // Text returns the explanation for people: one screen.
@@ -73,11 +73,11 @@ func (e Explanation) Text() string {
 	for _, unknown := range e.Unknown {
 		fmt.Fprintf(&b, "\nNot known: %s\n", unknown)
 	}
-	return printable(b.String())
+	return Printable(b.String())
 }
 
-// printable removes control characters: tenants write some of the text, and it is printed to terminals of operators.
-func printable(text string) string {
+// Printable removes control characters: tenants write some of the text, and it is printed to terminals of operators.
+func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r != '\n' && unicode.IsControl(r) || r == utf8.RuneError {
 			return -1

@@ -24,7 +24,16 @@ func playWhy(ctx context.Context, w *World) error {
 	if err := w.startNginx(ctx); err != nil {
 		return err
 	}
-	text, err := w.why(ctx, "deployment", "nginx-deployment")
+	text, err := w.spillway(ctx, "status")
+	if err != nil {
+		return err
+	}
+	w.printf("%s", strings.TrimRight(text, "\n"))
+	if fields := strings.Fields(lineWith(text, "Deployment nginx-deployment")); len(fields) < 6 ||
+		strings.Join(fields[2:6], " ") != "1 1 3 0" {
+		return fmt.Errorf("kubectl spillway status printed %q: want quota 1, 1 local, 3 in the cloud, 0 waiting", text)
+	}
+	text, err = w.spillway(ctx, "why", "deployment", "nginx-deployment")
 	if err != nil {
 		return err
 	}
@@ -33,7 +42,7 @@ func playWhy(ctx context.Context, w *World) error {
 	if !strings.HasPrefix(text, want) {
 		return fmt.Errorf("kubectl spillway why printed %q: want %q first", text, want)
 	}
-	if text, err = w.why(ctx, "deployment", "nginx-deployment", "-o", "json"); err != nil {
+	if text, err = w.spillway(ctx, "why", "deployment", "nginx-deployment", "-o", "json"); err != nil {
 		return err
 	}
 	var answer explained
@@ -56,15 +65,25 @@ func playWhy(ctx context.Context, w *World) error {
 	return fmt.Errorf("kubectl spillway why named no Pod in the cloud: %s", text)
 }
 
-// why prints and runs kubectl spillway why.
-func (w *World) why(ctx context.Context, args ...string) (string, error) {
-	w.printf("$ kubectl spillway why %s", strings.Join(args, " "))
+// lineWith returns the first line that contains a text.
+func lineWith(text, part string) string {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, part) {
+			return line
+		}
+	}
+	return ""
+}
+
+// spillway prints and runs a command of kubectl spillway.
+func (w *World) spillway(ctx context.Context, args ...string) (string, error) {
+	w.printf("$ kubectl spillway %s", strings.Join(args, " "))
 	command := exec.CommandContext(ctx, filepath.Join(w.cluster.BinDir, "kubectl-spillway"), append([]string{
-		"--kubeconfig", w.cluster.Kubeconfig, "--namespace", w.Namespace, "why",
+		"--kubeconfig", w.cluster.Kubeconfig, "--namespace", w.Namespace,
 	}, args...)...)
 	text, err := command.Output()
 	if err != nil {
-		return "", fmt.Errorf("kubectl spillway why %s: %w: %s", strings.Join(args, " "), err, stderrOf(err))
+		return "", fmt.Errorf("kubectl spillway %s: %w: %s", strings.Join(args, " "), err, stderrOf(err))
 	}
 	return string(text), nil
 }
