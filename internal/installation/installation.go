@@ -1,5 +1,5 @@
 // Package installation is what an installation of Spillway tells its users: a ConfigMap in namespace kube-public, which
-// every user of the cluster may read. The chart writes it, and kubectl spillway decides with it. It contains no secrets.
+// every user of the cluster may read. The chart writes it, and kubectl spillway decides with it. It has no secrets.
 package installation
 
 import (

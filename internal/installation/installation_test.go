@@ -28,7 +28,8 @@ func TestAnInstallationIsReadAsItWasWritten(t *testing.T) {
 func TestWhatANewerChartAddsIsIgnored(t *testing.T) {
 	configMap, err := installation.Installation{}.ConfigMap()
 	require.NoError(t, err)
-	configMap.Data["installation.yaml"] = "version: 9.0.0\nnewField: {a: 1}\npolicy: {newRule: true, defaultSize: \"1_2\"}\n"
+	configMap.Data["installation.yaml"] = "version: 9.0.0\nnewField: {a: 1}\n" +
+		"policy: {newRule: true, defaultSize: \"1_2\"}\n"
 	got, err := installation.Read(t.Context(), fake.NewClientset(configMap))
 	require.NoError(t, err)
 	want := policy.DefaultConfig()
