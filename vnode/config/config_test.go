@@ -124,6 +124,17 @@ func TestErrors(t *testing.T) {
 		}},
 		"the server of Services has no port": {func(c *Config) { c.Services.Address = ":services" }, required(),
 			[]string{`services.address: Invalid value: ":services": must be host:port with a number, such as :10260`}},
+		"the server of Services has a kubelet port": {func(c *Config) {
+			c.Pods.Proxy.Image, c.Listen, c.Nodes = "proxy:1", ":10250", nil
+			for i := range 11 {
+				c.Nodes = append(c.Nodes, VirtualNode{Name: fmt.Sprintf("virtual-%d", i)})
+			}
+		}, required(), []string{`services.address: Invalid value: ":10260": must have another port than 10250 to 10260, ` +
+			`the kubelet ports of the nodes (listen)`}},
+		"the server of Services has the health port": {func(c *Config) {
+			c.Pods.KubeProxy.Image, c.HealthListen = "kube-proxy:1", "127.0.0.1:10260"
+		}, required(), []string{`services.address: Invalid value: ":10260": must have another port than healthListen, ` +
+			`which is 127.0.0.1:10260`}},
 		"addresses of the server of Services are malformed": {func(c *Config) {
 			c.Pods.Proxy.Addresses = []string{"10.0.0.7:10260", "10.0.0.7", "https://lb:10260", "lb:0", ":10260", "[::1]:1"}
 		}, required(), []string{

@@ -94,10 +94,7 @@ func (c *Config) validateServing() field.ErrorList {
 			fmt.Sprintf("must have another port than %d to %d, the kubelet ports of the nodes", first, last)))
 	}
 	errs = append(errs, serve.ValidateAddress(field.NewPath("healthListen"), c.HealthListen, ":8082")...)
-	if portOf(c.Services.Address) == 0 {
-		errs = append(errs, field.Invalid(field.NewPath("services", "address"), c.Services.Address,
-			"must be host:port with a number, such as :10260"))
-	}
+	errs = append(errs, c.validateServicesAddress(field.NewPath("services", "address"))...)
 	if c.ClientCAFile == "" {
 		errs = append(errs, field.Required(field.NewPath("clientCAFile"),
 			"without it every client could read the logs of containers"))
@@ -112,6 +109,27 @@ func (c *Config) validateServing() field.ErrorList {
 			"must be empty if tlsCertFile is set: the kubelet port has one certificate"))
 	}
 	return errs
+}
+
+// validateServicesAddress validates the port of the server of Services. It matters what else has the port only if it is
+// opened.
+func (c *Config) validateServicesAddress(path *field.Path) field.ErrorList {
+	first := int(c.KubeletPort())
+	last := first + max(len(c.Nodes), 1) - 1
+	detail := ""
+	switch port := portOf(c.Services.Address); {
+	case port == 0:
+		detail = "must be host:port with a number, such as :10260"
+	case !c.ServesServices():
+	case first <= port && port <= last:
+		detail = fmt.Sprintf("must have another port than %d to %d, the kubelet ports of the nodes (listen)", first, last)
+	case port == portOf(c.HealthListen):
+		detail = "must have another port than healthListen, which is " + c.HealthListen
+	}
+	if detail == "" {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, c.Services.Address, detail)}
 }
 
 // KubeletPort returns the port number of Listen, which the Node object of the first node shows. It returns 0 if Listen
