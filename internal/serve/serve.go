@@ -46,6 +46,8 @@ type Server struct {
 	// Streaming removes the limit of the time of a response, for handlers that follow logs. The time of a request's header
 	// and body stays limited.
 	Streaming bool
+	// Listening is called when the port is open. Optional.
+	Listening func()
 }
 
 // ValidateAddress returns an error unless a value of the configuration is host:port. The host may be empty. example is
@@ -73,6 +75,9 @@ func (s Server) Run(ctx context.Context) error {
 	listener, err := net.Listen("tcp", s.Address)
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w", s.Address, err)
+	}
+	if s.Listening != nil {
+		s.Listening()
 	}
 	return s.serve(ctx, listener)
 }

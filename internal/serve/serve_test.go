@@ -52,6 +52,26 @@ func requireEnds(t *testing.T, ended <-chan error) {
 	}
 }
 
+func TestAServerSaysThatItsPortIsOpen(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	open := make(chan struct{}, 1)
+	server := Server{
+		Address: taken.Addr().String(), Handler: http.NotFoundHandler(), Listening: func() { open <- struct{}{} },
+	}
+	require.ErrorContains(t, server.Run(t.Context()), "address already in use")
+	require.Empty(t, open, "it is not open")
+	require.NoError(t, taken.Close())
+	ctx, end := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(ctx) }()
+	<-open
+	_, err = ask(t, server.Address, nil)
+	require.ErrorContains(t, err, "HTTP response to HTTPS client", "it answers")
+	end()
+	requireEnds(t, ended)
+}
+
 // issue writes a certificate for 127.0.0.1 with that serial number, and its key, over the files that are there.
 func issue(t *testing.T, dir string, serial int64) (certFile, keyFile string) {
 	t.Helper()

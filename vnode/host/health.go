@@ -40,7 +40,8 @@ func (h *Host) alive() (string, error) {
 }
 
 // ready says for each node where it runs. It returns an error unless each node runs in this process and is ready, or
-// runs in another process.
+// runs in another process, and Pods can get their Services here: a rolling update must not end another process before
+// that, since this one may have to take over its Pods.
 func (h *Host) ready() (string, error) {
 	lines := []string{"ok"}
 	var errs []error
@@ -48,6 +49,9 @@ func (h *Host) ready() (string, error) {
 		text, err := n.state()
 		errs = append(errs, err)
 		lines = append(lines, text)
+	}
+	if h.services != nil {
+		errs = append(errs, h.services.Ready())
 	}
 	return strings.Join(lines, "\n"), errors.Join(errs...)
 }

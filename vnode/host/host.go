@@ -47,7 +47,13 @@ type Host struct {
 	registry   *prometheus.Registry
 	healthPort serve.Server
 	// services are those of the cluster, nil if no Pod can reach any.
-	services *services.Server
+	services servicesOfCluster
+}
+
+// servicesOfCluster are the Services of the cluster for the virtual nodes of this process (services.Server).
+type servicesOfCluster interface {
+	Run(context.Context) error
+	Ready() error
 }
 
 // virtualNode is what runs a virtual node for one term (app.App).
@@ -88,7 +94,9 @@ func New(cfg *config.Config, hostname string, logger *slog.Logger) (*Host, error
 	if err != nil {
 		return nil, err
 	}
-	h.services = server
+	if server != nil {
+		h.services = server
+	}
 	h.healthPort = serve.Server{
 		Name: "health", Rejections: rejections, Address: cfg.HealthListen, Handler: h.health(),
 	}

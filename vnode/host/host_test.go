@@ -352,6 +352,28 @@ func TestAStandbyIsReadyAndSaysWhatItHolds(t *testing.T) {
 	})
 }
 
+// fakeServices are Services of the cluster that are not known for a while.
+type fakeServices struct{ missing error }
+
+func (s *fakeServices) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (s *fakeServices) Ready() error                  { return s.missing }
+
+func TestAStandbyIsReadyOnlyIfItCouldServeServices(t *testing.T) {
+	inWorld(t, []string{"a"}, func(t *testing.T, w *world) {
+		zero, one := w.start("vnode-0"), w.start("vnode-1")
+		require.Equal(t, "a:vnode-0", w.after(10*time.Second))
+		services := &fakeServices{missing: errors.New("the Service objects of the cluster are not known")}
+		one.services = services
+		_, err := one.ready()
+		require.EqualError(t, err, "the Service objects of the cluster are not known")
+		services.missing = nil
+		_, err = one.ready()
+		require.NoError(t, err)
+		zero.end(t)
+		one.end(t)
+	})
+}
+
 func TestTheProcessIsBrokenIfANodeDoesNotStop(t *testing.T) {
 	inWorld(t, []string{"a"}, func(t *testing.T, w *world) {
 		w.ending = time.Hour

@@ -40,7 +40,6 @@ func TestAServerFollowsTheCluster(t *testing.T) {
 	w := newCluster(t, func(c *Config) {
 		c.Client = split{cluster.client(cluster.pod("kube-system", "vnode")), fake.NewClientset()}
 	})
-	require.ErrorContains(t, w.server.Ready(), "the keys of the server of Services are not known")
 	ctx, stop := context.WithCancel(context.Background())
 	w.done.Go(func() { assert.NoError(t, w.server.Run(ctx)) })
 	t.Cleanup(func() {
@@ -62,6 +61,35 @@ spillway_vnode_services_objects{kind="EndpointSlice"} 1
 spillway_vnode_services_objects{kind="Service"} 2
 `), "spillway_vnode_services_objects"))
 	assert.Greater(t, testutil.ToFloat64(w.server.metrics.bytes.WithLabelValues("Service")), 100.0)
+}
+
+// A process that is ready too early would let a rolling update end the one that serves.
+func TestAServerIsReadyOnceItCanServePods(t *testing.T) {
+	w := newCluster(t)
+	s := w.server
+	become := []struct {
+		missing string
+		step    func()
+	}{
+		{"the keys of the server of Services are not known: see Secret spillway-services in namespace spillway-system",
+			func() { require.NoError(t, s.readSecret(t.Context())) }},
+		{"the Service objects of the cluster are not known", func() {
+			require.NoError(t, s.services.resources.Replace([]any{w.service("default", "kubernetes")}, "101"))
+		}},
+		{"the EndpointSlice objects of the cluster are not known", func() {
+			require.NoError(t, s.slices.resources.Replace(nil, "101"))
+		}},
+		{"the server of Services does not listen on " + s.config.Address, func() { s.port.Listening() }},
+	}
+	for _, next := range become {
+		require.ErrorContains(t, s.Ready(), next.missing)
+		next.step()
+	}
+	require.NoError(t, s.Ready())
+}
+
+func TestAServerThatServesNoPodIsReady(t *testing.T) {
+	assert.NoError(t, newCluster(t, func(c *Config) { c.Address = "" }).server.Ready())
 }
 
 func TestTheConfigurationMustBeComplete(t *testing.T) {

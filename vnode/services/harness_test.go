@@ -105,10 +105,9 @@ func (w *world) run() {
 		w.done.Wait()
 	})
 	require.Eventually(w, func() bool { return w.server.Ready() == nil }, timeout, tick)
-	require.Eventually(w, func() bool {
-		conn, err := net.Dial("tcp", w.server.config.Address)
-		return err == nil && conn.Close() == nil
-	}, timeout, tick)
+	conn, err := net.Dial("tcp", w.server.config.Address)
+	require.NoError(w, err, "a server that is ready listens")
+	require.NoError(w, conn.Close())
 }
 
 // runNode runs the node until ctx ends or the returned function is called.

@@ -63,6 +63,8 @@ type Server struct {
 	port     serve.Server
 	// writeLimit is how long a write to a client may take.
 	writeLimit time.Duration
+	// listening says that the port is open.
+	listening atomic.Bool
 	// secret has the keys, nil before they are known.
 	secret atomic.Pointer[secret]
 
@@ -104,6 +106,7 @@ func New(config Config) (*Server, error) {
 	s.port = serve.Server{
 		Name: "services", Rejections: config.Rejections, Address: config.Address, Handler: s.handler(),
 		GetCertificate: s.certificate, Streaming: true, Limits: limitsFor(config.Pods),
+		Listening: func() { s.listening.Store(true) },
 		// The checks of a load balancer are handshakes that fail.
 		ErrorLog: slog.NewLogLogger(config.Logger.Handler(), slog.LevelDebug),
 	}
@@ -183,16 +186,24 @@ func follow[L runtime.Object](
 	cache.NewReflectorWithOptions(source, example, into, options).RunWithContext(ctx)
 }
 
-// Ready returns what is missing for the Pods to be served, or nil.
+// Ready returns what is missing for the Pods to be served, or nil. Nothing is if no Pod is served. What the server has
+// once had it keeps, so it does not become unready again.
 func (s *Server) Ready() error {
+	if s.config.Address == "" {
+		return nil
+	}
 	if s.secret.Load() == nil {
 		return fmt.Errorf("the keys of the server of Services are not known: see Secret %s in namespace %s",
 			SecretName, s.config.Namespace)
 	}
 	for _, of := range []*served{s.services, s.slices} {
 		if !of.resources.synced() {
-			return fmt.Errorf("the %s objects of the cluster are not known", of.resources.kind.name)
+			return fmt.Errorf("the %s objects of the cluster are not known to the server of Services",
+				of.resources.kind.name)
 		}
+	}
+	if !s.listening.Load() {
+		return fmt.Errorf("the server of Services does not listen on %s yet", s.config.Address)
 	}
 	return nil
 }
