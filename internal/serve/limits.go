@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"container/list"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,9 @@ import (
 type Limits struct {
 	Connections, ConnectionsOfOne int
 	Requests, RequestsOfOne       int
+	// Pending is how many connections may be open on which no request was accepted (Accept). Beyond it the oldest one is
+	// closed. 0 is any number.
+	Pending int
 	// Idle is how long a connection without requests stays open.
 	Idle time.Duration
 }
@@ -88,6 +92,7 @@ func (s Server) httpServer() *http.Server {
 		IdleTimeout:       s.limits().Idle,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          s.ErrorLog,
+		ConnContext:       withConnection,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          maxStreams,
 			MaxReceiveBufferPerConnection: receiveBuffer,
@@ -109,7 +114,10 @@ func (s Server) limits() Limits {
 	if s.Limits != (Limits{}) {
 		return s.Limits
 	}
-	return Limits{maxConnections, maxConnections / 2, maxRequests, maxRequests / 2, idleTimeout}
+	return Limits{
+		Connections: maxConnections, ConnectionsOfOne: maxConnections / 2,
+		Requests: maxRequests, RequestsOfOne: maxRequests / 2, Idle: idleTimeout,
+	}
 }
 
 // limitRequests rejects requests beyond maxRequests.
@@ -162,18 +170,20 @@ func (b *timedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// limitedListener closes connections beyond maxConnections.
+// limitedListener closes connections beyond the limits.
 type limitedListener struct {
 	net.Listener
-	shares *Shares
-	reject func()
+	shares  *Shares
+	pending *pending
+	reject  func()
 }
 
 func (s Server) limitConnections(listener net.Listener) net.Listener {
 	limits := s.limits()
-	return &limitedListener{listener, NewShares(limits.Connections, limits.ConnectionsOfOne), func() {
-		s.Rejections.count(s.Name, "connections")
-	}}
+	return &limitedListener{
+		listener, NewShares(limits.Connections, limits.ConnectionsOfOne), &pending{limit: limits.Pending},
+		func() { s.Rejections.count(s.Name, "connections") },
+	}
 }
 
 // Accept implements net.Listener.
@@ -184,21 +194,31 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		source := sourceOf(conn.RemoteAddr().String())
-		if l.shares.Take(source) {
-			return &limitedConn{conn, sync.OnceFunc(func() { l.shares.Give(source) })}, nil
+		if !l.shares.Take(source) {
+			l.reject()
+			_ = conn.Close()
+			continue
 		}
-		l.reject()
-		_ = conn.Close()
+		limited := &limitedConn{Conn: conn, give: sync.OnceFunc(func() { l.shares.Give(source) }), pending: l.pending}
+		if oldest := l.pending.add(limited); oldest != nil {
+			l.reject()
+			_ = oldest.Close()
+		}
+		return limited, nil
 	}
 }
 
 type limitedConn struct {
 	net.Conn
-	give func()
+	give    func()
+	pending *pending
+	// place is that in pending, nil if it is not there. The lock of pending protects it.
+	place *list.Element
 }
 
 // Close implements net.Conn.
 func (c *limitedConn) Close() error {
 	defer c.give()
+	c.pending.remove(c)
 	return c.Conn.Close()
 }

@@ -3,11 +3,13 @@ package serve
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -199,6 +201,69 @@ func TestOneClientCannotUseUpTheConnections(t *testing.T) {
 	}, timeout, time.Millisecond, "a connection that ends makes room")
 	end()
 	requireEnds(t, ended)
+}
+
+// Whoever reaches a port can connect. Clients that the server knows keep their connections, and get new ones.
+func TestConnectionsWithoutAnAcceptedRequestMakeRoom(t *testing.T) {
+	for name, files := range map[string]bool{"plain": false, "TLS": true} {
+		t.Run(name, func(t *testing.T) {
+			const limit = 10
+			server := Server{
+				Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/known" {
+						Accept(r)
+					}
+				}),
+				Limits: Limits{
+					Connections: 1000, ConnectionsOfOne: 1000, Requests: 1000, RequestsOfOne: 1000, Pending: limit, Idle: timeout,
+				},
+			}
+			scheme := "http://"
+			if files {
+				server.CertFile, server.KeyFile = issue(t, t.TempDir(), 1)
+				scheme = "https://"
+			}
+			address, end, ended := start(t, server)
+			// get uses one connection, which a new client would have to open again.
+			client := func() (get func(path string) (again bool)) {
+				opened := 0
+				transport := &http.Transport{
+					TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true,
+					DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+						opened++
+						return new(net.Dialer).DialContext(ctx, network, address)
+					},
+				}
+				t.Cleanup(transport.CloseIdleConnections)
+				return func(path string) bool {
+					before := opened
+					response, err := (&http.Client{Transport: transport, Timeout: timeout}).Get(scheme + address + path)
+					require.NoError(t, err)
+					require.NoError(t, response.Body.Close())
+					return opened > before
+				}
+			}
+			known, unknown := client(), client()
+			known("/known")
+			unknown("/unknown")
+			var strangers []net.Conn
+			for range 20 * limit {
+				conn, err := net.Dial("tcp", address)
+				require.NoError(t, err)
+				t.Cleanup(func() { _ = conn.Close() })
+				strangers = append(strangers, conn)
+			}
+			_ = strangers[0].SetReadDeadline(time.Now().Add(timeout))
+			_, err := strangers[0].Read(make([]byte, 1))
+			require.Error(t, err)
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the oldest is closed")
+			assert.False(t, known("/known"), "its connection is still there")
+			assert.True(t, unknown("/unknown"), "its connection was closed, and it gets another one")
+			client()("/known")
+			end()
+			requireEnds(t, ended)
+		})
+	}
 }
 
 func TestOneClientCannotUseUpTheRequests(t *testing.T) {

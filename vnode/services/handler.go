@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/spillway-k8s/spillway/internal/serve"
 )
 
 // The paths that clients use.
@@ -106,10 +109,17 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (caller, bool) {
 		s.metrics.refused.WithLabelValues(causeToken).Inc()
 		refuse(w, apierrors.NewUnauthorized("the Pod of the token is not on its node, or has finished"))
 	case !allowed:
-		s.metrics.refused.WithLabelValues(causeRate).Inc()
-		refuse(w, apierrors.NewTooManyRequests("this Pod asks too often", int(requestInterval.Seconds())))
+		s.refuseOften(w)
+	default:
+		serve.Accept(r)
 	}
 	return caller{pod, node, client}, client != nil && allowed
+}
+
+// refuseOften answers the request of a Pod that asks too often.
+func (s *Server) refuseOften(w http.ResponseWriter) {
+	s.metrics.refused.WithLabelValues(causeRate).Inc()
+	refuse(w, apierrors.NewTooManyRequests("this Pod asks too often", int(requestInterval.Seconds())))
 }
 
 // serveObjects answers a list or a watch. It returns an error that must be answered instead.
@@ -122,6 +132,11 @@ func (s *Server) serveObjects(w http.ResponseWriter, r *http.Request, from calle
 	q, problem := parse(r.URL.Query(), of.resources.kind)
 	if problem != nil {
 		return problem
+	}
+	isLarge := of == s.services || of == s.slices
+	if isLarge && q.wantsAll() && !from.client.requests.AllowN(time.Now(), costOfAll-1) {
+		s.refuseOften(w)
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), q.timeout())
 	defer cancel()

@@ -16,9 +16,12 @@ const (
 	// maxStreams is how many streams a Pod may have: kube-proxy watches four kinds of objects. The newest count, because
 	// a connection that has broken silently is noticed late.
 	maxStreams = 4
-	// requestInterval and requestBurst limit how often a Pod may ask.
+	// requestInterval and requestBurst limit how often a Pod may ask. A request for all Services or EndpointSlices counts
+	// as costOfAll: with a selector of its own it makes the server compress all of them. kube-proxy needs two at its
+	// start, and some small ones.
 	requestInterval = time.Second
 	requestBurst    = 20
+	costOfAll       = 5
 )
 
 // Node is a virtual node that runs in this process.

@@ -1,6 +1,7 @@
 package services
 
 import (
+	"net"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -167,6 +168,20 @@ func TestThePodsNewestStreamsCount(t *testing.T) {
 	w.open(maxStreams)
 }
 
+// Each list of all objects is compressed for its client.
+func TestAPodThatAsksForEverythingAgainAndAgainWaits(t *testing.T) {
+	w := newWorld(t)
+	client := w.client(w.pod("shop", "cart-0"))
+	var refused error
+	lists := 0
+	for ; refused == nil && lists < requestBurst; lists++ {
+		refused = client.CoreV1().RESTClient().Get().MaxRetries(0).AbsPath(pathServices).Do(t.Context()).Error()
+	}
+	require.True(t, apierrors.IsTooManyRequests(refused), refused)
+	assert.Greater(t, lists, requestBurst/costOfAll, "some are allowed at once")
+	require.NoError(t, listServices(t, w.client(w.pod("shop", "cart-1"))), "others do not wait")
+}
+
 func TestAPodThatAsksTooOftenWaits(t *testing.T) {
 	w := newWorld(t)
 	pod := w.pod("shop", "cart-0")
@@ -183,4 +198,19 @@ func TestAPodThatAsksTooOftenWaits(t *testing.T) {
 	}
 	require.True(t, apierrors.IsTooManyRequests(refused), refused)
 	require.NoError(t, listServices(t, w.client(w.pod("shop", "cart-1"))), "others do not wait")
+}
+
+// Who has no token can still connect. He must not keep others from it.
+func TestAFloodOfConnectionsKeepsNoPodOut(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Pods = 3 })
+	served := open(t, w.client(w.pod("shop", "cart-0")))
+	limits := limitsFor(3)
+	for range 3 * limits.Connections {
+		conn, err := net.Dial("tcp", w.server.config.Address)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	require.NoError(t, listServices(t, w.client(w.pod("shop", "cart-1"))), "a Pod that comes is served")
+	w.put(w.service("shop", "later"))
+	assert.Equal(t, watch.Added, (<-served.ResultChan()).Type, "the stream is still there")
 }

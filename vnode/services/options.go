@@ -23,6 +23,18 @@ type query struct {
 	version uint64
 }
 
+// wantsAll reports whether the answer begins with all objects. Without sendInitialEvents, that of a watch of any version
+// does, as in API servers.
+func (q query) wantsAll() bool {
+	switch {
+	case !q.Watch:
+		return true
+	case q.SendInitialEvents != nil:
+		return *q.SendInitialEvents
+	}
+	return q.version == 0
+}
+
 // parse returns what a request for objects of a kind asks for, or an error for what this server does not do.
 func parse(values url.Values, k kind) (query, *apierrors.StatusError) {
 	var q query

@@ -118,13 +118,14 @@ const idleTimeout = 30 * time.Second
 
 // limitsFor returns the limits for a number of Pods: each has one connection, and a second one while the first has
 // broken silently, with its streams and a few other requests. All of them may have one address, that of a load balancer
-// or a gateway.
+// or a gateway, and after a restart of the server all of them connect at once. Others only take room from each other.
 func limitsFor(pods int) serve.Limits {
 	const spare = 100
 	return serve.Limits{
 		Connections: 3*pods + spare, ConnectionsOfOne: 2*pods + spare,
 		Requests: 2*maxStreams*pods + spare, RequestsOfOne: 2*maxStreams*pods + spare,
-		Idle: idleTimeout,
+		Pending: pods + spare,
+		Idle:    idleTimeout,
 	}
 }
 

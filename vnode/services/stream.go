@@ -49,7 +49,7 @@ func (s *stream) ready(ctx context.Context) *apierrors.StatusError {
 		return err
 	}
 	switch {
-	case s.wantsInitial():
+	case s.query.wantsAll():
 		s.endVersion, s.end = s.resources.head()
 		s.ending = s.query.SendInitialEvents != nil && s.query.AllowWatchBookmarks
 	case s.query.version == 0:
@@ -63,19 +63,10 @@ func (s *stream) ready(ctx context.Context) *apierrors.StatusError {
 	return nil
 }
 
-// wantsInitial reports whether the stream begins with all objects. Without sendInitialEvents, a watch of any version
-// does, as in API servers.
-func (s *stream) wantsInitial() bool {
-	if s.query.SendInitialEvents != nil {
-		return *s.query.SendInitialEvents
-	}
-	return s.query.version == 0
-}
-
 // run sends events until ctx ends, which is no error, or the stream must end.
 func (s *stream) run(ctx context.Context) error {
 	s.start()
-	if s.wantsInitial() {
+	if s.query.wantsAll() {
 		if err := s.sendInitial(); err != nil {
 			return err
 		}
