@@ -64,6 +64,9 @@ func (s *Server) pod(labels []string, question dns.Question) *answer {
 		if err == nil && address.Is4() {
 			return addressRecords(question, []netip.Addr{address})
 		}
+		if address, err = netip.ParseAddr(strings.ReplaceAll(labels[0], "-", ":")); err == nil && address.Is6() {
+			return none()
+		}
 	}
 	return absent()
 }
@@ -99,6 +102,8 @@ func (s *Server) service(labels []string, question dns.Question, aliases int) *a
 	switch {
 	case one == nil || n > 4:
 		return absent()
+	case one.IPv6Only:
+		return &answer{inZone: true, code: dns.ExtendedErrorCodeOther, reason: errIPv6}
 	case one.Kind == state.ExternalName:
 		if n > 2 {
 			return absent()
@@ -211,6 +216,7 @@ func (s *Server) ports(one *state.Service, name, protocol string, question dns.Q
 
 var (
 	errAliases = errors.New("more than 8 ExternalName Services lead to each other")
+	errIPv6    = errors.New("the Service has IPv6 addresses only, and cloud Pods have IPv4 addresses only")
 	errAlias   = errors.New("the ExternalName of the Service is not a name of DNS")
 )
 

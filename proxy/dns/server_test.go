@@ -248,6 +248,17 @@ func shop() *proxytest.Cluster {
 	all.Spec.PublishNotReadyAddresses = true
 	allMembers := members.DeepCopy()
 	allMembers.Name, allMembers.Labels[discoveryv1.LabelServiceName] = "all-a", "all"
+	six := func(s *corev1.Service) *corev1.Service {
+		s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol}
+		return s
+	}
+	sixSlice := func(service string) *discoveryv1.EndpointSlice {
+		s := proxytest.Slice(strings.ReplaceAll(service, "/", "-")+"-6", service, []string{"http:80"}, "fd00::1")
+		s.AddressType, s.Endpoints[0].Hostname = discoveryv1.AddressTypeIPv6, new("web-0")
+		return s
+	}
+	both := headless("shop/both", "http:80")
+	both.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol}
 	var many []string
 	for i := range 100 {
 		many = append(many, fmt.Sprintf("10.0.2.%d", i))
@@ -258,6 +269,9 @@ func shop() *proxytest.Cluster {
 		proxytest.Service("shop/cart", "http:80:8080", "metrics:9090", "dns:53/UDP"), proxytest.Service("shop/plain", ":80"),
 		headless("shop/db", "sql:5432"), members, twice, all, allMembers, headless("shop/empty", "sql:5432"),
 		headless("shop/many", "http:80"), proxytest.Slice("many-a", "shop/many", []string{"http:80"}, many...),
+		six(proxytest.Service("shop/six", "http:80")), six(headless("shop/six-members", "http:80")),
+		sixSlice("shop/six"), sixSlice("shop/six-members"), both, sixSlice("shop/both"),
+		proxytest.Slice("both-4", "shop/both", []string{"http:80"}, "10.0.3.1"),
 		external("shop/www", "www.example.com"), external("shop/gone", "gone.example.com"),
 		external("shop/basket", "cart.shop.svc.cluster.local"), external("shop/basket2", "basket.shop.svc.cluster.local."),
 		external("shop/loop", "loop.shop.svc.cluster.local"), external("shop/down", "broken.example.com"),
@@ -312,13 +326,20 @@ func TestNamesOfTheCluster(t *testing.T) {
 		"a headless Service: ready endpoints": {
 			"db.shop.svc.cluster.local", a, ok, []string{"A 10.0.1.1", "A 10.0.1.3"}, nil,
 		},
-		"a headless Service, IPv6":        {"db.shop.svc.cluster.local", aaaa, ok, nil, nil},
-		"a host name":                     {"db-0.db.shop.svc.cluster.local", a, ok, []string{"A 10.0.1.1"}, nil},
-		"a host name, IPv6":               {"db-0.db.shop.svc.cluster.local", aaaa, ok, nil, nil},
-		"a host name that is not ready":   {"db-1.db.shop.svc.cluster.local", a, nx, nil, nil},
-		"an endpoint without a host name": {"10-0-1-3.db.shop.svc.cluster.local", a, ok, []string{"A 10.0.1.3"}, nil},
-		"no such host name":               {"db-7.db.shop.svc.cluster.local", a, nx, nil, nil},
-		"no ready endpoint":               {"empty.shop.svc.cluster.local", a, nx, nil, nil},
+		"a headless Service, IPv6":                 {"db.shop.svc.cluster.local", aaaa, ok, nil, nil},
+		"a host name":                              {"db-0.db.shop.svc.cluster.local", a, ok, []string{"A 10.0.1.1"}, nil},
+		"a host name, IPv6":                        {"db-0.db.shop.svc.cluster.local", aaaa, ok, nil, nil},
+		"a host name that is not ready":            {"db-1.db.shop.svc.cluster.local", a, nx, nil, nil},
+		"an endpoint without a host name":          {"10-0-1-3.db.shop.svc.cluster.local", a, ok, []string{"A 10.0.1.3"}, nil},
+		"no such host name":                        {"db-7.db.shop.svc.cluster.local", a, nx, nil, nil},
+		"no ready endpoint":                        {"empty.shop.svc.cluster.local", a, nx, nil, nil},
+		"both families":                            {"both.shop.svc.cluster.local", a, ok, []string{"A 10.0.3.1"}, nil},
+		"both families, IPv6":                      {"both.shop.svc.cluster.local", aaaa, ok, nil, nil},
+		"IPv6 only":                                {"six.shop.svc.cluster.local", a, ok, nil, nil},
+		"IPv6 only, IPv6":                          {"six.shop.svc.cluster.local", aaaa, ok, nil, nil},
+		"IPv6 only, a port":                        {"_http._tcp.six.shop.svc.cluster.local", srv, ok, nil, nil},
+		"a headless Service, IPv6 only":            {"six-members.shop.svc.cluster.local", a, ok, nil, nil},
+		"a headless Service, IPv6 only, host name": {"web-0.six-members.shop.svc.cluster.local", a, ok, nil, nil},
 		"publishNotReadyAddresses": {
 			"all.shop.svc.cluster.local", a, ok, []string{"A 10.0.1.1", "A 10.0.1.2", "A 10.0.1.3"}, nil,
 		},
@@ -385,6 +406,7 @@ func TestNamesOfTheCluster(t *testing.T) {
 		},
 		"a Pod":                    {"10-0-0-7.shop.pod.cluster.local", a, ok, []string{"A 10.0.0.7"}, nil},
 		"a Pod, IPv6":              {"10-0-0-7.shop.pod.cluster.local", aaaa, ok, nil, nil},
+		"a Pod with IPv6":          {"fd00--1.shop.pod.cluster.local", aaaa, ok, nil, nil},
 		"a Pod with no address":    {"web-7.shop.pod.cluster.local", a, nx, nil, nil},
 		"a Pod with large numbers": {"10-0-0-256.shop.pod.cluster.local", a, nx, nil, nil},
 		"the Pods of a namespace":  {"shop.pod.cluster.local", a, ok, nil, nil},

@@ -25,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/proxy/addresses"
+	"github.com/spillway-k8s/spillway/proxy/endpoints"
 	"github.com/spillway-k8s/spillway/proxy/state"
 )
 
@@ -173,7 +174,7 @@ func (f *Forwarder) Addresses(name types.NamespacedName) ([]netip.Addr, error) {
 		return []netip.Addr{s.address}, nil
 	}
 	if err = f.apply(s, from); err == nil {
-		delete(f.problems, name)
+		f.noteOtherProtocols(name, from)
 		return []netip.Addr{s.address}, nil
 	}
 	f.drop(s)
@@ -199,6 +200,26 @@ func (f *Forwarder) problem(name types.NamespacedName, err error, direct bool) {
 	f.Logger.Warn("a Service cannot be reached: "+
 		"give it or the application another port, give it the port of its endpoints, or run the Pod with kube-proxy",
 		"service", name, "err", err)
+}
+
+// noteOtherProtocols logs once that some ports of a Service cannot be reached. It has no problem otherwise.
+func (f *Forwarder) noteOtherProtocols(name types.NamespacedName, from *state.Service) {
+	i := slices.IndexFunc(from.Ports, func(p endpoints.Port) bool { return !forwards(p.Protocol) })
+	if i < 0 {
+		delete(f.problems, name)
+		return
+	}
+	problem := fmt.Sprintf("port %d/%s", from.Ports[i].Number, from.Ports[i].Protocol)
+	if f.problems[name] != problem {
+		f.problems[name] = problem
+		f.Logger.Warn("a port of a Service cannot be reached, because TCP and UDP are forwarded only: "+
+			"use a headless Service, or run the Pod with kube-proxy", "service", name, "port", problem)
+	}
+}
+
+// forwards reports whether ports of a protocol are forwarded. Those of SCTP are not.
+func forwards(protocol corev1.Protocol) bool {
+	return protocol == corev1.ProtocolTCP || protocol == corev1.ProtocolUDP
 }
 
 // use returns the service in use, which another one may have to give way to.
@@ -260,14 +281,20 @@ func (f *Forwarder) Changed(name types.NamespacedName) {
 	}
 }
 
+// maxPorts is how many ports of a Service can listen: each takes 4 KiB and a file descriptor.
+const maxPorts = 1000
+
 // apply makes the ports of a service what the Service wants. After an error the service must be dropped.
 func (f *Forwarder) apply(s *service, from *state.Service) error {
 	s.from, s.complete = from, true
+	if len(from.Ports) > maxPorts {
+		return fmt.Errorf("it has %d ports, and %d at most are supported", len(from.Ports), maxPorts)
+	}
 	wanted := map[portKey]bool{}
 	for _, spec := range from.Ports {
 		key := portKey{spec.Protocol, spec.Number}
-		if wanted[key] || spec.Protocol != corev1.ProtocolTCP && spec.Protocol != corev1.ProtocolUDP {
-			continue // SCTP is not forwarded.
+		if wanted[key] || !forwards(spec.Protocol) {
+			continue
 		}
 		wanted[key] = true
 		if slices.Contains(f.ReservedPorts, int(spec.Number)) {

@@ -381,7 +381,32 @@ func TestServicesWithOtherProtocolsListenOnTheRest(t *testing.T) {
 	listen(t, fmt.Sprintf("%s:%d", first, target), saysItsName)
 	both := []string{fmt.Sprintf("http:%d:%d", port, target), fmt.Sprintf("signal:%d:%d/SCTP", port, target)}
 	p.offer("cart", both, first)
-	assert.Equal(t, first, ask(t, p.at("cart", port)))
+	for range 3 {
+		assert.Equal(t, first, ask(t, p.at("cart", port)))
+	}
+	want := fmt.Sprintf("port=\"port %d/SCTP\"", port)
+	assert.Equal(t, 1, p.logged(want), "it is said once")
+	p.place("cart", both)
+	p.at("cart", port)
+	assert.Equal(t, 1, p.logged(want))
+}
+
+func TestAServiceWithTooManyPortsDoesNotListen(t *testing.T) {
+	p := start(t, nil)
+	var many []string
+	for i := range maxPorts + 1 {
+		many = append(many, fmt.Sprintf("p%d:%d:%d", i, 20000+i, 30000+i))
+	}
+	p.offer("cart", many, first)
+	for range 2 {
+		_, err := p.Addresses(cart)
+		require.EqualError(t, err, "it has 1001 ports, and 1000 at most are supported")
+	}
+	assert.Empty(t, p.services)
+	assert.Equal(t, 1, p.logged("a Service cannot be reached"))
+	p.offer("cart", ports("http:%d", freePort(t)), first)
+	_, err := p.Addresses(cart)
+	require.NoError(t, err)
 }
 
 func TestAfterTheEndNoServiceHasAnAddress(t *testing.T) {

@@ -39,6 +39,8 @@ type Service struct {
 	LocalOnly bool
 	// PublishNotReady is publishNotReadyAddresses.
 	PublishNotReady bool
+	// IPv6Only Services have no IPv4 address: no program of the Pod can reach them.
+	IPv6Only bool
 
 	// exists is false if only slices are known: they can come first.
 	exists bool
@@ -90,6 +92,7 @@ func newService(from *corev1.Service) *Service {
 		Name:            types.NamespacedName{Namespace: unique.Make(from.Namespace).Value(), Name: from.Name},
 		LocalOnly:       policy == corev1.ServiceInternalTrafficPolicyLocal,
 		PublishNotReady: from.Spec.PublishNotReadyAddresses,
+		IPv6Only:        slices.Equal(from.Spec.IPFamilies, []corev1.IPFamily{corev1.IPv6Protocol}),
 		exists:          true,
 	}
 	switch {

@@ -189,6 +189,16 @@ func TestServicesAreKeptInAShortForm(t *testing.T) {
 			},
 			Service{Affinity: time.Minute},
 		},
+		"IPv6 only": {
+			func(s *corev1.Service) { s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol} },
+			Service{IPv6Only: true},
+		},
+		"IPv6, and then IPv4": {
+			func(s *corev1.Service) {
+				s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol}
+			},
+			Service{},
+		},
 		"affinity without a timeout": {
 			func(s *corev1.Service) { s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP },
 			Service{Affinity: 3 * time.Hour},
