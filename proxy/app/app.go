@@ -38,8 +38,9 @@ type Proxy struct {
 // a Service before it answers with their address.
 func New(cfg *config.Config, logger *slog.Logger) *Proxy {
 	p := &Proxy{logger: logger}
-	p.state = state.New(endpoints.Place{Node: cfg.Node, Zone: cfg.Zone}, func(name types.NamespacedName) {
-		p.forward.Changed(name)
+	p.state = state.New(state.Config{
+		Place: endpoints.Place{Node: cfg.Node, Zone: cfg.Zone}, APIServerPort: uint16(cfg.APIServerPort),
+		Changed: func(name types.NamespacedName) { p.forward.Changed(name) },
 	})
 	namespace, name := cfg.Server()
 	p.servers = servers.New(cfg.Kubeconfig, func() []netip.AddrPort {

@@ -35,6 +35,10 @@ type Config struct {
 	// ReservedPorts are the ports on which the application of the Pod listens. The proxy never listens on them. Without
 	// them, the application cannot listen on the port of a Service that it has used before. Default none.
 	ReservedPorts []int `json:"reservedPorts"`
+	// APIServerPort is the port at which the proxy carries connections to the API server, the Service kubernetes of
+	// namespace default, in place of the port of this Service: the application listens on that one. Default 0: the port
+	// of the Service.
+	APIServerPort int `json:"apiServerPort"`
 	// DNSAddress is the address and port at which the proxy answers DNS queries. It must be a loopback address: programs
 	// beyond the Pod must not use its resolvers. Default 127.0.0.1:53.
 	DNSAddress string `json:"dnsAddress"`
@@ -78,6 +82,8 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&c.Nameservers, "nameservers", c.Nameservers, "`addresses` of the resolvers for other names")
 	flags.IntSliceVar(&c.ReservedPorts, "reserved-ports", c.ReservedPorts,
 		"`ports` of the application, on which the proxy never listens")
+	flags.IntVar(&c.APIServerPort, "api-server-port", c.APIServerPort,
+		"`port` of the Service kubernetes of namespace default in the Pod, if not its own one")
 	addDNSAddress(flags, &c.DNSAddress)
 	flags.IntVar(&c.MaxServices, "max-services", c.MaxServices, "Services in use at the same time")
 	flags.IntVar(&c.MaxConnections, "max-connections", c.MaxConnections, "TCP connections at the same time")
@@ -152,6 +158,12 @@ func (c *Config) Validate() error {
 	if slices.Contains(c.ReservedPorts, int(own.Port())) {
 		invalid(field.NewPath("reservedPorts"), own.Port(),
 			"must not have the port of dnsAddress: a Pod whose application listens on it cannot have the proxy")
+	}
+	switch {
+	case c.APIServerPort < 0 || c.APIServerPort > 65535:
+		invalid(field.NewPath("apiServerPort"), c.APIServerPort, "must be a port from 1 to 65535, or 0 for that of the Service")
+	case slices.Contains(c.ReservedPorts, c.APIServerPort):
+		invalid(field.NewPath("apiServerPort"), c.APIServerPort, "must not be one of reservedPorts")
 	}
 	for _, limit := range []struct {
 		name  string

@@ -38,11 +38,12 @@ func TestFlags(t *testing.T) {
 	require.NoError(t, loader.Load("proxy", []string{
 		"--kubeconfig=f", "--node=virtual-0", "--zone=zone-a", "--cluster-domain=k8s.example",
 		"--nameservers=10.0.0.1,fd00::1", "--nameservers=10.0.0.2:5353",
-		"--reserved-ports=80,443", "--server-service=spillway-system/services",
+		"--reserved-ports=80,443", "--api-server-port=64443", "--server-service=spillway-system/services",
 		"--max-services=1", "--max-connections=2", "--max-sessions=3", "--dns-address=127.0.0.2:5353",
 	}, c))
 	assert.Equal(t, []string{"10.0.0.1:53", "[fd00::1]:53", "10.0.0.2:5353"}, c.NameserverAddresses())
 	assert.Equal(t, []int{80, 443}, c.ReservedPorts)
+	assert.Equal(t, 64443, c.APIServerPort)
 	namespace, name := c.Server()
 	assert.Equal(t, []string{"spillway-system", "services"}, []string{namespace, name})
 	c = config.Default()
@@ -53,6 +54,7 @@ func TestFlags(t *testing.T) {
 func TestErrorsNameTheField(t *testing.T) {
 	for name, tc := range map[string]struct{ arg, want string }{
 		"no kubeconfig":           {"--kubeconfig=", "kubeconfig: Required value"},
+		"no port of the API":      {"--api-server-port=65536", "apiServerPort: Invalid value: 65536: must be a port"},
 		"a Service without name":  {"--server-service=b", `serverService: Invalid value: "b": must be namespace/name`},
 		"a Service, three parts":  {"--server-service=a/b/c", "serverService: Invalid value"},
 		"no domain":               {"--cluster-domain=", "clusterDomain: Invalid value"},

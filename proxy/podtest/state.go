@@ -28,7 +28,7 @@ var Place = endpoints.Place{Node: "virtual-0", Zone: "zone-a"}
 // Follow returns the State of a Pod, which follows a cluster until the end of the test. It has the lists already.
 func Follow(t testing.TB, cluster *proxytest.Cluster, changed func(types.NamespacedName)) *state.State {
 	t.Helper()
-	known := state.New(Place, changed)
+	known := state.New(state.Config{Place: Place, Changed: changed})
 	file := proxytest.Kubeconfig(t, proxytest.Token, cluster.Start(t))
 	transport := servers.New(file, func() []netip.AddrPort { return nil }, slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(context.Background())

@@ -8,6 +8,7 @@ import (
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
@@ -86,7 +87,20 @@ func (s *Service) All() []netip.AddrPort {
 	return found
 }
 
-func newService(from *corev1.Service) *Service {
+// apiServer is the Service of the API server.
+var apiServer = types.NamespacedName{Namespace: metav1.NamespaceDefault, Name: "kubernetes"}
+
+// newService returns what is kept of a Service. The first port of that of the API server may be another one in the Pod:
+// endpoints are found by the name of the port.
+func (s *State) newService(from *corev1.Service) *Service {
+	to := shorten(from)
+	if port := s.config.APIServerPort; port != 0 && to.Name == apiServer && len(to.Ports) > 0 {
+		to.Ports[0].Number = port
+	}
+	return to
+}
+
+func shorten(from *corev1.Service) *Service {
 	policy := ptr.Deref(from.Spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
 	s := &Service{
 		Name:            types.NamespacedName{Namespace: unique.Make(from.Namespace).Value(), Name: from.Name},

@@ -15,10 +15,19 @@ import (
 	"github.com/spillway-k8s/spillway/proxy/endpoints"
 )
 
+// Config is what a State needs.
+type Config struct {
+	// Place is where the Pod runs.
+	Place endpoints.Place
+	// APIServerPort is the port of the Service kubernetes of namespace default in the Pod. 0 is that of the Service.
+	APIServerPort uint16
+	// Changed is called after each change with the name of the Service, from the goroutines of the reflectors.
+	Changed func(types.NamespacedName)
+}
+
 // State is what is known now.
 type State struct {
-	place   endpoints.Place
-	changed func(types.NamespacedName)
+	config Config
 
 	mu sync.RWMutex
 	// services by namespace and name.
@@ -37,12 +46,11 @@ type ownedSlice struct {
 	slice   *endpoints.Slice
 }
 
-// New returns a State without Services. changed is called after each change with the name of the Service, from the
-// goroutines of the reflectors.
-func New(place endpoints.Place, changed func(types.NamespacedName)) *State {
+// New returns a State without Services.
+func New(config Config) *State {
 	listed := make(chan struct{})
 	return &State{
-		place: place, changed: changed,
+		config:   config,
 		services: map[string]map[string]*Service{}, slices: map[types.NamespacedName]ownedSlice{},
 		listed: listed, allListed: sync.OnceFunc(func() { close(listed) }),
 	}
@@ -110,7 +118,7 @@ func (s *State) serviceStore() *store[*Service] {
 			if !ok {
 				return nil, false
 			}
-			return newService(full), true
+			return s.newService(full), true
 		},
 		name:   func(one *Service) types.NamespacedName { return one.Name },
 		set:    s.setService,
@@ -161,7 +169,7 @@ func (s *State) sliceStore() *store[*namedSlice] {
 			return &namedSlice{
 				name: types.NamespacedName{Namespace: full.Namespace, Name: full.Name},
 				ownedSlice: ownedSlice{
-					service: full.Labels[discoveryv1.LabelServiceName], slice: endpoints.NewSlice(full, s.place),
+					service: full.Labels[discoveryv1.LabelServiceName], slice: endpoints.NewSlice(full, s.config.Place),
 				},
 			}, true
 		},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,10 +28,13 @@ type recorder struct {
 
 func record() *recorder {
 	r := &recorder{}
-	r.State = New(endpoints.Place{Node: "virtual-0", Zone: "zone-a"}, func(name types.NamespacedName) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.changes = append(r.changes, name.String())
+	r.State = New(Config{
+		Place: endpoints.Place{Node: "virtual-0", Zone: "zone-a"},
+		Changed: func(name types.NamespacedName) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.changes = append(r.changes, name.String())
+		},
 	})
 	return r
 }
@@ -216,9 +220,25 @@ func TestServicesAreKeptInAShortForm(t *testing.T) {
 			service := proxytest.Service("shop/cart")
 			tc.change(service)
 			tc.want.Name, tc.want.exists = types.NamespacedName{Namespace: "shop", Name: "cart"}, true
-			assert.Equal(t, &tc.want, newService(service))
+			assert.Equal(t, &tc.want, shorten(service))
 		})
 	}
+}
+
+func TestTheAPIServerMayHaveAnotherPortInThePod(t *testing.T) {
+	r := record()
+	r.config.APIServerPort = 64443
+	for name, want := range map[string]uint16{"default/kubernetes": 64443, "shop/kubernetes": 443, "default/cart": 443} {
+		require.NoError(t, r.serviceStore().Add(proxytest.Service(name, "https:443", "metrics:9090")))
+		namespace, name, _ := strings.Cut(name, "/")
+		require.NoError(t, r.sliceStore().Add(
+			proxytest.Slice(namespace+name, namespace+"/"+name, []string{"https:443:6443"}, "10.0.0.1")))
+		one := r.Get(namespace, name)
+		assert.Equal(t, want, one.Ports[0].Number)
+		assert.Equal(t, uint16(9090), one.Ports[1].Number)
+		assert.Equal(t, []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:6443")}, one.Usable(one.Ports[0]))
+	}
+	require.NoError(t, r.serviceStore().Add(proxytest.Service("default/kubernetes")), "it may have no port")
 }
 
 func TestAllPortsOfAllEndpoints(t *testing.T) {

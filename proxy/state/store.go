@@ -52,7 +52,7 @@ func (s *store[T]) update(edit func() []types.NamespacedName) {
 	}
 	s.state.mu.Unlock()
 	for name := range affected {
-		s.state.changed(name)
+		s.state.config.Changed(name)
 	}
 }
 

@@ -69,7 +69,7 @@ func (b *builder) apiServer() (host, port string) {
 	if !slices.Contains(b.searches, domain) {
 		host += "." + domain
 	}
-	return host, "443"
+	return host, strconv.Itoa(int(b.apiServerPort()))
 }
 
 func (b *builder) mountsLocaltime(c *corev1.Container) bool {

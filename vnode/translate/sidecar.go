@@ -20,6 +20,11 @@ const (
 	servicesPath   = "/var/run/secrets/spillway.io/services"
 	// dnsPort is the port on which the sidecar of mode proxy answers.
 	dnsPort = 53
+	// apiPort is the port of the Service of the API server. lastAPIPort is the one that the sidecar of mode proxy uses in
+	// its place if a container listens on it, or else the next lower one: beyond the ports that kernels give to
+	// connections, and where hardly a program listens.
+	apiPort     = 443
+	lastAPIPort = 64443
 )
 
 // addSidecar adds the sidecar that carries connections to Services. It starts before all other containers and ends
@@ -74,6 +79,9 @@ func (b *builder) proxy() cci.Container {
 		}
 		args = append(args, "--reserved-ports="+strings.Join(texts, ","))
 	}
+	if port := b.apiServerPort(); port != apiPort && c.APIServer == "" {
+		args = append(args, "--api-server-port="+strconv.Itoa(int(port)))
+	}
 	return cci.Container{
 		Image: b.translator.image(c.Services.ProxyImage), Args: args,
 		StartupProbe: &cci.Probe{Exec: &corev1.ExecAction{Command: []string{"/proxy", "check"}}},
@@ -81,6 +89,20 @@ func (b *builder) proxy() cci.Container {
 			Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"NET_BIND_SERVICE"},
 		}},
 	}
+}
+
+// apiServerPort returns the port at which containers of mode proxy reach the API server: that of its Service, unless one
+// of them listens on it. Client libraries read it from their variables.
+func (b *builder) apiServerPort() int32 {
+	ports, _ := reservedPorts(b.pod) // A Pod whose annotation cannot be read is refused.
+	if !slices.Contains(ports, apiPort) {
+		return apiPort
+	}
+	port := int32(lastAPIPort)
+	for slices.Contains(ports, port) {
+		port--
+	}
+	return port
 }
 
 // kubeProxy returns what is special of the sidecar of mode kube-proxy. It serves no health checks and metrics beyond
