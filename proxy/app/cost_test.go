@@ -371,3 +371,64 @@ func BenchmarkServicesInUse(b *testing.B) {
 	}
 	b.ReportMetric(taken/float64(b.N), "KiB/Service")
 }
+
+// BenchmarkFlood measures the memory of a proxy while programs send as many queries as they can.
+func BenchmarkFlood(b *testing.B) {
+	program := build(b)
+	for _, name := range []string{"cart.shop.svc.cluster.local.", "large.shop.svc.cluster.local.", "www.example.com."} {
+		b.Run(name, func(b *testing.B) {
+			cluster := proxytest.NewCluster()
+			ports := []string{"http:10080:8080"}
+			cluster.Put(proxytest.Service("shop/cart", ports...), proxytest.Slice("cart-a", "shop/cart", ports, "127.0.8.1"))
+			large := proxytest.Service("shop/large", ports...)
+			large.Spec.ClusterIP = "None"
+			var many []string
+			for i := range 1000 {
+				many = append(many, "10.0."+strconv.Itoa(i/250)+"."+strconv.Itoa(i%250+1))
+			}
+			cluster.Put(large, proxytest.Slice("large-a", "shop/large", ports, many...))
+			p := launch(b, program, cluster)
+			query := new(miekg.Msg)
+			query.SetQuestion(name, miekg.TypeA)
+			query.SetEdns0(4096, false)
+			packet, err := query.Pack()
+			require.NoError(b, err)
+			resident, _ := p.settled()
+			highest, sent := resident, 0
+			for b.Loop() {
+				end := time.Now().Add(5 * time.Second)
+				done := make(chan int)
+				for range 4 {
+					conn, err := net.Dial("udp", p.address)
+					require.NoError(b, err)
+					go func() {
+						n := 0
+						for time.Now().Before(end) {
+							for range 64 {
+								_, _ = conn.Write(packet)
+								n++
+							}
+						}
+						_ = conn.Close()
+						done <- n
+					}()
+				}
+				for time.Now().Before(end) {
+					r, _ := p.memory()
+					highest = max(highest, r)
+					time.Sleep(20 * time.Millisecond)
+				}
+				for range 4 {
+					sent += <-done
+				}
+			}
+			began := time.Now()
+			require.Eventually(b, func() bool { return dns.Check(b.Context(), p.address) == nil }, time.Minute, time.Millisecond)
+			b.ReportMetric(float64(time.Since(began).Milliseconds()), "ms-until-answer")
+			b.ReportMetric(resident, "MiB-before")
+			b.ReportMetric(highest, "MiB-highest")
+			b.ReportMetric(float64(sent), "queries")
+			p.stop()
+		})
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/proxy/state"
@@ -50,6 +51,10 @@ type Server struct {
 	// zone is the cluster domain in lower case, with a dot at its end.
 	zone     string
 	upstream *upstream
+	// working has an element for each query over UDP that is not answered yet.
+	working chan struct{}
+	// logs limits messages that programs of the Pod can cause.
+	logs rate.Sometimes
 }
 
 // New returns a Server that does not listen yet.
@@ -57,12 +62,16 @@ func New(config Config) *Server {
 	return &Server{
 		Config: config, zone: dns.CanonicalName(config.ClusterDomain),
 		upstream: newUpstream(config.Nameservers, config.Logger),
+		working:  make(chan struct{}, maxWorking), logs: rate.Sometimes{Interval: time.Minute},
 	}
 }
 
 const (
 	// maxConnections is how many TCP clients are served at the same time. Others wait.
 	maxConnections = 100
+	// maxWorking is how many queries over UDP are worked on at the same time: those that wait for nameservers, and as many
+	// others. More are dropped, as a network may: the memory of the Pod belongs to its application.
+	maxWorking = 2 * maxPending
 	// maxQuery is the size of the largest query over UDP. Names have 255 bytes at most.
 	maxQuery = 4 << 10
 	// maxAnswer is the size of the largest answer over UDP, if the client allows it.
@@ -117,6 +126,15 @@ func serve(ctx context.Context, server *dns.Server) error {
 // ServeDNS implements dns.Handler.
 func (s *Server) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 	_, isTCP := w.RemoteAddr().(*net.TCPAddr)
+	if !isTCP {
+		select {
+		case s.working <- struct{}{}:
+			defer func() { <-s.working }()
+		default:
+			s.logs.Do(func() { s.Logger.Warn("queries are dropped: there are too many at once", "limit", maxWorking) })
+			return
+		}
+	}
 	response := s.respond(query, isTCP)
 	if err := w.WriteMsg(response); err != nil {
 		s.Logger.Debug("writing a DNS answer", "question", query.Question[0].Name, "err", err)

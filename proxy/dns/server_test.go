@@ -619,6 +619,33 @@ func TestPendingQueriesAreLimited(t *testing.T) {
 	assert.Len(t, w.upstream.pending, maxPending-1)
 }
 
+// Programs that ask in a loop must not take the memory of the Pod.
+func TestQueriesThatAreTooManyAtOnceAreDropped(t *testing.T) {
+	w := start(t, shop())
+	query := new(dns.Msg)
+	query.SetQuestion("cart.shop.svc.cluster.local.", dns.TypeA)
+	packet, err := query.Pack()
+	require.NoError(t, err)
+	conn, err := net.Dial("udp", w.Config.Address)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	w.mu.Lock() // Nothing is answered meanwhile.
+	for len(w.working) < maxWorking {
+		_, err := conn.Write(packet)
+		require.NoError(t, err)
+	}
+	_, err = conn.Write(packet)
+	require.NoError(t, err)
+	w.mu.Unlock()
+	require.Eventually(t, func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return strings.Contains(w.log.String(), "queries are dropped")
+	}, podtest.Soon, time.Millisecond)
+	assert.Equal(t, dns.RcodeSuccess, w.ask("tcp", "cart.shop.svc.cluster.local", dns.TypeA).Rcode)
+	require.Eventually(t, func() bool { return Check(t.Context(), w.Config.Address) == nil }, podtest.Soon, time.Millisecond)
+}
+
 func TestUntilServicesAreKnownNamesOfTheClusterFail(t *testing.T) {
 	w := start(t, shop(), startNameserver(t, resolver).address)
 	require.NoError(t, Check(t.Context(), w.Config.Address))
