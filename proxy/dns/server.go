@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -93,13 +94,29 @@ func (s *Server) Run(ctx context.Context) error {
 	servers := []*dns.Server{
 		// A read over UDP waits for the next client, and one over TCP for the next query of a client.
 		{PacketConn: datagrams, Handler: s, UDPSize: maxQuery, ReadTimeout: time.Hour},
-		{Listener: netutil.LimitListener(listener, maxConnections), Handler: s},
+		{Listener: netutil.LimitListener(patientListener{listener}, maxConnections), Handler: s},
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, server := range servers {
 		group.Go(func() error { return serve(ctx, server) })
 	}
 	return group.Wait()
+}
+
+// acceptDelay is how long a process without a free file descriptor waits before it accepts the next connection.
+const acceptDelay = 100 * time.Millisecond
+
+// patientListener waits if the process has no file descriptor left. The server would try again at once, and use up a
+// processor.
+type patientListener struct{ net.Listener }
+
+// Accept implements net.Listener.
+func (l patientListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		time.Sleep(acceptDelay)
+	}
+	return conn, err
 }
 
 // serve runs a server until ctx ends.

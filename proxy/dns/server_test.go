@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/miekg/dns"
@@ -617,6 +619,24 @@ func TestPendingQueriesAreLimited(t *testing.T) {
 	<-w.upstream.pending
 	assert.Equal(t, dns.RcodeSuccess, w.ask("udp", "www.example.com", dns.TypeA).Rcode)
 	assert.Len(t, w.upstream.pending, maxPending-1)
+}
+
+// exhausted is a listener of a process that has no file descriptor left.
+type exhausted struct{ net.Listener }
+
+func (exhausted) Accept() (net.Conn, error) {
+	return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+}
+
+func TestAProcessWithoutFileDescriptorsDoesNotSpin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, attempts := time.Now(), 0
+		for ; time.Since(began) < time.Second && attempts < 1000; attempts++ {
+			_, err := patientListener{exhausted{}}.Accept()
+			require.ErrorIs(t, err, syscall.EMFILE)
+		}
+		assert.Equal(t, 10, attempts)
+	})
 }
 
 // Programs that ask in a loop must not take the memory of the Pod.
