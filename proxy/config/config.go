@@ -161,7 +161,8 @@ func (c *Config) Validate() error {
 	}
 	switch {
 	case c.APIServerPort < 0 || c.APIServerPort > 65535:
-		invalid(field.NewPath("apiServerPort"), c.APIServerPort, "must be a port from 1 to 65535, or 0 for that of the Service")
+		invalid(field.NewPath("apiServerPort"), c.APIServerPort,
+			"must be a port from 1 to 65535, or 0 for that of the Service")
 	case slices.Contains(c.ReservedPorts, c.APIServerPort):
 		invalid(field.NewPath("apiServerPort"), c.APIServerPort, "must not be one of reservedPorts")
 	}

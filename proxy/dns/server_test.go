@@ -328,20 +328,20 @@ func TestNamesOfTheCluster(t *testing.T) {
 		"a headless Service: ready endpoints": {
 			"db.shop.svc.cluster.local", a, ok, []string{"A 10.0.1.1", "A 10.0.1.3"}, nil,
 		},
-		"a headless Service, IPv6":                 {"db.shop.svc.cluster.local", aaaa, ok, nil, nil},
-		"a host name":                              {"db-0.db.shop.svc.cluster.local", a, ok, []string{"A 10.0.1.1"}, nil},
-		"a host name, IPv6":                        {"db-0.db.shop.svc.cluster.local", aaaa, ok, nil, nil},
-		"a host name that is not ready":            {"db-1.db.shop.svc.cluster.local", a, nx, nil, nil},
-		"an endpoint without a host name":          {"10-0-1-3.db.shop.svc.cluster.local", a, ok, []string{"A 10.0.1.3"}, nil},
-		"no such host name":                        {"db-7.db.shop.svc.cluster.local", a, nx, nil, nil},
-		"no ready endpoint":                        {"empty.shop.svc.cluster.local", a, nx, nil, nil},
-		"both families":                            {"both.shop.svc.cluster.local", a, ok, []string{"A 10.0.3.1"}, nil},
-		"both families, IPv6":                      {"both.shop.svc.cluster.local", aaaa, ok, nil, nil},
-		"IPv6 only":                                {"six.shop.svc.cluster.local", a, ok, nil, nil},
-		"IPv6 only, IPv6":                          {"six.shop.svc.cluster.local", aaaa, ok, nil, nil},
-		"IPv6 only, a port":                        {"_http._tcp.six.shop.svc.cluster.local", srv, ok, nil, nil},
-		"a headless Service, IPv6 only":            {"six-members.shop.svc.cluster.local", a, ok, nil, nil},
-		"a headless Service, IPv6 only, host name": {"web-0.six-members.shop.svc.cluster.local", a, ok, nil, nil},
+		"a headless Service, IPv6":        {"db.shop.svc.cluster.local", aaaa, ok, nil, nil},
+		"a host name":                     {"db-0.db.shop.svc.cluster.local", a, ok, []string{"A 10.0.1.1"}, nil},
+		"a host name, IPv6":               {"db-0.db.shop.svc.cluster.local", aaaa, ok, nil, nil},
+		"a host name that is not ready":   {"db-1.db.shop.svc.cluster.local", a, nx, nil, nil},
+		"an endpoint without a host name": {"10-0-1-3.db.shop.svc.cluster.local", a, ok, []string{"A 10.0.1.3"}, nil},
+		"no such host name":               {"db-7.db.shop.svc.cluster.local", a, nx, nil, nil},
+		"no ready endpoint":               {"empty.shop.svc.cluster.local", a, nx, nil, nil},
+		"both families":                   {"both.shop.svc.cluster.local", a, ok, []string{"A 10.0.3.1"}, nil},
+		"both families, IPv6":             {"both.shop.svc.cluster.local", aaaa, ok, nil, nil},
+		"IPv6 only":                       {"six.shop.svc.cluster.local", a, ok, nil, nil},
+		"IPv6 only, IPv6":                 {"six.shop.svc.cluster.local", aaaa, ok, nil, nil},
+		"IPv6 only, a port":               {"_http._tcp.six.shop.svc.cluster.local", srv, ok, nil, nil},
+		"members, IPv6 only":              {"six-members.shop.svc.cluster.local", a, ok, nil, nil},
+		"members, IPv6 only, host name":   {"web-0.six-members.shop.svc.cluster.local", a, ok, nil, nil},
 		"publishNotReadyAddresses": {
 			"all.shop.svc.cluster.local", a, ok, []string{"A 10.0.1.1", "A 10.0.1.2", "A 10.0.1.3"}, nil,
 		},
@@ -663,7 +663,8 @@ func TestQueriesThatAreTooManyAtOnceAreDropped(t *testing.T) {
 		return strings.Contains(w.log.String(), "queries are dropped")
 	}, podtest.Soon, time.Millisecond)
 	assert.Equal(t, dns.RcodeSuccess, w.ask("tcp", "cart.shop.svc.cluster.local", dns.TypeA).Rcode)
-	require.Eventually(t, func() bool { return Check(t.Context(), w.Config.Address) == nil }, podtest.Soon, time.Millisecond)
+	answers := func() bool { return Check(t.Context(), w.Config.Address) == nil }
+	require.Eventually(t, answers, podtest.Soon, time.Millisecond)
 }
 
 func TestUntilServicesAreKnownNamesOfTheClusterFail(t *testing.T) {

@@ -23,8 +23,8 @@ type query struct {
 	version uint64
 }
 
-// wantsAll reports whether the answer begins with all objects. Without sendInitialEvents, that of a watch of any version
-// does, as in API servers.
+// wantsAll reports whether the answer begins with all objects. Without sendInitialEvents, that of a watch of any
+// version does, as in API servers.
 func (q query) wantsAll() bool {
 	switch {
 	case !q.Watch:

@@ -28,8 +28,8 @@ import (
 	proxydns "github.com/spillway-k8s/spillway/proxy/dns"
 )
 
-// The sidecars of these tests are the program proxy, and their server is this one. The programs never import each other:
-// what one sends and the other understands is tested here.
+// The sidecars of these tests are the program proxy, and their server is this one. The programs never import each
+// other: what one sends and the other understands is tested here.
 
 // sidecar is the proxy of a Pod.
 type sidecar struct {
@@ -269,8 +269,8 @@ func TestTheSidecarOfAForeignPodIsRefused(t *testing.T) {
 		kubeconfig []byte
 		want       string
 	}{
-		"a Pod that is gone":              {w.kubeconfig(&another), "401 Unauthorized: the Pod of the token is not on its node"},
-		"a Pod of a node of others":       {w.kubeconfig(&elsewhere), "503 Service Unavailable: node virtual-node-cci-1 does not"},
+		"a Pod that is gone":              {w.kubeconfig(&another), "401 Unauthorized: the Pod of the token is not on"},
+		"a Pod of a node of others":       {w.kubeconfig(&elsewhere), "503 Service Unavailable: node virtual-node-cci-1"},
 		"a token that nobody here signed": {otherKey, "401 Unauthorized: the token is not one of this server"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -91,8 +91,8 @@ func (b *builder) proxy() cci.Container {
 	}
 }
 
-// apiServerPort returns the port at which containers of mode proxy reach the API server: that of its Service, unless one
-// of them listens on it. Client libraries read it from their variables.
+// apiServerPort returns the port at which containers of mode proxy reach the API server: that of its Service, unless
+// one of them listens on it. Client libraries read it from their variables.
 func (b *builder) apiServerPort() int32 {
 	ports, _ := reservedPorts(b.pod) // A Pod whose annotation cannot be read is refused.
 	if !slices.Contains(ports, apiPort) {
