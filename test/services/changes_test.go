@@ -65,7 +65,7 @@ func (c *cell) createDeployment(t *testing.T) (name string) {
 	template := corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"rollout": c.name}},
 		Spec: corev1.PodSpec{
-			TerminationGracePeriodSeconds: new(int64(30)), Containers: c.to[0].Spec.Containers,
+			TerminationGracePeriodSeconds: new(int64(40)), Containers: c.to[0].Spec.Containers,
 		},
 	}
 	template.Spec.Containers[0].VolumeMounts = nil // That of the token.

@@ -44,6 +44,11 @@ const (
 // machine.
 func (w *world) playCost(t *testing.T) {
 	require.NoError(t, w.route(policy.ServicesRouted))
+	for _, mode := range policy.ServicesModes() {
+		// A kube-proxy that was started before vnode was replaced does not learn of the Service.
+		w.run(t, "kubectl", "delete", "pod", "--namespace="+shop, "--ignore-not-found", "client-"+string(mode))
+		w.createPods(t, inCloud(mode))
+	}
 	endpoint := w.servers(t, local)[0]
 	service, err := w.Client().CoreV1().Services(shop).Create(t.Context(), &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "cost"},

@@ -44,6 +44,7 @@ func TestServices(t *testing.T) {
 	for _, mode := range policy.ServicesModes() {
 		t.Run(string(mode), func(t *testing.T) {
 			require.NoError(t, w.route(mode))
+			w.createPods(t, inCloud(mode))
 			var group sync.WaitGroup
 			for _, direction := range table.Directions() {
 				if isSerial(direction) {

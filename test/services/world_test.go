@@ -92,7 +92,8 @@ func startWorld(t *testing.T) *world {
 	w.startCloud(t, parts)
 	w.run(t, "helm", "install", "spillway", chart, "--namespace="+systemNamespace, "--create-namespace",
 		"--values=testdata/values.yaml", "--post-renderer=testdata/http.sh", "--wait", "--timeout=5m")
-	w.createPods(t)
+	w.createNamespace(t)
+	w.createPods(t, place{Name: local, Local: true, Modes: policy.ServicesModes()})
 	return w
 }
 
@@ -160,27 +161,35 @@ type place struct {
 	DNS string
 }
 
-// createPods creates a StatefulSet of servers and a client in each place.
-func (w *world) createPods(t *testing.T) {
-	t.Helper()
-	places := []place{{Name: local, Local: true, Modes: policy.ServicesModes()}}
-	for _, mode := range policy.ServicesModes() {
-		next := place{Name: string(mode), Modes: []policy.ServicesMode{mode}}
-		if mode == policy.ServicesOff {
-			next.DNS = machine.ControlAddress // As docs/guides/services.md says, at an address that the cloud reaches.
-		}
-		places = append(places, next)
+// inCloud returns the place of Pods in the cloud with a mode.
+func inCloud(mode policy.ServicesMode) place {
+	p := place{Name: string(mode), Modes: []policy.ServicesMode{mode}}
+	if mode == policy.ServicesOff {
+		p.DNS = machine.ControlAddress // As docs/guides/services.md says, at an address that the cloud reaches.
 	}
+	return p
+}
+
+func (w *world) createNamespace(t *testing.T) {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: shop}}
+	_, err := w.Client().CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{})
+	require.NoError(t, err)
+}
+
+// createPods creates a StatefulSet of servers and a client in a place.
+func (w *world) createPods(t *testing.T, in place) {
+	t.Helper()
 	var manifest bytes.Buffer
 	pods := template.Must(template.ParseFiles("testdata/pods.yaml.tmpl"))
-	require.NoError(t, pods.Execute(&manifest, map[string]any{"Places": places}))
+	require.NoError(t, pods.Execute(&manifest, in))
 	file := filepath.Join(t.TempDir(), "pods.yaml")
 	require.NoError(t, os.WriteFile(file, manifest.Bytes(), 0o600))
 	w.eventually(t, "the Pods to be created", func(context.Context) error {
 		return w.command(t, "kubectl", "apply", "--filename="+file).Run()
 	})
 	w.eventually(t, "all Pods to be Ready", func(ctx context.Context) error {
-		list, err := w.Client().CoreV1().Pods(shop).List(ctx, metav1.ListOptions{})
+		list, err := w.Client().CoreV1().Pods(shop).List(ctx, metav1.ListOptions{LabelSelector: "place=" + in.Name})
 		if err != nil {
 			return err
 		}
@@ -190,8 +199,8 @@ func (w *world) createPods(t *testing.T) {
 				waiting = append(waiting, pod.Name)
 			}
 		}
-		if want := 3 * len(places); len(waiting) > 0 || len(list.Items) != want {
-			return fmt.Errorf("%d Pods exist, want %d; not Ready: %v", len(list.Items), want, waiting)
+		if len(waiting) > 0 || len(list.Items) != 3 {
+			return fmt.Errorf("%d Pods exist, want 3; not Ready: %v", len(list.Items), waiting)
 		}
 		return nil
 	})
