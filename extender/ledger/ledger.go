@@ -80,7 +80,7 @@ type entry struct {
 type slot struct {
 	reserved  bool
 	confirmed bool // this process has reported the slot to the scheduler in the current term (Confirm)
-	revoked   bool // the slot on the Pod was never reported to the scheduler (revokeUnconfirmed)
+	revoked   bool // the slot on the Pod was never reported to the scheduler (situation.revoked)
 }
 
 // revision is the count of one quota.

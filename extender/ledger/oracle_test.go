@@ -185,6 +185,7 @@ func reserveBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.
 		request.Quota = &quota
 	}
 	want := o.reserve(c, pod, quota, local, cloud)
+	requirePeek(t, c, pod, request, want, step)
 	got, slot := c.Reserve(request)
 	require.Equalf(t, want, got, "step %d, pod %s, quota %d, local fits %t, cloud fits %t, limits %s", step, name,
 		quota,
@@ -205,6 +206,21 @@ func reserveBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.
 		c.Confirm(pod.UID, slot.Kind)
 		confirmed[pod.UID] = true
 	}
+}
+
+// requirePeek requires that Peek returns what Reserve will, and changes nothing.
+func requirePeek(
+	t *testing.T, c *cluster, pod *corev1.Pod, request ledger.Request, want ledger.Outcome, step int,
+) {
+	t.Helper()
+	if step%10 > 0 { // A snapshot takes long.
+		require.Equalf(t, want, c.Peek(pod, request), "step %d, pod %s", step, pod.Name)
+		return
+	}
+	before, requeued := c.Snapshot(), len(c.requeued)
+	require.Equalf(t, want, c.Peek(pod, request), "step %d, pod %s", step, pod.Name)
+	require.Equalf(t, before, c.Snapshot(), "step %d: Peek changes nothing", step)
+	require.Lenf(t, c.requeued, requeued, "step %d: Peek requeues nothing", step)
 }
 
 // bind binds the Pod. A Pod with a slot goes to a local node in three of four cases, any other Pod to a virtual node.

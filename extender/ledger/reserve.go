@@ -73,13 +73,16 @@ func (l *Ledger) Reserve(r Request) (Outcome, Slot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e, ok := l.pods[r.UID]
-	if !ok || !e.active || r.Quota != nil && !e.counted {
+	if !ok || !e.takes(r) {
 		return Gone, Slot{}
 	}
-	limits := l.billing.Limits(e.ref.Namespace)
 	l.leaveLocalQueue(e)
-	l.revokeUnconfirmed(e, r.Quota, limits)
-	outcome, slot := l.choose(e, r, limits)
+	s, revoked := l.situationOf(e).revoked(r.Quota)
+	for _, kind := range revoked {
+		l.take(e, kind, slot{revoked: true})
+	}
+	outcome := s.outcome(r)
+	slot := l.apply(e, s, r, outcome)
 	if outcome == Limited && !(r.Quota == nil && r.LocalFits) {
 		l.waitForCloud(e)
 	} else {
@@ -89,62 +92,47 @@ func (l *Ledger) Reserve(r Request) (Outcome, Slot) {
 	return outcome, slot
 }
 
-func (l *Ledger) choose(e *entry, r Request, limits policy.CloudLimits) (Outcome, Slot) {
-	belowQuota := r.Quota != nil && l.revisions[e.revision].used < *r.Quota
-	switch {
-	case e.node != "": // The Pod is bound, and the scheduler does not know it yet.
-		if l.nodes.IsVirtual(e.node) {
-			return Cloud, Slot{}
-		}
-		return Local, Slot{}
-	case r.Quota != nil && r.LocalFits && e.local.reserved:
-		return Local, Slot{Kind: LocalSlot}
-	case r.LocalFits && belowQuota:
-		l.change(e, func() { e.local = slot{reserved: true} })
-		return Local, Slot{Kind: LocalSlot, Fresh: true}
-	case r.CloudFits:
-		mayOverflow := r.Quota != nil && (e.local.reserved || belowQuota)
-		if r.Quota != nil {
-			l.requeueForLocal(l.revisions[e.revision]) // This Pod may have been requeued for a slot that it does not take.
-		}
-		if mayOverflow && r.PreemptFirst {
-			return Preempt, Slot{}
-		}
-		slot, ok := l.reserveCloud(e, limits)
-		switch {
-		case !ok:
-			if r.Quota != nil && !mayOverflow {
-				l.waitForLocal(e, *r.Quota)
-			}
-			return Limited, Slot{}
-		case mayOverflow:
-			return Overflow, slot
-		default:
-			return Cloud, slot
-		}
-	case r.Quota != nil:
-		l.waitForLocal(e, *r.Quota)
-		return Wait, Slot{}
-	default:
-		return Wait, Slot{}
+// takes reports whether the Pod can get what a request asks for.
+func (e *entry) takes(r Request) bool { return e.active && (r.Quota == nil || e.counted) }
+
+// apply gives an unbound Pod the slot of its outcome, or a place in the queue of its quota.
+func (l *Ledger) apply(e *entry, s situation, r Request, outcome Outcome) Slot {
+	if s.bound {
+		return Slot{}
 	}
+	if r.Quota != nil && r.CloudFits && outcome != Local {
+		l.requeueForLocal(l.revisions[e.revision]) // This Pod may have been requeued for a slot that it does not take.
+	}
+	switch outcome {
+	case Local:
+		fresh := !e.local.reserved
+		if fresh {
+			l.change(e, func() { e.local = slot{reserved: true} })
+		}
+		return Slot{Kind: LocalSlot, Fresh: fresh}
+	case Cloud, Overflow:
+		return l.reserveCloud(e, s.limits)
+	case Wait, Limited:
+		if r.Quota != nil && !(outcome == Limited && s.withinQuota(r.Quota)) {
+			l.waitForLocal(e, *r.Quota)
+		}
+	case Preempt, Gone:
+	}
+	return Slot{}
 }
 
-// reserveCloud gives the Pod a cloud slot if the limits allow it.
-func (l *Ledger) reserveCloud(e *entry, limits policy.CloudLimits) (s Slot, ok bool) {
+// reserveCloud gives the Pod a cloud slot.
+func (l *Ledger) reserveCloud(e *entry, limits policy.CloudLimits) Slot {
 	if limits.IsZero() {
 		l.chargeCloud(e)
-		return Slot{}, true
-	}
-	if !limits.Allow(e.account.used.Plus(missing(e))) && (!e.cloud.reserved || e.granted != e.use) {
-		return Slot{}, false // A Pod that has a slot keeps it, unless the Pod has grown.
+		return Slot{}
 	}
 	fresh := !e.cloud.reserved
 	if fresh {
 		l.change(e, func() { e.cloud = slot{reserved: true} })
 	}
 	e.granted = e.use
-	return Slot{Kind: CloudSlot, Use: e.use, Fresh: fresh}, true
+	return Slot{Kind: CloudSlot, Use: e.use, Fresh: fresh}
 }
 
 // ChargeCloud counts a Pod that may go to a virtual node in a namespace without limits. It may be called repeatedly.
@@ -191,23 +179,6 @@ func (l *Ledger) ReserveBeyondQuota(uid types.UID) {
 	if e, ok := l.pods[uid]; ok && e.active && e.node == "" {
 		l.leave(e)
 		l.change(e, func() { e.local.reserved, e.local.confirmed = true, true })
-	}
-}
-
-// revokeUnconfirmed takes back a slot beyond the quota or the limits that this process did not report to the scheduler.
-// Such a slot was read from the Pod and was never reported: every later leader counts all reported slots before it
-// gives more, so a slot beyond the quota was written too late, by an extender that no longer led. Or the write of the
-// slot was slow, and other Pods were bound meanwhile without the extender.
-func (l *Ledger) revokeUnconfirmed(e *entry, quota *int, limits policy.CloudLimits) {
-	if e.node != "" {
-		return
-	}
-	unconfirmed := func(s slot) bool { return s.reserved && !s.confirmed }
-	if quota != nil && unconfirmed(e.local) && l.revisions[e.revision].used > *quota {
-		l.take(e, LocalSlot, slot{revoked: true})
-	}
-	if unconfirmed(e.cloud) && !limits.Allow(e.account.used) {
-		l.take(e, CloudSlot, slot{revoked: true})
 	}
 }
 

@@ -119,6 +119,27 @@ func (n *Nodes) Await(ctx context.Context, names []string) (View, error) {
 	return view, nil
 }
 
+// With returns a view that also contains nodes that have not been seen, of the class that their labels say, and the
+// virtual ones among these. It returns an *UnknownNodeError for a name that neither the view nor labels have.
+func (v View) With(names []string, labels map[string]map[string]string) (View, []policy.VirtualNode, error) {
+	view := maps.Clone(v)
+	var virtual []policy.VirtualNode
+	for _, name := range names {
+		if view[name] != Unknown {
+			continue
+		}
+		claimed, ok := labels[name]
+		if !ok {
+			return nil, nil, &UnknownNodeError{Name: name}
+		}
+		view[name] = classOf(claimed)
+		if view[name] == Virtual {
+			virtual = append(virtual, policy.VirtualNode{Name: name, Labels: claimed})
+		}
+	}
+	return view, virtual, nil
+}
+
 // UnknownNodeError means that a request contains the name of a node that does not exist.
 type UnknownNodeError struct{ Name string }
 
@@ -182,7 +203,7 @@ func (s *store) Update(obj any) error {
 	if err != nil {
 		return err
 	}
-	class := classOf(node)
+	class := classOf(node.Labels)
 	before := s.nodes.View()[node.Name]
 	if class == Virtual || before == Virtual {
 		s.nodes.editVirtual(func(all map[string]virtualNode) {
@@ -220,7 +241,7 @@ func (s *store) Replace(list []any, _ string) error {
 		if err != nil {
 			return err
 		}
-		fresh[node.Name] = classOf(node)
+		fresh[node.Name] = classOf(node.Labels)
 		if fresh[node.Name] == Virtual {
 			virtual[node.Name] = virtualOf(node)
 		}
@@ -289,11 +310,11 @@ func asNode(obj any) (*metav1.PartialObjectMetadata, error) {
 	return node, nil
 }
 
-func classOf(node *metav1.PartialObjectMetadata) Class {
+func classOf(labels map[string]string) Class {
 	switch {
-	case policy.IsOurNode(node.Labels):
+	case policy.IsOurNode(labels):
 		return Virtual
-	case policy.IsVirtualNode(node.Labels):
+	case policy.IsVirtualNode(labels):
 		return Foreign
 	}
 	return Local

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -127,15 +128,25 @@ func (p *Placement) Filter(ctx context.Context, pod *corev1.Pod, names []string)
 	if err != nil {
 		return FilterResult{}, err
 	}
-	c, err := p.decide(pod)
+	c, err := p.decide(pod, nil)
 	if err != nil {
 		return FilterResult{}, err
 	}
+	result, err := p.filter(ctx, c, view, names)
+	if err == nil && result.Refusal != "" && result.Reason != policy.ReasonLocalQuota &&
+		result.Reason != policy.ReasonCloudLimits {
+		p.ledger.Park(pod.UID) // The ledger itself requeues Pods that wait for a slot.
+	}
+	return result, err
+}
+
+// filter chooses among nodes for a Pod that policy has decided about.
+func (p *Placement) filter(ctx context.Context, c candidate, view nodes.View, names []string) (FilterResult, error) {
 	local, virtual := view.Split(names)
 	c.fits = classes{len(local) > 0, len(virtual) > 0}
-	c.preemptFirst = allowsBoth(c.Decision) && !c.fits.local && p.preemptsFirst(pod, view)
-	if c.Placement == policy.PlacementLocalOnly {
-		if err := p.reserveIfCounted(ctx, pod, local); err != nil {
+	c.preemptFirst = allowsBoth(c.Decision) && !c.fits.local && p.preemptsFirst(c.pod, view)
+	if c.Placement == policy.PlacementLocalOnly && !c.dryRun {
+		if err := p.reserveIfCounted(ctx, c.pod, local); err != nil {
 			return FilterResult{}, err
 		}
 	}
@@ -152,13 +163,10 @@ func (p *Placement) Filter(ctx context.Context, pod *corev1.Pod, names []string)
 	case allowed.virtual:
 		chosen = virtual
 	}
-	p.logger.DebugContext(ctx, "filtered nodes", "pod", ledger.RefOf(pod).NamespacedName,
-		"decision", c.Describe(), "reason", reason, "nodes", len(chosen))
+	p.logger.DebugContext(ctx, "filtered nodes", "pod", ledger.RefOf(c.pod).NamespacedName,
+		"decision", c.Describe(), "reason", reason, "nodes", len(chosen), "dryRun", c.dryRun)
 	if len(chosen) > 0 {
 		return FilterResult{Names: chosen, Reason: reason}, nil
-	}
-	if reason != policy.ReasonLocalQuota && reason != policy.ReasonCloudLimits {
-		p.ledger.Park(pod.UID) // The ledger itself requeues Pods that wait for a slot.
 	}
 	return FilterResult{Names: chosen, Reason: reason, Refusal: p.refusal(reason, c)}, nil
 }
@@ -176,20 +184,22 @@ type candidate struct {
 	// preempting means that the answer lets the scheduler evict Pods, and does not place this one: the scheduler filters
 	// it again.
 	preempting bool
+	// dryRun means that nothing is reserved, written or recorded, and that the answer waits for nothing.
+	dryRun bool
 }
 
 // classes is a set of classes of nodes.
 type classes struct{ local, virtual bool }
 
-// decide asks policy about a Pod.
-func (p *Placement) decide(pod *corev1.Pod) (candidate, error) {
+// decide asks policy about a Pod. imagined are virtual nodes that do not exist.
+func (p *Placement) decide(pod *corev1.Pod, imagined []policy.VirtualNode) (candidate, error) {
 	annotations, err := p.facts.Namespace(pod.Namespace)
 	if err != nil {
 		return candidate{}, err
 	}
 	decision, settings := p.policy.DecideWithSettings(policy.Input{
 		Pod: pod, Global: p.facts.Global(), Claims: p.facts.Claims(pod), NamespaceAnnotations: annotations,
-		Nodes: p.nodes.Ours(),
+		Nodes: append(slices.Clip(p.nodes.Ours()), imagined...),
 	})
 	return candidate{Decision: decision, pod: pod, limits: settings.CloudLimits}, nil
 }
@@ -230,7 +240,9 @@ func (p *Placement) chooseWithinLimits(ctx context.Context, c candidate) (classe
 		return c.fits, c.Reason, nil
 	}
 	if c.limits.IsZero() {
-		p.ledger.ChargeCloud(c.pod.UID)
+		if !c.dryRun {
+			p.ledger.ChargeCloud(c.pod.UID)
+		}
 		return c.fits, c.Reason, nil
 	}
 	outcome, err := p.reserve(ctx, c)
@@ -269,14 +281,20 @@ func (p *Placement) chooseByQuota(ctx context.Context, c candidate) (classes, po
 
 // reserve reserves a slot once the ledger has seen what the scheduler has seen, and writes a slot to the Pod before it
 // returns. If there are other extenders, it reports a slot only in a term that was still current after the slot was
-// written, so that every later leader counts the slot.
+// written, so that every later leader counts the slot. In a dry run it only looks.
 func (p *Placement) reserve(ctx context.Context, c candidate) (ledger.Outcome, error) {
 	request := ledger.Request{
 		UID: c.pod.UID, Quota: c.Quota, LocalFits: c.fits.local, CloudFits: c.fits.virtual,
 		PreemptFirst: c.preemptFirst,
 	}
 	for {
-		outcome, err := p.reserveInTerm(ctx, c, request)
+		var outcome ledger.Outcome
+		var err error
+		if c.dryRun {
+			outcome = p.ledger.Peek(c.pod, request)
+		} else {
+			outcome, err = p.reserveInTerm(ctx, c, request)
+		}
 		switch {
 		case errors.Is(err, leadership.ErrNewTerm):
 			continue

@@ -46,7 +46,7 @@ func (p *Placement) preempt(ctx context.Context, pod *corev1.Pod, victims Victim
 	if err != nil {
 		return nil, err
 	}
-	c, err := p.decide(pod)
+	c, err := p.decide(pod, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/spillway-k8s/spillway/internal/costtest"
 )
 
-var verbs = []string{"/v1/filter", "/v1/prioritize", "/v1/preempt"}
+var verbs = []string{"/v1/filter", "/v1/prioritize", "/v1/preempt", "/v1/filter?dryRun=true"}
 
 // many returns n copies of an element of a list.
 func many(element string, n int) string {
@@ -45,7 +45,9 @@ func attacks() map[string]string {
 		"a long quantity":                   limit(`"` + strings.Repeat("9", 1<<20) + `"`),
 		"a quantity of a victim": `{` + pod + `,"NodeNameToVictims":{"n":{"pods":[{"spec":{"overhead":` +
 			`{"cpu":"1e-4000000"}}}]}}}`,
-		"a quantity of a node":       `{` + pod + `,"Nodes":{"items":[{"status":{"capacity":{"cpu":"1e-4000000"}}}]}}`,
+		"a quantity of a node": `{` + pod + `,"Nodes":{"items":[{"status":{"capacity":{"cpu":"1e-4000000"}}}]}}`,
+		"whole nodes that grow in the answer": `{` + pod + `,"Nodes":{"items":[` +
+			many(`{"metadata":{"name":"local-0"}}`, 5000) + `]}}`,
 		"deep nesting":               `{"Pod":` + strings.Repeat(`{"a":`, 1_500_000) + `1`,
 		"nodes of two bytes":         `{` + pod + `,"Nodes":{"items":[` + many("1", 4_000_000) + `]}}`,
 		"empty containers":           `{` + with(`"spec":{"containers":[`+many("{}", 49_000)+`]}`) + `,"NodeNames":["n"]}`,

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,20 +77,20 @@ func (s *server) decodeArgs(
 }
 
 func checkArgs(args *extenderv1.ExtenderArgs) error {
-	err := checkPod(args.Pod)
+	return errors.Join(checkPod(args.Pod), checkNodeNames(args))
+}
+
+func checkNodeNames(args *extenderv1.ExtenderArgs) error {
 	switch {
 	case args.NodeNames == nil && args.Nodes != nil:
-		err = errors.Join(err, errors.New("field NodeNames: missing: set nodeCacheCapable: true on the extender entry "+
-			"of the scheduler, so that it sends names and not whole nodes"))
+		return errors.New("field NodeNames: missing: set nodeCacheCapable: true on the extender entry " +
+			"of the scheduler, so that it sends names and not whole nodes")
 	case args.NodeNames == nil || len(*args.NodeNames) == 0:
-		err = errors.Join(err, errors.New("field NodeNames: missing: the request must name the nodes to choose from"))
+		return errors.New("field NodeNames: missing: the request must name the nodes to choose from")
 	case len(*args.NodeNames) > maxNodes:
-		err = errors.Join(
-			err,
-			fmt.Errorf("field NodeNames: %d nodes: must be at most %d", len(*args.NodeNames), maxNodes),
-		)
+		return fmt.Errorf("field NodeNames: %d nodes: must be at most %d", len(*args.NodeNames), maxNodes)
 	}
-	return err
+	return nil
 }
 
 func checkPreemption(args *extenderv1.ExtenderPreemptionArgs) error {
@@ -137,11 +138,14 @@ func (s *server) reject(c *gin.Context, err error) {
 // write sends a response with its length. Without a length the response is sent in chunks. kube-scheduler does not read
 // the last chunk, and loses the connection with every call (docs/sources.md#scheduler-connections).
 func write(c *gin.Context, response any) {
-	body, err := json.Marshal(response)
-	if err != nil {
+	var encoded bytes.Buffer
+	encoder := json.NewEncoder(&encoded)
+	encoder.SetEscapeHTML(false) // The nodes of a dry run would need up to six times the memory of the request.
+	if err := encoder.Encode(response); err != nil {
 		c.String(http.StatusInternalServerError, "Spillway: encoding the response: %s\n", err)
 		return
 	}
+	body := bytes.TrimSuffix(encoded.Bytes(), []byte("\n"))
 	c.Header("Content-Length", strconv.Itoa(len(body)))
 	c.Data(http.StatusOK, "application/json", body)
 }

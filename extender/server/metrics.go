@@ -23,7 +23,8 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_extender_requests_total",
-			Help: "Number of requests of the scheduler, by verb and outcome (ok, refused, error, malformed, busy, forbidden).",
+			Help: "Number of requests of the scheduler, by verb (filter, filter_dry_run, prioritize, preempt) " +
+				"and outcome (ok, refused, error, malformed, busy, forbidden).",
 		}, []string{"verb", "outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "spillway_extender_request_duration_seconds",
@@ -32,7 +33,7 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 		}, []string{"verb"}),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_extender_decisions_total",
-			Help: "Number of decisions about a Pod in filter, by reason.",
+			Help: "Number of decisions about a Pod in filter, by reason. Dry runs do not count.",
 		}, []string{"reason"}),
 	}
 	for _, collector := range []prometheus.Collector{m.requests, m.duration, m.decisions} {

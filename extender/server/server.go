@@ -27,6 +27,7 @@ type Placement interface {
 	// Preempt return that error too, except for Pods that Spillway does not manage.
 	Ready() error
 	Filter(ctx context.Context, pod *corev1.Pod, names []string) (placement.FilterResult, error)
+	DryRun(ctx context.Context, pod *corev1.Pod, offer placement.Offer) (placement.FilterResult, error)
 	Prioritize(ctx context.Context, pod *corev1.Pod, names []string) (extenderv1.HostPriorityList, error)
 	Preempt(ctx context.Context, pod *corev1.Pod, victims placement.Victims) (placement.Victims, error)
 }
@@ -56,7 +57,7 @@ func New(p Placement, clients []string, registry *prometheus.Registry, logger *s
 	s := &server{p, serve.NewMemory(maxMemory), m, logger}
 	verbs := s.engine()
 	handle := func(verb string, handler gin.HandlerFunc) {
-		verbs.POST("/v1/"+verb, s.measure(verb), s.authorize(clients), handler)
+		verbs.POST("/v1/"+verb, s.measure(verb), s.authorize(clients), s.checkQuery, handler)
 	}
 	handle("filter", s.filter)
 	handle("prioritize", s.prioritize)
@@ -108,21 +109,39 @@ func (s *server) readyz(c *gin.Context) {
 // reason as "unresolvable": for a node in FailedNodes the scheduler would try preemption again and again
 // (docs/sources.md#scheduler-hot-loop, docs/sources.md#scheduler-preemption).
 func (s *server) filter(c *gin.Context) {
+	if isDryRun(c) {
+		s.dryRun(c)
+		return
+	}
 	reservation := s.memory.For(c.Request)
 	defer reservation.Release()
 	args, names, ok := s.decodeArgs(c, reservation)
 	if !ok {
 		return
 	}
-	response := extenderv1.ExtenderFilterResult{NodeNames: &[]string{}}
 	result, err := s.placement.Filter(c.Request.Context(), args.Pod, names)
+	if response := s.filtered(c, args.Pod, names, result, err); response != nil {
+		s.metrics.decided(result.Reason)
+		write(c, response)
+	}
+}
+
+// filtered returns the response to filter, or nil if it has rejected the request.
+func (s *server) filtered(
+	c *gin.Context, pod *corev1.Pod, names []string, result placement.FilterResult, err error,
+) *extenderv1.ExtenderFilterResult {
+	response := &extenderv1.ExtenderFilterResult{NodeNames: &[]string{}}
 	var unknown *nodes.UnknownNodeError
+	var imagined *placement.ImaginedError
 	switch {
 	case errors.As(err, &unknown):
 		s.reject(c, fmt.Errorf("field NodeNames: %w", err))
-		return
+		return nil
+	case errors.As(err, &imagined):
+		s.reject(c, fmt.Errorf("field Nodes: %w", err))
+		return nil
 	case err != nil:
-		s.logger.WarnContext(c, "filter failed", "pod", args.Pod.Namespace+"/"+args.Pod.Name, "err", err)
+		s.logger.WarnContext(c, "filter failed", "pod", pod.Namespace+"/"+pod.Name, "dryRun", isDryRun(c), "err", err)
 		s.metrics.outcome(c, "error")
 		s.closeConnection(c)
 		response.Error = "Spillway: " + err.Error()
@@ -132,8 +151,7 @@ func (s *server) filter(c *gin.Context) {
 	default:
 		response.NodeNames = &result.Names
 	}
-	s.metrics.decided(result.Reason)
-	write(c, response)
+	return response
 }
 
 // closeConnection closes the connection if this extender is not ready: a Kubernetes Service routes new connections to
@@ -202,6 +220,10 @@ func (s *server) measure(verb string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		start := time.Now()
 		c.Next()
-		s.metrics.answered(c, verb, time.Since(start))
+		counted := verb
+		if isDryRun(c) {
+			counted = dryRunVerb
+		}
+		s.metrics.answered(c, counted, time.Since(start))
 	}
 }

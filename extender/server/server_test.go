@@ -58,6 +58,12 @@ func (p fakePlacement) Filter(context.Context, *corev1.Pod, []string) (placement
 	return p.result, p.err
 }
 
+func (p fakePlacement) DryRun(
+	ctx context.Context, pod *corev1.Pod, _ placement.Offer,
+) (placement.FilterResult, error) {
+	return p.Filter(ctx, pod, nil)
+}
+
 func (p fakePlacement) Prioritize(
 	_ context.Context, _ *corev1.Pod, names []string,
 ) (extenderv1.HostPriorityList, error) {
@@ -86,6 +92,7 @@ func post(t *testing.T, p fakePlacement, path, body string) *httptest.ResponseRe
 
 const (
 	pod         = `"Pod":{"metadata":{"name":"web-1","namespace":"default","uid":"u1","resourceVersion":"7"}}`
+	template    = `"Pod":{"metadata":{"namespace":"default"}}`
 	filterBody  = `{` + pod + `,"NodeNames":["local-0"]}`
 	preemptBody = `{` + pod + `,"NodeNameToMetaVictims":{}}`
 )
@@ -113,7 +120,25 @@ func TestResponsesAreGolden(t *testing.T) {
 			`{` + pod + `,"NodeNames":["local-0"]}`,
 		},
 		"filter_not_ready": {fakePlacement{notReady: true}, "/v1/filter", `{` + pod + `,"NodeNames":["local-0"]}`},
-		"prioritize":       {fakePlacement{}, "/v1/prioritize", `{` + pod + `,"NodeNames":["local-0","virtual-0"]}`},
+		"dry_run_names": {
+			fakePlacement{result: placement.FilterResult{Names: []string{"virtual-0"}, Reason: policy.ReasonLocalQuota}},
+			"/v1/filter?dryRun=true", `{` + template + `,"NodeNames":["local-0","virtual-0"]}`,
+		},
+		"dry_run_nodes": {
+			fakePlacement{result: placement.FilterResult{Names: []string{"new-1"}, Reason: policy.ReasonSwitchOn}},
+			"/v1/filter?dryRun=true", `{` + template + `,"Nodes":{"items":[{"metadata":{"name":"virtual-0"}},` +
+				`{"metadata":{"name":"new-1","labels":{"pool":"<big>"}}}]}}`,
+		},
+		"dry_run_no_node": {
+			fakePlacement{result: placement.FilterResult{
+				Names: []string{}, Reason: policy.ReasonLocalQuota, Refusal: "Spillway LocalQuotaReached: why",
+			}},
+			"/v1/filter?dryRun=true", `{` + template + `,"Nodes":{"items":[{"metadata":{"name":"local-0"}}]}}`,
+		},
+		"dry_run_not_ready": {
+			fakePlacement{notReady: true}, "/v1/filter?dryRun=true", `{` + template + `,"NodeNames":["local-0"]}`,
+		},
+		"prioritize": {fakePlacement{}, "/v1/prioritize", `{` + pod + `,"NodeNames":["local-0","virtual-0"]}`},
 		"preempt": {
 			fakePlacement{}, "/v1/preempt",
 			`{` + pod + `,"NodeNameToMetaVictims":{"local-0":{"Pods":[{"UID":"v1"}],"NumPDBViolations":1}}}`,
@@ -204,6 +229,31 @@ func TestMalformedRequestsAreRejectedWithAMessage(t *testing.T) {
 			"/v1/preempt", `{"Pod":7,"NodeNameToMetaVictims":{}}`,
 			"must be one JSON object",
 		},
+		"a query that is not known": {
+			"/v1/filter?dryrun=true", filterBody, `query "dryrun=true": must be empty, or dryRun=true`,
+		},
+		"a wrong value of dryRun": {"/v1/filter?dryRun=All", filterBody, `query "dryRun=All"`},
+		"a dry run of preempt":    {"/v1/preempt?dryRun=true", preemptBody, `for /v1/filter`},
+		"a dry run without a Pod": {"/v1/filter?dryRun=true", `{}`, "field Pod: missing"},
+		"a dry run without a namespace": {
+			"/v1/filter?dryRun=true", `{"Pod":{"metadata":{"name":"a"}},"NodeNames":["n"]}`,
+			"field Pod.metadata.namespace: missing",
+		},
+		"a dry run without nodes": {"/v1/filter?dryRun=true", `{` + template + `}`, "field NodeNames: missing"},
+		"a dry run with an empty list of nodes": {
+			"/v1/filter?dryRun=true", `{` + template + `,"Nodes":{}}`, "field Nodes.items: missing",
+		},
+		"a dry run with names and nodes": {
+			"/v1/filter?dryRun=true", `{` + template + `,"NodeNames":["a"],"Nodes":{}}`, "only one may be set",
+		},
+		"a dry run with a node without a name": {
+			"/v1/filter?dryRun=true", `{` + template + `,"Nodes":{"items":[{}]}}`,
+			"field Nodes.items[0].metadata.name: missing",
+		},
+		"a dry run with too many nodes": {
+			"/v1/filter?dryRun=true", `{` + template + `,"Nodes":{"items":[` + many("{}", 5001) + `]}}`,
+			"field Nodes.items: 5001 nodes: must be at most 5000",
+		},
 		"victims that are null": {
 			"/v1/preempt", `{` + pod + `,"NodeNameToMetaVictims":{"a":null}}`,
 			`NodeNameToMetaVictims["a"]`,
@@ -227,12 +277,48 @@ func TestMalformedRequestsAreRejectedWithAMessage(t *testing.T) {
 	}
 }
 
+func TestADryRunCountsApart(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	result := placement.FilterResult{Names: []string{"local-0"}, Reason: policy.ReasonSwitchOn}
+	counted := &counting{fakePlacement: fakePlacement{result: result}}
+	handlers, err := server.New(counted, nil, registry, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, send(handlers.Verbs, "/v1/filter?dryRun=true", []byte(filterBody)).Code)
+	assert.Zero(t, counted.filtered)
+	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP spillway_extender_requests_total Number of requests of the scheduler, by verb (filter, filter_dry_run, `+
+		`prioritize, preempt) and outcome (ok, refused, error, malformed, busy, forbidden).
+# TYPE spillway_extender_requests_total counter
+spillway_extender_requests_total{outcome="ok",verb="filter_dry_run"} 1
+`), "spillway_extender_requests_total", "spillway_extender_decisions_total"))
+}
+
+func TestTheExampleOfADryRunInTheDocsIsAnswered(t *testing.T) {
+	page, err := os.ReadFile("../../docs/extender.md")
+	require.NoError(t, err)
+	_, example, found := strings.Cut(string(page), "curl -sS 'http://127.0.0.1:10290")
+	require.True(t, found)
+	parts := strings.SplitN(example, "'", 4) // The path, the option -d, and the body.
+	require.Len(t, parts, 4)
+	result := placement.FilterResult{Names: []string{"new-node"}, Reason: policy.ReasonSwitchOn}
+	got := post(t, fakePlacement{result: result}, parts[0], parts[2])
+	assert.Equal(t, http.StatusOK, got.Code, got.Body.String())
+	assert.Contains(t, got.Body.String(), `"NodeNames":["new-node"]`)
+}
+
+func TestTooManyImaginedNodesAreRejectedWithAMessage(t *testing.T) {
+	got := post(t, fakePlacement{err: &placement.ImaginedError{Count: 101}}, "/v1/filter?dryRun=true", filterBody)
+	assert.Equal(t, http.StatusBadRequest, got.Code)
+	assert.Contains(t, got.Body.String(), "field Nodes: 101 virtual nodes that the cluster does not have")
+}
+
 func TestUnknownNodesAreRejectedWithAMessage(t *testing.T) {
 	unknown := &nodes.UnknownNodeError{Name: "nowhere"}
 	for path, body := range map[string]string{
-		"/v1/filter":     `{` + pod + `,"NodeNames":["nowhere"]}`,
-		"/v1/prioritize": `{` + pod + `,"NodeNames":["nowhere"]}`,
-		"/v1/preempt":    `{` + pod + `,"NodeNameToMetaVictims":{"nowhere":{}}}`,
+		"/v1/filter":             `{` + pod + `,"NodeNames":["nowhere"]}`,
+		"/v1/filter?dryRun=true": `{` + pod + `,"NodeNames":["nowhere"]}`,
+		"/v1/prioritize":         `{` + pod + `,"NodeNames":["nowhere"]}`,
+		"/v1/preempt":            `{` + pod + `,"NodeNameToMetaVictims":{"nowhere":{}}}`,
 	} {
 		got := post(t, fakePlacement{err: unknown}, path, body)
 		assert.Equal(t, http.StatusBadRequest, got.Code)
@@ -372,6 +458,7 @@ func TestHealthAndVerbsAreSeparate(t *testing.T) {
 func FuzzDecoding(f *testing.F) {
 	f.Add(uint8(0), []byte(`{`+pod+`,"NodeNames":["local-0"]}`))
 	f.Add(uint8(2), []byte(`{`+pod+`,"NodeNameToMetaVictims":{"a":{"Pods":[null]}}}`))
+	f.Add(uint8(3), []byte(`{`+template+`,"Nodes":{"items":[{"metadata":{"name":"local-0"}}]}}`))
 	f.Add(uint8(1), []byte(`{"Pod":null,"NodeNames":[null]}`))
 	for _, body := range attacks() {
 		for i := range verbs {
