@@ -203,7 +203,7 @@ func TestOneClientCannotUseUpTheConnections(t *testing.T) {
 	requireEnds(t, ended)
 }
 
-// Whoever reaches a port can connect. Clients that the server knows keep their connections, and get new ones.
+// Every client that reaches a port can connect. Clients that the server knows keep their connections, and get new ones.
 func TestConnectionsWithoutAnAcceptedRequestMakeRoom(t *testing.T) {
 	for name, files := range map[string]bool{"plain": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {

@@ -269,9 +269,9 @@ func TestTheSidecarOfAForeignPodIsRefused(t *testing.T) {
 		kubeconfig []byte
 		want       string
 	}{
-		"a Pod that is gone":              {w.kubeconfig(&another), "401 Unauthorized: the Pod of the token is not on"},
-		"a Pod of a node of others":       {w.kubeconfig(&elsewhere), "503 Service Unavailable: node virtual-node-cci-1"},
-		"a token that nobody here signed": {otherKey, "401 Unauthorized: the token is not one of this server"},
+		"a Pod that is gone":        {w.kubeconfig(&another), "401 Unauthorized: the Pod of the token is not on"},
+		"a Pod of a node of others": {w.kubeconfig(&elsewhere), "503 Service Unavailable: node virtual-node-cci-1"},
+		"a token of another key":    {otherKey, "401 Unauthorized: the token is not one of this server"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := w.sidecar(tc.kubeconfig)
