@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -27,13 +28,16 @@ type agency struct {
 }
 
 // routeAccount parses the paths that are not of Kubernetes' form: /v1/agency and /v1/{project}/feature-gates. It
-// reports whether the path is one of them.
+// reports whether the path is one of them. The quotas of namespaces in CCI 1.0 are no objects of the store either.
 func (c *call) routeAccount(parts []string) bool {
 	switch {
 	case len(parts) == 2 && parts[0] == "v1" && parts[1] == "agency":
 		c.account = "agency"
 	case len(parts) == 3 && parts[0] == "v1" && parts[1] != "" && parts[2] == "feature-gates":
 		c.account, c.project = "feature-gates", parts[1]
+	case c.allNamespaces && len(parts) == 5 && strings.Join(parts[:3], "/") == "api/v1/namespaces" &&
+		parts[4] == "resourcequotas":
+		c.account, c.project = "resourcequotas", parts[3]
 	default:
 		return false
 	}
@@ -45,6 +49,8 @@ func (s *Server) serveAccount(c *call) (*reply, *apiError) {
 	switch {
 	case c.account == "feature-gates" && c.r.Method == http.MethodGet:
 		return s.serveFeatureGates(c)
+	case c.account == "resourcequotas" && c.r.Method == http.MethodGet:
+		return s.serveQuotas(c.project)
 	case c.account == "agency" && c.r.Method == http.MethodGet:
 		return jsonReply(http.StatusOK, mustEncode([]agency{{
 			Name: "cci_admin_trust", DomainID: c.caller.DomainID, TrustDomainID: "cci-domain", TrustDomainName: "op_svc_cci",

@@ -64,6 +64,11 @@ func (s *Server) storeNew(tx store.Tx, c *call, obj objects.Object) (*reply, *ap
 	if refusal := s.kinds[c.res].admit(tx.View, obj); refusal != nil {
 		return nil, refusal
 	}
+	if pod, ok := obj.(*objects.Pod); ok {
+		if refusal := s.checkQuota(tx.View, pod); refusal != nil {
+			return nil, refusal
+		}
+	}
 	if isDryRun(c) {
 		return jsonReply(http.StatusCreated, mustEncode(obj)), nil
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -53,6 +54,9 @@ const (
 	ImagePull Kind = "imagePull"
 	// HoldFinalizer keeps the finalizer on deleted Pods, so that they do not disappear.
 	HoldFinalizer Kind = "holdFinalizer"
+	// Quota refuses new Pods beyond Hard: in CCI 2.0 of the account, in CCI 1.0 of each namespace. The policy QuotaErrors
+	// says how. Pods that have ended do not count.
+	Quota Kind = "quota"
 )
 
 // Fault is one injected fault. It applies until it is removed, or Times times.
@@ -78,6 +82,8 @@ type Fault struct {
 	// RatePerSecond, with Burst (default 1), makes a Throttle a rate limit.
 	RatePerSecond float64 `json:"ratePerSecond,omitempty"`
 	Burst         int     `json:"burst,omitempty"`
+	// Hard belongs to a Quota: what Pods may use together of pods, cpu and memory.
+	Hard corev1.ResourceList `json:"hard,omitempty"`
 	// Delay belongs to a Latency.
 	Delay metav1.Duration `json:"delay,omitzero"`
 }
@@ -87,7 +93,10 @@ var refusingKinds = []Kind{Throttle, ServerError, Arrears, NoAgency, AgencyQuota
 
 var requestKinds = append([]Kind{Latency, LoseAnswer, HalfBody, DuplicateEvents}, refusingKinds...)
 
-var cloudKinds = []Kind{SoldOut, IPInsufficient, NetworkFailed, ImagePull, HoldFinalizer}
+var cloudKinds = []Kind{SoldOut, IPInsufficient, NetworkFailed, ImagePull, HoldFinalizer, Quota}
+
+// quotaResources are what a Quota may limit.
+var quotaResources = []corev1.ResourceName{corev1.ResourcePods, corev1.ResourceCPU, corev1.ResourceMemory}
 
 // activeFault is a Fault that can be applied.
 type activeFault struct {
@@ -111,6 +120,14 @@ func newActiveFault(f Fault) (*activeFault, error) {
 	}
 	if f.Times < 0 {
 		errs = append(errs, fmt.Errorf("times: invalid value %d: must be 0 (no limit) or more", f.Times))
+	}
+	if (f.Kind == Quota) != (len(f.Hard) > 0) {
+		errs = append(errs, fmt.Errorf("hard: invalid value %v: must be given for %s, and for no other kind", f.Hard, Quota))
+	}
+	for name := range f.Hard {
+		if !slices.Contains(quotaResources, name) {
+			errs = append(errs, fmt.Errorf("hard: invalid value %q: must be one of %v", name, quotaResources))
+		}
 	}
 	if f.Kind == Latency && f.Delay.Duration <= 0 {
 		errs = append(errs, fmt.Errorf("delay: invalid value %s: must be above zero", f.Delay.Duration))

@@ -41,6 +41,16 @@ const (
 	DocumentedLimits LimitPolicy = "documented"
 )
 
+// QuotaErrors says how the service refuses a Pod beyond a quota.
+type QuotaErrors string
+
+const (
+	// KubernetesQuota responds as the API server of Kubernetes: 403 Forbidden, "exceeded quota".
+	KubernetesQuota QuotaErrors = "kubernetes"
+	// PlainQuota responds with 400 and a text without a reason, as the service does for the quota of namespaces.
+	PlainQuota QuotaErrors = "plain"
+)
+
 // Policies are behaviors of CCI that are not documented. Each is a switch, so that a client can be tested against both.
 type Policies struct {
 	// Fields is the treatment of unlisted fields. Default drop.
@@ -86,6 +96,8 @@ type Policies struct {
 	IgnoreSecurityContext bool `json:"ignoreSecurityContext"`
 	// RefuseNetAdmin refuses containers that add the capability NET_ADMIN. Default off.
 	RefuseNetAdmin bool `json:"refuseNetAdmin"`
+	// QuotaErrors is how a Pod beyond a quota is refused. Default kubernetes.
+	QuotaErrors QuotaErrors `json:"quotaErrors"`
 	// SignedExec accepts a signature instead of X-Auth-Token for pods/exec. Default off.
 	SignedExec bool `json:"signedExec"`
 }
@@ -93,7 +105,7 @@ type Policies struct {
 // resources are those that the gateway may not know.
 var resources = []string{
 	"namespaces", "networks", "pods", "pods/log", "pods/exec", "configmaps", "secrets", "events", "persistentvolumes",
-	"persistentvolumeclaims", "imagesnapshots",
+	"persistentvolumeclaims", "imagesnapshots", "resourcequotas",
 }
 
 // WithDefaults returns the policies with every unset field filled in.
@@ -101,6 +113,7 @@ func (p Policies) WithDefaults() Policies {
 	p.Fields = cmp.Or(p.Fields, DropFields)
 	p.Events = cmp.Or(p.Events, EventsListed)
 	p.SecretTypes = cmp.Or(p.SecretTypes, DocumentedLimits)
+	p.QuotaErrors = cmp.Or(p.QuotaErrors, KubernetesQuota)
 	p.Searches = cmp.Or(p.Searches, DocumentedLimits)
 	return p
 }
@@ -118,6 +131,12 @@ func (p Policies) Validate(path *field.Path) field.ErrorList {
 	default:
 		errs = append(errs, field.NotSupported(path.Child("events"), p.Events,
 			[]EventAccess{EventsListed, EventsWatched, EventsAbsent}))
+	}
+	switch p.QuotaErrors {
+	case "", KubernetesQuota, PlainQuota:
+	default:
+		errs = append(errs, field.NotSupported(path.Child("quotaErrors"), p.QuotaErrors,
+			[]QuotaErrors{KubernetesQuota, PlainQuota}))
 	}
 	for i, resource := range p.Unpublished {
 		if !slices.Contains(resources, resource) {

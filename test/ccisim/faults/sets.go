@@ -49,7 +49,8 @@ var alone = []Policies{
 	{GoneAsStatus: true},
 	{NoVolumes: true},
 	{NoSnapshots: true},
-	{Unpublished: []string{"events", "persistentvolumes", "persistentvolumeclaims", "imagesnapshots", "pods/exec"}},
+	{Unpublished: []string{"events", "persistentvolumes", "persistentvolumeclaims", "imagesnapshots", "pods/exec",
+		"resourcequotas"}},
 	{Unpublished: []string{"pods/log"}},
 	{BareErrors: true},
 	{RequireNetworkAnnotations: true},
@@ -60,6 +61,7 @@ var alone = []Policies{
 	{RefuseLite: true},
 	{RefuseNetAdmin: true},
 	{IgnoreSecurityContext: true},
+	{QuotaErrors: PlainQuota},
 	{SignedExec: true},
 }
 

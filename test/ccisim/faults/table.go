@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -120,6 +121,19 @@ func (t *Table) Applies(kind Kind, path string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.ContainsFunc(t.active, func(f *activeFault) bool { return f.Kind == kind && f.path.MatchString(path) })
+}
+
+// Quotas returns the limits of the active Quotas for the object at path.
+func (t *Table) Quotas(path string) []corev1.ResourceList {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []corev1.ResourceList
+	for _, f := range t.active {
+		if f.Kind == Quota && f.path.MatchString(path) {
+			out = append(out, f.Hard.DeepCopy())
+		}
+	}
+	return out
 }
 
 // Add activates a fault, and returns it with its ID. It keeps an ID that the fault already has.

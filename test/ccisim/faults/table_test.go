@@ -193,6 +193,7 @@ func TestPolicies(t *testing.T) {
 	table := newTable(t)
 	defaults := Policies{
 		Fields: DropFields, Events: EventsListed, SecretTypes: DocumentedLimits, Searches: DocumentedLimits,
+		QuotaErrors: KubernetesQuota,
 	}
 	assert.Equal(t, defaults, table.Policies())
 	require.NoError(t, table.SetPolicies(Policies{Fields: RefuseFields, Searches: KubernetesLimits, SignedExec: true}))
