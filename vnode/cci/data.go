@@ -147,15 +147,11 @@ func (c *Client) UpdateData(ctx context.Context, namespace string, data *Data) (
 func (c *Client) DeleteData(
 	ctx context.Context, namespace string, kind DataKind, name string, options DeleteOptions,
 ) error {
-	body, err := options.encode()
-	if err != nil {
-		return fmt.Errorf("deleting cloud %s %s: %w", kind, name, err)
-	}
-	call := call{
-		operation: "Delete" + string(kind), method: http.MethodDelete, path: c.paths.data(kind, namespace, name), body: body,
+	on := call{
+		operation: "Delete" + string(kind), path: c.paths.data(kind, namespace, name),
 		namespace: namespace, list: c.paths.data(kind, namespace),
 	}
-	if err := c.doWithRetry(ctx, call, nil); err != nil {
+	if err := c.delete(ctx, on, options); err != nil {
 		return fmt.Errorf("deleting cloud %s %s: %w", kind, name, err)
 	}
 	return nil

@@ -29,6 +29,9 @@ func inBothForms(t *testing.T, test func(t *testing.T, form func(*ccisim.Config)
 // preconditions makes a service check the preconditions of deletions.
 func preconditions(c *ccisim.Config) { c.Policies.IgnorePreconditions = false }
 
+// noPreconditions makes a service delete whatever has the name.
+func noPreconditions(c *ccisim.Config) { c.Policies.IgnorePreconditions = true }
+
 const (
 	bare404 = `{"kind":"Status","status":"Failure","message":"not found","code":404}`
 	page404 = "<html><h1>404 Not Found</h1></html>"

@@ -43,15 +43,8 @@ func (c *Client) CreateNamespace(ctx context.Context, namespace *Namespace) (*Na
 
 // DeleteNamespace implements API.
 func (c *Client) DeleteNamespace(ctx context.Context, name string, options DeleteOptions) error {
-	body, err := options.encode()
-	if err != nil {
-		return fmt.Errorf("deleting cloud namespace %s: %w", name, err)
-	}
-	call := call{
-		operation: "DeleteNamespace", method: http.MethodDelete, path: c.paths.namespaces(name), body: body,
-		list: c.paths.namespaces(),
-	}
-	if err := c.doWithRetry(ctx, call, nil); err != nil {
+	on := call{operation: "DeleteNamespace", path: c.paths.namespaces(name), list: c.paths.namespaces()}
+	if err := c.delete(ctx, on, options); err != nil {
 		return fmt.Errorf("deleting cloud namespace %s: %w", name, err)
 	}
 	return nil

@@ -38,7 +38,7 @@ func TestDataIsCreatedListedUpdatedAndDeleted(t *testing.T) {
 func dataIsCreatedListedUpdatedAndDeleted(t *testing.T, form func(*ccisim.Config)) {
 	for _, kind := range []cci.DataKind{cci.ConfigMap, cci.Secret} {
 		t.Run(string(kind), func(t *testing.T) {
-			cloud := cloudtest.NewWithNetwork(t, form, preconditions)
+			cloud := cloudtest.NewWithNetwork(t, form, noPreconditions)
 			ctx, client, ns := t.Context(), cloud.Client, cloudtest.Namespace
 			_, err := client.GetData(ctx, ns, kind, "a")
 			require.True(t, cci.IsNotFound(err), "%v", err)
@@ -114,7 +114,7 @@ func claim(name, volume string) *cci.PersistentVolumeClaim {
 func TestVolumesAndClaims(t *testing.T) { inBothForms(t, volumesAndClaims) }
 
 func volumesAndClaims(t *testing.T, form func(*ccisim.Config)) {
-	cloud := cloudtest.NewWithNetwork(t, cloudtest.EveryAPI, form, preconditions)
+	cloud := cloudtest.NewWithNetwork(t, cloudtest.EveryAPI, form, noPreconditions)
 	ctx, client, ns := t.Context(), cloud.Client, cloudtest.Namespace
 	_, err := client.GetVolume(ctx, "v")
 	require.True(t, cci.IsNotFound(err), "%v", err)
@@ -158,7 +158,7 @@ func volumesAndClaims(t *testing.T, form func(*ccisim.Config)) {
 func TestNamespaceContentsAndDeletion(t *testing.T) {
 	for _, version := range []policy.CCIVersion{policy.CCI2, policy.CCI1} {
 		t.Run(string(version), func(t *testing.T) {
-			cloud := cloudtest.New(t, preconditions).In(t, version)
+			cloud := cloudtest.New(t, noPreconditions).In(t, version)
 			ctx, client, ns := t.Context(), cloud.Client, cloudtest.Namespace
 			_, err := client.NamespaceContents(ctx, ns)
 			require.True(t, cci.IsNotFound(err), "%v", err)
@@ -262,7 +262,7 @@ func snapshot(name string) *cci.ImageSnapshot {
 }
 
 func TestImageSnapshots(t *testing.T) {
-	cloud := cloudtest.NewWithNetwork(t, cloudtest.EveryAPI, preconditions,
+	cloud := cloudtest.NewWithNetwork(t, cloudtest.EveryAPI, noPreconditions,
 		func(c *ccisim.Config) { c.Policies.Fields = ccisim.RefuseFields })
 	ctx, client := t.Context(), cloud.Client
 	_, err := client.GetSnapshot(ctx, "s")

@@ -127,13 +127,7 @@ func (c *Client) ListSnapshots(ctx context.Context, options ListOptions) ([]Imag
 
 // DeleteSnapshot implements API.
 func (c *Client) DeleteSnapshot(ctx context.Context, name string, options DeleteOptions) error {
-	body, err := options.encode()
-	if err != nil {
-		return fmt.Errorf("deleting image snapshot %s: %w", name, err)
-	}
-	call := onSnapshots("DeleteSnapshot", http.MethodDelete, name)
-	call.body = body
-	if err := c.doWithRetry(ctx, call, nil); err != nil {
+	if err := c.delete(ctx, onSnapshots("DeleteSnapshot", http.MethodDelete, name), options); err != nil {
 		return fmt.Errorf("deleting image snapshot %s: %w", name, err)
 	}
 	return nil

@@ -106,13 +106,7 @@ func (c *Client) GetVolume(ctx context.Context, name string) (*PersistentVolume,
 
 // DeleteVolume implements API.
 func (c *Client) DeleteVolume(ctx context.Context, name string, options DeleteOptions) error {
-	body, err := options.encode()
-	if err != nil {
-		return fmt.Errorf("deleting cloud volume %s: %w", name, err)
-	}
-	call := onVolumes("DeleteVolume", http.MethodDelete, name)
-	call.body = body
-	if err := c.doWithRetry(ctx, call, nil); err != nil {
+	if err := c.delete(ctx, onVolumes("DeleteVolume", http.MethodDelete, name), options); err != nil {
 		return fmt.Errorf("deleting cloud volume %s: %w", name, err)
 	}
 	return nil
@@ -162,13 +156,7 @@ func (c *Client) ListVolumes(ctx context.Context, options ListOptions) ([]Persis
 
 // DeleteClaim implements API.
 func (c *Client) DeleteClaim(ctx context.Context, namespace, name string, options DeleteOptions) error {
-	body, err := options.encode()
-	if err != nil {
-		return fmt.Errorf("deleting cloud claim %s: %w", name, err)
-	}
-	call := onClaims("DeleteClaim", http.MethodDelete, namespace, name)
-	call.body = body
-	if err := c.doWithRetry(ctx, call, nil); err != nil {
+	if err := c.delete(ctx, onClaims("DeleteClaim", http.MethodDelete, namespace, name), options); err != nil {
 		return fmt.Errorf("deleting cloud claim %s: %w", name, err)
 	}
 	return nil

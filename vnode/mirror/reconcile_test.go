@@ -111,8 +111,8 @@ func TestACopyThatIsNeededStays(t *testing.T) {
 }
 
 func TestErrorsOfARemoval(t *testing.T) {
-	prepare := func(t *testing.T) *harness {
-		h, _, pod := withCopy(t, func(c *ccisim.Config) { c.Policies.IgnorePreconditions = false })
+	prepare := func(t *testing.T, changes ...func(*ccisim.Config)) *harness {
+		h, _, pod := withCopy(t, changes...)
 		h.removePod(pod)
 		h.reconciles(settings)
 		h.pass(removeAfter)
@@ -133,8 +133,8 @@ func TestErrorsOfARemoval(t *testing.T) {
 		assert.Zero(t, h.reconciles(settings))
 		assert.Empty(t, h.Mirrors.known())
 	})
-	t.Run("a copy that was created again is removed later", func(t *testing.T) {
-		h := prepare(t)
+	t.Run("a copy that was created again is removed later, also if the cloud checks no UID", func(t *testing.T) {
+		h := prepare(t, func(c *ccisim.Config) { c.Policies.IgnorePreconditions = true })
 		h.deleteCopy(settings)
 		h.createCopy(owner.MirrorMeta(settings, "other"), cci.ConfigMap, map[string]string{"a": "2"})
 		assert.Equal(t, removeAfter, h.reconciles(settings))
