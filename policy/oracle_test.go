@@ -1127,6 +1127,7 @@ func TestDecideAgreesWithAnOracle(t *testing.T) {
 				"CloudOnly",
 				"LocalOnly",
 				"CloudSoldOut",
+				"CloudQuota",
 				"BurstAllowed",
 				"WebhookMissed",
 				"KeptLocal",

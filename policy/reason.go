@@ -103,3 +103,7 @@ const (
 // ReasonSoldOut: the cloud has no capacity for the size of the Pod. It is the type of a condition of virtual nodes and
 // the reason of Events of Pods.
 const ReasonSoldOut Reason = "CloudSoldOut"
+
+// ReasonQuota: a quota of the account or of the cloud namespace has no room for the Pod. The message contains what the
+// cloud says. The Pod waits, whatever its restartPolicy.
+const ReasonQuota Reason = "CloudQuota"

@@ -27,6 +27,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/node"
 	"github.com/spillway-k8s/spillway/vnode/nodeconditions"
 	"github.com/spillway-k8s/spillway/vnode/provider"
+	"github.com/spillway-k8s/spillway/vnode/quota"
 	"github.com/spillway-k8s/spillway/vnode/services"
 	"github.com/spillway-k8s/spillway/vnode/snapshots"
 	"github.com/spillway-k8s/spillway/vnode/soldout"
@@ -57,6 +58,8 @@ type App struct {
 	pods    *vknode.PodController
 	soldOut *soldout.Controller
 	orphans *orphans.Sweep
+	// quota keeps the capacity within the quotas of the cloud namespace, nil with CCI 2.0.
+	quota *quota.Follower
 	// snapshots keeps image snapshots, nil if none are configured.
 	snapshots *snapshots.Keeper
 
@@ -181,7 +184,10 @@ func (a *App) assemble(b builder, rejections *serve.Rejections) error {
 	if a.pods, err = b.podController(a.provider); err != nil {
 		return err
 	}
-	if a.soldOut, err = b.soldOut(a.inventory); err != nil {
+	if a.soldOut, err = b.soldOut(a.inventory, a.provider); err != nil {
+		return err
+	}
+	if a.quota, err = b.quota(a.node, a.inventory); err != nil {
 		return err
 	}
 	a.orphans = b.orphans()

@@ -30,6 +30,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/mirror"
 	"github.com/spillway-k8s/spillway/vnode/node"
 	"github.com/spillway-k8s/spillway/vnode/provider"
+	"github.com/spillway-k8s/spillway/vnode/quota"
 	"github.com/spillway-k8s/spillway/vnode/services"
 	"github.com/spillway-k8s/spillway/vnode/snapshots"
 	"github.com/spillway-k8s/spillway/vnode/soldout"
@@ -45,6 +46,8 @@ const (
 	recheckInterval = 20 * time.Second
 	// nodeInterval is how often the conditions and the lock of the Node are reconciled.
 	nodeInterval = 2 * time.Second
+	// quotaInterval is how often the quotas of the cloud namespace are read.
+	quotaInterval = time.Minute
 )
 
 // builder holds what several parts need. Its methods return one part each, from what they are passed, and change
@@ -129,7 +132,7 @@ func (b builder) provider(
 }
 
 // soldOut returns the controller that locks the node while the cloud is sold out.
-func (b builder) soldOut(cloudPods *inventory.Inventory) (*soldout.Controller, error) {
+func (b builder) soldOut(cloudPods *inventory.Inventory, pods *provider.Provider) (*soldout.Controller, error) {
 	c := b.config.SoldOut
 	var probe *cci.Pod
 	if c.ProbeImage != "" {
@@ -141,9 +144,24 @@ func (b builder) soldOut(cloudPods *inventory.Inventory) (*soldout.Controller, e
 	return soldout.New(soldout.Config{
 		Owner: b.config.Owner(), Timeout: c.Timeout.Duration, FirstLock: c.FirstLock.Duration, Lock: c.Lock.Duration,
 		Interval: nodeInterval, Signs: c.SignsPattern(), Probe: probe, StrandedPods: c.StrandedPods,
-		CloudPods: cloudPods.All, API: b.cloud, CloudNamespace: b.config.CCI.Namespace,
+		CloudPods: cloudPods.All, QuotaRefusals: pods.QuotaRefusals, RetryQuota: pods.RetryQuota,
+		API: b.cloud, CloudNamespace: b.config.CCI.Namespace,
 		Client: b.clients.pods, Pods: b.informers.Core().V1().Pods().Lister(), Recorder: b.recorder,
 		Now: time.Now, Registerer: b.registry, Logger: b.logger,
+	})
+}
+
+// quota returns what keeps the capacity of the node within the quotas of its cloud namespace, nil with CCI 2.0, which
+// shows none.
+func (b builder) quota(virtualNode *node.Node, cloudPods *inventory.Inventory) (*quota.Follower, error) {
+	if b.config.Policy.CCIVersion != policy.CCI1 {
+		return nil, nil
+	}
+	c := b.config.Node
+	return quota.New(quota.Config{
+		API: b.cloud, Namespace: b.config.CCI.Namespace, Node: c.Name,
+		Configured: node.Capacity(c.CPU, c.Memory, c.EphemeralStorage, c.Pods),
+		CloudPods:  cloudPods.All, Set: virtualNode.SetResources, Interval: quotaInterval, Logger: b.logger,
 	})
 }
 

@@ -124,6 +124,16 @@ func (a *App) runPods(ctx context.Context, group *errgroup.Group) {
 		}
 	})
 	group.Go(func() error { return a.orphans.Run(ctx) })
+	if a.quota != nil {
+		group.Go(func() error {
+			select { // What this node uses itself must be known.
+			case <-ctx.Done():
+				return nil
+			case <-a.inventory.Synced():
+				return a.quota.Run(ctx)
+			}
+		})
+	}
 	if a.snapshots != nil {
 		group.Go(func() error { return a.snapshots.Run(ctx) })
 	}

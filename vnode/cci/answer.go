@@ -98,6 +98,8 @@ func (b *errorBody) kind(method string, status int, code string) Kind {
 		return Denied
 	case isAccountCode(code):
 		return Denied
+	case b.isQuota(method, status, code):
+		return QuotaExceeded
 	case status == http.StatusForbidden && isGatewayCode(code):
 		return Denied // The gateway answers 403 for its own checks only, which do not depend on the Pod.
 	case status == http.StatusForbidden && code == "" && reason == "":
@@ -113,6 +115,8 @@ func (b *errorBody) kind(method string, status int, code string) Kind {
 		return Transient // Maybe from a proxy. Treated as proof, it would end Pods that are running: see Client.explain.
 	case status == http.StatusConflict && reason == metav1.StatusReasonAlreadyExists:
 		return AlreadyExists
+	case b.isQuotaBusy(status):
+		return Transient
 	case status == http.StatusConflict:
 		return Conflict
 	case status == http.StatusGone:

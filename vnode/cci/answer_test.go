@@ -139,6 +139,48 @@ func TestA403WithoutAReasonIsJudgedByTheRequest(t *testing.T) {
 	}
 }
 
+// How CCI 2.0 refuses a Pod beyond a quota is documented nowhere. CCI 1.0 is an API server of Kubernetes.
+func TestARefusalForAQuotaIsRecognizedByItsText(t *testing.T) {
+	const exceeded = `pods \"web\" is forbidden: exceeded quota: compute-resources, requested: pods=1, used: pods=50, ` +
+		`limited: pods=50`
+	for name, test := range map[string]struct {
+		method string
+		status int
+		body   string
+		want   Kind
+	}{
+		"Kubernetes": {http.MethodPost, 403,
+			`{"kind":"Status","reason":"Forbidden","message":"` + exceeded + `"}`, QuotaExceeded},
+		"without a reason": {http.MethodPost, 403, `{"kind":"Status","message":"` + exceeded + `"}`, QuotaExceeded},
+		"with an unknown code": {http.MethodPost, 403,
+			`{"kind":"Status","message":"The CPU quota of the account is used up","errorCode":"CCI.02.403199"}`, QuotaExceeded},
+		"as a bad request": {http.MethodPost, 400,
+			`{"status":"Failure","message":"Insufficient quota of pods","code":400}`, QuotaExceeded},
+		"the code for namespaces, whatever the text": {http.MethodPost, 400,
+			`{"kind":"Status","message":"no","errorCode":"CCI.02.400106"}`, QuotaExceeded},
+		"another refusal": {http.MethodPost, 403,
+			`{"kind":"Status","reason":"Forbidden","message":"no such size"}`, Permanent},
+		"a refusal about a Pod whose name speaks of a quota": {http.MethodPost, 403,
+			`{"kind":"Status","reason":"Forbidden","message":"pods \"exceeded quota\" is forbidden: no such size"}`, Permanent},
+		"the quota of agencies is a matter of the account": {http.MethodPost, 400,
+			`{"kind":"Status","message":"no agency quota found, quota exceeded","errorCode":"CCI.01.400104"}`, Denied},
+		"the gateway": {http.MethodPost, 403, `{"error_code":"APIG.0308","error_msg":"quota exceeded"}`, Denied},
+		"a firewall":  {http.MethodPost, 403, `<html>quota exceeded</html>`, Denied},
+		"a read":      {http.MethodGet, 403, `{"kind":"Status","reason":"Forbidden","message":"quota exceeded"}`, Permanent},
+		"a quota that others count at the same time": {http.MethodPost, 409,
+			`{"kind":"Status","reason":"Conflict","message":"Operation cannot be fulfilled on resourcequotas","details":` +
+				`{"name":"compute-resources","kind":"resourcequotas"}}`, Transient},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := decodeError(test.method, test.status, nil, []byte(test.body), time.Now())
+			assert.Equal(t, test.want, err.Kind)
+			if test.want == QuotaExceeded {
+				assert.Contains(t, err.Error(), "larger quota")
+			}
+		})
+	}
+}
+
 // The hint is part of the error message, so that it is shown wherever the error is shown.
 func TestErrorsContainAHint(t *testing.T) {
 	cases := map[string]struct {

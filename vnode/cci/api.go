@@ -15,10 +15,10 @@ import (
 // Each call may block for the request timeout times the number of attempts, plus the delay of the rate limit. It
 // returns immediately when ctx ends, with the error of ctx. The caller owns the results. Arguments are neither kept nor
 // changed. All methods are safe for concurrent use. Reads and deletions are retried after transient errors. In addition
-// to the errors named below, each call can return Throttled, Denied, NotOffered, Permanent and Transient: see Kind for
-// how to handle them. A 404 that does not say what was not found costs one more request, a list. While the service does
-// not answer at all, calls return Transient immediately, without sending a request. Source: CCI API, the pages of the
-// resources.
+// to the errors named below, each call can return Throttled, Denied, NotOffered, Permanent and Transient, and each
+// creation QuotaExceeded: see Kind for how to handle them. A 404 that does not say what was not found costs one more
+// request, a list. While the service does not answer at all, calls return Transient immediately, without sending a
+// request. Source: CCI API, the pages of the resources.
 type API interface {
 	// GetNamespace returns NotFound if the namespace does not exist, or was created in the other generation of CCI.
 	GetNamespace(ctx context.Context, name string) (*Namespace, error)
@@ -34,6 +34,10 @@ type API interface {
 	// without saying that the region lacks it: there may be such objects.
 	NamespaceContents(ctx context.Context, namespace string) ([]NamespaceObject, error)
 
+	// NamespaceQuotas lists the quotas of a namespace. It returns NotOffered with CCI 2.0 and in a region without them,
+	// and NotFound if the namespace does not exist. That the key may not read them is no fault: see QuotasOperation.
+	NamespaceQuotas(ctx context.Context, namespace string) ([]corev1.ResourceQuota, error)
+
 	// ListNetworks lists the networks of a namespace. It returns NotFound if the namespace does not exist.
 	ListNetworks(ctx context.Context, namespace string) ([]Network, error)
 	// GetNetwork returns NotFound if the network does not exist.
@@ -47,8 +51,8 @@ type API interface {
 	UpdateNetwork(ctx context.Context, namespace, name string, change NetworkChange) error
 
 	// CreatePod is not retried: after Transient or Throttled the Pod may still exist. It returns AlreadyExists or
-	// Conflict if the name is taken, and Permanent if the service will never accept this Pod. The Pod is Pending when
-	// the call returns.
+	// Conflict if the name is taken, QuotaExceeded if a quota has no room for it, and Permanent if the service will
+	// never accept this Pod. The Pod is Pending when the call returns.
 	CreatePod(ctx context.Context, namespace string, pod *Pod) (*Pod, error)
 	// GetPod returns NotFound if the Pod does not exist. This and NotFound of DeletePod are the only proofs that a Pod is
 	// gone.

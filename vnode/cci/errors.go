@@ -30,6 +30,9 @@ const (
 	// Denied means that the access key, a permission, the agency or the account is not accepted. Every other request fails
 	// in the same way until an operator acts.
 	Denied Kind = "Denied"
+	// QuotaExceeded means that a quota of the account or of the cloud namespace has no room for a new object. The caller
+	// tries again when other objects are gone, or later: an operator may get a larger quota.
+	QuotaExceeded Kind = "QuotaExceeded"
 	// Permanent means that this request will never be accepted.
 	Permanent Kind = "Permanent"
 	// Transient means that there was no answer, or an internal error of the service. The request may have been executed.
@@ -53,6 +56,8 @@ const (
 	Exec Feature = "commands in containers"
 	// Snapshots are snapshots of images, from which Pods start.
 	Snapshots Feature = "image snapshots"
+	// Quotas are the quotas of namespaces.
+	Quotas Feature = "quotas of namespaces"
 )
 
 // Error is an error response of the service, or the reason why there was no response.
@@ -140,6 +145,9 @@ func IsThrottled(err error) bool { return KindOf(err) == Throttled }
 
 // IsDenied reports whether an operator must act first.
 func IsDenied(err error) bool { return KindOf(err) == Denied }
+
+// IsQuotaExceeded reports whether a quota has no room for a new object.
+func IsQuotaExceeded(err error) bool { return KindOf(err) == QuotaExceeded }
 
 // IsPermanent reports whether the same request will never be accepted.
 func IsPermanent(err error) bool { return KindOf(err) == Permanent }

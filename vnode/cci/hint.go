@@ -49,6 +49,8 @@ func (e *Error) hint() string {
 		return "the access key is wrong, expired, revoked or of another project, or the clock is off by more than 15 minutes"
 	case isPermissionCode(e.Code):
 		return hintPermission
+	case e.Kind == QuotaExceeded:
+		return "delete what is not used, or request a larger quota in the console (My Quotas)"
 	}
 	return ""
 }

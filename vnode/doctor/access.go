@@ -146,8 +146,12 @@ func (d *Doctor) checkSubnet(ctx context.Context, endpoint, id string) (*Finding
 		f := found(CodeSubnetOfVPC, "%s is the ID of the VPC API; its Neutron ID is not known", id)
 		return &f, nil
 	}
-	f := found(CodeSubnetOfVPC, "%s is the ID of the VPC API; the Neutron ID of this subnet (%s) is %s",
-		id, answer.Subnet.CIDR, answer.Subnet.Neutron)
+	subnet := "this subnet"
+	if answer.Subnet.CIDR != "" {
+		subnet += " (" + answer.Subnet.CIDR + ")"
+	}
+	f := found(CodeSubnetOfVPC, "%s is the ID of the VPC API; the Neutron ID of %s is %s",
+		id, subnet, answer.Subnet.Neutron)
 	return &f, nil
 }
 

@@ -55,7 +55,7 @@ func (r *Report) PrintText(out io.Writer) {
 
 // createText says what --create does.
 const createText = `With --create, the command also creates a
-namespace, a network and three Pods of the smallest size (0.25 CPU, 0.5 GiB), looks at them, and
+namespace, a network and four Pods of the smallest size (0.25 CPU, 0.5 GiB), looks at them, and
 removes them. That takes some minutes, and costs less than a cent.`
 
 // printIndented prints a text with line breaks.

@@ -12,10 +12,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
+	"github.com/spillway-k8s/spillway/test/ccisim/faults"
 	"github.com/spillway-k8s/spillway/test/page/pagetest"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 	"github.com/spillway-k8s/spillway/vnode/node"
@@ -151,14 +153,18 @@ var cloudFaults = map[string]cloudFault{
 		provider.ReasonDenied, nodeconditions.Denied, "Blocked", "once the firewall lets requests through"),
 
 	// Pods.
-	"the cloud refuses the Pod (403)": refusing(answers(403, "", "quota exceeded"),
-		"retried every `pods.refusalRetry`: a quota may have been raised"),
+	"the cloud refuses the Pod (403)": refusing(answers(403, "", "the Pod is not allowed"),
+		"retried every `pods.refusalRetry`"),
 	"the cloud refuses the Pod (403 without a reason)": refusing(both(behaving(bareErrors),
 		answers(403, "", "subnetID is not allowed to be duplicated")), "retried every `pods.refusalRetry`"),
 	"the cloud considers the Pod invalid (422)": refusing(answers(422, "", "metadata.labels: Invalid value"),
 		"retried every `pods.refusalRetry`"),
 	"the namespace has no usable network": pendingWithout(always(ccisim.Fault{Kind: ccisim.NetworkFailed}),
 		`is not Ready: its status is "Failed"`, "once the network is Ready; the lock ends automatically"),
+	"a quota is used up": waiting(always(ccisim.Fault{Kind: faults.Quota, Hard: corev1.ResourceList{
+		corev1.ResourcePods: resource.MustParse("0"),
+	}}), string(policy.ReasonQuota), soldOutCondition, "a quota is used up",
+		"once the quota has room: vnode tries with a probe"),
 	"the cloud is sold out": pendingWithout(always(ccisim.Fault{Kind: ccisim.SoldOut}),
 		"a probe of size 0.25_0.5 finds no room either",
 		"once the cloud has capacity; the lock after `soldOut.lock` at the latest, or with `kubectl uncordon`"),

@@ -38,6 +38,7 @@ const (
 // Node is the virtual node in the cluster.
 type Node struct {
 	config     Config
+	resources  atomic.Pointer[resources]
 	client     kubernetes.Interface
 	nodes      completion
 	controller *vknode.NodeController
@@ -54,10 +55,11 @@ func New(config Config, client, account kubernetes.Interface, logger *slog.Logge
 		return nil, errors.New("creating the node: name, address, port and capacity must be given")
 	}
 	n := &Node{config: config, client: client, logger: logger}
+	n.resources.Store(&resources{config.Capacity, config.Capacity})
 	n.reporter = &reporter{limit: rate.NewLimiter(rate.Every(reportInterval), reportBurst)}
 	n.nodes = newCompletion(client.CoreV1().Nodes(), account.CoreV1().Nodes(), config)
 	var err error
-	n.controller, err = vknode.NewNodeController(n.reporter, object(config), n.nodes,
+	n.controller, err = vknode.NewNodeController(n.reporter, n.object(), n.nodes,
 		vknode.WithNodeEnableLeaseV1WithRenewInterval(
 			client.CoordinationV1().Leases(corev1.NamespaceNodeLease), leaseSeconds, renewInterval),
 		vknode.WithNodeStatusUpdateInterval(statusInterval),
@@ -72,7 +74,7 @@ func New(config Config, client, account kubernetes.Interface, logger *slog.Logge
 	_, err = n.factory.Core().V1().Nodes().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    n.changed,
 		UpdateFunc: func(_, obj any) { n.changed(obj) },
-		DeleteFunc: func(any) { n.reporter.report(config) },
+		DeleteFunc: func(any) { n.reporter.report(n.object) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("watching the node: %w", err)
@@ -120,6 +122,25 @@ func (n *Node) Run(ctx context.Context) error {
 // Ready is closed when the Node is registered.
 func (n *Node) Ready() <-chan struct{} { return n.controller.Ready() }
 
+// resources are what the Node has, and what of it its Pods may use.
+type resources struct{ capacity, allocatable corev1.ResourceList }
+
+// SetResources sets the capacity of the Node, and what of it its Pods may use. It writes the Node soon if they differ
+// from the last ones. It does not block and may be called at any time.
+func (n *Node) SetResources(capacity, allocatable corev1.ResourceList) {
+	next := resources{capacity, allocatable}
+	if last := n.resources.Swap(&next); !has(last.capacity, capacity) || !has(last.allocatable, allocatable) {
+		n.reporter.report(n.object)
+	}
+}
+
+// object returns the Node as it is to be registered now.
+func (n *Node) object() *corev1.Node {
+	object, now := object(n.config), n.resources.Load()
+	object.Status.Capacity, object.Status.Allocatable = now.capacity, now.allocatable
+	return object
+}
+
 // DNS returns the DNS configuration of the Node's annotation, nil if there is none.
 func (n *Node) DNS() *corev1.PodDNSConfig { return n.dns.Load() }
 
@@ -129,7 +150,7 @@ func (n *Node) recreate(ctx context.Context, err error) error {
 		return err
 	}
 	n.logger.Warn("the node was deleted and is registered again", "node", n.config.Name)
-	_, err = n.nodes.Create(ctx, object(n.config), metav1.CreateOptions{})
+	_, err = n.nodes.Create(ctx, n.object(), metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("registering node %s again: %w", n.config.Name, err)
 	}
@@ -145,7 +166,7 @@ func (n *Node) changed(obj any) {
 		return
 	}
 	if n.differs(node) {
-		n.reporter.report(n.config)
+		n.reporter.report(n.object)
 	}
 }
 
@@ -166,14 +187,25 @@ func (n *Node) differs(node *corev1.Node) bool {
 			return true
 		}
 	}
-	wanted := object(n.config).Status
+	wanted := n.object().Status
 	for _, address := range wanted.Addresses {
 		if !slices.Contains(node.Status.Addresses, address) {
 			return true
 		}
 	}
-	return node.Status.DaemonEndpoints != wanted.DaemonEndpoints || len(n.nodes.missing(node)) > 0 ||
+	return !has(node.Status.Capacity, wanted.Capacity) || !has(node.Status.Allocatable, wanted.Allocatable) ||
+		node.Status.DaemonEndpoints != wanted.DaemonEndpoints || len(n.nodes.missing(node)) > 0 ||
 		len(n.nodes.missingTaints(node)) > 0
+}
+
+// has reports whether a list has the resources of another one.
+func has(list, wanted corev1.ResourceList) bool {
+	for name, quantity := range wanted {
+		if got, ok := list[name]; !ok || got.Cmp(quantity) != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // reporter makes the node controller write the Node after a change.
@@ -201,7 +233,7 @@ func (r *reporter) NotifyNodeStatus(ctx context.Context, write func(*corev1.Node
 
 // report makes the controller write or recreate the Node soon. It does not block. The controller handles one report at
 // a time, and none after it has ended.
-func (r *reporter) report(config Config) {
+func (r *reporter) report(object func() *corev1.Node) {
 	write := r.write.Load()
 	if write == nil || !r.writing.CompareAndSwap(false, true) {
 		return
@@ -209,7 +241,7 @@ func (r *reporter) report(config Config) {
 	go func() {
 		defer r.writing.Store(false)
 		if r.limit.Wait(*r.ctx.Load()) == nil {
-			(*write)(object(config))
+			(*write)(object())
 		}
 	}()
 }

@@ -229,6 +229,9 @@ func TestAChangedNodeIsReported(t *testing.T) {
 		"with the address of another process": {changed(func(n *corev1.Node) {
 			n.Status.Addresses[0].Address = "10.0.0.2"
 		}), true},
+		"with another capacity": {changed(func(n *corev1.Node) {
+			n.Status.Allocatable[corev1.ResourceCPU] = resource.MustParse("1")
+		}), true},
 		"with the port of another process": {changed(func(n *corev1.Node) {
 			n.Status.DaemonEndpoints.KubeletEndpoint.Port++
 		}), true},
@@ -244,6 +247,20 @@ func TestAChangedNodeIsReported(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestNewResourcesAreWritten(t *testing.T) {
+	n, written := newNode(t, fake.NewClientset()), make(chan *corev1.Node, 1)
+	n.reporter.NotifyNodeStatus(t.Context(), func(object *corev1.Node) { written <- object })
+	capacity := Capacity(resource.MustParse("40"), resource.MustParse("1Gi"), resource.MustParse("1Gi"), 20)
+	allocatable := Capacity(resource.MustParse("30"), resource.MustParse("1Gi"), resource.MustParse("1Gi"), 10)
+	n.SetResources(capacity, allocatable)
+	object := <-written
+	assert.Equal(t, "40", object.Status.Capacity.Cpu().String())
+	assert.Equal(t, "10", object.Status.Allocatable.Pods().String())
+	require.Eventually(t, func() bool { return !n.reporter.writing.Load() }, cloudtest.Timeout, cloudtest.Tick)
+	n.SetResources(capacity.DeepCopy(), allocatable.DeepCopy())
+	assert.False(t, n.reporter.writing.Load(), "the same is not written again")
 }
 
 func TestTheConfiguredLabelsAndTaintsAreThoseOfTheNode(t *testing.T) {
@@ -280,15 +297,16 @@ func TestANodeOfThePreviousVersionGetsItsLabels(t *testing.T) {
 
 func TestOneReportIsWrittenAtATime(t *testing.T) {
 	r := &reporter{limit: rate.NewLimiter(rate.Inf, 1)}
-	r.report(testConfig()) // Without a controller it does nothing.
+	report := func() *corev1.Node { return object(testConfig()) }
+	r.report(report) // Without a controller it does nothing.
 	started, release := make(chan struct{}, 2), make(chan struct{})
 	r.NotifyNodeStatus(t.Context(), func(*corev1.Node) {
 		started <- struct{}{}
 		<-release
 	})
-	r.report(testConfig())
+	r.report(report)
 	<-started
-	r.report(testConfig())
+	r.report(report)
 	close(release)
 	require.Eventually(t, func() bool { return !r.writing.Load() }, cloudtest.Timeout, cloudtest.Tick)
 	assert.Empty(t, started, "the second report was dropped")

@@ -83,7 +83,8 @@ func (t *Tracker) Note(operation string, err error) {
 	if err == nil {
 		t.keyAcceptedLocked()
 	}
-	if isLacking := t.noteFeatureLocked(operation, err); isLacking {
+	isLacking := t.noteFeatureLocked(operation, err)
+	if isLacking || kind == cci.Denied && operation == cci.QuotasOperation && !isKeyRejected(err) {
 		kind = "" // The virtual node can do without.
 	}
 	t.last[operation] = outcome{kind, isKeyRejected(err), message, now}

@@ -57,6 +57,9 @@ func (p *Provider) create(ctx context.Context, pod *corev1.Pod) (time.Duration, 
 		return p.createFailed(pod, err)
 	}
 	p.inventory.Put(created)
+	if p.state(key).waitsForQuota() {
+		p.RetryQuota() // It has room again.
+	}
 	p.recordCreated(key)
 	p.cancelReservation(key)
 	if now := p.pod(key); now != nil && now != pod { // It was changed meanwhile, and the inventory did not have it yet.
@@ -136,6 +139,8 @@ func (p *Provider) createFailed(pod *corev1.Pod, err error) (time.Duration, erro
 	switch cci.KindOf(err) {
 	case cci.Permanent:
 		return p.refuse(pod, ReasonRefused, err.Error())
+	case cci.QuotaExceeded:
+		return p.waitForQuota(pod, err)
 	case cci.Throttled:
 		p.reportWaiting(pod, ReasonThrottled, err)
 	case cci.Denied:

@@ -79,10 +79,12 @@ func (p *Provider) cancelReservation(key identity.Key) {
 	}
 }
 
-// cloudFreed queues the Pods that wait for the limits, if a cloud Pod of their namespace no longer counts.
+// cloudFreed queues the Pods that wait for the limits, if a cloud Pod of their namespace no longer counts, and some of
+// those that wait for a quota of the cloud.
 func (p *Provider) cloudFreed(key identity.Key, cloud *cci.Pod, exists bool) {
 	if !exists || translate.IsTerminal(cloud.Status.Phase) {
 		p.limitsFreed(key.Namespace)
+		p.RetryQuota()
 	}
 }
 

@@ -22,6 +22,8 @@ type podState struct {
 	failures int
 	// refusal is the last reported reason why the Pod cannot run in the cloud.
 	refusal string
+	// refusedAt is when the cloud last refused the Pod because a quota has no room for it.
+	refusedAt time.Time
 	// The provider has reported that the cloud has lost the Pod, that the deadline of the Pod has passed, that it does
 	// not use an address of the cloud Pod, that files of the downward API do not follow a change, that a resize has no
 	// effect, and that the sidecar for Services does not run.

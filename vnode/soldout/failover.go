@@ -27,7 +27,7 @@ func (c *Controller) failOver(ctx context.Context, stranded []strandedPod, unsch
 		}
 		if s.reported != action {
 			s.reported = action
-			c.report(s.pod, action, s.cause, invalid)
+			c.report(s, action, invalid)
 		}
 		if action == policy.SoldOutReschedule {
 			errs = append(errs, c.evict(ctx, s.pod))
@@ -54,15 +54,21 @@ func (c *Controller) action(pod *corev1.Pod) (policy.OnSoldOut, error) {
 	return c.config.StrandedPods, nil
 }
 
-func (c *Controller) report(pod *corev1.Pod, action policy.OnSoldOut, cause string, invalid error) {
-	next := "The Pod waits until the cloud has capacity"
+func (c *Controller) report(s strandedPod, action policy.OnSoldOut, invalid error) {
+	next, reason := "The Pod waits until the cloud has capacity", policy.ReasonSoldOut
+	if s.forQuota() {
+		if action == policy.SoldOutWait {
+			return // The Event of the refusal says so.
+		}
+		reason = policy.ReasonQuota
+	}
 	if action == policy.SoldOutReschedule {
 		next = "The Pod is evicted to be scheduled elsewhere"
 	}
 	if invalid != nil {
 		next += " (" + invalid.Error() + ")"
 	}
-	c.config.Recorder.Eventf(pod, corev1.EventTypeWarning, string(policy.ReasonSoldOut), "%s: %s", next, cause)
+	c.config.Recorder.Eventf(s.pod, corev1.EventTypeWarning, string(reason), "%s: %s", next, s.cause)
 }
 
 // evict requests the eviction of this Pod. No disruption budget prevents it: the Pod is not running.

@@ -8,6 +8,7 @@ import (
 type metrics struct {
 	locks, probes prometheus.Counter
 	sizes         prometheus.Gauge
+	refused       prometheus.Gauge
 }
 
 // newMetrics registers the metrics. A nil registerer registers nothing.
@@ -15,7 +16,8 @@ func newMetrics(registerer prometheus.Registerer) metrics {
 	factory := promauto.With(registerer)
 	return metrics{
 		locks: factory.NewCounter(prometheus.CounterOpts{
-			Name: "spillway_vnode_sold_out_locks_total", Help: "Locks of the node because the cloud was sold out.",
+			Name: "spillway_vnode_sold_out_locks_total",
+			Help: "Locks of the node because the cloud was sold out or a quota used up.",
 		}),
 		probes: factory.NewCounter(prometheus.CounterOpts{
 			Name: "spillway_vnode_sold_out_probes_total",
@@ -23,6 +25,10 @@ func newMetrics(registerer prometheus.Registerer) metrics {
 		}),
 		sizes: factory.NewGauge(prometheus.GaugeOpts{
 			Name: "spillway_vnode_sold_out_sizes", Help: "Sizes of Pods for which the cloud has no capacity.",
+		}),
+		refused: factory.NewGauge(prometheus.GaugeOpts{
+			Name: "spillway_vnode_quota_waiting_pods",
+			Help: "Pods that wait because a quota of the cloud has no room for them.",
 		}),
 	}
 }

@@ -13,16 +13,20 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/node"
 )
 
 const conditionType = corev1.NodeConditionType(policy.ReasonSoldOut)
 
-// Reasons of the condition CloudSoldOut. ReasonUncordoned, ReasonLockEnded and ReasonRoomFound are also reasons of
-// Events of the Node.
+// Reasons of the condition CloudSoldOut. ReasonUncordoned, ReasonLockEnded, ReasonRoomFound and ReasonQuotaHasRoom are
+// also reasons of Events of the Node.
 const (
 	// ReasonLocked: CloudSoldOut is True, and the Node is locked.
 	ReasonLocked = "Locked"
+	// ReasonQuota: CloudSoldOut is True, and the Node is locked. A quota of the account or of the cloud namespace is used
+	// up. The message contains what the cloud says.
+	ReasonQuota = "QuotaUsedUp"
 	// ReasonNoRoom: CloudSoldOut is True. The Node was cordoned by a user, so it is not locked.
 	ReasonNoRoom = "NoRoom"
 	// ReasonSizes: CloudSoldOut is False. The cloud has no capacity for the sizes in the message, and takes other Pods.
@@ -36,6 +40,8 @@ const (
 	ReasonLockEnded = "LockEnded"
 	// ReasonRoomFound: CloudSoldOut is False. A Pod got an address before the time of the lock was over.
 	ReasonRoomFound = "RoomFound"
+	// ReasonQuotaHasRoom: CloudSoldOut is False. The quota for which the Node was locked has room again.
+	ReasonQuotaHasRoom = "QuotaHasRoom"
 )
 
 // nodeState is what the Node says about the lock.
@@ -51,6 +57,12 @@ type nodeState struct {
 
 func (n *nodeState) condition() *corev1.NodeCondition {
 	return node.FindCondition(n.object, conditionType)
+}
+
+// lockedForQuota reports whether the node is locked because a quota is used up.
+func (n *nodeState) lockedForQuota() bool {
+	found := n.condition()
+	return n.locked && found != nil && found.Status == corev1.ConditionTrue && found.Reason == ReasonQuota
 }
 
 // readNode reads the Node, nil if it is not registered now.
@@ -88,7 +100,12 @@ func (c *Controller) updateLock(ctx context.Context, node *nodeState, v finding)
 	switch {
 	case node.locked && !node.unschedulable:
 		return c.unlock(ctx, node, ReasonUncordoned, "the node was uncordoned, which ends the lock")
-	case node.locked && v.found:
+	case node.locked && v.accepted:
+		defer c.config.RetryQuota()
+		return c.unlock(ctx, node, ReasonQuotaHasRoom, "the quota has room again, which ends the lock")
+	case node.locked && v.quota:
+		return c.prolong(ctx, node, v.cause)
+	case node.locked && v.found && !node.lockedForQuota(): // A Pod that was accepted before says nothing about a quota.
 		return c.unlock(ctx, node, ReasonRoomFound, "a Pod has found room, which ends the lock")
 	case node.locked && !now.Before(node.until):
 		return c.unlock(ctx, node, ReasonLockEnded, "the lock has ended; Pods may run in the cloud again")
@@ -98,7 +115,7 @@ func (c *Controller) updateLock(ctx context.Context, node *nodeState, v finding)
 		}
 		return c.setCondition(ctx, node, true, ReasonLocked, lockedUntil(node.until, "the cloud is sold out"))
 	case v.cause != "" && !node.unschedulable:
-		return c.lock(ctx, node, v.cause)
+		return c.lock(ctx, node, v)
 	case v.cause != "": // Another client has cordoned the node. Only it may uncordon the node.
 		return c.setCondition(ctx, node, true, ReasonNoRoom, v.cause)
 	}
@@ -110,24 +127,49 @@ func (c *Controller) nextLock(last time.Duration) time.Duration {
 	return min(max(c.config.FirstLock, 2*min(last, c.config.Lock)), c.config.Lock)
 }
 
-func (c *Controller) lock(ctx context.Context, state *nodeState, cause string) error {
+func (c *Controller) lock(ctx context.Context, state *nodeState, v finding) error {
+	if err := c.writeLock(ctx, state); err != nil {
+		return fmt.Errorf("locking node %s: %w", c.config.Owner.Node, err)
+	}
+	reason, message := ReasonLocked, lockedUntil(state.until, v.cause)
+	if v.quota && c.config.Probe != nil {
+		reason, message = ReasonQuota, lockedForQuota(v.cause)
+	} else {
+		c.probe.next = time.Time{}
+	}
+	c.metrics.locks.Inc()
+	c.config.Logger.Warn("the cloud takes no Pods and the node is locked",
+		"node", c.config.Owner.Node, "until", state.until, "cause", v.cause)
+	c.config.Recorder.Event(state.object, corev1.EventTypeWarning, string(policy.ReasonSoldOut), message)
+	return c.setCondition(ctx, state, true, reason, message)
+}
+
+// prolong keeps the node locked while the cloud refuses the probe for a quota. The message has its latest words.
+func (c *Controller) prolong(ctx context.Context, state *nodeState, cause string) error {
+	if !c.config.Now().Before(state.until) {
+		if err := c.writeLock(ctx, state); err != nil {
+			return fmt.Errorf("keeping node %s locked: %w", c.config.Owner.Node, err)
+		}
+	}
+	return c.setCondition(ctx, state, true, ReasonQuota, lockedForQuota(cause))
+}
+
+// writeLock makes the node unschedulable until the end of the next lock.
+func (c *Controller) writeLock(ctx context.Context, state *nodeState) error {
 	length := c.nextLock(state.lastLock)
 	until := c.config.Now().Add(length)
 	err := c.patchNode(ctx, state, map[string]any{"unschedulable": true}, map[string]any{
 		policy.SoldOutUntilAnnotation: until.UTC().Format(time.RFC3339),
 		policy.SoldOutLockAnnotation:  length.String(),
 	})
-	if err != nil {
-		return fmt.Errorf("locking node %s: %w", c.config.Owner.Node, err)
+	if err == nil {
+		state.unschedulable, state.locked, state.until = true, true, until
 	}
-	state.unschedulable, state.locked, state.until = true, true, until
-	c.probe.next = time.Time{}
-	message := lockedUntil(until, cause)
-	c.metrics.locks.Inc()
-	c.config.Logger.Warn("the cloud is sold out and the node is locked",
-		"node", c.config.Owner.Node, "until", until, "cause", cause)
-	c.config.Recorder.Event(state.object, corev1.EventTypeWarning, string(policy.ReasonSoldOut), message)
-	return c.setCondition(ctx, state, true, ReasonLocked, message)
+	return err
+}
+
+func lockedForQuota(cause string) string {
+	return "locked until the cloud accepts a probe or until kubectl uncordon: " + cause
 }
 
 func lockedUntil(until time.Time, cause string) string {
@@ -144,10 +186,12 @@ func (c *Controller) unlock(ctx context.Context, state *nodeState, reason, messa
 	if err := c.patchNode(ctx, state, map[string]any{"unschedulable": nil}, annotations); err != nil {
 		return fmt.Errorf("unlocking node %s: %w", c.config.Owner.Node, err)
 	}
-	state.unschedulable, state.locked = false, false
+	state.unschedulable, state.locked, c.probe.refusal = false, false, ""
 	c.opened = c.observed // A Pod that was first seen now has come after the node was opened.
-	for _, w := range c.waiting {
-		w.reported = ""
+	for _, waiting := range []map[identity.Key]*waitingPod{c.waiting, c.refused} {
+		for _, w := range waiting {
+			w.reported = ""
+		}
 	}
 	c.config.Logger.Info("the node is unlocked", "node", c.config.Owner.Node, "cause", message)
 	c.config.Recorder.Event(state.object, corev1.EventTypeNormal, reason, message)

@@ -33,6 +33,11 @@ type probe struct {
 	since time.Time
 	// next is when another probe may be created.
 	next time.Time
+	// refusal is what the cloud said when it last refused a probe for a quota, empty if it accepted one since then.
+	// accepted: the cloud has accepted this probe. acceptedAt is when it last accepted one.
+	refusal    string
+	accepted   bool
+	acceptedAt time.Time
 }
 
 // NewProbe returns the cloud Pod that finds out whether the cloud has room. Its image is never needed: the Pod is
@@ -80,26 +85,58 @@ func (c *Controller) wantsProbe() bool {
 	return false
 }
 
-// updateProbe creates, reads or deletes the probe. It reports whether the probe finds no room.
-func (c *Controller) updateProbe(ctx context.Context, wanted bool) (waits bool, err error) {
-	now := c.config.Now()
+// wantsQuotaProbe reports whether a probe must show if a quota has room: the cloud has refused a Pod with an owner for
+// a quota since the node was opened, and has accepted no probe since then.
+func (c *Controller) wantsQuotaProbe() bool {
+	for _, w := range c.refused {
+		if !w.since.Before(c.opened) && w.since.After(c.probe.acceptedAt) && hasOwner(c.podOf(w)) {
+			return true
+		}
+	}
+	return false
+}
+
+// updateProbe creates, reads or deletes the probe, which is wanted to show whether the cloud has room, and whether a
+// quota has. It reports whether the probe finds no room.
+func (c *Controller) updateProbe(ctx context.Context, forRoom, forQuota bool) (waits bool, err error) {
 	switch {
-	case !wanted:
+	case !forRoom && !forQuota:
+		c.probe.refusal = ""
+		return false, c.removeProbe(ctx)
+	case !c.probe.gone && !forRoom: // The cloud has accepted it, which is enough.
 		return false, c.removeProbe(ctx)
 	case !c.probe.gone:
 		return c.readProbe(ctx)
-	case now.Before(c.probe.next):
+	case c.config.Now().Before(c.probe.next):
 		return false, nil
 	}
+	return false, c.createProbe(ctx, forRoom)
+}
+
+// createProbe creates the probe.
+func (c *Controller) createProbe(ctx context.Context, forRoom bool) error {
 	c.config.Logger.Info("Pods find no room in the cloud: creating a probe", "cloud", c.config.Probe.Name)
 	c.metrics.probes.Inc()
-	_, err = c.config.API.CreatePod(ctx, c.config.CloudNamespace, c.config.Probe)
-	// After an error too: the cloud may have created it.
-	c.probe = probe{since: now, next: now.Add(probePause * c.config.Timeout)}
-	if err != nil && !cci.IsTaken(err) {
-		return false, fmt.Errorf("creating the sold-out probe: %w", err)
+	_, err := c.config.API.CreatePod(ctx, c.config.CloudNamespace, c.config.Probe)
+	now, pause := c.config.Now(), c.config.Timeout
+	if forRoom {
+		pause *= probePause
 	}
-	return false, nil
+	accepted := c.probe.acceptedAt
+	switch {
+	case cci.IsQuotaExceeded(err): // It costs nothing, so the next one need not wait for as long.
+		c.probe = probe{gone: true, next: now.Add(c.config.Timeout / 2), acceptedAt: accepted, refusal: err.Error()}
+		return nil
+	case err == nil:
+		c.probe = probe{since: now, next: now.Add(pause), accepted: true, acceptedAt: now}
+		return nil
+	}
+	// The cloud may have created it.
+	c.probe = probe{since: now, next: now.Add(pause), acceptedAt: accepted}
+	if cci.IsTaken(err) {
+		return nil
+	}
+	return fmt.Errorf("creating the sold-out probe: %w", err)
 }
 
 // readProbe reads the probe. If it has found room, it is deleted.

@@ -6,6 +6,9 @@
 // either. Without a probe, Pods of two namespaces must wait. The lock of a node grows from FirstLock to Lock while Pods
 // find no room (docs/decisions/sold-out-by-probe.md).
 //
+// A quota of the cloud that is used up locks the node too, if the cloud refuses the probe for it. The lock lasts until
+// the cloud accepts the probe.
+//
 // All state is on the Node (policy.SoldOutUntilAnnotation, policy.SoldOutLockAnnotation, spec.unschedulable, a
 // condition). A restart loses only how long Pods have been waiting, and deletes a probe that is left.
 package soldout
@@ -59,6 +62,10 @@ type Config struct {
 	StrandedPods policy.OnSoldOut
 	// CloudPods returns the node's cloud Pods. They are not changed. The first call must return all of them.
 	CloudPods func() map[identity.Key]*cci.Pod
+	// QuotaRefusals returns the Pods without a cloud Pod because a quota has no room for them, and when the cloud last
+	// said so. RetryQuota has some of them tried again: the quota has room. Neither blocks.
+	QuotaRefusals func() map[identity.Key]time.Time
+	RetryQuota    func()
 	// API and CloudNamespace are where the cloud Pods run.
 	API            CloudAPI
 	CloudNamespace string
@@ -79,6 +86,8 @@ type Controller struct {
 	metrics metrics
 	// waiting holds the cloud Pods that have no address yet.
 	waiting map[identity.Key]*waitingPod
+	// refused holds the Pods for which a quota has no room. They have no cloud Pod.
+	refused map[identity.Key]*waitingPod
 	// hasAddress holds the cloud Pods that have an address, nil before the first check.
 	hasAddress map[identity.Key]bool
 	// lastAddress is when a Pod or the probe was last seen to find room. addresses counts them.
@@ -100,8 +109,9 @@ type Controller struct {
 
 // New checks the configuration and returns a Controller. It starts nothing.
 func New(config Config) (*Controller, error) {
-	if config.Owner.Node == "" || config.CloudPods == nil || config.API == nil || config.CloudNamespace == "" ||
-		config.Client == nil || config.Pods == nil || config.Recorder == nil || config.Now == nil || config.Logger == nil {
+	if config.Owner.Node == "" || config.CloudPods == nil || config.QuotaRefusals == nil || config.RetryQuota == nil ||
+		config.API == nil || config.CloudNamespace == "" || config.Client == nil || config.Pods == nil ||
+		config.Recorder == nil || config.Now == nil || config.Logger == nil {
 		return nil, errors.New("creating the sold-out controller: a required field is missing")
 	}
 	if config.Timeout <= 0 || config.FirstLock <= 0 || config.Lock <= 0 || config.Interval <= 0 {
@@ -110,7 +120,8 @@ func New(config Config) (*Controller, error) {
 			config.Timeout, config.FirstLock, config.Lock, config.Interval)
 	}
 	return &Controller{
-		config: config, metrics: newMetrics(config.Registerer), waiting: map[identity.Key]*waitingPod{},
+		config: config, metrics: newMetrics(config.Registerer),
+		waiting: map[identity.Key]*waitingPod{}, refused: map[identity.Key]*waitingPod{},
 	}, nil
 }
 
@@ -153,7 +164,8 @@ func (c *Controller) reconcile(ctx context.Context) error {
 	c.readWarnings(ctx)
 	problemErr := c.readProblem(ctx)
 	stranded := c.stranded()
-	cause, probeErr := c.cause(ctx, node, stranded)
-	lockErr := c.updateLock(ctx, node, finding{cause: cause, found: c.addresses > before, sizes: sizesOf(stranded)})
+	decision, probeErr := c.decide(ctx, node, stranded)
+	decision.found, decision.sizes = c.addresses > before, sizesOf(stranded)
+	lockErr := c.updateLock(ctx, node, decision)
 	return errors.Join(problemErr, probeErr, lockErr, c.failOver(ctx, stranded, node.unschedulable))
 }

@@ -124,12 +124,15 @@ type harness struct {
 	// evictions holds the Pods whose eviction was requested. evictErr is the response.
 	evictions []*policyv1.Eviction
 	evictErr  error
+	// refusals are the Pods for which a quota has no room. retried counts the calls of RetryQuota.
+	refusals map[identity.Key]time.Time
+	retried  int
 }
 
 func newHarness(t *testing.T, changes ...func(*Config)) *harness {
 	t.Helper()
 	h := &harness{
-		t: t, recorder: record.NewFakeRecorder(1000), clock: time.Unix(1e9, 0),
+		t: t, recorder: record.NewFakeRecorder(1000), clock: time.Unix(1e9, 0), refusals: map[identity.Key]time.Time{},
 		cloud: &fakeCloud{
 			pods:     map[identity.Key]*cci.Pod{},
 			networks: []cci.Network{{Status: cci.NetworkStatus{Status: cci.NetworkReady}}},
@@ -180,7 +183,8 @@ func (h *harness) config() Config {
 	return Config{
 		Owner: owner, Timeout: timeout, FirstLock: firstLock, Lock: lockTime, Interval: time.Second,
 		Signs: regexp.MustCompile("(?i)sold.?out"), Probe: newProbe(h.t), StrandedPods: policy.SoldOutReschedule,
-		CloudPods: h.cloud.all, API: h.cloud, CloudNamespace: "cloud",
+		CloudPods: h.cloud.all, QuotaRefusals: func() map[identity.Key]time.Time { return h.refusals },
+		RetryQuota: func() { h.retried++ }, API: h.cloud, CloudNamespace: "cloud",
 		Client: h.client, Pods: corelisters.NewPodLister(h.pods), Recorder: h.recorder,
 		Now: func() time.Time { return h.clock }, Logger: slog.New(slog.NewTextHandler(&h.log, nil)),
 	}

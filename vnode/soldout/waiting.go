@@ -18,13 +18,14 @@ import (
 // maxMessage is the length in characters of what the cloud says about a Pod in an Event.
 const maxMessage = 500
 
-// waitingPod is a cloud Pod that has no address yet.
+// waitingPod is a Pod whose cloud Pod has no address yet, or that has none because a quota has no room for it.
 type waitingPod struct {
 	key  identity.Key
 	size string
-	// cloud is the cloud Pod as it was last seen.
+	// cloud is the cloud Pod as it was last seen, nil if a quota has no room for it.
 	cloud *cci.Pod
-	// since is when the Pod was first seen without an address, by this program's clock: the cloud's clock may differ.
+	// since is when the Pod was first seen without an address, by this program's clock: the cloud's clock may differ. Of a
+	// Pod that waits for a quota, it is when the cloud last said so.
 	since time.Time
 	// samePlaced is when another Pod of the same size was last seen to get an address since then.
 	samePlaced time.Time
@@ -76,7 +77,26 @@ func (c *Controller) observe() {
 		w.cloud, w.size = pod, translate.SizeOf(pod)
 		w.scheduled, w.status = isScheduled(pod)
 	}
+	c.observeRefused(c.config.QuotaRefusals())
 }
+
+// observeRefused updates what is known about the Pods for which a quota has no room.
+func (c *Controller) observeRefused(refusals map[identity.Key]time.Time) {
+	maps.DeleteFunc(c.refused, func(key identity.Key, _ *waitingPod) bool {
+		_, isRefused := refusals[key]
+		return !isRefused
+	})
+	for key, at := range refusals {
+		if c.refused[key] == nil {
+			c.refused[key] = &waitingPod{key: key}
+		}
+		c.refused[key].since = at
+	}
+	c.metrics.refused.Set(float64(len(c.refused)))
+}
+
+// forQuota reports whether the Pod waits for a quota.
+func (w *waitingPod) forQuota() bool { return w.cloud == nil }
 
 // noteRoom notes that the cloud has room for a Pod of a size.
 func (c *Controller) noteRoom(size string) {
