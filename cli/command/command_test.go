@@ -73,7 +73,7 @@ func TestAWrongCommandLineIsAUsageError(t *testing.T) {
 	_, err := execute(t, "version", "--cluent")
 	require.ErrorIs(t, err, run.ErrUsage)
 	assert.ErrorContains(t, err, "kubectl spillway version --help")
-	_, err = execute(t, "versoin")
+	_, err = execute(t, "unknown")
 	require.Error(t, err)
-	assert.ErrorContains(t, err, "versoin")
+	assert.ErrorContains(t, err, "unknown")
 }

@@ -360,7 +360,9 @@ func (s *fakeServices) Ready() error                  { return s.missing }
 
 func TestAStandbyIsReadyOnlyIfItCouldServeServices(t *testing.T) {
 	inWorld(t, []string{"a"}, func(t *testing.T, w *world) {
-		zero, one := w.start("vnode-0"), w.start("vnode-1")
+		zero := w.start("vnode-0")
+		require.Equal(t, "a:vnode-0", w.after(10*time.Second))
+		one := w.start("vnode-1")
 		require.Equal(t, "a:vnode-0", w.after(10*time.Second))
 		services := &fakeServices{missing: errors.New("the Service objects of the cluster are not known")}
 		one.services = services
