@@ -67,7 +67,8 @@ var table = []Section{
 		{"securityContext", Translated, "see PodSecurityContext"},
 		{"imagePullSecrets", Translated, "to mirrors, followed by the Secret of the cloud namespace"},
 		{"hostname", Copied, "the name of the Pod if it is not set"},
-		{"subdomain", DroppedWithEvent, "cloud Pods have no records in the DNS of the cluster"},
+		{"subdomain", Dropped, "the DNS of the cluster has the name of the Pod, as that of any other; the Pod does not " +
+			"find its own full name in /etc/hosts (`hostname -f`)"},
 		{"affinity", Dropped, scheduled + "; in the cloud the zone of the virtual node is required"},
 		{"schedulerName", Dropped, scheduled},
 		{"tolerations", Dropped, scheduled},

@@ -254,7 +254,6 @@ func (b *builder) warnAboutSpec() {
 		name string
 		set  bool
 	}{
-		{"subdomain", b.spec.Subdomain != ""},
 		{"runtimeClassName", b.spec.RuntimeClassName != nil},
 		{"hostUsers", b.spec.HostUsers != nil && !*b.spec.HostUsers},
 	} {
