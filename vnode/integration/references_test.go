@@ -3,7 +3,6 @@ package integration
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -379,14 +378,21 @@ func TestPodsWithReferencesRunDespiteFaults(t *testing.T) {
 
 func TestTheCloudRefusesACopy(t *testing.T) {
 	t.Parallel()
-	cloud := cloudtest.New(t)
-	v, ns := startOn(t, cloud, hurried)
-	makeSources(t, ns)
-	lift := cloud.Fault(t,
-		ccisim.Fault{Kind: ccisim.ServerError, Verb: "create", Path: "/secrets", Status: 403, Message: "quota exceeded"})
-	create(t, ns, referringPod(v.name(), "web"))
-	got := await(t, ns, "web", hasReason(provider.ReasonRefused))
-	assert.True(t, strings.Contains(got.Status.Message, "quota exceeded"), got.Status.Message)
-	lift()
-	await(t, ns, "web", isReady)
+	for words, reason := range map[string]string{
+		"the Secret is not allowed": provider.ReasonRefused, "quota exceeded": string(policy.ReasonQuota),
+	} {
+		t.Run(reason, func(t *testing.T) {
+			cloud := cloudtest.New(t)
+			v, ns := startOn(t, cloud, hurried)
+			makeSources(t, ns)
+			lift := cloud.Fault(t, ccisim.Fault{
+				Kind: ccisim.ServerError, Verb: "create", Path: "/secrets", Status: 403, Message: words,
+			})
+			create(t, ns, referringPod(v.name(), "web"))
+			got := await(t, ns, "web", hasReason(reason))
+			assert.Contains(t, got.Status.Message, words)
+			lift()
+			await(t, ns, "web", isReady)
+		})
+	}
 }
