@@ -2,6 +2,7 @@ package cci
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -117,6 +118,17 @@ func tokenHeader(token string) http.Header {
 	return http.Header{"X-Auth-Token": {token}, "User-Agent": {userAgent}}
 }
 
+// firstHTTP returns a TLS configuration that offers HTTP/1.1 only, which WebSockets need. A transport adds HTTP/2 to its
+// own configuration when it is first used, and a server that has HTTP/2 would choose it.
+func firstHTTP(config *tls.Config) *tls.Config {
+	if config == nil {
+		config = &tls.Config{}
+	}
+	config = config.Clone()
+	config.NextProtos = []string{"http/1.1"}
+	return config
+}
+
 // dial opens the WebSocket connection of a call.
 func (c *Client) dial(ctx context.Context, call call, header http.Header) (*websocket.Conn, error) {
 	if c.config.Guard != nil {
@@ -133,7 +145,7 @@ func (c *Client) dial(ctx context.Context, call call, header http.Header) (*webs
 	}
 	if transport, ok := c.config.Transport.(*http.Transport); ok {
 		dialer.Proxy, dialer.NetDialContext = transport.Proxy, transport.DialContext
-		dialer.TLSClientConfig = transport.TLSClientConfig
+		dialer.TLSClientConfig = firstHTTP(transport.TLSClientConfig)
 	}
 	handshake := limitHandshake(&dialer)
 	// http and https become ws and wss.

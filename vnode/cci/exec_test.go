@@ -44,6 +44,23 @@ func run(ctx context.Context, client *cci.Client, streams cci.ExecStreams, comma
 	return client.PodExec(ctx, cloudtest.Namespace, "web", cci.ExecOptions{Container: "c", Command: command}, streams)
 }
 
+func TestExecWithAServerThatPrefersHTTP2(t *testing.T) {
+	cloud := newShell(t)
+	server := httptest.NewUnstartedServer(cloud.Handler())
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	config := cloud.Config()
+	config.Endpoint, config.Exec.IAMEndpoint = server.URL, server.URL
+	config.Transport = server.Client().Transport
+	client := cloudtest.NewClient(t, config)
+	_, err := client.GetPod(t.Context(), cloudtest.Namespace, "web") // The transport learns of HTTP/2.
+	require.NoError(t, err)
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), client, cci.ExecStreams{Stdout: &out}, "echo", "hello"))
+	assert.Equal(t, "hello\n", out.String())
+}
+
 func TestExec(t *testing.T) {
 	cloud := newShell(t)
 	cases := map[string]struct {
