@@ -80,7 +80,8 @@ test-unit: compiler ## Run the tests that need no control plane
 
 # Undocumented behavior of the cloud is a policy of the simulated one. Each of them is flipped alone, and all together.
 # POLICY_SETS is what `make test` plays: all, and what it hides.
-POLICY_SETS := all,events=watch,unpublished=events+persistentvolumes+persistentvolumeclaims+imagesnapshots+pods/exec
+UNPUBLISHED := events+persistentvolumes+persistentvolumeclaims+imagesnapshots+pods/exec+resourcequotas
+POLICY_SETS := all,events=watch,unpublished=$(UNPUBLISHED)
 
 .PHONY: policies
 policies: build compiler ## Run the tests of vnode under each set of policies of the simulated cloud, or under SETS
