@@ -22,7 +22,9 @@ func TestAQuotaHasNoRoomForAPod(t *testing.T) {
 			faults.PlainQuota:      "the pods quota of the account is used up: 1 of 1",
 		} {
 			t.Run(string(version)+" "+string(shape), func(t *testing.T) {
-				cloud := cloudtest.New(t, func(c *ccisim.Config) { c.Policies.QuotaErrors = shape }).In(t, version)
+				cloud := cloudtest.New(t, cloudtest.EveryAPI, func(c *ccisim.Config) {
+					c.Policies.QuotaErrors = shape
+				}).In(t, version)
 				cloud.CreateCloudNamespace(t)
 				ctx, client, ns := t.Context(), cloud.Client, cloudtest.Namespace
 				raise := cloud.Fault(t, ccisim.Fault{Kind: faults.Quota, Hard: corev1.ResourceList{
@@ -53,7 +55,7 @@ func TestAQuotaHasNoRoomForAPod(t *testing.T) {
 
 // A region may lack the quotas, and the key may not be allowed to read them.
 func TestQuotasThatCannotBeRead(t *testing.T) {
-	cloud := cloudtest.New(t).In(t, policy.CCI1)
+	cloud := cloudtest.New(t, cloudtest.EveryAPI).In(t, policy.CCI1)
 	cloud.CreateCloudNamespace(t)
 	_, err := cloud.Client.NamespaceQuotas(t.Context(), "gone")
 	assert.True(t, cci.IsNotFound(err), "%v", err)
