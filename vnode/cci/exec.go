@@ -118,8 +118,8 @@ func tokenHeader(token string) http.Header {
 	return http.Header{"X-Auth-Token": {token}, "User-Agent": {userAgent}}
 }
 
-// firstHTTP returns a TLS configuration that offers HTTP/1.1 only, which WebSockets need. A transport adds HTTP/2 to its
-// own configuration when it is first used, and a server that has HTTP/2 would choose it.
+// firstHTTP returns a TLS configuration that offers HTTP/1.1 only, which WebSockets need. A transport adds HTTP/2 to
+// its own configuration when it is first used, and a server that has HTTP/2 would choose it.
 func firstHTTP(config *tls.Config) *tls.Config {
 	if config == nil {
 		config = &tls.Config{}
