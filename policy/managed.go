@@ -6,6 +6,5 @@ import corev1 "k8s.io/api/core/v1"
 // malformed key counts.
 func HasPlacementKeys(pod *corev1.Pod) bool {
 	_, quota := pod.Annotations[LocalReplicasAnnotation]
-	mode, err := ParseMode(pod.Labels)
-	return quota || err != nil || mode != ModeNone
+	return quota || HasBurstLabel(pod.Labels)
 }

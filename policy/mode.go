@@ -39,6 +39,12 @@ func ParseMode(labels map[string]string) (Mode, error) {
 	return ModeNone, nil
 }
 
+// HasBurstLabel reports whether an object has a burst label. A malformed one counts: it decides too.
+func HasBurstLabel(labels map[string]string) bool {
+	mode, err := ParseMode(labels)
+	return err != nil || mode != ModeNone
+}
+
 func joinModes() string {
 	names := make([]string, 0, len(modes))
 	for _, m := range modes {

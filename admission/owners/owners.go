@@ -153,7 +153,7 @@ func (s *Source) Labels(ctx context.Context, pod *corev1.Pod) (map[string]string
 // InheritsMalformed reports whether the Pod takes its burst mode from an owner whose label is malformed. It reads the
 // caches only and does not block.
 func (s *Source) InheritsMalformed(pod *corev1.Pod) bool {
-	if mode, err := policy.ParseMode(pod.Labels); err != nil || mode != policy.ModeNone {
+	if policy.HasBurstLabel(pod.Labels) {
 		return false
 	}
 	inherited, err := s.labels(pod, func(o owner) (*metav1.PartialObjectMetadata, error) {
@@ -197,7 +197,7 @@ func (s *Source) labels(
 		if err != nil {
 			return nil, fmt.Errorf("looking up %s %s/%s: %w", reference.Kind, pod.Namespace, reference.Name, err)
 		}
-		if mode, err := policy.ParseMode(found.Labels); err != nil || mode != policy.ModeNone {
+		if policy.HasBurstLabel(found.Labels) {
 			return found.Labels, nil
 		}
 		object = found

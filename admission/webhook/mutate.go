@@ -136,10 +136,7 @@ func explainLocal(pod *corev1.Pod, result evaluation.Result) {
 // setBurstLabel copies the burst mode of the owner or the namespace to the Pod, because the other programs read the
 // labels of the Pod only.
 func setBurstLabel(pod *corev1.Pod, result evaluation.Result) {
-	if result.BurstMode == policy.ModeNone {
-		return
-	}
-	if own, err := policy.ParseMode(pod.Labels); err != nil || own != policy.ModeNone {
+	if result.BurstMode == policy.ModeNone || policy.HasBurstLabel(pod.Labels) {
 		return
 	}
 	if pod.Labels == nil {

@@ -122,7 +122,7 @@ func (e *Evaluator) input(ctx context.Context, pod *corev1.Pod) (in policy.Input
 	in = policy.Input{Pod: pod, Global: e.facts.Global(), Nodes: e.nodes.Ours()}
 	labels, annotations, err := e.owners.Namespace(ctx, pod.Namespace)
 	in.NamespaceAnnotations = annotations
-	if mode, malformed := policy.ParseMode(pod.Labels); malformed != nil || mode != policy.ModeNone {
+	if policy.HasBurstLabel(pod.Labels) {
 		return in, nil
 	}
 	if err != nil {
