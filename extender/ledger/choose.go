@@ -93,12 +93,8 @@ func (s situation) withinQuota(quota *int) bool {
 // withinLimits reports whether the limits of the namespace allow the Pod in the cloud. A Pod that has a slot keeps it,
 // unless the Pod has grown.
 func (s situation) withinLimits() bool {
-	missing := s.use
-	if s.cloud.reserved {
-		missing = policy.CloudUse{}
-	}
 	keeps := s.cloud.reserved && s.granted == s.use
-	return keeps || s.limits.Allow(s.cloudUsed.Plus(missing))
+	return keeps || s.limits.Allow(s.cloudUsed.Plus(s.cloud.missing(s.use)))
 }
 
 // Peek returns what Reserve would return now for a Pod, and changes nothing. The ledger need not have the Pod: a Pod

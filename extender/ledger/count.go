@@ -60,11 +60,14 @@ func (l *Ledger) cloudUse(e *entry) policy.CloudUse {
 func (l *Ledger) isLocal(e *entry) bool { return e.active && e.node != "" && l.nodes.IsLocal(e.node) }
 
 // missing returns what the entry needs in addition to what it holds.
-func missing(e *entry) policy.CloudUse {
-	if e.cloud.reserved {
+func missing(e *entry) policy.CloudUse { return e.cloud.missing(e.use) }
+
+// missing returns what of a use the slot does not hold.
+func (s slot) missing(use policy.CloudUse) policy.CloudUse {
+	if s.reserved {
 		return policy.CloudUse{}
 	}
-	return e.use
+	return use
 }
 
 // measure sets what a Pod uses in the cloud. While it has a slot, that is what the slot is for, and more if the Pod has

@@ -149,6 +149,9 @@ func IsDenied(err error) bool { return KindOf(err) == Denied }
 // IsQuotaExceeded reports whether a quota has no room for a new object.
 func IsQuotaExceeded(err error) bool { return KindOf(err) == QuotaExceeded }
 
+// IsRefused reports whether the service does not accept a new object as it is, or has no room for it.
+func IsRefused(err error) bool { return IsPermanent(err) || IsQuotaExceeded(err) }
+
 // IsPermanent reports whether the same request will never be accepted.
 func IsPermanent(err error) bool { return KindOf(err) == Permanent }
 

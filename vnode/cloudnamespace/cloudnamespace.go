@@ -63,7 +63,7 @@ func Ensure(ctx context.Context, api cci.API, config Config, logger *slog.Logger
 	logged := ""
 	for {
 		pending, err := ensure(ctx, api, config, logger)
-		if cci.IsPermanent(err) || cci.IsQuotaExceeded(err) {
+		if cci.IsRefused(err) {
 			err = fmt.Errorf("%w: %w", ErrUnusable, err)
 		}
 		config.report(pending, err)

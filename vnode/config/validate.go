@@ -82,7 +82,7 @@ func (c *Config) validateShared() field.ErrorList {
 // validateServing validates the kubelet port and the health port.
 func (c *Config) validateServing() field.ErrorList {
 	var errs field.ErrorList
-	switch first, last := int(c.KubeletPort()), int(c.KubeletPort())+max(len(c.Nodes), 1)-1; {
+	switch first, last := c.kubeletPorts(); {
 	case first == 0:
 		errs = append(errs, field.Invalid(field.NewPath("listen"), c.Listen,
 			"must be host:port with a number, such as :10250"))
@@ -114,8 +114,7 @@ func (c *Config) validateServing() field.ErrorList {
 // validateServicesAddress validates the port of the server of Services. It matters what else has the port only if it is
 // opened.
 func (c *Config) validateServicesAddress(path *field.Path) field.ErrorList {
-	first := int(c.KubeletPort())
-	last := first + max(len(c.Nodes), 1) - 1
+	first, last := c.kubeletPorts()
 	detail := ""
 	switch port := portOf(c.Services.Address); {
 	case port == 0:
@@ -130,6 +129,12 @@ func (c *Config) validateServicesAddress(path *field.Path) field.ErrorList {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(path, c.Services.Address, detail)}
+}
+
+// kubeletPorts returns the ports of the first and of the last node. If Listen is invalid, first is 0.
+func (c *Config) kubeletPorts() (first, last int) {
+	first = int(c.KubeletPort())
+	return first, first + max(len(c.Nodes), 1) - 1
 }
 
 // KubeletPort returns the port number of Listen, which the Node object of the first node shows. It returns 0 if Listen

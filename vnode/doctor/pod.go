@@ -83,7 +83,7 @@ func (d *Doctor) fullPod() *cci.Pod {
 func createPod(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	created, err := d.cloud.CreatePod(ctx, d.namespace(), d.fullPod())
 	if err != nil {
-		if refused := refusal(err); refused == nil && isRefused(err) {
+		if refused := refusal(err); refused == nil && cci.IsRefused(err) {
 			return "", []Finding{found(CodePodRefused, "%s", quote(err))}, nil
 		}
 		return "", nil, err
@@ -441,14 +441,11 @@ func impossibleSize(ctx context.Context, d *Doctor) (string, []Finding, error) {
 		defer d.discard(ctx, name)
 		return "", []Finding{found(CodeSizeAccepted, "a Pod with 1000 CPU and 4000Gi is %s", created.Status.Phase)}, nil
 	}
-	if refused := refusal(err); refused != nil || !isRefused(err) {
+	if refused := refusal(err); refused != nil || !cci.IsRefused(err) {
 		return "", nil, err
 	}
 	return "", []Finding{found(CodeSizeWords, "%s", quote(err))}, nil
 }
-
-// isRefused reports whether the service does not accept a new object as it is.
-func isRefused(err error) bool { return cci.IsPermanent(err) || cci.IsQuotaExceeded(err) }
 
 // discard deletes a Pod. What it cannot delete, the end of the run deletes.
 func (d *Doctor) discard(ctx context.Context, name string) {

@@ -306,7 +306,7 @@ func (k *Keeper) make(ctx context.Context, state survey) error {
 	switch {
 	case cci.IsTaken(err): // Another virtual node of the cluster has made it meanwhile.
 		return nil
-	case cci.IsPermanent(err), cci.IsQuotaExceeded(err):
+	case cci.IsRefused(err):
 		k.failed[image] = k.config.Now()
 		k.metrics.failed.Inc()
 		k.refuse("the cloud refuses an image snapshot", err)
