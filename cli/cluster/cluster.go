@@ -55,6 +55,15 @@ type namespace struct {
 	labels, annotations map[string]string
 	pods                []*corev1.Pod
 	unknown             []string
+	// used is what the Pods use in the cloud, nil until it is needed.
+	used *policy.CloudUse
+}
+
+func (n *namespace) inCloud(rules *policy.Policy, nodes []*corev1.Node) policy.CloudUse {
+	if n.used == nil {
+		n.used = new(explain.UsedInCloud(rules, n.pods, nodes))
+	}
+	return *n.used
 }
 
 // New returns a Reader. It blocks for one API call, that for the installation.
@@ -89,9 +98,6 @@ func tolerate(unknown *[]string, what string, err error) error {
 }
 
 func (r *Reader) readShared(ctx context.Context) (*shared, error) {
-	if r.shared != nil {
-		return r.shared, nil
-	}
 	s := &shared{}
 	configMap, err := r.client.CoreV1().ConfigMaps(policy.SwitchConfigMapNamespace).
 		Get(ctx, policy.SwitchConfigMapName, metav1.GetOptions{})
@@ -111,13 +117,17 @@ func (r *Reader) readShared(ctx context.Context) (*shared, error) {
 	if err := tolerate(&s.unknown, "the virtual nodes", err); err != nil {
 		return nil, err
 	}
-	if err == nil {
-		for i := range nodes.Items {
-			s.nodes = append(s.nodes, &nodes.Items[i])
-		}
-	}
-	r.shared = s
+	s.nodes = pointers(nodes.Items)
 	return s, nil
+}
+
+// pointers returns the objects of a list. A list that was refused has none.
+func pointers[T any](items []T) []*T {
+	var all []*T
+	for i := range items {
+		all = append(all, &items[i])
+	}
+	return all
 }
 
 func (r *Reader) readNamespace(ctx context.Context, name string) (*namespace, error) {
@@ -138,11 +148,7 @@ func (r *Reader) readNamespace(ctx context.Context, name string) (*namespace, er
 	if err := tolerate(&n.unknown, "the Pods of namespace "+name, err); err != nil {
 		return nil, err
 	}
-	if err == nil {
-		for i := range pods.Items {
-			n.pods = append(n.pods, &pods.Items[i])
-		}
-	}
+	n.pods = pointers(pods.Items)
 	r.namespaces[name] = n
 	return n, nil
 }
@@ -251,16 +257,20 @@ func (r *Reader) InputOf(ctx context.Context, object *unstructured.Unstructured)
 		return explain.Input{}, err
 	}
 	in.NotCreated = true
-	if !isPod(object) {
+	if !IsPod(object) {
 		in.Owners = []explain.Owner{asOwner(object)}
 	}
 	return in, nil
 }
 
 func (r *Reader) input(ctx context.Context, pod *corev1.Pod) (explain.Input, error) {
-	s, err := r.readShared(ctx)
-	if err != nil {
-		return explain.Input{}, err
+	s := r.shared
+	if s == nil {
+		var err error
+		if s, err = r.readShared(ctx); err != nil {
+			return explain.Input{}, err
+		}
+		r.shared = s
 	}
 	n, err := r.readNamespace(ctx, pod.Namespace)
 	if err != nil {
@@ -268,8 +278,9 @@ func (r *Reader) input(ctx context.Context, pod *corev1.Pod) (explain.Input, err
 	}
 	in := explain.Input{
 		Policy: r.policy, Pod: pod, Global: s.global, NamespaceLabels: n.labels, NamespaceAnnotations: n.annotations,
-		Nodes: s.nodes, Pods: n.pods, Schedulers: r.installation.Scheduler.Schedulers(),
-		Unknown: slices.Concat(s.unknown, n.unknown),
+		Nodes: s.nodes, Pods: n.pods, InCloud: n.inCloud(r.policy, s.nodes),
+		Schedulers: r.installation.Scheduler.Schedulers(),
+		Unknown:    slices.Concat(s.unknown, n.unknown),
 	}
 	in.Claims, err = r.claims(ctx, pod, &in.Unknown)
 	return in, err
@@ -306,13 +317,13 @@ func (r *Reader) claims(ctx context.Context, pod *corev1.Pod, unknown *[]string)
 	).Claims(pod), nil
 }
 
-// indexed returns objects as the cache of a lister. A list that was refused has none.
+// indexed returns objects as the cache of a lister.
 func indexed[T any](items []T) cache.Indexer {
 	indexer := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{
 		cache.NamespaceIndex: cache.MetaNamespaceIndexFunc,
 	})
-	for i := range items {
-		_ = indexer.Add(&items[i]) // It fails for objects without metadata only.
+	for _, item := range pointers(items) {
+		_ = indexer.Add(item) // It fails for objects without metadata only.
 	}
 	return indexer
 }

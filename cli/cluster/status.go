@@ -13,7 +13,6 @@ import (
 // Status returns what the status of a namespace is made of, or of all namespaces if the name is empty. It blocks for
 // four lists, whatever the number of Pods. It may be called repeatedly, and reads everything anew.
 func (r *Reader) Status(ctx context.Context, inNamespace string) (status.Input, error) {
-	r.shared = nil
 	s, err := r.readShared(ctx)
 	if err != nil {
 		return status.Input{}, err
@@ -24,9 +23,7 @@ func (r *Reader) Status(ctx context.Context, inNamespace string) (status.Input, 
 	if err := tolerate(&in.Unknown, "the Pods", err); err != nil {
 		return status.Input{}, err
 	}
-	for i := range pods.Items {
-		in.Pods = append(in.Pods, &pods.Items[i])
-	}
+	in.Pods = pointers(pods.Items)
 	controllers := map[types.UID]*metav1.OwnerReference{}
 	sets, err := r.client.AppsV1().ReplicaSets(inNamespace).List(ctx, cached)
 	if err := tolerate(&in.Unknown, "the ReplicaSets", err); err != nil {

@@ -15,7 +15,8 @@ import (
 // templates are the paths of Pod templates: that of most workloads, and that of a CronJob.
 var templates = [][]string{{"spec", "template"}, {"spec", "jobTemplate", "spec", "template"}}
 
-func isPod(object *unstructured.Unstructured) bool {
+// IsPod reports whether an object is a Pod.
+func IsPod(object *unstructured.Unstructured) bool {
 	return object.GroupVersionKind().GroupKind() == schema.GroupKind{Kind: "Pod"}
 }
 
@@ -33,7 +34,7 @@ func templateOf(object *unstructured.Unstructured) map[string]any {
 // podOf returns the Pod that an object is, or that it would create. The name is that of the object.
 func podOf(object *unstructured.Unstructured) (*corev1.Pod, error) {
 	content := object.Object
-	if !isPod(object) {
+	if !IsPod(object) {
 		if content = templateOf(object); content == nil {
 			return nil, fmt.Errorf("%s %s has no Pod template: use a Pod or a workload, such as a Deployment",
 				object.GetKind(), object.GetName())
@@ -45,7 +46,7 @@ func podOf(object *unstructured.Unstructured) (*corev1.Pod, error) {
 	}
 	pod.Namespace, pod.Name, pod.Spec.NodeName = object.GetNamespace(), object.GetName(), ""
 	pod.Status = corev1.PodStatus{}
-	if !isPod(object) {
+	if !IsPod(object) {
 		pod.OwnerReferences = []metav1.OwnerReference{{
 			APIVersion: object.GetAPIVersion(), Kind: object.GetKind(), Name: object.GetName(), UID: object.GetUID(),
 			Controller: new(true),

@@ -60,12 +60,8 @@ func (o *options) restConfig() (*rest.Config, error) {
 	return config, nil
 }
 
-// client returns a client with the kubeconfig and the rights of the user.
-func (o *options) client() (kubernetes.Interface, error) {
-	config, err := o.restConfig()
-	if err != nil {
-		return nil, err
-	}
+// newClient returns a client with the rights of the user.
+func newClient(config *rest.Config) (kubernetes.Interface, error) {
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("creating a client of the cluster: %w", err)
@@ -75,11 +71,11 @@ func (o *options) client() (kubernetes.Interface, error) {
 
 // newReader returns a Reader of the cluster. It blocks for API calls.
 func (o *options) newReader(ctx context.Context) (*cluster.Reader, error) {
-	client, err := o.client()
+	config, err := o.restConfig()
 	if err != nil {
 		return nil, err
 	}
-	config, err := o.restConfig()
+	client, err := newClient(config)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +108,11 @@ func (o *options) version() *cobra.Command {
 }
 
 func (o *options) printInstalled(ctx context.Context) error {
-	client, err := o.client()
+	config, err := o.restConfig()
+	if err != nil {
+		return err
+	}
+	client, err := newClient(config)
 	if err != nil {
 		return err
 	}

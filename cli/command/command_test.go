@@ -1,7 +1,6 @@
 package command
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -43,11 +42,10 @@ func kubeconfig(t *testing.T, configMap *corev1.ConfigMap) string {
 	}))
 	t.Cleanup(server.Close)
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	var text bytes.Buffer
-	text.WriteString(`{"apiVersion": "v1", "kind": "Config", "current-context": "c", ` +
+	text := `{"apiVersion": "v1", "kind": "Config", "current-context": "c", ` +
 		`"users": [{"name": "u", "user": {}}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],` +
-		`"clusters": [{"name": "c", "cluster": {"server": "` + server.URL + `"}}]}`)
-	require.NoError(t, os.WriteFile(file, text.Bytes(), 0o600))
+		`"clusters": [{"name": "c", "cluster": {"server": "` + server.URL + `"}}]}`
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 	return file
 }
 

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/resource"
 
 	"github.com/spillway-k8s/spillway/cli/cluster"
@@ -141,7 +140,7 @@ func (w *why) podsOf(ctx context.Context, object *unstructured.Unstructured) ([]
 	if len(w.files.Filenames) > 0 {
 		return nil, nil
 	}
-	if object.GroupVersionKind().GroupKind() != (schema.GroupKind{Kind: "Pod"}) {
+	if !cluster.IsPod(object) {
 		return w.reader.Pods(ctx, object.GetNamespace(), object.GetUID())
 	}
 	pod := &corev1.Pod{}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/internal/explain"
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
 // Input is what a Status is made of.
@@ -130,7 +131,7 @@ func (w *Workload) add(rules *policy.Policy, pod *corev1.Pod, inCloud bool) {
 
 func (n *Node) add(pod *corev1.Pod) {
 	n.Pods++
-	for name, quantity := range explain.Requests(&pod.Spec) {
+	for name, quantity := range sizes.Need(&pod.Spec) {
 		sum := n.Used[name]
 		sum.Add(quantity)
 		n.Used[name] = sum

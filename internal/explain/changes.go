@@ -122,7 +122,7 @@ func (s *subject) makeRoom() []Change {
 			fmt.Sprint(s.quota.Wanted+1)))
 	}
 	if limits := s.settings.CloudLimits; s.size != nil && !limits.IsZero() {
-		if need := s.usedInCloud().Plus(*s.size); !limits.Allow(need) {
+		if need := s.InCloud.Plus(*s.size); !limits.Allow(need) {
 			changes = append(changes, Change{"raise the limits of the namespace (an administrator)", fmt.Sprintf(
 				"kubectl annotate namespace %s %s=%s --overwrite", s.Pod.Namespace, policy.CloudLimitsAnnotation,
 				raised(limits, need))})
@@ -195,10 +195,10 @@ func (s *subject) relabel(effect string, mode policy.Mode) Change {
 // labelHolder returns the owner whose own label decides, nil if the label is in the Pod template or there is none.
 func (s *subject) labelHolder() *Owner {
 	for i, owner := range s.Owners {
-		if hasBurstLabel(owner.TemplateLabels) {
+		if policy.HasBurstLabel(owner.TemplateLabels) {
 			return nil
 		}
-		if hasBurstLabel(owner.Labels) && owner.Kind != "ReplicaSet" {
+		if policy.HasBurstLabel(owner.Labels) && owner.Kind != "ReplicaSet" {
 			return &s.Owners[i]
 		}
 	}

@@ -3,6 +3,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
 // Owner is a controller of a Pod: its ReplicaSet, or the Deployment behind it.
@@ -43,6 +45,8 @@ type Input struct {
 	Nodes []*corev1.Node
 	// Pods are the Pods of the namespace. They may include the Pod.
 	Pods []*corev1.Pod
+	// InCloud is what they use in the cloud (UsedInCloud). It is the same for all Pods of a namespace.
+	InCloud policy.CloudUse
 	// Schedulers are those that call the extender.
 	Schedulers schedulers.Schedulers
 	// Unknown says what could not be read. The explanation assumes that it has no effect.
@@ -189,16 +193,11 @@ func newSubject(in Input) *subject {
 // workloadLabels returns the labels of the nearest owner that has a burst label, as package owners of admission does.
 func (s *subject) workloadLabels() map[string]string {
 	for _, owner := range s.Owners {
-		if hasBurstLabel(owner.Labels) {
+		if policy.HasBurstLabel(owner.Labels) {
 			return owner.Labels
 		}
 	}
 	return nil
-}
-
-func hasBurstLabel(labels map[string]string) bool {
-	mode, err := policy.ParseMode(labels)
-	return err != nil || mode != policy.ModeNone
 }
 
 func (s *subject) virtualNodes() []policy.VirtualNode {
@@ -209,8 +208,11 @@ func (s *subject) virtualNodes() []policy.VirtualNode {
 	return nodes
 }
 
-func (s *subject) isVirtual(node string) bool {
-	return slices.ContainsFunc(s.Nodes, func(n *corev1.Node) bool { return n.Name == node })
+func (s *subject) isVirtual(node string) bool { return has(s.Nodes, node) }
+
+// has reports whether there is a node with the name.
+func has(nodes []*corev1.Node, name string) bool {
+	return slices.ContainsFunc(nodes, func(n *corev1.Node) bool { return n.Name == name })
 }
 
 func (s *subject) findPlace() Place {
@@ -268,19 +270,19 @@ func (s *subject) holdsSlot() bool {
 	return s.quota != nil && slices.ContainsFunc(s.quota.Holders, func(h Holder) bool { return h.Pod == s.Pod.Name })
 }
 
-// usedInCloud returns what the Pods of the namespace use in the cloud: those on virtual nodes, and slots of Pods that
-// are not bound yet.
-func (s *subject) usedInCloud() policy.CloudUse {
+// UsedInCloud returns what Pods use in the cloud together: those on virtual nodes, and slots of Pods that are not bound
+// yet. nodes are the virtual nodes.
+func UsedInCloud(rules *policy.Policy, pods []*corev1.Pod, nodes []*corev1.Node) policy.CloudUse {
 	var used policy.CloudUse
-	for _, pod := range s.Pods {
+	for _, pod := range pods {
 		if policy.HasEnded(pod) {
 			continue
 		}
 		slot, reserved := policy.CloudSlotOf(pod)
-		if !s.isVirtual(pod.Spec.NodeName) && (pod.Spec.NodeName != "" || !reserved || !policy.IsActive(pod)) {
+		if !has(nodes, pod.Spec.NodeName) && (pod.Spec.NodeName != "" || !reserved || !policy.IsActive(pod)) {
 			continue
 		}
-		use, err := s.Policy.CloudUse(pod)
+		use, err := rules.CloudUse(pod)
 		if err != nil {
 			continue // No size holds the Pod: the cloud does not run it.
 		}
@@ -304,7 +306,7 @@ func (s *subject) billed() *Size {
 	if s.size == nil {
 		return nil
 	}
-	billed, requested := s.size.Resources(), Requests(&s.Pod.Spec)
+	billed, requested := s.size.Resources(), sizes.Need(&s.Pod.Spec)
 	return &Size{
 		BilledCPU: billed.Cpu().String(), BilledMemory: billed.Memory().String(),
 		RequestedCPU: requested.Cpu().String(), RequestedMemory: requested.Memory().String(),
@@ -384,7 +386,7 @@ func (s *subject) whyWaiting() string {
 	}
 	scheduled := policy.PodCondition(s.Pod, corev1.PodScheduled)
 	if scheduled == nil || scheduled.Message == "" {
-		return "the scheduler " + schedulerOf(s.Pod) + " has not tried it yet"
+		return "the scheduler " + s.scheduler() + " has not tried it yet"
 	}
 	message := strings.TrimRight(scheduled.Message, ". ")
 	switch {
@@ -398,10 +400,6 @@ func (s *subject) whyWaiting() string {
 	}
 }
 
-// schedulerOf returns the name of the scheduler of a Pod.
-func schedulerOf(pod *corev1.Pod) string {
-	if pod.Spec.SchedulerName == "" {
-		return corev1.DefaultSchedulerName
-	}
-	return pod.Spec.SchedulerName
+func (s *subject) scheduler() string {
+	return cmp.Or(s.Pod.Spec.SchedulerName, corev1.DefaultSchedulerName)
 }

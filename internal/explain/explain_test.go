@@ -209,6 +209,7 @@ func TestAnswers(t *testing.T) {
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {
+			q.InCloud = UsedInCloud(q.Policy, q.Pods, q.Nodes)
 			got := Explain(q.Input).Text()
 			file := filepath.Join("testdata", strings.ReplaceAll(name, " ", "-")+".txt")
 			if *update {

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
-	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
 // steps returns the steps of the decision in the order in which policy decides.
@@ -36,11 +35,11 @@ func (s *subject) labelStep() Step {
 
 // labelOwner says whose burst label decides. The webhook copies the label of a workload or of a namespace to the Pod.
 func (s *subject) labelOwner() string {
-	if hasBurstLabel(s.Pod.Labels) {
+	if policy.HasBurstLabel(s.Pod.Labels) {
 		mode, _ := policy.ParseMode(s.Pod.Labels)
 		same := func(labels map[string]string) bool {
 			other, err := policy.ParseMode(labels)
-			return hasBurstLabel(labels) && err == nil && other == mode
+			return policy.HasBurstLabel(labels) && err == nil && other == mode
 		}
 		for _, owner := range slices.Backward(s.Owners) {
 			if same(owner.TemplateLabels) {
@@ -52,21 +51,17 @@ func (s *subject) labelOwner() string {
 				return owner.String()
 			}
 		}
-		if mode == policy.ModeEnforce && s.enforcedByNamespace() {
+		if inherited, _ := policy.ResolveMode(nil, nil, s.NamespaceLabels); mode == policy.ModeEnforce && inherited == mode {
 			return "namespace " + s.Pod.Namespace
 		}
 		return "the Pod"
 	}
 	for _, owner := range s.Owners {
-		if hasBurstLabel(owner.Labels) {
+		if policy.HasBurstLabel(owner.Labels) {
 			return owner.String()
 		}
 	}
 	return "namespace " + s.Pod.Namespace
-}
-
-func (s *subject) enforcedByNamespace() bool {
-	return s.NamespaceLabels[policy.NamespaceEnforceLabel] == policy.NamespaceEnforceValue
 }
 
 func (s *subject) switchStep() Step {
@@ -127,7 +122,7 @@ func (s *subject) quotaStep() Step {
 }
 
 func (s *subject) schedulerStep() Step {
-	name := schedulerOf(s.Pod)
+	name := s.scheduler()
 	limits := !s.settings.CloudLimits.IsZero()
 	switch needs := s.decision.Quota != nil || limits; {
 	case s.Schedulers.Call(s.Pod.Spec.SchedulerName):
@@ -147,13 +142,12 @@ func (s *subject) limitsStep() Step {
 	if limits.IsZero() {
 		return Step{"limits", None, "the namespace has no limits in the cloud"}
 	}
-	used := s.usedInCloud()
-	text := fmt.Sprintf("limits %s; used %s", limits, describeUse(used))
+	text := fmt.Sprintf("limits %s; used %s", limits, describeUse(s.InCloud))
 	if s.place == Cloud || s.place == Ended || s.size == nil {
 		return Step{"limits", None, text}
 	}
 	text += "; this Pod needs " + describeUse(*s.size)
-	if !limits.Allow(used.Plus(*s.size)) {
+	if !limits.Allow(s.InCloud.Plus(*s.size)) {
 		return Step{"limits", Prevents, text}
 	}
 	return Step{"limits", Allows, text}
@@ -217,6 +211,3 @@ func NodeState(node *corev1.Node) string {
 	}
 	return "cordoned by a user"
 }
-
-// Requests returns the CPU and memory that the containers of a Pod request, as the scheduler counts them.
-func Requests(spec *corev1.PodSpec) corev1.ResourceList { return sizes.Need(spec) }

@@ -232,12 +232,15 @@ func (w *World) Apply(ctx context.Context, manifest string) (string, error) {
 
 // kubectl runs kubectl as the administrator.
 func (w *World) kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
-	command := w.command(ctx, stdin, args...)
+	return output(w.command(ctx, stdin, args...), "kubectl "+strings.Join(args, " "))
+}
+
+// output runs a command and returns what it prints. Its error contains what the command says about it.
+func output(command *exec.Cmd, name string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	if err := command.Run(); err != nil {
-		message := strings.TrimSpace(stderr.String())
-		return stdout.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, message)
+		return stdout.String(), fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(stderr.String()))
 	}
 	return stdout.String(), nil
 }

@@ -3,7 +3,6 @@ package stories
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -81,11 +80,7 @@ func (w *World) spillway(ctx context.Context, args ...string) (string, error) {
 	command := exec.CommandContext(ctx, filepath.Join(w.cluster.BinDir, "kubectl-spillway"), append([]string{
 		"--kubeconfig", w.cluster.Kubeconfig, "--namespace", w.Namespace,
 	}, args...)...)
-	text, err := command.Output()
-	if err != nil {
-		return "", fmt.Errorf("kubectl spillway %s: %w: %s", strings.Join(args, " "), err, stderrOf(err))
-	}
-	return string(text), nil
+	return output(command, "kubectl spillway "+strings.Join(args, " "))
 }
 
 // shell runs a command line as a user would paste it.
@@ -97,16 +92,6 @@ func (w *World) shell(ctx context.Context, line string) error {
 	command := exec.CommandContext(ctx, "sh", "-c", line)
 	command.Env = append(os.Environ(), "KUBECONFIG="+w.cluster.Kubeconfig,
 		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
-	if output, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", line, err, output)
-	}
-	return nil
-}
-
-// stderrOf returns what a command has printed about its error.
-func stderrOf(err error) []byte {
-	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
-		return failed.Stderr
-	}
-	return nil
+	_, err = output(command, line)
+	return err
 }
