@@ -108,7 +108,7 @@ func annotated(key, value string) string {
 
 func enforced(spec string) string {
 	return `{"kind":"Pod","metadata":{"labels":{"virtual-kubelet.io/burst-to-cci":"enforce"}},` +
-		`"spec":{"containers":[{"name":"c"}],` + spec + `}}`
+		`"spec":{"containers":[{"name":"c","resources":{}}],` + spec + `}}`
 }
 
 // requests wraps an object in the request of each path.

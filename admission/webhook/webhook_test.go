@@ -136,6 +136,22 @@ func TestAPatchThatDoesNotApplyIsNotReturned(t *testing.T) {
 	assert.InDelta(t, 1, metric(t, registry, outcomeFailed), 0)
 }
 
+// The price of a patch grows with the square of its operations, here and in the API server, which applies it again.
+func TestAPodThatNeedsAVeryLongPatchStaysUnchanged(t *testing.T) {
+	selecting := func(terms int) []byte {
+		return []byte(enforced(`"affinity":{"nodeAffinity":` +
+			`{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[` + manyTerms(terms) + `]}}}`))
+	}
+	h, registry := handlerFor(t, world{Ignored: []string{"disktype"}}.evaluator(t))
+	response, _ := ask(t, h, selecting(400))
+	assert.NotNil(t, response.Patch)
+	response, _ = ask(t, h, selecting(1200))
+	assert.Nil(t, response.Patch)
+	require.Len(t, response.Warnings, 1)
+	assert.Contains(t, response.Warnings[0], "left the Pod unchanged: the patch would have 1204 operations: at most 1000")
+	assert.InDelta(t, 1, metric(t, registry, outcomeFailed), 0)
+}
+
 func TestThePodIsEvaluatedInTheNamespaceOfTheRequest(t *testing.T) {
 	var evaluated *corev1.Pod
 	h, _ := handlerFor(t, evaluatorFunc(func(pod *corev1.Pod) (evaluation.Result, error) {
