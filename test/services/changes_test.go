@@ -69,6 +69,13 @@ func (c *cell) createDeployment(t *testing.T) (name string) {
 		},
 	}
 	template.Spec.Containers[0].VolumeMounts = nil // That of the token.
+	// Without a probe, a server would get requests before it listens.
+	template.Spec.Containers[0].ReadinessProbe = &corev1.Probe{
+		ProbeHandler: corev1.ProbeHandler{
+			HTTPGet: &corev1.HTTPGetAction{Path: "/", Port: intstr.FromString("http")},
+		},
+		PeriodSeconds: 1,
+	}
 	if c.to[0].cloudName != "" {
 		template.Labels[policy.BurstLabel] = string(policy.ModeEnforce)
 		template.Annotations = map[string]string{policy.ServicesAnnotation: string(c.mode)}
