@@ -8,9 +8,8 @@ import (
 	evanphx "gopkg.in/evanphx/json-patch.v4"
 )
 
-// maxOperations is the greatest number of operations in a patch. Whoever applies a patch copies a list for each element
-// that it adds, so 10,000 operations took 1.2 GB here and would take as much in the API server. A Pod that people write
-// needs some ten.
+// maxOperations is the greatest number of operations in a patch. For each element that a patch adds to a list, the list
+// is copied: 10,000 operations took 1.2 GB here, and would take as much in the API server. A usual Pod needs some ten.
 const maxOperations = 1000
 
 // patchFor returns the JSON patch that changes in to out, nil if they are equal. raw is the encoding of in that the
