@@ -13,6 +13,7 @@ import (
 	loader "github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/run"
+	"github.com/spillway-k8s/spillway/internal/tracing"
 )
 
 func main() { os.Exit(run.Main(program)) }
@@ -27,6 +28,11 @@ func program(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	stopTracing, err := tracing.SetUp(ctx, "admission", logger)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("reading the host name: %w", err)

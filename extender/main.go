@@ -12,6 +12,7 @@ import (
 	"github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/run"
+	"github.com/spillway-k8s/spillway/internal/tracing"
 )
 
 func main() { os.Exit(run.Main(program)) }
@@ -25,6 +26,11 @@ func program(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	stopTracing, err := tracing.SetUp(ctx, "extender", logger)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	hostname, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("reading the host name: %w", err)

@@ -51,6 +51,7 @@ func PodAnnotations() []string {
 func WrittenAnnotations() []string {
 	return []string{
 		LocalSlotAnnotation, CloudSlotAnnotation, KeptLocalAnnotation, RequeueAnnotation, AddedAffinityAnnotation,
+		TraceAnnotation,
 	}
 }
 
@@ -107,6 +108,9 @@ const (
 	// of the Pod, and with which operator (In or NotIn). Admission replaces the requirement if it is called again and
 	// decides differently.
 	AddedAffinityAnnotation = "spillway.io/added-node-affinity"
+	// TraceAnnotation on a managed Pod is the span of its admission, in the format of the header traceparent of W3C
+	// Trace Context. Admission writes it while tracing is on and the span is sampled.
+	TraceAnnotation = "spillway.io/traceparent"
 	// LocalReplicasCondition is the type of a condition of a Pod. It is False if LocalReplicasAnnotation has no effect
 	// because the Pod belongs to a scheduling group. Other Pods do not have the condition.
 	LocalReplicasCondition corev1.PodConditionType = "spillway.io/LocalReplicas"

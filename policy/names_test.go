@@ -56,6 +56,7 @@ func TestNames(t *testing.T) {
 		"RequeueAnnotation":               "spillway.io/wake",
 		"LocalReplicasCondition":          "spillway.io/LocalReplicas",
 		"AddedAffinityAnnotation":         "spillway.io/added-node-affinity",
+		"TraceAnnotation":                 "spillway.io/traceparent",
 		"OnSoldOutAnnotation":             "spillway.io/on-sold-out",
 		"ServicesAnnotation":              "spillway.io/services",
 		"ReservedPortsAnnotation":         "spillway.io/reserved-ports",

@@ -14,6 +14,7 @@ import (
 	loader "github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/run"
+	"github.com/spillway-k8s/spillway/internal/tracing"
 	"github.com/spillway-k8s/spillway/vnode/cleanup"
 	"github.com/spillway-k8s/spillway/vnode/config"
 	"github.com/spillway-k8s/spillway/vnode/doctor"
@@ -43,6 +44,11 @@ func program(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	stopTracing, err := tracing.SetUp(ctx, "vnode", logger)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	hostname, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("reading the host name: %w", err)

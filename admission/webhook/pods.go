@@ -13,6 +13,7 @@ import (
 	"github.com/spillway-k8s/spillway/internal/evaluation"
 	"github.com/spillway-k8s/spillway/internal/rawjson"
 	"github.com/spillway-k8s/spillway/internal/schedulers"
+	"github.com/spillway-k8s/spillway/internal/tracing"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -43,6 +44,7 @@ func (p *podReviewer) review(
 	prepared := p.ignored.Ignore(before)
 	subject := prepared.DeepCopy()
 	subject.Namespace = request.Namespace // The object may omit it.
+	ctx, span := tracing.Start(ctx, "admission: prepare Pod", subject)
 	result, err := p.evaluator.Evaluate(ctx, subject)
 	if err == nil {
 		response.Warnings = p.warnings(pod, result)
@@ -50,8 +52,13 @@ func (p *podReviewer) review(
 		if mayBurstLater(before, result, p.schedulers) {
 			before = prepared
 		}
-		response.Patch, err = patchFor(request.Object.Raw, pod, mutate(before, result, p.schedulers))
+		mutated := mutate(before, result, p.schedulers)
+		if result.Managed {
+			tracing.Mark(ctx, mutated)
+		}
+		response.Patch, err = patchFor(request.Object.Raw, pod, mutated)
 	}
+	tracing.End(span, err, "decision", result.Describe())
 	if err != nil {
 		p.logger.Error("a Pod stays unchanged", "namespace", request.Namespace,
 			"name", pod.Name, "generateName", pod.GenerateName, "err", err)

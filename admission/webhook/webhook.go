@@ -23,6 +23,7 @@ import (
 	"github.com/spillway-k8s/spillway/internal/rawjson"
 	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/internal/serve"
+	"github.com/spillway-k8s/spillway/internal/tracing"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -124,7 +125,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var response *admissionv1.AdmissionResponse
 	var result outcome
 	if err == nil {
-		response, result, err = h.review(r.Context(), review.Request)
+		response, result, err = h.review(tracing.FromHeader(r.Context(), r.Header), review.Request)
 	}
 	if errors.Is(err, serve.ErrBusy) {
 		h.metrics.observe(h.name, outcomeBusy, time.Since(started))

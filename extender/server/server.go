@@ -19,6 +19,7 @@ import (
 	"github.com/spillway-k8s/spillway/extender/nodes"
 	"github.com/spillway-k8s/spillway/extender/placement"
 	"github.com/spillway-k8s/spillway/internal/serve"
+	"github.com/spillway-k8s/spillway/internal/tracing"
 )
 
 // Placement is what the server calls. Package placement implements it.
@@ -119,7 +120,9 @@ func (s *server) filter(c *gin.Context) {
 	if !ok {
 		return
 	}
-	result, err := s.placement.Filter(c.Request.Context(), args.Pod, names)
+	ctx, span := tracing.Follow(c.Request.Context(), "extender: filter", args.Pod)
+	result, err := s.placement.Filter(ctx, args.Pod, names)
+	tracing.End(span, err, "reason", string(result.Reason))
 	if response := s.filtered(c, args.Pod, names, result, err); response != nil {
 		s.metrics.decided(result.Reason)
 		write(c, response)

@@ -105,6 +105,14 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 			"networkPolicies.restrictEgress=true",
 			"networkPolicies.apiServerCIDRs: must not be empty with networkPolicies.restrictEgress",
 		},
+		"no collector to connect to": {
+			"networkPolicies.restrictEgress=true,networkPolicies.apiServerCIDRs={10.0.0.1/32}," +
+				"tracing.endpoint=http://collector:4317",
+			"networkPolicies.collectorPeers: must not be empty with networkPolicies.restrictEgress and tracing.endpoint",
+		},
+		"a collector without a scheme": {
+			"tracing.endpoint=collector:4317", "at '/tracing/endpoint': 'collector:4317' does not match pattern",
+		},
 		"a tag that is none":    {"image.tag=a b", "at '/image/tag': 'a b' does not match pattern"},
 		"an image that is none": {"image.registry=a b", "at '/image/registry': 'a b' does not match pattern"},
 		"a CA that is no certificate": {"vnode.clientCA=ca.crt",

@@ -251,6 +251,8 @@ type Config struct {
 	// Args adds flags to processes, by process name. "vnode" means all virtual nodes, and the name of another program
 	// of which there are several means all of them. If a flag is repeated, the last one counts.
 	Args map[string][]string
+	// Environment adds variables, as NAME=value, to the environment of all processes.
+	Environment []string
 	// DieWithParent ends the processes when the calling process ends. Tests set it, so that a killed test leaves no
 	// processes. Otherwise the processes run until Stop.
 	DieWithParent bool

@@ -35,10 +35,12 @@ type processes struct {
 	// starter runs a function on the thread that starts processes. The kernel signals a process with a parent-death signal
 	// when the thread that started it ends, so that thread must not end. starter is nil if processes outlive their parent.
 	starter chan func()
+	// environment is added to that of each process.
+	environment []string
 }
 
-func newProcesses(dir string, dieWithParent bool) *processes {
-	p := &processes{dir: dir}
+func newProcesses(dir string, dieWithParent bool, environment ...string) *processes {
+	p := &processes{dir: dir, environment: environment}
 	if dieWithParent {
 		p.starter = make(chan func())
 		go func() {
@@ -72,7 +74,9 @@ func (p *processes) start(name, binary string, args []string) error {
 	cmd := exec.Command(binary, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// The process does not inherit the caller's environment: a proxy set there would affect the calls between processes.
-	cmd.Env = []string{envDir + "=" + p.dir, envName + "=" + name, "HOME=" + p.dir, "PATH=" + os.Getenv("PATH")}
+	cmd.Env = append([]string{
+		envDir + "=" + p.dir, envName + "=" + name, "HOME=" + p.dir, "PATH=" + os.Getenv("PATH"),
+	}, p.environment...)
 	cmd.Dir = p.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := p.run(cmd); err != nil {

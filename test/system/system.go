@@ -66,7 +66,7 @@ func Start(ctx context.Context, config Config) (*System, error) {
 	}
 	s := &System{
 		config: config, state: recorded, pki: pki(filepath.Join(config.Dir, "data", "pki")),
-		processes: newProcesses(config.Dir, config.DieWithParent), started: time.Now(),
+		processes: newProcesses(config.Dir, config.DieWithParent, config.Environment...), started: time.Now(),
 	}
 	if err := s.bringUp(ctx); err != nil {
 		if config.DieWithParent {

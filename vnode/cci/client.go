@@ -21,6 +21,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/internal/fairness"
 	"github.com/spillway-k8s/spillway/internal/rawjson"
+	"github.com/spillway-k8s/spillway/internal/tracing"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -295,13 +296,15 @@ func (c *Client) send(requestCtx, callerCtx context.Context, call call) (*http.R
 	return response, err
 }
 
-func (c *Client) try(requestCtx, callerCtx context.Context, call call) (*http.Response, error) {
+func (c *Client) try(requestCtx, callerCtx context.Context, call call) (response *http.Response, err error) {
+	_, span := tracing.Child(callerCtx, "cloud: "+call.operation)
+	defer func() { tracing.End(span, err) }()
 	request, err := c.sign(requestCtx, call)
 	if err != nil {
 		return nil, err
 	}
 	start := time.Now()
-	response, err := c.http.Do(request)
+	response, err = c.http.Do(request)
 	if err != nil {
 		c.metrics.observe(call.operation, noResponse, time.Since(start))
 		return nil, noAnswer(callerCtx, "sending a request to the cloud", err)

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/internal/tracing"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
@@ -65,7 +66,10 @@ func (p *Provider) reconcile(ctx context.Context, key identity.Key) (requeueAfte
 	case p.hasRun(pod):
 		return p.recover(ctx, pod)
 	}
-	return p.create(ctx, pod)
+	ctx, span := tracing.Follow(ctx, "vnode: create cloud Pod", pod)
+	requeueAfter, err = p.create(ctx, pod)
+	tracing.End(span, err, "node", pod.Spec.NodeName)
+	return requeueAfter, err
 }
 
 // report passes the status of a Pod to virtual-kubelet, which retries until it has written the status to the cluster.

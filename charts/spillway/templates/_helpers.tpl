@@ -104,6 +104,15 @@ readinessProbe:
   timeoutSeconds: 2
 {{- end }}
 
+{{/* Environment variables with which the programs send spans. Empty without tracing. */}}
+{{- define "spillway.tracing" -}}
+{{- if .Values.tracing.endpoint -}}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ .Values.tracing.endpoint | quote }}}
+- {name: OTEL_TRACES_SAMPLER, value: parentbased_traceidratio}
+- {name: OTEL_TRACES_SAMPLER_ARG, value: {{ .Values.tracing.ratio | quote }}}
+{{- end -}}
+{{- end }}
+
 {{/* An annotation that restarts Pods when their configuration changes. Takes a list: context, template file. */}}
 {{- define "spillway.checksum" -}}
 checksum/config: {{ include (print (index . 0).Template.BasePath "/" (index . 1)) (index . 0) | sha256sum }}
