@@ -51,10 +51,13 @@ type Workload struct {
 	use policy.CloudUse
 }
 
+// Ready is the State of a virtual node that takes Pods.
+const Ready = "ready"
+
 // Node is the load of a virtual node. CPU and memory are requests, as the scheduler counts them.
 type Node struct {
 	Name string `json:"name"`
-	// State is "ready", or says why the node takes no new Pods.
+	// State is Ready, or says why the node takes no new Pods.
 	State    string              `json:"state"`
 	Pods     int                 `json:"pods"`
 	Used     corev1.ResourceList `json:"used"`
@@ -66,7 +69,7 @@ func Summarize(in Input) Status {
 	nodes := map[string]*Node{}
 	for _, node := range in.Nodes {
 		nodes[node.Name] = &Node{
-			Name: node.Name, State: cmp.Or(explain.NodeState(node), "ready"), Capacity: node.Status.Allocatable,
+			Name: node.Name, State: cmp.Or(explain.NodeState(node), Ready), Capacity: node.Status.Allocatable,
 			Used: corev1.ResourceList{},
 		}
 	}
@@ -129,6 +132,19 @@ func (w *Workload) add(rules *policy.Policy, pod *corev1.Pod, inCloud bool) {
 	}
 }
 
+// Total returns the sum of workloads. It has no name and no quota.
+func Total(workloads []Workload) Workload {
+	var total Workload
+	for i := range workloads {
+		w := &workloads[i]
+		total.Local, total.Cloud, total.Waiting = total.Local+w.Local, total.Cloud+w.Cloud, total.Waiting+w.Waiting
+		total.use = total.use.Plus(w.use)
+	}
+	resources := total.use.Resources()
+	total.CPU, total.Memory = resources.Cpu().String(), resources.Memory().String()
+	return total
+}
+
 func (n *Node) add(pod *corev1.Pod) {
 	n.Pods++
 	for name, quantity := range sizes.Need(&pod.Spec) {
@@ -170,8 +186,8 @@ func (s Status) Text(allNamespaces bool) string {
 	if len(s.Workloads) == 0 {
 		b.WriteString("No workload has a key of Spillway or a Pod in the cloud.\n")
 	} else {
-		fmt.Fprintf(table, "%sWORKLOAD\tQUOTA\tLOCAL\tCLOUD\tWAITING\tBILLED CPU\tMEMORY\t█ LOCAL ▒ CLOUD · WAITING\n",
-			column("NAMESPACE"))
+		fmt.Fprintf(table, "%sWORKLOAD\tQUOTA\tLOCAL\tCLOUD\tWAITING\tBILLED CPU\tMEMORY\t%s\n", column("NAMESPACE"),
+			"█ LOCAL ▒ CLOUD · WAITING")
 	}
 	for _, w := range s.Workloads {
 		quota := "-"
@@ -187,8 +203,8 @@ func (s Status) Text(allNamespaces bool) string {
 		fmt.Fprint(table, "VIRTUAL NODE\tPODS\tCPU\tMEMORY\tSTATE\n")
 	}
 	for _, n := range s.Nodes {
-		fmt.Fprintf(table, "%s\t%d of %d\t%s of %s\t%s of %s\t%s\n", n.Name, n.Pods, n.Capacity.Pods().Value(), n.Used.Cpu(),
-			n.Capacity.Cpu(), n.Used.Memory(), n.Capacity.Memory(), n.State)
+		fmt.Fprintf(table, "%s\t%d of %d\t%s of %s\t%s of %s\t%s\n", n.Name, n.Pods, n.Capacity.Pods().Value(),
+			n.Used.Cpu(), n.Capacity.Cpu(), n.Used.Memory(), n.Capacity.Memory(), n.State)
 	}
 	_ = table.Flush()
 	for _, unknown := range s.Unknown {
