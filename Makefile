@@ -75,7 +75,7 @@ doctor: ## Run vnode doctor against the simulated cloud: a good one and five bad
 
 # Some tests wait most of the time, so more of them run at once than there are processors.
 .PHONY: test-unit
-test-unit: compiler ## Run the tests that need no control plane
+test-unit: compiler browser ## Run the tests that need no control plane
 	@go test -race -vet=off -p 4 $$(test/packages.sh unit)
 
 # Undocumented behavior of the cloud is a policy of the simulated one. Each of them is flipped alone, and all together.
@@ -153,6 +153,12 @@ e2e-install: build $(PARTS)/.nodes ## Install the charts on real nodes, as root,
 compiler:
 	@command -v gcc >/dev/null || \
 		{ $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends gcc libc6-dev; }
+
+# The tests of the dashboard load it in Chromium.
+.PHONY: browser
+browser:
+	@command -v chromium >/dev/null || \
+		{ $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends chromium fonts-dejavu-core; }
 
 .PHONY: lint
 lint: ## Check code, words, module files and generated pages
