@@ -46,7 +46,7 @@ func New(streams genericiooptions.IOStreams) *cobra.Command {
 		return fmt.Errorf("%w: %w; see %s --help", run.ErrUsage, err, command.CommandPath())
 	})
 	o.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(o.version(), o.why(), o.status(), o.dashboard())
+	root.AddCommand(o.version(), o.why(), o.status(), o.dashboard(), o.doctor())
 	return root
 }
 

@@ -35,7 +35,8 @@ func kubeconfig(t *testing.T, configMap *corev1.ConfigMap) string {
 		w.Header().Set("Content-Type", "application/json")
 		if configMap == nil || r.URL.Path != "/api/v1/namespaces/kube-public/configmaps/spillway" {
 			w.WriteHeader(http.StatusNotFound)
-			_, _ = w.Write([]byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`))
+			_, _ = w.Write([]byte(`{"kind":"Status","apiVersion":"v1","status":"Failure",` +
+				`"reason":"NotFound","code":404}`))
 			return
 		}
 		assert.NoError(t, json.NewEncoder(w).Encode(configMap))
@@ -74,4 +75,19 @@ func TestAWrongCommandLineIsAUsageError(t *testing.T) {
 	_, err = execute(t, "unknown")
 	require.Error(t, err)
 	assert.ErrorContains(t, err, "unknown")
+}
+
+func TestDoctorExitsWithAnErrorIfItFindsOne(t *testing.T) {
+	got, err := execute(t, "doctor", "--kubeconfig", kubeconfig(t, nil))
+	require.ErrorContains(t, err, "errors that the doctor has found: 1")
+	assert.Contains(t, got, "ERROR SP101 the installation is not described")
+	got, err = execute(t, "doctor", "-o", "json", "--kubeconfig", kubeconfig(t, nil))
+	require.Error(t, err)
+	var report struct {
+		Findings []struct{ Code, Severity string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(got), &report))
+	assert.Equal(t, "SP101", report.Findings[0].Code)
+	_, err = execute(t, "doctor", "-o", "xml", "--kubeconfig", kubeconfig(t, nil))
+	assert.ErrorIs(t, err, run.ErrUsage)
 }

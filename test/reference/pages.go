@@ -33,6 +33,7 @@ func Pages(root string) ([]Page, error) {
 		{"metrics.md", metricsPage},
 		{"reasons.md", reasonsPage},
 		{"doctor.md", doctorPage},
+		{"cluster-doctor.md", clusterDoctorPage},
 		{"keys.md", keysPage},
 	} {
 		text, err := part.write(m)

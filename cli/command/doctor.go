@@ -1,0 +1,65 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spillway-k8s/spillway/cli/cluster"
+	"github.com/spillway-k8s/spillway/cli/doctor"
+)
+
+func (o *options) doctor() *cobra.Command {
+	output := ""
+	command := &cobra.Command{
+		Use:   "doctor",
+		Short: "What keeps Spillway from working in the cluster, and what mends it",
+		Long: "Checks the programs, webhooks, certificates, Leases, rights and virtual nodes, other systems of the\n" +
+			"cluster and the keys of workloads. Each finding has a code, what follows from it, and the command that\n" +
+			"mends it. It only reads, with your rights: what you may not read is left out, and said. The exit code\n" +
+			"is 1 if there are errors. The account of the cloud is checked by \"vnode doctor\".",
+		Example: "  kubectl spillway doctor\n  kubectl spillway doctor -o json",
+		Args:    cobra.NoArgs,
+		RunE:    func(command *cobra.Command, _ []string) error { return o.runDoctor(command.Context(), output) },
+	}
+	command.Flags().StringVarP(&output, "output", "o", "", "`format`: json or yaml; by default text")
+	return command
+}
+
+func (o *options) runDoctor(ctx context.Context, output string) error {
+	render := func(report doctor.Report) (string, error) { return report.Text(), nil }
+	if output != "" {
+		encode, err := encoder(output)
+		if err != nil {
+			return err
+		}
+		render = func(report doctor.Report) (string, error) { return encode(report) }
+	}
+	config, err := o.restConfig()
+	if err != nil {
+		return err
+	}
+	client, err := newClient(config)
+	if err != nil {
+		return err
+	}
+	snapshot, err := cluster.Diagnose(ctx, client, time.Now)
+	if err != nil {
+		return err
+	}
+	report := doctor.Check(snapshot)
+	text, err := render(report)
+	if err != nil {
+		return fmt.Errorf("encoding the report: %w", err)
+	}
+	if _, err := io.WriteString(o.Out, text); err != nil {
+		return err
+	}
+	if n := report.Count(doctor.Error); n > 0 {
+		return fmt.Errorf("errors that the doctor has found: %d", n)
+	}
+	return nil
+}

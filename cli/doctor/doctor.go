@@ -1,0 +1,272 @@
+// Package doctor checks a cluster for what keeps Spillway from working, or makes it work otherwise than expected. Its
+// checks are pure: they get a Snapshot that the caller has read, and change nothing. "vnode doctor" checks the account
+// of the cloud instead.
+package doctor
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-k8s/spillway/internal/explain"
+	"github.com/spillway-k8s/spillway/internal/installation"
+	"github.com/spillway-k8s/spillway/policy"
+)
+
+// Severity says how bad a finding is.
+type Severity string
+
+const (
+	// Error means that something does not work until it is mended.
+	Error Severity = "error"
+	// Warning means that something works less well, or not as a user expects.
+	Warning Severity = "warning"
+	// Info is a fact, and no problem.
+	Info Severity = "info"
+)
+
+// Finding is what a check has found. Its fields are the output of "kubectl spillway doctor -o json".
+type Finding struct {
+	// Code is stable: it never gets another meaning.
+	Code     Code     `json:"code"`
+	Severity Severity `json:"severity"`
+	// Title says in a few words what the code stands for.
+	Title string `json:"title"`
+	// Object is what it is about, such as "Node virtual-node-cci-0". It may be empty.
+	Object string `json:"object,omitempty"`
+	// Message is what was found here.
+	Message string `json:"message"`
+	// Meaning is what follows from it, and Mend the command or setting that mends it.
+	Meaning string `json:"meaning"`
+	Mend    string `json:"mend"`
+}
+
+// Part is something that a Snapshot has only if the user may read it.
+type Part string
+
+// The parts, as they are called for people.
+const (
+	PartSwitch       Part = "the switch of the cluster"
+	PartDeployments  Part = "the Deployments"
+	PartStatefulSets Part = "the StatefulSets"
+	PartDaemonSets   Part = "the DaemonSets"
+	PartLeases       Part = "the Leases"
+	PartWebhooks     Part = "the webhook configurations"
+	PartCertificate  Part = "the Secret with the certificate of the webhooks"
+	PartNodes        Part = "the Nodes"
+	PartPods         Part = "the Pods"
+	PartNamespaces   Part = "the Namespaces"
+	PartVnodeConfig  Part = "the configuration of vnode"
+	PartDNS          Part = "the Service of the cluster's DNS"
+	PartRights       Part = "the rights of the programs"
+)
+
+// Right is whether a ServiceAccount of the programs may do something.
+type Right struct {
+	Account, Verb, Resource, Namespace string
+	Allowed                            bool
+}
+
+// Snapshot is what the checks need. A part that is not in Read is empty.
+type Snapshot struct {
+	Now time.Time
+	// Installation is nil if it cannot be read, and Problem says why. Malformed is for one that is there.
+	Installation *installation.Installation
+	Policy       *policy.Policy
+	Problem      string
+	Malformed    bool
+
+	// Read are the parts that were read, Unread says why others were not.
+	Read   map[Part]bool
+	Unread map[Part]string
+
+	// Switch is the data of the ConfigMap of the switch, nil if there is none.
+	Switch       map[string]string
+	Deployments  []*appsv1.Deployment
+	StatefulSets []*appsv1.StatefulSet // of the namespace of the programs
+	DaemonSets   []*appsv1.DaemonSet
+	Leases       []*coordinationv1.Lease // of the namespace of the programs
+	Mutating     *admissionregistrationv1.MutatingWebhookConfiguration
+	Validating   *admissionregistrationv1.ValidatingWebhookConfiguration
+	// Certificate is that of the webhooks, in PEM.
+	Certificate []byte
+	Nodes       []*corev1.Node
+	Pods        []*corev1.Pod
+	Namespaces  []*corev1.Namespace
+	// VnodeConfig is the configuration file of vnode.
+	VnodeConfig []byte
+	// DNS are the ClusterIPs of the cluster's DNS.
+	DNS    []string
+	Rights []Right
+}
+
+// virtualNodes returns the virtual nodes of Spillway.
+func (s *Snapshot) virtualNodes() []*corev1.Node {
+	return slices.DeleteFunc(slices.Clone(s.Nodes), func(n *corev1.Node) bool { return !policy.IsOurNode(n.Labels) })
+}
+
+// localNodes returns the nodes that are no virtual nodes of any system.
+func (s *Snapshot) localNodes() []*corev1.Node {
+	return slices.DeleteFunc(slices.Clone(s.Nodes), func(n *corev1.Node) bool {
+		return policy.IsVirtualNode(n.Labels)
+	})
+}
+
+// onService reports whether the scheduler is another one than that of the chart.
+func (s *Snapshot) onService() bool { return s.Installation.Scheduler.MarkerResource }
+
+// Report is the result of all checks.
+type Report struct {
+	// Checks are the names of the checks that were made, Skipped those that need what could not be read.
+	Checks   []string  `json:"checks"`
+	Skipped  []string  `json:"skipped"`
+	Findings []Finding `json:"findings"`
+}
+
+// check is one check, and what it needs. All but those of the installation need its description.
+type check struct {
+	name  string
+	needs []Part
+	run   func(*Snapshot) []Finding
+}
+
+var checks = []check{
+	{"programs", []Part{PartDeployments, PartStatefulSets}, checkPrograms},
+	{"versions", []Part{PartDeployments, PartStatefulSets}, checkVersions},
+	{"scheduler", []Part{PartPods}, checkScheduler},
+	{"slots", []Part{PartPods, PartNodes, PartNamespaces, PartSwitch}, checkSlots},
+	{"webhooks", []Part{PartWebhooks}, checkWebhooks},
+	{"certificate", []Part{PartWebhooks, PartCertificate}, checkCertificate},
+	{"leases", []Part{PartLeases, PartStatefulSets}, checkLeases},
+	{"rights", []Part{PartRights}, checkRights},
+	{"virtual nodes", []Part{PartNodes}, checkVirtualNodes},
+	{"DaemonSets", []Part{PartDaemonSets, PartNodes}, checkDaemonSets},
+	{"autoscalers", []Part{PartDeployments}, checkAutoscalers},
+	{"deletion cost", []Part{PartPods, PartNodes}, checkDeletionCost},
+	{"Services", []Part{PartVnodeConfig, PartPods}, checkServices},
+	{"DNS", []Part{PartVnodeConfig, PartDNS}, checkDNS},
+	{"switch", []Part{PartSwitch}, checkSwitch},
+	{"namespaces", []Part{PartNamespaces}, checkNamespaces},
+	{"keys", []Part{PartPods}, checkKeys},
+	{"quotas", []Part{PartPods, PartNodes}, checkQuotas},
+}
+
+// Check runs all checks for which the snapshot has what they need.
+func Check(s *Snapshot) Report {
+	r := Report{Checks: []string{}, Skipped: []string{}, Findings: []Finding{}}
+	if s.Installation == nil {
+		code := CodeNotInstalled
+		if s.Malformed {
+			code = CodeMalformed
+		}
+		r.Findings = append(r.Findings, found(code, "", "%s", s.Problem))
+		for _, c := range checks {
+			r.Skipped = append(r.Skipped, c.name)
+		}
+		return r
+	}
+	unread := map[Part]bool{}
+	for _, c := range checks {
+		missing := slices.DeleteFunc(slices.Clone(c.needs), func(p Part) bool { return s.Read[p] })
+		if len(missing) > 0 {
+			r.Skipped = append(r.Skipped, c.name)
+			for _, part := range missing {
+				unread[part] = true
+			}
+			continue
+		}
+		r.Checks = append(r.Checks, c.name)
+		r.Findings = append(r.Findings, c.run(s)...)
+	}
+	parts := make([]string, 0, len(unread))
+	for part := range unread {
+		parts = append(parts, string(part))
+	}
+	slices.Sort(parts)
+	for _, part := range parts {
+		r.Findings = append(r.Findings, found(CodeNotRead, "", "%s: %s", part,
+			cmp.Or(s.Unread[Part(part)], "not read")))
+	}
+	rank := map[Severity]int{Error: 0, Warning: 1, Info: 2}
+	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
+		return cmp.Compare(rank[a.Severity], rank[b.Severity])
+	})
+	return r
+}
+
+// found returns a finding with a message.
+func found(code Code, object, format string, args ...any) Finding {
+	kind := kindOf(code)
+	return Finding{
+		Code: code, Severity: kind.Severity, Title: kind.Title, Object: object, Message: fmt.Sprintf(format, args...),
+		Meaning: kind.Meaning, Mend: kind.Mend,
+	}
+}
+
+// filled replaces placeholders in the text that mends a finding: NAMESPACE, NAME and others. Values are names of
+// objects that exist, which Kubernetes has validated.
+func (f Finding) filled(pairs ...string) Finding {
+	f.Mend = strings.NewReplacer(pairs...).Replace(f.Mend)
+	return f
+}
+
+// Count returns the number of findings of a severity.
+func (r Report) Count(severity Severity) int {
+	n := 0
+	for i := range r.Findings {
+		if r.Findings[i].Severity == severity {
+			n++
+		}
+	}
+	return n
+}
+
+// width is the number of columns of texts for people.
+const width = 100
+
+// Text returns the report for people.
+func (r Report) Text() string {
+	var b strings.Builder
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		fmt.Fprintf(&b, "%s %s %s", strings.ToUpper(string(f.Severity)), f.Code, f.Title)
+		if f.Object != "" {
+			fmt.Fprintf(&b, " (%s)", f.Object)
+		}
+		b.WriteString("\n")
+		indented(&b, "  ", f.Message)
+		indented(&b, "  ", f.Meaning)
+		indented(&b, "  -> ", f.Mend)
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "Checked: %s.\n", cmp.Or(strings.Join(r.Checks, ", "), "nothing"))
+	if len(r.Skipped) > 0 {
+		fmt.Fprintf(&b, "Left out: %s.\n", strings.Join(r.Skipped, ", "))
+	}
+	fmt.Fprintf(&b, "Errors: %d, warnings: %d, facts: %d.\n", r.Count(Error), r.Count(Warning), r.Count(Info))
+	return explain.Printable(b.String())
+}
+
+// indented writes a text with line breaks.
+func indented(b *strings.Builder, first, text string) {
+	line, indent := first, strings.Repeat(" ", len(first))
+	for i, word := range strings.Fields(text) {
+		if i > 0 && len([]rune(line))+1+len([]rune(word)) > width && line != indent {
+			b.WriteString(line + "\n")
+			line = indent + word
+			continue
+		}
+		if i > 0 {
+			line += " "
+		}
+		line += word
+	}
+	b.WriteString(line + "\n")
+}
