@@ -126,7 +126,7 @@ func assemble(cfg *config.Config, clients clients, host string, logger *slog.Log
 	server.Rejections = rejections
 	sources := []source{caches.facts, caches.owners, caches.pods, caches.nodes}
 	if cfg.OwnCertificate() {
-		certificate, err := newCertificate(cfg, clients, logger)
+		certificate, err := newCertificate(cfg, clients, registry, logger)
 		if err != nil {
 			return nil, err
 		}
@@ -251,10 +251,12 @@ func newWebhook(
 }
 
 // newCertificate returns the source of a certificate that the program creates and renews.
-func newCertificate(cfg *config.Config, clients clients, logger *slog.Logger) (*certificate.Source, error) {
+func newCertificate(
+	cfg *config.Config, clients clients, registerer prometheus.Registerer, logger *slog.Logger,
+) (*certificate.Source, error) {
 	return certificate.New(clients.pods, certificate.Config{
 		Namespace: cfg.LeaderElectionNamespace, Secret: cfg.TLSSecret, Names: cfg.TLSNames, Registration: webhook.Name,
-	}, time.Now, logger)
+	}, time.Now, registerer, logger)
 }
 
 // newLeadership registers the gauge of the leadership and returns what sets it (leaderelection.Leader.Leads).

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -50,13 +51,20 @@ type Source struct {
 	secrets, mutating, validating cache.SharedIndexInformer
 
 	// pending requests a reconciliation.
-	pending chan struct{}
-	served  atomic.Pointer[tls.Certificate]
+	pending  chan struct{}
+	failures prometheus.Counter
+	served   atomic.Pointer[tls.Certificate]
 }
 
 // New returns a Source that uses the clock now. It starts nothing.
-func New(client kubernetes.Interface, config Config, now func() time.Time, logger *slog.Logger) (*Source, error) {
+func New(
+	client kubernetes.Interface, config Config, now func() time.Time, registerer prometheus.Registerer,
+	logger *slog.Logger,
+) (*Source, error) {
 	s := &Source{client: client, config: config, now: now, logger: logger, pending: make(chan struct{}, 1)}
+	if err := s.register(registerer); err != nil {
+		return nil, err
+	}
 	secrets := s.factory(config.Secret, informers.WithNamespace(config.Namespace))
 	registrations := s.factory(config.Registration)
 	s.secrets = secrets.Core().V1().Secrets().Informer()
@@ -120,6 +128,7 @@ func (s *Source) Run(ctx context.Context) error {
 			delay = retryInterval
 			// A conflict only means that another process was faster.
 			if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
+				s.failures.Inc()
 				s.logger.Warn("reconciling the certificate failed and is retried",
 					"secret", s.config.Namespace+"/"+s.config.Secret, "err", err)
 			}
@@ -247,7 +256,8 @@ func bundlePatch(meta metav1.ObjectMeta, entries []entry, bundle []byte) []byte 
 	var webhooks []map[string]any
 	for _, e := range entries {
 		if !bytes.Equal(e.bundle, bundle) {
-			webhooks = append(webhooks, map[string]any{"name": e.name, "clientConfig": map[string]any{"caBundle": bundle}})
+			client := map[string]any{"caBundle": bundle}
+			webhooks = append(webhooks, map[string]any{"name": e.name, "clientConfig": client})
 		}
 	}
 	if len(webhooks) == 0 {

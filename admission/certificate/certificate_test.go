@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -29,7 +30,8 @@ func mutating(bundles ...string) *admissionregistrationv1.MutatingWebhookConfigu
 	c := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: registration}}
 	for i, bundle := range bundles {
 		c.Webhooks = append(c.Webhooks, admissionregistrationv1.MutatingWebhook{
-			Name: string(rune('a' + i)), ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: []byte(bundle)},
+			Name:         string(rune('a' + i)),
+			ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: []byte(bundle)},
 		})
 	}
 	return c
@@ -51,7 +53,7 @@ func (c *clock) now() time.Time { return c.time }
 // reads it again.
 func cached(t *testing.T, client *fake.Clientset, clock *clock) (s *Source, sync func()) {
 	t.Helper()
-	s, err := New(client, config, clock.now, slog.New(slog.DiscardHandler))
+	s, err := New(client, config, clock.now, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	replace := func(informer cache.SharedIndexInformer, object any, err error) {
 		if apierrors.IsNotFound(err) {
@@ -166,7 +168,8 @@ func TestReconcileServesOnlyAfterTheBundlesAreSet(t *testing.T) {
 
 func TestRunServesACertificateAndReplacesALostSecret(t *testing.T) {
 	client := fake.NewClientset(mutating(""), validating())
-	s, err := New(client, config, time.Now, slog.New(slog.DiscardHandler))
+	registry := prometheus.NewRegistry()
+	s, err := New(client, config, time.Now, registry, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -174,6 +177,8 @@ func TestRunServesACertificateAndReplacesALostSecret(t *testing.T) {
 	require.Eventually(t, s.Ready, 30*time.Second, time.Millisecond)
 	before, err := s.GetCertificate(nil)
 	require.NoError(t, err)
+	assert.InDelta(t, before.Leaf.NotAfter.Unix(), metric(t, registry, "expiry_timestamp_seconds"), 0)
+	assert.Zero(t, metric(t, registry, "failures_total"))
 
 	secrets := client.CoreV1().Secrets(config.Namespace)
 	require.NoError(t, secrets.Delete(t.Context(), config.Secret, metav1.DeleteOptions{}))
@@ -181,6 +186,43 @@ func TestRunServesACertificateAndReplacesALostSecret(t *testing.T) {
 		after, err := s.GetCertificate(nil)
 		return err == nil && !bytes.Equal(after.Certificate[0], before.Certificate[0])
 	}, 30*time.Second, time.Millisecond)
+	cancel()
+	assert.NoError(t, <-ended)
+}
+
+// metric returns the value of a metric of the certificate.
+func metric(t *testing.T, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		if family.GetName() == "spillway_admission_certificate_"+name {
+			one := family.GetMetric()[0]
+			return one.GetGauge().GetValue() + one.GetCounter().GetValue()
+		}
+	}
+	require.Fail(t, "there is no such metric", name)
+	return 0
+}
+
+func TestRunCountsFailuresAndRetries(t *testing.T) {
+	client := fake.NewClientset(mutating(""), validating())
+	refuse := true
+	client.PrependReactor("patch", "mutatingwebhookconfigurations",
+		func(clienttesting.Action) (bool, runtime.Object, error) {
+			refused := refuse
+			refuse = false
+			return refused, nil, errors.New("connection refused")
+		})
+	registry := prometheus.NewRegistry()
+	s, err := New(client, config, time.Now, registry, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	assert.Zero(t, metric(t, registry, "expiry_timestamp_seconds"))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	require.Eventually(t, s.Ready, 30*time.Second, time.Millisecond)
+	assert.InDelta(t, 1, metric(t, registry, "failures_total"), 0)
 	cancel()
 	assert.NoError(t, <-ended)
 }

@@ -29,7 +29,8 @@ import (
 type Clients struct {
 	Kubernetes kubernetes.Interface
 	Metadata   metadata.Interface
-	// Leases is used for the Lease only. A burst of other requests must not use up its rate limit and delay the renewal.
+	// Leases is used for the Lease only. A burst of other requests must not use up its rate limit and delay the
+	// renewal.
 	Leases kubernetes.Interface
 }
 
@@ -79,9 +80,10 @@ func New(cfg *config.Config, clients Clients, hostname string, logger *slog.Logg
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	leader := newLeader(cfg, clients.Leases, hostname, registry, logger)
-	requeuer, err := requeue.New(clients.Kubernetes, leader, time.Now, logger)
+	requeuer, err := requeue.New(clients.Kubernetes, leader, time.Now, registry, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +103,8 @@ func New(cfg *config.Config, clients Clients, hostname string, logger *slog.Logg
 	}
 	e := &Extender{
 		Placement: placement.New(answers), Ledger: slots,
-		cfg: cfg, clients: clients, facts: source, nodes: nodeSet, leader: leader, requeuer: requeuer, placement: answers,
-		logger: logger,
+		cfg: cfg, clients: clients, facts: source, nodes: nodeSet, leader: leader, requeuer: requeuer,
+		placement: answers, logger: logger,
 	}
 	handlers, err := server.New(e.Placement, cfg.AllowedClients(), registry, logger)
 	if err != nil {

@@ -12,14 +12,18 @@ import (
 
 // change changes an entry and keeps both invariants.
 func (l *Ledger) change(e *entry, apply func()) {
-	local, cloud := l.holdsLocal(e), l.cloudUse(e)
+	replica, local, cloud := e.isReplica(), l.holdsLocal(e), l.cloudUse(e)
 	apply()
+	l.countReplica(e, replica)
 	if e.waitsForCloud != nil {
 		e.account.queue.move(e.waitsForCloud, missing(e))
 	}
 	l.countLocal(e, local, l.holdsLocal(e))
 	if after := l.cloudUse(e); after != cloud {
 		e.account.used = e.account.used.Minus(cloud).Plus(after)
+		if w := l.workloads[e.workload]; w != nil {
+			w.used = w.used.Minus(cloud).Plus(after)
+		}
 		l.requeueForCloud(e.account) // Also if more is used: a smaller Pod may fit instead of one that was requeued.
 	}
 }
@@ -38,9 +42,24 @@ func (l *Ledger) countLocal(e *entry, before, after bool) {
 	}
 }
 
+// isReplica reports whether the entry is an active Pod with a local quota.
+func (e *entry) isReplica() bool { return e.counted && e.active }
+
+// countReplica counts an entry among the active Pods of its revision.
+func (l *Ledger) countReplica(e *entry, before bool) {
+	rev := l.revisions[e.revision]
+	switch {
+	case rev == nil || before == e.isReplica():
+	case before:
+		rev.active--
+	default:
+		rev.active++
+	}
+}
+
 // holdsLocal reports whether the entry holds a slot of its revision.
 func (l *Ledger) holdsLocal(e *entry) bool {
-	if !e.counted || !e.active {
+	if !e.isReplica() {
 		return false
 	}
 	return l.isLocal(e) || e.node == "" && e.local.reserved
@@ -112,6 +131,9 @@ func (l *Ledger) Recount() {
 	for _, a := range l.accounts {
 		a.used = policy.CloudUse{}
 	}
+	for _, w := range l.workloads {
+		w.used = policy.CloudUse{}
+	}
 	clear(l.local)
 	for _, e := range l.pods {
 		if l.holdsLocal(e) {
@@ -121,6 +143,8 @@ func (l *Ledger) Recount() {
 			l.local[e.priority]++
 		}
 		e.account.used = e.account.used.Plus(l.cloudUse(e))
+		w := l.workloads[e.workload]
+		w.used = w.used.Plus(l.cloudUse(e))
 	}
 	l.requeueQueues(false)
 }
@@ -131,6 +155,8 @@ type Stats struct {
 	Pods, Revisions, Reserved, Waiting, Parked int
 	// Accounts are the namespaces that have limits.
 	Accounts []Account
+	// Workloads are those that have a quota or use the cloud, a bounded number.
+	Workloads []WorkloadStats
 }
 
 // Account is the account of one namespace.
@@ -146,7 +172,7 @@ type Account struct {
 func (l *Ledger) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := Stats{Pods: len(l.pods), Revisions: len(l.revisions)}
+	s := Stats{Pods: len(l.pods), Revisions: len(l.revisions), Workloads: l.workloadStats(maxWorkloads)}
 	for _, e := range l.pods {
 		if e.local.reserved && e.active {
 			s.Reserved++

@@ -7,6 +7,13 @@ import (
 	"strings"
 )
 
+// MostWorkloads returns the metrics of at most as many workloads as most.
+func (l *Ledger) MostWorkloads(most int) []WorkloadStats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.workloadStats(most)
+}
+
 // Snapshot returns everything that the ledger keeps, for tests that require that nothing changes.
 func (l *Ledger) Snapshot() string {
 	l.mu.Lock()
@@ -21,12 +28,12 @@ func (l *Ledger) Snapshot() string {
 	}
 	revisions, accounts := map[string]string{}, map[string]string{}
 	for key, rev := range l.revisions {
-		revisions[key.String()] = fmt.Sprint(rev.pods, rev.used, rev.queue.last, rev.queue.len)
+		revisions[key.String()] = fmt.Sprint(rev.pods, rev.active, rev.quota, rev.used, rev.queue.last, rev.queue.len)
 	}
 	for key, a := range l.accounts {
 		accounts[key] = fmt.Sprint(a.pods, a.used, a.queue.last, a.queue.len)
 	}
-	fmt.Fprintln(&b, revisions, accounts)
+	fmt.Fprintln(&b, revisions, accounts, l.workloadStats(maxWorkloads))
 	return b.String()
 }
 

@@ -46,6 +46,7 @@ type Ledger struct {
 	pods      map[types.UID]*entry
 	revisions map[policy.Revision]*revision
 	accounts  map[string]*account // by namespace
+	workloads map[Workload]*workload
 	loads     map[string]int
 	local     map[int32]int // active Pods on local nodes, by priority
 	version   uint64
@@ -60,6 +61,7 @@ type entry struct {
 	counted  bool // has a local quota
 	revision policy.Revision
 	account  *account
+	workload Workload
 	// use is what the Pod uses in the cloud, wherever it is now, and granted is what its cloud slot is for.
 	use, granted policy.CloudUse
 	node         string // empty while the Pod is unbound
@@ -85,8 +87,12 @@ type slot struct {
 
 // revision is the count of one quota.
 type revision struct {
-	pods int // entries that refer to it
-	used int
+	pods   int // entries that refer to it
+	active int // those of them that are active
+	used   int
+	// quota is that of the Pod that was seen last. It is for metrics: a request has the quota that counts.
+	quota    int
+	workload Workload
 	// queue holds the Pods that wait for a local slot, by their quotas.
 	queue queue[int]
 }
@@ -127,6 +133,7 @@ func New(nodes Nodes, billing Billing, requeue func(PodRef)) *Ledger {
 		pods:      map[types.UID]*entry{},
 		revisions: map[policy.Revision]*revision{},
 		accounts:  map[string]*account{},
+		workloads: map[Workload]*workload{},
 		loads:     map[string]int{},
 		local:     map[int32]int{},
 		advanced:  slowcall.NewEvents[struct{}](),

@@ -1,7 +1,9 @@
 package ledger_test
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -50,13 +52,21 @@ func (o *oracle) used(c *cluster, of *corev1.Pod) int {
 func (o *oracle) cloudUse(c *cluster, namespace string) policy.CloudUse {
 	var used policy.CloudUse
 	for _, pod := range c.objects {
-		isCloud := c.virtual[pod.Spec.NodeName] && !hasEnded(pod)
-		isReserved := pod.Spec.NodeName == "" && isActive(pod) && o.cloud.reserved[pod.UID]
-		if pod.Namespace == namespace && (isCloud || isReserved) {
-			used = used.Plus(c.Use(pod))
+		if pod.Namespace == namespace {
+			used = used.Plus(o.cloudUseOf(c, pod))
 		}
 	}
 	return used
+}
+
+// cloudUseOf returns what one Pod uses in the cloud.
+func (o *oracle) cloudUseOf(c *cluster, pod *corev1.Pod) policy.CloudUse {
+	isCloud := c.virtual[pod.Spec.NodeName] && !hasEnded(pod)
+	isReserved := pod.Spec.NodeName == "" && isActive(pod) && o.cloud.reserved[pod.UID]
+	if isCloud || isReserved {
+		return c.Use(pod)
+	}
+	return policy.CloudUse{}
 }
 
 func isActive(pod *corev1.Pod) bool { return pod.DeletionTimestamp == nil && !hasEnded(pod) }
@@ -149,6 +159,7 @@ func playHistory(t *testing.T, random *rand.Rand, steps int) {
 			c.relist()
 		}
 		requireSameAccounts(t, c, o, step)
+		requireSameWorkloads(t, c, o, step)
 		requireNoLostRequeue(t, c, o, step)
 	}
 }
@@ -159,6 +170,39 @@ func requireSameAccounts(t *testing.T, c *cluster, o *oracle, step int) {
 		require.Equalf(t, o.cloudUse(c, account.Namespace), account.Used, "step %d, namespace %s", step,
 			account.Namespace)
 	}
+}
+
+// requireSameWorkloads requires that the sums of each workload are those of its Pods.
+func requireSameWorkloads(t *testing.T, c *cluster, o *oracle, step int) {
+	t.Helper()
+	want := map[ledger.Workload]ledger.WorkloadStats{}
+	replicas := map[policy.Revision]int{}
+	of := map[policy.Revision]ledger.Workload{}
+	first := map[policy.Revision]*corev1.Pod{}
+	for _, pod := range c.objects {
+		key := ledger.Workload{Namespace: pod.Namespace}
+		if owner := pod.OwnerReferences[0]; *cmp.Or(owner.Controller, new(false)) {
+			key.Kind, key.Name = owner.Kind, owner.Name
+		}
+		w := want[key]
+		w.Workload, w.Cloud = key, w.Cloud.Plus(o.cloudUseOf(c, pod))
+		want[key] = w
+		revision := policy.RevisionOf(pod)
+		of[revision], first[revision] = key, pod
+		if isActive(pod) {
+			replicas[revision]++
+		}
+	}
+	for revision, key := range of { // All Pods have a quota of 1.
+		w, used := want[key], o.used(c, first[revision])
+		wanted := min(1, replicas[revision])
+		w.Local.Wanted += wanted
+		w.Local.Used += used
+		w.Local.Missing += max(0, wanted-used)
+		w.Local.Quota = true
+		want[key] = w
+	}
+	require.ElementsMatchf(t, slices.Collect(maps.Values(want)), c.Stats().Workloads, "step %d", step)
 }
 
 // pick returns a random Pod. The result does not depend on the order of the map.

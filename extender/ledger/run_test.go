@@ -77,6 +77,17 @@ func TestCollectorExportsTheNumbersOfTheLedger(t *testing.T) {
 	assert.Equal(t, ledger.Wait, c.reserve("b", onlyLocal...))
 	c.Park("uid-d")
 	want := `
+# HELP spillway_ledger_local_missing_pods Number of Pods that local quotas would keep on local nodes and that have ` +
+		`no slot: they wait, or are in the cloud. By workload as cloud_pods.
+# TYPE spillway_ledger_local_missing_pods gauge
+spillway_ledger_local_missing_pods{kind="ReplicaSet",namespace="default",workload="web"} 0
+# HELP spillway_ledger_local_used_pods Number of slots of local quotas that Pods have, by workload as cloud_pods.
+# TYPE spillway_ledger_local_used_pods gauge
+spillway_ledger_local_used_pods{kind="ReplicaSet",namespace="default",workload="web"} 1
+# HELP spillway_ledger_local_wanted_pods Number of Pods that local quotas keep on local nodes: N for each revision, ` +
+		`or all its Pods if it has fewer. By workload as cloud_pods.
+# TYPE spillway_ledger_local_wanted_pods gauge
+spillway_ledger_local_wanted_pods{kind="ReplicaSet",namespace="default",workload="web"} 1
 # HELP spillway_ledger_parked_pods Number of Pods that policy refused and that wait for a change of the switch.
 # TYPE spillway_ledger_parked_pods gauge
 spillway_ledger_parked_pods 1

@@ -134,9 +134,13 @@ func (l *Ledger) observe(pod *corev1.Pod) {
 		e.account.pods++
 		l.pods[pod.UID] = e
 	}
-	if revision := policy.RevisionOf(pod); revision != e.revision {
-		l.uncount(e) // A change of labels can release or adopt a Pod. Its slot goes with it.
+	if revision := policy.RevisionOf(pod); !ok || revision != e.revision {
+		if ok {
+			l.uncount(e) // A change of labels can release or adopt a Pod. Its slot goes with it.
+			l.part(e)
+		}
 		e.revision = revision
+		l.join(e, workloadOf(pod))
 	}
 	l.setCounted(e, pod)
 	l.measure(e, pod)
@@ -158,18 +162,18 @@ func (l *Ledger) observe(pod *corev1.Pod) {
 
 // setCounted counts a Pod while it has the annotation with a local quota.
 func (l *Ledger) setCounted(e *entry, pod *corev1.Pod) {
-	_, counted := pod.Annotations[policy.LocalReplicasAnnotation]
-	if counted == e.counted {
-		return
-	}
-	if !counted {
+	if _, counted := pod.Annotations[policy.LocalReplicasAnnotation]; !counted {
 		l.uncount(e)
 		return
 	}
 	rev, ok := l.revisions[e.revision]
 	if !ok {
-		rev = &revision{}
+		rev = &revision{workload: e.workload}
 		l.revisions[e.revision] = rev
+	}
+	rev.quota = quotaOf(pod)
+	if e.counted {
+		return
 	}
 	rev.pods++
 	l.change(e, func() { e.counted = true })
@@ -203,6 +207,7 @@ func (l *Ledger) forget(e *entry) {
 	l.leave(e)
 	l.countNode(e, -1)
 	l.change(e, func() { e.active, e.ended = false, true })
+	l.part(e)
 	delete(l.pods, e.ref.UID)
 	if e.account.pods--; e.account.pods == 0 {
 		delete(l.accounts, e.account.namespace)

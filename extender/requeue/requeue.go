@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -39,20 +40,38 @@ type Requeuer struct {
 	client kubernetes.Interface
 	leader Leadership
 	now    func() time.Time
+	done   *prometheus.CounterVec
 	loop   *worker.Loop[ledger.PodRef]
 }
 
+// Outcomes of a requeue, in metrics.
+const (
+	outcomeRequeued = "requeued"
+	outcomeGone     = "gone"
+	outcomeFailed   = "failed"
+)
+
 // New returns a Requeuer. now is the clock that timestamps the Pods.
 func New(
-	client kubernetes.Interface, leader Leadership, now func() time.Time, logger *slog.Logger,
+	client kubernetes.Interface, leader Leadership, now func() time.Time, registerer prometheus.Registerer,
+	logger *slog.Logger,
 ) (*Requeuer, error) {
 	r := &Requeuer{client: client, leader: leader, now: now}
-	var err error
+	r.done = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "spillway_extender_requeues_total",
+		Help: "Number of refused Pods for which the extender asked the scheduler to retry, by outcome: requeued, " +
+			"gone (the Pod is deleted), failed (tried again).",
+	}, []string{"outcome"})
+	err := registerer.Register(r.done)
+	if err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
 	r.loop, err = worker.New(worker.Config[ledger.PodRef]{
 		Name: "requeue", Workers: workers, Namespace: func(pod ledger.PodRef) string { return pod.Namespace },
 		Reconcile:        r.requeue,
 		MinRetryInterval: minRetryInterval, MaxRetryInterval: maxRetryInterval,
 		Failed: func(pod ledger.PodRef, _ int, delay time.Duration, err error) {
+			r.done.WithLabelValues(outcomeFailed).Inc()
 			logger.Warn("requeueing the pod failed", "pod", pod.NamespacedName, "retryAfter", delay, "err", err)
 		},
 	})
@@ -72,8 +91,8 @@ func (r *Requeuer) Run(ctx context.Context) error { return r.loop.Run(ctx) }
 
 // requeue changes an annotation of the Pod. It does nothing if the Pod is gone, also if a new Pod has its name.
 func (r *Requeuer) requeue(ctx context.Context, pod ledger.PodRef) (time.Duration, error) {
-	// A clock that was set back can return the same time twice. Without the random text such a patch would change nothing,
-	// and the scheduler would not retry the Pod.
+	// A clock that was set back can return the same time twice. Without the random text such a patch would change
+	// nothing, and the scheduler would not retry the Pod.
 	mark := r.now().UTC().Format(time.RFC3339Nano) + " " + rand.Text()[:8]
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid":         pod.UID,
@@ -85,10 +104,12 @@ func (r *Requeuer) requeue(ctx context.Context, pod ledger.PodRef) (time.Duratio
 	options := metav1.PatchOptions{FieldManager: "spillway-extender"}
 	_, err = r.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.MergePatchType, body, options)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		r.done.WithLabelValues(outcomeGone).Inc()
 		return 0, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("patching pod %s: %w", pod.NamespacedName, err)
 	}
+	r.done.WithLabelValues(outcomeRequeued).Inc()
 	return 0, nil
 }

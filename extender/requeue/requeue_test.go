@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -53,9 +54,10 @@ type leader struct{ err error }
 func (l *leader) Ready() error { return l.err }
 
 // run starts a Requeuer that stops at the end of the test.
-func run(t *testing.T, client kubernetes.Interface, l *leader) *requeue.Requeuer {
+func run(t *testing.T, client kubernetes.Interface, l *leader) (*requeue.Requeuer, prometheus.Gatherer) {
 	t.Helper()
-	r, err := requeue.New(client, l, stoppedClock, slog.New(slog.DiscardHandler))
+	registry := prometheus.NewRegistry()
+	r, err := requeue.New(client, l, stoppedClock, registry, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
@@ -64,7 +66,22 @@ func run(t *testing.T, client kubernetes.Interface, l *leader) *requeue.Requeuer
 		stop()
 		assert.NoError(t, <-ended)
 	})
-	return r
+	return r, registry
+}
+
+// requireCounts waits until the metric has these values by outcome.
+func requireCounts(t *testing.T, registry prometheus.Gatherer, want map[string]float64) {
+	t.Helper()
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		families, err := registry.Gather()
+		require.NoError(c, err)
+		require.Len(c, families, 1)
+		got := map[string]float64{}
+		for _, one := range families[0].GetMetric() {
+			got[one.GetLabel()[0].GetValue()] = one.GetCounter().GetValue()
+		}
+		assert.Equal(c, want, got)
+	}, 10*time.Second, time.Millisecond)
 }
 
 func ref(name string) ledger.PodRef {
@@ -75,7 +92,7 @@ func ref(name string) ledger.PodRef {
 
 func TestEveryRequeueChangesThePodWhateverTheClockReturns(t *testing.T) {
 	client, accepted := patches(t)
-	r := run(t, client, &leader{})
+	r, registry := run(t, client, &leader{})
 	seen := map[string]bool{}
 	for range 5 {
 		r.Add(ref("web"))
@@ -84,14 +101,16 @@ func TestEveryRequeueChangesThePodWhateverTheClockReturns(t *testing.T) {
 		seen[patch.Annotations[policy.RequeueAnnotation]] = true
 	}
 	assert.Len(t, seen, 5)
+	requireCounts(t, registry, map[string]float64{"requeued": 5})
 }
 
 func TestAFailedRequeueIsRetried(t *testing.T) {
 	failed := http.StatusInternalServerError
 	client, accepted := patches(t, failed, failed, failed)
-	r := run(t, client, &leader{})
+	r, registry := run(t, client, &leader{})
 	r.Add(ref("web"))
 	assert.EqualValues(t, "uid-web", (<-accepted).UID)
+	requireCounts(t, registry, map[string]float64{"failed": 3, "requeued": 1})
 }
 
 func TestAPodThatIsGoneIsNotRetried(t *testing.T) {
@@ -100,11 +119,12 @@ func TestAPodThatIsGoneIsNotRetried(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, accepted := patches(t, status)
-			r := run(t, client, &leader{})
+			r, registry := run(t, client, &leader{})
 			r.Add(ref("gone"))
 			time.Sleep(100 * time.Millisecond) // Five times the delay of a retry.
 			r.Add(ref("web"))
 			assert.EqualValues(t, "uid-web", (<-accepted).UID, "the first patch that is accepted")
+			requireCounts(t, registry, map[string]float64{"gone": 1, "requeued": 1})
 		})
 	}
 }
@@ -112,7 +132,7 @@ func TestAPodThatIsGoneIsNotRetried(t *testing.T) {
 func TestOnlyTheLeaderRequeues(t *testing.T) {
 	client, accepted := patches(t)
 	l := &leader{errors.New("another process leads")}
-	r := run(t, client, l)
+	r, _ := run(t, client, l)
 	r.Add(ref("before"))
 	l.err = nil
 	r.Add(ref("after"))

@@ -126,6 +126,7 @@ func New(
 	}
 	registry, conditions := prometheus.NewRegistry(), nodeconditions.NewTracker(time.Now)
 	labelled := prometheus.WrapRegistererWith(prometheus.Labels{"node": cfg.Node.Name}, registry)
+	labelled.MustRegister(conditions)
 	cloud, err := cfg.CloudClient(cci.Config{
 		Registerer: labelled, Outcome: conditions.Note, Guard: guard, Logger: logger,
 	})

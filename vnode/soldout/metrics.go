@@ -9,6 +9,16 @@ type metrics struct {
 	locks, probes prometheus.Counter
 	sizes         prometheus.Gauge
 	refused       prometheus.Gauge
+	locked        prometheus.Gauge
+}
+
+// setLocked shows whether the node is locked.
+func (m metrics) setLocked(locked bool) {
+	if locked {
+		m.locked.Set(1)
+	} else {
+		m.locked.Set(0)
+	}
 }
 
 // newMetrics registers the metrics. A nil registerer registers nothing.
@@ -29,6 +39,10 @@ func newMetrics(registerer prometheus.Registerer) metrics {
 		refused: factory.NewGauge(prometheus.GaugeOpts{
 			Name: "spillway_vnode_quota_waiting_pods",
 			Help: "Pods that wait because a quota of the cloud has no room for them.",
+		}),
+		locked: factory.NewGauge(prometheus.GaugeOpts{
+			Name: "spillway_vnode_sold_out_locked",
+			Help: "Is 1 while the node is locked because the cloud is sold out or a quota used up, 0 otherwise.",
 		}),
 	}
 }

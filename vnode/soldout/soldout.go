@@ -53,8 +53,8 @@ type Config struct {
 	FirstLock, Lock time.Duration
 	// Interval is the time between two checks.
 	Interval time.Duration
-	// Signs matches reasons by which the service reports that it is sold out. The size of the Pod then counts as sold out
-	// at once. Messages are not matched: they contain names that users choose. Optional.
+	// Signs matches reasons by which the service reports that it is sold out. The size of the Pod then counts as sold
+	// out at once. Messages are not matched: they contain names that users choose. Optional.
 	Signs *regexp.Regexp
 	// Probe is the cloud Pod that finds out whether the cloud has room for the smallest size (NewProbe). Optional.
 	Probe *cci.Pod
@@ -167,5 +167,6 @@ func (c *Controller) reconcile(ctx context.Context) error {
 	decision, probeErr := c.decide(ctx, node, stranded)
 	decision.found, decision.sizes = c.addresses > before, sizesOf(stranded)
 	lockErr := c.updateLock(ctx, node, decision)
+	c.metrics.setLocked(node.locked)
 	return errors.Join(problemErr, probeErr, lockErr, c.failOver(ctx, stranded, node.unschedulable))
 }
