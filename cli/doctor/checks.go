@@ -265,6 +265,9 @@ func parseCertificates(text []byte) ([]*x509.Certificate, error) {
 const expiresSoon = 4
 
 func checkCertificate(s *Snapshot) []Finding {
+	if len(s.Certificate) == 0 {
+		return nil // Admission has one in files, or none yet: then its webhooks have no CA.
+	}
 	const secret = "Secret " + admission + "-tls"
 	invalid := func(format string, args ...any) []Finding {
 		return []Finding{found(CodeCertificateInvalid, secret, format, args...).
@@ -300,8 +303,12 @@ const skew = time.Minute
 func checkLeases(s *Snapshot) []Finding {
 	var findings []Finding
 	wanted := map[string]bool{admission: true, s.placer(): true}
+	isNode := map[string]bool{}
+	for _, node := range s.virtualNodes() {
+		isNode["spillway-vnode-"+node.Name] = true // Without its Node, a virtual node has never run or was removed.
+	}
 	for _, lease := range s.Leases {
-		if wanted[lease.Name] || strings.HasPrefix(lease.Name, "spillway-vnode-") {
+		if wanted[lease.Name] || isNode[lease.Name] {
 			delete(wanted, lease.Name)
 			spec := lease.Spec
 			message := ""
@@ -441,7 +448,7 @@ func checkDeletionCost(s *Snapshot) []Finding {
 			if entry.Manager == admission || entry.FieldsV1 == nil || entry.Manager == "kube-controller-manager" {
 				continue
 			}
-			if strings.Contains(string(entry.FieldsV1.Raw), `"f:`+policy.DeletionCostAnnotation+`"`) {
+			if strings.Contains(entry.FieldsV1.GetRawString(), `"f:`+policy.DeletionCostAnnotation+`"`) {
 				writers[entry.Manager] = append(writers[entry.Manager], pod.Namespace+"/"+pod.Name)
 			}
 		}

@@ -230,9 +230,9 @@ var faults = map[Code]func(t *testing.T, s *Snapshot){
 		s.Pods[0].Spec.NodeName = "virtual-0"
 		s.Pods[0].Annotations[policy.DeletionCostAnnotation] = "-5"
 		s.Pods[0].ManagedFields = []metav1.ManagedFieldsEntry{
-			{Manager: admission, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{}}`)}},
-			{Manager: "karpenter", FieldsV1: &metav1.FieldsV1{Raw: []byte(
-				`{"f:metadata":{"f:annotations":{"f:controller.kubernetes.io/pod-deletion-cost":{}}}}`)}},
+			{Manager: admission, FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{}}`)},
+			{Manager: "karpenter", FieldsV1: metav1.NewFieldsV1(
+				`{"f:metadata":{"f:annotations":{"f:controller.kubernetes.io/pod-deletion-cost":{}}}}`)},
 		}
 	},
 	CodeServicesMode: func(_ *testing.T, s *Snapshot) { s.VnodeConfig = []byte("pods: {services: routed}") },
@@ -359,8 +359,14 @@ func TestWhatIsNoFault(t *testing.T) {
 		"an autoscaler beside a scheduler of the chart": func(s *Snapshot) {
 			s.Deployments = append(s.Deployments, deployment("k", "a", "", "r/cluster-autoscaler:v1"))
 		},
-		"a quota that just fits":              func(s *Snapshot) { setQuota(s, "4") },
-		"a quota of a Pod that stays local":   func(s *Snapshot) { setQuota(s, "0") },
+		"a quota that just fits":            func(s *Snapshot) { setQuota(s, "4") },
+		"a quota of a Pod that stays local": func(s *Snapshot) { setQuota(s, "0") },
+		"a certificate in files":            func(s *Snapshot) { s.Certificate = nil },
+		"a Lease of a node that was removed": func(s *Snapshot) {
+			removed := lease("spillway-vnode-old")
+			removed.Spec.HolderIdentity = nil
+			s.Leases = append(s.Leases, removed)
+		},
 		"the switch of the cluster is absent": func(s *Snapshot) { s.Switch = nil },
 		"the clock of this machine is slow": func(s *Snapshot) {
 			s.Now = s.Now.Add(-30 * time.Second)

@@ -144,7 +144,7 @@ var checks = []check{
 	{"slots", []Part{PartPods, PartNodes, PartNamespaces, PartSwitch}, checkSlots},
 	{"webhooks", []Part{PartWebhooks}, checkWebhooks},
 	{"certificate", []Part{PartWebhooks, PartCertificate}, checkCertificate},
-	{"leases", []Part{PartLeases, PartStatefulSets}, checkLeases},
+	{"leases", []Part{PartLeases, PartNodes}, checkLeases},
 	{"rights", []Part{PartRights}, checkRights},
 	{"virtual nodes", []Part{PartNodes}, checkVirtualNodes},
 	{"DaemonSets", []Part{PartDaemonSets, PartNodes}, checkDaemonSets},
