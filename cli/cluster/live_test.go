@@ -40,17 +40,22 @@ func TestALiveStatusIsThatOfStatusAndFollowsChanges(t *testing.T) {
 	assert.Equal(t, status.Summarize(in), status.Summarize(live.Status()))
 	assert.Equal(t, "Deployment cart", status.Summarize(live.Status()).Workloads[0].Name)
 
-	changed := live.Changed()
 	second := pod.DeepCopy()
 	second.Name, second.UID = "cart-2", "p2"
 	_, err = client.CoreV1().Pods("shop").Create(t.Context(), second, metav1.CreateOptions{})
 	require.NoError(t, err)
-	select {
-	case <-changed:
-	case <-time.After(30 * time.Second):
-		t.Fatal("the change was not followed")
+	deadline := time.After(30 * time.Second)
+	for { // The first notifications may be about what was read first.
+		changed := live.Changed()
+		if status.Summarize(live.Status()).Workloads[0].Cloud == 2 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatal("the change was not followed")
+		}
 	}
-	assert.Equal(t, 2, status.Summarize(live.Status()).Workloads[0].Cloud)
 }
 
 func TestALiveStatusSaysWhatCannotBeRead(t *testing.T) {

@@ -192,15 +192,28 @@ func TestTheSourceIsSummedUpOncePerPeriod(t *testing.T) {
 	now = now.Add(time.Hour)
 	viewOf(t, get(t, s, "/v1/view"))
 	assert.Equal(t, 2, source.sums, "nothing has changed")
+
+	source.takes = func() { now = now.Add(time.Second) } // A large cluster.
+	for range 20 {
+		source.Change(func(*status.Input, *[]*corev1.Event) {})
+		viewOf(t, get(t, s, "/v1/view"))
+		now = now.Add(time.Second)
+	}
+	assert.Equal(t, 2+5, source.sums, "one second of five")
 }
 
 type countingSource struct {
 	*dashboardtest.Source
 	sums int
+	// takes, if it is set, is called for each sum.
+	takes func()
 }
 
 func (s *countingSource) Status() status.Input {
 	s.sums++
+	if s.takes != nil {
+		s.takes()
+	}
 	return s.Source.Status()
 }
 
