@@ -113,6 +113,26 @@ func TestWhatTheUserMayNotReadIsSaid(t *testing.T) {
 	}, in.Unknown)
 }
 
+// Most users may not read Nodes. The installation names the virtual ones, so that no Pod in the cloud is called local.
+func TestAUserWithoutTheRightToReadNodesKnowsTheVirtualOnes(t *testing.T) {
+	pod, objects := cart()
+	reader, client := newReader(t, objects...)
+	reader.installation.VirtualNodes = []string{"virtual-node-cci-0"}
+	client.PrependReactor("list", "nodes", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", nil)
+	})
+	pod.Spec.NodeName = "virtual-node-cci-0"
+	in, err := reader.Input(t.Context(), pod)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"the state and the labels of the virtual nodes (you lack the right to read Nodes)"},
+		in.Unknown)
+	assert.Equal(t, explain.Cloud, explain.Explain(in).Place)
+	pod.Spec.NodeName = ""
+	answer := explain.Explain(in).Text()
+	assert.Contains(t, answer, "virtual-node-cci-0: its state is not known")
+	assert.Contains(t, answer, "the cloud can run the Pod")
+}
+
 func TestOtherErrorsOfTheClusterAreErrors(t *testing.T) {
 	pod, objects := cart()
 	reader, client := newReader(t, objects...)

@@ -187,6 +187,9 @@ func (s *subject) cloudStep() Step {
 		if state == "" {
 			usable = true
 			state = "ready"
+			if isName(node) {
+				state = "its state is not known"
+			}
 		}
 		states = append(states, node.Name+": "+state)
 	}

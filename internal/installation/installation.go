@@ -33,6 +33,8 @@ type Installation struct {
 	Version string `json:"version"`
 	// Namespace is the namespace of the programs.
 	Namespace string `json:"namespace"`
+	// VirtualNodes are the names of the virtual nodes: most users may not read Nodes.
+	VirtualNodes []string `json:"virtualNodes,omitempty"`
 	// Scheduler says which schedulers call the extender.
 	Scheduler Scheduler `json:"scheduler"`
 	// Policy is the section policy of the configuration of the programs. A field that is missing has its default.

@@ -41,6 +41,9 @@ func playWhy(ctx context.Context, w *World) error {
 	if !strings.HasPrefix(text, want) {
 		return fmt.Errorf("kubectl spillway why printed %q: want %q first", text, want)
 	}
+	if err := w.whyAsTenant(ctx, want); err != nil {
+		return err
+	}
 	if text, err = w.spillway(ctx, "why", "deployment", "nginx-deployment", "-o", "json"); err != nil {
 		return err
 	}
@@ -62,6 +65,37 @@ func playWhy(ctx context.Context, w *World) error {
 		return w.awaitRunning(ctx, "nginx", 2, 2)
 	}
 	return fmt.Errorf("kubectl spillway why named no Pod in the cloud: %s", text)
+}
+
+// whyAsTenant asks as a user who may read this namespace only. The answer is the same, and says what is not known.
+func (w *World) whyAsTenant(ctx context.Context, want string) error {
+	const account = "tenant"
+	for _, command := range []string{
+		fmt.Sprintf("kubectl -n %s create serviceaccount %s", w.Namespace, account),
+		fmt.Sprintf("kubectl -n %s create rolebinding %s --clusterrole=view --serviceaccount=%s:%s", w.Namespace, account,
+			w.Namespace, account),
+	} {
+		if err := w.shell(ctx, command); err != nil {
+			return err
+		}
+	}
+	text, err := w.spillway(ctx, "why", "deployment", "nginx-deployment",
+		"--as", "system:serviceaccount:"+w.Namespace+":"+account)
+	if err != nil {
+		return err
+	}
+	w.printf("%s", strings.TrimRight(text, "\n"))
+	if !strings.HasPrefix(text, want) {
+		return fmt.Errorf("kubectl spillway why printed %q to a tenant: want %q first", text, want)
+	}
+	if text, err = w.spillway(ctx, "why", "deployment", "nginx-deployment", "-o", "yaml",
+		"--as", "system:serviceaccount:"+w.Namespace+":"+account); err != nil {
+		return err
+	}
+	if unknown := "the state and the labels of the virtual nodes"; !strings.Contains(text, unknown) {
+		return fmt.Errorf("kubectl spillway why printed %q to a tenant: want that %s are not known", text, unknown)
+	}
+	return nil
 }
 
 // lineWith returns the first line that contains a text.

@@ -158,6 +158,9 @@ func (s *System) describeInstallation(ctx context.Context) error {
 	if s.config.Shape.Topology != TopologySidecar {
 		described.Scheduler.Name = OwnScheduler
 	}
+	for i := range s.config.Shape.VirtualNodes {
+		described.VirtualNodes = append(described.VirtualNodes, VirtualNode(i))
+	}
 	described.Policy.DisabledRules = s.config.DisabledRules
 	described.Policy.IgnoredNodeSelectors = s.config.IgnoredNodeSelectors
 	configMap, err := described.ConfigMap()

@@ -158,8 +158,15 @@ func TestOneSoldOutSizeDoesNotLockTheNode(t *testing.T) {
 	request(large, "64", "512Gi")
 	create(t, ns, large)
 	create(t, namespace(t), replicaOn(cfg.Node.Name, "large-too"))
-	open := awaitNode(t, cfg.Node.Name, isUnlocked("SizesSoldOut"))
-	assert.Contains(t, node.FindCondition(open, soldOutCondition).Message, "0.50_1.0, 64.00_512.0")
+	awaitNode(t, cfg.Node.Name, func(n *corev1.Node) error {
+		if err := isUnlocked("SizesSoldOut")(n); err != nil {
+			return err
+		}
+		if message := node.FindCondition(n, soldOutCondition).Message; !strings.Contains(message, "0.50_1.0, 64.00_512.0") {
+			return fmt.Errorf("the condition does not name both sizes: %s", message)
+		}
+		return nil
+	})
 	awaitEvent(t, ns, "large", string(policy.ReasonSoldOut))
 	create(t, ns, podOn(cfg.Node.Name, "small"))
 	await(t, ns, "small", isReady)
