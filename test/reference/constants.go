@@ -94,7 +94,7 @@ func reasonsPage(m *module) (string, error) {
 	begin(&b, "Reasons, Events and conditions",
 		"Reasons are constant. They appear in Events, in the "+
 			"conditions of Pods and Nodes, in `status.reason` of Pods and as label values of [metrics](metrics.md). "+
-			"[Runbooks](../operations.md#runbooks) say what to do.")
+			"[Runbooks](../monitoring.md#conditions) say what to do.")
 	b.WriteString("\n## Condition types\n\n")
 	b.WriteString(table([]string{"Condition", "Meaning"}, conditions))
 	for _, p := range parts {

@@ -79,7 +79,8 @@ func TestFieldsThatPagesNameExist(t *testing.T) {
 			}
 		}
 	}
-	mentioned(t, handwritten(t), "`(?:vnode\\.)?((?:cci|pods|soldOut|usage|kube|policy)\\.[a-z][a-zA-Z0-9.]*)(?::[^`]*)?`",
+	const field = "`(?:vnode\\.)?((?:cci|pods|soldOut|usage|kube|policy)\\.[a-z][a-zA-Z0-9.]*)(?::[^`]*)?`"
+	mentioned(t, handwritten(t), field,
 		func(path string) bool { return exists[path] })
 }
 
@@ -101,21 +102,4 @@ func TestTestsThatPagesNameExist(t *testing.T) {
 		return err
 	}))
 	mentioned(t, handwritten(t), "`(Test[A-Z]\\w*|beside-[a-z-]+)`", func(name string) bool { return exists[name] })
-}
-
-func TestEachConditionHasARunbook(t *testing.T) {
-	m, err := parseModule(root)
-	require.NoError(t, err)
-	operations, err := os.ReadFile(filepath.Join(root, "docs/operations.md"))
-	require.NoError(t, err)
-	found := 0
-	for _, p := range m.sorted() {
-		for _, c := range p.consts() {
-			if kindOf(c) == "condition" {
-				found++
-				assert.Contains(t, string(operations), "\n### "+c.value+"\n")
-			}
-		}
-	}
-	assert.GreaterOrEqual(t, found, 6)
 }

@@ -27,7 +27,7 @@ func metricsPage(m *module) (string, error) {
 	var b strings.Builder
 	begin(&b, "Metrics",
 		"Each program serves its metrics at `/metrics` on its health port, with those of the Go runtime and "+
-			"of the process (`go_*`, `process_*`). [Alerts](../operations.md#alerts) says which to watch.")
+			"of the process (`go_*`, `process_*`). [Monitoring](../monitoring.md) says which to watch.")
 	begins := func(prefix string) func(metric) bool {
 		return func(one metric) bool { return strings.HasPrefix(one.name, prefix) }
 	}
@@ -38,7 +38,8 @@ func metricsPage(m *module) (string, error) {
 		{"extender", "", begins("spillway_extender_")},
 		{"ledger of the extender", "", begins("spillway_ledger_")},
 		{"admission", "", begins("spillway_admission_")},
-		{"vnode", "", begins("spillway_vnode_")},
+		{"vnode", wrap("Each has the label `node`, the name of the virtual node. Those that begin with "+
+			"`spillway_vnode_services_` are of the process and do not.") + "\n", begins("spillway_vnode_")},
 		{"servers of all programs", "", begins("spillway_server_")},
 		{"resource usage of Pods", wrap("The virtual node serves these at `/metrics/resource` "+
 			"on the kubelet port, as a kubelet does. metrics-server reads them there.") + "\n", isResource},
