@@ -102,6 +102,13 @@ test: build test-unit test-policies ## Run all tests, from unit to end-to-end
 	go test -race -p 3 -parallel 4 $$(test/packages.sh controlplane)
 	go test -race -count=1 -p 2 -parallel 3 -timeout 30m ./test/system/... ./test/e2e/... ./test/tenants ./test/endure/...
 	go test -race -count=1 -timeout 30m ./test/prove
+	@$(MAKE) -s test-monitoring
+
+# Prometheus is a Debian package. Without it, all other tests run.
+.PHONY: test-monitoring
+test-monitoring: build ## Load alerts and dashboards into a real Prometheus that scrapes a system
+	@if test/monitoring/prometheus.sh $(BIN); then go test -race -count=1 -timeout 20m ./test/monitoring; \
+		else echo "*** LEFT OUT: ./test/monitoring, because there is no Prometheus ***" >&2; fi
 
 .PHONY: prove
 prove: build ## Run random histories with faults, and check the quotas (BUDGET, ROUNDS, SEED, TOPOLOGY, K8S)

@@ -2,6 +2,7 @@ package chart
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -20,6 +21,21 @@ func named(t *testing.T, list []*unstructured.Unstructured, kind, name string) *
 	}
 	require.Fail(t, "there is no such object", "%s %s", kind, name)
 	return nil
+}
+
+func TestTheConfigMapHasTheDashboards(t *testing.T) {
+	list := objects(t, spillway, values("--set", "metrics.dashboard.enabled=true")...)
+	data, _, err := unstructured.NestedStringMap(named(t, list, "ConfigMap", "spillway-dashboard").Object, "data")
+	require.NoError(t, err)
+	assert.Equal(t, "1", named(t, list, "ConfigMap", "spillway-dashboard").GetLabels()["grafana_dashboard"])
+	files, err := filepath.Glob(spillway + "/dashboards/*.json")
+	require.NoError(t, err)
+	assert.Len(t, data, len(files))
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		assert.JSONEq(t, string(content), data[filepath.Base(file)])
+	}
 }
 
 func TestThePrometheusRuleIsTheFileOfTheAlerts(t *testing.T) {
