@@ -15,6 +15,15 @@ func HasEnded(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
+// HoldsLocalSlot reports whether an active Pod holds a slot of its local quota: it is on a local node, or it has the
+// slot and is not bound yet.
+func HoldsLocalSlot(pod *corev1.Pod, onVirtualNode bool) bool {
+	if pod.Spec.NodeName != "" {
+		return !onVirtualNode
+	}
+	return pod.UID != "" && pod.Annotations[LocalSlotAnnotation] == string(pod.UID)
+}
+
 // PodCondition returns the condition of a type, or nil if the Pod does not have it. The condition is part of the Pod:
 // do not change it.
 func PodCondition(pod *corev1.Pod, conditionType corev1.PodConditionType) *corev1.PodCondition {

@@ -24,6 +24,7 @@ import (
 	"github.com/spillway-k8s/spillway/internal/explain"
 	"github.com/spillway-k8s/spillway/internal/facts"
 	"github.com/spillway-k8s/spillway/internal/installation"
+	"github.com/spillway-k8s/spillway/internal/prices"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -37,6 +38,8 @@ type Reader struct {
 	mapper       meta.RESTMapper
 	installation installation.Installation
 	policy       *policy.Policy
+	// prices is nil without prices.
+	prices *prices.Table
 
 	shared     *shared
 	namespaces map[string]*namespace
@@ -78,8 +81,12 @@ func New(
 	if err != nil {
 		return nil, fmt.Errorf("reading the installation: %w", err)
 	}
+	table, err := prices.New(installed.Prices)
+	if err != nil {
+		return nil, fmt.Errorf("reading the installation: %w", err)
+	}
 	return &Reader{
-		client: client, dynamic: dynamic, mapper: mapper, installation: installed, policy: rules,
+		client: client, dynamic: dynamic, mapper: mapper, installation: installed, policy: rules, prices: table,
 		namespaces: map[string]*namespace{}, owners: map[types.UID]*unstructured.Unstructured{},
 	}, nil
 }
@@ -286,8 +293,8 @@ func (r *Reader) input(ctx context.Context, pod *corev1.Pod) (explain.Input, err
 	in := explain.Input{
 		Policy: r.policy, Pod: pod, Global: s.global, NamespaceLabels: n.labels, NamespaceAnnotations: n.annotations,
 		Nodes: s.nodes, Pods: n.pods, InCloud: n.inCloud(r.policy, s.nodes),
-		Schedulers: r.installation.Scheduler.Schedulers(),
-		Unknown:    slices.Concat(s.unknown, n.unknown),
+		Schedulers: r.installation.Scheduler.Schedulers(), Prices: r.prices,
+		Unknown: slices.Concat(s.unknown, n.unknown),
 	}
 	in.Claims, err = r.claims(ctx, pod, &in.Unknown)
 	return in, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/dynamic"
@@ -46,7 +47,7 @@ func New(streams genericiooptions.IOStreams) *cobra.Command {
 		return fmt.Errorf("%w: %w; see %s --help", run.ErrUsage, err, command.CommandPath())
 	})
 	o.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(o.version(), o.why(), o.status(), o.dashboard(), o.doctor())
+	root.AddCommand(o.version(), o.why(), o.status(), o.nodes(), o.cost(), o.dashboard(), o.doctor())
 	return root
 }
 
@@ -88,6 +89,18 @@ func (o *options) newReader(ctx context.Context) (*cluster.Reader, error) {
 		return nil, fmt.Errorf("reading the resources of the cluster: %w", err)
 	}
 	return cluster.New(ctx, client, objects, mapper)
+}
+
+// namespace returns the namespace of the kubeconfig or of --namespace, or none if all are asked for.
+func (o *options) namespace(all bool) (string, error) {
+	if all {
+		return metav1.NamespaceAll, nil
+	}
+	name, _, err := o.flags.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return "", fmt.Errorf("reading the namespace of the kubeconfig: %w", err)
+	}
+	return name, nil
 }
 
 func (o *options) version() *cobra.Command {

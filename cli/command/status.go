@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"time"
 
@@ -26,8 +25,8 @@ func (o *options) status() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "status",
 		Short: "Local, cloud and waiting Pods of each workload, and the load of the virtual nodes",
-		Long: "Lists the workloads that have a local quota or a burst label, or Pods in the cloud, with the size that the\n" +
-			"cloud bills, and the virtual nodes with their load and whether they take Pods.",
+		Long: "Lists the workloads that have a local quota or a burst label, or Pods in the cloud, with the size\n" +
+			"that the cloud bills, and the virtual nodes with their load and whether they take Pods.",
 		Example: "  kubectl spillway status\n  kubectl spillway status -A --watch",
 		Args:    cobra.NoArgs,
 		RunE:    func(command *cobra.Command, _ []string) error { return s.run(command.Context()) },
@@ -40,16 +39,13 @@ func (o *options) status() *cobra.Command {
 }
 
 func (s *statusCommand) run(ctx context.Context) error {
-	render, err := s.renderer()
+	render, err := renderer(s.output, func(found status.Status) string { return found.Text(s.all) })
 	if err != nil {
 		return err
 	}
-	namespace, _, err := s.flags.ToRawKubeConfigLoader().Namespace()
+	namespace, err := s.namespace(s.all)
 	if err != nil {
-		return fmt.Errorf("reading the namespace of the kubeconfig: %w", err)
-	}
-	if s.all {
-		namespace = ""
+		return err
 	}
 	reader, err := s.newReader(ctx)
 	if err != nil {
@@ -79,12 +75,4 @@ func (s *statusCommand) run(ctx context.Context) error {
 		case <-time.After(watchPeriod):
 		}
 	}
-}
-
-func (s *statusCommand) renderer() (func(status.Status) (string, error), error) {
-	if s.output == "" {
-		return func(found status.Status) (string, error) { return found.Text(s.all), nil }, nil
-	}
-	encode, err := encoder(s.output)
-	return func(found status.Status) (string, error) { return encode(found) }, err
 }

@@ -29,9 +29,9 @@ func (o *options) why() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "why (pod NAME | TYPE NAME | TYPE/NAME | -f FILE)",
 		Short: "Where a Pod is and why, what would change it, and what it is billed as",
-		Long: "Says where a Pod is and why, who holds the local slots of its revision, what would change it as commands\n" +
-			"to paste, and the size that the cloud bills. For a workload it answers for each of its Pods. For a file\n" +
-			"it answers for the Pods that would be created.",
+		Long: "Says where a Pod is and why, who holds the local slots of its revision, what would change it as\n" +
+			"commands to paste, and the size that the cloud bills. For a workload it answers for each of its Pods.\n" +
+			"For a file it answers for the Pods that would be created.",
 		Example: "  kubectl spillway why pod cart-5d8c-x7x2p\n" +
 			"  kubectl spillway why deployment cart\n" +
 			"  kubectl spillway why -f cart.yaml\n" +
@@ -46,13 +46,13 @@ func (o *options) why() *cobra.Command {
 }
 
 func (w *why) run(ctx context.Context, args []string) error {
-	render, err := w.renderer()
+	render, err := renderer(w.output, answers.text)
 	if err != nil {
 		return err
 	}
 	if len(args) == 0 && len(w.files.Filenames) == 0 {
-		return fmt.Errorf("%w: name a Pod or a workload, such as \"pod NAME\" or \"deployment NAME\", or a file with -f",
-			run.ErrUsage)
+		return fmt.Errorf("%w: name a Pod or a workload, such as \"pod NAME\" or \"deployment NAME\", or a file "+
+			"with -f", run.ErrUsage)
 	}
 	objects, err := w.objects(args)
 	if err != nil {
@@ -69,9 +69,9 @@ func (w *why) run(ctx context.Context, args []string) error {
 		}
 		explanations = append(explanations, found...)
 	}
-	text, err := render(explanations)
+	text, err := render(answers{explanations})
 	if err != nil {
-		return fmt.Errorf("encoding explanations: %w", err)
+		return err
 	}
 	_, err = io.WriteString(w.Out, text)
 	return err
@@ -150,13 +150,9 @@ func (w *why) podsOf(ctx context.Context, object *unstructured.Unstructured) ([]
 	return []*corev1.Pod{pod}, nil
 }
 
-// renderer returns the function that renders explanations in the format of --output.
-func (w *why) renderer() (func([]explain.Explanation) (string, error), error) {
-	if w.output == "" {
-		return func(explanations []explain.Explanation) (string, error) { return explain.Text(explanations), nil }, nil
-	}
-	encode, err := encoder(w.output)
-	return func(explanations []explain.Explanation) (string, error) {
-		return encode(map[string]any{"items": explanations})
-	}, err
+// answers are the explanations as programs read them.
+type answers struct {
+	Items []explain.Explanation `json:"items"`
 }
+
+func (a answers) text() string { return explain.Text(a.Items) }

@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-k8s/spillway/cli/nodes"
 	"github.com/spillway-k8s/spillway/cli/status"
 	"github.com/spillway-k8s/spillway/internal/explain"
 	"github.com/spillway-k8s/spillway/policy"
@@ -180,8 +181,8 @@ func boolToInt(b bool) int {
 	return 0
 }
 
-func nodeOf(n *status.Node) Node {
-	node := Node{Name: n.Name, Ready: n.State == status.Ready, State: n.State}
+func nodeOf(n *nodes.Node) Node {
+	node := Node{Name: n.Name, Ready: n.State == nodes.Ready, State: n.State}
 	load := func(resource, used, capacity string, usedValue, all int64) {
 		percent := 0
 		if usedValue > 0 {

@@ -11,17 +11,24 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-k8s/spillway/cli/bill"
+	"github.com/spillway-k8s/spillway/cli/nodes"
 	"github.com/spillway-k8s/spillway/internal/explain"
+	"github.com/spillway-k8s/spillway/internal/prices"
 	"github.com/spillway-k8s/spillway/policy"
-	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
 // Input is what a Status is made of.
 type Input struct {
 	Policy *policy.Policy
-	Pods   []*corev1.Pod
+	// Prices are nil without prices.
+	Prices *prices.Table
+	// Pods are those of the namespaces whose workloads are counted.
+	Pods []*corev1.Pod
 	// Nodes are the virtual nodes of Spillway.
 	Nodes []*corev1.Node
+	// OnNodes are all Pods on the virtual nodes, nil if Pods has them.
+	OnNodes []*corev1.Pod
 	// Workload returns the workload that a Pod belongs to, such as "Deployment cart".
 	Workload func(*corev1.Pod) string
 	// Unknown says what could not be read.
@@ -31,8 +38,7 @@ type Input struct {
 // Status is the output of "kubectl spillway status -o json".
 type Status struct {
 	Workloads []Workload `json:"workloads"`
-	Nodes     []Node     `json:"virtualNodes"`
-	Unknown   []string   `json:"unknown,omitempty"`
+	nodes.List
 }
 
 // Workload counts the active Pods of a workload that has a key of Spillway, or a Pod in the cloud.
@@ -44,34 +50,17 @@ type Workload struct {
 	Local   int  `json:"local"`
 	Cloud   int  `json:"cloud"`
 	Waiting int  `json:"waiting"`
-	// CPU and Memory are what the Pods in the cloud are billed as.
-	CPU    string `json:"billedCPU"`
-	Memory string `json:"billedMemory"`
+	// Bill is what the Pods in the cloud are billed as.
+	bill.Bill
 
-	use policy.CloudUse
-}
-
-// Ready is the State of a virtual node that takes Pods.
-const Ready = "ready"
-
-// Node is the load of a virtual node. CPU and memory are requests, as the scheduler counts them.
-type Node struct {
-	Name string `json:"name"`
-	// State is Ready, or says why the node takes no new Pods.
-	State    string              `json:"state"`
-	Pods     int                 `json:"pods"`
-	Used     corev1.ResourceList `json:"used"`
-	Capacity corev1.ResourceList `json:"capacity"`
+	sum bill.Sum
 }
 
 // Summarize counts. It takes time in proportion to the number of Pods.
 func Summarize(in Input) Status {
-	nodes := map[string]*Node{}
+	virtual := map[string]bool{}
 	for _, node := range in.Nodes {
-		nodes[node.Name] = &Node{
-			Name: node.Name, State: cmp.Or(explain.NodeState(node), Ready), Capacity: node.Status.Allocatable,
-			Used: corev1.ResourceList{},
-		}
+		virtual[node.Name] = true
 	}
 	workloads := map[[2]string]*Workload{}
 	shown := map[[2]string]bool{}
@@ -85,41 +74,36 @@ func Summarize(in Input) Status {
 			w = &Workload{Namespace: key[0], Name: key[1]}
 			workloads[key] = w
 		}
-		node := nodes[pod.Spec.NodeName]
-		w.add(in.Policy, pod, node != nil)
-		if node != nil {
-			node.add(pod)
+		inCloud := virtual[pod.Spec.NodeName]
+		w.count(pod, inCloud)
+		if inCloud {
+			w.sum = w.sum.Plus(bill.Of(in.Policy, in.Prices, pod))
 		}
-		shown[key] = shown[key] || node != nil || policy.HasPlacementKeys(pod)
+		shown[key] = shown[key] || inCloud || policy.HasPlacementKeys(pod)
 	}
-	s := Status{Workloads: []Workload{}, Nodes: []Node{}, Unknown: in.Unknown}
+	loads := nodes.Input{
+		Policy: in.Policy, Prices: in.Prices, Nodes: in.Nodes, Pods: in.OnNodes, Unknown: in.Unknown,
+	}
+	if loads.Pods == nil {
+		loads.Pods = in.Pods
+	}
+	s := Status{Workloads: []Workload{}, List: nodes.Count(loads)}
 	for key, w := range workloads {
 		if shown[key] {
-			resources := w.use.Resources()
-			w.CPU, w.Memory = resources.Cpu().String(), resources.Memory().String()
+			w.Bill = w.sum.Bill(in.Prices)
 			s.Workloads = append(s.Workloads, *w)
 		}
 	}
 	slices.SortFunc(s.Workloads, func(a, b Workload) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 	})
-	for _, node := range nodes {
-		s.Nodes = append(s.Nodes, *node)
-	}
-	slices.SortFunc(s.Nodes, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
 	return s
 }
 
-func (w *Workload) add(rules *policy.Policy, pod *corev1.Pod, inCloud bool) {
+func (w *Workload) count(pod *corev1.Pod, inCloud bool) {
 	quota, ok, err := policy.ParseLocalReplicas(pod.Annotations)
 	if ok && err == nil && (w.Quota == nil || quota > *w.Quota) {
 		w.Quota = &quota
-	}
-	if inCloud {
-		// A terminating Pod is billed until it is gone. Without a size the cloud does not run the Pod.
-		if use, err := rules.CloudUse(pod); err == nil {
-			w.use = w.use.Plus(use)
-		}
 	}
 	switch {
 	case !policy.IsActive(pod):
@@ -132,26 +116,16 @@ func (w *Workload) add(rules *policy.Policy, pod *corev1.Pod, inCloud bool) {
 	}
 }
 
-// Total returns the sum of workloads. It has no name and no quota.
+// Total returns the sum of workloads. It has no name, no quota and no price.
 func Total(workloads []Workload) Workload {
 	var total Workload
 	for i := range workloads {
 		w := &workloads[i]
 		total.Local, total.Cloud, total.Waiting = total.Local+w.Local, total.Cloud+w.Cloud, total.Waiting+w.Waiting
-		total.use = total.use.Plus(w.use)
+		total.sum = total.sum.Plus(w.sum)
 	}
-	resources := total.use.Resources()
-	total.CPU, total.Memory = resources.Cpu().String(), resources.Memory().String()
+	total.Bill = total.sum.Bill(nil)
 	return total
-}
-
-func (n *Node) add(pod *corev1.Pod) {
-	n.Pods++
-	for name, quantity := range sizes.Need(&pod.Spec) {
-		sum := n.Used[name]
-		sum.Add(quantity)
-		n.Used[name] = sum
-	}
 }
 
 // barWidth is how many characters the bar of a workload has.
@@ -203,8 +177,7 @@ func (s Status) Text(allNamespaces bool) string {
 		fmt.Fprint(table, "VIRTUAL NODE\tPODS\tCPU\tMEMORY\tSTATE\n")
 	}
 	for _, n := range s.Nodes {
-		fmt.Fprintf(table, "%s\t%d of %d\t%s of %s\t%s of %s\t%s\n", n.Name, n.Pods, n.Capacity.Pods().Value(),
-			n.Used.Cpu(), n.Capacity.Cpu(), n.Used.Memory(), n.Capacity.Memory(), n.State)
+		fmt.Fprintf(table, "%s\t%s\t%s\n", n.Name, n.Load(), n.State)
 	}
 	_ = table.Flush()
 	for _, unknown := range s.Unknown {

@@ -51,14 +51,13 @@ func input(t *testing.T) Input {
 	terminating.DeletionTimestamp = &metav1.Time{}
 	succeeded := pod("cart", "virtual-0", "1")
 	succeeded.Status.Phase = corev1.PodSucceeded
+	pods := []*corev1.Pod{
+		pod("cart", "local-0", "1"), pod("cart", "virtual-0", "1"), pod("cart", "virtual-0", "1"),
+		pod("cart", "", "1"), terminating, succeeded,
+		pod("batch", "virtual-0", ""), pod("quiet", "local-0", ""), pod("waits", "", ""),
+	}
 	return Input{
-		Policy: rules,
-		Pods: []*corev1.Pod{
-			pod("cart", "local-0", "1"), pod("cart", "virtual-0", "1"), pod("cart", "virtual-0", "1"),
-			pod("cart", "", "1"), terminating, succeeded,
-			pod("batch", "virtual-0", ""), pod("quiet", "local-0", ""), pod("waits", "", ""),
-		},
-		Nodes:    []*corev1.Node{node("virtual-1", true), node("virtual-0", false)},
+		Policy: rules, Pods: pods, Nodes: []*corev1.Node{node("virtual-1", true), node("virtual-0", false)},
 		Workload: func(p *corev1.Pod) string { return "Deployment " + p.Name },
 	}
 }
@@ -85,7 +84,8 @@ func TestStatusAsText(t *testing.T) {
 	require.NoError(t, err, "run go test ./cli/status -update")
 	assert.Equal(t, string(want), got)
 	assert.NotContains(t, Summarize(input(t)).Text(false), "NAMESPACE")
-	assert.Contains(t, Summarize(Input{Unknown: []string{"the Pods"}}).Text(false), "No workload has a key")
+	empty := Summarize(Input{Unknown: []string{"the Pods"}})
+	assert.Contains(t, empty.Text(false), "No workload has a key")
 }
 
 func TestABarShowsEachPlaceThatHasPods(t *testing.T) {
@@ -93,9 +93,11 @@ func TestABarShowsEachPlaceThatHasPods(t *testing.T) {
 		workload Workload
 		want     string
 	}{
-		"none":                   {Workload{}, ""},
-		"one of a thousand":      {Workload{Local: 1, Cloud: 999}, "█" + strings.Repeat("▒", 19)},
-		"half local, half waits": {Workload{Local: 2, Waiting: 2}, strings.Repeat("█", 10) + strings.Repeat("·", 10)},
+		"none":              {Workload{}, ""},
+		"one of a thousand": {Workload{Local: 1, Cloud: 999}, "█" + strings.Repeat("▒", 19)},
+		"half local, half waits": {
+			Workload{Local: 2, Waiting: 2}, strings.Repeat("█", 10) + strings.Repeat("·", 10),
+		},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, test.want, test.workload.bar()) })
 	}

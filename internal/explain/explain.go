@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-k8s/spillway/internal/prices"
 	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/policy/sizes"
@@ -49,6 +50,8 @@ type Input struct {
 	InCloud policy.CloudUse
 	// Schedulers are those that call the extender.
 	Schedulers schedulers.Schedulers
+	// Prices are the prices of the cloud, nil without any.
+	Prices *prices.Table
 	// Unknown says what could not be read. The explanation assumes that it has no effect.
 	Unknown []string
 }
@@ -138,6 +141,9 @@ type Size struct {
 	BilledMemory    string `json:"billedMemory"`
 	RequestedCPU    string `json:"requestedCPU"`
 	RequestedMemory string `json:"requestedMemory"`
+	// Currency and PerHour are the price of the size for an hour, empty without prices.
+	Currency string `json:"currency,omitempty"`
+	PerHour  string `json:"perHour,omitempty"`
 }
 
 // Change is something that would change where the Pod is. Command is empty if no command does it.
@@ -256,7 +262,7 @@ func (s *subject) countQuota() *Quota {
 		switch {
 		case s.isVirtual(node):
 			quota.InCloud++
-		case node != "" || pod.Annotations[policy.LocalSlotAnnotation] == string(pod.UID):
+		case policy.HoldsLocalSlot(pod, false):
 			quota.Holders = append(quota.Holders, Holder{pod.Name, node})
 		default:
 			quota.Waiting++
@@ -313,10 +319,15 @@ func (s *subject) billed() *Size {
 		return nil
 	}
 	billed, requested := s.size.Resources(), sizes.Need(&s.Pod.Spec)
-	return &Size{
+	size := &Size{
 		BilledCPU: billed.Cpu().String(), BilledMemory: billed.Memory().String(),
 		RequestedCPU: requested.Cpu().String(), RequestedMemory: requested.Memory().String(),
 	}
+	if s.Prices != nil {
+		size.Currency = s.Prices.Currency()
+		size.PerHour = prices.Exact(s.Prices.Hour(sizes.FamilyOf(s.Pod.Annotations), s.size.Flavor))
+	}
+	return size
 }
 
 // summary says where the Pod is, and why.

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-k8s/spillway/internal/prices"
 	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -75,7 +76,8 @@ func (q *question) on(node string) *question { q.Pod.Spec.NodeName = node; retur
 // refused sets the message of the scheduler.
 func (q *question) refused(message string) *question {
 	q.Pod.Status.Conditions = []corev1.PodCondition{{
-		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: message,
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
+		Message: message,
 	}}
 	return q
 }
@@ -111,7 +113,8 @@ const noLocalNode = "0/4 nodes are available: 3 Insufficient cpu, 1 node(s) had 
 
 // The answers to the questions of users, as the plugin prints them. docs/operations.md names the same states.
 func TestAnswers(t *testing.T) {
-	quotaReached := policy.RefusalPrefix + string(policy.ReasonLocalQuota) + ": this revision has its LOCAL_REPLICAS on " +
+	quotaReached := policy.RefusalPrefix + string(policy.ReasonLocalQuota) +
+		": this revision has its LOCAL_REPLICAS on " +
 		"local nodes"
 	for name, q := range map[string]*question{
 		"a new Pod that was not tried yet": ask(t),
@@ -198,6 +201,13 @@ func TestAnswers(t *testing.T) {
 		"a virtual node that is not ready": ask(t).refused(noLocalNode).change(notReady),
 		"a Pod that has succeeded": ask(t).on(virtual).change(func(q *question) {
 			q.Pod.Status.Phase = corev1.PodSucceeded
+		}),
+		"a cloud Pod with a price": ask(t).on(virtual).change(func(q *question) {
+			var err error
+			q.Prices, err = prices.New(prices.Config{
+				Currency: "CNY", GeneralComputing: prices.Rates{CoreHour: "0.3", GiBHour: "0.1"},
+			})
+			require.NoError(t, err)
 		}),
 		"a manifest without keys":      ask(t).change(notCreated),
 		"a manifest with a quota":      ask(t).quota("2").change(notCreated),

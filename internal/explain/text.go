@@ -58,8 +58,12 @@ func (e Explanation) Text() string {
 		}
 	}
 	if e.Size != nil {
-		fmt.Fprintf(&b, "\nSize in the cloud: %s vCPU, %s (requested: %s, %s)\n", e.Size.BilledCPU, e.Size.BilledMemory,
-			e.Size.RequestedCPU, e.Size.RequestedMemory)
+		price := ""
+		if e.Size.PerHour != "" {
+			price = fmt.Sprintf(", %s %s an hour", e.Size.PerHour, e.Size.Currency)
+		}
+		fmt.Fprintf(&b, "\nSize in the cloud: %s vCPU, %s%s (requested: %s, %s)\n", e.Size.BilledCPU,
+			e.Size.BilledMemory, price, e.Size.RequestedCPU, e.Size.RequestedMemory)
 	}
 	if len(e.Changes) > 0 {
 		b.WriteString("\nWhat would change it\n")

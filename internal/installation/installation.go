@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
+	"github.com/spillway-k8s/spillway/internal/prices"
 	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -39,12 +40,14 @@ type Installation struct {
 	Scheduler Scheduler `json:"scheduler"`
 	// Policy is the section policy of the configuration of the programs. A field that is missing has its default.
 	Policy policy.Config `json:"policy"`
+	// Prices are the prices of the cloud, zero without any.
+	Prices prices.Config `json:"prices,omitzero"`
 }
 
 // Scheduler says which schedulers call the extender, and for which Pods.
 type Scheduler struct {
-	// Name is the scheduler, or the profile, that managed Pods of the default scheduler are assigned to. If it is empty,
-	// the default scheduler calls the extender.
+	// Name is the scheduler, or the profile, that managed Pods of the default scheduler are assigned to. If it is
+	// empty, the default scheduler calls the extender.
 	Name string `json:"name"`
 	// OtherNames are further schedulers that call the extender.
 	OtherNames []string `json:"otherNames,omitempty"`
@@ -91,7 +94,8 @@ func parse(configMap *corev1.ConfigMap) (Installation, error) {
 		err = json.Unmarshal(text, &i)
 	}
 	if err != nil {
-		return Installation{}, fmt.Errorf("reading %s of ConfigMap %s/%s: %w", key, ConfigMapNamespace, ConfigMapName, err)
+		return Installation{}, fmt.Errorf("reading %s of ConfigMap %s/%s: %w", key, ConfigMapNamespace, ConfigMapName,
+			err)
 	}
 	return i, nil
 }

@@ -18,6 +18,7 @@ func TestAnInstallationIsReadAsItWasWritten(t *testing.T) {
 		Scheduler: installation.Scheduler{Name: "spillway-scheduler", OtherNames: []string{"tke"}},
 	}
 	want.Policy.CloudLimits = "pods=5"
+	want.Prices.Currency, want.Prices.GeneralComputing.CoreHour = "CNY", "0.21"
 	configMap, err := want.ConfigMap()
 	require.NoError(t, err)
 	got, err := installation.Read(t.Context(), fake.NewClientset(configMap))
@@ -34,7 +35,7 @@ func TestWhatANewerChartAddsIsIgnored(t *testing.T) {
 	require.NoError(t, err)
 	want := policy.DefaultConfig()
 	want.DefaultSize = "1_2"
-	assert.Equal(t, installation.Installation{Version: "9.0.0", Policy: want}, got, "missing fields have their defaults")
+	assert.Equal(t, installation.Installation{Version: "9.0.0", Policy: want}, got, "others have their defaults")
 }
 
 func TestWithoutAnInstallationTheErrorSaysWhatToDo(t *testing.T) {

@@ -58,7 +58,8 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 			"vnode.pods.services=routed", "vnode.pods.clusterDNS: must not be empty with vnode.pods.services routed",
 		},
 		"kube-proxy without an image": {
-			"vnode.pods.services=kube-proxy,vnode.pods.clusterDNS={10.96.0.10}", "vnode.pods.kubeProxy.image: must not be",
+			"vnode.pods.services=kube-proxy,vnode.pods.clusterDNS={10.96.0.10}",
+			"vnode.pods.kubeProxy.image: must not be",
 		},
 		"a malformed region": {"cloud.region=Beijing 4", "at '/cloud/region': 'Beijing 4' does not match pattern"},
 		"an unknown mode of the scheduler": {
@@ -77,6 +78,21 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 		"a duration without a unit": {"vnode.soldOut.lock=30", "at '/vnode/soldOut/lock': got number, want string"},
 		"a number as an image of the probe": {
 			"vnode.soldOut.probeImage=1", "at '/vnode/soldOut/probeImage': got number, want string",
+		},
+		"a sign as a currency": {"prices.currency=¥", "at '/prices/currency': '¥' does not match pattern"},
+		"a price that is no decimal": {
+			"prices.generalComputing.gibHour=60m",
+			"at '/prices/generalComputing/gibHour': '60m' does not match pattern",
+		},
+		"a price without a currency": {
+			"prices.generalComputing.gibHour=0.1", "prices.currency: must not be empty if a price is set: such as CNY",
+		},
+		"a currency without prices": {
+			"prices.currency=CNY", "prices.generalComputing: must have coreHour and gibHour if prices.currency is set",
+		},
+		"half of the prices of lite": {
+			"prices.generalComputingLite.gibHour=0.1",
+			"prices.generalComputingLite: must have both coreHour and gibHour",
 		},
 		"no replica": {"admission.replicas=0", "at '/admission/replicas': minimum: got 0, want 1"},
 		"a URL with a path": {
@@ -108,7 +124,8 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 		"no collector to connect to": {
 			"networkPolicies.restrictEgress=true,networkPolicies.apiServerCIDRs={10.0.0.1/32}," +
 				"tracing.endpoint=http://collector:4317",
-			"networkPolicies.collectorPeers: must not be empty with networkPolicies.restrictEgress and tracing.endpoint",
+			"networkPolicies.collectorPeers: must not be empty with networkPolicies.restrictEgress and " +
+				"tracing.endpoint",
 		},
 		"a collector without a scheme": {
 			"tracing.endpoint=collector:4317", "at '/tracing/endpoint': 'collector:4317' does not match pattern",
@@ -184,7 +201,8 @@ func TestWhatAVirtualNodeIsCannotBeIgnored(t *testing.T) {
 		config := policy.DefaultConfig()
 		config.IgnoredNodeSelectors = []string{entry}
 		refused := config.Validate(field.NewPath("policy")).ToAggregate()
-		_, err := template(spillway, values("--set-json", `policy.ignoredNodeSelectors=["disktype=ssd","`+entry+`"]`)...)
+		entries := `policy.ignoredNodeSelectors=["disktype=ssd","` + entry + `"]`
+		_, err := template(spillway, values("--set-json", entries)...)
 		if want == "" {
 			require.NoError(t, refused)
 			assert.NoError(t, err)

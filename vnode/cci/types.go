@@ -39,10 +39,10 @@ const (
 	NetworkProjectAnnotation = "yangtse.io/project-id"
 	NetworkDomainAnnotation  = "yangtse.io/domain-id"
 
-	// WarmPoolSizeAnnotation is how many addresses the service keeps ready in a network, so that a Pod need not wait for
-	// one. WarmPoolRecycleAnnotation is how many hours it keeps idle addresses above that number. Source: the vendor's
-	// Terraform provider, the example of huaweicloud_cciv2_network, and the same settings in huaweicloud_cci_namespace.
-	// No page of CCI 2.0 describes them.
+	// WarmPoolSizeAnnotation is how many addresses the service keeps ready in a network, so that a Pod need not wait
+	// for one. WarmPoolRecycleAnnotation is how many hours it keeps idle addresses above that number. Source: the
+	// vendor's Terraform provider, the example of huaweicloud_cciv2_network, and the same settings in
+	// huaweicloud_cci_namespace. No page of CCI 2.0 describes them.
 	WarmPoolSizeAnnotation    = "yangtse.io/warm-pool-size"
 	WarmPoolRecycleAnnotation = "yangtse.io/warm-pool-recycle-interval"
 )
@@ -130,8 +130,6 @@ type PodList struct {
 const (
 	// SizeAnnotation is the size that is billed. The service writes it.
 	SizeAnnotation = "resource.cci.io/size"
-	// InstanceTypeAnnotation requests a type of instance.
-	InstanceTypeAnnotation = "resource.cci.io/instance-type"
 	// ExporterAnnotation "false" disables the metrics exporter of a Pod. ExporterPortAnnotation sets its port.
 	ExporterAnnotation     = "monitoring.cci.io/enable-pod-metrics"
 	ExporterPortAnnotation = "monitoring.cci.io/metrics-port"

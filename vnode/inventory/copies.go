@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/sizes"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
@@ -38,7 +39,8 @@ type copied struct {
 var keptAnnotations = []string{
 	policy.CloudClusterKey, policy.CloudNodeAnnotation, policy.CloudNamespaceAnnotation, policy.CloudNameAnnotation,
 	policy.CloudUIDAnnotation, policy.CloudSizeAnnotation, policy.FlavorAnnotation, cci.SizeAnnotation,
-	cci.InstanceTypeAnnotation, cci.ExporterAnnotation, cci.ExporterPortAnnotation,
+	sizes.InstanceTypeAnnotation, sizes.InstanceTypePreferenceAnnotation, cci.ExporterAnnotation,
+	cci.ExporterPortAnnotation,
 }
 
 // newCopy returns a copy with only those fields that callers need: the inventory holds thousands of Pods.

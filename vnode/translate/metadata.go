@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/policy/sizes"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 )
@@ -15,10 +16,10 @@ import (
 // themselves. Source: CCI API, Pod annotations.
 func DefaultCloudAnnotations() policy.CloudAnnotations {
 	const (
-		instanceType = "resource.cci.io/instance-type"
-		preference   = "resource.cci.io/instance-type-preference"
-		general      = "general-computing"
-		lite         = "general-computing-lite"
+		instanceType = sizes.InstanceTypeAnnotation
+		preference   = sizes.InstanceTypePreferenceAnnotation
+		general      = string(sizes.GeneralComputing)
+		lite         = string(sizes.GeneralComputingLite)
 	)
 	return policy.CloudAnnotations{
 		instanceType + "=" + general, instanceType + "=" + lite,
@@ -63,7 +64,8 @@ func (b *builder) meta(namespace policy.CloudAnnotations) metav1.ObjectMeta {
 		for key, value := range all {
 			read := isCloudKey(key)
 			switch {
-			case keepOthers && !read, b.translator.config.CloudAnnotations.Allow(key, value), namespace.Allow(key, value):
+			case keepOthers && !read, b.translator.config.CloudAnnotations.Allow(key, value),
+				namespace.Allow(key, value):
 				kept[key] = value
 			case read && key != policy.FlavorAnnotation && key != largeAnnotation: // The translation itself sets them.
 				left = append(left, key)

@@ -12,9 +12,6 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
-// instanceTypes are the values of cci.InstanceTypeAnnotation. Source: CCI API, "Pod annotations".
-var instanceTypes = []string{"general-computing", "general-computing-lite"}
-
 // sized are the resources that determine the size of a cloud Pod.
 var sized = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
 
@@ -34,8 +31,9 @@ func (b *builder) chooseSize() sizes.Flavor {
 // cloud may have capacity for one type only. It contains no text that users choose.
 func SizeOf(pod *cci.Pod) string {
 	size := cmp.Or(pod.Annotations[policy.FlavorAnnotation], pod.Annotations[policy.CloudSizeAnnotation])
-	if instanceType := pod.Annotations[cci.InstanceTypeAnnotation]; slices.Contains(instanceTypes, instanceType) {
-		size += " " + instanceType
+	family := sizes.Family(pod.Annotations[sizes.InstanceTypeAnnotation])
+	if slices.Contains(sizes.Families(), family) {
+		size += " " + string(family)
 	}
 	return size
 }

@@ -35,6 +35,20 @@
   {{- $errors = append $errors (print "scheduler.replicas: must be 1 or 2 with scheduler.mode service: "
     "one replica answers, the other is on standby") -}}
 {{- end -}}
+{{- with .Values.prices }}
+{{- $general := list .generalComputing.coreHour .generalComputing.gibHour | compact | len -}}
+{{- $lite := list .generalComputingLite.coreHour .generalComputingLite.gibHour | compact | len -}}
+{{- if and (not .currency) (or $general $lite) }}
+  {{- $errors = append $errors "prices.currency: must not be empty if a price is set: such as CNY" -}}
+{{- end -}}
+{{- if and .currency (ne $general 2) }}
+  {{- $errors = append $errors (print "prices.generalComputing: must have coreHour and gibHour if prices.currency is "
+    "set: decimals in quotes, such as \"0.21\"") -}}
+{{- end -}}
+{{- if eq $lite 1 }}
+  {{- $errors = append $errors "prices.generalComputingLite: must have both coreHour and gibHour, or neither" -}}
+{{- end -}}
+{{- end -}}
 {{- range .Values.policy.ignoredNodeSelectors }}
 {{- $key := index (splitList "=" .) 0 -}}
 {{- if has $key (list "type" "node-restriction.kubernetes.io/spillway" "spillway.io/cluster-id"

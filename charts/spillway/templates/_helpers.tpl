@@ -162,6 +162,19 @@ policy: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
+{{/* The content of the section prices. Nothing without a currency. */}}
+{{- define "spillway.prices" -}}
+{{- with .Values.prices }}
+{{- if .currency }}
+{{- $prices := dict "currency" .currency "generalComputing" .generalComputing }}
+{{- if .generalComputingLite.coreHour }}
+{{- $_ := set $prices "generalComputingLite" .generalComputingLite }}
+{{- end }}
+{{- toYaml $prices }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The virtual nodes with their names, as JSON. There is at least one. */}}
 {{- define "spillway.nodes" -}}
 {{- $nodes := list -}}
