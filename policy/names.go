@@ -51,7 +51,7 @@ func PodAnnotations() []string {
 func WrittenAnnotations() []string {
 	return []string{
 		LocalSlotAnnotation, CloudSlotAnnotation, KeptLocalAnnotation, RequeueAnnotation, AddedAffinityAnnotation,
-		TraceAnnotation,
+		TraceAnnotation, CostAnnotation,
 	}
 }
 
@@ -111,6 +111,9 @@ const (
 	// TraceAnnotation on a managed Pod is the span of its admission, in the format of the header traceparent of W3C
 	// Trace Context. Admission writes it while tracing is on and the span is sampled.
 	TraceAnnotation = "spillway.io/traceparent"
+	// CostAnnotation is what a Pod has cost in the cloud, by the configured prices, such as "0.135000 CNY". vnode
+	// writes it together with the end of the Pod.
+	CostAnnotation = "spillway.io/cost"
 	// LocalReplicasCondition is the type of a condition of a Pod. It is False if LocalReplicasAnnotation has no effect
 	// because the Pod belongs to a scheduling group. Other Pods do not have the condition.
 	LocalReplicasCondition corev1.PodConditionType = "spillway.io/LocalReplicas"

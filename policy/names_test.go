@@ -57,6 +57,7 @@ func TestNames(t *testing.T) {
 		"LocalReplicasCondition":          "spillway.io/LocalReplicas",
 		"AddedAffinityAnnotation":         "spillway.io/added-node-affinity",
 		"TraceAnnotation":                 "spillway.io/traceparent",
+		"CostAnnotation":                  "spillway.io/cost",
 		"OnSoldOutAnnotation":             "spillway.io/on-sold-out",
 		"ServicesAnnotation":              "spillway.io/services",
 		"ReservedPortsAnnotation":         "spillway.io/reserved-ports",

@@ -446,6 +446,12 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 		"a virtual node sets a label with the status": {
 			vnode, patchPod(onVirtual, otherLabel, "status"), "the metadata of a Pod",
 		},
+		"a virtual node writes what its Pod has cost": {
+			vnode, patchPod(onVirtual, `{"metadata":{"annotations":{"spillway.io/cost":"1 CNY"}}}`, "status"), "",
+		},
+		"a virtual node writes another annotation": {
+			vnode, patchPod(onVirtual, `{"metadata":{"annotations":{"a":"b"}}}`, "status"), "the metadata of a Pod",
+		},
 		"a virtual node removes a finalizer with the status": {
 			vnode, patchPod(onVirtual, noFinalizer, "status"), "the metadata of a Pod",
 		},

@@ -232,7 +232,7 @@ func TestSectionsHaveTheFieldsOfTheProgram(t *testing.T) {
 	require.NoError(t, yaml.Unmarshal(content, &sections))
 	content, err = yaml.Marshal(map[string]any{
 		"cci": sections["cci"], "node": sections["node"], "pods": sections["pods"], "policy": sections["policy"],
-		"soldOut": sections["soldOut"],
+		"prices": sections["prices"], "soldOut": sections["soldOut"],
 	})
 	require.NoError(t, err)
 	require.NoError(t, yaml.Unmarshal(content, &defaults))
@@ -248,6 +248,7 @@ func TestSectionsHaveTheFieldsOfTheProgram(t *testing.T) {
 		"soldOut":  {vnode["soldOut"].Properties, nil, "soldOut"},
 		"capacity": {vnode["capacity"].Properties, []string{"name", "ip", "zone", "labels", "taints"}, "node"},
 		"policy":   {values.Properties["policy"].Properties, nil, "policy"},
+		"prices":   {values.Properties["prices"].Properties, nil, "prices"},
 		"cloud": {cloud["settings"].Properties, []string{
 			"region", "projectID", "domainID", "namespace", "subnetIDs", "podCIDRs", "securityGroupIDs", "endpoint",
 			"iamEndpoint", "allowHTTP", "credentialsFrom", "credentialsFile",

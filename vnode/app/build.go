@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	"github.com/spillway-k8s/spillway/internal/facts"
+	"github.com/spillway-k8s/spillway/internal/prices"
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
@@ -120,6 +121,10 @@ func (b builder) provider(
 	virtualNode *node.Node, cloudPods *inventory.Inventory, mirrors *mirror.Mirrors,
 ) (*provider.Provider, error) {
 	c := b.config.Pods
+	table, err := prices.New(b.config.Prices)
+	if err != nil {
+		return nil, err
+	}
 	return provider.New(provider.Config{
 		Cloud: b.cloud, Namespace: b.config.CCI.Namespace, Owner: b.config.Owner(), Inventory: cloudPods,
 		Mirrors: mirrors, Translator: b.translator, Policy: b.rules, Facts: b.facts,
@@ -127,7 +132,7 @@ func (b builder) provider(
 		Pods: b.informers.Core().V1().Pods().Informer(), Client: b.clients.pods.CoreV1(), Recorder: b.recorder,
 		Workers: c.Workers, MinRetryInterval: minRetryInterval, MaxRetryInterval: c.MaxRetryInterval.Duration,
 		RefusalRetry: c.RefusalRetry.Duration, Recheck: recheckInterval,
-		Now: time.Now, Registerer: b.registry, Logger: b.logger,
+		Prices: table, Now: time.Now, Registerer: b.registry, Logger: b.logger,
 	})
 }
 

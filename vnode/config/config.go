@@ -11,6 +11,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/internal/prices"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
@@ -81,6 +82,8 @@ type Config struct {
 	Services ServicesConfig `json:"services"`
 	// SoldOut is what happens when the cloud has no capacity.
 	SoldOut SoldOutConfig `json:"soldOut"`
+	// Prices are the prices of the cloud, for what Pods have cost (docs/cost.md). Default: there are none.
+	Prices prices.Config `json:"prices"`
 	// Policy is how the cluster changes the rules. It must be the same for the extender, admission and the virtual
 	// nodes.
 	Policy policy.Config `json:"policy"`
@@ -186,8 +189,9 @@ type CCIConfig struct {
 	// Namespace is the cloud namespace of the Pods. It is created if it does not exist. The virtual nodes of several
 	// clusters can share one. Required, no default.
 	Namespace string `json:"namespace"`
-	// SubnetIDs are Neutron IDs (not VPC subnet IDs) of IPv4 subnets. At least one is required. When their addresses run
-	// out, append others: they are added to the network of the cloud namespace. None can be removed or replaced there.
+	// SubnetIDs are Neutron IDs (not VPC subnet IDs) of IPv4 subnets. At least one is required. When their addresses
+	// run out, append others: they are added to the network of the cloud namespace. None can be removed or replaced
+	// there.
 	SubnetIDs []string `json:"subnetIDs"`
 	// PodCIDRs are the address ranges of these subnets, such as 10.0.1.0/24. An address that the cloud reports for a
 	// Pod is used only if it is in one of them: in the status of the Pod, where Services take it from, and for
@@ -241,19 +245,19 @@ type ImageSnapshotConfig struct {
 	// have priority, if they are allowed (pods.cloudAnnotations). Default false.
 	AutoMatch bool `json:"autoMatch"`
 	// Keep is the number of snapshots that the virtual node keeps at most, of images that at least two of its Pods have
-	// run. It needs AutoMatch and CCI 2.0. More speeds up more images, and each costs a Pod of 2 CPU and 4 GiB while it is
-	// made. Left out are images of Pods with pull secrets of their own, because every Pod of the account can start from a
-	// snapshot, and images that are always pulled (imagePullPolicy), because their tags move. At most 200. Default 0:
-	// the virtual node makes no snapshots.
+	// run. It needs AutoMatch and CCI 2.0. More speeds up more images, and each costs a Pod of 2 CPU and 4 GiB while it
+	// is made. Left out are images of Pods with pull secrets of their own, because every Pod of the account can start
+	// from a snapshot, and images that are always pulled (imagePullPolicy), because their tags move. At most 200.
+	// Default 0: the virtual node makes no snapshots.
 	Keep int `json:"keep"`
-	// Interval is the time between two checks of the snapshots. Each makes one at most, so it bounds the cost. Less makes
-	// snapshots earlier. At least 1s. Default 10m.
+	// Interval is the time between two checks of the snapshots. Each makes one at most, so it bounds the cost. Less
+	// makes snapshots earlier. At least 1s. Default 10m.
 	Interval metav1.Duration `json:"interval"`
-	// Removal is the time after which a snapshot is removed that no Pod has used. More keeps those of workloads that burst
-	// rarely. At least 1h. Default 72h.
+	// Removal is the time after which a snapshot is removed that no Pod has used. More keeps those of workloads that
+	// burst rarely. At least 1h. Default 72h.
 	Removal metav1.Duration `json:"removal"`
-	// Renewal is the time after which the cloud removes a snapshot, in whole days. The virtual node makes a new one if the
-	// image is still used. It also bounds what is left if the virtual node is gone. Default 168h.
+	// Renewal is the time after which the cloud removes a snapshot, in whole days. The virtual node makes a new one if
+	// the image is still used. It also bounds what is left if the virtual node is gone. Default 168h.
 	Renewal metav1.Duration `json:"renewal"`
 }
 
@@ -299,8 +303,8 @@ type PodConfig struct {
 	// resolves the names of Services and connects to their endpoints. "kube-proxy": kube-proxy is the sidecar, which
 	// needs the capability NET_ADMIN. Default off.
 	Services policy.ServicesMode `json:"services"`
-	// ClusterDNS are addresses of the cluster's DNS that are reachable from the cloud's subnets. A ClusterIP is one with
-	// services routed or kube-proxy only. Default none: Pods use the DNS of the cloud, which does not resolve the
+	// ClusterDNS are addresses of the cluster's DNS that are reachable from the cloud's subnets. A ClusterIP is one
+	// with services routed or kube-proxy only. Default none: Pods use the DNS of the cloud, which does not resolve the
 	// cluster's Services.
 	ClusterDNS []string `json:"clusterDNS"`
 	// ClusterDomain is the domain of the cluster's Services. Default cluster.local.
@@ -330,7 +334,8 @@ type PodConfig struct {
 	// reads are left out, and an Event says so: they can open the network or cost money. Default: the instance types
 	// general-computing and general-computing-lite, the keys of the exporter of metrics, and those of the simulator.
 	CloudAnnotations policy.CloudAnnotations `json:"cloudAnnotations"`
-	// Proxy is the sidecar of Pods with services proxy, and how the sidecars of all Pods get the Services of the cluster.
+	// Proxy is the sidecar of Pods with services proxy, and how the sidecars of all Pods get the Services of the
+	// cluster.
 	Proxy ProxyConfig `json:"proxy"`
 	// KubeProxy is the sidecar of Pods with services kube-proxy.
 	KubeProxy KubeProxyConfig `json:"kubeProxy"`
@@ -465,7 +470,8 @@ func Default() *Config {
 			RelistInterval: duration(10 * time.Minute),
 			OrphanInterval: duration(10 * time.Minute),
 			ImageSnapshots: ImageSnapshotConfig{
-				Interval: duration(10 * time.Minute), Removal: duration(72 * time.Hour), Renewal: duration(7 * 24 * time.Hour),
+				Interval: duration(10 * time.Minute), Removal: duration(72 * time.Hour),
+				Renewal: duration(7 * 24 * time.Hour),
 			},
 			Exec: ExecConfig{Handshake: cci.HandshakeToken, KeepAlive: duration(time.Minute)},
 		},

@@ -46,6 +46,7 @@ func (c *Config) Validate() error {
 	errs = append(errs, c.validateClaims()...)
 	errs = append(errs, c.Usage.validate(field.NewPath("usage"))...)
 	errs = append(errs, c.SoldOut.validate(field.NewPath("soldOut"))...)
+	errs = append(errs, c.Prices.Validate(field.NewPath("prices"))...)
 	return errs.ToAggregate()
 }
 
@@ -121,7 +122,8 @@ func (c *Config) validateServicesAddress(path *field.Path) field.ErrorList {
 		detail = "must be host:port with a number, such as :10260"
 	case !c.ServesServices():
 	case first <= port && port <= last:
-		detail = fmt.Sprintf("must have another port than %d to %d, the kubelet ports of the nodes (listen)", first, last)
+		detail = fmt.Sprintf("must have another port than %d to %d, the kubelet ports of the nodes (listen)", first,
+			last)
 	case port == portOf(c.HealthListen):
 		detail = "must have another port than healthListen, which is " + c.HealthListen
 	}

@@ -13,6 +13,8 @@ import (
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/spillway-k8s/spillway/internal/prices"
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
@@ -21,7 +23,8 @@ import (
 //
 //   - A status. The controller replaces the whole Pod as it once was, with the newest resourceVersion, and so reverts
 //     labels and annotations that others have written since. This client sends only the difference of the status, for
-//     this version of this Pod alone. It sends nothing after the Pod has ended for the cluster.
+//     this version of this Pod alone. It sends nothing after the Pod has ended for the cluster. With the end it sends
+//     what the Pod has cost.
 //   - A deletion. The controller removes a Pod from the cluster at once if the Pod is not running, and after the grace
 //     period if it is, whether or not the cloud Pod has ended. This client leaves that to the Provider, which does it
 //     when the cloud Pod is gone.
@@ -52,7 +55,13 @@ func (i podInterface) UpdateStatus(ctx context.Context, pod *corev1.Pod, _ metav
 	if translate.IsTerminal(current.Status.Phase) {
 		return current, nil // Another client has ended it, by an eviction for example, since the controller read it.
 	}
-	patch, err := statusPatch(current, pod.Status)
+	metadata, key := map[string]any{}, identity.KeyOf(current)
+	cost := i.provider.costOf(key, &pod.Status)
+	if cost != nil {
+		text := prices.Exact(cost) + " " + i.provider.config.Prices.Currency()
+		metadata["annotations"] = map[string]string{policy.CostAnnotation: text}
+	}
+	patch, err := statusPatch(current, pod.Status, metadata)
 	if err != nil || patch == nil {
 		return current, err
 	}
@@ -60,6 +69,11 @@ func (i podInterface) UpdateStatus(ctx context.Context, pod *corev1.Pod, _ metav
 	if apierrors.IsConflict(err) {
 		// The Pod has changed. The watch will deliver the change, and the Provider will compare again.
 		return current, nil
+	}
+	if err == nil && cost != nil {
+		// The patch is for one version of the Pod, and nothing is written after its end: each Pod is counted once. A
+		// process that ends here has not counted it, which is better than twice.
+		i.provider.costs.add(key.Namespace, cost)
 	}
 	return written, err
 }
@@ -73,8 +87,8 @@ func (i podInterface) Delete(_ context.Context, name string, _ metav1.DeleteOpti
 }
 
 // statusPatch returns the difference between the status of a Pod and the wanted one, nil if there is none. Conditions
-// of others stay.
-func statusPatch(current *corev1.Pod, wanted corev1.PodStatus) ([]byte, error) {
+// of others stay. metadata is sent with a difference.
+func statusPatch(current *corev1.Pod, wanted corev1.PodStatus, metadata map[string]any) ([]byte, error) {
 	wanted.Conditions = translate.MergeConditions(current.Status.Conditions, wanted.Conditions)
 	before, err := json.Marshal(&corev1.Pod{Status: current.Status})
 	if err != nil {
@@ -91,16 +105,18 @@ func statusPatch(current *corev1.Pod, wanted corev1.PodStatus) ([]byte, error) {
 	if string(patch) == "{}" {
 		return nil, nil
 	}
-	return bind(patch, current)
+	return bind(patch, metadata, current)
 }
 
-// bind makes the API server refuse the patch for another Pod of the same name, and for another version of this Pod.
-func bind(patch []byte, pod *corev1.Pod) ([]byte, error) {
+// bind adds metadata to a patch, and makes the API server refuse it for another Pod of the same name, and for another
+// version of this Pod.
+func bind(patch []byte, metadata map[string]any, pod *corev1.Pod) ([]byte, error) {
 	var fields map[string]any
 	if err := json.Unmarshal(patch, &fields); err != nil {
 		return nil, fmt.Errorf("decoding the patch of a status: %w", err)
 	}
-	fields["metadata"] = map[string]any{"uid": pod.UID, "resourceVersion": pod.ResourceVersion}
+	metadata["uid"], metadata["resourceVersion"] = pod.UID, pod.ResourceVersion
+	fields["metadata"] = metadata
 	bound, err := json.Marshal(fields)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the patch of a status: %w", err)

@@ -32,7 +32,7 @@ func TestAStatusPatchChangesTheStatusAlone(t *testing.T) {
 	// The conditions were computed before the gate was set.
 	wanted.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 
-	patch, err := statusPatch(current, wanted)
+	patch, err := statusPatch(current, wanted, map[string]any{})
 	require.NoError(t, err)
 	var fields map[string]any
 	require.NoError(t, json.Unmarshal(patch, &fields))
@@ -61,7 +61,7 @@ func TestNoDifferenceIsNoPatch(t *testing.T) {
 		Phase:      corev1.PodRunning,
 		Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
 	}}
-	patch, err := statusPatch(pod, *pod.Status.DeepCopy())
+	patch, err := statusPatch(pod, *pod.Status.DeepCopy(), map[string]any{})
 	require.NoError(t, err)
 	assert.Nil(t, patch)
 }

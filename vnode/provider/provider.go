@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/spillway-k8s/spillway/internal/prices"
 	"github.com/spillway-k8s/spillway/internal/worker"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
@@ -25,7 +27,7 @@ import (
 	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
-// Config configures a Provider. All fields but Registerer are required.
+// Config configures a Provider. All fields but Registerer and Prices are required.
 type Config struct {
 	// Cloud and Namespace are where the cloud Pods run. Owner is the node that they belong to.
 	Cloud     cci.API
@@ -45,8 +47,8 @@ type Config struct {
 	NodeIP string
 	// NodeDNS returns the DNS configuration in the node's annotation, nil if there is none. It must not block.
 	NodeDNS func() *corev1.PodDNSConfig
-	// Services returns the Services of a namespace, and the Service kubernetes of namespace default. It returns an error
-	// if they are not known. It must not block.
+	// Services returns the Services of a namespace, and the Service kubernetes of namespace default. It returns an
+	// error if they are not known. It must not block.
 	Services func(namespace string) ([]*corev1.Service, error)
 	// Pods holds the Pods of this node only.
 	Pods cache.SharedIndexInformer
@@ -63,6 +65,8 @@ type Config struct {
 	RefusalRetry time.Duration
 	// Recheck is how often a cloud Pod whose deletion is overdue is read from the cloud.
 	Recheck time.Duration
+	// Prices are the prices of the cloud, nil without any.
+	Prices *prices.Table
 	// Now is the clock.
 	Now func() time.Time
 	// Registerer registers the metrics of this package; nil registers nothing.
@@ -100,6 +104,7 @@ type Provider struct {
 	notify   func(*corev1.Pod)
 
 	reserved reservations
+	costs    costs
 
 	mu     sync.Mutex
 	states map[identity.Key]*podState
@@ -124,6 +129,7 @@ func New(config Config) (*Provider, error) {
 		notified:  make(chan struct{}),
 		states:    map[identity.Key]*podState{},
 		reserved:  reservations{uses: map[string]map[identity.Key]policy.CloudUse{}},
+		costs:     costs{ended: map[string]*big.Rat{}},
 	}
 	var err error
 	// The retry intervals are those of each Pod. There is no rate limit for all Pods: the client of the cloud has one.
@@ -141,6 +147,9 @@ func New(config Config) (*Provider, error) {
 	}
 	if config.Registerer != nil {
 		config.Registerer.MustRegister(podCounter{p})
+		if config.Prices != nil {
+			config.Registerer.MustRegister(costCollector{p})
+		}
 	}
 	return p, nil
 }
@@ -154,7 +163,8 @@ func (c Config) validate() error {
 		{"Cloud", c.Cloud != nil}, {"Namespace", c.Namespace != ""}, {"Inventory", c.Inventory != nil},
 		{"Mirrors", c.Mirrors != nil}, {"Translator", c.Translator != nil}, {"Policy", c.Policy != nil},
 		{"Facts", c.Facts != nil},
-		{"NodeDNS", c.NodeDNS != nil}, {"Services", c.Services != nil}, {"Pods", c.Pods != nil}, {"Client", c.Client != nil},
+		{"NodeDNS", c.NodeDNS != nil}, {"Services", c.Services != nil}, {"Pods", c.Pods != nil},
+		{"Client", c.Client != nil},
 		{"Recorder", c.Recorder != nil}, {"Now", c.Now != nil}, {"Logger", c.Logger != nil},
 	} {
 		if !field.given {
