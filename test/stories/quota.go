@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/system"
@@ -17,7 +18,24 @@ func playQuota(ctx context.Context, w *World) error {
 		return err
 	}
 	w.printPods(ctx)
+	if err := w.noWarnings(ctx); err != nil {
+		return err
+	}
 	return w.cloudIPs(ctx, "nginx")
+}
+
+// noWarnings checks that nobody is told of a change that nobody has made.
+func (w *World) noWarnings(ctx context.Context) error {
+	events, err := w.client.CoreV1().Events(w.Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("listing Events: %w", err)
+	}
+	for _, event := range events.Items {
+		if event.Reason == "CloudPodStays" || strings.HasPrefix(event.Reason, "CloudPodKeeps") {
+			return fmt.Errorf("pod %s has the Event %s: %s", event.InvolvedObject.Name, event.Reason, event.Message)
+		}
+	}
+	return nil
 }
 
 // startNginx creates the Deployment of TKE Resilience (docs/sources.md): four replicas, one of them local.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
+	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 func image(image string) func(*corev1.Pod) {
@@ -36,6 +37,15 @@ func labelFile(value string) func(*corev1.Pod) {
 				Path: "labels", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels"},
 			}}},
 		}}}
+	}
+}
+
+func switchOn(pod *corev1.Pod) { pod.Annotations = map[string]string{policy.SwitchKey: "true"} }
+
+func begun(pod *corev1.Pod) {
+	pod.Status.PodIP = "10.0.0.7"
+	if _, err := translate.Trim(pod); err != nil {
+		panic(err)
 	}
 }
 
@@ -67,6 +77,9 @@ func TestChangesThatTheCloudCannotFollow(t *testing.T) {
 			newPod("web"), newPod("web", burst("off")),
 			"Normal CloudPodStays virtual-kubelet.io/burst-to-cci is \"off\" now, and the Pod stays in the cloud: the " +
 				"key has an effect when a Pod is created",
+		},
+		"a Pod with a switch that has begun to run, as the cache keeps it": {
+			newPod("web", switchOn), newPod("web", switchOn, begun), "",
 		},
 		"the same burst label": {newPod("web", burst("auto")), newPod("web", burst("auto")), ""},
 	} {

@@ -157,6 +157,7 @@ func Trim(obj any) (any, error) {
 // bytes of a value that is kept.
 var usedAnnotations = []string{
 	policy.OnSoldOutAnnotation, policy.CloudSlotAnnotation, policy.FlavorAnnotation, policy.ServicesAnnotation,
+	policy.SwitchKey,
 }
 
 const maxUsed = 256
