@@ -24,7 +24,7 @@ func playQuota(ctx context.Context, w *World) error {
 	return w.cloudIPs(ctx, "nginx")
 }
 
-// noWarnings checks that nobody is told of a change that nobody has made.
+// noWarnings checks that no Event tells of a change that did not happen.
 func (w *World) noWarnings(ctx context.Context) error {
 	events, err := w.client.CoreV1().Events(w.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
