@@ -52,7 +52,7 @@ func (p *podReviewer) review(
 		if mayBurstLater(before, result, p.schedulers) {
 			before = prepared
 		}
-		mutated := mutate(before, result, p.schedulers)
+		mutated := withoutWritten(mutate(before, result, p.schedulers))
 		if result.Managed {
 			tracing.Mark(ctx, mutated)
 		}
@@ -68,6 +68,21 @@ func (p *podReviewer) review(
 	p.logger.Debug("reviewed a Pod", "namespace", request.Namespace, "name", pod.Name, "generateName", pod.GenerateName,
 		"managed", result.Managed, "decision", result.Describe())
 	return patched(response)
+}
+
+// withoutWritten returns a Pod without annotations that the programs write later, and that a copied manifest has. The
+// Pod itself stays unchanged.
+func withoutWritten(pod *corev1.Pod) *corev1.Pod {
+	out := pod
+	for _, key := range []string{policy.TraceAnnotation, policy.CostAnnotation} {
+		if _, ok := out.Annotations[key]; ok {
+			if out == pod {
+				out = pod.DeepCopy()
+			}
+			delete(out.Annotations, key)
+		}
+	}
+	return out
 }
 
 // patched completes a response that may have a patch.

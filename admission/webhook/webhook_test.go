@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-k8s/spillway/internal/evaluation"
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 const enforcedPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web",` +
@@ -150,6 +151,17 @@ func TestAPodThatNeedsAVeryLongPatchStaysUnchanged(t *testing.T) {
 	require.Len(t, response.Warnings, 1)
 	assert.Contains(t, response.Warnings[0], "left the Pod unchanged: the patch would have 1204 operations: at most 1000")
 	assert.InDelta(t, 1, metric(t, registry, outcomeFailed), 0)
+}
+
+// A manifest may be a copy of a Pod that has run.
+func TestAPodLosesWhatTheProgramsWroteOnItsOriginal(t *testing.T) {
+	raw := strings.Replace(enforcedPod, `"name":"web",`, `"name":"web","annotations":{"`+policy.CostAnnotation+
+		`":"1 CNY","`+policy.TraceAnnotation+`":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},`, 1)
+	require.NotEqual(t, enforcedPod, raw)
+	h, _ := handlerFor(t, world{}.evaluator(t))
+	_, out := ask(t, h, []byte(raw))
+	assert.NotContains(t, string(out), policy.CostAnnotation)
+	assert.NotContains(t, string(out), policy.TraceAnnotation)
 }
 
 func TestThePodIsEvaluatedInTheNamespaceOfTheRequest(t *testing.T) {

@@ -123,9 +123,7 @@ func (r *Reader) readShared(ctx context.Context) (*shared, error) {
 	})
 	if apierrors.IsForbidden(err) && len(r.installation.VirtualNodes) > 0 {
 		s.unknown = append(s.unknown, "the state and the labels of the virtual nodes (you lack the right to read Nodes)")
-		for _, name := range r.installation.VirtualNodes {
-			s.nodes = append(s.nodes, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}})
-		}
+		s.nodes = r.namedNodes()
 		return s, nil
 	}
 	if err := tolerate(&s.unknown, "the virtual nodes", err); err != nil {
@@ -133,6 +131,15 @@ func (r *Reader) readShared(ctx context.Context) (*shared, error) {
 	}
 	s.nodes = pointers(nodes.Items)
 	return s, nil
+}
+
+// namedNodes returns the virtual nodes of which the installation names no more than the names.
+func (r *Reader) namedNodes() []*corev1.Node {
+	var named []*corev1.Node
+	for _, name := range r.installation.VirtualNodes {
+		named = append(named, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	return named
 }
 
 // pointers returns the objects of a list. A list that was refused has none.

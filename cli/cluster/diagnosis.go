@@ -29,9 +29,8 @@ const (
 	dnsService        = "kube-dns" // Its name in every cluster, for compatibility.
 )
 
-// Diagnose reads what the checks of package doctor need, each object once. What the user may not read, and what cannot
-// be read, is left out, and the snapshot says so. It blocks for about 25 API calls, and returns an error if the cluster
-// does not answer.
+// Diagnose reads what the checks of package doctor need, each object once. What the user may not read is left out, and
+// the snapshot says so. It blocks for about 25 API calls, and returns an error if one fails for another reason.
 func Diagnose(ctx context.Context, client kubernetes.Interface, now func() time.Time) (*doctor.Snapshot, error) {
 	s := &doctor.Snapshot{Now: now(), Read: map[doctor.Part]bool{}, Unread: map[doctor.Part]string{}}
 	installed, err := installation.Read(ctx, client)
@@ -61,6 +60,9 @@ func Diagnose(ctx context.Context, client kubernetes.Interface, now func() time.
 	d.readWorkloads(ctx)
 	d.readSettings(ctx)
 	d.readRights(ctx)
+	if len(d.failed) > 0 {
+		return nil, fmt.Errorf("reading the cluster: %w", errors.Join(d.failed...))
+	}
 	return s, context.Cause(ctx)
 }
 
@@ -70,6 +72,8 @@ type diagnosis struct {
 	client kubernetes.Interface
 	// programs is the namespace of the programs.
 	programs string
+	// failed are errors that do not say that the user may not read something.
+	failed []error
 }
 
 // note remembers whether a part was read. It reports whether it was.
@@ -80,7 +84,7 @@ func (d *diagnosis) note(part doctor.Part, err error) bool {
 	case apierrors.IsForbidden(err):
 		d.Read[part], d.Unread[part] = false, "you lack the right to read it"
 	default:
-		d.Read[part], d.Unread[part] = false, err.Error()
+		d.failed = append(d.failed, fmt.Errorf("%s: %w", part, err))
 	}
 	return err == nil
 }
@@ -94,7 +98,6 @@ func existing(err error) error {
 }
 
 func (d *diagnosis) readPrograms(ctx context.Context) {
-	cached := metav1.ListOptions{ResourceVersion: "0"}
 	deployments, err := d.client.AppsV1().Deployments("").List(ctx, cached)
 	if d.note(doctor.PartDeployments, err) {
 		d.Deployments = pointers(deployments.Items)
@@ -131,7 +134,6 @@ func (d *diagnosis) readWebhooks(ctx context.Context) {
 }
 
 func (d *diagnosis) readWorkloads(ctx context.Context) {
-	cached := metav1.ListOptions{ResourceVersion: "0"}
 	nodes, err := d.client.CoreV1().Nodes().List(ctx, cached)
 	if d.note(doctor.PartNodes, err) {
 		d.Nodes = pointers(nodes.Items)

@@ -93,9 +93,6 @@ func TestADiagnosisWithoutRightsSaysWhatIsMissing(t *testing.T) {
 		if get, ok := action.(clienttesting.GetAction); ok && get.GetNamespace() == metav1.NamespacePublic {
 			return false, nil, nil
 		}
-		if action.GetResource().Resource == "nodes" {
-			return true, nil, errors.New("etcd is slow")
-		}
 		return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", nil)
 	})
 	s, err := Diagnose(t.Context(), client, at)
@@ -104,8 +101,18 @@ func TestADiagnosisWithoutRightsSaysWhatIsMissing(t *testing.T) {
 	assert.Empty(t, r.Checks)
 	assert.Len(t, r.Findings, 13, "one for each part")
 	assert.Zero(t, r.Count(doctor.Error), "nothing is wrong only because it cannot be read")
-	assert.Contains(t, r.Text(), "the Nodes: etcd is slow")
+	assert.Contains(t, r.Text(), "the Nodes: you lack the right to read it")
 	assert.Contains(t, r.Text(), "the Leases: you lack the right to read it")
+}
+
+// A pipeline must not take a cluster that answers with errors for a healthy one.
+func TestADiagnosisFailsIfTheClusterAnswersWithErrors(t *testing.T) {
+	client := installed(t)
+	client.PrependReactor("list", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("etcd is slow")
+	})
+	_, err := Diagnose(t.Context(), client, at)
+	assert.EqualError(t, err, "reading the cluster: the Nodes: etcd is slow")
 }
 
 func TestADiagnosisOfAClusterWithoutSpillway(t *testing.T) {

@@ -232,9 +232,20 @@ func objectsOf[T any](informer cache.SharedIndexInformer) []*T {
 func (l *Live) Status() status.Input {
 	controllers := l.controllers()
 	return status.Input{
-		Policy: l.reader.policy, Pods: objectsOf[corev1.Pod](l.pods), Nodes: objectsOf[corev1.Node](l.nodes),
+		Policy: l.reader.policy, Prices: l.reader.prices, Pods: objectsOf[corev1.Pod](l.pods), Nodes: l.virtualNodes(),
 		Workload: func(pod *corev1.Pod) string { return workloadOf(pod, controllers) }, Unknown: l.unknown(),
 	}
+}
+
+// virtualNodes returns the virtual nodes. Most users may not read Nodes, and know their names only.
+func (l *Live) virtualNodes() []*corev1.Node {
+	l.lock.Lock()
+	refused := apierrors.IsForbidden(l.failed["the virtual nodes"])
+	l.lock.Unlock()
+	if refused {
+		return l.reader.namedNodes()
+	}
+	return objectsOf[corev1.Node](l.nodes)
 }
 
 func (l *Live) controllers() map[types.UID]*metav1.OwnerReference {

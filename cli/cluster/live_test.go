@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/spillway-k8s/spillway/cli/nodes"
 	"github.com/spillway-k8s/spillway/cli/status"
 	"github.com/spillway-k8s/spillway/internal/explain"
 )
@@ -74,6 +75,22 @@ func TestALiveStatusSaysWhatCannotBeRead(t *testing.T) {
 		"the Jobs (connection refused)", "the virtual nodes (you lack the right to read it)",
 	}, got.Unknown)
 	assert.Len(t, got.Pods, 1)
+}
+
+// Most users may not read Nodes. No Pod in the cloud may be called local for that.
+func TestALiveStatusKnowsTheNamesOfTheVirtualNodes(t *testing.T) {
+	pod, objects := cart()
+	pod.Spec.NodeName = "virtual-node-cci-0"
+	reader, client := newReader(t, objects...)
+	reader.installation.VirtualNodes = []string{"virtual-node-cci-0"}
+	client.PrependReactor("list", "nodes", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", nil)
+	})
+	got := status.Summarize(startLive(t, reader, "shop").Status())
+	require.Len(t, got.Workloads, 1)
+	assert.Equal(t, 1, got.Workloads[0].Cloud)
+	require.Len(t, got.Nodes, 1)
+	assert.Equal(t, nodes.Unknown, got.Nodes[0].State)
 }
 
 func TestAnErrorThatIsOverIsForgotten(t *testing.T) {

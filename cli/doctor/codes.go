@@ -56,13 +56,15 @@ func Codes() []Kind {
 		{CodeNotInstalled, Error, "the installation is not described",
 			"Without ConfigMap `kube-public/spillway` the plugin does not know where the programs are, so most " +
 				"checks are left out. Without Spillway no Pod bursts.",
-			"Install the chart of this version: `helm upgrade --install spillway charts/spillway -n spillway-system`."},
+			"Install the chart of this version: `helm upgrade --install spillway charts/spillway -n spillway-system " +
+				"--create-namespace -f values.yaml`. docs/install.md says what values.yaml contains."},
 		{CodeMalformed, Error, "the description of the installation cannot be read",
 			"The plugin does not know what the programs would decide.",
-			"Install the chart again, which writes the ConfigMap: `helm upgrade`."},
+			"Install the chart again, which writes the ConfigMap: `helm upgrade spillway charts/spillway -n NAMESPACE " +
+				"-f values.yaml`."},
 		{CodeProgramMissing, Error, "a program is missing",
 			"What it does is not done: admission marks Pods, the extender counts quotas, vnode runs Pods in the cloud.",
-			"Install the chart again: `helm upgrade`."},
+			"Install the chart again: `helm upgrade spillway charts/spillway -n NAMESPACE -f values.yaml`."},
 		{CodeProgramUnavailable, Error, "a program is not available",
 			"No replica is ready. Without admission, Pods are created unchanged and stay local. Without the " +
 				"extender, managed Pods wait. Without vnode, Pods in the cloud keep running, and none is created.",
@@ -72,7 +74,8 @@ func Codes() []Kind {
 			"Find out why: `kubectl -n NAMESPACE describe pods -l app.kubernetes.io/component=COMPONENT`."},
 		{CodeVersionsDiffer, Warning, "programs have different versions",
 			"Each decides with its own version of the rules. An upgrade may not have finished.",
-			"Wait for the rollout, or install the chart again without tags of single images: `helm upgrade`."},
+			"Wait for the rollout, or install the chart again without tags of single images: `helm upgrade spillway " +
+				"charts/spillway -n NAMESPACE -f values.yaml`."},
 		{CodeNoScheduler, Error, "no scheduler tries managed Pods",
 			"They wait without a condition that says why: no scheduler that runs has a profile of the name that they " +
 				"have.",
@@ -85,7 +88,7 @@ func Codes() []Kind {
 				"that are older than the configuration get a slot when they are replaced."},
 		{CodeWebhookMissing, Error, "a webhook is not registered",
 			"Pods are created unchanged: no quota, no burst label of a workload has an effect.",
-			"Install the chart again: `helm upgrade`."},
+			"Install the chart again: `helm upgrade spillway charts/spillway -n NAMESPACE -f values.yaml`."},
 		{CodeNoAuthority, Error, "a webhook has no CA",
 			"The API server cannot call it, so Pods are created unchanged. Admission writes its CA when it starts.",
 			"Look at the log: `kubectl -n NAMESPACE logs deployment/spillway-admission`. Argo CD must ignore " +
@@ -99,7 +102,7 @@ func Codes() []Kind {
 			"Look at the log: `kubectl -n NAMESPACE logs deployment/spillway-admission`."},
 		{CodeFailurePolicy, Warning, "a webhook fails closed",
 			"While admission does not answer, no Pod that the webhook matches can be created. The chart sets `Ignore`.",
-			"Install the chart again: `helm upgrade`."},
+			"Install the chart again: `helm upgrade spillway charts/spillway -n NAMESPACE -f values.yaml`."},
 		{CodeLeaseMissing, Error, "a Lease is missing",
 			"The programs have no right to create it, so no process leads, and what the leader does is not done. " +
 				"Argo CD 3 leaves Leases out by default.",
@@ -111,8 +114,8 @@ func Codes() []Kind {
 				"they run."},
 		{CodeRightMissing, Error, "a program lacks a right",
 			"What needs it fails.",
-			"Install the chart again, which has all roles: `helm upgrade`. docs/reference/rights.md has the reason " +
-				"of each."},
+			"Install the chart again, which has all roles: `helm upgrade spillway charts/spillway -n NAMESPACE " +
+				"-f values.yaml`. docs/reference/rights.md has the reason of each."},
 		{CodeNoVirtualNode, Error, "there is no virtual node",
 			"No Pod can burst.",
 			"Look at vnode: `kubectl -n NAMESPACE logs -l app.kubernetes.io/component=vnode`."},
@@ -121,13 +124,13 @@ func Codes() []Kind {
 			"Look at the Node and at vnode: `kubectl describe node NODE`."},
 		{CodeNodeLocked, Warning, "a virtual node is locked",
 			"The cloud is sold out. The node takes no Pods until the lock ends.",
-			"Wait, or use another zone: see docs/guides/sold-out.md."},
+			"Wait, or use another zone: see docs/runbooks/CloudSoldOut.md. `kubectl uncordon NODE` ends the lock at once."},
 		{CodeNodeCordoned, Warning, "a virtual node is cordoned",
 			"A user has cordoned it. It takes no Pods.",
 			"Let it take Pods: `kubectl uncordon NODE`."},
 		{CodeCloudCondition, Error, "a virtual node reports a problem with the cloud",
 			"Pods that are new wait. Those that run are not affected.",
-			"docs/vnode.md says what to do about each condition, and `vnode doctor` checks the account."},
+			"Follow the runbook of the condition: see docs/monitoring.md. `vnode doctor` checks the account."},
 		{CodeDaemonSet, Warning, "Pods of a DaemonSet would run on virtual nodes",
 			"They cannot run in the cloud, and fail there one after the other. Admission excludes virtual nodes when " +
 				"the template of a DaemonSet changes. This one has not changed since.",

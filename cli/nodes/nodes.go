@@ -42,6 +42,9 @@ type List struct {
 // Ready is the State of a virtual node that takes Pods.
 const Ready = "ready"
 
+// Unknown is the state of a node of which nothing but the name is known.
+const Unknown = "not known"
+
 // Node is the load of a virtual node. CPU and memory are requests, as the scheduler counts them.
 type Node struct {
 	Name string `json:"name"`
@@ -100,6 +103,9 @@ func newNode(object *corev1.Node) *Node {
 		State: cmp.Or(explain.NodeState(object), Ready), Used: corev1.ResourceList{},
 		Capacity: object.Status.Allocatable,
 	}
+	if explain.IsName(object) {
+		n.State = Unknown
+	}
 	until, err := time.Parse(time.RFC3339, object.Annotations[policy.SoldOutUntilAnnotation])
 	if err == nil && object.Spec.Unschedulable {
 		n.LockedUntil = until.UTC().Format(time.RFC3339)
@@ -129,6 +135,9 @@ func (n *Node) add(pod *corev1.Pod, billed bill.Sum) {
 
 // Load returns Pods, CPU and memory of the node, each of its capacity, as columns of a table.
 func (n Node) Load() string {
+	if n.State == Unknown {
+		return "-\t-\t-"
+	}
 	return fmt.Sprintf("%d of %d\t%s of %s\t%s of %s", n.Pods, n.Capacity.Pods().Value(), n.Used.Cpu(),
 		n.Capacity.Cpu(), n.Used.Memory(), n.Capacity.Memory())
 }

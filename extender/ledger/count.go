@@ -170,9 +170,15 @@ type Account struct {
 
 // Stats returns the current numbers. It takes time in proportion to the number of Pods.
 func (l *Ledger) Stats() Stats {
+	s, workloads := l.count()
+	s.Workloads = bounded(workloads, maxWorkloads) // Reserve need not wait until they are sorted.
+	return s
+}
+
+func (l *Ledger) count() (Stats, map[Workload]WorkloadStats) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := Stats{Pods: len(l.pods), Revisions: len(l.revisions), Workloads: l.workloadStats(maxWorkloads)}
+	s := Stats{Pods: len(l.pods), Revisions: len(l.revisions)}
 	for _, e := range l.pods {
 		if e.local.reserved && e.active {
 			s.Reserved++
@@ -190,5 +196,5 @@ func (l *Ledger) Stats() Stats {
 		}
 	}
 	slices.SortFunc(s.Accounts, func(a, b Account) int { return strings.Compare(a.Namespace, b.Namespace) })
-	return s
+	return s, l.workloadStats()
 }

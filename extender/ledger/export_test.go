@@ -11,7 +11,7 @@ import (
 func (l *Ledger) MostWorkloads(most int) []WorkloadStats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.workloadStats(most)
+	return bounded(l.workloadStats(), most)
 }
 
 // Snapshot returns everything that the ledger keeps, for tests that require that nothing changes.
@@ -33,7 +33,7 @@ func (l *Ledger) Snapshot() string {
 	for key, a := range l.accounts {
 		accounts[key] = fmt.Sprint(a.pods, a.used, a.queue.last, a.queue.len)
 	}
-	fmt.Fprintln(&b, revisions, accounts, l.workloadStats(maxWorkloads))
+	fmt.Fprintln(&b, revisions, accounts, bounded(l.workloadStats(), maxWorkloads))
 	return b.String()
 }
 

@@ -32,12 +32,12 @@ func workloadOf(pod *corev1.Pod) Workload {
 	}
 	switch owner.Kind {
 	case "ReplicaSet":
-		for label, kind := range map[string]string{
-			appsv1.DefaultDeploymentUniqueLabelKey: "Deployment", rolloutHashLabel: "Rollout",
+		for _, outer := range []struct{ label, kind string }{
+			{rolloutHashLabel, "Rollout"}, {appsv1.DefaultDeploymentUniqueLabelKey, "Deployment"},
 		} {
-			name, ok := strings.CutSuffix(owner.Name, "-"+pod.Labels[label])
-			if ok && pod.Labels[label] != "" {
-				return Workload{pod.Namespace, kind, name}
+			hash := pod.Labels[outer.label]
+			if name, ok := strings.CutSuffix(owner.Name, "-"+hash); ok && hash != "" {
+				return Workload{pod.Namespace, outer.kind, name}
 			}
 		}
 		w.Kind, w.Name = "ReplicaSet", owner.Name
@@ -91,9 +91,8 @@ type LocalStats struct {
 	Quota bool
 }
 
-// workloadStats returns the workloads that have a quota or use the cloud, at most as many as most, plus one for each
-// namespace that has more.
-func (l *Ledger) workloadStats(most int) []WorkloadStats {
+// workloadStats returns the workloads that have a quota or use the cloud.
+func (l *Ledger) workloadStats() map[Workload]WorkloadStats {
 	all := map[Workload]WorkloadStats{}
 	for key, w := range l.workloads {
 		if w.used != (policy.CloudUse{}) {
@@ -107,10 +106,10 @@ func (l *Ledger) workloadStats(most int) []WorkloadStats {
 		stats.Local = stats.Local.plus(LocalStats{wanted, rev.used, max(0, wanted-rev.used), true})
 		all[rev.workload] = stats
 	}
-	return bounded(all, most)
+	return all
 }
 
-// bounded returns a list of at most as many named workloads as most.
+// bounded returns at most as many named workloads as most, plus one for each namespace that has others.
 func bounded(all map[Workload]WorkloadStats, most int) []WorkloadStats {
 	rest := map[string]WorkloadStats{}
 	var named []WorkloadStats
@@ -157,6 +156,9 @@ func quotaOf(pod *corev1.Pod) int {
 	quota, ok, err := policy.ParseLocalReplicas(pod.Annotations)
 	if !ok || err != nil || pod.Spec.SchedulingGroup != nil {
 		return 0
+	}
+	if mode, err := policy.ParseMode(pod.Labels); err != nil || mode == policy.ModeEnforce {
+		return 0 // The Pod runs in the cloud only, or its label is malformed.
 	}
 	return quota
 }

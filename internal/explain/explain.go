@@ -42,7 +42,7 @@ type Input struct {
 	NamespaceLabels, NamespaceAnnotations map[string]string
 	// Claims are the kinds of the volumes of the Pod's claims (policy.Input).
 	Claims map[string]string
-	// Nodes are the virtual nodes of Spillway. If nothing but its name is known of one, it has no conditions.
+	// Nodes are the virtual nodes of Spillway. If nothing but its name is known of one, it has no status.
 	Nodes []*corev1.Node
 	// Pods are the Pods of the namespace. They may include the Pod.
 	Pods []*corev1.Pod
@@ -209,7 +209,7 @@ func (s *subject) workloadLabels() map[string]string {
 func (s *subject) virtualNodes() []policy.VirtualNode {
 	nodes := make([]policy.VirtualNode, 0, len(s.Nodes))
 	for _, node := range s.Nodes {
-		if isName(node) {
+		if IsName(node) {
 			continue // Policy then assumes that the selectors of the Pod match.
 		}
 		nodes = append(nodes, policy.VirtualNode{Name: node.Name, Labels: node.Labels})
@@ -217,8 +217,10 @@ func (s *subject) virtualNodes() []policy.VirtualNode {
 	return nodes
 }
 
-// isName reports whether nothing but the name of the node is known.
-func isName(node *corev1.Node) bool { return len(node.Status.Conditions) == 0 }
+// IsName reports whether nothing but the name of a node is known.
+func IsName(node *corev1.Node) bool {
+	return len(node.Status.Conditions) == 0 && len(node.Status.Allocatable) == 0
+}
 
 func (s *subject) isVirtual(node string) bool { return has(s.Nodes, node) }
 

@@ -187,7 +187,7 @@ func (s *subject) cloudStep() Step {
 		if state == "" {
 			usable = true
 			state = "ready"
-			if isName(node) {
+			if IsName(node) {
 				state = "its state is not known"
 			}
 		}

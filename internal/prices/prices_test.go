@@ -2,6 +2,7 @@ package prices_test
 
 import (
 	"fmt"
+	"math"
 	"math/big"
 	"math/rand/v2"
 	"strings"
@@ -53,6 +54,7 @@ func TestWhatASizeCosts(t *testing.T) {
 		"a second that has begun":      {both, general, medium, time.Millisecond, "1.000000", "0.000278"},
 		"no time":                      {both, general, medium, 0, "1.000000", "0.000000"},
 		"an end before the start":      {both, general, medium, -time.Hour, "1.000000", "0.000000"},
+		"longer than any time":         {both, general, small, math.MaxInt64, "0.125000", "320255.973507"},
 		"no size":                      {both, general, sizes.Flavor{}, time.Hour, "0.000000", "0.000000"},
 		"the largest size, for a year": {both, general, largest, 8760 * time.Hour, "70.400000", "616704.000000"},
 	} {

@@ -25,7 +25,7 @@ const (
 	otherNamespaces = "_others"
 )
 
-// costs are what Pods that have ended have cost, since the start of the process.
+// costs are what Pods that have ended have cost, since this process took over the node.
 type costs struct {
 	mu    sync.Mutex
 	ended map[string]*big.Rat
@@ -58,7 +58,7 @@ func (p *Provider) costOf(key identity.Key, ended *corev1.PodStatus) *big.Rat {
 		return nil
 	}
 	cloud := cmp.Or(p.inventory.Get(key), p.state(key).last)
-	if cloud == nil || cloud.Status.StartTime == nil {
+	if cloud == nil || cloud.Status.StartTime.IsZero() {
 		return nil
 	}
 	family, size := billed(cloud)
@@ -86,8 +86,8 @@ func (p *Provider) endOf(status *corev1.PodStatus) time.Time {
 
 var (
 	costDesc = prometheus.NewDesc("spillway_vnode_ended_pods_cost_total",
-		"What the Pods of a namespace that have ended since the start of the process have cost in the cloud, by the "+
-			"configured prices. The namespace _others has all beyond 1000. Without prices there is none.",
+		"What the Pods of a namespace that have ended since this process took over the node have cost in the cloud, by "+
+			"the configured prices. The namespace _others has all beyond 1000. Without prices there is none.",
 		[]string{"namespace", "currency"}, nil)
 	priceDesc = prometheus.NewDesc("spillway_vnode_price_per_hour",
 		"What the Pods of a namespace that are in the cloud now cost for an hour, by the configured prices. The "+
