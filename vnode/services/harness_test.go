@@ -27,7 +27,7 @@ import (
 )
 
 const (
-	timeout  = 30 * time.Second
+	timeout  = time.Minute
 	tick     = 5 * time.Millisecond
 	nodeName = "virtual-node-cci-0"
 )

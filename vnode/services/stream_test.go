@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -172,11 +172,11 @@ func (w *world) raw(pod *corev1.Pod) io.Reader {
 
 // noise returns text that cannot be compressed well.
 var noise = sync.OnceValue(func() string {
-	bytes := make([]byte, 32<<10)
+	bytes := make([]byte, 48<<10)
 	for i := range bytes {
 		bytes[i] = byte(rand.Uint32())
 	}
-	return hex.EncodeToString(bytes)
+	return base64.StdEncoding.EncodeToString(bytes)
 })
 
 // open waits until the clients have some open streams of Services.
@@ -191,7 +191,7 @@ func (w *world) open(streams float64) {
 func (w *world) flood() *corev1.Service {
 	w.Helper()
 	var last *corev1.Service
-	for range 150 {
+	for range 125 {
 		last = w.service("shop", "busy", func(s *corev1.Service) {
 			s.Annotations = map[string]string{"service.kubernetes.io/x": noise()}
 		})
