@@ -249,14 +249,7 @@ func (l *Live) virtualNodes() []*corev1.Node {
 }
 
 func (l *Live) controllers() map[types.UID]*metav1.OwnerReference {
-	controllers := map[types.UID]*metav1.OwnerReference{}
-	for _, set := range objectsOf[appsv1.ReplicaSet](l.sets) {
-		controllers[set.UID] = metav1.GetControllerOf(set)
-	}
-	for _, job := range objectsOf[batchv1.Job](l.jobs) {
-		controllers[job.UID] = metav1.GetControllerOf(job)
-	}
-	return controllers
+	return controllersOf(objectsOf[appsv1.ReplicaSet](l.sets), objectsOf[batchv1.Job](l.jobs))
 }
 
 // Events returns the Events of the programs of Spillway that the cluster still has. They must not be changed.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -111,22 +113,28 @@ func (r *Reader) wholeCluster(ctx context.Context, unknown *[]string) (*cost.Clu
 func (r *Reader) workloads(
 	ctx context.Context, inNamespace string, unknown *[]string,
 ) (func(*corev1.Pod) string, error) {
-	controllers := map[types.UID]*metav1.OwnerReference{}
 	sets, err := r.client.AppsV1().ReplicaSets(inNamespace).List(ctx, cached)
 	if err := tolerate(unknown, "the ReplicaSets", err); err != nil {
 		return nil, err
-	}
-	for i := range sets.Items {
-		controllers[sets.Items[i].UID] = metav1.GetControllerOf(&sets.Items[i])
 	}
 	jobs, err := r.client.BatchV1().Jobs(inNamespace).List(ctx, cached)
 	if err := tolerate(unknown, "the Jobs", err); err != nil {
 		return nil, err
 	}
-	for i := range jobs.Items {
-		controllers[jobs.Items[i].UID] = metav1.GetControllerOf(&jobs.Items[i])
-	}
+	controllers := controllersOf(pointers(sets.Items), pointers(jobs.Items))
 	return func(pod *corev1.Pod) string { return workloadOf(pod, controllers) }, nil
+}
+
+// controllersOf returns the controllers of ReplicaSets and Jobs, by the UID of these.
+func controllersOf(sets []*appsv1.ReplicaSet, jobs []*batchv1.Job) map[types.UID]*metav1.OwnerReference {
+	controllers := make(map[types.UID]*metav1.OwnerReference, len(sets)+len(jobs))
+	for _, set := range sets {
+		controllers[set.UID] = metav1.GetControllerOf(set)
+	}
+	for _, job := range jobs {
+		controllers[job.UID] = metav1.GetControllerOf(job)
+	}
+	return controllers
 }
 
 // workloadOf returns the outermost controller of a Pod that is known: a Deployment in place of its ReplicaSet, and a

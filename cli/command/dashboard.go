@@ -47,13 +47,13 @@ func (d *dashboardCommand) run(ctx context.Context) error {
 	if d.port == 0 {
 		return fmt.Errorf("%w: --port: invalid value 0: must be 1 to 65535", run.ErrUsage)
 	}
-	namespace, _, err := d.flags.ToRawKubeConfigLoader().Namespace()
+	namespace, err := d.namespace(d.all)
 	if err != nil {
-		return fmt.Errorf("reading the namespace of the kubeconfig: %w", err)
+		return err
 	}
 	scope := "namespace " + namespace
 	if d.all {
-		namespace, scope = "", "all namespaces"
+		scope = "all namespaces"
 	}
 	reader, err := d.newReader(ctx)
 	if err != nil {

@@ -30,13 +30,9 @@ func (o *options) doctor() *cobra.Command {
 }
 
 func (o *options) runDoctor(ctx context.Context, output string) error {
-	render := func(report doctor.Report) (string, error) { return report.Text(), nil }
-	if output != "" {
-		encode, err := encoder(output)
-		if err != nil {
-			return err
-		}
-		render = func(report doctor.Report) (string, error) { return encode(report) }
+	render, err := renderer(output, doctor.Report.Text)
+	if err != nil {
+		return err
 	}
 	config, err := o.restConfig()
 	if err != nil {
@@ -53,7 +49,7 @@ func (o *options) runDoctor(ctx context.Context, output string) error {
 	report := doctor.Check(snapshot)
 	text, err := render(report)
 	if err != nil {
-		return fmt.Errorf("encoding the report: %w", err)
+		return err
 	}
 	if _, err := io.WriteString(o.Out, text); err != nil {
 		return err

@@ -123,8 +123,9 @@ func (t *Table) Hour(family sizes.Family, size sizes.Flavor) *big.Rat {
 // Cost returns what a size costs for a time. The cloud bills by the second (CCI 1.0, cci_03_0009); a second that has
 // begun counts.
 func (t *Table) Cost(family sizes.Family, size sizes.Flavor, lasted time.Duration) *big.Rat {
-	seconds := int64(max(lasted, 0) / time.Second)
-	if max(lasted, 0)%time.Second > 0 {
+	lasted = max(lasted, 0)
+	seconds := int64(lasted / time.Second)
+	if lasted%time.Second > 0 {
 		seconds++
 	}
 	return new(big.Rat).Mul(t.Hour(family, size), big.NewRat(seconds, 3600))
