@@ -41,12 +41,10 @@ var absent = map[string]string{
 	"spillway_ledger_cloud_waiting_pods":                      "no namespace has limits",
 	"spillway_server_rejected_total":                          "no client has too many connections",
 	"spillway_vnode_exporter_requests_total":                  "no one has asked for the usage of Pods yet",
-	"spillway_vnode_image_snapshots":                          "image snapshots are off",
 	"spillway_vnode_mirror_writes_total":                      "no Pod refers to an object",
 	"spillway_vnode_pods_refused_total":                       "the cloud can run all Pods",
 	"spillway_vnode_services_cut_off_total":                   "virtual nodes serve no Services",
 	"spillway_vnode_services_refused_total":                   "virtual nodes serve no Services",
-	"spillway_vnode_services_streams":                         "virtual nodes serve no Services",
 }
 
 var metricName = regexp.MustCompile(`\bspillway_[a-z_]+[a-z]\b`)
