@@ -43,7 +43,9 @@ type Reader struct {
 
 	shared     *shared
 	namespaces map[string]*namespace
-	owners     map[types.UID]*unstructured.Unstructured
+	owners     map[types.UID]lookup
+	// asked counts the owners that were looked for, by their resource and namespace.
+	asked map[ownersIn]int
 }
 
 // shared is what holds for all namespaces.
@@ -58,15 +60,34 @@ type namespace struct {
 	labels, annotations map[string]string
 	pods                []*corev1.Pod
 	unknown             []string
-	// used is what the Pods use in the cloud, nil until it is needed.
-	used *policy.CloudUse
+	// usage is what the Pods use, and volumes are those of their claims, nil until they are needed.
+	usage   *explain.Usage
+	volumes *volumes
 }
 
-func (n *namespace) inCloud(rules *policy.Policy, nodes []*corev1.Node) policy.CloudUse {
-	if n.used == nil {
-		n.used = new(explain.UsedInCloud(rules, n.pods, nodes))
-	}
-	return *n.used
+// volumes are what the kinds of the volumes of claims are read from.
+type volumes struct {
+	facts.Volumes
+	unknown []string
+}
+
+// owner is a controller of Pods.
+type owner struct {
+	explain.Owner
+	uid        types.UID
+	controller *metav1.OwnerReference
+}
+
+// lookup is what was found of an owner, nil if it does not exist or the user may not read it.
+type lookup struct {
+	owner   *owner
+	unknown []string
+}
+
+// ownersIn are the objects of a resource in a namespace.
+type ownersIn struct {
+	resource  schema.GroupVersionResource
+	namespace string
 }
 
 // New returns a Reader. It blocks for one API call, that for the installation.
@@ -85,10 +106,17 @@ func New(
 	if err != nil {
 		return nil, fmt.Errorf("reading the installation: %w", err)
 	}
-	return &Reader{
+	return (&Reader{
 		client: client, dynamic: dynamic, mapper: mapper, installation: installed, policy: rules, prices: table,
-		namespaces: map[string]*namespace{}, owners: map[types.UID]*unstructured.Unstructured{},
-	}, nil
+	}).renewed(), nil
+}
+
+// renewed returns a Reader of the same cluster that has read nothing yet.
+func (r *Reader) renewed() *Reader {
+	fresh := *r
+	fresh.shared, fresh.namespaces = nil, map[string]*namespace{}
+	fresh.owners, fresh.asked = map[types.UID]lookup{}, map[ownersIn]int{}
+	return &fresh
 }
 
 // tolerate returns nil for errors that say that the user may not read something, and notes what. Such an answer is
@@ -174,8 +202,8 @@ func (r *Reader) readNamespace(ctx context.Context, name string) (*namespace, er
 	return n, nil
 }
 
-// Pods returns the Pods of a namespace that an object owns, directly or through others.
-func (r *Reader) Pods(ctx context.Context, inNamespace string, owner types.UID) ([]*corev1.Pod, error) {
+// Pods returns the Pods of a namespace that the object with the UID owns, directly or through others.
+func (r *Reader) Pods(ctx context.Context, inNamespace string, uid types.UID) ([]*corev1.Pod, error) {
 	n, err := r.readNamespace(ctx, inNamespace)
 	if err != nil {
 		return nil, err
@@ -187,7 +215,7 @@ func (r *Reader) Pods(ctx context.Context, inNamespace string, owner types.UID) 
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(chain, func(o *unstructured.Unstructured) bool { return o.GetUID() == owner }) {
+		if slices.ContainsFunc(chain, func(o *owner) bool { return o.uid == uid }) {
 			owned = append(owned, pod)
 		}
 	}
@@ -195,59 +223,76 @@ func (r *Reader) Pods(ctx context.Context, inNamespace string, owner types.UID) 
 }
 
 // chain returns the controllers of a Pod, the nearest first.
-func (r *Reader) chain(
-	ctx context.Context, pod metav1.Object, unknown *[]string,
-) ([]*unstructured.Unstructured, error) {
-	var chain []*unstructured.Unstructured
-	for object := pod; len(chain) < maxOwners; {
-		reference := metav1.GetControllerOfNoCopy(object)
-		if reference == nil {
-			break
-		}
-		owner, err := r.owner(ctx, pod.GetNamespace(), reference, unknown)
-		if err != nil || owner == nil {
+func (r *Reader) chain(ctx context.Context, pod *corev1.Pod, unknown *[]string) ([]*owner, error) {
+	var chain []*owner
+	for reference := metav1.GetControllerOfNoCopy(pod); reference != nil && len(chain) < maxOwners; {
+		found, err := r.owner(ctx, pod.Namespace, reference)
+		*unknown = append(*unknown, found.unknown...)
+		if err != nil || found.owner == nil {
 			return chain, err
 		}
-		chain = append(chain, owner)
-		object = owner
+		chain = append(chain, found.owner)
+		reference = found.owner.controller
 	}
 	return chain, nil
 }
 
-// owner returns the object that a reference names, nil if there is none. Only what exists is returned, so what a tenant
-// writes into a reference never becomes part of a command.
-func (r *Reader) owner(
-	ctx context.Context, inNamespace string, reference *metav1.OwnerReference, unknown *[]string,
-) (*unstructured.Unstructured, error) {
-	if owner, ok := r.owners[reference.UID]; ok {
-		return owner, nil
+// owner returns the object that a reference names. Only what exists is returned, so what a tenant writes into a
+// reference never becomes part of a command.
+func (r *Reader) owner(ctx context.Context, inNamespace string, reference *metav1.OwnerReference) (lookup, error) {
+	if found, ok := r.owners[reference.UID]; ok {
+		return found, nil
 	}
 	kind := schema.FromAPIVersionAndKind(reference.APIVersion, reference.Kind)
 	mapping, err := r.mapper.RESTMapping(kind.GroupKind(), kind.Version)
 	if meta.IsNoMatchError(err) {
-		return nil, nil
+		return lookup{}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("finding the resource of %s: %w", kind, err)
+		return lookup{}, fmt.Errorf("finding the resource of %s: %w", kind, err)
 	}
 	if mapping.Scope.Name() != meta.RESTScopeNameNamespace {
-		return nil, nil // A Node owns static Pods.
+		return lookup{}, nil // A Node owns static Pods.
 	}
 	resource := r.dynamic.Resource(mapping.Resource).Namespace(inNamespace)
-	owner, err := resource.Get(ctx, reference.Name, metav1.GetOptions{})
+	in := ownersIn{mapping.Resource, inNamespace}
+	if r.asked[in]++; r.asked[in] == 2 {
+		// There is more than one, so there may be a thousand. A call for each would take minutes.
+		if err := r.readOwners(ctx, resource); err != nil {
+			return lookup{}, err
+		}
+		if found, ok := r.owners[reference.UID]; ok {
+			return found, nil
+		}
+	}
+	object, err := resource.Get(ctx, reference.Name, metav1.GetOptions{})
+	var found lookup
 	switch {
 	case apierrors.IsNotFound(err):
-		owner = nil
 	case err != nil:
-		if err := tolerate(unknown, reference.Kind+" "+reference.Name, err); err != nil {
-			return nil, err
+		if err := tolerate(&found.unknown, reference.Kind+" "+reference.Name, err); err != nil {
+			return lookup{}, err
 		}
-		owner = nil
-	case owner.GetUID() != reference.UID:
-		owner = nil
+	case object.GetUID() == reference.UID:
+		found.owner = newOwner(object)
 	}
-	r.owners[reference.UID] = owner
-	return owner, nil
+	r.owners[reference.UID] = found
+	return found, nil
+}
+
+// readOwners reads all objects of a resource. If the user may not list them, nothing is read.
+func (r *Reader) readOwners(ctx context.Context, resource dynamic.ResourceInterface) error {
+	list, err := resource.List(ctx, cached)
+	if apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the owners of Pods: %w", err)
+	}
+	for i := range list.Items {
+		r.owners[list.Items[i].GetUID()] = lookup{owner: newOwner(&list.Items[i])}
+	}
+	return nil
 }
 
 // Input returns what the explanation of a Pod depends on. It may block for several API calls.
@@ -261,7 +306,7 @@ func (r *Reader) Input(ctx context.Context, pod *corev1.Pod) (explain.Input, err
 		return explain.Input{}, err
 	}
 	for _, owner := range chain {
-		in.Owners = append(in.Owners, asOwner(owner))
+		in.Owners = append(in.Owners, owner.Owner)
 	}
 	return in, nil
 }
@@ -299,12 +344,20 @@ func (r *Reader) input(ctx context.Context, pod *corev1.Pod) (explain.Input, err
 	}
 	in := explain.Input{
 		Policy: r.policy, Pod: pod, Global: s.global, NamespaceLabels: n.labels, NamespaceAnnotations: n.annotations,
-		Nodes: s.nodes, Pods: n.pods, InCloud: n.inCloud(r.policy, s.nodes),
+		Nodes: s.nodes, Usage: n.usageOn(r.policy, s.nodes),
 		Schedulers: r.installation.Scheduler.Schedulers(), Prices: r.prices,
 		Unknown: slices.Concat(s.unknown, n.unknown),
 	}
-	in.Claims, err = r.claims(ctx, pod, &in.Unknown)
+	in.Claims, err = r.claims(ctx, pod, n, &in.Unknown)
 	return in, err
+}
+
+// usageOn returns what the Pods of the namespace use, counted once.
+func (n *namespace) usageOn(rules *policy.Policy, nodes []*corev1.Node) explain.Usage {
+	if n.usage == nil {
+		n.usage = new(explain.UsageOf(rules, n.pods, nodes))
+	}
+	return *n.usage
 }
 
 func hasClaims(pod *corev1.Pod) bool {
@@ -315,27 +368,44 @@ func hasClaims(pod *corev1.Pod) bool {
 }
 
 // claims returns the kinds of the volumes of the Pod's claims. Most Pods have none, and cost no call.
-func (r *Reader) claims(ctx context.Context, pod *corev1.Pod, unknown *[]string) (map[string]string, error) {
+func (r *Reader) claims(
+	ctx context.Context, pod *corev1.Pod, n *namespace, unknown *[]string,
+) (map[string]string, error) {
 	if !hasClaims(pod) {
 		return nil, nil
 	}
-	claims, err := r.client.CoreV1().PersistentVolumeClaims(pod.Namespace).List(ctx, metav1.ListOptions{})
-	if err := tolerate(unknown, "the claims of namespace "+pod.Namespace, err); err != nil {
+	if n.volumes == nil {
+		found, err := r.readVolumes(ctx, pod.Namespace)
+		if err != nil {
+			return nil, err
+		}
+		n.volumes = found
+	}
+	*unknown = append(*unknown, n.volumes.unknown...)
+	return n.volumes.Claims(pod), nil
+}
+
+// readVolumes reads what the kinds of the volumes of all claims of a namespace are read from.
+func (r *Reader) readVolumes(ctx context.Context, inNamespace string) (*volumes, error) {
+	v := &volumes{}
+	claims, err := r.client.CoreV1().PersistentVolumeClaims(inNamespace).List(ctx, metav1.ListOptions{})
+	if err := tolerate(&v.unknown, "the claims of namespace "+inNamespace, err); err != nil {
 		return nil, err
 	}
-	volumes, err := r.client.CoreV1().PersistentVolumes().List(ctx, metav1.ListOptions{})
-	if err := tolerate(unknown, "the PersistentVolumes", err); err != nil {
+	persistent, err := r.client.CoreV1().PersistentVolumes().List(ctx, metav1.ListOptions{})
+	if err := tolerate(&v.unknown, "the PersistentVolumes", err); err != nil {
 		return nil, err
 	}
 	classes, err := r.client.StorageV1().StorageClasses().List(ctx, metav1.ListOptions{})
-	if err := tolerate(unknown, "the StorageClasses", err); err != nil {
+	if err := tolerate(&v.unknown, "the StorageClasses", err); err != nil {
 		return nil, err
 	}
-	return facts.NewVolumes(
+	v.Volumes = facts.NewVolumes(
 		corelisters.NewPersistentVolumeClaimLister(indexed(claims.Items)),
-		corelisters.NewPersistentVolumeLister(indexed(volumes.Items)),
+		corelisters.NewPersistentVolumeLister(indexed(persistent.Items)),
 		storagelisters.NewStorageClassLister(indexed(classes.Items)),
-	).Claims(pod), nil
+	)
+	return v, nil
 }
 
 // indexed returns objects as the cache of a lister.

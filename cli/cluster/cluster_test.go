@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -164,6 +165,69 @@ func TestOwnersThatDoNotExistAreIgnored(t *testing.T) {
 	}
 }
 
+// A namespace may have a thousand workloads, and each Pod may have claims: a call for each would take minutes.
+func TestManyPodsAreExplainedWithFewCalls(t *testing.T) {
+	const workloads = 50
+	var objects []runtime.Object
+	for i := range workloads {
+		pod, more := cart()
+		deployment, set := more[1].(*appsv1.Deployment), more[2].(*appsv1.ReplicaSet)
+		id := types.UID(strconv.Itoa(i))
+		deployment.Name, deployment.UID = "cart-"+string(id), "d"+id
+		set.Name, set.UID, set.OwnerReferences = deployment.Name, "rs"+id,
+			controlledBy("Deployment", deployment.Name, deployment.UID)
+		pod.Name, pod.UID, pod.OwnerReferences = set.Name, "p"+id, controlledBy("ReplicaSet", set.Name, set.UID)
+		pod.Spec.Volumes = []corev1.Volume{{VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"},
+		}}}
+		objects = append(objects, pod, deployment, set)
+	}
+	for name, test := range map[string]struct {
+		forbidden bool
+		want      int
+	}{
+		"a user who may list the owners":              {false, 4},
+		"a user who may read them only one after one": {true, 2*workloads + 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reader, client := newReader(t, objects...)
+			owners := reader.dynamic.(*dynamicfake.FakeDynamicClient)
+			if test.forbidden {
+				owners.PrependReactor("list", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+					return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", nil)
+				})
+			}
+			client.ClearActions()
+			pods, err := reader.Pods(t.Context(), "shop", "d7")
+			require.NoError(t, err)
+			require.Len(t, pods, 1)
+			for _, pod := range reader.namespaces["shop"].pods {
+				in, err := reader.Input(t.Context(), pod)
+				require.NoError(t, err)
+				require.Len(t, in.Owners, 2)
+				require.Equal(t, "Deployment "+pod.Name, in.Owners[1].String())
+			}
+			assert.Len(t, owners.Actions(), test.want)
+			assert.Len(t, client.Actions(), 7, "the switch, nodes, namespace, Pods, claims, volumes and classes")
+		})
+	}
+}
+
+// What the user may not read of an owner is said of each of its Pods.
+func TestAnOwnerThatTheUserMayNotReadIsUnknownForEachPod(t *testing.T) {
+	pod, objects := cart()
+	reader, _ := newReader(t, objects...)
+	reader.dynamic.(*dynamicfake.FakeDynamicClient).PrependReactor("get", "replicasets",
+		func(action clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(action.GetResource().GroupResource(), "", nil)
+		})
+	for range 2 {
+		in, err := reader.Input(t.Context(), pod)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"ReplicaSet cart-5d8c (you lack the right to read it)"}, in.Unknown)
+	}
+}
+
 func TestTheKindOfAClaimedVolume(t *testing.T) {
 	pod, objects := cart()
 	pod.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
@@ -180,11 +244,12 @@ func TestTheKindOfAClaimedVolume(t *testing.T) {
 				CSI: &corev1.CSIPersistentVolumeSource{Driver: "nas.csi.everest.io"},
 			}},
 		})
-	reader, client := newReader(t, objects...)
+	reader, _ := newReader(t, objects...)
 	in, err := reader.Input(t.Context(), pod)
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"data": "nas.csi.everest.io"}, in.Claims)
 
+	reader, client := newReader(t, objects...)
 	client.PrependReactor("list", "persistentvolumes", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, &corev1.PersistentVolumeList{}, apierrors.NewForbidden(corev1.Resource("persistentvolumes"), "", nil)
 	})

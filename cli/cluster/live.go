@@ -15,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -269,9 +268,7 @@ func (l *Live) Explain(
 	if l.namespace != "" && inNamespace != l.namespace {
 		return nil, 0, nil // The page shows one namespace.
 	}
-	reader := *l.reader
-	reader.shared, reader.namespaces = nil, map[string]*namespace{}
-	reader.owners = map[types.UID]*unstructured.Unstructured{}
+	reader := l.reader.renewed()
 	n, err := reader.readNamespace(ctx, inNamespace)
 	if err != nil {
 		return nil, 0, err

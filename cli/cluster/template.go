@@ -55,7 +55,12 @@ func podOf(object *unstructured.Unstructured) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// asOwner returns what explanations need of an owner.
+// newOwner returns what explanations need of an object that may own Pods.
+func newOwner(object *unstructured.Unstructured) *owner {
+	return &owner{Owner: asOwner(object), uid: object.GetUID(), controller: metav1.GetControllerOf(object)}
+}
+
+// asOwner returns what an explanation says of an owner.
 func asOwner(object *unstructured.Unstructured) explain.Owner {
 	owner := explain.Owner{
 		APIVersion: object.GetAPIVersion(), Kind: object.GetKind(), Name: object.GetName(), Labels: object.GetLabels(),

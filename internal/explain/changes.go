@@ -122,7 +122,7 @@ func (s *subject) makeRoom() []Change {
 			fmt.Sprint(s.quota.Wanted+1)))
 	}
 	if limits := s.settings.CloudLimits; s.size != nil && !limits.IsZero() {
-		if need := s.InCloud.Plus(*s.size); !limits.Allow(need) {
+		if need := s.Usage.InCloud.Plus(*s.size); !limits.Allow(need) {
 			changes = append(changes, Change{"raise the limits of the namespace (an administrator)", fmt.Sprintf(
 				"kubectl annotate namespace %s %s=%s --overwrite", s.Pod.Namespace, policy.CloudLimitsAnnotation,
 				raised(limits, need))})

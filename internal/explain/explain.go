@@ -44,10 +44,8 @@ type Input struct {
 	Claims map[string]string
 	// Nodes are the virtual nodes of Spillway. If nothing but its name is known of one, it has no status.
 	Nodes []*corev1.Node
-	// Pods are the Pods of the namespace. They may include the Pod.
-	Pods []*corev1.Pod
-	// InCloud is what they use in the cloud (UsedInCloud). It is the same for all Pods of a namespace.
-	InCloud policy.CloudUse
+	// Usage is what the Pods of the namespace use (UsageOf).
+	Usage Usage
 	// Schedulers are those that call the extender.
 	Schedulers schedulers.Schedulers
 	// Prices are the prices of the cloud, nil without any.
@@ -244,35 +242,18 @@ func (s *subject) findPlace() Place {
 	}
 }
 
-// countQuota counts the Pods of the revision as the ledger of the extender does: bound Pods, and slots on Pods that are
-// not bound yet.
+// countQuota returns the state of the quota of the Pod, nil if it has none.
 func (s *subject) countQuota() *Quota {
 	wanted, ok, err := policy.ParseLocalReplicas(s.Pod.Annotations)
 	if !ok || err != nil {
 		return nil
 	}
-	quota := &Quota{Wanted: wanted}
-	if s.NotCreated {
-		return quota
+	var quota Quota
+	if counted := s.Usage.revisions[policy.RevisionOf(s.Pod)]; counted != nil && !s.NotCreated {
+		quota = *counted
 	}
-	revision := policy.RevisionOf(s.Pod)
-	for _, pod := range s.Pods {
-		if !policy.IsActive(pod) || policy.RevisionOf(pod) != revision {
-			continue
-		}
-		node := pod.Spec.NodeName
-		switch {
-		case s.isVirtual(node):
-			quota.InCloud++
-		case policy.HoldsLocalSlot(pod, false):
-			quota.Holders = append(quota.Holders, Holder{pod.Name, node})
-		default:
-			quota.Waiting++
-		}
-	}
-	quota.Used = len(quota.Holders)
-	slices.SortFunc(quota.Holders, func(a, b Holder) int { return strings.Compare(a.Pod, b.Pod) })
-	return quota
+	quota.Wanted = wanted
+	return &quota
 }
 
 // quotaIsUsedUp reports whether the quota leaves no slot for the Pod.
@@ -284,28 +265,67 @@ func (s *subject) holdsSlot() bool {
 	return s.quota != nil && slices.ContainsFunc(s.quota.Holders, func(h Holder) bool { return h.Pod == s.Pod.Name })
 }
 
-// UsedInCloud returns what Pods use in the cloud together: those on virtual nodes, and slots of Pods that are not bound
-// yet. nodes are the virtual nodes.
-func UsedInCloud(rules *policy.Policy, pods []*corev1.Pod, nodes []*corev1.Node) policy.CloudUse {
-	var used policy.CloudUse
+// Usage is what the Pods of a namespace use. It is the same for the explanations of all of them.
+type Usage struct {
+	// InCloud is what they use in the cloud together: those on virtual nodes, and slots of Pods that are not bound yet.
+	InCloud policy.CloudUse
+	// revisions has who holds the slots of each revision.
+	revisions map[policy.Revision]*Quota
+}
+
+// UsageOf returns what Pods use. nodes are the virtual nodes.
+func UsageOf(rules *policy.Policy, pods []*corev1.Pod, nodes []*corev1.Node) Usage {
+	usage := Usage{revisions: map[policy.Revision]*Quota{}}
 	for _, pod := range pods {
 		if policy.HasEnded(pod) {
 			continue
 		}
-		slot, reserved := policy.CloudSlotOf(pod)
-		if !has(nodes, pod.Spec.NodeName) && (pod.Spec.NodeName != "" || !reserved || !policy.IsActive(pod)) {
-			continue
-		}
-		use, err := rules.CloudUse(pod)
-		if err != nil {
-			continue // No size holds the Pod: the cloud does not run it.
-		}
-		if reserved {
-			use = use.Max(policy.CloudUse{Pods: 1, Flavor: slot.Flavor})
-		}
-		used = used.Plus(use)
+		virtual := has(nodes, pod.Spec.NodeName)
+		usage.countSlot(pod, virtual)
+		usage.countCloud(rules, pod, virtual)
 	}
-	return used
+	for _, quota := range usage.revisions {
+		quota.Used = len(quota.Holders)
+		slices.SortFunc(quota.Holders, func(a, b Holder) int { return strings.Compare(a.Pod, b.Pod) })
+	}
+	return usage
+}
+
+// countSlot counts a Pod of a revision as the ledger of the extender does: bound Pods, and slots on Pods that are not
+// bound yet.
+func (u *Usage) countSlot(pod *corev1.Pod, virtual bool) {
+	if !policy.IsActive(pod) {
+		return
+	}
+	revision := policy.RevisionOf(pod)
+	quota := u.revisions[revision]
+	if quota == nil {
+		quota = &Quota{}
+		u.revisions[revision] = quota
+	}
+	switch {
+	case virtual:
+		quota.InCloud++
+	case policy.HoldsLocalSlot(pod, false):
+		quota.Holders = append(quota.Holders, Holder{pod.Name, pod.Spec.NodeName})
+	default:
+		quota.Waiting++
+	}
+}
+
+func (u *Usage) countCloud(rules *policy.Policy, pod *corev1.Pod, virtual bool) {
+	slot, reserved := policy.CloudSlotOf(pod)
+	if !virtual && (pod.Spec.NodeName != "" || !reserved || !policy.IsActive(pod)) {
+		return
+	}
+	use, err := rules.CloudUse(pod)
+	if err != nil {
+		return // No size holds the Pod: the cloud does not run it.
+	}
+	if reserved {
+		use = use.Max(policy.CloudUse{Pods: 1, Flavor: slot.Flavor})
+	}
+	u.InCloud = u.InCloud.Plus(use)
 }
 
 // workload returns the outermost controller, nil if the Pod has none.

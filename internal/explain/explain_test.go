@@ -27,7 +27,9 @@ const virtual = "virtual-node-cci-0"
 // question is an Input that a test changes.
 type question struct {
 	Input
-	t *testing.T
+	// pods are those of the namespace.
+	pods []*corev1.Pod
+	t    *testing.T
 }
 
 // ask returns a question about Pod cart-1 of Deployment cart, which waits for the scheduler.
@@ -96,9 +98,9 @@ func (q *question) quota(n string, nodes ...string) *question {
 		other := newPod("cart-" + string(rune('2'+i)))
 		other.Annotations[policy.LocalReplicasAnnotation] = n
 		other.Spec.NodeName = node
-		q.Pods = append(q.Pods, other)
+		q.pods = append(q.pods, other)
 	}
-	q.Pods = append(q.Pods, q.Pod)
+	q.pods = append(q.pods, q.Pod)
 	return q
 }
 
@@ -219,7 +221,7 @@ func TestAnswers(t *testing.T) {
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			q.InCloud = UsedInCloud(q.Policy, q.Pods, q.Nodes)
+			q.Usage = UsageOf(q.Policy, q.pods, q.Nodes)
 			got := Explain(q.Input).Text()
 			file := filepath.Join("testdata", strings.ReplaceAll(name, " ", "-")+".txt")
 			if *update {
@@ -265,7 +267,7 @@ func enforceNamespace(q *question) {
 func otherInCloud(q *question) {
 	other := newPod("other")
 	other.Spec.NodeName = virtual
-	q.Pods = append(q.Pods, other, q.Pod)
+	q.pods = append(q.pods, other, q.Pod)
 }
 
 func hostPath(q *question) {
@@ -278,7 +280,7 @@ func tooLarge(q *question) {
 	q.Pod.Spec.Containers[0].Resources.Requests[corev1.ResourceCPU] = resource.MustParse("500")
 }
 
-func notCreated(q *question) { q.NotCreated, q.Pods = true, nil }
+func notCreated(q *question) { q.NotCreated, q.pods = true, nil }
 
 // What tenants write must not control the terminal of an operator.
 func TestTextHasNoControlCharacters(t *testing.T) {

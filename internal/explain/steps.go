@@ -142,12 +142,12 @@ func (s *subject) limitsStep() Step {
 	if limits.IsZero() {
 		return Step{"limits", None, "the namespace has no limits in the cloud"}
 	}
-	text := fmt.Sprintf("limits %s; used %s", limits, describeUse(s.InCloud))
+	text := fmt.Sprintf("limits %s; used %s", limits, describeUse(s.Usage.InCloud))
 	if s.place == Cloud || s.place == Ended || s.size == nil {
 		return Step{"limits", None, text}
 	}
 	text += "; this Pod needs " + describeUse(*s.size)
-	if !limits.Allow(s.InCloud.Plus(*s.size)) {
+	if !limits.Allow(s.Usage.InCloud.Plus(*s.size)) {
 		return Step{"limits", Prevents, text}
 	}
 	return Step{"limits", Allows, text}

@@ -77,6 +77,7 @@ func (s *Source) Explain(
 	_ context.Context, namespace, workload string, limit int,
 ) (explanations []explain.Explanation, total int, err error) {
 	in := s.Status()
+	usage := explain.UsageOf(in.Policy, in.Pods, in.Nodes)
 	for _, pod := range in.Pods {
 		if pod.Namespace != namespace || in.Workload(pod) != workload {
 			continue
@@ -86,7 +87,7 @@ func (s *Source) Explain(
 		}
 		owner := pod.OwnerReferences[0]
 		explanations = append(explanations, explain.Explain(explain.Input{
-			Policy: in.Policy, Pod: pod, Nodes: in.Nodes, Pods: in.Pods,
+			Policy: in.Policy, Pod: pod, Nodes: in.Nodes, Usage: usage,
 			Owners: []explain.Owner{{APIVersion: "apps/v1", Kind: owner.Kind, Name: owner.Name}},
 		}))
 	}
