@@ -140,6 +140,11 @@ images: ## Build images and SBOMs of the programs for amd64 and arm64 into .run/
 		{ $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends buildah; }
 	@charts/images/build.sh .run/images $(VERSION)
 
+.PHONY: plugin
+plugin: ## Build archives of kubectl spillway for all platforms, with a manifest for Krew, into .run/plugin
+	@cli/krew/build.sh .run/plugin $(VERSION)
+	@go test -count=1 ./cli/krew -archives=$(abspath .run/plugin)
+
 $(PARTS)/.nodes: test/cluster/build.sh $(wildcard test/cluster/go.* test/cluster/containerd/go.* test/cluster/coredns/*)
 	@test/cluster/build.sh $(PARTS) nodes
 

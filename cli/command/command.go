@@ -48,6 +48,7 @@ func New(streams genericiooptions.IOStreams) *cobra.Command {
 		return fmt.Errorf("%w: %w; see %s --help", run.ErrUsage, err, command.CommandPath())
 	})
 	o.flags.AddFlags(root.PersistentFlags())
+	complete(root, "namespace", o.completeNamespace)
 	root.AddCommand(o.version(), o.why(), o.status(), o.nodes(), o.cost(), o.dashboard(), o.doctor())
 	return root
 }

@@ -77,6 +77,32 @@ func TestAWrongCommandLineIsAUsageError(t *testing.T) {
 	assert.ErrorContains(t, err, "unknown")
 }
 
+// kubectl calls the plugin with __complete (kubectl_complete-spillway).
+func TestCompletions(t *testing.T) {
+	config := kubeconfig(t, nil)
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"a command":            {[]string{"sta"}, "status\tLocal, cloud and waiting Pods of each workload"},
+		"a kind":               {[]string{"why", "stat"}, "statefulset\n"},
+		"the format":           {[]string{"status", "--output", ""}, "json\nyaml\n"},
+		"a flag":               {[]string{"status", "--all"}, "--all-namespaces\tworkloads of all namespaces"},
+		"nothing of a cluster": {[]string{"why", "pod", "--kubeconfig", config, ""}, ":4\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := execute(t, append([]string{"__complete"}, test.args...)...)
+			require.NoError(t, err)
+			assert.Contains(t, got, test.want)
+		})
+	}
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		got, err := execute(t, "completion", shell)
+		require.NoError(t, err)
+		assert.Contains(t, got, "kubectl-spillway", shell)
+	}
+}
+
 func TestDoctorExitsWithAnErrorIfItFindsOne(t *testing.T) {
 	got, err := execute(t, "doctor", "--kubeconfig", kubeconfig(t, nil))
 	require.ErrorContains(t, err, "errors that the doctor has found: 1")

@@ -24,7 +24,7 @@ func (o *options) cost() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.BoolVarP(&all, "all-namespaces", "A", false, "workloads of all namespaces, with the sum of each namespace")
-	flags.StringVarP(&output, "output", "o", "", "`format`: json or yaml; by default text")
+	addOutput(command, &output)
 	return command
 }
 

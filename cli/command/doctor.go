@@ -25,7 +25,7 @@ func (o *options) doctor() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(command *cobra.Command, _ []string) error { return o.runDoctor(command.Context(), output) },
 	}
-	command.Flags().StringVarP(&output, "output", "o", "", "`format`: json or yaml; by default text")
+	addOutput(command, &output)
 	return command
 }
 

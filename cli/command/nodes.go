@@ -20,7 +20,7 @@ func (o *options) nodes() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(command *cobra.Command, _ []string) error { return o.runNodes(command.Context(), output) },
 	}
-	command.Flags().StringVarP(&output, "output", "o", "", "`format`: json or yaml; by default text")
+	addOutput(command, &output)
 	return command
 }
 

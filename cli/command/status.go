@@ -34,7 +34,7 @@ func (o *options) status() *cobra.Command {
 	flags := command.Flags()
 	flags.BoolVarP(&s.all, "all-namespaces", "A", false, "workloads of all namespaces")
 	flags.BoolVarP(&s.watch, "watch", "w", false, "print the status again whenever it changes")
-	flags.StringVarP(&s.output, "output", "o", "", "`format`: json or yaml; by default text")
+	addOutput(command, &s.output)
 	return command
 }
 

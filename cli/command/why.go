@@ -36,12 +36,13 @@ func (o *options) why() *cobra.Command {
 			"  kubectl spillway why deployment cart\n" +
 			"  kubectl spillway why -f cart.yaml\n" +
 			"  kubectl spillway why pod cart-5d8c-x7x2p -o json",
-		RunE: func(command *cobra.Command, args []string) error { return w.run(command.Context(), args) },
+		ValidArgsFunction: o.completeObject,
+		RunE:              func(command *cobra.Command, args []string) error { return w.run(command.Context(), args) },
 	}
 	flags := command.Flags()
 	flags.StringSliceVarP(&w.files.Filenames, "filename", "f", nil, "`file`, directory or URL with manifests")
 	flags.BoolVarP(&w.files.Recursive, "recursive", "R", false, "read directories of --filename recursively")
-	flags.StringVarP(&w.output, "output", "o", "", "`format`: json or yaml; by default text")
+	addOutput(command, &w.output)
 	return command
 }
 
