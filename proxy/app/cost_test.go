@@ -383,7 +383,7 @@ func BenchmarkFlood(b *testing.B) {
 			large := proxytest.Service("shop/large", ports...)
 			large.Spec.ClusterIP = "None"
 			var many []string
-			for i := range 1000 {
+			for i := range 5000 {
 				many = append(many, "10.0."+strconv.Itoa(i/250)+"."+strconv.Itoa(i%250+1))
 			}
 			cluster.Put(large, proxytest.Slice("large-a", "shop/large", ports, many...))

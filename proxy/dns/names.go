@@ -2,8 +2,10 @@ package dns
 
 import (
 	"errors"
+	"iter"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -28,24 +30,51 @@ func found(records, extra []dns.RR) *answer {
 	return &answer{inZone: true, records: records, extra: extra}
 }
 
-// lookup answers a question about the cluster domain. name is that of the question in lower case. aliases is how many
-// ExternalName Services have led to it.
-func (s *Server) lookup(name string, question dns.Question, aliases int) *answer {
+// question is what a client asks.
+type question struct {
+	dns.Question
+	// room is how many records the client can receive at most. An answer has no more: a Service may have thousands of
+	// endpoints, and programs may ask as often as they can.
+	room int
+	// aliases is how many ExternalName Services have led to the name.
+	aliases int
+}
+
+// smallest is the size of the smallest record in an answer, one of type A with a compressed name, in bytes.
+const smallest = 16
+
+// sample returns n of all, chosen at random and in random order, or all if they are fewer. more says that they are not.
+func sample[T any](all iter.Seq[T], n int) (some []T, more bool) {
+	seen := 0
+	for one := range all {
+		seen++
+		if len(some) < n {
+			some = append(some, one)
+		} else if i := rand.IntN(seen); i < n {
+			some[i] = one
+		}
+	}
+	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	return some, seen > n
+}
+
+// lookup answers a question about the cluster domain. name is that of the question in lower case.
+func (s *Server) lookup(name string, q question) *answer {
 	labels := dns.SplitDomainName(strings.TrimSuffix(name, s.zone))
 	switch n := len(labels); {
-	case n == 0 && question.Qtype == dns.TypeSOA:
+	case n == 0 && q.Qtype == dns.TypeSOA:
 		return found([]dns.RR{authority(s.zone)}, nil)
 	case n == 0:
 		return none()
 	case n == 1 && labels[0] == "dns-version":
-		if question.Qtype != dns.TypeTXT {
+		if q.Qtype != dns.TypeTXT {
 			return none()
 		}
-		return found([]dns.RR{&dns.TXT{Hdr: header(question.Name, dns.TypeTXT), Txt: []string{specification}}}, nil)
+		return found([]dns.RR{&dns.TXT{Hdr: header(q.Name, dns.TypeTXT), Txt: []string{specification}}}, nil)
 	case labels[n-1] == "pod":
-		return s.pod(labels[:n-1], question)
+		return s.pod(labels[:n-1], q)
 	case labels[n-1] == "svc":
-		return s.service(labels[:n-1], question, aliases)
+		return s.service(labels[:n-1], q)
 	}
 	return absent()
 }
@@ -55,14 +84,14 @@ func header(name string, kind uint16) dns.RR_Header {
 }
 
 // pod answers a question about a name below pod, such as 10-0-0-1.NAMESPACE.pod.
-func (s *Server) pod(labels []string, question dns.Question) *answer {
+func (s *Server) pod(labels []string, q question) *answer {
 	switch len(labels) {
 	case 0, 1:
 		return none()
 	case 2:
 		address, err := netip.ParseAddr(strings.ReplaceAll(labels[0], "-", "."))
 		if err == nil && address.Is4() {
-			return addressRecords(question, []netip.Addr{address})
+			return addressRecords(q, slices.Values([]netip.Addr{address}))
 		}
 		if address, err = netip.ParseAddr(strings.ReplaceAll(labels[0], "-", ":")); err == nil && address.Is6() {
 			return none()
@@ -71,18 +100,24 @@ func (s *Server) pod(labels []string, question dns.Question) *answer {
 	return absent()
 }
 
-// addressRecords returns A records for the name of the question, if it is about A records.
-func addressRecords(question dns.Question, all []netip.Addr) *answer {
-	if question.Qtype != dns.TypeA {
+// addressRecords returns A records for the name of the question, if it is about A records. Clients use the first, so
+// the order is a random one.
+func addressRecords(q question, all iter.Seq[netip.Addr]) *answer {
+	if q.Qtype != dns.TypeA {
 		return none()
 	}
+	some, more := sample(all, q.room)
+	seen := map[netip.Addr]bool{}
 	var records []dns.RR
-	for _, address := range all {
-		records = append(records, addressRecord(question.Name, address))
+	for _, address := range some {
+		if !seen[address] {
+			seen[address] = true
+			records = append(records, addressRecord(q.Name, address))
+		}
 	}
-	// Clients use the first, and what does not fit is left out.
-	rand.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
-	return found(records, nil)
+	a := found(records, nil)
+	a.partial = more
+	return a
 }
 
 func addressRecord(name string, address netip.Addr) dns.RR {
@@ -90,7 +125,7 @@ func addressRecord(name string, address netip.Addr) dns.RR {
 }
 
 // service answers a question about a name below svc.
-func (s *Server) service(labels []string, question dns.Question, aliases int) *answer {
+func (s *Server) service(labels []string, q question) *answer {
 	n := len(labels)
 	if n == 0 || n == 1 && s.HasNamespace(labels[0]) {
 		return none()
@@ -108,51 +143,50 @@ func (s *Server) service(labels []string, question dns.Question, aliases int) *a
 		if n > 2 {
 			return absent()
 		}
-		return s.alias(one, question, aliases)
-	case n == 2 && question.Qtype == dns.TypeSRV:
-		return s.ports(one, "", "", question)
+		return s.alias(one, q)
+	case n == 2 && q.Qtype == dns.TypeSRV:
+		return s.ports(one, "", "", q)
 	case n == 2 && one.Kind == state.Headless:
-		return hosts(one, "", question)
+		return hosts(one, "", q)
 	case n == 2:
-		return s.clusterIP(one, question)
+		return s.clusterIP(one, q)
 	case n == 3 && strings.HasPrefix(labels[0], "_"):
 		// A protocol such as _tcp has no records. It exists if there are names of ports below it.
-		question.Qtype = dns.TypeNone
-		return s.ports(one, "", labels[0][1:], question)
+		q.Qtype = dns.TypeNone
+		return s.ports(one, "", labels[0][1:], q)
 	case n == 3:
-		return hosts(one, labels[0], question)
+		return hosts(one, labels[0], q)
 	case strings.HasPrefix(labels[0], "_") && strings.HasPrefix(labels[1], "_"):
-		return s.ports(one, labels[0][1:], labels[1][1:], question)
+		return s.ports(one, labels[0][1:], labels[1][1:], q)
 	}
 	return absent()
 }
 
 // clusterIP answers with the addresses of a Service of type ClusterIP.
-func (s *Server) clusterIP(one *state.Service, question dns.Question) *answer {
-	if question.Qtype != dns.TypeA {
+func (s *Server) clusterIP(one *state.Service, q question) *answer {
+	if q.Qtype != dns.TypeA {
 		return none()
 	}
 	all, err := s.Addresses(one.Name)
 	if err != nil {
 		return failure(dns.ExtendedErrorCodeOther, err)
 	}
-	return addressRecords(question, all)
+	return addressRecords(q, slices.Values(all))
 }
 
 // hosts answers with the endpoints of a Service, or with those that have a host name.
-func hosts(one *state.Service, name string, question dns.Question) *answer {
-	seen := map[netip.Addr]bool{}
-	var all []netip.Addr
-	for _, host := range one.Hosts() {
-		if (name == "" || host.Name == name) && !seen[host.Address] {
-			seen[host.Address] = true
-			all = append(all, host.Address)
+func hosts(one *state.Service, name string, q question) *answer {
+	all := func(yield func(netip.Addr) bool) {
+		for host := range one.Hosts() {
+			if (name == "" || host.Name() == name) && !yield(host.Address) {
+				return
+			}
 		}
 	}
-	if len(all) == 0 {
-		return absent()
+	for range all {
+		return addressRecords(q, all)
 	}
-	return addressRecords(question, all)
+	return absent()
 }
 
 // target is what an SRV record points at.
@@ -162,7 +196,7 @@ type target struct {
 }
 
 // ports answers with the SRV records of named ports. An empty name or protocol stands for all.
-func (s *Server) ports(one *state.Service, name, protocol string, question dns.Question) *answer {
+func (s *Server) ports(one *state.Service, name, protocol string, q question) *answer {
 	wanted := func(p endpoints.Port) bool {
 		return p.Name != "" && (name == "" || p.Name == name) &&
 			(protocol == "" || strings.EqualFold(string(p.Protocol), protocol))
@@ -178,25 +212,35 @@ func (s *Server) ports(one *state.Service, name, protocol string, question dns.Q
 		return added
 	}
 	var glue []dns.RR
+	more := false
 	if one.Kind == state.Headless {
-		for _, host := range one.Hosts() {
-			if add(host.Ports, host.Name+"."+service) {
-				glue = append(glue, addressRecord(host.Name+"."+service, host.Address))
+		var hosts []endpoints.Host
+		hosts, more = sample(func(yield func(endpoints.Host) bool) {
+			for host := range one.Hosts() {
+				if slices.ContainsFunc(host.Ports, wanted) && !yield(host) {
+					return
+				}
 			}
+		}, q.room)
+		for _, host := range hosts {
+			full := host.Name() + "." + service
+			add(host.Ports, full)
+			glue = append(glue, addressRecord(full, host.Address))
 		}
-	} else if add(one.Ports, service) && question.Qtype == dns.TypeSRV {
+	} else if add(one.Ports, service) && q.Qtype == dns.TypeSRV {
 		all, err := s.Addresses(one.Name)
 		if err != nil {
 			return failure(dns.ExtendedErrorCodeOther, err)
 		}
-		for _, address := range all {
+		some, _ := sample(slices.Values(all), q.room)
+		for _, address := range some {
 			glue = append(glue, addressRecord(service, address))
 		}
 	}
 	switch {
 	case len(targets) == 0:
 		return absent()
-	case question.Qtype != dns.TypeSRV:
+	case q.Qtype != dns.TypeSRV:
 		return none()
 	}
 	rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
@@ -207,11 +251,13 @@ func (s *Server) ports(one *state.Service, name, protocol string, question dns.Q
 		if !seen[to] {
 			seen[to] = true
 			records = append(records, &dns.SRV{
-				Hdr: header(question.Name, dns.TypeSRV), Weight: weight, Port: to.port, Target: to.name,
+				Hdr: header(q.Name, dns.TypeSRV), Weight: weight, Port: to.port, Target: to.name,
 			})
 		}
 	}
-	return found(records, glue)
+	a := found(records, glue)
+	a.partial = more
+	return a
 }
 
 var (
@@ -221,32 +267,32 @@ var (
 )
 
 // alias answers for an ExternalName Service: with the other name, and with what that name has.
-func (s *Server) alias(one *state.Service, question dns.Question, aliases int) *answer {
+func (s *Server) alias(one *state.Service, q question) *answer {
 	other := dns.Fqdn(one.ExternalName)
 	if _, ok := dns.IsDomainName(other); !ok {
 		return failure(dns.ExtendedErrorCodeInvalidData, errAlias)
 	}
-	a := found([]dns.RR{&dns.CNAME{Hdr: header(question.Name, dns.TypeCNAME), Target: other}}, nil)
-	if question.Qtype == dns.TypeCNAME {
+	a := found([]dns.RR{&dns.CNAME{Hdr: header(q.Name, dns.TypeCNAME), Target: other}}, nil)
+	if q.Qtype == dns.TypeCNAME {
 		return a
 	}
-	question.Name = other
+	q.Name, q.aliases = other, q.aliases+1
 	var rest *answer
 	switch name := dns.CanonicalName(other); {
 	case !dns.IsSubDomain(s.zone, name):
 		var err error
-		if rest, err = s.upstream.resolve(question); err != nil {
+		if rest, err = s.upstream.resolve(q.Question); err != nil {
 			return failure(dns.ExtendedErrorCodeNetworkError, err)
 		}
-	case aliases == maxAliases:
+	case q.aliases > maxAliases:
 		return failure(dns.ExtendedErrorCodeOther, errAliases)
 	default:
-		rest = s.lookup(name, question, aliases+1)
+		rest = s.lookup(name, q)
 	}
 	if rest.rcode == dns.RcodeServerFailure {
 		return rest
 	}
-	a.rcode, a.records, a.extra = rest.rcode, append(a.records, rest.records...), rest.extra
+	a.rcode, a.records, a.extra, a.partial = rest.rcode, append(a.records, rest.records...), rest.extra, rest.partial
 	return a
 }
 
@@ -262,15 +308,15 @@ func reverse(name string) (netip.Addr, bool) {
 }
 
 // pointer answers with the Service that has a loopback address.
-func (s *Server) pointer(address netip.Addr, question dns.Question) *answer {
+func (s *Server) pointer(address netip.Addr, q question) *answer {
 	service, ok := s.Owner(address)
 	switch {
 	case !ok:
 		return &answer{rcode: dns.RcodeNameError}
-	case question.Qtype != dns.TypePTR:
+	case q.Qtype != dns.TypePTR:
 		return &answer{}
 	}
 	return &answer{records: []dns.RR{&dns.PTR{
-		Hdr: header(question.Name, dns.TypePTR), Ptr: service.Name + "." + service.Namespace + ".svc." + s.zone,
+		Hdr: header(q.Name, dns.TypePTR), Ptr: service.Name + "." + service.Namespace + ".svc." + s.zone,
 	}}}
 }

@@ -94,7 +94,7 @@ func (s *Server) Run(ctx context.Context) error {
 	servers := []*dns.Server{
 		// A read over UDP waits for the next client, and one over TCP for the next query of a client.
 		{PacketConn: datagrams, Handler: s, UDPSize: maxQuery, ReadTimeout: time.Hour},
-		{Listener: netutil.LimitListener(patientListener{listener}, maxConnections), Handler: s},
+		{Listener: netutil.LimitListener(tcpListener{listener}, maxConnections), Handler: s},
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, server := range servers {
@@ -103,20 +103,41 @@ func (s *Server) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// acceptDelay is how long a process without a free file descriptor waits before it accepts the next connection.
-const acceptDelay = 100 * time.Millisecond
+const (
+	// acceptDelay is how long a process without a free file descriptor waits before it accepts the next connection.
+	acceptDelay = 100 * time.Millisecond
+	// writeLimit is how long a client over TCP may take for an answer.
+	writeLimit = 2 * time.Second
+)
 
-// patientListener waits if the process has no file descriptor left. The server would try again at once, and use up a
-// processor.
-type patientListener struct{ net.Listener }
+// tcpListener limits what dns.Server does not. If the process has no file descriptor left, it waits: the server would
+// try again at once, and use up a processor. And its connections end if a client does not read.
+type tcpListener struct{ net.Listener }
 
 // Accept implements net.Listener.
-func (l patientListener) Accept() (net.Conn, error) {
+func (l tcpListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		time.Sleep(acceptDelay)
+	if err != nil {
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			time.Sleep(acceptDelay)
+		}
+		return nil, err
 	}
-	return conn, err
+	return tcpConn{conn}, nil
+}
+
+type tcpConn struct{ net.Conn }
+
+// Write implements net.Conn. The server then waits for the next query of the client, for a few seconds.
+func (c tcpConn) Write(message []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Write(message)
+	if err != nil {
+		_ = c.Close() // A part of an answer may be sent: no other can follow.
+	}
+	return n, err
 }
 
 // serve runs a server until ctx ends.
@@ -154,17 +175,20 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 	}
 	response := s.respond(query, isTCP)
 	if err := w.WriteMsg(response); err != nil {
-		s.Logger.Debug("writing a DNS answer", "question", query.Question[0].Name, "err", err)
+		s.Logger.Debug("writing a DNS answer", "question", query.Question, "err", err)
 	}
 }
 
-// respond returns the answer to a query. The query has one question.
+// respond returns the answer to a query.
 func (s *Server) respond(query *dns.Msg, isTCP bool) *dns.Msg {
-	question := query.Question[0]
-	a, ok := s.own(query, question)
+	if len(query.Question) != 1 { // dns.Server looks at the header only, which may promise one that does not follow.
+		return new(dns.Msg).SetRcodeFormatError(query)
+	}
+	a, ok := s.own(query, question{Question: query.Question[0], room: sizeFor(query, isTCP) / smallest})
 	if !ok {
 		response, err := s.upstream.ask(query, isTCP)
 		if err == nil {
+			fit(response, query, isTCP)
 			return response
 		}
 		a = failure(dns.ExtendedErrorCodeNetworkError, err)
@@ -173,23 +197,23 @@ func (s *Server) respond(query *dns.Msg, isTCP bool) *dns.Msg {
 }
 
 // own returns the answer to a question that this server answers, or false if it must be passed on.
-func (s *Server) own(query *dns.Msg, question dns.Question) (*answer, bool) {
-	name := dns.CanonicalName(question.Name)
+func (s *Server) own(query *dns.Msg, q question) (*answer, bool) {
+	name := dns.CanonicalName(q.Name)
 	switch {
 	case query.Opcode != dns.OpcodeQuery:
 		return &answer{rcode: dns.RcodeNotImplemented}, true
-	case question.Qclass == dns.ClassCHAOS:
-		return s.version(name, question), true
-	case question.Qclass != dns.ClassINET:
-		return &answer{rcode: dns.RcodeRefused}, true
+	case q.Qclass == dns.ClassCHAOS:
+		return s.version(name, q), true
+	case q.Qclass != dns.ClassINET, q.Qtype == dns.TypeAXFR, q.Qtype == dns.TypeIXFR:
+		return &answer{rcode: dns.RcodeRefused}, true // A transfer of a zone has many messages. Resolvers have none.
 	case dns.IsSubDomain(s.zone, name):
 		if err := s.Ready(); err != nil {
 			return failure(dns.ExtendedErrorCodeNotReady, err), true
 		}
-		return s.lookup(name, question, 0), true
+		return s.lookup(name, q), true
 	}
 	if address, ok := reverse(name); ok {
-		return s.pointer(address, question), true
+		return s.pointer(address, q), true
 	}
 	return nil, false
 }
@@ -198,15 +222,15 @@ func (s *Server) own(query *dns.Msg, question dns.Question) (*answer, bool) {
 var versionNames = []string{"version.server.", "version.bind."}
 
 // version answers questions about this server. It fails as long as the server does not know Services.
-func (s *Server) version(name string, question dns.Question) *answer {
-	if question.Qtype != dns.TypeTXT || name != versionNames[0] && name != versionNames[1] {
+func (s *Server) version(name string, q question) *answer {
+	if q.Qtype != dns.TypeTXT || name != versionNames[0] && name != versionNames[1] {
 		return &answer{rcode: dns.RcodeRefused}
 	}
 	if err := s.Ready(); err != nil {
 		return failure(dns.ExtendedErrorCodeNotReady, err)
 	}
 	return &answer{records: []dns.RR{&dns.TXT{
-		Hdr: dns.RR_Header{Name: question.Name, Rrtype: dns.TypeTXT, Class: dns.ClassCHAOS}, Txt: []string{s.Version},
+		Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeTXT, Class: dns.ClassCHAOS}, Txt: []string{s.Version},
 	}}}
 }
 
@@ -248,6 +272,8 @@ type answer struct {
 	rcode   int
 	records []dns.RR
 	extra   []dns.RR
+	// partial says that there are more records.
+	partial bool
 	// inZone answers are about names of the cluster domain.
 	inZone bool
 	// code and reason say why the answer is a failure.
@@ -265,13 +291,11 @@ func (a *answer) message(query *dns.Msg, zone string, isTCP bool) *dns.Msg {
 	m := new(dns.Msg)
 	m.SetReply(query)
 	m.Rcode, m.Authoritative, m.RecursionAvailable, m.Compress = a.rcode, a.inZone, true, true
-	m.Answer, m.Extra = a.records, a.extra
+	m.Answer, m.Extra, m.Truncated = a.records, a.extra, a.partial
 	if a.inZone && len(a.records) == 0 && (a.rcode == dns.RcodeSuccess || a.rcode == dns.RcodeNameError) {
 		m.Ns = []dns.RR{authority(zone)}
 	}
-	size := dns.MinMsgSize
 	if edns := query.IsEdns0(); edns != nil {
-		size = min(max(int(edns.UDPSize()), size), maxAnswer)
 		m.SetEdns0(maxAnswer, edns.Do())
 		if edns.Version() != 0 {
 			m.Answer, m.Ns, m.Rcode = nil, nil, dns.RcodeBadVers
@@ -281,15 +305,28 @@ func (a *answer) message(query *dns.Msg, zone string, isTCP bool) *dns.Msg {
 			own.Option = append(own.Option, &dns.EDNS0_EDE{InfoCode: a.code, ExtraText: shorten(a.reason.Error())})
 		}
 	}
-	if isTCP {
-		size = dns.MaxMsgSize
-	}
-	m.Truncate(size)
+	fit(m, query, isTCP)
 	if isTCP {
 		m.Truncated = false // There is no other way to get the rest: the records are a random part of all.
 	}
-	m.Compress = true
 	return m
+}
+
+// fit leaves out what the client that has sent the query cannot receive in one message.
+func fit(response, query *dns.Msg, isTCP bool) {
+	response.Truncate(sizeFor(query, isTCP))
+	response.Compress = true // Truncate writes what fits as it is.
+}
+
+// sizeFor returns the size of the largest message that the client that has sent a query can receive.
+func sizeFor(query *dns.Msg, isTCP bool) int {
+	if isTCP {
+		return dns.MaxMsgSize
+	}
+	if edns := query.IsEdns0(); edns != nil {
+		return min(max(int(edns.UDPSize()), dns.MinMsgSize), maxAnswer)
+	}
+	return dns.MinMsgSize
 }
 
 // maxReason is how much of a reason is in an answer.

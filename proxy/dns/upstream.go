@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,7 @@ var (
 	errNoNameserver = errors.New("there is no nameserver for names outside of the cluster (--nameservers)")
 	errPending      = fmt.Errorf("%d queries wait for the nameservers already", maxPending)
 	errOther        = errors.New("the answer is to another question")
+	errNoAnswer     = errors.New("it has sent a query in place of an answer")
 )
 
 // ask returns the answer of a nameserver to the query. It asks the next one if one does not answer or fails, beginning
@@ -58,6 +60,9 @@ func (u *upstream) ask(query *dns.Msg, isTCP bool) (*dns.Msg, error) {
 		client.Net = "tcp"
 	}
 	sent := query.Copy()
+	if edns := sent.IsEdns0(); edns != nil && edns.UDPSize() > maxAnswer {
+		edns.SetUDPSize(maxAnswer) // A buffer of this size waits for the answer.
+	}
 	var failed *dns.Msg
 	var errs []error
 	preferred := int(u.preferred.Load())
@@ -65,14 +70,14 @@ func (u *upstream) ask(query *dns.Msg, isTCP bool) (*dns.Msg, error) {
 		index := (preferred + i) % len(u.nameservers)
 		sent.Id = dns.Id()
 		response, _, err := client.Exchange(sent, u.nameservers[index])
-		if err == nil && (len(response.Question) != 1 || response.Question[0] != sent.Question[0]) {
-			err = errOther
+		if err == nil {
+			err = answers(response, sent)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("nameserver %s: %w", u.nameservers[index], err))
 			continue
 		}
-		response.Id, response.Compress = query.Id, true
+		response.Id = query.Id
 		if response.Rcode == dns.RcodeServerFailure || response.Rcode == dns.RcodeRefused {
 			failed = response
 			continue
@@ -88,6 +93,22 @@ func (u *upstream) ask(query *dns.Msg, isTCP bool) (*dns.Msg, error) {
 	err := errors.Join(errs...)
 	u.logs.Do(func() { u.logger.Warn("no nameserver answers", "err", err) })
 	return nil, err
+}
+
+// answers returns an error unless a response is one to the query. Some nameservers send the name of the question in
+// lower case. Clients that mix both cases, to recognize forged answers, compare it themselves.
+func answers(response, query *dns.Msg) error {
+	switch {
+	case !response.Response:
+		return errNoAnswer
+	case len(response.Question) != 1:
+		return errOther
+	}
+	got, want := response.Question[0], query.Question[0]
+	if !strings.EqualFold(got.Name, want.Name) || got.Qtype != want.Qtype || got.Qclass != want.Qclass {
+		return errOther
+	}
+	return nil
 }
 
 // resolve asks a question of its own, and returns what comes with the answer.

@@ -6,6 +6,7 @@ package endpoints
 
 import (
 	"encoding/binary"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -212,46 +213,37 @@ func filter(all []candidate, with flags) []netip.AddrPort {
 // Host is an endpoint of a headless Service as DNS shows it.
 type Host struct {
 	Address netip.Addr
-	// Name is the host name of the endpoint, or its address with dashes.
-	Name string
 	// Ports are the ports of the endpoint.
 	Ports []Port
+	// hostname is empty if the endpoint has none.
+	hostname string
 }
 
-// Hosts returns the endpoints that DNS shows for a headless Service: the ready ones, or all (publishNotReadyAddresses).
-// An endpoint that is in two slices is returned twice.
-func Hosts(from []*Slice, all bool) []Host {
-	var found []Host
-	for _, s := range from {
-		for i, e := range s.endpoints {
-			if !all && !e.flags.has(ready) {
-				continue
+// Name is the host name of the endpoint, or its address with dashes: 10.0.0.1 is 10-0-0-1.
+func (h Host) Name() string {
+	if h.hostname != "" {
+		return h.hostname
+	}
+	return strings.ReplaceAll(h.Address.String(), ".", "-")
+}
+
+// Hosts yields the endpoints that DNS shows for a headless Service: the ready ones, or all (publishNotReadyAddresses).
+// An endpoint that is in two slices comes twice.
+func Hosts(from []*Slice, all bool) iter.Seq[Host] {
+	return func(yield func(Host) bool) {
+		for _, s := range from {
+			for i, e := range s.endpoints {
+				if !all && !e.flags.has(ready) {
+					continue
+				}
+				host := Host{Address: netip.AddrFrom4(e.address), Ports: s.ports}
+				if s.hostnames != nil {
+					host.hostname = s.hostnames[i]
+				}
+				if !yield(host) {
+					return
+				}
 			}
-			host := Host{Address: netip.AddrFrom4(e.address), Ports: s.ports}
-			if s.hostnames != nil {
-				host.Name = s.hostnames[i]
-			}
-			if host.Name == "" {
-				host.Name = Dashed(host.Address)
-			}
-			found = append(found, host)
 		}
 	}
-	return found
-}
-
-// Dashed returns the name that DNS gives an address: 10.0.0.1 is 10-0-0-1.
-func Dashed(address netip.Addr) string {
-	return strings.ReplaceAll(address.String(), ".", "-")
-}
-
-// Addresses returns the addresses of all endpoints in every state.
-func Addresses(from []*Slice) []netip.Addr {
-	var found []netip.Addr
-	for _, s := range from {
-		for _, e := range s.endpoints {
-			found = append(found, netip.AddrFrom4(e.address))
-		}
-	}
-	return found
 }

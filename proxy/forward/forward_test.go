@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -112,13 +113,15 @@ func (p *pod) place(name string, ports []string, addresses ...string) {
 	p.cluster.Put(proxytest.Slice(name+"-a", "shop/"+name, ports, addresses...))
 	require.Eventually(p.t, func() bool {
 		found := p.Service("shop", name)
-		if found == nil || len(found.Hosts()) != len(addresses) {
+		if found == nil {
 			return false
 		}
-		for i, host := range found.Hosts() {
-			if host.Address.String() != addresses[i] {
-				return false
-			}
+		var known []string
+		for host := range found.Hosts() {
+			known = append(known, host.Address.String())
+		}
+		if !slices.Equal(known, addresses) {
+			return false
 		}
 		p.Forwarder.mu.Lock()
 		defer p.Forwarder.mu.Unlock()

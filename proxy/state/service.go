@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -73,13 +74,15 @@ func (s *Service) Direct() []netip.Addr {
 	return found
 }
 
-// Hosts returns the endpoints that DNS shows if the Service is headless.
-func (s *Service) Hosts() []endpoints.Host { return endpoints.Hosts(s.slices, s.PublishNotReady) }
+// Hosts yields the endpoints that DNS shows if the Service is headless.
+func (s *Service) Hosts() iter.Seq[endpoints.Host] {
+	return endpoints.Hosts(s.slices, s.PublishNotReady)
+}
 
 // All returns each port of each endpoint in every state.
 func (s *Service) All() []netip.AddrPort {
 	var found []netip.AddrPort
-	for _, host := range endpoints.Hosts(s.slices, true) {
+	for host := range endpoints.Hosts(s.slices, true) {
 		for _, port := range host.Ports {
 			found = append(found, netip.AddrPortFrom(host.Address, port.Number))
 		}
