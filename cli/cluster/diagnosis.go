@@ -54,7 +54,7 @@ func Diagnose(ctx context.Context, client kubernetes.Interface, now func() time.
 	if s.Installation == nil {
 		return s, context.Cause(ctx)
 	}
-	d := &diagnosis{Snapshot: s, client: client, programs: installed.Namespace}
+	d := &snapshotReader{Snapshot: s, client: client, programs: installed.Namespace}
 	d.readPrograms(ctx)
 	d.readWebhooks(ctx)
 	d.readWorkloads(ctx)
@@ -66,8 +66,8 @@ func Diagnose(ctx context.Context, client kubernetes.Interface, now func() time.
 	return s, context.Cause(ctx)
 }
 
-// diagnosis fills a snapshot.
-type diagnosis struct {
+// snapshotReader fills a snapshot.
+type snapshotReader struct {
 	*doctor.Snapshot
 	client kubernetes.Interface
 	// programs is the namespace of the programs.
@@ -77,7 +77,7 @@ type diagnosis struct {
 }
 
 // note remembers whether a part was read. It reports whether it was.
-func (d *diagnosis) note(part doctor.Part, err error) bool {
+func (d *snapshotReader) note(part doctor.Part, err error) bool {
 	switch {
 	case err == nil:
 		d.Read[part] = d.Unread[part] == ""
@@ -97,7 +97,7 @@ func existing(err error) error {
 	return err
 }
 
-func (d *diagnosis) readPrograms(ctx context.Context) {
+func (d *snapshotReader) readPrograms(ctx context.Context) {
 	deployments, err := d.client.AppsV1().Deployments("").List(ctx, cached)
 	if d.note(doctor.PartDeployments, err) {
 		d.Deployments = pointers(deployments.Items)
@@ -117,7 +117,7 @@ func (d *diagnosis) readPrograms(ctx context.Context) {
 	}
 }
 
-func (d *diagnosis) readWebhooks(ctx context.Context) {
+func (d *snapshotReader) readWebhooks(ctx context.Context) {
 	registrations := d.client.AdmissionregistrationV1()
 	mutating, err := registrations.MutatingWebhookConfigurations().Get(ctx, webhooksName, metav1.GetOptions{})
 	if d.note(doctor.PartWebhooks, existing(err)) && err == nil {
@@ -133,7 +133,7 @@ func (d *diagnosis) readWebhooks(ctx context.Context) {
 	}
 }
 
-func (d *diagnosis) readWorkloads(ctx context.Context) {
+func (d *snapshotReader) readWorkloads(ctx context.Context) {
 	nodes, err := d.client.CoreV1().Nodes().List(ctx, cached)
 	if d.note(doctor.PartNodes, err) {
 		d.Nodes = pointers(nodes.Items)
@@ -148,7 +148,7 @@ func (d *diagnosis) readWorkloads(ctx context.Context) {
 	}
 }
 
-func (d *diagnosis) readSettings(ctx context.Context) {
+func (d *snapshotReader) readSettings(ctx context.Context) {
 	global, err := d.client.CoreV1().ConfigMaps(policy.SwitchConfigMapNamespace).
 		Get(ctx, policy.SwitchConfigMapName, metav1.GetOptions{})
 	if d.note(doctor.PartSwitch, existing(err)) && err == nil {
@@ -165,7 +165,7 @@ func (d *diagnosis) readSettings(ctx context.Context) {
 }
 
 // mainRights are what the programs do most. docs/reference/rights.md has all rights.
-func (d *diagnosis) mainRights() []doctor.Right {
+func (d *snapshotReader) mainRights() []doctor.Right {
 	placer, lease := "spillway-scheduler", "spillway-scheduler"
 	if d.Installation.Scheduler.MarkerResource {
 		placer, lease = "spillway-extender", "spillway-extender"
@@ -188,7 +188,7 @@ func (d *diagnosis) mainRights() []doctor.Right {
 // groups are the API groups of the resources of mainRights.
 var groups = map[string]string{"leases": "coordination.k8s.io"}
 
-func (d *diagnosis) readRights(ctx context.Context) {
+func (d *snapshotReader) readRights(ctx context.Context) {
 	rights := d.mainRights()
 	for i := range rights {
 		right := &rights[i]

@@ -20,6 +20,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/spillway-k8s/spillway/cli/doctor"
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/internal/installation"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -100,7 +101,7 @@ func TestADiagnosisWithoutRightsSaysWhatIsMissing(t *testing.T) {
 	r := doctor.Check(s)
 	assert.Empty(t, r.Checks)
 	assert.Len(t, r.Findings, 13, "one for each part")
-	assert.Zero(t, r.Count(doctor.Error), "nothing is wrong only because it cannot be read")
+	assert.Zero(t, r.Findings.Count(diagnosis.Error), "nothing is wrong only because it cannot be read")
 	assert.Contains(t, r.Text(), "the Nodes: you lack the right to read it")
 	assert.Contains(t, r.Text(), "the Leases: you lack the right to read it")
 }

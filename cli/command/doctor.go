@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"time"
 
@@ -54,8 +53,5 @@ func (o *options) runDoctor(ctx context.Context, output string) error {
 	if _, err := io.WriteString(o.Out, text); err != nil {
 		return err
 	}
-	if n := report.Count(doctor.Error); n > 0 {
-		return fmt.Errorf("errors that the doctor has found: %d", n)
-	}
-	return nil
+	return report.Findings.Err()
 }

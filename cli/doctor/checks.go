@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/internal/explain"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -70,8 +71,8 @@ func (s *Snapshot) programs() []program {
 	return all
 }
 
-func checkPrograms(s *Snapshot) []Finding {
-	var findings []Finding
+func checkPrograms(s *Snapshot) []diagnosis.Finding {
+	var findings []diagnosis.Finding
 	programs := s.programs()
 	for _, name := range []string{admission, s.placer()} {
 		if !slices.ContainsFunc(programs, func(p program) bool { return p.object == "Deployment "+name }) {
@@ -97,13 +98,13 @@ func checkPrograms(s *Snapshot) []Finding {
 			code = CodeProgramUnavailable
 		}
 		findings = append(findings, found(code, p.object, "%d of %d replicas are ready", p.ready, p.wanted).
-			filled("NAMESPACE", s.Installation.Namespace, "COMPONENT", p.component))
+			Filled("NAMESPACE", s.Installation.Namespace, "COMPONENT", p.component))
 	}
 	return findings
 }
 
 // checkVersions compares the tags of the images of Spillway. An image with a digest says nothing about its version.
-func checkVersions(s *Snapshot) []Finding {
+func checkVersions(s *Snapshot) []diagnosis.Finding {
 	versions := map[string][]string{}
 	for _, p := range s.programs() {
 		for i := range p.template.Spec.Containers {
@@ -123,14 +124,14 @@ func checkVersions(s *Snapshot) []Finding {
 		slices.Sort(versions[tag])
 		texts = append(texts, strings.Join(versions[tag], " and ")+" "+tag)
 	}
-	return []Finding{found(CodeVersionsDiffer, "", "%s", strings.Join(texts, ", "))}
+	return []diagnosis.Finding{found(CodeVersionsDiffer, "", "%s", strings.Join(texts, ", "))}
 }
 
 // untriedFor is how long a Pod must have waited without an attempt of its scheduler. A busy scheduler tries it in
 // seconds.
 const untriedFor = 2 * time.Minute
 
-func checkScheduler(s *Snapshot) []Finding {
+func checkScheduler(s *Snapshot) []diagnosis.Finding {
 	waiting := map[string][]string{}
 	calls := s.Installation.Scheduler.Schedulers()
 	for _, pod := range s.Pods {
@@ -141,7 +142,7 @@ func checkScheduler(s *Snapshot) []Finding {
 		}
 		waiting[pod.Spec.SchedulerName] = append(waiting[pod.Spec.SchedulerName], pod.Namespace+"/"+pod.Name)
 	}
-	var findings []Finding
+	var findings []diagnosis.Finding
 	for _, name := range slices.Sorted(maps.Keys(waiting)) {
 		findings = append(findings, found(CodeNoScheduler, "scheduler "+name,
 			"%s for more than %s and never tried: %s", count(len(waiting[name]), "Pod waits", "Pods wait"), untriedFor,
@@ -152,7 +153,7 @@ func checkScheduler(s *Snapshot) []Finding {
 
 // checkSlots finds local replicas that the extender has not counted. Only Pods that are younger than the extender's
 // Deployment prove something: older ones were placed before it.
-func checkSlots(s *Snapshot) []Finding {
+func checkSlots(s *Snapshot) []diagnosis.Finding {
 	since := s.Now
 	for _, d := range s.Deployments {
 		if d.Namespace == s.Installation.Namespace && d.Name == s.placer() {
@@ -186,7 +187,7 @@ func checkSlots(s *Snapshot) []Finding {
 	if len(without) == 0 {
 		return nil
 	}
-	return []Finding{found(CodeNoSlots, "", "%s on local nodes without an annotation %s: %s",
+	return []diagnosis.Finding{found(CodeNoSlots, "", "%s on local nodes without an annotation %s: %s",
 		count(len(without), "Pod with a quota runs", "Pods with a quota run"), policy.LocalSlotAnnotation,
 		some(without))}
 }
@@ -215,8 +216,8 @@ func (s *Snapshot) webhooks() []webhook {
 	return all
 }
 
-func checkWebhooks(s *Snapshot) []Finding {
-	var findings []Finding
+func checkWebhooks(s *Snapshot) []diagnosis.Finding {
+	var findings []diagnosis.Finding
 	if s.Mutating == nil || len(s.Mutating.Webhooks) == 0 {
 		findings = append(findings, found(CodeWebhookMissing, "MutatingWebhookConfiguration "+webhooks,
 			"it does not exist, or has no webhook"))
@@ -233,12 +234,12 @@ func checkWebhooks(s *Snapshot) []Finding {
 		authorities, err := parseCertificates(w.caBundle)
 		if err != nil {
 			findings = append(findings, found(CodeNoAuthority, w.object, "caBundle: %v", err).
-				filled("NAMESPACE", s.Installation.Namespace))
+				Filled("NAMESPACE", s.Installation.Namespace))
 			continue
 		}
 		if !slices.ContainsFunc(authorities, func(c *x509.Certificate) bool { return s.Now.Before(c.NotAfter) }) {
 			findings = append(findings, found(CodeNoAuthority, w.object, "caBundle: all its certificates have expired").
-				filled("NAMESPACE", s.Installation.Namespace))
+				Filled("NAMESPACE", s.Installation.Namespace))
 		}
 	}
 	return findings
@@ -264,14 +265,14 @@ func parseCertificates(text []byte) ([]*x509.Certificate, error) {
 // when a third is left.
 const expiresSoon = 4
 
-func checkCertificate(s *Snapshot) []Finding {
+func checkCertificate(s *Snapshot) []diagnosis.Finding {
 	if len(s.Certificate) == 0 {
 		return nil // Admission has one in files, or none yet: then its webhooks have no CA.
 	}
 	const secret = "Secret " + admission + "-tls"
-	invalid := func(format string, args ...any) []Finding {
-		return []Finding{found(CodeCertificateInvalid, secret, format, args...).
-			filled("NAMESPACE", s.Installation.Namespace)}
+	invalid := func(format string, args ...any) []diagnosis.Finding {
+		return []diagnosis.Finding{found(CodeCertificateInvalid, secret, format, args...).
+			Filled("NAMESPACE", s.Installation.Namespace)}
 	}
 	chain, err := parseCertificates(s.Certificate)
 	if err != nil {
@@ -291,8 +292,8 @@ func checkCertificate(s *Snapshot) []Finding {
 		return invalid("%v", err)
 	}
 	if left := leaf.NotAfter.Sub(s.Now); left < leaf.NotAfter.Sub(leaf.NotBefore)/expiresSoon {
-		return []Finding{found(CodeCertificateExpires, secret, "it expires at %s",
-			leaf.NotAfter.UTC().Format(time.RFC3339)).filled("NAMESPACE", s.Installation.Namespace)}
+		return []diagnosis.Finding{found(CodeCertificateExpires, secret, "it expires at %s",
+			leaf.NotAfter.UTC().Format(time.RFC3339)).Filled("NAMESPACE", s.Installation.Namespace)}
 	}
 	return nil
 }
@@ -300,8 +301,8 @@ func checkCertificate(s *Snapshot) []Finding {
 // skew is by how much the clock of this machine may differ from that of the processes.
 const skew = time.Minute
 
-func checkLeases(s *Snapshot) []Finding {
-	var findings []Finding
+func checkLeases(s *Snapshot) []diagnosis.Finding {
+	var findings []diagnosis.Finding
 	wanted := map[string]bool{admission: true, s.placer(): true}
 	isNode := map[string]bool{}
 	for _, node := range s.virtualNodes() {
@@ -323,19 +324,19 @@ func checkLeases(s *Snapshot) []Finding {
 			}
 			if message != "" {
 				findings = append(findings, found(CodeLeaseStale, "Lease "+lease.Name, "%s", message).
-					filled("NAMESPACE", s.Installation.Namespace))
+					Filled("NAMESPACE", s.Installation.Namespace))
 			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		findings = append(findings, found(CodeLeaseMissing, "Lease "+name, "namespace %s has no such Lease",
-			s.Installation.Namespace).filled("NAMESPACE", s.Installation.Namespace))
+			s.Installation.Namespace).Filled("NAMESPACE", s.Installation.Namespace))
 	}
 	return findings
 }
 
-func checkRights(s *Snapshot) []Finding {
-	var findings []Finding
+func checkRights(s *Snapshot) []diagnosis.Finding {
+	var findings []diagnosis.Finding
 	for _, right := range s.Rights {
 		if !right.Allowed {
 			where := "in all namespaces"
@@ -349,13 +350,13 @@ func checkRights(s *Snapshot) []Finding {
 	return findings
 }
 
-func checkVirtualNodes(s *Snapshot) []Finding {
+func checkVirtualNodes(s *Snapshot) []diagnosis.Finding {
 	nodes := s.virtualNodes()
 	if len(nodes) == 0 {
-		return []Finding{found(CodeNoVirtualNode, "", "no Node has the labels of a virtual node of Spillway").
-			filled("NAMESPACE", s.Installation.Namespace)}
+		return []diagnosis.Finding{found(CodeNoVirtualNode, "", "no Node has the labels of a virtual node of Spillway").
+			Filled("NAMESPACE", s.Installation.Namespace)}
 	}
-	var findings []Finding
+	var findings []diagnosis.Finding
 	for _, node := range nodes {
 		object := "Node " + node.Name
 		if state := explain.NodeState(node); state != "" {
@@ -365,7 +366,7 @@ func checkVirtualNodes(s *Snapshot) []Finding {
 					code = CodeNodeLocked
 				}
 			}
-			findings = append(findings, found(code, object, "%s", state).filled("NODE", node.Name))
+			findings = append(findings, found(code, object, "%s", state).Filled("NODE", node.Name))
 		}
 		for _, c := range node.Status.Conditions {
 			// The conditions of vnode that are faults begin so. A sold-out cloud locks the node, which is reported
@@ -379,8 +380,8 @@ func checkVirtualNodes(s *Snapshot) []Finding {
 	return findings
 }
 
-func checkDaemonSets(s *Snapshot) []Finding {
-	var findings []Finding
+func checkDaemonSets(s *Snapshot) []diagnosis.Finding {
+	var findings []diagnosis.Finding
 	for _, set := range s.DaemonSets {
 		spec := &set.Spec.Template.Spec
 		if !policy.ToleratesProvider(spec) || policy.AvoidsVirtualNodes(spec) {
@@ -390,7 +391,7 @@ func checkDaemonSets(s *Snapshot) []Finding {
 			if matches(spec, node) {
 				findings = append(findings, found(CodeDaemonSet, "DaemonSet "+set.Namespace+"/"+set.Name,
 					"its Pods tolerate the taint of %s and select it", node.Name).
-					filled("NAMESPACE", set.Namespace, "NAME", set.Name))
+					Filled("NAMESPACE", set.Namespace, "NAME", set.Name))
 				break
 			}
 		}
@@ -399,11 +400,11 @@ func checkDaemonSets(s *Snapshot) []Finding {
 }
 
 // checkAutoscalers looks for node autoscalers by the images of their containers.
-func checkAutoscalers(s *Snapshot) []Finding {
+func checkAutoscalers(s *Snapshot) []diagnosis.Finding {
 	if !s.onService() {
 		return nil
 	}
-	var findings []Finding
+	var findings []diagnosis.Finding
 	for _, d := range s.Deployments {
 		for i := range d.Spec.Template.Spec.Containers {
 			c := &d.Spec.Template.Spec.Containers[i]
@@ -433,7 +434,7 @@ func isProgram(c *corev1.Container, name string) bool {
 	return image == name || c.Name == name && image == "controller" || len(c.Command) > 0 && named(c.Command[0])
 }
 
-func checkDeletionCost(s *Snapshot) []Finding {
+func checkDeletionCost(s *Snapshot) []diagnosis.Finding {
 	virtual := map[string]bool{}
 	for _, node := range s.virtualNodes() {
 		virtual[node.Name] = true
@@ -453,7 +454,7 @@ func checkDeletionCost(s *Snapshot) []Finding {
 			}
 		}
 	}
-	var findings []Finding
+	var findings []diagnosis.Finding
 	for _, name := range slices.Sorted(maps.Keys(writers)) {
 		findings = append(findings, found(CodeDeletionCost, "field manager "+name, "it has written %s of %s: %s",
 			policy.DeletionCostAnnotation, count(len(writers[name]), "Pod", "Pods"), some(writers[name])))
@@ -461,20 +462,20 @@ func checkDeletionCost(s *Snapshot) []Finding {
 	return findings
 }
 
-func checkSwitch(s *Snapshot) []Finding {
+func checkSwitch(s *Snapshot) []diagnosis.Finding {
 	if _, err := policy.ParseSwitch(s.Switch); err != nil {
-		return []Finding{found(CodeSwitchMalformed,
+		return []diagnosis.Finding{found(CodeSwitchMalformed,
 			"ConfigMap "+policy.SwitchConfigMapNamespace+"/"+policy.SwitchConfigMapName, "%v", err)}
 	}
 	return nil
 }
 
-func checkNamespaces(s *Snapshot) []Finding {
-	var findings []Finding
+func checkNamespaces(s *Snapshot) []diagnosis.Finding {
+	var findings []diagnosis.Finding
 	for _, n := range s.Namespaces {
 		if _, err := s.Policy.NamespaceSettings(n.Annotations); err != nil {
 			findings = append(findings, found(CodeNamespaceMalformed, "Namespace "+n.Name, "%s",
-				policy.Summary(strings.Split(err.Error(), "\n"))).filled("NAMESPACE", n.Name))
+				policy.Summary(strings.Split(err.Error(), "\n"))).Filled("NAMESPACE", n.Name))
 		}
 	}
 	return findings

@@ -24,6 +24,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/internal/installation"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -166,7 +167,7 @@ func good(t *testing.T) *Snapshot {
 }
 
 // faults break a good cluster so that each code is found.
-var faults = map[Code]func(t *testing.T, s *Snapshot){
+var faults = map[diagnosis.Code]func(t *testing.T, s *Snapshot){
 	CodeNotInstalled: func(_ *testing.T, s *Snapshot) {
 		s.Installation, s.Problem = nil, `configmaps "spillway" not found`
 	},
@@ -303,7 +304,7 @@ func TestEachCodeIsFound(t *testing.T) {
 }
 
 func TestCodesAreUniqueAndDescribed(t *testing.T) {
-	seen := map[Code]bool{}
+	seen := map[diagnosis.Code]bool{}
 	for _, kind := range Codes() {
 		assert.Regexp(t, `^SP[1-79]\d\d$`, kind.Code)
 		assert.False(t, seen[kind.Code], kind.Code)

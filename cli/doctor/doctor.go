@@ -15,38 +15,11 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/internal/explain"
 	"github.com/spillway-k8s/spillway/internal/installation"
 	"github.com/spillway-k8s/spillway/policy"
 )
-
-// Severity says how bad a finding is.
-type Severity string
-
-const (
-	// Error means that something does not work until it is mended.
-	Error Severity = "error"
-	// Warning means that something works less well, or not as a user expects.
-	Warning Severity = "warning"
-	// Info is a fact, and no problem.
-	Info Severity = "info"
-)
-
-// Finding is what a check has found. Its fields are the output of "kubectl spillway doctor -o json".
-type Finding struct {
-	// Code is stable: it never gets another meaning.
-	Code     Code     `json:"code"`
-	Severity Severity `json:"severity"`
-	// Title says in a few words what the code stands for.
-	Title string `json:"title"`
-	// Object is what it is about, such as "Node virtual-node-cci-0". It may be empty.
-	Object string `json:"object,omitempty"`
-	// Message is what was found here.
-	Message string `json:"message"`
-	// Meaning is what follows from it, and Mend the command or setting that mends it.
-	Meaning string `json:"meaning"`
-	Mend    string `json:"mend"`
-}
 
 // Part is something that a Snapshot has only if the user may read it.
 type Part string
@@ -125,16 +98,16 @@ func (s *Snapshot) onService() bool { return s.Installation.Scheduler.MarkerReso
 // Report is the result of all checks.
 type Report struct {
 	// Checks are the names of the checks that were made, Skipped those that need what could not be read.
-	Checks   []string  `json:"checks"`
-	Skipped  []string  `json:"skipped"`
-	Findings []Finding `json:"findings"`
+	Checks   []string           `json:"checks"`
+	Skipped  []string           `json:"skipped"`
+	Findings diagnosis.Findings `json:"findings"`
 }
 
 // check is one check, and what it needs. All but those of the installation need its description.
 type check struct {
 	name  string
 	needs []Part
-	run   func(*Snapshot) []Finding
+	run   func(*Snapshot) []diagnosis.Finding
 }
 
 var checks = []check{
@@ -160,7 +133,7 @@ var checks = []check{
 
 // Check runs all checks for which the snapshot has what they need.
 func Check(s *Snapshot) Report {
-	r := Report{Checks: []string{}, Skipped: []string{}, Findings: []Finding{}}
+	r := Report{Checks: []string{}, Skipped: []string{}, Findings: diagnosis.Findings{}}
 	if s.Installation == nil {
 		code := CodeNotInstalled
 		if s.Malformed {
@@ -194,79 +167,27 @@ func Check(s *Snapshot) Report {
 		r.Findings = append(r.Findings, found(CodeNotRead, "", "%s: %s", part,
 			cmp.Or(s.Unread[Part(part)], "not read")))
 	}
-	rank := map[Severity]int{Error: 0, Warning: 1, Info: 2}
-	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
-		return cmp.Compare(rank[a.Severity], rank[b.Severity])
-	})
+	r.Findings.Sort()
 	return r
 }
 
-// found returns a finding with a message.
-func found(code Code, object, format string, args ...any) Finding {
-	kind := kindOf(code)
-	return Finding{
-		Code: code, Severity: kind.Severity, Title: kind.Title, Object: object, Message: fmt.Sprintf(format, args...),
-		Meaning: kind.Meaning, Mend: kind.Mend,
-	}
-}
-
-// filled replaces placeholders in the text that mends a finding: NAMESPACE, NAME and others. Values are names of
-// objects that exist, which Kubernetes has validated.
-func (f Finding) filled(pairs ...string) Finding {
-	f.Mend = strings.NewReplacer(pairs...).Replace(f.Mend)
+// found returns a finding about an object, which may be empty.
+func found(code diagnosis.Code, object, format string, args ...any) diagnosis.Finding {
+	f := Codes().Found(code, format, args...)
+	f.Object = object
 	return f
 }
-
-// Count returns the number of findings of a severity.
-func (r Report) Count(severity Severity) int {
-	n := 0
-	for i := range r.Findings {
-		if r.Findings[i].Severity == severity {
-			n++
-		}
-	}
-	return n
-}
-
-// width is the number of columns of texts for people.
-const width = 100
 
 // Text returns the report for people.
 func (r Report) Text() string {
 	var b strings.Builder
 	for i := range r.Findings {
-		f := &r.Findings[i]
-		fmt.Fprintf(&b, "%s %s %s", strings.ToUpper(string(f.Severity)), f.Code, f.Title)
-		if f.Object != "" {
-			fmt.Fprintf(&b, " (%s)", f.Object)
-		}
-		b.WriteString("\n")
-		indented(&b, "  ", f.Message)
-		indented(&b, "  ", f.Meaning)
-		indented(&b, "  -> ", f.Mend)
-		b.WriteString("\n")
+		b.WriteString(r.Findings[i].Text() + "\n")
 	}
 	fmt.Fprintf(&b, "Checked: %s.\n", cmp.Or(strings.Join(r.Checks, ", "), "nothing"))
 	if len(r.Skipped) > 0 {
 		fmt.Fprintf(&b, "Left out: %s.\n", strings.Join(r.Skipped, ", "))
 	}
-	fmt.Fprintf(&b, "Errors: %d, warnings: %d, facts: %d.\n", r.Count(Error), r.Count(Warning), r.Count(Info))
+	b.WriteString(r.Findings.Counts())
 	return explain.Printable(b.String())
-}
-
-// indented writes a text with line breaks.
-func indented(b *strings.Builder, first, text string) {
-	line, indent := first, strings.Repeat(" ", len(first))
-	for i, word := range strings.Fields(text) {
-		if i > 0 && len([]rune(line))+1+len([]rune(word)) > width && line != indent {
-			b.WriteString(line + "\n")
-			line = indent + word
-			continue
-		}
-		if i > 0 {
-			line += " "
-		}
-		line += word
-	}
-	b.WriteString(line + "\n")
 }

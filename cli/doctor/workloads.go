@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/policy/sizes"
 )
@@ -49,8 +50,8 @@ func revisions(pods []*corev1.Pod) []revision {
 // object returns how a finding names the workload.
 func (r revision) object() string { return r.namespace + "/" + r.owner }
 
-func checkKeys(s *Snapshot) []Finding {
-	var findings []Finding
+func checkKeys(s *Snapshot) []diagnosis.Finding {
+	var findings []diagnosis.Finding
 	for _, r := range revisions(s.Pods) {
 		_, _, quotaErr := policy.ParseLocalReplicas(r.pod.Annotations)
 		_, switchErr := policy.ParseSwitch(r.pod.Annotations)
@@ -66,8 +67,8 @@ func checkKeys(s *Snapshot) []Finding {
 
 // checkQuotas finds quotas that no scheduler counts, and those for which local nodes have no room, whatever runs on
 // them.
-func checkQuotas(s *Snapshot) []Finding {
-	var findings []Finding
+func checkQuotas(s *Snapshot) []diagnosis.Finding {
+	var findings []diagnosis.Finding
 	calls := s.Installation.Scheduler.Schedulers()
 	for _, r := range revisions(s.Pods) {
 		quota, ok, err := policy.ParseLocalReplicas(r.pod.Annotations)
@@ -169,12 +170,12 @@ func (c vnodeConfig) lacks(mode policy.ServicesMode) string {
 	return ""
 }
 
-func checkServices(s *Snapshot) []Finding {
+func checkServices(s *Snapshot) []diagnosis.Finding {
 	config, err := s.vnode()
 	if err != nil {
-		return []Finding{found(CodeServicesMode, "ConfigMap spillway-vnode", "%v", err)}
+		return []diagnosis.Finding{found(CodeServicesMode, "ConfigMap spillway-vnode", "%v", err)}
 	}
-	var findings []Finding
+	var findings []diagnosis.Finding
 	if lacks := config.lacks(config.Pods.Services); lacks != "" {
 		findings = append(findings, found(CodeServicesMode, "ConfigMap spillway-vnode",
 			"the mode of all Pods is %s, and %s is not set", config.Pods.Services, lacks))
@@ -194,7 +195,7 @@ func checkServices(s *Snapshot) []Finding {
 	return findings
 }
 
-func checkDNS(s *Snapshot) []Finding {
+func checkDNS(s *Snapshot) []diagnosis.Finding {
 	config, err := s.vnode()
 	if err != nil || config.Pods.Services != policy.ServicesKubeProxy || len(s.DNS) == 0 {
 		return nil // checkServices reports the error.
@@ -204,7 +205,7 @@ func checkDNS(s *Snapshot) []Finding {
 			return nil
 		}
 	}
-	return []Finding{found(CodeClusterDNS, "ConfigMap spillway-vnode",
+	return []diagnosis.Finding{found(CodeClusterDNS, "ConfigMap spillway-vnode",
 		"pods.clusterDNS is %s, and that of the cluster "+
 			"%s", strings.Join(config.Pods.ClusterDNS, ", "), strings.Join(s.DNS, ", "))}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/test/ccisim/replay"
 	"github.com/spillway-k8s/spillway/vnode/config"
 	"github.com/spillway-k8s/spillway/vnode/doctor"
@@ -56,8 +57,8 @@ func TestAReplayShowsTheSameFindings(t *testing.T) {
 }
 
 // codes returns the codes of the findings of each check.
-func codes(report *doctor.Report) map[string][]doctor.Code {
-	all := map[string][]doctor.Code{}
+func codes(report *doctor.Report) map[string][]diagnosis.Code {
+	all := map[string][]diagnosis.Code{}
 	for i := range report.Findings {
 		f := &report.Findings[i]
 		all[f.Check] = append(all[f.Check], f.Code)

@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/doctor"
 )
@@ -34,7 +35,7 @@ func (a *App) diagnose(ctx context.Context) {
 	node := &corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: name, UID: types.UID(name)}
 	for i := range report.Findings {
 		f := &report.Findings[i]
-		if f.Severity == doctor.Info {
+		if f.Severity == diagnosis.Info {
 			continue
 		}
 		a.logger.Warn("a check of the cloud account has found something", "node", name, "code", f.Code,

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
@@ -23,7 +24,7 @@ func accessChecks() []check {
 }
 
 // useKey sends the first signed request.
-func useKey(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func useKey(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	_, err := d.cloud.Read(ctx, "", "/apis", nil)
 	refused := refusal(err)
 	switch {
@@ -32,7 +33,7 @@ func useKey(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	case refused != nil && refused.Code == CodeKeyRefused && d.clockOff:
 		return "refused, because the clock is off: " + quote(err), nil, errExplained
 	case refused != nil:
-		return "", []Finding{*refused}, nil
+		return "", []diagnosis.Finding{*refused}, nil
 	case statusOf(err) == http.StatusNotFound:
 		// The key was accepted: it is the path that is unknown. Discovery reports it.
 		return "a signed request is accepted", nil, nil
@@ -41,7 +42,7 @@ func useKey(ctx context.Context, d *Doctor) (string, []Finding, error) {
 }
 
 // requestToken requests the token with which commands run in containers.
-func requestToken(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func requestToken(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	if d.keys.Current().AuthToken != "" {
 		return "the credentials have a token", nil, nil
 	}
@@ -49,39 +50,39 @@ func requestToken(ctx context.Context, d *Doctor) (string, []Finding, error) {
 		return "IAM cannot be reached", nil, errSkip
 	}
 	if err := d.cloud.CheckToken(ctx); err != nil {
-		return "", []Finding{found(CodeNoToken, "%s", quote(err))}, nil
+		return "", []diagnosis.Finding{found(CodeNoToken, "%s", quote(err))}, nil
 	}
 	return "IAM issues a token for the key", nil, nil
 }
 
 // readAgency asks whether CCI may use the networks of the account. What a good answer contains is not documented.
-func readAgency(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func readAgency(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	body, err := d.cloud.Read(ctx, "", "/v1/agency", nil)
 	if err == nil && strings.TrimSpace(string(body)) == "[]" {
-		return "", []Finding{found(CodeAgencyUnknown, "the service lists no agency")}, nil
+		return "", []diagnosis.Finding{found(CodeAgencyUnknown, "the service lists no agency")}, nil
 	}
 	if err == nil {
 		return "the account has authorized CCI", nil, nil
 	}
 	if refused := refusal(err); refused != nil && refused.Code != CodeAccessRefused &&
 		refused.Code != CodePermissionMissing {
-		return "", []Finding{*refused}, nil
+		return "", []diagnosis.Finding{*refused}, nil
 	}
-	return "", []Finding{found(CodeAgencyUnknown, "%s", quote(err))}, nil
+	return "", []diagnosis.Finding{found(CodeAgencyUnknown, "%s", quote(err))}, nil
 }
 
 // readFeatureGates reads what the region lets this account do. Source: CCI API, "FeatureGate".
-func readFeatureGates(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func readFeatureGates(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	body, err := d.cloud.Read(ctx, "", "/v1/"+url.PathEscape(d.config.CCI.ProjectID)+"/feature-gates", nil)
 	if err != nil {
-		return "", []Finding{found(CodeGatesUnknown, "%s", quote(err))}, nil
+		return "", []diagnosis.Finding{found(CodeGatesUnknown, "%s", quote(err))}, nil
 	}
 	var gates []struct {
 		Feature string `json:"feature"`
 		Value   string `json:"value"`
 	}
 	if err := json.Unmarshal(body, &gates); err != nil {
-		return "", []Finding{found(CodeGatesUnknown, "the answer is not a list of gates: %v", err)}, nil
+		return "", []diagnosis.Finding{found(CodeGatesUnknown, "the answer is not a list of gates: %v", err)}, nil
 	}
 	var texts []string
 	for _, gate := range gates {
@@ -92,21 +93,21 @@ func readFeatureGates(ctx context.Context, d *Doctor) (string, []Finding, error)
 
 // checkSubnets asks the VPC API for the configured subnets. Its ID of a subnet is another than Neutron's. Source: VPC
 // API, "Querying Subnet Details", and "Differences between the VPC subnet API and the OpenStack Neutron subnet API".
-func checkSubnets(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func checkSubnets(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	ids, endpoint := d.config.CCI.SubnetIDs, d.options.VPCEndpoint
 	switch {
 	case len(ids) == 0:
 		return "no subnet is configured", nil, nil
 	case endpoint == "":
-		return "", []Finding{
+		return "", []diagnosis.Finding{
 			found(CodeSubnetsNotChecked, "the endpoint of the VPC API is not known: set --vpc-endpoint"),
 		}, nil
 	}
-	var findings []Finding
+	var findings []diagnosis.Finding
 	for _, id := range ids {
 		problem, err := d.checkSubnet(ctx, endpoint, id)
 		if err != nil {
-			return "", []Finding{found(CodeSubnetsNotChecked, "%s", quote(err))}, nil
+			return "", []diagnosis.Finding{found(CodeSubnetsNotChecked, "%s", quote(err))}, nil
 		}
 		if problem != nil {
 			findings = append(findings, *problem)
@@ -119,7 +120,7 @@ func checkSubnets(ctx context.Context, d *Doctor) (string, []Finding, error) {
 }
 
 // checkSubnet returns what is wrong with the ID of a subnet, nil if it is right.
-func (d *Doctor) checkSubnet(ctx context.Context, endpoint, id string) (*Finding, error) {
+func (d *Doctor) checkSubnet(ctx context.Context, endpoint, id string) (*diagnosis.Finding, error) {
 	_, err := d.cloud.Read(ctx, endpoint, "/v2.0/subnets/"+url.PathEscape(id), nil)
 	if err == nil {
 		return nil, nil

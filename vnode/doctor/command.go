@@ -188,10 +188,7 @@ func (c *commandConfig) run(ctx context.Context, out io.Writer, options Options)
 			fmt.Fprintf(out, "The transcript is in %s.\n", c.Record)
 		}
 	}
-	if n := report.Count(Error); n > 0 {
-		err = errors.Join(err, fmt.Errorf("errors that the doctor has found: %d", n))
-	}
-	return errors.Join(runErr, err)
+	return errors.Join(runErr, err, report.Findings.Err())
 }
 
 // record writes the transcript to a file.

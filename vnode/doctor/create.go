@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/cloudnamespace"
@@ -43,7 +44,7 @@ func createChecks() []check {
 }
 
 // createNamespace creates the namespace of the run, and waits until it is Active.
-func createNamespace(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func createNamespace(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	d.namespaceSent = true
 	created, err := d.cloud.CreateNamespace(ctx, &cci.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: d.namespace(), Labels: d.labels(), Annotations: d.annotations(),
@@ -71,18 +72,18 @@ func createNamespace(ctx context.Context, d *Doctor) (string, []Finding, error) 
 }
 
 // refusedCreation returns the finding for a refused creation. Other errors are returned as they are.
-func (d *Doctor) refusedCreation(err error) (string, []Finding, error) {
+func (d *Doctor) refusedCreation(err error) (string, []diagnosis.Finding, error) {
 	if refused := refusal(err); refused != nil {
-		return "", []Finding{*refused}, nil
+		return "", []diagnosis.Finding{*refused}, nil
 	}
 	if statusOf(err) != 0 && !cci.IsTransient(err) && !cci.IsThrottled(err) {
-		return "", []Finding{found(CodeCreationRefused, "%s", err)}, nil
+		return "", []diagnosis.Finding{found(CodeCreationRefused, "%s", err)}, nil
 	}
 	return "", nil, err
 }
 
 // createNetwork creates the network as a virtual node does.
-func createNetwork(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func createNetwork(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	c := d.config.CCI
 	var last error
 	err := cloudnamespace.Ensure(ctx, d.cloud, cloudnamespace.Config{
@@ -105,13 +106,15 @@ func createNetwork(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	because := network.Status.Reasons()
 	switch {
 	case network.Status.Status == cci.NetworkIPInsufficient:
-		return "", []Finding{found(CodeNoFreeAddress, "network %s is IPInsufficient: %s", network.Name, because)}, nil
+		return "", []diagnosis.Finding{
+			found(CodeNoFreeAddress, "network %s is IPInsufficient: %s", network.Name, because),
+		}, nil
 	case err == nil:
 		return "the network is Ready", nil, nil
 	case network.Status.Status == cci.NetworkFailed:
-		return "", []Finding{found(CodeNetworkFailed, "network %s is Failed: %s", network.Name, because)}, nil
+		return "", []diagnosis.Finding{found(CodeNetworkFailed, "network %s is Failed: %s", network.Name, because)}, nil
 	case errors.Is(err, context.DeadlineExceeded):
-		return "", []Finding{found(CodeNetworkNotReady, "network %s is %q: %s", network.Name,
+		return "", []diagnosis.Finding{found(CodeNetworkNotReady, "network %s is %q: %s", network.Name,
 			network.Status.Status, because)}, nil
 	}
 	return "", nil, err
@@ -126,7 +129,7 @@ const (
 )
 
 // createData creates what the Pod refers to, and a second ConfigMap, so that a list has two pages.
-func createData(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func createData(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	for _, data := range []*cci.Data{
 		{Kind: cci.ConfigMap, ObjectMeta: d.meta(dataName), Text: map[string]string{dataKey: dataText}},
 		{Kind: cci.ConfigMap, ObjectMeta: d.meta(otherName), Text: map[string]string{dataKey: dataText}},
@@ -144,7 +147,7 @@ func (d *Doctor) meta(name string) metav1.ObjectMeta {
 }
 
 // listPages lists the ConfigMaps one by one, and the Pods, whose version is where the watch begins.
-func listPages(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func listPages(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	pods, err := d.cloud.ListPods(ctx, d.namespace(), cci.ListOptions{})
 	if err != nil {
 		return "", nil, err
@@ -166,13 +169,13 @@ func listPages(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	}
 	note := fmt.Sprintf("limit=1 gives %d ConfigMaps in %d pages", objects, pages)
 	if ignored {
-		return note, []Finding{found(CodeLimitIgnored, "%s", note)}, nil
+		return note, []diagnosis.Finding{found(CodeLimitIgnored, "%s", note)}, nil
 	}
 	return note, nil, nil
 }
 
 // cleanUp removes what this run and earlier runs have created, and waits until it is gone.
-func cleanUp(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func cleanUp(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	var left []metav1.ObjectMeta
 	if d.namespaceSent {
 		mine, err := d.cloud.GetNamespace(ctx, d.namespace())
@@ -185,7 +188,7 @@ func cleanUp(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	}
 	earlier, listErr := d.leftovers(ctx)
 	left = append(left, slices.DeleteFunc(earlier, func(m metav1.ObjectMeta) bool { return m.Name == d.namespace() })...)
-	var findings []Finding
+	var findings []diagnosis.Finding
 	for _, meta := range left {
 		if err := d.remove(ctx, meta); err != nil {
 			findings = append(findings, found(CodeLeftBehind, "namespace %s: %s", meta.Name, quote(err)))

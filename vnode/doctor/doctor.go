@@ -17,6 +17,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/config"
@@ -169,7 +170,7 @@ type check struct {
 	// create: it creates objects.
 	create bool
 	// run returns a note for the progress, and what it has found. An error means that the check could not be completed.
-	run func(ctx context.Context, d *Doctor) (note string, findings []Finding, err error)
+	run func(ctx context.Context, d *Doctor) (note string, findings []diagnosis.Finding, err error)
 }
 
 // errExplained is the error of a check that failed for a reason that another check has reported. errSkip is that of a
@@ -204,7 +205,7 @@ func (d *Doctor) Run(ctx context.Context) (*Report, error) {
 		defer cancel()
 		d.runCheck(cleanup, check{name: "cleanup", needs: []string{"key"}, run: cleanUp})
 	}
-	d.report.Findings = bySeverity(d.report.Findings)
+	d.report.Findings.Sort()
 	if ctx.Err() != nil {
 		return &d.report, errors.New("interrupted before all checks were done")
 	}
@@ -252,7 +253,7 @@ func (d *Doctor) runCheck(ctx context.Context, c check) {
 	d.end(CheckReport{Check: c.name, Outcome: outcome, Note: note}, findings)
 }
 
-func (d *Doctor) end(report CheckReport, findings []Finding) {
+func (d *Doctor) end(report CheckReport, findings []diagnosis.Finding) {
 	d.outcomes[report.Check] = report.Outcome
 	d.report.Checks = append(d.report.Checks, report)
 	d.report.Findings = append(d.report.Findings, findings...)
@@ -262,7 +263,7 @@ func (d *Doctor) end(report CheckReport, findings []Finding) {
 // missing returns the first check that has not passed and that c needs, empty if there is none.
 func (d *Doctor) missing(c check) string {
 	for _, name := range c.needs {
-		if outcome := d.outcomes[name]; outcome != Passed && outcome != Outcome(Warning) {
+		if outcome := d.outcomes[name]; outcome != Passed && outcome != Outcome(diagnosis.Warning) {
 			return name
 		}
 	}
@@ -270,8 +271,8 @@ func (d *Doctor) missing(c check) string {
 }
 
 // errorCodes are findings by the error code of the service. Source: CCI manual, "Error codes".
-func errorCodes() map[string]Code {
-	return map[string]Code{
+func errorCodes() map[string]diagnosis.Code {
+	return map[string]diagnosis.Code{
 		"CCI.01.401102": CodeNotAuthorized, "CCI.01.404101": CodeNotAuthorized, "CCI.01.403122": CodeNotAuthorized,
 		"CCI.01.403009": CodeAccountBlocked, "CCI.01.403010": CodeAccountBlocked, "CCI.01.400104": CodeAgencyQuota,
 		"CCI.02.400102": CodeTenantNotListed, "CCI.02.400106": CodeNamespaceQuota,
@@ -279,7 +280,7 @@ func errorCodes() map[string]Code {
 }
 
 // refusal returns the finding for an error of the service that concerns the key or the account, nil for other errors.
-func refusal(err error) *Finding {
+func refusal(err error) *diagnosis.Finding {
 	answered, ok := errors.AsType[*cci.Error](err)
 	if !ok || answered.Status == 0 {
 		return nil

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/run"
 	"github.com/spillway-k8s/spillway/policy"
@@ -85,8 +86,8 @@ func outcomeOf(t *testing.T, report *Report, name string) CheckReport {
 	return report.Checks[i]
 }
 
-func codesOf(report *Report, check string) []Code {
-	var codes []Code
+func codesOf(report *Report, check string) []diagnosis.Code {
+	var codes []diagnosis.Code
 	for i := range report.Findings {
 		if report.Findings[i].Check == check {
 			codes = append(codes, report.Findings[i].Code)
@@ -100,7 +101,7 @@ func TestARunWithoutCreateCreatesNothing(t *testing.T) {
 	o := options()
 	o.Create = false
 	report := examine(t, cloud, o)
-	assert.Zero(t, report.Count(Error), report.Findings)
+	assert.Zero(t, report.Findings.Count(diagnosis.Error), report.Findings)
 	for _, count := range cloud.Requests() {
 		if count.Resource != "tokens" {
 			assert.Contains(t, []string{"get", "list"}, count.Verb, count.Resource)
@@ -117,8 +118,8 @@ func TestABrokenStepDoesNotStopOthers(t *testing.T) {
 		cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Verb: "", Path: path, Status: 418, Message: "no tea"})
 	}
 	report := examine(t, cloud, options())
-	assert.Equal(t, Outcome(Error), outcomeOf(t, report, "data").Outcome)
-	assert.Equal(t, []Code{CodeCreationRefused}, codesOf(report, "data"))
+	assert.Equal(t, Outcome(diagnosis.Error), outcomeOf(t, report, "data").Outcome)
+	assert.Equal(t, []diagnosis.Code{CodeCreationRefused}, codesOf(report, "data"))
 	assert.Equal(t, CheckReport{"pod", Skipped, "needs data"}, outcomeOf(t, report, "pod"))
 	for _, name := range []string{"network", "watch-expired", "impossible-size", "cleanup"} {
 		assert.Equal(t, Passed, outcomeOf(t, report, name).Outcome, name)
@@ -130,29 +131,29 @@ func TestEachFaultOfTheCloudHasItsCode(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault ccisim.Fault
 		check string
-		want  []Code
+		want  diagnosis.Code
 	}{
-		"no network becomes ready": {ccisim.Fault{Kind: ccisim.NetworkFailed}, "network", []Code{CodeNetworkFailed}},
-		"no address is free":       {ccisim.Fault{Kind: ccisim.IPInsufficient}, "network", []Code{CodeNoFreeAddress}},
-		"no capacity":              {ccisim.Fault{Kind: ccisim.SoldOut}, "pod", []Code{CodePodNotRunning}},
-		"images are not pulled":    {ccisim.Fault{Kind: ccisim.ImagePull}, "pod", []Code{CodeImageNotPulled}},
+		"no network becomes ready": {ccisim.Fault{Kind: ccisim.NetworkFailed}, "network", CodeNetworkFailed},
+		"no address is free":       {ccisim.Fault{Kind: ccisim.IPInsufficient}, "network", CodeNoFreeAddress},
+		"no capacity":              {ccisim.Fault{Kind: ccisim.SoldOut}, "pod", CodePodNotRunning},
+		"images are not pulled":    {ccisim.Fault{Kind: ccisim.ImagePull}, "pod", CodeImageNotPulled},
 		"the account is in arrears": {
-			ccisim.Fault{Kind: ccisim.Arrears, Verb: "create"}, "namespace", []Code{CodeAccountBlocked},
+			ccisim.Fault{Kind: ccisim.Arrears, Verb: "create"}, "namespace", CodeAccountBlocked,
 		},
 		"a permission is missing": {ccisim.Fault{
 			Kind: ccisim.ServerError, Verb: "create", Path: "/pods$", Status: 403, ErrorCode: "CCI.01.403105",
-		}, "pod", []Code{CodePermissionMissing}},
+		}, "pod", CodePermissionMissing},
 		"the quota of namespaces is used up": {ccisim.Fault{
 			Kind: ccisim.ServerError, Verb: "create", Path: "/namespaces$", Status: 400, ErrorCode: "CCI.02.400106",
-		}, "namespace", []Code{CodeNamespaceQuota}},
+		}, "namespace", CodeNamespaceQuota},
 		"a firewall answers": {ccisim.Fault{
 			Kind: ccisim.ServerError, Path: "/apis$", Status: 403, HTML: true, Message: "blocked",
-		}, "key", []Code{CodeAccessRefused}},
+		}, "key", CodeAccessRefused},
 		"an error of the service": {ccisim.Fault{
 			Kind: ccisim.ServerError, Path: "/apis/yangtse/v2$", Status: 500,
-		}, "discovery", []Code{CodeStepFailed}},
+		}, "discovery", CodeStepFailed},
 		"the log is not served": {
-			ccisim.Fault{Kind: ccisim.ServerError, Verb: "log", Status: 404}, "log", []Code{CodeNoLog},
+			ccisim.Fault{Kind: ccisim.ServerError, Verb: "log", Status: 404}, "log", CodeNoLog,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -162,7 +163,7 @@ func TestEachFaultOfTheCloudHasItsCode(t *testing.T) {
 			o := options()
 			o.StepTimeout = 5 * time.Second // Some Pods never run.
 			report := examine(t, cloud, o)
-			assert.Equal(t, test.want, codesOf(report, test.check), report.Checks)
+			assert.Equal(t, []diagnosis.Code{test.want}, codesOf(report, test.check), report.Checks)
 			assert.Empty(t, cloud.Namespaces(), "nothing is left")
 		})
 	}
@@ -190,7 +191,7 @@ func TestAnInterruptedRunRemovesWhatItHasCreated(t *testing.T) {
 	assert.Equal(t, CheckReport{"watch", Skipped, "no time is left"}, outcomeOf(t, report, "watch"))
 	assert.Equal(t, Passed, outcomeOf(t, report, "cleanup").Outcome)
 	assert.Empty(t, cloud.Namespaces())
-	assert.Zero(t, report.Count(Error), report.Findings)
+	assert.Zero(t, report.Findings.Count(diagnosis.Error), report.Findings)
 }
 
 // A creation whose answer is lost may have happened.
@@ -198,7 +199,7 @@ func TestANamespaceWhoseCreationGotNoAnswerIsRemoved(t *testing.T) {
 	cloud := newCloud(t)
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.LoseAnswer, Verb: "create", Path: "/namespaces$"})
 	report := examine(t, cloud, options())
-	assert.Equal(t, []Code{CodeStepFailed}, codesOf(report, "namespace"))
+	assert.Equal(t, []diagnosis.Code{CodeStepFailed}, codesOf(report, "namespace"))
 	assert.Equal(t, "removed: spillway-doctor-1", outcomeOf(t, report, "cleanup").Note)
 	assert.Empty(t, cloud.Namespaces())
 }
@@ -240,7 +241,7 @@ func TestALaterRunRemovesWhatAKilledOneHasLeft(t *testing.T) {
 	o := options()
 	o.Create = false
 	report := examine(t, cloud, o)
-	assert.Equal(t, []Code{CodeLeftByEarlierRun}, codesOf(report, "leftovers"))
+	assert.Equal(t, []diagnosis.Code{CodeLeftByEarlierRun}, codesOf(report, "leftovers"))
 	assert.Len(t, cloud.Namespaces(), 4, "a run without --create removes nothing")
 
 	report = examine(t, cloud, options())
@@ -254,14 +255,14 @@ func TestWhatCannotBeRemovedIsReported(t *testing.T) {
 	cloud.Fault(t, ccisim.Fault{Kind: ccisim.ServerError, Verb: "delete", Path: "/namespaces/[^/]+$", Status: 403,
 		ErrorCode: "CCI.01.403107", Message: "you may not"})
 	report := examine(t, cloud, options())
-	assert.Equal(t, []Code{CodeLeftBehind}, codesOf(report, "cleanup"))
+	assert.Equal(t, []diagnosis.Code{CodeLeftBehind}, codesOf(report, "cleanup"))
 	assert.Equal(t, []string{"spillway-doctor-1"}, cloud.Namespaces())
 	assert.Zero(t, cloud.CountPods("spillway-doctor-1", "Running"), "no Pod is left that is billed")
 }
 
 func TestCodesAreDocumented(t *testing.T) {
-	seen := map[Code]bool{}
-	last := Code("")
+	seen := map[diagnosis.Code]bool{}
+	last := diagnosis.Code("")
 	for _, kind := range Codes() {
 		assert.Regexp(t, regexp.MustCompile(`^DR\d{3}$`), kind.Code)
 		assert.False(t, seen[kind.Code], kind.Code)
@@ -269,7 +270,7 @@ func TestCodesAreDocumented(t *testing.T) {
 		seen[kind.Code], last = true, kind.Code
 		assert.NotEmpty(t, kind.Title)
 		assert.True(t, strings.HasSuffix(kind.Meaning, "."), kind.Code)
-		if kind.Severity == Error {
+		if kind.Severity == diagnosis.Error {
 			assert.NotEmpty(t, kind.Mend, "%s: an error can be mended", kind.Code)
 		}
 	}
@@ -369,7 +370,7 @@ func TestAServiceThatIsNotThereIsReported(t *testing.T) {
 	require.NoError(t, err)
 	report, err := d.Run(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, []Code{CodeNoConnection}, codesOf(report, "connection"))
+	assert.Equal(t, []diagnosis.Code{CodeNoConnection}, codesOf(report, "connection"))
 	assert.Equal(t, Passed, outcomeOf(t, report, "connection-iam").Outcome)
 	assert.Equal(t, 1, len(report.Findings), "one cause has one finding: %v", report.Findings)
 }

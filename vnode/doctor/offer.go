@@ -11,6 +11,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/doctor/transcript"
@@ -41,8 +42,8 @@ func needed() map[string]map[string][]string {
 }
 
 // discover compares the lists of resources with what a virtual node needs. Events are not in them although they exist.
-func discover(ctx context.Context, d *Doctor) (string, []Finding, error) {
-	var findings []Finding
+func discover(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
+	var findings []diagnosis.Finding
 	var notes []string
 	for _, group := range []string{"cci/v2", "yangtse/v2"} {
 		body, err := d.cloud.Read(ctx, "", "/apis/"+group, nil)
@@ -64,7 +65,7 @@ func discover(ctx context.Context, d *Doctor) (string, []Finding, error) {
 }
 
 // missingVerbs reports the resources and verbs that a group lacks.
-func missingVerbs(group string, list metav1.APIResourceList) []Finding {
+func missingVerbs(group string, list metav1.APIResourceList) []diagnosis.Finding {
 	offered := map[string][]string{}
 	for _, resource := range list.APIResources {
 		offered[resource.Name] = resource.Verbs
@@ -81,7 +82,7 @@ func missingVerbs(group string, list metav1.APIResourceList) []Finding {
 		return nil
 	}
 	slices.Sort(missing)
-	return []Finding{found(CodeResourceMissing, "the group %s lacks: %s", group, strings.Join(missing, ", "))}
+	return []diagnosis.Finding{found(CodeResourceMissing, "the group %s lacks: %s", group, strings.Join(missing, ", "))}
 }
 
 // nowhere is the name of objects that do not exist.
@@ -91,7 +92,7 @@ const nowhere = namePrefix + "nowhere"
 const impossiblePlural = "spillwaydoctors"
 
 // readMissing reads objects that do not exist: what they look like is how vnode recognizes that a Pod is gone.
-func readMissing(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func readMissing(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	var notes []string
 	var bare []string
 	for _, object := range []struct{ name, path string }{
@@ -111,7 +112,9 @@ func readMissing(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	}
 	note := strings.Join(notes, ", ")
 	if len(bare) > 0 {
-		return note, []Finding{found(CodeNoReason, "%s that does not exist: %s", strings.Join(bare, " and "), note)}, nil
+		return note, []diagnosis.Finding{
+			found(CodeNoReason, "%s that does not exist: %s", strings.Join(bare, " and "), note),
+		}, nil
 	}
 	return note, nil, nil
 }
@@ -140,7 +143,7 @@ func (d *Doctor) lastShape() transcript.Shape {
 }
 
 // findEvents finds out whether the region has Events: discovery does not list them.
-func findEvents(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func findEvents(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	namespace := "/apis/cci/v2/namespaces/" + nowhere
 	offered, err := d.isOffered(ctx, namespace+"/events", namespace+"/"+impossiblePlural)
 	switch {
@@ -149,13 +152,13 @@ func findEvents(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	case offered:
 		return "offered", nil, nil
 	}
-	return "", []Finding{
+	return "", []diagnosis.Finding{
 		found(CodeNoEvents, "/apis/cci/v2/namespaces/NAMESPACE/events is answered as an unknown path"),
 	}, nil
 }
 
 // findVolumes finds out whether the region has PersistentVolumes.
-func findVolumes(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func findVolumes(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	offered, err := d.isOffered(ctx, "/apis/cci/v2/persistentvolumes", "/apis/cci/v2/"+impossiblePlural)
 	switch {
 	case err != nil:
@@ -165,11 +168,13 @@ func findVolumes(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	case !d.config.Pods.Claims:
 		return "not offered, and not used (pods.claims is false)", nil, nil
 	}
-	return "", []Finding{found(CodeNoVolumes, "/apis/cci/v2/persistentvolumes is answered as an unknown path")}, nil
+	return "", []diagnosis.Finding{
+		found(CodeNoVolumes, "/apis/cci/v2/persistentvolumes is answered as an unknown path"),
+	}, nil
 }
 
 // findSnapshots finds out whether the region has image snapshots.
-func findSnapshots(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func findSnapshots(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	offered, err := d.isOffered(ctx, "/apis/cci/v2/imagesnapshots", "/apis/cci/v2/"+impossiblePlural)
 	switch {
 	case err != nil:
@@ -177,11 +182,13 @@ func findSnapshots(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	case offered:
 		return "offered", nil, nil
 	}
-	return "", []Finding{found(CodeNoSnapshots, "/apis/cci/v2/imagesnapshots is answered as an unknown path")}, nil
+	return "", []diagnosis.Finding{
+		found(CodeNoSnapshots, "/apis/cci/v2/imagesnapshots is answered as an unknown path"),
+	}, nil
 }
 
 // findLeftovers finds namespaces of earlier runs. With Options.Create they are removed at the end.
-func findLeftovers(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func findLeftovers(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	left, err := d.leftovers(ctx)
 	switch {
 	case err != nil:
@@ -191,7 +198,7 @@ func findLeftovers(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	case d.options.Create:
 		return "of earlier runs, removed at the end: " + names(left), nil, nil
 	}
-	return "", []Finding{found(CodeLeftByEarlierRun, "namespace %s", names(left))}, nil
+	return "", []diagnosis.Finding{found(CodeLeftByEarlierRun, "namespace %s", names(left))}, nil
 }
 
 // leftovers lists the namespaces of earlier runs that are over.

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/policy/sizes"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/doctor/transcript"
@@ -80,11 +81,11 @@ func (d *Doctor) fullPod() *cci.Pod {
 }
 
 // createPod creates the Pod and waits until it runs.
-func createPod(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func createPod(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	created, err := d.cloud.CreatePod(ctx, d.namespace(), d.fullPod())
 	if err != nil {
 		if refused := refusal(err); refused == nil && cci.IsRefused(err) {
-			return "", []Finding{found(CodePodRefused, "%s", quote(err))}, nil
+			return "", []diagnosis.Finding{found(CodePodRefused, "%s", quote(err))}, nil
 		}
 		return "", nil, err
 	}
@@ -103,13 +104,13 @@ func createPod(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	})
 	switch words := wordsOf(d.pod); {
 	case errors.Is(err, context.DeadlineExceeded) && isPullFailure(d.pod):
-		return "", []Finding{found(CodeImageNotPulled, "image %s: %s", d.options.Image, words)}, nil
+		return "", []diagnosis.Finding{found(CodeImageNotPulled, "image %s: %s", d.options.Image, words)}, nil
 	case errors.Is(err, context.DeadlineExceeded):
-		return "", []Finding{found(CodePodNotRunning, "Pod %s is %s: %s", podName, d.pod.Status.Phase, words)}, nil
+		return "", []diagnosis.Finding{found(CodePodNotRunning, "Pod %s is %s: %s", podName, d.pod.Status.Phase, words)}, nil
 	case err != nil:
 		return "", nil, err
 	case d.pod.Status.Phase != corev1.PodRunning:
-		return "", []Finding{found(CodePodNotRunning, "Pod %s is %s: %s", podName, d.pod.Status.Phase, words)}, nil
+		return "", []diagnosis.Finding{found(CodePodNotRunning, "Pod %s is %s: %s", podName, d.pod.Status.Phase, words)}, nil
 	}
 	size := d.pod.Annotations[cci.SizeAnnotation]
 	return "runs, billed size " + size, nil, nil
@@ -152,7 +153,7 @@ func isPullFailure(pod *cci.Pod) bool {
 }
 
 // compareFields compares what was sent with what the cloud has kept.
-func compareFields(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func compareFields(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	if d.pod == nil {
 		return "there is no Pod", nil, errSkip
 	}
@@ -172,7 +173,7 @@ func compareFields(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	}
 	unlisted := slices.DeleteFunc(slices.Clone(lost), func(field string) bool { return !isUnlisted(field) })
 	listed := slices.DeleteFunc(slices.Clone(lost), isUnlisted)
-	var findings []Finding
+	var findings []diagnosis.Finding
 	if len(listed) > 0 {
 		findings = append(findings, found(CodeFieldsDropped, "%s", strings.Join(listed, ", ")))
 	}
@@ -189,17 +190,17 @@ func isUnlisted(path string) bool {
 }
 
 // readEvents reads the Events of the Pod.
-func readEvents(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func readEvents(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	if d.pod == nil {
 		return "there is no Pod", nil, errSkip
 	}
-	if d.outcomes["events"] == Outcome(Warning) {
+	if d.outcomes["events"] == Outcome(diagnosis.Warning) {
 		return "not offered", nil, nil
 	}
 	events, err := d.cloud.PodEvents(ctx, d.namespace(), podName, d.pod.UID)
 	if err != nil {
 		if statusOf(err) == http.StatusNotFound {
-			return "", []Finding{found(CodeNoEvents, "%s", quote(err))}, nil
+			return "", []diagnosis.Finding{found(CodeNoEvents, "%s", quote(err))}, nil
 		}
 		return "", nil, err
 	}
@@ -208,37 +209,37 @@ func readEvents(ctx context.Context, d *Doctor) (string, []Finding, error) {
 		reasons = append(reasons, events[i].Reason)
 	}
 	if len(reasons) == 0 {
-		return "", []Finding{found(CodeNoPodEvents, "the list for Pod %s is empty", podName)}, nil
+		return "", []diagnosis.Finding{found(CodeNoPodEvents, "the list for Pod %s is empty", podName)}, nil
 	}
 	slices.Sort(reasons)
 	return strings.Join(slices.Compact(reasons), ", "), nil, nil
 }
 
 // readLog reads the log of the container.
-func readLog(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func readLog(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	stream, err := d.cloud.PodLog(ctx, d.namespace(), podName, cci.LogOptions{Container: containerName})
 	if err != nil {
-		return "", []Finding{found(CodeNoLog, "%s", quote(err))}, nil
+		return "", []diagnosis.Finding{found(CodeNoLog, "%s", quote(err))}, nil
 	}
 	defer stream.Close()
 	text, err := io.ReadAll(io.LimitReader(stream, maxLog))
 	switch {
 	case err != nil:
-		return "", []Finding{found(CodeNoLog, "%v", err)}, nil
+		return "", []diagnosis.Finding{found(CodeNoLog, "%v", err)}, nil
 	case len(text) == 0:
-		return "", []Finding{found(CodeNoLog, "the log is empty, although the container has written a line")}, nil
+		return "", []diagnosis.Finding{found(CodeNoLog, "the log is empty, although the container has written a line")}, nil
 	}
 	return fmt.Sprintf("%d bytes", len(text)), nil, nil
 }
 
 // runCommands runs commands with a token, and compares what they see with what the Pod says.
-func runCommands(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func runCommands(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	user, err := d.command(ctx, d.cloud, transcript.AuthToken, "id", "-u")
 	if err != nil {
-		return "", []Finding{found(CodeNoExec, "%s", quote(err))}, nil
+		return "", []diagnosis.Finding{found(CodeNoExec, "%s", quote(err))}, nil
 	}
 	d.tokenRuns = true
-	var findings []Finding
+	var findings []diagnosis.Finding
 	if user = strings.TrimSpace(user); user != strconv.FormatInt(userID, 10) {
 		findings = append(findings,
 			found(CodeUserNotApplied, "the container runs as user %s instead of %d", user, userID))
@@ -262,9 +263,9 @@ func runCommands(ctx context.Context, d *Doctor) (string, []Finding, error) {
 }
 
 // runSigned runs a command with a signature.
-func runSigned(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func runSigned(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	if _, err := d.command(ctx, d.signing, transcript.AuthSignature, "id", "-u"); err != nil {
-		return "", []Finding{found(CodeSignedExecRefused, "%s", quote(err))}, nil
+		return "", []diagnosis.Finding{found(CodeSignedExecRefused, "%s", quote(err))}, nil
 	}
 	return "a signature is enough", nil, nil
 }
@@ -299,7 +300,7 @@ func (d *Doctor) commandIn(
 }
 
 // watchPods watches from the version before the Pod was created: the watch must show the Pod, and a bookmark.
-func watchPods(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func watchPods(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	if d.pod == nil || d.listVersion == "" {
 		return "there is no Pod", nil, errSkip
 	}
@@ -327,7 +328,7 @@ func watchPods(ctx context.Context, d *Doctor) (string, []Finding, error) {
 			added = added || event.Type == watch.Added && event.Pod.Name == podName
 		}
 	}
-	var findings []Finding
+	var findings []diagnosis.Finding
 	if !added {
 		findings = append(findings, found(CodeWatchIncomplete,
 			"a watch from the version of an earlier list did not show that Pod %s was created", podName))
@@ -340,7 +341,7 @@ func watchPods(ctx context.Context, d *Doctor) (string, []Finding, error) {
 }
 
 // watchExpired watches from the oldest version there is: what the answer is, is in the transcript.
-func watchExpired(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func watchExpired(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	stream, err := d.cloud.WatchPods(ctx, d.namespace(), cci.WatchOptions{ResourceVersion: "1", Timeout: time.Second})
 	if cci.IsExpired(err) {
 		return "a version that is too old is answered with HTTP 410", nil, nil
@@ -366,11 +367,11 @@ func watchExpired(ctx context.Context, d *Doctor) (string, []Finding, error) {
 const otherUID types.UID = "00000000-0000-4000-8000-000000000000"
 
 // deletePod deletes the Pod with a wrong UID, which must fail, and with the right one.
-func deletePod(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func deletePod(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	if d.pod == nil {
 		return "there is no Pod", nil, errSkip
 	}
-	var findings []Finding
+	var findings []diagnosis.Finding
 	err := d.cloud.DeletePod(ctx, d.namespace(), podName, cci.DeleteOptions{UID: otherUID, GraceSeconds: new(int64)})
 	switch {
 	case err == nil:
@@ -396,7 +397,7 @@ func deletePod(ctx context.Context, d *Doctor) (string, []Finding, error) {
 }
 
 // impossibleImage creates a Pod whose image does not exist, for what the cloud says then.
-func impossibleImage(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func impossibleImage(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	registry, _, named := strings.Cut(d.options.Image, "/")
 	if !named {
 		registry = "docker.io"
@@ -425,11 +426,11 @@ func impossibleImage(ctx context.Context, d *Doctor) (string, []Finding, error) 
 	if err != nil && (pod == nil || !errors.Is(err, context.DeadlineExceeded)) {
 		return "", nil, err
 	}
-	return "", []Finding{found(CodePullWords, "the Pod is %s: %s", pod.Status.Phase, wordsOf(pod))}, nil
+	return "", []diagnosis.Finding{found(CodePullWords, "the Pod is %s: %s", pod.Status.Phase, wordsOf(pod))}, nil
 }
 
 // impossibleSize creates a Pod of a size that is not sold, for what the cloud says then.
-func impossibleSize(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func impossibleSize(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	const name = namePrefix + "size"
 	pod := d.smallestPod(name, d.options.Image)
 	huge := corev1.ResourceList{
@@ -439,12 +440,14 @@ func impossibleSize(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	created, err := d.cloud.CreatePod(ctx, d.namespace(), pod)
 	if err == nil {
 		defer d.discard(ctx, name)
-		return "", []Finding{found(CodeSizeAccepted, "a Pod with 1000 CPU and 4000Gi is %s", created.Status.Phase)}, nil
+		return "", []diagnosis.Finding{
+			found(CodeSizeAccepted, "a Pod with 1000 CPU and 4000Gi is %s", created.Status.Phase),
+		}, nil
 	}
 	if refused := refusal(err); refused != nil || !cci.IsRefused(err) {
 		return "", nil, err
 	}
-	return "", []Finding{found(CodeSizeWords, "%s", quote(err))}, nil
+	return "", []diagnosis.Finding{found(CodeSizeWords, "%s", quote(err))}, nil
 }
 
 // discard deletes a Pod. What it cannot delete, the end of the run deletes.

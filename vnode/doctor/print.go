@@ -5,10 +5,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
-)
 
-// width is the number of columns of texts for people.
-const width = 100
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
+)
 
 // Progress returns what prints each check on a line: its name when it begins, and the rest when it ends.
 func Progress(out io.Writer) func(CheckReport) {
@@ -30,8 +29,8 @@ func Progress(out io.Writer) func(CheckReport) {
 // oneLine returns a text as one line of limited length.
 func oneLine(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
-	if runes := []rune(text); len(runes) > 2*width {
-		return string(runes[:2*width]) + "…"
+	if runes := []rune(text); len(runes) > 2*diagnosis.Width {
+		return string(runes[:2*diagnosis.Width]) + "…"
 	}
 	return text
 }
@@ -39,15 +38,9 @@ func oneLine(text string) string {
 // PrintText prints the findings for people.
 func (r *Report) PrintText(out io.Writer) {
 	for i := range r.Findings {
-		f := &r.Findings[i]
-		fmt.Fprintf(out, "\n%s %s %s (%s)\n", strings.ToUpper(string(f.Severity)), f.Code, f.Title, f.Check)
-		printIndented(out, "  ", f.Message)
-		printIndented(out, "  ", f.Meaning)
-		if f.Mend != "" {
-			printIndented(out, "  -> ", f.Mend)
-		}
+		fmt.Fprintf(out, "\n%s", r.Findings[i].Text())
 	}
-	fmt.Fprintf(out, "\nErrors: %d, warnings: %d, facts: %d.\n", r.Count(Error), r.Count(Warning), r.Count(Info))
+	fmt.Fprintf(out, "\n%s", r.Findings.Counts())
 	if !r.Created {
 		fmt.Fprintf(out, "Nothing was created in the cloud. %s\n", createText)
 	}
@@ -57,23 +50,6 @@ func (r *Report) PrintText(out io.Writer) {
 const createText = `With --create, the command also creates a
 namespace, a network and four Pods of the smallest size (0.25 CPU, 0.5 GiB), looks at them, and
 removes them. That takes some minutes, and costs less than a cent.`
-
-// printIndented prints a text with line breaks.
-func printIndented(out io.Writer, first, text string) {
-	line, indent := first, strings.Repeat(" ", len(first))
-	for i, word := range strings.Fields(text) {
-		if i > 0 && len([]rune(line))+1+len([]rune(word)) > width && line != indent {
-			fmt.Fprintln(out, line)
-			line = indent + word
-			continue
-		}
-		if i > 0 {
-			line += " "
-		}
-		line += word
-	}
-	fmt.Fprintln(out, line)
-}
 
 // PrintJSON prints the report for programs.
 func (r *Report) PrintJSON(out io.Writer) error {

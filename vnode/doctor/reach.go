@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 )
 
 // maxSkew is the difference of clocks at which the service refuses signatures, warnSkew the one that is reported.
@@ -39,7 +41,7 @@ func viaProxy(endpoint string) string {
 }
 
 // resolve looks the service up, unless a proxy does.
-func resolve(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func resolve(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	endpoint := d.config.CCI.ServiceEndpoint()
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -53,21 +55,23 @@ func resolve(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	}
 	addresses, err := d.resolver.LookupHost(ctx, u.Hostname())
 	if err != nil {
-		return "", []Finding{found(CodeNameNotResolved, "%s: %v", u.Hostname(), err)}, nil
+		return "", []diagnosis.Finding{found(CodeNameNotResolved, "%s: %v", u.Hostname(), err)}, nil
 	}
 	return fmt.Sprintf("%s has %d addresses", u.Hostname(), len(addresses)), nil, nil
 }
 
 // connect sends a request without a signature. Any answer proves the connection and the certificate.
-func connect(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func connect(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	return d.connect(ctx, d.config.CCI.ServiceEndpoint(), CodeNoConnection)
 }
 
-func connectIAM(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func connectIAM(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	return d.connect(ctx, d.config.CCI.TokenEndpoint(), CodeNoConnectionToIAM)
 }
 
-func (d *Doctor) connect(ctx context.Context, endpoint string, failure Code) (string, []Finding, error) {
+func (d *Doctor) connect(
+	ctx context.Context, endpoint string, failure diagnosis.Code,
+) (string, []diagnosis.Finding, error) {
 	response, err := d.get(ctx, endpoint)
 	if err == nil {
 		return fmt.Sprintf("answers %d, %s", response.StatusCode, tlsOf(response.TLS)), nil, nil
@@ -80,7 +84,7 @@ func (d *Doctor) connect(ctx context.Context, endpoint string, failure Code) (st
 			failure = CodeCertificate
 		}
 	}
-	return "", []Finding{found(failure, "%s: %v", endpoint, err)}, nil
+	return "", []diagnosis.Finding{found(failure, "%s: %v", endpoint, err)}, nil
 }
 
 func tlsOf(state *tls.ConnectionState) string {
@@ -108,7 +112,7 @@ func (d *Doctor) get(ctx context.Context, endpoint string) (*http.Response, erro
 }
 
 // compareClocks compares the clock of this machine with the date of an answer.
-func compareClocks(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func compareClocks(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	before := time.Now()
 	response, err := d.get(ctx, d.config.CCI.ServiceEndpoint())
 	if err != nil {
@@ -117,7 +121,7 @@ func compareClocks(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	middle := before.Add(time.Since(before) / 2)
 	date, err := http.ParseTime(response.Header.Get("Date"))
 	if err != nil {
-		return "", []Finding{found(CodeClockUnknown, "an answer has no valid header Date")}, nil
+		return "", []diagnosis.Finding{found(CodeClockUnknown, "an answer has no valid header Date")}, nil
 	}
 	d.offset = date.Add(time.Second / 2).Sub(middle) // The header has whole seconds.
 	text := "this machine is " + d.offset.Round(time.Minute).String() + " behind the service"
@@ -127,9 +131,9 @@ func compareClocks(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	switch skew := d.offset.Abs(); {
 	case skew > maxSkew:
 		d.clockOff = true
-		return text, []Finding{found(CodeClockOff, "%s", text)}, nil
+		return text, []diagnosis.Finding{found(CodeClockOff, "%s", text)}, nil
 	case skew > warnSkew:
-		return text, []Finding{found(CodeClockDrifts, "%s", text)}, nil
+		return text, []diagnosis.Finding{found(CodeClockDrifts, "%s", text)}, nil
 	}
 	return "within a minute of the service's", nil, nil
 }

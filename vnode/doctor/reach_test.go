@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
 
@@ -66,7 +67,7 @@ func TestANameThatIsNotResolvedIsReported(t *testing.T) {
 			d.resolver = test.resolver
 			report, err := d.Run(t.Context())
 			require.NoError(t, err)
-			require.Equal(t, []Code{CodeNameNotResolved}, codesOf(report, "dns"))
+			require.Equal(t, []diagnosis.Code{CodeNameNotResolved}, codesOf(report, "dns"))
 			assert.Contains(t, report.Findings[0].Message, "cci.sim-1.example.invalid")
 			assert.Contains(t, report.Findings[0].Message, test.want)
 			assert.Len(t, report.Findings, 1, "one cause has one finding: %v", report.Findings)
@@ -86,7 +87,7 @@ func TestBrokenTLSIsReported(t *testing.T) {
 		start func(*httptest.Server)
 		// overTLS: the client uses TLS although the server does not.
 		overTLS  bool
-		cci, iam Code
+		cci, iam diagnosis.Code
 	}{
 		"a certificate of an unknown authority": {
 			start: (*httptest.Server).StartTLS, cci: CodeCertificate, iam: CodeNoConnectionToIAM,
@@ -117,7 +118,7 @@ func TestBrokenTLSIsReported(t *testing.T) {
 			}
 			for _, service := range []struct {
 				check string
-				want  Code
+				want  diagnosis.Code
 			}{{"connection", test.cci}, {"connection-iam", test.iam}} {
 				cfg := settings(t, newCloud(t, cloudtest.EveryAPI))
 				if service.check == "connection" {
@@ -129,8 +130,9 @@ func TestBrokenTLSIsReported(t *testing.T) {
 				require.NoError(t, err)
 				report, err := d.Run(t.Context())
 				require.NoError(t, err)
-				require.Equal(t, []Code{service.want}, codesOf(report, service.check), report.Findings)
-				assert.Equal(t, 1, report.Count(Error)+report.Count(Warning), "one cause: %v", report.Findings)
+				require.Equal(t, []diagnosis.Code{service.want}, codesOf(report, service.check), report.Findings)
+				problems := report.Findings.Count(diagnosis.Error) + report.Findings.Count(diagnosis.Warning)
+				assert.Equal(t, 1, problems, "one cause: %v", report.Findings)
 				assert.Contains(t, report.Findings[0].Message, url)
 			}
 			assert.Zero(t, requests.Load(), "nothing is sent")

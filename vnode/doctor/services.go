@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/doctor/transcript"
 )
@@ -19,12 +20,12 @@ const connectSeconds = "5"
 
 // tryServices reaches Services from the Pod as Pods do with the mode routed: by a ClusterIP, and by a name that the DNS
 // of the cluster resolves.
-func tryServices(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func tryServices(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	if d.options.ServiceAddress == "" && d.options.ServiceName == "" {
 		return "no --service-address and no --service-name", nil, errSkip
 	}
 	var reached []string
-	var findings []Finding
+	var findings []diagnosis.Finding
 	if text := d.options.ServiceAddress; text != "" {
 		at, err := netip.ParseAddrPort(text)
 		if err != nil {
@@ -61,7 +62,7 @@ const sidecarName = "sidecar"
 
 // createSidecar creates a Pod with a sidecar that asks for NET_ADMIN, as a Pod has that reaches Services with the mode
 // kube-proxy.
-func createSidecar(ctx context.Context, d *Doctor) (string, []Finding, error) {
+func createSidecar(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	const name = namePrefix + "sidecar"
 	pod := d.smallestPod(name, d.options.Image)
 	sidecar := pod.Spec.Containers[0]
@@ -72,7 +73,7 @@ func createSidecar(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	}
 	pod.Spec.InitContainers = []cci.Container{sidecar}
 	_, err := d.cloud.CreatePod(ctx, d.namespace(), pod)
-	var findings []Finding
+	var findings []diagnosis.Finding
 	if refused := refusal(err); err != nil && refused == nil && cci.IsPermanent(err) {
 		findings = append(findings, found(CodeNoNetAdmin, "%s", quote(err)))
 		pod.Spec.InitContainers[0].SecurityContext = nil
@@ -107,7 +108,9 @@ func createSidecar(ctx context.Context, d *Doctor) (string, []Finding, error) {
 	case err != nil || !known:
 		return "it runs, and its capabilities are not known", nil, nil
 	case mask&(1<<netAdmin) == 0:
-		return "", []Finding{found(CodeNoNetAdmin, "a container that asks for it has the capabilities %#x", mask)}, nil
+		return "", []diagnosis.Finding{
+			found(CodeNoNetAdmin, "a container that asks for it has the capabilities %#x", mask),
+		}, nil
 	}
 	return "it runs, with NET_ADMIN", nil, nil
 }

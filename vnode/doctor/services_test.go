@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/vnode/cloudtest"
 )
@@ -28,7 +29,7 @@ func TestServicesAreTriedFromAPod(t *testing.T) {
 	for name, test := range map[string]struct {
 		address, service string
 		want             CheckReport
-		codes            []Code
+		codes            []diagnosis.Code
 	}{
 		"none is given": {
 			want: CheckReport{"services", Skipped, "no --service-address and no --service-name"},
@@ -39,13 +40,13 @@ func TestServicesAreTriedFromAPod(t *testing.T) {
 		},
 		"the ClusterIP is not routed": {
 			"10.96.0.2:443", "kubernetes.default.svc.cluster.local",
-			CheckReport{"services", Outcome(Warning), "a Pod reaches kubernetes.default.svc.cluster.local"},
-			[]Code{CodeServiceNotReached},
+			CheckReport{"services", Outcome(diagnosis.Warning), "a Pod reaches kubernetes.default.svc.cluster.local"},
+			[]diagnosis.Code{CodeServiceNotReached},
 		},
 		"neither is reached": {
 			"10.96.0.2:443", "other.default.svc.cluster.local",
-			CheckReport{"services", Outcome(Warning), "DR409 a ClusterIP cannot be reached"},
-			[]Code{CodeServiceNotReached, CodeServiceNotResolved},
+			CheckReport{"services", Outcome(diagnosis.Warning), "DR409 a ClusterIP cannot be reached"},
+			[]diagnosis.Code{CodeServiceNotReached, CodeServiceNotResolved},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -69,21 +70,21 @@ func TestASidecarWithNetAdmin(t *testing.T) {
 		refuse bool
 		fault  *ccisim.Fault
 		note   string
-		codes  []Code
+		codes  []diagnosis.Code
 	}{
 		"runs": {note: "it runs, and its capabilities are not known"},
 		"runs without it, if the cloud refuses it": {
-			refuse: true, note: "it runs without NET_ADMIN", codes: []Code{CodeNoNetAdmin},
+			refuse: true, note: "it runs without NET_ADMIN", codes: []diagnosis.Code{CodeNoNetAdmin},
 		},
 		"does not run, if the cloud refuses sidecars": {
 			fault: &ccisim.Fault{
 				Kind: ccisim.ServerError, Verb: "create", Path: "/pods$", Status: 422, Message: "no restartPolicy here",
 			},
-			note: "DR613 containers do not get NET_ADMIN", codes: []Code{CodeNoSidecar, CodeNoNetAdmin},
+			note: "DR613 containers do not get NET_ADMIN", codes: []diagnosis.Code{CodeNoSidecar, CodeNoNetAdmin},
 		},
 		"does not run, if its Pod does not start": {
 			fault: &ccisim.Fault{Kind: ccisim.SoldOut}, note: "DR612 a Pod with a sidecar does not run",
-			codes: []Code{CodeNoSidecar},
+			codes: []diagnosis.Code{CodeNoSidecar},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
