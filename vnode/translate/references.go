@@ -38,7 +38,7 @@ func (t *Translator) References(pod *corev1.Pod) []Reference {
 	for i := range pod.Spec.Volumes {
 		found.addVolume(pod, &pod.Spec.Volumes[i], t.config.NoTokens)
 	}
-	if mode, _, err := t.services(pod); err == nil && mode.HasSidecar() {
+	if r, err := t.services(pod); err == nil && r.mode.HasSidecar() {
 		found.add(Reference{Mirror: identity.TokenMirror(pod), Kubeconfig: true})
 	}
 	return found.list

@@ -76,25 +76,38 @@ func (c Config) nameservers() []string {
 	return c.ClusterDNS
 }
 
-// services returns how a Pod reaches Services. conflict says why the Pod cannot have the sidecar that it should have.
-// It returns an error if the Pod asks for what the virtual node does not offer.
-func (t *Translator) services(pod *corev1.Pod) (mode policy.ServicesMode, conflict string, err error) {
+// reach is how a Pod reaches Services.
+type reach struct {
+	mode policy.ServicesMode
+	// reserved are the ports on which its containers listen, in mode proxy.
+	reserved []int32
+	// conflict says why the Pod cannot have the sidecar that it should have.
+	conflict string
+}
+
+// services returns how a Pod reaches Services. It returns an error if the Pod asks for what the virtual node does not
+// offer, or if its annotation of ports is malformed.
+func (t *Translator) services(pod *corev1.Pod) (reach, error) {
 	asked, err := policy.ParseServices(pod.Annotations)
 	if err != nil {
-		return "", "", err
+		return reach{}, err
 	}
-	mode = cmp.Or(asked, t.config.Services.Mode, policy.ServicesOff)
+	mode := cmp.Or(asked, t.config.Services.Mode, policy.ServicesOff)
 	if asked == "" && mode == policy.ServicesProxy && hasOwnDNS(pod) {
-		return policy.ServicesOff, "", nil // It does not resolve names of Services on a local node either.
+		return reach{mode: policy.ServicesOff}, nil // It does not resolve names of Services on a local node either.
 	}
 	if err := t.config.offers(mode); err != nil {
-		return "", "", fmt.Errorf("annotation %s: mode %s is not set up for this virtual node: it %w",
+		return reach{}, fmt.Errorf("annotation %s: mode %s is not set up for this virtual node: it %w",
 			policy.ServicesAnnotation, mode, err)
 	}
-	if conflict := conflictsWith(pod, mode); conflict != "" {
-		return policy.ServicesOff, conflict, nil
+	var reserved []int32
+	if mode == policy.ServicesProxy {
+		reserved, err = reservedPorts(pod)
 	}
-	return mode, "", nil
+	if conflict := conflictsWith(pod, mode, reserved); conflict != "" {
+		return reach{mode: policy.ServicesOff, conflict: conflict}, nil
+	}
+	return reach{mode: mode, reserved: reserved}, err
 }
 
 // hasOwnDNS reports whether a Pod does not use the DNS of the cluster.
@@ -103,16 +116,15 @@ func hasOwnDNS(pod *corev1.Pod) bool {
 }
 
 // conflictsWith says what of a Pod leaves no place for the sidecar of a mode, empty if nothing does.
-func conflictsWith(pod *corev1.Pod, mode policy.ServicesMode) string {
+func conflictsWith(pod *corev1.Pod, mode policy.ServicesMode, reserved []int32) string {
 	volume := func(v corev1.Volume) bool { return v.Name == servicesVolume }
-	ports, _ := reservedPorts(pod) // A Pod whose annotation cannot be read is refused.
 	switch {
 	case !mode.HasSidecar():
 	case hasContainer(&pod.Spec, policy.ServicesContainer):
 		return "it has a container " + policy.ServicesContainer + ": give it another name"
 	case slices.ContainsFunc(pod.Spec.Volumes, volume):
 		return "it has a volume " + servicesVolume + ": give it another name"
-	case mode == policy.ServicesProxy && slices.Contains(ports, dnsPort):
+	case mode == policy.ServicesProxy && slices.Contains(reserved, dnsPort):
 		return fmt.Sprintf("it listens on port %d, on which the sidecar answers: use another port, or another mode", dnsPort)
 	}
 	return ""
@@ -126,8 +138,8 @@ func hasContainer(spec *corev1.PodSpec, name string) bool {
 
 // ReadsServices reports whether the translation of a Pod depends on the Services of its namespace.
 func (t *Translator) ReadsServices(pod *corev1.Pod) bool {
-	mode, _, err := t.services(pod)
-	return err == nil && reachesClusterIPs(mode)
+	r, err := t.services(pod)
+	return err == nil && reachesClusterIPs(r.mode)
 }
 
 // reachesClusterIPs reports whether a Pod can connect to ClusterIPs.
@@ -137,14 +149,13 @@ func reachesClusterIPs(mode policy.ServicesMode) bool {
 
 // chooseServices decides how the Pod reaches Services.
 func (b *builder) chooseServices(services []*corev1.Service) {
-	mode, conflict, err := b.translator.services(b.pod)
-	if err != nil {
+	var err error
+	if b.reach, err = b.translator.services(b.pod); err != nil {
 		b.refuse("%v", err)
 	}
-	if conflict != "" {
-		b.warn("the Pod gets no sidecar, and does not reach Services, because %s", conflict)
+	if b.conflict != "" {
+		b.warn("the Pod gets no sidecar, and does not reach Services, because %s", b.conflict)
 	}
-	b.mode = mode
 	b.links = b.serviceLinks(services)
 }
 

@@ -68,13 +68,9 @@ func (b *builder) proxy() cci.Container {
 	if c.Zone != "" {
 		args = append(args, "--zone="+c.Zone)
 	}
-	ports, err := reservedPorts(b.pod)
-	if err != nil {
-		b.refuse("%v", err)
-	}
-	if len(ports) > 0 {
-		texts := make([]string, len(ports))
-		for i, port := range ports {
+	if len(b.reserved) > 0 {
+		texts := make([]string, len(b.reserved))
+		for i, port := range b.reserved {
 			texts[i] = strconv.Itoa(int(port))
 		}
 		args = append(args, "--reserved-ports="+strings.Join(texts, ","))
@@ -94,12 +90,11 @@ func (b *builder) proxy() cci.Container {
 // apiServerPort returns the port at which containers of mode proxy reach the API server: that of its Service, unless
 // one of them listens on it. Client libraries read it from their variables.
 func (b *builder) apiServerPort() int32 {
-	ports, _ := reservedPorts(b.pod) // A Pod whose annotation cannot be read is refused.
-	if !slices.Contains(ports, apiPort) {
+	if !slices.Contains(b.reserved, apiPort) {
 		return apiPort
 	}
 	port := int32(lastAPIPort)
-	for slices.Contains(ports, port) {
+	for slices.Contains(b.reserved, port) {
 		port--
 	}
 	return port

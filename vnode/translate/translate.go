@@ -182,9 +182,9 @@ type builder struct {
 	// spec is the spec of the Pod with hostPath volumes replaced and emptyDirs split. It is not changed.
 	spec *corev1.PodSpec
 	size sizes.Flavor
-	// mode is how the Pod reaches Services. links are the variables that all containers get for them, and nameservers
-	// those that the sidecar of mode proxy asks. searches are the search domains of the cloud Pod.
-	mode                  policy.ServicesMode
+	reach
+	// links are the variables that all containers get for Services, and nameservers those that the sidecar of mode proxy
+	// asks. searches are the search domains of the cloud Pod.
 	links                 []corev1.EnvVar
 	nameservers, searches []string
 	// wanted is the ephemeral storage that the Pod requests, in GiB.
