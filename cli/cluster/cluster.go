@@ -193,7 +193,7 @@ func (r *Reader) readNamespace(ctx context.Context, name string) (*namespace, er
 	if err == nil {
 		n.labels, n.annotations = object.Labels, object.Annotations
 	}
-	pods, err := r.client.CoreV1().Pods(name).List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+	pods, err := r.client.CoreV1().Pods(name).List(ctx, cached())
 	if err := tolerate(&n.unknown, "the Pods of namespace "+name, err); err != nil {
 		return nil, err
 	}
@@ -282,7 +282,7 @@ func (r *Reader) owner(ctx context.Context, inNamespace string, reference *metav
 
 // readOwners reads all objects of a resource. If the user may not list them, nothing is read.
 func (r *Reader) readOwners(ctx context.Context, resource dynamic.ResourceInterface) error {
-	list, err := resource.List(ctx, cached)
+	list, err := resource.List(ctx, cached())
 	if apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err) {
 		return nil
 	}

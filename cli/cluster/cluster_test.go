@@ -130,7 +130,7 @@ func TestAUserWithoutTheRightToReadNodesKnowsTheVirtualOnes(t *testing.T) {
 	assert.Equal(t, explain.Cloud, explain.Explain(in).Place)
 	pod.Spec.NodeName = ""
 	answer := explain.Explain(in).Text()
-	assert.Contains(t, answer, "virtual-node-cci-0: its state is not known")
+	assert.Contains(t, answer, "virtual-node-cci-0: not known")
 	assert.Contains(t, answer, "the cloud can run the Pod")
 }
 

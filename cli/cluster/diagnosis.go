@@ -98,15 +98,15 @@ func existing(err error) error {
 }
 
 func (d *snapshotReader) readPrograms(ctx context.Context) {
-	deployments, err := d.client.AppsV1().Deployments("").List(ctx, cached)
+	deployments, err := d.client.AppsV1().Deployments("").List(ctx, cached())
 	if d.note(doctor.PartDeployments, err) {
 		d.Deployments = pointers(deployments.Items)
 	}
-	sets, err := d.client.AppsV1().StatefulSets(d.programs).List(ctx, cached)
+	sets, err := d.client.AppsV1().StatefulSets(d.programs).List(ctx, cached())
 	if d.note(doctor.PartStatefulSets, err) {
 		d.StatefulSets = pointers(sets.Items)
 	}
-	daemons, err := d.client.AppsV1().DaemonSets("").List(ctx, cached)
+	daemons, err := d.client.AppsV1().DaemonSets("").List(ctx, cached())
 	if d.note(doctor.PartDaemonSets, err) {
 		d.DaemonSets = pointers(daemons.Items)
 	}
@@ -134,15 +134,15 @@ func (d *snapshotReader) readWebhooks(ctx context.Context) {
 }
 
 func (d *snapshotReader) readWorkloads(ctx context.Context) {
-	nodes, err := d.client.CoreV1().Nodes().List(ctx, cached)
+	nodes, err := d.client.CoreV1().Nodes().List(ctx, cached())
 	if d.note(doctor.PartNodes, err) {
 		d.Nodes = pointers(nodes.Items)
 	}
-	pods, err := d.client.CoreV1().Pods("").List(ctx, cached)
+	pods, err := d.client.CoreV1().Pods("").List(ctx, cached())
 	if d.note(doctor.PartPods, err) {
 		d.Pods = pointers(pods.Items)
 	}
-	namespaces, err := d.client.CoreV1().Namespaces().List(ctx, cached)
+	namespaces, err := d.client.CoreV1().Namespaces().List(ctx, cached())
 	if d.note(doctor.PartNamespaces, err) {
 		d.Namespaces = pointers(namespaces.Items)
 	}

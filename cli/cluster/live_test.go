@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
 
-	"github.com/spillway-k8s/spillway/cli/nodes"
 	"github.com/spillway-k8s/spillway/cli/status"
 	"github.com/spillway-k8s/spillway/internal/explain"
 )
@@ -90,7 +89,7 @@ func TestALiveStatusKnowsTheNamesOfTheVirtualNodes(t *testing.T) {
 	require.Len(t, got.Workloads, 1)
 	assert.Equal(t, 1, got.Workloads[0].Cloud)
 	require.Len(t, got.Nodes, 1)
-	assert.Equal(t, nodes.Unknown, got.Nodes[0].State)
+	assert.Equal(t, explain.NodeUnknown, got.Nodes[0].State)
 }
 
 func TestAnErrorThatIsOverIsForgotten(t *testing.T) {

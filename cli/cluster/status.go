@@ -16,8 +16,8 @@ import (
 	"github.com/spillway-k8s/spillway/cli/status"
 )
 
-// cached are options with which the API server answers from its cache.
-var cached = metav1.ListOptions{ResourceVersion: "0"}
+// cached returns options with which the API server answers from its cache.
+func cached() metav1.ListOptions { return metav1.ListOptions{ResourceVersion: "0"} }
 
 // Nodes returns what the list of the virtual nodes is made of. It blocks for a list for each of them. It may be called
 // repeatedly, and reads everything anew.
@@ -45,7 +45,7 @@ func (r *Reader) Status(ctx context.Context, inNamespace string) (status.Input, 
 			return status.Input{}, err
 		}
 	}
-	pods, err := r.client.CoreV1().Pods(inNamespace).List(ctx, cached)
+	pods, err := r.client.CoreV1().Pods(inNamespace).List(ctx, cached())
 	if err := tolerate(&in.Unknown, "the Pods", err); err != nil {
 		return status.Input{}, err
 	}
@@ -58,7 +58,7 @@ func (r *Reader) Status(ctx context.Context, inNamespace string) (status.Input, 
 func (r *Reader) onNodes(ctx context.Context, all []*corev1.Node, unknown *[]string) ([]*corev1.Pod, error) {
 	found := []*corev1.Pod{}
 	for _, node := range all {
-		options := cached
+		options := cached()
 		options.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", node.Name).String()
 		pods, err := r.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, options)
 		if err := tolerate(unknown, "the Pods on node "+node.Name, err); err != nil {
@@ -85,7 +85,7 @@ func (r *Reader) Cost(ctx context.Context, inNamespace string) (cost.Input, erro
 			return inNamespace != metav1.NamespaceAll && pod.Namespace != inNamespace
 		})
 	} else {
-		pods, err := r.client.CoreV1().Pods(inNamespace).List(ctx, cached)
+		pods, err := r.client.CoreV1().Pods(inNamespace).List(ctx, cached())
 		if err := tolerate(&in.Unknown, "the Pods", err); err != nil {
 			return cost.Input{}, err
 		}
@@ -98,11 +98,11 @@ func (r *Reader) Cost(ctx context.Context, inNamespace string) (cost.Input, erro
 // wholeCluster returns all Nodes and Pods, nil if the user may not list them.
 func (r *Reader) wholeCluster(ctx context.Context, unknown *[]string) (*cost.Cluster, error) {
 	const what = "what fits on local nodes: it takes all Nodes and Pods of the cluster"
-	all, err := r.client.CoreV1().Nodes().List(ctx, cached)
+	all, err := r.client.CoreV1().Nodes().List(ctx, cached())
 	if err != nil {
 		return nil, tolerate(unknown, what, err)
 	}
-	pods, err := r.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, cached)
+	pods, err := r.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, cached())
 	if err != nil {
 		return nil, tolerate(unknown, what, err)
 	}
@@ -113,11 +113,11 @@ func (r *Reader) wholeCluster(ctx context.Context, unknown *[]string) (*cost.Clu
 func (r *Reader) workloads(
 	ctx context.Context, inNamespace string, unknown *[]string,
 ) (func(*corev1.Pod) string, error) {
-	sets, err := r.client.AppsV1().ReplicaSets(inNamespace).List(ctx, cached)
+	sets, err := r.client.AppsV1().ReplicaSets(inNamespace).List(ctx, cached())
 	if err := tolerate(unknown, "the ReplicaSets", err); err != nil {
 		return nil, err
 	}
-	jobs, err := r.client.BatchV1().Jobs(inNamespace).List(ctx, cached)
+	jobs, err := r.client.BatchV1().Jobs(inNamespace).List(ctx, cached())
 	if err := tolerate(unknown, "the Jobs", err); err != nil {
 		return nil, err
 	}

@@ -2,10 +2,10 @@ package command
 
 import (
 	"context"
-	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillway-k8s/spillway/cli/cluster"
 	"github.com/spillway-k8s/spillway/cli/cost"
 )
 
@@ -29,26 +29,16 @@ func (o *options) cost() *cobra.Command {
 }
 
 func (o *options) runCost(ctx context.Context, all bool, output string) error {
-	render, err := renderer(output, func(found cost.Cost) string { return found.Text(all) })
-	if err != nil {
-		return err
-	}
 	namespace, err := o.namespace(all)
 	if err != nil {
 		return err
 	}
-	reader, err := o.newReader(ctx)
-	if err != nil {
-		return err
-	}
-	in, err := reader.Cost(ctx, namespace)
-	if err != nil {
-		return err
-	}
-	text, err := render(cost.Summarize(in))
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(o.Out, text)
-	return err
+	return answer[cost.Cost]{
+		find: func(ctx context.Context, reader *cluster.Reader) (cost.Cost, error) {
+			in, err := reader.Cost(ctx, namespace)
+			return cost.Summarize(in), err
+		},
+		text:   func(found cost.Cost) string { return found.Text(all) },
+		format: output,
+	}.print(ctx, o)
 }

@@ -2,10 +2,10 @@ package command
 
 import (
 	"context"
-	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillway-k8s/spillway/cli/cluster"
 	"github.com/spillway-k8s/spillway/cli/nodes"
 )
 
@@ -25,22 +25,12 @@ func (o *options) nodes() *cobra.Command {
 }
 
 func (o *options) runNodes(ctx context.Context, output string) error {
-	render, err := renderer(output, nodes.List.Text)
-	if err != nil {
-		return err
-	}
-	reader, err := o.newReader(ctx)
-	if err != nil {
-		return err
-	}
-	in, err := reader.Nodes(ctx)
-	if err != nil {
-		return err
-	}
-	text, err := render(nodes.Count(in))
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(o.Out, text)
-	return err
+	return answer[nodes.List]{
+		find: func(ctx context.Context, reader *cluster.Reader) (nodes.List, error) {
+			in, err := reader.Nodes(ctx)
+			return nodes.Count(in), err
+		},
+		text:   nodes.List.Text,
+		format: output,
+	}.print(ctx, o)
 }

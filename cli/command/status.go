@@ -2,11 +2,11 @@ package command
 
 import (
 	"context"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillway-k8s/spillway/cli/cluster"
 	"github.com/spillway-k8s/spillway/cli/status"
 )
 
@@ -39,40 +39,20 @@ func (o *options) status() *cobra.Command {
 }
 
 func (s *statusCommand) run(ctx context.Context) error {
-	render, err := renderer(s.output, func(found status.Status) string { return found.Text(s.all) })
-	if err != nil {
-		return err
-	}
 	namespace, err := s.namespace(s.all)
 	if err != nil {
 		return err
 	}
-	reader, err := s.newReader(ctx)
-	if err != nil {
-		return err
+	a := answer[status.Status]{
+		find: func(ctx context.Context, reader *cluster.Reader) (status.Status, error) {
+			in, err := reader.Status(ctx, namespace)
+			return status.Summarize(in), err
+		},
+		text:   func(found status.Status) string { return found.Text(s.all) },
+		format: s.output,
 	}
-	for printed := ""; ; {
-		in, err := reader.Status(ctx, namespace)
-		if err != nil {
-			return err
-		}
-		text, err := render(status.Summarize(in))
-		if err != nil {
-			return err
-		}
-		if text != printed {
-			if _, err := io.WriteString(s.Out, text); err != nil {
-				return err
-			}
-			printed = text
-		}
-		if !s.watch {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil // Ctrl-C is the way to end a watch.
-		case <-time.After(watchPeriod):
-		}
+	if s.watch {
+		a.period = watchPeriod
 	}
+	return a.print(ctx, s.options)
 }

@@ -10,8 +10,10 @@ import (
 	"text/tabwriter"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/spillway-k8s/spillway/cli/bill"
+	"github.com/spillway-k8s/spillway/cli/nodes"
 	"github.com/spillway-k8s/spillway/internal/explain"
 	"github.com/spillway-k8s/spillway/internal/prices"
 	"github.com/spillway-k8s/spillway/policy"
@@ -110,10 +112,7 @@ func Summarize(in Input) Cost {
 	if in.Prices != nil {
 		c.Currency = in.Prices.Currency()
 	}
-	virtual := map[string]bool{}
-	for _, node := range in.Virtual {
-		virtual[node.Name] = true
-	}
+	virtual := nodes.Names(in.Virtual)
 	var local room
 	if in.Cluster != nil {
 		local = newRoom(in.Cluster.Nodes, in.Cluster.Pods)
@@ -148,10 +147,10 @@ func Summarize(in Input) Cost {
 }
 
 // inCloud returns the Pods on virtual nodes that have not ended, by namespace, workload and name.
-func inCloud(in Input, virtual map[string]bool) []*corev1.Pod {
+func inCloud(in Input, virtual sets.Set[string]) []*corev1.Pod {
 	var pods []*corev1.Pod
 	for _, pod := range in.Pods {
-		if virtual[pod.Spec.NodeName] && !policy.HasEnded(pod) {
+		if virtual.Has(pod.Spec.NodeName) && !policy.HasEnded(pod) {
 			pods = append(pods, pod)
 		}
 	}
@@ -165,7 +164,7 @@ func inCloud(in Input, virtual map[string]bool) []*corev1.Pod {
 // slots are how many slots of its local quota each revision has left. A revision that is not in the map has no quota.
 type slots map[policy.Revision]int
 
-func freeSlots(pods []*corev1.Pod, virtual map[string]bool) slots {
+func freeSlots(pods []*corev1.Pod, virtual sets.Set[string]) slots {
 	free := slots{}
 	for _, pod := range pods {
 		quota, ok, err := policy.ParseLocalReplicas(pod.Annotations)
@@ -176,7 +175,7 @@ func freeSlots(pods []*corev1.Pod, virtual map[string]bool) slots {
 		if _, known := free[revision]; !known {
 			free[revision] = quota
 		}
-		if policy.HoldsLocalSlot(pod, virtual[pod.Spec.NodeName]) {
+		if policy.HoldsLocalSlot(pod, virtual.Has(pod.Spec.NodeName)) {
 			free[revision]--
 		}
 	}

@@ -182,7 +182,7 @@ func boolToInt(b bool) int {
 }
 
 func nodeOf(n *nodes.Node) Node {
-	node := Node{Name: n.Name, Ready: n.State == nodes.Ready, State: n.State}
+	node := Node{Name: n.Name, Ready: n.State == explain.NodeReady, State: n.State}
 	load := func(resource, used, capacity string, usedValue, all int64) {
 		percent := 0
 		if usedValue > 0 {

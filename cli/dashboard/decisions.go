@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-k8s/spillway/cli/nodes"
 	"github.com/spillway-k8s/spillway/cli/status"
 	"github.com/spillway-k8s/spillway/internal/explain"
 	"github.com/spillway-k8s/spillway/policy"
@@ -34,15 +35,12 @@ const maxText = 500
 // decisions returns the newest decisions: Events of Spillway, and where the scheduler has put Pods with a key of
 // Spillway, or why it has not.
 func decisions(in status.Input, events []*corev1.Event) []Decision {
-	virtual := map[string]bool{}
-	for _, node := range in.Nodes {
-		virtual[node.Name] = true
-	}
+	virtual := nodes.Names(in.Nodes)
 	var all []Decision
 	pods := map[[2]string]*corev1.Pod{}
 	for _, pod := range in.Pods {
 		pods[[2]string{pod.Namespace, pod.Name}] = pod
-		if d, ok := decisionOf(pod, virtual[pod.Spec.NodeName]); ok {
+		if d, ok := decisionOf(pod, virtual.Has(pod.Spec.NodeName)); ok {
 			all = append(all, d)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
+	"github.com/spillway-k8s/spillway/cli/nodes"
 	"github.com/spillway-k8s/spillway/internal/diagnosis"
 	"github.com/spillway-k8s/spillway/internal/explain"
 	"github.com/spillway-k8s/spillway/policy"
@@ -160,10 +161,7 @@ func checkSlots(s *Snapshot) []diagnosis.Finding {
 			since = d.CreationTimestamp.Time
 		}
 	}
-	local := map[string]bool{}
-	for _, node := range s.localNodes() {
-		local[node.Name] = true
-	}
+	local := nodes.Names(s.localNodes())
 	global, _ := policy.ParseSwitch(s.Switch) // A malformed one is a state of the switch.
 	namespaces := map[string]*corev1.Namespace{}
 	for _, n := range s.Namespaces {
@@ -173,7 +171,7 @@ func checkSlots(s *Snapshot) []diagnosis.Finding {
 	var without []string
 	for _, pod := range s.Pods {
 		n := namespaces[pod.Namespace]
-		if n == nil || !local[pod.Spec.NodeName] || !policy.IsActive(pod) || !calls.Place(&pod.Spec) ||
+		if n == nil || !local.Has(pod.Spec.NodeName) || !policy.IsActive(pod) || !calls.Place(&pod.Spec) ||
 			!pod.CreationTimestamp.After(since) || pod.Annotations[policy.LocalSlotAnnotation] == string(pod.UID) {
 			continue
 		}
@@ -351,15 +349,15 @@ func checkRights(s *Snapshot) []diagnosis.Finding {
 }
 
 func checkVirtualNodes(s *Snapshot) []diagnosis.Finding {
-	nodes := s.virtualNodes()
-	if len(nodes) == 0 {
+	virtual := s.virtualNodes()
+	if len(virtual) == 0 {
 		return []diagnosis.Finding{found(CodeNoVirtualNode, "", "no Node has the labels of a virtual node of Spillway").
 			Filled("NAMESPACE", s.Installation.Namespace)}
 	}
 	var findings []diagnosis.Finding
-	for _, node := range nodes {
+	for _, node := range virtual {
 		object := "Node " + node.Name
-		if state := explain.NodeState(node); state != "" {
+		if state := explain.NodeState(node); !explain.TakesPods(state) {
 			code := CodeNodeNotReady
 			if !strings.HasPrefix(state, "not ready") {
 				if code = CodeNodeCordoned; node.Annotations[policy.SoldOutUntilAnnotation] != "" {
@@ -435,13 +433,10 @@ func isProgram(c *corev1.Container, name string) bool {
 }
 
 func checkDeletionCost(s *Snapshot) []diagnosis.Finding {
-	virtual := map[string]bool{}
-	for _, node := range s.virtualNodes() {
-		virtual[node.Name] = true
-	}
+	virtual := nodes.Names(s.virtualNodes())
 	writers := map[string][]string{}
 	for _, pod := range s.Pods {
-		if !virtual[pod.Spec.NodeName] || pod.Annotations[policy.DeletionCostAnnotation] == "" {
+		if !virtual.Has(pod.Spec.NodeName) || pod.Annotations[policy.DeletionCostAnnotation] == "" {
 			continue
 		}
 		for _, entry := range pod.ManagedFields {

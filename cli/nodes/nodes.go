@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/spillway-k8s/spillway/cli/bill"
 	"github.com/spillway-k8s/spillway/internal/explain"
@@ -39,17 +40,11 @@ type List struct {
 	Unknown  []string `json:"unknown,omitempty"`
 }
 
-// Ready is the State of a virtual node that takes Pods.
-const Ready = "ready"
-
-// Unknown is the state of a node of which nothing but the name is known.
-const Unknown = "not known"
-
 // Node is the load of a virtual node. CPU and memory are requests, as the scheduler counts them.
 type Node struct {
 	Name string `json:"name"`
 	Zone string `json:"zone,omitempty"`
-	// State is Ready, or says why the node takes no new Pods.
+	// State is explain.NodeReady or explain.NodeUnknown, or says why the node takes no new Pods.
 	State string `json:"state"`
 	// LockedUntil is when the lock of a cloud that is sold out ends, in RFC 3339. It is empty without a lock.
 	LockedUntil string `json:"lockedUntil,omitempty"`
@@ -72,6 +67,15 @@ type Problem struct {
 	Message string `json:"message"`
 	// Since is when it began, in RFC 3339.
 	Since string `json:"since"`
+}
+
+// Names returns the names of nodes.
+func Names(all []*corev1.Node) sets.Set[string] {
+	names := sets.New[string]()
+	for _, node := range all {
+		names.Insert(node.Name)
+	}
+	return names
 }
 
 // Count counts. It takes time in proportion to the number of Pods.
@@ -100,11 +104,8 @@ func Count(in Input) List {
 func newNode(object *corev1.Node) *Node {
 	n := &Node{
 		Name: object.Name, Zone: object.Labels[corev1.LabelTopologyZone],
-		State: cmp.Or(explain.NodeState(object), Ready), Used: corev1.ResourceList{},
+		State: explain.NodeState(object), Used: corev1.ResourceList{},
 		Capacity: object.Status.Allocatable,
-	}
-	if explain.IsName(object) {
-		n.State = Unknown
 	}
 	until, err := time.Parse(time.RFC3339, object.Annotations[policy.SoldOutUntilAnnotation])
 	if err == nil && object.Spec.Unschedulable {
@@ -135,7 +136,7 @@ func (n *Node) add(pod *corev1.Pod, billed bill.Sum) {
 
 // Load returns Pods, CPU and memory of the node, each of its capacity, as columns of a table.
 func (n Node) Load() string {
-	if n.State == Unknown {
+	if n.State == explain.NodeUnknown {
 		return "-\t-\t-"
 	}
 	return fmt.Sprintf("%d of %d\t%s of %s\t%s of %s", n.Pods, n.Capacity.Pods().Value(), n.Used.Cpu(),

@@ -58,10 +58,7 @@ type Workload struct {
 
 // Summarize counts. It takes time in proportion to the number of Pods.
 func Summarize(in Input) Status {
-	virtual := map[string]bool{}
-	for _, node := range in.Nodes {
-		virtual[node.Name] = true
-	}
+	virtual := nodes.Names(in.Nodes)
 	workloads := map[[2]string]*Workload{}
 	shown := map[[2]string]bool{}
 	for _, pod := range in.Pods {
@@ -74,7 +71,7 @@ func Summarize(in Input) Status {
 			w = &Workload{Namespace: key[0], Name: key[1]}
 			workloads[key] = w
 		}
-		inCloud := virtual[pod.Spec.NodeName]
+		inCloud := virtual.Has(pod.Spec.NodeName)
 		w.count(pod, inCloud)
 		if inCloud {
 			w.sum = w.sum.Plus(bill.Of(in.Policy, in.Prices, pod))

@@ -207,7 +207,7 @@ func (s *subject) workloadLabels() map[string]string {
 func (s *subject) virtualNodes() []policy.VirtualNode {
 	nodes := make([]policy.VirtualNode, 0, len(s.Nodes))
 	for _, node := range s.Nodes {
-		if IsName(node) {
+		if isName(node) {
 			continue // Policy then assumes that the selectors of the Pod match.
 		}
 		nodes = append(nodes, policy.VirtualNode{Name: node.Name, Labels: node.Labels})
@@ -215,8 +215,8 @@ func (s *subject) virtualNodes() []policy.VirtualNode {
 	return nodes
 }
 
-// IsName reports whether nothing but the name of a node is known.
-func IsName(node *corev1.Node) bool {
+// isName reports whether nothing but the name of a node is known.
+func isName(node *corev1.Node) bool {
 	return len(node.Status.Conditions) == 0 && len(node.Status.Allocatable) == 0
 }
 

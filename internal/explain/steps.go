@@ -184,13 +184,7 @@ func (s *subject) cloudStep() Step {
 	usable := false
 	for _, node := range s.Nodes {
 		state := NodeState(node)
-		if state == "" {
-			usable = true
-			state = "ready"
-			if IsName(node) {
-				state = "its state is not known"
-			}
-		}
+		usable = usable || TakesPods(state)
 		states = append(states, node.Name+": "+state)
 	}
 	if usable {
@@ -199,15 +193,28 @@ func (s *subject) cloudStep() Step {
 	return Step{"cloud", Prevents, strings.Join(states, "; ")}
 }
 
-// NodeState says why a virtual node takes no new Pods, or returns an empty text if it takes them.
+// The states of a virtual node that takes Pods. Other states say why it takes none.
+const (
+	NodeReady = "ready"
+	// NodeUnknown is the state of a node of which the user may know no more than the name. It may take Pods.
+	NodeUnknown = "not known"
+)
+
+// TakesPods reports whether a virtual node in a state takes Pods, as far as is known.
+func TakesPods(state string) bool { return state == NodeReady || state == NodeUnknown }
+
+// NodeState returns the state of a virtual node.
 func NodeState(node *corev1.Node) string {
+	if isName(node) {
+		return NodeUnknown
+	}
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == corev1.NodeReady && condition.Status != corev1.ConditionTrue {
 			return "not ready: " + condition.Message
 		}
 	}
 	if !node.Spec.Unschedulable {
-		return ""
+		return NodeReady
 	}
 	if until, err := time.Parse(time.RFC3339, node.Annotations[policy.SoldOutUntilAnnotation]); err == nil {
 		return "the cloud is sold out; locked until " + until.UTC().Format(time.RFC3339)
