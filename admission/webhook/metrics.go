@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/spillway-k8s/spillway/internal/counters"
 	"github.com/spillway-k8s/spillway/internal/evaluation"
 )
 
@@ -56,6 +57,12 @@ func newMetrics(registerer prometheus.Registerer) (metrics, error) {
 		return metrics{}, fmt.Errorf("registering the metrics of the webhook: %w", err)
 	}
 	return m, nil
+}
+
+// start exports the counters of a webhook.
+func (m metrics) start(webhook string) {
+	counters.Start(m.requests, []string{webhook}, counters.Values(
+		outcomeMutated, outcomeUntouched, outcomeFailed, outcomeRefused, outcomeMalformed, outcomeBusy))
 }
 
 func (m metrics) observe(webhook string, o outcome, duration time.Duration) {

@@ -99,8 +99,10 @@ func New(c Config, registerer prometheus.Registerer, logger *slog.Logger) (http.
 		NamespacePath:  &namespaceReviewer{validator: c.Validator, logger: logger},
 		UninstallPath:  &uninstallReviewer{inCloud: c.InCloud, guard: c.Guard, logger: logger},
 	} {
+		name := strings.TrimPrefix(path, "/")
+		m.start(name)
 		mux.Handle("POST "+path, &handler{
-			name: strings.TrimPrefix(path, "/"), reviewer: r, memory: memory, metrics: m, logger: logger,
+			name: name, reviewer: r, memory: memory, metrics: m, logger: logger,
 		})
 	}
 	return mux, nil

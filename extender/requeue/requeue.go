@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/spillway-k8s/spillway/extender/ledger"
+	"github.com/spillway-k8s/spillway/internal/counters"
 	"github.com/spillway-k8s/spillway/internal/worker"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -66,6 +67,7 @@ func New(
 	if err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
+	counters.Start(r.done, []string{outcomeRequeued, outcomeGone, outcomeFailed})
 	r.loop, err = worker.New(worker.Config[ledger.PodRef]{
 		Name: "requeue", Workers: workers, Namespace: func(pod ledger.PodRef) string { return pod.Namespace },
 		Reconcile:        r.requeue,

@@ -101,7 +101,7 @@ func TestEveryRequeueChangesThePodWhateverTheClockReturns(t *testing.T) {
 		seen[patch.Annotations[policy.RequeueAnnotation]] = true
 	}
 	assert.Len(t, seen, 5)
-	requireCounts(t, registry, map[string]float64{"requeued": 5})
+	requireCounts(t, registry, map[string]float64{"requeued": 5, "gone": 0, "failed": 0})
 }
 
 func TestAFailedRequeueIsRetried(t *testing.T) {
@@ -110,7 +110,7 @@ func TestAFailedRequeueIsRetried(t *testing.T) {
 	r, registry := run(t, client, &leader{})
 	r.Add(ref("web"))
 	assert.EqualValues(t, "uid-web", (<-accepted).UID)
-	requireCounts(t, registry, map[string]float64{"failed": 3, "requeued": 1})
+	requireCounts(t, registry, map[string]float64{"requeued": 1, "gone": 0, "failed": 3})
 }
 
 func TestAPodThatIsGoneIsNotRetried(t *testing.T) {
@@ -124,7 +124,7 @@ func TestAPodThatIsGoneIsNotRetried(t *testing.T) {
 			time.Sleep(100 * time.Millisecond) // Five times the delay of a retry.
 			r.Add(ref("web"))
 			assert.EqualValues(t, "uid-web", (<-accepted).UID, "the first patch that is accepted")
-			requireCounts(t, registry, map[string]float64{"gone": 1, "requeued": 1})
+			requireCounts(t, registry, map[string]float64{"requeued": 1, "gone": 1, "failed": 0})
 		})
 	}
 }

@@ -35,7 +35,7 @@ func (s *server) decode(c *gin.Context, reservation *serve.Reservation, into any
 		return true
 	}
 	if errors.Is(err, serve.ErrBusy) {
-		s.metrics.outcome(c, "busy")
+		s.metrics.outcome(c, outcomeBusy)
 		serve.RejectBusy(c.Writer, err.Error())
 		return false
 	}
@@ -131,7 +131,7 @@ func checkPod(pod *corev1.Pod) error {
 // reject responds with status 400 to a malformed request.
 func (s *server) reject(c *gin.Context, err error) {
 	s.logger.WarnContext(c, "rejected a malformed request", "path", c.Request.URL.Path, "err", err)
-	s.metrics.outcome(c, "malformed")
+	s.metrics.outcome(c, outcomeMalformed)
 	c.String(http.StatusBadRequest, "Spillway: %s\n", err)
 }
 

@@ -14,8 +14,6 @@ import (
 const (
 	filterPath  = "/v1/filter"
 	dryRunQuery = "dryRun=true"
-	// dryRunVerb is the verb under which metrics count dry runs.
-	dryRunVerb = "filter_dry_run"
 )
 
 // maxWholeNodes is how many nodes Kubernetes supports. A dry run may describe as many, and the answer repeats them.

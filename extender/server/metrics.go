@@ -7,11 +7,27 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/spillway-k8s/spillway/internal/counters"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
 // outcomeKey is the key of the outcome in the context of a request.
 const outcomeKey = "outcome"
+
+// Verbs and outcomes of requests, in metrics.
+const (
+	verbFilter     = "filter"
+	verbDryRun     = "filter_dry_run"
+	verbPrioritize = "prioritize"
+	verbPreempt    = "preempt"
+
+	outcomeOK        = "ok"
+	outcomeRefused   = "refused"
+	outcomeError     = "error"
+	outcomeMalformed = "malformed"
+	outcomeBusy      = "busy"
+	outcomeForbidden = "forbidden"
+)
 
 type metrics struct {
 	requests  *prometheus.CounterVec
@@ -41,6 +57,8 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 			return nil, fmt.Errorf("registering metrics: %w", err)
 		}
 	}
+	counters.Start(m.requests, []string{verbFilter, verbDryRun, verbPrioritize, verbPreempt},
+		[]string{outcomeOK, outcomeRefused, outcomeError, outcomeMalformed, outcomeBusy, outcomeForbidden})
 	return m, nil
 }
 
@@ -50,7 +68,7 @@ func (m *metrics) outcome(c *gin.Context, outcome string) { c.Set(outcomeKey, ou
 func (m *metrics) answered(c *gin.Context, verb string, took time.Duration) {
 	outcome := c.GetString(outcomeKey)
 	if outcome == "" {
-		outcome = "ok"
+		outcome = outcomeOK
 	}
 	m.requests.WithLabelValues(verb, outcome).Inc()
 	m.duration.WithLabelValues(verb).Observe(took.Seconds())

@@ -60,9 +60,9 @@ func New(p Placement, clients []string, registry *prometheus.Registry, logger *s
 	handle := func(verb string, handler gin.HandlerFunc) {
 		verbs.POST("/v1/"+verb, s.measure(verb), s.authorize(clients), s.checkQuery, handler)
 	}
-	handle("filter", s.filter)
-	handle("prioritize", s.prioritize)
-	handle("preempt", s.preempt)
+	handle(verbFilter, s.filter)
+	handle(verbPrioritize, s.prioritize)
+	handle(verbPreempt, s.preempt)
 	health := s.engine()
 	health.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	health.GET("/readyz", s.readyz)
@@ -145,11 +145,11 @@ func (s *server) filtered(
 		return nil
 	case err != nil:
 		s.logger.WarnContext(c, "filter failed", "pod", pod.Namespace+"/"+pod.Name, "dryRun", isDryRun(c), "err", err)
-		s.metrics.outcome(c, "error")
+		s.metrics.outcome(c, outcomeError)
 		s.closeConnection(c)
 		response.Error = "Spillway: " + err.Error()
 	case result.Refusal != "":
-		s.metrics.outcome(c, "refused")
+		s.metrics.outcome(c, outcomeRefused)
 		response.FailedAndUnresolvableNodes = extenderv1.FailedNodesMap{names[0]: result.Refusal}
 	default:
 		response.NodeNames = &result.Names
@@ -199,7 +199,7 @@ func (s *server) preempt(c *gin.Context) {
 	case err != nil:
 		// The response has no field for an error. A status code ends this attempt, and no Pod is evicted.
 		s.logger.WarnContext(c, "preempt failed", "pod", args.Pod.Namespace+"/"+args.Pod.Name, "err", err)
-		s.metrics.outcome(c, "error")
+		s.metrics.outcome(c, outcomeError)
 		s.closeConnection(c)
 		c.String(http.StatusServiceUnavailable, "Spillway: %s\n", err)
 	default:
@@ -225,7 +225,7 @@ func (s *server) measure(verb string) gin.HandlerFunc {
 		c.Next()
 		counted := verb
 		if isDryRun(c) {
-			counted = dryRunVerb
+			counted = verbDryRun
 		}
 		s.metrics.answered(c, counted, time.Since(start))
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/spillway-k8s/spillway/internal/counters"
 )
 
 // Limits are how many connections and requests in flight a server has at most, and how many of them one address of a
@@ -76,6 +78,19 @@ func NewRejections(registerer prometheus.Registerer) (*Rejections, error) {
 	return &Rejections{total}, nil
 }
 
+// Causes of rejections.
+const (
+	causeConnections = "connections"
+	causeRequests    = "requests"
+)
+
+// start exports the counters of a server.
+func (r *Rejections) start(server string) {
+	if r != nil {
+		counters.Start(r.total, []string{server}, []string{causeConnections, causeRequests})
+	}
+}
+
 func (r *Rejections) count(server, cause string) {
 	if r != nil {
 		r.total.WithLabelValues(server, cause).Inc()
@@ -127,7 +142,7 @@ func (s Server) limitRequests(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		source := sourceOf(r.RemoteAddr)
 		if !shares.Take(source) {
-			s.Rejections.count(s.Name, "requests")
+			s.Rejections.count(s.Name, causeRequests)
 			RejectBusy(w, "this server has too many requests in flight, or too many of this client")
 			return
 		}
@@ -182,7 +197,7 @@ func (s Server) limitConnections(listener net.Listener) net.Listener {
 	limits := s.limits()
 	return &limitedListener{
 		listener, NewShares(limits.Connections, limits.ConnectionsOfOne), &pending{limit: limits.Pending},
-		func() { s.Rejections.count(s.Name, "connections") },
+		func() { s.Rejections.count(s.Name, causeConnections) },
 	}
 }
 

@@ -84,6 +84,7 @@ func (s Server) Run(ctx context.Context) error {
 
 // serve serves on a listener, which it closes.
 func (s Server) serve(ctx context.Context, listener net.Listener) error {
+	s.Rejections.start(s.Name)
 	server := s.httpServer()
 	server.BaseContext = func(net.Listener) context.Context { return context.WithoutCancel(ctx) }
 	listener = s.limitConnections(listener)

@@ -159,6 +159,7 @@ func TestAPodThatCannotRunInTheCloudIsRefused(t *testing.T) {
 			assert.Equal(t, test.requeue, h.reconciles(pod))
 			h.assertEvent("Warning " + test.reason)
 			assert.Equal(t, test.phase, h.status().Phase)
+			assert.Contains(t, refusals(), test.reason, "it is counted from zero")
 			assert.EqualValues(t, 1, h.metric(h.metrics.refused.WithLabelValues(test.reason)))
 			if test.phase == corev1.PodFailed {
 				assert.Equal(t, test.reason, h.status().Reason)

@@ -1,10 +1,16 @@
 package provider
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/spillway-k8s/spillway/internal/counters"
+	"github.com/spillway-k8s/spillway/policy"
+	"github.com/spillway-k8s/spillway/vnode/translate"
 )
 
 // metrics counts what happens to Pods.
@@ -22,7 +28,7 @@ func newMetrics(registerer prometheus.Registerer) metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return factory.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
-	return metrics{
+	m := metrics{
 		creation: factory.NewHistogram(prometheus.HistogramOpts{
 			Name:    "spillway_vnode_pod_creation_seconds",
 			Help:    "Time from when the node acknowledged a Pod until the cloud accepted its cloud Pod.",
@@ -37,6 +43,20 @@ func newMetrics(registerer prometheus.Registerer) metrics {
 		lost: counter("spillway_vnode_pods_lost_total",
 			"Cloud Pods that disappeared without a request to delete them."),
 	}
+	counters.Start(m.refused, refusals())
+	return m
+}
+
+// refusals are the reasons for which Pods are refused: those of the rules, those that hold a Pod, and those below.
+func refusals() []string {
+	reasons := slices.Concat(held, []policy.Reason{
+		policy.ReasonLabelOff, policy.ReasonInvalid, policy.ReasonSchedulingGroup, policy.ReasonQuota,
+		translate.ReasonUnsupported, ReasonRefused, ReasonMirrorLimit,
+	})
+	for _, rule := range policy.Rules() {
+		reasons = append(reasons, rule.Reason)
+	}
+	return counters.Values(reasons...)
 }
 
 var podsDesc = prometheus.NewDesc("spillway_vnode_pods", "Pods of this node, by phase.", []string{"phase"}, nil)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/spillway-k8s/spillway/internal/counters"
 )
 
 // metrics are the metrics of the server.
@@ -57,6 +59,11 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 				"that the server does not have (request).",
 		}, []string{"cause"}),
 	}
+	kinds := []string{kindService.name, kindEndpointSlice.name, kindNode.name, kindServiceCIDR.name}
+	counters.Start(m.events, kinds)
+	counters.Start(m.bytes, kinds)
+	counters.Start(m.cutOff, []string{causeBlocked, causeBehind, causeLost})
+	counters.Start(m.refused, []string{causeToken, causeElsewhere, causeRate, causeRequest})
 	return m, m.register(m.streams, m.events, m.bytes, m.cutOff, m.refused)
 }
 

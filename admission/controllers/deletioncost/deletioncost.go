@@ -22,6 +22,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/admission/controllers/podcache"
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
+	"github.com/spillway-k8s/spillway/internal/counters"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -59,7 +60,7 @@ func New(c Config, registerer prometheus.Registerer) (*Controller, error) {
 	if err := registerer.Register(written); err != nil {
 		return nil, fmt.Errorf("registering the metrics of controller %s: %w", name, err)
 	}
-	reconciler.ExportFailures(c.Failures, name)
+	counters.Start(c.Failures, []string{name})
 	return &Controller{Config: c, written: written}, nil
 }
 

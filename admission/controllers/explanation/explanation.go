@@ -19,6 +19,7 @@ import (
 	"github.com/spillway-k8s/spillway/admission/controllers/podcache"
 	"github.com/spillway-k8s/spillway/admission/controllers/podevents"
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
+	"github.com/spillway-k8s/spillway/internal/counters"
 	"github.com/spillway-k8s/spillway/internal/evaluation"
 	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
@@ -82,7 +83,7 @@ func New(c Config, registerer prometheus.Registerer) (*Controller, error) {
 	if err := registerer.Register(explained); err != nil {
 		return nil, fmt.Errorf("registering the metrics of controller %s: %w", name, err)
 	}
-	reconciler.ExportFailures(c.Failures, name)
+	counters.Start(c.Failures, []string{name})
 	return &Controller{Config: c, explained: explained}, nil
 }
 

@@ -61,12 +61,6 @@ func NewFailures(registerer prometheus.Registerer) (*prometheus.CounterVec, erro
 	return failures, nil
 }
 
-// ExportFailures exports the counter of a controller at zero. Without it the first failure would create the counter at
-// one, and a rate does not see that.
-func ExportFailures(failures *prometheus.CounterVec, controller string) {
-	failures.WithLabelValues(controller)
-}
-
 // Trigger requests a reconciliation of a backlog. The zero value is not usable.
 type Trigger struct{ requested chan struct{} }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/spillway-k8s/spillway/admission/controllers/podcache"
 	"github.com/spillway-k8s/spillway/admission/controllers/podevents"
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
+	"github.com/spillway-k8s/spillway/internal/counters"
 	"github.com/spillway-k8s/spillway/internal/evaluation"
 	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
@@ -79,7 +80,9 @@ func New(c Config, registerer prometheus.Registerer) (*Controller, error) {
 	if err := registerer.Register(added); err != nil {
 		return nil, fmt.Errorf("registering the metrics of controller %s: %w", name, err)
 	}
-	reconciler.ExportFailures(c.Failures, name)
+	counters.Start(c.Failures, []string{name})
+	counters.Start(added, counters.Values(policy.ReasonSwitchOn, policy.ReasonLabelEnforce,
+		policy.ReasonLabelLocalPrefer, policy.ReasonLabelAuto, policy.ReasonNamespaceEnforce))
 	return &Controller{Config: c, added: added}, nil
 }
 
