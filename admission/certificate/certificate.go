@@ -21,6 +21,8 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/spillway-k8s/spillway/internal/logging"
 )
 
 const (
@@ -130,7 +132,7 @@ func (s *Source) Run(ctx context.Context) error {
 			if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
 				s.failures.Inc()
 				s.logger.Warn("reconciling the certificate failed and is retried",
-					"secret", s.config.Namespace+"/"+s.config.Secret, "err", err)
+					logging.Object("secret", s.config.Namespace, s.config.Secret), "err", err)
 			}
 		}
 		timer := time.NewTimer(delay)
@@ -179,7 +181,7 @@ func (s *Source) load(secret *corev1.Secret) error {
 		return err
 	}
 	if before := s.served.Swap(pair); before == nil || !bytes.Equal(before.Certificate[0], pair.Certificate[0]) {
-		s.logger.Info("serving a certificate", "notAfter", pair.Leaf.NotAfter, "dnsNames", pair.Leaf.DNSNames)
+		s.logger.Info("serving a certificate", "until", pair.Leaf.NotAfter, "dnsNames", pair.Leaf.DNSNames)
 	}
 	return nil
 }
@@ -199,7 +201,7 @@ func (s *Source) write(ctx context.Context, secret *corev1.Secret, data map[stri
 	if err != nil {
 		return fmt.Errorf("storing a new certificate in Secret %s/%s: %w", s.config.Namespace, s.config.Secret, err)
 	}
-	s.logger.Info("created a new certificate", "secret", s.config.Namespace+"/"+s.config.Secret)
+	s.logger.Info("created a new certificate", logging.Object("secret", s.config.Namespace, s.config.Secret))
 	return nil
 }
 

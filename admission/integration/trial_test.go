@@ -24,6 +24,7 @@ import (
 	"github.com/spillway-k8s/spillway/admission/config"
 	"github.com/spillway-k8s/spillway/admission/webhook"
 	loader "github.com/spillway-k8s/spillway/internal/config"
+	"github.com/spillway-k8s/spillway/internal/logging/loggingtest"
 	"github.com/spillway-k8s/spillway/internal/run"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/programtest"
@@ -173,7 +174,8 @@ func launch(t *testing.T, change func(*config.Config)) *process {
 	change(cfg)
 	require.NoError(t, cfg.Validate())
 	p := &process{ended: make(chan error, 1), health: "http://" + cfg.HealthListen, logs: &programtest.Log{}}
-	logger := slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	text := slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelDebug})
+	logger := slog.New(loggingtest.Handler(t, text))
 	a, err := app.New(cfg, "host", logger)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())

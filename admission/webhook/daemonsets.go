@@ -43,12 +43,13 @@ func (d *daemonSetReviewer) review(
 	requireNodeType(&out.Spec.Template.Spec, corev1.NodeSelectorOpNotIn)
 	response.Patch, err = patchFor(request.Object.Raw, set, out)
 	if err != nil {
-		d.logger.Error("a DaemonSet stays unchanged", "namespace", request.Namespace, "name", set.Name, "err", err)
+		d.logger.Error("a DaemonSet stays unchanged",
+			"kind", "DaemonSet", "namespace", request.Namespace, "name", set.Name, "err", err)
 		response.Warnings = lines("spillway left the DaemonSet unchanged: " + err.Error())
 		return response, outcomeFailed, nil
 	}
 	d.logger.Debug("reviewed a DaemonSet",
-		"namespace", request.Namespace, "name", set.Name, "changed", response.Patch != nil)
+		"kind", "DaemonSet", "namespace", request.Namespace, "name", set.Name, "changed", response.Patch != nil)
 	return patched(response)
 }
 

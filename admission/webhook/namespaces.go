@@ -79,7 +79,7 @@ func (n *namespaceReviewer) review(
 	if response.Allowed {
 		return response, outcomeUntouched, nil
 	}
-	n.logger.Debug("rejected a Namespace", "name", request.Name, "err", errs.ToAggregate())
+	n.logger.Debug("rejected a Namespace", "namespace", request.Name, "err", errs.ToAggregate())
 	kind := corev1.SchemeGroupVersion.WithKind("Namespace").GroupKind()
 	response.Result = new(apierrors.NewInvalid(kind, request.Name, errs).Status())
 	return response, outcomeRefused, nil

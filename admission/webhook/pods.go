@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-k8s/spillway/internal/evaluation"
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/rawjson"
 	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/internal/tracing"
@@ -60,12 +61,12 @@ func (p *podReviewer) review(
 	}
 	tracing.End(span, err, "decision", result.Describe())
 	if err != nil {
-		p.logger.Error("a Pod stays unchanged", "namespace", request.Namespace,
-			"name", pod.Name, "generateName", pod.GenerateName, "err", err)
+		p.logger.Error("a Pod stays unchanged",
+			logging.Pod(request.Namespace, pod.Name, pod.UID), "generateName", pod.GenerateName, "err", err)
 		response.Warnings = append(response.Warnings, lines("spillway left the Pod unchanged: "+err.Error())...)
 		return response, outcomeFailed, nil
 	}
-	p.logger.Debug("reviewed a Pod", "namespace", request.Namespace, "name", pod.Name, "generateName", pod.GenerateName,
+	p.logger.Debug("reviewed a Pod", logging.Pod(request.Namespace, pod.Name, pod.UID), "generateName", pod.GenerateName,
 		"managed", result.Managed, "decision", result.Describe())
 	return patched(response)
 }

@@ -85,7 +85,7 @@ func (u *uninstallReviewer) review(
 	if running == 0 || guard.Labels[policy.UninstallLabel] == policy.UninstallForced {
 		return &admissionv1.AdmissionResponse{Allowed: true, Warnings: notice(&guard)}, outcomeUntouched, nil
 	}
-	u.logger.Info("rejected the uninstallation of Spillway", "podsInCloud", running)
+	u.logger.Info("rejected the uninstallation of Spillway", "pods", running)
 	return &admissionv1.AdmissionResponse{Result: &metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden,
 		Message: u.rejection(running),

@@ -161,7 +161,7 @@ func (h *handler) review(
 	response, result, err := h.reviewer.review(ctx, request)
 	if limit, ok := errors.AsType[*rawjson.LimitError](err); ok {
 		h.logger.Warn("rejected an object that takes long to decode", "webhook", h.name,
-			"namespace", request.Namespace, "name", request.Name, "err", err)
+			"kind", request.Kind.Kind, "namespace", request.Namespace, "name", request.Name, "err", err)
 		return &admissionv1.AdmissionResponse{Result: &metav1.Status{
 			Status: metav1.StatusFailure, Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid,
 			Message: limit.Error(),

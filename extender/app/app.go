@@ -127,7 +127,7 @@ func (e *Extender) PlacementWith(slots placement.Slots) *placement.Placement {
 
 // Run blocks until ctx ends or a part fails.
 func (e *Extender) Run(ctx context.Context) error {
-	e.logger.Info("starting", "listen", e.cfg.Listen)
+	e.logger.Info("starting", "address", e.cfg.Listen)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.facts.Run(ctx) })
 	group.Go(func() error { e.nodes.Run(ctx, e.clients.Metadata); return nil })

@@ -17,6 +17,7 @@ import (
 	"github.com/spillway-k8s/spillway/extender/ledger"
 	"github.com/spillway-k8s/spillway/extender/nodes"
 	"github.com/spillway-k8s/spillway/extender/slowcall"
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -163,7 +164,7 @@ func (p *Placement) filter(ctx context.Context, c candidate, view nodes.View, na
 	case allowed.virtual:
 		chosen = virtual
 	}
-	p.logger.DebugContext(ctx, "filtered nodes", "pod", ledger.RefOf(c.pod).NamespacedName,
+	p.logger.DebugContext(ctx, "filtered nodes", logging.Pod(c.pod.Namespace, c.pod.Name, c.pod.UID),
 		"decision", c.Describe(), "reason", reason, "nodes", len(chosen), "dryRun", c.dryRun)
 	if len(chosen) > 0 {
 		return FilterResult{Names: chosen, Reason: reason}, nil

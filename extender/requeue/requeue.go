@@ -20,6 +20,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/extender/ledger"
 	"github.com/spillway-k8s/spillway/internal/counters"
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/worker"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -74,7 +75,8 @@ func New(
 		MinRetryInterval: minRetryInterval, MaxRetryInterval: maxRetryInterval,
 		Failed: func(pod ledger.PodRef, _ int, delay time.Duration, err error) {
 			r.done.WithLabelValues(outcomeFailed).Inc()
-			logger.Warn("requeueing the pod failed", "pod", pod.NamespacedName, "retryAfter", delay, "err", err)
+			logger.Warn("requeueing the pod failed", logging.Pod(pod.Namespace, pod.Name, pod.UID),
+				"retryAfter", delay, "err", err)
 		},
 	})
 	return r, err

@@ -25,7 +25,7 @@ func (s *server) authorize(names []string) gin.HandlerFunc {
 			return
 		}
 		s.logger.WarnContext(c, "rejected a client",
-			"client", found, "remote", c.Request.RemoteAddr, "path", c.Request.URL.Path)
+			"client", found, "address", c.Request.RemoteAddr, "path", c.Request.URL.Path)
 		s.metrics.outcome(c, outcomeForbidden)
 		c.String(http.StatusForbidden,
 			"Spillway: the client certificate is for %q: only %q may send requests (clientNames)\n",

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/extender/nodes"
 	"github.com/spillway-k8s/spillway/extender/placement"
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/internal/tracing"
 )
@@ -144,7 +145,8 @@ func (s *server) filtered(
 		s.reject(c, fmt.Errorf("field Nodes: %w", err))
 		return nil
 	case err != nil:
-		s.logger.WarnContext(c, "filter failed", "pod", pod.Namespace+"/"+pod.Name, "dryRun", isDryRun(c), "err", err)
+		s.logger.WarnContext(c, "filter failed", logging.Pod(pod.Namespace, pod.Name, pod.UID),
+			"dryRun", isDryRun(c), "err", err)
 		s.metrics.outcome(c, outcomeError)
 		s.closeConnection(c)
 		response.Error = "Spillway: " + err.Error()
@@ -198,7 +200,8 @@ func (s *server) preempt(c *gin.Context) {
 		s.reject(c, fmt.Errorf("field NodeNameToMetaVictims: %w", err))
 	case err != nil:
 		// The response has no field for an error. A status code ends this attempt, and no Pod is evicted.
-		s.logger.WarnContext(c, "preempt failed", "pod", args.Pod.Namespace+"/"+args.Pod.Name, "err", err)
+		s.logger.WarnContext(c, "preempt failed",
+			logging.Pod(args.Pod.Namespace, args.Pod.Name, args.Pod.UID), "err", err)
 		s.metrics.outcome(c, outcomeError)
 		s.closeConnection(c)
 		c.String(http.StatusServiceUnavailable, "Spillway: %s\n", err)

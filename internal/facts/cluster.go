@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/spillway-k8s/spillway/internal/kube"
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -109,7 +110,8 @@ func (c *Cluster) read(obj any) {
 	}
 	value, err := policy.ParseSwitch(configMap.Data)
 	if err != nil {
-		c.logger.Error("the global switch is malformed and counts as off", "configmap", switchConfigMap, "err", err)
+		c.logger.Error("the global switch is malformed and counts as off",
+			logging.Object("configmap", policy.SwitchConfigMapNamespace, policy.SwitchConfigMapName), "err", err)
 	}
 	c.set(value)
 }

@@ -15,6 +15,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"github.com/spillway-k8s/spillway/internal/logging"
 )
 
 // retryPeriod is how often the Lease is read.
@@ -92,13 +94,13 @@ func (l Leader) lead(ctx context.Context, term *Term, lead func(context.Context,
 	leading, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(term.ctx, cancel)()
-	l.Logger.Info("became the leader", "lease", l.Namespace+"/"+l.Name, "identity", l.Identity)
+	l.Logger.Info("became the leader", logging.Object("lease", l.Namespace, l.Name), "identity", l.Identity)
 	if l.Leads != nil {
 		l.Leads(true)
 		defer l.Leads(false)
 	}
 	err := lead(leading, term)
-	l.Logger.Info("no longer the leader", "lease", l.Namespace+"/"+l.Name, "identity", l.Identity)
+	l.Logger.Info("no longer the leader", logging.Object("lease", l.Namespace, l.Name), "identity", l.Identity)
 	if term.Err() != nil {
 		return nil // What was cut off in the middle fails, and says nothing.
 	}

@@ -1,11 +1,14 @@
 package logging
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 
 	vklog "github.com/virtual-kubelet/virtual-kubelet/log"
 )
@@ -14,6 +17,8 @@ import (
 // logs an error as the message, as node/podcontroller.go of v1.13.0 does.
 type kubeletLogger struct {
 	to *slog.Logger
+	// attrs have each key once: the library adds what it has added before.
+	attrs []slog.Attr
 	// ends: the error only says that the program shuts down. It is logged at debug level.
 	ends bool
 }
@@ -29,7 +34,7 @@ func (l kubeletLogger) log(level slog.Level, text string) {
 	if l.ends || slices.Contains(misleading, text) {
 		level = slog.LevelDebug
 	}
-	l.to.Log(context.Background(), level, text)
+	l.to.LogAttrs(context.Background(), level, text, l.attrs...)
 }
 
 func (l kubeletLogger) Debug(args ...any)            { l.log(slog.LevelDebug, fmt.Sprint(args...)) }
@@ -45,19 +50,45 @@ func (l kubeletLogger) Errorf(form string, a ...any) { l.log(slog.LevelError, fm
 func (l kubeletLogger) Fatal(args ...any)            { l.Error(args...) }
 func (l kubeletLogger) Fatalf(form string, a ...any) { l.Errorf(form, a...) }
 
-func (l kubeletLogger) WithField(key string, value any) vklog.Logger {
-	return kubeletLogger{l.to.With(key, value), l.ends}
-}
+func (l kubeletLogger) WithField(key string, value any) vklog.Logger { return l.with(key, value) }
 
 func (l kubeletLogger) WithFields(fields vklog.Fields) vklog.Logger {
-	to := l.to
-	for key, value := range fields {
-		to = to.With(key, value)
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		l = l.with(key, fields[key])
 	}
-	return kubeletLogger{to, l.ends}
+	return l
+}
+
+// kubeletKeys are the keys of the library for what has a key here.
+var kubeletKeys = map[string]string{"name": "pod", "k8sPodUID": "uid", "node.name": "node"}
+
+// with returns a logger with one more key, or two for a key of the library that holds the namespace and the name.
+func (l kubeletLogger) with(key string, value any) kubeletLogger {
+	l.attrs = slices.Clone(l.attrs)
+	if text, ok := value.(string); ok && key == "key" {
+		if namespace, name, ok := strings.Cut(text, "/"); ok {
+			name, _, _ = strings.Cut(name, "/") // Some keys end with a UID.
+			l.set("namespace", namespace)
+			key, value = "pod", name
+		}
+	}
+	l.set(cmp.Or(kubeletKeys[key], key), value)
+	return l
+}
+
+func (l *kubeletLogger) set(key string, value any) {
+	for i := range l.attrs {
+		if l.attrs[i].Key == key {
+			l.attrs[i].Value = slog.AnyValue(value)
+			return
+		}
+	}
+	l.attrs = append(l.attrs, slog.Any(key, value))
 }
 
 // WithError logs the message of the error only: errors of the library print their stacks.
 func (l kubeletLogger) WithError(err error) vklog.Logger {
-	return kubeletLogger{l.to.With("err", fmt.Sprint(err)), errors.Is(err, context.Canceled)}
+	l = l.with("err", fmt.Sprint(err))
+	l.ends = errors.Is(err, context.Canceled)
+	return l
 }

@@ -9,9 +9,10 @@ import (
 	"strings"
 )
 
-// library is the handler of klog, which libraries use. It lowers errors to debug level that are not errors of the
-// program: that the program or a connection is shutting down, and errors that the streaming library of the kubelet port
-// also returns to the client (a command that cannot run, a port without a listener).
+// library is the handler of klog, which libraries use. It gives objects the keys of Keys. And it lowers errors to debug
+// level that are not errors of the program: that the program or a connection is shutting down, and errors that the
+// streaming library of the kubelet port also returns to the client (a command that cannot run, a port without a
+// listener).
 type library struct{ slog.Handler }
 
 // answers are the prefixes of errors that the client receives. Source: k8s.io/cri-streaming, remotecommand/exec.go and
@@ -26,7 +27,12 @@ func (l library) Handle(ctx context.Context, record slog.Record) error {
 			return nil
 		}
 	}
-	return l.Handler.Handle(ctx, record)
+	renamed := slog.NewRecord(record.Time, record.Level, record.Message, record.PC)
+	record.Attrs(func(attr slog.Attr) bool {
+		renamed.AddAttrs(fromKlog(attr))
+		return true
+	})
+	return l.Handler.Handle(ctx, renamed)
 }
 
 func isNoTrouble(record slog.Record) (found bool) {
@@ -45,7 +51,11 @@ func isNoTrouble(record slog.Record) (found bool) {
 
 // WithAttrs implements slog.Handler.
 func (l library) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return library{l.Handler.WithAttrs(attrs)}
+	renamed := make([]slog.Attr, 0, len(attrs))
+	for _, attr := range attrs {
+		renamed = append(renamed, fromKlog(attr))
+	}
+	return library{l.Handler.WithAttrs(renamed)}
 }
 
 // WithGroup implements slog.Handler.

@@ -58,7 +58,7 @@ func (c Config) handler(path *field.Path, w io.Writer) (slog.Handler, field.Erro
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
 		errs = append(errs, field.Invalid(path.Child("level"), c.Level, "must be debug, info, warn or error"))
 	}
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
 	var handler slog.Handler
 	switch c.Format {
 	case "text":

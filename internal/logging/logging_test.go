@@ -11,6 +11,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -68,6 +69,18 @@ func TestEveryLibraryLogsThroughTheOneLogger(t *testing.T) {
 			func() { slog.Error("ended", "err", boom) },
 			map[string]any{"level": "ERROR", "msg": "ended", "err": "boom"},
 		},
+		"a Pod": {
+			func() { logger.Info("m", Pod("shop", "web", "1")) },
+			map[string]any{"level": "INFO", "msg": "m", "namespace": "shop", "pod": "web", "uid": "1"},
+		},
+		"an object of klog without a namespace": {
+			func() { klog.InfoS("m", "node", klog.KRef("", "a")) },
+			map[string]any{"level": "INFO", "msg": "m", "node": "a"},
+		},
+		"a duration": {
+			func() { logger.Info("m", "retryAfter", 1500*time.Millisecond) },
+			map[string]any{"level": "INFO", "msg": "m", "retryAfter": "1.5s"},
+		},
 		"klog": {
 			func() { klog.InfoS("listed", "kind", "Pod") },
 			map[string]any{"level": "INFO", "msg": "listed", "kind": "Pod"},
@@ -119,6 +132,23 @@ func TestEveryLibraryLogsThroughTheOneLogger(t *testing.T) {
 			func() { vklog.G(ctx).Fatalf("%v", boom) },
 			map[string]any{"level": "ERROR", "msg": "boom"},
 		},
+	}
+	// The keys of a Pod are the same in each library.
+	web := map[string]any{"level": "INFO", "msg": "m", "namespace": "shop", "pod": "web"}
+	names := vklog.Fields{"namespace": "shop", "name": "web"}
+	for name, log := range map[string]func(){
+		"a Pod without a UID":        func() { logger.Info("m", Pod("shop", "web", "")) },
+		"an object":                  func() { logger.Info("m", Object("pod", "shop", "web")) },
+		"an object of klog":          func() { klog.InfoS("m", "pod", klog.KRef("shop", "web")) },
+		"and in its logger":          func() { klog.Background().WithValues("pod", klog.KRef("shop", "web")).Info("m") },
+		"names of virtual-kubelet":   func() { vklog.G(ctx).WithFields(names).Info("m") },
+		"the key of virtual-kubelet": func() { vklog.G(ctx).WithField("key", "shop/web/uid").Info("m") },
+		"names beside that key":      func() { vklog.G(ctx).WithField("key", "shop/web").WithFields(names).Info("m") },
+	} {
+		cases[name] = struct {
+			log  func()
+			want map[string]any
+		}{log, web}
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -78,7 +78,7 @@ func (p *Proxy) ready() error {
 // Run blocks until ctx ends or a part fails. After ctx has ended it waits until connections end. After a failure it
 // does not: the Pod needs another process at once.
 func (p *Proxy) Run(ctx context.Context) error {
-	p.logger.Info("starting", "dns", p.dns.Address)
+	p.logger.Info("starting", "address", p.dns.Address)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.state.Run(ctx, &http.Client{Transport: p.servers}) })
 	group.Go(func() error { p.forward.Run(ctx); return nil })

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 	"k8s.io/apimachinery/pkg/util/rand"
 
+	"github.com/spillway-k8s/spillway/internal/logging/loggingtest"
 	"github.com/spillway-k8s/spillway/proxy/config"
 	"github.com/spillway-k8s/spillway/proxy/dns"
 	"github.com/spillway-k8s/spillway/proxy/podtest"
@@ -51,7 +52,7 @@ func start(t *testing.T, change func(*config.Config)) *pod {
 	require.NoError(t, cfg.Validate())
 	ctx, stop := context.WithCancel(context.Background())
 	p := &pod{t: t, address: cfg.DNSAddress, stop: stop, ended: make(chan error, 1)}
-	proxy := New(cfg, slog.New(slog.DiscardHandler))
+	proxy := New(cfg, slog.New(loggingtest.Handler(t, slog.DiscardHandler)))
 	go func() { p.ended <- proxy.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()

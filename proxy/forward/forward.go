@@ -24,6 +24,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/proxy/addresses"
 	"github.com/spillway-k8s/spillway/proxy/endpoints"
 	"github.com/spillway-k8s/spillway/proxy/state"
@@ -186,6 +187,9 @@ func (f *Forwarder) Addresses(name types.NamespacedName) ([]netip.Addr, error) {
 	return nil, err
 }
 
+// logged returns the keys of the Service in logs.
+func (s *service) logged() slog.Attr { return logging.Object("service", s.name.Namespace, s.name.Name) }
+
 // problem logs once why a Service has no loopback address.
 func (f *Forwarder) problem(name types.NamespacedName, err error, direct bool) {
 	problem := fmt.Sprint(err, direct)
@@ -194,12 +198,13 @@ func (f *Forwarder) problem(name types.NamespacedName, err error, direct bool) {
 	}
 	f.problems[name] = problem
 	if direct {
-		f.Logger.Info("a Service has the addresses of its endpoints in DNS", "service", name, "reason", err)
+		f.Logger.Info("a Service has the addresses of its endpoints in DNS",
+			logging.Object("service", name.Namespace, name.Name), "cause", err)
 		return
 	}
 	f.Logger.Warn("a Service cannot be reached: "+
 		"give it or the application another port, give it the port of its endpoints, or run the Pod with kube-proxy",
-		"service", name, "err", err)
+		logging.Object("service", name.Namespace, name.Name), "err", err)
 }
 
 // noteOtherProtocols logs once that some ports of a Service cannot be reached. It has no problem otherwise.
@@ -213,7 +218,8 @@ func (f *Forwarder) noteOtherProtocols(name types.NamespacedName, from *state.Se
 	if f.problems[name] != problem {
 		f.problems[name] = problem
 		f.Logger.Warn("a port of a Service cannot be reached, because TCP and UDP are forwarded only: "+
-			"use a headless Service, or run the Pod with kube-proxy", "service", name, "port", problem)
+			"use a headless Service, or run the Pod with kube-proxy", logging.Object("service", name.Namespace, name.Name),
+			"port", problem)
 	}
 }
 

@@ -46,14 +46,14 @@ func (p *port) accept(listener *net.TCPListener) {
 			return
 		case err != nil:
 			// The process may have no file descriptor left.
-			f.logs.Do(func() { f.Logger.Warn("a connection cannot be accepted", "service", p.service.name, "err", err) })
+			f.logs.Do(func() { f.Logger.Warn("a connection cannot be accepted", p.service.logged(), "err", err) })
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
 		if f.connections.Add(1) > int64(f.Limits.Connections) {
 			f.connections.Add(-1)
 			f.logs.Do(func() {
-				f.Logger.Warn("a connection is reset: too many are open", "limit (--max-connections)", f.Limits.Connections)
+				f.Logger.Warn("a connection is reset: more than --max-connections are open", "limit", f.Limits.Connections)
 			})
 			reset(client)
 			continue
@@ -72,7 +72,7 @@ func (p *port) accept(listener *net.TCPListener) {
 func (p *port) serve(client *net.TCPConn) {
 	server, err := p.connect()
 	if err != nil {
-		p.forwarder.Logger.Debug("no endpoint accepts a connection", "service", p.service.name, "at", p.at, "err", err)
+		p.forwarder.Logger.Debug("no endpoint accepts a connection", p.service.logged(), "address", p.at, "err", err)
 		reset(client)
 		return
 	}

@@ -138,7 +138,7 @@ func (p *port) send(socket *net.UDPConn, client netip.AddrPort, datagram []byte)
 		if one == nil {
 			var err error
 			if one, err = p.newSession(socket, client); err != nil {
-				p.forwarder.Logger.Debug("no endpoint for a datagram", "service", p.service.name, "at", p.at, "err", err)
+				p.forwarder.Logger.Debug("no endpoint for a datagram", p.service.logged(), "address", p.at, "err", err)
 				return
 			}
 		}

@@ -138,7 +138,7 @@ func (s *Servers) succeeded(by server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failure != nil || s.last != by.name {
-		s.logger.Info("Services are followed", "server", by.name)
+		s.logger.Info("Services are followed", "address", by.name)
 	}
 	s.last, s.failure = by.name, nil
 }

@@ -38,8 +38,8 @@ func (a *App) diagnose(ctx context.Context) {
 		if f.Severity == diagnosis.Info {
 			continue
 		}
-		a.logger.Warn("a check of the cloud account has found something", "node", name, "code", f.Code,
-			"severity", f.Severity, "title", f.Title, "message", f.Message, "mend", f.Mend)
+		a.logger.Warn("a check of the cloud account has found something", "code", f.Code,
+			"severity", f.Severity, "title", f.Title, "message", f.Message, "remedy", f.Mend)
 		a.recorder.Event(node, corev1.EventTypeWarning, ReasonCloudFinding,
 			string(f.Code)+" "+f.Title+": "+f.Message+". "+f.Mend)
 	}

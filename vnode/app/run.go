@@ -142,8 +142,7 @@ func (a *App) runPods(ctx context.Context, group *errgroup.Group) {
 		case <-ctx.Done():
 			return nil
 		case <-a.inventory.Synced():
-			a.logger.Info("managing the pods of the node",
-				"node", a.config.Node.Name, "inCloud", len(a.inventory.All()))
+			a.logger.Info("managing the pods of the node", "pods", len(a.inventory.All()))
 			return unlessEnded(ctx, a.pods.Run(ctx, a.config.Pods.Workers))
 		}
 	})

@@ -74,15 +74,15 @@ func Ensure(ctx context.Context, api cci.API, config Config, logger *slog.Logger
 			return err
 		case err == nil && pending == "":
 			if logged != "" {
-				logger.Info("the cloud namespace is ready", "namespace", config.Namespace)
+				logger.Info("the cloud namespace is ready", "cloudNamespace", config.Namespace)
 			}
 			return nil
 		case err != nil && err.Error() != logged:
 			logged = err.Error()
-			logger.Error("failed to prepare the cloud namespace, will retry", "namespace", config.Namespace, "err", err)
+			logger.Error("failed to prepare the cloud namespace, will retry", "cloudNamespace", config.Namespace, "err", err)
 		case err == nil && pending != logged:
 			logged = pending
-			logger.Info("waiting for the cloud namespace", "namespace", config.Namespace, "for", pending)
+			logger.Info("waiting for the cloud namespace", "cloudNamespace", config.Namespace, "cause", pending)
 		}
 		timer := time.NewTimer(max(backoff.Step(), cci.RetryAfter(err)))
 		select {
@@ -173,7 +173,7 @@ func updateNetwork(
 	if len(missing) == 0 && len(others) > 0 {
 		logger.Warn("the network of the cloud namespace is also in subnets that are not configured: Pods may get addresses "+
 			"in them, which routes, firewalls and cci.podCIDRs must allow",
-			"namespace", config.Namespace, "network", network.Name, "subnets", others)
+			"cloudNamespace", config.Namespace, "network", network.Name, "subnets", others)
 	}
 	if change.IsEmpty() {
 		return "", nil

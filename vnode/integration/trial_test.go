@@ -21,6 +21,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/internal/logging/loggingtest"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/programtest"
 	"github.com/spillway-k8s/spillway/test/system"
@@ -112,8 +113,8 @@ func launchOn(t testing.TB, config *Config, machine string) *running {
 	require.NoError(t, config.Validate())
 	r := &running{config: config, ended: make(chan error, 1), health: "http://" + config.HealthListen,
 		logs: &programtest.Log{}}
-	v, err := host.New(config, machine,
-		slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	text := slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})
+	v, err := host.New(config, machine, slog.New(loggingtest.Handler(t, text)))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel

@@ -11,6 +11,7 @@ import (
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	utilexec "k8s.io/utils/exec"
 
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
@@ -93,7 +94,7 @@ func (e *execution) ExecInContainer(
 	}
 	if err != nil {
 		e.logger.Info("a command in a container did not complete",
-			"pod", e.namespace+"/"+e.pod, "container", container, "err", err)
+			logging.Pod(e.namespace, e.pod, ""), "container", container, "err", err)
 	}
 	return err
 }

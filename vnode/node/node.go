@@ -149,7 +149,7 @@ func (n *Node) recreate(ctx context.Context, err error) error {
 	if !apierrors.IsNotFound(err) {
 		return err
 	}
-	n.logger.Warn("the node was deleted and is registered again", "node", n.config.Name)
+	n.logger.Warn("the node was deleted and is registered again")
 	_, err = n.nodes.Create(ctx, n.object(), metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("registering node %s again: %w", n.config.Name, err)

@@ -265,7 +265,7 @@ func (t *Tracker) Run(
 		case <-ticker.C:
 		}
 		if err := t.write(ctx, name, nodes); err != nil && ctx.Err() == nil {
-			logger.Warn("failed to write the conditions of the node, will retry", "node", name, "err", err)
+			logger.Warn("failed to write the conditions of the node, will retry", "err", err)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/identity"
 	"github.com/spillway-k8s/spillway/vnode/translate"
@@ -36,7 +37,7 @@ func (p *Provider) collect(ctx context.Context, key identity.Key, cloud *cci.Pod
 			return confirmDelay, nil
 		}
 		p.config.Logger.Info("deleting a cloud pod whose pod is gone",
-			"pod", key.Namespace+"/"+key.Name, "uid", key.UID, "cloud", cloud.Name)
+			logging.Pod(key.Namespace, key.Name, key.UID), "cloud", cloud.Name)
 		p.metrics.collected.Inc()
 	}
 	_, err := p.deleteCloudPod(ctx, key, cloud, grace)

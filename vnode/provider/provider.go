@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/prices"
 	"github.com/spillway-k8s/spillway/internal/worker"
 	"github.com/spillway-k8s/spillway/policy"
@@ -228,7 +229,7 @@ func (p *Provider) work(ctx context.Context, key identity.Key) (time.Duration, e
 // failed records a failed attempt.
 func (p *Provider) failed(key identity.Key, failures int, delay time.Duration, err error) {
 	p.config.Logger.Warn("a pod will be retried",
-		"pod", key.Namespace+"/"+key.Name, "uid", key.UID, "failures", failures, "retryAfter", delay, "err", err)
+		logging.Pod(key.Namespace, key.Name, key.UID), "failures", failures, "retryAfter", delay, "err", err)
 	p.updateKnown(key, func(s *podState) { s.failures = failures })
 	p.delayAttempt(key, delay)
 }

@@ -65,7 +65,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		if err := f.follow(ctx); err != nil && ctx.Err() == nil && err.Error() != f.logged {
 			f.logged = err.Error()
 			f.config.Logger.Warn("the quotas of the cloud namespace cannot be read: the capacity of the node stays as it is",
-				"node", f.config.Node, "err", err)
+				"err", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/serve"
 )
 
@@ -181,7 +182,7 @@ func (s *Server) noteEnd(from caller, err error) {
 	}
 	s.metrics.cutOff.WithLabelValues(cause).Inc()
 	s.config.Logger.Info("a stream of Services was cut off",
-		"namespace", from.pod.Namespace, "pod", from.pod.Name, "cause", cause, "err", err)
+		logging.Pod(from.pod.Namespace, from.pod.Name, from.pod.UID), "cause", cause, "err", err)
 }
 
 // serveNode answers with the Node of the Pod.

@@ -158,7 +158,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) logError(err error) {
 	if err.Error() != k.lastError {
 		k.lastError = err.Error()
-		k.config.Logger.Warn("keeping image snapshots failed and will be retried", "node", k.config.Owner.Node, "err", err)
+		k.config.Logger.Warn("keeping image snapshots failed and will be retried", "err", err)
 	}
 }
 
@@ -193,7 +193,8 @@ func (k *Keeper) check(ctx context.Context) error {
 func (k *Keeper) refuse(message string, err error) {
 	if text := message + err.Error(); text != k.refusal {
 		k.refusal = text
-		k.config.Logger.Warn(message, "node", k.config.Owner.Node, "err", err, "retriedAfter", refusalPause)
+		k.config.Logger.Warn("no image snapshots are made for a while",
+			"cause", message, "err", err, "retryAfter", refusalPause)
 	}
 	k.next = k.config.Now().Add(refusalPause)
 }
@@ -251,9 +252,9 @@ func (k *Keeper) remove(ctx context.Context, state *survey) error {
 			k.metrics.failed.Inc()
 			message = fmt.Sprintf("it could not be made: %s %s %s", snapshot.Status.Phase, snapshot.Status.Reason,
 				snapshot.Status.Message)
-			k.config.Logger.Warn("an image snapshot could not be made", "node", k.config.Owner.Node, "image", image,
-				"phase", snapshot.Status.Phase, "reason", snapshot.Status.Reason, "message", snapshot.Status.Message,
-				"retriedAfter", failurePause)
+			k.config.Logger.Warn("an image snapshot could not be made", "image", image,
+				"phase", snapshot.Status.Phase, "code", snapshot.Status.Reason, "message", snapshot.Status.Message,
+				"retryAfter", failurePause)
 		case now.Sub(used) >= k.config.Removal && now.Sub(k.seen[snapshot.UID]) >= k.config.Removal:
 			message = fmt.Sprintf("no Pod has used it for %s", k.config.Removal)
 		default:
@@ -265,8 +266,8 @@ func (k *Keeper) remove(ctx context.Context, state *survey) error {
 			continue
 		}
 		delete(state.mine, image)
-		k.config.Logger.Info("removed an image snapshot", "node", k.config.Owner.Node, "snapshot", snapshot.Name,
-			"image", image, "because", message)
+		k.config.Logger.Info("removed an image snapshot", "snapshot", snapshot.Name,
+			"image", image, "cause", message)
 	}
 	return errors.Join(errs...)
 }
@@ -316,7 +317,7 @@ func (k *Keeper) make(ctx context.Context, state survey) error {
 	}
 	k.metrics.created.Inc()
 	k.config.Logger.Info("making an image snapshot",
-		"node", k.config.Owner.Node, "snapshot", snapshot.Name, "image", image)
+		"snapshot", snapshot.Name, "image", image)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
@@ -43,7 +44,8 @@ func (c *Controller) readWarnings(ctx context.Context) {
 			return
 		}
 		if err != nil && ctx.Err() == nil {
-			c.config.Logger.Debug("the events of a waiting cloud Pod cannot be read", "pod", key, "err", err)
+			c.config.Logger.Debug("the events of a waiting cloud Pod cannot be read",
+				logging.Pod(key.Namespace, key.Name, key.UID), "err", err)
 		}
 		w.warning, w.warningAt = lastWarning(events), now
 	}
@@ -53,7 +55,7 @@ func (c *Controller) readWarnings(ctx context.Context) {
 func (c *Controller) noteNoEvents() {
 	if c.eventsNext.IsZero() {
 		c.config.Logger.Warn("the region offers no Events of Pods: that a size is sold out is found by Pods that wait",
-			"node", c.config.Owner.Node, "checkedAgainEvery", absentInterval)
+			"interval", absentInterval)
 	}
 	c.eventsNext = c.config.Now().Add(absentInterval)
 }

@@ -139,7 +139,7 @@ func (c *Controller) lock(ctx context.Context, state *nodeState, v finding) erro
 	}
 	c.metrics.locks.Inc()
 	c.config.Logger.Warn("the cloud takes no Pods and the node is locked",
-		"node", c.config.Owner.Node, "until", state.until, "cause", v.cause)
+		"until", state.until, "cause", v.cause)
 	c.config.Recorder.Event(state.object, corev1.EventTypeWarning, string(policy.ReasonSoldOut), message)
 	return c.setCondition(ctx, state, true, reason, message)
 }
@@ -193,7 +193,7 @@ func (c *Controller) unlock(ctx context.Context, state *nodeState, reason, messa
 			w.reported = ""
 		}
 	}
-	c.config.Logger.Info("the node is unlocked", "node", c.config.Owner.Node, "cause", message)
+	c.config.Logger.Info("the node is unlocked", "cause", message)
 	c.config.Recorder.Event(state.object, corev1.EventTypeNormal, reason, message)
 	return c.setCondition(ctx, state, false, reason, message)
 }

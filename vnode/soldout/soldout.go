@@ -148,7 +148,7 @@ func (c *Controller) logError(err error) {
 	if err.Error() != c.lastError {
 		c.lastError = err.Error()
 		c.config.Logger.Warn("checking whether the cloud is sold out failed and will be retried",
-			"node", c.config.Owner.Node, "err", err)
+			"err", err)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/spillway-k8s/spillway/internal/logging"
 )
 
 const (
@@ -155,7 +157,7 @@ func (c *Collector) read(target Target) {
 	c.metrics.count(err)
 	if err != nil {
 		c.config.Logger.Debug("cannot read the usage of a pod",
-			"pod", target.Namespace+"/"+target.Name, "exporter", target.Address, "err", err)
+			logging.Pod(target.Namespace, target.Name, ""), "address", target.Address, "err", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

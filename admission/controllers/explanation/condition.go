@@ -9,10 +9,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
 	"github.com/spillway-k8s/spillway/internal/evaluation"
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -37,7 +37,7 @@ func (c *Controller) updateCondition(ctx context.Context, pod *corev1.Pod, resul
 		return fmt.Errorf("updating condition %s: %w", policy.LocalReplicasCondition, err)
 	}
 	c.Logger.Info("updated the condition about the quota of a Pod",
-		"pod", cache.MetaObjectToName(pod).String(), "kept", !want)
+		logging.Pod(pod.Namespace, pod.Name, pod.UID), "kept", !want)
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/worker"
 )
 
@@ -123,10 +124,11 @@ func (c Config) feed(ctx context.Context, add func(cache.ObjectName)) {
 // kubelet change the Pod too.
 func (c Config) failed(pod cache.ObjectName, failures int, delay time.Duration, err error) {
 	if apierrors.IsConflict(err) {
-		c.Logger.Debug("a Pod has changed and is reconciled again", "controller", c.Name, "pod", pod.String())
+		c.Logger.Debug("a Pod has changed and is reconciled again",
+			"controller", c.Name, logging.Pod(pod.Namespace, pod.Name, ""))
 		return
 	}
 	c.Failures.WithLabelValues(c.Name).Inc()
 	c.Logger.Warn("reconciling a Pod failed and is retried",
-		"controller", c.Name, "pod", pod.String(), "failures", failures, "retryAfter", delay, "err", err)
+		"controller", c.Name, logging.Pod(pod.Namespace, pod.Name, ""), "failures", failures, "retryAfter", delay, "err", err)
 }

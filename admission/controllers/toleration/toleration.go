@@ -25,6 +25,7 @@ import (
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
 	"github.com/spillway-k8s/spillway/internal/counters"
 	"github.com/spillway-k8s/spillway/internal/evaluation"
+	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -153,11 +154,11 @@ func (c *Controller) addToleration(ctx context.Context, pod *corev1.Pod, result 
 	}
 	c.added.WithLabelValues(string(result.Reason)).Inc()
 	c.Logger.Info("added the toleration of virtual nodes to a Pod",
-		"pod", cache.MetaObjectToName(pod).String(), "reason", string(result.Reason))
+		logging.Pod(pod.Namespace, pod.Name, pod.UID), "reason", string(result.Reason))
 	for _, event := range c.tolerationEvents(pod, result) {
 		if _, err := c.Events.Record(ctx, pod, event); err != nil {
 			c.Logger.Warn("a Pod got the toleration of virtual nodes without an Event",
-				"pod", cache.MetaObjectToName(pod).String(), "err", err)
+				logging.Pod(pod.Namespace, pod.Name, pod.UID), "err", err)
 		}
 	}
 	return nil

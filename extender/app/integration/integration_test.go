@@ -21,6 +21,7 @@ import (
 	"github.com/spillway-k8s/spillway/extender/config"
 	"github.com/spillway-k8s/spillway/extender/leadership"
 	"github.com/spillway-k8s/spillway/extender/placement"
+	"github.com/spillway-k8s/spillway/internal/logging/loggingtest"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/system"
 )
@@ -76,7 +77,7 @@ func startReplica(t *testing.T, trial *system.System, name string, changes ...fu
 	cfg.Kube.Kubeconfig = trial.Kubeconfig() // The extender has no rights for the Leases of these tests.
 	r.clients.Leases = r.connect(t, cfg).Leases
 	var err error
-	r.Extender, err = app.New(cfg, r.clients, name, slog.New(slog.DiscardHandler))
+	r.Extender, err = app.New(cfg, r.clients, name, slog.New(loggingtest.Handler(t, slog.DiscardHandler)))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/spillway-k8s/spillway/internal/logging"
 )
 
 // SweepConfig configures a Sweep.
@@ -62,16 +64,17 @@ func (s *Sweep) sweepPods(ctx context.Context) {
 		seen[o.Cloud.UID] = true
 		if !s.seen[o.Cloud.UID] {
 			logger.Warn("a cloud pod has no pod, it is deleted if the next comparison confirms it",
-				"pod", o.Key, "node", o.Node, "cloud", o.Cloud.Name)
+				logging.Pod(o.Key.Namespace, o.Key.Name, o.Key.UID), "owner", o.Node, "cloud", o.Cloud.Name)
 			continue
 		}
 		if err := s.config.Finder.Delete(ctx, o); err != nil {
 			logger.Warn("failed to delete an orphan, will retry",
-				"pod", o.Key, "node", o.Node, "cloud", o.Cloud.Name, "err", err)
+				logging.Pod(o.Key.Namespace, o.Key.Name, o.Key.UID), "owner", o.Node, "cloud", o.Cloud.Name, "err", err)
 			continue
 		}
 		s.metrics.deleted.Inc()
-		logger.Info("deleted an orphan", "pod", o.Key, "node", o.Node, "cloud", o.Cloud.Name)
+		logger.Info("deleted an orphan",
+			logging.Pod(o.Key.Namespace, o.Key.Name, o.Key.UID), "owner", o.Node, "cloud", o.Cloud.Name)
 	}
 	s.seen = seen
 }
@@ -94,10 +97,10 @@ func (s *Sweep) sweepMirrors(ctx context.Context) {
 		}
 		if err := s.config.Finder.DeleteMirror(ctx, m); err != nil {
 			logger.Warn("failed to delete a copy of a deleted node, will retry",
-				"mirror", m.Mirror.String(), "node", m.Node, "err", err)
+				"mirror", m.Mirror.String(), "owner", m.Node, "err", err)
 			continue
 		}
-		logger.Info("deleted a copy of a deleted node", "mirror", m.Mirror.String(), "node", m.Node)
+		logger.Info("deleted a copy of a deleted node", "mirror", m.Mirror.String(), "owner", m.Node)
 	}
 	s.seenMirrors = seen
 }
