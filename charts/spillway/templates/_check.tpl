@@ -80,7 +80,8 @@
   {{- $errors = append $errors (print "networkPolicies.apiServerCIDRs: must not be empty with "
     "networkPolicies.restrictEgress: the programs connect to the API servers") -}}
 {{- end -}}
-{{- if and .Values.networkPolicies.restrictEgress .Values.tracing.endpoint (not .Values.networkPolicies.collectorPeers) }}
+{{- if and .Values.networkPolicies.restrictEgress .Values.tracing.endpoint
+  (not .Values.networkPolicies.collectorPeers) }}
   {{- $errors = append $errors (print "networkPolicies.collectorPeers: must not be empty with "
     "networkPolicies.restrictEgress and tracing.endpoint: the programs connect to the collector") -}}
 {{- end -}}

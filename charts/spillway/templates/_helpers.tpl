@@ -201,7 +201,8 @@ policy: {{- toYaml . | nindent 2 }}
 {{/* Whether vnode serves Services to sidecars of Pods: "true" or nothing. */}}
 {{- define "spillway.servesServices" -}}
 {{- $pods := .Values.vnode.pods -}}
-{{- if or (eq (dig "services" "off" $pods) "proxy") (dig "proxy" "image" "" $pods) (dig "kubeProxy" "image" "" $pods) -}}
+{{- if or (eq (dig "services" "off" $pods) "proxy") (dig "proxy" "image" "" $pods)
+  (dig "kubeProxy" "image" "" $pods) -}}
 true{{ end -}}
 {{- end }}
 
