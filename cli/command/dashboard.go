@@ -51,10 +51,6 @@ func (d *dashboardCommand) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	scope := "namespace " + namespace
-	if d.all {
-		scope = "all namespaces"
-	}
 	reader, err := d.newReader(ctx)
 	if err != nil {
 		return err
@@ -69,17 +65,18 @@ func (d *dashboardCommand) run(ctx context.Context) error {
 	defer stop()
 	following.Go(func() { live.Run(ctx) })
 	live.WaitForRead(ctx)
-	return d.serve(ctx, live, scope)
+	return d.serve(ctx, live, namespace)
 }
 
-func (d *dashboardCommand) serve(ctx context.Context, source dashboard.Source, scope string) error {
-	key, address := rand.Text(), net.JoinHostPort("127.0.0.1", strconv.Itoa(int(d.port)))
+func (d *dashboardCommand) serve(ctx context.Context, source dashboard.Source, namespace string) error {
+	config := dashboard.Config{Namespace: namespace, Key: rand.Text(), Now: time.Now, Done: ctx.Done()}
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(d.port)))
 	return serve.Server{
 		Name: "dashboard", Address: address,
-		Handler: dashboard.New(source, dashboard.Config{Scope: scope, Key: key, Now: time.Now, Done: ctx.Done()}),
+		Handler: dashboard.New(source, config),
 		Listening: func() {
 			fmt.Fprintf(d.Out, "The dashboard of %s is at\n\n  http://%s/#key=%s\n\nCtrl-C ends it.\n",
-				scope, address, key)
+				config.Scope(), address, config.Key)
 		},
 	}.Run(ctx)
 }

@@ -53,8 +53,10 @@ const (
 type View struct {
 	// Version changes when the data do.
 	Version string `json:"version"`
-	// Scope says which namespaces the page shows.
-	Scope string `json:"scope"`
+	// Scope says which namespaces the page shows. Namespace is the only one, empty if there are several. Then the load of
+	// the virtual nodes is that of this namespace.
+	Scope     string `json:"scope"`
+	Namespace string `json:"namespace,omitempty"`
 	// Total is the sum of the workloads that match the query.
 	Total status.Workload `json:"total"`
 	// Workloads are those of one page, Matching and All count the workloads.
@@ -202,8 +204,11 @@ func nodeOf(n *nodes.Node) Node {
 }
 
 // view answers a query.
-func (d data) view(scope string, query Query) View {
-	v := View{Version: d.version, Scope: scope, All: len(d.workloads), Decisions: d.decisions, Unknown: d.unknown}
+func (d data) view(config Config, query Query) View {
+	v := View{
+		Version: d.version, Scope: config.Scope(), Namespace: config.Namespace, All: len(d.workloads),
+		Decisions: d.decisions, Unknown: d.unknown,
+	}
 	matching := slices.DeleteFunc(slices.Clone(d.workloads), func(w status.Workload) bool { return !query.matches(w) })
 	v.Total, v.Matching = status.Total(matching), len(matching)
 	v.Pages = max(1, (len(matching)+pageSize-1)/pageSize)

@@ -49,7 +49,7 @@ func newTestServer(t *testing.T, source Source) *server {
 	t.Helper()
 	done := make(chan struct{})
 	t.Cleanup(func() { close(done) })
-	s := newServer(source, Config{Scope: "namespace shop", Key: key, Now: time.Now, Done: done})
+	s := newServer(source, Config{Namespace: "shop", Key: key, Now: time.Now, Done: done})
 	s.pollTime, s.sums.minPeriod = 50*time.Millisecond, time.Millisecond
 	return s
 }
@@ -75,7 +75,7 @@ func viewOf(t *testing.T, answer *httptest.ResponseRecorder) View {
 
 func TestAViewHasWorkloadsNodesAndDecisions(t *testing.T) {
 	v := viewOf(t, get(t, newTestServer(t, newSource(t)), "/v1/view"))
-	assert.Equal(t, "namespace shop", v.Scope)
+	assert.Equal(t, []string{"namespace shop", "shop"}, []string{v.Scope, v.Namespace})
 	require.Len(t, v.Workloads, 1)
 	cart := v.Workloads[0]
 	assert.Equal(t, []any{"shop", "Deployment cart", 1, 2, 1},

@@ -48,14 +48,22 @@ const pollTime = 25 * time.Second
 
 // Config is what a page needs besides its source.
 type Config struct {
-	// Scope says which namespaces the page shows, for people.
-	Scope string
+	// Namespace is the namespace that the page shows, empty for all.
+	Namespace string
 	// Key is what requests for data must have. Other users of the machine can reach the port, and do not know it.
 	Key string
 	// Now is the clock.
 	Now func() time.Time
 	// Done ends requests that wait for a change.
 	Done <-chan struct{}
+}
+
+// Scope says which namespaces the page shows, for people.
+func (c Config) Scope() string {
+	if c.Namespace == "" {
+		return "all namespaces"
+	}
+	return "namespace " + c.Namespace
 }
 
 // server serves the page. It knows no port.
@@ -168,7 +176,7 @@ func (s *server) view(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if d.version != after {
-			writeJSON(w, d.view(s.Scope, query))
+			writeJSON(w, d.view(s.Config, query))
 			return
 		}
 		select {

@@ -49,8 +49,14 @@ type browser struct {
 	complaints []string
 }
 
-// open starts a Chromium and a dashboard.
+// open starts a Chromium and a dashboard of all namespaces.
 func open(t *testing.T) *browser {
+	t.Helper()
+	return openOf(t, "")
+}
+
+// openOf starts a Chromium and a dashboard of a namespace, or of all if the name is empty.
+func openOf(t *testing.T, namespace string) *browser {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	require.NoError(t, err, "this test needs Chromium: `make browser` installs it")
@@ -58,7 +64,7 @@ func open(t *testing.T) *browser {
 	require.NoError(t, err)
 	done := make(chan struct{})
 	server := httptest.NewServer(dashboard.New(source, dashboard.Config{
-		Scope: "all namespaces", Key: key, Now: time.Now, Done: done,
+		Namespace: namespace, Key: key, Now: time.Now, Done: done,
 	}))
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path),
 		chromedp.UserDataDir(t.TempDir()))
@@ -229,6 +235,22 @@ func TestThePageShowsTheCluster(t *testing.T) {
 	})
 	b.await(`document.querySelector('#total-cloud').innerText === '86'`)
 	b.requireNoErrors()
+}
+
+func TestADashboardOfANamespaceSaysWhatTheLoadIs(t *testing.T) {
+	const note = "document.querySelector('#nodes-note').innerText"
+	b := openOf(t, "shop")
+	fill(b.source)
+	b.media(1360, 1000, "light")
+	b.load(6)
+	assert.Contains(t, evaluate[string](b, note), "The load is that of namespace shop only")
+	b.screenshot("namespace")
+	b.requireNoErrors()
+
+	b = open(t)
+	fill(b.source)
+	b.load(6)
+	assert.Empty(t, evaluate[string](b, note), "all namespaces have the whole load")
 }
 
 // Nothing that a tenant writes may become markup: not in the list, not in the dialog.

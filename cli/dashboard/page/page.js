@@ -191,6 +191,9 @@ function render(view) {
   byId('next').disabled = view.page === view.pages;
   setText(byId('page'), `Page ${view.page} of ${view.pages}`);
 
+  byId('nodes-note').hidden = !view.namespace;
+  setText(byId('nodes-note'), view.namespace ? `The load is that of namespace ${view.namespace} only: others use the ` +
+    'nodes too. kubectl spillway nodes shows the sum.' : '');
   updateList(byId('nodes'), view.nodes ?? [], (n) => n.name, newNode, updateNode);
   byId('more-nodes').hidden = false;
   setText(byId('more-nodes'), view.moreNodes > 0 ? `and ${view.moreNodes} more`
