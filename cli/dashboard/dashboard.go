@@ -18,6 +18,7 @@ import (
 	"github.com/spillway-k8s/spillway/cli/nodes"
 	"github.com/spillway-k8s/spillway/cli/status"
 	"github.com/spillway-k8s/spillway/internal/explain"
+	"github.com/spillway-k8s/spillway/internal/prices"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -57,8 +58,10 @@ type View struct {
 	// the virtual nodes is that of this namespace.
 	Scope     string `json:"scope"`
 	Namespace string `json:"namespace,omitempty"`
-	// Total is the sum of the workloads that match the query.
+	// Total is the sum of the workloads that match the query, and Cost what their Pods in the cloud cost, nil without
+	// prices.
 	Total status.Workload `json:"total"`
+	Cost  *Cost           `json:"cost,omitempty"`
 	// Workloads are those of one page, Matching and All count the workloads.
 	Workloads []status.Workload `json:"workloads"`
 	Matching  int               `json:"matching"`
@@ -73,6 +76,13 @@ type View struct {
 	Decisions []Decision `json:"decisions"`
 	// Unknown says what could not be read.
 	Unknown []string `json:"unknown"`
+}
+
+// Cost is what Pods cost in an hour and in a month of 730 hours, as "kubectl spillway cost" prints it.
+type Cost struct {
+	Currency string `json:"currency"`
+	Hour     string `json:"hour"`
+	Month    string `json:"month"`
 }
 
 // Node is a virtual node with its load.
@@ -103,7 +113,9 @@ type Query struct {
 
 // data are summed up from the source, for all queries.
 type data struct {
-	version   string
+	version string
+	// prices are nil without prices.
+	prices    *prices.Table
 	workloads []status.Workload
 	nodes     []Node
 	decisions []Decision
@@ -156,7 +168,7 @@ func collect(source Source) (data, error) {
 	in := source.Status()
 	sums := status.Summarize(in)
 	d := data{
-		workloads: sums.Workloads, unknown: sums.Unknown, decisions: decisions(in, source.Events()),
+		prices: in.Prices, workloads: sums.Workloads, unknown: sums.Unknown, decisions: decisions(in, source.Events()),
 	}
 	for i := range d.workloads {
 		// Controllers have shorter names, but a tenant can write any text into the owner of a Pod.
@@ -210,7 +222,10 @@ func (d data) view(config Config, query Query) View {
 		Decisions: d.decisions, Unknown: d.unknown,
 	}
 	matching := slices.DeleteFunc(slices.Clone(d.workloads), func(w status.Workload) bool { return !query.matches(w) })
-	v.Total, v.Matching = status.Total(matching), len(matching)
+	v.Total, v.Matching = status.Total(d.prices, matching), len(matching)
+	if d.prices != nil {
+		v.Cost = &Cost{d.prices.Currency(), v.Total.Hour(), v.Total.Month()}
+	}
 	v.Pages = max(1, (len(matching)+pageSize-1)/pageSize)
 	v.Page = max(1, min(query.Page, v.Pages))
 	first := (v.Page - 1) * pageSize

@@ -13,10 +13,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/spillway-k8s/spillway/cli/cost"
 	"github.com/spillway-k8s/spillway/cli/dashboard/dashboardtest"
 	"github.com/spillway-k8s/spillway/cli/status"
 	"github.com/spillway-k8s/spillway/internal/explain"
+	"github.com/spillway-k8s/spillway/internal/prices"
 )
 
 const key = "secret"
@@ -102,6 +105,42 @@ func TestAViewHasWorkloadsNodesAndDecisions(t *testing.T) {
 	}, v.Decisions[1])
 	assert.Equal(t, "It was bound to virtual node virtual-0.", v.Decisions[2].Text)
 	assert.Equal(t, "It was bound to local node local-0.", v.Decisions[4].Text)
+}
+
+// newPrices are those of the tests: 0.3 for a vCPU and 0.1 for a GiB.
+func newPrices(t *testing.T) *prices.Table {
+	t.Helper()
+	table, err := prices.New(prices.Config{
+		Currency: "CNY", GeneralComputing: prices.Rates{CoreHour: "0.3", GiBHour: "0.1"},
+	})
+	require.NoError(t, err)
+	return table
+}
+
+// The page and "kubectl spillway cost" must not disagree on what is paid.
+func TestTheCostOfAViewIsThatOfCost(t *testing.T) {
+	source := newSource(t)
+	assert.Nil(t, viewOf(t, get(t, newTestServer(t, source), "/v1/view")).Cost, "there are no prices")
+
+	source.Change(func(in *status.Input, _ *[]*corev1.Event) {
+		in.Prices = newPrices(t)
+		ended := dashboardtest.Pod("shop", "cart", 8, "virtual-0", "1", start)
+		ended.Status.Phase = corev1.PodSucceeded
+		terminating := dashboardtest.Pod("shop", "cart", 9, "virtual-0", "1", start)
+		terminating.DeletionTimestamp = &metav1.Time{Time: start}
+		in.Pods = append(in.Pods, ended, terminating, dashboardtest.Pod("lab", "web", 0, "virtual-0", "", start))
+	})
+	in := source.Status()
+	paid := cost.Summarize(cost.Input{
+		Policy: in.Policy, Prices: in.Prices, Pods: in.Pods, Virtual: in.Nodes, Workload: in.Workload,
+	}).Total
+	s := newTestServer(t, source)
+	all := viewOf(t, get(t, s, "/v1/view"))
+	assert.Equal(t, &Cost{"CNY", "2.0000", "1460.00"}, all.Cost, "4 Pods of 1 vCPU and 2 GiB")
+	assert.Equal(t, &Cost{"CNY", paid.Hour(), paid.Month()}, all.Cost)
+	assert.Equal(t, paid.PerHour, all.Total.PerHour, "exactly")
+	assert.Equal(t, &Cost{"CNY", "0.5000", "365.00"}, viewOf(t, get(t, s, "/v1/view?text=lab")).Cost, "a filter selects")
+	assert.Equal(t, &Cost{"CNY", "0.0000", "0.00"}, viewOf(t, get(t, s, "/v1/view?text=none")).Cost)
 }
 
 func TestAnAnswerIsBoundedAndAQuerySelects(t *testing.T) {

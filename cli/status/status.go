@@ -113,15 +113,15 @@ func (w *Workload) count(pod *corev1.Pod, inCloud bool) {
 	}
 }
 
-// Total returns the sum of workloads. It has no name, no quota and no price.
-func Total(workloads []Workload) Workload {
+// Total returns the sum of workloads. It has no name and no quota. table is nil without prices.
+func Total(table *prices.Table, workloads []Workload) Workload {
 	var total Workload
 	for i := range workloads {
 		w := &workloads[i]
 		total.Local, total.Cloud, total.Waiting = total.Local+w.Local, total.Cloud+w.Cloud, total.Waiting+w.Waiting
 		total.sum = total.sum.Plus(w.sum)
 	}
-	total.Bill = total.sum.Bill(nil)
+	total.Bill = total.sum.Bill(table)
 	return total
 }
 

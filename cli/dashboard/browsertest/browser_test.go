@@ -25,6 +25,7 @@ import (
 	"github.com/spillway-k8s/spillway/cli/dashboard"
 	"github.com/spillway-k8s/spillway/cli/dashboard/dashboardtest"
 	"github.com/spillway-k8s/spillway/cli/status"
+	"github.com/spillway-k8s/spillway/internal/prices"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -234,6 +235,26 @@ func TestThePageShowsTheCluster(t *testing.T) {
 		in.Pods = append(in.Pods, dashboardtest.Pod("shop", "cart", 99, "virtual-node-cci-0", "1", time.Now()))
 	})
 	b.await(`document.querySelector('#total-cloud').innerText === '86'`)
+	b.requireNoErrors()
+}
+
+func TestThePageShowsTheCostIfThereArePrices(t *testing.T) {
+	table, err := prices.New(prices.Config{
+		Currency: "CNY", GeneralComputing: prices.Rates{CoreHour: "0.3", GiBHour: "0.1"},
+	})
+	require.NoError(t, err)
+	b := open(t)
+	fill(b.source)
+	b.media(360, 780, "light")
+	b.load(6)
+	assert.Equal(t, "none", evaluate[string](b, "getComputedStyle(document.querySelector('#cost')).display"))
+	b.source.Change(func(in *status.Input, _ *[]*corev1.Event) { in.Prices = table })
+	// 85 Pods of 1 vCPU and 2 GiB.
+	b.await(`document.querySelector('#total-cost').innerText === '42.5000 CNY/hour, 31025.00 CNY/month'`)
+	assert.LessOrEqual(t, evaluate[int](b, "document.documentElement.scrollWidth"), 360, "it scrolls sideways")
+	b.screenshot("cost-phone")
+	b.media(1360, 1000, "light")
+	b.screenshot("cost")
 	b.requireNoErrors()
 }
 

@@ -92,13 +92,15 @@ function fillBar(bar, workload) {
   });
 }
 
-function renderTotal(total) {
+function renderTotal(total, cost) {
   const bar = byId('total-bar');
   if (!bar.firstChild) bar.append(...newBar({}).children);
   fillBar(bar, total);
   bar.setAttribute('aria-label', `${total.local} local, ${total.cloud} in the cloud, ${total.waiting} waiting`);
   for (const place of places) setText(byId(`total-${place}`), total[place].toLocaleString());
   setText(byId('total-billed'), `${total.billedCPU} CPU, ${total.billedMemory}`);
+  byId('cost').hidden = !cost; // Without prices.
+  setText(byId('total-cost'), cost ? `${cost.hour} ${cost.currency}/hour, ${cost.month} ${cost.currency}/month` : '');
 }
 
 function newRow(workload) {
@@ -178,7 +180,7 @@ function render(view) {
   byId('unknown').hidden = unknown.length === 0;
   updateList(byId('unknown-list'), unknown, (text) => text, (text) => element('li', {}, name(text)), () => {});
 
-  renderTotal(view.total);
+  renderTotal(view.total, view.cost);
   updateList(byId('rows'), view.workloads ?? [], (w) => `${w.namespace}/${w.name}`, newRow, updateRow);
   setText(byId('count'), view.matching === view.all ? count(view.all, 'workload')
     : `${view.matching.toLocaleString()} of ${count(view.all, 'workload')}`);
