@@ -5,11 +5,24 @@ package replay
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spillway-k8s/spillway/test/ccisim/faults"
 	"github.com/spillway-k8s/spillway/vnode/doctor/transcript"
 )
+
+// steps are the checks of the doctor that show policies.
+var steps = []string{
+	"events", "volumes", "snapshots", "missing-objects", "list", "watch-expired", "exec", "exec-signed", "delete",
+}
+
+// Missing returns the checks that show policies and that a transcript does not have, such as one without --create.
+func Missing(exchanges []transcript.Exchange) []string {
+	return slices.DeleteFunc(slices.Clone(steps), func(step string) bool {
+		return slices.ContainsFunc(exchanges, func(e transcript.Exchange) bool { return e.Step == step })
+	})
+}
 
 // Policies returns the policies that a transcript shows. What it does not show has its default.
 func Policies(exchanges []transcript.Exchange) faults.Policies {
@@ -51,11 +64,26 @@ func Policies(exchanges []transcript.Exchange) faults.Policies {
 			p.SignedExec = p.SignedExec || e.Auth == transcript.AuthSignature && e.Status == http.StatusSwitchingProtocols
 		}
 	}
-	// The first deletion of this step has a wrong UID.
-	if first := all.first("delete", http.MethodDelete); first != nil {
-		p.IgnorePreconditions = first.Status < http.StatusMultipleChoices
+	if wrong := all.wrongDeletion(); wrong != nil {
+		p.IgnorePreconditions = wrong.Status != 0 && wrong.Status < http.StatusMultipleChoices
 	}
 	return p.WithDefaults()
+}
+
+// wrongDeletion returns the deletion with a UID that no object has, nil if there is none.
+func (t recorded) wrongDeletion() *transcript.Exchange {
+	for i := range t {
+		var options struct {
+			Preconditions struct {
+				UID string `json:"uid"`
+			} `json:"preconditions"`
+		}
+		if t[i].Method == http.MethodDelete && json.Unmarshal(t[i].Request, &options) == nil &&
+			options.Preconditions.UID == transcript.NoUID {
+			return &t[i]
+		}
+	}
+	return nil
 }
 
 // recorded is a transcript in which exchanges are looked up.

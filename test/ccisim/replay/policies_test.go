@@ -14,6 +14,7 @@ import (
 // Package test/doctor tries transcripts of whole runs.
 func TestPolicies(t *testing.T) {
 	missing := json.RawMessage(`{"reason":"NotFound","message":"the server could not find the requested resource"}`)
+	wrongUID := json.RawMessage(`{"preconditions":{"uid":"` + transcript.NoUID + `"}}`)
 	for name, test := range map[string]struct {
 		exchanges []transcript.Exchange
 		want      func(*faults.Policies)
@@ -31,8 +32,20 @@ func TestPolicies(t *testing.T) {
 			{Service: "cci", Path: "/pods", Query: url.Values{"watch": {"true"}}, Status: 410},
 		}, func(p *faults.Policies) { p.GoneAsStatus = true }},
 		"a wrong UID is refused": {[]transcript.Exchange{
-			{Step: "delete", Service: "cci", Method: "DELETE", Status: 409},
-			{Step: "delete", Service: "cci", Method: "DELETE", Status: 200},
+			{Step: "delete", Service: "cci", Method: "DELETE", Status: 200, Request: json.RawMessage(`{}`)},
+			{Step: "delete", Service: "cci", Method: "DELETE", Status: 409, Request: wrongUID},
+		}, func(*faults.Policies) {}},
+		"a wrong UID deletes": {[]transcript.Exchange{
+			{Step: "delete", Service: "cci", Method: "DELETE", Status: 202, Request: wrongUID},
+		}, func(p *faults.Policies) { p.IgnorePreconditions = true }},
+		"a deletion with a wrong UID gets no answer": {[]transcript.Exchange{
+			{Step: "delete", Service: "cci", Method: "DELETE", Request: wrongUID},
+		}, func(*faults.Policies) {}},
+		"bodies are of other kinds": {[]transcript.Exchange{
+			{Step: "pod", Method: "POST", Service: "cci", Request: json.RawMessage(`[{"spec":1}]`)},
+			{Step: "list", Service: "cci", Query: url.Values{"limit": {"1"}}, Answer: json.RawMessage(`{"items":{"a":1}}`)},
+			{Step: "missing-objects", Service: "cci", Status: 404, Answer: json.RawMessage(`"x"`)},
+			{Step: "delete", Service: "cci", Method: "DELETE", Status: 200, Request: json.RawMessage(`7`)},
 		}, func(*faults.Policies) {}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -41,4 +54,9 @@ func TestPolicies(t *testing.T) {
 			assert.Equal(t, want, Policies(test.exchanges))
 		})
 	}
+}
+
+func TestTheChecksThatATranscriptLacksAreNamed(t *testing.T) {
+	assert.Equal(t, []string{"missing-objects", "list", "watch-expired", "exec", "exec-signed", "delete"},
+		Missing([]transcript.Exchange{{Step: "volumes"}, {Step: "snapshots"}, {Step: "events"}, {Step: "other"}}))
 }

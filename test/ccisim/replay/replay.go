@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -26,7 +27,9 @@ const execIdle = 5 * time.Minute
 // that is not in the transcript gets 404. A client must use the placeholders of the transcript, such as PROJECT-ID.
 // What differs in each run, such as the name of the namespace, is taken from the bodies of its requests.
 func Handler(exchanges []transcript.Exchange) http.Handler {
-	h := &handler{left: map[string][]transcript.Exchange{}, renamed: map[string]string{}}
+	h := &handler{
+		left: map[string][]transcript.Exchange{}, renamed: map[string]string{}, original: map[string]string{},
+	}
 	for _, e := range exchanges {
 		key := keyOf(e.Method, e.Path, e.Query)
 		h.left[key] = append(h.left[key], e)
@@ -38,9 +41,13 @@ func Handler(exchanges []transcript.Exchange) http.Handler {
 type handler struct {
 	mu   sync.Mutex
 	left map[string][]transcript.Exchange
-	// renamed are the texts that a client sends in the place of those of the transcript.
-	renamed map[string]string
+	// renamed are the texts that a client sends in the place of those of the transcript, original is the reverse. They
+	// have at most maxRenamed entries.
+	renamed, original map[string]string
 }
+
+// maxRenamed is how many texts of a client may differ from those of the transcript. A run has some dozens.
+const maxRenamed = 1000
 
 // keyOf identifies requests that are answered by one sequence of answers.
 func keyOf(method, path string, query url.Values) string {
@@ -75,8 +82,8 @@ func (h *handler) next(r *http.Request, body []byte) (transcript.Exchange, bool)
 
 func (h *handler) nextLocked(r *http.Request) (transcript.Exchange, bool) {
 	segments := strings.Split(r.URL.Path, "/")
-	for recorded, sent := range h.renamed {
-		if i := slices.Index(segments, sent); i >= 0 {
+	for i, segment := range segments {
+		if recorded, ok := h.original[segment]; ok {
 			segments[i] = recorded
 		}
 	}
@@ -107,8 +114,8 @@ func (h *handler) learnLocked(recorded, sent any) {
 	switch before := recorded.(type) {
 	case map[string]any:
 		after, _ := sent.(map[string]any)
-		for key, value := range before {
-			h.learnLocked(value, after[key])
+		for _, key := range slices.Sorted(maps.Keys(before)) {
+			h.learnLocked(before[key], after[key])
 		}
 	case []any:
 		after, _ := sent.([]any)
@@ -116,8 +123,9 @@ func (h *handler) learnLocked(recorded, sent any) {
 			h.learnLocked(before[i], after[i])
 		}
 	case string:
-		if after, ok := sent.(string); ok && after != before {
-			h.renamed[before] = after
+		after, ok := sent.(string)
+		if ok && after != before && after != "" && before != "" && len(h.renamed) < maxRenamed {
+			h.renamed[before], h.original[after] = after, before
 		}
 	}
 }

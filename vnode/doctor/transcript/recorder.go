@@ -12,8 +12,12 @@ import (
 	"sync"
 )
 
-// maxBody is how much of a body is kept, in bytes.
-const maxBody = 1 << 20
+// What is kept is bounded, so that Read takes every transcript and a service cannot exhaust the memory: bodies of up to
+// maxBody bytes, and of maxKept bytes together. Control characters need six bytes in JSON.
+const (
+	maxBody = maxEntry / 16
+	maxKept = maxTranscript / 16
+)
 
 // Recorder is an http.RoundTripper that keeps what it sends and receives. It is safe for concurrent use.
 type Recorder struct {
@@ -24,6 +28,8 @@ type Recorder struct {
 	mu   sync.Mutex
 	all  []*Exchange
 	step string
+	// size is the length of all bodies.
+	size int
 	// tokens are those that IAM has issued.
 	tokens []string
 }
@@ -68,7 +74,21 @@ func (r *Recorder) Add(e Exchange) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e.Step = r.step
-	r.all = append(r.all, &e)
+	r.addLocked(&e)
+	r.size += len(e.Text)
+}
+
+// addLocked adds an exchange. If there are too many, it replaces the newest one.
+func (r *Recorder) addLocked(e *Exchange) {
+	last := len(r.all) - 1
+	if last >= 0 && r.size > maxKept {
+		r.all[last].Request, r.all[last].Answer, r.all[last].Stream, r.all[last].Text = nil, nil, nil, leftOut
+	}
+	if len(r.all) == maxEntries {
+		r.all[last] = e
+		return
+	}
+	r.all = append(r.all, e)
 }
 
 // Exchanges returns a copy of all exchanges so far. Answers that are still read are cut off.
@@ -104,6 +124,9 @@ func (r *Recorder) RoundTrip(request *http.Request) (*http.Response, error) {
 		return response, err
 	}
 	e.Status, e.Header = response.StatusCode, keptHeaders(response.Header)
+	if e.Status == http.StatusSwitchingProtocols {
+		e.Status, e.Error = 0, "the answer to a request without a protocol switches the protocol"
+	}
 	if token := response.Header.Get("X-Subject-Token"); token != "" {
 		r.tokens = append(r.tokens, token)
 	}
@@ -139,7 +162,8 @@ func (r *Recorder) begin(request *http.Request) *Exchange {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e.Step = r.step
-	r.all = append(r.all, e)
+	r.addLocked(e)
+	r.size += len(e.Request)
 	return e
 }
 
@@ -158,7 +182,7 @@ func bodyOf(request *http.Request) []byte {
 	data, err := io.ReadAll(request.Body)
 	_ = request.Body.Close()
 	request.Body = io.NopCloser(io.MultiReader(bytes.NewReader(data), failing{err}))
-	return data
+	return data[:min(len(data), maxBody)]
 }
 
 // failing returns an error of reading, io.EOF for nil.
@@ -197,7 +221,9 @@ func (b *recordedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.recorder.mu.Lock()
 	defer b.recorder.mu.Unlock()
-	b.data = append(b.data, p[:min(n, max(maxBody-len(b.data), 0))]...)
+	kept := min(n, max(maxBody-len(b.data), 0))
+	b.data = append(b.data, p[:kept]...)
+	b.recorder.size += kept
 	if err != nil {
 		b.exchange.setAnswer(b.data)
 	}
@@ -218,31 +244,39 @@ func (r *Recorder) Names() []string {
 	defer r.mu.Unlock()
 	names := slices.Clone(r.tokens)
 	for _, e := range r.all {
-		if e.Service != ServiceIAM || len(e.Answer) == 0 {
-			continue
-		}
-		var answer struct {
-			Token struct {
-				User    owner `json:"user"`
-				Project owner `json:"project"`
-			} `json:"token"`
-		}
-		if json.Unmarshal(e.Answer, &answer) != nil {
-			continue
-		}
-		for _, o := range []owner{answer.Token.User, answer.Token.Project} {
-			names = append(names, o.ID, o.Name, o.Domain.ID, o.Domain.Name)
+		var answer any
+		if e.Service == ServiceIAM && e.Status < http.StatusMultipleChoices && json.Unmarshal(e.Answer, &answer) == nil {
+			names = owners(names, answer, 0)
 		}
 	}
-	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
-// owner is a user or a project in an answer of IAM.
-type owner struct {
-	ID     string `json:"id"`
-	Name   string `json:"name"`
-	Domain struct {
-		ID   string `json:"id"`
-		Name string `json:"name"`
-	} `json:"domain"`
+// owners appends all names and IDs of an answer of IAM, but those of roles and services, which all accounts have.
+func owners(names []string, value any, depth int) []string {
+	if depth > maxDepth || len(names) > maxNames {
+		return names
+	}
+	switch v := value.(type) {
+	case []any:
+		for _, element := range v {
+			names = owners(names, element, depth+1)
+		}
+	case map[string]any:
+		for key, part := range v {
+			text, _ := part.(string)
+			switch {
+			case key == "roles" || key == "catalog" || key == "methods":
+			case text != "" && (key == "id" || key == "name"):
+				names = append(names, text)
+			default:
+				names = owners(names, part, depth+1)
+			}
+		}
+	}
+	return names
 }
+
+// maxNames is how many names of an answer of IAM are kept. A token has about six.
+const maxNames = 100

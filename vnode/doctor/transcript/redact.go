@@ -2,15 +2,12 @@ package transcript
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -20,13 +17,14 @@ import (
 // leftOut stands for what is removed because no reader needs it.
 const leftOut = "(left out)"
 
-// Redactor replaces what identifies an account: known values and their encodings, and everything that looks like an ID,
-// an address or a key. The same value always gets the same placeholder.
+// Redactor replaces what identifies an account: known values in whatever encoding, and everything that looks like an
+// ID, an address, a name of a machine or a key. The same value always gets the same placeholder.
 type Redactor struct {
 	// known are the placeholders of known values.
 	known map[string]string
-	// found are the placeholders of values that were found by their form.
-	found map[string]string
+	// found are the placeholders of values that were found by their form, issued are these placeholders.
+	found  map[string]string
+	issued map[string]bool
 	// prefix begins the names of the namespaces whose contents are kept.
 	prefix string
 }
@@ -34,12 +32,17 @@ type Redactor struct {
 // NewRedactor returns a Redactor. Of lists, only the objects in namespaces whose names begin with prefix are kept, and
 // these namespaces themselves: all other objects belong to users.
 func NewRedactor(prefix string) *Redactor {
-	return &Redactor{known: map[string]string{}, found: map[string]string{}, prefix: prefix}
+	return &Redactor{
+		known: map[string]string{}, found: map[string]string{}, prefix: prefix, issued: map[string]bool{NoUID: true},
+	}
 }
 
-// Hide replaces a value by a placeholder. Empty values are ignored.
+// NoUID is a valid UID that no object has. It has the form of a placeholder, so that it stays in a transcript.
+const NoUID = "00000000-0000-4000-8000-000000000000"
+
+// Hide replaces a value by a placeholder. Empty values are ignored, and so are words of which all requests consist.
 func (r *Redactor) Hide(placeholder, value string) {
-	if value != "" && r.known[value] == "" {
+	if value != "" && r.known[value] == "" && !isOrdinary(value) {
 		r.known[value] = placeholder
 	}
 }
@@ -51,123 +54,23 @@ func (r *Redactor) HideAll(placeholder string, values []string) {
 	}
 }
 
-// minEncoded is the length from which a value is also searched for inside longer texts in base64 and hex. The encodings
-// of shorter values occur by chance.
-const minEncoded = 6
-
-// forms returns a value in all encodings in which it can occur. Inside a longer text in base64 it has one of three
-// forms, depending on where it begins.
-func forms(value string) []string {
-	all := []string{value, url.QueryEscape(value), url.PathEscape(value)}
-	if quoted, err := json.Marshal(value); err == nil {
-		all = append(all, strings.Trim(string(quoted), `"`))
-	}
-	if len(value) < minEncoded {
-		return all
-	}
-	all = append(all, hex.EncodeToString([]byte(value)), strings.ToUpper(hex.EncodeToString([]byte(value))))
-	for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
-		for before := range 3 {
-			text := encoding.EncodeToString(append(make([]byte, before), value...))
-			// The first and the last characters depend on the neighbors too.
-			begin := []int{0, 2, 3}[before]
-			if (before+len(value))%3 != 0 {
-				text = text[:len(text)-1]
-			}
-			all = append(all, text[begin:])
-		}
-	}
-	return all
-}
-
-// replacer replaces the known values, the longest first.
-func (r *Redactor) replacer() *strings.Replacer {
-	placeholders := map[string]string{}
-	for value, placeholder := range r.known {
-		for _, form := range forms(value) {
-			placeholders[form] = placeholder
-		}
-	}
-	values := slices.SortedFunc(maps.Keys(placeholders), func(a, b string) int {
-		if len(a) != len(b) {
-			return len(b) - len(a)
-		}
-		return strings.Compare(a, b)
-	})
-	var pairs []string
-	for _, value := range values {
-		pairs = append(pairs, value, placeholders[value])
-	}
-	return strings.NewReplacer(pairs...)
-}
-
-// identifying matches what identifies an account by its form: names in resource names of IAM, UUIDs, IDs of 32
-// hexadecimal digits, access keys, addresses, and tokens.
-var identifying = regexp.MustCompile(strings.Join([]string{
-	`iam::[^\s"',]+`,
-	`\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b`,
-	`\b[0-9a-fA-F]{32}\b`,
-	`\b[A-Z0-9]{20}\b`,
-	`\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b`,
-	`\b[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}\b`,
-	`[A-Za-z0-9+/_-]{200,}={0,2}`,
-}, "|"))
-
-// placeholder returns a value of the same form.
-func (r *Redactor) placeholder(value string) string {
-	if known := r.found[value]; known != "" {
-		return known
-	}
-	n := len(r.found) + 1
-	var out string
-	address, err := netip.ParseAddr(value)
-	switch {
-	case err == nil && (address.IsLoopback() || address.IsUnspecified()):
-		return value
-	case err == nil && address.Is4(): // 198.18.0.0/15 is for tests (RFC 2544).
-		out = fmt.Sprintf("198.18.%d.%d", n/250, n%250+1)
-	case err == nil:
-		out = fmt.Sprintf("2001:db8::%x", n)
-	case strings.HasPrefix(value, "iam::"):
-		out = fmt.Sprintf("iam::account-%d", n)
-	case len(value) == 36 && value[8] == '-':
-		out = fmt.Sprintf("00000000-0000-4000-8000-%012d", n)
-	case len(value) == 32 && !strings.ContainsAny(value, ":."):
-		out = fmt.Sprintf("%032d", n)
-	case len(value) == 20 && !strings.ContainsAny(value, ":."):
-		out = fmt.Sprintf("ACCESSKEY%011d", n)
-	case strings.ContainsAny(value, ":."):
-		return value // A time, or a version.
-	default:
-		return leftOut
-	}
-	r.found[value] = out
-	return out
-}
-
-// text redacts one text.
-func (r *Redactor) text(replacer *strings.Replacer, text string) string {
-	return identifying.ReplaceAllStringFunc(replacer.Replace(text), r.placeholder)
-}
-
-// Write writes a transcript: one line of JSON for each exchange. It fails without writing anything if a known value is
-// left in what it would write.
+// Write writes a transcript: a line of JSON with its format, and one for each exchange. It fails without writing
+// anything if a known value is left in what it would write.
 func (r *Redactor) Write(w io.Writer, exchanges []Exchange) error {
 	var out bytes.Buffer
-	replacer := r.replacer()
+	values := newMatcher(r.known)
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(header{Format}); err != nil {
+		return fmt.Errorf("encoding the transcript: %w", err)
+	}
 	for _, e := range exchanges {
-		if err := encoder.Encode(r.exchange(replacer, e)); err != nil {
+		if err := encoder.Encode(r.exchange(values, e)); err != nil {
 			return fmt.Errorf("encoding the transcript: %w", err)
 		}
 	}
-	for value, placeholder := range r.known {
-		for _, form := range forms(value) {
-			if len(value) >= minEncoded && bytes.Contains(out.Bytes(), []byte(form)) {
-				return fmt.Errorf("the transcript is not written: it would contain what %s stands for", placeholder)
-			}
-		}
+	if left := r.left(out.String()); left != "" {
+		return fmt.Errorf("the transcript is not written: it would contain what %s stands for", left)
 	}
 	if _, err := w.Write(out.Bytes()); err != nil {
 		return fmt.Errorf("writing the transcript: %w", err)
@@ -175,48 +78,148 @@ func (r *Redactor) Write(w io.Writer, exchanges []Exchange) error {
 	return nil
 }
 
-func (r *Redactor) exchange(replacer *strings.Replacer, e Exchange) Exchange {
-	e.Path, e.Error, e.Text = r.text(replacer, e.Path), r.text(replacer, e.Error), r.text(replacer, e.Text)
+// left returns the placeholder of a known value that is left in a text, empty if there is none. Placeholders may
+// contain a value, such as an account of the name "example".
+func (r *Redactor) left(text string) string {
+	pairs := []string{leftOut, "\n", Format, "\n"}
+	placeholders := append(slices.Collect(maps.Values(r.known)), slices.Collect(maps.Keys(r.issued))...)
+	slices.SortFunc(placeholders, func(a, b string) int { return len(b) - len(a) })
+	for _, placeholder := range placeholders {
+		pairs = append(pairs, placeholder, "\n")
+	}
+	searched := maps.Clone(r.known)
+	maps.DeleteFunc(searched, func(value, _ string) bool { return len(value) < minEncoded })
+	return newMatcher(searched).find(strings.NewReplacer(pairs...).Replace(text))
+}
+
+// text redacts one text.
+func (r *Redactor) text(values *matcher, text string) string {
+	return r.hide(values, text, maxEncodings)
+}
+
+// hide redacts a text, and what it contains in up to so many encodings.
+func (r *Redactor) hide(values *matcher, text string, encodings int) string {
+	text = replaceKnown(values, text)
+	text = identifying.ReplaceAllStringFunc(text, r.placeholder)
+	text = assigned.ReplaceAllString(text, "${1}"+leftOut)
+	if encodings == 0 {
+		return text
+	}
+	decoded := text
+	for _, decode := range decodings {
+		decoded = decode(decoded)
+	}
+	if decoded != text {
+		if hidden := r.hide(values, decoded, encodings-1); hidden != decoded {
+			return hidden
+		}
+	}
+	return encoded.ReplaceAllStringFunc(text, func(run string) string {
+		if decoded, ok := decodeRun(run); ok && r.hide(values, decoded, encodings-1) != decoded {
+			return leftOut
+		}
+		return run
+	})
+}
+
+// replaceKnown replaces the known values of a text. It returns the text in the encoding in which it contains the last
+// of them, so that no value is left in another one.
+func replaceKnown(values *matcher, text string) string {
+	text = values.replace(text)
+	present := text
+	for range maxEncodings {
+		before := present
+		for _, decode := range decodings { // A value may have what looks like an escape itself: each step is looked at.
+			decoded := decode(present)
+			if decoded == present {
+				continue
+			}
+			if present = values.replace(decoded); present != decoded {
+				text = present
+			}
+		}
+		if present == before {
+			break
+		}
+	}
+	return text
+}
+
+// exchange redacts a request and its answer.
+func (r *Redactor) exchange(values *matcher, e Exchange) Exchange {
+	isAgency := strings.HasSuffix(e.Path, "/agency")
+	e.Path, e.Text = r.text(values, e.Path), r.text(values, searchDomains.ReplaceAllStringFunc(e.Text, keepSearch))
+	e.Error = r.text(values, e.Error)
+	if e.Status == 0 { // Of the operating system and of TLS, which quote what is known on this machine only.
+		e.Error = quoted.ReplaceAllString(e.Error, `"`+leftOut+`"`)
+	}
 	query := url.Values{}
-	for name, values := range e.Query {
-		for _, value := range values {
-			query.Add(name, r.text(replacer, value))
+	for name, list := range e.Query {
+		for _, value := range list {
+			query.Add(r.text(values, name), fmt.Sprint(r.member(values, name, value, false)))
 		}
 	}
 	e.Query = query
-	if e.Service != ServiceCCI { // Keys, tokens, and names that users have chosen.
+	header := map[string]string{}
+	for name, value := range e.Header {
+		header[name] = r.text(values, value)
+	}
+	e.Header = header
+	switch {
+	case e.Service != ServiceCCI: // Keys, tokens, and names that users have chosen.
 		e.Request, e.Text = nil, ""
 		if e.Status < http.StatusMultipleChoices {
 			e.Answer = nil
 		}
-	}
-	if strings.HasSuffix(e.Path, "/agency") { // Names and texts of the account.
 		e.Answer = blank(e.Answer)
+	case isAgency: // Names and texts of the account.
+		e.Answer, e.Text = blank(e.Answer), ""
 	}
-	e.Request, e.Answer = r.json(replacer, e.Request, e.Path), r.json(replacer, e.Answer, e.Path)
+	e.Request, e.Answer = r.json(values, e.Request, e.Path), r.json(values, e.Answer, e.Path)
 	stream := e.Stream
 	e.Stream = nil
 	for _, event := range stream {
-		e.Stream = append(e.Stream, r.json(replacer, event, e.Path))
+		e.Stream = append(e.Stream, r.json(values, event, e.Path))
 	}
 	return e
 }
 
-// blank replaces all texts of a JSON document.
+var (
+	// searchDomains matches the lines of /etc/resolv.conf with the domains of the network.
+	searchDomains = regexp.MustCompile(`(?m)^\s*(?:search|domain)\b.*$`)
+	quoted        = regexp.MustCompile(`"[^"]*"`)
+)
+
+// keepSearch leaves out the domains of a line of /etc/resolv.conf, except for those of Spillway.
+func keepSearch(line string) string {
+	fields := strings.Fields(line)
+	for i := 1; i < len(fields); i++ {
+		if !strings.HasSuffix(fields[i], ".spillway.io") && !strings.HasSuffix(fields[i], "cluster.local") {
+			fields[i] = fmt.Sprintf("domain-%d", i)
+		}
+	}
+	return strings.Join(fields, " ")
+}
+
+// blank replaces all texts of a JSON document that are not codes of errors.
 func blank(document json.RawMessage) json.RawMessage {
 	return texts.ReplaceAllFunc(document, func(match []byte) []byte {
-		if bytes.HasSuffix(match, []byte(":")) {
-			return match // The name of a field.
+		if bytes.HasSuffix(match, []byte(":")) || errorCode.Match(match) {
+			return match // The name of a field, or a code.
 		}
 		return quote(leftOut)
 	})
 }
 
-// texts matches the texts of a JSON document, with the colon that follows the name of a field.
-var texts = regexp.MustCompile(`"(?:[^"\\]|\\.)*"(?:\s*:)?`)
+var (
+	// texts matches the texts of a JSON document, with the colon that follows the name of a field.
+	texts = regexp.MustCompile(`"(?:[^"\\]|\\.)*"(?:\s*:)?`)
+	// errorCode matches a code such as APIG.0301.
+	errorCode = regexp.MustCompile(`^"[A-Z]{2,6}(?:\.\d{1,8}){1,3}"$`)
+)
 
 // json redacts a JSON document.
-func (r *Redactor) json(replacer *strings.Replacer, document json.RawMessage, path string) json.RawMessage {
+func (r *Redactor) json(values *matcher, document json.RawMessage, path string) json.RawMessage {
 	if len(document) == 0 {
 		return nil
 	}
@@ -229,7 +232,7 @@ func (r *Redactor) json(replacer *strings.Replacer, document json.RawMessage, pa
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
-	if encoder.Encode(r.value(replacer, value, strings.Contains(path, "/secrets"))) != nil {
+	if encoder.Encode(r.value(values, value, strings.Contains(path, "/secrets"))) != nil {
 		return quote(leftOut)
 	}
 	return bytes.TrimSpace(out.Bytes())
@@ -244,42 +247,60 @@ func quote(text string) json.RawMessage {
 }
 
 // value redacts a part of a JSON document. Of Secrets, the data is removed.
-func (r *Redactor) value(replacer *strings.Replacer, value any, secret bool) any {
+func (r *Redactor) value(values *matcher, value any, secret bool) any {
 	switch v := value.(type) {
 	case string:
-		return r.text(replacer, v)
+		return r.string(values, v)
+	case json.Number:
+		if hidden := r.text(values, v.String()); hidden != v.String() {
+			return hidden
+		}
 	case []any:
 		for i := range v {
-			v[i] = r.value(replacer, v[i], secret)
+			v[i] = r.value(values, v[i], secret)
 		}
 	case map[string]any:
 		secret = secret || v["kind"] == "Secret"
 		out := map[string]any{}
-		for key, part := range v {
-			switch {
-			case secret && (key == "data" || key == "stringData"):
-				part = emptied(part)
-			case key == "items":
-				part = r.items(part)
-			}
-			out[r.text(replacer, key)] = r.value(replacer, part, secret)
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			out[r.text(values, key)] = r.member(values, key, v[key], secret)
 		}
 		return out
 	}
 	return value
 }
 
-// emptied returns the data of a Secret without its values.
-func emptied(data any) any {
-	object, ok := data.(map[string]any)
-	if !ok {
+// string redacts a text, which may be a JSON document itself.
+func (r *Redactor) string(values *matcher, text string) string {
+	if trimmed := strings.TrimSpace(text); strings.HasPrefix(trimmed, "{") || strings.HasPrefix(trimmed, "[") {
+		if json.Valid([]byte(trimmed)) {
+			return string(r.json(values, json.RawMessage(trimmed), ""))
+		}
+	}
+	return r.text(values, text)
+}
+
+// private matches fields, labels and annotations that name a person or an account, or contain a secret.
+var private = regexp.MustCompile(`(?i)^(?:(?:.*[/._-])?(?:user-?_?(?:name|id)?|account-?_?(?:name|id)?|` +
+	`domain-?_?name|creat(?:or|ed-?_?by)|owner|e?mail|phone|mobile|passw(?:or)?d|` +
+	`(?:access|auth|security|bearer)?-?_?token|(?:access|secret|private|api)-?_?key|cookie|authorization))$`)
+
+// member redacts the value of a field of a JSON object, or of a parameter.
+func (r *Redactor) member(values *matcher, key string, value any, secret bool) any {
+	text, isText := value.(string)
+	switch {
+	case secret && (key == "data" || key == "stringData"):
+		return map[string]any{}
+	case key == "items":
+		return r.value(values, r.items(value), secret)
+	case key == "continue" && text != "":
+		return r.numbered(text, "continue-%d") // Names the next object, which may belong to others.
+	case isText && text != "" && private.MatchString(key):
 		return leftOut
+	case isText:
+		return r.string(values, text)
 	}
-	out := map[string]any{}
-	for key := range object {
-		out[key] = ""
-	}
-	return out
+	return r.value(values, value, secret)
 }
 
 // items empties the objects of a list that belong to users.

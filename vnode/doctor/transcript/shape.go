@@ -23,9 +23,11 @@ func (e *Exchange) Shape() Shape {
 		GatewayCode string `json:"error_code"`
 	}
 	_ = json.Unmarshal(e.Answer, &body) // A web page has none of the fields.
+	if e.Path != "" {
+		body.Message = strings.ReplaceAll(body.Message, e.Path, "PATH")
+	}
 	return Shape{
-		Status: e.Status, Reason: body.Reason, Code: body.Code, GatewayCode: body.GatewayCode,
-		Message: strings.ReplaceAll(body.Message, e.Path, "PATH"),
+		Status: e.Status, Reason: body.Reason, Code: body.Code, GatewayCode: body.GatewayCode, Message: body.Message,
 	}
 }
 

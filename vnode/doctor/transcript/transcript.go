@@ -4,7 +4,7 @@
 package transcript
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,29 +45,27 @@ type Exchange struct {
 	Text   string            `json:"text,omitempty"`
 }
 
-// setAnswer keeps the body of an answer in the form that it has.
+// setAnswer keeps the body of an answer in the form that it has. Of JSON that is cut off nothing is kept: what
+// belongs to others in it could not be told from the rest.
 func (e *Exchange) setAnswer(body []byte) {
 	e.Answer, e.Stream, e.Text = nil, nil, ""
 	var values []json.RawMessage
-	decoder := json.NewDecoder(strings.NewReader(string(body)))
-	for {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	var err error
+	for err == nil {
 		var value json.RawMessage
-		err := decoder.Decode(&value)
-		if err == nil {
+		if err = decoder.Decode(&value); err == nil {
 			values = append(values, value)
-			continue
 		}
-		if !errors.Is(err, io.EOF) && len(values) == 0 {
-			e.Text = string(body)
-			return
-		}
-		break // The end, or an event that was cut off.
 	}
-	if e.isWatch() {
-		e.Stream = values
-	} else if len(values) == 1 {
+	switch {
+	case e.isWatch() && len(values) > 0:
+		e.Stream = values // The last event may be cut off.
+	case len(values) == 1 && errors.Is(err, io.EOF):
 		e.Answer = values[0]
-	} else if len(values) > 1 {
+	case len(body) > 0 && strings.ContainsAny(string(bytes.TrimSpace(body)[:1]), "{["):
+		e.Text = fmt.Sprintf("(left out: %d bytes of JSON that is cut off)", len(body))
+	default:
 		e.Text = string(body)
 	}
 }
@@ -77,26 +75,10 @@ func (e *Exchange) isWatch() bool {
 	return watch != "" && watch != "0" && watch != "false"
 }
 
-// maxLine is the maximum length of a line in bytes.
-const maxLine = 16 << 20
+// Format is the format of the transcripts that Write writes and Read reads.
+const Format = "spillway-doctor-transcript/1"
 
-// Read reads a transcript. Errors name the line.
-func Read(r io.Reader) ([]Exchange, error) {
-	var all []Exchange
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxLine)
-	for number := 1; lines.Scan(); number++ {
-		if len(strings.TrimSpace(lines.Text())) == 0 {
-			continue
-		}
-		var e Exchange
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return nil, fmt.Errorf("reading line %d of the transcript: %w", number, err)
-		}
-		all = append(all, e)
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("reading the transcript: %w", err)
-	}
-	return all, nil
+// header is the first line of a transcript.
+type header struct {
+	Format string `json:"format"`
 }

@@ -30,6 +30,9 @@ type Config struct {
 	// Replay is a transcript of "vnode doctor". Its answers are served instead of a simulation: see package replay. It
 	// needs no credentials. Default none.
 	Replay string `json:"replay"`
+	// PoliciesFrom is a transcript of "vnode doctor", from which the policies are taken: see package replay. It replaces
+	// Policies. Default none.
+	PoliciesFrom string `json:"policiesFrom"`
 	// ProjectID and DomainID are those of credentials that name none. Without a ProjectID, requests with such credentials
 	// may name any project.
 	ProjectID string `json:"projectId"`
@@ -94,6 +97,8 @@ func (c *Config) AddFlags(flags *pflag.FlagSet) {
 			"accessKey, secretKey, projectId, domainId, securityToken, authToken")
 	flags.StringVar(&c.Replay, "replay", c.Replay,
 		"`file` with a transcript of vnode doctor, whose answers are served instead of a simulation")
+	flags.StringVar(&c.PoliciesFrom, "policies-from", c.PoliciesFrom,
+		"`file` with a transcript of vnode doctor, whose cloud is simulated in what it shows")
 	flags.StringVar(&c.ProjectID, "project-id", c.ProjectID,
 		"project of credentials that name none; if it is empty, requests with such credentials may name any project")
 	flags.StringVar(&c.DomainID, "domain-id", c.DomainID, "domain of credentials that name none")

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 
@@ -29,6 +28,15 @@ func program(ctx context.Context, args []string) error {
 	}
 	if cfg.Replay != "" {
 		return serveReplay(ctx, cfg, logger)
+	}
+	if cfg.PoliciesFrom != "" {
+		exchanges, err := transcript.ReadFile(cfg.PoliciesFrom)
+		if err != nil {
+			return err
+		}
+		cfg.Policies = replay.Policies(exchanges)
+		logger.Info("taking the policies of a transcript", "transcript", cfg.PoliciesFrom, "policies", cfg.Policies,
+			"missingChecks", replay.Missing(exchanges))
 	}
 	sim, err := newSim(cfg, logger)
 	if err != nil {
@@ -55,14 +63,9 @@ func program(ctx context.Context, args []string) error {
 
 // serveReplay serves the answers of a transcript until ctx ends.
 func serveReplay(ctx context.Context, cfg *Config, logger *slog.Logger) error {
-	file, err := os.Open(cfg.Replay)
+	exchanges, err := transcript.ReadFile(cfg.Replay)
 	if err != nil {
-		return fmt.Errorf("opening the transcript: %w", err)
-	}
-	defer file.Close()
-	exchanges, err := transcript.Read(file)
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", cfg.Replay, err)
+		return err
 	}
 	logger.Info("replaying", "listen", cfg.Listen, "transcript", cfg.Replay, "answers", len(exchanges))
 	return serve.Server{

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -153,11 +154,25 @@ func TestTheControlAPIHasAPortOfItsOwn(t *testing.T) {
 func TestTheProgramReplaysATranscript(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "transcript.jsonl")
 	require.NoError(t, os.WriteFile(file, []byte(
-		`{"service":"cci","method":"GET","path":"/readyz","status":200,"text":"ok"}`+"\n"+
-			`{"service":"cci","method":"GET","path":"/apis","status":403,"text":"blocked"}`+"\n"), 0o600))
+		`{"format":"spillway-doctor-transcript/1"}`+"\n"+
+			`{"service":"cci","method":"GET","path":"/readyz","auth":"none","status":200,"text":"ok"}`+"\n"+
+			`{"service":"cci","method":"GET","path":"/apis","auth":"none","status":403,"text":"blocked"}`+"\n"+
+			`{"service":"cci","method":"GET","path":"/n/events","auth":"none","status":404}`+"\n"+
+			`{"service":"cci","method":"GET","path":"/n/spillwaydoctors","auth":"none","status":404}`+"\n"), 0o600))
 	base, stop := start(t, "--replay", file)
 	assert.Equal(t, http.StatusForbidden, call(t, "GET", base+"/apis", ""))
 	assert.Equal(t, http.StatusNotFound, call(t, "GET", base+"/v1/agency", ""), "the transcript does not have it")
 	require.NoError(t, stop())
 	assert.ErrorContains(t, program(t.Context(), []string{"--replay=nowhere.jsonl"}), "opening the transcript")
+
+	base, stop = start(t, "--credentials-file", credentials(t), "--policies-from", file)
+	response, err := http.Get(base + "/_sim/policies")
+	require.NoError(t, err)
+	policies, err := io.ReadAll(response.Body)
+	require.NoError(t, errors.Join(err, response.Body.Close()))
+	assert.Contains(t, string(policies), `"events":"none"`)
+	require.NoError(t, stop())
+	bad := credentials(t)
+	assert.ErrorContains(t, program(t.Context(), []string{"--credentials-file", bad, "--policies-from", bad}),
+		"reading the transcript "+bad+": line 1: ")
 }
