@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Severity says how bad a finding is.
@@ -125,10 +126,20 @@ func (f Findings) Err() error {
 // Width is the number of columns of texts for people.
 const Width = 100
 
+// Printable returns a text without what a terminal would execute: what a service says may come from anybody.
+func Printable(text string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) || unicode.IsSpace(c) {
+			return c
+		}
+		return unicode.ReplacementChar
+	}, text)
+}
+
 // indented writes a text with line breaks. The first line begins with first, others are indented as far.
 func indented(b *strings.Builder, first, text string) {
 	line, indent := first, strings.Repeat(" ", len(first))
-	for i, word := range strings.Fields(text) {
+	for i, word := range strings.Fields(Printable(text)) {
 		if i > 0 && len([]rune(line))+1+len([]rune(word)) > Width && line != indent {
 			b.WriteString(line + "\n")
 			line = indent + word

@@ -78,15 +78,18 @@ func (c *Config) Cluster(
 }
 
 // CloudClient returns a client of the cloud. observers holds what the configuration does not: the logger, the metrics
-// and the callbacks.
+// and the callbacks, and the source of the keys if it is not to be that of CloudCredentials.
 func (c *Config) CloudClient(observers cci.Config) (*cci.Client, error) {
-	keys, err := c.CCI.credentials(observers.Logger)
-	if err != nil {
-		return nil, err
-	}
 	client := observers
+	if client.Credentials == nil {
+		keys, err := c.CCI.credentials(observers.Logger)
+		if err != nil {
+			return nil, err
+		}
+		client.Credentials = keys
+	}
 	client.Version = c.Policy.CCIVersion
-	client.Endpoint, client.ProjectID, client.Credentials = c.CCI.ServiceEndpoint(), c.CCI.ProjectID, keys
+	client.Endpoint, client.ProjectID = c.CCI.ServiceEndpoint(), c.CCI.ProjectID
 	client.AllowHTTP = c.CCI.AllowHTTP
 	client.QPS, client.Burst, client.RequestTimeout = c.CCI.QPS, c.CCI.Burst, c.CCI.RequestTimeout.Duration
 	client.Tries, client.RetryDelay = requestTries, requestDelay

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/spillway-k8s/spillway/internal/diagnosis"
+	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 )
 
@@ -25,9 +27,12 @@ func accessChecks() []check {
 
 // useKey sends the first signed request.
 func useKey(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
-	_, err := d.cloud.Read(ctx, "", "/apis", nil)
+	body, err := d.cloud.Read(ctx, "", "/apis", nil)
 	refused := refusal(err)
 	switch {
+	case err == nil && !isObject(body):
+		return "", []diagnosis.Finding{found(CodeNotTheService, "%s/apis is answered 200: %s", d.config.CCI.ServiceEndpoint(),
+			beginning(body))}, nil
 	case err == nil:
 		return "a signed request is accepted", nil, nil
 	case refused != nil && refused.Code == CodeKeyRefused && d.clockOff:
@@ -39,6 +44,20 @@ func useKey(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error)
 		return "a signed request is accepted", nil, nil
 	}
 	return "", nil, err
+}
+
+// isObject reports whether a body is a JSON object, as all answers of the API are.
+func isObject(body []byte) bool {
+	var object map[string]json.RawMessage
+	return json.Unmarshal(body, &object) == nil && object != nil
+}
+
+// beginning quotes the beginning of a body.
+func beginning(body []byte) string {
+	if len(body) == 0 {
+		return "an empty body"
+	}
+	return strconv.Quote(policy.Clip(string(body), 100))
 }
 
 // requestToken requests the token with which commands run in containers.
@@ -60,6 +79,9 @@ func readAgency(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, er
 	body, err := d.cloud.Read(ctx, "", "/v1/agency", nil)
 	if err == nil && strings.TrimSpace(string(body)) == "[]" {
 		return "", []diagnosis.Finding{found(CodeAgencyUnknown, "the service lists no agency")}, nil
+	}
+	if err == nil && !json.Valid(body) {
+		return "", []diagnosis.Finding{found(CodeAgencyUnknown, "the answer is not JSON: %s", beginning(body))}, nil
 	}
 	if err == nil {
 		return "the account has authorized CCI", nil, nil

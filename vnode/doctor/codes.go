@@ -13,6 +13,8 @@ const (
 	CodeClockDrifts        diagnosis.Code = "DR105"
 	CodeClockUnknown       diagnosis.Code = "DR106"
 	CodeNoConnectionToIAM  diagnosis.Code = "DR107"
+	CodeNotTheService      diagnosis.Code = "DR108"
+	CodeProxy              diagnosis.Code = "DR109"
 	CodeKeyRefused         diagnosis.Code = "DR201"
 	CodePermissionMissing  diagnosis.Code = "DR202"
 	CodeNotAuthorized      diagnosis.Code = "DR203"
@@ -55,6 +57,7 @@ const (
 	CodeUnlistedDropped    diagnosis.Code = "DR611"
 	CodeNoSidecar          diagnosis.Code = "DR612"
 	CodeNoNetAdmin         diagnosis.Code = "DR613"
+	CodePodQuota           diagnosis.Code = "DR614"
 	CodeNoLog              diagnosis.Code = "DR701"
 	CodeNoExec             diagnosis.Code = "DR702"
 	CodeSignedExecRefused  diagnosis.Code = "DR703"
@@ -62,6 +65,8 @@ const (
 	CodeStepFailed         diagnosis.Code = "DR901"
 	CodeLeftBehind         diagnosis.Code = "DR902"
 	CodeLeftByEarlierRun   diagnosis.Code = "DR903"
+	CodeNoTimeLeft         diagnosis.Code = "DR904"
+	CodeStepTooSlow        diagnosis.Code = "DR905"
 )
 
 // Codes returns all codes in their order.
@@ -104,6 +109,20 @@ func Codes() diagnosis.Kinds {
 			Meaning: "`kubectl exec` needs a token of IAM.",
 			Mend: "Allow connections to port 443 of `iam.REGION.myhuaweicloud.com`, set `cci.iamEndpoint` (`--iam-endpoint`), " +
 				"or give a token as `authToken` of the credentials.",
+		},
+		{
+			Code: CodeNotTheService, Severity: diagnosis.Error, Title: "something else than CCI answers",
+			Meaning: "An answer to a request that needs a key was not JSON. A proxy with a page to log in is the usual " +
+				"cause, or a wrong endpoint.",
+			Mend: "Correct `cci.endpoint` (`--cci-endpoint`), or exempt the service from the proxy: " +
+				"`NO_PROXY=.myhuaweicloud.com`.",
+		},
+		{
+			Code: CodeProxy, Severity: diagnosis.Error, Title: "the proxy does not work",
+			Meaning: "Requests are sent through a proxy, because the environment variable `HTTPS_PROXY` or `HTTP_PROXY` " +
+				"names one.",
+			Mend: "Correct `HTTPS_PROXY` (such as `http://proxy.example:3128`), or exempt the service from the proxy: " +
+				"`NO_PROXY=.myhuaweicloud.com`.",
 		},
 		{
 			Code: CodeKeyRefused, Severity: diagnosis.Error, Title: "the key is refused",
@@ -322,6 +341,12 @@ func Codes() diagnosis.Kinds {
 			Meaning: "`pods.services: kube-proxy` does not work: kube-proxy needs this capability. `proxy` does not.",
 		},
 		{
+			Code: CodePodQuota, Severity: diagnosis.Error, Title: "a quota has no room for a Pod",
+			Meaning: "Pods of virtual nodes would wait until other cloud Pods end.",
+			Mend: "Delete CCI Pods that are no longer used, or request a larger quota of CCI from the vendor (console: My " +
+				"Quotas).",
+		},
+		{
 			Code: CodeNoLog, Severity: diagnosis.Warning, Title: "the log of a container cannot be read",
 			Meaning: "`kubectl logs` does not work.",
 			Mend:    "Report it with a transcript.",
@@ -354,6 +379,18 @@ func Codes() diagnosis.Kinds {
 			Code: CodeLeftByEarlierRun, Severity: diagnosis.Warning, Title: "an earlier run has left something in the cloud",
 			Meaning: "It may be billed.",
 			Mend:    "Run `vnode doctor --create`, which removes it, or delete the namespace in the CCI console.",
+		},
+		{
+			Code: CodeNoTimeLeft, Severity: diagnosis.Warning, Title: "no time was left for all checks",
+			Meaning: "What the other checks would have found is not known.",
+			Mend: "Run the command again with a longer `--timeout`. If the service is slow, find out why: a proxy or a " +
+				"firewall may be the cause.",
+		},
+		{
+			Code: CodeStepTooSlow, Severity: diagnosis.Warning, Title: "a step took too long",
+			Meaning: "What it checks is not known.",
+			Mend: "Run the command again with a longer `--step-timeout` and `--timeout`. If requests get no answer, a proxy " +
+				"or a firewall may drop them.",
 		},
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -18,6 +19,7 @@ import (
 
 	loader "github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
+	"github.com/spillway-k8s/spillway/internal/run"
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/vnode/cci"
 	"github.com/spillway-k8s/spillway/vnode/config"
@@ -144,7 +146,8 @@ func (c *commandConfig) validateService() field.ErrorList {
 }
 
 // Command is "vnode doctor". It prints the findings to out, and the progress there too, or to progress if out has JSON.
-// It returns an error if there are findings of severity error.
+// It returns an error if there are findings of severity error, or if not all checks could be completed. It removes what
+// it has created also if ctx ends, the terminal is closed, or out is a pipe whose reader has ended.
 func Command(
 	ctx context.Context, args []string, out, progress io.Writer, setUp func(logging.Config) (*slog.Logger, error),
 ) error {
@@ -156,25 +159,47 @@ func Command(
 	if err != nil {
 		return err
 	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
+	defer stop()
+	signal.Ignore(syscall.SIGPIPE) // Writing to a closed pipe is an error then, and not the end.
+	printed := &printer{out: out}
 	if cfg.Output == outputText {
-		progress = out
+		progress = printed
 	}
-	return cfg.run(ctx, out, Options{
+	return cfg.run(ctx, printed, Options{
 		Create: cfg.Create, Image: cfg.Image, ServiceAddress: cfg.ServiceAddress, ServiceName: cfg.ServiceName,
 		VPCEndpoint: cfg.VPCEndpoint, StepTimeout: cfg.StepTimeout,
 		Timeout: cfg.Timeout, Progress: Progress(progress), Logger: logger,
 	})
 }
 
-func (c *commandConfig) run(ctx context.Context, out io.Writer, options Options) error {
+// printer keeps the first error of writing.
+type printer struct {
+	out io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (p *printer) Write(text []byte) (int, error) {
+	if p.err == nil {
+		if _, err := p.out.Write(text); err != nil {
+			p.err = fmt.Errorf("printing the findings: %w", err)
+		}
+	}
+	return len(text), nil
+}
+
+func (c *commandConfig) run(ctx context.Context, out *printer, options Options) error {
 	d, err := New(&c.Config, options)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", run.ErrUsage, err)
 	}
+	var record *recordFile
 	if c.Record != "" { // A file that cannot be written must not be found out at the end.
-		if err := os.WriteFile(c.Record, nil, 0o600); err != nil {
-			return fmt.Errorf("writing the transcript: %w", err)
+		if record, err = createRecord(c.Record); err != nil {
+			return fmt.Errorf("%w: %w", run.ErrUsage, err)
 		}
+		defer record.discard()
 	}
 	report, runErr := d.Run(ctx)
 	if c.Output == outputJSON {
@@ -182,23 +207,21 @@ func (c *commandConfig) run(ctx context.Context, out io.Writer, options Options)
 	} else {
 		report.PrintText(out)
 	}
-	if c.Record != "" {
-		err = errors.Join(err, d.record(c.Record))
-		if err == nil && c.Output == outputText {
+	if record != nil {
+		recordErr := d.record(record)
+		if recordErr == nil && c.Output == outputText {
 			fmt.Fprintf(out, "The transcript is in %s.\n", c.Record)
 		}
+		err = errors.Join(err, recordErr)
 	}
-	return errors.Join(runErr, err, report.Findings.Err())
+	return errors.Join(runErr, err, out.err, report.err())
 }
 
 // record writes the transcript to a file.
-func (d *Doctor) record(file string) error {
+func (d *Doctor) record(file *recordFile) error {
 	var text bytes.Buffer
 	if err := d.Redactor().Write(&text, d.Exchanges()); err != nil {
 		return err
 	}
-	if err := os.WriteFile(file, text.Bytes(), 0o600); err != nil {
-		return fmt.Errorf("writing the transcript: %w", err)
-	}
-	return nil
+	return file.save(text.Bytes())
 }

@@ -50,6 +50,9 @@ func createNamespace(ctx context.Context, d *Doctor) (string, []diagnosis.Findin
 		Name: d.namespace(), Labels: d.labels(), Annotations: d.annotations(),
 	}})
 	if err != nil {
+		if cci.IsDenied(err) || cci.IsRefused(err) { // It was not created, and what the key may not see is not left behind.
+			d.namespaceSent = false
+		}
 		return d.refusedCreation(err)
 	}
 	d.namespaceUID = created.UID
@@ -212,10 +215,13 @@ func (d *Doctor) remove(ctx context.Context, meta metav1.ObjectMeta) error {
 		}
 	}
 	if err := d.cloud.DeleteNamespace(ctx, meta.Name, cci.DeleteOptions{UID: meta.UID}); err != nil {
-		if cci.IsNotFound(err) {
+		switch {
+		case cci.IsNotFound(err):
 			return nil
+		case !cci.IsConflict(err):
+			return err
 		}
-		return err
+		// Another run deletes it, or an answer was lost: only its end counts.
 	}
 	return d.await(ctx, func() (bool, error) {
 		read, err := d.cloud.GetNamespace(ctx, meta.Name)

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -87,7 +86,7 @@ type Doctor struct {
 	options Options
 	// cloud authenticates commands with a token, signing with a signature.
 	cloud, signing *cci.Client
-	keys           cci.Source
+	keys           *seenKeys
 	recorder       *transcript.Recorder
 	// plain sends requests without a signature.
 	plain *http.Client
@@ -116,8 +115,10 @@ type state struct {
 	sent []byte
 	// listVersion is the resource version of a list before the Pod was created.
 	listVersion string
-	// tokenRuns: a command has run with a token.
-	tokenRuns bool
+	// timeReported: a finding says that no time was left.
+	timeReported bool
+	// quotaReported: a finding says that a quota has no room for a Pod.
+	quotaReported bool
 }
 
 // New returns a Doctor for the account of a configuration, of which it uses the section cci only. It reads the keys and
@@ -134,7 +135,7 @@ func New(cfg *config.Config, options Options) (*Doctor, error) {
 	}
 	recorder := transcript.NewRecorder(standard.Clone(), cfg.CCI.ServiceEndpoint(), cfg.CCI.TokenEndpoint())
 	d := &Doctor{
-		config: cfg, options: options, keys: keys, recorder: recorder, outcomes: map[string]Outcome{},
+		config: cfg, options: options, keys: &seenKeys{Source: keys}, recorder: recorder, outcomes: map[string]Outcome{},
 		resolver: net.DefaultResolver,
 		plain: &http.Client{Transport: recorder, CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse
@@ -150,7 +151,7 @@ func New(cfg *config.Config, options Options) (*Doctor, error) {
 		with := *cfg
 		with.CCI.Exec.Handshake = client.handshake
 		*client.target, err = with.CloudClient(cci.Config{
-			Transport: recorder, Guard: options.Guard, Logger: options.Logger,
+			Transport: recorder, Credentials: d.keys, Guard: options.Guard, Logger: options.Logger,
 		})
 		if err != nil {
 			return nil, err
@@ -219,7 +220,18 @@ func (d *Doctor) runCheck(ctx context.Context, c check) {
 		return
 	}
 	if err := ctx.Err(); err != nil {
-		d.end(CheckReport{Check: c.name, Outcome: Skipped, Note: "no time is left"}, nil)
+		d.report.Incomplete = append(d.report.Incomplete, c.name)
+		note, findings := "interrupted", []diagnosis.Finding(nil)
+		if errors.Is(err, context.DeadlineExceeded) {
+			note = "no time is left"
+			if !d.timeReported {
+				d.timeReported = true
+				findings = []diagnosis.Finding{found(CodeNoTimeLeft,
+					"the checks took longer than %s (--timeout), the first without time is %s", d.options.Timeout, c.name)}
+				findings[0].Check = c.name
+			}
+		}
+		d.end(CheckReport{Check: c.name, Outcome: Skipped, Note: note}, findings)
 		return
 	}
 	d.options.Progress(CheckReport{Check: c.name})
@@ -231,26 +243,41 @@ func (d *Doctor) runCheck(ctx context.Context, c check) {
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.Canceled):
 		outcome, note = Skipped, "interrupted"
+		d.report.Incomplete = append(d.report.Incomplete, c.name)
 	case errors.Is(err, errSkip):
 		outcome = Skipped
 	case errors.Is(err, errExplained):
 		outcome, note = Failed, cmp.Or(note, err.Error())
 	case err != nil:
 		outcome = Failed
-		if refused := refusal(err); refused != nil {
-			findings = append(findings, *refused)
-			outcome = worst(findings)
-		} else {
-			findings = append(findings, found(CodeStepFailed, "%s: %v", c.name, err))
+		refused := refusal(err)
+		if refused == nil {
+			refused = d.incomplete(c.name, err)
+		}
+		findings = append(findings, *refused)
+		if worst(findings) == Outcome(diagnosis.Error) {
+			outcome = Outcome(diagnosis.Error)
 		}
 	}
 	for i := range findings {
-		findings[i].Check = c.name
+		findings[i].Check, findings[i].Message = c.name, policy.Clip(findings[i].Message, policy.MaxMessage)
 	}
+	note = policy.Clip(note, policy.MaxMessage)
 	if note == "" && len(findings) > 0 {
 		note = string(findings[0].Code) + " " + findings[0].Title
 	}
 	d.end(CheckReport{Check: c.name, Outcome: outcome, Note: note}, findings)
+}
+
+// incomplete returns the finding for a check that an error has ended.
+func (d *Doctor) incomplete(check string, err error) *diagnosis.Finding {
+	d.report.Incomplete = append(d.report.Incomplete, check)
+	f := found(CodeStepFailed, "%s: %v", check, err)
+	if errors.Is(err, context.DeadlineExceeded) {
+		f = found(CodeStepTooSlow, "%s: %v (at most %s for a request, %s for a step)", check, err,
+			d.config.CCI.RequestTimeout.Duration, d.options.StepTimeout)
+	}
+	return &f
 }
 
 func (d *Doctor) end(report CheckReport, findings []diagnosis.Finding) {
@@ -336,39 +363,6 @@ func (d *Doctor) await(ctx context.Context, ready func() (bool, error)) error {
 func isEnding(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && time.Until(deadline) < time.Second
-}
-
-// Redactor returns what hides everything that identifies the account in a transcript of this run.
-func (d *Doctor) Redactor() *transcript.Redactor {
-	r := transcript.NewRedactor(namePrefix)
-	keys, c := d.keys.Current(), d.config.CCI
-	r.Hide("ACCESS-KEY", keys.AccessKey)
-	r.Hide("SECRET-KEY", keys.SecretKey)
-	r.Hide("SECURITY-TOKEN", keys.SecurityToken)
-	r.Hide("AUTH-TOKEN", keys.AuthToken)
-	r.Hide("PROJECT-ID", c.ProjectID)
-	r.Hide("DOMAIN-ID", c.DomainID)
-	r.HideAll("SUBNET-ID", c.SubnetIDs)
-	r.HideAll("SECURITY-GROUP-ID", c.SecurityGroupIDs)
-	r.Hide("VPC-ID", c.Network1.VPCID)
-	r.Hide("NETWORK-ID", c.Network1.NetworkID)
-	r.Hide("CLUSTER-ID", d.config.ClusterID)
-	r.Hide("REGISTRY/IMAGE:TAG", d.options.Image)
-	r.Hide("SERVICE", d.options.ServiceName)
-	for name, endpoint := range map[string]string{
-		"CCI.EXAMPLE": c.Endpoint, "IAM.EXAMPLE": c.IAMEndpoint, "VPC.EXAMPLE": d.options.VPCEndpoint,
-	} {
-		u, err := url.Parse(endpoint)
-		if err == nil && net.ParseIP(u.Hostname()) == nil && !strings.HasSuffix(u.Hostname(), ".myhuaweicloud.com") {
-			r.Hide(name, u.Hostname())
-		}
-	}
-	for _, name := range d.recorder.Names() {
-		if name != c.Region {
-			r.Hide("ACCOUNT-NAME", name)
-		}
-	}
-	return r
 }
 
 // Exchanges returns what was sent and received.

@@ -188,7 +188,7 @@ func TestAnInterruptedRunRemovesWhatItHasCreated(t *testing.T) {
 	cancel()
 	require.EqualError(t, <-done, "interrupted before all checks were done")
 	assert.Equal(t, CheckReport{"pod", Skipped, "interrupted"}, outcomeOf(t, report, "pod"))
-	assert.Equal(t, CheckReport{"watch", Skipped, "no time is left"}, outcomeOf(t, report, "watch"))
+	assert.Equal(t, CheckReport{"watch", Skipped, "interrupted"}, outcomeOf(t, report, "watch"))
 	assert.Equal(t, Passed, outcomeOf(t, report, "cleanup").Outcome)
 	assert.Empty(t, cloud.Namespaces())
 	assert.Zero(t, report.Findings.Count(diagnosis.Error), report.Findings)

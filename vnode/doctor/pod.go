@@ -14,7 +14,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/spillway-k8s/spillway/internal/diagnosis"
@@ -84,10 +83,10 @@ func (d *Doctor) fullPod() *cci.Pod {
 func createPod(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	created, err := d.cloud.CreatePod(ctx, d.namespace(), d.fullPod())
 	if err != nil {
-		if refused := refusal(err); refused == nil && cci.IsRefused(err) {
+		if refused := refusal(err); refused == nil && cci.IsPermanent(err) {
 			return "", []diagnosis.Finding{found(CodePodRefused, "%s", quote(err))}, nil
 		}
-		return "", nil, err
+		return d.refusedPod(err)
 	}
 	d.pod = created
 	if sent := d.recorder.Last(); sent != nil {
@@ -114,6 +113,19 @@ func createPod(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, err
 	}
 	size := d.pod.Annotations[cci.SizeAnnotation]
 	return "runs, billed size " + size, nil, nil
+}
+
+// refusedPod returns the finding for a Pod that could not be created. That a quota has no room is reported once. Other
+// errors are returned as they are.
+func (d *Doctor) refusedPod(err error) (string, []diagnosis.Finding, error) {
+	switch {
+	case refusal(err) != nil || !cci.IsQuotaExceeded(err):
+		return d.refusedCreation(err)
+	case d.quotaReported:
+		return "", nil, errExplained
+	}
+	d.quotaReported = true
+	return "", []diagnosis.Finding{found(CodePodQuota, "%s", quote(err))}, nil
 }
 
 // wordsOf quotes what the status of a Pod says about why it does not run.
@@ -238,7 +250,6 @@ func runCommands(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, e
 	if err != nil {
 		return "", []diagnosis.Finding{found(CodeNoExec, "%s", quote(err))}, nil
 	}
-	d.tokenRuns = true
 	var findings []diagnosis.Finding
 	if user = strings.TrimSpace(user); user != strconv.FormatInt(userID, 10) {
 		findings = append(findings,
@@ -280,7 +291,7 @@ func (d *Doctor) command(ctx context.Context, cloud *cci.Client, auth string, co
 func (d *Doctor) commandIn(
 	ctx context.Context, cloud *cci.Client, auth, pod, container string, command ...string,
 ) (string, error) {
-	var out, errs strings.Builder
+	var out, errs limitedText
 	err := cloud.PodExec(ctx, d.namespace(), pod, cci.ExecOptions{Container: container, Command: command},
 		cci.ExecStreams{Stdout: &out, Stderr: &errs})
 	e := transcript.Exchange{
@@ -298,6 +309,18 @@ func (d *Doctor) commandIn(
 	d.recorder.Add(e)
 	return out.String(), err
 }
+
+// limitedText keeps the beginning of what is written to it.
+type limitedText struct{ text strings.Builder }
+
+// Write implements io.Writer.
+func (l *limitedText) Write(p []byte) (int, error) {
+	l.text.Write(p[:min(len(p), max(maxLog-l.text.Len(), 0))]) // It never returns an error.
+	return len(p), nil
+}
+
+// String returns what was kept.
+func (l *limitedText) String() string { return l.text.String() }
 
 // watchPods watches from the version before the Pod was created: the watch must show the Pod, and a bookmark.
 func watchPods(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
@@ -363,16 +386,14 @@ func watchExpired(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, 
 	}
 }
 
-// otherUID is a valid UID that no object has.
-const otherUID types.UID = "00000000-0000-4000-8000-000000000000"
-
 // deletePod deletes the Pod with a wrong UID, which must fail, and with the right one.
 func deletePod(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	if d.pod == nil {
 		return "there is no Pod", nil, errSkip
 	}
 	var findings []diagnosis.Finding
-	err := d.cloud.DeletePod(ctx, d.namespace(), podName, cci.DeleteOptions{UID: otherUID, GraceSeconds: new(int64)})
+	err := d.cloud.DeletePod(ctx, d.namespace(), podName,
+		cci.DeleteOptions{UID: transcript.NoUID, GraceSeconds: new(int64)})
 	switch {
 	case err == nil:
 		findings = append(findings, found(CodePreconditions, "Pod %s was deleted with a UID that is not its own", podName))
@@ -405,7 +426,7 @@ func impossibleImage(ctx context.Context, d *Doctor) (string, []diagnosis.Findin
 	const name = namePrefix + "image"
 	missing := d.smallestPod(name, registry+"/spillway-doctor/missing:none")
 	if _, err := d.cloud.CreatePod(ctx, d.namespace(), missing); err != nil {
-		return d.refusedCreation(err)
+		return d.refusedPod(err)
 	}
 	defer d.discard(ctx, name)
 	var pod *cci.Pod
@@ -444,8 +465,8 @@ func impossibleSize(ctx context.Context, d *Doctor) (string, []diagnosis.Finding
 			found(CodeSizeAccepted, "a Pod with 1000 CPU and 4000Gi is %s", created.Status.Phase),
 		}, nil
 	}
-	if refused := refusal(err); refused != nil || !cci.IsRefused(err) {
-		return "", nil, err
+	if refused := refusal(err); refused != nil || !cci.IsPermanent(err) {
+		return d.refusedPod(err)
 	}
 	return "", []diagnosis.Finding{found(CodeSizeWords, "%s", quote(err))}, nil
 }

@@ -28,7 +28,7 @@ func Progress(out io.Writer) func(CheckReport) {
 
 // oneLine returns a text as one line of limited length.
 func oneLine(text string) string {
-	text = strings.Join(strings.Fields(text), " ")
+	text = strings.Join(strings.Fields(diagnosis.Printable(text)), " ")
 	if runes := []rune(text); len(runes) > 2*diagnosis.Width {
 		return string(runes[:2*diagnosis.Width]) + "…"
 	}
@@ -41,6 +41,9 @@ func (r *Report) PrintText(out io.Writer) {
 		fmt.Fprintf(out, "\n%s", r.Findings[i].Text())
 	}
 	fmt.Fprintf(out, "\n%s", r.Findings.Counts())
+	if len(r.Incomplete) > 0 {
+		fmt.Fprintf(out, "Not completed: %s.\n", strings.Join(r.Incomplete, ", "))
+	}
 	if !r.Created {
 		fmt.Fprintf(out, "Nothing was created in the cloud. %s\n", createText)
 	}

@@ -27,19 +27,6 @@ func reachChecks() []check {
 	}
 }
 
-// viaProxy returns the host of the proxy for an endpoint, empty if there is none.
-func viaProxy(endpoint string) string {
-	request, err := http.NewRequest(http.MethodGet, endpoint, nil)
-	if err != nil {
-		return ""
-	}
-	proxy, err := http.ProxyFromEnvironment(request)
-	if err != nil || proxy == nil {
-		return ""
-	}
-	return proxy.Host
-}
-
 // resolve looks the service up, unless a proxy does.
 func resolve(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
 	endpoint := d.config.CCI.ServiceEndpoint()
@@ -47,8 +34,8 @@ func resolve(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error
 	if err != nil {
 		return "", nil, err
 	}
-	if proxy := viaProxy(endpoint); proxy != "" {
-		return "left to the proxy " + proxy, nil, nil
+	if proxy := proxyOf(endpoint); proxy != nil {
+		return "left to the proxy " + proxy.Host, nil, nil
 	}
 	if net.ParseIP(u.Hostname()) != nil {
 		return "the endpoint is an address", nil, nil
@@ -79,12 +66,24 @@ func (d *Doctor) connect(
 	if failed, ok := errors.AsType[*url.Error](err); ok {
 		err = failed.Err // The message names the URL already.
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		if failure == CodeNoConnection {
-			failure = CodeCertificate
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer within %s (cci.requestTimeout)", d.config.CCI.RequestTimeout.Duration)
+	}
+	if proxy := proxyOf(endpoint); proxy != nil {
+		err = fmt.Errorf("through the proxy %s: %w", proxy.Host, err)
+		if failure == CodeNoConnection && !isCertificate(err) {
+			failure = CodeProxy
 		}
 	}
+	if failure == CodeNoConnection && isCertificate(err) {
+		failure = CodeCertificate
+	}
 	return "", []diagnosis.Finding{found(failure, "%s: %v", endpoint, err)}, nil
+}
+
+func isCertificate(err error) bool {
+	_, ok := errors.AsType[*tls.CertificateVerificationError](err)
+	return ok
 }
 
 func tlsOf(state *tls.ConnectionState) string {

@@ -1,6 +1,12 @@
 package doctor
 
-import "github.com/spillway-k8s/spillway/internal/diagnosis"
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spillway-k8s/spillway/internal/diagnosis"
+)
 
 // Outcome is how a check ended.
 type Outcome string
@@ -23,9 +29,22 @@ type CheckReport struct {
 // Report is the result of a run.
 type Report struct {
 	// Created says whether the run has created objects.
-	Created  bool               `json:"created"`
+	Created bool `json:"created"`
+	// Incomplete lists the checks that could not be completed, or for which no time was left. What they would have found
+	// is not known. Checks that need one that has not passed are not in it.
+	Incomplete []string `json:"incomplete,omitempty"`
+
 	Checks   []CheckReport      `json:"checks"`
 	Findings diagnosis.Findings `json:"findings"`
+}
+
+// err returns an error if there are findings of severity error, or checks that could not be completed.
+func (r *Report) err() error {
+	err := r.Findings.Err()
+	if len(r.Incomplete) > 0 {
+		return errors.Join(err, fmt.Errorf("checks that could not be completed: %s", strings.Join(r.Incomplete, ", ")))
+	}
+	return err
 }
 
 // worst returns the outcome of a check with these findings. Facts are no problem.

@@ -83,7 +83,8 @@ func createSidecar(ctx context.Context, d *Doctor) (string, []diagnosis.Finding,
 		}
 	}
 	if err != nil {
-		return "", findings, err
+		note, refused, err := d.refusedPod(err)
+		return note, append(findings, refused...), err
 	}
 	defer d.discard(ctx, name)
 	err = d.await(ctx, func() (bool, error) {
