@@ -323,8 +323,8 @@ func TestKeysThatCannotBeReadAreAnErrorOfUsage(t *testing.T) {
 	assert.ErrorContains(t, err, "/nowhere/keys.yaml")
 }
 
-// A run that is ended in its middle removes what it has created: by Ctrl-C, because the terminal is closed, or although
-// nobody reads its output.
+// A run that is ended in its middle removes what it has created: by Ctrl-C, because the terminal is closed, or because
+// the reader of its output has ended.
 func TestAProcessThatIsEndedLeavesNothing(t *testing.T) {
 	for name, end := range map[string]func(*exec.Cmd, io.Closer) error{
 		"Ctrl-C": func(cmd *exec.Cmd, _ io.Closer) error { return cmd.Process.Signal(syscall.SIGINT) },

@@ -40,8 +40,8 @@ func forms(value string) []string {
 	return all
 }
 
-// words are names that identify nobody because requests and answers consist of them. An account with the name cci would
-// otherwise change every path.
+// words are names that identify no account because requests and answers consist of them. An account with the name cci
+// would otherwise change every path.
 var words = strings.Fields(`
 	account accounts action active admin agency annotations answer apis apiversion auth cci code command config
 	configmap configmaps container containers data default delete docker error errors event events exec get header
