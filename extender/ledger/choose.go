@@ -27,7 +27,7 @@ func (l *Ledger) situationOf(e *entry) situation {
 		use: e.use, granted: e.granted, cloudUsed: e.account.used, limits: l.billing.Limits(e.ref.Namespace),
 	}
 	if rev := l.revisions[e.revision]; rev != nil {
-		s.localUsed = rev.used
+		s.localUsed = rev.used()
 	}
 	return s
 }
@@ -36,7 +36,7 @@ func (l *Ledger) situationOf(e *entry) situation {
 func (l *Ledger) situationOfNew(pod *corev1.Pod) situation {
 	s := situation{use: l.billing.Use(pod), limits: l.billing.Limits(pod.Namespace)}
 	if rev := l.revisions[policy.RevisionOf(pod)]; rev != nil {
-		s.localUsed = rev.used
+		s.localUsed = rev.used()
 	}
 	if a := l.accounts[pod.Namespace]; a != nil {
 		s.cloudUsed = a.used
@@ -65,7 +65,7 @@ func (s situation) revoked(quota *int) (after situation, kinds []Kind) {
 
 func (s slot) unconfirmed() bool { return s.reserved && !s.confirmed }
 
-// outcome decides. It is the only place that does, for Reserve and for Peek.
+// outcome decides. It is the only place that does, for Reserve and for Sight.Outcome.
 func (s situation) outcome(r Request) Outcome {
 	within := s.withinQuota(r.Quota)
 	switch {
@@ -95,21 +95,4 @@ func (s situation) withinQuota(quota *int) bool {
 func (s situation) withinLimits() bool {
 	keeps := s.cloud.reserved && s.granted == s.use
 	return keeps || s.limits.Allow(s.cloudUsed.Plus(s.cloud.missing(s.use)))
-}
-
-// Peek returns what Reserve would return now for a Pod, and changes nothing. The ledger need not have the Pod: a Pod
-// that does not exist yet is decided by the counts of its revision and its namespace. It takes the same time for any
-// number of Pods.
-func (l *Ledger) Peek(pod *corev1.Pod, r Request) Outcome {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := l.situationOfNew(pod)
-	if e, ok := l.pods[r.UID]; ok {
-		if !e.takes(r) {
-			return Gone
-		}
-		s = l.situationOf(e)
-	}
-	s, _ = s.revoked(r.Quota)
-	return s.outcome(r)
 }

@@ -12,13 +12,12 @@ import (
 
 // change changes an entry and keeps both invariants.
 func (l *Ledger) change(e *entry, apply func()) {
-	replica, local, cloud := e.isReplica(), l.holdsLocal(e), l.cloudUse(e)
+	cloud := l.cloudUse(e)
 	apply()
-	l.countReplica(e, replica)
 	if e.waitsForCloud != nil {
 		e.account.queue.move(e.waitsForCloud, missing(e))
 	}
-	l.countLocal(e, local, l.holdsLocal(e))
+	l.countReplica(e)
 	if after := l.cloudUse(e); after != cloud {
 		e.account.used = e.account.used.Minus(cloud).Plus(after)
 		if w := l.workloads[e.workload]; w != nil {
@@ -28,41 +27,71 @@ func (l *Ledger) change(e *entry, apply func()) {
 	}
 }
 
-// countLocal counts an entry in its revision.
-func (l *Ledger) countLocal(e *entry, before, after bool) {
-	rev := l.revisions[e.revision]
-	switch {
-	case rev == nil || before == after:
+// standing says as what an entry counts in its revision.
+type standing struct {
+	active  bool // it is an active Pod with a local quota
+	holds   bool // it holds a local slot
+	inCloud bool // it is on a virtual node
+}
+
+// standingOf returns as what an entry must count.
+func (l *Ledger) standingOf(e *entry) standing {
+	if !e.counted || !e.active {
+		return standing{}
+	}
+	return standing{
+		active: true, holds: l.isLocal(e) || e.node == "" && e.local.reserved,
+		inCloud: e.node != "" && l.nodes.IsVirtual(e.node),
+	}
+}
+
+// countReplica counts an entry in its revision as what it is now.
+func (l *Ledger) countReplica(e *entry) {
+	before, after := e.standing, l.standingOf(e)
+	if before == after {
 		return
-	case after:
-		rev.used++
-	default:
-		rev.used--
+	}
+	e.standing = after
+	rev := l.revisions[e.revision]
+	rev.active += difference(before.active, after.active)
+	rev.inCloud += difference(before.inCloud, after.inCloud)
+	switch {
+	case after.holds && !before.holds:
+		rev.hold(e)
+	case before.holds && !after.holds:
+		rev.release(e)
 		l.requeueForLocal(rev)
 	}
 }
 
-// isReplica reports whether the entry is an active Pod with a local quota.
-func (e *entry) isReplica() bool { return e.counted && e.active }
-
-// countReplica counts an entry among the active Pods of its revision.
-func (l *Ledger) countReplica(e *entry, before bool) {
-	rev := l.revisions[e.revision]
+// difference returns what a count changes by.
+func difference(before, after bool) int {
 	switch {
-	case rev == nil || before == e.isReplica():
-	case before:
-		rev.active--
+	case before == after:
+		return 0
+	case after:
+		return 1
 	default:
-		rev.active++
+		return -1
 	}
 }
 
-// holdsLocal reports whether the entry holds a slot of its revision.
-func (l *Ledger) holdsLocal(e *entry) bool {
-	if !e.isReplica() {
-		return false
-	}
-	return l.isLocal(e) || e.node == "" && e.local.reserved
+// used returns how many slots are used.
+func (r *revision) used() int { return len(r.holders) }
+
+// hold adds an entry to the holders.
+func (r *revision) hold(e *entry) {
+	e.holder = len(r.holders)
+	r.holders = append(r.holders, e)
+}
+
+// release removes an entry from the holders. The last one gets its position.
+func (r *revision) release(e *entry) {
+	end := len(r.holders) - 1
+	last := r.holders[end]
+	r.holders[e.holder], last.holder = last, e.holder
+	r.holders[end] = nil
+	r.holders = r.holders[:end]
 }
 
 // cloudUse returns what the entry holds of the limits of its namespace.
@@ -126,7 +155,8 @@ func (l *Ledger) Recount() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, rev := range l.revisions {
-		rev.used = 0
+		clear(rev.holders)
+		rev.holders, rev.inCloud = rev.holders[:0], 0
 	}
 	for _, a := range l.accounts {
 		a.used = policy.CloudUse{}
@@ -136,9 +166,8 @@ func (l *Ledger) Recount() {
 	}
 	clear(l.local)
 	for _, e := range l.pods {
-		if l.holdsLocal(e) {
-			l.revisions[e.revision].used++
-		}
+		e.standing.holds, e.standing.inCloud = false, false
+		l.countReplica(e)
 		if l.isLocal(e) {
 			l.local[e.priority]++
 		}

@@ -70,9 +70,11 @@ type entry struct {
 	ended        bool // has Succeeded, has Failed or is deleted: the cloud no longer bills it
 	local        slot
 	cloud        slot
-	refused      bool // the Pod's condition says that the extender refused it
-	parked       bool // refused by policy
-	undecided    bool // the scheduler's last question about preemption had no answer (PreemptEnded)
+	standing     standing // as what it is counted in its revision
+	holder       int      // its position among the holders of its revision
+	refused      bool     // the Pod's condition says that the extender refused it
+	parked       bool     // refused by policy
+	undecided    bool     // the scheduler's last question about preemption had no answer (PreemptEnded)
 	// The Pod may wait for a local slot and for a cloud slot at the same time. nil if it does not.
 	waitsForLocal *ticket[int]
 	waitsForCloud *ticket[policy.CloudUse]
@@ -87,9 +89,10 @@ type slot struct {
 
 // revision is the count of one quota.
 type revision struct {
-	pods   int // entries that refer to it
-	active int // those of them that are active
-	used   int
+	pods    int      // entries that refer to it
+	active  int      // those of them that are active
+	inCloud int      // those of the active ones that are on virtual nodes
+	holders []*entry // those of the active ones that hold a local slot, in no order
 	// quota is that of the Pod that was seen last. It is for metrics: a request has the quota that counts.
 	quota    int
 	workload Workload

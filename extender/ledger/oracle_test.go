@@ -160,6 +160,7 @@ func playHistory(t *testing.T, random *rand.Rand, steps int) {
 		}
 		requireSameAccounts(t, c, o, step)
 		requireSameWorkloads(t, c, o, step)
+		requireSameSlots(t, c, o, step)
 		requireNoLostRequeue(t, c, o, step)
 	}
 }
@@ -205,6 +206,33 @@ func requireSameWorkloads(t *testing.T, c *cluster, o *oracle, step int) {
 	require.ElementsMatchf(t, slices.Collect(maps.Values(want)), c.Stats().Workloads, "step %d", step)
 }
 
+// requireSameSlots requires that the ledger knows the holders of each revision, and how many Pods are elsewhere.
+func requireSameSlots(t *testing.T, c *cluster, o *oracle, step int) {
+	t.Helper()
+	want := map[policy.Revision]ledger.LocalSlots{}
+	for _, name := range slices.Sorted(maps.Keys(c.objects)) {
+		pod := c.objects[name]
+		slots := want[policy.RevisionOf(pod)]
+		switch {
+		case !isActive(pod):
+			continue
+		case c.virtual[pod.Spec.NodeName]:
+			slots.InCloud++
+		case pod.Spec.NodeName != "" || o.local.reserved[pod.UID]:
+			slots.Used++
+			slots.Holders = append(slots.Holders, ledger.Holder{Name: name, Node: pod.Spec.NodeName})
+		default:
+			slots.Waiting++
+		}
+		want[policy.RevisionOf(pod)] = slots
+	}
+	for name, pod := range c.objects {
+		slots := want[policy.RevisionOf(pod)]
+		slots.Held = slices.ContainsFunc(slots.Holders, func(h ledger.Holder) bool { return h.Name == name })
+		require.Equalf(t, slots, c.Look(pod, len(c.objects)).Local, "step %d, pod %s", step, name)
+	}
+}
+
 // pick returns a random Pod. The result does not depend on the order of the map.
 func pick(random *rand.Rand, c *cluster) string {
 	if len(c.objects) == 0 {
@@ -229,7 +257,7 @@ func reserveBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.
 		request.Quota = &quota
 	}
 	want := o.reserve(c, pod, quota, local, cloud)
-	requirePeek(t, c, pod, request, want, step)
+	requireForeseen(t, c, pod, request, want, step)
 	got, slot := c.Reserve(request)
 	require.Equalf(t, want, got, "step %d, pod %s, quota %d, local fits %t, cloud fits %t, limits %s", step, name,
 		quota,
@@ -252,19 +280,19 @@ func reserveBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.
 	}
 }
 
-// requirePeek requires that Peek returns what Reserve will, and changes nothing.
-func requirePeek(
+// requireForeseen requires that Look tells what Reserve will return, and changes nothing.
+func requireForeseen(
 	t *testing.T, c *cluster, pod *corev1.Pod, request ledger.Request, want ledger.Outcome, step int,
 ) {
 	t.Helper()
 	if step%10 > 0 { // A snapshot takes long.
-		require.Equalf(t, want, c.Peek(pod, request), "step %d, pod %s", step, pod.Name)
+		require.Equalf(t, want, c.Look(pod, 1).Outcome(request), "step %d, pod %s", step, pod.Name)
 		return
 	}
 	before, requeued := c.Snapshot(), len(c.requeued)
-	require.Equalf(t, want, c.Peek(pod, request), "step %d, pod %s", step, pod.Name)
-	require.Equalf(t, before, c.Snapshot(), "step %d: Peek changes nothing", step)
-	require.Lenf(t, c.requeued, requeued, "step %d: Peek requeues nothing", step)
+	require.Equalf(t, want, c.Look(pod, 1).Outcome(request), "step %d, pod %s", step, pod.Name)
+	require.Equalf(t, before, c.Snapshot(), "step %d: Look changes nothing", step)
+	require.Lenf(t, c.requeued, requeued, "step %d: Look requeues nothing", step)
 }
 
 // bind binds the Pod. A Pod with a slot goes to a local node in three of four cases, any other Pod to a virtual node.

@@ -166,7 +166,7 @@ func (l *Ledger) leaveCloudQueue(e *entry) {
 
 // requeueForLocal requeues as many waiting Pods as there are free slots.
 func (l *Ledger) requeueForLocal(rev *revision) {
-	used := rev.used
+	used := rev.used()
 	rev.queue.next(
 		func(quota int) bool { return used < quota },
 		func(int) { used++ },

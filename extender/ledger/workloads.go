@@ -103,7 +103,7 @@ func (l *Ledger) workloadStats() map[Workload]WorkloadStats {
 		stats := all[rev.workload]
 		wanted := min(rev.quota, rev.active)
 		stats.Workload = rev.workload
-		stats.Local = stats.Local.plus(LocalStats{wanted, rev.used, max(0, wanted-rev.used), true})
+		stats.Local = stats.Local.plus(LocalStats{wanted, rev.used(), max(0, wanted-rev.used()), true})
 		all[rev.workload] = stats
 	}
 	return all

@@ -33,7 +33,7 @@ func (f *fixture) dryRun(pod *corev1.Pod, names ...string) placement.FilterResul
 	var result placement.FilterResult
 	for range 3 {
 		var err error
-		result, err = f.DryRun(f.t.Context(), pod, placement.Offer{Names: names})
+		result, err = f.DryRun(pod, placement.Offer{Names: names})
 		require.NoError(f.t, err)
 	}
 	require.Equal(f.t, before, f.effects(), "a dry run changes nothing")
@@ -84,7 +84,7 @@ func TestADryRunWaitsForNothing(t *testing.T) {
 	pod := f.pod("a", quota(1))
 	pod.ResourceVersion = "999999999"
 	assert.Equal(t, locals, f.dryRun(pod, everywhere...).Names)
-	_, err := f.DryRun(t.Context(), pod, placement.Offer{Names: []string{"local-9"}})
+	_, err := f.DryRun(pod, placement.Offer{Names: []string{"local-9"}})
 	var unknown *nodes.UnknownNodeError
 	require.ErrorAs(t, err, &unknown)
 }
@@ -122,7 +122,7 @@ func TestNodesThatDoNotExistAreClassifiedByTheirLabels(t *testing.T) {
 			for name := range test.labels {
 				offer.Names = append(offer.Names, name)
 			}
-			got, err := f.DryRun(t.Context(), f.pod("a", test.changes...), offer)
+			got, err := f.DryRun(f.pod("a", test.changes...), offer)
 			require.NoError(t, err)
 			assert.Equal(t, test.want, got.Names)
 			assert.NotContains(t, f.nodes.View(), "new", "the extender does not remember it")
@@ -137,13 +137,13 @@ func TestTooManyVirtualNodesThatDoNotExistAreAnError(t *testing.T) {
 		name := fmt.Sprintf("new-%d", i)
 		offer.Names, offer.Labels[name] = append(offer.Names, name), policy.VirtualNodeLabels()
 	}
-	_, err := f.DryRun(t.Context(), f.pod("a"), offer)
+	_, err := f.DryRun(f.pod("a"), offer)
 	require.ErrorContains(t, err, "101 virtual nodes that the cluster does not have: must be at most 100")
 }
 
 func TestAnExtenderThatDoesNotLeadAnswersNoDryRun(t *testing.T) {
 	f := newFixture(t)
 	f.notLeading = leadership.ErrNotLeading
-	_, err := f.DryRun(t.Context(), f.pod("a"), placement.Offer{Names: everywhere})
+	_, err := f.DryRun(f.pod("a"), placement.Offer{Names: everywhere})
 	require.ErrorIs(t, err, f.notLeading)
 }

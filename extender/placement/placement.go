@@ -133,64 +133,35 @@ func (p *Placement) Filter(ctx context.Context, pod *corev1.Pod, names []string)
 	if err != nil {
 		return FilterResult{}, err
 	}
-	result, err := p.filter(ctx, c, view, names)
-	if err == nil && result.Refusal != "" && result.Reason != policy.ReasonLocalQuota &&
-		result.Reason != policy.ReasonCloudLimits {
-		p.ledger.Park(pod.UID) // The ledger itself requeues Pods that wait for a slot.
-	}
-	return result, err
-}
-
-// filter chooses among nodes for a Pod that policy has decided about.
-func (p *Placement) filter(ctx context.Context, c candidate, view nodes.View, names []string) (FilterResult, error) {
-	local, virtual := view.Split(names)
-	c.fits = classes{len(local) > 0, len(virtual) > 0}
-	c.preemptFirst = allowsBoth(c.Decision) && !c.fits.local && p.preemptsFirst(c.pod, view)
-	if c.Placement == policy.PlacementLocalOnly && !c.dryRun {
-		if err := p.reserveIfCounted(ctx, c.pod, local); err != nil {
-			return FilterResult{}, err
-		}
-	}
-	allowed, reason, err := p.choose(ctx, c)
+	c.offer(p, view, names)
+	outcome, err := p.reserve(ctx, c)
 	if err != nil {
 		return FilterResult{}, err
 	}
+	result := p.result(c, outcome)
+	p.logger.DebugContext(ctx, "filtered nodes", logging.Pod(pod.Namespace, pod.Name, pod.UID),
+		"decision", c.Describe(), "reason", result.Reason, "nodes", len(result.Names))
+	if result.Refusal != "" && result.Reason != policy.ReasonLocalQuota && result.Reason != policy.ReasonCloudLimits {
+		p.ledger.Park(pod.UID) // The ledger itself requeues Pods that wait for a slot.
+	}
+	return result, nil
+}
+
+// result returns the result of Filter for a Pod for which the ledger has an outcome.
+func (p *Placement) result(c candidate, outcome ledger.Outcome) FilterResult {
+	allowed, reason := c.choose(outcome)
 	chosen := []string{}
-	switch {
-	case allowed.local && allowed.virtual:
-		chosen = append(local, virtual...)
-	case allowed.local:
-		chosen = local
-	case allowed.virtual:
-		chosen = virtual
+	if allowed.local {
+		chosen = c.local
 	}
-	p.logger.DebugContext(ctx, "filtered nodes", logging.Pod(c.pod.Namespace, c.pod.Name, c.pod.UID),
-		"decision", c.Describe(), "reason", reason, "nodes", len(chosen), "dryRun", c.dryRun)
+	if allowed.virtual {
+		chosen = append(chosen, c.virtual...)
+	}
 	if len(chosen) > 0 {
-		return FilterResult{Names: chosen, Reason: reason}, nil
+		return FilterResult{Names: chosen, Reason: reason}
 	}
-	return FilterResult{Names: chosen, Reason: reason, Refusal: p.refusal(reason, c)}, nil
+	return FilterResult{Names: chosen, Reason: reason, Refusal: p.refusal(reason, c)}
 }
-
-// candidate is a Pod for which a class of nodes is chosen.
-type candidate struct {
-	policy.Decision
-	pod *corev1.Pod
-	// limits are those of the namespace. They matter only if the Pod may burst.
-	limits policy.CloudLimits
-	// fits are the classes that can take the Pod now.
-	fits classes
-	// preemptFirst forbids the Pod to burst for now (preemptsFirst).
-	preemptFirst bool
-	// preempting means that the answer lets the scheduler evict Pods, and does not place this one: the scheduler filters
-	// it again.
-	preempting bool
-	// dryRun means that nothing is reserved, written or recorded, and that the answer waits for nothing.
-	dryRun bool
-}
-
-// classes is a set of classes of nodes.
-type classes struct{ local, virtual bool }
 
 // decide asks policy about a Pod. imagined are virtual nodes that do not exist.
 func (p *Placement) decide(pod *corev1.Pod, imagined []policy.VirtualNode) (candidate, error) {
@@ -198,120 +169,54 @@ func (p *Placement) decide(pod *corev1.Pod, imagined []policy.VirtualNode) (cand
 	if err != nil {
 		return candidate{}, err
 	}
-	decision, settings := p.policy.DecideWithSettings(policy.Input{
+	c := candidate{pod: pod, input: policy.Input{
 		Pod: pod, Global: p.facts.Global(), Claims: p.facts.Claims(pod), NamespaceAnnotations: annotations,
 		Nodes: append(slices.Clip(p.nodes.Ours()), imagined...),
-	})
-	return candidate{Decision: decision, pod: pod, limits: settings.CloudLimits}, nil
+	}}
+	var settings policy.NamespaceSettings
+	c.Decision, settings = p.policy.DecideWithSettings(c.input)
+	c.limits = settings.CloudLimits
+	return c, nil
 }
 
-// choose returns the classes to which the Pod goes, of those that fit.
-func (p *Placement) choose(ctx context.Context, c candidate) (classes, policy.Reason, error) {
-	switch {
-	case c.Placement == policy.PlacementLocalOnly:
-		return classes{local: c.fits.local}, policy.ReasonLocalOnly, nil
-	case c.Quota != nil:
-		return p.chooseByQuota(ctx, c)
-	case c.Placement == policy.PlacementLocalFirst && c.fits.local:
-		return classes{local: true}, c.Reason, nil
-	case c.preemptFirst:
-		return classes{}, policy.ReasonPreemptFirst, nil
-	case c.Placement == policy.PlacementCloudOnly:
-		c.fits.local, c.Reason = false, policy.ReasonCloudOnly
-	}
-	return p.chooseWithinLimits(ctx, c)
-}
-
-// reserveIfCounted reserves a slot for a Pod that has a quota but may not burst. If the switch is turned on while the
-// Pod is being bound, the Pod must count for the others.
-func (p *Placement) reserveIfCounted(ctx context.Context, pod *corev1.Pod, local []string) error {
-	if _, counted := pod.Annotations[policy.LocalReplicasAnnotation]; !counted || len(local) == 0 {
-		return nil
-	}
-	if err := p.ledger.WaitFor(ctx, pod.ResourceVersion); err != nil {
-		return err
-	}
-	p.ledger.ReserveBeyondQuota(pod.UID)
-	return nil
-}
-
-// chooseWithinLimits chooses for a Pod without a quota that may go to any class that fits.
-func (p *Placement) chooseWithinLimits(ctx context.Context, c candidate) (classes, policy.Reason, error) {
-	if !c.fits.virtual {
-		return c.fits, c.Reason, nil
-	}
-	if c.limits.IsZero() {
-		if !c.dryRun {
-			p.ledger.ChargeCloud(c.pod.UID)
-		}
-		return c.fits, c.Reason, nil
-	}
-	outcome, err := p.reserve(ctx, c)
-	switch {
-	case err != nil:
-		return classes{}, "", err
-	case outcome == ledger.Cloud:
-		return c.fits, c.Reason, nil
-	case c.fits.local: // The limits do not allow the Pod now, or it is bound already.
-		return classes{local: true}, c.Reason, nil
-	default:
-		return classes{}, policy.ReasonCloudLimits, nil
-	}
-}
-
-func (p *Placement) chooseByQuota(ctx context.Context, c candidate) (classes, policy.Reason, error) {
-	outcome, err := p.reserve(ctx, c)
-	if err != nil {
-		return classes{}, "", err
-	}
-	switch outcome {
-	case ledger.Local:
-		return classes{local: c.fits.local}, c.Reason, nil
-	case ledger.Overflow:
-		return classes{virtual: true}, c.Reason, nil
-	case ledger.Cloud:
-		return classes{virtual: c.fits.virtual}, policy.ReasonLocalQuota, nil
-	case ledger.Preempt:
-		return classes{}, policy.ReasonPreemptFirst, nil
-	case ledger.Limited:
-		return classes{}, policy.ReasonCloudLimits, nil
-	default:
-		return classes{}, policy.ReasonLocalQuota, nil
-	}
-}
-
-// reserve reserves a slot once the ledger has seen what the scheduler has seen, and writes a slot to the Pod before it
-// returns. If there are other extenders, it reports a slot only in a term that was still current after the slot was
-// written, so that every later leader counts the slot. In a dry run it only looks.
+// reserve does what the Pod needs of the ledger, once the ledger has seen what the scheduler has seen. The outcome is
+// empty if the ledger does not decide. A slot is written to the Pod before reserve returns. If there are other
+// extenders, it reports a slot only in a term that was still current after the slot was written, so that every later
+// leader counts the slot.
 func (p *Placement) reserve(ctx context.Context, c candidate) (ledger.Outcome, error) {
-	request := ledger.Request{
-		UID: c.pod.UID, Quota: c.Quota, LocalFits: c.fits.local, CloudFits: c.fits.virtual,
-		PreemptFirst: c.preemptFirst,
+	switch c.need() {
+	case nothing:
+		return "", nil
+	case countedLocal:
+		if err := p.ledger.WaitFor(ctx, c.pod.ResourceVersion); err != nil {
+			return "", err
+		}
+		p.ledger.ReserveBeyondQuota(c.pod.UID)
+		return "", nil
+	case countedInCloud:
+		p.ledger.ChargeCloud(c.pod.UID)
+		return "", nil
+	case anOutcome:
 	}
 	for {
-		var outcome ledger.Outcome
-		var err error
-		if c.dryRun {
-			outcome = p.ledger.Peek(c.pod, request)
-		} else {
-			outcome, err = p.reserveInTerm(ctx, c, request)
-		}
+		outcome, err := p.reserveInTerm(ctx, c)
 		switch {
 		case errors.Is(err, leadership.ErrNewTerm):
 			continue
 		case err != nil:
 			return "", err
 		case outcome == ledger.Gone:
-			return "", fmt.Errorf("pod %s/%s with UID %s is gone, terminating or finished",
-				c.pod.Namespace, c.pod.Name, c.pod.UID)
+			return "", errGone(c.pod)
 		}
 		return outcome, nil
 	}
 }
 
-func (p *Placement) reserveInTerm(
-	ctx context.Context, c candidate, request ledger.Request,
-) (ledger.Outcome, error) {
+func errGone(pod *corev1.Pod) error {
+	return fmt.Errorf("pod %s/%s with UID %s is gone, terminating or finished", pod.Namespace, pod.Name, pod.UID)
+}
+
+func (p *Placement) reserveInTerm(ctx context.Context, c candidate) (ledger.Outcome, error) {
 	pod := c.pod
 	term, err := p.leadership.CurrentTerm(ctx)
 	if err != nil {
@@ -320,7 +225,7 @@ func (p *Placement) reserveInTerm(
 	if err := p.ledger.WaitFor(ctx, pod.ResourceVersion); err != nil {
 		return "", err
 	}
-	outcome, slot := p.ledger.Reserve(request)
+	outcome, slot := p.ledger.Reserve(c.request())
 	if slot.Kind == "" {
 		return outcome, nil
 	}

@@ -50,11 +50,13 @@ func (p *Placement) preempt(ctx context.Context, pod *corev1.Pod, victims Victim
 	if err != nil {
 		return nil, err
 	}
-	c.fits, c.preempting = classes{victims.has(view, nodes.Local), victims.has(view, nodes.Virtual)}, true
-	allowed, _, err := p.choose(ctx, c)
+	c.preempting = true
+	c.fit(classes{victims.has(view, nodes.Local), victims.has(view, nodes.Virtual)})
+	outcome, err := p.reserve(ctx, c)
 	if err != nil {
 		return nil, err
 	}
+	allowed, _ := c.choose(outcome)
 	kept := maps.Clone(victims)
 	maps.DeleteFunc(kept, func(name string, _ *extenderv1.MetaVictims) bool {
 		return !(allowed.local && view[name] == nodes.Local || allowed.virtual && view[name] == nodes.Virtual)

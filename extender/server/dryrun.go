@@ -46,7 +46,7 @@ func (s *server) dryRun(c *gin.Context) {
 		return
 	}
 	offer := offered(&args)
-	result, err := s.placement.DryRun(c.Request.Context(), args.Pod, offer)
+	result, err := s.placement.DryRun(args.Pod, offer)
 	response := s.filtered(c, args.Pod, offer.Names, result, err)
 	if response == nil {
 		return

@@ -29,7 +29,7 @@ type Placement interface {
 	// Preempt return that error too, except for Pods that Spillway does not manage.
 	Ready() error
 	Filter(ctx context.Context, pod *corev1.Pod, names []string) (placement.FilterResult, error)
-	DryRun(ctx context.Context, pod *corev1.Pod, offer placement.Offer) (placement.FilterResult, error)
+	DryRun(pod *corev1.Pod, offer placement.Offer) (placement.FilterResult, error)
 	Prioritize(ctx context.Context, pod *corev1.Pod, names []string) (extenderv1.HostPriorityList, error)
 	Preempt(ctx context.Context, pod *corev1.Pod, victims placement.Victims) (placement.Victims, error)
 }

@@ -58,10 +58,8 @@ func (p fakePlacement) Filter(context.Context, *corev1.Pod, []string) (placement
 	return p.result, p.err
 }
 
-func (p fakePlacement) DryRun(
-	ctx context.Context, pod *corev1.Pod, _ placement.Offer,
-) (placement.FilterResult, error) {
-	return p.Filter(ctx, pod, nil)
+func (p fakePlacement) DryRun(pod *corev1.Pod, _ placement.Offer) (placement.FilterResult, error) {
+	return p.Filter(context.Background(), pod, nil)
 }
 
 func (p fakePlacement) Prioritize(
