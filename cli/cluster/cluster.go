@@ -322,7 +322,7 @@ func (r *Reader) InputOf(ctx context.Context, object *unstructured.Unstructured)
 	if err != nil {
 		return explain.Input{}, err
 	}
-	in.NotCreated = true
+	in.NotCreated, in.Replicas = true, explain.Replicas{}
 	if !IsPod(object) {
 		in.Owners = []explain.Owner{asOwner(object)}
 	}
@@ -344,10 +344,10 @@ func (r *Reader) input(ctx context.Context, pod *corev1.Pod) (explain.Input, err
 	}
 	in := explain.Input{
 		Policy: r.policy, Pod: pod, Global: s.global, NamespaceLabels: n.labels, NamespaceAnnotations: n.annotations,
-		Nodes: s.nodes, Usage: n.usageOn(r.policy, s.nodes),
-		Schedulers: r.installation.Scheduler.Schedulers(), Prices: r.prices,
+		Nodes: s.nodes, Schedulers: new(r.installation.Scheduler.Schedulers()), Prices: r.prices,
 		Unknown: slices.Concat(s.unknown, n.unknown),
 	}
+	n.usageOn(r.policy, s.nodes).Fill(&in)
 	in.Claims, err = r.claims(ctx, pod, n, &in.Unknown)
 	return in, err
 }

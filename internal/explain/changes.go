@@ -121,12 +121,10 @@ func (s *subject) makeRoom() []Change {
 		changes = append(changes, s.annotate("keep one more replica on local nodes", policy.LocalReplicasAnnotation,
 			fmt.Sprint(s.quota.Wanted+1)))
 	}
-	if limits := s.settings.CloudLimits; s.size != nil && !limits.IsZero() {
-		if need := s.Usage.InCloud.Plus(*s.size); !limits.Allow(need) {
-			changes = append(changes, Change{"raise the limits of the namespace (an administrator)", fmt.Sprintf(
-				"kubectl annotate namespace %s %s=%s --overwrite", s.Pod.Namespace, policy.CloudLimitsAnnotation,
-				raised(limits, need))})
-		}
+	if s.size != nil && !s.limitsAllow() {
+		changes = append(changes, Change{"raise the limits of the namespace (an administrator)", fmt.Sprintf(
+			"kubectl annotate namespace %s %s=%s --overwrite", s.Pod.Namespace, policy.CloudLimitsAnnotation,
+			raised(s.settings.CloudLimits, s.InCloud.Plus(*s.size)))})
 	}
 	for _, node := range s.Nodes {
 		if node.Spec.Unschedulable {
@@ -161,6 +159,9 @@ func raised(limits policy.CloudLimits, need policy.CloudUse) string {
 
 // callTheExtender returns what would let the extender count the Pod.
 func (s *subject) callTheExtender() []Change {
+	if s.Schedulers == nil {
+		return nil
+	}
 	step := s.schedulerStep()
 	if step.Effect == Allows || s.decision.Quota == nil && step.Effect != Prevents {
 		return nil

@@ -44,10 +44,15 @@ type Input struct {
 	Claims map[string]string
 	// Nodes are the virtual nodes of Spillway. If nothing but its name is known of one, it has no status.
 	Nodes []*corev1.Node
-	// Usage is what the Pods of the namespace use (UsageOf).
-	Usage Usage
-	// Schedulers are those that call the extender.
-	Schedulers schedulers.Schedulers
+	// Replicas are the Pods of the Pod's revision. They matter only if the Pod has a local quota.
+	Replicas Replicas
+	// InCloud is what the Pods of the namespace use in the cloud. It is the same for all of them.
+	InCloud policy.CloudUse
+	// HasCloudSlot says that the Pod has a cloud slot. InCloud contains it while the Pod is not bound.
+	HasCloudSlot bool
+	// Schedulers are those that call the extender, nil if they are not known: the explanation then has no step
+	// "scheduler".
+	Schedulers *schedulers.Schedulers
 	// Prices are the prices of the cloud, nil without any.
 	Prices *prices.Table
 	// Unknown says what could not be read. The explanation assumes that it has no effect.
@@ -88,6 +93,8 @@ type Explanation struct {
 	Steps []Step `json:"steps"`
 	// Quota says who holds the slots of the local quota; nil without one.
 	Quota *Quota `json:"quota,omitempty"`
+	// Limits are those of the namespace in the cloud; nil without any.
+	Limits *Limits `json:"limits,omitempty"`
 	// Size is what the cloud bills; nil if it sells no such size.
 	Size *Size `json:"size,omitempty"`
 	// Changes are what would change where the Pod is.
@@ -120,8 +127,9 @@ type Quota struct {
 	// Wanted is the quota, Used how many Pods of the revision hold a slot of it.
 	Wanted int `json:"wanted"`
 	Used   int `json:"used"`
-	// Holders are those Pods, by name.
-	Holders []Holder `json:"holders,omitempty"`
+	// Holders are those Pods, by name, and NotListed how many others there are.
+	Holders   []Holder `json:"holders,omitempty"`
+	NotListed int      `json:"notListed,omitempty"`
 	// InCloud and Waiting are how many Pods of the revision are on virtual nodes and on no node.
 	InCloud int `json:"inCloud"`
 	Waiting int `json:"waiting"`
@@ -131,6 +139,24 @@ type Quota struct {
 type Holder struct {
 	Pod  string `json:"pod"`
 	Node string `json:"node,omitempty"`
+}
+
+// Replicas are the Pods of a revision.
+type Replicas struct {
+	// Used is how many of them hold a slot of its local quota. InCloud and Waiting are on virtual nodes and on no node.
+	Used, InCloud, Waiting int
+	// Holds says that the Pod itself holds a slot.
+	Holds bool
+	// Holders are those that hold a slot, by name: all, or some of them.
+	Holders []Holder
+}
+
+// Limits are what a namespace may use in the cloud, such as "pods=50,cpu=200".
+type Limits struct {
+	Limits string `json:"limits"`
+	Used   string `json:"used"`
+	// Needs is what the Pod would use in addition; empty if Used contains it, it has ended, or no size holds it.
+	Needs string `json:"needs,omitempty"`
 }
 
 // Size is what a Pod is billed as in the cloud, beside what its containers request.
@@ -169,7 +195,7 @@ func Explain(in Input) Explanation {
 	e := Explanation{
 		Namespace: in.Pod.Namespace, Pod: in.Pod.Name, Place: s.place, Node: in.Pod.Spec.NodeName,
 		Placement: s.decision.Placement, Reason: s.decision.Reason, Summary: s.summary(), Steps: s.steps(),
-		Quota: s.quota, Size: s.billed(), Changes: s.changes(), Unknown: in.Unknown,
+		Quota: s.quota, Limits: s.limits(), Size: s.billed(), Changes: s.changes(), Unknown: in.Unknown,
 	}
 	if w := s.workload(); w != nil {
 		e.Workload = w.String()
@@ -216,8 +242,11 @@ func (s *subject) virtualNodes() []policy.VirtualNode {
 }
 
 // isName reports whether nothing but the name of a node is known.
-func isName(node *corev1.Node) bool {
-	return len(node.Status.Conditions) == 0 && len(node.Status.Allocatable) == 0
+func isName(node *corev1.Node) bool { return len(node.Labels) == 0 && !hasState(node) }
+
+// hasState reports whether the status of a node is known.
+func hasState(node *corev1.Node) bool {
+	return len(node.Status.Conditions) > 0 || len(node.Status.Allocatable) > 0
 }
 
 func (s *subject) isVirtual(node string) bool { return has(s.Nodes, node) }
@@ -248,12 +277,11 @@ func (s *subject) countQuota() *Quota {
 	if !ok || err != nil {
 		return nil
 	}
-	var quota Quota
-	if counted := s.Usage.revisions[policy.RevisionOf(s.Pod)]; counted != nil && !s.NotCreated {
-		quota = *counted
+	r := s.Replicas
+	return &Quota{
+		Wanted: wanted, Used: r.Used, Holders: r.Holders, NotListed: r.Used - len(r.Holders), InCloud: r.InCloud,
+		Waiting: r.Waiting,
 	}
-	quota.Wanted = wanted
-	return &quota
 }
 
 // quotaIsUsedUp reports whether the quota leaves no slot for the Pod.
@@ -261,21 +289,38 @@ func (s *subject) quotaIsUsedUp() bool {
 	return s.quota != nil && s.decision.Quota != nil && s.quota.Used >= s.quota.Wanted && !s.holdsSlot()
 }
 
-func (s *subject) holdsSlot() bool {
-	return s.quota != nil && slices.ContainsFunc(s.quota.Holders, func(h Holder) bool { return h.Pod == s.Pod.Name })
+func (s *subject) holdsSlot() bool { return s.quota != nil && s.Replicas.Holds }
+
+// limits returns the limits of the namespace, nil without any.
+func (s *subject) limits() *Limits {
+	limits := s.settings.CloudLimits
+	if limits.IsZero() {
+		return nil
+	}
+	l := &Limits{Limits: limits.String(), Used: describeUse(s.InCloud)}
+	if s.place != Cloud && s.place != Ended && !s.hasCloudSlot() && s.size != nil {
+		l.Needs = describeUse(*s.size)
+	}
+	return l
+}
+
+// hasCloudSlot reports whether the Pod waits and has a cloud slot.
+func (s *subject) hasCloudSlot() bool { return s.HasCloudSlot && s.place == Waiting }
+
+// limitsAllow reports whether the limits of the namespace leave room for the Pod, which has a size.
+func (s *subject) limitsAllow() bool {
+	return s.hasCloudSlot() || s.settings.CloudLimits.Allow(s.InCloud.Plus(*s.size))
 }
 
 // Usage is what the Pods of a namespace use. It is the same for the explanations of all of them.
 type Usage struct {
-	// InCloud is what they use in the cloud together: those on virtual nodes, and slots of Pods that are not bound yet.
-	InCloud policy.CloudUse
-	// revisions has who holds the slots of each revision.
-	revisions map[policy.Revision]*Quota
+	inCloud   policy.CloudUse
+	revisions map[policy.Revision]*Replicas
 }
 
 // UsageOf returns what Pods use. nodes are the virtual nodes.
 func UsageOf(rules *policy.Policy, pods []*corev1.Pod, nodes []*corev1.Node) Usage {
-	usage := Usage{revisions: map[policy.Revision]*Quota{}}
+	usage := Usage{revisions: map[policy.Revision]*Replicas{}}
 	for _, pod := range pods {
 		if policy.HasEnded(pod) {
 			continue
@@ -284,32 +329,42 @@ func UsageOf(rules *policy.Policy, pods []*corev1.Pod, nodes []*corev1.Node) Usa
 		usage.countSlot(pod, virtual)
 		usage.countCloud(rules, pod, virtual)
 	}
-	for _, quota := range usage.revisions {
-		quota.Used = len(quota.Holders)
-		slices.SortFunc(quota.Holders, func(a, b Holder) int { return strings.Compare(a.Pod, b.Pod) })
+	for _, r := range usage.revisions {
+		r.Used = len(r.Holders)
+		slices.SortFunc(r.Holders, func(a, b Holder) int { return strings.Compare(a.Pod, b.Pod) })
 	}
 	return usage
 }
 
-// countSlot counts a Pod of a revision as the ledger of the extender does: bound Pods, and slots on Pods that are not
-// bound yet.
+// Fill sets what an Input has about the usage. Its Pod must be set.
+func (u Usage) Fill(in *Input) {
+	if counted := u.revisions[policy.RevisionOf(in.Pod)]; counted != nil {
+		in.Replicas = *counted
+		in.Replicas.Holds = slices.ContainsFunc(counted.Holders, func(h Holder) bool { return h.Pod == in.Pod.Name })
+	}
+	in.InCloud = u.inCloud
+	_, in.HasCloudSlot = policy.CloudSlotOf(in.Pod)
+}
+
+// countSlot counts a Pod with a quota in its revision, as the ledger of the extender does: bound Pods, and slots on Pods
+// that are not bound yet.
 func (u *Usage) countSlot(pod *corev1.Pod, virtual bool) {
-	if !policy.IsActive(pod) {
+	if _, counted := pod.Annotations[policy.LocalReplicasAnnotation]; !counted || !policy.IsActive(pod) {
 		return
 	}
 	revision := policy.RevisionOf(pod)
-	quota := u.revisions[revision]
-	if quota == nil {
-		quota = &Quota{}
-		u.revisions[revision] = quota
+	r := u.revisions[revision]
+	if r == nil {
+		r = &Replicas{}
+		u.revisions[revision] = r
 	}
 	switch {
 	case virtual:
-		quota.InCloud++
+		r.InCloud++
 	case policy.HoldsLocalSlot(pod, false):
-		quota.Holders = append(quota.Holders, Holder{pod.Name, pod.Spec.NodeName})
+		r.Holders = append(r.Holders, Holder{pod.Name, pod.Spec.NodeName})
 	default:
-		quota.Waiting++
+		r.Waiting++
 	}
 }
 
@@ -325,7 +380,7 @@ func (u *Usage) countCloud(rules *policy.Policy, pod *corev1.Pod, virtual bool) 
 	if reserved {
 		use = use.Max(policy.CloudUse{Pods: 1, Flavor: slot.Flavor})
 	}
-	u.InCloud = u.InCloud.Plus(use)
+	u.inCloud = u.inCloud.Plus(use)
 }
 
 // workload returns the outermost controller, nil if the Pod has none.
@@ -419,6 +474,9 @@ func (s *subject) whyCloud() string {
 	}
 }
 
+// maxCondition is how many bytes of the message of the scheduler an explanation repeats.
+const maxCondition = 4096
+
 func (s *subject) whyWaiting() string {
 	if gates := s.Pod.Spec.SchedulingGates; len(gates) > 0 {
 		return fmt.Sprintf("the scheduling gate %s is not removed yet; that is not done by Spillway", gates[0].Name)
@@ -427,7 +485,7 @@ func (s *subject) whyWaiting() string {
 	if scheduled == nil || scheduled.Message == "" {
 		return "the scheduler " + s.scheduler() + " has not tried it yet"
 	}
-	message := strings.TrimRight(scheduled.Message, ". ")
+	message := policy.Clip(strings.TrimRight(scheduled.Message, ". "), maxCondition)
 	switch {
 	case s.decision.MayBurst() && !policy.ToleratesProvider(&s.Pod.Spec) && !policy.RefusedByExtender(s.Pod):
 		return message + ". It may burst, and does not tolerate virtual nodes yet: admission adds the toleration " +

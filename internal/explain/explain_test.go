@@ -27,9 +27,20 @@ const virtual = "virtual-node-cci-0"
 // question is an Input that a test changes.
 type question struct {
 	Input
+	t *testing.T
 	// pods are those of the namespace.
 	pods []*corev1.Pod
-	t    *testing.T
+	// fixed replaces the counts of pods.
+	fixed *Replicas
+}
+
+// explain answers the question as the plugin does: it counts the Pods.
+func (q *question) explain() Explanation {
+	UsageOf(q.Policy, q.pods, q.Nodes).Fill(&q.Input)
+	if q.fixed != nil {
+		q.Replicas = *q.fixed
+	}
+	return Explain(q.Input)
 }
 
 // ask returns a question about Pod cart-1 of Deployment cart, which waits for the scheduler.
@@ -40,7 +51,7 @@ func ask(t *testing.T) *question {
 		Policy: rules, Pod: newPod("cart-1"), Nodes: []*corev1.Node{newNode()},
 		Owners: []Owner{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "cart"},
 			{APIVersion: "apps/v1", Kind: "Deployment", Name: "cart"}},
-		Schedulers: schedulers.Schedulers{Assigned: "spillway-scheduler", EveryPod: true},
+		Schedulers: &schedulers.Schedulers{Assigned: "spillway-scheduler", EveryPod: true},
 	}}
 	q.Pod.Spec.Tolerations = []corev1.Toleration{policy.ProviderToleration()}
 	return q
@@ -182,6 +193,19 @@ func TestAnswers(t *testing.T) {
 			refused(policy.RefusalPrefix + string(policy.ReasonCloudLimits) + ": no room").
 			limits("pods=1,cpu=2").change(otherInCloud),
 		"limits that leave room": ask(t).on(virtual).limits("pods=5").change(otherInCloud),
+		"a cloud slot that is not bound yet": ask(t).limits("pods=1").change(otherInCloud).change(func(q *question) {
+			q.pods = q.pods[1:]
+		}).annotated(policy.CloudSlotAnnotation, "uid-cart-1/0.50_1.0"),
+		"more holders than are listed": ask(t).refused(quotaReached).quota("3").change(func(q *question) {
+			q.fixed = &Replicas{Used: 3, Waiting: 1, Holders: []Holder{{"cart-2", "local-1"}}}
+		}),
+		"schedulers that are not known": ask(t).quota("0").change(notCreated).change(func(q *question) {
+			q.Schedulers = nil
+		}),
+		"nodes of which the labels are known": ask(t).refused(noLocalNode).change(func(q *question) {
+			q.Nodes[0].Status = corev1.NodeStatus{}
+			q.Pod.Spec.NodeSelector = map[string]string{"disk": "fast"}
+		}),
 		"limits and another scheduler": ask(t).refused(noLocalNode).limits("pods=5").change(func(q *question) {
 			q.Pod.Spec.SchedulerName = "volcano"
 		}),
@@ -221,8 +245,7 @@ func TestAnswers(t *testing.T) {
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			q.Usage = UsageOf(q.Policy, q.pods, q.Nodes)
-			got := Explain(q.Input).Text()
+			got := q.explain().Text()
 			file := filepath.Join("testdata", strings.ReplaceAll(name, " ", "-")+".txt")
 			if *update {
 				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
@@ -285,7 +308,7 @@ func notCreated(q *question) { q.NotCreated, q.pods = true, nil }
 // What tenants write must not control the terminal of an operator.
 func TestTextHasNoControlCharacters(t *testing.T) {
 	q := ask(t).refused("\x1b[2Jcleared\u009b\r\a").annotated(policy.LocalReplicasAnnotation, "\x1b]0;title\a")
-	for _, r := range Explain(q.Input).Text() {
+	for _, r := range q.explain().Text() {
 		assert.False(t, r != '\n' && (r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0), "%U", r)
 	}
 }

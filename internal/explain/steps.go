@@ -15,7 +15,11 @@ import (
 func (s *subject) steps() []Step {
 	steps := []Step{s.labelStep(), s.switchStep(), s.namespaceStep()}
 	steps = append(steps, s.restrictionSteps()...)
-	return append(steps, s.quotaStep(), s.schedulerStep(), s.limitsStep(), s.localStep(), s.cloudStep())
+	steps = append(steps, s.quotaStep())
+	if s.Schedulers != nil {
+		steps = append(steps, s.schedulerStep())
+	}
+	return append(steps, s.limitsStep(), s.localStep(), s.cloudStep())
 }
 
 func (s *subject) labelStep() Step {
@@ -112,7 +116,7 @@ func (s *subject) quotaStep() Step {
 	case s.decision.Quota == nil:
 		return Step{"quota", None, fmt.Sprintf("%s=%d has no effect: the Pod may run in one place only",
 			policy.LocalReplicasAnnotation, s.quota.Wanted)}
-	case s.NotCreated:
+	case s.NotCreated && s.quota.Used+s.quota.InCloud+s.quota.Waiting == 0:
 		return Step{"quota", Allows, fmt.Sprintf("%s=%d: so many replicas of the revision stay local",
 			policy.LocalReplicasAnnotation, s.quota.Wanted)}
 	default:
@@ -138,16 +142,19 @@ func (s *subject) schedulerStep() Step {
 }
 
 func (s *subject) limitsStep() Step {
-	limits := s.settings.CloudLimits
-	if limits.IsZero() {
+	l := s.limits()
+	if l == nil {
 		return Step{"limits", None, "the namespace has no limits in the cloud"}
 	}
-	text := fmt.Sprintf("limits %s; used %s", limits, describeUse(s.Usage.InCloud))
-	if s.place == Cloud || s.place == Ended || s.size == nil {
+	text := fmt.Sprintf("limits %s; used %s", l.Limits, l.Used)
+	switch {
+	case s.hasCloudSlot():
+		return Step{"limits", Allows, text + "; this Pod has its cloud slot"}
+	case l.Needs == "":
 		return Step{"limits", None, text}
 	}
-	text += "; this Pod needs " + describeUse(*s.size)
-	if !limits.Allow(s.Usage.InCloud.Plus(*s.size)) {
+	text += "; this Pod needs " + l.Needs
+	if !s.limitsAllow() {
 		return Step{"limits", Prevents, text}
 	}
 	return Step{"limits", Allows, text}
@@ -158,14 +165,20 @@ func describeUse(use policy.CloudUse) string {
 	return fmt.Sprintf("pods=%d,cpu=%s,memory=%s", use.Pods, resources.Cpu(), resources.Memory())
 }
 
+// Why a Pod that may go to virtual nodes does not go to local ones.
+const (
+	NotTriedLocal = "local nodes are not tried"
+	NoLocalSlot   = "the quota of the revision leaves no slot"
+)
+
 func (s *subject) localStep() Step {
 	switch {
 	case s.place == Local:
 		return Step{"local", None, "bound to " + s.Pod.Spec.NodeName}
 	case s.decision.Placement == policy.PlacementCloudOnly:
-		return Step{"local", None, "local nodes are not tried"}
-	case s.quotaIsUsedUp() && s.place == Waiting:
-		return Step{"local", None, "the quota of the revision leaves no slot"}
+		return Step{"local", None, NotTriedLocal}
+	case s.quotaIsUsedUp() && (s.place == Waiting || s.place == NotCreated):
+		return Step{"local", None, NoLocalSlot}
 	case s.place == Waiting && policy.PodCondition(s.Pod, corev1.PodScheduled) != nil:
 		return Step{"local", None, "no local node fits: the condition PodScheduled says why"}
 	default:
@@ -196,7 +209,7 @@ func (s *subject) cloudStep() Step {
 // The states of a virtual node that takes Pods. Other states say why it takes none.
 const (
 	NodeReady = "ready"
-	// NodeUnknown is the state of a node of which the user may know no more than the name. It may take Pods.
+	// NodeUnknown is the state of a node of which the status is not known. It may take Pods.
 	NodeUnknown = "not known"
 )
 
@@ -205,16 +218,17 @@ func TakesPods(state string) bool { return state == NodeReady || state == NodeUn
 
 // NodeState returns the state of a virtual node.
 func NodeState(node *corev1.Node) string {
-	if isName(node) {
-		return NodeUnknown
-	}
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == corev1.NodeReady && condition.Status != corev1.ConditionTrue {
 			return "not ready: " + condition.Message
 		}
 	}
-	if !node.Spec.Unschedulable {
+	switch {
+	case node.Spec.Unschedulable:
+	case hasState(node):
 		return NodeReady
+	default:
+		return NodeUnknown
 	}
 	if until, err := time.Parse(time.RFC3339, node.Annotations[policy.SoldOutUntilAnnotation]); err == nil {
 		return "the cloud is sold out; locked until " + until.UTC().Format(time.RFC3339)

@@ -56,6 +56,9 @@ func (e Explanation) Text() string {
 			}
 			fmt.Fprintf(&b, "  %s  %s\n", h.Pod, node)
 		}
+		if e.Quota.NotListed > 0 {
+			fmt.Fprintf(&b, "  and %d more\n", e.Quota.NotListed)
+		}
 	}
 	if e.Size != nil {
 		price := ""

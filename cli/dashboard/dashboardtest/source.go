@@ -14,6 +14,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/cli/status"
 	"github.com/spillway-k8s/spillway/internal/explain"
+	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -86,10 +87,12 @@ func (s *Source) Explain(
 			continue
 		}
 		owner := pod.OwnerReferences[0]
-		explanations = append(explanations, explain.Explain(explain.Input{
-			Policy: in.Policy, Pod: pod, Nodes: in.Nodes, Usage: usage,
+		question := explain.Input{
+			Policy: in.Policy, Pod: pod, Nodes: in.Nodes, Schedulers: &schedulers.Schedulers{},
 			Owners: []explain.Owner{{APIVersion: "apps/v1", Kind: owner.Kind, Name: owner.Name}},
-		}))
+		}
+		usage.Fill(&question)
+		explanations = append(explanations, explain.Explain(question))
 	}
 	return explanations, total, nil
 }
