@@ -28,7 +28,8 @@ func (l *Ledger) Snapshot() string {
 	}
 	revisions, accounts := map[string]string{}, map[string]string{}
 	for key, rev := range l.revisions {
-		revisions[key.String()] = fmt.Sprint(rev.pods, rev.active, rev.quota, rev.inCloud, namesOf(rev.holders), rev.queue.last, rev.queue.len)
+		revisions[key.String()] = fmt.Sprint(rev.pods, rev.active, rev.quota, rev.inCloud, namesOf(rev.holders),
+			rev.queue.last, rev.queue.len)
 	}
 	for key, a := range l.accounts {
 		accounts[key] = fmt.Sprint(a.pods, a.used, a.queue.last, a.queue.len)

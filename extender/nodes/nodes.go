@@ -81,21 +81,29 @@ func (n *Nodes) IsLocal(name string) bool {
 // virtualNode is a virtual node of Spillway that exists.
 type virtualNode struct {
 	policy.VirtualNode
-	// locked reports whether its cloud is sold out.
+	// locked reports whether its cloud is sold out, and until is when the lock ends.
 	locked bool
+	until  string
 }
 
 // virtualState is what readers know of the virtual nodes of Spillway.
 type virtualState struct {
-	ours    []policy.VirtualNode
-	soldOut bool
+	ours  []policy.VirtualNode
+	locks map[string]string
 }
 
 // Ours returns the virtual nodes of Spillway that exist, in the order of their names. The caller must not change them.
 func (n *Nodes) Ours() []policy.VirtualNode { return n.state.Load().ours }
 
+// Locks returns when the locks of the virtual nodes of Spillway end that vnode has locked because the cloud is sold
+// out (policy.SoldOutUntilAnnotation), by their names. The caller must not change it.
+func (n *Nodes) Locks() map[string]string { return n.state.Load().locks }
+
 // SoldOut reports whether vnode has locked every virtual node of Spillway, and there is one.
-func (n *Nodes) SoldOut() bool { return n.state.Load().soldOut }
+func (n *Nodes) SoldOut() bool {
+	state := n.state.Load()
+	return len(state.ours) > 0 && len(state.locks) == len(state.ours)
+}
 
 // Synced reports whether the set has been filled.
 func (n *Nodes) Synced() bool { return n.synced.Load() }
@@ -280,19 +288,21 @@ func (n *Nodes) editVirtual(change func(map[string]virtualNode)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	change(n.virtual)
-	state := &virtualState{soldOut: len(n.virtual) > 0}
+	state := &virtualState{locks: map[string]string{}}
 	for _, name := range slices.Sorted(maps.Keys(n.virtual)) {
 		node := n.virtual[name]
 		state.ours = append(state.ours, node.VirtualNode)
-		state.soldOut = state.soldOut && node.locked
+		if node.locked {
+			state.locks[name] = node.until
+		}
 	}
 	n.state.Store(state)
 }
 
 // virtualOf returns what is kept of a virtual node.
 func virtualOf(node *metav1.PartialObjectMetadata) virtualNode {
-	_, locked := node.Annotations[policy.SoldOutUntilAnnotation]
-	return virtualNode{policy.VirtualNode{Name: node.Name, Labels: node.Labels}, locked}
+	until, locked := node.Annotations[policy.SoldOutUntilAnnotation]
+	return virtualNode{policy.VirtualNode{Name: node.Name, Labels: node.Labels}, locked, until}
 }
 
 // notLocal returns the nodes that are not local.

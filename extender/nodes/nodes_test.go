@@ -150,6 +150,7 @@ func TestTheCloudIsSoldOutWhenEveryVirtualNodeIsLocked(t *testing.T) {
 		n.Store().Replace([]any{locked("virtual-0"), node("virtual-1", true), node("local-0", false)}, "1"),
 	)
 	assert.False(t, n.SoldOut())
+	assert.Equal(t, map[string]string{"virtual-0": "2026-11-01T12:00:00Z"}, n.Locks())
 	require.NoError(t, n.Store().Update(locked("virtual-1")))
 	assert.True(t, n.SoldOut())
 	require.NoError(t, n.Store().Update(node("virtual-0", true)))

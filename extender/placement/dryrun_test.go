@@ -35,6 +35,7 @@ func (f *fixture) dryRun(pod *corev1.Pod, names ...string) placement.FilterResul
 		var err error
 		result, err = f.DryRun(pod, placement.Offer{Names: names})
 		require.NoError(f.t, err)
+		f.requireExplained(pod, names, result)
 	}
 	require.Equal(f.t, before, f.effects(), "a dry run changes nothing")
 	return result

@@ -19,9 +19,10 @@ import (
 	"github.com/spillway-k8s/spillway/extender/placement"
 	"github.com/spillway-k8s/spillway/extender/server"
 	"github.com/spillway-k8s/spillway/internal/costtest"
+	"github.com/spillway-k8s/spillway/policy"
 )
 
-var verbs = []string{"/v1/filter", "/v1/prioritize", "/v1/preempt", "/v1/filter?dryRun=true"}
+var verbs = []string{"/v1/filter", "/v1/prioritize", "/v1/preempt", "/v1/filter?dryRun=true", "/v1/explain"}
 
 // many returns n copies of an element of a list.
 func many(element string, n int) string {
@@ -57,7 +58,15 @@ func attacks() map[string]string {
 		"as many nodes as allowed":   `{` + pod + `,"NodeNames":[` + many(`"n"`, 50_000) + `]}`,
 		"many nodes":                 `{` + pod + `,"NodeNames":[` + many(`"n"`, 2_000_000) + `]}`,
 		"long names of null victims": `{` + pod + `,"NodeNameToMetaVictims":{"` + strings.Repeat("n", 1<<20) + `":null}}`,
-		"many tolerations":           `{` + with(`"spec":{"tolerations":[`+many(`{"key":"a"}`, 49_000)+`]}`) + `}`,
+		"a long message of a condition": `{` + with(`"status":{"conditions":[{"type":"PodScheduled","message":"`+
+			strings.Repeat("m", 7<<20)+`"}]}`) + `,"NodeNames":["n"]}`,
+		"long keys": `{"Pod":{"metadata":{"name":"a","namespace":"b","uid":"c","resourceVersion":"1","labels":{"` +
+			policy.BurstLabel + `":"` + strings.Repeat("l", 2<<20) + `"},"annotations":{"` +
+			policy.LocalReplicasAnnotation + `":"` + strings.Repeat("a", 2<<20) + `","` + policy.SwitchKey + `":"` +
+			strings.Repeat("s", 2<<20) + `"}}},"NodeNames":["n"]}`,
+		"restricted volumes": `{` + with(`"spec":{"volumes":[`+many(`{"name":"v","hostPath":{"path":"/v"}}`, 20_000)+
+			`]}`) + `,"NodeNames":["n"]}`,
+		"many tolerations": `{` + with(`"spec":{"tolerations":[`+many(`{"key":"a"}`, 49_000)+`]}`) + `}`,
 	}
 }
 

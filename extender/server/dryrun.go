@@ -9,6 +9,7 @@ import (
 	extenderv1 "k8s.io/kube-scheduler/extender/v1"
 
 	"github.com/spillway-k8s/spillway/extender/placement"
+	"github.com/spillway-k8s/spillway/internal/serve"
 )
 
 const (
@@ -37,15 +38,10 @@ func (s *server) checkQuery(c *gin.Context) {
 func (s *server) dryRun(c *gin.Context) {
 	reservation := s.memory.For(c.Request)
 	defer reservation.Release()
-	var args extenderv1.ExtenderArgs
-	if !s.decode(c, reservation, &args) {
+	args, offer, ok := s.decodeQuestion(c, reservation)
+	if !ok {
 		return
 	}
-	if err := checkDryRun(&args); err != nil {
-		s.reject(c, err)
-		return
-	}
-	offer := offered(&args)
 	result, err := s.placement.DryRun(args.Pod, offer)
 	response := s.filtered(c, args.Pod, offer.Names, result, err)
 	if response == nil {
@@ -57,13 +53,48 @@ func (s *server) dryRun(c *gin.Context) {
 	write(c, response)
 }
 
-// checkDryRun accepts a Pod that does not exist, such as the template of a workload.
-func checkDryRun(args *extenderv1.ExtenderArgs) error {
+// explain responds with what filter would answer now, and why. It takes nothing.
+func (s *server) explain(c *gin.Context) {
+	reservation := s.memory.For(c.Request)
+	defer reservation.Release()
+	args, offer, ok := s.decodeQuestion(c, reservation)
+	if !ok {
+		return
+	}
+	answer, err := s.placement.Explain(args.Pod, offer)
+	switch {
+	case s.rejectNodes(c, err):
+	case err != nil:
+		s.fail(c, verbExplain, args.Pod, err)
+	default:
+		write(c, answer)
+	}
+}
+
+// decodeQuestion reads the arguments of a dry run and of explain.
+func (s *server) decodeQuestion(
+	c *gin.Context, reservation *serve.Reservation,
+) (*extenderv1.ExtenderArgs, placement.Offer, bool) {
+	var args extenderv1.ExtenderArgs
+	if !s.decode(c, reservation, &args) {
+		return nil, placement.Offer{}, false
+	}
+	if err := checkQuestion(&args); err != nil {
+		s.reject(c, err)
+		return nil, placement.Offer{}, false
+	}
+	return &args, offered(&args), true
+}
+
+// checkQuestion accepts a Pod that does not exist, such as the template of a workload.
+func checkQuestion(args *extenderv1.ExtenderArgs) error {
 	switch {
 	case args.Pod == nil:
 		return errors.New("field Pod: missing: the request must contain the Pod to place")
 	case args.Pod.Namespace == "":
 		return errors.New("field Pod.metadata.namespace: missing")
+	case longest(args.Pod) > maxName:
+		return fmt.Errorf("field Pod: a name of %d bytes: must have at most %d", longest(args.Pod), maxName)
 	case args.NodeNames != nil && args.Nodes != nil:
 		return errors.New("fields NodeNames and Nodes: only one may be set")
 	case args.Nodes == nil:
@@ -77,8 +108,24 @@ func checkDryRun(args *extenderv1.ExtenderArgs) error {
 		if node.Name == "" {
 			return fmt.Errorf("field Nodes.items[%d].metadata.name: missing", i)
 		}
+		if len(node.Name) > maxName {
+			return fmt.Errorf("field Nodes.items[%d].metadata.name: %d bytes: must have at most %d", i, len(node.Name),
+				maxName)
+		}
 	}
 	return nil
+}
+
+// maxName is how many bytes a name has in Kubernetes at most. Explain repeats names.
+const maxName = 253
+
+// longest returns the length of the longest of the names in a Pod that an explanation repeats.
+func longest(pod *corev1.Pod) int {
+	most := max(len(pod.Namespace), len(pod.Name), len(pod.Spec.NodeName), len(pod.Spec.SchedulerName))
+	for i := range pod.Spec.SchedulingGates {
+		most = max(most, len(pod.Spec.SchedulingGates[i].Name))
+	}
+	return most
 }
 
 func offered(args *extenderv1.ExtenderArgs) placement.Offer {

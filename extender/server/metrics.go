@@ -20,6 +20,7 @@ const (
 	verbDryRun     = "filter_dry_run"
 	verbPrioritize = "prioritize"
 	verbPreempt    = "preempt"
+	verbExplain    = "explain"
 
 	outcomeOK        = "ok"
 	outcomeRefused   = "refused"
@@ -39,8 +40,8 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_extender_requests_total",
-			Help: "Number of requests of the scheduler, by verb (filter, filter_dry_run, prioritize, preempt) " +
-				"and outcome (ok, refused, error, malformed, busy, forbidden).",
+			Help: "Number of requests of the scheduler, by verb (filter, filter_dry_run, prioritize, preempt, " +
+				"explain) and outcome (ok, refused, error, malformed, busy, forbidden).",
 		}, []string{"verb", "outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "spillway_extender_request_duration_seconds",
@@ -57,7 +58,7 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 			return nil, fmt.Errorf("registering metrics: %w", err)
 		}
 	}
-	counters.Start(m.requests, []string{verbFilter, verbDryRun, verbPrioritize, verbPreempt},
+	counters.Start(m.requests, []string{verbFilter, verbDryRun, verbPrioritize, verbPreempt, verbExplain},
 		[]string{outcomeOK, outcomeRefused, outcomeError, outcomeMalformed, outcomeBusy, outcomeForbidden})
 	return m, nil
 }

@@ -29,7 +29,9 @@ type Placement interface {
 	// Preempt return that error too, except for Pods that Spillway does not manage.
 	Ready() error
 	Filter(ctx context.Context, pod *corev1.Pod, names []string) (placement.FilterResult, error)
+	// DryRun and Explain change nothing and wait for nothing.
 	DryRun(pod *corev1.Pod, offer placement.Offer) (placement.FilterResult, error)
+	Explain(pod *corev1.Pod, offer placement.Offer) (placement.Answer, error)
 	Prioritize(ctx context.Context, pod *corev1.Pod, names []string) (extenderv1.HostPriorityList, error)
 	Preempt(ctx context.Context, pod *corev1.Pod, victims placement.Victims) (placement.Victims, error)
 }
@@ -43,7 +45,7 @@ type server struct {
 
 // Handlers are the two HTTP handlers of the extender.
 type Handlers struct {
-	// Verbs serves POST /v1/filter, /v1/prioritize and /v1/preempt for the scheduler.
+	// Verbs serves POST /v1/filter, /v1/prioritize and /v1/preempt for the scheduler, and /v1/explain.
 	Verbs http.Handler
 	// Health serves GET /healthz, /readyz and /metrics for all clients.
 	Health http.Handler
@@ -64,6 +66,7 @@ func New(p Placement, clients []string, registry *prometheus.Registry, logger *s
 	handle(verbFilter, s.filter)
 	handle(verbPrioritize, s.prioritize)
 	handle(verbPreempt, s.preempt)
+	handle(verbExplain, s.explain)
 	health := s.engine()
 	health.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	health.GET("/readyz", s.readyz)
@@ -85,8 +88,8 @@ func (s *server) engine() *gin.Engine {
 	engine.HandleMethodNotAllowed = true
 	engine.Use(s.recover)
 	engine.NoRoute(func(c *gin.Context) {
-		c.String(http.StatusNotFound, "no such path %s: the verbs are /v1/filter, /v1/prioritize and /v1/preempt\n",
-			c.Request.URL.Path)
+		c.String(http.StatusNotFound, "no such path %s: the verbs are /v1/filter, /v1/prioritize, /v1/preempt and "+
+			"/v1/explain\n", c.Request.URL.Path)
 	})
 	engine.NoMethod(func(c *gin.Context) {
 		c.String(
@@ -135,14 +138,8 @@ func (s *server) filtered(
 	c *gin.Context, pod *corev1.Pod, names []string, result placement.FilterResult, err error,
 ) *extenderv1.ExtenderFilterResult {
 	response := &extenderv1.ExtenderFilterResult{NodeNames: &[]string{}}
-	var unknown *nodes.UnknownNodeError
-	var imagined *placement.ImaginedError
 	switch {
-	case errors.As(err, &unknown):
-		s.reject(c, fmt.Errorf("field NodeNames: %w", err))
-		return nil
-	case errors.As(err, &imagined):
-		s.reject(c, fmt.Errorf("field Nodes: %w", err))
+	case s.rejectNodes(c, err):
 		return nil
 	case err != nil:
 		s.logger.WarnContext(c, "filter failed", logging.Pod(pod.Namespace, pod.Name, pod.UID),
@@ -157,6 +154,31 @@ func (s *server) filtered(
 		response.NodeNames = &result.Names
 	}
 	return response
+}
+
+// rejectNodes rejects a request if the error says that its nodes are wrong.
+func (s *server) rejectNodes(c *gin.Context, err error) bool {
+	var unknown *nodes.UnknownNodeError
+	var imagined *placement.ImaginedError
+	switch {
+	case errors.As(err, &unknown):
+		s.reject(c, fmt.Errorf("field NodeNames: %w", err))
+	case errors.As(err, &imagined):
+		s.reject(c, fmt.Errorf("field Nodes: %w", err))
+	default:
+		return false
+	}
+	return true
+}
+
+// fail responds with a status code to a request for which there is no answer now, and whose response has no field for
+// an error.
+func (s *server) fail(c *gin.Context, verb string, pod *corev1.Pod, err error) {
+	s.logger.WarnContext(c, "a request has no answer", "verb", verb,
+		logging.Pod(pod.Namespace, pod.Name, pod.UID), "err", err)
+	s.metrics.outcome(c, outcomeError)
+	s.closeConnection(c)
+	c.String(http.StatusServiceUnavailable, "Spillway: %s\n", err)
 }
 
 // closeConnection closes the connection if this extender is not ready: a Kubernetes Service routes new connections to
@@ -199,12 +221,7 @@ func (s *server) preempt(c *gin.Context) {
 	case errors.As(err, &unknown):
 		s.reject(c, fmt.Errorf("field NodeNameToMetaVictims: %w", err))
 	case err != nil:
-		// The response has no field for an error. A status code ends this attempt, and no Pod is evicted.
-		s.logger.WarnContext(c, "preempt failed",
-			logging.Pod(args.Pod.Namespace, args.Pod.Name, args.Pod.UID), "err", err)
-		s.metrics.outcome(c, outcomeError)
-		s.closeConnection(c)
-		c.String(http.StatusServiceUnavailable, "Spillway: %s\n", err)
+		s.fail(c, verbPreempt, args.Pod, err) // The status code ends this attempt, and no Pod is evicted.
 	default:
 		write(c, extenderv1.ExtenderPreemptionResult{NodeNameToMetaVictims: kept})
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/spillway-k8s/spillway/extender/placement"
 	"github.com/spillway-k8s/spillway/extender/server"
 	"github.com/spillway-k8s/spillway/internal/costtest"
+	"github.com/spillway-k8s/spillway/internal/explain"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -60,6 +61,26 @@ func (p fakePlacement) Filter(context.Context, *corev1.Pod, []string) (placement
 
 func (p fakePlacement) DryRun(pod *corev1.Pod, _ placement.Offer) (placement.FilterResult, error) {
 	return p.Filter(context.Background(), pod, nil)
+}
+
+// Explain explains the Pod, and takes the rest from the result.
+func (p fakePlacement) Explain(pod *corev1.Pod, offer placement.Offer) (placement.Answer, error) {
+	result, err := p.Filter(context.Background(), pod, nil)
+	if err != nil {
+		return placement.Answer{}, err
+	}
+	rules, err := policy.New(policy.DefaultConfig())
+	if err != nil {
+		return placement.Answer{}, err
+	}
+	answer := placement.Answer{
+		Decision: placement.Local, Reason: result.Reason, Message: result.Refusal, Passed: result.Names,
+		Explanation: explain.Explain(explain.Input{Policy: rules, Pod: pod}),
+	}
+	if result.Refusal != "" {
+		answer.Decision, answer.Failed = placement.Waiting, []placement.Failed{{Nodes: offer.Names, Why: result.Refusal}}
+	}
+	return answer, nil
 }
 
 func (p fakePlacement) Prioritize(
@@ -136,6 +157,16 @@ func TestResponsesAreGolden(t *testing.T) {
 		"dry_run_not_ready": {
 			fakePlacement{notReady: true}, "/v1/filter?dryRun=true", `{` + template + `,"NodeNames":["local-0"]}`,
 		},
+		"explain_names": {
+			fakePlacement{result: placement.FilterResult{Names: []string{"local-0"}, Reason: policy.ReasonSwitchOn}},
+			"/v1/explain", `{` + template + `,"NodeNames":["local-0"]}`,
+		},
+		"explain_no_node": {
+			fakePlacement{result: placement.FilterResult{
+				Names: []string{}, Reason: policy.ReasonLocalQuota, Refusal: "Spillway LocalQuotaReached: why",
+			}},
+			"/v1/explain", `{` + pod + `,"Nodes":{"items":[{"metadata":{"name":"local-0"}}]}}`,
+		},
 		"prioritize": {fakePlacement{}, "/v1/prioritize", `{` + pod + `,"NodeNames":["local-0","virtual-0"]}`},
 		"preempt": {
 			fakePlacement{}, "/v1/preempt",
@@ -173,6 +204,7 @@ func TestAnExtenderThatIsNotReadyClosesTheConnection(t *testing.T) {
 		want       string
 	}{
 		"filter while it is not ready":  {fakePlacement{notReady: true}, "/v1/filter", filterBody, "close"},
+		"explain while it is not ready": {fakePlacement{notReady: true}, "/v1/explain", filterBody, "close"},
 		"preempt while it is not ready": {fakePlacement{notReady: true}, "/v1/preempt", preemptBody, "close"},
 		"filter fails": {
 			fakePlacement{err: errors.New("the watch has stalled")}, "/v1/filter", filterBody, "",
@@ -232,6 +264,17 @@ func TestMalformedRequestsAreRejectedWithAMessage(t *testing.T) {
 		},
 		"a wrong value of dryRun": {"/v1/filter?dryRun=All", filterBody, `query "dryRun=All"`},
 		"a dry run of preempt":    {"/v1/preempt?dryRun=true", preemptBody, `for /v1/filter`},
+		"a dry run of explain":    {"/v1/explain?dryRun=true", filterBody, `for /v1/filter`},
+		"explain without a Pod":   {"/v1/explain", `{}`, "field Pod: missing"},
+		"explain without nodes":   {"/v1/explain", `{` + template + `}`, "field NodeNames: missing"},
+		"a Pod on a node with a long name": {
+			"/v1/explain", `{` + with(`"spec":{"nodeName":"`+strings.Repeat("x", 254)+`"}`) + `,"NodeNames":["n"]}`,
+			"field Pod: a name of 254 bytes: must have at most 253",
+		},
+		"a node with a long name": {
+			"/v1/explain", `{` + template + `,"Nodes":{"items":[{"metadata":{"name":"` + strings.Repeat("x", 254) + `"}}]}}`,
+			"field Nodes.items[0].metadata.name: 254 bytes: must have at most 253",
+		},
 		"a dry run without a Pod": {"/v1/filter?dryRun=true", `{}`, "field Pod: missing"},
 		"a dry run without a namespace": {
 			"/v1/filter?dryRun=true", `{"Pod":{"metadata":{"name":"a"}},"NodeNames":["n"]}`,
@@ -304,38 +347,44 @@ func TestEachOutcomeIsExportedBeforeItsFirstRequest(t *testing.T) {
 	require.NoError(t, err)
 	series, err := testutil.GatherAndCount(registry, "spillway_extender_requests_total")
 	require.NoError(t, err)
-	assert.Equal(t, 4*6, series, "verbs and outcomes")
+	assert.Equal(t, 5*6, series, "verbs and outcomes")
 }
 
-func TestADryRunCountsApart(t *testing.T) {
-	registry := prometheus.NewRegistry()
-	result := placement.FilterResult{Names: []string{"local-0"}, Reason: policy.ReasonSwitchOn}
-	counted := &counting{fakePlacement: fakePlacement{result: result}}
-	handlers, err := server.New(counted, nil, registry, slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, send(handlers.Verbs, "/v1/filter?dryRun=true", []byte(filterBody)).Code)
-	assert.Zero(t, counted.filtered)
-	assert.Equal(t, map[string]float64{"ok filter_dry_run": 1}, counts(t, registry, "spillway_extender_requests_total"))
-	assert.Empty(t, counts(t, registry, "spillway_extender_decisions_total"))
+func TestQuestionsCountApart(t *testing.T) {
+	for path, verb := range map[string]string{"/v1/filter?dryRun=true": "filter_dry_run", "/v1/explain": "explain"} {
+		registry := prometheus.NewRegistry()
+		result := placement.FilterResult{Names: []string{"local-0"}, Reason: policy.ReasonSwitchOn}
+		counted := &counting{fakePlacement: fakePlacement{result: result}}
+		handlers, err := server.New(counted, nil, registry, slog.New(slog.DiscardHandler))
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, send(handlers.Verbs, path, []byte(filterBody)).Code)
+		assert.Zero(t, counted.filtered)
+		assert.Equal(t, map[string]float64{"ok " + verb: 1}, counts(t, registry, "spillway_extender_requests_total"))
+		assert.Empty(t, counts(t, registry, "spillway_extender_decisions_total"))
+	}
 }
 
-func TestTheExampleOfADryRunInTheDocsIsAnswered(t *testing.T) {
+func TestTheExamplesInTheDocsAreAnswered(t *testing.T) {
 	page, err := os.ReadFile("../../docs/extender.md")
 	require.NoError(t, err)
-	_, example, found := strings.Cut(string(page), "curl -sS 'http://127.0.0.1:10290")
-	require.True(t, found)
-	parts := strings.SplitN(example, "'", 4) // The path, the option -d, and the body.
-	require.Len(t, parts, 4)
-	result := placement.FilterResult{Names: []string{"new-node"}, Reason: policy.ReasonSwitchOn}
-	got := post(t, fakePlacement{result: result}, parts[0], parts[2])
-	assert.Equal(t, http.StatusOK, got.Code, got.Body.String())
-	assert.Contains(t, got.Body.String(), `"NodeNames":["new-node"]`)
+	examples := strings.Split(string(page), "curl -sS 'http://127.0.0.1:10290")[1:]
+	require.Len(t, examples, 2)
+	for i, want := range []string{`"NodeNames":["new-node"]`, `"passed":["new-node"]`} {
+		parts := strings.SplitN(examples[i], "'", 4) // The path, the option -d, and the body.
+		require.Len(t, parts, 4)
+		result := placement.FilterResult{Names: []string{"new-node"}, Reason: policy.ReasonSwitchOn}
+		got := post(t, fakePlacement{result: result}, parts[0], parts[2])
+		assert.Equal(t, http.StatusOK, got.Code, got.Body.String())
+		assert.Contains(t, got.Body.String(), want)
+	}
 }
 
 func TestTooManyImaginedNodesAreRejectedWithAMessage(t *testing.T) {
-	got := post(t, fakePlacement{err: &placement.ImaginedError{Count: 101}}, "/v1/filter?dryRun=true", filterBody)
-	assert.Equal(t, http.StatusBadRequest, got.Code)
-	assert.Contains(t, got.Body.String(), "field Nodes: 101 virtual nodes that the cluster does not have")
+	for _, path := range []string{"/v1/filter?dryRun=true", "/v1/explain"} {
+		got := post(t, fakePlacement{err: &placement.ImaginedError{Count: 101}}, path, filterBody)
+		assert.Equal(t, http.StatusBadRequest, got.Code)
+		assert.Contains(t, got.Body.String(), "field Nodes: 101 virtual nodes that the cluster does not have")
+	}
 }
 
 func TestUnknownNodesAreRejectedWithAMessage(t *testing.T) {
@@ -343,6 +392,7 @@ func TestUnknownNodesAreRejectedWithAMessage(t *testing.T) {
 	for path, body := range map[string]string{
 		"/v1/filter":             `{` + pod + `,"NodeNames":["nowhere"]}`,
 		"/v1/filter?dryRun=true": `{` + pod + `,"NodeNames":["nowhere"]}`,
+		"/v1/explain":            `{` + pod + `,"NodeNames":["nowhere"]}`,
 		"/v1/prioritize":         `{` + pod + `,"NodeNames":["nowhere"]}`,
 		"/v1/preempt":            `{` + pod + `,"NodeNameToMetaVictims":{"nowhere":{}}}`,
 	} {
@@ -352,10 +402,12 @@ func TestUnknownNodesAreRejectedWithAMessage(t *testing.T) {
 	}
 }
 
-func TestAFailedPreemptIsAStatusCode(t *testing.T) {
-	got := post(t, fakePlacement{err: errors.New("the watch has stalled")}, "/v1/preempt", preemptBody)
-	assert.Equal(t, http.StatusServiceUnavailable, got.Code)
-	assert.Contains(t, got.Body.String(), "the watch has stalled")
+func TestAFailureWithoutAFieldForItIsAStatusCode(t *testing.T) {
+	for path, body := range map[string]string{"/v1/preempt": preemptBody, "/v1/explain": filterBody} {
+		got := post(t, fakePlacement{err: errors.New("the watch has stalled")}, path, body)
+		assert.Equal(t, http.StatusServiceUnavailable, got.Code)
+		assert.Contains(t, got.Body.String(), "the watch has stalled")
+	}
 }
 
 func TestAPanicIsAResponse(t *testing.T) {

@@ -346,8 +346,8 @@ func (u Usage) Fill(in *Input) {
 	_, in.HasCloudSlot = policy.CloudSlotOf(in.Pod)
 }
 
-// countSlot counts a Pod with a quota in its revision, as the ledger of the extender does: bound Pods, and slots on Pods
-// that are not bound yet.
+// countSlot counts a Pod with a quota in its revision, as the ledger of the extender does: bound Pods, and slots on
+// Pods that are not bound yet.
 func (u *Usage) countSlot(pod *corev1.Pod, virtual bool) {
 	if _, counted := pod.Annotations[policy.LocalReplicasAnnotation]; !counted || !policy.IsActive(pod) {
 		return
@@ -452,7 +452,7 @@ func (s *subject) whyLocal() string {
 	case d.Placement == policy.PlacementByScore:
 		return ": the scores of the scheduler chose it"
 	default:
-		return ": local nodes come first, and one had room"
+		return ": " + LocalFirst
 	}
 }
 

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -311,6 +312,21 @@ func TestTextHasNoControlCharacters(t *testing.T) {
 	for _, r := range q.explain().Text() {
 		assert.False(t, r != '\n' && (r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0), "%U", r)
 	}
+}
+
+func TestOfThousandsOfRestrictionsSomeAreNamed(t *testing.T) {
+	q := ask(t)
+	for i := range 3000 {
+		q.Pod.Spec.Volumes = append(q.Pod.Spec.Volumes, corev1.Volume{
+			Name: fmt.Sprint("logs-", i), VolumeSource: corev1.VolumeSource{
+				HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"},
+			},
+		})
+	}
+	text := q.explain().Text()
+	assert.Contains(t, text, "✗ restrictions  HostPath: ")
+	assert.Contains(t, text, "✗ restrictions  and 2980 more\n")
+	assert.Less(t, len(text), 16<<10)
 }
 
 func TestLimitsAreRaisedToWhatThePodNeeds(t *testing.T) {

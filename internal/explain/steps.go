@@ -95,13 +95,20 @@ func (s *subject) namespaceStep() Step {
 	}
 }
 
+// maxRestrictions is how many restrictions an explanation names: a Pod can have thousands.
+const maxRestrictions = 20
+
 func (s *subject) restrictionSteps() []Step {
 	if len(s.restrictions) == 0 {
 		return []Step{{"restrictions", Allows, "the cloud can run the Pod"}}
 	}
-	steps := make([]Step, 0, len(s.restrictions))
-	for _, v := range s.restrictions {
-		steps = append(steps, Step{"restrictions", Prevents, string(v.Reason) + ": " + v.Message})
+	var steps []Step
+	for _, v := range s.restrictions[:min(maxRestrictions, len(s.restrictions))] {
+		text := policy.Clip(string(v.Reason)+": "+v.Message, policy.MaxMessage)
+		steps = append(steps, Step{"restrictions", Prevents, text})
+	}
+	if more := len(s.restrictions) - len(steps); more > 0 {
+		steps = append(steps, Step{"restrictions", Prevents, fmt.Sprintf("and %d more", more)})
 	}
 	return steps
 }
@@ -165,10 +172,12 @@ func describeUse(use policy.CloudUse) string {
 	return fmt.Sprintf("pods=%d,cpu=%s,memory=%s", use.Pods, resources.Cpu(), resources.Memory())
 }
 
-// Why a Pod that may go to virtual nodes does not go to local ones.
+// Why a Pod that may burst goes to nodes of one class only.
 const (
 	NotTriedLocal = "local nodes are not tried"
 	NoLocalSlot   = "the quota of the revision leaves no slot"
+	HasLocalSlot  = "its revision has a local slot for it"
+	LocalFirst    = "local nodes come first, and one had room"
 )
 
 func (s *subject) localStep() Step {
