@@ -24,6 +24,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/cli/status"
 	"github.com/spillway-k8s/spillway/internal/explain"
+	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -82,15 +83,9 @@ func (l *Live) informers() []cache.SharedIndexInformer {
 	return append([]cache.SharedIndexInformer{l.pods, l.nodes, l.sets, l.jobs}, l.events...)
 }
 
-// api is the API of a resource.
-type api[L runtime.Object] interface {
-	List(ctx context.Context, options metav1.ListOptions) (L, error)
-	Watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error)
-}
-
 // informerOf returns an informer of what the options select. It notes whether the API can be read.
 func informerOf[L runtime.Object](
-	l *Live, what string, of api[L], example runtime.Object, selected metav1.ListOptions,
+	l *Live, what string, of kube.Resource[L], example runtime.Object, selected metav1.ListOptions,
 ) cache.SharedIndexInformer {
 	choose := func(options metav1.ListOptions) metav1.ListOptions {
 		options.LabelSelector, options.FieldSelector = selected.LabelSelector, selected.FieldSelector

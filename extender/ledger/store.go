@@ -9,12 +9,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -32,17 +31,7 @@ func (l *Ledger) Store(logger *slog.Logger) cache.ReflectorStore { return &store
 
 // Run lists and watches all Pods until ctx ends. It blocks.
 func (l *Ledger) Run(ctx context.Context, client kubernetes.Interface, logger *slog.Logger) {
-	pods := client.CoreV1().Pods(metav1.NamespaceAll)
-	source := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return pods.List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return pods.Watch(ctx, o)
-		},
-	}, client)
-	options := cache.ReflectorOptions{Name: "ledger"}
-	cache.NewReflectorWithOptions(source, &corev1.Pod{}, l.Store(logger), options).RunWithContext(ctx)
+	kube.Follow(ctx, "ledger", client, client.CoreV1().Pods(metav1.NamespaceAll), &corev1.Pod{}, l.Store(logger))
 }
 
 // RunRequeue calls RequeueWaiting at every interval until ctx ends. It blocks.

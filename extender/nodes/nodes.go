@@ -12,12 +12,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/spillway-k8s/spillway/extender/slowcall"
+	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -184,17 +183,8 @@ func (n *Nodes) Store() cache.ReflectorStore { return &store{n} }
 
 // Run lists and watches the metadata of all nodes until ctx ends. It blocks.
 func (n *Nodes) Run(ctx context.Context, client metadata.Interface) {
-	resource := client.Resource(corev1.SchemeGroupVersion.WithResource("nodes"))
-	source := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return resource.List(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return resource.Watch(ctx, o)
-		},
-	}, client)
-	options := cache.ReflectorOptions{Name: "nodes"}
-	cache.NewReflectorWithOptions(source, &metav1.PartialObjectMetadata{}, n.Store(), options).RunWithContext(ctx)
+	kube.Follow(ctx, "nodes", client, client.Resource(corev1.SchemeGroupVersion.WithResource("nodes")),
+		&metav1.PartialObjectMetadata{}, n.Store())
 }
 
 // store receives what the Reflector lists and watches.

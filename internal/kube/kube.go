@@ -1,4 +1,4 @@
-// Package kube configures the connection of a program to its cluster.
+// Package kube configures the connection of a program to its cluster, and follows objects of it.
 package kube
 
 import (

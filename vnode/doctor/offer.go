@@ -142,10 +142,12 @@ func (d *Doctor) lastShape() transcript.Shape {
 	return transcript.Shape{}
 }
 
-// findEvents finds out whether the region has Events: discovery does not list them.
-func findEvents(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
-	namespace := "/apis/cci/v2/namespaces/" + nowhere
-	offered, err := d.isOffered(ctx, namespace+"/events", namespace+"/"+impossiblePlural)
+// find finds out whether the region has a resource of a group. If it has none, it returns a finding with the code.
+func (d *Doctor) find(
+	ctx context.Context, group, plural string, missing diagnosis.Code,
+) (string, []diagnosis.Finding, error) {
+	path := group + "/" + plural
+	offered, err := d.isOffered(ctx, path, group+"/"+impossiblePlural)
 	switch {
 	case err != nil:
 		return "", nil, err
@@ -153,38 +155,27 @@ func findEvents(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, er
 		return "offered", nil, nil
 	}
 	return "", []diagnosis.Finding{
-		found(CodeNoEvents, "/apis/cci/v2/namespaces/NAMESPACE/events is answered as an unknown path"),
+		found(missing, "%s is answered as an unknown path", strings.Replace(path, nowhere, "NAMESPACE", 1)),
 	}, nil
+}
+
+// findEvents finds out whether the region has Events: discovery does not list them.
+func findEvents(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
+	return d.find(ctx, "/apis/cci/v2/namespaces/"+nowhere, "events", CodeNoEvents)
 }
 
 // findVolumes finds out whether the region has PersistentVolumes.
 func findVolumes(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
-	offered, err := d.isOffered(ctx, "/apis/cci/v2/persistentvolumes", "/apis/cci/v2/"+impossiblePlural)
-	switch {
-	case err != nil:
-		return "", nil, err
-	case offered:
-		return "offered", nil, nil
-	case !d.config.Pods.Claims:
+	note, missing, err := d.find(ctx, "/apis/cci/v2", "persistentvolumes", CodeNoVolumes)
+	if len(missing) > 0 && !d.config.Pods.Claims {
 		return "not offered, and not used (pods.claims is false)", nil, nil
 	}
-	return "", []diagnosis.Finding{
-		found(CodeNoVolumes, "/apis/cci/v2/persistentvolumes is answered as an unknown path"),
-	}, nil
+	return note, missing, err
 }
 
 // findSnapshots finds out whether the region has image snapshots.
 func findSnapshots(ctx context.Context, d *Doctor) (string, []diagnosis.Finding, error) {
-	offered, err := d.isOffered(ctx, "/apis/cci/v2/imagesnapshots", "/apis/cci/v2/"+impossiblePlural)
-	switch {
-	case err != nil:
-		return "", nil, err
-	case offered:
-		return "offered", nil, nil
-	}
-	return "", []diagnosis.Finding{
-		found(CodeNoSnapshots, "/apis/cci/v2/imagesnapshots is answered as an unknown path"),
-	}, nil
+	return d.find(ctx, "/apis/cci/v2", "imagesnapshots", CodeNoSnapshots)
 }
 
 // findLeftovers finds namespaces of earlier runs. With Options.Create they are removed at the end.

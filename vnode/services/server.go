@@ -17,10 +17,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
 
+	"github.com/spillway-k8s/spillway/internal/kube"
 	"github.com/spillway-k8s/spillway/internal/serve"
 )
 
@@ -140,7 +139,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	services := s.config.Client.CoreV1().Services(metav1.NamespaceAll)
 	group.Go(func() error {
-		follow(ctx, s.config.Client, s.services.resources, &corev1.Service{}, services.List, services.Watch)
+		follow(ctx, s.config.Client, s.services.resources, &corev1.Service{}, services)
 		return nil
 	})
 	if s.config.Address == "" {
@@ -148,7 +147,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	slices := s.config.Client.DiscoveryV1().EndpointSlices(metav1.NamespaceAll)
 	group.Go(func() error {
-		follow(ctx, s.config.Client, s.slices.resources, &discoveryv1.EndpointSlice{}, slices.List, slices.Watch)
+		follow(ctx, s.config.Client, s.slices.resources, &discoveryv1.EndpointSlice{}, slices)
 		return nil
 	})
 	group.Go(func() error { return s.serve(ctx) })
@@ -171,20 +170,11 @@ func (s *Server) serve(ctx context.Context) error {
 	return group.Wait()
 }
 
-// follow lists and watches objects until ctx ends. It blocks.
+// follow keeps the objects of a kind until ctx ends. It blocks.
 func follow[L runtime.Object](
-	ctx context.Context, client kubernetes.Interface, into *resources, example runtime.Object,
-	list func(context.Context, metav1.ListOptions) (L, error),
-	watches func(context.Context, metav1.ListOptions) (watch.Interface, error),
+	ctx context.Context, client kubernetes.Interface, into *resources, example runtime.Object, of kube.Resource[L],
 ) {
-	source := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return list(ctx, o)
-		},
-		WatchFuncWithContext: watches,
-	}, client)
-	options := cache.ReflectorOptions{Name: "services-" + strings.ToLower(into.kind.name)}
-	cache.NewReflectorWithOptions(source, example, into, options).RunWithContext(ctx)
+	kube.Follow(ctx, "services-"+strings.ToLower(into.kind.name), client, of, example, into)
 }
 
 // Ready returns what is missing for the Pods to be served, or nil. Nothing is if no Pod is served. What the server has
