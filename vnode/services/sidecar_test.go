@@ -423,7 +423,7 @@ func TestASidecarFollowsItsNodeToAnotherServer(t *testing.T) {
 	second.runNode(ctx)
 	second.put(second.service("shop", "later"))
 	s.sees("later.shop", true)
-	assert.Contains(t, s.log.String(), "server="+second.server.config.Address)
+	assert.Contains(t, s.log.String(), "address="+second.server.config.Address)
 }
 
 // A Pod that does not read its stream does not delay the sidecars of others.
