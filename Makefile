@@ -100,7 +100,8 @@ test-policies: compiler
 .PHONY: test
 test: build test-unit test-policies ## Run all tests, from unit to end-to-end
 	go test -race -p 3 -parallel 4 $$(test/packages.sh controlplane)
-	go test -race -count=1 -p 2 -parallel 3 -timeout 30m ./test/system/... ./test/e2e/... ./test/tenants ./test/endure/...
+	go test -race -count=1 -p 2 -parallel 3 -timeout 30m ./test/system/... ./test/e2e/... ./test/commands \
+		./test/tenants ./test/endure/...
 	go test -race -count=1 -timeout 30m ./test/prove
 	@$(MAKE) -s test-monitoring
 

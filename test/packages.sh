@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # What starts a control plane. The benchmark itself starts one in its tests.
 plane='/test/(system|programtest|machine|install|uninstall)( |$)|^[^ ]*/test/bench '
 # What `make test` and `make e2e-install` run on their own.
-alone='/test/(system|e2e|tenants|endure|prove|machine|install|uninstall|services|monitoring|ccisim/networks)$'
+alone='/test/(system|commands|e2e|tenants|endure|prove|machine|install|uninstall|services|monitoring|ccisim/networks)$'
 
 imports=$(go list -f '{{.ImportPath}} {{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./...)
 case ${1:-} in
