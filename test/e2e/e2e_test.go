@@ -96,6 +96,10 @@ func TestFurtherStories(t *testing.T) {
 		Name: services, Title: "Pods in the cloud reach Services in the way that they choose, and Jobs with a sidecar end",
 		Play: stories.PlayServices,
 	}, stories.Story{
+		Name:  "explain",
+		Title: "The extender explains Pods as kubectl spillway why does, and what it says of a new Pod holds",
+		Play:  stories.PlayExplain,
+	}, stories.Story{
 		Name: "apply", Title: "kubectl apply reports malformed keys, and keys that have no effect",
 		Play: func(ctx context.Context, w *stories.World) error { return checkApply(ctx, t, w) },
 	})

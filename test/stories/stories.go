@@ -92,6 +92,8 @@ type Cluster struct {
 	Cloud system.Cloud
 	// WithoutTokens says that tokens of ServiceAccounts are not copied to the cloud.
 	WithoutTokens bool
+	// Extender is the URL of the extender over plain HTTP. PlayExplain needs it.
+	Extender string
 	// Programs controls Spillway's programs, by their names in a trial system. Stories about outages need it.
 	Programs Programs
 	// Edit changes manifests before they are applied. It may be nil.
@@ -117,6 +119,7 @@ type World struct {
 func NewWorld(s *system.System, binDir string, out io.Writer) *World {
 	cluster := Cluster{
 		Client: s.Client(), Kubeconfig: s.Kubeconfig(), BinDir: binDir, Cloud: s.Cloud(), Programs: s,
+		Extender: s.ServiceEndpoint(system.Extender),
 	}
 	return NewWorldOn(cluster, out)
 }
