@@ -180,6 +180,14 @@ func TestANameLikeAPlaceholderDoesNotPreventATranscript(t *testing.T) {
 	assert.Contains(t, got, `"text":"ACCOUNT-NAME-1 and ACCOUNT-NAME-2"`)
 }
 
+// A replay is asked with placeholders, and may be recorded again.
+func TestAPlaceholderIsNotHidden(t *testing.T) {
+	r := NewRedactor("doctor-")
+	r.Hide("PROJECT-ID", "PROJECT-ID")
+	got := written(t, r, Exchange{Service: ServiceCCI, SignedHeaders: "x-project-id", Path: "/v1/PROJECT-ID"})
+	assert.Contains(t, got, `"path":"/v1/PROJECT-ID"`)
+}
+
 func TestOfJSONThatIsCutOffNothingIsKept(t *testing.T) {
 	for name, body := range map[string]string{
 		"by the service":   `{"items":[{"metadata":{"name":"payroll"`,

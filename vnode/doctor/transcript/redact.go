@@ -40,9 +40,10 @@ func NewRedactor(prefix string) *Redactor {
 // NoUID is a valid UID that no object has. It has the form of a placeholder, so that it stays in a transcript.
 const NoUID = "00000000-0000-4000-8000-000000000000"
 
-// Hide replaces a value by a placeholder. Empty values are ignored, and so are words of which all requests consist.
+// Hide replaces a value by a placeholder. Empty values are ignored, and so are words of which all requests consist, and
+// the placeholder itself: a replay is asked with it.
 func (r *Redactor) Hide(placeholder, value string) {
-	if value != "" && r.known[value] == "" && !isOrdinary(value) {
+	if value != "" && value != placeholder && r.known[value] == "" && !isOrdinary(value) {
 		r.known[value] = placeholder
 	}
 }
