@@ -1,34 +1,45 @@
 package policy
 
 // Reason is a constant CamelCase word for why a Pod is placed where it is. It is the value of metric labels, the reason
-// of Events, and the name of a rule in the configuration. The message that comes with it says what would change it.
+// of Events, and the name of a rule in the configuration. The Message that comes with it says what would change it.
+//
+// The comment of each is its section of docs/reference/reasons.md: what it means, and what to do.
 type Reason string
 
 // Why a Pod may, must or must not burst.
 const (
-	// ReasonSwitchOn: the global or local switch allows bursting and no burst label says otherwise.
+	// ReasonSwitchOn: the global or local switch allows bursting and no burst label says otherwise. What to do: nothing.
+	// To keep the Pod on local nodes, set the burst label off.
 	ReasonSwitchOn Reason = "SwitchOn"
-	// ReasonSwitchOff: the global switch is off or malformed and the local one is not on.
+	// ReasonSwitchOff: the global switch is off or malformed and the local one is not on. What to do: set the switch to
+	// true in ConfigMap kube-system/eks-config (an administrator), or on the Pod template.
 	ReasonSwitchOff Reason = "SwitchOff"
-	// ReasonLabelOff: the burst label is off. The Pod runs on local nodes only.
+	// ReasonLabelOff: the burst label is off. The Pod runs on local nodes only. What to do: remove the label of the Pod
+	// template or its workload, or set it to localPrefer, and let the Pods be created again.
 	ReasonLabelOff Reason = "LabelOff"
-	// ReasonLabelEnforce: the burst label is enforce. The Pod runs on virtual nodes only.
+	// ReasonLabelEnforce: the burst label is enforce. The Pod runs on virtual nodes only. What to do: nothing. To let the
+	// Pods run on local nodes too, set the label to localPrefer.
 	ReasonLabelEnforce Reason = "LabelEnforce"
-	// ReasonLabelLocalPrefer: the burst label is localPrefer. The Pod bursts only if no local node fits.
+	// ReasonLabelLocalPrefer: the burst label is localPrefer. The Pod bursts only if no local node fits. What to do:
+	// nothing. To run the Pods in the cloud only, set the label to enforce.
 	ReasonLabelLocalPrefer Reason = "LabelLocalPrefer"
-	// ReasonLabelAuto: the burst label is auto. The scores of the scheduler decide.
+	// ReasonLabelAuto: the burst label is auto. The scores of the scheduler decide. What to do: nothing. To try local
+	// nodes first, set the label to localPrefer.
 	ReasonLabelAuto Reason = "LabelAuto"
-	// ReasonNamespaceEnforce: all Pods of the namespace run on virtual nodes only.
+	// ReasonNamespaceEnforce: all Pods of the namespace run on virtual nodes only. What to do: nothing. A burst label of
+	// the workload overrides that of the namespace.
 	ReasonNamespaceEnforce Reason = "NamespaceEnforce"
-	// ReasonInvalid: a key of the Pod is malformed. The Pod stays on local nodes until the key is corrected.
+	// ReasonInvalid: a key of the Pod is malformed. The Pod stays on local nodes until the key is corrected. What to do:
+	// correct the key in the Pod template. The message has its value, and what would be right.
 	ReasonInvalid Reason = "InvalidPolicy"
-	// ReasonSchedulingGroup: the Pod has a local quota and belongs to a scheduling group, for which no quota can be
-	// kept. It stays on local nodes.
+	// ReasonSchedulingGroup: the Pod has a local quota and belongs to a scheduling group, for which no quota can be kept.
+	// It stays on local nodes. What to do: remove LOCAL_REPLICAS or the scheduling group.
 	ReasonSchedulingGroup Reason = "SchedulingGroup"
-	// ReasonCloudForbidden: the namespace may not use the cloud. The Pod stays on local nodes.
+	// ReasonCloudForbidden: the namespace may not use the cloud. The Pod stays on local nodes. What to do: an
+	// administrator can raise or remove the limits of the namespace (spillway.io/cloud-limits).
 	ReasonCloudForbidden Reason = "CloudForbidden"
 	// ReasonInvalidNamespace: an annotation of the namespace is malformed. Its Pods stay on local nodes until an
-	// administrator corrects it.
+	// administrator corrects it. What to do: an administrator must correct the annotation that the message names.
 	ReasonInvalidNamespace Reason = "InvalidNamespacePolicy"
 )
 
@@ -66,44 +77,57 @@ const (
 
 // Reasons of Events that are not reasons of a decision.
 const (
-	// ReasonBurstAllowed: the Pod tolerates virtual nodes from now on.
+	// ReasonBurstAllowed: the Pod tolerates virtual nodes from now on. What to do: nothing. The scheduler tries the Pod
+	// again.
 	ReasonBurstAllowed Reason = "BurstAllowed"
 	// ReasonWebhookMissed: the Pod was created while the webhook was down, and lacks fields that cannot be added later.
+	// What to do: delete the Pod, so that it is created again.
 	ReasonWebhookMissed Reason = "WebhookMissed"
 	// ReasonNotCounted: the namespace has cloud limits, and the extender has not counted the Pod, or does not count it
-	// because the Pod does not request it. The Pod does not run in the cloud until it is recreated.
+	// because the Pod does not request it. The Pod does not run in the cloud until it is recreated. What to do: delete the
+	// Pod, so that it is created again. Give a Pod without a controller the burst label localPrefer.
 	ReasonNotCounted Reason = "NotCounted"
 	// ReasonOtherScheduler: the scheduler that the Pod names does not call the extender, so neither local quotas nor
-	// limits of namespaces can be kept for the Pod.
+	// limits of namespaces can be kept for the Pod. What to do: remove schedulerName. If that scheduler calls the
+	// extender, an administrator adds it to otherSchedulerNames of admission.
 	ReasonOtherScheduler Reason = "OtherScheduler"
-	// ReasonKeptLocal: the Pod tolerates every taint and was not allowed to burst when it was created. The webhook gave
-	// it node affinity against virtual nodes, so it stays on local nodes until it is recreated.
+	// ReasonKeptLocal: the Pod tolerates every taint and was not allowed to burst when it was created. The webhook gave it
+	// node affinity against virtual nodes, so it stays on local nodes until it is recreated. What to do: delete the Pod,
+	// so that it is created again.
 	ReasonKeptLocal Reason = "KeptLocal"
 )
 
 // ReasonUnmanaged: the Pod has no key of Spillway, and the extender lets the scheduler place it. Only a scheduler of
-// Spillway's own calls the extender for such a Pod.
+// Spillway's own calls the extender for such a Pod. What to do: nothing. To let Spillway place the Pod, give its
+// workload a key.
 const ReasonUnmanaged Reason = "Unmanaged"
 
 // Why the extender refuses a Pod until something changes.
 const (
 	// ReasonLocalQuota: the local quota of the revision is used up, and no virtual node passes the scheduler's filters.
+	// What to do: wait until a local replica ends, raise LOCAL_REPLICAS, or remove what excludes virtual nodes. The
+	// message says what that is.
 	ReasonLocalQuota Reason = "LocalQuotaReached"
 	// ReasonPreemptFirst: no local node fits, and Pods of lower priority are evicted from local nodes before the Pod
-	// bursts.
+	// bursts. What to do: nothing. Within milliseconds there is room on a local node, or the Pod bursts.
 	ReasonPreemptFirst Reason = "PreemptFirst"
-	// ReasonCloudLimits: the Pods of the namespace use as much of the cloud as its limits allow.
+	// ReasonCloudLimits: the Pods of the namespace use as much of the cloud as its limits allow. What to do: wait until a
+	// Pod of the namespace ends in the cloud, request less, or ask an administrator to raise the limits.
 	ReasonCloudLimits Reason = "CloudLimitsReached"
-	// ReasonCloudOnly: only virtual nodes may take the Pod, and none can.
+	// ReasonCloudOnly: only virtual nodes may take the Pod, and none can. What to do: remove what excludes virtual nodes.
+	// The message says what that is. Or set the burst label to localPrefer.
 	ReasonCloudOnly Reason = "CloudOnly"
-	// ReasonLocalOnly: only local nodes may take the Pod, and none can.
+	// ReasonLocalOnly: only local nodes may take the Pod, and none can. What to do: make room on local nodes, or let the
+	// Pod burst. The message has the reason why it may not.
 	ReasonLocalOnly Reason = "LocalOnly"
 )
 
 // ReasonSoldOut: the cloud has no capacity for the size of the Pod. It is the type of a condition of virtual nodes and
-// the reason of Events of Pods.
+// the reason of Events of Pods. What to do: wait. An eviction lets the Pod run elsewhere (spillway.io/on-sold-out), or
+// another size may have room.
 const ReasonSoldOut Reason = "CloudSoldOut"
 
 // ReasonQuota: a quota of the account or of the cloud namespace has no room for the Pod. The message contains what the
-// cloud says. The Pod waits, whatever its restartPolicy.
+// cloud says. The Pod waits, whatever its restartPolicy. What to do: end other Pods of the account, or ask the cloud
+// for a higher quota.
 const ReasonQuota Reason = "CloudQuota"

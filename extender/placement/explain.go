@@ -145,7 +145,7 @@ func (p *Placement) whyNot(f forecast, a Answer, class nodes.Class) string {
 	case f.Quota != nil:
 		return explain.HasLocalSlot
 	case f.outcome == ledger.Limited:
-		return p.limitsReached(f.candidate)
+		return p.policy.CloudLimitsReached(f.pod).Sentence
 	default:
 		return explain.LocalFirst
 	}

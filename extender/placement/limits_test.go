@@ -152,8 +152,8 @@ func TestTheRefusalStaysTrueWhenTheLimitsChange(t *testing.T) {
 	a := f.pod("a", mode(policy.ModeEnforce), sized("4.00_8.0"))
 	got := f.filter(a, everywhere...)
 	assert.Equal(t, "Spillway CloudLimitsReached: what namespace default may use in the cloud (its annotation "+
-		"spillway.io/cloud-limits, or the default of the cluster) leaves no room for this Pod; the scheduler retries "+
-		"it when a Pod of the namespace ends there or the limits change; if the limits are less than the 4 vCPU and "+
+		"spillway.io/cloud-limits, or the default of the cluster) leaves no room for this Pod; it is tried again "+
+		"when a Pod of the namespace ends there or the limits change; if the limits are less than the 4 vCPU and "+
 		"8Gi of memory that it is billed as, request less or ask an administrator of the cluster for more", got.Refusal)
 	f.limits = "pods=1,cpu=20"
 	assert.Equal(t, got.Refusal, f.filter(a, everywhere...).Refusal)

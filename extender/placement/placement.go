@@ -263,50 +263,32 @@ func (p *Placement) writeSlot(ctx context.Context, pod *corev1.Pod, slot ledger.
 
 // refusal returns the message for the condition of a Pod for which there is no node.
 func (p *Placement) refusal(reason policy.Reason, c candidate) string {
-	prefix := policy.RefusalPrefix + string(reason) + ": "
 	switch reason {
 	case policy.ReasonLocalQuota:
-		return prefix + "this revision has its " + policy.LocalReplicasAnnotation +
-			" on local nodes, and " + p.noVirtualNode(c.pod) +
-			"; the scheduler retries the Pod when a local replica ends or a virtual node changes"
+		return policy.LocalQuotaReached(p.noVirtualNode(c.pod)).Refusal()
 	case policy.ReasonCloudLimits:
-		return prefix + p.limitsReached(c)
+		return p.policy.CloudLimitsReached(c.pod).Refusal()
 	case policy.ReasonPreemptFirst:
-		return preemptFirst
+		return policy.PreemptFirst().Refusal()
 	case policy.ReasonCloudOnly:
-		return prefix + c.Message + ", and " + p.noVirtualNode(c.pod)
+		return policy.CloudOnly(c.Decision, p.noVirtualNode(c.pod)).Refusal()
 	case policy.ReasonLocalOnly:
-		return policy.RefusalPrefix + string(c.Reason) + ": " + c.Message
+		return c.Says().Refusal()
 	default:
-		return prefix + c.Message + "; no local node passes kube-scheduler's filters, and " + p.noVirtualNode(c.pod)
+		return policy.NoNode(c.Decision, p.noVirtualNode(c.pod)).Refusal()
 	}
 }
 
 // noVirtualNode says why no virtual node is among the nodes that the scheduler has sent. It sends the nodes that have
 // passed its filters, and reports the reasons of the others itself, in the same condition.
-func (p *Placement) noVirtualNode(pod *corev1.Pod) string {
+func (p *Placement) noVirtualNode(pod *corev1.Pod) policy.VirtualNodesOut {
 	switch {
 	case len(p.nodes.Ours()) == 0:
-		return "the cluster has no virtual node"
+		return policy.NoVirtualNode
 	case !policy.ToleratesProvider(&pod.Spec):
-		return "the Pod does not tolerate the taint " + policy.ProviderTaintKey + " of virtual nodes"
+		return policy.NotTolerated
 	case p.nodes.SoldOut():
-		return "the cloud is sold out: every virtual node is locked"
+		return policy.AllLocked
 	}
-	return "kube-scheduler's filters exclude every virtual node: this condition has their reasons too"
-}
-
-// limitsReached says why the limits of the namespace do not allow the Pod now, and what would change that. It names no
-// limit: the condition stays as it is when the limits change and leave no room still, because a retry of all Pods that
-// wait would only write other figures.
-func (p *Placement) limitsReached(c candidate) string {
-	size := "its size"
-	if use, err := p.policy.CloudUse(c.pod); err == nil {
-		resources := use.Resources()
-		size = fmt.Sprintf("the %s vCPU and %s of memory that it is billed as", resources.Cpu(), resources.Memory())
-	}
-	return fmt.Sprintf("what namespace %s may use in the cloud (its annotation %s, or the default of the cluster) "+
-		"leaves no room for this Pod; the scheduler retries it when a Pod of the namespace ends there or the limits "+
-		"change; if the limits are less than %s, request less or ask an administrator of the cluster for more",
-		c.pod.Namespace, policy.CloudLimitsAnnotation, size)
+	return policy.FilteredOut
 }

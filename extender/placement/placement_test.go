@@ -300,7 +300,7 @@ func TestTheRefusalSaysWhatRefused(t *testing.T) {
 		"a filter of the scheduler, such as anti-affinity": {
 			nil, []change{quota(0), tolerates},
 			"Spillway LocalQuotaReached: this revision has its LOCAL_REPLICAS on local nodes, and kube-scheduler's " +
-				"filters exclude every virtual node: this condition has their reasons too; " +
+				"filters exclude every virtual node: the condition PodScheduled has their reasons; " +
 				"the scheduler retries the Pod when a local replica ends or a virtual node changes",
 		},
 		"the taint of virtual nodes": {

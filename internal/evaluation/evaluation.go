@@ -86,33 +86,53 @@ func (e *Evaluator) Evaluate(ctx context.Context, pod *corev1.Pod) (Result, erro
 	if err != nil {
 		return Result{}, err
 	}
+	k := read(e.policy, in)
+	if in.Claims, err = e.claims(ctx, pod, k.managed || k.limited); err != nil {
+		return Result{}, err
+	}
+	return k.result(e.policy, in), nil
+}
+
+// Of returns the result for a complete input.
+func Of(p *policy.Policy, in policy.Input) Result { return read(p, in).result(p, in) }
+
+// keys are what the keys of a Pod, its owner and its namespace say.
+type keys struct {
+	mode             policy.Mode
+	modeErr          error
+	errors           []error
+	managed, limited bool
+	off              bool
+}
+
+func read(p *policy.Policy, in policy.Input) keys {
+	pod := in.Pod
 	mode, modeErr := policy.ResolveMode(pod.Labels, in.WorkloadLabels, in.NamespaceLabels)
 	_, hasQuota, quotaErr := policy.ParseLocalReplicas(pod.Annotations)
 	_, switchErr := policy.ParseSwitch(pod.Annotations)
 	_, replacementsErr := policy.ParseReplacements(pod.Annotations)
 	_, unreplaced := policy.ReplaceHostPaths(pod)
-	managed := hasQuota || modeErr != nil || mode != policy.ModeNone
-	limits, _ := e.policy.CloudLimits(in.NamespaceAnnotations) // Decide says so if they are malformed.
-	limited := !limits.IsZero()
-	if in.Claims, err = e.claims(ctx, pod, managed || limited); err != nil {
-		return Result{}, err
-	}
-	r := Result{
-		Decision: e.policy.Decide(in),
-		Managed:  managed,
-		Limited:  limited,
-		Errors:   present(modeErr, quotaErr, switchErr, replacementsErr),
+	limits, _ := p.CloudLimits(in.NamespaceAnnotations) // Decide says so if they are malformed.
+	return keys{
+		mode: mode, modeErr: modeErr,
+		errors:  present(modeErr, quotaErr, switchErr, replacementsErr),
+		managed: hasQuota || modeErr != nil || mode != policy.ModeNone,
+		limited: !limits.IsZero(),
 		// A malformed key counts as off where it matters, as in policy.Decide: a burst label overrides the switches,
 		// and enforce ignores the quota.
-		Off: mode == policy.ModeOff || modeErr != nil || unreplaced != nil ||
+		off: mode == policy.ModeOff || modeErr != nil || unreplaced != nil ||
 			(quotaErr != nil && mode != policy.ModeEnforce) || (switchErr != nil && mode == policy.ModeNone),
 	}
-	if modeErr == nil {
-		r.BurstMode = mode
+}
+
+func (k keys) result(p *policy.Policy, in policy.Input) Result {
+	r := Result{Decision: p.Decide(in), Managed: k.managed, Limited: k.limited, Errors: k.errors, Off: k.off}
+	if k.modeErr == nil {
+		r.BurstMode = k.mode
 	}
 	// A Pod that can never burst needs no extender, and its namespace may have most of the cluster's Pods.
-	r.Managed = managed || limited && !r.Forbidden()
-	return r, nil
+	r.Managed = k.managed || k.limited && !r.Forbidden()
+	return r
 }
 
 // input looks up the owners only if the Pod has no burst label. The label of the Pod overrides that of its owner, which

@@ -166,6 +166,9 @@ func (s *subject) callTheExtender() []Change {
 	if step.Effect == Allows || s.decision.Quota == nil && step.Effect != Prevents {
 		return nil
 	}
+	if missed, _ := NotPlaced(s.Pod, s.result, s.Schedulers); missed.Code == policy.ReasonWebhookMissed {
+		return s.replace("replace it: the webhook prepares its successor")
+	}
 	return []Change{s.patchTemplate("use a scheduler that calls the extender", map[string]any{
 		"spec": map[string]any{"schedulerName": nil},
 	})}

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-k8s/spillway/internal/evaluation"
 	"github.com/spillway-k8s/spillway/internal/prices"
 	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
@@ -87,7 +88,9 @@ type Explanation struct {
 	// Placement and Reason are the decision of policy now. A Pod that runs stays where it is.
 	Placement policy.Placement `json:"placement"`
 	Reason    policy.Reason    `json:"reason"`
-	// Summary says where the Pod is, and why, in a sentence.
+	// Message is why the Pod is there: what conditions, Events and statuses say too.
+	Message policy.Message `json:"message"`
+	// Summary says where the Pod is, and why: it contains the Message, and what changes too often for a condition.
 	Summary string `json:"summary"`
 	// Steps are the steps of the decision, in their order.
 	Steps []Step `json:"steps"`
@@ -180,6 +183,12 @@ type Change struct {
 type subject struct {
 	Input
 	decision policy.Decision
+	result   evaluation.Result
+	// message is why the Pod is where it is, rest what else the scheduler says about a Pod that waits.
+	message policy.Message
+	rest    string
+	// stuck: the Pod waits on its virtual node, and message says why.
+	stuck    bool
 	settings policy.NamespaceSettings
 	// settingsErr is the error of the annotations of the namespace.
 	settingsErr  error
@@ -194,8 +203,9 @@ func Explain(in Input) Explanation {
 	s := newSubject(in)
 	e := Explanation{
 		Namespace: in.Pod.Namespace, Pod: in.Pod.Name, Place: s.place, Node: in.Pod.Spec.NodeName,
-		Placement: s.decision.Placement, Reason: s.decision.Reason, Summary: s.summary(), Steps: s.steps(),
-		Quota: s.quota, Limits: s.limits(), Size: s.billed(), Changes: s.changes(), Unknown: in.Unknown,
+		Placement: s.decision.Placement, Reason: s.decision.Reason, Message: s.message, Summary: s.summary(),
+		Steps: s.steps(), Quota: s.quota, Limits: s.limits(), Size: s.billed(), Changes: s.changes(),
+		Unknown: in.Unknown,
 	}
 	if w := s.workload(); w != nil {
 		e.Workload = w.String()
@@ -209,7 +219,8 @@ func newSubject(in Input) *subject {
 		Pod: in.Pod, Global: in.Global, WorkloadLabels: s.workloadLabels(), NamespaceLabels: in.NamespaceLabels,
 		NamespaceAnnotations: in.NamespaceAnnotations, Claims: in.Claims, Nodes: s.virtualNodes(),
 	}
-	s.decision = in.Policy.Decide(input)
+	s.result = evaluation.Of(in.Policy, input)
+	s.decision = s.result.Decision
 	s.restrictions = in.Policy.Restrictions(input)
 	s.settings, s.settingsErr = in.Policy.NamespaceSettings(in.NamespaceAnnotations)
 	s.place = s.findPlace()
@@ -217,6 +228,8 @@ func newSubject(in Input) *subject {
 	if use, err := in.Policy.CloudUse(in.Pod); err == nil {
 		s.size = &use
 	}
+	s.stuck = s.place == Cloud && s.isPending() && (in.Pod.Status.Reason != "" || s.soldOut())
+	s.message, s.rest = s.says()
 	return s
 }
 
@@ -407,48 +420,117 @@ func (s *subject) billed() *Size {
 	return size
 }
 
+// says returns why the Pod is where it is. For a Pod that waits, rest is what the scheduler says besides.
+func (s *subject) says() (message policy.Message, rest string) {
+	status := policy.Message{Code: policy.Reason(s.Pod.Status.Reason), Sentence: s.Pod.Status.Message}
+	own := s.decision.Says()
+	if len(s.result.Errors) > 0 && s.result.Off {
+		own = policy.Malformed(s.result.Errors, true, s.place == Cloud)
+	}
+	switch {
+	case s.place == Waiting:
+		return s.waits(own)
+	case status.Code != "" && (s.stuck || s.place == Ended):
+		return status, "" // vnode has written it.
+	case s.stuck:
+		return policy.SoldOut(), ""
+	case s.place == Cloud && s.decision.Quota != nil && s.quota.Used >= s.quota.Wanted:
+		return policy.Message{Code: policy.ReasonLocalQuota, Sentence: policy.QuotaUsedUp}, ""
+	}
+	return own, ""
+}
+
+// isPending reports whether the Pod has a node and has not started there.
+func (s *subject) isPending() bool { return s.Pod.Status.Phase == corev1.PodPending }
+
+// soldOut reports whether the virtual node of the Pod says that the cloud has no capacity.
+func (s *subject) soldOut() bool {
+	isTrue := func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeConditionType(policy.ReasonSoldOut) && c.Status == corev1.ConditionTrue
+	}
+	return slices.ContainsFunc(s.Nodes, func(n *corev1.Node) bool {
+		return n.Name == s.Pod.Spec.NodeName && slices.ContainsFunc(n.Status.Conditions, isTrue)
+	})
+}
+
+// waits returns why a Pod waits: what the extender has said, which is in the condition of the scheduler, or else what
+// admission says.
+func (s *subject) waits(own policy.Message) (message policy.Message, rest string) {
+	scheduled := policy.PodCondition(s.Pod, corev1.PodScheduled)
+	if scheduled == nil || scheduled.Message == "" {
+		return own, ""
+	}
+	rest = policy.Clip(strings.TrimRight(scheduled.Message, ". "), maxCondition)
+	for _, refusal := range s.Policy.Refusals(s.Pod, s.decision) {
+		if policy.RefusedWith(s.Pod, refusal.Refusal()) {
+			short := policy.RefusalPrefix + string(refusal.Code)
+			if rest = strings.ReplaceAll(rest, refusal.Refusal(), short); rest == short {
+				rest = ""
+			}
+			return refusal, rest
+		}
+	}
+	message, ok := WhyWaiting(s.Pod, s.result, s.Schedulers, s.quotaIsUsedUp)
+	if !ok {
+		message = own
+	}
+	return message, rest
+}
+
 // summary says where the Pod is, and why.
 func (s *subject) summary() string {
 	switch s.place {
 	case Ended:
-		return fmt.Sprintf("It has ended (%s).", s.Pod.Status.Phase)
+		return fmt.Sprintf("It has ended (%s)%s.", s.Pod.Status.Phase, s.statusText())
 	case NotCreated:
 		return s.wouldRun()
 	case Local:
 		return "It runs on local node " + s.Pod.Spec.NodeName + s.whyLocal() + "."
 	case Cloud:
+		if s.stuck {
+			return "It waits on virtual node " + s.Pod.Spec.NodeName + ": " + s.message.String() + "."
+		}
 		return "It runs in the cloud, on virtual node " + s.Pod.Spec.NodeName + s.whyCloud() + "."
 	default:
 		return "It waits: " + s.whyWaiting() + "."
 	}
 }
 
+// statusText is why a Pod has ended, if its status says so.
+func (s *subject) statusText() string {
+	if s.Pod.Status.Reason == "" {
+		return ""
+	}
+	return ": " + strings.TrimRight(s.message.String(), ". ")
+}
+
 func (s *subject) wouldRun() string {
 	switch d := s.decision; {
 	case d.Placement == policy.PlacementLocalOnly:
-		return "It would run on local nodes only: " + d.Message + "."
+		return "It would run on local nodes only: " + s.message.String() + "."
 	case d.Placement == policy.PlacementCloudOnly:
-		return "It would run in the cloud only: " + d.Message + "."
+		return "It would run in the cloud only: " + s.message.String() + "."
 	case d.Quota != nil:
-		return fmt.Sprintf("Of its replicas, %d would run on local nodes, and the others in the cloud.", *d.Quota)
+		return fmt.Sprintf("Of its replicas, %d would run on local nodes, and the others in the cloud: %s.", *d.Quota,
+			s.message)
 	case d.Placement == policy.PlacementByScore:
-		return "It would run on a local node or in the cloud: " + d.Message + "."
+		return "It would run on a local node or in the cloud: " + s.message.String() + "."
 	default:
-		return "It would run on a local node if one fits, and otherwise in the cloud."
+		return "It would run on a local node if one fits, and otherwise in the cloud: " + s.message.String() + "."
 	}
 }
 
 func (s *subject) whyLocal() string {
 	switch d := s.decision; {
 	case !d.MayBurst():
-		return ": " + d.Message
+		return ": " + s.message.String()
 	case d.Quota != nil && s.holdsSlot() && s.quota.Used > s.quota.Wanted:
 		return fmt.Sprintf(". The quota of its revision is %d, and %d of its Pods are local: more than the quota, "+
 			"because it was lowered, or they were placed without the extender", s.quota.Wanted, s.quota.Used)
 	case d.Quota != nil:
 		return fmt.Sprintf(": it holds a local slot of its revision (%d of %d used)", s.quota.Used, s.quota.Wanted)
 	case d.Placement == policy.PlacementCloudOnly:
-		return ". If it were created now, it would run in the cloud: " + d.Message
+		return ". If it were created now, it would run in the cloud: " + s.message.String()
 	case d.Placement == policy.PlacementByScore:
 		return ": the scores of the scheduler chose it"
 	default:
@@ -459,11 +541,11 @@ func (s *subject) whyLocal() string {
 func (s *subject) whyCloud() string {
 	switch d := s.decision; {
 	case !d.MayBurst():
-		return ". If it were created now, it would stay local: " + d.Message + ". Pods that run are not moved"
+		return ". If it were created now, it would stay local: " + s.message.String() + ". Pods that run are not moved"
 	case d.Placement == policy.PlacementCloudOnly:
-		return ": " + d.Message
+		return ": " + s.message.String()
 	case d.Quota != nil && s.quota.Used >= s.quota.Wanted:
-		return fmt.Sprintf(": the local quota of its revision is used up (%d of %d)", s.quota.Used, s.quota.Wanted)
+		return fmt.Sprintf(": %s (%d of %d)", s.message, s.quota.Used, s.quota.Wanted)
 	case d.Quota != nil:
 		return fmt.Sprintf(". Its revision has %d of its %d local replicas: no local node had room when it was "+
 			"scheduled, or a local replica has ended since", s.quota.Used, s.quota.Wanted)
@@ -485,16 +567,23 @@ func (s *subject) whyWaiting() string {
 	if scheduled == nil || scheduled.Message == "" {
 		return "the scheduler " + s.scheduler() + " has not tried it yet"
 	}
-	message := policy.Clip(strings.TrimRight(scheduled.Message, ". "), maxCondition)
+	text := ""
 	switch {
-	case s.decision.MayBurst() && !policy.ToleratesProvider(&s.Pod.Spec) && !policy.RefusedByExtender(s.Pod):
-		return message + ". It may burst, and does not tolerate virtual nodes yet: admission adds the toleration " +
-			"after the scheduler has found no local node"
-	case !s.decision.MayBurst():
-		return message + ". It may not burst: " + s.decision.Message
+	case s.message != s.decision.Says() || !s.decision.MayBurst():
+		text = s.message.String()
+		if s.message.Code == policy.ReasonLocalQuota && s.quota != nil {
+			text += fmt.Sprintf(" (%d of %d)", s.quota.Used, s.quota.Wanted)
+		}
+	case !policy.ToleratesProvider(&s.Pod.Spec) && !policy.RefusedByExtender(s.Pod):
+		text = "it may burst, and does not tolerate virtual nodes yet: admission adds the toleration after the " +
+			"scheduler has found no local node"
 	default:
-		return message
+		return s.rest
 	}
+	if s.rest != "" {
+		text += ". The scheduler says: " + s.rest
+	}
+	return text
 }
 
 func (s *subject) scheduler() string {

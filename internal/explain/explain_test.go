@@ -125,11 +125,45 @@ func (q *question) change(f func(*question)) *question { f(q); return q }
 
 const noLocalNode = "0/4 nodes are available: 3 Insufficient cpu, 1 node(s) had untolerated taint(s)."
 
+// aggregated is a refusal as the scheduler writes it into the condition.
+func aggregated(refusal policy.Message) string {
+	return "0/4 nodes are available: 1 " + refusal.Refusal() + ", 3 Insufficient cpu."
+}
+
+// off is the decision about a Pod while the switch is off.
+func off(t *testing.T) policy.Decision {
+	q := ask(t)
+	return q.Policy.Decide(policy.Input{Pod: q.Pod, Global: policy.SwitchOff})
+}
+
+func turnOff(q *question) { q.Global = policy.SwitchOff }
+
+// keptLocal is what the webhook makes of a Pod that tolerates every taint while it may not burst.
+func keptLocal(q *question) {
+	q.Pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{
+				Key: policy.NodeTypeLabel, Operator: corev1.NodeSelectorOpNotIn, Values: []string{policy.NodeTypeVirtual},
+			}}}},
+		},
+	}}
+}
+
+// status is what vnode writes into the status of the Pod.
+func (q *question) status(phase corev1.PodPhase, reason policy.Reason, message string) *question {
+	q.Pod.Status.Phase, q.Pod.Status.Reason, q.Pod.Status.Message = phase, string(reason), message
+	return q
+}
+
+func soldOut(q *question) {
+	q.Nodes[0].Status.Conditions = append(q.Nodes[0].Status.Conditions, corev1.NodeCondition{
+		Type: corev1.NodeConditionType(policy.ReasonSoldOut), Status: corev1.ConditionTrue, Reason: "Locked",
+	})
+}
+
 // The answers to the questions of users, as the plugin prints them. docs/operations.md names the same states.
 func TestAnswers(t *testing.T) {
-	quotaReached := policy.RefusalPrefix + string(policy.ReasonLocalQuota) +
-		": this revision has its LOCAL_REPLICAS on " +
-		"local nodes"
+	quotaReached := aggregated(policy.LocalQuotaReached(policy.FilteredOut))
 	for name, q := range map[string]*question{
 		"a new Pod that was not tried yet": ask(t),
 		"a Pod with a scheduling gate": ask(t).change(func(q *question) {
@@ -143,8 +177,40 @@ func TestAnswers(t *testing.T) {
 		"more local replicas than a quota": ask(t).on("local-0").quota("1", "local-1"),
 		"a Pod that waits for its quota":   ask(t).refused(quotaReached).quota("1", "local-1"),
 		"a slot that is not bound yet":     ask(t).quota("1").annotated(policy.LocalSlotAnnotation, "uid-cart-1"),
-		"a quota with a locked cloud":      ask(t).refused(quotaReached).quota("1", "local-1").change(lockNode),
-		"a quota of a Job":                 ask(t).refused(quotaReached).quota("1", "local-1").change(ownedByJob),
+		"a quota with a locked cloud": ask(t).
+			refused(aggregated(policy.LocalQuotaReached(policy.AllLocked))).quota("1", "local-1").change(lockNode),
+		"a quota that the extender has not refused": ask(t).refused(noLocalNode).quota("1", "local-1"),
+		"a quota that the webhook has missed": ask(t).
+			refused(noLocalNode).quota("1").change(func(q *question) { q.Schedulers.EveryPod = false }),
+		"a Pod that preempts first": ask(t).refused(aggregated(policy.PreemptFirst())),
+		"enforce without a virtual node that fits": ask(t).labeled("enforce").refused(aggregated(policy.CloudOnly(
+			policy.Decision{Message: "the burst label is enforce: virtual nodes only"}, policy.AllLocked,
+		))).change(lockNode),
+		"a Pod for which no node fits": ask(t).labeled("localPrefer").refused(aggregated(policy.NoNode(policy.Decision{
+			Reason: policy.ReasonLabelLocalPrefer, Message: "the burst label is localPrefer: virtual nodes if no local " +
+				"node fits",
+		}, policy.FilteredOut))),
+		"a Pod that the extender keeps local": ask(t).refused(aggregated(off(t).Says())).change(turnOff),
+		"a refusal that is no longer true":    ask(t).refused(aggregated(off(t).Says())),
+		"a Pod that tolerates every taint":    ask(t).refused(noLocalNode).change(keptLocal),
+		"a Pod that limits do not count": ask(t).refused(noLocalNode).limits("pods=5").change(func(q *question) {
+			q.Schedulers.EveryPod = false
+		}),
+		"a malformed key of a cloud Pod": ask(t).on(virtual).annotated(policy.LocalReplicasAnnotation, "two"),
+		"a cloud Pod that waits for a quota of the cloud": ask(t).on(virtual).
+			status(corev1.PodPending, policy.ReasonQuota, "quota of pods exceeded: limit 100, used 100"),
+		"a cloud Pod beyond the limits": ask(t).on(virtual).limits("pods=1").status(corev1.PodPending,
+			policy.ReasonCloudLimits, ask(t).Policy.CloudLimitsReached(newPod("cart-1")).Sentence),
+		"a cloud Pod that was not counted": ask(t).on(virtual).limits("pods=5").status(corev1.PodPending,
+			policy.ReasonNotCounted, policy.NotCounted(policy.BoundUncounted).Sentence),
+		"a cloud Pod of which a Secret is missing": ask(t).on(virtual).
+			status(corev1.PodPending, "CreateContainerConfigError", "Secret shop/keys does not exist"),
+		"a cloud Pod while the cloud does not answer": ask(t).on(virtual).
+			status(corev1.PodPending, "CloudUnavailable", "no answer"),
+		"a cloud Pod that the cloud refuses": ask(t).on(virtual).
+			status(corev1.PodFailed, policy.ReasonPrivileged, "container c is privileged"),
+		"a cloud Pod of a size that is sold out": ask(t).on(virtual).status(corev1.PodPending, "", "").change(soldOut),
+		"a quota of a Job":                       ask(t).refused(quotaReached).quota("1", "local-1").change(ownedByJob),
 		"a quota of a CronJob": ask(t).
 			refused(quotaReached).quota("1", "local-1").change(ownedByCronJob),
 		"a quota of a Rollout": ask(t).
@@ -191,7 +257,7 @@ func TestAnswers(t *testing.T) {
 		"a namespace that may not burst":   ask(t).refused(noLocalNode).limits("pods=0"),
 		"a namespace with a malformed key": ask(t).refused(noLocalNode).limits("pods=many"),
 		"limits that are reached": ask(t).
-			refused(policy.RefusalPrefix + string(policy.ReasonCloudLimits) + ": no room").
+			refused(ask(t).Policy.CloudLimitsReached(newPod("cart-1")).Refusal()).
 			limits("pods=1,cpu=2").change(otherInCloud),
 		"limits that leave room": ask(t).on(virtual).limits("pods=5").change(otherInCloud),
 		"a cloud slot that is not bound yet": ask(t).limits("pods=1").change(otherInCloud).change(func(q *question) {

@@ -134,15 +134,17 @@ func (s *subject) quotaStep() Step {
 
 func (s *subject) schedulerStep() Step {
 	name := s.scheduler()
-	limits := !s.settings.CloudLimits.IsZero()
-	switch needs := s.decision.Quota != nil || limits; {
-	case s.Schedulers.Call(s.Pod.Spec.SchedulerName):
+	missed, ok := NotPlaced(s.Pod, s.result, s.Schedulers)
+	switch {
+	case s.Schedulers.Call(s.Pod.Spec.SchedulerName) && (!ok || s.NotCreated || !s.decision.MayBurst()):
 		return Step{"scheduler", Allows, name + " calls the extender"}
-	case needs && limits:
-		return Step{"scheduler", Prevents, name + " does not call the extender, which counts Pods of this namespace"}
-	case needs:
-		return Step{"scheduler", None, name + " does not call the extender: " + policy.LocalReplicasAnnotation +
-			" has no effect"}
+	case ok && s.decision.MayBurst() &&
+		(s.result.Limited || s.decision.Quota != nil || missed.Code == policy.ReasonWebhookMissed):
+		effect := None
+		if s.result.Limited {
+			effect = Prevents
+		}
+		return Step{"scheduler", effect, missed.String()}
 	default:
 		return Step{"scheduler", None, name + " does not call the extender, and need not"}
 	}

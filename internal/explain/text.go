@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // marks are the effects in text.
@@ -77,11 +79,20 @@ func (e Explanation) Text() string {
 			}
 		}
 	}
+	if e.Message.Code != "" {
+		fmt.Fprintf(&b, "\nAbout %s: %s\n", e.Message.Code, PageOf(e.Message.Code))
+	}
 	for _, unknown := range e.Unknown {
 		fmt.Fprintf(&b, "\nNot known: %s\n", unknown)
 	}
 	return Printable(b.String())
 }
+
+// page is the documentation of the codes of messages.
+const page = "https://github.com/spillway-k8s/spillway/blob/main/docs/reference/reasons.md"
+
+// PageOf returns the address of what the documentation says about a code: what it means and what to do.
+func PageOf(code policy.Reason) string { return page + "#" + strings.ToLower(string(code)) }
 
 // Printable removes control characters: tenants write some of the text, and it is printed to terminals of operators.
 func Printable(text string) string {

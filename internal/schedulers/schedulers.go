@@ -63,22 +63,26 @@ func (s Schedulers) Place(spec *corev1.PodSpec) bool {
 // quota. limited reports whether the namespace has limits. It returns an empty text if the Pod loses nothing.
 func (s Schedulers) Warn(name string, mode policy.Mode, quota, limited bool) string {
 	asks := mode != policy.ModeOff && (quota || mode != policy.ModeNone)
-	if !asks || s.Call(name) {
+	if !asks || s.Call(name) || mode == policy.ModeEnforce && !limited {
 		return ""
 	}
-	text := fmt.Sprintf("%s: scheduler %q does not call the extender of Spillway: ", policy.ReasonOtherScheduler, name)
+	return OtherScheduler(name, quota, limited).String()
+}
+
+// OtherScheduler is the message about a scheduler that does not call the extender, for a Pod with a quota or one of a
+// namespace with limits.
+func OtherScheduler(name string, quota, limited bool) policy.Message {
+	text := fmt.Sprintf("scheduler %q does not call the extender of Spillway: ", name)
 	switch {
 	case limited:
-		return text + "the namespace has limits (" + policy.CloudLimitsAnnotation +
-			"), so the Pod stays on local nodes; " + Right
-	case mode == policy.ModeEnforce:
-		return ""
+		text += "the namespace has limits (" + policy.CloudLimitsAnnotation + "), so the Pod stays on local nodes; "
 	case quota:
-		return text + policy.LocalReplicasAnnotation + " has no effect, and the Pod bursts only after that scheduler " +
-			"has found no local node; " + Right
+		text += policy.LocalReplicasAnnotation + " has no effect, and the Pod bursts only after that scheduler " +
+			"has found no local node; "
 	default:
-		return text + "the Pod bursts only after that scheduler has found no local node; " + Right
+		text += "the Pod bursts only after that scheduler has found no local node; "
 	}
+	return policy.Message{Code: policy.ReasonOtherScheduler, Sentence: text + Right}
 }
 
 // Right says what to do about a scheduler that does not call the extender.

@@ -65,6 +65,12 @@ func Read(t testing.TB, file string) Case {
 // Decide decides the case by its configuration.
 func (c Case) Decide(t testing.TB) policy.Decision {
 	t.Helper()
+	return c.Policy(t).Decide(c.Input(t))
+}
+
+// Policy returns the rules of the case.
+func (c Case) Policy(t testing.TB) *policy.Policy {
+	t.Helper()
 	config := policy.DefaultConfig()
 	if c.Config != nil {
 		config = *c.Config
@@ -72,7 +78,7 @@ func (c Case) Decide(t testing.TB) policy.Decision {
 	config.DisabledRules = append(config.DisabledRules, c.Disabled...)
 	decider, err := policy.New(config)
 	require.NoError(t, err)
-	return decider.Decide(c.Input(t))
+	return decider
 }
 
 // Input returns the input of the decision.

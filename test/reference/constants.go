@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/spillway-k8s/spillway/policy"
@@ -30,14 +29,30 @@ func kindOf(c constSpec) string {
 	return ""
 }
 
-// reasonsPage lists the types of conditions and the reasons.
+// toDo begins the part of a comment that says what to do.
+const toDo = "What to do:"
+
+// advice is what to do about a restriction.
+const advice = "change the Pod template as the message says, or let the Pod run on local nodes. [What cannot run in " +
+	"the cloud](../restrictions.md) has the rule."
+
+// reasonPart is a block of reasons with a title.
+type reasonPart struct {
+	title    string
+	sections []string
+	// has are the reasons of the sections.
+	has map[string]bool
+}
+
+// reasonsPage lists the types of conditions and explains the reasons.
 func reasonsPage(m *module) (string, error) {
-	var conditions, errs = [][]string(nil), []error(nil)
-	type part struct {
-		title string
-		rows  [][]string
+	examples, err := sentences(m.root)
+	if err != nil {
+		return "", err
 	}
-	var parts []part
+	var conditions [][]string
+	var errs []error
+	var parts []*reasonPart
 	restrictions := map[string]string{}
 	for _, rule := range policy.Rules() {
 		restrictions[string(rule.Reason)] = rule.Text
@@ -56,7 +71,7 @@ func reasonsPage(m *module) (string, error) {
 					continue
 				}
 				if text := restrictions[c.value]; text != "" && p.dir == "policy" {
-					c.doc = c.name + ": " + text + "."
+					c.doc = c.name + ": " + text + ". " + toDo + " " + advice
 				}
 				if c.doc == "" && p.dir != "policy" {
 					c = m.documented(c)
@@ -64,9 +79,10 @@ func reasonsPage(m *module) (string, error) {
 				if c.doc == "" {
 					errs = append(errs, fmt.Errorf("%s: constant %s has no comment that names it", p.dir, c.name))
 				}
-				row := []string{code(c.value), p.describe(c)}
+				meaning, todo, _ := strings.Cut(p.describe(c), toDo)
+				meaning, todo = strings.TrimSpace(meaning), strings.TrimSpace(todo)
 				if kind == "condition" {
-					conditions = append(conditions, row)
+					conditions = append(conditions, []string{code(c.value), meaning})
 					continue
 				}
 				heading := program.title
@@ -78,11 +94,20 @@ func reasonsPage(m *module) (string, error) {
 					if program.dir != "policy" {
 						heading = "Reasons of " + heading
 					}
-					parts = append(parts, part{title: heading})
+					parts = append(parts, &reasonPart{title: heading, has: map[string]bool{}})
 				}
-				last := &parts[len(parts)-1]
-				if !slices.ContainsFunc(last.rows, func(other []string) bool { return other[0] == row[0] }) {
-					last.rows = append(last.rows, row)
+				section := wrap(meaning)
+				if program.dir == "policy" {
+					if section, err = explained(c.value, meaning, todo, examples); err != nil {
+						errs = append(errs, err)
+					}
+				} else if todo != "" {
+					section += "\n" + wrap("**"+toDo+"** "+capitalize(todo))
+				}
+				last := parts[len(parts)-1]
+				if !last.has[c.value] {
+					last.has[c.value] = true
+					last.sections = append(last.sections, fmt.Sprintf("\n### `%s`\n\n%s", c.value, section))
 				}
 			}
 		}
@@ -93,12 +118,14 @@ func reasonsPage(m *module) (string, error) {
 	var b strings.Builder
 	begin(&b, "Reasons, Events and conditions",
 		"Reasons are constant. They appear in Events, in the "+
-			"conditions of Pods and Nodes, in `status.reason` of Pods and as label values of [metrics](metrics.md). "+
-			"[Runbooks](../monitoring.md#conditions) say what to do.")
+			"conditions of Pods and Nodes, in `status.reason` of Pods, in `kubectl spillway why` and as label values of "+
+			"[metrics](metrics.md). A sentence comes with most of them, which is the same everywhere, or begins what is "+
+			"said. This page has examples of it. Events of vnode and `kubectl spillway why` may add what changes. "+
+			"[Runbooks](../monitoring.md#conditions) say what to do about conditions.")
 	b.WriteString("\n## Condition types\n\n")
 	b.WriteString(table([]string{"Condition", "Meaning"}, conditions))
 	for _, p := range parts {
-		fmt.Fprintf(&b, "\n## %s\n\n%s", p.title, table([]string{"Reason", "Meaning"}, p.rows))
+		fmt.Fprintf(&b, "\n## %s\n%s", p.title, strings.Join(p.sections, ""))
 	}
 	return b.String(), nil
 }

@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"fmt"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -48,25 +47,21 @@ func (p *Provider) reserveWithin(limits policy.CloudLimits, pod *corev1.Pod, siz
 	if limits.IsZero() {
 		return nil
 	}
-	refuse := func(reason policy.Reason, format string, args ...any) *policy.Decision {
-		return &policy.Decision{Reason: reason, Message: fmt.Sprintf("namespace %s may use %s in the cloud (%s), and ",
-			pod.Namespace, limits, policy.CloudLimitsAnnotation) + fmt.Sprintf(format, args...)}
+	refuse := func(m policy.Message) *policy.Decision {
+		return &policy.Decision{Reason: m.Code, Message: m.Sentence}
 	}
 	slot, ok := policy.CloudSlotOf(pod)
 	switch {
 	case !ok:
-		return refuse(policy.ReasonNotCounted, "the extender has not counted this Pod: it was bound before the namespace "+
-			"had limits, or without the scheduler")
+		return refuse(policy.NotCounted(policy.BoundUncounted))
 	case size.MilliCPU > slot.MilliCPU || size.MilliGiB > slot.MilliGiB:
-		return refuse(policy.ReasonNotCounted, "the extender has counted this Pod with size %s: it was changed later, and "+
-			"needs %s", slot, size)
+		return refuse(policy.NotCounted(policy.Outgrown(slot, size)))
 	}
 	key, use := identity.KeyOf(pod), policy.CloudUse{Pods: 1, Flavor: size}
 	p.reserved.mu.Lock()
 	defer p.reserved.mu.Unlock()
 	if !limits.Allow(p.inventory.UsedBesides(key, p.reserved.uses[key.Namespace]).Plus(use)) {
-		return refuse(policy.ReasonCloudLimits, "its Pods on this node leave no room for this one; it is tried again "+
-			"when one of them ends or the limits change")
+		return refuse(p.rules.CloudLimitsReached(pod))
 	}
 	p.reserved.add(key, use)
 	return nil

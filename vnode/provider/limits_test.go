@@ -26,7 +26,7 @@ func (h *harness) limit(text string) {
 }
 
 func TestAPodNeedsASlotOfItsOwnSize(t *testing.T) {
-	const notCounted = "the extender has not counted this Pod: it was bound before the namespace had limits"
+	const notCounted = policy.BoundUncounted
 	for name, test := range map[string]struct {
 		change func(*corev1.Pod)
 		want   string
@@ -40,7 +40,7 @@ func TestAPodNeedsASlotOfItsOwnSize(t *testing.T) {
 			counted(pod)
 			size := sizes.Flavor{MilliCPU: 500, MilliGiB: 2000}
 			pod.Spec.Containers[0].Resources.Requests = size.Resources()
-		}, "the extender has counted this Pod with size 0.50_1.0: it was changed later, and needs 0.50_2.0"},
+		}, "it was counted with size 0.50_1.0, was changed later, and needs 0.50_2.0"},
 		"a forged one": {func(pod *corev1.Pod) {
 			pod.Annotations = map[string]string{policy.CloudSlotAnnotation: string(pod.UID)}
 		}, notCounted},
@@ -50,7 +50,7 @@ func TestAPodNeedsASlotOfItsOwnSize(t *testing.T) {
 			h.limit("pods=10")
 			pod := h.put(newPod("web", test.change, restart(corev1.RestartPolicyNever)))
 			assert.Equal(t, refusalRetry, h.reconciles(pod))
-			h.assertEvent("Warning NotCounted", "pods=10", test.want, "if you delete the Pod")
+			h.assertEvent("Warning NotCounted", policy.NotCounted(test.want).Sentence, "if you delete the Pod")
 			assert.Equal(t, corev1.PodPending, h.status().Phase, "it waits, whatever its restartPolicy")
 			assert.Zero(t, h.cloud.calls["create"])
 		})
@@ -72,7 +72,7 @@ func TestTheLimitsHoldForTheNode(t *testing.T) {
 			require.Error(t, err)
 			delete(h.cloud.fail, "create")
 			h.reconciles(third)
-			h.assertEvent("Warning CloudLimitsReached", limits, "leave no room")
+			h.assertEvent("Warning CloudLimitsReached", h.rules.CloudLimitsReached(third).Sentence)
 			assert.Equal(t, corev1.PodPending, h.status().Phase, "it waits, whatever its restartPolicy")
 
 			h.clock = h.clock.Add(time.Minute)

@@ -55,7 +55,7 @@ func (c *Controller) action(pod *corev1.Pod) (policy.OnSoldOut, error) {
 }
 
 func (c *Controller) report(s strandedPod, action policy.OnSoldOut, invalid error) {
-	next, reason := "The Pod waits until the cloud has capacity", policy.ReasonSoldOut
+	next, reason := policy.SoldOut().Sentence, policy.ReasonSoldOut
 	if s.forQuota() {
 		if action == policy.SoldOutWait {
 			return // The Event of the refusal says so.
@@ -63,7 +63,7 @@ func (c *Controller) report(s strandedPod, action policy.OnSoldOut, invalid erro
 		reason = policy.ReasonQuota
 	}
 	if action == policy.SoldOutReschedule {
-		next = "The Pod is evicted to be scheduled elsewhere"
+		next = "the Pod is evicted to be scheduled elsewhere"
 	}
 	if invalid != nil {
 		next += " (" + invalid.Error() + ")"

@@ -55,7 +55,7 @@ func TestAQuotaThatIsUsedUpLocksTheNode(t *testing.T) {
 	assert.EqualValues(t, 1, testutil.ToFloat64(h.metrics.locked))
 	assert.Zero(t, h.cloud.created, "a refused probe costs nothing")
 	require.Len(t, h.evictions, 1, "the Pod goes elsewhere, as from a cloud that is sold out")
-	assert.Contains(t, h.events(), "Warning CloudQuota The Pod is evicted to be scheduled elsewhere: "+
+	assert.Contains(t, h.events(), "Warning CloudQuota the Pod is evicted to be scheduled elsewhere: "+
 		"a quota of the cloud has no room for it")
 }
 

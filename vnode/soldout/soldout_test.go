@@ -358,7 +358,7 @@ func TestASoldOutCloudLocksTheNode(t *testing.T) {
 			assert.EqualValues(t, 1, testutil.ToFloat64(h.metrics.locks))
 			events := h.events()
 			require.GreaterOrEqual(t, len(events), 2)
-			assert.Contains(t, events, "Warning CloudSoldOut The Pod is evicted to be scheduled elsewhere: "+test.pod)
+			assert.Contains(t, events, "Warning CloudSoldOut the Pod is evicted to be scheduled elsewhere: "+test.pod)
 			h.passes(time.Minute)
 			assert.EqualValues(t, 1, testutil.ToFloat64(h.metrics.locks), "a locked node is not locked again")
 			assert.Nil(t, h.cloud.probe, "the probe is deleted")
@@ -502,7 +502,7 @@ func TestOneSizeThatIsSoldOutDoesNotLockTheNode(t *testing.T) {
 	assert.EqualValues(t, 1, testutil.ToFloat64(h.metrics.sizes))
 	events := h.events()
 	require.Len(t, events, 2)
-	assert.Contains(t, events[0], "The Pod waits until the cloud has capacity: size 64.00_512.0 is sold out")
+	assert.Contains(t, events[0], policy.SoldOut().Sentence+": size 64.00_512.0 is sold out")
 	assert.Empty(t, h.evictions, "its successor would come back to the node")
 }
 
@@ -679,23 +679,23 @@ func TestWhatHappensToStrandedPods(t *testing.T) {
 		evicted    bool
 		event      string
 	}{
-		"a Pod is evicted by default":  {policy.SoldOutReschedule, nil, true, "The Pod is evicted"},
-		"a Pod waits if so configured": {policy.SoldOutWait, nil, false, "The Pod waits"},
+		"a Pod is evicted by default":  {policy.SoldOutReschedule, nil, true, "the Pod is evicted"},
+		"a Pod waits if so configured": {policy.SoldOutWait, nil, false, "the Pod waits"},
 		"a Pod's annotation lets it wait": {
-			policy.SoldOutReschedule, []func(*corev1.Pod){annotated("wait")}, false, "The Pod waits",
+			policy.SoldOutReschedule, []func(*corev1.Pod){annotated("wait")}, false, "the Pod waits",
 		},
 		"a Pod's annotation has it evicted": {
-			policy.SoldOutWait, []func(*corev1.Pod){annotated("reschedule")}, true, "The Pod is evicted",
+			policy.SoldOutWait, []func(*corev1.Pod){annotated("reschedule")}, true, "the Pod is evicted",
 		},
 		"an invalid annotation is reported": {
 			policy.SoldOutReschedule, []func(*corev1.Pod){annotated("rescedule")}, false, "rescedule",
 		},
-		"the Pod of a Job waits by default": {policy.SoldOutReschedule, []func(*corev1.Pod){job}, false, "The Pod waits"},
+		"the Pod of a Job waits by default": {policy.SoldOutReschedule, []func(*corev1.Pod){job}, false, "the Pod waits"},
 		"the Pod of a Job can be evicted": {
-			policy.SoldOutReschedule, []func(*corev1.Pod){job, annotated("reschedule")}, true, "The Pod is evicted",
+			policy.SoldOutReschedule, []func(*corev1.Pod){job, annotated("reschedule")}, true, "the Pod is evicted",
 		},
 		"a Pod without a controller waits": {
-			policy.SoldOutReschedule, []func(*corev1.Pod){bare, annotated("reschedule")}, false, "The Pod waits",
+			policy.SoldOutReschedule, []func(*corev1.Pod){bare, annotated("reschedule")}, false, "the Pod waits",
 		},
 		"a Pod that is being deleted is left alone": {policy.SoldOutReschedule, []func(*corev1.Pod){deleted}, false, ""},
 	} {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +20,7 @@ import (
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
 	"github.com/spillway-k8s/spillway/internal/counters"
 	"github.com/spillway-k8s/spillway/internal/evaluation"
+	"github.com/spillway-k8s/spillway/internal/explain"
 	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
@@ -171,7 +171,8 @@ func (c *Controller) reconcile(ctx context.Context, name cache.ObjectName) error
 		return fmt.Errorf("evaluating the Pod: %w", err)
 	}
 	if len(result.Errors) > 0 {
-		err = c.record(ctx, pod, malformedEvent(result, c.Nodes.Has(pod.Spec.NodeName)))
+		err = c.record(ctx, pod, podevents.Of(corev1.EventTypeWarning,
+			policy.Malformed(result.Errors, result.Off, c.Nodes.Has(pod.Spec.NodeName))))
 	}
 	if podcache.HasGroupQuota(pod) {
 		err = errors.Join(err, c.updateCondition(ctx, pod, result))
@@ -191,104 +192,26 @@ func (c *Controller) record(ctx context.Context, pod *corev1.Pod, event podevent
 	return err
 }
 
-// malformedEvent is for Pods with malformed keys. They bypassed validation, so this Event is all that the user gets.
-// inCloud reports whether the Pod is on a virtual node: its key was changed later.
-func malformedEvent(result evaluation.Result, inCloud bool) podevents.Event {
-	errs := make([]string, 0, len(result.Errors))
-	for _, err := range result.Errors {
-		errs = append(errs, strings.Split(err.Error(), "\n")...) // Joined errors have a line each.
-	}
-	effect := "; this is ignored, because it does not affect where the Pod runs"
-	switch {
-	case result.Off && inCloud:
-		effect = "; the Pod stays in the cloud; unless this is corrected, it is treated as off when it is created again"
-	case result.Off:
-		effect = "; until this is corrected, the Pod is treated as off and does not burst"
-	}
-	return podevents.Event{
-		Type: corev1.EventTypeWarning, Reason: policy.ReasonInvalid, Message: policy.Summary(errs) + effect,
-	}
-}
-
 // waitingEvent says why a Pod waits; ok is false if the Pod does not wait or if other Events or the condition of the
 // scheduler say all.
-func (c *Controller) waitingEvent(pod *corev1.Pod, result evaluation.Result) (event podevents.Event, ok bool) {
-	switch {
-	case !podcache.IsWaiting(pod):
-		return podevents.Event{}, false
-	case len(result.Errors) > 0 && result.Off:
-		return podevents.Event{}, false // malformedEvent says that the Pod does not burst.
-	case keptByWebhook(pod, result):
-		return podevents.Event{
-			Type: corev1.EventTypeNormal, Reason: policy.ReasonKeptLocal,
-			Message: "no local node fits; the Pod may burst, but " + keptLocal,
-		}, true
-	case !result.MayBurst():
-		return mayNotBurstEvent(pod, result), true
-	case result.Limited && !c.Schedulers.Call(pod.Spec.SchedulerName):
-		return podevents.Event{
-			Type:   corev1.EventTypeWarning,
-			Reason: policy.ReasonOtherScheduler,
-			Message: "no local node fits; the namespace has limits (" + policy.CloudLimitsAnnotation + "), and " +
-				"scheduler " + pod.Spec.SchedulerName + " does not call the extender, which counts Pods; " +
-				schedulers.Right,
-		}, true
-	case result.Limited && !c.Schedulers.Place(&pod.Spec):
-		return podevents.Event{
-			Type:    corev1.EventTypeWarning,
-			Reason:  policy.ReasonNotCounted,
-			Message: notCounted,
-		}, true
-	case !policy.ToleratesProvider(&pod.Spec):
-		return podevents.Event{}, false // Controller toleration lets the Pod burst.
-	}
-	return c.quotaEvent(pod, result)
-}
-
-// keptByWebhook reports whether only the node affinity of the Pod against virtual nodes keeps it local.
-func keptByWebhook(pod *corev1.Pod, result evaluation.Result) bool {
-	if !policy.AvoidsVirtualNodes(&pod.Spec) || !policy.ToleratesProvider(&pod.Spec) {
-		return false
-	}
-	return result.MayBurst() || result.Reason == policy.ReasonNodeSelector
-}
-
-// notCounted is why a Pod that does not request the extender stays on local nodes, and what the user can do. The
-// webhook adds the request to Pods of controllers and to those with a burst label.
-const notCounted = "no local node fits; the namespace has limits (" + policy.CloudLimitsAnnotation + "), and the " +
-	"Pod does not count towards them: it was created before the limits or without the webhook, or has no controller; " +
-	"recreate it, in the last case with the label " + policy.BurstLabel + "=localPrefer"
-
-// keptLocal is why a Pod with node affinity against virtual nodes stays on local nodes, and what the user can do.
-const keptLocal = "its node affinity keeps it on local nodes: the webhook adds that affinity to Pods that tolerate " +
-	"every taint and may not burst at creation; delete the Pod so that it is recreated"
-
-func mayNotBurstEvent(pod *corev1.Pod, result evaluation.Result) podevents.Event {
-	event := podevents.Event{
-		Type: corev1.EventTypeNormal, Reason: result.Reason,
-		Message: "no local node fits, and the Pod may not run on virtual nodes: " + result.Message,
-	}
-	if result.StaysLocal() {
-		event.Type = corev1.EventTypeWarning
-	}
-	if !result.Forbidden() && policy.AvoidsVirtualNodes(&pod.Spec) {
-		event.Message += "; even then, " + keptLocal
-	}
-	return event
-}
-
-// quotaEvent is for Pods that may burst, tolerate virtual nodes and wait because the quota of their revision is used
-// up. If no node fits at all, the scheduler calls the extender about preemption only, and that response carries no
-// message.
-func (c *Controller) quotaEvent(pod *corev1.Pod, result evaluation.Result) (event podevents.Event, ok bool) {
-	if result.Quota == nil || c.Pods.LocalReplicas(policy.RevisionOf(pod), c.Nodes) < *result.Quota {
+func (c *Controller) waitingEvent(pod *corev1.Pod, result evaluation.Result) (podevents.Event, bool) {
+	if !podcache.IsWaiting(pod) {
 		return podevents.Event{}, false
 	}
-	return podevents.Event{
-		Type: corev1.EventTypeNormal, Reason: policy.ReasonLocalQuota,
-		Message: fmt.Sprintf("this revision has used up its %s=%d on local nodes, and kube-scheduler's filters "+
-			"exclude every virtual node: the condition PodScheduled has their reasons; no local Pod is evicted for "+
-			"it; the scheduler retries the Pod when a local replica ends or a virtual node changes",
-			policy.LocalReplicasAnnotation, *result.Quota),
-	}, true
+	message, ok := explain.WhyWaiting(pod, result, &c.Schedulers, func() bool {
+		return c.Pods.LocalReplicas(policy.RevisionOf(pod), c.Nodes) >= *result.Quota
+	})
+	if !ok {
+		return podevents.Event{}, false
+	}
+	kind := corev1.EventTypeNormal
+	switch message.Code {
+	case policy.ReasonOtherScheduler, policy.ReasonNotCounted:
+		kind = corev1.EventTypeWarning
+	case result.Reason:
+		if result.StaysLocal() {
+			kind = corev1.EventTypeWarning
+		}
+	}
+	return podevents.Of(kind, message), true
 }

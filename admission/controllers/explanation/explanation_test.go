@@ -23,6 +23,7 @@ import (
 	"github.com/spillway-k8s/spillway/admission/controllers/podevents"
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
 	"github.com/spillway-k8s/spillway/internal/evaluation"
+	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -127,20 +128,20 @@ func TestReconcile(t *testing.T) {
 		"a waiting Pod that may not burst now": {
 			result: result(local, policy.ReasonSwitchOff), pod: podcachetest.WaitingPod(),
 			want: []event{
-				{"SwitchOff", "Normal", "no local node fits, and the Pod may not run on virtual nodes: the reason"},
+				{"SwitchOff", "Normal", "the reason"},
 			},
 		},
 		"a managed Pod that the cloud cannot run": {
 			result: result(local, policy.ReasonHostPath, managed), pod: podcachetest.WaitingPod(),
-			want: []event{{"HostPath", "Warning", "no local node fits"}},
+			want: []event{{"HostPath", "Warning", "the reason"}},
 		},
 		"an unmanaged Pod that the cloud cannot run": {
 			result: result(local, policy.ReasonHostPath), pod: podcachetest.WaitingPod(),
-			want: []event{{"HostPath", "Normal", "no local node fits"}},
+			want: []event{{"HostPath", "Normal", "the reason"}},
 		},
 		"a Pod that is off": {
 			result: result(local, policy.ReasonLabelOff, managed, off), pod: podcachetest.WaitingPod(),
-			want: []event{{"LabelOff", "Normal", "no local node fits"}},
+			want: []event{{"LabelOff", "Normal", "the reason"}},
 		},
 		"a Pod that the webhook keeps on local nodes, while the switch is off": {
 			result: result(local, policy.ReasonSwitchOff), pod: podcachetest.WaitingPod(tolerating, avoiding),
@@ -148,20 +149,20 @@ func TestReconcile(t *testing.T) {
 		},
 		"a Pod that the webhook keeps on local nodes, after the switch has turned on": {
 			result: result(first, policy.ReasonSwitchOn), pod: podcachetest.WaitingPod(tolerating, avoiding),
-			want: []event{{"KeptLocal", "Normal", "delete the Pod so that it is recreated"}},
+			want: []event{{"KeptLocal", "Normal", policy.KeptLocal().Sentence}},
 		},
 		"a Pod that is about to get the toleration": {
 			result: result(first, policy.ReasonSwitchOn), pod: podcachetest.WaitingPod(),
 		},
 		"a Pod in a namespace with limits that does not request the extender": {
 			result: result(first, policy.ReasonSwitchOn, limited), pod: podcachetest.WaitingPod(),
-			want: []event{{"NotCounted", "Warning", "the namespace has limits (spillway.io/cloud-limits)"}},
+			want: []event{{"NotCounted", "Warning", policy.NotCounted(policy.NeverCounted).Sentence}},
 		},
 		"a Pod of another scheduler in a namespace with limits": {
 			result: result(first, policy.ReasonSwitchOn, limited),
 			pod:    podcachetest.WaitingPod(func(pod *corev1.Pod) { pod.Spec.SchedulerName = "volcano" }),
 			want: []event{
-				{"OtherScheduler", "Warning", "scheduler volcano does not call the extender, which counts Pods"},
+				{"OtherScheduler", "Warning", schedulers.OtherScheduler("volcano", false, true).Sentence},
 			},
 		},
 		"a Pod that waits for any node": {
@@ -172,7 +173,7 @@ func TestReconcile(t *testing.T) {
 			pod:    podcachetest.WaitingPod(tolerating, quota),
 			others: []*corev1.Pod{podcachetest.RunningPod("local-1", quota, named("local"))},
 			want: []event{
-				{"LocalQuotaReached", "Normal", "this revision has used up its LOCAL_REPLICAS=1 on local nodes"},
+				{"LocalQuotaReached", "Normal", policy.LocalQuotaReached(policy.FilteredOut).Sentence},
 			},
 		},
 		"a Pod whose quota is not used up, because a replica in the cloud does not count": {
@@ -191,7 +192,7 @@ func TestReconcile(t *testing.T) {
 			result: result(local, policy.ReasonHostPath, managed, withError), pod: podcachetest.WaitingPod(malformed),
 			want: []event{
 				{"InvalidPolicy", "Warning", "this is ignored, because it does not affect where the Pod runs"},
-				{"HostPath", "Warning", "no local node fits"},
+				{"HostPath", "Warning", "the reason"},
 			},
 		},
 		"a running Pod with a malformed key": {
@@ -229,22 +230,6 @@ func TestReconcile(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestTheMessageAboutMalformedKeysHoldsEveryError(t *testing.T) {
-	_, replacementsErr := policy.ParseReplacements(map[string]string{
-		policy.HostPathReplacementAnnotation: `[{"name":"a","policyType":"x"},{"policyType":"remove"}]`,
-	})
-	_, _, quotaErr := policy.ParseLocalReplicas(map[string]string{policy.LocalReplicasAnnotation: "x"})
-	event := malformedEvent(evaluation.Result{Errors: []error{quotaErr, replacementsErr}, Off: true}, false)
-	assert.Equal(t, podevents.Event{
-		Type: corev1.EventTypeWarning, Reason: policy.ReasonInvalid,
-		Message: `LOCAL_REPLICAS: invalid value "x": must be a whole number from 0 to 2147483647, such as "1"; ` +
-			`coordinator.cci.io/hostpath-replacement[0].policyType: invalid value "x": ` +
-			`must be remove or replaceByEmptyDir; ` +
-			`coordinator.cci.io/hostpath-replacement[1].name: must be the name of a volume or "*"; ` +
-			`until this is corrected, the Pod is treated as off and does not burst`,
-	}, event)
 }
 
 func TestReconcileReturnsTheErrorOfTheEvaluation(t *testing.T) {

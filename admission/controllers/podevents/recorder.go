@@ -43,6 +43,11 @@ type Event struct {
 	Message string
 }
 
+// Of returns the Event with a message.
+func Of(kind string, message policy.Message) Event {
+	return Event{kind, message.Code, message.Sentence}
+}
+
 // Recorder records Events. The name of an Event is derived from the Pod and the content, so every process derives the
 // same name for the same Event.
 type Recorder struct {

@@ -25,6 +25,7 @@ import (
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
 	"github.com/spillway-k8s/spillway/internal/counters"
 	"github.com/spillway-k8s/spillway/internal/evaluation"
+	"github.com/spillway-k8s/spillway/internal/explain"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
@@ -188,26 +189,13 @@ func tolerationPatch(pod *corev1.Pod, result evaluation.Result) ([]byte, error) 
 }
 
 func (c *Controller) tolerationEvents(pod *corev1.Pod, result evaluation.Result) []podevents.Event {
-	events := []podevents.Event{{
-		Type: corev1.EventTypeNormal, Reason: policy.ReasonBurstAllowed,
-		Message: "no local node fits, and virtual nodes may take the Pod now: " + result.Message,
-	}}
-	if !result.Managed || c.Schedulers.Place(&pod.Spec) {
-		return events
+	events := []podevents.Event{podevents.Of(corev1.EventTypeNormal, policy.BurstAllowed(result.Decision))}
+	if message, ok := explain.NotPlaced(pod, result, &c.Schedulers); ok {
+		kind := corev1.EventTypeWarning
+		if message.Code == policy.ReasonOtherScheduler {
+			kind = corev1.EventTypeNormal
+		}
+		events = append(events, podevents.Of(kind, message))
 	}
-	if !c.Schedulers.Call(pod.Spec.SchedulerName) {
-		return append(events, podevents.Event{
-			Type:   corev1.EventTypeNormal,
-			Reason: policy.ReasonOtherScheduler,
-			Message: "scheduler " + pod.Spec.SchedulerName + " does not call the extender: it places the Pod by its " +
-				"own rules, and a local quota has no effect; " + schedulers.Right,
-		})
-	}
-	return append(events, podevents.Event{
-		Type:   corev1.EventTypeWarning,
-		Reason: policy.ReasonWebhookMissed,
-		Message: "the webhook was not available when the Pod was created, so the scheduler places the Pod by stock " +
-			"rules (it does not call the extender, and there is no node affinity for enforce): " +
-			"delete the Pod so that it is recreated",
-	})
+	return events
 }
