@@ -51,7 +51,7 @@ func TestNothingThatIdentifiesAnAccountIsLeftInOddPlaces(t *testing.T) {
 		"slashes escaped for JSON":    {text(strings.ReplaceAll(key, "/", `\/`)), []string{"simulated"}},
 		"in HTML":                     {text(html.EscapeString(key)), []string{"simulated"}},
 		"every byte as an entity of HTML": {
-			text("<p>" + everyByte(func(c byte) string { return fmt.Sprintf("&#%d;", c) })), []string{"&#113;"},
+			text("see " + everyByte(func(c byte) string { return fmt.Sprintf("&#%d;", c) })), []string{"&#113;"},
 		},
 		"base64 of base64": {
 			text(inBase64(inBase64("key: " + key))), []string{inBase64(inBase64("key: " + key))},
@@ -83,7 +83,7 @@ func TestNothingThatIdentifiesAnAccountIsLeftInOddPlaces(t *testing.T) {
 		"a password":              {text("db_password=hunter2 next"), []string{"hunter2"}},
 		"the header of a request": {text("Authorization: Basic Ym9iOmh1bnRlcjI="), []string{"Ym9iOmh1"}},
 		"a place of a redirect": {
-			text(`<a href="https://login.corp.acme.com/sso/bob@acme.com?token=t0ps3cret&x=1#frag">`),
+			text(`see <a href="https://login.corp.acme.com/sso/bob@acme.com?token=t0ps3cret&x=1#frag">`),
 			[]string{"acme", "bob", "t0ps3cret", "frag"},
 		},
 		"a user in a URL": {
@@ -126,6 +126,7 @@ func TestNothingThatIdentifiesAnAccountIsLeftInOddPlaces(t *testing.T) {
 			},
 			[]string{"bob", "acme"},
 		},
+		"a page of a proxy": {text("\n<html><title>Acme Corp: blocked for jdoe</title>"), []string{"Acme", "jdoe"}},
 		"a page of the agency": {
 			Exchange{Service: ServiceCCI, Path: "/v1/agency", Text: "<p>acme</p>"}, []string{"acme"},
 		},

@@ -150,6 +150,9 @@ func replaceKnown(values *matcher, text string) string {
 func (r *Redactor) exchange(values *matcher, e Exchange) Exchange {
 	isAgency := strings.HasSuffix(e.Path, "/agency")
 	e.Path, e.Text = r.text(values, e.Path), r.text(values, searchDomains.ReplaceAllStringFunc(e.Text, keepSearch))
+	if strings.HasPrefix(strings.TrimSpace(e.Text), "<") { // The page of a proxy names its company and the user.
+		e.Text = "<html>" + leftOut + "</html>"
+	}
 	e.Error = r.text(values, e.Error)
 	if e.Status == 0 { // Of the operating system and of TLS, which quote what is known on this machine only.
 		e.Error = quoted.ReplaceAllString(e.Error, `"`+leftOut+`"`)
