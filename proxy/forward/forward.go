@@ -64,6 +64,8 @@ type Forwarder struct {
 	sessions    sessions
 	// logs limits messages that programs of the Pod can cause.
 	logs rate.Sometimes
+	// check finds clients that are gone. Tests have a faster one.
+	check check
 	// running are the goroutines of listeners and connections.
 	running sync.WaitGroup
 
@@ -100,7 +102,7 @@ type portKey struct {
 // New returns a Forwarder without Services in use.
 func New(config Config) *Forwarder {
 	f := &Forwarder{
-		Config: config, logs: rate.Sometimes{Interval: time.Minute},
+		Config: config, logs: rate.Sometimes{Interval: time.Minute}, check: defaultCheck,
 		services: map[types.NamespacedName]*service{}, problems: map[types.NamespacedName]string{},
 	}
 	f.sessions.init(config.Limits.Sessions)
@@ -308,7 +310,8 @@ func (f *Forwarder) apply(s *service, from *state.Service) error {
 		}
 		p := s.ports[key]
 		if p == nil {
-			p = &port{forwarder: f, service: s, key: key, at: netip.AddrPortFrom(s.address, spec.Number).String()}
+			p = &port{forwarder: f, service: s, key: key, at: netip.AddrPortFrom(s.address, spec.Number).String(),
+				logs: rate.Sometimes{Interval: time.Minute}}
 			s.ports[key] = p
 		}
 		if err := p.set(from.Usable(spec), from.Affinity); err != nil {
@@ -355,7 +358,13 @@ func (c *choice) set(usable []netip.AddrPort, affinity time.Duration) {
 func (c *choice) has(endpoint netip.AddrPort) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Contains(c.usable, endpoint)
+	return has(c.usable, endpoint)
+}
+
+// has reports whether an endpoint is one of some, which are in order.
+func has(some []netip.AddrPort, endpoint netip.AddrPort) bool {
+	_, ok := slices.BinarySearchFunc(some, endpoint, netip.AddrPort.Compare)
+	return ok
 }
 
 // candidates returns the endpoints, which do not change, and the index of the one to try first. With affinity that is
@@ -389,6 +398,8 @@ type port struct {
 	// at is where it listens.
 	at     string
 	choice choice
+	// logs limits messages about what programs of the Pod send to the port.
+	logs rate.Sometimes
 	// listener is nil while the port is closed. Only the forwarder's lock protects it.
 	listener io.Closer
 }
@@ -398,7 +409,7 @@ func (p *port) set(usable []netip.AddrPort, affinity time.Duration) error {
 	if p.listener != nil && len(usable) > 0 {
 		p.choice.set(usable, affinity)
 		p.forwarder.sessions.end(func(one *session) bool {
-			return one.port == p && !slices.Contains(usable, one.endpoint)
+			return one.port == p && !has(usable, one.endpoint)
 		})
 		return nil
 	}
@@ -416,6 +427,13 @@ func (p *port) set(usable []netip.AddrPort, affinity time.Duration) error {
 		p.close()
 	}
 	return nil
+}
+
+// log says once a minute what is lost.
+func (p *port) log(message string, err error) {
+	p.logs.Do(func() {
+		p.forwarder.Logger.Warn(message, p.service.logged(), "address", p.at, "err", err)
+	})
 }
 
 // close closes the port. Its sessions end, since nothing could pass answers on. Its connections continue.

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -158,6 +159,10 @@ func listen(t *testing.T, address string, serve func(*net.TCPConn)) *net.TCPList
 	running.Go(func() {
 		for {
 			conn, err := listener.Accept()
+			if errors.Is(err, syscall.EMFILE) {
+				time.Sleep(time.Millisecond) // Until there are file descriptors again.
+				continue
+			}
 			if err != nil {
 				return
 			}
@@ -313,7 +318,7 @@ func TestPortsOfTheApplicationAreNotUsed(t *testing.T) {
 					require.ErrorContains(t, err, tc.want)
 					require.ErrorContains(t, err, fmt.Sprintf("port %d/TCP of the Service", port))
 				}
-				assert.Equal(t, 1, p.logged("service=shop/"+service), "it is logged once")
+				assert.Equal(t, 1, p.logged("service="+service), "it is logged once")
 			}
 			found, err := p.Addresses(same)
 			require.NoError(t, err)

@@ -236,7 +236,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 	for range 3 {
 		requireReset(t, at)
 	}
-	assert.Equal(t, 1, p.logged("too many are open"), "it is logged once a minute")
+	assert.Equal(t, 1, p.logged("more than --max-connections are open"), "it is logged once a minute")
 	exchange(t, one, "hello again")
 	require.NoError(t, two.Close())
 	require.Eventually(t, func() bool { return p.connections.Load() == 1 }, soon, time.Millisecond)

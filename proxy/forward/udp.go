@@ -69,6 +69,17 @@ func (s *sessions) add(one *session) {
 	s.byKey[sessionKey{one.port, one.client}] = one
 }
 
+// endOldest ends the session that was not used for the longest time. It returns false if there is none.
+func (s *sessions) endOldest() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	oldest := s.order.Back()
+	if oldest != nil {
+		s.remove(oldest.Value.(*session))
+	}
+	return oldest != nil
+}
+
 // endOne ends a session, unless it has ended.
 func (s *sessions) endOne(one *session) {
 	s.mu.Lock()
@@ -120,10 +131,7 @@ func (p *port) receive(socket *net.UDPConn) {
 				client = netip.AddrPortFrom(netip.AddrFrom4(from.Addr), uint16(from.Port))
 			}
 			return n, err
-		}, func(datagram []byte) error {
-			p.send(socket, client, datagram)
-			return nil
-		})
+		}, func(datagram []byte) { p.send(socket, client, datagram) })
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -138,7 +146,7 @@ func (p *port) send(socket *net.UDPConn, client netip.AddrPort, datagram []byte)
 		if one == nil {
 			var err error
 			if one, err = p.newSession(socket, client); err != nil {
-				p.forwarder.Logger.Debug("no endpoint for a datagram", p.service.logged(), "address", p.at, "err", err)
+				p.log("a datagram is lost", err)
 				return
 			}
 		}
@@ -158,6 +166,9 @@ func (p *port) newSession(socket *net.UDPConn, client netip.AddrPort) (*session,
 		return nil, errNoEndpoint
 	}
 	conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(usable[first]))
+	if errors.Is(err, syscall.EMFILE) && p.forwarder.sessions.endOldest() {
+		conn, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(usable[first]))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -183,10 +194,9 @@ func (one *session) answer(socket *net.UDPConn) {
 			return
 		}
 		_ = one.conn.SetReadDeadline(last.Add(idle)) // An error appears when it is read.
-		err := receive(one.conn, unix.Read, func(datagram []byte) error {
+		err := receive(one.conn, unix.Read, func(datagram []byte) {
 			one.used.Store(time.Now().UnixNano())
 			_, _ = socket.WriteToUDPAddrPort(datagram, one.client) // As a network, it may lose datagrams.
-			return nil
 		})
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return // Closed, or refused by the endpoint.
