@@ -123,8 +123,8 @@ func (b *builder) kubeProxy() cci.Container {
 	}
 }
 
-// reservedPorts returns the ports on which the containers of a Pod listen, in ascending order: those of their ports and
-// probes, and those of the annotation. The sidecar of mode proxy must not take them.
+// reservedPorts returns the ports on which the containers of a Pod listen, in ascending order: those of their ports,
+// probes and lifecycle handlers, and those of the annotation. The sidecar of mode proxy must not take them.
 func reservedPorts(pod *corev1.Pod) ([]int32, error) {
 	ports, err := policy.ParseReservedPorts(pod.Annotations)
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
@@ -133,7 +133,16 @@ func reservedPorts(pod *corev1.Pod) ([]int32, error) {
 				ports = append(ports, port.ContainerPort)
 			}
 			for _, probe := range []*corev1.Probe{list[i].LivenessProbe, list[i].ReadinessProbe, list[i].StartupProbe} {
-				ports = append(ports, numbersOf(probe)...)
+				if probe != nil {
+					ports = append(ports, numbersOf(probe.HTTPGet, probe.TCPSocket)...)
+				}
+			}
+			if lifecycle := list[i].Lifecycle; lifecycle != nil {
+				for _, handler := range []*corev1.LifecycleHandler{lifecycle.PostStart, lifecycle.PreStop} {
+					if handler != nil {
+						ports = append(ports, numbersOf(handler.HTTPGet, handler.TCPSocket)...)
+					}
+				}
 			}
 		}
 	}
@@ -141,16 +150,13 @@ func reservedPorts(pod *corev1.Pod) ([]int32, error) {
 	return slices.Compact(ports), err
 }
 
-// numbersOf returns the ports of a probe that are given by their numbers. Names are those of ports of the container.
-func numbersOf(probe *corev1.Probe) (ports []int32) {
-	if probe == nil {
-		return nil
+// numbersOf returns the ports of actions that are given by their numbers. Names are those of ports of the container.
+func numbersOf(get *corev1.HTTPGetAction, socket *corev1.TCPSocketAction) (ports []int32) {
+	if get != nil && get.Port.IntVal > 0 {
+		ports = append(ports, get.Port.IntVal)
 	}
-	if probe.HTTPGet != nil && probe.HTTPGet.Port.IntVal > 0 {
-		ports = append(ports, probe.HTTPGet.Port.IntVal)
-	}
-	if probe.TCPSocket != nil && probe.TCPSocket.Port.IntVal > 0 {
-		ports = append(ports, probe.TCPSocket.Port.IntVal)
+	if socket != nil && socket.Port.IntVal > 0 {
+		ports = append(ports, socket.Port.IntVal)
 	}
 	return ports
 }
