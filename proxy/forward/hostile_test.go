@@ -29,7 +29,7 @@ func hold(t *testing.T) (serve func(*net.TCPConn), held *atomic.Int64) {
 
 // checkSoon makes the proxy find out sooner which clients are gone.
 func (p *pod) checkSoon() {
-	p.check.packets.Idle, p.check.packets.Interval, p.check.patience = time.Second, time.Second, time.Second
+	p.check.packets.Idle, p.check.packets.Interval, p.check.writeTimeout = time.Second, time.Second, time.Second
 }
 
 // forgetSoon makes the kernel forget a connection that is closed after a second, and not after minutes.

@@ -78,7 +78,7 @@ func transfer(to, from *net.TCPConn, c check) error {
 			return done != isEmpty || closed != nil
 		})
 		if err == nil && closed == nil && done == isFull {
-			if err = to.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
+			if err = to.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
 				return err
 			}
 			err = sink.Write(func(out uintptr) bool {

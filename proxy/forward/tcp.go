@@ -28,13 +28,13 @@ const (
 type check struct {
 	// packets are those that are sent.
 	packets net.KeepAliveConfig
-	// patience is how long nothing can be passed on before they are sent.
-	patience time.Duration
+	// writeTimeout is how long nothing can be passed on before they are sent.
+	writeTimeout time.Duration
 }
 
 var defaultCheck = check{
-	packets:  net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 4},
-	patience: 5 * time.Minute,
+	packets:      net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 4},
+	writeTimeout: 5 * time.Minute,
 }
 
 // keepAlive finds endpoints that are gone while a connection is idle, and keeps the memory of devices in between.
