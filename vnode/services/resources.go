@@ -219,12 +219,16 @@ func (e event) kind() watch.EventType {
 	return watch.Modified
 }
 
-// size returns how many bytes an event keeps in memory.
+// size returns how many bytes an event keeps in memory that would be free without it. The old object of a change is the
+// new one of an event before it, but only an event keeps one that was deleted.
 func (e event) size() int {
-	if e.object == nil {
-		return 0
+	switch {
+	case e.object != nil:
+		return len(e.object.json)
+	case e.old != nil:
+		return len(e.old.json)
 	}
-	return len(e.object.json)
+	return 0
 }
 
 // forget drops all events. All positions before it are lost.
