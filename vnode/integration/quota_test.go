@@ -65,7 +65,7 @@ func TestAPodThatWaitsForAQuotaRunsWhenAnotherEnds(t *testing.T) {
 
 func TestTheCapacityOfANodeIsWithinTheQuotaOfItsNamespaceInCCI1(t *testing.T) {
 	t.Parallel()
-	cloud := cloudtest.New(t).In(t, policy.CCI1)
+	cloud := cloudtest.New(t, cloudtest.EveryAPI).In(t, policy.CCI1)
 	cloud.Fault(t, quotaOf(corev1.ResourcePods, "7"))
 	cfg := settings(t, cloud, nodeName(t))
 	start(t, cfg)
