@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	storagelisters "k8s.io/client-go/listers/storage/v1"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/spillway-k8s/spillway/internal/explain"
@@ -35,6 +36,7 @@ const maxOwners = 5
 type Reader struct {
 	client       kubernetes.Interface
 	dynamic      dynamic.Interface
+	metadata     metadata.Interface
 	mapper       meta.RESTMapper
 	installation installation.Installation
 	policy       *policy.Policy
@@ -76,6 +78,8 @@ type owner struct {
 	explain.Owner
 	uid        types.UID
 	controller *metav1.OwnerReference
+	// complete means that Owner is set.
+	complete bool
 }
 
 // lookup is what was found of an owner, nil if it does not exist or the user may not read it.
@@ -92,7 +96,8 @@ type ownersIn struct {
 
 // New returns a Reader. It blocks for one API call, that for the installation.
 func New(
-	ctx context.Context, client kubernetes.Interface, dynamic dynamic.Interface, mapper meta.RESTMapper,
+	ctx context.Context, client kubernetes.Interface, dynamic dynamic.Interface, metadata metadata.Interface,
+	mapper meta.RESTMapper,
 ) (*Reader, error) {
 	installed, err := installation.Read(ctx, client)
 	if err != nil {
@@ -107,7 +112,8 @@ func New(
 		return nil, fmt.Errorf("reading the installation: %w", err)
 	}
 	return (&Reader{
-		client: client, dynamic: dynamic, mapper: mapper, installation: installed, policy: rules, prices: table,
+		client: client, dynamic: dynamic, metadata: metadata, mapper: mapper, installation: installed, policy: rules,
+		prices: table,
 	}).renewed(), nil
 }
 
@@ -211,7 +217,7 @@ func (r *Reader) Pods(ctx context.Context, inNamespace string, uid types.UID) ([
 	var owned []*corev1.Pod
 	for _, pod := range n.pods {
 		var unknown []string
-		chain, err := r.chain(ctx, pod, &unknown)
+		chain, err := r.chain(ctx, pod, false, &unknown)
 		if err != nil {
 			return nil, err
 		}
@@ -222,11 +228,11 @@ func (r *Reader) Pods(ctx context.Context, inNamespace string, uid types.UID) ([
 	return owned, nil
 }
 
-// chain returns the controllers of a Pod, the nearest first.
-func (r *Reader) chain(ctx context.Context, pod *corev1.Pod, unknown *[]string) ([]*owner, error) {
+// chain returns the controllers of a Pod, the nearest first. Without complete, only their metadata may be known.
+func (r *Reader) chain(ctx context.Context, pod *corev1.Pod, complete bool, unknown *[]string) ([]*owner, error) {
 	var chain []*owner
 	for reference := metav1.GetControllerOfNoCopy(pod); reference != nil && len(chain) < maxOwners; {
-		found, err := r.owner(ctx, pod.Namespace, reference)
+		found, err := r.owner(ctx, pod.Namespace, reference, complete)
 		*unknown = append(*unknown, found.unknown...)
 		if err != nil || found.owner == nil {
 			return chain, err
@@ -239,8 +245,10 @@ func (r *Reader) chain(ctx context.Context, pod *corev1.Pod, unknown *[]string) 
 
 // owner returns the object that a reference names. Only what exists is returned, so what a tenant writes into a
 // reference never becomes part of a command.
-func (r *Reader) owner(ctx context.Context, inNamespace string, reference *metav1.OwnerReference) (lookup, error) {
-	if found, ok := r.owners[reference.UID]; ok {
+func (r *Reader) owner(
+	ctx context.Context, inNamespace string, reference *metav1.OwnerReference, complete bool,
+) (lookup, error) {
+	if found, ok := r.owners[reference.UID]; ok && (found.owner == nil || found.owner.complete || !complete) {
 		return found, nil
 	}
 	kind := schema.FromAPIVersionAndKind(reference.APIVersion, reference.Kind)
@@ -254,17 +262,18 @@ func (r *Reader) owner(ctx context.Context, inNamespace string, reference *metav
 	if mapping.Scope.Name() != meta.RESTScopeNameNamespace {
 		return lookup{}, nil // A Node owns static Pods.
 	}
-	resource := r.dynamic.Resource(mapping.Resource).Namespace(inNamespace)
-	in := ownersIn{mapping.Resource, inNamespace}
-	if r.asked[in]++; r.asked[in] == 2 {
-		// There is more than one, so there may be a thousand. A call for each would take minutes.
-		if err := r.readOwners(ctx, resource); err != nil {
-			return lookup{}, err
-		}
-		if found, ok := r.owners[reference.UID]; ok {
-			return found, nil
+	if in := (ownersIn{mapping.Resource, inNamespace}); !complete {
+		// From the second on, there may be a thousand. A call for each would take minutes.
+		if r.asked[in]++; r.asked[in] == 2 {
+			if err := r.readOwners(ctx, in); err != nil {
+				return lookup{}, err
+			}
+			if found, ok := r.owners[reference.UID]; ok {
+				return found, nil
+			}
 		}
 	}
+	resource := r.dynamic.Resource(mapping.Resource).Namespace(inNamespace)
 	object, err := resource.Get(ctx, reference.Name, metav1.GetOptions{})
 	var found lookup
 	switch {
@@ -280,9 +289,9 @@ func (r *Reader) owner(ctx context.Context, inNamespace string, reference *metav
 	return found, nil
 }
 
-// readOwners reads all objects of a resource. If the user may not list them, nothing is read.
-func (r *Reader) readOwners(ctx context.Context, resource dynamic.ResourceInterface) error {
-	list, err := resource.List(ctx, cached())
+// readOwners reads the metadata of all objects of a resource. If the user may not list them, nothing is read.
+func (r *Reader) readOwners(ctx context.Context, in ownersIn) error {
+	list, err := r.metadata.Resource(in.resource).Namespace(in.namespace).List(ctx, cached())
 	if apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err) {
 		return nil
 	}
@@ -290,7 +299,11 @@ func (r *Reader) readOwners(ctx context.Context, resource dynamic.ResourceInterf
 		return fmt.Errorf("reading the owners of Pods: %w", err)
 	}
 	for i := range list.Items {
-		r.owners[list.Items[i].GetUID()] = lookup{owner: newOwner(&list.Items[i])}
+		object := &list.Items[i]
+		if _, ok := r.owners[object.UID]; !ok {
+			found := &owner{uid: object.UID, controller: metav1.GetControllerOf(object)}
+			r.owners[object.UID] = lookup{owner: found}
+		}
 	}
 	return nil
 }
@@ -301,7 +314,7 @@ func (r *Reader) Input(ctx context.Context, pod *corev1.Pod) (explain.Input, err
 	if err != nil {
 		return explain.Input{}, err
 	}
-	chain, err := r.chain(ctx, pod, &in.Unknown)
+	chain, err := r.chain(ctx, pod, true, &in.Unknown)
 	if err != nil {
 		return explain.Input{}, err
 	}

@@ -57,7 +57,7 @@ func podOf(object *unstructured.Unstructured) (*corev1.Pod, error) {
 
 // newOwner returns what explanations need of an object that may own Pods.
 func newOwner(object *unstructured.Unstructured) *owner {
-	return &owner{Owner: asOwner(object), uid: object.GetUID(), controller: metav1.GetControllerOf(object)}
+	return &owner{Owner: asOwner(object), uid: object.GetUID(), controller: metav1.GetControllerOf(object), complete: true}
 }
 
 // asOwner returns what an explanation says of an owner.

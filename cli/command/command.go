@@ -13,6 +13,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
 	"github.com/spillway-k8s/spillway/cli/cluster"
@@ -92,11 +93,15 @@ func (o *options) newReader(ctx context.Context) (*cluster.Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating a client of the cluster: %w", err)
 	}
+	owners, err := metadata.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("creating a client of the cluster: %w", err)
+	}
 	mapper, err := o.flags.ToRESTMapper()
 	if err != nil {
 		return nil, fmt.Errorf("reading the resources of the cluster: %w", err)
 	}
-	return cluster.New(ctx, client, objects, mapper)
+	return cluster.New(ctx, client, objects, owners, mapper)
 }
 
 // namespace returns the namespace of the kubeconfig or of --namespace, or none if all are asked for.
