@@ -63,6 +63,7 @@ func Keys() []Key {
 		{"client", "the names in the certificate of a client"},
 		{"address", "the address of a client, a server or an endpoint"},
 		{"path", "the path of a request"},
+		{"verb", "what the scheduler or a user asks the extender"},
 		{"question", "the name that a DNS query asks for"},
 		{"port", "a port of a Service"},
 		{"dnsNames", "the names in a certificate"},

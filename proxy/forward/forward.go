@@ -398,7 +398,7 @@ type port struct {
 	// at is where it listens.
 	at     string
 	choice choice
-	// logs limits messages about what programs of the Pod send to the port.
+	// logs says once a minute at most what is lost that programs of the Pod send to the port.
 	logs rate.Sometimes
 	// listener is nil while the port is closed. Only the forwarder's lock protects it.
 	listener io.Closer
@@ -427,13 +427,6 @@ func (p *port) set(usable []netip.AddrPort, affinity time.Duration) error {
 		p.close()
 	}
 	return nil
-}
-
-// log says once a minute what is lost.
-func (p *port) log(message string, err error) {
-	p.logs.Do(func() {
-		p.forwarder.Logger.Warn(message, p.service.logged(), "address", p.at, "err", err)
-	})
 }
 
 // close closes the port. Its sessions end, since nothing could pass answers on. Its connections continue.

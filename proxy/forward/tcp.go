@@ -90,7 +90,9 @@ func (p *port) accept(listener *net.TCPListener) {
 func (p *port) serve(client *net.TCPConn) {
 	server, err := p.connect()
 	if err != nil {
-		p.log("no endpoint accepts a connection", err)
+		p.logs.Do(func() {
+			p.forwarder.Logger.Warn("no endpoint accepts a connection", p.service.logged(), "address", p.at, "err", err)
+		})
 		reset(client)
 		return
 	}

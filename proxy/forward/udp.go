@@ -146,7 +146,9 @@ func (p *port) send(socket *net.UDPConn, client netip.AddrPort, datagram []byte)
 		if one == nil {
 			var err error
 			if one, err = p.newSession(socket, client); err != nil {
-				p.log("a datagram is lost", err)
+				p.logs.Do(func() {
+					p.forwarder.Logger.Warn("a datagram is lost", p.service.logged(), "address", p.at, "err", err)
+				})
 				return
 			}
 		}
