@@ -99,7 +99,7 @@ func checkPrograms(s *Snapshot) []diagnosis.Finding {
 			code = CodeProgramUnavailable
 		}
 		findings = append(findings, found(code, p.object, "%d of %d replicas are ready", p.ready, p.wanted).
-			Filled("NAMESPACE", s.Installation.Namespace, "COMPONENT", p.component))
+			Filled("COMPONENT", p.component))
 	}
 	return findings
 }
@@ -231,13 +231,11 @@ func checkWebhooks(s *Snapshot) []diagnosis.Finding {
 		}
 		authorities, err := parseCertificates(w.caBundle)
 		if err != nil {
-			findings = append(findings, found(CodeNoAuthority, w.object, "caBundle: %v", err).
-				Filled("NAMESPACE", s.Installation.Namespace))
+			findings = append(findings, found(CodeNoAuthority, w.object, "caBundle: %v", err))
 			continue
 		}
 		if !slices.ContainsFunc(authorities, func(c *x509.Certificate) bool { return s.Now.Before(c.NotAfter) }) {
-			findings = append(findings, found(CodeNoAuthority, w.object, "caBundle: all its certificates have expired").
-				Filled("NAMESPACE", s.Installation.Namespace))
+			findings = append(findings, found(CodeNoAuthority, w.object, "caBundle: all its certificates have expired"))
 		}
 	}
 	return findings
@@ -269,8 +267,7 @@ func checkCertificate(s *Snapshot) []diagnosis.Finding {
 	}
 	const secret = "Secret " + admission + "-tls"
 	invalid := func(format string, args ...any) []diagnosis.Finding {
-		return []diagnosis.Finding{found(CodeCertificateInvalid, secret, format, args...).
-			Filled("NAMESPACE", s.Installation.Namespace)}
+		return []diagnosis.Finding{found(CodeCertificateInvalid, secret, format, args...)}
 	}
 	chain, err := parseCertificates(s.Certificate)
 	if err != nil {
@@ -291,7 +288,7 @@ func checkCertificate(s *Snapshot) []diagnosis.Finding {
 	}
 	if left := leaf.NotAfter.Sub(s.Now); left < leaf.NotAfter.Sub(leaf.NotBefore)/expiresSoon {
 		return []diagnosis.Finding{found(CodeCertificateExpires, secret, "it expires at %s",
-			leaf.NotAfter.UTC().Format(time.RFC3339)).Filled("NAMESPACE", s.Installation.Namespace)}
+			leaf.NotAfter.UTC().Format(time.RFC3339))}
 	}
 	return nil
 }
@@ -321,14 +318,13 @@ func checkLeases(s *Snapshot) []diagnosis.Finding {
 					spec.RenewTime.UTC().Format(time.RFC3339))
 			}
 			if message != "" {
-				findings = append(findings, found(CodeLeaseStale, "Lease "+lease.Name, "%s", message).
-					Filled("NAMESPACE", s.Installation.Namespace))
+				findings = append(findings, found(CodeLeaseStale, "Lease "+lease.Name, "%s", message))
 			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		findings = append(findings, found(CodeLeaseMissing, "Lease "+name, "namespace %s has no such Lease",
-			s.Installation.Namespace).Filled("NAMESPACE", s.Installation.Namespace))
+			s.Installation.Namespace))
 	}
 	return findings
 }
@@ -351,8 +347,7 @@ func checkRights(s *Snapshot) []diagnosis.Finding {
 func checkVirtualNodes(s *Snapshot) []diagnosis.Finding {
 	virtual := s.virtualNodes()
 	if len(virtual) == 0 {
-		return []diagnosis.Finding{found(CodeNoVirtualNode, "", "no Node has the labels of a virtual node of Spillway").
-			Filled("NAMESPACE", s.Installation.Namespace)}
+		return []diagnosis.Finding{found(CodeNoVirtualNode, "", "no Node has the labels of a virtual node of Spillway")}
 	}
 	var findings []diagnosis.Finding
 	for _, node := range virtual {

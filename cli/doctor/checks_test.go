@@ -291,6 +291,9 @@ func TestEachCodeIsFound(t *testing.T) {
 		require.Len(t, r.Findings, 1, "%s: %s", kind.Code, r.Text())
 		assert.Equal(t, kind.Code, r.Findings[0].Code)
 		assert.Equal(t, kind.Severity, r.Findings[0].Severity)
+		if s.Installation != nil {
+			assert.NotContains(t, r.Findings[0].Mend, "NAMESPACE", "a command can be pasted")
+		}
 		shown, _, _ := strings.Cut(r.Text(), "\nChecked: ")
 		text.WriteString(shown + "\n")
 	}

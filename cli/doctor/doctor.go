@@ -167,6 +167,9 @@ func Check(s *Snapshot) Report {
 		r.Findings = append(r.Findings, found(CodeNotRead, "", "%s: %s", part,
 			cmp.Or(s.Unread[Part(part)], "not read")))
 	}
+	for i := range r.Findings { // Those about another namespace are filled already.
+		r.Findings[i] = r.Findings[i].Filled("NAMESPACE", s.Installation.Namespace)
+	}
 	r.Findings.Sort()
 	return r
 }

@@ -136,10 +136,28 @@ func Printable(text string) string {
 	}, text)
 }
 
+// wordsOf splits a text where a line may end: at spaces, but not within a command between backticks, which can be
+// pasted only as a whole.
+func wordsOf(text string) []string {
+	var words []string
+	inCommand := false
+	for _, word := range strings.Fields(text) {
+		if inCommand {
+			words[len(words)-1] += " " + word
+		} else {
+			words = append(words, word)
+		}
+		if strings.Count(word, "`")%2 == 1 {
+			inCommand = !inCommand
+		}
+	}
+	return words
+}
+
 // indented writes a text with line breaks. The first line begins with first, others are indented as far.
 func indented(b *strings.Builder, first, text string) {
 	line, indent := first, strings.Repeat(" ", len(first))
-	for i, word := range strings.Fields(Printable(text)) {
+	for i, word := range wordsOf(Printable(text)) {
 		if i > 0 && len([]rune(line))+1+len([]rune(word)) > Width && line != indent {
 			b.WriteString(line + "\n")
 			line = indent + word

@@ -60,6 +60,10 @@ func TestTheTextOfAFindingHasLineBreaks(t *testing.T) {
 
 	word := strings.Repeat("x", 2*Width)
 	assert.Contains(t, kinds.Found("XX102", "a %s b", word).Text(), "\n  a\n  "+word+"\n  b\n", "words are not broken")
+
+	command := "`kubectl -n spillway-system " + strings.TrimSpace(strings.Repeat("word ", 20)) + "`"
+	assert.Contains(t, kinds.Found("XX102", "Run %s.", command).Text(), "\n  Run\n  "+command+".\n",
+		"a command can be pasted")
 }
 
 func TestTheTextLeavesOutWhatAFindingDoesNotHave(t *testing.T) {
