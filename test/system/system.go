@@ -156,6 +156,7 @@ func (s *System) prepare() error {
 		return fmt.Errorf("reading the kubeconfig: %w", err)
 	}
 	s.rest.QPS, s.rest.Burst = 2000, 4000
+	s.rest.WarningHandler = rest.NoWarnings{} // Admission warns about Pods that a trial creates on purpose.
 	if s.client, err = kubernetes.NewForConfig(s.rest); err != nil {
 		return fmt.Errorf("creating a client: %w", err)
 	}
