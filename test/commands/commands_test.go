@@ -140,8 +140,8 @@ func check(ctx context.Context, r *reader, call []string) (runs bool, err error)
 		return true, checkPlugin(call[2:])
 	case name == "kubectl":
 		return checkKubectl(ctx, r, call[1:])
-	case programs[name] != "":
-		return false, checkFlags(ctx, programs[name], call[1:])
+	case programs[filepath.Base(name)]:
+		return false, checkFlags(ctx, filepath.Base(name), call[1:])
 	case tools[name]:
 		return false, nil
 	default:
@@ -257,8 +257,8 @@ func checkKubectl(ctx context.Context, r *reader, args []string) (runs bool, err
 	if _, err := run(ctx, "kubectl", append(slices.Clone(own), "--help")...); err != nil {
 		return false, err
 	}
-	if len(command) > 0 && programs[command[0]] != "" {
-		if err := checkFlags(ctx, programs[command[0]], command[1:]); err != nil {
+	if len(command) > 0 && programs[filepath.Base(command[0])] {
+		if err := checkFlags(ctx, filepath.Base(command[0]), command[1:]); err != nil {
 			return false, err
 		}
 	}

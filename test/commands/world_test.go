@@ -152,8 +152,9 @@ func newReader(t *testing.T, p page) *reader {
 		for name := range namespaces(t) {
 			if !before[name] {
 				background := metav1.DeletePropagationBackground
-				require.NoError(t, trial.Client().CoreV1().Namespaces().Delete(ctx, name,
-					metav1.DeleteOptions{PropagationPolicy: &background}))
+				err := trial.Client().CoreV1().Namespaces().Delete(ctx, name,
+					metav1.DeleteOptions{PropagationPolicy: &background})
+				require.NoError(t, err)
 			}
 		}
 		_, err := run(ctx, "kubectl", "--kubeconfig", trial.Kubeconfig(), "-n", metav1.NamespaceSystem, "delete",
@@ -170,7 +171,9 @@ func namespaces(t *testing.T) map[string]bool {
 	require.NoError(t, err)
 	names := map[string]bool{}
 	for _, namespace := range list.Items {
-		names[namespace.Name] = namespace.Status.Phase == corev1.NamespaceActive
+		if namespace.Status.Phase == corev1.NamespaceActive {
+			names[namespace.Name] = true
+		}
 	}
 	return names
 }
