@@ -336,6 +336,7 @@ func (r *Reader) InputOf(ctx context.Context, object *unstructured.Unstructured)
 		return explain.Input{}, err
 	}
 	in.NotCreated, in.Replicas = true, explain.Replicas{}
+	in.Manifest = object.GetUID() == "" // The API server gives each object a UID.
 	if !IsPod(object) {
 		in.Owners = []explain.Owner{asOwner(object)}
 	}

@@ -300,13 +300,20 @@ func TestTheInputOfAWorkloadThatDoesNotExist(t *testing.T) {
 				"metadata": map[string]any{"namespace": "shop", "name": "cart"},
 			}})
 			require.NoError(t, err)
+			assert.True(t, in.Manifest, "an object without UID is in a file only")
 			got := explain.Explain(in)
 			assert.Equal(t, policy.PlacementCloudOnly, got.Placement)
 			assert.Equal(t, test.kind+" cart", got.Workload)
 			assert.Equal(t, explain.NotCreated, got.Place)
 		})
 	}
-	_, err := reader.InputOf(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+	in, err := reader.InputOf(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "apps/v1", "kind": "Deployment", "spec": map[string]any{"template": template},
+		"metadata": map[string]any{"namespace": "shop", "name": "cart", "uid": "deployment"},
+	}})
+	require.NoError(t, err)
+	assert.False(t, in.Manifest, "a Deployment without Pods exists")
+	_, err = reader.InputOf(t.Context(), &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "cart"},
 	}})
 	assert.ErrorContains(t, err, "Service cart has no Pod template")

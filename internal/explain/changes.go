@@ -27,8 +27,13 @@ func (s *subject) changes() []Change {
 		}
 		return s.allow()
 	default:
-		if !s.decision.MayBurst() {
+		switch {
+		case hasSchedulerError(s.Pod):
+			return []Change{{"find out why the scheduler cannot decide (an administrator)", "kubectl spillway doctor"}}
+		case !s.decision.MayBurst():
 			return s.allow()
+		case s.isUncounted():
+			return s.replaceUncounted("")
 		}
 		return append(s.makeRoom(), s.callTheExtender()...)
 	}
@@ -36,19 +41,36 @@ func (s *subject) changes() []Change {
 
 // allow returns what would let the Pod burst.
 func (s *subject) allow() []Change {
-	switch reason := s.decision.Reason; reason {
+	if s.decision.Reason == policy.ReasonInvalid {
+		return s.correct()
+	}
+	if len(s.restrictions) > 0 {
+		return nil // The steps say what the Pod must not have. Without that, no command lets it burst.
+	}
+	switch s.decision.Reason {
 	case policy.ReasonSwitchOff:
 		return s.turnOn()
 	case policy.ReasonLabelOff:
 		return []Change{s.relabel("let it burst if no local node fits", policy.ModeLocalPrefer)}
 	case policy.ReasonCloudForbidden, policy.ReasonInvalidNamespace:
-		return []Change{{"let the namespace use the cloud (an administrator)", fmt.Sprintf(
+		changes := []Change{{"let the namespace use the cloud (an administrator)", fmt.Sprintf(
 			"kubectl annotate namespace %s %s=pods=10 --overwrite", s.Pod.Namespace, policy.CloudLimitsAnnotation)}}
-	case policy.ReasonInvalid:
-		return s.correct()
-	default: // The steps say what the Pod must not have.
+		if s.mustBeReplaced() {
+			changes = append(changes, s.replaceUncounted("then ")...)
+		}
+		return changes
+	default:
 		return nil
 	}
+}
+
+// replaceUncounted replaces a Pod that does not count towards the limits of its namespace. The webhook lets a Pod
+// without a controller count only if it has a burst label.
+func (s *subject) replaceUncounted(then string) []Change {
+	if len(s.Owners) == 0 {
+		return []Change{s.relabel(then+"let it count towards the limits of its namespace", policy.ModeLocalPrefer)}
+	}
+	return s.replace(then + "replace it: its successor counts towards the limits of the namespace")
 }
 
 // correct replaces a malformed key that keeps the Pod local.
@@ -82,7 +104,10 @@ func (s *subject) sendAway() []Change {
 		return s.replace("replace it: its successor runs in the cloud")
 	}
 	changes := []Change{s.relabel("run the workload in the cloud only", policy.ModeEnforce)}
-	if s.decision.Quota != nil && s.quota.Wanted > 0 {
+	switch {
+	case s.decision.Quota != nil && s.quota.Used > s.quota.Wanted:
+		changes = append(s.replace("replace it: the quota leaves no local slot for its successor"), changes...)
+	case s.decision.Quota != nil && s.quota.Wanted > 0:
 		changes = append(changes, s.annotate("keep one replica fewer on local nodes", policy.LocalReplicasAnnotation,
 			fmt.Sprint(s.quota.Wanted-1)))
 	}
@@ -127,7 +152,10 @@ func (s *subject) makeRoom() []Change {
 			raised(s.settings.CloudLimits, s.InCloud.Plus(*s.size)))})
 	}
 	for _, node := range s.Nodes {
-		if node.Spec.Unschedulable {
+		if _, locked := lockedUntil(node); locked {
+			changes = append(changes, Change{"end the lock of virtual node " + node.Name + " at once, if the cloud has " +
+				"room again (an administrator)", "kubectl uncordon " + node.Name})
+		} else if node.Spec.Unschedulable {
 			changes = append(changes, Change{"let virtual node " + node.Name + " take Pods (an administrator)",
 				"kubectl uncordon " + node.Name})
 		}
@@ -192,6 +220,11 @@ func (s *subject) relabel(effect string, mode policy.Mode) Change {
 	if _, alias := holder.Labels[policy.BurstLabelAlias]; alias && holder.Labels[key] == "" {
 		key = policy.BurstLabelAlias
 	}
+	if s.Manifest {
+		return inManifest(effect, map[string]any{"metadata": map[string]any{"labels": map[string]string{
+			key: string(mode),
+		}}})
+	}
 	return Change{effect + " (Pods that are created from then on)", fmt.Sprintf(
 		"kubectl -n %s label %s %s %s=%s --overwrite", s.Pod.Namespace, resourceOf(*holder), holder.Name, key, mode)}
 }
@@ -211,26 +244,37 @@ func (s *subject) labelHolder() *Owner {
 
 // patchTemplate returns a change of the Pod template of the workload. Pods and Jobs have none that can be changed.
 func (s *subject) patchTemplate(effect string, template map[string]any) Change {
-	text := func(patch any) string {
-		encoded, err := json.Marshal(patch)
-		if err != nil { // Maps of strings can always be encoded.
-			return "{}"
+	w, patch := s.workload(), template
+	if w != nil {
+		spec := map[string]any{"template": template}
+		if w.Kind == "CronJob" && w.APIVersion == "batch/v1" {
+			spec = map[string]any{"jobTemplate": map[string]any{"spec": spec}}
 		}
-		return string(encoded)
+		patch = map[string]any{"spec": spec}
 	}
-	w := s.workload()
 	switch {
+	case s.Manifest:
+		return inManifest(effect, patch)
 	case w == nil:
-		return Change{Effect: effect + ": create the Pod again with " + text(template)}
+		return Change{Effect: effect + ": create the Pod again with " + encoded(template)}
 	case w.Kind == "Job" && w.APIVersion == "batch/v1":
-		return Change{Effect: effect + ": create the Job again with this in its Pod template: " + text(template)}
-	}
-	spec := map[string]any{"template": template}
-	if w.Kind == "CronJob" && w.APIVersion == "batch/v1" {
-		spec = map[string]any{"jobTemplate": map[string]any{"spec": spec}}
+		return Change{Effect: effect + ": create the Job again with this in its Pod template: " + encoded(template)}
 	}
 	return Change{effect, fmt.Sprintf("kubectl -n %s patch %s %s --type merge -p '%s'", s.Pod.Namespace, resourceOf(*w),
-		w.Name, text(map[string]any{"spec": spec}))}
+		w.Name, encoded(patch))}
+}
+
+// inManifest returns a change of a manifest.
+func inManifest(effect string, patch any) Change {
+	return Change{Effect: "in the manifest, " + effect + ": " + encoded(patch)}
+}
+
+func encoded(patch any) string {
+	text, err := json.Marshal(patch)
+	if err != nil { // Maps of strings can always be encoded.
+		return "{}"
+	}
+	return string(text)
 }
 
 // resourceOf returns how kubectl names the kind of an owner. A kind that is not of Kubernetes has its group, because

@@ -35,6 +35,8 @@ type Input struct {
 	Pod *corev1.Pod
 	// NotCreated means that the Pod does not exist.
 	NotCreated bool
+	// Manifest means that the Pod or its workload is in a file, and no command can change it in the cluster.
+	Manifest bool
 	// Owners are the controllers of the Pod, the nearest first.
 	Owners []Owner
 	// Global is the switch of the cluster.
@@ -127,7 +129,7 @@ type Step struct {
 
 // Quota is the state of the local quota of a revision.
 type Quota struct {
-	// Wanted is the quota, Used how many Pods of the revision hold a slot of it.
+	// Wanted is the quota, Used how many Pods of the revision hold a slot of it. A quota without effect has no slots.
 	Wanted int `json:"wanted"`
 	Used   int `json:"used"`
 	// Holders are those Pods, by name, and NotListed how many others there are.
@@ -291,10 +293,11 @@ func (s *subject) countQuota() *Quota {
 		return nil
 	}
 	r := s.Replicas
-	return &Quota{
-		Wanted: wanted, Used: r.Used, Holders: r.Holders, NotListed: r.Used - len(r.Holders), InCloud: r.InCloud,
-		Waiting: r.Waiting,
+	quota := &Quota{Wanted: wanted, InCloud: r.InCloud, Waiting: r.Waiting}
+	if s.decision.Quota != nil {
+		quota.Used, quota.Holders, quota.NotListed = r.Used, r.Holders, r.Used-len(r.Holders)
 	}
+	return quota
 }
 
 // quotaIsUsedUp reports whether the quota leaves no slot for the Pod.
@@ -323,6 +326,19 @@ func (s *subject) hasCloudSlot() bool { return s.HasCloudSlot && s.place == Wait
 // limitsAllow reports whether the limits of the namespace leave room for the Pod, which has a size.
 func (s *subject) limitsAllow() bool {
 	return s.hasCloudSlot() || s.settings.CloudLimits.Allow(s.InCloud.Plus(*s.size))
+}
+
+// mustBeReplaced reports whether the extender is never called for the Pod as it is, although its scheduler calls the
+// extender for others. The webhook requests that when a Pod is created.
+func (s *subject) mustBeReplaced() bool {
+	return s.place == Waiting && s.Schedulers != nil && s.Schedulers.Call(s.Pod.Spec.SchedulerName) &&
+		!s.Schedulers.Place(&s.Pod.Spec)
+}
+
+// isUncounted reports whether the Pod waits in a namespace with limits and does not count towards them. It then stays
+// off virtual nodes (policy.ReasonNotCounted).
+func (s *subject) isUncounted() bool {
+	return s.decision.MayBurst() && !s.settings.CloudLimits.IsZero() && s.mustBeReplaced()
 }
 
 // Usage is what the Pods of a namespace use. It is the same for the explanations of all of them.
@@ -567,13 +583,17 @@ func (s *subject) whyWaiting() string {
 	if scheduled == nil || scheduled.Message == "" {
 		return "the scheduler " + s.scheduler() + " has not tried it yet"
 	}
-	text := ""
+	text, cloud := "", s.cloudStep()
 	switch {
+	case hasSchedulerError(s.Pod):
+		return "the scheduler could not decide, and tries it again: " + s.rest
 	case s.message != s.decision.Says() || !s.decision.MayBurst():
 		text = s.message.String()
 		if s.message.Code == policy.ReasonLocalQuota && s.quota != nil {
 			text += fmt.Sprintf(" (%d of %d)", s.quota.Used, s.quota.Wanted)
 		}
+	case cloud.Effect == Prevents:
+		text = "it may burst, but not now: " + strings.TrimRight(cloud.Text, ". ")
 	case !policy.ToleratesProvider(&s.Pod.Spec) && !policy.RefusedByExtender(s.Pod):
 		text = "it may burst, and does not tolerate virtual nodes yet: admission adds the toleration after the " +
 			"scheduler has found no local node"
@@ -584,6 +604,13 @@ func (s *subject) whyWaiting() string {
 		text += ". The scheduler says: " + s.rest
 	}
 	return text
+}
+
+// hasSchedulerError reports whether the last scheduling attempt ended with an error, such as an extender that does not
+// respond.
+func hasSchedulerError(pod *corev1.Pod) bool {
+	scheduled := policy.PodCondition(pod, corev1.PodScheduled)
+	return scheduled != nil && scheduled.Reason == corev1.PodReasonSchedulerError
 }
 
 func (s *subject) scheduler() string {

@@ -230,6 +230,9 @@ func TestAnswers(t *testing.T) {
 		"the switch is off": ask(t).refused(noLocalNode).change(func(q *question) {
 			q.Global = policy.SwitchOff
 		}),
+		"the switch is off for a Pod that cannot burst": ask(t).refused(noLocalNode).change(func(q *question) {
+			q.Global = policy.SwitchOff
+		}).change(hostPath),
 		"the switch is off and local": ask(t).on("local-0").change(func(q *question) {
 			q.Global = policy.SwitchOff
 		}),
@@ -259,6 +262,14 @@ func TestAnswers(t *testing.T) {
 		"limits that are reached": ask(t).
 			refused(ask(t).Policy.CloudLimitsReached(newPod("cart-1")).Refusal()).
 			limits("pods=1,cpu=2").change(otherInCloud),
+		"a Pod without owner and label in a namespace with limits": ask(t).
+			refused(noLocalNode).change(withMarker).limits("pods=5").change(func(q *question) { q.Owners = nil }),
+		"a Pod with the marker in a namespace with limits": ask(t).
+			refused(noLocalNode).change(withMarker).limits("pods=5").change(func(q *question) {
+			q.Pod.Spec.Containers[0].Resources.Requests[policy.PlacementResource] = resource.MustParse("1")
+		}),
+		"a namespace that may not burst and a Pod without the marker": ask(t).
+			refused(noLocalNode).change(withMarker).limits("pods=0"),
 		"limits that leave room": ask(t).on(virtual).limits("pods=5").change(otherInCloud),
 		"a cloud slot that is not bound yet": ask(t).limits("pods=1").change(otherInCloud).change(func(q *question) {
 			q.pods = q.pods[1:]
@@ -283,6 +294,11 @@ func TestAnswers(t *testing.T) {
 		"a Pod of a protected namespace": ask(t).refused(noLocalNode).change(func(q *question) {
 			q.Pod.Namespace = "kube-system"
 		}),
+		"a quota without effect": ask(t).on("local-0").quota("1", "local-1").change(hostPath),
+		"an extender that does not respond": ask(t).refused(`Post "http://127.0.0.1:10290/v1/filter": dial tcp `+
+			"127.0.0.1:10290: connect: connection refused").quota("1", "local-1").change(func(q *question) {
+			q.Pod.Status.Conditions[0].Reason = corev1.PodReasonSchedulerError
+		}),
 		"a Pod that no size holds": ask(t).refused(noLocalNode).change(tooLarge),
 		"a Pod without the toleration": ask(t).refused(noLocalNode).change(func(q *question) {
 			q.Pod.Spec.Tolerations = nil
@@ -302,10 +318,18 @@ func TestAnswers(t *testing.T) {
 			})
 			require.NoError(t, err)
 		}),
-		"a manifest without keys":      ask(t).change(notCreated),
-		"a manifest with a quota":      ask(t).quota("2").change(notCreated),
-		"a manifest with enforce":      ask(t).labeled("enforce").change(notCreated),
-		"a manifest with auto":         ask(t).labeled("auto").change(notCreated),
+		"a manifest without keys": ask(t).change(notCreated),
+		"a manifest with a quota": ask(t).quota("2").change(notCreated),
+		"a manifest with enforce": ask(t).labeled("enforce").change(notCreated),
+		"a manifest with auto":    ask(t).labeled("auto").change(notCreated),
+		"a manifest with a malformed quota": ask(t).
+			annotated(policy.LocalReplicasAnnotation, "two").change(notCreated).change(inFile),
+		"a manifest of a CronJob with a malformed quota": ask(t).
+			annotated(policy.LocalReplicasAnnotation, "two").change(ownedByCronJob).change(notCreated).change(inFile),
+		"a manifest of a Pod with the label off": ask(t).labeled("off").change(notCreated).change(inFile).
+			change(func(q *question) { q.Owners = nil }),
+		"a manifest of a workload with the label off": ask(t).change(notCreated).change(inFile).
+			change(func(q *question) { q.Owners[1].Labels = map[string]string{policy.BurstLabel: "off"} }),
 		"a manifest that cannot burst": ask(t).change(notCreated).change(hostPath),
 		"a user who may not read the nodes": ask(t).on("local-0").change(func(q *question) {
 			q.Unknown = []string{"the user may not list nodes"}
@@ -369,6 +393,11 @@ func hostPath(q *question) {
 func tooLarge(q *question) {
 	q.Pod.Spec.Containers[0].Resources.Requests[corev1.ResourceCPU] = resource.MustParse("500")
 }
+
+// withMarker makes the schedulers call the extender only for Pods that request the marker resource.
+func withMarker(q *question) { q.Schedulers = &schedulers.Schedulers{Assigned: "spillway-scheduler"} }
+
+func inFile(q *question) { q.Manifest = true }
 
 func notCreated(q *question) { q.NotCreated, q.pods = true, nil }
 

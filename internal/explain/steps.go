@@ -163,7 +163,10 @@ func (s *subject) limitsStep() Step {
 		return Step{"limits", None, text}
 	}
 	text += "; this Pod needs " + l.Needs
-	if !s.limitsAllow() {
+	switch {
+	case s.isUncounted():
+		return Step{"limits", Prevents, text + ", and does not count"}
+	case !s.limitsAllow():
 		return Step{"limits", Prevents, text}
 	}
 	return Step{"limits", Allows, text}
@@ -241,8 +244,17 @@ func NodeState(node *corev1.Node) string {
 	default:
 		return NodeUnknown
 	}
-	if until, err := time.Parse(time.RFC3339, node.Annotations[policy.SoldOutUntilAnnotation]); err == nil {
+	if until, ok := lockedUntil(node); ok {
 		return "the cloud is sold out; locked until " + until.UTC().Format(time.RFC3339)
 	}
 	return "cordoned by a user"
+}
+
+// lockedUntil returns when the lock of a virtual node ends; ok is false if it is not locked.
+func lockedUntil(node *corev1.Node) (until time.Time, ok bool) {
+	if !node.Spec.Unschedulable {
+		return time.Time{}, false
+	}
+	until, err := time.Parse(time.RFC3339, node.Annotations[policy.SoldOutUntilAnnotation])
+	return until, err == nil
 }

@@ -33,6 +33,10 @@ func Text(explanations []Explanation) string {
 		}
 	}
 	if detailed < 0 {
+		if len(explanations) > 0 {
+			fmt.Fprintf(&b, "\nThe steps, the size and what would change it, of one of them:\n"+
+				"  kubectl spillway why -n %s pod %s\n", explanations[0].Namespace, explanations[0].Pod)
+		}
 		return Printable(b.String())
 	}
 	return Printable(b.String()) + "\n" + explanations[detailed].Text()
