@@ -31,6 +31,8 @@ func WhyWaiting(
 		return policy.NotCounted(policy.NeverCounted), true
 	case !policy.ToleratesProvider(&pod.Spec):
 		return policy.Message{}, false // Admission lets the Pod burst.
+	case policy.RefusedByExtender(pod) && !policy.RefusedWith(pod, policy.RefusalPrefix+string(policy.ReasonLocalQuota)):
+		return policy.Message{}, false // The condition has another reason, such as the limits of the namespace.
 	case r.Quota != nil && quotaUsedUp():
 		// If no node fits at all, the scheduler calls the extender about preemption only, and that response carries no
 		// message.

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -76,6 +77,15 @@ func malformed(pod *corev1.Pod) {
 }
 
 func quota(pod *corev1.Pod) { pod.Annotations = map[string]string{policy.LocalReplicasAnnotation: "1"} }
+
+// marked lets the scheduler call the extender for the Pod.
+func marked(pod *corev1.Pod) {
+	pod.Spec.Containers[0].Resources.Requests = corev1.ResourceList{policy.PlacementResource: resource.MustParse("1")}
+}
+
+func refused(message string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Status.Conditions[0].Message = "0/4 nodes are available: " + message }
+}
 
 func grouped(pod *corev1.Pod) {
 	quota(pod)
@@ -175,6 +185,12 @@ func TestReconcile(t *testing.T) {
 			want: []event{
 				{"LocalQuotaReached", "Normal", policy.LocalQuotaReached(policy.FilteredOut).Sentence},
 			},
+		},
+		"a Pod whose quota is used up, and that waits for the limits of its namespace": {
+			result: result(first, policy.ReasonSwitchOn, managed, limited, withQuota(1)),
+			pod: podcachetest.WaitingPod(tolerating, quota, marked,
+				refused(policy.RefusalPrefix+string(policy.ReasonCloudLimits)+": no room")),
+			others: []*corev1.Pod{podcachetest.RunningPod("local-1", quota, named("local"))},
 		},
 		"a Pod whose quota is not used up, because a replica in the cloud does not count": {
 			result: result(first, policy.ReasonSwitchOn, managed, withQuota(1)),
