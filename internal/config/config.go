@@ -121,7 +121,7 @@ func rename(data []byte, aliases map[string]string) ([]byte, error) {
 		if !put(root, split(present), value) {
 			return nil, fmt.Errorf("%s: must not be set together with %s, its former name", present, old)
 		}
-		slog.Warn("the configuration uses a former name of a field", "field", old, "value", present)
+		slog.Warn("the configuration uses a former name of a field", "field", old, "renamedTo", present)
 		changed = true
 	}
 	if !changed {

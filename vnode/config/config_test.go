@@ -88,7 +88,7 @@ func TestFormerNamesOfFieldsAreAccepted(t *testing.T) {
 			c := Default()
 			require.NoError(t, load(c, required("--config", file)...))
 			assert.Equal(t, tc.want, tc.get(c))
-			assert.Contains(t, logs.String(), "field="+former+" use="+c.Aliases()[former])
+			assert.Contains(t, logs.String(), "field="+former+" renamedTo="+c.Aliases()[former])
 		})
 	}
 }
