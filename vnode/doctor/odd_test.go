@@ -49,7 +49,8 @@ func TestMain(m *testing.M) {
 func arguments(t *testing.T, endpoint string) []string {
 	t.Helper()
 	return []string{
-		"--cci-region=sim-1", "--cci-project-id", account.ProjectID, "--cci-endpoint", endpoint, "--iam-endpoint", endpoint,
+		"--cci-region=sim-1", "--cci-project-id", account.ProjectID, "--cci-domain-id", account.DomainID,
+		"--cci-endpoint", endpoint, "--iam-endpoint", endpoint,
 		"--cci-credentials-file", keysFile(t), "--cci-subnet-id=subnet", "--cci-security-group-id=group",
 	}
 }
@@ -249,7 +250,7 @@ func TestAnEndpointOfIPv6Works(t *testing.T) {
 	report, err := d.Run(t.Context())
 	require.NoError(t, err)
 	assert.Zero(t, report.Findings.Count(diagnosis.Error), report.Findings)
-	assert.Equal(t, Passed, outcomeOf(t, report, "exec").Outcome)
+	assert.NotContains(t, []Outcome{Failed, Skipped}, outcomeOf(t, report, "exec").Outcome)
 }
 
 func TestWhatTheCloudSaysCannotControlATerminal(t *testing.T) {
