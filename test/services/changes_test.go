@@ -24,11 +24,11 @@ import (
 	"github.com/spillway-k8s/spillway/test/system"
 )
 
-// refusedByRules is how many connections may be refused during a rollout where nftables rules choose the endpoint.
-// While the kernel replaces them, a new connection can find the chain of a new endpoint empty, and kube-proxy rejects
-// what has no endpoint. The program nft alone shows it too: of 176,000 connections, two were refused while chains were
-// replaced 1,640 times.
-const refusedByRules = 2
+// refusedByRules is how many of some 25,000 connections may be refused during a rollout where a kube-proxy in the Pod
+// of the client chooses the endpoint. While the kernel replaces nftables rules, a new connection can find the chain of
+// a new endpoint empty, and kube-proxy rejects what has no endpoint. The program nft alone shows it too, less often: of
+// 176,000 connections, two were refused while chains were replaced 1,640 times.
+const refusedByRules = 5
 
 // playRollout replaces the endpoints of a Service while a client sends requests. None fails, but for refusedByRules.
 func playRollout(t *testing.T, c *cell) {
@@ -68,10 +68,11 @@ func playRollout(t *testing.T, c *cell) {
 		return nil
 	})
 	assert.GreaterOrEqual(t, len(hosts), 3, "old and new Pods have answered")
-	if c.mode == policy.ServicesProxy && c.from.cloudName != "" {
-		assert.Zero(t, refused, "the sidecar needs no rules")
+	allowed := 0
+	if c.mode == policy.ServicesKubeProxy && c.from.cloudName != "" {
+		allowed = refusedByRules
 	}
-	assert.LessOrEqual(t, refused, refusedByRules)
+	assert.LessOrEqual(t, refused, allowed)
 }
 
 // createDeployment creates the servers of a rollout: copies of those of the cell.
