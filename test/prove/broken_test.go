@@ -48,7 +48,7 @@ func breakages() map[string]breakage {
 	freeing.Steps = []plan.Step{{After: 10 * time.Second, Do: plan.DropQuota, Count: 1}}
 	return map[string]breakage{
 		"reservations off": {
-			edit:  edit{countFile, `return l.isLocal(e) || e.node == "" && e.local.reserved`, `return l.isLocal(e)`},
+			edit:  edit{countFile, `holds: l.isLocal(e) || e.node == "" && e.local.reserved`, `holds: l.isLocal(e)`},
 			round: plan.Round{Number: 1, Workloads: []plan.Workload{burst}}, promise: "I1",
 		},
 		"no rebuild after a restart": {
