@@ -73,7 +73,7 @@ func (l *Ledger) Reserve(r Request) (Outcome, Slot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e, ok := l.pods[r.UID]
-	if !ok || !e.takes(r) {
+	if !ok || !r.suits(e.active, e.counted) {
 		return Gone, Slot{}
 	}
 	l.leaveLocalQueue(e)
@@ -92,8 +92,8 @@ func (l *Ledger) Reserve(r Request) (Outcome, Slot) {
 	return outcome, slot
 }
 
-// takes reports whether the Pod can get what a request asks for.
-func (e *entry) takes(r Request) bool { return e.active && (r.Quota == nil || e.counted) }
+// suits reports whether a Pod can get what the request asks for. counted says that the Pod has a local quota.
+func (r Request) suits(active, counted bool) bool { return active && (r.Quota == nil || counted) }
 
 // apply gives an unbound Pod the slot of its outcome, or a place in the queue of its quota.
 func (l *Ledger) apply(e *entry, s situation, r Request, outcome Outcome) Slot {

@@ -79,7 +79,7 @@ func (l *Ledger) slotsOf(key policy.Revision, most int) LocalSlots {
 
 // Outcome returns what Reserve would have returned for the Pod at that moment. It ignores the UID of the request.
 func (s Sight) Outcome(r Request) Outcome {
-	if s.Known && !(s.active && (r.Quota == nil || s.counted)) {
+	if s.Known && !r.suits(s.active, s.counted) {
 		return Gone
 	}
 	after, _ := s.situation.revoked(r.Quota)
