@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/spillway-k8s/spillway/policy/sizes"
@@ -61,6 +63,10 @@ type Config struct {
 	// "pods=50,cpu=200,memory=400Gi". CPU and memory are those of the billed sizes. "pods=0" means that a namespace
 	// uses the cloud only if it has the annotation. It must be the same for all programs. Default: empty, no limits.
 	CloudLimits string `json:"cloudLimits"`
+	// BurstAfter is how long after its creation a Pod waits for room on local nodes before it may burst, if neither the
+	// Pod nor its workload nor its namespace has the annotation spillway.io/burst-after. Pods over their quota do not
+	// wait. It must be the same for all programs. Longer uses local nodes more and starts Pods later. Default: 0s.
+	BurstAfter metav1.Duration `json:"burstAfter"`
 }
 
 // DefaultConfig returns the rules of the systems that Spillway replaces (docs/sources.md).
@@ -89,6 +95,10 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 	}
 	if _, err := ParseCloudLimits(c.CloudLimits); err != nil {
 		errs = append(errs, field.Invalid(path.Child("cloudLimits"), c.CloudLimits, LimitsRight))
+	}
+	if wait := c.BurstAfter.Duration; wait < 0 || wait > MaxBurstAfter {
+		errs = append(errs, field.Invalid(path.Child("burstAfter"), wait.String(),
+			fmt.Sprintf("must be from 0s to %s", MaxBurstAfter)))
 	}
 	for i, name := range c.DisabledRules {
 		if !slices.ContainsFunc(rules, func(r Rule) bool { return r.Reason == name }) {
@@ -156,9 +166,12 @@ type Input struct {
 	// WorkloadLabels are the labels of the Deployment, StatefulSet, Job or CronJob that the Pod belongs to. They are
 	// needed only until the webhook has written the resolved burst label to the Pod.
 	WorkloadLabels map[string]string
+	// WorkloadAnnotations are the InheritedAnnotations of the owners of the Pod, of each the nearest. nil means that they
+	// are not known: then what admission has copied to the Pod counts.
+	WorkloadAnnotations map[string]string
 	// NamespaceLabels are the labels of the Pod's namespace. They are needed as long as WorkloadLabels.
 	NamespaceLabels map[string]string
-	// NamespaceAnnotations are the annotations of the Pod's namespace (NamespaceSettings).
+	// NamespaceAnnotations are the annotations of the Pod's namespace (NamespaceSettings, InheritedAnnotations).
 	NamespaceAnnotations map[string]string
 	// Claims are the kinds of the PersistentVolumes of the Pod's claims, by claim name: the name of a CSI driver or the
 	// field of the volume source. A claim that does not exist or is not known yet is not in the map.
@@ -171,8 +184,11 @@ type Input struct {
 // Decision says where a Pod may run, and why.
 type Decision struct {
 	Placement Placement
-	// Quota is how many replicas of the Pod's revision stay on local nodes; nil if the Pod has no quota.
-	Quota *int
+	// Shares say how many replicas of the Pod's revision run where. They are zero for a Pod without shares.
+	Shares Shares
+	// BurstAfter is how long after its creation the Pod waits for room on local nodes before it may burst. It is 0 for a
+	// Pod that runs on virtual nodes only.
+	BurstAfter time.Duration
 	// Mode is the burst mode of the Pod, ModeNone without a burst label.
 	Mode   Mode
 	Reason Reason
@@ -186,8 +202,11 @@ func (d Decision) MayBurst() bool { return d.Placement != PlacementLocalOnly }
 // Describe returns the decision as text for logs.
 func (d Decision) Describe() string {
 	text := fmt.Sprintf("%s (%s): %s", d.Placement, d.Reason, d.Message)
-	if d.Quota != nil {
-		text += fmt.Sprintf("; %s=%d", LocalReplicasAnnotation, *d.Quota)
+	if !d.Shares.IsZero() {
+		text += "; " + d.Shares.String()
+	}
+	if d.BurstAfter > 0 {
+		text += "; " + BurstAfterAnnotation + "=" + d.BurstAfter.String()
 	}
 	return text
 }
@@ -225,23 +244,52 @@ func (p *Policy) decideWithin(in Input, decision Decision, settings NamespaceSet
 	if s.replaceErr != nil { // No rule has reported it: the rule is disabled, or the only hostPath is LocaltimePath.
 		return invalid(decision.Mode, s.replaceErr)
 	}
-	if decision.Placement == PlacementCloudOnly {
-		return decision
+	return p.decideShares(in, decision)
+}
+
+// decideShares continues Decide for a Pod that the cloud can run: how many replicas run where, and how long the Pod
+// waits.
+func (p *Policy) decideShares(in Input, decision Decision) Decision {
+	values := Inherit(in.Pod.Annotations, in.WorkloadAnnotations, in.NamespaceAnnotations)
+	cloudOnly := decision.Placement == PlacementCloudOnly
+	if cloudOnly { // Only the cap of the cloud has an effect.
+		values = onlyCloudMax(values)
 	}
-	quota, ok, err := ParseLocalReplicas(in.Pod.Annotations)
+	shares, err := ParseShares(values)
 	if err != nil {
 		return invalid(decision.Mode, err)
 	}
-	if ok && in.Pod.Spec.SchedulingGroup != nil {
+	if !shares.IsZero() && in.Pod.Spec.SchedulingGroup != nil {
 		return Decision{
 			Placement: PlacementLocalOnly, Mode: decision.Mode, Reason: ReasonSchedulingGroup, Message: GroupQuota,
 		}
 	}
-	if ok {
-		decision.Quota = &quota
+	decision.Shares = shares
+	if cloudOnly {
+		return decision
+	}
+	if !shares.IsZero() {
 		decision.Placement = PlacementLocalFirst
 	}
+	wait, ok, err := ParseBurstAfter(values)
+	switch {
+	case err != nil:
+		return invalid(decision.Mode, err)
+	case !ok:
+		wait = p.config.BurstAfter.Duration
+	}
+	if in.Pod.Spec.SchedulingGroup == nil { // An attempt costs the whole group a backoff.
+		decision.BurstAfter = wait
+	}
 	return decision
+}
+
+func onlyCloudMax(values map[string]string) map[string]string {
+	value, ok := values[CloudMaxAnnotation]
+	if !ok {
+		return nil
+	}
+	return map[string]string{CloudMaxAnnotation: value}
 }
 
 // decideMode applies the burst label, or without one the switches.
@@ -252,32 +300,21 @@ func (p *Policy) decideMode(in Input) Decision {
 	}
 	switch mode {
 	case ModeOff:
-		return Decision{
-			PlacementLocalOnly,
-			nil,
-			mode,
-			ReasonLabelOff,
-			"the burst label is off: remove or change the label " +
-				BurstLabel + " (or " + BurstLabelAlias + ") of the Pod or its workload to allow bursting",
-		}
+		return Decision{Placement: PlacementLocalOnly, Mode: mode, Reason: ReasonLabelOff, Message: "the burst label is off: remove or change the label " +
+			BurstLabel + " (or " + BurstLabelAlias + ") of the Pod or its workload to allow bursting"}
 	case ModeEnforce:
 		if label, _ := ResolveMode(in.Pod.Labels, in.WorkloadLabels, nil); label == ModeNone {
-			return Decision{PlacementCloudOnly, nil, mode, ReasonNamespaceEnforce, "the namespace has the label " +
+			return Decision{Placement: PlacementCloudOnly, Mode: mode, Reason: ReasonNamespaceEnforce, Message: "the namespace has the label " +
 				NamespaceEnforceLabel + "=" + NamespaceEnforceValue + ": virtual nodes only"}
 		}
-		return Decision{
-			PlacementCloudOnly,
-			nil,
-			mode,
-			ReasonLabelEnforce,
-			"the burst label is enforce: virtual nodes only",
-		}
+		return Decision{Placement: PlacementCloudOnly, Mode: mode, Reason: ReasonLabelEnforce,
+			Message: "the burst label is enforce: virtual nodes only"}
 	case ModeLocalPrefer:
-		return Decision{PlacementLocalFirst, nil, mode, ReasonLabelLocalPrefer,
-			"the burst label is localPrefer: virtual nodes if no local node fits"}
+		return Decision{Placement: PlacementLocalFirst, Mode: mode, Reason: ReasonLabelLocalPrefer,
+			Message: "the burst label is localPrefer: virtual nodes if no local node fits"}
 	case ModeAuto:
-		return Decision{PlacementByScore, nil, mode, ReasonLabelAuto,
-			"the burst label is auto: scores decide, with a preference for local nodes"}
+		return Decision{Placement: PlacementByScore, Mode: mode, Reason: ReasonLabelAuto,
+			Message: "the burst label is auto: scores decide, with a preference for local nodes"}
 	}
 	local, err := ParseSwitch(in.Pod.Annotations)
 	if err != nil {

@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "rewrite the golden files from what the 
 type caseOutput struct {
 	Placement policy.Placement `json:"placement"`
 	Mode      policy.Mode      `json:"mode,omitempty"`
-	Quota     *int             `json:"quota,omitempty"`
+	Shares    string           `json:"shares,omitempty"`
 	Reason    policy.Reason    `json:"reason"`
 	Message   string           `json:"message"`
 	// Flavor is the size in the cloud of a Pod that may burst.
@@ -67,7 +67,7 @@ func decideCase(t *testing.T, c policytest.Case) caseOutput {
 	output := caseOutput{
 		Placement: decision.Placement,
 		Mode:      decision.Mode,
-		Quota:     decision.Quota,
+		Shares:    decision.Shares.String(),
 		Reason:    decision.Reason,
 		Message:   decision.Message,
 	}
@@ -106,7 +106,6 @@ func golden(t *testing.T, file string, got any) {
 }
 
 func TestDescribe(t *testing.T) {
-	quota := 2
 	cases := map[string]struct {
 		decision policy.Decision
 		want     string
@@ -115,12 +114,12 @@ func TestDescribe(t *testing.T) {
 			policy.Decision{Placement: policy.PlacementLocalOnly, Reason: policy.ReasonSwitchOff, Message: "set it to true"},
 			"LocalOnly (SwitchOff): set it to true",
 		},
-		"and the quota where there is one": {
+		"and the shares where there are some": {
 			policy.Decision{
 				Placement: policy.PlacementLocalFirst,
 				Reason:    policy.ReasonSwitchOn,
 				Message:   "allowed",
-				Quota:     &quota,
+				Shares:    policy.Shares{LocalReplicas: policy.Amount{Set: true, Value: 2}},
 			},
 			"LocalFirst (SwitchOn): allowed; LOCAL_REPLICAS=2",
 		},

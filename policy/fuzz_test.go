@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -51,21 +50,30 @@ func FuzzParseMode(f *testing.F) {
 	})
 }
 
-func FuzzParseLocalReplicas(f *testing.F) {
-	for _, value := range []string{"0", "1", "007", "2147483648", "-1", "1e3", "", "٣"} {
-		f.Add(value)
+func FuzzParseShares(f *testing.F) {
+	for _, value := range []string{"0", "1", "007", "2147483648", "-1", "1e3", "", "٣", "30%", "101%", "%"} {
+		f.Add(value, value, value, value)
 	}
-	f.Fuzz(func(t *testing.T, value string) {
-		got, ok, err := policy.ParseLocalReplicas(map[string]string{"LOCAL_REPLICAS": value})
-		assert.True(t, ok)
+	f.Add("30%", "2", "5", "70%")
+	f.Fuzz(func(t *testing.T, share, least, most, cloud string) {
+		values := []string{share, least, most, cloud}
+		annotations := map[string]string{}
+		for i, key := range policy.ShareAnnotations() {
+			annotations[key] = values[i]
+		}
+		got, err := policy.ParseShares(annotations)
 		if err != nil {
-			assert.Zero(t, got)
+			assert.NotEmpty(t, policy.KeyErrors(err))
 			return
 		}
-		assert.GreaterOrEqual(t, got, 0)
-		again, _, err := policy.ParseLocalReplicas(map[string]string{"LOCAL_REPLICAS": strconv.Itoa(got)})
+		for i, amount := range []policy.Amount{got.LocalReplicas, got.LocalMin, got.LocalMax, got.CloudMax} {
+			assert.True(t, amount.Set)
+			annotations[policy.ShareAnnotations()[i]] = amount.String()
+		}
+		again, err := policy.ParseShares(annotations)
 		require.NoError(t, err)
 		assert.Equal(t, got, again)
+		assert.LessOrEqual(t, got.LocalFloor(7), got.LocalCap(7))
 	})
 }
 
@@ -272,7 +280,8 @@ func checkDecision(t *testing.T, decider *policy.Policy, in policy.Input, decisi
 	assert.NotContains(t, decision.Message, "\n", "a message is one line")
 	assert.Equal(t, decision, decider.Decide(in), "the same is decided again")
 	if !decision.MayBurst() {
-		assert.Nil(t, decision.Quota)
+		assert.True(t, decision.Shares.IsZero())
+		assert.Zero(t, decision.BurstAfter)
 		return
 	}
 	assert.Empty(t, decider.Restrictions(in), "what may burst can run there")
@@ -280,7 +289,10 @@ func checkDecision(t *testing.T, decider *policy.Policy, in policy.Input, decisi
 	require.NoError(t, err)
 	_, err = policy.ReplaceHostPaths(in.Pod)
 	require.NoError(t, err)
-	if decision.Quota != nil {
+	if decision.Placement == policy.PlacementCloudOnly {
+		assert.Equal(t, policy.Shares{CloudMax: decision.Shares.CloudMax}, decision.Shares)
+		assert.Zero(t, decision.BurstAfter)
+	} else if !decision.Shares.IsZero() {
 		assert.Equal(t, policy.PlacementLocalFirst, decision.Placement)
 	}
 	described := decision.Describe()

@@ -51,10 +51,12 @@ func invalidValue(key, path, value, right string) *KeyError {
 // CheckKeys reads all keys of a Pod itself, and returns every malformed one, even if it has no effect on this Pod.
 func CheckKeys(pod *corev1.Pod) error {
 	_, modeErr := ParseMode(pod.Labels)
-	_, _, quotaErr := ParseLocalReplicas(pod.Annotations)
+	_, sharesErr := ParseShares(pod.Annotations)
+	_, _, waitErr := ParseBurstAfter(pod.Annotations)
+	_, _, wayHomeErr := ParseWayHome(pod.Annotations)
 	_, switchErr := ParseSwitch(pod.Annotations)
 	_, replacementsErr := ParseReplacements(pod.Annotations)
-	return errors.Join(modeErr, quotaErr, switchErr, replacementsErr)
+	return errors.Join(modeErr, sharesErr, waitErr, wayHomeErr, switchErr, replacementsErr)
 }
 
 // KeyErrors returns the KeyErrors of which an error of this package's parsers consists, in their order. Other errors

@@ -15,7 +15,7 @@ import (
 )
 
 func TestFaultsTakesApartWhatParsersReturn(t *testing.T) {
-	_, _, quota := policy.ParseLocalReplicas(map[string]string{"LOCAL_REPLICAS": "two"})
+	_, quota := policy.ParseShares(map[string]string{"LOCAL_REPLICAS": "two"})
 	_, replacements := policy.ParseReplacements(
 		map[string]string{
 			replacementAnnotation: `[{"policyType":"remove"},{"name":"a","policyType":"remove"},{"name":"a","policyType":"x"}]`,
@@ -32,7 +32,7 @@ func TestFaultsTakesApartWhatParsersReturn(t *testing.T) {
 			Key:   "LOCAL_REPLICAS",
 			Kind:  field.ErrorTypeInvalid,
 			Value: "two",
-			Right: `must be a whole number from 0 to 2147483647, such as "1"`,
+			Right: policy.AmountRight,
 		},
 		*got[0],
 	)

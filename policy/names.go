@@ -12,8 +12,8 @@ const (
 	// SwitchKey turns bursting on and off: an annotation of the Pod template (local switch) and a key of the ConfigMap
 	// SwitchConfigMapName (global switch). Source: TKE Resilience.
 	SwitchKey = "AUTO_SCALE_EKS"
-	// LocalReplicasAnnotation is the number of replicas of one revision that stay on local nodes. Source: TKE
-	// Resilience.
+	// LocalReplicasAnnotation is how many replicas of one revision stay on local nodes: a number (source: TKE
+	// Resilience), or a percentage of the revision's replicas, such as "30%" (Shares).
 	LocalReplicasAnnotation = "LOCAL_REPLICAS"
 	// HostPathReplacementAnnotation says what replaces hostPath volumes in the cloud. Source: CCE bursting.
 	HostPathReplacementAnnotation = "coordinator.cci.io/hostpath-replacement"
@@ -43,15 +43,28 @@ const (
 func PodAnnotations() []string {
 	return []string{
 		LocalReplicasAnnotation, SwitchKey, HostPathReplacementAnnotation, OnSoldOutAnnotation, ServicesAnnotation,
-		ReservedPortsAnnotation,
+		ReservedPortsAnnotation, LocalMinAnnotation, LocalMaxAnnotation, CloudMaxAnnotation, BurstAfterAnnotation,
+		WayHomeAnnotation,
 	}
+}
+
+// ShareAnnotations returns the annotations that say how many replicas of a revision run where (Shares). A Pod that has
+// one of them, or takes one from its workload or its namespace, is managed.
+func ShareAnnotations() []string {
+	return []string{LocalReplicasAnnotation, LocalMinAnnotation, LocalMaxAnnotation, CloudMaxAnnotation}
+}
+
+// InheritedAnnotations returns the annotations that have an effect on workloads and namespaces too. Of each, the nearest
+// counts: that of the Pod, else that of its nearest owner that has it, else that of its namespace.
+func InheritedAnnotations() []string {
+	return append(ShareAnnotations(), BurstAfterAnnotation, WayHomeAnnotation)
 }
 
 // WrittenAnnotations returns the annotations that the programs of Spillway set on Pods.
 func WrittenAnnotations() []string {
 	return []string{
 		LocalSlotAnnotation, CloudSlotAnnotation, KeptLocalAnnotation, RequeueAnnotation, AddedAffinityAnnotation,
-		TraceAnnotation, CostAnnotation,
+		TraceAnnotation, CostAnnotation, InheritedAnnotation,
 	}
 }
 
@@ -114,6 +127,23 @@ const (
 	// CostAnnotation is what a Pod has cost in the cloud, by the configured prices, such as "0.135000 CNY". vnode
 	// writes it together with the end of the Pod.
 	CostAnnotation = "spillway.io/cost"
+	// LocalMinAnnotation is how many replicas of a revision never burst, a number or a percentage: they wait for room on
+	// local nodes (Shares).
+	LocalMinAnnotation = "spillway.io/local-min"
+	// LocalMaxAnnotation is how many replicas of a revision run on local nodes at most, a number or a percentage (Shares).
+	LocalMaxAnnotation = "spillway.io/local-max"
+	// CloudMaxAnnotation is how many replicas of a revision run in the cloud at most, a number or a percentage (Shares).
+	CloudMaxAnnotation = "spillway.io/cloud-max"
+	// BurstAfterAnnotation is how long after its creation a Pod waits for room on local nodes before it may burst, such as
+	// "90s" (ParseBurstAfter).
+	BurstAfterAnnotation = "spillway.io/burst-after"
+	// WayHomeAnnotation says whether cloud Pods return when there is room on local nodes: "true" or "false"
+	// (ParseWayHome).
+	WayHomeAnnotation = "spillway.io/way-home"
+	// InheritedAnnotation on a Pod lists the annotations that admission has copied from a workload of the Pod
+	// (InheritedAnnotations), such as "LOCAL_REPLICAS,spillway.io/local-min". When those of the workload change, admission
+	// changes the copies too.
+	InheritedAnnotation = "spillway.io/inherited"
 	// LocalReplicasCondition is the type of a condition of a Pod. It is False if LocalReplicasAnnotation has no effect
 	// because the Pod belongs to a scheduling group. Other Pods do not have the condition.
 	LocalReplicasCondition corev1.PodConditionType = "spillway.io/LocalReplicas"

@@ -1121,6 +1121,9 @@ func TestDecideAgreesWithAnOracle(t *testing.T) {
 		if slices.Contains(
 			[]string{
 				"LocalQuotaReached",
+				"LocalMinimum",
+				"BurstAfter",
+				"CloudMaximumReached",
 				"CloudLimitsReached",
 				"NotCounted",
 				"PreemptFirst",
@@ -1154,8 +1157,8 @@ func verdictOf(decider *policy.Policy, in policy.Input) outcome {
 		reason:    string(decision.Reason),
 		quota:     -1,
 	}
-	if decision.Quota != nil {
-		v.quota = *decision.Quota
+	if decision.Shares.LocalReplicas.Set {
+		v.quota = decision.Shares.LocalReplicas.Value
 	}
 	if slices.ContainsFunc(policy.Rules(), func(r policy.Rule) bool { return r.Reason == decision.Reason }) {
 		for _, violation := range decider.Restrictions(in) {

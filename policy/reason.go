@@ -111,6 +111,15 @@ const (
 	// ReasonPreemptFirst: no local node fits, and Pods of lower priority are evicted from local nodes before the Pod
 	// bursts. What to do: nothing. Within milliseconds there is room on a local node, or the Pod bursts.
 	ReasonPreemptFirst Reason = "PreemptFirst"
+	// ReasonLocalMin: the Pod is one of the replicas that never burst (spillway.io/local-min), and no local node fits.
+	// What to do: make room on local nodes, or lower the annotation.
+	ReasonLocalMin Reason = "LocalMinimum"
+	// ReasonBurstAfter: no local node fits, and the Pod has not waited as long as it must before it may burst
+	// (spillway.io/burst-after). What to do: nothing. The message has the time when it may burst.
+	ReasonBurstAfter Reason = "BurstAfter"
+	// ReasonCloudMax: the revision has as many replicas in the cloud as it may have (spillway.io/cloud-max), and no local
+	// node may take the Pod. What to do: wait until a replica ends, make room on local nodes, or raise the annotation.
+	ReasonCloudMax Reason = "CloudMaximumReached"
 	// ReasonCloudLimits: the Pods of the namespace use as much of the cloud as its limits allow. What to do: wait until a
 	// Pod of the namespace ends in the cloud, request less, or ask an administrator to raise the limits.
 	ReasonCloudLimits Reason = "CloudLimitsReached"

@@ -13,10 +13,10 @@ func TestTheMessageAboutMalformedKeysHoldsEveryError(t *testing.T) {
 	_, replacementsErr := policy.ParseReplacements(map[string]string{
 		policy.HostPathReplacementAnnotation: `[{"name":"a","policyType":"x"},{"policyType":"remove"}]`,
 	})
-	_, _, quotaErr := policy.ParseLocalReplicas(map[string]string{policy.LocalReplicasAnnotation: "x"})
+	_, quotaErr := policy.ParseShares(map[string]string{policy.LocalReplicasAnnotation: "x"})
 	assert.Equal(t, policy.Message{
 		Code: policy.ReasonInvalid,
-		Sentence: `LOCAL_REPLICAS: invalid value "x": must be a whole number from 0 to 2147483647, such as "1"; ` +
+		Sentence: `LOCAL_REPLICAS: invalid value "x": ` + policy.AmountRight + `; ` +
 			`coordinator.cci.io/hostpath-replacement[0].policyType: invalid value "x": ` +
 			`must be remove or replaceByEmptyDir; ` +
 			`coordinator.cci.io/hostpath-replacement[1].name: must be the name of a volume or "*"; ` +

@@ -88,13 +88,17 @@ func (v *Validator) errors(s *Subject) field.ErrorList {
 			}
 		}
 	}
-	_, _, quotaErr := policy.ParseLocalReplicas(s.pod.meta.Annotations)
+	_, sharesErr := policy.ParseShares(s.pod.meta.Annotations)
+	_, _, waitErr := policy.ParseBurstAfter(s.pod.meta.Annotations)
+	_, _, wayHomeErr := policy.ParseWayHome(s.pod.meta.Annotations)
 	_, switchErr := policy.ParseSwitch(s.pod.meta.Annotations)
 	_, replacementsErr := v.policy.CheckReplacements(s.asPod(""))
 	_, soldOutErr := policy.ParseOnSoldOut(s.pod.meta.Annotations)
 	_, servicesErr := policy.ParseServices(s.pod.meta.Annotations)
 	_, portsErr := policy.ParseReservedPorts(s.pod.meta.Annotations)
-	for _, err := range []error{quotaErr, switchErr, replacementsErr, soldOutErr, servicesErr, portsErr} {
+	for _, err := range []error{
+		sharesErr, waitErr, wayHomeErr, switchErr, replacementsErr, soldOutErr, servicesErr, portsErr,
+	} {
 		found = append(found, fieldErrors(s.pod.path.Child("annotations"), err)...)
 	}
 	return found

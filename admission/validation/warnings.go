@@ -40,7 +40,8 @@ func (v *Validator) warnings(namespace string, s, old *Subject) []string {
 
 // request says how the subject requests that its Pods burst. It is empty if it does not.
 func (s *Subject) request(mode policy.Mode) string {
-	_, hasQuota, quotaErr := policy.ParseLocalReplicas(s.pod.meta.Annotations)
+	shares, quotaErr := policy.ParseShares(s.pod.meta.Annotations)
+	hasQuota := shares.LocalReplicas.Set
 	local, switchErr := policy.ParseSwitch(s.pod.meta.Annotations)
 	switch {
 	case mode == policy.ModeOff:
@@ -182,7 +183,8 @@ func onGroup(s *Subject, mode policy.Mode) []string {
 // withoutController finds a quota of a Pod that belongs to no workload. With the quota 0, the Pod runs in the cloud
 // only.
 func withoutController(s *Subject, mode policy.Mode) []string {
-	quota, hasQuota, err := policy.ParseLocalReplicas(s.pod.meta.Annotations)
+	shares, err := policy.ParseShares(s.pod.meta.Annotations)
+	quota, hasQuota := shares.LocalReplicas.Value, shares.LocalReplicas.Set
 	if s.kind != "Pod" || !hasQuota || err != nil || quota == 0 || metav1.GetControllerOfNoCopy(&s.pod.meta) != nil ||
 		mode == policy.ModeEnforce || mode == policy.ModeOff {
 		return nil
@@ -203,7 +205,8 @@ func againstLabel(s *Subject, mode policy.Mode) []string {
 		found = append(found, fmt.Sprintf("%s: has no effect together with the burst label %s, which overrides it",
 			annotations.Key(policy.SwitchKey), mode))
 	}
-	_, quota, _ := policy.ParseLocalReplicas(s.pod.meta.Annotations)
+	shares, _ := policy.ParseShares(s.pod.meta.Annotations)
+	quota := shares.LocalReplicas.Set
 	if quota && mode == policy.ModeEnforce {
 		found = append(found, fmt.Sprintf("%s: has no effect together with the burst label enforce: every replica "+
 			"runs in the cloud; use localPrefer to keep the quota on local nodes",

@@ -167,7 +167,8 @@ type slots map[policy.Revision]int
 func freeSlots(pods []*corev1.Pod, virtual sets.Set[string]) slots {
 	free := slots{}
 	for _, pod := range pods {
-		quota, ok, err := policy.ParseLocalReplicas(pod.Annotations)
+		shares, err := policy.ParseShares(pod.Annotations)
+		quota, ok := shares.LocalReplicas.Value, shares.LocalReplicas.Set
 		if !ok || err != nil || !policy.IsActive(pod) {
 			continue
 		}

@@ -178,7 +178,7 @@ func checkSlots(s *Snapshot) []diagnosis.Finding {
 		decision := s.Policy.Decide(policy.Input{
 			Pod: pod, Global: global, NamespaceLabels: n.Labels, NamespaceAnnotations: n.Annotations,
 		})
-		if decision.Quota != nil && *decision.Quota > 0 {
+		if decision.Shares.LocalReplicas.Set && decision.Shares.LocalReplicas.Value > 0 {
 			without = append(without, pod.Namespace+"/"+pod.Name)
 		}
 	}

@@ -53,7 +53,7 @@ func (r revision) object() string { return r.namespace + "/" + r.owner }
 func checkKeys(s *Snapshot) []diagnosis.Finding {
 	var findings []diagnosis.Finding
 	for _, r := range revisions(s.Pods) {
-		_, _, quotaErr := policy.ParseLocalReplicas(r.pod.Annotations)
+		_, quotaErr := policy.ParseShares(r.pod.Annotations)
 		_, switchErr := policy.ParseSwitch(r.pod.Annotations)
 		_, modeErr := policy.ResolveMode(r.pod.Labels, nil, nil)
 		for _, err := range []error{quotaErr, switchErr, modeErr} {
@@ -71,7 +71,8 @@ func checkQuotas(s *Snapshot) []diagnosis.Finding {
 	var findings []diagnosis.Finding
 	calls := s.Installation.Scheduler.Schedulers()
 	for _, r := range revisions(s.Pods) {
-		quota, ok, err := policy.ParseLocalReplicas(r.pod.Annotations)
+		shares, err := policy.ParseShares(r.pod.Annotations)
+		quota, ok := shares.LocalReplicas.Value, shares.LocalReplicas.Set
 		mode, modeErr := policy.ResolveMode(r.pod.Labels, nil, nil)
 		if !ok || err != nil || modeErr != nil || quota == 0 || mode == policy.ModeOff || mode == policy.ModeEnforce {
 			continue

@@ -98,7 +98,8 @@ func Summarize(in Input) Status {
 }
 
 func (w *Workload) count(pod *corev1.Pod, inCloud bool) {
-	quota, ok, err := policy.ParseLocalReplicas(pod.Annotations)
+	shares, err := policy.ParseShares(pod.Annotations)
+	quota, ok := shares.LocalReplicas.Value, shares.LocalReplicas.Set
 	if ok && err == nil && (w.Quota == nil || quota > *w.Quota) {
 		w.Quota = &quota
 	}

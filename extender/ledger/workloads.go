@@ -153,12 +153,12 @@ func (s LocalStats) plus(other LocalStats) LocalStats {
 
 // quotaOf returns the local quota of a Pod, 0 if it has none that is kept.
 func quotaOf(pod *corev1.Pod) int {
-	quota, ok, err := policy.ParseLocalReplicas(pod.Annotations)
-	if !ok || err != nil || pod.Spec.SchedulingGroup != nil {
+	shares, err := policy.ParseShares(pod.Annotations)
+	if !shares.LocalReplicas.Set || err != nil || pod.Spec.SchedulingGroup != nil {
 		return 0
 	}
 	if mode, err := policy.ParseMode(pod.Labels); err != nil || mode == policy.ModeEnforce {
 		return 0 // The Pod runs in the cloud only, or its label is malformed.
 	}
-	return quota
+	return shares.LocalReplicas.Value
 }

@@ -66,7 +66,7 @@ func (c candidate) need() need {
 			return countedLocal
 		}
 		return nothing
-	case c.Quota != nil:
+	case c.Shares.LocalReplicas.Set:
 		return anOutcome
 	case c.Placement == policy.PlacementLocalFirst && c.fits.local, c.preemptFirst, !c.fits.virtual:
 		return nothing
@@ -80,9 +80,17 @@ func (c candidate) need() need {
 // request is what the ledger decides about.
 func (c candidate) request() ledger.Request {
 	return ledger.Request{
-		UID: c.pod.UID, Quota: c.Quota, LocalFits: c.fits.local, CloudFits: c.fits.virtual,
+		UID: c.pod.UID, Quota: quotaOf(c.Shares), LocalFits: c.fits.local, CloudFits: c.fits.virtual,
 		PreemptFirst: c.preemptFirst,
 	}
+}
+
+// quotaOf returns the local quota of a Pod, nil if it has none.
+func quotaOf(s policy.Shares) *int {
+	if !s.LocalReplicas.Set {
+		return nil
+	}
+	return &s.LocalReplicas.Value
 }
 
 // choose returns the classes to which the Pod goes, of those that fit. outcome is that of the ledger, empty if the Pod
@@ -92,7 +100,7 @@ func (c candidate) choose(outcome ledger.Outcome) (classes, policy.Reason) {
 	switch {
 	case c.Placement == policy.PlacementLocalOnly:
 		return classes{local: c.fits.local}, policy.ReasonLocalOnly
-	case c.Quota != nil:
+	case c.Shares.LocalReplicas.Set:
 		return c.chooseByQuota(outcome)
 	case c.Placement == policy.PlacementLocalFirst && c.fits.local:
 		return classes{local: true}, reason

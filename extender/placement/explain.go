@@ -142,7 +142,7 @@ func (p *Placement) whyNot(f forecast, a Answer, class nodes.Class) string {
 		return explain.NoLocalSlot
 	case !f.MayBurst():
 		return f.Message
-	case f.Quota != nil:
+	case f.Shares.LocalReplicas.Set:
 		return explain.HasLocalSlot
 	case f.outcome == ledger.Limited:
 		return p.policy.CloudLimitsReached(f.pod).Sentence

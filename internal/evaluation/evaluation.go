@@ -108,20 +108,23 @@ type keys struct {
 func read(p *policy.Policy, in policy.Input) keys {
 	pod := in.Pod
 	mode, modeErr := policy.ResolveMode(pod.Labels, in.WorkloadLabels, in.NamespaceLabels)
-	_, hasQuota, quotaErr := policy.ParseLocalReplicas(pod.Annotations)
+	inherited := policy.Inherit(pod.Annotations, in.WorkloadAnnotations, in.NamespaceAnnotations)
+	_, sharesErr := policy.ParseShares(inherited)
+	_, _, waitErr := policy.ParseBurstAfter(inherited)
+	_, _, wayHomeErr := policy.ParseWayHome(inherited)
 	_, switchErr := policy.ParseSwitch(pod.Annotations)
 	_, replacementsErr := policy.ParseReplacements(pod.Annotations)
 	_, unreplaced := policy.ReplaceHostPaths(pod)
 	limits, _ := p.CloudLimits(in.NamespaceAnnotations) // Decide says so if they are malformed.
 	return keys{
 		mode: mode, modeErr: modeErr,
-		errors:  present(modeErr, quotaErr, switchErr, replacementsErr),
-		managed: hasQuota || modeErr != nil || mode != policy.ModeNone,
+		errors:  present(modeErr, sharesErr, waitErr, wayHomeErr, switchErr, replacementsErr),
+		managed: policy.HasShares(inherited) || modeErr != nil || mode != policy.ModeNone,
 		limited: !limits.IsZero(),
 		// A malformed key counts as off where it matters, as in policy.Decide: a burst label overrides the switches,
 		// and enforce ignores the quota.
 		off: mode == policy.ModeOff || modeErr != nil || unreplaced != nil ||
-			(quotaErr != nil && mode != policy.ModeEnforce) || (switchErr != nil && mode == policy.ModeNone),
+			(sharesErr != nil || waitErr != nil) && mode != policy.ModeEnforce || (switchErr != nil && mode == policy.ModeNone),
 	}
 }
 

@@ -78,7 +78,7 @@ func (s *subject) correct() []Change {
 	if _, err := policy.ResolveMode(s.Pod.Labels, s.workloadLabels(), s.NamespaceLabels); err != nil {
 		return []Change{s.relabel("correct the burst label, such as", policy.ModeLocalPrefer)}
 	}
-	if _, _, err := policy.ParseLocalReplicas(s.Pod.Annotations); err != nil {
+	if _, err := policy.ParseShares(s.Pod.Annotations); err != nil {
 		return []Change{s.annotate("correct the quota, such as", policy.LocalReplicasAnnotation, "1")}
 	}
 	if _, err := policy.ParseSwitch(s.Pod.Annotations); err != nil {
@@ -105,9 +105,9 @@ func (s *subject) sendAway() []Change {
 	}
 	changes := []Change{s.relabel("run the workload in the cloud only", policy.ModeEnforce)}
 	switch {
-	case s.decision.Quota != nil && s.quota.Used > s.quota.Wanted:
+	case s.decision.Shares.LocalReplicas.Set && s.quota.Used > s.quota.Wanted:
 		changes = append(s.replace("replace it: the quota leaves no local slot for its successor"), changes...)
-	case s.decision.Quota != nil && s.quota.Wanted > 0:
+	case s.decision.Shares.LocalReplicas.Set && s.quota.Wanted > 0:
 		changes = append(changes, s.annotate("keep one replica fewer on local nodes", policy.LocalReplicasAnnotation,
 			fmt.Sprint(s.quota.Wanted-1)))
 	}
@@ -122,7 +122,7 @@ func (s *subject) bringHome() []Change {
 		changes = append(changes, s.relabel("let it run on local nodes too", policy.ModeLocalPrefer))
 	case d.Placement == policy.PlacementCloudOnly, d.Placement == policy.PlacementByScore:
 		changes = append(changes, s.relabel("try local nodes first", policy.ModeLocalPrefer))
-	case d.Quota != nil && s.quota.Used >= s.quota.Wanted:
+	case d.Shares.LocalReplicas.Set && s.quota.Used >= s.quota.Wanted:
 		changes = append(changes, s.annotate("keep one more replica on local nodes", policy.LocalReplicasAnnotation,
 			fmt.Sprint(s.quota.Wanted+1)))
 	default:
@@ -191,7 +191,7 @@ func (s *subject) callTheExtender() []Change {
 		return nil
 	}
 	step := s.schedulerStep()
-	if step.Effect == Allows || s.decision.Quota == nil && step.Effect != Prevents {
+	if step.Effect == Allows || !s.decision.Shares.LocalReplicas.Set && step.Effect != Prevents {
 		return nil
 	}
 	if missed, _ := NotPlaced(s.Pod, s.result, s.Schedulers); missed.Code == policy.ReasonWebhookMissed {

@@ -288,13 +288,14 @@ func (s *subject) findPlace() Place {
 
 // countQuota returns the state of the quota of the Pod, nil if it has none.
 func (s *subject) countQuota() *Quota {
-	wanted, ok, err := policy.ParseLocalReplicas(s.Pod.Annotations)
+	shares, err := policy.ParseShares(s.Pod.Annotations)
+	wanted, ok := shares.LocalReplicas.Value, shares.LocalReplicas.Set
 	if !ok || err != nil {
 		return nil
 	}
 	r := s.Replicas
 	quota := &Quota{Wanted: wanted, InCloud: r.InCloud, Waiting: r.Waiting}
-	if s.decision.Quota != nil {
+	if s.decision.Shares.LocalReplicas.Set {
 		quota.Used, quota.Holders, quota.NotListed = r.Used, r.Holders, r.Used-len(r.Holders)
 	}
 	return quota
@@ -302,7 +303,7 @@ func (s *subject) countQuota() *Quota {
 
 // quotaIsUsedUp reports whether the quota leaves no slot for the Pod.
 func (s *subject) quotaIsUsedUp() bool {
-	return s.quota != nil && s.decision.Quota != nil && s.quota.Used >= s.quota.Wanted && !s.holdsSlot()
+	return s.quota != nil && s.decision.Shares.LocalReplicas.Set && s.quota.Used >= s.quota.Wanted && !s.holdsSlot()
 }
 
 func (s *subject) holdsSlot() bool { return s.quota != nil && s.Replicas.Holds }
@@ -450,7 +451,7 @@ func (s *subject) says() (message policy.Message, rest string) {
 		return status, "" // vnode has written it.
 	case s.stuck:
 		return policy.SoldOut(), ""
-	case s.place == Cloud && s.decision.Quota != nil && s.quota.Used >= s.quota.Wanted:
+	case s.place == Cloud && s.decision.Shares.LocalReplicas.Set && s.quota.Used >= s.quota.Wanted:
 		return policy.Message{Code: policy.ReasonLocalQuota, Sentence: policy.QuotaUsedUp}, ""
 	}
 	return own, ""
@@ -526,8 +527,8 @@ func (s *subject) wouldRun() string {
 		return "It would run on local nodes only: " + s.message.String() + "."
 	case d.Placement == policy.PlacementCloudOnly:
 		return "It would run in the cloud only: " + s.message.String() + "."
-	case d.Quota != nil:
-		return fmt.Sprintf("Of its replicas, %d would run on local nodes, and the others in the cloud: %s.", *d.Quota,
+	case d.Shares.LocalReplicas.Set:
+		return fmt.Sprintf("Of its replicas, %d would run on local nodes, and the others in the cloud: %s.", d.Shares.LocalReplicas.Value,
 			s.message)
 	case d.Placement == policy.PlacementByScore:
 		return "It would run on a local node or in the cloud: " + s.message.String() + "."
@@ -540,10 +541,10 @@ func (s *subject) whyLocal() string {
 	switch d := s.decision; {
 	case !d.MayBurst():
 		return ": " + s.message.String()
-	case d.Quota != nil && s.holdsSlot() && s.quota.Used > s.quota.Wanted:
+	case d.Shares.LocalReplicas.Set && s.holdsSlot() && s.quota.Used > s.quota.Wanted:
 		return fmt.Sprintf(". The quota of its revision is %d, and %d of its Pods are local: more than the quota, "+
 			"because it was lowered, or they were placed without the extender", s.quota.Wanted, s.quota.Used)
-	case d.Quota != nil:
+	case d.Shares.LocalReplicas.Set:
 		return fmt.Sprintf(": it holds a local slot of its revision (%d of %d used)", s.quota.Used, s.quota.Wanted)
 	case d.Placement == policy.PlacementCloudOnly:
 		return ". If it were created now, it would run in the cloud: " + s.message.String()
@@ -560,9 +561,9 @@ func (s *subject) whyCloud() string {
 		return ". If it were created now, it would stay local: " + s.message.String() + ". Pods that run are not moved"
 	case d.Placement == policy.PlacementCloudOnly:
 		return ": " + s.message.String()
-	case d.Quota != nil && s.quota.Used >= s.quota.Wanted:
+	case d.Shares.LocalReplicas.Set && s.quota.Used >= s.quota.Wanted:
 		return fmt.Sprintf(": %s (%d of %d)", s.message, s.quota.Used, s.quota.Wanted)
-	case d.Quota != nil:
+	case d.Shares.LocalReplicas.Set:
 		return fmt.Sprintf(". Its revision has %d of its %d local replicas: no local node had room when it was "+
 			"scheduled, or a local replica has ended since", s.quota.Used, s.quota.Wanted)
 	case d.Placement == policy.PlacementByScore:

@@ -113,7 +113,7 @@ func ofPrograms(t *testing.T) map[policy.Reason][]said {
 	event(ask(t).limits("pods=5").change(func(q *question) { q.Schedulers.EveryPod = false }))
 	event(ask(t).limits("pods=5").change(func(q *question) { q.Pod.Spec.SchedulerName = "volcano" }))
 	malformed := ask(t).annotated(policy.LocalReplicasAnnotation, "two")
-	_, _, err := policy.ParseLocalReplicas(malformed.Pod.Annotations)
+	_, err := policy.ParseShares(malformed.Pod.Annotations)
 	require.Error(t, err)
 	add(policy.Malformed([]error{err}, true, false), malformed.refused(noLocalNode))
 	add(policy.WebhookMissed(), ask(t).quota("1").change(func(q *question) { q.Schedulers.EveryPod = false }))

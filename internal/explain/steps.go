@@ -114,13 +114,14 @@ func (s *subject) restrictionSteps() []Step {
 }
 
 func (s *subject) quotaStep() Step {
-	_, has, err := policy.ParseLocalReplicas(s.Pod.Annotations)
+	shares, err := policy.ParseShares(s.Pod.Annotations)
+	has := shares.LocalReplicas.Set
 	switch {
 	case err != nil:
 		return Step{"quota", Prevents, err.Error()}
 	case !has:
 		return Step{"quota", None, "no " + policy.LocalReplicasAnnotation}
-	case s.decision.Quota == nil:
+	case !s.decision.Shares.LocalReplicas.Set:
 		return Step{"quota", None, fmt.Sprintf("%s=%d has no effect: the Pod may run in one place only",
 			policy.LocalReplicasAnnotation, s.quota.Wanted)}
 	case s.NotCreated && s.quota.Used+s.quota.InCloud+s.quota.Waiting == 0:
@@ -139,7 +140,7 @@ func (s *subject) schedulerStep() Step {
 	case s.Schedulers.Call(s.Pod.Spec.SchedulerName) && (!ok || s.NotCreated || !s.decision.MayBurst()):
 		return Step{"scheduler", Allows, name + " calls the extender"}
 	case ok && s.decision.MayBurst() &&
-		(s.result.Limited || s.decision.Quota != nil || missed.Code == policy.ReasonWebhookMissed):
+		(s.result.Limited || s.decision.Shares.LocalReplicas.Set || missed.Code == policy.ReasonWebhookMissed):
 		effect := None
 		if s.result.Limited {
 			effect = Prevents

@@ -26,14 +26,14 @@ func WhyWaiting(
 		}
 		return message, true
 	case r.Limited && s != nil && !s.Call(pod.Spec.SchedulerName):
-		return schedulers.OtherScheduler(pod.Spec.SchedulerName, r.Quota != nil, true), true
+		return schedulers.OtherScheduler(pod.Spec.SchedulerName, r.Shares.LocalReplicas.Set, true), true
 	case r.Limited && s != nil && !s.Place(&pod.Spec):
 		return policy.NotCounted(policy.NeverCounted), true
 	case !policy.ToleratesProvider(&pod.Spec):
 		return policy.Message{}, false // Admission lets the Pod burst.
 	case policy.RefusedByExtender(pod) && !policy.RefusedWith(pod, policy.RefusalPrefix+string(policy.ReasonLocalQuota)):
 		return policy.Message{}, false // The condition has another reason, such as the limits of the namespace.
-	case r.Quota != nil && quotaUsedUp():
+	case r.Shares.LocalReplicas.Set && quotaUsedUp():
 		// If no node fits at all, the scheduler calls the extender about preemption only, and that response carries no
 		// message.
 		return policy.LocalQuotaReached(policy.FilteredOut), true
@@ -56,7 +56,7 @@ func NotPlaced(pod *corev1.Pod, r evaluation.Result, s *schedulers.Schedulers) (
 	case !r.Managed || s == nil || s.Place(&pod.Spec):
 		return policy.Message{}, false
 	case !s.Call(pod.Spec.SchedulerName):
-		return schedulers.OtherScheduler(pod.Spec.SchedulerName, r.Quota != nil, r.Limited), true
+		return schedulers.OtherScheduler(pod.Spec.SchedulerName, r.Shares.LocalReplicas.Set, r.Limited), true
 	default:
 		return policy.WebhookMissed(), true
 	}

@@ -50,7 +50,7 @@ func sentences(root string) (map[policy.Reason]policy.Message, error) {
 		return nil, err
 	}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}}
-	_, _, invalid := policy.ParseLocalReplicas(map[string]string{policy.LocalReplicasAnnotation: "two"})
+	_, invalid := policy.ParseShares(map[string]string{policy.LocalReplicasAnnotation: "two"})
 	for _, message := range []policy.Message{
 		policy.LocalQuotaReached(policy.FilteredOut),
 		policy.PreemptFirst(),

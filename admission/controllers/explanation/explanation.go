@@ -199,7 +199,7 @@ func (c *Controller) waitingEvent(pod *corev1.Pod, result evaluation.Result) (po
 		return podevents.Event{}, false
 	}
 	message, ok := explain.WhyWaiting(pod, result, &c.Schedulers, func() bool {
-		return c.Pods.LocalReplicas(policy.RevisionOf(pod), c.Nodes) >= *result.Quota
+		return c.Pods.LocalReplicas(policy.RevisionOf(pod), c.Nodes) >= result.Shares.LocalReplicas.Value
 	})
 	if !ok {
 		return podevents.Event{}, false

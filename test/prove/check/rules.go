@@ -35,10 +35,10 @@ const switchLag = 45 * time.Second
 // quotaCounts reports whether the Pod's quota applies to it now: it may burst, and the switch has allowed that for
 // longer than any component may lag behind.
 func (w *world) quotaCounts(p *pod) bool {
-	if w.decide(&p.Pod, policy.SwitchOn).Quota == nil {
+	if !w.decide(&p.Pod, policy.SwitchOn).Shares.LocalReplicas.Set {
 		return false
 	}
-	return w.decide(&p.Pod, policy.SwitchOff).Quota != nil || !w.wasOff(p.bornAt.Add(-switchLag))
+	return w.decide(&p.Pod, policy.SwitchOff).Shares.LocalReplicas.Set || !w.wasOff(p.bornAt.Add(-switchLag))
 }
 
 func (w *world) decide(p *record.Pod, global policy.Switch) policy.Decision {
