@@ -166,8 +166,8 @@ type Input struct {
 	// WorkloadLabels are the labels of the Deployment, StatefulSet, Job or CronJob that the Pod belongs to. They are
 	// needed only until the webhook has written the resolved burst label to the Pod.
 	WorkloadLabels map[string]string
-	// WorkloadAnnotations are the InheritedAnnotations of the owners of the Pod, of each the nearest. nil means that they
-	// are not known: then what admission has copied to the Pod counts.
+	// WorkloadAnnotations are the InheritedAnnotations of the owners of the Pod, of each the nearest. nil means that
+	// they are not known: then what admission has copied to the Pod counts.
 	WorkloadAnnotations map[string]string
 	// NamespaceLabels are the labels of the Pod's namespace. They are needed as long as WorkloadLabels.
 	NamespaceLabels map[string]string
@@ -186,8 +186,8 @@ type Decision struct {
 	Placement Placement
 	// Shares say how many replicas of the Pod's revision run where. They are zero for a Pod without shares.
 	Shares Shares
-	// BurstAfter is how long after its creation the Pod waits for room on local nodes before it may burst. It is 0 for a
-	// Pod that runs on virtual nodes only.
+	// BurstAfter is how long after its creation the Pod waits for room on local nodes before it may burst. It is 0 for
+	// a Pod that runs on virtual nodes only.
 	BurstAfter time.Duration
 	// Mode is the burst mode of the Pod, ModeNone without a burst label.
 	Mode   Mode
@@ -198,6 +198,10 @@ type Decision struct {
 
 // MayBurst reports whether the Pod may run on a virtual node.
 func (d Decision) MayBurst() bool { return d.Placement != PlacementLocalOnly }
+
+// BurstsAt returns when a Pod with this decision may burst if no local node fits. It is a function of the Pod alone, so
+// that it is the same after a restart.
+func (d Decision) BurstsAt(pod *corev1.Pod) time.Time { return pod.CreationTimestamp.Add(d.BurstAfter) }
 
 // Describe returns the decision as text for logs.
 func (d Decision) Describe() string {
@@ -300,12 +304,14 @@ func (p *Policy) decideMode(in Input) Decision {
 	}
 	switch mode {
 	case ModeOff:
-		return Decision{Placement: PlacementLocalOnly, Mode: mode, Reason: ReasonLabelOff, Message: "the burst label is off: remove or change the label " +
-			BurstLabel + " (or " + BurstLabelAlias + ") of the Pod or its workload to allow bursting"}
+		return Decision{Placement: PlacementLocalOnly, Mode: mode, Reason: ReasonLabelOff,
+			Message: "the burst label is off: remove or change the label " + BurstLabel +
+				" (or " + BurstLabelAlias + ") of the Pod or its workload to allow bursting"}
 	case ModeEnforce:
 		if label, _ := ResolveMode(in.Pod.Labels, in.WorkloadLabels, nil); label == ModeNone {
-			return Decision{Placement: PlacementCloudOnly, Mode: mode, Reason: ReasonNamespaceEnforce, Message: "the namespace has the label " +
-				NamespaceEnforceLabel + "=" + NamespaceEnforceValue + ": virtual nodes only"}
+			return Decision{Placement: PlacementCloudOnly, Mode: mode, Reason: ReasonNamespaceEnforce,
+				Message: "the namespace has the label " + NamespaceEnforceLabel + "=" + NamespaceEnforceValue +
+					": virtual nodes only"}
 		}
 		return Decision{Placement: PlacementCloudOnly, Mode: mode, Reason: ReasonLabelEnforce,
 			Message: "the burst label is enforce: virtual nodes only"}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -38,8 +39,8 @@ const (
 	// AllLocked: the cloud is sold out.
 	AllLocked VirtualNodesOut = "the cloud is sold out: every virtual node is locked"
 	// FilteredOut: filters of kube-scheduler exclude them. It writes the reasons into the condition itself.
-	FilteredOut VirtualNodesOut = "kube-scheduler's filters exclude every virtual node: the condition PodScheduled has " +
-		"their reasons"
+	FilteredOut VirtualNodesOut = "kube-scheduler's filters exclude every virtual node: the condition PodScheduled " +
+		"has their reasons"
 )
 
 // QuotaUsedUp begins the sentence of LocalQuotaReached. It also says why a replica is in the cloud.
@@ -57,6 +58,26 @@ func PreemptFirst() Message {
 		"the Pod bursts"}
 }
 
+// LocalMinimum is for a Pod that must not burst, because too few replicas of its revision are on local nodes.
+func LocalMinimum() Message {
+	return Message{ReasonLocalMin, "no local node fits, and too few replicas of this revision are on local nodes " +
+		"(" + LocalMinAnnotation + "), so the Pod does not burst; the scheduler retries it when local nodes change " +
+		"or another replica takes its place there"}
+}
+
+// BurstAfter is for a Pod that may burst at a later time. It names that time and not what is left of it, which changes.
+func BurstAfter(at time.Time) Message {
+	return Message{ReasonBurstAfter, fmt.Sprintf("no local node fits; the Pod waits for room there until %s (%s, or "+
+		"the default of the cluster), and may burst then", at.UTC().Format(time.RFC3339), BurstAfterAnnotation)}
+}
+
+// CloudMaximumReached is for a Pod of a revision that has all its replicas in the cloud that it may have.
+func CloudMaximumReached() Message {
+	return Message{ReasonCloudMax, "this revision has as many replicas in the cloud as it may have (" +
+		CloudMaxAnnotation + "), and no local node may take the Pod; the scheduler retries it when a replica ends or " +
+		"the shares change"}
+}
+
 // CloudLimitsReached is for a Pod for which the limits of its namespace leave no room. It names no limit: it stays as
 // it is when the limits change and leave no room still, because a retry of all Pods that wait would only write other
 // figures.
@@ -67,9 +88,9 @@ func (p *Policy) CloudLimitsReached(pod *corev1.Pod) Message {
 		size = fmt.Sprintf("the %s vCPU and %s of memory that it is billed as", resources.Cpu(), resources.Memory())
 	}
 	return Message{ReasonCloudLimits, fmt.Sprintf("what namespace %s may use in the cloud (its annotation %s, or the "+
-		"default of the cluster) leaves no room for this Pod; it is tried again when a Pod of the namespace ends there "+
-		"or the limits change; if the limits are less than %s, request less or ask an administrator of the cluster for "+
-		"more", pod.Namespace, CloudLimitsAnnotation, size)}
+		"default of the cluster) leaves no room for this Pod; it is tried again when a Pod of the namespace ends "+
+		"there or the limits change; if the limits are less than %s, request less or ask an administrator of the "+
+		"cluster for more", pod.Namespace, CloudLimitsAnnotation, size)}
 }
 
 // CloudOnly is for a Pod that may run in the cloud only, where it finds no node.
@@ -84,7 +105,10 @@ func NoNode(d Decision, virtual VirtualNodesOut) Message {
 
 // Refusals returns every message with which the extender can refuse a Pod for which policy has made a decision.
 func (p *Policy) Refusals(pod *corev1.Pod, d Decision) []Message {
-	found := []Message{d.Says(), PreemptFirst(), p.CloudLimitsReached(pod)}
+	found := []Message{
+		d.Says(), PreemptFirst(), p.CloudLimitsReached(pod), LocalMinimum(), BurstAfter(d.BurstsAt(pod)),
+		CloudMaximumReached(),
+	}
 	for _, virtual := range []VirtualNodesOut{NoVirtualNode, NotTolerated, AllLocked, FilteredOut} {
 		found = append(found, LocalQuotaReached(virtual), CloudOnly(d, virtual), NoNode(d, virtual))
 	}
@@ -97,8 +121,8 @@ func (p *Policy) Refusals(pod *corev1.Pod, d Decision) []Message {
 const (
 	// NeverCounted: the Pod waits, and the scheduler does not call the extender for it. The webhook adds the request to
 	// Pods of controllers and to those with a burst label.
-	NeverCounted = "it was created before the limits or without the webhook, or has no controller; recreate it, in the " +
-		"last case with the label " + BurstLabel + "=localPrefer"
+	NeverCounted = "it was created before the limits or without the webhook, or has no controller; recreate it, in " +
+		"the last case with the label " + BurstLabel + "=localPrefer"
 	// BoundUncounted: the Pod is on a virtual node.
 	BoundUncounted = "it was bound before the namespace had limits, or without the scheduler"
 )

@@ -9,8 +9,8 @@ import (
 )
 
 // GroupQuota is the message for a Pod with shares and a scheduling group, which stays on local nodes. The scheduler
-// tries the Pods of a group in placements that it may revert: a slot given in one of them would be held by a Pod that is
-// not bound. Source: Kubernetes v1.36, pkg/scheduler/schedule_one_podgroup.go.
+// tries the Pods of a group in placements that it may revert: a slot given in one of them would be held by a Pod that
+// is not bound. Source: Kubernetes v1.36, pkg/scheduler/schedule_one_podgroup.go.
 const GroupQuota = LocalReplicasAnnotation + ", " + LocalMinAnnotation + ", " + LocalMaxAnnotation + " and " +
 	CloudMaxAnnotation + " have no effect on Pods of a scheduling group, " +
 	"which the scheduler places all together or not at all: remove them, or spec.schedulingGroup of the Pod template"
@@ -52,8 +52,7 @@ func (a Amount) of(replicas int, up bool) int {
 // nothing.
 //
 // Percentages are of the active Pods of the revision. Those of local nodes are rounded up and those of the cloud down,
-// so that local and cloud percentages that add up to 100% allow every replica. docs/guides/shares.md has the rules for
-// users.
+// so that local and cloud percentages that add up to 100% allow every replica.
 type Shares struct {
 	// LocalReplicas stay on local nodes (LocalReplicasAnnotation).
 	LocalReplicas Amount
@@ -149,8 +148,8 @@ func ParseShares(annotations map[string]string) (Shares, error) {
 }
 
 // AmountRight says what an Amount must be.
-const AmountRight = "must be a whole number from 0 to 2147483647, such as \"1\", or a percentage of the replicas from " +
-	"0% to 100%, such as \"30%\""
+const AmountRight = "must be a whole number from 0 to 2147483647, such as \"1\", or a percentage of the replicas " +
+	"from 0% to 100%, such as \"30%\""
 
 func parseAmount(annotations map[string]string, key string) (Amount, error) {
 	value, ok := annotations[key]

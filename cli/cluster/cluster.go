@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,6 +41,7 @@ type Reader struct {
 	mapper       meta.RESTMapper
 	installation installation.Installation
 	policy       *policy.Policy
+	now          func() time.Time
 	// prices is nil without prices.
 	prices *prices.Table
 
@@ -113,7 +115,7 @@ func New(
 	}
 	return (&Reader{
 		client: client, dynamic: dynamic, metadata: metadata, mapper: mapper, installation: installed, policy: rules,
-		prices: table,
+		prices: table, now: time.Now,
 	}).renewed(), nil
 }
 
@@ -156,7 +158,8 @@ func (r *Reader) readShared(ctx context.Context) (*shared, error) {
 		LabelSelector: labels.SelectorFromSet(policy.VirtualNodeLabels()).String(), ResourceVersion: "0",
 	})
 	if apierrors.IsForbidden(err) && len(r.installation.VirtualNodes) > 0 {
-		s.unknown = append(s.unknown, "the state and the labels of the virtual nodes (you lack the right to read Nodes)")
+		s.unknown = append(s.unknown,
+			"the state and the labels of the virtual nodes (you lack the right to read Nodes)")
 		s.nodes = r.namedNodes()
 		return s, nil
 	}
@@ -335,7 +338,7 @@ func (r *Reader) InputOf(ctx context.Context, object *unstructured.Unstructured)
 	if err != nil {
 		return explain.Input{}, err
 	}
-	in.NotCreated, in.Replicas = true, explain.Replicas{}
+	in.NotCreated, in.Replicas = true, explain.Replicas{Active: replicasOf(object)}
 	in.Manifest = object.GetUID() == "" // The API server gives each object a UID.
 	if !IsPod(object) {
 		in.Owners = []explain.Owner{asOwner(object)}
@@ -358,7 +361,7 @@ func (r *Reader) input(ctx context.Context, pod *corev1.Pod) (explain.Input, err
 	}
 	in := explain.Input{
 		Policy: r.policy, Pod: pod, Global: s.global, NamespaceLabels: n.labels, NamespaceAnnotations: n.annotations,
-		Nodes: s.nodes, Schedulers: new(r.installation.Scheduler.Schedulers()), Prices: r.prices,
+		Now: r.now(), Nodes: s.nodes, Schedulers: new(r.installation.Scheduler.Schedulers()), Prices: r.prices,
 		Unknown: slices.Concat(s.unknown, n.unknown),
 	}
 	n.usageOn(r.policy, s.nodes).Fill(&in)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"math"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,15 +56,28 @@ func podOf(object *unstructured.Unstructured) (*corev1.Pod, error) {
 	return pod, nil
 }
 
+// replicasOf returns how many Pods a workload asks for at once, 0 if that is not known.
+func replicasOf(object *unstructured.Unstructured) int {
+	for _, field := range []string{"replicas", "parallelism"} {
+		if n, ok, err := unstructured.NestedInt64(object.Object, "spec", field); ok && err == nil && n >= 0 {
+			return int(min(n, math.MaxInt32))
+		}
+	}
+	return 0
+}
+
 // newOwner returns what explanations need of an object that may own Pods.
 func newOwner(object *unstructured.Unstructured) *owner {
-	return &owner{Owner: asOwner(object), uid: object.GetUID(), controller: metav1.GetControllerOf(object), complete: true}
+	return &owner{
+		Owner: asOwner(object), uid: object.GetUID(), controller: metav1.GetControllerOf(object), complete: true,
+	}
 }
 
 // asOwner returns what an explanation says of an owner.
 func asOwner(object *unstructured.Unstructured) explain.Owner {
 	owner := explain.Owner{
 		APIVersion: object.GetAPIVersion(), Kind: object.GetKind(), Name: object.GetName(), Labels: object.GetLabels(),
+		Annotations: object.GetAnnotations(),
 	}
 	if template := templateOf(object); template != nil {
 		owner.TemplateLabels, _, _ = unstructured.NestedStringMap(template, "metadata", "labels")

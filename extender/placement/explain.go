@@ -155,8 +155,8 @@ func (p *Placement) whyNot(f forecast, a Answer, class nodes.Class) string {
 func (p *Placement) explanation(f forecast) explain.Explanation {
 	in := explain.Input{
 		Policy: p.policy, Pod: f.pod, NotCreated: !f.sight.Known, Global: f.input.Global,
-		NamespaceAnnotations: f.input.NamespaceAnnotations, Claims: f.input.Claims, Nodes: p.virtualNodes(f.input.Nodes),
-		InCloud: f.sight.Cloud.Used, HasCloudSlot: f.sight.Cloud.Held,
+		NamespaceAnnotations: f.input.NamespaceAnnotations, Claims: f.input.Claims,
+		Nodes: p.virtualNodes(f.input.Nodes), InCloud: f.sight.Cloud.Used, HasCloudSlot: f.sight.Cloud.Held,
 		Unknown: []string{
 			"whether the virtual nodes are ready or cordoned",
 			"the labels of its owners and of its namespace: admission copies those that matter to the Pod",
@@ -164,7 +164,8 @@ func (p *Placement) explanation(f forecast) explain.Explanation {
 	}
 	slots := f.sight.Local
 	in.Replicas = explain.Replicas{
-		Used: slots.Used, InCloud: slots.InCloud, Waiting: slots.Waiting, Holds: slots.Held,
+		Active: slots.Used + slots.InCloud + slots.Waiting,
+		Used:   slots.Used, InCloud: slots.InCloud, Waiting: slots.Waiting, Holds: slots.Held,
 	}
 	for _, h := range slots.Holders {
 		in.Replicas.Holders = append(in.Replicas.Holders, explain.Holder{Pod: h.Name, Node: h.Node})

@@ -78,8 +78,11 @@ func (s *subject) correct() []Change {
 	if _, err := policy.ResolveMode(s.Pod.Labels, s.workloadLabels(), s.NamespaceLabels); err != nil {
 		return []Change{s.relabel("correct the burst label, such as", policy.ModeLocalPrefer)}
 	}
-	if _, err := policy.ParseShares(s.Pod.Annotations); err != nil {
-		return []Change{s.annotate("correct the quota, such as", policy.LocalReplicasAnnotation, "1")}
+	if s.sharesErr != nil {
+		return s.correctShares()
+	}
+	if _, _, err := policy.ParseBurstAfter(s.values); err != nil {
+		return []Change{s.set("correct the time that it waits, such as", policy.BurstAfterAnnotation, "90s")}
 	}
 	if _, err := policy.ParseSwitch(s.Pod.Annotations); err != nil {
 		return []Change{s.annotate("correct the switch, such as", policy.SwitchKey, "true")}
@@ -105,11 +108,10 @@ func (s *subject) sendAway() []Change {
 	}
 	changes := []Change{s.relabel("run the workload in the cloud only", policy.ModeEnforce)}
 	switch {
-	case s.decision.Shares.LocalReplicas.Set && s.quota.Used > s.quota.Wanted:
+	case s.decision.Shares.HasLocalCap() && s.Replicas.Used > s.localCap():
 		changes = append(s.replace("replace it: the quota leaves no local slot for its successor"), changes...)
-	case s.decision.Shares.LocalReplicas.Set && s.quota.Wanted > 0:
-		changes = append(changes, s.annotate("keep one replica fewer on local nodes", policy.LocalReplicasAnnotation,
-			fmt.Sprint(s.quota.Wanted-1)))
+	case s.decision.Shares.HasLocalCap():
+		changes = append(changes, s.shareOf("keep one replica fewer on local nodes", -1)...)
 	}
 	return changes
 }
@@ -122,13 +124,12 @@ func (s *subject) bringHome() []Change {
 		changes = append(changes, s.relabel("let it run on local nodes too", policy.ModeLocalPrefer))
 	case d.Placement == policy.PlacementCloudOnly, d.Placement == policy.PlacementByScore:
 		changes = append(changes, s.relabel("try local nodes first", policy.ModeLocalPrefer))
-	case d.Shares.LocalReplicas.Set && s.quota.Used >= s.quota.Wanted:
-		changes = append(changes, s.annotate("keep one more replica on local nodes", policy.LocalReplicasAnnotation,
-			fmt.Sprint(s.quota.Wanted+1)))
+	case s.isAtLocalCap():
+		changes = append(changes, s.shareOf("keep one more replica on local nodes", +1)...)
 	default:
-		return s.replace("replace it: its successor tries local nodes first")
+		changes = s.replace("replace it: its successor tries local nodes first")
 	}
-	return changes
+	return append(changes, s.sendHome()...)
 }
 
 // replace deletes the Pod, if it has a controller that creates another one.
@@ -143,8 +144,16 @@ func (s *subject) replace(effect string) []Change {
 func (s *subject) makeRoom() []Change {
 	var changes []Change
 	if s.quotaIsUsedUp() {
-		changes = append(changes, s.annotate("keep one more replica on local nodes", policy.LocalReplicasAnnotation,
-			fmt.Sprint(s.quota.Wanted+1)))
+		changes = append(changes, s.shareOf("keep one more replica on local nodes", +1)...)
+	}
+	switch s.message.Code {
+	case policy.ReasonLocalMin:
+		changes = append(changes, s.lowerFloor()...)
+	case policy.ReasonBurstAfter:
+		return append(changes, s.set("let it burst at once", policy.BurstAfterAnnotation, "0s"))
+	}
+	if s.cloudMaxReached() || s.message.Code == policy.ReasonCloudMax {
+		changes = append(changes, s.raiseCloudMax()...)
 	}
 	if s.size != nil && !s.limitsAllow() {
 		changes = append(changes, Change{"raise the limits of the namespace (an administrator)", fmt.Sprintf(
@@ -153,8 +162,8 @@ func (s *subject) makeRoom() []Change {
 	}
 	for _, node := range s.Nodes {
 		if _, locked := lockedUntil(node); locked {
-			changes = append(changes, Change{"end the lock of virtual node " + node.Name + " at once, if the cloud has " +
-				"room again (an administrator)", "kubectl uncordon " + node.Name})
+			changes = append(changes, Change{"end the lock of virtual node " + node.Name + " at once, if the cloud " +
+				"has room again (an administrator)", "kubectl uncordon " + node.Name})
 		} else if node.Spec.Unschedulable {
 			changes = append(changes, Change{"let virtual node " + node.Name + " take Pods (an administrator)",
 				"kubectl uncordon " + node.Name})
@@ -191,7 +200,7 @@ func (s *subject) callTheExtender() []Change {
 		return nil
 	}
 	step := s.schedulerStep()
-	if step.Effect == Allows || !s.decision.Shares.LocalReplicas.Set && step.Effect != Prevents {
+	if step.Effect == Allows || s.decision.Shares.IsZero() && step.Effect != Prevents {
 		return nil
 	}
 	if missed, _ := NotPlaced(s.Pod, s.result, s.Schedulers); missed.Code == policy.ReasonWebhookMissed {

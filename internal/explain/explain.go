@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -21,6 +22,8 @@ import (
 type Owner struct {
 	APIVersion, Kind, Name string
 	Labels                 map[string]string
+	// Annotations are its InheritedAnnotations.
+	Annotations map[string]string
 	// TemplateLabels are the labels of its Pod template, nil if it has none.
 	TemplateLabels map[string]string
 }
@@ -47,7 +50,7 @@ type Input struct {
 	Claims map[string]string
 	// Nodes are the virtual nodes of Spillway. If nothing but its name is known of one, it has no status.
 	Nodes []*corev1.Node
-	// Replicas are the Pods of the Pod's revision. They matter only if the Pod has a local quota.
+	// Replicas are the Pods of the Pod's revision. They matter only if the Pod has shares.
 	Replicas Replicas
 	// InCloud is what the Pods of the namespace use in the cloud. It is the same for all of them.
 	InCloud policy.CloudUse
@@ -58,6 +61,9 @@ type Input struct {
 	Schedulers *schedulers.Schedulers
 	// Prices are the prices of the cloud, nil without any.
 	Prices *prices.Table
+	// Now is the time of the question, zero if it is not known: then the answer does not say how long a Pod still
+	// waits.
+	Now time.Time
 	// Unknown says what could not be read. The explanation assumes that it has no effect.
 	Unknown []string
 }
@@ -96,8 +102,13 @@ type Explanation struct {
 	Summary string `json:"summary"`
 	// Steps are the steps of the decision, in their order.
 	Steps []Step `json:"steps"`
-	// Quota says who holds the slots of the local quota; nil without one.
+	// Settings are the keys that count for the Pod of those that may stand in several places, and where each stands.
+	Settings []Setting `json:"settings,omitempty"`
+	// Quota says what the shares of the revision are for its replicas of now, and who holds its local slots; nil
+	// without shares.
 	Quota *Quota `json:"quota,omitempty"`
+	// Wait is how long the Pod must wait for room on local nodes before it may burst; nil if it need not.
+	Wait *Wait `json:"wait,omitempty"`
 	// Limits are those of the namespace in the cloud; nil without any.
 	Limits *Limits `json:"limits,omitempty"`
 	// Size is what the cloud bills; nil if it sells no such size.
@@ -127,11 +138,18 @@ type Step struct {
 	Text   string `json:"text"`
 }
 
-// Quota is the state of the local quota of a revision.
+// Quota is the state of the shares of a revision.
 type Quota struct {
-	// Wanted is the quota, Used how many Pods of the revision hold a slot of it. A quota without effect has no slots.
-	Wanted int `json:"wanted"`
-	Used   int `json:"used"`
+	// Replicas is how many Pods the revision has. Percentages are of them. For a workload without Pods it is how many
+	// it will have, 0 if that is not known.
+	Replicas int `json:"replicas"`
+	// Wanted is how many of them run on local nodes at most, Floor how many never burst, and CloudMax how many run in
+	// the cloud at most. Without such a share they are nil.
+	Wanted   *int `json:"wanted,omitempty"`
+	Floor    *int `json:"floor,omitempty"`
+	CloudMax *int `json:"cloudMax,omitempty"`
+	// Used is how many Pods of the revision hold a local slot. Shares without effect have no slots.
+	Used int `json:"used"`
 	// Holders are those Pods, by name, and NotListed how many others there are.
 	Holders   []Holder `json:"holders,omitempty"`
 	NotListed int      `json:"notListed,omitempty"`
@@ -148,9 +166,13 @@ type Holder struct {
 
 // Replicas are the Pods of a revision.
 type Replicas struct {
-	// Used is how many of them hold a slot of its local quota. InCloud and Waiting are on virtual nodes and on no node.
-	Used, InCloud, Waiting int
-	// Holds says that the Pod itself holds a slot.
+	// Active is how many there are: Pods that neither terminate nor have ended. For a workload without Pods it is how
+	// many it will have, 0 if that is not known.
+	Active int
+	// Used is how many of them hold a local slot. InCloud and Waiting are on virtual nodes and on no node, Reserved is
+	// how many of Waiting have a cloud slot.
+	Used, InCloud, Waiting, Reserved int
+	// Holds says that the Pod itself holds a local slot.
 	Holds bool
 	// Holders are those that hold a slot, by name: all, or some of them.
 	Holders []Holder
@@ -196,8 +218,11 @@ type subject struct {
 	settingsErr  error
 	restrictions []policy.Violation
 	place        Place
-	quota        *Quota
-	size         *policy.CloudUse
+	// values are the InheritedAnnotations that count for the Pod, and sharesErr is the error of its shares.
+	values    map[string]string
+	sharesErr error
+	quota     *Quota
+	size      *policy.CloudUse
 }
 
 // Explain answers for one Pod.
@@ -206,7 +231,8 @@ func Explain(in Input) Explanation {
 	e := Explanation{
 		Namespace: in.Pod.Namespace, Pod: in.Pod.Name, Place: s.place, Node: in.Pod.Spec.NodeName,
 		Placement: s.decision.Placement, Reason: s.decision.Reason, Message: s.message, Summary: s.summary(),
-		Steps: s.steps(), Quota: s.quota, Limits: s.limits(), Size: s.billed(), Changes: s.changes(),
+		Steps: s.steps(), Settings: s.places(), Quota: s.quota, Wait: s.wait(), Limits: s.limits(), Size: s.billed(),
+		Changes: s.changes(),
 		Unknown: in.Unknown,
 	}
 	if w := s.workload(); w != nil {
@@ -219,8 +245,10 @@ func newSubject(in Input) *subject {
 	s := &subject{Input: in}
 	input := policy.Input{
 		Pod: in.Pod, Global: in.Global, WorkloadLabels: s.workloadLabels(), NamespaceLabels: in.NamespaceLabels,
-		NamespaceAnnotations: in.NamespaceAnnotations, Claims: in.Claims, Nodes: s.virtualNodes(),
+		WorkloadAnnotations: s.workloadAnnotations(), NamespaceAnnotations: in.NamespaceAnnotations,
+		Claims: in.Claims, Nodes: s.virtualNodes(),
 	}
+	s.values = policy.Inherit(in.Pod.Annotations, input.WorkloadAnnotations, in.NamespaceAnnotations)
 	s.result = evaluation.Of(in.Policy, input)
 	s.decision = s.result.Decision
 	s.restrictions = in.Policy.Restrictions(input)
@@ -286,28 +314,6 @@ func (s *subject) findPlace() Place {
 	}
 }
 
-// countQuota returns the state of the quota of the Pod, nil if it has none.
-func (s *subject) countQuota() *Quota {
-	shares, err := policy.ParseShares(s.Pod.Annotations)
-	wanted, ok := shares.LocalReplicas.Value, shares.LocalReplicas.Set
-	if !ok || err != nil {
-		return nil
-	}
-	r := s.Replicas
-	quota := &Quota{Wanted: wanted, InCloud: r.InCloud, Waiting: r.Waiting}
-	if s.decision.Shares.LocalReplicas.Set {
-		quota.Used, quota.Holders, quota.NotListed = r.Used, r.Holders, r.Used-len(r.Holders)
-	}
-	return quota
-}
-
-// quotaIsUsedUp reports whether the quota leaves no slot for the Pod.
-func (s *subject) quotaIsUsedUp() bool {
-	return s.quota != nil && s.decision.Shares.LocalReplicas.Set && s.quota.Used >= s.quota.Wanted && !s.holdsSlot()
-}
-
-func (s *subject) holdsSlot() bool { return s.quota != nil && s.Replicas.Holds }
-
 // limits returns the limits of the namespace, nil without any.
 func (s *subject) limits() *Limits {
 	limits := s.settings.CloudLimits
@@ -356,7 +362,7 @@ func UsageOf(rules *policy.Policy, pods []*corev1.Pod, nodes []*corev1.Node) Usa
 			continue
 		}
 		virtual := has(nodes, pod.Spec.NodeName)
-		usage.countSlot(pod, virtual)
+		usage.countReplica(pod, virtual)
 		usage.countCloud(rules, pod, virtual)
 	}
 	for _, r := range usage.revisions {
@@ -376,10 +382,10 @@ func (u Usage) Fill(in *Input) {
 	_, in.HasCloudSlot = policy.CloudSlotOf(in.Pod)
 }
 
-// countSlot counts a Pod with a quota in its revision, as the ledger of the extender does: bound Pods, and slots on
-// Pods that are not bound yet.
-func (u *Usage) countSlot(pod *corev1.Pod, virtual bool) {
-	if _, counted := pod.Annotations[policy.LocalReplicasAnnotation]; !counted || !policy.IsActive(pod) {
+// countReplica counts a Pod in its revision, as the ledger of the extender does: bound Pods, and slots on Pods that are
+// not bound yet.
+func (u *Usage) countReplica(pod *corev1.Pod, virtual bool) {
+	if !policy.IsActive(pod) {
 		return
 	}
 	revision := policy.RevisionOf(pod)
@@ -388,6 +394,7 @@ func (u *Usage) countSlot(pod *corev1.Pod, virtual bool) {
 		r = &Replicas{}
 		u.revisions[revision] = r
 	}
+	r.Active++
 	switch {
 	case virtual:
 		r.InCloud++
@@ -395,6 +402,9 @@ func (u *Usage) countSlot(pod *corev1.Pod, virtual bool) {
 		r.Holders = append(r.Holders, Holder{pod.Name, pod.Spec.NodeName})
 	default:
 		r.Waiting++
+		if _, reserved := policy.CloudSlotOf(pod); reserved {
+			r.Reserved++
+		}
 	}
 }
 
@@ -451,7 +461,7 @@ func (s *subject) says() (message policy.Message, rest string) {
 		return status, "" // vnode has written it.
 	case s.stuck:
 		return policy.SoldOut(), ""
-	case s.place == Cloud && s.decision.Shares.LocalReplicas.Set && s.quota.Used >= s.quota.Wanted:
+	case s.place == Cloud && s.isAtLocalCap():
 		return policy.Message{Code: policy.ReasonLocalQuota, Sentence: policy.QuotaUsedUp}, ""
 	}
 	return own, ""
@@ -527,8 +537,8 @@ func (s *subject) wouldRun() string {
 		return "It would run on local nodes only: " + s.message.String() + "."
 	case d.Placement == policy.PlacementCloudOnly:
 		return "It would run in the cloud only: " + s.message.String() + "."
-	case d.Shares.LocalReplicas.Set:
-		return fmt.Sprintf("Of its replicas, %d would run on local nodes, and the others in the cloud: %s.", d.Shares.LocalReplicas.Value,
+	case d.Shares.HasLocalCap():
+		return fmt.Sprintf("Of its %s would run on local nodes, and the others in the cloud: %s.", s.localReplicas(),
 			s.message)
 	case d.Placement == policy.PlacementByScore:
 		return "It would run on a local node or in the cloud: " + s.message.String() + "."
@@ -541,11 +551,15 @@ func (s *subject) whyLocal() string {
 	switch d := s.decision; {
 	case !d.MayBurst():
 		return ": " + s.message.String()
-	case d.Shares.LocalReplicas.Set && s.holdsSlot() && s.quota.Used > s.quota.Wanted:
+	case d.Shares.HasLocalCap() && s.holdsSlot() && s.Replicas.Used > s.localCap():
+		why := "it was lowered"
+		if hasPercentage(d.Shares) {
+			why = "the revision has fewer replicas now, it was lowered"
+		}
 		return fmt.Sprintf(". The quota of its revision is %d, and %d of its Pods are local: more than the quota, "+
-			"because it was lowered, or they were placed without the extender", s.quota.Wanted, s.quota.Used)
-	case d.Shares.LocalReplicas.Set:
-		return fmt.Sprintf(": it holds a local slot of its revision (%d of %d used)", s.quota.Used, s.quota.Wanted)
+			"because %s, or they were placed without the extender", s.localCap(), s.Replicas.Used, why)
+	case d.Shares.HasLocalCap():
+		return fmt.Sprintf(": it holds a local slot of its revision (%d of %d used)", s.Replicas.Used, s.localCap())
 	case d.Placement == policy.PlacementCloudOnly:
 		return ". If it were created now, it would run in the cloud: " + s.message.String()
 	case d.Placement == policy.PlacementByScore:
@@ -561,11 +575,11 @@ func (s *subject) whyCloud() string {
 		return ". If it were created now, it would stay local: " + s.message.String() + ". Pods that run are not moved"
 	case d.Placement == policy.PlacementCloudOnly:
 		return ": " + s.message.String()
-	case d.Shares.LocalReplicas.Set && s.quota.Used >= s.quota.Wanted:
-		return fmt.Sprintf(": %s (%d of %d)", s.message, s.quota.Used, s.quota.Wanted)
-	case d.Shares.LocalReplicas.Set:
+	case s.isAtLocalCap():
+		return fmt.Sprintf(": %s (%d of %d)", s.message, s.Replicas.Used, s.localCap())
+	case d.Shares.HasLocalCap():
 		return fmt.Sprintf(". Its revision has %d of its %d local replicas: no local node had room when it was "+
-			"scheduled, or a local replica has ended since", s.quota.Used, s.quota.Wanted)
+			"scheduled, or a local replica has ended since", s.Replicas.Used, s.localCap())
 	case d.Placement == policy.PlacementByScore:
 		return ": the scores of the scheduler chose it"
 	default:
@@ -590,9 +604,7 @@ func (s *subject) whyWaiting() string {
 		return "the scheduler could not decide, and tries it again: " + s.rest
 	case s.message != s.decision.Says() || !s.decision.MayBurst():
 		text = s.message.String()
-		if s.message.Code == policy.ReasonLocalQuota && s.quota != nil {
-			text += fmt.Sprintf(" (%d of %d)", s.quota.Used, s.quota.Wanted)
-		}
+		text += s.counts()
 	case cloud.Effect == Prevents:
 		text = "it may burst, but not now: " + strings.TrimRight(cloud.Text, ". ")
 	case !policy.ToleratesProvider(&s.Pod.Spec) && !policy.RefusedByExtender(s.Pod):

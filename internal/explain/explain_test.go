@@ -23,6 +23,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+// created is when the Pods of the tests were created.
+var created = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+
 const virtual = "virtual-node-cci-0"
 
 // question is an Input that a test changes.
@@ -61,7 +64,7 @@ func ask(t *testing.T) *question {
 func newPod(name string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: name, Namespace: "shop", UID: types.UID("uid-" + name),
+			Name: name, Namespace: "shop", UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(created),
 			Labels: map[string]string{}, Annotations: map[string]string{},
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "cart", UID: "replicaset", Controller: new(true),
@@ -116,6 +119,43 @@ func (q *question) quota(n string, nodes ...string) *question {
 	return q
 }
 
+// shares gives the Pod shares, and its revision Pods on nodes. Those on no node wait.
+func (q *question) shares(annotations map[string]string, nodes ...string) *question {
+	for key, value := range annotations {
+		q.annotated(key, value)
+	}
+	return q.replicas(nodes...)
+}
+
+// replicas gives the revision of the Pod Pods on nodes.
+func (q *question) replicas(nodes ...string) *question {
+	for i, node := range nodes {
+		other := newPod("cart-" + string(rune('2'+i)))
+		other.Spec.NodeName = node
+		q.pods = append(q.pods, other)
+	}
+	q.pods = append(q.pods, q.Pod)
+	return q
+}
+
+// ofNamespace gives the namespace an annotation.
+func (q *question) ofNamespace(key, value string) *question {
+	q.NamespaceAnnotations = map[string]string{key: value}
+	return q
+}
+
+// askedAfter sets the time of the question.
+func (q *question) askedAfter(age time.Duration) *question { q.Now = created.Add(age); return q }
+
+// inherited is what admission makes of the Pod of a Deployment that has a key.
+func inherited(key string) func(*question) {
+	return func(q *question) {
+		q.annotated(policy.InheritedAnnotation, key)
+		q.Owners[1].Annotations = map[string]string{key: q.Pod.Annotations[key]}
+		q.Owners[0].Annotations = q.Owners[1].Annotations // The controller of Deployments copies them.
+	}
+}
+
 func (q *question) limits(text string) *question {
 	q.NamespaceAnnotations = map[string]string{policy.CloudLimitsAnnotation: text}
 	return q
@@ -143,7 +183,8 @@ func keptLocal(q *question) {
 	q.Pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
 		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
 			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{
-				Key: policy.NodeTypeLabel, Operator: corev1.NodeSelectorOpNotIn, Values: []string{policy.NodeTypeVirtual},
+				Key: policy.NodeTypeLabel, Operator: corev1.NodeSelectorOpNotIn,
+				Values: []string{policy.NodeTypeVirtual},
 			}}}},
 		},
 	}}
@@ -187,8 +228,9 @@ func TestAnswers(t *testing.T) {
 			policy.Decision{Message: "the burst label is enforce: virtual nodes only"}, policy.AllLocked,
 		))).change(lockNode),
 		"a Pod for which no node fits": ask(t).labeled("localPrefer").refused(aggregated(policy.NoNode(policy.Decision{
-			Reason: policy.ReasonLabelLocalPrefer, Message: "the burst label is localPrefer: virtual nodes if no local " +
-				"node fits",
+			Reason: policy.ReasonLabelLocalPrefer,
+			Message: "the burst label is localPrefer: virtual nodes if no " +
+				"local node fits",
 		}, policy.FilteredOut))),
 		"a Pod that the extender keeps local": ask(t).refused(aggregated(off(t).Says())).change(turnOff),
 		"a refusal that is no longer true":    ask(t).refused(aggregated(off(t).Says())),
@@ -333,6 +375,45 @@ func TestAnswers(t *testing.T) {
 		"a manifest that cannot burst": ask(t).change(notCreated).change(hostPath),
 		"a user who may not read the nodes": ask(t).on("local-0").change(func(q *question) {
 			q.Unknown = []string{"the user may not list nodes"}
+		}),
+		"a percentage with a floor": ask(t).on(virtual).shares(map[string]string{
+			policy.LocalReplicasAnnotation: "30%", policy.LocalMinAnnotation: "2", policy.CloudMaxAnnotation: "80%",
+		}, "local-1", "local-1", "local-2", virtual, virtual, virtual, virtual, "", ""),
+		"a percentage of a workload": ask(t).on("local-0").shares(map[string]string{
+			policy.LocalReplicasAnnotation: "50%",
+		}, virtual, virtual).change(inherited(policy.LocalReplicasAnnotation)),
+		"a maximum on local nodes of a namespace": ask(t).on(virtual).replicas("local-1", virtual).
+			ofNamespace(policy.LocalMaxAnnotation, "1"),
+		"more local replicas than a percentage after a scale-in": ask(t).on("local-0").shares(map[string]string{
+			policy.LocalReplicasAnnotation: "50%",
+		}, "local-1"),
+		"a Pod that waits for its minimum": ask(t).refused(aggregated(policy.LocalMinimum())).shares(map[string]string{
+			policy.LocalMinAnnotation: "2",
+		}, "local-1", virtual),
+		"a Pod that waits before it may burst": ask(t).
+			refused(aggregated(policy.BurstAfter(created.Add(90*time.Second)))).
+			ofNamespace(policy.BurstAfterAnnotation, "90s").askedAfter(49 * time.Second),
+		"a Pod that has waited before it may burst": ask(t).refused(noLocalNode).
+			annotated(policy.BurstAfterAnnotation, "90s").askedAfter(2 * time.Minute),
+		"a Pod over its quota that need not wait": ask(t).
+			refused(quotaReached).annotated(policy.BurstAfterAnnotation, "90s").quota("1", "local-1"),
+		"a Pod beyond the maximum in the cloud": ask(t).
+			refused(aggregated(policy.CloudMaximumReached())).shares(map[string]string{
+			policy.LocalMaxAnnotation: "1", policy.CloudMaxAnnotation: "40%",
+		}, "local-1", virtual, virtual, ""),
+		"shares of two places that contradict each other": ask(t).
+			refused(noLocalNode).quota("5").ofNamespace(policy.LocalMaxAnnotation, "3"),
+		"a malformed minimum of a workload": ask(t).refused(noLocalNode).
+			annotated(policy.LocalMinAnnotation, "some").change(inherited(policy.LocalMinAnnotation)),
+		"a malformed wait of a namespace": ask(t).refused(noLocalNode).
+			ofNamespace(policy.BurstAfterAnnotation, "soon"),
+		"a manifest with a percentage": ask(t).shares(map[string]string{
+			policy.LocalReplicasAnnotation: "30%", policy.BurstAfterAnnotation: "1m",
+		}).change(notCreated).change(inFile),
+		"a workload with a percentage and ten replicas": ask(t).change(notCreated).change(func(q *question) {
+			q.Owners = q.Owners[1:]
+			q.Owners[0].Annotations = map[string]string{policy.LocalReplicasAnnotation: "30%"}
+			q.fixed = &Replicas{Active: 10}
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {

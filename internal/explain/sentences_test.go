@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -97,6 +98,9 @@ func ofPrograms(t *testing.T) map[policy.Reason][]said {
 		refused(policy.NoNode(decision, virtual), preferred)
 	}
 	refused(policy.PreemptFirst(), ask(t))
+	refused(policy.LocalMinimum(), ask(t).annotated(policy.LocalMinAnnotation, "1"))
+	refused(policy.BurstAfter(created.Add(90*time.Second)), ask(t).annotated(policy.BurstAfterAnnotation, "90s"))
+	refused(policy.CloudMaximumReached(), ask(t).annotated(policy.CloudMaxAnnotation, "0"))
 	limited := ask(t).limits("pods=1").change(otherInCloud)
 	refused(limited.Policy.CloudLimitsReached(limited.Pod), limited)
 	// Admission.

@@ -16,6 +16,9 @@ func (s *subject) steps() []Step {
 	steps := []Step{s.labelStep(), s.switchStep(), s.namespaceStep()}
 	steps = append(steps, s.restrictionSteps()...)
 	steps = append(steps, s.quotaStep())
+	if step, ok := s.waitStep(); ok {
+		steps = append(steps, step)
+	}
 	if s.Schedulers != nil {
 		steps = append(steps, s.schedulerStep())
 	}
@@ -55,7 +58,8 @@ func (s *subject) labelOwner() string {
 				return owner.String()
 			}
 		}
-		if inherited, _ := policy.ResolveMode(nil, nil, s.NamespaceLabels); mode == policy.ModeEnforce && inherited == mode {
+		inherited, _ := policy.ResolveMode(nil, nil, s.NamespaceLabels)
+		if mode == policy.ModeEnforce && inherited == mode {
 			return "namespace " + s.Pod.Namespace
 		}
 		return "the Pod"
@@ -113,26 +117,6 @@ func (s *subject) restrictionSteps() []Step {
 	return steps
 }
 
-func (s *subject) quotaStep() Step {
-	shares, err := policy.ParseShares(s.Pod.Annotations)
-	has := shares.LocalReplicas.Set
-	switch {
-	case err != nil:
-		return Step{"quota", Prevents, err.Error()}
-	case !has:
-		return Step{"quota", None, "no " + policy.LocalReplicasAnnotation}
-	case !s.decision.Shares.LocalReplicas.Set:
-		return Step{"quota", None, fmt.Sprintf("%s=%d has no effect: the Pod may run in one place only",
-			policy.LocalReplicasAnnotation, s.quota.Wanted)}
-	case s.NotCreated && s.quota.Used+s.quota.InCloud+s.quota.Waiting == 0:
-		return Step{"quota", Allows, fmt.Sprintf("%s=%d: so many replicas of the revision stay local",
-			policy.LocalReplicasAnnotation, s.quota.Wanted)}
-	default:
-		return Step{"quota", Allows, fmt.Sprintf("%s=%d: %d on local nodes, %d in the cloud, %d waiting",
-			policy.LocalReplicasAnnotation, s.quota.Wanted, s.quota.Used, s.quota.InCloud, s.quota.Waiting)}
-	}
-}
-
 func (s *subject) schedulerStep() Step {
 	name := s.scheduler()
 	missed, ok := NotPlaced(s.Pod, s.result, s.Schedulers)
@@ -140,7 +124,7 @@ func (s *subject) schedulerStep() Step {
 	case s.Schedulers.Call(s.Pod.Spec.SchedulerName) && (!ok || s.NotCreated || !s.decision.MayBurst()):
 		return Step{"scheduler", Allows, name + " calls the extender"}
 	case ok && s.decision.MayBurst() &&
-		(s.result.Limited || s.decision.Shares.LocalReplicas.Set || missed.Code == policy.ReasonWebhookMissed):
+		(s.result.Limited || !s.decision.Shares.IsZero() || missed.Code == policy.ReasonWebhookMissed):
 		effect := None
 		if s.result.Limited {
 			effect = Prevents

@@ -3,6 +3,7 @@ package explain
 import (
 	"fmt"
 	"strings"
+	"text/tabwriter"
 	"unicode"
 	"unicode/utf8"
 
@@ -53,6 +54,10 @@ func (e Explanation) Text() string {
 	for _, step := range e.Steps {
 		fmt.Fprintf(&b, "  %s %-12s  %s\n", marks[step.Effect], step.Name, step.Text)
 	}
+	if e.Wait != nil && e.Wait.Left != "" {
+		fmt.Fprintf(&b, "\nIt may burst in %s, at %s\n", e.Wait.Left, e.Wait.Until)
+	}
+	e.writeSettings(&b)
 	if e.Quota != nil && len(e.Quota.Holders) > 0 {
 		b.WriteString("\nLocal slots are held by\n")
 		for _, h := range e.Quota.Holders {
@@ -90,6 +95,20 @@ func (e Explanation) Text() string {
 		fmt.Fprintf(&b, "\nNot known: %s\n", unknown)
 	}
 	return Printable(b.String())
+}
+
+// writeSettings writes where the settings stand. That of a quota alone is where users expect it.
+func (e Explanation) writeSettings(b *strings.Builder) {
+	if len(e.Settings) == 0 || len(e.Settings) == 1 && e.Settings[0].Key == policy.LocalReplicasAnnotation &&
+		e.Settings[0].From == fromPod {
+		return
+	}
+	b.WriteString("\nThe settings stand on\n")
+	table := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	for _, s := range e.Settings {
+		fmt.Fprintf(table, "  %s=%s\t%s\n", s.Key, s.Value, s.From)
+	}
+	_ = table.Flush() // A strings.Builder never fails.
 }
 
 // page is the documentation of the codes of messages.

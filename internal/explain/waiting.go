@@ -10,7 +10,8 @@ import (
 
 // WhyWaiting returns why a Pod that no node has taken waits, where the condition of the scheduler does not say so. ok
 // is false if there is nothing to add. Admission records it in an Event, and the plugin says the same. s is nil if the
-// schedulers are not known. quotaUsedUp is called if the Pod has a quota.
+// schedulers are not known. quotaUsedUp is called if the number of local replicas is limited: it
+// reports whether the revision of the Pod has as many.
 func WhyWaiting(
 	pod *corev1.Pod, r evaluation.Result, s *schedulers.Schedulers, quotaUsedUp func() bool,
 ) (message policy.Message, ok bool) {
@@ -26,14 +27,15 @@ func WhyWaiting(
 		}
 		return message, true
 	case r.Limited && s != nil && !s.Call(pod.Spec.SchedulerName):
-		return schedulers.OtherScheduler(pod.Spec.SchedulerName, r.Shares.LocalReplicas.Set, true), true
+		return schedulers.OtherScheduler(pod.Spec.SchedulerName, !r.Shares.IsZero(), true), true
 	case r.Limited && s != nil && !s.Place(&pod.Spec):
 		return policy.NotCounted(policy.NeverCounted), true
 	case !policy.ToleratesProvider(&pod.Spec):
 		return policy.Message{}, false // Admission lets the Pod burst.
-	case policy.RefusedByExtender(pod) && !policy.RefusedWith(pod, policy.RefusalPrefix+string(policy.ReasonLocalQuota)):
+	case policy.RefusedByExtender(pod) &&
+		!policy.RefusedWith(pod, policy.RefusalPrefix+string(policy.ReasonLocalQuota)):
 		return policy.Message{}, false // The condition has another reason, such as the limits of the namespace.
-	case r.Shares.LocalReplicas.Set && quotaUsedUp():
+	case r.Shares.HasLocalCap() && quotaUsedUp():
 		// If no node fits at all, the scheduler calls the extender about preemption only, and that response carries no
 		// message.
 		return policy.LocalQuotaReached(policy.FilteredOut), true
@@ -56,7 +58,7 @@ func NotPlaced(pod *corev1.Pod, r evaluation.Result, s *schedulers.Schedulers) (
 	case !r.Managed || s == nil || s.Place(&pod.Spec):
 		return policy.Message{}, false
 	case !s.Call(pod.Spec.SchedulerName):
-		return schedulers.OtherScheduler(pod.Spec.SchedulerName, r.Shares.LocalReplicas.Set, r.Limited), true
+		return schedulers.OtherScheduler(pod.Spec.SchedulerName, !r.Shares.IsZero(), r.Limited), true
 	default:
 		return policy.WebhookMissed(), true
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,8 +18,9 @@ import (
 // withoutSentence are reasons with which no sentence comes, and why.
 var withoutSentence = map[policy.Reason]string{
 	policy.ReasonUnmanaged: "It is a label of metrics only.",
-	policy.ReasonLocalOnly: "It is a label of metrics only: the condition of the Pod has the reason why it may not burst.",
-	policy.ReasonQuota:     "The message is what the cloud says.",
+	policy.ReasonLocalOnly: "It is a label of metrics only: the condition of the Pod has the reason why it may not " +
+		"burst.",
+	policy.ReasonQuota: "The message is what the cloud says.",
 }
 
 // sentences returns an example of the message of each reason: those of decisions from the cases of policy, of several
@@ -55,6 +57,9 @@ func sentences(root string) (map[policy.Reason]policy.Message, error) {
 		policy.LocalQuotaReached(policy.FilteredOut),
 		policy.PreemptFirst(),
 		rules.CloudLimitsReached(pod),
+		policy.LocalMinimum(),
+		policy.BurstAfter(time.Date(2026, 11, 30, 12, 1, 30, 0, time.UTC)),
+		policy.CloudMaximumReached(),
 		policy.CloudOnly(policy.Decision{Message: found[policy.ReasonLabelEnforce].Sentence}, policy.AllLocked),
 		policy.NotCounted(policy.NeverCounted),
 		schedulers.OtherScheduler("volcano", true, false),

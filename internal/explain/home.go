@@ -1,0 +1,4 @@
+package explain
+
+// sendHome returns what would move a Pod from the cloud to a local node.
+func (s *subject) sendHome() []Change { return nil }
