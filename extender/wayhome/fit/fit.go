@@ -101,8 +101,8 @@ func finished(pod *corev1.Pod) bool {
 //
 // The Pod is one that exists and is to be replaced, or one that does not exist. On which node it is does not matter,
 // what it requests does. A node is returned only if it fits both while that Pod is there and as soon as it is gone,
-// because the scheduler may consider its successor before or after. If the Pod was resized in place, its successor
-// requests what the template says: ask with the larger of both.
+// because the scheduler may consider its successor before or after. The successor is made from the template: if it has
+// scheduling gates, or other requests because the Pod was resized in place, ask with these.
 //
 // The work is linear in the nodes, plus the Pods that rules of this Pod refer to: those with one of the labels that a
 // selector requires. A selector that requires no label refers to all Pods.
