@@ -18,6 +18,14 @@ var before = []struct{ page, command, run string }{
 	{"docs/guides/choose-where-pods-run.md", "kubectl label namespace batch", "kubectl create namespace batch"},
 	{"docs/guides/keep-replicas-local.md", "kubectl patch deployment web",
 		"kubectl create deployment web --image=nginx --replicas=4"},
+	{"docs/guides/shares.md", "kubectl annotate deployment web spillway.io/local-min=2",
+		"kubectl create deployment web --image=nginx --replicas=4"},
+	{"docs/guides/wait-for-room.md", "kubectl annotate deployment web",
+		"kubectl create deployment web --image=nginx --replicas=4"},
+	{"docs/guides/way-home.md", "kubectl annotate deployment web",
+		"kubectl create deployment web --image=nginx --replicas=4"},
+	{"docs/guides/way-home.md", "kubectl -n kube-system patch configmap eks-config --patch '{\"data\": " +
+		"{\"WAY_HOME\": \"false\"}}'", "kubectl -n kube-system create configmap eks-config"},
 	{"docs/guides/limit-the-cloud.md", "kubectl annotate namespace team-a spillway.io/cloud-limits=pods=50",
 		"kubectl create namespace team-a"},
 	{"docs/install.md", "kubectl --namespace kube-system get configmap", // An API server with client certificates has it.
