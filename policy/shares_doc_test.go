@@ -40,8 +40,8 @@ var sharesOfThePage = []struct {
 func sharesTable(t *testing.T) string {
 	t.Helper()
 	var table strings.Builder
-	table.WriteString("| annotations | replicas | never burst | local at most | cloud at most | local nodes have room | " +
-		"local nodes are full |\n|---|---|---|---|---|---|---|\n")
+	table.WriteString("| annotations | replicas | never burst | local at most | cloud at most | " +
+		"local nodes have room | local nodes are full |\n|---|---|---|---|---|---|---|\n")
 	for _, row := range sharesOfThePage {
 		s, err := policy.ParseShares(present(map[string]string{
 			policy.LocalReplicasAnnotation: row.share, policy.LocalMinAnnotation: row.least,

@@ -28,7 +28,8 @@ var before = []struct{ page, command, run string }{
 		"{\"WAY_HOME\": \"false\"}}'", "kubectl -n kube-system create configmap eks-config"},
 	{"docs/guides/limit-the-cloud.md", "kubectl annotate namespace team-a spillway.io/cloud-limits=pods=50",
 		"kubectl create namespace team-a"},
-	{"docs/install.md", "kubectl --namespace kube-system get configmap", // An API server with client certificates has it.
+	// An API server with client certificates has it.
+	{"docs/install.md", "kubectl --namespace kube-system get configmap",
 		"kubectl -n kube-system create configmap extension-apiserver-authentication"},
 	{"docs/install.md", "kubectl create namespace spillway-system", // The programs of the trial system use it.
 		"kubectl() { command kubectl \"$@\" --dry-run=client; }"},

@@ -83,6 +83,11 @@ func TestStories(t *testing.T) {
 	playAll(t, stories.All())
 }
 
+func TestShareStories(t *testing.T) {
+	t.Parallel()
+	playAll(t, stories.Shares())
+}
+
 func TestFurtherStories(t *testing.T) {
 	t.Parallel()
 	further := append(stories.Further(), stories.Story{
@@ -93,8 +98,9 @@ func TestFurtherStories(t *testing.T) {
 		Title: "Pods with a selector that virtual nodes ignore run on the local nodes that match, and in the cloud",
 		Play:  stories.PlayIgnoredSelectors,
 	}, stories.Story{
-		Name: services, Title: "Pods in the cloud reach Services in the way that they choose, and Jobs with a sidecar end",
-		Play: stories.PlayServices,
+		Name:  services,
+		Title: "Pods in the cloud reach Services in the way that they choose, and Jobs with a sidecar end",
+		Play:  stories.PlayServices,
 	}, stories.Story{
 		Name:  "explain",
 		Title: "The extender explains Pods as kubectl spillway why does, and what it says of a new Pod holds",

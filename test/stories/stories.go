@@ -45,9 +45,21 @@ func All() []Story {
 			"quota", "LOCAL_REPLICAS: \"1\" on a Deployment of 4: one replica stays local, three run in the cloud",
 			playQuota,
 		},
-		{"why", "kubectl spillway says why each Pod is where it is, and the command that it prints changes it", playWhy},
+		{
+			"why", "kubectl spillway says why each Pod is where it is, and the command that it prints changes it",
+			playWhy,
+		},
 		{"scale", "Scaling in removes cloud replicas first, and the local replica remains", playScale},
 		{"rollout", "A rolling update ends with exactly one local replica again", playRollout},
+		{
+			"percent", "LOCAL_REPLICAS: \"30%\" is exact while a workload scales up and down and rolls out",
+			playPercent,
+		},
+		{
+			"wait-node",
+			"With spillway.io/burst-after Pods wait for a node that was cordoned for a moment, and do not burst",
+			playWaitNode,
+		},
 		{"hostpath", "A Deployment with hostPath volumes runs in the cloud, its volumes replaced", playHostPath},
 		{
 			"overflow",

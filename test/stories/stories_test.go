@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -44,7 +45,7 @@ func deleted(pod *corev1.Pod) *corev1.Pod {
 
 func TestStoriesHaveNamesTitlesAndPlays(t *testing.T) {
 	names, titles := map[string]bool{}, map[string]bool{}
-	for _, story := range append(All(), Further()...) {
+	for _, story := range slices.Concat(All(), Further(), Shares()) {
 		assert.Regexp(t, `^[a-z]+(-[a-z]+)*$`, story.Name)
 		assert.NotEmpty(t, story.Title, story.Name)
 		assert.NotNil(t, story.Play, story.Name)

@@ -47,7 +47,8 @@ func (w *World) startInCloudNamespace(ctx context.Context, replicas int) error {
 	if err := w.run(ctx, "label", "namespace", w.Namespace, label); err != nil {
 		return err
 	}
-	if err := w.awaitEnforced(ctx); err != nil {
+	// The webhook watches namespaces.
+	if err := w.awaitTolerated(ctx, "the webhook to receive the label of the namespace"); err != nil {
 		return err
 	}
 	count := fmt.Sprintf("--replicas=%d", replicas)
@@ -55,23 +56,6 @@ func (w *World) startInCloudNamespace(ctx context.Context, replicas int) error {
 		return err
 	}
 	return w.awaitRunning(ctx, "nginx", 0, replicas)
-}
-
-// awaitEnforced blocks until the webhook, which watches namespaces, has received the label.
-func (w *World) awaitEnforced(ctx context.Context) error {
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "probe"},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: "probe"}}},
-	}
-	dryRun := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
-	what := "the webhook to receive the label of the namespace"
-	return w.await(ctx, what, func(ctx context.Context) (bool, string, error) {
-		created, err := w.client.CoreV1().Pods(w.Namespace).Create(ctx, pod, dryRun)
-		if err != nil {
-			return false, "", fmt.Errorf("creating a pod as a dry run: %w", err)
-		}
-		return policy.ToleratesProvider(&created.Spec), "its Pods do not tolerate virtual nodes", nil
-	})
 }
 
 // podsByNode returns the number of active Pods on each node.
