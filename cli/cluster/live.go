@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -44,6 +45,8 @@ type Live struct {
 	// failed has the last error of each resource that cannot be read, by what it is for people.
 	failed  map[string]error
 	changed chan struct{}
+	// annotations are those of the namespaces.
+	annotations map[string]map[string]string
 }
 
 // Follow returns a Live of a namespace, or of all namespaces if the name is empty. It reads nothing before Run.
@@ -159,7 +162,33 @@ func (l *Live) Run(ctx context.Context) {
 	for _, informer := range l.informers() {
 		running.Go(func() { informer.RunWithContext(ctx) })
 	}
+	running.Go(func() { l.followNamespaces(ctx) })
 	running.Wait()
+}
+
+// namespacePeriod is how often the annotations of namespaces are read. They change rarely, and most users have the
+// right to get their Namespace and not to watch it.
+const namespacePeriod = 15 * time.Second
+
+func (l *Live) followNamespaces(ctx context.Context) {
+	for {
+		read, err := l.reader.readAnnotations(ctx, l.namespace)
+		l.note(namespaceSettings, err)
+		l.lock.Lock()
+		differs := err == nil && !reflect.DeepEqual(read, l.annotations)
+		if differs {
+			l.annotations = read
+		}
+		l.lock.Unlock()
+		if differs {
+			l.touch()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(namespacePeriod):
+		}
+	}
 }
 
 // syncPeriod is how often WaitForRead looks.
@@ -190,6 +219,9 @@ func (l *Live) unread() []string {
 		}) {
 			unread = append(unread, what)
 		}
+	}
+	if l.annotations == nil && l.failed[namespaceSettings] == nil {
+		unread = append(unread, namespaceSettings)
 	}
 	return unread
 }
@@ -225,8 +257,13 @@ func objectsOf[T any](informer cache.SharedIndexInformer) []*T {
 // Status returns what the status is made of now. It does not block.
 func (l *Live) Status() status.Input {
 	controllers := l.controllers()
+	l.lock.Lock()
+	annotations := l.annotations // It is replaced, and never changed.
+	l.lock.Unlock()
 	return status.Input{
-		Policy: l.reader.policy, Prices: l.reader.prices, Pods: objectsOf[corev1.Pod](l.pods), Nodes: l.virtualNodes(),
+		Namespace: func(name string) map[string]string { return annotations[name] },
+		Policy:    l.reader.policy, Prices: l.reader.prices, Pods: objectsOf[corev1.Pod](l.pods),
+		Nodes:    l.virtualNodes(),
 		Workload: func(pod *corev1.Pod) string { return workloadOf(pod, controllers) }, Unknown: l.unknown(),
 	}
 }

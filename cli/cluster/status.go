@@ -32,7 +32,7 @@ func (r *Reader) Nodes(ctx context.Context) (nodes.Input, error) {
 }
 
 // Status returns what the status of a namespace is made of, or of all namespaces if the name is empty. It blocks for
-// four lists, and for one more for each virtual node if it is of one namespace. It may be called repeatedly, and reads
+// five calls, and for one more for each virtual node if it is of one namespace. It may be called repeatedly, and reads
 // everything anew.
 func (r *Reader) Status(ctx context.Context, inNamespace string) (status.Input, error) {
 	s, err := r.readShared(ctx)
@@ -50,8 +50,42 @@ func (r *Reader) Status(ctx context.Context, inNamespace string) (status.Input, 
 		return status.Input{}, err
 	}
 	in.Pods = pointers(pods.Items)
+	if in.Namespace, err = r.annotations(ctx, inNamespace, &in.Unknown); err != nil {
+		return status.Input{}, err
+	}
 	in.Workload, err = r.workloads(ctx, inNamespace, &in.Unknown)
 	return in, err
+}
+
+// annotations returns the function that returns the annotations of a namespace. What the user may not read is noted.
+func (r *Reader) annotations(
+	ctx context.Context, inNamespace string, unknown *[]string,
+) (func(name string) map[string]string, error) {
+	known, err := r.readAnnotations(ctx, inNamespace)
+	return func(name string) map[string]string { return known[name] }, tolerate(unknown, namespaceSettings, err)
+}
+
+// namespaceSettings is what is read of namespaces.
+const namespaceSettings = "the annotations of namespaces"
+
+// readAnnotations returns the annotations of a namespace, or of all, by name. It blocks for one call.
+func (r *Reader) readAnnotations(ctx context.Context, inNamespace string) (map[string]map[string]string, error) {
+	known := map[string]map[string]string{}
+	if inNamespace != metav1.NamespaceAll {
+		one, err := r.client.CoreV1().Namespaces().Get(ctx, inNamespace, metav1.GetOptions{})
+		if err == nil {
+			known[inNamespace] = one.Annotations
+		}
+		return known, existing(err)
+	}
+	all, err := r.client.CoreV1().Namespaces().List(ctx, cached())
+	if err != nil {
+		return known, err
+	}
+	for i := range all.Items {
+		known[all.Items[i].Name] = all.Items[i].Annotations
+	}
+	return known, nil
 }
 
 // onNodes returns the Pods on nodes. Of a node whose Pods the user may not list there are none.
@@ -69,8 +103,8 @@ func (r *Reader) onNodes(ctx context.Context, all []*corev1.Node, unknown *[]str
 	return found, nil
 }
 
-// Cost returns what the cost of a namespace is made of, or of all namespaces if the name is empty. It blocks for five
-// lists. If the user may not list all Pods and Nodes, it is not known what fits on local nodes.
+// Cost returns what the cost of a namespace is made of, or of all namespaces if the name is empty. It blocks for six
+// calls. If the user may not list all Pods and Nodes, it is not known what fits on local nodes.
 func (r *Reader) Cost(ctx context.Context, inNamespace string) (cost.Input, error) {
 	s, err := r.readShared(ctx)
 	if err != nil {
@@ -90,6 +124,9 @@ func (r *Reader) Cost(ctx context.Context, inNamespace string) (cost.Input, erro
 			return cost.Input{}, err
 		}
 		in.Pods = pointers(pods.Items)
+	}
+	if in.Namespace, err = r.annotations(ctx, inNamespace, &in.Unknown); err != nil {
+		return cost.Input{}, err
 	}
 	in.Workload, err = r.workloads(ctx, inNamespace, &in.Unknown)
 	return in, err

@@ -32,6 +32,8 @@ type Input struct {
 	Cluster *Cluster
 	// Workload returns the workload that a Pod belongs to, such as "Deployment cart".
 	Workload func(*corev1.Pod) string
+	// Namespace returns the annotations of a namespace, nil if they are not known. It is nil if none are.
+	Namespace func(name string) map[string]string
 	// Unknown says what could not be read.
 	Unknown []string
 }
@@ -117,7 +119,7 @@ func Summarize(in Input) Cost {
 	if in.Cluster != nil {
 		local = newRoom(in.Cluster.Nodes, in.Cluster.Pods)
 	}
-	free := freeSlots(in.Pods, virtual)
+	free := freeSlots(in, virtual)
 	for _, pod := range inCloud(in, virtual) {
 		name := in.Workload(pod)
 		n := len(c.Workloads)
@@ -161,23 +163,43 @@ func inCloud(in Input, virtual sets.Set[string]) []*corev1.Pod {
 	return pods
 }
 
-// slots are how many slots of its local quota each revision has left. A revision that is not in the map has no quota.
+// slots are how many local slots the shares of each revision leave. A revision that is not in the map has no limit on
+// local nodes.
 type slots map[policy.Revision]int
 
-func freeSlots(pods []*corev1.Pod, virtual sets.Set[string]) slots {
-	free := slots{}
-	for _, pod := range pods {
-		shares, err := policy.ParseShares(pod.Annotations)
-		quota, ok := shares.LocalReplicas.Value, shares.LocalReplicas.Set
-		if !ok || err != nil || !policy.IsActive(pod) {
+func freeSlots(in Input, virtual sets.Set[string]) slots {
+	type count struct {
+		replicas, local int
+		shares          policy.Shares
+	}
+	counts := map[policy.Revision]*count{}
+	for _, pod := range in.Pods {
+		if !policy.IsActive(pod) {
 			continue
 		}
 		revision := policy.RevisionOf(pod)
-		if _, known := free[revision]; !known {
-			free[revision] = quota
+		c := counts[revision]
+		if c == nil {
+			c = &count{}
+			counts[revision] = c
 		}
+		c.replicas++
 		if policy.HoldsLocalSlot(pod, virtual.Has(pod.Spec.NodeName)) {
-			free[revision]--
+			c.local++
+		}
+		var namespace map[string]string
+		if in.Namespace != nil {
+			namespace = in.Namespace(pod.Namespace)
+		}
+		if shares, err := policy.ParseShares(policy.Inherit(pod.Annotations, nil, namespace)); err == nil &&
+			shares.HasLocalCap() {
+			c.shares = shares
+		}
+	}
+	free := slots{}
+	for revision, c := range counts {
+		if c.shares.HasLocalCap() {
+			free[revision] = c.shares.LocalCap(c.replicas) - c.local
 		}
 	}
 	return free

@@ -178,6 +178,19 @@ func TestWhatFitsLocally(t *testing.T) {
 				quota("2")(p)
 			}
 		}, 1},
+		"one below a percentage of the replicas": {func(w *world) { // 2 of 4
+			w.add("shop", "cart", "local-0")
+			for _, p := range w.Pods {
+				quota("50%")(p)
+			}
+		}, 1},
+		"none beyond a maximum of the namespace": {func(w *world) {
+			w.add("shop", "cart", "local-0")
+			w.Namespace = func(string) map[string]string { return map[string]string{policy.LocalMaxAnnotation: "1"} }
+		}, 0},
+		"all above a minimum alone": {func(w *world) {
+			w.Namespace = func(string) map[string]string { return map[string]string{policy.LocalMinAnnotation: "1"} }
+		}, all},
 		"a slot of a Pod that is not bound counts": {func(w *world) {
 			p := w.add("shop", "cart", "")
 			p.Annotations[policy.LocalSlotAnnotation] = string(p.UID)

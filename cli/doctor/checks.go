@@ -178,7 +178,7 @@ func checkSlots(s *Snapshot) []diagnosis.Finding {
 		decision := s.Policy.Decide(policy.Input{
 			Pod: pod, Global: global, NamespaceLabels: n.Labels, NamespaceAnnotations: n.Annotations,
 		})
-		if decision.Shares.LocalReplicas.Set && decision.Shares.LocalReplicas.Value > 0 {
+		if decision.Shares.HasLocalCap() && decision.Shares.LocalCap(1) > 0 {
 			without = append(without, pod.Namespace+"/"+pod.Name)
 		}
 	}
@@ -463,7 +463,11 @@ func checkSwitch(s *Snapshot) []diagnosis.Finding {
 func checkNamespaces(s *Snapshot) []diagnosis.Finding {
 	var findings []diagnosis.Finding
 	for _, n := range s.Namespaces {
-		if _, err := s.Policy.NamespaceSettings(n.Annotations); err != nil {
+		_, err := s.Policy.NamespaceSettings(n.Annotations)
+		_, sharesErr := policy.ParseShares(n.Annotations)
+		_, _, waitErr := policy.ParseBurstAfter(n.Annotations)
+		_, _, homeErr := policy.ParseWayHome(n.Annotations)
+		if err := errors.Join(err, sharesErr, waitErr, homeErr); err != nil {
 			findings = append(findings, found(CodeNamespaceMalformed, "Namespace "+n.Name, "%s",
 				policy.Summary(strings.Split(err.Error(), "\n"))).Filled("NAMESPACE", n.Name))
 		}

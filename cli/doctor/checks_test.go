@@ -251,6 +251,25 @@ var faults = map[diagnosis.Code]func(t *testing.T, s *Snapshot){
 	CodeQuotaNotCounted: func(_ *testing.T, s *Snapshot) {
 		s.Pods[0].Spec.SchedulerName, s.Pods[1].Spec.SchedulerName = "volcano", "volcano"
 	},
+	CodeSharesContradict: func(_ *testing.T, s *Snapshot) {
+		s.Namespaces[0].Annotations = map[string]string{policy.LocalMaxAnnotation: "1"}
+	},
+	CodeSharesTooSmall: func(_ *testing.T, s *Snapshot) {
+		setQuota(s, "1")
+		s.Namespaces[0].Annotations = map[string]string{policy.CloudMaxAnnotation: "0%"}
+	},
+	CodeMinimumWaits: func(_ *testing.T, s *Snapshot) {
+		s.Pods[1].Spec.NodeName = ""
+		s.Pods[1].Status.Conditions = []corev1.PodCondition{{
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: policy.LocalMinimum().Refusal(),
+			LastTransitionTime: metav1.NewTime(now.Add(-time.Hour)),
+		}}
+	},
+	CodeGroupShares: func(_ *testing.T, s *Snapshot) {
+		for _, p := range s.Pods {
+			p.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{}
+		}
+	},
 	CodeNotRead: func(_ *testing.T, s *Snapshot) {
 		s.Read[PartLeases], s.Unread[PartLeases] = false, "you lack the right to read it"
 	},
@@ -363,9 +382,23 @@ func TestWhatIsNoFault(t *testing.T) {
 		"an autoscaler beside a scheduler of the chart": func(s *Snapshot) {
 			s.Deployments = append(s.Deployments, deployment("k", "a", "", "r/cluster-autoscaler:v1"))
 		},
-		"a quota that just fits":            func(s *Snapshot) { setQuota(s, "4") },
-		"a quota of a Pod that stays local": func(s *Snapshot) { setQuota(s, "0") },
-		"a certificate in files":            func(s *Snapshot) { s.Certificate = nil },
+		"shares of two places that fit together": func(s *Snapshot) {
+			s.Namespaces[0].Annotations = map[string]string{
+				policy.LocalMaxAnnotation: "2", policy.CloudMaxAnnotation: "50%",
+			}
+		},
+		"caps that leave a place for each replica": func(s *Snapshot) {
+			setQuota(s, "50%")
+			s.Namespaces[0].Annotations = map[string]string{policy.CloudMaxAnnotation: "50%"}
+		},
+		"a minimum that has waited for less than an hour": func(s *Snapshot) {
+			faults[CodeMinimumWaits](nil, s)
+			s.Pods[1].Status.Conditions[0].LastTransitionTime = metav1.NewTime(now.Add(-59 * time.Minute))
+		},
+		"a percentage of the replicas that fits": func(s *Snapshot) { setQuota(s, "100%") },
+		"a quota that just fits":                 func(s *Snapshot) { setQuota(s, "4") },
+		"a quota of a Pod that stays local":      func(s *Snapshot) { setQuota(s, "0") },
+		"a certificate in files":                 func(s *Snapshot) { s.Certificate = nil },
 		"a Lease of a node that was removed": func(s *Snapshot) {
 			removed := lease("spillway-vnode-old")
 			removed.Spec.HolderIdentity = nil

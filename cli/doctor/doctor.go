@@ -73,6 +73,8 @@ type Snapshot struct {
 	Nodes       []*corev1.Node
 	Pods        []*corev1.Pod
 	Namespaces  []*corev1.Namespace
+	// byName has the Namespaces once a check needs one.
+	byName map[string]*corev1.Namespace
 	// VnodeConfig is the configuration file of vnode.
 	VnodeConfig []byte
 	// DNS are the ClusterIPs of the cluster's DNS.
@@ -129,6 +131,8 @@ var checks = []check{
 	{"namespaces", []Part{PartNamespaces}, checkNamespaces},
 	{"keys", []Part{PartPods}, checkKeys},
 	{"quotas", []Part{PartPods, PartNodes}, checkQuotas},
+	{"shares", []Part{PartPods, PartNamespaces, PartSwitch}, checkShares},
+	{"waits", []Part{PartPods}, checkWaits},
 }
 
 // Check runs all checks for which the snapshot has what they need.

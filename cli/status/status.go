@@ -31,6 +31,8 @@ type Input struct {
 	OnNodes []*corev1.Pod
 	// Workload returns the workload that a Pod belongs to, such as "Deployment cart".
 	Workload func(*corev1.Pod) string
+	// Namespace returns the annotations of a namespace, nil if they are not known. It is nil if none are.
+	Namespace func(name string) map[string]string
 	// Unknown says what could not be read.
 	Unknown []string
 }
@@ -45,15 +47,27 @@ type Status struct {
 type Workload struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
-	// Quota is the local quota of a revision, nil without one. If revisions differ, it is the largest.
-	Quota   *int `json:"quota,omitempty"`
-	Local   int  `json:"local"`
-	Cloud   int  `json:"cloud"`
-	Waiting int  `json:"waiting"`
+	// Quota is how many replicas of a revision may run on local nodes, Floor how many never burst, and CloudMax how
+	// many may run in the cloud: those of the revision with the most replicas. They are nil without such a share.
+	Quota    *int `json:"quota,omitempty"`
+	Floor    *int `json:"floor,omitempty"`
+	CloudMax *int `json:"cloudMax,omitempty"`
+	// Shares has all of that in a few characters, such as "30% (3), min 2".
+	Shares  string `json:"shares,omitempty"`
+	Local   int    `json:"local"`
+	Cloud   int    `json:"cloud"`
+	Waiting int    `json:"waiting"`
 	// Bill is what the Pods in the cloud are billed as.
 	bill.Bill
 
-	sum bill.Sum
+	sum       bill.Sum
+	revisions map[policy.Revision]*revision
+}
+
+// revision counts the replicas of a revision, and has the shares of one of them.
+type revision struct {
+	replicas int
+	shares   policy.Shares
 }
 
 // Summarize counts. It takes time in proportion to the number of Pods.
@@ -68,15 +82,16 @@ func Summarize(in Input) Status {
 		key := [2]string{pod.Namespace, in.Workload(pod)}
 		w := workloads[key]
 		if w == nil {
-			w = &Workload{Namespace: key[0], Name: key[1]}
+			w = &Workload{Namespace: key[0], Name: key[1], revisions: map[policy.Revision]*revision{}}
 			workloads[key] = w
 		}
 		inCloud := virtual.Has(pod.Spec.NodeName)
-		w.count(pod, inCloud)
+		inherited := policy.Inherit(pod.Annotations, nil, in.annotations(pod.Namespace))
+		w.count(pod, inherited, inCloud)
 		if inCloud {
 			w.sum = w.sum.Plus(bill.Of(in.Policy, in.Prices, pod))
 		}
-		shown[key] = shown[key] || inCloud || policy.HasPlacementKeys(pod)
+		shown[key] = shown[key] || inCloud || policy.HasPlacementKeys(pod) || policy.HasShares(inherited)
 	}
 	loads := nodes.Input{
 		Policy: in.Policy, Prices: in.Prices, Nodes: in.Nodes, Pods: in.OnNodes, Unknown: in.Unknown,
@@ -88,6 +103,7 @@ func Summarize(in Input) Status {
 	for key, w := range workloads {
 		if shown[key] {
 			w.Bill = w.sum.Bill(in.Prices)
+			w.setShares()
 			s.Workloads = append(s.Workloads, *w)
 		}
 	}
@@ -97,11 +113,26 @@ func Summarize(in Input) Status {
 	return s
 }
 
-func (w *Workload) count(pod *corev1.Pod, inCloud bool) {
-	shares, err := policy.ParseShares(pod.Annotations)
-	quota, ok := shares.LocalReplicas.Value, shares.LocalReplicas.Set
-	if ok && err == nil && (w.Quota == nil || quota > *w.Quota) {
-		w.Quota = &quota
+func (in Input) annotations(namespace string) map[string]string {
+	if in.Namespace == nil {
+		return nil
+	}
+	return in.Namespace(namespace)
+}
+
+// count counts a Pod. inherited are the InheritedAnnotations that count for it.
+func (w *Workload) count(pod *corev1.Pod, inherited map[string]string, inCloud bool) {
+	if policy.IsActive(pod) {
+		key := policy.RevisionOf(pod)
+		r := w.revisions[key]
+		if r == nil {
+			r = &revision{}
+			w.revisions[key] = r
+		}
+		r.replicas++
+		if shares, err := policy.ParseShares(inherited); err == nil && !shares.IsZero() {
+			r.shares = shares
+		}
 	}
 	switch {
 	case !policy.IsActive(pod):
@@ -111,6 +142,48 @@ func (w *Workload) count(pod *corev1.Pod, inCloud bool) {
 		w.Local++
 	default:
 		w.Waiting++
+	}
+}
+
+// setShares sets the shares to those of the revision with the most replicas. Of several, it is the one that keeps the
+// most replicas on local nodes.
+func (w *Workload) setShares() {
+	var chosen *revision
+	for _, r := range w.revisions {
+		if r.shares.IsZero() {
+			continue
+		}
+		if chosen == nil || cmp.Or(cmp.Compare(r.replicas, chosen.replicas),
+			cmp.Compare(r.shares.LocalCap(r.replicas), chosen.shares.LocalCap(chosen.replicas)),
+			strings.Compare(r.shares.String(), chosen.shares.String())) > 0 {
+			chosen = r
+		}
+	}
+	if chosen == nil {
+		return
+	}
+	shares, n := chosen.shares, chosen.replicas
+	var parts []string
+	add := func(name string, amount policy.Amount, count int) {
+		if amount.Percent {
+			parts = append(parts, fmt.Sprintf("%s%s (%d)", name, amount, count))
+		} else if amount.Set {
+			parts = append(parts, name+amount.String())
+		}
+	}
+	add("", shares.LocalReplicas, policy.Shares{LocalReplicas: shares.LocalReplicas}.LocalCap(n))
+	add("min ", shares.LocalMin, policy.Shares{LocalMin: shares.LocalMin}.LocalFloor(n))
+	add("max ", shares.LocalMax, policy.Shares{LocalMax: shares.LocalMax}.LocalCap(n))
+	add("cloud ", shares.CloudMax, shares.CloudCap(n))
+	w.Shares = strings.Join(parts, ", ")
+	if shares.HasLocalCap() {
+		w.Quota = new(shares.LocalCap(n))
+	}
+	if shares.LocalMin.Set {
+		w.Floor = new(shares.LocalFloor(n))
+	}
+	if shares.CloudMax.Set {
+		w.CloudMax = new(shares.CloudCap(n))
 	}
 }
 
@@ -162,12 +235,8 @@ func (s Status) Text(allNamespaces bool) string {
 			"█ LOCAL ▒ CLOUD · WAITING")
 	}
 	for _, w := range s.Workloads {
-		quota := "-"
-		if w.Quota != nil {
-			quota = fmt.Sprint(*w.Quota)
-		}
-		fmt.Fprintf(table, "%s%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", column(w.Namespace), w.Name, quota, w.Local, w.Cloud,
-			w.Waiting, w.CPU, w.Memory, w.bar())
+		fmt.Fprintf(table, "%s%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", column(w.Namespace), w.Name,
+			cmp.Or(w.Shares, "-"), w.Local, w.Cloud, w.Waiting, w.CPU, w.Memory, w.bar())
 	}
 	_ = table.Flush() // A strings.Builder never fails.
 	b.WriteString("\n")

@@ -51,12 +51,30 @@ func input(t *testing.T) Input {
 	terminating.DeletionTimestamp = &metav1.Time{}
 	succeeded := pod("cart", "virtual-0", "1")
 	succeeded.Status.Phase = corev1.PodSucceeded
+	shared := func(n int, node string) (pods []*corev1.Pod) {
+		for range n {
+			p := pod("shared", node, "30%")
+			p.Annotations[policy.LocalMinAnnotation] = "2"
+			pods = append(pods, p)
+		}
+		return pods
+	}
+	capped := pod("capped", "local-0", "")
+	capped.Namespace = "lab"
 	pods := []*corev1.Pod{
+		capped,
 		pod("cart", "local-0", "1"), pod("cart", "virtual-0", "1"), pod("cart", "virtual-0", "1"),
 		pod("cart", "", "1"), terminating, succeeded,
 		pod("batch", "virtual-0", ""), pod("quiet", "local-0", ""), pod("waits", "", ""),
 	}
+	pods = append(append(pods, shared(3, "local-0")...), shared(7, "virtual-0")...)
 	return Input{
+		Namespace: func(name string) map[string]string {
+			if name == "lab" {
+				return map[string]string{policy.LocalMaxAnnotation: "50%", policy.CloudMaxAnnotation: "4"}
+			}
+			return nil
+		},
 		Policy: rules, Pods: pods, Nodes: []*corev1.Node{node("virtual-1", true), node("virtual-0", false)},
 		Workload: func(p *corev1.Pod) string { return "Deployment " + p.Name },
 	}
@@ -64,14 +82,18 @@ func input(t *testing.T) Input {
 
 func TestStatusCountsPodsByTheirPlace(t *testing.T) {
 	got := Summarize(input(t))
-	require.Len(t, got.Workloads, 2, "those with a key or with Pods in the cloud")
-	cart := got.Workloads[1]
+	require.Len(t, got.Workloads, 4, "those with a key or with Pods in the cloud")
+	cart, shared := got.Workloads[2], got.Workloads[3]
+	assert.Equal(t, []int{3, 2}, []int{*shared.Quota, *shared.Floor}, "of 10 replicas")
+	assert.Equal(t, "30% (3), min 2", shared.Shares)
+	assert.Nil(t, shared.CloudMax)
+	assert.Equal(t, "max 50% (1), cloud 4", got.Workloads[0].Shares, "of the namespace")
 	assert.Equal(t, []int{1, 2, 1}, []int{cart.Local, cart.Cloud, cart.Waiting})
 	assert.Equal(t, 1, *cart.Quota)
 	assert.Equal(t, "1500m", cart.CPU, "a terminating Pod is billed until it is gone")
 	require.Len(t, got.Nodes, 2)
-	assert.Equal(t, 4, got.Nodes[0].Pods)
-	assert.Equal(t, "1200m", got.Nodes[0].Used.Cpu().String())
+	assert.Equal(t, 11, got.Nodes[0].Pods)
+	assert.Equal(t, "3300m", got.Nodes[0].Used.Cpu().String())
 	assert.Equal(t, "cordoned by a user", got.Nodes[1].State)
 }
 

@@ -125,8 +125,8 @@ function updateRow(row, workload) {
     cells[i].classList.toggle('zero', workload[place] === 0);
   });
   cells[2].classList.toggle('waits', workload.waiting > 0);
-  setText(cells[3], workload.quota === undefined ? '–' : String(workload.quota));
-  cells[3].classList.toggle('zero', workload.quota === undefined);
+  setText(cells[3], workload.shares ?? '–');
+  cells[3].classList.toggle('zero', workload.shares === undefined);
   setText(cells[4], workload.cloud === 0 && workload.billedCPU === '0' ? '–'
     : `${workload.billedCPU} CPU, ${workload.billedMemory}`);
 }
@@ -247,6 +247,11 @@ function explained(pod, open) {
     body.append(element('div', {}, element('h3', {}, 'Size in the cloud'), element('p', {},
       `${pod.size.billedCPU} vCPU, ${pod.size.billedMemory} ` +
       `(requested: ${pod.size.requestedCPU}, ${pod.size.requestedMemory})`)));
+  }
+  if (pod.wait?.left) body.append(element('p', {}, `It may burst in ${pod.wait.left}, at ${pod.wait.until}.`));
+  if (pod.settings?.length) {
+    body.append(element('div', {}, element('h3', {}, 'The settings stand on'), element('ul', {},
+      ...pod.settings.map((s) => element('li', {}, name(`${s.key}=${s.value}`), ': ', name(s.from))))));
   }
   const holders = pod.quota?.holders ?? [];
   if (holders.length > 0) {
