@@ -49,25 +49,25 @@ func TestOwnersAreFoundWithEmptyAndFilledCaches(t *testing.T) {
 		"empty caches": newSource(t, client), "filled caches": watching,
 	} {
 		t.Run(name, func(t *testing.T) {
-			labels, err := source.Labels(t.Context(), &pod)
+			workload, err := source.Workload(t.Context(), &pod)
 			require.NoError(t, err)
-			assert.Equal(t, "auto", labels[policy.BurstLabel])
+			assert.Equal(t, "auto", workload.Labels[policy.BurstLabel])
 
-			labels, _, err = source.Namespace(t.Context(), ns)
+			labels, _, err := source.Namespace(t.Context(), ns)
 			require.NoError(t, err)
 			assert.Equal(t, "shop", labels["team"])
 
 			another := pod.DeepCopy()
 			another.OwnerReferences[0].UID = "of-an-earlier-object-with-the-same-name"
-			labels, err = source.Labels(t.Context(), another)
+			workload, err = source.Workload(t.Context(), another)
 			require.NoError(t, err)
-			assert.Nil(t, labels)
+			assert.Nil(t, workload.Labels)
 
 			gone := pod.DeepCopy()
 			gone.OwnerReferences[0].Name = "gone"
-			labels, err = source.Labels(t.Context(), gone)
+			workload, err = source.Workload(t.Context(), gone)
 			require.NoError(t, err)
-			assert.Nil(t, labels)
+			assert.Nil(t, workload.Labels)
 
 			_, _, err = source.Namespace(t.Context(), "no-such-namespace")
 			require.ErrorContains(t, err, "looking up namespace no-such-namespace")
@@ -112,8 +112,8 @@ func TestALookUpOfOwnersThatFormACycleEnds(t *testing.T) {
 	require.NoError(t, err)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, OwnerReferences: job.OwnerReferences}}
 
-	labels, err := newSource(t, client).Labels(t.Context(), pod)
+	workload, err := newSource(t, client).Workload(t.Context(), pod)
 
 	require.NoError(t, err)
-	assert.Nil(t, labels)
+	assert.Nil(t, workload.Labels)
 }

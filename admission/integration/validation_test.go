@@ -56,8 +56,9 @@ func TestRejectionsAsKubectlPrintsThem(t *testing.T) {
 	for name, test := range map[string]struct{ manifest, printed string }{
 		"a Deployment with a malformed quota": {
 			deployment("", `LOCAL_REPLICAS: "two"`),
-			`The Deployment "x" is invalid: spec.template.metadata.annotations[LOCAL_REPLICAS]: Invalid value: "two": ` +
-				`must be a whole number from 0 to 2147483647, such as "1"` + "\n",
+			`The Deployment "x" is invalid: spec.template.metadata.annotations[LOCAL_REPLICAS]: ` +
+				`Invalid value: "two": ` +
+				policy.AmountRight + "\n",
 		},
 		"a Job with every key malformed": {
 			manifest("batch/v1", "Job", "enfroce", strings.Replace(jobTemplate, "template: {", `template: {metadata: {`+
@@ -67,8 +68,9 @@ func TestRejectionsAsKubectlPrintsThem(t *testing.T) {
 				`* metadata.labels[virtual-kubelet.io/burst-to-cci]: Invalid value: "enfroce": ` +
 				`must be one of enforce, localPrefer, auto, off` + "\n" +
 				`* spec.template.metadata.annotations[LOCAL_REPLICAS]: Invalid value: "-1": ` +
-				`must be a whole number from 0 to 2147483647, such as "1"` + "\n" +
-				`* spec.template.metadata.annotations[AUTO_SCALE_EKS]: Invalid value: "yes": must be "true" or "false"` + "\n" +
+				policy.AmountRight + "\n" +
+				`* spec.template.metadata.annotations[AUTO_SCALE_EKS]: Invalid value: "yes": ` +
+				`must be "true" or "false"` + "\n" +
 				`* spec.template.metadata.annotations[coordinator.cci.io/hostpath-replacement][0].policyType: ` +
 				`Invalid value: "delete": must be remove or replaceByEmptyDir` + "\n",
 		},
@@ -131,7 +133,7 @@ func TestWarningsAsKubectlPrintsThem(t *testing.T) {
 		"enforce with a volume that the cloud cannot mount": {
 			manifest("apps/v1", "Deployment", "enforce", selectorAnd("template: {metadata: {labels: {app: x}}, "+
 				"spec: {containers: [{name: c, image: web}], volumes: [{name: logs, hostPath: {path: /var/log}}]}}")),
-			"Warning: spec.template.spec: the burst label is enforce, but the cloud cannot run this Pod, so it stays on local " +
+			"Warning: spec.template.spec: the burst label is enforce, but the cloud cannot run this Pod, so it stays " +
 				"nodes: HostPath: volume logs is a hostPath: set its replacement in the cloud with annotation " +
 				"coordinator.cci.io/hostpath-replacement\ndeployment.apps/x created\n",
 		},
@@ -158,14 +160,17 @@ func TestWarningsAsKubectlPrintsThem(t *testing.T) {
 				"spec: {containers: [{name: c, image: web}]}\n---\n" +
 				strings.Replace(manifest("apps/v1", "Deployment", "", selectorAnd(template(`LOCAL_REPLICA: "1"`))),
 					"{name: x", "{name: typo", 1),
-			"Warning: metadata.labels[virtual-kubelet.io/burst-to-cc]: has no effect, because Spillway has no such key: " +
+			"Warning: metadata.labels[virtual-kubelet.io/burst-to-cc]: has no effect, because Spillway has no such " +
+				"key: " +
 				"the most similar one is virtual-kubelet.io/burst-to-cci\npod/typo created\n" +
-				"Warning: spec.template.metadata.annotations[LOCAL_REPLICA]: has no effect, because Spillway has no such " +
+				"Warning: spec.template.metadata.annotations[LOCAL_REPLICA]: has no effect, because Spillway has no " +
 				"key: the most similar one is LOCAL_REPLICAS\ndeployment.apps/typo created\n",
 		},
 		"a mistyped key of a Namespace": {
-			"apiVersion: v1\nkind: Namespace\nmetadata: {name: mistyped, annotations: {spillway.io/cloud-limit: pods=1}}",
-			"Warning: metadata.annotations[spillway.io/cloud-limit]: has no effect, because Spillway has no such key: " +
+			"apiVersion: v1\nkind: Namespace\n" +
+				"metadata: {name: mistyped, annotations: {spillway.io/cloud-limit: pods=1}}",
+			"Warning: metadata.annotations[spillway.io/cloud-limit]: has no effect, because Spillway has no such " +
+				"key: " +
 				"the most similar one is spillway.io/cloud-limits\nnamespace/mistyped created\n",
 		},
 		"a key of Spillway's own programs on a Pod": {
@@ -198,7 +203,8 @@ func TestAWorkloadThatWasMalformedBeforeKeepsWorking(t *testing.T) {
 	p := validated(t)
 	client := trial.Client().AppsV1().Deployments(ns)
 	patch := func(text string) error {
-		_, err := client.Patch(context.Background(), "x", types.StrategicMergePatchType, []byte(text), metav1.PatchOptions{})
+		_, err := client.Patch(
+			context.Background(), "x", types.StrategicMergePatchType, []byte(text), metav1.PatchOptions{})
 		return err
 	}
 
@@ -256,9 +262,11 @@ func TestObjectsOfEveryKindThatWereMalformedBeforeCanBeEdited(t *testing.T) {
 			}
 			printed, err := patch(`{"metadata":{"labels":{"team":"shop"}}}`)
 			require.NoError(t, err, printed)
-			assert.Contains(t, printed, `Warning: metadata.labels[virtual-kubelet.io/burst-to-cci]: Invalid value: "always": `+
+			assert.Contains(t, printed, `Warning: metadata.labels[virtual-kubelet.io/burst-to-cci]: `+
+				`Invalid value: "always": `+
 				`must be one of enforce, localPrefer, auto, off; this error existed before the update`)
-			for _, finalizers := range []string{`["example.com/wait"]`, "null"} { // As the garbage collector and controllers do.
+			// As the garbage collector and controllers do.
+			for _, finalizers := range []string{`["example.com/wait"]`, "null"} {
 				printed, err = patch(`{"metadata":{"finalizers":` + finalizers + `}}`)
 				require.NoError(t, err, printed)
 				assert.NotContains(t, printed, "Warning")

@@ -207,7 +207,7 @@ func TestTheUserGetsWarningsAboutMalformedKeys(t *testing.T) {
 	assert.Equal(t, outline{Label: "enfroce"}, outlineOf(created))
 	assert.Equal(t, []string{
 		`virtual-kubelet.io/burst-to-cci: invalid value "enfroce": must be one of enforce, localPrefer, auto, off`,
-		`LOCAL_REPLICAS: invalid value "many": must be a whole number from 0 to 2147483647, such as "1"`,
+		`LOCAL_REPLICAS: invalid value "many": ` + policy.AmountRight,
 		`coordinator.cci.io/hostpath-replacement[0].policyType: invalid value "delete": ` +
 			`must be remove or replaceByEmptyDir`,
 		`coordinator.cci.io/hostpath-replacement[1].name: must be the name of a volume or "*"`,

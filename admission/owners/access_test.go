@@ -51,9 +51,9 @@ func TestOwnersThatCannotBeReadHaveNoLabels(t *testing.T) {
 	})
 	label := func() string {
 		t.Helper()
-		labels, err := s.Labels(t.Context(), podOf(toRollout))
+		workload, err := s.Workload(t.Context(), podOf(toRollout))
 		require.NoError(t, err)
-		return labels[policy.BurstLabel]
+		return workload.Labels[policy.BurstLabel]
 	}
 	for range 100 {
 		assert.Empty(t, label())
@@ -92,9 +92,9 @@ func TestAFurtherKindThatCannotBeListedDelaysNothing(t *testing.T) {
 			})
 			s := newSource(t, client, timeout, &logs)
 			run(t, s) // It returns when the Source is ready.
-			labels, err := s.Labels(t.Context(), podOf(toStatefulSet))
+			workload, err := s.Workload(t.Context(), podOf(toStatefulSet))
 			require.NoError(t, err)
-			assert.Equal(t, "auto", labels[policy.BurstLabel])
+			assert.Equal(t, "auto", workload.Labels[policy.BurstLabel])
 			logged := func() bool { return strings.Contains(logs.String(), test.want) }
 			require.Eventually(t, logged, timeout, time.Millisecond)
 		})
@@ -116,7 +116,7 @@ func TestAnotherErrorThanAMissingRightFailsALookUp(t *testing.T) {
 	client.PrependReactor("get", "rollouts", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("connection refused")
 	})
-	_, err := s.Labels(t.Context(), podOf(toRollout))
+	_, err := s.Workload(t.Context(), podOf(toRollout))
 	require.ErrorContains(t, err, "connection refused")
 	assert.Equal(t, metav1.StatusReasonUnknown, apierrors.ReasonForError(err))
 }

@@ -1,6 +1,6 @@
 // Package owners finds what a Pod belongs to: its namespace and the controllers behind it, such as a Deployment or a
-// CronJob, with their labels. It caches metadata only, reads objects that its caches lack from the API server, and
-// decides nothing.
+// CronJob, with their labels and the annotations that Pods inherit. It caches metadata only, reads objects that its
+// caches lack from the API server, and decides nothing.
 package owners
 
 import (
@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/spillway-k8s/spillway/internal/evaluation"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -29,8 +30,9 @@ import (
 const maxOwners = 5
 
 var (
-	namespaces = corev1.SchemeGroupVersion.WithResource("namespaces")
-	pods       = corev1.SchemeGroupVersion.WithResource("pods")
+	namespaces  = corev1.SchemeGroupVersion.WithResource("namespaces")
+	pods        = corev1.SchemeGroupVersion.WithResource("pods")
+	replicaSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}
 )
 
 // ofKubernetes are the kinds of Kubernetes that may have a burst label (source: CCE bursting), and the kinds between
@@ -38,7 +40,7 @@ var (
 var ofKubernetes = map[schema.GroupKind]schema.GroupVersionResource{
 	{Kind: "Pod"}:                        pods,
 	{Kind: "ReplicationController"}:      corev1.SchemeGroupVersion.WithResource("replicationcontrollers"),
-	{Group: "apps", Kind: "ReplicaSet"}:  {Group: "apps", Version: "v1", Resource: "replicasets"},
+	{Group: "apps", Kind: "ReplicaSet"}:  replicaSets,
 	{Group: "apps", Kind: "Deployment"}:  {Group: "apps", Version: "v1", Resource: "deployments"},
 	{Group: "apps", Kind: "StatefulSet"}: {Group: "apps", Version: "v1", Resource: "statefulsets"},
 	{Group: "batch", Kind: "Job"}:        {Group: "batch", Version: "v1", Resource: "jobs"},
@@ -112,7 +114,7 @@ func New(c Config) (*Source, error) {
 func strip(obj any) (any, error) {
 	if object, ok := obj.(*metav1.PartialObjectMetadata); ok {
 		object.ManagedFields = nil
-		maps.DeleteFunc(object.Annotations, func(key, _ string) bool { return !strings.HasPrefix(key, policy.Prefix) })
+		maps.DeleteFunc(object.Annotations, func(key, _ string) bool { return !isOurs(key) })
 		if len(object.Annotations) == 0 {
 			object.Annotations = nil
 		}
@@ -139,34 +141,65 @@ func (s *Source) Ready() bool {
 	return true
 }
 
-// Labels returns the labels of the nearest owner of the Pod that has a burst label, nil if there is none or if the
-// owner is gone. It may call the API server, for the timeout of New at most. It returns an error if the look-up
-// fails.
-func (s *Source) Labels(ctx context.Context, pod *corev1.Pod) (map[string]string, error) {
+// isOurs reports whether the key of an annotation is one of Spillway.
+func isOurs(key string) bool {
+	return strings.HasPrefix(key, policy.Prefix) || key == policy.LocalReplicasAnnotation
+}
+
+// Workload returns what the owners of the Pod say about it. It may call the API server, for the timeout of New at most.
+// It returns an error if the look-up fails.
+//
+// What an owner that is gone or cannot be read has said is not known. What the Pod has copied from it then still
+// counts.
+func (s *Source) Workload(ctx context.Context, pod *corev1.Pod) (evaluation.Workload, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	return s.labels(pod, func(o owner) (*metav1.PartialObjectMetadata, error) {
+	return s.workload(pod, func(o owner) (*metav1.PartialObjectMetadata, error) {
 		return s.get(ctx, o.resource, pod.Namespace, o.name, o.uid)
 	})
 }
 
-// InheritsMalformed reports whether the Pod takes its burst mode from an owner whose label is malformed. It reads the
-// caches only and does not block.
-func (s *Source) InheritsMalformed(pod *corev1.Pod) bool {
-	if policy.HasBurstLabel(pod.Labels) {
-		return false
-	}
-	inherited, err := s.labels(pod, func(o owner) (*metav1.PartialObjectMetadata, error) {
+// CachedWorkload is Workload without calls to the API server. It does not block. What the caches lack counts as gone.
+func (s *Source) CachedWorkload(pod *corev1.Pod) evaluation.Workload {
+	w, _ := s.workload(pod, func(o owner) (*metav1.PartialObjectMetadata, error) { // It returns no other error.
 		if object := s.cached(o.resource, pod.Namespace, o.name, o.uid); object != nil {
 			return object, nil
 		}
 		return nil, apierrors.NewNotFound(o.resource.GroupResource(), o.name)
 	})
-	if err != nil {
+	return w
+}
+
+// InheritsMalformed reports whether a malformed key of an owner or of the namespace counts for the Pod. It reads the
+// caches only and does not block. Keys have no effect on the Pods of a DaemonSet.
+func (s *Source) InheritsMalformed(pod *corev1.Pod) bool {
+	if owner := metav1.GetControllerOfNoCopy(pod); owner != nil && owner.Kind == "DaemonSet" {
 		return false
 	}
-	_, err = policy.ParseMode(inherited)
-	return err != nil
+	w := s.CachedWorkload(pod)
+	if !policy.HasBurstLabel(pod.Labels) {
+		if _, err := policy.ParseMode(w.Labels); err != nil {
+			return true
+		}
+	}
+	others := policy.Inherit(nil, w.Annotations, s.CachedNamespace(pod.Namespace))
+	if len(others) == 0 {
+		return false
+	}
+	values := policy.Inherit(pod.Annotations, w.Annotations, others)
+	_, sharesErr := policy.ParseShares(values)
+	_, _, waitErr := policy.ParseBurstAfter(values)
+	_, _, wayHomeErr := policy.ParseWayHome(values)
+	return sharesErr != nil || waitErr != nil || wayHomeErr != nil
+}
+
+// CachedNamespace returns the annotations of a namespace whose keys are Spillway's, nil if the cache lacks it. It does
+// not block. The caller must not change them.
+func (s *Source) CachedNamespace(name string) map[string]string {
+	if object := s.cached(namespaces, "", name, ""); object != nil {
+		return object.Annotations
+	}
+	return nil
 }
 
 // owner identifies the controller of an object, in the namespace of that object.
@@ -176,33 +209,92 @@ type owner struct {
 	uid      types.UID
 }
 
-// labels follows the chain of owners of a Pod, each of which find returns.
-func (s *Source) labels(
+// workload follows the chain of owners of a Pod, each of which find returns.
+func (s *Source) workload(
 	pod *corev1.Pod, find func(owner) (*metav1.PartialObjectMetadata, error),
-) (map[string]string, error) {
+) (evaluation.Workload, error) {
+	w := evaluation.Workload{Annotations: map[string]string{}}
 	var object metav1.Object = pod
 	for range maxOwners {
-		reference := metav1.GetControllerOf(object)
+		reference := metav1.GetControllerOfNoCopy(object)
 		if reference == nil {
-			return nil, nil
+			return w, nil
 		}
 		resource, ok := s.resources[schema.FromAPIVersionAndKind(reference.APIVersion, reference.Kind).GroupKind()]
 		if !ok {
-			return nil, nil
+			return w, nil
 		}
 		found, err := find(owner{resource, reference.Name, reference.UID})
 		if apierrors.IsNotFound(err) {
-			return nil, nil
+			keepCopies(w.Annotations, pod.Annotations)
+			return w, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("looking up %s %s/%s: %w", reference.Kind, pod.Namespace, reference.Name, err)
+			return evaluation.Workload{}, fmt.Errorf(
+				"looking up %s %s/%s: %w", reference.Kind, pod.Namespace, reference.Name, err)
 		}
-		if policy.HasBurstLabel(found.Labels) {
-			return found.Labels, nil
+		if w.Labels == nil && policy.HasBurstLabel(found.Labels) {
+			w.Labels = found.Labels
+		}
+		if annotationsCount(resource, found) {
+			add(&w, found.Annotations, reference)
 		}
 		object = found
 	}
-	return nil, nil
+	return w, nil
+}
+
+// annotationsCount reports whether Pods inherit the annotations of an owner.
+//
+// Those of a ReplicaSet that has a controller do not count. The Deployment controller copies the annotations of a
+// Deployment to its ReplicaSets and removes none of them when they are removed from the Deployment, and so does Argo
+// Rollouts: the copy would win over what the user has changed. (Kubernetes, pkg/controller/deployment/util,
+// SetNewReplicaSetAnnotations.)
+//
+// Those of a Pod do not count either. They are about the Pod itself: that one driver stays local says nothing about its
+// executors.
+func annotationsCount(resource schema.GroupVersionResource, object *metav1.PartialObjectMetadata) bool {
+	switch resource {
+	case pods:
+		return false
+	case replicaSets:
+		return metav1.GetControllerOfNoCopy(object) == nil
+	}
+	return true
+}
+
+// inherited are the annotations of owners that count for their Pods.
+var inherited = policy.InheritedAnnotations()
+
+// add adds the annotations of an owner that no nearer owner has.
+func add(w *evaluation.Workload, annotations map[string]string, of *metav1.OwnerReference) {
+	if len(annotations) == 0 {
+		return
+	}
+	for _, key := range inherited {
+		value, ok := annotations[key]
+		if _, nearer := w.Annotations[key]; !ok || nearer {
+			continue
+		}
+		if w.Places == nil {
+			w.Places = map[string]string{}
+		}
+		w.Annotations[key], w.Places[key] = value, of.Kind+" "+of.Name
+	}
+}
+
+// keepCopies adds what a Pod has copied.
+func keepCopies(to, pod map[string]string) {
+	if pod[policy.InheritedAnnotation] == "" {
+		return
+	}
+	own := policy.Inherit(pod, map[string]string{}, nil)
+	for key, value := range policy.Inherit(pod, nil, nil) {
+		_, isOwn := own[key]
+		if _, known := to[key]; !isOwn && !known {
+			to[key] = value
+		}
+	}
 }
 
 // Namespace returns the labels of a namespace, and its annotations whose keys are Spillway's. It may call the API
@@ -269,8 +361,9 @@ func cachedPod(pod *corev1.Pod, uid types.UID) *metav1.PartialObjectMetadata {
 	return &metav1.PartialObjectMetadata{ObjectMeta: pod.ObjectMeta}
 }
 
-// OnChange calls changed with a namespace when a burst label of an owner in it, its own label about bursting, or an
-// annotation of it whose key is Spillway's changes. It does so until stop is called. changed must not block.
+// OnChange calls changed with a namespace when a burst label of an owner in it or an annotation that Pods inherit from
+// it changes, its own label about bursting, or an annotation of it whose key is Spillway's. It does so until stop is
+// called. changed must not block.
 func (s *Source) OnChange(changed func(namespace string)) (stop func() error, err error) {
 	var registered []func() error
 	stop = func() error {
@@ -314,5 +407,27 @@ func changedNamespace(resource schema.GroupVersionResource, before, after any) (
 			return namespace, true
 		}
 	}
+	if resource != namespaces && annotationsChanged(resource, was, is) {
+		return namespace, true
+	}
 	return "", false
+}
+
+// annotationsChanged reports whether an update changes what Pods inherit from an owner. A ReplicaSet that gets or loses
+// its controller counts from then on, or no longer (annotationsCount).
+func annotationsChanged(resource schema.GroupVersionResource, was, is *metav1.PartialObjectMetadata) bool {
+	value := func(object *metav1.PartialObjectMetadata, key string) (string, bool) {
+		if !annotationsCount(resource, object) {
+			return "", false
+		}
+		value, ok := object.Annotations[key]
+		return value, ok
+	}
+	for _, key := range inherited {
+		before, had := value(was, key)
+		if after, has := value(is, key); had != has || before != after {
+			return true
+		}
+	}
+	return false
 }

@@ -194,9 +194,9 @@ func TestLabels(t *testing.T) {
 				if caches == "filled" {
 					run(t, s)
 				}
-				labels, err := s.Labels(t.Context(), test.pod)
+				workload, err := s.Workload(t.Context(), test.pod)
 				require.NoError(t, err)
-				assert.Equal(t, test.want, labels[policy.BurstLabel], caches)
+				assert.Equal(t, test.want, workload.Labels[policy.BurstLabel], caches)
 			}
 			if test.want == "" {
 				return
@@ -204,7 +204,7 @@ func TestLabels(t *testing.T) {
 			// The caches of further kinds may be filled later.
 			require.EventuallyWithT(t, func(c *assert.CollectT) {
 				client.ClearActions()
-				_, err := s.Labels(t.Context(), test.pod)
+				_, err := s.Workload(t.Context(), test.pod)
 				require.NoError(c, err)
 				for _, action := range client.Actions() {
 					assert.NotEqual(c, "get", action.GetVerb(), "with filled caches, the API server is not called")
@@ -214,12 +214,107 @@ func TestLabels(t *testing.T) {
 	}
 }
 
+// annotated returns the object with annotations, given as keys and values.
+func annotated(o *metav1.PartialObjectMetadata, pairs ...string) *metav1.PartialObjectMetadata {
+	o.Annotations = map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		o.Annotations[pairs[i]] = pairs[i+1]
+	}
+	return o
+}
+
+func TestInheritedAnnotations(t *testing.T) {
+	const (
+		replicas = policy.LocalReplicasAnnotation
+		floor    = policy.LocalMinAnnotation
+		after    = policy.BurstAfterAnnotation
+	)
+	deployment := func(pairs ...string) *metav1.PartialObjectMetadata {
+		return annotated(object("apps/v1", "Deployment", "web", ""), pairs...)
+	}
+	replicaSet := func(owner *metav1.OwnerReference, pairs ...string) *metav1.PartialObjectMetadata {
+		if owner == nil {
+			return annotated(object("apps/v1", "ReplicaSet", "web-1", ""), pairs...)
+		}
+		return annotated(object("apps/v1", "ReplicaSet", "web-1", "", *owner), pairs...)
+	}
+	copied := func(pod *corev1.Pod) *corev1.Pod {
+		pod.Annotations = map[string]string{replicas: "2", floor: "1", policy.InheritedAnnotation: replicas}
+		return pod
+	}
+	type annotations = map[string]string
+	for name, test := range map[string]struct {
+		objects []*metav1.PartialObjectMetadata
+		pod     *corev1.Pod
+		want    annotations
+		places  annotations
+	}{
+		"of a StatefulSet": {
+			objects(annotated(object("apps/v1", "StatefulSet", "db", "auto"), floor, "1", "team", "shop")),
+			podOf(toStatefulSet), annotations{floor: "1"}, annotations{floor: "StatefulSet db"},
+		},
+		"of a Deployment and not the copies on its ReplicaSet": {
+			objects(replicaSet(&toDeployment, replicas, "1"), deployment(replicas, "3")),
+			podOf(toReplicaSet), annotations{replicas: "3"}, annotations{replicas: "Deployment web"},
+		},
+		"not what was removed from a Deployment and its ReplicaSet still has": {
+			objects(replicaSet(&toDeployment, replicas, "1"), deployment()), podOf(toReplicaSet), annotations{}, nil,
+		},
+		"of a ReplicaSet without a controller": {
+			objects(replicaSet(nil, replicas, "1")),
+			podOf(toReplicaSet), annotations{replicas: "1"}, annotations{replicas: "ReplicaSet web-1"},
+		},
+		"key by key of the nearest owner": {
+			objects(annotated(object("batch/v1", "Job", "backup-1", "", toCronJob), floor, "1"),
+				annotated(object("batch/v1", "CronJob", "backup", ""), floor, "2", after, "90s")),
+			podOf(toJob), annotations{floor: "1", after: "90s"},
+			annotations{floor: "Job backup-1", after: "CronJob backup"},
+		},
+		"of an owner beyond one with a burst label": {
+			objects(object("batch/v1", "Job", "backup-1", "auto", toCronJob),
+				annotated(object("batch/v1", "CronJob", "backup", ""), floor, "2")),
+			podOf(toJob), annotations{floor: "2"}, annotations{floor: "CronJob backup"},
+		},
+		"of what owns a Pod that owns others, and not of that Pod": {
+			objects(annotated(object("apps/v1", "StatefulSet", "db", "", toLeader), after, "1s")),
+			podOf(toStatefulSet), annotations{after: "1s"}, annotations{after: "StatefulSet db"},
+		},
+		"none without an owner": {nil, copied(podOf()), annotations{}, nil},
+		"the copies of a Pod whose owner is gone stay": {
+			nil, copied(podOf(toStatefulSet)), annotations{replicas: "2"}, nil,
+		},
+		"the copies of a Pod whose Deployment is gone stay": {
+			objects(replicaSet(&toDeployment, replicas, "1")), copied(podOf(toReplicaSet)),
+			annotations{replicas: "2"}, nil,
+		},
+		"a nearer owner overrides the copies of what is gone": {
+			objects(annotated(object("batch/v1", "Job", "backup-1", "", toCronJob), replicas, "5")),
+			copied(podOf(toJob)), annotations{replicas: "5"}, annotations{replicas: "Job backup-1"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, s := source(t, test.objects...)
+			for _, caches := range []string{"empty", "filled"} {
+				if caches == "filled" {
+					run(t, s)
+					cached := s.CachedWorkload(test.pod)
+					assert.Equal(t, test.want, cached.Annotations)
+				}
+				workload, err := s.Workload(t.Context(), test.pod)
+				require.NoError(t, err)
+				assert.Equal(t, test.want, workload.Annotations, caches)
+				assert.Equal(t, test.places, workload.Places, caches)
+			}
+		})
+	}
+}
+
 func TestLookUpsReturnTheErrorOfTheAPIServer(t *testing.T) {
 	client, s := source(t)
 	client.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("connection refused")
 	})
-	_, err := s.Labels(t.Context(), podOf(toStatefulSet))
+	_, err := s.Workload(t.Context(), podOf(toStatefulSet))
 	require.EqualError(t, err, "looking up StatefulSet shop/db: connection refused")
 	_, _, err = s.Namespace(t.Context(), "shop")
 	require.EqualError(t, err, "looking up namespace shop: connection refused")
@@ -242,20 +337,37 @@ func TestNamespace(t *testing.T) {
 }
 
 func TestInheritsMalformed(t *testing.T) {
-	_, s := source(t, object("apps/v1", "StatefulSet", "db", "x"), object("batch/v1", "Job", "backup-1", "auto"))
+	malformed := annotated(namespace(nil), policy.BurstAfterAnnotation, "soon")
+	malformed.Name = "malformed"
+	toWaiting := reference("apps/v1", "StatefulSet", "waiting")
+	_, s := source(t, object("apps/v1", "StatefulSet", "db", "x"), object("batch/v1", "Job", "backup-1", "auto"),
+		annotated(object("apps/v1", "StatefulSet", "waiting", ""), policy.LocalMinAnnotation, "3"), malformed)
 	assert.False(t, s.InheritsMalformed(podOf(toStatefulSet)), "only the caches count")
 	run(t, s)
 	own := podOf(toStatefulSet)
 	own.Labels = map[string]string{policy.BurstLabel: "auto"}
+	contradicts := podOf(toWaiting)
+	contradicts.Annotations = map[string]string{policy.LocalMaxAnnotation: "1"}
+	overrides := podOf(toWaiting)
+	overrides.Annotations = map[string]string{policy.LocalMinAnnotation: "1"}
+	daemon := podOf(reference("apps/v1", "DaemonSet", "agent"))
+	daemon.Namespace = "malformed"
+	bare := podOf()
+	bare.Namespace = "malformed"
 	for name, test := range map[string]struct {
 		pod  *corev1.Pod
 		want bool
 	}{
-		"from an owner with a malformed label":           {podOf(toStatefulSet), true},
-		"not from an owner with a valid label":           {podOf(toJob), false},
-		"not if the Pod has a label, which overrides it": {own, false},
-		"not without an owner":                           {podOf(), false},
-		"not from an owner that the cache lacks":         {podOf(toReplicaSet), false},
+		"an annotation of an owner that contradicts the Pod's": {contradicts, true},
+		"not if the Pod's own overrides it":                    {overrides, false},
+		"not a valid annotation":                               {podOf(toWaiting), false},
+		"an annotation of the namespace":                       {bare, true},
+		"not for a Pod of a DaemonSet":                         {daemon, false},
+		"from an owner with a malformed label":                 {podOf(toStatefulSet), true},
+		"not from an owner with a valid label":                 {podOf(toJob), false},
+		"not if the Pod has a label, which overrides it":       {own, false},
+		"not without an owner":                                 {podOf(), false},
+		"not from an owner that the cache lacks":               {podOf(toReplicaSet), false},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, test.want, s.InheritsMalformed(test.pod)) })
 	}
@@ -307,6 +419,22 @@ func TestChangedNamespace(t *testing.T) {
 		"nothing changes": {
 			before: labels(policy.BurstLabel), after: labels(policy.BurstLabel),
 		},
+		"shares are added": {
+			before: labels(), after: annotated(labels(), policy.LocalReplicasAnnotation, "1"), want: "shop",
+		},
+		"shares change": {
+			before: annotated(labels(), policy.CloudMaxAnnotation, "1"),
+			after:  annotated(labels(), policy.CloudMaxAnnotation, "2"), want: "shop",
+		},
+		"a time to wait is removed": {
+			before: annotated(labels(), policy.BurstAfterAnnotation, "1s"), after: labels(), want: "shop",
+		},
+		"an annotation that is not inherited is added": {
+			before: labels(), after: annotated(labels(), policy.CloudLimitsAnnotation, "pods=1"),
+		},
+		"a namespace gets shares": {
+			true, labels(), annotated(labels(), policy.LocalReplicasAnnotation, "1"), "db",
+		},
 		"a namespace enforces":                    {true, labels(), labels(policy.NamespaceEnforceLabel), "db"},
 		"a namespace gets a label without effect": {true, labels(), labels(policy.BurstLabel), ""},
 		"a namespace gets limits":                 {true, labels(), limited, "db"},
@@ -324,11 +452,34 @@ func TestChangedNamespace(t *testing.T) {
 	}
 }
 
+// The Deployment controller copies annotations to ReplicaSets: such a change is not one of what Pods inherit.
+func TestOnlyAReplicaSetWithoutAControllerReportsAnnotations(t *testing.T) {
+	free := annotated(object("apps/v1", "ReplicaSet", "web-1", ""), policy.LocalReplicasAnnotation, "1")
+	owned := annotated(object("apps/v1", "ReplicaSet", "web-1", "", toDeployment), policy.LocalReplicasAnnotation, "1")
+	for name, test := range map[string]struct {
+		before, after *metav1.PartialObjectMetadata
+		want          bool
+	}{
+		"with a controller":  {object("apps/v1", "ReplicaSet", "web-1", "", toDeployment), owned, false},
+		"without one":        {object("apps/v1", "ReplicaSet", "web-1", ""), free, true},
+		"it gets one":        {free, owned, true},
+		"it loses one":       {owned, free, true},
+		"it has it all time": {owned, owned.DeepCopy(), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, ok := changedNamespace(replicaSets, test.before, test.after)
+			assert.Equal(t, test.want, ok)
+		})
+	}
+}
+
 func TestStripKeepsLabelsOwnersAndOurAnnotations(t *testing.T) {
 	o := object("apps/v1", "ReplicaSet", "web-1", "auto", toDeployment)
 	want := o.DeepCopy()
-	want.Annotations = map[string]string{policy.CloudLimitsAnnotation: "pods=1"}
-	o.Annotations = map[string]string{"a": "b", policy.CloudLimitsAnnotation: "pods=1"}
+	want.Annotations = map[string]string{policy.CloudLimitsAnnotation: "pods=1", policy.LocalReplicasAnnotation: "1"}
+	o.Annotations = map[string]string{
+		"a": "b", policy.CloudLimitsAnnotation: "pods=1", policy.LocalReplicasAnnotation: "1",
+	}
 	o.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m"}}
 	got, err := strip(o)
 	require.NoError(t, err)
@@ -343,7 +494,7 @@ func TestALookUpEndsAtItsTimeout(t *testing.T) {
 	require.NoError(t, err)
 	started := time.Now()
 
-	_, err = newSource(t, client, 100*time.Millisecond, io.Discard).Labels(t.Context(), podOf(toStatefulSet))
+	_, err = newSource(t, client, 100*time.Millisecond, io.Discard).Workload(t.Context(), podOf(toStatefulSet))
 
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, "looking up StatefulSet shop/db")

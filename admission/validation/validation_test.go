@@ -121,6 +121,11 @@ func TestEveryMalformedKeyIsAnErrorOnEveryKind(t *testing.T) {
 		policy.OnSoldOutAnnotation:     {annotations: map[string]string{policy.OnSoldOutAnnotation: "leave"}},
 		policy.ServicesAnnotation:      {annotations: map[string]string{policy.ServicesAnnotation: "Proxy"}},
 		policy.ReservedPortsAnnotation: {annotations: map[string]string{policy.ReservedPortsAnnotation: "http"}},
+		policy.LocalMinAnnotation:      {annotations: map[string]string{policy.LocalMinAnnotation: "one"}},
+		policy.LocalMaxAnnotation:      {annotations: map[string]string{policy.LocalMaxAnnotation: "101%"}},
+		policy.CloudMaxAnnotation:      {annotations: map[string]string{policy.CloudMaxAnnotation: "-1"}},
+		policy.BurstAfterAnnotation:    {annotations: map[string]string{policy.BurstAfterAnnotation: "soon"}},
+		policy.WayHomeAnnotation:       {annotations: map[string]string{policy.WayHomeAnnotation: "yes"}},
 		policy.BurstLabel:              {labels: map[string]string{policy.BurstLabel: "always"}},
 		policy.BurstLabelAlias:         {labels: map[string]string{policy.BurstLabelAlias: "always"}},
 	}

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,6 +58,29 @@ func mutate(pod *corev1.Pod, result evaluation.Result, s schedulers.Schedulers) 
 		if !s.EveryPod {
 			requestPlacement(&out.Spec)
 		}
+	}
+	return out
+}
+
+// inherit returns the Pod with what it inherits from its owners: copies of their annotations, because the other
+// programs read the annotations of the Pod and its namespace only. Copies that a copied manifest has brought along are
+// replaced or removed. Pods that are not managed get copies too: what a workload says about waiting and returning
+// applies to them.
+func inherit(pod *corev1.Pod, result evaluation.Result) *corev1.Pod {
+	if result.Workload.Annotations == nil { // They are not known. Controller inheritance repairs the Pod.
+		return pod
+	}
+	set, remove := policy.Copies(pod.Annotations, result.Workload.Annotations)
+	if len(set)+len(remove) == 0 {
+		return pod
+	}
+	out := pod.DeepCopy()
+	if out.Annotations == nil {
+		out.Annotations = map[string]string{}
+	}
+	maps.Copy(out.Annotations, set)
+	for _, key := range remove {
+		delete(out.Annotations, key)
 	}
 	return out
 }

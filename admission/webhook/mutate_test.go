@@ -38,9 +38,11 @@ type world struct {
 	Switch string `json:"switch,omitempty"`
 	// ClaimKinds are the kinds of the volumes behind claims.
 	ClaimKinds map[string]string `json:"claims,omitempty"`
-	// Workload and NamespaceLabels are the labels of the owner and the namespace of the Pod.
-	Workload        map[string]string `json:"workload,omitempty"`
+	// WorkloadLabels and NamespaceLabels are the labels of the owner and the namespace of the Pod.
+	WorkloadLabels  map[string]string `json:"workload,omitempty"`
 	NamespaceLabels map[string]string `json:"namespace,omitempty"`
+	// WorkloadAnnotations are the annotations of the owner that the Pod inherits.
+	WorkloadAnnotations map[string]string `json:"workloadAnnotations,omitempty"`
 	// NamespaceAnnotations are the annotations of the namespace of the Pod.
 	NamespaceAnnotations map[string]string `json:"namespaceAnnotations,omitempty"`
 	// Scheduler is the scheduler that calls the extender, if it runs next to the default scheduler, and OtherSchedulers
@@ -73,11 +75,17 @@ func (w world) FindClaims(context.Context, *corev1.Pod) (map[string]string, erro
 	return w.ClaimKinds, nil
 }
 
-func (w world) Labels(context.Context, *corev1.Pod) (map[string]string, error) {
-	if mode, err := policy.ParseMode(w.Workload); err == nil && mode == policy.ModeNone {
-		return nil, w.lookup
+func (w world) Workload(context.Context, *corev1.Pod) (evaluation.Workload, error) {
+	found := evaluation.Workload{
+		Labels: w.WorkloadLabels, Annotations: map[string]string{}, Places: map[string]string{},
 	}
-	return w.Workload, w.lookup
+	if mode, err := policy.ParseMode(w.WorkloadLabels); err == nil && mode == policy.ModeNone {
+		found.Labels = nil
+	}
+	for key, value := range w.WorkloadAnnotations {
+		found.Annotations[key], found.Places[key] = value, "Deployment web"
+	}
+	return found, w.lookup
 }
 
 func (w world) Namespace(context.Context, string) (labels, annotations map[string]string, err error) {

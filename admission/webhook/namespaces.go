@@ -20,7 +20,7 @@ import (
 func namespaceEntry(client admissionregistrationv1.WebhookClientConfig) admissionregistrationv1.ValidatingWebhook {
 	rule := createAndUpdate("", "namespaces")
 	rule.Scope = new(admissionregistrationv1.ClusterScope)
-	changed := list(policy.NamespaceAnnotations()...) + ".exists(k, " +
+	changed := list(append(policy.NamespaceAnnotations(), policy.InheritedAnnotations()...)...) + ".exists(k, " +
 		"has(object.metadata.annotations) && k in object.metadata.annotations && " +
 		"(oldObject == null || !has(oldObject.metadata.annotations) || !(k in oldObject.metadata.annotations) || " +
 		"object.metadata.annotations[k] != oldObject.metadata.annotations[k]))" +
@@ -46,7 +46,8 @@ func namespaceEntry(client admissionregistrationv1.WebhookClientConfig) admissio
 // mistypedNow returns the alternative that an object gets a key that may be mistyped.
 func mistypedNow(keys string) string {
 	return fmt.Sprintf(" || has(object.metadata.%[1]s) && object.metadata.%[1]s.exists(k, %[2]s && "+
-		"(oldObject == null || !has(oldObject.metadata.%[1]s) || !(k in oldObject.metadata.%[1]s)))", keys, maybeMistyped)
+		"(oldObject == null || !has(oldObject.metadata.%[1]s) || !(k in oldObject.metadata.%[1]s)))",
+		keys, maybeMistyped)
 }
 
 // namespaceReviewer rejects Namespaces with malformed settings. It changes none.

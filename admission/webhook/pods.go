@@ -53,7 +53,7 @@ func (p *podReviewer) review(
 		if mayBurstLater(before, result, p.schedulers) {
 			before = prepared
 		}
-		mutated := withoutWritten(mutate(before, result, p.schedulers))
+		mutated := inherit(withoutWritten(mutate(before, result, p.schedulers)), result)
 		if result.Managed {
 			tracing.Mark(ctx, mutated)
 		}
@@ -66,8 +66,8 @@ func (p *podReviewer) review(
 		response.Warnings = append(response.Warnings, lines("spillway left the Pod unchanged: "+err.Error())...)
 		return response, outcomeFailed, nil
 	}
-	p.logger.Debug("reviewed a Pod", logging.Pod(request.Namespace, pod.Name, pod.UID), "generateName", pod.GenerateName,
-		"managed", result.Managed, "decision", result.Describe())
+	p.logger.Debug("reviewed a Pod", logging.Pod(request.Namespace, pod.Name, pod.UID),
+		"generateName", pod.GenerateName, "managed", result.Managed, "decision", result.Describe())
 	return patched(response)
 }
 
@@ -128,8 +128,8 @@ func (p *podReviewer) warnings(pod *corev1.Pod, result evaluation.Result) []stri
 		found = append(found, fmt.Sprintf("%s: the Pod stays on local nodes: %s", result.Reason, result.Message))
 	}
 	if !result.Forbidden() {
-		_, quota := pod.Annotations[policy.LocalReplicasAnnotation]
-		if text := p.schedulers.Warn(pod.Spec.SchedulerName, result.BurstMode, quota, result.Limited); text != "" {
+		text := p.schedulers.Warn(pod.Spec.SchedulerName, result.BurstMode, result.HasShares, result.Limited)
+		if text != "" {
 			found = append(found, lines(text)...)
 		}
 	}

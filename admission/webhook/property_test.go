@@ -3,10 +3,10 @@ package webhook
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -55,11 +55,21 @@ func TestMutatePreservesItsInvariants(t *testing.T) {
 				once, err = json.Marshal(&out)
 				require.NoError(t, err)
 			}
-			if !isSchedulable(pod) || (!v.Managed && mayStay) {
+			if !isSchedulable(pod) {
+				assert.JSONEq(t, string(raw), string(once), "a Pod that is not scheduled stays unchanged")
+				return
+			}
+			own := checkInherited(t, pod, &out, w)
+			if !v.Managed && mayStay {
+				assert.Equal(t, own, userAnnotations(&out), "an unmanaged Pod stays unchanged otherwise")
+				out.Annotations = pod.Annotations
+				once, err = json.Marshal(&out)
+				require.NoError(t, err)
 				assert.JSONEq(t, string(raw), string(once), "an unmanaged Pod stays unchanged otherwise")
 				return
 			}
 			if !v.Managed {
+				assert.Equal(t, own, userAnnotations(&out))
 				kept := pod.DeepCopy()
 				requireNodeType(&kept.Spec, corev1.NodeSelectorOpNotIn)
 				assert.Equal(t, kept.Spec, out.Spec,
@@ -69,6 +79,55 @@ func TestMutatePreservesItsInvariants(t *testing.T) {
 			checkManaged(t, pod, &out, v, w)
 		})
 	}
+}
+
+// checkInherited checks that a Pod has what its owner says and it does not say itself, and nothing that another owner
+// has said. It returns the annotations that are its own.
+func checkInherited(t *testing.T, in, out *corev1.Pod, w world) (own map[string]string) {
+	t.Helper()
+	copied := strings.Split(in.Annotations[policy.InheritedAnnotation], ",")
+	own = map[string]string{}
+	for key, value := range in.Annotations {
+		inherits := slices.Contains(policy.InheritedAnnotations(), key)
+		if key != policy.InheritedAnnotation && !(inherits && slices.Contains(copied, key)) {
+			own[key] = value
+		}
+	}
+	var want []string
+	for _, key := range policy.InheritedAnnotations() {
+		value, ok := own[key]
+		if said, inherits := w.WorkloadAnnotations[key]; !ok && inherits {
+			value, ok = said, true
+			want = append(want, key)
+		}
+		got, has := out.Annotations[key]
+		assert.Equal(t, ok, has, key)
+		assert.Equal(t, value, got, key)
+	}
+	assert.Equal(t, strings.Join(want, ","), out.Annotations[policy.InheritedAnnotation])
+	values := policy.Inherit(out.Annotations, nil, w.NamespaceAnnotations)
+	assert.Equal(t, policy.Inherit(in.Annotations, notNil(w.WorkloadAnnotations), w.NamespaceAnnotations), values,
+		"the extender, which does not know the owner, reads what admission has read")
+	return own
+}
+
+func notNil(annotations map[string]string) map[string]string {
+	if annotations == nil {
+		return map[string]string{}
+	}
+	return annotations
+}
+
+// userAnnotations returns the annotations of a Pod without what admission adds.
+func userAnnotations(pod *corev1.Pod) map[string]string {
+	own := map[string]string{}
+	copied := strings.Split(pod.Annotations[policy.InheritedAnnotation], ",")
+	for key, value := range pod.Annotations {
+		if !slices.Contains(policy.WrittenAnnotations(), key) && !slices.Contains(copied, key) {
+			own[key] = value
+		}
+	}
+	return own
 }
 
 // checkNodes checks on which nodes a Pod fits that the webhook has changed.
@@ -83,7 +142,8 @@ func checkNodes(t *testing.T, in, out *corev1.Pod, v evaluation.Result) {
 		local := policy.VirtualNode{Name: "local-1", Labels: labels}
 		enforced := in.Annotations[policy.AddedAffinityAnnotation] == "" &&
 			out.Annotations[policy.AddedAffinityAnnotation] == string(corev1.NodeSelectorOpIn)
-		assert.Equal(t, !enforced && fits(t, in, local), fits(t, out, local), "on a local node with the labels %v", labels)
+		assert.Equal(t, !enforced && fits(t, in, local), fits(t, out, local),
+			"on a local node with the labels %v", labels)
 	}
 }
 
@@ -112,18 +172,12 @@ func checkManaged(t *testing.T, in, out *corev1.Pod, v evaluation.Result, w worl
 	for i, toleration := range in.Spec.Tolerations {
 		assert.Equal(t, toleration, out.Spec.Tolerations[i], "the tolerations of the user stay")
 	}
-	annotations := maps.Clone(out.Annotations)
-	delete(annotations, policy.AddedAffinityAnnotation)
-	explanation, explained := annotations[policy.KeptLocalAnnotation]
-	delete(annotations, policy.KeptLocalAnnotation)
+	explanation, explained := out.Annotations[policy.KeptLocalAnnotation]
 	assert.Equal(t, v.StaysLocal(), explained)
 	if explained {
 		assert.Equal(t, string(v.Reason)+": "+v.Message, explanation)
 	}
-	assert.Equal(t, len(in.Annotations), len(annotations))
-	for key, value := range in.Annotations {
-		assert.Equal(t, value, annotations[key], "the annotations of the user stay")
-	}
+	assert.Equal(t, checkInherited(t, in, out, w), userAnnotations(out), "the annotations of the user stay")
 	for key, value := range in.Labels {
 		assert.Equal(t, value, out.Labels[key], "the labels of the user stay")
 	}
@@ -274,7 +328,8 @@ func some(random *rand.Rand, of map[string][]string) map[string]string {
 	var found map[string]string
 	for _, key := range []string{
 		policy.BurstLabel, policy.BurstLabelAlias, policy.NamespaceEnforceLabel, policy.LocalReplicasAnnotation,
-		policy.SwitchKey, policy.HostPathReplacementAnnotation, "app",
+		policy.SwitchKey, policy.HostPathReplacementAnnotation, policy.CloudMaxAnnotation, policy.BurstAfterAnnotation,
+		policy.InheritedAnnotation, "app",
 	} {
 		if values := of[key]; len(values) > 0 && random.IntN(3) == 0 {
 			if found == nil {
@@ -296,9 +351,16 @@ func randomWorld(random *rand.Rand) world {
 		Switch:          pick(random, "", "true", "false", "maybe"),
 		ClaimKinds: pick(random, nil,
 			map[string]string{"data": "nas.csi.everest.io"}, map[string]string{"data": "local"}),
-		Workload: some(random, map[string][]string{
+		WorkloadLabels: some(random, map[string][]string{
 			policy.BurstLabel: modes, policy.BurstLabelAlias: modes, "app": {"web"},
 		}),
+		WorkloadAnnotations: pick(random, nil, some(random, map[string][]string{
+			policy.LocalReplicasAnnotation: {"2", "50%", "few"}, policy.CloudMaxAnnotation: {"1", "50%"},
+			policy.BurstAfterAnnotation: {"90s"},
+		})),
+		NamespaceAnnotations: pick(random, nil, nil, some(random, map[string][]string{
+			policy.LocalReplicasAnnotation: {"1"}, policy.CloudMaxAnnotation: {"0", "none"},
+		})),
 		NamespaceLabels: some(random, map[string][]string{policy.NamespaceEnforceLabel: {"enabled", "disabled"}}),
 		Nodes: pick(random, nil, []policy.VirtualNode{{Name: "virtual-0", Labels: policy.VirtualNodeLabels()}},
 			[]policy.VirtualNode{{Name: "virtual-0", Labels: map[string]string{
@@ -317,7 +379,12 @@ func randomPod(random *rand.Rand) *corev1.Pod {
 		}),
 		Annotations: some(random, map[string][]string{
 			policy.LocalReplicasAnnotation: {"0", "3", "many", ""},
-			policy.SwitchKey:               {"true", "false", "yes"},
+			policy.CloudMaxAnnotation:      {"50%"},
+			policy.BurstAfterAnnotation:    {"5s", "later"},
+			policy.InheritedAnnotation: { // A copied manifest has it.
+				policy.LocalReplicasAnnotation, policy.CloudMaxAnnotation + "," + policy.BurstAfterAnnotation, "", "x",
+			},
+			policy.SwitchKey: {"true", "false", "yes"},
 			policy.HostPathReplacementAnnotation: {
 				`[{"name":"*","policyType":"remove"}]`, `[{"name":"logs","policyType":"replaceByEmptyDir"}]`,
 				`[{"name":"logs","policyType":"replaceByEmptyDir","emptyDir":{"sizeLimit":"10Gi"}},` +

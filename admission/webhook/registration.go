@@ -162,11 +162,17 @@ var (
 	}
 )
 
-// mayBeManaged matches Pods with a burst label or a quota, Pods of a controller, which may have a burst label, and Pods
-// that tolerate virtual nodes without any key.
+// mayBeManaged matches Pods with a burst label or shares, Pods of a controller, which may have them itself, and Pods
+// that tolerate virtual nodes without any key. Pods with copies of annotations may be copies of a Pod of a controller.
+//
+// A Pod without any of these in a namespace with shares is not matched: a condition cannot read the Namespace, and each
+// Pod of every CI system would cost a request. It has no other replicas. Controller toleration keeps it on local nodes
+// if the shares need the extender.
 func mayBeManaged() admissionregistrationv1.MatchCondition {
 	return admissionregistrationv1.MatchCondition{Name: "may-have-a-burst-policy", Expression: strings.Join([]string{
-		contains("annotations", policy.LocalReplicasAnnotation),
+		"has(object.metadata.annotations) && " +
+			list(append(policy.ShareAnnotations(), policy.InheritedAnnotation)...) +
+			".exists(k, k in object.metadata.annotations)",
 		contains("labels", policy.BurstLabel),
 		contains("labels", policy.BurstLabelAlias),
 		"has(object.metadata.ownerReferences) && " +

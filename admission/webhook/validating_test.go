@@ -10,6 +10,8 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // workloadReview returns the request body of a review of a Deployment. old is its previous version, empty at creation.
@@ -55,7 +57,7 @@ func TestWorkloadsAreRejectedInTheFormOfTheAPIServer(t *testing.T) {
 		},
 		{
 			Type: metav1.CauseTypeFieldValueInvalid, Field: "spec.template.metadata.annotations[LOCAL_REPLICAS]",
-			Message: `Invalid value: "two": must be a whole number from 0 to 2147483647, such as "1"`,
+			Message: `Invalid value: "two": ` + policy.AmountRight,
 		},
 	}}, response.Result.Details)
 	assert.InDelta(t, 1, metric(t, registry, outcomeRefused), 0)

@@ -3,6 +3,7 @@ package evaluation
 import (
 	"context"
 	"errors"
+	"maps"
 	"testing"
 	"time"
 
@@ -18,9 +19,11 @@ import (
 type cluster struct {
 	global           policy.Switch
 	owner, namespace map[string]string
-	limits           string
-	nodes            []policy.VirtualNode
-	err, claimErr    error
+	// inherited and settings are the annotations of the owner and the namespace.
+	inherited, settings map[string]string
+	limits              string
+	nodes               []policy.VirtualNode
+	err, claimErr       error
 }
 
 func (c cluster) Global() policy.Switch                { return c.global }
@@ -34,14 +37,19 @@ func (c cluster) FindClaims(_ context.Context, pod *corev1.Pod) (map[string]stri
 	return kinds, c.claimErr
 }
 
-func (c cluster) Labels(context.Context, *corev1.Pod) (map[string]string, error) {
-	return c.owner, c.err
+func (c cluster) Workload(context.Context, *corev1.Pod) (Workload, error) {
+	places := map[string]string{}
+	for key := range c.inherited {
+		places[key] = "Deployment web"
+	}
+	return Workload{Labels: c.owner, Annotations: c.inherited, Places: places}, c.err
 }
 
 func (c cluster) Namespace(_ context.Context, name string) (labels, annotations map[string]string, err error) {
 	if name == "gone" {
 		return nil, nil, errors.New("not found")
 	}
+	annotations = maps.Clone(c.settings)
 	if c.limits != "" {
 		annotations = map[string]string{policy.CloudLimitsAnnotation: c.limits}
 	}
@@ -150,10 +158,39 @@ func TestEvaluate(t *testing.T) {
 			cluster: cluster{limits: "pods=0"}, labels: burst("auto"),
 			want: want{managed: true, forbidden: true, mode: policy.ModeAuto, limited: true},
 		},
-		"owners are not looked up for a Pod with a label": {
+		"a Pod of a workload with shares is managed": {
+			cluster: cluster{inherited: quota("1")}, want: want{managed: true, mayBurst: true},
+		},
+		"a Pod of a namespace with shares is managed": {
+			cluster: cluster{settings: annotation(policy.CloudMaxAnnotation, "20%")},
+			want:    want{managed: true, mayBurst: true},
+		},
+		"a time to wait alone does not make a Pod managed": {
+			cluster: cluster{inherited: annotation(policy.BurstAfterAnnotation, "90s")}, want: want{mayBurst: true},
+		},
+		"malformed shares of the workload count as off": {cluster: cluster{inherited: quota("x")}, want: malformed},
+		"malformed shares of the workload do not count if the Pod has its own": {
+			cluster: cluster{inherited: quota("x")}, annotations: quota("1"), want: want{managed: true, mayBurst: true},
+		},
+		"a malformed time to wait of the namespace counts as off": {
+			cluster: cluster{settings: annotation(policy.BurstAfterAnnotation, "soon")},
+			want:    want{off: true, forbidden: true, errors: 1},
+		},
+		"enforce does not ignore a malformed cap of the cloud": {
+			labels: burst("enforce"), annotations: annotation(policy.CloudMaxAnnotation, "x"),
+			want: want{managed: true, off: true, forbidden: true, mode: policy.ModeEnforce, errors: 1},
+		},
+		"a copy of a manifest does not keep what its original inherited": {
+			cluster: cluster{inherited: map[string]string{}},
+			annotations: map[string]string{
+				policy.LocalReplicasAnnotation: "1", policy.InheritedAnnotation: policy.LocalReplicasAnnotation,
+			},
+			want: want{mayBurst: true},
+		},
+		"a failed look-up of owners does not matter for a Pod with a label": {
 			cluster: cluster{err: errors.New("connection refused")}, labels: burst("auto"), want: auto,
 		},
-		"owners are not looked up for a Pod with a malformed label": {
+		"nor for a Pod with a malformed label": {
 			cluster: cluster{err: errors.New("connection refused")}, labels: burst("x"), want: malformed,
 		},
 	} {
@@ -173,6 +210,59 @@ func TestEvaluate(t *testing.T) {
 				got.Managed, got.Off, got.Forbidden(), got.MayBurst(), got.BurstMode, len(got.Errors),
 				got.Limited,
 			}, got.Describe())
+		})
+	}
+}
+
+func TestErrorsSayWhereTheirAnnotationsStand(t *testing.T) {
+	rules, err := policy.New(policy.DefaultConfig())
+	require.NoError(t, err)
+	for name, test := range map[string]struct {
+		cluster cluster
+		own     map[string]string
+		want    string
+	}{
+		"on the Pod": {
+			own:  map[string]string{policy.LocalMinAnnotation: "x"},
+			want: `spillway.io/local-min: invalid value "x": ` + policy.AmountRight,
+		},
+		"on the workload": {
+			cluster: cluster{inherited: map[string]string{policy.LocalMinAnnotation: "x"}},
+			want: `spillway.io/local-min: invalid value "x": ` + policy.AmountRight +
+				`; spillway.io/local-min is an annotation of Deployment web`,
+		},
+		"on the namespace and the workload": {
+			cluster: cluster{
+				inherited: map[string]string{policy.LocalMinAnnotation: "3"},
+				settings:  map[string]string{policy.LocalMaxAnnotation: "2"},
+			},
+			want: `spillway.io/local-min: invalid value "3": must be at most spillway.io/local-max, which is "2"; ` +
+				`spillway.io/local-min is an annotation of Deployment web; ` +
+				`spillway.io/local-max is an annotation of Namespace shop`,
+		},
+		"on the workload and the Pod": {
+			cluster: cluster{inherited: map[string]string{policy.LocalMinAnnotation: "3"}},
+			own:     map[string]string{policy.LocalMaxAnnotation: "2"},
+			want: `spillway.io/local-min: invalid value "3": must be at most spillway.io/local-max, which is "2"; ` +
+				`spillway.io/local-min is an annotation of Deployment web`,
+		},
+		"on the workload, and copied to the Pod": {
+			cluster: cluster{inherited: map[string]string{policy.BurstAfterAnnotation: "soon"}},
+			own: map[string]string{
+				policy.BurstAfterAnnotation: "soon", policy.InheritedAnnotation: policy.BurstAfterAnnotation,
+			},
+			want: `spillway.io/burst-after: invalid value "soon": must be a duration from 0s to 24h0m0s, ` +
+				`such as "90s"; ` +
+				`spillway.io/burst-after is an annotation of Deployment web`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Annotations: test.own}}
+			got, err := New(rules, test.cluster, test.cluster, test.cluster, time.Minute).Evaluate(t.Context(), pod)
+			require.NoError(t, err)
+			require.Len(t, got.Errors, 1)
+			require.EqualError(t, got.Errors[0], test.want)
+			assert.Len(t, policy.KeyErrors(got.Errors[0]), 1)
 		})
 	}
 }

@@ -40,11 +40,13 @@ type Cluster struct {
 // namespace. It starts nothing.
 func NewCluster(client kubernetes.Interface, changed func(), logger *slog.Logger) (*Cluster, error) {
 	c := &Cluster{
-		factory: informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(kube.StripManagedFields)),
+		factory: informers.NewSharedInformerFactoryWithOptions(
+			client, 0, informers.WithTransform(kube.StripManagedFields)),
 		switches: informers.NewSharedInformerFactoryWithOptions(client, 0,
 			informers.WithNamespace(policy.SwitchConfigMapNamespace),
 			informers.WithTweakListOptions(func(o *metav1.ListOptions) {
-				o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, policy.SwitchConfigMapName).String()
+				name := fields.OneTermEqualSelector(metav1.ObjectNameField, policy.SwitchConfigMapName)
+				o.FieldSelector = name.String()
 			})),
 		changed: changed,
 		logger:  logger,
@@ -158,7 +160,7 @@ func (c *Cluster) namespaceChanged(before, after any) {
 func ours(annotations map[string]string) map[string]string {
 	found := map[string]string{}
 	for key, value := range annotations {
-		if strings.HasPrefix(key, policy.Prefix) {
+		if strings.HasPrefix(key, policy.Prefix) || key == policy.LocalReplicasAnnotation {
 			found[key] = value
 		}
 	}

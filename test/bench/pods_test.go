@@ -35,8 +35,8 @@ func (quietCluster) Claims(*corev1.Pod) map[string]string { return nil }
 func (quietCluster) FindClaims(context.Context, *corev1.Pod) (map[string]string, error) {
 	return nil, nil
 }
-func (quietCluster) Labels(context.Context, *corev1.Pod) (map[string]string, error) {
-	return nil, nil
+func (quietCluster) Workload(context.Context, *corev1.Pod) (evaluation.Workload, error) {
+	return evaluation.Workload{Annotations: map[string]string{}}, nil
 }
 func (quietCluster) Namespace(context.Context, string) (labels, annotations map[string]string, err error) {
 	return nil, nil, nil

@@ -3,6 +3,9 @@ package chart
 import (
 	"bytes"
 	"os"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -43,8 +46,10 @@ func TestTheRegistrationsAreThoseOfTheProgram(t *testing.T) {
 	for _, registration := range []any{mutating, validating} {
 		content, err := yaml.Marshal(registration)
 		require.NoError(t, err)
+		text := readable(string(content))
+		assert.YAMLEq(t, string(content), text)
 		written.WriteString("---\n")
-		written.Write(content)
+		written.WriteString(text)
 	}
 	if *update {
 		require.NoError(t, os.WriteFile(registrations, written.Bytes(), 0o644))
@@ -52,4 +57,34 @@ func TestTheRegistrationsAreThoseOfTheProgram(t *testing.T) {
 	kept, err := os.ReadFile(registrations)
 	require.NoError(t, err)
 	assert.Equal(t, written.String(), string(kept), "run go test ./test/chart -run TestTheRegistrations -update")
+}
+
+// readable breaks the lines of the expressions: most are longer than a page is wide. In a double-quoted scalar of
+// YAML, a backslash before a line break joins the lines.
+func readable(registration string) string {
+	const width = 100
+	expression := regexp.MustCompile(`(?m)^( *)- expression: ((?:.*\n)+?) +name: `)
+	return expression.ReplaceAllStringFunc(registration, func(found string) string {
+		indent := found[:strings.Index(found, "-")]
+		var condition []struct{ Expression string }
+		end := strings.LastIndex(found, "\n") + 1
+		if err := yaml.Unmarshal([]byte(found[:end]), &condition); err != nil || len(condition) != 1 {
+			return found
+		}
+		var out strings.Builder
+		out.WriteString(indent + "- expression: ")
+		rest := strconv.Quote(condition[0].Expression)
+		for len(rest) > width {
+			cut := strings.LastIndexByte(rest[:width], ' ') + 1 // The space stays: no line can begin with one.
+			if cut == 0 {
+				cut = width
+			}
+			for rest[cut-1] == '\\' { // Not within an escape.
+				cut--
+			}
+			out.WriteString(rest[:cut] + "\\\n" + indent + "    ")
+			rest = rest[cut:]
+		}
+		return out.String() + rest + "\n" + found[end:]
+	})
 }

@@ -50,7 +50,7 @@ func off(r *evaluation.Result) { r.Off = true }
 func withError(r *evaluation.Result) { r.Errors = []error{errors.New("LOCAL_REPLICAS: invalid value")} }
 
 func withQuota(quota int) func(*evaluation.Result) {
-	return func(r *evaluation.Result) { r.Quota = &quota }
+	return func(r *evaluation.Result) { r.Shares.LocalReplicas = policy.Amount{Set: true, Value: quota} }
 }
 
 func tolerating(pod *corev1.Pod) {

@@ -1,6 +1,7 @@
 package podcache_test
 
 import (
+	"maps"
 	"sync"
 	"testing"
 
@@ -44,6 +45,10 @@ func TestPodsAreListedByTheirIndexes(t *testing.T) {
 		podcachetest.RunningPod(virtual, named("cloud")),
 		podcachetest.RunningPod("bursting-node", named("other-cloud")),
 		podcachetest.RunningPod("local-1", named("local"), withQuota),
+		podcachetest.RunningPod("local-2", named("local-without-shares")),
+		podcachetest.RunningPod("local-2", named("finished"), func(pod *corev1.Pod) {
+			pod.Status.Phase = corev1.PodFailed
+		}),
 		podcachetest.RunningPod(virtual, named("cloud-with-quota"), withQuota, func(pod *corev1.Pod) {
 			pod.Annotations[policy.DeletionCostAnnotation] = "7"
 		}),
@@ -54,7 +59,8 @@ func TestPodsAreListedByTheirIndexes(t *testing.T) {
 	assert.Equal(t, names("cloud"), pods.Unranked(virtual))
 	assert.Empty(t, pods.Unranked("no-such-node"))
 	revision := policy.RevisionOf(podcachetest.RunningPod("local-1"))
-	assert.Equal(t, 1, pods.LocalReplicas(revision, nodes), "the replica in the cloud does not count")
+	assert.Equal(t, 2, pods.LocalReplicas(revision, nodes),
+		"replicas in the cloud do not count, those without shares do")
 	assert.Zero(t, pods.LocalReplicas(policy.Revision{Owner: "another"}, nodes))
 	assert.Equal(
 		t,
@@ -145,4 +151,16 @@ func TestAChangeOfWhatVirtualNodesExcludeIsReported(t *testing.T) {
 	<-changes
 	assert.Empty(t, nodes.Ours())
 	require.NoError(t, stop())
+}
+
+func TestThePodsWithANodeKeepWhatTheyInherit(t *testing.T) {
+	want := map[string]string{
+		policy.LocalReplicasAnnotation: "1", policy.BurstAfterAnnotation: "90s", policy.WayHomeAnnotation: "true",
+		policy.InheritedAnnotation: policy.BurstAfterAnnotation, policy.DeletionCostAnnotation: "7",
+	}
+	_, pods := podcachetest.Pods(t, podcachetest.RunningPod("local-1", func(pod *corev1.Pod) {
+		pod.Annotations = maps.Clone(want)
+		pod.Annotations["example.com/manifest"] = "long"
+	}))
+	assert.Equal(t, want, pods.Get(podcachetest.Web).Annotations)
 }

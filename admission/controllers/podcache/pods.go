@@ -20,7 +20,8 @@ import (
 const (
 	// byWaiting indexes waiting Pods by namespace.
 	byWaiting = "waiting"
-	// byRevision indexes the Pods that have a local quota and a node by policy.Revision.
+	// byRevision indexes the active Pods that have a node by policy.Revision. They count whether or not they have
+	// shares themselves: their namespace may, or they are older than the shares of their workload.
 	byRevision = "revision"
 	// byUnranked indexes by node the Pods that need a deletion cost if the node is a virtual one.
 	byUnranked = "unranked"
@@ -111,7 +112,7 @@ func (p *Pods) Select(holds func(*corev1.Pod) bool) []cache.ObjectName {
 	return names
 }
 
-// LocalReplicas counts the Pods of a revision with a local quota that are on local nodes, as far as the cache has seen.
+// LocalReplicas counts the active Pods of a revision that are on local nodes, as far as the cache has seen.
 // Use it for messages only: the count that decides is in extender/ledger.
 func (p *Pods) LocalReplicas(of policy.Revision, nodes *VirtualNodes) int {
 	objects, err := p.informer.GetIndexer().ByIndex(byRevision, of.String())
@@ -146,12 +147,15 @@ func slim(object any) (any, error) {
 	if pod.Spec.NodeName == "" || IsMalformed(pod) || HasGroupQuota(pod) {
 		return pod, nil
 	}
-	pod.Annotations = only(pod.Annotations, policy.DeletionCostAnnotation, policy.LocalReplicasAnnotation)
+	pod.Annotations = only(pod.Annotations, kept...)
 	pod.Labels = only(pod.Labels, appsv1.ControllerRevisionHashLabelKey, policy.BurstLabel, policy.BurstLabelAlias)
 	pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
 	pod.Status = corev1.PodStatus{Phase: pod.Status.Phase}
 	return pod, nil
 }
+
+// kept are the annotations of Pods with a node that the controllers read.
+var kept = append(policy.InheritedAnnotations(), policy.InheritedAnnotation, policy.DeletionCostAnnotation)
 
 // only returns the entries of a map that have one of the keys, nil if there are none.
 func only(all map[string]string, keys ...string) map[string]string {
@@ -177,9 +181,6 @@ func indexWaiting(object any) ([]string, error) {
 func indexRevision(object any) ([]string, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok || pod.Spec.NodeName == "" || !policy.IsActive(pod) {
-		return nil, nil
-	}
-	if _, hasQuota := pod.Annotations[policy.LocalReplicasAnnotation]; !hasQuota {
 		return nil, nil
 	}
 	return []string{policy.RevisionOf(pod).String()}, nil

@@ -29,14 +29,13 @@ func IsMalformed(pod *corev1.Pod) bool {
 	return policy.IsActive(pod) && !isControlledBy(pod, "DaemonSet") && policy.CheckKeys(pod) != nil
 }
 
-// HasGroupQuota reports whether an active Pod of a scheduling group has a local quota, or still has the condition that
-// says that its quota is not kept.
+// HasGroupQuota reports whether an active Pod of a scheduling group has shares, or still has the condition that says
+// that they are not kept.
 func HasGroupQuota(pod *corev1.Pod) bool {
 	if pod.Spec.SchedulingGroup == nil || !policy.IsActive(pod) {
 		return false
 	}
-	_, hasQuota := pod.Annotations[policy.LocalReplicasAnnotation]
-	return hasQuota || policy.PodCondition(pod, policy.LocalReplicasCondition) != nil
+	return policy.HasShares(pod.Annotations) || policy.PodCondition(pod, policy.LocalReplicasCondition) != nil
 }
 
 // rankedKinds are the kinds whose controllers use the deletion cost of Pods. Sources: Kubernetes v1.36,
