@@ -12,11 +12,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
 	"github.com/spillway-k8s/spillway/internal/run"
+	"github.com/spillway-k8s/spillway/test/day"
 	"github.com/spillway-k8s/spillway/test/page"
+	"github.com/spillway-k8s/spillway/test/system"
 )
 
 func main() { os.Exit(run.Main(program)) }
@@ -62,6 +65,21 @@ type results struct {
 	writes     writeResult
 	creation   []creationResult
 	cloud      []cloudResult
+	day        day.Result
+}
+
+// playDay plays a day with and without the way home.
+func playDay(ctx context.Context, o options, out io.Writer) (day.Result, error) {
+	binDir := o.BinDir
+	if binDir == "" {
+		var err error
+		if binDir, err = system.FindBinDir(); err != nil {
+			return day.Result{}, err
+		}
+	}
+	return day.Play(ctx, day.Config{
+		Dir: filepath.Join(o.Dir, "day"), BinDir: binDir, Length: o.Day.Duration, Seed: o.Seed, Progress: out,
+	})
 }
 
 // measure measures each part on its own cluster. Afterwards only the logs of the clusters remain.
@@ -73,6 +91,11 @@ func measure(ctx context.Context, o options, out io.Writer) (r results, err erro
 	if o.measures(partCloud) {
 		if r.cloud, err = measureCloud(ctx, o, out); err != nil {
 			return r, fmt.Errorf("measuring virtual nodes: %w", err)
+		}
+	}
+	if o.measures(partDay) {
+		if r.day, err = playDay(ctx, o, out); err != nil {
+			return r, err
 		}
 	}
 	c, err := startCluster(ctx, o, out)

@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/spillway-k8s/spillway/test/day"
 	"github.com/spillway-k8s/spillway/test/page"
 )
 
@@ -32,7 +34,7 @@ func tiny(t *testing.T) options {
 	o := defaultOptions()
 	o.Dir, o.Rounds, o.Nodes, o.Pods, o.Revisions, o.Quota = t.TempDir(), 1, 20, 100, 5, 4
 	o.Names, o.Asks, o.Writes, o.Creates, o.Calm.Duration = []int{10, 40}, 5, 5, 40, 0
-	o.Cloud = []string{"20/1", "30/2"}
+	o.Cloud, o.Day.Duration = []string{"20/1", "30/2"}, 20*time.Second
 	require.NoError(t, o.Validate())
 	return *o
 }
@@ -71,6 +73,14 @@ func TestBenchMeasuresEveryCaseAndQuotasAreExact(t *testing.T) {
 		require.Len(t, row.rates, 1, row.title)
 		assert.Positive(t, row.rates[0], row.title)
 	}
+
+	for name, f := range map[string]day.Figures{"without": r.day.Without, "with": r.day.With} {
+		assert.Positive(t, f.CloudSeconds, "%s the way home", name)
+		assert.Positive(t, f.Evictions, "a node is drained, %s the way home", name)
+		assert.GreaterOrEqual(t, f.AfterEviction, 0, "%s the way home", name)
+		assert.Greater(t, f.Requests, 100, "%s the way home", name)
+	}
+	assert.Empty(t, r.day.Without.Moved)
 
 	document := filepath.Join(t.TempDir(), "benchmarks.md")
 	content, err := os.ReadFile("../../docs/benchmarks.md")

@@ -9,18 +9,21 @@ import (
 
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-k8s/spillway/test/day"
 )
 
 // The parts of the benchmark: Pods bound per second, the response time of filter with the cost of slots, the creation
-// of Pods, and the cloud.
+// of Pods, the cloud, and a day with and without the way home.
 const (
 	partScheduling = "scheduling"
 	partFilter     = "filter"
 	partCreation   = "creation"
 	partCloud      = "cloud"
+	partDay        = "day"
 )
 
-var parts = []string{partScheduling, partFilter, partCreation, partCloud}
+var parts = []string{partScheduling, partFilter, partCreation, partCloud, partDay}
 
 // podsPerNode is the number of Pods of a local node, which is the default of a kubelet.
 const podsPerNode = 110
@@ -33,20 +36,21 @@ type options struct {
 	BinDir string `json:"binDir"`
 	// Document is the page whose tables are updated. By default no page is updated.
 	Document string `json:"document"`
-	// Parts are the parts to measure: scheduling, filter, creation, cloud. Default all. The page keeps the figures of
-	// others.
+	// Parts are the parts to measure: scheduling, filter, creation, cloud, day. Default all. The page keeps the figures
+	// of others.
 	Parts []string `json:"parts"`
 	// Rounds is how often each case of the throughput is measured. Each round measures all cases. Default 3.
 	Rounds int `json:"rounds"`
-	// Calm is how long a measurement of the throughput waits for other work on the machine to end. Then it starts anyway.
-	// A higher value gives better figures on a machine with occasional other work. Default 30s.
+	// Calm is how long a measurement of the throughput waits for other work on the machine to end. Then it starts
+	// anyway. A higher value gives better figures on a machine with occasional other work. Default 30s.
 	Calm metav1.Duration `json:"calm"`
 	// Cases are the cases of the throughput to measure. Default all.
 	Cases []string `json:"cases"`
 	// Nodes and VirtualNodes are the numbers of local and virtual nodes. Default 1000 and 3.
 	Nodes        int `json:"nodes"`
 	VirtualNodes int `json:"virtualNodes"`
-	// Pods is the number of Pods that wait when the scheduler starts, evenly divided over Revisions. Default 3000 and 30.
+	// Pods is the number of Pods that wait when the scheduler starts, evenly divided over Revisions. Default 3000 and
+	// 30.
 	Pods      int `json:"pods"`
 	Revisions int `json:"revisions"`
 	// Quota is the number of replicas of a revision on local nodes in the case with quotas. Default 20.
@@ -59,9 +63,12 @@ type options struct {
 	Cloud []string `json:"cloud"`
 	// Writes is the number of slots that are written. Default 300.
 	Writes int `json:"writes"`
-	// Creates is the number of Pods created one after another in each case of the creation. Five times as many are created
-	// with a concurrency of 20. Default 600.
+	// Creates is the number of Pods created one after another in each case of the creation. Five times as many are
+	// created with a concurrency of 20. Default 600.
 	Creates int `json:"creates"`
+	// Day is how long the day of 24 hours takes that is played twice, and Seed decides its load. Default 4m and 1.
+	Day  metav1.Duration `json:"day"`
+	Seed uint64          `json:"seed"`
 }
 
 // measures reports whether the part is measured.
@@ -73,6 +80,7 @@ func defaultOptions() *options {
 		Cases: caseKeys(), Nodes: 1000, VirtualNodes: 3, Pods: 3000, Revisions: 30, Quota: 20,
 		Cloud: []string{"3000/1", "10000/4"},
 		Names: []int{100, 1000, 5000}, Asks: 600, Writes: 300, Creates: 600,
+		Day: metav1.Duration{Duration: 4 * time.Minute}, Seed: 1,
 	}
 }
 
@@ -98,6 +106,8 @@ func (o *options) AddFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.Writes, "writes", o.Writes, "slots to write")
 	flags.IntVar(&o.Creates, "creates", o.Creates,
 		"Pods created one after another in each case of the creation, and five times as many with a concurrency of 20")
+	flags.DurationVar(&o.Day.Duration, "day", o.Day.Duration, "how long a day of 24 hours takes, which is played twice")
+	flags.Uint64Var(&o.Seed, "seed", o.Seed, "seed of the load of the day")
 }
 
 // Validate reports all errors at once.
@@ -110,8 +120,8 @@ func (o *options) Validate() error {
 		invalid("dir", `""`, "a directory")
 	}
 	for flag, value := range map[string]int{
-		"rounds": o.Rounds, "nodes": o.Nodes, "virtual-nodes": o.VirtualNodes, "revisions": o.Revisions, "quota": o.Quota,
-		"asks": o.Asks, "writes": o.Writes, "creates": o.Creates,
+		"rounds": o.Rounds, "nodes": o.Nodes, "virtual-nodes": o.VirtualNodes, "revisions": o.Revisions,
+		"quota": o.Quota, "asks": o.Asks, "writes": o.Writes, "creates": o.Creates,
 	} {
 		if value < 1 {
 			invalid(flag, value, "at least 1")
@@ -124,6 +134,9 @@ func (o *options) Validate() error {
 		if _, err := parseCloudCase(text); err != nil {
 			errs = append(errs, fmt.Errorf("--cloud: %w", err))
 		}
+	}
+	if err := (day.Config{Length: o.Day.Duration}).Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("--day: %w", err))
 	}
 	for _, part := range o.Parts {
 		if !slices.Contains(parts, part) {

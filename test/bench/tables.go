@@ -10,7 +10,7 @@ import (
 )
 
 // sections are the measured sections of the document, in their order.
-var sections = []string{"machine", "throughput", "filter", "slot", "creation", "cloud"}
+var sections = []string{"machine", "throughput", "filter", "slot", "creation", "cloud", "day"}
 
 // tables returns the measured sections of the document in Markdown. The summary below each table is computed from its
 // figures. If not all parts were measured, each section describes the machine, because the page's description is of
@@ -28,6 +28,9 @@ func (r *results) tables() map[string]string {
 	}
 	if r.options.measures(partCloud) {
 		tables["cloud"] = cloudTable(r.cloud)
+	}
+	if r.options.measures(partDay) {
+		tables["day"] = r.day.Table()
 	}
 	if len(r.options.Parts) == len(parts) {
 		tables["machine"] = r.machineTable()
@@ -58,8 +61,8 @@ func (r *results) throughputTable() string {
 		"each case; "+
 		"the quota is %d of %d replicas.",
 		o.Pods, o.Revisions, o.Nodes, o.VirtualNodes, o.Rounds, o.Quota, o.Pods/o.Revisions)) + "\n")
-	b.WriteString("| Case | filter calls | Pods/s best | median | worst | ÷ a, best / median | ÷ b | ÷ c | CPU ms per " +
-		"Pod " +
+	b.WriteString("| Case | filter calls | Pods/s best | median | worst | ÷ a, best / median | ÷ b | ÷ c | CPU ms " +
+		"per Pod " +
 		"| CPU used by others |\n" +
 		"|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, row := range r.throughput {
@@ -126,10 +129,10 @@ func (r *results) throughputSummary() string {
 	}
 	return "\n" + page.Fill(fmt.Sprintf("By the best rates, which other work on the machine affects least: Spillway "+
 		"needs the "+
-		"scheduler to score every node, which binds Pods at %s of the default rate. Relative to that, unmanaged Pods are "+
-		"bound "+
-		"at %s, Pods with a quota at %s, and all Pods at %s if Spillway is called for every Pod. With a no-op extender "+
-		"that is "+
+		"scheduler to score every node, which binds Pods at %s of the default rate. Relative to that, unmanaged Pods "+
+		"are bound "+
+		"at %s, Pods with a quota at %s, and all Pods at %s if Spillway is called for every Pod. With a no-op "+
+		"extender that is "+
 		"called for every Pod it is %s. All %d revisions had exactly %d local replicas in every round.",
 		percent(all.ratio(sampled)), percent(plain.ratio(all)), percent(quota.ratio(all)), percent(every.ratio(all)),
 		percent(noOp.ratio(all)), r.options.Revisions, r.options.Quota))
@@ -146,14 +149,15 @@ func (a answerResults) table() string {
 			r.names, r.title, spread(r.noOp), spread(r.ours), ratios(r.ours, r.noOp))
 	}
 	last := a.rows[len(a.rows)-3:]
-	b.WriteString("\n" + page.Fill(fmt.Sprintf("In milliseconds, over %d calls each, as kube-scheduler waits for them: "+
-		"encoding, "+
-		"sending, waiting and decoding. With %d names, a call for an unmanaged Pod takes %.2f of the time of the no-op "+
-		"extender, "+
-		"for a Pod above its quota %.2f, and for a Pod with a slot %.2f. TCP connections: %d for %d calls of the no-op "+
-		"extender, "+
+	b.WriteString("\n" + page.Fill(fmt.Sprintf("In milliseconds, over %d calls each, as kube-scheduler waits for "+
+		"them: encoding, "+
+		"sending, waiting and decoding. With %d names, a call for an unmanaged Pod takes %.2f of the time of the "+
+		"no-op extender, "+
+		"for a Pod above its quota %.2f, and for a Pod with a slot %.2f. TCP connections: %d for %d calls of the "+
+		"no-op extender, "+
 		"%d for %d calls of Spillway.", len(last[0].ours), last[0].names,
-		last[0].ratio(), last[1].ratio(), last[2].ratio(), a.noOpConnections, a.noOpCalls, a.oursConnections, a.oursCalls)))
+		last[0].ratio(), last[1].ratio(), last[2].ratio(), a.noOpConnections, a.noOpCalls,
+		a.oursConnections, a.oursCalls)))
 	return b.String()
 }
 
@@ -176,8 +180,8 @@ func (w writeResult) table() string {
 	cost := quantile(w.first, 0.5) - quantile(w.again, 0.5)
 	b.WriteString("\n" + page.Fill(fmt.Sprintf("In milliseconds, over %d Pods, with %d names. By the medians, a slot "+
 		"costs %s ms "+
-		"once, which is %.2f of a bare patch. Only local replicas of a quota cost that, not Pods that go to the cloud or "+
-		"have no "+
+		"once, which is %.2f of a bare patch. Only local replicas of a quota cost that, not Pods that go to the cloud "+
+		"or have no "+
 		"quota.", len(w.first), w.names, millis(cost), ratio(cost, quantile(w.patch, 0.5)))))
 	return b.String()
 }
@@ -209,10 +213,10 @@ func creationSummary(results []creationResult) string {
 	cost := func(i, floor int) string {
 		return millis(quantile(results[i].alone, 0.5) - quantile(results[floor].alone, 0.5))
 	}
-	return "\n" + page.Fill(fmt.Sprintf("By the medians, the match conditions cost %s ms for a Pod for which admission "+
-		"is not "+
-		"called. One call costs %s ms for an unmanaged Pod of a ReplicaSet, and %s ms for one with a quota. A Pod that a "+
-		"user "+
+	return "\n" + page.Fill(fmt.Sprintf("By the medians, the match conditions cost %s ms for a Pod for which "+
+		"admission is not "+
+		"called. One call costs %s ms for an unmanaged Pod of a ReplicaSet, and %s ms for one with a quota. A Pod "+
+		"that a user "+
 		"creates with a burst label costs %s ms, and %s ms with validation.",
 		cost(1, 0), cost(3, 2), cost(5, 4), cost(7, 6), cost(8, 6)))
 }
