@@ -43,12 +43,23 @@ const (
 		"has their reasons"
 )
 
-// QuotaUsedUp begins the sentence of LocalQuotaReached. It also says why a replica is in the cloud.
-const QuotaUsedUp = "this revision has its " + LocalReplicasAnnotation + " on local nodes"
+// QuotaUsedUp begins the sentence of LocalQuotaReached. It also says why a replica is in the cloud. It names what
+// limits the replicas on local nodes. Of a number and a percentage it names both, because which of them is less changes
+// with the number of replicas.
+func QuotaUsedUp(s Shares) string {
+	limit := LocalReplicasAnnotation
+	switch quota, most := s.LocalReplicas, s.LocalMax; {
+	case most.Set && !quota.Set:
+		limit = LocalMaxAnnotation
+	case most.Set && most.Percent != quota.Percent:
+		limit += " or " + LocalMaxAnnotation
+	}
+	return "this revision has its " + limit + " on local nodes"
+}
 
 // LocalQuotaReached is for a Pod whose revision has all its local replicas.
-func LocalQuotaReached(virtual VirtualNodesOut) Message {
-	return Message{ReasonLocalQuota, QuotaUsedUp + ", and " + string(virtual) +
+func LocalQuotaReached(s Shares, virtual VirtualNodesOut) Message {
+	return Message{ReasonLocalQuota, QuotaUsedUp(s) + ", and " + string(virtual) +
 		"; the scheduler retries the Pod when a local replica ends or a virtual node changes"}
 }
 
@@ -110,7 +121,7 @@ func (p *Policy) Refusals(pod *corev1.Pod, d Decision) []Message {
 		CloudMaximumReached(),
 	}
 	for _, virtual := range []VirtualNodesOut{NoVirtualNode, NotTolerated, AllLocked, FilteredOut} {
-		found = append(found, LocalQuotaReached(virtual), CloudOnly(d, virtual), NoNode(d, virtual))
+		found = append(found, LocalQuotaReached(d.Shares, virtual), CloudOnly(d, virtual), NoNode(d, virtual))
 	}
 	// A message may begin with another one.
 	slices.SortStableFunc(found, func(a, b Message) int { return len(b.Sentence) - len(a.Sentence) })

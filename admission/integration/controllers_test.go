@@ -257,7 +257,7 @@ func TestAPodThatWaitsForItsQuotaGetsAnEvent(t *testing.T) {
 	require.Len(t, waiting, 1)
 	event := eventOf(t, ns, waiting[0], "LocalQuotaReached")
 	assert.Equal(t, corev1.EventTypeNormal, event.Type)
-	assert.Equal(t, policy.LocalQuotaReached(policy.FilteredOut).Sentence, event.Message)
+	assert.Equal(t, policy.LocalQuotaReached(policy.Shares{}, policy.FilteredOut).Sentence, event.Message)
 
 	// A Pod that is bound to a local node later uses up the quota of a Pod that waits already.
 	owner, err := trial.Client().CoreV1().ConfigMaps(ns).

@@ -99,7 +99,7 @@ func New(cfg *config.Config, clients Clients, hostname string, logger *slog.Logg
 	answers := placement.Config{
 		Policy: decisions, Facts: source, Ledger: slots, Nodes: nodeSet,
 		Slots: placement.PodSlots{Client: clients.Kubernetes}, Leadership: leader,
-		Timeout: cfg.AnswerTimeout.Duration, Logger: logger,
+		Timeout: cfg.AnswerTimeout.Duration, Now: time.Now, Logger: logger,
 	}
 	e := &Extender{
 		Placement: placement.New(answers), Ledger: slots,
@@ -133,6 +133,7 @@ func (e *Extender) Run(ctx context.Context) error {
 	group.Go(func() error { e.nodes.Run(ctx, e.clients.Metadata); return nil })
 	group.Go(func() error { e.Ledger.Run(ctx, e.clients.Kubernetes, e.logger); return nil })
 	group.Go(func() error { e.Ledger.RunRequeue(ctx, e.cfg.RequeueInterval.Duration); return nil })
+	group.Go(func() error { e.Ledger.RunDeadlines(ctx, time.Now); return nil })
 	group.Go(func() error { return e.requeuer.Run(ctx) })
 	group.Go(func() error { return e.lead(ctx) })
 	for _, listener := range e.servers {

@@ -21,6 +21,7 @@ type free struct{}
 
 func (free) Use(*corev1.Pod) policy.CloudUse         { return policy.CloudUse{Pods: 1} }
 func (free) Limits(string) (none policy.CloudLimits) { return none }
+func (free) Annotations(string) map[string]string    { return nil }
 
 // BenchmarkLifeOfAPod is the time of all that the ledger does for one Pod with a quota, in a cluster of 20,000 Pods:
 // it is created, gets a slot, is bound and deleted. It also reports the memory that the ledger keeps for each Pod.
@@ -33,8 +34,10 @@ func BenchmarkLifeOfAPod(b *testing.B) {
 		version++
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 			Namespace: "default", Name: name, UID: types.UID("uid-" + name), ResourceVersion: strconv.Itoa(version),
-			Annotations:     map[string]string{policy.LocalReplicasAnnotation: strconv.Itoa(quota)},
-			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", UID: types.UID(owner), Controller: new(true)}},
+			Annotations: map[string]string{policy.LocalReplicasAnnotation: strconv.Itoa(quota)},
+			OwnerReferences: []metav1.OwnerReference{
+				{Kind: "ReplicaSet", UID: types.UID(owner), Controller: new(true)},
+			},
 		}, Spec: corev1.PodSpec{NodeName: node}}
 		require.NoError(b, store.Update(pod))
 		return pod
@@ -44,7 +47,7 @@ func BenchmarkLifeOfAPod(b *testing.B) {
 		update(fmt.Sprintf("pod-%d", i), fmt.Sprintf("owner-%d", i/10), "local-0")
 	}
 	perPod := float64(heap()-before) / pods
-	request := ledger.Request{UID: "uid-new", Quota: new(quota), LocalFits: true, CloudFits: true}
+	request := ledger.Request{UID: "uid-new", Shares: replicas(quota), LocalFits: true, CloudFits: true}
 	b.ReportAllocs()
 	for b.Loop() {
 		update("new", "owner-new", "")

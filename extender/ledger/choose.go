@@ -13,11 +13,16 @@ type situation struct {
 	local, cloud   slot
 	// use and granted are those of the Pod (entry).
 	use, granted policy.CloudUse
-	// localUsed are the slots of the Pod's revision that are used, and cloudUsed is what the Pods of its namespace use in
-	// the cloud. Both include the slots of the Pod.
-	localUsed int
-	cloudUsed policy.CloudUse
-	limits    policy.CloudLimits
+	// replicas are the active Pods of the Pod's revision, itself included.
+	replicas int
+	// localUsed are the local slots of the revision that are used, inCloud is how many of its replicas count towards
+	// its cloud share, and cloudUsed is what the Pods of its namespace use in the cloud. All include the slots of the
+	// Pod.
+	localUsed, inCloud int
+	cloudUsed          policy.CloudUse
+	limits             policy.CloudLimits
+	// claimed are the claims of the other Pods of the revision.
+	claimed claimCount
 }
 
 // situationOf returns the situation of a Pod of the ledger.
@@ -26,39 +31,50 @@ func (l *Ledger) situationOf(e *entry) situation {
 		bound: e.node != "", virtual: e.node != "" && l.nodes.IsVirtual(e.node), local: e.local, cloud: e.cloud,
 		use: e.use, granted: e.granted, cloudUsed: e.account.used, limits: l.billing.Limits(e.ref.Namespace),
 	}
-	if rev := l.revisions[e.revision]; rev != nil {
-		s.localUsed = rev.used()
+	s.count(e.revision)
+	if e.claims != nil {
+		s.claimed.add(e.claims.group, -1)
 	}
 	return s
 }
 
-// situationOfNew returns the situation of a Pod that the ledger does not have: it holds nothing.
+// count sets what depends on the revision.
+func (s *situation) count(rev *revision) {
+	s.replicas, s.localUsed, s.inCloud = rev.active, rev.used(), rev.cloudUsed()
+	s.claimed = rev.claims.count
+}
+
+// situationOfNew returns the situation of a Pod that the ledger does not have: it holds nothing, and is one replica
+// more.
 func (l *Ledger) situationOfNew(pod *corev1.Pod) situation {
 	s := situation{use: l.billing.Use(pod), limits: l.billing.Limits(pod.Namespace)}
 	if rev := l.revisions[policy.RevisionOf(pod)]; rev != nil {
-		s.localUsed = rev.used()
+		s.count(rev)
 	}
+	s.replicas++
 	if a := l.accounts[pod.Namespace]; a != nil {
 		s.cloudUsed = a.used
 	}
 	return s
 }
 
-// revoked returns the situation without the slots beyond the quota or the limits that this process did not report to
+// revoked returns the situation without the slots beyond the shares or the limits that this process did not report to
 // the scheduler, and which these are. Such a slot was read from the Pod and was never reported: every later leader
-// counts all reported slots before it gives more, so a slot beyond the quota was written too late, by an extender that
-// no longer led. Or the write of the slot was slow, and other Pods were bound meanwhile without the extender.
-func (s situation) revoked(quota *int) (after situation, kinds []Kind) {
+// counts all reported slots before it gives more, so a slot beyond the shares was written too late, by an extender that
+// no longer led. Or the write of the slot was slow, and other Pods were bound meanwhile without the extender. Or it is
+// one more than is allowed since the revision has fewer replicas.
+func (s situation) revoked(shares policy.Shares) (after situation, kinds []Kind) {
 	if s.bound {
 		return s, nil
 	}
-	if quota != nil && s.local.unconfirmed() && s.localUsed > *quota {
+	if s.local.unconfirmed() && s.localUsed > shares.LocalCap(s.replicas) {
 		s.local, kinds = slot{revoked: true}, append(kinds, LocalSlot)
 		s.localUsed--
 	}
-	if s.cloud.unconfirmed() && !s.limits.Allow(s.cloudUsed) {
+	if s.cloud.unconfirmed() && (!s.limits.Allow(s.cloudUsed) || s.inCloud > shares.CloudCap(s.replicas)) {
 		s.cloud, kinds = slot{revoked: true}, append(kinds, CloudSlot)
 		s.cloudUsed, s.granted = s.cloudUsed.Minus(s.use), policy.CloudUse{}
+		s.inCloud--
 	}
 	return s, kinds
 }
@@ -66,19 +82,31 @@ func (s situation) revoked(quota *int) (after situation, kinds []Kind) {
 func (s slot) unconfirmed() bool { return s.reserved && !s.confirmed }
 
 // outcome decides. It is the only place that does, for Reserve and for Sight.Outcome.
+//
+// A Pod that waits at home or cannot go to the cloud is not told to try preemption first: the scheduler tries it for
+// every Pod that is refused, and a Pod whose reason changes with each attempt would be tried again and again.
 func (s situation) outcome(r Request) Outcome {
-	within := s.withinQuota(r.Quota)
+	shared := !r.Shares.IsZero()
+	within := shared && s.withinQuota(r.Shares)
 	switch {
 	case s.virtual: // The Pod is bound, and the scheduler does not know it yet.
 		return Cloud
 	case s.bound, within && r.LocalFits:
 		return Local
+	case within && s.rank(true) < r.Shares.LocalFloor(s.replicas):
+		return LocalMinimum
+	case within && r.MayWait() && s.rank(false) < r.Shares.LocalCap(s.replicas):
+		return BurstAfter
+	case within && !r.CloudFits:
+		return Nowhere
 	case !r.CloudFits:
 		return Wait
-	case within && r.PreemptFirst:
-		return Preempt
+	case !s.cloud.reserved && s.inCloud >= r.Shares.CloudCap(s.replicas):
+		return CloudMaximum
 	case !s.withinLimits():
 		return Limited
+	case r.PreemptFirst && (within || !shared):
+		return Preempt
 	case within:
 		return Overflow
 	}
@@ -86,8 +114,22 @@ func (s situation) outcome(r Request) Outcome {
 }
 
 // withinQuota reports whether the Pod has a local slot or one is free for it.
-func (s situation) withinQuota(quota *int) bool {
-	return quota != nil && (s.local.reserved || s.localUsed < *quota)
+func (s situation) withinQuota(shares policy.Shares) bool {
+	return s.local.reserved || s.localUsed < shares.LocalCap(s.replicas)
+}
+
+// rank returns how many other replicas have a place on local nodes: those with a local slot and those that claim one.
+// For the floor, only claims of the floor count: the claim of a Pod that may burst later must not make one burst that
+// must not.
+func (s situation) rank(floor bool) int {
+	rank := s.localUsed + s.claimed.floor
+	if !floor {
+		rank += s.claimed.wait
+	}
+	if s.local.reserved {
+		rank--
+	}
+	return rank
 }
 
 // withinLimits reports whether the limits of the namespace allow the Pod in the cloud. A Pod that has a slot keeps it,

@@ -211,7 +211,8 @@ func TestACloudSlot(t *testing.T) {
 		"is not given to a Pod that tries preemption first": func(c *cluster) {
 			c.limit("pods=1")
 			c.pod("a")
-			outcome, _ := c.Reserve(ledger.Request{UID: "uid-a", Quota: new(1), CloudFits: true, PreemptFirst: true})
+			request := ledger.Request{UID: "uid-a", Shares: replicas(1), CloudFits: true, PreemptFirst: true}
+			outcome, _ := c.Reserve(request)
 			assert.Equal(c.t, ledger.Preempt, outcome)
 			assert.Zero(c.t, c.used().Pods)
 		},

@@ -17,7 +17,9 @@ func (l *Ledger) change(e *entry, apply func()) {
 	if e.waitsForCloud != nil {
 		e.account.queue.move(e.waitsForCloud, missing(e))
 	}
-	l.countReplica(e)
+	if l.countReplica(e) {
+		l.requeueForShares(e.revision)
+	}
 	if after := l.cloudUse(e); after != cloud {
 		e.account.used = e.account.used.Minus(cloud).Plus(after)
 		if w := l.workloads[e.workload]; w != nil {
@@ -29,39 +31,45 @@ func (l *Ledger) change(e *entry, apply func()) {
 
 // standing says as what an entry counts in its revision.
 type standing struct {
-	active  bool // it is an active Pod with a local quota
-	holds   bool // it holds a local slot
-	inCloud bool // it is on a virtual node
+	active   bool // it is a replica
+	holds    bool // it holds a local slot
+	inCloud  bool // it is on a virtual node
+	bursting bool // it has a cloud slot and is not bound
 }
 
 // standingOf returns as what an entry must count.
 func (l *Ledger) standingOf(e *entry) standing {
-	if !e.counted || !e.active {
+	if !e.active {
 		return standing{}
 	}
 	return standing{
 		active: true, holds: l.isLocal(e) || e.node == "" && e.local.reserved,
-		inCloud: e.node != "" && l.nodes.IsVirtual(e.node),
+		inCloud: e.node != "" && l.nodes.IsVirtual(e.node), bursting: e.node == "" && e.cloud.reserved,
 	}
 }
 
-// countReplica counts an entry in its revision as what it is now.
-func (l *Ledger) countReplica(e *entry) {
-	before, after := e.standing, l.standingOf(e)
+// countReplica counts an entry in its revision as what it is now, and reports whether that changes a count.
+func (l *Ledger) countReplica(e *entry) bool { return e.count(l.standingOf(e)) }
+
+func (e *entry) count(after standing) bool {
+	before, rev := e.standing, e.revision
 	if before == after {
-		return
+		return false
 	}
 	e.standing = after
-	rev := l.revisions[e.revision]
 	rev.active += difference(before.active, after.active)
 	rev.inCloud += difference(before.inCloud, after.inCloud)
+	rev.bursting += difference(before.bursting, after.bursting)
 	switch {
 	case after.holds && !before.holds:
 		rev.hold(e)
 	case before.holds && !after.holds:
 		rev.release(e)
-		l.requeueForLocal(rev)
 	}
+	if e.claims != nil {
+		rev.claims.hold(e.claims, after.holds)
+	}
+	return true
 }
 
 // difference returns what a count changes by.
@@ -76,8 +84,11 @@ func difference(before, after bool) int {
 	}
 }
 
-// used returns how many slots are used.
+// used returns how many local slots are used.
 func (r *revision) used() int { return len(r.holders) }
+
+// cloudUsed returns how many replicas count towards the cloud share.
+func (r *revision) cloudUsed() int { return r.inCloud + r.bursting }
 
 // hold adds an entry to the holders.
 func (r *revision) hold(e *entry) {
@@ -156,7 +167,7 @@ func (l *Ledger) Recount() {
 	defer l.mu.Unlock()
 	for _, rev := range l.revisions {
 		clear(rev.holders)
-		rev.holders, rev.inCloud = rev.holders[:0], 0
+		rev.holders, rev.inCloud, rev.bursting = rev.holders[:0], 0, 0
 	}
 	for _, a := range l.accounts {
 		a.used = policy.CloudUse{}
@@ -166,7 +177,7 @@ func (l *Ledger) Recount() {
 	}
 	clear(l.local)
 	for _, e := range l.pods {
-		e.standing.holds, e.standing.inCloud = false, false
+		e.standing = standing{active: e.standing.active}
 		l.countReplica(e)
 		if l.isLocal(e) {
 			l.local[e.priority]++
@@ -178,8 +189,8 @@ func (l *Ledger) Recount() {
 	l.requeueQueues(false)
 }
 
-// Stats are the numbers for metrics. Reserved is the number of local slots of Pods that are not bound, and Waiting that
-// of the Pods that wait for one.
+// Stats are the numbers for metrics. Revisions is the number of those with shares, Reserved that of the local slots of
+// Pods that are not bound, and Waiting that of the Pods that wait because of their shares.
 type Stats struct {
 	Pods, Revisions, Reserved, Waiting, Parked int
 	// Accounts are the namespaces that have limits.
@@ -207,12 +218,17 @@ func (l *Ledger) Stats() Stats {
 func (l *Ledger) count() (Stats, map[Workload]WorkloadStats) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := Stats{Pods: len(l.pods), Revisions: len(l.revisions)}
+	s := Stats{Pods: len(l.pods)}
+	for _, rev := range l.revisions {
+		if !rev.shares.IsZero() {
+			s.Revisions++
+		}
+	}
 	for _, e := range l.pods {
 		if e.local.reserved && e.active {
 			s.Reserved++
 		}
-		if e.waitsForLocal != nil {
+		if e.waitsForShares() {
 			s.Waiting++
 		}
 		if e.parked {

@@ -1,14 +1,16 @@
-// Package ledger keeps two exact counts: the local replicas of each revision, for its quota, and what the Pods of each
-// namespace use in the cloud, for its limits. Both count the Pods that are bound, plus the slots that are reserved for
-// Pods whose binding has not been seen yet.
+// Package ledger keeps exact counts: how many replicas of each revision are on local nodes and in the cloud, for its
+// shares, and what the Pods of each namespace use in the cloud, for its limits. All count the Pods that are bound, plus
+// the slots that are reserved for Pods whose binding has not been seen yet.
 //
 // The ledger is the store of a Reflector that watches all Pods. It only decides whether a slot is free. It does no I/O
 // and does not know HTTP. All methods are safe for concurrent use.
 //
-// Invariant for each revision: used = its active Pods that are bound to a local node + its active unbound Pods with a
-// local slot. Invariant for each namespace: used = the sum of its Pods that are bound to a virtual node and have
-// neither Succeeded nor Failed + its active unbound Pods with a cloud slot. A Pod that is terminating holds no local
-// slot, but the cloud bills it until it is gone: users choose its grace period.
+// Invariants for each revision, of which every active Pod counts, with and without shares: used = its active Pods that
+// are bound to a local node + its active unbound Pods with a local slot. In the cloud = its active Pods that are bound
+// to a virtual node + its active unbound Pods with a cloud slot. Invariant for each namespace: used = the sum of its
+// Pods that are bound to a virtual node and have neither Succeeded nor Failed + its active unbound Pods with a cloud
+// slot. A Pod that is terminating holds no local slot, but the cloud bills it until it is gone: users choose its grace
+// period.
 package ledger
 
 import (
@@ -46,6 +48,9 @@ type Ledger struct {
 	pods      map[types.UID]*entry
 	revisions map[policy.Revision]*revision
 	accounts  map[string]*account // by namespace
+	deadlines deadlines
+	// sooner tells RunDeadlines that the next deadline has changed.
+	sooner    chan struct{}
 	workloads map[Workload]*workload
 	loads     map[string]int
 	local     map[int32]int // active Pods on local nodes, by priority
@@ -58,8 +63,7 @@ type Ledger struct {
 // entry is the state of one Pod.
 type entry struct {
 	ref      PodRef
-	counted  bool // has a local quota
-	revision policy.Revision
+	revision *revision
 	account  *account
 	workload Workload
 	// use is what the Pod uses in the cloud, wherever it is now, and granted is what its cloud slot is for.
@@ -75,9 +79,14 @@ type entry struct {
 	refused      bool     // the Pod's condition says that the extender refused it
 	parked       bool     // refused by policy
 	undecided    bool     // the scheduler's last question about preemption had no answer (PreemptEnded)
-	// The Pod may wait for a local slot and for a cloud slot at the same time. nil if it does not.
-	waitsForLocal *ticket[int]
+	// The Pod may wait for a local slot, for the cloud share of its revision and for the limits of its namespace at the
+	// same time, or else claim a place on local nodes. nil if it does not.
+	waitsForLocal *ticket[policy.Shares]
+	waitsForShare *ticket[policy.Shares]
 	waitsForCloud *ticket[policy.CloudUse]
+	claims        *ticket[claim]
+	// deadline is when the Pod is requeued in any case; nil if it is not.
+	deadline *deadline
 }
 
 // slot is a right that a Pod has before its binding is seen.
@@ -87,17 +96,20 @@ type slot struct {
 	revoked   bool // the slot on the Pod was never reported to the scheduler (situation.revoked)
 }
 
-// revision is the count of one quota.
+// revision counts the replicas of one revision.
 type revision struct {
-	pods    int      // entries that refer to it
-	active  int      // those of them that are active
-	inCloud int      // those of the active ones that are on virtual nodes
-	holders []*entry // those of the active ones that hold a local slot, in no order
-	// quota is that of the Pod that was seen last. It is for metrics: a request has the quota that counts.
-	quota    int
+	key      policy.Revision
+	pods     int      // entries that refer to it
+	active   int      // those of them that are active: the replicas
+	inCloud  int      // those of the active ones that are on virtual nodes
+	bursting int      // those of the active ones that are not bound and have a cloud slot
+	holders  []*entry // those of the active ones that hold a local slot, in no order
+	// shares are those of the Pod that was seen last. They are for metrics: a request has the shares that count.
+	shares   policy.Shares
 	workload Workload
-	// queue holds the Pods that wait for a local slot, by their quotas.
-	queue queue[int]
+	// slots holds the Pods that wait for a local slot, and share those that wait for the cloud share, by their shares.
+	slots, share queue[policy.Shares]
+	claims       claims
 }
 
 // account is what the Pods of one namespace use in the cloud.
@@ -105,6 +117,8 @@ type account struct {
 	namespace string
 	pods      int // entries that refer to it
 	used      policy.CloudUse
+	// inherited is what the namespace said about the shares of its Pods when the last of them was refused.
+	inherited string
 	// queue holds the Pods that wait for a cloud slot, by what they need in addition to what they hold.
 	queue queue[policy.CloudUse]
 }
@@ -116,6 +130,8 @@ type Billing interface {
 	// Limits returns what the Pods of a namespace may use together. It is called with the ledger locked, and must not
 	// block.
 	Limits(namespace string) policy.CloudLimits
+	// Annotations returns those of a namespace, nil while they are not known. It is called as Limits is.
+	Annotations(namespace string) map[string]string
 }
 
 // Nodes says of which class a node is. Some are neither local nor virtual.
@@ -139,6 +155,7 @@ func New(nodes Nodes, billing Billing, requeue func(PodRef)) *Ledger {
 		workloads: map[Workload]*workload{},
 		loads:     map[string]int{},
 		local:     map[int32]int{},
+		sooner:    make(chan struct{}, 1),
 		advanced:  slowcall.NewEvents[struct{}](),
 	}
 }

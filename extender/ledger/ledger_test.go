@@ -34,7 +34,9 @@ type cluster struct {
 	version  int
 	objects  map[string]*corev1.Pod
 	limits   policy.CloudLimits
-	rules    *policy.Policy
+	// annotations are those of every namespace.
+	annotations map[string]string
+	rules       *policy.Policy
 }
 
 // Use implements ledger.Billing.
@@ -46,6 +48,9 @@ func (c *cluster) Use(pod *corev1.Pod) policy.CloudUse {
 
 // Limits implements ledger.Billing. All namespaces have the same limits.
 func (c *cluster) Limits(string) policy.CloudLimits { return c.limits }
+
+// Annotations implements ledger.Billing. All namespaces have the same annotations.
+func (c *cluster) Annotations(string) map[string]string { return c.annotations }
 
 // limit sets the limits of the namespaces, and reports the change.
 func (c *cluster) limit(text string) {
@@ -91,8 +96,10 @@ func (c *cluster) pod(name string, change ...func(*corev1.Pod)) *corev1.Pod {
 		isController := true
 		pod = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 			Namespace: "default", Name: name, UID: types.UID("uid-" + name),
-			Annotations:     map[string]string{policy.LocalReplicasAnnotation: "1"},
-			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "web", UID: "web", Controller: &isController}},
+			Annotations: map[string]string{policy.LocalReplicasAnnotation: "1"},
+			OwnerReferences: []metav1.OwnerReference{
+				{Kind: "ReplicaSet", Name: "web", UID: "web", Controller: &isController},
+			},
 		}}
 	}
 	pod = pod.DeepCopy()
@@ -114,6 +121,11 @@ func (c *cluster) delete(name string) {
 	require.NoError(c.t, c.store.Delete(pod))
 }
 
+// replicas are the shares of a Pod with so many local replicas.
+func replicas(n int) policy.Shares {
+	return policy.Shares{LocalReplicas: policy.Amount{Set: true, Value: n}}
+}
+
 // reserve asks for a slot. Nodes of both classes fit unless fits says otherwise. It confirms a slot.
 func (c *cluster) reserve(name string, fits ...bool) ledger.Outcome {
 	local, cloud := true, true
@@ -121,7 +133,7 @@ func (c *cluster) reserve(name string, fits ...bool) ledger.Outcome {
 		local, cloud = fits[0], fits[1]
 	}
 	uid := types.UID("uid-" + name)
-	outcome, slot := c.Reserve(ledger.Request{UID: uid, Quota: new(1), LocalFits: local, CloudFits: cloud})
+	outcome, slot := c.Reserve(ledger.Request{UID: uid, Shares: replicas(1), LocalFits: local, CloudFits: cloud})
 	c.Confirm(uid, slot.Kind)
 	return outcome
 }
@@ -151,9 +163,9 @@ func TestASlot(t *testing.T) {
 		},
 		"is kept by its Pod however often Reserve is called": func(c *cluster) {
 			c.pod("a")
-			_, slot := c.Reserve(ledger.Request{UID: "uid-a", Quota: new(1), LocalFits: true, CloudFits: true})
+			_, slot := c.Reserve(ledger.Request{UID: "uid-a", Shares: replicas(1), LocalFits: true, CloudFits: true})
 			assert.Equal(c.t, ledger.Slot{Kind: ledger.LocalSlot, Fresh: true}, slot)
-			outcome, slot := c.Reserve(ledger.Request{UID: "uid-a", Quota: new(1), LocalFits: true})
+			outcome, slot := c.Reserve(ledger.Request{UID: "uid-a", Shares: replicas(1), LocalFits: true})
 			assert.Equal(c.t, ledger.Local, outcome)
 			assert.Equal(c.t, ledger.Slot{Kind: ledger.LocalSlot}, slot)
 		},
@@ -233,7 +245,8 @@ func TestASlot(t *testing.T) {
 			c.pod("a")
 			c.pod("b")
 			assert.Equal(c.t, ledger.Local, c.reserve("a"))
-			assert.Equal(c.t, ledger.Overflow, c.reserve("a", onlyCloud...), "its binding failed, and no local node fits now")
+			assert.Equal(c.t, ledger.Overflow, c.reserve("a", onlyCloud...),
+				"its binding failed, and no local node fits now")
 			assert.Equal(c.t, ledger.Cloud, c.reserve("b"), "the first binding may still succeed")
 			c.pod("a", bound("virtual-0"))
 			assert.Equal(c.t, ledger.Local, c.reserve("b"))
@@ -270,7 +283,7 @@ func TestASlot(t *testing.T) {
 		},
 		"whose write was slow is revoked if another Pod was bound without the extender meanwhile": func(c *cluster) {
 			c.pod("a")
-			outcome, _ := c.Reserve(ledger.Request{UID: "uid-a", Quota: new(1), LocalFits: true})
+			outcome, _ := c.Reserve(ledger.Request{UID: "uid-a", Shares: replicas(1), LocalFits: true})
 			assert.Equal(c.t, ledger.Local, outcome)
 			c.pod("a", slotWritten)
 			c.pod("b", bound("local-0"))
@@ -331,11 +344,11 @@ func TestASlot(t *testing.T) {
 			assert.Equal(c.t, ledger.Gone, c.reserve("a"))
 			assert.Equal(c.t, ledger.Gone, c.reserve("never"))
 		},
-		"is free when its Pod loses the annotation": func(c *cluster) {
+		"is held by a Pod without the annotation: it is a replica too": func(c *cluster) {
 			c.pod("a", bound("local-0"))
 			c.pod("b")
-			c.pod("a", func(p *corev1.Pod) { delete(p.Annotations, policy.LocalReplicasAnnotation) })
-			assert.Equal(c.t, ledger.Local, c.reserve("b"))
+			c.pod("a", withoutQuota)
+			assert.Equal(c.t, ledger.Cloud, c.reserve("b"))
 		},
 		"is not needed by a Pod that is bound already, which the scheduler does not know yet": func(c *cluster) {
 			c.pod("a", bound("virtual-0"))
@@ -414,11 +427,13 @@ func TestAWaitingPod(t *testing.T) {
 		"is requeued by a new leader if its condition says that it was refused": func(c *cluster) {
 			says := func(status corev1.ConditionStatus, message string) func(*corev1.Pod) {
 				return func(p *corev1.Pod) {
-					p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: status, Message: message}}
+					p.Status.Conditions = []corev1.PodCondition{
+						{Type: corev1.PodScheduled, Status: status, Message: message},
+					}
 				}
 			}
-			const refused = "0/4 nodes are available: 1 Spillway LocalQuotaReached: this revision has its LOCAL_REPLICAS " +
-				"on local nodes. no new claims to deallocate"
+			const refused = "0/4 nodes are available: 1 Spillway LocalQuotaReached: this revision has its " +
+				"LOCAL_REPLICAS on local nodes. no new claims to deallocate"
 			c.pod("waits", says(corev1.ConditionFalse, refused))
 			c.pod("no longer", says(corev1.ConditionFalse, refused))
 			c.pod("no longer", says(corev1.ConditionFalse, "0/4 nodes are available: 4 Insufficient cpu."))

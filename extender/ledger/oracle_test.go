@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +21,25 @@ import (
 type oracle struct {
 	// local and cloud are the Pods that have a slot of each kind.
 	local, cloud slots
+	// claims are the Pods that wait for room on local nodes.
+	claims map[types.UID]*claimed
+	turn   int
+	// asked is what the Pods were refused for that were not requeued since.
+	asked map[types.UID]asked
+}
+
+// claimed is what a Pod claims that waits for room on local nodes.
+type claimed struct {
+	revision policy.Revision
+	shares   policy.Shares
+	floor    bool
+	until    time.Time // zero for floor
+	turn     int
+	void     bool
+}
+
+func newOracle() *oracle {
+	return &oracle{local: newSlots(), cloud: newSlots(), claims: map[types.UID]*claimed{}, asked: map[types.UID]asked{}}
 }
 
 // slots are the Pods that have a slot. Those in confirmed were reported to the scheduler.
@@ -30,22 +50,97 @@ func newSlots() slots { return slots{reserved: map[types.UID]bool{}, confirmed: 
 // unconfirmed reports whether a Pod has a slot that was not reported.
 func (s slots) unconfirmed(uid types.UID) bool { return s.reserved[uid] && !s.confirmed[uid] }
 
-func (o *oracle) used(c *cluster, of *corev1.Pod) int {
-	used := 0
+// count returns how many active Pods of a revision there are of which something is true.
+func count(c *cluster, of policy.Revision, is func(*corev1.Pod) bool) int {
+	n := 0
 	for _, pod := range c.objects {
-		if policy.RevisionOf(pod) != policy.RevisionOf(of) || !isActive(pod) {
-			continue
-		}
-		if _, counted := pod.Annotations[policy.LocalReplicasAnnotation]; !counted {
-			continue
-		}
-		isLocal := pod.Spec.NodeName != "" && !c.virtual[pod.Spec.NodeName]
-		isReserved := pod.Spec.NodeName == "" && o.local.reserved[pod.UID]
-		if isLocal || isReserved {
-			used++
+		if policy.RevisionOf(pod) == of && isActive(pod) && is(pod) {
+			n++
 		}
 	}
-	return used
+	return n
+}
+
+func all(*corev1.Pod) bool { return true }
+
+func (o *oracle) used(c *cluster, of policy.Revision) int {
+	return count(c, of, func(pod *corev1.Pod) bool { return o.holds(c, pod) })
+}
+
+// holds reports whether an active Pod has a local slot.
+func (o *oracle) holds(c *cluster, pod *corev1.Pod) bool {
+	if pod.Spec.NodeName != "" {
+		return !c.virtual[pod.Spec.NodeName]
+	}
+	return o.local.reserved[pod.UID]
+}
+
+// inCloud returns how many Pods count towards the cloud share.
+func (o *oracle) inCloud(c *cluster, of policy.Revision) int {
+	return count(c, of, func(pod *corev1.Pod) bool {
+		return c.virtual[pod.Spec.NodeName] || pod.Spec.NodeName == "" && o.cloud.reserved[pod.UID]
+	})
+}
+
+// rank returns how many other Pods of a revision have a place on local nodes or claim one, those of the floor or all.
+func (o *oracle) rank(c *cluster, of *corev1.Pod, floor bool) int {
+	return count(c, policy.RevisionOf(of), func(pod *corev1.Pod) bool {
+		claim := o.claims[pod.UID]
+		claims := claim != nil && !claim.void && (claim.floor || !floor)
+		return pod.UID != of.UID && (o.holds(c, pod) || claims)
+	})
+}
+
+// settle forgets the claims of Pods that do not wait any more, makes those void that claim what others have, and
+// returns the names of their Pods.
+func (o *oracle) settle(c *cluster) (requeued []string) {
+	pods := map[types.UID]*corev1.Pod{}
+	for _, pod := range c.objects {
+		pods[pod.UID] = pod
+	}
+	for uid, claim := range o.claims {
+		pod := pods[uid]
+		if pod == nil || !isActive(pod) || pod.Spec.NodeName != "" || policy.RevisionOf(pod) != claim.revision {
+			delete(o.claims, uid)
+		}
+	}
+	for _, kind := range []struct{ floor, held bool }{{true, false}, {false, false}, {true, true}, {false, true}} {
+		for {
+			var first types.UID
+			for uid, claim := range o.claims {
+				pod, n := pods[uid], count(c, claim.revision, all)
+				most := claim.shares.LocalCap(n)
+				if claim.floor {
+					most = claim.shares.LocalFloor(n)
+				}
+				void := claim.floor == kind.floor && o.holds(c, pod) == kind.held && !claim.void &&
+					o.rank(c, pod, claim.floor) >= most
+				if void && (first == "" || claim.turn < o.claims[first].turn) {
+					first = uid
+				}
+			}
+			if first == "" {
+				break
+			}
+			o.claims[first].void = true
+			requeued = append(requeued, pods[first].Name)
+		}
+	}
+	return requeued
+}
+
+// due returns the names of the Pods whose deadlines have come.
+func (o *oracle) due(c *cluster, now time.Time) (requeued []string) {
+	for _, pod := range c.objects {
+		claim := o.claims[pod.UID]
+		if claim != nil && !claim.floor && !claim.until.IsZero() && !now.Before(claim.until) {
+			claim.until = time.Time{}
+			if !claim.void {
+				requeued = append(requeued, pod.Name)
+			}
+		}
+	}
+	return requeued
 }
 
 // cloudUse returns what the Pods of a namespace use in the cloud.
@@ -75,40 +170,74 @@ func hasEnded(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// reserve decides for a Pod. A quota below 0 means that it has none.
-func (o *oracle) reserve(c *cluster, pod *corev1.Pod, quota int, local, cloud bool) ledger.Outcome {
-	_, counted := pod.Annotations[policy.LocalReplicasAnnotation]
-	if !isActive(pod) || quota >= 0 && !counted {
+// reserve decides for a Pod.
+func (o *oracle) reserve(c *cluster, pod *corev1.Pod, r ledger.Request) ledger.Outcome {
+	if !isActive(pod) {
 		return ledger.Gone
 	}
-	if quota >= 0 && o.local.unconfirmed(pod.UID) && o.used(c, pod) > quota {
-		o.local.reserved[pod.UID] = false
+	revision := policy.RevisionOf(pod)
+	before := o.claims[pod.UID]
+	delete(o.claims, pod.UID)
+	n := count(c, revision, all)
+	if pod.Spec.NodeName == "" {
+		o.revoke(c, pod, r.Shares, n)
 	}
-	if o.cloud.unconfirmed(pod.UID) && !c.limits.Allow(o.cloudUse(c, pod.Namespace)) {
-		o.cloud.reserved[pod.UID] = false
-	}
-	below := quota >= 0 && (o.local.reserved[pod.UID] || o.used(c, pod) < quota)
+	shared := !r.Shares.IsZero()
+	within := shared && (o.local.reserved[pod.UID] || o.used(c, revision) < r.Shares.LocalCap(n))
+	floor := o.rank(c, pod, true) < r.Shares.LocalFloor(n)
+	wait := !r.WaitUntil.IsZero() && o.rank(c, pod, false) < r.Shares.LocalCap(n)
 	switch {
-	case pod.Spec.NodeName != "" && c.virtual[pod.Spec.NodeName]:
+	case c.virtual[pod.Spec.NodeName]:
 		return ledger.Cloud
 	case pod.Spec.NodeName != "":
 		return ledger.Local
-	case local && below:
+	case r.LocalFits && within:
 		o.local.reserved[pod.UID] = true
 		return ledger.Local
-	case !cloud:
+	case within && (floor || wait):
+		claim := &claimed{revision: revision, shares: r.Shares, floor: floor}
+		if o.turn++; before != nil {
+			claim.turn = before.turn
+		} else {
+			claim.turn = o.turn
+		}
+		o.claims[pod.UID] = claim
+		if floor {
+			return ledger.LocalMinimum
+		}
+		claim.until = r.WaitUntil
+		return ledger.BurstAfter
+	case !r.CloudFits && within:
+		return ledger.Nowhere
+	case !r.CloudFits:
 		return ledger.Wait
+	case !o.cloud.reserved[pod.UID] && o.inCloud(c, revision) >= r.Shares.CloudCap(n):
+		return ledger.CloudMaximum
 	case !o.cloud.reserved[pod.UID] && !c.limits.Allow(o.cloudUse(c, pod.Namespace).Plus(c.Use(pod))):
 		return ledger.Limited
+	case r.PreemptFirst && (within || !shared):
+		return ledger.Preempt
 	}
 	o.cloud.reserved[pod.UID] = true
-	if c.limits.IsZero() {
+	if c.limits.IsZero() && !r.Shares.CloudMax.Set {
 		o.cloud.confirmed[pod.UID] = true
 	}
-	if below {
+	if within {
 		return ledger.Overflow
 	}
 	return ledger.Cloud
+}
+
+// revoke takes slots from a Pod that were not reported and are beyond what is allowed.
+func (o *oracle) revoke(c *cluster, pod *corev1.Pod, shares policy.Shares, n int) {
+	revision := policy.RevisionOf(pod)
+	if o.local.unconfirmed(pod.UID) && o.used(c, revision) > shares.LocalCap(n) {
+		o.local.reserved[pod.UID] = false
+	}
+	if o.cloud.unconfirmed(pod.UID) && (!c.limits.Allow(o.cloudUse(c, pod.Namespace)) ||
+		o.inCloud(c, revision) > shares.CloudCap(n)) {
+		o.cloud.reserved[pod.UID] = false
+	}
 }
 
 // TestLedgerAgreesWithTheOracle runs random histories on both. The seed reproduces a history.
@@ -127,11 +256,13 @@ func FuzzLedgerAgreesWithTheOracle(f *testing.F) {
 
 func playHistory(t *testing.T, random *rand.Rand, steps int) {
 	c := newCluster(t)
-	o := &oracle{local: newSlots(), cloud: newSlots()}
+	o := newOracle()
+	now := time.Unix(0, 0)
 	created := 0
 	for step := range steps {
 		name := pick(random, c)
-		switch action := random.IntN(14); {
+		var due []string
+		switch action := random.IntN(15); {
 		case action == 0 || name == "":
 			created++
 			owner := types.UID(fmt.Sprintf("rs-%d", random.IntN(3)))
@@ -141,7 +272,7 @@ func playHistory(t *testing.T, random *rand.Rand, steps int) {
 				p.Namespace, p.OwnerReferences[0].UID = namespace, owner
 			})
 		case action <= 6:
-			reserveBoth(t, c, o, name, random, step)
+			reserveBoth(t, c, o, name, random, step, now)
 		case action == 7:
 			bind(c, o, name, random)
 		case action == 8:
@@ -154,14 +285,19 @@ func playHistory(t *testing.T, random *rand.Rand, steps int) {
 			c.pod(name, []func(*corev1.Pod){released, adopted}[random.IntN(2)])
 		case action == 12:
 			c.limit([]string{"", "pods=0", "pods=2", "cpu=1", "pods=3,cpu=2,memory=2Gi"}[random.IntN(5)])
+		case action == 13:
+			now = now.Add(time.Duration(random.IntN(30)) * time.Second)
+			due = o.due(c, now)
+			c.RequeueDue(now)
 		default:
 			delete(c.objects, name)
 			c.relist()
 		}
+		requireRequeued(t, c, o, due, step)
 		requireSameAccounts(t, c, o, step)
 		requireSameWorkloads(t, c, o, step)
 		requireSameSlots(t, c, o, step)
-		requireNoLostRequeue(t, c, o, step)
+		requireNoLostRequeue(t, c, step)
 	}
 }
 
@@ -179,7 +315,6 @@ func requireSameWorkloads(t *testing.T, c *cluster, o *oracle, step int) {
 	want := map[ledger.Workload]ledger.WorkloadStats{}
 	replicas := map[policy.Revision]int{}
 	of := map[policy.Revision]ledger.Workload{}
-	first := map[policy.Revision]*corev1.Pod{}
 	for _, pod := range c.objects {
 		key := ledger.Workload{Namespace: pod.Namespace}
 		if owner := pod.OwnerReferences[0]; *cmp.Or(owner.Controller, new(false)) {
@@ -189,13 +324,13 @@ func requireSameWorkloads(t *testing.T, c *cluster, o *oracle, step int) {
 		w.Workload, w.Cloud = key, w.Cloud.Plus(o.cloudUseOf(c, pod))
 		want[key] = w
 		revision := policy.RevisionOf(pod)
-		of[revision], first[revision] = key, pod
+		of[revision] = key
 		if isActive(pod) {
 			replicas[revision]++
 		}
 	}
 	for revision, key := range of { // All Pods have a quota of 1.
-		w, used := want[key], o.used(c, first[revision])
+		w, used := want[key], o.used(c, revision)
 		wanted := min(1, replicas[revision])
 		w.Local.Wanted += wanted
 		w.Local.Used += used
@@ -213,6 +348,9 @@ func requireSameSlots(t *testing.T, c *cluster, o *oracle, step int) {
 	for _, name := range slices.Sorted(maps.Keys(c.objects)) {
 		pod := c.objects[name]
 		slots := want[policy.RevisionOf(pod)]
+		if isActive(pod) && pod.Spec.NodeName == "" && o.cloud.reserved[pod.UID] {
+			slots.Bursting++
+		}
 		switch {
 		case !isActive(pod):
 			continue
@@ -246,23 +384,44 @@ func pick(random *rand.Rand, c *cluster) string {
 	return names[random.IntN(len(names))]
 }
 
-func reserveBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.Rand, step int) {
+// someShares are shares with numbers and percentages, which change from request to request as users edit them.
+func someShares(random *rand.Rand) policy.Shares {
+	amount := func(most int) policy.Amount {
+		switch random.IntN(4) {
+		case 0:
+			return policy.Amount{Set: true, Value: random.IntN(most + 1)}
+		case 1:
+			return policy.Amount{Set: true, Value: random.IntN(5) * 25, Percent: true}
+		}
+		return policy.Amount{}
+	}
+	switch random.IntN(4) {
+	case 0:
+		return policy.Shares{}
+	case 1:
+		return replicas(2)
+	}
+	return policy.Shares{LocalReplicas: amount(3), LocalMin: amount(2), LocalMax: amount(4), CloudMax: amount(3)}
+}
+
+func reserveBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.Rand, step int, now time.Time) {
+	t.Helper()
 	local := random.IntN(4) > 0
 	cloud := !local || random.IntN(3) > 0 // The scheduler does not call the extender without nodes.
 	pod := c.objects[name]
-	request := ledger.Request{UID: pod.UID, LocalFits: local, CloudFits: cloud}
-	quota := -1
-	if random.IntN(3) > 0 {
-		quota = 2
-		request.Quota = &quota
+	request := ledger.Request{
+		UID: pod.UID, Shares: someShares(random), LocalFits: local, CloudFits: cloud,
+		PreemptFirst: !local && random.IntN(3) == 0,
 	}
-	want := o.reserve(c, pod, quota, local, cloud)
+	if random.IntN(2) == 0 {
+		request.WaitUntil = now.Add(time.Duration(1+random.IntN(60)) * time.Second)
+	}
+	want := o.reserve(c, pod, request)
 	requireForeseen(t, c, pod, request, want, step)
 	got, slot := c.Reserve(request)
-	require.Equalf(t, want, got, "step %d, pod %s, quota %d, local fits %t, cloud fits %t, limits %s", step, name,
-		quota,
-		local, cloud, c.limits)
-	c.requeued = slices.DeleteFunc(c.requeued, func(r string) bool { return r == name })
+	require.Equalf(t, want, got, "step %d, pod %s, request %+v, limits %s", step, name, request, c.limits)
+	o.asked[pod.UID] = asked{request, want}
+	requireRequeued(t, c, o, nil, step)
 	if slot.Kind == "" {
 		return
 	}
@@ -278,6 +437,40 @@ func reserveBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.
 		c.Confirm(pod.UID, slot.Kind)
 		confirmed[pod.UID] = true
 	}
+}
+
+// asked is what the ledger was last asked for a Pod, and what it said.
+type asked struct {
+	ledger.Request
+	outcome ledger.Outcome
+}
+
+// requireRequeued requires that the Pods were requeued whose claims have become void, or that are due, and that every
+// other Pod that was requeued may be scheduled now. No Pod is requeued twice before it is asked for again.
+func requireRequeued(t *testing.T, c *cluster, o *oracle, due []string, step int) {
+	t.Helper()
+	waited := maps.Clone(o.claims)
+	want := append(due, o.settle(c)...)
+	var got []string
+	for _, name := range c.requeued {
+		pod := c.objects[name]
+		require.NotNilf(t, pod, "step %d: %s is gone", step, name)
+		last := o.asked[pod.UID]
+		delete(o.asked, pod.UID)
+		if waited[pod.UID] != nil {
+			got = append(got, name)
+			continue
+		}
+		n, of := count(c, policy.RevisionOf(pod), all), policy.RevisionOf(pod)
+		slot := last.Shares.LocalCap(n) > o.used(c, of) && !last.Shares.IsZero()
+		share := last.outcome == ledger.CloudMaximum && last.Shares.CloudCap(n) > o.inCloud(c, of)
+		room := last.outcome == ledger.Limited && (o.cloud.reserved[pod.UID] ||
+			c.limits.Allow(o.cloudUse(c, pod.Namespace).Plus(c.Use(pod))))
+		require.Truef(t, last.outcome.Waits() && (slot || share || room),
+			"step %d: %s was requeued in vain: %+v, of %d replicas", step, name, last, n)
+	}
+	require.ElementsMatchf(t, want, got, "step %d: claims", step)
+	c.requeued = nil
 }
 
 // requireForeseen requires that Look tells what Reserve will return, and changes nothing.
@@ -309,10 +502,8 @@ func bind(c *cluster, o *oracle, name string, random *rand.Rand) {
 }
 
 // requireNoLostRequeue requires that for each free slot a waiting Pod has been requeued.
-func requireNoLostRequeue(t *testing.T, c *cluster, o *oracle, step int) {
+func requireNoLostRequeue(t *testing.T, c *cluster, step int) {
 	t.Helper()
-	before := len(c.requeued)
 	c.Recount() // Requeues the Pods for which a slot is free and that have not been requeued yet.
-	require.Lenf(t, c.requeued, before,
-		"step %d: %v was not requeued when its slot became free", step, c.requeued[before:])
+	require.Emptyf(t, c.requeued, "step %d: a Pod was not requeued when its slot became free", step)
 }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -28,10 +29,15 @@ type ticket[G comparable] struct {
 
 // add adds a Pod to the end.
 func (q *queue[G]) add(e *entry, group G) *ticket[G] {
-	q.last++
-	t := &ticket[G]{entry: e, group: group, number: q.last}
+	t := &ticket[G]{entry: e, group: group, number: q.next()}
 	q.insert(t)
 	return t
+}
+
+// next returns the number of the next ticket.
+func (q *queue[G]) next() uint64 {
+	q.last++
+	return q.last
 }
 
 func (q *queue[G]) insert(t *ticket[G]) {
@@ -73,10 +79,10 @@ func (q *queue[G]) move(t *ticket[G], group G) {
 
 func (t *ticket[G]) compare(number uint64) int { return cmp.Compare(t.number, number) }
 
-// next requeues the Pods for which there is room, in order, except for those that were requeued before and have not
+// requeue requeues the Pods for which there is room, in order, except for those that were requeued before and have not
 // come back yet. fits reports whether there is room for one more of a group. take takes it, for Pods that were requeued
 // before too: what is free for them is not free for others.
-func (q *queue[G]) next(fits func(G) bool, take func(G), requeue func(PodRef)) {
+func (q *queue[G]) requeue(fits func(G) bool, take func(G), wake func(*entry)) {
 	var rest [][]*ticket[G]
 	for group, list := range q.groups {
 		if fits(group) {
@@ -98,7 +104,7 @@ func (q *queue[G]) next(fits func(G) bool, take func(G), requeue func(PodRef)) {
 		take(t.group)
 		if !t.requeued {
 			t.requeued = true
-			requeue(t.entry.ref)
+			wake(t.entry)
 		}
 		if rest[first] = rest[first][1:]; len(rest[first]) == 0 {
 			rest = slices.Delete(rest, first, first+1)
@@ -106,19 +112,13 @@ func (q *queue[G]) next(fits func(G) bool, take func(G), requeue func(PodRef)) {
 	}
 }
 
-// again makes next requeue Pods that were requeued before.
+// again makes requeue requeue Pods that were requeued before.
 func (q *queue[G]) again() {
 	for _, list := range q.groups {
 		for _, t := range list {
 			t.requeued = false
 		}
 	}
-}
-
-// waitForLocal adds a refused Pod to the end of its revision's queue.
-func (l *Ledger) waitForLocal(e *entry, quota int) {
-	rev := l.revisions[e.revision]
-	e.waitsForLocal = rev.queue.add(e, quota)
 }
 
 // waitForCloud adds a refused Pod to the end of its namespace's queue. A Pod that is in the queue keeps its position:
@@ -131,29 +131,42 @@ func (l *Ledger) waitForCloud(e *entry) {
 	e.waitsForCloud = e.account.queue.add(e, missing(e))
 }
 
-// leave removes a Pod that does not wait for slots any more from its queues.
+// leave removes a Pod that does not wait any more from its queues. The next Pods get what it was requeued for.
 func (l *Ledger) leave(e *entry) {
-	l.leaveLocal(e)
+	waited := e.waitsForShares()
+	l.leaveShares(e)
+	if waited {
+		l.requeueForShares(e.revision)
+	}
 	if e.waitsForCloud != nil {
 		l.leaveCloudQueue(e)
 		l.requeueForCloud(e.account)
 	}
 }
 
-// leaveLocal removes a Pod from its revision's queue. The next Pod gets the slot that the removed Pod was requeued for.
-func (l *Ledger) leaveLocal(e *entry) {
-	if e.waitsForLocal != nil {
-		l.leaveLocalQueue(e)
-		l.requeueForLocal(l.revisions[e.revision])
-	}
+// waitsForShares reports whether the Pod waits in a queue of its revision.
+func (e *entry) waitsForShares() bool {
+	return e.waitsForLocal != nil || e.waitsForShare != nil || e.claims != nil
 }
 
-// leaveLocalQueue removes a Pod from its revision's queue, if it is in it. It does not requeue the next Pod.
-func (l *Ledger) leaveLocalQueue(e *entry) {
+// leaveShares removes a Pod from the queues of its revision, and its deadline. It returns the position of its claim, 0
+// if it had none. It does not requeue the next Pod.
+func (l *Ledger) leaveShares(e *entry) (position uint64) {
+	l.dropDeadline(e)
 	if e.waitsForLocal != nil {
-		l.revisions[e.revision].queue.remove(e.waitsForLocal)
+		e.revision.slots.remove(e.waitsForLocal)
 		e.waitsForLocal = nil
 	}
+	if e.waitsForShare != nil {
+		e.revision.share.remove(e.waitsForShare)
+		e.waitsForShare = nil
+	}
+	if e.claims != nil {
+		position = e.claims.number
+		e.revision.claims.drop(e.claims)
+		e.claims = nil
+	}
+	return position
 }
 
 // leaveCloudQueue removes a Pod from its namespace's queue, if it is in it. It does not requeue the next Pod.
@@ -164,13 +177,43 @@ func (l *Ledger) leaveCloudQueue(e *entry) {
 	}
 }
 
-// requeueForLocal requeues as many waiting Pods as there are free slots.
-func (l *Ledger) requeueForLocal(rev *revision) {
-	used := rev.used()
-	rev.queue.next(
-		func(quota int) bool { return used < quota },
-		func(int) { used++ },
-		l.requeue)
+// requeueForShares requeues as many waiting Pods of a revision as there are free local slots, and as many as its cloud
+// share has room for. It also requeues those that claim more than is left for them.
+func (l *Ledger) requeueForShares(rev *revision) {
+	if rev.slots.len > 0 {
+		used := rev.used()
+		rev.slots.requeue(
+			func(s policy.Shares) bool { return used < s.LocalCap(rev.active) },
+			func(policy.Shares) { used++ },
+			l.wake)
+	}
+	if rev.share.len > 0 {
+		used := rev.cloudUsed()
+		rev.share.requeue(
+			func(s policy.Shares) bool { return used < s.CloudCap(rev.active) },
+			func(policy.Shares) { used++ },
+			l.wake)
+	}
+	if rev.claims.len > 0 {
+		rev.claims.void(rev.active, rev.used(), l.wake)
+	}
+}
+
+// wake requeues a Pod for which a ticket says so, unless another ticket has said so before and the Pod has not come
+// back yet.
+func (l *Ledger) wake(e *entry) {
+	said := 0
+	for _, requeued := range []bool{
+		e.waitsForLocal != nil && e.waitsForLocal.requeued, e.waitsForShare != nil && e.waitsForShare.requeued,
+		e.waitsForCloud != nil && e.waitsForCloud.requeued, e.claims != nil && e.claims.requeued,
+	} {
+		if requeued {
+			said++
+		}
+	}
+	if said <= 1 {
+		l.requeue(e.ref)
+	}
 }
 
 // requeueForCloud requeues as many waiting Pods as the limits of the namespace allow. A Pod that is too large for what
@@ -180,10 +223,10 @@ func (l *Ledger) requeueForCloud(a *account) {
 		return
 	}
 	limits, used := l.billing.Limits(a.namespace), a.used
-	a.queue.next(
+	a.queue.requeue(
 		func(missing policy.CloudUse) bool { return limits.Allow(used.Plus(missing)) },
 		func(missing policy.CloudUse) { used = used.Plus(missing) },
-		l.requeue)
+		l.wake)
 }
 
 // requeueQueues requeues the Pods for which there is room in any queue. If again is true, it also requeues Pods that
@@ -191,9 +234,11 @@ func (l *Ledger) requeueForCloud(a *account) {
 func (l *Ledger) requeueQueues(again bool) {
 	for _, rev := range l.revisions {
 		if again {
-			rev.queue.again()
+			rev.slots.again()
+			rev.share.again()
+			rev.claims.again()
 		}
-		l.requeueForLocal(rev)
+		l.requeueForShares(rev)
 	}
 	for _, a := range l.accounts {
 		if again {
@@ -212,12 +257,20 @@ func (l *Ledger) RequeueWaiting() {
 }
 
 // Park records that policy refused the Pod: it does not wait for a slot. The next PolicyChanged requeues it.
-func (l *Ledger) Park(uid types.UID) {
+func (l *Ledger) Park(uid types.UID) { l.ParkUntil(uid, time.Time{}) }
+
+// ParkUntil is Park for a Pod that is also requeued at a time, unless that is zero.
+func (l *Ledger) ParkUntil(uid types.UID, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e, ok := l.pods[uid]; ok && e.node == "" {
-		l.leave(e)
-		e.parked = true
+	e, ok := l.pods[uid]
+	if !ok || e.node != "" {
+		return
+	}
+	l.leave(e)
+	e.parked = true
+	if !until.IsZero() && e.active {
+		l.setDeadline(e, until)
 	}
 }
 
@@ -244,13 +297,20 @@ func (l *Ledger) PreemptUndecided(uid types.UID) bool {
 	return ok && e.undecided
 }
 
-// PolicyChanged requeues every parked Pod, and the waiting Pods that the limits of their namespaces allow now. Call it
-// when something that policy depends on has changed. It takes time in proportion to the number of Pods.
+// PolicyChanged requeues every parked Pod, the waiting Pods that the limits of their namespaces allow now, and those
+// that wait by shares that their namespace has changed. Call it when something that policy depends on has changed. It
+// takes time in proportion to the number of Pods.
 func (l *Ledger) PolicyChanged() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	changed := map[*account]bool{}
+	for _, a := range l.accounts {
+		if now := inheritedText(l.billing.Annotations(a.namespace)); now != a.inherited {
+			a.inherited, changed[a] = now, true
+		}
+	}
 	for _, e := range l.pods {
-		if e.parked {
+		if e.parked || changed[e.account] && e.waitsForShares() {
 			e.parked = false
 			l.requeue(e.ref)
 		}

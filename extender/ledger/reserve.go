@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"time"
+
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/policy"
@@ -12,29 +14,49 @@ type Outcome string
 const (
 	// Local means that the Pod has a local slot. It must go to a local node.
 	Local Outcome = "local"
-	// Cloud means that the quota is used up, or that the Pod has none. The Pod must go to a virtual node.
+	// Cloud means that the local share is used up, or that the Pod has no shares. The Pod must go to a virtual node.
 	Cloud Outcome = "cloud"
-	// Overflow means that a slot of the quota is free, but no local node fits. The Pod may go to a virtual node.
+	// Overflow means that a local slot is free, but no local node fits. The Pod may go to a virtual node.
 	Overflow Outcome = "overflow"
-	// Preempt means that a slot of the quota is free, but no local node fits, and that the Pod must not go to a virtual
-	// node yet (Request.PreemptFirst).
+	// Preempt means that no local node fits, and that the Pod must not go to a virtual node yet (Request.PreemptFirst).
 	Preempt Outcome = "preempt"
-	// Wait means that the quota is used up and no virtual node fits. The Pod is requeued when a slot becomes free.
+	// LocalMinimum means that a local slot is free, but no local node fits, and that the Pod is one of those that must
+	// not burst. It claims a place on local nodes, and is requeued when it need not wait any more.
+	LocalMinimum Outcome = "local-minimum"
+	// BurstAfter means the same for a Pod that must not burst yet (Request.WaitUntil). It is requeued at that time too.
+	BurstAfter Outcome = "burst-after"
+	// Wait means that the local share is used up and no virtual node fits. The Pod is requeued when a slot becomes
+	// free.
 	Wait Outcome = "wait"
-	// Limited means that the Pod would go to a virtual node, but that the limits of its namespace do not allow it now. The
-	// Pod is requeued when they do, or when a slot of its quota becomes free.
+	// CloudMaximum means that the Pod would go to a virtual node, but that its revision has its share of the cloud. The
+	// Pod is requeued when it has not, or when a local slot becomes free.
+	CloudMaximum Outcome = "cloud-maximum"
+	// Limited means that the Pod would go to a virtual node, but that the limits of its namespace do not allow it now.
+	// The Pod is requeued when they do, or when a local slot becomes free.
 	Limited Outcome = "limited"
+	// Nowhere means that a local slot is free, and that no node of either class fits.
+	Nowhere Outcome = "nowhere"
 	// Gone means that the Pod is deleted, terminating or finished.
 	Gone Outcome = "gone"
 )
+
+// Waits reports whether the ledger requeues a Pod with this outcome.
+func (o Outcome) Waits() bool {
+	switch o {
+	case LocalMinimum, BurstAfter, Wait, CloudMaximum, Limited:
+		return true
+	case Local, Cloud, Overflow, Preempt, Nowhere, Gone:
+	}
+	return false
+}
 
 // Kind is a kind of slot: the annotation that records it on the Pod.
 type Kind string
 
 const (
-	// LocalSlot is a slot of the quota of a revision.
+	// LocalSlot is a slot of the local share of a revision.
 	LocalSlot Kind = policy.LocalSlotAnnotation
-	// CloudSlot is a slot within the limits of a namespace.
+	// CloudSlot is a slot within the limits of a namespace and the cloud share of a revision.
 	CloudSlot Kind = policy.CloudSlotAnnotation
 )
 
@@ -51,18 +73,24 @@ type Slot struct {
 // Request is the input of Reserve.
 type Request struct {
 	UID types.UID
-	// Quota is how many replicas stay on local nodes; nil if the Pod has no quota.
-	Quota *int
+	// Shares are those of the Pod, zero if it has none.
+	Shares policy.Shares
 	// LocalFits and CloudFits are true if a local node and a virtual node can take the Pod now.
 	LocalFits, CloudFits bool
-	// PreemptFirst forbids Overflow, for Preempt.
+	// PreemptFirst forbids the cloud to a Pod that is not over its local share, for Preempt.
 	PreemptFirst bool
+	// WaitUntil is when a Pod with shares may burst for which no local node fits. It is zero if the Pod may burst now.
+	WaitUntil time.Time
 }
 
-// Reserve decides between local nodes and virtual nodes, and counts the Pod there at the same moment. A Pod with a
-// quota gets a local slot if one is free and a local node fits. It keeps the slot while a local node fits, no matter
-// how often Reserve is called. Any other Pod gets a cloud slot if a virtual node fits and the limits of its namespace
-// allow it.
+// MayWait reports whether the Pod has not waited as long as it must.
+func (r Request) MayWait() bool { return !r.WaitUntil.IsZero() }
+
+// Reserve decides between local nodes and virtual nodes, and counts the Pod there at the same moment. A Pod with shares
+// gets a local slot if one is free and a local node fits. It keeps the slot while a local node fits, no matter how
+// often Reserve is called. If one is free and no local node fits, it waits for room as long as it must. Any other Pod
+// gets a cloud slot if a virtual node fits and the cloud share of its revision and the limits of its namespace allow
+// it.
 //
 // If there is a slot to record, the caller must make it durable and then call Confirm before it answers the scheduler.
 //
@@ -73,35 +101,27 @@ func (l *Ledger) Reserve(r Request) (Outcome, Slot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e, ok := l.pods[r.UID]
-	if !ok || !r.suits(e.active, e.counted) {
+	if !ok || !e.active {
 		return Gone, Slot{}
 	}
-	l.leaveLocalQueue(e)
-	s, revoked := l.situationOf(e).revoked(r.Quota)
+	position := l.leaveShares(e)
+	s, revoked := l.situationOf(e).revoked(r.Shares)
 	for _, kind := range revoked {
 		l.take(e, kind, slot{revoked: true})
 	}
 	outcome := s.outcome(r)
 	slot := l.apply(e, s, r, outcome)
-	if outcome == Limited && !(r.Quota == nil && r.LocalFits) {
-		l.waitForCloud(e)
-	} else {
-		l.leaveCloudQueue(e)
-	}
-	l.requeueForCloud(e.account) // This Pod may have been requeued for room that it does not take.
+	l.queue(e, s, r, outcome, position)
+	// This Pod may have been requeued for a slot or for room that it does not take.
+	l.requeueForShares(e.revision)
+	l.requeueForCloud(e.account)
 	return outcome, slot
 }
 
-// suits reports whether a Pod can get what the request asks for. counted says that the Pod has a local quota.
-func (r Request) suits(active, counted bool) bool { return active && (r.Quota == nil || counted) }
-
-// apply gives an unbound Pod the slot of its outcome, or a place in the queue of its quota.
+// apply gives an unbound Pod the slot of its outcome.
 func (l *Ledger) apply(e *entry, s situation, r Request, outcome Outcome) Slot {
 	if s.bound {
 		return Slot{}
-	}
-	if r.Quota != nil && r.CloudFits && outcome != Local {
-		l.requeueForLocal(l.revisions[e.revision]) // This Pod may have been requeued for a slot that it does not take.
 	}
 	switch outcome {
 	case Local:
@@ -111,19 +131,45 @@ func (l *Ledger) apply(e *entry, s situation, r Request, outcome Outcome) Slot {
 		}
 		return Slot{Kind: LocalSlot, Fresh: fresh}
 	case Cloud, Overflow:
-		return l.reserveCloud(e, s.limits)
-	case Wait, Limited:
-		if r.Quota != nil && !(outcome == Limited && s.withinQuota(r.Quota)) {
-			l.waitForLocal(e, *r.Quota)
-		}
-	case Preempt, Gone:
+		return l.reserveCloud(e, !s.limits.IsZero() || r.Shares.CloudMax.Set)
+	case LocalMinimum, BurstAfter, Wait, CloudMaximum, Limited, Preempt, Nowhere, Gone:
 	}
 	return Slot{}
 }
 
-// reserveCloud gives the Pod a cloud slot.
-func (l *Ledger) reserveCloud(e *entry, limits policy.CloudLimits) Slot {
-	if limits.IsZero() {
+// queue gives a Pod that waits a place in the queues of what it waits for. position is that of its former claim.
+func (l *Ledger) queue(e *entry, s situation, r Request, outcome Outcome, position uint64) {
+	shared := !r.Shares.IsZero()
+	if outcome == Limited && (shared || !r.LocalFits) {
+		l.waitForCloud(e)
+	} else {
+		l.leaveCloudQueue(e)
+	}
+	if !shared || s.bound || !outcome.Waits() {
+		return
+	}
+	e.account.inherited = inheritedText(l.billing.Annotations(e.ref.Namespace))
+	switch outcome {
+	case LocalMinimum, BurstAfter:
+		e.claims = e.revision.claims.add(e, claim{
+			shares: r.Shares, floor: outcome == LocalMinimum, held: e.standing.holds,
+		}, position)
+		if outcome == BurstAfter {
+			l.setDeadline(e, r.WaitUntil)
+		}
+		return
+	case CloudMaximum:
+		e.waitsForShare = e.revision.share.add(e, r.Shares)
+	case Wait, Limited, Local, Cloud, Overflow, Preempt, Nowhere, Gone:
+	}
+	if !s.withinQuota(r.Shares) {
+		e.waitsForLocal = e.revision.slots.add(e, r.Shares)
+	}
+}
+
+// reserveCloud gives the Pod a cloud slot. A durable one is recorded on the Pod.
+func (l *Ledger) reserveCloud(e *entry, durable bool) Slot {
+	if !durable {
 		l.chargeCloud(e)
 		return Slot{}
 	}
@@ -144,8 +190,8 @@ func (l *Ledger) ChargeCloud(uid types.UID) {
 	}
 }
 
-// chargeCloud gives the Pod a cloud slot that need not be durable. It counts only so that limits that are set later
-// include what is being bound.
+// chargeCloud gives the Pod a cloud slot that need not be durable. It counts only so that limits and shares that are
+// set later include what is being bound.
 func (l *Ledger) chargeCloud(e *entry) {
 	l.change(e, func() { e.cloud = slot{reserved: true, confirmed: true} })
 	e.granted = e.use
@@ -171,8 +217,8 @@ func (l *Ledger) Cancel(uid types.UID, kind Kind) {
 	}
 }
 
-// ReserveBeyondQuota gives the Pod a local slot even if the quota is used up: the Pod may not burst and goes to a local
-// node in any case. It may be called repeatedly.
+// ReserveBeyondQuota gives the Pod a local slot even if the local share is used up: the Pod may not burst and goes to a
+// local node in any case. It may be called repeatedly.
 func (l *Ledger) ReserveBeyondQuota(uid types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

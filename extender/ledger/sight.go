@@ -19,15 +19,17 @@ type Sight struct {
 	// Cloud is what its namespace uses in the cloud.
 	Cloud CloudAccount
 
-	active, counted bool
-	situation       situation
+	active    bool
+	situation situation
 }
 
 // LocalSlots are the local slots of a revision.
 type LocalSlots struct {
 	// Used is how many Pods hold a slot. InCloud of the other active Pods are on virtual nodes, and Waiting are not
-	// bound.
+	// bound. Together they are all active Pods of the revision.
 	Used, InCloud, Waiting int
+	// Bursting is how many active Pods are not bound and have a cloud slot: they count towards the cloud share too.
+	Bursting int
 	// Held says that the Pod itself holds a slot.
 	Held bool
 	// Holders are Pods that hold a slot, by name, as many as Look was asked for at most. All are of the namespace of
@@ -53,23 +55,23 @@ func (l *Ledger) Look(pod *corev1.Pod, most int) Sight {
 	defer l.mu.Unlock()
 	// The UID of another Pod must not make its revision that of this one.
 	if e, ok := l.pods[pod.UID]; ok && e.ref.Namespace == pod.Namespace {
-		s := Sight{Known: true, active: e.active, counted: e.counted, situation: l.situationOf(e)}
-		s.Local = l.slotsOf(e.revision, most)
+		s := Sight{Known: true, active: e.active, situation: l.situationOf(e)}
+		s.Local = slotsOf(e.revision, most)
 		s.Local.Held = e.standing.holds
 		s.Cloud = CloudAccount{Used: e.account.used, Held: l.cloudUse(e) != (policy.CloudUse{})}
 		return s
 	}
-	s := Sight{situation: l.situationOfNew(pod), Local: l.slotsOf(policy.RevisionOf(pod), most)}
+	s := Sight{situation: l.situationOfNew(pod), Local: slotsOf(l.revisions[policy.RevisionOf(pod)], most)}
 	s.Cloud.Used = s.situation.cloudUsed
 	return s
 }
 
-func (l *Ledger) slotsOf(key policy.Revision, most int) LocalSlots {
-	rev := l.revisions[key]
+func slotsOf(rev *revision, most int) LocalSlots {
 	if rev == nil {
 		return LocalSlots{}
 	}
 	s := LocalSlots{Used: rev.used(), InCloud: rev.inCloud, Waiting: rev.active - rev.used() - rev.inCloud}
+	s.Bursting = rev.bursting
 	for _, e := range rev.holders[:min(most, rev.used())] {
 		s.Holders = append(s.Holders, Holder{e.ref.Name, e.node})
 	}
@@ -79,9 +81,9 @@ func (l *Ledger) slotsOf(key policy.Revision, most int) LocalSlots {
 
 // Outcome returns what Reserve would have returned for the Pod at that moment. It ignores the UID of the request.
 func (s Sight) Outcome(r Request) Outcome {
-	if s.Known && !r.suits(s.active, s.counted) {
+	if s.Known && !s.active {
 		return Gone
 	}
-	after, _ := s.situation.revoked(r.Quota)
+	after, _ := s.situation.revoked(r.Shares)
 	return after.outcome(r)
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/spillway-k8s/spillway/extender/ledger"
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // template makes a Pod of the revision that does not exist.
@@ -28,24 +29,24 @@ func TestAPodThatDoesNotExistIsDecidedByTheCounts(t *testing.T) {
 		first  string // the node of the Pod that exists
 		limits string
 		pod    []func(*corev1.Pod)
-		quota  *int
+		shares policy.Shares
 		want   ledger.Outcome
 	}{
-		"the quota is used up":                  {"local-0", "", nil, new(1), ledger.Cloud},
-		"a slot of the quota is free":           {"local-0", "", nil, new(2), ledger.Local},
-		"another revision has slots of its own": {"local-0", "", otherRevision, new(1), ledger.Local},
-		"the limits are used up":                {"virtual-0", "pods=1", nil, nil, ledger.Limited},
-		"the limits have room":                  {"virtual-0", "pods=2", nil, nil, ledger.Cloud},
-		"another namespace has used nothing":    {"virtual-0", "pods=1", otherNamespace, nil, ledger.Cloud},
-		"the size of the Pod counts":            {"virtual-0", "cpu=2", large, nil, ledger.Limited},
-		"limits do not concern local slots":     {"virtual-0", "pods=1", nil, new(1), ledger.Local},
+		"the quota is used up":                  {"local-0", "", nil, replicas(1), ledger.Cloud},
+		"a slot of the quota is free":           {"local-0", "", nil, replicas(2), ledger.Local},
+		"another revision has slots of its own": {"local-0", "", otherRevision, replicas(1), ledger.Local},
+		"the limits are used up":                {"virtual-0", "pods=1", nil, policy.Shares{}, ledger.Limited},
+		"the limits have room":                  {"virtual-0", "pods=2", nil, policy.Shares{}, ledger.Cloud},
+		"another namespace has used nothing":    {"virtual-0", "pods=1", otherNamespace, policy.Shares{}, ledger.Cloud},
+		"the size of the Pod counts":            {"virtual-0", "cpu=2", large, policy.Shares{}, ledger.Limited},
+		"limits do not concern local slots":     {"virtual-0", "pods=1", nil, replicas(1), ledger.Local},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t)
 			c.limit(test.limits)
 			c.pod("first", bound(test.first))
 			before := c.Snapshot()
-			request := ledger.Request{Quota: test.quota, LocalFits: test.quota != nil, CloudFits: true}
+			request := ledger.Request{Shares: test.shares, LocalFits: !test.shares.IsZero(), CloudFits: true}
 			assert.Equal(t, test.want, c.Look(template(c, test.pod...), 0).Outcome(request))
 			assert.Equal(t, before, c.Snapshot())
 		})
@@ -63,7 +64,7 @@ func TestLookNamesTheHoldersOfTheRevision(t *testing.T) {
 	c.pod("first", bound("local-0"))
 	c.pod("second")
 	require.Equal(t, ledger.Local, c.Look(c.objects["second"], 0).Outcome(anySlot(3)))
-	_, slot := c.Reserve(ledger.Request{UID: "uid-second", Quota: new(3), LocalFits: true, CloudFits: true})
+	_, slot := c.Reserve(ledger.Request{UID: "uid-second", Shares: replicas(3), LocalFits: true, CloudFits: true})
 	require.Equal(t, ledger.LocalSlot, slot.Kind)
 	c.pod("third", bound("virtual-0"))
 	c.pod("fourth")
@@ -123,5 +124,5 @@ func TestANodeThatChangesItsClassLeavesNoHolder(t *testing.T) {
 
 // anySlot is a request for which nodes of both classes fit.
 func anySlot(quota int) ledger.Request {
-	return ledger.Request{Quota: new(quota), LocalFits: true, CloudFits: true}
+	return ledger.Request{Shares: replicas(quota), LocalFits: true, CloudFits: true}
 }

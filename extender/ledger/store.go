@@ -123,17 +123,21 @@ func (l *Ledger) observe(pod *corev1.Pod) {
 		e.account.pods++
 		l.pods[pod.UID] = e
 	}
-	if revision := policy.RevisionOf(pod); !ok || revision != e.revision {
+	if key := policy.RevisionOf(pod); !ok || key != e.revision.key {
 		if ok {
-			l.uncount(e) // A change of labels can release or adopt a Pod. Its slot goes with it.
+			l.leaveRevision(e) // A change of labels can release or adopt a Pod. Its slot goes with it.
 			l.part(e)
 		}
-		e.revision = revision
 		l.join(e, workloadOf(pod))
+		l.enterRevision(e, key)
 	}
-	l.setCounted(e, pod)
+	e.revision.shares = sharesOf(pod, l.billing.Annotations(pod.Namespace))
 	l.measure(e, pod)
 	l.countNode(e, -1)
+	if pod.Spec.NodeName != "" || !policy.IsActive(pod) {
+		e.parked = false
+		l.leave(e) // First: a Pod that does not wait any more must not make others wait less.
+	}
 	l.change(e, func() {
 		e.node = pod.Spec.NodeName
 		e.active, e.ended = policy.IsActive(pod), policy.HasEnded(pod)
@@ -143,42 +147,33 @@ func (l *Ledger) observe(pod *corev1.Pod) {
 	e.refused = e.node == "" && e.active && policy.RefusedByExtender(pod)
 	e.priority = PriorityOf(pod)
 	l.countNode(e, +1)
-	if e.node != "" || !e.active {
-		e.parked = false
-		l.leave(e)
-	}
 }
 
-// setCounted counts a Pod while it has the annotation with a local quota.
-func (l *Ledger) setCounted(e *entry, pod *corev1.Pod) {
-	if _, counted := pod.Annotations[policy.LocalReplicasAnnotation]; !counted {
-		l.uncount(e)
-		return
-	}
-	rev, ok := l.revisions[e.revision]
+// enterRevision makes an entry part of a revision.
+func (l *Ledger) enterRevision(e *entry, key policy.Revision) {
+	rev, ok := l.revisions[key]
 	if !ok {
-		rev = &revision{workload: e.workload}
-		l.revisions[e.revision] = rev
-	}
-	rev.quota = quotaOf(pod)
-	if e.counted {
-		return
+		rev = &revision{key: key}
+		l.revisions[key] = rev
 	}
 	rev.pods++
-	l.change(e, func() { e.counted = true })
+	rev.workload = e.workload
+	e.revision = rev
+	if l.countReplica(e) {
+		l.requeueForShares(rev)
+	}
 }
 
-// uncount removes an entry from its revision.
-func (l *Ledger) uncount(e *entry) {
-	if !e.counted {
+// leaveRevision removes an entry from its revision.
+func (l *Ledger) leaveRevision(e *entry) {
+	rev := e.revision
+	l.leaveShares(e)
+	e.count(standing{})
+	if rev.pods--; rev.pods == 0 {
+		delete(l.revisions, rev.key)
 		return
 	}
-	l.leaveLocal(e)
-	l.change(e, func() { e.counted = false })
-	rev := l.revisions[e.revision]
-	if rev.pods--; rev.pods == 0 {
-		delete(l.revisions, e.revision)
-	}
+	l.requeueForShares(rev)
 }
 
 // account returns the account of a namespace.
@@ -192,11 +187,11 @@ func (l *Ledger) account(namespace string) *account {
 }
 
 func (l *Ledger) forget(e *entry) {
-	l.uncount(e)
 	l.leave(e)
 	l.countNode(e, -1)
 	l.change(e, func() { e.active, e.ended = false, true })
 	l.part(e)
+	l.leaveRevision(e)
 	delete(l.pods, e.ref.UID)
 	if e.account.pods--; e.account.pods == 0 {
 		delete(l.accounts, e.account.namespace)

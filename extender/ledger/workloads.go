@@ -82,16 +82,25 @@ type WorkloadStats struct {
 	Local LocalStats
 }
 
-// LocalStats says how a local quota is met, summed over the revisions of a workload.
+// LocalStats says how the local shares are met, summed over the revisions of a workload.
 type LocalStats struct {
-	// Wanted is how many Pods the quota keeps local: N, or fewer if a revision has fewer Pods. Used is how many slots
-	// they have, and Missing how many of those wanted have none.
+	// Wanted is how many Pods the shares keep local: the most that may be, or without a limit the least that must be,
+	// and fewer if a revision has fewer Pods. Used is how many slots they have, and Missing how many of those wanted
+	// have none.
 	Wanted, Used, Missing int
-	// Quota says that there is a quota at all.
+	// Quota says that there are local shares at all.
 	Quota bool
 }
 
-// workloadStats returns the workloads that have a quota or use the cloud.
+// wanted returns how many of so many replicas the shares keep local. ok is false if they say nothing about that.
+func wanted(s policy.Shares, replicas int) (n int, ok bool) {
+	if s.HasLocalCap() {
+		return min(s.LocalCap(replicas), replicas), true
+	}
+	return min(s.LocalFloor(replicas), replicas), s.LocalMin.Set
+}
+
+// workloadStats returns the workloads that have local shares or use the cloud.
 func (l *Ledger) workloadStats() map[Workload]WorkloadStats {
 	all := map[Workload]WorkloadStats{}
 	for key, w := range l.workloads {
@@ -100,8 +109,11 @@ func (l *Ledger) workloadStats() map[Workload]WorkloadStats {
 		}
 	}
 	for _, rev := range l.revisions {
+		wanted, ok := wanted(rev.shares, rev.active)
+		if !ok {
+			continue
+		}
 		stats := all[rev.workload]
-		wanted := min(rev.quota, rev.active)
 		stats.Workload = rev.workload
 		stats.Local = stats.Local.plus(LocalStats{wanted, rev.used(), max(0, wanted-rev.used()), true})
 		all[rev.workload] = stats
@@ -151,14 +163,33 @@ func (s LocalStats) plus(other LocalStats) LocalStats {
 	}
 }
 
-// quotaOf returns the local quota of a Pod, 0 if it has none that is kept.
-func quotaOf(pod *corev1.Pod) int {
-	shares, err := policy.ParseShares(pod.Annotations)
-	if !shares.LocalReplicas.Set || err != nil || pod.Spec.SchedulingGroup != nil {
-		return 0
+// sharesOf returns the shares of a Pod, zero if it has none that are kept. namespace are the annotations of its
+// namespace.
+func sharesOf(pod *corev1.Pod, namespace map[string]string) policy.Shares {
+	if !policy.HasShares(pod.Annotations) && !policy.HasShares(namespace) || pod.Spec.SchedulingGroup != nil {
+		return policy.Shares{}
 	}
 	if mode, err := policy.ParseMode(pod.Labels); err != nil || mode == policy.ModeEnforce {
-		return 0 // The Pod runs in the cloud only, or its label is malformed.
+		return policy.Shares{} // The Pod runs in the cloud only, or its label is malformed.
 	}
-	return shares.LocalReplicas.Value
+	shares, err := policy.ParseShares(policy.Inherit(pod.Annotations, nil, namespace))
+	if err != nil {
+		return policy.Shares{}
+	}
+	return shares
+}
+
+// inheritedText returns what a namespace says about its Pods, for comparisons.
+func inheritedText(namespace map[string]string) string {
+	values := policy.Inherit(nil, nil, namespace)
+	if len(values) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	for _, key := range policy.InheritedAnnotations() {
+		if value, ok := values[key]; ok {
+			b.WriteString(key + "=" + value + "\n")
+		}
+	}
+	return b.String()
 }

@@ -24,6 +24,15 @@ func (b Billing) Use(pod *corev1.Pod) policy.CloudUse {
 	return use
 }
 
+// Annotations implements ledger.Billing.
+func (b Billing) Annotations(namespace string) map[string]string {
+	annotations, err := b.Facts.Namespace(namespace)
+	if err != nil {
+		return nil
+	}
+	return annotations
+}
+
 // Limits implements ledger.Billing. A namespace whose limits are not known may use nothing.
 func (b Billing) Limits(namespace string) policy.CloudLimits {
 	annotations, err := b.Facts.Namespace(namespace)

@@ -45,7 +45,8 @@ func (f *fixture) dryRun(pod *corev1.Pod, names ...string) placement.FilterResul
 func TestADryRunSaysWhatFilterDoes(t *testing.T) {
 	kinds := [][]change{
 		nil, {quota(0)}, {quota(2)}, {quota(5)}, {mode(policy.ModeEnforce)}, {mode(policy.ModeAuto)},
-		{mode(policy.ModeOff), quota(2)}, {mode(policy.ModeLocalPrefer), sized("2.00_4.0")}, {unmarked}, {unmarked, tolerant},
+		{mode(policy.ModeOff), quota(2)}, {mode(policy.ModeLocalPrefer), sized("2.00_4.0")}, {unmarked},
+		{unmarked, tolerant},
 	}
 	lists := [][]string{everywhere, locals, virtuals}
 	for seed := range uint64(50) {
@@ -55,7 +56,7 @@ func TestADryRunSaysWhatFilterDoes(t *testing.T) {
 			f.limits = []string{"", "pods=3", "cpu=4", "pods=0"}[random.IntN(4)]
 			low := int32(-10)
 			if random.IntN(3) == 0 {
-				f.pod("buffer", on("local-0"), func(p *corev1.Pod) { p.Spec.Priority = &low })
+				f.pod("buffer", stranger, on("local-0"), func(p *corev1.Pod) { p.Spec.Priority = &low })
 			}
 			for i := range 20 {
 				f.global = []policy.Switch{policy.SwitchUnset, policy.SwitchOn, policy.SwitchOff}[random.IntN(3)]

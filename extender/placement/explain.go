@@ -23,8 +23,8 @@ const (
 	Cloud = Decision(explain.Cloud)
 	// ByScore: to a node of any class. The scores of the scheduler decide.
 	ByScore = Decision(policy.PlacementByScore)
-	// Waiting: to no node now. The scheduler tries it again when a slot of its quota or room within the limits becomes
-	// free, or after it has tried preemption.
+	// Waiting: to no node now. The scheduler tries it again when a slot of its shares or room within the limits becomes
+	// free, when it may burst, or after it has tried preemption.
 	Waiting = Decision(explain.Waiting)
 	// Refused: to no node until what the message says has changed.
 	Refused Decision = "Refused"
@@ -88,7 +88,8 @@ func (p *Placement) Explain(pod *corev1.Pod, offer Offer) (Answer, error) {
 func decisionOf(view nodes.View, a Answer) Decision {
 	if len(a.Passed) == 0 {
 		switch a.Reason {
-		case policy.ReasonLocalQuota, policy.ReasonCloudLimits, policy.ReasonPreemptFirst:
+		case policy.ReasonLocalQuota, policy.ReasonCloudLimits, policy.ReasonPreemptFirst, policy.ReasonLocalMin,
+			policy.ReasonBurstAfter, policy.ReasonCloudMax:
 			return Waiting
 		default:
 			return Refused
@@ -142,7 +143,7 @@ func (p *Placement) whyNot(f forecast, a Answer, class nodes.Class) string {
 		return explain.NoLocalSlot
 	case !f.MayBurst():
 		return f.Message
-	case f.Shares.LocalReplicas.Set:
+	case f.outcome == ledger.Local:
 		return explain.HasLocalSlot
 	case f.outcome == ledger.Limited:
 		return p.policy.CloudLimitsReached(f.pod).Sentence

@@ -45,7 +45,9 @@ func TestLimitsOfANamespace(t *testing.T) {
 		"auto waits if no local node fits": {
 			"pods=1", []change{auto}, virtuals, []string{}, policy.ReasonCloudLimits,
 		},
-		"without a key a Pod waits if no local one fits": {"pods=1", nil, virtuals, []string{}, policy.ReasonCloudLimits},
+		"without a key a Pod waits if no local one fits": {
+			"pods=1", nil, virtuals, []string{}, policy.ReasonCloudLimits,
+		},
 		"a Pod over its quota waits": {
 			"pods=1", []change{quota(0)}, everywhere, []string{}, policy.ReasonCloudLimits,
 		},
@@ -177,7 +179,7 @@ func TestAPodThatTriesPreemptionFirstHoldsNoCloudSlot(t *testing.T) {
 			f := newFixture(t)
 			f.limits = "pods=1"
 			low := int32(-10)
-			f.pod("buffer", on("local-0"), func(p *corev1.Pod) { p.Spec.Priority = &low })
+			f.pod("buffer", stranger, on("local-0"), func(p *corev1.Pod) { p.Spec.Priority = &low })
 			got := f.filter(f.pod("a", changes...), virtuals...)
 			assert.Equal(t, policy.ReasonPreemptFirst, got.Reason)
 			assert.Empty(t, f.written)

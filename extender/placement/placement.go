@@ -64,7 +64,9 @@ type Config struct {
 	// Timeout is how long an answer waits until the caches have seen what the scheduler has seen, and until a slot is
 	// written. A longer one delays all scheduling while a watch is stalled, a shorter one refuses Pods under load.
 	Timeout time.Duration
-	Logger  *slog.Logger
+	// Now is the clock that says whether a Pod has waited as long as it must (burst-after).
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 // Placement answers the scheduler. All methods are safe for concurrent use.
@@ -76,6 +78,7 @@ type Placement struct {
 	slots      *slotWriter
 	leadership Leadership
 	timeout    time.Duration
+	now        func() time.Time
 	logger     *slog.Logger
 }
 
@@ -83,7 +86,7 @@ type Placement struct {
 func New(c Config) *Placement {
 	return &Placement{
 		policy: c.Policy, facts: c.Facts, ledger: c.Ledger, nodes: c.Nodes, slots: newSlotWriter(c.Slots),
-		leadership: c.Leadership, timeout: c.Timeout, logger: c.Logger,
+		leadership: c.Leadership, timeout: c.Timeout, now: c.Now, logger: c.Logger,
 	}
 }
 
@@ -141,8 +144,12 @@ func (p *Placement) Filter(ctx context.Context, pod *corev1.Pod, names []string)
 	result := p.result(c, outcome)
 	p.logger.DebugContext(ctx, "filtered nodes", logging.Pod(pod.Namespace, pod.Name, pod.UID),
 		"decision", c.Describe(), "reason", result.Reason, "nodes", len(result.Names))
-	if result.Refusal != "" && result.Reason != policy.ReasonLocalQuota && result.Reason != policy.ReasonCloudLimits {
-		p.ledger.Park(pod.UID) // The ledger itself requeues Pods that wait for a slot.
+	switch {
+	case result.Refusal == "" || outcome.Waits(): // The ledger itself requeues Pods that wait.
+	case result.Reason == policy.ReasonBurstAfter:
+		p.ledger.ParkUntil(pod.UID, c.deadline)
+	default:
+		p.ledger.Park(pod.UID)
 	}
 	return result, nil
 }
@@ -176,6 +183,7 @@ func (p *Placement) decide(pod *corev1.Pod, imagined []policy.VirtualNode) (cand
 	var settings policy.NamespaceSettings
 	c.Decision, settings = p.policy.DecideWithSettings(c.input)
 	c.limits = settings.CloudLimits
+	c.await(p.now())
 	return c, nil
 }
 
@@ -231,8 +239,9 @@ func (p *Placement) reserveInTerm(ctx context.Context, c candidate) (ledger.Outc
 	}
 	err = p.writeSlot(ctx, pod, slot)
 	if c.preempting && errors.Is(err, slowcall.ErrSlow) {
-		// The write continues in the background, and the Pod is placed only after it has succeeded. An error would leave the
-		// Pod unschedulable for minutes: if only plugins have rejected it, no update of the Pod makes the scheduler retry it.
+		// The write continues in the background, and the Pod is placed only after it has succeeded. An error would
+		// leave the Pod unschedulable for minutes: if only plugins have rejected it, no update of the Pod makes the
+		// scheduler retry it.
 		return outcome, nil
 	}
 	if err != nil {
@@ -265,7 +274,13 @@ func (p *Placement) writeSlot(ctx context.Context, pod *corev1.Pod, slot ledger.
 func (p *Placement) refusal(reason policy.Reason, c candidate) string {
 	switch reason {
 	case policy.ReasonLocalQuota:
-		return policy.LocalQuotaReached(p.noVirtualNode(c.pod)).Refusal()
+		return policy.LocalQuotaReached(c.Shares, p.noVirtualNode(c.pod)).Refusal()
+	case policy.ReasonLocalMin:
+		return policy.LocalMinimum().Refusal()
+	case policy.ReasonBurstAfter:
+		return policy.BurstAfter(c.deadline).Refusal()
+	case policy.ReasonCloudMax:
+		return policy.CloudMaximumReached().Refusal()
 	case policy.ReasonCloudLimits:
 		return p.policy.CloudLimitsReached(c.pod).Refusal()
 	case policy.ReasonPreemptFirst:

@@ -43,8 +43,10 @@ type fixture struct {
 	written  []string
 	// slots are the annotations of the written slots, by Pod.
 	slots map[string]string
-	// limits are those of every namespace; "unknown" if the namespace is not known yet.
-	limits string
+	// limits are those of every namespace; "unknown" if the namespace is not known yet. annotations are its others.
+	limits      string
+	annotations map[string]string
+	now         time.Time
 	// verified contains the number of written slots at each call of VerifyTerm.
 	verified []int
 	// notLeading is the error of Ready and CurrentTerm, termOver that of VerifyTerm.
@@ -65,7 +67,9 @@ func (f *fixture) Namespace(string) (map[string]string, error) {
 	if f.limits == "unknown" {
 		return nil, errors.New("namespace not found")
 	}
-	return map[string]string{policy.CloudLimitsAnnotation: f.limits}, nil
+	annotations := map[string]string{policy.CloudLimitsAnnotation: f.limits}
+	maps.Copy(annotations, f.annotations)
+	return annotations, nil
 }
 
 // leader is the Leadership of the fixture, whose own Ready is that of the Facts.
@@ -102,7 +106,7 @@ func (f *fixture) VerifyTerm(context.Context, leadership.Term) error {
 
 func newFixture(t *testing.T, options ...func(*placement.Config)) *fixture {
 	t.Helper()
-	f := &fixture{t: t, slots: map[string]string{}}
+	f := &fixture{t: t, slots: map[string]string{}, now: created.Add(time.Hour)}
 	rules := policy.DefaultConfig()
 	rules.AllowOversize = true // Tests set the size of a Pod by its annotation alone.
 	decide, err := policy.New(rules)
@@ -122,6 +126,7 @@ func newFixture(t *testing.T, options ...func(*placement.Config)) *fixture {
 	config := placement.Config{
 		Policy: decide, Facts: f, Ledger: f.ledger, Nodes: n, Slots: f, Leadership: leader{f},
 		Timeout: time.Minute, // A busy machine must not end an answer.
+		Now:     func() time.Time { return f.now },
 		Logger:  slog.New(slog.DiscardHandler),
 	}
 	for _, option := range options {
@@ -138,6 +143,9 @@ func node(name string, labels map[string]string) *metav1.PartialObjectMetadata {
 	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
 }
 
+// created is when all Pods are created.
+var created = time.Date(2026, 11, 30, 20, 0, 0, 0, time.UTC)
+
 type change func(*corev1.Pod)
 
 func quota(n int) change {
@@ -147,6 +155,9 @@ func mode(m policy.Mode) change {
 	return func(p *corev1.Pod) { p.Labels = map[string]string{policy.BurstLabel: string(m)} }
 }
 func on(node string) change { return func(p *corev1.Pod) { p.Spec.NodeName = node } }
+
+// stranger makes the Pod one of another revision.
+func stranger(p *corev1.Pod) { p.OwnerReferences[0].UID = "other" }
 
 // unmarked removes the marker resource: only a scheduler of Spillway's own calls the extender for such a Pod.
 func unmarked(p *corev1.Pod) { p.Spec.Containers = nil }
@@ -160,7 +171,7 @@ func (f *fixture) pod(name string, changes ...change) *corev1.Pod {
 	isController := true
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "default", Name: name, UID: types.UID("uid-" + name), ResourceVersion: strconv.Itoa(f.version),
-		Annotations:     map[string]string{},
+		Annotations: map[string]string{}, CreationTimestamp: metav1.NewTime(created),
 		OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", UID: "rs", Controller: &isController}},
 	}}
 	marker := corev1.ResourceList{policy.PlacementResource: resource.MustParse("1")}
@@ -551,14 +562,14 @@ func TestTheCloudComesLast(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.pod("buffer", on("local-0"), priority(-10))
+			f.pod("buffer", stranger, on("local-0"), priority(-10))
 			got := f.filter(f.pod("a", tc.changes...), virtuals...)
 			assert.Equal(t, tc.want, got.Names)
 		})
 	}
 	t.Run("a Pod for which a local node fits goes there", func(t *testing.T) {
 		f := newFixture(t)
-		f.pod("buffer", on("local-0"), priority(-10))
+		f.pod("buffer", stranger, on("local-0"), priority(-10))
 		assert.Equal(t, locals, f.filter(f.pod("a"), everywhere...).Names)
 	})
 }
@@ -567,7 +578,7 @@ func TestTheCloudComesLast(t *testing.T) {
 func TestAPodDoesNotBurstBecausePreemptHadNoAnswer(t *testing.T) {
 	f := newFixture(t)
 	lowest := int32(-10)
-	f.pod("buffer", on("local-0"), func(p *corev1.Pod) { p.Spec.Priority = &lowest })
+	f.pod("buffer", stranger, on("local-0"), func(p *corev1.Pod) { p.Spec.Priority = &lowest })
 	pod := f.pod("a", quota(1))
 	first := f.filter(pod, virtuals...)
 	assert.Equal(t, policy.ReasonPreemptFirst, first.Reason)

@@ -10,7 +10,7 @@ import (
 // calls the extender for every Pod that names it, also for Pods without any key (docs/decisions/marker-resource.md).
 //
 // A Pod with the marker resource or a key is managed. So is a Pod that tolerates virtual nodes in a namespace with
-// limits, because it counts towards them. Only for such a Pod the namespace must be known.
+// limits, because it counts towards them, or with shares. Only for such a Pod the namespace must be known.
 func (p *Placement) manages(pod *corev1.Pod) (bool, error) {
 	if policy.NeedsPlacement(&pod.Spec) || policy.HasPlacementKeys(pod) {
 		return true, nil
@@ -23,5 +23,5 @@ func (p *Placement) manages(pod *corev1.Pod) (bool, error) {
 		return false, err
 	}
 	limits, _ := p.policy.CloudLimits(annotations) // Malformed limits allow nothing, and Decide says why.
-	return !limits.IsZero(), nil
+	return !limits.IsZero() || policy.HasShares(annotations), nil
 }

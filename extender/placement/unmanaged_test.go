@@ -27,7 +27,7 @@ func TestAnUnmanagedPodPassesUntouched(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
 			f.global = policy.SwitchOff
-			f.pod("buffer", on("local-0"), func(p *corev1.Pod) { p.Spec.Priority = new(int32(-10)) })
+			f.pod("buffer", stranger, on("local-0"), func(p *corev1.Pod) { p.Spec.Priority = new(int32(-10)) })
 			pod := f.pod("a", append(changes, unmarked)...)
 			for _, names := range [][]string{everywhere, locals, virtuals, {"a-node-that-is-not-known-yet"}} {
 				assert.Equal(

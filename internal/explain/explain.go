@@ -462,7 +462,7 @@ func (s *subject) says() (message policy.Message, rest string) {
 	case s.stuck:
 		return policy.SoldOut(), ""
 	case s.place == Cloud && s.isAtLocalCap():
-		return policy.Message{Code: policy.ReasonLocalQuota, Sentence: policy.QuotaUsedUp}, ""
+		return policy.Message{Code: policy.ReasonLocalQuota, Sentence: policy.QuotaUsedUp(s.decision.Shares)}, ""
 	}
 	return own, ""
 }

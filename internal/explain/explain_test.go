@@ -204,7 +204,7 @@ func soldOut(q *question) {
 
 // The answers to the questions of users, as the plugin prints them. docs/operations.md names the same states.
 func TestAnswers(t *testing.T) {
-	quotaReached := aggregated(policy.LocalQuotaReached(policy.FilteredOut))
+	quotaReached := aggregated(policy.LocalQuotaReached(policy.Shares{}, policy.FilteredOut))
 	for name, q := range map[string]*question{
 		"a new Pod that was not tried yet": ask(t),
 		"a Pod with a scheduling gate": ask(t).change(func(q *question) {
@@ -219,7 +219,8 @@ func TestAnswers(t *testing.T) {
 		"a Pod that waits for its quota":   ask(t).refused(quotaReached).quota("1", "local-1"),
 		"a slot that is not bound yet":     ask(t).quota("1").annotated(policy.LocalSlotAnnotation, "uid-cart-1"),
 		"a quota with a locked cloud": ask(t).
-			refused(aggregated(policy.LocalQuotaReached(policy.AllLocked))).quota("1", "local-1").change(lockNode),
+			refused(aggregated(policy.LocalQuotaReached(policy.Shares{}, policy.AllLocked))).
+			quota("1", "local-1").change(lockNode),
 		"a quota that the extender has not refused": ask(t).refused(noLocalNode).quota("1", "local-1"),
 		"a quota that the webhook has missed": ask(t).
 			refused(noLocalNode).quota("1").change(func(q *question) { q.Schedulers.EveryPod = false }),

@@ -89,7 +89,7 @@ func ofPrograms(t *testing.T) map[policy.Reason][]said {
 	for _, virtual := range []policy.VirtualNodesOut{
 		policy.NoVirtualNode, policy.NotTolerated, policy.AllLocked, policy.FilteredOut,
 	} {
-		refused(policy.LocalQuotaReached(virtual), ask(t).quota("1", "local-1"))
+		refused(policy.LocalQuotaReached(policy.Shares{}, virtual), ask(t).quota("1", "local-1"))
 		enforced := ask(t).labeled("enforce")
 		decision := enforced.Policy.Decide(policy.Input{Pod: enforced.Pod})
 		refused(policy.CloudOnly(decision, virtual), enforced)

@@ -38,7 +38,7 @@ func WhyWaiting(
 	case r.Shares.HasLocalCap() && quotaUsedUp():
 		// If no node fits at all, the scheduler calls the extender about preemption only, and that response carries no
 		// message.
-		return policy.LocalQuotaReached(policy.FilteredOut), true
+		return policy.LocalQuotaReached(r.Shares, policy.FilteredOut), true
 	}
 	return policy.Message{}, false
 }

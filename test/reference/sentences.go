@@ -54,7 +54,7 @@ func sentences(root string) (map[policy.Reason]policy.Message, error) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}}
 	_, invalid := policy.ParseShares(map[string]string{policy.LocalReplicasAnnotation: "two"})
 	for _, message := range []policy.Message{
-		policy.LocalQuotaReached(policy.FilteredOut),
+		policy.LocalQuotaReached(policy.Shares{}, policy.FilteredOut),
 		policy.PreemptFirst(),
 		rules.CloudLimitsReached(pod),
 		policy.LocalMinimum(),

@@ -183,7 +183,7 @@ func TestReconcile(t *testing.T) {
 			pod:    podcachetest.WaitingPod(tolerating, quota),
 			others: []*corev1.Pod{podcachetest.RunningPod("local-1", quota, named("local"))},
 			want: []event{
-				{"LocalQuotaReached", "Normal", policy.LocalQuotaReached(policy.FilteredOut).Sentence},
+				{"LocalQuotaReached", "Normal", policy.LocalQuotaReached(policy.Shares{}, policy.FilteredOut).Sentence},
 			},
 		},
 		"a Pod whose quota is used up, and that waits for the limits of its namespace": {
