@@ -65,10 +65,10 @@ func (c *claims) hold(t *ticket[claim], held bool) {
 	c.change(t, group)
 }
 
-// void makes claims void, the oldest first, until the others claim no more than is left for them, and wakes their Pods.
-// A slot that was taken without a claim thus makes one claim void. Those of Pods that have a slot come last: they count
-// as used in any case.
-func (c *claims) void(replicas, used int, wake func(*entry)) {
+// void makes claims void, the oldest first, until the others claim no more than is left for them, and requeues their
+// Pods. A slot that was taken without a claim thus makes one claim void. Those of Pods that have a slot come last: they
+// count as used in any case.
+func (c *claims) void(replicas, used int, requeue func(*entry)) {
 	for _, kind := range []claim{{floor: true}, {}, {floor: true, held: true}, {held: true}} {
 		for {
 			var first *ticket[claim]
@@ -85,7 +85,7 @@ func (c *claims) void(replicas, used int, wake func(*entry)) {
 			group.void = true
 			c.change(first, group)
 			first.requeued = true
-			wake(first.entry)
+			requeue(first.entry)
 		}
 	}
 }

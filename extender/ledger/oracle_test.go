@@ -467,7 +467,7 @@ func requireRequeued(t *testing.T, c *cluster, o *oracle, due []string, step int
 		room := last.outcome == ledger.Limited && (o.cloud.reserved[pod.UID] ||
 			c.limits.Allow(o.cloudUse(c, pod.Namespace).Plus(c.Use(pod))))
 		require.Truef(t, last.outcome.Waits() && (slot || share || room),
-			"step %d: %s was requeued in vain: %+v, of %d replicas", step, name, last, n)
+			"step %d: %s was requeued without success: %+v, of %d replicas", step, name, last, n)
 	}
 	require.ElementsMatchf(t, want, got, "step %d: claims", step)
 	c.requeued = nil

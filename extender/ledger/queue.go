@@ -82,7 +82,7 @@ func (t *ticket[G]) compare(number uint64) int { return cmp.Compare(t.number, nu
 // requeue requeues the Pods for which there is room, in order, except for those that were requeued before and have not
 // come back yet. fits reports whether there is room for one more of a group. take takes it, for Pods that were requeued
 // before too: what is free for them is not free for others.
-func (q *queue[G]) requeue(fits func(G) bool, take func(G), wake func(*entry)) {
+func (q *queue[G]) requeue(fits func(G) bool, take func(G), requeue func(*entry)) {
 	var rest [][]*ticket[G]
 	for group, list := range q.groups {
 		if fits(group) {
@@ -104,7 +104,7 @@ func (q *queue[G]) requeue(fits func(G) bool, take func(G), wake func(*entry)) {
 		take(t.group)
 		if !t.requeued {
 			t.requeued = true
-			wake(t.entry)
+			requeue(t.entry)
 		}
 		if rest[first] = rest[first][1:]; len(rest[first]) == 0 {
 			rest = slices.Delete(rest, first, first+1)
@@ -185,23 +185,23 @@ func (l *Ledger) requeueForShares(rev *revision) {
 		rev.slots.requeue(
 			func(s policy.Shares) bool { return used < s.LocalCap(rev.active) },
 			func(policy.Shares) { used++ },
-			l.wake)
+			l.requeueOnce)
 	}
 	if rev.share.len > 0 {
 		used := rev.cloudUsed()
 		rev.share.requeue(
 			func(s policy.Shares) bool { return used < s.CloudCap(rev.active) },
 			func(policy.Shares) { used++ },
-			l.wake)
+			l.requeueOnce)
 	}
 	if rev.claims.len > 0 {
-		rev.claims.void(rev.active, rev.used(), l.wake)
+		rev.claims.void(rev.active, rev.used(), l.requeueOnce)
 	}
 }
 
-// wake requeues a Pod for which a ticket says so, unless another ticket has said so before and the Pod has not come
-// back yet.
-func (l *Ledger) wake(e *entry) {
+// requeueOnce requeues a Pod for which a ticket says so, unless another ticket has said so before and the Pod has not
+// come back yet.
+func (l *Ledger) requeueOnce(e *entry) {
 	said := 0
 	for _, requeued := range []bool{
 		e.waitsForLocal != nil && e.waitsForLocal.requeued, e.waitsForShare != nil && e.waitsForShare.requeued,
@@ -226,7 +226,7 @@ func (l *Ledger) requeueForCloud(a *account) {
 	a.queue.requeue(
 		func(missing policy.CloudUse) bool { return limits.Allow(used.Plus(missing)) },
 		func(missing policy.CloudUse) { used = used.Plus(missing) },
-		l.wake)
+		l.requeueOnce)
 }
 
 // requeueQueues requeues the Pods for which there is room in any queue. If again is true, it also requeues Pods that
