@@ -1,7 +1,7 @@
 package check
 
 import (
-	"strings"
+	"time"
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/prove/record"
@@ -15,10 +15,11 @@ func (c *Checker) observeRequest(request *record.Request) {
 	if request.Verb != "prioritize" {
 		p.request = request
 		if !p.unanswered {
-			p.requestedAt = w.version
+			p.requestedAt, p.requestedFrom = w.version, request.Version
 		}
 		w.follow(p)
 	}
+	c.passDeadline(p)
 	c.beginWaiting(p)
 	c.checkNotCalled(p)
 }
@@ -42,6 +43,8 @@ func (c *Checker) observeResponse(response *record.Response) {
 		c.report.Errors++
 		p.waiting.changed = append(p.waiting.changed, w.now) // The scheduler retries the Pod without a change.
 		p.possiblyCharged = p.possiblyCharged || q.Virtual > 0
+		p.possiblyClaims = p.possiblyClaims || q.Local == 0
+		w.renote(p)
 		if q.Local > 0 {
 			w.mayHaveAnswered(p)
 		}
@@ -61,12 +64,27 @@ func (c *Checker) observeResponse(response *record.Response) {
 		return
 	}
 	a := &answer{Response: *response, request: q.Request, at: w.now}
-	p.response = a
+	c.followWaits(p, a)
+	p.response, p.possiblyClaims = a, false
+	w.renote(p)
 	if response.Virtual > 0 && response.Local == 0 {
+		if p.toCloud == nil || w.now.Sub(p.toCloud.at) > landsLate {
+			p.cloudFrom = q.Version
+		}
 		p.toCloud = a
 	}
 	if response.Refusal != "" {
 		c.countRefusal(p)
+	}
+}
+
+// landsLate is how long after an answer the binding that it causes may succeed. Another answer may come in between.
+const landsLate = 10 * time.Second
+
+// renote records what the extender may count of a Pod after an answer.
+func (w *world) renote(p *pod) {
+	if p.revision != nil { // Otherwise the Pod has not been observed yet.
+		p.revision.note(p, w.version)
 	}
 }
 
@@ -80,9 +98,11 @@ func (c *Checker) observePreemption(p *pod, response *record.Response) {
 }
 
 // waitsForSlot reports whether the extender has refused the Pod because its quota is used up, so that it waits for a
-// slot. A Pod for which a local node fits, and which waits for the limits of its namespace, waits for a slot too.
+// slot. A Pod for which a local node fits, and which waits for room in the cloud, waits for a slot too.
 func (p *pod) waitsForSlot() bool {
-	waiting := p.Active() && p.Node == "" && p.Quota != nil && !p.holds
-	return waiting && p.response != nil && (strings.Contains(p.response.Refusal, string(policy.ReasonLocalQuota)) ||
-		p.isLimited() && p.response.request.Local > 0)
+	if !p.Active() || p.Node != "" || !p.now().Shares.HasLocalCap() || p.holds || p.response == nil {
+		return false
+	}
+	return p.refusedFor(policy.ReasonLocalQuota) || p.response.request.Local > 0 &&
+		p.refusedFor(policy.ReasonCloudLimits, policy.ReasonCloudMax, policy.ReasonLocalMin, policy.ReasonBurstAfter)
 }

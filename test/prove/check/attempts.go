@@ -58,6 +58,28 @@ func (w *world) followChanges(ch change) {
 	}
 }
 
+// followShares records a change of the shares of a revision or of its number of replicas: the extender requeues Pods for
+// which room has changed.
+func (w *world) followShares(ch change) {
+	p, before := ch.pod, ch.before
+	if before != nil && before.Active() == p.Active() && ch.left == p.revision && p.now().version != p.Version {
+		return
+	}
+	p.revision.retry(p, w.now)
+	if ch.left != nil && ch.left != p.revision {
+		ch.left.retry(p, w.now)
+	}
+}
+
+// retry records that the refused Pods of the revision, except for one, may be retried.
+func (r *revision) retry(but *pod, now time.Time) {
+	for _, p := range r.pods {
+		if p != but && p.Node == "" && p.waiting.refusals > 0 {
+			p.waiting.changed = append(p.waiting.changed, now)
+		}
+	}
+}
+
 // beginWaiting records that a request about the Pod was sent and that the Pod has not been refused yet.
 func (c *Checker) beginWaiting(p *pod) {
 	if p.waiting.refusals == 0 {

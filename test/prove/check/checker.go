@@ -7,12 +7,13 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-k8s/spillway/test/prove/plan"
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
 // Violation is a broken promise.
 type Violation struct {
-	// Promise is one of I1 to I8.
+	// Promise is one of I1 to I12.
 	Promise string
 	// Revision is the revision concerned, and Pod the Pod that shows the violation.
 	Revision string
@@ -39,6 +40,36 @@ type Checker struct {
 	evictions  []*eviction
 	// slowUntil is when the harness last stopped delaying answers.
 	slowUntil time.Time
+	// jumps is set while the extender's clock is wrong, and jumpedAt is when it last was.
+	jumps    bool
+	jumpedAt time.Time
+	// later are checks that need what the record shows a little later.
+	later []delayed
+	// moving is how many Pods are on their way home.
+	moving int
+}
+
+// delayed is a check that is made at a time.
+type delayed struct {
+	at    time.Time
+	check func()
+}
+
+// recorderLag is how long after an answer the record may show a change that the extender knew.
+const recorderLag = 3 * time.Second
+
+// postpone makes a check when the record shows what the extender knew.
+func (c *Checker) postpone(check func()) {
+	c.later = append(c.later, delayed{c.world.now.Add(recorderLag), check})
+}
+
+// makePostponed makes the checks that are due, or all of them.
+func (c *Checker) makePostponed(all bool) {
+	for len(c.later) > 0 && (all || !c.world.now.Before(c.later[0].at)) {
+		check := c.later[0].check
+		c.later = c.later[1:]
+		check()
+	}
 }
 
 // Limits are the limits of the promises.
@@ -49,10 +80,14 @@ type Limits struct {
 	Answer time.Duration
 	// Attempts is how often a refused Pod may be tried per change (I5).
 	Attempts int
+	// WayHome are the limits of the way home (I12).
+	WayHome plan.WayHome
 }
 
 // DefaultLimits returns the promised limits. The limit of I7 is the scheduler's httpTimeout.
-func DefaultLimits() Limits { return Limits{Use: time.Second, Answer: 2 * time.Second, Attempts: 2} }
+func DefaultLimits() Limits {
+	return Limits{Use: time.Second, Answer: 2 * time.Second, Attempts: 2, WayHome: plan.DefaultWayHome()}
+}
 
 // New returns a Checker.
 func New(limits Limits) (*Checker, error) {
@@ -68,11 +103,13 @@ func (c *Checker) Observe(entry record.Entry) []*Violation {
 	before := len(c.violations)
 	w := c.world
 	w.now = entry.At
+	c.makePostponed(false)
 	switch {
 	case entry.Pod != nil:
 		c.observePod(entry.Pod)
 	case entry.Node != nil:
 		w.change()
+		w.nodes[entry.Node.Name] = *entry.Node
 		if entry.Node.Virtual {
 			w.virtual[entry.Node.Name] = true
 		}
@@ -91,6 +128,10 @@ func (c *Checker) Observe(entry record.Entry) []*Violation {
 		c.observeEnded(entry.Ended.Process)
 	case entry.Round != nil:
 		c.observeRound(entry.Round)
+	case entry.Workload != nil:
+		c.observeWorkload(entry.Workload)
+	case entry.Action != nil:
+		c.observeAction(entry.Action)
 	}
 	c.report.Entries++
 	return c.violations[before:]
@@ -105,6 +146,7 @@ func (c *Checker) observePod(noted *record.Pod) {
 		c.checkNotCalled(p)
 	}
 	w.followChanges(change)
+	w.followShares(change)
 	w.follow(p)
 	p.unfit = p.unfit || noted.Reason == "Unschedulable"
 	bound := noted.Node != "" && noted.Active() && change.before != nil && change.before.Node == ""
@@ -112,10 +154,13 @@ func (c *Checker) observePod(noted *record.Pod) {
 	if bound {
 		c.checkCloud(p)
 		c.checkLimits(change)
+		c.checkShare(change)
+		c.checkPatience(p)
 		c.checkUnmanaged(p)
 		c.checkAttempts(p)
 	}
 	c.followEvictions(change, bound)
+	c.followMoves(change)
 }
 
 // checkSlot checks a Pod that may have taken or given back a slot.
@@ -129,6 +174,9 @@ func (c *Checker) observeFault(fault *record.Fault) {
 	c.world.change() // A component that restarts retries all Pods.
 	if fault.Ended {
 		c.report.Faults[fault.Kind]++
+	}
+	if fault.Kind == string(plan.JumpExtender) {
+		c.jumps, c.jumpedAt = !fault.Ended, c.world.now
 	}
 	if fault.Slows() && fault.Ended {
 		c.slowUntil = c.world.now
@@ -175,6 +223,7 @@ func (c *Checker) observeRound(round *record.Round) {
 		}
 	case record.Quiet:
 		c.report.Histories += round.Histories
+		c.makePostponed(true)
 		c.checkQuiet(round.Namespace)
 	case record.Cleared:
 	}

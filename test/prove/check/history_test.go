@@ -98,6 +98,23 @@ func owner(uid types.UID) func(*record.Pod) {
 func quota(n int) func(*record.Pod) {
 	return func(p *record.Pod) { p.Quota = &n }
 }
+func has(settings ...string) func(*record.Pod) {
+	return func(p *record.Pod) {
+		p.Quota, p.Settings = nil, map[string]string{}
+		for i := 0; i < len(settings); i += 2 {
+			p.Settings[settings[i]] = settings[i+1]
+		}
+	}
+}
+func app(name string) func(*record.Pod) { return func(p *record.Pod) { p.App = name } }
+func plain(p *record.Pod)               { p.Quota, p.Settings, p.Burst, p.Marked = nil, nil, "", false }
+func ready(p *record.Pod)               { p.Ready = true }
+func moving(p *record.Pod)              { p.Owner, p.OwnerName, p.Moving = "", "", "rs" }
+func unmoved(p *record.Pod)             { p.Owner, p.OwnerName, p.Moving = "rs", "rs", "" }
+func evicted(p *record.Pod)             { p.Disrupted, p.Terminating = evictedByAPI, true }
+func needs(cpu int64) func(*record.Pod) {
+	return func(p *record.Pod) { p.MilliCPU, p.Room = cpu, "room" }
+}
 func because(reason, message string) func(*record.Pod) {
 	return func(p *record.Pod) { p.Reason, p.Message = reason, message }
 }
@@ -122,6 +139,11 @@ var (
 	toCloud = reply{virtual: 1}
 	toWait  = reply{}
 	limited = reply{reason: policy.ReasonCloudLimits, noLocalNode: true}
+	// No local node fits.
+	toBurst   = reply{virtual: 1, noLocalNode: true}
+	toFloor   = reply{reason: policy.ReasonLocalMin, noLocalNode: true}
+	toPatient = reply{reason: policy.ReasonBurstAfter, noLocalNode: true}
+	toShare   = reply{reason: policy.ReasonCloudMax, noLocalNode: true}
 )
 
 // filter sends a request about a Pod in its current state, and gets an answer.
@@ -171,6 +193,37 @@ func within(limits string) *history {
 func (h *history) counted(name string, changes ...func(*record.Pod)) *history {
 	changes = append(changes, noQuota, small)
 	return h.pod(name, changes...).filter(name, toCloud).pod(name, cloudSlot).pod(name, on(cloud))
+}
+
+// bursts creates a Pod for which no local node fits, and binds it to a virtual node with a cloud slot.
+func (h *history) bursts(name string, changes ...func(*record.Pod)) *history {
+	return h.pod(name, changes...).filter(name, toBurst).pod(name, cloudSlot).pod(name, on(cloud))
+}
+
+// stays creates a Pod that is refused.
+func (h *history) stays(name string, r reply, changes ...func(*record.Pod)) *history {
+	changes = append(changes, because("Unschedulable", "text"))
+	return h.pod(name, changes...).filter(name, r)
+}
+
+// born sets the time of creation to now.
+func (h *history) born(p *record.Pod) { p.Created = h.at }
+
+// wrote records what the harness has written to a workload.
+func (h *history) wrote(w record.Workload) *history {
+	w.Namespace = "round"
+	return h.add(record.Entry{Workload: &w})
+}
+
+// ends records that the harness ends a Pod.
+func (h *history) ends(name string) *history {
+	return h.add(record.Entry{Action: &record.Action{Workload: "round/web", Do: "evict", On: name}})
+}
+
+// settled begins a round in a namespace with settings.
+func settled(settings map[string]string) *history {
+	h := newHistory()
+	return h.add(record.Entry{Round: &record.Round{Namespace: "round", Phase: record.Begun, Settings: settings}})
 }
 
 // onLocal creates a Pod, gives it a slot and binds it to a local node.

@@ -2,15 +2,14 @@ package check
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/spillway-k8s/spillway/policy"
-	"github.com/spillway-k8s/spillway/test/prove/plan"
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-// setLimits remembers the limits of the namespace of a round. They do not change.
+// setLimits remembers the limits and the settings of the namespace of a round. They do not change.
 func (c *Checker) setLimits(round *record.Round) {
+	c.world.settings[round.Namespace] = round.Settings
 	limits, err := policy.ParseCloudLimits(round.Limits)
 	if err != nil {
 		c.violations = append(c.violations, &Violation{
@@ -31,7 +30,7 @@ func (c *Checker) checkLimits(ch change) {
 	if !limited || !w.virtual[p.Node] {
 		return
 	}
-	if !p.Marked || p.born.Node != "" || p.Scheduler == plan.OtherScheduler {
+	if !w.isControlled(p) {
 		p.uncountedAt = p.Version
 		c.report.Uncounted++
 		return
@@ -72,7 +71,7 @@ func (p *pod) use() policy.CloudUse { return policy.CloudUse{Pods: 1, Flavor: p.
 
 // isLimited reports whether the last answer refused the Pod because of the limits of its namespace.
 func (p *pod) isLimited() bool {
-	return p.response != nil && strings.Contains(p.response.Refusal, string(policy.ReasonCloudLimits))
+	return p.refusedFor(policy.ReasonCloudLimits)
 }
 
 // checkKeptOut checks I8 for a waiting Pod when the round is quiet: the limits leave no room for it.

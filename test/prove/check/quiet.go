@@ -11,6 +11,8 @@ import (
 // quiet.
 func (c *Checker) checkQuiet(namespace string) {
 	c.checkEvictions()
+	c.checkSettings(namespace)
+	c.checkMoves(namespace)
 	seen := map[*revision]bool{}
 	for _, p := range c.world.inNamespace(namespace) {
 		if !p.Active() {
@@ -25,6 +27,8 @@ func (c *Checker) checkQuiet(namespace string) {
 			c.checkReason(p)
 			c.checkPassedOver(p)
 			c.checkKeptOut(p)
+			c.checkShareReached(p)
+			c.checkStaysHome(p)
 			c.checkAttempts(p)
 		}
 	}
@@ -57,29 +61,29 @@ func (c *Checker) checkReason(p *pod) {
 
 // checkPassedOver checks I2 for a Pod that waits for a slot: no slot is free.
 func (c *Checker) checkPassedOver(p *pod) {
-	if !p.waitsForSlot() || !c.world.isControlled(p) || !c.world.quotaCounts(p) || p.response.request.Local == 0 {
+	if !p.waitsForSlot() || !c.world.isControlled(p) || !c.world.sharesCount(p) || p.response.request.Local == 0 {
 		return
 	}
-	if held := p.revision.mayHoldBut(p); held < *p.Quota {
+	limit := p.now().Shares.LocalCap(p.revision.active())
+	if held := p.revision.mayHoldBut(p); held < limit {
 		c.violate("I2", p, "it waits for a slot although only %d of %d are held (holders:%s) and the round is quiet",
-			held, *p.Quota, p.revision.holders())
+			held, limit, p.revision.holders())
 	}
 }
 
 // countOutcome counts the local replicas of a revision with a quota.
 func (c *Checker) countOutcome(r *revision) {
-	replicas, local := 0, 0
+	local, replicas := 0, r.active()
 	quotas := map[int]bool{}
 	for _, p := range r.pods {
-		if !p.Active() || p.Quota == nil {
+		if !p.Active() {
 			continue
 		}
-		replicas++
 		if c.world.isLocal(&p.Pod) {
 			local++
 		}
-		if c.world.isControlled(p) && c.world.quotaCounts(p) {
-			quotas[*p.Quota] = true
+		if c.world.isControlled(p) && c.world.sharesCount(p) && p.now().Shares.HasLocalCap() {
+			quotas[p.now().Shares.LocalCap(replicas)] = true
 		}
 	}
 	for quota := range quotas {

@@ -29,6 +29,18 @@ type Report struct {
 	// those that were bound there without the extender. Limited counts the Pods that wait at the end of a round because of
 	// limits (I8).
 	CloudSlots, Uncounted, Limited int
+	// CloudShares counts the Pods that were bound to virtual nodes within a cap of the cloud, and ShareReached those that
+	// wait for it at the end of a round (I9).
+	CloudShares, ShareReached int
+	// BurstAfter counts the refusals of Pods that wait for burst-after, and StayHome the Pods that wait for local nodes at
+	// the end of a round. Burst contains the times from the end of such a wait to the binding (I10).
+	BurstAfter, StayHome int
+	Burst                []time.Duration
+	// Inherited counts the Pods that have the annotations of their workload at the end of a round (I11).
+	Inherited int
+	// Moves counts the Pods that began their way home, Returned those whose successor is there, and Budgets the evictions
+	// under a PodDisruptionBudget (I12).
+	Moves, Returned, Budgets int
 	// Waiting counts the waiting Pods at the end of a round (I4).
 	Waiting int
 	// Refusals contains the refusals of each refused Pod, and Attempts those per change (I5).

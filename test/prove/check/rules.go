@@ -1,14 +1,8 @@
 package check
 
 import (
-	"strconv"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/spillway-k8s/spillway/policy"
-	"github.com/spillway-k8s/spillway/test/prove/plan"
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
@@ -23,39 +17,8 @@ type faultKey struct {
 	number int
 }
 
-// isControlled reports whether the extender controls where the Pod runs: the scheduler calls it for the Pod, from the
-// beginning.
-func (w *world) isControlled(p *pod) bool {
-	return p.Marked && p.Quota != nil && p.born.Node == "" && p.Scheduler != plan.OtherScheduler
-}
-
 // switchLag is how long after the record a component may receive a change of the switch. Its watch may be disturbed.
 const switchLag = 45 * time.Second
-
-// quotaCounts reports whether the Pod's quota applies to it now: it may burst, and the switch has allowed that for
-// longer than any component may lag behind.
-func (w *world) quotaCounts(p *pod) bool {
-	if !w.decide(&p.Pod, policy.SwitchOn).Shares.LocalReplicas.Set {
-		return false
-	}
-	return w.decide(&p.Pod, policy.SwitchOff).Shares.LocalReplicas.Set || !w.wasOff(p.bornAt.Add(-switchLag))
-}
-
-func (w *world) decide(p *record.Pod, global policy.Switch) policy.Decision {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
-		Namespace: p.Namespace, Labels: map[string]string{}, Annotations: map[string]string{},
-	}}
-	if p.Burst != "" {
-		pod.Labels[policy.BurstLabel] = p.Burst
-	}
-	if p.Switch != "" {
-		pod.Annotations[policy.SwitchKey] = p.Switch
-	}
-	if p.Quota != nil {
-		pod.Annotations[policy.LocalReplicasAnnotation] = strconv.Itoa(*p.Quota)
-	}
-	return w.rules.Decide(policy.Input{Pod: pod, Global: global})
-}
 
 // wasOff reports whether the switch was off at any time since the given time.
 func (w *world) wasOff(since time.Time) bool {

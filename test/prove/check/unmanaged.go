@@ -6,14 +6,9 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/plan"
 )
 
-// isUnmanaged reports whether the Pod is not managed by Spillway.
-func isUnmanaged(p *pod) bool {
-	return !p.Marked && p.Quota == nil && p.Burst == "" && p.Switch == ""
-}
-
 // checkNotCalled checks the first part of I7: the scheduler does not call the extender for an unmanaged Pod.
 func (c *Checker) checkNotCalled(p *pod) {
-	if p.revision != nil && p.request != nil && isUnmanaged(p) {
+	if p.revision != nil && p.request != nil && !c.world.isManaged(p) {
 		c.violate("I7", p, "the scheduler called the extender for it, but it is not managed")
 	}
 }
@@ -26,7 +21,7 @@ const maxFailedShare = 20
 // before it in the scheduler's queue. Calls without an answer may have delayed it by no more than the limit of one
 // answer, or by a small part of a long wait. A Pod for which the scheduler found no node waited for another reason.
 func (c *Checker) checkUnmanaged(p *pod) {
-	if !isUnmanaged(p) || p.unfit || p.born.Node != "" || p.Scheduler == plan.OtherScheduler {
+	if c.world.isManaged(p) || p.unfit || p.born.Node != "" || p.Scheduler == plan.OtherScheduler {
 		return
 	}
 	w := c.world

@@ -61,6 +61,26 @@ type Size struct {
 	Within time.Duration
 }
 
+// WayHome is how cloud Pods return: the configuration of the extender, and the limits of the checks.
+type WayHome struct {
+	// MaxMoves is how many Pods of the cluster are on their way at once, and Pause the time between two moves of a
+	// workload. Pods younger than MinAge stay.
+	MaxMoves      int
+	Pause, MinAge time.Duration
+	// StableFor is how long there must have been room.
+	StableFor time.Duration
+	// Tolerance is how much shorter a pause may look in a record.
+	Tolerance time.Duration
+}
+
+// DefaultWayHome returns times that are short enough for a round.
+func DefaultWayHome() WayHome {
+	return WayHome{
+		MaxMoves: 2, Pause: 3 * time.Second, MinAge: 5 * time.Second, StableFor: time.Second,
+		Tolerance: time.Second,
+	}
+}
+
 // Planner generates one round after another.
 type Planner struct {
 	random *rand.Rand

@@ -15,13 +15,14 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/test/ccisim"
 	"github.com/spillway-k8s/spillway/test/prove/plan"
+	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
 const (
 	// appLabel is the label by which a workload selects its Pods.
-	appLabel = "app"
+	appLabel = record.AppLabel
 	// RoomLabel is the label by which Pods select local nodes: RoomWide, or the name of a small node.
-	RoomLabel = "proof/room"
+	RoomLabel = record.RoomLabel
 	RoomWide  = "wide"
 	// revisionAnnotation distinguishes the revisions of a template.
 	revisionAnnotation = "proof/revision"

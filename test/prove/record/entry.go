@@ -22,6 +22,7 @@ type Entry struct {
 	Switch   *Switch   `json:"switch,omitempty"`
 	Ended    *Ended    `json:"ended,omitempty"`
 	Round    *Round    `json:"round,omitempty"`
+	Workload *Workload `json:"workload,omitempty"`
 }
 
 // Pod is what the checks need of a Pod at one resource version.
@@ -39,8 +40,13 @@ type Pod struct {
 	Owner     types.UID `json:"owner,omitempty"`
 	OwnerName string    `json:"ownerName,omitempty"`
 	Hash      string    `json:"hash,omitempty"`
-	// Quota is the Pod's LOCAL_REPLICAS, or nil. Burst and Switch are its burst label and its AUTO_SCALE_EKS.
-	Quota  *int   `json:"quota,omitempty"`
+	// App is the label by which its workload selects it.
+	App string `json:"app,omitempty"`
+	// Quota is the Pod's LOCAL_REPLICAS if that is a number, or nil. Settings are its other annotations of those that
+	// workloads and namespaces may have too.
+	Quota    *int              `json:"quota,omitempty"`
+	Settings map[string]string `json:"settings,omitempty"`
+	// Burst and Switch are its burst label and its AUTO_SCALE_EKS.
 	Burst  string `json:"burst,omitempty"`
 	Switch string `json:"switch,omitempty"`
 	// Slot is set if the Pod carries a slot that was written for this Pod.
@@ -63,6 +69,14 @@ type Pod struct {
 	Message string `json:"message,omitempty"`
 	// Disrupted is the reason of the condition DisruptionTarget.
 	Disrupted string `json:"disrupted,omitempty"`
+	// Created is the Pod's creationTimestamp. Ready is its condition.
+	Created time.Time `json:"created,omitzero"`
+	Ready   bool      `json:"ready,omitempty"`
+	// Moving is set while the Pod is on its way home: the UID of the ReplicaSet that has released it.
+	Moving types.UID `json:"moving,omitempty"`
+	// MilliCPU is what the Pod requests, and Room is the local nodes that it selects.
+	MilliCPU int64  `json:"cpu,omitempty"`
+	Room     string `json:"room,omitempty"`
 }
 
 // Node is a node when it was added, or when a field that the scheduler uses has changed.
@@ -73,6 +87,11 @@ type Node struct {
 	// Content is a hash of all fields that the scheduler uses.
 	Content uint64 `json:"content,omitempty"`
 	Gone    bool   `json:"gone,omitempty"`
+	// MilliCPU is what Pods can request on it. Room is its label, and Open is set while it is ready and new Pods may run
+	// on it.
+	MilliCPU int64  `json:"cpu,omitempty"`
+	Room     string `json:"room,omitempty"`
+	Open     bool   `json:"open,omitempty"`
 }
 
 // Request is a request of the scheduler to the extender.
@@ -166,8 +185,21 @@ type Round struct {
 	Histories int `json:"histories,omitempty"`
 	// Calm is set if the round has no faults.
 	Calm bool `json:"calm,omitempty"`
-	// Limits are the cloud limits of the namespace, or empty.
-	Limits string `json:"limits,omitempty"`
+	// Limits are the cloud limits of the namespace, or empty. Settings are its annotations that Pods inherit.
+	Limits   string            `json:"limits,omitempty"`
+	Settings map[string]string `json:"settings,omitempty"`
+}
+
+// Workload is what the harness has written to a workload, before any component could have seen it.
+type Workload struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Settings are its own annotations that Pods inherit. Those of its template are not part of them.
+	Settings map[string]string `json:"settings,omitempty"`
+	// MinAvailable is that of its PodDisruptionBudget, 0 if it has none.
+	MinAvailable int `json:"minAvailable,omitempty"`
+	// WayHome is set if its cloud Pods may return.
+	WayHome bool `json:"wayHome,omitempty"`
 }
 
 // Active reports whether a controller counts the Pod as a replica.

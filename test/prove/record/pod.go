@@ -8,12 +8,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-k8s/spillway/policy"
 	"github.com/spillway-k8s/spillway/policy/sizes"
 )
 
-// PodOf returns the entry of a Pod. It fails if the resource version or the quota is not a number.
+// PodOf returns the entry of a Pod. It fails if the resource version is not a number.
 func PodOf(pod *corev1.Pod) (*Pod, error) {
 	version, err := parseVersion(pod)
 	if err != nil {
@@ -32,7 +33,8 @@ func PodOf(pod *corev1.Pod) (*Pod, error) {
 		CloudSlot: cloudSlot, Size: size,
 		Marked: policy.NeedsPlacement(&pod.Spec), Scheduler: pod.Spec.SchedulerName,
 		Node: pod.Spec.NodeName, Phase: string(pod.Status.Phase), Terminating: pod.DeletionTimestamp != nil,
-		Nominated: pod.Status.NominatedNodeName,
+		Nominated: pod.Status.NominatedNodeName, App: pod.Labels[AppLabel], Created: pod.CreationTimestamp.UTC(),
+		Room: roomOf(&pod.Spec),
 	}
 	if owner := metav1.GetControllerOf(pod); owner != nil {
 		noted.Owner, noted.OwnerName = owner.UID, owner.Name
@@ -40,15 +42,71 @@ func PodOf(pod *corev1.Pod) (*Pod, error) {
 	if pod.Spec.Priority != nil {
 		noted.Priority = *pod.Spec.Priority
 	}
-	if value, ok := pod.Annotations[policy.LocalReplicasAnnotation]; ok {
-		quota, err := strconv.Atoi(value)
-		if err != nil {
-			return nil, fmt.Errorf("reading the quota of pod %s/%s: %w", pod.Namespace, pod.Name, err)
-		}
-		noted.Quota = &quota
+	for i := range pod.Spec.Containers {
+		noted.MilliCPU += pod.Spec.Containers[i].Resources.Requests.Cpu().MilliValue()
 	}
+	noteSettings(noted, pod.Annotations)
 	noteConditions(noted, pod.Status.Conditions)
+	if err := noteMove(noted, pod.Annotations); err != nil {
+		return nil, fmt.Errorf("reading the move of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
 	return noted, nil
+}
+
+// Labels of the harness. AppLabel is the label by which a workload selects its Pods, and RoomLabel that by which Pods
+// select local nodes.
+const (
+	AppLabel  = "app"
+	RoomLabel = "proof/room"
+)
+
+// roomOf returns the local nodes that a Pod selects. Its required node affinity has one term for them.
+func roomOf(spec *corev1.PodSpec) string {
+	if spec.Affinity == nil || spec.Affinity.NodeAffinity == nil ||
+		spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return ""
+	}
+	for _, term := range spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
+		for _, requirement := range term.MatchExpressions {
+			if requirement.Key == RoomLabel && len(requirement.Values) == 1 {
+				return requirement.Values[0]
+			}
+		}
+	}
+	return ""
+}
+
+func noteSettings(noted *Pod, annotations map[string]string) {
+	for _, key := range policy.InheritedAnnotations() {
+		value, ok := annotations[key]
+		if !ok {
+			continue
+		}
+		if quota, err := strconv.Atoi(value); key == policy.LocalReplicasAnnotation && err == nil {
+			noted.Quota = &quota
+			continue
+		}
+		if noted.Settings == nil {
+			noted.Settings = map[string]string{}
+		}
+		noted.Settings[key] = value
+	}
+}
+
+// movingAnnotation is on a Pod while it is on its way home. The proof does not import the program under test.
+const movingAnnotation = policy.Prefix + "moving-home"
+
+func noteMove(noted *Pod, annotations map[string]string) error {
+	value, ok := annotations[movingAnnotation]
+	if !ok {
+		return nil
+	}
+	var move struct{ ReplicaSet types.UID }
+	if err := json.Unmarshal([]byte(value), &move); err != nil {
+		return err
+	}
+	noted.Moving = move.ReplicaSet
+	return nil
 }
 
 func noteConditions(noted *Pod, conditions []corev1.PodCondition) {
@@ -56,6 +114,8 @@ func noteConditions(noted *Pod, conditions []corev1.PodCondition) {
 		switch {
 		case condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse:
 			noted.Reason, noted.Message = condition.Reason, condition.Message
+		case condition.Type == corev1.PodReady:
+			noted.Ready = condition.Status == corev1.ConditionTrue
 		case condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue:
 			noted.Disrupted = condition.Reason
 		}
@@ -72,7 +132,20 @@ func NodeOf(node *corev1.Node) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Node{Version: version, Name: node.Name, Virtual: policy.IsOurNode(node.Labels), Content: hash}, nil
+	return &Node{
+		Version: version, Name: node.Name, Virtual: policy.IsOurNode(node.Labels), Content: hash,
+		MilliCPU: node.Status.Allocatable.Cpu().MilliValue(), Room: node.Labels[RoomLabel], Open: isOpen(node),
+	}, nil
+}
+
+// isOpen reports whether a Pod of the plan, which tolerates no taints of local nodes, may run on the node.
+func isOpen(node *corev1.Node) bool {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady && condition.Status != corev1.ConditionTrue {
+			return false
+		}
+	}
+	return !node.Spec.Unschedulable && len(node.Spec.Taints) == 0
 }
 
 // contentOf hashes the fields whose change makes the scheduler retry refused Pods: everything except heartbeats.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -37,20 +38,36 @@ func TestARecordIsReadUnchanged(t *testing.T) {
 }
 
 func TestPodOf(t *testing.T) {
+	created := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "ns", Name: "web-0", UID: "u", ResourceVersion: "12",
-			Labels: map[string]string{"controller-revision-hash": "h", policy.BurstLabel: "auto"},
+			Labels:            map[string]string{"controller-revision-hash": "h", policy.BurstLabel: "auto", AppLabel: "web"},
+			CreationTimestamp: metav1.Time{Time: created},
 			Annotations: map[string]string{
-				policy.LocalReplicasAnnotation: "2", policy.LocalSlotAnnotation: "u",
+				policy.LocalReplicasAnnotation: "2", policy.LocalSlotAnnotation: "u", policy.LocalMinAnnotation: "10%",
+				movingAnnotation:           `{"replicaSet":"rs","hash":"h"}`,
 				policy.CloudSlotAnnotation: "u/0.25_0.5",
 			},
 			OwnerReferences: []metav1.OwnerReference{{Name: "web", UID: "o", Controller: new(true)}},
 		},
-		Spec: corev1.PodSpec{SchedulerName: "s", Priority: new(int32(5))},
+		Spec: corev1.PodSpec{
+			SchedulerName: "s", Priority: new(int32(5)),
+			Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{
+				Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("200m")},
+			}}},
+			Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+				RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+					NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{
+						{Key: RoomLabel, Operator: corev1.NodeSelectorOpIn, Values: []string{"tight-1"}},
+					}}},
+				},
+			}},
+		},
 		Status: corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{
 			{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "why"},
 			{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "PreemptionByScheduler"},
+			{Type: corev1.PodReady, Status: corev1.ConditionTrue},
 		}},
 	}
 	noted, err := PodOf(pod)
@@ -60,6 +77,8 @@ func TestPodOf(t *testing.T) {
 		Burst: "auto", Slot: true, Scheduler: "s", Phase: "Pending", Priority: 5,
 		CloudSlot: true, Size: sizes.Flavor{MilliCPU: 250, MilliGiB: 500},
 		Reason: "Unschedulable", Message: "why", Disrupted: "PreemptionByScheduler",
+		Settings: map[string]string{policy.LocalMinAnnotation: "10%"}, App: "web", Created: created, Ready: true,
+		Moving: "rs", MilliCPU: 200, Room: "tight-1",
 	}, noted)
 
 	pod.Annotations[policy.LocalSlotAnnotation] = "the UID of another Pod"
@@ -67,9 +86,15 @@ func TestPodOf(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, noted.Slot)
 
-	pod.Annotations[policy.LocalReplicasAnnotation] = "many"
+	pod.Annotations[policy.LocalReplicasAnnotation] = "30%"
+	noted, err = PodOf(pod)
+	require.NoError(t, err)
+	assert.Nil(t, noted.Quota)
+	assert.Equal(t, "30%", noted.Settings[policy.LocalReplicasAnnotation])
+
+	pod.Annotations[movingAnnotation] = "home"
 	_, err = PodOf(pod)
-	assert.ErrorContains(t, err, "reading the quota of pod ns/web-0")
+	assert.ErrorContains(t, err, "reading the move of pod ns/web-0")
 }
 
 // cluster simulates an API server with Pods. It returns the given lists and watches one after another.
@@ -154,4 +179,26 @@ func TestTheRecorderMissesNothingThatAListContains(t *testing.T) {
 	assert.ElementsMatch(t, []observation{{"a", 9, true, true}, {"d", 9, true, true}}, got[5:7], "missing in the list")
 	assert.Equal(t, []observation{{"c", 10, true, false}}, got[7:])
 	require.NoError(t, log.Close())
+}
+
+func TestNodeOf(t *testing.T) {
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "tight-0", ResourceVersion: "3", Labels: map[string]string{RoomLabel: "tight-0"},
+		},
+		Status: corev1.NodeStatus{
+			Allocatable: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")},
+			Conditions:  []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
+		},
+	}
+	noted, err := NodeOf(node)
+	require.NoError(t, err)
+	assert.Equal(t, &Node{
+		Version: 3, Name: "tight-0", Content: noted.Content, MilliCPU: 1000, Room: "tight-0", Open: true,
+	}, noted)
+	node.Spec.Taints = []corev1.Taint{{Key: "node.kubernetes.io/not-ready", Effect: corev1.TaintEffectNoSchedule}}
+	closed, err := NodeOf(node)
+	require.NoError(t, err)
+	assert.False(t, closed.Open)
+	assert.NotEqual(t, noted.Content, closed.Content)
 }
