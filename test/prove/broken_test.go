@@ -45,7 +45,7 @@ func breakages() map[string]breakage {
 	limited := burst
 	limited.Quota, limited.Burst = nil, policy.ModeEnforce
 	freeing := waiting
-	freeing.Steps = []plan.Step{{After: 10 * time.Second, Do: plan.DropQuota, Count: 1}}
+	freeing.Steps = []plan.Step{{After: 10 * time.Second, Do: plan.Regroup, Count: 1}}
 	return map[string]breakage{
 		"reservations off": {
 			edit:  edit{countFile, `holds: l.isLocal(e) || e.node == "" && e.local.reserved`, `holds: l.isLocal(e)`},
@@ -91,7 +91,7 @@ func breakages() map[string]breakage {
 func TestBrokenLedgersAreCaught(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "extender")
 	o := defaultOptions()
-	o.Dir, o.Nodes, o.Duels = t.TempDir(), 6, 0
+	o.Dir, o.Nodes, o.Duels, o.Crowds, o.Returning = t.TempDir(), 6, 0, 1, 0
 	var err error
 	o.BinDir, err = system.FindBinDir()
 	require.NoError(t, err)

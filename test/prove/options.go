@@ -49,6 +49,10 @@ type options struct {
 	Nodes int `json:"nodes"`
 	// Duels is the number of pairs of workloads of a round that compete for a small node. Default 4.
 	Duels int `json:"duels"`
+	// Crowds is the number of workloads of a round that wait for room on a small node of their own. Default 6.
+	Crowds int `json:"crowds"`
+	// Returning is the number of workloads of a round whose cloud Pods return. Default 4.
+	Returning int `json:"returning"`
 	// Patient is the number of workloads of a round that come last and wait for slots that become free. Default 4.
 	Patient int `json:"patient"`
 	// Faults is how often each fault occurs in a round that is not calm. Default 2.
@@ -67,7 +71,7 @@ func defaultOptions() *options {
 	return &options{
 		Budget: metav1.Duration{Duration: 5 * time.Minute}, Dir: ".run/prove", Record: ".run/prove.jsonl", Slack: 1,
 		Topology:  sidecar,
-		Workloads: 75, Burst: 200, Nodes: 100, Duels: 4, Patient: 4, Faults: 2,
+		Workloads: 75, Burst: 200, Nodes: 100, Duels: 4, Crowds: 6, Returning: 4, Patient: 4, Faults: 2,
 		Within: metav1.Duration{Duration: 30 * time.Second},
 	}
 }
@@ -93,6 +97,8 @@ func (o *options) AddFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.Burst, "burst", o.Burst, "replicas of the workload that creates them all at once; 0 for none")
 	flags.IntVar(&o.Nodes, "nodes", o.Nodes, "large local nodes")
 	flags.IntVar(&o.Duels, "duels", o.Duels, "pairs of workloads that compete for a small node")
+	flags.IntVar(&o.Crowds, "crowds", o.Crowds, "workloads that wait for room on a small node of their own")
+	flags.IntVar(&o.Returning, "returning", o.Returning, "workloads whose cloud Pods return")
 	flags.IntVar(&o.Patient, "patient", o.Patient, "workloads that come last and wait for slots")
 	flags.IntVar(&o.Faults, "faults", o.Faults, "how often each fault occurs in a round that is not calm")
 	flags.DurationVar(&o.Within.Duration, "within", o.Within.Duration, "time in which a round starts its histories")
@@ -115,7 +121,7 @@ func (o *options) Validate() error {
 		}
 	}
 	for flag, value := range map[string]int{
-		"burst": o.Burst, "duels": o.Duels, "patient": o.Patient, "faults": o.Faults, "rounds": o.Rounds,
+		"burst": o.Burst, "duels": o.Duels, "crowds": o.Crowds, "returning": o.Returning, "patient": o.Patient, "faults": o.Faults, "rounds": o.Rounds,
 	} {
 		if value < 0 {
 			invalid(flag, value, "at least 0")
@@ -153,6 +159,8 @@ func (o *options) command() string {
 		{"burst", o.Burst, defaults.Burst},
 		{"nodes", o.Nodes, defaults.Nodes},
 		{"duels", o.Duels, defaults.Duels},
+		{"crowds", o.Crowds, defaults.Crowds},
+		{"returning", o.Returning, defaults.Returning},
 		{"patient", o.Patient, defaults.Patient},
 		{"faults", o.Faults, defaults.Faults},
 		{"within", o.Within.Duration, defaults.Within.Duration},
@@ -180,7 +188,7 @@ func (o *options) limits() check.Limits {
 
 func (o *options) size() plan.Size {
 	return plan.Size{
-		Workloads: o.Workloads, Burst: o.Burst, WideNodes: o.Nodes, TightNodes: o.Duels, Patient: o.Patient,
-		Faults: o.Faults, Service: o.Topology == service, Within: o.Within.Duration,
+		Workloads: o.Workloads, Burst: o.Burst, WideNodes: o.Nodes, TightNodes: o.Duels + o.Crowds, Crowds: o.Crowds,
+		Returning: o.Returning, Patient: o.Patient, Faults: o.Faults, Service: o.Topology == service, Within: o.Within.Duration,
 	}
 }

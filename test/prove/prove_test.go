@@ -20,7 +20,8 @@ func TestPromisesAreKept(t *testing.T) {
 	o := defaultOptions()
 	o.Slack, o.Seed, o.Rounds = 10, seed, 2
 	o.Dir, o.Record = t.TempDir(), filepath.Join(t.TempDir(), "record.jsonl")
-	o.Workloads, o.Burst, o.Nodes, o.Duels, o.Patient, o.Faults = 24, 40, 12, 2, 2, 1
+	o.Workloads, o.Burst, o.Nodes, o.Duels, o.Patient, o.Faults = 28, 40, 12, 2, 2, 1
+	o.Crowds, o.Returning = 3, 2
 	o.Within = metav1.Duration{Duration: 8 * time.Second}
 	require.NoError(t, o.Validate())
 	var out bytes.Buffer

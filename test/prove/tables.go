@@ -45,6 +45,13 @@ func tables(r *check.Report) string {
 	row("I8", "Pods sent to the cloud within the limits of their namespace", r.CloudSlots)
 	row("I8", "Pods bound to virtual nodes without the extender", r.Uncounted)
 	row("I8", "Pods waiting because of the limits at the end of a round", r.Limited)
+	row("I9", "Pods sent to the cloud within the cap of their revision", r.CloudShares)
+	row("I9", "Pods waiting because of that cap at the end of a round", r.ShareReached)
+	row("I10", "refusals of Pods that wait for burst-after", r.BurstAfter)
+	row("I10", "Pods waiting for local nodes at the end of a round", r.StayHome)
+	row("I11", "Pods with the annotations of their workload at the end of a round", r.Inherited)
+	row("I12", "Pods that began their way home / that returned", fmt.Sprintf("%d / %d", r.Moves, r.Returned))
+	row("I12", "evictions under a PodDisruptionBudget", r.Budgets)
 	for _, verb := range slices.Sorted(maps.Keys(r.Requests)) {
 		row("", "requests: "+verb, r.Requests[verb])
 	}
@@ -52,6 +59,7 @@ func tables(r *check.Report) string {
 	fmt.Fprintf(&b, "\n| distribution | count | p50 | p90 | p99 | max |\n|---|--:|--:|--:|--:|--:|\n")
 	distribution(&b, "I3: from a slot becoming free to the answer that gives it to a Pod, no fault", r.Given)
 	distribution(&b, "I3: from a slot becoming free to the binding of the Pod that takes it, no fault", r.Use)
+	distribution(&b, "I3: from the end of burst-after to the binding of the Pod, no fault", r.Burst)
 	distribution(&b, "I3: the same while the scheduler is behind", r.UseBehind)
 	distribution(&b, "I3: the same during and after faults", r.UseDisturbed)
 	distribution(&b, "I5: refusals of a refused Pod", r.Refusals)

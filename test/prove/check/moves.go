@@ -54,8 +54,8 @@ func (c *Checker) checkSettings(namespace string) {
 		if owner == nil || !p.Active() || p.Owner == "" || p.OwnerName != p.App && !strings.HasPrefix(p.OwnerName, p.App+"-") {
 			continue
 		}
-		if owner.Settings == nil {
-			continue
+		if owner.Settings == nil || !p.Marked || p.born.Owner != p.Owner {
+			continue // It was created without the webhook, or came to the workload later.
 		}
 		c.report.Inherited++
 		if got := annotationsOf(&p.Pod); !maps.Equal(got, owner.Settings) {

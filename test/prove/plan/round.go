@@ -12,7 +12,9 @@ type Round struct {
 	// Calm rounds have no faults. The promises for undisturbed times are measured in them.
 	Calm bool
 	// Limits are the cloud limits of the round's namespace, or empty.
-	Limits    string
+	Limits string
+	// Settings are the annotations of the namespace that its Pods inherit.
+	Settings  map[string]string
 	Workloads []Workload
 	// ClusterEvents happen one after another.
 	ClusterEvents []ClusterEvent
@@ -49,8 +51,11 @@ type Size struct {
 	// Workloads is the number of histories of a round. Burst is the number of replicas of the one workload that creates
 	// them all at once.
 	Workloads, Burst int
-	// WideNodes and TightNodes are the numbers of large and small nodes.
+	// WideNodes and TightNodes are the numbers of large and small nodes. The last Crowds of the small ones are for crowds.
 	WideNodes, TightNodes int
+	// Crowds is the number of workloads that wait for room on a small node of their own, and Returning the number of those
+	// whose cloud Pods return.
+	Crowds, Returning int
 	// Patient is the number of workloads that come last and wait for slots.
 	Patient int
 	// Faults is how often each fault occurs in a round that is not calm.
@@ -100,17 +105,26 @@ func (p *Planner) Next() Round {
 	// Each round has its own random source, so that a change in one does not affect the others.
 	random := rand.New(rand.NewPCG(p.random.Uint64(), p.random.Uint64()))
 	size := p.size
-	for node := range size.TightNodes {
+	round.Settings = drawNamespace(random, round.Calm)
+	for node := range size.TightNodes - size.Crowds {
 		round.Workloads = append(round.Workloads, drawDuel(random, len(round.Workloads), node, size.Within)...)
 	}
 	if size.Burst > 0 {
 		round.Workloads = append(round.Workloads, drawBurst(random, len(round.Workloads), size.Burst, size.Within))
 	}
+	for crowd := range size.Crowds {
+		node := size.TightNodes - size.Crowds + crowd
+		round.Workloads = append(round.Workloads,
+			drawCrowd(random, len(round.Workloads), node, size.Within, round.Settings))
+	}
+	for range size.Returning {
+		round.Workloads = append(round.Workloads, drawReturning(random, len(round.Workloads), size.Within))
+	}
 	for range size.Patient {
 		round.Workloads = append(round.Workloads, drawPatient(random, len(round.Workloads), size.Within, round.Calm))
 	}
 	for len(round.Workloads) < size.Workloads {
-		round.Workloads = append(round.Workloads, drawWorkload(random, len(round.Workloads), size.Within))
+		round.Workloads = append(round.Workloads, drawWorkload(random, len(round.Workloads), size.Within, round.Settings))
 	}
 	round.ClusterEvents = drawClusterEvents(random, size)
 	if round.Number%2 == 1 {

@@ -47,8 +47,16 @@ type Workload struct {
 	Start    time.Duration
 	Late     bool
 	Replicas int
-	// Quota is its LOCAL_REPLICAS, or nil.
+	// Quota is the LOCAL_REPLICAS of its template, or nil.
 	Quota *int
+	// Settings are its other annotations that Pods inherit. They are on its template, or on the workload itself if
+	// OnWorkload is set.
+	Settings   map[string]string
+	OnWorkload bool
+	// WayHome is set if its cloud Pods return when they can. MinAvailable is that of its PodDisruptionBudget, 0 if it has
+	// none.
+	WayHome      bool
+	MinAvailable int
 	// Burst is the burst label of its template. Without one the switch decides.
 	Burst policy.Mode
 	Nodes Nodes
@@ -68,7 +76,9 @@ type Workload struct {
 }
 
 // Managed reports whether the scheduler calls the extender for the Pods of the workload.
-func (w *Workload) Managed() bool { return w.Quota != nil || w.Burst != policy.ModeNone }
+func (w *Workload) Managed() bool {
+	return w.Quota != nil || w.Burst != policy.ModeNone || policy.HasShares(w.Settings)
+}
 
 // Step is one action on a workload.
 type Step struct {
@@ -77,6 +87,8 @@ type Step struct {
 	Do    Action
 	// Count is a number of replicas or of Pods, or a quota, depending on the action.
 	Count int
+	// Settings are what EditShares writes.
+	Settings map[string]string
 }
 
 // Action is an action on a workload.
@@ -92,6 +104,8 @@ const (
 	// EditQuota sets the quota of the template to Count. This starts a new revision. Only the Pods of a ReplicaSet then
 	// differ within one revision.
 	EditQuota Action = "edit quota"
+	// EditShares replaces the annotations that stand on the workload itself. This starts no revision.
+	EditShares Action = "edit shares"
 	// Delete, ForceDelete, Evict and Fail end Count Pods. Fail sets their phase, as a kubelet does.
 	Delete      Action = "delete"
 	ForceDelete Action = "force-delete"
@@ -102,8 +116,11 @@ const (
 	Adopt   Action = "adopt"
 	// SetOff sets the burst label "off" on Count Pods.
 	SetOff Action = "set off"
-	// DropQuota removes the quota from Count Pods.
+	// DropQuota removes the quota from Count Pods. They count in their revision as before.
 	DropQuota Action = "drop quota"
+	// Regroup makes Count Pods, local ones first, another revision of the same ReplicaSet. They give their slots back, and
+	// no Pod is created for them.
+	Regroup Action = "regroup"
 	// BindIn creates Count Pods with a nodeName, which the workload adopts. Intrude creates Count Pods for the other
 	// scheduler.
 	BindIn  Action = "bind in"
@@ -118,7 +135,7 @@ func upTo(random *rand.Rand, most time.Duration) time.Duration {
 }
 
 // drawWorkload returns a workload that does not compete for resources.
-func drawWorkload(random *rand.Rand, number int, within time.Duration) Workload {
+func drawWorkload(random *rand.Rand, number int, within time.Duration, namespace map[string]string) Workload {
 	w := Workload{
 		Name: fmt.Sprintf("w%d", number), Start: upTo(random, within), CPU: 100, Nodes: draw(random, Wide, Wide, WideOnly),
 		Kind: draw(random, Deployment, Deployment, Deployment, ReplicaSet, ReplicaSet, StatefulSet, Job),
@@ -136,18 +153,23 @@ func drawWorkload(random *rand.Rand, number int, within time.Duration) Workload 
 		w.Nodes = Wide
 	case 2:
 		w.Scheduler = OtherScheduler
+	case 3, 4, 5, 6, 7:
+		w.Quota, w.Settings, w.OnWorkload = nil, drawSettings(random, namespace, nil), random.IntN(3) > 0
 	}
 	for range 2 + random.IntN(4) {
-		w.Steps = append(w.Steps, drawStep(random, &w, within/4))
+		w.Steps = append(w.Steps, drawStep(random, &w, within/4, namespace))
 	}
 	return w
 }
 
 // drawBurst returns a workload of very many replicas, which are created at once.
 func drawBurst(random *rand.Rand, number, replicas int, within time.Duration) Workload {
-	w := drawWorkload(random, number, within)
+	w := drawWorkload(random, number, within, nil)
 	w.Kind, w.Nodes, w.Scheduler, w.Burst = draw(random, Deployment, ReplicaSet, Job), Wide, "", policy.ModeLocalPrefer
-	w.Quota, w.Replicas = new(3+random.IntN(5)), replicas
+	w.Quota, w.Settings, w.OnWorkload, w.Replicas = new(3+random.IntN(5)), nil, false, replicas
+	if random.IntN(2) == 0 { // Each of the Pods that are created changes what the others may do.
+		w.Quota, w.Settings = nil, map[string]string{policy.LocalReplicasAnnotation: "5%"}
+	}
 	w.Steps = []Step{
 		{After: upTo(random, 3*time.Second), Do: Delete, Count: 5},
 		{After: upTo(random, 3*time.Second), Do: Scale, Count: replicas / 10},
@@ -158,7 +180,8 @@ func drawBurst(random *rand.Rand, number, replicas int, within time.Duration) Wo
 // drawDuel returns two workloads that compete for one small node: low-priority Pods fill it, then high-priority Pods
 // come.
 func drawDuel(random *rand.Rand, number, node int, within time.Duration) []Workload {
-	low, high := drawWorkload(random, number, within/2), drawWorkload(random, number+1, 0)
+	low, high := drawWorkload(random, number, within/2, nil), drawWorkload(random, number+1, 0, nil)
+	low.Settings, high.Settings, low.OnWorkload, high.OnWorkload = nil, nil, false, false
 	low.Kind, low.Quota, low.Burst, low.Scheduler, low.Priority = Deployment, nil, policy.ModeNone, "", "proof-low"
 	low.Nodes, low.Node, low.CPU, low.Replicas = TightOnly, node, 300, 3
 	low.Steps = nil
@@ -176,7 +199,8 @@ func drawDuel(random *rand.Rand, number, node int, within time.Duration) []Workl
 // drawPatient returns a workload whose Pods wait for slots that become free one by one, for I3. In a calm round it
 // comes when everything else has been played.
 func drawPatient(random *rand.Rand, number int, within time.Duration, calm bool) Workload {
-	w := drawWorkload(random, number, 0)
+	w := drawWorkload(random, number, 0, nil)
+	w.Settings, w.OnWorkload = nil, false
 	w.Kind, w.Nodes, w.Scheduler, w.Burst = draw(random, Deployment, ReplicaSet), WideOnly, "", policy.ModeLocalPrefer
 	w.Start, w.Late, w.Replicas, w.Quota = upTo(random, 5*time.Second), calm, 10, new(1+random.IntN(3))
 	if !calm {
@@ -185,14 +209,18 @@ func drawPatient(random *rand.Rand, number int, within time.Duration, calm bool)
 	w.Steps = nil
 	for range 6 {
 		after := time.Second + upTo(random, time.Second)
-		w.Steps = append(w.Steps, Step{After: after, Do: draw(random, DropQuota, DropQuota, Delete), Count: 1})
+		w.Steps = append(w.Steps, Step{After: after, Do: draw(random, Regroup, Regroup, Delete), Count: 1})
 	}
 	return w
 }
 
 // drawStep returns the next action. The pause makes histories last as long as faults do.
-func drawStep(random *rand.Rand, w *Workload, pause time.Duration) Step {
+func drawStep(random *rand.Rand, w *Workload, pause time.Duration, namespace map[string]string) Step {
 	step := Step{After: 300*time.Millisecond + upTo(random, pause), Count: 1 + random.IntN(2)}
+	if w.OnWorkload && random.IntN(3) == 0 {
+		step.Do, step.Settings = EditShares, drawSettings(random, namespace, nil)
+		return step
+	}
 	ending := []Action{Delete, Delete, ForceDelete, Evict, Fail}
 	switch w.Kind {
 	case Job:
@@ -200,11 +228,12 @@ func drawStep(random *rand.Rand, w *Workload, pause time.Duration) Step {
 	case StatefulSet:
 		step.Do = draw(random, append(ending, Scale, Rollout, EditQuota, DropQuota)...)
 	case ReplicaSet:
-		ofReplicaSet := []Action{Scale, Scale, EditQuota, Release, Adopt, SetOff, DropQuota, BindIn, Intrude}
+		ofReplicaSet := []Action{Scale, Scale, EditQuota, Release, Adopt, SetOff, DropQuota, Regroup, BindIn, Intrude}
 		step.Do = draw(random, append(ending, ofReplicaSet...)...)
 	default:
 		ofDeployment := []Action{
-			Scale, Scale, Rollout, Rollout, Rollback, Rollback, EditQuota, Release, Adopt, SetOff, DropQuota, BindIn, Intrude,
+			Scale, Scale, Rollout, Rollout, Rollback, Rollback, EditQuota, Release, Adopt, SetOff, DropQuota, Regroup, BindIn,
+			Intrude,
 		}
 		step.Do = draw(random, append(ending, ofDeployment...)...)
 	}

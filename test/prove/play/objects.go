@@ -2,11 +2,13 @@ package play
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -34,6 +36,9 @@ func TightNode(i int) string { return fmt.Sprintf("tight-%d", i) }
 // object returns the workload as it is first created.
 func object(w *plan.Workload) runtime.Object {
 	meta := metav1.ObjectMeta{Name: w.Name}
+	if w.OnWorkload {
+		meta.Annotations = settings(w, w.Settings)
+	}
 	selector := &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: w.Name}}
 	replicas := new(int32(w.Replicas))
 	template := template(w)
@@ -90,10 +95,33 @@ func template(w *plan.Workload) corev1.PodTemplateSpec {
 	if w.Quota != nil {
 		template.Annotations[policy.LocalReplicasAnnotation] = strconv.Itoa(*w.Quota)
 	}
+	if !w.OnWorkload {
+		maps.Copy(template.Annotations, settings(w, w.Settings))
+	}
 	if w.Burst != policy.ModeNone {
 		template.Labels[policy.BurstLabel] = string(w.Burst)
 	}
 	return template
+}
+
+// settings returns the annotations of a workload that its Pods inherit.
+func settings(w *plan.Workload, shares map[string]string) map[string]string {
+	all := maps.Clone(shares)
+	if w.WayHome {
+		all[policy.WayHomeAnnotation] = "true"
+	}
+	return all
+}
+
+// budget returns the PodDisruptionBudget of a workload.
+func budget(w *plan.Workload) *policyv1.PodDisruptionBudget {
+	least := intstr.FromInt(w.MinAvailable)
+	return &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Name: w.Name},
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MinAvailable: &least, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: w.Name}},
+		},
+	}
 }
 
 func container(w *plan.Workload) corev1.Container {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,7 +32,7 @@ func (p *player) takePods(ctx context.Context, step plan.Step) error {
 		return err
 	}
 	pods := slices.DeleteFunc(list.Items, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil })
-	if step.Do == plan.DropQuota { // Local Pods first: they give their slots back.
+	if step.Do == plan.DropQuota || step.Do == plan.Regroup { // Local Pods first: they give their slots back.
 		slices.SortStableFunc(pods, func(a, b corev1.Pod) int { return cmp.Compare(rankLocal(&a), rankLocal(&b)) })
 	}
 	for i := range min(step.Count, len(pods)) {
@@ -75,6 +76,10 @@ func (p *player) touch(ctx context.Context, do plan.Action, pod *corev1.Pod) err
 		return p.patchPod(ctx, pod, map[string]any{"labels": map[string]any{policy.BurstLabel: string(policy.ModeOff)}})
 	case plan.DropQuota:
 		return p.patchPod(ctx, pod, map[string]any{"annotations": map[string]any{policy.LocalReplicasAnnotation: nil}})
+	case plan.Regroup:
+		p.created++
+		hash := fmt.Sprintf("proof-%d", p.created)
+		return p.patchPod(ctx, pod, map[string]any{"labels": map[string]any{appsv1.ControllerRevisionHashLabelKey: hash}})
 	default:
 		return p.intrude(ctx, do, pod)
 	}
@@ -116,7 +121,7 @@ func (p *player) intrude(ctx context.Context, do plan.Action, like *corev1.Pod) 
 		Name: fmt.Sprintf("%s-intruder-%d", p.workload.Name, p.created), Labels: like.Labels,
 		Annotations: map[string]string{},
 	}}
-	if quota, ok := like.Annotations[policy.LocalReplicasAnnotation]; ok {
+	if quota, ok := like.Annotations[policy.LocalReplicasAnnotation]; ok && !p.workload.OnWorkload {
 		intruder.Annotations[policy.LocalReplicasAnnotation] = quota
 	}
 	intruder.Spec = template(&p.workload).Spec

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,12 +38,12 @@ type Stage struct {
 // not become quiet.
 func (s *Stage) Play(ctx context.Context, round plan.Round) error {
 	namespace := fmt.Sprintf("round-%d", round.Number)
-	if err := s.createNamespace(ctx, namespace, round.Limits); err != nil {
+	if err := s.createNamespace(ctx, namespace, round); err != nil {
 		return err
 	}
 	note := record.Round{
 		Number: round.Number, Namespace: namespace, Phase: record.Begun, Histories: len(round.Workloads), Calm: round.Calm,
-		Limits: round.Limits,
+		Limits: round.Limits, Settings: round.Settings,
 	}
 	s.log.Add(record.Entry{Round: &note})
 	if err := s.playUntilQuiet(ctx, namespace, round); err != nil {
@@ -71,11 +73,11 @@ func (s *Stage) Renew(ctx context.Context) error {
 }
 
 // createNamespace returns when Pods can be created in the namespace.
-func (s *Stage) createNamespace(ctx context.Context, name, limits string) error {
+func (s *Stage) createNamespace(ctx context.Context, name string, round plan.Round) error {
 	core := s.client.CoreV1()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: name, Annotations: map[string]string{policy.CloudLimitsAnnotation: limits}, // Empty means no limits.
-	}}
+	annotations := map[string]string{policy.CloudLimitsAnnotation: round.Limits} // Empty means no limits.
+	maps.Copy(annotations, round.Settings)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations}}
 	if _, err := core.Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("creating namespace %s: %w", name, err)
 	}
@@ -161,12 +163,29 @@ func (s *Stage) awaitQuiet(ctx context.Context, namespace string) error {
 		namespace, errNotQuiet, s.retried(namespace), s.recorder.Still(namespace).Round(time.Millisecond))
 }
 
-// retried returns the name of a Pod that the scheduler will retry, or an empty string.
+// retried returns the name of a Pod that the scheduler will retry, or that is on its way home, or an empty string.
 func (s *Stage) retried(namespace string) string {
 	for _, pod := range s.recorder.Pods(namespace) {
-		if pod.Active() && pod.Node == "" && (pod.Reason == corev1.PodReasonSchedulerError || pod.Reason == "") {
+		if !pod.Active() {
+			continue
+		}
+		waits := pod.Node == "" && (pod.Reason == corev1.PodReasonSchedulerError || pod.Reason == "" || willBurst(pod))
+		if waits || pod.Moving != "" {
 			return pod.Name
 		}
 	}
 	return ""
+}
+
+// burstWithin is how long after the end of its wait a Pod may still be waiting, if nothing but its wait has kept it.
+const burstWithin = stillFor + 2*time.Second
+
+// willBurst reports whether a Pod waits for burst-after, which ends soon or has just ended.
+func willBurst(pod *record.Pod) bool {
+	wait, ok, err := policy.ParseBurstAfter(pod.Settings)
+	if err != nil || !ok || !strings.Contains(pod.Message, policy.RefusalPrefix+string(policy.ReasonBurstAfter)+":") {
+		return false
+	}
+	left := time.Until(pod.Created.Add(wait))
+	return left < quietWithin/2 && left > -burstWithin
 }

@@ -39,8 +39,14 @@ func (p *player) play(ctx context.Context) error {
 		return err
 	}
 	p.note("make", fmt.Sprintf("%s of %d", p.workload.Kind, p.workload.Replicas))
+	p.noteWorkload(p.workload.Settings)
 	if err := p.insist(ctx, p.create); err != nil {
 		return err
+	}
+	if p.workload.MinAvailable > 0 {
+		if err := p.insist(ctx, p.createBudget); err != nil {
+			return err
+		}
 	}
 	for _, step := range p.workload.Steps {
 		if err := pause(ctx, step.After); err != nil {
@@ -75,6 +81,24 @@ func (p *player) note(do, on string) {
 	p.log.Add(record.Entry{Action: &record.Action{Workload: p.namespace + "/" + p.workload.Name, Do: do, On: on}})
 }
 
+// noteWorkload records what is about to be written to the workload itself.
+func (p *player) noteWorkload(shares map[string]string) {
+	w := &p.workload
+	noted := &record.Workload{
+		Namespace: p.namespace, Name: w.Name, MinAvailable: w.MinAvailable, WayHome: w.WayHome,
+	}
+	if w.OnWorkload {
+		noted.Settings = settings(w, shares)
+	}
+	p.log.Add(record.Entry{Workload: noted})
+}
+
+func (p *player) createBudget(ctx context.Context) error {
+	budgets := p.client.PolicyV1().PodDisruptionBudgets(p.namespace)
+	_, err := budgets.Create(ctx, budget(&p.workload), metav1.CreateOptions{})
+	return err
+}
+
 func (p *player) create(ctx context.Context) (err error) {
 	switch created := object(&p.workload).(type) {
 	case *appsv1.Deployment:
@@ -101,6 +125,8 @@ func (p *player) take(ctx context.Context, step plan.Step) error {
 	case plan.EditQuota:
 		p.note(string(step.Do), strconv.Itoa(step.Count))
 		return p.annotate(ctx, policy.LocalReplicasAnnotation, strconv.Itoa(step.Count))
+	case plan.EditShares:
+		return p.editShares(ctx, step.Settings)
 	default:
 		return p.takePods(ctx, step)
 	}
@@ -113,6 +139,20 @@ func (p *player) scale(ctx context.Context, replicas int) error {
 		field = "parallelism"
 	}
 	return p.patch(ctx, map[string]any{"spec": map[string]any{field: replicas}})
+}
+
+// editShares replaces the annotations that stand on the workload itself.
+func (p *player) editShares(ctx context.Context, shares map[string]string) error {
+	p.note(string(plan.EditShares), fmt.Sprint(shares))
+	p.noteWorkload(shares)
+	annotations := map[string]any{}
+	for _, key := range policy.InheritedAnnotations() {
+		annotations[key] = nil // Remove it.
+	}
+	for key, value := range settings(&p.workload, shares) {
+		annotations[key] = value
+	}
+	return p.patch(ctx, map[string]any{"metadata": map[string]any{"annotations": annotations}})
 }
 
 func (p *player) roll(ctx context.Context, revision int) error {
