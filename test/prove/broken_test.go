@@ -31,6 +31,7 @@ type breakage struct {
 var (
 	ledgerFile = filepath.Join("extender", "ledger", "ledger.go")
 	countFile  = filepath.Join("extender", "ledger", "count.go")
+	chooseFile = filepath.Join("extender", "ledger", "choose.go")
 )
 
 func breakages() map[string]breakage {
@@ -44,6 +45,17 @@ func breakages() map[string]breakage {
 	growing.Steps = []plan.Step{{After: 5 * time.Second, Do: plan.Scale, Count: 30}}
 	limited := burst
 	limited.Quota, limited.Burst = nil, policy.ModeEnforce
+	crowd := burst
+	crowd.Quota, crowd.Replicas, crowd.Nodes, crowd.CPU = nil, 12, plan.Tight, 300
+	crowd.Settings = map[string]string{policy.LocalMinAnnotation: "5"}
+	share := waiting
+	share.Quota, share.Settings = nil, map[string]string{policy.LocalReplicasAnnotation: "25%"}
+	share.Steps = []plan.Step{
+		{After: 5 * time.Second, Do: plan.Fail, Count: 6}, {After: 5 * time.Second, Do: plan.Fail, Count: 6},
+	}
+	capped := burst
+	capped.Quota, capped.Burst = nil, policy.ModeEnforce
+	capped.Settings = map[string]string{policy.CloudMaxAnnotation: "10%"}
 	freeing := waiting
 	freeing.Steps = []plan.Step{{After: 10 * time.Second, Do: plan.Regroup, Count: 1}}
 	return map[string]breakage{
@@ -71,6 +83,18 @@ func breakages() map[string]breakage {
 				countFile, `reserved := e.node == "" && e.active && e.cloud.reserved`, `reserved := false`,
 			},
 			round: plan.Round{Number: 4, Limits: "pods=7", Workloads: []plan.Workload{limited}}, promise: "I8",
+		},
+		"claims of the floor are not counted": {
+			edit:  edit{chooseFile, "rank := s.localUsed + s.claimed.floor", "rank := s.localUsed"},
+			round: plan.Round{Number: 5, Workloads: []plan.Workload{crowd}}, promise: "I10",
+		},
+		"Pods that have ended are replicas": {
+			edit:  edit{chooseFile, "s.inCloud = rev.active,", "s.inCloud = rev.pods,"},
+			round: plan.Round{Number: 6, Workloads: []plan.Workload{share}}, promise: "I1",
+		},
+		"cloud slots do not count towards the share": {
+			edit:  edit{countFile, "return r.inCloud + r.bursting", "return r.inCloud"},
+			round: plan.Round{Number: 7, Workloads: []plan.Workload{capped}}, promise: "I9",
 		},
 		"no requeue": {
 			edit: edit{ledgerFile, "requeue:   requeue,", "requeue:   func(PodRef) {},"},

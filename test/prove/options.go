@@ -121,7 +121,8 @@ func (o *options) Validate() error {
 		}
 	}
 	for flag, value := range map[string]int{
-		"burst": o.Burst, "duels": o.Duels, "crowds": o.Crowds, "returning": o.Returning, "patient": o.Patient, "faults": o.Faults, "rounds": o.Rounds,
+		"burst": o.Burst, "duels": o.Duels, "crowds": o.Crowds, "returning": o.Returning, "patient": o.Patient,
+		"faults": o.Faults, "rounds": o.Rounds,
 	} {
 		if value < 0 {
 			invalid(flag, value, "at least 0")
@@ -189,6 +190,7 @@ func (o *options) limits() check.Limits {
 func (o *options) size() plan.Size {
 	return plan.Size{
 		Workloads: o.Workloads, Burst: o.Burst, WideNodes: o.Nodes, TightNodes: o.Duels + o.Crowds, Crowds: o.Crowds,
-		Returning: o.Returning, Patient: o.Patient, Faults: o.Faults, Service: o.Topology == service, Within: o.Within.Duration,
+		Returning: o.Returning, Patient: o.Patient, Faults: o.Faults,
+		Service: o.Topology == service, Within: o.Within.Duration,
 	}
 }

@@ -58,8 +58,8 @@ func (w *world) followChanges(ch change) {
 	}
 }
 
-// followShares records a change of the shares of a revision or of its number of replicas: the extender requeues Pods for
-// which room has changed.
+// followShares records a change of the shares of a revision or of its number of replicas: the extender requeues Pods
+// for which room has changed.
 func (w *world) followShares(ch change) {
 	p, before := ch.pod, ch.before
 	if before != nil && before.Active() == p.Active() && ch.left == p.revision && p.now().version != p.Version {

@@ -8,8 +8,8 @@ import (
 	"github.com/spillway-k8s/spillway/test/prove/record"
 )
 
-// checkFloor checks I10 for a Pod that has just been bound to a virtual node because no local node fitted: as many other
-// replicas as the floor of its revision held a slot or claimed one at some time from the call to the binding.
+// checkFloor checks I10 for a Pod that has just been bound to a virtual node because no local node fitted: as many
+// other replicas as the floor of its revision held a slot or claimed one at some time from the call to the binding.
 func (c *Checker) checkFloor(p *pod, d period) {
 	if home := p.revision.homes.most(d.from, d.to, p); home < d.leastFloor {
 		c.violate("I10", p, "it was sent to the cloud while only %d other replicas were local or waited for it: "+

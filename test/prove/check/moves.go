@@ -51,10 +51,11 @@ func (c *Checker) observeAction(action *record.Action) {
 func (c *Checker) checkSettings(namespace string) {
 	for _, p := range c.world.inNamespace(namespace) {
 		owner := c.world.workloads[namespace+"/"+p.App]
-		if owner == nil || !p.Active() || p.Owner == "" || p.OwnerName != p.App && !strings.HasPrefix(p.OwnerName, p.App+"-") {
+		if owner == nil || owner.Settings == nil || !p.Active() {
 			continue
 		}
-		if owner.Settings == nil || !p.Marked || p.born.Owner != p.Owner {
+		owned := p.OwnerName == p.App || strings.HasPrefix(p.OwnerName, p.App+"-")
+		if !owned || !p.Marked || p.born.Owner != p.Owner {
 			continue // It was created without the webhook, or came to the workload later.
 		}
 		c.report.Inherited++
@@ -115,7 +116,8 @@ func (c *Checker) beginMove(p *pod, owner *workload) {
 	case p.Burst == string(policy.ModeEnforce):
 		c.violate("I12", p, "it is on its way home, but it must run in the cloud")
 	case !p.Created.IsZero() && now.Sub(p.Created) < limits.MinAge:
-		c.violate("I12", p, "it is on its way home %s after its creation: want at least %s", now.Sub(p.Created), limits.MinAge)
+		c.violate("I12", p, "it is on its way home %s after its creation: want at least %s", now.Sub(p.Created),
+			limits.MinAge)
 	}
 	if owner.moves == 0 {
 		owner.firstAt = now

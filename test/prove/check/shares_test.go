@@ -231,7 +231,7 @@ func TestBrokenSharesAreFound(t *testing.T) {
 		},
 		"a Pod that does not belong to the workload keeps its annotations": {
 			newHistory().wrote(record.Workload{Name: "rs", Settings: map[string]string{locals: "60%"}}).
-				onLocal("a", half, app("rs"), owner("")).quiet(), nil,
+				onLocal("a", half, app("rs")).pod("a", owner("")).quiet(), nil,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,7 +11,10 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-var size = Size{Workloads: 20, Burst: 40, WideNodes: 6, TightNodes: 3, Crowds: 1, Returning: 1, Patient: 2, Faults: 2, Within: 10 * time.Second}
+var size = Size{
+	Workloads: 20, Burst: 40, WideNodes: 6, TightNodes: 3, Crowds: 1, Returning: 1, Patient: 2, Faults: 2,
+	Within: 10 * time.Second,
+}
 
 func draws(seed uint64, rounds int) []Round {
 	planner := New(seed, size)

@@ -10,8 +10,8 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// drawSettings returns shares that do not contradict each other, nor those of the namespace, and perhaps a wait for room
-// on local nodes. with has some of them.
+// drawSettings returns shares that do not contradict each other, nor those of the namespace, and perhaps a wait for
+// room on local nodes. with has some of them.
 func drawSettings(random *rand.Rand, namespace, with map[string]string) map[string]string {
 	for {
 		settings := maps.Clone(with)
