@@ -101,11 +101,11 @@ func noteMove(noted *Pod, annotations map[string]string) error {
 	if !ok {
 		return nil
 	}
-	var move struct{ ReplicaSet types.UID }
+	var move struct{ ReplicaSetUID types.UID }
 	if err := json.Unmarshal([]byte(value), &move); err != nil {
 		return err
 	}
-	noted.Moving = move.ReplicaSet
+	noted.Moving = move.ReplicaSetUID
 	return nil
 }
 

@@ -46,7 +46,7 @@ func TestPodOf(t *testing.T) {
 			CreationTimestamp: metav1.Time{Time: created},
 			Annotations: map[string]string{
 				policy.LocalReplicasAnnotation: "2", policy.LocalSlotAnnotation: "u", policy.LocalMinAnnotation: "10%",
-				movingAnnotation:           `{"replicaSet":"rs","hash":"h"}`,
+				movingAnnotation:           `{"replicaSet":"web-h","replicaSetUID":"rs","hash":"h"}`,
 				policy.CloudSlotAnnotation: "u/0.25_0.5",
 			},
 			OwnerReferences: []metav1.OwnerReference{{Name: "web", UID: "o", Controller: new(true)}},
