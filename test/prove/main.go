@@ -1,6 +1,6 @@
 // Command prove plays random histories with faults on a real control plane, records everything that happens, and checks
-// the record: the promises I1 to I12 of docs/prove.md about quotas, shares, limits, waits and ways home. `make prove` runs
-// it.
+// the record: the promises I1 to I12 of docs/prove.md about quotas, shares, limits, waits and ways home. `make prove`
+// runs it.
 //
 // A run consists of rounds, which are generated from a seed until the time is used up. A violation is printed with the
 // seed, the promise and the relevant part of the record.

@@ -79,7 +79,8 @@ func distribution[T cmp.Ordered](b *strings.Builder, name string, values []T) {
 		return
 	}
 	fmt.Fprintf(b, "| %s | %d | %s | %s | %s | %s |\n", name, len(values),
-		short(quantile(values, 0.5)), short(quantile(values, 0.9)), short(quantile(values, 0.99)), short(slices.Max(values)))
+		short(quantile(values, 0.5)), short(quantile(values, 0.9)), short(quantile(values, 0.99)),
+		short(slices.Max(values)))
 }
 
 // quantile returns the smallest value that the given share of the values does not exceed (nearest rank). There must be

@@ -22,8 +22,8 @@ type attempts struct {
 	refusals, since int
 	// changed is when the Pod itself changed, or was retried for another reason.
 	changed times
-	// The run is the sequence of its latest refusals that exceeds what the changes allow by most. It began at runAt, after
-	// runFrom refusals, when all components had received runKnown changes.
+	// The run is the sequence of its latest refusals that exceeds what the changes allow by most. It began at runAt,
+	// after runFrom refusals, when all components had received runKnown changes.
 	runFrom, runKnown int
 	runAt             time.Time
 	// looped is set once a loop has been reported.
@@ -118,7 +118,8 @@ func (c *Checker) checkAttempts(p *pod) {
 	c.report.Refusals = append(c.report.Refusals, a.refusals)
 	c.report.Attempts = append(c.report.Attempts, float64(a.refusals)/float64(changes+1))
 	if a.refusals > c.limits.Attempts*(changes+1) && !a.looped {
-		c.violate("I5", p, "it was refused %d times while the cluster changed %d times: want at most %d attempts per change",
+		c.violate("I5", p, "it was refused %d times while the cluster changed %d times: want at most %d attempts "+
+			"per change",
 			a.refusals, changes, c.limits.Attempts)
 	}
 	p.waiting = attempts{changed: a.changed}

@@ -155,7 +155,7 @@ func (c *Checker) observePod(noted *record.Pod) {
 		c.checkCloud(p)
 		c.checkLimits(change)
 		c.checkShare(change)
-		c.checkPatience(p)
+		c.checkWait(p)
 		c.checkUnmanaged(p)
 		c.checkAttempts(p)
 	}

@@ -31,8 +31,8 @@ func (c *Checker) checkShare(ch change) {
 		}
 	}
 	if used > d.mostCloud {
-		c.violate("I9", p, "it is bound to a virtual node, and %d of its revision are then in the cloud: at most %d may be "+
-			"(%s)", used, d.mostCloud, p.now().Shares)
+		c.violate("I9", p, "it is bound to a virtual node, and %d of its revision are then in the cloud: at most %d "+
+			"may be (%s)", used, d.mostCloud, p.now().Shares)
 	}
 }
 
@@ -58,7 +58,8 @@ func (c *Checker) checkShareReached(p *pod) {
 		}
 	}
 	if most := p.now().Shares.CloudCap(p.revision.active()); used < most {
-		c.violate("I9", p, "it waits although only %d of %d of its revision are in the cloud (%s), and the round is quiet",
+		c.violate("I9", p, "it waits although only %d of %d of its revision are in the cloud (%s), and the round is "+
+			"quiet",
 			used, most, p.now().Shares)
 	}
 }

@@ -54,8 +54,8 @@ func (c *Checker) checkWithin(p *pod, r *revision, a *answer) {
 	}
 	d := p.period(a.request.Version, w.version)
 	if held, _ := r.certain.between(d.from, d.to, p); held >= d.mostCap {
-		c.violate("I10", p, "it waits for %s although %d other Pods hold the %d slots", policy.BurstAfterAnnotation, held,
-			d.mostCap)
+		c.violate("I10", p, "it waits for %s although %d other Pods hold the %d slots", policy.BurstAfterAnnotation,
+			held, d.mostCap)
 	}
 }
 
@@ -72,16 +72,17 @@ func (c *Checker) clockWrong(moment time.Time) bool {
 	return c.jumps || moment.Before(c.jumpedAt.Add(landsLate))
 }
 
-// checkPatience checks I3 and I10 for a Pod that has just been bound to a virtual node: neither before it had waited as
+// checkWait checks I3 and I10 for a Pod that has just been bound to a virtual node: neither before it had waited as
 // long as it must, nor long afterwards.
-func (c *Checker) checkPatience(p *pod) {
+func (c *Checker) checkWait(p *pod) {
 	w := c.world
 	if !w.virtual[p.Node] || p.Created.IsZero() || p.born.Node != "" || p.Scheduler == plan.OtherScheduler {
 		return
 	}
 	if !p.waitedUntil.IsZero() {
 		if took, measured := c.promptly(p.waitedUntil, &c.report.Burst); measured && took > c.limits.Use {
-			c.violate("I3", p, "it waited for %s, and was bound to a virtual node %s after that had ended: want at most %s",
+			c.violate("I3", p, "it waited for %s, and was bound to a virtual node %s after that had ended: want at "+
+				"most %s",
 				policy.BurstAfterAnnotation, took, c.limits.Use)
 		}
 	}
@@ -101,8 +102,9 @@ func (c *Checker) checkPatience(p *pod) {
 		return
 	}
 	if places := p.revision.places.most(d.from, d.to, p); p.now().Shares.IsZero() || places < d.leastCap {
-		c.violate("I10", p, "it was sent to the cloud %s after its creation although it had to wait %s for local nodes, "+
-			"and was within its quota: only %d other replicas were local or waited for it", a.at.Sub(p.Created), d.wait,
+		c.violate("I10", p, "it was sent to the cloud %s after its creation although it had to wait %s for local "+
+			"nodes, and was within its quota: only %d other replicas were local or waited for it", a.at.Sub(p.Created),
+			d.wait,
 			places)
 	}
 }
@@ -128,8 +130,8 @@ func (c *Checker) checkStaysHome(p *pod) {
 	}
 	places, most := p.revision.claimed(floor)
 	if places > most {
-		c.violate("I10", p, "it waits for local nodes, and with it %d replicas are local or wait for that: only %d may, and "+
-			"the round is quiet", places, most)
+		c.violate("I10", p, "it waits for local nodes, and with it %d replicas are local or wait for that: only %d "+
+			"may, and the round is quiet", places, most)
 	}
 }
 

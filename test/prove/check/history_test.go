@@ -140,10 +140,10 @@ var (
 	toWait  = reply{}
 	limited = reply{reason: policy.ReasonCloudLimits, noLocalNode: true}
 	// No local node fits.
-	toBurst   = reply{virtual: 1, noLocalNode: true}
-	toFloor   = reply{reason: policy.ReasonLocalMin, noLocalNode: true}
-	toPatient = reply{reason: policy.ReasonBurstAfter, noLocalNode: true}
-	toShare   = reply{reason: policy.ReasonCloudMax, noLocalNode: true}
+	toBurst      = reply{virtual: 1, noLocalNode: true}
+	toFloor      = reply{reason: policy.ReasonLocalMin, noLocalNode: true}
+	toBurstAfter = reply{reason: policy.ReasonBurstAfter, noLocalNode: true}
+	toShare      = reply{reason: policy.ReasonCloudMax, noLocalNode: true}
 )
 
 // filter sends a request about a Pod in its current state, and gets an answer.

@@ -60,7 +60,8 @@ func (c *Checker) checkSettings(namespace string) {
 		}
 		c.report.Inherited++
 		if got := annotationsOf(&p.Pod); !maps.Equal(got, owner.Settings) {
-			c.violate("I11", p, "it has the annotations %v, its workload has %v, and the round is quiet", got, owner.Settings)
+			c.violate("I11", p, "it has the annotations %v, its workload has %v, and the round is quiet", got,
+				owner.Settings)
 		}
 	}
 }
@@ -111,8 +112,8 @@ func (c *Checker) beginMove(p *pod, owner *workload) {
 	case c.moving > limits.MaxMoves:
 		c.violate("I12", p, "%d Pods are on their way home at once: want at most %d", c.moving, limits.MaxMoves)
 	case owner.moves > 0 && now.Sub(owner.lastAt) < limits.Pause-limits.Tolerance:
-		c.violate("I12", p, "a Pod of its workload began its way home %s before: want at least %s", now.Sub(owner.lastAt),
-			limits.Pause)
+		c.violate("I12", p, "a Pod of its workload began its way home %s before: want at least %s",
+			now.Sub(owner.lastAt), limits.Pause)
 	case p.Burst == string(policy.ModeEnforce):
 		c.violate("I12", p, "it is on its way home, but it must run in the cloud")
 	case !p.Created.IsZero() && now.Sub(p.Created) < limits.MinAge:
@@ -154,8 +155,8 @@ func (c *Checker) checkBudget(ch change, owner *workload, byMove bool) {
 	}
 	c.report.Budgets++
 	if count < owner.MinAvailable && now.Sub(owner.otherDrop) > budgetLag {
-		c.violate("I12", ch.pod, "it was evicted for its way home, which leaves %d ready Pods: the PodDisruptionBudget "+
-			"requires %d", count, owner.MinAvailable)
+		c.violate("I12", ch.pod, "it was evicted for its way home, which leaves %d ready Pods: the "+
+			"PodDisruptionBudget requires %d", count, owner.MinAvailable)
 	}
 }
 

@@ -36,8 +36,9 @@ type revision struct {
 	// ever are all Pods that have ever belonged to it.
 	ever map[types.UID]bool
 	held int
-	// course contains the changes of the number of slots that the extender may have counted, homes those with the claims
-	// of the floor, and places those with all claims. replicas contains the changes of the number of active Pods.
+	// course contains the changes of the number of slots that the extender may have counted, homes those with the
+	// claims of the floor, and places those with all claims. replicas contains the changes of the number of active
+	// Pods.
 	course, homes, places, replicas course
 	// certain contains the changes of the number of slots that are held for certain.
 	certain course

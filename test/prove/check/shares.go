@@ -69,8 +69,8 @@ type period struct {
 func (p *pod) period(from, to uint64) period {
 	fewest, most := p.revision.replicas.between(from, to, nil)
 	d := period{
-		from: from, to: to, leastCap: policy.NoCap, leastFloor: policy.NoCap, wait: policy.MaxBurstAfter, allCapped: true,
-		allClouds: true,
+		from: from, to: to, leastCap: policy.NoCap, leastFloor: policy.NoCap, wait: policy.MaxBurstAfter,
+		allCapped: true, allClouds: true,
 	}
 	for _, t := range p.between(from, to) {
 		d.leastCap, d.mostCap = min(d.leastCap, t.Shares.LocalCap(fewest)), max(d.mostCap, t.Shares.LocalCap(most))

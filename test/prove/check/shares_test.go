@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	locals   = policy.LocalReplicasAnnotation
-	atLeast  = policy.LocalMinAnnotation
-	atMost   = policy.LocalMaxAnnotation
-	clouds   = policy.CloudMaxAnnotation
-	patience = policy.BurstAfterAnnotation
+	locals     = policy.LocalReplicasAnnotation
+	atLeast    = policy.LocalMinAnnotation
+	atMost     = policy.LocalMaxAnnotation
+	clouds     = policy.CloudMaxAnnotation
+	burstAfter = policy.BurstAfterAnnotation
 )
 
 func TestBrokenSharesAreFound(t *testing.T) {
@@ -49,9 +49,10 @@ func TestBrokenSharesAreFound(t *testing.T) {
 			gives(halfOf3(), "a").pod("c", gone).pod("b").filter("b", toLocal).pod("b", slot), []string{"I1"},
 		},
 		"Pods without shares count as replicas": {
-			newHistory().pod("a", half).pod("b", noQuota).pod("c", noQuota).call("filter", "a", toLocal, func(h *history) {
-				h.pod("a", slot)
-			}).pod("d", half).filter("d", toLocal).pod("d", slot), nil,
+			newHistory().pod("a", half).pod("b", noQuota).pod("c", noQuota).
+				call("filter", "a", toLocal, func(h *history) {
+					h.pod("a", slot)
+				}).pod("d", half).filter("d", toLocal).pod("d", slot), nil,
 		},
 		"a local Pod without shares holds a slot": {
 			newHistory().pod("a", noQuota, unmarked).pod("a", on(local)).onLocal("b"), []string{"I1"},
@@ -60,10 +61,12 @@ func TestBrokenSharesAreFound(t *testing.T) {
 			newHistory().onLocal("a", has(atMost, "1")).onLocal("b", has(atMost, "1")), []string{"I1"},
 		},
 		"a floor raises a quota": {
-			newHistory().onLocal("a", has(locals, "1", atLeast, "2")).onLocal("b", has(locals, "1", atLeast, "2")).quiet(), nil,
+			newHistory().onLocal("a", has(locals, "1", atLeast, "2")).onLocal("b", has(locals, "1", atLeast, "2")).
+				quiet(), nil,
 		},
 		"the shares of the namespace count": {
-			gives(settled(map[string]string{locals: "1"}).pod("a", noQuota).pod("b", noQuota), "a", "b"), []string{"I1"},
+			gives(settled(map[string]string{locals: "1"}).pod("a", noQuota).pod("b", noQuota), "a", "b"),
+			[]string{"I1"},
 		},
 		"the shares of the Pod count before those of the namespace": {
 			gives(settled(map[string]string{locals: "1"}).pod("a", quota(2)).pod("b", quota(2)), "a", "b").quiet(), nil,
@@ -74,7 +77,8 @@ func TestBrokenSharesAreFound(t *testing.T) {
 			}).pod("b", on(local)).quiet(), nil,
 		},
 		"the shares became smaller before the call": {
-			newHistory().onLocal("a", quota(2)).pod("b", quota(2)).pod("b", quota(1)).filter("b", toLocal).pod("b", slot),
+			newHistory().onLocal("a", quota(2)).pod("b", quota(2)).pod("b", quota(1)).filter("b", toLocal).
+				pod("b", slot),
 			[]string{"I1"},
 		},
 		"contradicting shares keep the Pod local": {
@@ -92,7 +96,8 @@ func TestBrokenSharesAreFound(t *testing.T) {
 			newHistory().inCloud("a", floor1, cloudSlot), []string{"I2"},
 		},
 		"a Pod waits although more replicas allow another slot": {
-			newHistory().onLocal("a", half).pod("b", half).pod("b", because("Unschedulable", "text")).filter("b", toWait).
+			newHistory().onLocal("a", half).pod("b", half).pod("b", because("Unschedulable", "text")).
+				filter("b", toWait).
 				onLocal("c", half, owner("other")).pod("d", half, owner("rs")).pod("d", on(cloud)).quiet(),
 			[]string{"I2"},
 		},
@@ -109,13 +114,15 @@ func TestBrokenSharesAreFound(t *testing.T) {
 			newHistory().bursts("a", one).bursts("b", one), []string{"I9"},
 		},
 		"a percentage of the cloud is rounded down": {
-			newHistory().pod("a", cloudHalf).pod("b", cloudHalf).pod("c", cloudHalf).bursts("a").bursts("b"), []string{"I9"},
+			newHistory().pod("a", cloudHalf).pod("b", cloudHalf).pod("c", cloudHalf).bursts("a").bursts("b"),
+			[]string{"I9"},
 		},
 		"a Pod that terminates in the cloud leaves room": {
 			newHistory().bursts("a", one).pod("a", terminating).bursts("b", one), nil,
 		},
 		"the replicas ended while a Pod was being bound to the cloud": {
-			newHistory().pod("a", cloudHalf).pod("b", cloudHalf).filter("a", toBurst).pod("a", cloudSlot).pod("b", gone).
+			newHistory().pod("a", cloudHalf).pod("b", cloudHalf).filter("a", toBurst).pod("a", cloudSlot).
+				pod("b", gone).
 				pod("a", on(cloud)), nil,
 		},
 		"the replicas ended before a Pod was sent to the cloud": {
@@ -145,8 +152,9 @@ func TestBrokenSharesAreFound(t *testing.T) {
 
 		// I10: the floor
 		"a Pod bursts when the floor is local": {newHistory().onLocal("a", floor1).bursts("b", floor1).quiet(), nil},
-		"a Pod bursts when the floor waits":    {newHistory().stays("a", toFloor, floor1).bursts("b", floor1).quiet(), nil},
-		"a Pod bursts below the floor":         {newHistory().bursts("a", floor1), []string{"I10"}},
+		"a Pod bursts when the floor waits": {newHistory().stays("a", toFloor, floor1).bursts("b", floor1).quiet(),
+			nil},
+		"a Pod bursts below the floor": {newHistory().bursts("a", floor1), []string{"I10"}},
 		"a Pod bursts below the floor although another one is local": {
 			newHistory().onLocal("a", floor2).bursts("b", floor2), []string{"I10"},
 		},
@@ -161,7 +169,8 @@ func TestBrokenSharesAreFound(t *testing.T) {
 			newHistory().pod("a", floor1).filter("a", reply{err: "lost", noLocalNode: true}).bursts("b", floor1), nil,
 		},
 		"a Pod that waits for burst-after is not one of the floor": {
-			newHistory().stays("a", toPatient, has(atLeast, "1", patience, "10m")).bursts("b", floor1), []string{"I10"},
+			newHistory().stays("a", toBurstAfter, has(atLeast, "1", burstAfter, "10m")).bursts("b", floor1),
+			[]string{"I10"},
 		},
 		"more Pods wait for the floor than it has": {
 			newHistory().stays("a", toFloor, floor1).stays("b", toFloor, floor1).quiet(), []string{"I10"},
@@ -173,13 +182,15 @@ func TestBrokenSharesAreFound(t *testing.T) {
 			newHistory().room(1000).stays("a", toFloor, floor1, needs(300)).quiet(), []string{"I10"},
 		},
 		"a Pod waits for the floor while the local node is full": {
-			newHistory().room(1000).onLocal("b", owner("other"), needs(800)).stays("a", toFloor, floor1, needs(300)).quiet(),
+			newHistory().room(1000).onLocal("b", owner("other"), needs(800)).stays("a", toFloor, floor1, needs(300)).
+				quiet(),
 			nil,
 		},
 
 		// I10: the wait
 		"a Pod bursts before it has waited": {
-			wait(newHistory(), "a", "5s").after(4*time.Second).filter("a", toBurst).pod("a", on(cloud)), []string{"I10"},
+			wait(newHistory(), "a", "5s").after(4*time.Second).filter("a", toBurst).pod("a", on(cloud)),
+			[]string{"I10"},
 		},
 		"a Pod bursts when it has waited": {
 			wait(newHistory(), "a", "5s").after(5*time.Second).filter("a", toBurst).pod("a", on(cloud)).quiet(), nil,
@@ -188,10 +199,12 @@ func TestBrokenSharesAreFound(t *testing.T) {
 			wait(newHistory(), "a", "5s").after(7*time.Second).filter("a", toBurst).pod("a", on(cloud)), []string{"I3"},
 		},
 		"a Pod bursts long after it has waited, because of a fault": {
-			wait(newHistory(), "a", "5s").fault("x", false).after(7*time.Second).filter("a", toBurst).pod("a", on(cloud)), nil,
+			wait(newHistory(), "a", "5s").fault("x", false).after(7*time.Second).filter("a", toBurst).
+				pod("a", on(cloud)), nil,
 		},
 		"a Pod bursts before it has waited while the clock is wrong": {
-			wait(newHistory(), "a", "5s").fault("extender: its clock jumps", false).after(time.Second).filter("a", toBurst).
+			wait(newHistory(), "a", "5s").fault("extender: its clock jumps", false).after(time.Second).
+				filter("a", toBurst).
 				pod("a", on(cloud)), nil,
 		},
 		"a Pod over its quota does not wait": {
@@ -210,13 +223,14 @@ func TestBrokenSharesAreFound(t *testing.T) {
 			wait(newHistory(), "a", "5s").after(7 * time.Second).quiet(), []string{"I10"},
 		},
 		"an unmanaged Pod bursts before it has waited": {
-			settled(map[string]string{patience: "5s"}).unmanagedNow("a").pod("a", on(cloud)), []string{"I10"},
+			settled(map[string]string{burstAfter: "5s"}).unmanagedNow("a").pod("a", on(cloud)), []string{"I10"},
 		},
 		"an unmanaged Pod bursts when it has waited": {
-			settled(map[string]string{patience: "5s"}).unmanagedNow("a").after(5*time.Second).pod("a", on(cloud)), nil,
+			settled(map[string]string{burstAfter: "5s"}).unmanagedNow("a").after(5*time.Second).pod("a", on(cloud)),
+			nil,
 		},
 		"a Pod is retried when its wait has ended": {
-			wait(newHistory().after(time.Minute), "a", "5s").filter("a", toPatient).after(10*time.Second).
+			wait(newHistory().after(time.Minute), "a", "5s").filter("a", toBurstAfter).after(10*time.Second).
 				filter("a", toBurst).filter("a", toBurst), nil,
 		},
 
@@ -253,7 +267,7 @@ func (h *history) room(cpu int64) *history {
 
 // wait creates a Pod that is refused because it must wait for local nodes.
 func wait(h *history, name, duration string, settings ...string) *history {
-	return h.stays(name, toPatient, has(append(settings, patience, duration)...), h.born)
+	return h.stays(name, toBurstAfter, has(append(settings, burstAfter, duration)...), h.born)
 }
 
 // unmanagedNow creates an unmanaged Pod.
@@ -289,7 +303,8 @@ func TestBrokenWaysHomeAreFound(t *testing.T) {
 			replicas("a").pod("a", moving).pod("a", unmoved).after(time.Second).pod("a", moving), []string{"I12"},
 		},
 		"too many Pods are on their way": {
-			replicas("a").wrote(record.Workload{Name: "x", WayHome: true}).wrote(record.Workload{Name: "y", WayHome: true}).
+			replicas("a").wrote(record.Workload{Name: "x", WayHome: true}).
+				wrote(record.Workload{Name: "y", WayHome: true}).
 				pod("x", app("x"), on(cloud)).pod("y", app("y"), on(cloud)).pod("a", moving).pod("x", moving).
 				pod("y", moving), []string{"I12"},
 		},
@@ -307,7 +322,8 @@ func TestBrokenWaysHomeAreFound(t *testing.T) {
 			replicas("a").pod("a", moving).pod("a", evicted), []string{"I12"},
 		},
 		"an eviction leaves too few ready Pods": {replicas("a").pod("a", evicted), []string{"I12"}},
-		"the harness evicts a Pod":              {replicas("a").ends("a").pod("a", evicted).pod("a", gone).quiet(), nil},
+		"the harness evicts a Pod": {replicas("a").ends("a").pod("a", evicted).pod("a", gone).quiet(),
+			nil},
 		"another Pod ends just before a move": {
 			replicas("a", "b").pod("b", gone).pod("a", evicted), nil,
 		},

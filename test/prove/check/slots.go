@@ -134,7 +134,8 @@ func (c *Checker) measureUse(p *pod) {
 	}
 }
 
-// promptly measures a time that I3 limits, from since until now, unless a fault or the scheduler's queue has delayed it.
+// promptly measures a time that I3 limits, from since until now, unless a fault or the scheduler's queue has delayed
+// it.
 func (c *Checker) promptly(since time.Time, figures *[]time.Duration) (took time.Duration, measured bool) {
 	took = c.world.now.Sub(since)
 	switch {

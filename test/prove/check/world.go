@@ -28,24 +28,24 @@ type pod struct {
 	response, toCloud *answer
 	// cloudFrom is the version of the request from which on the extender may have sent it to the cloud.
 	cloudFrom uint64
-	// possiblyAnswered is set if a local node may have been answered without a record of it: the extender holds a slot for
-	// it.
+	// possiblyAnswered is set if a local node may have been answered without a record of it: the extender holds a slot
+	// for it.
 	possiblyAnswered bool
 	// uncountedAt is the version at which it was bound to a virtual node without the extender, or 0. possiblyCharged is
 	// set if the extender may count it in the cloud without a slot on it.
 	uncountedAt     uint64
 	possiblyCharged bool
-	// may is set while the Pod counts in the course of its revision, claims while it counts in that of the claims of the
-	// floor, and waits in that of all claims. possiblyClaims is set if the extender may count a claim of it without a
-	// record of it.
+	// may is set while the Pod counts in the course of its revision, claims while it counts in that of the claims of
+	// the floor, and waits in that of all claims. possiblyClaims is set if the extender may count a claim of it without
+	// a record of it.
 	may, claims, waits, possiblyClaims bool
-	// allowed is set once the extender has answered that it may be local. A slot that was written but never answered does
-	// not count. One that is answered counts from the resource version givenAt on. It is 0 if the Pod was refused
+	// allowed is set once the extender has answered that it may be local. A slot that was written but never answered
+	// does not count. One that is answered counts from the resource version givenAt on. It is 0 if the Pod was refused
 	// meanwhile.
 	allowed bool
 	givenAt uint64
-	// requestedAt is the version of the request for which the slot is given. The extender counts the slot from then on. It
-	// stays the version of the first request while there are no answers.
+	// requestedAt is the version of the request for which the slot is given. The extender counts the slot from then on.
+	// It stays the version of the first request while there are no answers.
 	requestedAt uint64
 	unanswered  bool
 	// requestedFrom is the resource version of the Pod in that request: the extender knew no less. slotFrom and
@@ -61,8 +61,8 @@ type pod struct {
 	// deadlineSeen is set once it has been retried after its deadline.
 	waitedUntil  time.Time
 	deadlineSeen bool
-	// burstAt is the version from which it counts in the cloud although the extender has not reserved a place for it, or
-	// 0.
+	// burstAt is the version from which it counts in the cloud although the extender has not reserved a place for it,
+	// or 0.
 	burstAt uint64
 	// byHarness is set if the harness ends it, and moved once it has been on its way home.
 	byHarness, moved bool
@@ -123,7 +123,8 @@ func newWorld() (*world, error) {
 		pods: map[types.UID]*pod{}, limits: map[string]policy.CloudLimits{},
 		settings: map[string]map[string]string{}, workloads: map[string]*workload{}, nodes: map[string]record.Node{},
 		revisions: map[revisionKey]*revision{}, virtual: map[string]bool{},
-		pending: map[int64]pendingRequest{}, rules: rules, faults: map[faultKey]bool{}, untried: map[types.UID]time.Time{},
+		pending: map[int64]pendingRequest{}, rules: rules, faults: map[faultKey]bool{},
+		untried: map[types.UID]time.Time{},
 	}, nil
 }
 

@@ -51,10 +51,11 @@ type Size struct {
 	// Workloads is the number of histories of a round. Burst is the number of replicas of the one workload that creates
 	// them all at once.
 	Workloads, Burst int
-	// WideNodes and TightNodes are the numbers of large and small nodes. The last Crowds of the small ones are for crowds.
+	// WideNodes and TightNodes are the numbers of large and small nodes. The last Crowds of the small ones are for
+	// crowds.
 	WideNodes, TightNodes int
-	// Crowds is the number of workloads that wait for room on a small node of their own, and Returning the number of those
-	// whose cloud Pods return.
+	// Crowds is the number of workloads that wait for room on a small node of their own, and Returning the number of
+	// those whose cloud Pods return.
 	Crowds, Returning int
 	// Patient is the number of workloads that come last and wait for slots.
 	Patient int
@@ -124,7 +125,8 @@ func (p *Planner) Next() Round {
 		round.Workloads = append(round.Workloads, drawPatient(random, len(round.Workloads), size.Within, round.Calm))
 	}
 	for len(round.Workloads) < size.Workloads {
-		round.Workloads = append(round.Workloads, drawWorkload(random, len(round.Workloads), size.Within, round.Settings))
+		round.Workloads = append(round.Workloads, drawWorkload(random, len(round.Workloads), size.Within,
+			round.Settings))
 	}
 	round.ClusterEvents = drawClusterEvents(random, size)
 	if round.Number%2 == 1 {

@@ -76,7 +76,8 @@ func drawCrowd(random *rand.Rand, number, node int, within time.Duration, namesp
 	w.Settings, w.OnWorkload = drawSettings(random, namespace, with), random.IntN(3) > 0
 	w.Steps = nil
 	for range 2 + random.IntN(3) {
-		step := Step{After: time.Second + upTo(random, within/4), Do: draw(random, Scale, Delete, Delete, Evict, Rollout)}
+		step := Step{After: time.Second + upTo(random, within/4), Do: draw(random, Scale, Delete, Delete, Evict,
+			Rollout)}
 		step.Count = 1 + random.IntN(2)
 		switch {
 		case step.Do == Scale:
@@ -93,7 +94,8 @@ func drawCrowd(random *rand.Rand, number, node int, within time.Duration, namesp
 // raised. Some have a PodDisruptionBudget.
 func drawReturning(random *rand.Rand, number int, within time.Duration) Workload {
 	w := Workload{
-		Name: fmt.Sprintf("w%d", number), Start: upTo(random, within/2), CPU: 100, Nodes: Wide, Burst: policy.ModeLocalPrefer,
+		Name: fmt.Sprintf("w%d", number), Start: upTo(random, within/2), CPU: 100, Nodes: Wide,
+		Burst: policy.ModeLocalPrefer,
 		Kind:  draw(random, Deployment, Deployment, Deployment, ReplicaSet, StatefulSet),
 		Surge: draw(random, "25%", "100%", "0"), Unavailable: "1", Parallel: true, OnWorkload: true, WayHome: true,
 		Replicas: 3 + random.IntN(3),

@@ -42,8 +42,8 @@ var Priorities = map[string]int32{"proof-low": -10, "proof-high": 1000}
 type Workload struct {
 	Name string
 	Kind Kind
-	// Start is when the workload is created, after the beginning of the round. If it is Late, it is after all others have
-	// been played and nothing changes any more.
+	// Start is when the workload is created, after the beginning of the round. If it is Late, it is after all others
+	// have been played and nothing changes any more.
 	Start    time.Duration
 	Late     bool
 	Replicas int
@@ -53,8 +53,8 @@ type Workload struct {
 	// OnWorkload is set.
 	Settings   map[string]string
 	OnWorkload bool
-	// WayHome is set if its cloud Pods return when they can. MinAvailable is that of its PodDisruptionBudget, 0 if it has
-	// none.
+	// WayHome is set if its cloud Pods return when they can. MinAvailable is that of its PodDisruptionBudget, 0 if it
+	// has none.
 	WayHome      bool
 	MinAvailable int
 	// Burst is the burst label of its template. Without one the switch decides.
@@ -118,8 +118,8 @@ const (
 	SetOff Action = "set off"
 	// DropQuota removes the quota from Count Pods. They count in their revision as before.
 	DropQuota Action = "drop quota"
-	// Regroup makes Count Pods, local ones first, another revision of the same ReplicaSet. They give their slots back, and
-	// no Pod is created for them.
+	// Regroup makes Count Pods, local ones first, another revision of the same ReplicaSet. They give their slots back,
+	// and no Pod is created for them.
 	Regroup Action = "regroup"
 	// BindIn creates Count Pods with a nodeName, which the workload adopts. Intrude creates Count Pods for the other
 	// scheduler.
@@ -137,11 +137,13 @@ func upTo(random *rand.Rand, most time.Duration) time.Duration {
 // drawWorkload returns a workload that does not compete for resources.
 func drawWorkload(random *rand.Rand, number int, within time.Duration, namespace map[string]string) Workload {
 	w := Workload{
-		Name: fmt.Sprintf("w%d", number), Start: upTo(random, within), CPU: 100, Nodes: draw(random, Wide, Wide, WideOnly),
-		Kind: draw(random, Deployment, Deployment, Deployment, ReplicaSet, ReplicaSet, StatefulSet, Job),
+		Name: fmt.Sprintf("w%d", number), Start: upTo(random, within), CPU: 100,
+		Nodes: draw(random, Wide, Wide, WideOnly),
+		Kind:  draw(random, Deployment, Deployment, Deployment, ReplicaSet, ReplicaSet, StatefulSet, Job),
 		Burst: draw(random, policy.ModeLocalPrefer, policy.ModeLocalPrefer, policy.ModeLocalPrefer, policy.ModeNone,
 			policy.ModeAuto),
-		Surge: draw(random, "0", "25%", "100%"), Unavailable: draw(random, "1", "25%", "50%"), Parallel: random.IntN(3) > 0,
+		Surge: draw(random, "0", "25%", "100%"), Unavailable: draw(random, "1", "25%", "50%"),
+		Parallel: random.IntN(3) > 0,
 	}
 	w.Replicas = 1 + random.IntN(8)
 	w.Quota = new(random.IntN(4))
@@ -232,8 +234,8 @@ func drawStep(random *rand.Rand, w *Workload, pause time.Duration, namespace map
 		step.Do = draw(random, append(ending, ofReplicaSet...)...)
 	default:
 		ofDeployment := []Action{
-			Scale, Scale, Rollout, Rollout, Rollback, Rollback, EditQuota, Release, Adopt, SetOff, DropQuota, Regroup, BindIn,
-			Intrude,
+			Scale, Scale, Rollout, Rollout, Rollback, Rollback, EditQuota, Release, Adopt, SetOff, DropQuota, Regroup,
+			BindIn, Intrude,
 		}
 		step.Do = draw(random, append(ending, ofDeployment...)...)
 	}

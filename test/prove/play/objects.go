@@ -56,7 +56,8 @@ func object(w *plan.Workload) runtime.Object {
 	case plan.Job:
 		template.Spec.RestartPolicy = corev1.RestartPolicyNever
 		return &batchv1.Job{ObjectMeta: meta, Spec: batchv1.JobSpec{
-			Parallelism: replicas, Completions: new(int32(2 * w.Replicas)), BackoffLimit: new(int32(6)), Template: template,
+			Parallelism: replicas, Completions: new(int32(2 * w.Replicas)), BackoffLimit: new(int32(6)),
+			Template: template,
 		}}
 	default:
 		return &appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{
@@ -130,7 +131,8 @@ func container(w *plan.Workload) corev1.Container {
 		corev1.ResourceMemory: resource.MustParse("64Mi"),
 	}
 	return corev1.Container{
-		Name: "main", Image: "registry.example/team/app:1.0", Resources: corev1.ResourceRequirements{Requests: requests},
+		Name: "main", Image: "registry.example/team/app:1.0",
+		Resources: corev1.ResourceRequirements{Requests: requests},
 	}
 }
 

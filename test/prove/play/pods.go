@@ -65,7 +65,8 @@ func (p *player) touch(ctx context.Context, do plan.Action, pod *corev1.Pod) err
 	case plan.ForceDelete:
 		return pods.Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))})
 	case plan.Evict:
-		return pods.EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: p.namespace}})
+		return pods.EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: pod.Name,
+			Namespace: p.namespace}})
 	case plan.Fail:
 		return p.fail(ctx, pod)
 	case plan.Release:
@@ -79,7 +80,8 @@ func (p *player) touch(ctx context.Context, do plan.Action, pod *corev1.Pod) err
 	case plan.Regroup:
 		p.created++
 		hash := fmt.Sprintf("proof-%d", p.created)
-		return p.patchPod(ctx, pod, map[string]any{"labels": map[string]any{appsv1.ControllerRevisionHashLabelKey: hash}})
+		labels := map[string]any{appsv1.ControllerRevisionHashLabelKey: hash}
+		return p.patchPod(ctx, pod, map[string]any{"labels": labels})
 	default:
 		return p.intrude(ctx, do, pod)
 	}

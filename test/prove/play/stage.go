@@ -42,8 +42,8 @@ func (s *Stage) Play(ctx context.Context, round plan.Round) error {
 		return err
 	}
 	note := record.Round{
-		Number: round.Number, Namespace: namespace, Phase: record.Begun, Histories: len(round.Workloads), Calm: round.Calm,
-		Limits: round.Limits, Settings: round.Settings,
+		Number: round.Number, Namespace: namespace, Phase: record.Begun, Histories: len(round.Workloads),
+		Calm: round.Calm, Limits: round.Limits, Settings: round.Settings,
 	}
 	s.log.Add(record.Entry{Round: &note})
 	if err := s.playUntilQuiet(ctx, namespace, round); err != nil {

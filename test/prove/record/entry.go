@@ -87,8 +87,8 @@ type Node struct {
 	// Content is a hash of all fields that the scheduler uses.
 	Content uint64 `json:"content,omitempty"`
 	Gone    bool   `json:"gone,omitempty"`
-	// MilliCPU is what Pods can request on it. Room is its label, and Open is set while it is ready and new Pods may run
-	// on it.
+	// MilliCPU is what Pods can request on it. Room is its label, and Open is set while it is ready and new Pods may
+	// run on it.
 	MilliCPU int64  `json:"cpu,omitempty"`
 	Room     string `json:"room,omitempty"`
 	Open     bool   `json:"open,omitempty"`

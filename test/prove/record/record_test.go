@@ -42,7 +42,8 @@ func TestPodOf(t *testing.T) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "ns", Name: "web-0", UID: "u", ResourceVersion: "12",
-			Labels:            map[string]string{"controller-revision-hash": "h", policy.BurstLabel: "auto", AppLabel: "web"},
+			Labels: map[string]string{"controller-revision-hash": "h", policy.BurstLabel: "auto",
+				AppLabel: "web"},
 			CreationTimestamp: metav1.Time{Time: created},
 			Annotations: map[string]string{
 				policy.LocalReplicasAnnotation: "2", policy.LocalSlotAnnotation: "u", policy.LocalMinAnnotation: "10%",
@@ -173,7 +174,8 @@ func TestTheRecorderMissesNothingThatAListContains(t *testing.T) {
 		got = append(got, observation{entry.Pod.Name, entry.Pod.Version, entry.Pod.Gone, entry.Pod.Listed})
 	}
 	want := []observation{
-		{"a", 1, false, true}, {"b", 2, false, true}, {"b", 4, false, false}, {"d", 6, false, false}, {"c", 8, false, true},
+		{"a", 1, false, true}, {"b", 2, false, true}, {"b", 4, false, false}, {"d", 6, false, false},
+		{"c", 8, false, true},
 	}
 	require.Equal(t, want, got[:len(want)])
 	assert.ElementsMatch(t, []observation{{"a", 9, true, true}, {"d", 9, true, true}}, got[5:7], "missing in the list")
