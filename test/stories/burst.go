@@ -57,7 +57,8 @@ func PlayBurst(ctx context.Context, w *World, b Burst) error {
 	return w.noDuplicates(ctx)
 }
 
-// localWatcher counts the active local Pods of a namespace after every change.
+// localWatcher counts the Pods of a namespace after every change: the active local ones, all active ones, and those
+// that are Ready.
 type localWatcher struct {
 	watch *watchtools.RetryWatcher
 
@@ -65,7 +66,10 @@ type localWatcher struct {
 	local map[types.UID]bool
 	bound map[types.UID]bool
 	peak  int
-	seen  chan struct{} // closed and replaced at each change
+
+	active, ready               map[types.UID]bool
+	peakActive, fewestReadyPods int
+	seen                        chan struct{} // closed and replaced at each change
 }
 
 func (w *World) watchLocal(ctx context.Context) (*localWatcher, error) {
@@ -85,7 +89,12 @@ func (w *World) watchLocal(ctx context.Context) (*localWatcher, error) {
 	}
 	l := &localWatcher{
 		watch: retry, local: map[types.UID]bool{}, bound: map[types.UID]bool{}, seen: make(chan struct{}),
+		active: map[types.UID]bool{}, ready: map[types.UID]bool{},
 	}
+	for i := range list.Items {
+		l.note(&list.Items[i], false)
+	}
+	l.fewestReadyPods = len(l.ready)
 	go func() {
 		for event := range retry.ResultChan() {
 			if pod, ok := event.Object.(*corev1.Pod); ok {
@@ -110,9 +119,39 @@ func (l *localWatcher) observe(pod *corev1.Pod, deleted bool) {
 	if pod.Spec.NodeName != "" {
 		l.bound[pod.UID] = true
 	}
+	l.note(pod, deleted)
+	l.fewestReadyPods = min(l.fewestReadyPods, len(l.ready))
 	l.peak = max(l.peak, len(l.local))
 	close(l.seen)
 	l.seen = make(chan struct{})
+}
+
+// note counts one Pod. The caller holds mu, or is alone.
+func (l *localWatcher) note(pod *corev1.Pod, deleted bool) {
+	for set, in := range map[*map[types.UID]bool]bool{
+		&l.active: !deleted && policy.IsActive(pod), &l.ready: !deleted && policy.IsActive(pod) && isReady(pod),
+	} {
+		if in {
+			(*set)[pod.UID] = true
+		} else {
+			delete(*set, pod.UID)
+		}
+	}
+	l.peakActive = max(l.peakActive, len(l.active))
+}
+
+// mostActive returns how many Pods were active at the same time at most.
+func (l *localWatcher) mostActive() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.peakActive
+}
+
+// fewestReady returns how many Pods were Ready at the same time at least, since the watch began.
+func (l *localWatcher) fewestReady() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fewestReadyPods
 }
 
 func (l *localWatcher) most() int {

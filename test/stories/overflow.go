@@ -42,8 +42,13 @@ func playOverflow(ctx context.Context, w *World) (err error) {
 
 // setSwitch sets the global switch.
 func (w *World) setSwitch(ctx context.Context, value string) error {
+	return w.setKey(ctx, policy.SwitchKey, value)
+}
+
+// setKey sets a key of the ConfigMap of the global switch.
+func (w *World) setKey(ctx context.Context, key, value string) error {
 	manifest := fmt.Sprintf("{apiVersion: v1, kind: ConfigMap, metadata: {name: %s, namespace: %s}, data: {%s: %q}}",
-		policy.SwitchConfigMapName, policy.SwitchConfigMapNamespace, policy.SwitchKey, value)
+		policy.SwitchConfigMapName, policy.SwitchConfigMapNamespace, key, value)
 	w.printf("$ kubectl apply -f - <<< '%s'", manifest)
 	in := *w
 	in.Namespace = policy.SwitchConfigMapNamespace

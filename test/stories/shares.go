@@ -521,10 +521,13 @@ func playWaitRollout(ctx context.Context, w *World) (err error) {
 	return w.awaitRunning(ctx, "full", 2, 2)
 }
 
-// awaitTolerated blocks until a new Pod of the namespace tolerates virtual nodes from the beginning: it is managed.
+// awaitTolerated blocks until a new Pod of a controller in the namespace tolerates virtual nodes from the beginning: it
+// is managed. The webhook is not called for bare Pods without a key.
 func (w *World) awaitTolerated(ctx context.Context, what string) error {
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "probe"},
+		ObjectMeta: metav1.ObjectMeta{Name: "probe", OwnerReferences: []metav1.OwnerReference{{
+			APIVersion: "example.com/v1", Kind: "Probe", Name: "probe", UID: "probe", Controller: new(true),
+		}}},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: "probe"}}},
 	}
 	dryRun := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}

@@ -233,6 +233,8 @@ type Config struct {
 	DisabledRules []policy.Reason
 	// IgnoredNodeSelectors are the labels that virtual nodes need not have (policy.Config).
 	IgnoredNodeSelectors []string
+	// WayHome is the section wayHome of the extender's configuration. It may be nil.
+	WayHome map[string]any
 	// Services lets Pods choose each mode of Services: the virtual nodes have the DNS of the cluster and images of the
 	// sidecars. At most three vnode processes can have it.
 	Services bool

@@ -112,7 +112,15 @@ func (s *System) writePolicyConfigs() error {
 	if err != nil {
 		return fmt.Errorf("encoding the configuration of policy: %w", err)
 	}
-	for program, own := range map[string]string{Admission: admissionConfig, Extender: ""} {
+	extender := ""
+	if s.config.WayHome != nil {
+		own, err := yaml.Marshal(map[string]any{"wayHome": s.config.WayHome})
+		if err != nil {
+			return fmt.Errorf("encoding the configuration of the way home: %w", err)
+		}
+		extender = string(own)
+	}
+	for program, own := range map[string]string{Admission: admissionConfig, Extender: extender} {
 		if err := os.WriteFile(s.policyConfigFile(program), append([]byte(own), shared...), 0o600); err != nil {
 			return fmt.Errorf("writing the configuration of %s: %w", program, err)
 		}
