@@ -146,14 +146,12 @@ func TestWarningsAsKubectlPrintsThem(t *testing.T) {
 		"a quota on a Deployment": {
 			strings.Replace(manifest("apps/v1", "Deployment", "", selectorAnd(template(""))),
 				"{name: x", "{name: z, annotations: {LOCAL_REPLICAS: \"1\"}", 1),
-			"Warning: metadata.annotations[LOCAL_REPLICAS]: has no effect here: " +
-				"set it in spec.template.metadata.annotations\ndeployment.apps/z created\n",
+			"deployment.apps/z created\n",
 		},
 		"a quota on the Jobs of a CronJob": {
 			"apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: x}\nspec: {schedule: 0 0 1 1 *, jobTemplate: {" +
 				"metadata: {annotations: {LOCAL_REPLICAS: \"1\"}}, spec: {" + jobTemplate + "}}}",
-			"Warning: spec.jobTemplate.metadata.annotations[LOCAL_REPLICAS]: has no effect here: " +
-				"set it in spec.jobTemplate.spec.template.metadata.annotations\ncronjob.batch/x created\n",
+			"cronjob.batch/x created\n",
 		},
 		"mistyped keys of a Pod and of a template": {
 			"apiVersion: v1\nkind: Pod\nmetadata: {name: typo, labels: {virtual-kubelet.io/burst-to-cc: enforce}}\n" +

@@ -1,6 +1,7 @@
 package validation
 
 import (
+	"errors"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -69,10 +70,12 @@ func (v *Validator) Review(namespace string, s, old *Subject) (errs field.ErrorL
 // had too is a warning.
 func (v *Validator) ReviewNamespace(namespace, old metav1.ObjectMeta) (errs field.ErrorList, warnings []string) {
 	at := place{field.NewPath("metadata"), namespace}
-	_, err := v.policy.NamespaceSettings(namespace.Annotations)
-	_, before := v.policy.NamespaceSettings(old.Annotations)
 	path := at.path.Child("annotations")
-	errs, warnings = ratchet(fieldErrors(path, err), fieldErrors(path, before))
+	faults := func(annotations map[string]string) field.ErrorList {
+		_, err := v.policy.NamespaceSettings(annotations)
+		return fieldErrors(path, errors.Join(err, inheritedError(annotations)))
+	}
+	errs, warnings = ratchet(faults(namespace.Annotations), faults(old.Annotations))
 	shorten(errs)
 	return errs, append(warnings, mistyped(at)...)
 }
@@ -88,20 +91,44 @@ func (v *Validator) errors(s *Subject) field.ErrorList {
 			}
 		}
 	}
-	_, sharesErr := policy.ParseShares(s.pod.meta.Annotations)
-	_, _, waitErr := policy.ParseBurstAfter(s.pod.meta.Annotations)
-	_, _, wayHomeErr := policy.ParseWayHome(s.pod.meta.Annotations)
+	found = append(found, s.inheritedErrors()...)
 	_, switchErr := policy.ParseSwitch(s.pod.meta.Annotations)
 	_, replacementsErr := v.policy.CheckReplacements(s.asPod(""))
 	_, soldOutErr := policy.ParseOnSoldOut(s.pod.meta.Annotations)
 	_, servicesErr := policy.ParseServices(s.pod.meta.Annotations)
 	_, portsErr := policy.ParseReservedPorts(s.pod.meta.Annotations)
 	for _, err := range []error{
-		sharesErr, waitErr, wayHomeErr, switchErr, replacementsErr, soldOutErr, servicesErr, portsErr,
+		switchErr, replacementsErr, soldOutErr, servicesErr, portsErr,
 	} {
 		found = append(found, fieldErrors(s.pod.path.Child("annotations"), err)...)
 	}
 	return found
+}
+
+// inheritedErrors returns the errors of the annotations that Pods inherit, with those that contradict each other. Of
+// each annotation the nearest counts, and the path of an error is where it stands.
+func (s *Subject) inheritedErrors() field.ErrorList {
+	values, paths := map[string]string{}, map[string]*field.Path{}
+	for _, at := range s.places() {
+		for _, key := range policy.InheritedAnnotations() {
+			if value, ok := at.meta.Annotations[key]; ok {
+				values[key], paths[key] = value, at.path.Child("annotations")
+			}
+		}
+	}
+	var found field.ErrorList
+	for _, fault := range policy.KeyErrors(inheritedError(values)) {
+		found = append(found, fieldErrors(paths[fault.Key], fault)...)
+	}
+	return found
+}
+
+// inheritedError returns what is wrong with the annotations that Pods inherit.
+func inheritedError(annotations map[string]string) error {
+	_, sharesErr := policy.ParseShares(annotations)
+	_, _, waitErr := policy.ParseBurstAfter(annotations)
+	_, _, wayHomeErr := policy.ParseWayHome(annotations)
+	return errors.Join(sharesErr, waitErr, wayHomeErr)
 }
 
 // fieldErrors converts an error of a parser of policy. keys is the path of the labels or annotations that it parsed.

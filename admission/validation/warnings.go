@@ -95,11 +95,30 @@ func misplaced(s *Subject) []string {
 			}
 		}
 	}
-	for _, at := range s.owners {
+	return append(found, onOwners(s)...)
+}
+
+// onOwners finds annotations on the owners of Pods that have an effect on Pods only, and those that a nearer place
+// hides.
+func onOwners(s *Subject) []string {
+	var found []string
+	for i, at := range s.owners {
 		for _, key := range policy.PodAnnotations() {
-			if _, ok := at.meta.Annotations[key]; ok {
-				found = append(found, fmt.Sprintf("%s: has no effect here: set it in %s",
-					at.path.Child("annotations").Key(key), s.pod.path.Child("annotations")))
+			if _, ok := at.meta.Annotations[key]; !ok {
+				continue
+			}
+			path := at.path.Child("annotations").Key(key)
+			if !slices.Contains(policy.InheritedAnnotations(), key) {
+				found = append(found, fmt.Sprintf("%s: has no effect here: set it in %s", path,
+					s.pod.path.Child("annotations")))
+				continue
+			}
+			for _, nearer := range s.places()[i+1:] {
+				if _, ok := nearer.meta.Annotations[key]; ok {
+					found = append(found, fmt.Sprintf("%s: has no effect, because %s takes precedence", path,
+						nearer.path.Child("annotations").Key(key)))
+					break
+				}
 			}
 		}
 	}
@@ -139,8 +158,8 @@ func onBoundPod(s, old *Subject) []string {
 	add := func(path *field.Path, is, was map[string]string, keys ...string) {
 		for _, key := range keys {
 			if value, ok := is[key]; ok && value != was[key] {
-				found = append(found, fmt.Sprintf("%s: has an effect when a Pod is created: this one stays on node %s; "+
-					"set it in the Pod template, and the workload creates its next Pods accordingly", path.Key(key),
+				found = append(found, fmt.Sprintf("%s: has an effect when a Pod is created: this one stays on node "+
+					"%s; set it in the Pod template, and the workload creates its next Pods accordingly", path.Key(key),
 					s.spec.NodeName))
 			}
 		}
@@ -155,9 +174,12 @@ func onBoundPod(s, old *Subject) []string {
 func onDaemonSet(s *Subject) []string {
 	var found []string
 	for _, key := range policy.PodAnnotations() {
-		if _, ok := s.pod.meta.Annotations[key]; ok {
-			found = append(found, fmt.Sprintf("%s: has no effect on a DaemonSet: its Pods run on local nodes only",
-				s.pod.path.Child("annotations").Key(key)))
+		for _, at := range s.places() {
+			_, ok := at.meta.Annotations[key]
+			if ok && (at.path == s.pod.path || slices.Contains(policy.InheritedAnnotations(), key)) {
+				found = append(found, fmt.Sprintf("%s: has no effect on a DaemonSet: its Pods run on local nodes only",
+					at.path.Child("annotations").Key(key)))
+			}
 		}
 	}
 	for _, at := range s.places() {

@@ -52,6 +52,17 @@ func TestANamespaceWithMalformedSettingsIsRejected(t *testing.T) {
 		}},
 		"a malformed switch of sizes": {annotations: map[string]string{policy.AllowOversizeAnnotation: "yes"},
 			want: `metadata.annotations[spillway.io/allow-oversize]: Invalid value: "yes": must be "true" or "false"`},
+		"shares": {annotations: map[string]string{
+			policy.LocalReplicasAnnotation: "30%", policy.LocalMinAnnotation: "2", policy.BurstAfterAnnotation: "90s",
+			policy.WayHomeAnnotation: "true",
+		}},
+		"shares that contradict each other": {
+			annotations: map[string]string{policy.LocalMinAnnotation: "5", policy.LocalMaxAnnotation: "3"},
+			want: `metadata.annotations[spillway.io/local-min]: Invalid value: "5": must be at most ` +
+				`spillway.io/local-max, which is "3"`,
+		},
+		"a malformed time to wait": {annotations: map[string]string{policy.BurstAfterAnnotation: "soon"},
+			want: `metadata.annotations[spillway.io/burst-after]: Invalid value: "soon": must be a duration`},
 		"a malformed list of annotations": {
 			annotations: map[string]string{policy.AllowCloudAnnotationsAnnotation: "yangtse.io/pod-with-eip,,"},
 			want: `metadata.annotations[spillway.io/allow-cloud-annotations]: Invalid value: "": ` +
@@ -66,8 +77,8 @@ func TestANamespaceWithMalformedSettingsIsRejected(t *testing.T) {
 		},
 		"a mistyped key": {
 			annotations: map[string]string{"spillway.io/cloud-limit": "pods=50"},
-			warning: "metadata.annotations[spillway.io/cloud-limit]: has no effect, because Spillway has no such key: " +
-				"the most similar one is spillway.io/cloud-limits",
+			warning: "metadata.annotations[spillway.io/cloud-limit]: has no effect, because Spillway has no such " +
+				"key: the most similar one is spillway.io/cloud-limits",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

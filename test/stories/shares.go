@@ -528,7 +528,7 @@ func (w *World) awaitTolerated(ctx context.Context, what string) error {
 		ObjectMeta: metav1.ObjectMeta{Name: "probe", OwnerReferences: []metav1.OwnerReference{{
 			APIVersion: "example.com/v1", Kind: "Probe", Name: "probe", UID: "probe", Controller: new(true),
 		}}},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: "probe"}}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "probe", Image: "probe"}}},
 	}
 	dryRun := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	return w.await(ctx, what, func(ctx context.Context) (bool, string, error) {
