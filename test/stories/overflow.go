@@ -69,7 +69,8 @@ func (w *World) unsetSwitch(ctx context.Context) error {
 // awaitWaiting blocks until the given numbers of Pods run on local nodes and wait. Each waiting Pod must have an Event
 // with the reason.
 func (w *World) awaitWaiting(ctx context.Context, app string, local, waiting int, reason policy.Reason) error {
-	what := fmt.Sprintf("%d pods of %s to run on local nodes and %d to wait with reason %s", local, app, waiting, reason)
+	what := fmt.Sprintf("%d pods of %s to run on local nodes and %d to wait with reason %s", local, app, waiting,
+		reason)
 	var message string
 	err := w.await(ctx, what, func(ctx context.Context) (bool, string, error) {
 		pods, err := w.pods(ctx, app)
