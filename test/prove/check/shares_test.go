@@ -294,13 +294,13 @@ func TestBrokenWaysHomeAreFound(t *testing.T) {
 		"a move is undone":          {replicas("a").pod("a", moving).pod("a", unmoved).quiet(), nil},
 		"a move does not end":       {replicas("a").pod("a", moving).quiet(), []string{"I12"}},
 		"two Pods return after a pause": {
-			returns(returns(replicas("a", "b", "c"), "a").after(3*time.Second), "b").quiet(), nil,
+			returns(returns(replicas("a", "b", "c"), "a").after(time.Second), "b").quiet(), nil,
 		},
 		"two Pods return without a pause": {
-			returns(returns(replicas("a", "b", "c"), "a").after(time.Second), "b"), []string{"I12"},
+			returns(returns(replicas("a", "b", "c"), "a"), "b"), []string{"I12"},
 		},
 		"a Pod is moved twice without a pause": {
-			replicas("a").pod("a", moving).pod("a", unmoved).after(time.Second).pod("a", moving), []string{"I12"},
+			replicas("a").pod("a", moving).pod("a", unmoved).pod("a", moving), []string{"I12"},
 		},
 		"too many Pods are on their way": {
 			replicas("a").wrote(record.Workload{Name: "x", WayHome: true}).

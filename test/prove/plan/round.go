@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -82,9 +83,18 @@ type WayHome struct {
 // DefaultWayHome returns times that are short enough for a round.
 func DefaultWayHome() WayHome {
 	return WayHome{
-		MaxMoves: 2, Pause: 3 * time.Second, MinAge: 5 * time.Second, StableFor: time.Second,
-		Tolerance: time.Second,
+		MaxMoves: 2, Pause: time.Second, MinAge: 5 * time.Second, StableFor: time.Second,
+		Tolerance: 500 * time.Millisecond,
 	}
+}
+
+// Settles is how long nothing must change until no Pod will begin its way home: a new leader of the extender waits ten
+// pauses before its first move.
+func (w WayHome) Settles() time.Duration { return 10*w.Pause + w.StableFor + 3*time.Second }
+
+// Returns reports whether Pods of the round may return.
+func (r *Round) Returns() bool {
+	return slices.ContainsFunc(r.Workloads, func(w Workload) bool { return w.WayHome })
 }
 
 // Planner generates one round after another.

@@ -26,15 +26,19 @@ func drawSettings(random *rand.Rand, namespace, with map[string]string) map[stri
 		if random.IntN(3) == 0 && settings[policy.BurstAfterAnnotation] == "" {
 			settings[policy.BurstAfterAnnotation] = draw(random, "1s", "3s", "6s")
 		}
-		all := maps.Clone(namespace)
-		if all == nil {
-			all = map[string]string{}
-		}
-		maps.Copy(all, settings)
-		if _, err := policy.ParseShares(all); err == nil && policy.HasShares(settings) {
+		if agrees(namespace, settings) && policy.HasShares(settings) {
 			return settings
 		}
 	}
+}
+
+// agrees reports whether shares contradict neither each other nor those of the namespace.
+func agrees(namespace, settings map[string]string) bool {
+	all := map[string]string{}
+	maps.Copy(all, namespace)
+	maps.Copy(all, settings)
+	_, err := policy.ParseShares(all)
+	return err == nil
 }
 
 func drawAmount(random *rand.Rand, key string) string {
@@ -66,14 +70,7 @@ func drawCrowd(random *rand.Rand, number, node int, within time.Duration, namesp
 	w.Kind, w.Parallel = draw(random, Deployment, Deployment, ReplicaSet, StatefulSet), true
 	w.Scheduler, w.Burst, w.Quota = "", policy.ModeLocalPrefer, nil
 	w.Nodes, w.Node, w.CPU, w.Replicas = draw(random, Tight, Tight, Tight, TightOnly), node, 300, 3+random.IntN(6)
-	with := map[string]string{}
-	if random.IntN(3) > 0 {
-		with[policy.LocalMinAnnotation] = draw(random, "1", "2", "4", "25%", "60%")
-	}
-	if len(with) == 0 || random.IntN(2) == 0 {
-		with[policy.BurstAfterAnnotation] = draw(random, "2s", "4s", "8s", "10m")
-	}
-	w.Settings, w.OnWorkload = drawSettings(random, namespace, with), random.IntN(3) > 0
+	w.Settings, w.OnWorkload = drawCrowded(random, namespace), random.IntN(3) > 0
 	w.Steps = nil
 	for range 2 + random.IntN(3) {
 		step := Step{After: time.Second + upTo(random, within/4), Do: draw(random, Scale, Delete, Delete, Evict,
@@ -83,11 +80,43 @@ func drawCrowd(random *rand.Rand, number, node int, within time.Duration, namesp
 		case step.Do == Scale:
 			step.Count = random.IntN(9)
 		case w.OnWorkload && random.IntN(2) == 0:
-			step.Do, step.Settings = EditShares, drawSettings(random, namespace, nil)
+			step.Do, step.Settings = EditShares, drawCrowded(random, namespace)
 		}
 		w.Steps = append(w.Steps, step)
 	}
 	return w
+}
+
+// drawCrowded returns settings by which some Pods of a crowd wait: for its floor, for burst-after or for room in its
+// share of the cloud.
+func drawCrowded(random *rand.Rand, namespace map[string]string) map[string]string {
+	for {
+		if settings := drawWaiting(random, namespace); agrees(namespace, settings) {
+			return settings
+		}
+	}
+}
+
+func drawWaiting(random *rand.Rand, namespace map[string]string) map[string]string {
+	floor := draw(random, "2", "4", "5", "60%", "100%")
+	wait := draw(random, "2s", "4s", "8s", "10m")
+	share := draw(random, "1", "2", "25%", "40%")
+	switch random.IntN(6) {
+	case 0:
+		return map[string]string{policy.LocalMinAnnotation: floor}
+	case 1:
+		return map[string]string{policy.LocalMinAnnotation: floor, policy.BurstAfterAnnotation: wait}
+	case 2:
+		return map[string]string{policy.CloudMaxAnnotation: share}
+	case 3:
+		return map[string]string{policy.CloudMaxAnnotation: share, policy.BurstAfterAnnotation: wait}
+	case 4:
+		return map[string]string{
+			policy.LocalMinAnnotation: floor, policy.CloudMaxAnnotation: share, policy.BurstAfterAnnotation: wait,
+		}
+	default:
+		return drawSettings(random, namespace, map[string]string{policy.BurstAfterAnnotation: wait})
+	}
 }
 
 // drawReturning returns a workload whose cloud Pods may return. There is room for them on local nodes when its quota is

@@ -120,6 +120,7 @@ func (s *Stage) startSystem(ctx context.Context, o Options) (err error) {
 		Dir: o.Dir, BinDir: o.BinDir, DieWithParent: true, Progress: o.Progress,
 		// Some Pods exclude the virtual nodes so that they wait for a slot (plan.WideOnly). They must keep their quota.
 		DisabledRules: []policy.Reason{policy.ReasonNodeSelector},
+		WayHome:       wayHome(plan.DefaultWayHome()),
 		Shape: system.Shape{
 			LocalNodes: o.Size.WideNodes, LocalCPU: "16", LocalMemory: "64Gi", VirtualNodes: virtualNodes,
 			Kubernetes: o.Kubernetes,
@@ -152,6 +153,14 @@ func (s *Stage) startSystem(ctx context.Context, o Options) (err error) {
 	}
 	s.faults.extender.Target(s.system.ServiceEndpoint(system.Extender), transport)
 	return nil
+}
+
+// wayHome returns the section wayHome of the extender's configuration.
+func wayHome(w plan.WayHome) map[string]any {
+	return map[string]any{
+		"maxMoves": w.MaxMoves, "pause": w.Pause.String(), "minAge": w.MinAge.String(),
+		"stableFor": w.StableFor.String(),
+	}
 }
 
 // The Lease of kube-scheduler. Whenever the scheduler ends, the next one starts a new term.

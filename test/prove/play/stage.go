@@ -103,7 +103,11 @@ func (s *Stage) playUntilQuiet(ctx context.Context, namespace string, round plan
 	if err := s.playAll(ctx, namespace, round, cluster); err != nil {
 		return err
 	}
-	if err := s.awaitQuiet(ctx, namespace); err != nil {
+	still := stillFor
+	if round.Returns() {
+		still = max(still, plan.DefaultWayHome().Settles())
+	}
+	if err := s.awaitQuiet(ctx, namespace, still); err != nil {
 		return err
 	}
 	late := slices.DeleteFunc(slices.Clone(round.Workloads), func(w plan.Workload) bool { return !w.Late })
@@ -113,7 +117,7 @@ func (s *Stage) playUntilQuiet(ctx context.Context, namespace string, round plan
 	if err := s.playWorkloads(ctx, namespace, late); err != nil {
 		return err
 	}
-	return s.awaitQuiet(ctx, namespace)
+	return s.awaitQuiet(ctx, namespace, still)
 }
 
 // playAll plays the workloads of a round that are not late, its cluster events and its faults at the same time.
@@ -139,8 +143,8 @@ func (s *Stage) playWorkloads(ctx context.Context, namespace string, workloads [
 }
 
 const (
-	// stillFor is how long nothing must change, and quietWithin how long that may take. The scheduler retries a Pod for
-	// which it got no answer after at most 10 s.
+	// stillFor is how long nothing must change at least, and quietWithin how long that may take. The scheduler retries
+	// a Pod for which it got no answer after at most 10 s.
 	stillFor    = 4 * time.Second
 	quietWithin = 2 * time.Minute
 )
@@ -148,11 +152,11 @@ const (
 var errNotQuiet = errors.New("the namespace does not become quiet")
 
 // awaitQuiet returns when no Pod has changed for a while and none waits for a retry.
-func (s *Stage) awaitQuiet(ctx context.Context, namespace string) error {
+func (s *Stage) awaitQuiet(ctx context.Context, namespace string, still time.Duration) error {
 	began := time.Now()
 	for time.Since(began) < quietWithin {
 		// At the beginning nothing has changed either, so the time since then counts too.
-		if min(s.recorder.Still(namespace), time.Since(began)) >= stillFor && s.retried(namespace) == "" {
+		if min(s.recorder.Still(namespace), time.Since(began)) >= still && s.retried(namespace) == "" {
 			return nil
 		}
 		if err := pause(ctx, retry); err != nil {
