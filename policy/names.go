@@ -36,6 +36,9 @@ const (
 const (
 	SwitchConfigMapNamespace = "kube-system"
 	SwitchConfigMapName      = "eks-config"
+	// WayHomeSwitchKey is the key of that ConfigMap that stops the way home for the whole cluster, with the value
+	// "false" (ParseWayHomeSwitch).
+	WayHomeSwitchKey = "WAY_HOME"
 )
 
 // PodAnnotations returns the annotations of Spillway that users set on Pods and on Pod templates. Admission validates
@@ -64,7 +67,7 @@ func InheritedAnnotations() []string {
 func WrittenAnnotations() []string {
 	return []string{
 		LocalSlotAnnotation, CloudSlotAnnotation, KeptLocalAnnotation, RequeueAnnotation, AddedAffinityAnnotation,
-		TraceAnnotation, CostAnnotation, InheritedAnnotation,
+		TraceAnnotation, CostAnnotation, InheritedAnnotation, MovingHomeAnnotation, DrainBackAnnotation,
 	}
 }
 
@@ -140,6 +143,14 @@ const (
 	// WayHomeAnnotation says whether cloud Pods return when there is room on local nodes: "true" or "false"
 	// (ParseWayHome).
 	WayHomeAnnotation = "spillway.io/way-home"
+	// MovingHomeAnnotation on a cloud Pod says that its ReplicaSet has released it, and that it is evicted once its
+	// successor is Ready on a local node (MovingHome). The extender writes it together with the change that releases the
+	// Pod, so that a restart forgets no move.
+	MovingHomeAnnotation = "spillway.io/moving-home"
+	// DrainBackAnnotation on a cloud Pod is when "kubectl spillway drain-back" asked that the Pod returns to local nodes,
+	// in RFC 3339. It has an effect for a day, and on the Pod itself only: one that is older than the Pod is from a
+	// template.
+	DrainBackAnnotation = "spillway.io/drain-back"
 	// InheritedAnnotation on a Pod lists the annotations that admission has copied from a workload of the Pod
 	// (InheritedAnnotations), such as "LOCAL_REPLICAS,spillway.io/local-min". When those of the workload change, admission
 	// changes the copies too.

@@ -131,6 +131,19 @@ const (
 	ReasonLocalOnly Reason = "LocalOnly"
 )
 
+// Reasons of Events about the way home (spillway.io/way-home).
+const (
+	// ReasonMovingHome: there is room for the Pod on a local node, and it leaves the cloud: its successor starts on a
+	// local node. What to do: nothing. To keep the Pods of a workload in the cloud, set spillway.io/way-home to "false".
+	ReasonMovingHome Reason = "MovingHome"
+	// ReasonMovedHome: the successor of the Pod is Ready on a local node, and the Pod is evicted from the cloud. What to
+	// do: nothing.
+	ReasonMovedHome Reason = "MovedHome"
+	// ReasonStaysInCloud: the Pod was to return to local nodes and stays in the cloud. The message says why. What to do:
+	// nothing, unless the message names something to correct. Spillway tries it again after a pause that grows.
+	ReasonStaysInCloud Reason = "StaysInCloud"
+)
+
 // ReasonSoldOut: the cloud has no capacity for the size of the Pod. It is the type of a condition of virtual nodes and
 // the reason of Events of Pods. What to do: wait. An eviction lets the Pod run elsewhere (spillway.io/on-sold-out), or
 // another size may have room.

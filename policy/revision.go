@@ -31,10 +31,14 @@ func (r Revision) String() string {
 	return strings.Join([]string{r.Namespace, string(r.Owner), r.Hash, r.Template}, "/")
 }
 
-// RevisionOf returns the revision that a Pod belongs to. It reads metadata only.
+// RevisionOf returns the revision that a Pod belongs to. It reads metadata only. A Pod that its ReplicaSet has released
+// for the way home still counts in its revision.
 func RevisionOf(pod *corev1.Pod) Revision {
 	owner := metav1.GetControllerOfNoCopy(pod)
 	if owner == nil {
+		if moving, ok := MovingHomeOf(pod); ok {
+			return Revision{Namespace: pod.Namespace, Owner: moving.ReplicaSetUID}
+		}
 		return Revision{Namespace: pod.Namespace, Owner: pod.UID}
 	}
 	revision := Revision{

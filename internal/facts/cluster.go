@@ -32,6 +32,7 @@ type Cluster struct {
 	namespaces corelisters.NamespaceLister
 	synced     []cache.InformerSynced
 	global     atomic.Int64
+	stays      atomic.Bool // WAY_HOME says that no Pod returns
 	changed    func()
 	logger     *slog.Logger
 }
@@ -61,7 +62,7 @@ func NewCluster(client kubernetes.Interface, changed func(), logger *slog.Logger
 	registration, err := c.switches.Core().V1().ConfigMaps().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(obj any) { c.read(obj) },
 		UpdateFunc: func(_, obj any) { c.read(obj) },
-		DeleteFunc: func(any) { c.set(policy.SwitchUnset) },
+		DeleteFunc: func(any) { c.set(policy.SwitchUnset); c.stays.Store(false) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("watching ConfigMap %s: %w", switchConfigMap, err)
@@ -116,7 +117,18 @@ func (c *Cluster) read(obj any) {
 			logging.Object("configmap", policy.SwitchConfigMapNamespace, policy.SwitchConfigMapName), "err", err)
 	}
 	c.set(value)
+	returns, err := policy.ParseWayHomeSwitch(configMap.Data)
+	if err != nil {
+		c.logger.Error("the switch of the way home is malformed and counts as off",
+			logging.Object("configmap", policy.SwitchConfigMapNamespace, policy.SwitchConfigMapName), "err", err)
+	}
+	if c.stays.Swap(!returns) == returns {
+		c.logger.Info("the switch of the way home changed", "switch", returns)
+	}
 }
+
+// WayHome reports whether cloud Pods may return to local nodes, as last seen.
+func (c *Cluster) WayHome() bool { return !c.stays.Load() }
 
 func (c *Cluster) set(value policy.Switch) {
 	if c.global.Swap(int64(value)) != int64(value) {

@@ -76,6 +76,35 @@ func TestTheGlobalSwitchIsKnownOnceTheSourceIsReady(t *testing.T) {
 	assert.Equal(t, policy.SwitchOff, source.Global())
 }
 
+func TestTheWayHomeFollowsItsConfigMap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		changes := 0
+		source, client := follow(t, func() { changes++ })
+		assert.True(t, source.WayHome(), "nothing stops it")
+		configMaps := client.CoreV1().ConfigMaps(policy.SwitchConfigMapNamespace)
+		with := func(value string) *corev1.ConfigMap {
+			c := eksConfig("true")
+			c.Data[policy.WayHomeSwitchKey] = value
+			return c
+		}
+		_, err := configMaps.Create(t.Context(), with("false"), metav1.CreateOptions{})
+		require.NoError(t, err)
+		for _, step := range []struct {
+			value string
+			want  bool
+		}{{"false", false}, {"true", true}, {"maybe", false}} {
+			_, err = configMaps.Update(t.Context(), with(step.value), metav1.UpdateOptions{})
+			require.NoError(t, err)
+			synctest.Wait()
+			assert.Equal(t, step.want, source.WayHome(), step.value)
+		}
+		require.NoError(t, configMaps.Delete(t.Context(), policy.SwitchConfigMapName, metav1.DeleteOptions{}))
+		synctest.Wait()
+		assert.True(t, source.WayHome())
+		assert.Equal(t, 2, changes, "the global switch was turned on and removed: no Pod is scheduled for the other one")
+	})
+}
+
 func claim(name, volume string, class *string) *corev1.PersistentVolumeClaim {
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
