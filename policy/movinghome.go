@@ -22,6 +22,9 @@ type MovingHome struct {
 	DeploymentUID types.UID `json:"deploymentUID"`
 	// Start is when the move began.
 	Start metav1.Time `json:"start"`
+	// After is the creation of the newest Pod of the ReplicaSet at that time, by the clock of the API server. Pods that
+	// are younger are successors.
+	After metav1.Time `json:"after"`
 }
 
 // String returns the value of the annotation.
@@ -47,15 +50,15 @@ func MovingHomeOf(pod *corev1.Pod) (m MovingHome, ok bool) {
 	return m, true
 }
 
-// ParseWayHomeSwitch reads WayHomeSwitchKey of the ConfigMap: whether Pods may return. Without the key they may. While it
+// ParseWayHomeSwitch reads WayHomeSwitch of the ConfigMap: whether Pods may return. Without the key they may. While it
 // is malformed, none does.
 func ParseWayHomeSwitch(data map[string]string) (on bool, err error) {
-	switch value, ok := data[WayHomeSwitchKey]; {
+	switch value, ok := data[WayHomeSwitch]; {
 	case !ok || value == "true":
 		return true, nil
 	case value == "false":
 		return false, nil
 	default:
-		return false, fmt.Errorf("%s: invalid value %q: must be \"true\" or \"false\"", WayHomeSwitchKey, value)
+		return false, fmt.Errorf("%s: invalid value %q: must be \"true\" or \"false\"", WayHomeSwitch, value)
 	}
 }

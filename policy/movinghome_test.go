@@ -47,17 +47,19 @@ func TestAReleasedPodStaysInItsRevision(t *testing.T) {
 	pod.Annotations = map[string]string{policy.MovingHomeAnnotation: moving().String()}
 	assert.Equal(t, before, policy.RevisionOf(pod), "before the ReplicaSet has seen it")
 	delete(pod.Labels, "pod-template-hash")
-	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment", Name: "web", UID: "deployment"}}
+	pod.OwnerReferences = []metav1.OwnerReference{
+		{APIVersion: "apps/v1", Kind: "Deployment", Name: "web", UID: "deployment"},
+	}
 	assert.Equal(t, before, policy.RevisionOf(pod))
 	pod.Namespace = "other"
-	assert.NotEqual(t, before, policy.RevisionOf(pod), "nobody counts in a revision of another namespace")
+	assert.NotEqual(t, before, policy.RevisionOf(pod), "the revision of another namespace is another one")
 	pod.Annotations = nil
 	assert.Equal(t, policy.Revision{Namespace: "other", Owner: "pod"}, policy.RevisionOf(pod))
 }
 
-func TestTheWayHomeIsStoppedByFalseAndByWhatNobodyUnderstands(t *testing.T) {
+func TestTheWayHomeIsStoppedByFalseAndByAMalformedValue(t *testing.T) {
 	for value, want := range map[string]bool{"true": true, "false": false, "no": false, "": false} {
-		on, err := policy.ParseWayHomeSwitch(map[string]string{policy.WayHomeSwitchKey: value})
+		on, err := policy.ParseWayHomeSwitch(map[string]string{policy.WayHomeSwitch: value})
 		assert.Equal(t, want, on, value)
 		assert.Equal(t, value == "true" || value == "false", err == nil, value)
 	}

@@ -36,9 +36,9 @@ const (
 const (
 	SwitchConfigMapNamespace = "kube-system"
 	SwitchConfigMapName      = "eks-config"
-	// WayHomeSwitchKey is the key of that ConfigMap that stops the way home for the whole cluster, with the value
+	// WayHomeSwitch is the key of that ConfigMap that stops the way home for the whole cluster, with the value
 	// "false" (ParseWayHomeSwitch).
-	WayHomeSwitchKey = "WAY_HOME"
+	WayHomeSwitch = "WAY_HOME"
 )
 
 // PodAnnotations returns the annotations of Spillway that users set on Pods and on Pod templates. Admission validates
@@ -57,8 +57,8 @@ func ShareAnnotations() []string {
 	return []string{LocalReplicasAnnotation, LocalMinAnnotation, LocalMaxAnnotation, CloudMaxAnnotation}
 }
 
-// InheritedAnnotations returns the annotations that have an effect on workloads and namespaces too. Of each, the nearest
-// counts: that of the Pod, else that of its nearest owner that has it, else that of its namespace.
+// InheritedAnnotations returns the annotations that have an effect on workloads and namespaces too. Of each, the
+// nearest counts: that of the Pod, else that of its nearest owner that has it, else that of its namespace.
 func InheritedAnnotations() []string {
 	return append(ShareAnnotations(), BurstAfterAnnotation, WayHomeAnnotation)
 }
@@ -130,30 +130,32 @@ const (
 	// CostAnnotation is what a Pod has cost in the cloud, by the configured prices, such as "0.135000 CNY". vnode
 	// writes it together with the end of the Pod.
 	CostAnnotation = "spillway.io/cost"
-	// LocalMinAnnotation is how many replicas of a revision never burst, a number or a percentage: they wait for room on
-	// local nodes (Shares).
+	// LocalMinAnnotation is how many replicas of a revision never burst, a number or a percentage: they wait for room
+	// on local nodes (Shares).
 	LocalMinAnnotation = "spillway.io/local-min"
-	// LocalMaxAnnotation is how many replicas of a revision run on local nodes at most, a number or a percentage (Shares).
+	// LocalMaxAnnotation is how many replicas of a revision run on local nodes at most, a number or a percentage
+	// (Shares).
 	LocalMaxAnnotation = "spillway.io/local-max"
-	// CloudMaxAnnotation is how many replicas of a revision run in the cloud at most, a number or a percentage (Shares).
+	// CloudMaxAnnotation is how many replicas of a revision run in the cloud at most, a number or a percentage
+	// (Shares).
 	CloudMaxAnnotation = "spillway.io/cloud-max"
-	// BurstAfterAnnotation is how long after its creation a Pod waits for room on local nodes before it may burst, such as
-	// "90s" (ParseBurstAfter).
+	// BurstAfterAnnotation is how long after its creation a Pod waits for room on local nodes before it may burst, such
+	// as "90s" (ParseBurstAfter).
 	BurstAfterAnnotation = "spillway.io/burst-after"
 	// WayHomeAnnotation says whether cloud Pods return when there is room on local nodes: "true" or "false"
 	// (ParseWayHome).
 	WayHomeAnnotation = "spillway.io/way-home"
 	// MovingHomeAnnotation on a cloud Pod says that its ReplicaSet has released it, and that it is evicted once its
-	// successor is Ready on a local node (MovingHome). The extender writes it together with the change that releases the
-	// Pod, so that a restart forgets no move.
+	// successor is Ready on a local node (MovingHome). The extender writes it together with the change that releases
+	// the Pod, so that a restart forgets no move.
 	MovingHomeAnnotation = "spillway.io/moving-home"
-	// DrainBackAnnotation on a cloud Pod is when "kubectl spillway drain-back" asked that the Pod returns to local nodes,
-	// in RFC 3339. It has an effect for a day, and on the Pod itself only: one that is older than the Pod is from a
-	// template.
+	// DrainBackAnnotation on a cloud Pod is when "kubectl spillway drain-back" asked that the Pod returns to local
+	// nodes, in RFC 3339. It has an effect for a day, and on the Pod itself only: one that is older than the Pod is
+	// from a template.
 	DrainBackAnnotation = "spillway.io/drain-back"
 	// InheritedAnnotation on a Pod lists the annotations that admission has copied from a workload of the Pod
-	// (InheritedAnnotations), such as "LOCAL_REPLICAS,spillway.io/local-min". When those of the workload change, admission
-	// changes the copies too.
+	// (InheritedAnnotations), such as "LOCAL_REPLICAS,spillway.io/local-min". When those of the workload change,
+	// admission changes the copies too.
 	InheritedAnnotation = "spillway.io/inherited"
 	// LocalReplicasCondition is the type of a condition of a Pod. It is False if LocalReplicasAnnotation has no effect
 	// because the Pod belongs to a scheduling group. Other Pods do not have the condition.

@@ -24,7 +24,7 @@ func TestNames(t *testing.T) {
 		"SwitchKey":                     "AUTO_SCALE_EKS",
 		"SwitchConfigMapNamespace":      "kube-system",
 		"SwitchConfigMapName":           "eks-config",
-		"WayHomeSwitchKey":              "WAY_HOME",
+		"WayHomeSwitch":                 "WAY_HOME",
 		"LocalReplicasAnnotation":       "LOCAL_REPLICAS",
 		"HostPathReplacementAnnotation": "coordinator.cci.io/hostpath-replacement",
 		"BurstLabel":                    "virtual-kubelet.io/burst-to-cci",

@@ -1136,6 +1136,9 @@ func TestDecideAgreesWithAnOracle(t *testing.T) {
 				"KeptLocal",
 				"OtherScheduler",
 				"Unmanaged",
+				"MovingHome",
+				"MovedHome",
+				"StaysInCloud",
 			},
 			reason,
 		) {

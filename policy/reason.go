@@ -8,8 +8,8 @@ type Reason string
 
 // Why a Pod may, must or must not burst.
 const (
-	// ReasonSwitchOn: the global or local switch allows bursting and no burst label says otherwise. What to do: nothing.
-	// To keep the Pod on local nodes, set the burst label off.
+	// ReasonSwitchOn: the global or local switch allows bursting and no burst label says otherwise. What to do:
+	// nothing. To keep the Pod on local nodes, set the burst label off.
 	ReasonSwitchOn Reason = "SwitchOn"
 	// ReasonSwitchOff: the global switch is off or malformed and the local one is not on. What to do: set the switch to
 	// true in ConfigMap kube-system/eks-config (an administrator), or on the Pod template.
@@ -17,8 +17,8 @@ const (
 	// ReasonLabelOff: the burst label is off. The Pod runs on local nodes only. What to do: remove the label of the Pod
 	// template or its workload, or set it to localPrefer, and let the Pods be created again.
 	ReasonLabelOff Reason = "LabelOff"
-	// ReasonLabelEnforce: the burst label is enforce. The Pod runs on virtual nodes only. What to do: nothing. To let the
-	// Pods run on local nodes too, set the label to localPrefer.
+	// ReasonLabelEnforce: the burst label is enforce. The Pod runs on virtual nodes only. What to do: nothing. To let
+	// the Pods run on local nodes too, set the label to localPrefer.
 	ReasonLabelEnforce Reason = "LabelEnforce"
 	// ReasonLabelLocalPrefer: the burst label is localPrefer. The Pod bursts only if no local node fits. What to do:
 	// nothing. To run the Pods in the cloud only, set the label to enforce.
@@ -26,14 +26,14 @@ const (
 	// ReasonLabelAuto: the burst label is auto. The scores of the scheduler decide. What to do: nothing. To try local
 	// nodes first, set the label to localPrefer.
 	ReasonLabelAuto Reason = "LabelAuto"
-	// ReasonNamespaceEnforce: all Pods of the namespace run on virtual nodes only. What to do: nothing. A burst label of
-	// the workload overrides that of the namespace.
+	// ReasonNamespaceEnforce: all Pods of the namespace run on virtual nodes only. What to do: nothing. A burst label
+	// of the workload overrides that of the namespace.
 	ReasonNamespaceEnforce Reason = "NamespaceEnforce"
-	// ReasonInvalid: a key of the Pod is malformed. The Pod stays on local nodes until the key is corrected. What to do:
-	// correct the key in the Pod template. The message has its value, and what would be right.
+	// ReasonInvalid: a key of the Pod is malformed. The Pod stays on local nodes until the key is corrected. What to
+	// do: correct the key in the Pod template. The message has its value, and what would be right.
 	ReasonInvalid Reason = "InvalidPolicy"
-	// ReasonSchedulingGroup: the Pod has a local quota and belongs to a scheduling group, for which no quota can be kept.
-	// It stays on local nodes. What to do: remove LOCAL_REPLICAS or the scheduling group.
+	// ReasonSchedulingGroup: the Pod has a local quota and belongs to a scheduling group, for which no quota can be
+	// kept. It stays on local nodes. What to do: remove LOCAL_REPLICAS or the scheduling group.
 	ReasonSchedulingGroup Reason = "SchedulingGroup"
 	// ReasonCloudForbidden: the namespace may not use the cloud. The Pod stays on local nodes. What to do: an
 	// administrator can raise or remove the limits of the namespace (spillway.io/cloud-limits).
@@ -84,16 +84,16 @@ const (
 	// What to do: delete the Pod, so that it is created again.
 	ReasonWebhookMissed Reason = "WebhookMissed"
 	// ReasonNotCounted: the namespace has cloud limits, and the extender has not counted the Pod, or does not count it
-	// because the Pod does not request it. The Pod does not run in the cloud until it is recreated. What to do: delete the
-	// Pod, so that it is created again. Give a Pod without a controller the burst label localPrefer.
+	// because the Pod does not request it. The Pod does not run in the cloud until it is recreated. What to do: delete
+	// the Pod, so that it is created again. Give a Pod without a controller the burst label localPrefer.
 	ReasonNotCounted Reason = "NotCounted"
 	// ReasonOtherScheduler: the scheduler that the Pod names does not call the extender, so neither local quotas nor
 	// limits of namespaces can be kept for the Pod. What to do: remove schedulerName. If that scheduler calls the
 	// extender, an administrator adds it to otherSchedulerNames of admission.
 	ReasonOtherScheduler Reason = "OtherScheduler"
-	// ReasonKeptLocal: the Pod tolerates every taint and was not allowed to burst when it was created. The webhook gave it
-	// node affinity against virtual nodes, so it stays on local nodes until it is recreated. What to do: delete the Pod,
-	// so that it is created again.
+	// ReasonKeptLocal: the Pod tolerates every taint and was not allowed to burst when it was created. The webhook gave
+	// it node affinity against virtual nodes, so it stays on local nodes until it is recreated. What to do: delete the
+	// Pod, so that it is created again.
 	ReasonKeptLocal Reason = "KeptLocal"
 )
 
@@ -117,30 +117,32 @@ const (
 	// ReasonBurstAfter: no local node fits, and the Pod has not waited as long as it must before it may burst
 	// (spillway.io/burst-after). What to do: nothing. The message has the time when it may burst.
 	ReasonBurstAfter Reason = "BurstAfter"
-	// ReasonCloudMax: the revision has as many replicas in the cloud as it may have (spillway.io/cloud-max), and no local
-	// node may take the Pod. What to do: wait until a replica ends, make room on local nodes, or raise the annotation.
+	// ReasonCloudMax: the revision has as many replicas in the cloud as it may have (spillway.io/cloud-max), and no
+	// local node may take the Pod. What to do: wait until a replica ends, make room on local nodes, or raise the
+	// annotation.
 	ReasonCloudMax Reason = "CloudMaximumReached"
-	// ReasonCloudLimits: the Pods of the namespace use as much of the cloud as its limits allow. What to do: wait until a
-	// Pod of the namespace ends in the cloud, request less, or ask an administrator to raise the limits.
+	// ReasonCloudLimits: the Pods of the namespace use as much of the cloud as its limits allow. What to do: wait until
+	// a Pod of the namespace ends in the cloud, request less, or ask an administrator to raise the limits.
 	ReasonCloudLimits Reason = "CloudLimitsReached"
-	// ReasonCloudOnly: only virtual nodes may take the Pod, and none can. What to do: remove what excludes virtual nodes.
-	// The message says what that is. Or set the burst label to localPrefer.
+	// ReasonCloudOnly: only virtual nodes may take the Pod, and none can. What to do: remove what excludes virtual
+	// nodes. The message says what that is. Or set the burst label to localPrefer.
 	ReasonCloudOnly Reason = "CloudOnly"
-	// ReasonLocalOnly: only local nodes may take the Pod, and none can. What to do: make room on local nodes, or let the
-	// Pod burst. The message has the reason why it may not.
+	// ReasonLocalOnly: only local nodes may take the Pod, and none can. What to do: make room on local nodes, or let
+	// the Pod burst. The message has the reason why it may not.
 	ReasonLocalOnly Reason = "LocalOnly"
 )
 
 // Reasons of Events about the way home (spillway.io/way-home).
 const (
 	// ReasonMovingHome: there is room for the Pod on a local node, and it leaves the cloud: its successor starts on a
-	// local node. What to do: nothing. To keep the Pods of a workload in the cloud, set spillway.io/way-home to "false".
+	// local node. What to do: nothing. To keep the Pods of a workload in the cloud, set spillway.io/way-home to
+	// "false".
 	ReasonMovingHome Reason = "MovingHome"
-	// ReasonMovedHome: the successor of the Pod is Ready on a local node, and the Pod is evicted from the cloud. What to
-	// do: nothing.
+	// ReasonMovedHome: the successor of the Pod is Ready on a local node, and the Pod is evicted from the cloud. What
+	// to do: nothing.
 	ReasonMovedHome Reason = "MovedHome"
-	// ReasonStaysInCloud: the Pod was to return to local nodes and stays in the cloud. The message says why. What to do:
-	// nothing, unless the message names something to correct. Spillway tries it again after a pause that grows.
+	// ReasonStaysInCloud: the Pod was to return to local nodes and stays in the cloud. The message says why. What to
+	// do: nothing, unless the message names something to correct. Spillway tries it again after a pause that grows.
 	ReasonStaysInCloud Reason = "StaysInCloud"
 )
 

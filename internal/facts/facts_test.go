@@ -84,7 +84,7 @@ func TestTheWayHomeFollowsItsConfigMap(t *testing.T) {
 		configMaps := client.CoreV1().ConfigMaps(policy.SwitchConfigMapNamespace)
 		with := func(value string) *corev1.ConfigMap {
 			c := eksConfig("true")
-			c.Data[policy.WayHomeSwitchKey] = value
+			c.Data[policy.WayHomeSwitch] = value
 			return c
 		}
 		_, err := configMaps.Create(t.Context(), with("false"), metav1.CreateOptions{})
@@ -101,7 +101,7 @@ func TestTheWayHomeFollowsItsConfigMap(t *testing.T) {
 		require.NoError(t, configMaps.Delete(t.Context(), policy.SwitchConfigMapName, metav1.DeleteOptions{}))
 		synctest.Wait()
 		assert.True(t, source.WayHome())
-		assert.Equal(t, 2, changes, "the global switch was turned on and removed: no Pod is scheduled for the other one")
+		assert.Equal(t, 2, changes, "only the global switch affects what is scheduled")
 	})
 }
 
