@@ -23,6 +23,8 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/spillway-k8s/spillway/cli/drainback"
+	"github.com/spillway-k8s/spillway/cli/nodes"
 	"github.com/spillway-k8s/spillway/internal/explain"
 	"github.com/spillway-k8s/spillway/internal/facts"
 	"github.com/spillway-k8s/spillway/internal/installation"
@@ -54,7 +56,10 @@ type Reader struct {
 
 // shared is what holds for all namespaces.
 type shared struct {
-	global  policy.Switch
+	global policy.Switch
+	// wayHomeStopped says that the way home is stopped for all.
+	wayHomeStopped bool
+
 	nodes   []*corev1.Node
 	unknown []string
 }
@@ -67,6 +72,8 @@ type namespace struct {
 	// usage is what the Pods use, and volumes are those of their claims, nil until they are needed.
 	usage   *explain.Usage
 	volumes *volumes
+	// home is the last that the extender has said about the way home of each Pod, nil until it is needed.
+	home map[types.UID]explain.HomeEvent
 }
 
 // volumes are what the kinds of the volumes of claims are read from.
@@ -140,6 +147,18 @@ func tolerate(unknown *[]string, what string, err error) error {
 	return fmt.Errorf("reading %s: %w", what, err)
 }
 
+// readSharedOnce reads what holds for all namespaces, if it was not read yet.
+func (r *Reader) readSharedOnce(ctx context.Context) (*shared, error) {
+	if r.shared == nil {
+		s, err := r.readShared(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r.shared = s
+	}
+	return r.shared, nil
+}
+
 func (r *Reader) readShared(ctx context.Context) (*shared, error) {
 	s := &shared{}
 	configMap, err := r.client.CoreV1().ConfigMaps(policy.SwitchConfigMapNamespace).
@@ -148,6 +167,8 @@ func (r *Reader) readShared(ctx context.Context) (*shared, error) {
 	switch {
 	case err == nil:
 		s.global, _ = policy.ParseSwitch(configMap.Data) // A malformed one is a state of the switch.
+		on, _ := policy.ParseWayHomeSwitch(configMap.Data)
+		s.wayHomeStopped = !on // A malformed one stops it too.
 	case apierrors.IsNotFound(err):
 	default:
 		if err := tolerate(&s.unknown, what, err); err != nil {
@@ -347,13 +368,9 @@ func (r *Reader) InputOf(ctx context.Context, object *unstructured.Unstructured)
 }
 
 func (r *Reader) input(ctx context.Context, pod *corev1.Pod) (explain.Input, error) {
-	s := r.shared
-	if s == nil {
-		var err error
-		if s, err = r.readShared(ctx); err != nil {
-			return explain.Input{}, err
-		}
-		r.shared = s
+	s, err := r.readSharedOnce(ctx)
+	if err != nil {
+		return explain.Input{}, err
 	}
 	n, err := r.readNamespace(ctx, pod.Namespace)
 	if err != nil {
@@ -361,12 +378,84 @@ func (r *Reader) input(ctx context.Context, pod *corev1.Pod) (explain.Input, err
 	}
 	in := explain.Input{
 		Policy: r.policy, Pod: pod, Global: s.global, NamespaceLabels: n.labels, NamespaceAnnotations: n.annotations,
-		Now: r.now(), Nodes: s.nodes, Schedulers: new(r.installation.Scheduler.Schedulers()), Prices: r.prices,
-		Unknown: slices.Concat(s.unknown, n.unknown),
+		Now: r.now(), WayHomeStopped: s.wayHomeStopped, Nodes: s.nodes, Prices: r.prices,
+		Schedulers: new(r.installation.Scheduler.Schedulers()),
+		Unknown:    slices.Concat(s.unknown, n.unknown),
 	}
 	n.usageOn(r.policy, s.nodes).Fill(&in)
+	if in.Home, err = r.home(ctx, pod, n, s.nodes); err != nil {
+		return explain.Input{}, err
+	}
 	in.Claims, err = r.claims(ctx, pod, n, &in.Unknown)
 	return in, err
+}
+
+// home returns the last that the extender has said about the way home of a Pod, nil without any. Only for Pods that may
+// be on it the Events are read, once for a namespace.
+func (r *Reader) home(
+	ctx context.Context, pod *corev1.Pod, n *namespace, virtual []*corev1.Node,
+) (*explain.HomeEvent, error) {
+	returns, _, err := policy.ParseWayHome(policy.Inherit(pod.Annotations, nil, n.annotations))
+	_, moving := policy.MovingHomeOf(pod)
+	_, asked := explain.AskedToReturn(pod, r.now())
+	if err != nil || !returns && !moving && !asked || !nodes.Names(virtual).Has(pod.Spec.NodeName) {
+		return nil, nil
+	}
+	if n.home == nil {
+		if n.home, err = drainback.LastAboutHome(ctx, r.client, pod.Namespace); err != nil {
+			return nil, err
+		}
+	}
+	if last, ok := n.home[pod.UID]; ok {
+		return &last, nil
+	}
+	return nil, nil
+}
+
+// InCloud returns the Pods of a namespace on virtual nodes that the object with the UID is or owns, or all of them
+// without a UID.
+func (r *Reader) InCloud(ctx context.Context, inNamespace string, uid types.UID) ([]drainback.Candidate, error) {
+	s, err := r.readSharedOnce(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n, err := r.readNamespace(ctx, inNamespace)
+	if err != nil {
+		return nil, err
+	}
+	virtual := nodes.Names(s.nodes)
+	var found []drainback.Candidate
+	for _, pod := range n.pods {
+		if !policy.IsActive(pod) || !virtual.Has(pod.Spec.NodeName) {
+			continue
+		}
+		owned, err := r.isOf(ctx, pod, uid)
+		if err != nil {
+			return nil, err
+		}
+		if !owned {
+			continue
+		}
+		in, err := r.Input(ctx, pod)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, drainback.Candidate{Pod: pod, Never: explain.NeverHomeOf(in)})
+	}
+	return found, nil
+}
+
+// isOf reports whether a Pod is an object, or is owned by it. The controller of a Pod that moves has released it.
+func (r *Reader) isOf(ctx context.Context, pod *corev1.Pod, uid types.UID) (bool, error) {
+	if uid == "" || pod.UID == uid {
+		return true, nil
+	}
+	if move, moving := policy.MovingHomeOf(pod); moving {
+		return move.DeploymentUID == uid || move.ReplicaSetUID == uid, nil
+	}
+	var unknown []string
+	chain, err := r.chain(ctx, pod, false, &unknown)
+	return slices.ContainsFunc(chain, func(o *owner) bool { return o.uid == uid }), err
 }
 
 // usageOn returns what the Pods of the namespace use, counted once.

@@ -45,7 +45,8 @@ func newReader(t *testing.T, objects ...runtime.Object) (*Reader, *fake.Clientse
 	partial := metadatafake.NewTestScheme()
 	require.NoError(t, metav1.AddMetaToScheme(partial))
 	reader, err := New(t.Context(), client, dynamicfake.NewSimpleDynamicClient(scheme.Scheme, objects...),
-		metadatafake.NewSimpleMetadataClient(partial, owners...), testrestmapper.TestOnlyStaticRESTMapper(scheme.Scheme))
+		metadatafake.NewSimpleMetadataClient(partial, owners...),
+		testrestmapper.TestOnlyStaticRESTMapper(scheme.Scheme))
 	require.NoError(t, err)
 	return reader, client
 }
@@ -72,7 +73,8 @@ func cart() (pod *corev1.Pod, objects []runtime.Object) {
 		&appsv1.ReplicaSet{
 			TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "ReplicaSet"},
 			ObjectMeta: metav1.ObjectMeta{
-				Namespace: "shop", Name: "cart-5d8c", UID: "rs", OwnerReferences: controlledBy("Deployment", "cart", "d"),
+				Namespace: "shop", Name: "cart-5d8c", UID: "rs",
+				OwnerReferences: controlledBy("Deployment", "cart", "d"),
 			},
 		},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "virtual-0", Labels: policy.VirtualNodeLabels()}},
@@ -109,6 +111,39 @@ func TestAnInputHasWhatADecisionDependsOn(t *testing.T) {
 	pods, err = reader.Pods(t.Context(), "shop", "another Deployment")
 	require.NoError(t, err)
 	assert.Empty(t, pods)
+}
+
+func TestThePodsInTheCloudOfAWorkload(t *testing.T) {
+	_, objects := cart()
+	local, moving, other := objects[0].DeepCopyObject().(*corev1.Pod), objects[0].DeepCopyObject().(*corev1.Pod),
+		objects[0].DeepCopyObject().(*corev1.Pod)
+	local.Name, local.UID, local.Spec.NodeName = "local", "l", "local-0"
+	moving.Name, moving.UID, moving.OwnerReferences = "moving", "m", nil
+	moving.Annotations = map[string]string{policy.MovingHomeAnnotation: policy.MovingHome{
+		Hash: "5d8c", ReplicaSet: "cart-5d8c", ReplicaSetUID: "rs", Deployment: "cart", DeploymentUID: "d",
+	}.String()}
+	other.Name, other.UID, other.OwnerReferences = "other", "o", nil
+	reader, client := newReader(t, append(objects, local, moving, other)...)
+	require.NoError(t, client.Tracker().Add(&corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "e"}, Reason: string(policy.ReasonMovingHome),
+		InvolvedObject: corev1.ObjectReference{Kind: "Pod", Namespace: "shop", Name: "moving", UID: "m"},
+		Message:        "it moves",
+	}))
+	names := func(uid types.UID) (found []string) {
+		candidates, err := reader.InCloud(t.Context(), "shop", uid)
+		require.NoError(t, err)
+		for _, c := range candidates {
+			found = append(found, c.Pod.Name)
+			assert.Equal(t, c.Pod.Name == "other", c.Never != "", c.Pod.Name)
+		}
+		return found
+	}
+	assert.Equal(t, []string{"cart-1", "moving"}, names("d"))
+	assert.Equal(t, []string{"cart-1", "moving", "other"}, names(""))
+	assert.Equal(t, []string{"other"}, names("o"), "the Pod itself")
+	in, err := reader.Input(t.Context(), moving)
+	require.NoError(t, err)
+	assert.Equal(t, &explain.HomeEvent{Reason: policy.ReasonMovingHome, Message: "it moves"}, in.Home)
 }
 
 func TestWhatTheUserMayNotReadIsSaid(t *testing.T) {
@@ -162,8 +197,12 @@ func TestOwnersThatDoNotExistAreIgnored(t *testing.T) {
 	pod, objects := cart()
 	reader, _ := newReader(t, objects...)
 	for name, reference := range map[string]metav1.OwnerReference{
-		"a kind that does not exist": {APIVersion: "x/v1", Kind: "$(reboot)", Name: "a", UID: "1", Controller: new(true)},
-		"a name that does not exist": {APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "b", UID: "2", Controller: new(true)},
+		"a kind that does not exist": {
+			APIVersion: "x/v1", Kind: "$(reboot)", Name: "a", UID: "1", Controller: new(true),
+		},
+		"a name that does not exist": {
+			APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "b", UID: "2", Controller: new(true),
+		},
 		"another UID": {
 			APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "cart-5d8c", UID: "3", Controller: new(true),
 		},
@@ -270,7 +309,8 @@ func TestTheKindOfAClaimedVolume(t *testing.T) {
 
 	reader, client := newReader(t, objects...)
 	client.PrependReactor("list", "persistentvolumes", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return true, &corev1.PersistentVolumeList{}, apierrors.NewForbidden(corev1.Resource("persistentvolumes"), "", nil)
+		return true, &corev1.PersistentVolumeList{},
+			apierrors.NewForbidden(corev1.Resource("persistentvolumes"), "", nil)
 	})
 	in, err = reader.Input(t.Context(), pod)
 	require.NoError(t, err)

@@ -30,7 +30,7 @@ import (
 )
 
 // eventSources are the programs whose Events are followed.
-var eventSources = []string{"spillway-admission", "spillway-vnode"}
+var eventSources = []string{"spillway-admission", "spillway-vnode", "spillway-extender"}
 
 // Live follows what a status is made of, from one list and watch of each resource, with the rights of the user. It is
 // safe for concurrent use. What the user may not read, or cannot read at the moment, is part of the status.

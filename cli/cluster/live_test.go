@@ -126,7 +126,7 @@ func TestEventsOfSpillwayAreFollowed(t *testing.T) {
 		for _, e := range live.Events() {
 			names = append(names, e.Name)
 		}
-		assert.ElementsMatch(c, []string{"of-spillway-admission", "of-spillway-vnode"}, names)
+		assert.ElementsMatch(c, []string{"of-spillway-admission", "of-spillway-extender", "of-spillway-vnode"}, names)
 	}, 30*time.Second, 10*time.Millisecond)
 	// An informer may list more than once.
 	selected := sets.New[string]()
@@ -135,7 +135,8 @@ func TestEventsOfSpillwayAreFollowed(t *testing.T) {
 			selected.Insert(selectedFields(action).String())
 		}
 	}
-	assert.Equal(t, sets.New("source=spillway-admission", "source=spillway-vnode"), selected)
+	assert.Equal(t, sets.New("source=spillway-admission", "source=spillway-extender",
+		"source=spillway-vnode"), selected)
 }
 
 // selectedFields returns what a list selects by fields, nothing for other actions.

@@ -50,7 +50,8 @@ func New(streams genericiooptions.IOStreams) *cobra.Command {
 	})
 	o.flags.AddFlags(root.PersistentFlags())
 	complete(root, "namespace", o.completeNamespace)
-	root.AddCommand(o.version(), o.why(), o.status(), o.nodes(), o.cost(), o.dashboard(), o.doctor())
+	root.AddCommand(o.version(), o.why(), o.status(), o.nodes(), o.cost(), o.dashboard(), o.doctor(),
+		o.drainBack())
 	return root
 }
 

@@ -55,7 +55,7 @@ func (w *why) run(ctx context.Context, args []string) error {
 		return fmt.Errorf("%w: name a Pod or a workload, such as \"pod NAME\" or \"deployment NAME\", or a file "+
 			"with -f", run.ErrUsage)
 	}
-	objects, err := w.objects(args)
+	objects, err := w.objects(args, w.files)
 	if err != nil {
 		return err
 	}
@@ -79,17 +79,17 @@ func (w *why) run(ctx context.Context, args []string) error {
 }
 
 // objects returns the objects that the arguments name, or those in the files. Files are not looked up in the cluster.
-func (w *why) objects(args []string) ([]*unstructured.Unstructured, error) {
-	namespace, explicit, err := w.flags.ToRawKubeConfigLoader().Namespace()
+func (o *options) objects(args []string, files resource.FilenameOptions) ([]*unstructured.Unstructured, error) {
+	namespace, explicit, err := o.flags.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
 		return nil, fmt.Errorf("reading the namespace of the kubeconfig: %w", err)
 	}
-	builder := resource.NewBuilder(w.flags).Unstructured().NamespaceParam(namespace).DefaultNamespace().Flatten()
-	if len(w.files.Filenames) > 0 {
+	builder := resource.NewBuilder(o.flags).Unstructured().NamespaceParam(namespace).DefaultNamespace().Flatten()
+	if len(files.Filenames) > 0 {
 		if len(args) > 0 {
 			return nil, fmt.Errorf("%w: name objects or files, not both", run.ErrUsage)
 		}
-		builder = builder.Local().FilenameParam(explicit, &w.files)
+		builder = builder.Local().FilenameParam(explicit, &files)
 	} else {
 		builder = builder.ResourceTypeOrNameArgs(false, args...)
 	}

@@ -61,6 +61,10 @@ type Input struct {
 	Schedulers *schedulers.Schedulers
 	// Prices are the prices of the cloud, nil without any.
 	Prices *prices.Table
+	// WayHomeStopped says that the way home is stopped for the whole cluster.
+	WayHomeStopped bool
+	// Home is the last that the extender has said about the way home of the Pod, nil if that is not known.
+	Home *HomeEvent
 	// Now is the time of the question, zero if it is not known: then the answer does not say how long a Pod still
 	// waits.
 	Now time.Time

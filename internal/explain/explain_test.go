@@ -408,6 +408,29 @@ func TestAnswers(t *testing.T) {
 			annotated(policy.LocalMinAnnotation, "some").change(inherited(policy.LocalMinAnnotation)),
 		"a malformed wait of a namespace": ask(t).refused(noLocalNode).
 			ofNamespace(policy.BurstAfterAnnotation, "soon"),
+		"a cloud Pod that may return": ask(t).on(virtual).ofNamespace(policy.WayHomeAnnotation, "true").
+			change(func(q *question) {
+				q.Home = &HomeEvent{policy.ReasonStaysInCloud, "the Pod stays in the cloud: no local node has room"}
+			}),
+		"a cloud Pod that may not return": ask(t).on(virtual).annotated(policy.WayHomeAnnotation, "false"),
+		"a cloud Pod that drain-back asked for": ask(t).on(virtual).
+			annotated(policy.DrainBackAnnotation, created.Add(time.Hour).Format(time.RFC3339)).
+			askedAfter(2 * time.Hour).change(func(q *question) { q.WayHomeStopped = true }),
+		"a cloud Pod with a request of yesterday": ask(t).on(virtual).askedAfter(25*time.Hour).
+			annotated(policy.DrainBackAnnotation, created.Add(time.Hour).Format(time.RFC3339)),
+		"a cloud Pod that moves home": ask(t).on(virtual).change(func(q *question) {
+			q.annotated(policy.MovingHomeAnnotation, policy.MovingHome{
+				Hash: "5d8c", ReplicaSet: "cart", ReplicaSetUID: "replicaset", Deployment: "cart", DeploymentUID: "d",
+				Start: metav1.NewTime(created.Add(time.Hour)),
+			}.String())
+			q.Pod.OwnerReferences[0].Controller = nil
+		}),
+		"a cloud Pod of a Job": ask(t).on(virtual).annotated(policy.WayHomeAnnotation, "true").change(ownedByJob).
+			change(func(q *question) {
+				owner := &q.Pod.OwnerReferences[0]
+				owner.APIVersion, owner.Kind, owner.Name = "batch/v1", "Job", "import"
+			}),
+		"a cloud Pod with a malformed way home": ask(t).on(virtual).annotated(policy.WayHomeAnnotation, "yes"),
 		"a manifest with a percentage": ask(t).shares(map[string]string{
 			policy.LocalReplicasAnnotation: "30%", policy.BurstAfterAnnotation: "1m",
 		}).change(notCreated).change(inFile),

@@ -140,6 +140,9 @@ var withoutAnswer = map[policy.Reason]string{
 	policy.ReasonBurstAllowed: "it is an Event about a change",
 	policy.ReasonUnmanaged:    "it is a label of metrics",
 	policy.ReasonLocalOnly:    "it is a label of metrics",
+	policy.ReasonMovingHome:   "it is an Event about a change",
+	policy.ReasonMovedHome:    "it is an Event about a change",
+	policy.ReasonStaysInCloud: "it is an Event about a change",
 }
 
 func TestEachReasonHasTheSameSentenceEverywhere(t *testing.T) {

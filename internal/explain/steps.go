@@ -22,7 +22,11 @@ func (s *subject) steps() []Step {
 	if s.Schedulers != nil {
 		steps = append(steps, s.schedulerStep())
 	}
-	return append(steps, s.limitsStep(), s.localStep(), s.cloudStep())
+	steps = append(steps, s.limitsStep(), s.localStep(), s.cloudStep())
+	if step, ok := s.homeStep(); ok {
+		steps = append(steps, step)
+	}
+	return steps
 }
 
 func (s *subject) labelStep() Step {

@@ -21,6 +21,10 @@ var withoutSentence = map[policy.Reason]string{
 	policy.ReasonLocalOnly: "It is a label of metrics only: the condition of the Pod has the reason why it may not " +
 		"burst.",
 	policy.ReasonQuota: "The message is what the cloud says.",
+
+	policy.ReasonMovingHome:   "The message of the Event says how the Pod moves.",
+	policy.ReasonMovedHome:    "The message of the Event says why the Pod goes now.",
+	policy.ReasonStaysInCloud: "The message of the Event says what has prevented the move.",
 }
 
 // sentences returns an example of the message of each reason: those of decisions from the cases of policy, of several
