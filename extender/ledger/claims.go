@@ -34,15 +34,10 @@ type claims struct {
 	count claimCount
 }
 
-// add adds the claim of a Pod at its former position, or at the end if that is 0.
-func (c *claims) add(e *entry, group claim, position uint64) *ticket[claim] {
-	if position == 0 {
-		position = c.next()
-	}
-	t := &ticket[claim]{entry: e, group: group, number: position}
-	c.insert(t)
+// add adds the claim of a Pod, as queue.add does.
+func (c *claims) add(e *entry, group claim, number uint64) *ticket[claim] {
 	c.count.add(group, +1)
-	return t
+	return c.queue.add(e, group, number)
 }
 
 // drop removes a claim.
@@ -84,8 +79,10 @@ func (c *claims) void(replicas, used int, requeue func(*entry)) {
 			group := first.group
 			group.void = true
 			c.change(first, group)
-			first.requeued = true
-			requeue(first.entry)
+			if !first.requeued { // Otherwise its deadline has come.
+				first.requeued = true
+				requeue(first.entry)
+			}
 		}
 	}
 }
@@ -100,12 +97,18 @@ func (c *claims) valid(group claim, replicas, used int) bool {
 	return others+c.count.wait < group.shares.LocalCap(replicas)
 }
 
-// again makes void requeue Pods that were requeued before.
-func (c *claims) again() {
+// again makes void requeue Pods that were requeued before, and requeues those whose deadlines have come.
+func (c *claims) again(requeue func(*entry)) {
 	var void []*ticket[claim]
 	for group, list := range c.groups {
 		if group.void {
 			void = append(void, list...)
+			continue
+		}
+		for _, t := range list {
+			if t.requeued {
+				requeue(t.entry)
+			}
 		}
 	}
 	for _, t := range void {

@@ -95,9 +95,14 @@ func (l *Ledger) requeueDue(now time.Time) (next time.Time, ok bool) {
 			return first.at, true
 		}
 		l.dropDeadline(first.entry)
-		if claims := first.entry.claims; claims == nil || !claims.requeued { // Otherwise it is being requeued.
-			l.requeue(first.entry.ref)
+		claims := first.entry.claims
+		if claims != nil && claims.requeued {
+			continue // It is being requeued.
 		}
+		if claims != nil {
+			claims.requeued = true
+		}
+		l.requeue(first.entry.ref)
 	}
 	return time.Time{}, false
 }

@@ -26,6 +26,8 @@ type oracle struct {
 	turn   int
 	// asked is what the Pods were refused for that were not requeued since.
 	asked map[types.UID]asked
+	// requeued are the Pods that were requeued and not asked for since.
+	requeued map[types.UID]bool
 }
 
 // claimed is what a Pod claims that waits for room on local nodes.
@@ -35,17 +37,23 @@ type claimed struct {
 	floor    bool
 	until    time.Time // zero for floor
 	turn     int
-	void     bool
+	// void says that others have what the Pod claims, and due that its deadline has come.
+	void, due bool
 }
 
 func newOracle() *oracle {
-	return &oracle{local: newSlots(), cloud: newSlots(), claims: map[types.UID]*claimed{}, asked: map[types.UID]asked{}}
+	return &oracle{local: newSlots(), cloud: newSlots(), claims: map[types.UID]*claimed{}, asked: map[types.UID]asked{},
+		requeued: map[types.UID]bool{}}
 }
 
 // slots are the Pods that have a slot. Those in confirmed were reported to the scheduler.
-type slots struct{ reserved, confirmed map[types.UID]bool }
+//
+// A slot that was revoked is not read from its Pod again.
+type slots struct{ reserved, confirmed, revoked map[types.UID]bool }
 
-func newSlots() slots { return slots{reserved: map[types.UID]bool{}, confirmed: map[types.UID]bool{}} }
+func newSlots() slots {
+	return slots{map[types.UID]bool{}, map[types.UID]bool{}, map[types.UID]bool{}}
+}
 
 // unconfirmed reports whether a Pod has a slot that was not reported.
 func (s slots) unconfirmed(uid types.UID) bool { return s.reserved[uid] && !s.confirmed[uid] }
@@ -123,7 +131,9 @@ func (o *oracle) settle(c *cluster) (requeued []string) {
 				break
 			}
 			o.claims[first].void = true
-			requeued = append(requeued, pods[first].Name)
+			if !o.claims[first].due {
+				requeued = append(requeued, pods[first].Name)
+			}
 		}
 	}
 	return requeued
@@ -134,7 +144,7 @@ func (o *oracle) due(c *cluster, now time.Time) (requeued []string) {
 	for _, pod := range c.objects {
 		claim := o.claims[pod.UID]
 		if claim != nil && !claim.floor && !claim.until.IsZero() && !now.Before(claim.until) {
-			claim.until = time.Time{}
+			claim.until, claim.due = time.Time{}, true
 			if !claim.void {
 				requeued = append(requeued, pod.Name)
 			}
@@ -192,7 +202,7 @@ func (o *oracle) reserve(c *cluster, pod *corev1.Pod, r ledger.Request) ledger.O
 	case pod.Spec.NodeName != "":
 		return ledger.Local
 	case r.LocalFits && within:
-		o.local.reserved[pod.UID] = true
+		o.local.reserved[pod.UID], o.local.revoked[pod.UID] = true, false
 		return ledger.Local
 	case within && (floor || wait):
 		claim := &claimed{revision: revision, shares: r.Shares, floor: floor}
@@ -232,7 +242,7 @@ func (o *oracle) reserve(c *cluster, pod *corev1.Pod, r ledger.Request) ledger.O
 func (o *oracle) revoke(c *cluster, pod *corev1.Pod, shares policy.Shares, n int) {
 	revision := policy.RevisionOf(pod)
 	if o.local.unconfirmed(pod.UID) && o.used(c, revision) > shares.LocalCap(n) {
-		o.local.reserved[pod.UID] = false
+		o.local.reserved[pod.UID], o.local.revoked[pod.UID] = false, true
 	}
 	if o.cloud.unconfirmed(pod.UID) && (!c.limits.Allow(o.cloudUse(c, pod.Namespace)) ||
 		o.inCloud(c, revision) > shares.CloudCap(n)) {
@@ -258,37 +268,47 @@ func playHistory(t *testing.T, random *rand.Rand, steps int) {
 	c := newCluster(t)
 	o := newOracle()
 	now := time.Unix(0, 0)
-	created := 0
+	created, revisions := 0, 1+random.IntN(3)
+	shares := func() policy.Shares { return someShares(random) }
+	if random.IntN(2) == 0 { // All Pods of a workload usually have the same.
+		same := someShares(random)
+		shares = func() policy.Shares { return same }
+	}
 	for step := range steps {
 		name := pick(random, c)
 		var due []string
-		switch action := random.IntN(15); {
-		case action == 0 || name == "":
+		switch action := random.IntN(21); {
+		case action <= 3 && len(c.objects) < 20 || name == "":
 			created++
-			owner := types.UID(fmt.Sprintf("rs-%d", random.IntN(3)))
+			owner := types.UID(fmt.Sprintf("rs-%d", random.IntN(revisions)))
 			namespace := fmt.Sprintf("ns-%d", random.IntN(2))
 			size := []string{"0.25_0.5", "0.50_1.0", "1.00_1.0"}[random.IntN(3)]
 			c.pod(fmt.Sprintf("pod-%d", created), sized(size), func(p *corev1.Pod) {
 				p.Namespace, p.OwnerReferences[0].UID = namespace, owner
 			})
-		case action <= 6:
-			reserveBoth(t, c, o, name, random, step, now)
-		case action == 7:
-			bind(c, o, name, random)
-		case action == 8:
-			c.pod(name, terminating)
-		case action == 9:
-			c.delete(name)
-		case action == 10:
-			c.pod(name, phase(corev1.PodSucceeded))
-		case action == 11:
-			c.pod(name, []func(*corev1.Pod){released, adopted}[random.IntN(2)])
+		case action <= 11:
+			reserveBoth(t, c, o, name, shares(), random, step, now)
 		case action == 12:
-			c.limit([]string{"", "pods=0", "pods=2", "cpu=1", "pods=3,cpu=2,memory=2Gi"}[random.IntN(5)])
+			bind(c, o, name, random)
 		case action == 13:
+			c.pod(name, terminating)
+		case action == 14:
+			c.delete(name)
+		case action == 15:
+			c.pod(name, phase(corev1.PodSucceeded))
+		case action == 16:
+			c.pod(name, []func(*corev1.Pod){released, adopted}[random.IntN(2)])
+		case action == 17:
+			c.limit([]string{"", "pods=0", "pods=2", "cpu=1", "pods=3,cpu=2,memory=2Gi"}[random.IntN(5)])
+		case action == 18:
 			now = now.Add(time.Duration(random.IntN(30)) * time.Second)
 			due = o.due(c, now)
 			c.RequeueDue(now)
+		case action == 19:
+			pod := c.pod(name, slotWritten) // By another leader, too late or in an earlier term.
+			if !o.local.revoked[pod.UID] {
+				o.local.reserved[pod.UID] = true
+			}
 		default:
 			delete(c.objects, name)
 			c.relist()
@@ -404,23 +424,28 @@ func someShares(random *rand.Rand) policy.Shares {
 	return policy.Shares{LocalReplicas: amount(3), LocalMin: amount(2), LocalMax: amount(4), CloudMax: amount(3)}
 }
 
-func reserveBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.Rand, step int, now time.Time) {
+func reserveBoth(
+	t *testing.T, c *cluster, o *oracle, name string, shares policy.Shares, random *rand.Rand, step int, now time.Time,
+) {
 	t.Helper()
 	local := random.IntN(4) > 0
 	cloud := !local || random.IntN(3) > 0 // The scheduler does not call the extender without nodes.
 	pod := c.objects[name]
 	request := ledger.Request{
-		UID: pod.UID, Shares: someShares(random), LocalFits: local, CloudFits: cloud,
+		UID: pod.UID, Shares: shares, LocalFits: local, CloudFits: cloud,
 		PreemptFirst: !local && random.IntN(3) == 0,
 	}
 	if random.IntN(2) == 0 {
 		request.WaitUntil = now.Add(time.Duration(1+random.IntN(60)) * time.Second)
 	}
 	want := o.reserve(c, pod, request)
+	of := policy.RevisionOf(pod)
+	within := o.local.reserved[pod.UID] || o.used(c, of) < shares.LocalCap(count(c, of, all))
 	requireForeseen(t, c, pod, request, want, step)
 	got, slot := c.Reserve(request)
 	require.Equalf(t, want, got, "step %d, pod %s, request %+v, limits %s", step, name, request, c.limits)
-	o.asked[pod.UID] = asked{request, want}
+	o.asked[pod.UID] = asked{request, want, policy.RevisionOf(pod), within}
+	delete(o.requeued, pod.UID)
 	requireRequeued(t, c, o, nil, step)
 	if slot.Kind == "" {
 		return
@@ -442,7 +467,9 @@ func reserveBoth(t *testing.T, c *cluster, o *oracle, name string, random *rand.
 // asked is what the ledger was last asked for a Pod, and what it said.
 type asked struct {
 	ledger.Request
-	outcome ledger.Outcome
+	outcome  ledger.Outcome
+	revision policy.Revision
+	within   bool // a local slot was free for the Pod
 }
 
 // requireRequeued requires that the Pods were requeued whose claims have become void, or that are due, and that every
@@ -456,7 +483,8 @@ func requireRequeued(t *testing.T, c *cluster, o *oracle, due []string, step int
 		pod := c.objects[name]
 		require.NotNilf(t, pod, "step %d: %s is gone", step, name)
 		last := o.asked[pod.UID]
-		delete(o.asked, pod.UID)
+		require.Falsef(t, o.requeued[pod.UID] && !slices.Contains(due, name), "step %d: %s twice", step, name)
+		o.requeued[pod.UID] = true
 		if waited[pod.UID] != nil {
 			got = append(got, name)
 			continue
@@ -471,6 +499,29 @@ func requireRequeued(t *testing.T, c *cluster, o *oracle, due []string, step int
 	}
 	require.ElementsMatchf(t, want, got, "step %d: claims", step)
 	c.requeued = nil
+	o.requireNoneLost(t, c, step)
+}
+
+// requireNoneLost requires that no Pod waits for what is free, apart from what the Pods take that were requeued.
+func (o *oracle) requireNoneLost(t *testing.T, c *cluster, step int) {
+	t.Helper()
+	for _, pod := range c.objects {
+		last, of := o.asked[pod.UID], policy.RevisionOf(pod)
+		waits := isActive(pod) && pod.Spec.NodeName == "" && of == last.revision && !last.Shares.IsZero()
+		if !waits || !last.outcome.Waits() || o.claims[pod.UID] != nil || o.requeued[pod.UID] {
+			continue
+		}
+		n := count(c, of, all)
+		coming := count(c, of, func(p *corev1.Pod) bool { return o.requeued[p.UID] && p.Spec.NodeName == "" })
+		if last.outcome == ledger.CloudMaximum {
+			require.GreaterOrEqualf(t, o.inCloud(c, of)+coming, last.Shares.CloudCap(n), "step %d, pod %s: %+v", step,
+				pod.Name, last)
+		}
+		if over := !last.within; over {
+			require.GreaterOrEqualf(t, o.used(c, of)+coming, last.Shares.LocalCap(n), "step %d, pod %s: %+v", step,
+				pod.Name, last)
+		}
+	}
 }
 
 // requireForeseen requires that Look tells what Reserve will return, and changes nothing.

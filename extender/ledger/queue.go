@@ -27,17 +27,15 @@ type ticket[G comparable] struct {
 	requeued bool
 }
 
-// add adds a Pod to the end.
-func (q *queue[G]) add(e *entry, group G) *ticket[G] {
-	t := &ticket[G]{entry: e, group: group, number: q.next()}
+// add adds a Pod at the number of a ticket that it had, or at the end if that is 0.
+func (q *queue[G]) add(e *entry, group G, number uint64) *ticket[G] {
+	if number == 0 {
+		q.last++
+		number = q.last
+	}
+	t := &ticket[G]{entry: e, group: group, number: number}
 	q.insert(t)
 	return t
-}
-
-// next returns the number of the next ticket.
-func (q *queue[G]) next() uint64 {
-	q.last++
-	return q.last
 }
 
 func (q *queue[G]) insert(t *ticket[G]) {
@@ -121,16 +119,6 @@ func (q *queue[G]) again() {
 	}
 }
 
-// waitForCloud adds a refused Pod to the end of its namespace's queue. A Pod that is in the queue keeps its position:
-// the scheduler retries Pods in any order.
-func (l *Ledger) waitForCloud(e *entry) {
-	if e.waitsForCloud != nil {
-		e.waitsForCloud.requeued = false
-		return
-	}
-	e.waitsForCloud = e.account.queue.add(e, missing(e))
-}
-
 // leave removes a Pod that does not wait any more from its queues. The next Pods get what it was requeued for.
 func (l *Ledger) leave(e *entry) {
 	waited := e.waitsForShares()
@@ -149,9 +137,9 @@ func (e *entry) waitsForShares() bool {
 	return e.waitsForLocal != nil || e.waitsForShare != nil || e.claims != nil
 }
 
-// leaveShares removes a Pod from the queues of its revision, and its deadline. It returns the position of its claim, 0
-// if it had none. It does not requeue the next Pod.
-func (l *Ledger) leaveShares(e *entry) (position uint64) {
+// leaveShares removes a Pod from the queues of its revision, and its deadline. It returns the number of its claim, 0 if
+// it had none. It does not requeue the next Pod.
+func (l *Ledger) leaveShares(e *entry) (number uint64) {
 	l.dropDeadline(e)
 	if e.waitsForLocal != nil {
 		e.revision.slots.remove(e.waitsForLocal)
@@ -162,19 +150,22 @@ func (l *Ledger) leaveShares(e *entry) (position uint64) {
 		e.waitsForShare = nil
 	}
 	if e.claims != nil {
-		position = e.claims.number
+		number = e.claims.number
 		e.revision.claims.drop(e.claims)
 		e.claims = nil
 	}
-	return position
+	return number
 }
 
-// leaveCloudQueue removes a Pod from its namespace's queue, if it is in it. It does not requeue the next Pod.
-func (l *Ledger) leaveCloudQueue(e *entry) {
+// leaveCloudQueue removes a Pod from its namespace's queue, and returns its number there, 0 if it was not in it. It does
+// not requeue the next Pod.
+func (l *Ledger) leaveCloudQueue(e *entry) (number uint64) {
 	if e.waitsForCloud != nil {
+		number = e.waitsForCloud.number
 		e.account.queue.remove(e.waitsForCloud)
 		e.waitsForCloud = nil
 	}
+	return number
 }
 
 // requeueForShares requeues as many waiting Pods of a revision as there are free local slots, and as many as its cloud
@@ -236,7 +227,7 @@ func (l *Ledger) requeueQueues(again bool) {
 		if again {
 			rev.slots.again()
 			rev.share.again()
-			rev.claims.again()
+			rev.claims.again(l.requeueOnce)
 		}
 		l.requeueForShares(rev)
 	}

@@ -104,14 +104,15 @@ func (l *Ledger) Reserve(r Request) (Outcome, Slot) {
 	if !ok || !e.active {
 		return Gone, Slot{}
 	}
-	position := l.leaveShares(e)
+	// The Pod keeps its place in queues in which the scheduler may retry Pods in any order.
+	former := numbers{claim: l.leaveShares(e), cloud: l.leaveCloudQueue(e)}
 	s, revoked := l.situationOf(e).revoked(r.Shares)
 	for _, kind := range revoked {
 		l.take(e, kind, slot{revoked: true})
 	}
 	outcome := s.outcome(r)
 	slot := l.apply(e, s, r, outcome)
-	l.queue(e, s, r, outcome, position)
+	l.queue(e, s, r, outcome, former)
 	// This Pod may have been requeued for a slot or for room that it does not take.
 	l.requeueForShares(e.revision)
 	l.requeueForCloud(e.account)
@@ -137,13 +138,14 @@ func (l *Ledger) apply(e *entry, s situation, r Request, outcome Outcome) Slot {
 	return Slot{}
 }
 
-// queue gives a Pod that waits a place in the queues of what it waits for. position is that of its former claim.
-func (l *Ledger) queue(e *entry, s situation, r Request, outcome Outcome, position uint64) {
+// numbers are those of the tickets that a Pod had.
+type numbers struct{ claim, cloud uint64 }
+
+// queue gives a Pod that waits a place in the queues of what it waits for.
+func (l *Ledger) queue(e *entry, s situation, r Request, outcome Outcome, former numbers) {
 	shared := !r.Shares.IsZero()
 	if outcome == Limited && (shared || !r.LocalFits) {
-		l.waitForCloud(e)
-	} else {
-		l.leaveCloudQueue(e)
+		e.waitsForCloud = e.account.queue.add(e, missing(e), former.cloud)
 	}
 	if !shared || s.bound || !outcome.Waits() {
 		return
@@ -153,17 +155,17 @@ func (l *Ledger) queue(e *entry, s situation, r Request, outcome Outcome, positi
 	case LocalMinimum, BurstAfter:
 		e.claims = e.revision.claims.add(e, claim{
 			shares: r.Shares, floor: outcome == LocalMinimum, held: e.standing.holds,
-		}, position)
+		}, former.claim)
 		if outcome == BurstAfter {
 			l.setDeadline(e, r.WaitUntil)
 		}
 		return
 	case CloudMaximum:
-		e.waitsForShare = e.revision.share.add(e, r.Shares)
+		e.waitsForShare = e.revision.share.add(e, r.Shares, 0)
 	case Wait, Limited, Local, Cloud, Overflow, Preempt, Nowhere, Gone:
 	}
 	if !s.withinQuota(r.Shares) {
-		e.waitsForLocal = e.revision.slots.add(e, r.Shares)
+		e.waitsForLocal = e.revision.slots.add(e, r.Shares, 0)
 	}
 }
 
