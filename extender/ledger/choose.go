@@ -83,8 +83,9 @@ func (s slot) unconfirmed() bool { return s.reserved && !s.confirmed }
 
 // outcome decides. It is the only place that does, for Reserve and for Sight.Outcome.
 //
-// A Pod that waits for room there or cannot go to the cloud is not told to try preemption first: the scheduler tries it
-// for every Pod that is refused, and a Pod whose reason changes with each attempt would be tried again and again.
+// A Pod that waits for room on local nodes or cannot go to the cloud is not told to try preemption first: the scheduler
+// tries it for every Pod that is refused, and a Pod whose reason changes with each attempt would be tried again and
+// again.
 func (s situation) outcome(r Request) Outcome {
 	shared := !r.Shares.IsZero()
 	within := shared && s.withinQuota(r.Shares)

@@ -25,9 +25,10 @@ func NewCollector(l *Ledger) *Collector {
 	return &Collector{
 		ledger:       l,
 		pods:         gauge("pods", "Number of Pods in the ledger."),
-		revisions:    gauge("revisions", "Number of revisions with a local quota."),
+		revisions:    gauge("revisions", "Number of revisions with shares."),
 		reservations: gauge("reservations", "Number of slots reserved for Pods whose binding has not been seen yet."),
-		waiting:      gauge("waiting_pods", "Number of Pods that wait for a slot of their local quota."),
+		waiting: gauge("waiting_pods", "Number of Pods that wait because of their shares: for a local slot, for room "+
+			"on local nodes, or for the cloud maximum."),
 		parked: gauge("parked_pods",
 			"Number of Pods that policy refused and that wait for a change of the switch."),
 		cloudUsed: byResource("cloud_used", "What the Pods of a namespace with limits use in the cloud: pods, cpu in "+
@@ -40,12 +41,13 @@ func NewCollector(l *Ledger) *Collector {
 			"beyond 500 workloads."),
 		cloudCores:  byWorkload("cloud_cpu_cores", "Cores that the cloud bills, by workload as cloud_pods."),
 		cloudMemory: byWorkload("cloud_memory_bytes", "Memory that the cloud bills, by workload as cloud_pods."),
-		localWanted: byWorkload("local_wanted_pods", "Number of Pods that local quotas keep on local nodes: N for "+
-			"each revision, or all its Pods if it has fewer. By workload as cloud_pods."),
+		localWanted: byWorkload("local_wanted_pods", "Number of Pods that shares keep on local nodes: the most "+
+			"that may be there, or else the least that must be, or all Pods of a revision if it has fewer. By "+
+			"workload as cloud_pods."),
 		localUsed: byWorkload("local_used_pods",
-			"Number of slots of local quotas that Pods have, by workload as cloud_pods."),
-		localMissing: byWorkload("local_missing_pods", "Number of Pods that local quotas would keep on local nodes "+
-			"and that have no slot: they wait, or are in the cloud. By workload as cloud_pods."),
+			"Number of local slots that Pods with shares have, by workload as cloud_pods."),
+		localMissing: byWorkload("local_missing_pods", "Number of Pods that shares would keep on local nodes and "+
+			"that have no slot: they wait, or are in the cloud. By workload as cloud_pods."),
 	}
 }
 

@@ -157,8 +157,8 @@ func (l *Ledger) leaveShares(e *entry) (number uint64) {
 	return number
 }
 
-// leaveCloudQueue removes a Pod from its namespace's queue, and returns its number there, 0 if it was not in it. It does
-// not requeue the next Pod.
+// leaveCloudQueue removes a Pod from its namespace's queue, and returns its number there, 0 if it was not in it. It
+// does not requeue the next Pod.
 func (l *Ledger) leaveCloudQueue(e *entry) (number uint64) {
 	if e.waitsForCloud != nil {
 		number = e.waitsForCloud.number

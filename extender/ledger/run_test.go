@@ -77,15 +77,15 @@ func TestCollectorExportsTheNumbersOfTheLedger(t *testing.T) {
 	assert.Equal(t, ledger.Wait, c.reserve("b", onlyLocal...))
 	c.Park("uid-d")
 	want := `
-# HELP spillway_ledger_local_missing_pods Number of Pods that local quotas would keep on local nodes and that have ` +
-		`no slot: they wait, or are in the cloud. By workload as cloud_pods.
+# HELP spillway_ledger_local_missing_pods Number of Pods that shares would keep on local nodes and that have no ` +
+		`slot: they wait, or are in the cloud. By workload as cloud_pods.
 # TYPE spillway_ledger_local_missing_pods gauge
 spillway_ledger_local_missing_pods{kind="ReplicaSet",namespace="default",workload="web"} 0
-# HELP spillway_ledger_local_used_pods Number of slots of local quotas that Pods have, by workload as cloud_pods.
+# HELP spillway_ledger_local_used_pods Number of local slots that Pods with shares have, by workload as cloud_pods.
 # TYPE spillway_ledger_local_used_pods gauge
 spillway_ledger_local_used_pods{kind="ReplicaSet",namespace="default",workload="web"} 1
-# HELP spillway_ledger_local_wanted_pods Number of Pods that local quotas keep on local nodes: N for each revision, ` +
-		`or all its Pods if it has fewer. By workload as cloud_pods.
+# HELP spillway_ledger_local_wanted_pods Number of Pods that shares keep on local nodes: the most that may be there, ` +
+		`or else the least that must be, or all Pods of a revision if it has fewer. By workload as cloud_pods.
 # TYPE spillway_ledger_local_wanted_pods gauge
 spillway_ledger_local_wanted_pods{kind="ReplicaSet",namespace="default",workload="web"} 1
 # HELP spillway_ledger_parked_pods Number of Pods that policy refused and that wait for a change of the switch.
@@ -97,10 +97,11 @@ spillway_ledger_pods 3
 # HELP spillway_ledger_reservations Number of slots reserved for Pods whose binding has not been seen yet.
 # TYPE spillway_ledger_reservations gauge
 spillway_ledger_reservations 1
-# HELP spillway_ledger_revisions Number of revisions with a local quota.
+# HELP spillway_ledger_revisions Number of revisions with shares.
 # TYPE spillway_ledger_revisions gauge
 spillway_ledger_revisions 1
-# HELP spillway_ledger_waiting_pods Number of Pods that wait for a slot of their local quota.
+# HELP spillway_ledger_waiting_pods Number of Pods that wait because of their shares: for a local slot, for room ` +
+		`on local nodes, or for the cloud maximum.
 # TYPE spillway_ledger_waiting_pods gauge
 spillway_ledger_waiting_pods 1
 `

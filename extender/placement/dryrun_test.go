@@ -46,7 +46,11 @@ func TestADryRunSaysWhatFilterDoes(t *testing.T) {
 	kinds := [][]change{
 		nil, {quota(0)}, {quota(2)}, {quota(5)}, {mode(policy.ModeEnforce)}, {mode(policy.ModeAuto)},
 		{mode(policy.ModeOff), quota(2)}, {mode(policy.ModeLocalPrefer), sized("2.00_4.0")}, {unmarked},
-		{unmarked, tolerant},
+		{unmarked, tolerant}, {waits("2h")}, {waits("2h"), quota(2)},
+		{annotated(policy.LocalReplicasAnnotation, "40%")},
+		{annotated(policy.LocalMinAnnotation, "2"), quota(3)}, {annotated(policy.LocalMaxAnnotation, "30%")},
+		{annotated(policy.CloudMaxAnnotation, "2")},
+		{annotated(policy.CloudMaxAnnotation, "1"), mode(policy.ModeEnforce)},
 	}
 	lists := [][]string{everywhere, locals, virtuals}
 	for seed := range uint64(50) {
