@@ -99,7 +99,7 @@ func drawCrowded(random *rand.Rand, namespace map[string]string) map[string]stri
 
 func drawWaiting(random *rand.Rand, namespace map[string]string) map[string]string {
 	floor := draw(random, "2", "4", "5", "60%", "100%")
-	wait := draw(random, "2s", "4s", "8s", "10m")
+	wait := draw(random, "3s", "10s", "30s", "10m")
 	share := draw(random, "1", "2", "25%", "40%")
 	switch random.IntN(6) {
 	case 0:

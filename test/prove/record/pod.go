@@ -93,11 +93,9 @@ func noteSettings(noted *Pod, annotations map[string]string) {
 	}
 }
 
-// movingAnnotation is on a Pod while it is on its way home. The proof does not import the program under test.
-const movingAnnotation = policy.Prefix + "moving-home"
-
+// noteMove notes the revision of a Pod on its way home.
 func noteMove(noted *Pod, annotations map[string]string) error {
-	value, ok := annotations[movingAnnotation]
+	value, ok := annotations[policy.MovingHomeAnnotation]
 	if !ok {
 		return nil
 	}

@@ -47,8 +47,8 @@ func TestPodOf(t *testing.T) {
 			CreationTimestamp: metav1.Time{Time: created},
 			Annotations: map[string]string{
 				policy.LocalReplicasAnnotation: "2", policy.LocalSlotAnnotation: "u", policy.LocalMinAnnotation: "10%",
-				movingAnnotation:           `{"replicaSet":"web-h","replicaSetUID":"rs","hash":"h"}`,
-				policy.CloudSlotAnnotation: "u/0.25_0.5",
+				policy.MovingHomeAnnotation: `{"replicaSet":"web-h","replicaSetUID":"rs","hash":"h"}`,
+				policy.CloudSlotAnnotation:  "u/0.25_0.5",
 			},
 			OwnerReferences: []metav1.OwnerReference{{Name: "web", UID: "o", Controller: new(true)}},
 		},
@@ -93,7 +93,7 @@ func TestPodOf(t *testing.T) {
 	assert.Nil(t, noted.Quota)
 	assert.Equal(t, "30%", noted.Settings[policy.LocalReplicasAnnotation])
 
-	pod.Annotations[movingAnnotation] = "home"
+	pod.Annotations[policy.MovingHomeAnnotation] = "home"
 	_, err = PodOf(pod)
 	assert.ErrorContains(t, err, "reading the move of pod ns/web-0")
 }
