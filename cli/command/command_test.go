@@ -77,6 +77,23 @@ func TestAWrongCommandLineIsAUsageError(t *testing.T) {
 	assert.ErrorContains(t, err, "unknown")
 }
 
+func TestDrainBackNeedsPodsOrAll(t *testing.T) {
+	for name, args := range map[string][]string{
+		"nothing":            {},
+		"both":               {"--all", "deployment/cart"},
+		"two ends":           {"--all", "--dry-run", "--cancel"},
+		"a negative timeout": {"--all", "--timeout=-1s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := execute(t, append([]string{"drain-back", "--kubeconfig", kubeconfig(t, nil)}, args...)...)
+			assert.ErrorIs(t, err, run.ErrUsage)
+		})
+	}
+	_, err := execute(t, "drain-back", "--all", "--kubeconfig", kubeconfig(t, nil))
+	require.ErrorContains(t, err, "install Spillway")
+	assert.NotErrorIs(t, err, run.ErrUsage)
+}
+
 // kubectl calls the plugin with __complete (kubectl_complete-spillway).
 func TestCompletions(t *testing.T) {
 	config := kubeconfig(t, nil)

@@ -165,8 +165,8 @@ const runs = 5
 func TestAnswersFor1000PodsTakeASecond(t *testing.T) {
 	bin, err := system.FindBinDir()
 	require.NoError(t, err)
-	plugin := filepath.Join(bin, "kubectl-spillway")
-	require.FileExists(t, plugin) // It also tells go test that the result depends on the program.
+	path := filepath.Join(bin, "kubectl-spillway")
+	require.FileExists(t, path) // It also tells go test that the result depends on the program.
 	home := t.TempDir()
 	for _, test := range []struct {
 		want string
@@ -175,7 +175,10 @@ func TestAnswersFor1000PodsTakeASecond(t *testing.T) {
 		{"Deployment cart", []string{"status", "--namespace", one}},
 		{"Deployment cart-99", []string{"status", "--namespace", many}},
 		{"Deployment cart-99", []string{"status", "--all-namespaces"}},
-		{"100 on local nodes, 800 in the cloud, 100 waiting", []string{"why", "deployment", "cart", "--namespace", one}},
+		{
+			"100 on local nodes, 800 in the cloud, 100 waiting",
+			[]string{"why", "deployment", "cart", "--namespace", one},
+		},
 		{"10 Pods: 1 on local nodes", []string{"why", "deployment", "cart-50", "--namespace", many}},
 		{"Deployment cart", []string{"why", "pod", "cart-2-999", "--namespace", one}},
 		{"Deployment cart-50", []string{"why", "pod", "cart-50-2-9", "--namespace", many}},
@@ -185,7 +188,8 @@ func TestAnswersFor1000PodsTakeASecond(t *testing.T) {
 			best, computed := time.Hour, time.Duration(0)
 			served := processorTime(t, trial.PID(system.APIServer))
 			for range runs {
-				command := exec.CommandContext(t.Context(), plugin, append(test.args, "--kubeconfig", trial.Kubeconfig())...)
+				args := append(test.args, "--kubeconfig", trial.Kubeconfig())
+				command := exec.CommandContext(t.Context(), path, args...)
 				command.Env = append(os.Environ(), "HOME="+home)
 				var out, errs bytes.Buffer
 				command.Stdout, command.Stderr = &out, &errs

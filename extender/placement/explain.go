@@ -166,7 +166,8 @@ func (p *Placement) explanation(f forecast) explain.Explanation {
 	slots := f.sight.Local
 	in.Replicas = explain.Replicas{
 		Active: slots.Used + slots.InCloud + slots.Waiting,
-		Used:   slots.Used, InCloud: slots.InCloud, Waiting: slots.Waiting, Holds: slots.Held,
+		Used:   slots.Used, InCloud: slots.InCloud, Waiting: slots.Waiting, Reserved: slots.Bursting,
+		Holds: slots.Held,
 	}
 	for _, h := range slots.Holders {
 		in.Replicas.Holders = append(in.Replicas.Holders, explain.Holder{Pod: h.Name, Node: h.Node})
