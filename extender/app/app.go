@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
 
 	"github.com/spillway-k8s/spillway/extender/config"
 	"github.com/spillway-k8s/spillway/extender/ledger"
@@ -20,6 +21,7 @@ import (
 	"github.com/spillway-k8s/spillway/extender/placement"
 	"github.com/spillway-k8s/spillway/extender/requeue"
 	"github.com/spillway-k8s/spillway/extender/server"
+	"github.com/spillway-k8s/spillway/extender/wayhome"
 	"github.com/spillway-k8s/spillway/internal/facts"
 	"github.com/spillway-k8s/spillway/internal/serve"
 	"github.com/spillway-k8s/spillway/policy"
@@ -64,8 +66,12 @@ type Extender struct {
 	leader    leader
 	requeuer  *requeue.Requeuer
 	placement placement.Config
-	servers   []serve.Server
-	logger    *slog.Logger
+	// index knows the Pods that may return from the cloud, and wayHome moves them. Their Events go to events.
+	index   *wayhome.Index
+	wayHome *wayhome.Controller
+	events  record.EventBroadcaster
+	servers []serve.Server
+	logger  *slog.Logger
 }
 
 // New returns an Extender. hostname is the name of the host, which is part of the identity in the Lease. It starts
@@ -106,6 +112,9 @@ func New(cfg *config.Config, clients Clients, hostname string, logger *slog.Logg
 		cfg: cfg, clients: clients, facts: source, nodes: nodeSet, leader: leader, requeuer: requeuer,
 		placement: answers, logger: logger,
 	}
+	if err := e.addWayHome(registry); err != nil {
+		return nil, err
+	}
 	handlers, err := server.New(e.Placement, cfg.AllowedClients(), registry, logger)
 	if err != nil {
 		return nil, err
@@ -131,11 +140,12 @@ func (e *Extender) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return e.facts.Run(ctx) })
 	group.Go(func() error { e.nodes.Run(ctx, e.clients.Metadata); return nil })
-	group.Go(func() error { e.Ledger.Run(ctx, e.clients.Kubernetes, e.logger); return nil })
+	group.Go(func() error { e.followPods(ctx); return nil })
 	group.Go(func() error { e.Ledger.RunRequeue(ctx, e.cfg.RequeueInterval.Duration); return nil })
 	group.Go(func() error { e.Ledger.RunDeadlines(ctx, time.Now); return nil })
 	group.Go(func() error { return e.requeuer.Run(ctx) })
 	group.Go(func() error { return e.lead(ctx) })
+	group.Go(func() error { return e.runWayHome(ctx) })
 	for _, listener := range e.servers {
 		group.Go(func() error { return listener.Run(ctx) })
 	}

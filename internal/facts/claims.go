@@ -31,6 +31,24 @@ func NewVolumes(
 	return Volumes{claims: claims, volumes: volumes, classes: classes}
 }
 
+// Claim returns a PersistentVolumeClaim, nil if the cache does not contain it.
+func (s Volumes) Claim(namespace, name string) *corev1.PersistentVolumeClaim {
+	claim, err := s.claims.PersistentVolumeClaims(namespace).Get(name)
+	if err != nil {
+		return nil
+	}
+	return claim
+}
+
+// Volume returns a PersistentVolume, nil if the cache does not contain it.
+func (s Volumes) Volume(name string) *corev1.PersistentVolume {
+	volume, err := s.volumes.Get(name)
+	if err != nil {
+		return nil
+	}
+	return volume
+}
+
 // Claims returns the kinds of the volumes of the Pod's claims (policy.Input.Claims), as far as the caches contain them.
 func (s Volumes) Claims(pod *corev1.Pod) map[string]string {
 	var kinds map[string]string
@@ -95,7 +113,8 @@ func (s Volumes) kind(claim *corev1.PersistentVolumeClaimSpec) string {
 	}
 	class := s.defaultClass()
 	if claim.StorageClassName != nil { // An empty name means no class.
-		class, _ = s.classes.Get(*claim.StorageClassName) // nil if it does not exist, which is the only error of a lister.
+		// nil if it does not exist, which is the only error of a lister.
+		class, _ = s.classes.Get(*claim.StorageClassName)
 	}
 	if class == nil {
 		return ""

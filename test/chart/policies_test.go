@@ -272,10 +272,11 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 		serving    = certificatesv1.KubeletServingSignerName
 		client     = certificatesv1.KubeAPIServerClientSignerName
 		notItsOwn  = "a virtual node must not write other Nodes"
-		slots      = "annotations spillway.io/local-slot and spillway.io/cloud-slot must not be set, changed or removed"
+		slots      = "spillway.io/cloud-slot and spillway.io/moving-home must not be set, changed or removed"
 		ofExtender = "the extender must not change "
 		otherNote  = ofExtender + "annotations other than spillway.io/local-slot, "
 		notItsNode = "not on a virtual node of the release"
+		deployment = `{"apiVersion":"apps/v1","kind":"Deployment","name":"web","uid":"1"`
 		running    = `{"status":{"phase":"Running"}}`
 		cordon     = `{"spec":{"unschedulable":true}}`
 		deadline   = `{"spec":{"activeDeadlineSeconds":1}}`
@@ -347,13 +348,32 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 		"a user copies a Pod":               {admin, createPod(forged), ""},
 		"a user changes a status":           {admin, patchPod(onLocal, `{"status":{"message":"x"}}`, "status"), ""},
 
-		"the extender writes a slot":       {extender, patchPod(onNone, annotate(policy.CloudSlotAnnotation, "x")), ""},
+		"the extender writes a slot": {extender, patchPod(onNone, annotate(policy.CloudSlotAnnotation, "x")), ""},
+		"the extender moves a Pod out of the cloud": {
+			extender, patchPod(onNone, `{"metadata":{"annotations":{"spillway.io/moving-home":"x"},`+
+				`"labels":{"pod-template-hash":"a"},"ownerReferences":[`+deployment+`}]}}`), "",
+		},
+		"the extender moves a Pod and sets another label": {
+			extender, patchPod(onNone,
+				`{"metadata":{"annotations":{"spillway.io/moving-home":"x"},"labels":{"b":"b"}}}`),
+			ofExtender + "labels",
+		},
+		"the extender gives a Pod a controller": {
+			extender, patchPod(onNone, `{"metadata":{"annotations":{"spillway.io/moving-home":"x"},"ownerReferences":[`+
+				deployment+`,"controller":true}]}}`), ofExtender + "the owners",
+		},
+		"the extender gives a Pod an owner without a move": {
+			extender, patchPod(onNone, `{"metadata":{"ownerReferences":[`+deployment+`}]}}`), ofExtender + "the owners",
+		},
+		"a user says that a Pod moves out of the cloud": {
+			admin, patchPod(onLocal, annotate(policy.MovingHomeAnnotation, "x")), slots,
+		},
 		"the extender requeues":            {extender, patchPod(onNone, annotate(policy.RequeueAnnotation, "x")), ""},
 		"the extender removes a slot":      {extender, patchPod(onNone, annotate(policy.LocalSlotAnnotation, "")), ""},
 		"the extender changes a note":      {extender, patchPod(onNone, annotate("note", "x")), otherNote},
 		"the extender removes a note":      {extender, patchPod(onNone, annotate("note", "")), otherNote},
 		"the extender sets a quota":        {extender, patchPod(onNone, annotate("LOCAL_REPLICAS", "9")), otherNote},
-		"the extender sets a label":        {extender, patchPod(onNone, otherLabel), ofExtender + "metadata"},
+		"the extender sets a label":        {extender, patchPod(onNone, otherLabel), ofExtender + "labels"},
 		"the extender removes a finalizer": {extender, patchPod(onNone, noFinalizer), ofExtender + "metadata"},
 		"the extender changes an image":    {extender, patchPod(onNone, otherImage), ofExtender + "the spec"},
 		"the extender adds a toleration": {
@@ -509,7 +529,7 @@ func TestWhatThePoliciesAllowTheScheduler(t *testing.T) {
 		"it deletes a Pod": {scheduler, deletePod(onLocal), ""},
 		"it writes a slot": {scheduler, patchPod(onNone, annotate(policy.LocalSlotAnnotation, "x")), ""},
 		"it sets a label with the status": {
-			scheduler, patchPod(onNone, otherLabel, "status"), "the extender must not change metadata",
+			scheduler, patchPod(onNone, otherLabel, "status"), "the extender must not change labels",
 		},
 		"it changes an image": {
 			scheduler, patchPod(onNone, otherImage), "must not change the spec",

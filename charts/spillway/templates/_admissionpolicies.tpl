@@ -35,7 +35,7 @@ later versions of Kubernetes add. Takes a list: path of the part, fields.
 {{- $new := index . 0 -}}
 {{- $old := printf "dyn(oldObject.%s)" $new -}}
 {{- $new = printf "dyn(object.%s)" $new -}}
-{{- $fields := index . 1 | toJson | replace "\"" "'" -}}
+{{- $fields := index . 1 | toJson | replace "\"" "'" | replace "," ", " -}}
 {{ $new }}.all(k, k in {{ $fields }} || k in {{ $old }} && {{ $new }}[k] == {{ $old }}[k])
 && {{ $old }}.all(k, k in {{ $fields }} || k in {{ $new }})
 {{- end }}
@@ -50,7 +50,7 @@ A CEL expression: the node is one of the virtual nodes of the release. Each proc
 context, expression that is the name of the node.
 */}}
 {{- define "spillway.ownNode" -}}
-{{ index . 1 }} in {{ include "spillway.nodeNames" (index . 0) | replace "\"" "'" }}
+{{ index . 1 }} in {{ include "spillway.nodeNames" (index . 0) | replace "\"" "'" | replace "," ", " }}
 {{- end }}
 
 {{/*
