@@ -68,6 +68,9 @@ func (l *Ledger) dropDeadline(e *entry) {
 	}
 }
 
+// recheck is how long RunDeadlines sleeps at most: a timer does not notice that the clock was set.
+const recheck = time.Minute
+
 // RunDeadlines requeues Pods when they may burst, until ctx ends. It blocks.
 func (l *Ledger) RunDeadlines(ctx context.Context, now func() time.Time) {
 	timer := time.NewTimer(0)
@@ -80,7 +83,7 @@ func (l *Ledger) RunDeadlines(ctx context.Context, now func() time.Time) {
 		case <-l.sooner:
 		}
 		if next, ok := l.requeueDue(now()); ok {
-			timer.Reset(next.Sub(now()))
+			timer.Reset(min(next.Sub(now()), recheck))
 		}
 	}
 }

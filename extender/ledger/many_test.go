@@ -8,6 +8,7 @@ import (
 
 	"github.com/spillway-k8s/spillway/extender/ledger"
 	"github.com/spillway-k8s/spillway/internal/costtest"
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // An attack: a tenant lets twenty thousand Pods wait. The scheduler tries each of them again after every change of a
@@ -24,6 +25,24 @@ func TestThousandsOfWaitingPodsAreAnsweredInLittleTime(t *testing.T) {
 		"for the slots of a quota": {
 			"local-0", func(c *cluster, name string) ledger.Outcome { return c.reserve(name, true, false) },
 			ledger.Wait,
+		},
+		"for room on local nodes": {
+			"local-0", func(c *cluster, name string) ledger.Outcome {
+				return c.ask(name, policy.Shares{LocalMin: percent(100)}, now)
+			},
+			ledger.LocalMinimum,
+		},
+		"for the time when they may burst": {
+			"local-0", func(c *cluster, name string) ledger.Outcome {
+				return c.ask(name, policy.Shares{LocalMax: percent(100)}, late)
+			},
+			ledger.BurstAfter,
+		},
+		"for the cloud share": {
+			"virtual-0", func(c *cluster, name string) ledger.Outcome {
+				return c.ask(name, policy.Shares{CloudMax: number(1)}, now)
+			},
+			ledger.CloudMaximum,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -166,13 +166,18 @@ func (s LocalStats) plus(other LocalStats) LocalStats {
 // sharesOf returns the shares of a Pod, zero if it has none that are kept. namespace are the annotations of its
 // namespace.
 func sharesOf(pod *corev1.Pod, namespace map[string]string) policy.Shares {
-	if !policy.HasShares(pod.Annotations) && !policy.HasShares(namespace) || pod.Spec.SchedulingGroup != nil {
+	inherits := policy.HasShares(namespace)
+	if !inherits && !policy.HasShares(pod.Annotations) || pod.Spec.SchedulingGroup != nil {
 		return policy.Shares{}
 	}
 	if mode, err := policy.ParseMode(pod.Labels); err != nil || mode == policy.ModeEnforce {
 		return policy.Shares{} // The Pod runs in the cloud only, or its label is malformed.
 	}
-	shares, err := policy.ParseShares(policy.Inherit(pod.Annotations, nil, namespace))
+	values := pod.Annotations
+	if inherits {
+		values = policy.Inherit(values, nil, namespace)
+	}
+	shares, err := policy.ParseShares(values)
 	if err != nil {
 		return policy.Shares{}
 	}

@@ -72,6 +72,8 @@ const (
 	countedLocal
 	// countedInCloud: the Pod may burst, and there is no limit.
 	countedInCloud
+	// aDeadline: the Pod waits until a time, at which the ledger requeues it. For that it must know the Pod.
+	aDeadline
 	// anOutcome: the ledger decides.
 	anOutcome
 )
@@ -88,6 +90,8 @@ func (c candidate) need() need {
 		return nothing
 	case !c.Shares.IsZero():
 		return anOutcome
+	case c.waits && !c.fits.local && !c.preempting:
+		return aDeadline
 	case c.Placement == policy.PlacementLocalFirst && c.fits.local, c.waits, !c.fits.virtual:
 		return nothing
 	case !c.limits.IsZero():

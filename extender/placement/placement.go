@@ -204,6 +204,8 @@ func (p *Placement) reserve(ctx context.Context, c candidate) (ledger.Outcome, e
 	case countedInCloud:
 		p.ledger.ChargeCloud(c.pod.UID)
 		return "", nil
+	case aDeadline:
+		return "", p.ledger.WaitFor(ctx, c.pod.ResourceVersion)
 	case anOutcome:
 	}
 	for {

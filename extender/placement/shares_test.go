@@ -118,6 +118,18 @@ func TestTheDeadlineIsAPointInTime(t *testing.T) {
 	}
 }
 
+// A Pod that the ledger does not have yet would never be requeued at its deadline.
+func TestAPodIsRefusedUntilItsDeadlineOnceTheLedgerKnowsIt(t *testing.T) {
+	f := newFixture(t, impatient)
+	ahead := f.pod("a", waits("2h")).DeepCopy()
+	ahead.ResourceVersion = "99"
+	_, err := f.Filter(t.Context(), ahead, virtuals)
+	require.ErrorContains(t, err, "waiting for the watch of Pods")
+	assert.Equal(t, locals, f.filter(ahead, everywhere...).Names, "a Pod that does not wait needs no watch")
+	f.now = created.Add(2 * time.Hour)
+	assert.Equal(t, virtuals, f.filter(ahead, virtuals...).Names)
+}
+
 // The scheduler tries preemption for every Pod that is refused. A reason that changes with each attempt would make it
 // try the Pod again and again.
 func TestAPodThatCannotBurstIsNotToldToPreemptFirst(t *testing.T) {
