@@ -83,9 +83,10 @@ const (
 	// ReasonWebhookMissed: the Pod was created while the webhook was down, and lacks fields that cannot be added later.
 	// What to do: delete the Pod, so that it is created again.
 	ReasonWebhookMissed Reason = "WebhookMissed"
-	// ReasonNotCounted: the namespace has cloud limits, and the extender has not counted the Pod, or does not count it
-	// because the Pod does not request it. The Pod does not run in the cloud until it is recreated. What to do: delete
-	// the Pod, so that it is created again. Give a Pod without a controller the burst label localPrefer.
+	// ReasonNotCounted: the namespace has cloud limits, or the Pod has shares with spillway.io/local-min or
+	// spillway.io/cloud-max, and the extender has not counted the Pod, or does not count it because the Pod does not
+	// request it. The Pod does not run in the cloud until it is recreated. What to do: delete the Pod, so that it is
+	// created again. Give a Pod without a controller the burst label localPrefer.
 	ReasonNotCounted Reason = "NotCounted"
 	// ReasonOtherScheduler: the scheduler that the Pod names does not call the extender, so neither local quotas nor
 	// limits of namespaces can be kept for the Pod. What to do: remove schedulerName. If that scheduler calls the

@@ -144,6 +144,14 @@ func NotCounted(cause string) Message {
 		"not counted this Pod: " + cause}
 }
 
+// NotCountedShares is for a Pod whose shares need the extender, which is not called for it.
+func NotCountedShares() Message {
+	return Message{ReasonNotCounted, "the extender is not called for this Pod, so nothing counts it for " +
+		LocalMinAnnotation + " and " + CloudMaxAnnotation + ", and it stays on local nodes: it was created before " +
+		"these annotations or without the webhook, or has no controller; recreate it, in the last case with the " +
+		"label " + BurstLabel + "=localPrefer"}
+}
+
 // Outgrown returns the cause of NotCounted for a Pod that needs a larger size than its slot has.
 func Outgrown(slot, needs fmt.Stringer) string {
 	return fmt.Sprintf("it was counted with size %s, was changed later, and needs %s", slot, needs)

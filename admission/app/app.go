@@ -23,6 +23,7 @@ import (
 	"github.com/spillway-k8s/spillway/admission/config"
 	"github.com/spillway-k8s/spillway/admission/controllers/deletioncost"
 	"github.com/spillway-k8s/spillway/admission/controllers/explanation"
+	"github.com/spillway-k8s/spillway/admission/controllers/inheritance"
 	"github.com/spillway-k8s/spillway/admission/controllers/podcache"
 	"github.com/spillway-k8s/spillway/admission/controllers/podevents"
 	"github.com/spillway-k8s/spillway/admission/controllers/reconciler"
@@ -202,7 +203,8 @@ func newControllers(
 	events, resync := podevents.NewRecorder(clients.pods, time.Now), cfg.Resync.Duration
 	tolerations, err := toleration.New(toleration.Config{
 		Client: clients.pods, Pods: caches.pods, Evaluator: evaluator, Owners: caches.owners, Events: events,
-		Schedulers: cfg.Schedulers(), Resync: resync, Trigger: triggers.toleration, Failures: failures, Logger: logger,
+		Schedulers: cfg.Schedulers(), Resync: resync, Trigger: triggers.toleration, Failures: failures, Now: time.Now,
+		Logger: logger,
 	}, registry)
 	if err != nil {
 		return nil, err
@@ -215,7 +217,14 @@ func newControllers(
 	if err != nil {
 		return nil, err
 	}
-	running := []runner{tolerations, explanations}
+	copies, err := inheritance.New(inheritance.Config{
+		Client: clients.pods, Pods: caches.pods, Owners: caches.owners, Resync: resync, Failures: failures,
+		Logger: logger,
+	}, registry)
+	if err != nil {
+		return nil, err
+	}
+	running := []runner{tolerations, explanations, copies}
 	if cfg.DeletionCost == 0 {
 		return running, nil
 	}

@@ -49,7 +49,7 @@ func TestAssemble(t *testing.T) {
 			a, err := assemble(cfg, fakeClients(), "host", slog.New(slog.DiscardHandler))
 			require.NoError(t, err)
 			assert.Len(t, a.sources, test.sources)
-			assert.Len(t, a.controllers, 3)
+			assert.Len(t, a.controllers, 4)
 			assert.Equal(t, test.own, a.webhook.GetCertificate != nil)
 			assert.Equal(t, cfg.TLSCertFile, a.webhook.CertFile)
 			assert.Equal(t, LeaseName, a.leader.Name)
@@ -114,7 +114,8 @@ func TestTheWebhookServesOnlyWhenEverySourceIsReady(t *testing.T) {
 	assert.Equal(t, http.StatusOK, status(a, "/healthz"))
 	assert.Equal(t, http.StatusServiceUnavailable, status(a, "/readyz"))
 	source.ready.Store(true)
-	require.Eventually(t, func() bool { return status(a, "/readyz") == http.StatusOK }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return status(a, "/readyz") == http.StatusOK },
+		30*time.Second, time.Millisecond)
 	assert.Equal(t, http.StatusOK, status(a, "/metrics"))
 	cancel()
 	require.NoError(t, <-ended)

@@ -91,21 +91,22 @@ func mayBurstLater(pod *corev1.Pod, result evaluation.Result, s schedulers.Sched
 	if !result.Managed {
 		return result.MayBurst()
 	}
-	return !result.Forbidden() && (!result.Limited || s.Call(pod.Spec.SchedulerName))
+	return !result.Forbidden() && (!result.NeedsExtender() || s.Call(pod.Spec.SchedulerName))
 }
 
 // mutateOfOther returns a managed Pod whose scheduler does not call the extender. That scheduler would not find the
 // marker resource on any node. Pods that must run in the cloud need no extender. Others get the toleration when their
 // scheduler has found no local node (controllers/toleration), because it would not prefer local nodes. Without the
-// extender, nothing counts the Pod towards the limits of its namespace, so there it stays on local nodes.
+// extender, nothing counts the Pod towards the limits of its namespace or the cap of its revision: with those it stays
+// on local nodes.
 func mutateOfOther(pod *corev1.Pod, result evaluation.Result) *corev1.Pod {
 	out := pod.DeepCopy()
 	setBurstLabel(out, result)
 	explainLocal(out, result)
 	switch {
-	case (result.Forbidden() || result.Limited) && policy.ToleratesProvider(&out.Spec):
+	case (result.Forbidden() || result.NeedsExtender()) && policy.ToleratesProvider(&out.Spec):
 		requireAndRecord(out, corev1.NodeSelectorOpNotIn)
-	case result.Placement == policy.PlacementCloudOnly && !result.Limited:
+	case result.Placement == policy.PlacementCloudOnly && !result.NeedsExtender():
 		tolerateVirtualNodes(&out.Spec)
 		requireCloud(out)
 	}

@@ -129,6 +129,9 @@ func (p *podReviewer) warnings(pod *corev1.Pod, result evaluation.Result) []stri
 	}
 	if !result.Forbidden() {
 		text := p.schedulers.Warn(pod.Spec.SchedulerName, result.BurstMode, result.HasShares, result.Limited)
+		if result.NeedsExtender() && !result.Limited && !p.schedulers.Call(pod.Spec.SchedulerName) {
+			text = schedulers.CannotCount(pod.Spec.SchedulerName).String()
+		}
 		if text != "" {
 			found = append(found, lines(text)...)
 		}

@@ -92,6 +92,12 @@ func (r Result) Forbidden() bool {
 	return !r.MayBurst() && (r.Off || r.Reason != policy.ReasonSwitchOff)
 }
 
+// NeedsExtender reports whether the Pod may go to the cloud only if the extender is called for it. Nothing else counts
+// it towards the limits of its namespace, or knows how many replicas its revision has on which nodes.
+func (r Result) NeedsExtender() bool {
+	return r.Limited || r.Shares.LocalMin.Set || r.Shares.CloudMax.Set
+}
+
 // StaysLocal reports whether the Pod requests to burst with keys that are right, and may not: what it is or needs keeps
 // it on local nodes.
 func (r Result) StaysLocal() bool { return r.Managed && r.Forbidden() && !r.Off }

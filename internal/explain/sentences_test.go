@@ -116,6 +116,11 @@ func ofPrograms(t *testing.T) map[policy.Reason][]said {
 	event(ask(t).change(turnOff))
 	event(ask(t).limits("pods=5").change(func(q *question) { q.Schedulers.EveryPod = false }))
 	event(ask(t).limits("pods=5").change(func(q *question) { q.Pod.Spec.SchedulerName = "volcano" }))
+	floored := func(change func(*question)) {
+		event(ask(t).annotated(policy.LocalMinAnnotation, "1").change(change))
+	}
+	floored(func(q *question) { q.Schedulers.EveryPod = false })
+	floored(func(q *question) { q.Pod.Spec.SchedulerName = "volcano" })
 	malformed := ask(t).annotated(policy.LocalReplicasAnnotation, "two")
 	_, err := policy.ParseShares(malformed.Pod.Annotations)
 	require.Error(t, err)

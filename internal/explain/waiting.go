@@ -30,6 +30,10 @@ func WhyWaiting(
 		return schedulers.OtherScheduler(pod.Spec.SchedulerName, !r.Shares.IsZero(), true), true
 	case r.Limited && s != nil && !s.Place(&pod.Spec):
 		return policy.NotCounted(policy.NeverCounted), true
+	case r.NeedsExtender() && s != nil && !s.Call(pod.Spec.SchedulerName):
+		return schedulers.CannotCount(pod.Spec.SchedulerName), true
+	case r.NeedsExtender() && s != nil && !s.Place(&pod.Spec):
+		return policy.NotCountedShares(), true
 	case !policy.ToleratesProvider(&pod.Spec):
 		return policy.Message{}, false // Admission lets the Pod burst.
 	case policy.RefusedByExtender(pod) &&

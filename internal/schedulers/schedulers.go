@@ -85,5 +85,12 @@ func OtherScheduler(name string, quota, limited bool) policy.Message {
 	return policy.Message{Code: policy.ReasonOtherScheduler, Sentence: text + Right}
 }
 
+// CannotCount is the message about a scheduler that does not call the extender, for a Pod whose shares need it.
+func CannotCount(name string) policy.Message {
+	return policy.Message{Code: policy.ReasonOtherScheduler, Sentence: fmt.Sprintf(
+		"scheduler %q does not call the extender of Spillway: nothing counts the Pod for %s and %s, so it stays on "+
+			"local nodes; ", name, policy.LocalMinAnnotation, policy.CloudMaxAnnotation) + Right}
+}
+
 // Right says what to do about a scheduler that does not call the extender.
 const Right = "remove schedulerName, or name the scheduler in otherSchedulerNames of admission if it calls the extender"

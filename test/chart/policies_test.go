@@ -389,6 +389,17 @@ func TestWhatThePoliciesAllow(t *testing.T) {
 		"admission ranks a Pod": {
 			admission, patchPod(onNone, annotate(policy.DeletionCostAnnotation, "-1000000")), "",
 		},
+		"admission copies an annotation of a workload": {
+			admission, patchPod(onNone, `{"metadata":{"annotations":{"spillway.io/local-min":"2",`+
+				`"spillway.io/inherited":"spillway.io/local-min"}}}`), "",
+		},
+		"admission sets shares that are no copy": {
+			admission, patchPod(onNone, annotate(policy.LocalMinAnnotation, "2")), "must not change other annotations",
+		},
+		"admission changes what is no copy": {
+			admission, patchPod(onNone, `{"metadata":{"annotations":{"example.com/a":"2",`+
+				`"spillway.io/inherited":"example.com/a"}}}`), "must not change other annotations",
+		},
 		"admission writes its condition": {
 			admission, patchPod(onNone,
 				`{"status":{"conditions":[{"type":"spillway.io/LocalReplicas","status":"False"}]}}`, "status"), "",

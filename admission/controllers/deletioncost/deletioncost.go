@@ -70,7 +70,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	return reconciler.Run(ctx, reconciler.Config{
 		Name: name, Workers: workers, Resync: c.Resync, Trigger: nodeAdded, Failures: c.Failures, Logger: c.Logger,
 		Watch:   func(add func(cache.ObjectName)) (stop func() error, err error) { return c.watch(add, nodeAdded) },
-		Backlog: c.backlog, Reconcile: c.reconcile,
+		Backlog: c.backlog, Reconcile: reconciler.Once(c.reconcile),
 	})
 }
 

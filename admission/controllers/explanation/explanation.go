@@ -39,9 +39,12 @@ type Evaluator interface {
 
 // Owners knows the labels of owners and namespaces (admission/owners).
 type Owners interface {
-	// InheritsMalformed reports whether the Pod takes its burst mode from an owner whose label is malformed. It must
-	// not block.
+	// InheritsMalformed reports whether a malformed key of an owner or of the namespace counts for the Pod. It must not
+	// block.
 	InheritsMalformed(*corev1.Pod) bool
+	// CachedNamespace returns the annotations of a namespace whose keys are Spillway's, nil if they are not known. It
+	// must not block.
+	CachedNamespace(name string) map[string]string
 	// OnChange calls changed with a namespace until stop is called. changed must not block.
 	OnChange(changed func(namespace string)) (stop func() error, err error)
 }
@@ -91,7 +94,7 @@ func New(c Config, registerer prometheus.Registerer) (*Controller, error) {
 func (c *Controller) Run(ctx context.Context) error {
 	return reconciler.Run(ctx, reconciler.Config{
 		Name: name, Workers: workers, Resync: c.Resync, Trigger: c.Trigger, Failures: c.Failures, Logger: c.Logger,
-		Watch: c.watch, Reconcile: c.reconcile,
+		Watch: c.watch, Reconcile: reconciler.Once(c.reconcile),
 		Backlog: func() []cache.ObjectName { return c.Pods.Select(c.needsExplanation) },
 	})
 }
@@ -140,16 +143,16 @@ func (c *Controller) handle(object any, add func(cache.ObjectName)) {
 	}
 }
 
-// boundLocally returns the namespace of a Pod with a quota that an update has bound to a local node. The Pod may have
-// taken the last slot of a quota that other Pods wait for.
+// boundLocally returns the namespace of a Pod with shares that an update has bound to a local node. The Pod may have
+// taken the last slot that other Pods wait for.
 func (c *Controller) boundLocally(before, after any) (namespace string, ok bool) {
 	was, okBefore := before.(*corev1.Pod)
 	is, okAfter := after.(*corev1.Pod)
 	if !okBefore || !okAfter || was.Spec.NodeName == is.Spec.NodeName || c.Nodes.Has(is.Spec.NodeName) {
 		return "", false
 	}
-	_, hasQuota := is.Annotations[policy.LocalReplicasAnnotation]
-	return is.Namespace, hasQuota
+	has := policy.HasShares(is.Annotations) || policy.HasShares(c.Owners.CachedNamespace(is.Namespace))
+	return is.Namespace, has
 }
 
 func (c *Controller) handleDeletion(object any) {
@@ -198,8 +201,13 @@ func (c *Controller) waitingEvent(pod *corev1.Pod, result evaluation.Result) (po
 	if !podcache.IsWaiting(pod) {
 		return podevents.Event{}, false
 	}
+	if at := result.BurstsAt(pod); result.MayBurst() && !result.NeedsExtender() && c.Now().Before(at) &&
+		!policy.ToleratesProvider(&pod.Spec) && !c.Schedulers.Place(&pod.Spec) {
+		return podevents.Of(corev1.EventTypeNormal, policy.BurstAfter(at)), true
+	}
 	message, ok := explain.WhyWaiting(pod, result, &c.Schedulers, func() bool {
-		return c.Pods.LocalReplicas(policy.RevisionOf(pod), c.Nodes) >= result.Shares.LocalReplicas.Value
+		all, local := c.Pods.Replicas(policy.RevisionOf(pod), c.Nodes)
+		return local >= result.Shares.LocalCap(all)
 	})
 	if !ok {
 		return podevents.Event{}, false

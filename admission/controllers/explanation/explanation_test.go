@@ -45,6 +45,14 @@ func managed(r *evaluation.Result) { r.Managed = true }
 
 func limited(r *evaluation.Result) { r.Limited = true }
 
+func waits(r *evaluation.Result) { r.BurstAfter = 90 * time.Second }
+
+func floored(r *evaluation.Result) { r.Shares.LocalMin = policy.Amount{Set: true, Value: 1} }
+
+func created(ago time.Duration) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.CreationTimestamp = metav1.NewTime(now.Add(-ago)) }
+}
+
 func off(r *evaluation.Result) { r.Off = true }
 
 func withError(r *evaluation.Result) { r.Errors = []error{errors.New("LOCAL_REPLICAS: invalid value")} }
@@ -135,6 +143,29 @@ func TestReconcile(t *testing.T) {
 		owners podcachetest.Owners
 		want   []event
 	}{
+		"a Pod that waits for room": {
+			result: result(first, policy.ReasonSwitchOn, waits),
+			pod:    podcachetest.WaitingPod(created(89 * time.Second)),
+			want: []event{{"BurstAfter", corev1.EventTypeNormal, "until " +
+				now.Add(time.Second).UTC().Format(time.RFC3339)}},
+		},
+		"a Pod that has waited for room": {
+			result: result(first, policy.ReasonSwitchOn, waits),
+			pod:    podcachetest.WaitingPod(created(90 * time.Second)),
+		},
+		"a Pod that the extender makes wait for room": {
+			result: result(first, policy.ReasonSwitchOn, waits),
+			pod:    podcachetest.WaitingPod(created(0), marked),
+		},
+		"a Pod with a minimum of local replicas that has no extender": {
+			result: result(first, policy.ReasonSwitchOn, managed, floored), pod: podcachetest.WaitingPod(),
+			want: []event{{"NotCounted", corev1.EventTypeWarning, "the extender is not called for this Pod"}},
+		},
+		"one whose scheduler has none": {
+			result: result(first, policy.ReasonSwitchOn, managed, floored),
+			pod:    podcachetest.WaitingPod(func(pod *corev1.Pod) { pod.Spec.SchedulerName = "volcano" }),
+			want:   []event{{"OtherScheduler", corev1.EventTypeWarning, "nothing counts the Pod for"}},
+		},
 		"a waiting Pod that may not burst now": {
 			result: result(local, policy.ReasonSwitchOff), pod: podcachetest.WaitingPod(),
 			want: []event{

@@ -59,9 +59,14 @@ func TestPodsAreListedByTheirIndexes(t *testing.T) {
 	assert.Equal(t, names("cloud"), pods.Unranked(virtual))
 	assert.Empty(t, pods.Unranked("no-such-node"))
 	revision := policy.RevisionOf(podcachetest.RunningPod("local-1"))
-	assert.Equal(t, 2, pods.LocalReplicas(revision, nodes),
-		"replicas in the cloud do not count, those without shares do")
-	assert.Zero(t, pods.LocalReplicas(policy.Revision{Owner: "another"}, nodes))
+	all, local := pods.Replicas(revision, nodes)
+	assert.Equal(t, 6, all, "replicas that wait count, and those without shares")
+	assert.Equal(t, 2, local)
+	all, local = pods.Replicas(policy.Revision{Owner: "another"}, nodes)
+	assert.Zero(t, all+local)
+	assert.Equal(t, []cache.ObjectName{cache.NewObjectName("other", "waits-elsewhere")},
+		pods.InNamespace("other", podcache.IsWaiting))
+	assert.Empty(t, pods.InNamespace("other", podcache.IsUnranked))
 	assert.Equal(
 		t,
 		names("cloud", "cloud-with-quota"),

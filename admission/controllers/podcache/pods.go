@@ -20,8 +20,8 @@ import (
 const (
 	// byWaiting indexes waiting Pods by namespace.
 	byWaiting = "waiting"
-	// byRevision indexes the active Pods that have a node by policy.Revision. They count whether or not they have
-	// shares themselves: their namespace may, or they are older than the shares of their workload.
+	// byRevision indexes the active Pods by policy.Revision. They count whether or not they have shares themselves:
+	// their namespace may, or they are older than the shares of their workload.
 	byRevision = "revision"
 	// byUnranked indexes by node the Pods that need a deletion cost if the node is a virtual one.
 	byUnranked = "unranked"
@@ -84,6 +84,15 @@ func (p *Pods) Get(name cache.ObjectName) *corev1.Pod {
 // Waiting lists the Pods of a namespace for which IsWaiting holds.
 func (p *Pods) Waiting(namespace string) []cache.ObjectName { return p.indexed(byWaiting, namespace) }
 
+// InNamespace lists the Pods of a namespace for which a predicate holds.
+func (p *Pods) InNamespace(namespace string, holds func(*corev1.Pod) bool) []cache.ObjectName {
+	objects, err := p.informer.GetIndexer().ByIndex(cache.NamespaceIndex, namespace)
+	if err != nil { // The informer has this index.
+		return nil
+	}
+	return selected(objects, holds)
+}
+
 // Unranked lists the Pods on a node for which IsUnranked holds.
 func (p *Pods) Unranked(node string) []cache.ObjectName { return p.indexed(byUnranked, node) }
 
@@ -103,8 +112,12 @@ func (p *Pods) indexed(index, value string) []cache.ObjectName {
 
 // Select lists the Pods for which a predicate holds. It reads every Pod.
 func (p *Pods) Select(holds func(*corev1.Pod) bool) []cache.ObjectName {
+	return selected(p.informer.GetStore().List(), holds)
+}
+
+func selected(objects []any, holds func(*corev1.Pod) bool) []cache.ObjectName {
 	var names []cache.ObjectName
-	for _, object := range p.informer.GetStore().List() {
+	for _, object := range objects {
 		if pod, ok := object.(*corev1.Pod); ok && holds(pod) {
 			names = append(names, cache.MetaObjectToName(pod))
 		}
@@ -112,20 +125,20 @@ func (p *Pods) Select(holds func(*corev1.Pod) bool) []cache.ObjectName {
 	return names
 }
 
-// LocalReplicas counts the active Pods of a revision that are on local nodes, as far as the cache has seen.
-// Use it for messages only: the count that decides is in extender/ledger.
-func (p *Pods) LocalReplicas(of policy.Revision, nodes *VirtualNodes) int {
+// Replicas counts the active Pods of a revision, and those of them that are on local nodes, as far as the cache has
+// seen. Use it for messages only: the count that decides is in extender/ledger.
+func (p *Pods) Replicas(of policy.Revision, nodes *VirtualNodes) (all, local int) {
 	objects, err := p.informer.GetIndexer().ByIndex(byRevision, of.String())
 	if err != nil { // As in indexed.
-		return 0
+		return 0, 0
 	}
-	count := 0
 	for _, object := range objects {
-		if pod, ok := object.(*corev1.Pod); ok && !nodes.Has(pod.Spec.NodeName) {
-			count++
+		pod, ok := object.(*corev1.Pod)
+		if ok && pod.Spec.NodeName != "" && !nodes.Has(pod.Spec.NodeName) {
+			local++
 		}
 	}
-	return count
+	return len(objects), local
 }
 
 // InCloud lists the running Pods on virtual nodes of Spillway that are not being deleted, sorted by name.
@@ -180,7 +193,7 @@ func indexWaiting(object any) ([]string, error) {
 
 func indexRevision(object any) ([]string, error) {
 	pod, ok := object.(*corev1.Pod)
-	if !ok || pod.Spec.NodeName == "" || !policy.IsActive(pod) {
+	if !ok || !policy.IsActive(pod) {
 		return nil, nil
 	}
 	return []string{policy.RevisionOf(pod).String()}, nil

@@ -203,7 +203,7 @@ func TestRevisionIndex(t *testing.T) {
 			p.OwnerReferences[0].APIVersion, p.OwnerReferences[0].Kind = "kubeflow.org/v2beta1", "MPIJob"
 		}, []string{"shop/o1//pi-worker"}},
 		"a Pod without shares":        {func(p *corev1.Pod) { p.Annotations = nil }, []string{"shop/o1//"}},
-		"a Pod without a node":        {func(p *corev1.Pod) { p.Spec.NodeName = "" }, nil},
+		"a Pod without a node":        {func(p *corev1.Pod) { p.Spec.NodeName = "" }, []string{"shop/o1//"}},
 		"a Pod that is being deleted": {beingDeleted, nil},
 		"a Pod that has succeeded":    {inPhase(corev1.PodSucceeded), nil},
 		"a Pod with a malformed quota": {func(p *corev1.Pod) {

@@ -133,10 +133,15 @@ func Evaluates(result evaluation.Result) Evaluator {
 type Owners struct {
 	// Malformed: all Pods inherit a malformed label.
 	Malformed bool
+	// Annotations are those of all namespaces.
+	Annotations map[string]string
 }
 
 // InheritsMalformed returns Malformed.
 func (o Owners) InheritsMalformed(*corev1.Pod) bool { return o.Malformed }
+
+// CachedNamespace returns Annotations.
+func (o Owners) CachedNamespace(string) map[string]string { return o.Annotations }
 
 // OnChange never calls changed.
 func (o Owners) OnChange(func(string)) (stop func() error, err error) {

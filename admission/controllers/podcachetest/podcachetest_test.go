@@ -49,5 +49,7 @@ func TestFakesReturnWhatTheyAreGiven(t *testing.T) {
 	got, err := podcachetest.Evaluates(want).Evaluate(t.Context(), podcachetest.WaitingPod())
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
+	annotations := map[string]string{"a": "b"}
+	assert.Equal(t, annotations, podcachetest.Owners{Annotations: annotations}.CachedNamespace("shop"))
 	assert.True(t, podcachetest.Owners{Malformed: true}.InheritsMalformed(podcachetest.WaitingPod()))
 }

@@ -36,8 +36,9 @@ type Config struct {
 	Workers int
 	// Resync is how often the backlog is reconciled although nothing is known to have changed.
 	Resync time.Duration
-	// Reconcile brings one Pod to its desired state. It may be called for a Pod that is gone.
-	Reconcile func(context.Context, cache.ObjectName) error
+	// Reconcile brings one Pod to its desired state. It may be called for a Pod that is gone. It is called again after
+	// the time that it returns, if that is above zero.
+	Reconcile func(context.Context, cache.ObjectName) (again time.Duration, err error)
 	// Backlog lists the Pods that may need a change. Every Pod of it is reconciled at the start of Run, at every Resync
 	// and when Trigger fires.
 	Backlog func() []cache.ObjectName
@@ -77,15 +78,19 @@ func (t *Trigger) Fire() {
 	}
 }
 
+// Once returns the Reconcile of a controller that does not ask to be called again.
+func Once(
+	reconcile func(context.Context, cache.ObjectName) error,
+) func(context.Context, cache.ObjectName) (time.Duration, error) {
+	return func(ctx context.Context, pod cache.ObjectName) (time.Duration, error) { return 0, reconcile(ctx, pod) }
+}
+
 // Run runs the controller until ctx ends. It blocks until every worker has ended. It may be called again afterwards.
 func Run(ctx context.Context, c Config) error {
 	loop, err := worker.New(worker.Config[cache.ObjectName]{
 		Name: c.Name, Workers: c.Workers, Namespace: func(pod cache.ObjectName) string { return pod.Namespace },
 		MinRetryInterval: minRetryInterval, MaxRetryInterval: maxRetryInterval,
-		Reconcile: func(ctx context.Context, pod cache.ObjectName) (time.Duration, error) {
-			return 0, c.Reconcile(ctx, pod)
-		},
-		Failed: c.failed,
+		Reconcile: c.Reconcile, Failed: c.failed,
 	})
 	if err != nil {
 		return err
@@ -130,5 +135,6 @@ func (c Config) failed(pod cache.ObjectName, failures int, delay time.Duration, 
 	}
 	c.Failures.WithLabelValues(c.Name).Inc()
 	c.Logger.Warn("reconciling a Pod failed and is retried",
-		"controller", c.Name, logging.Pod(pod.Namespace, pod.Name, ""), "failures", failures, "retryAfter", delay, "err", err)
+		"controller", c.Name, logging.Pod(pod.Namespace, pod.Name, ""), "failures", failures, "retryAfter", delay,
+		"err", err)
 }

@@ -27,7 +27,7 @@ func config(t *testing.T, backlog ...cache.ObjectName) Config {
 		Name: "test", Workers: 2, Resync: time.Hour, Trigger: NewTrigger(), Failures: failures,
 		Logger:    slog.New(slog.DiscardHandler),
 		Backlog:   func() []cache.ObjectName { return backlog },
-		Reconcile: func(context.Context, cache.ObjectName) error { return nil },
+		Reconcile: Once(func(context.Context, cache.ObjectName) error { return nil }),
 		Watch: func(func(cache.ObjectName)) (func() error, error) {
 			return func() error { return nil }, nil
 		},
@@ -54,10 +54,10 @@ func TestAFailedReconciliationIsRetriedUntilItSucceeds(t *testing.T) {
 	results <- nil
 	reconciled := make(chan cache.ObjectName)
 	c := config(t, web)
-	c.Reconcile = func(_ context.Context, name cache.ObjectName) error {
+	c.Reconcile = Once(func(_ context.Context, name cache.ObjectName) error {
 		reconciled <- name
 		return <-results
-	}
+	})
 	stop := start(t, c)
 	for range 3 {
 		assert.Equal(t, "shop/web", (<-reconciled).String())
@@ -94,13 +94,13 @@ func TestTheBacklogIsReconciledAtEveryResync(t *testing.T) {
 	reconciled := make(chan cache.ObjectName)
 	c := config(t, web)
 	c.Resync = time.Millisecond
-	c.Reconcile = func(ctx context.Context, name cache.ObjectName) error {
+	c.Reconcile = Once(func(ctx context.Context, name cache.ObjectName) error {
 		select {
 		case reconciled <- name:
 		case <-ctx.Done():
 		}
 		return nil
-	}
+	})
 	stop := start(t, c)
 	for range 3 {
 		assert.Equal(t, web, <-reconciled)
@@ -113,7 +113,7 @@ func TestPodsOfEventsAreReconciledUntilTheEnd(t *testing.T) {
 	watching, stopped := make(chan struct{}), false
 	reconciled := make(chan cache.ObjectName)
 	c := config(t)
-	c.Reconcile = func(_ context.Context, name cache.ObjectName) error { reconciled <- name; return nil }
+	c.Reconcile = Once(func(_ context.Context, name cache.ObjectName) error { reconciled <- name; return nil })
 	c.Watch = func(f func(cache.ObjectName)) (func() error, error) {
 		add = f
 		close(watching)
@@ -140,4 +140,21 @@ func TestFailuresAreRegisteredOnce(t *testing.T) {
 	require.NoError(t, err)
 	_, err = NewFailures(registry)
 	assert.ErrorContains(t, err, "registering the metrics of the controllers")
+}
+
+func TestAPodIsReconciledAgainAfterTheTimeThatItAsksFor(t *testing.T) {
+	calls := make(chan time.Time, 2)
+	c := config(t, web)
+	c.Reconcile = func(context.Context, cache.ObjectName) (time.Duration, error) {
+		select {
+		case calls <- time.Now():
+		default:
+			return 0, nil
+		}
+		return 50 * time.Millisecond, nil
+	}
+	stop := start(t, c)
+	first, second := <-calls, <-calls
+	require.NoError(t, stop())
+	assert.GreaterOrEqual(t, second.Sub(first), 50*time.Millisecond)
 }

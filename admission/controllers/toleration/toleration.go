@@ -1,6 +1,7 @@
 // Package toleration adds the toleration of virtual nodes to Pods for which no local node fits, as soon as they may
 // burst, like the admission-controller of TKE Resilience. A toleration cannot be removed from a Pod, so a Pod that
-// fits on a local node never gets it.
+// fits on a local node never gets it. A Pod that waits for room (policy.BurstAfterAnnotation) gets it at its deadline,
+// unless the extender makes it wait.
 package toleration
 
 import (
@@ -64,7 +65,9 @@ type Config struct {
 	Trigger *reconciler.Trigger
 	// Failures counts failed reconciliations (reconciler.NewFailures).
 	Failures *prometheus.CounterVec
-	Logger   *slog.Logger
+	// Now is the clock.
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 // Controller adds tolerations.
@@ -125,19 +128,24 @@ func needsToleration(pod *corev1.Pod) bool {
 	return podcache.IsWaiting(pod) && !policy.ToleratesProvider(&pod.Spec)
 }
 
-func (c *Controller) reconcile(ctx context.Context, name cache.ObjectName) error {
+// reconcile returns how long the Pod still has to wait for room on local nodes.
+func (c *Controller) reconcile(ctx context.Context, name cache.ObjectName) (again time.Duration, err error) {
 	pod := c.Pods.Get(name)
 	if pod == nil || !needsToleration(pod) {
-		return nil
+		return 0, nil
 	}
 	result, err := c.Evaluator.Evaluate(ctx, pod)
 	if err != nil {
-		return fmt.Errorf("evaluating the Pod: %w", err)
+		return 0, fmt.Errorf("evaluating the Pod: %w", err)
 	}
-	if !result.MayBurst() || result.Limited && !c.Schedulers.Place(&pod.Spec) {
-		return nil // Controller explanation tells the user why. Without the extender, nothing would keep the limits.
+	placed := c.Schedulers.Place(&pod.Spec)
+	if !result.MayBurst() || result.NeedsExtender() && !placed {
+		return 0, nil // Controller explanation tells the user why. Without the extender, nothing would keep the limits.
 	}
-	return c.addToleration(ctx, pod, result)
+	if wait := result.BurstsAt(pod).Sub(c.Now()); wait > 0 && !placed { // The extender knows who need not wait.
+		return wait, nil
+	}
+	return 0, c.addToleration(ctx, pod, result)
 }
 
 func (c *Controller) addToleration(ctx context.Context, pod *corev1.Pod, result evaluation.Result) error {

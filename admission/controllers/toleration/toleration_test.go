@@ -27,6 +27,9 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
+// now is the time of the clock.
+var now = time.Date(2026, 12, 1, 8, 0, 0, 0, time.UTC)
+
 var (
 	mayBurst = evaluation.Result{Decision: policy.Decision{
 		Placement: policy.PlacementLocalFirst, Reason: policy.ReasonSwitchOn,
@@ -46,7 +49,7 @@ func controller(t *testing.T, evaluator Evaluator, pods ...*corev1.Pod) (*fake.C
 		Client: client, Pods: cached, Evaluator: evaluator, Owners: podcachetest.Owners{},
 		Schedulers: schedulers.Schedulers{Assigned: "bursting", EveryPod: true},
 		Events:     podevents.NewRecorder(client, time.Now), Resync: time.Hour, Trigger: reconciler.NewTrigger(),
-		Failures: failures, Logger: slog.New(slog.DiscardHandler),
+		Failures: failures, Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler),
 	}, registry)
 	require.NoError(t, err)
 	return client, c
@@ -75,6 +78,13 @@ func TestReconcile(t *testing.T) {
 	managed.Managed = true
 	limited := managed
 	limited.Limited = true
+	waits, floored, capped := mayBurst, managed, managed
+	waits.BurstAfter = 90 * time.Second
+	floored.Shares.LocalMin = policy.Amount{Set: true, Value: 1}
+	capped.Shares.CloudMax = policy.Amount{Set: true, Value: 50, Percent: true}
+	created := func(ago time.Duration) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) { pod.CreationTimestamp = metav1.NewTime(now.Add(-ago)) }
+	}
 	requested := func(pod *corev1.Pod) {
 		pod.Spec.Containers[0].Resources.Requests = corev1.ResourceList{
 			policy.PlacementResource: resource.MustParse("1"),
@@ -87,8 +97,27 @@ func TestReconcile(t *testing.T) {
 		result  evaluation.Result
 		pod     *corev1.Pod
 		added   bool
+		again   time.Duration
 		reasons []string
 	}{
+		"a Pod that waits for room gets the toleration later": {
+			result: waits, pod: podcachetest.WaitingPod(created(20 * time.Second)), again: 70 * time.Second,
+		},
+		"at its deadline it gets the toleration": {
+			result: waits, pod: podcachetest.WaitingPod(created(90 * time.Second)), added: true,
+			reasons: []string{"BurstAllowed"},
+		},
+		"a Pod that the extender makes wait gets it at once": {
+			result: waits, pod: podcachetest.WaitingPod(requested, created(0)), added: true,
+			reasons: []string{"BurstAllowed"},
+		},
+		"a Pod with a minimum of local replicas needs the extender": {
+			result: floored, pod: podcachetest.WaitingPod(),
+		},
+		"so does one with a maximum in the cloud": {result: capped, pod: podcachetest.WaitingPod()},
+		"with the extender it gets the toleration": {
+			result: capped, pod: podcachetest.WaitingPod(requested), added: true, reasons: []string{"BurstAllowed"},
+		},
 		"a waiting Pod that may burst gets the toleration": {
 			result: mayBurst, pod: podcachetest.WaitingPod(), added: true, reasons: []string{"BurstAllowed"},
 		},
@@ -133,7 +162,9 @@ func TestReconcile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, c := controller(t, podcachetest.Evaluates(test.result), test.pod)
-			require.NoError(t, c.reconcile(t.Context(), podcachetest.Web))
+			again, err := c.reconcile(t.Context(), podcachetest.Web)
+			require.NoError(t, err)
+			assert.Equal(t, test.again, again)
 			assert.Equal(t, test.added, policy.ToleratesProvider(&read(t, client).Spec))
 			assert.ElementsMatch(t, test.reasons, reasons(t, client))
 			want := 0.0
@@ -153,7 +184,8 @@ func TestAPodThatToleratesVirtualNodesIsNotEvaluated(t *testing.T) {
 		t.Error("the Pod is evaluated")
 		return evaluation.Result{}, nil
 	}), pod)
-	require.NoError(t, c.reconcile(t.Context(), podcachetest.Web))
+	_, err := c.reconcile(t.Context(), podcachetest.Web)
+	require.NoError(t, err)
 }
 
 func TestReconcileReturnsErrorsSoThatThePodIsRetried(t *testing.T) {
@@ -176,7 +208,7 @@ func TestReconcileReturnsErrorsSoThatThePodIsRetried(t *testing.T) {
 			client.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
 				return test.patch != nil, nil, test.patch
 			})
-			err := c.reconcile(t.Context(), podcachetest.Web)
+			_, err := c.reconcile(t.Context(), podcachetest.Web)
 			if test.want == "" {
 				assert.NoError(t, err)
 			} else {
@@ -192,7 +224,8 @@ func TestReconcileSucceedsIfTheEventCannotBeRecorded(t *testing.T) {
 	client.PrependReactor("create", "events", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("connection refused")
 	})
-	require.NoError(t, c.reconcile(t.Context(), podcachetest.Web))
+	_, err := c.reconcile(t.Context(), podcachetest.Web)
+	require.NoError(t, err)
 	assert.True(t, policy.ToleratesProvider(&read(t, client).Spec))
 }
 
