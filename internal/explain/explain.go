@@ -502,10 +502,13 @@ func (s *subject) waits(own policy.Message) (message policy.Message, rest string
 		}
 	}
 	message, ok := WhyWaiting(s.Pod, s.result, s.Schedulers, s.quotaIsUsedUp)
-	if !ok {
-		message = own
+	switch {
+	case ok:
+		return message, rest
+	case s.waitsForToleration():
+		return policy.BurstAfter(s.decision.BurstsAt(s.Pod)), rest
 	}
-	return message, rest
+	return own, rest
 }
 
 // summary says where the Pod is, and why.

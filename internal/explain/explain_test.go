@@ -396,6 +396,12 @@ func TestAnswers(t *testing.T) {
 			ofNamespace(policy.BurstAfterAnnotation, "90s").askedAfter(49 * time.Second),
 		"a Pod that has waited before it may burst": ask(t).refused(noLocalNode).
 			annotated(policy.BurstAfterAnnotation, "90s").askedAfter(2 * time.Minute),
+		"a Pod without the toleration that waits before it may burst": ask(t).refused(noLocalNode).
+			ofNamespace(policy.BurstAfterAnnotation, "90s").askedAfter(30 * time.Second).
+			change(func(q *question) { q.Pod.Spec.Tolerations = nil }),
+		"a Pod without the toleration that has waited": ask(t).refused(noLocalNode).
+			ofNamespace(policy.BurstAfterAnnotation, "90s").askedAfter(91 * time.Second).
+			change(func(q *question) { q.Pod.Spec.Tolerations = nil }),
 		"a Pod over its quota that need not wait": ask(t).
 			refused(quotaReached).annotated(policy.BurstAfterAnnotation, "90s").quota("1", "local-1"),
 		"a Pod beyond the maximum in the cloud": ask(t).

@@ -278,6 +278,13 @@ func (s *subject) wait() *Wait {
 	return wait
 }
 
+// waitsForToleration reports whether the Pod waits before it may burst and does not tolerate virtual nodes yet: the
+// extender is not called for it, and admission adds the toleration then.
+func (s *subject) waitsForToleration() bool {
+	return s.decision.MayBurst() && s.decision.BurstAfter > 0 && !policy.ToleratesProvider(&s.Pod.Spec) &&
+		(s.Now.IsZero() || s.Now.Before(s.decision.BurstsAt(s.Pod)))
+}
+
 // waitStep says how long the Pod waits for room on local nodes before it may burst. ok is false if it need not.
 func (s *subject) waitStep() (step Step, ok bool) {
 	if _, _, err := policy.ParseBurstAfter(s.values); err != nil {
