@@ -88,6 +88,20 @@ func TestShareStories(t *testing.T) {
 	playAll(t, stories.Shares())
 }
 
+func TestWayHomeStories(t *testing.T) {
+	t.Parallel()
+	playAll(t, stories.WayHome(), func(c *system.Config) { c.WayHome = stories.WayHomeSettings() })
+}
+
+func TestOutOfHoursStories(t *testing.T) {
+	t.Parallel()
+	playAll(t, []stories.Story{{
+		Name:  "drain-back",
+		Title: "Pods return at the hours of the schedule only, and kubectl spillway drain-back returns some now",
+		Play:  stories.PlayDrainBack,
+	}}, func(c *system.Config) { c.WayHome = stories.OutOfHoursSettings() })
+}
+
 func TestFurtherStories(t *testing.T) {
 	t.Parallel()
 	further := append(stories.Further(), stories.Story{

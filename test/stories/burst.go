@@ -87,10 +87,8 @@ func (w *World) watchLocal(ctx context.Context) (*localWatcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watching pods: %w", err)
 	}
-	l := &localWatcher{
-		watch: retry, local: map[types.UID]bool{}, bound: map[types.UID]bool{}, seen: make(chan struct{}),
-		active: map[types.UID]bool{}, ready: map[types.UID]bool{},
-	}
+	l := newLocalWatcher()
+	l.watch = retry
 	for i := range list.Items {
 		l.note(&list.Items[i], false)
 	}
@@ -103,6 +101,13 @@ func (w *World) watchLocal(ctx context.Context) (*localWatcher, error) {
 		}
 	}()
 	return l, nil
+}
+
+func newLocalWatcher() *localWatcher {
+	return &localWatcher{
+		local: map[types.UID]bool{}, bound: map[types.UID]bool{}, seen: make(chan struct{}),
+		active: map[types.UID]bool{}, ready: map[types.UID]bool{},
+	}
 }
 
 func (l *localWatcher) stop() { l.watch.Stop() }

@@ -45,7 +45,7 @@ func deleted(pod *corev1.Pod) *corev1.Pod {
 
 func TestStoriesHaveNamesTitlesAndPlays(t *testing.T) {
 	names, titles := map[string]bool{}, map[string]bool{}
-	for _, story := range slices.Concat(All(), Further(), Shares()) {
+	for _, story := range slices.Concat(All(), Further(), Shares(), WayHome()) {
 		assert.Regexp(t, `^[a-z]+(-[a-z]+)*$`, story.Name)
 		assert.NotEmpty(t, story.Title, story.Name)
 		assert.NotNil(t, story.Play, story.Name)
@@ -81,7 +81,7 @@ func TestPodsAreCounted(t *testing.T) {
 }
 
 func TestTheWatcherRemembersTheMaximumOfLocalPods(t *testing.T) {
-	watcher := &localWatcher{local: map[types.UID]bool{}, bound: map[types.UID]bool{}, seen: make(chan struct{})}
+	watcher := newLocalWatcher()
 	for _, step := range []struct {
 		pod     *corev1.Pod
 		deleted bool
@@ -245,4 +245,20 @@ func TestAddTKESchedulerCopiesTheProfile(t *testing.T) {
 func TestSharedNamesAreCounted(t *testing.T) {
 	assert.Equal(t, 2, shared([]string{"a", "b", "cc"}, []string{"cc", "a", "ab"}))
 	assert.Zero(t, shared([]string{"a"}, nil))
+}
+
+func TestTheWatcherCountsPodsThatAreReady(t *testing.T) {
+	watcher := newLocalWatcher()
+	watcher.note(onNode("a", "virtual-node-cci-0", corev1.PodRunning), false)
+	watcher.note(onNode("b", "virtual-node-cci-0", corev1.PodRunning), false)
+	watcher.fewestReadyPods = len(watcher.ready)
+	watcher.observe(onNode("c", "", corev1.PodPending), false)
+	assert.Equal(t, 2, watcher.fewestReady())
+	assert.Equal(t, 3, watcher.mostActive())
+	watcher.observe(onNode("c", "local-0", corev1.PodRunning), false)
+	watcher.observe(deleted(onNode("a", "virtual-node-cci-0", corev1.PodRunning)), false)
+	assert.Equal(t, 2, watcher.fewestReady(), "the successor came first")
+	watcher.observe(onNode("b", "virtual-node-cci-0", corev1.PodRunning), true)
+	assert.Equal(t, 1, watcher.fewestReady())
+	assert.Equal(t, 3, watcher.mostActive())
 }
