@@ -244,7 +244,7 @@ func newWebhook(
 ) (serve.Server, error) {
 	handler, err := webhook.New(webhook.Config{
 		Evaluator: evaluator, Schedulers: cfg.Schedulers(),
-		Validator:       validation.New(rules, caches.facts, caches.nodes, cfg.Schedulers()),
+		Validator:       validation.New(rules, caches.facts, caches.nodes, caches.owners, cfg.Schedulers()),
 		InCloud:         func() int { return len(caches.pods.InCloud(caches.nodes)) },
 		Guard:           types.NamespacedName{Namespace: cfg.LeaderElectionNamespace, Name: webhook.GuardName},
 		Ignored:         rules.IgnoredSelectors(),

@@ -27,6 +27,8 @@ type Subject struct {
 	// owners are the metadata of the object and of the templates between it and its Pods, the object first. A Pod has
 	// none.
 	owners []place
+	// replicas is how many Pods the object has, 0 if it does not say so.
+	replicas int
 	// pod is the metadata of the Pod or of the Pod template.
 	pod  place
 	spec corev1.PodSpec
@@ -55,17 +57,21 @@ func Decode(kind string, raw []byte) (*Subject, error) {
 			template = *o.Spec.Template
 		}
 		s.setTemplate(o.ObjectMeta, template)
+		s.replicas = countOf(o.Spec.Replicas)
 	case "ReplicaSet":
 		var o appsv1.ReplicaSet
 		err = rawjson.Unmarshal(raw, &o)
+		s.replicas = countOf(o.Spec.Replicas)
 		s.setTemplate(o.ObjectMeta, o.Spec.Template)
 	case "Deployment":
 		var o appsv1.Deployment
 		err = rawjson.Unmarshal(raw, &o)
+		s.replicas = countOf(o.Spec.Replicas)
 		s.setTemplate(o.ObjectMeta, o.Spec.Template)
 	case "StatefulSet":
 		var o appsv1.StatefulSet
 		err = rawjson.Unmarshal(raw, &o)
+		s.replicas = countOf(o.Spec.Replicas)
 		s.setTemplate(o.ObjectMeta, o.Spec.Template)
 		s.addClaims(o.Spec.VolumeClaimTemplates)
 	case "DaemonSet":
@@ -87,6 +93,14 @@ func Decode(kind string, raw []byte) (*Subject, error) {
 		return nil, fmt.Errorf("decoding a %s: %w", kind, err)
 	}
 	return s, nil
+}
+
+// countOf returns the number of replicas of a workload. Without a value it has one.
+func countOf(replicas *int32) int {
+	if replicas == nil {
+		return 1
+	}
+	return int(*replicas)
 }
 
 // setTemplate sets the places of an object with a Pod template.
@@ -152,7 +166,7 @@ func (s *Subject) unchanged(old *Subject) bool {
 			return false
 		}
 	}
-	return reflect.DeepEqual(s.spec, old.spec)
+	return s.replicas == old.replicas && reflect.DeepEqual(s.spec, old.spec)
 }
 
 // Name returns the name of the object, or the prefix of the name that the API server generates.

@@ -25,19 +25,32 @@ type Nodes interface {
 	Ours() []policy.VirtualNode
 }
 
+// Namespaces knows the annotations of namespaces (admission/owners).
+type Namespaces interface {
+	// CachedNamespace returns the annotations of a namespace whose keys are Spillway's, nil if they are not known. It
+	// must not block.
+	CachedNamespace(name string) map[string]string
+}
+
 // Validator validates by one policy. It holds no state, so goroutines may share it.
 type Validator struct {
 	policy     *policy.Policy
 	facts      Facts
 	nodes      Nodes
+	namespaces Namespaces
 	schedulers schedulers.Schedulers
 }
 
 // New returns a Validator. s are the schedulers that call the extender.
 //
 // It does not know what namespaces may: it does not warn about sizes, which a namespace may be allowed to choose.
-func New(p *policy.Policy, facts Facts, nodes Nodes, s schedulers.Schedulers) *Validator {
-	return &Validator{policy: p.Without(policy.ReasonOversizedFlavor), facts: facts, nodes: nodes, schedulers: s}
+func New(
+	p *policy.Policy, facts Facts, nodes Nodes, namespaces Namespaces, s schedulers.Schedulers,
+) *Validator {
+	return &Validator{
+		policy: p.Without(policy.ReasonOversizedFlavor), facts: facts, nodes: nodes, namespaces: namespaces,
+		schedulers: s,
+	}
 }
 
 // Review validates an object of a namespace. old is its previous version, nil at creation. The webhook rejects the
@@ -51,9 +64,13 @@ func (v *Validator) Review(namespace string, s, old *Subject) (errs field.ErrorL
 	if object.DeletionTimestamp != nil || (old != nil && s.unchanged(old)) {
 		return nil, nil
 	}
-	errs = v.errors(s)
+	inherited := v.namespaces.CachedNamespace(namespace)
+	check := func(s *Subject) field.ErrorList {
+		return append(v.errors(s), s.contradictions(namespace, inherited)...)
+	}
+	errs = check(s)
 	if old != nil {
-		errs, warnings = ratchet(errs, v.errors(old))
+		errs, warnings = ratchet(errs, check(old))
 	}
 	// The Pods of a DaemonSet never burst, so keys have no effect there.
 	if s.kind == "DaemonSet" || metav1.GetControllerOfNoCopy(&object) != nil {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -31,6 +32,11 @@ type nodes []policy.VirtualNode
 
 func (n nodes) Ours() []policy.VirtualNode { return n }
 
+// annotations are those of the namespace.
+type annotations map[string]string
+
+func (a annotations) CachedNamespace(string) map[string]string { return a }
+
 // input is the input of a review.
 type input struct {
 	// Policy changes the rules of the policy; empty for the default.
@@ -39,6 +45,8 @@ type input struct {
 	Claims claims `json:"claims,omitempty"`
 	// Nodes are the virtual nodes.
 	Nodes nodes `json:"nodes,omitempty"`
+	// Namespace are the annotations of the namespace.
+	Namespace annotations `json:"namespaceAnnotations,omitempty"`
 	// Schedulers are those that call the extender; empty for the default scheduler.
 	Schedulers schedulers.Schedulers `json:"schedulers,omitempty"`
 	// Old is the previous version of the object; empty at creation.
@@ -90,7 +98,7 @@ func review(t *testing.T, in input) output {
 	if in.Old != nil {
 		old = decode(t, in.Old)
 	}
-	v := validation.New(rules, in.Claims, in.Nodes, in.Schedulers)
+	v := validation.New(rules, in.Claims, in.Nodes, in.Namespace, in.Schedulers)
 	errs, warnings := v.Review("shop", decode(t, in.Object), old)
 	out := output{Warnings: warnings}
 	for _, err := range errs {
@@ -146,7 +154,7 @@ func TestEveryMalformedKeyIsAnErrorOnEveryKind(t *testing.T) {
 	} {
 		for place, read := range places {
 			for key, k := range malformed {
-				if k.annotations != nil && !read {
+				if k.annotations != nil && !read && !slices.Contains(policy.InheritedAnnotations(), key) {
 					continue
 				}
 				t.Run(kind+" "+place+" "+key, func(t *testing.T) {
@@ -230,7 +238,7 @@ func FuzzReview(f *testing.F) {
 	}
 	rules, err := policy.New(policy.DefaultConfig())
 	require.NoError(f, err)
-	v := validation.New(rules, claims{}, nodes{}, schedulers.Schedulers{})
+	v := validation.New(rules, claims{}, nodes{}, annotations{}, schedulers.Schedulers{})
 	f.Fuzz(func(t *testing.T, kind string, object, old []byte) {
 		is, err := validation.Decode(kind, object)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/spillway-k8s/spillway/internal/schedulers"
 	"github.com/spillway-k8s/spillway/policy"
 )
 
@@ -23,6 +24,7 @@ func (v *Validator) warnings(namespace string, s, old *Subject) []string {
 	}
 	mode := s.mode()
 	found = append(found, againstLabel(s, mode)...)
+	found = append(found, v.leftWaiting(namespace, s, mode)...)
 	found = append(found, onGroup(s, mode)...)
 	found = append(found, withoutController(s, mode)...)
 	if s.kind == "Pod" && mode == policy.ModeEnforce {
@@ -40,16 +42,18 @@ func (v *Validator) warnings(namespace string, s, old *Subject) []string {
 
 // request says how the subject requests that its Pods burst. It is empty if it does not.
 func (s *Subject) request(mode policy.Mode) string {
-	shares, quotaErr := policy.ParseShares(s.pod.meta.Annotations)
-	hasQuota := shares.LocalReplicas.Set
+	own, _ := s.settings(nil)
+	shares, sharesErr := policy.ParseShares(own)
 	local, switchErr := policy.ParseSwitch(s.pod.meta.Annotations)
 	switch {
 	case mode == policy.ModeOff:
 		return ""
 	case mode != policy.ModeNone:
 		return "the burst label is " + string(mode)
-	case hasQuota && quotaErr == nil:
+	case sharesErr == nil && shares.LocalReplicas.Set:
 		return "the Pods have " + policy.LocalReplicasAnnotation
+	case sharesErr == nil && !shares.IsZero():
+		return "the Pods have " + shares.String()
 	case local == policy.SwitchOn && switchErr == nil:
 		return policy.SwitchKey + " is true"
 	}
@@ -194,12 +198,19 @@ func onDaemonSet(s *Subject) []string {
 
 // onGroup finds a quota on Pods that the scheduler places as a group.
 func onGroup(s *Subject, mode policy.Mode) []string {
-	_, hasQuota := s.pod.meta.Annotations[policy.LocalReplicasAnnotation]
-	if !hasQuota || s.spec.SchedulingGroup == nil || mode == policy.ModeEnforce || mode == policy.ModeOff {
+	if s.spec.SchedulingGroup == nil || mode == policy.ModeEnforce || mode == policy.ModeOff {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s: the Pods stay on local nodes: %s",
-		s.pod.path.Child("annotations").Key(policy.LocalReplicasAnnotation), policy.GroupQuota)}
+	_, paths := s.settings(nil)
+	for _, key := range policy.ShareAnnotations() {
+		if paths[key] != nil {
+			return []string{fmt.Sprintf("%s: the Pods stay on local nodes: %s", paths[key], policy.GroupQuota)}
+		}
+	}
+	if at := paths[policy.BurstAfterAnnotation]; at != nil {
+		return []string{fmt.Sprintf("%s: has no effect on Pods of a scheduling group", at)}
+	}
+	return nil
 }
 
 // withoutController finds a quota of a Pod that belongs to no workload. With the quota 0, the Pod runs in the cloud
@@ -227,25 +238,18 @@ func againstLabel(s *Subject, mode policy.Mode) []string {
 		found = append(found, fmt.Sprintf("%s: has no effect together with the burst label %s, which overrides it",
 			annotations.Key(policy.SwitchKey), mode))
 	}
-	shares, _ := policy.ParseShares(s.pod.meta.Annotations)
-	quota := shares.LocalReplicas.Set
-	if quota && mode == policy.ModeEnforce {
-		found = append(found, fmt.Sprintf("%s: has no effect together with the burst label enforce: every replica "+
-			"runs in the cloud; use localPrefer to keep the quota on local nodes",
-			annotations.Key(policy.LocalReplicasAnnotation)))
-	}
-	if quota && mode == policy.ModeOff {
-		found = append(found, fmt.Sprintf("%s: has no effect together with the burst label off: every replica stays "+
-			"on local nodes", annotations.Key(policy.LocalReplicasAnnotation)))
-	}
-	return found
+	return append(found, withoutEffect(s, mode)...)
 }
 
 // otherScheduler finds Pods that ask to burst and name a scheduler that does not call the extender. The mutating
 // webhook warns about Pods themselves.
 func (v *Validator) otherScheduler(s *Subject, mode policy.Mode) []string {
-	_, quota := s.pod.meta.Annotations[policy.LocalReplicasAnnotation]
-	text := v.schedulers.Warn(s.spec.SchedulerName, mode, quota, false)
+	own, _ := s.settings(nil)
+	text := v.schedulers.Warn(s.spec.SchedulerName, mode, policy.HasShares(own), false)
+	if shares, err := policy.ParseShares(own); err == nil && mode != policy.ModeOff &&
+		(shares.LocalMin.Set || shares.CloudMax.Set) && !v.schedulers.Call(s.spec.SchedulerName) {
+		text = schedulers.CannotCount(s.spec.SchedulerName).String()
+	}
 	if s.kind == "Pod" || text == "" {
 		return nil
 	}

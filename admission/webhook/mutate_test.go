@@ -67,6 +67,8 @@ func (w world) Global() policy.Switch {
 	return value
 }
 
+func (w world) CachedNamespace(string) map[string]string { return w.NamespaceAnnotations }
+
 func (w world) Ours() []policy.VirtualNode { return w.Nodes }
 
 func (w world) Claims(*corev1.Pod) map[string]string { return w.ClaimKinds }
@@ -134,7 +136,7 @@ func handlerWith(t testing.TB, config Config) (http.Handler, *prometheus.Registr
 func validatorOf(t testing.TB) *validation.Validator {
 	p, err := policy.New(policy.DefaultConfig())
 	require.NoError(t, err)
-	return validation.New(p, world{}, world{}, schedulers.Schedulers{})
+	return validation.New(p, world{}, world{}, world{}, schedulers.Schedulers{})
 }
 
 // reviewOf returns the request body of a review of the creation of a Pod.

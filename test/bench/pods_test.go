@@ -38,6 +38,7 @@ func (quietCluster) FindClaims(context.Context, *corev1.Pod) (map[string]string,
 func (quietCluster) Workload(context.Context, *corev1.Pod) (evaluation.Workload, error) {
 	return evaluation.Workload{Annotations: map[string]string{}}, nil
 }
+func (quietCluster) CachedNamespace(string) map[string]string { return nil }
 func (quietCluster) Namespace(context.Context, string) (labels, annotations map[string]string, err error) {
 	return nil, nil, nil
 }
@@ -49,7 +50,7 @@ func patchOf(t *testing.T, pod *corev1.Pod) string {
 	require.NoError(t, err)
 	handler, err := webhook.New(webhook.Config{
 		Evaluator: evaluation.New(rules, quietCluster{}, quietCluster{}, quietCluster{}, time.Second),
-		Validator: validation.New(rules, quietCluster{}, quietCluster{}, schedulers.Schedulers{}),
+		Validator: validation.New(rules, quietCluster{}, quietCluster{}, quietCluster{}, schedulers.Schedulers{}),
 		InCloud:   func() int { return 0 },
 		Guard:     types.NamespacedName{Namespace: namespace, Name: webhook.GuardName},
 	}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
