@@ -167,8 +167,9 @@ func slim(object any) (any, error) {
 	return pod, nil
 }
 
-// kept are the annotations of Pods with a node that the controllers read.
-var kept = append(policy.InheritedAnnotations(), policy.InheritedAnnotation, policy.DeletionCostAnnotation)
+// kept are the annotations of Pods with a node that the controllers read, and that policy.RevisionOf reads.
+var kept = append(policy.InheritedAnnotations(),
+	policy.InheritedAnnotation, policy.DeletionCostAnnotation, policy.MovingHomeAnnotation)
 
 // only returns the entries of a map that have one of the keys, nil if there are none.
 func only(all map[string]string, keys ...string) map[string]string {
