@@ -3,7 +3,7 @@
 // and the requests of a client that fail. `make bench` runs it.
 //
 // The control plane is real: KWOK simulates the local nodes, ccisim the cloud. Several workloads follow a load curve,
-// and one node is drained at night. The load is the same in both runs, because it depends on the seed alone.
+// and one node is drained at noon. The load is the same in both runs, because it depends on the seed alone.
 //
 // Only the load is accelerated. Pods start, end and move in the time that they take, so a move takes a larger part of
 // this day than of a real one, and the durations of the way home are shorter than those of an installation.
@@ -24,8 +24,9 @@ import (
 // movingHome is the annotation of a Pod whose move has begun.
 const movingHome = policy.Prefix + "moving-home"
 
-// The durations of the way home.
+// The settings of the way home. Every workload may have a move at once.
 const (
+	maxMoves  = 4
 	minAge    = 3 * time.Second
 	stableFor = 2 * time.Second
 	pause     = 2 * time.Second
@@ -96,6 +97,10 @@ func play(ctx context.Context, c Config, wayHome bool) (f Figures, err error) {
 			system.CCISim: {"--start-delay=100ms"},
 			"vnode":       {"--cci-qps=100", "--cci-burst=200"},
 		},
+		WayHome: map[string]any{
+			"minAge": minAge.String(), "stableFor": stableFor.String(), "pause": pause.String(),
+			"maxPause": maxPause.String(), "maxMoves": maxMoves,
+		},
 	})
 	if err != nil {
 		return f, err
@@ -108,5 +113,9 @@ func play(ctx context.Context, c Config, wayHome bool) (f Figures, err error) {
 	if err != nil {
 		return f, err
 	}
-	return p.play(ctx)
+	f, err = p.play(ctx)
+	for _, broken := range f.Broken {
+		fmt.Fprintln(c.Progress, broken)
+	}
+	return f, err
 }

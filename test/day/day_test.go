@@ -58,7 +58,7 @@ func newStory(t *testing.T, replicas int) *story {
 	require.NoError(t, err)
 	s := &story{t: t, meter: newMeter(rules, 10*time.Second), now: time.Unix(0, 0), pods: map[string]*corev1.Pod{}}
 	s.scaled("web", replicas)
-	s.budget(&policyv1.PodDisruptionBudget{
+	s.budget(s.now.Add(-lag), &policyv1.PodDisruptionBudget{
 		ObjectMeta: metav1.ObjectMeta{Name: "web"},
 		Status:     policyv1.PodDisruptionBudgetStatus{DesiredHealthy: int32(replicas - maxUnavailable)},
 	})

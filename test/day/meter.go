@@ -1,6 +1,7 @@
 package day
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +31,8 @@ type Figures struct {
 	// AfterEviction is the lowest difference between the Ready Pods of a workload and those that its
 	// PodDisruptionBudget demands, at the instants when an eviction was seen.
 	AfterEviction int
+	// Broken are the evictions that left fewer.
+	Broken []string
 	// Settled is the lowest such difference at any instant between the one when all replicas of a workload were Ready
 	// and the next time that it was scaled out.
 	Settled int
@@ -71,9 +74,10 @@ type workloadState struct {
 	// replicas is what the curve has set last.
 	replicas int
 	settled  bool
-	// needed is what the controller of PodDisruptionBudgets says.
-	needed    int
-	lastMoved time.Time
+	// needed is what the controller of PodDisruptionBudgets says, and before what it said until neededSince.
+	needed, before int
+	neededSince    time.Time
+	lastMoved      time.Time
 }
 
 func newMeter(rules *policy.Policy, pause time.Duration) *meter {
@@ -106,10 +110,24 @@ func (m *meter) workload(name string) *workloadState {
 }
 
 // budget is called when a PodDisruptionBudget has changed. It has the name of its workload.
-func (m *meter) budget(pdb *policyv1.PodDisruptionBudget) {
+func (m *meter) budget(now time.Time, pdb *policyv1.PodDisruptionBudget) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.workload(pdb.Name).needed = int(pdb.Status.DesiredHealthy)
+	w := m.workload(pdb.Name)
+	if needed := int(pdb.Status.DesiredHealthy); needed != w.needed {
+		w.before, w.needed, w.neededSince = w.needed, needed, now
+	}
+}
+
+// demand returns how many Ready Pods the PodDisruptionBudget demands. It follows a scale in only after the Pods have
+// gone. For a while after a scale out the former number counts too: Pods and PodDisruptionBudgets come by different
+// watches, so an eviction may be seen after a change of its PodDisruptionBudget that came later.
+func (w *workloadState) demand(now time.Time) int {
+	needed := min(w.needed, w.replicas-maxUnavailable)
+	if now.Sub(w.neededSince) < lag {
+		needed = min(needed, w.before)
+	}
+	return needed
 }
 
 // pod is called with each state of a Pod. gone is true for the last one.
@@ -139,7 +157,7 @@ func (m *meter) pod(now time.Time, pod *corev1.Pod, gone bool) {
 		p.notReadySince = now
 	}
 	m.move(now, p, pod)
-	m.availability(p, pod)
+	m.availability(now, p, pod)
 }
 
 // bill counts a Pod from its binding to a virtual node until it is gone or has ended.
@@ -179,7 +197,7 @@ func (m *meter) move(now time.Time, p *podState, pod *corev1.Pod) {
 }
 
 // availability compares the Ready Pods of the workload with what its PodDisruptionBudget demands.
-func (m *meter) availability(p *podState, pod *corev1.Pod) {
+func (m *meter) availability(now time.Time, p *podState, pod *corev1.Pod) {
 	w := m.workload(p.workload)
 	ready := 0
 	for _, other := range m.pods {
@@ -188,12 +206,15 @@ func (m *meter) availability(p *podState, pod *corev1.Pod) {
 		}
 	}
 	w.settled = w.settled || ready >= w.replicas
-	// The budget follows a scale in only after the Pods have gone.
-	margin := ready - min(w.needed, w.replicas-maxUnavailable)
+	margin := ready - w.demand(now)
 	if !p.evicted && !p.endingSince.IsZero() && isEvicted(pod) {
 		p.evicted = true
 		m.figures.Evictions++
 		m.figures.AfterEviction = min(m.figures.AfterEviction, margin)
+		if margin < 0 {
+			m.figures.Broken = append(m.figures.Broken, fmt.Sprintf("%s: Pod %s was evicted when %d were Ready of %d, and "+
+				"%d were demanded", p.workload, pod.Name, ready, w.replicas, w.demand(now)))
+		}
 	}
 	if w.settled {
 		m.figures.Settled = min(m.figures.Settled, margin)

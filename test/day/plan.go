@@ -36,14 +36,14 @@ type workload struct {
 	peak, hours float64
 }
 
-// workloads are the workloads of the day. Their peaks are at different hours, so that one leaves the room that another
-// then needs.
+// workloads are the workloads of the day. Their peaks are at different hours: one that is over leaves room for Pods of
+// another that have burst meanwhile.
 func workloads() []workload {
 	return []workload{
-		{name: "shop", kind: surging, milliCPU: 500, least: 4, most: 18, peak: 13, hours: 3},
+		{name: "shop", kind: surging, milliCPU: 500, least: 4, most: 14, peak: 14, hours: 5},
 		{name: "reports", kind: steady, milliCPU: 1000, least: 2, most: 8, peak: 9, hours: 1.5},
 		{
-			name: "api", kind: surging, milliCPU: 500, least: 4, most: 16, peak: 18, hours: 2.5,
+			name: "api", kind: surging, milliCPU: 500, least: 4, most: 12, peak: 18, hours: 2.5,
 			annotations: map[string]string{policy.LocalReplicasAnnotation: "30%", policy.LocalMinAnnotation: "2"},
 		},
 		{name: "cart", kind: stateful, milliCPU: 500, least: 3, most: 8, peak: 20, hours: 3},
@@ -53,8 +53,8 @@ func workloads() []workload {
 // hoursOfDay is the length of the curve.
 const hoursOfDay = 24
 
-// stepsPerHour is how often replicas change: every quarter of an hour, as slowly as autoscalers scale in.
-const stepsPerHour = 4
+// stepsPerHour is how often replicas change at most.
+const stepsPerHour = 2
 
 // scale is a change of the replicas of a workload.
 type scale struct {
@@ -87,12 +87,12 @@ func (w workload) replicas(hour float64, deviation int) int {
 	distance := math.Abs(hour - w.peak)
 	distance = min(distance, hoursOfDay-distance) / w.hours
 	load := math.Exp(-distance * distance)
-	replicas := float64(w.least) + float64(w.most-w.least)*load + 2*load*float64(deviation)
+	replicas := float64(w.least) + float64(w.most-w.least)*load + load*float64(deviation)
 	return max(w.least, min(w.most, int(math.Round(replicas))))
 }
 
-// The maintenance of the night: one local node is drained, and takes Pods again an hour later.
+// The maintenance: one local node is drained at noon, and takes Pods again an hour later.
 const (
-	drainAt    = 3 * time.Hour
-	uncordonAt = 4 * time.Hour
+	drainAt    = 12 * time.Hour
+	uncordonAt = 13 * time.Hour
 )

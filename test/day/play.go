@@ -116,7 +116,7 @@ func (p *player) observe(ctx context.Context) error {
 	}
 	budget := func(obj any) {
 		if pdb, ok := obj.(*policyv1.PodDisruptionBudget); ok {
-			p.meter.budget(pdb)
+			p.meter.budget(time.Now(), pdb)
 		}
 	}
 	_, errPods := factory.Core().V1().Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -197,7 +197,7 @@ func (p *player) follow(ctx context.Context, start time.Time, changes []scale) e
 	return nil
 }
 
-// maintain drains a local node at night, and lets it take Pods again.
+// maintain drains a local node, and lets it take Pods again.
 func (p *player) maintain(ctx context.Context, start time.Time) error {
 	if !sleepUntil(ctx, p.real(start, drainAt)) {
 		return nil

@@ -16,8 +16,8 @@ func (r Result) CoreHours(f Figures) float64 { return f.CloudSeconds / r.Length.
 func (r Result) Table() string {
 	var b strings.Builder
 	b.WriteString(page.Fill(fmt.Sprintf("24 hours in %s, seed %d; %d local nodes of %s CPUs and one virtual node. Of "+
-		"the way home: minAge %s, stableFor %s, pause %s, maxPause %s.",
-		r.Length, r.Seed, localNodes, localCPU, minAge, stableFor, pause, maxPause)))
+		"the way home: maxMoves %d, minAge %s, stableFor %s, pause %s, maxPause %s.",
+		r.Length, r.Seed, localNodes, localCPU, maxMoves, minAge, stableFor, pause, maxPause)))
 	b.WriteString("\n| Workload | Kind | Replicas | Peak at | CPUs of a Pod | Annotations |\n" +
 		"|---|---|---|--:|--:|---|\n")
 	for _, w := range workloads() {
