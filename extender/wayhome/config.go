@@ -34,7 +34,8 @@ type Config struct {
 	// Default: 1m.
 	Pause metav1.Duration `json:"pause"`
 	// MaxPause is the longest pause of a workload. After a move that fails, or whose workload bursts again within ten
-	// minutes, the pause is 10m, and it doubles with each. It must be at least 10m. Default: 6h.
+	// minutes, the pause is 10m, and it doubles with each. A MaxPause below 10m bounds all three. It must be at least
+	// pause. Default: 6h.
 	MaxPause metav1.Duration `json:"maxPause"`
 	// Schedule says when moves may begin, in the syntax of a CronJob, such as "0 2 * * *". Default: empty, always.
 	Schedule string `json:"schedule"`
@@ -46,6 +47,9 @@ type Config struct {
 
 // firstBackoff is the pause after the first move that fails, and how soon a workload must not burst after a move.
 const firstBackoff = 10 * time.Minute
+
+// firstBackoff returns firstBackoff within MaxPause.
+func (c Config) firstBackoff() time.Duration { return min(firstBackoff, c.MaxPause.Duration) }
 
 // DefaultConfig returns the default configuration.
 func DefaultConfig() Config {
@@ -71,8 +75,9 @@ func (c Config) Validate(path *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child(d.field), d.value.Duration.String(), "must not be negative"))
 		}
 	}
-	if c.MaxPause.Duration < firstBackoff {
-		errs = append(errs, field.Invalid(path.Child("maxPause"), c.MaxPause.Duration.String(), "must be at least 10m"))
+	if c.MaxPause.Duration < c.Pause.Duration {
+		errs = append(errs, field.Invalid(path.Child("maxPause"), c.MaxPause.Duration.String(),
+			"must be at least pause"))
 	}
 	if _, err := time.LoadLocation(c.TimeZone); err != nil {
 		errs = append(errs, field.Invalid(path.Child("timeZone"), c.TimeZone, "must be the name of a time zone"))

@@ -73,7 +73,7 @@ func (h *history) pause(p *past, now time.Time) {
 // fail is the pause after a move that failed, or after which the workload has burst again. It doubles each time.
 func (h *history) fail(p *past, now time.Time) {
 	if p.backoff == 0 || now.Sub(p.until) > 2*p.backoff { // It has gone well for longer than the last pause.
-		p.backoff = firstBackoff
+		p.backoff = h.config.firstBackoff()
 	}
 	p.until, p.failed = now.Add(p.backoff), true
 	p.backoff = min(2*p.backoff, h.config.MaxPause.Duration)
@@ -82,7 +82,7 @@ func (h *history) fail(p *past, now time.Time) {
 
 // burst notes that a Pod was created in the cloud at a moment.
 func (h *history) burst(p *past, created, now time.Time) {
-	if !p.moved.IsZero() && created.After(p.moved) && created.Sub(p.moved) < firstBackoff {
+	if !p.moved.IsZero() && created.After(p.moved) && created.Sub(p.moved) < h.config.firstBackoff() {
 		h.fail(p, now)
 	}
 }

@@ -212,8 +212,8 @@ func (m *meter) availability(now time.Time, p *podState, pod *corev1.Pod) {
 		m.figures.Evictions++
 		m.figures.AfterEviction = min(m.figures.AfterEviction, margin)
 		if margin < 0 {
-			m.figures.Broken = append(m.figures.Broken, fmt.Sprintf("%s: Pod %s was evicted when %d were Ready of %d, and "+
-				"%d were demanded", p.workload, pod.Name, ready, w.replicas, w.demand(now)))
+			m.figures.Broken = append(m.figures.Broken, fmt.Sprintf("%s: Pod %s was evicted, %d of %d are Ready, and "+
+				"%d are demanded", p.workload, pod.Name, ready, w.replicas, w.demand(now)))
 		}
 	}
 	if w.settled {

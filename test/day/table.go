@@ -15,8 +15,8 @@ func (r Result) CoreHours(f Figures) float64 { return f.CloudSeconds / r.Length.
 // Table returns the figures in Markdown.
 func (r Result) Table() string {
 	var b strings.Builder
-	b.WriteString(page.Fill(fmt.Sprintf("24 hours in %s, seed %d; %d local nodes of %s CPUs and one virtual node. Of "+
-		"the way home: maxMoves %d, minAge %s, stableFor %s, pause %s, maxPause %s.",
+	b.WriteString(page.Fill(fmt.Sprintf("24 hours in %s, `--seed=%d`; %d local nodes of %s CPUs and one virtual node. "+
+		"Of the way home: maxMoves %d, minAge %s, stableFor %s, pause %s, maxPause %s.",
 		r.Length, r.Seed, localNodes, localCPU, maxMoves, minAge, stableFor, pause, maxPause)))
 	b.WriteString("\n| Workload | Kind | Replicas | Peak at | CPUs of a Pod | Annotations |\n" +
 		"|---|---|---|--:|--:|---|\n")
