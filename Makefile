@@ -102,7 +102,7 @@ test: build test-unit test-policies ## Run all tests, from unit to end-to-end
 	go test -race -p 3 -parallel 4 $$(test/packages.sh controlplane)
 	go test -race -count=1 -p 2 -parallel 3 -timeout 30m ./test/system/... ./test/e2e/... ./test/commands \
 		./test/tenants ./test/endure/...
-	go test -race -count=1 -timeout 30m ./test/prove
+	go test -race -count=1 -timeout 45m ./test/prove
 	@$(MAKE) -s test-monitoring
 
 # Prometheus is a Debian package. Without it, all other tests run.
