@@ -53,6 +53,7 @@ policy:
   protectedNamespaces: [infra]
   volumeKinds: [nfs]
   allowOversize: true
+  burstAfter: 30s
   localFalseForbids: true
   disabledRules: [GRPCProbe]
   ignoredNodeSelectors: [disktype=ssd]
