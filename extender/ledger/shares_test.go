@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -212,29 +213,31 @@ func TestTheCloudShare(t *testing.T) {
 func TestRunDeadlinesRequeuesAtEachDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
+		requeued := make(chan string, 9)
+		l := ledger.New(c.virtual, c, func(pod ledger.PodRef) { requeued <- pod.Name })
+		store := l.Store(slog.New(slog.DiscardHandler))
+		for _, name := range []string{"late", "early"} {
+			require.NoError(t, store.Update(c.pod(name)))
+		}
 		begun := time.Now()
-		c.pod("late")
-		c.pod("early")
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			c.RunDeadlines(ctx, time.Now)
+			l.RunDeadlines(ctx, time.Now)
 		}()
-		c.ParkUntil("uid-late", begun.Add(time.Minute))
+		l.ParkUntil("uid-late", begun.Add(time.Hour))
 		synctest.Wait()
-		c.ParkUntil("uid-early", begun.Add(time.Second))
-		time.Sleep(time.Second)
-		synctest.Wait()
-		assert.Equal(t, []string{"early"}, c.requeued)
-		time.Sleep(time.Minute - time.Second)
-		synctest.Wait()
-		assert.Equal(t, []string{"early", "late"}, c.requeued)
-		c.ParkUntil("uid-early", begun)
-		synctest.Wait()
-		assert.Equal(t, []string{"early", "late", "early"}, c.requeued, "a deadline that has come already")
+		l.ParkUntil("uid-early", begun.Add(time.Second))
+		assert.Equal(t, "early", <-requeued)
+		assert.Equal(t, time.Second, time.Since(begun))
+		assert.Equal(t, "late", <-requeued)
+		assert.Equal(t, time.Hour, time.Since(begun))
+		l.ParkUntil("uid-early", begun)
+		assert.Equal(t, "early", <-requeued, "a deadline that has come already")
 		stop()
 		<-ended
+		assert.Empty(t, requeued)
 	})
 }
 

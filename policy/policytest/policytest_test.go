@@ -43,8 +43,7 @@ func TestACaseHasThePodThatTheWorkloadCreates(t *testing.T) {
 
 	decision := c.Decide(t)
 	assert.Equal(t, policy.PlacementLocalFirst, decision.Placement, "the rule is disabled")
-	require.NotNil(t, decision.Quota)
-	assert.Equal(t, 1, *decision.Quota)
+	assert.Equal(t, policy.Shares{LocalReplicas: policy.Amount{Set: true, Value: 1}}, decision.Shares)
 }
 
 func TestSizesAreReadFromTheTableOfTheManual(t *testing.T) {
