@@ -6,8 +6,8 @@ import (
 )
 
 // Inherit returns the values of the InheritedAnnotations that count for a Pod, nil if there are none. Of each, the
-// nearest counts: that of the Pod, else that of its workload, else that of its namespace. workload is nil if the workload
-// is not known: then the copies that admission has written to the Pod count (InheritedAnnotation).
+// nearest counts: that of the Pod, else that of its workload, else that of its namespace. workload is nil if the
+// workload is not known: then the copies that admission has written to the Pod count (InheritedAnnotation).
 func Inherit(pod, workload, namespace map[string]string) map[string]string {
 	var values map[string]string
 	copied := pod[InheritedAnnotation]

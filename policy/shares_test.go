@@ -56,10 +56,12 @@ func TestSharesThatContradictEachOtherAreErrorsWithBothValues(t *testing.T) {
 		{share: "1", cloud: "20%"},
 		{share: "30%", cloud: "70%"},
 		{most: "0", cloud: "1"},
-		{share: "1", least: "2", want: `spillway.io/local-min: invalid value "2": must be at most LOCAL_REPLICAS, which is "1"`},
+		{share: "1", least: "2",
+			want: `spillway.io/local-min: invalid value "2": must be at most LOCAL_REPLICAS, which is "1"`},
 		{least: "40%", most: "30%",
 			want: `spillway.io/local-min: invalid value "40%": must be at most spillway.io/local-max, which is "30%"`},
-		{share: "5", most: "3", want: `LOCAL_REPLICAS: invalid value "5": must be at most spillway.io/local-max, which is "3"`},
+		{share: "5", most: "3",
+			want: `LOCAL_REPLICAS: invalid value "5": must be at most spillway.io/local-max, which is "3"`},
 		{share: "30%", cloud: "50%", want: `spillway.io/cloud-max: invalid value "50%": must be at least "70%", ` +
 			`because LOCAL_REPLICAS is "30%": other replicas would run nowhere`},
 		{most: "30%", cloud: "69%", want: `spillway.io/cloud-max: invalid value "69%": must be at least "70%", ` +

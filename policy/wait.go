@@ -24,8 +24,8 @@ func ParseBurstAfter(annotations map[string]string) (wait time.Duration, ok bool
 	return wait, true, nil
 }
 
-// ParseWayHome reads WayHomeAnnotation: whether cloud Pods return when there is room on local nodes. ok is false without
-// the annotation.
+// ParseWayHome reads WayHomeAnnotation: whether cloud Pods return when there is room on local nodes. ok is false
+// without the annotation.
 func ParseWayHome(annotations map[string]string) (returns, ok bool, err error) {
 	switch value, ok := annotations[WayHomeAnnotation]; {
 	case !ok:

@@ -78,12 +78,6 @@ func (w *world) ask() (name, why string) {
 
 func (w *world) main() *corev1.Container { return &w.pod.Spec.Containers[0] }
 
-func (w *world) each(change func(*corev1.Node)) {
-	for _, n := range w.nodes {
-		change(n)
-	}
-}
-
 func selects(key, value string) *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchLabels: map[string]string{key: value}}
 }
