@@ -134,7 +134,7 @@ func TestWarningsAsKubectlPrintsThem(t *testing.T) {
 			manifest("apps/v1", "Deployment", "enforce", selectorAnd("template: {metadata: {labels: {app: x}}, "+
 				"spec: {containers: [{name: c, image: web}], volumes: [{name: logs, hostPath: {path: /var/log}}]}}")),
 			"Warning: spec.template.spec: the burst label is enforce, but the cloud cannot run this Pod, so it stays " +
-				"nodes: HostPath: volume logs is a hostPath: set its replacement in the cloud with annotation " +
+				"on local nodes: HostPath: volume logs is a hostPath: set its replacement in the cloud with annotation " +
 				"coordinator.cci.io/hostpath-replacement\ndeployment.apps/x created\n",
 		},
 		"a label that is set as an annotation": {
@@ -159,17 +159,15 @@ func TestWarningsAsKubectlPrintsThem(t *testing.T) {
 				strings.Replace(manifest("apps/v1", "Deployment", "", selectorAnd(template(`LOCAL_REPLICA: "1"`))),
 					"{name: x", "{name: typo", 1),
 			"Warning: metadata.labels[virtual-kubelet.io/burst-to-cc]: has no effect, because Spillway has no such " +
-				"key: " +
-				"the most similar one is virtual-kubelet.io/burst-to-cci\npod/typo created\n" +
+				"key: the most similar one is virtual-kubelet.io/burst-to-cci\npod/typo created\n" +
 				"Warning: spec.template.metadata.annotations[LOCAL_REPLICA]: has no effect, because Spillway has no " +
-				"key: the most similar one is LOCAL_REPLICAS\ndeployment.apps/typo created\n",
+				"such key: the most similar one is LOCAL_REPLICAS\ndeployment.apps/typo created\n",
 		},
 		"a mistyped key of a Namespace": {
 			"apiVersion: v1\nkind: Namespace\n" +
 				"metadata: {name: mistyped, annotations: {spillway.io/cloud-limit: pods=1}}",
 			"Warning: metadata.annotations[spillway.io/cloud-limit]: has no effect, because Spillway has no such " +
-				"key: " +
-				"the most similar one is spillway.io/cloud-limits\nnamespace/mistyped created\n",
+				"key: the most similar one is spillway.io/cloud-limits\nnamespace/mistyped created\n",
 		},
 		"a key of Spillway's own programs on a Pod": {
 			"apiVersion: v1\nkind: Pod\nmetadata: {name: z, annotations: {spillway.io/wake: \"1\"}}\n" +
