@@ -149,44 +149,61 @@ type replacement struct {
 	start  time.Time
 }
 
-// followReplacements ends the moves whose successor is Ready, and those that take too long.
+// followReplacements ends the moves whose successor is Ready, and those that take too long. A workload that has no Pods
+// any more, or wants fewer, gets no successor: it must not hold up the others.
 func (c *Controller) followReplacements(caches *caches) {
 	for uid, r := range c.replacing {
 		now := c.Now()
-		done, home := c.replaced(caches, uid, r)
-		switch late := now.Sub(r.start) > readyTime; {
-		case done && home:
+		name := types.NamespacedName{Namespace: r.pod.Namespace, Name: r.pod.Name}
+		if caches.pod(name) == nil && len(caches.ofController(name.Namespace, uid)) == 0 {
+			c.metrics.moves.WithLabelValues(string(outcomeFailed)).Inc()
+			delete(c.replacing, uid)
+			continue
+		}
+		why, over := c.replaced(caches, uid, r, now)
+		switch {
+		case !over:
+			continue
+		case why == becauseHome:
 			c.metrics.moves.WithLabelValues(string(outcomeMoved)).Inc()
 			c.history.pause(c.history.get(uid, now), now)
-			c.tell(r.pod, &r.workload, corev1.EventTypeNormal, policy.ReasonMovedHome,
-				"the Pod has left the cloud: "+becauseHome)
-		case done || late:
-			why := becauseSlow
-			if done {
-				why = becauseCloud
-			}
+			c.tell(r.pod, &r.workload, corev1.EventTypeNormal, policy.ReasonMovedHome, "the Pod has left the cloud: "+why)
+		default:
 			c.metrics.moves.WithLabelValues(string(outcomeFailed)).Inc()
 			c.history.fail(c.history.get(uid, now), now)
 			c.tell(r.pod, &r.workload, corev1.EventTypeWarning, policy.ReasonStaysInCloud,
 				"the Pod was evicted to return from the cloud, and "+why+"; the next Pod is tried after a pause")
-		default:
-			continue
 		}
 		delete(c.replacing, uid)
 	}
 }
 
-// replaced reports whether a Pod that was evicted has a successor that is Ready, or in the cloud, and whether it is on
-// a local node.
-func (c *Controller) replaced(caches *caches, controller types.UID, r replacement) (done, home bool) {
+// replaced reports whether the move of a Pod that was evicted is over, and why.
+func (c *Controller) replaced(
+	caches *caches, controller types.UID, r replacement, now time.Time,
+) (why string, over bool) {
+	elapsed, successors := now.Sub(r.start), 0
 	for _, pod := range caches.ofController(r.pod.Namespace, controller) {
+		if pod.UID == r.pod.UID {
+			return becauseSlow, elapsed > readyTime // It is still terminating.
+		}
+		if r.others[pod.UID] {
+			continue
+		}
+		successors++
 		switch {
-		case pod.UID == r.pod.UID || r.others[pod.UID] || pod.Spec.NodeName == "":
+		case pod.Spec.NodeName == "":
 		case c.Nodes.IsVirtual(pod.Spec.NodeName):
-			done = true
+			why = becauseCloud
 		case readyCondition(pod) != nil:
-			return true, true
+			return becauseHome, true
 		}
 	}
-	return done, false
+	switch {
+	case why != "":
+		return why, true
+	case successors == 0:
+		return becauseMissing, elapsed > bindTime
+	}
+	return becauseSlow, elapsed > readyTime
 }

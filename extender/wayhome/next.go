@@ -64,6 +64,7 @@ const (
 	becauseEnded     = "it has ended"
 	becauseAlone     = "its ReplicaSet has not released it in time"
 	becauseNone      = "its ReplicaSet has created no successor in time, as with a ResourceQuota that is used up"
+	becauseMissing   = "its workload has created no successor in time"
 	becauseUnbound   = "its successor has found no local node in time"
 	becauseCloud     = "its successor was placed in the cloud"
 	becauseSlow      = "its successor was not Ready in time"

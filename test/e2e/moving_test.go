@@ -16,7 +16,8 @@ import (
 // storyNames are the names of all stories.
 func storyNames() []string {
 	names := []string{schedulerName, fewerVirtualNodes, services}
-	all := slices.Concat(stories.All(), stories.Further(), stories.Schedulers(), stories.OwnScheduler())
+	all := slices.Concat(stories.All(), stories.Further(), stories.Schedulers(), stories.OwnScheduler(),
+		stories.Shares(), stories.WayHome())
 	for _, story := range all {
 		names = append(names, story.Name)
 	}
