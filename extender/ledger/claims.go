@@ -34,10 +34,10 @@ type claims struct {
 	count claimCount
 }
 
-// add adds the claim of a Pod, as queue.add does.
-func (c *claims) add(e *entry, group claim, number uint64) *ticket[claim] {
+// add adds the claim of a Pod to the end.
+func (c *claims) add(e *entry, group claim) *ticket[claim] {
 	c.count.add(group, +1)
-	return c.queue.add(e, group, number)
+	return c.queue.add(e, group)
 }
 
 // drop removes a claim.

@@ -17,7 +17,7 @@ func (l *Ledger) change(e *entry, apply func()) {
 	if e.waitsForCloud != nil {
 		e.account.queue.move(e.waitsForCloud, missing(e))
 	}
-	if l.countReplica(e) {
+	if l.countReplica(e) && l.asking != e {
 		l.requeueForShares(e.revision)
 	}
 	if after := l.cloudUse(e); after != cloud {
@@ -25,7 +25,9 @@ func (l *Ledger) change(e *entry, apply func()) {
 		if w := l.workloads[e.workload]; w != nil {
 			w.used = w.used.Minus(cloud).Plus(after)
 		}
-		l.requeueForCloud(e.account) // Also if more is used: a smaller Pod may fit instead of one that was requeued.
+		if l.asking != e { // Also if more is used: a smaller Pod may fit instead of one that was requeued.
+			l.requeueForCloud(e.account)
+		}
 	}
 }
 

@@ -49,6 +49,9 @@ func (d *deadlines) Pop() any {
 
 // setDeadline requeues the Pod at a time.
 func (l *Ledger) setDeadline(e *entry, at time.Time) {
+	if e.deadline != nil && e.deadline.at.Equal(at) {
+		return // The usual case when the scheduler retries a Pod.
+	}
 	l.dropDeadline(e)
 	e.deadline = &deadline{entry: e, at: at}
 	heap.Push(&l.deadlines, e.deadline)

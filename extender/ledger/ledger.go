@@ -49,6 +49,8 @@ type Ledger struct {
 	revisions map[policy.Revision]*revision
 	accounts  map[string]*account // by namespace
 	deadlines deadlines
+	// asking is the Pod that Reserve decides about; nil otherwise. Its queues are read again when it is decided.
+	asking *entry
 	// sooner tells RunDeadlines that the next deadline has changed.
 	sooner    chan struct{}
 	workloads map[Workload]*workload

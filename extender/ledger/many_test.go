@@ -11,10 +11,10 @@ import (
 	"github.com/spillway-k8s/spillway/policy"
 )
 
-// An attack: a tenant lets ten thousand Pods wait. The scheduler tries each of them again after every change of a
+// An attack: a tenant lets twenty thousand Pods wait. The scheduler tries each of them again after every change of a
 // node, and all other Pods wait for each answer.
 func TestThousandsOfWaitingPodsAreAnsweredInLittleTime(t *testing.T) {
-	const pods = 10_000
+	const pods = 20_000
 	sizes := []string{"1.00_1.0", "1.00_2.0", "2.00_4.0", "64.00_512.0"}
 	for name, test := range map[string]struct {
 		holder string

@@ -27,13 +27,10 @@ type ticket[G comparable] struct {
 	requeued bool
 }
 
-// add adds a Pod at the number of a ticket that it had, or at the end if that is 0.
-func (q *queue[G]) add(e *entry, group G, number uint64) *ticket[G] {
-	if number == 0 {
-		q.last++
-		number = q.last
-	}
-	t := &ticket[G]{entry: e, group: group, number: number}
+// add adds a Pod to the end.
+func (q *queue[G]) add(e *entry, group G) *ticket[G] {
+	q.last++
+	t := &ticket[G]{entry: e, group: group, number: q.last}
 	q.insert(t)
 	return t
 }
@@ -127,7 +124,7 @@ func (l *Ledger) leave(e *entry) {
 		l.requeueForShares(e.revision)
 	}
 	if e.waitsForCloud != nil {
-		l.leaveCloudQueue(e)
+		e.leaveCloudQueue()
 		l.requeueForCloud(e.account)
 	}
 }
@@ -137,10 +134,15 @@ func (e *entry) waitsForShares() bool {
 	return e.waitsForLocal != nil || e.waitsForShare != nil || e.claims != nil
 }
 
-// leaveShares removes a Pod from the queues of its revision, and its deadline. It returns the number of its claim, 0 if
-// it had none. It does not requeue the next Pod.
-func (l *Ledger) leaveShares(e *entry) (number uint64) {
+// leaveShares removes a Pod from the queues of its revision, and its deadline. It does not requeue the next Pod.
+func (l *Ledger) leaveShares(e *entry) {
 	l.dropDeadline(e)
+	e.leaveSlots()
+	e.leaveClaims()
+}
+
+// leaveSlots removes a Pod from the queues of local slots and of the cloud share of its revision.
+func (e *entry) leaveSlots() {
 	if e.waitsForLocal != nil {
 		e.revision.slots.remove(e.waitsForLocal)
 		e.waitsForLocal = nil
@@ -149,23 +151,22 @@ func (l *Ledger) leaveShares(e *entry) (number uint64) {
 		e.revision.share.remove(e.waitsForShare)
 		e.waitsForShare = nil
 	}
+}
+
+// leaveClaims removes the claim of a Pod, if it has one.
+func (e *entry) leaveClaims() {
 	if e.claims != nil {
-		number = e.claims.number
 		e.revision.claims.drop(e.claims)
 		e.claims = nil
 	}
-	return number
 }
 
-// leaveCloudQueue removes a Pod from its namespace's queue, and returns its number there, 0 if it was not in it. It
-// does not requeue the next Pod.
-func (l *Ledger) leaveCloudQueue(e *entry) (number uint64) {
+// leaveCloudQueue removes a Pod from its namespace's queue, if it is in it.
+func (e *entry) leaveCloudQueue() {
 	if e.waitsForCloud != nil {
-		number = e.waitsForCloud.number
 		e.account.queue.remove(e.waitsForCloud)
 		e.waitsForCloud = nil
 	}
-	return number
 }
 
 // requeueForShares requeues as many waiting Pods of a revision as there are free local slots, and as many as its cloud

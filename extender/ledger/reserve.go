@@ -104,15 +104,16 @@ func (l *Ledger) Reserve(r Request) (Outcome, Slot) {
 	if !ok || !e.active {
 		return Gone, Slot{}
 	}
-	// The Pod keeps its place in queues in which the scheduler may retry Pods in any order.
-	former := numbers{claim: l.leaveShares(e), cloud: l.leaveCloudQueue(e)}
+	l.asking = e
+	e.leaveSlots()
 	s, revoked := l.situationOf(e).revoked(r.Shares)
 	for _, kind := range revoked {
 		l.take(e, kind, slot{revoked: true})
 	}
 	outcome := s.outcome(r)
 	slot := l.apply(e, s, r, outcome)
-	l.queue(e, s, r, outcome, former)
+	l.queue(e, s, r, outcome)
+	l.asking = nil
 	// This Pod may have been requeued for a slot or for room that it does not take.
 	l.requeueForShares(e.revision)
 	l.requeueForCloud(e.account)
@@ -138,14 +139,23 @@ func (l *Ledger) apply(e *entry, s situation, r Request, outcome Outcome) Slot {
 	return Slot{}
 }
 
-// numbers are those of the tickets that a Pod had.
-type numbers struct{ claim, cloud uint64 }
-
-// queue gives a Pod that waits a place in the queues of what it waits for.
-func (l *Ledger) queue(e *entry, s situation, r Request, outcome Outcome, former numbers) {
+// queue gives a Pod that waits a place in the queues of what it waits for, and takes it out of the others. A Pod that
+// waits for the same as before keeps its place: the scheduler retries Pods in any order.
+func (l *Ledger) queue(e *entry, s situation, r Request, outcome Outcome) {
 	shared := !r.Shares.IsZero()
-	if outcome == Limited && (shared || !r.LocalFits) {
-		e.waitsForCloud = e.account.queue.add(e, missing(e), former.cloud)
+	switch {
+	case outcome != Limited || !shared && r.LocalFits:
+		e.leaveCloudQueue()
+	case e.waitsForCloud != nil:
+		e.waitsForCloud.requeued = false
+	default:
+		e.waitsForCloud = e.account.queue.add(e, missing(e))
+	}
+	if outcome != LocalMinimum && outcome != BurstAfter {
+		e.leaveClaims()
+	}
+	if outcome != BurstAfter {
+		l.dropDeadline(e)
 	}
 	if !shared || s.bound || !outcome.Waits() {
 		return
@@ -153,20 +163,28 @@ func (l *Ledger) queue(e *entry, s situation, r Request, outcome Outcome, former
 	e.account.inherited = inheritedText(l.billing.Annotations(e.ref.Namespace))
 	switch outcome {
 	case LocalMinimum, BurstAfter:
-		e.claims = e.revision.claims.add(e, claim{
-			shares: r.Shares, floor: outcome == LocalMinimum, held: e.standing.holds,
-		}, former.claim)
+		e.claim(claim{shares: r.Shares, floor: outcome == LocalMinimum, held: e.standing.holds})
 		if outcome == BurstAfter {
 			l.setDeadline(e, r.WaitUntil)
 		}
 		return
 	case CloudMaximum:
-		e.waitsForShare = e.revision.share.add(e, r.Shares, 0)
+		e.waitsForShare = e.revision.share.add(e, r.Shares)
 	case Wait, Limited, Local, Cloud, Overflow, Preempt, Nowhere, Gone:
 	}
 	if !s.withinQuota(r.Shares) {
-		e.waitsForLocal = e.revision.slots.add(e, r.Shares, 0)
+		e.waitsForLocal = e.revision.slots.add(e, r.Shares)
 	}
+}
+
+// claim sets the claim of a Pod.
+func (e *entry) claim(group claim) {
+	if e.claims == nil {
+		e.claims = e.revision.claims.add(e, group)
+		return
+	}
+	e.claims.requeued = false
+	e.revision.claims.change(e.claims, group)
 }
 
 // reserveCloud gives the Pod a cloud slot. A durable one is recorded on the Pod.
