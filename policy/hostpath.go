@@ -192,10 +192,36 @@ func (p *Policy) CheckReplacements(pod *corev1.Pod) ([]Replacement, error) {
 // annotation the spec is unchanged, and ReplaceHostPaths returns an error unless the Pod has no hostPath volume.
 // Applying it again changes nothing.
 func ReplaceHostPaths(pod *corev1.Pod) (*corev1.PodSpec, error) {
-	spec := pod.Spec.DeepCopy()
-	if !slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.HostPath != nil }) {
-		return spec, nil
+	if !hasHostPath(pod) {
+		return pod.Spec.DeepCopy(), nil
 	}
+	return replaceHostPaths(pod)
+}
+
+// HostPathsError returns the error of ReplaceHostPaths.
+func HostPathsError(pod *corev1.Pod) error {
+	if !hasHostPath(pod) {
+		return nil
+	}
+	_, err := ParseReplacements(pod.Annotations)
+	return err
+}
+
+// replacedSpec is ReplaceHostPaths without a copy if the Pod has no hostPath volume. The caller must not change what it
+// returns.
+func replacedSpec(pod *corev1.Pod) (*corev1.PodSpec, error) {
+	if !hasHostPath(pod) {
+		return &pod.Spec, nil
+	}
+	return replaceHostPaths(pod)
+}
+
+func hasHostPath(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.HostPath != nil })
+}
+
+func replaceHostPaths(pod *corev1.Pod) (*corev1.PodSpec, error) {
+	spec := pod.Spec.DeepCopy()
 	replacements, err := ParseReplacements(pod.Annotations)
 	if err != nil {
 		return spec, err

@@ -113,7 +113,8 @@ var rules = []Rule{
 		"CCI manual cci_01_0156", checkRestartRules},
 	{ReasonSupplementalGroups, "supplementalGroupsPolicy Strict", "CCI manual cci_01_0156", checkSupplementalGroups},
 	{ReasonCCI1, "with `cciVersion: \"1.0\"` only: startup probes by tcpSocket, and sidecars: init containers with a " +
-		"restartPolicy, and that of a mode of Services (" + ServicesAnnotation + ")", "CCI manual cci_01_0156", checkCCI1},
+		"restartPolicy, and that of a mode of Services (" + ServicesAnnotation + ")",
+		"CCI manual cci_01_0156", checkCCI1},
 	{ReasonVariableSource, "variables from files of a volume (fileKeyRef)", "CCI API, EnvVar", checkVariables},
 	{ReasonEphemeralStorage, "more than 994Gi of ephemeral storage (CCI 2.0)", "CCI manual, Ephemeral storage",
 		checkStorage},
@@ -182,7 +183,7 @@ func (p *Policy) Without(reasons ...Reason) *Policy {
 }
 
 func (p *Policy) subject(in Input, settings NamespaceSettings) subject {
-	spec, err := ReplaceHostPaths(in.Pod)
+	spec, err := replacedSpec(in.Pod)
 	return subject{pod: in.Pod, spec: spec, replaceErr: err, claims: in.Claims, nodes: in.Nodes, settings: settings,
 		config: p.config, defaultSize: p.defaultSize, ignored: p.ignored}
 }
@@ -412,9 +413,10 @@ func checkSizeLimit(s subject) []string {
 		if v.EmptyDir == nil || v.EmptyDir.SizeLimit == nil {
 			continue
 		}
-		if !limitFits(*v.EmptyDir.SizeLimit, most) {
+		// A copy, because String may write to the Quantity, and the Pod may be in a cache.
+		if limit := *v.EmptyDir.SizeLimit; !limitFits(limit, most) {
 			found = append(found, fmt.Sprintf("emptyDir %s has sizeLimit %s: %s",
-				v.Name, v.EmptyDir.SizeLimit, limitRight(most)))
+				v.Name, limit.String(), limitRight(most)))
 		}
 	}
 	return found
@@ -641,7 +643,8 @@ func checkCCI1(s subject) []string {
 		}
 	}
 	if mode, err := ParseServices(s.pod.Annotations); err == nil && mode.HasSidecar() {
-		found = append(found, fmt.Sprintf("annotation %s is %s, which needs a sidecar: CCI 1.0 has none, so use %s or %s",
+		found = append(found, fmt.Sprintf(
+			"annotation %s is %s, which needs a sidecar: CCI 1.0 has none, so use %s or %s",
 			ServicesAnnotation, mode, ServicesRouted, ServicesOff))
 	}
 	return found

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,10 +16,12 @@ import (
 	"github.com/stretchr/testify/require"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/spillway-k8s/spillway/internal/costtest"
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // many returns n copies of an element of a list.
@@ -88,7 +91,8 @@ func manyNamed(n int) string {
 func manyTerms(n int) string {
 	var b strings.Builder
 	for i := range n {
-		fmt.Fprintf(&b, `{"matchExpressions":[{"key":"disktype","operator":"Exists"},{"key":"a%d","operator":"Exists"}]},`, i)
+		fmt.Fprintf(&b,
+			`{"matchExpressions":[{"key":"disktype","operator":"Exists"},{"key":"a%d","operator":"Exists"}]},`, i)
 	}
 	return strings.TrimSuffix(b.String(), ",")
 }
@@ -247,26 +251,59 @@ func FuzzReviews(f *testing.F) {
 	})
 }
 
-// BenchmarkReview is the time of the webhook for a usual Pod.
+// BenchmarkReview is the time of the webhook for a usual Pod of a ReplicaSet.
 func BenchmarkReview(b *testing.B) {
-	var pod corev1.Pod
-	require.NoError(b, json.Unmarshal([]byte(enforcedPod), &pod))
-	for _, name := range []string{"proxy", "log", "metrics"} {
+	for name, keys := range map[string]metav1.ObjectMeta{
+		"without keys": {},
+		"quota":        {Annotations: map[string]string{policy.LocalReplicasAnnotation: "1"}},
+		"enforced":     {Labels: map[string]string{policy.BurstLabel: string(policy.ModeEnforce)}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			object, err := json.Marshal(usualPod(keys))
+			require.NoError(b, err)
+			body := reviewOf(b, object)
+			h, _ := handlerFor(b, world{}.evaluator(b))
+			b.ReportAllocs()
+			for b.Loop() {
+				if recorder := post(h, PodPath, body); recorder.Code != http.StatusOK {
+					b.Fatal(recorder.Body)
+				}
+			}
+		})
+	}
+}
+
+// usualPod returns a Pod with keys as the API server sends it for review.
+func usualPod(keys metav1.ObjectMeta) *corev1.Pod {
+	labels := map[string]string{"app": "web", "pod-template-hash": "77b9b9bc97"}
+	maps.Copy(labels, keys.Labels)
+	pod := &corev1.Pod{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{
+			GenerateName: "web-77b9b9bc97-", Namespace: "shop", Labels: labels, Annotations: keys.Annotations,
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-77b9b9bc97", UID: "1", Controller: new(true),
+			}},
+		},
+		Spec: corev1.PodSpec{Volumes: []corev1.Volume{
+			{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+			{Name: "settings", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
+				LocalObjectReference: corev1.LocalObjectReference{Name: "settings"},
+			}}},
+		}},
+	}
+	for _, name := range []string{"web", "proxy", "log", "metrics"} {
 		c := corev1.Container{Name: name, Image: "registry.example.com/team/" + name + ":1.2.3"}
 		for _, key := range []string{"A", "B", "C", "D", "E", "F", "G", "H"} {
 			c.Env = append(c.Env, corev1.EnvVar{Name: key, Value: "http://service.namespace.svc:8080/" + key})
 		}
-		c.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}, {Name: "tmp", MountPath: "/tmp"}}
+		c.VolumeMounts = []corev1.VolumeMount{
+			{Name: "data", MountPath: "/data"}, {Name: "settings", MountPath: "/etc/web"},
+		}
+		c.Resources.Requests = corev1.ResourceList{
+			corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
+		}
 		pod.Spec.Containers = append(pod.Spec.Containers, c)
 	}
-	object, err := json.Marshal(pod)
-	require.NoError(b, err)
-	body := reviewOf(b, object)
-	h, _ := handlerFor(b, world{}.evaluator(b))
-	b.ReportAllocs()
-	for b.Loop() {
-		if recorder := post(h, PodPath, body); recorder.Code != http.StatusOK {
-			b.Fatal(recorder.Body)
-		}
-	}
+	return pod
 }

@@ -43,10 +43,10 @@ func (p *podReviewer) review(
 	// Selectors that virtual nodes need not match are no reason to keep the Pod local. If there is another reason, the
 	// Pod keeps them as they are.
 	prepared := p.ignored.Ignore(before)
-	subject := prepared.DeepCopy()
+	subject := *prepared
 	subject.Namespace = request.Namespace // The object may omit it.
-	ctx, span := tracing.Start(ctx, "admission: prepare Pod", subject)
-	result, err := p.evaluator.Evaluate(ctx, subject)
+	ctx, span := tracing.Start(ctx, "admission: prepare Pod", &subject)
+	result, err := p.evaluator.Evaluate(ctx, &subject)
 	if err == nil {
 		response.Warnings = p.warnings(pod, result)
 		p.metrics.countDecision(result)
@@ -57,7 +57,7 @@ func (p *podReviewer) review(
 		if result.Managed {
 			tracing.Mark(ctx, mutated)
 		}
-		response.Patch, err = patchFor(request.Object.Raw, pod, mutated)
+		response.Patch, err = patchForPod(request.Object.Raw, pod, mutated)
 	}
 	tracing.End(span, err, "decision", result.Describe())
 	if err != nil {

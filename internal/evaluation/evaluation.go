@@ -140,7 +140,7 @@ func read(p *policy.Policy, in policy.Input, places map[string]string) keys {
 	_, _, wayHomeErr := policy.ParseWayHome(inherited)
 	_, switchErr := policy.ParseSwitch(pod.Annotations)
 	_, replacementsErr := policy.ParseReplacements(pod.Annotations)
-	_, unreplaced := policy.ReplaceHostPaths(pod)
+	unreplaced := policy.HostPathsError(pod)
 	limits, _ := p.CloudLimits(in.NamespaceAnnotations) // Decide says so if they are malformed.
 	return keys{
 		mode: mode, modeErr: modeErr,
