@@ -49,18 +49,15 @@ func dropEqual[T any](before, after *T) {
 	}
 }
 
-// dropEqualElements clears the elements that two lists have in common at the same index. It leaves lists of different
-// lengths, of which the patch moves elements.
+// dropEqualElements clears the fields that elements of two lists have in common at the same index. It leaves lists of
+// different lengths, of which the patch adds or removes elements.
 func dropEqualElements[T any](before, after *[]T) {
 	if len(*before) != len(*after) {
 		return
 	}
 	b, a := slices.Clone(*before), slices.Clone(*after)
 	for i := range b {
-		if reflect.DeepEqual(b[i], a[i]) {
-			var none T
-			b[i], a[i] = none, none
-		}
+		dropEqual(&b[i], &a[i])
 	}
 	*before, *after = b, a
 }

@@ -13,39 +13,63 @@ import (
 //
 // What it returns of a text that is not valid is not defined: decode the text first.
 func Find(text []byte, path ...string) []byte {
-	value := bytes.TrimLeft(text, whitespace)
-	for _, part := range path {
-		if value = find(value, part); value == nil {
-			return nil
-		}
+	start, end := locate(text, path)
+	if start == end {
+		return nil
 	}
-	return value[:endOfValue(value, 0)]
+	return text[start:end:end]
+}
+
+// Cut returns the value that Find returns, nil also if it is null, and a copy of the text with null in its place. Both
+// are valid JSON only if the text is. So a program can decode large values once, each into its own type. Without a
+// value the rest is the text itself.
+func Cut(text []byte, path ...string) (value, rest []byte) {
+	start, end := locate(text, path)
+	if start == end || string(text[start:end]) == null {
+		return nil, text
+	}
+	rest = make([]byte, 0, len(text)-(end-start)+len(null))
+	rest = append(append(append(rest, text[:start]...), null...), text[end:]...)
+	return text[start:end:end], rest
+}
+
+const null = "null"
+
+// locate returns where a value begins and ends, twice the same index if there is none.
+func locate(text []byte, path []string) (start, end int) {
+	start = skip(text, 0)
+	for _, part := range path {
+		at := find(text[start:], part)
+		if at < 0 {
+			return 0, 0
+		}
+		start += at
+	}
+	return start, endOfValue(text, start)
 }
 
 // Len returns the number of elements of a list, or of members of an object with repetitions, 0 for any other value. The
 // text must be valid.
 func Len(text []byte) int {
 	count := 0
-	for range values(bytes.TrimLeft(text, whitespace)) {
+	for range values(text[skip(text, 0):]) {
 		count++
 	}
 	return count
 }
 
-const whitespace = " \t\r\n"
-
-// find returns the text from where a member or an element begins.
-func find(value []byte, part string) []byte {
-	var found []byte
+// find returns where a member or an element begins, -1 if there is none.
+func find(value []byte, part string) int {
+	found := -1
 	isList, index := len(value) > 0 && value[0] == '[', 0
 	for name, at := range values(value) {
 		if isList {
 			if strconv.Itoa(index) == part {
-				return value[at:]
+				return at
 			}
 			index++
 		} else if isNamed(name, part) {
-			found = value[at:]
+			found = at
 		}
 	}
 	return found

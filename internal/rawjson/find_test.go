@@ -42,6 +42,22 @@ func TestFindReturnsWhatTheDecoderFinds(t *testing.T) {
 	}
 }
 
+func TestCutLeavesNullInPlaceOfTheValue(t *testing.T) {
+	for text, want := range map[string][2]string{
+		`{"request":{"object":{"a":[1,2]},"b":1}}`:   {`{"a":[1,2]}`, `{"request":{"object":null,"b":1}}`},
+		` { "request" : { "object" : "text" } } `:    {`"text"`, ` { "request" : { "object" : null } } `},
+		`{"request":{"object":1,"object":2},"c":[]}`: {`2`, `{"request":{"object":1,"object":null},"c":[]}`},
+		`{"request":{"object":null}}`:                {``, `{"request":{"object":null}}`},
+		`{"request":{"OBJECT":1}}`:                   {``, `{"request":{"OBJECT":1}}`},
+		`{"object":1}`:                               {``, `{"object":1}`},
+		`[]`:                                         {``, `[]`},
+		``:                                           {``, ``},
+	} {
+		value, rest := Cut([]byte(text), "request", "object")
+		assert.Equal(t, want, [2]string{string(value), string(rest)})
+	}
+}
+
 func TestLen(t *testing.T) {
 	for text, want := range map[string]int{
 		`[]`: 0, ` [ ] `: 0, `[1]`: 1, `[[1,2],{"a":[3,4]} , "a,b"]`: 3, `{}`: 0, `{"a":[1,2],"b":{"c":1,"d":2}}`: 2,
@@ -61,7 +77,8 @@ func FuzzFind(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if !json.Valid(text) {
-			Find(text, "a", "0")
+			value, rest := Cut(text, "a", "0")
+			assert.False(t, json.Valid(value) && json.Valid(rest), "the parts of %q are valid", text)
 			Len(text)
 			return
 		}
