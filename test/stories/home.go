@@ -263,7 +263,7 @@ func playHomeStop(ctx context.Context, w *World) (err error) {
 		}
 	}()
 	if err := w.startedInCloud(ctx, web{
-		name: "web", replicas: 1, own: annotations{policy.WayHomeAnnotation: "true"}, labels: prefersLocal(),
+		name: "web", replicas: 2, own: annotations{policy.WayHomeAnnotation: "true"}, labels: prefersLocal(),
 	}); err != nil {
 		return err
 	}
@@ -271,7 +271,7 @@ func playHomeStop(ctx context.Context, w *World) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := w.awaitStaying(ctx, "stopped", 1); err != nil {
+	if err := w.awaitStaying(ctx, "stopped", 2); err != nil {
 		return err
 	}
 	if err := w.keepsAll(ctx, "web", before); err != nil {
@@ -280,7 +280,7 @@ func playHomeStop(ctx context.Context, w *World) (err error) {
 	if err := w.setKey(ctx, policy.WayHomeSwitch, "true"); err != nil {
 		return err
 	}
-	return w.awaitRunning(ctx, "web", 1, 0)
+	return w.awaitRunning(ctx, "web", 2, 0)
 }
 
 // PlayDrainBack lets kubectl spillway drain-back return Pods at an hour at which none may return.

@@ -86,7 +86,10 @@ func (s *System) kwokArgs() []string {
 	return []string{
 		"--kubeconfig=" + s.kubeconfig(KWOK), "--config=" + s.binary("kwok-stages.yaml"),
 		"--manage-nodes-with-annotation-selector=" + kwokAnnotation + "=" + kwokManaged,
-		"--node-lease-duration-seconds=0", "--cidr=10.244.0.0/16", "--node-ip=192.0.2.2",
+		// Each change of a node delays its heartbeat, but not the renewal of its Lease. Without Leases, a node that is
+		// changed all the time becomes NotReady, and KWOK never makes its Pods Ready again. It renews a Lease after a
+		// quarter of its duration; another KWOK waits until it has expired.
+		"--node-lease-duration-seconds=16", "--cidr=10.244.0.0/16", "--node-ip=192.0.2.2",
 		"--server-address=" + s.address(KWOK),
 	}
 }

@@ -2,9 +2,11 @@ package system
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -12,8 +14,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/spillway-k8s/spillway/policy"
 )
 
 // clusterOnly returns a system without Spillway, the base of every other system.
@@ -234,4 +239,24 @@ func TestBlocksOfPortsInUseAreSkipped(t *testing.T) {
 	second, err := claimPorts(t.TempDir())
 	require.NoError(t, err)
 	assert.NotEqual(t, first, second)
+}
+
+// KWOK renews Leases apart from its stages, which each change of a node delays. Without Leases, the control plane
+// takes such a node for gone, and its Pods are never Ready again.
+func TestANodeThatIsChangedAllTheTimeStaysReady(t *testing.T) {
+	config := clusterOnly(t)
+	const grace = 12 * time.Second // A Lease is renewed every 4 s.
+	config.Args = map[string][]string{ControllerManager: {"--node-monitor-grace-period=" + grace.String()}}
+	s := start(t, config)
+	createPod(t, s, "pod", "")
+	node := requireRunning(t, s, "pod").Spec.NodeName
+	for begin := time.Now(); time.Since(begin) < grace+5*time.Second; time.Sleep(time.Second) {
+		patch := fmt.Appendf(nil, `{"metadata":{"labels":{"second":"%d"}}}`, time.Now().Unix())
+		nodes := s.Client().CoreV1().Nodes()
+		_, err := nodes.Patch(t.Context(), node, types.MergePatchType, patch, metav1.PatchOptions{})
+		require.NoError(t, err)
+	}
+	ready := policy.PodCondition(getPod(t, s, "pod"), corev1.PodReady)
+	require.NotNil(t, ready)
+	assert.Equal(t, corev1.ConditionTrue, ready.Status)
 }
