@@ -50,9 +50,9 @@ func Registration(
 		ObjectMeta: metav1.ObjectMeta{Name: Name},
 		Webhooks: []admissionregistrationv1.MutatingWebhook{
 			podEntry("pods.spillway.io", client, excluded, metav1.LabelSelectorOpNotIn,
-				notPlaced, notDaemonSet, mayBeManaged()),
+				every("may-have-a-burst-policy", schedulable, mayBeManaged())),
 			podEntry("enforced-namespaces.spillway.io", client, excluded, metav1.LabelSelectorOpIn,
-				notPlaced, notDaemonSet),
+				every("schedulable", schedulable)),
 			systemEntry(client),
 			daemonSetEntry(client, excluded),
 		},
@@ -62,23 +62,20 @@ func Registration(
 // podEntry returns a webhook for the namespaces that enforce bursting (In) or for all others (NotIn).
 func podEntry(
 	name string, client admissionregistrationv1.WebhookClientConfig, excluded []string,
-	enforced metav1.LabelSelectorOperator, conditions ...admissionregistrationv1.MatchCondition,
+	enforced metav1.LabelSelectorOperator, condition admissionregistrationv1.MatchCondition,
 ) admissionregistrationv1.MutatingWebhook {
 	selector := &metav1.LabelSelector{MatchExpressions: append([]metav1.LabelSelectorRequirement{
 		{Key: policy.NamespaceEnforceLabel, Operator: enforced, Values: []string{policy.NamespaceEnforceValue}},
 	}, except(excluded)...)}
-	return mutating(name, withPath(client, PodPath), createPods(), selector, conditions...)
+	return mutating(name, withPath(client, PodPath), createPods(), selector, condition)
 }
 
 // systemEntry returns a webhook for the Pods in kube-system that the scheduler could bind to a virtual node, where they
 // never run.
 func systemEntry(client admissionregistrationv1.WebhookClientConfig) admissionregistrationv1.MutatingWebhook {
 	selector := &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: metav1.NamespaceSystem}}
-	reaches := admissionregistrationv1.MatchCondition{
-		Name: "tolerates-virtual-nodes", Expression: tolerates("object.spec"),
-	}
 	return mutating("system-pods.spillway.io", withPath(client, PodPath), createPods(), selector,
-		notPlaced, notDaemonSet, reaches)
+		every("tolerates-virtual-nodes", tolerates("object.spec"), schedulable))
 }
 
 func createPods() admissionregistrationv1.RuleWithOperations {
@@ -99,13 +96,13 @@ func daemonSetEntry(
 		func(namespace string) bool { return namespace == metav1.NamespaceSystem })
 	selector := &metav1.LabelSelector{MatchExpressions: except(excluded)}
 	return mutating("daemonsets.spillway.io", withPath(client, DaemonSetPath), createAndUpdate("apps", "daemonsets"),
-		selector, templateChanged, reachesVirtualNodes())
+		selector, every("reaches-virtual-nodes", reachesVirtualNodes(), templateChanged))
 }
 
 // mutating returns a mutating webhook with what all entries have in common.
 func mutating(
 	name string, client admissionregistrationv1.WebhookClientConfig, rule admissionregistrationv1.RuleWithOperations,
-	namespaces *metav1.LabelSelector, conditions ...admissionregistrationv1.MatchCondition,
+	namespaces *metav1.LabelSelector, condition admissionregistrationv1.MatchCondition,
 ) admissionregistrationv1.MutatingWebhook {
 	return admissionregistrationv1.MutatingWebhook{
 		Name:                    name,
@@ -114,7 +111,7 @@ func mutating(
 		Rules:                   []admissionregistrationv1.RuleWithOperations{rule},
 		NamespaceSelector:       namespaces,
 		ObjectSelector:          &metav1.LabelSelector{},
-		MatchConditions:         conditions,
+		MatchConditions:         []admissionregistrationv1.MatchCondition{condition},
 		MatchPolicy:             new(admissionregistrationv1.Equivalent),
 		// An outage of admission must not stop the cluster. The controllers repair what the webhook missed.
 		FailurePolicy:      new(admissionregistrationv1.Ignore),
@@ -148,19 +145,23 @@ func withPath(
 	return out
 }
 
-// The API server evaluates these conditions, in CEL, before it calls the webhook. An error in one counts as a failed
-// call, which the failure policy ignores.
-var (
-	notPlaced = admissionregistrationv1.MatchCondition{
-		Name: "no-node-yet", Expression: `!has(object.spec.nodeName) || object.spec.nodeName == ""`,
+// every returns one match condition of expressions that must all hold. The API server evaluates every condition of a
+// webhook, also after one that does not hold, and of an expression no more than it needs: the cheapest and the most
+// selective come first. An error counts as a failed call, which the failure policy ignores.
+func every(name string, expressions ...string) admissionregistrationv1.MatchCondition {
+	joined := expressions[0]
+	if len(expressions) > 1 {
+		joined = "(" + strings.Join(expressions, ") && (") + ")"
 	}
-	notDaemonSet = admissionregistrationv1.MatchCondition{
-		Name: "not-of-a-daemonset", Expression: "!(" + controlledBy("object", "DaemonSet") + ")",
-	}
-	templateChanged = admissionregistrationv1.MatchCondition{
-		Name: "template-changed", Expression: "oldObject == null || object.spec.template != oldObject.spec.template",
-	}
-)
+	return admissionregistrationv1.MatchCondition{Name: name, Expression: joined}
+}
+
+// schedulable matches Pods that isSchedulable reports.
+var schedulable = `(!has(object.spec.nodeName) || object.spec.nodeName == "") && !(` +
+	controlledBy("object", "DaemonSet") + ")"
+
+// templateChanged matches updates that change the template, and creations.
+const templateChanged = "oldObject == null || object.spec.template != oldObject.spec.template"
 
 // mayBeManaged matches Pods with a burst label or shares, Pods of a controller, which may have them itself, and Pods
 // that tolerate virtual nodes without any key. Pods with copies of annotations may be copies of a Pod of a controller.
@@ -168,30 +169,27 @@ var (
 // A Pod without any of these in a namespace with shares is not matched: a condition cannot read the Namespace, and each
 // Pod of every CI system would cost a request. It has no other replicas. Controller toleration keeps it on local nodes
 // if the shares need the extender.
-func mayBeManaged() admissionregistrationv1.MatchCondition {
-	return admissionregistrationv1.MatchCondition{Name: "may-have-a-burst-policy", Expression: strings.Join([]string{
-		"has(object.metadata.annotations) && " +
-			list(append(policy.ShareAnnotations(), policy.InheritedAnnotation)...) +
-			".exists(k, k in object.metadata.annotations)",
-		contains("labels", policy.BurstLabel),
-		contains("labels", policy.BurstLabelAlias),
+func mayBeManaged() string {
+	return strings.Join([]string{
 		"has(object.metadata.ownerReferences) && " +
 			"object.metadata.ownerReferences.exists(o, has(o.controller) && o.controller)",
+		"has(object.metadata.labels) && " +
+			containsOne("object.metadata.labels", policy.BurstLabel, policy.BurstLabelAlias),
+		"has(object.metadata.annotations) && " + containsOne("object.metadata.annotations",
+			append(policy.ShareAnnotations(), policy.InheritedAnnotation)...),
 		tolerates("object.spec"),
-	}, " || ")}
+	}, " || ")
 }
 
 // reachesVirtualNodes matches DaemonSets whose Pods tolerate virtual nodes and have no node affinity against them.
-func reachesVirtualNodes() admissionregistrationv1.MatchCondition {
+func reachesVirtualNodes() string {
 	const spec = "object.spec.template.spec"
 	const required = spec + ".affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
 	against := fmt.Sprintf("has(%[1]s.affinity) && has(%[1]s.affinity.nodeAffinity) && has(%[2]s)"+
 		" && %[2]s.nodeSelectorTerms.all(t, has(t.matchExpressions) &&"+
 		` t.matchExpressions.exists(e, e.key == %[3]q && e.operator == "NotIn" && has(e.values) && %[4]q in e.values))`,
 		spec, required, policy.NodeTypeLabel, policy.NodeTypeVirtual)
-	return admissionregistrationv1.MatchCondition{
-		Name: "reaches-virtual-nodes", Expression: tolerates(spec) + " && !(" + against + ")",
-	}
+	return tolerates(spec) + " && !(" + against + ")"
 }
 
 // tolerates matches Pods that may tolerate the taint of virtual nodes. The exact check is policy.ToleratesProvider.
@@ -201,8 +199,14 @@ func tolerates(spec string) string {
 		spec, list("", policy.ProviderTaintKey), list("", string(corev1.TaintEffectNoSchedule)))
 }
 
-func contains(field, key string) string {
-	return fmt.Sprintf("has(object.metadata.%[1]s) && %[2]q in object.metadata.%[1]s", field, key)
+// containsOne matches a map that has one of the keys. To look up each takes half as long as a macro over a list of
+// them, and does not depend on how many keys the map has, which users decide.
+func containsOne(in string, keys ...string) string {
+	tests := make([]string, 0, len(keys))
+	for _, key := range keys {
+		tests = append(tests, fmt.Sprintf("%q in %s", key, in))
+	}
+	return "(" + strings.Join(tests, " || ") + ")"
 }
 
 // controlledBy matches objects that a controller of one of the kinds created.

@@ -31,8 +31,10 @@ func ValidatingRegistration(
 			},
 			NamespaceSelector: &metav1.LabelSelector{MatchExpressions: except(excluded)},
 			ObjectSelector:    &metav1.LabelSelector{},
-			MatchConditions:   []admissionregistrationv1.MatchCondition{notMadeByKubernetes, hasKey()},
-			MatchPolicy:       new(admissionregistrationv1.Equivalent),
+			MatchConditions: []admissionregistrationv1.MatchCondition{
+				every("has-a-key", notMadeByKubernetes, hasKey()),
+			},
+			MatchPolicy: new(admissionregistrationv1.Equivalent),
 			// An outage of admission must not stop the cluster. A Pod with a malformed key stays on local nodes and
 			// gets an Event.
 			FailurePolicy:  new(admissionregistrationv1.Ignore),
@@ -55,29 +57,26 @@ func createAndUpdate(group string, resources ...string) admissionregistrationv1.
 }
 
 // notMadeByKubernetes excludes what Kubernetes creates from a template that has been validated already.
-var notMadeByKubernetes = admissionregistrationv1.MatchCondition{
-	Name: "not-made-of-a-template", Expression: "!(" + controlledBy("object", kubernetesControllers...) + ")",
-}
+var notMadeByKubernetes = "!(" + controlledBy("object", kubernetesControllers...) + ")"
 
 // hasKey matches objects with a key of Spillway, or one that may be meant as such, in their metadata, in their Pod
 // template or, for a CronJob, in its Job template. It searches labels and annotations for every key, because users mix
-// them up. It ignores the previous version of the object: removing a key is always right. It looks at every key of the
-// object only if the object has none of Spillway's.
-func hasKey() admissionregistrationv1.MatchCondition {
+// them up. It ignores the previous version of the object: removing a key is always right.
+//
+// It looks at every key of the object only if the object has none of Spillway's.
+func hasKey() string {
 	const places = `([object]` +
 		` + (has(object.spec.template) ? [object.spec.template] : [])` +
 		` + (has(object.spec.jobTemplate) ? [object.spec.jobTemplate, object.spec.jobTemplate.spec.template] : []))`
-	anywhere := func(test string) string {
+	anywhere := func(test func(keys string) string) string {
 		const annotations, labels = "p.metadata.annotations", "p.metadata.labels"
 		return fmt.Sprintf("%s.exists(p, has(p.metadata) && (has(%s) && %s || has(%s) && %s))", places,
-			annotations, fmt.Sprintf(test, annotations), labels, fmt.Sprintf(test, labels))
+			annotations, test(annotations), labels, test(labels))
 	}
-	keys := list(slices.Concat(policy.PodAnnotations(), policy.NamespaceAnnotations(),
-		[]string{policy.BurstLabel, policy.BurstLabelAlias})...)
-	return admissionregistrationv1.MatchCondition{
-		Name:       "has-a-key",
-		Expression: anywhere(keys+".exists(k, k in %s)") + " || " + anywhere("%s.exists(k, "+maybeMistyped+")"),
-	}
+	known := slices.Concat(policy.PodAnnotations(), policy.NamespaceAnnotations(),
+		[]string{policy.BurstLabel, policy.BurstLabelAlias})
+	return anywhere(func(keys string) string { return containsOne(keys, known...) }) + " || " +
+		anywhere(func(keys string) string { return keys + ".exists(k, " + maybeMistyped + ")" })
 }
 
 // maybeMistyped is the expression that key k may be meant as a key of Spillway. The annotations that programs set on
