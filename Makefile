@@ -29,10 +29,15 @@ help: ## Show this list
 	@echo "  make up, demo and prove take K8S, the version of Kubernetes: $(OLDER) or $(NEWEST) (default)."
 
 .PHONY: build
-build: $(CLUSTER) $(BIN)/.kwok $(BIN)/helm ## Build the programs and the control plane for the tests
-	@echo "Building Spillway"
-	@go build -o $(BIN)/ ./extender ./admission ./vnode ./proxy ./test/ccisim/cmd/ccisim ./test/forwarder ./test/trial
-	@go build -o $(BIN)/kubectl-spillway ./cli
+build: programs $(BIN)/helm ## Build the programs and the control plane for the tests
+
+# What a trial system runs, and no more: only tests need Helm. Programs link faster without debug information.
+.PHONY: programs
+programs: $(CLUSTER) $(BIN)/.kwok
+	@echo "Building Spillway: some minutes the first time"
+	@go build -ldflags '-s -w' -o $(BIN)/ \
+		./extender ./admission ./vnode ./proxy ./test/ccisim/cmd/ccisim ./test/forwarder ./test/trial
+	@go build -ldflags '-s -w' -o $(BIN)/kubectl-spillway ./cli
 
 $(BIN)/.cluster: test/cluster/build.sh $(wildcard test/cluster/go.*)
 	@test/cluster/build.sh $(BIN) $(NEWEST)
@@ -58,7 +63,7 @@ charts:
 		--template-files README.md.gotmpl --sort-values-order file
 
 .PHONY: up
-up: build ## Start a trial system in the background, or restart its processes that have ended
+up: programs ## Start a trial system in the background, or restart its processes that have ended
 	@$(BIN)/trial up $(SHAPE)
 
 .PHONY: down
@@ -66,7 +71,7 @@ down: ## Stop the trial system and delete its state
 	@if [ -x $(BIN)/trial ]; then $(BIN)/trial down; else echo "No trial system was started."; fi
 
 .PHONY: demo
-demo: build ## Run the stories of Spillway on a new system, and stop it
+demo: programs ## Run the stories of Spillway on a new system, and stop it
 	@$(BIN)/trial demo $(KUBERNETES) $(if $(TOPOLOGY),--topology=$(TOPOLOGY))
 
 .PHONY: doctor

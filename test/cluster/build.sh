@@ -37,12 +37,15 @@ build() {
   total=$(go list -deps "${packages[@]}" | wc -l)
   go build -v -trimpath -o "$bin/" "$@" "${packages[@]}" 2>"$log" 9>&- &
   job=$!
-  local reported=$SECONDS
+  local reported=$SECONDS compiled left
   while kill -0 "$job" 2>/dev/null; do
     sleep 1
     if ((SECONDS - reported >= 15)); then
       reported=$SECONDS
-      echo "  $((SECONDS - start)) s: compiled $(wc -l <"$log") of at most $total packages"
+      compiled=$(wc -l <"$log")
+      # What the cache has is not compiled, and so not counted: the time that is left may be less.
+      left=$(((SECONDS - start) * (total - compiled) / (compiled + 1) / 60 + 1))
+      echo "  $((SECONDS - start)) s: compiled $compiled of at most $total packages, at most about $left min left"
     fi
   done
   wait "$job" || { tail -n 20 "$log"; return 1; }
