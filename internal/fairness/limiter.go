@@ -33,12 +33,17 @@ type Limiter struct {
 	taken   bool
 	waiting Queue[chan struct{}]
 	// until is the end of a pause.
-	until time.Time
+	until   time.Time
+	adapted adapted
 }
 
-// NewLimiter returns a Limiter of qps requests per second in the long run, and of burst requests at once.
-func NewLimiter(qps float64, burst int) *Limiter {
-	return &Limiter{rate: rate.NewLimiter(rate.Limit(qps), burst)}
+// NewLimiter returns a Limiter of qps requests per second in the long run, and of burst requests at once. With Accepted
+// and Refused the rate follows what the service takes, up to maxQPS, or up to qps if that is more.
+func NewLimiter(qps, maxQPS float64, burst int) *Limiter {
+	return &Limiter{
+		rate:    rate.NewLimiter(rate.Limit(qps), burst),
+		adapted: adapted{first: qps, most: max(qps, maxQPS), burst: burst, now: qps},
+	}
 }
 
 // Wait blocks until a request of the context's namespace may be sent, or ctx ends. It returns an error in the second
@@ -51,6 +56,7 @@ func (l *Limiter) Wait(ctx context.Context) error {
 	for {
 		pause := time.Until(l.pausedUntil())
 		if pause <= 0 {
+			l.noteLimited()
 			return l.rate.Wait(ctx)
 		}
 		select {

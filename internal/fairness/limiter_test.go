@@ -60,7 +60,7 @@ func (r *requests) counts(namespace string, n int) (count int) {
 // An attack: a tenant sends a thousand requests at once. Another one sends two, the program itself one.
 func TestAThousandRequestsOfOneNamespaceDoNotDelayAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &requests{limiter: NewLimiter(10, 1)}
+		r := &requests{limiter: NewLimiter(10, 0, 1)}
 		r.send(t.Context(), "large", 1000)
 		time.Sleep(time.Second + time.Millisecond)
 		r.send(t.Context(), "small", 2)
@@ -79,7 +79,7 @@ func TestAThousandRequestsOfOneNamespaceDoNotDelayAnother(t *testing.T) {
 
 func TestTheRateAndTheBurstAreKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &requests{limiter: NewLimiter(10, 5)}
+		r := &requests{limiter: NewLimiter(10, 0, 5)}
 		for i := range 25 {
 			r.send(t.Context(), strconv.Itoa(i), 1)
 		}
@@ -92,7 +92,7 @@ func TestTheRateAndTheBurstAreKept(t *testing.T) {
 
 func TestAPauseDelaysAllNamespaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &requests{limiter: NewLimiter(10, 5)}
+		r := &requests{limiter: NewLimiter(10, 0, 5)}
 		r.limiter.Pause(time.Minute)
 		r.limiter.Pause(time.Second)
 		r.send(t.Context(), "a", 2)
@@ -110,7 +110,7 @@ func TestAPauseDelaysAllNamespaces(t *testing.T) {
 
 func TestWhoGivesUpCostsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &requests{limiter: NewLimiter(1, 1)}
+		r := &requests{limiter: NewLimiter(1, 0, 1)}
 		ctx, giveUp := context.WithCancel(t.Context())
 		r.send(t.Context(), "first", 1)
 		r.send(ctx, "waits for the rate", 1)

@@ -44,10 +44,12 @@ type Config struct {
 	// Credentials returns the keys that sign a request. It is called for each request.
 	Credentials Source
 	// QPS is the sustained rate of requests per second, Burst the number of requests that may exceed it at once. Higher
-	// values are faster until the service throttles. The limits of the service are not published. Requests that wait
-	// take turns by the namespaces of their contexts (see package fairness).
-	QPS   float64
-	Burst int
+	// values are faster until the service throttles. The limits of the service are not published: the rate grows up
+	// to MaxQPS while the service takes all that it allows, and falls when the service throttles. A MaxQPS that is not
+	// above QPS means that the rate only falls and recovers. Requests that wait take turns by the namespaces of their
+	// contexts (see package fairness).
+	QPS, MaxQPS float64
+	Burst       int
 	// RequestTimeout is the timeout of one attempt of a request that is not a stream.
 	RequestTimeout time.Duration
 	// Tries is the maximum number of attempts of a request that can be retried. RetryDelay is the delay before the
@@ -174,7 +176,7 @@ func New(config Config) (*Client, error) {
 	if config.Guard != nil {
 		guarded = config.Guard.Wrap(config.Transport)
 	}
-	limiter := fairness.NewLimiter(config.QPS, config.Burst)
+	limiter := fairness.NewLimiter(config.QPS, config.MaxQPS, config.Burst)
 	return &Client{
 		config:  config,
 		paths:   paths{config.Version},
@@ -311,12 +313,16 @@ func (c *Client) try(requestCtx, callerCtx context.Context, call call) (response
 	}
 	c.metrics.observe(call.operation, strconv.Itoa(response.StatusCode), time.Since(start))
 	if response.StatusCode >= 200 && response.StatusCode < 300 {
+		c.limiter.Accepted()
 		return response, nil
 	}
 	defer response.Body.Close()
 	// A partial body is sufficient for an error.
 	body, _ := io.ReadAll(io.LimitReader(response.Body, maxError))
 	answered := c.decodeAnswer(call, response, body)
+	if isOverload(answered) {
+		c.limiter.Refused(start)
+	}
 	if answered.Kind == Throttled {
 		// The jitter keeps this client apart from other virtual nodes of the account, which receive the same delay.
 		c.limiter.Pause(wait.Jitter(cmp.Or(answered.After, defaultPause), 0.2))
@@ -324,6 +330,12 @@ func (c *Client) try(requestCtx, callerCtx context.Context, call call) (response
 	c.config.Logger.Debug("the cloud refused a request", "operation", call.operation, "status", answered.Status,
 		"code", answered.Code, "message", answered.Message, "request", answered.RequestID)
 	return nil, answered
+}
+
+// isOverload reports whether fewer requests per second could have succeeded. A 503 that says when to come back is from
+// a service that sheds load. Others are failures.
+func isOverload(answered *Error) bool {
+	return answered.Kind == Throttled || (answered.Status == http.StatusServiceUnavailable && answered.After > 0)
 }
 
 // decodeAnswer returns the error of a response to a call.

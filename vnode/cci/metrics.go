@@ -31,10 +31,16 @@ func newMetrics(registerer prometheus.Registerer, limiter *fairness.Limiter) met
 		_, namespaces := limiter.Waiting()
 		return float64(namespaces)
 	})
+	factory.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "spillway_vnode_cloud_rate_limit",
+		Help: "Requests per second that may be sent to the cloud in the long run. It grows from cci.qps to " +
+			"cci.maxQPS while the cloud takes them, and falls when the cloud throttles.",
+	}, limiter.Rate)
 	return metrics{
 		requests: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "spillway_vnode_cloud_requests_total",
-			Help: "Attempts of requests to the cloud, by operation and HTTP status code (none if there was no response).",
+			Help: "Attempts of requests to the cloud, by operation and HTTP status code " +
+				"(none if there was no response).",
 		}, []string{"operation", "code"}),
 		durations: factory.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "spillway_vnode_cloud_request_duration_seconds",

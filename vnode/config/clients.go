@@ -91,7 +91,8 @@ func (c *Config) CloudClient(observers cci.Config) (*cci.Client, error) {
 	client.Version = c.Policy.CCIVersion
 	client.Endpoint, client.ProjectID = c.CCI.ServiceEndpoint(), c.CCI.ProjectID
 	client.AllowHTTP = c.CCI.AllowHTTP
-	client.QPS, client.Burst, client.RequestTimeout = c.CCI.QPS, c.CCI.Burst, c.CCI.RequestTimeout.Duration
+	client.QPS, client.MaxQPS, client.Burst = c.CCI.QPS, c.CCI.MaxQPS, c.CCI.Burst
+	client.RequestTimeout = c.CCI.RequestTimeout.Duration
 	client.Tries, client.RetryDelay = requestTries, requestDelay
 	client.Addresses = c.addresses()
 	client.Exec = cci.ExecConfig{

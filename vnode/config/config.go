@@ -209,10 +209,14 @@ type CCIConfig struct {
 	// 2.0.
 	Network1 Network1Config `json:"network1"`
 	// QPS and Burst limit the rate of requests to the cloud: per second in the long run, and at once. More makes large
-	// bursts faster until the service throttles. Its limits are not published. Namespaces whose requests wait take
-	// turns. Defaults 20 and 40.
+	// bursts faster until the service throttles. Its limits are not published, so QPS is where the rate begins: see
+	// MaxQPS. Namespaces whose requests wait take turns. Defaults 20 and 40.
 	QPS   float64 `json:"qps"`
 	Burst int     `json:"burst"`
+	// MaxQPS is up to where the rate of requests grows while requests wait and the service takes all of them. The rate
+	// falls, below QPS too, when the service throttles. More makes bursts of thousands faster. Less leaves more of the
+	// account's limits to other clients. 0, or less than QPS, means that the rate never exceeds QPS. Default 200.
+	MaxQPS float64 `json:"maxQPS"`
 	// RequestTimeout is the timeout of one attempt of a request. Less gives up on a slow cloud earlier, more blocks
 	// workers longer. At least 1s. Default 30s.
 	RequestTimeout metav1.Duration `json:"requestTimeout"`
@@ -464,7 +468,7 @@ func Default() *Config {
 		Usage:                   UsageConfig{Concurrency: 64, Timeout: duration(2 * time.Second)},
 		HealthListen:            ":8082",
 		CCI: CCIConfig{
-			CredentialsFrom: fromFile, QPS: 20, Burst: 40,
+			CredentialsFrom: fromFile, QPS: 20, Burst: 40, MaxQPS: 200,
 			RequestTimeout: duration(30 * time.Second),
 			WatchTimeout:   duration(2 * time.Minute),
 			RelistInterval: duration(10 * time.Minute),

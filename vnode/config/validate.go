@@ -206,6 +206,9 @@ func (c CCIConfig) validateAccess(path *field.Path) field.ErrorList {
 	if !(c.QPS > 0) { // NaN is not above zero either.
 		errs = append(errs, field.Invalid(path.Child("qps"), c.QPS, "must be above zero"))
 	}
+	if !(c.MaxQPS >= 0) {
+		errs = append(errs, field.Invalid(path.Child("maxQPS"), c.MaxQPS, "must not be below zero"))
+	}
 	if c.Burst <= 0 {
 		errs = append(errs, field.Invalid(path.Child("burst"), c.Burst, "must be above zero"))
 	}
