@@ -37,6 +37,14 @@ func WayHome() []Story {
 			playHomeNever,
 		},
 		{
+			"home-budget", "While a PodDisruptionBudget allows no eviction, the Pods of a StatefulSet stay", playHomeBudget,
+		},
+		{
+			"home-middle", "An update, a scale-in or a deletion in the middle of a move leaves nothing behind",
+			playHomeMiddle,
+		},
+		{"home-back", "A Pod that has returned and burst again is left alone", playHomeBack},
+		{
 			"home-stop", "WAY_HOME: \"false\" stops the way home at once, and \"true\" lets it go on",
 			playHomeStop,
 		},
@@ -45,7 +53,9 @@ func WayHome() []Story {
 
 // WayHomeSettings are those of the extender with which the stories need not wait. By default they are minutes.
 func WayHomeSettings() map[string]any {
-	return map[string]any{"minAge": "1s", "stableFor": "1s", "pause": "1s"}
+	return map[string]any{
+		"minAge": "1s", "stableFor": "1s", "pause": "1s", "schedule": "* * * * *", "window": "2m", // Always open.
+	}
 }
 
 // OutOfHoursSettings let Pods return on the 29th of February only.

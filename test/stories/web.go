@@ -40,6 +40,8 @@ type web struct {
 	cpu string
 	// maxUnavailable is what a rolling update may take away, without a surge. It is empty for the default strategy.
 	maxUnavailable string
+	// minReadySeconds is after how many seconds a Pod that is Ready is available.
+	minReadySeconds int32
 }
 
 func (d web) deployment() *appsv1.Deployment {
@@ -50,7 +52,7 @@ func (d web) deployment() *appsv1.Deployment {
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"},
 		ObjectMeta: metav1.ObjectMeta{Name: d.name, Annotations: d.own},
 		Spec: appsv1.DeploymentSpec{
-			Replicas: &d.replicas,
+			Replicas: &d.replicas, MinReadySeconds: d.minReadySeconds,
 			Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: podLabels, Annotations: d.template},
