@@ -115,16 +115,9 @@ func startCloudCluster(ctx context.Context, tc cloudCase, o options, out io.Writ
 	if err := errors.Join(system.Stop(ctx, dir), system.Remove(dir)); err != nil {
 		return nil, err
 	}
-	binDir := o.BinDir
-	if binDir == "" {
-		var err error
-		if binDir, err = system.FindBinDir(); err != nil {
-			return nil, err
-		}
-	}
 	shape := system.Shape{LocalCPU: "1", LocalMemory: "1Gi", VirtualNodes: tc.nodes}
 	trial, err := system.Start(ctx, system.Config{
-		Dir: dir, BinDir: binDir, Shape: shape, BareNodes: true, DieWithParent: true, Progress: out,
+		Dir: dir, BinDir: o.BinDir, Shape: shape, BareNodes: true, DieWithParent: true, Progress: out,
 		Without: []string{system.ControllerManager, system.Scheduler, system.KWOK, system.Extender, system.Admission},
 		Args: map[string][]string{
 			"vnode":       {"--cci-qps=10000", "--cci-burst=10000", "--kube-api-qps=10000", "--kube-api-burst=10000"},

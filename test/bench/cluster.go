@@ -40,16 +40,9 @@ func startCluster(ctx context.Context, o options, out io.Writer) (*cluster, erro
 	if err := errors.Join(system.Stop(ctx, o.Dir), system.Remove(o.Dir)); err != nil {
 		return nil, err
 	}
-	binDir := o.BinDir
-	if binDir == "" {
-		var err error
-		if binDir, err = system.FindBinDir(); err != nil {
-			return nil, err
-		}
-	}
 	fmt.Fprintf(out, "Starting a cluster in %s\n", o.Dir)
 	trial, err := system.Start(ctx, system.Config{
-		Dir: o.Dir, BinDir: binDir, Shape: system.Shape{LocalCPU: "1", LocalMemory: "1Gi"}, BareNodes: true,
+		Dir: o.Dir, BinDir: o.BinDir, Shape: system.Shape{LocalCPU: "1", LocalMemory: "1Gi"}, BareNodes: true,
 		DieWithParent: true,
 		Without: []string{
 			system.ControllerManager, system.Scheduler, system.KWOK, system.CCISim, system.Admission, "vnode",
@@ -98,14 +91,6 @@ func (c *cluster) end(name string) error {
 		return nil
 	}
 	return c.Kill(name)
-}
-
-func (c *cluster) version() (string, error) {
-	version, err := c.Client().Discovery().ServerVersion()
-	if err != nil {
-		return "", fmt.Errorf("reading the version of the API server: %w", err)
-	}
-	return version.GitVersion, nil
 }
 
 // createNodes creates the nodes that do not exist yet.

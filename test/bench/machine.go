@@ -1,12 +1,17 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spillway-k8s/spillway/test/system"
 )
 
 // machine describes the machine on which the figures were measured.
@@ -15,16 +20,11 @@ type machine struct {
 	model, memory         string
 	cpus                  int
 	goVersion, kubernetes string
-	// loadBefore and loadAfter are the load averages over 1, 5 and 15 minutes. The load before is that of other work.
-	loadBefore, loadAfter string
 }
 
-func describeMachine() (machine, error) {
+func describeMachine(ctx context.Context, binDir string) (machine, error) {
 	m := machine{date: time.Now(), cpus: runtime.NumCPU(), goVersion: runtime.Version()}
 	var err error
-	if m.loadBefore, err = loadAverage(); err != nil {
-		return m, err
-	}
 	if m.model, err = procField("/proc/cpuinfo", "model name"); err != nil {
 		return m, err
 	}
@@ -33,16 +33,12 @@ func describeMachine() (machine, error) {
 		return m, err
 	}
 	m.memory = gibibytes(memory)
-	return m, nil
-}
-
-func loadAverage() (string, error) {
-	content, err := os.ReadFile("/proc/loadavg")
+	version, err := exec.CommandContext(ctx, filepath.Join(binDir, system.APIServer), "--version").Output()
 	if err != nil {
-		return "", fmt.Errorf("reading the load average: %w", err)
+		return m, fmt.Errorf("reading the version of the API server: %w", err)
 	}
-	fields := strings.Fields(string(content))
-	return strings.Join(fields[:min(3, len(fields))], ", "), nil
+	m.kubernetes = strings.TrimSpace(strings.TrimPrefix(string(version), "Kubernetes "))
+	return m, nil
 }
 
 // gibibytes converts a size such as "16384 kB", where kB are 1024 bytes. Any other text is returned unchanged.

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spillway-k8s/spillway/internal/config"
 	"github.com/spillway-k8s/spillway/internal/logging"
@@ -38,7 +39,9 @@ func program(ctx context.Context, args []string) error {
 	return bench(ctx, *o, os.Stdout)
 }
 
-// bench measures everything, prints the figures and writes them to the document.
+// bench measures everything, prints the figures, and writes them to the document and to the history. Figures of a part
+// during which other work used the machine are printed only. It returns an error for them, and with --check for ratios
+// out of their range.
 func bench(ctx context.Context, o options, out io.Writer) error {
 	r, err := measure(ctx, o, out)
 	if err != nil {
@@ -50,16 +53,34 @@ func bench(ctx context.Context, o options, out io.Writer) error {
 			fmt.Fprintf(out, "\n%s\n", table)
 		}
 	}
-	if o.Document == "" {
-		return nil
+	figures := r.figures()
+	var refused error
+	if o.Check {
+		refused = checkRatios(figures, rangesFile)
 	}
-	return page.Rewrite(o.Document, tables)
+	if o.Document == "" {
+		return refused
+	}
+	for part, others := range r.others {
+		if others <= o.MaxOthers {
+			continue
+		}
+		refused = errors.Join(refused, fmt.Errorf("%s: other work used %s of the machine: must be at most %s: "+
+			"its figures were not written", part, percent(others), percent(o.MaxOthers)))
+		figures = slices.DeleteFunc(figures, func(f figure) bool { return f.part == part })
+		for _, section := range sectionsOf[part] {
+			delete(tables, section)
+		}
+	}
+	return errors.Join(page.Rewrite(o.Document, tables), r.remember(o.History, figures), refused)
 }
 
 // results are the figures of one run.
 type results struct {
-	options    options
-	machine    machine
+	options options
+	machine machine
+	// others is the share of the machine that other work used while a part was measured.
+	others     map[string]float64
 	throughput []bindingResult
 	answers    answerResults
 	writes     writeResult
@@ -70,57 +91,77 @@ type results struct {
 
 // playDay plays a day with and without the way home.
 func playDay(ctx context.Context, o options, out io.Writer) (day.Result, error) {
-	binDir := o.BinDir
-	if binDir == "" {
-		var err error
-		if binDir, err = system.FindBinDir(); err != nil {
-			return day.Result{}, err
-		}
-	}
 	return day.Play(ctx, day.Config{
-		Dir: filepath.Join(o.Dir, "day"), BinDir: binDir, Length: o.Day.Duration, Seed: o.Seed, Progress: out,
+		Dir: filepath.Join(o.Dir, "day"), BinDir: o.BinDir, Length: o.Day.Duration, Seed: o.Seed, Progress: out,
 	})
 }
 
 // measure measures each part on its own cluster. Afterwards only the logs of the clusters remain.
 func measure(ctx context.Context, o options, out io.Writer) (r results, err error) {
-	r.options = o
-	if r.machine, err = describeMachine(); err != nil {
-		return r, err
-	}
-	if o.measures(partCloud) {
-		if r.cloud, err = measureCloud(ctx, o, out); err != nil {
-			return r, fmt.Errorf("measuring virtual nodes: %w", err)
-		}
-	}
-	if o.measures(partDay) {
-		if r.day, err = playDay(ctx, o, out); err != nil {
+	r.options, r.others = o, map[string]float64{}
+	if o.BinDir == "" {
+		if o.BinDir, err = system.FindBinDir(); err != nil {
 			return r, err
 		}
+	}
+	if r.machine, err = describeMachine(ctx, o.BinDir); err != nil {
+		return r, err
+	}
+	if err := r.measurePart(partCloud, out, func() (err error) {
+		r.cloud, err = measureCloud(ctx, o, out)
+		return err
+	}); err != nil {
+		return r, err
+	}
+	if err := r.measurePart(partDay, out, func() (err error) {
+		r.day, err = playDay(ctx, o, out)
+		return err
+	}); err != nil {
+		return r, err
+	}
+	if !o.measures(partScheduling) && !o.measures(partFilter) && !o.measures(partCreation) {
+		return r, nil
 	}
 	c, err := startCluster(ctx, o, out)
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, c.stop()) }()
-	if r.machine.kubernetes, err = c.version(); err != nil {
+	if err := r.measurePart(partScheduling, out, func() (err error) {
+		r.throughput, err = measureThroughput(ctx, c, o, out)
+		return err
+	}); err != nil {
 		return r, err
 	}
-	if o.measures(partScheduling) {
-		if r.throughput, err = measureThroughput(ctx, c, o, out); err != nil {
-			return r, fmt.Errorf("measuring throughput: %w", err)
-		}
+	if err := r.measurePart(partFilter, out, func() (err error) {
+		r.answers, r.writes, err = measureFilter(ctx, c, o, out)
+		return err
+	}); err != nil {
+		return r, err
 	}
-	if o.measures(partFilter) {
-		if r.answers, r.writes, err = measureFilter(ctx, c, o, out); err != nil {
-			return r, fmt.Errorf("measuring filter: %w", err)
-		}
+	return r, r.measurePart(partCreation, out, func() (err error) {
+		r.creation, err = measureCreation(ctx, c, o, out)
+		return err
+	})
+}
+
+// measurePart measures a part, if it is wanted, and how much other work used the machine meanwhile.
+func (r *results) measurePart(name string, out io.Writer, measure func() error) error {
+	if !r.options.measures(name) {
+		return nil
 	}
-	if o.measures(partCreation) {
-		if r.creation, err = measureCreation(ctx, c, o, out); err != nil {
-			return r, fmt.Errorf("measuring the creation of Pods: %w", err)
-		}
+	before, err := measureAll()
+	if err != nil {
+		return err
 	}
-	r.machine.loadAfter, err = loadAverage()
-	return r, err
+	if err := measure(); err != nil {
+		return fmt.Errorf("measuring %s: %w", name, err)
+	}
+	after, err := measureAll()
+	if err != nil {
+		return err
+	}
+	r.others[name] = after.othersSince(before)
+	fmt.Fprintf(out, "%s: other work used %s of the machine\n", name, percent(r.others[name]))
+	return nil
 }

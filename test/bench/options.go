@@ -36,6 +36,15 @@ type options struct {
 	BinDir string `json:"binDir"`
 	// Document is the page whose tables are updated. By default no page is updated.
 	Document string `json:"document"`
+	// History is the CSV file to which the figures are added that the document shows. Default docs/benchmarks/history.csv.
+	History string `json:"history"`
+	// Commit is what is measured. It is written beside the figures. Default "unknown".
+	Commit string `json:"commit"`
+	// MaxOthers is the share of the machine, from 0 to 1, that other work may use while a part is measured whose figures
+	// are written. Default 0.1.
+	MaxOthers float64 `json:"maxOthers"`
+	// Check makes the command fail if a ratio is outside its range (ranges.yaml).
+	Check bool `json:"check"`
 	// Parts are the parts to measure: scheduling, filter, creation, cloud, day. Default all. The page keeps the figures
 	// of others.
 	Parts []string `json:"parts"`
@@ -76,7 +85,8 @@ func (o *options) measures(part string) bool { return slices.Contains(o.Parts, p
 
 func defaultOptions() *options {
 	return &options{
-		Dir: ".run/bench", Parts: slices.Clone(parts), Rounds: 3, Calm: metav1.Duration{Duration: 30 * time.Second},
+		Dir: ".run/bench", History: "docs/benchmarks/history.csv", Commit: "unknown", MaxOthers: busyWithOthers,
+		Parts: slices.Clone(parts), Rounds: 3, Calm: metav1.Duration{Duration: 30 * time.Second},
 		Cases: caseKeys(), Nodes: 1000, VirtualNodes: 3, Pods: 3000, Revisions: 30, Quota: 20,
 		Cloud: []string{"3000/1", "10000/4"},
 		Names: []int{100, 1000, 5000}, Asks: 600, Writes: 300, Creates: 600,
@@ -90,6 +100,11 @@ func (o *options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.BinDir, "bin-dir", o.BinDir,
 		"`directory` of the binaries of make build; if empty, .run/bin is searched for in the parents")
 	flags.StringVar(&o.Document, "document", o.Document, "`page` whose tables are updated; empty updates none")
+	flags.StringVar(&o.History, "history", o.History, "`file` to which the figures are added that the page shows")
+	flags.StringVar(&o.Commit, "commit", o.Commit, "`commit` that is measured, for the page and the history")
+	flags.Float64Var(&o.MaxOthers, "max-others", o.MaxOthers,
+		"share of the machine, from 0 to 1, that other work may use while figures are measured that the page shows")
+	flags.BoolVar(&o.Check, "check", o.Check, "fail if a ratio to a floor is outside its range")
 	flags.StringSliceVar(&o.Parts, "parts", o.Parts, "parts to measure; the page keeps the figures of others")
 	flags.IntVar(&o.Rounds, "rounds", o.Rounds, "how often each case of the throughput is measured")
 	flags.DurationVar(&o.Calm.Duration, "calm", o.Calm.Duration,
@@ -126,6 +141,12 @@ func (o *options) Validate() error {
 		if value < 1 {
 			invalid(flag, value, "at least 1")
 		}
+	}
+	if o.Document != "" && o.History == "" {
+		invalid("history", `""`, "a file, if --document is set")
+	}
+	if !(o.MaxOthers >= 0 && o.MaxOthers <= 1) {
+		invalid("max-others", o.MaxOthers, "from 0 to 1")
 	}
 	if o.Calm.Duration < 0 {
 		invalid("calm", o.Calm.Duration, "at least 0s")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os/exec"
 	"testing"
 	"time"
 
@@ -30,9 +31,9 @@ func TestUsageIsReadFromProc(t *testing.T) {
 	before, err := parseUsage("cpu  10 20 30 400 5 0 6 7 0 0")
 	require.NoError(t, err)
 	assert.Equal(t, usage{total: 478, busy: 73}, before)
-	ticks, err := parseProcessTicks("4242 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 31 11 0 0 20 0")
+	p, err := parseProcess("4242 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 31 11 5 4 20 0")
 	require.NoError(t, err)
-	assert.Equal(t, 42, ticks)
+	assert.Equal(t, process{parent: 1, own: 42, children: 9}, p)
 
 	after := usage{total: 578, busy: 133, ours: 20}
 	assert.InDelta(t, 0.4, after.othersSince(before), 1e-9, "60 ticks of 100 were used, 20 of them by measured processes")
@@ -43,8 +44,20 @@ func TestUsageIsReadFromProc(t *testing.T) {
 		_, err := parseUsage(line)
 		assert.Error(t, err, line)
 	}
-	for _, stat := range []string{"", "1 (a) S 1", "1 (a) S 1 2 3 4 5 6 7 8 9 10 x 11 0"} {
-		_, err := parseProcessTicks(stat)
+	for _, stat := range []string{"", "1 (a) S 1", "1 (a) S 1 2 3 4 5 6 7 8 9 10 x 11 0 0 0"} {
+		_, err := parseProcess(stat)
 		assert.Error(t, err, stat)
 	}
+}
+
+// A process that computes for half a second and ends is ours; what this test's parent does is not.
+func TestOurWorkIsThatOfAllDescendants(t *testing.T) {
+	before, err := measureAll()
+	require.NoError(t, err)
+	spin := "end=$(($(date +%s%N)+500000000)); while [ $(date +%s%N) -lt $end ]; do :; done"
+	require.NoError(t, exec.CommandContext(t.Context(), "sh", "-c", "sh -c '"+spin+"'; true").Run())
+	after, err := measureAll()
+	require.NoError(t, err)
+	assert.Greater(t, after.oursSince(before), 50*time.Millisecond)
+	assert.GreaterOrEqual(t, after.busy-before.busy, after.ours-before.ours-1, "ours is part of all")
 }

@@ -10,45 +10,44 @@ import (
 )
 
 // sections are the measured sections of the document, in their order.
-var sections = []string{"machine", "throughput", "filter", "slot", "creation", "cloud", "day"}
+var sections = []string{"throughput", "filter", "slot", "creation", "cloud", "day"}
+
+// sectionsOf are the sections of each part.
+var sectionsOf = map[string][]string{
+	partScheduling: {"throughput"}, partFilter: {"filter", "slot"}, partCreation: {"creation"}, partCloud: {"cloud"},
+	partDay: {"day"},
+}
 
 // tables returns the measured sections of the document in Markdown. The summary below each table is computed from its
-// figures. If not all parts were measured, each section describes the machine, because the page's description is of
-// another run.
+// figures. Each section says when and where it was measured, because the others may be of another run.
 func (r *results) tables() map[string]string {
 	tables := map[string]string{}
+	add := func(part, section, table string) { tables[section] = table + "\n" + r.machineText(part) }
 	if r.options.measures(partScheduling) {
-		tables["throughput"] = r.throughputTable()
+		add(partScheduling, "throughput", r.throughputTable())
 	}
 	if r.options.measures(partFilter) {
-		tables["filter"], tables["slot"] = r.answers.table(), r.writes.table()
+		add(partFilter, "filter", r.answers.table())
+		add(partFilter, "slot", r.writes.table())
 	}
 	if r.options.measures(partCreation) {
-		tables["creation"] = creationTable(r.creation)
+		add(partCreation, "creation", creationTable(r.creation))
 	}
 	if r.options.measures(partCloud) {
-		tables["cloud"] = cloudTable(r.cloud)
+		add(partCloud, "cloud", cloudTable(r.cloud))
 	}
 	if r.options.measures(partDay) {
-		tables["day"] = r.day.Table()
-	}
-	if len(r.options.Parts) == len(parts) {
-		tables["machine"] = r.machineTable()
-		return tables
-	}
-	for section := range tables {
-		tables[section] += "\n" + r.machineTable()
+		add(partDay, "day", r.day.Table())
 	}
 	return tables
 }
 
-func (r *results) machineTable() string {
+func (r *results) machineText(part string) string {
 	m := r.machine
-	return page.Fill(fmt.Sprintf("Measured %s on %d CPUs (%s) and %s of memory, which all processes share; %s, "+
-		"Kubernetes %s. "+
-		"Load average over 1, 5 and 15 minutes before the run: %s; at its end, including its own work: %s.",
-		m.date.UTC().Format("2006-01-02 15:04 MST"), m.cpus, m.model, m.memory, m.goVersion, m.kubernetes,
-		m.loadBefore, m.loadAfter))
+	return page.Fill(fmt.Sprintf("Measured %s at commit %s on %d CPUs (%s) and %s of memory, which all processes share; "+
+		"%s, Kubernetes %s. Meanwhile other work used %s of the machine.",
+		m.date.UTC().Format("2006-01-02 15:04 MST"), r.options.Commit, m.cpus, m.model, m.memory, m.goVersion, m.kubernetes,
+		percent(r.others[part])))
 }
 
 // floors are the cases a, b and c, with which all are compared.
@@ -177,7 +176,7 @@ func (w writeResult) table() string {
 	} {
 		fmt.Fprintf(&b, "| %s | %s |\n", row.title, spread(row.times))
 	}
-	cost := quantile(w.first, 0.5) - quantile(w.again, 0.5)
+	cost := w.cost()
 	b.WriteString("\n" + page.Fill(fmt.Sprintf("In milliseconds, over %d Pods, with %d names. By the medians, a slot "+
 		"costs %s ms "+
 		"once, which is %.2f of a bare patch. Only local replicas of a quota cost that, not Pods that go to the cloud "+
@@ -185,6 +184,9 @@ func (w writeResult) table() string {
 		"quota.", len(w.first), w.names, millis(cost), ratio(cost, quantile(w.patch, 0.5)))))
 	return b.String()
 }
+
+// cost is what a slot costs once, by the medians.
+func (w writeResult) cost() time.Duration { return quantile(w.first, 0.5) - quantile(w.again, 0.5) }
 
 // creationTable compares each case with the first one of the same kind of Pod.
 func creationTable(results []creationResult) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -35,11 +36,11 @@ func measureUsage(pids []int) (usage, error) {
 		if err != nil {
 			continue
 		}
-		ticks, err := parseProcessTicks(string(stat))
+		p, err := parseProcess(string(stat))
 		if err != nil {
 			return usage{}, err
 		}
-		u.ours += ticks
+		u.ours += p.own
 	}
 	return u, nil
 }
@@ -65,19 +66,64 @@ func parseUsage(line string) (usage, error) {
 	return u, nil
 }
 
-// parseProcessTicks adds utime and stime, the 14th and 15th field (proc(5)). The second field, the name, may contain
-// spaces and parentheses.
-func parseProcessTicks(stat string) (int, error) {
+// process is what proc(5) says of a process: its parent, the 4th field, and CPU times in ticks: utime and stime, the
+// 14th and 15th field, and those of its children that have ended, the two after them.
+type process struct{ parent, own, children int }
+
+// parseProcess parses /proc/PID/stat. The second field, the name, may contain spaces and parentheses.
+func parseProcess(stat string) (process, error) {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("reading the CPU time of a process: %q has too few fields", stat)
+	if len(fields) < 15 {
+		return process{}, fmt.Errorf("reading the CPU time of a process: %q has too few fields", stat)
 	}
-	user, errUser := strconv.Atoi(fields[11])
-	system, errSystem := strconv.Atoi(fields[12])
-	if errUser != nil || errSystem != nil {
-		return 0, fmt.Errorf("reading the CPU time of a process: %q and %q must be numbers", fields[11], fields[12])
+	var numbers [5]int
+	for i, field := range append(fields[1:2:2], fields[11:15]...) {
+		number, err := strconv.Atoi(field)
+		if err != nil {
+			return process{}, fmt.Errorf("reading the CPU time of a process: %w", err)
+		}
+		numbers[i] = number
 	}
-	return user + system, nil
+	return process{parent: numbers[0], own: numbers[1] + numbers[2], children: numbers[3] + numbers[4]}, nil
+}
+
+// measureAll reads the CPU times of the machine, of this process and of all its descendants, whether they still run or
+// have ended.
+func measureAll() (usage, error) {
+	u, err := measureUsage(nil)
+	if err != nil {
+		return usage{}, err
+	}
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return usage{}, fmt.Errorf("listing the processes: %w", err)
+	}
+	processes := map[int]process{}
+	for _, file := range files {
+		stat, err := os.ReadFile(file)
+		if err != nil {
+			continue // It has ended.
+		}
+		p, err := parseProcess(string(stat))
+		if err != nil {
+			return usage{}, err
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			return usage{}, fmt.Errorf("reading the CPU time of a process: %w", err)
+		}
+		processes[pid] = p
+	}
+	for pid, p := range processes {
+		// A process that ends while the list is read can break the chain to this one. Its parent counts it then.
+		for up := pid; up != 0; up = processes[up].parent {
+			if up == os.Getpid() {
+				u.ours += p.own + p.children
+				break
+			}
+		}
+	}
+	return u, nil
 }
 
 // othersSince returns the share of the CPU time that other work used: other processes, the kernel, and other guests of
