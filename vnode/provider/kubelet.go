@@ -86,13 +86,14 @@ func (p *Provider) NotifyPods(_ context.Context, notify func(*corev1.Pod)) {
 	close(p.notified)
 }
 
-// pod returns the Pod of a key, nil if the cluster has none or has another Pod of that name. It must not be changed.
+// pod returns the Pod of a key, with what the provider has written of it, nil if the cluster has none or has another
+// Pod of that name. It must not be changed.
 func (p *Provider) pod(key identity.Key) *corev1.Pod {
 	pod, err := p.pods.Pods(key.Namespace).Get(key.Name)
 	if err != nil || pod.UID != key.UID { // A lister's only error is NotFound.
-		return nil
+		pod = nil
 	}
-	return pod
+	return p.newest(key, pod)
 }
 
 // podHandler receives the changes that virtual-kubelet does not pass on: those of the status, which a deletion waits

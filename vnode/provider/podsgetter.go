@@ -75,6 +75,9 @@ func (i podInterface) UpdateStatus(ctx context.Context, pod *corev1.Pod, _ metav
 		// process that ends here has not counted it, which is better than twice.
 		i.provider.costs.add(key.Namespace, cost)
 	}
+	if err == nil {
+		i.provider.recordWritten(current, written)
+	}
 	return written, err
 }
 

@@ -109,6 +109,8 @@ type Provider struct {
 
 	mu     sync.Mutex
 	states map[identity.Key]*podState
+	// written holds the Pods whose last write the watch has not delivered yet.
+	written map[identity.Key]writtenPod
 }
 
 // New checks the configuration and returns a Provider. It starts nothing but a timer, which Close ends. It must be
@@ -129,6 +131,7 @@ func New(config Config) (*Provider, error) {
 		pods:      corelisters.NewPodLister(config.Pods.GetIndexer()),
 		notified:  make(chan struct{}),
 		states:    map[identity.Key]*podState{},
+		written:   map[identity.Key]writtenPod{},
 		reserved:  reservations{uses: map[string]map[identity.Key]policy.CloudUse{}},
 		costs:     costs{ended: map[string]*big.Rat{}},
 	}

@@ -80,10 +80,8 @@ func (p *Provider) report(pod *corev1.Pod, status corev1.PodStatus) {
 	if equality.Semantic.DeepEqual(pod.Status, status) {
 		return
 	}
-	// A copy of the Pod with another status: virtual-kubelet takes its argument for the whole Pod.
-	updated := pod.DeepCopy()
-	updated.Status = status
-	p.notify(updated)
+	// virtual-kubelet keeps its argument, reads nothing but the metadata and the status of it, and changes copies only.
+	p.notify(&corev1.Pod{ObjectMeta: pod.ObjectMeta, Status: status})
 }
 
 // warnAboutAddress reports once that an address of a Pod is not used.
@@ -102,14 +100,16 @@ func (p *Provider) warnAboutAddress(pod *corev1.Pod, cloud *cci.Pod) {
 func (p *Provider) warnAboutSidecar(pod *corev1.Pod, cloud *cci.Pod) {
 	key, failure := identity.KeyOf(pod), translate.SidecarFailure(pod, cloud)
 	if failure == "" {
-		if sidecar := translate.Sidecar(pod, cloud); sidecar != nil && sidecar.Started != nil && *sidecar.Started {
+		sidecar := translate.Sidecar(pod, cloud)
+		if sidecar != nil && sidecar.Started != nil && *sidecar.Started {
 			p.updateKnown(key, func(s *podState) { s.sidecarFailed = false })
 		}
 		return
 	}
 	if p.recordOnce(key, func(s *podState) *bool { return &s.sidecarFailed }) {
 		p.config.Recorder.Eventf(pod, corev1.EventTypeWarning, eventSidecarFailed,
-			"The Pod reaches no Services: its sidecar %s in the cloud does not run: %s", policy.ServicesContainer, failure)
+			"The Pod reaches no Services: its sidecar %s in the cloud does not run: %s",
+			policy.ServicesContainer, failure)
 	}
 }
 
