@@ -145,7 +145,10 @@ func write(c *gin.Context, response any) {
 		c.String(http.StatusInternalServerError, "Spillway: encoding the response: %s\n", err)
 		return
 	}
-	body := bytes.TrimSuffix(encoded.Bytes(), []byte("\n"))
+	respond(c, bytes.TrimSuffix(encoded.Bytes(), []byte("\n")))
+}
+
+func respond(c *gin.Context, body []byte) {
 	c.Header("Content-Length", strconv.Itoa(len(body)))
 	c.Data(http.StatusOK, "application/json", body)
 }

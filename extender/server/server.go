@@ -201,6 +201,10 @@ func (s *server) prioritize(c *gin.Context) {
 		s.reject(c, fmt.Errorf("field NodeNames: %w", err))
 		return
 	}
+	if body, ok := encodeScores(scores); ok {
+		respond(c, body)
+		return
+	}
 	write(c, scores)
 }
 
