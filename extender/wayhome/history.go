@@ -80,9 +80,11 @@ func (h *history) fail(p *past, now time.Time) {
 	p.moved, p.fits = time.Time{}, time.Time{}
 }
 
-// burst notes that a Pod was created in the cloud at a moment.
+// burst notes that a Pod was created in the cloud at a moment. The API server cuts that off to the second, so a Pod of
+// the second of the last move counts as a later one: at worst it costs a pause.
 func (h *history) burst(p *past, created, now time.Time) {
-	if !p.moved.IsZero() && created.After(p.moved) && created.Sub(p.moved) < h.config.firstBackoff() {
+	if !p.moved.IsZero() && !created.Before(p.moved.Truncate(time.Second)) &&
+		created.Sub(p.moved) < h.config.firstBackoff() {
 		h.fail(p, now)
 	}
 }
